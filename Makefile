@@ -1,0 +1,28 @@
+# Everything a contributor runs. `make test` is what the continuous check runs.
+GO ?= go
+ATTNSCOPE = $(GO) run ./cmd/attnscope
+
+.PHONY: demo test test-fast test-long build lint bench clean
+
+demo: ## run the main job on the default model and the shipped prompts
+	$(ATTNSCOPE) demo -o demo
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o attnscope ./cmd/attnscope
+
+test: lint
+	CGO_ENABLED=0 $(GO) build ./...
+	$(GO) test ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
+	$(GO) vet ./...
+
+test-long: ## what needs the default model, PyTorch or an hour
+	ATTNSCOPE_LONG=1 $(GO) test -timeout 3h ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+clean:
+	rm -rf attnscope demo build

@@ -1,0 +1,84 @@
+// Package layers holds no code, only the test that imports point down.
+package layers
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/attnscope/attnscope/"
+
+// levels are those of ARCHITECTURE.md: a package imports only lower ones, and
+// within capture only what stands below it there.
+var levels = []struct {
+	prefix string
+	level  int
+}{
+	{"cmd/attnscope", 50},
+	{"experiments", 40},
+	{"viz", 30},
+	{"analysis/table", 19},
+	{"analysis", 20},
+	{"capture/model", 13},
+	{"capture/cpu", 12},
+	{"capture/cuda", 12},
+	{"capture/prompts", 13},
+	{"capture/tokenizer", 12},
+	{"capture/checkpoint", 11},
+	{"capture/tensor", 10},
+	{"capture", 14},
+	{"snapkv", 10},
+	{"hitrate", 10},
+	{"dumps/dumpstest", 6},
+	{"dumps", 5},
+	{"internal/simd", 1},
+	{"internal", 0},
+}
+
+func levelOf(path string) (int, bool) {
+	for _, l := range levels {
+		if path == l.prefix || strings.HasPrefix(path, l.prefix+"/") {
+			return l.level, true
+		}
+	}
+	return 0, false
+}
+
+func TestImportsPointDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for dec.More() {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(p.ImportPath, module)
+		level, ok := levelOf(from)
+		if !ok {
+			t.Errorf("%s has no level: add it here and to ARCHITECTURE.md", from)
+		}
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, module)
+			if !ours || strings.HasPrefix(to, from+"/") {
+				continue
+			}
+			if below, _ := levelOf(to); below >= level {
+				t.Errorf("%s (level %d) imports %s (level %d): imports point only down", from, level, to, below)
+			}
+		}
+		for _, imp := range p.Imports {
+			if strings.HasPrefix(imp, "gonum.org/v1/plot") && !strings.HasPrefix(from, "viz") {
+				t.Errorf("%s imports %s: only viz draws", from, imp)
+			}
+		}
+	}
+}
