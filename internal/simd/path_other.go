@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package simd
+
+func paths() []string { return []string{"portable"} }
+
+func byName(string) kernels { return portable }

@@ -1,0 +1,56 @@
+package simd
+
+import "unsafe"
+
+// portable is the path in plain Go; it judges the others in the tests.
+var portable = kernels{
+	name: "portable",
+	f32:  []kernel{{4, Width, mulPortable4}, {1, Width, mulPortable1}},
+	bf16: []kernel{{1, Width, mulPortableBF16}},
+}
+
+func mulPortable4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int) {
+	for r := range 4 {
+		mulPortable1(k, at(a, r*lda), lda, b, at(c, r*ldc), ldc, acc)
+	}
+}
+
+func mulPortable1(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+	var sum [Width]float32
+	av, bv := unsafe.Slice(a, k), unsafe.Slice((*float32)(b), k*Width)
+	for x, v := range av {
+		row := bv[x*Width : x*Width+Width : x*Width+Width]
+		for j, w := range row {
+			sum[j] += v * w
+		}
+	}
+	store(c, &sum, acc)
+}
+
+func mulPortableBF16(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+	var sum [Width]float32
+	av, bv := unsafe.Slice(a, k), unsafe.Slice((*uint16)(b), k*Width)
+	for x, v := range av {
+		for j, w := range bv[x*Width : x*Width+Width] {
+			sum[j] += v * bf16(w)
+		}
+	}
+	store(c, &sum, acc)
+}
+
+func bf16(w uint16) float32 {
+	u := uint32(w) << 16
+	return *(*float32)(unsafe.Pointer(&u))
+}
+
+func store(c *float32, sum *[Width]float32, acc int) {
+	cv := unsafe.Slice(c, Width)
+	for j, v := range sum {
+		if acc != 0 {
+			v += cv[j]
+		}
+		cv[j] = v
+	}
+}
+
+func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }

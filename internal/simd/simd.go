@@ -1,0 +1,206 @@
+// Package simd holds the float32 kernels that the CPU backend and the reader of
+// dumps share: matrix products over panels, exp, and a few vector operations,
+// in Go assembler for AVX-512 and AVX2 and in plain Go elsewhere.
+// ATTNSCOPE_CPU=avx2 or portable forces a lower path.
+package simd
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Width is the number of columns of a panel: a matrix B of [k, n] is stored as
+// ceil(n/Width) panels, each [k][Width], the last padded with zeros.
+const Width = 32
+
+// kernel adds rows x cols of a product; B is one panel, 32 wide.
+type kernel struct {
+	rows, cols int
+	mul        func(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+}
+
+// kernels is one path through the instruction sets.
+type kernels struct {
+	name      string
+	f32, bf16 []kernel // by falling rows, the last with one row
+	expSum    func(n int, x *float32, m float32, sum *float32)
+	max       func(n int, x *float32, max *float32)
+}
+
+var active = portable
+
+func use(k kernels) { active = k }
+
+// Path names the instruction set in use: avx512, avx2 or portable.
+func Path() string { return active.name }
+
+// MulPanel computes C = A·B, or C += A·B with acc, for one panel of B.
+//
+//	c  [rows, cols]  row-major, ldc apart; cols <= Width
+//	a  [rows, k]     row-major, lda apart
+//	b  [k, Width]
+func MulPanel(c []float32, ldc int, a []float32, lda int, b []float32, rows, cols, k int, acc bool) {
+	if k == 0 {
+		return
+	}
+	_ = b[k*Width-1]
+	mulPanel(active.f32, c, ldc, a, lda, unsafe.Pointer(&b[0]), 4, rows, cols, k, acc)
+}
+
+// MulPanelBF16 is MulPanel for a panel of bfloat16, widened in registers.
+func MulPanelBF16(c []float32, ldc int, a []float32, lda int, b []uint16, rows, cols, k int, acc bool) {
+	if k == 0 {
+		return
+	}
+	_ = b[k*Width-1]
+	mulPanel(active.bf16, c, ldc, a, lda, unsafe.Pointer(&b[0]), 2, rows, cols, k, acc)
+}
+
+func mulPanel(list []kernel, c []float32, ldc int, a []float32, lda int, b unsafe.Pointer, size, rows, cols, k int, acc bool) {
+	if rows == 0 {
+		return
+	}
+	_ = a[(rows-1)*lda+k-1]
+	_ = c[(rows-1)*ldc+cols-1]
+	flag := 0
+	if acc {
+		flag = 1
+	}
+	for row, at := 0, 0; row < rows; {
+		kn := list[at]
+		if rows-row < kn.rows {
+			at++
+			continue
+		}
+		ap := &a[row*lda]
+		if cols == Width {
+			for col := 0; col < Width; col += kn.cols {
+				kn.mul(k, ap, lda, unsafe.Add(b, col*size), &c[row*ldc+col], ldc, flag)
+			}
+		} else {
+			edge(kn, c[row*ldc:], ldc, ap, lda, b, size, cols, k, flag)
+		}
+		row += kn.rows
+	}
+}
+
+// edge runs a kernel whose columns pass the end of C through a buffer.
+func edge(kn kernel, c []float32, ldc int, a *float32, lda int, b unsafe.Pointer, size, cols, k, acc int) {
+	var buf [14 * Width]float32
+	if acc != 0 {
+		for r := range kn.rows {
+			copy(buf[r*Width:], c[r*ldc:r*ldc+cols])
+		}
+	}
+	for col := 0; col < Width; col += kn.cols {
+		kn.mul(k, a, lda, unsafe.Add(b, col*size), &buf[col], Width, acc)
+	}
+	for r := range kn.rows {
+		copy(c[r*ldc:r*ldc+cols], buf[r*Width:])
+	}
+}
+
+// PackPanel writes rows [n0, n0+Width) of b, row-major [n, k] with ldb between
+// rows, as one panel [k][Width]; rows past n are zeros.
+func PackPanel(panel, b []float32, ldb, n0, n, k int) {
+	rows := min(Width, n-n0)
+	for r := range Width {
+		if r >= rows {
+			for x := range k {
+				panel[x*Width+r] = 0
+			}
+			continue
+		}
+		for x, v := range b[(n0+r)*ldb : (n0+r)*ldb+k] {
+			panel[x*Width+r] = v
+		}
+	}
+}
+
+// GemmT computes C = A·Bᵀ: C[i*ldc+j] = Σ_k A[i*lda+k]·B[j*ldb+k], i < m, j < n.
+func GemmT(c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int) {
+	panel := make([]float32, k*Width)
+	for j := 0; j < n; j += Width {
+		PackPanel(panel, b, ldb, j, n, k)
+		MulPanel(c[j:], ldc, a, lda, panel, m, min(Width, n-j), k, false)
+	}
+}
+
+// Max is the largest value of x, -Inf of none.
+func Max(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	if n := len(x) &^ 15; n > 0 && active.max != nil {
+		active.max(n, &x[0], &m)
+		x = x[n:]
+	}
+	for _, v := range x {
+		m = max(m, v)
+	}
+	return m
+}
+
+// ExpSum replaces x by exp(x - m) and returns the sum. The relative error of a
+// value is below 3e-7; what is under exp(-87) may be 0.
+func ExpSum(x []float32, m float32) float32 {
+	var sum float32
+	if n := len(x) &^ 15; n > 0 && active.expSum != nil {
+		active.expSum(n, &x[0], m, &sum)
+		x = x[n:]
+	}
+	if len(x) > 0 && active.expSum != nil {
+		var buf [16]float32
+		copy(buf[:], x)
+		for i := len(x); i < 16; i++ {
+			buf[i] = m - 200
+		}
+		var part float32
+		active.expSum(16, &buf[0], m, &part)
+		copy(x, buf[:])
+		return sum + part
+	}
+	for i, v := range x {
+		x[i] = float32(math.Exp(float64(v - m)))
+		sum += x[i]
+	}
+	return sum
+}
+
+// Scale multiplies x by s.
+func Scale(x []float32, s float32) {
+	for i := range x {
+		x[i] *= s
+	}
+}
+
+// Add adds x to dst, as far as x goes.
+func Add(dst, x []float32) {
+	x = x[:len(dst)]
+	n := len(dst) &^ 3
+	for i := 0; i < n; i += 4 {
+		d, s := dst[i:i+4:i+4], x[i:i+4:i+4]
+		d[0] += s[0]
+		d[1] += s[1]
+		d[2] += s[2]
+		d[3] += s[3]
+	}
+	for i := n; i < len(dst); i++ {
+		dst[i] += x[i]
+	}
+}
+
+// Dot is the scalar product of a and b, as far as a goes.
+func Dot(a, b []float32) float32 {
+	b = b[:len(a)]
+	var s0, s1, s2, s3 float32
+	n := len(a) &^ 3
+	for i := 0; i < n; i += 4 {
+		s0 += a[i] * b[i]
+		s1 += a[i+1] * b[i+1]
+		s2 += a[i+2] * b[i+2]
+		s3 += a[i+3] * b[i+3]
+	}
+	for i := n; i < len(a); i++ {
+		s0 += a[i] * b[i]
+	}
+	return (s0 + s1) + (s2 + s3)
+}
