@@ -1,0 +1,126 @@
+// Package checkpoint opens the weights and the configuration of a model as they
+// lie on disk: a folder in the hub's layout (config.json, safetensors) or a
+// GGUF file, both memory-mapped, behind one interface.
+//
+//	ck, err := checkpoint.Open("models/SmolLM2-135M")
+//	w, ok := ck.Tensor("model.embed_tokens.weight")
+package checkpoint
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/capture/tensor"
+)
+
+// Checkpoint is an open model.
+type Checkpoint struct {
+	path, format string
+	files        []string
+	config       map[string]any
+	tensors      map[string]tensor.Tensor
+	closers      []func() error
+}
+
+// Open opens a folder in hub layout or a .gguf file.
+func Open(path string) (*Checkpoint, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.IsDir() {
+		if strings.HasSuffix(path, ".gguf") {
+			return openGGUF(path)
+		}
+		return nil, fmt.Errorf("%s: want a folder with config.json and safetensors, or a .gguf file", path)
+	}
+	text, err := os.ReadFile(filepath.Join(path, "config.json"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: no config.json in it: %w", path, err)
+	}
+	ck := &Checkpoint{path: path, format: "safetensors"}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&ck.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, "config.json"), err)
+	}
+	files, all, err := openShards(path)
+	if err != nil {
+		return nil, err
+	}
+	ck.tensors = all
+	for _, f := range files {
+		ck.files = append(ck.files, f.Path)
+		ck.closers = append(ck.closers, f.close)
+	}
+	return ck, nil
+}
+
+// Path is the folder or file that was opened.
+func (c *Checkpoint) Path() string { return c.path }
+
+// Format is safetensors or gguf.
+func (c *Checkpoint) Format() string { return c.format }
+
+// Config is config.json, its numbers as json.Number, or the GGUF metadata.
+func (c *Checkpoint) Config() map[string]any { return c.config }
+
+// Tensor returns a view of a weight, valid until Close.
+func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Names lists the tensors in alphabetical order.
+func (c *Checkpoint) Names() []string {
+	list := make([]string, 0, len(c.tensors))
+	for n := range c.tensors {
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// SHA256 is the hash of the weights' file; of several shards the hash of their
+// hashes in order of name.
+func (c *Checkpoint) SHA256() (string, error) {
+	sums := make([][]byte, len(c.files))
+	for i, name := range c.files {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		sums[i] = h.Sum(nil)
+	}
+	if len(sums) == 1 {
+		return hex.EncodeToString(sums[0]), nil
+	}
+	all := sha256.Sum256(bytes.Join(sums, nil))
+	return hex.EncodeToString(all[:]), nil
+}
+
+// Close unmaps the files.
+func (c *Checkpoint) Close() error {
+	var first error
+	for _, f := range c.closers {
+		if err := f(); err != nil && first == nil {
+			first = err
+		}
+	}
+	c.closers = nil
+	return first
+}

@@ -1,0 +1,15 @@
+//go:build !unix
+
+package checkpoint
+
+import (
+	"io"
+	"os"
+)
+
+// mapFile reads the file where it cannot be mapped.
+func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
+	b := make([]byte, size)
+	_, err := io.ReadFull(f, b)
+	return b, func() error { return nil }, err
+}

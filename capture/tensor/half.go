@@ -1,0 +1,50 @@
+package tensor
+
+import "math"
+
+// BF16ToF32 widens a bfloat16.
+func BF16ToF32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+
+// F32ToBF16 rounds to the nearest bfloat16, ties to even; NaN stays NaN.
+func F32ToBF16(v float32) uint16 {
+	u := math.Float32bits(v)
+	if v != v {
+		return uint16(u>>16) | 0x40
+	}
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}
+
+// F16ToF32 widens an IEEE half.
+func F16ToF32(h uint16) float32 {
+	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	switch {
+	case exp == 31:
+		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
+	case exp != 0:
+		return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
+	case frac == 0:
+		return math.Float32frombits(sign)
+	}
+	v := float32(frac) * (1.0 / (1 << 24))
+	if sign != 0 {
+		v = -v
+	}
+	return v
+}
+
+// F32ToF16 rounds to the nearest IEEE half, ties to even; too large is infinite.
+func F32ToF16(v float32) uint16 {
+	u := math.Float32bits(v)
+	sign := uint16(u >> 16 & 0x8000)
+	u &= 0x7fffffff
+	switch {
+	case u > 0x7f800000:
+		return sign | 0x7e00
+	case u >= 0x477ff000:
+		return sign | 0x7c00
+	case u < 0x38800000: // below 2^-14: a subnormal half, a multiple of 2^-24
+		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(u))*(1<<24)))
+	}
+	u += 0xfff + u>>13&1
+	return sign | uint16((u-0x38000000)>>13)
+}

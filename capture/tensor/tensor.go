@@ -1,0 +1,109 @@
+// Package tensor describes the arrays of a checkpoint as they lie in its file,
+// and turns any of their dtypes into float32.
+package tensor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Tensor is an array in a file: a weight of a linear layer is [out, in].
+type Tensor struct {
+	Name  string
+	DType DType
+	Shape []int  // outermost first
+	Data  []byte // little-endian, row-major, quantised types in blocks along the last axis
+}
+
+// Elements is the product of the shape.
+func (t Tensor) Elements() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Rows and Cols see the tensor as a matrix: the last axis is a row.
+func (t Tensor) Rows() int {
+	if c := t.Cols(); c > 0 {
+		return t.Elements() / c
+	}
+	return 0
+}
+
+// Cols is the length of the last axis, 1 for a scalar.
+func (t Tensor) Cols() int {
+	if len(t.Shape) == 0 {
+		return 1
+	}
+	return t.Shape[len(t.Shape)-1]
+}
+
+// Float32 returns all elements as float32.
+func (t Tensor) Float32() ([]float32, error) {
+	out := make([]float32, t.Elements())
+	if err := decode(out, t.DType, t.Data); err != nil {
+		return nil, fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	return out, nil
+}
+
+// Row decodes row i of the matrix into dst, Cols long.
+func (t Tensor) Row(dst []float32, i int) error {
+	size, err := t.DType.Bytes(t.Cols())
+	if err == nil && (i < 0 || (i+1)*size > len(t.Data)) {
+		err = fmt.Errorf("row %d of %d", i, t.Rows())
+	}
+	if err == nil {
+		err = decode(dst[:t.Cols()], t.DType, t.Data[i*size:(i+1)*size])
+	}
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// Slice returns the rows [lo, hi) of the matrix as a tensor.
+func (t Tensor) Slice(lo, hi int) (Tensor, error) {
+	size, err := t.DType.Bytes(t.Cols())
+	if err != nil || lo < 0 || lo > hi || hi*size > len(t.Data) {
+		return Tensor{}, fmt.Errorf("tensor %s: rows %d to %d of %d", t.Name, lo, hi, t.Rows())
+	}
+	return Tensor{t.Name, t.DType, []int{hi - lo, t.Cols()}, t.Data[lo*size : hi*size]}, nil
+}
+
+// FromFloat32 makes an F32 tensor of x.
+func FromFloat32(name string, x []float32, shape ...int) Tensor {
+	data := make([]byte, 4*len(x))
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
+	}
+	return Tensor{name, F32, shape, data}
+}
+
+// FromInt32 makes an I32 tensor of x.
+func FromInt32(name string, x []int32, shape ...int) Tensor {
+	data := make([]byte, 4*len(x))
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(data[4*i:], uint32(v))
+	}
+	return Tensor{name, I32, shape, data}
+}
+
+// Int32 returns the elements of an integer tensor.
+func (t Tensor) Int32() ([]int32, error) {
+	out := make([]int32, t.Elements())
+	for i := range out {
+		switch t.DType {
+		case I32:
+			out[i] = int32(binary.LittleEndian.Uint32(t.Data[4*i:]))
+		case I64:
+			out[i] = int32(binary.LittleEndian.Uint64(t.Data[8*i:]))
+		default:
+			return nil, fmt.Errorf("tensor %s: dtype %s, want I32 or I64", t.Name, t.DType)
+		}
+	}
+	return out, nil
+}
