@@ -1,0 +1,121 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// Attention is the shape of one layer's attention.
+type Attention struct {
+	Heads            int // query heads
+	KeyDim, ValueDim int
+	Scale            float32 // of the scores
+	SoftCap          float32 // scores become cap*tanh(score/cap); 0 = off
+	Window           int     // a query at p sees keys > p-Window; 0 = all
+}
+
+// Tile holds the normalised weights of a few queries of one head. It is valid
+// during the call that shows it.
+type Tile struct {
+	Head    int
+	Row0    int // index of the first row in this pass
+	Rows    int
+	Pos0    int       // position of the first row
+	Key0    int       // position of the first key
+	Keys    int       // keys from Key0 on that the last row sees
+	Stride  int       // between rows of Weights
+	Weights []float32 // row i: Weights[i*Stride:][:Keys], zero where not visible
+	LSE     []float32 // per row ln Σ exp(score)
+}
+
+// Sizes of a tile: its scores should stay in the second-level cache.
+const (
+	tileRows  = 28
+	tileBytes = 600 << 10
+)
+
+// Run computes the attention of n queries at positions pos0.., whose keys and
+// values have been appended already: q [n, heads*keyDim] after the rotation,
+// out [n, heads*valueDim]. visit, if not nil, is shown the rows from visitFrom
+// on, by several workers at once.
+func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit func(worker int, t *Tile), visitFrom int) {
+	rows := tileRows
+	if n < rows {
+		rows = n
+	} else if 4*rows*(pos0+n) > tileBytes {
+		rows = tileRows / 2
+	}
+	tiles := (n + rows - 1) / rows
+	p.Run(tiles*a.Heads, func(task, worker int) {
+		// The last queries see most: they go first, so that no long tile is left for the end.
+		tile, head := tiles-1-task/a.Heads, task%a.Heads
+		row0 := tile * rows
+		a.tile(p, worker, kv, out, q, head, row0, min(rows, n-row0), n, pos0, visit, visitFrom)
+	})
+}
+
+// tile runs rows [row0, row0+rows) of one head.
+func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, row0, rows, n, pos0 int, visit func(int, *Tile), visitFrom int) {
+	group := a.Heads / len(kv.heads)
+	s := &kv.heads[head/group]
+	// Slots hold positions one to one, unless the store is compressed: then all
+	// kept slots are visible, and the passes' own n positions stand last.
+	dropped := kv.seen - s.n
+	first := pos0 + row0 - dropped // slot of the first row's own key
+	key0 := 0
+	if a.Window > 0 && dropped == 0 {
+		key0 = max(0, first-a.Window+1) / simd.Width * simd.Width
+	}
+	keys := first + rows - key0 // slots from key0 that the last row sees
+	stride := (keys + simd.Width - 1) / simd.Width * simd.Width
+	buf := p.Scratch(worker).Floats(rows*stride + rows)
+	w, lse := buf[:rows*stride], buf[rows*stride:]
+	ldq := a.Heads * a.KeyDim
+	qt := q[row0*ldq+head*a.KeyDim:]
+	for j := 0; j < stride; j += simd.Width {
+		at := (key0 + j) / simd.Width * a.KeyDim * simd.Width
+		simd.MulPanel(w[j:], stride, qt, ldq, s.keys[at:at+a.KeyDim*simd.Width], rows, simd.Width, a.KeyDim, false)
+	}
+	for i := range rows {
+		row := w[i*stride : (i+1)*stride]
+		lo, hi := 0, keys-rows+i+1
+		if a.Window > 0 && dropped == 0 {
+			lo = max(0, first+i-a.Window+1-key0)
+		}
+		lse[i] = a.softmax(row, lo, hi)
+	}
+	ldo := a.Heads * a.ValueDim
+	for d := 0; d < a.ValueDim; d += simd.Width {
+		at := (d/simd.Width*s.room + key0) * simd.Width
+		simd.MulPanel(out[row0*ldo+head*a.ValueDim+d:], ldo, w, stride, s.values[at:at+keys*simd.Width],
+			rows, min(simd.Width, a.ValueDim-d), keys, false)
+	}
+	if visit == nil || row0+rows <= visitFrom {
+		return
+	}
+	skip := max(0, visitFrom-row0)
+	visit(worker, &Tile{
+		Head: head, Row0: row0 + skip, Rows: rows - skip, Pos0: pos0 + row0 + skip,
+		Key0: key0, Keys: keys, Stride: stride, Weights: w[skip*stride:], LSE: lse[skip:rows],
+	})
+}
+
+// softmax turns the scores row[lo:hi] into weights, the rest into zeros, and
+// returns their log-sum-exp.
+func (a *Attention) softmax(row []float32, lo, hi int) float32 {
+	clear(row[:lo])
+	clear(row[hi:])
+	x := row[lo:hi]
+	if a.SoftCap > 0 {
+		for i, v := range x {
+			x[i] = a.SoftCap * float32(math.Tanh(float64(v*a.Scale/a.SoftCap)))
+		}
+	} else {
+		simd.Scale(x, a.Scale)
+	}
+	m := simd.Max(x)
+	sum := simd.ExpSum(x, m)
+	simd.Scale(x, 1/sum)
+	return m + float32(math.Log(float64(sum)))
+}

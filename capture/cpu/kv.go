@@ -1,0 +1,188 @@
+package cpu
+
+import "github.com/attnscope/attnscope/internal/simd"
+
+// KV holds the keys and values of one layer: one store for each kv head, or,
+// when compressed by query head, one for each query head. Keys lie in panels
+// of 32 slots, [dim][32], ready for q·Kᵀ; values in panels of 32 channels,
+// [slot][32], ready for weights·V.
+type KV struct {
+	keyDim, valueDim int
+	heads            []store
+	seen             int // positions appended in all, also those dropped since
+}
+
+type store struct {
+	n      int       // slots
+	room   int       // slots that fit, a multiple of 32
+	keys   []float32 // [room/32][keyDim][32]
+	values []float32 // [valuePanels][room][32]
+}
+
+// NewKV makes an empty store for kvHeads heads.
+func NewKV(kvHeads, keyDim, valueDim int) *KV {
+	return &KV{keyDim: keyDim, valueDim: valueDim, heads: make([]store, kvHeads)}
+}
+
+func (kv *KV) valuePanels() int { return (kv.valueDim + simd.Width - 1) / simd.Width }
+
+// Len is the number of positions appended and not truncated: where the next
+// token stands. It is more than the slots of a compressed store.
+func (kv *KV) Len() int { return kv.seen }
+
+// Slots is the number of keys head h holds.
+func (kv *KV) Slots(h int) int { return kv.heads[h].n }
+
+// Stores is the number of stores: kv heads, or query heads after compression
+// by query head.
+func (kv *KV) Stores() int { return len(kv.heads) }
+
+// Bytes is the memory of the keys and values held.
+func (kv *KV) Bytes() int {
+	n := 0
+	for i := range kv.heads {
+		n += 4 * kv.heads[i].n * (kv.keyDim + kv.valueDim)
+	}
+	return n
+}
+
+func (kv *KV) grow(s *store, n int) {
+	if n <= s.room {
+		return
+	}
+	room := (max(n, s.room+s.room/2) + simd.Width - 1) / simd.Width * simd.Width
+	keys := make([]float32, room*kv.keyDim)
+	copy(keys, s.keys)
+	values := make([]float32, kv.valuePanels()*room*simd.Width)
+	for p := range kv.valuePanels() {
+		copy(values[p*room*simd.Width:], s.values[p*s.room*simd.Width:(p*s.room+s.n)*simd.Width])
+	}
+	s.keys, s.values, s.room = keys, values, room
+}
+
+// Reserve makes room for n positions in all.
+func (kv *KV) Reserve(n int) {
+	for i := range kv.heads {
+		kv.grow(&kv.heads[i], n)
+	}
+}
+
+// Append adds n positions: k [n, kvHeads*keyDim] after the rotation, v
+// [n, kvHeads*valueDim]. A store by query heads takes each kv head's rows for
+// all heads of its group.
+func (kv *KV) Append(k, v []float32, n int) {
+	kd, vd := len(k)/n, len(v)/n
+	group := len(kv.heads) * kv.keyDim / kd
+	for h := range kv.heads {
+		s := &kv.heads[h]
+		kv.grow(s, s.n+n)
+		src := h / group
+		for i := range n {
+			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
+		}
+		s.n += n
+	}
+	kv.seen += n
+}
+
+func (kv *KV) put(s *store, slot int, key, value []float32) {
+	panel := s.keys[slot/simd.Width*kv.keyDim*simd.Width+slot%simd.Width:]
+	for d, x := range key {
+		panel[d*simd.Width] = x
+	}
+	for p := range kv.valuePanels() {
+		copy(s.values[(p*s.room+slot)*simd.Width:][:simd.Width], value[p*simd.Width:min(len(value), (p+1)*simd.Width)])
+	}
+}
+
+// Key copies the key in a slot of head h into dst.
+func (kv *KV) Key(h, slot int, dst []float32) {
+	panel := kv.heads[h].keys[slot/simd.Width*kv.keyDim*simd.Width+slot%simd.Width:]
+	for d := range kv.keyDim {
+		dst[d] = panel[d*simd.Width]
+	}
+}
+
+// Value copies the value in a slot of head h into dst.
+func (kv *KV) Value(h, slot int, dst []float32) {
+	s := &kv.heads[h]
+	for d := 0; d < kv.valueDim; d += simd.Width {
+		n := min(simd.Width, kv.valueDim-d)
+		copy(dst[d:d+n], s.values[(d/simd.Width*s.room+slot)*simd.Width:])
+	}
+}
+
+// Keys returns the keys of n slots from slot0, [n, stores*keyDim].
+func (kv *KV) Keys(slot0, n int) []float32 {
+	out := make([]float32, n*len(kv.heads)*kv.keyDim)
+	for i := range n {
+		for h := range kv.heads {
+			kv.Key(h, slot0+i, out[(i*len(kv.heads)+h)*kv.keyDim:][:kv.keyDim])
+		}
+	}
+	return out
+}
+
+// Values returns the values of n slots from slot0, [n, stores*valueDim].
+func (kv *KV) Values(slot0, n int) []float32 {
+	out := make([]float32, n*len(kv.heads)*kv.valueDim)
+	for i := range n {
+		for h := range kv.heads {
+			kv.Value(h, slot0+i, out[(i*len(kv.heads)+h)*kv.valueDim:][:kv.valueDim])
+		}
+	}
+	return out
+}
+
+// Truncate drops all positions from n on. A compressed store cannot be cut.
+func (kv *KV) Truncate(n int) {
+	if n >= kv.seen {
+		return
+	}
+	for i := range kv.heads {
+		s := &kv.heads[i]
+		s.n -= kv.seen - n
+	}
+	kv.seen = n
+}
+
+// Clone copies the store.
+func (kv *KV) Clone() *KV {
+	all := make([]int32, kv.maxSlots())
+	for i := range all {
+		all[i] = int32(i)
+	}
+	keep := make([][]int32, len(kv.heads))
+	for h := range keep {
+		keep[h] = all[:kv.heads[h].n]
+	}
+	return kv.Compress(keep)
+}
+
+func (kv *KV) maxSlots() int {
+	n := 0
+	for i := range kv.heads {
+		n = max(n, kv.heads[i].n)
+	}
+	return n
+}
+
+// Compress returns a store that keeps, for each head, only some slots, in
+// ascending order. keep has one list for each of its stores, or one for each
+// query head; those of a group then read the same kv head.
+func (kv *KV) Compress(keep [][]int32) *KV {
+	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(keep)), seen: kv.seen}
+	group := len(keep) / len(kv.heads)
+	key, value := make([]float32, kv.keyDim), make([]float32, kv.valueDim)
+	for h, slots := range keep {
+		s := &out.heads[h]
+		out.grow(s, len(slots))
+		for i, slot := range slots {
+			kv.Key(h/group, int(slot), key)
+			kv.Value(h/group, int(slot), value)
+			out.put(s, i, key, value)
+		}
+		s.n = len(slots)
+	}
+	return out
+}

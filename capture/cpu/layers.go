@@ -1,0 +1,77 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// RMSNorm writes x / rms(x) * weight: rms(x)² = mean(x²) + eps. Squares are
+// summed in float64.
+func RMSNorm(dst, x, weight []float32, eps float32) {
+	var sum float64
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
+	weight, dst = weight[:len(x)], dst[:len(x)]
+	for i, v := range x {
+		dst[i] = v * scale * weight[i]
+	}
+}
+
+// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)). gate is spoilt.
+func SiLUMul(dst, gate, up []float32, s *Scratch) {
+	e := s.Floats(len(gate))
+	for i, g := range gate {
+		e[i] = -max(g, -80) // exp stays finite; silu(-80) is 0 in float32
+	}
+	simd.ExpSum(e, 0)
+	dst, up, gate = dst[:len(e)], up[:len(e)], gate[:len(e)]
+	for i, v := range e {
+		dst[i] = gate[i] / (1 + v) * up[i]
+	}
+}
+
+// GELUTanhMul writes gelu(gate) * up with the tanh form of GELU,
+// g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
+func GELUTanhMul(dst, gate, up []float32, s *Scratch) {
+	e := s.Floats(len(gate))
+	for i, g := range gate {
+		inner := 0.7978845608028654 * (g + 0.044715*g*g*g)
+		e[i] = -2 * max(min(inner, 40), -40)
+	}
+	simd.ExpSum(e, 0)
+	for i, v := range e { // (1 + tanh(y))/2 = 1 / (1 + exp(-2y))
+		dst[i] = gate[i] / (1 + v) * up[i]
+	}
+}
+
+// Pairing says which two channels of a head RoPE turns together.
+type Pairing uint8
+
+// Half pairs channel i with i + dim/2, as checkpoints of the hub do; Adjacent
+// pairs 2i with 2i+1, as GGUF files of the Llama kind do.
+const (
+	Half Pairing = iota
+	Adjacent
+)
+
+// Rope turns the first 2*len(cos) channels of a head by the angles whose
+// cosines and sines are given.
+func Rope(x, cos, sin []float32, pairing Pairing) {
+	n := len(cos)
+	sin = sin[:n]
+	if pairing == Adjacent {
+		for i, c := range cos {
+			a, b := x[2*i], x[2*i+1]
+			x[2*i], x[2*i+1] = a*c-b*sin[i], b*c+a*sin[i]
+		}
+		return
+	}
+	lo, hi := x[:n], x[n:2*n]
+	for i, c := range cos {
+		a, b := lo[i], hi[i]
+		lo[i], hi[i] = a*c-b*sin[i], b*c+a*sin[i]
+	}
+}
