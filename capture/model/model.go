@@ -1,0 +1,115 @@
+// Package model runs decoders: one engine, driven by config.json or GGUF
+// metadata; what a family does differently is a line of Architectures.
+//
+//	m, err := model.Load(ck, model.Options{})
+//	s := m.NewSession()
+//	err = s.Forward(ctx, tokens, model.Pass{LogitsFrom: len(tokens) - 1, Logits: take})
+package model
+
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/tensor"
+)
+
+// Options say how a model is run.
+type Options struct {
+	Threads int    // 0: one for each core
+	Compute string // f32
+	Chunk   int    // tokens that pass a layer together; 0: 512
+}
+
+// Model is a loaded decoder. Its sessions must not run at the same time: each
+// uses all threads.
+type Model struct {
+	config Config
+	chunk  int
+	pool   *cpu.Pool
+	embed  tensor.Tensor
+	norm   []float32
+	head   *cpu.Matrix
+	layers []layer
+}
+
+// Load packs the weights of a checkpoint.
+func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
+	c, err := ReadConfig(ck)
+	if err != nil {
+		return nil, err
+	}
+	if o.Compute != "" && o.Compute != "f32" {
+		return nil, fmt.Errorf("compute %q is not supported yet; f32 is", o.Compute)
+	}
+	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
+	if m.chunk < 1 {
+		m.chunk = 512
+	}
+	if err := m.load(ck); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
+	c := &m.config
+	l := &loader{ck, c, m.pool}
+	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
+		return err
+	}
+	if m.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+		return err
+	}
+	head := m.embed
+	if !c.TiedHead {
+		if head, err = l.tensor("head", -1, ".weight", c.Vocab, c.Hidden); err != nil {
+			return err
+		}
+		row := make([]float32, c.Hidden)
+		for i := range c.Vocab { // the tied head is checked when it is packed
+			if err := m.embed.Row(row, i); err != nil {
+				return fmt.Errorf("%s: %w", ck.Path(), err)
+			}
+			for x, v := range row {
+				if v-v != 0 {
+					return fmt.Errorf("%s: tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again", ck.Path(), m.embed.Name, i, x, v)
+				}
+			}
+		}
+	}
+	if m.head, err = l.pack(head); err != nil {
+		return err
+	}
+	for i := range m.layers {
+		if m.layers[i], err = l.layer(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Config is the model's configuration.
+func (m *Model) Config() Config { return m.config }
+
+// Close stops the threads.
+func (m *Model) Close() { m.pool.Close() }
+
+// Threads is the number of threads a session runs on.
+func (m *Model) Threads() int { return m.pool.Threads() }
+
+// OutputProjection is W_O of a layer, [hidden, heads*valueDim].
+func (m *Model) OutputProjection(layer int) ([]float32, error) {
+	return m.layers[layer].output.Float32()
+}
+
+// WeightBytes is the memory of the packed weights.
+func (m *Model) WeightBytes() int64 {
+	n := int64(m.head.Bytes())
+	for i := range m.layers {
+		w := &m.layers[i]
+		n += int64(w.qkv.Bytes() + w.out.Bytes() + w.gateUp.Bytes() + w.down.Bytes())
+	}
+	return n
+}

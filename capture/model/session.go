@@ -1,0 +1,315 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/attnscope/attnscope/capture/cpu"
+)
+
+// Session is a sequence under way: the keys and values of its tokens.
+type Session struct {
+	m   *Model
+	kv  []*cpu.KV
+	buf buffers
+}
+
+// Recorder watches a pass.
+type Recorder interface {
+	// Tile shows normalised weights of a few queries of one head, from several
+	// workers at once; t is valid during the call.
+	Tile(layer, worker int, t *cpu.Tile)
+	// States follows all tiles of a chunk of one layer: q [n, heads*headDim],
+	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
+	// positions pos0 to pos0+n-1.
+	States(layer, pos0, n int, q, k, v []float32)
+}
+
+// Pass says what a Forward hands out.
+type Pass struct {
+	LogitsFrom int                               // first token whose logits are wanted; >= len(tokens): none
+	Logits     func(row int, logits []float32)   // row is an index into tokens; logits are valid during the call
+	Recorder   Recorder                          // nil: nothing is recorded
+	RecordFrom int                               // first token whose weights are shown
+	Hidden     func(layer int, hidden []float32) // tests: the last token's state after each layer; may be nil
+}
+
+// buffers of a chunk, [n, width] each.
+type buffers struct {
+	x, h, qkv, q, k, v, attn, gateUp, act []float32
+	logits                                []float32
+}
+
+func grow(b *[]float32, n int) []float32 {
+	if cap(*b) < n {
+		*b = make([]float32, n)
+	}
+	return (*b)[:n]
+}
+
+// NewSession starts an empty sequence.
+func (m *Model) NewSession() *Session {
+	c := &m.config
+	s := &Session{m: m, kv: make([]*cpu.KV, c.Layers)}
+	for i := range s.kv {
+		s.kv[i] = cpu.NewKV(c.KVHeads, c.HeadDim, c.ValueDim)
+	}
+	return s
+}
+
+// Len is the number of tokens so far: the position of the next.
+func (s *Session) Len() int { return s.kv[0].Len() }
+
+// KV is the key/value store of a layer.
+func (s *Session) KV(layer int) *cpu.KV { return s.kv[layer] }
+
+// CacheBytes is the memory of all keys and values held.
+func (s *Session) CacheBytes() int64 {
+	var n int64
+	for _, kv := range s.kv {
+		n += int64(kv.Bytes())
+	}
+	return n
+}
+
+// Reserve makes room for n tokens in all, so that growing copies nothing.
+func (s *Session) Reserve(n int) {
+	for _, kv := range s.kv {
+		kv.Reserve(n)
+	}
+}
+
+// Truncate drops the tokens from n on.
+func (s *Session) Truncate(n int) {
+	for _, kv := range s.kv {
+		kv.Truncate(n)
+	}
+}
+
+// Fork copies the sequence: both go on independently.
+func (s *Session) Fork() *Session {
+	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
+	for i, kv := range s.kv {
+		f.kv[i] = kv.Clone()
+	}
+	return f
+}
+
+// Compress returns a sequence whose layers keep only some slots of their
+// caches. keep gives, for a layer, the slots in ascending order by kv head or by
+// query head. Tokens that follow keep their true positions.
+func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
+	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
+	c := &s.m.config
+	for l, kv := range s.kv {
+		slots, err := keep(l)
+		if err != nil {
+			return nil, err
+		}
+		if len(slots) != c.Heads && len(slots) != c.KVHeads {
+			return nil, fmt.Errorf("layer %d: slots for %d heads, want %d (query heads) or %d (kv heads)", l, len(slots), c.Heads, c.KVHeads)
+		}
+		for h, list := range slots {
+			last := int32(-1)
+			for _, at := range list {
+				if at <= last || int(at) >= kv.Len() {
+					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, kv.Len())
+				}
+				last = at
+			}
+		}
+		f.kv[l] = kv.Compress(slots)
+	}
+	return f, nil
+}
+
+// Forward appends tokens to the sequence, chunk by chunk.
+func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
+	for at, id := range tokens {
+		if id < 0 || int(id) >= s.m.config.Vocab {
+			return fmt.Errorf("token %d is %d, the vocabulary has %d", at, id, s.m.config.Vocab)
+		}
+	}
+	for lo := 0; lo < len(tokens); lo += s.m.chunk {
+		hi := min(lo+s.m.chunk, len(tokens))
+		if err := s.chunk(ctx, tokens[lo:hi], lo, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk passes tokens, the row0-th and on of the pass, through all layers.
+func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) error {
+	m, c, b, n := s.m, &s.m.config, &s.buf, len(tokens)
+	pos0 := s.Len()
+	x := grow(&b.x, n*c.Hidden)
+	for i, id := range tokens {
+		row := x[i*c.Hidden : (i+1)*c.Hidden]
+		if err := m.embed.Row(row, int(id)); err != nil {
+			return err
+		}
+		if c.EmbedScale != 1 {
+			for j := range row {
+				row[j] *= c.EmbedScale
+			}
+		}
+	}
+	cos, sin := c.Rope.tables(pos0, n)
+	for l := range m.layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.Hidden != nil {
+			p.Hidden(l, x[(n-1)*c.Hidden:])
+		}
+		s.layer(l, x, cos, sin, n, pos0, row0, p)
+	}
+	if p.Logits != nil && row0+n > p.LogitsFrom {
+		s.logits(x, n, row0, p)
+	}
+	return nil
+}
+
+// rows runs f over blocks of a chunk's rows on all threads.
+func (s *Session) rows(n int, f func(i int, scratch *cpu.Scratch)) {
+	const block = 8
+	s.m.pool.Run((n+block-1)/block, func(task, worker int) {
+		for i := task * block; i < min(n, (task+1)*block); i++ {
+			f(i, s.m.pool.Scratch(worker))
+		}
+	})
+}
+
+func (s *Session) layer(l int, x, cos, sin []float32, n, pos0, row0 int, p Pass) {
+	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
+	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
+	width := nq + nk + nv
+	h, qkv := grow(&b.h, n*c.Hidden), grow(&b.qkv, n*width)
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[i*c.Hidden:(i+1)*c.Hidden], w.attnNorm, c.NormEps)
+	})
+	w.qkv.Mul(m.pool, qkv, width, h, c.Hidden, n)
+	q, k, v := grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
+	half := len(c.Rope.InvFreq)
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		row := qkv[i*width : (i+1)*width]
+		for j, v := range w.qkvBias {
+			row[j] += v
+		}
+		copy(q[i*nq:(i+1)*nq], row)
+		copy(k[i*nk:(i+1)*nk], row[nq:])
+		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
+		turn := func(x, norm []float32) {
+			for at := 0; at < len(x); at += c.HeadDim {
+				head := x[at : at+c.HeadDim]
+				if norm != nil {
+					cpu.RMSNorm(head, head, norm, c.NormEps)
+				}
+				cpu.Rope(head, cos[i*half:(i+1)*half], sin[i*half:(i+1)*half], c.Rope.Pairing)
+			}
+		}
+		turn(q[i*nq:(i+1)*nq], w.qNorm)
+		turn(k[i*nk:(i+1)*nk], w.kNorm)
+	})
+	s.kv[l].Append(k, v, n)
+	s.attend(l, n, pos0, row0, p)
+	if w.attnPostNorm == nil {
+		w.out.MulAdd(m.pool, x, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		s.addBias(x, w.outBias, n)
+	} else {
+		w.out.Mul(m.pool, h, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		s.addBias(h, w.outBias, n)
+		s.addNormed(x, h, w.attnPostNorm, n)
+	}
+	s.feedForward(w, x, h, n)
+}
+
+func (s *Session) addBias(x, bias []float32, n int) {
+	for i := range n {
+		for j, v := range bias {
+			x[i*len(bias)+j] += v
+		}
+	}
+}
+
+// addNormed adds norm(h) to x.
+func (s *Session) addNormed(x, h, norm []float32, n int) {
+	d := len(norm)
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		row := h[i*d : (i+1)*d]
+		cpu.RMSNorm(row, row, norm, s.m.config.NormEps)
+		for j, v := range row {
+			x[i*d+j] += v
+		}
+	})
+}
+
+func (s *Session) attend(l, n, pos0, row0 int, p Pass) {
+	c, b := &s.m.config, &s.buf
+	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
+	out := grow(&b.attn, n*c.Heads*c.ValueDim)
+	b.attn = out
+	if p.Recorder == nil || row0+n <= p.RecordFrom {
+		a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, nil, 0)
+		return
+	}
+	from := max(0, p.RecordFrom-row0)
+	a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, func(worker int, t *cpu.Tile) {
+		t.Row0 += row0
+		p.Recorder.Tile(l, worker, t)
+	}, from)
+	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
+	p.Recorder.States(l, pos0+from, n-from, b.q[from*nq:n*nq], b.k[from*nk:n*nk], b.v[from*nv:n*nv])
+}
+
+func (s *Session) feedForward(w *layer, x, h []float32, n int) {
+	m, c, b := s.m, &s.m.config, &s.buf
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[i*c.Hidden:(i+1)*c.Hidden], w.ffnNorm, c.NormEps)
+	})
+	ff := c.Intermediate
+	gu, act := grow(&b.gateUp, n*2*ff), grow(&b.act, n*ff)
+	w.gateUp.Mul(m.pool, gu, 2*ff, h, c.Hidden, n)
+	s.rows(n, func(i int, scratch *cpu.Scratch) {
+		gate, up := gu[i*2*ff:i*2*ff+ff], gu[i*2*ff+ff:(i+1)*2*ff]
+		if c.Activation == "silu" {
+			cpu.SiLUMul(act[i*ff:(i+1)*ff], gate, up, scratch)
+		} else {
+			cpu.GELUTanhMul(act[i*ff:(i+1)*ff], gate, up, scratch)
+		}
+	})
+	if w.ffnPostNorm == nil {
+		w.down.MulAdd(m.pool, x, c.Hidden, act, ff, n)
+		return
+	}
+	w.down.Mul(m.pool, h, c.Hidden, act, ff, n)
+	s.addNormed(x, h, w.ffnPostNorm, n)
+}
+
+// logitRows bounds the logits held at once.
+const logitRows = 32
+
+func (s *Session) logits(x []float32, n, row0 int, p Pass) {
+	m, c, b := s.m, &s.m.config, &s.buf
+	for lo := max(0, p.LogitsFrom-row0); lo < n; lo += logitRows {
+		rows := min(logitRows, n-lo)
+		h, out := grow(&b.h, rows*c.Hidden), grow(&b.logits, rows*c.Vocab)
+		for i := range rows {
+			cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[(lo+i)*c.Hidden:(lo+i+1)*c.Hidden], m.norm, c.NormEps)
+		}
+		if p.Hidden != nil && lo+rows == n {
+			p.Hidden(c.Layers, h[(rows-1)*c.Hidden:])
+		}
+		m.head.Mul(m.pool, out, c.Vocab, h, c.Hidden, rows)
+		if c.LogitCap > 0 {
+			for i, v := range out {
+				out[i] = c.LogitCap * float32(math.Tanh(float64(v/c.LogitCap)))
+			}
+		}
+		for i := range rows {
+			p.Logits(row0+lo+i, out[i*c.Vocab:(i+1)*c.Vocab])
+		}
+	}
+}
