@@ -1,0 +1,168 @@
+package dumps
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Encodings of a payload before zstd.
+const (
+	encBytes = 0 // as it is: JSON, the index
+	encF32   = 1 // float32 in four byte planes, the lowest byte of all values first
+	encF16   = 2 // IEEE half in two byte planes
+)
+
+func encodingBytes(enc uint8) (uint64, bool) {
+	switch enc {
+	case encBytes:
+		return 1, true
+	case encF32:
+		return 4, true
+	case encF16:
+		return 2, true
+	}
+	return 0, false
+}
+
+var encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
+	zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(false))
+
+var decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
+	zstd.WithDecoderMaxMemory(maxRaw+1), zstd.WithDecoderMaxWindow(1<<30))
+
+// planesF32 rounds to bits mantissa bits (23: as it is) and splits into planes.
+func planesF32(x []float32, bits int) []byte {
+	n := len(x)
+	out := make([]byte, 4*n)
+	a, b, c, d := out[:n], out[n:2*n], out[2*n:3*n], out[3*n:]
+	drop := uint(23 - bits)
+	for i, v := range x {
+		u := math.Float32bits(v)
+		if drop > 0 && u&0x7f800000 != 0x7f800000 {
+			u += 1<<(drop-1) - 1 + u>>drop&1
+			u = u >> drop << drop
+		}
+		a[i], b[i], c[i], d[i] = byte(u), byte(u>>8), byte(u>>16), byte(u>>24)
+	}
+	return out
+}
+
+func fromPlanesF32(dst []float32, b []byte) {
+	n := len(dst)
+	p0, p1, p2, p3 := b[:n], b[n:2*n], b[2*n:3*n], b[3*n:4*n]
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(p0[i]) | uint32(p1[i])<<8 | uint32(p2[i])<<16 | uint32(p3[i])<<24)
+	}
+}
+
+// planesF16 rounds weights in [0, 1] to halves of as few mantissa bits as the
+// error allows: absolute plus relative times the weight, never under least
+// bits, so that the order of small weights survives.
+func planesF16(w []float32, absolute, relative float64, least int) []byte {
+	n := len(w)
+	out := make([]byte, 2*n)
+	lo, hi := out[:n], out[n:]
+	var drop [256]uint // by float32 exponent
+	for e := range drop {
+		unit := math.Ldexp(1, e-127) // weights in [unit, 2 unit)
+		m := 10
+		for m > least && unit*math.Ldexp(1, -m) <= absolute+relative*unit { // error at m-1 bits
+			m--
+		}
+		drop[e] = uint(13 + 10 - m)
+	}
+	for i, v := range w {
+		u := math.Float32bits(v)
+		e := u >> 23 & 255
+		var h uint16
+		switch {
+		case e < 127-24: // less than half the least half
+		case e < 127-14:
+			h = uint16(math.RoundToEven(float64(v) * (1 << 24)))
+		default:
+			d := drop[e]
+			u += 1<<(d-1) - 1 + u>>d&1
+			u = u >> d << d
+			h = uint16((u - 112<<23) >> 13)
+		}
+		lo[i], hi[i] = byte(h), byte(h>>8)
+	}
+	return out
+}
+
+func fromPlanesF16(dst []float32, b []byte) {
+	n := len(dst)
+	lo, hi := b[:n], b[n:2*n]
+	for i := range dst {
+		dst[i] = halfTable[uint16(lo[i])|uint16(hi[i])<<8]
+	}
+}
+
+// halfTable widens every half.
+var halfTable = func() (t [1 << 16]float32) {
+	for h := range t {
+		sign, e, f := float64(1), h>>10&31, float64(h&1023)
+		if h>>15 != 0 {
+			sign = -1
+		}
+		switch e {
+		case 0:
+			t[h] = float32(sign * math.Ldexp(f, -24))
+		case 31:
+			t[h] = float32(math.Inf(int(sign)))
+			if f != 0 {
+				t[h] = float32(math.NaN())
+			}
+		default:
+			t[h] = float32(sign * math.Ldexp(1024+f, e-25))
+		}
+	}
+	return t
+}()
+
+// encodeFloats makes a payload and sets the record's encoding.
+func encodeFloats(r *record, x []float32, enc uint8, bits int, precision string) []byte {
+	r.Enc, r.Bits = enc, uint8(bits)
+	if enc != encF16 {
+		return planesF32(x, bits)
+	}
+	if precision == "coarse" {
+		return planesF16(x, 2.9e-3, 0, 4)
+	}
+	return planesF16(x, 0.95e-4, 4.9e-4, 6)
+}
+
+// decodePayload checks, decompresses and decodes an array block into dst.
+func decodePayload(r *record, stored []byte, dst []float32) error {
+	raw, err := inflate(r, stored)
+	if err != nil {
+		return err
+	}
+	switch r.Enc {
+	case encF32:
+		fromPlanesF32(dst, raw)
+	case encF16:
+		fromPlanesF16(dst, raw)
+	default:
+		return fmt.Errorf("%s: encoding %d is not of an array: %w", r.place(), r.Enc, ErrCorrupt)
+	}
+	return nil
+}
+
+// inflate checks a stored payload and decompresses it.
+func inflate(r *record, stored []byte) ([]byte, error) {
+	if got := checksum(stored); got != r.Sum {
+		return nil, fmt.Errorf("%s: checksum %08x, want %08x: %w", r.place(), got, r.Sum, ErrCorrupt)
+	}
+	raw, err := decoder.DecodeAll(stored, make([]byte, 0, r.Raw))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %v: %w", r.place(), err, ErrCorrupt)
+	}
+	if uint64(len(raw)) != r.Raw {
+		return nil, fmt.Errorf("%s: %d bytes, want %d: %w", r.place(), len(raw), r.Raw, ErrCorrupt)
+	}
+	return raw, nil
+}

@@ -1,0 +1,432 @@
+package dumps
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"sync"
+)
+
+// CreateOptions say what Create may do with files that exist.
+type CreateOptions struct {
+	Force  bool // replace path, and a partial file
+	Resume bool // go on with path.partial
+}
+
+// Writer writes a dump to PATH.partial and renames it when it is complete.
+// Blocks are encoded by the callers and written by one goroutine.
+type Writer struct {
+	path, partial string
+	f             *os.File
+	header        *Header
+	offset        int64
+	records       []record
+	prompts       []Prompt
+	done          map[string]bool
+	queue         chan block
+	stopped       chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+// block is a record on its way to the file. A nil payload is a barrier: the
+// writer answers on ack when all before it is written.
+type block struct {
+	r       record
+	payload []byte
+	ack     chan struct{}
+}
+
+// Create starts a dump, or with Resume goes on with a partial one.
+func Create(path string, h *Header, o CreateOptions) (*Writer, error) {
+	h.Version = Version
+	w := &Writer{path: path, partial: path + ".partial", header: h, done: map[string]bool{}, stopped: make(chan struct{})}
+	if _, err := os.Stat(path); err == nil && !o.Force {
+		if !o.Resume {
+			return nil, fmt.Errorf("%s exists", path)
+		}
+		r, err := Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if err := sameHeader(path, r.Header(), h); err != nil {
+			return nil, err
+		}
+		if err := samePrompts(path, r.Header(), h); err != nil {
+			return nil, err
+		}
+		if r.Complete() {
+			return nil, ErrComplete
+		}
+	}
+	f, err := os.OpenFile(w.partial, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: another process is writing it: %w", w.partial, err)
+	}
+	w.f = f
+	if err := w.begin(o); err != nil {
+		f.Close()
+		return nil, err
+	}
+	w.queue = make(chan block, 64)
+	go w.write()
+	return w, nil
+}
+
+// begin writes the header, or finds the end of the complete prompts.
+func (w *Writer) begin(o CreateOptions) error {
+	fi, err := w.f.Stat()
+	if err != nil {
+		return err
+	}
+	if fi.Size() > 0 && o.Resume {
+		scan, err := scanFile(w.f, fi.Size(), w.partial)
+		if err == nil {
+			return w.resume(scan)
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return err
+		} // not even the header is whole: begin anew
+	} else if fi.Size() > 0 && !o.Force {
+		return fmt.Errorf("%s exists: it holds an unfinished capture; --resume goes on with it, --force begins anew", w.partial)
+	}
+	if err := w.f.Truncate(0); err != nil {
+		return err
+	}
+	return w.put(record{Kind: kindHeader}, w.header)
+}
+
+func (w *Writer) resume(s *scanned) error {
+	if err := sameHeader(w.partial, s.header, w.header); err != nil {
+		return err
+	}
+	if err := samePrompts(w.partial, s.header, w.header); err != nil {
+		return err
+	}
+	w.header = s.header
+	w.prompts, w.records, w.offset = s.prompts, s.records, s.end
+	for _, p := range s.prompts {
+		w.done[p.ID] = true
+	}
+	return w.f.Truncate(s.end)
+}
+
+// sameHeader compares what decides the numbers, and names the field.
+func sameHeader(path string, have, want *Header) error {
+	for _, part := range []struct {
+		name string
+		a, b any
+	}{{"model", have.Model, want.Model}, {"plan", have.Plan, want.Plan}} {
+		a, b := reflect.ValueOf(part.a), reflect.ValueOf(part.b)
+		for i := range a.NumField() {
+			name := a.Type().Field(i).Tag.Get("json")
+			if name == "id" || reflect.DeepEqual(normal(a.Field(i)), normal(b.Field(i))) {
+				continue
+			}
+			return fmt.Errorf("%s: %s %s is %v there and %v here: it cannot be gone on with; --force begins anew", path, part.name, name, a.Field(i), b.Field(i))
+		}
+	}
+	return nil
+}
+
+// samePrompts says whether two runs are over one prompt set.
+func samePrompts(path string, have, want *Header) error {
+	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; a != "" && b != "" && a != b {
+		return fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here): it cannot be gone on with; --force begins anew", path, a, b)
+	}
+	return nil
+}
+
+// normal makes nil and empty slices equal.
+func normal(v reflect.Value) any {
+	if v.Kind() == reflect.Slice && v.Len() == 0 {
+		return 0
+	}
+	return v.Interface()
+}
+
+// put writes a JSON record at once, before the writer goroutine runs.
+func (w *Writer) put(r record, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return w.writeBlock(seal(r, text))
+}
+
+// seal compresses a payload and completes its record.
+func seal(r record, raw []byte) block {
+	r.Raw = uint64(len(raw))
+	payload := encoder.EncodeAll(raw, make([]byte, 0, len(raw)/2+64))
+	r.Stored, r.Sum = uint64(len(payload)), checksum(payload)
+	return block{r: r, payload: payload}
+}
+
+func (w *Writer) writeBlock(b block) error {
+	head := b.r.marshal(make([]byte, 0, frameBytes))
+	if _, err := w.f.WriteAt(append(head, b.payload...), w.offset); err != nil {
+		return fmt.Errorf("%s: %w", w.partial, err)
+	}
+	b.r.at = w.offset + frameBytes
+	w.records = append(w.records, b.r)
+	w.offset += frameBytes + int64(len(b.payload))
+	return nil
+}
+
+func (w *Writer) write() {
+	defer close(w.stopped)
+	for b := range w.queue {
+		if b.payload != nil && w.failed() == nil {
+			w.fail(w.writeBlock(b))
+		}
+		if b.ack != nil {
+			close(b.ack)
+		}
+	}
+}
+
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *Writer) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// send hands a block to the writer; it waits while too many are under way.
+func (w *Writer) send(b block) error {
+	if err := w.failed(); err != nil {
+		return err
+	}
+	w.queue <- b
+	return nil
+}
+
+// Done says whether a prompt is complete already.
+func (w *Writer) Done(id string) bool { return w.done[id] }
+
+// Begin starts a prompt. One prompt is written at a time.
+func (w *Writer) Begin(p Prompt) (*PromptWriter, error) {
+	if w.done[p.ID] {
+		return nil, fmt.Errorf("%s: prompt %q stands there already", w.path, p.ID)
+	}
+	return &PromptWriter{w: w, index: uint32(len(w.prompts)), prompt: p, maxQ: map[int]float64{}}, w.failed()
+}
+
+// Close writes the index, makes everything durable and renames the file.
+func (w *Writer) Close() error {
+	close(w.queue)
+	<-w.stopped
+	err := w.failed()
+	if err == nil {
+		err = w.finish()
+	}
+	if closed := w.f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(w.partial, w.path)
+	}
+	return err
+}
+
+// finish writes index and footer.
+func (w *Writer) finish() error {
+	at := w.offset
+	index := marshalIndex(w.records)
+	if err := w.writeBlock(seal(record{Kind: kindIndex}, index)); err != nil {
+		return err
+	}
+	end := record{Kind: kindEnd, Row0: uint32(at), Rows: uint32(at >> 32)}
+	if err := w.writeBlock(block{r: end}); err != nil {
+		return err
+	}
+	return w.f.Sync()
+}
+
+// Abort stops without completing: the finished prompts stay in the partial
+// file. A file without any is removed.
+func (w *Writer) Abort() error {
+	close(w.queue)
+	<-w.stopped
+	err := w.f.Sync()
+	if closed := w.f.Close(); err == nil {
+		err = closed
+	}
+	if len(w.prompts) == 0 {
+		return errors.Join(err, os.Remove(w.partial))
+	}
+	return err
+}
+
+// PromptWriter writes the blocks of one prompt. Its methods may be called from
+// several goroutines; Finish when all have returned.
+type PromptWriter struct {
+	w      *Writer
+	index  uint32
+	prompt Prompt
+	blocks int
+
+	mu   sync.Mutex
+	maxQ map[int]float64 // per layer: longest query
+}
+
+func (p *PromptWriter) send(r record, x []float32, enc uint8, bits int) error {
+	r.Prompt = p.index
+	raw := encodeFloats(&r, x, enc, bits, p.w.header.Plan.Precision)
+	b := seal(r, raw)
+	p.mu.Lock()
+	p.blocks++
+	p.mu.Unlock()
+	return p.w.send(b)
+}
+
+// Weights writes rows of one head, rows form. Row i is w[i*stride:][:keys], its
+// first key at position key0; row0 counts from the first recorded prompt row,
+// or from the first reply row. The slice is free again when it returns.
+func (p *PromptWriter) Weights(layer, head int, ph Phase, row0, rows, key0, keys, stride int, w []float32) error {
+	flat := make([]float32, rows*keys)
+	for i := range rows {
+		copy(flat[i*keys:(i+1)*keys], w[i*stride:i*stride+keys])
+	}
+	enc, bits := uint8(encF16), 10
+	if p.w.header.Plan.Precision == "exact" {
+		enc, bits = encF32, 23
+	}
+	return p.send(record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
+		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys)}, flat, enc, bits)
+}
+
+// Queries writes queries after the rotation, q [n, heads*dim] of all heads of
+// the model, and the log-sum-exps of their scores, [heads, n].
+func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float32) error {
+	m := &p.w.header.Model
+	dim := m.HeadDim
+	p.mu.Lock()
+	p.maxQ[layer] = max(p.maxQ[layer], longest(q, dim))
+	p.mu.Unlock()
+	bits := map[string]int{"exact": 23, "fine": 20, "coarse": 16}[p.w.header.Plan.Precision]
+	r := record{Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(m.Heads),
+		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(dim)}
+	if err := p.send(r, q[:n*m.Heads*dim], encF32, bits); err != nil {
+		return err
+	}
+	r.Kind, r.Keys = kindLSE, 1
+	return p.send(r, lse, encF32, 23)
+}
+
+// Keys writes keys after the rotation, k [n, kvHeads*dim] of positions pos0 on.
+// Write a layer's queries first: they decide how many bits the keys need.
+func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
+	m := &p.w.header.Model
+	return p.send(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.HeadDim)}, k, encF32, p.keyBits(layer, longest(k, m.HeadDim)))
+}
+
+// keyBits is the number of mantissa bits that keeps the rounding of keys from
+// moving a score by more than the precision allows: a score's error is about
+// scale·|q|·|k|·2^-bits/√dim, and a weight moves by a quarter of it at most.
+func (p *PromptWriter) keyBits(layer int, maxK float64) int {
+	var most float64
+	switch p.w.header.Plan.Precision {
+	case "exact":
+		return 23
+	case "coarse":
+		most = 8e-3
+	default:
+		most = 1e-3
+	}
+	m := &p.w.header.Model
+	p.mu.Lock()
+	maxQ := p.maxQ[layer]
+	p.mu.Unlock()
+	moved := m.Scale * maxQ * maxK / math.Sqrt(float64(m.HeadDim))
+	return min(23, max(10, int(math.Ceil(math.Log2(moved/most)))))
+}
+
+func longest(x []float32, dim int) float64 {
+	top := 0.0
+	for ; len(x) >= dim; x = x[dim:] {
+		s := 0.0
+		for _, v := range x[:dim] {
+			s += float64(v) * float64(v)
+		}
+		top = max(top, s)
+	}
+	return math.Sqrt(top)
+}
+
+// Values writes values, v [n, kvHeads*valueDim] of positions pos0 on.
+func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
+	m := &p.w.header.Model
+	bits := map[string]int{"exact": 23, "fine": 12, "coarse": 8}[p.w.header.Plan.Precision]
+	return p.send(record{Kind: kindValues, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.ValueDim)}, v, encF32, bits)
+}
+
+// sumBits keeps sums to 2^-17 of their value.
+func (p *PromptWriter) sumBits() int {
+	if p.w.header.Plan.Precision == "exact" {
+		return 23
+	}
+	return 16
+}
+
+// Sums writes the weights summed over all prompt queries, [heads, P].
+func (p *PromptWriter) Sums(layer int, s []float32) error {
+	h := len(p.w.header.Plan.Heads)
+	if h == 0 || len(s) == 0 {
+		return nil
+	}
+	return p.send(record{Kind: kindSums, Layer: uint32(layer), NH: uint32(h), Rows: 1, Keys: uint32(len(s) / h)}, s, encF32, p.sumBits())
+}
+
+// Window writes the sums over one older query window, [heads, keys]: index of
+// count, the last one ends with the prompt.
+func (p *PromptWriter) Window(layer, index, count, size int, s []float32, keys int) error {
+	return p.send(record{Kind: kindWindow, Layer: uint32(layer), Head0: uint32(index), NH: uint32(len(s) / max(1, keys)),
+		Row0: uint32(index), Rows: 1, Keys: uint32(keys)}, s, encF32, p.sumBits())
+}
+
+// Logits writes n rows of logits, [n, vocab], from reply row row0 on.
+func (p *PromptWriter) Logits(row0 int, l []float32, n int) error {
+	return p.send(record{Kind: kindLogits, NH: 1, Row0: uint32(row0), Rows: uint32(n), Keys: uint32(len(l) / n)}, l, encF32, p.sumBits())
+}
+
+// Finish makes the prompt complete and waits until it is in the file.
+func (p *PromptWriter) Finish(info Prompt) error {
+	info.Blocks = p.blocks
+	text, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	ack := make(chan struct{})
+	if err := p.w.send(seal(record{Kind: kindPrompt, Prompt: p.index}, text)); err != nil {
+		return err
+	}
+	if err := p.w.send(block{ack: ack}); err != nil {
+		return err
+	}
+	<-ack
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	p.w.prompts = append(p.w.prompts, info)
+	p.w.done[info.ID] = true
+	return nil
+}
