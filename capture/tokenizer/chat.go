@@ -1,0 +1,152 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ardanlabs/jinja"
+)
+
+// Message is one turn of a chat.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// chatTemplate is a compiled template.
+type chatTemplate struct {
+	source string
+	t      *jinja.Template
+}
+
+// Limits on what a template may do.
+const (
+	templateTime   = 10 * time.Second
+	templateOutput = 64 << 20
+)
+
+func (t *Tokenizer) setTemplate(source, text string) error {
+	c, err := jinja.Compile(strings.TrimSuffix(text, "\n"))
+	if err != nil {
+		return fmt.Errorf("%s: chat template: %w", source, err)
+	}
+	t.template = &chatTemplate{source, c}
+	return nil
+}
+
+// HasChatTemplate says whether the model has a chat template.
+func (t *Tokenizer) HasChatTemplate() bool { return t.template != nil }
+
+// ApplyChat renders messages by the model's chat template, as a text that is
+// encoded without adding special tokens.
+func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
+	if t.template == nil {
+		return "", errors.New("the model has no chat template: --no-chat-template joins the messages")
+	}
+	var list []jinja.Value
+	for _, m := range msgs {
+		d := jinja.NewDict()
+		d.AsDict().Set("role", jinja.NewString(m.Role))
+		d.AsDict().Set("content", jinja.NewString(m.Content))
+		list = append(list, d)
+	}
+	values := map[string]jinja.Value{
+		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(addGenerationPrompt),
+		"bos_token": jinja.NewString(t.bosToken), "eos_token": jinja.NewString(t.eosToken),
+	}
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			if x := recover(); x != nil {
+				done <- result{"", fmt.Errorf("the template fails: %v", x)}
+			}
+		}()
+		text, err := t.template.t.RenderValues(values)
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err == nil && len(r.text) > templateOutput {
+			r.err = fmt.Errorf("its output has %d bytes, at most %d are taken", len(r.text), templateOutput)
+		}
+		if r.err != nil {
+			return "", fmt.Errorf("%s: chat template: %w", t.template.source, r.err)
+		}
+		return r.text, nil
+	case <-time.After(templateTime):
+		return "", fmt.Errorf("%s: chat template: not done after %s", t.template.source, templateTime)
+	}
+}
+
+// readConfig reads the special tokens and the chat template that stand beside
+// tokenizer.json.
+func (t *Tokenizer) readConfig(dir string) error {
+	name := filepath.Join(dir, "tokenizer_config.json")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var c struct {
+		BOS      json.RawMessage `json:"bos_token"`
+		EOS      json.RawMessage `json:"eos_token"`
+		Template json.RawMessage `json:"chat_template"`
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	t.bosToken, t.bos = t.token(c.BOS)
+	t.eosToken, t.eos = t.token(c.EOS)
+	if jinjaFile, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja")); err == nil {
+		return t.setTemplate(filepath.Join(dir, "chat_template.jinja"), string(jinjaFile))
+	}
+	var one string
+	var named []struct{ Name, Template string }
+	switch {
+	case len(c.Template) == 0 || string(c.Template) == "null":
+		return nil
+	case json.Unmarshal(c.Template, &one) == nil:
+		return t.setTemplate(name, one)
+	case json.Unmarshal(c.Template, &named) == nil:
+		for _, n := range named {
+			if n.Name == "default" {
+				return t.setTemplate(name, n.Template)
+			}
+		}
+	}
+	return nil
+}
+
+// token reads a special token, a string or an object with its content.
+func (t *Tokenizer) token(raw json.RawMessage) (string, int32) {
+	var s string
+	var o struct{ Content string }
+	if json.Unmarshal(raw, &s) != nil && json.Unmarshal(raw, &o) == nil {
+		s = o.Content
+	}
+	for _, m := range []map[byte][]added{t.addedRaw, t.addedNorm} {
+		if s == "" {
+			break
+		}
+		for _, a := range m[s[0]] {
+			if a.Content == s {
+				return s, a.ID
+			}
+		}
+	}
+	if id, ok := t.vocab[s]; ok && s != "" {
+		return s, id
+	}
+	return s, -1
+}

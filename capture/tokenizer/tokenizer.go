@@ -1,0 +1,302 @@
+// Package tokenizer turns text into token ids as the model was trained with:
+// byte-level and byte-fallback BPE from tokenizer.json or GGUF metadata, the
+// special tokens, the post-processor and the chat template. What a file asks
+// for and this package does not know is an error, never a guess.
+package tokenizer
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+// ErrNoTokenizer says that a checkpoint has no tokenizer: prompts must give
+// input_ids.
+var ErrNoTokenizer = errors.New("no tokenizer")
+
+// Tokenizer is safe for concurrent use.
+type Tokenizer struct {
+	source string
+	sha256 string
+
+	vocab        map[string]int32 // piece as bytes -> id
+	pieces       []string         // id -> bytes; added tokens by their text
+	special      []bool
+	merges       map[pair]merge
+	byteID       [256]int32 // id of a byte, -1 if it has none
+	isByte       map[int32]byte
+	byteLevel    bool
+	byteFallback bool
+	fuseUnk      bool
+	ignoreMerges bool
+	unk          int32
+	normalise    []func(string) string
+	splits       []splitter
+	addedRaw     map[byte][]added
+	addedNorm    map[byte][]added
+	before       []int32 // ids the post-processor puts before a text
+	after        []int32
+	stripSpace   bool // decoding drops the space the normaliser put first
+
+	bosToken, eosToken string
+	bos, eos           int32 // -1: none
+	template           *chatTemplate
+
+	mu    sync.RWMutex
+	cache map[string][]int32
+}
+
+// added is a token matched in the text before any splitting.
+type added struct {
+	ID         int32  `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	Normalized bool   `json:"normalized"`
+	Special    bool   `json:"special"`
+}
+
+// Encode returns the ids of a text; with addSpecial also what the
+// post-processor adds, such as BOS.
+func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
+	out := make([]int32, 0, len(text)/3+4)
+	if addSpecial {
+		out = append(out, t.before...)
+	}
+	t.matchAdded(text, t.addedRaw, func(part string) {
+		for _, f := range t.normalise {
+			part = f(part)
+		}
+		t.matchAdded(part, t.addedNorm, func(x string) { t.split(x, 0, &out) }, &out)
+	}, &out)
+	if addSpecial {
+		out = append(out, t.after...)
+	}
+	return out
+}
+
+// Ends returns, for each token, the byte in text where it ends, or nil where
+// the tokens do not spell the text (a normaliser changed it).
+func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
+	ends, at := make([]int32, len(ids)), 0
+	for i, id := range ids {
+		piece := t.bytes(id)
+		if !strings.HasPrefix(text[at:], piece) {
+			if i == 0 && len(t.before) > 0 && id == t.before[0] {
+				continue
+			}
+			piece = strings.ReplaceAll(piece, "▁", " ")
+			if at == 0 && strings.HasPrefix(piece, " ") && !strings.HasPrefix(text, " ") {
+				piece = piece[1:]
+			}
+			if !strings.HasPrefix(text[at:], piece) {
+				return nil
+			}
+		}
+		at += len(piece)
+		ends[i] = int32(at)
+	}
+	if at != len(text) {
+		return nil
+	}
+	return ends
+}
+
+// bytes are the bytes a token stands for.
+func (t *Tokenizer) bytes(id int32) string {
+	if b, ok := t.isByte[id]; ok {
+		return string([]byte{b})
+	}
+	if id < 0 || int(id) >= len(t.pieces) {
+		return ""
+	}
+	return t.pieces[id]
+}
+
+// Decode returns the text of ids.
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	var b strings.Builder
+	for _, id := range ids {
+		if skipSpecial && id >= 0 && int(id) < len(t.special) && t.special[id] {
+			continue
+		}
+		b.WriteString(t.bytes(id))
+	}
+	s := b.String()
+	if !t.byteLevel {
+		s = strings.ReplaceAll(s, "▁", " ")
+		if t.stripSpace {
+			s = strings.TrimPrefix(s, " ")
+		}
+	}
+	return s
+}
+
+// Piece is the text of one token for display; bytes that are no whole
+// character show as the replacement character.
+func (t *Tokenizer) Piece(id int32) string {
+	s := t.bytes(id)
+	if !t.byteLevel {
+		s = strings.ReplaceAll(s, "▁", " ")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// VocabSize is one more than the highest id.
+func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
+
+// SHA256 is the hash of the file the tokenizer was read from.
+func (t *Tokenizer) SHA256() string { return t.sha256 }
+
+// BOS is the beginning-of-sequence token, if there is one.
+func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
+
+// EOS is the end-of-sequence token, if there is one.
+func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }
+
+// matchAdded passes the text between added tokens to rest.
+func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(string), out *[]int32) {
+	cur := 0
+	for i := 0; i < len(s) && len(m) > 0; {
+		a, b, e := match(s, i, cur, m[s[i]])
+		if a == nil {
+			i++
+			continue
+		}
+		if b > cur {
+			rest(s[cur:b])
+		}
+		*out = append(*out, a.ID)
+		cur, i = e, e
+	}
+	if cur < len(s) {
+		rest(s[cur:])
+	}
+}
+
+// match finds the added token at i, and what of s it takes.
+func match(s string, i, cur int, list []added) (*added, int, int) {
+	for at := range list {
+		a := &list[at]
+		if !strings.HasPrefix(s[i:], a.Content) {
+			continue
+		}
+		b, e := i, i+len(a.Content)
+		if a.SingleWord && (wordEnds(s[:b]) || wordBegins(s[e:])) {
+			continue
+		}
+		if a.LStrip {
+			b = cur + len(strings.TrimRightFunc(s[cur:b], unicode.IsSpace))
+		}
+		if a.RStrip {
+			e = len(s) - len(strings.TrimLeftFunc(s[e:], unicode.IsSpace))
+		}
+		return a, b, e
+	}
+	return nil, 0, 0
+}
+
+func wordEnds(s string) bool {
+	r, n := utf8.DecodeLastRuneInString(s)
+	return n > 0 && (unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_')
+}
+
+func wordBegins(s string) bool {
+	r, n := utf8.DecodeRuneInString(s)
+	return n > 0 && (unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_')
+}
+
+func (t *Tokenizer) split(s string, level int, out *[]int32) {
+	if level == len(t.splits) {
+		t.word(s, out)
+		return
+	}
+	t.splits[level](s, func(p string) { t.split(p, level+1, out) })
+}
+
+// Words up to cacheWord bytes are remembered, cacheSize of them.
+const (
+	cacheWord = 128
+	cacheSize = 1 << 17
+)
+
+// word appends the ids of one word.
+func (t *Tokenizer) word(s string, out *[]int32) {
+	if s == "" {
+		return
+	}
+	t.mu.RLock()
+	ids, ok := t.cache[s]
+	t.mu.RUnlock()
+	if ok {
+		*out = append(*out, ids...)
+		return
+	}
+	if id, whole := t.vocab[s]; whole && t.ignoreMerges {
+		*out = append(*out, id)
+		return
+	}
+	ids = t.letters(s)
+	if len(ids) > 48 {
+		ids = t.mergeHeap(ids)
+	} else {
+		ids = t.mergeSmall(ids)
+	}
+	*out = append(*out, ids...)
+	if len(s) < cacheWord {
+		t.mu.Lock()
+		if len(t.cache) < cacheSize {
+			t.cache[strings.Clone(s)] = ids
+		}
+		t.mu.Unlock()
+	}
+}
+
+// letters are the smallest pieces of a word.
+func (t *Tokenizer) letters(s string) []int32 {
+	ids := make([]int32, 0, len(s))
+	if t.byteLevel {
+		for i := range len(s) {
+			if id := t.byteID[s[i]]; id >= 0 {
+				ids = append(ids, id)
+			} else if t.unk >= 0 {
+				ids = append(ids, t.unk)
+			}
+		}
+		return ids
+	}
+	unknown := false
+	for i := 0; i < len(s); {
+		_, w := utf8.DecodeRuneInString(s[i:])
+		char := s[i : i+w]
+		i += w
+		if id, ok := t.vocab[char]; ok {
+			ids, unknown = append(ids, id), false
+			continue
+		}
+		if bytes := t.fallback(char); bytes != nil {
+			ids, unknown = append(ids, bytes...), false
+		} else if t.unk >= 0 && (!unknown || !t.fuseUnk) {
+			ids, unknown = append(ids, t.unk), true
+		}
+	}
+	return ids
+}
+
+// fallback spells a character by its bytes, nil where it cannot.
+func (t *Tokenizer) fallback(char string) []int32 {
+	if !t.byteFallback {
+		return nil
+	}
+	var ids []int32
+	for i := range len(char) {
+		if t.byteID[char[i]] < 0 {
+			return nil
+		}
+		ids = append(ids, t.byteID[char[i]])
+	}
+	return ids
+}
