@@ -5,6 +5,14 @@ import "github.com/urfave/cli/v2"
 // commands lists every verb, in the order help shows them.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		captureCommand(),
+		infoCommand(),
+		verifyCommand(),
+		repairCommand(),
+		mergeCommand(),
+		exportCommand(),
+		tokenizeCommand(),
+		modelsCommand(),
 		versionCommand(),
 	}
 }

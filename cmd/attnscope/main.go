@@ -32,9 +32,13 @@ const (
 	exitUsage  = 2
 )
 
+// commandLine is what the program was called with, for manifests.
+var commandLine []string
+
 // run executes one command line and returns the exit code. Results go to
 // stdout; progress, warnings and errors to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	commandLine = args
 	app := newApp(stdin, stdout, stderr)
 	if len(args) == 0 {
 		app.Writer = stderr

@@ -1,0 +1,121 @@
+package prompts
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/attnscope/attnscope/capture/tokenizer"
+)
+
+// Options say how records become tokens.
+type Options struct {
+	NoSpecialTokens bool   // raw text without what the post-processor adds
+	NoChatTemplate  bool   // join the messages' text
+	System          string // a system message before every chat
+	Follow          bool   // follow the first reference instead of generating
+	MaxPromptTokens int    // with Truncate "middle": longer prompts lose their middle
+	Truncate        string
+}
+
+// Prompt is a record as tokens.
+type Prompt struct {
+	ID, Dataset string
+	Text        string // as it was tokenised; empty for input_ids
+	Tokens      []int32
+	Ends        []int32 // byte in Text where each token ends; nil where unknown
+	Reply       []int32 // the reply to follow; nil: generate
+	References  []string
+	Document    string
+	Truncated   int // tokens cut from the middle
+}
+
+// Prepare renders and tokenises one record. tok may be nil for input_ids.
+func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
+	p := Prompt{ID: r.ID, Dataset: r.Dataset, References: r.References, Document: r.Document}
+	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("line %d: prompt %q: %w", r.Line, r.ID, err) }
+	needs := r.IDs == nil || r.Response != nil || o.Follow && len(r.References) > 0 && r.ResponseIDs == nil
+	if tok == nil && needs {
+		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
+	}
+	switch {
+	case r.IDs != nil:
+		p.Tokens = r.IDs
+	case r.Text != nil:
+		p.Text = *r.Text
+		p.Tokens = tok.Encode(p.Text, !o.NoSpecialTokens)
+	default:
+		text, special, err := render(tok, r.Messages, o)
+		if err != nil {
+			return fail(err)
+		}
+		p.Text = text
+		p.Tokens = tok.Encode(text, special)
+	}
+	if len(p.Tokens) == 0 {
+		return fail(errors.New("it is empty: a prompt needs at least one token"))
+	}
+	if p.Text != "" {
+		p.Ends = tok.Ends(p.Text, p.Tokens)
+	}
+	p.cut(o)
+	switch {
+	case r.ResponseIDs != nil:
+		p.Reply = r.ResponseIDs
+	case r.Response != nil:
+		p.Reply = tok.Encode(*r.Response, false)
+	case o.Follow && len(r.References) > 0:
+		p.Reply = tok.Encode(r.References[0], false)
+	}
+	return p, nil
+}
+
+// render turns messages into text; special says whether the tokenizer still
+// has to add its own special tokens.
+func render(tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
+	if o.System != "" {
+		msgs = append([]tokenizer.Message{{Role: "system", Content: o.System}}, msgs...)
+	}
+	if tok.HasChatTemplate() && !o.NoChatTemplate {
+		text, err = tok.ApplyChat(msgs, true)
+		return text, false, err
+	}
+	var parts []string
+	for _, m := range msgs {
+		parts = append(parts, m.Content)
+	}
+	return strings.Join(parts, "\n\n"), !o.NoSpecialTokens, nil
+}
+
+// cut takes the middle out of a prompt that is too long.
+func (p *Prompt) cut(o Options) {
+	n := o.MaxPromptTokens
+	if o.Truncate != "middle" || n <= 0 || len(p.Tokens) <= n {
+		return
+	}
+	p.Truncated = len(p.Tokens) - n
+	head := n / 2
+	tail := len(p.Tokens) - (n - head)
+	if p.Ends != nil {
+		from, to := p.Ends[max(0, head-1)], p.Ends[tail-1]
+		if head == 0 {
+			from = 0
+		}
+		p.Text = p.Text[:from] + p.Text[to:]
+		ends := append([]int32(nil), p.Ends[:head]...)
+		for _, e := range p.Ends[tail:] {
+			ends = append(ends, e-(to-from))
+		}
+		p.Ends = ends
+	} else {
+		p.Text = ""
+	}
+	p.Tokens = append(append([]int32(nil), p.Tokens[:head]...), p.Tokens[tail:]...)
+}
+
+func hashOf(text string) string {
+	h := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(h[:8])
+}

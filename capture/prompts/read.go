@@ -1,0 +1,242 @@
+// Package prompts reads prompt sets, JSONL with one object a line in any of the
+// forms people have, and turns them into tokens.
+package prompts
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/attnscope/attnscope/capture/tokenizer"
+)
+
+// Record is one prompt as a file gives it; exactly one of Text, Messages and
+// IDs is set.
+type Record struct {
+	ID, Dataset string
+	Line        int
+	Text        *string
+	Messages    []tokenizer.Message
+	IDs         []int32
+	Document    string  // group of records that begin with one text
+	Response    *string // the reply to follow
+	ResponseIDs []int32
+	References  []string // for scoring; followed only when asked
+}
+
+// maxLine is the longest line that is read.
+const maxLine = 256 << 20
+
+// ReadFile reads a prompt file: .jsonl, .jsonl.zst, or "-" for stdin.
+func ReadFile(path string, stdin io.Reader) ([]Record, error) {
+	if path == "-" {
+		return Read(stdin, "stdin")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(path, ".zst") {
+		z, err := zstd.NewReader(f, zstd.WithDecoderMaxMemory(4<<30))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		defer z.Close()
+		r = z
+	}
+	return Read(r, path)
+}
+
+// Read reads JSONL. Errors name the line.
+func Read(r io.Reader, name string) ([]Record, error) {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 1<<20), maxLine)
+	var list []Record
+	seen := map[string]int{}
+	line := 0
+	for s.Scan() {
+		line++
+		text := bytes.TrimSpace(s.Bytes())
+		if line == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		}
+		if len(text) == 0 {
+			return nil, fmt.Errorf("%s: line %d is empty: want one JSON object a line", name, line)
+		}
+		records, err := parse(text, line)
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", name, line, err)
+		}
+		for _, rec := range records {
+			if first, twice := seen[rec.ID]; twice {
+				return nil, fmt.Errorf("%s: line %d: id %q stands in line %d already", name, line, rec.ID, first)
+			}
+			seen[rec.ID] = line
+			list = append(list, rec)
+		}
+	}
+	if err := s.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("longer than %d bytes", maxLine)
+		}
+		return nil, fmt.Errorf("%s: line %d: %w", name, line+1, err)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s: no prompts in it: want one JSON object a line", name)
+	}
+	return list, nil
+}
+
+// lineForm is the union of the forms.
+type lineForm struct {
+	ID           json.RawMessage     `json:"id"`
+	UnderID      json.RawMessage     `json:"_id"`
+	Index        json.RawMessage     `json:"index"`
+	Dataset      string              `json:"dataset"`
+	Prompt       *string             `json:"prompt"`
+	Messages     []tokenizer.Message `json:"messages"`
+	Document     *string             `json:"document"`
+	Instructions []string            `json:"instructions"`
+	Outputs      []string            `json:"outputs"`
+	InputIDs     []int32             `json:"input_ids"`
+	Input        *string             `json:"input"`
+	Context      *string             `json:"context"`
+	Question     *string             `json:"question"`
+	Answers      []string            `json:"answers"`
+	Answer       json.RawMessage     `json:"answer"`
+	Response     *string             `json:"response"`
+	ResponseIDs  []int32             `json:"response_ids"`
+}
+
+func parse(text []byte, line int) ([]Record, error) {
+	var f lineForm
+	if text[0] != '{' {
+		return nil, fmt.Errorf("begins with %q, want a JSON object", text[0])
+	}
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, err
+	}
+	base := Record{ID: f.id(line), Dataset: f.Dataset, Line: line, Response: f.Response, ResponseIDs: f.ResponseIDs}
+	if f.Response != nil && f.ResponseIDs != nil {
+		return nil, errors.New("both response and response_ids: want one")
+	}
+	switch {
+	case f.InputIDs != nil:
+		base.IDs = f.InputIDs
+		if len(f.InputIDs) == 0 {
+			return nil, errors.New("input_ids is empty")
+		}
+	case f.Prompt != nil:
+		base.Text = f.Prompt
+		base.References = f.references()
+	case f.Messages != nil:
+		return f.chat(base)
+	case f.Document != nil:
+		return f.document(base)
+	case f.Context != nil: // LongBench and kvpress
+		question := f.Question
+		if question == nil {
+			question = f.Input
+		}
+		content := *f.Context
+		if question != nil && *question != "" {
+			content += "\n\n" + *question
+		}
+		base.Messages = []tokenizer.Message{{Role: "user", Content: content}}
+		base.References = f.references()
+		base.Document = hashOf(*f.Context)
+	case f.Input != nil: // RULER
+		base.Messages = []tokenizer.Message{{Role: "user", Content: *f.Input}}
+		base.References = f.references()
+	default:
+		return nil, errors.New("no known fields: want prompt, messages, document with instructions, input_ids, context or input")
+	}
+	return []Record{base}, nil
+}
+
+func (f *lineForm) id(line int) string {
+	for _, raw := range []json.RawMessage{f.ID, f.UnderID, f.Index} {
+		var s string
+		if json.Unmarshal(raw, &s) == nil && s != "" {
+			return s
+		}
+		var n json.Number
+		if json.Unmarshal(raw, &n) == nil && n != "" {
+			return n.String()
+		}
+	}
+	return strconv.Itoa(line)
+}
+
+func (f *lineForm) references() []string {
+	if f.Outputs != nil {
+		return f.Outputs
+	}
+	if f.Answers != nil {
+		return f.Answers
+	}
+	var one string
+	var many []string
+	if json.Unmarshal(f.Answer, &one) == nil && one != "" {
+		return []string{one}
+	}
+	_ = json.Unmarshal(f.Answer, &many)
+	return many
+}
+
+// chat takes a last assistant message as the reply to follow.
+func (f *lineForm) chat(base Record) ([]Record, error) {
+	msgs := f.Messages
+	if len(msgs) == 0 {
+		return nil, errors.New("messages is empty")
+	}
+	for i, m := range msgs {
+		if m.Role == "" {
+			return nil, fmt.Errorf("message %d has no role", i)
+		}
+	}
+	if last := msgs[len(msgs)-1]; last.Role == "assistant" {
+		if base.Response != nil || base.ResponseIDs != nil {
+			return nil, errors.New("a last assistant message and a response: want one reply to follow")
+		}
+		base.Response, msgs = &last.Content, msgs[:len(msgs)-1]
+		if len(msgs) == 0 {
+			return nil, errors.New("only an assistant message: nothing to answer")
+		}
+	}
+	base.Messages = msgs
+	base.References = f.references()
+	return []Record{base}, nil
+}
+
+// document makes one prompt an instruction: user message = document, a blank
+// line, instruction.
+func (f *lineForm) document(base Record) ([]Record, error) {
+	if len(f.Instructions) == 0 {
+		return nil, errors.New("document without instructions")
+	}
+	if f.Outputs != nil && len(f.Outputs) != len(f.Instructions) {
+		return nil, fmt.Errorf("%d outputs for %d instructions: want as many", len(f.Outputs), len(f.Instructions))
+	}
+	var list []Record
+	for i, ask := range f.Instructions {
+		r := base
+		r.ID, r.Document = fmt.Sprintf("%s/%d", base.ID, i), base.ID
+		r.Messages = []tokenizer.Message{{Role: "user", Content: *f.Document + "\n\n" + ask}}
+		if f.Outputs != nil {
+			r.References = []string{f.Outputs[i]}
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}

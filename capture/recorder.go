@@ -1,0 +1,241 @@
+package capture
+
+import (
+	"sync"
+
+	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// recorder turns what the model shows while it reads one prompt and its reply
+// into blocks of the dump. All it keeps are sums over queries, O(heads x P) a
+// layer, and the rows that wait to be written; never a P x P map.
+type recorder struct {
+	plan    *dumps.Plan
+	pw      *dumps.PromptWriter // nil while a shared document is read
+	prompt  int                 // P, tokens of the prompt
+	rows    int                 // R, recorded prompt rows: positions [P-R, P)
+	store   string              // "rows" or "factors"
+	layerOf []int               // true layer -> index among the recorded, -1
+	headOf  []int               // true head -> index among the recorded, -1
+	heads   int                 // query heads of the model
+
+	totals  []*sums      // per recorded layer: over all prompt queries
+	windows []*sums      // the windows now being filled, by layer x window
+	winLock sync.Mutex   // guards windows
+	lse     [][]float32  // per recorded layer [heads, R]
+	gen     []*genBuffer // per recorded layer
+	scratch sync.Pool    // column sums, one slice a worker
+
+	errLock sync.Mutex
+	err     error
+}
+
+func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store string) *recorder {
+	r := &recorder{
+		plan: plan, prompt: prompt, store: store, heads: heads,
+		rows:    min(plan.WindowRows, prompt),
+		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads),
+	}
+	n := len(plan.Layers)
+	r.totals = make([]*sums, n)
+	r.windows = make([]*sums, n*r.windowCount())
+	r.lse = make([][]float32, n)
+	r.gen = make([]*genBuffer, n)
+	for i := range n {
+		r.totals[i] = newSums(len(plan.Heads), prompt)
+		r.lse[i] = make([]float32, heads*r.rows)
+		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
+	}
+	return r
+}
+
+// indexOf maps true ids to their place in list, -1 where absent.
+func indexOf(list []int, n int) []int {
+	at := make([]int, n)
+	for i := range at {
+		at[i] = -1
+	}
+	for i, id := range list {
+		at[id] = i
+	}
+	return at
+}
+
+// windowCount is the number of older query windows that fit the prompt,
+// W = min(asked, P div size).
+func (r *recorder) windowCount() int { return windowCount(r.plan, r.prompt) }
+
+func windowCount(plan *dumps.Plan, prompt int) int {
+	if plan.PromptWindowSize < 1 {
+		return 0
+	}
+	return min(plan.PromptWindows, prompt/plan.PromptWindowSize)
+}
+
+// Tile takes the normalised weights of a few queries of one head. It is called
+// by several workers at once.
+func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
+	li, hi := r.layerOf[layer], r.headOf[t.Head]
+	if li < 0 || hi < 0 && r.store != "factors" {
+		return
+	}
+	if t.Pos0 >= r.prompt {
+		r.fail(r.gen[li].tile(t, hi))
+		return
+	}
+	if hi >= 0 {
+		r.sumTile(li, hi, t)
+	}
+	first := r.prompt - r.rows
+	if t.Pos0+t.Rows <= first {
+		return
+	}
+	skip := max(0, first-t.Pos0)
+	row0 := t.Pos0 + skip - first
+	if r.store == "factors" {
+		copy(r.lse[li][t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
+		return
+	}
+	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
+}
+
+// sumTile adds a tile to the layer's total and to the query windows its rows
+// fall into.
+func (r *recorder) sumTile(li, hi int, t *cpu.Tile) {
+	part, _ := r.scratch.Get().([]float32)
+	if cap(part) < t.Keys {
+		part = make([]float32, t.Keys+t.Keys/4)
+	}
+	size, count := r.plan.PromptWindowSize, r.windowCount()
+	start := r.prompt - count*size // first position of window 0
+	for lo := 0; lo < t.Rows; {
+		pos, hiRow, window := t.Pos0+lo, t.Rows, -1
+		if count > 0 {
+			if pos < start {
+				hiRow = min(hiRow, start-t.Pos0)
+			} else {
+				window = (pos - start) / size
+				hiRow = min(hiRow, start+(window+1)*size-t.Pos0)
+			}
+		}
+		keys := min(t.Keys, t.Pos0+hiRow-t.Key0) // none of these rows sees a later key
+		columnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
+		r.totals[li].add(hi, t.Key0, part[:keys])
+		if window >= 0 {
+			r.window(li, window).add(hi, t.Key0, part[:keys])
+		}
+		lo = hiRow
+	}
+	r.scratch.Put(part[:cap(part)]) //nolint:staticcheck // a slice header is cheap here
+}
+
+func (r *recorder) window(li, w int) *sums {
+	r.winLock.Lock()
+	defer r.winLock.Unlock()
+	at := li*r.windowCount() + w
+	if r.windows[at] == nil {
+		size := r.plan.PromptWindowSize
+		r.windows[at] = newSums(len(r.plan.Heads), r.prompt-(r.windowCount()-1-w)*size)
+	}
+	return r.windows[at]
+}
+
+// States follows the tiles of a layer's chunk: q [n, heads*dim] and k, v
+// [n, kvHeads*dim] after the rotation, of absolute positions pos0...
+func (r *recorder) States(layer, pos0, n int, q, k, v []float32) {
+	li := r.layerOf[layer]
+	if li < 0 {
+		return
+	}
+	if pos0 >= r.prompt {
+		if r.store == "factors" {
+			r.gen[li].states(pos0, n, q)
+		}
+		return
+	}
+	end := pos0 + n
+	r.fail(r.flushWindows(li, layer, end))
+	first := r.prompt - r.rows
+	if r.store != "factors" || end <= first {
+		return
+	}
+	skip := max(0, first-pos0)
+	row0, rows, width := pos0+skip-first, n-skip, len(q)/n
+	lse := make([]float32, r.heads*rows)
+	for h := range r.heads {
+		copy(lse[h*rows:(h+1)*rows], r.lse[li][h*r.rows+row0:])
+	}
+	r.fail(r.pw.Queries(layer, dumps.Prefill, row0, rows, q[skip*width:], lse))
+}
+
+// flushWindows writes the query windows that end at or before position end.
+func (r *recorder) flushWindows(li, layer, end int) error {
+	count, size := r.windowCount(), r.plan.PromptWindowSize
+	for w := range count {
+		at, last := li*count+w, r.prompt-(count-1-w)*size
+		if r.windows[at] == nil || last > end {
+			continue
+		}
+		if err := r.pw.Window(layer, w, count, size, r.windows[at].floats(last), last); err != nil {
+			return err
+		}
+		r.windows[at] = nil
+	}
+	return nil
+}
+
+// finishPrompt writes the sums over all prompt queries.
+func (r *recorder) finishPrompt() error {
+	for i, layer := range r.plan.Layers {
+		if err := r.pw.Sums(layer, r.totals[i].floats(r.prompt)); err != nil {
+			return err
+		}
+		r.totals[i] = nil
+	}
+	return r.failed()
+}
+
+// beginReply announces a pass over n reply tokens, endReply its end.
+func (r *recorder) beginReply(n int) error {
+	for _, g := range r.gen {
+		if err := g.begin(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recorder) endReply() error {
+	for _, g := range r.gen {
+		g.end()
+	}
+	return r.failed()
+}
+
+// finishReply writes what waits of the generated rows.
+func (r *recorder) finishReply() error {
+	for _, g := range r.gen {
+		if err := g.flush(); err != nil {
+			return err
+		}
+	}
+	return r.failed()
+}
+
+func (r *recorder) fail(err error) {
+	if err == nil {
+		return
+	}
+	r.errLock.Lock()
+	defer r.errLock.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *recorder) failed() error {
+	r.errLock.Lock()
+	defer r.errLock.Unlock()
+	return r.err
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// planFlags say what of a prompt's attention is recorded.
+var planFlags = []cli.Flag{
+	&cli.IntFlag{Name: "window-rows", Value: 128, Usage: "last prompt rows recorded one by one, `R`"},
+	&cli.StringFlag{Name: "prompt-windows", Value: "20x128", Usage: "sums over older query windows, `COUNTxSIZE` (0: none)"},
+	&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "reply tokens generated and recorded, `G`"},
+	&cli.StringFlag{Name: "layers", Value: "all", Usage: "layers recorded: all or `LIST` such as 0,3,7-9"},
+	&cli.StringFlag{Name: "heads", Value: "all", Usage: "query heads recorded: all or `LIST`"},
+	&cli.StringFlag{Name: "store", Value: "auto", Usage: "auto (the smaller), rows (the weights) or factors (queries and keys)"},
+	&cli.StringFlag{Name: "precision", Value: "fine", Usage: "exact (float32), fine (1e-4 + 5e-4 of the weight) or coarse (3e-3)"},
+	&cli.BoolFlag{Name: "values", Usage: "record the values too (for output errors)"},
+	&cli.BoolFlag{Name: "logits", Usage: "record the reply's logits"},
+	&cli.IntFlag{Name: "overview", Usage: "record a pooled picture of the whole map, `SIDE` x SIDE a head (0: none)"},
+	&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
+	&cli.Float64Flag{Name: "temperature", Usage: "sampling temperature (0: greedy)"},
+}
+
+func captureCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "capture",
+		Usage:     "run the model over prompts and record attention into a dump",
+		ArgsUsage: "-m MODEL -p PROMPTS -o RUN.attn",
+		Flags: slices.Concat([]cli.Flag{
+			modelFlag, revisionFlag, offlineFlag, promptsFlag,
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the dump to write, `RUN.attn`"},
+		}, planFlags, promptFlags, []cli.Flag{
+			computeFlag, deviceFlag, threadsFlag, seedFlag,
+			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts"},
+			&cli.BoolFlag{Name: "resume", Usage: "go on with RUN.attn.partial"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print memory, disk and time it will take, and stop"},
+			forceFlag,
+		}),
+		Action: runCapture,
+	}
+}
+
+func runCapture(c *cli.Context) error {
+	out := c.String("o")
+	switch {
+	case c.Args().Present():
+		return usagef("capture: unexpected argument %q: the model goes to -m, the prompts to -p", c.Args().First())
+	case !c.IsSet("prompts"):
+		return usagef("capture: no prompts: name a file with -p (JSONL, one object a line)")
+	case out == "" && !c.Bool("dry-run"):
+		return usagef("capture: no output: name the dump with -o RUN.attn")
+	}
+	if err := checkOutput(out, c.Bool("force"), c.Bool("resume")); err != nil {
+		return err
+	}
+	eng, err := openEngine(c)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	plan, err := planOf(c, eng.config)
+	if err != nil {
+		return err
+	}
+	list, err := eng.prompts(c)
+	if err != nil {
+		return err
+	}
+	shard, shards, err := parseShard(c.String("shard"))
+	if err != nil {
+		return err
+	}
+	cfg := capture.Config{
+		Prompts: list, Out: out, Force: c.Bool("force"), Resume: c.Bool("resume"),
+		FollowWhole: !c.IsSet("max-new-tokens"),
+		Mine:        func(i int) bool { return i%shards == shard },
+	}
+	if c.Bool("dry-run") {
+		return dryRun(c, eng, cfg, plan)
+	}
+	if err := eng.load(c); err != nil {
+		return err
+	}
+	if cfg.Header, err = eng.header(c, plan, list); err != nil {
+		return err
+	}
+	cfg.Model = eng.model
+	bar := newBar(c.App.ErrWriter, "capture")
+	cfg.Progress = bar.capture
+	summary, err := capture.Run(c.Context, cfg)
+	bar.close()
+	switch {
+	case errors.Is(err, dumps.ErrComplete):
+		notef(c, "%s is complete already", out)
+		return nil
+	case err != nil:
+		if _, missing := os.Stat(out + ".partial"); missing == nil && !errors.Is(err, context.Canceled) {
+			return err
+		} else if missing == nil {
+			return hintf(err, "%s.partial holds the finished prompts; the same command with --resume goes on", out)
+		}
+		return err
+	}
+	notef(c, "%s: %d prompts, %d prompt and %d reply tokens; prefill %.0f tokens/s, reply %.1f tokens/s",
+		out, summary.Prompts+summary.Resumed, summary.PromptTokens, summary.Replies,
+		rate(summary.PromptTokens-summary.SharedTokens, summary.PrefillTime), rate(summary.Replies, summary.ReplyTime))
+	return nil
+}
+
+func rate(n int64, d time.Duration) float64 { return float64(n) / max(d.Seconds(), 1e-9) }
+
+// checkOutput refuses an output file that exists, before any work is done.
+func checkOutput(path string, force, resume bool) error {
+	if path == "" || force || resume {
+		return nil
+	}
+	if _, err := os.Stat(path); err == nil {
+		return hintf(fmt.Errorf("%s exists", path), "--force replaces it, -o names another file")
+	}
+	return nil
+}
+
+// planOf reads the recording plan from the flags.
+func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
+	p := &dumps.Plan{
+		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
+		Store: c.String("store"), Precision: c.String("precision"),
+		Values: c.Bool("values"), Logits: c.Bool("logits"), Overview: c.Int("overview"),
+		IgnoreEOS: c.Bool("ignore-eos"), Compute: c.String("compute"),
+		Temperature: c.Float64("temperature"), Seed: c.Int64("seed"), Shard: c.String("shard"),
+	}
+	var err error
+	if p.PromptWindows, p.PromptWindowSize, err = parseWindows(c.String("prompt-windows")); err != nil {
+		return nil, err
+	}
+	if p.Layers, err = parseList("layers", c.String("layers"), cfg.Layers); err != nil {
+		return nil, err
+	}
+	if p.Heads, err = parseList("heads", c.String("heads"), cfg.Heads); err != nil {
+		return nil, err
+	}
+	for _, f := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"store", p.Store, []string{"auto", "rows", "factors"}},
+		{"precision", p.Precision, []string{"exact", "fine", "coarse"}},
+		{"compute", p.Compute, []string{"f32", "bf16", "int8"}},
+	} {
+		if !slices.Contains(f.allowed, f.value) {
+			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
+		}
+	}
+	for name, n := range map[string]int{"window-rows": p.WindowRows, "max-new-tokens": p.MaxNewTokens, "overview": p.Overview} {
+		if n < 0 {
+			return nil, usagef("--%s %d: want 0 or more", name, n)
+		}
+	}
+	if p.Temperature < 0 {
+		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
+	}
+	return p, nil
+}
+
+// engine is a checkpoint with its tokenizer, and its model once loaded.
+type engine struct {
+	name   string
+	ck     *checkpoint.Checkpoint
+	tok    *tokenizer.Tokenizer // nil where the checkpoint has none
+	tokErr error
+	config model.Config
+	model  *model.Model
+}
+
+// openEngine finds and opens the checkpoint of --model, without its weights.
+func openEngine(c *cli.Context) (*engine, error) {
+	switch d := c.String("device"); {
+	case d == "auto" || d == "cpu" || d == "":
+	case strings.HasPrefix(d, "cuda"):
+		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
+	default:
+		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	}
+	path, err := resolveModel(c, c.String("model"))
+	if err != nil {
+		return nil, err
+	}
+	ck, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{name: c.String("model"), ck: ck}
+	if e.config, err = model.ReadConfig(ck); err != nil {
+		ck.Close()
+		return nil, err
+	}
+	if e.tok, e.tokErr = tokenizer.Load(path); e.tokErr != nil && !errors.Is(e.tokErr, tokenizer.ErrNoTokenizer) {
+		ck.Close()
+		return nil, e.tokErr
+	}
+	return e, nil
+}
+
+func resolveModel(c *cli.Context, name string) (string, error) {
+	return checkpoint.Resolve(c.Context, name, checkpoint.ResolveOptions{
+		Revision: c.String("revision"), Offline: c.Bool("offline"),
+		Log: func(line string) { notef(c, "%s", line) },
+	})
+}
+
+func (e *engine) load(c *cli.Context) (err error) {
+	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
+	return err
+}
+
+func (e *engine) Close() {
+	if e.model != nil {
+		e.model.Close()
+	}
+	e.ck.Close()
+}
+
+// prompts reads and tokenises the prompt file of -p.
+func (e *engine) prompts(c *cli.Context) ([]prompts.Prompt, error) {
+	return readPrompts(c, e.tok)
+}
+
+func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
+	if c.Int("max-prompt-tokens") > 0 != (c.String("truncate") != "") {
+		return nil, usagef("--max-prompt-tokens N and --truncate middle go together: nothing is cut silently")
+	}
+	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)
+	if err != nil {
+		return nil, err
+	}
+	opt := prompts.Options{
+		NoSpecialTokens: c.Bool("no-special-tokens"), NoChatTemplate: c.Bool("no-chat-template"),
+		System: c.String("system"), Follow: c.Bool("follow"),
+		MaxPromptTokens: c.Int("max-prompt-tokens"), Truncate: c.String("truncate"),
+	}
+	list := make([]prompts.Prompt, 0, len(records))
+	for _, rec := range records {
+		p, err := prompts.Prepare(tok, rec, opt)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
+		}
+		if p.Truncated > 0 {
+			warnf(c, "prompt %q: %d tokens cut from the middle", p.ID, p.Truncated)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// header describes the run: model, plan and what is needed to check it.
+func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
+	sum, err := e.ck.SHA256()
+	if err != nil {
+		return dumps.Header{}, err
+	}
+	cfg := e.config
+	h := dumps.Header{Plan: *plan, Model: dumps.ModelInfo{
+		ID: e.name, SHA256: sum, Architecture: cfg.Architecture, Layers: cfg.Layers, Heads: cfg.Heads,
+		KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, MaxPositions: cfg.MaxPositions,
+		Scale: float64(cfg.Scale), SoftCap: float64(cfg.SoftCap), LayerWindows: cfg.LayerWindows,
+	}}
+	set := sha256.New()
+	for i := range list {
+		f := fnv.New64a()
+		fmt.Fprintf(f, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
+		set.Write(f.Sum(nil))
+	}
+	h.Manifest = dumps.Manifest{
+		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
+		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		PromptsFile: c.String("prompts"), PromptsSHA256: hex.EncodeToString(set.Sum(nil)), Seed: c.Int64("seed"),
+	}
+	if e.tok != nil {
+		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
+	}
+	return h, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// openDump opens a dump and passes its warnings on.
+func openDump(c *cli.Context, path string) (*dumps.Reader, error) {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range r.Warnings() {
+		warnf(c, "%s", w)
+	}
+	return r, nil
+}
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "check a dump: checksums, row sums, causality; exit 1 and the place on damage",
+		ArgsUsage: "RUN.attn...",
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return usagef("verify: name a dump")
+			}
+			bad := false
+			for _, path := range c.Args().Slice() {
+				n := 0
+				ok, err := dumps.Verify(path, func(p dumps.Problem) {
+					n++
+					fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
+				})
+				if err != nil {
+					return err
+				}
+				if ok {
+					fmt.Fprintf(c.App.Writer, "%s: ok\n", path)
+				} else {
+					fmt.Fprintf(c.App.ErrWriter, "attnscope: %s: damaged in %d places\n", path, n)
+					bad = true
+				}
+			}
+			if bad {
+				return errQuiet
+			}
+			return nil
+		},
+	}
+}
+
+func repairCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "repair",
+		Usage:     "rebuild the index of a cut or partial dump from its complete blocks",
+		ArgsUsage: "RUN.attn",
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() != 1 {
+				return usagef("repair: name one dump")
+			}
+			return dumps.Repair(c.Args().First())
+		},
+	}
+}
+
+func mergeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "merge",
+		Usage:     "join dumps of one model and plan, without recompression",
+		ArgsUsage: "A.attn B.attn... -o ALL.attn",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the dump to write, `ALL.attn`"},
+			forceFlag,
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() < 1 || c.String("o") == "" {
+				return usagef("merge: name the dumps to join, and the result with -o")
+			}
+			if err := checkOutput(c.String("o"), c.Bool("force"), false); err != nil {
+				return err
+			}
+			return dumps.Merge(c.String("o"), c.Args().Slice(), c.Bool("force"))
+		},
+	}
+}

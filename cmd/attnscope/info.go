@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+func infoCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "info",
+		Usage:     "what is inside a dump, a model or this machine",
+		ArgsUsage: "RUN.attn | -m MODEL | --devices",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "describe `MODEL`: folder, .gguf, hub id or smollm2-135m"},
+			revisionFlag, offlineFlag,
+			&cli.BoolFlag{Name: "devices", Usage: "list the devices that can run a model"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+		},
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.Bool("devices"):
+				return infoDevices(c)
+			case c.IsSet("model"):
+				return infoModel(c)
+			case c.Args().Len() != 1:
+				return usagef("info: name one dump, or a model with -m, or --devices")
+			}
+			return infoDump(c, c.Args().First())
+		},
+	}
+}
+
+type dumpInfo struct {
+	Format   string          `json:"format"`
+	Complete bool            `json:"complete"`
+	Model    dumps.ModelInfo `json:"model"`
+	Plan     dumps.Plan      `json:"plan"`
+	Prompts  []promptInfo    `json:"prompts"`
+	Bytes    int64           `json:"bytes"`
+	Manifest dumps.Manifest  `json:"manifest"`
+}
+
+type promptInfo struct {
+	ID           string `json:"id"`
+	PromptTokens int    `json:"prompt_tokens"`
+	ReplyTokens  int    `json:"reply_tokens"`
+	WindowRows   int    `json:"window_rows"`
+	Dataset      string `json:"dataset,omitempty"`
+	Store        string `json:"store"`
+	Followed     bool   `json:"followed"`
+	Truncated    int    `json:"truncated,omitempty"`
+}
+
+func infoDump(c *cli.Context, path string) error {
+	r, err := openDump(c, path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := r.Header()
+	info := dumpInfo{Format: fmt.Sprintf("attn/%d", h.Version), Complete: r.Complete(), Model: h.Model, Plan: h.Plan,
+		Prompts: []promptInfo{}, Bytes: r.Size(), Manifest: h.Manifest}
+	for _, p := range r.Prompts() {
+		info.Prompts = append(info.Prompts, promptInfo{p.ID, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Dataset, p.Store, p.Followed, p.Truncated})
+	}
+	if c.Bool("json") {
+		return printJSON(c, info)
+	}
+	w := c.App.Writer
+	state := "complete"
+	if !info.Complete {
+		state = "partial: the finished prompts are read"
+	}
+	m, p := info.Model, info.Plan
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, humanBytes(info.Bytes))
+	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n", m.ID, m.Architecture, m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
+	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
+		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens, listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
+	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, dumps.PrecisionBound(p.Precision))
+	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
+	for _, q := range info.Prompts {
+		kind := "generated"
+		if q.Followed {
+			kind = "followed"
+		}
+		fmt.Fprintf(w, "  %-24s %6d prompt tokens, %4d reply tokens %s, %d rows, stored as %s\n", q.ID, q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
+	}
+	return nil
+}
+
+func listText(list []int, n int) string {
+	if len(list) == n {
+		return fmt.Sprintf("all %d", n)
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+}
+
+func infoModel(c *cli.Context) error {
+	e, err := openEngine(c)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	cfg := e.config
+	token := "none: prompts must give input_ids"
+	template := false
+	if e.tok != nil {
+		token = fmt.Sprintf("%d tokens", e.tok.VocabSize())
+		template = e.tok.HasChatTemplate()
+	}
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{
+			"id": e.name, "path": e.ck.Path(), "format": e.ck.Format(), "architecture": cfg.Architecture,
+			"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
+			"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
+			"tokenizer": e.tok != nil, "chat_template": template,
+		})
+	}
+	fmt.Fprintf(c.App.Writer, "%s: %s, %s\narchitecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\ncontext       %d positions\ntokenizer     %s\nchat template %v\n",
+		e.name, e.ck.Path(), e.ck.Format(), cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab, cfg.MaxPositions, token, template)
+	return nil
+}
+
+func infoDevices(c *cli.Context) error {
+	type device struct {
+		Device string `json:"device"`
+		Usable bool   `json:"usable"`
+		About  string `json:"about"`
+	}
+	list := []device{
+		{"cpu", true, fmt.Sprintf("%s, %d threads, %s kernels", hostProcessor(), runtime.GOMAXPROCS(0), simd.Path())},
+		{"cuda", false, "this build has no CUDA backend"},
+	}
+	if c.Bool("json") {
+		return printJSON(c, list)
+	}
+	for _, d := range list {
+		fmt.Fprintf(c.App.Writer, "%-5s %-4s %s\n", d.Device, map[bool]string{true: "yes", false: "no"}[d.Usable], d.About)
+	}
+	return nil
+}
+
+func printJSON(c *cli.Context, v any) error {
+	enc := json.NewEncoder(c.App.Writer)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// hostProcessor names the processor, as the system does.
+func hostProcessor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				return strings.TrimSpace(value)
+			}
+		}
+	}
+	return runtime.GOARCH
+}
+
+// humanBytes prints a size in binary units.
+func humanBytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
