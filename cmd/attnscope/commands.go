@@ -10,6 +10,7 @@ func commands() []*cli.Command {
 		verifyCommand(),
 		repairCommand(),
 		mergeCommand(),
+		hitrateCommand(),
 		exportCommand(),
 		tokenizeCommand(),
 		modelsCommand(),

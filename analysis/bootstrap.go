@@ -1,0 +1,51 @@
+package analysis
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// Resamples is the number of bootstrap samples behind an interval.
+const Resamples = 2000
+
+// Mean is the mean of the defined values, NaN of none.
+func Mean(x []float64) float64 {
+	sum, n := 0.0, 0
+	for _, v := range x {
+		if !math.IsNaN(v) {
+			sum += v
+			n++
+		}
+	}
+	if n == 0 {
+		return math.NaN()
+	}
+	return sum / float64(n)
+}
+
+// Interval is the 95 % percentile bootstrap interval of the mean over prompts,
+// from a seeded source; NaN under two defined values.
+func Interval(x []float64, seed uint64) (lo, hi float64) {
+	var defined []float64
+	for _, v := range x {
+		if !math.IsNaN(v) {
+			defined = append(defined, v)
+		}
+	}
+	n := len(defined)
+	if n < 2 {
+		return math.NaN(), math.NaN()
+	}
+	r := rand.New(rand.NewPCG(seed, 0xb007))
+	means := make([]float64, Resamples)
+	for i := range means {
+		sum := 0.0
+		for range n {
+			sum += defined[r.IntN(n)]
+		}
+		means[i] = sum / float64(n)
+	}
+	slices.Sort(means)
+	return means[int(0.025*Resamples)], means[int(0.975*Resamples)-1]
+}

@@ -1,0 +1,351 @@
+// Package analysis answers questions from dumps: sweeps over window, layer,
+// head, span and method, with intervals over prompts. It joins dumps, hitrate
+// and snapkv.
+package analysis
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// HitRateConfig says which hit rates are computed; every combination of the
+// lists is.
+type HitRateConfig struct {
+	Windows    []int
+	Tops       []float64 // shares of the prefix
+	Budgets    []int     // positions; beside or instead of Tops
+	Thetas     []float64
+	Span       int      // reply rows of a span
+	By         []string // of layer, head, prompt, dataset, span
+	Average    string   // pooled, rows, heads
+	Generation string   // rows, mean
+	SkipFirst  int
+	Kernel     int    // 0 or 1: no pooling, as in the paper
+	Pooling    string // avgpool or maxpool
+	TopOf      string // prefix, or prompt as the authors' code counts k
+	Exact      bool   // with prompt: their prev_len = start - 1 too
+	Seed       uint64
+}
+
+// Paper is the setting of arXiv:2404.14469v1, section 3.
+var Paper = HitRateConfig{
+	Windows: []int{hitrate.PaperWindow}, Tops: []float64{hitrate.PaperTop}, Thetas: []float64{hitrate.PaperTheta},
+	Span: 128, By: []string{"layer"}, Average: "pooled", Generation: "rows", TopOf: "prefix",
+}
+
+// Keys are the key columns of every table of rates.
+var Keys = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
+
+// HitRateColumns are the value columns.
+var HitRateColumns = []string{"rows", "skipped", "prompts", "significant", "hits", "hit_rate", "ci_low", "ci_high",
+	"chance", "recent", "sinks_recent", "oracle", "overlap", "mass"}
+
+// setting is one combination of window, k and theta.
+type setting struct {
+	window, budget int
+	top            float64 // NaN where budget was given
+	theta          float64
+}
+
+// cell is what one head of one layer of one prompt gives for a setting and span.
+type cell struct {
+	counts        hitrate.Counts
+	k             int
+	chance        float64
+	overlap, mass float64
+}
+
+// group gathers cells of one output row.
+type group struct {
+	model, dataset, prompt string
+	layer, head, span      int
+	set                    int // index of the setting
+	perPrompt              []promptSum
+}
+
+type promptSum struct {
+	id            string
+	counts        hitrate.Counts
+	heads         []float64 // row means of the heads
+	k, cells      int
+	chance        float64
+	overlap, mass float64
+}
+
+// HitRates computes a table of hit rates over all prompts of the dumps.
+func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Table, []string, error) {
+	a := &hitRates{cfg: cfg, groups: map[groupKey]*group{}}
+	for _, s := range []struct {
+		name, value string
+		allowed     []string
+	}{{"average", cfg.Average, []string{"pooled", "rows", "heads"}}, {"generation", cfg.Generation, []string{"rows", "mean"}}} {
+		if !slices.Contains(s.allowed, s.value) {
+			return nil, nil, fmt.Errorf("%s %q: want one of %v", s.name, s.value, s.allowed)
+		}
+	}
+	for _, w := range cfg.Windows {
+		for _, theta := range cfg.Thetas {
+			for _, top := range cfg.Tops {
+				a.sets = append(a.sets, setting{w, 0, top, theta})
+			}
+			for _, k := range cfg.Budgets {
+				a.sets = append(a.sets, setting{w, k, math.NaN(), theta})
+			}
+		}
+	}
+	for _, path := range paths {
+		if err := a.dump(ctx, path); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a.table(), a.warnings, nil
+}
+
+type groupKey struct {
+	model, dataset, prompt string
+	layer, head, span, set int
+}
+
+type hitRates struct {
+	cfg      HitRateConfig
+	sets     []setting
+	groups   map[groupKey]*group
+	order    []groupKey
+	warnings []string
+	zero     bool
+}
+
+func (a *hitRates) warn(format string, args ...any) {
+	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
+}
+
+func (a *hitRates) dump(ctx context.Context, path string) error {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	a.warnings = append(a.warnings, r.Warnings()...)
+	h := r.Header()
+	if len(r.Prompts()) == 0 {
+		return fmt.Errorf("%s: no complete prompt in it", path)
+	}
+	for _, w := range a.cfg.Windows {
+		if w > h.Plan.WindowRows {
+			return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", path, w, h.Plan.WindowRows, w)
+		}
+	}
+	for i := range r.Prompts() {
+		p := &r.Prompts()[i]
+		if n := slices.Max(a.cfg.Windows); n >= p.PromptTokens {
+			a.warn("%s: prompt %q has %d tokens: window %d leaves no prefix; it is left out there", path, p.ID, p.PromptTokens, n)
+		}
+		if p.ReplyTokens == 0 {
+			a.warn("%s: prompt %q has no reply rows; it is left out", path, p.ID)
+			continue
+		}
+		for _, layer := range h.Plan.Layers {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := a.layer(r, i, layer); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range h.Model.LayerWindows {
+		if w > 0 {
+			a.warn("%s: some layers slide over %d keys: what is out of reach there has weight 0 and is never significant", path, w)
+			break
+		}
+	}
+	return nil
+}
+
+// layer reads a layer's rows and rates its heads on all cores.
+func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
+	p := &r.Prompts()[prompt]
+	rows, err := r.Weights(prompt, layer, dumps.Prefill)
+	if err != nil {
+		return err
+	}
+	gen, err := r.Weights(prompt, layer, dumps.Decode)
+	if err != nil {
+		return err
+	}
+	results := make([][][]*cell, rows.Heads) // [head][span][setting]
+	errs := make([]error, rows.Heads)
+	var wg sync.WaitGroup
+	for h := range rows.Heads {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
+		}()
+	}
+	wg.Wait()
+	for h := range results {
+		if errs[h] != nil {
+			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, errs[h])
+		}
+		for span, sets := range results[h] {
+			for set, c := range sets {
+				if c != nil {
+					a.put(r.Header().Model.ID, p, layer, r.Header().Plan.Heads[h], span, set, c)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// spans are the ranges of reply rows that are rated: all of them, or spans of
+// equal length, the last perhaps short.
+func (a *hitRates) spans(n int) [][2]int {
+	if !slices.Contains(a.cfg.By, "span") || a.cfg.Span < 1 {
+		return [][2]int{{0, n}}
+	}
+	var list [][2]int
+	for lo := 0; lo < n; lo += a.cfg.Span {
+		list = append(list, [2]int{lo, min(n, lo+a.cfg.Span)})
+	}
+	return list
+}
+
+// head rates one head: rows [n, P] are the recorded prompt rows, gen [G, P+G].
+func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, genKeys int) ([][]*cell, error) {
+	length, count := p.PromptTokens, p.ReplyTokens
+	if a.cfg.Exact { // the authors' prev_len is one short: the prompt's last row counts as generated
+		longer := make([]float32, (count+1)*genKeys)
+		copy(longer, rows[(n-1)*length:n*length])
+		copy(longer[genKeys:], gen)
+		gen, count, n, length = longer, count+1, n-1, length-1
+	}
+	rowKeys := p.PromptTokens
+	var out [][]*cell
+	for _, span := range a.spans(count) {
+		part := gen[span[0]*genKeys : span[1]*genKeys]
+		nrows := span[1] - span[0]
+		mean := make([]float64, length)
+		for i := range nrows {
+			for j, w := range part[i*genKeys : i*genKeys+length] {
+				mean[j] += float64(w)
+			}
+		}
+		for j := range mean {
+			mean[j] /= float64(nrows)
+		}
+		lists := map[float64][][]int32{}
+		cells := make([]*cell, len(a.sets))
+		for i, s := range a.sets {
+			if s.window >= length || s.window > n {
+				continue
+			}
+			if lists[s.theta] == nil {
+				lists[s.theta] = a.significant(part, nrows, genKeys, length, mean, float32(s.theta))
+			}
+			c, err := a.rate(s, rows, n, rowKeys, length, lists[s.theta], mean)
+			if err != nil {
+				return nil, err
+			}
+			cells[i] = c
+		}
+		out = append(out, cells)
+	}
+	return out, nil
+}
+
+func (a *hitRates) significant(part []float32, n, keys, length int, mean []float64, theta float32) [][]int32 {
+	if a.cfg.Generation == "rows" {
+		return hitrate.Significant(part, n, keys, length, theta)
+	}
+	row := make([]float32, length)
+	for j, v := range mean {
+		row[j] = float32(v)
+	}
+	return hitrate.Significant(row, 1, length, length, theta)
+}
+
+func (a *hitRates) rate(s setting, rows []float32, n, keys, length int, list [][]int32, mean []float64) (*cell, error) {
+	prefix := length - s.window
+	k := s.budget
+	if !math.IsNaN(s.top) {
+		of := prefix
+		if a.cfg.TopOf == "prompt" {
+			of = length
+		}
+		k = hitrate.Budget(s.top, of)
+	}
+	k = min(k, prefix)
+	vote := hitrate.Vote(rows, n, keys, s.window, prefix)
+	if a.cfg.Kernel > 1 {
+		var err error
+		if vote, err = snapkv.Pool(vote, a.cfg.Kernel, a.cfg.Pooling); err != nil {
+			return nil, err
+		}
+	}
+	skip := min(a.cfg.SkipFirst, prefix)
+	keep := hitrate.TopK(vote[skip:], k)
+	for i := range keep {
+		keep[i] += int32(skip)
+	}
+	attended := hitrate.TopK(mean[skip:prefix], k)
+	for i := range attended {
+		attended[i] += int32(skip)
+	}
+	c := &cell{counts: hitrate.Count(list, keep, k, skip, prefix), k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
+	if k > 0 {
+		c.overlap = float64(hitrate.Overlap(keep, attended)) / float64(k)
+	}
+	for _, j := range keep {
+		c.mass += mean[j]
+	}
+	return c, nil
+}
+
+// put adds a cell to its group.
+func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int, c *cell) {
+	key := groupKey{model, "*", "*", -1, -1, -1, set}
+	for _, by := range a.cfg.By {
+		switch by {
+		case "layer":
+			key.layer = layer
+		case "head":
+			key.head = head
+		case "prompt":
+			key.prompt = p.ID
+		case "dataset":
+			key.dataset = p.Dataset
+		case "span":
+			key.span = span
+		}
+	}
+	g := a.groups[key]
+	if g == nil {
+		g = &group{model: model, dataset: key.dataset, prompt: key.prompt, layer: key.layer, head: key.head, span: key.span, set: set}
+		a.groups[key] = g
+		a.order = append(a.order, key)
+	}
+	if n := len(g.perPrompt); n == 0 || g.perPrompt[n-1].id != p.ID {
+		g.perPrompt = append(g.perPrompt, promptSum{id: p.ID})
+	}
+	s := &g.perPrompt[len(g.perPrompt)-1]
+	s.counts.Add(c.counts)
+	s.heads = append(s.heads, c.counts.RowMean())
+	s.k, s.cells = c.k, s.cells+1
+	s.chance += c.chance
+	s.overlap += c.overlap
+	s.mass += c.mass
+	if c.k == 0 && !a.zero {
+		a.zero = true
+		a.warn("k = 0: the share is too small for a prefix of this length; nothing is kept")
+	}
+}

@@ -1,0 +1,159 @@
+// Package table writes tables in the formats that people load: aligned text on
+// a terminal, TSV, CSV, JSON and JSON lines. An undefined number is NaN in
+// text and null in JSON.
+package table
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table has named columns; a cell is a string, an int or a float64.
+type Table struct {
+	Columns []string
+	Rows    [][]any
+}
+
+// New makes an empty table.
+func New(columns ...string) *Table { return &Table{Columns: columns} }
+
+// Add appends a row.
+func (t *Table) Add(cells ...any) { t.Rows = append(t.Rows, cells) }
+
+// Formats are the names that Write takes.
+var Formats = []string{"table", "tsv", "csv", "json", "jsonl"}
+
+// FormatOf chooses a format by a file's extension; empty if none fits.
+func FormatOf(path string) string {
+	switch filepath.Ext(path) {
+	case ".tsv", ".txt":
+		return "tsv"
+	case ".csv":
+		return "csv"
+	case ".json":
+		return "json"
+	case ".jsonl":
+		return "jsonl"
+	}
+	return ""
+}
+
+func text(cell any) string {
+	if v, ok := cell.(float64); ok {
+		if math.IsNaN(v) {
+			return "NaN"
+		}
+		return strconv.FormatFloat(v, 'g', 6, 64)
+	}
+	return fmt.Sprint(cell)
+}
+
+// clean keeps a cell on its line and in its column.
+var clean = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
+
+// Write writes the table.
+func (t *Table) Write(w io.Writer, format string) error {
+	b := bufio.NewWriter(w)
+	var err error
+	switch format {
+	case "table":
+		tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+		t.lines(func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
+		err = tw.Flush()
+	case "tsv", "":
+		t.lines(func(cells []string) { fmt.Fprintln(b, strings.Join(cells, "\t")) })
+	case "csv":
+		cw := csv.NewWriter(b)
+		t.lines(func(cells []string) { _ = cw.Write(cells) })
+		cw.Flush()
+		err = cw.Error()
+	case "json", "jsonl":
+		t.json(b, format == "json")
+	default:
+		return fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
+	}
+	if err == nil {
+		err = b.Flush()
+	}
+	return err
+}
+
+func (t *Table) lines(emit func([]string)) {
+	emit(t.Columns)
+	for _, row := range t.Rows {
+		cells := make([]string, len(row))
+		for i, c := range row {
+			cells[i] = clean.Replace(text(c))
+		}
+		emit(cells)
+	}
+}
+
+func (t *Table) json(b *bufio.Writer, array bool) {
+	if array {
+		b.WriteString("[")
+	}
+	for r, row := range t.Rows {
+		if array && r > 0 {
+			b.WriteString(",")
+		}
+		if array {
+			b.WriteString("\n")
+		}
+		b.WriteByte('{')
+		for i, c := range row {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(b, "%q:", t.Columns[i])
+			if v, ok := c.(float64); ok && (math.IsNaN(v) || math.IsInf(v, 0)) {
+				b.WriteString("null")
+				continue
+			}
+			raw, _ := json.Marshal(c)
+			b.Write(raw)
+		}
+		b.WriteByte('}')
+		if !array {
+			b.WriteByte('\n')
+		}
+	}
+	if array {
+		b.WriteString("\n]\n")
+	}
+}
+
+// WriteFile writes beside path and renames.
+func (t *Table) WriteFile(path, format string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	err = t.Write(f, format)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Column is the index of a column, -1 if there is none.
+func (t *Table) Column(name string) int { return slices.Index(t.Columns, name) }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/analysis"
+)
+
+func hitrateCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "hitrate",
+		Usage:     "share of what the reply attends to that the observation window had voted for",
+		ArgsUsage: "RUN.attn...",
+		Flags: slices.Concat([]cli.Flag{
+			&cli.IntSliceFlag{Name: "window", Usage: "observation window, `ROWS` (repeatable; default 32)"},
+			&cli.Float64SliceFlag{Name: "top", Usage: "share of the prefix that is kept, `P` (repeatable; default 0.05)"},
+			&cli.IntSliceFlag{Name: "budget", Usage: "positions that are kept, `N`, instead of a share (repeatable)"},
+			&cli.Float64SliceFlag{Name: "theta", Usage: "a weight strictly above `T` is significant (repeatable; default 0.05)"},
+			&cli.IntFlag{Name: "span", Value: 128, Usage: "reply rows rated together with --by span, `ROWS`"},
+			&cli.StringFlag{Name: "by", Value: "layer", Usage: "a row for each: comma `LIST` of layer, head, prompt, dataset, span"},
+			&cli.StringFlag{Name: "average", Value: "pooled", Usage: "a prompt's average: pooled, rows or heads"},
+			&cli.StringFlag{Name: "generation", Value: "rows", Usage: "threshold each generated row, or their mean: rows or mean"},
+			&cli.IntFlag{Name: "skip-first", Usage: "leave the first `N` positions (sinks) out"},
+			&cli.IntFlag{Name: "kernel", Value: 1, Usage: "pool the votes over `N` positions (odd; 1: off, as in the paper)"},
+			&cli.StringFlag{Name: "pooling", Value: "avgpool", Usage: "avgpool or maxpool"},
+			&cli.StringFlag{Name: "preset", Usage: "paper (v1's text), code or code-exact (the authors' scripts)"},
+			&cli.Uint64Flag{Name: "seed", Usage: "`SEED` of the bootstrap"},
+		}, tableFlags),
+		Action: runHitrate,
+	}
+}
+
+// hitrateConfig reads the flags; a preset gives what they leave open.
+func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
+	cfg := analysis.Paper
+	switch p := c.String("preset"); p {
+	case "", "paper":
+	case "code", "code-exact":
+		cfg.Windows, cfg.TopOf, cfg.Exact = []int{128}, "prompt", p == "code-exact"
+	default:
+		return cfg, usagef("--preset %q: want paper, code or code-exact", p)
+	}
+	if c.IsSet("window") {
+		cfg.Windows = c.IntSlice("window")
+	}
+	if c.IsSet("budget") {
+		cfg.Tops, cfg.Budgets = nil, c.IntSlice("budget")
+	}
+	if c.IsSet("top") {
+		cfg.Tops = c.Float64Slice("top")
+	}
+	if c.IsSet("theta") {
+		cfg.Thetas = c.Float64Slice("theta")
+	}
+	cfg.Span, cfg.By = c.Int("span"), strings.Split(c.String("by"), ",")
+	cfg.Average, cfg.Generation, cfg.SkipFirst = c.String("average"), c.String("generation"), c.Int("skip-first")
+	cfg.Kernel, cfg.Pooling, cfg.Seed = c.Int("kernel"), c.String("pooling"), c.Uint64("seed")
+	for _, w := range cfg.Windows {
+		if w < 1 {
+			return cfg, usagef("--window %d: want 1 or more", w)
+		}
+	}
+	for _, p := range cfg.Tops {
+		if !(p >= 0 && p <= 1) {
+			return cfg, usagef("--top %g: want a share between 0 and 1", p)
+		}
+	}
+	for _, k := range cfg.Budgets {
+		if k < 0 {
+			return cfg, usagef("--budget %d: want 0 or more", k)
+		}
+	}
+	for _, by := range cfg.By {
+		if !slices.Contains([]string{"layer", "head", "prompt", "dataset", "span", "none", ""}, by) {
+			return cfg, usagef("--by %q: want a comma list of layer, head, prompt, dataset, span", c.String("by"))
+		}
+	}
+	switch {
+	case cfg.Span < 1:
+		return cfg, usagef("--span %d: want 1 or more", cfg.Span)
+	case cfg.SkipFirst < 0:
+		return cfg, usagef("--skip-first %d: want 0 or more", cfg.SkipFirst)
+	case cfg.Kernel < 1 || cfg.Kernel%2 == 0:
+		return cfg, usagef("--kernel %d: want an odd number", cfg.Kernel)
+	case cfg.Pooling != "avgpool" && cfg.Pooling != "maxpool":
+		return cfg, usagef("--pooling %q: want avgpool or maxpool", cfg.Pooling)
+	case !slices.Contains([]string{"pooled", "rows", "heads"}, cfg.Average):
+		return cfg, usagef("--average %q: want pooled, rows or heads", cfg.Average)
+	case !slices.Contains([]string{"rows", "mean"}, cfg.Generation):
+		return cfg, usagef("--generation %q: want rows or mean", cfg.Generation)
+	}
+	return cfg, nil
+}
+
+func runHitrate(c *cli.Context) error {
+	if !c.Args().Present() {
+		return usagef("hitrate: no dump: name at least one RUN.attn")
+	}
+	cfg, err := hitrateConfig(c)
+	if err != nil {
+		return err
+	}
+	if err := checkTable(c); err != nil {
+		return err
+	}
+	t, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		warnf(c, "%s", w)
+	}
+	return writeTable(c, t)
+}
