@@ -11,6 +11,7 @@ func commands() []*cli.Command {
 		repairCommand(),
 		mergeCommand(),
 		hitrateCommand(),
+		heatmapCommand(),
 		exportCommand(),
 		tokenizeCommand(),
 		modelsCommand(),

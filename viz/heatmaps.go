@@ -1,0 +1,230 @@
+package viz
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
+)
+
+// HeatmapConfig says what Heatmaps draws.
+type HeatmapConfig struct {
+	Prompt  string // id, "all", or empty for the first
+	Window  int
+	Top     float64
+	Theta   float64
+	Layers  []int    // nil: all recorded
+	Formats []string // png, svg
+	Command string   // for the files' metadata
+}
+
+// Heatmaps draws the figures of one dump into dir and returns their paths:
+// PROMPT/layer-NN for each layer, layers-heads and layers-windows over all
+// prompts.
+func Heatmaps(ctx context.Context, paths []string, dir string, cfg HeatmapConfig) ([]string, error) {
+	d := &drawer{dir: dir, cfg: cfg}
+	for _, path := range paths {
+		if err := d.dump(ctx, path); err != nil {
+			return d.written, err
+		}
+	}
+	return d.written, d.summaries(ctx, paths)
+}
+
+type drawer struct {
+	dir     string
+	cfg     HeatmapConfig
+	written []string
+	meta    Meta
+	model   string
+	prompts int
+	windows int // recorded rows, the least of all dumps
+	found   bool
+}
+
+func (d *drawer) save(f *Figure, name string) error {
+	path := filepath.Join(d.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	for _, format := range d.cfg.Formats {
+		if err := f.Save(path + "." + format); err != nil {
+			return err
+		}
+		d.written = append(d.written, path+"."+format)
+	}
+	return nil
+}
+
+func (d *drawer) dump(ctx context.Context, path string) error {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := r.Header()
+	if d.cfg.Window > h.Plan.WindowRows {
+		return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", path, d.cfg.Window, h.Plan.WindowRows, d.cfg.Window)
+	}
+	text, _ := json.Marshal(h)
+	sum := sha256.Sum256(text)
+	d.model = h.Model.ID
+	d.meta = Meta{"Software": h.Manifest.Program, "model": h.Model.ID, "model_sha256": h.Model.SHA256, "manifest_sha256": hex.EncodeToString(sum[:]), "command": d.cfg.Command}
+	d.prompts += len(r.Prompts())
+	if d.windows == 0 || h.Plan.WindowRows < d.windows {
+		d.windows = h.Plan.WindowRows
+	}
+	for i := range r.Prompts() {
+		id := r.Prompts()[i].ID
+		if d.cfg.Prompt != "all" && (d.cfg.Prompt != "" && d.cfg.Prompt != id || d.found) {
+			continue
+		}
+		d.found = true
+		for _, layer := range h.Plan.Layers {
+			if d.cfg.Layers != nil && !slices.Contains(d.cfg.Layers, layer) {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := d.layer(r, i, layer); err != nil {
+				return err
+			}
+		}
+	}
+	if !d.found && d.cfg.Prompt != "" {
+		return fmt.Errorf("%s: no prompt %q; attnscope info %s lists them", path, d.cfg.Prompt, path)
+	}
+	return nil
+}
+
+// SafeName turns a prompt id into a file name.
+func SafeName(id string) string {
+	s := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+			return r
+		}
+		return '_'
+	}, id)
+	if s = strings.TrimLeft(s, "."); s == "" || len(s) > 100 || s != id {
+		sum := sha256.Sum256([]byte(id))
+		s = s[:min(len(s), 80)]
+		if strings.ContainsAny(strings.ReplaceAll(id, "/", "_"), "\\\x00") || s != strings.ReplaceAll(id, "/", "_") {
+			s += "-" + hex.EncodeToString(sum[:4])
+		}
+	}
+	return s
+}
+
+func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
+	h, p := r.Header(), &r.Prompts()[prompt]
+	prefix := p.PromptTokens - d.cfg.Window
+	if prefix < 1 {
+		return fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix", r.Path(), p.ID, p.PromptTokens, d.cfg.Window)
+	}
+	rows, err := r.Weights(prompt, layer, dumps.Prefill)
+	if err != nil {
+		return err
+	}
+	gen, err := r.Weights(prompt, layer, dumps.Decode)
+	if err != nil {
+		return err
+	}
+	l := Layer{Window: d.cfg.Window, Vote: NewGrid(rows.Heads, prefix), Generated: NewGrid(max(1, gen.Rows), prefix)}
+	all, mean := make([]float64, prefix), make([]float64, prefix)
+	for head := range rows.Heads {
+		for j, v := range hitrate.Vote(rows.Head(head), rows.Rows, rows.Keys, d.cfg.Window, prefix) {
+			l.Vote.Set(head, j, v/float64(d.cfg.Window))
+			all[j] += v
+		}
+	}
+	for t := range gen.Rows {
+		for j := range prefix {
+			sum := 0.0
+			for head := range gen.Heads {
+				sum += float64(gen.Data[(head*gen.Rows+t)*gen.Keys+j])
+			}
+			l.Generated.Set(t, j, sum/float64(gen.Heads))
+			mean[j] += sum
+		}
+	}
+	k := hitrate.Budget(d.cfg.Top, prefix)
+	voted, attended := hitrate.TopK(all, k), hitrate.TopK(mean, k)
+	l.Voted, l.Attended = marks(voted, prefix), marks(attended, prefix)
+	l.Title = fmt.Sprintf("%s, layer %d: prompt %s", h.Model.ID, layer, p.ID)
+	l.Caption = fmt.Sprintf("%d prompt tokens, %d reply tokens. Strip: the %d positions (%.3g %% of the prefix) of largest vote and of largest generated attention, heads averaged; %.0f %% are shared.",
+		p.PromptTokens, p.ReplyTokens, k, 100*d.cfg.Top, 100*float64(hitrate.Overlap(voted, attended))/math.Max(1, float64(k)))
+	l.Meta = Meta{"prompt": p.ID, "layer": fmt.Sprint(layer)}
+	for name, v := range d.meta {
+		l.Meta[name] = v
+	}
+	return d.save(LayerFigure(l), filepath.Join(SafeName(p.ID), fmt.Sprintf("layer-%02d", layer)))
+}
+
+func marks(keep []int32, n int) []bool {
+	m := make([]bool, n)
+	for _, j := range keep {
+		m[j] = true
+	}
+	return m
+}
+
+// summaries draws hit rates by layer and head, and by layer and window.
+func (d *drawer) summaries(ctx context.Context, paths []string) error {
+	cfg := analysis.Paper
+	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.By = []int{d.cfg.Window}, []float64{d.cfg.Top}, []float64{d.cfg.Theta}, []string{"layer", "head"}
+	caption := fmt.Sprintf("%s, mean over %d prompts; top %.3g %% of the prefix, weight > %.3g. Grey: nothing was that large.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta)
+	s := Summary{Title: fmt.Sprintf("hit rate, window %d", d.cfg.Window), Caption: caption, XLabel: "query head", BarTitle: "hit rate"}
+	if err := d.summary(ctx, paths, cfg, s, "head", "layers-heads"); err != nil {
+		return err
+	}
+	cfg.By, cfg.Windows = []string{"layer"}, nil
+	for w := 1; w <= d.windows; w *= 2 {
+		cfg.Windows = append(cfg.Windows, w)
+	}
+	if !slices.Contains(cfg.Windows, d.cfg.Window) {
+		cfg.Windows = append(cfg.Windows, d.cfg.Window)
+		slices.Sort(cfg.Windows)
+	}
+	s.Title, s.XLabel = "hit rate by size of the observation window", "observation window (prompt rows)"
+	return d.summary(ctx, paths, cfg, s, "window", "layers-windows")
+}
+
+func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s Summary, column, name string) error {
+	t, _, err := analysis.HitRates(ctx, paths, cfg)
+	if err != nil {
+		return err
+	}
+	layerAt, columnAt, rateAt := t.Column("layer"), t.Column(column), t.Column("hit_rate")
+	var columns []int
+	for _, row := range t.Rows {
+		if l := row[layerAt].(int); !slices.Contains(s.Layers, l) {
+			s.Layers = append(s.Layers, l)
+		}
+		if c := row[columnAt].(int); !slices.Contains(columns, c) {
+			columns = append(columns, c)
+		}
+	}
+	slices.Sort(s.Layers)
+	slices.Sort(columns)
+	s.Rates = NewGrid(len(s.Layers), len(columns))
+	for _, row := range t.Rows {
+		s.Rates.Set(slices.Index(s.Layers, row[layerAt].(int)), slices.Index(columns, row[columnAt].(int)), row[rateAt].(float64))
+	}
+	for _, c := range columns {
+		s.Columns = append(s.Columns, fmt.Sprint(c))
+	}
+	s.Meta = d.meta
+	return d.save(SummaryFigure(s), name)
+}

@@ -1,0 +1,94 @@
+package viz
+
+import (
+	"fmt"
+	"image/color"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// rect is a part of a figure, in inches from its lower left corner.
+type rect struct{ x, y, w, h float64 }
+
+func (r rect) of(c draw.Canvas) draw.Canvas {
+	lo := vg.Point{X: c.Min.X + vg.Length(r.x)*vg.Inch, Y: c.Min.Y + vg.Length(r.y)*vg.Inch}
+	return draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{Min: lo, Max: vg.Point{X: lo.X + vg.Length(r.w)*vg.Inch, Y: lo.Y + vg.Length(r.h)*vg.Inch}}}
+}
+
+// newPlot makes a plot in the style of all figures.
+func newPlot(title, x, y string) *plot.Plot {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
+	p.Title.TextStyle.Font.Size = 9
+	p.Title.Padding = 4
+	for _, a := range []*plot.Axis{&p.X, &p.Y} {
+		a.Label.TextStyle.Font.Size = 8
+		a.Tick.Label.Font.Size = 7
+		a.Padding = 0
+		a.LineStyle.Width = 0.5
+		a.Tick.LineStyle.Width = 0.5
+		a.Tick.Length = 3
+	}
+	return p
+}
+
+// text writes a line at a place in inches.
+func text(c draw.Canvas, x, y float64, size float64, s string, bold bool) {
+	p := plot.New()
+	style := p.Title.TextStyle
+	style.Font.Size = vg.Length(size)
+	style.Color = color.Black
+	style.XAlign, style.YAlign = draw.XLeft, draw.YBottom
+	if bold {
+		style.Font.Weight = 2
+	}
+	c.FillText(style, vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}, s)
+}
+
+// colorBar draws a scale with its title as a narrow plot.
+func colorBar(c draw.Canvas, r rect, s Scale, title string) {
+	const steps = 128
+	g := NewGrid(steps, 1)
+	for i := range steps {
+		g.Set(i, 0, 1-(float64(i)+0.5)/steps)
+	}
+	p := newPlot("", "", title)
+	p.X.Tick.Marker = plot.ConstantTicks(nil)
+	p.X.LineStyle.Width = 0
+	p.Add(cells{g, colorOf})
+	var ticks []plot.Tick
+	if s.Log {
+		for e := math.Ceil(math.Log10(s.Lo)); e <= math.Log10(s.Hi); e++ {
+			ticks = append(ticks, plot.Tick{Value: s.Share(math.Pow(10, e)) * steps, Label: fmt.Sprintf("1e%d", int(e))})
+		}
+	} else {
+		for i := 0; i <= 4; i++ {
+			v := s.Lo + (s.Hi-s.Lo)*float64(i)/4
+			ticks = append(ticks, plot.Tick{Value: float64(i) / 4 * steps, Label: fmt.Sprintf("%.2g", v)})
+		}
+	}
+	p.Y.Tick.Marker = plot.ConstantTicks(ticks)
+	p.Draw(r.of(c))
+}
+
+// indexTicks labels cells 0..n-1 in their middle, at most about want of them.
+func indexTicks(n, want int, flip bool, label func(i int) string) plot.ConstantTicks {
+	step := 1
+	for _, s := range []int{1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10000} {
+		if step = s; n/s <= want {
+			break
+		}
+	}
+	var ticks []plot.Tick
+	for i := 0; i < n; i += step {
+		at := float64(i) + 0.5
+		if flip {
+			at = float64(n) - at
+		}
+		ticks = append(ticks, plot.Tick{Value: at, Label: label(i)})
+	}
+	return ticks
+}

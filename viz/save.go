@@ -1,0 +1,103 @@
+package viz
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"html"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+
+	"gonum.org/v1/plot"
+)
+
+const dpi = 200
+
+func init() { plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"} }
+
+// Meta is written into the files: where a figure comes from.
+type Meta map[string]string
+
+// Figure is drawn once and saved in several formats.
+type Figure struct {
+	Width, Height vg.Length
+	Meta          Meta
+	draw          func(c draw.Canvas)
+}
+
+// Save writes the figure as PNG (200 dots an inch) or SVG, by extension.
+func (f *Figure) Save(path string) error {
+	var data []byte
+	switch ext := filepath.Ext(path); ext {
+	case ".png":
+		c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(f.Width, f.Height), vgimg.UseDPI(dpi))}
+		f.draw(draw.New(c))
+		var b bytes.Buffer
+		if _, err := c.WriteTo(&b); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		data = withText(b.Bytes(), f.Meta)
+	case ".svg":
+		c := vgsvg.New(f.Width, f.Height)
+		f.draw(draw.New(c))
+		var b bytes.Buffer
+		if _, err := c.WriteTo(&b); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		data = withMetadata(b.Bytes(), f.Meta)
+	default:
+		return fmt.Errorf("%s: extension %q: want .png or .svg", path, ext)
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func (m Meta) names() []string {
+	var list []string
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// withText puts tEXt chunks behind the header of a PNG.
+func withText(png []byte, m Meta) []byte {
+	const header = 8 + 25 // signature and IHDR
+	out := slices.Clone(png[:header])
+	for _, name := range m.names() {
+		body := []byte("iTXt" + name + "\x00\x00\x00\x00\x00" + m[name])
+		out = binary.BigEndian.AppendUint32(out, uint32(len(body)-4))
+		out = append(out, body...)
+		out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(body))
+	}
+	return append(out, png[header:]...)
+}
+
+// withMetadata puts a metadata element behind the opening tag of an SVG.
+func withMetadata(svg []byte, m Meta) []byte {
+	start := bytes.Index(svg, []byte("<svg"))
+	if start < 0 {
+		return svg
+	}
+	at := start + bytes.IndexByte(svg[start:], '>') + 1
+	var b strings.Builder
+	b.WriteString("\n<metadata>")
+	for _, name := range m.names() {
+		fmt.Fprintf(&b, "\n%s: %s", html.EscapeString(name), html.EscapeString(m[name]))
+	}
+	b.WriteString("\n</metadata>")
+	return slices.Concat(svg[:at], []byte(b.String()), svg[at:])
+}

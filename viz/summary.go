@@ -1,0 +1,38 @@
+package viz
+
+import (
+	"strconv"
+
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// Summary is a small map of rates: rows are layers.
+type Summary struct {
+	Title, Caption string
+	XLabel         string
+	Columns        []string
+	Rates          Grid // [layer, column], in [0, 1]; NaN: undefined
+	Layers         []int
+	BarTitle       string
+	Meta           Meta
+}
+
+// SummaryFigure draws layer x head or layer x window.
+func SummaryFigure(s Summary) *Figure {
+	w := 2.1 + 0.28*float64(max(6, min(32, s.Rates.Cols)))
+	h := 1.3 + 0.125*float64(max(16, min(80, s.Rates.Rows)))
+	f := &Figure{Width: vg.Length(w) * vg.Inch, Height: vg.Length(h) * vg.Inch, Meta: s.Meta}
+	f.draw = func(c draw.Canvas) {
+		scale := Scale{Lo: 0, Hi: 1}
+		text(c, 0.12, h-0.25, 9, s.Title, true)
+		text(c, 0.12, 0.06, 6, s.Caption, false)
+		p := newPlot("", s.XLabel, "layer")
+		p.Add(cells{s.Rates, scale.color})
+		p.X.Tick.Marker = indexTicks(s.Rates.Cols, 16, false, func(i int) string { return s.Columns[i] })
+		p.Y.Tick.Marker = indexTicks(s.Rates.Rows, 16, true, func(i int) string { return strconv.Itoa(s.Layers[i]) })
+		p.Draw(rect{0.1, 0.25, w - 1.1, h - 0.6}.of(c))
+		colorBar(c, rect{w - 0.95, 0.6, 0.85, h - 1.1}, scale, s.BarTitle)
+	}
+	return f
+}
