@@ -61,11 +61,12 @@ func (g Grid) MaxPool(rows, cols int) Grid {
 	return out
 }
 
-// Maps with more cells than this are drawn as an image, smaller ones as
-// rectangles.
+// Maps with more cells than this, or more than 128 x 512, are drawn as an
+// image, smaller ones as rectangles: a vector file of more is megabytes.
 const (
 	maxCellRows = 128
 	maxCellCols = 512
+	maxCells    = 16 << 10
 )
 
 // cells plots a grid: solid cells without seams, nothing interpolated.
@@ -82,7 +83,7 @@ func (h cells) DataRange() (xmin, xmax, ymin, ymax float64) {
 // Plot implements plot.Plotter.
 func (h cells) Plot(c draw.Canvas, p *plot.Plot) {
 	tx, ty := p.Transforms(&c)
-	if h.g.Rows > maxCellRows || h.g.Cols > maxCellCols {
+	if h.g.Rows > maxCellRows || h.g.Cols > maxCellCols || h.g.Rows*h.g.Cols > maxCells {
 		h.image(c, tx, ty)
 		return
 	}

@@ -32,7 +32,7 @@ func SummaryFigure(s Summary) *Figure {
 		p.X.Tick.Marker = indexTicks(s.Rates.Cols, 16, false, func(i int) string { return s.Columns[i] })
 		p.Y.Tick.Marker = indexTicks(s.Rates.Rows, 16, true, func(i int) string { return strconv.Itoa(s.Layers[i]) })
 		p.Draw(rect{0.1, 0.25, w - 1.1, h - 0.6}.of(c))
-		colorBar(c, rect{w - 0.95, 0.6, 0.85, h - 1.1}, scale, s.BarTitle)
+		colorBar(c, rect{w - 0.98, 0.6, 0.78, h - 1.1}, scale, s.BarTitle)
 	}
 	return f
 }

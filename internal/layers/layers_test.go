@@ -35,6 +35,7 @@ var levels = []struct {
 	{"dumps/dumpstest", 6},
 	{"dumps", 5},
 	{"internal/simd", 1},
+	{"examples", 0},
 	{"internal", 0},
 }
 
