@@ -157,3 +157,15 @@ func (t *Table) WriteFile(path, format string) error {
 
 // Column is the index of a column, -1 if there is none.
 func (t *Table) Column(name string) int { return slices.Index(t.Columns, name) }
+
+// Markdown writes the table as Markdown.
+func (t *Table) Markdown(w io.Writer) {
+	first := true
+	t.lines(func(cells []string) {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
+		if first {
+			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(cells)))
+			first = false
+		}
+	})
+}

@@ -5,6 +5,7 @@ import "github.com/urfave/cli/v2"
 // commands lists every verb, in the order help shows them.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		demoCommand(),
 		captureCommand(),
 		infoCommand(),
 		verifyCommand(),
