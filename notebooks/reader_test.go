@@ -1,0 +1,64 @@
+// Package notebooks holds no Go code, only the test that the Python reader, an
+// independent witness of the format, reads what the Go reader reads.
+package notebooks
+
+import (
+	"math"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+const script = `
+import sys
+sys.dont_write_bytecode = True
+import attnscope
+d = attnscope.Dump(sys.argv[1])
+for w in (d.prompt_rows(0, 1), d.generation_rows(0, 1)):
+    print(" ".join(map(str, w.shape)))
+    print(" ".join("%.9g" % x for x in w.ravel()))
+`
+
+func TestPythonReadsTheSame(t *testing.T) {
+	if err := exec.Command("python3", "-c", "import numpy, zstandard").Run(); err != nil {
+		t.Skip("SKIPPED, the Python reader was not run: python3 with numpy and zstandard is missing")
+	}
+	for _, store := range []string{"rows", "factors"} {
+		for _, precision := range []string{"exact", "fine", "coarse"} {
+			path := filepath.Join(t.TempDir(), "x.attn")
+			dumpstest.Random(t, path, store, precision, rand.New(rand.NewPCG(1, 2)))
+			out, err := exec.Command("python3", "-c", script, path).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", store, err, out)
+			}
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			r, err := dumps.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			for ph := range 2 {
+				a, err := r.Weights(0, 1, dumps.Phase(ph))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fields := strings.Fields(lines[2*ph+1])
+				if len(fields) != len(a.Data) {
+					t.Fatalf("%s, %s: Python reads %d weights (%s), Go %d", store, precision, len(fields), lines[2*ph], len(a.Data))
+				}
+				for i, f := range fields {
+					v, _ := strconv.ParseFloat(f, 64)
+					if math.Abs(v-float64(a.Data[i])) > 1e-6 {
+						t.Fatalf("%s, %s: weight %d is %g in Python, %g in Go", store, precision, i, v, a.Data[i])
+					}
+				}
+			}
+		}
+	}
+}
