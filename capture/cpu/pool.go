@@ -35,9 +35,10 @@ func NewPool(threads int) *Pool {
 	}
 	p := &Pool{threads: threads, jobs: make([]chan func(), threads-1), scratch: make([]Scratch, threads)}
 	for i := range p.jobs {
-		p.jobs[i] = make(chan func())
+		jobs := make(chan func())
+		p.jobs[i] = jobs
 		go func() {
-			for f := range p.jobs[i] {
+			for f := range jobs {
 				f()
 			}
 		}()

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/internal/sharedtest"
+)
+
+// call runs a command line in this process.
+func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// must runs a command line that has to succeed.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errs := call(t, args...)
+	if code != 0 {
+		t.Fatalf("attnscope %s: exit %d: %s", strings.Join(args, " "), code, errs)
+	}
+	return out
+}
+
+type fixture struct {
+	t   *testing.T
+	dir string
+	f   *checkpoint.File
+}
+
+func openFixture(t *testing.T, name string) fixture {
+	dir := sharedtest.Dir(t, "fixtures/models/"+name)
+	f, err := checkpoint.ReadSafetensors(filepath.Join(dir, "expected.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return fixture{t, dir, f}
+}
+
+func (f fixture) ints(name string) []int32 {
+	x, _ := f.f.Tensor(name)
+	v, err := x.Int32()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return v
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func jsonOf(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+// TestCaptureExportAgainstTransformers goes the way of a user: capture on
+// input_ids, export, compare with the reference.
+func TestCaptureExportAgainstTransformers(t *testing.T) {
+	for _, name := range []string{"llama", "mistral"} {
+		for _, store := range []string{"rows", "factors"} {
+			for _, follow := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/follow=%v", name, store, follow), func(t *testing.T) {
+					f := openFixture(t, name)
+					dir := t.TempDir()
+					record := map[string]any{"id": "x", "input_ids": f.ints("input_ids")}
+					if follow {
+						record["response_ids"] = f.ints("gen_ids")
+					}
+					p := write(t, "p.jsonl", jsonOf(record))
+					dump, out := filepath.Join(dir, "x.attn"), filepath.Join(dir, "x.safetensors")
+					must(t, "capture", "-p", p, "-m", f.dir, "--store", store, "--precision", "exact", "--logits", "--ignore-eos", "--max-new-tokens", "24", "-o", dump, "--prompt-windows", "3x16")
+					must(t, "verify", dump)
+					must(t, "export", dump, "-o", out)
+					checkExport(t, f, out)
+				})
+			}
+		}
+	}
+}
+
+func checkExport(t *testing.T, f fixture, path string) {
+	e, err := checkpoint.ReadSafetensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	got := func(name string) ([]float32, []int) {
+		x, ok := e.Tensor(name)
+		if !ok {
+			t.Fatalf("no %s in the export: %v", name, e.Names())
+		}
+		v, err := x.Float32()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v, x.Shape
+	}
+	want := func(name string) []float32 {
+		x, _ := f.f.Tensor(name)
+		v, err := x.Float32()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	ids, reply := f.ints("input_ids"), f.ints("gen_ids")
+	tokens, _ := e.Tensor("tokens")
+	if v, _ := tokens.Int32(); !slices.Equal(v, append(slices.Clone(ids), reply...)) {
+		t.Errorf("tokens %v", v)
+	}
+	near := func(what string, got, want []float32, absolute, relative float64) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+		}
+		for i := range want {
+			if math.Abs(float64(got[i])-float64(want[i])) > absolute+relative*math.Abs(float64(want[i])) {
+				t.Fatalf("%s: element %d is %g, want %g", what, i, got[i], want[i])
+			}
+		}
+	}
+	logits, _ := got("logits")
+	near("logits", logits, want("gen_logits"), 1e-4*10, 1e-4)
+	for layer, relative := range map[int]float64{0: 0, 2: 5e-4} {
+		gen, _ := got(fmt.Sprintf("generation_rows.%d", layer))
+		near("generation_rows", gen, want(fmt.Sprintf("gen_attn.%d", layer)), 1e-5, relative)
+		rows, shape := got(fmt.Sprintf("prompt_rows.%d", layer))
+		tri, n := want(fmt.Sprintf("attn_tri.%d", layer)), len(ids)
+		windows, wshape := got(fmt.Sprintf("prompt_windows.%d", layer))
+		sums, _ := got(fmt.Sprintf("prompt_sums.%d", layer))
+		if !slices.Equal(wshape[1:], []int{3, n}) {
+			t.Fatalf("prompt_windows has shape %v", wshape)
+		}
+		colsum := want("attn_colsum")
+		for h := range shape[0] {
+			last := make([]float64, n)
+			for i := range n {
+				row := tri[h*n*(n+1)/2+i*(i+1)/2:][:i+1]
+				if i >= n-shape[1] {
+					at := (h*shape[1] + i - (n - shape[1])) * n
+					near("prompt_rows", rows[at:at+i+1], row, 1e-5, relative)
+				}
+				if i >= n-16 {
+					for j, v := range row {
+						last[j] += float64(v)
+					}
+				}
+			}
+			for j, v := range last {
+				if math.Abs(v-float64(windows[(h*3+2)*n+j])) > 1e-4+relative*v {
+					t.Fatalf("layer %d, head %d: last window, key %d: %g, want %g", layer, h, j, windows[(h*3+2)*n+j], v)
+				}
+			}
+			at := (layer*shape[0] + h) * n
+			near("prompt_sums", sums[h*n:(h+1)*n], colsum[at:at+n], 1e-3, 1e-5)
+		}
+	}
+}
+
+// TestHitRateGoldens compares the table with counts made by PyTorch.
+func TestHitRateGoldens(t *testing.T) {
+	for _, name := range []string{"llama", "mistral"} {
+		f := openFixture(t, name)
+		text, err := os.ReadFile(filepath.Join(sharedtest.Dir(t, "fixtures/hitrate"), name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var g struct {
+			Gen      int     `json:"gen"`
+			InputIDs []int32 `json:"input_ids"`
+			GenIDs   []int32 `json:"gen_ids"`
+			Rows     [][]*float64
+		}
+		if err := json.Unmarshal(text, &g); err != nil {
+			t.Fatal(err)
+		}
+		dump := filepath.Join(t.TempDir(), "x.attn")
+		p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": g.InputIDs}))
+		must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--precision", "exact", "--ignore-eos", "--max-new-tokens", fmt.Sprint(g.Gen))
+		seen := map[string]map[string]any{}
+		for _, mode := range []string{"rows", "mean"} {
+			args := []string{"hitrate", dump, "--by", "layer,head", "--generation", mode, "--format", "jsonl"}
+			for _, list := range []struct{ flag, values string }{{"--window", "16 32 64 128"}, {"--top", "0.05 0.1 0.2 0.4"}, {"--theta", "0.01 0.05"}} {
+				for _, v := range strings.Fields(list.values) {
+					args = append(args, list.flag, v)
+				}
+			}
+			for _, line := range strings.Split(strings.TrimSpace(must(t, args...)), "\n") {
+				var row map[string]any
+				if err := json.Unmarshal([]byte(line), &row); err != nil {
+					t.Fatal(err)
+				}
+				seen[fmt.Sprint(mode, row["layer"], " ", row["head"], " ", row["window"], " ", row["top"], " ", row["theta"])] = row
+			}
+		}
+		checked := 0
+		for _, want := range g.Rows {
+			v := func(i int) float64 { return *want[i] }
+			key := fmt.Sprint(v(0), " ", v(1), " ", v(2), " ", v(3), " ", v(4))
+			row, mean := seen["rows"+key], seen["mean"+key]
+			if row == nil || mean == nil {
+				continue
+			}
+			checked++
+			for name, pair := range map[string][2]float64{
+				"budget": {row["budget"].(float64), v(5)}, "rows": {row["rows"].(float64) - row["skipped"].(float64), v(6)},
+				"hits": {row["hits"].(float64), v(7)}, "significant": {row["significant"].(float64), v(8)},
+				"mean hits": {mean["hits"].(float64), v(10)}, "mean significant": {mean["significant"].(float64), v(11)},
+			} {
+				if pair[0] != pair[1] {
+					t.Errorf("%s, %s: %s is %g, want %g", f.dir, key, name, pair[0], pair[1])
+				}
+			}
+		}
+		if checked < 32 {
+			t.Errorf("only %d rows of %d were compared", checked, len(g.Rows))
+		}
+	}
+}
+
+func TestThreadsAndChunksGiveTheSameBytes(t *testing.T) {
+	f := openFixture(t, "llama")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	var tables []string
+	for _, threads := range []string{"1", "2", "5"} {
+		dump := filepath.Join(t.TempDir(), "x.attn")
+		must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--threads", threads, "--max-new-tokens", "8", "--ignore-eos")
+		tables = append(tables, must(t, "hitrate", dump, "--by", "layer,head,span", "--span", "4"))
+	}
+	if tables[0] != tables[1] || tables[0] != tables[2] {
+		t.Error("the table depends on the number of threads")
+	}
+}
+
+func TestShardsAndMergeEqualOneRun(t *testing.T) {
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	var lines []string
+	for i := range 5 {
+		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:100+10*i]}))
+	}
+	p, dir := write(t, "p.jsonl", strings.Join(lines, "\n")), t.TempDir()
+	common := []string{"-m", f.dir, "-p", p, "--max-new-tokens", "6", "--ignore-eos"}
+	whole := filepath.Join(dir, "whole.attn")
+	must(t, append([]string{"capture", "-o", whole}, common...)...)
+	var parts []string
+	for i := range 2 {
+		part := filepath.Join(dir, fmt.Sprint(i, ".attn"))
+		must(t, append([]string{"capture", "-o", part, "--shard", fmt.Sprintf("%d/2", i)}, common...)...)
+		parts = append(parts, part)
+	}
+	all := filepath.Join(dir, "all.attn")
+	must(t, append([]string{"merge", "-o", all}, parts...)...)
+	must(t, "verify", all)
+	if a, b := must(t, "hitrate", whole), must(t, "hitrate", all); a[:strings.Index(a, "\n")] != b[:strings.Index(b, "\n")] || len(a) < 500 {
+		t.Error("tables differ")
+	}
+	byPrompt := func(dump string) []string {
+		l := strings.Split(strings.TrimSpace(must(t, "hitrate", dump, "--by", "layer,prompt")), "\n")
+		slices.Sort(l)
+		return l
+	}
+	if !slices.Equal(byPrompt(whole), byPrompt(all)) {
+		t.Error("the merged shards give other rates than one run")
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	f := openFixture(t, "llama")
+	good := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	dir := t.TempDir()
+	dump := filepath.Join(dir, "ok.attn")
+	must(t, "capture", "-m", f.dir, "-p", good, "-o", dump, "--max-new-tokens", "4", "--window-rows", "16")
+	data, _ := os.ReadFile(dump)
+	cut := write(t, "cut.attn", string(data[:40]))
+	unknown := t.TempDir()
+	os.WriteFile(filepath.Join(unknown, "config.json"), []byte(`{"model_type":"mamba"}`), 0o644)
+	os.WriteFile(filepath.Join(unknown, "model.safetensors"), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o644)
+	short := t.TempDir()
+	weights, _ := os.ReadFile(filepath.Join(f.dir, "model.safetensors"))
+	config, _ := os.ReadFile(filepath.Join(f.dir, "config.json"))
+	os.WriteFile(filepath.Join(short, "model.safetensors"), weights[:len(weights)/2], 0o644)
+	os.WriteFile(filepath.Join(short, "config.json"), config, 0o644)
+	nan := t.TempDir()
+	copy(weights[len(weights)-8:], "\xff\xff\xff\xff")
+	os.WriteFile(filepath.Join(nan, "model.safetensors"), weights, 0o644)
+	os.WriteFile(filepath.Join(nan, "config.json"), config, 0o644)
+	long := make([]int32, 3000)
+	for _, c := range []struct {
+		code int
+		want []string
+		args []string
+	}{
+		{2, []string{"unknown verb", "frobnicate"}, []string{"frobnicate"}},
+		{2, []string{"-nonsense", "capture --help"}, []string{"capture", "--nonsense"}},
+		{2, []string{"-p"}, []string{"capture", "-m", f.dir, "-o", "x.attn"}},
+		{2, []string{"-o"}, []string{"capture", "-m", f.dir, "-p", good}},
+		{2, []string{"name at least one"}, []string{"hitrate"}},
+		{2, []string{"needs a value"}, []string{"hitrate", dump, "--window"}},
+		{2, []string{"--by", "token"}, []string{"hitrate", dump, "--by", "token"}},
+		{1, []string{"nothere.attn"}, []string{"hitrate", "nothere.attn"}},
+		{1, []string{"window 32", "16", "--window-rows 32"}, []string{"hitrate", dump}},
+		{1, []string{"cut.attn", "cut"}, []string{"info", cut}},
+		{1, []string{"exists", "--force"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dump}},
+		{1, []string{"line 2", "empty"}, []string{"capture", "-m", f.dir, "-p", write(t, "e.jsonl", jsonOf(map[string]any{"id": 1, "input_ids": []int{1}})+"\n\n"), "-o", dir + "/a.attn"}},
+		{1, []string{"line 1", "no known fields"}, []string{"capture", "-m", f.dir, "-p", write(t, "u.jsonl", `{"id":"x"}`), "-o", dir + "/a.attn"}},
+		{1, []string{"line 2", `"x"`, "line 1"}, []string{"capture", "-m", f.dir, "-p", write(t, "d.jsonl", `{"id":"x","input_ids":[1]}`+"\n"+`{"id":"x","input_ids":[1]}`), "-o", dir + "/a.attn"}},
+		{1, []string{"3000 tokens", "2048", "--truncate middle"}, []string{"capture", "-m", f.dir, "-p", write(t, "l.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": long})), "-o", dir + "/a.attn"}},
+		{1, []string{"no tokenizer", "input_ids"}, []string{"capture", "-m", f.dir, "-p", write(t, "t.jsonl", `{"id":"x","prompt":"hello"}`), "-o", dir + "/a.attn"}},
+		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{"NaN", "tensor"}, []string{"capture", "-m", nan, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{"no/such/folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/no/such/folder/a.attn"}},
+	} {
+		code, stdout, stderr := call(t, c.args...)
+		if code != c.code || stdout != "" || !strings.HasPrefix(stderr, "attnscope: ") {
+			t.Errorf("attnscope %s: exit %d, stdout %q, stderr %q; want exit %d", strings.Join(c.args, " "), code, stdout, stderr, c.code)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(stderr, w) {
+				t.Errorf("attnscope %s: %q does not say %q", strings.Join(c.args, " "), stderr, w)
+			}
+		}
+		if _, err := os.Stat(dir + "/a.attn"); err == nil {
+			t.Errorf("attnscope %s: failed, but left a dump", strings.Join(c.args, " "))
+		}
+	}
+}
+
+func TestFlagsInAnyOrder(t *testing.T) {
+	f := openFixture(t, "llama")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	dump := filepath.Join(t.TempDir(), "x.attn")
+	must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "4")
+	a := must(t, "hitrate", dump, "--window", "16", "--format=csv")
+	b := must(t, "hitrate", "--format=csv", "--window", "16", "--", dump)
+	if a != b || !strings.HasPrefix(a, "model,dataset,prompt,layer,head,window,span,top,budget,theta,rows,skipped,prompts,significant,hits,hit_rate,ci_low,ci_high,chance,recent,sinks_recent,oracle,overlap,mass\n") {
+		t.Errorf("%q and %q", a, b)
+	}
+}
