@@ -12,7 +12,9 @@ build:
 
 test: lint
 	CGO_ENABLED=0 $(GO) build ./...
-	$(GO) test ./...
+	$(GO) test -count=1 ./...
+	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./capture/model
+	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./capture/model
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }

@@ -36,6 +36,7 @@ var levels = []struct {
 	{"dumps", 5},
 	{"internal/simd", 1},
 	{"examples", 0},
+	{"notebooks", 60},
 	{"internal", 0},
 }
 
