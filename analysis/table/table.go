@@ -1,6 +1,6 @@
 // Package table writes tables in the formats that people load: aligned text on
-// a terminal, TSV, CSV, JSON and JSON lines. An undefined number is NaN in
-// text and null in JSON.
+// a terminal, TSV, CSV, JSON, JSON lines and Parquet. An undefined number is NaN in
+// text and null in JSON and Parquet.
 package table
 
 import (
@@ -31,7 +31,7 @@ func New(columns ...string) *Table { return &Table{Columns: columns} }
 func (t *Table) Add(cells ...any) { t.Rows = append(t.Rows, cells) }
 
 // Formats are the names that Write takes.
-var Formats = []string{"table", "tsv", "csv", "json", "jsonl"}
+var Formats = []string{"table", "tsv", "csv", "json", "jsonl", "parquet"}
 
 // FormatOf chooses a format by a file's extension; empty if none fits.
 func FormatOf(path string) string {
@@ -44,6 +44,8 @@ func FormatOf(path string) string {
 		return "json"
 	case ".jsonl":
 		return "jsonl"
+	case ".parquet":
+		return "parquet"
 	}
 	return ""
 }
@@ -79,6 +81,8 @@ func (t *Table) Write(w io.Writer, format string) error {
 		err = cw.Error()
 	case "json", "jsonl":
 		t.json(b, format == "json")
+	case "parquet":
+		err = t.parquet(b)
 	default:
 		return fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
 	}

@@ -174,6 +174,12 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 			return nil, usagef("--%s %d: want 0 or more", name, n)
 		}
 	}
+	if p.Overview > 0 {
+		return nil, errors.New("--overview is not supported yet: leave it out; heatmaps are drawn from the recorded rows")
+	}
+	if p.Compute != "f32" {
+		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
+	}
 	if p.Temperature < 0 {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
 	}

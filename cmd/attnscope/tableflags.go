@@ -13,7 +13,7 @@ import (
 
 // tableFlags say how a table is written.
 var tableFlags = []cli.Flag{
-	&cli.StringFlag{Name: "format", Usage: "table, tsv, csv, json or jsonl (default: table on a terminal, else tsv)"},
+	&cli.StringFlag{Name: "format", Usage: "table, tsv, csv, json, jsonl or parquet (default: table on a terminal, else tsv)"},
 	&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "write to `FILE`, its extension chooses the format"},
 	forceFlag,
 }
@@ -25,7 +25,7 @@ func checkTable(c *cli.Context) error {
 	}
 	out := c.String("o")
 	if out != "" && c.String("format") == "" && table.FormatOf(out) == "" {
-		return usagef("-o %s: its extension is no format of a table: want .tsv, .csv, .json or .jsonl, or --format", out)
+		return usagef("-o %s: its extension is no format of a table: want .tsv, .csv, .json, .jsonl or .parquet, or --format", out)
 	}
 	return checkOutput(out, c.Bool("force"), false)
 }

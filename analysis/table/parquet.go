@@ -1,0 +1,57 @@
+package table
+
+import (
+	"io"
+	"math"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// parquet writes the table with the types of its cells: strings, 64-bit
+// integers, doubles. NaN becomes null. Columns stand in order of name, as the format has it.
+func (t *Table) parquet(w io.Writer) error {
+	group := parquet.Group{}
+	kinds := make([]any, len(t.Columns))
+	for i, name := range t.Columns {
+		kinds[i] = ""
+		if len(t.Rows) > 0 {
+			kinds[i] = t.Rows[0][i]
+		}
+		switch kinds[i].(type) {
+		case int:
+			group[name] = parquet.Int(64)
+		case float64:
+			group[name] = parquet.Optional(parquet.Leaf(parquet.DoubleType))
+		default:
+			group[name] = parquet.String()
+		}
+	}
+	schema := parquet.NewSchema("table", group)
+	at := map[string]int{} // parquet orders a group's columns by name
+	for i, path := range schema.Columns() {
+		at[path[0]] = i
+	}
+	pw := parquet.NewWriter(w, schema)
+	for _, row := range t.Rows {
+		values := make(parquet.Row, len(row))
+		for i, cell := range row {
+			c := at[t.Columns[i]]
+			switch v := cell.(type) {
+			case int:
+				values[c] = parquet.Int64Value(int64(v)).Level(0, 0, c)
+			case float64:
+				if math.IsNaN(v) {
+					values[c] = parquet.NullValue().Level(0, 0, c)
+				} else {
+					values[c] = parquet.DoubleValue(v).Level(0, 1, c)
+				}
+			default:
+				values[c] = parquet.ByteArrayValue([]byte(text(cell))).Level(0, 0, c)
+			}
+		}
+		if _, err := pw.WriteRows([]parquet.Row{values}); err != nil {
+			return err
+		}
+	}
+	return pw.Close()
+}
