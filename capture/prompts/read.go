@@ -109,6 +109,7 @@ type lineForm struct {
 	Instructions []string            `json:"instructions"`
 	Outputs      []string            `json:"outputs"`
 	InputIDs     []int32             `json:"input_ids"`
+	DocumentID   string              `json:"document_id"` // prompts of one document_id may share its prefill
 	Input        *string             `json:"input"`
 	Context      *string             `json:"context"`
 	Question     *string             `json:"question"`
@@ -126,7 +127,7 @@ func parse(text []byte, line int) ([]Record, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, err
 	}
-	base := Record{ID: f.id(line), Dataset: f.Dataset, Line: line, Response: f.Response, ResponseIDs: f.ResponseIDs}
+	base := Record{ID: f.id(line), Dataset: f.Dataset, Line: line, Document: f.DocumentID, Response: f.Response, ResponseIDs: f.ResponseIDs}
 	if f.Response != nil && f.ResponseIDs != nil {
 		return nil, errors.New("both response and response_ids: want one")
 	}

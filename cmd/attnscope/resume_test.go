@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// TestMain lets the test binary be the program itself, so that a capture can
+// be killed as a user's would be.
+func TestMain(m *testing.M) {
+	if os.Getenv("ATTNSCOPE_TEST_MAIN") == "1" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// TestKilledCaptureResumes kills captures at many moments, with a signal that
+// cannot be caught, and resumes them: what was finished is read at once, and
+// the table in the end is that of an undisturbed run.
+func TestKilledCaptureResumes(t *testing.T) {
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	var lines []string
+	for i := range 12 {
+		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+5*i]}))
+	}
+	p, dir := write(t, "p.jsonl", strings.Join(lines, "\n")), t.TempDir()
+	args := func(out string) []string {
+		return []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "8", "--ignore-eos", "-o", out}
+	}
+	whole := filepath.Join(dir, "whole.attn")
+	start := time.Now()
+	must(t, args(whole)...)
+	took := time.Since(start)
+	want := must(t, "hitrate", whole, "--by", "layer,prompt")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := 0
+	for i := range 20 {
+		out := filepath.Join(dir, fmt.Sprint(i, ".attn"))
+		for try := 0; ; try++ {
+			cmd := exec.Command(self, append(args(out), "--resume")...)
+			cmd.Env = append(os.Environ(), "ATTNSCOPE_TEST_MAIN=1")
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if try == 0 {
+				time.Sleep(took * time.Duration(i) / 10)
+				_ = cmd.Process.Kill()
+			}
+			if err := cmd.Wait(); err == nil {
+				break
+			} else if try > 0 {
+				t.Fatalf("resumed: %v: %s", err, errs.String())
+			}
+			if _, err := os.Stat(out + ".partial"); err != nil {
+				continue
+			}
+			r, err := dumps.Open(out + ".partial")
+			if err != nil {
+				continue // killed before the header was whole
+			}
+			n := len(r.Prompts())
+			r.Close()
+			if n == 0 {
+				continue
+			}
+			partial++
+			var info struct {
+				Complete bool
+				Prompts  []struct{ ID string }
+			}
+			if err := json.Unmarshal([]byte(must(t, "info", "--json", out+".partial")), &info); err != nil || info.Complete || len(info.Prompts) != n {
+				t.Errorf("killed: info says %+v (%v), want %d prompts", info, err, n)
+			}
+			for _, line := range strings.Split(strings.TrimSpace(must(t, "hitrate", out+".partial", "--by", "layer,prompt")), "\n") {
+				if !slices.Contains(strings.Split(want, "\n"), line) {
+					t.Errorf("killed: the partial table says %q, the whole one does not", line)
+				}
+			}
+		}
+		must(t, "verify", out)
+		if got := must(t, "hitrate", out, "--by", "layer,prompt"); got != want {
+			t.Errorf("run %d: the resumed table differs from the undisturbed one", i)
+		}
+	}
+	t.Logf("%d of 20 captures were killed with some prompts finished", partial)
+}
+
+func TestSharedDocumentEqualsSeparatePrompts(t *testing.T) {
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	other := append(slices.Clone(ids[:150]), 9, 8, 7, 6, 5)
+	dir := t.TempDir()
+	record := func(id string, ids []int32, doc string) string {
+		return jsonOf(map[string]any{"id": id, "context": "", "input_ids": ids, "document_id": doc})
+	}
+	p := write(t, "p.jsonl", record("a", ids, "d")+"\n"+record("b", other, "d"))
+	dump := filepath.Join(dir, "x.attn")
+	must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--window-rows", "16", "--prompt-windows", "1x16", "--max-new-tokens", "6", "--ignore-eos")
+	shared := must(t, "hitrate", dump, "--window", "16", "--by", "layer,prompt")
+	for i, only := range []string{record("a", ids, ""), record("b", other, "")} {
+		one := filepath.Join(dir, fmt.Sprint(i, ".attn"))
+		must(t, "capture", "-m", f.dir, "-p", write(t, "q.jsonl", only), "-o", one, "--window-rows", "16", "--prompt-windows", "1x16", "--max-new-tokens", "6", "--ignore-eos")
+		for _, line := range strings.Split(strings.TrimSpace(must(t, "hitrate", one, "--window", "16", "--by", "layer,prompt")), "\n") {
+			if !strings.Contains(shared, line) {
+				t.Errorf("sharing the document changes the table: %q is not in it", line)
+			}
+		}
+	}
+}
