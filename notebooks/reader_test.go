@@ -62,3 +62,28 @@ func TestPythonReadsTheSame(t *testing.T) {
 		}
 	}
 }
+
+// runNotebook executes the code cells of a notebook in one process.
+const runNotebook = `
+import json, sys
+sys.dont_write_bytecode = True
+space = {}
+for cell in json.load(open(sys.argv[1]))["cells"]:
+    if cell["cell_type"] == "code":
+        exec("".join(cell["source"]), space)
+print("hits", space["hits"], "significant", space["significant"])
+`
+
+func TestFirstLookRuns(t *testing.T) {
+	if err := exec.Command("python3", "-c", "import numpy, zstandard").Run(); err != nil {
+		t.Skip("SKIPPED, the notebook was not run: python3 with numpy and zstandard is missing")
+	}
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.Random(t, path, "factors", "fine", rand.New(rand.NewPCG(1, 2)))
+	cmd := exec.Command("python3", "-c", runNotebook, "first_look.ipynb")
+	cmd.Env = append(cmd.Environ(), "ATTNSCOPE_DUMP="+path, "MPLBACKEND=Agg")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "hits ") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
