@@ -1,0 +1,115 @@
+package prompts
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/internal/sharedtest"
+)
+
+func read(t *testing.T, text string) []Record {
+	t.Helper()
+	list, err := Read(strings.NewReader(text), "f.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestForms(t *testing.T) {
+	list := read(t, strings.Join([]string{
+		`{"id":"raw","prompt":"hello"}`,
+		`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`,
+		`{"id":"d","document":"D","instructions":["i","j"],"outputs":["o","p"]}`,
+		`{"id":7,"input_ids":[1,2],"response_ids":[3]}`,
+		`{"_id":"lb","context":"C","input":"Q","answers":["x","y"],"dataset":"qasper"}`,
+		`{"index":3,"input":"ruler","outputs":["z"]}`,
+	}, "\n"))
+	want := []struct{ id, user, reply, reference, document string }{
+		{"raw", "hello", "", "", ""}, {"2", "q", "a", "", ""}, {"d/0", "D\n\ni", "", "o", "d"}, {"d/1", "D\n\nj", "", "p", "d"},
+		{"7", "", "", "", ""}, {"lb", "C\n\nQ", "", "x", "-"}, {"3", "ruler", "", "z", ""},
+	}
+	if len(list) != len(want) {
+		t.Fatalf("%d records, want %d", len(list), len(want))
+	}
+	for i, w := range want {
+		r := list[i]
+		user, reply, reference := "", "", ""
+		if r.Text != nil {
+			user = *r.Text
+		} else if len(r.Messages) > 0 {
+			user = r.Messages[len(r.Messages)-1].Content
+		}
+		if r.Response != nil {
+			reply = *r.Response
+		}
+		if len(r.References) > 0 {
+			reference = r.References[0]
+		}
+		if r.ID != w.id || user != w.user || reply != w.reply || reference != w.reference || (r.Document == "") != (w.document == "") {
+			t.Errorf("record %d is %+v, want %+v", i, r, w)
+		}
+	}
+	if list[4].Dataset != "qasper" || list[3].ResponseIDs[0] != 3 {
+		t.Errorf("%+v %+v", list[4], list[3])
+	}
+}
+
+func TestMistakesNameTheLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                           "no prompts",
+		"{\"prompt\":\"a\"}\n\n":     "line 2 is empty",
+		"{\"prompt\":\"a\"}\n{\"p\"": "line 2",
+		"[1]":                        "line 1: begins with '['",
+		`{"id":"x"}`:                 "line 1: no known fields",
+		`{"input_ids":[]}`:           "input_ids is empty",
+		`{"document":"d"}`:           "without instructions",
+		`{"document":"d","instructions":["a"],"outputs":[]}`:             "0 outputs for 1",
+		"{\"id\":\"a\",\"prompt\":\"\"}\n{\"id\":\"a\",\"prompt\":\"\"}": `id "a" stands in line 1`,
+	} {
+		if _, err := Read(strings.NewReader(text), "f.jsonl"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.jsonl") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestZstdAndStdin(t *testing.T) {
+	var b bytes.Buffer
+	w, _ := zstd.NewWriter(&b)
+	w.Write([]byte(`{"id":"z","prompt":"p"}`))
+	w.Close()
+	path := t.TempDir() + "/p.jsonl.zst"
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list, err := ReadFile(path, nil)
+	if err != nil || list[0].ID != "z" {
+		t.Errorf("%v %v", list, err)
+	}
+	if list, err = ReadFile("-", strings.NewReader(`{"prompt":"p"}`)); err != nil || list[0].ID != "1" {
+		t.Errorf("%v %v", list, err)
+	}
+}
+
+func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
+	tok, err := tokenizer.Load(sharedtest.Dir(t, "data/tokenizers/smollm2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "one two three four five six seven eight nine ten"
+	p, err := Prepare(tok, Record{ID: "x", Text: &text}, Options{MaxPromptTokens: 5, Truncate: "middle"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Text != "one two eight nine ten" || len(p.Tokens) != 5 || p.Truncated != 5 || int(p.Ends[4]) != len(p.Text) {
+		t.Errorf("%q, tokens %v, ends %v, cut %d", p.Text, p.Tokens, p.Ends, p.Truncated)
+	}
+	if _, err := Prepare(nil, Record{ID: "x", Line: 3, Text: &text}, Options{}); err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "input_ids") {
+		t.Errorf("without a tokenizer: %v", err)
+	}
+}
