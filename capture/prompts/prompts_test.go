@@ -55,8 +55,8 @@ func TestForms(t *testing.T) {
 			t.Errorf("record %d is %+v, want %+v", i, r, w)
 		}
 	}
-	if list[4].Dataset != "qasper" || list[3].ResponseIDs[0] != 3 {
-		t.Errorf("%+v %+v", list[4], list[3])
+	if list[5].Dataset != "qasper" || list[4].ResponseIDs[0] != 3 {
+		t.Errorf("%+v %+v", list[5], list[4])
 	}
 }
 
