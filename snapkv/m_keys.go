@@ -1,0 +1,99 @@
+package snapkv
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/hitrate"
+)
+
+// knorm keeps the keys of smallest norm (arXiv:2406.11430).
+var knorm = Method{Name: "knorm", Source: "arXiv:2406.11430", Nested: true, Needs: Needs{Keys: true},
+	Score: func(l *Layer, c Config) ([][]float64, error) {
+		return perKV(l, c, func(j, g int) float64 { return -norm(l.key(j, g)) }), nil
+	}}
+
+// keyDiff keeps the keys least like the mean direction (arXiv:2504.15364).
+var keyDiff = Method{Name: "keydiff", Source: "arXiv:2504.15364", Nested: true, Needs: Needs{Keys: true},
+	Score: func(l *Layer, c Config) ([][]float64, error) {
+		mean := make([][]float64, l.KVHeads)
+		for g := range mean {
+			mean[g] = make([]float64, l.Dim)
+			for j := range l.Len {
+				k := l.key(j, g)
+				n := math.Max(norm(k), 1e-12)
+				for d, v := range k {
+					mean[g][d] += float64(v) / n
+				}
+			}
+		}
+		return perKV(l, c, func(j, g int) float64 {
+			k, dot, length := l.key(j, g), 0.0, 0.0
+			for d, v := range k {
+				dot += float64(v) * mean[g][d]
+				length += mean[g][d] * mean[g][d]
+			}
+			return -dot / math.Max(norm(k)*math.Sqrt(length), 1e-12)
+		}), nil
+	}}
+
+// criticalKV spends half the budget by votes and ranks the rest by votes times
+// the norm of the value (arXiv:2502.03805; kvpress uses |W_O v|, this |v|).
+var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", Nested: false, Needs: Needs{Rows: true, Values: true},
+	Score: func(l *Layer, c Config) ([][]float64, error) {
+		list, err := pooledVotes(l, c)
+		if err != nil {
+			return nil, err
+		}
+		group := l.Heads / l.KVHeads
+		for h, v := range list {
+			first := hitrate.TopK(v, c.Budget()/2)
+			top := 0.0
+			for j := range v {
+				v[j] = (v[j] + 1e-4) * norm(l.value(j, h/group))
+				top = math.Max(top, v[j])
+			}
+			for _, j := range first {
+				v[j] += 2*top + 1
+			}
+		}
+		return list, nil
+	}}
+
+// expectedAttention ranks by the weight that queries drawn like the recorded
+// ones would give a key, times the value's norm where values are recorded:
+// exp(mean·k/√d + k·Cov·k/(2d)) (kvpress; here the queries keep the rotations
+// of the prompt's end instead of being averaged over positions to come).
+var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nested: true, Needs: Needs{Keys: true, Queries: true},
+	Score: func(l *Layer, c Config) ([][]float64, error) {
+		group := l.Heads / l.KVHeads
+		out := make([][]float64, l.Heads)
+		d := float64(l.Dim)
+		for h := range out {
+			mean := make([]float64, l.Dim)
+			for i := range l.N {
+				for x, v := range l.Queries[(i*l.Heads+h)*l.Dim:][:l.Dim] {
+					mean[x] += float64(v) / float64(l.N)
+				}
+			}
+			out[h] = make([]float64, l.Len-c.Window)
+			for j := range out[h] {
+				k := l.key(j, h/group)
+				dot, square := 0.0, 0.0
+				for x, v := range k {
+					dot += mean[x] * float64(v)
+				}
+				for i := range l.N { // kᵀ Cov k = variance of q·k over the queries
+					qk := 0.0
+					for x, v := range l.Queries[(i*l.Heads+h)*l.Dim:][:l.Dim] {
+						qk += float64(v) * float64(k[x])
+					}
+					square += (qk - dot) * (qk - dot) / float64(l.N)
+				}
+				out[h][j] = dot/math.Sqrt(d) + square/(2*d)
+				if l.Values != nil {
+					out[h][j] += math.Log(norm(l.value(j, h/group)) + 1e-12)
+				}
+			}
+		}
+		return out, nil
+	}}
