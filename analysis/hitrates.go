@@ -285,7 +285,7 @@ func (a *hitRates) rate(s setting, rows []float32, n, keys, length int, list [][
 		k = hitrate.Budget(s.top, of)
 	}
 	k = min(k, prefix)
-	vote := hitrate.Vote(rows, n, keys, s.window, prefix)
+	vote := snapkv.Vote(rows, n, keys, s.window, prefix)
 	if a.cfg.Kernel > 1 {
 		var err error
 		if vote, err = snapkv.Pool(vote, a.cfg.Kernel, a.cfg.Pooling); err != nil {
@@ -293,11 +293,11 @@ func (a *hitRates) rate(s setting, rows []float32, n, keys, length int, list [][
 		}
 	}
 	skip := min(a.cfg.SkipFirst, prefix)
-	keep := hitrate.TopK(vote[skip:], k)
+	keep := snapkv.TopK(vote[skip:], k)
 	for i := range keep {
 		keep[i] += int32(skip)
 	}
-	attended := hitrate.TopK(mean[skip:prefix], k)
+	attended := snapkv.TopK(mean[skip:prefix], k)
 	for i := range attended {
 		attended[i] += int32(skip)
 	}

@@ -3,11 +3,15 @@
 // arXiv:2404.14469v1, section 3. It works on the weights of one head, opens no
 // file and holds no state.
 //
-//	vote := hitrate.Vote(rows, n, keys, window, prefix)
-//	keep := hitrate.TopK(vote, hitrate.Budget(0.05, prefix))
+//	keep := topk.Select(vote, hitrate.Budget(0.05, prefix))
+//	counts := hitrate.Count(hitrate.Significant(rows, n, keys, prefix, 0.05), keep, k, 0, prefix)
 package hitrate
 
-import "math"
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/internal/topk"
+)
 
 // The settings of the paper's experiments, v1 section 3: the share of prefix
 // positions kept, the threshold of a significant weight, the window.
@@ -19,18 +23,6 @@ const (
 
 // Budget is k = floor(p*n), with 1e-9 added against the rounding of p*n.
 func Budget(p float64, n int) int { return int(math.Floor(p*float64(n) + 1e-9)) }
-
-// Vote sums the last window rows of rows [n, keys] over the prefix:
-// vote[j] = Σ rows[i][j], j < prefix. Sums are float64.
-func Vote(rows []float32, n, keys, window, prefix int) []float64 {
-	vote := make([]float64, prefix)
-	for i := n - window; i < n; i++ {
-		for j, w := range rows[i*keys : i*keys+prefix] {
-			vote[j] += float64(w)
-		}
-	}
-	return vote
-}
 
 // Counts of one head over some generated rows. They add up over heads, spans
 // and prompts.
@@ -126,7 +118,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 			c.RowRates += float64(hits) / float64(found)
 		}
 	}
-	for _, j := range TopK(often[min(skip, prefix):], k) {
+	for _, j := range topk.Select(often[min(skip, prefix):], k) {
 		c.Oracle += int(often[min(skip, prefix)+int(j)])
 	}
 	return c

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"sort"
 	"testing"
 
 	"github.com/attnscope/attnscope/internal/sharedtest"
+	"github.com/attnscope/attnscope/internal/topk"
 )
 
 func ExampleCount() {
@@ -28,28 +26,7 @@ func TestThetaIsStrict(t *testing.T) {
 	}
 }
 
-func TestTopKAgainstSorting(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		x := make([]float64, r.IntN(40))
-		for i := range x {
-			x[i] = float64(r.IntN(8)) // many ties
-		}
-		k := r.IntN(45)
-		order := make([]int32, len(x))
-		for i := range order {
-			order[i] = int32(i)
-		}
-		sort.SliceStable(order, func(i, j int) bool { return x[order[i]] > x[order[j]] })
-		want := slices.Clone(order[:min(k, len(x))])
-		slices.Sort(want)
-		if got := TopK(x, k); !slices.Equal(got, want) {
-			t.Fatalf("TopK(%v, %d) = %v, want %v", x, k, got, want)
-		}
-	}
-}
-
-// Table is a golden file of hit rates.
+// golden is a file of expected counts.
 type golden struct {
 	Tokens, Gen int
 	Columns     []string
@@ -72,7 +49,7 @@ func TestSyntheticGoldens(t *testing.T) {
 		head, w, top, theta := int(v(1)), int(v(2)), v(3), float32(v(4))
 		prefix := g.Tokens - w
 		k := Budget(top, prefix)
-		keep := TopK(Vote(prompt[head*128*g.Tokens:], 128, g.Tokens, w, prefix), k)
+		keep := topk.Select(vote(prompt[head*128*g.Tokens:], 128, g.Tokens, w, prefix), k)
 		keys := g.Tokens + g.Gen
 		gen := reply[head*g.Gen*keys:][:g.Gen*keys]
 		c := Count(Significant(gen, g.Gen, keys, prefix, theta), keep, k, 0, prefix)
@@ -83,4 +60,15 @@ func TestSyntheticGoldens(t *testing.T) {
 			t.Errorf("head %d, window %d: mean over rows %g, want %g", head, w, c.RowMean(), v(9))
 		}
 	}
+}
+
+// vote sums the last window rows of rows [n, keys] over the prefix.
+func vote(rows []float32, n, keys, window, prefix int) []float64 {
+	sum := make([]float64, prefix)
+	for i := n - window; i < n; i++ {
+		for j := range sum {
+			sum[j] += float64(rows[i*keys+j])
+		}
+	}
+	return sum
 }

@@ -2,8 +2,6 @@ package snapkv
 
 import (
 	"fmt"
-
-	"github.com/attnscope/attnscope/hitrate"
 )
 
 // adaFloor is the share of an even budget that every head keeps (Ada-KV's
@@ -22,7 +20,7 @@ var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Nested: false, Nee
 		for h := range scores {
 			out[h] = floor
 			taken := make([]bool, prefix)
-			for _, j := range hitrate.TopK(scores[h], floor) {
+			for _, j := range TopK(scores[h], floor) {
 				taken[j] = true
 			}
 			for j, v := range scores[h] {
@@ -32,7 +30,7 @@ var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Nested: false, Nee
 				rest = append(rest, v)
 			}
 		}
-		for _, at := range hitrate.TopK(rest, total-floor*heads) {
+		for _, at := range TopK(rest, total-floor*heads) {
 			out[int(at)/prefix]++
 		}
 		return out, nil

@@ -2,8 +2,6 @@ package snapkv
 
 import (
 	"math"
-
-	"github.com/attnscope/attnscope/hitrate"
 )
 
 // knorm keeps the keys of smallest norm (arXiv:2406.11430).
@@ -46,7 +44,7 @@ var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", Nested: 
 		}
 		group := l.Heads / l.KVHeads
 		for h, v := range list {
-			first := hitrate.TopK(v, c.Budget()/2)
+			first := TopK(v, c.Budget()/2)
 			top := 0.0
 			for j := range v {
 				v[j] = (v[j] + 1e-4) * norm(l.value(j, h/group))

@@ -5,8 +5,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-
-	"github.com/attnscope/attnscope/hitrate"
 )
 
 // Layer is what a method may look at: one layer of one prompt. What a method
@@ -141,7 +139,7 @@ func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 	}
 	keep := make([][]int32, len(scores))
 	for h := range keep {
-		keep[h] = hitrate.TopK(scores[h], budgets[h])
+		keep[h] = TopK(scores[h], budgets[h])
 	}
 	return keep, nil
 }
@@ -171,7 +169,7 @@ func ByQueryHead(keep [][]int32, heads int) [][]int32 {
 func votes(l *Layer, c Config) [][]float64 {
 	out := make([][]float64, l.Heads)
 	for h := range out {
-		out[h] = hitrate.Vote(l.Rows[h*l.N*l.Len:(h+1)*l.N*l.Len], l.N, l.Len, c.Window, l.Len-c.Window)
+		out[h] = Vote(l.Rows[h*l.N*l.Len:(h+1)*l.N*l.Len], l.N, l.Len, c.Window, l.Len-c.Window)
 	}
 	return out
 }

@@ -3,8 +3,6 @@ package snapkv
 import (
 	"fmt"
 	"math"
-
-	"github.com/attnscope/attnscope/hitrate"
 )
 
 // States are one layer's queries and keys of a prompt, after the rotation.
@@ -34,7 +32,7 @@ func (s *States) Select(c Config) ([][]int32, error) {
 	}
 	keep := make([][]int32, len(scores))
 	for h := range keep {
-		keep[h] = hitrate.TopK(scores[h], c.Budget())
+		keep[h] = TopK(scores[h], c.Budget())
 	}
 	return keep, nil
 }

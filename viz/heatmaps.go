@@ -15,6 +15,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // HeatmapConfig says what Heatmaps draws.
@@ -144,7 +145,7 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 	l := Layer{Window: d.cfg.Window, Vote: NewGrid(rows.Heads, prefix), Generated: NewGrid(max(1, gen.Rows), prefix)}
 	all, mean := make([]float64, prefix), make([]float64, prefix)
 	for head := range rows.Heads {
-		for j, v := range hitrate.Vote(rows.Head(head), rows.Rows, rows.Keys, d.cfg.Window, prefix) {
+		for j, v := range snapkv.Vote(rows.Head(head), rows.Rows, rows.Keys, d.cfg.Window, prefix) {
 			l.Vote.Set(head, j, v/float64(d.cfg.Window))
 			all[j] += v
 		}
@@ -160,7 +161,7 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 		}
 	}
 	k := hitrate.Budget(d.cfg.Top, prefix)
-	voted, attended := hitrate.TopK(all, k), hitrate.TopK(mean, k)
+	voted, attended := snapkv.TopK(all, k), snapkv.TopK(mean, k)
 	l.Voted, l.Attended = marks(voted, prefix), marks(attended, prefix)
 	l.Title = fmt.Sprintf("%s, layer %d: prompt %s", h.Model.ID, layer, p.ID)
 	l.Caption = fmt.Sprintf("%d prompt tokens, %d reply tokens. Strip: the %d positions (%.3g %% of the prefix) of largest vote and of largest generated attention, heads averaged; %.0f %% are shared.",

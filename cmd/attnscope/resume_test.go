@@ -85,7 +85,7 @@ func TestKilledCaptureResumes(t *testing.T) {
 				Complete bool
 				Prompts  []struct{ ID string }
 			}
-			if err := json.Unmarshal([]byte(must(t, "info", "--json", out+".partial")), &info); err != nil || info.Complete || len(info.Prompts) != n {
+			if err := json.Unmarshal([]byte(must(t, "info", "--json", out+".partial")), &info); err != nil || info.Complete != r.Complete() || len(info.Prompts) != n {
 				t.Errorf("killed: info says %+v (%v), want %d prompts", info, err, n)
 			}
 			for _, line := range strings.Split(strings.TrimSpace(must(t, "hitrate", out+".partial", "--by", "layer,prompt")), "\n") {

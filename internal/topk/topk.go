@@ -1,8 +1,9 @@
-package hitrate
+// Package topk selects the largest scores; hitrate and snapkv share it.
+package topk
 
-// TopK returns the k positions of the largest scores, ascending; of equal
+// Select returns the k positions of the largest scores, ascending; of equal
 // scores the lower position is taken. It selects, it does not sort.
-func TopK(score []float64, k int) []int32 {
+func Select(score []float64, k int) []int32 {
 	if k >= len(score) {
 		k = len(score)
 	}

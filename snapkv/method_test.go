@@ -1,0 +1,210 @@
+package snapkv
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+)
+
+// randomLayer is one layer of peaked attention with everything recorded.
+func randomLayer(seed uint64) *Layer {
+	r := rand.New(rand.NewPCG(seed, 1))
+	l := &Layer{Index: 1, Layers: 4, Heads: 4, KVHeads: 2, Len: 90, N: 16, Dim: 6, ValueDim: 5}
+	normal := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	l.Keys, l.Values, l.Queries = normal(l.Len*l.KVHeads*l.Dim), normal(l.Len*l.KVHeads*l.ValueDim), normal(l.N*l.Heads*l.Dim)
+	l.Rows, l.Sums, l.Generated = make([]float32, l.Heads*l.N*l.Len), make([]float32, l.Heads*l.Len), make([]float64, l.Heads*l.Len)
+	for h := range l.Heads {
+		for i := range l.N {
+			sum := 0.0
+			row := l.Rows[(h*l.N+i)*l.Len:][:l.Len-l.N+i+1]
+			for j := range row {
+				row[j] = float32(math.Exp(1.5 * r.NormFloat64()))
+				sum += float64(row[j])
+			}
+			for j := range row {
+				row[j] /= float32(sum)
+				l.Sums[h*l.Len+j] += row[j]
+			}
+		}
+		for j := range l.Len {
+			l.Generated[h*l.Len+j] = math.Exp(2 * r.NormFloat64())
+		}
+	}
+	return l
+}
+
+func testConfig(capacity int) Config {
+	c := Config{Window: 8, Capacity: capacity, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: 3}
+	for range 4 {
+		c.HeadScores = append(c.HeadScores, []float64{1, 2, 3, 4})
+	}
+	return c
+}
+
+// TestContract holds what every method promises.
+func TestContract(t *testing.T) {
+	for _, m := range Methods {
+		t.Run(m.Name, func(t *testing.T) {
+			if m.Source == "" {
+				t.Error("no source")
+			}
+			l := randomLayer(1)
+			prefix := l.Len - 8
+			var before [][]int32
+			for _, capacity := range []int{9, 16, 28, 40, 64, 90} {
+				c := testConfig(capacity)
+				budget := m.LayerBudgets([]float64{1, 2, 3, 4}, c)[l.Index]
+				keep, err := m.Select(l, c, budget)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total := 0
+				for _, list := range keep {
+					total += len(list)
+					for i, j := range list {
+						if j < 0 || int(j) >= prefix || i > 0 && j <= list[i-1] {
+							t.Fatalf("capacity %d: positions %v are not ascending in [0, %d)", capacity, list, prefix)
+						}
+					}
+				}
+				if want := len(keep) * min(budget, prefix); m.Name != "full" && m.Name != "headkv" && total != want {
+					t.Errorf("capacity %d: %d positions in all, want %d", capacity, total, want)
+				}
+				if m.Nested && before != nil && m.Layers == nil {
+					for h := range keep {
+						for _, j := range before[h] {
+							if !slices.Contains(keep[h], j) {
+								t.Errorf("capacity %d, head %d: position %d is dropped by a larger budget", capacity, h, j)
+							}
+						}
+					}
+				}
+				before = keep
+			}
+			// Scaling the weights changes nothing.
+			s := randomLayer(1)
+			for i := range s.Rows {
+				s.Rows[i] *= 0.5
+			}
+			c := testConfig(28)
+			if m.Name == "cake" {
+				return // its variance term is of second order
+			}
+			a, _ := m.Select(l, c, 20)
+			b, err := m.Select(s, c, 20)
+			if err != nil || fmt.Sprint(a) != fmt.Sprint(b) {
+				t.Errorf("halving the weights changes the selection (%v)", err)
+			}
+		})
+	}
+}
+
+func TestOracleKeepsMost(t *testing.T) {
+	l, c := randomLayer(2), testConfig(28)
+	mass := func(keep [][]int32) (sum float64) {
+		for h, list := range ByQueryHead(keep, l.Heads) {
+			for _, j := range list {
+				sum += l.Generated[h*l.Len+int(j)]
+			}
+		}
+		return sum
+	}
+	best, err := oracle.Select(l, c, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range Methods {
+		if m.Name == "full" || m.Heads != nil {
+			continue // other budgets by head
+		}
+		keep, err := m.Select(l, c, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mass(keep) > mass(best)+1e-9 {
+			t.Errorf("%s keeps %g, more than the oracle's %g", m.Name, mass(keep), mass(best))
+		}
+	}
+}
+
+// TestAdaKVAgainstSorting compares the budgets with a literal version: floor
+// positions a head, then the largest scores of all heads together.
+func TestAdaKVAgainstSorting(t *testing.T) {
+	l, c := randomLayer(5), testConfig(28)
+	scores, err := pooledVotes(l, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 80
+	floor := int(0.2 * total / 4)
+	type entry struct {
+		h, j int
+		v    float64
+	}
+	var rest []entry
+	want := []int{floor, floor, floor, floor}
+	for h, s := range scores {
+		order := make([]entry, len(s))
+		for j, v := range s {
+			order[j] = entry{h, j, v}
+		}
+		sort.SliceStable(order, func(a, b int) bool { return order[a].v > order[b].v })
+		rest = append(rest, order[floor:]...)
+	}
+	sort.SliceStable(rest, func(a, b int) bool { return rest[a].v > rest[b].v })
+	for _, e := range rest[:total-4*floor] {
+		want[e.h]++
+	}
+	got, err := adaKV.Heads(scores, total, 0, c)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("budgets %v (%v), want %v", got, err, want)
+	}
+}
+
+func TestPyramidBudgets(t *testing.T) {
+	c := testConfig(108) // budget 100: from 195 down to 5
+	got := pyramidKV.LayerBudgets(make([]float64, 3), c)
+	if want := []int{195, 100, 5}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestGroupMergesVotes(t *testing.T) {
+	scores := [][]float64{{1, 4}, {3, 0}, {5, 5}, {1, 3}}
+	for how, want := range map[string]string{"mean": "[[2 2] [3 4]]", "max": "[[3 4] [5 5]]", "sum": "[[4 4] [6 8]]", "head": "[[1 4] [3 0] [5 5] [1 3]]"} {
+		got, err := merge(scores, 2, how)
+		if err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, want %s", how, got, want)
+		}
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	for name, want := range map[string]string{"knorm": "--store factors", "criticalkv": "--values", "h2o": "sums", "snapkv": "--window-rows 8"} {
+		m, err := FindMethod(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := randomLayer(1)
+		l.Keys, l.Values, l.Sums, l.N = nil, nil, nil, 4
+		if name == "criticalkv" {
+			l.N = 16
+		}
+		if _, err := m.Select(l, testConfig(28), 20); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	if err := (Config{Window: 32, Capacity: 32, Kernel: 5, Pooling: "avgpool", Group: "head"}).Check(100); err == nil {
+		t.Error("capacity = window: no error")
+	}
+}
