@@ -183,15 +183,9 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	}
 	results := make([][][]*cell, rows.Heads) // [head][span][setting]
 	errs := make([]error, rows.Heads)
-	var wg sync.WaitGroup
-	for h := range rows.Heads {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
-		}()
-	}
-	wg.Wait()
+	forEach(rows.Heads, func(h int) {
+		results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
+	})
 	for h := range results {
 		if errs[h] != nil {
 			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, errs[h])
@@ -207,17 +201,30 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	return nil
 }
 
-// spans are the ranges of reply rows that are rated: all of them, or spans of
-// equal length, the last perhaps short.
-func (a *hitRates) spans(n int) [][2]int {
-	if !slices.Contains(a.cfg.By, "span") || a.cfg.Span < 1 {
+// spansOf are the ranges of n reply rows that are rated: all of them, or by span
+// ranges of equal length, the last perhaps short.
+func spansOf(n, span int, by []string) [][2]int {
+	if !slices.Contains(by, "span") || span < 1 {
 		return [][2]int{{0, n}}
 	}
 	var list [][2]int
-	for lo := 0; lo < n; lo += a.cfg.Span {
-		list = append(list, [2]int{lo, min(n, lo+a.cfg.Span)})
+	for lo := 0; lo < n; lo += span {
+		list = append(list, [2]int{lo, min(n, lo+span)})
 	}
 	return list
+}
+
+// forEach runs f for 0 to n-1, each in its own goroutine, and waits.
+func forEach(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f(i)
+		}()
+	}
+	wg.Wait()
 }
 
 // head rates one head: rows [n, P] are the recorded prompt rows, gen [G, P+G].
@@ -231,7 +238,7 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 	}
 	rowKeys := p.PromptTokens
 	var out [][]*cell
-	for _, span := range a.spans(count) {
+	for _, span := range spansOf(count, a.cfg.Span, a.cfg.By) {
 		part := gen[span[0]*genKeys : span[1]*genKeys]
 		nrows := span[1] - span[0]
 		mean := make([]float64, length)

@@ -2,12 +2,11 @@ package dumps
 
 import (
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"sync"
 
-	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/attend"
 )
 
 // Attention holds weights [heads, rows, keys] of one layer and phase: heads in
@@ -210,42 +209,11 @@ func (r *Reader) rebuild(prompt, layer int, ph Phase, head0 int, a *Attention) e
 		window = m.LayerWindows[layer]
 	}
 	group := m.Heads / m.KVHeads
+	how := attend.Head{Scale: float32(m.Scale), SoftCap: float32(m.SoftCap), Window: window}
 	return parallel(a.Heads, func(h int) error {
 		head := r.header.Plan.Heads[head0+h]
-		w := a.Head(h)
-		scores(w, a, queries[head*m.HeadDim:], m.Heads*m.HeadDim, keys[head/group*m.HeadDim:], m.KVHeads*m.HeadDim, m.HeadDim)
-		for row := range a.Rows {
-			softmax(w[row*a.Keys:(row+1)*a.Keys], a.Pos0+row, window, float32(m.Scale), float32(m.SoftCap))
-		}
+		how.Rows(a.Head(h), a.Rows, a.Keys, a.Pos0, queries[head*m.HeadDim:], m.Heads*m.HeadDim,
+			keys[head/group*m.HeadDim:], m.KVHeads*m.HeadDim, m.HeadDim)
 		return nil
 	})
-}
-
-// scores computes q·kᵀ of one head.
-func scores(w []float32, a *Attention, q []float32, ldq int, k []float32, ldk, dim int) {
-	panel := make([]float32, dim*simd.Width)
-	for j := 0; j < a.Keys; j += simd.Width {
-		simd.PackPanel(panel, k, ldk, j, a.Keys, dim)
-		simd.MulPanel(w[j:], a.Keys, q, ldq, panel, a.Rows, min(simd.Width, a.Keys-j), dim, false)
-	}
-}
-
-// softmax turns the scores of the query at pos into weights.
-func softmax(row []float32, pos, window int, scale, softCap float32) {
-	lo, hi := 0, min(pos+1, len(row))
-	if window > 0 {
-		lo = max(0, pos-window+1)
-	}
-	clear(row[:lo])
-	clear(row[hi:])
-	x := row[lo:hi]
-	if softCap > 0 {
-		for i, v := range x {
-			x[i] = softCap * float32(math.Tanh(float64(v*scale/softCap)))
-		}
-	} else {
-		simd.Scale(x, scale)
-	}
-	sum := simd.ExpSum(x, simd.Max(x))
-	simd.Scale(x, 1/sum)
 }

@@ -47,8 +47,9 @@ func PresetNames() []string {
 // Budget is the number of prefix positions kept a head.
 func (c Config) Budget() int { return c.Capacity - c.Window }
 
-// Check finds settings that make no sense for a prompt of length tokens.
-func (c Config) Check(length int) error {
+// Check finds settings that make no sense. A prompt that is no longer than the
+// window is shorter than the capacity too: it passes through.
+func (c Config) Check() error {
 	switch {
 	case c.Window < 1:
 		return fmt.Errorf("window %d: want 1 or more", c.Window)
@@ -60,8 +61,6 @@ func (c Config) Check(length int) error {
 		return fmt.Errorf("pooling %q: want avgpool or maxpool", c.Pooling)
 	case !slices.Contains([]string{"head", "mean", "max", "sum"}, c.Group):
 		return fmt.Errorf("group %q: want head, mean, max or sum", c.Group)
-	case length >= c.Capacity && c.Window >= length:
-		return fmt.Errorf("window %d of a prompt of %d tokens: it leaves no prefix", c.Window, length)
 	}
 	return nil
 }

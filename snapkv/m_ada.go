@@ -1,7 +1,7 @@
 package snapkv
 
 import (
-	"fmt"
+	"errors"
 )
 
 // adaFloor is the share of an even budget that every head keeps (Ada-KV's
@@ -10,7 +10,7 @@ const adaFloor = 0.2
 
 // adaKV is snapkv with a layer's total shared out by the scores: the largest
 // of all heads together, after a floor for each.
-var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Nested: false, Needs: Needs{Rows: true}, Score: pooledVotes,
+var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Needs: Needs{Rows: true}, Score: pooledVotes,
 	Heads: func(scores [][]float64, total, _ int, _ Config) ([]int, error) {
 		heads, prefix := len(scores), len(scores[0])
 		total = min(total, heads*prefix)
@@ -38,10 +38,10 @@ var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Nested: false, Nee
 
 // headKV is snapkv with budgets by given scores of the heads: half of a head's
 // even budget is shared out in proportion.
-var headKV = Method{Name: "headkv", Source: "arXiv:2410.19258", Nested: false, Needs: Needs{Rows: true}, Score: pooledVotes,
+var headKV = Method{Name: "headkv", Source: "arXiv:2410.19258", Needs: Needs{Rows: true}, Score: pooledVotes,
 	Heads: func(scores [][]float64, total, layer int, c Config) ([]int, error) {
 		if layer >= len(c.HeadScores) || len(c.HeadScores[layer]) != len(scores) {
-			return nil, fmt.Errorf("headkv needs a score for each of the %d heads of layer %d (--head-scores)", len(scores), layer)
+			return nil, errors.New("headkv needs a score for each head of each layer (--head-scores)")
 		}
 		sum := 0.0
 		for _, list := range c.HeadScores {

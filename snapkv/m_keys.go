@@ -2,6 +2,8 @@ package snapkv
 
 import (
 	"math"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // knorm keeps the keys of smallest norm (arXiv:2406.11430).
@@ -36,7 +38,7 @@ var keyDiff = Method{Name: "keydiff", Source: "arXiv:2504.15364", Nested: true, 
 
 // criticalKV spends half the budget by votes and ranks the rest by votes times
 // the norm of the value (arXiv:2502.03805; kvpress uses |W_O v|, this |v|).
-var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", Nested: false, Needs: Needs{Rows: true, Values: true},
+var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", ByCapacity: true, Needs: Needs{Rows: true, Values: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		list, err := pooledVotes(l, c)
 		if err != nil {
@@ -65,29 +67,17 @@ var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nes
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		group := l.Heads / l.KVHeads
 		out := make([][]float64, l.Heads)
-		d := float64(l.Dim)
+		prefix, d := l.Len-c.Window, l.Dim
+		spread := make([]float32, prefix*d)
 		for h := range out {
-			mean := make([]float64, l.Dim)
-			for i := range l.N {
-				for x, v := range l.Queries[(i*l.Heads+h)*l.Dim:][:l.Dim] {
-					mean[x] += float64(v) / float64(l.N)
-				}
-			}
-			out[h] = make([]float64, l.Len-c.Window)
+			mean, cov := queryMoments(l, h)
+			keys := l.Keys[h/group*d:]
+			simd.GemmT(spread, d, keys, l.KVHeads*d, cov, d, prefix, d, d)
+			out[h] = make([]float64, prefix)
 			for j := range out[h] {
 				k := l.key(j, h/group)
-				dot, square := 0.0, 0.0
-				for x, v := range k {
-					dot += mean[x] * float64(v)
-				}
-				for i := range l.N { // kᵀ Cov k = variance of q·k over the queries
-					qk := 0.0
-					for x, v := range l.Queries[(i*l.Heads+h)*l.Dim:][:l.Dim] {
-						qk += float64(v) * float64(k[x])
-					}
-					square += (qk - dot) * (qk - dot) / float64(l.N)
-				}
-				out[h][j] = dot/math.Sqrt(d) + square/(2*d)
+				dot, square := float64(simd.Dot(k, mean)), float64(simd.Dot(k, spread[j*d:(j+1)*d]))
+				out[h][j] = dot/math.Sqrt(float64(d)) + square/float64(2*d)
 				if l.Values != nil {
 					out[h][j] += math.Log(norm(l.value(j, h/group)) + 1e-12)
 				}
@@ -95,3 +85,24 @@ var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nes
 		}
 		return out, nil
 	}}
+
+// queryMoments are mean [dim] and covariance [dim, dim] of a head's recorded
+// queries.
+func queryMoments(l *Layer, h int) (mean, cov []float32) {
+	d, n := l.Dim, float32(l.N)
+	mean, cov = make([]float32, d), make([]float32, d*d)
+	for i := range l.N {
+		for x, v := range l.Queries[(i*l.Heads+h)*d:][:d] {
+			mean[x] += v / n
+		}
+	}
+	columns := make([]float32, d*l.N) // the queries, centred, [dim, N]
+	for i := range l.N {
+		for x, v := range l.Queries[(i*l.Heads+h)*d:][:d] {
+			columns[x*l.N+i] = v - mean[x]
+		}
+	}
+	simd.GemmT(cov, d, columns, l.N, columns, l.N, d, d, l.N)
+	simd.Scale(cov, 1/n)
+	return mean, cov
+}

@@ -32,6 +32,8 @@ type Method struct {
 	Needs        Needs
 	// Nested says that a larger budget keeps all that a smaller one keeps.
 	Nested bool
+	// ByCapacity says that the scores change with the capacity.
+	ByCapacity bool
 	// Score returns scores [heads][prefix], larger is kept first.
 	Score func(l *Layer, c Config) ([][]float64, error)
 	// Layers gives every layer's budget a head from their statistics; nil: all
@@ -84,12 +86,7 @@ func (m *Method) Check(l *Layer, c Config) error {
 	case m.Needs.Generated && l.Generated == nil:
 		return fmt.Errorf("%s needs the reply's rows", m.Name)
 	}
-	return c.Check(l.Len)
-}
-
-// Selection is what a method keeps of one layer.
-type Selection struct {
-	Keep [][]int32 // [heads or kv heads], ascending prefix positions
+	return c.Check()
 }
 
 // LayerBudgets are the budgets a head of every layer.
@@ -105,12 +102,22 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 }
 
 // Select ranks one layer and keeps budget positions a head, or shares that
-// total out over heads.
+// total out over heads. It returns ascending prefix positions, [heads] or, where
+// Group merges heads, [kv heads].
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
-	prefix := l.Len - c.Window
 	if m.Name == "full" || c.Passthrough(l.Len) {
-		return everything(l.Heads, prefix), nil
+		return everything(l.Heads, max(0, l.Len-c.Window)), nil
 	}
+	scores, err := m.Rank(l, c)
+	if err != nil {
+		return nil, err
+	}
+	return m.Cut(scores, l, c, budget)
+}
+
+// Rank gives the scores that Cut selects by, [heads or kv heads][prefix]. They
+// depend on the capacity only where the method says so (ByCapacity).
+func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	if err := m.Check(l, c); err != nil {
 		return nil, err
 	}
@@ -128,11 +135,20 @@ func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 			}
 		}
 	}
+	return scores, nil
+}
+
+// Cut keeps the budget largest scores of each head, or shares the total out.
+func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
+	if m.Name == "full" || c.Passthrough(l.Len) {
+		return everything(l.Heads, max(0, l.Len-c.Window)), nil
+	}
 	budgets := make([]int, len(scores))
 	for h := range budgets {
-		budgets[h] = min(budget, prefix)
+		budgets[h] = min(budget, len(scores[h]))
 	}
 	if m.Heads != nil {
+		var err error
 		if budgets, err = m.Heads(scores, budget*len(scores), l.Index, c); err != nil {
 			return nil, err
 		}

@@ -204,7 +204,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	if err := (Config{Window: 32, Capacity: 32, Kernel: 5, Pooling: "avgpool", Group: "head"}).Check(100); err == nil {
+	if err := (Config{Window: 32, Capacity: 32, Kernel: 5, Pooling: "avgpool", Group: "head"}).Check(); err == nil {
 		t.Error("capacity = window: no error")
 	}
 }

@@ -39,7 +39,7 @@ func (s *States) Select(c Config) ([][]int32, error) {
 
 // Scores are the pooled votes, [heads or kv heads][prefix].
 func (s *States) Scores(c Config) ([][]float64, error) {
-	if err := c.Check(s.Len); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	if c.Window > s.Rows {

@@ -98,7 +98,7 @@ func round(d tensor.DType) func(float32) float32 {
 }
 
 func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, error) {
-	if err := c.Check(s.k.Shape[1]); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, nil, err
 	}
 	meta := map[string]string{"format": "attnscope states", "method": "snapkv", "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),

@@ -12,6 +12,7 @@ func commands() []*cli.Command {
 		repairCommand(),
 		mergeCommand(),
 		hitrateCommand(),
+		snapkvCommand(),
 		heatmapCommand(),
 		exportCommand(),
 		tokenizeCommand(),

@@ -73,10 +73,8 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 			return cfg, usagef("--budget %d: want 0 or more", k)
 		}
 	}
-	for _, by := range cfg.By {
-		if !slices.Contains([]string{"layer", "head", "prompt", "dataset", "span", "none", ""}, by) {
-			return cfg, usagef("--by %q: want a comma list of layer, head, prompt, dataset, span", c.String("by"))
-		}
+	if err := checkBy(c, cfg.By); err != nil {
+		return cfg, err
 	}
 	switch {
 	case cfg.Span < 1:

@@ -34,6 +34,7 @@ var levels = []struct {
 	{"hitrate", 10},
 	{"dumps/dumpstest", 6},
 	{"dumps", 5},
+	{"internal/attend", 2},
 	{"internal/simd", 1},
 	{"examples", 0},
 	{"notebooks", 60},

@@ -1,0 +1,52 @@
+// Package attend computes rows of attention weights from queries and keys, one
+// head at a time: what the reader of dumps and the compressed decoder rebuild.
+package attend
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// Head says how the scores of a head are made.
+type Head struct {
+	Scale   float32
+	SoftCap float32 // score = cap tanh(score/cap); 0: off
+	Window  int     // a query at p sees keys from p-Window+1 on; 0: all
+}
+
+// Rows writes the weights of rows queries, the first at position pos0, over
+// keys 0 to keys-1: w [rows, keys], zero where a key is not seen.
+//
+//	q  query r at q[r*ldq:][:dim]
+//	k  key j at k[j*ldk:][:dim]
+func (h Head) Rows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k []float32, ldk, dim int) {
+	panel := make([]float32, dim*simd.Width)
+	for j := 0; j < keys; j += simd.Width {
+		simd.PackPanel(panel, k, ldk, j, keys, dim)
+		simd.MulPanel(w[j:], keys, q, ldq, panel, rows, min(simd.Width, keys-j), dim, false)
+	}
+	for r := range rows {
+		h.softmax(w[r*keys:(r+1)*keys], pos0+r)
+	}
+}
+
+// softmax turns the scores of the query at pos into weights.
+func (h Head) softmax(row []float32, pos int) {
+	lo, hi := 0, min(pos+1, len(row))
+	if h.Window > 0 {
+		lo = max(0, pos-h.Window+1)
+	}
+	clear(row[:lo])
+	clear(row[hi:])
+	x := row[lo:hi]
+	if h.SoftCap > 0 {
+		for i, v := range x {
+			x[i] = h.SoftCap * float32(math.Tanh(float64(v*h.Scale/h.SoftCap)))
+		}
+	} else {
+		simd.Scale(x, h.Scale)
+	}
+	sum := simd.ExpSum(x, simd.Max(x))
+	simd.Scale(x, 1/sum)
+}

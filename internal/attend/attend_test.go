@@ -1,0 +1,47 @@
+package attend
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestRowsAgainstLoop compares with softmax written out in float64.
+func TestRowsAgainstLoop(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	const rows, keys, dim, pos0 = 5, 77, 12, 70
+	q, k := make([]float32, rows*dim), make([]float32, keys*dim)
+	for i := range q {
+		q[i] = float32(r.NormFloat64())
+	}
+	for i := range k {
+		k[i] = float32(r.NormFloat64())
+	}
+	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}} {
+		w := make([]float32, rows*keys)
+		h.Rows(w, rows, keys, pos0, q, dim, k, dim, dim)
+		for i := range rows {
+			want, sum := make([]float64, keys), 0.0
+			for j := range keys {
+				if j > pos0+i || h.Window > 0 && j <= pos0+i-h.Window {
+					continue
+				}
+				s := 0.0
+				for d := range dim {
+					s += float64(q[i*dim+d]) * float64(k[j*dim+d])
+				}
+				s *= float64(h.Scale)
+				if h.SoftCap > 0 {
+					s = float64(h.SoftCap) * math.Tanh(s/float64(h.SoftCap))
+				}
+				want[j] = math.Exp(s)
+				sum += want[j]
+			}
+			for j := range keys {
+				if got := float64(w[i*keys+j]); math.Abs(got-want[j]/sum) > 1e-6 {
+					t.Fatalf("%+v row %d key %d: %g, want %g", h, i, j, got, want[j]/sum)
+				}
+			}
+		}
+	}
+}
