@@ -202,10 +202,7 @@ func (a *methods) budgets(r *dumps.Reader, prompt int) ([][]int, error) {
 // sameScores says that two entries rank alike and differ in what they keep.
 func (a *methods) sameScores(i, k int) bool {
 	x, y := a.list[i], a.list[k]
-	if x.method != y.method || x.method.ByCapacity {
-		return false
-	}
-	return x.config.Window == y.config.Window && x.config.Kernel == y.config.Kernel && x.config.Pooling == y.config.Pooling && x.config.Group == y.config.Group
+	return x.method == y.method && !x.method.ByCapacity && x.config.RanksLike(y.config)
 }
 
 // layer judges every selection on one layer, on all cores.

@@ -20,7 +20,7 @@ import (
 type document struct {
 	tokens  int
 	session *model.Session
-	totals  []*sums
+	totals  []*Sums
 }
 
 // piece is the number of tokens between two looks at the clock and the

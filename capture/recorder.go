@@ -20,8 +20,8 @@ type recorder struct {
 	headOf  []int               // true head -> index among the recorded, -1
 	heads   int                 // query heads of the model
 
-	totals  []*sums      // per recorded layer: over all prompt queries
-	windows []*sums      // the windows now being filled, by layer x window
+	totals  []*Sums      // per recorded layer: over all prompt queries
+	windows []*Sums      // the windows now being filled, by layer x window
 	winLock sync.Mutex   // guards windows
 	lse     [][]float32  // per recorded layer [heads, R]
 	gen     []*genBuffer // per recorded layer
@@ -38,12 +38,12 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads),
 	}
 	n := len(plan.Layers)
-	r.totals = make([]*sums, n)
-	r.windows = make([]*sums, n*r.windowCount())
+	r.totals = make([]*Sums, n)
+	r.windows = make([]*Sums, n*r.windowCount())
 	r.lse = make([][]float32, n)
 	r.gen = make([]*genBuffer, n)
 	for i := range n {
-		r.totals[i] = newSums(len(plan.Heads), prompt)
+		r.totals[i] = NewSums(len(plan.Heads), prompt)
 		r.lse[i] = make([]float32, heads*r.rows)
 		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
 	}
@@ -120,23 +120,23 @@ func (r *recorder) sumTile(li, hi int, t *cpu.Tile) {
 			}
 		}
 		keys := min(t.Keys, t.Pos0+hiRow-t.Key0) // none of these rows sees a later key
-		columnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
-		r.totals[li].add(hi, t.Key0, part[:keys])
+		ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
+		r.totals[li].Add(hi, t.Key0, part[:keys])
 		if window >= 0 {
-			r.window(li, window).add(hi, t.Key0, part[:keys])
+			r.window(li, window).Add(hi, t.Key0, part[:keys])
 		}
 		lo = hiRow
 	}
 	r.scratch.Put(part[:cap(part)]) //nolint:staticcheck // a slice header is cheap here
 }
 
-func (r *recorder) window(li, w int) *sums {
+func (r *recorder) window(li, w int) *Sums {
 	r.winLock.Lock()
 	defer r.winLock.Unlock()
 	at := li*r.windowCount() + w
 	if r.windows[at] == nil {
 		size := r.plan.PromptWindowSize
-		r.windows[at] = newSums(len(r.plan.Heads), r.prompt-(r.windowCount()-1-w)*size)
+		r.windows[at] = NewSums(len(r.plan.Heads), r.prompt-(r.windowCount()-1-w)*size)
 	}
 	return r.windows[at]
 }
@@ -177,7 +177,7 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 		if r.windows[at] == nil || last > end {
 			continue
 		}
-		if err := r.pw.Window(layer, w, count, size, r.windows[at].floats(last), last); err != nil {
+		if err := r.pw.Window(layer, w, count, size, r.windows[at].Floats(last), last); err != nil {
 			return err
 		}
 		r.windows[at] = nil
@@ -188,7 +188,7 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 // finishPrompt writes the sums over all prompt queries.
 func (r *recorder) finishPrompt() error {
 	for i, layer := range r.plan.Layers {
-		if err := r.pw.Sums(layer, r.totals[i].floats(r.prompt)); err != nil {
+		if err := r.pw.Sums(layer, r.totals[i].Floats(r.prompt)); err != nil {
 			return err
 		}
 		r.totals[i] = nil

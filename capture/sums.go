@@ -11,23 +11,24 @@ import (
 // 2^40 leaves room for sums over 2^22 queries and a step of 1e-12.
 const fixedOne = 1 << 40
 
-// sums accumulates weights over queries, [head][key], for one layer.
-type sums struct {
+// Sums accumulates weights over queries, [head][key], for one layer.
+type Sums struct {
 	locks []sync.Mutex
 	total [][]int64
 }
 
-func newSums(heads, keys int) *sums {
-	s := &sums{locks: make([]sync.Mutex, heads), total: make([][]int64, heads)}
+// NewSums makes sums of zero over keys, for heads.
+func NewSums(heads, keys int) *Sums {
+	s := &Sums{locks: make([]sync.Mutex, heads), total: make([][]int64, heads)}
 	for h := range s.total {
 		s.total[h] = make([]int64, keys)
 	}
 	return s
 }
 
-// add adds a partial sum over some queries of one head: part[j] belongs to key
+// Add adds a partial sum over some queries of one head: part[j] belongs to key
 // key0+j.
-func (s *sums) add(head, key0 int, part []float32) {
+func (s *Sums) Add(head, key0 int, part []float32) {
 	s.locks[head].Lock()
 	defer s.locks[head].Unlock()
 	dst := s.total[head][key0 : key0+len(part)]
@@ -36,8 +37,8 @@ func (s *sums) add(head, key0 int, part []float32) {
 	}
 }
 
-// floats returns the sums over the first keys, [heads, keys].
-func (s *sums) floats(keys int) []float32 {
+// Floats returns the sums over the first keys, [heads, keys].
+func (s *Sums) Floats(keys int) []float32 {
 	out := make([]float32, len(s.total)*keys)
 	for h, row := range s.total {
 		for j, v := range row[:keys] {
@@ -49,16 +50,16 @@ func (s *sums) floats(keys int) []float32 {
 
 // clone copies the sums over the first keys into room for more, so that
 // several prompts can go on from one document.
-func (s *sums) clone(keys int) *sums {
-	c := newSums(len(s.total), keys)
+func (s *Sums) clone(keys int) *Sums {
+	c := NewSums(len(s.total), keys)
 	for h, row := range s.total {
 		copy(c.total[h], row)
 	}
 	return c
 }
 
-// columnSums adds up the rows [lo, hi) of a tile, [row, stride], into dst.
-func columnSums(dst, weights []float32, stride, lo, hi int) {
+// ColumnSums adds up the rows [lo, hi) of a tile, [row, stride], into dst.
+func ColumnSums(dst, weights []float32, stride, lo, hi int) {
 	clear(dst)
 	for i := lo; i < hi; i++ {
 		simd.Add(dst, weights[i*stride:i*stride+len(dst)])

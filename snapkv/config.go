@@ -69,6 +69,12 @@ func (c Config) Check() error {
 // selected. A prompt of exactly the capacity goes through selection.
 func (c Config) Passthrough(length int) bool { return length < c.Capacity }
 
+// RanksLike says that two configs differ in the capacity at most: a method whose
+// scores do not depend on it ranks alike.
+func (c Config) RanksLike(o Config) bool {
+	return c.Window == o.Window && c.Kernel == o.Kernel && c.Pooling == o.Pooling && c.Group == o.Group && c.Seed == o.Seed && c.Sinks == o.Sinks && c.Chunk == o.Chunk
+}
+
 // merge reduces the scores [heads][prefix] of each group of query heads.
 func merge(scores [][]float64, kvHeads int, how string) ([][]float64, error) {
 	if how == "head" {

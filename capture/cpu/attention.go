@@ -59,13 +59,13 @@ func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit fu
 func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, row0, rows, n, pos0 int, visit func(int, *Tile), visitFrom int) {
 	group := a.Heads / len(kv.heads)
 	s := &kv.heads[head/group]
-	// Slots hold positions one to one, unless the store is compressed: then all
-	// kept slots are visible, and the passes' own n positions stand last.
+	// Slots hold positions one to one, unless the store is compressed: then the
+	// pass's own n positions stand last.
 	dropped := kv.seen - s.n
 	first := pos0 + row0 - dropped // slot of the first row's own key
 	key0 := 0
-	if a.Window > 0 && dropped == 0 {
-		key0 = max(0, first-a.Window+1) / simd.Width * simd.Width
+	if a.Window > 0 {
+		key0 = s.slotFrom(max(0, pos0+row0-a.Window+1)) / simd.Width * simd.Width
 	}
 	keys := first + rows - key0 // slots from key0 that the last row sees
 	stride := (keys + simd.Width - 1) / simd.Width * simd.Width
@@ -80,8 +80,8 @@ func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, ro
 	for i := range rows {
 		row := w[i*stride : (i+1)*stride]
 		lo, hi := 0, keys-rows+i+1
-		if a.Window > 0 && dropped == 0 {
-			lo = max(0, first+i-a.Window+1-key0)
+		if a.Window > 0 {
+			lo = s.slotFrom(max(0, pos0+row0+i-a.Window+1)) - key0
 		}
 		lse[i] = a.softmax(row, lo, hi)
 	}

@@ -1,6 +1,10 @@
 package cpu
 
-import "github.com/attnscope/attnscope/internal/simd"
+import (
+	"slices"
+
+	"github.com/attnscope/attnscope/internal/simd"
+)
 
 // KV holds the keys and values of one layer: one store for each kv head, or,
 // when compressed by query head, one for each query head. Keys lie in panels
@@ -17,6 +21,16 @@ type store struct {
 	room   int       // slots that fit, a multiple of 32
 	keys   []float32 // [room/32][keyDim][32]
 	values []float32 // [valuePanels][room][32]
+	pos    []int32   // position of each slot, ascending; nil: that of its number
+}
+
+// slotFrom is the first slot whose position is at least p.
+func (s *store) slotFrom(p int) int {
+	if s.pos == nil {
+		return min(p, s.n)
+	}
+	at, _ := slices.BinarySearch(s.pos[:s.n], int32(p))
+	return at
 }
 
 // NewKV makes an empty store for kvHeads heads.
@@ -79,6 +93,9 @@ func (kv *KV) Append(k, v []float32, n int) {
 		src := h / group
 		for i := range n {
 			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
+			if s.pos != nil {
+				s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
+			}
 		}
 		s.n += n
 	}
@@ -134,7 +151,8 @@ func (kv *KV) Values(slot0, n int) []float32 {
 	return out
 }
 
-// Truncate drops all positions from n on. A compressed store cannot be cut.
+// Truncate drops all positions from n on. A compressed store can be cut down to
+// what it held when it was compressed, not further.
 func (kv *KV) Truncate(n int) {
 	if n >= kv.seen {
 		return
@@ -183,6 +201,15 @@ func (kv *KV) Compress(keep [][]int32) *KV {
 			out.put(s, i, key, value)
 		}
 		s.n = len(slots)
+		if from := &kv.heads[h/group]; s.n < kv.seen {
+			s.pos = make([]int32, s.n)
+			for i, slot := range slots {
+				s.pos[i] = slot
+				if from.pos != nil {
+					s.pos[i] = from.pos[slot]
+				}
+			}
+		}
 	}
 	return out
 }

@@ -80,7 +80,8 @@ func (s *Session) Reserve(n int) {
 	}
 }
 
-// Truncate drops the tokens from n on.
+// Truncate drops the tokens from n on; of a compressed sequence only those that
+// followed the compression.
 func (s *Session) Truncate(n int) {
 	for _, kv := range s.kv {
 		kv.Truncate(n)

@@ -13,6 +13,7 @@ func commands() []*cli.Command {
 		mergeCommand(),
 		hitrateCommand(),
 		snapkvCommand(),
+		generateCommand(),
 		heatmapCommand(),
 		exportCommand(),
 		tokenizeCommand(),

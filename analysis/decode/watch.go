@@ -1,0 +1,193 @@
+package decode
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/internal/attend"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// watcher keeps, of a prompt's prefill, what methods need beside the cache: the
+// queries of its last rows, and the weights summed over all queries.
+type watcher struct {
+	config    model.Config
+	needs     snapkv.Needs
+	prompt    int
+	rows      int             // queries kept
+	queries   [][]float32     // [layer][row, heads*dim]
+	sums      []*capture.Sums // [layer]; nil: no method needs them
+	generated []*capture.Sums // [layer], over the reply's queries
+	parts     sync.Pool
+}
+
+func newWatcher(r *runner, prompt int) *watcher {
+	c := r.Model.Config()
+	w := &watcher{config: c, prompt: prompt, queries: make([][]float32, c.Layers)}
+	w.parts.New = func() any { return new([]float32) }
+	for _, cfg := range r.Configs {
+		w.rows = max(w.rows, min(cfg.Window, prompt))
+	}
+	for i := range r.Methods {
+		n := r.Methods[i].Needs
+		w.needs.Sums = w.needs.Sums || n.Sums
+		w.needs.Generated = w.needs.Generated || n.Generated
+	}
+	for l := range w.queries {
+		w.queries[l] = make([]float32, w.rows*c.Heads*c.HeadDim)
+		if w.needs.Sums {
+			w.sums = append(w.sums, capture.NewSums(c.Heads, prompt))
+		}
+		if w.needs.Generated {
+			w.generated = append(w.generated, capture.NewSums(c.Heads, prompt))
+		}
+	}
+	return w
+}
+
+// Tile sums the prompt's rows.
+func (w *watcher) Tile(layer, _ int, t *cpu.Tile) {
+	if w.sums != nil {
+		w.add(w.sums[layer], t)
+	}
+}
+
+// add adds a tile's columns, those of the prompt's keys.
+func (w *watcher) add(s *capture.Sums, t *cpu.Tile) {
+	keys := min(t.Keys, w.prompt-t.Key0)
+	if keys <= 0 {
+		return
+	}
+	part := w.parts.Get().(*[]float32)
+	defer w.parts.Put(part)
+	if cap(*part) < keys {
+		*part = make([]float32, keys)
+	}
+	x := (*part)[:keys]
+	capture.ColumnSums(x, t.Weights, t.Stride, 0, t.Rows)
+	s.Add(t.Head, t.Key0, x)
+}
+
+// States keeps the last queries.
+func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
+	width := w.config.Heads * w.config.HeadDim
+	for i := range n {
+		if row := pos0 + i - (w.prompt - w.rows); row >= 0 && row < w.rows {
+			copy(w.queries[layer][row*width:], q[i*width:(i+1)*width])
+		}
+	}
+}
+
+// replyWatcher sums the reply's rows, for the oracle.
+type replyWatcher struct{ *watcher }
+
+func (w replyWatcher) Tile(layer, _ int, t *cpu.Tile) { w.add(w.generated[layer], t) }
+
+func (replyWatcher) States(int, int, int, []float32, []float32, []float32) {}
+
+// layer builds what a method sees of a layer of the full cache.
+func (w *watcher) layer(s *model.Session, l int) *snapkv.Layer {
+	c, kv := &w.config, s.KV(l)
+	out := &snapkv.Layer{Index: l, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: w.prompt, N: w.rows,
+		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: w.queries[l], Keys: kv.Keys(0, w.prompt), Values: kv.Values(0, w.prompt)}
+	if w.sums != nil {
+		out.Sums = w.sums[l].Floats(w.prompt)
+	}
+	if w.generated != nil {
+		out.Generated = make([]float64, c.Heads*w.prompt)
+		for i, v := range w.generated[l].Floats(w.prompt) {
+			out.Generated[i] = float64(v)
+		}
+	}
+	how := attend.Head{Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
+	out.Rows = make([]float32, c.Heads*w.rows*w.prompt)
+	group := c.Heads / c.KVHeads
+	var wg sync.WaitGroup
+	for h := range c.Heads {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			how.Rows(out.Rows[h*w.rows*w.prompt:], w.rows, w.prompt, w.prompt-w.rows, out.Queries[h*c.HeadDim:], c.Heads*c.HeadDim,
+				out.Keys[h/group*c.HeadDim:], c.KVHeads*c.HeadDim, c.HeadDim)
+		}()
+	}
+	wg.Wait()
+	return out
+}
+
+// selection is what a method with a config keeps, the window included:
+// [layer][head or kv head], ascending cache slots.
+type selection struct {
+	keep [][][]int32
+	err  error
+}
+
+// selections are those of every method with every config that drops anything,
+// [method][config], made layer by layer.
+func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs []snapkv.Config) [][]selection {
+	out := make([][]selection, len(methods))
+	budgets := make([][][]int, len(methods))
+	layers := w.config.Layers
+	for i := range methods {
+		out[i] = make([]selection, len(configs))
+		budgets[i] = make([][]int, len(configs))
+		for k, c := range configs {
+			out[i][k].keep = make([][][]int32, layers)
+			stats := make([]float64, layers)
+			if m := &methods[i]; m.Stat != nil && !c.Passthrough(w.prompt) {
+				for l := range stats {
+					stats[l] = m.Stat(w.layer(s, l), c)
+				}
+			}
+			budgets[i][k] = methods[i].LayerBudgets(stats, c)
+		}
+	}
+	for l := range layers {
+		seen := w.layer(s, l)
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+		for i := range methods {
+			wg.Add(1)
+			slots <- struct{}{}
+			go func() {
+				defer wg.Done()
+				w.method(seen, &methods[i], configs, budgets[i], out[i])
+				<-slots
+			}()
+		}
+		wg.Wait()
+	}
+	return out
+}
+
+// method selects one layer's positions under every config.
+func (w *watcher) method(l *snapkv.Layer, m *snapkv.Method, configs []snapkv.Config, budgets [][]int, out []selection) {
+	var scores [][]float64
+	for k, c := range configs {
+		if c.Passthrough(w.prompt) || out[k].err != nil || m.Name == "full" {
+			continue
+		}
+		if scores == nil || m.ByCapacity || !c.RanksLike(configs[k-1]) {
+			if scores, out[k].err = m.Rank(l, c); out[k].err != nil {
+				scores = nil
+				continue
+			}
+		}
+		list, err := m.Cut(scores, l, c, budgets[k][l.Index])
+		if err != nil {
+			out[k].err = err
+			continue
+		}
+		keep := make([][]int32, len(list))
+		for h, prefix := range list {
+			keep[h] = append(make([]int32, 0, len(prefix)+c.Window), prefix...)
+			for j := w.prompt - c.Window; j < w.prompt; j++ {
+				keep[h] = append(keep[h], int32(j))
+			}
+		}
+		out[k].keep[l.Index] = keep
+	}
+}

@@ -1,0 +1,112 @@
+package cpu
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestAttentionAgainstLoop compares outputs and shown weights with a loop in
+// float64, over full and compressed stores, groups, sliding windows, soft caps
+// and odd sizes.
+func TestAttentionAgainstLoop(t *testing.T) {
+	const heads, kvHeads, kd, vd = 4, 2, 20, 36
+	r := rand.New(rand.NewPCG(3, 4))
+	normal := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	p := NewPool(3)
+	defer p.Close()
+	for _, c := range []struct {
+		name             string
+		before, n        int
+		window           int
+		softCap          float32
+		compress, byHead bool
+	}{
+		{"prefill", 0, 61, 0, 0, false, false},
+		{"prefill, window", 0, 133, 40, 0, false, false},
+		{"decode, cap", 70, 1, 0, 3, false, false},
+		{"decode, window", 70, 1, 33, 0, false, false},
+		{"compressed", 90, 1, 0, 0, true, false},
+		{"compressed by head", 90, 7, 0, 0, true, true},
+		{"compressed, window", 90, 7, 50, 0, true, true},
+		{"compressed, short window", 90, 9, 4, 2, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window}
+			total := c.before + c.n
+			k, v, q := normal(total*kvHeads*kd), normal(total*kvHeads*vd), normal(c.n*heads*kd)
+			kv := NewKV(kvHeads, kd, vd)
+			kept := make([][]int32, heads) // positions a query head has
+			if c.before > 0 {
+				kv.Append(k[:c.before*kvHeads*kd], v[:c.before*kvHeads*vd], c.before)
+			}
+			if c.compress {
+				stores := kvHeads
+				if c.byHead {
+					stores = heads
+				}
+				keep := make([][]int32, stores)
+				for s := range keep {
+					for j := range c.before {
+						if r.IntN(3) > 0 || j == c.before-1 {
+							keep[s] = append(keep[s], int32(j))
+						}
+					}
+				}
+				kv = kv.Compress(keep)
+				for h := range kept {
+					kept[h] = slices.Clone(keep[h*stores/heads])
+				}
+			} else {
+				for h := range kept {
+					for j := range c.before {
+						kept[h] = append(kept[h], int32(j))
+					}
+				}
+			}
+			kv.Append(k[c.before*kvHeads*kd:], v[c.before*kvHeads*vd:], c.n)
+			for h := range kept {
+				for j := c.before; j < total; j++ {
+					kept[h] = append(kept[h], int32(j))
+				}
+			}
+			out := make([]float32, c.n*heads*vd)
+			a.Run(p, kv, out, q, c.n, c.before, nil, 0)
+			for i := range c.n {
+				for h := range heads {
+					g, pos := h/(heads/kvHeads), c.before+i
+					sum, want := 0.0, make([]float64, vd)
+					for _, j := range kept[h] {
+						if int(j) > pos || c.window > 0 && int(j) <= pos-c.window {
+							continue
+						}
+						s := 0.0
+						for d := range kd {
+							s += float64(q[(i*heads+h)*kd+d]) * float64(k[(int(j)*kvHeads+g)*kd+d])
+						}
+						s *= 0.3
+						if c.softCap > 0 {
+							s = float64(c.softCap) * math.Tanh(s/float64(c.softCap))
+						}
+						sum += math.Exp(s)
+						for d := range want {
+							want[d] += math.Exp(s) * float64(v[(int(j)*kvHeads+g)*vd+d])
+						}
+					}
+					for d := range want {
+						if got := float64(out[(i*heads+h)*vd+d]); math.Abs(got-want[d]/sum) > 1e-5 {
+							t.Fatalf("row %d head %d channel %d: %g, want %g", i, h, d, got, want[d]/sum)
+						}
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/analysis/decode"
+)
+
+func generateCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "generate",
+		Usage:     "decode from compressed caches, and compare with the full cache",
+		ArgsUsage: "-m MODEL -p PROMPTS",
+		Description: "Prints a JSON line for each prompt and cache, the full cache first. The reply that all caches are scored on is\n" +
+			"the prompt's own where it has one, else what the full cache generates. Decoding is greedy.",
+		Flags: slices.Concat([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, methodFlags, []cli.Flag{
+			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "reply tokens generated, `G`"},
+			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
+			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of the answer: " + strings.Join(decode.Scores, ", ")},
+			&cli.BoolFlag{Name: "summary", Usage: "a table over the prompts instead of a line for each"},
+		}, promptFlags, []cli.Flag{deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
+		Action: runGenerate,
+	}
+}
+
+func runGenerate(c *cli.Context) error {
+	switch {
+	case c.Args().Present():
+		return usagef("generate: unexpected argument %q: the model goes to -m, the prompts to -p", c.Args().First())
+	case !c.IsSet("prompts"):
+		return usagef("generate: no prompts: name a file with -p (JSONL, one object a line)")
+	case c.Int("max-new-tokens") < 1:
+		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
+	case !slices.Contains(decode.Scores, c.String("score")):
+		return usagef("--score %q: want %s", c.String("score"), strings.Join(decode.Scores, ", "))
+	}
+	s, err := selectionsOf(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("summary") {
+		err = checkTable(c)
+	} else {
+		err = checkOutput(c.String("o"), c.Bool("force"), false)
+	}
+	if err != nil {
+		return err
+	}
+	eng, err := openEngine(c)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	list, err := eng.prompts(c)
+	if err != nil {
+		return err
+	}
+	if err := eng.load(c); err != nil {
+		return err
+	}
+	cfg := decode.Config{Model: eng.model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
+		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all,
+		Warn: func(text string) { warnf(c, "%s", text) }}
+	if eng.tok != nil {
+		cfg.Encode = func(text string) []int32 { return eng.tok.Encode(text, false) }
+		cfg.Decode = func(ids []int32) string { return eng.tok.Decode(ids, true) }
+	}
+	bar := newBar(c.App.ErrWriter, "generate")
+	cfg.Progress = bar.capture
+	defer bar.close()
+	if c.Bool("summary") {
+		var all []decode.Result
+		err := decode.Run(c.Context, cfg, func(r decode.Result) error {
+			all = append(all, r)
+			return nil
+		})
+		bar.close()
+		if err != nil {
+			return err
+		}
+		return writeTable(c, decode.Summary(all, c.Uint64("seed")))
+	}
+	return withOutput(c, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return decode.Run(c.Context, cfg, func(r decode.Result) error { return enc.Encode(r) })
+	})
+}
+
+// withOutput writes to stdout, or beside -o and renames.
+func withOutput(c *cli.Context, write func(io.Writer) error) error {
+	out := c.String("o")
+	if out == "" {
+		return write(c.App.Writer)
+	}
+	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), out)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
