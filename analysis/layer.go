@@ -43,6 +43,8 @@ func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 			return nil, err
 		}
 		l.Keys, l.Values, l.Queries = s.Keys, s.Values, s.Queries
+	} else if l.Values, err = r.Values(prompt, layer); err != nil {
+		return nil, err
 	}
 	l.Generated = make([]float64, l.Heads*l.Len)
 	for head := range l.Heads {

@@ -92,8 +92,8 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	if err == nil {
 		err = rec.finishReply()
 	}
-	if err == nil && info.Store == "factors" {
-		err = writeKeys(pw, s, plan)
+	if err == nil {
+		err = writeCache(pw, s, plan, info.Store == "factors")
 	}
 	if err != nil {
 		return err
@@ -227,22 +227,23 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
-// writeKeys writes the keys, and the values if the plan wants them, of all
-// positions of a session.
-func writeKeys(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan) error {
+// writeCache writes the keys, if keys says so, and the values, if the plan wants
+// them, of all positions of a session.
+func writeCache(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan, keys bool) error {
 	const step = 1024
 	for _, layer := range plan.Layers {
 		kv := s.KV(layer)
 		for pos := 0; pos < s.Len(); pos += step {
 			n := min(step, s.Len()-pos)
-			if err := pw.Keys(layer, pos, n, kv.Keys(pos, n)); err != nil {
-				return err
+			if keys {
+				if err := pw.Keys(layer, pos, n, kv.Keys(pos, n)); err != nil {
+					return err
+				}
 			}
-			if !plan.Values {
-				continue
-			}
-			if err := pw.Values(layer, pos, n, kv.Values(pos, n)); err != nil {
-				return err
+			if plan.Values {
+				if err := pw.Values(layer, pos, n, kv.Values(pos, n)); err != nil {
+					return err
+				}
 			}
 		}
 	}

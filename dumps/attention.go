@@ -158,6 +158,16 @@ func (r *Reader) States(prompt, layer int) (*States, error) {
 	return s, nil
 }
 
+// Values returns the values of all positions, [P+G, kvHeads, valueDim]; nil
+// where they were not recorded.
+func (r *Reader) Values(prompt, layer int) ([]float32, error) {
+	if prompt < 0 || prompt >= len(r.prompts) {
+		return nil, fmt.Errorf("%s: prompt %d of %d", r.path, prompt, len(r.prompts))
+	}
+	p, m := &r.prompts[prompt], &r.header.Model
+	return r.stack(prompt, layer, kindValues, Prefill, p.PromptTokens+p.ReplyTokens, m.KVHeads, m.ValueDim)
+}
+
 // stack joins blocks of [rows, heads, width], or of log-sum-exps [heads, rows].
 func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width int) ([]float32, error) {
 	list, err := r.find(prompt, layer, k, ph)

@@ -82,7 +82,7 @@ func (m *Method) Check(l *Layer, c Config) error {
 	case m.Needs.Queries && l.Queries == nil:
 		return fmt.Errorf("%s needs queries: capture with --store factors", m.Name)
 	case m.Needs.Values && l.Values == nil:
-		return fmt.Errorf("%s needs values: capture with --store factors --values", m.Name)
+		return fmt.Errorf("%s needs values: capture with --values", m.Name)
 	case m.Needs.Generated && l.Generated == nil:
 		return fmt.Errorf("%s needs the reply's rows", m.Name)
 	}

@@ -166,11 +166,13 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 // method selects one layer's positions under every config.
 func (w *watcher) method(l *snapkv.Layer, m *snapkv.Method, configs []snapkv.Config, budgets [][]int, out []selection) {
 	var scores [][]float64
+	var ranked snapkv.Config // what scores were made for
 	for k, c := range configs {
 		if c.Passthrough(w.prompt) || out[k].err != nil || m.Name == "full" {
 			continue
 		}
-		if scores == nil || m.ByCapacity || !c.RanksLike(configs[k-1]) {
+		if scores == nil || m.ByCapacity || !c.RanksLike(ranked) {
+			ranked = c
 			if scores, out[k].err = m.Rank(l, c); out[k].err != nil {
 				scores = nil
 				continue

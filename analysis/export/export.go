@@ -99,9 +99,13 @@ func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 			n, m := p.PromptTokens+p.ReplyTokens, &h.Model
 			add("query_states", headsFirst(s.Queries, p.WindowRows, m.Heads, m.HeadDim), m.Heads, p.WindowRows, m.HeadDim)
 			add("key_states", headsFirst(s.Keys, n, m.KVHeads, m.HeadDim), m.KVHeads, n, m.HeadDim)
-			if s.Values != nil {
-				add("value_states", headsFirst(s.Values, n, m.KVHeads, m.ValueDim), m.KVHeads, n, m.ValueDim)
-			}
+		}
+		values, err := r.Values(o.Prompt, layer)
+		if err != nil {
+			return nil, err
+		}
+		if n, m := p.PromptTokens+p.ReplyTokens, &h.Model; values != nil {
+			add("value_states", headsFirst(values, n, m.KVHeads, m.ValueDim), m.KVHeads, n, m.ValueDim)
 		}
 	}
 	list = append(list, tensor.FromInt32("tokens", p.Tokens, len(p.Tokens)))

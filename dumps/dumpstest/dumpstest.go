@@ -2,6 +2,7 @@
 package dumpstest
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -38,8 +39,31 @@ func Random(t testing.TB, path, store, precision string, r *rand.Rand) {
 	}
 }
 
+// WithValues writes a dump of several prompts, p0 to p(n-1), whose values are
+// recorded too.
+func WithValues(t testing.TB, path, store, precision string, n int, r *rand.Rand) {
+	t.Helper()
+	h := Header(store, precision)
+	h.Plan.Values = true
+	w, err := dumps.Create(path, h, dumps.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		add(t, w, fmt.Sprint("p", i), store, true, r)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Add writes one more prompt.
 func Add(t testing.TB, w *dumps.Writer, id, store string, r *rand.Rand) {
+	t.Helper()
+	add(t, w, id, store, false, r)
+}
+
+func add(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.Rand) {
 	t.Helper()
 	p := dumps.Prompt{ID: id, PromptTokens: Prompt, WindowRows: Rows, ReplyTokens: Reply, Store: store, Tokens: make([]int32, Prompt+Reply)}
 	pw, err := w.Begin(p)
@@ -56,6 +80,9 @@ func Add(t testing.TB, w *dumps.Writer, id, store string, r *rand.Rand) {
 		q, k := normal(r, (Rows+Reply)*Heads*Dim), normal(r, (Prompt+Reply)*KVHeads*Dim)
 		weights, lse := attention(q, k)
 		sums := make([]float32, Heads*Prompt)
+		for i := range sums {
+			sums[i] = r.Float32()
+		}
 		check(pw.Sums(layer, sums))
 		for ph, part := range [][2]int{{0, Rows}, {Rows, Rows + Reply}} {
 			n := part[1] - part[0]
@@ -77,6 +104,9 @@ func Add(t testing.TB, w *dumps.Writer, id, store string, r *rand.Rand) {
 		}
 		if store == "factors" {
 			check(pw.Keys(layer, 0, Prompt+Reply, k))
+		}
+		if values {
+			check(pw.Values(layer, 0, Prompt+Reply, normal(r, (Prompt+Reply)*KVHeads*Dim)))
 		}
 	}
 	check(pw.Finish(p))

@@ -1,0 +1,270 @@
+package decode
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sharedtest"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+func loadModel(t *testing.T, name string) (*model.Model, []int32) {
+	t.Helper()
+	dir := sharedtest.Dir(t, "fixtures/models/"+name)
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Load(ck, model.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := checkpoint.ReadSafetensors(filepath.Join(dir, "expected.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close(); ck.Close(); f.Close() })
+	x, _ := f.Tensor("input_ids")
+	ids, err := x.Int32()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, ids
+}
+
+func named(t *testing.T, names ...string) []snapkv.Method {
+	t.Helper()
+	var list []snapkv.Method
+	for _, name := range names {
+		m, err := snapkv.FindMethod(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+func config(window, capacity int) snapkv.Config {
+	return snapkv.Config{Window: window, Capacity: capacity, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: 1}
+}
+
+func results(t *testing.T, c Config) []Result {
+	t.Helper()
+	var list []Result
+	if err := Run(context.Background(), c, func(r Result) error { list = append(list, r); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestCapacityOfThePromptIsTheFullCache: nothing dropped, nothing changed, in
+// both layouts, whether the prompt passes through or is selected whole.
+func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
+	for _, name := range []string{"llama", "mistral"} {
+		m, ids := loadModel(t, name)
+		n := len(ids)
+		byKV := config(16, n)
+		byKV.Group = "mean"
+		list := results(t, Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "snapkv", "recent"),
+			Configs: []snapkv.Config{config(16, n), byKV, config(16, n+50), config(16, n/3)}, MaxNewTokens: 16, IgnoreEOS: true})
+		full := list[0]
+		if full.Method != "full" || float64(full.KL) != 0 || len(full.OutputIDs) != 16 {
+			t.Fatalf("%s: the first result is %+v, want the full cache's", name, full)
+		}
+		lossy := 0
+		for _, r := range list[1:] {
+			if r.Capacity >= n {
+				if !slices.Equal(r.OutputIDs, full.OutputIDs) || float64(r.KL) > 1e-6 || float64(r.Agreement) != 1 {
+					t.Errorf("%s: %s, capacity %d of %d, group %s: KL %g, agreement %g, tokens %v, want %v", name, r.Method, r.Capacity, n, r.Group, r.KL, r.Agreement, r.OutputIDs, full.OutputIDs)
+				}
+				if r.Group == "mean" && r.CacheBytes != full.CacheBytes {
+					t.Errorf("%s: %d bytes by kv head, the full cache has %d", name, r.CacheBytes, full.CacheBytes)
+				}
+			} else if float64(r.KL) > 1e-4 {
+				lossy++
+			}
+		}
+		if lossy == 0 {
+			t.Errorf("%s: dropping two thirds of the cache changed nothing", name)
+		}
+		c := m.Config()
+		if want := int64(c.Layers * c.Heads * (n / 3) * (c.HeadDim + c.ValueDim) * 4); list[4].CacheBytes != want {
+			t.Errorf("%s: capacity %d holds %d bytes, want %d", name, n/3, list[4].CacheBytes, want)
+		}
+	}
+}
+
+// TestDecoderSelectsWhatTheDumpSays compares the positions kept inside the
+// decoder with those from a dump of both forms, for every method.
+func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
+	m, ids := loadModel(t, "llama")
+	c := m.Config()
+	run := &runner{Config: Config{Model: m, Methods: snapkv.Methods, Configs: []snapkv.Config{config(16, 48), config(16, 90)}}, warned: map[string]bool{}}
+	run.Prompts, run.MaxNewTokens, run.IgnoreEOS = []prompts.Prompt{{ID: "p", Tokens: ids}}, 8, true
+	w := newWatcher(run, len(ids))
+	s := m.NewSession()
+	first := make([]float32, c.Vocab)
+	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
+		t.Fatal(err)
+	}
+	var ref reference
+	full := &cache{r: run, p: &run.Prompts[0], s: s, first: first, prompt: len(ids), watch: w}
+	if err := full.measure(context.Background(), &ref, &Result{}); err != nil {
+		t.Fatal(err)
+	}
+	chosen := w.selections(s, run.Methods, run.Configs)
+	for _, store := range []string{"factors", "rows"} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		header := dumps.Header{Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
+			Plan: dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: "exact", Values: true, IgnoreEOS: true}}
+		for l := range c.Layers {
+			header.Plan.Layers = append(header.Plan.Layers, l)
+		}
+		for h := range c.Heads {
+			header.Plan.Heads = append(header.Plan.Heads, h)
+		}
+		if _, err := capture.Run(context.Background(), capture.Config{Model: m, Prompts: run.Prompts, Out: path, Header: header}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		compared := 0
+		for i, method := range run.Methods {
+			for k, cfg := range run.Configs {
+				want, err := analysis.Indices(r, 0, method, cfg)
+				if err != nil {
+					if store == "factors" && method.Name != "headkv" {
+						t.Errorf("%s: %v", method.Name, err)
+					}
+					continue
+				}
+				if chosen[i][k].err != nil {
+					t.Fatalf("%s: %v", method.Name, chosen[i][k].err)
+				}
+				if method.Name == "full" {
+					continue
+				}
+				off := 0
+				for l := range want {
+					for h, list := range want[l] {
+						got := chosen[i][k].keep[l][h]
+						if tail := got[len(got)-cfg.Window:]; int(tail[0]) != len(ids)-cfg.Window || int(tail[cfg.Window-1]) != len(ids)-1 {
+							t.Fatalf("%s: the window %v is not kept", method.Name, tail)
+						}
+						for _, j := range got[:len(got)-cfg.Window] {
+							if !slices.Contains(list, j) {
+								off++
+							}
+						}
+						compared += len(list)
+					}
+				}
+				// Scores nearer to the cut than rounding may fall on either side; the
+				// dump's sums over all queries (h2o) are rounded to 16 bits.
+				if off > 2 {
+					t.Errorf("%s, %s, capacity %d: %d positions differ", store, method.Name, cfg.Capacity, off)
+				}
+			}
+		}
+		if compared < 1000 {
+			t.Errorf("%s: only %d positions compared", store, compared)
+		}
+	}
+}
+
+// TestFollowedReply scores the given reply under every cache.
+func TestFollowedReply(t *testing.T) {
+	m, ids := loadModel(t, "llama")
+	prompt, reply := ids[:100], ids[100:120]
+	list := results(t, Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: prompt, Reply: reply, References: []string{"x"}}},
+		Methods: named(t, "random"), Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 4, FollowWhole: true, IgnoreEOS: true,
+		Encode: func(string) []int32 { return reply[:3] }})
+	// The oracle: one pass over prompt and reply.
+	s, loss, answer := m.NewSession(), 0.0, 0.0
+	err := s.Forward(context.Background(), ids[:119], model.Pass{LogitsFrom: 99, Logits: func(row int, l []float32) {
+		sum := 0.0
+		for _, v := range l {
+			sum += math.Exp(float64(v))
+		}
+		lp := float64(l[reply[row-99]]) - math.Log(sum)
+		loss -= lp
+		if row < 102 {
+			answer += lp
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := float64(list[0].PPL), math.Exp(loss/20); math.Abs(got-want) > 1e-4*want {
+		t.Errorf("perplexity %g, want %g", got, want)
+	}
+	if got := float64(list[0].AnswerLogProb); math.Abs(got-answer) > 1e-3 {
+		t.Errorf("answer's log-probability %g, want %g", got, answer)
+	}
+	if len(list[0].OutputIDs) != 4 || !(float64(list[1].KL) > 0) {
+		t.Errorf("%d tokens decoded, want 4; KL of random %g, want more than 0", len(list[0].OutputIDs), list[1].KL)
+	}
+}
+
+func TestScores(t *testing.T) {
+	for _, c := range []struct {
+		text                string
+		refs                []string
+		em, f1, rouge, cont float64
+	}{
+		{"The cat sat.", []string{"cat sat"}, 1, 1, 1, 1},
+		{"a dog and a cat", []string{"cat dog"}, 0, 0.8, 0.4, 0}, // 2 of 3 and 2 of 2 words; in order only one
+		{"the answer is 12345.", []string{"12345"}, 0, 0.5, 0.5, 1},
+		{"no", []string{"yes", "no"}, 1, 1, 1, 1},
+		{"no", []string{"yes"}, 0, 0, 0, 0},
+	} {
+		r := Result{Text: c.text}
+		r.score(c.refs, "contains")
+		got := []float64{float64(r.ExactMatch), float64(r.F1), float64(r.RougeL), float64(r.Contains), float64(r.Score)}
+		want := []float64{c.em, c.f1, c.rouge, c.cont, c.cont}
+		for i := range got {
+			if math.Abs(got[i]-want[i]) > 1e-9 {
+				t.Errorf("%q against %q: %v, want %v", c.text, c.refs, got, want)
+				break
+			}
+		}
+	}
+	r := Result{Text: "x"}
+	if r.score(nil, "f1"); !math.IsNaN(float64(r.Score)) {
+		t.Errorf("without references the score is %g, want undefined", r.Score)
+	}
+}
+
+// TestDivergence has an example to do by hand: p = (1/2, 1/2), q = (1/4, 3/4).
+func TestDivergence(t *testing.T) {
+	p, q := make([]float32, 2), make([]float32, 2)
+	logSoftmax(p, []float32{1, 1})
+	logSoftmax(q, []float32{0, float32(math.Log(3))})
+	if got, want := divergence(p, q), 0.5*math.Log(2)+0.5*math.Log(2.0/3); math.Abs(got-want) > 1e-6 {
+		t.Errorf("KL %g, want %g", got, want)
+	}
+}
+
+func TestMissingHeadScoresAreNamed(t *testing.T) {
+	m, ids := loadModel(t, "llama")
+	err := Run(context.Background(), Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "headkv"),
+		Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 2}, func(Result) error { return nil })
+	if err == nil || !strings.Contains(fmt.Sprint(err), "--head-scores") {
+		t.Errorf("%v, want an error that names --head-scores", err)
+	}
+}

@@ -1,0 +1,234 @@
+package analysis
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+const (
+	testWindow, testCapacity = 4, 14
+	testTheta                = 0.1
+)
+
+func methodConfig(methods ...string) MethodConfig {
+	c := MethodConfig{Thetas: []float64{testTheta}, Configs: []snapkv.Config{{Window: testWindow, Capacity: testCapacity, Kernel: 3, Pooling: "avgpool", Group: "head"}}}
+	for _, name := range methods {
+		m, err := snapkv.FindMethod(name)
+		if err != nil {
+			panic(err)
+		}
+		c.Methods = append(c.Methods, m)
+	}
+	return c
+}
+
+// slowSnapKV is the selection written out: votes, mean of three, the largest.
+func slowSnapKV(w []float32, rows, keys int) []int {
+	prefix := keys - testWindow
+	vote := make([]float64, prefix)
+	for i := rows - testWindow; i < rows; i++ {
+		for j := range vote {
+			vote[j] += float64(w[i*keys+j])
+		}
+	}
+	pooled := make([]float64, prefix)
+	for j := range pooled {
+		for d := -1; d <= 1; d++ {
+			if j+d >= 0 && j+d < prefix {
+				pooled[j] += vote[j+d] / 3
+			}
+		}
+	}
+	order := make([]int, prefix)
+	for j := range order {
+		order[j] = j
+	}
+	sort.SliceStable(order, func(a, b int) bool { return pooled[order[a]] > pooled[order[b]] })
+	keep := order[:testCapacity-testWindow]
+	slices.Sort(keep)
+	return keep
+}
+
+// slowMeasures judges a selection of one head with loops over single weights.
+func slowMeasures(l *Layer, h int, keep []int) map[string]float64 {
+	w, keys, prefix := l.Reply.Head(h), l.Reply.Keys, l.Len-testWindow
+	rows, g := l.Reply.Rows, h*l.KVHeads/l.Heads
+	sum := make([]float64, prefix)
+	out := map[string]float64{"hits": 0, "significant": 0}
+	for i := range rows {
+		kept, full, part := 0.0, make([]float64, l.ValueDim), make([]float64, l.ValueDim)
+		for j := range l.Len + i + 1 {
+			v := float64(w[i*keys+j])
+			here := j >= prefix || slices.Contains(keep, j)
+			for d := range full {
+				x := v * float64(l.Values[(j*l.KVHeads+g)*l.ValueDim+d])
+				full[d] += x
+				if here {
+					part[d] += x
+				}
+			}
+			if here {
+				kept += v
+			}
+			if j >= prefix {
+				continue
+			}
+			sum[j] += v
+			out["prefix"] += v / float64(rows)
+			if here {
+				out["mass"] += v / float64(rows)
+			}
+			if w[i*keys+j] > testTheta {
+				out["significant"]++
+				if here {
+					out["hits"]++
+				}
+			}
+		}
+		diff, length := 0.0, 0.0
+		for d := range full {
+			diff += (full[d] - part[d]/kept) * (full[d] - part[d]/kept)
+			length += full[d] * full[d]
+		}
+		out["error"] += math.Sqrt(diff/length) / float64(rows)
+	}
+	order := make([]int, prefix)
+	for j := range order {
+		order[j] = j
+	}
+	sort.SliceStable(order, func(a, b int) bool { return sum[order[a]] > sum[order[b]] })
+	both := 0.0
+	for _, j := range order[:len(keep)] {
+		out["best"] += sum[j] / float64(rows)
+		if slices.Contains(keep, j) {
+			both++
+		}
+	}
+	out["recall"] = both / float64(len(keep))
+	out["jaccard"] = both / (2*float64(len(keep)) - both)
+	return out
+}
+
+// TestMeasuresAgainstLoops compares every column with loops over single
+// weights, from both forms of a dump.
+func TestMeasuresAgainstLoops(t *testing.T) {
+	for _, store := range []string{"rows", "factors"} {
+		t.Run(store, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.attn")
+			dumpstest.WithValues(t, path, store, "exact", 2, rand.New(rand.NewPCG(1, 2)))
+			cfg := methodConfig("snapkv")
+			cfg.By = []string{"layer", "head", "prompt"}
+			cfg.Gram = func(_, _ int) []float64 { // of twice the identity: the same relative error
+				g := make([]float64, dumpstest.Dim*dumpstest.Dim)
+				for d := range dumpstest.Dim {
+					g[d*dumpstest.Dim+d] = 4
+				}
+				return g
+			}
+			table, _, err := Methods(context.Background(), []string{path}, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := dumps.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if want := 2 * dumpstest.Layers * dumpstest.Heads; len(table.Rows) != want {
+				t.Fatalf("%d rows, want %d", len(table.Rows), want)
+			}
+			for _, row := range table.Rows {
+				at := func(name string) any { return row[table.Column(name)] }
+				prompt := 0
+				if at("prompt") == "p1" {
+					prompt = 1
+				}
+				l, err := ReadLayer(r, prompt, at("layer").(int))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := at("head").(int)
+				keep := slowSnapKV(l.Rows[h*l.N*l.Len:(h+1)*l.N*l.Len], l.N, l.Len)
+				m := slowMeasures(l, h, keep)
+				for name, want := range map[string]float64{
+					"mass": m["mass"], "mass_of_oracle": m["mass"] / m["best"], "hit_rate": m["hits"] / m["significant"],
+					"recall": m["recall"], "jaccard": m["jaccard"], "coverage": m["mass"] / m["prefix"],
+					"output_error": m["error"], "output_error_wo": m["error"],
+					"cache_bytes": testCapacity * 2 * dumpstest.Dim * 4,
+				} {
+					if got := at(name).(float64); math.Abs(got-want) > 1e-5*math.Max(1, want) {
+						t.Errorf("prompt %v, layer %v, head %d: %s %g, want %g", at("prompt"), at("layer"), h, name, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestNoMethodBeatsItsOracle holds for every method that a random dump has the
+// data for, with the budgets each head really got.
+func TestNoMethodBeatsItsOracle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, "factors", "exact", 3, rand.New(rand.NewPCG(5, 6)))
+	cfg := methodConfig(snapkv.MethodNames()...)
+	cfg.Lenient, cfg.By = true, []string{"layer", "head", "prompt"}
+	table, warnings, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "headkv") {
+		t.Errorf("warnings %q, want one that headkv has no scores", warnings)
+	}
+	seen := map[string]bool{}
+	for _, row := range table.Rows {
+		name := row[table.Column("method")].(string)
+		seen[name] = true
+		if v := row[table.Column("mass_of_oracle")].(float64); v > 1+1e-12 || (name == "oracle" || name == "full") && v < 1-1e-12 {
+			t.Errorf("%v: %g of the oracle's mass", row, v)
+		}
+	}
+	if len(seen) != len(snapkv.Methods)-1 {
+		t.Errorf("%d methods in the table, want %d", len(seen), len(snapkv.Methods)-1)
+	}
+}
+
+// TestMethodTablesDoNotDependOnOrder compares a run of several settings with
+// one run for each.
+func TestMethodTablesDoNotDependOnOrder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, "factors", "fine", 2, rand.New(rand.NewPCG(7, 8)))
+	all := methodConfig("cake", "snapkv", "pyramidkv")
+	other := all.Configs[0]
+	other.Capacity, other.Kernel = 20, 1
+	all.Configs = append(all.Configs, other)
+	together, _, err := Methods(context.Background(), []string{path}, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for _, m := range all.Methods {
+		for _, c := range all.Configs {
+			one := all
+			one.Methods, one.Configs = []snapkv.Method{m}, []snapkv.Config{c}
+			table, _, err := Methods(context.Background(), []string{path}, one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := fmt.Sprint(table.Rows[0]), fmt.Sprint(together.Rows[i]); got != want {
+				t.Errorf("%s alone gives %s, together %s", m.Name, got, want)
+			}
+			i++
+		}
+	}
+}
