@@ -1,0 +1,224 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/capture/tensor"
+)
+
+// captured records a fixture's prompt with everything that methods look at.
+func captured(t *testing.T, name string, args ...string) (fixture, string) {
+	t.Helper()
+	f := openFixture(t, name)
+	dump := filepath.Join(t.TempDir(), "x.attn")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	must(t, append([]string{"capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "8", "--ignore-eos", "--precision", "exact"}, args...)...)
+	return f, dump
+}
+
+func int32s(t *testing.T, path, name string) ([]int32, []int) {
+	t.Helper()
+	f, err := checkpoint.ReadSafetensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	x, ok := f.Tensor(name)
+	if !ok {
+		t.Fatalf("%s: no %s, only %v", path, name, f.Names())
+	}
+	v, err := x.Int32()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(v), x.Shape
+}
+
+// TestSameSelectionFromDumpAndTensors exports the states of a capture and
+// compresses them: the positions are those that --indices names.
+func TestSameSelectionFromDumpAndTensors(t *testing.T) {
+	f, dump := captured(t, "llama", "--store", "factors", "--values")
+	dir := t.TempDir()
+	prompt := len(f.ints("input_ids"))
+	for _, group := range []string{"head", "mean", "max"} {
+		flags := []string{"--window", "16", "--capacity", "60", "--kernel", "7", "--pooling", "maxpool", "--group", group}
+		indices := filepath.Join(dir, group+"-indices.safetensors")
+		must(t, append([]string{"snapkv", dump, "--indices", indices}, flags...)...)
+		for _, layer := range []string{"0", "1"} {
+			export, states, out := filepath.Join(dir, group+layer+"e.safetensors"), filepath.Join(dir, group+layer+"s.safetensors"), filepath.Join(dir, group+layer+"o.safetensors")
+			must(t, "export", dump, "--layer", layer, "-o", export)
+			e, err := checkpoint.ReadSafetensors(export)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list []tensor.Tensor
+			for _, name := range []string{"query_states", "key_states", "value_states"} {
+				x, ok := e.Tensor(name)
+				if !ok {
+					t.Fatalf("no %s in the export", name)
+				}
+				v, err := x.Float32()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := x.Shape[1]; name != "query_states" { // without the reply
+					var cut []float32
+					for h := range x.Shape[0] {
+						cut = append(cut, v[h*n*x.Shape[2]:(h*n+prompt)*x.Shape[2]]...)
+					}
+					v, x.Shape[1] = cut, prompt
+				}
+				list = append(list, tensor.FromFloat32(name, v, x.Shape...))
+			}
+			e.Close()
+			if err := checkpoint.WriteSafetensors(states, list, nil); err != nil {
+				t.Fatal(err)
+			}
+			must(t, append([]string{"snapkv", "--states", states, "-o", out}, flags...)...)
+			got, shape := int32s(t, indices, "indices."+layer)
+			want, wantShape := int32s(t, out, "indices")
+			if !slices.Equal(got, want) || !slices.Equal(shape, wantShape) {
+				t.Errorf("group %s, layer %s: %v from the dump, %v from the tensors", group, layer, got, want)
+			}
+		}
+	}
+}
+
+// TestIndicesOfRaggedBudgets: adakv's heads keep different numbers of
+// positions, the same in all.
+func TestIndicesOfRaggedBudgets(t *testing.T) {
+	_, dump := captured(t, "llama")
+	out := filepath.Join(t.TempDir(), "i.safetensors")
+	must(t, "snapkv", dump, "--method", "adakv", "--window", "16", "--capacity", "40", "--indices", out)
+	flat, shape := int32s(t, out, "indices.1")
+	counts, _ := int32s(t, out, "counts.1")
+	total := 0
+	for h, n := range counts {
+		total += int(n)
+		row := flat[h*shape[1] : (h+1)*shape[1]]
+		for i, j := range row {
+			if (i < int(n)) != (j >= 0) || i > 0 && i < int(n) && j <= row[i-1] {
+				t.Fatalf("head %d keeps %d: %v is not ascending and padded with -1", h, n, row)
+			}
+		}
+	}
+	if total != 24*len(counts) {
+		t.Errorf("%d positions in all, want %d", total, 24*len(counts))
+	}
+}
+
+// TestGenerateLines reads the JSON lines of generate and its summary.
+func TestGenerateLines(t *testing.T) {
+	f := openFixture(t, "llama")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")})+"\n"+jsonOf(map[string]any{"id": "b", "input_ids": f.ints("input_ids")[:120]}))
+	args := []string{"generate", "-m", f.dir, "-p", p, "--method", "snapkv,random", "--window", "8", "--capacity", "24,4096", "--max-new-tokens", "6", "--ignore-eos"}
+	out := must(t, args...)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2*(1+4) {
+		t.Fatalf("%d lines, want full and four caches for each of two prompts", len(lines))
+	}
+	var full struct {
+		IDs []int32 `json:"output_ids"`
+	}
+	for i, line := range lines {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"id", "method", "capacity", "text", "output_ids", "ppl", "kl", "agreement", "answer_logprob", "answer_rank", "score", "prefill_tok_s", "decode_tok_s", "cache_bytes"} {
+			if _, ok := r[key]; !ok {
+				t.Errorf("line %d has no %s", i+1, key)
+			}
+		}
+		if r["answer_logprob"] != nil || r["score"] != nil {
+			t.Errorf("line %d scores an answer that was not given: %s", i+1, line)
+		}
+		if i%5 == 0 {
+			if r["method"] != "full" || r["kl"] != 0.0 {
+				t.Errorf("line %d is %s, want the full cache's", i+1, line)
+			}
+			if err := json.Unmarshal([]byte(line), &full); err != nil {
+				t.Fatal(err)
+			}
+		} else if ids := jsonOf(r["output_ids"]); r["capacity"] == 4096.0 && (ids != jsonOf(full.IDs) || r["kl"] != 0.0) {
+			t.Errorf("line %d: a capacity above the prompt changes the reply: %s", i+1, line)
+		}
+	}
+	gen := f.ints("gen_ids")
+	if !slices.Equal(gen[:6], firstIDs(t, lines[0])) {
+		t.Errorf("the full cache writes %s, transformers %v", lines[0], gen[:6])
+	}
+	table := must(t, append(args, "--summary", "--format", "tsv")...)
+	if rows := strings.Split(strings.TrimSpace(table), "\n"); len(rows) != 6 || !strings.HasPrefix(rows[1], "full\t-1\t") {
+		t.Errorf("the summary is %q", table)
+	}
+}
+
+func firstIDs(t *testing.T, line string) []int32 {
+	var r struct {
+		IDs []int32 `json:"output_ids"`
+	}
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r.IDs
+}
+
+func TestMethodMistakesAreNamed(t *testing.T) {
+	f, dump := captured(t, "llama", "--store", "rows", "--window-rows", "32")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")}))
+	short := write(t, "s.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")[:20]}))
+	shortDump := filepath.Join(t.TempDir(), "s.attn")
+	must(t, "capture", "-m", f.dir, "-p", short, "-o", shortDump, "--max-new-tokens", "4", "--ignore-eos", "--prompt-windows", "0")
+	nan := filepath.Join(t.TempDir(), "nan.safetensors")
+	x := make([]float32, 2*40*4)
+	y := slices.Clone(x)
+	zero := float32(0)
+	y[5*4] = zero / zero
+	if err := checkpoint.WriteSafetensors(nan, []tensor.Tensor{tensor.FromFloat32("key_states", y, 2, 40, 4), tensor.FromFloat32("value_states", x, 2, 40, 4), tensor.FromFloat32("query_states", x, 2, 40, 4)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	misfit := filepath.Join(t.TempDir(), "misfit.safetensors")
+	if err := checkpoint.WriteSafetensors(misfit, []tensor.Tensor{tensor.FromFloat32("key_states", x, 2, 40, 4), tensor.FromFloat32("value_states", x[:160], 2, 20, 4), tensor.FromFloat32("query_states", x, 2, 40, 4)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "o.safetensors")
+	for _, c := range []struct {
+		want string
+		code int
+		args []string
+	}{
+		{"capacity includes the window", 2, []string{"snapkv", dump, "--window", "64", "--capacity", "64"}},
+		{"want an odd number", 2, []string{"snapkv", dump, "--kernel", "4", "--window", "16"}},
+		{"want avgpool or maxpool", 2, []string{"snapkv", dump, "--pooling", "meanpool", "--window", "16"}},
+		{"want head, mean, max or sum", 2, []string{"snapkv", dump, "--group", "median", "--window", "16"}},
+		{"--preset", 2, []string{"snapkv", dump, "--preset", "none"}},
+		{"streamingllm", 2, []string{"snapkv", dump, "--method", "streaming"}},
+		{"--window-rows 64", 1, []string{"snapkv", dump, "--window", "64", "--capacity", "80"}},
+		{"no prefix", 1, []string{"snapkv", shortDump, "--window", "32", "--capacity", "40"}},
+		{"--store factors", 1, []string{"snapkv", dump, "--method", "knorm", "--window", "16", "--capacity", "40"}},
+		{"--values", 1, []string{"snapkv", dump, "--method", "criticalkv", "--window", "16", "--capacity", "40"}},
+		{"--head-scores", 1, []string{"snapkv", dump, "--method", "headkv", "--window", "16", "--capacity", "40"}},
+		{"element 20 is NaN", 1, []string{"snapkv", "--states", nan, "-o", out, "--window", "8", "--capacity", "20"}},
+		{"value_states", 1, []string{"snapkv", "--states", misfit, "-o", out, "--window", "8", "--capacity", "20"}},
+		{"-o OUT.safetensors", 2, []string{"snapkv", "--states", nan}},
+		{"no dump", 2, []string{"snapkv"}},
+		{"no prompts", 2, []string{"generate", "-m", f.dir}},
+		{"--score", 2, []string{"generate", "-m", f.dir, "-p", p, "--score", "bleu"}},
+		{"--max-new-tokens", 2, []string{"generate", "-m", f.dir, "-p", p, "--max-new-tokens", "0"}},
+	} {
+		code, stdout, stderr := call(t, c.args...)
+		if code != c.code || !strings.Contains(stderr, c.want) || stdout != "" {
+			t.Errorf("attnscope %s: exit %d, %q, want exit %d and %q", strings.Join(c.args, " "), code, stderr, c.code, c.want)
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a failed run left its output file")
+	}
+}
