@@ -14,6 +14,7 @@ func commands() []*cli.Command {
 		hitrateCommand(),
 		snapkvCommand(),
 		generateCommand(),
+		adviseCommand(),
 		heatmapCommand(),
 		exportCommand(),
 		tokenizeCommand(),
