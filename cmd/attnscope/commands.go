@@ -15,6 +15,7 @@ func commands() []*cli.Command {
 		snapkvCommand(),
 		generateCommand(),
 		adviseCommand(),
+		reproduceCommand(),
 		heatmapCommand(),
 		exportCommand(),
 		tokenizeCommand(),
