@@ -21,6 +21,7 @@ type CreateOptions struct {
 type Writer struct {
 	path, partial string
 	f             *os.File
+	writeAt       func(b []byte, offset int64) (int, error) // of f; tests make it fail
 	header        *Header
 	offset        int64
 	records       []record
@@ -72,7 +73,7 @@ func Create(path string, h *Header, o CreateOptions) (*Writer, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: another process is writing it: %w", w.partial, err)
 	}
-	w.f = f
+	w.f, w.writeAt = f, f.WriteAt
 	if err := w.begin(o); err != nil {
 		f.Close()
 		return nil, err
@@ -173,7 +174,7 @@ func seal(r record, raw []byte) block {
 
 func (w *Writer) writeBlock(b block) error {
 	head := b.r.marshal(make([]byte, 0, frameBytes))
-	if _, err := w.f.WriteAt(append(head, b.payload...), w.offset); err != nil {
+	if _, err := w.writeAt(append(head, b.payload...), w.offset); err != nil {
 		return fmt.Errorf("%s: %w", w.partial, err)
 	}
 	b.r.at = w.offset + frameBytes
