@@ -30,7 +30,7 @@ func ScatterFigure(k Scatter) *Figure {
 		p := newPlot("", k.XLabel, k.YLabel)
 		p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: 1}, plot.LogTicks{Prec: 1}
-		lo, hi := math.Inf(1), math.Inf(-1)
+		lo, hi, low, high := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 		styles := (&Curves{Series: k.Series}).styles()
 		shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.TriangleGlyph{}, draw.SquareGlyph{}}
 		glyphs := make([]draw.GlyphStyle, len(k.Series))
@@ -40,10 +40,14 @@ func ScatterFigure(k Scatter) *Figure {
 				if s.X[j] > 0 && s.Y[j] > 0 {
 					xy = append(xy, plotter.XY{X: s.X[j], Y: s.Y[j]})
 					lo, hi = min(lo, s.X[j]), max(hi, s.X[j])
+					low, high = min(low, s.Y[j]), max(high, s.Y[j])
 				}
 			}
 			r, g, b, _ := styles[i].Color.RGBA()
 			glyphs[i] = draw.GlyphStyle{Color: color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 170}, Radius: vg.Points(1.5), Shape: shapes[i/len(hues)%len(shapes)]}
+			if s.Baseline {
+				glyphs[i].Shape = []draw.GlyphDrawer{draw.CrossGlyph{}, draw.PlusGlyph{}}[i%2]
+			}
 			if dots, err := plotter.NewScatter(xy); err == nil && len(xy) > 0 {
 				dots.GlyphStyle = glyphs[i]
 				p.Add(dots)
@@ -55,6 +59,11 @@ func ScatterFigure(k Scatter) *Figure {
 				line.LineStyle = draw.LineStyle{Color: color.Black, Width: vg.Points(0.8), Dashes: dashes[1]}
 				p.Add(line)
 			}
+		}
+		if low < high {
+			decade := func(x float64, round func(float64) float64) float64 { return math.Pow(10, round(math.Log10(x))) }
+			p.X.Min, p.X.Max = decade(lo, math.Floor), decade(hi, math.Ceil)
+			p.Y.Min, p.Y.Max = decade(low, math.Floor), decade(high, math.Ceil)
 		}
 		p.Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
 		for i, s := range k.Series {

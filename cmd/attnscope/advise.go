@@ -20,7 +20,7 @@ import (
 )
 
 // adviseCapacities are tried where --capacity is not given.
-var adviseCapacities = []int{64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384}
+var adviseCapacities = []int{64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 6144, 8192, 12288, 16384}
 
 func adviseCommand() *cli.Command {
 	return &cli.Command{
