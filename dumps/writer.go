@@ -404,6 +404,13 @@ func (p *PromptWriter) Window(layer, index, count, size int, s []float32, keys i
 		Row0: uint32(index), Rows: 1, Keys: uint32(keys)}, s, encF32, p.sumBits())
 }
 
+// Overview writes a pooled picture of a layer's whole map, [heads, side, side]:
+// query, key, the largest weight of each cell.
+func (p *PromptWriter) Overview(layer, side int, cells []float32) error {
+	return p.send(record{Kind: kindOverview, Layer: uint32(layer), NH: uint32(len(cells) / max(1, side*side)),
+		Rows: uint32(side), Keys: uint32(side)}, cells, encF32, 10)
+}
+
 // Logits writes n rows of logits, [n, vocab], from reply row row0 on.
 func (p *PromptWriter) Logits(row0 int, l []float32, n int) error {
 	return p.send(record{Kind: kindLogits, NH: 1, Row0: uint32(row0), Rows: uint32(n), Keys: uint32(len(l) / n)}, l, encF32, p.sumBits())

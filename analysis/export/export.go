@@ -95,6 +95,13 @@ func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 		} else if !errors.Is(err, dumps.ErrAbsent) {
 			return nil, err
 		}
+		if h.Plan.Overview > 0 {
+			cells, side, err := r.Overview(o.Prompt, layer)
+			if err != nil {
+				return nil, err
+			}
+			add("overview", cells, heads, side, side)
+		}
 		if p.Store == "factors" {
 			s, err := r.States(o.Prompt, layer)
 			if err != nil {
