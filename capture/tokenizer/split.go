@@ -39,7 +39,7 @@ func patternSplitter(pattern string) (splitter, error) {
 func splitDigits(s string, emit func(string)) {
 	start := 0
 	for i, r := range s {
-		if !unicode.IsNumber(r) {
+		if !isNumber(r) {
 			continue
 		}
 		if i > start {
@@ -96,9 +96,9 @@ func init() {
 
 func slowClass(r rune) uint8 {
 	switch {
-	case unicode.IsLetter(r):
+	case isLetter(r):
 		return cL
-	case unicode.IsNumber(r):
+	case isNumber(r):
 		return cN
 	case r == '\r' || r == '\n':
 		return cS | cNL

@@ -201,12 +201,12 @@ func match(s string, i, cur int, list []added) (*added, int, int) {
 
 func wordEnds(s string) bool {
 	r, n := utf8.DecodeLastRuneInString(s)
-	return n > 0 && (unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_')
+	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
 func wordBegins(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
-	return n > 0 && (unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_')
+	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
 func (t *Tokenizer) split(s string, level int, out *[]int32) {
