@@ -91,16 +91,7 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Ta
 			return nil, nil, fmt.Errorf("%s %q: want one of %v", s.name, s.value, s.allowed)
 		}
 	}
-	for _, w := range cfg.Windows {
-		for _, theta := range cfg.Thetas {
-			for _, top := range cfg.Tops {
-				a.sets = append(a.sets, setting{w, 0, top, theta})
-			}
-			for _, k := range cfg.Budgets {
-				a.sets = append(a.sets, setting{w, k, math.NaN(), theta})
-			}
-		}
-	}
+	a.sets = cfg.settings()
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
 			return nil, nil, err
