@@ -105,7 +105,11 @@ export class Compare {
       fields.push(m.field(from, m.info.keys, 0, m.info.rows, pw, ph, state.pool));
       g.drawImage(paint(fields[n], pw, ph, color), f.x, f.y, f.w, h);
     });
-    if (!this.same()) return;
+    if (!this.same()) {
+      g.fillStyle = c.soft;
+      g.fillText("other tokens: these maps are not subtracted", box.x + 2 * third + 38, box.y + 10);
+      return;
+    }
     const f = frame(2, `B − A: ${label}`), pw = Math.max(1, Math.round(f.w * ratio)), ph = Math.max(1, Math.round(h * ratio));
     let far = 1e-9;
     for (let i = 0; i < fields[0].length; i++) if (fields[0][i] >= 0) far = Math.max(far, Math.abs(fields[1][i] - fields[0][i]) || 0);

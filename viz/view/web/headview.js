@@ -52,7 +52,7 @@ export class HeadView {
   say() {
     const { info } = this.map, p = this.map.where;
     status(`layer ${p.layer}, ${p.head < 0 ? "mean of heads" : "head " + p.head}: ${info.prompt_rows} prompt rows and ${info.rows - info.prompt_rows} reply rows over ${info.keys} keys` +
-      (this.map.shown ? `; a cell is ${state.pool} of ${info.factor ** this.map.shown.level} keys x ${2 ** this.map.shown.down} rows` : "") +
+      (this.map.shown?.level + this.map.shown?.down > 0 ? `; zoomed out: ${state.pool} of ${info.factor ** this.map.shown.level} keys x ${2 ** this.map.shown.down} rows a cell` : "") +
       (this.kept ? this.kept.whole ? `; the prompt is shorter than the capacity: nothing is dropped` : `; ${state.method} keeps ${this.kept.kept ? this.kept.kept.length : "positions"} of ${this.kept.prefix} prefix positions` : ""));
   }
 
@@ -89,11 +89,13 @@ export class HeadView {
   box(w, h) {
     const { info } = this.map, sinks = state.apart ? Math.min(info.sinks, info.keys - 1) : 0;
     const x = margin.left + (sinks ? sinks * sinkWidth + 8 : 0), y = margin.top + voteHeight + keptHeight + 8;
-    const b = { x, y, w: Math.max(40, w - x - margin.right), h: Math.max(40, h - y - margin.bottom), sinks };
+    const b = { x, y, w: Math.max(40, w - x - margin.right), sinks };
     b.k0 = Math.max(sinks, Math.min(state.k0, info.keys - 4));
     b.k1 = state.k1 > b.k0 + 3 ? Math.min(state.k1, info.keys) : info.keys;
     b.r0 = Math.max(0, Math.min(state.r0, info.rows - 2));
     b.r1 = state.r1 > b.r0 + 1 ? Math.min(state.r1, info.rows) : info.rows;
+    b.words = b.w / (b.k1 - b.k0) > 13; // room for tokens below the keys
+    b.h = Math.max(40, h - y - (b.words ? 74 : margin.bottom));
     b.keyX = k => b.x + (k - b.k0) / (b.k1 - b.k0) * b.w;
     b.rowY = r => b.y + (r - b.r0) / (b.r1 - b.r0) * b.h;
     return b;
@@ -115,6 +117,7 @@ export class HeadView {
   paint(g, w, h, ratio = 1) {
     const b = this.b = this.box(w, h), { info } = this.map;
     const c = { ink: css("ink"), soft: css("soft"), line: css("line"), empty: css("void"), accent: css("accent"), mark: css("mark") };
+    g.imageSmoothingEnabled = false;
     g.fillStyle = css("bg");
     g.fillRect(0, 0, w, h);
     const pw = Math.round(b.w * ratio), ph = Math.round(b.h * ratio);
@@ -153,8 +156,9 @@ export class HeadView {
     g.textAlign = "right";
     g.textBaseline = "middle";
     g.fillStyle = c.soft;
-    g.fillText(`vote of the last ${Math.min(state.w, this.map.info.prompt_rows)}`, b.sinks ? margin.left - 8 : b.x - 8, y1 - voteHeight / 2, margin.left - 10);
-    if (state.method) g.fillText(state.method, margin.left - 8, y1 + 2 + keptHeight / 2, margin.left - 10);
+    g.fillText("vote of the", margin.left - 8, y1 - voteHeight / 2 - 7);
+    g.fillText(`last ${Math.min(state.w, this.map.info.prompt_rows)}`, margin.left - 8, y1 - voteHeight / 2 + 7);
+    if (state.method) g.fillText(state.method.slice(0, 14), margin.left - 8, y1 + 2 + keptHeight / 2);
     g.strokeStyle = c.line;
     g.lineWidth = 1;
     g.beginPath();
@@ -219,8 +223,7 @@ export class HeadView {
     g.fillStyle = c.soft;
     g.strokeStyle = c.line;
     g.textBaseline = "alphabetic";
-    const cell = b.w / (b.k1 - b.k0);
-    if (cell > 13 && this.text) {
+    if (b.words && this.text) {
       g.font = "11px ui-monospace, monospace";
       g.fillStyle = c.ink;
       g.textAlign = "right";
@@ -229,7 +232,7 @@ export class HeadView {
         g.save();
         g.translate(b.keyX(k + 0.5), b.y + b.h + 4);
         g.rotate(-Math.PI / 2.6);
-        g.fillText(this.piece(k).slice(0, 9), 0, 0);
+        g.fillText([...this.piece(k)].slice(0, 10).join(""), 0, 0);
         g.restore();
       }
     } else {
@@ -246,7 +249,7 @@ export class HeadView {
       g.font = "11px ui-monospace, monospace";
       for (let r = Math.ceil(b.r0 - 0.5); r < Math.min(b.r1, info.rows); r++) {
         g.fillStyle = r < info.prompt_rows ? c.soft : c.ink;
-        g.fillText(this.piece(info.first + r).slice(0, 12), x, b.rowY(r + 0.5));
+        g.fillText([...this.piece(info.first + r)].slice(0, 12).join(""), x, b.rowY(r + 0.5));
       }
     } else {
       g.fillStyle = c.soft;

@@ -56,7 +56,7 @@ export class Grid {
 // drawGrid draws cells and returns a function from a point to [layer, head index].
 export function drawGrid(g, box, grid, color, value, { title, order = null, mark = null }) {
   const { layers, heads } = grid, c = { ink: css("ink"), soft: css("soft"), empty: css("void"), mark: css("mark") };
-  const left = 38, top = title ? 40 : 22, w = Math.min(64, (box.w - left) / heads.length), h = Math.min(30, (box.h - top - 8) / layers.length);
+  const left = 38, top = title ? 40 : 22, w = Math.min(72, (box.w - left) / heads.length), h = Math.min(30, (box.h - top - 8) / layers.length);
   const x0 = box.x + left, y0 = box.y + top;
   g.textBaseline = "alphabetic";
   g.textAlign = "left";
@@ -93,11 +93,12 @@ export function drawGrid(g, box, grid, color, value, { title, order = null, mark
       }
     });
   });
-  return (px, py) => {
+  const locate = (px, py) => {
     const at = Math.floor((px - x0) / w), l = Math.floor((py - y0) / h);
     if (at < 0 || l < 0 || at >= heads.length || l >= layers.length) return null;
     return [layers[l], order ? order(layers[l])[at] : at];
   };
+  return Object.assign(locate, { right: x0 + w * heads.length });
 }
 
 export class Overview {
@@ -157,7 +158,7 @@ export class Overview {
     const order = state.sort === "value" ? layer => this.grid.heads.map((_, i) => i).sort((a, b) => (this.grid.value(layer, b) ?? -1) - (this.grid.value(layer, a) ?? -1) || a - b) : null;
     const mark = state.head >= 0 ? [state.layer, this.grid.heads.indexOf(state.head)] : null;
     this.at = drawGrid(g, { x: 14, y: 12, w: w - 150, h: h - 30 }, this.grid, v => amount(v / top), (l, i) => this.grid.value(l, i), { title: `${m.name}: layer (down) by query head (across)`, order, mark });
-    bar(g, w - 110, 56, 14, Math.min(260, h - 100), [0, .25, .5, .75, 1].map(s => [format(s * top, 2), s]), m.name, { ink: css("ink"), soft: css("soft") });
+    bar(g, Math.min(w - 70, this.at.right + 26), 56, 14, Math.min(260, h - 100), [0, .25, .5, .75, 1].map(s => [format(s * top, 2), s]), m.name, { ink: css("ink"), soft: css("soft") });
   }
   panel() {
     const list = this.ranked(), m = measures[state.m] || measures.hit_rate;

@@ -78,7 +78,7 @@ export class Sweep {
     g.fillStyle = c.ink;
     g.textAlign = "left";
     g.textBaseline = "alphabetic";
-    const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${format(100 * state.top)} % of the prefix`;
+    const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${+(100 * state.top).toPrecision(3)} % of the prefix`;
     g.fillText(`hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, b.x, 24);
     g.font = "11px system-ui, sans-serif";
     g.lineWidth = 1;

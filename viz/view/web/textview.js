@@ -60,6 +60,8 @@ export class TextView {
       for (const part of this.parts) if (part.near) this.shade(part);
       this.panel();
       this.say();
+      const marked = this.mode === "row" ? row.position : this.mode === "readers" ? state.key : -1;
+      if (marked >= 0 && !this.root.dataset.ready) this.spans[marked].scrollIntoView({ block: "center" });
       this.root.dataset.ready = "yes";
     } catch (e) { if (round === this.round) status(e.message, true); }
   }
