@@ -11,10 +11,11 @@ const (
 	// tileKeys and tileRows are the cells of a tile.
 	tileKeys = 512
 	tileRows = 128
-	// baseBytes bounds the finest level that is kept; longer captures keep
-	// coarser ones and read a few rows again for a close look.
-	baseBytes = 48 << 20
 )
+
+// baseBytes bounds each level that is kept; longer captures keep coarser ones
+// and read a few rows again for a close look.
+var baseBytes = 48 << 20
 
 // level holds the largest and the mean weight of each cell, [rows, cells].
 // Level 0 has one plane: a weight is its own maximum and mean.
