@@ -3,10 +3,10 @@ package analysis
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // HeadRate is what one head gives for one combination of window, budget and
@@ -20,30 +20,102 @@ type HeadRate struct {
 	Overlap, Mass  float64
 }
 
-// RateHead rates one head over all its reply rows, in the order in which
-// HitRates lists windows, thetas and budgets; windows that leave no prefix or
-// were not recorded are left out.
+// HeadDigest holds what the hit rates of one head follow from, so that other
+// budgets, thetas and kernels need no second look at the weights: the votes of
+// some windows, the mean reply row and the reply's larger weights.
+type HeadDigest struct {
+	length, rows int
+	votes        map[int][]float64 // by window, [prefix], before pooling
+	mean         []float64         // [P]
+	least        float64
+	keys         [][]int32 // of each reply row, the prompt positions above least
+	weights      [][]float32
+}
+
+// DigestHead reads one head. Weights up to least are left out: rates for a
+// smaller theta cannot be had. Windows that leave no prefix or were not recorded
+// are left out too.
 //
-//	rows  [n, P]    the recorded prompt rows
-//	gen   [G, P+G]  the rows of the reply
-func RateHead(p *dumps.Prompt, rows []float32, n int, gen []float32, cfg HitRateConfig) ([]HeadRate, error) {
-	if keys := p.PromptTokens + p.ReplyTokens; len(rows) < n*p.PromptTokens || len(gen) < p.ReplyTokens*keys {
-		return nil, fmt.Errorf("prompt %q: %d prompt and %d reply weights, want %d and %d", p.ID, len(rows), len(gen), n*p.PromptTokens, p.ReplyTokens*keys)
+//	rows  [n, stride]    the recorded prompt rows, P keys each
+//	gen   [G, stride]    the rows of the reply
+func DigestHead(p *dumps.Prompt, rows []float32, n int, gen []float32, stride int, windows []int, least float64) (*HeadDigest, error) {
+	length, count := p.PromptTokens, p.ReplyTokens
+	if stride < length || len(rows) < n*stride || len(gen) < count*stride || count == 0 {
+		return nil, fmt.Errorf("prompt %q: %d and %d weights in rows of %d, want %d and %d rows of %d or more", p.ID, len(rows), len(gen), stride, n, count, length)
 	}
-	cfg.By = slices.DeleteFunc(slices.Clone(cfg.By), func(s string) bool { return s == "span" })
-	a := &hitRates{cfg: cfg, sets: cfg.settings()}
-	spans, err := a.head(p, rows, n, gen, p.PromptTokens+p.ReplyTokens)
-	if err != nil {
-		return nil, err
-	}
-	var out []HeadRate
-	for i, c := range spans[0] {
-		if c != nil {
-			s := a.sets[i]
-			out = append(out, HeadRate{s.window, c.k, s.top, s.theta, c.counts, c.chance, c.overlap, c.mass})
+	d := &HeadDigest{length: length, rows: count, votes: map[int][]float64{}, mean: make([]float64, length), least: least,
+		keys: make([][]int32, count), weights: make([][]float32, count)}
+	for _, w := range windows {
+		if w < length && w <= n && d.votes[w] == nil {
+			d.votes[w] = snapkv.Vote(rows, n, stride, w, length-w)
 		}
 	}
+	for r := range count {
+		for j, w := range gen[r*stride : r*stride+length] {
+			d.mean[j] += float64(w)
+			if w > float32(least) {
+				d.keys[r], d.weights[r] = append(d.keys[r], int32(j)), append(d.weights[r], w)
+			}
+		}
+	}
+	for j := range d.mean {
+		d.mean[j] /= float64(count)
+	}
+	return d, nil
+}
+
+// Bytes is the memory that the digest holds.
+func (d *HeadDigest) Bytes() int {
+	n := 8 * len(d.mean)
+	for _, v := range d.votes {
+		n += 8 * len(v)
+	}
+	for r := range d.keys {
+		n += 8*cap(d.keys[r]) + 48
+	}
+	return n
+}
+
+// Rates rates the head over all its reply rows, in the order in which HitRates
+// lists windows, thetas and budgets. Exact, and the threshold of the mean row,
+// need the weights: they are errors.
+func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
+	if cfg.Exact || cfg.Generation != "rows" {
+		return nil, fmt.Errorf("generation %q, exact %v: a digest rates rows only", cfg.Generation, cfg.Exact)
+	}
+	a := &hitRates{cfg: cfg}
+	lists := map[float64][][]int32{}
+	var out []HeadRate
+	for _, s := range cfg.settings() {
+		vote := d.votes[s.window]
+		if vote == nil {
+			continue
+		}
+		if s.theta < d.least {
+			return nil, fmt.Errorf("theta %g: the digest holds weights above %g", s.theta, d.least)
+		}
+		if lists[s.theta] == nil {
+			lists[s.theta] = d.significant(float32(s.theta))
+		}
+		c, err := a.rate(s, vote, d.length, lists[s.theta], d.mean)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, HeadRate{s.window, c.k, s.top, s.theta, c.counts, c.chance, c.overlap, c.mass})
+	}
 	return out, nil
+}
+
+func (d *HeadDigest) significant(theta float32) [][]int32 {
+	out := make([][]int32, d.rows)
+	for r := range out {
+		for i, w := range d.weights[r] {
+			if w > theta {
+				out[r] = append(out[r], d.keys[r][i])
+			}
+		}
+	}
+	return out
 }
 
 // Rates are the value columns of a prompt's layer, or of one head: see

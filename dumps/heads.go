@@ -46,6 +46,11 @@ func (l *LayerReader) Bytes() int {
 	return 4 * (len(l.queries[0]) + len(l.queries[1]) + len(l.keys))
 }
 
+// States are the queries of the recorded prompt rows [rows, model heads, dim] and
+// the keys [P+G, kv heads, dim]; nil where weights were stored. They are shared:
+// do not change them.
+func (l *LayerReader) States() (queries, keys []float32) { return l.queries[Prefill], l.keys }
+
 // Rows writes rows [row0, row0+rows) of the recorded head at index head of
 // Plan.Heads into dst, [rows, keys]: with Prefill keys = P, with Decode P+G. The
 // numbers are those of [Reader.Weights].

@@ -112,7 +112,7 @@ func (p *params) rates(prompt *dumps.Prompt) analysis.HitRateConfig {
 	cfg.By = nil
 	most := min(prompt.WindowRows, prompt.PromptTokens-1)
 	cfg.Windows = p.ints("window", []int{max(1, min(cfg.Windows[0], most))}, 1, max(1, most))
-	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], 0, 1)}
+	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], leastTheta, 1)}
 	cfg.Tops = []float64{p.float("top", cfg.Tops[0], 0, 1)}
 	if b := p.int("budget", 0, 0, math.MaxInt32); b > 0 {
 		cfg.Tops, cfg.Budgets = nil, []int{b}

@@ -3,6 +3,9 @@ package view
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // Levels of a pyramid: at level l a cell covers factor^l keys of one row.
@@ -44,7 +47,8 @@ func (s *Server) pyramid(ctx context.Context, at place, head int) (*pyramid, err
 	if err != nil {
 		return nil, err
 	}
-	return lookup(s.cache, headKey{at, head}, func() (*pyramid, int, error) {
+	need := 2 * min(4*src.rows*src.keys, baseBytes) // the levels, and strips
+	return lookup(s.cache, headKey{at, head}, need, func() (*pyramid, int, error) {
 		s.heavy <- struct{}{}
 		defer func() { <-s.heavy }()
 		return buildPyramid(context.WithoutCancel(ctx), src, head)
@@ -71,22 +75,8 @@ func buildPyramid(ctx context.Context, src *source, head int) (*pyramid, int, er
 			break
 		}
 	}
-	var buf []float32
-	if !keep {
-		buf = make([]float32, tileRows*src.keys)
-	}
-	for row := 0; row < src.rows; row += tileRows {
-		n := min(tileRows, src.rows-row)
-		strip := buf
-		if keep {
-			strip = p.levels[0].max[row*src.keys:]
-		}
-		if err := src.read(ctx, strip, head, row, n); err != nil {
-			return nil, 0, err
-		}
-		for i := range n {
-			p.add(row+i, strip[i*src.keys:(i+1)*src.keys])
-		}
+	if err := p.fill(ctx, keep); err != nil {
+		return nil, 0, err
 	}
 	for j := min(sinkKeys, src.keys-1); j < src.keys; j++ {
 		p.top = max(p.top, p.keyTop[j])
@@ -94,10 +84,57 @@ func buildPyramid(ctx context.Context, src *source, head int) (*pyramid, int, er
 	return p, bytes, nil
 }
 
-// add pools one row into the levels above the finest.
-func (p *pyramid) add(r int, row []float32) {
+// fill reads strips of rows on all cores and pools each.
+func (p *pyramid) fill(ctx context.Context, keep bool) error {
+	strip := tileRows
+	if p.head != allHeads {
+		strip = 64
+	}
+	workers := min(runtime.GOMAXPROCS(0), (p.src.rows+strip-1)/strip)
+	errs, tops := make([]error, workers), make([][]float32, workers)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			tops[w] = make([]float32, p.src.keys)
+			var buf []float32
+			if !keep {
+				buf = make([]float32, strip*p.src.keys)
+			}
+			for errs[w] == nil {
+				row := int(next.Add(1)-1) * strip
+				if row >= p.src.rows {
+					return
+				}
+				n, to := min(strip, p.src.rows-row), buf
+				if keep {
+					to = p.levels[0].max[row*p.src.keys:]
+				}
+				if errs[w] = p.src.read(ctx, to, p.head, row, n); errs[w] == nil {
+					for i := range n {
+						p.add(row+i, to[i*p.src.keys:(i+1)*p.src.keys], tops[w])
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for w := range workers {
+		if errs[w] != nil {
+			return errs[w]
+		}
+		for j, v := range tops[w] {
+			p.keyTop[j] = max(p.keyTop[j], v)
+		}
+	}
+	return nil
+}
+
+// add pools one row into the levels above the finest, and its weights into
+// keyTop.
+func (p *pyramid) add(r int, row, keyTop []float32) {
 	for j, v := range row {
-		p.keyTop[j] = max(p.keyTop[j], v)
+		keyTop[j] = max(keyTop[j], v)
 	}
 	tops, sums := row, row
 	for l := 1; l < len(p.levels); l++ {

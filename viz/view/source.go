@@ -28,9 +28,13 @@ type source struct {
 }
 
 func (s *Server) source(at place) (*source, error) {
-	return lookup(s.cache, at, func() (*source, int, error) {
-		c := s.captures[at.capture]
-		p := &c.Prompts()[at.prompt]
+	c := s.captures[at.capture]
+	p := &c.Prompts()[at.prompt]
+	need := 1
+	if m := c.Header().Model; p.Store == "factors" {
+		need = 4 * m.HeadDim * ((p.PromptTokens+p.ReplyTokens)*m.KVHeads + (p.WindowRows+p.ReplyTokens)*m.Heads)
+	}
+	return lookup(s.cache, at, need, func() (*source, int, error) {
 		l, err := c.LayerOf(at.prompt, at.layer)
 		if err != nil {
 			return nil, 0, err
@@ -69,10 +73,11 @@ func (src *source) read(ctx context.Context, dst []float32, head, row0, n int) e
 
 // mean averages over heads, in float64, in the order of the heads.
 func (src *source) mean(ctx context.Context, dst []float32, row0, n int) error {
-	const strip = 16 // rows at a time: bounds the memory
-	one, sum := make([]float32, strip*src.keys), make([]float64, strip*src.keys)
+	const strip = 64 // rows at a time: bounds the memory
+	m := min(strip, n)
+	one, sum := make([]float32, m*src.keys), make([]float64, m*src.keys)
 	for at := 0; at < n; at += strip {
-		m := min(strip, n-at)
+		m = min(strip, n-at)
 		clear(sum)
 		for h := range src.heads {
 			if err := src.read(ctx, one, h, row0+at, m); err != nil {

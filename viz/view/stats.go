@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -14,30 +15,34 @@ import (
 // sinkKeys are the first positions, which soak up attention in most heads.
 const sinkKeys = 4
 
+// leastTheta is the smallest theta that hit rates are offered for.
+const leastTheta = 1e-3
+
 // headStats describe one head of one layer and prompt. Entropy, sink mass and
 // distance are means over the reply's rows; where there is no reply, over the
-// window's rows, and the rates are undefined.
+// recorded prompt rows, and there is no digest.
 type headStats struct {
-	rates    []analysis.HeadRate
+	digest   *analysis.HeadDigest
 	entropy  float64 // bits: of a row's weights
 	sink     float64 // weight on the first sinkKeys positions
 	distance float64 // mean positions back, weighted
 }
 
-// statsKey names the statistics of a layer under a setting.
+// statsKey names the statistics of a layer with the votes of some windows.
 type statsKey struct {
-	at  place
-	cfg string
+	at      place
+	windows string
 }
 
-// stats computes all heads of a layer, two rows' worth of weights in memory for
-// each core.
-func (s *Server) stats(ctx context.Context, at place, cfg analysis.HitRateConfig) ([]headStats, error) {
+// stats reads all heads of a layer, one in memory for each core. Other budgets,
+// thetas and kernels follow from what is kept of it.
+func (s *Server) stats(at place, windows []int) ([]headStats, error) {
 	src, err := s.source(at)
 	if err != nil {
 		return nil, err
 	}
-	return lookup(s.cache, statsKey{at, fmt.Sprint(cfg)}, func() ([]headStats, int, error) {
+	need := min(statsBytes, 4*src.rows*src.keys*len(src.heads))
+	return lookup(s.cache, statsKey{at, fmt.Sprint(windows)}, need, func() ([]headStats, int, error) {
 		s.heavy <- struct{}{}
 		defer func() { <-s.heavy }()
 		out, errs := make([]headStats, len(src.heads)), make([]error, len(src.heads))
@@ -52,46 +57,70 @@ func (s *Server) stats(ctx context.Context, at place, cfg analysis.HitRateConfig
 			wg.Go(func() {
 				buf := make([]float32, src.rows*src.keys)
 				for h := range next {
-					out[h], errs[h] = src.stats(context.WithoutCancel(ctx), buf, h, cfg)
+					out[h], errs[h] = src.stats(buf, h, windows)
 				}
 			})
 		}
 		wg.Wait()
-		for _, err := range errs {
+		bytes := 0
+		for h, err := range errs {
 			if err != nil {
 				return nil, 0, err
 			}
+			bytes += 128
+			if out[h].digest != nil {
+				bytes += out[h].digest.Bytes()
+			}
 		}
-		return out, 1024 * len(out), nil
+		return out, bytes, nil
 	})
 }
 
+// votesFor are the windows whose votes are kept for a request: beside the asked
+// ones the powers of two, if the prompt is not so long that they fill the memory.
+func (s *Server) votesFor(capture, prompt int, asked []int) []int {
+	c := s.captures[capture]
+	p := &c.Prompts()[prompt]
+	list := slices.Clone(asked)
+	if most := min(p.WindowRows, p.PromptTokens-1); 64*len(c.Header().Plan.Heads)*p.PromptTokens <= 16<<20 {
+		for w := 8; w < most; w *= 2 {
+			list = append(list, w)
+		}
+		list = append(list, most)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // statsBytes bounds the weights that all cores hold at once.
-const statsBytes = 96 << 20
+const statsBytes = 72 << 20
 
 // stats reads one head into buf, [rows, keys], and describes it.
-func (src *source) stats(ctx context.Context, buf []float32, head int, cfg analysis.HitRateConfig) (st headStats, err error) {
-	if err := src.read(ctx, buf, head, 0, src.rows); err != nil {
+func (src *source) stats(buf []float32, head int, windows []int) (st headStats, err error) {
+	if err := src.read(context.Background(), buf, head, 0, src.rows); err != nil {
 		return st, err
 	}
 	from := src.promptRows
 	if src.prompt.ReplyTokens == 0 {
-		from = max(0, src.promptRows-cfg.Windows[len(cfg.Windows)-1])
+		from = 0
 	}
 	for r := from; r < src.rows; r++ {
 		src.describe(&st, buf[r*src.keys:], src.first+r)
 	}
 	n := float64(src.rows - from)
 	st.entropy, st.sink, st.distance = st.entropy/n, st.sink/n, st.distance/n
-	if src.prompt.ReplyTokens == 0 {
-		return st, nil
+	if src.prompt.ReplyTokens > 0 {
+		st.digest, err = analysis.DigestHead(src.prompt, buf, src.promptRows, buf[src.promptRows*src.keys:], src.keys, windows, leastTheta)
 	}
-	gen := buf[src.promptRows*src.keys:]
-	for r := 1; r < src.promptRows; r++ { // [R, P+G] to [R, P], in place
-		copy(buf[r*src.prefillKeys:], buf[r*src.keys:][:src.prefillKeys])
-	}
-	st.rates, err = analysis.RateHead(src.prompt, buf, src.promptRows, gen, cfg)
 	return st, err
+}
+
+// rates are a head's; none where there is no reply.
+func (st *headStats) rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
+	if st.digest == nil {
+		return nil, nil
+	}
+	return st.digest.Rates(cfg)
 }
 
 // describe adds the row of the query at pos.
@@ -125,14 +154,18 @@ func (s *Server) apiStats(r *http.Request) (any, error) {
 	if len(cfg.Windows) != 1 {
 		return nil, fmt.Errorf("window=%q: want one", p.q.Get("window"))
 	}
-	list, err := s.stats(r.Context(), at, cfg)
+	list, err := s.stats(at, s.votesFor(at.capture, at.prompt, cfg.Windows))
 	if err != nil {
 		return nil, err
 	}
 	out := headsAnswer{at.layer, s.captures[at.capture].Header().Plan.Heads, map[string][]number{}}
 	put := func(name string, v float64) { out.Measures[name] = append(out.Measures[name], number(v)) }
 	for _, h := range list {
-		rate := analysis.JoinRates(h.rates)
+		rates, err := h.rates(cfg)
+		if err != nil {
+			return nil, err
+		}
+		rate := analysis.JoinRates(rates)
 		put("hit_rate", rate.HitRate)
 		put("mass", rate.Mass)
 		put("overlap", rate.Overlap)

@@ -52,13 +52,17 @@ func (s *Server) apiSweep(r *http.Request) (any, error) {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		heads, err := s.stats(r.Context(), place{at.capture, i, at.layer}, cfg)
+		heads, err := s.stats(place{at.capture, i, at.layer}, s.votesFor(at.capture, i, cfg.Windows))
 		if err != nil {
 			return nil, err
 		}
 		byWindow := map[int][]analysis.HeadRate{}
 		for _, h := range heads {
-			for _, rate := range h.rates {
+			rates, err := h.rates(cfg)
+			if err != nil {
+				return nil, err
+			}
+			for _, rate := range rates {
 				byWindow[rate.Window] = append(byWindow[rate.Window], rate)
 			}
 		}
