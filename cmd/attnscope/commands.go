@@ -15,6 +15,7 @@ func commands() []*cli.Command {
 		snapkvCommand(),
 		generateCommand(),
 		heatmapCommand(),
+		reportCommand(),
 		viewCommand(),
 		exportCommand(),
 		tokenizeCommand(),
