@@ -116,6 +116,15 @@ func (k *Curves) axes(p *plot.Plot) {
 	if p.X.Min == p.X.Max {
 		p.X.Min, p.X.Max = p.X.Min*0.9-0.1, p.X.Max*1.1+0.1
 	}
+	whole := !slices.ContainsFunc(xs, func(x float64) bool { return x != math.Trunc(x) })
+	if !k.LogX && whole { // layers, windows: no ticks between them
+		step := max(1, math.Ceil(float64(len(xs))/16))
+		var ticks []plot.Tick
+		for i := 0; i < len(xs); i += int(step) {
+			ticks = append(ticks, plot.Tick{Value: xs[i], Label: plainNumber(xs[i])})
+		}
+		p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	}
 	if k.LogX {
 		p.X.Scale = plot.LogScale{}
 		var ticks []plot.Tick
