@@ -8,7 +8,8 @@ const margin = { left: 96, right: 84, top: 26, bottom: 34 };
 const voteHeight = 62, keptHeight = 9, sinkWidth = 12;
 
 export class HeadView {
-  constructor(stage, side) {
+  constructor(stage, side, about) {
+    this.about = about;
     this.canvas = el("canvas", { tabIndex: 0, "aria-label": "attention map of one head; arrow keys pan, plus and minus zoom" });
     this.side = side;
     stage.append(this.canvas);
@@ -23,10 +24,11 @@ export class HeadView {
     const round = this.round = {};
     try {
       if (key !== this.key) {
-        this.map = await new HeadMap(c, p, layer, head, () => this.redraw()).load();
+        const map = await new HeadMap(c, p, layer, head, () => this.redraw()).load();
+        const text = await tokens(c, p);
         if (round !== this.round) return;
-        this.key = key;
-        this.text = await tokens(c, p);
+        map.heads = this.about.captures[c].plan.heads;
+        Object.assign(this, { map, text, key });
       }
       const window = Math.min(state.w, this.map.info.prompt_rows), selection = { c, p, layer, head, window, kernel: state.k, pooling: state.pooling };
       const asked = JSON.stringify([selection, state.method, state.cap, state.group]);
@@ -43,10 +45,21 @@ export class HeadView {
       this.draw();
       await this.pin(round);
       if (!this.hover) this.say();
+      this.ahead(round);
     } catch (e) {
       if (round !== this.round) return;
       this.draw();
       status(e.message, true);
+    }
+  }
+  // ahead has the server read the heads beside this one, so that the next step is
+  // there at once.
+  async ahead(round) {
+    await new Promise(done => setTimeout(done, 250));
+    const { c, p, layer, head } = state, heads = this.map.heads;
+    for (const next of [heads.indexOf(head) + 1, heads.indexOf(head) - 1]) {
+      if (round !== this.round || head < 0 || next < 0 || next >= heads.length) continue;
+      await api("map", { c, p, layer, head: heads[next] }).catch(() => {});
     }
   }
   say() {

@@ -101,10 +101,21 @@ function clamp() {
   const plan = about.captures[state.c].plan;
   if (!plan.layers.includes(state.layer)) state.layer = plan.layers[0];
   if (!plan.heads.includes(state.head)) state.head = -1;
+  if (state.head === -1 && unset(plan)) state.head = plan.heads[0];
   if (!measures[state.m]) state.m = "hit_rate";
   state.w = Math.max(1, Math.min(Math.round(state.w) || 1, prompt().window_rows));
   state.cap = Math.max(state.w + 1, state.cap);
   if (state.k % 2 !== 1 || state.k < 1) state.k = 1;
+}
+
+// The mean over heads is the first thing shown, but of a long prompt it takes
+// seconds to read all heads: there the first head is.
+let asked = false;
+function unset(plan) {
+  const q = prompt(), large = plan.heads.length * (q.window_rows + q.reply_tokens) * (q.prompt_tokens + q.reply_tokens) > 5e7;
+  const first = !asked && !new URLSearchParams(location.hash.slice(1)).has("head");
+  asked = true;
+  return first && large;
 }
 
 function render() {
