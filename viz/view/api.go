@@ -103,7 +103,7 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 	for _, c := range s.captures {
 		h := c.Header()
 		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Model: h.Model, Plan: h.Plan,
-			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: c.Warnings()}
+			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
 		for _, p := range c.Prompts() {
 			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed})
 		}

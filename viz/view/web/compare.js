@@ -140,7 +140,7 @@ export class Compare {
         : [el("p", {}, "The captures have other layers or heads: nothing is subtracted.")]),
       el("p", {}, "Click a cell for the maps of a head below. The first four positions are left out of the maps."));
   }
-  key() { return false; }
+  press() { return false; }
   csv() {
     const lines = ["layer,head,measure,a,b,difference"];
     for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.comparable() ? this.b.value(l, i) : null; lines.push([l, id, state.m, x ?? "NaN", y ?? "NaN", x === null || y === null ? "NaN" : y - x].join()); });

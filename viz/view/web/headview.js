@@ -373,7 +373,7 @@ export class HeadView {
     c.addEventListener("pointerleave", () => { this.hover = null; if (this.map?.info) this.redraw(); });
     c.addEventListener("dblclick", () => set({ k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 }));
   }
-  key(e) {
+  press(e) {
     const b = this.b;
     if (!b) return false;
     const k = (b.k1 - b.k0) / 8, r = (b.r1 - b.r0) / 8;

@@ -191,7 +191,7 @@ addEventListener("keydown", e => {
   else if (e.key === "t") theme();
   else if (e.key === "e") save("png");
   else if (e.key === "?") help();
-  else if (!view?.key?.(e)) return;
+  else if (!view?.press(e)) return;
   e.preventDefault();
 });
 addEventListener("resize", later(() => view?.update(), 80));

@@ -170,12 +170,12 @@ export class Overview {
       el("p", {}, `Mean over ${list.length} heads: ${format(mean)}. Grey: undefined, nothing was above θ.`),
       el("h2", {}, "Highest"), table(list.slice(0, 8)), el("h2", {}, "Lowest"), table(list.slice(-8).reverse()));
   }
-  key_(layer, i) { set({ layer, head: this.grid.heads[i] }); this.tell([layer, i]); }
-  key(e) {
+  move(layer, i) { set({ layer, head: this.grid.heads[i] }); this.tell([layer, i]); }
+  press(e) {
     if (!this.grid) return false;
     const { layers, heads } = this.grid, l = Math.max(0, layers.indexOf(state.layer)), i = Math.max(0, heads.indexOf(state.head));
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key];
-    if (move) this.key_(layers[Math.min(layers.length - 1, Math.max(0, l + move[0]))], Math.min(heads.length - 1, Math.max(0, i + move[1])));
+    if (move) this.move(layers[Math.min(layers.length - 1, Math.max(0, l + move[0]))], Math.min(heads.length - 1, Math.max(0, i + move[1])));
     else if (e.key === "Enter") this.open([layers[l], i]);
     else return false;
     return true;

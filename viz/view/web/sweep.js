@@ -167,7 +167,7 @@ export class Sweep {
       el("p", {}, "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's vote had kept. Grey lines keep as many positions without a vote: at random (chance), the last ones (recent), the first four and the last (sinks + recent). What the vote adds lies above them."),
       el("p", {}, "Leave the first positions out to see what remains without sinks. The band is the 95 % interval over prompts."));
   }
-  key() { return false; }
+  press() { return false; }
   csv() {
     const names = ["window", "significant", "hits", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap", "mass", "prompts"];
     return [["layer", ...names].join(), ...this.layers().flatMap(l => (this.rows.get(l) || []).map(r => [l, ...names.map(n => r[n] ?? "NaN")].join()))].join("\n") + "\n";

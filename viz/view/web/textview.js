@@ -139,7 +139,7 @@ export class TextView {
       el("p", {}, this.mode === "readers" ? "Only recorded queries can be seen reading: the last prompt rows and the reply." : "Shades are relative to the strongest behind the first positions."),
       el("h2", {}, "How to"), el("p", {}, "Click a reply token: what it attends to. Click a prompt word: who reads it; once more, if it is among the last prompt tokens: what it attends to. Choose a method to see what is kept."));
   }
-  key(e) {
+  press(e) {
     const now = this.mode === "row" ? this.info.first + state.row : state.key;
     const move = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
     if (!move || now < 0) return false;
