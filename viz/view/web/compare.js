@@ -123,13 +123,13 @@ export class Compare {
     g.fillStyle = c.soft;
     g.font = "11px system-ui, sans-serif";
     g.textAlign = "right";
-    g.fillText(`largest ${format(far, 2)}`, f.x + f.w, box.y + 10);
+    g.fillText(far > 1e-9 ? `largest ${format(far, 2)}` : "equal", f.x + f.w, box.y + 10);
   }
   panel() {
     const mean = grid => { let n = 0, s = 0; for (const l of grid.layers) grid.heads.forEach((_, i) => { const v = grid.value(l, i); if (v !== null) { s += v; n++; } }); return n ? s / n : null; };
     const a = mean(this.a), b = mean(this.b), of = (side, c) => `${this.about.captures[c].name}: ${this.info(side).id}`;
     const list = [];
-    if (this.comparable()) for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, i); if (x !== null && y !== null) list.push([l, id, y - x]); });
+    if (this.comparable()) for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, i); if (x !== null && y !== null && x !== y) list.push([l, id, y - x]); });
     list.sort((x, y) => Math.abs(y[2]) - Math.abs(x[2]));
     this.side.replaceChildren(el("h2", {}, measures[state.m].name),
       el("table", {}, el("tr", {}, el("td", {}, "A"), el("td", {}, of("a", state.c)), el("td", { class: "n" }, format(a))),
@@ -137,7 +137,7 @@ export class Compare {
         el("tr", {}, el("td", {}, "B − A"), el("td", {}), el("td", { class: "n" }, a === null || b === null ? "–" : format(b - a)))),
       ...(list.length ? [el("h2", {}, "Largest differences"), el("table", {}, el("tr", {}, el("th", {}, "layer"), el("th", {}, "head"), el("th", { class: "n" }, "B − A")),
         ...list.slice(0, 12).map(([l, id, d]) => el("tr", { class: "pick", onclick: () => set({ layer: l, head: id }) }, el("td", {}, String(l)), el("td", {}, String(id)), el("td", { class: "n" }, format(d)))))]
-        : [el("p", {}, "The captures have other layers or heads: nothing is subtracted.")]),
+        : [el("p", {}, this.comparable() ? "No head differs." : "The captures have other layers or heads: nothing is subtracted.")]),
       el("p", {}, "Click a cell for the maps of a head below. The first four positions are left out of the maps."));
   }
   press() { return false; }
