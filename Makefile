@@ -2,7 +2,7 @@
 GO ?= go
 ATTNSCOPE = $(GO) run ./cmd/attnscope
 
-.PHONY: demo test test-fast test-long build lint bench clean
+.PHONY: demo test test-long fuzz build lint bench reproduce clean
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -22,6 +22,14 @@ lint:
 
 test-long: ## what needs the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 $(GO) test -timeout 3h ./...
+	./fuzz.sh 10m
+	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
+
+fuzz: ## every fuzz target for a while
+	./fuzz.sh 10s
+
+reproduce: ## the paper's experiments on the default model, hours on two cores
+	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...

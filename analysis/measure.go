@@ -260,7 +260,10 @@ func (j *judge) errors(h int, keep []int32, window int) (errs, errsWO []float64)
 		total := mass[r] + t.mass[r]
 		for d := range vd {
 			full[d] = float64(s.out[r*vd+d])
-			diff[d] = full[d] - float64(out[r*vd+d]+t.out[r*vd+d])/total
+			diff[d] = full[d]
+			if total > 0 { // else what is kept has no weight at the dump's precision: all is lost
+				diff[d] -= float64(out[r*vd+d]+t.out[r*vd+d]) / total
+			}
 		}
 		errs[r] = length(diff, nil) / length(full, nil)
 		if gram != nil {

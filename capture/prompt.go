@@ -32,7 +32,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	cfg, plan := r.c.Model.Config(), &r.c.Header.Plan
 	// Seen as a prompt of its own without recorded rows: only sums are taken.
 	bare := *plan
-	bare.WindowRows, bare.PromptWindows = 0, 0
+	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
 	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
 	s := r.c.Model.NewSession()
 	start := time.Now()

@@ -23,6 +23,7 @@ type recorder struct {
 	totals  []*Sums      // per recorded layer: over all prompt queries
 	windows []*Sums      // the windows now being filled, by layer x window
 	winLock sync.Mutex   // guards windows
+	pooled  []*overview  // per recorded layer; nil where the plan wants none
 	lse     [][]float32  // per recorded layer [heads, R]
 	gen     []*genBuffer // per recorded layer
 	scratch sync.Pool    // column sums, one slice a worker
@@ -46,6 +47,9 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 		r.totals[i] = NewSums(len(plan.Heads), prompt)
 		r.lse[i] = make([]float32, heads*r.rows)
 		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
+		if plan.Overview > 0 {
+			r.pooled = append(r.pooled, newOverview(len(plan.Heads), plan.Overview, prompt))
+		}
 	}
 	return r
 }
@@ -86,6 +90,9 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	}
 	if hi >= 0 {
 		r.sumTile(li, hi, t)
+		if r.pooled != nil {
+			r.pooled[li].add(hi, t)
+		}
 	}
 	first := r.prompt - r.rows
 	if t.Pos0+t.Rows <= first {
@@ -188,6 +195,11 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 // finishPrompt writes the sums over all prompt queries.
 func (r *recorder) finishPrompt() error {
 	for i, layer := range r.plan.Layers {
+		if r.pooled != nil {
+			if err := r.pw.Overview(layer, r.plan.Overview, r.pooled[i].cells); err != nil {
+				return err
+			}
+		}
 		if err := r.pw.Sums(layer, r.totals[i].Floats(r.prompt)); err != nil {
 			return err
 		}

@@ -194,6 +194,9 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	common := len(group[0].Tokens)
 	plan := &r.c.Header.Plan
+	if plan.Overview > 0 {
+		return 0 // a picture of the whole map is scaled to its own prompt
+	}
 	for i := range group {
 		tokens := group[i].Tokens
 		n := 0

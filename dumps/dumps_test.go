@@ -70,7 +70,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			t.Fatalf("a sound dump: %v, %v", ok, err)
 		}
 		r := rand.New(rand.NewPCG(3, 3))
-		for range 400 {
+		for range 1000 {
 			bad := append([]byte(nil), data...)
 			at := r.IntN(len(bad))
 			bad[at] ^= 1 << r.IntN(8)

@@ -168,6 +168,24 @@ func (r *Reader) Sums(prompt, layer int) ([]float32, error) {
 	return x, err
 }
 
+// Overview returns the pooled picture of a layer's whole map over the prompt,
+// [heads, side, side], each cell the largest weight of its queries and keys.
+func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err error) {
+	list, err := r.find(prompt, layer, kindOverview, Prefill)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(list) != 1 {
+		return nil, 0, fmt.Errorf("%s: picture of the whole map of layer %d: %w (capture with --overview SIDE)", r.path, layer, ErrAbsent)
+	}
+	x, err := r.floats(&list[0])
+	side = r.header.Plan.Overview
+	if err == nil && len(x) != len(r.header.Plan.Heads)*side*side {
+		err = r.misfit(&list[0])
+	}
+	return x, side, err
+}
+
 func (r *Reader) misfit(rec *record) error {
 	return fmt.Errorf("%s: %s: it does not fit the prompt: %w", r.path, rec.place(), ErrCorrupt)
 }

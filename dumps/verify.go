@@ -174,7 +174,7 @@ func mergeInto(out string, list []*Reader, force bool) (err error) {
 	if len(list) > 1 {
 		h.Plan.Shard = ""
 	}
-	w := &Writer{path: out, partial: tmp, f: f, header: &h}
+	w := &Writer{path: out, partial: tmp, f: f, writeAt: f.WriteAt, header: &h}
 	if err := w.put(record{Kind: kindHeader}, &h); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type CreateOptions struct {
 type Writer struct {
 	path, partial string
 	f             *os.File
+	writeAt       func(b []byte, offset int64) (int, error) // of f; tests make it fail
 	header        *Header
 	offset        int64
 	records       []record
@@ -72,7 +73,7 @@ func Create(path string, h *Header, o CreateOptions) (*Writer, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: another process is writing it: %w", w.partial, err)
 	}
-	w.f = f
+	w.f, w.writeAt = f, f.WriteAt
 	if err := w.begin(o); err != nil {
 		f.Close()
 		return nil, err
@@ -173,7 +174,7 @@ func seal(r record, raw []byte) block {
 
 func (w *Writer) writeBlock(b block) error {
 	head := b.r.marshal(make([]byte, 0, frameBytes))
-	if _, err := w.f.WriteAt(append(head, b.payload...), w.offset); err != nil {
+	if _, err := w.writeAt(append(head, b.payload...), w.offset); err != nil {
 		return fmt.Errorf("%s: %w", w.partial, err)
 	}
 	b.r.at = w.offset + frameBytes
@@ -401,6 +402,13 @@ func (p *PromptWriter) Sums(layer int, s []float32) error {
 func (p *PromptWriter) Window(layer, index, count, size int, s []float32, keys int) error {
 	return p.send(record{Kind: kindWindow, Layer: uint32(layer), Head0: uint32(index), NH: uint32(len(s) / max(1, keys)),
 		Row0: uint32(index), Rows: 1, Keys: uint32(keys)}, s, encF32, p.sumBits())
+}
+
+// Overview writes a pooled picture of a layer's whole map, [heads, side, side]:
+// query, key, the largest weight of each cell.
+func (p *PromptWriter) Overview(layer, side int, cells []float32) error {
+	return p.send(record{Kind: kindOverview, Layer: uint32(layer), NH: uint32(len(cells) / max(1, side*side)),
+		Rows: uint32(side), Keys: uint32(side)}, cells, encF32, 10)
 }
 
 // Logits writes n rows of logits, [n, vocab], from reply row row0 on.

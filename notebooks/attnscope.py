@@ -11,7 +11,7 @@ import struct
 import numpy as np
 import zstandard
 
-KINDS = {1: "header", 2: "weights", 3: "queries", 4: "lse", 5: "keys", 6: "values", 7: "sums", 8: "window", 10: "logits", 11: "prompt"}
+KINDS = {1: "header", 2: "weights", 3: "queries", 4: "lse", 5: "keys", 6: "values", 7: "sums", 8: "window", 9: "overview", 10: "logits", 11: "prompt"}
 HEAD = struct.Struct("<II4sBBBB8IQQII")
 
 

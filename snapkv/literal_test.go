@@ -10,11 +10,15 @@ import (
 // literal are the methods written out as their papers say, one position at a
 // time: score(l, head, position, budget), larger is kept first.
 var literal = map[string]func(l *Layer, h, j, budget int) float64{
-	"snapkv":    func(l *Layer, h, j, _ int) float64 { return pooledByHand(l, func(x int) float64 { return voteOf(l, h, x) }, j) },
-	"pyramidkv": func(l *Layer, h, j, _ int) float64 { return pooledByHand(l, func(x int) float64 { return voteOf(l, h, x) }, j) },
-	"h2o":       func(l *Layer, h, j, _ int) float64 { return float64(l.Sums[h*l.Len+j]) },
-	"oracle":    func(l *Layer, h, j, _ int) float64 { return l.Generated[h*l.Len+j] },
-	"recent":    func(_ *Layer, _, j, _ int) float64 { return float64(j) },
+	"snapkv": func(l *Layer, h, j, _ int) float64 {
+		return pooledByHand(l, func(x int) float64 { return voteOf(l, h, x) }, j)
+	},
+	"pyramidkv": func(l *Layer, h, j, _ int) float64 {
+		return pooledByHand(l, func(x int) float64 { return voteOf(l, h, x) }, j)
+	},
+	"h2o":    func(l *Layer, h, j, _ int) float64 { return float64(l.Sums[h*l.Len+j]) },
+	"oracle": func(l *Layer, h, j, _ int) float64 { return l.Generated[h*l.Len+j] },
+	"recent": func(_ *Layer, _, j, _ int) float64 { return float64(j) },
 	"streamingllm": func(_ *Layer, _, j, _ int) float64 {
 		if j < 4 {
 			return 1e6 - float64(j)

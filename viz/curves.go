@@ -116,14 +116,15 @@ func (k *Curves) axes(p *plot.Plot) {
 	if p.X.Min == p.X.Max {
 		p.X.Min, p.X.Max = p.X.Min*0.9-0.1, p.X.Max*1.1+0.1
 	}
-	whole := !slices.ContainsFunc(xs, func(x float64) bool { return x != math.Trunc(x) })
-	if !k.LogX && whole { // layers, windows: no ticks between them
-		step := max(1, math.Ceil(float64(len(xs))/16))
+	if !k.LogX {
+		p.X.Tick.Marker = wholeTicks(p.X.Min, p.X.Max)
+	}
+	if k.Lo == 0 && k.Hi == 1 {
 		var ticks []plot.Tick
-		for i := 0; i < len(xs); i += int(step) {
-			ticks = append(ticks, plot.Tick{Value: xs[i], Label: plainNumber(xs[i])})
+		for i := range 6 {
+			ticks = append(ticks, plot.Tick{Value: float64(i) / 5, Label: plainNumber(float64(i) / 5)})
 		}
-		p.X.Tick.Marker = plot.ConstantTicks(ticks)
+		p.Y.Tick.Marker = plot.ConstantTicks(ticks)
 	}
 	if k.LogX {
 		p.X.Scale = plot.LogScale{}
@@ -133,6 +134,21 @@ func (k *Curves) axes(p *plot.Plot) {
 		}
 		p.X.Tick.Marker = plot.ConstantTicks(ticks)
 	}
+}
+
+// wholeTicks labels whole numbers, at most about fifteen of them.
+func wholeTicks(lo, hi float64) plot.ConstantTicks {
+	step := 1.0
+	for _, s := range []float64{1, 2, 5, 10, 20, 50, 100, 1000} {
+		if step = s; (hi-lo)/s <= 15 {
+			break
+		}
+	}
+	var ticks []plot.Tick
+	for x := math.Ceil(lo/step) * step; x <= hi; x += step {
+		ticks = append(ticks, plot.Tick{Value: x, Label: plainNumber(x)})
+	}
+	return ticks
 }
 
 // line draws a series, in pieces where it has no value.

@@ -170,7 +170,34 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 	for name, v := range d.meta {
 		l.Meta[name] = v
 	}
-	return d.save(LayerFigure(l), filepath.Join(SafeName(p.ID), fmt.Sprintf("layer-%02d", layer)))
+	if err := d.save(LayerFigure(l), filepath.Join(SafeName(p.ID), fmt.Sprintf("layer-%02d", layer))); err != nil {
+		return err
+	}
+	if h.Plan.Overview < 1 {
+		return nil
+	}
+	return d.overview(r, prompt, layer, l.Meta)
+}
+
+// overview draws the pooled picture of a layer's whole map, the largest weight
+// over heads.
+func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta Meta) error {
+	cells, side, err := r.Overview(prompt, layer)
+	if err != nil {
+		return err
+	}
+	p := &r.Prompts()[prompt]
+	g := NewGrid(side, side)
+	for i := range g.Values {
+		g.Values[i] = 0
+	}
+	for i, v := range cells {
+		at := i % (side * side)
+		g.Values[at] = max(g.Values[at], float64(v))
+	}
+	o := Overview{Map: g, Tokens: p.PromptTokens, Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID), Meta: meta,
+		Caption: fmt.Sprintf("%d tokens in %d x %d cells, each the largest weight of its queries and keys over all heads.", p.PromptTokens, side, side)}
+	return d.save(OverviewFigure(o), filepath.Join(SafeName(p.ID), fmt.Sprintf("overview-%02d", layer)))
 }
 
 func marks(keep []int32, n int) []bool {

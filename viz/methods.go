@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 )
 
@@ -106,6 +107,32 @@ func (d *drawer) methodMaps(t *table.Table) error {
 			s.Caption = fmt.Sprintf("%s; mean over %d prompts of the reply's attention on the kept prefix; window %d.", at(row, "model"), at(row, "prompts"), at(row, "window"))
 		}
 		if err := d.save(SummaryFigure(s), "mass-"+SafeName(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CalibrationFigures draws, for each measure, the real KL against it.
+func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]analysis.Point, command string) error {
+	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: Meta{"Software": "attnscope", "command": command}}
+	for i := range cals {
+		c := &cals[i]
+		k := Scatter{Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
+			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
+			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: d.meta}
+		at := map[string]int{}
+		for _, p := range points[i] {
+			n, ok := at[p.Method]
+			if !ok {
+				n = len(k.Series)
+				at[p.Method] = n
+				k.Series = append(k.Series, Series{Name: p.Method, Baseline: p.Method == "random" || p.Method == "recent"})
+			}
+			s := &k.Series[n]
+			s.X, s.Y = append(s.X, p.X), append(s.Y, p.KL)
+		}
+		if err := d.save(ScatterFigure(k), c.Measure); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // Summary is a small map of rates: rows are layers.
 type Summary struct {
 	Title, Caption string
-	XLabel         string
+	XLabel, YLabel string // YLabel empty: layer
 	Columns        []string
 	Rates          Grid // [layer, column], in [0, 1]; NaN: undefined
 	Layers         []int
@@ -27,7 +27,11 @@ func SummaryFigure(s Summary) *Figure {
 		scale := Scale{Lo: 0, Hi: 1}
 		text(c, 0.12, h-0.25, 9, s.Title, true)
 		text(c, 0.12, 0.06, 6, s.Caption, false)
-		p := newPlot("", s.XLabel, "layer")
+		ylabel := "layer"
+		if s.YLabel != "" {
+			ylabel = s.YLabel
+		}
+		p := newPlot("", s.XLabel, ylabel)
 		p.Add(cells{s.Rates, scale.color})
 		p.X.Tick.Marker = indexTicks(s.Rates.Cols, 16, false, func(i int) string { return s.Columns[i] })
 		p.Y.Tick.Marker = indexTicks(s.Rates.Rows, 16, true, func(i int) string { return strconv.Itoa(s.Layers[i]) })

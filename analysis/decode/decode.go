@@ -28,9 +28,10 @@ type Config struct {
 	Configs      []snapkv.Config
 	MaxNewTokens int
 	IgnoreEOS    bool
-	FollowWhole  bool   // followed replies are scored whole, not cut to MaxNewTokens
-	Score        string // of Scores
-	Lenient      bool   // leave out, with a warning, methods that cannot be run
+	FollowWhole  bool                                      // followed replies are scored whole, not cut to MaxNewTokens
+	Score        string                                    // of Scores
+	Lenient      bool                                      // leave out, with a warning, methods that cannot be run
+	Skip         func(method string, c snapkv.Config) bool // pairs left out; may be nil
 	Encode       func(text string) []int32
 	Decode       func(ids []int32) string // nil: no text, no answer scores
 	Warn         func(text string)
@@ -148,6 +149,9 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	chosen := w.selections(s, r.Methods, r.Configs)
 	for i := range r.Methods {
 		for k, c := range r.Configs {
+			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
+				continue
+			}
 			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], &ref, prefill, emit); err != nil {
 				return err
 			}

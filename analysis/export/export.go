@@ -1,5 +1,5 @@
 // Package export writes what a dump holds of a prompt as arrays for other
-// programs: .safetensors, .npz, or a long table of weights as .csv.
+// programs: .safetensors, .npz, or a long table of weights as .csv or .parquet.
 package export
 
 import (
@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -43,8 +45,10 @@ func Write(path string, r *dumps.Reader, o Options) error {
 		})
 	case ".csv":
 		return writeCSV(path, r, o)
+	case ".parquet":
+		return writeParquet(path, r, o)
 	default:
-		return fmt.Errorf("%s: extension %q: want .safetensors, .npz or .csv", path, ext)
+		return fmt.Errorf("%s: extension %q: want .safetensors, .npz, .csv or .parquet", path, ext)
 	}
 }
 
@@ -90,6 +94,13 @@ func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 			add("prompt_sums", sums, heads, p.PromptTokens)
 		} else if !errors.Is(err, dumps.ErrAbsent) {
 			return nil, err
+		}
+		if h.Plan.Overview > 0 {
+			cells, side, err := r.Overview(o.Prompt, layer)
+			if err != nil {
+				return nil, err
+			}
+			add("overview", cells, heads, side, side)
 		}
 		if p.Store == "factors" {
 			s, err := r.States(o.Prompt, layer)
@@ -192,23 +203,65 @@ func npyHeader(t tensor.Tensor) []byte {
 	return b.Bytes()
 }
 
-func writeCSV(path string, r *dumps.Reader, o Options) error {
-	return writeAtomic(path, func(w *bufio.Writer) error {
-		fmt.Fprintln(w, "layer,head,phase,row,key,weight")
-		for _, layer := range layersOf(r, o.Layer) {
-			for ph, name := range []string{"prompt", "generation"} {
-				a, err := r.Weights(o.Prompt, layer, dumps.Phase(ph))
-				if err != nil {
-					return err
-				}
-				for i, v := range a.Data {
-					if v > o.MinWeight {
-						head := r.Header().Plan.Heads[i/(a.Rows*a.Keys)]
-						fmt.Fprintf(w, "%d,%d,%s,%d,%d,%g\n", layer, head, name, i/a.Keys%a.Rows, i%a.Keys, v)
+// cell is a row of the long table of weights.
+type cell struct {
+	Layer  int32   `parquet:"layer"`
+	Head   int32   `parquet:"head"`
+	Phase  string  `parquet:"phase,dict"` // prompt or generation
+	Row    int32   `parquet:"row"`
+	Key    int32   `parquet:"key"`
+	Weight float32 `parquet:"weight"`
+}
+
+// cells hands out the weights above MinWeight, layer by layer.
+func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
+	for _, layer := range layersOf(r, o.Layer) {
+		for ph, name := range []string{"prompt", "generation"} {
+			a, err := r.Weights(o.Prompt, layer, dumps.Phase(ph))
+			if err != nil {
+				return err
+			}
+			for i, v := range a.Data {
+				if v > o.MinWeight {
+					head := r.Header().Plan.Heads[i/(a.Rows*a.Keys)]
+					if err := emit(cell{int32(layer), int32(head), name, int32(i / a.Keys % a.Rows), int32(i % a.Keys), v}); err != nil {
+						return err
 					}
 				}
 			}
 		}
-		return nil
+	}
+	return nil
+}
+
+func writeCSV(path string, r *dumps.Reader, o Options) error {
+	return writeAtomic(path, func(w *bufio.Writer) error {
+		fmt.Fprintln(w, "layer,head,phase,row,key,weight")
+		return cells(r, o, func(c cell) error {
+			_, err := fmt.Fprintf(w, "%d,%d,%s,%d,%d,%g\n", c.Layer, c.Head, c.Phase, c.Row, c.Key, c.Weight)
+			return err
+		})
+	})
+}
+
+func writeParquet(path string, r *dumps.Reader, o Options) error {
+	return writeAtomic(path, func(w *bufio.Writer) error {
+		pw := parquet.NewGenericWriter[cell](w, parquet.Compression(&parquet.Zstd))
+		batch := make([]cell, 0, 1<<14)
+		flush := func() error {
+			_, err := pw.Write(batch)
+			batch = batch[:0]
+			return err
+		}
+		err := cells(r, o, func(c cell) error {
+			if batch = append(batch, c); len(batch) == cap(batch) {
+				return flush()
+			}
+			return nil
+		})
+		if err == nil {
+			err = flush()
+		}
+		return errors.Join(err, pw.Close())
 	})
 }

@@ -36,6 +36,14 @@ type Config struct {
 	NormOffset   float32 // added to every norm's weight (Gemma: 1)
 	TiedHead     bool
 	Rope         Rope
+	LocalRope    *Rope  // of layers with a sliding window, where it is another (Gemma 3)
+	NoRope       []bool // per layer: not rotated (SmolLM3); nil: all are
+
+	ResidualScale float32 // of what a block adds (Granite); 1 elsewhere
+	LogitScale    float32 // the logits are divided by it (Granite); 1 elsewhere
+	Experts       int     // of a mixture's feed-forward; 0: dense
+	TopExperts    int     // that each token goes through
+	NormExperts   bool    // their weights are made to add up to one
 
 	arch Architecture
 	gguf bool
@@ -56,12 +64,20 @@ type Architecture struct {
 	PostNorms bool
 	// QKNorm says that every head's query and key are normalised.
 	QKNorm bool
+	// WideQKNorm says that queries and keys are normalised over all heads
+	// together (OLMo 2).
+	WideQKNorm bool
+	// NoPreNorms says that blocks read their input as it is, and only what they
+	// add is normalised (OLMo 2); it goes with PostNorms.
+	NoPreNorms bool
+	// Names overrides the names of tensors in hub checkpoints, by role.
+	Names map[string]string
 	// Adjust sets what only this family has; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
 }
 
 // Architectures lists what can be run, in the order help shows it.
-var Architectures = []Architecture{llama, mistral, qwen2, qwen3, gemma2, phi3}
+var Architectures = []Architecture{llama, smollm3, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, olmo2, granite}
 
 func supported() string {
 	var names []string
@@ -234,10 +250,14 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 		Intermediate: f.count("intermediate_size", 0, 1), Heads: f.count("num_attention_heads", 0, 1),
 		Vocab: f.count("vocab_size", 0, 1), MaxPositions: f.count("max_position_embeddings", 0, 0),
 		NormEps: float32(f.number("rms_norm_eps", 1e-6)), EOS: f.ids("eos_token_id"), BOS: -1,
-		TiedHead: f.flag("tie_word_embeddings", false), EmbedScale: 1,
+		TiedHead: f.flag("tie_word_embeddings", false), EmbedScale: 1, ResidualScale: 1, LogitScale: 1,
 	}
 	if f.err != nil {
 		return c, f.err
+	}
+	if _, given := f.get("tie_word_embeddings"); !given { // families differ in the default: the weights tell
+		_, separate := ck.Tensor("lm_head.weight")
+		c.TiedHead = !separate
 	}
 	c.KVHeads = f.count("num_key_value_heads", c.Heads, 1)
 	c.HeadDim = f.count("head_dim", c.Hidden/c.Heads, 1)
@@ -302,7 +322,7 @@ func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
 		Intermediate: f.count("feed_forward_length", 0, 1), Heads: f.count("attention.head_count", 0, 1),
 		MaxPositions: f.count("context_length", 0, 0),
 		NormEps:      float32(f.number("attention.layer_norm_rms_epsilon", 1e-5)), BOS: -1,
-		EmbedScale: 1, Activation: "silu",
+		EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
 	}
 	if f.err != nil {
 		return c, f.err

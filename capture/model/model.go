@@ -109,7 +109,15 @@ func (m *Model) WeightBytes() int64 {
 	n := int64(m.head.Bytes())
 	for i := range m.layers {
 		w := &m.layers[i]
-		n += int64(w.qkv.Bytes() + w.out.Bytes() + w.gateUp.Bytes() + w.down.Bytes())
+		n += int64(w.qkv.Bytes() + w.out.Bytes())
+		if w.router == nil {
+			n += int64(w.gateUp.Bytes() + w.down.Bytes())
+			continue
+		}
+		n += int64(w.router.Bytes())
+		for _, e := range w.experts {
+			n += int64(e.gateUp.Bytes() + e.down.Bytes())
+		}
 	}
 	return n
 }

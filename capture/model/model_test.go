@@ -95,6 +95,20 @@ func TestFixtureModels(t *testing.T) {
 	}
 }
 
+// TestOwnModels runs the checkpoints of testdata/make_models.py.
+func TestOwnModels(t *testing.T) {
+	list, err := filepath.Glob("testdata/*/model.safetensors")
+	if err != nil || len(list) < 7 {
+		t.Fatalf("%d checkpoints in testdata (%v)", len(list), err)
+	}
+	for _, path := range list {
+		for _, way := range []struct{ chunk, threads int }{{512, 2}, {7, 2}, {1, 1}} {
+			dir := filepath.Dir(path)
+			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, way.chunk, way.threads) })
+		}
+	}
+}
+
 func testFixture(t *testing.T, dir string, chunk, threads int) {
 	g, m := openGolden(t, dir), load(t, dir, chunk, threads)
 	ids, reply := g.ints("input_ids"), g.ints("gen_ids")

@@ -189,6 +189,18 @@ func (f *fields) floats(name string, n int) []float64 {
 	return out
 }
 
+// turns are the cosines and sines of some positions, [n, half] each; half 0
+// turns nothing.
+type turns struct {
+	cos, sin []float32
+	half     int
+}
+
+func (r *Rope) turns(pos0, n int) turns {
+	cos, sin := r.tables(pos0, n)
+	return turns{cos, sin, len(r.InvFreq)}
+}
+
 // tables returns cosines and sines of positions pos0 to pos0+n-1, each
 // [n, Dim/2]. The angle is rounded to float32 first, as the reference does.
 func (r *Rope) tables(pos0, n int) (cos, sin []float32) {

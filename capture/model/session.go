@@ -38,6 +38,7 @@ type Pass struct {
 // buffers of a chunk, [n, width] each.
 type buffers struct {
 	x, h, qkv, q, k, v, attn, gateUp, act []float32
+	mixed, gathered, routed               []float32 // of mixtures of experts
 	logits                                []float32
 }
 
@@ -157,7 +158,11 @@ func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) e
 			}
 		}
 	}
-	cos, sin := c.Rope.tables(pos0, n)
+	global := c.Rope.turns(pos0, n)
+	local := global
+	if c.LocalRope != nil {
+		local = c.LocalRope.turns(pos0, n)
+	}
 	for l := range m.layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -165,7 +170,14 @@ func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) e
 		if p.Hidden != nil {
 			p.Hidden(l, x[(n-1)*c.Hidden:])
 		}
-		s.layer(l, x, cos, sin, n, pos0, row0, p)
+		t := global
+		if c.LayerWindows[l] > 0 {
+			t = local
+		}
+		if c.NoRope != nil && c.NoRope[l] {
+			t = turns{}
+		}
+		s.layer(l, x, t, n, pos0, row0, p)
 	}
 	if p.Logits != nil && row0+n > p.LogitsFrom {
 		s.logits(x, n, row0, p)
@@ -183,17 +195,14 @@ func (s *Session) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 	})
 }
 
-func (s *Session) layer(l int, x, cos, sin []float32, n, pos0, row0 int, p Pass) {
+func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) {
 	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	width := nq + nk + nv
 	h, qkv := grow(&b.h, n*c.Hidden), grow(&b.qkv, n*width)
-	s.rows(n, func(i int, _ *cpu.Scratch) {
-		cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[i*c.Hidden:(i+1)*c.Hidden], w.attnNorm, c.NormEps)
-	})
+	s.normed(h, x, w.attnNorm, n)
 	w.qkv.Mul(m.pool, qkv, width, h, c.Hidden, n)
 	q, k, v := grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
-	half := len(c.Rope.InvFreq)
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := qkv[i*width : (i+1)*width]
 		for j, v := range w.qkvBias {
@@ -202,21 +211,12 @@ func (s *Session) layer(l int, x, cos, sin []float32, n, pos0, row0 int, p Pass)
 		copy(q[i*nq:(i+1)*nq], row)
 		copy(k[i*nk:(i+1)*nk], row[nq:])
 		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
-		turn := func(x, norm []float32) {
-			for at := 0; at < len(x); at += c.HeadDim {
-				head := x[at : at+c.HeadDim]
-				if norm != nil {
-					cpu.RMSNorm(head, head, norm, c.NormEps)
-				}
-				cpu.Rope(head, cos[i*half:(i+1)*half], sin[i*half:(i+1)*half], c.Rope.Pairing)
-			}
-		}
-		turn(q[i*nq:(i+1)*nq], w.qNorm)
-		turn(k[i*nk:(i+1)*nk], w.kNorm)
+		s.turn(q[i*nq:(i+1)*nq], w.qNorm, t, i)
+		s.turn(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
 	s.kv[l].Append(k, v, n)
 	s.attend(l, n, pos0, row0, p)
-	if w.attnPostNorm == nil {
+	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		w.out.MulAdd(m.pool, x, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
 		s.addBias(x, w.outBias, n)
 	} else {
@@ -227,6 +227,35 @@ func (s *Session) layer(l int, x, cos, sin []float32, n, pos0, row0 int, p Pass)
 	s.feedForward(w, x, h, n)
 }
 
+// normed writes norm(x), or x where the family has no norm there.
+func (s *Session) normed(h, x, norm []float32, n int) {
+	d := s.m.config.Hidden
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		if norm == nil {
+			copy(h[i*d:(i+1)*d], x[i*d:(i+1)*d])
+			return
+		}
+		cpu.RMSNorm(h[i*d:(i+1)*d], x[i*d:(i+1)*d], norm, s.m.config.NormEps)
+	})
+}
+
+// turn normalises and rotates the heads of row i's queries or keys.
+func (s *Session) turn(x, norm []float32, t turns, i int) {
+	c := &s.m.config
+	if norm != nil && c.arch.WideQKNorm {
+		cpu.RMSNorm(x, x, norm, c.NormEps)
+	}
+	for at := 0; at < len(x); at += c.HeadDim {
+		head := x[at : at+c.HeadDim]
+		if norm != nil && !c.arch.WideQKNorm {
+			cpu.RMSNorm(head, head, norm, c.NormEps)
+		}
+		if t.half > 0 {
+			cpu.Rope(head, t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], c.Rope.Pairing)
+		}
+	}
+}
+
 func (s *Session) addBias(x, bias []float32, n int) {
 	for i := range n {
 		for j, v := range bias {
@@ -235,14 +264,16 @@ func (s *Session) addBias(x, bias []float32, n int) {
 	}
 }
 
-// addNormed adds norm(h) to x.
+// addNormed adds norm(h), or h without a norm, times the residual scale to x.
 func (s *Session) addNormed(x, h, norm []float32, n int) {
-	d := len(norm)
+	d, by := s.m.config.Hidden, s.m.config.ResidualScale
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := h[i*d : (i+1)*d]
-		cpu.RMSNorm(row, row, norm, s.m.config.NormEps)
+		if norm != nil {
+			cpu.RMSNorm(row, row, norm, s.m.config.NormEps)
+		}
 		for j, v := range row {
-			x[i*d+j] += v
+			x[i*d+j] += by * v
 		}
 	})
 }
@@ -267,12 +298,28 @@ func (s *Session) attend(l, n, pos0, row0 int, p Pass) {
 
 func (s *Session) feedForward(w *layer, x, h []float32, n int) {
 	m, c, b := s.m, &s.m.config, &s.buf
-	s.rows(n, func(i int, _ *cpu.Scratch) {
-		cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[i*c.Hidden:(i+1)*c.Hidden], w.ffnNorm, c.NormEps)
-	})
+	s.normed(h, x, w.ffnNorm, n)
+	if w.router != nil {
+		out := grow(&b.mixed, n*c.Hidden)
+		s.mixture(w, out, h, n)
+		s.addNormed(x, out, w.ffnPostNorm, n)
+		return
+	}
+	act := s.gated(w.gateUp, h, n)
+	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
+		w.down.MulAdd(m.pool, x, c.Hidden, act, c.Intermediate, n)
+		return
+	}
+	w.down.Mul(m.pool, h, c.Hidden, act, c.Intermediate, n)
+	s.addNormed(x, h, w.ffnPostNorm, n)
+}
+
+// gated is act(gate·h) * (up·h), [n, intermediate].
+func (s *Session) gated(gateUp *cpu.Matrix, h []float32, n int) []float32 {
+	m, c, b := s.m, &s.m.config, &s.buf
 	ff := c.Intermediate
 	gu, act := grow(&b.gateUp, n*2*ff), grow(&b.act, n*ff)
-	w.gateUp.Mul(m.pool, gu, 2*ff, h, c.Hidden, n)
+	gateUp.Mul(m.pool, gu, 2*ff, h, c.Hidden, n)
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		gate, up := gu[i*2*ff:i*2*ff+ff], gu[i*2*ff+ff:(i+1)*2*ff]
 		if c.Activation == "silu" {
@@ -281,12 +328,7 @@ func (s *Session) feedForward(w *layer, x, h []float32, n int) {
 			cpu.GELUTanhMul(act[i*ff:(i+1)*ff], gate, up, scratch)
 		}
 	})
-	if w.ffnPostNorm == nil {
-		w.down.MulAdd(m.pool, x, c.Hidden, act, ff, n)
-		return
-	}
-	w.down.Mul(m.pool, h, c.Hidden, act, ff, n)
-	s.addNormed(x, h, w.ffnPostNorm, n)
+	return act
 }
 
 // logitRows bounds the logits held at once.
@@ -304,6 +346,11 @@ func (s *Session) logits(x []float32, n, row0 int, p Pass) {
 			p.Hidden(c.Layers, h[(rows-1)*c.Hidden:])
 		}
 		m.head.Mul(m.pool, out, c.Vocab, h, c.Hidden, rows)
+		if c.LogitScale != 1 {
+			for i := range out {
+				out[i] /= c.LogitScale
+			}
+		}
 		if c.LogitCap > 0 {
 			for i, v := range out {
 				out[i] = c.LogitCap * float32(math.Tanh(float64(v/c.LogitCap)))

@@ -17,6 +17,8 @@ type layer struct {
 	qNorm, kNorm              []float32
 	qkv, out, gateUp, down    *cpu.Matrix
 	qkvBias, outBias          []float32
+	router                    *cpu.Matrix // [experts, hidden]; nil in dense layers
+	experts                   []expert
 	output                    tensor.Tensor // W_O as it lies in the file
 }
 
@@ -51,6 +53,9 @@ type loader struct {
 
 func (l *loader) name(role string, at int, suffix string) string {
 	form := roles[role][0]
+	if own, ok := l.c.arch.Names[role]; ok {
+		form = own
+	}
 	if l.c.gguf {
 		form = roles[role][1]
 	}
@@ -75,6 +80,27 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, shape)
 	}
 	return t, nil
+}
+
+// raw finds a weight [out, in] by its full name.
+func (l *loader) raw(name string, out, in int) (tensor.Tensor, error) {
+	t, ok := l.ck.Tensor(name)
+	if !ok {
+		return t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
+	}
+	if len(t.Shape) != 2 || t.Shape[0] != out || t.Shape[1] != in {
+		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it [%d %d]", l.ck.Path(), name, t.Shape, out, in)
+	}
+	return t, nil
+}
+
+// named packs a weight by its full name.
+func (l *loader) named(name string, out, in int) (*cpu.Matrix, error) {
+	t, err := l.raw(name, out, in)
+	if err != nil {
+		return nil, err
+	}
+	return l.pack(t)
 }
 
 // vector reads a norm or bias; offset is added to each element.
@@ -132,29 +158,8 @@ type part struct {
 
 func (l *loader) layer(at int) (w layer, err error) {
 	c := l.c
-	ffnNorm := "ffn_norm"
-	if c.arch.PostNorms && !c.gguf {
-		ffnNorm = "pre_ffn_norm"
-		if w.attnPostNorm, err = l.vector("ffn_norm", at, ".weight", c.Hidden, c.NormOffset); err != nil {
-			return w, err
-		}
-		if w.ffnPostNorm, err = l.vector("post_ffn_norm", at, ".weight", c.Hidden, c.NormOffset); err != nil {
-			return w, err
-		}
-	}
-	if w.attnNorm, err = l.vector("attn_norm", at, ".weight", c.Hidden, c.NormOffset); err != nil {
+	if err := l.norms(at, &w); err != nil {
 		return w, err
-	}
-	if w.ffnNorm, err = l.vector(ffnNorm, at, ".weight", c.Hidden, c.NormOffset); err != nil {
-		return w, err
-	}
-	if c.arch.QKNorm {
-		if w.qNorm, err = l.vector("q_norm", at, ".weight", c.HeadDim, c.NormOffset); err != nil {
-			return w, err
-		}
-		if w.kNorm, err = l.vector("k_norm", at, ".weight", c.HeadDim, c.NormOffset); err != nil {
-			return w, err
-		}
 	}
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	qkv := []part{{"q", nq}, {"k", nk}, {"v", nv}}
@@ -187,9 +192,46 @@ func (l *loader) layer(at int) (w layer, err error) {
 	if w.out, err = l.pack(w.output); err != nil {
 		return w, err
 	}
+	if c.Experts > 0 {
+		return w, l.mixture(at, &w)
+	}
 	if w.gateUp, err = l.matrices(at, c.Hidden, gateUp...); err != nil {
 		return w, err
 	}
 	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
 	return w, err
+}
+
+// norms reads the norms that the family has.
+func (l *loader) norms(at int, w *layer) error {
+	c := l.c
+	ffnNorm, qDim, kDim := "ffn_norm", c.HeadDim, c.HeadDim
+	if c.arch.PostNorms && !c.gguf {
+		ffnNorm = "pre_ffn_norm"
+	}
+	if c.arch.WideQKNorm {
+		qDim, kDim = c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	}
+	for _, n := range []struct {
+		dst  *[]float32
+		role string
+		dim  int
+		have bool
+	}{
+		{&w.attnNorm, "attn_norm", c.Hidden, !c.arch.NoPreNorms},
+		{&w.ffnNorm, ffnNorm, c.Hidden, !c.arch.NoPreNorms},
+		{&w.attnPostNorm, "ffn_norm", c.Hidden, c.arch.PostNorms && !c.gguf},
+		{&w.ffnPostNorm, "post_ffn_norm", c.Hidden, c.arch.PostNorms && !c.gguf},
+		{&w.qNorm, "q_norm", qDim, c.arch.QKNorm || c.arch.WideQKNorm},
+		{&w.kNorm, "k_norm", kDim, c.arch.QKNorm || c.arch.WideQKNorm},
+	} {
+		if !n.have {
+			continue
+		}
+		var err error
+		if *n.dst, err = l.vector(n.role, at, ".weight", n.dim, c.NormOffset); err != nil {
+			return err
+		}
+	}
+	return nil
 }

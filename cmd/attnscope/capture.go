@@ -174,8 +174,8 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 			return nil, usagef("--%s %d: want 0 or more", name, n)
 		}
 	}
-	if p.Overview > 0 {
-		return nil, errors.New("--overview is not supported yet: leave it out; heatmaps are drawn from the recorded rows")
+	if p.Overview > 4096 {
+		return nil, usagef("--overview %d: at most 4096", p.Overview)
 	}
 	if p.Compute != "f32" {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)

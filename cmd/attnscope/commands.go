@@ -14,6 +14,8 @@ func commands() []*cli.Command {
 		hitrateCommand(),
 		snapkvCommand(),
 		generateCommand(),
+		adviseCommand(),
+		reproduceCommand(),
 		heatmapCommand(),
 		reportCommand(),
 		viewCommand(),

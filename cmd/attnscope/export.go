@@ -12,7 +12,7 @@ import (
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
-		Usage:     "write a prompt's attention as .safetensors, .npz or .csv, by extension",
+		Usage:     "write a prompt's attention as .safetensors, .npz, .csv or .parquet, by extension",
 		ArgsUsage: "RUN.attn -o FILE",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FILE` to write"},

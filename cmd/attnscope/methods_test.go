@@ -222,3 +222,46 @@ func TestMethodMistakesAreNamed(t *testing.T) {
 		t.Error("a failed run left its output file")
 	}
 }
+
+// TestOverviewIsThePooledMap records every row and the picture: the picture's
+// cells are the largest weights of the rows, to the ten bits it is kept in.
+func TestOverviewIsThePooledMap(t *testing.T) {
+	const side = 12
+	for _, name := range []string{"llama", "mistral"} {
+		f, dump := captured(t, name, "--overview", "12", "--window-rows", "4096", "--store", "rows")
+		out := filepath.Join(t.TempDir(), "x.safetensors")
+		must(t, "export", dump, "--layer", "1", "-o", out)
+		e, err := checkpoint.ReadSafetensors(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		rows, _ := e.Tensor("prompt_rows")
+		w, _ := rows.Float32()
+		x, ok := e.Tensor("overview")
+		if !ok {
+			t.Fatalf("no overview in %v", e.Names())
+		}
+		got, _ := x.Float32()
+		n := len(f.ints("input_ids"))
+		if rows.Shape[1] != n {
+			t.Fatalf("%d rows of %d tokens", rows.Shape[1], n)
+		}
+		want := make([]float32, len(got))
+		for i, v := range w {
+			head, query, key := i/(n*n), i/n%n, i%n
+			at := (head*side+query*side/n)*side + key*side/n
+			want[at] = max(want[at], v)
+		}
+		for i := range want {
+			if d := got[i] - want[i]; d > want[i]/1000 || d < -want[i]/1000 {
+				t.Fatalf("%s: cell %d is %g, want %g", name, i, got[i], want[i])
+			}
+		}
+		dir := t.TempDir()
+		must(t, "heatmap", dump, "-o", dir, "--layers", "1", "--window", "16", "--format", "png")
+		if _, err := os.Stat(filepath.Join(dir, "x", "overview-01.png")); err != nil {
+			t.Error(err)
+		}
+	}
+}

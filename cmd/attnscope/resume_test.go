@@ -124,3 +124,38 @@ func TestSharedDocumentEqualsSeparatePrompts(t *testing.T) {
 		}
 	}
 }
+
+// TestOutputThatCannotGrow limits the size of files, which fails writes as a
+// full disk does: the file is named, nothing is left of a prompt that did not
+// finish, and other verbs leave no output.
+func TestOutputThatCannotGrow(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("SKIPPED: no sh to limit the size of files with")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, dump := captured(t, "llama", "--store", "rows")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	dir := t.TempDir()
+	for _, c := range []struct {
+		out  string
+		args []string
+	}{
+		{"c.attn.partial", []string{"capture", "-m", f.dir, "-p", p, "--ignore-eos", "-o", filepath.Join(dir, "c.attn")}},
+		{"e.npz", []string{"export", dump, "-o", filepath.Join(dir, "e.npz")}},
+		{"e.parquet", []string{"export", dump, "-o", filepath.Join(dir, "e.parquet")}},
+		{"m.attn", []string{"merge", dump, "-o", filepath.Join(dir, "m.attn")}},
+	} {
+		cmd := exec.Command("sh", append([]string{"-c", `ulimit -f 4; exec "$0" "$@"`, self}, c.args...)...)
+		cmd.Env = append(os.Environ(), "ATTNSCOPE_TEST_MAIN=1")
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "file too large") || !strings.Contains(string(out), c.out) {
+			t.Errorf("%s: %v, %q, want exit 1 and the name of the file", c.args[0], err, out)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%s is left", left[0].Name())
+	}
+}

@@ -65,22 +65,9 @@ func runSnapKV(c *cli.Context) error {
 		return err
 	}
 	if c.String("model") != "" {
-		eng, err := openEngine(c)
-		if err != nil {
+		if cfg.Gram, err = outputGrams(c); err != nil {
 			return err
 		}
-		defer eng.Close()
-		if err := eng.matches(c.Args().Slice()); err != nil {
-			return err
-		}
-		if err := eng.load(c); err != nil {
-			return err
-		}
-		grams, err := analysis.Grams(eng.model)
-		if err != nil {
-			return err
-		}
-		cfg.Gram = func(layer, head int) []float64 { return grams[layer][head] }
 	}
 	by := [][]string{strings.Split(c.String("by"), ",")}
 	dir := c.String("figures")
@@ -102,6 +89,27 @@ func runSnapKV(c *cli.Context) error {
 		notef(c, "%d figures in %s", len(written), dir)
 	}
 	return writeTable(c, tables[0])
+}
+
+// outputGrams reads the output projections of --model, which must be the one
+// that made the dumps.
+func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
+	eng, err := openEngine(c)
+	if err != nil {
+		return nil, err
+	}
+	defer eng.Close()
+	if err := eng.matches(c.Args().Slice()); err != nil {
+		return nil, err
+	}
+	if err := eng.load(c); err != nil {
+		return nil, err
+	}
+	grams, err := analysis.Grams(eng.model)
+	if err != nil {
+		return nil, err
+	}
+	return func(layer, head int) []float64 { return grams[layer][head] }, nil
 }
 
 // checkBy refuses unknown keys of --by.

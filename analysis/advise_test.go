@@ -1,0 +1,105 @@
+package analysis
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// TestSpearman has ranks to check by hand, with a tie: x ranks 0, 1.5, 1.5, 3,
+// y ranks 0, 2, 1, 3; correlation 4.5/√(4.5·5).
+func TestSpearman(t *testing.T) {
+	got := spearman([]Point{{X: 1, KL: 10}, {X: 2, KL: 30}, {X: 2, KL: 20}, {X: 9, KL: 40}})
+	if want := 4.5 / math.Sqrt(4.5*5); math.Abs(got-want) > 1e-12 {
+		t.Errorf("%g, want %g", got, want)
+	}
+}
+
+// TestCalibrationFindsItsLaw plants KL = e·x^1.5 and finds it again; the
+// advice is then the smallest capacity under the bound.
+func TestCalibrationFindsItsLaw(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, "factors", "exact", 4, rand.New(rand.NewPCG(1, 2)))
+	cfg := methodConfig("snapkv", "random", "recent", "oracle")
+	base := cfg.Configs[0]
+	cfg.Configs = nil
+	for _, n := range []int{8, 12, 16, 24, 32} {
+		base.Capacity = n
+		cfg.Configs = append(cfg.Configs, base)
+	}
+	cfg.By = []string{"prompt"}
+	measured, _, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var real []Real
+	for _, row := range measured.Rows {
+		at := func(name string) any { return row[measured.Column(name)] }
+		real = append(real, Real{at("prompt").(string), at("method").(string), at("capacity").(int), at("window").(int), at("kernel").(int), at("pooling").(string), at("group").(string),
+			math.E * math.Pow(at("output_error").(float64), 1.5)})
+	}
+	cals, points, _, err := Calibrate(context.Background(), []string{path}, cfg, real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := cals[0]
+	if best.Measure != "output_error" || math.Abs(best.Spearman-1) > 1e-12 || math.Abs(best.Slope-1.5) > 1e-9 || math.Abs(best.Intercept-1) > 1e-9 {
+		t.Errorf("%+v, want output_error, Spearman 1, slope 1.5, intercept 1", best)
+	}
+	if len(points[0]) != 4*3*5 || best.Prompts != 4 {
+		t.Errorf("%d points of %d prompts, want 60 of 4: the oracle is no prediction", len(points[0]), best.Prompts)
+	}
+	const bound = 0.5
+	table, _, found, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "")
+	if err != nil || !found {
+		t.Fatal(err, found)
+	}
+	for _, row := range table.Rows {
+		method, capacity := row[0].(string), row[1].(int)
+		want := -1
+		for _, c := range cfg.Configs {
+			sum := 0.0
+			for _, r := range real {
+				if r.Method == method && r.Capacity == c.Capacity {
+					sum += r.KL / 4
+				}
+			}
+			if sum <= bound && want < 0 {
+				want = c.Capacity
+			}
+		}
+		if capacity != want {
+			t.Errorf("%s: capacity %d, want %d", method, capacity, want)
+		}
+	}
+	if _, _, found, _ := Advise(context.Background(), []string{path}, MethodConfig{Methods: cfg.Methods[1:2], Configs: cfg.Configs[:1], Thetas: cfg.Thetas}, cals, 1e-9, ""); found {
+		t.Error("a bound that nothing keeps is kept")
+	}
+	byHead, _, _, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "head")
+	if err != nil || len(byHead.Rows) != 4*dumpstest.Layers*dumpstest.Heads {
+		t.Errorf("%v; %d rows by head", err, len(byHead.Rows))
+	}
+}
+
+func TestShippedCalibration(t *testing.T) {
+	list, err := Shipped()
+	if err != nil || len(list) < 3 {
+		t.Fatalf("%d calibrations: %v", len(list), err)
+	}
+	for i, c := range list {
+		if i > 0 && c.Spearman > list[i-1].Spearman {
+			t.Errorf("%s is better than the one before", c.Measure)
+		}
+		if a, b := c.Predict(0.01), c.Predict(0.1); !(a > 0 && a < b) {
+			t.Errorf("%s predicts %g at 0.01 and %g at 0.1", c.Measure, a, b)
+		}
+	}
+	if _, err := ParseCalibrations([]byte(`[{"measure":"none","fit":[0,1],"residual_quantiles":[0]}]`)); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("an unknown measure: %v", err)
+	}
+}

@@ -1,0 +1,68 @@
+package export
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// TestLongTables: the same cells in CSV and Parquet, each the reader's weight.
+func TestLongTables(t *testing.T) {
+	dir := t.TempDir()
+	dump := filepath.Join(dir, "x.attn")
+	dumpstest.Random(t, dump, "rows", "exact", rand.New(rand.NewPCG(1, 1)))
+	r, err := dumps.Open(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	o := Options{Layer: -1, MinWeight: 0.02}
+	for _, name := range []string{"w.csv", "w.parquet"} {
+		if err := Write(filepath.Join(dir, name), r, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := parquet.ReadFile[cell](filepath.Join(dir, "w.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "w.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")[1:]
+	want := 0
+	for _, layer := range []int{0, 1} {
+		for ph, name := range []string{"prompt", "generation"} {
+			a, err := r.Weights(0, layer, dumps.Phase(ph))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range a.Data {
+				if v <= 0.02 {
+					continue
+				}
+				c := cell{int32(layer), int32(i / (a.Rows * a.Keys)), name, int32(i / a.Keys % a.Rows), int32(i % a.Keys), v}
+				if want < len(rows) && rows[want] != c {
+					t.Fatalf("row %d is %+v, want %+v", want, rows[want], c)
+				}
+				f := strings.Split(lines[want], ",")
+				if w, err := strconv.ParseFloat(f[5], 32); err != nil || float32(w) != v || f[4] != strconv.Itoa(int(c.Key)) {
+					t.Fatalf("line %d is %q, want %+v", want, lines[want], c)
+				}
+				want++
+			}
+		}
+	}
+	if len(rows) != want || len(lines) != want {
+		t.Errorf("%d rows in Parquet, %d in CSV, want %d", len(rows), len(lines), want)
+	}
+}

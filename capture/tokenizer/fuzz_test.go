@@ -1,0 +1,55 @@
+package tokenizer
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const tinyTokenizer = `{"added_tokens":[{"id":5,"content":"<s>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],
+"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
+"post_processor":null,"decoder":{"type":"ByteLevel"},
+"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"Ġ":3,"Ġab":4},"merges":["a b","Ġ ab"]}}`
+
+// FuzzTokenizerJSON: an unsound tokenizer.json is an error; what loads encodes
+// and decodes without a panic.
+func FuzzTokenizerJSON(f *testing.F) {
+	f.Add([]byte(tinyTokenizer), "ab ab<s>c")
+	f.Add([]byte(strings.Replace(tinyTokenizer, `"ByteLevel","add`, `"Digits","add`, 1)), "a1")
+	f.Add([]byte(`{"model":{"type":"BPE","vocab":{},"merges":[]}}`), "x")
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		tok, err := fromJSON(data)
+		if err != nil {
+			return
+		}
+		ids := tok.Encode(text, true)
+		for _, id := range ids {
+			if id < 0 {
+				t.Fatalf("%q gives id %d", text, id)
+			}
+		}
+		_ = tok.Decode(ids, false)
+		_ = tok.Ends(text, ids)
+	})
+}
+
+// FuzzChatTemplate: a template renders or fails, within its limits.
+func FuzzChatTemplate(f *testing.F) {
+	f.Add("{% for m in messages %}<|{{ m['role'] }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", "hi")
+	f.Add("{{ raise_exception('no') }}", "x")
+	f.Add("{% set ns = namespace(x=1) %}{{ ns.x }}{{ messages[0]['content']|trim|upper }}", " y ")
+	f.Fuzz(func(t *testing.T, template, content string) {
+		tok := newTokenizer()
+		if tok.setTemplate("fuzz", template) != nil {
+			return
+		}
+		start := time.Now()
+		text, err := tok.ApplyChat([]Message{{"user", content}, {"assistant", "a"}}, true)
+		if err == nil && len(text) > templateOutput {
+			t.Errorf("%d bytes of output", len(text))
+		}
+		if d := time.Since(start); d > 3*templateTime {
+			t.Errorf("took %s", d)
+		}
+	})
+}

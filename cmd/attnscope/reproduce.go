@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/experiments"
+)
+
+func reproduceCommand() *cli.Command {
+	var b strings.Builder
+	b.WriteString("Each experiment leaves tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md in DIR/NAME. Captures lie in\n" +
+		"DIR/captures and are used again where prompts, plan and model are the same; a stopped run goes on there.\n\n")
+	for _, e := range experiments.Experiments {
+		fmt.Fprintf(&b, "%-11s %s (%s). Sets: %s.\n", e.Name, e.Question, e.Figure, e.Sets)
+	}
+	return &cli.Command{
+		Name:        "reproduce",
+		Usage:       "an experiment of the SnapKV paper on your model, end to end",
+		ArgsUsage:   "NAME|all -m MODEL [-p SET=FILE]... -o DIR",
+		Description: b.String(),
+		Flags: []cli.Flag{
+			modelFlag, revisionFlag, offlineFlag,
+			&cli.StringSliceFlag{Name: "prompts", Aliases: []string{"p"}, Usage: "a prompt set, `SET=FILE`: documents with instructions, one JSON object a line (repeatable; default: documents that ship); haystack=FILE.txt for needle"},
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "folder for the results, `DIR`"},
+			&cli.BoolFlag{Name: "quick", Usage: "few prompts and short replies: to see that it works"},
+			&cli.IntFlag{Name: "max-document-tokens", Usage: "cut the middle out of documents longer than `N` tokens (default: what the model takes); their set is marked truncated"},
+			deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of prompts that are made, and of the intervals"},
+		},
+		Action: runReproduce,
+	}
+}
+
+func runReproduce(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return usagef("reproduce: name one experiment, or all: %s", strings.Join(experimentNames(), ", "))
+	}
+	if c.String("o") == "" {
+		return usagef("reproduce: no output: name a folder with -o DIR")
+	}
+	list := experiments.Experiments
+	if name := c.Args().First(); name != "all" {
+		e, err := experiments.Find(name)
+		if err != nil {
+			return usagef("%v", err)
+		}
+		list = []experiments.Experiment{e}
+	}
+	lab := &experiments.Lab{Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"), MaxTokens: c.Int("max-document-tokens"),
+		Command: "attnscope " + strings.Join(commandLine, " "), Log: func(format string, args ...any) { notef(c, format, args...) }}
+	for _, set := range c.StringSlice("prompts") {
+		name, file, ok := strings.Cut(set, "=")
+		if !ok || name == "" || file == "" {
+			return usagef("-p %s: want SET=FILE", set)
+		}
+		if _, err := os.Stat(file); err != nil {
+			return err
+		}
+		if slices.Contains(lab.SetOrder, name) {
+			return usagef("-p %s: set %q is named twice", set, name)
+		}
+		lab.Sets[name], lab.SetOrder = file, append(lab.SetOrder, name)
+	}
+	eng, err := openEngine(c)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	if eng.tok == nil {
+		return fmt.Errorf("%s: %w; the experiments are made of text", eng.name, eng.tokErr)
+	}
+	if err := eng.load(c); err != nil {
+		return err
+	}
+	lab.Model, lab.Tokenizer = eng.model, eng.tok
+	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) { return eng.header(c, plan, list) }
+	done := table.New("experiment", "results")
+	for _, e := range list {
+		notef(c, "%s: %s", e.Name, e.Question)
+		bar := newBar(c.App.ErrWriter, e.Name)
+		lab.Progress = bar.capture
+		err := lab.Run(c.Context, e)
+		bar.close()
+		if err != nil {
+			return hintf(err, "the same command goes on where it stopped")
+		}
+		done.Add(e.Name, c.String("o")+"/"+e.Name+"/README.md")
+	}
+	return done.Write(c.App.Writer, "tsv")
+}
+
+func experimentNames() []string {
+	var names []string
+	for _, e := range experiments.Experiments {
+		names = append(names, e.Name)
+	}
+	return names
+}

@@ -1,0 +1,165 @@
+package dumps
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func faultHeader() *Header {
+	return &Header{Model: ModelInfo{ID: "m", Architecture: "llama", Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Vocab: 9, Scale: 0.5, LayerWindows: []int{0, 0}},
+		Plan: Plan{WindowRows: 3, Layers: []int{0, 1}, Heads: []int{0, 1}, Store: "rows", Precision: "exact"}}
+}
+
+// faultPrompt writes a prompt of twenty tokens whose weights its number
+// decides.
+func faultPrompt(w *Writer, n int) error {
+	p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: 20, WindowRows: 3, ReplyTokens: 2, Store: "rows", Tokens: make([]int32, 22)}
+	if w.Done(p.ID) {
+		return nil
+	}
+	pw, err := w.Begin(p)
+	if err != nil {
+		return err
+	}
+	for layer := range 2 {
+		if err := pw.Sums(layer, make([]float32, 40)); err != nil {
+			return err
+		}
+		for head := range 2 {
+			for ph, rows := range []int{3, 2} {
+				keys := 20 + 2*ph
+				x := make([]float32, rows*keys)
+				for i := range rows {
+					pos := 17 + 3*ph + i
+					x[i*keys+(n+layer+head+i)%pos] = 0.75
+					x[i*keys+pos] = 0.25
+				}
+				if err := pw.Weights(layer, head, Phase(ph), 0, rows, 0, keys, keys, x); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return pw.Finish(p)
+}
+
+// TestEveryWriteMayFail fails each write of a capture once, some of it written
+// or none: the error names the file and the cause, finished prompts stay
+// readable, and the resumed dump holds what an undisturbed one does.
+func TestEveryWriteMayFail(t *testing.T) {
+	const prompts = 42
+	dir := t.TempDir()
+	writes := 0
+	undisturbed, err := Create(filepath.Join(dir, "whole.attn"), faultHeader(), CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	undisturbed.writeAt = func(b []byte, at int64) (int, error) { writes++; return undisturbed.f.WriteAt(b, at) }
+	for n := range prompts {
+		if err := faultPrompt(undisturbed, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := undisturbed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := everyWeight(t, filepath.Join(dir, "whole.attn"))
+	step := 1
+	if testing.Short() {
+		step = 13
+	}
+	for bad := 0; bad < writes; bad += step {
+		path := filepath.Join(dir, fmt.Sprint(bad, ".attn"))
+		w, err := Create(path, faultHeader(), CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := 0
+		w.writeAt = func(b []byte, at int64) (int, error) {
+			if count++; count-1 >= bad {
+				part := 0
+				if bad%3 > 0 { // a torn block
+					part = len(b) * (bad % 3) / 3
+					if _, err := w.f.WriteAt(b[:part], at); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return part, syscall.ENOSPC
+			}
+			return w.f.WriteAt(b, at)
+		}
+		finished := 0
+		for ; err == nil && finished < prompts; finished++ {
+			err = faultPrompt(w, finished)
+		}
+		if err == nil {
+			err = w.Close()
+		} else {
+			finished--
+			err = errors.Join(err, w.Abort())
+		}
+		if err == nil || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), path) {
+			t.Fatalf("write %d failed, but the capture says %v", bad, err)
+		}
+		if finished > 0 {
+			r, err := Open(path + ".partial")
+			if err != nil {
+				t.Fatalf("write %d: %d prompts were finished: %v", bad, finished, err)
+			}
+			if n := len(r.Prompts()); n != finished || r.Complete() {
+				t.Fatalf("write %d: %d prompts can be read (complete: %v), want %d", bad, n, r.Complete(), finished)
+			}
+			r.Close()
+		}
+		if w, err = Create(path, faultHeader(), CreateOptions{Resume: true}); err != nil {
+			t.Fatalf("write %d: %v", bad, err)
+		}
+		for n := range prompts {
+			if n < finished != w.Done(fmt.Sprint("p", n)) {
+				t.Fatalf("write %d: prompt %d done %v after %d were finished", bad, n, w.Done(fmt.Sprint("p", n)), finished)
+			}
+			if err := faultPrompt(w, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := everyWeight(t, path); got != want {
+			t.Fatalf("write %d: the resumed dump holds other weights", bad)
+		}
+	}
+	if writes < 200 {
+		t.Errorf("only %d writes were there to fail", writes)
+	}
+}
+
+// everyWeight is all that a dump holds, as text, once it verifies.
+func everyWeight(t *testing.T, path string) string {
+	t.Helper()
+	if ok, err := Verify(path, func(p Problem) { t.Error(p) }); !ok || err != nil {
+		t.Fatalf("%s: %v %v", path, ok, err)
+	}
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var b strings.Builder
+	for i, p := range r.Prompts() {
+		for layer := range 2 {
+			for _, ph := range []Phase{Prefill, Decode} {
+				a, err := r.Weights(i, layer, ph)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintln(&b, p.ID, layer, ph, a.Data)
+			}
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,167 @@
+package experiments
+
+import (
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+func tokens(n int, own ...int32) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	return append(ids, own...)
+}
+
+// among gives each of the positions from lo to hi-1 a weight.
+func among(key, lo, hi int, w float32) float32 {
+	if key >= lo && key < hi {
+		return w
+	}
+	return 0
+}
+
+// TestWindowsOfPlantedAttention: 220 tokens, windows of 20; k = floor(.05 n).
+// The reply attends to positions 10 to 14 with .1 each. Window i of the last
+// five votes for 10+i to 14+i: of five significant positions 5, 4, 3, 2, 1 are
+// among its votes.
+func TestWindowsOfPlantedAttention(t *testing.T) {
+	const n, size, count = 220, 20, 5
+	path := filepath.Join(t.TempDir(), "x.attn")
+	weight := func(_, _, query, key int) float32 {
+		if query >= n {
+			return among(key, 10, 15, 0.1)
+		}
+		if i := (query - (n - count*size)) / size; query >= n-count*size {
+			return among(key, 10+i, 15+i, 0.1)
+		}
+		return 0
+	}
+	dumpstest.WritePlanted(t, path, 2, 3, 20, count, size, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 6, Weight: weight}})
+	table, err := windowRates(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, row := range table.Rows {
+		// Common keys are the 120 before the windows: k = 6, so beside the five
+		// voted positions the lowest unvoted one is kept: 0, never significant.
+		// Causal keys are 120 + 20 i: k = 6, 7, 8, 9, 10.
+		i := row[2].(int)
+		want := float64(5-i) / 5
+		if got := row[4].(float64); math.Abs(got-want) > 1e-12 {
+			t.Errorf("%v keys, layer %v, window %d: hit rate %g, want %g", row[0], row[1], i, got, want)
+		}
+		if row[3] != 2 || row[5].(float64) != row[6].(float64) {
+			t.Errorf("%v: want two equal prompts and an interval of no width", row)
+		}
+		seen++
+	}
+	if seen != 2*3*count {
+		t.Errorf("%d rows, want %d", seen, 2*3*count)
+	}
+}
+
+// TestContextsOfPlantedAttention: two instructions on 100 tokens of document,
+// k = 5. In layer 0 both attend to 20..24, in layer 1 to 20..24 and 22..26, in
+// layer 2 to sets that share nothing: overlaps 1, 3/5, 0.
+func TestContextsOfPlantedAttention(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	weight := func(start [3]int) func(layer, _, query, key int) float32 {
+		return func(layer, _, query, key int) float32 {
+			if query < 100 { // the document's own rows do not count
+				return among(key, 60, 65, 0.15)
+			}
+			return among(key, start[layer], start[layer]+5, 0.1)
+		}
+	}
+	dumpstest.WritePlanted(t, path, 3, 2, 10, 0, 0, []dumpstest.Planted{
+		{ID: "d/0", Document: "d", Dataset: "s", Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
+		{ID: "d/1", Document: "d", Dataset: "s", Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{20, 22, 40})},
+	})
+	table, err := pairOverlaps(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{(1 + 0.6) / 3, 1, 0.6, 0} {
+		row := table.Rows[i]
+		if got := row[4].(float64); row[1] != i-1 || math.Abs(got-want) > 1e-12 || row[2] != 1 || row[3] != 1 {
+			t.Errorf("%v, want layer %d, overlap %g of one pair", row, i-1, want)
+		}
+		if row[7].(float64) != 1 {
+			t.Errorf("%v: rows of one instruction agree wholly", row)
+		}
+	}
+}
+
+// TestVariantsOfPlantedAttention: in the window's mean four positions pass
+// 0.005; the first span's mean has eight of which those four are part, the
+// second span's two others: overlaps 1/2 and 0. Three positions pass 0.05 in a
+// row of the window.
+func TestVariantsOfPlantedAttention(t *testing.T) {
+	const n = 200
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WritePlanted(t, path, 1, 2, 128, 0, 0, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 8, Weight: func(_, _, query, key int) float32 {
+		switch {
+		case query < n:
+			return among(key, 10, 13, 0.06) + among(key, 13, 14, 0.01)
+		case query < n+4:
+			return among(key, 10, 18, 0.02)
+		}
+		return among(key, 30, 32, 0.02)
+	}}})
+	table, err := codeVariants(path, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s, want := range []float64{0.5, 0} {
+		if row := table.Rows[s]; row[3].(float64) != want || row[4].(float64) != 3 {
+			t.Errorf("span %d: %v, want overlap %g and 3 typical positions", s, row, want)
+		}
+	}
+}
+
+func TestLineTask(t *testing.T) {
+	text, answer := lineTask(3, 40, 0.5)
+	lines := strings.Split(text, "\n")
+	count, found := 0, false
+	names := map[string]bool{}
+	for _, line := range lines {
+		if name, rest, ok := strings.Cut(line, ": REGISTER_CONTENT is <"); ok {
+			count++
+			if names[name] {
+				t.Errorf("%s stands twice", name)
+			}
+			names[name] = true
+			if count == 21 {
+				found = strings.TrimSuffix(rest, ">") == answer && strings.Contains(lines[len(lines)-1], strings.TrimPrefix(name, "line "))
+			}
+		}
+	}
+	if count != 40 || !found {
+		t.Errorf("%d lines, want 40, and the line in the middle asked for (%s): %s", count, answer, lines[len(lines)-1])
+	}
+	if again, _ := lineTask(3, 40, 0.5); again != text {
+		t.Error("the same seed gives another text")
+	}
+}
+
+func TestPlacedKeepsTheContent(t *testing.T) {
+	text := "One thing. Two things. Three thïngs. Four things."
+	for _, place := range placements {
+		got := placed(text, "ASK?", place)
+		if rest := strings.ReplaceAll(strings.Replace(got, "ASK?", "", 1), "\n", ""); rest != text {
+			t.Errorf("%s: %q", place, got)
+		}
+		if has := strings.Contains(got, "ASK?"); has != (place != "absent") {
+			t.Errorf("%s: %q", place, got)
+		}
+	}
+	if got := placed(text, "ASK?", "middle"); !strings.HasPrefix(got, "One thing. Two things. ") || !strings.HasSuffix(got, "Four things.") {
+		t.Errorf("middle: %q", got)
+	}
+}
