@@ -91,16 +91,7 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Ta
 			return nil, nil, fmt.Errorf("%s %q: want one of %v", s.name, s.value, s.allowed)
 		}
 	}
-	for _, w := range cfg.Windows {
-		for _, theta := range cfg.Thetas {
-			for _, top := range cfg.Tops {
-				a.sets = append(a.sets, setting{w, 0, top, theta})
-			}
-			for _, k := range cfg.Budgets {
-				a.sets = append(a.sets, setting{w, k, math.NaN(), theta})
-			}
-		}
-	}
+	a.sets = cfg.settings()
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
 			return nil, nil, err
@@ -250,7 +241,7 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 		for j := range mean {
 			mean[j] /= float64(nrows)
 		}
-		lists := map[float64][][]int32{}
+		lists, votes := map[float64][][]int32{}, map[int][]float64{}
 		cells := make([]*cell, len(a.sets))
 		for i, s := range a.sets {
 			if s.window >= length || s.window > n {
@@ -259,7 +250,10 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 			if lists[s.theta] == nil {
 				lists[s.theta] = a.significant(part, nrows, genKeys, length, mean, float32(s.theta))
 			}
-			c, err := a.rate(s, rows, n, rowKeys, length, lists[s.theta], mean)
+			if votes[s.window] == nil {
+				votes[s.window] = snapkv.Vote(rows, n, rowKeys, s.window, length-s.window)
+			}
+			c, err := a.rate(s, votes[s.window], length, lists[s.theta], mean)
 			if err != nil {
 				return nil, err
 			}
@@ -281,7 +275,9 @@ func (a *hitRates) significant(part []float32, n, keys, length int, mean []float
 	return hitrate.Significant(row, 1, length, length, theta)
 }
 
-func (a *hitRates) rate(s setting, rows []float32, n, keys, length int, list [][]int32, mean []float64) (*cell, error) {
+// rate rates one setting: vote [prefix] before pooling, list the significant
+// positions of each row, mean [length] the mean row.
+func (a *hitRates) rate(s setting, vote []float64, length int, list [][]int32, mean []float64) (*cell, error) {
 	prefix := length - s.window
 	k := s.budget
 	if !math.IsNaN(s.top) {
@@ -292,7 +288,6 @@ func (a *hitRates) rate(s setting, rows []float32, n, keys, length int, list [][
 		k = hitrate.Budget(s.top, of)
 	}
 	k = min(k, prefix)
-	vote := snapkv.Vote(rows, n, keys, s.window, prefix)
 	if a.cfg.Kernel > 1 {
 		var err error
 		if vote, err = snapkv.Pool(vote, a.cfg.Kernel, a.cfg.Pooling); err != nil {

@@ -36,32 +36,37 @@ type Figure struct {
 
 // Save writes the figure as PNG (200 dots an inch) or SVG, by extension.
 func (f *Figure) Save(path string) error {
-	var data []byte
-	switch ext := filepath.Ext(path); ext {
-	case ".png":
-		c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(f.Width, f.Height), vgimg.UseDPI(dpi))}
-		f.draw(draw.New(c))
-		var b bytes.Buffer
-		if _, err := c.WriteTo(&b); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		data = withText(b.Bytes(), f.Meta)
-	case ".svg":
-		c := vgsvg.New(f.Width, f.Height)
-		f.draw(draw.New(c))
-		var b bytes.Buffer
-		if _, err := c.WriteTo(&b); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		data = withMetadata(b.Bytes(), f.Meta)
-	default:
-		return fmt.Errorf("%s: extension %q: want .png or .svg", path, ext)
+	data, err := f.Encode(strings.TrimPrefix(filepath.Ext(path), "."))
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, data, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
+}
+
+// Encode draws the figure as png or svg.
+func (f *Figure) Encode(format string) ([]byte, error) {
+	var b bytes.Buffer
+	switch format {
+	case "png":
+		c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(f.Width, f.Height), vgimg.UseDPI(dpi))}
+		f.draw(draw.New(c))
+		if _, err := c.WriteTo(&b); err != nil {
+			return nil, err
+		}
+		return withText(b.Bytes(), f.Meta), nil
+	case "svg":
+		c := vgsvg.New(f.Width, f.Height)
+		f.draw(draw.New(c))
+		if _, err := c.WriteTo(&b); err != nil {
+			return nil, err
+		}
+		return withMetadata(b.Bytes(), f.Meta), nil
+	}
+	return nil, fmt.Errorf("format %q: want png or svg", format)
 }
 
 func (m Meta) names() []string {

@@ -42,6 +42,9 @@ var viridis = [256][3]uint8{
 	{236, 229, 27}, {239, 229, 28}, {241, 229, 29}, {244, 230, 30}, {246, 230, 32}, {248, 230, 33}, {251, 231, 35}, {253, 231, 37},
 }
 
+// Viridis is the colour map of every figure and of the viewer, from low to high.
+func Viridis() [256][3]uint8 { return viridis }
+
 // colorOf maps a share in [0, 1] to its colour; NaN is light grey.
 func colorOf(x float64) color.RGBA {
 	if math.IsNaN(x) {

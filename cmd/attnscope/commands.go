@@ -17,6 +17,8 @@ func commands() []*cli.Command {
 		adviseCommand(),
 		reproduceCommand(),
 		heatmapCommand(),
+		reportCommand(),
+		viewCommand(),
 		exportCommand(),
 		tokenizeCommand(),
 		modelsCommand(),

@@ -19,6 +19,8 @@ var levels = []struct {
 }{
 	{"cmd/attnscope", 50},
 	{"experiments", 40},
+	{"viz/view", 31},
+	{"viz/report", 31},
 	{"viz", 30},
 	{"analysis/table", 19},
 	{"analysis", 20},

@@ -1,0 +1,118 @@
+package dumps
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/internal/attend"
+)
+
+// LayerReader hands out rows of one layer a head at a time: what long prompts
+// need, where all heads together do not fit in memory. Its methods may be called
+// from several goroutines.
+type LayerReader struct {
+	r             *Reader
+	prompt, layer int
+	queries       [2][]float32 // by phase, [rows, model heads, dim]; factors only
+	keys          []float32    // [P+G, kv heads, dim]; factors only
+}
+
+// LayerOf opens a layer, a true id. Of factors it reads the queries and keys
+// once; of rows nothing yet.
+func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
+	if prompt < 0 || prompt >= len(r.prompts) {
+		return nil, fmt.Errorf("%s: prompt %d of %d", r.path, prompt, len(r.prompts))
+	}
+	if !slices.Contains(r.header.Plan.Layers, layer) {
+		return nil, fmt.Errorf("%s: layer %d: %w; layers %v are", r.path, layer, ErrAbsent, r.header.Plan.Layers)
+	}
+	l := &LayerReader{r: r, prompt: prompt, layer: layer}
+	p, m := &r.prompts[prompt], &r.header.Model
+	if p.Store != "factors" {
+		return l, nil
+	}
+	var err error
+	for ph, rows := range []int{p.WindowRows, p.ReplyTokens} {
+		if l.queries[ph], err = r.stack(prompt, layer, kindQueries, Phase(ph), rows, m.Heads, m.HeadDim); err != nil {
+			return nil, err
+		}
+	}
+	l.keys, err = r.stack(prompt, layer, kindKeys, Prefill, p.PromptTokens+p.ReplyTokens, m.KVHeads, m.HeadDim)
+	return l, err
+}
+
+// Bytes is the memory that the layer holds.
+func (l *LayerReader) Bytes() int {
+	return 4 * (len(l.queries[0]) + len(l.queries[1]) + len(l.keys))
+}
+
+// States are the queries of the recorded prompt rows [rows, model heads, dim] and
+// the keys [P+G, kv heads, dim]; nil where weights were stored. They are shared:
+// do not change them.
+func (l *LayerReader) States() (queries, keys []float32) { return l.queries[Prefill], l.keys }
+
+// Rows writes rows [row0, row0+rows) of the recorded head at index head of
+// Plan.Heads into dst, [rows, keys]: with Prefill keys = P, with Decode P+G. The
+// numbers are those of [Reader.Weights].
+func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error {
+	p, m, heads := &l.r.prompts[l.prompt], &l.r.header.Model, l.r.header.Plan.Heads
+	n, keys, pos0 := p.WindowRows, p.PromptTokens, p.PromptTokens-p.WindowRows
+	if ph == Decode {
+		n, keys, pos0 = p.ReplyTokens, p.PromptTokens+p.ReplyTokens, p.PromptTokens
+	}
+	switch {
+	case head < 0 || head >= len(heads):
+		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, len(heads))
+	case row0 < 0 || rows < 0 || row0+rows > n:
+		return fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+rows, n)
+	case len(dst) < rows*keys:
+		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), rows*keys)
+	}
+	if p.Store == "factors" {
+		if rows == 0 {
+			return nil
+		}
+		how := attend.Head{Scale: float32(m.Scale), SoftCap: float32(m.SoftCap)}
+		if l.layer < len(m.LayerWindows) {
+			how.Window = m.LayerWindows[l.layer]
+		}
+		h := heads[head]
+		q := l.queries[ph][(row0*m.Heads+h)*m.HeadDim:]
+		how.Rows(dst[:rows*keys], rows, keys, pos0+row0, q, m.Heads*m.HeadDim, l.keys[h*m.KVHeads/m.Heads*m.HeadDim:], m.KVHeads*m.HeadDim, m.HeadDim)
+		return nil
+	}
+	return l.gather(dst[:rows*keys], ph, head, row0, rows, keys)
+}
+
+// gather copies rows out of the blocks that hold them.
+func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows, keys int) error {
+	list, err := l.r.find(l.prompt, l.layer, kindWeights, ph)
+	if err != nil {
+		return err
+	}
+	clear(dst)
+	got, id := 0, l.r.header.Plan.Heads[head]
+	for i := range list {
+		rec := &list[i]
+		lo, hi := max(row0, int(rec.Row0)), min(row0+rows, int(rec.Row0)+int(rec.Rows))
+		if int(rec.Head0) != id || lo >= hi {
+			continue
+		}
+		if rec.NH != 1 || int(rec.Key0)+int(rec.Keys) > keys {
+			return l.r.misfit(rec)
+		}
+		x, err := l.r.floats(rec)
+		if err != nil {
+			return err
+		}
+		for row := lo; row < hi; row++ {
+			from := (row - int(rec.Row0)) * int(rec.Keys)
+			copy(dst[(row-row0)*keys+int(rec.Key0):], x[from:from+int(rec.Keys)])
+		}
+		got += hi - lo
+	}
+	if got != rows {
+		return fmt.Errorf("%s: prompt %d, layer %d, head %d: %d rows, want %d: %w", l.r.path, l.prompt, l.layer, id, got, rows, ErrCorrupt)
+	}
+	return nil
+}

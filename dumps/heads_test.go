@@ -1,0 +1,63 @@
+package dumps_test
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// TestLayerReaderGivesTheSameWeights: any head and range of rows, both stores.
+func TestLayerReaderGivesTheSameWeights(t *testing.T) {
+	for _, store := range []string{"rows", "factors"} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		l, err := r.LayerOf(0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (l.Bytes() > 0) != (store == "factors") {
+			t.Errorf("%s: %d bytes held", store, l.Bytes())
+		}
+		for ph := range dumps.Phase(2) {
+			want, err := r.Weights(0, 1, ph)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for head := range want.Heads {
+				for _, part := range [][2]int{{0, want.Rows}, {2, 3}, {want.Rows - 1, 1}} {
+					got := make([]float32, part[1]*want.Keys)
+					if part[0]+part[1] > want.Rows {
+						continue
+					}
+					if err := l.Rows(got, ph, head, part[0], part[1]); err != nil {
+						t.Fatal(err)
+					}
+					if !slices.Equal(got, want.Head(head)[part[0]*want.Keys:][:len(got)]) {
+						t.Errorf("%s, phase %d, head %d, rows %v: not what Weights gives", store, ph, head, part)
+					}
+				}
+			}
+			buf := make([]float32, want.Rows*want.Keys)
+			for _, bad := range [][3]int{{-1, 0, 1}, {want.Heads, 0, 1}, {0, -1, 1}, {0, 0, want.Rows + 1}, {0, want.Rows, 1}} {
+				if l.Rows(buf, ph, bad[0], bad[1], bad[2]) == nil {
+					t.Errorf("head %d, rows %d+%d: no error", bad[0], bad[1], bad[2])
+				}
+			}
+			if l.Rows(buf[:1], ph, 0, 0, 1) == nil {
+				t.Error("no room: no error")
+			}
+		}
+		if _, err := r.LayerOf(0, 9); err == nil {
+			t.Error("layer 9: no error")
+		}
+	}
+}

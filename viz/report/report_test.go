@@ -1,0 +1,137 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+var small = Config{Window: 4, Top: 0.2, Theta: 0.04, Command: "attnscope report x.attn"}
+
+func dump(t *testing.T, model, id string, n int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.attn")
+	h := dumpstest.Header("rows", "fine")
+	h.Model.ID = model
+	w, err := dumps.Create(path, h, dumps.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		dumpstest.Add(t, w, fmt.Sprint(id, i), "rows", rand.New(rand.NewPCG(1, uint64(i))))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestNumbersAreThoseOfTheTables finds every layer's hit rate, interval and
+// baselines in the page.
+func TestNumbersAreThoseOfTheTables(t *testing.T) {
+	path := dump(t, "random", "p", 3)
+	page, _, err := HTML(t.Context(), []string{path}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := analysis.Paper
+	cfg.Windows, cfg.Tops, cfg.Thetas = []int{4}, []float64{0.2}, []float64{0.04}
+	table, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range table.Rows {
+		want := fmt.Sprintf("<tr><td>%v</td>", row[table.Column("layer")])
+		for _, name := range []string{"hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap", "mass"} {
+			want += fmt.Sprintf("<td>%.3f</td>", row[table.Column(name)])
+		}
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("no line %s", want)
+		}
+	}
+	for _, want := range []string{"Hit rate by layer", "Hit rate by layer and head", "Hit rate by size of the window", "Layer 0", "Layer 1", "p2", "sinks + recent", "What the words mean"} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("no %q", want)
+		}
+	}
+	again, _, err := HTML(t.Context(), []string{path}, small)
+	if err != nil || !bytes.Equal(page, again) {
+		t.Errorf("the page differs the second time (%v)", err)
+	}
+}
+
+// TestPageIsOffline: nothing is loaded, nothing runs.
+func TestPageIsOffline(t *testing.T) {
+	page, _, err := HTML(t.Context(), []string{dump(t, "random", "p", 2)}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`base64,[A-Za-z0-9+/=]*`).ReplaceAllString(string(page), "")
+	if found := regexp.MustCompile(`(?i)<script|https?://|url\(|@import|<link|<iframe|\son\w+=`).FindString(text); found != "" {
+		t.Errorf("the page holds %q", found)
+	}
+	if !strings.Contains(text, "default-src &#39;none&#39;") && !strings.Contains(text, "default-src 'none'") {
+		t.Error("no policy")
+	}
+	if len(page) > MaxBytes {
+		t.Errorf("%d bytes", len(page))
+	}
+}
+
+// TestHostileNamesAreText: ids and model names cannot become markup.
+func TestHostileNamesAreText(t *testing.T) {
+	const evil = `"><img src=x onerror=alert(1)></title></style><script>alert(2)</script>`
+	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, Command: evil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"<img src=x", "<script", "</title></style>"} {
+		if bytes.Contains(page, []byte(bad)) {
+			t.Errorf("the page holds %s", bad)
+		}
+	}
+	if !bytes.Contains(page, []byte("&lt;script&gt;alert(2)")) {
+		t.Error("the name is not shown as text")
+	}
+}
+
+// TestNothingToReport: an error, and no file.
+func TestNothingToReport(t *testing.T) {
+	path := dump(t, "random", "p", 1)
+	out := filepath.Join(t.TempDir(), "r.html")
+	for _, cfg := range []Config{{Window: 99, Top: 0.1, Theta: 0.1}, {Window: 4, Top: 0.1, Theta: 0.1, Prompt: "none"}} {
+		if _, err := WriteFile(t.Context(), out, []string{path}, cfg); err == nil {
+			t.Errorf("%+v: no error", cfg)
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a file is left")
+	}
+}
+
+// TestThinKeepsThePageSmall leaves out every other layer, and counts.
+func TestThinKeepsThePageSmall(t *testing.T) {
+	p := &page{}
+	for i := range 5 {
+		p.Layers = append(p.Layers, figure{Name: fmt.Sprint(i)})
+	}
+	p.thin()
+	if len(p.Layers) != 3 || p.Layers[1].Name != "2" || p.LeftOut != 2 {
+		t.Errorf("%d layers, %d left out", len(p.Layers), p.LeftOut)
+	}
+	for range 3 {
+		p.thin()
+	}
+	if len(p.Layers) != 0 || p.LeftOut != 5 {
+		t.Errorf("%d layers, %d left out", len(p.Layers), p.LeftOut)
+	}
+}

@@ -1,0 +1,175 @@
+package view
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"html"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// chromium finds a browser, or skips.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("SKIPPED, no chromium in PATH: the page itself is not tested (Debian: apt-get install chromium)")
+	return ""
+}
+
+// visit loads a page without a window, and returns what the flags ask for on
+// stdout and the console.
+func visit(t *testing.T, browser, url string, flags ...string) (stdout, console string) {
+	t.Helper()
+	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1300,850", "--virtual-time-budget=12000", "--enable-logging=stderr"}
+	if os.Geteuid() == 0 {
+		args = append(args, "--no-sandbox")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, browser, append(append(args, flags...), url)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", browser, err, errs.String())
+	}
+	for line := range strings.Lines(errs.String()) {
+		if strings.Contains(line, "CONSOLE") {
+			console += line
+		}
+	}
+	return out.String(), console
+}
+
+const evil = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>&lt;`
+
+// evilDump has markup in every text that a dump holds.
+func evilDump(t *testing.T) *site {
+	const n = 40
+	p := dumps.Prompt{ID: evil, Dataset: evil}
+	for i := range n {
+		word := fmt.Sprintf("word%d ", i)
+		if i%10 == 3 {
+			word = evil
+		}
+		p.Text += word
+		p.Offsets = append(p.Offsets, int32(len(p.Text)))
+	}
+	path := filepath.Join(t.TempDir(), "a<b>&'\".attn")
+	writeLong(t, path, n, 16, 4, p)
+	return serve(t, path, Options{Token: testToken, Pieces: func(*dumps.Header) func(int32) string {
+		return func(id int32) string { return "<b>" + fmt.Sprint(id) + "</b>" }
+	}})
+}
+
+// TestPageInABrowser opens every view of a hostile dump: it draws, without a
+// console message, and no text becomes an element or runs.
+func TestPageInABrowser(t *testing.T) {
+	browser := chromium(t)
+	v := evilDump(t)
+	for _, c := range []struct{ name, hash, want string }{
+		{"overview", "v=overview", `<tr class="pick"`},
+		{"overview by value", "v=overview&m=distance&sort=value&theme=dark", `<tr class="pick"`},
+		{"head", "v=head&head=1&row=18&key=3&method=snapkv&w=8&cap=16&scale=quantile", "attends to"},
+		{"mean of heads", "v=head&pool=mean&apart=0&scale=linear", "This map"},
+		{"text by vote", "v=text&head=0&method=recent&w=8&cap=16", "Reply: 4 tokens"},
+		{"text of a row", "v=text&head=0&row=17&shade=row", "attends to"},
+		{"text of a word", "v=text&head=0&key=3&shade=readers", "is read by"},
+		{"sweep", "v=sweep&w=8&theta=0.01&skip=4", "Mean over layers"},
+		{"compare", "v=compare&head=1", "No head differs"},
+		{"numbers out of range", "v=nothing&c=9&p=-3&layer=99&head=77&w=1e9&k=4&k0=-5&k1=NaN&row=1e9", `<tr class="pick"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dom, console := visit(t, browser, v.url+"#"+c.hash, "--dump-dom")
+			if console != "" {
+				t.Errorf("console: %s", console)
+			}
+			if !strings.Contains(dom, `data-ready="yes"`) {
+				t.Errorf("not drawn; status: %s", regexp.MustCompile(`(?s)<footer.*</footer>`).FindString(dom))
+			}
+			if !strings.Contains(dom, c.want) {
+				t.Errorf("no %q in the page", c.want)
+			}
+			if strings.Contains(dom, "<img") || strings.Contains(dom, "<b>") || strings.Count(dom, "<script") != 1 || strings.Contains(dom, "<title>owned") {
+				t.Errorf("text became markup")
+			}
+			if strings.HasPrefix(c.hash, "v=text") {
+				if n := strings.Count(dom, "data-i="); n != 44 {
+					t.Errorf("%d tokens, want 44", n)
+				}
+				if text := html.UnescapeString(dom); !strings.Contains(text, ">"+evil+"</span>") {
+					t.Error("the hostile token is not shown as it is")
+				}
+			}
+		})
+	}
+}
+
+// TestTextViewMarksWhatIsKept compares the marks of the page with the selection.
+func TestTextViewMarksWhatIsKept(t *testing.T) {
+	browser := chromium(t)
+	v := evilDump(t)
+	dom, _ := visit(t, browser, v.url+"#v=text&head=1&method=snapkv&w=8&cap=16", "--dump-dom")
+	var want struct{ Kept []int }
+	v.json("api/kept?head=1&method=snapkv&window=8&capacity=16&kernel=1", &want)
+	kept := map[string]bool{}
+	for _, j := range want.Kept {
+		kept[fmt.Sprint(j)] = true
+	}
+	marked := regexp.MustCompile(`class="([^"]*)" data-i="(\d+)"`).FindAllStringSubmatch(dom, -1)
+	if len(marked) != 44 || len(kept) != 8 {
+		t.Fatalf("%d tokens, %d kept", len(marked), len(kept))
+	}
+	for i, m := range marked {
+		if got := strings.Contains(m[1], "kept"); got != kept[m[2]] {
+			t.Errorf("token %s: kept %v, want %v", m[2], got, kept[m[2]])
+		}
+		if got, want := strings.Contains(m[1], "dropped"), i < 32 && !kept[m[2]]; got != want {
+			t.Errorf("token %s: dropped %v, want %v", m[2], got, want)
+		}
+	}
+}
+
+// TestMapHasColours: the head view's canvas holds a map, not a blank.
+func TestMapHasColours(t *testing.T) {
+	browser := chromium(t)
+	path := filepath.Join(t.TempDir(), "long.attn")
+	writeLong(t, path, 2300, 140, 9, dumps.Prompt{})
+	v := serve(t, path, Options{Token: testToken})
+	shot := filepath.Join(t.TempDir(), "shot.png")
+	if _, console := visit(t, browser, v.url+"#v=head&head=1", "--screenshot="+shot); console != "" {
+		t.Errorf("console: %s", console)
+	}
+	f, err := os.Open(shot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	img, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[[3]uint32]bool{}
+	for y := 250; y < 700; y++ {
+		for x := 200; x < 800; x++ {
+			r, g, b, _ := img.At(x, y).RGBA()
+			seen[[3]uint32{r, g, b}] = true
+		}
+	}
+	if len(seen) < 60 {
+		t.Errorf("%d colours in the map", len(seen))
+	}
+}

@@ -1,0 +1,215 @@
+package view
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tab is a page that is driven over the browser's DevTools pipe.
+type tab struct {
+	*testing.T
+	to        *os.File
+	from      *bufio.Reader
+	session   string
+	last      int
+	exception string
+}
+
+type message struct {
+	ID     int             `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result struct {
+		TargetID  string `json:"targetId"`
+		SessionID string `json:"sessionId"`
+		Result    struct {
+			Value json.RawMessage `json:"value"`
+		} `json:"result"`
+		Details json.RawMessage `json:"exceptionDetails"`
+	} `json:"result"`
+}
+
+func openTab(t *testing.T) *tab {
+	t.Helper()
+	browser := chromium(t)
+	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1300,850", "--remote-debugging-pipe"}
+	if os.Geteuid() == 0 {
+		args = append(args, "--no-sandbox")
+	}
+	in, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), browser, args...)
+	cmd.ExtraFiles = []*os.File{in, out} // descriptors 3 and 4
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	out.Close()
+	b := &tab{T: t, to: to, from: bufio.NewReader(from)}
+	t.Cleanup(func() { // an orderly end, so that its folder can be removed
+		b.send("Browser.close", nil)
+		cmd.Wait()
+		to.Close()
+		from.Close()
+	})
+	timer := time.AfterFunc(90*time.Second, func() { cmd.Process.Kill() })
+	t.Cleanup(func() { timer.Stop() })
+	target := b.call("Target.createTarget", map[string]any{"url": "about:blank"}).Result.TargetID
+	b.session = b.call("Target.attachToTarget", map[string]any{"targetId": target, "flatten": true}).Result.SessionID
+	b.call("Runtime.enable", nil)
+	b.call("Page.enable", nil)
+	return b
+}
+
+func (b *tab) send(method string, params map[string]any) int {
+	b.last++
+	m := map[string]any{"id": b.last, "method": method, "params": params}
+	if params == nil {
+		m["params"] = map[string]any{}
+	}
+	if b.session != "" && method != "Browser.close" {
+		m["sessionId"] = b.session
+	}
+	text, _ := json.Marshal(m)
+	b.to.Write(append(text, 0))
+	return b.last
+}
+
+func (b *tab) call(method string, params map[string]any) message {
+	b.Helper()
+	id := b.send(method, params)
+	for {
+		text, err := b.from.ReadBytes(0)
+		if err != nil {
+			b.Fatalf("%s: %v", method, err)
+		}
+		var m message
+		if err := json.Unmarshal(text[:len(text)-1], &m); err != nil {
+			b.Fatal(err)
+		}
+		if m.Method == "Runtime.exceptionThrown" {
+			b.exception += string(m.Params)
+		}
+		if m.ID == id {
+			return m
+		}
+	}
+}
+
+// eval runs an async function's body in the page and returns its value as JSON.
+func (b *tab) eval(body string) string {
+	b.Helper()
+	m := b.call("Runtime.evaluate", map[string]any{"expression": "(async () => {" + body + "})()", "awaitPromise": true, "returnByValue": true})
+	if m.Result.Details != nil {
+		b.Fatalf("%s: %s", body, m.Result.Details)
+	}
+	return string(m.Result.Result.Value)
+}
+
+// ready waits for the view to be drawn.
+func (b *tab) ready() {
+	b.Helper()
+	for range 200 {
+		if b.eval(`return !!document.querySelector("[data-ready=yes]")`) == "true" {
+			return
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	b.Fatalf("not drawn: %s", b.eval(`return document.getElementById("status").textContent`))
+}
+
+func (b *tab) press(keys ...string) {
+	b.Helper()
+	for _, k := range keys {
+		down := map[string]any{"type": "keyDown", "key": k}
+		if len(k) == 1 {
+			down["text"] = k
+		}
+		b.call("Input.dispatchKeyEvent", down)
+		b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": k})
+		time.Sleep(60 * time.Millisecond)
+	}
+}
+
+func (b *tab) hash() string {
+	b.Helper()
+	var s string
+	json.Unmarshal([]byte(b.eval("return location.hash")), &s)
+	return s
+}
+
+// TestKeysPointerAndExports drives the page as a user does.
+func TestKeysPointerAndExports(t *testing.T) {
+	b := openTab(t)
+	v := evilDump(t)
+	visit := func(hash string) {
+		b.call("Page.navigate", map[string]any{"url": v.url + "?" + fmt.Sprint(b.last) + "#" + hash})
+		time.Sleep(200 * time.Millisecond)
+		b.ready()
+	}
+	visit("v=overview")
+	b.press("ArrowRight", "Enter")
+	if h := b.hash(); !strings.Contains(h, "v=head") || !strings.Contains(h, "head=1") {
+		t.Errorf("arrow and Enter in the grid: %s", h)
+	}
+	b.ready()
+	for _, c := range []struct {
+		keys []string
+		want string
+	}{
+		{[]string{"+"}, "k1="}, {[]string{"ArrowRight"}, "k0="}, {[]string{"}"}, "r1="}, {[]string{"s"}, "scale=linear"}, {[]string{","}, "head=0"},
+		{[]string{"0"}, "#"}, {[]string{"t"}, "theme="}, {[]string{"3"}, "v=text"}, {[]string{"4"}, "v=sweep"}, {[]string{"5"}, "v=compare"}, {[]string{"2"}, "v=head"},
+	} {
+		b.press(c.keys...)
+		if h := b.hash(); !strings.Contains(h, c.want) {
+			t.Errorf("keys %v: %s, want %s", c.keys, h, c.want)
+		}
+	}
+	visit("v=head&head=1&apart=0")
+	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mousePressed", "x": 400, "y": 400, "button": "left", "clickCount": 1})
+	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseReleased", "x": 400, "y": 400, "button": "left", "clickCount": 1})
+	time.Sleep(200 * time.Millisecond)
+	if h := b.hash(); !strings.Contains(h, "row=") || !strings.Contains(h, "key=") {
+		t.Errorf("a click pins nothing: %s", h)
+	}
+	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseWheel", "x": 400, "y": 400, "deltaX": 0, "deltaY": -500})
+	time.Sleep(200 * time.Millisecond)
+	if h := b.hash(); !strings.Contains(h, "k0=") {
+		t.Errorf("the wheel does not zoom: %s", h)
+	}
+	b.press("?")
+	if b.eval(`return document.getElementById("help").open`) != "true" {
+		t.Error("no help")
+	}
+	for view, csv := range map[string]string{"overview": "layer,head,hit_rate", "head": "row_position,key,weight", "text": "position,id,piece", "sweep": "layer,window,", "compare": "layer,head,measure"} {
+		visit("v=" + view + "&head=1&method=recent&w=8&cap=16")
+		for kind, start := range map[string]string{"csv": csv, "svg": "<svg xmlns=", "png": "\x89PNG"} {
+			got := b.eval(`let got; const make = URL.createObjectURL; URL.createObjectURL = x => { got = x; return make.call(URL, x); };
+				const choice = document.querySelector("[aria-label=export]"); choice.value = "` + kind + `"; choice.dispatchEvent(new Event("change"));
+				for (let i = 0; !got && i < 100; i++) await new Promise(r => setTimeout(r, 20));
+				URL.createObjectURL = make;
+				return String.fromCharCode(...new Uint8Array(await got.arrayBuffer()).subarray(0, 30));`)
+			var text string
+			json.Unmarshal([]byte(got), &text)
+			if !strings.HasPrefix(strings.Replace(text, "\u0089", "\x89", 1), start) {
+				t.Errorf("%s as %s begins with %q, want %q", view, kind, text, start)
+			}
+		}
+	}
+	if b.exception != "" {
+		t.Errorf("exceptions: %s", b.exception)
+	}
+}

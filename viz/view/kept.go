@@ -1,0 +1,241 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// selectBytes bounds the window rows that a selection looks at.
+const selectBytes = 144 << 20
+
+// span is a range of query heads, whole groups of a kv head or single heads.
+type span struct{ from, n int }
+
+// keptKey names scores or budgets under a setting.
+type keptKey struct {
+	at     place
+	heads  span
+	method string
+	cfg    string
+}
+
+// apiKept gives the prefix positions that a method keeps for a head, ascending.
+// head -1 gives, for each position that any head keeps, by how many heads.
+func (s *Server) apiKept(r *http.Request) (any, error) {
+	p := query(r)
+	at, prompt := s.place(p)
+	m, c := p.selection(prompt)
+	id := p.int("head", allHeads, allHeads, 1<<30)
+	if p.err != nil {
+		return nil, p.err
+	}
+	heads := s.captures[at.capture].Header().Model.Heads
+	if id >= heads {
+		return nil, fmt.Errorf("head %d: the model has %d", id, heads)
+	}
+	from, n := max(0, id), 1
+	if id < 0 {
+		from, n = 0, heads
+	}
+	keep, err := s.kept(r.Context(), at, m, c, from, n)
+	if err != nil {
+		return nil, err
+	}
+	prefix := prompt.PromptTokens - c.Window
+	out := map[string]any{"prefix": prefix, "window": c.Window, "heads": heads, "whole": c.Passthrough(prompt.PromptTokens)}
+	if id >= 0 {
+		out["kept"] = keep[0]
+		return out, nil
+	}
+	count := make([]int, prefix)
+	for _, list := range keep {
+		for _, j := range list {
+			count[j]++
+		}
+	}
+	out["count"] = count
+	return out, nil
+}
+
+// kept gives what is kept for query heads [from, from+n), as analysis.Indices
+// does. Methods that look at one head, or one kv head's group, at a time are given
+// no more.
+func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.Config, from, n int) ([][]int32, error) {
+	ctx = context.WithoutCancel(ctx) // others may wait for the result
+	h := s.captures[at.capture].Header()
+	if len(h.Plan.Heads) != h.Model.Heads {
+		return nil, fmt.Errorf("%s: %d of %d heads were recorded; a selection needs all: capture with --heads all", s.captures[at.capture].name, len(h.Plan.Heads), h.Model.Heads)
+	}
+	budget, err := s.budget(ctx, at, m, c)
+	if err != nil {
+		return nil, err
+	}
+	step := h.Model.Heads
+	whole := m.Name == "random" || m.Name == "tova" // they look at a head's number, or at all heads
+	if m.Heads == nil && !whole && !m.Needs.Keys && !m.Needs.Queries && !m.Needs.Values {
+		step = 1
+		if c.Group != "head" {
+			step = h.Model.Heads / h.Model.KVHeads
+		}
+	}
+	out := make([][]int32, 0, n)
+	for head := from / step * step; head < from+n; head += step {
+		heads := span{head, step}
+		scores, err := s.scores(ctx, at, heads, m, c)
+		if err != nil {
+			return nil, err
+		}
+		l, err := s.layerOf(ctx, at, heads, snapkv.Needs{}, c)
+		if err != nil {
+			return nil, err
+		}
+		keep, err := m.Cut(scores, l, c, budget)
+		if err != nil {
+			return nil, err
+		}
+		for i, list := range snapkv.ByQueryHead(keep, step) {
+			if head+i >= from && head+i < from+n {
+				out = append(out, list)
+			}
+		}
+	}
+	return out, nil
+}
+
+// scores are what a selection cuts; a method whose scores do not depend on the
+// capacity is asked once for all capacities.
+func (s *Server) scores(ctx context.Context, at place, heads span, m snapkv.Method, c snapkv.Config) ([][]float64, error) {
+	if m.Name == "full" || c.Passthrough(s.captures[at.capture].Prompts()[at.prompt].PromptTokens) {
+		return nil, nil
+	}
+	key := c
+	if !m.ByCapacity {
+		key.Capacity = 0
+	}
+	need := 8 * heads.n * c.Window * s.captures[at.capture].Prompts()[at.prompt].PromptTokens
+	return lookup(s.cache, keptKey{at, heads, m.Name, fmt.Sprint(key)}, need, func() ([][]float64, int, error) {
+		l, err := s.layerOf(ctx, at, heads, m.Needs, c)
+		if err != nil {
+			return nil, 0, err
+		}
+		scores, err := m.Rank(l, c)
+		bytes := 64
+		for _, list := range scores {
+			bytes += 8 * len(list)
+		}
+		return scores, bytes, err
+	})
+}
+
+// budget is a layer's budget a head; some methods look at all layers for it.
+func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv.Config) (int, error) {
+	h := s.captures[at.capture].Header()
+	all := span{0, h.Model.Heads}
+	key := keptKey{place{at.capture, at.prompt, -1}, all, m.Name, fmt.Sprint(c)}
+	list, err := lookup(s.cache, key, 0, func() ([]int, int, error) {
+		stats := make([]float64, h.Model.Layers)
+		for _, layer := range h.Plan.Layers {
+			if m.Stat == nil {
+				break
+			}
+			l, err := s.layerOf(ctx, place{at.capture, at.prompt, layer}, all, m.Needs, c)
+			if err != nil {
+				return nil, 0, err
+			}
+			if err := m.Check(l, c); err != nil {
+				return nil, 0, err
+			}
+			stats[layer] = m.Stat(l, c)
+		}
+		return m.LayerBudgets(stats, c), 8 * len(stats), nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return list[at.layer], nil
+}
+
+// layerOf reads what a method needs of some heads of a layer.
+func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
+	src, err := s.source(at)
+	if err != nil {
+		return nil, err
+	}
+	s.heavy <- struct{}{}
+	defer func() { <-s.heavy }()
+	r := s.captures[at.capture]
+	h, p := r.Header(), src.prompt
+	l := &snapkv.Layer{Index: at.layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,
+		N: p.WindowRows, Dim: h.Model.HeadDim, ValueDim: h.Model.ValueDim}
+	if needs.Sums {
+		sums, err := r.Sums(at.prompt, at.layer)
+		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
+			return nil, err
+		}
+		if sums != nil {
+			l.Sums = sums[heads.from*l.Len : (heads.from+heads.n)*l.Len]
+		}
+	}
+	if needs.Keys || needs.Queries {
+		l.Queries, l.Keys = src.l.States()
+	}
+	if needs.Keys || needs.Queries || needs.Values { // some methods use values where there are any
+		if l.Values, err = r.Values(at.prompt, at.layer); err != nil {
+			return nil, err
+		}
+	}
+	if needs.Rows {
+		err = src.window(ctx, l, heads.from, c.Window)
+	}
+	if needs.Generated && err == nil {
+		err = src.generated(ctx, l, heads.from)
+	}
+	return l, err
+}
+
+// window reads the last n rows of the layer's heads, the first of them at from.
+func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) error {
+	if n > src.promptRows {
+		return fmt.Errorf("window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, src.promptRows, n)
+	}
+	if need := 4 * l.Heads * n * l.Len; need > selectBytes {
+		return fmt.Errorf("%d heads of %d rows by %d keys take %d MiB, the viewer's bound is %d: choose a smaller window, or use attnscope snapkv --indices", l.Heads, n, l.Len, need>>20, selectBytes>>20)
+	}
+	l.N, l.Rows = n, make([]float32, l.Heads*n*l.Len)
+	buf := make([]float32, n*src.keys)
+	for h := range l.Heads {
+		if err := src.read(ctx, buf, from+h, src.promptRows-n, n); err != nil {
+			return err
+		}
+		for i := range n {
+			copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*src.keys:])
+		}
+	}
+	return nil
+}
+
+// generated sums the reply's rows of the layer's heads.
+func (src *source) generated(ctx context.Context, l *snapkv.Layer, from int) error {
+	l.Generated = make([]float64, l.Heads*l.Len)
+	buf := make([]float32, min(tileRows, src.rows)*src.keys)
+	for h := range l.Heads {
+		sum := l.Generated[h*l.Len : (h+1)*l.Len]
+		for row := src.promptRows; row < src.rows; row += tileRows {
+			n := min(tileRows, src.rows-row)
+			if err := src.read(ctx, buf, from+h, row, n); err != nil {
+				return err
+			}
+			for i := range n {
+				for j, v := range buf[i*src.keys:][:l.Len] {
+					sum[j] += float64(v)
+				}
+			}
+		}
+	}
+	return nil
+}

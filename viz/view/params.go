@@ -1,0 +1,152 @@
+package view
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// params reads a query; the first mistake is kept.
+type params struct {
+	q   url.Values
+	err error
+}
+
+func query(r *http.Request) *params { return &params{q: r.URL.Query()} }
+
+func (p *params) fail(name, want string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s=%q: want %s", name, p.q.Get(name), want)
+	}
+}
+
+// int reads a number in [lo, hi]; without one it is fallback.
+func (p *params) int(name string, fallback, lo, hi int) int {
+	text := p.q.Get(name)
+	if text == "" {
+		return fallback
+	}
+	v, err := strconv.Atoi(text)
+	if err != nil || v < lo || v > hi {
+		p.fail(name, fmt.Sprintf("a number from %d to %d", lo, hi))
+		return fallback
+	}
+	return v
+}
+
+func (p *params) float(name string, fallback, lo, hi float64) float64 {
+	text := p.q.Get(name)
+	if text == "" {
+		return fallback
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= lo && v <= hi) {
+		p.fail(name, fmt.Sprintf("a number from %g to %g", lo, hi))
+		return fallback
+	}
+	return v
+}
+
+func (p *params) ints(name string, fallback []int, lo, hi int) []int {
+	text := p.q.Get(name)
+	if text == "" {
+		return fallback
+	}
+	var list []int
+	for _, part := range strings.Split(text, ",") {
+		v, err := strconv.Atoi(part)
+		if err != nil || v < lo || v > hi || len(list) == 64 {
+			p.fail(name, fmt.Sprintf("up to 64 numbers from %d to %d", lo, hi))
+			return fallback
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func (p *params) choice(name string, list ...string) string {
+	text := p.q.Get(name)
+	if text == "" {
+		return list[0]
+	}
+	if !slices.Contains(list, text) {
+		p.fail(name, "one of "+strings.Join(list, ", "))
+		return list[0]
+	}
+	return text
+}
+
+// capture reads c.
+func (s *Server) capture(p *params) int { return p.int("c", 0, 0, len(s.captures)-1) }
+
+// prompt reads c and p.
+func (s *Server) prompt(p *params) (int, int, *dumps.Prompt) {
+	c := s.capture(p)
+	list := s.captures[c].Prompts()
+	i := p.int("p", 0, 0, len(list)-1)
+	return c, i, &list[i]
+}
+
+// place reads c, p and layer.
+func (s *Server) place(p *params) (place, *dumps.Prompt) {
+	c, i, info := s.prompt(p)
+	layers := s.captures[c].Header().Plan.Layers
+	layer := p.int("layer", layers[0], 0, math.MaxInt32)
+	if !slices.Contains(layers, layer) {
+		p.fail("layer", fmt.Sprintf("one of the recorded layers %v", layers))
+	}
+	return place{c, i, layer}, info
+}
+
+// rates reads how hit rates are computed: window, theta, and top or budget.
+func (p *params) rates(prompt *dumps.Prompt) analysis.HitRateConfig {
+	cfg := analysis.Paper
+	cfg.By = nil
+	most := min(prompt.WindowRows, prompt.PromptTokens-1)
+	cfg.Windows = p.ints("window", []int{max(1, min(cfg.Windows[0], most))}, 1, max(1, most))
+	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], leastTheta, 1)}
+	cfg.Tops = []float64{p.float("top", cfg.Tops[0], 0, 1)}
+	if b := p.int("budget", 0, 0, math.MaxInt32); b > 0 {
+		cfg.Tops, cfg.Budgets = nil, []int{b}
+	}
+	cfg.SkipFirst = p.int("skip", 0, 0, math.MaxInt32)
+	cfg.Kernel, cfg.Pooling = p.kernel(1), p.choice("pooling", "avgpool", "maxpool")
+	return cfg
+}
+
+func (p *params) kernel(fallback int) int {
+	k := p.int("kernel", fallback, 1, 9999)
+	if k%2 == 0 {
+		p.fail("kernel", "an odd number")
+	}
+	return k
+}
+
+// selection reads a method and its config.
+func (p *params) selection(prompt *dumps.Prompt) (snapkv.Method, snapkv.Config) {
+	m, err := snapkv.FindMethod(p.choice("method", snapkv.MethodNames()...))
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	c := snapkv.Presets["class"]
+	c.Window = p.int("window", min(c.Window, prompt.WindowRows), 1, max(1, prompt.WindowRows))
+	c.Capacity = p.int("capacity", c.Capacity, 1, math.MaxInt32)
+	c.Kernel, c.Pooling = p.kernel(c.Kernel), p.choice("pooling", "avgpool", "maxpool")
+	c.Group = p.choice("group", "head", "mean", "max", "sum")
+	c.Seed = uint64(p.int("seed", 0, 0, math.MaxInt32))
+	if err := c.Check(); err != nil && p.err == nil {
+		p.err = err
+	}
+	if p.err == nil && c.Window >= prompt.PromptTokens {
+		p.err = fmt.Errorf("prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window)
+	}
+	return m, c
+}

@@ -1,0 +1,106 @@
+package view
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// allHeads stands for the mean over the recorded heads of a layer.
+const allHeads = -1
+
+// place names a layer of a prompt of a capture.
+type place struct{ capture, prompt, layer int }
+
+// source gives the recorded rows of a layer as one list: first those of the
+// prompt, then those of the reply. Row r is the query at position first+r;
+// every row has P+G keys.
+type source struct {
+	l           *dumps.LayerReader
+	heads       []int // true ids
+	prompt      *dumps.Prompt
+	rows, keys  int
+	first       int // position of row 0
+	promptRows  int
+	prefillKeys int
+}
+
+func (s *Server) source(at place) (*source, error) {
+	c := s.captures[at.capture]
+	p := &c.Prompts()[at.prompt]
+	need := 1
+	if m := c.Header().Model; p.Store == "factors" {
+		need = 4 * m.HeadDim * ((p.PromptTokens+p.ReplyTokens)*m.KVHeads + (p.WindowRows+p.ReplyTokens)*m.Heads)
+	}
+	return lookup(s.cache, at, need, func() (*source, int, error) {
+		l, err := c.LayerOf(at.prompt, at.layer)
+		if err != nil {
+			return nil, 0, err
+		}
+		src := &source{l: l, heads: c.Header().Plan.Heads, prompt: p, rows: p.WindowRows + p.ReplyTokens, keys: p.PromptTokens + p.ReplyTokens,
+			first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens}
+		return src, l.Bytes() + 1, nil
+	})
+}
+
+// read writes rows [row0, row0+n) of a head (index, or allHeads) into dst,
+// [n, keys]; what a row does not see is zero.
+func (src *source) read(ctx context.Context, dst []float32, head, row0, n int) error {
+	if head == allHeads {
+		return src.mean(ctx, dst, row0, n)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	a := min(n, max(0, src.promptRows-row0)) // rows of the prompt among them
+	if a > 0 {
+		if err := src.l.Rows(dst, dumps.Prefill, head, row0, a); err != nil {
+			return err
+		}
+		for i := a - 1; i >= 0; i-- { // [a, P] to [a, P+G], in place from the end
+			row := dst[i*src.keys : (i+1)*src.keys]
+			copy(row, dst[i*src.prefillKeys:(i+1)*src.prefillKeys])
+			clear(row[src.prefillKeys:])
+		}
+	}
+	if n > a {
+		return src.l.Rows(dst[a*src.keys:], dumps.Decode, head, row0+a-src.promptRows, n-a)
+	}
+	return nil
+}
+
+// mean averages over heads, in float64, in the order of the heads.
+func (src *source) mean(ctx context.Context, dst []float32, row0, n int) error {
+	const strip = 64 // rows at a time: bounds the memory
+	m := min(strip, n)
+	one, sum := make([]float32, m*src.keys), make([]float64, m*src.keys)
+	for at := 0; at < n; at += strip {
+		m = min(strip, n-at)
+		clear(sum)
+		for h := range src.heads {
+			if err := src.read(ctx, one, h, row0+at, m); err != nil {
+				return err
+			}
+			for i, v := range one[:m*src.keys] {
+				sum[i] += float64(v)
+			}
+		}
+		for i, v := range sum[:m*src.keys] {
+			dst[at*src.keys+i] = float32(v / float64(len(src.heads)))
+		}
+	}
+	return nil
+}
+
+// headIndex finds a true head id among the recorded ones.
+func (src *source) headIndex(id int) (int, error) {
+	if id == allHeads {
+		return allHeads, nil
+	}
+	if i := slices.Index(src.heads, id); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("head %d was not recorded; heads %v were", id, src.heads)
+}

@@ -1,0 +1,83 @@
+package view
+
+import (
+	"net/http"
+
+	"github.com/attnscope/attnscope/analysis"
+)
+
+// sweepRow is the hit rate of a layer under one window, with its baselines.
+type sweepRow struct {
+	Window      int    `json:"window"`
+	Significant int    `json:"significant"`
+	Hits        int    `json:"hits"`
+	HitRate     number `json:"hit_rate"`
+	Low         number `json:"ci_low"`
+	High        number `json:"ci_high"`
+	Chance      number `json:"chance"`
+	Recent      number `json:"recent"`
+	SinksRecent number `json:"sinks_recent"`
+	Oracle      number `json:"oracle"`
+	Overlap     number `json:"overlap"`
+	Mass        number `json:"mass"`
+	Prompts     int    `json:"prompts"`
+}
+
+// apiSweep gives the hit rates of one layer by window: those of [analysis.HitRates]
+// with --by layer. p=all is the mean over the capture's prompts; otherwise the
+// prompt's.
+func (s *Server) apiSweep(r *http.Request) (any, error) {
+	p := query(r)
+	all := p.q.Get("p") == "all"
+	if all {
+		p.q.Set("p", "0")
+	}
+	at, prompt := s.place(p)
+	cfg := p.rates(prompt)
+	if p.err != nil {
+		return nil, p.err
+	}
+	list := []int{at.prompt}
+	if all {
+		list = nil
+		for i := range s.captures[at.capture].Prompts() {
+			list = append(list, i)
+		}
+	}
+	prompts := map[int][]analysis.Rates{} // by window
+	for _, i := range list {
+		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
+			continue
+		}
+		if err := r.Context().Err(); err != nil {
+			return nil, err
+		}
+		heads, err := s.stats(place{at.capture, i, at.layer}, s.votesFor(at.capture, i, cfg.Windows))
+		if err != nil {
+			return nil, err
+		}
+		byWindow := map[int][]analysis.HeadRate{}
+		for _, h := range heads {
+			rates, err := h.rates(cfg)
+			if err != nil {
+				return nil, err
+			}
+			for _, rate := range rates {
+				byWindow[rate.Window] = append(byWindow[rate.Window], rate)
+			}
+		}
+		for w, rates := range byWindow {
+			prompts[w] = append(prompts[w], analysis.JoinRates(rates))
+		}
+	}
+	rows := []sweepRow{}
+	for _, w := range cfg.Windows {
+		if len(prompts[w]) == 0 {
+			continue
+		}
+		m := analysis.MeanRates(prompts[w], cfg.Seed)
+		rows = append(rows, sweepRow{w, m.Significant, m.Hits, number(m.HitRate), number(m.HitRateLow), number(m.HitRateHigh), number(m.Chance),
+			number(m.Recent), number(m.SinksRecent), number(m.Oracle), number(m.Overlap), number(m.Mass), len(prompts[w])})
+	}
+	return map[string]any{"layer": at.layer, "rows": rows}, nil
+}

@@ -1,0 +1,96 @@
+// Package view is the local viewer: an HTTP server on the loopback interface
+// and a page without outside resources. The server decodes what is looked at,
+// one layer and head at a time, and keeps a bounded amount of it; the page draws
+// tiles of max/mean pyramids, so captures of any length can be zoomed.
+//
+//	s, err := view.Open([]string{"run.attn"}, view.Options{})
+//	err = s.Serve(ctx, listener)
+package view
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// Options of a viewer.
+type Options struct {
+	// Pieces gives, for a dump, the text of tokens that it has none for; nil, or
+	// a nil function: their ids are shown.
+	Pieces func(h *dumps.Header) func(id int32) string
+	// Token guards the server, part of every path; empty: a random one.
+	Token string
+	// CacheBytes bounds what is kept decoded; 0: 208 MiB.
+	CacheBytes int
+}
+
+// Server answers the viewer's requests from open dumps.
+type Server struct {
+	captures []*capture
+	token    string
+	cache    *cache
+	heavy    chan struct{} // one build at a time: it bounds the memory
+}
+
+// capture is one open dump.
+type capture struct {
+	*dumps.Reader
+	name   string // base name of the file
+	pieces func(id int32) string
+}
+
+// Open opens the dumps to be shown.
+func Open(paths []string, o Options) (*Server, error) {
+	s := &Server{token: o.Token, heavy: make(chan struct{}, 1)}
+	if s.token == "" {
+		var b [16]byte
+		rand.Read(b[:])
+		s.token = hex.EncodeToString(b[:])
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 208 << 20
+	}
+	s.cache = newCache(o.CacheBytes)
+	if len(paths) == 0 {
+		return nil, errors.New("no dump to show")
+	}
+	for _, path := range paths {
+		r, err := dumps.Open(path)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		c := &capture{Reader: r, name: filepath.Base(path)}
+		s.captures = append(s.captures, c)
+		if len(r.Prompts()) == 0 {
+			s.Close()
+			return nil, fmt.Errorf("%s: no complete prompt in it", path)
+		}
+		if o.Pieces != nil {
+			c.pieces = o.Pieces(r.Header())
+		}
+	}
+	return s, nil
+}
+
+// Warnings are those of the dumps.
+func (s *Server) Warnings() []string {
+	var list []string
+	for _, c := range s.captures {
+		list = append(list, c.Warnings()...)
+	}
+	return list
+}
+
+// Close closes the dumps.
+func (s *Server) Close() error {
+	var err error
+	for _, c := range s.captures {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}

@@ -1,0 +1,346 @@
+package view
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+const testToken = "0123456789abcdef"
+
+// site is a viewer of a dump of two prompts behind a test server.
+type site struct {
+	*testing.T
+	s    *Server
+	url  string // with the token
+	dump *dumps.Reader
+	path string
+}
+
+func open(t *testing.T, store string, cacheBytes int) *site {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, store, "fine", 2, rand.New(rand.NewPCG(5, 6)))
+	return serve(t, path, Options{Token: testToken, CacheBytes: cacheBytes})
+}
+
+func serve(t *testing.T, path string, o Options) *site {
+	t.Helper()
+	s, err := Open([]string{path}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(s.Handler())
+	r, err := dumps.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { web.Close(); s.Close(); r.Close() })
+	return &site{t, s, web.URL + "/" + testToken + "/", r, path}
+}
+
+func (v *site) get(path string) (int, []byte) {
+	v.Helper()
+	r, err := http.Get(v.url + path)
+	if err != nil {
+		v.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		v.Fatal(err)
+	}
+	return r.StatusCode, body
+}
+
+func (v *site) json(path string, to any) {
+	v.Helper()
+	code, body := v.get(path)
+	if code != 200 {
+		v.Fatalf("%s: %d: %s", path, code, body)
+	}
+	if err := json.Unmarshal(body, to); err != nil {
+		v.Fatalf("%s: %v: %s", path, err, body)
+	}
+}
+
+// weights are the rows of a head (index; -1: mean) in one list, [R+G, P+G].
+func (v *site) weights(prompt, layer, head int) [][]float32 {
+	v.Helper()
+	var out [][]float32
+	keys := v.dump.Prompts()[prompt].PromptTokens + v.dump.Prompts()[prompt].ReplyTokens
+	for ph := range dumps.Phase(2) {
+		a, err := v.dump.Weights(prompt, layer, ph)
+		if err != nil {
+			v.Fatal(err)
+		}
+		for r := range a.Rows {
+			row := make([]float32, keys)
+			for j := range a.Keys {
+				if head >= 0 {
+					row[j] = a.Head(head)[r*a.Keys+j]
+					continue
+				}
+				sum := 0.0
+				for h := range a.Heads {
+					sum += float64(a.Head(h)[r*a.Keys+j])
+				}
+				row[j] = float32(sum / float64(a.Heads))
+			}
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// TestMapsAgainstReader compares rows, columns and tiles of every level with
+// weights read directly. A cache of one byte makes every request decode anew.
+func TestMapsAgainstReader(t *testing.T) {
+	for _, store := range []string{"rows", "factors"} {
+		for _, cacheBytes := range []int{0, 1} {
+			v := open(t, store, cacheBytes)
+			for _, head := range []int{-1, 0, 3} {
+				want := v.weights(1, 1, head)
+				q := fmt.Sprintf("?p=1&layer=1&head=%d", head)
+				var info mapInfo
+				v.json("api/map"+q, &info)
+				if info.Rows != 21 || info.Keys != 42 || info.PromptRows != 16 || info.First != 21 || info.Prompt != 37 || info.Levels[0] != 42 {
+					t.Fatalf("map: %+v", info)
+				}
+				top, sink := float32(0), float32(0)
+				for _, row := range want {
+					top, sink = max(top, slices.Max(row[4:])), max(sink, slices.Max(row[:4]))
+				}
+				if info.Top != top || info.SinkTop != sink {
+					t.Errorf("top %g and %g, want %g and %g", info.Top, info.SinkTop, top, sink)
+				}
+				for r, row := range want {
+					var got struct {
+						Position int       `json:"position"`
+						Weights  []float32 `json:"weights"`
+					}
+					v.json(fmt.Sprintf("api/row%s&row=%d", q, r), &got)
+					if got.Position != 21+r || !slices.Equal(got.Weights, row[:22+r]) {
+						t.Fatalf("%s, head %d, row %d: %v", store, head, r, got)
+					}
+				}
+				for _, key := range []int{0, 20, 41} {
+					var got struct {
+						Weights []float32 `json:"weights"`
+					}
+					v.json(fmt.Sprintf("api/column%s&key=%d", q, key), &got)
+					for r, row := range want {
+						if got.Weights[r] != row[key] {
+							t.Fatalf("column %d: row %d is %g, want %g", key, r, got.Weights[r], row[key])
+						}
+					}
+				}
+				v.tiles(q, want, info)
+			}
+		}
+	}
+}
+
+func (v *site) tiles(q string, want [][]float32, info mapInfo) {
+	v.Helper()
+	for level := range info.Levels {
+		for down := range 3 {
+			for _, pool := range []string{"max", "mean"} {
+				code, body := v.get(fmt.Sprintf("api/tile%s&level=%d&down=%d&pool=%s", q, level, down, pool))
+				if code != 200 {
+					v.Fatalf("tile: %d %s", code, body)
+				}
+				width := int(math.Pow(float64(info.Factor), float64(level)))
+				cells := (len(want[0]) + width - 1) / width
+				for i := range len(body) / 4 {
+					got := math.Float32frombits(binary.LittleEndian.Uint32(body[4*i:]))
+					if w := slowCell(want, i/cells, i%cells, 1<<down, width, pool, info.First); math.Abs(float64(got)-w) > 1e-7 {
+						v.Fatalf("level %d, down %d, %s, cell %d: %g, want %g", level, down, pool, i, got, w)
+					}
+				}
+				if rows := (len(want) + 1<<down - 1) >> down; len(body) != 4*rows*cells {
+					v.Fatalf("tile of %d bytes, want %d x %d cells", len(body), rows, cells)
+				}
+			}
+		}
+	}
+}
+
+// slowCell pools cell (r, c) the long way: the largest, or the mean over rows of
+// the mean over the keys that a row sees.
+func slowCell(w [][]float32, r, c, high, wide int, pool string, first int) float64 {
+	top, total := 0.0, 0.0
+	rows := 0
+	for i := r * high; i < min((r+1)*high, len(w)); i++ {
+		sum, n := 0.0, 0
+		for j := c * wide; j < min((c+1)*wide, len(w[i])) && j <= first+i; j++ {
+			sum += float64(w[i][j])
+			top = math.Max(top, float64(w[i][j]))
+			n++
+		}
+		if n > 0 {
+			total += sum / float64(n)
+		}
+		rows++
+	}
+	if pool == "max" {
+		return top
+	}
+	return total / float64(rows)
+}
+
+// TestVotesAndSelections: the vote is the sum of the window's rows, a selection
+// that of the command line, for every method.
+func TestVotesAndSelections(t *testing.T) {
+	v := open(t, "factors", 0)
+	rows := v.weights(0, 1, 2)
+	var vote struct{ Vote []float64 }
+	v.json("api/vote?layer=1&head=2&window=4&capacity=9&kernel=1", &vote)
+	for j := range 33 {
+		want := 0.0
+		for r := 12; r < 16; r++ {
+			want += float64(rows[r][j])
+		}
+		if vote.Vote[j] != want {
+			t.Fatalf("vote of %d is %g, want %g", j, vote.Vote[j], want)
+		}
+	}
+	if len(vote.Vote) != 33 {
+		t.Errorf("%d votes", len(vote.Vote))
+	}
+	c := snapkv.Config{Window: 4, Capacity: 12, Kernel: 3, Pooling: "maxpool", Group: "mean"}
+	for _, m := range snapkv.Methods {
+		want, err := analysis.Indices(v.dump, 1, m, c)
+		path := fmt.Sprintf("api/kept?p=1&method=%s&window=4&capacity=12&kernel=3&pooling=maxpool&group=mean&layer=1", m.Name)
+		if err != nil {
+			if code, _ := v.get(path); code != 400 {
+				t.Errorf("%s: %d, but the command says %v", m.Name, code, err)
+			}
+			continue
+		}
+		byHead := snapkv.ByQueryHead(want[1], 4)
+		count := make([]int, 33)
+		for head := range 4 {
+			var got struct{ Kept []int32 }
+			v.json(fmt.Sprintf("%s&head=%d", path, head), &got)
+			if !slices.Equal(got.Kept, byHead[head]) {
+				t.Errorf("%s, head %d: %v, want %v", m.Name, head, got.Kept, byHead[head])
+			}
+			for _, j := range byHead[head] {
+				count[j]++
+			}
+		}
+		var all struct{ Count []int }
+		v.json(path+"&head=-1", &all)
+		if !slices.Equal(all.Count, count) {
+			t.Errorf("%s: counts %v, want %v", m.Name, all.Count, count)
+		}
+	}
+}
+
+// TestRatesAreThoseOfTheTables: sweeps by layer and rates by head equal
+// analysis.HitRates.
+func TestRatesAreThoseOfTheTables(t *testing.T) {
+	v := open(t, "rows", 0)
+	cfg := analysis.Paper
+	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.Kernel, cfg.Pooling, cfg.SkipFirst = []int{2, 8}, []float64{0.2}, []float64{0.04}, 3, "maxpool", 1
+	want, _, err := analysis.HitRates(t.Context(), []string{v.path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(row []any, name string) float64 {
+		if f, ok := row[want.Column(name)].(float64); ok {
+			return f
+		}
+		return float64(row[want.Column(name)].(int))
+	}
+	const q = "&top=0.2&theta=0.04&kernel=3&pooling=maxpool&skip=1"
+	n := 0
+	for layer := range 2 {
+		var got struct{ Rows []map[string]float64 }
+		v.json(fmt.Sprintf("api/sweep?p=all&layer=%d&window=2,8%s", layer, q), &got)
+		for _, rates := range got.Rows {
+			row := want.Rows[n]
+			n++
+			for name, g := range rates {
+				if w := at(row, name); math.Abs(g-w) > 1e-12 {
+					t.Errorf("layer %d, window %g: %s is %g, want %g", layer, rates["window"], name, g, w)
+				}
+			}
+		}
+	}
+	if n != len(want.Rows) {
+		t.Errorf("%d rows, want %d", n, len(want.Rows))
+	}
+	cfg.By, cfg.Windows = []string{"layer", "head", "prompt"}, []int{8}
+	if want, _, err = analysis.HitRates(t.Context(), []string{v.path}, cfg); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, row := range want.Rows {
+		if row[want.Column("prompt")] != "p1" {
+			continue
+		}
+		var got headsAnswerIn
+		v.json(fmt.Sprintf("api/stats?p=1&layer=%v&window=8%s", row[want.Column("layer")], q), &got)
+		head := row[want.Column("head")].(int)
+		for _, name := range []string{"hit_rate", "mass", "overlap", "recent", "sinks_recent", "oracle"} {
+			g, w := math.NaN(), at(row, name)
+			if p := got.Measures[name][head]; p != nil {
+				g = *p
+			}
+			if math.Abs(g-w) > 1e-12 || math.IsNaN(g) != math.IsNaN(w) {
+				t.Errorf("head %d: %s is %g, want %g", head, name, g, w)
+			}
+			checked++
+		}
+	}
+	if checked != 2*4*6 {
+		t.Errorf("%d values compared", checked)
+	}
+}
+
+type headsAnswerIn struct {
+	Heads    []int
+	Measures map[string][]*float64
+}
+
+// TestMeasuresOfHeads: entropy, sink mass and distance by their definitions.
+func TestMeasuresOfHeads(t *testing.T) {
+	v := open(t, "rows", 0)
+	var got headsAnswerIn
+	v.json("api/stats?layer=0&window=8", &got)
+	for head := range 4 {
+		var entropy, sink, distance float64
+		for r, row := range v.weights(0, 0, head)[16:] {
+			for j, w := range row {
+				x := float64(w)
+				if x > 0 {
+					entropy -= x * math.Log2(x) / 5
+				}
+				if j < 4 {
+					sink += x / 5
+				}
+				distance += x * float64(37+r-j) / 5
+			}
+		}
+		for name, want := range map[string]float64{"entropy": entropy, "sink": sink, "distance": distance} {
+			if g := *got.Measures[name][head]; math.Abs(g-want) > 1e-9*math.Max(1, want) {
+				t.Errorf("head %d: %s is %g, want %g", head, name, g, want)
+			}
+		}
+	}
+}
