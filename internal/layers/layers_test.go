@@ -23,6 +23,7 @@ var levels = []struct {
 	{"viz/report", 31},
 	{"viz", 30},
 	{"analysis/table", 19},
+	{"analysis/decode", 21},
 	{"analysis", 20},
 	{"capture/model", 13},
 	{"capture/cpu", 12},
