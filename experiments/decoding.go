@@ -2,9 +2,11 @@ package experiments
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/decode"
@@ -26,6 +28,9 @@ type choice struct {
 // decodeAll decodes the prompts from the full cache and from each choice's; the
 // results are labelled.
 func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
+	if l.Model == nil {
+		return nil, l.planDecode(list, 1+len(choices), reply)
+	}
 	c := decode.Config{Model: l.Model, Prompts: list, MaxNewTokens: reply, IgnoreEOS: ignoreEOS, Score: "contains", Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
@@ -96,8 +101,8 @@ type retrieval struct {
 }
 
 // grid decodes retrieval tasks and tells accuracy, and the answer's rank and
-// log-probability, by cache, length and depth.
-func (l *Lab) grid(ctx context.Context, tasks []retrieval, choices []choice, reply int, xlabel string) (string, error) {
+// log-probability, by cache, length and depth; its files' names begin with prefix.
+func (l *Lab) grid(ctx context.Context, prefix string, tasks []retrieval, choices []choice, reply int, xlabel string) (string, error) {
 	var list []prompts.Prompt
 	place := map[string]retrieval{}
 	for _, t := range tasks {
@@ -117,7 +122,7 @@ func (l *Lab) grid(ctx context.Context, tasks []retrieval, choices []choice, rep
 		t := place[r.ID]
 		cells.Add(r.label, r.Capacity, t.length, t.depth, r.ID, float64(r.Contains), float64(r.AnswerLogProb), float64(r.AnswerRank), float64(r.KL), r.Text)
 	}
-	if err := l.table(cells, "answers"); err != nil {
+	if err := l.table(cells, prefix+"answers"); err != nil {
 		return "", err
 	}
 	summary := table.New("cache", "prompts", "correct", "accuracy", "low", "high", "answer_logprob", "answer_rank", "kl")
@@ -164,11 +169,11 @@ func (l *Lab) grid(ctx context.Context, tasks []retrieval, choices []choice, rep
 		for _, d := range depths {
 			s.Layers = append(s.Layers, int(100*d+0.5))
 		}
-		if err := l.figure(viz.SummaryFigure(s), "grid-"+viz.SafeName(label)); err != nil {
+		if err := l.figure(viz.SummaryFigure(s), prefix+"grid-"+viz.SafeName(label)); err != nil {
 			return "", err
 		}
 	}
-	if err := l.table(summary, "accuracy"); err != nil {
+	if err := l.table(summary, prefix+"accuracy"); err != nil {
 		return "", err
 	}
 	return markdown(summary, summary.Columns...), nil
@@ -195,7 +200,7 @@ func pooling(ctx context.Context, l *Lab) (string, error) {
 			}
 		}
 	}
-	words, err := l.grid(ctx, tasks, l.retrievalChoices(16, capacities...), 16, "lines in the record")
+	words, err := l.grid(ctx, "", tasks, l.retrievalChoices(16, capacities...), 16, "lines in the record")
 	return "Window 16, kernel 5, maxpool, as the paper's setting. An answer is correct when it holds the number; `answer_rank` is the mean rank of\nthe number's tokens, 1 is best: it tells caches apart where the model is too small to answer.\n\n" + words + few(len(tasks)), err
 }
 
@@ -220,47 +225,116 @@ func needle(ctx context.Context, l *Lab) (string, error) {
 			tasks = append(tasks, retrieval{n, d, p})
 		}
 	}
-	words, err := l.grid(ctx, tasks, l.retrievalChoices(16, capacities...), 24, "length, tokens")
-	if err != nil {
+	words, err := l.grid(ctx, "", tasks, l.retrievalChoices(16, capacities...), 24, "length, tokens")
+	if err != nil && !errors.Is(err, errPlanned) {
 		return "", err
 	}
 	heads, err := l.needleHeads(ctx, tasks)
 	if err != nil {
 		return "", err
 	}
-	return "The needle of the original test, window 16, kernel 5, maxpool. heads.csv has, for each head, the mass that the window gives the\nneedle's tokens and the best rank of one of them among the votes.\n\n" + words + "\n" + heads + few(len(tasks)), nil
+	return "The needle of the original test, window 16, kernel 5, maxpool. heads.csv has, for each head, the mass that the window gives the\nneedle's tokens, the best rank of one of them among the votes, and the retrieval score.\n\n" + words + "\n" + heads + few(len(tasks)), nil
 }
 
-// needleHeads tells which heads of the window look at the needle.
-func (l *Lab) needleHeads(ctx context.Context, tasks []retrieval) (string, error) {
-	var list []prompts.Prompt
-	for _, t := range tasks {
-		list = append(list, t.prompt)
+// ruler is retrieval of numbers hidden in a text, after RULER's tasks niah_single
+// and niah_multikey (arXiv:2404.06654), made on the fly.
+func ruler(ctx context.Context, l *Lab) (string, error) {
+	lengths, depths, capacities := []int{1000, 2000, 4000}, []float64{0, 0.25, 0.5, 0.75, 1}, []int{256, 1024}
+	if l.Quick {
+		lengths, depths, capacities = []int{400}, []float64{0.5}, []int{128}
 	}
-	path, err := l.capture(ctx, "needle", list, dumps.Plan{WindowRows: 16, MaxNewTokens: 1})
+	hay, err := l.haystack()
 	if err != nil {
 		return "", err
 	}
+	words := "Numbers hidden in a text, one of them asked for; window 16, kernel 5, maxpool. `single` hides one, `multikey` four, of which three\nmislead. An answer is correct when it holds the number.\n"
+	total := 0
+	var planned error
+	for _, kind := range []struct {
+		name string
+		keys int
+	}{{"single", 1}, {"multikey", 4}} {
+		var tasks []retrieval
+		for _, n := range lengths {
+			for _, d := range depths {
+				text, answer := rulerTask(l.Tokenizer, l.Seed+uint64(1000*n)+uint64(100*d), hay, n, d, kind.keys)
+				p, err := l.chat(fmt.Sprintf("ruler-%s-%d-%.0f", kind.name, n, 100*d), "ruler-"+kind.name, "", []string{answer}, tokenizer.Message{Role: "user", Content: text})
+				if err != nil {
+					return "", err
+				}
+				tasks = append(tasks, retrieval{n, d, p})
+			}
+		}
+		table, err := l.grid(ctx, kind.name+"-", tasks, l.retrievalChoices(16, capacities...), 24, "length, tokens")
+		if errors.Is(err, errPlanned) {
+			planned = err
+		} else if err != nil {
+			return "", err
+		}
+		words += "\n## " + kind.name + "\n\n" + table
+		total += len(tasks)
+	}
+	return words + few(total), planned
+}
+
+// needleHeads tells which heads of the window look at the needle, and which
+// would copy it.
+func (l *Lab) needleHeads(ctx context.Context, tasks []retrieval) (string, error) {
+	path, err := l.capture(ctx, "needle", withNeedle(tasks, needleText), dumps.Plan{WindowRows: 16, MaxNewTokens: 64})
+	if err != nil {
+		return "", err
+	}
+	t, err := needleTable(path, needleText)
+	if err != nil {
+		return "", err
+	}
+	if err := l.table(t, "heads"); err != nil {
+		return "", err
+	}
+	if err := l.headMap(t, "retrieval", "retrieval score of each head", "share of the needle copied", fmt.Sprintf("%d prompts; the needle as the reply, teacher forced", len(tasks)), "retrieval-heads"); err != nil {
+		return "", err
+	}
+	best, where, heads := 0.0, "", 0
+	for _, row := range t.Rows {
+		if m := row[3].(float64); m > best {
+			best, where = m, fmt.Sprintf("layer %d, head %d", row[0], row[1])
+		}
+		if row[t.Column("retrieval")].(float64) > 0.1 {
+			heads++
+		}
+	}
+	return fmt.Sprintf("The head whose window looks at the needle most is %s, with %.3f of its weight. %d of %d heads copy more than a tenth of the needle\n"+
+		"(the threshold of retrieval heads, arXiv:2404.15574) when the needle is followed as the reply.\n", where, best, heads, len(t.Rows)), nil
+}
+
+// needleTable has, by layer and head, means over prompts: the mass that the
+// window gives the needle's tokens, the best rank of one among the votes, the
+// share of them kept at a capacity of 256, and the share copied.
+func needleTable(path, needle string) (*table.Table, error) {
 	r, err := dumps.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer r.Close()
-	t := table.New("layer", "head", "prompts", "mass", "best_rank", "kept_at_256")
-	best, where := 0.0, ""
-	for _, layer := range r.Header().Plan.Layers {
-		mass, rank, kept := map[int][]float64{}, map[int][]float64{}, map[int][]float64{}
+	t := table.New("layer", "head", "prompts", "mass", "best_rank", "kept_at_256", "retrieval")
+	plan := r.Header().Plan
+	for _, layer := range plan.Layers {
+		values := make([][4][]float64, len(plan.Heads)) // mass, rank, kept, copied
 		for i := range r.Prompts() {
 			p := &r.Prompts()[i]
-			lo, hi := span(p, needleText)
-			if lo < 0 {
+			lo, hi := spanOf(p.Text, p.Offsets, needle)
+			if hi = min(hi, p.PromptTokens-p.WindowRows); lo < 0 || lo >= hi {
 				continue
 			}
 			rows, err := r.Weights(i, layer, dumps.Prefill)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			for h := range rows.Heads {
+			reply, err := r.Weights(i, layer, dumps.Decode)
+			if err != nil {
+				return nil, err
+			}
+			for h := range values {
 				vote := snapkv.Vote(rows.Head(h), rows.Rows, rows.Keys, rows.Rows, rows.Keys-rows.Rows)
 				sum, first := 0.0, len(vote)
 				for j := lo; j < hi; j++ {
@@ -273,49 +347,40 @@ func (l *Lab) needleHeads(ctx context.Context, tasks []retrieval) (string, error
 					}
 					first = min(first, above)
 				}
-				mass[h], rank[h] = append(mass[h], sum), append(rank[h], float64(first))
 				pooled, err := snapkv.Pool(vote, 5, "maxpool")
 				if err != nil {
-					return "", err
+					return nil, err
 				}
 				have := 0
-				for _, j := range snapkv.TopK(pooled, 240) {
+				for _, j := range snapkv.TopK(pooled, 256-rows.Rows) {
 					if int(j) >= lo && int(j) < hi {
 						have++
 					}
 				}
-				kept[h] = append(kept[h], float64(have)/float64(hi-lo))
+				last := rows.Head(h)[(rows.Rows-1)*rows.Keys : rows.Rows*rows.Keys]
+				for k, x := range []float64{sum, float64(first), float64(have) / float64(hi-lo),
+					copied(last, reply.Head(h), reply.Keys, reply.Rows, p.Tokens[:p.PromptTokens], p.Tokens[p.PromptTokens:], lo, hi)} {
+					values[h][k] = append(values[h][k], x)
+				}
 			}
 		}
-		for h := range len(mass) {
-			m := analysis.Mean(mass[h])
-			t.Add(layer, h, len(mass[h]), m, analysis.Mean(rank[h]), analysis.Mean(kept[h]))
-			if m > best {
-				best, where = m, fmt.Sprintf("layer %d, head %d", layer, h)
-			}
+		for h, v := range values {
+			t.Add(layer, plan.Heads[h], len(v[0]), analysis.Mean(v[0]), analysis.Mean(v[1]), analysis.Mean(v[2]), analysis.Mean(v[3]))
 		}
 	}
-	if err := l.table(t, "heads"); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("The head whose window looks at the needle most is %s, with %.3f of its weight.\n", where, best), nil
+	return t, nil
 }
 
-// span finds the tokens of a text in a prompt, [lo, hi); -1 if it is not there.
-func span(p *dumps.Prompt, text string) (lo, hi int) {
-	at := -1
-	for i := 0; i+len(text) <= len(p.Text); i++ {
-		if p.Text[i:i+len(text)] == text {
-			at = i
-			break
-		}
-	}
-	if at < 0 || len(p.Offsets) == 0 {
+// spanOf finds the tokens of a phrase in a text whose tokens end at the given
+// bytes, [lo, hi); -1 if it is not there.
+func spanOf[I int | int32](text string, ends []I, phrase string) (lo, hi int) {
+	at := strings.Index(text, phrase)
+	if at < 0 || len(ends) == 0 {
 		return -1, -1
 	}
-	lo, _ = slices.BinarySearch(p.Offsets, int32(at+1))
-	hi, _ = slices.BinarySearch(p.Offsets, int32(at+len(text)))
-	return lo, min(hi+1, p.PromptTokens-p.WindowRows)
+	lo, _ = slices.BinarySearch(ends, I(at+1))
+	hi, _ = slices.BinarySearch(ends, I(at+len(phrase)))
+	return lo, hi + 1
 }
 
 // speed decodes after prompts of growing length, from the full cache and from
@@ -325,7 +390,7 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		lengths, capacity, reply = []int{256, 512}, 128, 8
 	}
-	if n := l.Model.Config().MaxPositions; n > 0 {
+	if n := l.Config.MaxPositions; n > 0 {
 		lengths = slices.DeleteFunc(lengths, func(x int) bool { return x+reply > n })
 	}
 	r := rand.New(rand.NewPCG(l.Seed, 1))
@@ -340,9 +405,12 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	for _, n := range lengths {
 		ids := make([]int32, n)
 		for i := range ids {
-			ids[i] = int32(r.IntN(l.Model.Config().Vocab))
+			ids[i] = int32(r.IntN(l.Config.Vocab))
 		}
 		results, err := l.decodeAll(ctx, []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
+		if errors.Is(err, errPlanned) {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
@@ -364,7 +432,10 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	for _, name := range order {
 		k.Series = append(k.Series, *series[name])
 	}
-	k.Caption = fmt.Sprintf("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Model.Threads())
+	if l.Model == nil {
+		return "", errPlanned
+	}
+	k.Caption = fmt.Sprintf("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
 	if err := l.table(t, "speed"); err != nil {
 		return "", err
 	}
@@ -397,6 +468,9 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		}
 	}
 	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
+	if errors.Is(err, errPlanned) {
+		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply)
+	}
 	if err != nil {
 		return "", err
 	}

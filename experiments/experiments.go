@@ -41,6 +41,7 @@ var Experiments = []Experiment{
 	{"methods", "LongBench tables, in small", "What do SnapKV and its rivals keep at a budget, and what does the reply lose?", "any set of documents", methods},
 	{"pooling", "Fig. 8 (v1), LongEval-Lines", "Does pooling the votes help retrieval?", "lines (made by recipe)", pooling},
 	{"needle", "needle in a haystack", "Is a sentence in a long text still found after compression?", "haystack=FILE.txt", needle},
+	{"ruler", "beside the needle", "Is a number in a long text still found after compression, among others that mislead?", "haystack=FILE.txt", ruler},
 	{"speed", "Fig. 7 (decode latency)", "How do decode speed and cache grow with the prompt, full and compressed?", "none", speed},
 }
 
@@ -58,7 +59,9 @@ func Find(name string) (Experiment, error) {
 
 // Lab is what experiments work with.
 type Lab struct {
-	Model     *model.Model
+	Model     *model.Model // nil: nothing is run, Plan is filled
+	Config    model.Config
+	Threads   int
 	Tokenizer *tokenizer.Tokenizer
 	Header    func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error)
 	Dir       string            // results go to Dir/NAME
@@ -70,6 +73,7 @@ type Lab struct {
 	Command   string
 	Log       func(format string, args ...any)
 	Progress  func(capture.Progress)
+	Plan      *table.Table // where Model is nil: what would be done, columns PlanColumns
 
 	name  string
 	notes map[string]any
@@ -78,10 +82,15 @@ type Lab struct {
 // Run makes one experiment.
 func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	l.name, l.notes = e.Name, map[string]any{}
-	if err := os.MkdirAll(l.dir(), 0o755); err != nil {
-		return err
+	if l.Model != nil {
+		if err := os.MkdirAll(l.dir(), 0o755); err != nil {
+			return err
+		}
 	}
 	words, err := e.run(ctx, l)
+	if errors.Is(err, errPlanned) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.Name, err)
 	}
@@ -93,6 +102,9 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	}
 	if err != nil {
 		return err
+	}
+	if n, ok := l.notes["documents_truncated"].(int); ok && n > 0 {
+		words += fmt.Sprintf("\n%d of %d documents were longer than %d tokens and lost their middle; their sets are marked truncated.\n", n, l.notes["documents"], l.notes["document_tokens_at_most"])
 	}
 	readme := fmt.Sprintf("# %s: %s\n\n%s. Made by `%s`.\n\n%s", e.Name, e.Question, e.Figure, l.Command, words)
 	return os.WriteFile(filepath.Join(l.dir(), "README.md"), []byte(readme), 0o644)
@@ -128,10 +140,7 @@ func (l *Lab) meta() viz.Meta {
 // same prompts, plan and model is used again, a partial one completed.
 func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, plan dumps.Plan) (string, error) {
 	dir := filepath.Join(l.Dir, "captures")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	c := l.Model.Config()
+	c := l.Config
 	for i := range c.Layers {
 		plan.Layers = append(plan.Layers, i)
 	}
@@ -148,7 +157,14 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	}
 	path := filepath.Join(dir, name+".attn")
 	l.notes["capture"] = map[string]any{"prompts": len(list), "prompts_sha256": header.Manifest.PromptsSHA256, "model": header.Model.ID, "model_sha256": header.Model.SHA256, "plan": header.Plan}
-	_, err = capture.Run(ctx, capture.Config{Model: l.Model, Prompts: list, Out: path, Header: header, Resume: true, Progress: l.Progress})
+	cfg := capture.Config{Model: l.Model, Prompts: list, Out: path, Header: header, Resume: true, Progress: l.Progress}
+	if l.Model == nil {
+		return "", l.planCapture(name, &cfg)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	_, err = capture.Run(ctx, cfg)
 	if errors.Is(err, dumps.ErrComplete) {
 		l.Log("%s: %s is used again", l.name, path)
 		return path, nil

@@ -89,6 +89,23 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(variants, "variants"); err != nil {
 		return "", err
 	}
+	null, err := controls(path, l.Seed)
+	if err != nil {
+		return "", err
+	}
+	if err := l.table(null, "controls"); err != nil {
+		return "", err
+	}
+	heads, err := headScores(path, 32, l.Seed)
+	if err != nil {
+		return "", err
+	}
+	if err := l.table(heads, "heads"); err != nil {
+		return "", err
+	}
+	if err := l.headMap(heads, "hit_rate", "hit rate without the first four positions", "hit rate", fmt.Sprintf("window 32, top 5 %%, weight > 0.05; mean over %d prompts", len(list)), "heads"); err != nil {
+		return "", err
+	}
 	first, last := overall.Rows[0], overall.Rows[0]
 	for _, row := range overall.Rows {
 		if row[0] == 0 && row[overall.Column("window")] == 32 {
@@ -103,9 +120,31 @@ The table has it with and without the first four positions, which most heads att
 variants.csv has the other two statistics of the authors' first scripts: (b) overlap of the positions whose mean weight passes 0.005
 in the window and in the span, per head, then the mean over heads; (c) the largest number, over heads, of positions above 0.05 in
 any row of the window: a count, not a rate.
+
+## Null controls
+
+The same reply rated against votes that did not see it coming: the next prompt's, cut or filled in the middle to equal length, and that of
+an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote minus the control, paired, with its interval. controls.csv has them by layer.
+
+%s
+## Heads
+
+heads.csv tells consistent heads from others: their hit rate without sinks, how far two halves of the window agree, the share of the reply's
+important positions that the window found important, and how unevenly the window's rows spread their choices.
 %s`, short(first[rate]), l.span(), short(last[rate]),
-		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), few(len(list)))
+		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), markdown(overallOnly(null), null.Columns...), few(len(list)))
 	return words + warningList(warnings), nil
+}
+
+// overallOnly are the rows of all layers together.
+func overallOnly(t *table.Table) *table.Table {
+	out := table.New(t.Columns...)
+	for _, row := range t.Rows {
+		if row[t.Column("layer")] == -1 {
+			out.Add(row...)
+		}
+	}
+	return out
 }
 
 func warningList(list []string) string {

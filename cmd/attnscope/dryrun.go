@@ -13,10 +13,7 @@ import (
 
 // dryRun prints what a capture will take, without loading the weights.
 func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) error {
-	threads := c.Int("threads")
-	if threads < 1 {
-		threads = runtime.GOMAXPROCS(0)
-	}
+	threads := threadCount(c)
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, e.config, threads)
 	weights := weightBytes(e)
@@ -46,4 +43,12 @@ func weightBytes(e *engine) int64 {
 		n += size * int64(t.Elements())
 	}
 	return n
+}
+
+// threadCount is --threads, or as many as the machine has.
+func threadCount(c *cli.Context) int {
+	if n := c.Int("threads"); n > 0 {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,6 +31,7 @@ func reproduceCommand() *cli.Command {
 			modelFlag, revisionFlag, offlineFlag,
 			&cli.StringSliceFlag{Name: "prompts", Aliases: []string{"p"}, Usage: "a prompt set, `SET=FILE`: documents with instructions, one JSON object a line (repeatable; default: documents that ship); haystack=FILE.txt for needle"},
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "folder for the results, `DIR`"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be captured and decoded, how long it takes and what is there already"},
 			&cli.BoolFlag{Name: "quick", Usage: "few prompts and short replies: to see that it works"},
 			&cli.IntFlag{Name: "max-document-tokens", Usage: "cut the middle out of documents longer than `N` tokens (default: what the model takes); their set is marked truncated"},
 			deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of prompts that are made, and of the intervals"},
@@ -76,14 +78,21 @@ func runReproduce(c *cli.Context) error {
 	if eng.tok == nil {
 		return fmt.Errorf("%s: %w; the experiments are made of text", eng.name, eng.tokErr)
 	}
-	if err := eng.load(c); err != nil {
-		return err
+	lab.Tokenizer, lab.Config, lab.Threads = eng.tok, eng.config, threadCount(c)
+	if c.Bool("dry-run") {
+		lab.Plan = table.New(experiments.PlanColumns...)
+	} else {
+		if err := eng.load(c); err != nil {
+			return err
+		}
+		lab.Model = eng.model
 	}
-	lab.Model, lab.Tokenizer = eng.model, eng.tok
 	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) { return eng.header(c, plan, list) }
 	done := table.New("experiment", "results")
 	for _, e := range list {
-		notef(c, "%s: %s", e.Name, e.Question)
+		if lab.Plan == nil {
+			notef(c, "%s: %s", e.Name, e.Question)
+		}
 		bar := newBar(c.App.ErrWriter, e.Name)
 		lab.Progress = bar.capture
 		err := lab.Run(c.Context, e)
@@ -93,7 +102,17 @@ func runReproduce(c *cli.Context) error {
 		}
 		done.Add(e.Name, c.String("o")+"/"+e.Name+"/README.md")
 	}
-	return done.Write(c.App.Writer, "tsv")
+	if lab.Plan != nil {
+		seconds := 0.0
+		for _, row := range lab.Plan.Rows {
+			if row[len(row)-1] != "done" {
+				seconds += row[6].(float64)
+			}
+		}
+		notef(c, "about %s in all, at 80 GFLOP/s a thread on %d threads; experiments that share a capture list it each", time.Duration(seconds*float64(time.Second)).Round(time.Minute), lab.Threads)
+		return lab.Plan.Write(c.App.Writer, stdoutFormat(c))
+	}
+	return done.Write(c.App.Writer, stdoutFormat(c))
 }
 
 func experimentNames() []string {

@@ -39,8 +39,16 @@ func writeTable(c *cli.Context, t *table.Table) error {
 		}
 		return t.WriteFile(out, format)
 	}
-	if f, ok := c.App.Writer.(*os.File); format == "" && ok && term.IsTerminal(int(f.Fd())) {
-		format = "table"
+	if format == "" {
+		format = stdoutFormat(c)
 	}
 	return t.Write(c.App.Writer, format)
+}
+
+// stdoutFormat is table on a terminal, else tsv.
+func stdoutFormat(c *cli.Context) string {
+	if f, ok := c.App.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return "table"
+	}
+	return "tsv"
 }

@@ -1,0 +1,144 @@
+package experiments
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/examples"
+)
+
+// document is a text with instructions on it and reference answers, or a
+// dialogue.
+type document struct {
+	ID           string
+	Text         string
+	Instructions []string
+	Outputs      []string
+	Messages     []tokenizer.Message // of a dialogue; there is no Text then
+	set          string
+	tokens       int // of the text, after truncation
+}
+
+// documentForm is a line of a set: L-Eval's fields as this project names them,
+// LongBench's, kvpress', or a dialogue's.
+type documentForm struct {
+	ID           string              `json:"id"`
+	LongBenchID  string              `json:"_id"`
+	Document     string              `json:"document"`
+	Instructions []string            `json:"instructions"`
+	Outputs      []string            `json:"outputs"`
+	Context      string              `json:"context"`
+	Input        string              `json:"input"`
+	Answers      []string            `json:"answers"`
+	Question     string              `json:"question"`
+	Answer       string              `json:"answer"`
+	Messages     []tokenizer.Message `json:"messages"`
+}
+
+// parseDocument reads one line.
+func parseDocument(text []byte, set string, line int) (document, error) {
+	var f documentForm
+	fail := func(format string, args ...any) (document, error) {
+		return document{}, fmt.Errorf("set %s: line %d: "+format, append([]any{set, line}, args...)...)
+	}
+	if err := json.Unmarshal(text, &f); err != nil {
+		return fail("%w", err)
+	}
+	d := document{ID: f.ID, Text: f.Document, Instructions: f.Instructions, Outputs: f.Outputs, Messages: f.Messages, set: set}
+	if d.ID == "" {
+		d.ID = f.LongBenchID
+	}
+	if d.ID == "" {
+		d.ID = fmt.Sprintf("%s-%d", set, line)
+	}
+	if f.Context != "" {
+		d.Text = f.Context
+		switch {
+		case f.Question != "":
+			d.Instructions, d.Outputs = []string{f.Question}, nil
+			if f.Answer != "" {
+				d.Outputs = []string{f.Answer}
+			}
+		case f.Input != "":
+			d.Instructions = []string{f.Input}
+			d.Outputs = f.Answers[:min(1, len(f.Answers))]
+		default: // summaries: the task is in the data set's name, not in the line
+			d.Instructions = []string{"Summarise the text above."}
+			d.Outputs = f.Answers[:min(1, len(f.Answers))]
+		}
+	}
+	if len(d.Messages) == 0 && (d.Text == "" || len(d.Instructions) == 0) {
+		return fail("no document with instructions, no context with a question, no messages")
+	}
+	return d, nil
+}
+
+// records reads the sets of -p, or the documents that ship.
+func (l *Lab) records() ([]document, error) {
+	var list []document
+	read := func(set string, text []byte) error {
+		s := bufio.NewScanner(bytes.NewReader(text))
+		s.Buffer(make([]byte, 1<<20), 256<<20)
+		for line := 1; s.Scan(); line++ {
+			if len(bytes.TrimSpace(s.Bytes())) == 0 {
+				continue
+			}
+			d, err := parseDocument(s.Bytes(), set, line)
+			if err != nil {
+				return err
+			}
+			list = append(list, d)
+		}
+		return s.Err()
+	}
+	for _, set := range l.SetOrder {
+		if set == "haystack" {
+			continue
+		}
+		text, err := os.ReadFile(l.Sets[set])
+		if err != nil {
+			return nil, err
+		}
+		if err := read(set, text); err != nil {
+			return nil, err
+		}
+	}
+	if len(list) > 0 {
+		return list, nil
+	}
+	err := read("examples", examples.Prompts)
+	return list, err
+}
+
+// documents are the records with a text. Texts longer than limit tokens lose
+// their middle; their set is named so.
+func (l *Lab) documents(limit int) ([]document, error) {
+	if l.MaxTokens > 0 {
+		limit = min(limit, l.MaxTokens)
+	}
+	records, err := l.records()
+	if err != nil {
+		return nil, err
+	}
+	var list []document
+	cut := 0
+	for _, d := range records {
+		if d.Text == "" {
+			continue
+		}
+		ids := l.Tokenizer.Encode(d.Text, false)
+		if d.tokens = len(ids); len(ids) > limit {
+			ends := l.Tokenizer.Ends(d.Text, ids)
+			d.Text = d.Text[:ends[limit/2-1]] + d.Text[ends[len(ids)-(limit-limit/2)-1]:]
+			d.set, d.tokens = d.set+" (truncated)", limit
+			cut++
+		}
+		list = append(list, d)
+	}
+	l.notes["documents"], l.notes["documents_truncated"], l.notes["document_tokens_at_most"] = len(list), cut, limit
+	return list, nil
+}
