@@ -29,12 +29,32 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
+// profile is a folder for a browser, whose processes may outlive it by a moment
+// and write there while it is removed.
+func profile(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "attnscope-browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Errorf("%s cannot be removed", dir)
+	})
+	return dir
+}
+
 // visit loads a page without a window, and returns what the flags ask for on
 // stdout and the console.
 func visit(t *testing.T, browser, url string, flags ...string) (stdout, console string) {
 	t.Helper()
 	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1300,850", "--virtual-time-budget=12000", "--enable-logging=stderr"}
+		"--disable-sync", "--user-data-dir=" + profile(t), "--window-size=1300,850", "--virtual-time-budget=12000", "--enable-logging=stderr"}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}

@@ -39,7 +39,7 @@ func openTab(t *testing.T) *tab {
 	t.Helper()
 	browser := chromium(t)
 	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1300,850", "--remote-debugging-pipe"}
+		"--disable-sync", "--user-data-dir=" + profile(t), "--window-size=1300,850", "--remote-debugging-pipe"}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
@@ -51,7 +51,7 @@ func openTab(t *testing.T) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), browser, args...)
+	cmd := exec.Command(browser, args...) // the test's context ends before the browser may
 	cmd.ExtraFiles = []*os.File{in, out} // descriptors 3 and 4
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
