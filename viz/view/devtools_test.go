@@ -52,7 +52,7 @@ func openTab(t *testing.T) *tab {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(browser, args...) // the test's context ends before the browser may
-	cmd.ExtraFiles = []*os.File{in, out} // descriptors 3 and 4
+	cmd.ExtraFiles = []*os.File{in, out}  // descriptors 3 and 4
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
