@@ -113,7 +113,15 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 		}
 	}
 	rate := overall.Column("hit_rate")
-	words := fmt.Sprintf(`With a window of 32, the hit rate over all layers is %s for the first span of %d generated tokens and %s for the last.
+	fresh, err := freshShare(path)
+	if err != nil {
+		return "", err
+	}
+	l.notes["reply_distinct_4grams"] = fresh
+	words := fmt.Sprintf(`Of the 4-token sequences of a reply, %s are not a repetition of an earlier one (mean over prompts): the lower, the more of
+a reply is a loop, which attends to little.
+
+With a window of 32, the hit rate over all layers is %s for the first span of %d generated tokens and %s for the last.
 The table has it with and without the first four positions, which most heads attend to whatever the text says.
 
 %s
@@ -131,9 +139,32 @@ an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote mi
 
 heads.csv tells consistent heads from others: their hit rate without sinks, how far two halves of the window agree, the share of the reply's
 important positions that the window found important, and how unevenly the window's rows spread their choices.
-%s`, short(first[rate]), l.span(), short(last[rate]),
+%s`, short(fresh), short(first[rate]), l.span(), short(last[rate]),
 		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), markdown(overallOnly(null), null.Columns...), few(len(list)))
 	return words + warningList(warnings), nil
+}
+
+// freshShare is the share of a reply's sequences of four tokens that were not in
+// it before, mean over prompts: 1 where nothing is repeated.
+func freshShare(path string) (float64, error) {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	var shares []float64
+	for _, p := range r.Prompts() {
+		reply := p.Tokens[p.PromptTokens:]
+		if len(reply) < 4 {
+			continue
+		}
+		seen := map[[4]int32]bool{}
+		for i := range len(reply) - 3 {
+			seen[[4]int32(reply[i:])] = true
+		}
+		shares = append(shares, float64(len(seen))/float64(len(reply)-3))
+	}
+	return analysis.Mean(shares), nil
 }
 
 // overallOnly are the rows of all layers together.

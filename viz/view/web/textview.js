@@ -97,7 +97,7 @@ export class TextView {
     };
     this.seen.disconnect();
     this.root.replaceChildren(...section(`Prompt: ${prompt} tokens`, 0, prompt, this.text.words),
-      ...(pieces.length > prompt ? [el("div", { class: "reply" }, ...section(`Reply: ${pieces.length - prompt} tokens. Click one to see what it attends to`, prompt, pieces.length, this.text.reply))] : []));
+      ...(pieces.length > prompt ? [el("div", { class: "reply" }, ...section(`Reply: ${pieces.length - prompt} token${pieces.length - prompt === 1 ? "" : "s"}. Click one to see what it attends to`, prompt, pieces.length, this.text.reply))] : []));
     for (const part of this.parts) this.seen.observe(part);
   }
   // share is how strongly a token is shaded.
