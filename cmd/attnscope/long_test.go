@@ -101,3 +101,42 @@ func TestMethodsOnSmolLM2(t *testing.T) {
 		}
 	}
 }
+
+// TestReproduceGivesTheSameBytes: one and two threads, and a run that is done
+// again over its captures, leave the same tables.
+func TestReproduceGivesTheSameBytes(t *testing.T) {
+	if os.Getenv("ATTNSCOPE_LONG") == "" {
+		t.Skip("SKIPPED, two minutes on the default model: set ATTNSCOPE_LONG=1 (make test-long)")
+	}
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	must(t, "reproduce", "generation", "--quick", "--threads", "1", "-o", one)
+	must(t, "reproduce", "generation", "--quick", "--threads", "2", "-o", two)
+	tables := func(dir string) map[string]string {
+		files, err := filepath.Glob(filepath.Join(dir, "generation", "*.[cp][sa][vr]*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m[filepath.Base(f)] = string(text)
+		}
+		return m
+	}
+	first := tables(one)
+	must(t, "reproduce", "generation", "--quick", "-o", one)
+	for _, other := range []map[string]string{tables(two), tables(one)} {
+		if len(first) != 10 || len(other) != len(first) {
+			t.Fatalf("%d and %d tables, want 10", len(first), len(other))
+		}
+		for name, text := range first {
+			if other[name] != text {
+				t.Errorf("%s differs", name)
+			}
+		}
+	}
+}
