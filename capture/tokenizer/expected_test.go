@@ -38,6 +38,29 @@ func TestHardStrings(t *testing.T) {
 	}
 }
 
+// TestEveryStep does the same for small files that together have every supported
+// normaliser, pre-tokeniser, post-processor and decoder; ATTNSCOPE_JSON names a
+// folder with more strings, as testdata/make_json.py writes it.
+func TestEveryStep(t *testing.T) {
+	dir := os.Getenv("ATTNSCOPE_JSON")
+	if dir == "" {
+		dir = "testdata/json"
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*", "expected.jsonl.gz"))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%s holds nothing (%v)", dir, err)
+	}
+	for _, path := range list {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			tok, err := Load(filepath.Dir(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkStrings(t, tok, path)
+		})
+	}
+}
+
 func checkStrings(t *testing.T, tok *Tokenizer, path string) {
 	f, err := os.Open(path)
 	if err != nil {

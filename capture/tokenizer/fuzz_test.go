@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,11 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(tinyTokenizer), "ab ab<s>c")
 	f.Add([]byte(strings.Replace(tinyTokenizer, `"ByteLevel","add`, `"Digits","add`, 1)), "a1")
 	f.Add([]byte(`{"model":{"type":"BPE","vocab":{},"merges":[]}}`), "x")
+	for _, name := range []string{"unigram-always", "unigram-first", "bpe-plain"} {
+		if data, err := os.ReadFile("testdata/json/" + name + "/tokenizer.json"); err == nil {
+			f.Add(data, "the word <tool> ﬁ\t2")
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte, text string) {
 		tok, err := fromJSON(data)
 		if err != nil {
@@ -51,5 +57,31 @@ func FuzzChatTemplate(f *testing.F) {
 		if d := time.Since(start); d > 3*templateTime {
 			t.Errorf("took %s", d)
 		}
+	})
+}
+
+// FuzzModelFile: an unsound tokenizer.model is an error; what loads encodes and
+// decodes without a panic.
+func FuzzModelFile(f *testing.F) {
+	for _, name := range []string{"bpe-bytes", "bpe-rules", "unigram-bytes", "unigram-rules"} {
+		data, err := os.ReadFile("testdata/spm/" + name + "/tokenizer.model")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, "the word <tool> ﬁ\t2")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		tok, err := fromSPM(data)
+		if err != nil {
+			return
+		}
+		ids := tok.Encode(text, true)
+		for _, id := range ids {
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("%q gives id %d of %d", text, id, tok.VocabSize())
+			}
+		}
+		_ = tok.Decode(ids, false)
+		_ = tok.Ends(text, ids)
 	})
 }

@@ -4,22 +4,54 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
-// ggufSplits are the pre-tokenisers that GGUF files name by tokenizer.ggml.pre.
-var ggufSplits = map[string][]splitter{
-	"default": {splitGPT2}, "gpt-2": {splitGPT2}, "smollm": {splitDigits, splitGPT2},
-	"llama-bpe": {func(s string, e func(string)) { splitCL100K(s, 3, e) }},
-	"llama3":    {func(s string, e func(string)) { splitCL100K(s, 3, e) }},
-	"qwen2":     {func(s string, e func(string)) { splitCL100K(s, 1, e) }},
+// ggufPre is a pre-tokeniser that GGUF files name by tokenizer.ggml.pre.
+type ggufPre struct {
+	splits       []splitter
+	ignoreMerges bool
+	bos          bool // BOS is added where the file does not say
 }
 
-// Token types of GGUF files.
-const (
-	ggufControl     = 3
-	ggufUserDefined = 4
+func cl100k(digits int) splitter {
+	return func(s string, emit func(string)) { splitCL100K(s, digits, emit) }
+}
+
+// Patterns of the tokenizer.json files that the names stand for.
+var (
+	tekkenPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|` +
+		`\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	gpt4oPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
+
+// ggufPres are the names that llama.cpp writes (llama-vocab.cpp).
+var ggufPres = func() map[string]ggufPre {
+	m := map[string]ggufPre{}
+	add := func(p ggufPre, names ...string) {
+		for _, n := range names {
+			m[n] = p
+		}
+	}
+	pattern := func(text string) splitter {
+		s, err := patternSplitter(text)
+		if err != nil {
+			panic(err)
+		}
+		return s
+	}
+	add(ggufPre{splits: []splitter{splitGPT2}}, "gpt-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "phi-2")
+	add(ggufPre{splits: []splitter{splitDigits, splitGPT2}}, "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true, bos: true}, "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral")
+	add(ggufPre{splits: []splitter{cl100k(3)}}, "dbrx", "smaug-bpe", "chatglm-bpe")
+	add(ggufPre{splits: []splitter{cl100k(1)}}, "qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez")
+	add(ggufPre{splits: []splitter{pattern(tekkenPattern)}, ignoreMerges: true, bos: true}, "tekken")
+	add(ggufPre{splits: []splitter{pattern(gpt4oPattern)}}, "gpt-4o", "llama4")
+	return m
+}()
 
 // fromGGUF reads the tokenizer that stands in a GGUF file's metadata.
 func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
@@ -27,22 +59,21 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	if kind == "" {
 		return nil, fmt.Errorf("%s: no tokenizer.ggml.model in its metadata: %w", path, ErrNoTokenizer)
 	}
-	if kind != "gpt2" {
-		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; gpt2 (byte-level BPE) is", path, kind)
+	switch kind {
+	case "gpt2":
+	case "llama", "t5":
+		return spmFromGGUF(path, meta, kind == "t5")
+	default:
+		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; gpt2 (byte-level BPE), llama (SentencePiece BPE) and t5 (unigram) are", path, kind)
 	}
-	pre, _ := meta["tokenizer.ggml.pre"].(string)
-	if pre == "" {
-		pre = "default"
-	}
-	splits, ok := ggufSplits[pre]
+	name, _ := meta["tokenizer.ggml.pre"].(string)
+	pre, ok := ggufPres[name]
 	if !ok {
-		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported", path, pre)
+		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported: convert the model again, or give input_ids; known are %s",
+			path, name, strings.Join(slices.Sorted(maps.Keys(ggufPres)), ", "))
 	}
 	t := newTokenizer()
-	t.source, t.byteLevel, t.splits = path, true, splits
-	if pre == "llama-bpe" || pre == "llama3" {
-		t.ignoreMerges = true
-	}
+	t.source, t.byteLevel, t.splits, t.ignoreMerges = path, true, pre.splits, pre.ignoreMerges
 	tokens, types, merges := texts(meta["tokenizer.ggml.tokens"]), numbers(meta["tokenizer.ggml.token_type"]), texts(meta["tokenizer.ggml.merges"])
 	h := sha256.New()
 	vocab := make(map[string]int32, len(tokens))
@@ -50,11 +81,11 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	for i, s := range tokens {
 		fmt.Fprintf(h, "%d %q\n", i, s)
 		vocab[s] = int32(i)
-		if i < len(types) && (types[i] == ggufControl || types[i] == ggufUserDefined) {
-			special = append(special, added{ID: int32(i), Content: s, Special: types[i] == ggufControl})
+		if i < len(types) && (types[i] == pieceControl || types[i] == pieceUserDefined) {
+			special = append(special, added{ID: int32(i), Content: s, Special: types[i] == pieceControl})
 		}
 	}
-	fmt.Fprintf(h, "%q %s", merges, pre)
+	fmt.Fprintf(h, "%q %s", merges, name)
 	t.sha256 = hex.EncodeToString(h.Sum(nil))
 	if err := t.setVocab(vocab); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -72,10 +103,49 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	if err := t.addTokens(special); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return t, t.ggufSpecials(path, meta)
+	return t, t.ggufSpecials(path, meta, pre.bos)
 }
 
-func (t *Tokenizer) ggufSpecials(path string, meta map[string]any) error {
+// spmFromGGUF reads a SentencePiece vocabulary.
+func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, error) {
+	m := defaultSPM()
+	m.unigram, m.extraSpaces, m.bos, m.eos = unigram, true, -1, -1
+	m.pieces = texts(meta["tokenizer.ggml.tokens"])
+	types, scores := numbers(meta["tokenizer.ggml.token_type"]), floats(meta["tokenizer.ggml.scores"])
+	if len(types) != len(m.pieces) || len(scores) != len(m.pieces) {
+		return nil, fmt.Errorf("%s: %d tokens, %d types and %d scores in its metadata: want as many of each", path, len(m.pieces), len(types), len(scores))
+	}
+	for i := range types {
+		m.types, m.scores = append(m.types, int(types[i])), append(m.scores, float32(scores[i]))
+	}
+	if v, ok := meta["tokenizer.ggml.add_space_prefix"].(bool); ok {
+		m.dummyPrefix = v
+	}
+	if v, ok := meta["tokenizer.ggml.remove_extra_whitespaces"].(bool); ok {
+		m.extraSpaces = !v
+	}
+	if v, ok := meta["tokenizer.ggml.unknown_token_id"].(uint64); ok && v < uint64(len(m.pieces)) {
+		m.unk = int32(v)
+	}
+	for _, b := range numbers(meta["tokenizer.ggml.precompiled_charsmap"]) {
+		m.charsmap = append(m.charsmap, byte(b))
+	}
+	t, err := m.tokenizer()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	h := sha256.New()
+	for i := range m.pieces {
+		fmt.Fprintf(h, "%d %q %g %d\n", i, m.pieces[i], m.scores[i], m.types[i])
+	}
+	fmt.Fprintf(h, "%v %v %v", m.dummyPrefix, m.extraSpaces, m.unigram)
+	t.source, t.sha256 = path, hex.EncodeToString(h.Sum(nil))
+	return t, t.ggufSpecials(path, meta, !unigram)
+}
+
+// ggufSpecials reads BOS, EOS and the chat template; bos says whether BOS is
+// added where the file is silent.
+func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) error {
 	id := func(name string) int32 {
 		if v, ok := meta[name].(uint64); ok && v < uint64(len(t.pieces)) {
 			return int32(v)
@@ -85,12 +155,15 @@ func (t *Tokenizer) ggufSpecials(path string, meta map[string]any) error {
 	t.bos, t.eos = id("tokenizer.ggml.bos_token_id"), id("tokenizer.ggml.eos_token_id")
 	if t.bos >= 0 {
 		t.bosToken = t.pieces[t.bos]
-		if add, _ := meta["tokenizer.ggml.add_bos_token"].(bool); add {
+		if add, ok := meta["tokenizer.ggml.add_bos_token"].(bool); add || !ok && bos {
 			t.before = []int32{t.bos}
 		}
 	}
 	if t.eos >= 0 {
 		t.eosToken = t.pieces[t.eos]
+		if add, _ := meta["tokenizer.ggml.add_eos_token"].(bool); add {
+			t.after = []int32{t.eos}
+		}
 	}
 	if text, ok := meta["tokenizer.chat_template"].(string); ok {
 		return t.setTemplate(path, text)
@@ -116,6 +189,20 @@ func numbers(v any) []int64 {
 			out[i] = n
 		case uint64:
 			out[i] = int64(n)
+		}
+	}
+	return out
+}
+
+func floats(v any) []float64 {
+	list, _ := v.([]any)
+	out := make([]float64, len(list))
+	for i, x := range list {
+		switch n := x.(type) {
+		case float64:
+			out[i] = n
+		case float32:
+			out[i] = float64(n)
 		}
 	}
 	return out

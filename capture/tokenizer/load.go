@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/attnscope/attnscope/capture/checkpoint"
 )
 
@@ -38,9 +36,9 @@ func Load(path string) (*Tokenizer, error) {
 	name := filepath.Join(path, "tokenizer.json")
 	if fi, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(path, "tokenizer.model")); err == nil {
-			return nil, fmt.Errorf("%s: tokenizer.model alone is not supported; convert it to tokenizer.json", path)
+			return loadSPM(path)
 		}
-		return nil, fmt.Errorf("%s: no tokenizer.json in it: %w", path, ErrNoTokenizer)
+		return nil, fmt.Errorf("%s: no tokenizer.json or tokenizer.model in it: %w", path, ErrNoTokenizer)
 	} else if err != nil {
 		return nil, err
 	} else if fi.Size() > maxFile {
@@ -71,32 +69,26 @@ type file struct {
 	PostProcessor json.RawMessage `json:"post_processor"`
 	Decoder       json.RawMessage `json:"decoder"`
 	Model         struct {
-		Type         string           `json:"type"`
-		Vocab        map[string]int32 `json:"vocab"`
-		Merges       json.RawMessage  `json:"merges"`
-		UnkToken     *string          `json:"unk_token"`
-		Prefix       *string          `json:"continuing_subword_prefix"`
-		Suffix       *string          `json:"end_of_word_suffix"`
-		FuseUnk      bool             `json:"fuse_unk"`
-		ByteFallback bool             `json:"byte_fallback"`
-		IgnoreMerges bool             `json:"ignore_merges"`
+		Type         string          `json:"type"`
+		Vocab        json.RawMessage `json:"vocab"`
+		Merges       json.RawMessage `json:"merges"`
+		UnkToken     *string         `json:"unk_token"`
+		UnkID        *int32          `json:"unk_id"` // of a unigram model
+		Prefix       *string         `json:"continuing_subword_prefix"`
+		Suffix       *string         `json:"end_of_word_suffix"`
+		FuseUnk      bool            `json:"fuse_unk"`
+		ByteFallback bool            `json:"byte_fallback"`
+		IgnoreMerges bool            `json:"ignore_merges"`
 	} `json:"model"`
 }
 
 func fromJSON(data []byte) (*Tokenizer, error) {
 	var f file
-	var kind struct {
-		Model struct {
-			Type string `json:"type"`
-		} `json:"model"`
-	}
-	if err := json.Unmarshal(data, &kind); err != nil {
+	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, err
 	}
-	if k := kind.Model.Type; k != "BPE" && k != "" {
-		return nil, fmt.Errorf("model type %q is not supported; BPE is", k)
-	}
-	if err := json.Unmarshal(data, &f); err != nil {
+	vocab, scores, err := f.vocabulary()
+	if err != nil {
 		return nil, err
 	}
 	for _, s := range []*string{f.Model.Prefix, f.Model.Suffix} {
@@ -111,8 +103,8 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	for _, step := range []func() error{
 		func() error { return t.addNormaliser(f.Normalizer) },
 		func() error { return t.addPreTokenizer(f.PreTokenizer) },
-		func() error { return t.setVocab(f.Model.Vocab) },
-		func() error { return t.setMerges(f.Model.Vocab, f.Model.Merges) },
+		func() error { return t.setVocab(vocab) },
+		func() error { return t.setMerges(vocab, f.Model.Merges) },
 		func() error { return t.setPostProcessor(f.PostProcessor) },
 	} {
 		if err := step(); err != nil {
@@ -120,12 +112,53 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		}
 	}
 	if f.Model.UnkToken != nil {
-		if id, ok := f.Model.Vocab[*f.Model.UnkToken]; ok {
+		if id, ok := vocab[*f.Model.UnkToken]; ok {
 			t.unk = id
 		}
 	}
-	t.stripSpace = strings.Contains(string(f.Decoder), `"Strip"`)
+	if scores != nil {
+		t.unigram, t.fuseUnk = newLattice(t.vocab, scores, nil), true
+		if id := f.Model.UnkID; id != nil && *id >= 0 && int(*id) < len(scores) {
+			t.unk = *id
+		}
+	}
+	if err := t.setDecoder(f.Decoder); err != nil {
+		return nil, err
+	}
 	return t, t.addTokens(f.AddedTokens)
+}
+
+// vocabulary reads the vocabulary of either model: ids by piece, and the scores
+// of a unigram model by id, nil for BPE.
+func (f *file) vocabulary() (map[string]int32, []float64, error) {
+	switch f.Model.Type {
+	case "BPE", "":
+		var vocab map[string]int32
+		if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
+			return nil, nil, fmt.Errorf("vocab: %w", err)
+		}
+		return vocab, nil, nil
+	case "Unigram":
+		var list []json.RawMessage
+		if err := json.Unmarshal(f.Model.Vocab, &list); err != nil {
+			return nil, nil, fmt.Errorf("vocab: %w", err)
+		}
+		if len(list) == 0 || len(list) > maxVocab {
+			return nil, nil, fmt.Errorf("vocab: %d pieces, want 1 to %d", len(list), maxVocab)
+		}
+		vocab, scores := make(map[string]int32, len(list)), make([]float64, len(list))
+		for i, raw := range list {
+			var piece string
+			if err := json.Unmarshal(raw, &[]any{&piece, &scores[i]}); err != nil {
+				return nil, nil, fmt.Errorf("vocab: piece %d: %w", i, err)
+			}
+			if _, twice := vocab[piece]; !twice && piece != "" {
+				vocab[piece] = int32(i)
+			}
+		}
+		return vocab, scores, nil
+	}
+	return nil, nil, fmt.Errorf("model type %q is not supported; BPE and Unigram are", f.Model.Type)
 }
 
 // maxVocab bounds ids, so that a hostile file cannot ask for a huge table.
@@ -247,172 +280,6 @@ func (t *Tokenizer) addTokens(list []added) error {
 		for _, l := range m {
 			slices.SortStableFunc(l, func(a, b added) int { return len(b.Content) - len(a.Content) })
 		}
-	}
-	return nil
-}
-
-// node is a step of a tokenizer.json pipeline.
-type node struct {
-	Type          string            `json:"type"`
-	Normalizers   []json.RawMessage `json:"normalizers"`
-	PreTokenizers []json.RawMessage `json:"pretokenizers"`
-	Processors    []json.RawMessage `json:"processors"`
-	Prepend       string            `json:"prepend"`
-	Content       string            `json:"content"`
-	Pattern       struct {
-		String string
-		Regex  string
-	} `json:"pattern"`
-	Behavior       string `json:"behavior"`
-	Invert         bool   `json:"invert"`
-	AddPrefixSpace bool   `json:"add_prefix_space"`
-	UseRegex       *bool  `json:"use_regex"`
-	Individual     bool   `json:"individual_digits"`
-	PrependScheme  string `json:"prepend_scheme"`
-	Replacement    string `json:"replacement"`
-	Split          *bool  `json:"split"`
-	Single         []struct {
-		SpecialToken *struct{ ID string } `json:"SpecialToken"`
-		Sequence     *struct{ ID string } `json:"Sequence"`
-	} `json:"single"`
-	SpecialTokens map[string]struct {
-		IDs []int32 `json:"ids"`
-	} `json:"special_tokens"`
-}
-
-func parseNode(raw json.RawMessage) (*node, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
-	}
-	n := &node{}
-	return n, json.Unmarshal(raw, n)
-}
-
-func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
-	}
-	switch {
-	case n.Type == "Sequence":
-		for _, r := range n.Normalizers {
-			if err := t.addNormaliser(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	case n.Type == "Prepend":
-		t.normalise = append(t.normalise, func(s string) string {
-			if s == "" {
-				return s
-			}
-			return n.Prepend + s
-		})
-	case n.Type == "Replace" && n.Pattern.String != "":
-		t.normalise = append(t.normalise, func(s string) string { return strings.ReplaceAll(s, n.Pattern.String, n.Content) })
-	case n.Type == "NFC":
-		t.normalise = append(t.normalise, norm.NFC.String)
-	case n.Type == "NFKC":
-		t.normalise = append(t.normalise, norm.NFKC.String)
-	default:
-		return fmt.Errorf("normalizer %s is not supported; Sequence, Prepend, Replace of a string, NFC and NFKC are", n.Type)
-	}
-	return nil
-}
-
-func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
-	}
-	switch n.Type {
-	case "Sequence":
-		for _, r := range n.PreTokenizers {
-			if err := t.addPreTokenizer(r); err != nil {
-				return err
-			}
-		}
-	case "ByteLevel":
-		t.byteLevel = true
-		if n.AddPrefixSpace {
-			t.splits = append(t.splits, func(s string, emit func(string)) {
-				if !strings.HasPrefix(s, " ") {
-					s = " " + s
-				}
-				emit(s)
-			})
-		}
-		if n.UseRegex == nil || *n.UseRegex {
-			t.splits = append(t.splits, splitGPT2)
-		}
-	case "Digits":
-		if !n.Individual {
-			return errors.New("pre_tokenizer Digits without individual_digits is not supported")
-		}
-		t.splits = append(t.splits, splitDigits)
-	case "Split":
-		return t.addSplit(n)
-	default:
-		return fmt.Errorf("pre_tokenizer %s is not supported; Sequence, ByteLevel, Digits and Split are", n.Type)
-	}
-	return nil
-}
-
-func (t *Tokenizer) addSplit(n *node) error {
-	switch {
-	case n.Pattern.Regex != "" && n.Behavior == "Isolated" && !n.Invert:
-		s, err := patternSplitter(n.Pattern.Regex)
-		if err != nil {
-			return fmt.Errorf("pre_tokenizer Split: pattern %q: %w", n.Pattern.Regex, err)
-		}
-		t.splits = append(t.splits, s)
-	case n.Pattern.String != "" && n.Behavior == "MergedWithPrevious" && !n.Invert:
-		t.splits = append(t.splits, func(s string, emit func(string)) {
-			for s != "" {
-				i := strings.Index(s, n.Pattern.String)
-				if i < 0 {
-					emit(s)
-					return
-				}
-				i += len(n.Pattern.String)
-				emit(s[:i])
-				s = s[i:]
-			}
-		})
-	default:
-		return fmt.Errorf("pre_tokenizer Split with behavior %s (invert %v) is not supported", n.Behavior, n.Invert)
-	}
-	return nil
-}
-
-func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
-	}
-	switch n.Type {
-	case "ByteLevel":
-	case "Sequence":
-		for _, r := range n.Processors {
-			if err := t.setPostProcessor(r); err != nil {
-				return err
-			}
-		}
-	case "TemplateProcessing":
-		dst := &t.before
-		for _, part := range n.Single {
-			if part.Sequence != nil {
-				dst = &t.after
-			} else if part.SpecialToken != nil {
-				ids, ok := n.SpecialTokens[part.SpecialToken.ID]
-				if !ok {
-					return fmt.Errorf("post_processor: special token %q is not defined", part.SpecialToken.ID)
-				}
-				*dst = append(*dst, ids.IDs...)
-			}
-		}
-	default:
-		return fmt.Errorf("post_processor %s is not supported; ByteLevel, Sequence and TemplateProcessing are", n.Type)
 	}
 	return nil
 }

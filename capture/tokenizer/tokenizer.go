@@ -32,13 +32,18 @@ type Tokenizer struct {
 	fuseUnk      bool
 	ignoreMerges bool
 	unk          int32
+	unigram      *lattice // nil: BPE
 	normalise    []func(string) string
+	prepend      string // put before a normalised text that is not empty
+	prependFirst bool   // only before one at the very beginning
 	splits       []splitter
+	first        func(string) string // applied to what begins the text, before the splits
 	addedRaw     map[byte][]added
 	addedNorm    map[byte][]added
 	before       []int32 // ids the post-processor puts before a text
 	after        []int32
 	stripSpace   bool // decoding drops the space the normaliser put first
+	stripSpaces  bool // and all spaces after it
 
 	bosToken, eosToken string
 	bos, eos           int32 // -1: none
@@ -66,11 +71,19 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	if addSpecial {
 		out = append(out, t.before...)
 	}
-	t.matchAdded(text, t.addedRaw, func(part string) {
+	t.matchAdded(text, t.addedRaw, func(part string, at int) {
 		for _, f := range t.normalise {
 			part = f(part)
 		}
-		t.matchAdded(part, t.addedNorm, func(x string) { t.split(x, 0, &out) }, &out)
+		if part != "" && (at == 0 || !t.prependFirst) {
+			part = t.prepend + part
+		}
+		t.matchAdded(part, t.addedNorm, func(x string, in int) {
+			if t.first != nil && at == 0 && in == 0 {
+				x = t.first(x)
+			}
+			t.split(x, 0, &out)
+		}, &out)
 	}, &out)
 	if addSpecial {
 		out = append(out, t.after...)
@@ -82,27 +95,57 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 // the tokens do not spell the text (a normaliser changed it).
 func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
 	ends, at := make([]int32, len(ids)), 0
+	fresh := true // a dummy space may come: at the beginning, and after a special token
 	for i, id := range ids {
-		piece := t.bytes(id)
-		if !strings.HasPrefix(text[at:], piece) {
+		n := t.taken(text[at:], t.bytes(id), fresh && t.stripSpace && (at == 0 || !t.prependFirst))
+		if n < 0 && fresh {
+			n = t.taken(text[at:], t.bytes(id), true) // a space that a pre-tokeniser puts first
+		}
+		if n < 0 {
 			if i == 0 && len(t.before) > 0 && id == t.before[0] {
 				continue
 			}
-			piece = strings.ReplaceAll(piece, "▁", " ")
-			if at == 0 && strings.HasPrefix(piece, " ") && !strings.HasPrefix(text, " ") {
-				piece = piece[1:]
-			}
-			if !strings.HasPrefix(text[at:], piece) {
-				return nil
-			}
+			return nil
 		}
-		at += len(piece)
+		at += n
 		ends[i] = int32(at)
+		fresh = int(id) < len(t.special) && t.special[id]
 	}
 	if at != len(text) {
 		return nil
 	}
 	return ends
+}
+
+// taken is the number of bytes of text that a piece spells, -1 if it does not
+// begin with it. Where ▁ is a space it stands for either; with dummy the piece's
+// first space is not in the text.
+func (t *Tokenizer) taken(text, piece string, dummy bool) int {
+	if dummy {
+		if t.byteLevel {
+			piece = strings.TrimPrefix(piece, " ")
+		} else {
+			piece = strings.TrimPrefix(piece, "▁")
+		}
+	}
+	if t.byteLevel {
+		if strings.HasPrefix(text, piece) {
+			return len(piece)
+		}
+		return -1
+	}
+	at := 0
+	for i := 0; i < len(piece); {
+		switch {
+		case strings.HasPrefix(piece[i:], "▁") && strings.HasPrefix(text[at:], " "):
+			i, at = i+len("▁"), at+1
+		case at < len(text) && piece[i] == text[at]:
+			i, at = i+1, at+1
+		default:
+			return -1
+		}
+	}
+	return at
 }
 
 // bytes are the bytes a token stands for.
@@ -128,7 +171,10 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	s := b.String()
 	if !t.byteLevel {
 		s = strings.ReplaceAll(s, "▁", " ")
-		if t.stripSpace {
+		switch {
+		case t.stripSpaces:
+			s = strings.TrimLeft(s, " ")
+		case t.stripSpace:
 			s = strings.TrimPrefix(s, " ")
 		}
 	}
@@ -158,7 +204,7 @@ func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
 func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }
 
 // matchAdded passes the text between added tokens to rest.
-func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(string), out *[]int32) {
+func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(part string, at int), out *[]int32) {
 	cur := 0
 	for i := 0; i < len(s) && len(m) > 0; {
 		a, b, e := match(s, i, cur, m[s[i]])
@@ -167,13 +213,13 @@ func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(string), 
 			continue
 		}
 		if b > cur {
-			rest(s[cur:b])
+			rest(s[cur:b], cur)
 		}
 		*out = append(*out, a.ID)
 		cur, i = e, e
 	}
 	if cur < len(s) {
-		rest(s[cur:])
+		rest(s[cur:], cur)
 	}
 }
 
@@ -239,11 +285,13 @@ func (t *Tokenizer) word(s string, out *[]int32) {
 		*out = append(*out, id)
 		return
 	}
-	ids = t.letters(s)
-	if len(ids) > 48 {
-		ids = t.mergeHeap(ids)
-	} else {
-		ids = t.mergeSmall(ids)
+	switch {
+	case t.unigram != nil:
+		ids = t.segment(s)
+	case len(s) > 48:
+		ids = t.mergeHeap(t.letters(s))
+	default:
+		ids = t.mergeSmall(t.letters(s))
 	}
 	*out = append(*out, ids...)
 	if len(s) < cacheWord {
@@ -271,18 +319,35 @@ func (t *Tokenizer) letters(s string) []int32 {
 	unknown := false
 	for i := 0; i < len(s); {
 		_, w := utf8.DecodeRuneInString(s[i:])
-		char := s[i : i+w]
+		ids = t.piece(ids, s[i:i+w], &unknown)
 		i += w
-		if id, ok := t.vocab[char]; ok {
-			ids, unknown = append(ids, id), false
-			continue
-		}
-		if bytes := t.fallback(char); bytes != nil {
-			ids, unknown = append(ids, bytes...), false
-		} else if t.unk >= 0 && (!unknown || !t.fuseUnk) {
-			ids, unknown = append(ids, t.unk), true
-		}
 	}
+	return ids
+}
+
+// piece appends the id of a piece; of one that is not in the vocabulary its
+// bytes, or the unknown token, once for a run where they are fused.
+func (t *Tokenizer) piece(ids []int32, s string, unknown *bool) []int32 {
+	if id, ok := t.vocab[s]; ok {
+		*unknown = false
+		return append(ids, id)
+	}
+	if bytes := t.fallback(s); bytes != nil {
+		*unknown = false
+		return append(ids, bytes...)
+	}
+	if t.unk >= 0 && (!*unknown || !t.fuseUnk) {
+		ids = append(ids, t.unk)
+	}
+	*unknown = true
+	return ids
+}
+
+// segment are the ids of a word under a unigram model.
+func (t *Tokenizer) segment(s string) []int32 {
+	var ids []int32
+	unknown := false
+	t.unigram.split(s, func(piece string) { ids = t.piece(ids, piece, &unknown) })
 	return ids
 }
 

@@ -1,0 +1,380 @@
+package tokenizer
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/dlclark/regexp2"
+	"golang.org/x/text/unicode/norm"
+)
+
+// node is a step of a tokenizer.json pipeline.
+type node struct {
+	Type          string            `json:"type"`
+	Normalizers   []json.RawMessage `json:"normalizers"`
+	PreTokenizers []json.RawMessage `json:"pretokenizers"`
+	Processors    []json.RawMessage `json:"processors"`
+	Decoders      []json.RawMessage `json:"decoders"`
+	Prepend       string            `json:"prepend"`
+	Content       string            `json:"content"`
+	Pattern       struct {
+		String string
+		Regex  string
+	} `json:"pattern"`
+	Behavior       string  `json:"behavior"`
+	Invert         bool    `json:"invert"`
+	AddPrefixSpace *bool   `json:"add_prefix_space"`
+	UseRegex       *bool   `json:"use_regex"`
+	Individual     bool    `json:"individual_digits"`
+	PrependScheme  *string `json:"prepend_scheme"`
+	Replacement    string  `json:"replacement"`
+	Split          *bool   `json:"split"`
+	StripLeft      bool    `json:"strip_left"`
+	StripRight     bool    `json:"strip_right"`
+	Charsmap       *string `json:"precompiled_charsmap"`
+	Start          int     `json:"start"`
+	Stop           int     `json:"stop"`
+	CLS, SEP       json.RawMessage
+	Single         []struct {
+		SpecialToken *struct{ ID string } `json:"SpecialToken"`
+		Sequence     *struct{ ID string } `json:"Sequence"`
+	} `json:"single"`
+	SpecialTokens map[string]struct {
+		IDs []int32 `json:"ids"`
+	} `json:"special_tokens"`
+}
+
+func parseNode(raw json.RawMessage) (*node, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	n := &node{}
+	return n, json.Unmarshal(raw, n)
+}
+
+// each runs add over the steps of a sequence.
+func each(list []json.RawMessage, add func(json.RawMessage) error) error {
+	for _, raw := range list {
+		if err := add(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
+	n, err := parseNode(raw)
+	if n == nil || err != nil {
+		return err
+	}
+	var f func(string) string
+	switch n.Type {
+	case "Sequence":
+		return each(n.Normalizers, t.addNormaliser)
+	case "Prepend":
+		f = func(s string) string {
+			if s == "" {
+				return s
+			}
+			return n.Prepend + s
+		}
+	case "Replace":
+		if f, err = replacer(n); err != nil {
+			return err
+		}
+	case "NFC":
+		f = norm.NFC.String
+	case "NFD":
+		f = norm.NFD.String
+	case "NFKC":
+		f = norm.NFKC.String
+	case "NFKD":
+		f = norm.NFKD.String
+	case "Lowercase":
+		f = lowercase
+	case "Strip":
+		f = func(s string) string {
+			if n.StripLeft {
+				s = strings.TrimLeftFunc(s, unicode.IsSpace)
+			}
+			if n.StripRight {
+				s = strings.TrimRightFunc(s, unicode.IsSpace)
+			}
+			return s
+		}
+	case "StripAccents":
+		f = func(s string) string {
+			return strings.Map(func(r rune) rune {
+				if unicode.Is(unicode.M, r) {
+					return -1
+				}
+				return r
+			}, s)
+		}
+	case "Nmt":
+		f = nmt
+	case "Precompiled":
+		if n.Charsmap == nil || *n.Charsmap == "" {
+			return nil
+		}
+		data, err := base64.StdEncoding.DecodeString(*n.Charsmap)
+		if err != nil {
+			return fmt.Errorf("normalizer Precompiled: %w", err)
+		}
+		c, err := parseCharsmap(data)
+		if err != nil {
+			return fmt.Errorf("normalizer Precompiled: %w", err)
+		}
+		f = c.replaceGraphemes
+	default:
+		return fmt.Errorf("normalizer %s is not supported; Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Nmt and Precompiled are", n.Type)
+	}
+	t.normalise = append(t.normalise, f)
+	return nil
+}
+
+// replacer is a Replace of a string or of a regular expression.
+func replacer(n *node) (func(string) string, error) {
+	if n.Pattern.String != "" {
+		return func(s string) string { return strings.ReplaceAll(s, n.Pattern.String, n.Content) }, nil
+	}
+	if n.Pattern.Regex == "" {
+		return nil, errors.New("normalizer Replace has no pattern")
+	}
+	re, err := regexp2.Compile(n.Pattern.Regex, regexp2.Unicode)
+	if err != nil {
+		return nil, fmt.Errorf("normalizer Replace: pattern %q: %w", n.Pattern.Regex, err)
+	}
+	return func(s string) string {
+		out, err := re.ReplaceFunc(s, func(regexp2.Match) string { return n.Content }, -1, -1)
+		if err != nil {
+			return s
+		}
+		return out
+	}, nil
+}
+
+// lowercase maps characters one by one.
+func lowercase(s string) string {
+	return strings.ReplaceAll(strings.Map(func(r rune) rune {
+		if r == 0x130 {
+			return r
+		}
+		return unicode.ToLower(r)
+	}, s), "\u0130", "i\u0307")
+}
+
+// nmt drops control characters and makes other spaces plain ones.
+func nmt(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 0x1 && r <= 0x8, r == 0xb, r >= 0xe && r <= 0x1f, r == 0x7f, r == 0x8f, r == 0x9f:
+			return -1
+		case r == 0x9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f, r == 0x2028, r == 0x2029, r == 0x2581, r == 0xfeff, r == 0xfffd:
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
+	n, err := parseNode(raw)
+	if n == nil || err != nil {
+		return err
+	}
+	switch n.Type {
+	case "Sequence":
+		return each(n.PreTokenizers, t.addPreTokenizer)
+	case "ByteLevel":
+		t.byteLevel = true
+		if n.AddPrefixSpace != nil && *n.AddPrefixSpace {
+			t.splits = append(t.splits, func(s string, emit func(string)) {
+				if !strings.HasPrefix(s, " ") {
+					s = " " + s
+				}
+				emit(s)
+			})
+		}
+		if n.UseRegex == nil || *n.UseRegex {
+			t.splits = append(t.splits, splitGPT2)
+		}
+	case "Digits":
+		if n.Individual {
+			t.splits = append(t.splits, splitDigits)
+			return nil
+		}
+		t.splits = append(t.splits, runs(func(r rune) int {
+			if isNumber(r) {
+				return 1
+			}
+			return 0
+		}))
+	case "Split":
+		return t.addSplit(n)
+	case "Punctuation":
+		if n.Behavior == "" {
+			n.Behavior = "Isolated"
+		}
+		b, err := behave(n.Behavior)
+		if err != nil {
+			return fmt.Errorf("pre_tokenizer Punctuation: %w", err)
+		}
+		t.splits = append(t.splits, func(s string, emit func(string)) { b(eachRune(s, isPunctuation), emit) })
+	case "Whitespace":
+		t.splits = append(t.splits, dropSpaces, runs(func(r rune) int {
+			if isLetter(r) || isNumber(r) || unicode.Is(unicode.M, r) || unicode.Is(unicode.Pc, r) {
+				return 1
+			}
+			return 0
+		}))
+	case "WhitespaceSplit":
+		t.splits = append(t.splits, dropSpaces)
+	case "Metaspace":
+		return t.addMetaspace(n)
+	default:
+		return fmt.Errorf("pre_tokenizer %s is not supported; Sequence, ByteLevel, Digits, Split, Punctuation, Whitespace, WhitespaceSplit and Metaspace are", n.Type)
+	}
+	return nil
+}
+
+// addMetaspace adds the steps of Metaspace: spaces become ▁, one is put before a
+// text, and words begin at each.
+func (t *Tokenizer) addMetaspace(n *node) error {
+	if n.Replacement != "" && n.Replacement != "▁" {
+		return fmt.Errorf("pre_tokenizer Metaspace with replacement %q is not supported; ▁ is", n.Replacement)
+	}
+	scheme := "always"
+	if n.PrependScheme != nil {
+		scheme = *n.PrependScheme
+	} else if n.AddPrefixSpace != nil && !*n.AddPrefixSpace {
+		scheme = "never"
+	}
+	prefix := func(s string) string {
+		if s = strings.ReplaceAll(s, " ", "▁"); !strings.HasPrefix(s, "▁") {
+			s = "▁" + s
+		}
+		return s
+	}
+	switch scheme {
+	case "always":
+		t.splits = append(t.splits, func(s string, emit func(string)) { emit(prefix(s)) })
+	case "never":
+		t.splits = append(t.splits, func(s string, emit func(string)) { emit(strings.ReplaceAll(s, " ", "▁")) })
+	case "first":
+		if len(t.splits) > 0 {
+			return errors.New("pre_tokenizer Metaspace with prepend_scheme first after other steps is not supported")
+		}
+		t.first = prefix
+		t.splits = append(t.splits, func(s string, emit func(string)) { emit(strings.ReplaceAll(s, " ", "▁")) })
+	default:
+		return fmt.Errorf("pre_tokenizer Metaspace: prepend_scheme %q is not supported; always, first and never are", scheme)
+	}
+	if n.Split == nil || *n.Split {
+		b, _ := behave("MergedWithNext")
+		t.splits = append(t.splits, func(s string, emit func(string)) { b(eachString(s, "▁"), emit) })
+	}
+	return nil
+}
+
+func (t *Tokenizer) addSplit(n *node) error {
+	fail := func(err error) error {
+		return fmt.Errorf("pre_tokenizer Split: pattern %q%q: %w", n.Pattern.Regex, n.Pattern.String, err)
+	}
+	b, err := behave(n.Behavior)
+	if err != nil {
+		return fail(err)
+	}
+	if n.Pattern.Regex == "" {
+		if n.Pattern.String == "" {
+			return fail(errors.New("it is empty"))
+		}
+		t.splits = append(t.splits, func(s string, emit func(string)) { b(inverted(eachString(s, n.Pattern.String), n.Invert), emit) })
+		return nil
+	}
+	if n.Behavior == "Isolated" && !n.Invert {
+		s, err := patternSplitter(n.Pattern.Regex)
+		if err != nil {
+			return fail(err)
+		}
+		t.splits = append(t.splits, s)
+		return nil
+	}
+	re, err := regexp2.Compile(n.Pattern.Regex, regexp2.Unicode)
+	if err != nil {
+		return fail(err)
+	}
+	t.splits = append(t.splits, func(s string, emit func(string)) { b(inverted(eachMatch(s, re), n.Invert), emit) })
+	return nil
+}
+
+func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
+	n, err := parseNode(raw)
+	if n == nil || err != nil {
+		return err
+	}
+	switch n.Type {
+	case "ByteLevel":
+	case "Sequence":
+		return each(n.Processors, t.setPostProcessor)
+	case "TemplateProcessing":
+		dst := &t.before
+		for _, part := range n.Single {
+			if part.Sequence != nil {
+				dst = &t.after
+			} else if part.SpecialToken != nil {
+				ids, ok := n.SpecialTokens[part.SpecialToken.ID]
+				if !ok {
+					return fmt.Errorf("post_processor: special token %q is not defined", part.SpecialToken.ID)
+				}
+				*dst = append(*dst, ids.IDs...)
+			}
+		}
+	case "RobertaProcessing", "BertProcessing":
+		for _, end := range []struct {
+			raw json.RawMessage
+			to  *[]int32
+		}{{n.CLS, &t.before}, {n.SEP, &t.after}} {
+			var name string
+			var id int32
+			if err := json.Unmarshal(end.raw, &[]any{&name, &id}); err != nil {
+				return fmt.Errorf("post_processor %s: %w", n.Type, err)
+			}
+			*end.to = append(*end.to, id)
+		}
+	default:
+		return fmt.Errorf("post_processor %s is not supported; ByteLevel, Sequence, TemplateProcessing, RobertaProcessing and BertProcessing are", n.Type)
+	}
+	return nil
+}
+
+// setDecoder reads how pieces become text again. Bytes, ▁ and joining are the
+// model's own business; what is left is whether the first space goes.
+func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
+	n, err := parseNode(raw)
+	if n == nil || err != nil {
+		return err
+	}
+	switch n.Type {
+	case "ByteLevel", "ByteFallback", "Fuse":
+	case "Sequence":
+		return each(n.Decoders, t.setDecoder)
+	case "Replace":
+		if n.Pattern.String != "▁" || n.Content != " " {
+			return fmt.Errorf("decoder Replace of %q by %q is not supported; of ▁ by a space is", n.Pattern.String, n.Content)
+		}
+	case "Strip":
+		if n.Content != " " || n.Start > 1 || n.Stop > 0 {
+			return fmt.Errorf("decoder Strip of %q, %d at the start and %d at the end, is not supported; of one space at the start is", n.Content, n.Start, n.Stop)
+		}
+		t.stripSpace = n.Start == 1
+	case "Metaspace":
+		t.stripSpace = n.PrependScheme == nil && (n.AddPrefixSpace == nil || *n.AddPrefixSpace) || n.PrependScheme != nil && *n.PrependScheme != "never"
+	default:
+		return fmt.Errorf("decoder %s is not supported; %s are", n.Type, strings.Join([]string{"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Replace", "Strip", "Metaspace"}, ", "))
+	}
+	return nil
+}

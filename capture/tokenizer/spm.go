@@ -1,0 +1,359 @@
+package tokenizer
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Types of a SentencePiece piece; GGUF files use the same numbers.
+const (
+	pieceNormal      = 1
+	pieceUnknown     = 2
+	pieceControl     = 3
+	pieceUserDefined = 4
+	pieceUnused      = 5
+	pieceByte        = 6
+)
+
+// spm is a SentencePiece model: of tokenizer.model, or of a GGUF file whose
+// vocabulary is "llama".
+type spm struct {
+	pieces        []string
+	scores        []float32
+	types         []int
+	unigram       bool
+	dummyPrefix   bool // a space before every text
+	extraSpaces   bool // spaces stay as they are, else ends are stripped and runs collapse
+	escapeSpaces  bool
+	charsmap      []byte // rules of the normaliser, see charsmap.go
+	unk, bos, eos int32
+}
+
+// defaultSPM are the values that a model file leaves out.
+func defaultSPM() *spm {
+	return &spm{unigram: true, dummyPrefix: true, escapeSpaces: true, unk: 0, bos: 1, eos: 2}
+}
+
+// loadSPM reads DIR/tokenizer.model.
+func loadSPM(dir string) (*Tokenizer, error) {
+	name := filepath.Join(dir, "tokenizer.model")
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if fi.Size() > maxFile {
+		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, fi.Size(), maxFile)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := fromSPM(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	t.source = dir
+	if err := t.readConfig(dir); err != nil {
+		return nil, err
+	}
+	return t, t.readSPMConfig(dir)
+}
+
+// readSPMConfig reads what tokenizer_config.json says beside the model: which
+// ends are added (BOS unless it says no, as the Llama class does), and whether a
+// text after a special token begins with a space ("legacy").
+func (t *Tokenizer) readSPMConfig(dir string) error {
+	c := struct {
+		AddBOS *bool `json:"add_bos_token"`
+		AddEOS bool  `json:"add_eos_token"`
+		Legacy *bool `json:"legacy"`
+	}{}
+	name := filepath.Join(dir, "tokenizer_config.json")
+	if text, err := os.ReadFile(name); err == nil {
+		if err := json.Unmarshal(text, &c); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	t.before, t.after = nil, nil
+	if t.bos >= 0 && (c.AddBOS == nil || *c.AddBOS) {
+		t.before = []int32{t.bos}
+	}
+	if t.eos >= 0 && c.AddEOS {
+		t.after = []int32{t.eos}
+	}
+	t.prependFirst = c.Legacy != nil && !*c.Legacy
+	return nil
+}
+
+func fromSPM(data []byte) (*Tokenizer, error) {
+	m := defaultSPM()
+	if err := m.parse(data); err != nil {
+		return nil, err
+	}
+	t, err := m.tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	t.sha256 = hex.EncodeToString(sum[:])
+	return t, nil
+}
+
+// tokenizer makes the tables.
+func (m *spm) tokenizer() (*Tokenizer, error) {
+	if len(m.pieces) == 0 || len(m.pieces) > maxVocab {
+		return nil, fmt.Errorf("%d pieces, want 1 to %d", len(m.pieces), maxVocab)
+	}
+	t := newTokenizer()
+	t.pieces, t.special = slices.Clone(m.pieces), make([]bool, len(m.pieces))
+	for b := range t.byteID {
+		t.byteID[b] = -1
+	}
+	var own []string // user-defined pieces, matched before all else
+	for i, p := range m.pieces {
+		id := int32(i)
+		if math.IsNaN(float64(m.scores[i])) {
+			return nil, fmt.Errorf("piece %d, %q: its score is not a number", i, p)
+		}
+		switch m.types[i] {
+		case pieceNormal, pieceUserDefined:
+			if p == "" {
+				return nil, fmt.Errorf("piece %d is empty", i)
+			}
+			if _, twice := t.vocab[p]; !twice {
+				t.vocab[p] = id
+			}
+			if m.types[i] == pieceUserDefined {
+				t.addedNorm[p[0]] = append(t.addedNorm[p[0]], added{ID: id, Content: p})
+				own = append(own, p)
+			}
+		case pieceUnknown:
+			m.unk, t.special[i] = id, true
+		case pieceControl:
+			t.special[i] = true
+			if p != "" {
+				t.addedRaw[p[0]] = append(t.addedRaw[p[0]], added{ID: id, Content: p, Special: true})
+			}
+		case pieceByte:
+			var b int
+			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b > 255 {
+				return nil, fmt.Errorf("piece %d, %q, is marked a byte: want <0x00> to <0xFF>", i, p)
+			}
+			t.byteID[b], t.isByte[id] = id, byte(b)
+			t.byteFallback = true
+		case pieceUnused:
+		default:
+			return nil, fmt.Errorf("piece %d, %q, has type %d, want 1 to 6", i, p, m.types[i])
+		}
+	}
+	for _, list := range []map[byte][]added{t.addedRaw, t.addedNorm} {
+		for _, l := range list {
+			slices.SortStableFunc(l, func(a, b added) int { return len(b.Content) - len(a.Content) })
+		}
+	}
+	t.unk, t.fuseUnk = m.unk, true
+	for _, x := range []struct {
+		id   int32
+		to   *int32
+		name *string
+	}{{m.bos, &t.bos, &t.bosToken}, {m.eos, &t.eos, &t.eosToken}} {
+		if x.id >= 0 && int(x.id) < len(m.pieces) && m.types[x.id] == pieceControl {
+			*x.to, *x.name = x.id, m.pieces[x.id]
+		}
+	}
+	if len(m.charsmap) > 0 {
+		c, err := parseCharsmap(m.charsmap)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(own, func(a, b string) int { return len(b) - len(a) })
+		t.normalise = append(t.normalise, func(s string) string { return c.replace(s, own) })
+	}
+	if !m.extraSpaces {
+		t.normalise, t.stripSpaces = append(t.normalise, collapse), true
+	}
+	if m.escapeSpaces {
+		t.normalise = append(t.normalise, func(s string) string { return strings.ReplaceAll(s, " ", "▁") })
+	}
+	if m.dummyPrefix {
+		t.prepend, t.stripSpace = "▁", true
+		if !m.escapeSpaces {
+			t.prepend = " "
+		}
+	}
+	if m.unigram {
+		scores := make([]float64, len(m.scores))
+		for i, s := range m.scores {
+			scores[i] = float64(s)
+		}
+		t.unigram = newLattice(t.vocab, scores, m.types)
+		return t, nil
+	}
+	if slices.Contains(m.types, pieceUnused) {
+		return nil, errors.New("a BPE model with unused pieces is not supported")
+	}
+	t.mergesByScore(m.scores)
+	return t, nil
+}
+
+// collapse strips spaces at both ends, at the end also those that stand there
+// as ▁, and makes runs of spaces one.
+func collapse(s string) string {
+	s = strings.TrimRight(strings.TrimLeft(s, " "), " ▁")
+	for strings.Contains(s, "  ") {
+		s = strings.ReplaceAll(s, "  ", " ")
+	}
+	return s
+}
+
+// mergesByScore lets every pair merge that spells a piece, pieces of higher
+// score first: SentencePiece's BPE. All splits of a piece have its rank.
+func (t *Tokenizer) mergesByScore(scores []float32) {
+	type ranked struct {
+		piece string
+		id    int32
+	}
+	var list []ranked
+	for p, id := range t.vocab {
+		list = append(list, ranked{p, id})
+	}
+	slices.SortFunc(list, func(a, b ranked) int {
+		switch {
+		case scores[a.id] > scores[b.id]:
+			return -1
+		case scores[a.id] < scores[b.id]:
+			return 1
+		}
+		return int(a.id - b.id)
+	})
+	rank := int32(-1)
+	for i, x := range list {
+		if i == 0 || scores[x.id] != scores[list[i-1].id] {
+			rank = int32(i)
+		}
+		for at := range x.piece {
+			if at == 0 || !utf8.RuneStart(x.piece[at]) {
+				continue
+			}
+			a, okA := t.vocab[x.piece[:at]]
+			b, okB := t.vocab[x.piece[at:]]
+			if okA && okB {
+				t.merges[pair{a, b}] = merge{rank, x.id}
+			}
+		}
+	}
+}
+
+// parse reads the protocol buffer: pieces (1), trainer_spec (2) and
+// normalizer_spec (3) of sentencepiece_model.proto.
+func (m *spm) parse(data []byte) error {
+	return eachField(data, func(field int, v uint64, b []byte) error {
+		switch field {
+		case 1:
+			piece, score, kind := "", float32(0), pieceNormal
+			err := eachField(b, func(field int, v uint64, b []byte) error {
+				switch field {
+				case 1:
+					piece = string(b)
+				case 2:
+					score = math.Float32frombits(uint32(v))
+				case 3:
+					kind = int(v)
+				}
+				return nil
+			})
+			m.pieces, m.scores, m.types = append(m.pieces, piece), append(m.scores, score), append(m.types, kind)
+			return err
+		case 2:
+			return eachField(b, func(field int, v uint64, _ []byte) error {
+				switch field {
+				case 3:
+					if m.unigram = v == 1; v > 2 {
+						return fmt.Errorf("model type %d is not supported; unigram (1) and BPE (2) are", v)
+					}
+				case 24:
+					if v != 0 {
+						return errors.New("treat_whitespace_as_suffix is not supported")
+					}
+				case 40:
+					m.unk = int32(v)
+				case 41:
+					m.bos = int32(v)
+				case 42:
+					m.eos = int32(v)
+				}
+				return nil
+			})
+		case 3:
+			return eachField(b, func(field int, v uint64, b []byte) error {
+				switch field {
+				case 2:
+					m.charsmap = b
+				case 3:
+					m.dummyPrefix = v != 0
+				case 4:
+					m.extraSpaces = v == 0
+				case 5:
+					m.escapeSpaces = v != 0
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+}
+
+var errProto = errors.New("not a SentencePiece model, or cut short: fetch the file again")
+
+// eachField walks the fields of a protocol buffer message: v holds varints and
+// fixed numbers, b the bytes of strings and messages.
+func eachField(data []byte, visit func(field int, v uint64, b []byte) error) error {
+	for len(data) > 0 {
+		key, n := binary.Uvarint(data)
+		if n <= 0 || key>>3 == 0 {
+			return errProto
+		}
+		data = data[n:]
+		var v uint64
+		var b []byte
+		switch key & 7 {
+		case 0:
+			if v, n = binary.Uvarint(data); n <= 0 {
+				return errProto
+			}
+		case 1:
+			if n = 8; len(data) < n {
+				return errProto
+			}
+			v = binary.LittleEndian.Uint64(data)
+		case 2:
+			size, k := binary.Uvarint(data)
+			if k <= 0 || size > uint64(len(data)-k) {
+				return errProto
+			}
+			b, n = data[k:k+int(size)], k+int(size)
+		case 5:
+			if n = 4; len(data) < n {
+				return errProto
+			}
+			v = uint64(binary.LittleEndian.Uint32(data))
+		default:
+			return errProto
+		}
+		data = data[n:]
+		if err := visit(int(key>>3), v, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
