@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/attnscope/attnscope/capture/hub"
 )
 
 // The default model: SmolLM2-135M-Instruct as Q4_1 GGUF, 98 MB, Apache-2.0. The
@@ -28,6 +30,7 @@ type ResolveOptions struct {
 	Revision string // of a hub id; main where empty
 	Offline  bool   // never use the network
 	Log      func(line string)
+	Progress func(done, total int64) // bytes fetched from the hub; nil: not told
 }
 
 func (o *ResolveOptions) log(format string, args ...any) {
@@ -37,7 +40,8 @@ func (o *ResolveOptions) log(format string, args ...any) {
 }
 
 // Resolve finds the folder or file of a model: a path as it is, the default
-// model by its name, a hub id in the shared hub cache.
+// model by its name, a hub id (owner/name, or owner/name:FILE.gguf) in the shared
+// hub cache, where it is fetched to.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
 	if name == DefaultModel {
 		return resolveDefault(ctx, &o)
@@ -45,10 +49,21 @@ func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error)
 	if _, err := os.Stat(name); err == nil {
 		return name, nil
 	}
-	if strings.HasSuffix(name, ".gguf") || filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.Count(name, "/") != 1 {
-		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id (owner/name) nor %s", name, DefaultModel)
+	m, ok := hub.ParseModel(name)
+	if !ok || m.File == "" && strings.HasSuffix(name, ".gguf") {
+		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id (owner/name or owner/name:FILE.gguf) nor %s", name, DefaultModel)
 	}
-	return resolveHub(ctx, name, &o)
+	c := hub.FromEnv()
+	c.Log, c.Progress = o.Log, o.Progress
+	c.Offline = c.Offline || o.Offline
+	path, err := c.Find(m, o.Revision)
+	if !errors.Is(err, hub.ErrNotCached) {
+		return path, err
+	}
+	if !c.Offline {
+		o.log("%s: fetching it from %s into %s", name, c.Endpoint, c.Cache)
+	}
+	return c.Pull(ctx, m, o.Revision)
 }
 
 // resolveDefault looks for the default model's file, then fetches it.
@@ -179,35 +194,4 @@ func unpackModel(entry *zip.File, cache string) (string, error) {
 		return "", err
 	}
 	return path, checkSHA256(path, defaultSHA256)
-}
-
-// resolveHub finds a hub id in the shared hub cache.
-func resolveHub(_ context.Context, id string, o *ResolveOptions) (string, error) {
-	revision := o.Revision
-	if revision == "" {
-		revision = "main"
-	}
-	repo := filepath.Join(hubCache(), "models--"+strings.ReplaceAll(id, "/", "--"))
-	commit := revision
-	if text, err := os.ReadFile(filepath.Join(repo, "refs", revision)); err == nil {
-		commit = strings.TrimSpace(string(text))
-	}
-	path := filepath.Join(repo, "snapshots", commit)
-	if _, err := os.Stat(filepath.Join(path, "config.json")); err == nil {
-		return path, nil
-	}
-	return "", fmt.Errorf("%s: not a folder here and not in the hub cache (%s); fetch it with the hub's own tool, or name a folder or .gguf file", id, hubCache())
-}
-
-// hubCache is the shared hub cache: HF_HUB_CACHE, HF_HOME/hub, or its place in
-// the user's home.
-func hubCache() string {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir
-	}
-	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return filepath.Join(dir, "hub")
-	}
-	home, _ := os.UserHomeDir()
-	return filepath.Join(home, ".cache", "huggingface", "hub")
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/attnscope/attnscope/capture/cpu"
 )
 
+// RopeKinds are the kinds that can be run.
+var RopeKinds = []string{"default", "linear", "llama3", "yarn", "longrope"}
+
 // Rope is the rotary position encoding: channel pair i of a head turns by
 // position * InvFreq[i]; cosines and sines are multiplied by Factor.
 type Rope struct {

@@ -74,3 +74,17 @@ func (d DType) Bytes(n int) (int, error) {
 	}
 	return n / l.block * l.bytes, nil
 }
+
+// FloatTypes names the types of weights that need no decoding of blocks.
+func FloatTypes() []string { return []string{F32.String(), F16.String(), BF16.String()} }
+
+// BlockTypes names the quantised types, those of GGUF files.
+func BlockTypes() []string {
+	var names []string
+	for _, l := range layout {
+		if l.block > 1 {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -226,9 +227,20 @@ func openEngine(c *cli.Context) (*engine, error) {
 }
 
 func resolveModel(c *cli.Context, name string) (string, error) {
+	var b *bar
+	defer func() {
+		if b != nil {
+			b.close()
+		}
+	}()
+	var once sync.Once
 	return checkpoint.Resolve(c.Context, name, checkpoint.ResolveOptions{
 		Revision: c.String("revision"), Offline: c.Bool("offline"),
 		Log: func(line string) { notef(c, "%s", line) },
+		Progress: func(done, total int64) {
+			once.Do(func() { b = newBar(c.App.ErrWriter, "fetching "+name) })
+			b.bytes(done, total)
+		},
 	})
 }
 

@@ -22,6 +22,7 @@ func commands() []*cli.Command {
 		exportCommand(),
 		tokenizeCommand(),
 		modelsCommand(),
+		pullCommand(),
 		versionCommand(),
 	}
 }

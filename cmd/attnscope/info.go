@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -116,16 +118,46 @@ func infoModel(c *cli.Context) error {
 		token = fmt.Sprintf("%d tokens", e.tok.VocabSize())
 		template = e.tok.HasChatTemplate()
 	}
+	dtypes, stored := map[string]int{}, int64(0)
+	for _, name := range e.ck.Names() {
+		t, _ := e.ck.Tensor(name)
+		dtypes[t.DType.String()]++
+		stored += int64(len(t.Data))
+	}
+	var types []string
+	for _, t := range slices.Sorted(maps.Keys(dtypes)) {
+		types = append(types, fmt.Sprintf("%d %s", dtypes[t], t))
+	}
+	weights := weightBytes(e)
+	cache := int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4
+	local := 0
+	for _, w := range cfg.LayerWindows {
+		if w > 0 {
+			local++
+		}
+	}
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{
 			"id": e.name, "path": e.ck.Path(), "format": e.ck.Format(), "architecture": cfg.Architecture,
 			"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
 			"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
-			"tokenizer": e.tok != nil, "chat_template": template,
+			"tokenizer": e.tok != nil, "chat_template": template, "rope": cfg.Rope.Kind, "sliding_layers": local,
+			"tensors": dtypes, "stored_bytes": stored, "weight_bytes": weights, "cache_bytes_per_token": cache,
 		})
 	}
-	fmt.Fprintf(c.App.Writer, "%s: %s, %s\narchitecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\ncontext       %d positions\ntokenizer     %s\nchat template %v\n",
-		e.name, e.ck.Path(), e.ck.Format(), cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab, cfg.MaxPositions, token, template)
+	w := c.App.Writer
+	fmt.Fprintf(w, "%s: %s, %s\n", e.name, e.ck.Path(), e.ck.Format())
+	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\n", cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab)
+	if cfg.Experts > 0 {
+		fmt.Fprintf(w, "experts       %d, %d for each token\n", cfg.Experts, cfg.TopExperts)
+	}
+	if local > 0 {
+		fmt.Fprintf(w, "sliding       %d of %d layers see the last %d positions only\n", local, cfg.Layers, slices.Max(cfg.LayerWindows))
+	}
+	fmt.Fprintf(w, "context       %d positions, rope %s\n", cfg.MaxPositions, cfg.Rope.Kind)
+	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", humanBytes(stored), strings.Join(types, ", "), humanBytes(weights))
+	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", humanBytes(1000*cache))
+	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", token, template)
 	return nil
 }
 

@@ -2,40 +2,71 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/capture/tensor"
 )
 
 func modelsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "models",
-		Usage: "list the architectures that are supported; pull MODEL fetches one",
-		Subcommands: []*cli.Command{{
-			Name:      "pull",
-			Usage:     "fetch a model into the shared cache and print where it is",
-			ArgsUsage: "MODEL",
-			Flags:     []cli.Flag{revisionFlag, offlineFlag},
-			Action: func(c *cli.Context) error {
-				if c.Args().Len() != 1 {
-					return usagef("models pull: name one model")
-				}
-				path, err := resolveModel(c, c.Args().First())
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(c.App.Writer, path)
-				return nil
-			},
-		}},
+		Usage: "list what can be run: architectures, position encodings, weights, tokenizers",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON"}},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("models: unknown verb %q; attnscope models --help lists them", c.Args().First())
+				return usagef("models: unexpected argument %q; attnscope pull fetches a model, attnscope info -m describes one", c.Args().First())
 			}
-			for _, a := range model.Architectures {
-				fmt.Fprintf(c.App.Writer, "%-24s %s\n", a.Name, a.About)
+			return listModels(c)
+		},
+	}
+}
+
+func listModels(c *cli.Context) error {
+	type arch struct {
+		Name  string `json:"name"`
+		About string `json:"about"`
+		GGUF  string `json:"gguf,omitempty"`
+	}
+	var list []arch
+	for _, a := range model.Architectures {
+		list = append(list, arch{a.Name, a.About, a.GGUF})
+	}
+	tokenizers := []string{"tokenizer.json (BPE, unigram)", "tokenizer.model (SentencePiece BPE, unigram)", "GGUF vocabularies gpt2, llama, t5"}
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"architectures": list, "rope": model.RopeKinds, "safetensors": tensor.FloatTypes(), "gguf": tensor.BlockTypes(), "tokenizers": tokenizers})
+	}
+	w := c.App.Writer
+	for _, a := range list {
+		gguf := ""
+		if a.GGUF != "" {
+			gguf = "; GGUF: " + a.GGUF
+		}
+		fmt.Fprintf(w, "%-14s %s%s\n", a.Name, a.About, gguf)
+	}
+	fmt.Fprintf(w, "\nrope           %s\nsafetensors    %s\nGGUF           these and %s\ntokenizers     %s\n", strings.Join(model.RopeKinds, ", "),
+		strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "), strings.Join(tokenizers, "; "))
+	return nil
+}
+
+func pullCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "pull",
+		Usage:       "fetch a model into the hub's shared cache and print where it is",
+		ArgsUsage:   "OWNER/NAME | OWNER/NAME:FILE.gguf | smollm2-135m",
+		Description: "HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are those of the hub's own client. What broke off goes on; every file is compared\nwith its hash.",
+		Flags:       []cli.Flag{revisionFlag, offlineFlag},
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() != 1 {
+				return usagef("pull: name one model")
 			}
+			path, err := resolveModel(c, c.Args().First())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.App.Writer, path)
 			return nil
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -22,6 +23,7 @@ type bar struct {
 	what string
 	bar  *progressbar.ProgressBar // nil where stderr is no terminal
 	last time.Time
+	mu   sync.Mutex // downloads report from several goroutines
 }
 
 func newBar(w io.Writer, what string) *bar {
@@ -51,6 +53,21 @@ func (b *bar) capture(p capture.Progress) {
 	}
 	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s), %d of %d tokens, %s left\n",
 		b.what, min(p.Prompt+1, p.Prompts), p.Prompts, p.ID, p.Tokens, p.Total, left)
+}
+
+// bytes shows what of a download is here.
+func (b *bar) bytes(done, total int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bar != nil {
+		b.bar.ChangeMax64(max(1, total))
+		_ = b.bar.Set64(min(done, total))
+		return
+	}
+	if time.Since(b.last) >= quietFor {
+		b.last = time.Now()
+		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, humanBytes(done), humanBytes(total))
+	}
 }
 
 func (b *bar) close() {

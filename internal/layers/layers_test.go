@@ -31,6 +31,7 @@ var levels = []struct {
 	{"capture/prompts", 13},
 	{"capture/tokenizer", 12},
 	{"capture/checkpoint", 11},
+	{"capture/hub", 10},
 	{"capture/tensor", 10},
 	{"capture", 14},
 	{"snapkv", 10},

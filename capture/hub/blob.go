@@ -1,0 +1,202 @@
+package hub
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// tries of one file without a byte of progress, before it is given up.
+const tries = 5
+
+// fetch brings one file into the cache and links it into the snapshot.
+func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, report func(int64)) error {
+	blob := filepath.Join(c.repo(m), "blobs", f.hash())
+	unlock, err := lockFile(ctx, filepath.Join(c.Cache, ".locks", filepath.Base(c.repo(m)), f.hash()+".lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if fi, err := os.Stat(blob); err == nil && fi.Size() == f.bytes() {
+		report(f.bytes())
+		return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
+	}
+	part := blob + ".incomplete"
+	var have int64
+	if fi, err := os.Stat(part); err == nil {
+		have = fi.Size()
+	}
+	if have > f.bytes() {
+		have = 0
+	}
+	report(have)
+	address := fmt.Sprintf("%s/%s/resolve/%s/%s", c.Endpoint, m.ID, commit, (&url.URL{Path: f.Name}).EscapedPath())
+	pause, failed := c.pause, 0
+	for have < f.bytes() || f.bytes() == 0 {
+		n, err := c.download(ctx, m, address, part, have, f.bytes(), report)
+		if have += n; err == nil && have >= f.bytes() {
+			break
+		}
+		if n > 0 {
+			failed, pause = 0, c.pause
+		}
+		if err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		if failed++; failed == tries || !passing(err) || ctx.Err() != nil {
+			return fmt.Errorf("%d of %d bytes are here, the same command goes on from them: %w", have, f.bytes(), err)
+		}
+		c.log("%s: %v; trying again", f.Name, err)
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if err := check(part, f); err != nil {
+		os.Remove(part)
+		return err
+	}
+	if err := os.Rename(part, blob); err != nil {
+		return err
+	}
+	return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
+}
+
+// passing says that another try may do: the connection, a busy hub.
+func passing(err error) bool {
+	var busy *busyError
+	var address *url.Error
+	return errors.As(err, &busy) || errors.As(err, &address) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errSilent) || strings.Contains(err.Error(), "connection")
+}
+
+var errSilent = errors.New("no byte came for too long")
+
+// download appends to a part from byte have on, and returns how much it has more
+// now: less than nothing when the hub begins anew.
+func (c *Client) download(ctx context.Context, m Model, address, part string, have, size int64, report func(int64)) (n int64, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := c.get(ctx, address, have)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if err := c.refused(resp, m); err != nil {
+		return 0, err
+	}
+	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if resp.StatusCode != http.StatusPartialContent || have == 0 {
+		flags = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+		n = -have
+		report(-have)
+	}
+	out, err := os.OpenFile(part, flags, 0o644)
+	if err != nil {
+		return n, err
+	}
+	timer := time.AfterFunc(c.silence, func() { cancel(errSilent) })
+	defer timer.Stop()
+	buf := make([]byte, 256<<10)
+	for {
+		k, err := resp.Body.Read(buf)
+		timer.Reset(c.silence)
+		if have+n+int64(k) > size {
+			out.Close()
+			return n, fmt.Errorf("the hub sends more than the %d bytes that it lists", size)
+		}
+		if k > 0 {
+			if _, err := out.Write(buf[:k]); err != nil {
+				out.Close()
+				return n, err
+			}
+			n += int64(k)
+			report(int64(k))
+		}
+		if err == nil {
+			continue
+		}
+		if cause := context.Cause(ctx); cause != nil && err != io.EOF {
+			err = cause
+		}
+		if closed := out.Close(); err == io.EOF {
+			err = closed
+		}
+		return n, err
+	}
+}
+
+// check compares a file with its hash.
+func check(path string, f *file) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	var h hash.Hash
+	if len(f.hash()) == 64 {
+		h = sha256.New()
+	} else { // git's: a header before the content
+		h = sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", f.bytes())
+	}
+	if _, err := io.Copy(h, in); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != f.hash() {
+		return fmt.Errorf("what came has hash %s, the hub says %s: it was thrown away; try again, or ask the model's owner", got, f.hash())
+	}
+	return nil
+}
+
+// link puts a blob into a snapshot: a relative link, a copy where there are no
+// links.
+func link(blob, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	target, err := filepath.Rel(filepath.Dir(path), blob)
+	if err != nil {
+		return err
+	}
+	if old, err := os.Readlink(path); err == nil && old == target {
+		return nil
+	}
+	tmp := path + ".tmp"
+	os.Remove(tmp)
+	if err := os.Symlink(target, tmp); err != nil {
+		if err := copyFile(blob, tmp); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, path)
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if closed := out.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
