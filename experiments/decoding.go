@@ -486,7 +486,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(tables[0], "kept"); err != nil {
 		return "", err
 	}
-	if _, err := viz.MethodFigures(l.dir(), tables[0], tables[1], l.Command); err != nil {
+	if _, err := viz.MethodFigures(l.dir(), tables[0], tables[1], l.Origin); err != nil {
 		return "", err
 	}
 	var results []decode.Result

@@ -65,12 +65,13 @@ type Lab struct {
 	Tokenizer *tokenizer.Tokenizer
 	Header    func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error)
 	Dir       string            // results go to Dir/NAME
+	Captures  string            // folder of the captures; empty: Dir/captures
 	Sets      map[string]string // SET=FILE
 	SetOrder  []string
 	Quick     bool
 	Seed      uint64
 	MaxTokens int // longest document, in tokens; longer ones lose their middle, and their set is marked truncated
-	Command   string
+	Origin    viz.Origin
 	Log       func(format string, args ...any)
 	Progress  func(capture.Progress)
 	Plan      *table.Table // where Model is nil: what would be done, columns PlanColumns
@@ -81,7 +82,7 @@ type Lab struct {
 
 // Run makes one experiment.
 func (l *Lab) Run(ctx context.Context, e Experiment) error {
-	l.name, l.notes = e.Name, map[string]any{}
+	l.name, l.notes, l.Origin.Manifests = e.Name, map[string]any{}, map[string]string{}
 	if l.Model != nil {
 		if err := os.MkdirAll(l.dir(), 0o755); err != nil {
 			return err
@@ -94,7 +95,7 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.Name, err)
 	}
-	l.notes["experiment"], l.notes["figure"], l.notes["command"] = e.Name, e.Figure, l.Command
+	l.notes["experiment"], l.notes["figure"], l.notes["command"] = e.Name, e.Figure, l.Origin.Command()
 	l.notes["seed"], l.notes["quick"] = l.Seed, l.Quick
 	text, err := json.MarshalIndent(l.notes, "", " ")
 	if err == nil {
@@ -106,7 +107,7 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	if n, ok := l.notes["documents_truncated"].(int); ok && n > 0 {
 		words += fmt.Sprintf("\n%d of %d documents were longer than %d tokens and lost their middle; their sets are marked truncated.\n", n, l.notes["documents"], l.notes["document_tokens_at_most"])
 	}
-	readme := fmt.Sprintf("# %s: %s\n\n%s. Made by `%s`.\n\n%s", e.Name, e.Question, e.Figure, l.Command, words)
+	readme := fmt.Sprintf("# %s: %s\n\n%s. Made by `%s`.\n\n%s", e.Name, e.Question, e.Figure, l.Origin.Command(), words)
 	return os.WriteFile(filepath.Join(l.dir(), "README.md"), []byte(readme), 0o644)
 }
 
@@ -124,6 +125,7 @@ func (l *Lab) table(t *table.Table, name string) error {
 
 // figure writes a figure as PNG and SVG.
 func (l *Lab) figure(f *viz.Figure, name string) error {
+	f.Meta = f.Meta.With("figure", l.name+"/"+name)
 	for _, ext := range []string{".png", ".svg"} {
 		if err := f.Save(filepath.Join(l.dir(), name+ext)); err != nil {
 			return err
@@ -133,13 +135,16 @@ func (l *Lab) figure(f *viz.Figure, name string) error {
 }
 
 func (l *Lab) meta() viz.Meta {
-	return viz.Meta{"Software": "attnscope", "command": l.Command, "experiment": l.name}
+	return l.Origin.Meta().With("experiment", l.name)
 }
 
 // capture records prompts into Dir/captures/NAME.attn. A finished capture of the
 // same prompts, plan and model is used again, a partial one completed.
 func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, plan dumps.Plan) (string, error) {
-	dir := filepath.Join(l.Dir, "captures")
+	dir := l.Captures
+	if dir == "" {
+		dir = filepath.Join(l.Dir, "captures")
+	}
 	c := l.Config
 	for i := range c.Layers {
 		plan.Layers = append(plan.Layers, i)
@@ -164,12 +169,18 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	_, err = capture.Run(ctx, cfg)
-	if errors.Is(err, dumps.ErrComplete) {
+	if _, err = capture.Run(ctx, cfg); errors.Is(err, dumps.ErrComplete) {
 		l.Log("%s: %s is used again", l.name, path)
-		return path, nil
+	} else if err != nil {
+		return path, err
 	}
-	return path, err
+	r, err := dumps.Open(path)
+	if err != nil {
+		return path, err
+	}
+	defer r.Close()
+	l.Origin.Manifests[path] = r.Header().SHA256()
+	return path, nil
 }
 
 // short is a number with three digits behind the point.

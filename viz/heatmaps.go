@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -26,7 +25,7 @@ type HeatmapConfig struct {
 	Theta   float64
 	Layers  []int    // nil: all recorded
 	Formats []string // png, svg
-	Command string   // for the files' metadata
+	Origin  Origin   // for the files' metadata
 }
 
 // Heatmaps draws the figures of one dump into dir and returns their paths:
@@ -58,6 +57,7 @@ func (d *drawer) save(f *Figure, name string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	f.Meta = f.Meta.With("figure", filepath.ToSlash(name))
 	for _, format := range d.cfg.Formats {
 		if err := f.Save(path + "." + format); err != nil {
 			return err
@@ -77,10 +77,8 @@ func (d *drawer) dump(ctx context.Context, path string) error {
 	if d.cfg.Window > h.Plan.WindowRows {
 		return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", path, d.cfg.Window, h.Plan.WindowRows, d.cfg.Window)
 	}
-	text, _ := json.Marshal(h)
-	sum := sha256.Sum256(text)
 	d.model = h.Model.ID
-	d.meta = Meta{"Software": h.Manifest.Program, "model": h.Model.ID, "model_sha256": h.Model.SHA256, "manifest_sha256": hex.EncodeToString(sum[:]), "command": d.cfg.Command}
+	d.meta = d.cfg.Origin.Meta().With("model", h.Model.ID).With("model_sha256", h.Model.SHA256).With("manifest_sha256", h.SHA256())
 	d.prompts += len(r.Prompts())
 	if d.windows == 0 || h.Plan.WindowRows < d.windows {
 		d.windows = h.Plan.WindowRows

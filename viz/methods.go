@@ -16,8 +16,8 @@ func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) 
 // each method, from a table aggregated over layers and heads; and for each
 // method a map of its kept mass, from a table by layer and head, at its first
 // setting.
-func MethodFigures(dir string, overall, byHead *table.Table, command string) ([]string, error) {
-	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: Meta{"Software": "attnscope", "command": command}}
+func MethodFigures(dir string, overall, byHead *table.Table, origin Origin) ([]string, error) {
+	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for _, part := range []struct{ column, label, low, high string }{
 		{"mass", "share of the reply's attention kept", "mass_low", "mass_high"},
 		{"hit_rate", "hit rate", "", ""}, {"output_error", "relative error of the head's output", "", ""},
@@ -114,8 +114,8 @@ func (d *drawer) methodMaps(t *table.Table) error {
 }
 
 // CalibrationFigures draws, for each measure, the real KL against it.
-func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]analysis.Point, command string) error {
-	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: Meta{"Software": "attnscope", "command": command}}
+func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]analysis.Point, origin Origin) error {
+	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for i := range cals {
 		c := &cals[i]
 		k := Scatter{Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),

@@ -144,7 +144,7 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 		t.Add(k.Measure, k.Spearman, k.SpearmanLow, k.SpearmanHigh, k.Points, k.Prompts, k.Intercept, k.Slope)
 	}
 	if dir := c.String("figures"); dir != "" {
-		if err := viz.CalibrationFigures(dir, cals, points, "attnscope "+strings.Join(commandLine, " ")); err != nil {
+		if err := viz.CalibrationFigures(dir, cals, points, origin(c.Args().Slice()...)); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ func commands() []*cli.Command {
 		adviseCommand(),
 		reproduceCommand(),
 		heatmapCommand(),
+		figureCommand(),
 		reportCommand(),
 		viewCommand(),
 		exportCommand(),

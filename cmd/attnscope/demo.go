@@ -58,7 +58,8 @@ func runDemo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	heat := viz.HeatmapConfig{Window: 32, Top: cfg.Tops[0], Theta: cfg.Thetas[0], Formats: []string{"png"}, Command: "attnscope demo"}
+	heat := viz.HeatmapConfig{Window: 32, Top: cfg.Tops[0], Theta: cfg.Thetas[0], Formats: []string{"png"}, Origin: origin(dump)}
+	heat.Origin.Arguments = []string{"heatmap", dump, "-o", filepath.Join(dir, "figures")}
 	if c.Bool("quick") {
 		heat.Layers = []int{0, 7}
 	}

@@ -32,13 +32,16 @@ const (
 	exitUsage  = 2
 )
 
-// commandLine is what the program was called with, for manifests.
-var commandLine []string
+// commandLine is what the program was called with, for manifests; drawnAs takes
+// its place while a figure is drawn again.
+var commandLine, drawnAs []string
 
 // run executes one command line and returns the exit code. Results go to
 // stdout; progress, warnings and errors to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	commandLine = args
+	if commandLine = args; drawnAs != nil {
+		commandLine = drawnAs
+	}
 	app := newApp(stdin, stdout, stderr)
 	if len(args) == 0 {
 		app.Writer = stderr

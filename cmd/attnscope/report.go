@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/hitrate"
@@ -25,7 +23,7 @@ func reportCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			out := c.String("o")
 			cfg := report.Config{Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"), Prompt: c.String("prompt"),
-				Command: "attnscope " + strings.Join(commandLine, " ")}
+				Origin: origin(c.Args().Slice()...)}
 			switch {
 			case !c.Args().Present() || out == "":
 				return usagef("report: name at least one dump, and a page with -o FILE.html")

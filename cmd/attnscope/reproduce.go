@@ -34,6 +34,7 @@ func reproduceCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be captured and decoded, how long it takes and what is there already"},
 			&cli.BoolFlag{Name: "quick", Usage: "few prompts and short replies: to see that it works"},
 			&cli.IntFlag{Name: "max-document-tokens", Usage: "cut the middle out of documents longer than `N` tokens (default: what the model takes); their set is marked truncated"},
+			&cli.StringFlag{Name: "captures", Usage: "folder of the captures, `DIR` (default: captures below -o)"},
 			deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of prompts that are made, and of the intervals"},
 		},
 		Action: runReproduce,
@@ -56,7 +57,7 @@ func runReproduce(c *cli.Context) error {
 		list = []experiments.Experiment{e}
 	}
 	lab := &experiments.Lab{Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"), MaxTokens: c.Int("max-document-tokens"),
-		Command: "attnscope " + strings.Join(commandLine, " "), Log: func(format string, args ...any) { notef(c, format, args...) }}
+		Origin: origin(), Captures: c.String("captures"), Log: func(format string, args ...any) { notef(c, format, args...) }}
 	for _, set := range c.StringSlice("prompts") {
 		name, file, ok := strings.Cut(set, "=")
 		if !ok || name == "" || file == "" {

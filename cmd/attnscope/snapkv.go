@@ -82,7 +82,7 @@ func runSnapKV(c *cli.Context) error {
 		return err
 	}
 	if dir != "" {
-		written, err := viz.MethodFigures(dir, tables[1], tables[2], "attnscope "+strings.Join(commandLine, " "))
+		written, err := viz.MethodFigures(dir, tables[1], tables[2], origin(c.Args().Slice()...))
 		if err != nil {
 			return err
 		}

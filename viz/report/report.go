@@ -17,14 +17,14 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// Config says what is computed; the zero value of a field but Command is no
+// Config says what is computed; the zero value of a field but Origin is no
 // setting.
 type Config struct {
-	Window  int
-	Top     float64
-	Theta   float64
-	Prompt  string // whose layers are drawn: id, or empty for the first
-	Command string // for the page's end
+	Window int
+	Top    float64
+	Theta  float64
+	Prompt string     // whose layers are drawn: id, or empty for the first
+	Origin viz.Origin // for the page's end
 }
 
 // MaxBytes bounds a page. Figures of layers are left out, evenly, until it fits.
@@ -169,7 +169,7 @@ func (p *page) draw(ctx context.Context, path string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := viz.HeatmapConfig{Prompt: p.Config.Prompt, Window: p.Config.Window, Top: p.Config.Top, Theta: p.Config.Theta, Formats: []string{"png"}, Command: p.Config.Command}
+	cfg := viz.HeatmapConfig{Prompt: p.Config.Prompt, Window: p.Config.Window, Top: p.Config.Top, Theta: p.Config.Theta, Formats: []string{"png"}, Origin: p.Config.Origin}
 	if cfg.Prompt == "" {
 		cfg.Prompt = firstFit(p.Captures[0].Prompts, cfg.Window)
 	}

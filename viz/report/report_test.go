@@ -13,9 +13,10 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
+	"github.com/attnscope/attnscope/viz"
 )
 
-var small = Config{Window: 4, Top: 0.2, Theta: 0.04, Command: "attnscope report x.attn"}
+var small = Config{Window: 4, Top: 0.2, Theta: 0.04, Origin: viz.Origin{Arguments: []string{"report", "x.attn"}}}
 
 func dump(t *testing.T, model, id string, n int) string {
 	t.Helper()
@@ -90,7 +91,7 @@ func TestPageIsOffline(t *testing.T) {
 // TestHostileNamesAreText: ids and model names cannot become markup.
 func TestHostileNamesAreText(t *testing.T) {
 	const evil = `"><img src=x onerror=alert(1)></title></style><script>alert(2)</script>`
-	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, Command: evil})
+	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, Origin: viz.Origin{Arguments: []string{evil}}})
 	if err != nil {
 		t.Fatal(err)
 	}

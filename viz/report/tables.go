@@ -131,7 +131,7 @@ func extremes(t *table.Table) (low, high string) {
 func curves(t *table.Table, cfg Config) *viz.Figure {
 	k := viz.Curves{Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1.02,
 		Caption: fmt.Sprintf("Top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.", 100*cfg.Top, cfg.Theta),
-		Meta:    viz.Meta{"Software": "attnscope", "command": cfg.Command}}
+		Meta:    cfg.Origin.Meta()}
 	for _, c := range []struct {
 		column, name string
 		base         bool
@@ -188,7 +188,7 @@ func (p *page) methods(ctx context.Context, paths []string) {
 	}
 	p.Warnings = append(p.Warnings, warnings...)
 	k := viz.Curves{Title: "kept attention by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: "share of the reply's attention kept", LogX: true,
-		Caption: "Mean over prompts, layers and heads; kernel 5, average pooling.", Meta: viz.Meta{"Software": "attnscope", "command": p.Config.Command}}
+		Caption: "Mean over prompts, layers and heads; kernel 5, average pooling.", Meta: p.Config.Origin.Meta()}
 	p.Methods = &rows{Head: []string{"method"}}
 	for _, c := range capacities {
 		p.Methods.Head = append(p.Methods.Head, fmt.Sprint(c))
