@@ -24,7 +24,7 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, asks = 16, 2
 	}
-	docs, err := l.documents(l.room(reply))
+	docs, err := l.documents(reply, 0)
 	if err != nil {
 		return "", err
 	}
@@ -225,7 +225,7 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, most = 16, 2
 	}
-	docs, err := l.documents(l.room(reply))
+	docs, err := l.documents(reply, 0)
 	if err != nil {
 		return "", err
 	}

@@ -451,7 +451,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, most, capacities = 8, 2, []int{128}
 	}
-	docs, err := l.documents(min(l.room(reply), 3000))
+	docs, err := l.documents(reply, 3000)
 	if err != nil {
 		return "", err
 	}

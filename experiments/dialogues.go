@@ -9,14 +9,6 @@ import (
 	"github.com/attnscope/attnscope/capture/tokenizer"
 )
 
-// room is how many document tokens leave place for an instruction and a reply.
-func (l *Lab) room(reply int) int {
-	if n := l.Config.MaxPositions; n > 0 {
-		return max(256, n-reply-400)
-	}
-	return 1 << 20
-}
-
 // chat makes a prompt of messages.
 func (l *Lab) chat(id, set, doc string, refs []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
 	return prompts.Prepare(l.Tokenizer, prompts.Record{ID: id, Dataset: set, Messages: messages, References: refs, Document: doc}, prompts.Options{})
@@ -71,7 +63,7 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 		return nil, err
 	}
 	l.notes["dialogues_followed"], l.notes["dialogues_too_short"] = len(list), left
-	docs, err := l.documents(l.room(reply))
+	docs, err := l.documents(reply, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -114,12 +114,13 @@ func (l *Lab) records() ([]document, error) {
 	return list, err
 }
 
-// documents are the records with a text. Texts longer than limit tokens lose
-// their middle; their set is named so.
-func (l *Lab) documents(limit int) ([]document, error) {
-	if l.MaxTokens > 0 {
-		limit = min(limit, l.MaxTokens)
-	}
+// templateTokens is room for what a chat template puts around a message.
+const templateTokens = 64
+
+// documents are the records with a text. Texts that leave no room in the model
+// for their longest instruction and a reply, or are longer than most (0: any),
+// lose their middle; their set is named so.
+func (l *Lab) documents(reply, most int) ([]document, error) {
 	records, err := l.records()
 	if err != nil {
 		return nil, err
@@ -130,6 +131,19 @@ func (l *Lab) documents(limit int) ([]document, error) {
 		if d.Text == "" {
 			continue
 		}
+		limit := 1 << 30
+		if n := l.Config.MaxPositions; n > 0 {
+			ask := 0
+			for _, text := range d.Instructions {
+				ask = max(ask, len(l.Tokenizer.Encode(text, false)))
+			}
+			limit = max(256, n-reply-templateTokens-ask)
+		}
+		for _, n := range []int{l.MaxTokens, most} {
+			if n > 0 {
+				limit = min(limit, n)
+			}
+		}
 		ids := l.Tokenizer.Encode(d.Text, false)
 		if d.tokens = len(ids); len(ids) > limit {
 			ends := l.Tokenizer.Ends(d.Text, ids)
@@ -139,6 +153,6 @@ func (l *Lab) documents(limit int) ([]document, error) {
 		}
 		list = append(list, d)
 	}
-	l.notes["documents"], l.notes["documents_truncated"], l.notes["document_tokens_at_most"] = len(list), cut, limit
+	l.notes["documents"], l.notes["documents_truncated"] = len(list), cut
 	return list, nil
 }

@@ -105,7 +105,7 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 		return err
 	}
 	if n, ok := l.notes["documents_truncated"].(int); ok && n > 0 {
-		words += fmt.Sprintf("\n%d of %d documents were longer than %d tokens and lost their middle; their sets are marked truncated.\n", n, l.notes["documents"], l.notes["document_tokens_at_most"])
+		words += fmt.Sprintf("\n%d of %d documents are longer than what was asked for or what the model takes and lost their middle; their sets are marked truncated.\n", n, l.notes["documents"])
 	}
 	readme := fmt.Sprintf("# %s: %s\n\n%s. Made by `%s`.\n\n%s", e.Name, e.Question, e.Figure, l.Origin.Command(), words)
 	return os.WriteFile(filepath.Join(l.dir(), "README.md"), []byte(readme), 0o644)
