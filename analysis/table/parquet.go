@@ -8,7 +8,7 @@ import (
 )
 
 // parquet writes the table with the types of its cells: strings, 64-bit
-// integers, doubles. NaN becomes null. Columns stand in order of name, as the format has it.
+// integers, doubles. NaN becomes null.
 func (t *Table) parquet(w io.Writer) error {
 	group := parquet.Group{}
 	kinds := make([]any, len(t.Columns))
@@ -26,16 +26,11 @@ func (t *Table) parquet(w io.Writer) error {
 			group[name] = parquet.String()
 		}
 	}
-	schema := parquet.NewSchema("table", group)
-	at := map[string]int{} // parquet orders a group's columns by name
-	for i, path := range schema.Columns() {
-		at[path[0]] = i
-	}
+	schema := parquet.NewSchema("table", ordered{group, t.Columns})
 	pw := parquet.NewWriter(w, schema)
 	for _, row := range t.Rows {
 		values := make(parquet.Row, len(row))
-		for i, cell := range row {
-			c := at[t.Columns[i]]
+		for c, cell := range row {
 			switch v := cell.(type) {
 			case int:
 				values[c] = parquet.Int64Value(int64(v)).Level(0, 0, c)
@@ -54,4 +49,23 @@ func (t *Table) parquet(w io.Writer) error {
 		}
 	}
 	return pw.Close()
+}
+
+// ordered is a group whose columns stand in an order of their own; a Group's are
+// sorted by name.
+type ordered struct {
+	parquet.Group
+	names []string
+}
+
+func (o ordered) Fields() []parquet.Field {
+	by := map[string]parquet.Field{}
+	for _, f := range o.Group.Fields() {
+		by[f.Name()] = f
+	}
+	list := make([]parquet.Field, len(o.names))
+	for i, name := range o.names {
+		list[i] = by[name]
+	}
+	return list
 }

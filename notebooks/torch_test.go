@@ -1,0 +1,163 @@
+package notebooks
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sharedtest"
+)
+
+// program builds attnscope.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "attnscope")
+	if out, err := exec.Command("go", "build", "-o", path, "../cmd/attnscope").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+const recordScript = `
+import sys
+sys.dont_write_bytecode = True
+import torch, transformers, attnscope_torch
+transformers.logging.set_verbosity_error()
+model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+with attnscope_torch.Recorder(model, sys.argv[2], window_rows=16, prompt_windows=3, prompt_window_size=8, chunk=13) as r:
+    for n in (60, 75):
+        r.record([(7 * i + n) % model.config.vocab_size for i in range(n)], id=str(n), max_new_tokens=12)
+`
+
+// TestTorchRecordsTheSame: a dump that PyTorch wrote passes verify, and weights,
+// sums and hit rates are those of a capture of ours. ATTNSCOPE_PYTHON names a
+// Python with torch and transformers.
+func TestTorchRecordsTheSame(t *testing.T) {
+	if os.Getenv("ATTNSCOPE_LONG") == "" {
+		t.Skip("SKIPPED, needs Python with transformers: set ATTNSCOPE_LONG=1 and ATTNSCOPE_PYTHON (make test-long)")
+	}
+	py := python(t, "torch, transformers, zstandard")
+	attnscope := program(t)
+	models := []string{"../capture/model/testdata/qwen3", "../capture/model/testdata/granite"}
+	for _, m := range []string{"llama", "mistral", "gemma2"} {
+		models = append(models, sharedtest.Dir(t, "fixtures/models/"+m))
+	}
+	for _, m := range models {
+		t.Run(filepath.Base(m), func(t *testing.T) {
+			dir := t.TempDir()
+			theirs, ours := filepath.Join(dir, "torch.attn"), filepath.Join(dir, "ours.attn")
+			if out, err := exec.Command(py, "-c", recordScript, m, theirs).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if out, err := exec.Command(attnscope, "verify", theirs).CombinedOutput(); err != nil {
+				t.Errorf("verify: %s", out)
+			}
+			a, err := dumps.Open(theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			var lines strings.Builder
+			for _, p := range a.Prompts() { // follow their reply: random models are undecided
+				fmt.Fprintf(&lines, `{"id":%q,"input_ids":%s,"response_ids":%s}`+"\n", p.ID, list(p.Tokens[:p.PromptTokens]), list(p.Tokens[p.PromptTokens:]))
+			}
+			prompts := filepath.Join(dir, "p.jsonl")
+			if err := os.WriteFile(prompts, []byte(lines.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(attnscope, "capture", "-m", m, "-p", prompts, "-o", ours, "--store", "rows", "--precision", "exact", "--window-rows", "16", "--prompt-windows", "3x8").CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			b, err := dumps.Open(ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			same(t, a, b)
+			tables(t, theirs, ours)
+		})
+	}
+}
+
+func list(ids []int32) string { return strings.ReplaceAll(fmt.Sprint(ids), " ", ",") }
+
+func same(t *testing.T, a, b *dumps.Reader) {
+	t.Helper()
+	near := func(what string, x, y []float32, scale float64) {
+		t.Helper()
+		if len(x) != len(y) || len(x) == 0 {
+			t.Fatalf("%s: %d and %d numbers", what, len(x), len(y))
+		}
+		for i := range x {
+			if math.Abs(float64(x[i]-y[i])) > 1e-5*scale {
+				t.Fatalf("%s: number %d is %g and %g", what, i, x[i], y[i])
+			}
+		}
+	}
+	if fmt.Sprint(a.Header().Model.LayerWindows) != fmt.Sprint(b.Header().Model.LayerWindows) && len(b.Header().Model.LayerWindows) > 0 {
+		t.Errorf("windows %v and %v", a.Header().Model.LayerWindows, b.Header().Model.LayerWindows)
+	}
+	for p := range b.Prompts() {
+		for _, layer := range b.Header().Plan.Layers {
+			for ph := range 2 {
+				x, err := a.Weights(p, layer, dumps.Phase(ph))
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, err := b.Weights(p, layer, dumps.Phase(ph))
+				if err != nil {
+					t.Fatal(err)
+				}
+				near(fmt.Sprintf("prompt %d, layer %d, phase %d", p, layer, ph), x.Data, y.Data, 1)
+			}
+			x, err := a.Sums(p, layer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := b.Sums(p, layer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			near("sums", x, y, float64(b.Prompts()[p].PromptTokens))
+			if x, _, err = a.Windows(p, layer); err != nil {
+				t.Fatal(err)
+			}
+			if y, _, err = b.Windows(p, layer); err != nil {
+				t.Fatal(err)
+			}
+			near("windows", x, y, 8)
+		}
+	}
+}
+
+// tables compares the numbers of hit-rate tables.
+func tables(t *testing.T, a, b string) {
+	t.Helper()
+	cfg := analysis.Paper
+	cfg.Windows, cfg.By, cfg.Tops = []int{4, 16}, []string{"layer", "head", "prompt"}, []float64{0.1}
+	x, _, err := analysis.HitRates(t.Context(), []string{a}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, _, err := analysis.HitRates(t.Context(), []string{b}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Rows) != len(y.Rows) || len(x.Rows) == 0 {
+		t.Fatalf("%d and %d rows", len(x.Rows), len(y.Rows))
+	}
+	for i := range x.Rows {
+		for c, name := range x.Columns {
+			u, number := x.Rows[i][c].(float64)
+			if v, _ := y.Rows[i][c].(float64); number && math.Abs(u-v) > 1e-5 || !number && name != "model" && x.Rows[i][c] != y.Rows[i][c] {
+				t.Errorf("row %d, %s: %v and %v", i, name, x.Rows[i][c], y.Rows[i][c])
+			}
+		}
+	}
+}
