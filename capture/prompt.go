@@ -115,8 +115,9 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, p.Tokens)
+	index := 1 + slices.IndexFunc(r.c.Prompts, func(q prompts.Prompt) bool { return q.ID == p.ID })
 	return dumps.Prompt{
-		ID: p.ID, Dataset: p.Dataset, SHA256: hex.EncodeToString(h.Sum(nil)), Text: p.Text,
+		ID: p.ID, Index: index, Dataset: p.Dataset, SHA256: hex.EncodeToString(h.Sum(nil)), Text: p.Text,
 		PromptTokens: len(p.Tokens), WindowRows: min(r.c.Header.Plan.WindowRows, len(p.Tokens)),
 		Offsets: p.Ends, Document: p.Document, References: p.References,
 		Followed: p.Reply != nil, Truncated: p.Truncated,

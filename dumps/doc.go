@@ -90,6 +90,7 @@ type Manifest struct {
 // Prompt is one prompt of a dump.
 type Prompt struct {
 	ID           string   `json:"id"`
+	Index        int      `json:"index,omitempty"` // place in the prompt set, from 1; 0: not known
 	Dataset      string   `json:"dataset,omitempty"`
 	SHA256       string   `json:"sha256,omitempty"` // of the token ids
 	Text         string   `json:"text,omitempty"`

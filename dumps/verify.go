@@ -178,22 +178,47 @@ func mergeInto(out string, list []*Reader, force bool) (err error) {
 	if err := w.put(record{Kind: kindHeader}, &h); err != nil {
 		return err
 	}
-	var ids []string
-	for _, r := range list {
-		for i, p := range r.prompts {
-			if slices.Contains(ids, p.ID) {
-				return fmt.Errorf("%s: prompt %q stands in an earlier dump too", r.path, p.ID)
-			}
-			ids = append(ids, p.ID)
-			if err := w.copyPrompt(r, i); err != nil {
-				return err
-			}
+	order, err := mergeOrder(list)
+	if err != nil {
+		return err
+	}
+	for _, at := range order {
+		if err := w.copyPrompt(at.r, at.prompt); err != nil {
+			return err
 		}
 	}
 	if err := w.finish(); err != nil {
 		return err
 	}
 	return os.Rename(tmp, out)
+}
+
+// place is a prompt of one of several dumps.
+type place struct {
+	r      *Reader
+	prompt int
+}
+
+// mergeOrder lists the prompts of all dumps: one dump after the other, but those
+// of shards as they stand in the prompt set.
+func mergeOrder(list []*Reader) ([]place, error) {
+	var order []place
+	seen, shards := map[string]bool{}, true
+	for _, r := range list {
+		shards = shards && r.header.Plan.Shard != ""
+		for i, p := range r.prompts {
+			if seen[p.ID] {
+				return nil, fmt.Errorf("%s: prompt %q stands in an earlier dump too", r.path, p.ID)
+			}
+			seen[p.ID] = true
+			shards = shards && p.Index > 0
+			order = append(order, place{r, i})
+		}
+	}
+	if shards {
+		slices.SortStableFunc(order, func(a, b place) int { return a.r.prompts[a.prompt].Index - b.r.prompts[b.prompt].Index })
+	}
+	return order, nil
 }
 
 // copyPrompt copies the blocks of a prompt as they are, in order of the file.
