@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Session is a sequence under way: the keys and values of its tokens.
@@ -323,7 +324,7 @@ func (s *Session) gated(gateUp *cpu.Matrix, h []float32, n int) []float32 {
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		gate, up := gu[i*2*ff:i*2*ff+ff], gu[i*2*ff+ff:(i+1)*2*ff]
 		if c.Activation == "silu" {
-			cpu.SiLUMul(act[i*ff:(i+1)*ff], gate, up, scratch)
+			simd.SiLUMul(act[i*ff:(i+1)*ff], gate, up)
 		} else {
 			cpu.GELUTanhMul(act[i*ff:(i+1)*ff], gate, up, scratch)
 		}
