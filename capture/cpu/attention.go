@@ -40,6 +40,13 @@ const (
 // out [n, heads*valueDim]. visit, if not nil, is shown the rows from visitFrom
 // on, by several workers at once.
 func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit func(worker int, t *Tile), visitFrom int) {
+	if n == 1 {
+		if visitFrom > 0 {
+			visit = nil
+		}
+		a.step(p, kv, out, q, pos0, visit)
+		return
+	}
 	rows := tileRows
 	if n < rows {
 		rows = n
@@ -116,14 +123,19 @@ func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, ro
 // exp turns scores, scaled already, into exponentials relative to the largest;
 // it returns the inverse of their sum and the log-sum-exp of the scores.
 func (a *Attention) exp(x []float32) (inverse, lse float32) {
+	a.cap(x)
+	m := simd.Max(x)
+	sum := simd.ExpSum(x, m)
+	return 1 / sum, m + float32(math.Log(float64(sum)))
+}
+
+// cap is the soft cap of scores, where the model has one.
+func (a *Attention) cap(x []float32) {
 	if a.SoftCap > 0 {
 		for i, v := range x {
 			x[i] = a.SoftCap * float32(math.Tanh(float64(v/a.SoftCap)))
 		}
 	}
-	m := simd.Max(x)
-	sum := simd.ExpSum(x, m)
-	return 1 / sum, m + float32(math.Log(float64(sum)))
 }
 
 // rowStride is the distance between rows of keys scores: an odd number of pairs

@@ -19,6 +19,7 @@ type Pool struct {
 	threads int
 	scratch []Scratch
 	sums    []float32 // of the caller of Run: group sums of a row
+	step    []float32 // and what a decoding step's attention needs
 
 	current  atomic.Pointer[job]
 	wait     chan struct{} // wakes the caller of Run when a job is done

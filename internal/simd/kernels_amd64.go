@@ -14,6 +14,9 @@ func mul512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int,
 func mul512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
+func mul512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
 func mul512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
@@ -24,6 +27,9 @@ func mul256x6(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int,
 
 //go:noescape
 func mul256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mul256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mul256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
@@ -90,6 +96,9 @@ func addFixed512(n int, dst *int64, x *float32)
 func mulBF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
+func mulBF16512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
 func mulBF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
@@ -100,6 +109,9 @@ func widenBF16512(n int, dst *float32, x *uint16)
 
 //go:noescape
 func mulBF16256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mulBF16256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
@@ -114,6 +126,9 @@ func widenBF16256(n int, dst *float32, x *uint16)
 func mulF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
+func mulF16512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
 func mulF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
@@ -124,6 +139,9 @@ func widenF16512(n int, dst *float32, x *uint16)
 
 //go:noescape
 func mulF16256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mulF16256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)

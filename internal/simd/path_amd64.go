@@ -44,10 +44,10 @@ func paths() []string {
 var avx512 = kernels{
 	name: "avx512",
 	f32: []kernel{
-		{14, 32, mul512x14}, {8, 32, mul512x8}, {4, 32, mul512x4}, {2, 32, mul512x2}, {1, 32, mul512x1},
+		{14, 32, mul512x14}, {8, 32, mul512x8}, {4, 32, mul512x4}, {3, 32, mul512x3}, {2, 32, mul512x2}, {1, 32, mul512x1},
 	},
-	bf16: []kernel{{4, 32, mulBF16512x4}, {2, 32, mulBF16512x2}, {1, 32, mulBF16512x1}},
-	f16:  []kernel{{4, 32, mulF16512x4}, {2, 32, mulF16512x2}, {1, 32, mulF16512x1}},
+	bf16: []kernel{{4, 32, mulBF16512x4}, {3, 32, mulBF16512x3}, {2, 32, mulBF16512x2}, {1, 32, mulBF16512x1}},
+	f16:  []kernel{{4, 32, mulF16512x4}, {3, 32, mulF16512x3}, {2, 32, mulF16512x2}, {1, 32, mulF16512x1}},
 
 	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_512, unpackQ4F32_512, unpackQ8F16_512, unpackQ8F32_512},
 	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512},
@@ -57,9 +57,9 @@ var avx512 = kernels{
 
 var avx2 = kernels{
 	name: "avx2",
-	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {2, 16, mul256x2}, {1, 16, mul256x1}},
-	bf16: []kernel{{4, 16, mulBF16256x4}, {2, 16, mulBF16256x2}, {1, 16, mulBF16256x1}},
-	f16:  []kernel{{4, 16, mulF16256x4}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
+	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {3, 16, mul256x3}, {2, 16, mul256x2}, {1, 16, mul256x1}},
+	bf16: []kernel{{4, 16, mulBF16256x4}, {3, 16, mulBF16256x3}, {2, 16, mulBF16256x2}, {1, 16, mulBF16256x1}},
+	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
 
 	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256},
 	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause,

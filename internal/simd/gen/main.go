@@ -113,7 +113,7 @@ func avx512(rows int, kind string) {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
 	ahead := 1024
-	if rows <= 2 {
+	if rows <= 4 {
 		ahead = 4096 // streaming weights from memory
 	}
 	loop(name, rows, bytes, func(u int) {
@@ -170,14 +170,14 @@ func main() {
 	line("")
 	line(`#include "textflag.h"`)
 	line("")
-	for _, rows := range []int{14, 8, 4, 2, 1} {
+	for _, rows := range []int{14, 8, 4, 3, 2, 1} {
 		avx512(rows, "")
 	}
-	for _, rows := range []int{6, 4, 2, 1} {
+	for _, rows := range []int{6, 4, 3, 2, 1} {
 		avx2(rows, "")
 	}
 	for _, kind := range []string{"BF16", "F16"} { // few rows; of many the panels are widened first
-		for _, rows := range []int{4, 2, 1} {
+		for _, rows := range []int{4, 3, 2, 1} {
 			avx512(rows, kind)
 			avx2(rows, kind)
 		}
