@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -451,10 +452,13 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, most, capacities = 8, 2, []int{128}
 	}
-	docs, err := l.documents(reply, 3000)
+	docs, err := l.documents(reply)
 	if err != nil {
 		return "", err
 	}
+	slices.SortStableFunc(docs, func(a, b document) int { // the shortest whole ones
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.tokens, b.tokens))
+	})
 	var list []prompts.Prompt
 	for ask := 0; ask < 3; ask++ {
 		for _, d := range docs {
