@@ -250,6 +250,12 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return l.ratePosition(ctx, path, list, contents)
+}
+
+// ratePosition is what position makes of its capture; contents are the numbers
+// of matched contents by group.
+func (l *Lab) ratePosition(ctx context.Context, path string, list []prompts.Prompt, contents map[string]int) (string, error) {
 	cfg := analysis.Paper
 	cfg.By, cfg.Seed = []string{"layer", "dataset"}, l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
@@ -269,9 +275,9 @@ func position(ctx context.Context, l *Lab) (string, error) {
 				return ""
 			}
 			return place
-		}, "hit_rate", "sinks_recent")
+		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
 		k.Title, k.YLabel, k.Meta = "hit rate by place of the instruction"+of, "hit rate", l.meta()
-		k.Caption = fmt.Sprintf("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: first four and last positions instead.", contents[of], of)
+		k.Caption = fmt.Sprintf("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: other choices of the same size, instruction after the document.", contents[of], of)
 		if err := l.figure(viz.CurvesFigure(k), "hit-rate"+strings.Trim(strings.ReplaceAll(of, " (", "-"), ")")); err != nil {
 			return "", err
 		}

@@ -27,11 +27,9 @@ type choice struct {
 }
 
 // decodeAll decodes the prompts from the full cache and from each choice's; the
-// results are labelled.
-func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
-	if l.Model == nil {
-		return nil, l.planDecode(list, 1+len(choices), reply)
-	}
+// results are labelled. They are kept under a name; with none, each run makes
+// them anew.
+func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
 	c := decode.Config{Model: l.Model, Prompts: list, MaxNewTokens: reply, IgnoreEOS: ignoreEOS, Score: "contains", Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
@@ -59,8 +57,26 @@ func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []ch
 	c.Skip = func(method string, cfg snapkv.Config) bool {
 		return label(method, func(o snapkv.Config) bool { return o.Capacity == cfg.Capacity && o.RanksLike(cfg) }) == ""
 	}
+	var results []decode.Result
+	k, err := (*kept)(nil), error(nil)
+	if name != "" {
+		if k, err = l.openKept(name, &c); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case l.Model == nil:
+		return nil, l.planDecode(list, 1+len(choices), reply, k)
+	case k != nil:
+		results, err = k.run(ctx, l, c)
+	default:
+		err = decode.Run(ctx, c, func(r decode.Result) error { results = append(results, r); return nil })
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out []labelled
-	err := decode.Run(ctx, c, func(r decode.Result) error {
+	for _, r := range results {
 		name := "full"
 		if r.Method != "full" {
 			name = label(r.Method, func(o snapkv.Config) bool {
@@ -68,9 +84,8 @@ func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []ch
 			})
 		}
 		out = append(out, labelled{name, r})
-		return nil
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 type labelled struct {
@@ -105,14 +120,21 @@ type retrieval struct {
 // log-probability, by cache, length and depth; its files' names begin with prefix.
 func (l *Lab) grid(ctx context.Context, prefix string, tasks []retrieval, choices []choice, reply int, xlabel string) (string, error) {
 	var list []prompts.Prompt
-	place := map[string]retrieval{}
 	for _, t := range tasks {
 		list = append(list, t.prompt)
-		place[t.prompt.ID] = t
 	}
-	results, err := l.decodeAll(ctx, list, choices, reply, false)
+	results, err := l.decodeAll(ctx, strings.Trim(l.name+"-"+prefix, "-"), list, choices, reply, false)
 	if err != nil {
 		return "", err
+	}
+	return l.gridOf(prefix, tasks, results, xlabel)
+}
+
+// gridOf is what grid makes of results.
+func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabel string) (string, error) {
+	place := map[string]retrieval{}
+	for _, t := range tasks {
+		place[t.prompt.ID] = t
 	}
 	var labels []string
 	cells := table.New("cache", "capacity", "length", "depth", "id", "correct", "answer_logprob", "answer_rank", "kl", "text")
@@ -408,7 +430,7 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 		for i := range ids {
 			ids[i] = int32(r.IntN(l.Config.Vocab))
 		}
-		results, err := l.decodeAll(ctx, []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
+		results, err := l.decodeAll(ctx, "", []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
 		if errors.Is(err, errPlanned) {
 			continue
 		}
@@ -471,16 +493,23 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 			}
 		}
 	}
-	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
-	if errors.Is(err, errPlanned) {
-		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply)
-	}
-	if err != nil {
-		return "", err
-	}
 	var configs []snapkv.Config
 	for _, n := range capacities {
 		configs = append(configs, snapkv.Config{Window: 32, Capacity: n, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: l.Seed})
+	}
+	run := decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Progress: l.Progress,
+		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
+		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
+	k, err := l.openKept("methods", &run)
+	if err != nil {
+		return "", err
+	}
+	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
+	if errors.Is(err, errPlanned) {
+		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply, k)
+	}
+	if err != nil {
+		return "", err
 	}
 	cfg := analysis.MethodConfig{Methods: snapkv.Methods, Configs: configs, Thetas: []float64{0.05}, Lenient: true, Seed: l.Seed}
 	tables, warnings, err := analysis.MethodTables(ctx, []string{path}, cfg, nil, []string{"layer", "head"})
@@ -493,11 +522,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if _, err := viz.MethodFigures(l.dir(), tables[0], tables[1], l.Origin); err != nil {
 		return "", err
 	}
-	var results []decode.Result
-	err = decode.Run(ctx, decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Progress: l.Progress,
-		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
-		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }},
-		func(r decode.Result) error { results = append(results, r); return nil })
+	results, err := k.run(ctx, l, run)
 	if err != nil {
 		return "", err
 	}
@@ -505,8 +530,8 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(real, "decoded"); err != nil {
 		return "", err
 	}
-	k := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, Meta: l.meta()}
-	k.Caption = fmt.Sprintf("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
+	curves := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, Meta: l.meta()}
+	curves.Caption = fmt.Sprintf("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
 	at := map[string]int{}
 	for _, row := range real.Rows {
 		name := row[0].(string)
@@ -515,15 +540,15 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		}
 		i, ok := at[name]
 		if !ok {
-			i = len(k.Series)
+			i = len(curves.Series)
 			at[name] = i
-			k.Series = append(k.Series, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle"}, name)})
+			curves.Series = append(curves.Series, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle"}, name)})
 		}
-		s := &k.Series[i]
+		s := &curves.Series[i]
 		s.X, s.Y = append(s.X, float64(row[1].(int))), append(s.Y, row[real.Column("kl")].(float64))
 		s.Low, s.High = append(s.Low, row[real.Column("kl_low")].(float64)), append(s.High, row[real.Column("kl_high")].(float64))
 	}
-	if err := l.figure(viz.CurvesFigure(k), "kl-capacity"); err != nil {
+	if err := l.figure(viz.CurvesFigure(curves), "kl-capacity"); err != nil {
 		return "", err
 	}
 	return "## What is kept\n\n" + markdown(tables[0], "method", "capacity", "prompts", "mass", "mass_of_oracle", "hit_rate", "recall", "coverage", "output_error") +
