@@ -206,6 +206,9 @@ func modelOf(t *table.Table) string {
 	return fmt.Sprint(t.Rows[0][t.Column("model")])
 }
 
+// baselineNames are what figures call the columns.
+var baselineNames = map[string]string{"chance": "chance", "recent": "recent", "sinks_recent": "sinks + recent", "oracle": "oracle"}
+
 // layerCurves makes a line over layers for each name; rows named "" are left
 // out. Baselines are drawn from the rows of the first name.
 func layerCurves(t *table.Table, name func(row []any) string, column string, baselines ...string) viz.Curves {
@@ -233,7 +236,7 @@ func layerCurves(t *table.Table, name func(row []any) string, column string, bas
 	}
 	first := k.Series[0].Name
 	for i := len(baselines) - 1; i >= 0; i-- {
-		b := viz.Series{Name: baselines[i], Baseline: true}
+		b := viz.Series{Name: baselineNames[baselines[i]], Baseline: true}
 		for _, row := range t.Rows {
 			if name(row) == first {
 				b.X, b.Y = append(b.X, float64(row[t.Column("layer")].(int))), append(b.Y, row[t.Column(baselines[i])].(float64))
@@ -338,7 +341,11 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 		k := viz.Curves{Title: "hit rate of each prompt window's vote (" + keys + " keys)", XLabel: "window of 128 prompt tokens, the last is the prompt's end", YLabel: "hit rate", Hi: 1, Meta: l.meta()}
 		k.Caption = fmt.Sprintf("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts; band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
 		all := viz.Series{Name: "all layers"}
-		grey := []viz.Series{{Name: "oracle", Baseline: true}, {Name: "sinks_recent", Baseline: true}, {Name: "recent", Baseline: true}}
+		baselines := []string{"oracle", "sinks_recent", "recent"}
+		grey := make([]viz.Series, len(baselines))
+		for i, b := range baselines {
+			grey[i] = viz.Series{Name: baselineNames[b], Baseline: true}
+		}
 		byLayer := map[int]*viz.Series{}
 		var order []int
 		for _, row := range t.Rows {
@@ -351,7 +358,7 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 				all.X, all.Y = append(all.X, x), append(all.Y, y)
 				all.Low, all.High = append(all.Low, row[t.Column("ci_low")].(float64)), append(all.High, row[t.Column("ci_high")].(float64))
 				for i := range grey {
-					grey[i].X, grey[i].Y = append(grey[i].X, x), append(grey[i].Y, row[t.Column(grey[i].Name)].(float64))
+					grey[i].X, grey[i].Y = append(grey[i].X, x), append(grey[i].Y, row[t.Column(baselines[i])].(float64))
 				}
 				continue
 			}
