@@ -59,11 +59,11 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 	}
 	k := viz.Curves{Title: "overlap of important positions for pairs of instructions on one document", XLabel: "layer", YLabel: "overlap", Hi: 1, Meta: l.meta()}
 	at := map[string]int{}
-	var overall []string
+	overall := table.New(t.Columns...)
 	for _, row := range t.Rows {
 		set, layer := row[0].(string), row[1].(int)
 		if layer < 0 {
-			overall = append(overall, fmt.Sprintf("| %s | %v | %v | %s | [%s, %s] | %s | %s |", set, row[2], row[3], short(row[4]), short(row[5]), short(row[6]), short(row[8]), short(row[7])))
+			overall.Add(row...)
 			continue
 		}
 		i, ok := at[set]
@@ -80,7 +80,8 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 	if err := l.figure(viz.CurvesFigure(k), "overlap"); err != nil {
 		return "", err
 	}
-	return "Overlap is the share of the selected positions of the document that two instructions have in common; chance is 0.05.\n`other half` is a null for what belongs to the document alone: the same instruction's own rows, odd against even.\n\n| set | documents | pairs | overlap | interval | without first four | other half |\n|---|---|---|---|---|---|---|\n" + strings.Join(overall, "\n") + "\n" + few(captured(perSet)), nil
+	return "Overlap is the share of the selected positions of the document that two instructions have in common; chance is 0.05.\n`other_half` is a null for what belongs to the document alone: the same instruction's own rows, odd against even; `difference` is overlap\nminus that, paired by document, with its interval and the p-value of a sign-flip test.\n\n" +
+		markdown(overall, "set", "documents", "pairs", "overlap", "ci_low", "ci_high", "overlap_without_first_four", "other_half", "difference", "difference_low", "difference_high", "p") + few(captured(perSet)), nil
 }
 
 // pairOverlaps are overlaps by set and layer, all layers as -1. A document's
@@ -150,12 +151,18 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 		v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(all.overlap)), append(v.within, analysis.Mean(all.within)), append(v.skipped, analysis.Mean(all.skipped))
 		lo = hi
 	}
-	t := table.New("set", "layer", "documents", "pairs", "overlap", "ci_low", "ci_high", "other_half", "overlap_without_first_four", "chance")
+	t := table.New("set", "layer", "documents", "pairs", "overlap", "ci_low", "ci_high", "other_half", "difference", "difference_low", "difference_high", "p", "overlap_without_first_four", "chance")
 	for _, set := range sets {
 		for _, layer := range append([]int{-1}, r.Header().Plan.Layers...) {
 			v := values[key{set, layer}]
 			low, high := analysis.Interval(v.overlap, seed)
-			t.Add(set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within), analysis.Mean(v.skipped), hitrate.PaperTop)
+			diff := make([]float64, len(v.overlap))
+			for i := range diff {
+				diff[i] = v.overlap[i] - v.within[i]
+			}
+			dlow, dhigh := analysis.Interval(diff, seed)
+			t.Add(set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within),
+				analysis.Mean(diff), dlow, dhigh, analysis.SignFlip(diff, seed), analysis.Mean(v.skipped), hitrate.PaperTop)
 		}
 	}
 	return t, nil

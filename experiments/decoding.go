@@ -199,7 +199,56 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 	if err := l.table(summary, prefix+"accuracy"); err != nil {
 		return "", err
 	}
-	return markdown(summary, summary.Columns...), nil
+	paired := l.pairedCaches(results)
+	if err := l.table(paired, prefix+"paired"); err != nil {
+		return "", err
+	}
+	return markdown(summary, summary.Columns...) + "\nThe same prompts under two caches of one capacity, with intervals and the p-values of sign-flip tests:\n\n" + markdown(paired, paired.Columns...), nil
+}
+
+// pairedCaches holds every cache against the first of its capacity, prompt by
+// prompt: differences are the first's value minus the cache's.
+func (l *Lab) pairedCaches(results []labelled) *table.Table {
+	t := table.New("cache", "other", "prompts", "correct_difference", "correct_low", "correct_high", "correct_p", "logprob_difference", "logprob_low", "logprob_high", "logprob_p")
+	first := map[int]string{}                  // by capacity
+	values := map[string]map[string]labelled{} // by label and prompt
+	var labels, ids []string
+	for _, r := range results {
+		if values[r.label] == nil {
+			values[r.label] = map[string]labelled{}
+			labels = append(labels, r.label)
+		}
+		values[r.label][r.ID] = r
+		if r.label == "full" {
+			ids = append(ids, r.ID)
+		} else if first[r.Capacity] == "" {
+			first[r.Capacity] = r.label
+		}
+	}
+	for _, label := range labels {
+		var correct, logprob []float64
+		other := ""
+		for _, id := range ids {
+			r, ok := values[label][id]
+			if !ok || r.label == "full" || first[r.Capacity] == label {
+				continue
+			}
+			own, ok := values[first[r.Capacity]][id]
+			if !ok {
+				continue
+			}
+			other = own.label
+			correct = append(correct, float64(own.Contains-r.Contains))
+			logprob = append(logprob, float64(own.AnswerLogProb-r.AnswerLogProb))
+		}
+		if len(correct) == 0 {
+			continue
+		}
+		clow, chigh := analysis.Interval(correct, l.Seed)
+		llow, lhigh := analysis.Interval(logprob, l.Seed)
+		t.Add(other, label, len(correct), analysis.Mean(correct), clow, chigh, analysis.SignFlip(correct, l.Seed), analysis.Mean(logprob), llow, lhigh, analysis.SignFlip(logprob, l.Seed))
+	}
+	return t
 }
 
 // pooling is LongEval's lines task with and without pooling.

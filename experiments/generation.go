@@ -145,7 +145,8 @@ any row of the window: a count, not a rate.
 ## Null controls
 
 The same reply rated against votes that did not see it coming: the next prompt's, cut or filled in the middle to equal length, and that of
-an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote minus the control, paired, with its interval. controls.csv has them by layer.
+an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote minus the control, paired, with its interval and
+the p-value of a sign-flip test. controls.csv has them by layer.
 
 %s
 ## Heads

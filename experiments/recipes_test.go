@@ -191,7 +191,8 @@ func TestGridOfPlantedAnswers(t *testing.T) {
 			if depth == 0 {
 				less.Contains = 1
 			}
-			results = append(results, labelled{"full", full}, labelled{"snapkv 64", less})
+			none := decode.Result{ID: id, Capacity: 64, AnswerLogProb: -3}
+			results = append(results, labelled{"full", full}, labelled{"snapkv 64", less}, labelled{"random 64", none})
 		}
 	}
 	if _, err := l.gridOf("", tasks, results, "tokens"); err != nil {
@@ -201,6 +202,10 @@ func TestGridOfPlantedAnswers(t *testing.T) {
 	l.want(t, 1, 0.5, "accuracy", "accuracy", map[string]string{"cache": "snapkv 64"})
 	l.want(t, 1, 2, "accuracy", "correct", map[string]string{"cache": "snapkv 64"})
 	l.want(t, 1, -3, "accuracy", "answer_logprob", map[string]string{"cache": "snapkv 64"})
+	// Right twice where the other never is: of the sign patterns of (1, 0, 1, 0) half have a sum of 2 or -2.
+	l.want(t, 1, 0.5, "paired", "correct_difference", map[string]string{"cache": "snapkv 64", "other": "random 64"})
+	l.want(t, 1, 0.5, "paired", "correct_p", map[string]string{"cache": "snapkv 64", "other": "random 64"})
+	l.want(t, 1, 0, "paired", "logprob_difference", map[string]string{"other": "random 64"})
 	l.want(t, 2, 0, "answers", "correct", map[string]string{"cache": "snapkv 64", "depth": "1"})
 	l.want(t, 2, 1, "answers", "correct", map[string]string{"cache": "snapkv 64", "depth": "0"})
 }
