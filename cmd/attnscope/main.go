@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		_ = app.RunContext(ctx, []string{"attnscope", "--help"})
 		return exitUsage
 	}
+	args = spelled(args)
 	args, err := reorder(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
@@ -70,6 +71,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// spelled turns what people try for help and version into what there is.
+func spelled(args []string) []string {
+	switch {
+	case args[0] == "help" && len(args) > 1:
+		return []string{args[1], "--help"}
+	case args[0] == "help":
+		return []string{"--help"}
+	case args[0] == "--version" || args[0] == "-v":
+		return []string{"version"}
+	}
+	return args
 }
 
 // newApp builds the command tree of commands.go.

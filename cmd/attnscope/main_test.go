@@ -288,6 +288,8 @@ func TestMistakesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	dump := filepath.Join(dir, "ok.attn")
 	must(t, "capture", "-m", f.dir, "-p", good, "-o", dump, "--max-new-tokens", "4", "--window-rows", "16")
+	silent := filepath.Join(dir, "silent.attn")
+	must(t, "capture", "-m", f.dir, "-p", good, "-o", silent, "--max-new-tokens", "0")
 	data, _ := os.ReadFile(dump)
 	cut := write(t, "cut.attn", string(data[:40]))
 	unknown := t.TempDir()
@@ -315,6 +317,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{2, []string{"name at least one"}, []string{"hitrate"}},
 		{2, []string{"needs a value"}, []string{"hitrate", dump, "--window"}},
 		{2, []string{"--by", "token"}, []string{"hitrate", dump, "--by", "token"}},
+		{2, []string{"--theta NaN"}, []string{"hitrate", dump, "--window", "16", "--theta", "nan"}},
+		{2, []string{"--theta 2"}, []string{"snapkv", dump, "--window", "8", "--capacity", "20", "--theta", "2"}},
+		{1, []string{"one token early", "--window-rows 17"}, []string{"hitrate", dump, "--window", "16", "--preset", "code-exact"}},
+		{1, []string{"nothing to rate"}, []string{"hitrate", silent, "--window", "16"}},
+		{2, []string{"x.foo", ".parquet"}, []string{"export", dump, "-o", dir + "/x.foo"}},
+		{2, []string{"--layer -2"}, []string{"export", dump, "--layer", "-2", "-o", dir + "/x.npz"}},
+		{1, []string{"window_rows is 128 there and 16 here", "merged"}, []string{"merge", dump, silent, "-o", dir + "/m.attn"}},
+		{1, []string{dir + "/no/x.tsv: no such file"}, []string{"hitrate", dump, "--window", "16", "-o", dir + "/no/x.tsv"}},
 		{1, []string{"nothere.attn"}, []string{"hitrate", "nothere.attn"}},
 		{1, []string{"window 32", "16", "--window-rows 32"}, []string{"hitrate", dump}},
 		{1, []string{"cut.attn", "cut"}, []string{"info", cut}},
@@ -340,6 +350,50 @@ func TestMistakesAreNamed(t *testing.T) {
 		}
 		if _, err := os.Stat(dir + "/a.attn"); err == nil {
 			t.Errorf("attnscope %s: failed, but left a dump", strings.Join(c.args, " "))
+		}
+	}
+}
+
+// TestSamePromptInTwoDumps: prompts of two dumps are two, whatever their ids.
+func TestSamePromptInTwoDumps(t *testing.T) {
+	f := openFixture(t, "llama")
+	var dumps []string
+	var hits float64
+	for i := range 2 {
+		p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")[:120+20*i]}))
+		dumps = append(dumps, filepath.Join(t.TempDir(), "x.attn"))
+		must(t, "capture", "-m", f.dir, "-p", p, "-o", dumps[i], "--max-new-tokens", "8", "--ignore-eos")
+		var row struct {
+			Rate float64 `json:"hit_rate"`
+		}
+		if err := json.Unmarshal([]byte(must(t, "hitrate", dumps[i], "--by", "none", "--format", "jsonl")), &row); err != nil {
+			t.Fatal(err)
+		}
+		hits += row.Rate / 2
+	}
+	for _, verb := range []string{"hitrate", "snapkv"} {
+		var row struct {
+			Prompts int
+			Rate    float64 `json:"hit_rate"`
+		}
+		args := append([]string{verb, "--by", "none", "--window", "32", "--format", "jsonl"}, dumps...)
+		if verb == "snapkv" {
+			args = append(args, "--capacity", "48")
+		}
+		if err := json.Unmarshal([]byte(must(t, args...)), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.Prompts != 2 || verb == "hitrate" && math.Abs(row.Rate-hits) > 1e-9 {
+			t.Errorf("%s: %+v, want 2 prompts and the mean of theirs, %g", verb, row, hits)
+		}
+	}
+}
+
+// TestHelpAndVersion: what people try works.
+func TestHelpAndVersion(t *testing.T) {
+	for _, pair := range [][2][]string{{{"help"}, {"--help"}}, {{"help", "hitrate"}, {"hitrate", "--help"}}, {{"--version"}, {"version"}}, {{"hitrate", "-h"}, {"hitrate", "--help"}}} {
+		if a, b := must(t, pair[0]...), must(t, pair[1]...); a != b || a == "" {
+			t.Errorf("%v prints %q, %v %q", pair[0], a, pair[1], b)
 		}
 	}
 }
