@@ -262,7 +262,12 @@ func (e *engine) prompts(c *cli.Context) ([]prompts.Prompt, error) {
 }
 
 func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
-	if c.Int("max-prompt-tokens") > 0 != (c.String("truncate") != "") {
+	switch how := c.String("truncate"); {
+	case c.IsSet("max-prompt-tokens") && c.Int("max-prompt-tokens") < 1:
+		return nil, usagef("--max-prompt-tokens %d: want 1 or more", c.Int("max-prompt-tokens"))
+	case how != "" && how != "middle":
+		return nil, usagef("--truncate %q: want middle", how)
+	case c.IsSet("max-prompt-tokens") != (how != ""):
 		return nil, usagef("--max-prompt-tokens N and --truncate middle go together: nothing is cut silently")
 	}
 	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)

@@ -333,6 +333,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{1, []string{"line 1", "no known fields"}, []string{"capture", "-m", f.dir, "-p", write(t, "u.jsonl", `{"id":"x"}`), "-o", dir + "/a.attn"}},
 		{1, []string{"line 2", `"x"`, "line 1"}, []string{"capture", "-m", f.dir, "-p", write(t, "d.jsonl", `{"id":"x","input_ids":[1]}`+"\n"+`{"id":"x","input_ids":[1]}`), "-o", dir + "/a.attn"}},
 		{1, []string{"3000 tokens", "2048", "--truncate middle"}, []string{"capture", "-m", f.dir, "-p", write(t, "l.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": long})), "-o", dir + "/a.attn"}},
+		{2, []string{"--truncate", "middle"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5", "--truncate", "left"}},
+		{2, []string{"--truncate middle go together"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5"}},
 		{1, []string{"no tokenizer", "input_ids"}, []string{"capture", "-m", f.dir, "-p", write(t, "t.jsonl", `{"id":"x","prompt":"hello"}`), "-o", dir + "/a.attn"}},
 		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
