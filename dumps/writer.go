@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 )
 
@@ -123,14 +124,22 @@ func sameHeader(path string, have, want *Header) error {
 	}{{"model", have.Model, want.Model}, {"plan", have.Plan, want.Plan}} {
 		a, b := reflect.ValueOf(part.a), reflect.ValueOf(part.b)
 		for i := range a.NumField() {
-			name := a.Type().Field(i).Tag.Get("json")
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
 			if name == "id" || reflect.DeepEqual(normal(a.Field(i)), normal(b.Field(i))) {
 				continue
 			}
-			return fmt.Errorf("%s: %s %s is %v there and %v here", path, part.name, name, a.Field(i), b.Field(i))
+			return fmt.Errorf("%s: %s %s is %s there and %s here", path, part.name, name, shown(a.Field(i)), shown(b.Field(i)))
 		}
 	}
 	return nil
+}
+
+// shown is a field's value, so that an empty one can be seen.
+func shown(v reflect.Value) string {
+	if v.Kind() == reflect.String {
+		return fmt.Sprintf("%q", v.String())
+	}
+	return fmt.Sprint(v)
 }
 
 // sameRun says whether a file can be gone on with: one model, plan and prompt

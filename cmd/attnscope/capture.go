@@ -85,6 +85,11 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.IsSet("max-new-tokens") { // here, so that a resumed run with whole replies is seen to be another one
+		for i := range list {
+			list[i].Reply = list[i].Reply[:min(len(list[i].Reply), plan.MaxNewTokens)]
+		}
+	}
 	shard, shards, err := parseShard(c.String("shard"))
 	if err != nil {
 		return err
@@ -130,10 +135,16 @@ func rate(n int64, d time.Duration) float64 { return float64(n) / max(d.Seconds(
 
 // checkOutput refuses an output file that exists, before any work is done.
 func checkOutput(path string, force, resume bool) error {
-	if path == "" || force || resume {
+	if path == "" {
 		return nil
 	}
-	if _, err := os.Stat(path); err == nil {
+	at, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case at.IsDir():
+		return fmt.Errorf("%s is a folder, want the name of a file", path)
+	case !force && !resume:
 		return hintf(fmt.Errorf("%s exists", path), "--force replaces it, -o names another file")
 	}
 	return nil

@@ -42,7 +42,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if commandLine = args; drawnAs != nil {
 		commandLine = drawnAs
 	}
-	app := newApp(stdin, stdout, stderr)
+	results := &resultWriter{Writer: stdout}
+	app := newApp(stdin, results, stderr)
 	if len(args) == 0 {
 		app.Writer = stderr
 		_ = app.RunContext(ctx, []string{"attnscope", "--help"})
@@ -52,6 +53,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	args, err := reorder(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
+	}
+	if err == nil && results.err != nil { // whoever prints line by line need not look
+		err = fmt.Errorf("stdout: %w", results.err)
 	}
 	if err == nil {
 		return exitDone
@@ -71,6 +75,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// resultWriter is stdout; it remembers the first failure.
+type resultWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *resultWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // spelled turns what people try for help and version into what there is.

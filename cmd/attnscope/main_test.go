@@ -339,6 +339,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"NaN", "tensor"}, []string{"capture", "-m", nan, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{dir + " is a folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir, "--force"}},
 		{1, []string{"no/such/folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/no/such/folder/a.attn"}},
 	} {
 		code, stdout, stderr := call(t, c.args...)
