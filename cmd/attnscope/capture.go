@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -181,8 +182,8 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
 	}
-	for name, n := range map[string]int{"window-rows": p.WindowRows, "max-new-tokens": p.MaxNewTokens, "overview": p.Overview} {
-		if n < 0 {
+	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
+		if n := c.Int(name); n < 0 {
 			return nil, usagef("--%s %d: want 0 or more", name, n)
 		}
 	}
@@ -192,7 +193,7 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	if p.Compute != "f32" {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
-	if p.Temperature < 0 {
+	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
 	}
 	return p, nil
@@ -216,6 +217,9 @@ func openEngine(c *cli.Context) (*engine, error) {
 		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
 	default:
 		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	}
+	if n := c.Int("threads"); n < 0 {
+		return nil, usagef("--threads %d: want 0 or more", n)
 	}
 	path, err := resolveModel(c, c.String("model"))
 	if err != nil {
