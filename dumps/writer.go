@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 )
 
@@ -55,10 +56,7 @@ func Create(path string, h *Header, o CreateOptions) (*Writer, error) {
 			return nil, err
 		}
 		defer r.Close()
-		if err := sameHeader(path, r.Header(), h); err != nil {
-			return nil, err
-		}
-		if err := samePrompts(path, r.Header(), h); err != nil {
+		if err := sameRun(path, r.Header(), h); err != nil {
 			return nil, err
 		}
 		if r.Complete() {
@@ -107,10 +105,7 @@ func (w *Writer) begin(o CreateOptions) error {
 }
 
 func (w *Writer) resume(s *scanned) error {
-	if err := sameHeader(w.partial, s.header, w.header); err != nil {
-		return err
-	}
-	if err := samePrompts(w.partial, s.header, w.header); err != nil {
+	if err := sameRun(w.partial, s.header, w.header); err != nil {
 		return err
 	}
 	w.header = s.header
@@ -129,20 +124,33 @@ func sameHeader(path string, have, want *Header) error {
 	}{{"model", have.Model, want.Model}, {"plan", have.Plan, want.Plan}} {
 		a, b := reflect.ValueOf(part.a), reflect.ValueOf(part.b)
 		for i := range a.NumField() {
-			name := a.Type().Field(i).Tag.Get("json")
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
 			if name == "id" || reflect.DeepEqual(normal(a.Field(i)), normal(b.Field(i))) {
 				continue
 			}
-			return fmt.Errorf("%s: %s %s is %v there and %v here: it cannot be gone on with; --force begins anew", path, part.name, name, a.Field(i), b.Field(i))
+			return fmt.Errorf("%s: %s %s is %s there and %s here", path, part.name, name, shown(a.Field(i)), shown(b.Field(i)))
 		}
 	}
 	return nil
 }
 
-// samePrompts says whether two runs are over one prompt set.
-func samePrompts(path string, have, want *Header) error {
-	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; a != "" && b != "" && a != b {
-		return fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here): it cannot be gone on with; --force begins anew", path, a, b)
+// shown is a field's value, so that an empty one can be seen.
+func shown(v reflect.Value) string {
+	if v.Kind() == reflect.String {
+		return fmt.Sprintf("%q", v.String())
+	}
+	return fmt.Sprint(v)
+}
+
+// sameRun says whether a file can be gone on with: one model, plan and prompt
+// set.
+func sameRun(path string, have, want *Header) error {
+	err := sameHeader(path, have, want)
+	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; err == nil && a != "" && b != "" && a != b {
+		err = fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here)", path, a, b)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: it cannot be gone on with; --force begins anew", err)
 	}
 	return nil
 }

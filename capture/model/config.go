@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -244,6 +245,9 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	if at < 0 {
 		return Config{}, fmt.Errorf("%s: model_type %q is not supported; %s are", f.source, kind, supported())
 	}
+	if q := f.object("quantization_config"); q != nil {
+		return Config{}, fmt.Errorf("%s: quantisation %q is not supported; weights in float32, float16 or bfloat16 are, and GGUF files", f.source, q.text("quant_method", "unknown"))
+	}
 	c := Config{
 		Architecture: kind, arch: Architectures[at],
 		Layers: f.count("num_hidden_layers", 0, 1), Hidden: f.count("hidden_size", 0, 1),
@@ -252,8 +256,12 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 		NormEps: float32(f.number("rms_norm_eps", 1e-6)), EOS: f.ids("eos_token_id"), BOS: -1,
 		TiedHead: f.flag("tie_word_embeddings", false), EmbedScale: 1, ResidualScale: 1, LogitScale: 1,
 	}
-	if f.err != nil {
-		return c, f.err
+	g := &fields{source: ck.Path() + "/generation_config.json", values: ck.Generation()}
+	if ids := g.ids("eos_token_id"); len(ids) > 0 { // what a chat ends with often stands there only
+		c.EOS = ids
+	}
+	if err := cmp.Or(f.err, g.err); err != nil {
+		return c, err
 	}
 	if _, given := f.get("tie_word_embeddings"); !given { // families differ in the default: the weights tell
 		_, separate := ck.Tensor("lm_head.weight")

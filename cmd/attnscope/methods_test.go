@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,6 +111,12 @@ func TestIndicesOfRaggedBudgets(t *testing.T) {
 	}
 	if total != 24*len(counts) {
 		t.Errorf("%d positions in all, want %d", total, 24*len(counts))
+	}
+	must(t, "snapkv", dump, "--method", "pyramidkv", "--window", "16", "--capacity", "40", "--indices", out, "--force")
+	for layer, want := range []int32{47, 32, 16, 1} { // linear from 2 b - b/20 to b/20, b = 24
+		if counts, _ := int32s(t, out, fmt.Sprint("counts.", layer)); counts[0] != want {
+			t.Errorf("pyramidkv, layer %d: counts %v, want %d", layer, counts, want)
+		}
 	}
 }
 
