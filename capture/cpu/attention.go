@@ -13,6 +13,7 @@ type Attention struct {
 	Scale            float32 // of the scores
 	SoftCap          float32 // scores become cap*tanh(score/cap); 0 = off
 	Window           int     // a query at p sees keys > p-Window; 0 = all
+	OutFrom          int     // first row of a pass whose output is wanted; the others' is not written
 }
 
 // Tile holds the normalised weights of a few queries of one head. It is valid
@@ -64,6 +65,10 @@ func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit fu
 
 // tile runs rows [row0, row0+rows) of one head.
 func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, row0, rows, n, pos0 int, visit func(int, *Tile), visitFrom int) {
+	shown, wanted := visit != nil && row0+rows > visitFrom, row0+rows > a.OutFrom
+	if !shown && !wanted {
+		return
+	}
 	group := a.Heads / len(kv.heads)
 	s := &kv.heads[head/group]
 	// Slots hold positions one to one, unless the store is compressed: then the
@@ -100,14 +105,14 @@ func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, ro
 	}
 	ldo := a.Heads * a.ValueDim
 	o := out[row0*ldo+head*a.ValueDim:]
-	for d := 0; d < a.ValueDim; d += simd.Width {
+	for d := 0; d < a.ValueDim && wanted; d += simd.Width {
 		at := (d/simd.Width*s.room + key0) * simd.Width
 		simd.MulPanel(o[d:], ldo, w, stride, s.values[at:at+keys*simd.Width], rows, min(simd.Width, a.ValueDim-d), keys, false)
 	}
-	for i := range rows {
+	for i := 0; i < rows && wanted; i++ {
 		simd.Scale(o[i*ldo:i*ldo+a.ValueDim], inverse[i])
 	}
-	if visit == nil || row0+rows <= visitFrom {
+	if !shown {
 		return
 	}
 	skip := max(0, visitFrom-row0)

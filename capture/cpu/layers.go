@@ -13,6 +13,9 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 	simd.MulScaled(dst, x, weight, scale)
 }
 
+// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+func SiLUMul(dst, gate, up []float32, _ *Scratch) { simd.SiLUMul(dst, gate, up) }
+
 // GELUTanhMul writes gelu(gate) * up with the tanh form of GELU,
 // g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
 func GELUTanhMul(dst, gate, up []float32, s *Scratch) {
