@@ -168,7 +168,8 @@ func (r *runner) adopt(ctx context.Context) error {
 // follow looks at queue and files, more seldom while nothing changes, submits
 // what has to be submitted, and merges when all shards are done.
 func (r *runner) follow(ctx context.Context) error {
-	wait := time.Second
+	first := max(100*time.Millisecond, min(time.Second, r.j.Poll))
+	wait := first
 	for {
 		r.look(ctx)
 		if err := r.submit(ctx); err != nil {
@@ -187,8 +188,8 @@ func (r *runner) follow(ctx context.Context) error {
 		if r.j.NoWait && r.all(func(s *shard) bool { return s.ended == 0 || s.over }) {
 			return nil
 		}
-		if wait = min(wait*3/2, max(r.j.Poll, time.Second)); changed {
-			wait = time.Second
+		if wait = min(wait*3/2, max(r.j.Poll, first)); changed {
+			wait = first
 		}
 		select {
 		case <-time.After(wait):
