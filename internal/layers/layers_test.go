@@ -26,6 +26,7 @@ var levels = []struct {
 	{"analysis/decode", 21},
 	{"analysis", 20},
 	{"capture/model", 13},
+	{"capture/submit", 13},
 	{"capture/cpu", 12},
 	{"capture/cuda", 12},
 	{"capture/prompts", 13},
