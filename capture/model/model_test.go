@@ -90,7 +90,8 @@ func TestFixtureModels(t *testing.T) {
 	for _, name := range []string{"llama", "mistral", "qwen2", "gemma2", "phi3"} {
 		for _, way := range []struct{ chunk, threads int }{{512, 2}, {512, 1}, {7, 2}, {64, 2}, {1, 1}} {
 			t.Run(fmt.Sprintf("%s/chunk=%d/threads=%d", name, way.chunk, way.threads), func(t *testing.T) {
-				testFixture(t, sharedtest.Dir(t, "fixtures/models/"+name), way.chunk, way.threads)
+				dir := sharedtest.Dir(t, "fixtures/models/"+name)
+				testFixture(t, dir, dir, way.chunk, way.threads)
 			})
 		}
 	}
@@ -108,15 +109,24 @@ func TestOwnModels(t *testing.T) {
 		t.Fatalf("%d checkpoints in %s (%v)", len(list), dir, err)
 	}
 	for _, path := range list {
+		dir := filepath.Dir(path)
 		for _, way := range []struct{ chunk, threads int }{{512, 2}, {7, 2}, {1, 1}} {
-			dir := filepath.Dir(path)
-			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, way.chunk, way.threads) })
+			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, dir, way.chunk, way.threads) })
+		}
+		if gguf := filepath.Join(dir, "model.gguf"); exists(gguf) { // testdata/make_gguf.py
+			t.Run(filepath.Base(dir)+"/gguf", func(t *testing.T) { testFixture(t, dir, gguf, 7, 2) })
 		}
 	}
 }
 
-func testFixture(t *testing.T, dir string, chunk, threads int) {
-	g, m := openGolden(t, dir), load(t, dir, chunk, threads)
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// testFixture runs the model at path against the values in dir.
+func testFixture(t *testing.T, dir, path string, chunk, threads int) {
+	g, m := openGolden(t, dir), load(t, path, chunk, threads)
 	ids, reply := g.ints("input_ids"), g.ints("gen_ids")
 	c, s := m.Config(), m.NewSession()
 	w := &watcher{rows: map[[3]int][]float32{}}

@@ -53,7 +53,7 @@ func (l *loader) mixture(at int, w *layer) error {
 		return err
 	}
 	shape := []int{1, c.Hidden}
-	if c.gguf {
+	if t, ok := l.find(l.name("shared_router", at, ".weight")); ok && len(t.Shape) == 1 { // GGUF files have either
 		shape = shape[1:]
 	}
 	t, err := l.tensor("shared_router", at, ".weight", shape...)

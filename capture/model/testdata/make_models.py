@@ -54,15 +54,18 @@ MODELS = {
     "qwen2_moe": dict(EXPERTS, shared_expert_intermediate_size=40),
     "qwen2_moe-mixed": dict(EXPERTS, num_hidden_layers=4, decoder_sparse_step=2, shared_expert_intermediate_size=24, norm_topk_prob=True, qkv_bias=False),
     "qwen3_moe-window": dict(MOE, use_sliding_window=True, sliding_window=16, norm_topk_prob=True, rope_scaling=YARN),
-    "smollm3": dict(num_hidden_layers=4, no_rope_layers=[1, 0, 1, 1]),
+    "smollm3": dict(num_hidden_layers=4),
+    "smollm3-marks": dict(num_hidden_layers=4, no_rope_layers=[1, 0, 1, 1]),
     "smollm3-window": dict(num_hidden_layers=4, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=16, attention_bias=True, mlp_bias=True,
                            rope_scaling=YARN, spelling="new", tie_word_embeddings=False),
     "gemma": dict(head_dim=16),
     "gemma-one": dict(head_dim=16, num_key_value_heads=1, hidden_activation="gelu", hidden_act="gelu"),
-    "gemma2": dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=20, attn_logit_softcapping=20.0, final_logit_softcapping=15.0, num_key_value_heads=1),
+    "gemma2": dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=20.0, final_logit_softcapping=15.0, num_key_value_heads=1),
     "gemma2-nocaps": dict(head_dim=24, sliding_window=16, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True, spelling="new",
                           layer_types=[F, S, S], num_hidden_layers=3),
-    "gemma3_text": dict(num_hidden_layers=4, head_dim=16, sliding_window=24, query_pre_attn_scalar=20, rope_local_base_freq=100.0, rope_theta=5000.0,
+    "gemma3_text": dict(num_hidden_layers=7, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, rope_local_base_freq=100.0, rope_theta=5000.0,
+                        rope_scaling={"rope_type": "linear", "factor": 2.0}, num_key_value_heads=1),
+    "gemma3_text-types": dict(num_hidden_layers=4, head_dim=16, sliding_window=24, query_pre_attn_scalar=20, rope_local_base_freq=100.0, rope_theta=5000.0,
                         rope_scaling={"rope_type": "linear", "factor": 2.0}, layer_types=[S, S, F, S]),
     "gemma3_text-nested": dict(num_hidden_layers=3, head_dim=16, sliding_window=24, rope_local_base_freq=100.0, rope_theta=5000.0,
                                rope_scaling={"rope_type": "linear", "factor": 8.0}, layer_types=[S, F, S], spelling="nested", attention_bias=True,
@@ -79,12 +82,14 @@ MODELS = {
     "gpt2": dict(dtype="float32", n_embd=32, n_layer=2, n_head=4, n_positions=128),
     "gpt2-inner": dict(n_embd=32, n_layer=3, n_head=2, n_positions=96, n_inner=40, activation_function="relu", scale_attn_weights=False,
                        tie_word_embeddings=False),
-    "starcoder2": dict(sliding_window=20),
+    "starcoder2": dict(sliding_window=None),
+    "starcoder2-window": dict(sliding_window=20, use_bias=False, num_key_value_heads=1),
     "starcoder2-plain": dict(use_bias=False, sliding_window=None, tie_word_embeddings=False, num_key_value_heads=1, rope_scaling=dict(rope_type="linear", factor=2.0)),
-    "phi": dict(),
-    "phi-one": dict(num_key_value_heads=4, partial_rotary_factor=0.25, hidden_size=64),
+    "phi": dict(num_key_value_heads=4, intermediate_size=128),
+    "phi-groups": dict(num_key_value_heads=2, partial_rotary_factor=0.25, hidden_size=64),
     "cohere": dict(logit_scale=0.25),
-    "cohere2": dict(logit_scale=0.5, num_hidden_layers=4, sliding_window=16, layer_types=[S, F, S, F]),
+    "cohere2": dict(logit_scale=0.5, num_hidden_layers=4, sliding_window=16),
+    "cohere2-types": dict(logit_scale=0.5, num_hidden_layers=4, sliding_window=16, layer_types=[S, F, S, F], spelling="new"),
     "gpt_neox": dict(rotary_pct=0.5, num_key_value_heads=None),
     "gpt_neox-serial": dict(rotary_pct=1.0, use_parallel_residual=False, attention_bias=False, num_key_value_heads=None, tie_word_embeddings=True),
     "stablelm": dict(partial_rotary_factor=0.5, use_qkv_bias=True),
@@ -92,7 +97,7 @@ MODELS = {
     "olmo": dict(clip_qkv=1.5),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
-        "qwen3_moe-mixed", "qwen2_moe", "smollm3-window", "gemma", "gemma2-nocaps", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "phi", "cohere2",
+        "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo"]
 PROMPT, REPLY = 72, 8
 
@@ -164,9 +169,8 @@ def make(name, folder):
         expected[f"attn_tri.{layer}"] = run.attentions[layer][0][:, i, j].half()
         expected[f"gen_attn.{layer}"] = whole
     model.to(getattr(torch, dtype)).save_pretrained(out)
-    for extra in ("generation_config.json",):
-        if os.path.exists(os.path.join(out, extra)):
-            os.remove(os.path.join(out, extra))
+    if os.path.exists(os.path.join(out, "generation_config.json")):
+        os.remove(os.path.join(out, "generation_config.json"))
     path = os.path.join(out, "config.json")
     c = json.load(open(path))
     if spelling:
