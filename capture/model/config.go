@@ -344,6 +344,9 @@ func newConfig(a Architecture, f *fields) Config {
 func finish(c *Config, f *fields) error {
 	c.checkLayerTypes(f)
 	c.Rope, c.LocalRope = readRopes(c, f)
+	if c.MaxPositions > 0 {
+		c.MaxPositions = max(c.MaxPositions, c.Rope.Positions)
+	}
 	if c.arch.Adjust != nil && f.err == nil {
 		if err := c.arch.Adjust(c, f); err != nil {
 			return err

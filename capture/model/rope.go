@@ -21,6 +21,9 @@ type Rope struct {
 	Kind    string // one of RopeKinds
 	InvFreq []float64
 	Factor  float64
+	// Positions is how far a stretched rotation reaches; 0: not stretched, or as far
+	// as the configuration says.
+	Positions int
 	// Sequences longer than Original turn otherwise: longrope by Long, dynamic by a
 	// base that grows with the sequence, faster for a larger Growth.
 	Original int
@@ -28,12 +31,12 @@ type Rope struct {
 	Growth   float64
 }
 
-// varies says that sequences of a length turn otherwise than short ones.
-func (r *Rope) varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
+// Varies says that sequences of a length turn otherwise than short ones.
+func (r *Rope) Varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
 
 // at is the rotation in a sequence of some length.
 func (r *Rope) at(length int) *Rope {
-	if !r.varies(length) {
+	if !r.Varies(length) {
 		return r
 	}
 	long := *r
@@ -212,6 +215,7 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 		scale(r.InvFreq, p.positive("factor", 0))
 	case "dynamic":
 		r.Growth, r.Original = p.positive("factor", 0), max(1, c.MaxPositions)
+		r.Positions = int(r.Growth * float64(r.Original))
 		if r.Dim < 4 {
 			p.bad("rope_type", "dynamic", "another kind for two rotated channels")
 		}
@@ -249,6 +253,7 @@ func (r *Rope) llama3(p *fields) {
 func (r *Rope) yarn(c *Config, p *fields) {
 	factor := p.positive("factor", 0)
 	original := p.number("original_max_position_embeddings", float64(c.MaxPositions))
+	r.Positions = int(factor * original)
 	fast, slow := p.number("beta_fast", 32), p.number("beta_slow", 1)
 	dim := float64(r.Dim)
 	at := func(turns float64) float64 {

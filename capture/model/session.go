@@ -141,7 +141,7 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	step := s.m.chunk
 	if p.Length == 0 {
 		p.Length = end
-	} else if c.Rope.varies(end) && end > p.Length {
+	} else if c.Rope.Varies(end) && end > p.Length {
 		step = 1
 	}
 	for lo := 0; lo < len(tokens); lo += step {
