@@ -128,6 +128,9 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 // the first of them.
 func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, pass model.Pass) error {
 	logits, from := pass.Logits, pass.LogitsFrom
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -159,7 +162,7 @@ func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *r
 		if err := rec.beginReply(hi - lo); err != nil {
 			return err
 		}
-		pass := model.Pass{LogitsFrom: hi - lo, Recorder: rec}
+		pass := model.Pass{LogitsFrom: hi - lo, Recorder: rec, Length: 1} // rotated as if decoded
 		if want {
 			pass.LogitsFrom = 0
 			pass.Logits = func(row int, l []float32) {

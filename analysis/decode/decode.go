@@ -100,6 +100,9 @@ const piece = 512
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -278,7 +281,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 		}
 	}
 	see(0, k.first)
-	pass := model.Pass{Logits: func(row int, l []float32) {
+	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) {
 		if row+1 < n {
 			see(row+1, l)
 		}
@@ -322,7 +325,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		rank++
 	}
 	see(0, k.first)
-	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Logits: func(row int, l []float32) { see(row+1, l) }})
+	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }})
 	out.AnswerLogProb, out.AnswerRank = number(sum), number(rank/float64(len(ids)))
 	return err
 }

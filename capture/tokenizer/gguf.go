@@ -98,7 +98,7 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 		if !okA || !okB || !okC {
 			return nil, fmt.Errorf("%s: merge %d, %q, is not in the vocabulary", path, i, line)
 		}
-		t.merges[pair{left, right}] = merge{int32(i), whole}
+		t.merges.set(pair{left, right}, merge{int32(i), whole})
 	}
 	if err := t.addTokens(special); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -320,19 +320,24 @@ func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt)
 		KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, MaxPositions: cfg.MaxPositions,
 		Scale: float64(cfg.Scale), SoftCap: float64(cfg.SoftCap), LayerWindows: cfg.LayerWindows,
 	}}
+	h.Manifest = dumps.Manifest{
+		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
+		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		PromptsFile: c.String("prompts"), PromptsSHA256: promptsSHA256(list), Seed: c.Int64("seed"),
+	}
+	if e.tok != nil {
+		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
+	}
+	return h, nil
+}
+
+// promptsSHA256 tells prompt sets apart: by ids, tokens and replies.
+func promptsSHA256(list []prompts.Prompt) string {
 	set := sha256.New()
 	for i := range list {
 		f := fnv.New64a()
 		fmt.Fprintf(f, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
 		set.Write(f.Sum(nil))
 	}
-	h.Manifest = dumps.Manifest{
-		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
-		PromptsFile: c.String("prompts"), PromptsSHA256: hex.EncodeToString(set.Sum(nil)), Seed: c.Int64("seed"),
-	}
-	if e.tok != nil {
-		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
-	}
-	return h, nil
+	return hex.EncodeToString(set.Sum(nil))
 }
