@@ -64,6 +64,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 		}
 	} else {
 		s = r.c.Model.NewSession()
+		s.Reserve(len(p.Tokens) + room)
 	}
 
 	start := time.Now()

@@ -104,6 +104,7 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
 		}
+		ck.Forget()
 	}
 	return l.unread()
 }
