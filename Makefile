@@ -2,7 +2,7 @@
 GO ?= go
 ATTNSCOPE = $(GO) run ./cmd/attnscope
 
-.PHONY: demo test test-long fuzz build lint bench reproduce clean
+.PHONY: demo test test-long fuzz build lint bench bench-go reproduce clean
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -31,7 +31,10 @@ fuzz: ## every fuzz target for a while
 reproduce: ## the paper's experiments on the default model, hours on two cores
 	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
 
-bench:
+bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
+	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)
+
+bench-go: ## the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
 clean:
