@@ -9,7 +9,7 @@ import (
 // Limits on what a reader accepts, FORMAT.md section 5: they bound the memory
 // that a file can make a reader take.
 const (
-	maxRaw      = 1 << 30 // bytes of a payload, decompressed
+	MaxBlock    = 1 << 30 // bytes of a payload, decompressed
 	maxStored   = 1 << 30 // bytes of a payload in the file
 	maxJSON     = 1 << 26 // of a header
 	maxEnd      = 1 << 28 // of a prompt's end
@@ -25,7 +25,7 @@ const (
 
 // maxPrompts is how many bytes the ends of all prompts of a file may have,
 // decompressed.
-func maxPrompts(size int64) uint64 { return 1<<30 + 64*uint64(size) }
+func maxPrompts(size int64) uint64 { return maxEnd + 64*uint64(size) }
 
 // maxIndex is how many bytes an index may have: a record of the file takes
 // more room in the file than in the index, but for the place of its payload.
@@ -33,7 +33,7 @@ func maxIndex(size int64) uint64 { return 8 + uint64(size)/frameBytes*(8+frameBy
 
 // limits checks what a record says of itself.
 func (r *record) limits() error {
-	most := uint64(maxRaw)
+	most := uint64(MaxBlock)
 	switch r.Kind {
 	case kindHeader:
 		most = maxJSON

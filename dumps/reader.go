@@ -94,9 +94,12 @@ func (r *Reader) fromIndex(list []record) error {
 func (r *Reader) fill(list []record, prompts []Prompt) error {
 	blocks, count, first := map[blockKey][]record{}, 0, uint32(0)
 	var ends uint64
-	for _, rec := range list {
+	for i, rec := range list {
 		switch rec.Kind {
 		case kindHeader:
+			if i > 0 {
+				return fmt.Errorf("%s: an index with two headers: %w", r.path, ErrCorrupt)
+			}
 		case kindPrompt:
 			var p *Prompt
 			if prompts != nil {

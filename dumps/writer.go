@@ -43,7 +43,7 @@ type Writer struct {
 	queue         chan block
 	stopped       chan struct{}
 
-	bytes         atomic.Int64 // offset, for whoever watches
+	bytes atomic.Int64 // offset, for whoever watches
 
 	mu  sync.Mutex
 	err error
