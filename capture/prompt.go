@@ -107,7 +107,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	r.summary.Prompts++
 	r.summary.PromptTokens += int64(len(p.Tokens))
 	r.summary.Replies += int64(len(reply))
-	r.finished(p, int64(room-len(reply))) // replies may end early: keep the total right
+	if p.Reply == nil { // replies may end early: keep the total right
+		r.pace.skip(0, int64(room-len(reply)))
+	}
+	r.finished(p, int64(room-len(reply)))
 	return nil
 }
 
@@ -144,6 +147,7 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 			return rec.failed()
 		}
 		r.tokens += int64(hi - lo)
+		r.pace.step(reading, int64(hi-lo))
 		r.report(id)
 	}
 	return nil
@@ -213,6 +217,7 @@ func (r *runner) generate(ctx context.Context, s *model.Session, id string, rec 
 			return nil, err
 		}
 		r.tokens++
+		r.pace.step(generating, 1)
 		r.report(id)
 		if last {
 			break

@@ -90,7 +90,7 @@ func (r *runner) warn(format string, args ...any) {
 
 func (r *runner) report(id string) {
 	if r.Progress != nil {
-		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started)})
+		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started), Left: -1})
 	}
 }
 
