@@ -1,9 +1,7 @@
 package tokenizer
 
 import (
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +102,7 @@ func FuzzByteLevel(f *testing.F) {
 	}
 	tokens, types = append(tokens, "<end>"), append(types, int64(pieceControl))
 	var list []*Tokenizer
-	for _, pre := range slices.Sorted(maps.Keys(ggufPres())) {
+	for _, pre := range GGUFPres() {
 		tok, err := fromGGUF(pre, map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens,
 			"tokenizer.ggml.token_type": types, "tokenizer.ggml.merges": merges})
 		if err != nil {

@@ -76,6 +76,10 @@ var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	return m
 })
 
+// GGUFPres lists the pre-tokenisers of byte-level GGUF vocabularies that are
+// known.
+func GGUFPres() []string { return slices.Sorted(maps.Keys(ggufPres())) }
+
 // fromGGUF reads the tokenizer that stands in a GGUF file's metadata.
 func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	kind, _ := meta["tokenizer.ggml.model"].(string)
@@ -93,7 +97,7 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	pre, ok := ggufPres()[name]
 	if !ok {
 		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported: convert the model again, or give input_ids; known are %s",
-			path, name, strings.Join(slices.Sorted(maps.Keys(ggufPres())), ", "))
+			path, name, strings.Join(GGUFPres(), ", "))
 	}
 	t := newTokenizer()
 	t.source, t.byteLevel, t.splits, t.ignoreMerges = path, true, pre.splits, pre.ignoreMerges
