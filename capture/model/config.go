@@ -1,9 +1,14 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -316,8 +321,33 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	if ids := f.ids("bos_token_id"); len(ids) == 1 {
 		c.BOS = ids[0]
 	}
+	if err := c.generationEnds(ck.Path()); err != nil {
+		return c, err
+	}
 	c.Activation = activation(f.text("hidden_act", f.text("hidden_activation", "silu")))
 	return c, finish(&c, f)
+}
+
+// generationEnds reads the tokens that end a reply from generation_config.json;
+// where it names some, they hold instead of those of config.json.
+func (c *Config) generationEnds(dir string) error {
+	name := filepath.Join(dir, "generation_config.json")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	f := &fields{source: name}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&f.values); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if list := f.ids("eos_token_id"); len(list) > 0 {
+		c.EOS = list
+	}
+	return f.err
 }
 
 // newConfig reads what every family has.
