@@ -24,7 +24,7 @@ type Options struct {
 	Pieces func(h *dumps.Header) func(id int32) string
 	// Token guards the server, part of every path; empty: a random one.
 	Token string
-	// CacheBytes bounds what is kept decoded; 0: 208 MiB.
+	// CacheBytes bounds what is kept decoded; 0: 256 MiB.
 	CacheBytes int
 }
 
@@ -52,7 +52,7 @@ func Open(paths []string, o Options) (*Server, error) {
 		s.token = hex.EncodeToString(b[:])
 	}
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 208 << 20
+		o.CacheBytes = 256 << 20
 	}
 	s.cache = newCache(o.CacheBytes)
 	if len(paths) == 0 {

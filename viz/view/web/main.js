@@ -9,7 +9,7 @@ import { Sweep } from "./sweep.js";
 import { Compare } from "./compare.js";
 
 const views = {
-  overview: { name: "Overview", type: Overview, controls: ["measure", "sort", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling"] },
+  overview: { name: "Overview", type: Overview, controls: ["measure", "mean", "sort", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling"] },
   head: { name: "Head", type: HeadView, controls: ["scale", "pool", "apart", "window", "kernel", "pooling", "method", "capacity", "group"] },
   text: { name: "Text", type: TextView, controls: ["shade", "textscale", "window", "kernel", "pooling", "method", "capacity", "group"] },
   sweep: { name: "Sweeps", type: Sweep, controls: ["all", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling", "base"] },
@@ -40,7 +40,7 @@ const capacities = () => {
 };
 const controls = {
   measure: choice("colour", "m", () => Object.entries(measures).map(([k, m]) => [k, m.name])),
-  sort: choice("heads", "sort", () => [["head", "in order"], ["value", "by value"]]),
+  sort: choice("heads", "sort", () => [["head", "in order"], ["value", "by value in each layer"], ["rank", "all, ranked"]]),
   window: slider("window", "w", () => ({ min: 1, max: Math.max(1, Math.min(prompt().window_rows, prompt().prompt_tokens - 1)) })),
   by: choice("keep", "by", () => [["top", "a share"], ["capacity", "a capacity"]]),
   top: slider("top", "top", () => ({ values: [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] }), v => +(100 * v).toPrecision(3) + " %"),
@@ -57,6 +57,7 @@ const controls = {
   apart: check("first positions apart", "apart"),
   shade: choice("shade by", "shade", () => [["vote", "the window's vote"], ["row", "what the marked token attends to"], ["readers", "who reads the marked word"]]),
   all: check("all prompts", "all"),
+  mean: check("mean over prompts", "mean"),
   base: check("baselines", "base"),
   second: () => el("span", { class: "control" },
     picker("B", "c2", about.captures.map((c, i) => [i, c.name]), () => set({ p2: 0 })),
