@@ -10,7 +10,7 @@ import { Compare } from "./compare.js";
 
 const views = {
   overview: { name: "Overview", type: Overview, controls: ["measure", "mean", "sort", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling"] },
-  head: { name: "Head", type: HeadView, controls: ["scale", "pool", "apart", "window", "kernel", "pooling", "method", "capacity", "group"] },
+  head: { name: "Head", type: HeadView, controls: ["map", "scale", "pool", "apart", "window", "kernel", "pooling", "method", "capacity", "group", "veil"] },
   text: { name: "Text", type: TextView, controls: ["shade", "textscale", "window", "kernel", "pooling", "method", "capacity", "group"] },
   sweep: { name: "Sweeps", type: Sweep, controls: ["all", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling", "base"] },
   compare: { name: "Compare", type: Compare, controls: ["second", "measure", "scale", "window", "by", "top", "capacity", "theta", "skip"] },
@@ -55,6 +55,8 @@ const controls = {
   textscale: choice("scale", "scale", () => [["log", "log"], ["linear", "linear"]]),
   pool: choice("zoomed out", "pool", () => [["max", "maximum"], ["mean", "mean"]]),
   apart: check("first positions apart", "apart"),
+  veil: check("dim what is dropped", "veil"),
+  map: choice("map", "map", () => [["rows", "recorded rows"], ["whole", "whole prompt, pooled"]]),
   shade: choice("shade by", "shade", () => [["vote", "the window's vote"], ["row", "what the marked token attends to"], ["readers", "who reads the marked word"]]),
   all: check("all prompts", "all"),
   mean: check("mean over prompts", "mean"),
@@ -83,7 +85,7 @@ function header() {
 }
 
 function settings() {
-  const hide = name => name === "top" && state.by === "capacity" || name === "capacity" && (["overview", "sweep", "compare"].includes(state.v) ? state.by !== "capacity" : !state.method) || name === "group" && !state.method || name === "pooling" && state.k === 1;
+  const hide = name => name === "top" && state.by === "capacity" || name === "capacity" && (["overview", "sweep", "compare"].includes(state.v) ? state.by !== "capacity" : !state.method) || (name === "group" || name === "veil") && !state.method || name === "map" && !about.captures[state.c].plan.overview || name === "pooling" && state.k === 1;
   $("controls").replaceChildren(...views[state.v].controls.filter(name => !hide(name)).map(name => controls[name]()));
 }
 
