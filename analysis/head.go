@@ -106,6 +106,26 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	return out, nil
 }
 
+// Kept judges a selection of the first prefix positions as [Methods] does: the mean
+// over rows of the summed weight on it, and of the weights above theta on the
+// prefix how many lie on it.
+func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64, hits, significant int) {
+	kept := make([]bool, prefix)
+	for _, at := range keep {
+		kept[at] = true
+		mass += d.mean[at]
+	}
+	for i, at := range d.keys {
+		if int(at) < prefix && d.weights[i] > float32(theta) {
+			significant++
+			if kept[at] {
+				hits++
+			}
+		}
+	}
+	return mass, hits, significant
+}
+
 func (d *HeadDigest) significant(theta float32) [][]int32 {
 	out := make([][]int32, d.rows)
 	at := int32(0)

@@ -25,6 +25,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 		"/api/column":   s.apiColumn,
 		"/api/vote":     s.apiVote,
 		"/api/kept":     s.apiKept,
+		"/api/methods":  s.apiMethods,
 		"/api/overview": s.apiOverview,
 		"/api/stats":    s.apiStats,
 		"/api/sweep":    s.apiSweep,

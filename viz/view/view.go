@@ -33,6 +33,7 @@ type Server struct {
 	captures []*capture
 	token    string
 	cache    *cache
+	small    *cache        // results of a few bytes that took long
 	heavy    chan struct{} // one build at a time: it bounds the memory
 }
 
@@ -54,7 +55,7 @@ func Open(paths []string, o Options) (*Server, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 256 << 20
 	}
-	s.cache = newCache(o.CacheBytes)
+	s.cache, s.small = newCache(o.CacheBytes), newCache(min(8<<20, o.CacheBytes))
 	if len(paths) == 0 {
 		return nil, errors.New("no dump to show")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -393,6 +394,57 @@ func TestRetrievalAndMeansOverPrompts(t *testing.T) {
 					t.Errorf("head %d, %s of %s: %g, want %g", head, what, name, got, want)
 				}
 			}
+		}
+	}
+}
+
+// TestMethodsAreThoseOfTheTables: what methods keep by capacity equals
+// analysis.Methods, by layer and over all layers.
+func TestMethodsAreThoseOfTheTables(t *testing.T) {
+	v := open(t, "factors", 0)
+	var cfg analysis.MethodConfig
+	cfg.Thetas, cfg.Span, cfg.Seed = []float64{0.04}, 128, analysis.Paper.Seed
+	names := "snapkv,h2o,streamingllm,tova,pyramidkv,adakv,cake,keydiff,recent,random,oracle"
+	for _, name := range strings.Split(names, ",") {
+		m, err := snapkv.FindMethod(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Methods = append(cfg.Methods, m)
+	}
+	for _, capacity := range []int{8, 16, 40} {
+		cfg.Configs = append(cfg.Configs, snapkv.Config{Window: 4, Capacity: capacity, Kernel: 3, Pooling: "avgpool", Group: "head"})
+	}
+	tables, _, err := analysis.MethodTables(t.Context(), []string{v.path}, cfg, nil, []string{"layer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, layer := range []string{"all", "0", "1"} {
+		var got struct {
+			Rows    []map[string]any
+			LeftOut map[string]string `json:"left_out"`
+		}
+		v.json("api/methods?p=all&window=4&capacity=8,16,40&kernel=3&theta=0.04&layer="+layer+"&methods="+names, &got)
+		if len(got.Rows) != 3*len(cfg.Methods) || len(got.LeftOut) != 0 {
+			t.Fatalf("%d rows, left out %v", len(got.Rows), got.LeftOut)
+		}
+		table, seen := tables[min(i, 1)], 0
+		for _, row := range table.Rows {
+			at := func(name string) any { return row[table.Column(name)] }
+			for _, g := range got.Rows {
+				if i > 0 && fmt.Sprint(at("layer")) != layer || g["method"] != at("method") || fmt.Sprint(g["capacity"]) != fmt.Sprint(at("capacity")) {
+					continue
+				}
+				seen++
+				for _, name := range []string{"mass", "mass_low", "mass_high", "hit_rate"} {
+					if w := at(name).(float64); math.Abs(g[name].(float64)-w) > 1e-9 {
+						t.Errorf("layer %s, %v at %v: %s is %v, want %v", layer, g["method"], g["capacity"], name, g[name], w)
+					}
+				}
+			}
+		}
+		if seen != len(got.Rows) {
+			t.Errorf("layer %s: %d of %d rows compared", layer, seen, len(got.Rows))
 		}
 	}
 }
