@@ -181,6 +181,9 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		}
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
+	if s != full.s {
+		small.beside = full.s.CacheBytes()
+	}
 	if err := small.measure(ctx, ref, &out); err != nil {
 		return fmt.Errorf("%s, capacity %d: %w", method, c.Capacity, err)
 	}
@@ -195,18 +198,26 @@ type cache struct {
 	first  []float32 // logits after the prompt
 	prompt int
 	watch  *watcher // of the full cache only
+	beside int64    // bytes of the full cache, held for the other caches
 }
 
 // measure decodes freely, then scores the reference reply and answer. Without
 // a reply to follow, the full cache's own becomes the reference.
 func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
 	out.CacheBytes = k.s.CacheBytes()
-	start := time.Now()
-	ids, err := k.greedy(ctx)
+	var ids []int32
+	var took time.Duration
+	peak, err := peakMemory(func() (err error) {
+		start := time.Now()
+		ids, err = k.greedy(ctx)
+		took = time.Since(start)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(time.Since(start).Seconds(), 1e-9))
+	out.PeakBytes = number(peak - float64(k.beside))
+	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
 	if len(ids) < 2 {
 		out.DecodeTokens = number(math.NaN())
 	}

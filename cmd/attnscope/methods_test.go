@@ -138,7 +138,7 @@ func TestGenerateLines(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
 		}
-		for _, key := range []string{"id", "method", "capacity", "text", "output_ids", "ppl", "kl", "agreement", "answer_logprob", "answer_rank", "score", "prefill_tok_s", "decode_tok_s", "cache_bytes"} {
+		for _, key := range []string{"id", "method", "capacity", "text", "output_ids", "ppl", "kl", "agreement", "answer_logprob", "answer_rank", "score", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes"} {
 			if _, ok := r[key]; !ok {
 				t.Errorf("line %d has no %s", i+1, key)
 			}
