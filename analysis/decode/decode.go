@@ -114,6 +114,15 @@ func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, 
 	return nil
 }
 
+// replies is the most tokens that follow a prompt in a cache.
+func (r *runner) replies(p *prompts.Prompt) int {
+	n := r.MaxNewTokens
+	if r.FollowWhole {
+		n = max(n, len(p.Reply))
+	}
+	return n
+}
+
 // reference is what the full cache gave: the reply that all caches are scored
 // on, and the log-probabilities of each of its tokens.
 type reference struct {
@@ -125,6 +134,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
+	s.Reserve(len(p.Tokens) + r.replies(p))
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -179,6 +189,7 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
+		s.Reserve(full.prompt + r.replies(full.p))
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
 	if s != full.s {
