@@ -35,6 +35,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
 	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
 	s := r.c.Model.NewSession()
+	s.Reserve(shared)
 	start := time.Now()
 	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], model.Pass{LogitsFrom: shared, Recorder: rec}); err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	} else {
 		s = r.c.Model.NewSession()
 	}
+	s.Reserve(len(p.Tokens) + room)
 
 	start := time.Now()
 	last := make([]float32, cfg.Vocab)

@@ -60,11 +60,15 @@ func (kv *KV) Bytes() int {
 	return n
 }
 
+// grow makes room for n slots, and for some more so that growing is rare.
 func (kv *KV) grow(s *store, n int) {
-	if n <= s.room {
-		return
+	if n > s.room {
+		kv.resize(s, max(n, s.room+s.room/2))
 	}
-	room := (max(n, s.room+s.room/2) + simd.Width - 1) / simd.Width * simd.Width
+}
+
+func (kv *KV) resize(s *store, n int) {
+	room := (n + simd.Width - 1) / simd.Width * simd.Width
 	keys := make([]float32, room*kv.keyDim)
 	copy(keys, s.keys)
 	values := make([]float32, kv.valuePanels()*room*simd.Width)
@@ -74,10 +78,14 @@ func (kv *KV) grow(s *store, n int) {
 	s.keys, s.values, s.room = keys, values, room
 }
 
-// Reserve makes room for n positions in all.
+// Reserve makes room until n positions have been appended in all, and no more
+// than that.
 func (kv *KV) Reserve(n int) {
 	for i := range kv.heads {
-		kv.grow(&kv.heads[i], n)
+		s := &kv.heads[i]
+		if slots := s.n + n - kv.seen; slots > s.room {
+			kv.resize(s, slots)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -273,6 +274,11 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 
 func (e *engine) load(c *cli.Context) (err error) {
 	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
+	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
+		// By default as much garbage may wait as there is memory in use, weights
+		// and cache included: a gigabyte of it.
+		debug.SetGCPercent(15)
+	}
 	return err
 }
 
