@@ -25,7 +25,7 @@ type document struct {
 
 // piece is the number of tokens between two looks at the clock and the
 // context: prompts and followed replies go through the model in such steps.
-const piece = 512
+const piece = 504
 
 // readDocument runs the shared tokens of a group once.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
@@ -94,13 +94,13 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	if err == nil {
 		err = rec.finishReply()
 	}
+	r.summary.ReplyTime += time.Since(start)
 	if err == nil {
 		err = writeCache(pw, s, plan, info.Store == "factors")
 	}
 	if err != nil {
 		return err
 	}
-	r.summary.ReplyTime += time.Since(start)
 	info.ReplyTokens = len(reply)
 	info.Tokens = append(slices.Clone(p.Tokens), reply...)
 	if err := pw.Finish(info); err != nil {

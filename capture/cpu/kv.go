@@ -92,20 +92,39 @@ func (kv *KV) Reserve(n int) {
 // Append adds n positions: k [n, kvHeads*keyDim] after the rotation, v
 // [n, kvHeads*valueDim]. A store by query heads takes each kv head's rows for
 // all heads of its group.
-func (kv *KV) Append(k, v []float32, n int) {
+func (kv *KV) Append(k, v []float32, n int) { kv.AppendOn(nil, k, v, n) }
+
+// appendBlock is how many positions a task of AppendOn copies.
+const appendBlock = 64
+
+// AppendOn is Append, shared out over the threads of a pool.
+func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
 	kd, vd := len(k)/n, len(v)/n
 	group := len(kv.heads) * kv.keyDim / kd
 	for h := range kv.heads {
 		s := &kv.heads[h]
 		kv.grow(s, s.n+n)
-		src := h / group
-		for i := range n {
-			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
-			if s.pos != nil {
-				s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
-			}
+		for i := 0; i < n && s.pos != nil; i++ {
+			s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
 		}
-		s.n += n
+	}
+	blocks := (n + appendBlock - 1) / appendBlock
+	some := func(task, _ int) {
+		h, lo := task%len(kv.heads), task/len(kv.heads)*appendBlock
+		s, src := &kv.heads[h], h/group
+		for i := lo; i < min(n, lo+appendBlock); i++ {
+			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
+		}
+	}
+	if p == nil || n < appendBlock {
+		for task := range blocks * len(kv.heads) {
+			some(task, 0)
+		}
+	} else {
+		p.Run(blocks*len(kv.heads), some)
+	}
+	for h := range kv.heads {
+		kv.heads[h].n += n
 	}
 	kv.seen += n
 }
