@@ -62,11 +62,15 @@ func (kv *KV) Bytes() int {
 	return n
 }
 
+// grow makes room for n slots, and for some more so that growing is rare.
 func (kv *KV) grow(s *store, n int) {
-	if n <= s.room {
-		return
+	if n > s.room {
+		kv.resize(s, max(n, s.room+s.room/2))
 	}
-	room := (max(n, s.room+s.room/2) + simd.Width - 1) / simd.Width * simd.Width
+}
+
+func (kv *KV) resize(s *store, n int) {
+	room := (n + simd.Width - 1) / simd.Width * simd.Width
 	slabs := [2]*slab{newSlab(4 * room * kv.keyDim), newSlab(4 * kv.valuePanels() * room * simd.Width)}
 	keys, values := of[float32](slabs[0]), of[float32](slabs[1])
 	copy(keys, s.keys)
@@ -79,10 +83,14 @@ func (kv *KV) grow(s *store, n int) {
 	old[1].free()
 }
 
-// Reserve makes room for n positions in all.
+// Reserve makes room until n positions have been appended in all, and no more
+// than that.
 func (kv *KV) Reserve(n int) {
 	for i := range kv.heads {
-		kv.grow(&kv.heads[i], n)
+		s := &kv.heads[i]
+		if slots := s.n + n - kv.seen; slots > s.room {
+			kv.resize(s, slots)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ var gpt2 = Architecture{Name: "gpt2", GGUF: "gpt2", About: "GPT-2", Fused: true,
 		c.layerNorm(f, 1e-5)
 		c.Plain, c.Learned = true, true
 		c.plainGGUF(f)
-		c.Rope.InvFreq, c.Rope.Dim = nil, 0
+		c.Rope = Rope{Kind: "none"}
 		return nil
 	}}
 

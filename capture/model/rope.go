@@ -59,7 +59,10 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	}
 	p := f.object("rope_parameters")
 	if p == nil {
-		p = f.object("rope_scaling")
+		if p = f.object("rope_scaling"); p != nil && len(p.values) > 0 && p.text("rope_type", p.text("type", "")) == "" && p.object(fullLayer) == nil {
+			p.bad("rope_type", "missing", "one of "+strings.Join(RopeKinds, ", "))
+			f.take(p)
+		}
 	}
 	if p == nil {
 		p = &fields{source: f.source, values: map[string]any{}}
@@ -235,8 +238,11 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 // llama3 slows the long waves by factor, leaves the short ones, and blends
 // between (Llama 3.1's rule).
 func (r *Rope) llama3(p *fields) {
-	factor, low, high := p.positive("factor", 8), p.number("low_freq_factor", 1), p.number("high_freq_factor", 4)
-	original := p.number("original_max_position_embeddings", 8192)
+	factor, low, high := p.positive("factor", 0), p.positive("low_freq_factor", 0), p.positive("high_freq_factor", 0)
+	original := p.positive("original_max_position_embeddings", 0)
+	if p.err == nil && low == high {
+		p.bad("high_freq_factor", high, "another number than low_freq_factor")
+	}
 	for i, inv := range r.InvFreq {
 		wave := 2 * math.Pi / inv
 		switch {

@@ -75,7 +75,8 @@ func (s *Session) CacheBytes() int64 {
 	return n
 }
 
-// Reserve makes room for n tokens in all, so that growing copies nothing.
+// Reserve makes room for n tokens in all, so that growing copies nothing and
+// leaves nothing over.
 func (s *Session) Reserve(n int) {
 	for _, kv := range s.kv {
 		kv.Reserve(n)

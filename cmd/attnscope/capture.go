@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +54,7 @@ func captureCommand() *cli.Command {
 			computeFlag, deviceFlag, threadsFlag, seedFlag,
 			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with RUN.attn.partial"},
+			&cli.StringFlag{Name: "status", Usage: "keep a JSON `FILE` of how far it is, for other programs"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print memory, disk and time it will take, and stop"},
 			forceFlag,
 		}),
@@ -110,18 +112,25 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
-	bar := newBar(c.App.ErrWriter, "capture")
-	cfg.Progress = bar.capture
+	cfg.Warn = func(text string) { warnf(c, "%s", text) }
+	disk := watchDisk(c, &cfg, eng.config)
+	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
+	bar.out = out
+	cfg.Progress = func(p capture.Progress) { bar.capture(p); state.update(p); disk.look(p) }
+	if err := state.write(); err != nil {
+		return err
+	}
 	summary, err := capture.Run(c.Context, cfg)
 	bar.close()
+	if ended := state.end(err); ended != nil {
+		warnf(c, "%v", ended)
+	}
 	switch {
 	case errors.Is(err, dumps.ErrComplete):
 		notef(c, "%s is complete already", out)
 		return nil
 	case err != nil:
-		if _, missing := os.Stat(out + ".partial"); missing == nil && !errors.Is(err, context.Canceled) {
-			return err
-		} else if missing == nil {
+		if _, missing := os.Stat(out + ".partial"); missing == nil && (errors.Is(err, context.Canceled) || isDiskFull(err)) {
 			return hintf(err, "%s.partial holds the finished prompts; the same command with --resume goes on", out)
 		}
 		return err
@@ -189,6 +198,10 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	}
 	if p.Overview > 4096 {
 		return nil, usagef("--overview %d: at most 4096", p.Overview)
+	}
+	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
+		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
+			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
 	}
 	if p.Compute != "f32" {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
@@ -261,6 +274,11 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 
 func (e *engine) load(c *cli.Context) (err error) {
 	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
+	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
+		// By default as much garbage may wait as there is memory in use, weights
+		// and cache included: a gigabyte of it.
+		debug.SetGCPercent(15)
+	}
 	return err
 }
 
