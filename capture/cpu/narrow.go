@@ -118,10 +118,10 @@ func (n *narrowed) wide(dst []float32, panel, k0, kl int) []float32 {
 }
 
 // original decodes a part of a panel from the file.
-func (n *narrowed) original(dst []float32, panel, k0, kl int) []float32 {
-	row := make([]float32, n.in)
+func (n *narrowed) original(dst []float32, panelAt, k0, kl int) []float32 {
+	row := make([]float32, kl)
 	for r := range simd.Width {
-		at, o := 0, panel*simd.Width+r
+		at, o := 0, panelAt*simd.Width+r
 		if o >= n.out {
 			break
 		}
@@ -129,11 +129,11 @@ func (n *narrowed) original(dst []float32, panel, k0, kl int) []float32 {
 			o -= n.source[at].Rows()
 			at++
 		}
-		if err := n.source[at].Row(row, o); err != nil {
+		if err := n.source[at].Part(row, o, k0); err != nil {
 			panic(err) // it was read when it was packed
 		}
-		for x := range kl {
-			dst[x*simd.Width+r] = row[k0+x]
+		for x, v := range row {
+			dst[x*simd.Width+r] = v
 		}
 	}
 	return dst

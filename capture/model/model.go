@@ -8,6 +8,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
@@ -17,7 +18,7 @@ import (
 // Options say how a model is run.
 type Options struct {
 	Threads int    // 0: one for each core
-	Compute string // f32
+	Compute string // f32, bf16 or int8: of the products with the layers' weights; the head's stay f32
 	Chunk   int    // tokens that pass a layer together; 0: 504
 }
 
@@ -42,21 +43,22 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Compute != "" && o.Compute != "f32" {
-		return nil, fmt.Errorf("compute %q is not supported yet; f32 is", o.Compute)
+	compute := cpu.Compute(o.Compute)
+	if compute != "" && !slices.Contains(cpu.Computes, compute) {
+		return nil, fmt.Errorf("compute %q: want one of %v", o.Compute, cpu.Computes)
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
 		m.chunk = 504 // whole tiles of 28 rows, whole kernels of 14
 	}
-	if err := m.load(ck); err != nil {
+	if err := m.load(ck, compute); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
+func (m *Model) load(ck *checkpoint.Checkpoint, compute cpu.Compute) (err error) {
 	c := &m.config
 	l := &loader{ck: ck, c: c, p: m.pool, used: map[string]bool{}}
 	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
@@ -100,6 +102,7 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 	if m.head, err = l.pack(head); err != nil {
 		return err
 	}
+	l.compute = compute
 	for i := range m.layers {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
