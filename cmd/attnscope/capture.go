@@ -274,10 +274,8 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 
 func (e *engine) load(c *cli.Context) (err error) {
 	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
-	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
-		// By default as much garbage may wait as there is memory in use, weights
-		// and cache included: a gigabyte of it.
-		debug.SetGCPercent(15)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // weights and cache lie outside the heap; sums and waiting blocks do not
 	}
 	return err
 }
