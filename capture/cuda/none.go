@@ -9,3 +9,6 @@ const notBuilt = "this program was built without the tag cuda; `make cuda` build
 
 // Devices lists the cards; without any, why says the reason.
 func Devices() (list []Device, why string) { return nil, notBuilt }
+
+// Load says that there is no card.
+func Load(int, *Decoder, Options) (Model, error) { return nil, &NoDeviceError{notBuilt} }
