@@ -2,13 +2,25 @@
 GO ?= go
 ATTNSCOPE = $(GO) run ./cmd/attnscope
 
-.PHONY: demo test test-long fuzz build lint bench reproduce clean
+.PHONY: demo test test-long fuzz build lint bench reproduce clean cuda
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o attnscope ./cmd/attnscope
+
+# gorgonia.org/cu looks for cuda.h and libcuda where a toolkit would put them; ours come first.
+CUDA = build/cuda
+CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
+
+cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
+	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -o attnscope ./cmd/attnscope
+
+$(CUDA)/libcuda.a: capture/cuda/tramp/tramp.c capture/cuda/tramp/symbols.h
+	mkdir -p $(CUDA)
+	gcc -O2 -fPIC -Wall -c capture/cuda/tramp/tramp.c -o $(CUDA)/tramp.o
+	rm -f $@ && ar rcs $@ $(CUDA)/tramp.o
 
 test: lint
 	CGO_ENABLED=0 $(GO) build ./...

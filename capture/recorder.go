@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/dumps"
 )
 
@@ -90,9 +91,19 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	}
 	if hi >= 0 {
 		r.sumTile(li, hi, t)
-		if r.pooled != nil {
-			r.pooled[li].add(hi, t)
-		}
+	}
+	r.Rows(layer, t)
+}
+
+// Rows takes the recorded rows of a tile, whose sums have been taken.
+func (r *recorder) Rows(layer int, t *cpu.Tile) {
+	li, hi := r.layerOf[layer], r.headOf[t.Head]
+	if t.Pos0 >= r.prompt {
+		r.fail(r.gen[li].tile(t, hi))
+		return
+	}
+	if r.pooled != nil && hi >= 0 && t.Weights != nil {
+		r.pooled[li].add(hi, t)
 	}
 	first := r.prompt - r.rows
 	if t.Pos0+t.Rows <= first {
@@ -105,6 +116,60 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 		return
 	}
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
+}
+
+// Wants says what a card hands out: sums over the query windows and what lies
+// between them, and of the recorded rows what the store keeps.
+func (r *recorder) Wants(layer, pos0, n int) model.Wants {
+	end := pos0 + n
+	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
+	if r.layerOf[layer] < 0 {
+		return w
+	}
+	first := max(pos0, r.prompt-r.rows)
+	if pos0 < r.prompt {
+		count, size := r.windowCount(), r.plan.PromptWindowSize
+		for i := range count {
+			if cut := r.prompt - (count-i)*size; cut > pos0 && cut < end {
+				w.Sums = append(w.Sums, cut)
+			}
+		}
+		w.Sums = append(w.Sums, end)
+	}
+	if r.store == "factors" {
+		w.LSE, w.States = first, first
+	} else {
+		w.Rows = first
+	}
+	if r.pooled != nil {
+		w.Rows = min(w.Rows, pos0)
+	}
+	return w
+}
+
+// Sums takes sums that a card has made of queries within one window.
+func (r *recorder) Sums(layer, head, lo, _ int, part []float32) {
+	li, hi := r.layerOf[layer], r.headOf[head]
+	r.totals[li].Add(hi, 0, part)
+	if w := r.windowOf(lo); w >= 0 {
+		r.window(li, w).Add(hi, 0, part)
+	}
+}
+
+// Done writes the query windows that are complete.
+func (r *recorder) Done(layer, end int) {
+	if li := r.layerOf[layer]; li >= 0 && end <= r.prompt {
+		r.fail(r.flushWindows(li, layer, end))
+	}
+}
+
+// windowOf is the query window that a position falls into, -1 before them.
+func (r *recorder) windowOf(pos int) int {
+	count, size := r.windowCount(), r.plan.PromptWindowSize
+	if start := r.prompt - count*size; count > 0 && pos >= start {
+		return (pos - start) / size
+	}
+	return -1
 }
 
 // sumTile adds a tile to the layer's total and to the query windows its rows

@@ -71,6 +71,27 @@ func (w *watcher) add(s *capture.Sums, t *cpu.Tile) {
 	s.Add(t.Head, t.Key0, x)
 }
 
+// Wants asks a card for the sums over the prompt's rows and the last queries.
+func (w *watcher) Wants(_, pos0, n int) model.Wants {
+	end := pos0 + n
+	out := model.Wants{Rows: end, LSE: end, States: max(pos0, w.prompt-w.rows)}
+	if w.sums != nil {
+		out.Sums = []int{end}
+	}
+	return out
+}
+
+// Rows is not called: none are wanted.
+func (w *watcher) Rows(int, *cpu.Tile) {}
+
+// Sums takes sums that a card has made of the prompt's rows.
+func (w *watcher) Sums(layer, head, _, _ int, part []float32) {
+	w.sums[layer].Add(head, 0, part[:min(len(part), w.prompt)])
+}
+
+// Done has nothing to do.
+func (w *watcher) Done(int, int) {}
+
 // States keeps the last queries.
 func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
 	width := w.config.Heads * w.config.HeadDim
@@ -85,6 +106,14 @@ func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
 type replyWatcher struct{ *watcher }
 
 func (w replyWatcher) Tile(layer, _ int, t *cpu.Tile) { w.add(w.generated[layer], t) }
+
+func (w replyWatcher) Wants(_, pos0, n int) model.Wants {
+	return model.Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: []int{pos0 + n}}
+}
+
+func (w replyWatcher) Sums(layer, head, _, _ int, part []float32) {
+	w.generated[layer].Add(head, 0, part[:min(len(part), w.prompt)])
+}
 
 func (replyWatcher) States(int, int, int, []float32, []float32, []float32) {}
 

@@ -16,7 +16,15 @@ type Matrix struct {
 	out, in int
 	f32     []float32
 	bf16    []uint16
+	parts   []tensor.Tensor // of Unpacked
 }
+
+// Unpacked is a weight as it lies in the file, for a backend that brings it into
+// a form of its own: it cannot be multiplied.
+func Unpacked(list ...tensor.Tensor) *Matrix { return &Matrix{parts: list} }
+
+// Parts are the tensors of Unpacked, one under the other.
+func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
 // Pack packs a weight; bfloat16 stays bfloat16, all else becomes float32. A
 // weight that is not finite is an error.

@@ -6,13 +6,15 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/cuda"
 )
 
 // Session is a sequence under way: the keys and values of its tokens.
 type Session struct {
-	m   *Model
-	kv  []*cpu.KV
-	buf buffers
+	m    *Model
+	kv   []*cpu.KV
+	buf  buffers
+	card cuda.Sequence // where the weights are on a card; the rest is unused then
 }
 
 // Recorder watches a pass.
@@ -24,6 +26,33 @@ type Recorder interface {
 	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
 	// positions pos0 to pos0+n-1.
 	States(layer, pos0, n int, q, k, v []float32)
+}
+
+// Reducer is a Recorder that says beforehand what it takes of a layer's rows, so
+// that a card hands out sums and the rows that are wanted instead of every
+// weight. Where the arithmetic is the processor's, Tile is called all the same.
+type Reducer interface {
+	Recorder
+	// Wants is asked once for a layer's part of a pass over positions pos0 to
+	// pos0+n-1.
+	Wants(layer, pos0, n int) Wants
+	// Rows shows rows that were wanted; Weights is nil where only LSE was.
+	Rows(layer int, t *cpu.Tile)
+	// Sums are the weights of the queries at positions [lo, hi) added up, for the
+	// keys 0 to hi-1; part is valid during the call. Done says that all sums of a
+	// layer's queries below end have been shown; its States follow.
+	Sums(layer, head, lo, hi int, part []float32)
+	Done(layer, end int)
+}
+
+// Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
+// of pos0+n or later means none.
+type Wants struct {
+	Sums   []int // ends of the ranges of queries whose sums are wanted apart, ascending; nil: none
+	Rows   int   // first position whose weights are wanted
+	LSE    int   // first position whose log-sum-exps are wanted
+	States int   // first position whose query is wanted
+	Heads  []int // query heads of Sums and Rows; nil: all
 }
 
 // Pass says what a Forward hands out.
@@ -51,6 +80,9 @@ func grow(b *[]float32, n int) []float32 {
 
 // NewSession starts an empty sequence.
 func (m *Model) NewSession() *Session {
+	if m.card != nil {
+		return &Session{m: m, card: m.card.NewSequence()}
+	}
 	c := &m.config
 	s := &Session{m: m, kv: make([]*cpu.KV, c.Layers)}
 	for i := range s.kv {
@@ -60,13 +92,42 @@ func (m *Model) NewSession() *Session {
 }
 
 // Len is the number of tokens so far: the position of the next.
-func (s *Session) Len() int { return s.kv[0].Len() }
+func (s *Session) Len() int {
+	if s.card != nil {
+		return s.card.Len()
+	}
+	return s.kv[0].Len()
+}
 
-// KV is the key/value store of a layer.
-func (s *Session) KV(layer int) *cpu.KV { return s.kv[layer] }
+// Keys returns the keys of n positions from pos on, [n, kvHeads*headDim], of a
+// layer that is not compressed.
+func (s *Session) Keys(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Keys(layer, pos, n)
+	}
+	return s.kv[layer].Keys(pos, n), nil
+}
+
+// Values returns the values, [n, kvHeads*valueDim], as Keys does the keys.
+func (s *Session) Values(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Values(layer, pos, n)
+	}
+	return s.kv[layer].Values(pos, n), nil
+}
+
+// Close gives back memory of a card; the sequence must not be used afterwards.
+func (s *Session) Close() {
+	if s.card != nil {
+		s.card.Close()
+	}
+}
 
 // CacheBytes is the memory of all keys and values held.
 func (s *Session) CacheBytes() int64 {
+	if s.card != nil {
+		return s.card.CacheBytes()
+	}
 	var n int64
 	for _, kv := range s.kv {
 		n += int64(kv.Bytes())
@@ -74,28 +135,28 @@ func (s *Session) CacheBytes() int64 {
 	return n
 }
 
-// Reserve makes room for n tokens in all, so that growing copies nothing.
-func (s *Session) Reserve(n int) {
+// Reserve makes room for n tokens in all, so that growing copies nothing. It
+// fails where a card has no such room.
+func (s *Session) Reserve(n int) error {
+	if s.card != nil {
+		return s.card.Reserve(n)
+	}
 	for _, kv := range s.kv {
 		kv.Reserve(n)
 	}
+	return nil
 }
 
 // Truncate drops the tokens from n on; of a compressed sequence only those that
 // followed the compression.
 func (s *Session) Truncate(n int) {
+	if s.card != nil {
+		s.card.Truncate(n)
+		return
+	}
 	for _, kv := range s.kv {
 		kv.Truncate(n)
 	}
-}
-
-// Fork copies the sequence: both go on independently.
-func (s *Session) Fork() *Session {
-	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
-	for i, kv := range s.kv {
-		f.kv[i] = kv.Clone()
-	}
-	return f
 }
 
 // Compress returns a sequence whose layers keep only some slots of their
@@ -104,7 +165,8 @@ func (s *Session) Fork() *Session {
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
 	c := &s.m.config
-	for l, kv := range s.kv {
+	all := make([][][]int32, c.Layers)
+	for l := range all {
 		slots, err := keep(l)
 		if err != nil {
 			return nil, err
@@ -115,13 +177,21 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 		for h, list := range slots {
 			last := int32(-1)
 			for _, at := range list {
-				if at <= last || int(at) >= kv.Len() {
-					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, kv.Len())
+				if at <= last || int(at) >= s.Len() {
+					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, s.Len())
 				}
 				last = at
 			}
 		}
-		f.kv[l] = kv.Compress(slots)
+		all[l] = slots
+	}
+	if s.card != nil {
+		var err error
+		f.card, err = s.card.Compress(all)
+		return f, err
+	}
+	for l, kv := range s.kv {
+		f.kv[l] = kv.Compress(all[l])
 	}
 	return f, nil
 }
@@ -132,6 +202,9 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 		if id < 0 || int(id) >= s.m.config.Vocab {
 			return fmt.Errorf("token %d is %d, the vocabulary has %d", at, id, s.m.config.Vocab)
 		}
+	}
+	if s.card != nil {
+		return s.onCard(ctx, tokens, p)
 	}
 	for lo := 0; lo < len(tokens); lo += s.m.chunk {
 		hi := min(lo+s.m.chunk, len(tokens))
