@@ -14,6 +14,14 @@ const rowThreads = 256
 // perElement is the grid of a kernel that walks over n elements in strides.
 func perElement(n int) dims { return dims{x: min(ceilDiv(n, rowThreads), 1<<16), threads: rowThreads} }
 
+// perRow is the grid of a kernel whose blocks take columns of every y-th row.
+func perRow(rows, columns int) dims {
+	if rows == 0 {
+		return dims{}
+	}
+	return dims{x: ceilDiv(columns, rowThreads), y: min(rows, 1<<15), threads: rowThreads}
+}
+
 // sourceTypes are the numbers by which kernels know the types of a checkpoint;
 // kernels/quant.cuh has the same.
 var sourceTypes = map[tensor.DType]int{
@@ -85,7 +93,7 @@ func (l launcher) layerNorm(a norm) error {
 
 // biasAdd adds bias [dim] to every row of x.
 func (l launcher) biasAdd(x cu.DevicePtr, ldx int, bias cu.DevicePtr, rows, dim int) error {
-	return l.launch("bias_add", perElement(rows*dim), x, ldx, bias, rows, dim)
+	return l.launch("bias_add", perRow(rows, dim), x, ldx, bias, rows, dim)
 }
 
 // addScaled computes x += by * y over count elements.
@@ -159,7 +167,7 @@ func (l launcher) gate(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ld
 	} else if from != f32 {
 		return fmt.Errorf("gate from %s to %s: want f32 or equal types", from, t)
 	}
-	return l.launch("gate_"+t.String(), perElement(rows*ff), dst, x, same, ldx, int(act), rows, ff)
+	return l.launch("gate_"+t.String(), perRow(rows, ff), dst, x, same, ldx, int(act), rows, ff)
 }
 
 // route picks, for each row of router logits [n, experts], the top largest of
