@@ -214,6 +214,12 @@ func (c *card) headList(heads []int) (address, error) {
 // WeightBytes is the memory of the weights on the card.
 func (c *card) WeightBytes() int64 { return c.weightBytes }
 
+// PeakBytes is the most memory that has been in use at once.
+func (c *card) PeakBytes() (n int64) {
+	_ = c.t.do(func() error { n = c.pool.peak; return nil })
+	return n
+}
+
 // Close gives everything back.
 func (c *card) Close() {
 	_ = c.t.do(func() error {

@@ -79,6 +79,7 @@ type Options struct {
 type Model interface {
 	NewSequence() Sequence
 	WeightBytes() int64
+	PeakBytes() int64 // most of the card's memory that has been in use at once
 	Close()
 }
 

@@ -33,11 +33,12 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 	}
 	c, d := s.c, s.c.d
 	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers), total: make([]block, d.Layers), cells: make([]block, d.Layers)}
-	some := false
+	some, side := false, 0
 	err := func() error {
 		for i := range r.want {
 			w := p.Record(i, r.pos0, n)
 			r.want[i] = w
+			side = max(side, w.Side)
 			some = some || w.Sums || w.Side > 0 || min(w.Rows, w.LSE, w.States) < r.end
 			_, listed := r.heads(i)
 			if (w.Sums || w.Side > 0) && s.layers[i].compressed() {
@@ -66,9 +67,9 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 		if !some {
 			return nil
 		}
-		size := d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))
+		least := max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
 		var err error
-		r.ring, err = c.recordRing(size, max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), minSlotBytes))
+		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))), least)
 		return err
 	}()
 	if err != nil {
@@ -403,18 +404,11 @@ func (r *recording) totals(i int) error {
 			}
 		}
 	}
-	side := w.Side * w.Side
-	for h := 0; h < listed && side > 0; h++ {
-		for lo := 0; lo < side; {
-			n := side
-			if int64(4*n) > r.ring.bytes {
-				return fmt.Errorf("a picture of %d x %d cells does not fit a slot of %s", w.Side, w.Side, bytesText(r.ring.bytes))
-			}
-			err := r.copied(r.cells[i].off(int64(4*h*side)), int64(4*n), func(host pinned) { r.p.Cells(i, r.head(i, h), host.floats(0, n)) })
-			if err != nil {
-				return err
-			}
-			lo += n
+	cells := w.Side * w.Side
+	for h := 0; h < listed && cells > 0; h++ {
+		err := r.copied(r.cells[i].off(int64(4*h*cells)), int64(4*cells), func(host pinned) { r.p.Cells(i, r.head(i, h), host.floats(0, cells)) })
+		if err != nil {
+			return err
 		}
 	}
 	return nil
