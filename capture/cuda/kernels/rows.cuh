@@ -102,9 +102,13 @@ KERNEL(256, advance, int *pos, int *counts, int stores, int room, int pos0, int 
 }
 
 DEVICE float activated(float g, int act) {
-  if (act == 0) return g / (1.f + exp_fast(-g));                                                            // SiLU
-  if (act == 1) return 0.5f * g * (1.f + tanh_of(0.7978845608028654f * (g + 0.044715f * g * g * g)));       // GELU, tanh
-  return 0.5f * g * (1.f + erf_of(g * 0.7071067811865476f));                                                // GELU, erf
+  if (act == 2) { // GELU, erf
+    float half = 0.5f * g * erfc_of(__builtin_fabsf(g) * 0.7071067811865476f);
+    return g < 0 ? half : g - half;
+  }
+  float y = g; // SiLU
+  if (act == 1) y = 1.5957691216057308f * (g + 0.044715f * g * g * g); // GELU: (1 + tanh(y))/2 = 1 / (1 + exp(-2y))
+  return g / (1.f + exp_fast(-y));
 }
 template <class T, class X> DEVICE void gate_from(T *dst, const X *x, int ldx, int act, int rows, int ff) {
   int j = blockIdx.x * blockDim.x + threadIdx.x;
