@@ -61,6 +61,9 @@ func TestCaptureOnCardEqualsProcessor(t *testing.T) {
 		{"picture larger than the prompt", "llama", false, "--store rows --overview 300 --heads 1,4 --prompt-windows 1x8"},
 		{"no rows", "phi3", false, "--window-rows 0 --max-new-tokens 0 --prompt-windows 6x16"},
 	} {
+		if testing.Short() && c.name != "rows" && c.name != "some heads' factors" {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			f, dir := openFixture(t, c.model), t.TempDir()
 			ids := f.ints("input_ids")
@@ -187,6 +190,9 @@ func TestGenerateOnCardEqualsProcessor(t *testing.T) {
 		{"gemma2", "--method snapkv,recent --capacity 60 --window 16 --group mean"},
 		{"mistral", "--method oracle,pyramidkv --capacity 30 --window 8"},
 	} {
+		if testing.Short() && c.model != "gemma2" {
+			continue
+		}
 		t.Run(c.model, func(t *testing.T) {
 			f := openFixture(t, c.model)
 			p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
@@ -330,6 +336,9 @@ func TestDryRunTellsCardMemory(t *testing.T) {
 // TestComputeOnCard: 16-bit arithmetic is near float32's, and is not it.
 func TestComputeOnCard(t *testing.T) {
 	needCard(t)
+	if testing.Short() {
+		t.Skip("-short")
+	}
 	f, dir := openFixture(t, "llama"), t.TempDir()
 	p := threePrompts(t, f)
 	run := func(compute string) string {
