@@ -8,8 +8,8 @@ import "math"
 // measuring speed: nothing is read or copied. theta is RoPE's base.
 func LoadRandom(i int, s Sizes, theta float64, o Options) (Model, error) {
 	d := &Decoder{
-		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1,
-		Turns: func(_, pos0, n int) Turns { return plainTurns(theta, s.HeadDim, pos0, n) },
+		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
+		Turns: func(_, _, pos0, n int) Turns { return plainTurns(theta, s.HeadDim, pos0, n) },
 	}
 	c, err := openCard(i, d, o)
 	if err != nil {

@@ -271,7 +271,7 @@ func TestFailuresOnCard(t *testing.T) {
 	} {
 		t.Run(c.fail, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "x.attn")
-			code, _, stderr := program(t, []string{"ATTNSCOPE_EMU_FAIL=" + c.fail}, args(out)...)
+			code, _, stderr := programWith(t, []string{"ATTNSCOPE_EMU_FAIL=" + c.fail}, args(out)...)
 			var errs []string
 			for line := range strings.Lines(stderr) {
 				if !strings.Contains(line, "tokens/s") && !strings.Contains(line, "hint:") && !strings.HasPrefix(line, "attnscope: capture") {
@@ -305,7 +305,7 @@ func TestSmallCard(t *testing.T) {
 	halved, refused := 0, 0
 	for _, memory := range []int{1600 << 10, 1200 << 10, 1100 << 10, 900 << 10, 700 << 10, 400 << 10} {
 		out := filepath.Join(t.TempDir(), "x.attn")
-		code, _, stderr := program(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
+		code, _, stderr := programWith(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
 			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--max-new-tokens", "2", "--ignore-eos")
 		switch {
 		case code == 0 && strings.Contains(stderr, "going on with"):
