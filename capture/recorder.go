@@ -118,8 +118,8 @@ func (r *recorder) Rows(layer int, t *cpu.Tile) {
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
 }
 
-// Wants says what a card hands out: sums over the query windows and what lies
-// between them, and of the recorded rows what the store keeps.
+// Wants says what a card hands out: the sums, and of the recorded rows what the
+// store keeps.
 func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 	end := pos0 + n
 	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
@@ -127,33 +127,35 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 		return w
 	}
 	first := max(pos0, r.prompt-r.rows)
-	if pos0 < r.prompt {
-		count, size := r.windowCount(), r.plan.PromptWindowSize
-		for i := range count {
-			if cut := r.prompt - (count-i)*size; cut > pos0 && cut < end {
-				w.Sums = append(w.Sums, cut)
-			}
-		}
-		w.Sums = append(w.Sums, end)
-	}
 	if r.store == "factors" {
 		w.LSE, w.States = first, first
 	} else {
 		w.Rows = first
 	}
-	if r.pooled != nil {
-		w.Rows = min(w.Rows, pos0)
+	if pos0 < r.prompt {
+		w.Sums = true
+		w.Windows, w.WindowSize = r.windowCount(), r.plan.PromptWindowSize
+		w.WindowStart = r.prompt - w.Windows*w.WindowSize
+		if r.pooled != nil {
+			w.Side, w.Prompt = r.plan.Overview, r.prompt
+		}
 	}
 	return w
 }
 
-// Sums takes sums that a card has made of queries within one window.
-func (r *recorder) Sums(layer, head, lo, _ int, part []float32) {
+// Sums takes sums that a card has made.
+func (r *recorder) Sums(layer, head, window int, part []int64) {
 	li, hi := r.layerOf[layer], r.headOf[head]
-	r.totals[li].Add(hi, 0, part)
-	if w := r.windowOf(lo); w >= 0 {
-		r.window(li, w).Add(hi, 0, part)
+	if window < 0 {
+		r.totals[li].AddFixed(hi, part)
+		return
 	}
+	r.window(li, window).AddFixed(hi, part)
+}
+
+// Cells takes a picture that a card has made.
+func (r *recorder) Cells(layer, head int, cells []float32) {
+	r.pooled[r.layerOf[layer]].merge(r.headOf[head], cells)
 }
 
 // Done writes the query windows that are complete.
@@ -161,15 +163,6 @@ func (r *recorder) Done(layer, end int) {
 	if li := r.layerOf[layer]; li >= 0 && end <= r.prompt {
 		r.fail(r.flushWindows(li, layer, end))
 	}
-}
-
-// windowOf is the query window that a position falls into, -1 before them.
-func (r *recorder) windowOf(pos int) int {
-	count, size := r.windowCount(), r.plan.PromptWindowSize
-	if start := r.prompt - count*size; count > 0 && pos >= start {
-		return (pos - start) / size
-	}
-	return -1
 }
 
 // sumTile adds a tile to the layer's total and to the query windows its rows

@@ -94,12 +94,10 @@ func (r *runner) report(id string) {
 	}
 }
 
-// piece is the number of tokens between two looks at the context.
-const piece = 512
-
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	piece := r.Model.Piece() // tokens between two looks at the context
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -125,6 +123,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
+	defer s.Close()
+	if err := s.Reserve(len(p.Tokens) + r.MaxNewTokens); err != nil {
+		return err
+	}
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -146,7 +148,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen := w.selections(s, r.Methods, r.Configs)
+	chosen, err := w.selections(s, r.Methods, r.Configs)
+	if err != nil {
+		return err
+	}
 	for i := range r.Methods {
 		for k, c := range r.Configs {
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
@@ -179,6 +184,7 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
+		defer s.Close()
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
 	if err := small.measure(ctx, ref, &out); err != nil {

@@ -79,6 +79,7 @@ type Options struct {
 type Model interface {
 	NewSequence() Sequence
 	WeightBytes() int64
+	PeakBytes() int64 // most of the card's memory that has been in use at once
 	Close()
 }
 
@@ -107,24 +108,34 @@ type Pass struct {
 	// nothing is.
 	Record func(layer, pos0, n int) Record
 	Rows   func(layer int, r *Rows)
-	// Sums are those of the queries at positions [lo, hi), for keys 0 to hi-1;
-	// Done says that all of a layer's below end have been shown.
-	Sums func(layer, head, lo, hi int, part []float32)
-	Done func(layer, end int)
-	// States has the queries of n positions from pos0 on, and, if Record asked
-	// for them, keys and values.
+	// Sums are weights added up over the queries of one window that were in this
+	// pass, or over all of them (window -1), for keys 0 to len(part)-1, in units
+	// of 2^-40; they come in several parts. Done says that those of a layer's
+	// queries below end have been shown, but for window -1, which comes at the
+	// end of the pass.
+	Sums func(layer, head, window int, part []int64)
+	// Cells are the largest weights of the pass, as Record.Side asked for.
+	Cells func(layer, head int, cells []float32)
+	Done  func(layer, end int)
+	// States has the queries of n positions from pos0 on, after the rotation; k
+	// and v are nil.
 	States func(layer, pos0, n int, q, k, v []float32)
 }
 
 // Record says what is recorded of a layer; a first position past the last means
 // none.
 type Record struct {
-	Sums      []int // ends of ranges of queries whose sums over queries are wanted
-	Rows      int   // first position whose weights are wanted
-	LSE       int   // first position whose log-sum-exps are wanted
-	States    int   // first position whose query is wanted
-	KeyValues bool  // keys and values of those positions too
-	Heads     []int // query heads of Sums and Rows; nil: all
+	Rows   int   // first position whose weights are wanted
+	LSE    int   // first position whose log-sum-exps are wanted, of all heads
+	States int   // first position whose query is wanted
+	Heads  []int // query heads of Rows, Sums and Cells; nil: all
+	Sums   bool  // sums over queries
+	// Query windows whose sums are wanted apart: window w holds the positions
+	// from WindowStart + w*WindowSize on.
+	WindowStart, WindowSize, Windows int
+	// A pooled picture: the largest weight of the queries and keys whose
+	// position*Side/Prompt is equal to a cell's. Side 0: none.
+	Side, Prompt int
 }
 
 // Rows are some queries of one head, valid during the call that shows them.

@@ -47,6 +47,11 @@ type NoDeviceError struct{ Why string }
 
 func (e *NoDeviceError) Error() string { return e.Why }
 
+// UnsupportedError says that a model needs what the card's kernels do not have.
+type UnsupportedError struct{ What string }
+
+func (e *UnsupportedError) Error() string { return e.What + " cannot run on a card yet" }
+
 // MemoryError says that something does not fit the card.
 type MemoryError struct {
 	What               string
@@ -71,4 +76,18 @@ func bytesText(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+func weightsHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; --device cpu runs on the processor"
+	}
+	return "--device cpu runs on the processor"
+}
+
+func cacheHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; or shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
+	}
+	return "shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
 }

@@ -9,6 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
+// address is a place in the card's memory.
+type address = cu.DevicePtr
+
 // block is memory of the card.
 type block struct {
 	at    cu.DevicePtr
@@ -42,7 +45,11 @@ func roundSize(n int64) int64 {
 
 // get hands out n bytes of unspecified content; what names them in an error.
 func (p *pool) get(n int64, what string) (block, error) {
-	size := roundSize(max(n, 1))
+	return p.exact(roundSize(max(n, 1)), what)
+}
+
+// exact hands out a multiple of 512 bytes, for what is held long.
+func (p *pool) exact(size int64, what string) (block, error) {
 	if list := p.spare[size]; len(list) > 0 {
 		b := list[len(list)-1]
 		p.spare[size] = list[:len(list)-1]
@@ -92,26 +99,6 @@ func (p *pool) trim() bool {
 		delete(p.spare, size)
 	}
 	return some
-}
-
-// arena lays buffers of one chunk side by side in one block.
-type arena struct {
-	sizes  []int64
-	places []*cu.DevicePtr
-	total  int64
-}
-
-// add plans n bytes at *place.
-func (a *arena) add(place *cu.DevicePtr, n int64) {
-	a.places, a.sizes = append(a.places, place), append(a.sizes, a.total)
-	a.total += (n + 255) / 256 * 256
-}
-
-// set points the places into b.
-func (a *arena) set(b block) {
-	for i, p := range a.places {
-		*p = b.off(a.sizes[i])
-	}
 }
 
 // leaks lists what is handed out still; tests want none after Close.

@@ -20,6 +20,7 @@ type thread struct {
 	compute cu.Stream // kernels, in order
 	copies  cu.Stream // what is recorded, to the host
 	jobs    chan func()
+	quit    chan struct{}
 	done    chan struct{}
 }
 
@@ -34,7 +35,7 @@ func open(i int, ptx string) (*thread, error) {
 	case list[i].Why != "":
 		return nil, &NoDeviceError{fmt.Sprintf("card %d (%s): %s", i, list[i].Name, list[i].Why)}
 	}
-	t := &thread{about: list[i], jobs: make(chan func()), done: make(chan struct{})}
+	t := &thread{about: list[i], jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the system thread ends with the goroutine
@@ -45,8 +46,13 @@ func open(i int, ptx string) (*thread, error) {
 			t.stop()
 			return
 		}
-		for f := range t.jobs {
-			f()
+		for open := true; open; {
+			select {
+			case f := <-t.jobs:
+				f()
+			case <-t.quit:
+				open = false
+			}
 		}
 		t.stop()
 	}()
@@ -96,13 +102,19 @@ func (t *thread) stop() {
 // do runs f on the thread and waits for it.
 func (t *thread) do(f func() error) error {
 	result := make(chan error, 1)
-	t.jobs <- func() { result <- f() }
-	return <-result
+	select {
+	case t.jobs <- func() { result <- f() }:
+		return <-result
+	case <-t.done:
+		return errClosed
+	}
 }
+
+var errClosed = errors.New("the card has been closed")
 
 // close ends the thread.
 func (t *thread) close() {
-	close(t.jobs)
+	close(t.quit)
 	<-t.done
 }
 

@@ -51,6 +51,13 @@ func (c *Config) sizes() cuda.Sizes {
 	}
 }
 
+// CardMemory estimates what a sequence of n positions takes of a card whose
+// recorder sums over the queries of some layers' heads.
+func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
+	s := c.sizes()
+	return s.Memory(compute, 0, n, layers, heads)
+}
+
 // kinds of rotation, as a card's layers name them.
 const (
 	noTurns = iota
@@ -129,17 +136,13 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, p Pass) error {
 	}
 	out.States = p.Recorder.States
 	if reducer, ok := p.Recorder.(Reducer); ok {
-		out.Record = func(layer, pos0, n int) cuda.Record {
-			w := reducer.Wants(layer, pos0, n)
-			return cuda.Record{Sums: w.Sums, Rows: w.Rows, LSE: w.LSE, States: w.States, Heads: w.Heads}
-		}
+		out.Record, out.Sums, out.Cells, out.Done = reducer.Wants, reducer.Sums, reducer.Cells, reducer.Done
 		out.Rows = func(layer int, r *cuda.Rows) { reducer.Rows(layer, tile(r)) }
-		out.Sums, out.Done = reducer.Sums, reducer.Done
 		return s.card.Forward(ctx, tokens, out)
 	}
 	out.Record = func(_, pos0, n int) cuda.Record {
 		from := max(pos0, min(start+p.RecordFrom, pos0+n))
-		return cuda.Record{Rows: from, LSE: from, States: from, KeyValues: true}
+		return cuda.Record{Rows: from, LSE: from, States: from}
 	}
 	out.Rows = func(layer int, r *cuda.Rows) { p.Recorder.Tile(layer, 0, tile(r)) }
 	return s.card.Forward(ctx, tokens, out)

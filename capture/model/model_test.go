@@ -110,9 +110,15 @@ func TestOwnModels(t *testing.T) {
 }
 
 func testFixture(t *testing.T, dir string, chunk, threads int) {
-	g, m := openGolden(t, dir), load(t, dir, chunk, threads)
+	checkFixture(t, openGolden(t, dir), load(t, dir, chunk, threads))
+}
+
+// checkFixture compares a model's logits, weights and greedy tokens with golden
+// values.
+func checkFixture(t *testing.T, g golden, m *Model) {
 	ids, reply := g.ints("input_ids"), g.ints("gen_ids")
 	c, s := m.Config(), m.NewSession()
+	defer s.Close()
 	w := &watcher{rows: map[[3]int][]float32{}}
 	logits := make([]float32, c.Vocab)
 	mean := make([]float64, c.Vocab)

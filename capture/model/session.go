@@ -24,13 +24,14 @@ type Recorder interface {
 	Tile(layer, worker int, t *cpu.Tile)
 	// States follows all tiles of a chunk of one layer: q [n, heads*headDim],
 	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
-	// positions pos0 to pos0+n-1.
+	// positions pos0 to pos0+n-1. A card hands out q alone; k and v are nil.
 	States(layer, pos0, n int, q, k, v []float32)
 }
 
 // Reducer is a Recorder that says beforehand what it takes of a layer's rows, so
 // that a card hands out sums and the rows that are wanted instead of every
-// weight. Where the arithmetic is the processor's, Tile is called all the same.
+// weight. Where the arithmetic is the processor's, Tile is called instead of
+// Rows, Sums, Cells and Done.
 type Reducer interface {
 	Recorder
 	// Wants is asked once for a layer's part of a pass over positions pos0 to
@@ -38,22 +39,20 @@ type Reducer interface {
 	Wants(layer, pos0, n int) Wants
 	// Rows shows rows that were wanted; Weights is nil where only LSE was.
 	Rows(layer int, t *cpu.Tile)
-	// Sums are the weights of the queries at positions [lo, hi) added up, for the
-	// keys 0 to hi-1; part is valid during the call. Done says that all sums of a
-	// layer's queries below end have been shown; its States follow.
-	Sums(layer, head, lo, hi int, part []float32)
+	// Sums are weights added up over the pass's queries of a window, or of all
+	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
+	// several parts.
+	Sums(layer, head, window int, part []int64)
+	// Cells are the largest weights of the pass, [Side, Side].
+	Cells(layer, head int, cells []float32)
+	// Done says that the windows' sums over a layer's queries below end have been
+	// shown; those queries' States follow.
 	Done(layer, end int)
 }
 
 // Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
 // of pos0+n or later means none.
-type Wants struct {
-	Sums   []int // ends of the ranges of queries whose sums are wanted apart, ascending; nil: none
-	Rows   int   // first position whose weights are wanted
-	LSE    int   // first position whose log-sum-exps are wanted
-	States int   // first position whose query is wanted
-	Heads  []int // query heads of Sums and Rows; nil: all
-}
+type Wants = cuda.Record
 
 // Pass says what a Forward hands out.
 type Pass struct {

@@ -77,7 +77,7 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, eng.device)
 	if err != nil {
 		return err
 	}
@@ -96,6 +96,9 @@ func runCapture(c *cli.Context) error {
 	}
 	if c.Bool("dry-run") {
 		return dryRun(c, eng, cfg, plan)
+	}
+	if err := checkCard(c, eng, cfg, plan); err != nil {
+		return err
 	}
 	if err := eng.load(c); err != nil {
 		return err
@@ -140,7 +143,7 @@ func checkOutput(path string, force, resume bool) error {
 }
 
 // planOf reads the recording plan from the flags.
-func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
+func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error) {
 	p := &dumps.Plan{
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
 		Store: c.String("store"), Precision: c.String("precision"),
@@ -164,7 +167,7 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	}{
 		{"store", p.Store, []string{"auto", "rows", "factors"}},
 		{"precision", p.Precision, []string{"exact", "fine", "coarse"}},
-		{"compute", p.Compute, []string{"f32", "bf16", "int8"}},
+		{"compute", p.Compute, []string{"f32", "bf16", "f16", "int8"}},
 	} {
 		if !slices.Contains(f.allowed, f.value) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
@@ -178,7 +181,7 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	if p.Overview > 4096 {
 		return nil, usagef("--overview %d: at most 4096", p.Overview)
 	}
-	if p.Compute != "f32" {
+	if p.Compute != "f32" && !strings.HasPrefix(where.name, "cuda") {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
 	if p.Temperature < 0 {
@@ -195,16 +198,14 @@ type engine struct {
 	tokErr error
 	config model.Config
 	model  *model.Model
+	device device
 }
 
 // openEngine finds and opens the checkpoint of --model, without its weights.
 func openEngine(c *cli.Context) (*engine, error) {
-	switch d := c.String("device"); {
-	case d == "auto" || d == "cpu" || d == "":
-	case strings.HasPrefix(d, "cuda"):
-		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
-	default:
-		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	where, err := pickDevice(c)
+	if err != nil {
+		return nil, err
 	}
 	path, err := resolveModel(c, c.String("model"))
 	if err != nil {
@@ -214,7 +215,7 @@ func openEngine(c *cli.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{name: c.String("model"), ck: ck}
+	e := &engine{name: c.String("model"), ck: ck, device: where}
 	if e.config, err = model.ReadConfig(ck); err != nil {
 		ck.Close()
 		return nil, err
@@ -244,16 +245,19 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 	})
 }
 
-func (e *engine) load(c *cli.Context) (err error) {
-	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
-	return err
-}
-
 func (e *engine) Close() {
 	if e.model != nil {
 		e.model.Close()
 	}
 	e.ck.Close()
+}
+
+// host names the processor and, where it is used, the card.
+func (e *engine) host() string {
+	if d := e.device.card; d != nil {
+		return fmt.Sprintf("%s; %s, CUDA %d.%d", hostProcessor(), d.Name, d.Driver[0], d.Driver[1])
+	}
+	return hostProcessor()
 }
 
 // prompts reads and tokenises the prompt file of -p.
@@ -308,7 +312,7 @@ func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt)
 	}
 	h.Manifest = dumps.Manifest{
 		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
 		PromptsFile: c.String("prompts"), PromptsSHA256: hex.EncodeToString(set.Sum(nil)), Seed: c.Int64("seed"),
 	}
 	if e.tok != nil {
