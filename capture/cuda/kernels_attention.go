@@ -65,12 +65,11 @@ func attentionShared(kind, t string, size int) int {
 		row = 4*size + 16
 	}
 	keys := attentionKeys(t, size)
-	switch kind {
-	case "rows":
+	if kind == "rows" {
 		return (attentionRows + keys) * row
-	case "sums": // queries come by tiles of that many, keys stay
-		return (sumKeys + keys) * row
 	}
+	// Queries stay, keys and values come by tiles; for sums over queries keys stay,
+	// and two tiles of queries come by turns.
 	return (attentionRows + 2*keys) * row
 }
 

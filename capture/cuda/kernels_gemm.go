@@ -16,7 +16,7 @@ const (
 	gemvRows      = 8 // rows that share one reading of the weights
 	gemvThreads   = 128
 	gemmThreads   = 256
-	gemmShared    = 2 * 2 * gemmTile * (32 + 8) * 2 // two stages of two tiles of 128 x 32
+	gemmShared    = 3 * 2 * gemmTile * (32 + 8) * 2 // three stages of two tiles of 128 x 32
 	gemmSharedF32 = 2 * 16 * (gemmTileF32 + 4) * 4
 )
 

@@ -28,6 +28,7 @@ var sourceTypes = map[tensor.DType]int{
 	tensor.F32: 0, tensor.F16: 1, tensor.BF16: 2,
 	tensor.Q4_0: 3, tensor.Q4_1: 4, tensor.Q5_0: 5, tensor.Q5_1: 6, tensor.Q8_0: 7,
 	tensor.Q2_K: 8, tensor.Q3_K: 9, tensor.Q4_K: 10, tensor.Q5_K: 11, tensor.Q6_K: 12,
+	tensor.IQ4_NL: 13, tensor.IQ4_XS: 14, tensor.MXFP4: 15, tensor.TQ2_0: 16,
 }
 
 func sourceType(t tensor.DType) (int, error) {
@@ -107,7 +108,7 @@ func (l launcher) scaleCap(x cu.DevicePtr, count int, divide, cap float32) error
 }
 
 // heads takes the heads of one projection (queries, keys or values) out of the
-// product's rows: adds a bias, normalises each head, turns it, and writes it as
+// product's rows: adds a bias, clips, normalises each head, turns it, and writes it as
 // type T to
 //
 //	dst[h*DstHead + (base + i)*DstRow + d], base = Counts[h], or Base where Counts is 0
@@ -123,6 +124,7 @@ type heads struct {
 	Src              cu.DevicePtr // float32 [n, LdSrc], the first head's first channel
 	LdSrc            int
 	Bias             cu.DevicePtr // [heads*dim], or 0
+	Clip             float32      // bound of what the product and the bias give; 0: none
 	Norm             cu.DevicePtr // [dim], or 0
 	Offset, Eps      float32      // of the norm
 	Cos, Sin         cu.DevicePtr // [n, Half], or 0: not turned
@@ -139,7 +141,7 @@ func (l launcher) heads(a heads) error {
 	}
 	const warps = rowThreads / 32 // a warp takes one head of one row
 	return l.launch("heads_"+a.T.String(), dims{x: ceilDiv(a.Rows*a.Heads*repeat, warps), threads: rowThreads},
-		a.Dst, uint64(a.DstHead), a.DstRow, a.Base, a.Counts, a.Src, a.LdSrc, a.Bias, a.Norm, a.Offset, a.Eps,
+		a.Dst, uint64(a.DstHead), a.DstRow, a.Base, a.Counts, a.Src, a.LdSrc, a.Bias, a.Clip, a.Norm, a.Offset, a.Eps,
 		a.Cos, a.Sin, a.Half, adjacent, a.Heads, a.Dim, a.Rows, repeat)
 }
 
@@ -156,18 +158,29 @@ const (
 	silu activation = iota
 	geluTanh
 	geluErf
+	relu
+	reluSquared
 )
 
 // gate writes dst [rows, ff] = act(x[:, :ff]) * x[:, ff:2ff]; x is float32 or,
 // with from equal to t, of type t. ldx is the elements between rows of x.
 func (l launcher) gate(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, rows, ff int) error {
+	return l.activated(dst, t, x, from, ldx, act, 0, rows, ff)
+}
+
+// activate writes dst [rows, ff] = act(x), of a feed-forward without a gate.
+func (l launcher) activate(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, rows, ff int) error {
+	return l.activated(dst, t, x, from, ldx, act, 1, rows, ff)
+}
+
+func (l launcher) activated(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, plain, rows, ff int) error {
 	same := 0
 	if from == t {
 		same = 1
 	} else if from != f32 {
 		return fmt.Errorf("gate from %s to %s: want f32 or equal types", from, t)
 	}
-	return l.launch("gate_"+t.String(), perRow(rows, ff), dst, x, same, ldx, int(act), rows, ff)
+	return l.launch("gate_"+t.String(), perRow(rows, ff), dst, x, same, ldx, int(act), plain, rows, ff)
 }
 
 // route picks, for each row of router logits [n, experts], the top largest of

@@ -204,7 +204,19 @@ var dtypes = []dtype{f32, f16, bf16}
 // sourceNames are all types a checkpoint may have.
 var sourceNames = []tensor.DType{
 	tensor.F32, tensor.F16, tensor.BF16, tensor.Q4_0, tensor.Q4_1, tensor.Q5_0, tensor.Q5_1, tensor.Q8_0,
-	tensor.Q2_K, tensor.Q3_K, tensor.Q4_K, tensor.Q5_K, tensor.Q6_K,
+	tensor.Q2_K, tensor.Q3_K, tensor.Q4_K, tensor.Q5_K, tensor.Q6_K, tensor.IQ4_NL, tensor.IQ4_XS, tensor.MXFP4, tensor.TQ2_0,
+}
+
+// A type that checkpoints gain must come here, or be refused on purpose.
+func TestEveryTypeOfBlocksIsKnown(t *testing.T) {
+	for _, name := range tensor.BlockTypes() {
+		if _, err := sourceType(tensor.ParseDType(name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(sourceNames) != len(sourceTypes) {
+		t.Errorf("%d types are tested, of %d", len(sourceNames), len(sourceTypes))
+	}
 }
 
 // blocks makes a tensor of random bytes with finite scales: a half has an
@@ -218,6 +230,7 @@ func blocks(r *rand.Rand, d tensor.DType, rows, cols int) tensor.Tensor {
 	scales := map[tensor.DType][]int{ // bytes of a block and where its halves stand
 		tensor.Q4_0: {18, 0}, tensor.Q4_1: {20, 0, 2}, tensor.Q5_0: {22, 0}, tensor.Q5_1: {24, 0, 2}, tensor.Q8_0: {34, 0},
 		tensor.Q2_K: {84, 80, 82}, tensor.Q3_K: {110, 108}, tensor.Q4_K: {144, 0, 2}, tensor.Q5_K: {176, 0, 2}, tensor.Q6_K: {210, 208},
+		tensor.IQ4_NL: {18, 0}, tensor.IQ4_XS: {136, 0}, tensor.MXFP4: {17}, tensor.TQ2_0: {66, 64},
 		tensor.F16: {2, 0}, tensor.BF16: {2, 0}, tensor.F32: {4, 2},
 	}
 	s := scales[d]
@@ -225,6 +238,9 @@ func blocks(r *rand.Rand, d tensor.DType, rows, cols int) tensor.Tensor {
 		for _, off := range s[1:] {
 			h := data[at+off:]
 			binary.LittleEndian.PutUint16(h, binary.LittleEndian.Uint16(h)&0xbfff)
+		}
+		if d == tensor.MXFP4 { // an exponent; the first blocks have the least
+			data[at] = min(data[at]%16+118, byte(at/17))
 		}
 	}
 	return tensor.Tensor{Name: d.String(), DType: d, Shape: []int{rows, cols}, Data: data}
@@ -374,9 +390,11 @@ func TestGates(t *testing.T) {
 		raw[i] *= []float32{1e-2, 1, 6, 40}[i%4]
 	}
 	acts := map[activation]func(x float64) float64{
-		silu:     func(x float64) float64 { return x / (1 + math.Exp(-x)) },
-		geluTanh: func(x float64) float64 { return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) },
-		geluErf:  func(x float64) float64 { return x / 2 * (1 + math.Erf(x/math.Sqrt2)) },
+		silu:        func(x float64) float64 { return x / (1 + math.Exp(-x)) },
+		geluTanh:    func(x float64) float64 { return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) },
+		geluErf:     func(x float64) float64 { return x / 2 * (1 + math.Erf(x/math.Sqrt2)) },
+		relu:        func(x float64) float64 { return max(x, 0) },
+		reluSquared: func(x float64) float64 { return max(x, 0) * max(x, 0) },
 	}
 	for _, d := range dtypes {
 		for _, from := range []dtype{f32, d} {
@@ -392,6 +410,11 @@ func TestGates(t *testing.T) {
 					want[i] = f(float64(row[i%ff])) * float64(row[ff+i%ff])
 				}
 				near(t, d.String()+" gate", b.downAs(d, dst, rows*ff), want, 3e-6, 1e-5+d.ulp())
+				b.must(b.activate(dst, d, src, from, ld, act, rows, ff))
+				for i := range want {
+					want[i] = f(float64(x[i/ff*ld+i%ff]))
+				}
+				near(t, d.String()+" activation", b.downAs(d, dst, rows*ff), want, 3e-6, 1e-5+d.ulp())
 			}
 		}
 	}
@@ -403,10 +426,12 @@ func TestHeads(t *testing.T) {
 		heads, dim, half, repeat int
 		adjacent, norm, bias     bool
 		counts                   []int32
+		clip                     float32
 	}{
 		{heads: 3, dim: 64, half: 32, repeat: 1},
 		{heads: 2, dim: 64, half: 32, repeat: 1, adjacent: true, norm: true, bias: true},
 		{heads: 2, dim: 80, half: 10, repeat: 1, norm: true},
+		{heads: 2, dim: 24, half: 12, repeat: 1, bias: true, clip: 0.7},
 		{heads: 2, dim: 20, half: 6, repeat: 2, adjacent: true, bias: true, counts: []int32{4, 2, 0, 1}},
 		{heads: 1, dim: 256, half: 0, repeat: 1},
 	}
@@ -424,6 +449,9 @@ func TestHeads(t *testing.T) {
 					at := h / c.repeat * c.dim
 					if v[d] = float64(x[i*width+at+d]); c.bias {
 						v[d] += float64(bias[at+d])
+					}
+					if c.clip > 0 {
+						v[d] = max(-float64(c.clip), min(float64(c.clip), v[d]))
 					}
 					square += v[d] * v[d]
 				}
@@ -453,7 +481,7 @@ func TestHeads(t *testing.T) {
 			before := make([]float32, len(want))
 			a := heads{
 				Dst: b.upAs(d, before), T: d, DstHead: room * c.dim, DstRow: c.dim, Base: base, Src: up(b, x), LdSrc: width,
-				Offset: 1, Eps: 1e-6, Half: c.half, Adjacent: c.adjacent, Heads: c.heads, Dim: c.dim, Rows: rows, Repeat: c.repeat,
+				Clip: c.clip, Offset: 1, Eps: 1e-6, Half: c.half, Adjacent: c.adjacent, Heads: c.heads, Dim: c.dim, Rows: rows, Repeat: c.repeat,
 			}
 			if c.bias {
 				a.Bias = up(b, bias)

@@ -6,6 +6,7 @@
 //	ATTNSCOPE_EMU_DEVICES  cards (1)            ATTNSCOPE_EMU_MEM    bytes of a card (2 GiB)
 //	ATTNSCOPE_EMU_THREADS  workers (all cores)  ATTNSCOPE_EMU_ORDER  0 up, 1 down, else a permutation of threads
 //	ATTNSCOPE_EMU_EAGER    1: no laziness       ATTNSCOPE_EMU_FAIL   NAME:N or NAME:N:CODE, the N-th call of NAME fails
+//	ATTNSCOPE_EMU_RECORD   a file that some launches of every kernel are written to, for ../kernels/replay.py
 #include "emu.h"
 #include <chrono>
 #include <cstdio>
@@ -137,6 +138,32 @@ CUresult drop(Allocs &m, uintptr_t p) {
 CUresult copy(void *to, const void *from, size_t n) {
   memcpy(to, from, n);
   return CUDA_SUCCESS;
+}
+
+// record_launch runs a launch and writes it down: a line of text, then, for each
+// allocation that a parameter points into, its address and size in a line, its
+// bytes before and its bytes after.
+CUresult record_launch(FILE *f, Kernel *k, emu_dim3 grid, emu_dim3 block, unsigned dynamic, const std::vector<char> &packed) {
+  fprintf(f, "launch %s %d %d %d %d %u", k->name.c_str(), grid.x, grid.y, grid.z, block.x * block.y * block.z, dynamic);
+  std::map<uintptr_t, std::string> before;
+  for (size_t i = 0, at = 0; i < k->sizes.size(); at += (k->sizes[i++] + 15) & ~15u) {
+    uint64_t v = 0;
+    memcpy(&v, &packed[at], k->sizes[i]);
+    fprintf(f, " %llu", (unsigned long long)v);
+    auto m = device_memory.upper_bound(v);
+    if (k->sizes[i] != 8 || !v || m == device_memory.begin()) continue;
+    --m;
+    if (v < m->first + m->second.size) before[m->first] = std::string((const char *)m->first, m->second.size);
+  }
+  fputc('\n', f);
+  CUresult r = run_grid(k, grid, block, dynamic, packed);
+  for (auto &b : before) {
+    fprintf(f, "memory %zu %zu\n", (size_t)b.first, b.second.size());
+    fwrite(b.second.data(), 1, b.second.size(), f);
+    fwrite((const void *)b.first, 1, b.second.size(), f);
+  }
+  fflush(f);
+  return r;
 }
 
 } // namespace
@@ -345,7 +372,11 @@ API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned
     memcpy(&packed[at], params[i], k->sizes[i]);
   }
   emu_dim3 grid = {(int)gx, (int)gy, (int)gz}, block = {(int)bx, (int)by, (int)bz};
-  return put(s, [=] { return run_grid(k, grid, block, dynamic, packed); });
+  static FILE *record = getenv("ATTNSCOPE_EMU_RECORD") ? fopen(getenv("ATTNSCOPE_EMU_RECORD"), "ab") : nullptr;
+  static std::map<Kernel *, int> launches;
+  int n = record ? launches[k]++ : 1;
+  bool chosen = record && (n & (n - 1)) == 0 && n != 2; // the 1st, 2nd, 5th, 9th, 17th, ...
+  return put(s, [=] { return chosen ? record_launch(record, k, grid, block, dynamic, packed) : run_grid(k, grid, block, dynamic, packed); });
 }
 
 // ---- streams and events

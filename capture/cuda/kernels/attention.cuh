@@ -45,9 +45,7 @@ template <class T, int D> DEVICE void attention(T *out, float *stat, float *lse,
     if (busy) {
       bool edge = window > 0 || at >= clear;
       float top[2] = {m[0], m[1]};
-      UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int e = 0; e < 4; e++) {
-        c[j][e] = capped(c[j][e], scale, cap);
-      }
+      scale_scores(c, scale, cap);
       if (edge) {
         UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int x = 0; x < 2; x++) {
           int slot = key0 + 8 * j + 2 * t + x, p = slot < count ? see.position(slot) : 0;
@@ -144,10 +142,11 @@ template <class T, int D> DEVICE void attention_rows(void *w, uint64_t ld_head, 
     block_sync();
     if (!busy) continue;
     if (any) scores<size::parts, size::ld>(c, qs + warp * 16 * size::ld, ks, kdim);
+    scale_scores(c, scale, cap);
     UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int x = 0; x < 2; x++) {
       int slot = slot0 + 8 * j + 2 * t + x, p = slot < count ? see.position(slot) : 0;
       UNROLL for (int i = 0; i < 2; i++) {
-        float v = exp_fast(capped(c[j][2 * i + x], scale, cap) - m[i]) * by[i];
+        float v = exp_fast(c[j][2 * i + x] - m[i]) * by[i];
         c[j][2 * i + x] = any && see.sees(row0 + warp * 16 + g + i * 8, slot, p) ? v : 0.f;
       }
     }
@@ -181,6 +180,20 @@ template <int P> DEVICE float sum_queries(const float (&w)[P][4], int key, int f
   return s + shfl_xor(s, 2);
 }
 
+// A tile of the queries at positions p0.., of which those in [lo, hi) count.
+struct sum_queries_tile {
+  int p0, lo, hi, queries;
+  DEVICE_MEMBER int from() const { return most(lo - p0, 0); }
+  DEVICE_MEMBER int to() const { return least(hi - p0, queries); }
+  // Maximum and 1/sum of the query that is this thread's to fetch.
+  DEVICE_MEMBER float2 stat(const float *stat, int pos0) const {
+    int y = threadIdx.x;
+    if (y < from() || y >= to()) return float2{0, 0};
+    const float *s = stat + 2 * (int64_t)(p0 - pos0 + y);
+    return float2{s[0], 1.f / s[1]};
+  }
+};
+
 // Weights summed over queries. A block owns 64 keys, 16 a warp, and goes over the
 // queries by tiles that stand at multiples of their size: what is added up as
 // float32 before it becomes fixed point does not depend on how a prompt is cut.
@@ -188,42 +201,48 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
     int win_size, int win_count, float *cells, int side, int prompt, const int *list, int first, int rows, const T *q, const T *k,
     const float *stat, int n, int pos0, int room, int heads, int stores, int kdim, int window, int sink_keys, float scale, float cap) {
   DYN_SHARED(memory);
-  SHARED float peak[64], by[64];
   typedef tile<T, D> size;
   enum { QUERIES = size::keys }; // of a tile; the keys of a block are as many as a tile's rows
-  T *ks = (T *)memory, *qs = ks + size::rows * size::ld;
+  SHARED float2 stats[2][QUERIES]; // maximum and 1/sum of each query
+  T *ks = (T *)memory, *qs = ks + size::rows * size::ld; // two tiles of queries: one is loaded while the other is used
   int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
   int key0 = blockIdx.x * size::rows, listed = blockIdx.y, head = list ? list[listed] : listed, store = head / (heads / stores);
   sight see = {0, pos0, pos0, window, sink_keys};
   int lo = most(pos0 + first, key0), hi = pos0 + first + rows; // positions of queries that may see these keys
   if (window > 0 && key0 >= sink_keys) hi = least(hi, key0 + size::rows - 1 + window);
   int begin = lo / QUERIES, tiles = hi > lo ? (hi + QUERIES - 1) / QUERIES - begin : 0, each = (tiles + gridDim.z - 1) / gridDim.z;
-  int last = begin + least(tiles, (blockIdx.z + 1) * each);
+  int x = begin + blockIdx.z * each, last = begin + least(tiles, (blockIdx.z + 1) * each);
+  if (x >= last) return;
   load_rows<T, D>(ks, k + ((size_t)store * room + key0) * kdim, kdim, size::rows, 0, pos0 + n - key0, kdim);
+  q += head * kdim, stat += 2 * (size_t)head * n;
+  sum_queries_tile next = {x * QUERIES, lo, hi, QUERIES};
+  load_rows<T, D>(qs, q + (int64_t)(next.p0 - pos0) * heads * kdim, (size_t)heads * kdim, QUERIES, next.from(), next.to(), kdim);
   copy_commit();
+  float2 s = next.stat(stat, pos0);
+  if (threadIdx.x < QUERIES) stats[0][threadIdx.x] = s;
   int key = key0 + warp * 16 + g; // and key + 8
   int64_t sum[2] = {0, 0}, part[2] = {0, 0};
-  int open = -1; // the window that part belongs to
-  NO_UNROLL for (int x = begin + blockIdx.z * each; x < last; x++) {
-    int p0 = x * QUERIES, from = most(lo - p0, 0), to = least(hi - p0, QUERIES); // queries of the tile that count
-    block_sync();
-    int r0 = p0 - pos0; // row of the pass, may be negative
-    load_rows<T, D>(qs, q + ((int64_t)r0 * heads + head) * kdim, (size_t)heads * kdim, QUERIES, from, to, kdim);
-    copy_commit();
-    if (threadIdx.x < QUERIES) {
-      bool in = threadIdx.x >= from && threadIdx.x < to;
-      const float *s = stat + 2 * ((int64_t)head * n + r0 + threadIdx.x);
-      peak[threadIdx.x] = in ? s[0] : 0.f;
-      by[threadIdx.x] = in ? 1.f / s[1] : 0.f;
-    }
+  int open = -1, buffer = 0; // the window that part belongs to
+  NO_UNROLL for (; x < last; x++, buffer ^= 1) {
+    int p0 = next.p0, r0 = p0 - pos0, from = next.from(), to = next.to(); // queries of the tile that count; r0 may be negative
     copy_wait<0>();
-    block_sync();
+    block_sync(); // this tile is there, and all are done with the last one
+    if (x + 1 < last) {
+      next.p0 += QUERIES;
+      load_rows<T, D>(qs + (buffer ^ 1) * QUERIES * size::ld, q + (int64_t)(next.p0 - pos0) * heads * kdim, (size_t)heads * kdim, QUERIES,
+          next.from(), next.to(), kdim);
+      s = next.stat(stat, pos0);
+    }
+    copy_commit();
     float c[size::parts][4];
-    scores<size::parts, size::ld>(c, ks + warp * 16 * size::ld, qs, kdim);
+    scores<size::parts, size::ld>(c, ks + warp * 16 * size::ld, qs + buffer * QUERIES * size::ld, kdim);
+    if (threadIdx.x < QUERIES) stats[buffer ^ 1][threadIdx.x] = s;
+    scale_scores(c, scale, cap);
     UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int e = 0; e < 4; e++) {
       int y = 8 * j + 2 * t + (e & 1);
       bool in = y >= from && y < to && see.sees(r0 + y, key + (e >> 1) * 8, key + (e >> 1) * 8);
-      c[j][e] = in ? exp_fast(capped(c[j][e], scale, cap) - peak[y]) * by[y] : 0.f;
+      float2 row = stats[buffer][y];
+      c[j][e] = in ? exp_fast(c[j][e] - row.x) * row.y : 0.f;
     }
     int w_lo = -1, w_hi = -1; // windows the tile's queries fall into
     if (windows) {
@@ -262,7 +281,6 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
       }
     }
   }
-  copy_wait<0>(); // of a block without queries
   UNROLL for (int i = 0; i < 2; i++) {
     if (t != 0 || key + 8 * i >= pos0 + n) continue;
     if (total && sum[i] != 0) atomic_add(total + (size_t)listed * ld_total + key + 8 * i, sum[i]);

@@ -29,7 +29,11 @@ template <class T> DEVICE void decode_scores(float *out, float *stat, const T *q
   int count = counts ? counts[b.store] : keys, lane = threadIdx.x & 31, warp = threadIdx.x >> 5, share = lane & (DECODE_LANES - 1);
   sight see = {pos ? pos + (size_t)b.store * room : 0, count - n, pos0, window, sink_keys};
   q += ((size_t)b.row * heads + b.head0) * kdim;
-  for (int i = threadIdx.x; i < b.used * kdim; i += DECODE_THREADS) qs[i / kdim * DECODE_LD + i % kdim] = widen(q[i]);
+  int padded = (kdim + 7) / 8 * 8; // zeros behind the last channel
+  for (int i = threadIdx.x; i < b.used * padded; i += DECODE_THREADS) {
+    int h = i / padded, d = i % padded;
+    qs[h * DECODE_LD + d] = d < kdim ? widen(q[h * kdim + d]) : 0.f;
+  }
   block_sync();
   k += (size_t)b.store * room * kdim;
   bool wide = kdim % N == 0 && aligned16(k);
@@ -48,7 +52,11 @@ template <class T> DEVICE void decode_scores(float *out, float *stat, const T *q
         else widen_some(x, key + d, kdim - d);
         UNROLL for (int h = 0; h < DECODE_GROUP; h++) {
           if (h >= b.used) continue;
-          UNROLL for (int e = 0; e < N; e++) dot[h] += x[e] * (d + e < kdim ? qs[h * DECODE_LD + d + e] : 0.f);
+          UNROLL for (int i = 0; i < N; i += 4) {
+            float y[4];
+            widen16(y, qs + h * DECODE_LD + d + i);
+            UNROLL for (int e = 0; e < 4; e++) dot[h] += x[i + e] * y[e];
+          }
         }
       }
     }

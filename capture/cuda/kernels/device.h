@@ -42,7 +42,9 @@ SPECIAL_REGISTER(blockIdx, ctaid)
 SPECIAL_REGISTER(blockDim, ntid)
 SPECIAL_REGISTER(gridDim, nctaid)
 
-DEVICE void block_sync() { __syncthreads(); }
+// Not clang's __syncthreads: its optimiser believes that this touches no shared
+// variable of a function, and clang 14 moved loads across it.
+DEVICE void block_sync() { asm volatile("bar.sync 0;" : : : "memory"); }
 
 DEVICE float shfl_xor(float v, int mask) { return __nvvm_shfl_sync_bfly_f32(~0u, v, mask, 31); }
 DEVICE int shfl_xor(int v, int mask) { return __nvvm_shfl_sync_bfly_i32(~0u, v, mask, 31); }

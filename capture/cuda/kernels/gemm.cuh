@@ -61,11 +61,11 @@ template <class T> DEVICE void gemm_load(T *tile, const T *src, int ld, int vali
   }
 }
 
-// Tensor cores: tiles of 128 x 128 x 32 in two stages, 8 warps of 64 x 32. Rows
+// Tensor cores: tiles of 128 x 128 x 32 in three stages, 8 warps of 64 x 32. Rows
 // are 80 bytes apart in shared memory: ldmatrix meets no bank twice.
 template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) {
   DYN_SHARED(memory);
-  enum { TILE = 128, STEP = 32, LD = STEP + 8 };
+  enum { TILE = 128, STEP = 32, LD = STEP + 8, STAGES = 3, STAGE = 2 * TILE * LD };
   T *tiles = (T *)memory; // [stage][a, w][128][LD]
   int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
   int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, wm = (warp >> 2) * 64, wn = (warp & 3) * 32;
@@ -73,22 +73,25 @@ template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, cons
   bool wide = k % 8 == 0 && lda % 8 == 0 && ldw % 8 == 0 && aligned16(a) && aligned16(w);
   bool busy = row0 + wm < m && col0 + wn < n; // else all of the warp's tile is outside
   float sum[4][4][4] = {};
-  gemm_load(tiles, a, lda, m - row0, 0, k, wide);
-  gemm_load(tiles + TILE * LD, w, ldw, n - col0, 0, k, wide);
-  copy_commit();
-  int stage = 0;
-  NO_UNROLL for (int k0 = 0; k0 < k; k0 += STEP, stage ^= 1) {
-    if (k0 + STEP < k) {
-      T *next = tiles + (stage ^ 1) * 2 * TILE * LD;
-      gemm_load(next, a, lda, m - row0, k0 + STEP, k, wide);
-      gemm_load(next + TILE * LD, w, ldw, n - col0, k0 + STEP, k, wide);
+  int coming = 0, stage = 0, free = STAGES - 1; // columns asked for; the stage to use; the one to fill
+  NO_UNROLL for (int i = 0; i < STAGES - 1; i++, coming += STEP) {
+    if (coming < k) {
+      gemm_load(tiles + i * STAGE, a, lda, m - row0, coming, k, wide);
+      gemm_load(tiles + i * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
     }
     copy_commit();
-    copy_wait<1>();
-    block_sync();
+  }
+  NO_UNROLL for (int k0 = 0; k0 < k; k0 += STEP, coming += STEP) {
+    copy_wait<STAGES - 2>();
+    block_sync(); // this stage is there, and all are done with the last one, which is filled anew
+    if (coming < k) {
+      gemm_load(tiles + free * STAGE, a, lda, m - row0, coming, k, wide);
+      gemm_load(tiles + free * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
+    }
+    copy_commit();
     if (busy) {
-      const T *as = tiles + stage * 2 * TILE * LD + (wm + (lane & 15)) * LD + (lane >> 4) * 8;
-      const T *ws = tiles + stage * 2 * TILE * LD + TILE * LD + (wn + (lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
+      const T *as = tiles + stage * STAGE + (wm + (lane & 15)) * LD + (lane >> 4) * 8;
+      const T *ws = tiles + stage * STAGE + TILE * LD + (wn + (lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
       UNROLL for (int s = 0; s < STEP; s += 16) {
         uint32_t x[4][4], y[2][4];
         UNROLL for (int i = 0; i < 4; i++) load_matrices(x[i], as + i * 16 * LD + s);
@@ -98,7 +101,8 @@ template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, cons
         }
       }
     }
-    block_sync();
+    free = stage;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
   }
   if (!busy) return;
   UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) UNROLL for (int e = 0; e < 4; e++) {

@@ -3,15 +3,22 @@
 #pragma once
 
 // The numbers of types; ../kernels_rows.go has the same.
-enum source { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K };
+enum source { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, TQ2_0 };
 
-template <int type> struct layout {
-  static const int elements = type < Q4_0 ? 1 : type < Q2_K ? 32 : 256;
-  static const int bytes = type == F32 ? 4 : type < Q4_0 ? 2 : type == Q4_0 ? 18 : type == Q4_1 ? 20 : type == Q5_0 ? 22
-    : type == Q5_1 ? 24 : type == Q8_0 ? 34 : type == Q2_K ? 84 : type == Q3_K ? 110 : type == Q4_K ? 144 : type == Q5_K ? 176 : 210;
-};
+template <int type> struct layout;
+#define LAYOUT(type, of_elements, of_bytes) \
+  template <> struct layout<type> { static const int elements = of_elements, bytes = of_bytes; };
+LAYOUT(F32, 1, 4) LAYOUT(F16, 1, 2) LAYOUT(BF16, 1, 2)
+LAYOUT(Q4_0, 32, 18) LAYOUT(Q4_1, 32, 20) LAYOUT(Q5_0, 32, 22) LAYOUT(Q5_1, 32, 24) LAYOUT(Q8_0, 32, 34)
+LAYOUT(Q2_K, 256, 84) LAYOUT(Q3_K, 256, 110) LAYOUT(Q4_K, 256, 144) LAYOUT(Q5_K, 256, 176) LAYOUT(Q6_K, 256, 210)
+LAYOUT(IQ4_NL, 32, 18) LAYOUT(IQ4_XS, 256, 136) LAYOUT(MXFP4, 32, 17) LAYOUT(TQ2_0, 256, 66)
 
-DEVICE float half_at(const uint8_t *b) { return half_to_float(*(const uint16_t *)b); } // blocks have even sizes
+DEVICE float half_at(const uint8_t *b) { return half_to_float(*(const uint16_t *)b); } // such blocks have even sizes
+
+// Number q of 16 that lie in two words, a byte each.
+DEVICE float sixteenth(uint64_t low, uint64_t high, int q) { return (float)(int8_t)((q < 8 ? low : high) >> (8 * (q & 7))); }
+DEVICE float iq4_value(int q) { return sixteenth(0xf6eaddcfbfad9881ull, 0x7159453526190d01ull, q); }   // -127 -104 -83 ... 89 113
+DEVICE float mxfp4_value(int q) { return sixteenth(0x0c08060403020100ull, 0xf4f8fafcfdfeff00ull, q); } // twice those of E2M1
 
 // Scales of Q4_K and Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes.
 DEVICE void scale_6bit(const uint8_t *s, int sub, int &scale, int &minimum) {
@@ -65,6 +72,17 @@ template <int type> DEVICE float element(const uint8_t *b, int i) {
     if (type == Q5_K) q |= (b[16 + j] >> sub & 1) << 4;
     return add_rn(mul_rn(mul_rn(half_at(b), (float)scale), (float)q), -mul_rn(half_at(b + 2), (float)minimum));
   }
+  case IQ4_NL: return mul_rn(half_at(b), iq4_value(i < 16 ? b[2 + i] & 15 : b[2 + i - 16] >> 4));
+  case IQ4_XS: { // scale, 16 high pairs of the 8 scales, their low nibbles, 128 bytes of 4 bits
+    int sub = i / 32, j = i & 31;
+    int scale = ((b[4 + sub / 2] >> (4 * (sub & 1)) & 15) | (*(const uint16_t *)(b + 2) >> (2 * sub) & 3) << 4) - 32;
+    return mul_rn(mul_rn(half_at(b), (float)scale), iq4_value(b[8 + 16 * sub + (j & 15)] >> (4 * (j / 16)) & 15));
+  }
+  case MXFP4: { // an exponent: half of 2^(b-127), which ends below the normal numbers
+    uint32_t d = b[0] >= 2 ? (uint32_t)(b[0] - 1) << 23 : 0x00200000u << b[0];
+    return mul_rn(float_of(d), mxfp4_value(i < 16 ? b[1 + i] & 15 : b[1 + i - 16] >> 4));
+  }
+  case TQ2_0: return mul_rn(half_at(b + 64), (float)((b[i / 128 * 32 + (i & 31)] >> (2 * ((i & 127) / 32)) & 3) - 1));
   default: { // Q6_K: 128 bytes of low nibbles, 64 of high pairs, 16 signed scales
     int in = i & 127, group = i / 128;
     int l = b[group * 64 + (in & 63)] >> (4 * (in / 64)) & 15, h = b[128 + group * 32 + (in & 31)] >> (2 * (in / 32)) & 3;
@@ -97,6 +115,10 @@ template <int type> DEVICE size_t row_bytes(int n) { return (size_t)(n / layout<
   case Q4_K: { enum { TYPE = Q4_K }; BODY; } break; \
   case Q5_K: { enum { TYPE = Q5_K }; BODY; } break; \
   case Q6_K: { enum { TYPE = Q6_K }; BODY; } break; \
+  case IQ4_NL: { enum { TYPE = IQ4_NL }; BODY; } break; \
+  case IQ4_XS: { enum { TYPE = IQ4_XS }; BODY; } break; \
+  case MXFP4: { enum { TYPE = MXFP4 }; BODY; } break; \
+  case TQ2_0: { enum { TYPE = TQ2_0 }; BODY; } break; \
   }
 
 template <class T> DEVICE void dequant(T *dst, const uint8_t *src, int type, uint64_t count) {

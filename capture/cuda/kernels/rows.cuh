@@ -53,10 +53,16 @@ KERNEL(256, scale_cap, float *x, int count, float divide, float cap) {
   }
 }
 
+// Channel d of a head as the product left it.
+DEVICE float head_channel(const float *src, const float *bias, float clip, int d) {
+  float v = src[d] + (bias ? bias[d] : 0.f);
+  return clip > 0 ? larger(-clip, -larger(-v, -clip)) : v;
+}
+
 // A warp takes one head of one row.
 template <class T> DEVICE void take_heads(T *dst, uint64_t dst_head, int dst_row, int base, const int *counts, const float *src, int ld_src,
-    const float *bias, const float *norm, float offset, float eps, const float *cos, const float *sin, int half, int adjacent, int heads,
-    int dim, int rows, int repeat) {
+    const float *bias, float clip, const float *norm, float offset, float eps, const float *cos, const float *sin, int half, int adjacent,
+    int heads, int dim, int rows, int repeat) {
   int all = heads * repeat, task = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), lane = threadIdx.x & 31;
   if (task >= rows * all) return;
   int i = task / all, h = task % all;
@@ -66,7 +72,7 @@ template <class T> DEVICE void take_heads(T *dst, uint64_t dst_head, int dst_row
   if (norm) {
     float sum = 0;
     for (int d = lane; d < dim; d += 32) {
-      float v = src[d] + (bias ? bias[d] : 0.f);
+      float v = head_channel(src, bias, clip, d);
       sum += v * v;
     }
     scale = 1.f / square_root(warp_sum(sum) / dim + eps);
@@ -74,12 +80,12 @@ template <class T> DEVICE void take_heads(T *dst, uint64_t dst_head, int dst_row
   dst += (size_t)h * dst_head + (size_t)((counts ? counts[h] : base) + i) * dst_row;
   if (cos) cos += (size_t)i * half, sin += (size_t)i * half;
   for (int d = lane; d < dim; d += 32) {
-    float v = (src[d] + (bias ? bias[d] : 0.f)) * scale * (norm ? offset + norm[d] : 1.f);
+    float v = head_channel(src, bias, clip, d) * scale * (norm ? offset + norm[d] : 1.f);
     if (cos && d < 2 * half) {
       bool first = adjacent ? !(d & 1) : d < half;
       int partner = adjacent ? d ^ 1 : first ? d + half : d - half;
       int j = adjacent ? d >> 1 : first ? d : d - half;
-      float o = (src[partner] + (bias ? bias[partner] : 0.f)) * scale * (norm ? offset + norm[partner] : 1.f);
+      float o = head_channel(src, bias, clip, partner) * scale * (norm ? offset + norm[partner] : 1.f);
       v = first ? v * cos[j] - o * sin[j] : v * cos[j] + o * sin[j];
     }
     narrow(dst[d], v);
@@ -87,9 +93,9 @@ template <class T> DEVICE void take_heads(T *dst, uint64_t dst_head, int dst_row
 }
 #define HEADS(T) \
   KERNEL(256, heads_##T, T *dst, uint64_t dst_head, int dst_row, int base, const int *counts, const float *src, int ld_src, const float *bias, \
-      const float *norm, float offset, float eps, const float *cos, const float *sin, int half, int adjacent, int heads, int dim, int rows, \
+      float clip, const float *norm, float offset, float eps, const float *cos, const float *sin, int half, int adjacent, int heads, int dim, int rows, \
       int repeat) { \
-    take_heads(dst, dst_head, dst_row, base, counts, src, ld_src, bias, norm, offset, eps, cos, sin, half, adjacent, heads, dim, rows, repeat); \
+    take_heads(dst, dst_head, dst_row, base, counts, src, ld_src, bias, clip, norm, offset, eps, cos, sin, half, adjacent, heads, dim, rows, repeat); \
   }
 HEADS(f32) HEADS(f16) HEADS(bf16)
 
@@ -106,25 +112,29 @@ DEVICE float activated(float g, int act) {
     float half = 0.5f * g * erfc_of(__builtin_fabsf(g) * 0.7071067811865476f);
     return g < 0 ? half : g - half;
   }
+  if (act >= 3) { // ReLU, its square
+    float r = larger(g, 0.f);
+    return act == 3 ? r : r * r;
+  }
   float y = g; // SiLU
   if (act == 1) y = 1.5957691216057308f * (g + 0.044715f * g * g * g); // GELU: (1 + tanh(y))/2 = 1 / (1 + exp(-2y))
   return g / (1.f + exp_fast(-y));
 }
-template <class T, class X> DEVICE void gate_from(T *dst, const X *x, int ldx, int act, int rows, int ff) {
+template <class T, class X> DEVICE void gate_from(T *dst, const X *x, int ldx, int act, int plain, int rows, int ff) {
   int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= ff) return;
   for (int i = blockIdx.y; i < rows; i += gridDim.y) {
     const X *row = x + (size_t)i * ldx;
-    narrow(dst[(size_t)i * ff + j], activated(widen(row[j]), act) * widen(row[ff + j]));
+    float v = activated(widen(row[j]), act);
+    narrow(dst[(size_t)i * ff + j], plain ? v : v * widen(row[ff + j]));
   }
 }
-template <class T> DEVICE void gate(T *dst, const void *x, int same, int ldx, int act, int rows, int ff) {
-  if (same) gate_from(dst, (const T *)x, ldx, act, rows, ff);
-  else gate_from(dst, (const float *)x, ldx, act, rows, ff);
-}
-KERNEL(256, gate_f32, f32 *dst, const void *x, int same, int ldx, int act, int rows, int ff) { gate_from(dst, (const float *)x, ldx, act, rows, ff); }
-KERNEL(256, gate_f16, f16 *dst, const void *x, int same, int ldx, int act, int rows, int ff) { gate(dst, x, same, ldx, act, rows, ff); }
-KERNEL(256, gate_bf16, bf16 *dst, const void *x, int same, int ldx, int act, int rows, int ff) { gate(dst, x, same, ldx, act, rows, ff); }
+#define GATE(T) \
+  KERNEL(256, gate_##T, T *dst, const void *x, int same, int ldx, int act, int plain, int rows, int ff) { \
+    if (same) gate_from(dst, (const T *)x, ldx, act, plain, rows, ff); \
+    else gate_from(dst, (const float *)x, ldx, act, plain, rows, ff); \
+  }
+GATE(f32) GATE(f16) GATE(bf16)
 
 // A warp takes a row: each round finds the best that comes after the last pick,
 // larger first and lower first among equals.

@@ -16,19 +16,19 @@ enum { ATTENTION_THREADS = 128 };
 // Rows [lo, hi) of src to the same rows of the tile, zeros to its others, up to
 // the next 16 channels: those that products read.
 template <class T, int D> DEVICE void load_rows(T *to, const T *src, size_t stride, int rows, int lo, int hi, int dim) {
-  enum { N = vec<T>::n };
-  int chunks = (dim + 15) / 16 * 16 / N;
-  bool wide = dim % N == 0 && stride % N == 0 && aligned16(src);
-  NO_UNROLL for (int c = threadIdx.x; c < rows * chunks; c += ATTENTION_THREADS) {
-    int r = c / chunks, x = c % chunks * N;
-    bool in = r >= lo && r < hi;
-    T *dst = to + r * tile<T, D>::ld + x;
-    const T *from = src + (int64_t)r * (int64_t)stride + x;
-    if (wide) {
-      copy_async(dst, in && x < dim ? from : src, in && x < dim ? 16 : 0);
-    } else {
-      UNROLL for (int e = 0; e < N; e++) narrow(dst[e], in && x + e < dim ? widen(from[e]) : 0.f);
+  enum { N = vec<T>::n, WIDE = D / N, STEP = ATTENTION_THREADS / WIDE };
+  int x = threadIdx.x % WIDE * N;
+  if (x >= (dim + 15) / 16 * 16) return;
+  if (dim % N == 0 && stride % N == 0 && aligned16(src)) {
+    NO_UNROLL for (int r = threadIdx.x / WIDE; r < rows; r += STEP) {
+      bool in = r >= lo && r < hi && x < dim;
+      copy_async(to + r * tile<T, D>::ld + x, in ? src + (int64_t)r * (int64_t)stride + x : src, in ? 16 : 0);
     }
+    return;
+  }
+  NO_UNROLL for (int r = threadIdx.x / WIDE; r < rows; r += STEP) {
+    const T *from = src + (int64_t)r * (int64_t)stride + x;
+    UNROLL for (int e = 0; e < N; e++) narrow(to[r * tile<T, D>::ld + x + e], r >= lo && r < hi && x + e < dim ? widen(from[e]) : 0.f);
   }
 }
 
@@ -61,6 +61,15 @@ template <int P, int LD, class T> DEVICE void scores(float (&c)[P][4], const T *
       mma(T(), c[j], x, y[0], y[1]);
       mma(T(), c[j + 1], x, y[2], y[3]);
     }
+  }
+}
+
+// Scores as they enter the softmax.
+template <int P> DEVICE void scale_scores(float (&c)[P][4], float scale, float cap) {
+  if (cap > 0) {
+    UNROLL for (int j = 0; j < P; j++) UNROLL for (int e = 0; e < 4; e++) c[j][e] = capped(c[j][e], scale, cap);
+  } else {
+    UNROLL for (int j = 0; j < P; j++) UNROLL for (int e = 0; e < 4; e++) c[j][e] *= scale;
   }
 }
 
