@@ -3,6 +3,6 @@
 set -euo pipefail
 # Inputs are not made small for long: what is found is small enough.
 for target in dumps:FuzzOpen dumps:FuzzForged capture/checkpoint:FuzzSafetensors capture/checkpoint:FuzzGGUF capture/tokenizer:FuzzTokenizerJSON \
-	capture/tokenizer:FuzzModelFile capture/tokenizer:FuzzChatTemplate capture/prompts:FuzzRead analysis/states:FuzzCompress viz/view:FuzzRequest; do
+	capture/tokenizer:FuzzModelFile capture/tokenizer:FuzzByteLevel capture/tokenizer:FuzzChatTemplate capture/prompts:FuzzRead analysis/states:FuzzCompress viz/view:FuzzRequest; do
 	go test -run '^$' -fuzz "^${target#*:}\$" -fuzztime "${1:-10s}" -fuzzminimizetime 100x -parallel 2 "./${target%:*}"
 done

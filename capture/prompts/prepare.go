@@ -74,6 +74,9 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if p.Reply == nil && (r.Response != nil || o.Follow && len(r.References) > 0) {
+		p.Reply = []int32{} // an empty reply is followed too, not generated
+	}
 	return p, nil
 }
 

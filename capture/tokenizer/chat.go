@@ -106,6 +106,7 @@ func (r rendering) with(t *jinja.Template) (text string, err error) {
 	text, err = t.RenderValues(map[string]jinja.Value{
 		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(r.AddGenerationPrompt),
 		"bos_token": jinja.NewString(r.BOS), "eos_token": jinja.NewString(r.EOS),
+		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as the reference has them
 	})
 	if err == nil && len(text) > templateOutput {
 		return "", fmt.Errorf("its output has %d bytes, at most %d are taken", len(text), templateOutput)
