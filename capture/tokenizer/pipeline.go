@@ -303,6 +303,10 @@ func (t *Tokenizer) addSplit(n *node) error {
 		t.splits = append(t.splits, s)
 		return nil
 	}
+	if s := scanner(n.Pattern.Regex); s != nil && n.Behavior == "Removed" && n.Invert {
+		t.splits = append(t.splits, s)
+		return nil
+	}
 	re, err := regexp2.Compile(n.Pattern.Regex, regexp2.Unicode)
 	if err != nil {
 		return fail(err)
