@@ -25,7 +25,7 @@ type document struct {
 
 // piece is the number of tokens between two looks at the clock and the
 // context: prompts and followed replies go through the model in such steps.
-const piece = 512
+const piece = 504
 
 // readDocument runs the shared tokens of a group once.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
@@ -35,6 +35,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
 	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
 	s := r.c.Model.NewSession()
+	s.Reserve(shared)
 	start := time.Now()
 	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], model.Pass{LogitsFrom: shared, Recorder: rec}); err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	} else {
 		s = r.c.Model.NewSession()
 	}
+	s.Reserve(len(p.Tokens) + room)
 
 	start := time.Now()
 	last := make([]float32, cfg.Vocab)
@@ -92,13 +94,13 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	if err == nil {
 		err = rec.finishReply()
 	}
+	r.summary.ReplyTime += time.Since(start)
 	if err == nil {
 		err = writeCache(pw, s, plan, info.Store == "factors")
 	}
 	if err != nil {
 		return err
 	}
-	r.summary.ReplyTime += time.Since(start)
 	info.ReplyTokens = len(reply)
 	info.Tokens = append(slices.Clone(p.Tokens), reply...)
 	if err := pw.Finish(info); err != nil {
@@ -107,7 +109,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	r.summary.Prompts++
 	r.summary.PromptTokens += int64(len(p.Tokens))
 	r.summary.Replies += int64(len(reply))
-	r.finished(p, int64(room-len(reply))) // replies may end early: keep the total right
+	if p.Reply == nil { // replies may end early: keep the total right
+		r.pace.skip(0, int64(room-len(reply)))
+	}
+	r.finished(p, int64(room-len(reply)))
 	return nil
 }
 
@@ -144,6 +149,7 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 			return rec.failed()
 		}
 		r.tokens += int64(hi - lo)
+		r.pace.step(reading, int64(hi-lo))
 		r.report(id)
 	}
 	return nil
@@ -213,6 +219,7 @@ func (r *runner) generate(ctx context.Context, s *model.Session, id string, rec 
 			return nil, err
 		}
 		r.tokens++
+		r.pace.step(generating, 1)
 		r.report(id)
 		if last {
 			break

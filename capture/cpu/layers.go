@@ -9,15 +9,8 @@ import (
 // RMSNorm writes x / rms(x) * weight: rms(x)² = mean(x²) + eps. Squares are
 // summed in float64.
 func RMSNorm(dst, x, weight []float32, eps float32) {
-	var sum float64
-	for _, v := range x {
-		sum += float64(v) * float64(v)
-	}
-	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
-	weight, dst = weight[:len(x)], dst[:len(x)]
-	for i, v := range x {
-		dst[i] = v * scale * weight[i]
-	}
+	scale := float32(1 / math.Sqrt(simd.SumSquares(x)/float64(len(x))+float64(eps)))
+	simd.MulScaled(dst, x, weight, scale)
 }
 
 // LayerNorm writes (x - mean) / √(variance + eps) * weight + bias; without weight
@@ -81,18 +74,8 @@ func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	}
 }
 
-// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)). gate is spoilt.
-func SiLUMul(dst, gate, up []float32, s *Scratch) {
-	e := s.Floats(len(gate))
-	for i, g := range gate {
-		e[i] = -max(g, -80) // exp stays finite; silu(-80) is 0 in float32
-	}
-	simd.ExpSum(e, 0)
-	dst, up, gate = dst[:len(e)], up[:len(e)], gate[:len(e)]
-	for i, v := range e {
-		dst[i] = gate[i] / (1 + v) * up[i]
-	}
-}
+// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+func SiLUMul(dst, gate, up []float32, _ *Scratch) { simd.SiLUMul(dst, gate, up) }
 
 // geluTanh is the tanh form of GELU, g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
 func geluTanh(dst, gate []float32, s *Scratch) {

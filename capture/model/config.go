@@ -1,14 +1,10 @@
 package model
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -308,8 +304,12 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	c := newConfig(a, f)
 	c.Vocab = f.count("vocab_size", 0, 1)
 	c.EOS, c.BOS = f.ids("eos_token_id"), -1
-	if f.err != nil {
-		return c, f.err
+	g := &fields{source: ck.Path() + "/generation_config.json", values: ck.Generation()}
+	if ids := g.ids("eos_token_id"); len(ids) > 0 { // what a chat ends with often stands there only
+		c.EOS = ids
+	}
+	if err := cmp.Or(f.err, g.err); err != nil {
+		return c, err
 	}
 	if tied, given := f.values["tie_word_embeddings"]; given && tied != nil {
 		c.TiedHead = f.flag("tie_word_embeddings", false)
@@ -321,33 +321,8 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	if ids := f.ids("bos_token_id"); len(ids) == 1 {
 		c.BOS = ids[0]
 	}
-	if err := c.generationEnds(ck.Path()); err != nil {
-		return c, err
-	}
 	c.Activation = activation(f.text("hidden_act", f.text("hidden_activation", "silu")))
 	return c, finish(&c, f)
-}
-
-// generationEnds reads the tokens that end a reply from generation_config.json;
-// where it names some, they hold instead of those of config.json.
-func (c *Config) generationEnds(dir string) error {
-	name := filepath.Join(dir, "generation_config.json")
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	f := &fields{source: name}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	if err := dec.Decode(&f.values); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if list := f.ids("eos_token_id"); len(list) > 0 {
-		c.EOS = list
-	}
-	return f.err
 }
 
 // newConfig reads what every family has.

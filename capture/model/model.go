@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Threads int    // 0: one for each core
 	Compute string // f32
-	Chunk   int    // tokens that pass a layer together; 0: 512
+	Chunk   int    // tokens that pass a layer together; 0: 504
 }
 
 // Model is a loaded decoder. Its sessions must not run at the same time: each
@@ -47,7 +47,7 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
-		m.chunk = 512
+		m.chunk = 504 // whole tiles of 28 rows, whole kernels of 14
 	}
 	if err := m.load(ck); err != nil {
 		m.Close()

@@ -75,7 +75,8 @@ func (s *Session) CacheBytes() int64 {
 	return n
 }
 
-// Reserve makes room for n tokens in all, so that growing copies nothing.
+// Reserve makes room for n tokens in all, so that growing copies nothing and
+// leaves nothing over.
 func (s *Session) Reserve(n int) {
 	for _, kv := range s.kv {
 		kv.Reserve(n)
@@ -242,17 +243,35 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 		s.turn(q[i*nq:(i+1)*nq], w.qNorm, t, i)
 		s.turn(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
-	s.kv[l].Append(k, v, n)
-	s.attend(l, n, pos0, row0, p)
+	s.kv[l].AppendOn(m.pool, k, v, n)
+	from := s.outputsFrom(l, n, row0, p)
+	s.attend(l, n, pos0, row0, from, p)
+	if from == n {
+		return
+	}
+	x, h, n = x[from*c.Hidden:], h[from*c.Hidden:], n-from
+	attn := b.attn[from*c.Heads*c.ValueDim:]
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
-		w.out.MulAdd(m.pool, x, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		w.out.MulAdd(m.pool, x, c.Hidden, attn, c.Heads*c.ValueDim, n)
 		s.addBias(x, w.outBias, n)
 	} else {
-		w.out.Mul(m.pool, h, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		w.out.Mul(m.pool, h, c.Hidden, attn, c.Heads*c.ValueDim, n)
 		s.addBias(h, w.outBias, n)
 		s.addNormed(x, h, w.attnPostNorm, n)
 	}
 	s.feedForward(w, x, h, n)
+}
+
+// outputsFrom is the first row of a chunk whose output of layer l is read by
+// anything: of the last layer only the rows whose logits are wanted.
+func (s *Session) outputsFrom(l, n, row0 int, p Pass) int {
+	if l < s.m.config.Layers-1 || p.Hidden != nil {
+		return 0
+	}
+	if p.Logits == nil {
+		return n
+	}
+	return min(n, max(0, p.LogitsFrom-row0))
 }
 
 // normed writes norm(x), or x where the family has no norm there.
@@ -316,9 +335,9 @@ func (s *Session) addNormed(x, h, norm []float32, n int) {
 	})
 }
 
-func (s *Session) attend(l, n, pos0, row0 int, p Pass) {
+func (s *Session) attend(l, n, pos0, row0, outFrom int, p Pass) {
 	c, b := &s.m.config, &s.buf
-	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
+	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l], OutFrom: outFrom}
 	out := grow(&b.attn, n*c.Heads*c.ValueDim)
 	b.attn = out
 	if p.Recorder == nil || row0+n <= p.RecordFrom {
