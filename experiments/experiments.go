@@ -113,6 +113,13 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 
 func (l *Lab) dir() string { return filepath.Join(l.Dir, l.name) }
 
+func (l *Lab) captures() string {
+	if l.Captures == "" {
+		return filepath.Join(l.Dir, "captures")
+	}
+	return l.Captures
+}
+
 // table writes a table as CSV and Parquet.
 func (l *Lab) table(t *table.Table, name string) error {
 	for _, format := range []string{"csv", "parquet"} {
@@ -141,11 +148,7 @@ func (l *Lab) meta() viz.Meta {
 // capture records prompts into Dir/captures/NAME.attn. A finished capture of the
 // same prompts, plan and model is used again, a partial one completed.
 func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, plan dumps.Plan) (string, error) {
-	dir := l.Captures
-	if dir == "" {
-		dir = filepath.Join(l.Dir, "captures")
-	}
-	c := l.Config
+	dir, c := l.captures(), l.Config
 	for i := range c.Layers {
 		plan.Layers = append(plan.Layers, i)
 	}

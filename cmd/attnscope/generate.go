@@ -2,16 +2,14 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/decode"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 func generateCommand() *cli.Command {
@@ -26,7 +24,7 @@ func generateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of the answer: " + strings.Join(decode.Scores, ", ")},
 			&cli.BoolFlag{Name: "summary", Usage: "a table over the prompts instead of a line for each"},
-		}, promptFlags, []cli.Flag{deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
+		}, promptFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
 		Action: runGenerate,
 	}
 }
@@ -101,16 +99,5 @@ func withOutput(c *cli.Context, write func(io.Writer) error) error {
 	if out == "" {
 		return write(c.App.Writer)
 	}
-	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), out)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return outfile.Write(out, write)
 }
