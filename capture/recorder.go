@@ -85,11 +85,7 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	if li < 0 || hi < 0 && r.store != "factors" {
 		return
 	}
-	if t.Pos0 >= r.prompt {
-		r.fail(r.gen[li].tile(t, hi))
-		return
-	}
-	if hi >= 0 {
+	if hi >= 0 && t.Pos0 < r.prompt {
 		r.sumTile(li, hi, t)
 	}
 	r.Rows(layer, t)

@@ -90,7 +90,7 @@ func (r *runner) warn(format string, args ...any) {
 
 func (r *runner) report(id string) {
 	if r.Progress != nil {
-		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started)})
+		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started), Left: -1})
 	}
 }
 
@@ -98,6 +98,9 @@ func (r *runner) report(id string) {
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
 	piece := r.Model.Piece() // tokens between two looks at the context
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -112,6 +115,15 @@ func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, 
 	return nil
 }
 
+// replies is the most tokens that follow a prompt in a cache.
+func (r *runner) replies(p *prompts.Prompt) int {
+	n := r.MaxNewTokens
+	if r.FollowWhole {
+		n = max(n, len(p.Reply))
+	}
+	return n
+}
+
 // reference is what the full cache gave: the reply that all caches are scored
 // on, and the log-probabilities of each of its tokens.
 type reference struct {
@@ -124,7 +136,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
 	defer s.Close()
-	if err := s.Reserve(len(p.Tokens) + r.MaxNewTokens); err != nil {
+	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -185,8 +197,14 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 			return err
 		}
 		defer s.Close()
+		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
+			return err
+		}
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
+	if s != full.s {
+		small.beside = full.s.CacheBytes()
+	}
 	if err := small.measure(ctx, ref, &out); err != nil {
 		return fmt.Errorf("%s, capacity %d: %w", method, c.Capacity, err)
 	}
@@ -201,18 +219,26 @@ type cache struct {
 	first  []float32 // logits after the prompt
 	prompt int
 	watch  *watcher // of the full cache only
+	beside int64    // bytes of the full cache, held for the other caches
 }
 
 // measure decodes freely, then scores the reference reply and answer. Without
 // a reply to follow, the full cache's own becomes the reference.
 func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
 	out.CacheBytes = k.s.CacheBytes()
-	start := time.Now()
-	ids, err := k.greedy(ctx)
+	var ids []int32
+	var took time.Duration
+	peak, err := peakMemory(func() (err error) {
+		start := time.Now()
+		ids, err = k.greedy(ctx)
+		took = time.Since(start)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(time.Since(start).Seconds(), 1e-9))
+	out.PeakBytes = number(peak - float64(k.beside))
+	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
 	if len(ids) < 2 {
 		out.DecodeTokens = number(math.NaN())
 	}
@@ -284,7 +310,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 		}
 	}
 	see(0, k.first)
-	pass := model.Pass{Logits: func(row int, l []float32) {
+	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) {
 		if row+1 < n {
 			see(row+1, l)
 		}
@@ -328,7 +354,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		rank++
 	}
 	see(0, k.first)
-	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Logits: func(row int, l []float32) { see(row+1, l) }})
+	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }})
 	out.AnswerLogProb, out.AnswerRank = number(sum), number(rank/float64(len(ids)))
 	return err
 }

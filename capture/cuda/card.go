@@ -25,8 +25,12 @@ type card struct {
 
 	embed        cu.DevicePtr
 	embedType    tensor.DType
+	places       cu.DevicePtr // 0: none
 	norm         cu.DevicePtr
+	normBias     cu.DevicePtr
+	ones         cu.DevicePtr // [hidden]: norms without weights
 	head         matrix
+	headBias     cu.DevicePtr
 	layers       []layerWeights
 	allHeads     cu.DevicePtr // int32 [heads]: 0, 1, 2, ...
 	weightBytes  int64
@@ -58,6 +62,9 @@ func Load(i int, d *Decoder, o Options) (Model, error) {
 	return c, nil
 }
 
+// activations are those that gates can have.
+var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf}
+
 // openCard starts the card without weights.
 func openCard(i int, d *Decoder, o Options) (*card, error) {
 	c := &card{d: d, chunk: o.Chunk, log: o.Log}
@@ -79,6 +86,12 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 	}
 	if w := max(d.HeadDim, d.ValueDim); w > maxHeadDim {
 		return nil, &UnsupportedError{fmt.Sprintf("a model with heads of %d channels (at most %d)", w, maxHeadDim)}
+	}
+	if _, ok := activations[d.Activation]; !ok {
+		return nil, &UnsupportedError{fmt.Sprintf("a model with activation %s", d.Activation)}
+	}
+	if d.ClipQKV > 0 {
+		return nil, &UnsupportedError{"a model that bounds queries, keys and values"}
 	}
 	var err error
 	if c.t, err = open(i, kernelsPTX); err != nil {
@@ -142,8 +155,23 @@ func (c *card) upload(u *uploader) error {
 		return err
 	}
 	c.embed, c.embedType = table.at, d.Embed.DType
-	if c.norm, err = u.vector(d.Norm); err != nil {
-		return err
+	for _, v := range []struct {
+		dst *cu.DevicePtr
+		src []float32
+	}{{&c.norm, d.Norm}, {&c.normBias, d.NormBias}, {&c.headBias, d.HeadBias}} {
+		if *v.dst, err = u.vector(v.src); err != nil {
+			return err
+		}
+	}
+	if d.Places != nil {
+		if err := checkFinite(*d.Places); err != nil {
+			return err
+		}
+		b, err := u.raw(*d.Places)
+		if err != nil {
+			return err
+		}
+		c.places = b.at
 	}
 	if d.TiedHead && d.Embed.DType == ownType[c.dt] {
 		c.head = matrix{out: d.Vocab, in: d.Hidden, at: c.embed}
@@ -166,6 +194,13 @@ func (c *card) upload(u *uploader) error {
 
 // prepare makes what every pass needs beside the weights.
 func (c *card) prepare(u *uploader) (err error) {
+	ones := make([]float32, c.d.Hidden)
+	for i := range ones {
+		ones[i] = 1
+	}
+	if c.ones, err = u.vector(ones); err != nil {
+		return err
+	}
 	heads := make([]int32, c.d.Heads)
 	for i := range heads {
 		heads[i] = int32(i)
@@ -180,7 +215,7 @@ func (c *card) prepare(u *uploader) (err error) {
 	}
 	for i := range c.layers {
 		if kind := c.layers[i].rope; c.halves[kind] == 0 {
-			c.halves[kind] = c.d.Turns(kind, 0, 1).Half
+			c.halves[kind] = c.d.Turns(kind, 1, 0, 1).Half
 			c.half = max(c.half, c.halves[kind])
 		}
 	}

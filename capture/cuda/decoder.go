@@ -8,12 +8,16 @@ import (
 
 // Sizes are the numbers of a decoder that its memory follows from.
 type Sizes struct {
-	Layers, Hidden, Intermediate int
-	Heads, KVHeads               int
-	HeadDim, ValueDim            int
-	Vocab                        int
-	Experts, TopExperts          int // of a mixture's feed-forward; 0: dense
-	TiedHead                     bool
+	Layers, Hidden         int
+	Intermediate           int // channels of a dense feed-forward
+	Heads, KVHeads         int
+	HeadDim, ValueDim      int
+	Vocab                  int
+	Experts, TopExperts    int // of a mixture's feed-forward; 0: dense
+	ExpertSize, SharedSize int // channels of an expert, and of the one that every token goes through
+	SparseLayers           int // layers with a mixture; the others are dense
+	TiedHead               bool
+	Plain                  bool // the feed-forward has no gate: down(act(up(x)))
 }
 
 // Decoder describes a model: its sizes, its constants, and the weights of its
@@ -28,15 +32,23 @@ type Decoder struct {
 	EmbedScale    float32
 	ResidualScale float32 // of what a block adds
 	LogitScale    float32 // the logits are divided by it
-	GELU          bool    // the gate is GELU's tanh form; SiLU else
+	ClipQKV       float32 // bound of queries, keys and values before the rotation; 0 = off
+	Activation    string  // silu, gelu_tanh or gelu
+	LayerNorm     bool    // norms take the mean away and may have biases
+	NoPreNorms    bool    // blocks read their input as it is
+	Parallel      bool    // attention and feed-forward read the same state
 	WideQKNorm    bool    // queries and keys are normalised over all heads together
 	AdjacentPairs bool    // RoPE turns channels 2i and 2i+1; i and i+half else
 	Embed, Head   tensor.Tensor
-	Norm          []float32 // of the last layer's output
+	Places        *tensor.Tensor // embeddings of positions, added to the tokens'; nil: none
+	Norm          []float32      // of the last layer's output
+	NormBias      []float32
+	HeadBias      []float32
 	Layer         func(i int) (*Layer, error)
 	// Turns are the cosines and sines of positions pos0 to pos0+n-1 for a layer's
-	// kind of rotation: 0 turns nothing, 1 and 2 are the model's own.
-	Turns func(kind, pos0, n int) Turns
+	// kind of rotation, in a sequence of some length: kind 0 turns nothing, 1 and
+	// 2 are the model's own.
+	Turns func(kind, length, pos0, n int) Turns
 	// Route picks a token's experts from the router's logits, [experts].
 	Route func(logits []float32, take func(expert int, weight float32))
 }
@@ -51,12 +63,16 @@ type Turns struct {
 // nil.
 type Layer struct {
 	AttnNorm, FFNNorm         []float32
+	AttnNormBias, FFNNormBias []float32
 	AttnPostNorm, FFNPostNorm []float32
 	QNorm, KNorm              []float32
 	QKVBias, OutBias          []float32
-	QKV, Out, GateUp, Down    Matrix
+	GateUpBias, DownBias      []float32
+	QKV, Out, GateUp, Down    Matrix // GateUp is up alone where there is no gate
 	Router                    Matrix
 	Experts                   []Expert
+	Shared                    *Expert // the expert that every token goes through, by SharedGate's sigmoid
+	SharedGate                []float32
 	Window                    int // a query at p sees keys > p-Window; 0: all
 	Rope                      int // kind of rotation, as Decoder.Turns takes it
 }
@@ -102,6 +118,8 @@ type Sequence interface {
 // for Logits and Hidden, from several goroutines at once for the rest.
 type Pass struct {
 	LogitsFrom int // first token whose logits are wanted; >= len(tokens): none
+	Length     int // of the sequence that the tokens are a part of, for Turns; 0: up to the last of them
+	Step       int // most tokens at a time; 0: as many as fit
 	Logits     func(row int, logits []float32)
 	Hidden     func(layer int, hidden []float32) // the last token's state after each layer; may be nil
 	// Record is what is recorded of a layer's positions pos0 to pos0+n-1; nil:

@@ -15,13 +15,13 @@ import "fmt"
 
 // Device is a card.
 type Device struct {
-	Index      int
-	Name       string
-	Capability [2]int // compute capability
-	Memory     int64  // bytes
-	Free       int64  // bytes free now; 0 where the card cannot be used
-	Driver     [2]int // CUDA version that the driver speaks
-	Why        string // why it cannot be used; empty where it can
+	Index      int    `json:"index"`
+	Name       string `json:"name"`
+	Capability [2]int `json:"compute_capability"`
+	Memory     int64  `json:"memory_bytes"`
+	Free       int64  `json:"free_bytes"`    // 0 where the card cannot be used
+	Driver     [2]int `json:"driver_cuda"`   // CUDA version that the driver speaks
+	Why        string `json:"why,omitempty"` // why it cannot be used; empty where it can
 }
 
 // The least that the kernels need.

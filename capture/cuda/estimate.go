@@ -32,15 +32,19 @@ func elementBytes(compute string) int64 {
 func (s *Sizes) weights(compute string) int64 {
 	h, ff := int64(s.Hidden), int64(s.Intermediate)
 	attn := h*int64(s.Heads*s.HeadDim+s.KVHeads*(s.HeadDim+s.ValueDim)) + h*int64(s.Heads*s.ValueDim)
-	ffn := 3 * h * ff
+	parts := int64(3)
+	if s.Plain {
+		parts = 2
+	}
+	dense, sparse := parts*h*ff, int64(0)
 	if s.Experts > 0 {
-		ffn = ffn*int64(s.Experts) + h*int64(s.Experts)
+		sparse = 3*h*int64(s.Experts)*int64(s.ExpertSize) + 3*h*int64(s.SharedSize) + h*int64(s.Experts)
 	}
 	tables := int64(1)
 	if !s.TiedHead {
 		tables = 2
 	}
-	return (int64(s.Layers)*(attn+ffn) + tables*h*int64(s.Vocab)) * elementBytes(compute)
+	return (int64(s.Layers)*attn + int64(s.SparseLayers)*sparse + int64(s.Layers-s.SparseLayers)*dense + tables*h*int64(s.Vocab)) * elementBytes(compute)
 }
 
 // Memory estimates what a sequence of n positions takes whose recorder sums over

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"gorgonia.org/cu"
 )
@@ -20,10 +21,6 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
-// turnRows is the number of positions whose angles are made together, as the
-// processor's backend does: a rotation may depend on the longest of them.
-const turnRows = 512
-
 // Forward appends tokens to the sequence, chunk by chunk.
 func (s *sequence) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	if len(tokens) == 0 {
@@ -33,6 +30,9 @@ func (s *sequence) Forward(ctx context.Context, tokens []int32, p Pass) error {
 }
 
 func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err error) {
+	if p.Length == 0 {
+		p.Length = s.len + len(tokens)
+	}
 	if err := s.reserve(s.len + len(tokens)); err != nil {
 		return err
 	}
@@ -45,6 +45,9 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 	}
 	for lo := 0; lo < len(tokens) && err == nil; {
 		n := min(s.c.chunk, len(tokens)-lo)
+		if p.Step > 0 {
+			n = min(n, p.Step)
+		}
 		err = s.c.room(n, s.len+n)
 		var small *MemoryError
 		if errors.As(err, &small) && n > minChunk {
@@ -118,7 +121,8 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 	err := inOrder(
 		func() error { return c.in.copy(b.ids, bytesOf(tokens)) },
 		func() error { return c.l.embed(b.x, c.embed, c.embedType, b.ids, d.EmbedScale, n, d.Hidden) },
-		func() error { return s.angles(n) },
+		func() error { return s.placed(n) },
+		func() error { return s.angles(n, p.Length) },
 	)
 	if err != nil {
 		return err
@@ -132,7 +136,14 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 				return err
 			}
 		}
-		if err := s.layer(i, n, rec); err != nil {
+		out := 0 // of the last layer nothing reads more than the rows whose logits are wanted
+		if i == d.Layers-1 && p.Hidden == nil {
+			out = n
+			if p.Logits != nil {
+				out = min(n, max(0, p.LogitsFrom-row0))
+			}
+		}
+		if err := s.layer(i, n, out, rec); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
@@ -153,51 +164,85 @@ func (s *sequence) hidden(layer int, at address, p *Pass) error {
 }
 
 // angles brings the cosines and sines of the chunk's positions to the card.
-func (s *sequence) angles(n int) error {
+func (s *sequence) angles(n, length int) error {
 	c := s.c
 	for kind, half := range c.halves {
-		for lo := 0; half > 0 && lo < n; lo += turnRows {
-			t := c.d.Turns(kind, s.len+lo, min(turnRows, n-lo))
-			at := address(4 * lo * half)
-			if err := c.in.copy(c.work.cos[kind]+at, bytesOf(t.Cos)); err != nil {
-				return err
-			}
-			if err := c.in.copy(c.work.sin[kind]+at, bytesOf(t.Sin)); err != nil {
-				return err
-			}
+		if half == 0 {
+			continue
+		}
+		t := c.d.Turns(kind, length, s.len, n)
+		if err := c.in.copy(c.work.cos[kind], bytesOf(t.Cos)); err != nil {
+			return err
+		}
+		if err := c.in.copy(c.work.sin[kind], bytesOf(t.Sin)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// normed writes norm(x), or x where the family has no norm there, as the
-// compute type.
-func (c *card) normed(dst, x, weight address, rows int) error {
-	a := norm{Dst: dst, T: c.dt, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: weight, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
-	if weight == 0 {
-		a.Eps = -1
+// placed adds the embeddings of the chunk's positions.
+func (s *sequence) placed(n int) error {
+	c, d, b := s.c, s.c.d, &s.c.work.buffers
+	if c.places == 0 {
+		return nil
+	}
+	places := make([]int32, n)
+	for i := range places {
+		places[i] = int32(s.len + i)
+	}
+	return inOrder(
+		func() error { return c.in.copy(b.ids, bytesOf(places)) },
+		func() error { return c.l.embed(b.y, c.places, d.Places.DType, b.ids, 1, n, d.Hidden) },
+		func() error { return c.l.addScaled(b.x, b.y, 1, n*d.Hidden) },
+	)
+}
+
+// normed writes norm(x), or x where the family has no norm there, as type t.
+func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) error {
+	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: weight, Bias: bias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
+	switch {
+	case c.d.NoPreNorms:
+		a.Weight, a.Eps = 0, -1
+	case c.d.LayerNorm:
+		if weight == 0 {
+			a.Weight = c.ones
+		}
+		return c.l.layerNorm(a)
 	}
 	return c.l.rmsNorm(a)
 }
 
-// layer passes the chunk's n rows through one layer.
-func (s *sequence) layer(i, n int, rec *recording) error {
+// layer passes the chunk's n rows through one layer; its output is wanted of the
+// rows from out on.
+func (s *sequence) layer(i, n, out int, rec *recording) error {
 	c, d, b, w, l := s.c, s.c.d, &s.c.work.buffers, &s.c.layers[i], &s.layers[i]
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
 	width := nq + nk + d.KVHeads*d.ValueDim
 	c.times.mark("products")
-	return inOrder(
-		func() error { return c.normed(b.h, b.x, w.attnNorm, n) },
+	err := inOrder(
+		func() error { return c.normed(b.h, c.dt, b.x, w.attnNorm, w.attnNormBias, n) },
 		func() error { return c.mul(b.qkv, width, b.h, d.Hidden, &w.qkv, n, false) },
+		func() error {
+			if !d.Parallel || w.ffnNorm == 0 {
+				return nil
+			}
+			return c.normed(b.h, c.dt, b.x, w.ffnNorm, w.ffnNormBias, n)
+		},
 		func() error { c.times.mark("attention"); return s.splitHeads(w, l, n) },
 		func() error { return s.attend(i, n, rec) },
-		func() error {
-			c.times.mark("products")
-			return c.added(b.attn, d.Heads*d.ValueDim, &w.out, w.outBias, w.attnPostNorm, n)
-		},
-		func() error { return c.feedForward(w, n) },
-		func() error { c.times.mark(""); return nil },
 	)
+	if rows := n - out; rows > 0 && err == nil {
+		c.times.mark("products")
+		size := int(c.dt.bytes())
+		x, h, attn := b.x+address(4*out*d.Hidden), b.h+address(size*out*d.Hidden), b.attn+address(size*out*d.Heads*d.ValueDim)
+		err = inOrder(
+			func() error { return c.added(x, attn, d.Heads*d.ValueDim, &w.out, w.outBias, w.attnPostNorm, rows) },
+			func() error { return c.feedForward(w, x, h, rows) },
+		)
+	}
+	c.times.mark("")
+	return err
 }
 
 // splitHeads takes queries, keys and values out of the projection: queries to
@@ -317,13 +362,13 @@ func (s *sequence) attend(i, n int, rec *recording) error {
 
 // added adds norm(a·wᵀ + bias), or that without a norm, times the residual scale
 // to x.
-func (c *card) added(a address, lda int, w *matrix, bias, postNorm address, n int) error {
+func (c *card) added(x, a address, lda int, w *matrix, bias, postNorm address, n int) error {
 	d, b := c.d, &c.work.buffers
 	if postNorm == 0 && d.ResidualScale == 1 {
-		if err := c.mul(b.x, d.Hidden, a, lda, w, n, true); err != nil || bias == 0 {
+		if err := c.mul(x, d.Hidden, a, lda, w, n, true); err != nil || bias == 0 {
 			return err
 		}
-		return c.l.biasAdd(b.x, d.Hidden, bias, n, d.Hidden)
+		return c.l.biasAdd(x, d.Hidden, bias, n, d.Hidden)
 	}
 	if err := c.mul(b.y, d.Hidden, a, lda, w, n, false); err != nil {
 		return err
@@ -333,11 +378,11 @@ func (c *card) added(a address, lda int, w *matrix, bias, postNorm address, n in
 			return err
 		}
 	}
-	return c.addNormed(b.y, postNorm, n)
+	return c.addNormed(x, b.y, postNorm, n)
 }
 
 // addNormed adds norm(y), or y, times the residual scale to x; y is spoilt.
-func (c *card) addNormed(y, weight address, n int) error {
+func (c *card) addNormed(x, y, weight address, n int) error {
 	d := c.d
 	if weight != 0 {
 		err := c.l.rmsNorm(norm{Dst: y, T: f32, LdDst: d.Hidden, X: y, LdX: d.Hidden, Weight: weight, Eps: d.NormEps, Rows: n, Dim: d.Hidden})
@@ -345,84 +390,132 @@ func (c *card) addNormed(y, weight address, n int) error {
 			return err
 		}
 	}
-	return c.l.addScaled(c.work.x, y, d.ResidualScale, n*d.Hidden)
+	return c.l.addScaled(x, y, d.ResidualScale, n*d.Hidden)
 }
 
-func (c *card) feedForward(w *layerWeights, n int) error {
+// feedForward adds what the layer's second block makes of x; in parallel blocks
+// h holds its input already.
+func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 	b := &c.work.buffers
-	if err := c.normed(b.h, b.x, w.ffnNorm, n); err != nil {
-		return err
-	}
-	if w.router.out > 0 {
-		if err := c.mixture(w, n); err != nil {
+	if !c.d.Parallel {
+		if err := c.normed(h, c.dt, x, w.ffnNorm, w.ffnNormBias, n); err != nil {
 			return err
 		}
-		return c.addNormed(b.mixed, w.ffnPostNorm, n)
 	}
-	if err := c.gated(&w.gateUp, b.h, n); err != nil {
+	if w.router.out > 0 {
+		if err := c.mixture(w, h, n); err != nil {
+			return err
+		}
+		return c.addNormed(x, b.mixed, w.ffnPostNorm, n)
+	}
+	if err := c.gated(&w.gateUp, w.gateUpBias, h, n); err != nil {
 		return err
 	}
-	return c.added(b.act, c.d.Intermediate, &w.down, 0, w.ffnPostNorm, n)
+	return c.added(x, b.act, w.down.in, &w.down, w.downBias, w.ffnPostNorm, n)
 }
 
-// gated writes act(gate·h) * (up·h) to the workspace's act, [n, intermediate].
-func (c *card) gated(gateUp *matrix, h address, n int) error {
-	d, b, act := c.d, &c.work.buffers, silu
-	if d.GELU {
-		act = geluTanh
+// gated writes act(gate·h) * (up·h), or act(up·h) where there is no gate, to the
+// workspace's act, [n, ff].
+func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
+	d, b := c.d, &c.work.buffers
+	ff, ld := gateUp.out/2, gateUp.out
+	if d.Plain { // gated by ones
+		ff, ld = gateUp.out, 2*gateUp.out
+		one := uint(math.Float32bits(1))
+		if err := cu.MemsetD32Async(b.gateUp, one, int64(n*ld), c.t.compute); err != nil {
+			return call("cuMemsetD32Async", err)
+		}
 	}
-	ff := d.Intermediate
-	if err := c.mul(b.gateUp, 2*ff, h, d.Hidden, gateUp, n, false); err != nil {
+	if err := c.mul(b.gateUp, ld, h, d.Hidden, gateUp, n, false); err != nil {
 		return err
 	}
-	return c.l.gate(b.act, c.dt, b.gateUp, f32, 2*ff, act, n, ff)
+	if bias != 0 {
+		if err := c.l.biasAdd(b.gateUp, ld, bias, n, gateUp.out); err != nil {
+			return err
+		}
+	}
+	return c.l.gate(b.act, c.dt, b.gateUp, f32, ld, activations[d.Activation], n, ff)
 }
 
-// mixture writes the weighted sum of the experts that each row is sent to. The
-// host picks them, as it does for the processor's backend.
-func (c *card) mixture(w *layerWeights, n int) error {
+// mixture writes the weighted sum of the experts that each row is sent to, and
+// of the one that all go through. The host picks them, as it does for the
+// processor's backend.
+func (c *card) mixture(w *layerWeights, h address, n int) error {
 	d, b, size := c.d, &c.work.buffers, int(c.dt.bytes())
-	if err := c.mul(b.routed, d.Experts, b.h, d.Hidden, &w.router, n, false); err != nil {
+	if err := c.mul(b.routed, d.Experts, h, d.Hidden, &w.router, n, false); err != nil {
 		return err
 	}
 	logits := make([]float32, n*d.Experts)
 	if err := c.fetch(logits, b.routed); err != nil {
 		return err
 	}
-	rows, weights := make([][]int32, d.Experts), make([][]float32, d.Experts)
+	type use struct {
+		expert *expertWeights
+		rows   []int32
+		shares []float32
+	}
+	uses := make([]use, d.Experts, d.Experts+1)
+	for e := range uses {
+		uses[e].expert = &w.experts[e]
+	}
 	for i := range n {
-		d.Route(logits[i*d.Experts:(i+1)*d.Experts], func(e int, weight float32) {
-			rows[e], weights[e] = append(rows[e], int32(i)), append(weights[e], weight)
+		d.Route(logits[i*d.Experts:(i+1)*d.Experts], func(e int, share float32) {
+			uses[e].rows, uses[e].shares = append(uses[e].rows, int32(i)), append(uses[e].shares, share)
 		})
 	}
+	if w.shared != nil {
+		gate := make([]float32, n)
+		if err := c.mul(b.routed, 1, h, d.Hidden, &w.sharedGate, n, false); err != nil {
+			return err
+		}
+		if err := c.fetch(gate, b.routed); err != nil {
+			return err
+		}
+		all := use{expert: w.shared}
+		for i, v := range gate {
+			all.rows, all.shares = append(all.rows, int32(i)), append(all.shares, float32(1/(1+math.Exp(-float64(v)))))
+		}
+		uses = append(uses, all)
+	}
 	var index []int32
-	var scale []float32
-	for e := range rows {
-		index, scale = append(index, rows[e]...), append(scale, weights[e]...)
+	var shares []float32
+	for _, u := range uses {
+		index, shares = append(index, u.rows...), append(shares, u.shares...)
 	}
 	err := inOrder(
 		func() error { return c.in.copy(b.index, bytesOf(index)) },
-		func() error { return c.in.copy(b.weight, bytesOf(scale)) },
+		func() error { return c.in.copy(b.weight, bytesOf(shares)) },
 		func() error {
 			return call("cuMemsetD8Async", cu.MemsetD8Async(b.mixed, 0, int64(4*n*d.Hidden), c.t.compute))
 		},
 	)
 	at := address(0)
-	for e := range rows {
-		m := len(rows[e])
+	for _, u := range uses {
+		m := len(u.rows)
 		if m == 0 || err != nil {
 			continue
 		}
-		x := &w.experts[e]
 		err = inOrder(
-			func() error { return c.l.gatherRows(b.gathered, b.h, b.index+at, d.Hidden*size, m) },
-			func() error { return c.gated(&x.gateUp, b.gathered, m) },
-			func() error { return c.mul(b.expertsGive, d.Hidden, b.act, d.Intermediate, &x.down, m, false) },
+			func() error { return c.l.gatherRows(b.gathered, h, b.index+at, d.Hidden*size, m) },
+			func() error { return c.gated(&u.expert.gateUp, 0, b.gathered, m) },
+			func() error { return c.mul(b.expertsGive, d.Hidden, b.act, u.expert.down.in, &u.expert.down, m, false) },
 			func() error { return c.l.scatterAdd(b.mixed, b.expertsGive, b.index+at, b.weight+at, m, d.Hidden) },
 		)
 		at += address(4 * m)
 	}
 	return err
+}
+
+// lastNorm is the norm before the head, which every family has.
+func (c *card) lastNorm(dst address, t dtype, x address, rows int) error {
+	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: c.norm, Bias: c.normBias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
+	if !c.d.LayerNorm {
+		return c.l.rmsNorm(a)
+	}
+	if a.Weight == 0 {
+		a.Weight = c.ones
+	}
+	return c.l.layerNorm(a)
 }
 
 // logits hands out those of the chunk's rows that are wanted.
@@ -434,19 +527,24 @@ func (s *sequence) logits(n, row0 int, p *Pass) error {
 		rows := min(step, n-lo)
 		out := host[:rows*d.Vocab]
 		err := inOrder(
-			func() error { return c.normed(b.last, b.x+address(4*lo*d.Hidden), c.norm, rows) },
+			func() error { return c.lastNorm(b.last, c.dt, b.x+address(4*lo*d.Hidden), rows) },
 			func() error {
 				if p.Hidden == nil || lo+rows < n {
 					return nil
 				}
 				x := b.y // as float32
-				a := norm{Dst: x, T: f32, LdDst: d.Hidden, X: b.x + address(4*(n-1)*d.Hidden), LdX: d.Hidden, Weight: c.norm, Eps: d.NormEps, Rows: 1, Dim: d.Hidden}
-				if err := c.l.rmsNorm(a); err != nil {
+				if err := c.lastNorm(x, f32, b.x+address(4*(n-1)*d.Hidden), 1); err != nil {
 					return err
 				}
 				return s.hidden(d.Layers, x, p)
 			},
 			func() error { return c.mul(b.logits, d.Vocab, b.last, d.Hidden, &c.head, rows, false) },
+			func() error {
+				if c.headBias == 0 {
+					return nil
+				}
+				return c.l.biasAdd(b.logits, d.Vocab, c.headBias, rows, d.Vocab)
+			},
 			func() error {
 				if d.LogitScale == 1 && d.LogitCap == 0 {
 					return nil

@@ -35,9 +35,13 @@ type quantPart struct {
 // does not have is 0.
 type layerWeights struct {
 	attnNorm, ffnNorm, attnPostNorm, ffnPostNorm cu.DevicePtr
+	attnNormBias, ffnNormBias                    cu.DevicePtr
 	qNorm, kNorm, qkvBias, outBias               cu.DevicePtr
+	gateUpBias, downBias                         cu.DevicePtr
 	qkv, out, gateUp, down, router               matrix
 	experts                                      []expertWeights
+	shared                                       *expertWeights
+	sharedGate                                   matrix // [1, hidden]
 	window, rope                                 int
 }
 
@@ -180,6 +184,7 @@ func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
 	}{
 		{&out.attnNorm, w.AttnNorm}, {&out.ffnNorm, w.FFNNorm}, {&out.attnPostNorm, w.AttnPostNorm}, {&out.ffnPostNorm, w.FFNPostNorm},
 		{&out.qNorm, w.QNorm}, {&out.kNorm, w.KNorm}, {&out.qkvBias, w.QKVBias}, {&out.outBias, w.OutBias},
+		{&out.attnNormBias, w.AttnNormBias}, {&out.ffnNormBias, w.FFNNormBias}, {&out.gateUpBias, w.GateUpBias}, {&out.downBias, w.DownBias},
 	} {
 		if *v.dst, err = u.vector(v.src); err != nil {
 			return out, err
@@ -202,7 +207,18 @@ func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
 			return out, err
 		}
 	}
-	return out, nil
+	if w.Shared != nil {
+		out.shared = &expertWeights{}
+		if out.shared.gateUp, err = u.matrix(w.Shared.GateUp); err != nil {
+			return out, err
+		}
+		if out.shared.down, err = u.matrix(w.Shared.Down); err != nil {
+			return out, err
+		}
+		gate := tensor.Tensor{Name: "a shared expert's gate", DType: tensor.F32, Shape: []int{1, len(w.SharedGate)}, Data: bytesOf(w.SharedGate)}
+		out.sharedGate, err = u.matrix(Matrix{gate})
+	}
+	return out, err
 }
 
 // checkFinite refuses weights that are infinite or not numbers.

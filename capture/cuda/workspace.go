@@ -30,7 +30,7 @@ type buffers struct {
 	stat, lse                    address // f [heads, n, 2], [heads, n]
 	cos, sin                     [3]address
 	last, logits                 address // t [logitRows, hidden], f [logitRows, vocab]
-	routed, index, weight        address // of a mixture: f [n, experts]; int32, f [n * top]
+	routed, index, weight        address // of a mixture: f [n, experts + 1]; int32, f [n * (top + 1)]
 	mixed, gathered, expertsGive address // f, t, f [n, hidden]
 }
 
@@ -43,7 +43,7 @@ type workspace struct {
 // plan lays the buffers out; half is the most pairs of channels that are turned.
 func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
 	a, rows := &arena{}, int64(n)
-	h, ff := int64(s.Hidden), int64(s.Intermediate)
+	h, ff := int64(s.Hidden), int64(max(s.Intermediate, s.ExpertSize, s.SharedSize))
 	nq, nv := int64(s.Heads*s.HeadDim), int64(s.Heads*s.ValueDim)
 	width := nq + int64(s.KVHeads*(s.HeadDim+s.ValueDim))
 	if half == 0 {
@@ -68,9 +68,9 @@ func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
 	a.add(&w.last, size*last*h)
 	a.add(&w.logits, 4*last*int64(s.Vocab))
 	if s.Experts > 0 {
-		a.add(&w.routed, 4*rows*int64(s.Experts))
-		a.add(&w.index, 4*rows*int64(s.TopExperts))
-		a.add(&w.weight, 4*rows*int64(s.TopExperts))
+		a.add(&w.routed, 4*rows*int64(s.Experts+1))
+		a.add(&w.index, 4*rows*int64(s.TopExperts+1))
+		a.add(&w.weight, 4*rows*int64(s.TopExperts+1))
 		a.add(&w.mixed, 4*rows*h)
 		a.add(&w.gathered, size*rows*h)
 		a.add(&w.expertsGive, 4*rows*h)

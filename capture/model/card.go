@@ -29,7 +29,7 @@ func ParseDevice(name string) (card int, onCard bool, err error) {
 
 // Tokens that callers pass at once.
 const (
-	piece     = 512
+	piece     = 504
 	cardPiece = 4096
 )
 
@@ -45,10 +45,17 @@ func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) erro
 
 // sizes are what the memory of a card follows from.
 func (c *Config) sizes() cuda.Sizes {
-	return cuda.Sizes{
+	s := cuda.Sizes{
 		Layers: c.Layers, Hidden: c.Hidden, Intermediate: c.Intermediate, Heads: c.Heads, KVHeads: c.KVHeads,
-		HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Experts: c.Experts, TopExperts: c.TopExperts, TiedHead: c.TiedHead,
+		HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Experts: c.Experts, TopExperts: c.TopExperts,
+		ExpertSize: c.ExpertSize, SharedSize: c.SharedSize, TiedHead: c.TiedHead, Plain: c.Plain,
 	}
+	for l := range c.Layers {
+		if c.sparse(l) {
+			s.SparseLayers++
+		}
+	}
+	return s
 }
 
 // CardMemory estimates what a sequence of n positions takes of a card whose
@@ -82,14 +89,15 @@ func (m *Model) decoder() *cuda.Decoder {
 	return &cuda.Decoder{
 		Sizes: c.sizes(), NormEps: c.NormEps, Scale: c.Scale, SoftCap: c.SoftCap, LogitCap: c.LogitCap,
 		EmbedScale: c.EmbedScale, ResidualScale: c.ResidualScale, LogitScale: c.LogitScale,
-		GELU: c.Activation == "gelu_tanh", WideQKNorm: c.arch.WideQKNorm, AdjacentPairs: c.Rope.Pairing == cpu.Adjacent,
-		Embed: m.embed, Head: m.head.Parts()[0], Norm: m.norm,
+		ClipQKV: c.ClipQKV, Activation: c.Activation, LayerNorm: c.LayerNorm, NoPreNorms: c.arch.NoPreNorms, Parallel: c.Parallel,
+		WideQKNorm: c.arch.WideQKNorm, AdjacentPairs: c.Rope.Pairing == cpu.Adjacent,
+		Embed: m.embed, Places: m.places, Head: m.head.Parts()[0], Norm: m.norm, NormBias: m.normBias, HeadBias: m.headBias,
 		Layer: func(i int) (*cuda.Layer, error) { return m.cardLayer(i), nil },
-		Turns: func(kind, pos0, n int) cuda.Turns {
+		Turns: func(kind, length, pos0, n int) cuda.Turns {
 			var t turns
 			switch kind {
 			case globalTurns:
-				t = c.Rope.turns(pos0, n)
+				t = c.Rope.at(max(length, pos0+n)).turns(pos0, n)
 			case localTurns:
 				t = c.LocalRope.turns(pos0, n)
 			}
@@ -107,6 +115,7 @@ func (m *Model) cardLayer(i int) *cuda.Layer {
 	w := &m.layers[i]
 	l := &cuda.Layer{
 		AttnNorm: w.attnNorm, FFNNorm: w.ffnNorm, AttnPostNorm: w.attnPostNorm, FFNPostNorm: w.ffnPostNorm, QNorm: w.qNorm, KNorm: w.kNorm,
+		AttnNormBias: w.attnNormBias, FFNNormBias: w.ffnNormBias, GateUpBias: w.gateUpBias, DownBias: w.downBias,
 		QKVBias: w.qkvBias, OutBias: w.outBias, QKV: w.qkv.Parts(), Out: w.out.Parts(),
 		Window: m.config.LayerWindows[i], Rope: m.config.ropeKind(i),
 	}
@@ -118,12 +127,20 @@ func (m *Model) cardLayer(i int) *cuda.Layer {
 	for _, e := range w.experts {
 		l.Experts = append(l.Experts, cuda.Expert{GateUp: e.gateUp.Parts(), Down: e.down.Parts()})
 	}
+	if w.shared != nil {
+		l.Shared = &cuda.Expert{GateUp: w.shared.gateUp.Parts(), Down: w.shared.down.Parts()}
+		l.SharedGate = w.sharedGate
+	}
 	return l
 }
 
-// onCard passes tokens on to the card's sequence.
-func (s *Session) onCard(ctx context.Context, tokens []int32, p Pass) error {
-	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Logits: p.Logits, Hidden: p.Hidden}
+// onCard passes tokens on to the card's sequence, at most step at a time where
+// that is 1.
+func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) error {
+	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Length: p.Length, Logits: p.Logits, Hidden: p.Hidden}
+	if step == 1 {
+		out.Step = 1
+	}
 	if p.Logits == nil {
 		out.LogitsFrom = len(tokens)
 	}

@@ -65,9 +65,9 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	case r.ResponseIDs != nil:
 		p.Reply = r.ResponseIDs
 	case r.Response != nil:
-		p.Reply = tok.Encode(*r.Response, false)
+		p.Reply = append([]int32{}, tok.Encode(*r.Response, false)...) // an empty reply is followed too, not generated
 	case o.Follow && len(r.References) > 0:
-		p.Reply = tok.Encode(r.References[0], false)
+		p.Reply = append([]int32{}, tok.Encode(r.References[0], false)...)
 	}
 	return p, nil
 }

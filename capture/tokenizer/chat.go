@@ -59,6 +59,7 @@ func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string,
 	values := map[string]jinja.Value{
 		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(addGenerationPrompt),
 		"bos_token": jinja.NewString(t.bosToken), "eos_token": jinja.NewString(t.eosToken),
+		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as the reference has them
 	}
 	type result struct {
 		text string

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -52,6 +53,7 @@ func captureCommand() *cli.Command {
 			computeFlag, deviceFlag, threadsFlag, seedFlag,
 			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with RUN.attn.partial"},
+			&cli.StringFlag{Name: "status", Usage: "keep a JSON `FILE` of how far it is, for other programs"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print memory, disk and time it will take, and stop"},
 			forceFlag,
 		}),
@@ -85,6 +87,11 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.IsSet("max-new-tokens") { // here, so that a resumed run with whole replies is seen to be another one
+		for i := range list {
+			list[i].Reply = list[i].Reply[:min(len(list[i].Reply), plan.MaxNewTokens)]
+		}
+	}
 	shard, shards, err := parseShard(c.String("shard"))
 	if err != nil {
 		return err
@@ -107,18 +114,25 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
-	bar := newBar(c.App.ErrWriter, "capture")
-	cfg.Progress = bar.capture
+	cfg.Warn = func(text string) { warnf(c, "%s", text) }
+	disk := watchDisk(c, &cfg, eng.config)
+	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
+	bar.out = out
+	cfg.Progress = func(p capture.Progress) { bar.capture(p); state.update(p); disk.look(p) }
+	if err := state.write(); err != nil {
+		return err
+	}
 	summary, err := capture.Run(c.Context, cfg)
 	bar.close()
+	if ended := state.end(err); ended != nil {
+		warnf(c, "%v", ended)
+	}
 	switch {
 	case errors.Is(err, dumps.ErrComplete):
 		notef(c, "%s is complete already", out)
 		return nil
 	case err != nil:
-		if _, missing := os.Stat(out + ".partial"); missing == nil && !errors.Is(err, context.Canceled) {
-			return err
-		} else if missing == nil {
+		if _, missing := os.Stat(out + ".partial"); missing == nil && (errors.Is(err, context.Canceled) || isDiskFull(err)) {
 			return hintf(err, "%s.partial holds the finished prompts; the same command with --resume goes on", out)
 		}
 		return err
@@ -133,10 +147,16 @@ func rate(n int64, d time.Duration) float64 { return float64(n) / max(d.Seconds(
 
 // checkOutput refuses an output file that exists, before any work is done.
 func checkOutput(path string, force, resume bool) error {
-	if path == "" || force || resume {
+	if path == "" {
 		return nil
 	}
-	if _, err := os.Stat(path); err == nil {
+	at, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case at.IsDir():
+		return fmt.Errorf("%s is a folder, want the name of a file", path)
+	case !force && !resume:
 		return hintf(fmt.Errorf("%s exists", path), "--force replaces it, -o names another file")
 	}
 	return nil
@@ -173,18 +193,22 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
 	}
-	for name, n := range map[string]int{"window-rows": p.WindowRows, "max-new-tokens": p.MaxNewTokens, "overview": p.Overview} {
-		if n < 0 {
+	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
+		if n := c.Int(name); n < 0 {
 			return nil, usagef("--%s %d: want 0 or more", name, n)
 		}
 	}
 	if p.Overview > 4096 {
 		return nil, usagef("--overview %d: at most 4096", p.Overview)
 	}
+	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
+		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
+			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
+	}
 	if p.Compute != "f32" && !strings.HasPrefix(where.name, "cuda") {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
-	if p.Temperature < 0 {
+	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
 	}
 	return p, nil
@@ -201,11 +225,24 @@ type engine struct {
 	device device
 }
 
-// openEngine finds and opens the checkpoint of --model, without its weights.
+// openEngine finds the device of --device, and opens the checkpoint of --model
+// without its weights.
 func openEngine(c *cli.Context) (*engine, error) {
 	where, err := pickDevice(c)
 	if err != nil {
 		return nil, err
+	}
+	e, err := openModel(c)
+	if err == nil {
+		e.device = where
+	}
+	return e, err
+}
+
+// openModel finds and opens the checkpoint of --model, without its weights.
+func openModel(c *cli.Context) (*engine, error) {
+	if n := c.Int("threads"); n < 0 {
+		return nil, usagef("--threads %d: want 0 or more", n)
 	}
 	path, err := resolveModel(c, c.String("model"))
 	if err != nil {
@@ -215,7 +252,7 @@ func openEngine(c *cli.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{name: c.String("model"), ck: ck, device: where}
+	e := &engine{name: c.String("model"), ck: ck}
 	if e.config, err = model.ReadConfig(ck); err != nil {
 		ck.Close()
 		return nil, err
@@ -266,7 +303,12 @@ func (e *engine) prompts(c *cli.Context) ([]prompts.Prompt, error) {
 }
 
 func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
-	if c.Int("max-prompt-tokens") > 0 != (c.String("truncate") != "") {
+	switch how := c.String("truncate"); {
+	case c.IsSet("max-prompt-tokens") && c.Int("max-prompt-tokens") < 1:
+		return nil, usagef("--max-prompt-tokens %d: want 1 or more", c.Int("max-prompt-tokens"))
+	case how != "" && how != "middle":
+		return nil, usagef("--truncate %q: want middle", how)
+	case c.IsSet("max-prompt-tokens") != (how != ""):
 		return nil, usagef("--max-prompt-tokens N and --truncate middle go together: nothing is cut silently")
 	}
 	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)
@@ -304,19 +346,24 @@ func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt)
 		KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, MaxPositions: cfg.MaxPositions,
 		Scale: float64(cfg.Scale), SoftCap: float64(cfg.SoftCap), LayerWindows: cfg.LayerWindows,
 	}}
+	h.Manifest = dumps.Manifest{
+		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
+		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		PromptsFile: c.String("prompts"), PromptsSHA256: promptsSHA256(list), Seed: c.Int64("seed"),
+	}
+	if e.tok != nil {
+		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
+	}
+	return h, nil
+}
+
+// promptsSHA256 tells prompt sets apart: by ids, tokens and replies.
+func promptsSHA256(list []prompts.Prompt) string {
 	set := sha256.New()
 	for i := range list {
 		f := fnv.New64a()
 		fmt.Fprintf(f, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
 		set.Write(f.Sum(nil))
 	}
-	h.Manifest = dumps.Manifest{
-		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
-		PromptsFile: c.String("prompts"), PromptsSHA256: hex.EncodeToString(set.Sum(nil)), Seed: c.Int64("seed"),
-	}
-	if e.tok != nil {
-		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
-	}
-	return h, nil
+	return hex.EncodeToString(set.Sum(nil))
 }

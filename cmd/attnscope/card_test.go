@@ -61,6 +61,9 @@ func TestCaptureOnCardEqualsProcessor(t *testing.T) {
 		{"picture larger than the prompt", "llama", false, "--store rows --overview 300 --heads 1,4 --prompt-windows 1x8"},
 		{"no rows", "phi3", false, "--window-rows 0 --max-new-tokens 0 --prompt-windows 6x16"},
 	} {
+		if testing.Short() && c.name != "rows" && c.name != "some heads' factors" {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			f, dir := openFixture(t, c.model), t.TempDir()
 			ids := f.ints("input_ids")
@@ -187,6 +190,9 @@ func TestGenerateOnCardEqualsProcessor(t *testing.T) {
 		{"gemma2", "--method snapkv,recent --capacity 60 --window 16 --group mean"},
 		{"mistral", "--method oracle,pyramidkv --capacity 30 --window 8"},
 	} {
+		if testing.Short() && c.model != "gemma2" {
+			continue
+		}
 		t.Run(c.model, func(t *testing.T) {
 			f := openFixture(t, c.model)
 			p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
@@ -265,7 +271,7 @@ func TestFailuresOnCard(t *testing.T) {
 	} {
 		t.Run(c.fail, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "x.attn")
-			code, _, stderr := program(t, []string{"ATTNSCOPE_EMU_FAIL=" + c.fail}, args(out)...)
+			code, _, stderr := programWith(t, []string{"ATTNSCOPE_EMU_FAIL=" + c.fail}, args(out)...)
 			var errs []string
 			for line := range strings.Lines(stderr) {
 				if !strings.Contains(line, "tokens/s") && !strings.Contains(line, "hint:") && !strings.HasPrefix(line, "attnscope: capture") {
@@ -299,7 +305,7 @@ func TestSmallCard(t *testing.T) {
 	halved, refused := 0, 0
 	for _, memory := range []int{1600 << 10, 1200 << 10, 1100 << 10, 900 << 10, 700 << 10, 400 << 10} {
 		out := filepath.Join(t.TempDir(), "x.attn")
-		code, _, stderr := program(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
+		code, _, stderr := programWith(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
 			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--max-new-tokens", "2", "--ignore-eos")
 		switch {
 		case code == 0 && strings.Contains(stderr, "going on with"):
@@ -330,6 +336,9 @@ func TestDryRunTellsCardMemory(t *testing.T) {
 // TestComputeOnCard: 16-bit arithmetic is near float32's, and is not it.
 func TestComputeOnCard(t *testing.T) {
 	needCard(t)
+	if testing.Short() {
+		t.Skip("-short")
+	}
 	f, dir := openFixture(t, "llama"), t.TempDir()
 	p := threePrompts(t, f)
 	run := func(compute string) string {

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -64,6 +66,11 @@ func cardName(d *cuda.Device) string { return fmt.Sprintf("card %d (%s)", d.Inde
 func (e *engine) load(c *cli.Context) (err error) {
 	o := model.Options{Threads: c.Int("threads"), Compute: c.String("compute"), Device: e.device.name, Log: func(line string) { notef(c, "%s", line) }}
 	e.model, err = model.Load(e.ck, o)
+	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
+		// By default as much garbage may wait as there is memory in use, weights
+		// and cache included: a gigabyte of it.
+		debug.SetGCPercent(15)
+	}
 	var unsupported *cuda.UnsupportedError
 	if errors.As(err, &unsupported) {
 		if !e.device.auto {

@@ -2,24 +2,17 @@ package main
 
 import (
 	"encoding/json"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
 
-// program runs the command line in a process of its own, with more environment:
-// a driver is loaded when a process starts.
-func program(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+// programWith runs the command line in a process of its own, with more
+// environment: a driver is loaded when a process starts.
+func programWith(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self, args...)
-	cmd.Env = slices.Concat(os.Environ(), []string{"ATTNSCOPE_TEST_MAIN=1"}, env)
+	cmd := program(t, args...)
+	cmd.Env = append(cmd.Env, env...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -41,20 +34,20 @@ func TestNoCard(t *testing.T) {
 		{"generate", "-m", f.dir, "-p", p, "--device", "cuda"},
 		{"reproduce", "windows", "-m", f.dir, "-o", t.TempDir(), "--device", "cuda"},
 	} {
-		code, stdout, stderr := program(t, none, args...)
+		code, stdout, stderr := programWith(t, none, args...)
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
 		if code != 1 || stdout != "" || len(lines) != 2 || !strings.Contains(lines[0], "--device cuda") || !strings.Contains(lines[1], "hint") {
 			t.Errorf("%v: exit %d, stdout %q, stderr %q; want 1 and one error with its hint", args, code, stdout, stderr)
 		}
 	}
-	if code, _, stderr := program(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "gpu"); code != 2 || !strings.Contains(stderr, "want auto, cpu or cuda[:i]") {
+	if code, _, stderr := programWith(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "gpu"); code != 2 || !strings.Contains(stderr, "want auto, cpu or cuda[:i]") {
 		t.Errorf("--device gpu: exit %d, %q; want 2", code, stderr)
 	}
-	code, _, stderr := program(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--max-new-tokens", "2", "--device", "auto")
+	code, _, stderr := programWith(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--max-new-tokens", "2", "--device", "auto")
 	if note := strings.Count(stderr, "no card is used"); code != 0 || note != wantNotes {
 		t.Errorf("--device auto: exit %d, %d notes that no card is used, want %d: %s", code, note, wantNotes, stderr)
 	}
-	code, stdout, _ := program(t, none, "info", "--devices", "--json")
+	code, stdout, _ := programWith(t, none, "info", "--devices", "--json")
 	var list []struct {
 		Device, About string
 		Usable        bool

@@ -28,7 +28,11 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 	} else {
 		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", humanBytes(card.Total()), parts)
 	}
-	fmt.Fprintf(w, "disk       about %s\n", humanBytes(need.Disk))
+	disk := "about " + humanBytes(need.Disk)
+	if free, ok := freeBytes(cfg.Out); ok {
+		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))
+	}
+	fmt.Fprintf(w, "disk       %s\n", disk)
 	fmt.Fprintf(w, "time       about %.3g s at 80 GFLOP/s a thread on %d threads, for %.3g TFLOP\n", need.FLOPs/80e9/float64(threads), threads, need.FLOPs/1e12)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
