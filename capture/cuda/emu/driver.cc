@@ -372,7 +372,8 @@ API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned
     memcpy(&packed[at], params[i], k->sizes[i]);
   }
   emu_dim3 grid = {(int)gx, (int)gy, (int)gz}, block = {(int)bx, (int)by, (int)bz};
-  static FILE *record = getenv("ATTNSCOPE_EMU_RECORD") ? fopen(getenv("ATTNSCOPE_EMU_RECORD"), "ab") : nullptr;
+  static const char *record_to = getenv("ATTNSCOPE_EMU_RECORD");
+  static FILE *record = record_to && *record_to ? fopen(record_to, "ab") : nullptr;
   static std::map<Kernel *, int> launches;
   int n = record ? launches[k]++ : 1;
   bool chosen = record && (n & (n - 1)) == 0 && n != 2; // the 1st, 2nd, 5th, 9th, 17th, ...

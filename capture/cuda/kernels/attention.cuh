@@ -238,11 +238,17 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
     scores<size::parts, size::ld>(c, ks + warp * 16 * size::ld, qs + buffer * QUERIES * size::ld, kdim);
     if (threadIdx.x < QUERIES) stats[buffer ^ 1][threadIdx.x] = s;
     scale_scores(c, scale, cap);
-    UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int e = 0; e < 4; e++) {
-      int y = 8 * j + 2 * t + (e & 1);
-      bool in = y >= from && y < to && see.sees(r0 + y, key + (e >> 1) * 8, key + (e >> 1) * 8);
-      float2 row = stats[buffer][y];
-      c[j][e] = in ? exp_fast(c[j][e] - row.x) * row.y : 0.f;
+    if (from == 0 && to == QUERIES && window <= 0 && p0 >= key0 + size::rows - 1) { // all of them see all of the keys
+      UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int e = 0; e < 4; e++) {
+        float2 row = stats[buffer][8 * j + 2 * t + (e & 1)];
+        c[j][e] = exp_fast(c[j][e] - row.x) * row.y;
+      }
+    } else {
+      UNROLL for (int j = 0; j < size::parts; j++) UNROLL for (int e = 0; e < 4; e++) {
+        int y = 8 * j + 2 * t + (e & 1), slot = key + (e >> 1) * 8;
+        float2 row = stats[buffer][y];
+        c[j][e] = y >= from && y < to && see.sees(r0 + y, slot, slot) ? exp_fast(c[j][e] - row.x) * row.y : 0.f;
+      }
     }
     int w_lo = -1, w_hi = -1; // windows the tile's queries fall into
     if (windows) {
