@@ -5,6 +5,7 @@ package analysis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -72,7 +73,7 @@ type group struct {
 }
 
 type promptSum struct {
-	id            string
+	prompt        int // hitRates.prompt
 	counts        hitrate.Counts
 	heads         []float64 // row means of the heads
 	k, cells      int
@@ -94,11 +95,17 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Ta
 	a.sets = cfg.settings()
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
-			return nil, nil, err
+			return nil, a.warnings, err
 		}
+	}
+	if len(a.groups) == 0 {
+		return nil, a.warnings, ErrNothing
 	}
 	return a.table(), a.warnings, nil
 }
+
+// ErrNothing says that there is not a single row to rate.
+var ErrNothing = errors.New("nothing to rate: no prompt is longer than the window and has reply rows")
 
 type groupKey struct {
 	model, dataset, prompt string
@@ -111,6 +118,7 @@ type hitRates struct {
 	groups   map[groupKey]*group
 	order    []groupKey
 	warnings []string
+	prompt   int // counts the prompts of all dumps: ids may come again in another dump
 	zero     bool
 }
 
@@ -129,15 +137,22 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 	if len(r.Prompts()) == 0 {
 		return fmt.Errorf("%s: no complete prompt in it", path)
 	}
+	late := 0 // rows after the window that do not count as prompt
+	if a.cfg.Exact {
+		late = 1
+	}
 	for _, w := range a.cfg.Windows {
-		if w > h.Plan.WindowRows {
-			return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", path, w, h.Plan.WindowRows, w)
+		if w+late > h.Plan.WindowRows {
+			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d", path, a.windowText(w), h.Plan.WindowRows, w+late)
 		}
 	}
 	for i := range r.Prompts() {
 		p := &r.Prompts()[i]
-		if n := slices.Max(a.cfg.Windows); n >= p.PromptTokens {
-			a.warn("%s: prompt %q has %d tokens: window %d leaves no prefix; it is left out there", path, p.ID, p.PromptTokens, n)
+		a.prompt++
+		for _, w := range a.cfg.Windows {
+			if w+late >= p.PromptTokens {
+				a.warn("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out there", path, p.ID, p.PromptTokens, a.windowText(w))
+			}
 		}
 		if p.ReplyTokens == 0 {
 			a.warn("%s: prompt %q has no reply rows; it is left out", path, p.ID)
@@ -159,6 +174,15 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 		}
 	}
 	return nil
+}
+
+// windowText names a window, and the row after it that the authors' code looks
+// past.
+func (a *hitRates) windowText(w int) string {
+	if a.cfg.Exact {
+		return fmt.Sprintf("window %d and the row after it (code-exact ends the prompt one token early)", w)
+	}
+	return fmt.Sprintf("window %d", w)
 }
 
 // layer reads a layer's rows and rates its heads on all cores.
@@ -336,8 +360,8 @@ func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int
 		a.groups[key] = g
 		a.order = append(a.order, key)
 	}
-	if n := len(g.perPrompt); n == 0 || g.perPrompt[n-1].id != p.ID {
-		g.perPrompt = append(g.perPrompt, promptSum{id: p.ID})
+	if n := len(g.perPrompt); n == 0 || g.perPrompt[n-1].prompt != a.prompt {
+		g.perPrompt = append(g.perPrompt, promptSum{prompt: a.prompt})
 	}
 	s := &g.perPrompt[len(g.perPrompt)-1]
 	s.counts.Add(c.counts)

@@ -56,11 +56,12 @@ type methods struct {
 	warnings []string
 	warned   map[string]bool
 	order    map[string]int // of prompts, as the dumps have them
+	prompt   int            // counts the prompts of all dumps: ids may come again in another dump
 }
 
 // promptMeasure is what one prompt adds to a group.
 type promptMeasure struct {
-	id string
+	prompt int // methods.prompt
 	measure
 }
 
@@ -133,6 +134,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	}
 	for i := range r.Prompts() {
 		p := &r.Prompts()[i]
+		a.prompt++
 		if p.ReplyTokens == 0 {
 			a.warn("%s: prompt %q has no reply rows; it is left out", path, p.ID)
 			continue
@@ -289,8 +291,8 @@ func (a *methods) put(model string, p *dumps.Prompt, layer, head, span, judged, 
 			}
 		}
 		list := a.sums[key]
-		if n := len(list); n == 0 || list[n-1].id != p.ID {
-			list = append(list, promptMeasure{id: p.ID})
+		if n := len(list); n == 0 || list[n-1].prompt != a.prompt {
+			list = append(list, promptMeasure{prompt: a.prompt})
 		}
 		list[len(list)-1].add(cell)
 		a.sums[key] = list

@@ -25,7 +25,7 @@ type document struct {
 
 // piece is the number of tokens between two looks at the clock and the
 // context: prompts and followed replies go through the model in such steps.
-const piece = 512
+const piece = 504
 
 // readDocument runs the shared tokens of a group once.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
@@ -35,6 +35,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
 	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
 	s := r.c.Model.NewSession()
+	s.Reserve(shared)
 	start := time.Now()
 	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], model.Pass{LogitsFrom: shared, Recorder: rec}); err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	} else {
 		s = r.c.Model.NewSession()
 	}
+	s.Reserve(len(p.Tokens) + room)
 
 	start := time.Now()
 	last := make([]float32, cfg.Vocab)
@@ -92,13 +94,13 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	if err == nil {
 		err = rec.finishReply()
 	}
+	r.summary.ReplyTime += time.Since(start)
 	if err == nil {
 		err = writeCache(pw, s, plan, info.Store == "factors")
 	}
 	if err != nil {
 		return err
 	}
-	r.summary.ReplyTime += time.Since(start)
 	info.ReplyTokens = len(reply)
 	info.Tokens = append(slices.Clone(p.Tokens), reply...)
 	if err := pw.Finish(info); err != nil {
@@ -131,6 +133,9 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 // the first of them.
 func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, pass model.Pass) error {
 	logits, from := pass.Logits, pass.LogitsFrom
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -163,7 +168,7 @@ func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *r
 		if err := rec.beginReply(hi - lo); err != nil {
 			return err
 		}
-		pass := model.Pass{LogitsFrom: hi - lo, Recorder: rec}
+		pass := model.Pass{LogitsFrom: hi - lo, Recorder: rec, Length: 1} // rotated as if decoded
 		if want {
 			pass.LogitsFrom = 0
 			pass.Logits = func(row int, l []float32) {

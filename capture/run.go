@@ -223,7 +223,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 // common, less the rows that each records for itself.
 func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	common := len(group[0].Tokens)
-	plan := &r.c.Header.Plan
+	plan, rope := &r.c.Header.Plan, r.c.Model.Config().Rope
 	if plan.Overview > 0 {
 		return 0 // a picture of the whole map is scaled to its own prompt
 	}
@@ -232,6 +232,9 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 		n := 0
 		for n < min(common, len(tokens)) && tokens[n] == group[0].Tokens[n] {
 			n++
+		}
+		if rope.Varies(len(tokens)) {
+			return 0 // the document turns otherwise in each prompt
 		}
 		own := max(plan.WindowRows, windowCount(plan, len(tokens))*plan.PromptWindowSize, 1)
 		common = min(n, len(tokens)-own)

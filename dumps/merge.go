@@ -20,7 +20,7 @@ func Merge(out string, in []string, force bool) error {
 			a, b := *list[0].header, *r.header
 			a.Plan.Shard, b.Plan.Shard = "", ""
 			if err := sameHeader(path, &b, &a); err != nil {
-				return err
+				return fmt.Errorf("%w: only dumps of one model and plan can be merged", err)
 			}
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,8 @@ type Writer struct {
 	warnings      []string
 	queue         chan block
 	stopped       chan struct{}
+	pending       *budget       // values that wait to be encoded
+	encoding      chan struct{} // as many encode at once as there are processors
 
 	bytes atomic.Int64 // offset, for whoever watches
 
@@ -54,11 +58,13 @@ type Writer struct {
 const syncEvery = 5 * time.Second
 
 // block is a record on its way to the file. A nil payload is a barrier: the
-// writer answers on ack when all before it is written.
+// writer answers on ack when all before it is written. A block that is still
+// being encoded arrives on late.
 type block struct {
 	r       record
 	payload []byte
 	ack     chan struct{}
+	late    chan block
 }
 
 // Create starts a dump, or with Resume goes on with a partial one.
@@ -93,7 +99,8 @@ func Create(path string, h *Header, o CreateOptions) (*Writer, error) {
 		return nil, err
 	}
 	w.synced = time.Now()
-	w.queue = make(chan block, 64)
+	w.queue = make(chan block, 256)
+	w.pending, w.encoding = newBudget(maxPending), make(chan struct{}, runtime.GOMAXPROCS(0))
 	go w.write()
 	return w, nil
 }
@@ -121,10 +128,7 @@ func (w *Writer) existing(o CreateOptions) (adopt bool, err error) {
 		return false, err
 	}
 	defer r.Close()
-	if err := sameHeader(w.path, r.Header(), w.header); err != nil {
-		return false, err
-	}
-	if err := samePrompts(w.path, r.Header(), w.header); err != nil {
+	if err := sameRun(w.path, r.Header(), w.header); err != nil {
 		return false, err
 	}
 	for _, id := range o.Prompts {
@@ -175,7 +179,7 @@ func openLocked(path string) (*os.File, error) {
 		}
 		if err := lock(f); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: another process is writing it: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		mine, err := f.Stat()
 		if err != nil {
@@ -238,10 +242,7 @@ func (w *Writer) keepDamaged(size int64) error {
 // resume goes on after the complete prompts. Those that are damaged are left
 // out, by copying the others, and will be run again.
 func (w *Writer) resume(s *scanned) error {
-	if err := sameHeader(w.partial, s.header, w.header); err != nil {
-		return err
-	}
-	if err := samePrompts(w.partial, s.header, w.header); err != nil {
+	if err := sameRun(w.partial, s.header, w.header); err != nil {
 		return err
 	}
 	r := &Reader{path: w.partial, f: w.f, header: s.header}
@@ -327,20 +328,33 @@ func sameHeader(path string, have, want *Header) error {
 	}{{"model", have.Model, want.Model}, {"plan", have.Plan, want.Plan}} {
 		a, b := reflect.ValueOf(part.a), reflect.ValueOf(part.b)
 		for i := range a.NumField() {
-			name := a.Type().Field(i).Tag.Get("json")
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
 			if name == "id" || reflect.DeepEqual(normal(a.Field(i)), normal(b.Field(i))) {
 				continue
 			}
-			return fmt.Errorf("%s: %s %s is %v there and %v here: it cannot be gone on with; --force begins anew", path, part.name, name, a.Field(i), b.Field(i))
+			return fmt.Errorf("%s: %s %s is %s there and %s here", path, part.name, name, shown(a.Field(i)), shown(b.Field(i)))
 		}
 	}
 	return nil
 }
 
-// samePrompts says whether two runs are over one prompt set.
-func samePrompts(path string, have, want *Header) error {
-	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; a != "" && b != "" && a != b {
-		return fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here): it cannot be gone on with; --force begins anew", path, a, b)
+// shown is a field's value, so that an empty one can be seen.
+func shown(v reflect.Value) string {
+	if v.Kind() == reflect.String {
+		return fmt.Sprintf("%q", v.String())
+	}
+	return fmt.Sprint(v)
+}
+
+// sameRun says whether a file can be gone on with: one model, plan and prompt
+// set.
+func sameRun(path string, have, want *Header) error {
+	err := sameHeader(path, have, want)
+	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; err == nil && a != "" && b != "" && a != b {
+		err = fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here)", path, a, b)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: it cannot be gone on with; --force begins anew", err)
 	}
 	return nil
 }
@@ -388,6 +402,9 @@ func (w *Writer) writeBlock(b block) error {
 func (w *Writer) write() {
 	defer close(w.stopped)
 	for b := range w.queue {
+		if b.late != nil {
+			b = <-b.late
+		}
 		if b.payload != nil && w.failed() == nil {
 			w.fail(w.writeBlock(b))
 		}
@@ -525,26 +542,47 @@ type PromptWriter struct {
 	maxQ map[int]float64 // per layer: longest query
 }
 
+// send hands values to the writer, which keeps a copy of its own: encoding and
+// compressing go on beside the caller, and the blocks stand in the file in the
+// order of the calls. It waits while too much is under way.
 func (p *PromptWriter) send(r record, x []float32, enc uint8, bits int) error {
-	r.Prompt = p.index
-	if n, _ := r.elements(); n != uint64(len(x)) {
-		return fmt.Errorf("%s: %s: %d values of %d", p.w.path, r.place(), len(x), n)
+	if err := p.w.failed(); err != nil {
+		return err
 	}
-	raw := encodeFloats(&r, x, enc, bits, p.w.header.Plan.Precision)
-	b := seal(r, raw)
-	if err := b.r.limits(); err != nil {
-		return fmt.Errorf("%s: %s: %w", p.w.path, r.place(), err)
+	p.w.pending.take(len(x))
+	return p.sendOwned(r, append([]float32(nil), x...), enc, bits)
+}
+
+// sendOwned is send for values that are the writer's from now on and counted as
+// pending.
+func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
+	r.Prompt = p.index
+	w, late := p.w, make(chan block, 1)
+	if n, _ := r.elements(); n != uint64(len(x)) {
+		w.pending.give(len(x))
+		return fmt.Errorf("%s: %s: %d values of %d", w.path, r.place(), len(x), n)
 	}
 	p.mu.Lock()
 	p.blocks++
 	p.mu.Unlock()
-	return p.w.send(b)
+	go func() {
+		w.encoding <- struct{}{}
+		raw := encodeFloats(&r, x, enc, bits, w.header.Plan.Precision)
+		late <- seal(r, raw)
+		<-w.encoding
+		w.pending.give(len(x))
+	}()
+	return w.send(block{late: late})
 }
 
 // Weights writes rows of one head, rows form. Row i is w[i*stride:][:keys], its
 // first key at position key0; row0 counts from the first recorded prompt row,
 // or from the first reply row. The slice is free again when it returns.
 func (p *PromptWriter) Weights(layer, head int, ph Phase, row0, rows, key0, keys, stride int, w []float32) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	p.w.pending.take(rows * keys)
 	flat := make([]float32, rows*keys)
 	for i := range rows {
 		copy(flat[i*keys:(i+1)*keys], w[i*stride:i*stride+keys])
@@ -553,7 +591,7 @@ func (p *PromptWriter) Weights(layer, head int, ph Phase, row0, rows, key0, keys
 	if p.w.header.Plan.Precision == "exact" {
 		enc, bits = encF32, 23
 	}
-	return p.send(record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
+	return p.sendOwned(record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
 		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys)}, flat, enc, bits)
 }
 

@@ -66,6 +66,9 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 			overall.Add(row...)
 			continue
 		}
+		if strings.HasPrefix(set, "*") {
+			continue
+		}
 		i, ok := at[set]
 		if !ok {
 			i = len(k.Series)
@@ -84,7 +87,8 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 		markdown(overall, "set", "documents", "pairs", "overlap", "ci_low", "ci_high", "overlap_without_first_four", "other_half", "difference", "difference_low", "difference_high", "p") + few(captured(perSet)), nil
 }
 
-// pairOverlaps are overlaps by set and layer, all layers as -1. A document's
+// pairOverlaps are overlaps by set and layer, all layers as -1, sets of whole
+// documents together as *, of truncated ones as * (truncated). A document's
 // value is the mean over its pairs and heads.
 func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 	r, err := dumps.Open(path)
@@ -109,12 +113,19 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 			lo = hi
 			continue
 		}
-		if !slices.Contains(sets, set) {
-			sets = append(sets, set)
+		pool := "*"
+		if strings.HasSuffix(set, truncatedGroup) {
+			pool += truncatedGroup
+		}
+		for _, name := range []string{set, pool} {
+			if !slices.Contains(sets, name) {
+				sets = append(sets, name)
+			}
 		}
 		shared := commonPrefix(group)
 		k := hitrate.Budget(hitrate.PaperTop, shared)
 		pairs[set] += len(group) * (len(group) - 1) / 2
+		pairs[pool] += len(group) * (len(group) - 1) / 2
 		var all value
 		for _, layer := range r.Header().Plan.Layers {
 			var over, within, skipped []float64
@@ -135,20 +146,24 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 					within = append(within, float64(hitrate.Overlap(keep[a][h][1], keep[a][h][2]))/float64(k))
 				}
 			}
-			at := key{set, layer}
+			for _, name := range []string{set, pool} {
+				at := key{name, layer}
+				if values[at] == nil {
+					values[at] = &value{}
+				}
+				v := values[at]
+				v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(over)), append(v.within, analysis.Mean(within)), append(v.skipped, analysis.Mean(skipped))
+			}
+			all.overlap, all.within, all.skipped = append(all.overlap, analysis.Mean(over)), append(all.within, analysis.Mean(within)), append(all.skipped, analysis.Mean(skipped))
+		}
+		for _, name := range []string{set, pool} {
+			at := key{name, -1}
 			if values[at] == nil {
 				values[at] = &value{}
 			}
 			v := values[at]
-			v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(over)), append(v.within, analysis.Mean(within)), append(v.skipped, analysis.Mean(skipped))
-			all.overlap, all.within, all.skipped = append(all.overlap, analysis.Mean(over)), append(all.within, analysis.Mean(within)), append(all.skipped, analysis.Mean(skipped))
+			v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(all.overlap)), append(v.within, analysis.Mean(all.within)), append(v.skipped, analysis.Mean(all.skipped))
 		}
-		at := key{set, -1}
-		if values[at] == nil {
-			values[at] = &value{}
-		}
-		v := values[at]
-		v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(all.overlap)), append(v.within, analysis.Mean(all.within)), append(v.skipped, analysis.Mean(all.skipped))
 		lo = hi
 	}
 	t := table.New("set", "layer", "documents", "pairs", "overlap", "ci_low", "ci_high", "other_half", "difference", "difference_low", "difference_high", "p", "overlap_without_first_four", "chance")
@@ -240,7 +255,8 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	contents := map[string]int{} // by group: whole documents, truncated ones
 	for ask := range 4 {
 		for _, d := range docs {
-			if contents[group(d)] == most || ask >= len(d.Instructions) {
+			// Documents that are whole come first; truncated ones where they are few.
+			if contents[group(d)] == most || ask >= len(d.Instructions) || d.truncated && contents[""] >= 10 {
 				continue
 			}
 			contents[group(d)]++

@@ -44,7 +44,7 @@ func TestTorchRecordsTheSame(t *testing.T) {
 	}
 	py := python(t, "torch, transformers, zstandard")
 	attnscope := program(t)
-	models := []string{"../capture/model/testdata/qwen3", "../capture/model/testdata/granite"}
+	models := []string{"../capture/model/testdata/qwen3", "../capture/model/testdata/granite-biases"}
 	for _, m := range []string{"llama", "mistral", "gemma2"} {
 		models = append(models, sharedtest.Dir(t, "fixtures/models/"+m))
 	}

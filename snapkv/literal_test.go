@@ -84,16 +84,17 @@ var literal = map[string]func(l *Layer, h, j, budget int) float64{
 		return second
 	},
 	"expectedattention": func(l *Layer, h, j, _ int) float64 {
-		scores := make([]float64, l.N)
+		scores := make([]float64, literalWindow)
 		mean, variance := 0.0, 0.0
 		for i := range scores {
+			row := l.N - literalWindow + i
 			for d, v := range l.key(j, h/2) {
-				scores[i] += float64(l.Queries[(i*l.Heads+h)*l.Dim+d]) * float64(v)
+				scores[i] += float64(l.Queries[(row*l.Heads+h)*l.Dim+d]) * float64(v)
 			}
-			mean += scores[i] / float64(l.N)
+			mean += scores[i] / literalWindow
 		}
 		for _, s := range scores {
-			variance += (s - mean) * (s - mean) / float64(l.N)
+			variance += (s - mean) * (s - mean) / literalWindow
 		}
 		d := float64(l.Dim)
 		return math.Exp(mean/math.Sqrt(d)+variance/(2*d)) * norm(l.value(j, h/2))
@@ -155,6 +156,65 @@ func TestMethodsAgainstLiteral(t *testing.T) {
 				sort.Ints(want)
 				if fmt.Sprint(got[h]) != fmt.Sprint(want) {
 					t.Errorf("%s, head %d: %v, want %v", m.Name, h, got[h], want)
+				}
+			}
+		}
+	}
+}
+
+// TestMergedHeads compares selections by kv head with literal scores merged over
+// each kv head's query heads: votes before criticalkv's second stage, and
+// expectedattention's as probabilities.
+func TestMergedHeads(t *testing.T) {
+	group := func(l *Layer, g int, f func(h int) float64) float64 { return (f(2*g) + f(2*g+1)) / 2 }
+	for name, score := range map[string]func(l *Layer, g, j int) float64{
+		"snapkv": func(l *Layer, g, j int) float64 {
+			return group(l, g, func(h int) float64 { return literal["snapkv"](l, h, j, 13) })
+		},
+		"criticalkv": func(l *Layer, g, j int) float64 {
+			vote := func(x int) float64 {
+				return group(l, g, func(h int) float64 { return literal["snapkv"](l, h, x, 13) })
+			}
+			better := 0
+			for x := range l.Len - literalWindow {
+				if vote(x) > vote(j) {
+					better++
+				}
+			}
+			second := (vote(j) + 1e-4) * norm(l.value(j, g))
+			if better < 13/2 {
+				return 1e6 + second
+			}
+			return second
+		},
+		"expectedattention": func(l *Layer, g, j int) float64 {
+			return group(l, g, func(h int) float64 {
+				sum := 0.0
+				for x := range l.Len - literalWindow {
+					sum += literal["expectedattention"](l, h, x, 13) / norm(l.value(x, g))
+				}
+				return literal["expectedattention"](l, h, j, 13) / sum
+			})
+		},
+	} {
+		m, err := FindMethod(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(3) {
+			l, c := randomLayer(20+seed), testConfig(literalWindow+13)
+			c.Group = "mean"
+			got, err := m.Select(l, c, 13)
+			if err != nil || len(got) != l.KVHeads {
+				t.Fatalf("%s: %d selections (%v), want one a kv head", name, len(got), err)
+			}
+			for g := range got {
+				values := make([]float64, l.Len-literalWindow)
+				for j := range values {
+					values[j] = score(l, g, j)
+				}
+				if want := TopK(values, 13); fmt.Sprint(got[g]) != fmt.Sprint(want) {
+					t.Errorf("%s, kv head %d: %v, want %v", name, g, got[g], want)
 				}
 			}
 		}

@@ -2,6 +2,7 @@ package snapkv
 
 import (
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -44,23 +45,29 @@ var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", ByCapaci
 		if err != nil {
 			return nil, err
 		}
-		group := l.Heads / l.KVHeads
+		if list, err = merge(list, l.KVHeads, c.Group); err != nil { // both stages look at the merged votes
+			return nil, err
+		}
 		for h, v := range list {
 			first := TopK(v, c.Budget()/2)
 			top := 0.0
 			for j := range v {
-				v[j] = (v[j] + 1e-4) * norm(l.value(j, h/group))
+				v[j] = (v[j] + 1e-4) * norm(l.value(j, h*l.KVHeads/len(list)))
 				top = math.Max(top, v[j])
 			}
 			for _, j := range first {
 				v[j] += 2*top + 1
 			}
 		}
-		return list, nil
+		out := make([][]float64, l.Heads)
+		for h := range out {
+			out[h] = slices.Clone(list[h*len(list)/l.Heads])
+		}
+		return out, nil
 	}}
 
-// expectedAttention ranks by the weight that queries drawn like the recorded
-// ones would give a key, times the value's norm where values are recorded:
+// expectedAttention ranks by the weight that queries drawn like the window's
+// would give a key, times the value's norm where values are recorded:
 // exp(mean·k/√d + k·Cov·k/(2d)) (kvpress; here the queries keep the rotations
 // of the prompt's end instead of being averaged over positions to come).
 var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nested: true, Needs: Needs{Keys: true, Queries: true},
@@ -70,7 +77,7 @@ var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nes
 		prefix, d := l.Len-c.Window, l.Dim
 		spread := make([]float32, prefix*d)
 		for h := range out {
-			mean, cov := queryMoments(l, h)
+			mean, cov := queryMoments(l, h, c.Window)
 			keys := l.Keys[h/group*d:]
 			simd.GemmT(spread, d, keys, l.KVHeads*d, cov, d, prefix, d, d)
 			out[h] = make([]float64, prefix)
@@ -78,31 +85,54 @@ var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nes
 				k := l.key(j, h/group)
 				dot, square := float64(simd.Dot(k, mean)), float64(simd.Dot(k, spread[j*d:(j+1)*d]))
 				out[h][j] = dot/math.Sqrt(float64(d)) + square/float64(2*d)
-				if l.Values != nil {
-					out[h][j] += math.Log(norm(l.value(j, h/group)) + 1e-12)
+			}
+			if c.Group != "head" { // heads are merged as probabilities; alone, logarithms rank alike and do not underflow
+				softmax(out[h])
+			}
+			for j := range out[h] {
+				if l.Values == nil {
+					break
+				}
+				if n := norm(l.value(j, h/group)); c.Group != "head" {
+					out[h][j] *= n
+				} else {
+					out[h][j] += math.Log(n + 1e-12)
 				}
 			}
 		}
 		return out, nil
 	}}
 
-// queryMoments are mean [dim] and covariance [dim, dim] of a head's recorded
-// queries.
-func queryMoments(l *Layer, h int) (mean, cov []float32) {
-	d, n := l.Dim, float32(l.N)
+// softmax turns scores into probabilities, in place.
+func softmax(x []float64) {
+	top, sum := slices.Max(x), 0.0
+	for j, v := range x {
+		x[j] = math.Exp(v - top)
+		sum += x[j]
+	}
+	for j := range x {
+		x[j] /= sum
+	}
+}
+
+// queryMoments are mean [dim] and covariance [dim, dim] of a head's queries over
+// the window.
+func queryMoments(l *Layer, h, window int) (mean, cov []float32) {
+	d, n := l.Dim, float32(window)
 	mean, cov = make([]float32, d), make([]float32, d*d)
-	for i := range l.N {
-		for x, v := range l.Queries[(i*l.Heads+h)*d:][:d] {
+	query := func(i int) []float32 { return l.Queries[((l.N-window+i)*l.Heads+h)*d:][:d] }
+	for i := range window {
+		for x, v := range query(i) {
 			mean[x] += v / n
 		}
 	}
-	columns := make([]float32, d*l.N) // the queries, centred, [dim, N]
-	for i := range l.N {
-		for x, v := range l.Queries[(i*l.Heads+h)*d:][:d] {
-			columns[x*l.N+i] = v - mean[x]
+	columns := make([]float32, d*window) // the queries, centred, [dim, window]
+	for i := range window {
+		for x, v := range query(i) {
+			columns[x*window+i] = v - mean[x]
 		}
 	}
-	simd.GemmT(cov, d, columns, l.N, columns, l.N, d, d, l.N)
+	simd.GemmT(cov, d, columns, window, columns, window, d, d, window)
 	simd.Scale(cov, 1/n)
 	return mean, cov
 }

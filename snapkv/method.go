@@ -73,7 +73,7 @@ func FindMethod(name string) (Method, error) {
 // Check says what a layer lacks that the method needs, and how to have it.
 func (m *Method) Check(l *Layer, c Config) error {
 	switch {
-	case m.Needs.Rows && l.N < c.Window:
+	case (m.Needs.Rows || m.Needs.Queries) && l.N < c.Window:
 		return fmt.Errorf("%s: window %d, but %d prompt rows were recorded: capture with --window-rows %d", m.Name, c.Window, l.N, c.Window)
 	case m.Needs.Sums && l.Sums == nil:
 		return fmt.Errorf("%s needs sums over all prompt queries, which the dump lacks", m.Name)

@@ -208,3 +208,29 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		t.Error("capacity = window: no error")
 	}
 }
+
+// TestScoresAreInTheStatesDtype: merged scores are rounded like all others, so
+// that what is equal in the dtype is a tie and the lower position is kept.
+func TestScoresAreInTheStatesDtype(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	s := &States{Heads: 6, KVHeads: 2, Len: 40, Rows: 8, Dim: 4, Round: func(v float32) float32 { return float32(math.Round(float64(v)*64)) / 64 }}
+	for range s.Heads * s.Rows * s.Dim {
+		s.Queries = append(s.Queries, s.Round(float32(r.NormFloat64())))
+	}
+	for range s.KVHeads * s.Len * s.Dim {
+		s.Keys = append(s.Keys, s.Round(float32(r.NormFloat64())))
+	}
+	for _, group := range []string{"head", "mean", "max", "sum"} {
+		scores, err := s.Scores(Config{Window: 4, Capacity: 12, Kernel: 3, Pooling: "avgpool", Group: group})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for h := range scores {
+			for j, v := range scores[h] {
+				if float32(v) != s.Round(float32(v)) {
+					t.Fatalf("group %s, head %d, position %d: %g is not in the dtype", group, h, j, v)
+				}
+			}
+		}
+	}
+}

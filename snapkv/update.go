@@ -37,7 +37,7 @@ func (s *States) Select(c Config) ([][]int32, error) {
 	return keep, nil
 }
 
-// Scores are the pooled votes, [heads or kv heads][prefix].
+// Scores are the pooled votes, [heads or kv heads][prefix], in the states' dtype.
 func (s *States) Scores(c Config) ([][]float64, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -48,10 +48,11 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 	if s.Heads%s.KVHeads != 0 {
 		return nil, fmt.Errorf("%d query heads on %d kv heads: want a multiple", s.Heads, s.KVHeads)
 	}
+	var err error
 	pooled := make([][]float64, s.Heads)
 	for h := range pooled {
-		vote, err := s.vote(h, c.Window)
-		if err != nil {
+		var vote []float64
+		if vote, err = s.vote(h, c.Window); err != nil {
 			return nil, err
 		}
 		if pooled[h], err = Pool(vote, c.Kernel, c.Pooling); err != nil {
@@ -61,7 +62,15 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 			pooled[h][j] = float64(s.Round(float32(v)))
 		}
 	}
-	return merge(pooled, s.KVHeads, c.Group)
+	if pooled, err = merge(pooled, s.KVHeads, c.Group); err != nil {
+		return nil, err
+	}
+	for _, scores := range pooled {
+		for j, v := range scores {
+			scores[j] = float64(s.Round(float32(v)))
+		}
+	}
+	return pooled, nil
 }
 
 // vote sums the weights of the window's rows over the prefix.

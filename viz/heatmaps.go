@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -229,6 +230,9 @@ func (d *drawer) summaries(ctx context.Context, paths []string) error {
 
 func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s Summary, column, name string) error {
 	t, _, err := analysis.HitRates(ctx, paths, cfg)
+	if errors.Is(err, analysis.ErrNothing) {
+		return nil // no reply, no rates, no summary
+	}
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"html"
-	"os"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +18,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"gonum.org/v1/plot"
+
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 const dpi = 200
@@ -40,11 +42,7 @@ func (f *Figure) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return outfile.Write(path, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
 // Encode draws the figure as png or svg.

@@ -100,6 +100,9 @@ const piece = 512
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -114,6 +117,15 @@ func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, 
 	return nil
 }
 
+// replies is the most tokens that follow a prompt in a cache.
+func (r *runner) replies(p *prompts.Prompt) int {
+	n := r.MaxNewTokens
+	if r.FollowWhole {
+		n = max(n, len(p.Reply))
+	}
+	return n
+}
+
 // reference is what the full cache gave: the reply that all caches are scored
 // on, and the log-probabilities of each of its tokens.
 type reference struct {
@@ -125,6 +137,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
+	s.Reserve(len(p.Tokens) + r.replies(p))
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -179,8 +192,12 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
+		s.Reserve(full.prompt + r.replies(full.p))
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
+	if s != full.s {
+		small.beside = full.s.CacheBytes()
+	}
 	if err := small.measure(ctx, ref, &out); err != nil {
 		return fmt.Errorf("%s, capacity %d: %w", method, c.Capacity, err)
 	}
@@ -195,18 +212,26 @@ type cache struct {
 	first  []float32 // logits after the prompt
 	prompt int
 	watch  *watcher // of the full cache only
+	beside int64    // bytes of the full cache, held for the other caches
 }
 
 // measure decodes freely, then scores the reference reply and answer. Without
 // a reply to follow, the full cache's own becomes the reference.
 func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
 	out.CacheBytes = k.s.CacheBytes()
-	start := time.Now()
-	ids, err := k.greedy(ctx)
+	var ids []int32
+	var took time.Duration
+	peak, err := peakMemory(func() (err error) {
+		start := time.Now()
+		ids, err = k.greedy(ctx)
+		took = time.Since(start)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(time.Since(start).Seconds(), 1e-9))
+	out.PeakBytes = number(peak - float64(k.beside))
+	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
 	if len(ids) < 2 {
 		out.DecodeTokens = number(math.NaN())
 	}
@@ -278,7 +303,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 		}
 	}
 	see(0, k.first)
-	pass := model.Pass{Logits: func(row int, l []float32) {
+	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) {
 		if row+1 < n {
 			see(row+1, l)
 		}
@@ -322,7 +347,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		rank++
 	}
 	see(0, k.first)
-	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Logits: func(row int, l []float32) { see(row+1, l) }})
+	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }})
 	out.AnswerLogProb, out.AnswerRank = number(sum), number(rank/float64(len(ids)))
 	return err
 }

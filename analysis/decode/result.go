@@ -51,6 +51,7 @@ type Result struct {
 	PrefillTokens number  `json:"prefill_tok_s"`
 	DecodeTokens  number  `json:"decode_tok_s"`
 	CacheBytes    int64   `json:"cache_bytes"` // after the prompt
+	PeakBytes     number  `json:"peak_bytes"`  // resident memory while decoding, without the other cache
 }
 
 // logSoftmax writes the log-probabilities of logits.

@@ -9,7 +9,7 @@ import (
 
 // SummaryColumns are the columns of Summary.
 var SummaryColumns = []string{"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
-	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains", "prefill_tok_s", "decode_tok_s", "cache_bytes"}
+	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes"}
 
 // Summary averages results over prompts, a row for each cache in the order they
 // came. The capacity of the full cache is -1 where prompts differ in length.
@@ -53,7 +53,7 @@ func Summary(results []Result, seed uint64) *table.Table {
 			mean(func(r *Result) number { return r.ExactMatch }), mean(func(r *Result) number { return r.F1 }),
 			mean(func(r *Result) number { return r.RougeL }), mean(func(r *Result) number { return r.Contains }),
 			mean(func(r *Result) number { return r.PrefillTokens }), mean(func(r *Result) number { return r.DecodeTokens }),
-			mean(func(r *Result) number { return number(r.CacheBytes) }))
+			mean(func(r *Result) number { return number(r.CacheBytes) }), mean(func(r *Result) number { return r.PeakBytes }))
 	}
 	return t
 }

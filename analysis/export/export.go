@@ -4,12 +4,11 @@ package export
 
 import (
 	"archive/zip"
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // Options say what is written.
@@ -27,6 +27,9 @@ type Options struct {
 	Layer     int     // a true layer id; -1: all recorded, names ending in .LAYER
 	MinWeight float32 // tables: only weights above
 }
+
+// Extensions are those that Write knows.
+var Extensions = []string{".safetensors", ".npz", ".csv", ".parquet"}
 
 // Write writes one prompt of a dump to path; its extension chooses the form.
 func Write(path string, r *dumps.Reader, o Options) error {
@@ -48,7 +51,7 @@ func Write(path string, r *dumps.Reader, o Options) error {
 	case ".parquet":
 		return writeParquet(path, r, o)
 	default:
-		return fmt.Errorf("%s: extension %q: want .safetensors, .npz, .csv or .parquet", path, ext)
+		return fmt.Errorf("%s: extension %q: want one of %v", path, ext, Extensions)
 	}
 }
 
@@ -141,35 +144,8 @@ func headsFirst(x []float32, rows, heads, dim int) []float32 {
 	return out
 }
 
-// writeAtomic writes beside path and renames.
-func writeAtomic(path string, write func(w *bufio.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = write(w)
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
-}
-
 func writeNPZ(path string, list []tensor.Tensor) error {
-	return writeAtomic(path, func(w *bufio.Writer) error {
+	return outfile.Write(path, func(w io.Writer) error {
 		z := zip.NewWriter(w)
 		for _, t := range list {
 			f, err := z.CreateHeader(&zip.FileHeader{Name: t.Name + ".npy", Method: zip.Store})
@@ -235,7 +211,7 @@ func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
 }
 
 func writeCSV(path string, r *dumps.Reader, o Options) error {
-	return writeAtomic(path, func(w *bufio.Writer) error {
+	return outfile.Write(path, func(w io.Writer) error {
 		fmt.Fprintln(w, "layer,head,phase,row,key,weight")
 		return cells(r, o, func(c cell) error {
 			_, err := fmt.Fprintf(w, "%d,%d,%s,%d,%d,%g\n", c.Layer, c.Head, c.Phase, c.Row, c.Key, c.Weight)
@@ -245,7 +221,7 @@ func writeCSV(path string, r *dumps.Reader, o Options) error {
 }
 
 func writeParquet(path string, r *dumps.Reader, o Options) error {
-	return writeAtomic(path, func(w *bufio.Writer) error {
+	return outfile.Write(path, func(w io.Writer) error {
 		pw := parquet.NewGenericWriter[cell](w, parquet.Compression(&parquet.Zstd))
 		batch := make([]cell, 0, 1<<14)
 		flush := func() error {

@@ -10,12 +10,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // Table has named columns; a cell is a string, an int or a float64.
@@ -139,24 +140,7 @@ func (t *Table) json(b *bufio.Writer, array bool) {
 
 // WriteFile writes beside path and renames.
 func (t *Table) WriteFile(path, format string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	err = t.Write(f, format)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return outfile.Write(path, func(w io.Writer) error { return t.Write(w, format) })
 }
 
 // Column is the index of a column, -1 if there is none.

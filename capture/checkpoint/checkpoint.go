@@ -11,8 +11,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +28,7 @@ type Checkpoint struct {
 	path, format string
 	files        []string
 	config       map[string]any
+	generation   map[string]any
 	tensors      map[string]tensor.Tensor
 	closers      []func() error
 }
@@ -42,15 +45,14 @@ func Open(path string) (*Checkpoint, error) {
 		}
 		return nil, fmt.Errorf("%s: want a folder with config.json and safetensors, or a .gguf file", path)
 	}
-	text, err := os.ReadFile(filepath.Join(path, "config.json"))
-	if err != nil {
-		return nil, fmt.Errorf("%s: no config.json in it: %w", path, err)
-	}
 	ck := &Checkpoint{path: path, format: "safetensors"}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	if err := dec.Decode(&ck.config); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(path, "config.json"), err)
+	if ck.config, err = readObject(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no config.json in it: %w", path, err)
+	} else if err != nil {
+		return nil, err
+	}
+	if ck.generation, err = readObject(filepath.Join(path, "generation_config.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	files, all, err := openShards(path)
 	if err != nil {
@@ -64,6 +66,21 @@ func Open(path string) (*Checkpoint, error) {
 	return ck, nil
 }
 
+// readObject reads a JSON object, its numbers as json.Number.
+func readObject(path string) (map[string]any, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var object map[string]any
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&object); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return object, nil
+}
+
 // Path is the folder or file that was opened.
 func (c *Checkpoint) Path() string { return c.path }
 
@@ -72,6 +89,9 @@ func (c *Checkpoint) Format() string { return c.format }
 
 // Config is config.json, its numbers as json.Number, or the GGUF metadata.
 func (c *Checkpoint) Config() map[string]any { return c.config }
+
+// Generation is generation_config.json, like Config; nil where there is none.
+func (c *Checkpoint) Generation() map[string]any { return c.generation }
 
 // Tensor returns a view of a weight, valid until Close.
 func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"strings"
 
 	"github.com/attnscope/attnscope/capture/tensor"
 )
@@ -14,7 +15,13 @@ import (
 var ggufTypes = map[uint32]tensor.DType{
 	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
 	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
+	20: tensor.IQ4_NL, 23: tensor.IQ4_XS, 39: tensor.MXFP4, 35: tensor.TQ2_0,
 	24: tensor.I8, 25: tensor.I16, 26: tensor.I32, 27: tensor.I64, 28: tensor.F64, 30: tensor.BF16,
+}
+
+// otherTypes names types that are not read.
+var otherTypes = map[uint32]string{
+	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
 }
 
 // Limits of a GGUF header; real files stay far below.
@@ -200,7 +207,11 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 		}
 		d, ok := ggufTypes[kind]
 		if !ok {
-			return fmt.Errorf("tensor %s: GGUF type %d is not supported; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K are", name, kind)
+			called, known := otherTypes[kind]
+			if !known {
+				called = fmt.Sprintf("number %d", kind)
+			}
+			return fmt.Errorf("tensor %s: GGUF type %s is not supported; %s and %s are", name, called, strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "))
 		}
 		list = append(list, entry{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset})
 	}

@@ -1,20 +1,19 @@
 package checkpoint
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 
 	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // WriteSafetensors writes tensors, in their order, beside path and renames the
 // file when it is complete.
-func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]string) (err error) {
+func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]string) error {
 	var head bytes.Buffer
 	head.WriteByte('{')
 	if len(meta) > 0 {
@@ -45,32 +44,18 @@ func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]stri
 	for head.Len()%8 != 0 {
 		head.WriteByte(' ')
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
+	return outfile.Write(path, func(w io.Writer) error {
+		if err := binary.Write(w, binary.LittleEndian, uint64(head.Len())); err != nil {
+			return err
 		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	_ = binary.Write(w, binary.LittleEndian, uint64(head.Len()))
-	w.Write(head.Bytes())
-	for _, t := range tensors {
-		if _, err = w.Write(t.Data); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if _, err := w.Write(head.Bytes()); err != nil {
+			return err
 		}
-	}
-	if err = w.Flush(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
+		for _, t := range tensors {
+			if _, err := w.Write(t.Data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -60,11 +60,15 @@ func (kv *KV) Bytes() int {
 	return n
 }
 
+// grow makes room for n slots, and for some more so that growing is rare.
 func (kv *KV) grow(s *store, n int) {
-	if n <= s.room {
-		return
+	if n > s.room {
+		kv.resize(s, max(n, s.room+s.room/2))
 	}
-	room := (max(n, s.room+s.room/2) + simd.Width - 1) / simd.Width * simd.Width
+}
+
+func (kv *KV) resize(s *store, n int) {
+	room := (n + simd.Width - 1) / simd.Width * simd.Width
 	keys := make([]float32, room*kv.keyDim)
 	copy(keys, s.keys)
 	values := make([]float32, kv.valuePanels()*room*simd.Width)
@@ -74,30 +78,53 @@ func (kv *KV) grow(s *store, n int) {
 	s.keys, s.values, s.room = keys, values, room
 }
 
-// Reserve makes room for n positions in all.
+// Reserve makes room until n positions have been appended in all, and no more
+// than that.
 func (kv *KV) Reserve(n int) {
 	for i := range kv.heads {
-		kv.grow(&kv.heads[i], n)
+		s := &kv.heads[i]
+		if slots := s.n + n - kv.seen; slots > s.room {
+			kv.resize(s, slots)
+		}
 	}
 }
 
 // Append adds n positions: k [n, kvHeads*keyDim] after the rotation, v
 // [n, kvHeads*valueDim]. A store by query heads takes each kv head's rows for
 // all heads of its group.
-func (kv *KV) Append(k, v []float32, n int) {
+func (kv *KV) Append(k, v []float32, n int) { kv.AppendOn(nil, k, v, n) }
+
+// appendBlock is how many positions a task of AppendOn copies.
+const appendBlock = 64
+
+// AppendOn is Append, shared out over the threads of a pool.
+func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
 	kd, vd := len(k)/n, len(v)/n
 	group := len(kv.heads) * kv.keyDim / kd
 	for h := range kv.heads {
 		s := &kv.heads[h]
 		kv.grow(s, s.n+n)
-		src := h / group
-		for i := range n {
-			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
-			if s.pos != nil {
-				s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
-			}
+		for i := 0; i < n && s.pos != nil; i++ {
+			s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
 		}
-		s.n += n
+	}
+	blocks := (n + appendBlock - 1) / appendBlock
+	some := func(task, _ int) {
+		h, lo := task%len(kv.heads), task/len(kv.heads)*appendBlock
+		s, src := &kv.heads[h], h/group
+		for i := lo; i < min(n, lo+appendBlock); i++ {
+			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
+		}
+	}
+	if p == nil || n < appendBlock {
+		for task := range blocks * len(kv.heads) {
+			some(task, 0)
+		}
+	} else {
+		p.Run(blocks*len(kv.heads), some)
+	}
+	for h := range kv.heads {
+		kv.heads[h].n += n
 	}
 	kv.seen += n
 }

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Threads int    // 0: one for each core
 	Compute string // f32
-	Chunk   int    // tokens that pass a layer together; 0: 512
+	Chunk   int    // tokens that pass a layer together; 0: 504
 }
 
 // Model is a loaded decoder. Its sessions must not run at the same time: each
@@ -28,9 +28,12 @@ type Model struct {
 	chunk  int
 	pool   *cpu.Pool
 	embed  tensor.Tensor
+	places *tensor.Tensor // embeddings of positions; nil: heads are rotated
 	norm   []float32
 	head   *cpu.Matrix
-	layers []layer
+
+	normBias, headBias []float32
+	layers             []layer
 }
 
 // Load packs the weights of a checkpoint.
@@ -44,7 +47,7 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
-		m.chunk = 512
+		m.chunk = 504 // whole tiles of 28 rows, whole kernels of 14
 	}
 	if err := m.load(ck); err != nil {
 		m.Close()
@@ -55,12 +58,27 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 
 func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 	c := &m.config
-	l := &loader{ck, c, m.pool}
+	l := &loader{ck: ck, c: c, p: m.pool, used: map[string]bool{}}
 	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
 		return err
 	}
-	if m.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+	if !c.arch.BareNorms {
+		if m.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+			return err
+		}
+	}
+	if m.normBias, err = l.bias("norm", -1, c.Hidden); err != nil {
 		return err
+	}
+	if m.headBias, err = l.bias("head", -1, c.Vocab); err != nil {
+		return err
+	}
+	if c.Learned {
+		t, err := l.tensor("positions", -1, ".weight", c.MaxPositions, c.Hidden)
+		if err != nil {
+			return err
+		}
+		m.places = &t
 	}
 	head := m.embed
 	if !c.TiedHead {
@@ -87,7 +105,7 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 			return err
 		}
 	}
-	return nil
+	return l.unread()
 }
 
 // Config is the model's configuration.
@@ -117,6 +135,9 @@ func (m *Model) WeightBytes() int64 {
 		n += int64(w.router.Bytes())
 		for _, e := range w.experts {
 			n += int64(e.gateUp.Bytes() + e.down.Bytes())
+		}
+		if w.shared != nil {
+			n += int64(w.shared.gateUp.Bytes() + w.shared.down.Bytes())
 		}
 	}
 	return n

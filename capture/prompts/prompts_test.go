@@ -69,11 +69,32 @@ func TestMistakesNameTheLine(t *testing.T) {
 		`{"id":"x"}`:                 "line 1: no known fields",
 		`{"input_ids":[]}`:           "input_ids is empty",
 		`{"document":"d"}`:           "without instructions",
+		`{"input_ids":[1.5]}`:        "input_ids: number 1.5, want an integer",
+		`{"input_ids":"1 2"}`:        "input_ids: string, want a list, each an integer",
+		`{"prompt":5}`:               "prompt: number, want a string",
+		`{"messages":{"role":"x"}}`:  "messages: object, want a list, each an object",
+		`{"id":true,"prompt":"a"}`:   "id true: want a string or a number",
+		`{"prompt":"a"} {}`:          "line 1: invalid character",
 		`{"document":"d","instructions":["a"],"outputs":[]}`:             "0 outputs for 1",
 		"{\"id\":\"a\",\"prompt\":\"\"}\n{\"id\":\"a\",\"prompt\":\"\"}": `id "a" stands in line 1`,
 	} {
 		if _, err := Read(strings.NewReader(text), "f.jsonl"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.jsonl") {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestEmptyReplyIsFollowed: a reply that is given is never generated, however
+// short.
+func TestEmptyReplyIsFollowed(t *testing.T) {
+	tok, err := tokenizer.Load(sharedtest.Dir(t, "data/tokenizers/smollm2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{`{"prompt":"a","response":""}`, `{"prompt":"a","response_ids":[]}`, `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}]}`} {
+		p, err := Prepare(tok, read(t, line)[0], Options{})
+		if err != nil || p.Reply == nil || len(p.Reply) != 0 {
+			t.Errorf("%s: reply %v (%v), want an empty one", line, p.Reply, err)
 		}
 	}
 }
@@ -111,5 +132,17 @@ func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
 	}
 	if _, err := Prepare(nil, Record{ID: "x", Line: 3, Text: &text}, Options{}); err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "input_ids") {
 		t.Errorf("without a tokenizer: %v", err)
+	}
+}
+
+// TestBounded: a set that decompresses to more than it may is an error that names
+// the line.
+func TestBounded(t *testing.T) {
+	text := strings.Repeat(`{"prompt":"x"}`+"\n", 10)
+	if list, err := Read(&bounded{strings.NewReader(text), int64(len(text))}, "f.zst"); err != nil || len(list) != 10 {
+		t.Errorf("%d prompts, %v", len(list), err)
+	}
+	if _, err := Read(&bounded{strings.NewReader(text), int64(len(text)) - 1}, "f.zst"); err == nil || !strings.HasPrefix(err.Error(), "f.zst: line ") || !strings.Contains(err.Error(), "more than 64 times its size") {
+		t.Errorf("%v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -47,14 +48,38 @@ func ReadFile(path string, stdin io.Reader) ([]Record, error) {
 	defer f.Close()
 	var r io.Reader = f
 	if strings.HasSuffix(path, ".zst") {
-		z, err := zstd.NewReader(f, zstd.WithDecoderMaxMemory(4<<30))
+		fi, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		z, err := zstd.NewReader(f, zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		defer z.Close()
-		r = z
+		r = &bounded{z, maxExpanded + maxRatio*fi.Size()}
 	}
 	return Read(r, path)
+}
+
+// Limits on a compressed set: what it may have decompressed.
+const (
+	maxExpanded = 1 << 30
+	maxRatio    = 64 // bytes more for each byte of the file
+)
+
+// bounded fails where more than left bytes come.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("it decompresses to more than %d times its size and a gigabyte: give it decompressed", maxRatio)
+	}
+	return n, err
 }
 
 // Read reads JSONL. Errors name the line.
@@ -125,9 +150,17 @@ func parse(text []byte, line int) ([]Record, error) {
 		return nil, fmt.Errorf("begins with %q, want a JSON object", text[0])
 	}
 	if err := json.Unmarshal(text, &f); err != nil {
+		var misfit *json.UnmarshalTypeError
+		if errors.As(err, &misfit) {
+			return nil, fmt.Errorf("%s: %s, want %s", misfit.Field, misfit.Value, kindName(misfit.Type))
+		}
 		return nil, err
 	}
-	base := Record{ID: f.id(line), Dataset: f.Dataset, Line: line, Document: f.DocumentID, Response: f.Response, ResponseIDs: f.ResponseIDs}
+	id, err := f.id(line)
+	if err != nil {
+		return nil, err
+	}
+	base := Record{ID: id, Dataset: f.Dataset, Line: line, Document: f.DocumentID, Response: f.Response, ResponseIDs: f.ResponseIDs}
 	if f.Response != nil && f.ResponseIDs != nil {
 		return nil, errors.New("both response and response_ids: want one")
 	}
@@ -165,18 +198,38 @@ func parse(text []byte, line int) ([]Record, error) {
 	return []Record{base}, nil
 }
 
-func (f *lineForm) id(line int) string {
+// kindName says in JSON's words what a field must be.
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return kindName(t.Elem())
+	case reflect.Slice:
+		return "a list, each " + kindName(t.Elem())
+	case reflect.Int32:
+		return "an integer"
+	case reflect.String:
+		return "a string"
+	}
+	return "an object"
+}
+
+// id is the record's own, a string or a number, or else its line.
+func (f *lineForm) id(line int) (string, error) {
 	for _, raw := range []json.RawMessage{f.ID, f.UnderID, f.Index} {
 		var s string
-		if json.Unmarshal(raw, &s) == nil && s != "" {
-			return s
+		if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, &s) == nil && s == "" {
+			continue
+		}
+		if s != "" {
+			return s, nil
 		}
 		var n json.Number
-		if json.Unmarshal(raw, &n) == nil && n != "" {
-			return n.String()
+		if json.Unmarshal(raw, &n) != nil {
+			return "", fmt.Errorf("id %s: want a string or a number", raw)
 		}
+		return n.String(), nil
 	}
-	return strconv.Itoa(line)
+	return strconv.Itoa(line), nil
 }
 
 func (f *lineForm) references() []string {

@@ -57,8 +57,8 @@ func Load(path string) (*Tokenizer, error) {
 }
 
 func newTokenizer() *Tokenizer {
-	return &Tokenizer{unk: -1, bos: -1, eos: -1, cache: map[string][]int32{}, isByte: map[int32]byte{},
-		addedRaw: map[byte][]added{}, addedNorm: map[byte][]added{}, vocab: map[string]int32{}, merges: map[pair]merge{}}
+	return &Tokenizer{unk: -1, bos: -1, eos: -1, isByte: map[int32]byte{},
+		addedRaw: map[byte][]added{}, addedNorm: map[byte][]added{}, vocab: map[string]int32{}}
 }
 
 // file is tokenizer.json as far as it is read.
@@ -250,7 +250,7 @@ func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error
 		if !okA || !okB || !okC {
 			return fmt.Errorf("merge %d, %q and %q, is not in the vocabulary", i, p[0], p[1])
 		}
-		t.merges[pair{a, b}] = merge{int32(i), c} // of equal ones the last holds, as in the reference
+		t.merges.set(pair{a, b}, merge{int32(i), c}) // of equal ones the last holds, as in the reference
 	}
 	return nil
 }

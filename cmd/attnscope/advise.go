@@ -55,16 +55,31 @@ func runAdvise(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
+	for _, name := range []string{"window", "kernel"} {
+		if len(c.IntSlice(name)) > 1 {
+			return usagef("advise: --%s: one at a time, it is the capacity that is looked for", name)
+		}
+	}
+	if strings.Contains(c.String("pooling"), ",") {
+		return usagef("advise: --pooling: one at a time, it is the capacity that is looked for")
+	}
+	if !c.IsSet("window") && !c.IsSet("preset") {
+		if err := c.Set("window", "32"); err != nil {
+			return err
+		}
+	}
 	if !c.IsSet("capacity") {
+		window := snapkv.Presets[c.String("preset")].Window
+		if c.IsSet("window") {
+			window = c.IntSlice("window")[0]
+		}
 		for _, n := range adviseCapacities {
+			if n <= window {
+				continue
+			}
 			if err := c.Set("capacity", fmt.Sprint(n)); err != nil {
 				return err
 			}
-		}
-	}
-	if !c.IsSet("window") {
-		if err := c.Set("window", "32"); err != nil {
-			return err
 		}
 	}
 	if !c.IsSet("method") {

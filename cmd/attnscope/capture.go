@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -86,6 +88,11 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.IsSet("max-new-tokens") { // here, so that a resumed run with whole replies is seen to be another one
+		for i := range list {
+			list[i].Reply = list[i].Reply[:min(len(list[i].Reply), plan.MaxNewTokens)]
+		}
+	}
 	shard, shards, err := parseShard(c.String("shard"))
 	if err != nil {
 		return err
@@ -138,10 +145,16 @@ func rate(n int64, d time.Duration) float64 { return float64(n) / max(d.Seconds(
 
 // checkOutput refuses an output file that exists, before any work is done.
 func checkOutput(path string, force, resume bool) error {
-	if path == "" || force || resume {
+	if path == "" {
 		return nil
 	}
-	if _, err := os.Stat(path); err == nil {
+	at, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case at.IsDir():
+		return fmt.Errorf("%s is a folder, want the name of a file", path)
+	case !force && !resume:
 		return hintf(fmt.Errorf("%s exists", path), "--force replaces it, -o names another file")
 	}
 	return nil
@@ -178,8 +191,8 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
 	}
-	for name, n := range map[string]int{"window-rows": p.WindowRows, "max-new-tokens": p.MaxNewTokens, "overview": p.Overview} {
-		if n < 0 {
+	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
+		if n := c.Int(name); n < 0 {
 			return nil, usagef("--%s %d: want 0 or more", name, n)
 		}
 	}
@@ -193,7 +206,7 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	if p.Compute != "f32" {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
-	if p.Temperature < 0 {
+	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
 	}
 	return p, nil
@@ -217,6 +230,9 @@ func openEngine(c *cli.Context) (*engine, error) {
 		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
 	default:
 		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	}
+	if n := c.Int("threads"); n < 0 {
+		return nil, usagef("--threads %d: want 0 or more", n)
 	}
 	path, err := resolveModel(c, c.String("model"))
 	if err != nil {
@@ -258,6 +274,11 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 
 func (e *engine) load(c *cli.Context) (err error) {
 	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
+	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
+		// By default as much garbage may wait as there is memory in use, weights
+		// and cache included: a gigabyte of it.
+		debug.SetGCPercent(15)
+	}
 	return err
 }
 
@@ -274,7 +295,12 @@ func (e *engine) prompts(c *cli.Context) ([]prompts.Prompt, error) {
 }
 
 func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
-	if c.Int("max-prompt-tokens") > 0 != (c.String("truncate") != "") {
+	switch how := c.String("truncate"); {
+	case c.IsSet("max-prompt-tokens") && c.Int("max-prompt-tokens") < 1:
+		return nil, usagef("--max-prompt-tokens %d: want 1 or more", c.Int("max-prompt-tokens"))
+	case how != "" && how != "middle":
+		return nil, usagef("--truncate %q: want middle", how)
+	case c.IsSet("max-prompt-tokens") != (how != ""):
 		return nil, usagef("--max-prompt-tokens N and --truncate middle go together: nothing is cut silently")
 	}
 	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)

@@ -99,6 +99,13 @@ func mergeCommand() *cli.Command {
 			if err := checkOutput(c.String("o"), c.Bool("force"), false); err != nil {
 				return err
 			}
+			for _, path := range c.Args().Slice() { // for its warnings: only complete prompts are merged
+				r, err := openDump(c, path)
+				if err != nil {
+					return err
+				}
+				r.Close()
+			}
 			return dumps.Merge(c.String("o"), c.Args().Slice(), c.Bool("force"))
 		},
 	}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,12 +21,18 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FILE` to write"},
 			&cli.StringFlag{Name: "prompt", Usage: "`ID` of the prompt (default: the first)"},
 			&cli.IntFlag{Name: "layer", Value: -1, Usage: "one `LAYER` (default: all, names ending in .LAYER)"},
-			&cli.Float64Flag{Name: "min-weight", Usage: ".csv: only weights above `W`"},
+			&cli.Float64Flag{Name: "min-weight", Usage: ".csv and .parquet: only weights above `W`"},
 			forceFlag,
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Len() != 1 || c.String("o") == "" {
 				return usagef("export: name one dump, and the file to write with -o")
+			}
+			switch {
+			case !slices.Contains(export.Extensions, filepath.Ext(c.String("o"))):
+				return usagef("-o %s: its extension is none of %s", c.String("o"), strings.Join(export.Extensions, ", "))
+			case c.IsSet("layer") && c.Int("layer") < 0:
+				return usagef("--layer %d: want 0 or more", c.Int("layer"))
 			}
 			if err := checkOutput(c.String("o"), c.Bool("force"), false); err != nil {
 				return err

@@ -2,16 +2,14 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/decode"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 func generateCommand() *cli.Command {
@@ -101,16 +99,5 @@ func withOutput(c *cli.Context, write func(io.Writer) error) error {
 	if out == "" {
 		return write(c.App.Writer)
 	}
-	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), out)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return outfile.Write(out, write)
 }

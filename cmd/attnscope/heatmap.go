@@ -50,8 +50,11 @@ func heatmapCommand() *cli.Command {
 				}
 			}
 			written, err := viz.Heatmaps(c.Context, c.Args().Slice(), c.String("o"), cfg)
+			if err != nil {
+				return err
+			}
 			notef(c, "%d figures in %s", len(written), c.String("o"))
-			return err
+			return nil
 		},
 	}
 }

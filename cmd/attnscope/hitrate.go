@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -55,7 +54,7 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	if c.IsSet("theta") {
 		cfg.Thetas = c.Float64Slice("theta")
 	}
-	cfg.Span, cfg.By = c.Int("span"), strings.Split(c.String("by"), ",")
+	cfg.Span = c.Int("span")
 	cfg.Average, cfg.Generation, cfg.SkipFirst = c.String("average"), c.String("generation"), c.Int("skip-first")
 	cfg.Kernel, cfg.Pooling, cfg.Seed = c.Int("kernel"), c.String("pooling"), c.Uint64("seed")
 	for _, w := range cfg.Windows {
@@ -73,7 +72,11 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 			return cfg, usagef("--budget %d: want 0 or more", k)
 		}
 	}
-	if err := checkBy(c, cfg.By); err != nil {
+	if err := checkThetas(cfg.Thetas); err != nil {
+		return cfg, err
+	}
+	var err error
+	if cfg.By, err = byKeys(c); err != nil {
 		return cfg, err
 	}
 	switch {
@@ -93,6 +96,16 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	return cfg, nil
 }
 
+// checkThetas refuses thresholds that no weight can be compared with.
+func checkThetas(list []float64) error {
+	for _, theta := range list {
+		if !(theta >= 0 && theta <= 1) {
+			return usagef("--theta %g: want a weight between 0 and 1", theta)
+		}
+	}
+	return nil
+}
+
 func runHitrate(c *cli.Context) error {
 	if !c.Args().Present() {
 		return usagef("hitrate: no dump: name at least one RUN.attn")
@@ -105,11 +118,11 @@ func runHitrate(c *cli.Context) error {
 		return err
 	}
 	t, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
-	if err != nil {
-		return err
-	}
 	for _, w := range warnings {
 		warnf(c, "%s", w)
+	}
+	if err != nil {
+		return err
 	}
 	return writeTable(c, t)
 }

@@ -16,9 +16,12 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture/tokenizer"
 )
 
 func main() {
+	tokenizer.Sandbox()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -42,15 +45,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if commandLine = args; drawnAs != nil {
 		commandLine = drawnAs
 	}
-	app := newApp(stdin, stdout, stderr)
+	results := &resultWriter{Writer: stdout}
+	app := newApp(stdin, results, stderr)
 	if len(args) == 0 {
 		app.Writer = stderr
 		_ = app.RunContext(ctx, []string{"attnscope", "--help"})
 		return exitUsage
 	}
+	args = spelled(args)
 	args, err := reorder(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
+	}
+	if err == nil && results.err != nil { // whoever prints line by line need not look
+		err = fmt.Errorf("stdout: %w", results.err)
 	}
 	if err == nil {
 		return exitDone
@@ -70,6 +78,33 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// resultWriter is stdout; it remembers the first failure.
+type resultWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *resultWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// spelled turns what people try for help and version into what there is.
+func spelled(args []string) []string {
+	switch {
+	case args[0] == "help" && len(args) > 1:
+		return []string{args[1], "--help"}
+	case args[0] == "help":
+		return []string{"--help"}
+	case args[0] == "--version" || args[0] == "-v":
+		return []string{"version"}
+	}
+	return args
 }
 
 // newApp builds the command tree of commands.go.

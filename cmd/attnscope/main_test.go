@@ -288,11 +288,16 @@ func TestMistakesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	dump := filepath.Join(dir, "ok.attn")
 	must(t, "capture", "-m", f.dir, "-p", good, "-o", dump, "--max-new-tokens", "4", "--window-rows", "16")
+	silent := filepath.Join(dir, "silent.attn")
+	must(t, "capture", "-m", f.dir, "-p", good, "-o", silent, "--max-new-tokens", "0")
 	data, _ := os.ReadFile(dump)
 	cut := write(t, "cut.attn", string(data[:40]))
 	unknown := t.TempDir()
 	os.WriteFile(filepath.Join(unknown, "config.json"), []byte(`{"model_type":"mamba"}`), 0o644)
 	os.WriteFile(filepath.Join(unknown, "model.safetensors"), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o644)
+	quantised := t.TempDir()
+	os.WriteFile(filepath.Join(quantised, "config.json"), []byte(`{"model_type":"llama","quantization_config":{"quant_method":"gptq","bits":4}}`), 0o644)
+	os.WriteFile(filepath.Join(quantised, "model.safetensors"), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o644)
 	short := t.TempDir()
 	weights, _ := os.ReadFile(filepath.Join(f.dir, "model.safetensors"))
 	config, _ := os.ReadFile(filepath.Join(f.dir, "config.json"))
@@ -315,6 +320,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{2, []string{"name at least one"}, []string{"hitrate"}},
 		{2, []string{"needs a value"}, []string{"hitrate", dump, "--window"}},
 		{2, []string{"--by", "token"}, []string{"hitrate", dump, "--by", "token"}},
+		{2, []string{"--theta NaN"}, []string{"hitrate", dump, "--window", "16", "--theta", "nan"}},
+		{2, []string{"--theta 2"}, []string{"snapkv", dump, "--window", "8", "--capacity", "20", "--theta", "2"}},
+		{1, []string{"one token early", "--window-rows 17"}, []string{"hitrate", dump, "--window", "16", "--preset", "code-exact"}},
+		{1, []string{"nothing to rate"}, []string{"hitrate", silent, "--window", "16"}},
+		{2, []string{"x.foo", ".parquet"}, []string{"export", dump, "-o", dir + "/x.foo"}},
+		{2, []string{"--layer -2"}, []string{"export", dump, "--layer", "-2", "-o", dir + "/x.npz"}},
+		{1, []string{"window_rows is 128 there and 16 here", "merged"}, []string{"merge", dump, silent, "-o", dir + "/m.attn"}},
+		{1, []string{dir + "/no/x.tsv: no such file"}, []string{"hitrate", dump, "--window", "16", "-o", dir + "/no/x.tsv"}},
 		{1, []string{"nothere.attn"}, []string{"hitrate", "nothere.attn"}},
 		{1, []string{"window 32", "16", "--window-rows 32"}, []string{"hitrate", dump}},
 		{1, []string{"cut.attn", "cut"}, []string{"info", cut}},
@@ -323,10 +336,16 @@ func TestMistakesAreNamed(t *testing.T) {
 		{1, []string{"line 1", "no known fields"}, []string{"capture", "-m", f.dir, "-p", write(t, "u.jsonl", `{"id":"x"}`), "-o", dir + "/a.attn"}},
 		{1, []string{"line 2", `"x"`, "line 1"}, []string{"capture", "-m", f.dir, "-p", write(t, "d.jsonl", `{"id":"x","input_ids":[1]}`+"\n"+`{"id":"x","input_ids":[1]}`), "-o", dir + "/a.attn"}},
 		{1, []string{"3000 tokens", "2048", "--truncate middle"}, []string{"capture", "-m", f.dir, "-p", write(t, "l.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": long})), "-o", dir + "/a.attn"}},
+		{2, []string{"--threads -1"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--threads", "-1"}},
+		{2, []string{"--temperature NaN"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--temperature", "nan"}},
+		{2, []string{"--truncate", "middle"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5", "--truncate", "left"}},
+		{2, []string{"--truncate middle go together"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5"}},
 		{1, []string{"no tokenizer", "input_ids"}, []string{"capture", "-m", f.dir, "-p", write(t, "t.jsonl", `{"id":"x","prompt":"hello"}`), "-o", dir + "/a.attn"}},
 		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{"quantisation", "gptq", "GGUF"}, []string{"capture", "-m", quantised, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"NaN", "tensor"}, []string{"capture", "-m", nan, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{dir + " is a folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir, "--force"}},
 		{1, []string{"no/such/folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/no/such/folder/a.attn"}},
 	} {
 		code, stdout, stderr := call(t, c.args...)
@@ -340,6 +359,97 @@ func TestMistakesAreNamed(t *testing.T) {
 		}
 		if _, err := os.Stat(dir + "/a.attn"); err == nil {
 			t.Errorf("attnscope %s: failed, but left a dump", strings.Join(c.args, " "))
+		}
+	}
+}
+
+// TestSamePromptInTwoDumps: prompts of two dumps are two, whatever their ids.
+func TestSamePromptInTwoDumps(t *testing.T) {
+	f := openFixture(t, "llama")
+	var dumps []string
+	var hits float64
+	for i := range 2 {
+		p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")[:120+20*i]}))
+		dumps = append(dumps, filepath.Join(t.TempDir(), "x.attn"))
+		must(t, "capture", "-m", f.dir, "-p", p, "-o", dumps[i], "--max-new-tokens", "8", "--ignore-eos")
+		var row struct {
+			Rate float64 `json:"hit_rate"`
+		}
+		if err := json.Unmarshal([]byte(must(t, "hitrate", dumps[i], "--by", "none", "--format", "jsonl")), &row); err != nil {
+			t.Fatal(err)
+		}
+		hits += row.Rate / 2
+	}
+	for _, verb := range []string{"hitrate", "snapkv"} {
+		var row struct {
+			Prompts int
+			Rate    float64 `json:"hit_rate"`
+		}
+		args := append([]string{verb, "--by", "none", "--window", "32", "--format", "jsonl"}, dumps...)
+		if verb == "snapkv" {
+			args = append(args, "--capacity", "48")
+		}
+		if err := json.Unmarshal([]byte(must(t, args...)), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.Prompts != 2 || verb == "hitrate" && math.Abs(row.Rate-hits) > 1e-9 {
+			t.Errorf("%s: %+v, want 2 prompts and the mean of theirs, %g", verb, row, hits)
+		}
+	}
+}
+
+// TestHelpAndVersion: what people try works.
+// TestReplyEndsWithItsEndToken: an end-of-sequence token is the reply's last and
+// has a row; generation_config.json names it before config.json does.
+func TestReplyEndsWithItsEndToken(t *testing.T) {
+	f := openFixture(t, "llama")
+	gen := f.ints("gen_ids")
+	end := gen[4]
+	for name, c := range map[string][2]any{"config": {end, nil}, "generation_config": {int32(2), end}, "list": {int32(2), []int32{5, end}}} {
+		dir := t.TempDir()
+		text, err := os.ReadFile(filepath.Join(f.dir, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config map[string]any
+		if err := json.Unmarshal(text, &config); err != nil {
+			t.Fatal(err)
+		}
+		config["eos_token_id"] = c[0]
+		os.WriteFile(filepath.Join(dir, "config.json"), []byte(jsonOf(config)), 0o644)
+		if c[1] != nil {
+			os.WriteFile(filepath.Join(dir, "generation_config.json"), []byte(jsonOf(map[string]any{"eos_token_id": c[1]})), 0o644)
+		}
+		if err := os.Symlink(filepath.Join(f.dir, "model.safetensors"), filepath.Join(dir, "model.safetensors")); err != nil {
+			t.Fatal(err)
+		}
+		p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+		out := filepath.Join(t.TempDir(), "x.safetensors")
+		dump := filepath.Join(t.TempDir(), "x.attn")
+		must(t, "capture", "-m", dir, "-p", p, "-o", dump, "--max-new-tokens", "24", "--logits")
+		must(t, "export", dump, "-o", out)
+		tokens, _ := int32s(t, out, "tokens")
+		want := gen[:1+slices.Index(gen, end)]
+		if got := tokens[len(f.ints("input_ids")):]; !slices.Equal(got, want) {
+			t.Errorf("%s: reply %v, want %v", name, got, want)
+		}
+		e, err := checkpoint.ReadSafetensors(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		rows, _ := e.Tensor("generation_rows.1")
+		logits, _ := e.Tensor("logits")
+		if rows.Shape[1] != len(want) || logits.Shape[0] != len(want) {
+			t.Errorf("%s: rows %v and logits %v, want %d", name, rows.Shape, logits.Shape, len(want))
+		}
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, pair := range [][2][]string{{{"help"}, {"--help"}}, {{"help", "hitrate"}, {"hitrate", "--help"}}, {{"--version"}, {"version"}}, {{"hitrate", "-h"}, {"hitrate", "--help"}}} {
+		if a, b := must(t, pair[0]...), must(t, pair[1]...); a != b || a == "" {
+			t.Errorf("%v prints %q, %v %q", pair[0], a, pair[1], b)
 		}
 	}
 }

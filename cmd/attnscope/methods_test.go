@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,12 @@ func TestIndicesOfRaggedBudgets(t *testing.T) {
 	if total != 24*len(counts) {
 		t.Errorf("%d positions in all, want %d", total, 24*len(counts))
 	}
+	must(t, "snapkv", dump, "--method", "pyramidkv", "--window", "16", "--capacity", "40", "--indices", out, "--force")
+	for layer, want := range []int32{47, 32, 16, 1} { // linear from 2 b - b/20 to b/20, b = 24
+		if counts, _ := int32s(t, out, fmt.Sprint("counts.", layer)); counts[0] != want {
+			t.Errorf("pyramidkv, layer %d: counts %v, want %d", layer, counts, want)
+		}
+	}
 }
 
 // TestGenerateLines reads the JSON lines of generate and its summary.
@@ -131,7 +138,7 @@ func TestGenerateLines(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
 		}
-		for _, key := range []string{"id", "method", "capacity", "text", "output_ids", "ppl", "kl", "agreement", "answer_logprob", "answer_rank", "score", "prefill_tok_s", "decode_tok_s", "cache_bytes"} {
+		for _, key := range []string{"id", "method", "capacity", "text", "output_ids", "ppl", "kl", "agreement", "answer_logprob", "answer_rank", "score", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes"} {
 			if _, ok := r[key]; !ok {
 				t.Errorf("line %d has no %s", i+1, key)
 			}
@@ -209,6 +216,9 @@ func TestMethodMistakesAreNamed(t *testing.T) {
 		{"value_states", 1, []string{"snapkv", "--states", misfit, "-o", out, "--window", "8", "--capacity", "20"}},
 		{"-o OUT.safetensors", 2, []string{"snapkv", "--states", nan}},
 		{"no dump", 2, []string{"snapkv"}},
+		{"--window: one at a time", 2, []string{"advise", dump, "--loss", "1", "--window", "8,16"}},
+		{"--pooling: one at a time", 2, []string{"advise", dump, "--loss", "1", "--pooling", "avgpool,maxpool"}},
+		{"--loss NATS above 0", 2, []string{"advise", dump}},
 		{"no prompts", 2, []string{"generate", "-m", f.dir}},
 		{"--score", 2, []string{"generate", "-m", f.dir, "-p", p, "--score", "bleu"}},
 		{"--max-new-tokens", 2, []string{"generate", "-m", f.dir, "-p", p, "--max-new-tokens", "0"}},
@@ -220,6 +230,43 @@ func TestMethodMistakesAreNamed(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a failed run left its output file")
+	}
+}
+
+// TestAdvise: the smallest capacity under the bound, by method and by head; exit
+// 1 where none keeps it; no capacity up to the window is tried.
+func TestAdvise(t *testing.T) {
+	_, dump := captured(t, "llama")
+	type advice struct {
+		Method, Evidence string
+		Capacity, Budget int
+		Predicted        *float64
+	}
+	read := func(text string) (list []advice) {
+		for line := range strings.Lines(text) {
+			var a advice
+			if err := json.Unmarshal([]byte(line), &a); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, a)
+		}
+		return list
+	}
+	args := []string{"advise", dump, "--method", "snapkv,random", "--window", "64", "--format", "jsonl", "--loss"}
+	before := 1 << 20
+	for _, loss := range []string{"0.001", "1", "5"} {
+		list := read(must(t, append(args, loss)...))
+		if len(list) != 2 || list[0].Capacity > before || list[0].Budget != list[0].Capacity-64 || list[0].Evidence == "" {
+			t.Errorf("--loss %s: %+v, want snapkv and random, no more than %d", loss, list, before)
+		}
+		before = list[0].Capacity
+	}
+	code, out, errs := call(t, "advise", dump, "--method", "random", "--capacity", "80", "--format", "jsonl", "--loss", "1e-9")
+	if list := read(out); code != 1 || len(list) != 1 || list[0].Capacity != -1 || list[0].Predicted != nil || !strings.Contains(errs, "no method keeps") {
+		t.Errorf("exit %d, %s, %s: want exit 1 and a row without a capacity", code, out, errs)
+	}
+	if list := read(must(t, append(args, "1", "--by", "head")...)); len(list) != 2*4*8 {
+		t.Errorf("%d rows by head, want 64", len(list))
 	}
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,12 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
 )
 
 // TestMain lets the test binary be the program itself, so that a capture can
 // be killed as a user's would be.
 func TestMain(m *testing.M) {
+	tokenizer.Sandbox()
 	if os.Getenv("ATTNSCOPE_TEST_MAIN") == "1" {
 		main()
 	}
@@ -260,6 +264,49 @@ func readStatus(t *testing.T, path string) (s status) {
 	return s
 }
 
+// TestOtherRunsAreNotResumed names the field that differs; a finished dump needs
+// nothing more.
+func TestOtherRunsAreNotResumed(t *testing.T) {
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": ids})+"\n"+jsonOf(map[string]any{"id": "b", "input_ids": ids[:90]}))
+	q := write(t, "q.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": ids[1:]}))
+	done := filepath.Join(t.TempDir(), "x.attn")
+	base := []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "4", "--ignore-eos", "--resume"}
+	must(t, append(base, "-o", done)...)
+	must(t, append(base, "-o", done)...)
+	whole, err := os.ReadFile(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := filepath.Join(t.TempDir(), "y.attn")
+	if err := os.WriteFile(cut+".partial", whole[:len(whole)*3/4], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][]string{
+		{"--max-new-tokens", "5", "plan max_new_tokens is 4 there and 5 here"},
+		{"--window-rows", "64", "plan window_rows is 128 there and 64 here"},
+		{"--layers", "0-2", "plan layers is [0 1 2 3] there and [0 1 2] here"},
+		{"--precision", "exact", `plan precision is "fine" there and "exact" here`},
+		{"--shard", "0/2", `plan shard is "" there and "0/2" here`},
+		{"-p", q, "prompts_sha256"},
+	} {
+		for _, out := range []string{done, cut} {
+			code, _, errs := call(t, append(append(base, "-o", out), c[:2]...)...)
+			if code != 1 || !strings.Contains(errs, c[2]) {
+				t.Errorf("--resume with %s %s: exit %d, %q, want exit 1 and %q", c[0], c[1], code, errs, c[2])
+			}
+		}
+	}
+	if code, _, errs := call(t, "merge", cut+".partial", "-o", filepath.Join(t.TempDir(), "m.attn")); code != 0 || !strings.Contains(errs, "not complete; its 1 finished prompts") {
+		t.Errorf("merge of a partial dump: exit %d, %q, want a warning", code, errs)
+	}
+	must(t, append(base, "-o", cut)...)
+	if a, b := must(t, "hitrate", done), must(t, "hitrate", cut); a != b {
+		t.Error("the resumed table differs")
+	}
+}
+
 func TestSharedDocumentEqualsSeparatePrompts(t *testing.T) {
 	f := openFixture(t, "llama")
 	ids := f.ints("input_ids")
@@ -315,5 +362,21 @@ func TestOutputThatCannotGrow(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("%s is left", left[0].Name())
+	}
+}
+
+// failing is a stdout that takes nothing.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("no room") }
+
+// TestStdoutThatCannotBeWritten: what is printed line by line fails too.
+func TestStdoutThatCannotBeWritten(t *testing.T) {
+	f, dump := captured(t, "llama")
+	for _, args := range [][]string{{"info", dump}, {"info", "--json", dump}, {"verify", dump}, {"hitrate", dump}, {"info", "--devices"}, {"info", "-m", f.dir}, {"version"}} {
+		var errs bytes.Buffer
+		if code := run(context.Background(), args, strings.NewReader(""), failing{}, &errs); code != 1 || !strings.Contains(errs.String(), "no room") {
+			t.Errorf("%v: exit %d, %q, want exit 1", args, code, errs.String())
+		}
 	}
 }

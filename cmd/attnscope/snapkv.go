@@ -55,7 +55,11 @@ func runSnapKV(c *cli.Context) error {
 	if len(cfg.Thetas) == 0 {
 		cfg.Thetas = []float64{hitrate.PaperTheta}
 	}
-	if err := checkBy(c, strings.Split(c.String("by"), ",")); err != nil {
+	if err := checkThetas(cfg.Thetas); err != nil {
+		return err
+	}
+	keys, err := byKeys(c)
+	if err != nil {
 		return err
 	}
 	if cfg.Span < 1 {
@@ -69,7 +73,7 @@ func runSnapKV(c *cli.Context) error {
 			return err
 		}
 	}
-	by := [][]string{strings.Split(c.String("by"), ",")}
+	by := [][]string{keys}
 	dir := c.String("figures")
 	if dir != "" {
 		by = append(by, nil, []string{"layer", "head"})
@@ -112,14 +116,19 @@ func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 	return func(layer, head int) []float64 { return grams[layer][head] }, nil
 }
 
-// checkBy refuses unknown keys of --by.
-func checkBy(c *cli.Context, by []string) error {
-	for _, key := range by {
-		if !slices.Contains([]string{"layer", "head", "prompt", "dataset", "span", "none", ""}, key) {
-			return usagef("--by %q: want a comma list of layer, head, prompt, dataset, span", c.String("by"))
+// byKeys reads --by; none, or nothing, aggregates over everything.
+func byKeys(c *cli.Context) ([]string, error) {
+	var keys []string
+	for _, key := range strings.Split(c.String("by"), ",") {
+		switch key = strings.TrimSpace(key); key {
+		case "layer", "head", "prompt", "dataset", "span":
+			keys = append(keys, key)
+		case "none", "":
+		default:
+			return nil, usagef("--by %q: want a comma list of layer, head, prompt, dataset, span", c.String("by"))
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 // matches checks that dumps were made by this checkpoint.
@@ -187,15 +196,15 @@ func runIndices(c *cli.Context, s selections) error {
 	}
 	var list []tensor.Tensor
 	for i, keep := range layers {
-		longest, ragged := 0, false
+		longest, ragged := 0, method.Heads != nil
 		for _, k := range keep {
 			longest = max(longest, len(k))
+			ragged = ragged || len(k) != cfg.Budget()
 		}
 		counts := make([]int32, len(keep))
 		flat := make([]int32, 0, longest*len(keep))
 		for h, k := range keep {
 			counts[h] = int32(len(k))
-			ragged = ragged || len(k) != longest
 			flat = append(flat, k...)
 			for range longest - len(k) {
 				flat = append(flat, -1)
@@ -203,7 +212,7 @@ func runIndices(c *cli.Context, s selections) error {
 		}
 		layer := r.Header().Plan.Layers[i]
 		list = append(list, tensor.FromInt32(fmt.Sprintf("indices.%d", layer), flat, len(keep), longest))
-		if ragged || method.Heads != nil {
+		if ragged {
 			list = append(list, tensor.FromInt32(fmt.Sprintf("counts.%d", layer), counts, len(keep)))
 		}
 	}

@@ -47,8 +47,10 @@ func writeTable(c *cli.Context, t *table.Table) error {
 
 // stdoutFormat is table on a terminal, else tsv.
 func stdoutFormat(c *cli.Context) string {
-	if f, ok := c.App.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return "table"
+	if r, ok := c.App.Writer.(*resultWriter); ok {
+		if f, ok := r.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return "table"
+		}
 	}
 	return "tsv"
 }

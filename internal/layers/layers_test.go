@@ -17,6 +17,7 @@ var levels = []struct {
 	prefix string
 	level  int
 }{
+	{"bench", 55},
 	{"cmd/attnscope", 50},
 	{"experiments", 40},
 	{"viz/view", 31},

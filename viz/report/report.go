@@ -8,12 +8,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -119,11 +121,7 @@ func WriteFile(ctx context.Context, path string, paths []string, cfg Config) ([]
 	if err != nil {
 		return warnings, err
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return warnings, err
-	}
-	return warnings, os.Rename(tmp, path)
+	return warnings, outfile.Write(path, func(w io.Writer) error { _, err := w.Write(text); return err })
 }
 
 // rates computes the tables and figures of hit rates.
