@@ -178,6 +178,12 @@ complete -F _attnscope attnscope
 
 const zshCompletion = `#compdef attnscope
 # zsh completion of attnscope: source <(attnscope completion zsh), or this file as _attnscope in fpath
+_attnscope_or_file() {
+	local code=1
+	compadd -- "$@" && code=0
+	_files && code=0
+	return $code
+}
 _attnscope() {
 	local line state
 	_arguments -C '1: :->verb' '*:: :->rest'
@@ -206,7 +212,7 @@ _attnscope() {
 	esac
 }
 if [[ $funcstack[1] == _attnscope ]]; then _attnscope "$@"; else compdef _attnscope attnscope; fi
-{{- define "value"}}{{if and .Words .Files}}{ _alternative "words:value:({{join .Words " "}})" "files:file:_files" }{{else if .Words}}{{if .List}}_sequence compadd - {{join .Words " "}}{{else}}({{join .Words " "}}){{end}}{{else if .Files}}_files{{else if .Dirs}}_files -/{{end}}{{end}}
+{{- define "value"}}{{if and .Words .Files}} _attnscope_or_file {{join .Words " "}}{{else if .Words}}{{if .List}}_sequence compadd - {{join .Words " "}}{{else}}({{join .Words " "}}){{end}}{{else if .Files}}_files{{else if .Dirs}}_files -/{{end}}{{end}}
 `
 
 const fishCompletion = `# fish completion of attnscope: ~/.config/fish/completions/attnscope.fish

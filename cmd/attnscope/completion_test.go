@@ -74,7 +74,7 @@ func TestCompletion(t *testing.T) {
 		},
 		"zsh": func(line string) *exec.Cmd { return exec.Command("env", "ZDOTDIR="+filepath.Dir(zsh), "zsh", "-f", zsh, setup, line) },
 		"fish": func(line string) *exec.Cmd {
-			return exec.Command("fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2] | string replace -r '\t.*' ''`, script["fish"], line)
+			return exec.Command("fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2] | string replace -r '\t.*' ''; true`, script["fish"], line)
 		},
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {

@@ -173,14 +173,10 @@ func withFakeSlurm(t *testing.T) (fake string) {
 	return fake
 }
 
-// asProgram runs this test binary as attnscope, in a process of its own.
-func asProgram(t *testing.T, dir string, args ...string) (code int, said string) {
+// runIn runs attnscope in a folder, as a process of its own.
+func runIn(t *testing.T, dir string, args ...string) (code int, said string) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self, args...)
+	cmd := program(t, args...)
 	cmd.Dir = dir
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -214,7 +210,7 @@ func newSubmitted(t *testing.T, more ...string) *submitted {
 
 func (s *submitted) submit(more ...string) (code int, said string) {
 	s.t.Helper()
-	return asProgram(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
+	return runIn(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
 }
 
 // compare holds the merged dump against the capture of one process.
