@@ -198,8 +198,9 @@ func BenchmarkMerge(b *testing.B) {
 	})
 }
 
+// plainCopy writes beside out and renames, as Merge does.
 func plainCopy(out string, in []string) error {
-	f, err := os.Create(out)
+	f, err := os.Create(out + ".copying")
 	if err != nil {
 		return err
 	}
@@ -216,5 +217,8 @@ func plainCopy(out string, in []string) error {
 			return err
 		}
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(out+".copying", out)
 }
