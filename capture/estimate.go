@@ -52,7 +52,7 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 	}
 	pos := int64(n.Positions)
 	n.Cache = pos * perPosition
-	chunk := min(int64(piece), pos)
+	chunk := min(504, pos)
 	n.Work = chunk*4*int64(2*m.Hidden+2*(m.Heads*m.HeadDim+m.KVHeads*(m.HeadDim+m.ValueDim))+m.Heads*m.ValueDim+3*m.Intermediate) +
 		int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
 	// Sums of all queries and of the window under way, eight bytes a key; blocks

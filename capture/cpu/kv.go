@@ -83,6 +83,17 @@ func (kv *KV) resize(s *store, n int) {
 	old[1].free()
 }
 
+// Free gives the memory back before the collector finds out; nothing is held
+// any longer.
+func (kv *KV) Free() {
+	for i := range kv.heads {
+		s := &kv.heads[i]
+		s.slabs[0].free()
+		s.slabs[1].free()
+		*s = store{}
+	}
+}
+
 // Reserve makes room until n positions have been appended in all, and no more
 // than that.
 func (kv *KV) Reserve(n int) {

@@ -18,8 +18,16 @@ import (
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int // inputs whose sums a product with one row needs; 0: none
+	group   int             // inputs whose sums a product with one row needs; 0: none
+	parts   []tensor.Tensor // of Unpacked
 }
+
+// Unpacked is a weight as it lies in the file, for a backend that brings it into
+// a form of its own: it cannot be multiplied.
+func Unpacked(list ...tensor.Tensor) *Matrix { return &Matrix{parts: list} }
+
+// Parts are the tensors of Unpacked, one under the other.
+func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
 // Pack packs a weight. One that is not finite is an error.
 func Pack(p *Pool, w tensor.Tensor) (*Matrix, error) { return PackRows(p, w) }
