@@ -222,8 +222,14 @@ func (w *engine) bare(t task) (answer, error) {
 // together decodes copies of a sequence at once; the tokens of all count.
 func (w *engine) together(s *model.Session, t task, logits []float32) (answer, error) {
 	list, tokens, passes := []*model.Session{s}, make([]int32, t.Batch), make([]model.Pass, t.Batch)
+	all := t
+	all.Keep = s.Len()
 	for len(list) < t.Batch {
-		list = append(list, s.Fork())
+		other, err := s.Compress(func(int) ([][]int32, error) { return w.evenly(all), nil })
+		if err != nil {
+			return answer{}, err
+		}
+		list = append(list, other)
 	}
 	next := model.NewSampler(0, 0).Next(logits)
 	for i := range tokens {
