@@ -75,3 +75,23 @@ func TestPreTokenisers(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodeOfBytes: bytes that are no text, as the package tokenizers and
+// SentencePiece show them.
+func TestDecodeOfBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		"c\x01\x94": "c\x01\uFFFD", "\xb4\xe3X": "\uFFFD\uFFFDX", "7\xcb\xd9\xba\xa8\xb6 o": "7\uFFFDٺ\uFFFD\uFFFD o", "\xf0\x9f\x98": "\uFFFD",
+		"\xe2\x82\xe2\x82\xac": "\uFFFD€", "\xed\xa0\x80": "\uFFFD\uFFFD\uFFFD", "\xf5\x80": "\uFFFD\uFFFD", "\xe0\x80": "\uFFFD\uFFFD", "é": "é",
+	} {
+		if got := lossy(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+	tok := newTokenizer()
+	if got := tok.spelled([]byte("a\xe5b")); got != "a\uFFFDb" {
+		t.Errorf("a run of a model file: %q", got)
+	}
+	if tok.wholeRuns = true; tok.spelled([]byte("a\xe5b")) != "\uFFFD\uFFFD\uFFFD" || tok.spelled([]byte("aé")) != "aé" {
+		t.Errorf("a run of tokenizer.json: %q", tok.spelled([]byte("a\xe5b")))
+	}
+}
