@@ -9,7 +9,7 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
-.PHONY: demo test test-long fuzz build release container lint bench reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: demo test test-long fuzz build release container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -97,7 +97,10 @@ fuzz: ## every fuzz target for a while
 reproduce: ## the paper's experiments on the default model, hours on two cores
 	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
 
-bench:
+bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
+	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)
+
+bench-go: ## the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
 clean:

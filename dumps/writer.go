@@ -179,7 +179,7 @@ func openLocked(path string) (*os.File, error) {
 		}
 		if err := lock(f); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: another process is writing it: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		mine, err := f.Stat()
 		if err != nil {

@@ -3,6 +3,7 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -74,12 +75,15 @@ func (m *Matrix) choose(list []tensor.Tensor, half bool) {
 	switch {
 	case quant && len(list) > 0:
 		q := &quantised{in: m.in, form: form}
-		q.data = make([]byte, n*q.panelBytes())
+		q.slab = newSlab(n * q.panelBytes())
+		q.data = q.slab.data
 		m.panels, m.group = q, form.Group
 	case len(kinds) == 1 && (kinds[tensor.BF16] || kinds[tensor.F16]):
-		m.panels = &halves{m.in, kinds[tensor.BF16], make([]uint16, n*m.in*simd.Width)}
+		slab := newSlab(2 * n * m.in * simd.Width)
+		m.panels = &halves{m.in, kinds[tensor.BF16], slab, of[uint16](slab)}
 	default:
-		m.panels = &floats{m.in, make([]float32, n*m.in*simd.Width)}
+		slab := newSlab(4 * n * m.in * simd.Width)
+		m.panels = &floats{m.in, slab, of[float32](slab)}
 	}
 }
 
@@ -146,6 +150,7 @@ func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, a
 	if n == 0 {
 		return
 	}
+	defer runtime.KeepAlive(m)
 	panels := (m.out + simd.Width - 1) / simd.Width
 	if n < fewRows {
 		m.few(p, dst, ldd, x, ldx, n, panels, acc)

@@ -118,6 +118,7 @@ func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool) (err error) {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
 		}
+		ck.Forget()
 	}
 	return l.unread()
 }

@@ -77,6 +77,7 @@ type file struct {
 		Prefix       *string         `json:"continuing_subword_prefix"`
 		Suffix       *string         `json:"end_of_word_suffix"`
 		FuseUnk      bool            `json:"fuse_unk"`
+		Dropout      *float64        `json:"dropout"`
 		ByteFallback bool            `json:"byte_fallback"`
 		IgnoreMerges bool            `json:"ignore_merges"`
 	} `json:"model"`
@@ -95,6 +96,9 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		if s != nil && *s != "" {
 			return nil, fmt.Errorf("continuing_subword_prefix or end_of_word_suffix %q is not supported", *s)
 		}
+	}
+	if d := f.Model.Dropout; d != nil && *d != 0 {
+		return nil, fmt.Errorf("dropout %g is not supported: the same text would give other tokens each time; no dropout is", *d)
 	}
 	t := newTokenizer()
 	sum := sha256.Sum256(data)

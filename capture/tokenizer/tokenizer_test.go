@@ -107,3 +107,30 @@ func TestRoundTripAndEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownNodes: what a tokenizer.json asks for and is not known is one line
+// that names the step, what was seen and what is supported.
+func TestUnknownNodes(t *testing.T) {
+	for _, c := range []struct{ old, with, want, supported string }{
+		{`"normalizer":null`, `"normalizer":{"type":"BertNormalizer","lowercase":true}`, "normalizer BertNormalizer", "NFKC"},
+		{`"normalizer":null`, `"normalizer":{"type":"Sequence","normalizers":[{"type":"ByteLevel"}]}`, "normalizer ByteLevel", "NFKC"},
+		{`"normalizer":null`, `"normalizer":{"type":"Replace","pattern":{"Regex":"(("},"content":""}`, "normalizer Replace", "(("},
+		{`{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}`, `{"type":"UnicodeScripts"}`, "pre_tokenizer UnicodeScripts", "Metaspace"},
+		{`{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}`, `{"type":"Split","pattern":{"String":" "},"behavior":"Sideways"}`, `"Sideways"`, "Isolated"},
+		{`"post_processor":null`, `"post_processor":{"type":"Surprise"}`, "post_processor Surprise", "TemplateProcessing"},
+		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "decoder WordPiece", "Metaspace"},
+		{`"type":"BPE"`, `"type":"WordPiece"`, `model type "WordPiece"`, "Unigram"},
+		{`"type":"BPE"`, `"type":"BPE","dropout":0.1`, "dropout 0.1", "no dropout"},
+		{`"type":"BPE"`, `"type":"BPE","end_of_word_suffix":"</w>"`, "end_of_word_suffix", "</w>"},
+		{`"merges":["a b","Ġ ab"]`, `"merges":["a c"]`, "merge 0", `"c"`},
+	} {
+		text := strings.Replace(tinyTokenizer, c.old, c.with, 1)
+		if text == tinyTokenizer {
+			t.Fatalf("%s is not in the file", c.old)
+		}
+		_, err := fromJSON([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.supported) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want one line with %q and %q", c.with, err, c.want, c.supported)
+		}
+	}
+}

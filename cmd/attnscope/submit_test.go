@@ -173,8 +173,8 @@ func withFakeSlurm(t *testing.T) (fake string) {
 	return fake
 }
 
-// runIn runs attnscope in a folder, as a process of its own.
-func runIn(t *testing.T, dir string, args ...string) (code int, said string) {
+// asProgram runs this test binary as attnscope, in a process of its own.
+func asProgram(t *testing.T, dir string, args ...string) (code int, said string) {
 	t.Helper()
 	cmd := program(t, args...)
 	cmd.Dir = dir
@@ -210,7 +210,7 @@ func newSubmitted(t *testing.T, more ...string) *submitted {
 
 func (s *submitted) submit(more ...string) (code int, said string) {
 	s.t.Helper()
-	return runIn(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
+	return asProgram(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
 }
 
 // compare holds the merged dump against the capture of one process.
@@ -398,7 +398,7 @@ func TestSubmitScript(t *testing.T) {
 	for _, want := range []string{
 		"#!/bin/bash\n#SBATCH ", "\n#SBATCH --job-name=my_run\n", "\n#SBATCH --array=0-3%2\n", "\n#SBATCH --partition=gpu\n", "\n#SBATCH --account=lab\n", "\n#SBATCH --qos=long\n",
 		"\n#SBATCH --time=1-00:00:00\n", "\n#SBATCH --cpus-per-task=8\n", "\n#SBATCH --mem=16G\n", "\n#SBATCH --gres=gpu:1,tmp:2\n", "\n#SBATCH --requeue\n", "\n#SBATCH --signal=B:USR1@90\n",
-		"\n#SBATCH --constraint=avx512\n", "\n#SBATCH --mail-type=END,FAIL\n", "\nmodule load x, y\n", "'--system=it'\\''s \"me\"'", "--values=true", "--shard=\"$task/4\" --resume -o \"$shard.attn\"",
+		"\n#SBATCH --constraint=avx512\n", "\n#SBATCH --mail-type=END,FAIL\n", "\nmodule load x, y\n", "'--system=it'\\''s \"me\"'", "--values=true", "--shard=\"$task/4\" --resume --status \"$shard.json\" -o \"$shard.attn\"",
 		`#SBATCH --output="` + s.dir + `/my run.attn.submit/logs/shard-%4a-job-%A.log"`,
 	} {
 		if !strings.Contains(text, want) {

@@ -88,6 +88,12 @@ func sumSquares256(n int, x *float32, sum *float64)
 func mulScaled256(n int, dst, x, y *float32, s float32)
 
 //go:noescape
+func peak512(n int)
+
+//go:noescape
+func peak256(n int)
+
+//go:noescape
 func addFixed512(n int, dst *int64, x *float32)
 
 // Kernels that widen half precision in registers.

@@ -27,6 +27,8 @@ type kernels struct {
 	widenBF16 func(n int, dst *float32, x *uint16)
 	widenF16  func(n int, dst *float32, x *uint16)
 	pause     func(n int)
+	peak      func(n int)
+	peakWidth int
 }
 
 var active = portable
