@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
@@ -28,8 +29,9 @@ type HeadDigest struct {
 	votes        map[int][]float64 // by window, [prefix], before pooling
 	mean         []float64         // [P]
 	least        float64
-	keys         [][]int32 // of each reply row, the prompt positions above least
-	weights      [][]float32
+	keys         []int32 // the prompt positions above least, row by row
+	weights      []float32
+	ends         []int32 // of each reply row in keys
 }
 
 // DigestHead reads one head. Weights up to least are left out: rates for a
@@ -43,8 +45,7 @@ func DigestHead(p *dumps.Prompt, rows []float32, n int, gen []float32, stride in
 	if stride < length || len(rows) < n*stride || len(gen) < count*stride || count == 0 {
 		return nil, fmt.Errorf("prompt %q: %d and %d weights in rows of %d, want %d and %d rows of %d or more", p.ID, len(rows), len(gen), stride, n, count, length)
 	}
-	d := &HeadDigest{length: length, rows: count, votes: map[int][]float64{}, mean: make([]float64, length), least: least,
-		keys: make([][]int32, count), weights: make([][]float32, count)}
+	d := &HeadDigest{length: length, rows: count, votes: map[int][]float64{}, mean: make([]float64, length), least: least, ends: make([]int32, count)}
 	for _, w := range windows {
 		if w < length && w <= n && d.votes[w] == nil {
 			d.votes[w] = snapkv.Vote(rows, n, stride, w, length-w)
@@ -54,10 +55,12 @@ func DigestHead(p *dumps.Prompt, rows []float32, n int, gen []float32, stride in
 		for j, w := range gen[r*stride : r*stride+length] {
 			d.mean[j] += float64(w)
 			if w > float32(least) {
-				d.keys[r], d.weights[r] = append(d.keys[r], int32(j)), append(d.weights[r], w)
+				d.keys, d.weights = append(d.keys, int32(j)), append(d.weights, w)
 			}
 		}
+		d.ends[r] = int32(len(d.keys))
 	}
+	d.keys, d.weights = slices.Clip(slices.Clone(d.keys)), slices.Clip(slices.Clone(d.weights))
 	for j := range d.mean {
 		d.mean[j] /= float64(count)
 	}
@@ -70,10 +73,7 @@ func (d *HeadDigest) Bytes() int {
 	for _, v := range d.votes {
 		n += 8 * len(v)
 	}
-	for r := range d.keys {
-		n += 8*cap(d.keys[r]) + 48
-	}
-	return n
+	return n + 8*len(d.keys) + 4*len(d.ends) + 256
 }
 
 // Rates rates the head over all its reply rows, in the order in which HitRates
@@ -106,12 +106,33 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	return out, nil
 }
 
+// Kept judges a selection of the first prefix positions as [Methods] does: the mean
+// over rows of the summed weight on it, and of the weights above theta on the
+// prefix how many lie on it.
+func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64, hits, significant int) {
+	kept := make([]bool, prefix)
+	for _, at := range keep {
+		kept[at] = true
+		mass += d.mean[at]
+	}
+	for i, at := range d.keys {
+		if int(at) < prefix && d.weights[i] > float32(theta) {
+			significant++
+			if kept[at] {
+				hits++
+			}
+		}
+	}
+	return mass, hits, significant
+}
+
 func (d *HeadDigest) significant(theta float32) [][]int32 {
 	out := make([][]int32, d.rows)
+	at := int32(0)
 	for r := range out {
-		for i, w := range d.weights[r] {
-			if w > theta {
-				out[r] = append(out[r], d.keys[r][i])
+		for ; at < d.ends[r]; at++ {
+			if d.weights[at] > theta {
+				out[r] = append(out[r], d.keys[at])
 			}
 		}
 	}

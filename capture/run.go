@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/attnscope/attnscope/capture/model"
@@ -24,6 +25,9 @@ type Config struct {
 	// Plan.MaxNewTokens.
 	FollowWhole bool
 	Progress    func(Progress) // called now and then, and at each prompt's end; may be nil
+	Warn        func(string)   // told what is wrong with a partial dump; may be nil
+
+	wrap func(*os.File) dumps.File // tests make writes fail
 }
 
 // Progress tells how far a run is.
@@ -32,6 +36,9 @@ type Progress struct {
 	ID              string // prompt under way
 	Tokens, Total   int64  // tokens through the model, and in all (an upper bound: replies may end early)
 	Elapsed         time.Duration
+	Rate            float64       // tokens a second of this run, without those of a resumed one; 0: not known
+	Left            time.Duration // to the end, about; negative: not known
+	Bytes           int64         // of the dump so far; 0: none is written
 }
 
 // Summary tells what a run did.
@@ -74,6 +81,15 @@ func (c *Config) replyRoom(p *prompts.Prompt) int {
 	return min(len(p.Reply), c.Header.Plan.MaxNewTokens)
 }
 
+// tokens of a prompt: those that are read, in the prompt and in a reply that is
+// followed, and those that are generated.
+func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
+	if p.Reply != nil {
+		return int64(len(p.Tokens) + c.replyRoom(p)), 0
+	}
+	return int64(len(p.Tokens)), int64(c.replyRoom(p))
+}
+
 // Check finds the prompts that cannot be run, before anything is.
 func (c *Config) Check() error {
 	cfg := c.Model.Config()
@@ -109,18 +125,29 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if err := c.Check(); err != nil {
 		return Summary{}, err
 	}
-	w, err := dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume})
-	if err != nil {
-		return Summary{}, err
-	}
-	r := &runner{c: &c, w: w, started: time.Now()}
+	r := &runner{c: &c, started: time.Now()}
+	ids := []string{} // not nil: all that the dump is to have
 	for i := range c.Prompts {
 		if c.Mine != nil && !c.Mine(i) {
 			continue
 		}
-		r.todo++
-		r.total += int64(len(c.Prompts[i].Tokens) + c.replyRoom(&c.Prompts[i]))
+		p := &c.Prompts[i]
+		ids = append(ids, p.ID)
+		r.total += int64(len(p.Tokens) + c.replyRoom(p))
+		r.pace.plan(c.tokens(p))
 	}
+	r.todo = len(ids)
+	var err error
+	if r.w, err = dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap}); err != nil {
+		return Summary{}, err
+	}
+	w := r.w
+	for _, text := range w.Warnings() {
+		if c.Warn != nil {
+			c.Warn(text)
+		}
+	}
+	r.pace.start()
 	if err := r.all(ctx); err != nil {
 		return r.summary, errors.Join(err, w.Abort())
 	}
@@ -136,6 +163,7 @@ type runner struct {
 	done    int
 	tokens  int64
 	total   int64
+	pace    pace
 	summary Summary
 }
 
@@ -163,6 +191,11 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		shared = r.sharedTokens(r.c.Prompts[lo:hi])
 	}
 	var doc *document
+	defer func() {
+		if doc != nil {
+			doc.session.Close()
+		}
+	}()
 	for i := lo; i < hi; i++ {
 		p := &r.c.Prompts[i]
 		if r.c.Mine != nil && !r.c.Mine(i) {
@@ -170,6 +203,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		}
 		if r.w.Done(p.ID) {
 			r.summary.Resumed++
+			r.pace.skip(r.c.tokens(p))
 			r.finished(p, int64(len(p.Tokens)+r.c.replyRoom(p)))
 			continue
 		}
@@ -181,6 +215,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		} else if doc != nil {
 			r.summary.SharedTokens += int64(shared)
 			r.tokens += int64(shared)
+			r.pace.skip(int64(shared), 0)
 		}
 		if err := r.prompt(ctx, p, doc); err != nil {
 			return fmt.Errorf("prompt %q: %w", p.ID, err)
@@ -193,7 +228,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 // common, less the rows that each records for itself.
 func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	common := len(group[0].Tokens)
-	plan := &r.c.Header.Plan
+	plan, rope := &r.c.Header.Plan, r.c.Model.Config().Rope
 	if plan.Overview > 0 {
 		return 0 // a picture of the whole map is scaled to its own prompt
 	}
@@ -202,6 +237,9 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 		n := 0
 		for n < min(common, len(tokens)) && tokens[n] == group[0].Tokens[n] {
 			n++
+		}
+		if rope.Varies(len(tokens)) {
+			return 0 // the document turns otherwise in each prompt
 		}
 		own := max(plan.WindowRows, windowCount(plan, len(tokens))*plan.PromptWindowSize, 1)
 		common = min(n, len(tokens)-own)
@@ -223,6 +261,7 @@ func (r *runner) finished(p *prompts.Prompt, tokens int64) {
 
 func (r *runner) report(id string) {
 	if r.c.Progress != nil {
-		r.c.Progress(Progress{r.done, r.todo, id, r.tokens, r.total, time.Since(r.started)})
+		rate, left := r.pace.left()
+		r.c.Progress(Progress{r.done, r.todo, id, r.tokens, r.total, time.Since(r.started), rate, left, r.w.Bytes()})
 	}
 }

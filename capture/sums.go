@@ -6,12 +6,9 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// fixedOne is the scale of the fixed-point sums: integer addition gives the
-// same total in whatever order threads deliver tiles, which floats do not.
-// 2^40 leaves room for sums over 2^22 queries and a step of 1e-12.
-const fixedOne = 1 << 40
-
-// Sums accumulates weights over queries, [head][key], for one layer.
+// Sums accumulates weights over queries, [head][key], for one layer, in fixed
+// point: integer addition gives the same total in whatever order threads deliver
+// tiles, which floats do not.
 type Sums struct {
 	locks []sync.Mutex
 	total [][]int64
@@ -31,9 +28,16 @@ func NewSums(heads, keys int) *Sums {
 func (s *Sums) Add(head, key0 int, part []float32) {
 	s.locks[head].Lock()
 	defer s.locks[head].Unlock()
-	dst := s.total[head][key0 : key0+len(part)]
-	for j, w := range part {
-		dst[j] += int64(w * fixedOne)
+	simd.AddFixed(s.total[head][key0:key0+len(part)], part)
+}
+
+// AddFixed adds a partial sum for keys from 0 on, in units of 1/fixedOne.
+func (s *Sums) AddFixed(head int, part []int64) {
+	s.locks[head].Lock()
+	defer s.locks[head].Unlock()
+	dst := s.total[head][:len(part)]
+	for j, v := range part {
+		dst[j] += v
 	}
 }
 
@@ -42,7 +46,7 @@ func (s *Sums) Floats(keys int) []float32 {
 	out := make([]float32, len(s.total)*keys)
 	for h, row := range s.total {
 		for j, v := range row[:keys] {
-			out[h*keys+j] = float32(float64(v) / fixedOne)
+			out[h*keys+j] = float32(float64(v) / simd.FixedOne)
 		}
 	}
 	return out
@@ -60,8 +64,5 @@ func (s *Sums) clone(keys int) *Sums {
 
 // ColumnSums adds up the rows [lo, hi) of a tile, [row, stride], into dst.
 func ColumnSums(dst, weights []float32, stride, lo, hi int) {
-	clear(dst)
-	for i := lo; i < hi; i++ {
-		simd.Add(dst, weights[i*stride:i*stride+len(dst)])
-	}
+	simd.SumRows(dst, weights[lo*stride:], stride, hi-lo)
 }

@@ -41,18 +41,39 @@ func (r *Reader) WeightsOf(prompt, layer int, ph Phase, head0, heads int) (*Atte
 	if ph == Decode {
 		a.Rows, a.Keys, a.Pos0 = p.ReplyTokens, p.PromptTokens+p.ReplyTokens, p.PromptTokens
 	}
-	if n := uint64(a.Heads) * uint64(a.Rows); n > 0 && uint64(a.Keys) > maxElements/n {
-		return nil, fmt.Errorf("%s: %d x %d x %d weights are too many to hold: ask for fewer heads", r.path, a.Heads, a.Rows, a.Keys)
+	if err := r.stored(prompt, layer, ph, a.Rows); err != nil {
+		return nil, err
 	}
-	a.Data = make([]float32, a.Heads*a.Rows*a.Keys)
+	var err error
+	if a.Data, err = r.room("weights", a.Heads, a.Rows, a.Keys); err != nil {
+		return nil, err
+	}
 	if p.Store == "factors" {
 		return a, r.rebuild(prompt, layer, ph, head0, a)
 	}
 	return a, r.gather(prompt, layer, ph, head0, a)
 }
 
-// maxElements bounds the weights held at once: 16 GiB of them.
-const maxElements = 1 << 32
+// stored checks that the blocks of a phase hold as many rows as the prompt says,
+// before space is made for them.
+func (r *Reader) stored(prompt, layer int, ph Phase, rows int) error {
+	k, want := kindWeights, rows*len(r.header.Plan.Heads)
+	if r.prompts[prompt].Store == "factors" {
+		k, want = kindQueries, rows
+	}
+	list, err := r.find(prompt, layer, k, ph)
+	if err != nil {
+		return err
+	}
+	got := 0
+	for i := range list {
+		got += int(list[i].Rows)
+	}
+	if got != want {
+		return fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, k, got, want, ErrCorrupt)
+	}
+	return nil
+}
 
 // gather reads the rows form.
 func (r *Reader) gather(prompt, layer int, ph Phase, head0 int, a *Attention) error {
@@ -88,7 +109,7 @@ func (r *Reader) gather(prompt, layer int, ph Phase, head0 int, a *Attention) er
 	})
 	for h, n := range seen {
 		if err == nil && n != a.Rows {
-			err = fmt.Errorf("%s: prompt %d, layer %d, head %d: %d rows, want %d: %w", r.path, prompt, layer, r.header.Plan.Heads[head0+h], n, a.Rows, ErrCorrupt)
+			err = fmt.Errorf("%s: prompt %q, layer %d, head %d: %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, r.header.Plan.Heads[head0+h], n, a.Rows, ErrCorrupt)
 		}
 	}
 	return err
@@ -174,8 +195,17 @@ func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width i
 	if err != nil || len(list) == 0 && (k == kindValues || rows == 0) {
 		return nil, err
 	}
-	out := make([]float32, rows*heads*width)
 	got := 0
+	for i := range list {
+		got += int(list[i].Rows)
+	}
+	if got != rows {
+		return nil, fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, k, got, rows, ErrCorrupt)
+	}
+	out, err := r.room(k.String(), rows, heads, width)
+	if err != nil {
+		return nil, err
+	}
 	for i := range list {
 		rec := &list[i]
 		row0, n := int(rec.Row0), int(rec.Rows)
@@ -186,7 +216,6 @@ func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width i
 		if err != nil {
 			return nil, err
 		}
-		got += n
 		if k != kindLSE {
 			copy(out[row0*heads*width:], x)
 			continue
@@ -194,9 +223,6 @@ func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width i
 		for h := range heads {
 			copy(out[h*rows+row0:], x[h*n:(h+1)*n])
 		}
-	}
-	if got != rows {
-		return nil, fmt.Errorf("%s: prompt %d, layer %d: %s of %d rows, want %d: %w", r.path, prompt, layer, k, got, rows, ErrCorrupt)
 	}
 	return out, nil
 }

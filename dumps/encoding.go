@@ -31,7 +31,7 @@ var encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(runtime.GOMAXPR
 	zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(false))
 
 var decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
-	zstd.WithDecoderMaxMemory(maxRaw+1), zstd.WithDecoderMaxWindow(1<<30))
+	zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderMaxWindow(1<<30), zstd.WithDecodeAllCapLimit(true))
 
 // planesF32 rounds to bits mantissa bits (23: as it is) and splits into planes.
 func planesF32(x []float32, bits int) []byte {
@@ -135,34 +135,31 @@ func encodeFloats(r *record, x []float32, enc uint8, bits int, precision string)
 	return planesF16(x, 0.95e-4, 4.9e-4, 6)
 }
 
-// decodePayload checks, decompresses and decodes an array block into dst.
-func decodePayload(r *record, stored []byte, dst []float32) error {
-	raw, err := inflate(r, stored)
-	if err != nil {
-		return err
-	}
+// decodeFloats decodes an array block into dst.
+func decodeFloats(r *record, raw []byte, dst []float32) error {
 	switch r.Enc {
 	case encF32:
 		fromPlanesF32(dst, raw)
 	case encF16:
 		fromPlanesF16(dst, raw)
 	default:
-		return fmt.Errorf("%s: encoding %d is not of an array: %w", r.place(), r.Enc, ErrCorrupt)
+		return fmt.Errorf("encoding %d is not of an array: %w", r.Enc, ErrCorrupt)
 	}
 	return nil
 }
 
-// inflate checks a stored payload and decompresses it.
+// inflate checks a stored payload and decompresses it, never to more bytes than
+// its record says.
 func inflate(r *record, stored []byte) ([]byte, error) {
 	if got := checksum(stored); got != r.Sum {
-		return nil, fmt.Errorf("%s: checksum %08x, want %08x: %w", r.place(), got, r.Sum, ErrCorrupt)
+		return nil, fmt.Errorf("checksum %08x, want %08x: %w", got, r.Sum, ErrCorrupt)
 	}
 	raw, err := decoder.DecodeAll(stored, make([]byte, 0, r.Raw))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %v: %w", r.place(), err, ErrCorrupt)
+		return nil, fmt.Errorf("%v: %w", err, ErrCorrupt)
 	}
 	if uint64(len(raw)) != r.Raw {
-		return nil, fmt.Errorf("%s: %d bytes, want %d: %w", r.place(), len(raw), r.Raw, ErrCorrupt)
+		return nil, fmt.Errorf("%d bytes, want %d: %w", len(raw), r.Raw, ErrCorrupt)
 	}
 	return raw, nil
 }

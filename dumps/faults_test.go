@@ -3,10 +3,15 @@ package dumps
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func faultHeader() *Header {
@@ -26,7 +31,11 @@ func faultPrompt(w *Writer, n int) error {
 		return err
 	}
 	for layer := range 2 {
-		if err := pw.Sums(layer, make([]float32, 40)); err != nil {
+		sums := make([]float32, 40)
+		for i := range sums {
+			sums[i] = 1
+		}
+		if err := pw.Sums(layer, sums); err != nil {
 			return err
 		}
 		for head := range 2 {
@@ -51,7 +60,7 @@ func faultPrompt(w *Writer, n int) error {
 // or none: the error names the file and the cause, finished prompts stay
 // readable, and the resumed dump holds what an undisturbed one does.
 func TestEveryWriteMayFail(t *testing.T) {
-	const prompts = 42
+	const prompts = 48
 	dir := t.TempDir()
 	writes := 0
 	undisturbed, err := Create(filepath.Join(dir, "whole.attn"), faultHeader(), CreateOptions{})
@@ -59,6 +68,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	undisturbed.writeAt = func(b []byte, at int64) (int, error) { writes++; return undisturbed.f.WriteAt(b, at) }
+	undisturbed.sync = func() error { return nil } // this test is about writes, and makes hundreds of files
 	for n := range prompts {
 		if err := faultPrompt(undisturbed, n); err != nil {
 			t.Fatal(err)
@@ -79,6 +89,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 			t.Fatal(err)
 		}
 		count := 0
+		w.sync = func() error { return nil }
 		w.writeAt = func(b []byte, at int64) (int, error) {
 			if count++; count-1 >= bad {
 				part := 0
@@ -118,6 +129,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 		if w, err = Create(path, faultHeader(), CreateOptions{Resume: true}); err != nil {
 			t.Fatalf("write %d: %v", bad, err)
 		}
+		w.sync = func() error { return nil }
 		for n := range prompts {
 			if n < finished != w.Done(fmt.Sprint("p", n)) {
 				t.Fatalf("write %d: prompt %d done %v after %d were finished", bad, n, w.Done(fmt.Sprint("p", n)), finished)
@@ -133,7 +145,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 			t.Fatalf("write %d: the resumed dump holds other weights", bad)
 		}
 	}
-	if writes < 200 {
+	if writes < 500 {
 		t.Errorf("only %d writes were there to fail", writes)
 	}
 }
@@ -162,4 +174,132 @@ func everyWeight(t *testing.T, path string) string {
 		}
 	}
 	return b.String()
+}
+
+// TestEverySyncMayFail: what could not be made durable is an error, and the
+// prompts before it can still be read.
+func TestEverySyncMayFail(t *testing.T) {
+	for bad := range 4 {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		w, err := Create(path, faultHeader(), CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		syncs := 0
+		w.sync = func() error {
+			if syncs++; syncs > bad {
+				return syscall.EIO
+			}
+			return nil
+		}
+		for n := 0; n < 3 && err == nil; n++ {
+			w.synced = time.Time{} // long ago
+			err = faultPrompt(w, n)
+		}
+		if bad < 3 != (err != nil) {
+			t.Fatalf("sync %d failed while three prompts were written: %v", bad, err)
+		}
+		if err == nil {
+			err = w.Close()
+		} else {
+			err = errors.Join(err, w.Abort())
+		}
+		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), path) {
+			t.Fatalf("sync %d failed, but the capture says %v", bad, err)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Fatalf("sync %d failed, but the dump has its name", bad)
+		}
+		if bad == 0 {
+			continue // no prompt was durable: nothing is left
+		}
+		if w, err = Create(path, faultHeader(), CreateOptions{Resume: true}); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			if err := faultPrompt(w, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		everyWeight(t, path)
+	}
+}
+
+// TestTwoWriters: of two captures into one file the second is refused while the
+// first runs, and again when it is done; a repair under way of the first is
+// refused too.
+func TestTwoWriters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	first, err := Create(path, faultHeader(), CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := faultPrompt(first, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []CreateOptions{{}, {Resume: true}, {Force: true}} {
+		if _, err := Create(path, faultHeader(), o); err == nil || !strings.Contains(err.Error(), "another process is writing") {
+			t.Errorf("a second writer with %+v: %v", o, err)
+		}
+	}
+	if _, err := Repair(path); err == nil || !strings.Contains(err.Error(), "another process is writing") {
+		t.Errorf("repair of a file that is being written: %v", err)
+	}
+	if err := faultPrompt(first, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(path, faultHeader(), CreateOptions{Resume: true, Prompts: []string{"p0", "p1"}}); !errors.Is(err, ErrComplete) {
+		t.Errorf("resumed after the other writer was done: %v", err)
+	}
+	everyWeight(t, path)
+}
+
+// TestWritersRace lets many writers want one file at once: each is refused or
+// writes it, and what they leave is whole.
+func TestWritersRace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	var wg sync.WaitGroup
+	var done, refused atomic.Int32
+	for range 16 {
+		wg.Go(func() {
+			for {
+				w, err := Create(path, faultHeader(), CreateOptions{Resume: true, Prompts: []string{"p0", "p1", "p2"}})
+				if errors.Is(err, ErrComplete) {
+					return
+				}
+				if err != nil {
+					if !strings.Contains(err.Error(), "another process") && !errors.Is(err, fs.ErrNotExist) {
+						t.Error(err)
+						return
+					}
+					refused.Add(1)
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				for n := range 3 {
+					if err := faultPrompt(w, n); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() != 1 {
+		t.Errorf("%d writers wrote the dump, want 1", done.Load())
+	}
+	everyWeight(t, path)
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
 }

@@ -112,7 +112,7 @@ func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows, keys int
 		got += hi - lo
 	}
 	if got != rows {
-		return fmt.Errorf("%s: prompt %d, layer %d, head %d: %d rows, want %d: %w", l.r.path, l.prompt, l.layer, id, got, rows, ErrCorrupt)
+		return fmt.Errorf("%s: prompt %q, layer %d, head %d: %d rows, want %d: %w", l.r.path, l.r.prompts[l.prompt].ID, l.layer, id, got, rows, ErrCorrupt)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ type Reader struct {
 	header   *Header
 	prompts  []Prompt
 	blocks   []map[blockKey][]record // per prompt
+	numbers  []uint32                // per prompt: its number in the file's records
 	complete bool
 	warnings []string
 }
@@ -63,9 +64,9 @@ func (r *Reader) open() error {
 	if err != nil {
 		return err
 	}
-	r.prompts, r.blocks = nil, nil
+	r.prompts, r.blocks, r.numbers = nil, nil, nil
 	r.header, r.warnings = s.header, s.warnings
-	if err := r.fill(s.records); err != nil {
+	if err := r.fill(s.records, s.prompts); err != nil {
 		return err
 	}
 	if s.complete {
@@ -85,28 +86,71 @@ func (r *Reader) fromIndex(list []record) error {
 		return err
 	}
 	r.header = h
-	return r.fill(list)
+	return r.fill(list, nil)
 }
 
-// fill sorts the records of complete prompts by what they hold.
-func (r *Reader) fill(list []record) error {
-	blocks := map[blockKey][]record{}
-	for _, rec := range list {
+// fill sorts the records of complete prompts by what they hold. The prompts are
+// read from their ends where they are not given.
+func (r *Reader) fill(list []record, prompts []Prompt) error {
+	blocks, count, first := map[blockKey][]record{}, 0, uint32(0)
+	var ends uint64
+	for i, rec := range list {
 		switch rec.Kind {
 		case kindHeader:
-		case kindPrompt:
-			p, err := readPrompt(r.f, rec, r.header)
-			if err != nil {
-				return fmt.Errorf("%s: %w", r.path, err)
+			if i > 0 {
+				return fmt.Errorf("%s: an index with two headers: %w", r.path, ErrCorrupt)
 			}
-			r.prompts, r.blocks = append(r.prompts, *p), append(r.blocks, blocks)
-			blocks = map[blockKey][]record{}
+		case kindPrompt:
+			var p *Prompt
+			if prompts != nil {
+				p = &prompts[len(r.prompts)]
+			} else {
+				var err error
+				if ends += rec.Raw; ends > maxPrompts(r.size) {
+					return fmt.Errorf("%s: the ends of its prompts take %d bytes in a file of %d: %w", r.path, ends, r.size, ErrCorrupt)
+				}
+				if p, err = readPrompt(r.f, rec, r.header); err != nil {
+					return fmt.Errorf("%s: %w", r.path, err)
+				}
+			}
+			if p.Blocks != count || count > 0 && first != rec.Prompt {
+				return fmt.Errorf("%s: prompt %q has %d blocks, its end counts %d: %w", r.path, p.ID, count, p.Blocks, ErrCorrupt)
+			}
+			r.prompts, r.blocks, r.numbers = append(r.prompts, *p), append(r.blocks, blocks), append(r.numbers, rec.Prompt)
+			blocks, count = map[blockKey][]record{}, 0
+		case kindIndex, kindEnd:
+			return fmt.Errorf("%s: an index that lists an index: %w", r.path, ErrCorrupt)
 		default:
+			if count > 0 && rec.Prompt != first {
+				return fmt.Errorf("%s: blocks of prompts %d and %d are mixed: %w", r.path, first, rec.Prompt, ErrCorrupt)
+			}
+			first, count = rec.Prompt, count+1
 			key := blockKey{rec.Kind, rec.Phase, rec.Layer}
 			blocks[key] = append(blocks[key], rec)
 		}
 	}
 	return nil
+}
+
+// idOf names the prompt of a record; empty where it is not among the complete.
+func (r *Reader) idOf(rec *record) string {
+	if rec.Kind == kindHeader || rec.Kind == kindIndex || rec.Kind == kindEnd {
+		return ""
+	}
+	for i, n := range r.numbers {
+		if n == rec.Prompt {
+			return r.prompts[i].ID
+		}
+	}
+	return ""
+}
+
+// placeOf describes a record by the id of its prompt.
+func (r *Reader) placeOf(rec *record) string {
+	if id := r.idOf(rec); id != "" {
+		return fmt.Sprintf("prompt %q, %s", id, rec.what())
+	}
+	return rec.place()
 }
 
 // Path is the file that is read.
@@ -133,13 +177,18 @@ func (r *Reader) Close() error { return r.f.Close() }
 // floats reads one array block.
 func (r *Reader) floats(rec *record) ([]float32, error) {
 	n, _ := rec.elements()
+	defer decoding.leave(decoding.enter(int64(rec.Stored + rec.Raw + 4*n)))
 	stored, err := readPayload(r.f, rec)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.path, err)
+		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
+	}
+	raw, err := inflate(rec, stored)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
 	}
 	x := make([]float32, n)
-	if err := decodePayload(rec, stored, x); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.path, err)
+	if err := decodeFloats(rec, raw, x); err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
 	}
 	return x, nil
 }
@@ -187,7 +236,7 @@ func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err err
 }
 
 func (r *Reader) misfit(rec *record) error {
-	return fmt.Errorf("%s: %s: it does not fit the prompt: %w", r.path, rec.place(), ErrCorrupt)
+	return fmt.Errorf("%s: %s: it does not fit the prompt: %w", r.path, r.placeOf(rec), ErrCorrupt)
 }
 
 // Windows returns the sums over the older query windows, [heads, W, P], window
@@ -205,7 +254,9 @@ func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err erro
 	if len(list) != count {
 		return nil, 0, fmt.Errorf("%s: prompt %d, layer %d: %d query windows, want %d: %w", r.path, prompt, layer, len(list), count, ErrCorrupt)
 	}
-	sums = make([]float32, heads*count*n)
+	if sums, err = r.room("query windows", heads, count, n); err != nil {
+		return nil, 0, err
+	}
 	for i := range list {
 		x, err := r.floats(&list[i])
 		if err != nil {
@@ -234,7 +285,10 @@ func (r *Reader) Logits(prompt int) ([]float32, error) {
 	if len(list) == 0 && g > 0 {
 		return nil, fmt.Errorf("%s: logits: %w (capture with --logits)", r.path, ErrAbsent)
 	}
-	out := make([]float32, g*vocab)
+	out, err := r.room("logits", g, vocab)
+	if err != nil {
+		return nil, err
+	}
 	for i := range list {
 		x, err := r.floats(&list[i])
 		if err != nil {

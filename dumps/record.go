@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"math/bits"
 )
 
 // kind of a record.
@@ -29,7 +28,7 @@ const (
 var kindNames = map[kind]string{
 	kindHeader: "header", kindWeights: "weights", kindQueries: "queries", kindLSE: "log-sum-exps", kindKeys: "keys",
 	kindValues: "values", kindSums: "sums", kindWindow: "window sums", kindOverview: "overview", kindLogits: "logits",
-	kindPrompt: "prompt end", kindIndex: "index",
+	kindPrompt: "prompt end", kindIndex: "index", kindEnd: "end",
 }
 
 func (k kind) String() string {
@@ -102,41 +101,31 @@ func (r *record) unmarshal(b []byte) error {
 	return r.limits()
 }
 
-// Limits on what a reader accepts, FORMAT.md section 5.
-const (
-	maxRaw    = 1 << 30
-	maxStored = 1 << 30
-)
+// place describes a record for an error message: which prompt of the file,
+// layer, head and rows.
+func (r *record) place() string { return fmt.Sprintf("prompt %d, %s", r.Prompt, r.what()) }
 
-func (r *record) limits() error {
-	if r.Raw > maxRaw || r.Stored > maxStored {
-		return fmt.Errorf("%s of %d bytes, at most %d are read: %w", r.Kind, max(r.Raw, r.Stored), maxRaw, ErrCorrupt)
-	}
-	if n, arrays := r.elements(); arrays {
-		size, known := encodingBytes(r.Enc)
-		over, want := bits.Mul64(n, size)
-		if !known || over != 0 || want != r.Raw {
-			return fmt.Errorf("%s: %d elements in encoding %d do not make %d bytes: %w", r.Kind, n, r.Enc, r.Raw, ErrCorrupt)
-		}
-	}
-	return nil
-}
-
-// elements is the number of values in an array block; false for JSON and index.
-func (r *record) elements() (uint64, bool) {
+// what describes a record within its prompt.
+func (r *record) what() string {
+	rows := fmt.Sprintf("rows %d to %d", r.Row0, int(r.Row0)+max(0, int(r.Rows)-1))
 	switch r.Kind {
 	case kindHeader, kindPrompt, kindIndex, kindEnd:
-		return 0, false
+		return r.Kind.String()
+	case kindLogits:
+		return fmt.Sprintf("logits of reply %s", rows)
+	case kindSums, kindOverview:
+		return fmt.Sprintf("layer %d, %s", r.Layer, r.Kind)
+	case kindWindow:
+		return fmt.Sprintf("layer %d, sums of query window %d", r.Layer, r.Row0)
+	case kindKeys, kindValues:
+		return fmt.Sprintf("layer %d, %s of positions %d to %d", r.Layer, r.Kind, r.Row0, int(r.Row0)+max(0, int(r.Rows)-1))
 	}
-	over, n := bits.Mul64(uint64(r.NH), uint64(r.Rows))
-	over2, m := bits.Mul64(n, uint64(r.Keys))
-	if over|over2 != 0 {
-		return 1 << 63, true
+	phase := "prompt"
+	if r.Phase == Decode {
+		phase = "reply"
 	}
-	return m, true
-}
-
-// place describes a record for an error message.
-func (r *record) place() string {
-	return fmt.Sprintf("prompt %d, layer %d, %s, rows %d to %d", r.Prompt, r.Layer, r.Kind, r.Row0, int(r.Row0)+max(0, int(r.Rows)-1))
+	if r.Kind == kindWeights {
+		return fmt.Sprintf("layer %d, head %d, weights of %s %s", r.Layer, r.Head0, phase, rows)
+	}
+	return fmt.Sprintf("layer %d, %s of %s %s", r.Layer, r.Kind, phase, rows)
 }

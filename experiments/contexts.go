@@ -24,7 +24,7 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, asks = 16, 2
 	}
-	docs, err := l.documents(reply, 0)
+	docs, err := l.documents(reply)
 	if err != nil {
 		return "", err
 	}
@@ -59,11 +59,14 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 	}
 	k := viz.Curves{Title: "overlap of important positions for pairs of instructions on one document", XLabel: "layer", YLabel: "overlap", Hi: 1, Meta: l.meta()}
 	at := map[string]int{}
-	var overall []string
+	overall := table.New(t.Columns...)
 	for _, row := range t.Rows {
 		set, layer := row[0].(string), row[1].(int)
 		if layer < 0 {
-			overall = append(overall, fmt.Sprintf("| %s | %v | %v | %s | [%s, %s] | %s | %s |", set, row[2], row[3], short(row[4]), short(row[5]), short(row[6]), short(row[8]), short(row[7])))
+			overall.Add(row...)
+			continue
+		}
+		if strings.HasPrefix(set, "*") {
 			continue
 		}
 		i, ok := at[set]
@@ -76,14 +79,16 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 		s.X, s.Y = append(s.X, float64(layer)), append(s.Y, row[4].(float64))
 		s.Low, s.High = append(s.Low, row[5].(float64)), append(s.High, row[6].(float64))
 	}
-	k.Caption = "instruction and reply as the window; top 5 % of the document in each head; n: documents; bands: 95 % bootstrap over documents. Chance is 0.05."
+	k.Caption = l.caption("instruction and reply as the window; top 5 %% of the document in each head; n: documents; bands: 95 %% bootstrap over documents. Chance is 0.05.")
 	if err := l.figure(viz.CurvesFigure(k), "overlap"); err != nil {
 		return "", err
 	}
-	return "Overlap is the share of the selected positions of the document that two instructions have in common; chance is 0.05.\n`other half` is a null for what belongs to the document alone: the same instruction's own rows, odd against even.\n\n| set | documents | pairs | overlap | interval | without first four | other half |\n|---|---|---|---|---|---|---|\n" + strings.Join(overall, "\n") + "\n" + few(captured(perSet)), nil
+	return "Overlap is the share of the selected positions of the document that two instructions have in common; chance is 0.05.\n`other_half` is a null for what belongs to the document alone: the same instruction's own rows, odd against even; `difference` is overlap\nminus that, paired by document, with its interval and the p-value of a sign-flip test.\n\n" +
+		markdown(overall, "set", "documents", "pairs", "overlap", "ci_low", "ci_high", "overlap_without_first_four", "other_half", "difference", "difference_low", "difference_high", "p") + few(captured(perSet)), nil
 }
 
-// pairOverlaps are overlaps by set and layer, all layers as -1. A document's
+// pairOverlaps are overlaps by set and layer, all layers as -1, sets of whole
+// documents together as *, of truncated ones as * (truncated). A document's
 // value is the mean over its pairs and heads.
 func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 	r, err := dumps.Open(path)
@@ -108,12 +113,19 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 			lo = hi
 			continue
 		}
-		if !slices.Contains(sets, set) {
-			sets = append(sets, set)
+		pool := "*"
+		if strings.HasSuffix(set, truncatedGroup) {
+			pool += truncatedGroup
+		}
+		for _, name := range []string{set, pool} {
+			if !slices.Contains(sets, name) {
+				sets = append(sets, name)
+			}
 		}
 		shared := commonPrefix(group)
 		k := hitrate.Budget(hitrate.PaperTop, shared)
 		pairs[set] += len(group) * (len(group) - 1) / 2
+		pairs[pool] += len(group) * (len(group) - 1) / 2
 		var all value
 		for _, layer := range r.Header().Plan.Layers {
 			var over, within, skipped []float64
@@ -134,28 +146,38 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 					within = append(within, float64(hitrate.Overlap(keep[a][h][1], keep[a][h][2]))/float64(k))
 				}
 			}
-			at := key{set, layer}
+			for _, name := range []string{set, pool} {
+				at := key{name, layer}
+				if values[at] == nil {
+					values[at] = &value{}
+				}
+				v := values[at]
+				v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(over)), append(v.within, analysis.Mean(within)), append(v.skipped, analysis.Mean(skipped))
+			}
+			all.overlap, all.within, all.skipped = append(all.overlap, analysis.Mean(over)), append(all.within, analysis.Mean(within)), append(all.skipped, analysis.Mean(skipped))
+		}
+		for _, name := range []string{set, pool} {
+			at := key{name, -1}
 			if values[at] == nil {
 				values[at] = &value{}
 			}
 			v := values[at]
-			v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(over)), append(v.within, analysis.Mean(within)), append(v.skipped, analysis.Mean(skipped))
-			all.overlap, all.within, all.skipped = append(all.overlap, analysis.Mean(over)), append(all.within, analysis.Mean(within)), append(all.skipped, analysis.Mean(skipped))
+			v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(all.overlap)), append(v.within, analysis.Mean(all.within)), append(v.skipped, analysis.Mean(all.skipped))
 		}
-		at := key{set, -1}
-		if values[at] == nil {
-			values[at] = &value{}
-		}
-		v := values[at]
-		v.overlap, v.within, v.skipped = append(v.overlap, analysis.Mean(all.overlap)), append(v.within, analysis.Mean(all.within)), append(v.skipped, analysis.Mean(all.skipped))
 		lo = hi
 	}
-	t := table.New("set", "layer", "documents", "pairs", "overlap", "ci_low", "ci_high", "other_half", "overlap_without_first_four", "chance")
+	t := table.New("set", "layer", "documents", "pairs", "overlap", "ci_low", "ci_high", "other_half", "difference", "difference_low", "difference_high", "p", "overlap_without_first_four", "chance")
 	for _, set := range sets {
 		for _, layer := range append([]int{-1}, r.Header().Plan.Layers...) {
 			v := values[key{set, layer}]
 			low, high := analysis.Interval(v.overlap, seed)
-			t.Add(set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within), analysis.Mean(v.skipped), hitrate.PaperTop)
+			diff := make([]float64, len(v.overlap))
+			for i := range diff {
+				diff[i] = v.overlap[i] - v.within[i]
+			}
+			dlow, dhigh := analysis.Interval(diff, seed)
+			t.Add(set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within),
+				analysis.Mean(diff), dlow, dhigh, analysis.SignFlip(diff, seed), analysis.Mean(v.skipped), hitrate.PaperTop)
 		}
 	}
 	return t, nil
@@ -225,20 +247,21 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, most = 16, 2
 	}
-	docs, err := l.documents(reply, 0)
+	docs, err := l.documents(reply)
 	if err != nil {
 		return "", err
 	}
 	var list []prompts.Prompt
-	contents := 0
-	for ask := 0; contents < most && ask < 4; ask++ {
+	contents := map[string]int{} // by group: whole documents, truncated ones
+	for ask := range 4 {
 		for _, d := range docs {
-			if contents == most || ask >= len(d.Instructions) {
+			// Documents that are whole come first; truncated ones where they are few.
+			if contents[group(d)] == most || ask >= len(d.Instructions) || d.truncated && contents[""] >= 10 {
 				continue
 			}
-			contents++
+			contents[group(d)]++
 			for _, place := range placements {
-				p, err := l.chat(fmt.Sprintf("%s/%d/%s", d.ID, ask, place), place, "", nil, tokenizer.Message{Role: "user", Content: placed(d.Text, d.Instructions[ask], place)})
+				p, err := l.chat(fmt.Sprintf("%s/%d/%s", d.ID, ask, place), place+group(d), "", nil, tokenizer.Message{Role: "user", Content: placed(d.Text, d.Instructions[ask], place)})
 				if err != nil {
 					return "", err
 				}
@@ -250,6 +273,12 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return l.ratePosition(ctx, path, list, contents)
+}
+
+// ratePosition is what position makes of its capture; contents are the numbers
+// of matched contents by group.
+func (l *Lab) ratePosition(ctx context.Context, path string, list []prompts.Prompt, contents map[string]int) (string, error) {
 	cfg := analysis.Paper
 	cfg.By, cfg.Seed = []string{"layer", "dataset"}, l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
@@ -259,47 +288,90 @@ func position(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(byLayer, "hit-rate"); err != nil {
 		return "", err
 	}
-	k := layerCurves(byLayer, func(row []any) string { return row[byLayer.Column("dataset")].(string) }, "hit_rate", "sinks_recent")
-	k.Title, k.YLabel, k.Meta = "hit rate by place of the instruction", "hit rate", l.meta()
-	k.Caption = fmt.Sprintf("window 32, top 5 %%, weight > 0.05; %d documents with instructions, matched; bands: 95 %% bootstrap. Grey: first four and last positions instead.", contents)
-	if err := l.figure(viz.CurvesFigure(k), "hit-rate"); err != nil {
-		return "", err
-	}
-	paired := table.New("skip_first", "placement", "prompts", "hit_rate", "difference", "low", "high", "sinks_recent", "chance")
-	for _, skip := range []int{0, 4} {
-		cfg.By, cfg.SkipFirst = []string{"prompt", "dataset"}, skip
-		t, _, err := analysis.HitRates(ctx, []string{path}, cfg)
-		if err != nil {
+	for _, of := range []string{"", truncatedGroup} {
+		if contents[of] == 0 {
+			continue
+		}
+		k := layerCurves(byLayer, func(row []any) string {
+			place, ok := strings.CutSuffix(row[byLayer.Column("dataset")].(string), of)
+			if !ok || of == "" && strings.HasSuffix(place, truncatedGroup) {
+				return ""
+			}
+			return place
+		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
+		k.Title, k.YLabel, k.Meta = "hit rate by place of the instruction"+of, "hit rate", l.meta()
+		k.Caption = l.caption("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: other choices of the same size, instruction after the document.", contents[of], of)
+		if err := l.figure(viz.CurvesFigure(k), "hit-rate"+strings.Trim(strings.ReplaceAll(of, " (", "-"), ")")); err != nil {
 			return "", err
 		}
-		rates, sinks := map[string]map[string]float64{}, map[string][]float64{}
-		for _, row := range t.Rows {
-			id, place := row[t.Column("prompt")].(string), row[t.Column("dataset")].(string)
-			if rates[place] == nil {
-				rates[place] = map[string]float64{}
-			}
-			rates[place][strings.TrimSuffix(id, "/"+place)] = row[t.Column("hit_rate")].(float64)
-			sinks[place] = append(sinks[place], row[t.Column("sinks_recent")].(float64))
-		}
-		for _, place := range placements {
-			var all, diff []float64
-			for _, p := range list {
-				id, ok := strings.CutSuffix(p.ID, "/"+place)
-				if !ok {
-					continue
-				}
-				all = append(all, rates[place][id])
-				diff = append(diff, rates[place][id]-rates["after"][id])
-			}
-			lo, hi := analysis.Interval(diff, l.Seed)
-			paired.Add(skip, place, len(all), analysis.Mean(all), analysis.Mean(diff), lo, hi, analysis.Mean(sinks[place]), hitrate.PaperTop)
-		}
+	}
+	paired, err := pairedPlaces(ctx, path, list, cfg, l.Seed)
+	if err != nil {
+		return "", err
 	}
 	if err := l.table(paired, "paired"); err != nil {
 		return "", err
 	}
-	return "`difference` is against the instruction after the document, paired by content, with its 95 % bootstrap interval.\n\n" +
-		markdown(paired, paired.Columns...) + few(contents) + warningList(warnings), nil
+	words := "`difference` is against the instruction after the document, paired by content, with its 95 % bootstrap interval and the p-value of a sign-flip test.\n\n" +
+		markdown(paired, paired.Columns...)
+	for _, of := range []string{"", truncatedGroup} {
+		if contents[of] > 0 {
+			words += few(contents[of])
+		}
+	}
+	return words + warningList(warnings), nil
+}
+
+// truncatedGroup ends the names of groups and sets of documents that lost their
+// middle.
+const truncatedGroup = " (truncated)"
+
+func group(d document) string {
+	if d.truncated {
+		return truncatedGroup
+	}
+	return ""
+}
+
+// pairedPlaces holds the hit rates of every placement against those of the
+// instruction after the document, by group of documents, with and without the
+// first four positions.
+func pairedPlaces(ctx context.Context, path string, list []prompts.Prompt, cfg analysis.HitRateConfig, seed uint64) (*table.Table, error) {
+	paired := table.New("documents", "skip_first", "placement", "prompts", "hit_rate", "difference", "low", "high", "p", "sinks_recent", "chance")
+	for _, skip := range []int{0, 4} {
+		cfg.By, cfg.SkipFirst = []string{"prompt", "dataset"}, skip
+		t, _, err := analysis.HitRates(ctx, []string{path}, cfg)
+		if err != nil {
+			return nil, err
+		}
+		rates, sinks := map[string]float64{}, map[string][]float64{}
+		for _, row := range t.Rows {
+			place := row[t.Column("dataset")].(string)
+			rates[row[t.Column("prompt")].(string)] = row[t.Column("hit_rate")].(float64)
+			sinks[place] = append(sinks[place], row[t.Column("sinks_recent")].(float64))
+		}
+		for _, of := range []string{"", truncatedGroup} {
+			for _, place := range placements {
+				var all, diff []float64
+				for _, p := range list {
+					if id, ok := strings.CutSuffix(p.ID, "/"+place); ok && p.Dataset == place+of {
+						all = append(all, rates[p.ID])
+						diff = append(diff, rates[p.ID]-rates[id+"/after"])
+					}
+				}
+				if len(all) == 0 {
+					continue
+				}
+				name := "whole"
+				if of != "" {
+					name = "truncated"
+				}
+				lo, hi := analysis.Interval(diff, seed)
+				paired.Add(name, skip, place, len(all), analysis.Mean(all), analysis.Mean(diff), lo, hi, analysis.SignFlip(diff, seed), analysis.Mean(sinks[place+of]), hitrate.PaperTop)
+			}
+		}
+	}
+	return paired, nil
 }
 
 func placed(text, ask, place string) string {

@@ -20,7 +20,8 @@ var controlNames = []string{"own", "other prompt", "random window"}
 // window, its middle cut or filled with zeros to equal length, so that both ends
 // stay where they are; of one of the earlier prompt windows of that size, drawn
 // by seed. A row for each control, layer (-1: all) and number of first positions
-// left out; `difference` is own minus control, paired by prompt.
+// left out; `difference` is own minus control, paired by prompt, with the p-value of
+// a sign-flip test.
 func controls(path string, seed uint64) (*table.Table, error) {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -93,7 +94,7 @@ func controls(path string, seed uint64) (*table.Table, error) {
 			rates[at] = append(rates[at], c.Rate())
 		}
 	}
-	t := table.New("control", "layer", "skip_first", "window", "prompts", "hit_rate", "ci_low", "ci_high", "difference", "difference_low", "difference_high")
+	t := table.New("control", "layer", "skip_first", "window", "prompts", "hit_rate", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "p")
 	for control, name := range controlNames {
 		for _, layer := range append([]int{-1}, plan.Layers...) {
 			for _, skip := range skips {
@@ -110,7 +111,7 @@ func controls(path string, seed uint64) (*table.Table, error) {
 				}
 				lo, hi := analysis.Interval(x, seed)
 				dlo, dhi := analysis.Interval(diff, seed)
-				t.Add(name, layer, skip, window, len(x), analysis.Mean(x), lo, hi, analysis.Mean(diff), dlo, dhi)
+				t.Add(name, layer, skip, window, len(x), analysis.Mean(x), lo, hi, analysis.Mean(diff), dlo, dhi, analysis.SignFlip(diff, seed))
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,9 @@ type choice struct {
 }
 
 // decodeAll decodes the prompts from the full cache and from each choice's; the
-// results are labelled.
-func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
-	if l.Model == nil {
-		return nil, l.planDecode(list, 1+len(choices), reply)
-	}
+// results are labelled. They are kept under a name; with none, each run makes
+// them anew.
+func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
 	c := decode.Config{Model: l.Model, Prompts: list, MaxNewTokens: reply, IgnoreEOS: ignoreEOS, Score: "contains", Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
@@ -58,8 +57,26 @@ func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []ch
 	c.Skip = func(method string, cfg snapkv.Config) bool {
 		return label(method, func(o snapkv.Config) bool { return o.Capacity == cfg.Capacity && o.RanksLike(cfg) }) == ""
 	}
+	var results []decode.Result
+	k, err := (*kept)(nil), error(nil)
+	if name != "" {
+		if k, err = l.openKept(name, &c); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case l.Model == nil:
+		return nil, l.planDecode(list, 1+len(choices), reply, k)
+	case k != nil:
+		results, err = k.run(ctx, l, c)
+	default:
+		err = decode.Run(ctx, c, func(r decode.Result) error { results = append(results, r); return nil })
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out []labelled
-	err := decode.Run(ctx, c, func(r decode.Result) error {
+	for _, r := range results {
 		name := "full"
 		if r.Method != "full" {
 			name = label(r.Method, func(o snapkv.Config) bool {
@@ -67,9 +84,8 @@ func (l *Lab) decodeAll(ctx context.Context, list []prompts.Prompt, choices []ch
 			})
 		}
 		out = append(out, labelled{name, r})
-		return nil
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 type labelled struct {
@@ -104,14 +120,21 @@ type retrieval struct {
 // log-probability, by cache, length and depth; its files' names begin with prefix.
 func (l *Lab) grid(ctx context.Context, prefix string, tasks []retrieval, choices []choice, reply int, xlabel string) (string, error) {
 	var list []prompts.Prompt
-	place := map[string]retrieval{}
 	for _, t := range tasks {
 		list = append(list, t.prompt)
-		place[t.prompt.ID] = t
 	}
-	results, err := l.decodeAll(ctx, list, choices, reply, false)
+	results, err := l.decodeAll(ctx, strings.Trim(l.name+"-"+prefix, "-"), list, choices, reply, false)
 	if err != nil {
 		return "", err
+	}
+	return l.gridOf(prefix, tasks, results, xlabel)
+}
+
+// gridOf is what grid makes of results.
+func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabel string) (string, error) {
+	place := map[string]retrieval{}
+	for _, t := range tasks {
+		place[t.prompt.ID] = t
 	}
 	var labels []string
 	cells := table.New("cache", "capacity", "length", "depth", "id", "correct", "answer_logprob", "answer_rank", "kl", "text")
@@ -162,7 +185,7 @@ func (l *Lab) grid(ctx context.Context, prefix string, tasks []retrieval, choice
 		low, high := analysis.Interval(right, l.Seed)
 		summary.Add(label, len(right), correct, analysis.Mean(right), low, high, analysis.Mean(lp), analysis.Mean(rank), analysis.Mean(kl))
 		s := viz.Summary{Title: "correct answers: " + label, XLabel: xlabel, YLabel: "depth of the answer, %", BarTitle: "share correct", Rates: g, Meta: l.meta(),
-			Caption: fmt.Sprintf("n = %d; %d correct", len(right), correct)}
+			Caption: l.caption("n = %d; %d correct (%.2f, 95 %% bootstrap interval %.2f to %.2f)", len(right), correct, analysis.Mean(right), low, high)}
 		for _, n := range lengths {
 			s.Columns = append(s.Columns, fmt.Sprint(n))
 		}
@@ -176,7 +199,56 @@ func (l *Lab) grid(ctx context.Context, prefix string, tasks []retrieval, choice
 	if err := l.table(summary, prefix+"accuracy"); err != nil {
 		return "", err
 	}
-	return markdown(summary, summary.Columns...), nil
+	paired := l.pairedCaches(results)
+	if err := l.table(paired, prefix+"paired"); err != nil {
+		return "", err
+	}
+	return markdown(summary, summary.Columns...) + "\nThe same prompts under two caches of one capacity, with intervals and the p-values of sign-flip tests:\n\n" + markdown(paired, paired.Columns...), nil
+}
+
+// pairedCaches holds every cache against the first of its capacity, prompt by
+// prompt: differences are the first's value minus the cache's.
+func (l *Lab) pairedCaches(results []labelled) *table.Table {
+	t := table.New("cache", "other", "prompts", "correct_difference", "correct_low", "correct_high", "correct_p", "logprob_difference", "logprob_low", "logprob_high", "logprob_p")
+	first := map[int]string{}                  // by capacity
+	values := map[string]map[string]labelled{} // by label and prompt
+	var labels, ids []string
+	for _, r := range results {
+		if values[r.label] == nil {
+			values[r.label] = map[string]labelled{}
+			labels = append(labels, r.label)
+		}
+		values[r.label][r.ID] = r
+		if r.label == "full" {
+			ids = append(ids, r.ID)
+		} else if first[r.Capacity] == "" {
+			first[r.Capacity] = r.label
+		}
+	}
+	for _, label := range labels {
+		var correct, logprob []float64
+		other := ""
+		for _, id := range ids {
+			r, ok := values[label][id]
+			if !ok || r.label == "full" || first[r.Capacity] == label {
+				continue
+			}
+			own, ok := values[first[r.Capacity]][id]
+			if !ok {
+				continue
+			}
+			other = own.label
+			correct = append(correct, float64(own.Contains-r.Contains))
+			logprob = append(logprob, float64(own.AnswerLogProb-r.AnswerLogProb))
+		}
+		if len(correct) == 0 {
+			continue
+		}
+		clow, chigh := analysis.Interval(correct, l.Seed)
+		llow, lhigh := analysis.Interval(logprob, l.Seed)
+		t.Add(other, label, len(correct), analysis.Mean(correct), clow, chigh, analysis.SignFlip(correct, l.Seed), analysis.Mean(logprob), llow, lhigh, analysis.SignFlip(logprob, l.Seed))
+	}
+	return t
 }
 
 // pooling is LongEval's lines task with and without pooling.
@@ -407,7 +479,7 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 		for i := range ids {
 			ids[i] = int32(r.IntN(l.Config.Vocab))
 		}
-		results, err := l.decodeAll(ctx, []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
+		results, err := l.decodeAll(ctx, "", []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
 		if errors.Is(err, errPlanned) {
 			continue
 		}
@@ -435,7 +507,7 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	if l.Model == nil {
 		return "", errPlanned
 	}
-	k.Caption = fmt.Sprintf("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
+	k.Caption = l.caption("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
 	if err := l.table(t, "speed"); err != nil {
 		return "", err
 	}
@@ -451,10 +523,13 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if l.Quick {
 		reply, most, capacities = 8, 2, []int{128}
 	}
-	docs, err := l.documents(reply, 3000)
+	docs, err := l.documents(reply)
 	if err != nil {
 		return "", err
 	}
+	slices.SortStableFunc(docs, func(a, b document) int { // the shortest whole ones
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.tokens, b.tokens))
+	})
 	var list []prompts.Prompt
 	for ask := 0; ask < 3; ask++ {
 		for _, d := range docs {
@@ -467,16 +542,23 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 			}
 		}
 	}
-	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
-	if errors.Is(err, errPlanned) {
-		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply)
-	}
-	if err != nil {
-		return "", err
-	}
 	var configs []snapkv.Config
 	for _, n := range capacities {
 		configs = append(configs, snapkv.Config{Window: 32, Capacity: n, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: l.Seed})
+	}
+	run := decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Progress: l.Progress,
+		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
+		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
+	k, err := l.openKept("methods", &run)
+	if err != nil {
+		return "", err
+	}
+	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
+	if errors.Is(err, errPlanned) {
+		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply, k)
+	}
+	if err != nil {
+		return "", err
 	}
 	cfg := analysis.MethodConfig{Methods: snapkv.Methods, Configs: configs, Thetas: []float64{0.05}, Lenient: true, Seed: l.Seed}
 	tables, warnings, err := analysis.MethodTables(ctx, []string{path}, cfg, nil, []string{"layer", "head"})
@@ -489,11 +571,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if _, err := viz.MethodFigures(l.dir(), tables[0], tables[1], l.Origin); err != nil {
 		return "", err
 	}
-	var results []decode.Result
-	err = decode.Run(ctx, decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Progress: l.Progress,
-		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
-		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }},
-		func(r decode.Result) error { results = append(results, r); return nil })
+	results, err := k.run(ctx, l, run)
 	if err != nil {
 		return "", err
 	}
@@ -501,8 +579,8 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(real, "decoded"); err != nil {
 		return "", err
 	}
-	k := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, Meta: l.meta()}
-	k.Caption = fmt.Sprintf("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
+	curves := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, Meta: l.meta()}
+	curves.Caption = l.caption("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
 	at := map[string]int{}
 	for _, row := range real.Rows {
 		name := row[0].(string)
@@ -511,15 +589,15 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		}
 		i, ok := at[name]
 		if !ok {
-			i = len(k.Series)
+			i = len(curves.Series)
 			at[name] = i
-			k.Series = append(k.Series, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle"}, name)})
+			curves.Series = append(curves.Series, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle"}, name)})
 		}
-		s := &k.Series[i]
+		s := &curves.Series[i]
 		s.X, s.Y = append(s.X, float64(row[1].(int))), append(s.Y, row[real.Column("kl")].(float64))
 		s.Low, s.High = append(s.Low, row[real.Column("kl_low")].(float64)), append(s.High, row[real.Column("kl_high")].(float64))
 	}
-	if err := l.figure(viz.CurvesFigure(k), "kl-capacity"); err != nil {
+	if err := l.figure(viz.CurvesFigure(curves), "kl-capacity"); err != nil {
 		return "", err
 	}
 	return "## What is kept\n\n" + markdown(tables[0], "method", "capacity", "prompts", "mass", "mass_of_oracle", "hit_rate", "recall", "coverage", "output_error") +

@@ -56,23 +56,27 @@ func (l *Lab) followed(reply int) (list []prompts.Prompt, left int, err error) {
 
 // dialogues are prompts of more than 3,000 tokens that end with a question:
 // dialogues that are long enough, long documents as they are, shorter ones
-// joined, with their answers as turns.
+// joined, with their answers as turns. Truncated documents are taken only where
+// there are fewer than ten others.
 func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	list, left, err := l.followed(reply)
 	if err != nil {
 		return nil, err
 	}
 	l.notes["dialogues_followed"], l.notes["dialogues_too_short"] = len(list), left
-	docs, err := l.documents(reply, 0)
+	docs, err := l.documents(reply)
 	if err != nil {
 		return nil, err
 	}
-	want, most := 12, 12
+	want, most := 12, 20
 	if l.Quick {
 		want, most = 2, 2
 	}
 	r := rand.New(rand.NewPCG(l.Seed, 0xd1a1))
 	for _, d := range docs {
+		if d.truncated && len(list) >= 10 {
+			break
+		}
 		if d.tokens > 3000 && len(list) < most {
 			p, err := l.chat(fmt.Sprintf("%s/0", d.ID), d.set, "", nil, tokenizer.Message{Role: "user", Content: d.Text + "\n\n" + d.Instructions[0]})
 			if err != nil {

@@ -3,9 +3,11 @@ package experiments
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/examples"
@@ -20,7 +22,8 @@ type document struct {
 	Outputs      []string
 	Messages     []tokenizer.Message // of a dialogue; there is no Text then
 	set          string
-	tokens       int // of the text, after truncation
+	tokens       int  // of the text, after truncation
+	truncated    bool // the text lost its middle
 }
 
 // documentForm is a line of a set: L-Eval's fields as this project names them,
@@ -118,9 +121,9 @@ func (l *Lab) records() ([]document, error) {
 const templateTokens = 64
 
 // documents are the records with a text. Texts that leave no room in the model
-// for their longest instruction and a reply, or are longer than most (0: any),
+// for their longest instruction and a reply, or are longer than asked for,
 // lose their middle; their set is named so.
-func (l *Lab) documents(reply, most int) ([]document, error) {
+func (l *Lab) documents(reply int) ([]document, error) {
 	records, err := l.records()
 	if err != nil {
 		return nil, err
@@ -139,20 +142,27 @@ func (l *Lab) documents(reply, most int) ([]document, error) {
 			}
 			limit = max(256, n-reply-templateTokens-ask)
 		}
-		for _, n := range []int{l.MaxTokens, most} {
-			if n > 0 {
-				limit = min(limit, n)
-			}
+		if l.MaxTokens > 0 {
+			limit = min(limit, l.MaxTokens)
 		}
 		ids := l.Tokenizer.Encode(d.Text, false)
 		if d.tokens = len(ids); len(ids) > limit {
 			ends := l.Tokenizer.Ends(d.Text, ids)
 			d.Text = d.Text[:ends[limit/2-1]] + d.Text[ends[len(ids)-(limit-limit/2)-1]:]
-			d.set, d.tokens = d.set+" (truncated)", limit
+			d.set, d.tokens, d.truncated = d.set+truncatedGroup, limit, true
 			cut++
 		}
 		list = append(list, d)
 	}
+	// Whole documents come first, so that experiments on a few take those.
+	slices.SortStableFunc(list, func(a, b document) int { return cmp.Compare(order(a), order(b)) })
 	l.notes["documents"], l.notes["documents_truncated"] = len(list), cut
 	return list, nil
+}
+
+func order(d document) int {
+	if d.truncated {
+		return 1
+	}
+	return 0
 }

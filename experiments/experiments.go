@@ -60,6 +60,7 @@ func Find(name string) (Experiment, error) {
 // Lab is what experiments work with.
 type Lab struct {
 	Model     *model.Model // nil: nothing is run, Plan is filled
+	ModelID   string       // for captions
 	Config    model.Config
 	Threads   int
 	Tokenizer *tokenizer.Tokenizer
@@ -113,6 +114,13 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 
 func (l *Lab) dir() string { return filepath.Join(l.Dir, l.name) }
 
+func (l *Lab) captures() string {
+	if l.Captures == "" {
+		return filepath.Join(l.Dir, "captures")
+	}
+	return l.Captures
+}
+
 // table writes a table as CSV and Parquet.
 func (l *Lab) table(t *table.Table, name string) error {
 	for _, format := range []string{"csv", "parquet"} {
@@ -134,6 +142,15 @@ func (l *Lab) figure(f *viz.Figure, name string) error {
 	return nil
 }
 
+// caption begins a figure's small print with the model.
+func (l *Lab) caption(format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	if l.ModelID != "" {
+		text = l.ModelID + "; " + text
+	}
+	return text
+}
+
 func (l *Lab) meta() viz.Meta {
 	return l.Origin.Meta().With("experiment", l.name)
 }
@@ -141,11 +158,7 @@ func (l *Lab) meta() viz.Meta {
 // capture records prompts into Dir/captures/NAME.attn. A finished capture of the
 // same prompts, plan and model is used again, a partial one completed.
 func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, plan dumps.Plan) (string, error) {
-	dir := l.Captures
-	if dir == "" {
-		dir = filepath.Join(l.Dir, "captures")
-	}
-	c := l.Config
+	dir, c := l.captures(), l.Config
 	for i := range c.Layers {
 		plan.Layers = append(plan.Layers, i)
 	}

@@ -44,6 +44,11 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return l.rateGeneration(ctx, path, len(list))
+}
+
+// rateGeneration is what generation makes of its capture of n prompts.
+func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, error) {
 	cfg := analysis.Paper
 	cfg.Windows, cfg.By, cfg.Span, cfg.Seed = []int{32, 128}, []string{"layer", "span"}, l.span(), l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
@@ -59,13 +64,21 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 				return ""
 			}
 			return fmt.Sprintf("tokens %d to %d", row[byLayer.Column("span")].(int)*l.span(), (row[byLayer.Column("span")].(int)+1)*l.span()-1)
-		}, "hit_rate", "recent", "sinks_recent")
+		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
 		k.Title = fmt.Sprintf("hit rate of generated tokens against the prompt's last %d", w)
-		k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05; mean over %d prompts; bands: 95 %% bootstrap intervals. Grey: kept instead, first four and last (dashed), last (dotted).", modelOf(byLayer), len(list))
+		k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05; mean over %d prompts; bands: 95 %% bootstrap intervals. Grey: other choices of the same size.", modelOf(byLayer), n)
 		k.YLabel, k.Meta = "hit rate", l.meta()
 		if err := l.figure(viz.CurvesFigure(k), fmt.Sprintf("hit-rate-window-%d", w)); err != nil {
 			return "", err
 		}
+	}
+	cfg.By = []string{"dataset", "span"}
+	sets, _, err := analysis.HitRates(ctx, []string{path}, cfg)
+	if err != nil {
+		return "", err
+	}
+	if err := l.table(sets, "sets"); err != nil {
+		return "", err
 	}
 	cfg.By = []string{"span"}
 	overall := table.New(append([]string{"skip_first"}, append(analysis.Keys, analysis.HitRateColumns...)...)...)
@@ -103,7 +116,7 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(heads, "heads"); err != nil {
 		return "", err
 	}
-	if err := l.headMap(heads, "hit_rate", "hit rate without the first four positions", "hit rate", fmt.Sprintf("window 32, top 5 %%, weight > 0.05; mean over %d prompts", len(list)), "heads"); err != nil {
+	if err := l.headMap(heads, "hit_rate", "hit rate without the first four positions", "hit rate", fmt.Sprintf("window 32, top 5 %%, weight > 0.05; mean over %d prompts", n), "heads"); err != nil {
 		return "", err
 	}
 	first, last := overall.Rows[0], overall.Rows[0]
@@ -132,7 +145,8 @@ any row of the window: a count, not a rate.
 ## Null controls
 
 The same reply rated against votes that did not see it coming: the next prompt's, cut or filled in the middle to equal length, and that of
-an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote minus the control, paired, with its interval. controls.csv has them by layer.
+an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote minus the control, paired, with its interval and
+the p-value of a sign-flip test. controls.csv has them by layer.
 
 %s
 ## Heads
@@ -140,7 +154,7 @@ an earlier window of this prompt. `+"`difference`"+` is the prompt's own vote mi
 heads.csv tells consistent heads from others: their hit rate without sinks, how far two halves of the window agree, the share of the reply's
 important positions that the window found important, and how unevenly the window's rows spread their choices.
 %s`, short(fresh), short(first[rate]), l.span(), short(last[rate]),
-		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), markdown(overallOnly(null), null.Columns...), few(len(list)))
+		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), markdown(overallOnly(null), null.Columns...), few(n))
 	return words + warningList(warnings), nil
 }
 
@@ -193,6 +207,9 @@ func modelOf(t *table.Table) string {
 	return fmt.Sprint(t.Rows[0][t.Column("model")])
 }
 
+// baselineNames are what figures call the columns.
+var baselineNames = map[string]string{"chance": "chance", "recent": "recent", "sinks_recent": "sinks + recent", "oracle": "oracle"}
+
 // layerCurves makes a line over layers for each name; rows named "" are left
 // out. Baselines are drawn from the rows of the first name.
 func layerCurves(t *table.Table, name func(row []any) string, column string, baselines ...string) viz.Curves {
@@ -220,7 +237,7 @@ func layerCurves(t *table.Table, name func(row []any) string, column string, bas
 	}
 	first := k.Series[0].Name
 	for i := len(baselines) - 1; i >= 0; i-- {
-		b := viz.Series{Name: baselines[i], Baseline: true}
+		b := viz.Series{Name: baselineNames[baselines[i]], Baseline: true}
 		for _, row := range t.Rows {
 			if name(row) == first {
 				b.X, b.Y = append(b.X, float64(row[t.Column("layer")].(int))), append(b.Y, row[t.Column(baselines[i])].(float64))
@@ -323,8 +340,13 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 	words := fmt.Sprintf("Each of the prompt's last windows of 128 tokens votes; its top 5 %% are held against what the reply attends to (weight > 0.05).\n`common`: all windows vote over the positions before the first of them. `causal`: each over the positions before itself, as the window saw them.\nn = %d prompts.%s\n\n| keys | first window | last window | chance |\n|---|---|---|---|\n", len(list), few(len(list)))
 	for _, keys := range []string{"common", "causal"} {
 		k := viz.Curves{Title: "hit rate of each prompt window's vote (" + keys + " keys)", XLabel: "window of 128 prompt tokens, the last is the prompt's end", YLabel: "hit rate", Hi: 1, Meta: l.meta()}
-		k.Caption = fmt.Sprintf("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts; band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
+		k.Caption = l.caption("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts; band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
 		all := viz.Series{Name: "all layers"}
+		baselines := []string{"oracle", "sinks_recent", "recent"}
+		grey := make([]viz.Series, len(baselines))
+		for i, b := range baselines {
+			grey[i] = viz.Series{Name: baselineNames[b], Baseline: true}
+		}
 		byLayer := map[int]*viz.Series{}
 		var order []int
 		for _, row := range t.Rows {
@@ -336,6 +358,9 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 			if layer < 0 {
 				all.X, all.Y = append(all.X, x), append(all.Y, y)
 				all.Low, all.High = append(all.Low, row[t.Column("ci_low")].(float64)), append(all.High, row[t.Column("ci_high")].(float64))
+				for i := range grey {
+					grey[i].X, grey[i].Y = append(grey[i].X, x), append(grey[i].Y, row[t.Column(baselines[i])].(float64))
+				}
 				continue
 			}
 			if layer%5 == 0 {
@@ -350,6 +375,7 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 		for _, layer := range order {
 			k.Series = append(k.Series, *byLayer[layer])
 		}
+		k.Series = append(k.Series, grey...)
 		if err := l.figure(viz.CurvesFigure(k), "hit-rate-"+keys); err != nil {
 			return "", err
 		}
@@ -447,6 +473,11 @@ func sweep(ctx context.Context, l *Lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return l.rateSweep(ctx, path, len(list))
+}
+
+// rateSweep is what sweep makes of its capture of n prompts.
+func (l *Lab) rateSweep(ctx context.Context, path string, n int) (string, error) {
 	cfg := analysis.Paper
 	cfg.Windows, cfg.Seed = []int{1, 2, 4, 8, 16, 32, 64, 128}, l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
@@ -458,7 +489,7 @@ func sweep(ctx context.Context, l *Lab) (string, error) {
 	}
 	overall := table.New(append([]string{"skip_first"}, append(analysis.Keys, analysis.HitRateColumns...)...)...)
 	k := viz.Curves{Title: "hit rate by size of the observation window", XLabel: "observation window (last prompt tokens)", YLabel: "hit rate", LogX: true, Lo: 0, Hi: 1, Meta: l.meta()}
-	k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05, all layers; mean over %d prompts; bands: 95 %% bootstrap intervals.", modelOf(byLayer), len(list))
+	k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05, all layers; mean over %d prompts; bands: 95 %% bootstrap intervals.", modelOf(byLayer), n)
 	cfg.By = nil
 	for _, skip := range []int{0, 4} {
 		cfg.SkipFirst = skip
@@ -468,16 +499,18 @@ func sweep(ctx context.Context, l *Lab) (string, error) {
 		}
 		s := viz.Series{Name: "all positions"}
 		base := viz.Series{Name: "sinks + recent", Baseline: true}
+		oracle := viz.Series{Name: "oracle", Baseline: true}
 		if skip > 0 {
-			s.Name, base.Name = "without first four", "recent, without them"
+			s.Name, base.Name, oracle.Name = "without first four", "recent, without first four", "oracle, without first four"
 		}
 		for _, row := range t.Rows {
 			overall.Add(append([]any{skip}, row...)...)
 			s.X, s.Y = append(s.X, float64(row[t.Column("window")].(int))), append(s.Y, row[t.Column("hit_rate")].(float64))
 			s.Low, s.High = append(s.Low, row[t.Column("ci_low")].(float64)), append(s.High, row[t.Column("ci_high")].(float64))
 			base.X, base.Y = append(base.X, s.X[len(s.X)-1]), append(base.Y, row[t.Column("sinks_recent")].(float64))
+			oracle.X, oracle.Y = append(oracle.X, s.X[len(s.X)-1]), append(oracle.Y, row[t.Column("oracle")].(float64))
 		}
-		k.Series = append(k.Series, s, base)
+		k.Series = append(k.Series, s, oracle, base)
 	}
 	if err := l.table(overall, "overall"); err != nil {
 		return "", err
@@ -485,5 +518,5 @@ func sweep(ctx context.Context, l *Lab) (string, error) {
 	if err := l.figure(viz.CurvesFigure(k), "hit-rate-window"); err != nil {
 		return "", err
 	}
-	return markdown(overall, "skip_first", "window", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "sinks_recent", "oracle", "overlap", "mass") + few(len(list)) + warningList(warnings), nil
+	return markdown(overall, "skip_first", "window", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "sinks_recent", "oracle", "overlap", "mass") + few(n) + warningList(warnings), nil
 }

@@ -32,10 +32,15 @@ func (l *Lab) planCapture(name string, cfg *capture.Config) error {
 	return errPlanned
 }
 
-// planDecode notes decoding from so many caches after one prefill.
-func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int) error {
+// planDecode notes decoding from so many caches after one prefill; k is what is
+// there of it, or nil.
+func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int, k *kept) error {
+	state := "to do"
+	if k != nil && k.complete(list) {
+		state = "done"
+	}
 	cfg := capture.Config{Prompts: list, Header: dumps.Header{Plan: dumps.Plan{MaxNewTokens: reply * caches}}}
 	need := capture.Estimate(&cfg, l.Config, l.Threads)
-	l.Plan.Add(l.name, "decode", need.Prompts, need.PromptTokens, need.ReplyTokens, 0, need.FLOPs/flopsPerThread/float64(l.Threads), "to do")
+	l.Plan.Add(l.name, "decode", need.Prompts, need.PromptTokens, need.ReplyTokens, 0, need.FLOPs/flopsPerThread/float64(l.Threads), state)
 	return errPlanned
 }

@@ -82,6 +82,10 @@ func TestContextsOfPlantedAttention(t *testing.T) {
 	dumpstest.WritePlanted(t, path, 3, 2, 10, 0, 0, []dumpstest.Planted{
 		{ID: "d/0", Document: "d", Dataset: "s", Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
 		{ID: "d/1", Document: "d", Dataset: "s", Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{20, 22, 40})},
+		{ID: "e/0", Document: "e", Dataset: "t", Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
+		{ID: "e/1", Document: "e", Dataset: "t", Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{20, 20, 20})},
+		{ID: "f/0", Document: "f", Dataset: "t" + truncatedGroup, Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
+		{ID: "f/1", Document: "f", Dataset: "t" + truncatedGroup, Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{40, 40, 40})},
 	})
 	table, err := pairOverlaps(path, 1)
 	if err != nil {
@@ -94,6 +98,16 @@ func TestContextsOfPlantedAttention(t *testing.T) {
 		}
 		if row[7].(float64) != 1 {
 			t.Errorf("%v: rows of one instruction agree wholly", row)
+		}
+	}
+	// Whole sets are pooled by document, the truncated one apart from them.
+	for _, row := range table.Rows {
+		want := map[any]float64{"s": (1 + 0.6) / 3, "t": 1, "*": (1 + (1+0.6)/3) / 2, "t (truncated)": 0, "* (truncated)": 0}
+		if row[1] == -1 && math.Abs(row[4].(float64)-want[row[0]]) > 1e-12 {
+			t.Errorf("%v: overlap %v, want %g", row[0], row[4], want[row[0]])
+		}
+		if row[0] == "*" && row[2] != 2 {
+			t.Errorf("all whole documents: %v of them, want 2", row[2])
 		}
 	}
 }

@@ -99,16 +99,17 @@ func (r *runner) warn(format string, args ...any) {
 
 func (r *runner) report(id string) {
 	if r.Progress != nil {
-		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started)})
+		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started), Left: -1})
 	}
 }
-
-// piece is the number of tokens between two looks at the context.
-const piece = 512
 
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	piece := r.Model.Piece() // tokens between two looks at the context
+	if pass.Length == 0 {
+		pass.Length = s.Len() + len(tokens)
+	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
 		pass.LogitsFrom = max(0, from-lo)
@@ -143,7 +144,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
-	s.Reserve(len(p.Tokens) + r.replies(p))
+	defer s.Close()
+	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
+		return err
+	}
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -165,7 +169,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen := w.selections(s, r.Methods, r.Configs)
+	chosen, err := w.selections(s, r.Methods, r.Configs)
+	if err != nil {
+		return err
+	}
 	for i := range r.Methods {
 		for k, c := range r.Configs {
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
@@ -198,7 +205,10 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
-		s.Reserve(full.prompt + r.replies(full.p))
+		defer s.Close()
+		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
+			return err
+		}
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
 	if s != full.s {
@@ -309,7 +319,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 		}
 	}
 	see(0, k.first)
-	pass := model.Pass{Logits: func(row int, l []float32) {
+	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) {
 		if row+1 < n {
 			see(row+1, l)
 		}
@@ -354,7 +364,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		rank++
 	}
 	see(0, k.first)
-	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Logits: func(row int, l []float32) { see(row+1, l) }})
+	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }})
 	out.AnswerLogProb, out.AnswerRank = number(sum), number(rank/float64(len(ids)))
 	return err
 }

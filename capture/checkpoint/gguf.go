@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"regexp"
+	"strings"
 
 	"github.com/attnscope/attnscope/capture/tensor"
 )
@@ -14,7 +16,13 @@ import (
 var ggufTypes = map[uint32]tensor.DType{
 	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
 	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
+	20: tensor.IQ4_NL, 23: tensor.IQ4_XS, 39: tensor.MXFP4, 35: tensor.TQ2_0,
 	24: tensor.I8, 25: tensor.I16, 26: tensor.I32, 27: tensor.I64, 28: tensor.F64, 30: tensor.BF16,
+}
+
+// otherTypes names types that are not read.
+var otherTypes = map[uint32]string{
+	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
 }
 
 // Limits of a GGUF header; real files stay far below.
@@ -131,8 +139,56 @@ func (c *cursor) array(depth int) any {
 	return list
 }
 
-// openGGUF maps a GGUF file of version 2 or 3.
+// openGGUF opens a GGUF file of version 2 or 3, and with the first of a model
+// that was split into several (NAME-00001-of-00003.gguf) the others.
 func openGGUF(path string) (*Checkpoint, error) {
+	ck, err := mapGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := ck.openSplits(); err != nil {
+		ck.Close()
+		return nil, err
+	}
+	return ck, nil
+}
+
+var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
+
+func (ck *Checkpoint) openSplits() error {
+	count, _ := ck.config["split.count"].(uint64)
+	no, _ := ck.config["split.no"].(uint64)
+	if count < 2 {
+		return nil
+	}
+	name := splitName.FindStringSubmatch(ck.path)
+	if name == nil || name[2] != fmt.Sprintf("%05d", count) {
+		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf", ck.path, count, count)
+	}
+	part := func(i uint64) string {
+		return fmt.Sprintf("%s-%05d-of-%s.gguf", strings.TrimSuffix(ck.path, name[0]), i, name[2])
+	}
+	if no != 0 {
+		return fmt.Errorf("%s: it is part %d of %d of a model: name the first, %s", ck.path, no+1, count, part(1))
+	}
+	for i := uint64(2); i <= count; i++ {
+		next, err := mapGGUF(part(i))
+		if err != nil {
+			return fmt.Errorf("part %d of %d: %w", i, count, err)
+		}
+		ck.files, ck.closers = append(ck.files, next.files...), append(ck.closers, next.closers...)
+		for n, t := range next.tensors {
+			if _, twice := ck.tensors[n]; twice {
+				return fmt.Errorf("%s: tensor %s stands in an earlier part too", next.path, n)
+			}
+			ck.tensors[n] = t
+		}
+	}
+	return nil
+}
+
+// mapGGUF maps one file.
+func mapGGUF(path string) (*Checkpoint, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -200,7 +256,11 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 		}
 		d, ok := ggufTypes[kind]
 		if !ok {
-			return fmt.Errorf("tensor %s: GGUF type %d is not supported; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K are", name, kind)
+			called, known := otherTypes[kind]
+			if !known {
+				called = fmt.Sprintf("number %d", kind)
+			}
+			return fmt.Errorf("tensor %s: GGUF type %s is not supported; %s and %s are", name, called, strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "))
 		}
 		list = append(list, entry{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset})
 	}

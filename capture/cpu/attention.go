@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"runtime"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -13,6 +14,7 @@ type Attention struct {
 	Scale            float32 // of the scores
 	SoftCap          float32 // scores become cap*tanh(score/cap); 0 = off
 	Window           int     // a query at p sees keys > p-Window; 0 = all
+	OutFrom          int     // first row of a pass whose output is wanted; the others' is not written
 }
 
 // Tile holds the normalised weights of a few queries of one head. It is valid
@@ -40,6 +42,14 @@ const (
 // out [n, heads*valueDim]. visit, if not nil, is shown the rows from visitFrom
 // on, by several workers at once.
 func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit func(worker int, t *Tile), visitFrom int) {
+	defer runtime.KeepAlive(kv)
+	if n == 1 {
+		if visitFrom > 0 {
+			visit = nil
+		}
+		a.step(p, kv, out, q, pos0, visit)
+		return
+	}
 	rows := tileRows
 	if n < rows {
 		rows = n
@@ -57,6 +67,10 @@ func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit fu
 
 // tile runs rows [row0, row0+rows) of one head.
 func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, row0, rows, n, pos0 int, visit func(int, *Tile), visitFrom int) {
+	shown, wanted := visit != nil && row0+rows > visitFrom, row0+rows > a.OutFrom
+	if !shown && !wanted {
+		return
+	}
 	group := a.Heads / len(kv.heads)
 	s := &kv.heads[head/group]
 	// Slots hold positions one to one, unless the store is compressed: then the
@@ -68,54 +82,76 @@ func (a *Attention) tile(p *Pool, worker int, kv *KV, out, q []float32, head, ro
 		key0 = s.slotFrom(max(0, pos0+row0-a.Window+1)) / simd.Width * simd.Width
 	}
 	keys := first + rows - key0 // slots from key0 that the last row sees
-	stride := (keys + simd.Width - 1) / simd.Width * simd.Width
-	buf := p.Scratch(worker).Floats(rows*stride + rows)
-	w, lse := buf[:rows*stride], buf[rows*stride:]
+	stride := rowStride(keys)
+	buf := p.Scratch(worker).Floats(rows * (stride + 2 + a.KeyDim))
+	w, lse, inverse, qs := buf[:rows*stride], buf[rows*stride:][:rows], buf[rows*(stride+1):][:rows], buf[rows*(stride+2):]
 	ldq := a.Heads * a.KeyDim
-	qt := q[row0*ldq+head*a.KeyDim:]
-	for j := 0; j < stride; j += simd.Width {
+	for i := range rows {
+		x := qs[i*a.KeyDim : (i+1)*a.KeyDim]
+		copy(x, q[(row0+i)*ldq+head*a.KeyDim:])
+		simd.Scale(x, a.Scale)
+	}
+	for j := 0; j < keys; j += simd.Width {
 		at := (key0 + j) / simd.Width * a.KeyDim * simd.Width
-		simd.MulPanel(w[j:], stride, qt, ldq, s.keys[at:at+a.KeyDim*simd.Width], rows, simd.Width, a.KeyDim, false)
+		simd.MulPanel(w[j:], stride, qs, a.KeyDim, s.keys[at:at+a.KeyDim*simd.Width], rows, simd.Width, a.KeyDim, false)
 	}
 	for i := range rows {
-		row := w[i*stride : (i+1)*stride]
+		row := w[i*stride : i*stride+keys]
 		lo, hi := 0, keys-rows+i+1
 		if a.Window > 0 {
 			lo = s.slotFrom(max(0, pos0+row0+i-a.Window+1)) - key0
 		}
-		lse[i] = a.softmax(row, lo, hi)
+		clear(row[:lo])
+		clear(row[hi:])
+		inverse[i], lse[i] = a.exp(row[lo:hi])
 	}
 	ldo := a.Heads * a.ValueDim
-	for d := 0; d < a.ValueDim; d += simd.Width {
+	o := out[row0*ldo+head*a.ValueDim:]
+	for d := 0; d < a.ValueDim && wanted; d += simd.Width {
 		at := (d/simd.Width*s.room + key0) * simd.Width
-		simd.MulPanel(out[row0*ldo+head*a.ValueDim+d:], ldo, w, stride, s.values[at:at+keys*simd.Width],
-			rows, min(simd.Width, a.ValueDim-d), keys, false)
+		simd.MulPanel(o[d:], ldo, w, stride, s.values[at:at+keys*simd.Width], rows, min(simd.Width, a.ValueDim-d), keys, false)
 	}
-	if visit == nil || row0+rows <= visitFrom {
+	for i := 0; i < rows && wanted; i++ {
+		simd.Scale(o[i*ldo:i*ldo+a.ValueDim], inverse[i])
+	}
+	if !shown {
 		return
 	}
 	skip := max(0, visitFrom-row0)
+	for i := skip; i < rows; i++ {
+		simd.Scale(w[i*stride:i*stride+keys], inverse[i])
+	}
 	visit(worker, &Tile{
 		Head: head, Row0: row0 + skip, Rows: rows - skip, Pos0: pos0 + row0 + skip,
 		Key0: key0, Keys: keys, Stride: stride, Weights: w[skip*stride:], LSE: lse[skip:rows],
 	})
 }
 
-// softmax turns the scores row[lo:hi] into weights, the rest into zeros, and
-// returns their log-sum-exp.
-func (a *Attention) softmax(row []float32, lo, hi int) float32 {
-	clear(row[:lo])
-	clear(row[hi:])
-	x := row[lo:hi]
-	if a.SoftCap > 0 {
-		for i, v := range x {
-			x[i] = a.SoftCap * float32(math.Tanh(float64(v*a.Scale/a.SoftCap)))
-		}
-	} else {
-		simd.Scale(x, a.Scale)
-	}
+// exp turns scores, scaled already, into exponentials relative to the largest;
+// it returns the inverse of their sum and the log-sum-exp of the scores.
+func (a *Attention) exp(x []float32) (inverse, lse float32) {
+	a.cap(x)
 	m := simd.Max(x)
 	sum := simd.ExpSum(x, m)
-	simd.Scale(x, 1/sum)
-	return m + float32(math.Log(float64(sum)))
+	return 1 / sum, m + float32(math.Log(float64(sum)))
+}
+
+// cap is the soft cap of scores, where the model has one.
+func (a *Attention) cap(x []float32) {
+	if a.SoftCap > 0 {
+		for i, v := range x {
+			x[i] = a.SoftCap * float32(math.Tanh(float64(v/a.SoftCap)))
+		}
+	}
+}
+
+// rowStride is the distance between rows of keys scores: an odd number of pairs
+// of cache lines past a multiple of a page, so that the rows of a tile, which
+// are read and written together, fall into different sets of the caches.
+func rowStride(keys int) int {
+	const page = 1024
+	if keys <= page/2 {
+		return (keys + simd.Width - 1) / simd.Width * simd.Width
+	}
+	return (keys+page-1)/page*page + simd.Width
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -33,6 +34,9 @@ func TestAttentionAgainstLoop(t *testing.T) {
 		{"prefill, window", 0, 133, 40, 0, false, false},
 		{"decode, cap", 70, 1, 0, 3, false, false},
 		{"decode, window", 70, 1, 33, 0, false, false},
+		{"decode, long", 1300, 1, 0, 0, false, false},
+		{"decode, long, window", 1300, 1, 700, 3, false, false},
+		{"compressed, long", 1900, 1, 900, 0, true, true},
 		{"compressed", 90, 1, 0, 0, true, false},
 		{"compressed by head", 90, 7, 0, 0, true, true},
 		{"compressed, window", 90, 7, 50, 0, true, true},
@@ -78,12 +82,26 @@ func TestAttentionAgainstLoop(t *testing.T) {
 				}
 			}
 			out := make([]float32, c.n*heads*vd)
-			a.Run(p, kv, out, q, c.n, c.before, nil, 0)
+			shown, lse := map[[2]int][]float32{}, map[[2]int]float32{} // by row and head
+			var mu sync.Mutex
+			a.Run(p, kv, out, q, c.n, c.before, func(_ int, tile *Tile) {
+				mu.Lock()
+				defer mu.Unlock()
+				for r := range tile.Rows {
+					at := [2]int{tile.Row0 + r, tile.Head}
+					row := make([]float32, tile.Key0, tile.Key0+tile.Keys)
+					shown[at], lse[at] = append(row, tile.Weights[r*tile.Stride:][:tile.Keys]...), tile.LSE[r]
+					if tile.Pos0+r != c.before+tile.Row0+r {
+						t.Errorf("row %d stands at %d, want %d", tile.Row0+r, tile.Pos0+r, c.before+tile.Row0+r)
+					}
+				}
+			}, 0)
 			for i := range c.n {
 				for h := range heads {
 					g, pos := h/(heads/kvHeads), c.before+i
 					sum, want := 0.0, make([]float64, vd)
-					for _, j := range kept[h] {
+					weights := make([]float64, len(kept[h]))
+					for slot, j := range kept[h] {
 						if int(j) > pos || c.window > 0 && int(j) <= pos-c.window {
 							continue
 						}
@@ -96,9 +114,23 @@ func TestAttentionAgainstLoop(t *testing.T) {
 							s = float64(c.softCap) * math.Tanh(s/float64(c.softCap))
 						}
 						sum += math.Exp(s)
+						weights[slot] = math.Exp(s)
 						for d := range want {
 							want[d] += math.Exp(s) * float64(v[(int(j)*kvHeads+g)*vd+d])
 						}
+					}
+					row := shown[[2]int{i, h}]
+					for slot, w := range weights {
+						var got float64
+						if slot < len(row) {
+							got = float64(row[slot])
+						}
+						if math.Abs(got-w/sum) > 1e-6 {
+							t.Fatalf("row %d head %d: weight of slot %d is %g, want %g", i, h, slot, got, w/sum)
+						}
+					}
+					if got := float64(lse[[2]int{i, h}]); math.Abs(got-math.Log(sum)) > 1e-5 {
+						t.Fatalf("row %d head %d: log-sum-exp %g, want %g", i, h, got, math.Log(sum))
 					}
 					for d := range want {
 						if got := float64(out[(i*heads+h)*vd+d]); math.Abs(got-want[d]/sum) > 1e-5 {

@@ -9,33 +9,76 @@ import (
 // RMSNorm writes x / rms(x) * weight: rms(x)² = mean(x²) + eps. Squares are
 // summed in float64.
 func RMSNorm(dst, x, weight []float32, eps float32) {
-	var sum float64
+	scale := float32(1 / math.Sqrt(simd.SumSquares(x)/float64(len(x))+float64(eps)))
+	simd.MulScaled(dst, x, weight, scale)
+}
+
+// LayerNorm writes (x - mean) / √(variance + eps) * weight + bias; without weight
+// or bias they are one and nought. Sums are float64.
+func LayerNorm(dst, x, weight, bias []float32, eps float32) {
+	var sum, squares float64
 	for _, v := range x {
-		sum += float64(v) * float64(v)
+		sum += float64(v)
 	}
-	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
-	weight, dst = weight[:len(x)], dst[:len(x)]
+	mean := sum / float64(len(x))
+	for _, v := range x {
+		d := float64(v) - mean
+		squares += d * d
+	}
+	scale := 1 / math.Sqrt(squares/float64(len(x))+float64(eps))
+	dst = dst[:len(x)]
 	for i, v := range x {
-		dst[i] = v * scale * weight[i]
+		y := float32((float64(v) - mean) * scale)
+		if weight != nil {
+			y *= weight[i]
+		}
+		if bias != nil {
+			y += bias[i]
+		}
+		dst[i] = y
 	}
 }
 
-// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)). gate is spoilt.
-func SiLUMul(dst, gate, up []float32, s *Scratch) {
-	e := s.Floats(len(gate))
-	for i, g := range gate {
-		e[i] = -max(g, -80) // exp stays finite; silu(-80) is 0 in float32
+// Activations are the functions that Activate knows.
+var Activations = []string{"silu", "gelu_tanh", "gelu", "relu", "relu2"}
+
+// Activate writes act(gate) * up, or act(gate) where up is empty. gate is spoilt.
+func Activate(kind string, dst, gate, up []float32, s *Scratch) {
+	if kind == "silu" && len(up) > 0 {
+		SiLUMul(dst, gate, up, s)
+		return
 	}
-	simd.ExpSum(e, 0)
-	dst, up, gate = dst[:len(e)], up[:len(e)], gate[:len(e)]
-	for i, v := range e {
-		dst[i] = gate[i] / (1 + v) * up[i]
+	switch kind {
+	case "silu":
+		for i, g := range gate {
+			dst[i] = g / (1 + float32(math.Exp(-float64(g))))
+		}
+	case "gelu_tanh":
+		geluTanh(dst, gate, s)
+	case "gelu":
+		for i, g := range gate {
+			dst[i] = float32(0.5 * float64(g) * (1 + math.Erf(float64(g)/math.Sqrt2)))
+		}
+	case "relu":
+		for i, g := range gate {
+			dst[i] = max(g, 0)
+		}
+	case "relu2":
+		for i, g := range gate {
+			r := max(g, 0)
+			dst[i] = r * r
+		}
+	}
+	for i, u := range up {
+		dst[i] *= u
 	}
 }
 
-// GELUTanhMul writes gelu(gate) * up with the tanh form of GELU,
-// g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
-func GELUTanhMul(dst, gate, up []float32, s *Scratch) {
+// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+func SiLUMul(dst, gate, up []float32, _ *Scratch) { simd.SiLUMul(dst, gate, up) }
+
+// geluTanh is the tanh form of GELU, g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
+func geluTanh(dst, gate []float32, s *Scratch) {
 	e := s.Floats(len(gate))
 	for i, g := range gate {
 		inner := 0.7978845608028654 * (g + 0.044715*g*g*g)
@@ -43,7 +86,7 @@ func GELUTanhMul(dst, gate, up []float32, s *Scratch) {
 	}
 	simd.ExpSum(e, 0)
 	for i, v := range e { // (1 + tanh(y))/2 = 1 / (1 + exp(-2y))
-		dst[i] = gate[i] / (1 + v) * up[i]
+		dst[i] = gate[i] / (1 + v)
 	}
 }
 

@@ -1,9 +1,9 @@
 package cpu
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"math"
+	"runtime"
 	"sync"
 
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -11,22 +11,30 @@ import (
 )
 
 // Matrix is a weight W [out, in], packed into panels of 32 outputs, each
-// [in][32]: products with many rows and with one read the same panels.
+// [in][32]: products with many rows and with one read the same panels. They keep
+// the size that the checkpoint gives them: bfloat16, float16 and quantised
+// weights are widened when they are used, in registers for a few rows, once for a
+// block of many.
 type Matrix struct {
 	out, in int
-	f32     []float32
-	bf16    []uint16
+	panels  panels
+	group   int             // inputs whose sums a product with one row needs; 0: none
+	parts   []tensor.Tensor // of Unpacked
 }
 
-// Pack packs a weight; bfloat16 stays bfloat16, all else becomes float32. A
-// weight that is not finite is an error.
+// Unpacked is a weight as it lies in the file, for a backend that brings it into
+// a form of its own: it cannot be multiplied.
+func Unpacked(list ...tensor.Tensor) *Matrix { return &Matrix{parts: list} }
+
+// Parts are the tensors of Unpacked, one under the other.
+func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
+
+// Pack packs a weight. One that is not finite is an error.
 func Pack(p *Pool, w tensor.Tensor) (*Matrix, error) { return PackRows(p, w) }
 
 // PackRows packs several weights of equal width, one under the other.
 func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
 	m := &Matrix{}
-	half := true
-	var starts []int
 	for _, w := range list {
 		if len(w.Shape) != 2 {
 			return nil, fmt.Errorf("tensor %s: shape %v, want a matrix", w.Name, w.Shape)
@@ -37,62 +45,67 @@ func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
 		if w.Cols() != m.in {
 			return nil, fmt.Errorf("tensor %s: shape %v, want %d columns", w.Name, w.Shape, m.in)
 		}
-		starts = append(starts, m.out)
 		m.out += w.Rows()
-		half = half && w.DType == tensor.BF16
 	}
-	panels := (m.out + simd.Width - 1) / simd.Width
-	if half {
-		m.bf16 = make([]uint16, panels*m.in*simd.Width)
-	} else {
-		m.f32 = make([]float32, panels*m.in*simd.Width)
+	err := m.pack(p, list, true)
+	if errors.As(err, &errInexact{}) {
+		err = m.pack(p, list, false)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// choose makes empty panels in the smallest form that holds all weights.
+func (m *Matrix) choose(list []tensor.Tensor, half bool) {
+	n := (m.out + simd.Width - 1) / simd.Width
+	kinds := map[tensor.DType]bool{}
+	form := simd.Quant{Bits: 4, Group: 32, Half: half}
+	quant := true
+	for _, w := range list {
+		kinds[w.DType] = true
+		a, ok := w.DType.Affine()
+		quant = quant && ok
+		form.Bits, form.Half = max(form.Bits, a.Bits), form.Half && a.Half
+		if ok {
+			form.Group = min(form.Group, a.Group)
+		}
+	}
+	switch {
+	case quant && len(list) > 0:
+		q := &quantised{in: m.in, form: form}
+		q.slab = newSlab(n * q.panelBytes())
+		q.data = q.slab.data
+		m.panels, m.group = q, form.Group
+	case len(kinds) == 1 && (kinds[tensor.BF16] || kinds[tensor.F16]):
+		slab := newSlab(2 * n * m.in * simd.Width)
+		m.panels = &halves{m.in, kinds[tensor.BF16], slab, of[uint16](slab)}
+	default:
+		slab := newSlab(4 * n * m.in * simd.Width)
+		m.panels = &floats{m.in, slab, of[float32](slab)}
+	}
+}
+
+func (m *Matrix) pack(p *Pool, list []tensor.Tensor, half bool) error {
+	m.choose(list, half)
 	var once sync.Once
 	var bad error
-	p.Run(panels, func(task, worker int) {
+	p.Run((m.out+simd.Width-1)/simd.Width, func(panel, worker int) {
 		row := p.Scratch(worker).Floats(m.in)
-		for r := range min(simd.Width, m.out-task*simd.Width) {
-			o := task*simd.Width + r
-			at := len(starts) - 1
-			for starts[at] > o {
-				at--
+		for r := range min(simd.Width, m.out-panel*simd.Width) {
+			at, o := 0, panel*simd.Width+r
+			for o >= list[at].Rows() {
+				o -= list[at].Rows()
+				at++
 			}
-			err := m.packRow(task, r, list[at], o-starts[at], row)
-			if err != nil {
+			if err := m.panels.pack(list[at], panel, r, o, row); err != nil {
 				once.Do(func() { bad = err })
 				return
 			}
 		}
 	})
-	if bad != nil {
-		return nil, bad
-	}
-	return m, nil
-}
-
-func (m *Matrix) packRow(panel, r int, w tensor.Tensor, i int, row []float32) error {
-	at := panel*m.in*simd.Width + r
-	if m.bf16 != nil {
-		data := w.Data[i*m.in*2 : (i+1)*m.in*2]
-		for x := range m.in {
-			h := binary.LittleEndian.Uint16(data[2*x:])
-			if h&0x7f80 == 0x7f80 {
-				return notFinite(w, i, x, tensor.BF16ToF32(h))
-			}
-			m.bf16[at+x*simd.Width] = h
-		}
-		return nil
-	}
-	if err := w.Row(row, i); err != nil {
-		return err
-	}
-	for x, v := range row {
-		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
-			return notFinite(w, i, x, v)
-		}
-		m.f32[at+x*simd.Width] = v
-	}
-	return nil
+	return bad
 }
 
 func notFinite(w tensor.Tensor, i, x int, v float32) error {
@@ -106,14 +119,22 @@ func (m *Matrix) Out() int { return m.out }
 func (m *Matrix) In() int { return m.in }
 
 // Bytes is the memory of the packed weight.
-func (m *Matrix) Bytes() int { return 4*len(m.f32) + 2*len(m.bf16) }
+func (m *Matrix) Bytes() int { return m.panels.bytes() }
 
-// Shape of the blocks a product is done in: a K-block of a panel group stays
-// in the second-level cache while all rows pass.
+// Shape of the blocks a product of many rows is done in: a block of a group of
+// panels stays in the second-level cache while all rows pass.
 const (
-	blockIn     = 256
+	blockIn     = 320
 	groupPanels = 8
+	fewRows     = 8 // less than so many are bound by memory
+	rowBlock    = 14 * 8
 )
+
+// blockOf splits in into equal blocks of at most blockIn, multiples of 32.
+func blockOf(in int) int {
+	blocks := (in + blockIn - 1) / blockIn
+	return ((in+blocks-1)/blocks + 31) &^ 31
+}
 
 // Mul computes dst = x·Wᵀ: dst[i*ldd+o] = Σ_k x[i*ldx+k]·W[o, k], i < n.
 func (m *Matrix) Mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int) {
@@ -129,33 +150,53 @@ func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, a
 	if n == 0 {
 		return
 	}
+	defer runtime.KeepAlive(m)
 	panels := (m.out + simd.Width - 1) / simd.Width
-	group := groupPanels
-	if n < 8 { // memory-bound: whole panels, in one go
-		group = max(1, min(groupPanels, panels/(4*p.threads)))
+	if n < fewRows {
+		m.few(p, dst, ldd, x, ldx, n, panels, acc)
+		return
 	}
-	const rowBlock = 14 * 8
-	p.Run((panels+group-1)/group, func(task, _ int) {
-		lo, hi := task*group, min(panels, (task+1)*group)
-		step := blockIn
-		if n < 8 {
-			step = m.in
-		}
+	step := blockOf(m.in)
+	p.Run((panels+groupPanels-1)/groupPanels, func(task, worker int) {
+		lo, hi := task*groupPanels, min(panels, (task+1)*groupPanels)
+		s := p.Scratch(worker)
+		buf := s.widened(groupPanels * step * simd.Width)
+		var wide [groupPanels][]float32
 		for k0 := 0; k0 < m.in; k0 += step {
 			kl := min(step, m.in-k0)
+			for j := lo; j < hi; j++ {
+				wide[j-lo] = m.panels.wide(buf[(j-lo)*step*simd.Width:][:kl*simd.Width], j, k0, kl)
+			}
 			for i := 0; i < n; i += rowBlock {
 				rows := min(rowBlock, n-i)
-				for j := lo; j < hi; j++ {
-					cols := min(simd.Width, m.out-j*simd.Width)
-					at := (j*m.in + k0) * simd.Width
-					c := dst[i*ldd+j*simd.Width:]
-					if m.bf16 != nil {
-						simd.MulPanelBF16(c, ldd, x[i*ldx+k0:], ldx, m.bf16[at:at+kl*simd.Width], rows, cols, kl, acc || k0 > 0)
-					} else {
-						simd.MulPanel(c, ldd, x[i*ldx+k0:], ldx, m.f32[at:at+kl*simd.Width], rows, cols, kl, acc || k0 > 0)
+				a, lda := x[i*ldx+k0:], ldx
+				if ldx%1024 == 0 { // all rows would share the sets of the first-level cache
+					a, lda = s.Floats(rows*(kl+16)), kl+16
+					for r := range rows {
+						copy(a[r*lda:r*lda+kl], x[(i+r)*ldx+k0:])
 					}
 				}
+				for j := lo; j < hi; j++ {
+					cols := min(simd.Width, m.out-j*simd.Width)
+					simd.MulPanel(dst[i*ldd+j*simd.Width:], ldd, a, lda, wide[j-lo], rows, cols, kl, acc || k0 > 0)
+				}
 			}
+		}
+	})
+}
+
+// few multiplies a few rows, panel by panel: every weight is read once.
+func (m *Matrix) few(p *Pool, dst []float32, ldd int, x []float32, ldx, n, panels int, acc bool) {
+	var sums []float32
+	if m.group > 0 && n == 1 {
+		sums = room(&p.sums, m.in/m.group)
+		simd.GroupSums(sums, x[:m.in], m.group)
+	}
+	group := max(1, min(groupPanels, panels/(4*p.threads)))
+	p.Run((panels+group-1)/group, func(task, worker int) {
+		for j := task * group; j < min(panels, (task+1)*group); j++ {
+			cols := min(simd.Width, m.out-j*simd.Width)
+			m.panels.few(dst[j*simd.Width:], ldd, x, ldx, n, cols, j, acc, sums, p.Scratch(worker))
 		}
 	})
 }

@@ -1,31 +1,58 @@
 // Package cpu runs the arithmetic of a decoder on the processor: products with
 // packed weights, the key/value store, attention by tiles, normalisation and
-// activations. All of it is float32; weights may stay bfloat16 in memory.
+// activations. Activations are float32; weights stay as small as they came.
 package cpu
 
 import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Pool shares work out over threads by an atomic counter, never by a static
-// split: on a shared machine a slow thread must not hold the others up.
+// split: on a shared machine a slow thread must not hold the others up. Between
+// two jobs a worker looks for the next one for a while before it sleeps, because
+// a decoder hands out a job every few microseconds.
 type Pool struct {
 	threads int
-	jobs    []chan func()
 	scratch []Scratch
+	sums    []float32 // of the caller of Run: group sums of a row
+	step    []float32 // and what a decoding step's attention needs
+
+	current  atomic.Pointer[job]
+	wait     chan struct{} // wakes the caller of Run when a job is done
+	mu       sync.Mutex
+	wake     *sync.Cond // with mu: a new job, or the end
+	sleepers atomic.Int32
+	closed   atomic.Bool
 }
 
+// job is one call of Run.
+type job struct {
+	body       func(task, worker int)
+	n          int64
+	next, done atomic.Int64
+}
+
+// spins is how often a thread looks before it sleeps, about 50 µs.
+const spins = 200
+
 // Scratch is a worker's own buffer, kept between tasks.
-type Scratch struct{ floats []float32 }
+type Scratch struct{ floats, panels []float32 }
 
 // Floats returns n floats of unspecified content.
-func (s *Scratch) Floats(n int) []float32 {
-	if cap(s.floats) < n {
-		s.floats = make([]float32, n+n/8)
+func (s *Scratch) Floats(n int) []float32 { return room(&s.floats, n) }
+
+// widened returns room for n floats of widened weights.
+func (s *Scratch) widened(n int) []float32 { return room(&s.panels, n) }
+
+func room(b *[]float32, n int) []float32 {
+	if cap(*b) < n {
+		*b = make([]float32, n+n/8)
 	}
-	return s.floats[:n]
+	return (*b)[:n]
 }
 
 // NewPool starts a pool; threads < 1 means one for each core.
@@ -33,15 +60,10 @@ func NewPool(threads int) *Pool {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, jobs: make([]chan func(), threads-1), scratch: make([]Scratch, threads)}
-	for i := range p.jobs {
-		jobs := make(chan func())
-		p.jobs[i] = jobs
-		go func() {
-			for f := range jobs {
-				f()
-			}
-		}()
+	p := &Pool{threads: threads, scratch: make([]Scratch, threads), wait: make(chan struct{}, 1)}
+	p.wake = sync.NewCond(&p.mu)
+	for i := 1; i < threads; i++ {
+		go p.work(i)
 	}
 	return p
 }
@@ -57,19 +79,59 @@ func (p *Pool) Run(n int, body func(task, worker int)) {
 		}
 		return
 	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	work := func(worker int) {
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-			body(i, worker)
+	j := &job{body: body, n: int64(n)}
+	p.current.Store(j)
+	if p.sleepers.Load() > 0 {
+		p.mu.Lock()
+		p.wake.Broadcast()
+		p.mu.Unlock()
+	}
+	p.share(j, 0)
+	for i := 0; j.done.Load() < j.n; i++ {
+		if i < spins {
+			simd.Pause()
+			continue
+		}
+		<-p.wait // perhaps a late word about the job before: look again
+	}
+}
+
+// share runs tasks of a job until none is left.
+func (p *Pool) share(j *job, worker int) {
+	for i := j.next.Add(1) - 1; i < j.n; i = j.next.Add(1) - 1 {
+		j.body(int(i), worker)
+		if j.done.Add(1) == j.n {
+			select {
+			case p.wait <- struct{}{}:
+			default:
+			}
 		}
 	}
-	for i := range min(len(p.jobs), n-1) {
-		wg.Add(1)
-		p.jobs[i] <- func() { defer wg.Done(); work(i + 1) }
+}
+
+func (p *Pool) work(worker int) {
+	var last *job
+	for {
+		j := p.current.Load()
+		for i := 0; j == last && i < spins; i++ {
+			simd.Pause()
+			j = p.current.Load()
+		}
+		if j == last {
+			p.mu.Lock()
+			p.sleepers.Add(1)
+			for j = p.current.Load(); j == last && !p.closed.Load(); j = p.current.Load() {
+				p.wake.Wait()
+			}
+			p.sleepers.Add(-1)
+			p.mu.Unlock()
+		}
+		if p.closed.Load() {
+			return
+		}
+		p.share(j, worker)
+		last = j
 	}
-	work(0)
-	wg.Wait()
 }
 
 // Scratch is the buffer of a worker.
@@ -77,8 +139,9 @@ func (p *Pool) Scratch(worker int) *Scratch { return &p.scratch[worker] }
 
 // Close stops the workers.
 func (p *Pool) Close() {
-	for _, c := range p.jobs {
-		close(c)
-	}
-	p.jobs, p.threads = nil, 1
+	p.mu.Lock()
+	p.closed.Store(true)
+	p.wake.Broadcast()
+	p.mu.Unlock()
+	p.threads = 1
 }

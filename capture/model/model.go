@@ -11,14 +11,17 @@ import (
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/capture/tensor"
 )
 
 // Options say how a model is run.
 type Options struct {
-	Threads int    // 0: one for each core
-	Compute string // f32
-	Chunk   int    // tokens that pass a layer together; 0: 512
+	Threads int               // 0: one for each core
+	Compute string            // f32
+	Chunk   int               // tokens that pass a layer together; 0: 504
+	Device  string            // cpu, or cuda:i; empty: cpu
+	Log     func(line string) // what a user should know of a card; may be nil
 }
 
 // Model is a loaded decoder. Its sessions must not run at the same time: each
@@ -28,9 +31,13 @@ type Model struct {
 	chunk  int
 	pool   *cpu.Pool
 	embed  tensor.Tensor
+	places *tensor.Tensor // embeddings of positions; nil: heads are rotated
 	norm   []float32
 	head   *cpu.Matrix
-	layers []layer
+
+	normBias, headBias []float32
+	layers             []layer
+	card               cuda.Model // nil: the processor runs it
 }
 
 // Load packs the weights of a checkpoint.
@@ -39,28 +46,53 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Compute != "" && o.Compute != "f32" {
+	card, onCard, err := ParseDevice(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	if !onCard && o.Compute != "" && o.Compute != "f32" {
 		return nil, fmt.Errorf("compute %q is not supported yet; f32 is", o.Compute)
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
-		m.chunk = 512
+		m.chunk = 504 // whole tiles of 28 rows, whole kernels of 14
 	}
-	if err := m.load(ck); err != nil {
+	if onCard {
+		err = m.loadOnCard(ck, card, o)
+	} else {
+		err = m.load(ck, m.pool)
+	}
+	if err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
+// load reads the weights; without a pool they stay as they lie in the file.
+func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool) (err error) {
 	c := &m.config
-	l := &loader{ck, c, m.pool}
+	l := &loader{ck: ck, c: c, p: pool, used: map[string]bool{}}
 	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
 		return err
 	}
-	if m.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+	if !c.arch.BareNorms {
+		if m.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+			return err
+		}
+	}
+	if m.normBias, err = l.bias("norm", -1, c.Hidden); err != nil {
 		return err
+	}
+	if m.headBias, err = l.bias("head", -1, c.Vocab); err != nil {
+		return err
+	}
+	if c.Learned {
+		t, err := l.tensor("positions", -1, ".weight", c.MaxPositions, c.Hidden)
+		if err != nil {
+			return err
+		}
+		m.places = &t
 	}
 	head := m.embed
 	if !c.TiedHead {
@@ -86,15 +118,30 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
 		}
+		ck.Forget()
 	}
-	return nil
+	return l.unread()
 }
 
 // Config is the model's configuration.
 func (m *Model) Config() Config { return m.config }
 
-// Close stops the threads.
-func (m *Model) Close() { m.pool.Close() }
+// Close stops the threads and gives back a card's memory.
+func (m *Model) Close() {
+	m.pool.Close()
+	if m.card != nil {
+		m.card.Close()
+	}
+}
+
+// Piece is the number of tokens that callers pass at once between two looks at
+// the clock: a card sums over longer pieces before it hands anything out.
+func (m *Model) Piece() int {
+	if m.card != nil {
+		return cardPiece
+	}
+	return piece
+}
 
 // Threads is the number of threads a session runs on.
 func (m *Model) Threads() int { return m.pool.Threads() }
@@ -106,6 +153,9 @@ func (m *Model) OutputProjection(layer int) ([]float32, error) {
 
 // WeightBytes is the memory of the packed weights.
 func (m *Model) WeightBytes() int64 {
+	if m.card != nil {
+		return m.card.WeightBytes()
+	}
 	n := int64(m.head.Bytes())
 	for i := range m.layers {
 		w := &m.layers[i]
@@ -117,6 +167,9 @@ func (m *Model) WeightBytes() int64 {
 		n += int64(w.router.Bytes())
 		for _, e := range w.experts {
 			n += int64(e.gateUp.Bytes() + e.down.Bytes())
+		}
+		if w.shared != nil {
+			n += int64(w.shared.gateUp.Bytes() + w.shared.down.Bytes())
 		}
 	}
 	return n

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,30 +91,51 @@ func TestFixtureModels(t *testing.T) {
 	for _, name := range []string{"llama", "mistral", "qwen2", "gemma2", "phi3"} {
 		for _, way := range []struct{ chunk, threads int }{{512, 2}, {512, 1}, {7, 2}, {64, 2}, {1, 1}} {
 			t.Run(fmt.Sprintf("%s/chunk=%d/threads=%d", name, way.chunk, way.threads), func(t *testing.T) {
-				testFixture(t, sharedtest.Dir(t, "fixtures/models/"+name), way.chunk, way.threads)
+				dir := sharedtest.Dir(t, "fixtures/models/"+name)
+				testFixture(t, dir, dir, way.chunk, way.threads)
 			})
 		}
 	}
 }
 
-// TestOwnModels runs the checkpoints of testdata/make_models.py.
+// TestOwnModels runs the checkpoints of testdata/make_models.py;
+// ATTNSCOPE_TINY_MODELS names a folder with all that the script makes.
 func TestOwnModels(t *testing.T) {
-	list, err := filepath.Glob("testdata/*/model.safetensors")
+	dir := os.Getenv("ATTNSCOPE_TINY_MODELS")
+	if dir == "" {
+		dir = "testdata"
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*/model.safetensors"))
 	if err != nil || len(list) < 7 {
-		t.Fatalf("%d checkpoints in testdata (%v)", len(list), err)
+		t.Fatalf("%d checkpoints in %s (%v)", len(list), dir, err)
 	}
 	for _, path := range list {
+		dir := filepath.Dir(path)
 		for _, way := range []struct{ chunk, threads int }{{512, 2}, {7, 2}, {1, 1}} {
-			dir := filepath.Dir(path)
-			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, way.chunk, way.threads) })
+			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, dir, way.chunk, way.threads) })
+		}
+		if gguf := filepath.Join(dir, "model.gguf"); exists(gguf) { // testdata/make_gguf.py
+			t.Run(filepath.Base(dir)+"/gguf", func(t *testing.T) { testFixture(t, dir, gguf, 7, 2) })
 		}
 	}
 }
 
-func testFixture(t *testing.T, dir string, chunk, threads int) {
-	g, m := openGolden(t, dir), load(t, dir, chunk, threads)
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// testFixture runs the model at path against the values in dir.
+func testFixture(t *testing.T, dir, path string, chunk, threads int) {
+	checkFixture(t, openGolden(t, dir), load(t, path, chunk, threads))
+}
+
+// checkFixture compares a model's logits, weights and greedy tokens with golden
+// values.
+func checkFixture(t *testing.T, g golden, m *Model) {
 	ids, reply := g.ints("input_ids"), g.ints("gen_ids")
 	c, s := m.Config(), m.NewSession()
+	defer s.Close()
 	w := &watcher{rows: map[[3]int][]float32{}}
 	logits := make([]float32, c.Vocab)
 	mean := make([]float64, c.Vocab)
@@ -191,5 +214,95 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 		if math.Abs(float64(got[i])-float64(want[i])) > tolerance*top {
 			t.Fatalf("%s: element %d is %g, want %g (largest %g)", what, i, got[i], want[i], top)
 		}
+	}
+}
+
+// TestLengthOfTheSequence: a rotation that depends on the length turns a prompt
+// that comes in pieces as one that comes at once, and a reply that is followed
+// as one that is decoded.
+func TestLengthOfTheSequence(t *testing.T) {
+	for _, name := range []string{"llama-dynamic", "phi3-longrope"} {
+		dir := "testdata/" + name
+		ids := openGolden(t, dir).ints("input_ids")
+		m := load(t, dir, 512, 2)
+		if !m.config.Rope.Varies(len(ids)) || m.config.Rope.Varies(40) {
+			t.Fatalf("%s: %d tokens are not long, or 40 are", name, len(ids))
+		}
+		// run passes tokens in pieces after a start of 40.
+		run := func(piece, length int) []float32 {
+			s := m.NewSession()
+			var last []float32
+			if err := s.Forward(context.Background(), ids[:40], Pass{LogitsFrom: 40, Length: length}); err != nil {
+				t.Fatal(err)
+			}
+			for lo := 40; lo < len(ids); lo += piece {
+				hi := min(lo+piece, len(ids))
+				if err := s.Forward(context.Background(), ids[lo:hi], Pass{Length: length, Logits: func(_ int, l []float32) { last = append(last[:0], l...) }}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return last
+		}
+		var once []float32
+		if err := m.NewSession().Forward(context.Background(), ids, Pass{Logits: func(_ int, l []float32) { once = append(once[:0], l...) }}); err != nil {
+			t.Fatal(err)
+		}
+		near(t, name+" in pieces", run(11, len(ids)), once, 1e-5)
+		followed, decoded := run(32, 1), run(1, 0)
+		near(t, name+" followed", followed, decoded, 1e-5)
+		if slices.Equal(once, decoded) {
+			t.Errorf("%s: decoding past the original length gives what a long prompt gives", name)
+		}
+	}
+}
+
+// TestUnreadTensorIsRefused: a weight that the architecture does not have would
+// be left out of every number.
+func TestUnreadTensorIsRefused(t *testing.T) {
+	f, err := checkpoint.ReadSafetensors("testdata/qwen3/model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	list := []tensor.Tensor{tensor.FromFloat32("model.layers.0.self_attn.q_proj.lora", []float32{1}, 1)}
+	for _, n := range f.Names() {
+		x, _ := f.Tensor(n)
+		list = append(list, x)
+	}
+	dir := t.TempDir()
+	config, err := os.ReadFile("testdata/qwen3/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open := func() error {
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+			t.Fatal(err)
+		}
+		ck, err := checkpoint.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ck.Close()
+		m, err := Load(ck, Options{Threads: 1})
+		if err == nil {
+			m.Close()
+		}
+		return err
+	}
+	if err := open(); err == nil || !strings.Contains(err.Error(), "q_proj.lora") {
+		t.Errorf("%v, want an error that names the tensor", err)
+	}
+	list[0].Name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+	if err := open(); err != nil {
+		t.Error(err)
+	}
+	for i := range list { // a checkpoint of the decoder without its head has shorter names
+		list[i].Name = strings.TrimPrefix(list[i].Name, "model.")
+	}
+	if err := open(); err != nil {
+		t.Error(err)
 	}
 }

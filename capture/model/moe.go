@@ -3,44 +3,131 @@ package model
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/tensor"
 )
 
 // expert is one feed-forward of a mixture.
 type expert struct{ gateUp, down *cpu.Matrix }
 
-// mixture reads a layer's router and experts. Names gives, by role, "router"
-// with the layer, and "expert_gate", "expert_up" and "expert_down" with layer and
-// expert.
+// sparse says that a layer has a mixture.
+func (c *Config) sparse(layer int) bool { return c.Experts > 0 && (c.Sparse == nil || c.Sparse[layer]) }
+
+// mixture reads a layer's router and experts: each in tensors of its own, whose
+// names "expert_gate", "expert_up" and "expert_down" give by layer and expert, or
+// all in one, [experts, out, in].
 func (l *loader) mixture(at int, w *layer) error {
 	c := l.c
-	find := func(role string, out, in int, ids ...any) (*cpu.Matrix, error) {
-		return l.named(fmt.Sprintf(c.arch.Names[role], ids...), out, in)
-	}
 	var err error
-	if w.router, err = find("router", c.Experts, c.Hidden, at); err != nil {
+	if w.router, err = l.matrices(at, c.Hidden, part{"router", c.Experts}); err != nil {
+		return err
+	}
+	stacks, err := l.stacks(at)
+	if err != nil {
 		return err
 	}
 	for e := range c.Experts {
-		gate, err := l.raw(fmt.Sprintf(c.arch.Names["expert_gate"], at, e), c.Intermediate, c.Hidden)
-		if err != nil {
-			return err
-		}
-		up, err := l.raw(fmt.Sprintf(c.arch.Names["expert_up"], at, e), c.Intermediate, c.Hidden)
+		list, down, err := l.expert(at, e, stacks)
 		if err != nil {
 			return err
 		}
 		var x expert
-		if x.gateUp, err = l.pack(gate, up); err != nil {
+		if x.gateUp, err = l.pack(list...); err != nil {
 			return err
 		}
-		if x.down, err = find("expert_down", c.Hidden, c.Intermediate, at, e); err != nil {
+		if x.down, err = l.pack(down); err != nil {
 			return err
 		}
 		w.experts = append(w.experts, x)
 	}
-	return nil
+	if c.SharedSize == 0 {
+		return nil
+	}
+	w.shared = &expert{}
+	if w.shared.gateUp, err = l.matrices(at, c.Hidden, part{"shared_gate", c.SharedSize}, part{"shared_up", c.SharedSize}); err != nil {
+		return err
+	}
+	if w.shared.down, err = l.matrices(at, c.SharedSize, part{"shared_down", c.Hidden}); err != nil {
+		return err
+	}
+	shape := []int{1, c.Hidden}
+	if t, ok := l.find(l.name("shared_router", at, ".weight")); ok && len(t.Shape) == 1 { // GGUF files have either
+		shape = shape[1:]
+	}
+	t, err := l.tensor("shared_router", at, ".weight", shape...)
+	if err == nil {
+		w.sharedGate, err = t.Float32()
+	}
+	return err
+}
+
+// stack is a tensor that holds a part of every expert.
+type stack struct {
+	t    tensor.Tensor
+	rows int // of one expert
+}
+
+// stacks finds the tensors that hold all experts; none where each has its own.
+func (l *loader) stacks(at int) (map[string]stack, error) {
+	c, found := l.c, map[string]stack{}
+	for role, shape := range map[string][2]int{
+		"experts_gate": {c.ExpertSize, c.Hidden}, "experts_up": {c.ExpertSize, c.Hidden},
+		"experts_gate_up": {2 * c.ExpertSize, c.Hidden}, "experts_down": {c.Hidden, c.ExpertSize},
+	} {
+		for _, suffix := range []string{".weight", ""} {
+			name := l.name(role, at, suffix)
+			if _, ok := l.find(name); name == suffix || !ok {
+				continue
+			}
+			t, err := l.tensor(role, at, suffix, c.Experts, shape[0], shape[1])
+			if err != nil {
+				return nil, err
+			}
+			found[role] = stack{t, shape[0]}
+			break
+		}
+	}
+	return found, nil
+}
+
+// expert finds an expert's gate and up, and its down.
+func (l *loader) expert(at, e int, stacks map[string]stack) ([]tensor.Tensor, tensor.Tensor, error) {
+	c := l.c
+	var list []tensor.Tensor
+	for _, role := range []string{"experts_gate_up", "experts_gate", "experts_up", "experts_down"} {
+		s, ok := stacks[role]
+		if !ok {
+			continue
+		}
+		t, err := s.t.Slice(e*s.rows, (e+1)*s.rows)
+		if err != nil {
+			return nil, t, fmt.Errorf("%s: %w", l.ck.Path(), err)
+		}
+		if role == "experts_down" {
+			return list, t, nil
+		}
+		list = append(list, t)
+	}
+	for _, p := range []struct {
+		role    string
+		out, in int
+	}{{"expert_gate", c.ExpertSize, c.Hidden}, {"expert_up", c.ExpertSize, c.Hidden}, {"expert_down", c.Hidden, c.ExpertSize}} {
+		name := fmt.Sprintf(c.arch.Names[p.role], at, e) + ".weight"
+		if l.c.gguf || c.arch.Names[p.role] == "" {
+			name = l.name("experts_down", at, ".weight")
+		}
+		t, ok := l.find(name)
+		if !ok {
+			return nil, t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, c.Architecture)
+		}
+		if !slices.Equal(t.Shape, []int{p.out, p.in}) {
+			return nil, t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it [%d %d]", l.ck.Path(), name, t.Shape, p.out, p.in)
+		}
+		list = append(list, t)
+	}
+	return list[:2], list[2], nil
 }
 
 // mixture writes the weighted sum of the experts that each row is sent to:
@@ -68,14 +155,35 @@ func (s *Session) mixture(w *layer, out, h []float32, n int) {
 		for i, r := range list {
 			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
 		}
-		act := s.gated(w.experts[e].gateUp, in[:len(list)*c.Hidden], len(list))
+		act := s.gated(w.experts[e].gateUp, nil, in[:len(list)*c.Hidden], len(list))
 		y := in[len(list)*c.Hidden:]
-		w.experts[e].down.Mul(m.pool, y, c.Hidden, act, c.Intermediate, len(list))
+		w.experts[e].down.Mul(m.pool, y, c.Hidden, act, c.ExpertSize, len(list))
 		for i, r := range list {
 			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
 				dst[j] += r.weight * v
 			}
+		}
+	}
+	if w.shared != nil {
+		s.shared(w, out, h, n)
+	}
+}
+
+// shared adds the expert that every token goes through, times the sigmoid of its
+// gate.
+func (s *Session) shared(w *layer, out, h []float32, n int) {
+	m, c := s.m, &s.m.config
+	y := grow(&s.buf.gathered, n*c.Hidden)
+	w.shared.down.Mul(m.pool, y, c.Hidden, s.gated(w.shared.gateUp, nil, h, n), c.SharedSize, n)
+	for i := range n {
+		gate := 0.0
+		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {
+			gate += float64(v) * float64(w.sharedGate[j])
+		}
+		share := float32(1 / (1 + math.Exp(-gate)))
+		for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
+			out[i*c.Hidden+j] += share * v
 		}
 	}
 }

@@ -3,12 +3,14 @@ package model
 import (
 	"fmt"
 	"math"
+	"strings"
 
+	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
 )
 
 // RopeKinds are the kinds that can be run.
-var RopeKinds = []string{"default", "linear", "llama3", "yarn", "longrope"}
+var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope"}
 
 // Rope is the rotary position encoding: channel pair i of a head turns by
 // position * InvFreq[i]; cosines and sines are multiplied by Factor.
@@ -16,57 +18,182 @@ type Rope struct {
 	Theta   float64
 	Dim     int // rotated channels of a head
 	Pairing cpu.Pairing
-	Kind    string // default, linear, llama3, yarn, longrope
+	Kind    string // one of RopeKinds
 	InvFreq []float64
 	Factor  float64
-	// Long, for longrope, replaces InvFreq past Original positions.
-	Long     []float64
+	// Positions is how far a stretched rotation reaches; 0: not stretched, or as far
+	// as the configuration says.
+	Positions int
+	// Sequences longer than Original turn otherwise: longrope by Long, dynamic by a
+	// base that grows with the sequence, faster for a larger Growth.
 	Original int
+	Long     []float64
+	Growth   float64
 }
 
-// readRope reads rope_theta and rope_scaling, or rope_parameters as newer
-// configurations call both, or GGUF's rope keys.
-func readRope(c *Config, f *fields) Rope {
-	r := Rope{Kind: "default", Factor: 1}
-	if c.gguf {
-		r.Theta = f.number("rope.freq_base", 10000)
-		r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
-		r.Pairing = c.arch.GGUFPairing
-		if kind := f.text("rope.scaling.type", "none"); kind == "linear" {
-			r.Kind = kind
-			r.InvFreq = plainFreq(r.Theta, r.Dim)
-			scale(r.InvFreq, f.number("rope.scaling.factor", 1))
-			return r
-		} else if kind != "none" && kind != "" {
-			f.bad("rope.scaling.type", kind, "none or linear")
-		}
-		r.InvFreq = plainFreq(r.Theta, r.Dim)
+// Varies says that sequences of a length turn otherwise than short ones.
+func (r *Rope) Varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
+
+// at is the rotation in a sequence of some length.
+func (r *Rope) at(length int) *Rope {
+	if !r.Varies(length) {
 		return r
+	}
+	long := *r
+	long.InvFreq = r.Long
+	if r.Growth > 0 {
+		ratio := float64(length) / float64(r.Original)
+		base := r.Theta * math.Pow(r.Growth*ratio-(r.Growth-1), float64(r.Dim)/float64(r.Dim-2))
+		long.InvFreq = plainFreq(base, r.Dim)
+	}
+	return &long
+}
+
+// readRopes reads the rotation of a model and, where layers with a sliding
+// window have another, that of those: rope_theta and rope_scaling, or
+// rope_parameters as newer configurations call both, by kind of layer or for all,
+// or GGUF's rope keys.
+func readRopes(c *Config, f *fields) (Rope, *Rope) {
+	if f.prefix != "" {
+		return ggufRope(c, f), nil
 	}
 	p := f.object("rope_parameters")
 	if p == nil {
-		p = f.object("rope_scaling")
+		if p = f.object("rope_scaling"); p != nil && len(p.values) > 0 && p.text("rope_type", p.text("type", "")) == "" && p.object(fullLayer) == nil {
+			p.bad("rope_type", "missing", "one of "+strings.Join(RopeKinds, ", "))
+			f.take(p)
+		}
 	}
-	r.Theta = f.number("rope_theta", 10000)
-	partial := f.number("partial_rotary_factor", 1)
-	if p != nil {
-		r.Theta = p.number("rope_theta", r.Theta)
-		partial = p.number("partial_rotary_factor", partial)
-		r.Kind = p.text("rope_type", p.text("type", "default"))
+	if p == nil {
+		p = &fields{source: f.source, values: map[string]any{}}
 	}
+	full, sliding := p.object(fullLayer), p.object(slidingLayer)
+	if full == nil && sliding == nil {
+		r := readRope(c, f, p)
+		f.take(p)
+		return r, nil
+	}
+	if full == nil {
+		full = &fields{source: f.source, values: map[string]any{}}
+	}
+	r := readRope(c, f, full)
+	f.take(full)
+	if sliding == nil {
+		return r, nil
+	}
+	local := readRope(c, f, sliding)
+	f.take(sliding)
+	return r, &local
+}
+
+// take makes an object's error one's own.
+func (f *fields) take(part *fields) {
+	if f.err == nil {
+		f.err = part.err
+	}
+}
+
+// readRope reads one rotation from p, what it leaves out from f.
+func readRope(c *Config, f, p *fields) Rope {
+	r := Rope{Factor: 1, Pairing: c.arch.Pairing}
+	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
+	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
+	r.Kind = p.text("rope_type", p.text("type", "default"))
 	r.Dim = int(float64(c.HeadDim) * partial)
-	if f.err == nil && (r.Theta <= 0 || r.Dim < 2) {
+	if f.err != nil || p.err != nil {
+		return r
+	}
+	if r.Theta <= 0 {
 		f.bad("rope_theta", r.Theta, "a positive number")
 		return r
 	}
+	if r.Dim < 2 {
+		f.bad("partial_rotary_factor", partial, fmt.Sprintf("enough to rotate two of a head's %d channels", c.HeadDim))
+		return r
+	}
 	r.InvFreq = plainFreq(r.Theta, r.Dim)
-	if p != nil {
-		r.adjust(c, f, p)
-		if p.err != nil && f.err == nil {
-			f.err = p.err
-		}
+	r.adjust(c, f, p)
+	return r
+}
+
+// ggufRope reads a GGUF file's rotation; what stands in tensors follows in
+// ropeTensors.
+func ggufRope(c *Config, f *fields) Rope {
+	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.arch.GGUFPairing}
+	r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
+	if f.err != nil {
+		return r
+	}
+	r.InvFreq = plainFreq(r.Theta, r.Dim)
+	switch kind := f.text("rope.scaling.type", "none"); kind {
+	case "none", "":
+	case "linear":
+		r.Kind = kind
+		scale(r.InvFreq, f.positive("rope.scaling.factor", 1))
+	case "longrope":
+		r.Kind = kind
+	case "yarn":
+		r.Kind = kind
+		p := &fields{source: f.source, prefix: f.prefix, values: f.values, keys: map[string]string{
+			"factor": "rope.scaling.factor", "original_max_position_embeddings": "rope.scaling.original_context_length",
+			"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow",
+		}}
+		r.yarn(c, p)
+		f.take(p)
+		r.Factor *= f.number("rope.scaling.attn_factor", 1)
+	default:
+		f.bad("rope.scaling.type", kind, "none, linear, yarn or longrope")
 	}
 	return r
+}
+
+// ropeTensors reads the factors of waves that GGUF files keep as tensors: one
+// for each wave (llama3), or two lists (longrope).
+func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
+	r := &c.Rope
+	read := func(name string) ([]float64, error) {
+		t, ok := ck.Tensor(name)
+		if !ok {
+			return nil, nil
+		}
+		v, err := t.Float32()
+		if err == nil && len(v) != len(r.InvFreq) {
+			err = fmt.Errorf("tensor %s has %d elements, want %d", name, len(v), len(r.InvFreq))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ck.Path(), err)
+		}
+		out := make([]float64, len(v))
+		for i, x := range v {
+			if out[i] = r.InvFreq[i] / float64(x); !(x > 0) {
+				return nil, fmt.Errorf("%s: tensor %s: element %d is %v, want a positive number", ck.Path(), name, i, x)
+			}
+		}
+		return out, nil
+	}
+	freqs, err := read("rope_freqs.weight")
+	if err != nil {
+		return err
+	}
+	short, err := read("rope_factors_short.weight")
+	if err != nil {
+		return err
+	}
+	long, err := read("rope_factors_long.weight")
+	if err != nil {
+		return err
+	}
+	if freqs != nil {
+		r.Kind, r.InvFreq = "llama3", freqs
+	}
+	if short != nil && long != nil {
+		r.Kind, r.InvFreq, r.Long = "longrope", short, long
+		r.Original = f.count("rope.scaling.original_context_length", c.MaxPositions, 1)
+		r.Factor = f.number("rope.scaling.attn_factor", 1)
+	} else if r.Kind == "longrope" {
+		return fmt.Errorf("%s: rope.scaling.type is longrope, and there is no tensor rope_factors_long.weight or rope_factors_short.weight", ck.Path())
+	}
+	return f.err
 }
 
 func plainFreq(theta float64, dim int) []float64 {
@@ -88,7 +215,13 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	case "default", "":
 		r.Kind = "default"
 	case "linear":
-		scale(r.InvFreq, p.number("factor", 1))
+		scale(r.InvFreq, p.positive("factor", 0))
+	case "dynamic":
+		r.Growth, r.Original = p.positive("factor", 0), max(1, c.MaxPositions)
+		r.Positions = int(r.Growth * float64(r.Original))
+		if r.Dim < 4 {
+			p.bad("rope_type", "dynamic", "another kind for two rotated channels")
+		}
 	case "llama3":
 		r.llama3(p)
 	case "yarn":
@@ -97,7 +230,7 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 		r.longrope(c, f, p)
 	default:
 		if f.err == nil {
-			f.err = fmt.Errorf("%s: rope_type %q is not supported; default, linear, llama3, yarn and longrope are", p.source, r.Kind)
+			f.err = fmt.Errorf("%s: rope_type %q is not supported; %s are", p.source, r.Kind, strings.Join(RopeKinds, ", "))
 		}
 	}
 }
@@ -105,8 +238,11 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 // llama3 slows the long waves by factor, leaves the short ones, and blends
 // between (Llama 3.1's rule).
 func (r *Rope) llama3(p *fields) {
-	factor, low, high := p.number("factor", 8), p.number("low_freq_factor", 1), p.number("high_freq_factor", 4)
-	original := p.number("original_max_position_embeddings", 8192)
+	factor, low, high := p.positive("factor", 0), p.positive("low_freq_factor", 0), p.positive("high_freq_factor", 0)
+	original := p.positive("original_max_position_embeddings", 0)
+	if p.err == nil && low == high {
+		p.bad("high_freq_factor", high, "another number than low_freq_factor")
+	}
 	for i, inv := range r.InvFreq {
 		wave := 2 * math.Pi / inv
 		switch {
@@ -121,8 +257,9 @@ func (r *Rope) llama3(p *fields) {
 
 // yarn interpolates the long waves and keeps the short ones (arXiv 2309.00071).
 func (r *Rope) yarn(c *Config, p *fields) {
-	factor := p.number("factor", 1)
+	factor := p.positive("factor", 0)
 	original := p.number("original_max_position_embeddings", float64(c.MaxPositions))
+	r.Positions = int(factor * original)
 	fast, slow := p.number("beta_fast", 32), p.number("beta_slow", 1)
 	dim := float64(r.Dim)
 	at := func(turns float64) float64 {
@@ -157,7 +294,11 @@ func (r *Rope) yarn(c *Config, p *fields) {
 // longrope divides every wave by a factor of its own, of one list up to the
 // original length and of another past it (Phi-3).
 func (r *Rope) longrope(c *Config, f, p *fields) {
-	r.Original = p.count("original_max_position_embeddings", f.count("original_max_position_embeddings", c.MaxPositions, 1), 1)
+	// A length of the whole configuration is Phi-3's; it sets the factor too.
+	own := f.count("original_max_position_embeddings", 0, 0)
+	if r.Original = own; own == 0 {
+		r.Original = p.count("original_max_position_embeddings", c.MaxPositions, 1)
+	}
 	short, long := p.floats("short_factor", len(r.InvFreq)), p.floats("long_factor", len(r.InvFreq))
 	if p.err != nil {
 		return
@@ -167,11 +308,28 @@ func (r *Rope) longrope(c *Config, f, p *fields) {
 		r.InvFreq[i] /= short[i]
 		r.Long[i] /= long[i]
 	}
-	factor := p.number("factor", float64(c.MaxPositions)/float64(r.Original))
+	factor := float64(c.MaxPositions) / float64(r.Original)
+	if own == 0 {
+		factor = p.number("factor", factor)
+	}
 	if factor > 1 {
 		r.Factor = math.Sqrt(1 + math.Log(factor)/math.Log(float64(r.Original)))
 	}
 	r.Factor = p.number("attention_factor", r.Factor)
+}
+
+// positive reads a number above 0; a default of 0 says that it must be given.
+func (f *fields) positive(name string, def float64) float64 {
+	v := f.number(name, def)
+	if v > 0 {
+		return v
+	}
+	given, ok := f.get(name)
+	if !ok {
+		given = "missing"
+	}
+	f.bad(name, given, "a number above 0")
+	return 1
 }
 
 // floats reads a list of n numbers.
@@ -209,12 +367,8 @@ func (r *Rope) turns(pos0, n int) turns {
 func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 	half := len(r.InvFreq)
 	cos, sin = make([]float32, n*half), make([]float32, n*half)
-	inv := r.InvFreq
-	if r.Long != nil && pos0+n > r.Original {
-		inv = r.Long
-	}
 	for i := range n {
-		for j, f := range inv {
+		for j, f := range r.InvFreq {
 			angle := float64(float32(pos0+i) * float32(f))
 			cos[i*half+j] = float32(math.Cos(angle) * r.Factor)
 			sin[i*half+j] = float32(math.Sin(angle) * r.Factor)

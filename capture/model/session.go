@@ -6,13 +6,15 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/cuda"
 )
 
 // Session is a sequence under way: the keys and values of its tokens.
 type Session struct {
-	m   *Model
-	kv  []*cpu.KV
-	buf buffers
+	m    *Model
+	kv   []*cpu.KV
+	buf  buffers
+	card cuda.Sequence // where the weights are on a card; the rest is unused then
 }
 
 // Recorder watches a pass.
@@ -22,9 +24,35 @@ type Recorder interface {
 	Tile(layer, worker int, t *cpu.Tile)
 	// States follows all tiles of a chunk of one layer: q [n, heads*headDim],
 	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
-	// positions pos0 to pos0+n-1.
+	// positions pos0 to pos0+n-1. A card hands out q alone; k and v are nil.
 	States(layer, pos0, n int, q, k, v []float32)
 }
+
+// Reducer is a Recorder that says beforehand what it takes of a layer's rows, so
+// that a card hands out sums and the rows that are wanted instead of every
+// weight. Where the arithmetic is the processor's, Tile is called instead of
+// Rows, Sums, Cells and Done.
+type Reducer interface {
+	Recorder
+	// Wants is asked once for a layer's part of a pass over positions pos0 to
+	// pos0+n-1.
+	Wants(layer, pos0, n int) Wants
+	// Rows shows rows that were wanted; Weights is nil where only LSE was.
+	Rows(layer int, t *cpu.Tile)
+	// Sums are weights added up over the pass's queries of a window, or of all
+	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
+	// several parts.
+	Sums(layer, head, window int, part []int64)
+	// Cells are the largest weights of the pass, [Side, Side].
+	Cells(layer, head int, cells []float32)
+	// Done says that the windows' sums over a layer's queries below end have been
+	// shown; those queries' States follow.
+	Done(layer, end int)
+}
+
+// Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
+// of pos0+n or later means none.
+type Wants = cuda.Record
 
 // Pass says what a Forward hands out.
 type Pass struct {
@@ -32,6 +60,7 @@ type Pass struct {
 	Logits     func(row int, logits []float32)   // row is an index into tokens; logits are valid during the call
 	Recorder   Recorder                          // nil: nothing is recorded
 	RecordFrom int                               // first token whose weights are shown
+	Length     int                               // of the sequence that these tokens are a part of, for rotations that depend on it: its tokens, or 1 where each is decoded alone; 0: up to the last of these
 	Hidden     func(layer int, hidden []float32) // tests: the last token's state after each layer; may be nil
 }
 
@@ -51,6 +80,9 @@ func grow(b *[]float32, n int) []float32 {
 
 // NewSession starts an empty sequence.
 func (m *Model) NewSession() *Session {
+	if m.card != nil {
+		return &Session{m: m, card: m.card.NewSequence()}
+	}
 	c := &m.config
 	s := &Session{m: m, kv: make([]*cpu.KV, c.Layers)}
 	for i := range s.kv {
@@ -60,13 +92,45 @@ func (m *Model) NewSession() *Session {
 }
 
 // Len is the number of tokens so far: the position of the next.
-func (s *Session) Len() int { return s.kv[0].Len() }
+func (s *Session) Len() int {
+	if s.card != nil {
+		return s.card.Len()
+	}
+	return s.kv[0].Len()
+}
 
-// KV is the key/value store of a layer.
-func (s *Session) KV(layer int) *cpu.KV { return s.kv[layer] }
+// Keys returns the keys of n positions from pos on, [n, kvHeads*headDim], of a
+// layer that is not compressed.
+func (s *Session) Keys(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Keys(layer, pos, n)
+	}
+	return s.kv[layer].Keys(pos, n), nil
+}
+
+// Values returns the values, [n, kvHeads*valueDim], as Keys does the keys.
+func (s *Session) Values(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Values(layer, pos, n)
+	}
+	return s.kv[layer].Values(pos, n), nil
+}
+
+// Close gives the memory back; the sequence must not be used afterwards.
+func (s *Session) Close() {
+	if s.card != nil {
+		s.card.Close()
+	}
+	for _, kv := range s.kv {
+		kv.Free()
+	}
+}
 
 // CacheBytes is the memory of all keys and values held.
 func (s *Session) CacheBytes() int64 {
+	if s.card != nil {
+		return s.card.CacheBytes()
+	}
 	var n int64
 	for _, kv := range s.kv {
 		n += int64(kv.Bytes())
@@ -75,28 +139,27 @@ func (s *Session) CacheBytes() int64 {
 }
 
 // Reserve makes room for n tokens in all, so that growing copies nothing and
-// leaves nothing over.
-func (s *Session) Reserve(n int) {
+// leaves nothing over. It fails where a card has no such room.
+func (s *Session) Reserve(n int) error {
+	if s.card != nil {
+		return s.card.Reserve(n)
+	}
 	for _, kv := range s.kv {
 		kv.Reserve(n)
 	}
+	return nil
 }
 
 // Truncate drops the tokens from n on; of a compressed sequence only those that
 // followed the compression.
 func (s *Session) Truncate(n int) {
+	if s.card != nil {
+		s.card.Truncate(n)
+		return
+	}
 	for _, kv := range s.kv {
 		kv.Truncate(n)
 	}
-}
-
-// Fork copies the sequence: both go on independently.
-func (s *Session) Fork() *Session {
-	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
-	for i, kv := range s.kv {
-		f.kv[i] = kv.Clone()
-	}
-	return f
 }
 
 // Compress returns a sequence whose layers keep only some slots of their
@@ -105,7 +168,8 @@ func (s *Session) Fork() *Session {
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
 	c := &s.m.config
-	for l, kv := range s.kv {
+	all := make([][][]int32, c.Layers)
+	for l := range all {
 		slots, err := keep(l)
 		if err != nil {
 			return nil, err
@@ -116,13 +180,21 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 		for h, list := range slots {
 			last := int32(-1)
 			for _, at := range list {
-				if at <= last || int(at) >= kv.Len() {
-					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, kv.Len())
+				if at <= last || int(at) >= s.Len() {
+					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, s.Len())
 				}
 				last = at
 			}
 		}
-		f.kv[l] = kv.Compress(slots)
+		all[l] = slots
+	}
+	if s.card != nil {
+		var err error
+		f.card, err = s.card.Compress(all)
+		return f, err
+	}
+	for l, kv := range s.kv {
+		f.kv[l] = kv.Compress(all[l])
 	}
 	return f, nil
 }
@@ -134,8 +206,21 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 			return fmt.Errorf("token %d is %d, the vocabulary has %d", at, id, s.m.config.Vocab)
 		}
 	}
-	for lo := 0; lo < len(tokens); lo += s.m.chunk {
-		hi := min(lo+s.m.chunk, len(tokens))
+	c, end := &s.m.config, s.Len()+len(tokens)
+	if c.Learned && end > c.MaxPositions {
+		return fmt.Errorf("%d tokens, the model has embeddings of %d positions", end, c.MaxPositions)
+	}
+	step := s.m.chunk
+	if p.Length == 0 {
+		p.Length = end
+	} else if c.Rope.Varies(end) && end > p.Length {
+		step = 1
+	}
+	if s.card != nil {
+		return s.onCard(ctx, tokens, step, p)
+	}
+	for lo := 0; lo < len(tokens); lo += step {
+		hi := min(lo+step, len(tokens))
 		if err := s.chunk(ctx, tokens[lo:hi], lo, p); err != nil {
 			return err
 		}
@@ -158,8 +243,17 @@ func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) e
 				row[j] *= c.EmbedScale
 			}
 		}
+		if m.places != nil {
+			place := grow(&b.h, c.Hidden)
+			if err := m.places.Row(place, pos0+i); err != nil {
+				return err
+			}
+			for j, v := range place {
+				row[j] += v
+			}
+		}
 	}
-	global := c.Rope.turns(pos0, n)
+	global := c.Rope.at(max(p.Length, pos0+n)).turns(pos0, n)
 	local := global
 	if c.LocalRope != nil {
 		local = c.LocalRope.turns(pos0, n)
@@ -201,13 +295,21 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	width := nq + nk + nv
 	h, qkv := grow(&b.h, n*c.Hidden), grow(&b.qkv, n*width)
-	s.normed(h, x, w.attnNorm, n)
+	s.normed(h, x, w.attnNorm, w.attnNormBias, n)
 	w.qkv.Mul(m.pool, qkv, width, h, c.Hidden, n)
+	if c.Parallel && w.ffnNorm != nil {
+		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
+	}
 	q, k, v := grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := qkv[i*width : (i+1)*width]
 		for j, v := range w.qkvBias {
 			row[j] += v
+		}
+		if c.ClipQKV > 0 {
+			for j, v := range row {
+				row[j] = min(max(v, -c.ClipQKV), c.ClipQKV)
+			}
 		}
 		copy(q[i*nq:(i+1)*nq], row)
 		copy(k[i*nk:(i+1)*nk], row[nq:])
@@ -215,29 +317,57 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 		s.turn(q[i*nq:(i+1)*nq], w.qNorm, t, i)
 		s.turn(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
-	s.kv[l].Append(k, v, n)
-	s.attend(l, n, pos0, row0, p)
+	s.kv[l].AppendOn(m.pool, k, v, n)
+	from := s.outputsFrom(l, n, row0, p)
+	s.attend(l, n, pos0, row0, from, p)
+	if from == n {
+		return
+	}
+	x, h, n = x[from*c.Hidden:], h[from*c.Hidden:], n-from
+	attn := b.attn[from*c.Heads*c.ValueDim:]
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
-		w.out.MulAdd(m.pool, x, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		w.out.MulAdd(m.pool, x, c.Hidden, attn, c.Heads*c.ValueDim, n)
 		s.addBias(x, w.outBias, n)
 	} else {
-		w.out.Mul(m.pool, h, c.Hidden, b.attn, c.Heads*c.ValueDim, n)
+		w.out.Mul(m.pool, h, c.Hidden, attn, c.Heads*c.ValueDim, n)
 		s.addBias(h, w.outBias, n)
 		s.addNormed(x, h, w.attnPostNorm, n)
 	}
 	s.feedForward(w, x, h, n)
 }
 
+// outputsFrom is the first row of a chunk whose output of layer l is read by
+// anything: of the last layer only the rows whose logits are wanted.
+func (s *Session) outputsFrom(l, n, row0 int, p Pass) int {
+	if l < s.m.config.Layers-1 || p.Hidden != nil {
+		return 0
+	}
+	if p.Logits == nil {
+		return n
+	}
+	return min(n, max(0, p.LogitsFrom-row0))
+}
+
 // normed writes norm(x), or x where the family has no norm there.
-func (s *Session) normed(h, x, norm []float32, n int) {
-	d := s.m.config.Hidden
+func (s *Session) normed(h, x, norm, bias []float32, n int) {
+	c := &s.m.config
+	d := c.Hidden
 	s.rows(n, func(i int, _ *cpu.Scratch) {
-		if norm == nil {
+		if c.arch.NoPreNorms {
 			copy(h[i*d:(i+1)*d], x[i*d:(i+1)*d])
 			return
 		}
-		cpu.RMSNorm(h[i*d:(i+1)*d], x[i*d:(i+1)*d], norm, s.m.config.NormEps)
+		c.norm(h[i*d:(i+1)*d], x[i*d:(i+1)*d], norm, bias)
 	})
+}
+
+// norm is the family's norm of one row.
+func (c *Config) norm(dst, x, weight, bias []float32) {
+	if c.LayerNorm {
+		cpu.LayerNorm(dst, x, weight, bias, c.NormEps)
+		return
+	}
+	cpu.RMSNorm(dst, x, weight, c.NormEps)
 }
 
 // turn normalises and rotates the heads of row i's queries or keys.
@@ -279,9 +409,9 @@ func (s *Session) addNormed(x, h, norm []float32, n int) {
 	})
 }
 
-func (s *Session) attend(l, n, pos0, row0 int, p Pass) {
+func (s *Session) attend(l, n, pos0, row0, outFrom int, p Pass) {
 	c, b := &s.m.config, &s.buf
-	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
+	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l], OutFrom: outFrom}
 	out := grow(&b.attn, n*c.Heads*c.ValueDim)
 	b.attn = out
 	if p.Recorder == nil || row0+n <= p.RecordFrom {
@@ -299,35 +429,42 @@ func (s *Session) attend(l, n, pos0, row0 int, p Pass) {
 
 func (s *Session) feedForward(w *layer, x, h []float32, n int) {
 	m, c, b := s.m, &s.m.config, &s.buf
-	s.normed(h, x, w.ffnNorm, n)
+	if !c.Parallel {
+		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
+	}
 	if w.router != nil {
 		out := grow(&b.mixed, n*c.Hidden)
 		s.mixture(w, out, h, n)
 		s.addNormed(x, out, w.ffnPostNorm, n)
 		return
 	}
-	act := s.gated(w.gateUp, h, n)
+	act := s.gated(w.gateUp, w.gateUpBias, h, n)
 	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
 		w.down.MulAdd(m.pool, x, c.Hidden, act, c.Intermediate, n)
+		s.addBias(x, w.downBias, n)
 		return
 	}
 	w.down.Mul(m.pool, h, c.Hidden, act, c.Intermediate, n)
+	s.addBias(h, w.downBias, n)
 	s.addNormed(x, h, w.ffnPostNorm, n)
 }
 
-// gated is act(gate·h) * (up·h), [n, intermediate].
-func (s *Session) gated(gateUp *cpu.Matrix, h []float32, n int) []float32 {
+// gated is act(gate·h) * (up·h), or act(up·h) where there is no gate, [n, ff].
+func (s *Session) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []float32 {
 	m, c, b := s.m, &s.m.config, &s.buf
-	ff := c.Intermediate
-	gu, act := grow(&b.gateUp, n*2*ff), grow(&b.act, n*ff)
-	gateUp.Mul(m.pool, gu, 2*ff, h, c.Hidden, n)
+	width := gateUp.Out()
+	ff := width
+	if !c.Plain {
+		ff = width / 2
+	}
+	gu, act := grow(&b.gateUp, n*width), grow(&b.act, n*ff)
+	gateUp.Mul(m.pool, gu, width, h, c.Hidden, n)
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
-		gate, up := gu[i*2*ff:i*2*ff+ff], gu[i*2*ff+ff:(i+1)*2*ff]
-		if c.Activation == "silu" {
-			cpu.SiLUMul(act[i*ff:(i+1)*ff], gate, up, scratch)
-		} else {
-			cpu.GELUTanhMul(act[i*ff:(i+1)*ff], gate, up, scratch)
+		row := gu[i*width : (i+1)*width]
+		for j, v := range bias {
+			row[j] += v
 		}
+		cpu.Activate(c.Activation, act[i*ff:(i+1)*ff], row[:ff], row[ff:], scratch)
 	})
 	return act
 }
@@ -341,12 +478,13 @@ func (s *Session) logits(x []float32, n, row0 int, p Pass) {
 		rows := min(logitRows, n-lo)
 		h, out := grow(&b.h, rows*c.Hidden), grow(&b.logits, rows*c.Vocab)
 		for i := range rows {
-			cpu.RMSNorm(h[i*c.Hidden:(i+1)*c.Hidden], x[(lo+i)*c.Hidden:(lo+i+1)*c.Hidden], m.norm, c.NormEps)
+			c.norm(h[i*c.Hidden:(i+1)*c.Hidden], x[(lo+i)*c.Hidden:(lo+i+1)*c.Hidden], m.norm, m.normBias)
 		}
 		if p.Hidden != nil && lo+rows == n {
 			p.Hidden(c.Layers, h[(rows-1)*c.Hidden:])
 		}
 		m.head.Mul(m.pool, out, c.Vocab, h, c.Hidden, rows)
+		s.addBias(out, m.headBias, rows)
 		if c.LogitScale != 1 {
 			for i := range out {
 				out[i] /= c.LogitScale

@@ -3,6 +3,8 @@ package model
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
@@ -13,12 +15,16 @@ import (
 // does not have is nil.
 type layer struct {
 	attnNorm, ffnNorm         []float32
+	attnNormBias, ffnNormBias []float32
 	attnPostNorm, ffnPostNorm []float32
 	qNorm, kNorm              []float32
-	qkv, out, gateUp, down    *cpu.Matrix
+	qkv, out, gateUp, down    *cpu.Matrix // gateUp is up alone where there is no gate
 	qkvBias, outBias          []float32
+	gateUpBias, downBias      []float32
 	router                    *cpu.Matrix // [experts, hidden]; nil in dense layers
 	experts                   []expert
+	shared                    *expert
+	sharedGate                []float32     // [hidden]: how much of the shared expert a token takes
 	output                    tensor.Tensor // W_O as it lies in the file
 }
 
@@ -27,6 +33,7 @@ var roles = map[string][2]string{
 	"embed":         {"model.embed_tokens", "token_embd"},
 	"norm":          {"model.norm", "output_norm"},
 	"head":          {"lm_head", "output"},
+	"positions":     {"", "position_embd"},
 	"attn_norm":     {"model.layers.%d.input_layernorm", "blk.%d.attn_norm"},
 	"ffn_norm":      {"model.layers.%d.post_attention_layernorm", "blk.%d.ffn_norm"},
 	"q":             {"model.layers.%d.self_attn.q_proj", "blk.%d.attn_q"},
@@ -41,14 +48,26 @@ var roles = map[string][2]string{
 	"gate_up":       {"model.layers.%d.mlp.gate_up_proj", "blk.%d.ffn_up"},
 	"down":          {"model.layers.%d.mlp.down_proj", "blk.%d.ffn_down"},
 	"pre_ffn_norm":  {"model.layers.%d.pre_feedforward_layernorm", "blk.%d.ffn_norm"},
+	"attn_out_norm": {"model.layers.%d.post_attention_layernorm", "blk.%d.post_attention_norm"},
 	"post_ffn_norm": {"model.layers.%d.post_feedforward_layernorm", "blk.%d.post_ffw_norm"},
+
+	"router":          {"", "blk.%d.ffn_gate_inp"},
+	"experts_gate":    {"", "blk.%d.ffn_gate_exps"},
+	"experts_up":      {"", "blk.%d.ffn_up_exps"},
+	"experts_gate_up": {"model.layers.%d.mlp.experts.gate_up_proj", "blk.%d.ffn_gate_up_exps"},
+	"experts_down":    {"model.layers.%d.mlp.experts.down_proj", "blk.%d.ffn_down_exps"},
+	"shared_gate":     {"model.layers.%d.mlp.shared_expert.gate_proj", "blk.%d.ffn_gate_shexp"},
+	"shared_up":       {"model.layers.%d.mlp.shared_expert.up_proj", "blk.%d.ffn_up_shexp"},
+	"shared_down":     {"model.layers.%d.mlp.shared_expert.down_proj", "blk.%d.ffn_down_shexp"},
+	"shared_router":   {"model.layers.%d.mlp.shared_expert_gate", "blk.%d.ffn_gate_inp_shexp"},
 }
 
 // loader reads tensors by role and checks their shapes.
 type loader struct {
-	ck *checkpoint.Checkpoint
-	c  *Config
-	p  *cpu.Pool
+	ck   *checkpoint.Checkpoint
+	c    *Config
+	p    *cpu.Pool
+	used map[string]bool // names that were asked for and found
 }
 
 func (l *loader) name(role string, at int, suffix string) string {
@@ -65,42 +84,63 @@ func (l *loader) name(role string, at int, suffix string) string {
 	return form + suffix
 }
 
-// tensor finds a weight and checks its shape.
+// find looks a tensor up by its name in a whole model, by that in a checkpoint
+// of the decoder without its head, and by those of a model that sees too.
+func (l *loader) find(name string) (tensor.Tensor, bool) {
+	_, bare, _ := strings.Cut(name, ".")
+	for _, n := range []string{name, bare, "language_model." + name, "model.language_model." + bare} {
+		if t, ok := l.ck.Tensor(n); ok {
+			if l.used != nil {
+				l.used[n] = true
+			}
+			return t, true
+		}
+		if l.c.gguf {
+			break
+		}
+	}
+	return tensor.Tensor{}, false
+}
+
+// tensor finds a weight or a bias and checks its shape.
 func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tensor.Tensor, error) {
 	name := l.name(role, at, suffix)
-	t, ok := l.ck.Tensor(name)
+	t, ok := l.find(name)
 	if !ok {
 		return t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
 	}
-	same := len(t.Shape) == len(shape)
-	for i := range shape {
-		same = same && t.Shape[i] == shape[i]
+	if l.c.arch.Arrange != nil && !l.c.gguf {
+		var err error
+		if t, err = l.c.arch.Arrange(l.c, role, t); err != nil {
+			return t, fmt.Errorf("%s: %w", l.ck.Path(), err)
+		}
 	}
-	if !same {
+	if !slices.Equal(t.Shape, shape) {
 		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, shape)
 	}
 	return t, nil
 }
 
-// raw finds a weight [out, in] by its full name.
-func (l *loader) raw(name string, out, in int) (tensor.Tensor, error) {
-	t, ok := l.ck.Tensor(name)
-	if !ok {
-		return t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
+// unread refuses a checkpoint with tensors that no role asked for: what they do
+// would be left out of every number. Masks, frequencies and parts that do not
+// belong to the decoder are passed over.
+func (l *loader) unread() error {
+	for _, name := range l.ck.Names() {
+		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")) {
+			continue
+		}
+		if !slices.ContainsFunc(passedOver, func(part string) bool { return strings.Contains(name, part) }) {
+			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: what it does would be left out", l.ck.Path(), name, l.c.Architecture)
+		}
 	}
-	if len(t.Shape) != 2 || t.Shape[0] != out || t.Shape[1] != in {
-		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it [%d %d]", l.ck.Path(), name, t.Shape, out, in)
-	}
-	return t, nil
+	return nil
 }
 
-// named packs a weight by its full name.
-func (l *loader) named(name string, out, in int) (*cpu.Matrix, error) {
-	t, err := l.raw(name, out, in)
-	if err != nil {
-		return nil, err
-	}
-	return l.pack(t)
+// passedOver are parts of names of tensors that a decoder does without.
+var passedOver = []string{
+	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.",
 }
 
 // vector reads a norm or bias; offset is added to each element.
@@ -124,13 +164,16 @@ func (l *loader) vector(role string, at int, suffix string, n int, offset float3
 
 // bias reads a bias that may be absent.
 func (l *loader) bias(role string, at, n int) ([]float32, error) {
-	if _, ok := l.ck.Tensor(l.name(role, at, ".bias")); !ok {
+	if _, ok := l.find(l.name(role, at, ".bias")); !ok {
 		return nil, nil
 	}
 	return l.vector(role, at, ".bias", n, 0)
 }
 
 func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
+	if l.p == nil { // a card packs for itself
+		return cpu.Unpacked(list...), nil
+	}
 	m, err := cpu.PackRows(l.p, list...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
@@ -167,21 +210,14 @@ func (l *loader) layer(at int) (w layer, err error) {
 	if c.arch.Fused {
 		qkv, gateUp = []part{{"qkv", nq + nk + nv}}, []part{{"gate_up", 2 * c.Intermediate}}
 	}
+	if c.Plain {
+		gateUp = []part{{"up", c.Intermediate}}
+	}
 	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
 		return w, err
 	}
-	for _, p := range qkv {
-		b, err := l.bias(p.role, at, p.out)
-		if err != nil {
-			return w, err
-		}
-		if b == nil && w.qkvBias != nil {
-			b = make([]float32, p.out)
-		}
-		w.qkvBias = append(w.qkvBias, b...)
-	}
-	if n := len(w.qkvBias); n != 0 && n != nq+nk+nv {
-		return w, fmt.Errorf("%s: layer %d: some of q, k and v have a bias and some have none", l.ck.Path(), at)
+	if w.qkvBias, err = l.biases(at, qkv...); err != nil {
+		return w, err
 	}
 	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
 		return w, err
@@ -192,38 +228,69 @@ func (l *loader) layer(at int) (w layer, err error) {
 	if w.out, err = l.pack(w.output); err != nil {
 		return w, err
 	}
-	if c.Experts > 0 {
+	if c.sparse(at) {
 		return w, l.mixture(at, &w)
 	}
 	if w.gateUp, err = l.matrices(at, c.Hidden, gateUp...); err != nil {
+		return w, err
+	}
+	if w.gateUpBias, err = l.biases(at, gateUp...); err != nil {
+		return w, err
+	}
+	if w.downBias, err = l.bias("down", at, c.Hidden); err != nil {
 		return w, err
 	}
 	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
 	return w, err
 }
 
+// biases reads the biases of matrices that are packed under one another; a part
+// that has none gets zeros where another has one.
+func (l *loader) biases(at int, parts ...part) ([]float32, error) {
+	var all []float32
+	found := false
+	for _, p := range parts {
+		b, err := l.bias(p.role, at, p.out)
+		if err != nil {
+			return nil, err
+		}
+		found = found || b != nil
+		if b == nil {
+			b = make([]float32, p.out)
+		}
+		all = append(all, b...)
+	}
+	if !found {
+		return nil, nil
+	}
+	return all, nil
+}
+
 // norms reads the norms that the family has.
 func (l *loader) norms(at int, w *layer) error {
 	c := l.c
+	pre, post := !c.arch.NoPreNorms && !c.arch.BareNorms, c.arch.PostNorms
 	ffnNorm, qDim, kDim := "ffn_norm", c.HeadDim, c.HeadDim
-	if c.arch.PostNorms && !c.gguf {
+	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"
 	}
 	if c.arch.WideQKNorm {
 		qDim, kDim = c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	}
+	_, own := l.find(l.name(ffnNorm, at, ".weight")) // parallel blocks may share attention's
+	heads := c.arch.QKNorm || c.arch.WideQKNorm
 	for _, n := range []struct {
-		dst  *[]float32
-		role string
-		dim  int
-		have bool
+		dst, bias *[]float32
+		role      string
+		dim       int
+		have      bool
 	}{
-		{&w.attnNorm, "attn_norm", c.Hidden, !c.arch.NoPreNorms},
-		{&w.ffnNorm, ffnNorm, c.Hidden, !c.arch.NoPreNorms},
-		{&w.attnPostNorm, "ffn_norm", c.Hidden, c.arch.PostNorms && !c.gguf},
-		{&w.ffnPostNorm, "post_ffn_norm", c.Hidden, c.arch.PostNorms && !c.gguf},
-		{&w.qNorm, "q_norm", qDim, c.arch.QKNorm || c.arch.WideQKNorm},
-		{&w.kNorm, "k_norm", kDim, c.arch.QKNorm || c.arch.WideQKNorm},
+		{&w.attnNorm, &w.attnNormBias, "attn_norm", c.Hidden, pre},
+		{&w.ffnNorm, &w.ffnNormBias, ffnNorm, c.Hidden, pre && (own || !c.Parallel)},
+		{&w.attnPostNorm, nil, "attn_out_norm", c.Hidden, post},
+		{&w.ffnPostNorm, nil, "post_ffn_norm", c.Hidden, post},
+		{&w.qNorm, nil, "q_norm", qDim, heads},
+		{&w.kNorm, nil, "k_norm", kDim, heads},
 	} {
 		if !n.have {
 			continue
@@ -231,6 +298,11 @@ func (l *loader) norms(at int, w *layer) error {
 		var err error
 		if *n.dst, err = l.vector(n.role, at, ".weight", n.dim, c.NormOffset); err != nil {
 			return err
+		}
+		if n.bias != nil && c.LayerNorm {
+			if *n.bias, err = l.bias(n.role, at, n.dim); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

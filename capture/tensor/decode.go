@@ -83,11 +83,51 @@ var blocks = map[DType]func(dst []float32, b []byte){
 			dst[i] = d * float32(int8(q))
 		}
 	},
-	Q2_K: decodeQ2K,
-	Q3_K: decodeQ3K,
-	Q4_K: func(dst []float32, b []byte) { decodeQ45K(dst, b[:16], nil, b[16:]) },
-	Q5_K: func(dst []float32, b []byte) { decodeQ45K(dst, b[:16], b[16:48], b[48:]) },
-	Q6_K: decodeQ6K,
+	Q2_K:   decodeQ2K,
+	Q3_K:   decodeQ3K,
+	Q4_K:   func(dst []float32, b []byte) { decodeQ45K(dst, b[:16], nil, b[16:]) },
+	Q5_K:   func(dst []float32, b []byte) { decodeQ45K(dst, b[:16], b[16:48], b[48:]) },
+	Q6_K:   decodeQ6K,
+	IQ4_NL: func(dst []float32, b []byte) { decodeIQ4(dst, half(b), b[2:18]) },
+	IQ4_XS: func(dst []float32, b []byte) {
+		d, high := half(b), binary.LittleEndian.Uint16(b[2:])
+		for sub := range 8 {
+			scale := int(b[4+sub/2]>>(4*(sub%2))&15|byte(high>>(2*sub)&3)<<4) - 32
+			decodeIQ4(dst[32*sub:32*sub+32], d*float32(scale), b[8+16*sub:24+16*sub])
+		}
+	},
+	MXFP4: func(dst []float32, b []byte) {
+		bits := uint32(0x00200000) << b[0] // half of 2^(b-127), which ends below the normal numbers
+		if b[0] >= 2 {
+			bits = uint32(b[0]-1) << 23
+		}
+		d := math.Float32frombits(bits)
+		for i, q := range b[1:17] {
+			dst[i] = d * mxfp4Values[q&15]
+			dst[i+16] = d * mxfp4Values[q>>4]
+		}
+	},
+	TQ2_0: func(dst []float32, b []byte) {
+		d := half(b[64:])
+		for i := range dst {
+			dst[i] = d * float32(int(b[i/128*32+i%32]>>(2*(i%128/32))&3)-1)
+		}
+	},
+}
+
+// The values that four bits stand for: of the IQ4 types, and twice those of
+// MXFP4 (E2M1).
+var (
+	iq4Values   = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+	mxfp4Values = [16]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
+)
+
+// decodeIQ4 decodes 32 values of 16 bytes.
+func decodeIQ4(dst []float32, d float32, qs []byte) {
+	for i, q := range qs {
+		dst[i] = d * iq4Values[q&15]
+		dst[i+16] = d * iq4Values[q>>4]
+	}
 }
 
 func half(b []byte) float32 { return F16ToF32(binary.LittleEndian.Uint16(b)) }

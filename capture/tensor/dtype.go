@@ -31,6 +31,10 @@ const (
 	Q4_K
 	Q5_K
 	Q6_K
+	IQ4_NL
+	IQ4_XS
+	MXFP4
+	TQ2_0
 )
 
 // layout gives a type's name, the elements of a block and its bytes.
@@ -44,6 +48,7 @@ var layout = [...]struct {
 	I32: {"I32", 1, 4}, U32: {"U32", 1, 4}, I64: {"I64", 1, 8}, U64: {"U64", 1, 8}, Bool: {"BOOL", 1, 1},
 	Q4_0: {"Q4_0", 32, 18}, Q4_1: {"Q4_1", 32, 20}, Q5_0: {"Q5_0", 32, 22}, Q5_1: {"Q5_1", 32, 24}, Q8_0: {"Q8_0", 32, 34},
 	Q2_K: {"Q2_K", 256, 84}, Q3_K: {"Q3_K", 256, 110}, Q4_K: {"Q4_K", 256, 144}, Q5_K: {"Q5_K", 256, 176}, Q6_K: {"Q6_K", 256, 210},
+	IQ4_NL: {"IQ4_NL", 32, 18}, IQ4_XS: {"IQ4_XS", 256, 136}, MXFP4: {"MXFP4", 32, 17}, TQ2_0: {"TQ2_0", 256, 66},
 }
 
 func (d DType) String() string {

@@ -28,7 +28,10 @@ func FuzzTokenizerJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ids := tok.Encode(text, true)
+		ids, err := tok.TryEncode(text, true)
+		if err != nil {
+			return // out of time
+		}
 		for _, id := range ids {
 			if id < 0 {
 				t.Fatalf("%q gives id %d", text, id)
@@ -83,5 +86,46 @@ func FuzzModelFile(f *testing.F) {
 		}
 		_ = tok.Decode(ids, false)
 		_ = tok.Ends(text, ids)
+	})
+}
+
+// FuzzByteLevel: under every pre-tokeniser of byte-level vocabularies the ids of
+// a text decode to it, and their ends cover it.
+func FuzzByteLevel(f *testing.F) {
+	var tokens, types, merges []any
+	for r, b := range byteOf {
+		for len(tokens) <= int(b) {
+			tokens, types = append(tokens, ""), append(types, int64(pieceNormal))
+		}
+		tokens[b] = string(r)
+	}
+	for _, m := range [][2]string{{"a", "b"}, {"Ġ", "ab"}, {"Ċ", "Ċ"}, {"1", "2"}, {"Ġ", "Ġ"}, {"Ã", "©"}} {
+		tokens, types = append(tokens, m[0]+m[1]), append(types, int64(pieceNormal))
+		merges = append(merges, m[0]+" "+m[1])
+	}
+	tokens, types = append(tokens, "<end>"), append(types, int64(pieceControl))
+	var list []*Tokenizer
+	for _, pre := range GGUFPres() {
+		tok, err := fromGGUF(pre, map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens,
+			"tokenizer.ggml.token_type": types, "tokenizer.ggml.merges": merges})
+		if err != nil {
+			f.Fatal(err)
+		}
+		list = append(list, tok)
+	}
+	for _, text := range []string{"ab  ab\n\n12 345<end>déjà 漢字 a\u0301 I'll\t'S ſ", " ", "\r\n x\n", "…。a،b", "<|$+^`~", "\U0001f600\u200d\u2009\u00a0"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.ToValidUTF8(text, "?")
+		for _, tok := range list {
+			ids := tok.Encode(text, false)
+			if got := tok.Decode(ids, false); got != text {
+				t.Fatalf("%s: %q comes back as %q", tok.source, text, got)
+			}
+			if ends := tok.Ends(text, ids); len(text) > 0 && (len(ends) != len(ids) || int(ends[len(ends)-1]) != len(text)) {
+				t.Fatalf("%s: %q ends at %v", tok.source, text, ends)
+			}
+		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ggufPre is a pre-tokeniser that GGUF files name by tokenizer.ggml.pre.
@@ -26,10 +27,21 @@ var (
 		`\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	gpt4oPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
 		`\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	qwen35Pattern = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	seedPattern   = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`
+	lingPattern   = `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`
+	bloomPattern  = ` ?[^(\s|.,!?…。，、।۔،)]+`
+	asianPattern  = `[一-龥ࠀ-一가-퟿]+`
+	// The letters and signs of DeepSeek LLM's tokenizer.json.
+	deepseekLetters = `\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+`
+	deepseekSigns   = `\s?[!-/:-~！-／：-～‘-‟　-。]+`
+	deepseek3Words  = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	falconSigns     = `[\p{P}\$\+<=>\^~\|` + "`" + `]+`
+	defaultSigns    = `[\p{P}\$\+<=>\^~\|]+`
 )
 
 // ggufPres are the names that llama.cpp writes (llama-vocab.cpp).
-var ggufPres = func() map[string]ggufPre {
+var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	m := map[string]ggufPre{}
 	add := func(p ggufPre, names ...string) {
 		for _, n := range names {
@@ -43,15 +55,30 @@ var ggufPres = func() map[string]ggufPre {
 		}
 		return s
 	}
-	add(ggufPre{splits: []splitter{splitGPT2}}, "gpt-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "phi-2")
-	add(ggufPre{splits: []splitter{splitDigits, splitGPT2}}, "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
-	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true, bos: true}, "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral")
+	add(ggufPre{splits: []splitter{splitGPT2}}, "gpt-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "phi-2", "exaone4", "gigachat", "mellum", "modern-bert", "a.x-4.0")
+	add(ggufPre{splits: []splitter{splitDigits, splitGPT2}}, "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2")
+	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true, bos: true}, "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 	add(ggufPre{splits: []splitter{cl100k(3)}}, "dbrx", "smaug-bpe", "chatglm-bpe")
-	add(ggufPre{splits: []splitter{cl100k(1)}}, "qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez")
+	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true}, "glm4")
+	add(ggufPre{splits: []splitter{cl100k(1)}}, "qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo", "grok-2", "solar-open")
+	add(ggufPre{splits: []splitter{pattern(qwen35Pattern)}}, "qwen35")
 	add(ggufPre{splits: []splitter{pattern(tekkenPattern)}, ignoreMerges: true, bos: true}, "tekken")
-	add(ggufPre{splits: []splitter{pattern(gpt4oPattern)}}, "gpt-4o", "llama4")
+	add(ggufPre{splits: []splitter{pattern(gpt4oPattern)}}, "gpt-4o", "llama4", "kanana2", "minimax-m2")
+	add(ggufPre{splits: []splitter{pattern(seedPattern)}}, "seed-coder")
+	add(ggufPre{splits: []splitter{pattern(lingPattern)}}, "bailingmoe", "bailingmoe2", "llada-moe")
+	add(ggufPre{splits: []splitter{pattern(bloomPattern)}}, "bloom", "poro-chat", "gpt3-finnish")
+	add(ggufPre{splits: []splitter{pattern(bloomPattern), splitDigits}}, "viking")
+	add(ggufPre{splits: []splitter{pattern(`[\r\n]`), pattern(deepseekLetters), pattern(deepseekSigns), pattern(`\s+$`), pattern(asianPattern), pattern(`\p{N}+`)}}, "deepseek-llm")
+	add(ggufPre{splits: []splitter{pattern(`[\r\n]`), pattern(`\s?\p{L}+`), pattern(`\s?\p{P}+`), pattern(asianPattern), splitDigits}}, "deepseek-coder")
+	add(ggufPre{splits: []splitter{pattern(`\p{N}{1,3}`), pattern(`[一-龥぀-ゟ゠-ヿ]+`), pattern(deepseek3Words)}}, "deepseek-v3", "hunyuan-dense", "joyai-llm")
+	add(ggufPre{splits: []splitter{pattern(falconSigns), splitGPT2, pattern(`[0-9][0-9][0-9]`)}}, "falcon")
+	add(ggufPre{splits: []splitter{pattern(defaultSigns), splitGPT2, pattern(`\p{N}+`), pattern(`[0-9][0-9][0-9]`)}}, "default")
 	return m
-}()
+})
+
+// GGUFPres lists the pre-tokenisers of byte-level GGUF vocabularies that are
+// known.
+func GGUFPres() []string { return slices.Sorted(maps.Keys(ggufPres())) }
 
 // fromGGUF reads the tokenizer that stands in a GGUF file's metadata.
 func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
@@ -67,10 +94,10 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; gpt2 (byte-level BPE), llama (SentencePiece BPE) and t5 (unigram) are", path, kind)
 	}
 	name, _ := meta["tokenizer.ggml.pre"].(string)
-	pre, ok := ggufPres[name]
+	pre, ok := ggufPres()[name]
 	if !ok {
 		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported: convert the model again, or give input_ids; known are %s",
-			path, name, strings.Join(slices.Sorted(maps.Keys(ggufPres)), ", "))
+			path, name, strings.Join(GGUFPres(), ", "))
 	}
 	t := newTokenizer()
 	t.source, t.byteLevel, t.splits, t.ignoreMerges = path, true, pre.splits, pre.ignoreMerges
@@ -98,7 +125,7 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 		if !okA || !okB || !okC {
 			return nil, fmt.Errorf("%s: merge %d, %q, is not in the vocabulary", path, i, line)
 		}
-		t.merges[pair{left, right}] = merge{int32(i), whole}
+		t.merges.set(pair{left, right}, merge{int32(i), whole})
 	}
 	if err := t.addTokens(special); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

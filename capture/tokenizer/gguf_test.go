@@ -2,7 +2,9 @@ package tokenizer
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -60,5 +62,49 @@ func TestSentencePieceOfGGUF(t *testing.T) {
 	}
 	if _, err := fromGGUF("x.gguf", map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("unknown pre: %v", err)
+	}
+}
+
+// TestVocabulariesOfLlamaCpp: every GGUF vocabulary that llama.cpp keeps with
+// strings and ids beside it (its folder models/), named by ATTNSCOPE_VOCABS.
+func TestVocabulariesOfLlamaCpp(t *testing.T) {
+	dir := os.Getenv("ATTNSCOPE_VOCABS")
+	if dir == "" {
+		t.Skip("SKIPPED, llama.cpp's vocabularies are not here: set ATTNSCOPE_VOCABS to its folder models")
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "ggml-vocab-*.gguf.inp"))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("no ggml-vocab-*.gguf.inp in %s (%v)", dir, err)
+	}
+	for _, path := range list {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			path = strings.TrimSuffix(path, ".inp")
+			tok, err := Load(path)
+			if err != nil {
+				t.Skipf("SKIPPED: %v", err)
+			}
+			in, err := os.ReadFile(path + ".inp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := os.ReadFile(path + ".out")
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts := strings.Split(string(in), "\n__ggml_vocab_test__\n")
+			for i, line := range strings.Split(strings.TrimRight(string(out), "\n"), "\n") {
+				var want []int32
+				for _, f := range strings.Fields(line) {
+					id, err := strconv.Atoi(f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, int32(id))
+				}
+				if got := tok.Encode(texts[i], false); !slices.Equal(got, want) {
+					t.Errorf("%q: %v, want %v", texts[i], got, want)
+				}
+			}
+		})
 	}
 }

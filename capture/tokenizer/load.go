@@ -57,8 +57,8 @@ func Load(path string) (*Tokenizer, error) {
 }
 
 func newTokenizer() *Tokenizer {
-	return &Tokenizer{unk: -1, bos: -1, eos: -1, cache: map[string][]int32{}, isByte: map[int32]byte{},
-		addedRaw: map[byte][]added{}, addedNorm: map[byte][]added{}, vocab: map[string]int32{}, merges: map[pair]merge{}}
+	return &Tokenizer{unk: -1, bos: -1, eos: -1, isByte: map[int32]byte{},
+		addedRaw: map[byte][]added{}, addedNorm: map[byte][]added{}, vocab: map[string]int32{}}
 }
 
 // file is tokenizer.json as far as it is read.
@@ -77,6 +77,7 @@ type file struct {
 		Prefix       *string         `json:"continuing_subword_prefix"`
 		Suffix       *string         `json:"end_of_word_suffix"`
 		FuseUnk      bool            `json:"fuse_unk"`
+		Dropout      *float64        `json:"dropout"`
 		ByteFallback bool            `json:"byte_fallback"`
 		IgnoreMerges bool            `json:"ignore_merges"`
 	} `json:"model"`
@@ -95,6 +96,9 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		if s != nil && *s != "" {
 			return nil, fmt.Errorf("continuing_subword_prefix or end_of_word_suffix %q is not supported", *s)
 		}
+	}
+	if d := f.Model.Dropout; d != nil && *d != 0 {
+		return nil, fmt.Errorf("dropout %g is not supported: the same text would give other tokens each time; no dropout is", *d)
 	}
 	t := newTokenizer()
 	sum := sha256.Sum256(data)
@@ -250,7 +254,7 @@ func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error
 		if !okA || !okB || !okC {
 			return fmt.Errorf("merge %d, %q and %q, is not in the vocabulary", i, p[0], p[1])
 		}
-		t.merges[pair{a, b}] = merge{int32(i), c} // of equal ones the last holds, as in the reference
+		t.merges.set(pair{a, b}, merge{int32(i), c}) // of equal ones the last holds, as in the reference
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ func (t *Tokenizer) mergeSmall(ids []int32) []int32 {
 	var rk [64]merge
 	none := merge{1 << 30, 0}
 	get := func(i int) merge {
-		if m, ok := t.merges[pair{ids[i], ids[i+1]}]; ok {
+		if m, ok := t.merges.get(pair{ids[i], ids[i+1]}); ok {
 			return m
 		}
 		return none
@@ -96,7 +96,7 @@ func (t *Tokenizer) mergeHeap(ids []int32) []int32 {
 			return
 		}
 		a, b := ids[i], ids[next[i]]
-		if m, ok := t.merges[pair{a, b}]; ok {
+		if m, ok := t.merges.get(pair{a, b}); ok {
 			push(hent{m.rank, i, m.id, a, b})
 		}
 	}

@@ -248,7 +248,7 @@ func (t *Tokenizer) mergesByScore(scores []float32) {
 			a, okA := t.vocab[x.piece[:at]]
 			b, okB := t.vocab[x.piece[at:]]
 			if okA && okB {
-				t.merges[pair{a, b}] = merge{rank, x.id}
+				t.merges.set(pair{a, b}, merge{rank, x.id})
 			}
 		}
 	}

@@ -24,7 +24,7 @@ type Tokenizer struct {
 	vocab        map[string]int32 // piece as bytes -> id
 	pieces       []string         // id -> bytes; added tokens by their text
 	special      []bool
-	merges       map[pair]merge
+	merges       mergeTable
 	byteID       [256]int32 // id of a byte, -1 if it has none
 	isByte       map[int32]byte
 	byteLevel    bool
@@ -49,8 +49,9 @@ type Tokenizer struct {
 	bos, eos           int32 // -1: none
 	template           *chatTemplate
 
-	mu    sync.RWMutex
-	cache map[string][]int32
+	breaks sync.Once // spaceBreaks is worked out when it is first asked for
+	spaces bool
+	caches sync.Pool // of *wordCache
 }
 
 // added is a token matched in the text before any splitting.
@@ -65,9 +66,15 @@ type added struct {
 }
 
 // Encode returns the ids of a text; with addSpecial also what the
-// post-processor adds, such as BOS.
+// post-processor adds, such as BOS. It panics where an expression of the
+// tokenizer backtracks without end: see [Tokenizer.TryEncode].
 func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	out := make([]int32, 0, len(text)/3+4)
+	cache, _ := t.caches.Get().(*wordCache)
+	if cache == nil {
+		cache = newWordCache()
+	}
+	defer t.caches.Put(cache)
 	if addSpecial {
 		out = append(out, t.before...)
 	}
@@ -82,7 +89,7 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 			if t.first != nil && at == 0 && in == 0 {
 				x = t.first(x)
 			}
-			t.split(x, 0, &out)
+			t.split(x, 0, &out, cache)
 		}, &out)
 	}, &out)
 	if addSpecial {
@@ -255,36 +262,42 @@ func wordBegins(s string) bool {
 	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
-func (t *Tokenizer) split(s string, level int, out *[]int32) {
+func (t *Tokenizer) split(s string, level int, out *[]int32, cache *wordCache) {
 	if level == len(t.splits) {
-		t.word(s, out)
+		t.word(s, out, cache)
 		return
 	}
-	t.splits[level](s, func(p string) { t.split(p, level+1, out) })
+	t.splits[level](s, func(p string) { t.split(p, level+1, out, cache) })
 }
 
-// Words up to cacheWord bytes are remembered, cacheSize of them.
-const (
-	cacheWord = 128
-	cacheSize = 1 << 17
-)
-
 // word appends the ids of one word.
-func (t *Tokenizer) word(s string, out *[]int32) {
+func (t *Tokenizer) word(s string, out *[]int32, cache *wordCache) {
+	for len(s) >= cacheWord && t.spaceBreaks() {
+		n := nextSpace(s)
+		if n == len(s) {
+			break
+		}
+		t.whole(s[:n], out, cache)
+		s = s[n:]
+	}
+	t.whole(s, out, cache)
+}
+
+// whole appends the ids of a word that is not parted any more.
+func (t *Tokenizer) whole(s string, out *[]int32, cache *wordCache) {
 	if s == "" {
 		return
 	}
-	t.mu.RLock()
-	ids, ok := t.cache[s]
-	t.mu.RUnlock()
-	if ok {
-		*out = append(*out, ids...)
+	place := cache.place(s)
+	if place.word == s {
+		*out = append(*out, place.ids...)
 		return
 	}
 	if id, whole := t.vocab[s]; whole && t.ignoreMerges {
 		*out = append(*out, id)
 		return
 	}
+	var ids []int32
 	switch {
 	case t.unigram != nil:
 		ids = t.segment(s)
@@ -294,13 +307,41 @@ func (t *Tokenizer) word(s string, out *[]int32) {
 		ids = t.mergeSmall(t.letters(s))
 	}
 	*out = append(*out, ids...)
-	if len(s) < cacheWord {
-		t.mu.Lock()
-		if len(t.cache) < cacheSize {
-			t.cache[strings.Clone(s)] = ids
+	place.keep(s, ids)
+}
+
+// nextSpace is where the next word of a text without pre-tokeniser begins: at a
+// ▁ after something else.
+func nextSpace(s string) int {
+	for at := 0; at < len(s); {
+		n := strings.Index(s[at:], "▁")
+		if n < 0 {
+			break
 		}
-		t.mu.Unlock()
+		if at += n; at > 0 && !strings.HasSuffix(s[:at], "▁") {
+			return at
+		}
+		at += len("▁")
 	}
+	return len(s)
+}
+
+// spaceBreaks says that no merge reaches over the beginning of a word, so that
+// words can be merged each on its own: nothing but ▁s merges with what begins
+// with one.
+func (t *Tokenizer) spaceBreaks() bool {
+	t.breaks.Do(func() {
+		if _, known := t.vocab["▁"]; t.byteLevel || t.unigram != nil || !known {
+			return
+		}
+		t.spaces = true
+		t.merges.all(func(p pair, _ merge) {
+			if strings.HasPrefix(t.bytes(p.b), "▁") && strings.Trim(t.bytes(p.a), "▁") != "" {
+				t.spaces = false
+			}
+		})
+	})
+	return t.spaces
 }
 
 // letters are the smallest pieces of a word.

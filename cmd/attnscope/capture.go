@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +53,7 @@ func captureCommand() *cli.Command {
 			computeFlag, deviceFlag, threadsFlag, seedFlag,
 			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with RUN.attn.partial"},
+			&cli.StringFlag{Name: "status", Usage: "keep a JSON `FILE` of how far it is, for other programs"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print memory, disk and time it will take, and stop"},
 			forceFlag,
 		}),
@@ -79,7 +79,7 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, eng.device)
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,9 @@ func runCapture(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return dryRun(c, eng, cfg, plan)
 	}
+	if err := checkCard(c, eng, cfg, plan); err != nil {
+		return err
+	}
 	if err := eng.load(c); err != nil {
 		return err
 	}
@@ -111,18 +114,25 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
-	bar := newBar(c.App.ErrWriter, "capture")
-	cfg.Progress = bar.capture
+	cfg.Warn = func(text string) { warnf(c, "%s", text) }
+	disk := watchDisk(c, &cfg, eng.config)
+	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
+	bar.out = out
+	cfg.Progress = func(p capture.Progress) { bar.capture(p); state.update(p); disk.look(p) }
+	if err := state.write(); err != nil {
+		return err
+	}
 	summary, err := capture.Run(c.Context, cfg)
 	bar.close()
+	if ended := state.end(err); ended != nil {
+		warnf(c, "%v", ended)
+	}
 	switch {
 	case errors.Is(err, dumps.ErrComplete):
 		notef(c, "%s is complete already", out)
 		return nil
 	case err != nil:
-		if _, missing := os.Stat(out + ".partial"); missing == nil && !errors.Is(err, context.Canceled) {
-			return err
-		} else if missing == nil {
+		if _, missing := os.Stat(out + ".partial"); missing == nil && (errors.Is(err, context.Canceled) || isDiskFull(err)) {
 			return hintf(err, "%s.partial holds the finished prompts; the same command with --resume goes on", out)
 		}
 		return err
@@ -153,7 +163,7 @@ func checkOutput(path string, force, resume bool) error {
 }
 
 // planOf reads the recording plan from the flags.
-func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
+func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error) {
 	p := &dumps.Plan{
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
 		Store: c.String("store"), Precision: c.String("precision"),
@@ -177,7 +187,7 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	}{
 		{"store", p.Store, []string{"auto", "rows", "factors"}},
 		{"precision", p.Precision, []string{"exact", "fine", "coarse"}},
-		{"compute", p.Compute, []string{"f32", "bf16", "int8"}},
+		{"compute", p.Compute, []string{"f32", "bf16", "f16", "int8"}},
 	} {
 		if !slices.Contains(f.allowed, f.value) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
@@ -191,7 +201,11 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	if p.Overview > 4096 {
 		return nil, usagef("--overview %d: at most 4096", p.Overview)
 	}
-	if p.Compute != "f32" {
+	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
+		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
+			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
+	}
+	if p.Compute != "f32" && !strings.HasPrefix(where.name, "cuda") {
 		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
 	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
@@ -208,17 +222,25 @@ type engine struct {
 	tokErr error
 	config model.Config
 	model  *model.Model
+	device device
 }
 
-// openEngine finds and opens the checkpoint of --model, without its weights.
+// openEngine finds the device of --device, and opens the checkpoint of --model
+// without its weights.
 func openEngine(c *cli.Context) (*engine, error) {
-	switch d := c.String("device"); {
-	case d == "auto" || d == "cpu" || d == "":
-	case strings.HasPrefix(d, "cuda"):
-		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
-	default:
-		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	where, err := pickDevice(c)
+	if err != nil {
+		return nil, err
 	}
+	e, err := openModel(c)
+	if err == nil {
+		e.device = where
+	}
+	return e, err
+}
+
+// openModel finds and opens the checkpoint of --model, without its weights.
+func openModel(c *cli.Context) (*engine, error) {
 	if n := c.Int("threads"); n < 0 {
 		return nil, usagef("--threads %d: want 0 or more", n)
 	}
@@ -260,21 +282,19 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 	})
 }
 
-func (e *engine) load(c *cli.Context) (err error) {
-	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
-	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
-		// By default as much garbage may wait as there is memory in use, weights
-		// and cache included: a gigabyte of it.
-		debug.SetGCPercent(15)
-	}
-	return err
-}
-
 func (e *engine) Close() {
 	if e.model != nil {
 		e.model.Close()
 	}
 	e.ck.Close()
+}
+
+// host names the processor and, where it is used, the card.
+func (e *engine) host() string {
+	if d := e.device.card; d != nil {
+		return fmt.Sprintf("%s; %s, CUDA %d.%d", hostProcessor(), d.Name, d.Driver[0], d.Driver[1])
+	}
+	return hostProcessor()
 }
 
 // prompts reads and tokenises the prompt file of -p.
@@ -326,19 +346,24 @@ func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt)
 		KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, MaxPositions: cfg.MaxPositions,
 		Scale: float64(cfg.Scale), SoftCap: float64(cfg.SoftCap), LayerWindows: cfg.LayerWindows,
 	}}
+	h.Manifest = dumps.Manifest{
+		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
+		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		PromptsFile: c.String("prompts"), PromptsSHA256: promptsSHA256(list), Seed: c.Int64("seed"),
+	}
+	if e.tok != nil {
+		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
+	}
+	return h, nil
+}
+
+// promptsSHA256 tells prompt sets apart: by ids, tokens and replies.
+func promptsSHA256(list []prompts.Prompt) string {
 	set := sha256.New()
 	for i := range list {
 		f := fnv.New64a()
 		fmt.Fprintf(f, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
 		set.Write(f.Sum(nil))
 	}
-	h.Manifest = dumps.Manifest{
-		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
-		PromptsFile: c.String("prompts"), PromptsSHA256: hex.EncodeToString(set.Sum(nil)), Seed: c.Int64("seed"),
-	}
-	if e.tok != nil {
-		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
-	}
-	return h, nil
+	return hex.EncodeToString(set.Sum(nil))
 }

@@ -11,6 +11,7 @@ func commands() []*cli.Command {
 		verifyCommand(),
 		repairCommand(),
 		mergeCommand(),
+		submitCommand(),
 		hitrateCommand(),
 		snapkvCommand(),
 		generateCommand(),

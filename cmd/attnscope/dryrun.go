@@ -21,8 +21,18 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n", need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", humanBytes(weights+need.Cache+need.Work+need.Recording),
 		humanBytes(weights), humanBytes(need.Cache), humanBytes(need.Work), humanBytes(need.Recording))
-	fmt.Fprintf(w, "vram       0 B (device cpu)\n")
-	fmt.Fprintf(w, "disk       about %s\n", humanBytes(need.Disk))
+	card := cardNeed(c, e, &need, plan)
+	parts := fmt.Sprintf("weights %s, cache %s, work %s, recording %s", humanBytes(card.Weights), humanBytes(card.Cache), humanBytes(card.Work), humanBytes(card.Recording))
+	if d := e.device.card; d != nil {
+		fmt.Fprintf(w, "vram       %s: %s; %s of %s is free on %s\n", humanBytes(card.Total()), parts, humanBytes(d.Free), humanBytes(d.Memory), e.device.name)
+	} else {
+		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", humanBytes(card.Total()), parts)
+	}
+	disk := "about " + humanBytes(need.Disk)
+	if free, ok := freeBytes(cfg.Out); ok {
+		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))
+	}
+	fmt.Fprintf(w, "disk       %s\n", disk)
 	fmt.Fprintf(w, "time       about %.3g s at 80 GFLOP/s a thread on %d threads, for %.3g TFLOP\n", need.FLOPs/80e9/float64(threads), threads, need.FLOPs/1e12)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)

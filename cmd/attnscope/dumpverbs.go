@@ -57,13 +57,28 @@ func verifyCommand() *cli.Command {
 func repairCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "repair",
-		Usage:     "rebuild the index of a cut or partial dump from its complete blocks",
+		Usage:     "rebuild the index of a cut, unfinished or damaged dump; leave out the prompts that are damaged",
 		ArgsUsage: "RUN.attn",
 		Action: func(c *cli.Context) error {
 			if c.Args().Len() != 1 {
 				return usagef("repair: name one dump")
 			}
-			return dumps.Repair(c.Args().First())
+			done, err := dumps.Repair(c.Args().First())
+			if err != nil {
+				return err
+			}
+			for _, p := range done.Lost {
+				warnf(c, "%s: %s; the prompt is left out", done.Path, p)
+			}
+			if done.Kept != "" {
+				warnf(c, "the damaged file is kept as %s", done.Kept)
+			}
+			if done.Whole {
+				notef(c, "%s: %d prompts, nothing to repair", done.Path, done.Prompts)
+			} else {
+				notef(c, "%s: complete, with %d prompts; capture --resume adds what is missing", done.Path, done.Prompts)
+			}
+			return nil
 		},
 	}
 }

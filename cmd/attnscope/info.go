@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/internal/simd"
 )
 
 func infoCommand() *cli.Command {
@@ -141,7 +140,7 @@ func infoModel(c *cli.Context) error {
 			"id": e.name, "path": e.ck.Path(), "format": e.ck.Format(), "architecture": cfg.Architecture,
 			"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
 			"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
-			"tokenizer": e.tok != nil, "chat_template": template, "rope": cfg.Rope.Kind, "sliding_layers": local,
+			"tokenizer": e.tok != nil, "chat_template": template, "rope": cfg.Rope.Kind, "sliding_layers": local, "experts": cfg.Experts,
 			"tensors": dtypes, "stored_bytes": stored, "weight_bytes": weights, "cache_bytes_per_token": cache,
 		})
 	}
@@ -149,34 +148,23 @@ func infoModel(c *cli.Context) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", e.name, e.ck.Path(), e.ck.Format())
 	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\n", cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab)
 	if cfg.Experts > 0 {
-		fmt.Fprintf(w, "experts       %d, %d for each token\n", cfg.Experts, cfg.TopExperts)
+		shared := ""
+		if cfg.SharedSize > 0 {
+			shared = ", and one that all go through"
+		}
+		fmt.Fprintf(w, "experts       %d, %d for each token%s\n", cfg.Experts, cfg.TopExperts, shared)
 	}
 	if local > 0 {
 		fmt.Fprintf(w, "sliding       %d of %d layers see the last %d positions only\n", local, cfg.Layers, slices.Max(cfg.LayerWindows))
 	}
-	fmt.Fprintf(w, "context       %d positions, rope %s\n", cfg.MaxPositions, cfg.Rope.Kind)
+	if cfg.Learned {
+		fmt.Fprintf(w, "context       %d positions, embedded\n", cfg.MaxPositions)
+	} else {
+		fmt.Fprintf(w, "context       %d positions, rope %s\n", cfg.MaxPositions, cfg.Rope.Kind)
+	}
 	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", humanBytes(stored), strings.Join(types, ", "), humanBytes(weights))
 	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", humanBytes(1000*cache))
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", token, template)
-	return nil
-}
-
-func infoDevices(c *cli.Context) error {
-	type device struct {
-		Device string `json:"device"`
-		Usable bool   `json:"usable"`
-		About  string `json:"about"`
-	}
-	list := []device{
-		{"cpu", true, fmt.Sprintf("%s, %d threads, %s kernels", hostProcessor(), runtime.GOMAXPROCS(0), simd.Path())},
-		{"cuda", false, "this build has no CUDA backend"},
-	}
-	if c.Bool("json") {
-		return printJSON(c, list)
-	}
-	for _, d := range list {
-		fmt.Fprintf(c.App.Writer, "%-5s %-4s %s\n", d.Device, map[bool]string{true: "yes", false: "no"}[d.Usable], d.About)
-	}
 	return nil
 }
 

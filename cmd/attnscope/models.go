@@ -8,6 +8,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/capture/tokenizer"
 )
 
 func modelsCommand() *cli.Command {
@@ -36,7 +37,7 @@ func listModels(c *cli.Context) error {
 	}
 	tokenizers := []string{"tokenizer.json (BPE, unigram)", "tokenizer.model (SentencePiece BPE, unigram)", "GGUF vocabularies gpt2, llama, t5"}
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"architectures": list, "rope": model.RopeKinds, "safetensors": tensor.FloatTypes(), "gguf": tensor.BlockTypes(), "tokenizers": tokenizers})
+		return printJSON(c, map[string]any{"architectures": list, "rope": model.RopeKinds, "safetensors": tensor.FloatTypes(), "gguf": tensor.BlockTypes(), "tokenizers": tokenizers, "gguf_pre": tokenizer.GGUFPres()})
 	}
 	w := c.App.Writer
 	for _, a := range list {
@@ -46,8 +47,8 @@ func listModels(c *cli.Context) error {
 		}
 		fmt.Fprintf(w, "%-14s %s%s\n", a.Name, a.About, gguf)
 	}
-	fmt.Fprintf(w, "\nrope           %s\nsafetensors    %s\nGGUF           these and %s\ntokenizers     %s\n", strings.Join(model.RopeKinds, ", "),
-		strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "), strings.Join(tokenizers, "; "))
+	fmt.Fprintf(w, "\nrope           %s\nsafetensors    %s\nGGUF           these and %s\ntokenizers     %s\nGGUF's pre     %s\n", strings.Join(model.RopeKinds, ", "),
+		strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "), strings.Join(tokenizers, "; "), strings.Join(tokenizer.GGUFPres(), ", "))
 	return nil
 }
 

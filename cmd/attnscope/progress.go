@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,46 +14,97 @@ import (
 	"github.com/attnscope/attnscope/capture"
 )
 
-// quietFor is the time between two progress lines where stderr is no terminal.
-const quietFor = 10 * time.Second
+// quietFor is the time between two progress lines where stderr is no terminal:
+// ten seconds, and a minute once a run has taken ten.
+func quietFor(elapsed time.Duration) time.Duration {
+	if elapsed > 10*time.Minute {
+		return time.Minute
+	}
+	return 10 * time.Second
+}
 
-// bar shows progress on stderr: a bar with the time left on a terminal, a
-// plain line every ten seconds elsewhere.
+// bar shows progress on stderr: a bar with the time left on a terminal, a plain
+// line now and then elsewhere.
 type bar struct {
-	w    io.Writer
-	what string
-	bar  *progressbar.ProgressBar // nil where stderr is no terminal
-	last time.Time
-	mu   sync.Mutex // downloads report from several goroutines
+	w       io.Writer
+	what    string
+	out     string                   // file that grows, for the room left on its disk; may be empty
+	bar     *progressbar.ProgressBar // nil where stderr is no terminal
+	started time.Time
+	last    time.Time
+	mu      sync.Mutex // downloads report from several goroutines
 }
 
 func newBar(w io.Writer, what string) *bar {
-	b := &bar{w: w, what: what, last: time.Now()}
+	b := &bar{w: w, what: what, started: time.Now(), last: time.Now()}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		b.bar = progressbar.NewOptions64(1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("tok"),
-			progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(200*time.Millisecond),
+			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
 	}
 	return b
 }
 
 func (b *bar) capture(p capture.Progress) {
+	if b.bar == nil && time.Since(b.last) < quietFor(time.Since(b.started)) {
+		return
+	}
+	prompt := min(p.Prompt+1, p.Prompts)
 	if b.bar != nil {
 		b.bar.ChangeMax64(max(1, p.Total))
-		b.bar.Describe(fmt.Sprintf("%s %d/%d %s", b.what, min(p.Prompt+1, p.Prompts), p.Prompts, p.ID))
+		b.bar.Describe(b.line(fmt.Sprintf("%s %d/%d", b.what, prompt, p.Prompts), p))
 		_ = b.bar.Set64(min(p.Tokens, p.Total))
 		return
 	}
-	if time.Since(b.last) < quietFor {
-		return
-	}
 	b.last = time.Now()
-	left := "?"
-	if p.Tokens > 0 {
-		left = time.Duration(float64(p.Elapsed) * float64(p.Total-p.Tokens) / float64(p.Tokens)).Round(time.Second).String()
+	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s), %d of %d tokens, %s\n",
+		b.what, prompt, p.Prompts, p.ID, p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
+}
+
+// figures are speed, time left, size of the dump and room on its disk.
+func (b *bar) figures(p capture.Progress) []string {
+	var list []string
+	rate, left := p.Rate, p.Left
+	if left < 0 && p.Rate == 0 && p.Tokens > 0 && p.Elapsed > 0 { // what tells no rates of its own
+		rate = float64(p.Tokens) / p.Elapsed.Seconds()
+		left = time.Duration(float64(p.Total-p.Tokens) / rate * float64(time.Second))
 	}
-	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s), %d of %d tokens, %s left\n",
-		b.what, min(p.Prompt+1, p.Prompts), p.Prompts, p.ID, p.Tokens, p.Total, left)
+	if rate > 0 {
+		list = append(list, fmt.Sprintf("%.3g tokens/s", rate))
+	}
+	if left >= 0 {
+		list = append(list, left.Round(time.Second).String()+" left")
+	} else {
+		list = append(list, "? left")
+	}
+	if p.Bytes > 0 {
+		list = append(list, humanBytes(p.Bytes)+" written")
+		if free, ok := freeBytes(b.out); ok {
+			list = append(list, humanBytes(free)+" free")
+		}
+	}
+	return list
+}
+
+// line is what stands before a bar: as much as leaves the bar a third of the
+// screen.
+func (b *bar) line(what string, p capture.Progress) string {
+	width := 80
+	if f, ok := b.w.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = w
+		}
+	}
+	id, list := []rune(p.ID), b.figures(p)
+	if len(id) > 20 {
+		id = append(id[:19], '…')
+	}
+	for _, text := range []string{what + " " + string(id) + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list[:min(2, len(list))], ", ")} {
+		if len(text) <= width*2/3 {
+			return text
+		}
+	}
+	return what
 }
 
 // bytes shows what of a download is here.
@@ -64,7 +116,7 @@ func (b *bar) bytes(done, total int64) {
 		_ = b.bar.Set64(min(done, total))
 		return
 	}
-	if time.Since(b.last) >= quietFor {
+	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
 		b.last = time.Now()
 		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, humanBytes(done), humanBytes(total))
 	}

@@ -3,32 +3,49 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
 )
 
 // TestMain lets the test binary be the program itself, so that a capture can
 // be killed as a user's would be.
 func TestMain(m *testing.M) {
+	tokenizer.Sandbox()
 	if os.Getenv("ATTNSCOPE_TEST_MAIN") == "1" {
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		main()
 	}
 	os.Exit(m.Run())
 }
 
-// TestKilledCaptureResumes kills captures at many moments, with a signal that
-// cannot be caught, and resumes them: what was finished is read at once, and
-// the table in the end is that of an undisturbed run.
+// program is a command of the program as a process of its own.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), "ATTNSCOPE_TEST_MAIN=1")
+	return cmd
+}
+
+// TestKilledCaptureResumes kills captures at 200 random moments, with a signal
+// that cannot be caught, and resumes them.
 func TestKilledCaptureResumes(t *testing.T) {
 	f := openFixture(t, "llama")
 	ids := f.ints("input_ids")
@@ -36,71 +53,215 @@ func TestKilledCaptureResumes(t *testing.T) {
 	for i := range 12 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+5*i]}))
 	}
-	p, dir := write(t, "p.jsonl", strings.Join(lines, "\n")), t.TempDir()
-	args := func(out string) []string {
-		return []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "8", "--ignore-eos", "-o", out}
+	p := write(t, "p.jsonl", strings.Join(lines, "\n"))
+	kills := 200
+	if testing.Short() {
+		kills = 20
 	}
+	killAndResume(t, kills, func(out string) []string {
+		return []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "8", "--ignore-eos", "-o", out}
+	})
+}
+
+// TestKilledOnSmolLM2 does the same on the default model.
+func TestKilledOnSmolLM2(t *testing.T) {
+	if os.Getenv("ATTNSCOPE_LONG") == "" {
+		t.Skip("SKIPPED, minutes on the default model: set ATTNSCOPE_LONG=1 (make test-long)")
+	}
+	var lines []string
+	for i := range 6 {
+		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "prompt": strings.Repeat(fmt.Sprintf("Chapter %d tells of the sea and of those who sail it. ", i), 20)}))
+	}
+	p := write(t, "p.jsonl", strings.Join(lines, "\n"))
+	killAndResume(t, 10, func(out string) []string {
+		return []string{"capture", "-p", p, "--max-new-tokens", "8", "--ignore-eos", "-o", out}
+	})
+}
+
+// killAndResume kills captures, one after the other, at random moments until
+// they are done. What is finished when one dies can be read at once, its table
+// is part of the undisturbed run's, and it stands, byte for byte, at the
+// beginning of the next one's file: never run again, never lost. The tables in
+// the end are those of the undisturbed run.
+func killAndResume(t *testing.T, kills int, args func(out string) []string) {
+	rng, dir := rand.New(rand.NewPCG(11, 11)), t.TempDir()
 	whole := filepath.Join(dir, "whole.attn")
 	start := time.Now()
-	must(t, args(whole)...)
+	if text, err := program(t, args(whole)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
 	took := time.Since(start)
 	want := must(t, "hitrate", whole, "--by", "layer,prompt")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	partial := 0
-	for i := range 20 {
-		out := filepath.Join(dir, fmt.Sprint(i, ".attn"))
-		for try := 0; ; try++ {
-			cmd := exec.Command(self, append(args(out), "--resume")...)
-			cmd.Env = append(os.Environ(), "ATTNSCOPE_TEST_MAIN=1")
+	killed, withPrompts, finished := 0, 0, 0
+	for run := 0; killed < kills; run++ {
+		out := filepath.Join(dir, fmt.Sprint(run, ".attn"))
+		var before []byte // of the file: the header and the finished prompts
+		for {
+			cmd := program(t, append(args(out), "--resume")...)
 			var errs bytes.Buffer
 			cmd.Stderr = &errs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if try == 0 {
-				time.Sleep(took * time.Duration(i) / 10)
-				_ = cmd.Process.Kill()
-			}
-			if err := cmd.Wait(); err == nil {
+			timer := time.AfterFunc(time.Duration(rng.Int64N(int64(took))), func() { _ = cmd.Process.Kill() })
+			err := cmd.Wait()
+			if timer.Stop(); err == nil {
+				finished++
 				break
-			} else if try > 0 {
+			}
+			if cmd.ProcessState.Exited() {
 				t.Fatalf("resumed: %v: %s", err, errs.String())
 			}
-			if _, err := os.Stat(out + ".partial"); err != nil {
-				continue
+			killed++
+			before = checkKilled(t, out, before, want)
+			if len(before) > 0 {
+				withPrompts++
 			}
-			r, err := dumps.Open(out + ".partial")
-			if err != nil {
-				continue // killed before the header was whole
+			if killed >= 2*kills {
+				t.Fatalf("killed %d times, and never done", killed)
 			}
-			n := len(r.Prompts())
-			r.Close()
-			if n == 0 {
-				continue
-			}
-			partial++
-			var info struct {
-				Complete bool
-				Prompts  []struct{ ID string }
-			}
-			if err := json.Unmarshal([]byte(must(t, "info", "--json", out+".partial")), &info); err != nil || info.Complete != r.Complete() || len(info.Prompts) != n {
-				t.Errorf("killed: info says %+v (%v), want %d prompts", info, err, n)
-			}
-			for _, line := range strings.Split(strings.TrimSpace(must(t, "hitrate", out+".partial", "--by", "layer,prompt")), "\n") {
-				if !slices.Contains(strings.Split(want, "\n"), line) {
-					t.Errorf("killed: the partial table says %q, the whole one does not", line)
-				}
-			}
+		}
+		data, err := os.ReadFile(out)
+		if err != nil || !bytes.HasPrefix(data, before) {
+			t.Errorf("run %d: what was finished when it was killed is not in the dump (%v)", run, err)
 		}
 		must(t, "verify", out)
 		if got := must(t, "hitrate", out, "--by", "layer,prompt"); got != want {
-			t.Errorf("run %d: the resumed table differs from the undisturbed one", i)
+			t.Errorf("run %d: the resumed table differs from the undisturbed one", run)
+		}
+		os.Remove(out)
+	}
+	t.Logf("%d kills, %d with prompts finished, over %d captures", killed, withPrompts, finished)
+	if withPrompts == 0 || finished == 0 {
+		t.Error("no capture was killed between two prompts, or none was done: the moments are ill chosen")
+	}
+}
+
+// checkKilled looks at what a killed capture has left, and returns the part of
+// the file that is finished.
+func checkKilled(t *testing.T, out string, before []byte, want string) []byte {
+	t.Helper()
+	path := out + ".partial"
+	if _, err := os.Stat(out); err == nil {
+		path = out // killed after its name was given
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		if len(before) > 0 {
+			t.Errorf("killed: %v", err)
+		}
+		return before // before it began to write
+	}
+	r, err := dumps.Open(path)
+	if err != nil {
+		if len(before) > 0 {
+			t.Errorf("killed: %v", err)
+		}
+		return before // before the header was whole
+	}
+	n := len(r.Prompts())
+	r.Close()
+	if !bytes.HasPrefix(data, before) {
+		t.Error("killed: what was finished before is another now")
+	}
+	var info struct {
+		Complete bool
+		Prompts  []struct{ ID string }
+	}
+	if err := json.Unmarshal([]byte(must(t, "info", "--json", path)), &info); err != nil || info.Complete != r.Complete() || len(info.Prompts) != n {
+		t.Errorf("killed: info says %+v (%v), want %d prompts", info, err, n)
+	}
+	if n == 0 {
+		return before
+	}
+	for line := range strings.Lines(must(t, "hitrate", path, "--by", "layer,prompt")) {
+		if !strings.Contains(want, line) {
+			t.Errorf("killed: the partial table says %q, the whole one does not", line)
 		}
 	}
-	t.Logf("%d of 20 captures were killed with some prompts finished", partial)
+	end := bytes.LastIndex(data, []byte("ATN1\x0b")) // the end of the last prompt
+	for ; end >= 0; end = bytes.LastIndex(data[:end], []byte("ATN1\x0b")) {
+		stored := binary.LittleEndian.Uint64(data[end+48:])
+		if stop := uint64(end) + 64 + stored; stop <= uint64(len(data)) {
+			return slices.Clone(data[:stop])
+		}
+	}
+	t.Error("killed: no end of a prompt in the file")
+	return before
+}
+
+// TestSignalsLeaveAResumableFile: SIGINT and SIGTERM stop a capture between two
+// steps, with exit 1, a hint, and a status that says so.
+func TestSignalsLeaveAResumableFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED: no signals on Windows")
+	}
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	var lines []string
+	for i := range 400 {
+		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+i%50]}))
+	}
+	p, dir := write(t, "p.jsonl", strings.Join(lines, "\n")), t.TempDir()
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		out, state := filepath.Join(dir, fmt.Sprint(sig, ".attn")), filepath.Join(dir, "status.json")
+		args := []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "4", "--ignore-eos", "-o", out, "--status", state}
+		cmd := program(t, args...)
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for { // until some prompts are there
+			time.Sleep(10 * time.Millisecond)
+			if r, err := dumps.Open(out + ".partial"); err == nil {
+				n := len(r.Prompts())
+				if r.Close(); n >= 3 {
+					break
+				}
+			}
+			if cmd.ProcessState != nil {
+				t.Fatal(errs.String())
+			}
+		}
+		_ = cmd.Process.Signal(sig)
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "interrupted") || !strings.Contains(errs.String(), "--resume goes on") {
+			t.Fatalf("%v: exit %d, %q", sig, code, errs.String())
+		}
+		r, err := dumps.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := len(r.Prompts())
+		r.Close()
+		if s := readStatus(t, state); s.State != "interrupted" || s.PromptsDone != done || s.Prompts != len(lines) {
+			t.Errorf("%v: %d prompts are done, the status says %+v", sig, done, s)
+		}
+		_, _, text := call(t, append(args, "--resume")...)
+		if !strings.Contains(text, fmt.Sprintf("%d prompts", len(lines))) {
+			t.Errorf("%v: resumed: %q", sig, text)
+		}
+		if s := readStatus(t, state); s.State != "done" || s.PromptsDone != len(lines) || s.BytesWritten == 0 || s.SecondsLeft == nil || *s.SecondsLeft != 0 {
+			t.Errorf("%v: resumed: the status says %+v", sig, s)
+		}
+		must(t, "verify", out)
+	}
+}
+
+func readStatus(t *testing.T, path string) (s status) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+	return s
 }
 
 // TestOtherRunsAreNotResumed names the field that differs; a finished dump needs

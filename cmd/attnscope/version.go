@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
 // release is the version of the source tree; `go install` of a tag overrides it.
 const release = "0.1.0"
+
+// revision is the commit, where the Makefile or the Containerfile says it to
+// the linker; otherwise the go command knows it, in a clone.
+var revision string
 
 // version is the release and, where the build knows it, the revision.
 func version() string {
@@ -21,16 +26,20 @@ func version() string {
 	if m := info.Main.Version; m != "" && m != "(devel)" {
 		v = m
 	}
-	var revision, dirty string
+	rev, dirty := revision, ""
 	for _, s := range info.Settings {
 		switch {
+		case revision != "":
 		case s.Key == "vcs.revision" && len(s.Value) >= 12:
-			revision = " " + s.Value[:12]
+			rev = s.Value[:12]
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+changes"
 		}
 	}
-	return v + revision + dirty
+	if rev == "" || strings.Contains(v, rev) { // a pseudo-version names it
+		return v
+	}
+	return v + " " + rev + dirty
 }
 
 func versionCommand() *cli.Command {

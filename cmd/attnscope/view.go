@@ -53,7 +53,7 @@ func runView(c *cli.Context) error {
 	}
 	// What is decoded for one look is garbage after it: collect it soon.
 	debug.SetGCPercent(30)
-	debug.SetMemoryLimit(320 << 20)
+	debug.SetMemoryLimit(384 << 20)
 	address := s.URL(l)
 	fmt.Fprintln(c.App.Writer, address)
 	notef(c, "the address holds a secret: it is for you only. Ctrl-C ends the viewer")

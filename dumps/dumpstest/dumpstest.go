@@ -65,6 +65,12 @@ func Add(t testing.TB, w *dumps.Writer, id, store string, r *rand.Rand) {
 
 func add(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.Rand) {
 	t.Helper()
+	addWith(t, w, id, store, values, r, func(*dumps.PromptWriter) {})
+}
+
+// addWith writes a prompt; more adds blocks to it.
+func addWith(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.Rand, more func(*dumps.PromptWriter)) {
+	t.Helper()
 	p := dumps.Prompt{ID: id, PromptTokens: Prompt, WindowRows: Rows, ReplyTokens: Reply, Store: store, Tokens: make([]int32, Prompt+Reply)}
 	pw, err := w.Begin(p)
 	if err != nil {
@@ -79,11 +85,7 @@ func add(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.R
 	for layer := range Layers {
 		q, k := normal(r, (Rows+Reply)*Heads*Dim), normal(r, (Prompt+Reply)*KVHeads*Dim)
 		weights, lse := attention(q, k)
-		sums := make([]float32, Heads*Prompt)
-		for i := range sums {
-			sums[i] = r.Float32()
-		}
-		check(pw.Sums(layer, sums))
+		check(pw.Sums(layer, shares(r, Heads, Prompt, Prompt))) // what the weights of all prompt queries add up to
 		for ph, part := range [][2]int{{0, Rows}, {Rows, Rows + Reply}} {
 			n := part[1] - part[0]
 			if store == "factors" {
@@ -109,6 +111,7 @@ func add(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.R
 			check(pw.Values(layer, 0, Prompt+Reply, normal(r, (Prompt+Reply)*KVHeads*Dim)))
 		}
 	}
+	more(pw)
 	check(pw.Finish(p))
 }
 

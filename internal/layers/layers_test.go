@@ -17,6 +17,7 @@ var levels = []struct {
 	prefix string
 	level  int
 }{
+	{"bench", 55},
 	{"cmd/attnscope", 50},
 	{"experiments", 40},
 	{"viz/view", 31},
@@ -26,7 +27,9 @@ var levels = []struct {
 	{"analysis/decode", 21},
 	{"analysis", 20},
 	{"capture/model", 13},
+	{"capture/submit", 13},
 	{"capture/cpu", 12},
+	{"capture/cuda/bench", 45}, // a program
 	{"capture/cuda", 12},
 	{"capture/prompts", 13},
 	{"capture/tokenizer", 12},

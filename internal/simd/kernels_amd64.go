@@ -14,25 +14,13 @@ func mul512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int,
 func mul512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
+func mul512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
 func mul512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mul512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mul256x6(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
@@ -41,31 +29,175 @@ func mul256x6(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int,
 func mul256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
+func mul256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
 func mul256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
 func mul256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
-//go:noescape
-func mulBF256x6(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+// The vector operations: see type vectors.
 
-//go:noescape
-func mulBF256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func mulBF256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-// expSum512 and expSum256 replace n values, a multiple of 16, by exp(x-m) and
-// store their sum.
-//
 //go:noescape
 func expSum512(n int, x *float32, m float32, sum *float32)
+
+//go:noescape
+func max512(n int, x *float32, max *float32)
+
+//go:noescape
+func scale512(n int, x *float32, s float32)
+
+//go:noescape
+func axpy512(n int, dst, x *float32, s float32)
+
+//go:noescape
+func sumRows512(n int, dst, x *float32, stride, rows int)
+
+//go:noescape
+func siluMul512(n int, dst, gate, up *float32)
+
+//go:noescape
+func sumSquares512(n int, x *float32, sum *float64)
+
+//go:noescape
+func mulScaled512(n int, dst, x, y *float32, s float32)
 
 //go:noescape
 func expSum256(n int, x *float32, m float32, sum *float32)
 
 //go:noescape
-func max512(n int, x *float32, max *float32)
+func max256(n int, x *float32, max *float32)
+
+//go:noescape
+func scale256(n int, x *float32, s float32)
+
+//go:noescape
+func axpy256(n int, dst, x *float32, s float32)
+
+//go:noescape
+func sumRows256(n int, dst, x *float32, stride, rows int)
+
+//go:noescape
+func siluMul256(n int, dst, gate, up *float32)
+
+//go:noescape
+func sumSquares256(n int, x *float32, sum *float64)
+
+//go:noescape
+func mulScaled256(n int, dst, x, y *float32, s float32)
+
+//go:noescape
+func peak512(n int)
+
+//go:noescape
+func peak256(n int)
+
+//go:noescape
+func addFixed512(n int, dst *int64, x *float32)
+
+// Kernels that widen half precision in registers.
+
+//go:noescape
+func mulBF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func widenBF16512(n int, dst *float32, x *uint16)
+
+//go:noescape
+func mulBF16256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulBF16256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func widenBF16256(n int, dst *float32, x *uint16)
+
+//go:noescape
+func mulF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16512x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func widenF16512(n int, dst *float32, x *uint16)
+
+//go:noescape
+func mulF16256x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16256x3(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func mulF16256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func widenF16256(n int, dst *float32, x *uint16)
+
+// Kernels of quantised panels: see type Quant.
+
+//go:noescape
+func gemvQ4F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func unpackQ4F16_512(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func unpackQ4F16_256(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func gemvQ4F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func unpackQ4F32_512(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func unpackQ4F32_256(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func gemvQ8F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func unpackQ8F16_512(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func unpackQ8F16_256(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func gemvQ8F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func unpackQ8F32_512(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func unpackQ8F32_256(groups, size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+
+//go:noescape
+func pause(n int)

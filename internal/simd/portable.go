@@ -6,7 +6,12 @@ import "unsafe"
 var portable = kernels{
 	name: "portable",
 	f32:  []kernel{{4, Width, mulPortable4}, {1, Width, mulPortable1}},
-	bf16: []kernel{{1, Width, mulPortableBF16}},
+	bf16: []kernel{{1, Width, func(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+		mulPortableHalf(k, a, b, c, acc, bf16)
+	}}},
+	f16: []kernel{{1, Width, func(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+		mulPortableHalf(k, a, b, c, acc, fromHalf)
+	}}},
 }
 
 func mulPortable4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int) {
@@ -27,12 +32,12 @@ func mulPortable1(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int,
 	store(c, &sum, acc)
 }
 
-func mulPortableBF16(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+func mulPortableHalf(k int, a *float32, b unsafe.Pointer, c *float32, acc int, widen func(uint16) float32) {
 	var sum [Width]float32
 	av, bv := unsafe.Slice(a, k), unsafe.Slice((*uint16)(b), k*Width)
 	for x, v := range av {
 		for j, w := range bv[x*Width : x*Width+Width] {
-			sum[j] += v * bf16(w)
+			sum[j] += v * widen(w)
 		}
 	}
 	store(c, &sum, acc)

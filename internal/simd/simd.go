@@ -4,10 +4,7 @@
 // ATTNSCOPE_CPU=avx2 or portable forces a lower path.
 package simd
 
-import (
-	"math"
-	"unsafe"
-)
+import "unsafe"
 
 // Width is the number of columns of a panel: a matrix B of [k, n] is stored as
 // ceil(n/Width) panels, each [k][Width], the last padded with zeros.
@@ -21,10 +18,17 @@ type kernel struct {
 
 // kernels is one path through the instruction sets.
 type kernels struct {
-	name      string
-	f32, bf16 []kernel // by falling rows, the last with one row
-	expSum    func(n int, x *float32, m float32, sum *float32)
-	max       func(n int, x *float32, max *float32)
+	name           string
+	f32, bf16, f16 []kernel // by falling rows, the last with one row
+	vectors
+
+	unpack    [4]func(groups, size int, b unsafe.Pointer, dst *float32)
+	gemv      [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+	widenBF16 func(n int, dst *float32, x *uint16)
+	widenF16  func(n int, dst *float32, x *uint16)
+	pause     func(n int)
+	peak      func(n int)
+	peakWidth int
 }
 
 var active = portable
@@ -54,6 +58,16 @@ func MulPanelBF16(c []float32, ldc int, a []float32, lda int, b []uint16, rows, 
 	}
 	_ = b[k*Width-1]
 	mulPanel(active.bf16, c, ldc, a, lda, unsafe.Pointer(&b[0]), 2, rows, cols, k, acc)
+}
+
+// MulPanelF16 is MulPanel for a panel of IEEE half precision, widened in
+// registers.
+func MulPanelF16(c []float32, ldc int, a []float32, lda int, b []uint16, rows, cols, k int, acc bool) {
+	if k == 0 {
+		return
+	}
+	_ = b[k*Width-1]
+	mulPanel(active.f16, c, ldc, a, lda, unsafe.Pointer(&b[0]), 2, rows, cols, k, acc)
 }
 
 func mulPanel(list []kernel, c []float32, ldc int, a []float32, lda int, b unsafe.Pointer, size, rows, cols, k int, acc bool) {
@@ -123,68 +137,6 @@ func GemmT(c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, 
 	for j := 0; j < n; j += Width {
 		PackPanel(panel, b, ldb, j, n, k)
 		MulPanel(c[j:], ldc, a, lda, panel, m, min(Width, n-j), k, false)
-	}
-}
-
-// Max is the largest value of x, -Inf of none.
-func Max(x []float32) float32 {
-	m := float32(math.Inf(-1))
-	if n := len(x) &^ 15; n > 0 && active.max != nil {
-		active.max(n, &x[0], &m)
-		x = x[n:]
-	}
-	for _, v := range x {
-		m = max(m, v)
-	}
-	return m
-}
-
-// ExpSum replaces x by exp(x - m) and returns the sum. The relative error of a
-// value is below 3e-7; what is under exp(-87) may be 0.
-func ExpSum(x []float32, m float32) float32 {
-	var sum float32
-	if n := len(x) &^ 15; n > 0 && active.expSum != nil {
-		active.expSum(n, &x[0], m, &sum)
-		x = x[n:]
-	}
-	if len(x) > 0 && active.expSum != nil {
-		var buf [16]float32
-		copy(buf[:], x)
-		for i := len(x); i < 16; i++ {
-			buf[i] = m - 200
-		}
-		var part float32
-		active.expSum(16, &buf[0], m, &part)
-		copy(x, buf[:])
-		return sum + part
-	}
-	for i, v := range x {
-		x[i] = float32(math.Exp(float64(v - m)))
-		sum += x[i]
-	}
-	return sum
-}
-
-// Scale multiplies x by s.
-func Scale(x []float32, s float32) {
-	for i := range x {
-		x[i] *= s
-	}
-}
-
-// Add adds x to dst, as far as x goes.
-func Add(dst, x []float32) {
-	x = x[:len(dst)]
-	n := len(dst) &^ 3
-	for i := 0; i < n; i += 4 {
-		d, s := dst[i:i+4:i+4], x[i:i+4:i+4]
-		d[0] += s[0]
-		d[1] += s[1]
-		d[2] += s[2]
-		d[3] += s[3]
-	}
-	for i := n; i < len(dst); i++ {
-		dst[i] += x[i]
 	}
 }
 

@@ -83,6 +83,7 @@ func TestMulPanelAccumulatesAndWidens(t *testing.T) {
 				}
 				MulPanel(c, Width, a, k, panel, rows, cols, k, true)
 				MulPanelBF16(d, Width, a, k, half, rows, cols, k, true)
+
 				for i := range want {
 					if math.Abs(float64(c[i]-want[i])) > 1e-5 || math.Abs(float64(d[i]-want[i])) > 1e-5 {
 						t.Fatalf("rows %d, cols %d, at %d: %g and %g, want %g", rows, cols, i, c[i], d[i], want[i])
@@ -104,7 +105,7 @@ func TestExpSumAgainstMathExp(t *testing.T) {
 			}
 			got := ExpSum(x, 0.5)
 			for i := range x {
-				if math.Abs(float64(x[i])-want[i]) > 3e-7*want[i] {
+				if math.Abs(float64(x[i])-want[i]) > 4e-7*want[i] {
 					t.Fatalf("n %d: exp at %d is %g, want %g", n, i, x[i], want[i])
 				}
 			}

@@ -25,6 +25,8 @@ func (s *Server) routes(mux *http.ServeMux) {
 		"/api/column":   s.apiColumn,
 		"/api/vote":     s.apiVote,
 		"/api/kept":     s.apiKept,
+		"/api/methods":  s.apiMethods,
+		"/api/overview": s.apiOverview,
 		"/api/stats":    s.apiStats,
 		"/api/sweep":    s.apiSweep,
 	} {
@@ -254,4 +256,36 @@ func (s *Server) apiVote(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return map[string]any{"window": cfg.Window, "vote": vote}, nil
+}
+
+// apiOverview gives the pooled picture of a layer's whole map over the prompt,
+// where one was recorded: [side, side] of query by key, the largest weight of each
+// cell; head -1: the largest over heads.
+func (s *Server) apiOverview(r *http.Request) (any, error) {
+	p := query(r)
+	at, prompt := s.place(p)
+	id := p.int("head", allHeads, allHeads, math.MaxInt32)
+	if p.err != nil {
+		return nil, p.err
+	}
+	src, err := s.source(at)
+	if err != nil {
+		return nil, err
+	}
+	head, err := src.headIndex(id)
+	if err != nil {
+		return nil, err
+	}
+	cells, side, err := s.captures[at.capture].Overview(at.prompt, at.layer)
+	if err != nil {
+		return nil, err
+	}
+	size := side * side
+	one := cells[max(0, head)*size:][:size]
+	for h := 1; h < len(src.heads) && head == allHeads; h++ {
+		for i, v := range cells[h*size : (h+1)*size] {
+			one[i] = max(one[i], v)
+		}
+	}
+	return map[string]any{"side": side, "tokens": prompt.PromptTokens, "cells": one}, nil
 }

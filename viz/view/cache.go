@@ -76,6 +76,15 @@ func (c *cache) shrink(limit int, it *cached) (dropped int) {
 	return dropped
 }
 
+// last lets a value be the next that is dropped: it was needed only to make another.
+func (c *cache) last(key any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.items[key]; ok {
+		c.used.MoveToBack(e)
+	}
+}
+
 func (c *cache) drop(e *list.Element) {
 	c.used.Remove(e)
 	delete(c.items, e.Value.(*cached).key)

@@ -135,29 +135,32 @@ func (s *Server) scores(ctx context.Context, at place, heads span, m snapkv.Meth
 // budget is a layer's budget a head; some methods look at all layers for it.
 func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv.Config) (int, error) {
 	h := s.captures[at.capture].Header()
-	all := span{0, h.Model.Heads}
-	key := keptKey{place{at.capture, at.prompt, -1}, all, m.Name, fmt.Sprint(c)}
-	list, err := lookup(s.cache, key, 0, func() ([]int, int, error) {
-		stats := make([]float64, h.Model.Layers)
-		for _, layer := range h.Plan.Layers {
-			if m.Stat == nil {
-				break
-			}
-			l, err := s.layerOf(ctx, place{at.capture, at.prompt, layer}, all, m.Needs, c)
-			if err != nil {
-				return nil, 0, err
-			}
-			if err := m.Check(l, c); err != nil {
-				return nil, 0, err
-			}
-			stats[layer] = m.Stat(l, c)
+	stats := make([]float64, h.Model.Layers)
+	if m.Stat != nil {
+		all, like := span{0, h.Model.Heads}, c
+		if !m.ByCapacity {
+			like.Capacity = 0
 		}
-		return m.LayerBudgets(stats, c), 8 * len(stats), nil
-	})
-	if err != nil {
-		return 0, err
+		key := keptKey{place{at.capture, at.prompt, -1}, all, m.Name, fmt.Sprint(like)}
+		var err error
+		if stats, err = lookup(s.small, key, 0, func() ([]float64, int, error) {
+			stats := make([]float64, h.Model.Layers)
+			for _, layer := range h.Plan.Layers {
+				l, err := s.layerOf(ctx, place{at.capture, at.prompt, layer}, all, m.Needs, c)
+				if err != nil {
+					return nil, 0, err
+				}
+				if err := m.Check(l, c); err != nil {
+					return nil, 0, err
+				}
+				stats[layer] = m.Stat(l, c)
+			}
+			return stats, 8 * len(stats), nil
+		}); err != nil {
+			return 0, err
+		}
 	}
-	return list[at.layer], nil
+	return m.LayerBudgets(stats, c)[at.layer], nil
 }
 
 // layerOf reads what a method needs of some heads of a layer.

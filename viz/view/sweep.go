@@ -28,21 +28,9 @@ type sweepRow struct {
 // prompt's.
 func (s *Server) apiSweep(r *http.Request) (any, error) {
 	p := query(r)
-	all := p.q.Get("p") == "all"
-	if all {
-		p.q.Set("p", "0")
-	}
-	at, prompt := s.place(p)
-	cfg := p.rates(prompt)
+	at, list, cfg := s.several(p)
 	if p.err != nil {
 		return nil, p.err
-	}
-	list := []int{at.prompt}
-	if all {
-		list = nil
-		for i := range s.captures[at.capture].Prompts() {
-			list = append(list, i)
-		}
 	}
 	prompts := map[int][]analysis.Rates{} // by window
 	for _, i := range list {

@@ -24,7 +24,7 @@ type Options struct {
 	Pieces func(h *dumps.Header) func(id int32) string
 	// Token guards the server, part of every path; empty: a random one.
 	Token string
-	// CacheBytes bounds what is kept decoded; 0: 208 MiB.
+	// CacheBytes bounds what is kept decoded; 0: 256 MiB.
 	CacheBytes int
 }
 
@@ -33,6 +33,7 @@ type Server struct {
 	captures []*capture
 	token    string
 	cache    *cache
+	small    *cache        // results of a few bytes that took long
 	heavy    chan struct{} // one build at a time: it bounds the memory
 }
 
@@ -52,9 +53,9 @@ func Open(paths []string, o Options) (*Server, error) {
 		s.token = hex.EncodeToString(b[:])
 	}
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 208 << 20
+		o.CacheBytes = 256 << 20
 	}
-	s.cache = newCache(o.CacheBytes)
+	s.cache, s.small = newCache(o.CacheBytes), newCache(min(8<<20, o.CacheBytes))
 	if len(paths) == 0 {
 		return nil, errors.New("no dump to show")
 	}

@@ -1,23 +1,34 @@
-"""Makes quants.json: random blocks of every GGUF type and what the PyPI package
-gguf dequantises them to. Needs numpy and gguf."""
-import base64
-import json
+"""Makes quants.json: what the PyPI package gguf dequantises blocks of every GGUF type to. Needs numpy and gguf.
 
+The blocks are bytes of a generator that the test runs too: x = x * 1664525 + 1013904223 mod 2^32 from the seed, the highest byte
+of each x. The scales lose a bit, so that they are finite. Stored are four blocks' values, and the SHA-256 of 512 blocks'.
+"""
+import base64, hashlib, json
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from gguf.quants import dequantize
 
-rng = np.random.default_rng(7)
+# Where the scales stand: halves by the place of their high byte, whose 0x40 goes; the exponent of MXFP4 loses its 0x80.
+SCALES = {"Q4_0": [1], "Q4_1": [1, 3], "Q5_0": [1], "Q5_1": [1, 3], "Q8_0": [1], "Q2_K": [81, 83], "Q3_K": [109], "Q4_K": [1, 3], "Q5_K": [1, 3],
+          "Q6_K": [209], "IQ4_NL": [1], "IQ4_XS": [1], "MXFP4": [0], "TQ2_0": [65]}
+BLOCKS = 512
+
+
+def generated(seed, n):
+    x, out = seed, bytearray()
+    for _ in range(n):
+        x = (x * 1664525 + 1013904223) % 2**32
+        out.append(x >> 24)
+    return np.frombuffer(bytes(out), np.uint8)
+
+
 out = {}
-for name in ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]:
+for seed, (name, at) in enumerate(SCALES.items()):
     t = getattr(T, name)
     block, size = GGML_QUANT_SIZES[t]
-    n = 4
-    raw = rng.integers(0, 256, (n, size), dtype=np.uint8)
-    half = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}[name]
-    for at in half:  # scales that are ordinary numbers
-        raw[:, at : at + 2] = rng.normal(0, 0.1, (n, 1)).astype(np.float16).view(np.uint8).reshape(n, 2)
+    raw = generated(seed, BLOCKS * size).reshape(BLOCKS, size).copy()
+    raw[:, at] &= 0x7F if name == "MXFP4" else 0xBF
     values = dequantize(raw, t).astype("<f4").ravel()
-    assert len(values) == n * block and np.isfinite(values).all()
-    out[name] = {"raw": base64.b64encode(raw.tobytes()).decode(), "values": base64.b64encode(values.tobytes()).decode()}
+    assert len(values) == BLOCKS * block and np.isfinite(values).all()
+    out[name] = {"seed": seed, "scales": at, "values": base64.b64encode(values[:4 * block].tobytes()).decode(), "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
 json.dump(out, open("quants.json", "w"), indent=0)

@@ -101,28 +101,26 @@ func epilogue(name string, rows int, reg string, step int) {
 	line("")
 }
 
-// avx512 writes a kernel of rows x 32; with bf16 panels they are widened in
+// avx512 writes a kernel of rows x 32; panels of BF16 or F16 are widened in
 // registers.
-func avx512(rows int, bf16 bool) {
-	name, bytes := fmt.Sprintf("mul512x%d", rows), 128
-	if bf16 {
-		name, bytes = fmt.Sprintf("mulBF512x%d", rows), 64
+func avx512(rows int, kind string) {
+	name, bytes := fmt.Sprintf("mul%s512x%d", kind, rows), 128
+	if kind != "" {
+		bytes = 64
 	}
 	prologue(name, rows)
 	for i := range 2 * rows {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
 	ahead := 1024
-	if rows <= 2 {
+	if rows <= 4 {
 		ahead = 4096 // streaming weights from memory
 	}
 	loop(name, rows, bytes, func(u int) {
 		ins("PREFETCHT0 %d(DI)", ahead+u*bytes)
-		if bf16 {
-			ins("VPMOVZXWD %d(DI), Z30", u*64)
-			ins("VPMOVZXWD %d(DI), Z31", u*64+32)
-			ins("VPSLLD $16, Z30, Z30")
-			ins("VPSLLD $16, Z31, Z31")
+		if kind != "" {
+			widenLoad(kind, fmt.Sprintf("%d(DI)", u*64), "Z30")
+			widenLoad(kind, fmt.Sprintf("%d(DI)", u*64+32), "Z31")
 		} else {
 			ins("PREFETCHT0 %d(DI)", ahead+u*bytes+64)
 			ins("VMOVUPS %d(DI), Z30", u*128)
@@ -139,10 +137,10 @@ func avx512(rows int, bf16 bool) {
 }
 
 // avx2 writes a kernel of rows x 16 columns of a panel 32 wide.
-func avx2(rows int, bf16 bool) {
-	name, bytes := fmt.Sprintf("mul256x%d", rows), 128
-	if bf16 {
-		name, bytes = fmt.Sprintf("mulBF256x%d", rows), 64
+func avx2(rows int, kind string) {
+	name, bytes := fmt.Sprintf("mul%s256x%d", kind, rows), 128
+	if kind != "" {
+		bytes = 64
 	}
 	prologue(name, rows)
 	for i := range 2 * rows {
@@ -150,11 +148,9 @@ func avx2(rows int, bf16 bool) {
 	}
 	loop(name, rows, bytes, func(u int) {
 		ins("PREFETCHT0 %d(DI)", 1024+u*bytes)
-		if bf16 {
-			ins("VPMOVZXWD %d(DI), Y12", u*64)
-			ins("VPMOVZXWD %d(DI), Y13", u*64+16)
-			ins("VPSLLD $16, Y12, Y12")
-			ins("VPSLLD $16, Y13, Y13")
+		if kind != "" {
+			widenLoad(kind, fmt.Sprintf("%d(DI)", u*64), "Y12")
+			widenLoad(kind, fmt.Sprintf("%d(DI)", u*64+16), "Y13")
 		} else {
 			ins("VMOVUPS %d(DI), Y12", u*128)
 			ins("VMOVUPS %d(DI), Y13", u*128+32)
@@ -174,13 +170,19 @@ func main() {
 	line("")
 	line(`#include "textflag.h"`)
 	line("")
-	for _, bf16 := range []bool{false, true} {
-		for _, rows := range []int{14, 8, 4, 2, 1} {
-			avx512(rows, bf16)
-		}
-		for _, rows := range []int{6, 4, 2, 1} {
-			avx2(rows, bf16)
+	for _, rows := range []int{14, 8, 4, 3, 2, 1} {
+		avx512(rows, "")
+	}
+	for _, rows := range []int{6, 4, 3, 2, 1} {
+		avx2(rows, "")
+	}
+	for _, kind := range []string{"BF16", "F16"} { // few rows; of many the panels are widened first
+		for _, rows := range []int{4, 3, 2, 1} {
+			avx512(rows, kind)
+			avx2(rows, kind)
 		}
 	}
+	vectors()
+	quantised()
 	os.Stdout.WriteString(out.String())
 }

@@ -32,8 +32,8 @@ export class Compare {
     const round = this.round = {}, alive = () => round === this.round;
     try {
       if (key !== this.key) {
-        this.a = new Grid(this.about.captures[c], c, p);
-        this.b = new Grid(this.about.captures[c2], c2, p2);
+        this.a = new Grid(this.about.captures[c], c, p).after(this.a);
+        this.b = new Grid(this.about.captures[c2], c2, p2).after(this.b);
         this.key = key;
         status("reading layers …");
         await Promise.all([this.a.load(this.redraw, alive), this.b.load(this.redraw, alive)]);
@@ -61,7 +61,7 @@ export class Compare {
     const g = this.canvas.getContext("2d");
     g.scale(ratio, ratio);
     this.paint(g, w, h, ratio);
-    const done = this.maps && this.a.rows.size === this.a.layers.length && this.b.rows.size === this.b.layers.length;
+    const done = this.maps && this.a.done && this.b.done;
     this.canvas.dataset.ready = done && !this.maps.some(m => m.waiting) ? "yes" : "no";
   }
   paint(g, w, h, ratio = 1) {

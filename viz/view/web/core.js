@@ -2,9 +2,9 @@
 // textContent: what a prompt or a model name says is never markup.
 
 const defaults = {
-  v: "overview", c: 0, p: 0, layer: -1, head: -1, m: "hit_rate", sort: "head", scale: "log", pool: "max", apart: 1,
+  v: "overview", c: 0, p: 0, layer: -1, head: -1, m: "hit_rate", sort: "head", mean: 0, scale: "log", pool: "max", apart: 1, veil: 1, map: "rows",
   w: 32, top: 0.05, theta: 0.05, skip: 0, k: 1, pooling: "avgpool", by: "top", cap: 320, method: "", group: "head",
-  k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1, all: 1, base: 1, c2: 0, p2: 0, shade: "vote", theme: "",
+  k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1, all: 1, base: 1, c2: 0, p2: 0, shade: "vote", sw: "window", y: "mass", theme: "",
 };
 
 export const state = { ...defaults };

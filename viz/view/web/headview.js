@@ -3,6 +3,7 @@
 import { api, state, set, el, css, format, shown, status, tokens, later } from "./core.js";
 import { palette, scales, ticks, bar } from "./color.js";
 import { HeadMap, paint, byPalette } from "./headmap.js";
+import { WholeMap } from "./wholemap.js";
 
 const margin = { left: 96, right: 84, top: 26, bottom: 34 };
 const voteHeight = 62, keptHeight = 9, sinkWidth = 12;
@@ -22,7 +23,16 @@ export class HeadView {
   async update() {
     const { c, p, layer, head } = state, key = [c, p, layer, head].join();
     const round = this.round = {};
+    this.whole = null;
     try {
+      if (state.map === "whole" && this.about.captures[c].plan.overview > 0) {
+        const whole = new WholeMap(await api("overview", { c, p, layer, head }), { head });
+        if (round !== this.round) return;
+        this.whole = whole;
+        this.draw();
+        this.side.replaceChildren(el("h2", {}, "Whole map"), el("p", {}, "Recorded beside the rows with capture --overview: every query of the prompt, pooled. For single weights choose the recorded rows."));
+        return status(`layer ${layer}, ${head < 0 ? "all heads" : "head " + head}: ${whole.label}`);
+      }
       if (key !== this.key) {
         const map = await new HeadMap(c, p, layer, head, () => this.redraw()).load();
         const text = await tokens(c, p);
@@ -115,7 +125,7 @@ export class HeadView {
   }
 
   draw() {
-    if (!this.map?.info) return;
+    if (!this.map?.info && !this.whole) return;
     const ratio = devicePixelRatio || 1, w = this.stage.clientWidth, h = this.stage.clientHeight;
     if (w < 60 || h < 60) return;
     this.canvas.width = w * ratio;
@@ -123,11 +133,12 @@ export class HeadView {
     const g = this.canvas.getContext("2d");
     g.scale(ratio, ratio);
     this.paint(g, w, h, ratio);
-    this.canvas.dataset.ready = this.map.waiting ? "no" : "yes";
+    this.canvas.dataset.ready = !this.whole && this.map.waiting ? "no" : "yes";
   }
 
   // paint draws the view on a canvas or an SVG.
   paint(g, w, h, ratio = 1) {
+    if (this.whole) return this.whole.paint(g, w, h);
     const b = this.b = this.box(w, h), { info } = this.map;
     const c = { ink: css("ink"), soft: css("soft"), line: css("line"), empty: css("void"), accent: css("accent"), mark: css("mark") };
     g.imageSmoothingEnabled = false;
@@ -143,12 +154,37 @@ export class HeadView {
     g.fillRect(b.x, b.y, b.w, b.h);
     g.drawImage(paint(field, pw, ph, color), b.x, b.y, b.w, b.h);
     if (b.sinks) this.sinks(g, b, ph, color, c);
+    if (state.veil) this.veil(g, b, pw);
     this.votes(g, b, c);
     this.axes(g, b, c);
     this.crosshair(g, b, c);
     bar(g, w - margin.right + 18, b.y + 16, 12, Math.min(220, b.h - 20), ticks(state.scale, top).map(([v, s]) => [state.scale === "quantile" ? Math.round(100 * v) + " %" : format(v, 2), s]),
       state.scale === "quantile" ? "rank" : "weight", c);
     this.table = { field, pw, ph, b };
+  }
+
+  // veil dims the prefix positions that the chosen method drops; where a pixel
+  // stands for several keys, it is clear if one of them is kept.
+  veil(g, b, pw) {
+    const kept = this.mask();
+    if (!kept || this.kept.whole) return;
+    const dim = v => Math.round(175 * (1 - v)), dark = document.documentElement.dataset.theme === "dark" ? 20 : 251;
+    const lay = (x, w, n, share) => {
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width: n, height: 1 });
+      const image = canvas.getContext("2d").createImageData(n, 1);
+      for (let i = 0; i < n; i++) image.data.set([dark, dark, dark, share(i)], 4 * i);
+      canvas.getContext("2d").putImageData(image, 0, 0);
+      g.drawImage(canvas, x, b.y, w, b.h);
+    };
+    lay(b.x, b.w, pw, x => {
+      const from = Math.floor(b.k0 + x * (b.k1 - b.k0) / pw), to = Math.max(from + 1, Math.floor(b.k0 + (x + 1) * (b.k1 - b.k0) / pw));
+      if (from >= kept.length) return 0;
+      let v = 0;
+      for (let j = from; j < Math.min(to, kept.length); j++) v = Math.max(v, kept[j]);
+      return dim(v);
+    });
+    if (b.sinks) lay(margin.left, b.sinks * sinkWidth, b.sinks, j => j < kept.length ? dim(kept[j]) : 0);
   }
 
   sinks(g, b, ph, color, c) {
@@ -349,11 +385,19 @@ export class HeadView {
     const c = this.canvas;
     c.addEventListener("wheel", e => {
       e.preventDefault();
+      if (this.whole) return;
       const f = Math.exp(e.deltaY * (e.deltaMode ? 0.05 : 0.0016));
       this.zoom(e.shiftKey ? 1 : f, e.shiftKey || e.altKey ? f : 1, this.locate(e));
     }, { passive: false });
-    c.addEventListener("pointerdown", e => { this.drag = { x: e.clientX, y: e.clientY, moved: false, b: this.b }; c.setPointerCapture(e.pointerId); });
+    c.addEventListener("pointerdown", e => {
+      if (this.whole) return;
+      this.drag = { x: e.clientX, y: e.clientY, moved: false, b: this.b }; c.setPointerCapture(e.pointerId);
+    });
     c.addEventListener("pointermove", e => {
+      if (this.whole) {
+        const r = c.getBoundingClientRect();
+        return this.whole.tell(e.clientX - r.left, e.clientY - r.top);
+      }
       if (this.drag) {
         const { x, y, b } = this.drag, dx = e.clientX - x, dy = e.clientY - y;
         if (Math.abs(dx) + Math.abs(dy) > 4) this.drag.moved = true;
@@ -370,12 +414,12 @@ export class HeadView {
       const at = click && this.locate(e);
       if (at) set({ row: at.row >= 0 ? at.row : state.row, key: at.key }, false);
     });
-    c.addEventListener("pointerleave", () => { this.hover = null; if (this.map?.info) this.redraw(); });
+    c.addEventListener("pointerleave", () => { this.hover = null; if (this.map?.info && !this.whole) this.redraw(); });
     c.addEventListener("dblclick", () => set({ k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 }));
   }
   press(e) {
     const b = this.b;
-    if (!b) return false;
+    if (!b || this.whole) return false;
     const k = (b.k1 - b.k0) / 8, r = (b.r1 - b.r0) / 8;
     const moves = { ArrowLeft: [-k, 0], ArrowRight: [k, 0], ArrowUp: [0, -r], ArrowDown: [0, r] };
     if (moves[e.key]) this.pan(...moves[e.key]);
@@ -390,6 +434,7 @@ export class HeadView {
 
   // csv is what is in sight: a cell a line, at the pyramid's level shown.
   csv() {
+    if (this.whole) return this.whole.csv();
     const { field, pw, ph, b } = this.table, lines = ["row_position,key,weight"];
     const seen = new Set();
     for (let y = 0; y < ph; y++) for (let x = 0; x < pw; x++) {

@@ -6,16 +6,19 @@ import { Overview, measures } from "./overview.js";
 import { HeadView } from "./headview.js";
 import { TextView } from "./textview.js";
 import { Sweep } from "./sweep.js";
+import { MethodSweep } from "./methodsweep.js";
 import { Compare } from "./compare.js";
 
 const views = {
-  overview: { name: "Overview", type: Overview, controls: ["measure", "sort", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling"] },
-  head: { name: "Head", type: HeadView, controls: ["scale", "pool", "apart", "window", "kernel", "pooling", "method", "capacity", "group"] },
+  overview: { name: "Overview", type: Overview, controls: ["measure", "mean", "sort", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling"] },
+  head: { name: "Head", type: HeadView, controls: ["map", "scale", "pool", "apart", "window", "kernel", "pooling", "method", "capacity", "group", "veil"] },
   text: { name: "Text", type: TextView, controls: ["shade", "textscale", "window", "kernel", "pooling", "method", "capacity", "group"] },
-  sweep: { name: "Sweeps", type: Sweep, controls: ["all", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling", "base"] },
+  sweep: { name: "Sweeps", type: Sweep, controls: ["sweep", "all", "window", "by", "top", "capacity", "theta", "skip", "kernel", "pooling", "base"] },
   compare: { name: "Compare", type: Compare, controls: ["second", "measure", "scale", "window", "by", "top", "capacity", "theta", "skip"] },
 };
-let about, view, viewName;
+const methodSweep = { name: "Sweeps", type: MethodSweep, controls: ["sweep", "all", "y", "window", "theta", "kernel", "pooling", "group"] };
+const shownView = () => state.v === "sweep" && state.sw === "method" ? methodSweep : views[state.v];
+let about, view, viewType;
 
 const choice = (label, name, options) => () => el("label", { class: "control" }, label, el("select", { "data-state": name, onchange: e => set({ [name]: e.target.value }) },
   ...options().map(([value, text]) => el("option", { value, selected: String(state[name]) === String(value) }, text))));
@@ -40,7 +43,7 @@ const capacities = () => {
 };
 const controls = {
   measure: choice("colour", "m", () => Object.entries(measures).map(([k, m]) => [k, m.name])),
-  sort: choice("heads", "sort", () => [["head", "in order"], ["value", "by value"]]),
+  sort: choice("heads", "sort", () => [["head", "in order"], ["value", "by value in each layer"], ["rank", "all, ranked"]]),
   window: slider("window", "w", () => ({ min: 1, max: Math.max(1, Math.min(prompt().window_rows, prompt().prompt_tokens - 1)) })),
   by: choice("keep", "by", () => [["top", "a share"], ["capacity", "a capacity"]]),
   top: slider("top", "top", () => ({ values: [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] }), v => +(100 * v).toPrecision(3) + " %"),
@@ -55,8 +58,13 @@ const controls = {
   textscale: choice("scale", "scale", () => [["log", "log"], ["linear", "linear"]]),
   pool: choice("zoomed out", "pool", () => [["max", "maximum"], ["mean", "mean"]]),
   apart: check("first positions apart", "apart"),
+  veil: check("dim what is dropped", "veil"),
+  map: choice("map", "map", () => [["rows", "recorded rows"], ["whole", "whole prompt, pooled"]]),
   shade: choice("shade by", "shade", () => [["vote", "the window's vote"], ["row", "what the marked token attends to"], ["readers", "who reads the marked word"]]),
+  sweep: choice("", "sw", () => [["window", "hit rate by layer and window"], ["method", "method against budget"]]),
+  y: choice("show", "y", () => [["mass", "kept mass"], ["hit_rate", "hit rate"]]),
   all: check("all prompts", "all"),
+  mean: check("mean over prompts", "mean"),
   base: check("baselines", "base"),
   second: () => el("span", { class: "control" },
     picker("B", "c2", about.captures.map((c, i) => [i, c.name]), () => set({ p2: 0 })),
@@ -82,13 +90,13 @@ function header() {
 }
 
 function settings() {
-  const hide = name => name === "top" && state.by === "capacity" || name === "capacity" && (["overview", "sweep", "compare"].includes(state.v) ? state.by !== "capacity" : !state.method) || name === "group" && !state.method || name === "pooling" && state.k === 1;
-  $("controls").replaceChildren(...views[state.v].controls.filter(name => !hide(name)).map(name => controls[name]()));
+  const hide = name => name === "top" && state.by === "capacity" || name === "capacity" && (["overview", "sweep", "compare"].includes(state.v) ? state.by !== "capacity" : !state.method) || (name === "group" && shownView() !== methodSweep || name === "veil") && !state.method || name === "map" && !about.captures[state.c].plan.overview || name === "pooling" && state.k === 1;
+  $("controls").replaceChildren(...shownView().controls.filter(name => !hide(name)).map(name => controls[name]()));
 }
 
 // What the settings bar shows depends on these; a slider that is being dragged
 // must not be replaced under the pointer.
-const shape = () => [state.v, state.c, state.p, state.c2, state.p2, state.layer, state.head, state.by, state.method, state.k === 1, state.theme].join();
+const shape = () => [state.v, state.sw, state.c, state.p, state.c2, state.p2, state.layer, state.head, state.by, state.method, state.k === 1, state.theme].join();
 let shaped = "";
 
 function clamp() {
@@ -129,11 +137,11 @@ function render() {
     settings();
     if (focused) document.querySelector(`[data-state="${focused}"]`)?.focus();
   }
-  if (viewName !== state.v) {
-    viewName = state.v;
+  if (viewType !== shownView().type) {
+    viewType = shownView().type;
     const stage = el("div", { class: "stage" }), side = el("aside", { "aria-label": "details" });
     $("main").replaceChildren(stage, side);
-    view = new views[viewName].type(stage, side, about);
+    view = new viewType(stage, side, about);
   }
   view.update();
 }
@@ -154,7 +162,7 @@ function help() {
 // save exports the view as it is seen.
 function save(kind) {
   if (!kind || !view) return;
-  const name = `attnscope-${state.v}-l${state.layer}-h${state.head < 0 ? "mean" : state.head}.${kind}`;
+  const name = `attnscope-${shownView() === methodSweep ? "methods" : state.v}-l${state.layer}-h${state.head < 0 ? "mean" : state.head}.${kind}`;
   const box = $("main").firstElementChild, w = box.clientWidth, h = box.clientHeight;
   const done = blob => {
     const a = el("a", { href: URL.createObjectURL(blob), download: name });

@@ -12,6 +12,7 @@ export const measures = {
   recent: { name: "hit rate of recent", top: 1, about: "The hit rate of keeping the last positions." },
   entropy: { name: "entropy (bits)", top: 0, about: "How spread the attention of a reply token is: 0 is one key, n bits are as 2^n keys alike." },
   sink: { name: "sink mass", top: 1, about: "Attention on the first four positions, which says little about the text." },
+  retrieval: { name: "retrieval score", top: 0, about: "Of the reply's tokens that stand in the prompt, the share for which the head, when they were given out, looked most at a position that holds the same token (after arXiv:2404.15574, without a marked needle)." },
   distance: { name: "mean distance", top: 0, about: "How many positions back a reply token looks, by weight." },
 };
 
@@ -33,22 +34,40 @@ export async function collect(layers, ask, each, alive) {
   await Promise.all([worker(), worker(), worker()]);
 }
 
-// Grid holds a measure of every layer and head of a prompt.
+// Grid holds the measures of every layer and head of a prompt, or of all prompts
+// (p "all"): means with intervals.
 export class Grid {
-  constructor(capture, c, p) { Object.assign(this, { capture, c, p, layers: capture.plan.layers, heads: capture.plan.heads, rows: new Map() }); }
+  constructor(capture, c, p) { Object.assign(this, { capture, c, p, layers: capture.plan.layers, heads: capture.plan.heads, rows: new Map(), fresh: new Set(), prompts: 1 }); }
+  window() {
+    const used = this.p === "all" ? this.capture.prompts : [this.capture.prompts[this.p]];
+    return Math.max(1, Math.min(state.w, ...used.map(q => q.window_rows)));
+  }
   async load(redraw, alive) {
     let frame = 0;
-    await collect(this.layers, layer => api("stats", { c: this.c, p: this.p, layer, ...settings(), window: Math.min(state.w, this.capture.prompts[this.p].window_rows) }), (layer, a) => {
-      this.rows.set(layer, a.measures);
+    await collect(this.layers, layer => api("stats", { c: this.c, p: this.p, layer, ...settings(), window: this.window() }), (layer, a) => {
+      this.rows.set(layer, a);
+      this.fresh.add(layer);
+      this.prompts = a.prompts;
       cancelAnimationFrame(frame);
       frame = requestAnimationFrame(redraw);
     }, alive);
     return this;
   }
-  value(layer, i, m = state.m) { return this.rows.get(layer)?.[m]?.[i] ?? null; }
+  // after shows what another grid of the same prompt held until the answers come.
+  after(old) {
+    if (old && old.c === this.c && old.p === this.p) this.rows = new Map(old.rows);
+    return this;
+  }
+  get done() { return this.fresh.size === this.layers.length; }
+  value(layer, i, m = state.m) { return this.rows.get(layer)?.measures[m]?.[i] ?? null; }
+  // interval is [low, high] over prompts, or null.
+  interval(layer, i, m = state.m) {
+    const row = this.rows.get(layer), low = row?.low?.[m]?.[i] ?? null, high = row?.high?.[m]?.[i] ?? null;
+    return low === null || high === null ? null : [low, high];
+  }
   top(m = state.m) {
     let top = measures[m].top;
-    if (!top) for (const row of this.rows.values()) for (const v of row[m] || []) top = Math.max(top, v ?? 0);
+    if (!top) for (const row of this.rows.values()) for (const v of row.measures[m] || []) top = Math.max(top, v ?? 0);
     return top || 1;
   }
 }
@@ -84,7 +103,7 @@ export function drawGrid(g, box, grid, color, value, { title, order = null, mark
         g.fillStyle = ink(color(v));
         g.textAlign = "center";
         g.font = "10.5px system-ui, sans-serif";
-        g.fillText(format(v, 2), x + (w - 1) / 2, y + h / 2);
+        g.fillText(Math.abs(v) <= 1 ? v.toFixed(2) : format(v, 2), x + (w - 1) / 2, y + h / 2);
       }
       if (mark && mark[0] === layer && mark[1] === i) {
         g.strokeStyle = c.mark;
@@ -101,6 +120,8 @@ export function drawGrid(g, box, grid, color, value, { title, order = null, mark
   return Object.assign(locate, { right: x0 + w * heads.length });
 }
 
+const span = pair => pair ? ` ${format(pair[0], 2)}–${format(pair[1], 2)}` : "";
+
 export class Overview {
   constructor(stage, side, about) {
     this.canvas = el("canvas", { tabIndex: 0, "aria-label": "layers by heads; arrow keys move, Enter opens the head" });
@@ -115,16 +136,16 @@ export class Overview {
     this.canvas.addEventListener("click", e => { const hit = locate(e); if (hit) this.open(hit); });
   }
   tell([layer, i]) {
-    const all = Object.keys(measures).map(m => `${measures[m].name} ${format(this.grid.value(layer, i, m))}`);
+    const all = Object.keys(measures).map(m => `${measures[m].name} ${format(this.grid.value(layer, i, m))}${span(this.grid.interval(layer, i, m))}`);
     status(`layer ${layer}, head ${this.grid.heads[i]}: ${all.join(", ")}`);
   }
   open([layer, i]) { set({ v: "head", layer, head: this.grid.heads[i], k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 }, false); }
 
   async update() {
-    const { c, p } = state, key = JSON.stringify([c, p, settings()]);
+    const { c } = state, p = state.mean ? "all" : state.p, key = JSON.stringify([c, p, settings()]);
     if (key === this.key) return this.draw();
     this.key = key;
-    const round = this.round = {}, grid = new Grid(this.about.captures[c], c, p);
+    const round = this.round = {}, grid = new Grid(this.about.captures[c], c, p).after(this.grid);
     this.grid = grid;
     status("reading layers …");
     try {
@@ -132,7 +153,7 @@ export class Overview {
       if (round !== this.round) return;
       this.draw();
       const info = grid.capture.prompts[p];
-      status(`${grid.capture.model.id}, prompt ${info.id}: ${info.prompt_tokens} prompt and ${info.reply_tokens} reply tokens`);
+      status(`${grid.capture.model.id}, ` + (info ? `prompt ${info.id}: ${info.prompt_tokens} prompt and ${info.reply_tokens} reply tokens` : `mean over ${grid.prompts} prompts`));
     } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
   }
   ranked() {
@@ -149,25 +170,85 @@ export class Overview {
     g.scale(ratio, ratio);
     this.paint(g, w, h);
     this.panel();
-    this.canvas.dataset.ready = this.grid.rows.size === this.grid.layers.length ? "yes" : "no";
+    Object.assign(this.canvas.dataset, { ready: this.grid.done ? "yes" : "no", layers: this.grid.rows.size });
   }
   paint(g, w, h) {
     const m = measures[state.m] || measures.hit_rate, top = this.grid.top();
     g.fillStyle = css("bg");
     g.fillRect(0, 0, w, h);
+    const of = this.grid.p === "all" ? `mean over ${this.grid.prompts} prompts` : `prompt ${this.grid.capture.prompts[this.grid.p].id}`;
+    if (state.sort === "rank") return this.ranks(g, w, h, top, `${m.name} of every head, in order; ${of}`);
     const order = state.sort === "value" ? layer => this.grid.heads.map((_, i) => i).sort((a, b) => (this.grid.value(layer, b) ?? -1) - (this.grid.value(layer, a) ?? -1) || a - b) : null;
     const mark = state.head >= 0 ? [state.layer, this.grid.heads.indexOf(state.head)] : null;
-    this.at = drawGrid(g, { x: 14, y: 12, w: w - 150, h: h - 30 }, this.grid, v => amount(v / top), (l, i) => this.grid.value(l, i), { title: `${m.name}: layer (down) by query head (across)`, order, mark });
+    this.at = drawGrid(g, { x: 14, y: 12, w: w - 150, h: h - 30 }, this.grid, v => amount(v / top), (l, i) => this.grid.value(l, i), { title: `${m.name}: layer (down) by query head (across); ${of}`, order, mark });
     bar(g, Math.min(w - 70, this.at.right + 26), 56, 14, Math.min(260, h - 100), [0, .25, .5, .75, 1].map(s => [format(s * top, 2), s]), m.name, { ink: css("ink"), soft: css("soft") });
+  }
+  // ranks draws all heads from the highest to the lowest, with intervals, each in
+  // the colour of its layer.
+  ranks(g, w, h, top, title) {
+    const list = this.ranked(), b = { x: 58, y: 44, w: w - 58 - 120, h: h - 44 - 50 }, c = { ink: css("ink"), soft: css("soft"), grid: css("grid"), mark: css("mark") };
+    const step = b.w / Math.max(1, list.length), x = n => b.x + (n + .5) * step, y = v => b.y + (1 - v / top) * b.h;
+    g.font = "bold 13px system-ui, sans-serif";
+    g.fillStyle = c.ink;
+    g.textAlign = "left";
+    g.textBaseline = "alphabetic";
+    g.fillText(title, b.x, 24);
+    g.font = "11px system-ui, sans-serif";
+    g.lineWidth = 1;
+    for (const share of [0, .25, .5, .75, 1]) {
+      g.strokeStyle = c.grid;
+      g.beginPath();
+      g.moveTo(b.x, y(share * top));
+      g.lineTo(b.x + b.w, y(share * top));
+      g.stroke();
+      g.fillStyle = c.soft;
+      g.textAlign = "right";
+      g.textBaseline = "middle";
+      g.fillText(format(share * top, 2), b.x - 8, y(share * top));
+    }
+    g.textAlign = "center";
+    g.textBaseline = "alphabetic";
+    g.fillText(`${list.length} heads, highest first${this.grid.rows.size && list.some(([l, i]) => this.grid.interval(l, i)) ? "; bars: 95 % bootstrap intervals over prompts" : ""}`, b.x + b.w / 2, b.y + b.h + 30);
+    const layers = this.grid.layers, share = l => layers.length > 1 ? layers.indexOf(l) / (layers.length - 1) : 0, r = Math.max(1.5, Math.min(4, step / 2.4));
+    list.forEach(([layer, i, v], n) => {
+      const color = rgb(amount(.9 * share(layer))), span = this.grid.interval(layer, i);
+      if (span) {
+        g.strokeStyle = color;
+        g.globalAlpha = .55;
+        g.beginPath();
+        g.moveTo(x(n), y(span[0]));
+        g.lineTo(x(n), y(span[1]));
+        g.stroke();
+        g.globalAlpha = 1;
+      }
+      g.fillStyle = color;
+      g.beginPath();
+      g.arc(x(n), y(v), r, 0, 2 * Math.PI);
+      g.fill();
+      if (layer === state.layer && this.grid.heads[i] === state.head) {
+        g.strokeStyle = c.mark;
+        g.lineWidth = 2;
+        g.beginPath();
+        g.arc(x(n), y(v), r + 3, 0, 2 * Math.PI);
+        g.stroke();
+        g.lineWidth = 1;
+      }
+    });
+    bar(g, b.x + b.w + 34, 64, 12, Math.min(220, b.h - 40), [[layers[0], 0], [layers.at(-1), .9]], "layer", c, s => amount(s));
+    this.at = (px, py) => {
+      const n = Math.floor((px - b.x) / step);
+      return py > b.y && py < b.y + b.h && list[n] ? [list[n][0], list[n][1]] : null;
+    };
   }
   panel() {
     const list = this.ranked(), m = measures[state.m] || measures.hit_rate;
-    const table = rows => el("table", {}, el("tr", {}, el("th", {}, "layer"), el("th", {}, "head"), el("th", { class: "n" }, "value")),
+    const wide = this.grid.p === "all" && this.grid.prompts > 1;
+    const table = rows => el("table", {}, el("tr", {}, el("th", {}, "layer"), el("th", {}, "head"), el("th", { class: "n" }, "value"), ...(wide ? [el("th", { class: "n" }, "95 %")] : [])),
       ...rows.map(([layer, i, v]) => el("tr", { class: "pick", tabIndex: 0, onclick: () => this.open([layer, i]), onkeydown: e => { if (e.key === "Enter") this.open([layer, i]); } },
-        el("td", {}, String(layer)), el("td", {}, String(this.grid.heads[i])), el("td", { class: "n" }, format(v)))));
+        el("td", {}, String(layer)), el("td", {}, String(this.grid.heads[i])), el("td", { class: "n" }, format(v)), ...(wide ? [el("td", { class: "n" }, span(this.grid.interval(layer, i)) || "–")] : []))));
     const mean = list.length ? list.reduce((s, r) => s + r[2], 0) / list.length : NaN;
     this.side.replaceChildren(el("h2", {}, m.name), el("p", {}, m.about),
-      el("p", {}, `Mean over ${list.length} heads: ${format(mean)}. Grey: undefined, nothing was above θ.`),
+      el("p", {}, `Mean over ${list.length} heads: ${format(mean)}. Grey: undefined${state.m === "retrieval" ? ", no token of the reply stands in the prompt" : ", nothing was above θ"}.${wide ? " Intervals are bootstrapped over prompts." : ""}`),
       el("h2", {}, "Highest"), table(list.slice(0, 8)), el("h2", {}, "Lowest"), table(list.slice(-8).reverse()));
   }
   move(layer, i) { set({ layer, head: this.grid.heads[i] }); this.tell([layer, i]); }
@@ -181,8 +262,8 @@ export class Overview {
     return true;
   }
   csv() {
-    const names = Object.keys(measures), lines = [["layer", "head", ...names].join()];
-    for (const layer of this.grid.layers) this.grid.heads.forEach((id, i) => lines.push([layer, id, ...names.map(m => this.grid.value(layer, i, m) ?? "NaN")].join()));
+    const names = Object.keys(measures), lines = [["layer", "head", ...names.flatMap(m => [m, m + "_low", m + "_high"])].join()];
+    for (const layer of this.grid.layers) this.grid.heads.forEach((id, i) => lines.push([layer, id, ...names.flatMap(m => [this.grid.value(layer, i, m) ?? "NaN", ...(this.grid.interval(layer, i, m) ?? ["NaN", "NaN"])])].join()));
     return lines.join("\n") + "\n";
   }
 }

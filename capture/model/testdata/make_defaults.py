@@ -1,0 +1,30 @@
+"""Makes defaults.json: what the configuration classes of transformers 4.57 take for fields that config.json leaves out."""
+import json, os
+from transformers import CONFIG_MAPPING
+
+KINDS = """llama smollm3 mistral ministral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2 olmo3 granite granitemoe gpt2
+starcoder2 phi cohere cohere2 gpt_neox stablelm""".split()
+
+
+def first(c, *names, otherwise=None):
+    return next((v for n in names if (v := getattr(c, n, None)) is not None), otherwise)
+
+
+out = {}
+for kind in KINDS:
+    c = CONFIG_MAPPING[kind]()
+    heads = c.num_attention_heads
+    window = getattr(c, "sliding_window", None)
+    types = getattr(c, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * c.num_hidden_layers
+    out[kind] = {
+        "layers": c.num_hidden_layers, "hidden": c.hidden_size, "heads": heads, "kv_heads": first(c, "num_key_value_heads", otherwise=heads),
+        "intermediate": first(c, "intermediate_size", "n_inner", otherwise=4 * c.hidden_size), "head_dim": first(c, "head_dim", otherwise=c.hidden_size // heads),
+        "vocab": c.vocab_size, "positions": c.max_position_embeddings, "eps": first(c, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon", otherwise=1e-5),
+        "theta": first(c, "rope_theta", "rotary_emb_base", otherwise=0), "rotated": first(c, "partial_rotary_factor", "rotary_pct", otherwise=1.0),
+        "windows": [window if t == "sliding_attention" and window else 0 for t in types], "activation": first(c, "hidden_act", "hidden_activation", "activation_function"),
+        "bos": first(c, "bos_token_id", otherwise=-1), "eos": first(c, "eos_token_id", otherwise=-1), "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
+        "top_experts": first(c, "num_experts_per_tok", otherwise=0), "expert_size": first(c, "moe_intermediate_size", otherwise=0),
+        "shared_size": first(c, "shared_expert_intermediate_size", otherwise=0),
+    }
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "defaults.json"), "w") as f:
+    f.write("{\n" + ",\n".join(f' "{k}": {json.dumps(v)}' for k, v in out.items()) + "\n}\n")

@@ -1,0 +1,41 @@
+"""Converts the checkpoints that make_models.py made to GGUF, by llama.cpp's own converter, without a vocabulary.
+
+usage: make_gguf.py LLAMA_CPP [-o DIR] [NAME...]   (LLAMA_CPP holds conversion/ and gguf-py/; needs torch)
+
+Writes DIR/NAME/model.gguf, its matrices as bfloat16, which hold the weights exactly.
+"""
+import argparse, json, logging, os, sys
+from pathlib import Path
+
+KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
+        "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm"]
+
+p = argparse.ArgumentParser()
+p.add_argument("llama_cpp")
+p.add_argument("-o", default=os.path.dirname(os.path.abspath(__file__)))
+p.add_argument("names", nargs="*")
+a = p.parse_args()
+sys.path[:0] = [a.llama_cpp, os.path.join(a.llama_cpp, "gguf-py")]
+import gguf
+from conversion import get_model_class
+from conversion.base import ModelBase, ModelType
+
+logging.disable(logging.WARNING)
+os.environ["TQDM_DISABLE"] = "1"
+for name in a.names or KEPT:
+    folder = Path(a.o, name)
+    try:
+        kind = ModelBase.load_hparams(folder, False)["architectures"][0]
+        cls = get_model_class(kind)
+        cls.set_vocab = lambda self: None
+        cls.get_vocab_base_pre = lambda self, tokenizer: "default"
+        vocab = folder / "tokenizer.json"  # some families count it
+        vocab.write_text(json.dumps({"model": {"vocab": {str(i): i for i in range(128)}}, "added_tokens": []}))
+        m = cls(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf")
+        m.hparams.setdefault("n_ctx", m.hparams.get("n_positions"))
+        m.hparams.setdefault("rotary_pct", 1.0)
+        m.write()
+        vocab.unlink()
+        print(f"{name}: {os.path.getsize(folder / 'model.gguf') // 1024} KB")
+    except Exception as e:
+        print(f"{name}: {type(e).__name__}: {e}")

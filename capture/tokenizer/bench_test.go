@@ -1,0 +1,65 @@
+package tokenizer
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/attnscope/attnscope/internal/sharedtest"
+)
+
+// benchText is English text of some megabytes: documents of L-Eval.
+func benchText(b *testing.B) string {
+	list, err := filepath.Glob(filepath.Join(sharedtest.Dir(b, "data/leval"), "*.jsonl"))
+	if err != nil || len(list) == 0 {
+		b.Skip("SKIPPED, no documents of L-Eval here")
+	}
+	var text strings.Builder
+	for _, path := range list {
+		f, err := os.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := bufio.NewScanner(f)
+		s.Buffer(make([]byte, 1<<20), 1<<26)
+		for s.Scan() && text.Len() < 8<<20 {
+			var row struct{ Document, Input string }
+			if json.Unmarshal(s.Bytes(), &row) == nil {
+				text.WriteString(row.Document)
+			}
+		}
+		f.Close()
+	}
+	return text.String()
+}
+
+// BenchmarkEncode encodes a text that was not seen before: the cache of words
+// starts empty.
+func BenchmarkEncode(b *testing.B) {
+	text := benchText(b)
+	for _, name := range []string{"gpt2", "smollm2", "qwen2", "phi-3-mini"} {
+		dir := sharedtest.Dir(b, "data/tokenizers/"+name)
+		b.Run(name, func(b *testing.B) {
+			tok, err := Load(dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(text)))
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			start := threadTime()
+			for b.Loop() {
+				tok.caches = sync.Pool{}
+				tok.Encode(text, false)
+			}
+			if used := threadTime() - start; used > 0 {
+				b.ReportMetric(float64(b.N)*float64(len(text))/1e6/used.Seconds(), "MB/cpu-s")
+			}
+		})
+	}
+}

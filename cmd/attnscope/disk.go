@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/capture/model"
+)
+
+// isDiskFull says that an error is about room on a disk.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+// diskWatch warns once when what a capture will still write does not fit its
+// disk.
+type diskWatch struct {
+	c      *cli.Context
+	out    string
+	last   time.Time
+	warned bool
+}
+
+// watchDisk makes the first comparison, before anything is written.
+func watchDisk(c *cli.Context, cfg *capture.Config, m model.Config) *diskWatch {
+	d := &diskWatch{c: c, out: cfg.Out}
+	have := int64(0)
+	if fi, err := os.Stat(cfg.Out + ".partial"); err == nil && cfg.Resume {
+		have = fi.Size()
+	}
+	d.compare(capture.Estimate(cfg, m, threadCount(c)).Disk - have)
+	return d
+}
+
+// look compares again, every minute, with what the dump takes a token so far.
+func (d *diskWatch) look(p capture.Progress) {
+	if time.Since(d.last) < time.Minute || p.Prompt == 0 || p.Tokens == 0 {
+		return
+	}
+	d.compare(int64(float64(p.Bytes) / float64(p.Tokens) * float64(p.Total-p.Tokens)))
+}
+
+func (d *diskWatch) compare(need int64) {
+	d.last = time.Now()
+	free, ok := freeBytes(d.out)
+	if !ok || d.warned || need <= free {
+		return
+	}
+	d.warned = true
+	warnf(d.c, "%s: about %s are still to be written, the disk has room for %s: the capture will stop when it is full, and go on with --resume once there is room",
+		d.out, humanBytes(need), humanBytes(free))
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// status is what a capture tells other programs, by --status FILE: one JSON
+// object, replaced at most once a second, so that a reader always finds a whole
+// one. What is not known yet is left out.
+type status struct {
+	State         string   `json:"state"` // running, done, interrupted, failed
+	PID           int      `json:"pid"`
+	Host          string   `json:"host"`
+	Output        string   `json:"output"`
+	Started       string   `json:"started"`
+	Updated       string   `json:"updated"`
+	Prompt        string   `json:"prompt,omitempty"` // under way
+	PromptsDone   int      `json:"prompts_done"`
+	Prompts       int      `json:"prompts"`
+	TokensDone    int64    `json:"tokens_done"`
+	Tokens        int64    `json:"tokens"`
+	TokensPerSec  *float64 `json:"tokens_per_second,omitempty"`
+	SecondsLeft   *float64 `json:"seconds_left,omitempty"`
+	BytesWritten  int64    `json:"bytes_written"`
+	DiskFreeBytes *int64   `json:"disk_free_bytes,omitempty"`
+	Error         string   `json:"error,omitempty"`
+}
+
+// statusFile writes a status to a path; an empty path is none.
+type statusFile struct {
+	path string
+	s    status
+	last time.Time
+}
+
+func newStatusFile(path, output string) *statusFile {
+	host, _ := os.Hostname()
+	return &statusFile{path: path, s: status{State: "running", PID: os.Getpid(), Host: host, Output: output, Started: time.Now().UTC().Format(time.RFC3339)}}
+}
+
+// update notes progress.
+func (f *statusFile) update(p capture.Progress) {
+	f.s.Prompt, f.s.PromptsDone, f.s.Prompts = p.ID, p.Prompt, p.Prompts
+	f.s.TokensDone, f.s.Tokens, f.s.BytesWritten = p.Tokens, p.Total, p.Bytes
+	if p.Rate > 0 {
+		f.s.TokensPerSec = &p.Rate
+	}
+	if p.Left >= 0 {
+		left := p.Left.Seconds()
+		f.s.SecondsLeft = &left
+	}
+	if time.Since(f.last) >= time.Second {
+		_ = f.write() // the capture does not end for want of a status
+	}
+}
+
+// end notes how the capture ended.
+func (f *statusFile) end(err error) error {
+	f.s.Prompt = ""
+	switch {
+	case err == nil, errors.Is(err, dumps.ErrComplete):
+		f.s.State = "done"
+		if fi, err := os.Stat(f.s.Output); err == nil {
+			f.s.BytesWritten = fi.Size()
+		}
+		zero := 0.0
+		f.s.SecondsLeft = &zero
+	case errors.Is(err, context.Canceled):
+		f.s.State = "interrupted"
+	default:
+		f.s.State, f.s.Error = "failed", err.Error()
+	}
+	return f.write()
+}
+
+func (f *statusFile) write() error {
+	if f.path == "" {
+		return nil
+	}
+	f.last = time.Now()
+	f.s.Updated = f.last.UTC().Format(time.RFC3339)
+	if free, ok := freeBytes(f.s.Output); ok {
+		f.s.DiskFreeBytes = &free
+	}
+	text, err := json.Marshal(f.s)
+	if err != nil {
+		return err
+	}
+	tmp := fmt.Sprintf("%s.%d", f.path, os.Getpid())
+	if err := os.WriteFile(tmp, append(text, '\n'), 0o644); err != nil {
+		return errors.Join(fmt.Errorf("--status %s: %w", f.path, err), os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, f.path); err != nil {
+		return errors.Join(fmt.Errorf("--status %s: %w", f.path, err), os.Remove(tmp))
+	}
+	return nil
+}

@@ -1,0 +1,270 @@
+package main
+
+import "fmt"
+
+// Panels of quantised weights: for each group of inputs 32 scales, 32 offsets,
+// then the integers; weight = scale*q + offset. Scales and offsets are float16
+// or float32.
+//
+//	4 bits  [group/8][32] words of 32 bits, the first input in the lowest bits
+//	8 bits  [group][32] bytes
+type quant struct {
+	bits int
+	half bool // float16 scales
+}
+
+var quants = []quant{{4, true}, {4, false}, {8, true}, {8, false}}
+
+func (q quant) name(kind string, w width) string {
+	scale := "F32"
+	if q.half {
+		scale = "F16"
+	}
+	return fmt.Sprintf("%sQ%d%s_%s", kind, q.bits, scale, w.suffix)
+}
+
+// head bytes of a group: 32 scales and 32 offsets.
+func (q quant) head() int {
+	if q.half {
+		return 128
+	}
+	return 256
+}
+
+// load reads scales (part 0) or offsets (part 1) of the v-th register of outputs.
+func (q quant) load(w width, part, v, dst int) {
+	size := q.head() / 64
+	disp := (part*32 + v*w.bytes/4) * size
+	if q.half {
+		ins("VCVTPH2PS %d(DI), %s", disp, w.r(dst))
+		return
+	}
+	ins("VMOVUPS %d(DI), %s", disp, w.r(dst))
+}
+
+// gemv writes y[32] = Σ_k x[k]·w[k][32], or adds it, AVX-512 only. xs holds the
+// sums of x over the groups.
+//
+//	Z0..Z3 sums of a group, Z4 Z5 the results, Z31 table of 0 to 15
+func (q quant) gemv() {
+	w := widths[0]
+	name := q.name("gemv", w)
+	line("// func %s(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-56", name)
+	ins("MOVQ groups+0(FP), CX")
+	ins("MOVQ size+8(FP), R9")
+	ins("MOVQ x+16(FP), SI")
+	ins("MOVQ xs+24(FP), R8")
+	ins("MOVQ b+32(FP), DI")
+	ins("MOVQ y+40(FP), DX")
+	ins("VPXORD Z4, Z4, Z4")
+	ins("VPXORD Z5, Z5, Z5")
+	if q.bits == 4 {
+		ins("VMOVUPS nibbles<>+0(SB), Z31")
+		ins("SHRQ $3, R9")
+	} else {
+		ins("SHRQ $2, R9")
+	}
+	ins("TESTQ $1, acc+48(FP)")
+	ins("JZ %s_group", name)
+	ins("VMOVUPS (DX), Z4")
+	ins("VMOVUPS 64(DX), Z5")
+	line("%s_group:", name)
+	for i := range 4 {
+		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
+	}
+	for v := range 2 {
+		q.load(w, 0, v, 16+v)
+		q.load(w, 1, v, 18+v)
+	}
+	ins("PREFETCHT0 4096(DI)")
+	ins("PREFETCHT0 4160(DI)")
+	ins("ADDQ $%d, DI", q.head())
+	ins("MOVQ R9, BX")
+	line("%s_loop:", name)
+	if q.bits == 4 {
+		ins("PREFETCHT0 4096(DI)")
+		ins("PREFETCHT0 4160(DI)")
+		ins("VMOVDQU32 (DI), Z6")
+		ins("VMOVDQU32 64(DI), Z7")
+		for i := range 8 {
+			a, b := 8+2*i, 9+2*i
+			if i >= 4 {
+				a, b = 20+2*(i-4), 21+2*(i-4)
+			}
+			ins("VPERMPS Z31, Z6, Z%d", a)
+			ins("VPERMPS Z31, Z7, Z%d", b)
+			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, a, 2*(i%2))
+			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, 2*(i%2)+1)
+			if i < 7 {
+				ins("VPSRLD $4, Z6, Z6")
+				ins("VPSRLD $4, Z7, Z7")
+			}
+		}
+		ins("ADDQ $128, DI")
+		ins("ADDQ $32, SI")
+	} else {
+		ins("PREFETCHT0 4096(DI)")
+		ins("PREFETCHT0 4160(DI)")
+		for i := range 4 {
+			a, b := 8+2*i, 9+2*i
+			ins("VPMOVZXBD %d(DI), Z%d", 32*i, a)
+			ins("VPMOVZXBD %d(DI), Z%d", 32*i+16, b)
+			ins("VCVTDQ2PS Z%d, Z%d", a, a)
+			ins("VCVTDQ2PS Z%d, Z%d", b, b)
+			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, a, 2*(i%2))
+			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, 2*(i%2)+1)
+		}
+		ins("ADDQ $128, DI")
+		ins("ADDQ $16, SI")
+	}
+	ins("DECQ BX")
+	ins("JNZ %s_loop", name)
+	ins("VADDPS Z2, Z0, Z0")
+	ins("VADDPS Z3, Z1, Z1")
+	ins("VFMADD231PS Z16, Z0, Z4")
+	ins("VFMADD231PS Z17, Z1, Z5")
+	ins("VFMADD231PS.BCST (R8), Z18, Z4")
+	ins("VFMADD231PS.BCST (R8), Z19, Z5")
+	ins("ADDQ $4, R8")
+	ins("DECQ CX")
+	ins("JNZ %s_group", name)
+	ins("VMOVUPS Z4, (DX)")
+	ins("VMOVUPS Z5, 64(DX)")
+	w.end("")
+}
+
+// unpack writes groups of a panel as float32, [size][32] each.
+func (q quant) unpack(w width) {
+	name := q.name("unpack", w)
+	line("// func %s(groups, size int, b unsafe.Pointer, dst *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
+	ins("MOVQ groups+0(FP), CX")
+	ins("MOVQ size+8(FP), R9")
+	ins("MOVQ b+16(FP), DI")
+	ins("MOVQ dst+24(FP), DX")
+	n := 128 / w.bytes // registers of 32 outputs
+	mask := 15
+	if q.bits == 4 {
+		if w.reg == "Z" {
+			ins("VMOVUPS nibbles<>+0(SB), Z31")
+		} else {
+			ins("VPBROADCASTD nibbles<>+64(SB), Y%d", mask)
+		}
+		ins("SHRQ $3, R9")
+	}
+	line("%s_group:", name)
+	for v := range n {
+		q.load(w, 0, v, v)
+		q.load(w, 1, v, n+v)
+	}
+	ins("ADDQ $%d, DI", q.head())
+	ins("MOVQ R9, BX")
+	line("%s_loop:", name)
+	if q.bits == 4 {
+		for v := range n {
+			x, y := w.r(2*n+1), w.r(2*n+2)
+			ins("VMOVUPS %d(DI), %s", v*w.bytes, x)
+			for i := range 8 {
+				if w.reg == "Z" {
+					ins("VPERMPS Z31, %s, %s", x, y)
+				} else {
+					ins("VPAND Y%d, %s, %s", mask, x, y)
+					ins("VCVTDQ2PS %s, %s", y, y)
+				}
+				ins("VFMADD213PS %s, %s, %s", w.r(n+v), w.r(v), y)
+				ins("VMOVUPS %s, %d(DX)", y, i*128+v*w.bytes)
+				if i < 7 {
+					ins("VPSRLD $4, %s, %s", x, x)
+				}
+			}
+		}
+		ins("ADDQ $128, DI")
+		ins("ADDQ $1024, DX")
+	} else {
+		for v := range n {
+			y := w.r(2*n + 1 + v%4)
+			ins("VPMOVZXBD %d(DI), %s", v*w.bytes/4, y)
+			ins("VCVTDQ2PS %s, %s", y, y)
+			ins("VFMADD213PS %s, %s, %s", w.r(n+v), w.r(v), y)
+			ins("VMOVUPS %s, %d(DX)", y, v*w.bytes)
+		}
+		ins("ADDQ $32, DI")
+		ins("ADDQ $128, DX")
+	}
+	ins("DECQ BX")
+	ins("JNZ %s_loop", name)
+	ins("DECQ CX")
+	ins("JNZ %s_group", name)
+	w.end("")
+}
+
+// widen turns bfloat16 or float16 into float32, n a multiple of 16.
+func (w width) widen(kind string) {
+	name := "widen" + kind + w.suffix
+	line("// func %s(n int, dst *float32, x *uint16)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	ins("PREFETCHT0 1024(SI)")
+	for disp := 0; disp < 64; disp += w.bytes {
+		widenLoad(kind, fmt.Sprintf("%d(SI)", disp/2), w.r(0))
+		ins("VMOVUPS %s, %d(DI)", w.r(0), disp)
+	}
+	ins("ADDQ $32, SI")
+	ins("ADDQ $64, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	w.end("")
+}
+
+func widenLoad(kind, from, to string) {
+	if kind == "F16" {
+		ins("VCVTPH2PS %s, %s", from, to)
+		return
+	}
+	ins("VPMOVZXWD %s, %s", from, to)
+	ins("VPSLLD $16, %s, %s", to, to)
+}
+
+func quantised() {
+	for i := range 16 {
+		line("DATA nibbles<>+%d(SB)/4, $%d.0", 4*i, i)
+	}
+	line("DATA nibbles<>+64(SB)/4, $15")
+	line("GLOBL nibbles<>(SB), RODATA|NOPTR, $68")
+	line("")
+	for _, q := range quants {
+		q.gemv()
+		for _, w := range widths {
+			q.unpack(w)
+		}
+	}
+	for _, w := range widths {
+		w.widen("BF16")
+		w.widen("F16")
+	}
+	line("// func cpuid(leaf, sub uint32) (a, b, c, d uint32)")
+	line("TEXT ·cpuid(SB), NOSPLIT, $0-24")
+	ins("MOVL leaf+0(FP), AX")
+	ins("MOVL sub+4(FP), CX")
+	ins("CPUID")
+	ins("MOVL AX, a+8(FP)")
+	ins("MOVL BX, b+12(FP)")
+	ins("MOVL CX, c+16(FP)")
+	ins("MOVL DX, d+20(FP)")
+	ins("RET")
+	line("")
+	line("// func pause(n int)")
+	line("TEXT ·pause(SB), NOSPLIT, $0-8")
+	ins("MOVQ n+0(FP), CX")
+	line("pause_loop:")
+	ins("PAUSE")
+	ins("DECQ CX")
+	ins("JNZ pause_loop")
+	ins("RET")
+	line("")
+}

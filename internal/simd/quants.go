@@ -1,0 +1,200 @@
+package simd
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+)
+
+// Quant is a form of panels of quantised weights, weight = scale*q + offset with
+// unsigned integers q. A panel has, for each Group of inputs, 32 scales, 32
+// offsets and the integers of 32 outputs.
+type Quant struct {
+	Bits  int  // 4: words of 8 inputs, [Group/8][32]; 8: bytes, [Group][32]
+	Group int  // inputs that share a scale, a multiple of 8
+	Half  bool // scales and offsets are float16, else float32
+}
+
+// GroupBytes is the length of a group of a panel.
+func (q Quant) GroupBytes() int { return q.head() + q.Bits*q.Group*Width/8 }
+
+func (q Quant) head() int {
+	if q.Half {
+		return 2 * Width * 2
+	}
+	return 2 * Width * 4
+}
+
+// PutScale writes the scale and the offset of output r in a group; false where
+// float16 does not hold them exactly.
+func (q Quant) PutScale(group []byte, r int, scale, offset float32) bool {
+	for part, v := range [2]float32{scale, offset} {
+		if !q.Half {
+			binary.LittleEndian.PutUint32(group[(part*Width+r)*4:], math.Float32bits(v))
+			continue
+		}
+		h, exact := toHalf(v)
+		if !exact {
+			return false
+		}
+		binary.LittleEndian.PutUint16(group[(part*Width+r)*2:], h)
+	}
+	return true
+}
+
+// Put writes the integers of output r in a group, which is zero before.
+func (q Quant) Put(group []byte, r int, values []uint8) {
+	data := group[q.head():]
+	for k, v := range values {
+		if q.Bits == 4 {
+			data[(k/8*Width+r)*4+k%8/2] |= v << (k % 2 * 4)
+		} else {
+			data[k*Width+r] = v
+		}
+	}
+}
+
+// Unpack widens groups of a panel: dst [groups*Group][32].
+func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
+	if groups == 0 {
+		return
+	}
+	_, _ = dst[groups*q.Group*Width-1], panel[groups*q.GroupBytes()-1]
+	if f := active.unpack[q.index()]; f != nil {
+		f(groups, q.Group, unsafe.Pointer(&panel[0]), &dst[0])
+		return
+	}
+	for range groups {
+		var scale, offset [Width]float32
+		for r := range Width {
+			scale[r], offset[r] = q.scale(panel, r), q.scale(panel, Width+r)
+		}
+		data := panel[q.head():]
+		for k := range q.Group {
+			row := dst[k*Width : (k+1)*Width]
+			for r := range row {
+				var v byte
+				if q.Bits == 4 {
+					v = data[(k/8*Width+r)*4+k%8/2] >> (k % 2 * 4) & 15
+				} else {
+					v = data[k*Width+r]
+				}
+				row[r] = float32(scale[r]*float32(v)) + offset[r]
+			}
+		}
+		dst, panel = dst[q.Group*Width:], panel[q.GroupBytes():]
+	}
+}
+
+func (q Quant) scale(group []byte, at int) float32 {
+	if q.Half {
+		return fromHalf(binary.LittleEndian.Uint16(group[2*at:]))
+	}
+	return math.Float32frombits(binary.LittleEndian.Uint32(group[4*at:]))
+}
+
+func (q Quant) index() int {
+	at := 0
+	if q.Bits == 8 {
+		at = 2
+	}
+	if !q.Half {
+		at++
+	}
+	return at
+}
+
+// MulRow computes y = x·panel, or adds it with acc, for one row: x [groups*Group]
+// and the sums of x over each group. False where the path has no kernel for it:
+// unpack the panel then.
+func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, groups int, acc bool) bool {
+	f := active.gemv[q.index()]
+	if f == nil || groups == 0 {
+		return false
+	}
+	_, _, _ = x[groups*q.Group-1], sums[groups-1], panel[groups*q.GroupBytes()-1]
+	flag := 0
+	if acc {
+		flag = 1
+	}
+	f(groups, q.Group, &x[0], &sums[0], unsafe.Pointer(&panel[0]), &y[0], flag)
+	return true
+}
+
+// GroupSums writes the sums of x over its groups.
+func GroupSums(dst, x []float32, group int) {
+	for i := range dst {
+		var s float32
+		for _, v := range x[i*group : (i+1)*group] {
+			s += v
+		}
+		dst[i] = s
+	}
+}
+
+// WidenBF16 and WidenF16 turn half-precision values into float32, as far as x
+// goes.
+func WidenBF16(dst []float32, x []uint16) { widen(active.widenBF16, dst, x, bf16) }
+
+// WidenF16 is the same for IEEE half precision.
+func WidenF16(dst []float32, x []uint16) { widen(active.widenF16, dst, x, fromHalf) }
+
+func widen(f func(n int, dst *float32, x *uint16), dst []float32, x []uint16, one func(uint16) float32) {
+	dst = dst[:len(x)]
+	if n := len(x) &^ 15; n > 0 && f != nil {
+		f(n, &dst[0], &x[0])
+		dst, x = dst[n:], x[n:]
+	}
+	for i, v := range x {
+		dst[i] = one(v)
+	}
+}
+
+// fromHalf widens IEEE half precision.
+func fromHalf(h uint16) float32 {
+	sign, e, f := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	switch {
+	case e == 31:
+		return math.Float32frombits(sign | 0x7f800000 | f<<13)
+	case e > 0:
+		return math.Float32frombits(sign | (e+112)<<23 | f<<13)
+	}
+	v := float32(f) / (1 << 24)
+	return math.Float32frombits(sign | math.Float32bits(v))
+}
+
+// toHalf narrows v; exact says whether nothing was lost.
+func toHalf(v float32) (h uint16, exact bool) {
+	u := math.Float32bits(v)
+	sign, e, f := uint16(u>>31)<<15, int(u>>23&255)-127, u&0x7fffff
+	switch {
+	case u<<1 == 0:
+		return sign, true
+	case e > 15 || e < -24:
+		return 0, false
+	case e >= -14:
+		return sign | uint16(e+15)<<10 | uint16(f>>13), f&0x1fff == 0
+	}
+	shift := uint(13 + -14 - e)
+	f |= 0x800000
+	return sign | uint16(f>>shift), f&(1<<shift-1) == 0
+}
+
+// Pause waits for a moment without giving the processor away: what a thread
+// does between two looks at a word another thread is about to write.
+func Pause() {
+	if active.pause != nil {
+		active.pause(16)
+	}
+}
+
+// Peak multiplies and adds in registers alone and returns how many floating-point
+// operations that were: what the machine could do. 0 where the path has no such
+// loop.
+func Peak(n int) float64 {
+	if active.peak == nil || n < 1 {
+		return 0
+	}
+	active.peak(n)
+	return float64(n) * 12 * float64(active.peakWidth) * 2
+}

@@ -1,0 +1,161 @@
+package simd
+
+import "math"
+
+// vectors are the vector operations of a path. Lengths are multiples of 16 and
+// above zero; a path in plain Go has none of them.
+type vectors struct {
+	expSum     func(n int, x *float32, m float32, sum *float32)
+	max        func(n int, x *float32, max *float32)
+	scale      func(n int, x *float32, s float32)
+	axpy       func(n int, dst, x *float32, s float32)
+	sumRows    func(n int, dst, x *float32, stride, rows int)
+	siluMul    func(n int, dst, gate, up *float32)
+	sumSquares func(n int, x *float32, sum *float64)
+	mulScaled  func(n int, dst, x, y *float32, s float32)
+	addFixed   func(n int, dst *int64, x *float32)
+}
+
+// Max is the largest value of x, -Inf of none.
+func Max(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	if n := len(x) &^ 15; n > 0 && active.max != nil {
+		active.max(n, &x[0], &m)
+		x = x[n:]
+	}
+	for _, v := range x {
+		m = max(m, v)
+	}
+	return m
+}
+
+// ExpSum replaces x by exp(x - m) and returns the sum. The relative error of a
+// value is below 4e-7; what is under exp(-87) is 0.
+func ExpSum(x []float32, m float32) float32 {
+	var sum float32
+	if n := len(x) &^ 15; n > 0 && active.expSum != nil {
+		active.expSum(n, &x[0], m, &sum)
+		x = x[n:]
+	}
+	if len(x) > 0 && active.expSum != nil {
+		var buf [16]float32
+		copy(buf[:], x)
+		for i := len(x); i < 16; i++ {
+			buf[i] = m - 200
+		}
+		var part float32
+		active.expSum(16, &buf[0], m, &part)
+		copy(x, buf[:])
+		return sum + part
+	}
+	for i, v := range x {
+		if v -= m; v < -87 {
+			x[i] = 0
+			continue
+		}
+		x[i] = float32(math.Exp(float64(v)))
+		sum += x[i]
+	}
+	return sum
+}
+
+// Scale multiplies x by s.
+func Scale(x []float32, s float32) {
+	if n := len(x) &^ 15; n > 0 && active.scale != nil {
+		active.scale(n, &x[0], s)
+		x = x[n:]
+	}
+	for i := range x {
+		x[i] *= s
+	}
+}
+
+// Add adds x to dst, as far as dst goes.
+func Add(dst, x []float32) { AddScaled(dst, x, 1) }
+
+// AddScaled adds s*x to dst, as far as dst goes.
+func AddScaled(dst, x []float32, s float32) {
+	x = x[:len(dst)]
+	if n := len(dst) &^ 15; n > 0 && active.axpy != nil {
+		active.axpy(n, &dst[0], &x[0], s)
+		dst, x = dst[n:], x[n:]
+	}
+	for i := range dst {
+		dst[i] += float32(s * x[i])
+	}
+}
+
+// SumRows writes the sums of columns, dst[j] = Σ_r x[r*stride+j], r < rows.
+func SumRows(dst, x []float32, stride, rows int) {
+	if rows == 0 {
+		clear(dst)
+		return
+	}
+	at := 0
+	if n := len(dst) &^ 15; n > 0 && active.sumRows != nil {
+		_ = x[(rows-1)*stride+n-1]
+		active.sumRows(n, &dst[0], &x[0], stride, rows)
+		at = n
+	}
+	rest := dst[at:]
+	clear(rest)
+	for r := range rows {
+		for j, v := range x[r*stride+at : r*stride+len(dst)] {
+			rest[j] += v
+		}
+	}
+}
+
+// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+func SiLUMul(dst, gate, up []float32) {
+	up, dst = up[:len(gate)], dst[:len(gate)]
+	if n := len(gate) &^ 15; n > 0 && active.siluMul != nil {
+		active.siluMul(n, &dst[0], &gate[0], &up[0])
+		dst, gate, up = dst[n:], gate[n:], up[n:]
+	}
+	for i, g := range gate {
+		dst[i] = g / (1 + float32(math.Exp(float64(-max(g, -80))))) * up[i]
+	}
+}
+
+// SumSquares is the sum of squares in float64.
+func SumSquares(x []float32) float64 {
+	var sum float64
+	if n := len(x) &^ 15; n > 0 && active.sumSquares != nil {
+		active.sumSquares(n, &x[0], &sum)
+		x = x[n:]
+	}
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return sum
+}
+
+// MulScaled writes x * s * y, multiplied in this order, as far as x goes.
+func MulScaled(dst, x, y []float32, s float32) {
+	dst, y = dst[:len(x)], y[:len(x)]
+	if n := len(x) &^ 15; n > 0 && active.mulScaled != nil {
+		active.mulScaled(n, &dst[0], &x[0], &y[0], s)
+		dst, x, y = dst[n:], x[n:], y[n:]
+	}
+	for i, v := range x {
+		dst[i] = v * s * y[i]
+	}
+}
+
+// FixedOne is the scale of fixed-point sums: 2^40 leaves room for sums over
+// 2^22 weights and a step of 1e-12.
+const FixedOne = 1 << 40
+
+// AddFixed adds x in fixed point to dst, as far as x goes: dst[j] += x[j] *
+// [FixedOne], cut to an integer.
+func AddFixed(dst []int64, x []float32) {
+	dst = dst[:len(x)]
+	if n := len(x) &^ 15; n > 0 && active.addFixed != nil {
+		active.addFixed(n, &dst[0], &x[0])
+		dst, x = dst[n:], x[n:]
+	}
+	for j, v := range x {
+		dst[j] += int64(v * FixedOne)
+	}
+}
