@@ -46,6 +46,7 @@ type Writer struct {
 	stopped       chan struct{}
 	pending       *budget       // values that wait to be encoded
 	encoding      chan struct{} // as many encode at once as there are processors
+	piece         []byte        // of a block that is copied
 
 	bytes atomic.Int64 // offset, for whoever watches
 

@@ -12,7 +12,7 @@ func plain(bytes int) []byte {
 }
 
 // of sees a slab as elements of another type.
-func of[T float32 | uint16 | byte](s *slab) []T {
+func of[T float32 | uint32 | uint16 | byte](s *slab) []T {
 	if len(s.data) == 0 {
 		return nil
 	}

@@ -77,6 +77,8 @@ type Architecture struct {
 	GGUFPairing cpu.Pairing
 	// Fused says that q, k, v stand in one tensor, and gate and up in another.
 	Fused bool
+	// FusedGate says that only gate and up do.
+	FusedGate bool
 	// BareNorms says that norms have no weights (OLMo).
 	BareNorms bool
 	// PostNorms says that attention and feed-forward are normalised again
@@ -101,8 +103,8 @@ type Architecture struct {
 
 // Architectures lists what can be run, in the order help shows it.
 var Architectures = []Architecture{
-	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, granite, granitemoe,
-	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm,
+	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
+	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
 }
 
 // supported lists the names that pick returns of the architectures.

@@ -173,8 +173,8 @@ func withFakeSlurm(t *testing.T) (fake string) {
 	return fake
 }
 
-// asProgram runs this test binary as attnscope, in a process of its own.
-func asProgram(t *testing.T, dir string, args ...string) (code int, said string) {
+// runIn runs attnscope in a folder, as a process of its own.
+func runIn(t *testing.T, dir string, args ...string) (code int, said string) {
 	t.Helper()
 	cmd := program(t, args...)
 	cmd.Dir = dir
@@ -210,7 +210,7 @@ func newSubmitted(t *testing.T, more ...string) *submitted {
 
 func (s *submitted) submit(more ...string) (code int, said string) {
 	s.t.Helper()
-	return asProgram(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
+	return runIn(s.t, s.dir, append(append([]string{"submit", "--engine", "slurm", "--shards", "4", "-o", "run.attn", "--poll", "200ms"}, s.args...), more...)...)
 }
 
 // compare holds the merged dump against the capture of one process.

@@ -16,6 +16,12 @@ func init() {
 	case "avx2":
 		has512 = false
 	}
+	if cpu.X86.HasAVX512BF16 {
+		avx512.dotBF16 = []kernel{{14, 32, dotBF16512x14}, {8, 32, dotBF16512x8}, {4, 32, dotBF16512x4}, {2, 32, dotBF16512x2}, {1, 32, dotBF16512x1}}
+	}
+	if cpu.X86.HasAVX512VNNI {
+		avx512.dotI8 = []kernel{{14, 32, dotI8512x14}, {8, 32, dotI8512x8}, {4, 32, dotI8512x4}, {2, 32, dotI8512x2}, {1, 32, dotI8512x1}}
+	}
 	switch {
 	case has512:
 		use(avx512)
@@ -65,6 +71,9 @@ var avx2 = kernels{
 	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause, peak: peak256, peakWidth: 8,
 	vectors: vectors{expSum256, max256, scale256, axpy256, sumRows256, siluMul256, sumSquares256, mulScaled256, nil},
 }
+
+// roundBF16 and roundI8 narrow n values, a multiple of 16, with AVX-512.
+var roundBF16, roundI8 = roundBF16_512, roundI8_512
 
 func byName(name string) kernels {
 	switch name {

@@ -115,10 +115,20 @@ MODELS = {
     "stablelm": dict(partial_rotary_factor=0.5, use_qkv_bias=True),
     "stablelm-parallel": dict(partial_rotary_factor=0.25, use_parallel_residual=True, num_key_value_heads=4),
     "olmo": dict(clip_qkv=1.5),
+    "olmoe": dict(num_experts=5, num_experts_per_tok=2, intermediate_size=24),
+    "olmoe-norm": dict(num_experts=4, num_experts_per_tok=2, intermediate_size=24, norm_topk_prob=True, num_key_value_heads=1),
+    "glm": dict(head_dim=8, partial_rotary_factor=0.5),
+    "glm4": dict(head_dim=16, partial_rotary_factor=0.5, attention_bias=False),
+    "exaone4": dict(num_hidden_layers=4, sliding_window=16, head_dim=8),
+    "exaone4-full": dict(sliding_window=None, head_dim=8, rope_scaling=YARN, layer_types=[F, F]),
+    "nemotron": dict(head_dim=8, partial_rotary_factor=0.5),
+    "nemotron-biases": dict(head_dim=16, partial_rotary_factor=1.0, attention_bias=True, mlp_bias=True),
+    "arcee": dict(head_dim=8, mlp_bias=True, rope_scaling=YARN),
+    "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
-        "gpt_neox", "stablelm", "olmo"]
+        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron"]
 PROMPT, REPLY = 72, 8
 
 
