@@ -16,6 +16,10 @@ func tellComputeError(c *cli.Context, m *model.Model, list []prompts.Prompt) err
 	if compute := c.String("compute"); compute == "f32" || compute == "" || len(list) == 0 || len(list[0].Tokens) == 0 {
 		return nil
 	}
+	if m.OnCard() {
+		notef(c, "compute %s on a card: a capture with f32 beside it shows what it changes", c.String("compute"))
+		return nil
+	}
 	tokens := list[0].Tokens[:min(comparedTokens, len(list[0].Tokens))]
 	e, err := m.CompareExact(c.Context, tokens)
 	if err != nil {
