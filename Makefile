@@ -9,7 +9,7 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
-.PHONY: demo test test-long fuzz build release container lint bench reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: demo test test-long fuzz build release container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -51,11 +51,11 @@ $(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./capture/... ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./capture/cuda
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run Card ./capture/model ./cmd/attnscope
+	sh capture/cuda/kernels/check.sh $(CUDA)
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' ./capture/cuda ./capture/model ./cmd/attnscope
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
 	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope || exit 1; done
-	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/model ./cmd/attnscope
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope
 
 # What a machine with a card and a driver needs to test and measure, and nothing else.
 $(BUNDLE): $(CUDA)/libcuda.a
@@ -97,7 +97,10 @@ fuzz: ## every fuzz target for a while
 reproduce: ## the paper's experiments on the default model, hours on two cores
 	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
 
-bench:
+bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
+	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)
+
+bench-go: ## the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
 clean:

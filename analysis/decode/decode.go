@@ -47,7 +47,16 @@ func (c *Config) Check() error {
 	}
 	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
-	return run.Check()
+	if err := run.Check(); err != nil {
+		return err
+	}
+	most := c.Model.Config().MaxPositions
+	for i := range c.Prompts { // every cache writes a reply of its own, beside the one that is followed
+		if p := &c.Prompts[i]; most > 0 && len(p.Tokens)+c.MaxNewTokens > most {
+			return &capture.TooLongError{ID: p.ID, Tokens: len(p.Tokens), Reply: c.MaxNewTokens, Max: most}
+		}
+	}
+	return nil
 }
 
 // Run decodes and hands out a result for each prompt and cache, the full cache
@@ -337,6 +346,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		return nil
 	}
 	if room := k.r.Model.Config().MaxPositions; room > 0 && k.prompt+len(ids) > room {
+		k.r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored", k.p.ID, room, room-k.prompt, len(ids))
 		ids = ids[:room-k.prompt]
 	}
 	defer k.rewind()

@@ -26,6 +26,7 @@ type card struct {
 	embed        cu.DevicePtr
 	embedType    tensor.DType
 	places       cu.DevicePtr // 0: none
+	placesType   tensor.DType
 	norm         cu.DevicePtr
 	normBias     cu.DevicePtr
 	ones         cu.DevicePtr // [hidden]: norms without weights
@@ -90,9 +91,6 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 	if _, ok := activations[d.Activation]; !ok {
 		return nil, &UnsupportedError{fmt.Sprintf("a model with activation %s", d.Activation)}
 	}
-	if d.ClipQKV > 0 {
-		return nil, &UnsupportedError{"a model that bounds queries, keys and values"}
-	}
 	var err error
 	if c.t, err = open(i, kernelsPTX); err != nil {
 		return nil, err
@@ -147,14 +145,10 @@ func (c *card) quantised() bool {
 
 func (c *card) upload(u *uploader) error {
 	d := c.d
-	if err := checkFinite(d.Embed); err != nil {
+	var err error
+	if c.embed, c.embedType, err = u.table(d.Embed); err != nil {
 		return err
 	}
-	table, err := u.raw(d.Embed)
-	if err != nil {
-		return err
-	}
-	c.embed, c.embedType = table.at, d.Embed.DType
 	for _, v := range []struct {
 		dst *cu.DevicePtr
 		src []float32
@@ -164,16 +158,11 @@ func (c *card) upload(u *uploader) error {
 		}
 	}
 	if d.Places != nil {
-		if err := checkFinite(*d.Places); err != nil {
+		if c.places, c.placesType, err = u.table(*d.Places); err != nil {
 			return err
 		}
-		b, err := u.raw(*d.Places)
-		if err != nil {
-			return err
-		}
-		c.places = b.at
 	}
-	if d.TiedHead && d.Embed.DType == ownType[c.dt] {
+	if d.TiedHead && c.embedType == ownType[c.dt] {
 		c.head = matrix{out: d.Vocab, in: d.Hidden, at: c.embed}
 	} else if c.head, err = u.matrix(Matrix{d.Head}); err != nil {
 		return err

@@ -193,7 +193,7 @@ func (s *sequence) placed(n int) error {
 	}
 	return inOrder(
 		func() error { return c.in.copy(b.ids, bytesOf(places)) },
-		func() error { return c.l.embed(b.y, c.places, d.Places.DType, b.ids, 1, n, d.Hidden) },
+		func() error { return c.l.embed(b.y, c.places, c.placesType, b.ids, 1, n, d.Hidden) },
 		func() error { return c.l.addScaled(b.x, b.y, 1, n*d.Hidden) },
 	)
 }
@@ -278,7 +278,7 @@ func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 		}
 		return bias + address(4*elements)
 	}
-	q := heads{Dst: b.q, T: c.dt, DstHead: d.HeadDim, DstRow: nq, Src: b.qkv, LdSrc: width, Bias: bias, Norm: qNorm, Eps: d.NormEps,
+	q := heads{Dst: b.q, T: c.dt, DstHead: d.HeadDim, DstRow: nq, Src: b.qkv, LdSrc: width, Bias: bias, Clip: d.ClipQKV, Norm: qNorm, Eps: d.NormEps,
 		Adjacent: d.AdjacentPairs, Heads: d.Heads, Dim: d.HeadDim, Rows: n}
 	if half := c.halves[w.rope]; half > 0 {
 		q.Cos, q.Sin, q.Half = b.cos[w.rope], b.sin[w.rope], half
@@ -320,22 +320,20 @@ func (s *sequence) attend(i, n int, rec *recording) error {
 	if want.lse {
 		a.LSE = b.lse
 	}
-	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*l.keys) <= rec.ring.bytes) {
+	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*(l.keys+1)) <= rec.ring.bytes) {
 		few := decode{attention: a, Work: c.scores.at}
-		var put func() error
-		if want.rows {
-			var err error
-			if put, err = rec.decodedRows(i, &few); err != nil {
+		if !want.rows {
+			if err := c.l.decode(few); err != nil {
 				return err
 			}
+			return rec.states(i, a, want)
 		}
-		if err := c.l.decode(few); err != nil {
+		put, err := rec.decodedRows(i, &few)
+		if err != nil {
 			return err
 		}
-		if put != nil {
-			if err := put(); err != nil {
-				return err
-			}
+		if err := put(c.l.decode(few)); err != nil {
+			return err
 		}
 	} else {
 		if want.rows || want.sums {
@@ -419,13 +417,6 @@ func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 	d, b := c.d, &c.work.buffers
 	ff, ld := gateUp.out/2, gateUp.out
-	if d.Plain { // gated by ones
-		ff, ld = gateUp.out, 2*gateUp.out
-		one := uint(math.Float32bits(1))
-		if err := cu.MemsetD32Async(b.gateUp, one, int64(n*ld), c.t.compute); err != nil {
-			return call("cuMemsetD32Async", err)
-		}
-	}
 	if err := c.mul(b.gateUp, ld, h, d.Hidden, gateUp, n, false); err != nil {
 		return err
 	}
@@ -434,7 +425,11 @@ func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 			return err
 		}
 	}
-	return c.l.gate(b.act, c.dt, b.gateUp, f32, ld, activations[d.Activation], n, ff)
+	act := activations[d.Activation]
+	if d.Plain {
+		return c.l.activate(b.act, c.dt, b.gateUp, f32, ld, act, n, ld)
+	}
+	return c.l.gate(b.act, c.dt, b.gateUp, f32, ld, act, n, ff)
 }
 
 // mixture writes the weighted sum of the experts that each row is sent to, and

@@ -83,9 +83,33 @@ func (u *uploader) raw(t tensor.Tensor) (block, error) {
 	return b, call("cuMemcpyHtoD", cu.MemcpyHtoD(b.at, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
 }
 
+// quantised tells whether a type stays in its blocks on the card. What the
+// kernels do not know becomes the compute type.
 func quantised(t tensor.DType) bool {
-	n, _ := t.Bytes(256)
-	return t != tensor.F32 && t != tensor.F16 && t != tensor.BF16 && t != tensor.F64 && n < 512
+	return castable(t) && t != tensor.F32 && t != tensor.F16 && t != tensor.BF16
+}
+
+// castable tells whether the kernels know a type.
+func castable(t tensor.DType) bool {
+	_, err := sourceType(t)
+	return err == nil
+}
+
+// table brings rows that are looked up to the card as they lie, or as the compute
+// type where the kernels do not know theirs.
+func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
+	if err := checkFinite(t); err != nil {
+		return 0, 0, err
+	}
+	if castable(t.DType) {
+		b, err := u.raw(t)
+		return b.at, t.DType, err
+	}
+	b, err := u.block(int64(t.Elements())*u.c.dt.bytes(), "weights")
+	if err != nil {
+		return 0, 0, err
+	}
+	return b.at, ownType[u.c.dt], u.cast(b.at, t)
 }
 
 // matrix brings tensors of equal width to the card, as the compute type unless
@@ -95,15 +119,16 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 		return m, nil
 	}
 	m.in = list[0].Cols()
-	quant := false
+	quant, known := false, true
 	for _, t := range list {
 		if err := checkFinite(t); err != nil {
 			return m, err
 		}
 		m.out += t.Rows()
 		quant = quant || quantised(t.DType)
+		known = known && castable(t.DType)
 	}
-	if quant {
+	if quant && known {
 		for _, t := range list {
 			b, err := u.raw(t)
 			if err != nil {

@@ -35,7 +35,7 @@ const (
 
 // loadOnCard reads the weights as they lie and brings them to a card.
 func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) error {
-	if err := m.load(ck, nil); err != nil {
+	if err := m.load(ck, nil, cpu.F32); err != nil {
 		return err
 	}
 	var err error

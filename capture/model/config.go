@@ -77,6 +77,8 @@ type Architecture struct {
 	GGUFPairing cpu.Pairing
 	// Fused says that q, k, v stand in one tensor, and gate and up in another.
 	Fused bool
+	// FusedGate says that only gate and up do.
+	FusedGate bool
 	// BareNorms says that norms have no weights (OLMo).
 	BareNorms bool
 	// PostNorms says that attention and feed-forward are normalised again
@@ -101,8 +103,8 @@ type Architecture struct {
 
 // Architectures lists what can be run, in the order help shows it.
 var Architectures = []Architecture{
-	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, granite, granitemoe,
-	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm,
+	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
+	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
 }
 
 // supported lists the names that pick returns of the architectures.
@@ -325,6 +327,14 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, finish(&c, f)
 }
 
+// Limits on a configuration, those of a dump: space is made by these numbers
+// before any weight is seen.
+const (
+	maxLayers = 1 << 12
+	maxHeads  = 1 << 12
+	maxDim    = 1 << 14
+)
+
 // newConfig reads what every family has.
 func newConfig(a Architecture, f *fields) Config {
 	c := Config{
@@ -339,6 +349,15 @@ func newConfig(a Architecture, f *fields) Config {
 	c.Intermediate = f.count("intermediate_size", 4*c.Hidden, 1)
 	c.KVHeads = f.count("num_key_value_heads", c.Heads, 1)
 	c.HeadDim = f.count("head_dim", c.Hidden/c.Heads, 1)
+	for _, x := range []struct {
+		name    string
+		n, most int
+	}{{"num_hidden_layers", c.Layers, maxLayers}, {"num_attention_heads", c.Heads, maxHeads}, {"head_dim", c.HeadDim, maxDim}} {
+		if x.n > x.most {
+			f.bad(x.name, x.n, fmt.Sprintf("at most %d", x.most))
+			return c
+		}
+	}
 	c.ValueDim = c.HeadDim
 	c.Scale = float32(1 / math.Sqrt(float64(c.HeadDim)))
 	c.LayerWindows = make([]int, c.Layers)

@@ -8,6 +8,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
@@ -18,7 +19,7 @@ import (
 // Options say how a model is run.
 type Options struct {
 	Threads int               // 0: one for each core
-	Compute string            // f32
+	Compute string            // f32, bf16 or int8: of the products with the layers' weights; the head's stay f32. On a card: f32, bf16 or f16
 	Chunk   int               // tokens that pass a layer together; 0: 504
 	Device  string            // cpu, or cuda:i; empty: cpu
 	Log     func(line string) // what a user should know of a card; may be nil
@@ -50,8 +51,9 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !onCard && o.Compute != "" && o.Compute != "f32" {
-		return nil, fmt.Errorf("compute %q is not supported yet; f32 is", o.Compute)
+	compute := cpu.Compute(o.Compute)
+	if !onCard && compute != "" && !slices.Contains(cpu.Computes, compute) {
+		return nil, fmt.Errorf("compute %q: want one of %v", o.Compute, cpu.Computes)
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
@@ -60,7 +62,7 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if onCard {
 		err = m.loadOnCard(ck, card, o)
 	} else {
-		err = m.load(ck, m.pool)
+		err = m.load(ck, m.pool, compute)
 	}
 	if err != nil {
 		m.Close()
@@ -70,7 +72,7 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 }
 
 // load reads the weights; without a pool they stay as they lie in the file.
-func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool) (err error) {
+func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool, compute cpu.Compute) (err error) {
 	c := &m.config
 	l := &loader{ck: ck, c: c, p: pool, used: map[string]bool{}}
 	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
@@ -114,10 +116,12 @@ func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool) (err error) {
 	if m.head, err = l.pack(head); err != nil {
 		return err
 	}
+	l.compute = compute
 	for i := range m.layers {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
 		}
+		ck.Forget()
 	}
 	return l.unread()
 }

@@ -116,10 +116,13 @@ func (s *Session) Values(layer, pos, n int) ([]float32, error) {
 	return s.kv[layer].Values(pos, n), nil
 }
 
-// Close gives back memory of a card; the sequence must not be used afterwards.
+// Close gives the memory back; the sequence must not be used afterwards.
 func (s *Session) Close() {
 	if s.card != nil {
 		s.card.Close()
+	}
+	for _, kv := range s.kv {
+		kv.Free()
 	}
 }
 

@@ -21,18 +21,27 @@ const (
 // patternSplitter returns a hand-written scanner for a known pattern, and a
 // regular expression for any other.
 func patternSplitter(pattern string) (splitter, error) {
+	if s := scanner(pattern); s != nil {
+		return s, nil
+	}
+	return regexSplit(pattern)
+}
+
+// scanner is the hand-written splitter of a known pattern, which leaves nothing
+// between its matches; nil for any other.
+func scanner(pattern string) splitter {
 	if pattern == gpt2Pattern {
-		return splitGPT2, nil
+		return splitGPT2
 	}
 	if strings.HasPrefix(pattern, cl100kHead) && strings.HasSuffix(pattern, cl100kTail) && len(pattern) > len(cl100kHead)+len(cl100kTail) {
 		switch pattern[len(cl100kHead) : len(pattern)-len(cl100kTail)] {
 		case `\p{N}{1,3}`:
-			return func(s string, e func(string)) { splitCL100K(s, 3, e) }, nil
+			return func(s string, e func(string)) { splitCL100K(s, 3, e) }
 		case `\p{N}`:
-			return func(s string, e func(string)) { splitCL100K(s, 1, e) }, nil
+			return func(s string, e func(string)) { splitCL100K(s, 1, e) }
 		}
 	}
-	return regexSplit(pattern)
+	return nil
 }
 
 // splitDigits makes every digit a word of its own.
@@ -54,24 +63,20 @@ func splitDigits(s string, emit func(string)) {
 }
 
 func regexSplit(pat string) (splitter, error) {
-	re, err := regexp2.Compile(pat, regexp2.Unicode)
+	re, err := compilePattern(pat)
 	if err != nil {
 		return nil, err
 	}
 	return func(s string, emit func(string)) {
 		rs := []rune(s)
 		cur := 0
-		m, _ := re.FindRunesMatch(rs)
-		for m != nil {
-			if m.Length > 0 {
-				if m.Index > cur {
-					emit(string(rs[cur:m.Index]))
-				}
-				emit(string(rs[m.Index : m.Index+m.Length]))
-				cur = m.Index + m.Length
+		eachFound(re, rs, func(m *regexp2.Match) {
+			if m.Index > cur {
+				emit(string(rs[cur:m.Index]))
 			}
-			m, _ = re.FindNextMatch(m)
-		}
+			emit(string(rs[m.Index : m.Index+m.Length]))
+			cur = m.Index + m.Length
+		})
 		if cur < len(rs) {
 			emit(string(rs[cur:]))
 		}

@@ -114,6 +114,9 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
+	if err := tellComputeError(c, eng.model, list); err != nil {
+		return err
+	}
 	cfg.Warn = func(text string) { warnf(c, "%s", text) }
 	disk := watchDisk(c, &cfg, eng.config)
 	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
@@ -204,9 +207,6 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
 		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
 			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
-	}
-	if p.Compute != "f32" && !strings.HasPrefix(where.name, "cuda") {
-		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
 	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)

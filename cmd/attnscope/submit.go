@@ -22,7 +22,7 @@ func (l *lines) Set(s string) error { *l = append(*l, s); return nil }
 func (l *lines) String() string     { return strings.Join(*l, " ") }
 
 // notForTasks are the flags of capture that each task of a job array gets its own of.
-var notForTasks = []string{"o", "shard", "resume", "dry-run", "force"}
+var notForTasks = []string{"o", "shard", "resume", "status", "dry-run", "force"}
 
 func submitCommand() *cli.Command {
 	var recorded []cli.Flag
