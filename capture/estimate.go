@@ -44,7 +44,7 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 	pos := int64(n.Positions)
 	perPosition := int64(m.Layers) * int64(m.KVHeads) * int64(m.HeadDim+m.ValueDim) * 4
 	n.Cache = pos * perPosition
-	chunk := min(int64(piece), pos)
+	chunk := min(512, pos)
 	n.Work = chunk*4*int64(2*m.Hidden+2*(m.Heads+2*m.KVHeads)*m.HeadDim+m.Heads*m.ValueDim+3*m.Intermediate) +
 		int64(threads)*(600<<10+pos*4*14) + int64(m.Vocab)*8
 	n.Recording = layers*heads*pos*8 + 4*heads*pos*8 + min(64<<20, layers*heads*pos*4*64) + 64<<20

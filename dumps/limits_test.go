@@ -104,7 +104,7 @@ func TestHostileFiles(t *testing.T) {
 		return Prompt{ID: "p", PromptTokens: p, ReplyTokens: g, WindowRows: rows, Store: store, Blocks: blocks, Tokens: make([]int32, p+g)}
 	}
 	bomb := func(n int) []byte { return encoder.EncodeAll(make([]byte, n), nil) }
-	huge := 1 << 20 // tokens: two megabytes of JSON
+	huge := 1 << 18 // tokens: half a megabyte of JSON
 	for name, f := range map[string]func(f *forge){
 		"payload decompresses to more than it says": func(f *forge) {
 			f.json(kindHeader, 0, header(same))
@@ -199,7 +199,7 @@ func TestHostileFiles(t *testing.T) {
 				if !errors.Is(err, ErrCorrupt) && !strings.Contains(err.Error(), "too many to hold") {
 					t.Errorf("%v", err)
 				}
-				// The file is opened twice; an end of 2^20 tokens is megabytes of JSON.
+				// The file is opened twice; an end of 2^18 tokens is much JSON.
 				if took := after.TotalAlloc - before.TotalAlloc; took > 2*maxPrompts(int64(file.b.Len()))+512<<20 {
 					t.Errorf("%d MB were taken for a file of %d bytes (%v)", took>>20, file.b.Len(), err)
 				}

@@ -2,6 +2,7 @@ package dumps
 
 import (
 	"fmt"
+	"hash/crc32"
 	"os"
 	"slices"
 )
@@ -62,7 +63,10 @@ func mergeInto(out string, list []*Reader, force bool) (err error) {
 	if err := w.finish(); err != nil {
 		return err
 	}
-	return os.Rename(tmp, out)
+	if err := os.Rename(tmp, out); err != nil {
+		return err
+	}
+	return syncFolder(out)
 }
 
 // place is a prompt of one of several dumps.
@@ -102,19 +106,52 @@ func (w *Writer) copyPrompt(r *Reader, i int) error {
 	slices.SortFunc(list, func(a, b record) int { return int(min(1, max(-1, a.at-b.at))) })
 	index := uint32(w.prompts)
 	for _, rec := range list {
-		stored, err := readPayload(r.f, &rec)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.path, err)
-		}
-		if checksum(stored) != rec.Sum {
-			return fmt.Errorf("%s: %s: checksum %08x, want %08x: %w", r.path, r.placeOf(&rec), checksum(stored), rec.Sum, ErrCorrupt)
-		}
 		rec.Prompt = index
-		if err := w.writeBlock(block{r: rec, payload: stored}); err != nil {
+		if err := w.copyBlock(r, rec); err != nil {
 			return err
 		}
 	}
 	p := r.prompts[i]
 	w.prompts++
 	return w.put(record{Kind: kindPrompt, Prompt: index}, p)
+}
+
+// copyPiece is how much of a block is held while it is copied.
+const copyPiece = 1 << 20
+
+// copyBlock copies a block of another dump, compressed as it is, and compares its
+// checksum on the way. It takes the same memory for blocks of any size.
+func (w *Writer) copyBlock(r *Reader, rec record) error {
+	if err := rec.limits(); err != nil {
+		return fmt.Errorf("%s: %w", r.path, err)
+	}
+	if w.piece == nil {
+		w.piece = make([]byte, 0, frameBytes+copyPiece)
+	}
+	b, at := rec.marshal(w.piece[:0]), w.offset
+	sum := uint32(0)
+	for done := int64(0); ; {
+		n := min(copyPiece, int64(rec.Stored)-done)
+		head := len(b)
+		b = b[:head+int(n)]
+		if _, err := r.f.ReadAt(b[head:], rec.at+done); err != nil {
+			return fmt.Errorf("%s: %s: %w", r.path, r.placeOf(&rec), err)
+		}
+		sum = crc32.Update(sum, castagnoli, b[head:])
+		if _, err := w.writeAt(b, at); err != nil {
+			return fmt.Errorf("%s: %w", w.partial, err)
+		}
+		at += int64(len(b))
+		if done += n; done == int64(rec.Stored) {
+			break
+		}
+		b = b[:0]
+	}
+	if sum != rec.Sum {
+		return fmt.Errorf("%s: %s: checksum %08x, want %08x: %w", r.path, r.placeOf(&rec), sum, rec.Sum, ErrCorrupt)
+	}
+	rec.at = w.offset + frameBytes
+	w.records, w.offset = append(w.records, rec), at
+	w.bytes.Store(at)
+	return nil
 }

@@ -32,7 +32,7 @@ func Repair(path string) (done Repaired, err error) {
 	}
 	defer f.Close()
 	if err := lock(f); err != nil {
-		return done, fmt.Errorf("%s: another process is writing it: %w", r.path, err)
+		return done, fmt.Errorf("%s: %w", r.path, err)
 	}
 	var keep []int
 	for i := range r.prompts {

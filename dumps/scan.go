@@ -201,7 +201,7 @@ func (h *Header) check(name string) error {
 	m, p := &h.Model, &h.Plan
 	within := func(v, lo, hi int) bool { return v >= lo && v <= hi }
 	ok := within(m.Layers, 1, maxLayers) && within(m.Heads, 1, maxHeads) && within(m.KVHeads, 1, m.Heads) && m.Heads%max(1, m.KVHeads) == 0 &&
-		within(m.HeadDim, 1, maxDim) && within(m.ValueDim, 0, maxDim) && within(m.Vocab, 0, maxVocab) &&
+		len(p.Layers) > 0 && len(p.Heads) > 0 && within(m.HeadDim, 1, maxDim) && within(m.ValueDim, 0, maxDim) && within(m.Vocab, 0, maxVocab) &&
 		within(len(m.LayerWindows), 0, m.Layers) && ascending(p.Layers, m.Layers) && ascending(p.Heads, m.Heads) &&
 		within(p.WindowRows, 0, maxTokens) && within(p.PromptWindows, 0, maxTokens) && within(p.PromptWindowSize, 0, maxTokens) &&
 		within(p.MaxNewTokens, 0, math.MaxInt32) && within(p.Overview, 0, maxSide)

@@ -46,6 +46,7 @@ type Writer struct {
 	stopped       chan struct{}
 	pending       *budget       // values that wait to be encoded
 	encoding      chan struct{} // as many encode at once as there are processors
+	piece         []byte        // of a block that is copied
 
 	bytes atomic.Int64 // offset, for whoever watches
 
@@ -179,7 +180,7 @@ func openLocked(path string) (*os.File, error) {
 		}
 		if err := lock(f); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: another process is writing it: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		mine, err := f.Stat()
 		if err != nil {

@@ -47,7 +47,16 @@ func (c *Config) Check() error {
 	}
 	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
-	return run.Check()
+	if err := run.Check(); err != nil {
+		return err
+	}
+	most := c.Model.Config().MaxPositions
+	for i := range c.Prompts { // every cache writes a reply of its own, beside the one that is followed
+		if p := &c.Prompts[i]; most > 0 && len(p.Tokens)+c.MaxNewTokens > most {
+			return &capture.TooLongError{ID: p.ID, Tokens: len(p.Tokens), Reply: c.MaxNewTokens, Max: most}
+		}
+	}
+	return nil
 }
 
 // Run decodes and hands out a result for each prompt and cache, the full cache
@@ -94,12 +103,10 @@ func (r *runner) report(id string) {
 	}
 }
 
-// piece is the number of tokens between two looks at the context.
-const piece = 512
-
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	piece := r.Model.Piece() // tokens between two looks at the context
 	if pass.Length == 0 {
 		pass.Length = s.Len() + len(tokens)
 	}
@@ -137,7 +144,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
-	s.Reserve(len(p.Tokens) + r.replies(p))
+	defer s.Close()
+	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
+		return err
+	}
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -159,7 +169,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen := w.selections(s, r.Methods, r.Configs)
+	chosen, err := w.selections(s, r.Methods, r.Configs)
+	if err != nil {
+		return err
+	}
 	for i := range r.Methods {
 		for k, c := range r.Configs {
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
@@ -192,7 +205,10 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
-		s.Reserve(full.prompt + r.replies(full.p))
+		defer s.Close()
+		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
+			return err
+		}
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
 	if s != full.s {
@@ -330,6 +346,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		return nil
 	}
 	if room := k.r.Model.Config().MaxPositions; room > 0 && k.prompt+len(ids) > room {
+		k.r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored", k.p.ID, room, room-k.prompt, len(ids))
 		ids = ids[:room-k.prompt]
 	}
 	defer k.rewind()

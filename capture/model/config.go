@@ -327,6 +327,14 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, finish(&c, f)
 }
 
+// Limits on a configuration, those of a dump: space is made by these numbers
+// before any weight is seen.
+const (
+	maxLayers = 1 << 12
+	maxHeads  = 1 << 12
+	maxDim    = 1 << 14
+)
+
 // newConfig reads what every family has.
 func newConfig(a Architecture, f *fields) Config {
 	c := Config{
@@ -341,6 +349,15 @@ func newConfig(a Architecture, f *fields) Config {
 	c.Intermediate = f.count("intermediate_size", 4*c.Hidden, 1)
 	c.KVHeads = f.count("num_key_value_heads", c.Heads, 1)
 	c.HeadDim = f.count("head_dim", c.Hidden/c.Heads, 1)
+	for _, x := range []struct {
+		name    string
+		n, most int
+	}{{"num_hidden_layers", c.Layers, maxLayers}, {"num_attention_heads", c.Heads, maxHeads}, {"head_dim", c.HeadDim, maxDim}} {
+		if x.n > x.most {
+			f.bad(x.name, x.n, fmt.Sprintf("at most %d", x.most))
+			return c
+		}
+	}
 	c.ValueDim = c.HeadDim
 	c.Scale = float32(1 / math.Sqrt(float64(c.HeadDim)))
 	c.LayerWindows = make([]int, c.Layers)

@@ -68,6 +68,8 @@ type loader struct {
 	c    *Config
 	p    *cpu.Pool
 	used map[string]bool // names that were asked for and found
+
+	compute cpu.Compute // of the products with the weights that are packed next
 }
 
 func (l *loader) name(role string, at int, suffix string) string {
@@ -171,7 +173,10 @@ func (l *loader) bias(role string, at, n int) ([]float32, error) {
 }
 
 func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
-	m, err := cpu.PackRows(l.p, list...)
+	if l.p == nil { // a card packs for itself
+		return cpu.Unpacked(list...), nil
+	}
+	m, err := cpu.Narrow(l.p, l.compute, list...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
 	}

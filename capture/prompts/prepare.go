@@ -40,19 +40,21 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	if tok == nil && needs {
 		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
 	}
+	var err error
 	switch {
 	case r.IDs != nil:
 		p.Tokens = r.IDs
 	case r.Text != nil:
 		p.Text = *r.Text
-		p.Tokens = tok.Encode(p.Text, !o.NoSpecialTokens)
+		p.Tokens, err = tok.TryEncode(p.Text, !o.NoSpecialTokens)
 	default:
-		text, special, err := render(tok, r.Messages, o)
-		if err != nil {
-			return fail(err)
+		var special bool
+		if p.Text, special, err = render(tok, r.Messages, o); err == nil {
+			p.Tokens, err = tok.TryEncode(p.Text, special)
 		}
-		p.Text = text
-		p.Tokens = tok.Encode(text, special)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	if len(p.Tokens) == 0 {
 		return fail(errors.New("it is empty: a prompt needs at least one token"))
@@ -65,9 +67,15 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	case r.ResponseIDs != nil:
 		p.Reply = r.ResponseIDs
 	case r.Response != nil:
-		p.Reply = append([]int32{}, tok.Encode(*r.Response, false)...) // an empty reply is followed too, not generated
+		p.Reply, err = tok.TryEncode(*r.Response, false)
 	case o.Follow && len(r.References) > 0:
-		p.Reply = append([]int32{}, tok.Encode(r.References[0], false)...)
+		p.Reply, err = tok.TryEncode(r.References[0], false)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if p.Reply == nil && (r.Response != nil || o.Follow && len(r.References) > 0) {
+		p.Reply = []int32{} // an empty reply is followed too, not generated
 	}
 	return p, nil
 }

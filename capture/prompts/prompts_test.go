@@ -134,3 +134,15 @@ func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
 		t.Errorf("without a tokenizer: %v", err)
 	}
 }
+
+// TestBounded: a set that decompresses to more than it may is an error that names
+// the line.
+func TestBounded(t *testing.T) {
+	text := strings.Repeat(`{"prompt":"x"}`+"\n", 10)
+	if list, err := Read(&bounded{strings.NewReader(text), int64(len(text))}, "f.zst"); err != nil || len(list) != 10 {
+		t.Errorf("%d prompts, %v", len(list), err)
+	}
+	if _, err := Read(&bounded{strings.NewReader(text), int64(len(text)) - 1}, "f.zst"); err == nil || !strings.HasPrefix(err.Error(), "f.zst: line ") || !strings.Contains(err.Error(), "more than 64 times its size") {
+		t.Errorf("%v", err)
+	}
+}

@@ -48,14 +48,38 @@ func ReadFile(path string, stdin io.Reader) ([]Record, error) {
 	defer f.Close()
 	var r io.Reader = f
 	if strings.HasSuffix(path, ".zst") {
-		z, err := zstd.NewReader(f, zstd.WithDecoderMaxMemory(4<<30))
+		fi, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		z, err := zstd.NewReader(f, zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		defer z.Close()
-		r = z
+		r = &bounded{z, maxExpanded + maxRatio*fi.Size()}
 	}
 	return Read(r, path)
+}
+
+// Limits on a compressed set: what it may have decompressed.
+const (
+	maxExpanded = 1 << 30
+	maxRatio    = 64 // bytes more for each byte of the file
+)
+
+// bounded fails where more than left bytes come.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("it decompresses to more than %d times its size and a gigabyte: give it decompressed", maxRatio)
+	}
+	return n, err
 }
 
 // Read reads JSONL. Errors name the line.

@@ -14,7 +14,7 @@
 //	job.json     what was asked for, and every array job that was submitted
 //	job.sh       the script of those jobs; sbatch takes it by hand too
 //	shards.tsv   a line a shard: its state, job, node, prompts, log
-//	shards/      the dumps of the shards, and the exit code of each task
+//	shards/      the dumps of the shards, the status file and exit code of each task
 //	logs/        what each task said
 //	attnscope    the program that runs, so that a rebuild changes nothing
 package submit

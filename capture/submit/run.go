@@ -57,8 +57,9 @@ type runner struct {
 	dir    string
 	saved  *saved
 	shards []*shard
-	said   string // the last line about all shards
-	mute   bool   // the queue could not be asked, and that was said
+	said   string // the last line about all shards, and when
+	when   time.Time
+	mute   bool // the queue could not be asked, and that was said
 	report Report
 }
 
@@ -346,12 +347,19 @@ func (r *runner) tell() (changed bool) {
 		parts = append(parts, part)
 	}
 	line := strings.Join(append([]string{fmt.Sprintf("%d of %d shards done", count["done"], len(r.shards))}, parts...), "; ")
-	if changed = line != r.said; changed {
-		r.j.log("%s", line)
-		r.said = line
+	if changed = line != r.said; changed || time.Since(r.when) >= quietFor {
+		prompts := 0
+		for _, s := range r.shards {
+			prompts += s.now
+		}
+		r.j.log("%s; %d of %d prompts", line, prompts, r.j.Prompts)
+		r.said, r.when = line, time.Now()
 	}
 	return changed
 }
+
+// quietFor is the longest time without a line about the shards.
+const quietFor = 10 * time.Minute
 
 // missing is the error of a run whose shards are not all done.
 func (r *runner) missing() error {

@@ -49,7 +49,7 @@ before=$(prompts)
 {{- if .Threads}}
 	--threads="${SLURM_CPUS_ON_NODE:-0}" \
 {{- end}}
-	--shard="$task/{{.Shards}}" --resume -o "$shard.attn" &
+	--shard="$task/{{.Shards}}" --resume --status "$shard.json" -o "$shard.attn" &
 pid=$!
 while wait "$pid"; kill -0 "$pid" 2>/dev/null; do :; done
 wait "$pid"

@@ -2,6 +2,7 @@ package submit
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ type shard struct {
 	state    string // done, or as Slurm says, or waiting, given up, cancelled
 	why      string
 	prompts  int  // finished, as of the last end of a task
+	now      int  // finished, as the running task says
 	tries    int  // tasks that ended without a dump, this run of the submitter
 	failures int  // of these the last ones, that finished no prompt
 	ended    int  // looks at the queue in a row that saw the task ended
@@ -62,11 +64,26 @@ func (s *shard) look(dir string) {
 	}
 	defer r.Close()
 	s.prompts = len(r.Prompts())
+	s.now = s.prompts
 	if s.done = r.Complete(); s.done {
 		s.state, s.why = "done", ""
 		if e, ok := readExit(dir, s.index); ok {
 			s.node = e.node
 		}
+	}
+}
+
+// progress reads how far the running task is from its status file.
+func (s *shard) progress(dir string) {
+	text, err := os.ReadFile(strings.TrimSuffix(shardPath(dir, s.index), ".attn") + ".json")
+	if err != nil {
+		return
+	}
+	var status struct {
+		Done int `json:"prompts_done"`
+	}
+	if json.Unmarshal(text, &status) == nil {
+		s.now = max(s.prompts, status.Done)
 	}
 }
 
@@ -95,6 +112,7 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	switch {
 	case listed && active[st.state]:
 		s.state, s.why, s.node, s.ended = strings.ToLower(st.state), st.reason, st.node, 0
+		s.progress(dir)
 		return false
 	case listed:
 		s.state, s.why, s.node = strings.ToLower(st.state), "", st.node
@@ -105,6 +123,7 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	default:
 		if _, err := os.Stat(logPath(dir, s.index, s.job)); err == nil {
 			s.state = "running"
+			s.progress(dir)
 		}
 		return false
 	}
@@ -171,7 +190,7 @@ func writeShards(dir string, list []*shard) error {
 		if s.job != "" {
 			log, _ = filepath.Rel(dir, logPath(dir, s.index, s.job))
 		}
-		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.index, s.state, s.job, s.node, s.prompts, s.tries, log, s.why)
+		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.index, s.state, s.job, s.node, s.now, s.tries, log, s.why)
 	}
 	return replace(filepath.Join(dir, "shards.tsv"), b.Bytes(), 0o644)
 }

@@ -107,17 +107,13 @@ func eachRune(s string, class func(rune) bool) []part {
 func eachMatch(s string, re *regexp2.Regexp) []part {
 	var list []part
 	rs, at := []rune(s), 0
-	m, _ := re.FindRunesMatch(rs)
-	for ; m != nil; m, _ = re.FindNextMatch(m) {
-		if m.Length == 0 {
-			continue
-		}
+	eachFound(re, rs, func(m *regexp2.Match) {
 		if m.Index > at {
 			list = append(list, part{string(rs[at:m.Index]), false})
 		}
 		at = m.Index + m.Length
 		list = append(list, part{string(rs[m.Index:at]), true})
-	}
+	})
 	if at < len(rs) {
 		list = append(list, part{string(rs[at:]), false})
 	}

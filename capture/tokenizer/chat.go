@@ -21,22 +21,20 @@ type Message struct {
 
 // chatTemplate is a compiled template.
 type chatTemplate struct {
-	source string
+	source string // file it is from
+	text   string
 	t      *jinja.Template
 }
 
-// Limits on what a template may do.
-const (
-	templateTime   = 10 * time.Second
-	templateOutput = 64 << 20
-)
-
 func (t *Tokenizer) setTemplate(source, text string) error {
+	if len(text) > templateSource {
+		return fmt.Errorf("%s: chat template of %d bytes, at most %d are taken", source, len(text), templateSource)
+	}
 	c, err := jinja.Compile(strings.TrimSuffix(text, "\n"))
 	if err != nil {
 		return fmt.Errorf("%s: chat template: %w", source, err)
 	}
-	t.template = &chatTemplate{source, c}
+	t.template = &chatTemplate{source, text, c}
 	return nil
 }
 
@@ -49,44 +47,71 @@ func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string,
 	if t.template == nil {
 		return "", errors.New("the model has no chat template: --no-chat-template joins the messages")
 	}
-	var list []jinja.Value
-	for _, m := range msgs {
-		d := jinja.NewDict()
-		d.AsDict().Set("role", jinja.NewString(m.Role))
-		d.AsDict().Set("content", jinja.NewString(m.Content))
-		list = append(list, d)
+	r := rendering{t.template.text, t.bosToken, t.eosToken, msgs, addGenerationPrompt}
+	var text string
+	var err error
+	if box.on {
+		text, err = box.render(r)
+	} else {
+		text, err = renderHere(r, t.template.t)
 	}
-	values := map[string]jinja.Value{
-		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(addGenerationPrompt),
-		"bos_token": jinja.NewString(t.bosToken), "eos_token": jinja.NewString(t.eosToken),
-		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as the reference has them
+	if err != nil {
+		return "", fmt.Errorf("%s: chat template: %w", t.template.source, err)
 	}
+	return text, nil
+}
+
+// renderHere renders in this process, which cannot end a template that does not
+// end itself: it is left to run.
+func renderHere(r rendering, t *jinja.Template) (string, error) {
 	type result struct {
 		text string
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() {
-			if x := recover(); x != nil {
-				done <- result{"", fmt.Errorf("the template fails: %v", x)}
-			}
-		}()
-		text, err := t.template.t.RenderValues(values)
+		text, err := r.with(t)
 		done <- result{text, err}
 	}()
 	select {
 	case r := <-done:
-		if r.err == nil && len(r.text) > templateOutput {
-			r.err = fmt.Errorf("its output has %d bytes, at most %d are taken", len(r.text), templateOutput)
-		}
-		if r.err != nil {
-			return "", fmt.Errorf("%s: chat template: %w", t.template.source, r.err)
-		}
-		return r.text, nil
+		return r.text, r.err
 	case <-time.After(templateTime):
-		return "", fmt.Errorf("%s: chat template: not done after %s", t.template.source, templateTime)
+		return "", fmt.Errorf("not done after %s", templateTime)
 	}
+}
+
+// render compiles the template and renders it.
+func (r rendering) render() (string, error) {
+	t, err := jinja.Compile(strings.TrimSuffix(r.Template, "\n"))
+	if err != nil {
+		return "", err
+	}
+	return r.with(t)
+}
+
+func (r rendering) with(t *jinja.Template) (text string, err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			text, err = "", fmt.Errorf("it fails: %v", x)
+		}
+	}()
+	var list []jinja.Value
+	for _, m := range r.Messages {
+		d := jinja.NewDict()
+		d.AsDict().Set("role", jinja.NewString(m.Role))
+		d.AsDict().Set("content", jinja.NewString(m.Content))
+		list = append(list, d)
+	}
+	text, err = t.RenderValues(map[string]jinja.Value{
+		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(r.AddGenerationPrompt),
+		"bos_token": jinja.NewString(r.BOS), "eos_token": jinja.NewString(r.EOS),
+		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as the reference has them
+	})
+	if err == nil && len(text) > templateOutput {
+		return "", fmt.Errorf("its output has %d bytes, at most %d are taken", len(text), templateOutput)
+	}
+	return text, err
 }
 
 // readConfig reads the special tokens and the chat template that stand beside

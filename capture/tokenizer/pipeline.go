@@ -145,15 +145,13 @@ func replacer(n *node) (func(string) string, error) {
 	if n.Pattern.Regex == "" {
 		return nil, errors.New("normalizer Replace has no pattern")
 	}
-	re, err := regexp2.Compile(n.Pattern.Regex, regexp2.Unicode)
+	re, err := compilePattern(n.Pattern.Regex)
 	if err != nil {
 		return nil, fmt.Errorf("normalizer Replace: pattern %q: %w", n.Pattern.Regex, err)
 	}
 	return func(s string) string {
 		out, err := re.ReplaceFunc(s, func(regexp2.Match) string { return n.Content }, -1, -1)
-		if err != nil {
-			return s
-		}
+		outOfTime(re, err)
 		return out
 	}, nil
 }
@@ -307,7 +305,7 @@ func (t *Tokenizer) addSplit(n *node) error {
 		t.splits = append(t.splits, s)
 		return nil
 	}
-	re, err := regexp2.Compile(n.Pattern.Regex, regexp2.Unicode)
+	re, err := compilePattern(n.Pattern.Regex)
 	if err != nil {
 		return fail(err)
 	}

@@ -63,24 +63,20 @@ func splitDigits(s string, emit func(string)) {
 }
 
 func regexSplit(pat string) (splitter, error) {
-	re, err := regexp2.Compile(pat, regexp2.Unicode)
+	re, err := compilePattern(pat)
 	if err != nil {
 		return nil, err
 	}
 	return func(s string, emit func(string)) {
 		rs := []rune(s)
 		cur := 0
-		m, _ := re.FindRunesMatch(rs)
-		for m != nil {
-			if m.Length > 0 {
-				if m.Index > cur {
-					emit(string(rs[cur:m.Index]))
-				}
-				emit(string(rs[m.Index : m.Index+m.Length]))
-				cur = m.Index + m.Length
+		eachFound(re, rs, func(m *regexp2.Match) {
+			if m.Index > cur {
+				emit(string(rs[cur:m.Index]))
 			}
-			m, _ = re.FindNextMatch(m)
-		}
+			emit(string(rs[m.Index : m.Index+m.Length]))
+			cur = m.Index + m.Length
+		})
 		if cur < len(rs) {
 			emit(string(rs[cur:]))
 		}

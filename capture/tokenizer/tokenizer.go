@@ -67,7 +67,8 @@ type added struct {
 }
 
 // Encode returns the ids of a text; with addSpecial also what the
-// post-processor adds, such as BOS.
+// post-processor adds, such as BOS. It panics where an expression of the
+// tokenizer backtracks without end: see [Tokenizer.TryEncode].
 func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	out := make([]int32, 0, len(text)/3+4)
 	cache, _ := t.caches.Get().(*wordCache)

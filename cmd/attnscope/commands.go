@@ -25,6 +25,7 @@ func commands() []*cli.Command {
 		tokenizeCommand(),
 		modelsCommand(),
 		pullCommand(),
+		completionCommand(),
 		versionCommand(),
 	}
 }

@@ -21,7 +21,13 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n", need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", humanBytes(weights+need.Cache+need.Work+need.Recording),
 		humanBytes(weights), humanBytes(need.Cache), humanBytes(need.Work), humanBytes(need.Recording))
-	fmt.Fprintf(w, "vram       0 B (device cpu)\n")
+	card := cardNeed(c, e, &need, plan)
+	parts := fmt.Sprintf("weights %s, cache %s, work %s, recording %s", humanBytes(card.Weights), humanBytes(card.Cache), humanBytes(card.Work), humanBytes(card.Recording))
+	if d := e.device.card; d != nil {
+		fmt.Fprintf(w, "vram       %s: %s; %s of %s is free on %s\n", humanBytes(card.Total()), parts, humanBytes(d.Free), humanBytes(d.Memory), e.device.name)
+	} else {
+		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", humanBytes(card.Total()), parts)
+	}
 	disk := "about " + humanBytes(need.Disk)
 	if free, ok := freeBytes(cfg.Out); ok {
 		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))

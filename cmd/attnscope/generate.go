@@ -24,7 +24,7 @@ func generateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of the answer: " + strings.Join(decode.Scores, ", ")},
 			&cli.BoolFlag{Name: "summary", Usage: "a table over the prompts instead of a line for each"},
-		}, promptFlags, []cli.Flag{deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
+		}, promptFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
 		Action: runGenerate,
 	}
 }

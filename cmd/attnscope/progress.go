@@ -52,7 +52,7 @@ func (b *bar) capture(p capture.Progress) {
 	prompt := min(p.Prompt+1, p.Prompts)
 	if b.bar != nil {
 		b.bar.ChangeMax64(max(1, p.Total))
-		b.bar.Describe(fmt.Sprintf("%s %d/%d %s, %s", b.what, prompt, p.Prompts, shortID(p.ID), strings.Join(b.figures(p), ", ")))
+		b.bar.Describe(b.line(fmt.Sprintf("%s %d/%d", b.what, prompt, p.Prompts), p))
 		_ = b.bar.Set64(min(p.Tokens, p.Total))
 		return
 	}
@@ -86,12 +86,25 @@ func (b *bar) figures(p capture.Progress) []string {
 	return list
 }
 
-// shortID keeps a bar on one line.
-func shortID(id string) string {
-	if r := []rune(id); len(r) > 20 {
-		return string(r[:19]) + "…"
+// line is what stands before a bar: as much as leaves the bar a third of the
+// screen.
+func (b *bar) line(what string, p capture.Progress) string {
+	width := 80
+	if f, ok := b.w.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = w
+		}
 	}
-	return id
+	id, list := []rune(p.ID), b.figures(p)
+	if len(id) > 20 {
+		id = append(id[:19], '…')
+	}
+	for _, text := range []string{what + " " + string(id) + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list[:min(2, len(list))], ", ")} {
+		if len(text) <= width*2/3 {
+			return text
+		}
+	}
+	return what
 }
 
 // bytes shows what of a download is here.

@@ -18,12 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
 )
 
 // TestMain lets the test binary be the program itself, so that a capture can
 // be killed as a user's would be.
 func TestMain(m *testing.M) {
+	tokenizer.Sandbox()
 	if os.Getenv("ATTNSCOPE_TEST_MAIN") == "1" {
 		main()
 	}

@@ -22,7 +22,7 @@ func (l *lines) Set(s string) error { *l = append(*l, s); return nil }
 func (l *lines) String() string     { return strings.Join(*l, " ") }
 
 // notForTasks are the flags of capture that each task of a job array gets its own of.
-var notForTasks = []string{"o", "shard", "resume", "dry-run", "force"}
+var notForTasks = []string{"o", "shard", "resume", "status", "dry-run", "force"}
 
 func submitCommand() *cli.Command {
 	var recorded []cli.Flag
@@ -122,12 +122,12 @@ func runSubmit(c *cli.Context) error {
 // submitJob checks all that a task would stumble over, before anything waits in
 // a queue: model, plan, prompts.
 func submitJob(c *cli.Context, out string) (submit.Job, error) {
-	eng, err := openEngine(c)
+	eng, err := openModel(c) // the cards are elsewhere
 	if err != nil {
 		return submit.Job{}, err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, device{name: c.String("device")})
 	if err != nil {
 		return submit.Job{}, err
 	}

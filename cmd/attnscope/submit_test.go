@@ -398,7 +398,7 @@ func TestSubmitScript(t *testing.T) {
 	for _, want := range []string{
 		"#!/bin/bash\n#SBATCH ", "\n#SBATCH --job-name=my_run\n", "\n#SBATCH --array=0-3%2\n", "\n#SBATCH --partition=gpu\n", "\n#SBATCH --account=lab\n", "\n#SBATCH --qos=long\n",
 		"\n#SBATCH --time=1-00:00:00\n", "\n#SBATCH --cpus-per-task=8\n", "\n#SBATCH --mem=16G\n", "\n#SBATCH --gres=gpu:1,tmp:2\n", "\n#SBATCH --requeue\n", "\n#SBATCH --signal=B:USR1@90\n",
-		"\n#SBATCH --constraint=avx512\n", "\n#SBATCH --mail-type=END,FAIL\n", "\nmodule load x, y\n", "'--system=it'\\''s \"me\"'", "--values=true", "--shard=\"$task/4\" --resume -o \"$shard.attn\"",
+		"\n#SBATCH --constraint=avx512\n", "\n#SBATCH --mail-type=END,FAIL\n", "\nmodule load x, y\n", "'--system=it'\\''s \"me\"'", "--values=true", "--shard=\"$task/4\" --resume --status \"$shard.json\" -o \"$shard.attn\"",
 		`#SBATCH --output="` + s.dir + `/my run.attn.submit/logs/shard-%4a-job-%A.log"`,
 	} {
 		if !strings.Contains(text, want) {

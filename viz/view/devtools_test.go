@@ -65,7 +65,7 @@ func openTab(t *testing.T) *tab {
 		to.Close()
 		from.Close()
 	})
-	timer := time.AfterFunc(90*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(8*time.Minute, func() { cmd.Process.Kill() })
 	t.Cleanup(func() { timer.Stop() })
 	target := b.call("Target.createTarget", map[string]any{"url": "about:blank"}).Result.TargetID
 	b.session = b.call("Target.attachToTarget", map[string]any{"targetId": target, "flatten": true}).Result.SessionID
@@ -122,7 +122,7 @@ func (b *tab) eval(body string) string {
 // ready waits for the view to be drawn.
 func (b *tab) ready() {
 	b.Helper()
-	for range 200 {
+	for range 4000 { // two minutes: the machine may be busy
 		if b.eval(`return !!document.querySelector("[data-ready=yes]")`) == "true" {
 			return
 		}

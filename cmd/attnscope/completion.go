@@ -1,0 +1,232 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+func completionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print a shell's completion of verbs, flags, their values and files",
+		ArgsUsage: "bash | zsh | fish",
+		Description: "bash: source <(attnscope completion bash)                    in ~/.bashrc\n" +
+			"zsh:  source <(attnscope completion zsh)                     in ~/.zshrc, after compinit\n" +
+			"fish: attnscope completion fish > ~/.config/fish/completions/attnscope.fish",
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() != 1 || shells[c.Args().First()] == nil {
+				return usagef("completion: name the shell: bash, zsh or fish")
+			}
+			return shells[c.Args().First()].Execute(c.App.Writer, describeVerbs(c.App.Commands))
+		},
+	}
+}
+
+// verbWords is what completion knows of a verb.
+type verbWords struct {
+	Name, Usage string
+	Words       []string // that may stand as argument
+	Files       bool     // arguments are files
+	Flags       []flagWords
+}
+
+// flagWords is what completion knows of a flag.
+type flagWords struct {
+	Names       []string // with their dashes; the long one first
+	Usage       string
+	Takes       bool     // a value
+	List        bool     // values may be joined by commas
+	Words       []string // values
+	Files, Dirs bool     // the value is one
+}
+
+// flagValues are the values of flags that take one of a few words.
+var flagValues = map[string][]string{
+	"store": {"auto", "rows", "factors"}, "precision": {"exact", "fine", "coarse"}, "compute": {"f32", "bf16", "int8"},
+	"device": {"auto", "cpu", "cuda"}, "truncate": {"middle"}, "engine": {"slurm"}, "mem": {"auto"},
+	"average": {"pooled", "rows", "heads"}, "generation": {"rows", "mean"}, "group": {"head", "mean", "max", "sum"},
+	"pooling": {"avgpool", "maxpool"}, "by": {"layer", "head", "prompt", "dataset", "span"}, "layers": {"all"}, "heads": {"all"},
+}
+
+// verbValues are those whose words differ by verb, and "" for the arguments.
+var verbValues = map[string][]string{
+	"completion ": {"bash", "zsh", "fish"}, "reproduce ": append(experimentNames(), "all"), "pull ": {"smollm2-135m"},
+	"hitrate preset": {"paper", "code", "code-exact"}, "snapkv preset": snapkv.PresetNames(), "generate preset": snapkv.PresetNames(),
+	"advise preset": snapkv.PresetNames(), "heatmap format": {"png", "svg"}, "advise by": {"layer", "head"},
+}
+
+var placeholder = regexp.MustCompile("`([^`]*)`")
+
+// describeVerbs reads the command tree. What a value is, its placeholder says:
+// FILE, RUN.attn, DIR, MODEL, LIST.
+func describeVerbs(list []*cli.Command) (verbs []verbWords) {
+	for _, cmd := range list {
+		if cmd.Hidden {
+			continue
+		}
+		v := verbWords{Name: cmd.Name, Usage: cmd.Usage, Words: verbValues[cmd.Name+" "], Files: strings.Contains(cmd.ArgsUsage, ".attn") && !strings.Contains(cmd.ArgsUsage, "-p ")}
+		for _, f := range append(slices.Clone(cmd.Flags), cli.HelpFlag) {
+			v.Flags = append(v.Flags, describeFlag(cmd.Name, f))
+		}
+		verbs = append(verbs, v)
+	}
+	return verbs
+}
+
+func describeFlag(verb string, f cli.Flag) flagWords {
+	var w flagWords
+	for _, name := range f.Names() {
+		if len(name) == 1 {
+			w.Names = append(w.Names, "-"+name)
+		} else {
+			w.Names = append(w.Names, "--"+name)
+		}
+	}
+	slices.SortStableFunc(w.Names, func(a, b string) int { return len(b) - len(a) })
+	usage := f.(cli.DocGenerationFlag).GetUsage()
+	_, isBool := f.(*cli.BoolFlag)
+	w.Takes = !isBool
+	if m := placeholder.FindStringSubmatch(usage); m != nil && w.Takes {
+		w.Files = strings.Contains(m[1], "FILE") || strings.HasSuffix(m[1], ".attn") || strings.HasSuffix(m[1], ".jsonl") || m[1] == "MODEL"
+		w.Dirs = m[1] == "DIR"
+		w.List = m[1] == "LIST"
+		if m[1] == "MODEL" {
+			w.Words = []string{"smollm2-135m"}
+		}
+	}
+	w.Usage = strings.ReplaceAll(usage, "`", "")
+	for _, name := range f.Names() {
+		for _, words := range [][]string{flagValues[name], verbValues[verb+" "+name]} {
+			if words != nil && w.Takes {
+				w.Words = words
+			}
+		}
+		switch {
+		case name == "format" && w.Words == nil:
+			w.Words = []string{"table", "tsv", "csv", "json", "jsonl", "parquet"}
+		case name == "method":
+			w.Words = append(snapkv.MethodNames(), "all")
+		}
+	}
+	return w
+}
+
+var shells = map[string]*template.Template{
+	"bash": shellTemplate("bash", bashCompletion),
+	"zsh":  shellTemplate("zsh", zshCompletion),
+	"fish": shellTemplate("fish", fishCompletion),
+}
+
+func shellTemplate(name, text string) *template.Template {
+	return template.Must(template.New(name).Funcs(template.FuncMap{
+		"join": func(words []string, by string) string { return strings.Join(words, by) },
+		"word": func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" },
+		// A text of zsh's _arguments, inside single quotes.
+		"zsh": func(s string) string {
+			return strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`, "\n", " ").Replace(s)
+		},
+		// A text of fish, inside single quotes.
+		"fish": func(s string) string { return strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) },
+		"trim": func(s string) string { return strings.TrimLeft(s, "-") },
+		"long": func(s string) bool { return strings.HasPrefix(s, "--") },
+		"alt":  func(names []string) string { return strings.Join(names, "|") },
+	}).Parse(text))
+}
+
+const bashCompletion = `# bash completion of attnscope: source <(attnscope completion bash)
+_attnscope() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb= i
+	# bash splits --flag=value into three words.
+	if [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; elif [[ $cur == = ]]; then cur=; fi
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		if [[ ${COMP_WORDS[i]} != -* ]]; then verb=${COMP_WORDS[i]}; break; fi
+	done
+	COMPREPLY=()
+	_attnscope_words() { COMPREPLY=($(compgen -W "$1" -- "$cur")); }
+	_attnscope_list() {
+		local head=
+		[[ $cur != *,* ]] || head=${cur%,*},
+		COMPREPLY=($(compgen -P "$head" -W "$1" -- "${cur##*,}"))
+	}
+	_attnscope_files() {
+		local IFS=$'\n'
+		compopt -o filenames 2>/dev/null
+		COMPREPLY+=($(compgen "$1" -- "$cur"))
+	}
+	case $verb in
+	'') _attnscope_words '{{range .}}{{.Name}} {{end}}--help' ;;
+{{- range .}}
+	{{.Name}})
+		case $prev in
+{{- range .Flags}}{{if .Takes}}
+		{{alt .Names}}) {{if .Words}}{{if .List}}_attnscope_list{{else}}_attnscope_words{{end}} '{{join .Words " "}}'; {{end}}{{if .Files}}_attnscope_files -f; {{end}}{{if .Dirs}}_attnscope_files -d; {{end}}return ;;
+{{- end}}{{end}}
+		esac
+		if [[ $cur == -* ]]; then _attnscope_words '{{range .Flags}}{{join .Names " "}} {{end}}'; else {{if .Words}}_attnscope_words '{{join .Words " "}}'{{else if .Files}}_attnscope_files -f{{else}}:{{end}}; fi
+		;;
+{{- end}}
+	esac
+}
+complete -F _attnscope attnscope
+`
+
+const zshCompletion = `#compdef attnscope
+# zsh completion of attnscope: source <(attnscope completion zsh), or this file as _attnscope in fpath
+_attnscope_or_file() {
+	local code=1
+	compadd -- "$@" && code=0
+	_files && code=0
+	return $code
+}
+_attnscope() {
+	local line state
+	_arguments -C '1: :->verb' '*:: :->rest'
+	case $state in
+	verb)
+		local -a verbs=(
+{{- range .}}
+			'{{.Name}}:{{zsh .Usage}}'
+{{- end}}
+		)
+		_describe verb verbs
+		;;
+	rest)
+		case $line[1] in
+{{- range .}}
+		{{.Name}})
+			_arguments -S \
+{{- range $f := .Flags}}{{range .Names}}
+				'*{{.}}{{if $f.Takes}}{{if long .}}={{else}}+{{end}}{{end}}[{{zsh $f.Usage}}]{{if $f.Takes}}:{{zsh (trim .)}}:{{template "value" $f}}{{end}}' \
+{{- end}}{{end}}
+				'*: :{{if .Words}}({{join .Words " "}}){{else if .Files}}_files{{end}}'
+			;;
+{{- end}}
+		esac
+		;;
+	esac
+}
+if [[ $funcstack[1] == _attnscope ]]; then _attnscope "$@"; else compdef _attnscope attnscope; fi
+{{- define "value"}}{{if and .Words .Files}} _attnscope_or_file {{join .Words " "}}{{else if .Words}}{{if .List}}_sequence compadd - {{join .Words " "}}{{else}}({{join .Words " "}}){{end}}{{else if .Files}}_files{{else if .Dirs}}_files -/{{end}}{{end}}
+`
+
+const fishCompletion = `# fish completion of attnscope: ~/.config/fish/completions/attnscope.fish
+complete -c attnscope -f
+{{- range $v := .}}
+complete -c attnscope -n __fish_use_subcommand -a {{.Name}} -d '{{fish .Usage}}'
+{{- if .Files}}
+complete -c attnscope -n '__fish_seen_subcommand_from {{.Name}}' -F
+{{- end}}
+{{- if .Words}}
+complete -c attnscope -n '__fish_seen_subcommand_from {{.Name}}' -a '{{join .Words " "}}'
+{{- end}}
+{{- range .Flags}}
+complete -c attnscope -n '__fish_seen_subcommand_from {{$v.Name}}'{{range .Names}} {{if long .}}-l{{else}}-s{{end}} {{trim .}}{{end}}{{if or .Files .Dirs}} -r -F{{else if .Takes}} -x{{end}}{{if .List}}{{if .Words}} -a '(__fish_append , {{join .Words " "}})'{{end}}{{else if .Words}} -a '{{join .Words " "}}'{{end}} -d '{{fish .Usage}}'
+{{- end}}
+{{- end}}
+`

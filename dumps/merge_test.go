@@ -1,0 +1,224 @@
+package dumps
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// synthetic writes a dump whose blocks have the given stored size and are holes
+// in the file, all zero, unless fill makes them. Merging does not decompress, so
+// it is a dump to Merge, though not to those who want the values.
+func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size int, fill func([]byte)) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &Header{Version: Version, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
+		Plan: Plan{Layers: []int{0}, Heads: []int{0}, WindowRows: 1, Shard: shard}}
+	w := &Writer{path: path, partial: path, f: f, writeAt: f.WriteAt, header: h}
+	check(w.put(record{Kind: kindHeader}, h))
+	payload := make([]byte, size)
+	sum := checksum(payload)
+	for i := range prompts {
+		for range blocks {
+			r := record{Kind: kindWeights, Enc: encF32, Prompt: uint32(i), NH: 1, Rows: 1, Keys: 1, Raw: 4, Stored: uint64(size), Sum: sum}
+			if fill != nil {
+				fill(payload)
+				r.Sum = checksum(payload)
+				check(w.writeBlock(block{r: r, payload: payload}))
+				continue
+			}
+			_, err := f.WriteAt(r.marshal(nil), w.offset)
+			check(err)
+			r.at = w.offset + frameBytes
+			w.records, w.offset = append(w.records, r), r.at+int64(size)
+		}
+		check(w.put(record{Kind: kindPrompt, Prompt: uint32(i)}, Prompt{ID: fmt.Sprint("p", first+i), Index: first + i + 1, PromptTokens: 1, WindowRows: 1, Tokens: []int32{1}, Blocks: blocks}))
+	}
+	check(w.finish())
+}
+
+// TestMergeCopiesLargeBlocks: blocks that are no multiple of what is copied at a
+// time arrive whole, and a flipped bit in the last of their pieces is named.
+func TestMergeCopiesLargeBlocks(t *testing.T) {
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(5, 6))
+	a, b, out := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "out")
+	var sums []uint32
+	random := func(x []byte) {
+		for i := range x {
+			x[i] = byte(rng.Uint32())
+		}
+		sums = append(sums, crc32.Checksum(x, castagnoli))
+	}
+	synthetic(t, a, "1/2", 1, 1, 2, 2*copyPiece+17, random)
+	synthetic(t, b, "0/2", 0, 1, 3, copyPiece, random)
+	if err := Merge(out, []string{a, b}, false); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if !r.Complete() || len(r.Prompts()) != 2 || r.Prompts()[0].ID != "p0" {
+		t.Fatalf("complete %v, prompts %+v", r.Complete(), r.Prompts())
+	}
+	var got []uint32
+	for i := range 2 {
+		for _, rec := range r.blocks[i][blockKey{kindWeights, Prefill, 0}] {
+			stored, err := readPayload(r.f, &rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, checksum(stored))
+		}
+	}
+	if want := append(sums[2:], sums[:2]...); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("checksums %x, want %x", got, want)
+	}
+	f, err := os.OpenFile(a, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := make([]byte, 1)
+	d, _ := Open(a)
+	last := d.blocks[0][blockKey{kindWeights, Prefill, 0}][1]
+	d.Close()
+	at := last.at + int64(last.Stored) - 1
+	_, _ = f.ReadAt(one, at)
+	one[0] ^= 1
+	_, _ = f.WriteAt(one, at)
+	f.Close()
+	if err := Merge(filepath.Join(dir, "bad"), []string{a, b}, false); err == nil {
+		t.Error("a flipped bit was merged")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "bad*")); len(left) > 0 {
+		t.Errorf("%s is left of a merge that failed", left)
+	}
+}
+
+// mergeChild lets the test binary merge the dumps of a folder, as a process
+// whose memory can be asked for.
+func mergeChild(t *testing.T, dir string) (peak int64) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^TestMergeMemoryIsFlat$")
+	cmd.Env = append(os.Environ(), "ATTNSCOPE_TEST_MERGE="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return peakMemory(t, cmd.ProcessState)
+}
+
+// TestMergeMemoryIsFlat merges dumps of 10 MB and of 1 GB (10 GB with
+// ATTNSCOPE_LONG=1), sparse ones with blocks as captures write them: the peak
+// memory does not grow with them.
+func TestMergeMemoryIsFlat(t *testing.T) {
+	if dir := os.Getenv("ATTNSCOPE_TEST_MERGE"); dir != "" {
+		if err := Merge(filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, false); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	large := 1000
+	if os.Getenv("ATTNSCOPE_LONG") != "" {
+		large = 10000
+	} else {
+		t.Log("1 GB; ATTNSCOPE_LONG=1 (make test-long) merges 10 GB")
+	}
+	const blockSize, perPrompt = 250_000, 200 // 50 MB a prompt
+	peak := map[int]int64{}
+	for _, mb := range []int{10, large} {
+		dir := t.TempDir()
+		blocks := min(perPrompt, mb*1_000_000/2/blockSize)
+		prompts := max(1, mb*1_000_000/2/blockSize/perPrompt)
+		synthetic(t, filepath.Join(dir, "a"), "0/2", 0, prompts, blocks, blockSize, nil)
+		synthetic(t, filepath.Join(dir, "b"), "1/2", prompts, prompts, blocks, blockSize, nil)
+		peak[mb] = mergeChild(t, dir)
+		r, err := Open(filepath.Join(dir, "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Complete() || len(r.Prompts()) != 2*prompts || r.Size() < int64(mb)*1_000_000 {
+			t.Errorf("%d MB: complete %v, %d prompts, %d bytes", mb, r.Complete(), len(r.Prompts()), r.Size())
+		}
+		r.Close()
+		os.RemoveAll(dir)
+	}
+	t.Logf("peak memory: %d MB merged in %.1f MB, %d MB in %.1f MB", 10, float64(peak[10])/1e6, large, float64(peak[large])/1e6)
+	// An entry of the index a block is all that may be added: 40,000 of them.
+	if grown := peak[large] - peak[10]; grown > 40<<20 {
+		t.Errorf("peak memory grew by %d MB", grown>>20)
+	}
+}
+
+// BenchmarkMerge compares merging 256 MB with a plain copy of as many bytes to
+// the same disk, both made durable.
+func BenchmarkMerge(b *testing.B) {
+	dir := b.TempDir()
+	in := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	const blocks, size = 512, 250_000
+	for i, path := range in {
+		synthetic(b, path, fmt.Sprintf("%d/2", i), i, 1, blocks, size, nil)
+	}
+	out := filepath.Join(dir, "out")
+	b.Run("merge", func(b *testing.B) {
+		b.SetBytes(2 * blocks * size)
+		for b.Loop() {
+			if err := Merge(out, in, true); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("copy", func(b *testing.B) {
+		b.SetBytes(2 * blocks * size)
+		for b.Loop() {
+			if err := plainCopy(out, in); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// plainCopy writes beside out and renames, as Merge does.
+func plainCopy(out string, in []string) error {
+	f, err := os.Create(out + ".copying")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for _, path := range in {
+		g, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{g}, buf)
+		g.Close()
+		if err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(out+".copying", out)
+}
