@@ -43,9 +43,6 @@ func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) erro
 	return err
 }
 
-// OnCard tells whether a card runs the model.
-func (m *Model) OnCard() bool { return m.card != nil }
-
 // sizes are what the memory of a card follows from.
 func (c *Config) sizes() cuda.Sizes {
 	s := cuda.Sizes{

@@ -17,10 +17,6 @@ func tellComputeError(c *cli.Context, e *engine, list []prompts.Prompt) error {
 	if compute := c.String("compute"); strings.HasPrefix(e.device.name, "cuda") || compute == "f32" || compute == "" || len(list) == 0 || len(list[0].Tokens) == 0 {
 		return nil
 	}
-	if m.OnCard() {
-		notef(c, "compute %s on a card: a capture with f32 beside it shows what it changes", c.String("compute"))
-		return nil
-	}
 	tokens := list[0].Tokens[:min(comparedTokens, len(list[0].Tokens))]
 	diff, err := e.model.CompareExact(c.Context, tokens)
 	if err != nil {
