@@ -12,6 +12,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -97,7 +98,7 @@ func checkCard(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) 
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, e.config, 1)
 	m := cardNeed(c, e, &need, plan)
-	if m.Weights = min(m.Weights, weightBytes(e, "f32")); m.Total() <= d.Free {
+	if m.Weights = min(m.Weights, widestBytes(e)); m.Total() <= d.Free {
 		return nil
 	}
 	// Activations shrink with the chunk; weights, cache and sums do not.
@@ -152,4 +153,19 @@ func infoDevices(c *cli.Context) error {
 		fmt.Fprintf(c.App.Writer, "%-7s %-4s %s\n", d.Device, map[bool]string{true: "yes", false: "no"}[d.Usable], d.About)
 	}
 	return nil
+}
+
+// widestBytes bounds the weights on a card from above: bfloat16 matrices stay
+// so, all else becomes float32.
+func widestBytes(e *engine) int64 {
+	var n int64
+	for _, name := range e.ck.Names() {
+		t, _ := e.ck.Tensor(name)
+		size := int64(4)
+		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
+			size = 2
+		}
+		n += size * int64(t.Elements())
+	}
+	return n
 }
