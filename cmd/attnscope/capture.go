@@ -114,7 +114,7 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
-	if err := tellComputeError(c, eng.model, list); err != nil {
+	if err := tellComputeError(c, eng, list); err != nil {
 		return err
 	}
 	cfg.Warn = func(text string) { warnf(c, "%s", text) }
