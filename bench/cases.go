@@ -21,6 +21,7 @@ func (b *bench) all() {
 	b.prefill()
 	b.llama()
 	b.decode()
+	b.batches()
 	b.recording()
 	b.compressed()
 	b.analysis()
@@ -104,6 +105,19 @@ func (b *bench) decode() {
 	if !b.o.quick {
 		b.pair("decode, random 0.5B bfloat16", n, 0, b.our("recording", b.m.bigHalf, "f32", task{Op: "decode", Tokens: n, Reply: 32, Record: true}),
 			b.torch("eager-attn", "bfloat16", b.m.bigHalf, task{Op: "decode", Tokens: n, Reply: 32}))
+	}
+}
+
+// batches shows how decoding grows with the sequences that go together.
+func (b *bench) batches() {
+	for _, n := range []int{2, 4, 8} {
+		for _, d := range []struct{ name, path string }{{"float32", b.m.small}, {"Q4_1", b.m.gguf}} {
+			if b.o.quick && (n == 2 || d.name == "Q4_1") {
+				continue
+			}
+			b.pair(fmt.Sprintf("decode, %d sequences at once, %s", n, d.name), 512, 0, b.our("together", d.path, "f32", task{Op: "decode", Tokens: 512, Reply: 32, Batch: n}),
+				b.our("one", d.path, "f32", task{Op: "decode", Tokens: 512, Reply: 32}))
+		}
 	}
 }
 

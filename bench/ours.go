@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type task struct {
 	Windows int    `json:"windows"` // older query windows of 128 rows, beside the last 128 rows
 	Keep    int    `json:"keep"`    // slots of a compressed cache; 0: the full cache
 	ByHead  bool   `json:"by_head"` // compressed by query head
+	Batch   int    `json:"batch"`   // sequences that decode at once
 	Store   string `json:"store"`   // of the dump; empty: auto
 	N       int    `json:"n"`       // gemm: rows, outputs, inputs
 	Out     int    `json:"out"`
@@ -55,6 +57,7 @@ type answer struct {
 
 // ours is the worker that runs this repository's engine: tasks in, answers out.
 func ours(path string, threads int, compute string, in io.Reader, out io.Writer) error {
+	debug.SetGCPercent(50) // as the command does
 	w := &engine{threads: threads}
 	if path != "none" {
 		ck, err := checkpoint.Open(path)
@@ -204,6 +207,9 @@ func (w *engine) bare(t task) (answer, error) {
 		}
 	}
 	pick, bytes := model.NewSampler(0, 0), s.CacheBytes()
+	if t.Batch > 1 {
+		return w.together(s, t, logits)
+	}
 	start, used = time.Now(), cpuSeconds()
 	for range t.Reply {
 		if err := s.Forward(context.Background(), []int32{pick.Next(logits)}, model.Pass{Logits: take}); err != nil {
@@ -211,6 +217,32 @@ func (w *engine) bare(t task) (answer, error) {
 		}
 	}
 	return answer{Tokens: t.Reply, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used, Bytes: bytes}, nil
+}
+
+// together decodes copies of a sequence at once; the tokens of all count.
+func (w *engine) together(s *model.Session, t task, logits []float32) (answer, error) {
+	list, tokens, passes := []*model.Session{s}, make([]int32, t.Batch), make([]model.Pass, t.Batch)
+	all := t
+	all.Keep = s.Len()
+	for len(list) < t.Batch {
+		other, err := s.Compress(func(int) ([][]int32, error) { return w.evenly(all), nil })
+		if err != nil {
+			return answer{}, err
+		}
+		list = append(list, other)
+	}
+	next := model.NewSampler(0, 0).Next(logits)
+	for i := range tokens {
+		tokens[i] = (next + int32(i)) % int32(len(logits))
+		passes[i] = model.Pass{Logits: func(_ int, l []float32) { tokens[i] = model.NewSampler(0, 0).Next(l) }}
+	}
+	start, used := time.Now(), cpuSeconds()
+	for range t.Reply {
+		if err := w.m.Step(context.Background(), list, tokens, passes); err != nil {
+			return answer{}, err
+		}
+	}
+	return answer{Tokens: t.Reply * t.Batch, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}, nil
 }
 
 // evenly keeps slots at equal distances: what a selection keeps does not change

@@ -32,6 +32,7 @@ type Config struct {
 	Score        string                                    // of Scores
 	Lenient      bool                                      // leave out, with a warning, methods that cannot be run
 	Skip         func(method string, c snapkv.Config) bool // pairs left out; may be nil
+	Batch        int                                       // compressed caches that decode at once; above 1 the speed and memory of one are not known, NaN
 	Encode       func(text string) []int32
 	Decode       func(ids []int32) string // nil: no text, no answer scores
 	Warn         func(text string)
@@ -173,22 +174,25 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err != nil {
 		return err
 	}
+	g := &company{r: r, ref: &ref, emit: emit}
+	defer g.close()
 	for i := range r.Methods {
 		for k, c := range r.Configs {
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
 				continue
 			}
-			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], &ref, prefill, emit); err != nil {
+			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], prefill, g); err != nil {
 				return err
 			}
 			chosen[i][k].keep = nil
 		}
 	}
-	return nil
+	return g.flush(ctx)
 }
 
-// compressed decodes from the cache that a method leaves.
-func (r *runner) compressed(ctx context.Context, full *cache, method string, c snapkv.Config, chosen selection, ref *reference, prefill float64, emit func(Result) error) error {
+// compressed makes the cache that a method leaves and hands it to the company
+// that decodes.
+func (r *runner) compressed(ctx context.Context, full *cache, method string, c snapkv.Config, chosen selection, prefill float64, g *company) error {
 	out := Result{ID: full.p.ID, Method: method, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
 	s := full.s
 	switch err := chosen.err; {
@@ -205,8 +209,8 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
-		defer s.Close()
 		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
+			s.Close()
 			return err
 		}
 	}
@@ -214,10 +218,7 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 	if s != full.s {
 		small.beside = full.s.CacheBytes()
 	}
-	if err := small.measure(ctx, ref, &out); err != nil {
-		return fmt.Errorf("%s, capacity %d: %w", method, c.Capacity, err)
-	}
-	return emit(out)
+	return g.add(ctx, small, out, s != full.s)
 }
 
 // cache is a session that stands at the prompt's end, and what is asked of it.
@@ -229,6 +230,7 @@ type cache struct {
 	prompt int
 	watch  *watcher // of the full cache only
 	beside int64    // bytes of the full cache, held for the other caches
+	ids    []int32  // decoded in company already; nil: not yet
 }
 
 // measure decodes freely, then scores the reference reply and answer. Without
@@ -237,18 +239,21 @@ func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error 
 	out.CacheBytes = k.s.CacheBytes()
 	var ids []int32
 	var took time.Duration
-	peak, err := peakMemory(func() (err error) {
-		start := time.Now()
-		ids, err = k.greedy(ctx)
-		took = time.Since(start)
-		return err
-	})
+	peak, err := math.NaN(), error(nil)
+	if ids = k.ids; ids == nil {
+		peak, err = peakMemory(func() (err error) {
+			start := time.Now()
+			ids, err = k.greedy(ctx)
+			took = time.Since(start)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
 	out.PeakBytes = number(peak - float64(k.beside))
 	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
-	if len(ids) < 2 {
+	if len(ids) < 2 || k.ids != nil {
 		out.DecodeTokens = number(math.NaN())
 	}
 	out.OutputIDs = ids

@@ -228,29 +228,37 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	return nil
 }
 
+// embed writes the embedding of a token at a position.
+func (s *Session) embed(row []float32, id int32, pos int) error {
+	m, c := s.m, &s.m.config
+	if err := m.embed.Row(row, int(id)); err != nil {
+		return err
+	}
+	if c.EmbedScale != 1 {
+		for j := range row {
+			row[j] *= c.EmbedScale
+		}
+	}
+	if m.places != nil {
+		place := grow(&s.buf.h, c.Hidden)
+		if err := m.places.Row(place, pos); err != nil {
+			return err
+		}
+		for j, v := range place {
+			row[j] += v
+		}
+	}
+	return nil
+}
+
 // chunk passes tokens, the row0-th and on of the pass, through all layers.
 func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) error {
 	m, c, b, n := s.m, &s.m.config, &s.buf, len(tokens)
 	pos0 := s.Len()
 	x := grow(&b.x, n*c.Hidden)
 	for i, id := range tokens {
-		row := x[i*c.Hidden : (i+1)*c.Hidden]
-		if err := m.embed.Row(row, int(id)); err != nil {
+		if err := s.embed(x[i*c.Hidden:(i+1)*c.Hidden], id, pos0+i); err != nil {
 			return err
-		}
-		if c.EmbedScale != 1 {
-			for j := range row {
-				row[j] *= c.EmbedScale
-			}
-		}
-		if m.places != nil {
-			place := grow(&b.h, c.Hidden)
-			if err := m.places.Row(place, pos0+i); err != nil {
-				return err
-			}
-			for j, v := range place {
-				row[j] += v
-			}
 		}
 	}
 	global := c.Rope.at(max(p.Length, pos0+n)).turns(pos0, n)
@@ -291,6 +299,17 @@ func (s *Session) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 }
 
 func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) {
+	_, k, v := s.project(l, x, t, n)
+	s.kv[l].AppendOn(s.m.pool, k, v, n)
+	from := s.outputsFrom(l, n, row0, p)
+	s.attend(l, n, pos0, row0, from, p)
+	if from < n {
+		s.finish(l, x, from, n)
+	}
+}
+
+// project computes the queries, keys and values of a layer's rows, rotated.
+func (s *Session) project(l int, x []float32, t turns, n int) (q, k, v []float32) {
 	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	width := nq + nk + nv
@@ -300,7 +319,7 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
 	}
-	q, k, v := grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
+	q, k, v = grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := qkv[i*width : (i+1)*width]
 		for j, v := range w.qkvBias {
@@ -317,13 +336,13 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 		s.turn(q[i*nq:(i+1)*nq], w.qNorm, t, i)
 		s.turn(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
-	s.kv[l].AppendOn(m.pool, k, v, n)
-	from := s.outputsFrom(l, n, row0, p)
-	s.attend(l, n, pos0, row0, from, p)
-	if from == n {
-		return
-	}
-	x, h, n = x[from*c.Hidden:], h[from*c.Hidden:], n-from
+	return q, k, v
+}
+
+// finish brings the rows from on through the rest of a layer.
+func (s *Session) finish(l int, x []float32, from, n int) {
+	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
+	x, h, n := x[from*c.Hidden:], grow(&b.h, n*c.Hidden)[from*c.Hidden:], n-from
 	attn := b.attn[from*c.Heads*c.ValueDim:]
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		w.out.MulAdd(m.pool, x, c.Hidden, attn, c.Heads*c.ValueDim, n)

@@ -12,6 +12,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -66,10 +67,8 @@ func cardName(d *cuda.Device) string { return fmt.Sprintf("card %d (%s)", d.Inde
 func (e *engine) load(c *cli.Context) (err error) {
 	o := model.Options{Threads: c.Int("threads"), Compute: c.String("compute"), Device: e.device.name, Log: func(line string) { notef(c, "%s", line) }}
 	e.model, err = model.Load(e.ck, o)
-	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
-		// By default as much garbage may wait as there is memory in use, weights
-		// and cache included: a gigabyte of it.
-		debug.SetGCPercent(15)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // weights and cache lie outside the heap; sums and waiting blocks do not
 	}
 	var unsupported *cuda.UnsupportedError
 	if errors.As(err, &unsupported) {
@@ -99,7 +98,7 @@ func checkCard(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) 
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, e.config, 1)
 	m := cardNeed(c, e, &need, plan)
-	if m.Weights = min(m.Weights, weightBytes(e)); m.Total() <= d.Free {
+	if m.Weights = min(m.Weights, widestBytes(e)); m.Total() <= d.Free {
 		return nil
 	}
 	// Activations shrink with the chunk; weights, cache and sums do not.
@@ -154,4 +153,19 @@ func infoDevices(c *cli.Context) error {
 		fmt.Fprintf(c.App.Writer, "%-7s %-4s %s\n", d.Device, map[bool]string{true: "yes", false: "no"}[d.Usable], d.About)
 	}
 	return nil
+}
+
+// widestBytes bounds the weights on a card from above: bfloat16 matrices stay
+// so, all else becomes float32.
+func widestBytes(e *engine) int64 {
+	var n int64
+	for _, name := range e.ck.Names() {
+		t, _ := e.ck.Tensor(name)
+		size := int64(4)
+		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
+			size = 2
+		}
+		n += size * int64(t.Elements())
+	}
+	return n
 }
