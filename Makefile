@@ -9,7 +9,7 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
-.PHONY: demo test test-long fuzz build release container lint bench reproduce clean
+.PHONY: demo test test-long fuzz build release container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -28,6 +28,53 @@ release: ## static binaries in dist/, with checksums: the same bytes from the sa
 
 container: ## an image of the program alone, by podman, buildah or docker
 	$(or $(CONTAINER),$(shell command -v podman || command -v docker || echo buildah)) build -f Containerfile --build-arg REVISION=$(subst $(empty) ,,$(REVISION)) -t attnscope:$(VERSION) -t attnscope:latest .
+
+# gorgonia.org/cu looks for cuda.h and libcuda where a toolkit would put them; ours come first.
+CUDA = build/cuda
+CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
+CUDA_GO = $(CUDA_ENV) $(GO)
+EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
+BUNDLE = $(CUDA)/attnscope-cuda
+SHARED ?= ../shared
+
+cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
+	$(CUDA_GO) build -tags cuda -trimpath -o attnscope ./cmd/attnscope
+
+$(CUDA)/libcuda.a: capture/cuda/tramp/tramp.c capture/cuda/tramp/symbols.h
+	mkdir -p $(CUDA)
+	gcc -O2 -fPIC -Wall -c capture/cuda/tramp/tramp.c -o $(CUDA)/tramp.o
+	rm -f $@ && ar rcs $@ $(CUDA)/tramp.o
+
+$(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu capture/cuda/kernels/*.h capture/cuda/kernels/*.cuh)
+	sh capture/cuda/emu/build.sh $(CUDA)
+
+test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
+	$(CUDA_GO) vet -tags cuda ./capture/... ./cmd/attnscope
+	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
+	sh capture/cuda/kernels/check.sh $(CUDA)
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' ./capture/cuda ./capture/model ./cmd/attnscope
+	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
+	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope || exit 1; done
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope
+
+# What a machine with a card and a driver needs to test and measure, and nothing else.
+$(BUNDLE): $(CUDA)/libcuda.a
+	rm -rf $@ && mkdir -p $@/capture/model $@/shared/fixtures
+	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./capture/cuda/bench
+	for p in capture/cuda capture/model cmd/attnscope; do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test ./$$p || exit 1; done
+	cp -r capture/model/testdata $@/capture/model/
+	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
+	cp capture/cuda/bench/README.md $@/
+
+cuda-bundle: $(BUNDLE) ## build/cuda/attnscope-cuda.tar.gz, for a machine with a card and without Go
+	tar -C $(CUDA) -czf $(BUNDLE).tar.gz attnscope-cuda
+	@ls -l $(BUNDLE).tar.gz
+
+test-cuda: $(BUNDLE) ## the backend's tests on a real card; leaves cuda-test.json
+	$(BUNDLE)/bench test -dir $(BUNDLE) -o cuda-test.json
+
+bench-cuda: $(BUNDLE) ## captures of two shapes on a real card; leaves cuda-speed.json
+	$(BUNDLE)/bench speed -o cuda-speed.json
 
 test: lint
 	CGO_ENABLED=0 $(GO) build ./...
@@ -50,7 +97,10 @@ fuzz: ## every fuzz target for a while
 reproduce: ## the paper's experiments on the default model, hours on two cores
 	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
 
-bench:
+bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
+	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)
+
+bench-go: ## the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
 clean:

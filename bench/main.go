@@ -1,35 +1,169 @@
-// Command bench compares attnscope with PyTorch and llama.cpp on this machine.
+// Command bench compares attnscope with PyTorch and llama.cpp on this machine,
+// with equal weights, threads and prompts, in alternating runs.
+//
+//	go run ./bench -o results/bench          # about an hour on two cores; -quick: a quarter of it
+//
+// Each comparison has two workers: processes that hold a model and answer tasks
+// one at a time, while the other stands still. What is reported is the median of
+// the ratios of neighbouring runs, their least and largest, and each side's
+// median speed and peak memory.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
+	"strings"
+	"time"
 )
 
+type options struct {
+	out, dir, python, llama string
+	quick, noSetup          bool
+	rounds, threads         int
+	only                    string
+}
+
 func main() {
+	var o options
 	worker := flag.String("worker", "", "run as the worker of our engine on a `model`")
-	threads := flag.Int("threads", runtime.NumCPU(), "threads")
 	compute := flag.String("compute", "f32", "arithmetic of our engine")
 	profile := flag.String("cpuprofile", "", "with -worker: write a CPU profile to a `file`")
+	flag.IntVar(&o.threads, "threads", runtime.NumCPU(), "threads of both sides")
+	flag.StringVar(&o.out, "o", "results/bench", "`folder` of the table")
+	flag.StringVar(&o.dir, "dir", "", "`folder` of models and environments (default: the user's cache)")
+	flag.StringVar(&o.python, "python", os.Getenv("BENCH_PYTHON"), "python with torch and transformers (default: BENCH_PYTHON, else one is made)")
+	flag.StringVar(&o.llama, "llama", os.Getenv("BENCH_LLAMA_PYTHON"), "python with llama_cpp (default: BENCH_LLAMA_PYTHON, else one is made)")
+	flag.BoolVar(&o.quick, "quick", false, "fewer lengths and rounds")
+	flag.BoolVar(&o.noSetup, "no-setup", false, "leave out comparisons whose environment is not there")
+	flag.IntVar(&o.rounds, "rounds", 0, "pairs of runs of a comparison (default 5, quick 3)")
+	flag.StringVar(&o.only, "only", "", "only comparisons whose name contains this `text`")
 	flag.Parse()
-	if *profile != "" {
-		f, err := os.Create(*profile)
-		if err == nil {
-			err = pprof.StartCPUProfile(f)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		defer pprof.StopCPUProfile()
-	}
+	err := error(nil)
 	if *worker != "" {
-		if err := ours(*worker, *threads, *compute, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
+		stop := profileTo(*profile)
+		err = ours(*worker, o.threads, *compute, os.Stdin, os.Stdout)
+		stop()
+	} else {
+		err = run(o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func profileTo(path string) func() {
+	if path == "" {
+		return func() {}
+	}
+	f, err := os.Create(path)
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		note(err.Error())
+		return func() {}
+	}
+	return func() { pprof.StopCPUProfile(); f.Close() }
+}
+
+func run(o options) error {
+	if o.rounds < 1 {
+		o.rounds = 5
+		if o.quick {
+			o.rounds = 3
 		}
 	}
+	if o.dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		o.dir = filepath.Join(cache, "attnscope", "bench")
+	}
+	m, err := prepare(filepath.Join(o.dir, "models"))
+	if err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // what making models took
+	o.environments()
+	r := &report{started: time.Now(), machine: machine(o.python, o.llama), quick: o.quick, busy: busy(2 * time.Second)}
+	if r.busy > 0.1 {
+		note(fmt.Sprintf("%.0f %% of the machine is in use by others: trust ratios at most", 100*r.busy))
+	}
+	b := &bench{o: o, m: m, r: r}
+	b.all()
+	return r.write(o.out)
+}
+
+// environments makes what is missing outside the repository. Without one its
+// comparisons are left out, and the table says so.
+func (o *options) environments() {
+	if o.python == "" && !o.noSetup {
+		o.python = venv(filepath.Join(o.dir, "torch"), "torch", "transformers>=4.56,<5", "numpy", "safetensors")
+	}
+	if o.llama == "" && !o.noSetup {
+		o.llama = venv(filepath.Join(o.dir, "llama"), "llama-cpp-python", "numpy")
+	}
+}
+
+// venv makes a virtual environment and returns its python; empty where that
+// fails.
+func venv(dir string, packages ...string) string {
+	python := filepath.Join(dir, "bin", "python")
+	if _, err := os.Stat(filepath.Join(dir, "ready")); err == nil {
+		return python
+	}
+	note("making " + dir + " with " + strings.Join(packages, ", "))
+	for _, argv := range [][]string{{"python3", "-m", "venv", dir}, append([]string{python, "-m", "pip", "install", "--quiet"}, packages...)} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			note(fmt.Sprintf("SKIPPED: %s: %v: %s", strings.Join(argv, " "), err, lastLine(out)))
+			return ""
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644); err != nil {
+		note(err.Error())
+	}
+	return python
+}
+
+// errAbsent says that a side cannot be run here.
+var errAbsent = errors.New("its environment is not here")
+
+// side is one of the two of a comparison.
+type side struct {
+	name string
+	argv []string
+	task task
+}
+
+// our makes the side of our engine.
+func (b *bench) our(name, model, compute string, t task) side {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return side{name, []string{self, "-worker", model, "-compute", compute, "-threads", fmt.Sprint(b.o.threads)}, t}
+}
+
+// torch makes the side of transformers; llama that of llama.cpp.
+func (b *bench) torch(mode, dtype, model string, t task) side {
+	if b.o.python == "" {
+		return side{name: "transformers " + mode}
+	}
+	return side{"transformers " + mode, []string{b.o.python, "bench/theirs.py", model, "--mode", mode, "--dtype", dtype, "--threads", fmt.Sprint(b.o.threads)}, t}
+}
+
+func (b *bench) cpp(t task) side {
+	if b.o.llama == "" {
+		return side{name: "llama.cpp"}
+	}
+	return side{"llama.cpp", []string{b.o.llama, "bench/llama.py", b.m.gguf, "--threads", fmt.Sprint(b.o.threads)}, t}
 }

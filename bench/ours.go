@@ -9,53 +9,72 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
+	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // A task is one line that a worker reads.
 type task struct {
-	Op      string `json:"op"`      // prefill or decode
+	Op      string `json:"op"`      // prefill, decode, gemm; of ours also peak, read, sweep
 	Tokens  int    `json:"tokens"`  // of the prompt
 	Reply   int    `json:"reply"`   // tokens decoded after it
 	Record  bool   `json:"record"`  // false: the model alone
 	Windows int    `json:"windows"` // older query windows of 128 rows, beside the last 128 rows
+	Keep    int    `json:"keep"`    // slots of a compressed cache; 0: the full cache
+	ByHead  bool   `json:"by_head"` // compressed by query head
+	Batch   int    `json:"batch"`   // sequences that decode at once
+	Store   string `json:"store"`   // of the dump; empty: auto
+	N       int    `json:"n"`       // gemm: rows, outputs, inputs
+	Out     int    `json:"out"`
+	In      int    `json:"in"`
+	Path    string `json:"path"` // read, sweep: the dump
 }
 
 // An answer is the line that follows. Seconds are wall-clock, CPU is user and
 // system time of the whole worker meanwhile.
 type answer struct {
-	Tokens  int     `json:"tokens"` // that Seconds are for
-	Seconds float64 `json:"seconds"`
-	CPU     float64 `json:"cpu"`
-	Peak    int64   `json:"peak"` // bytes resident at most since the worker began
-	Error   string  `json:"error,omitempty"`
-	Skipped string  `json:"skipped,omitempty"`
+	Tokens   int     `json:"tokens"` // that Seconds are for
+	Seconds  float64 `json:"seconds"`
+	CPU      float64 `json:"cpu"`
+	Peak     int64   `json:"peak"`     // bytes resident at most since the worker began
+	Need     int64   `json:"need"`     // bytes that the estimate says, of a recorded prefill
+	Bytes    int64   `json:"bytes"`    // of the cache or of the dump
+	GFLOPS   float64 `json:"gflops"`   // peak
+	GBytesPS float64 `json:"gbytesps"` // peak: read from memory
+	Error    string  `json:"error,omitempty"`
 }
 
 // ours is the worker that runs this repository's engine: tasks in, answers out.
 func ours(path string, threads int, compute string, in io.Reader, out io.Writer) error {
-	ck, err := checkpoint.Open(path)
-	if err != nil {
+	debug.SetGCPercent(50) // as the command does
+	w := &engine{threads: threads}
+	if path != "none" {
+		ck, err := checkpoint.Open(path)
+		if err != nil {
+			return err
+		}
+		defer ck.Close()
+		if w.m, err = model.Load(ck, model.Options{Threads: threads, Compute: compute}); err != nil {
+			return err
+		}
+		defer w.m.Close()
+	}
+	var err error
+	if w.dir, err = os.MkdirTemp("", "bench"); err != nil {
 		return err
 	}
-	defer ck.Close()
-	m, err := model.Load(ck, model.Options{Threads: threads, Compute: compute})
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(w.dir)
 	enc := json.NewEncoder(out)
 	fmt.Fprintf(out, "{\"ready\":true}\n")
 	lines := bufio.NewScanner(in)
@@ -64,7 +83,7 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 		if err := json.Unmarshal(lines.Bytes(), &t); err != nil {
 			return err
 		}
-		a, err := measure(m, filepath.Join(dir, "run.attn"), t)
+		a, err := w.measure(t)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -76,89 +95,241 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 	return lines.Err()
 }
 
-func measure(m *model.Model, path string, t task) (answer, error) {
-	cfg := m.Config()
-	r := rand.New(rand.NewPCG(7, uint64(t.Tokens)))
-	ids := make([]int32, t.Tokens)
+type engine struct {
+	m       *model.Model // nil for tasks that need none
+	threads int
+	dir     string
+	gemm    struct {
+		t    task
+		pool *cpu.Pool
+		m    *cpu.Matrix
+		x, y []float32
+	}
+}
+
+func (w *engine) measure(t task) (answer, error) {
+	switch {
+	case t.Op == "gemm":
+		return w.product(t)
+	case t.Op == "peak":
+		return w.peak(), nil
+	case t.Op == "read" || t.Op == "sweep":
+		return analyse(t)
+	case t.Record:
+		return w.record(t)
+	}
+	return w.bare(t)
+}
+
+// ids are random tokens.
+func (w *engine) ids(n int) []int32 {
+	r := rand.New(rand.NewPCG(7, uint64(n)))
+	ids := make([]int32, n)
 	for i := range ids {
-		ids[i] = int32(r.IntN(cfg.Vocab))
+		ids[i] = int32(r.IntN(w.m.Config().Vocab))
 	}
-	if !t.Record {
-		return bare(m, ids, t)
+	return ids
+}
+
+// plan records the last 128 rows, and older windows if asked, of all heads.
+func (t *task) plan(cfg *model.Config) dumps.Plan {
+	p := dumps.Plan{WindowRows: 128, PromptWindows: t.Windows, PromptWindowSize: 128, MaxNewTokens: t.Reply, IgnoreEOS: true,
+		Store: "auto", Precision: "fine", Compute: "f32"}
+	if t.Store != "" {
+		p.Store = t.Store
 	}
+	for l := range cfg.Layers {
+		p.Layers = append(p.Layers, l)
+	}
+	for h := range cfg.Heads {
+		p.Heads = append(p.Heads, h)
+	}
+	return p
+}
+
+// header is what a dump of the model says.
+func header(cfg *model.Config, plan dumps.Plan) dumps.Header {
+	return dumps.Header{Plan: plan, Model: dumps.ModelInfo{ID: "bench", Layers: cfg.Layers, Heads: cfg.Heads, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim,
+		ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, Scale: float64(cfg.Scale), LayerWindows: cfg.LayerWindows}}
+}
+
+// record captures a prompt into a dump, which is closed and on disk when the
+// clock of a prefill stops.
+func (w *engine) record(t task) (answer, error) {
+	cfg, ids := w.m.Config(), w.ids(t.Tokens)
 	var from, to time.Time
 	var cpuFrom, cpuTo float64
 	c := capture.Config{
-		Model: m, Out: path, Force: true,
+		Model: w.m, Out: filepath.Join(w.dir, "run.attn"), Force: true, Header: header(&cfg, t.plan(&cfg)),
 		Prompts: []prompts.Prompt{{ID: "random", Tokens: ids}},
 		Progress: func(p capture.Progress) {
-			if t.Op != "decode" {
-				return
-			}
-			switch p.Tokens {
-			case int64(t.Tokens):
-				if from.IsZero() {
-					from, cpuFrom = time.Now(), cpuSeconds()
-				}
-			case int64(t.Tokens + t.Reply):
-				if to.IsZero() {
-					to, cpuTo = time.Now(), cpuSeconds()
-				}
+			switch {
+			case t.Op == "decode" && p.Tokens == int64(t.Tokens) && from.IsZero():
+				from, cpuFrom = time.Now(), cpuSeconds()
+			case t.Op == "decode" && p.Tokens == int64(t.Tokens+t.Reply) && to.IsZero():
+				to, cpuTo = time.Now(), cpuSeconds()
 			}
 		},
 	}
-	plan := &c.Header.Plan
-	plan.WindowRows, plan.PromptWindows, plan.PromptWindowSize = 128, t.Windows, 128
-	plan.MaxNewTokens, plan.IgnoreEOS = t.Reply, true
-	plan.Store, plan.Precision = "auto", "fine"
-	for l := range cfg.Layers {
-		plan.Layers = append(plan.Layers, l)
-	}
-	for h := range cfg.Heads {
-		plan.Heads = append(plan.Heads, h)
-	}
-	c.Header.Model = dumps.ModelInfo{Layers: cfg.Layers, Heads: cfg.Heads, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim,
-		ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, Scale: float64(cfg.Scale), LayerWindows: cfg.LayerWindows}
-	start, cpu := time.Now(), cpuSeconds()
+	need := capture.Estimate(&c, cfg, w.threads)
+	start, used := time.Now(), cpuSeconds()
 	if _, err := capture.Run(context.Background(), c); err != nil {
 		return answer{}, err
 	}
+	a := answer{Tokens: t.Tokens, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}
 	if t.Op == "decode" {
-		return answer{Tokens: t.Reply, Seconds: to.Sub(from).Seconds(), CPU: cpuTo - cpuFrom}, nil
+		a = answer{Tokens: t.Reply, Seconds: to.Sub(from).Seconds(), CPU: cpuTo - cpuFrom}
 	}
-	return answer{Tokens: t.Tokens, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - cpu}, nil
+	a.Need = need.Cache + need.Work + need.Recording + w.m.WeightBytes()
+	if fi, err := os.Stat(c.Out); err == nil {
+		a.Bytes = fi.Size()
+	}
+	return a, nil
 }
 
 // bare runs the model and records nothing.
-func bare(m *model.Model, ids []int32, t task) (answer, error) {
-	s, logits := m.NewSession(), make([]float32, m.Config().Vocab)
+func (w *engine) bare(t task) (answer, error) {
+	ids, logits := w.ids(t.Tokens), make([]float32, w.m.Config().Vocab)
+	s := w.m.NewSession()
 	s.Reserve(len(ids) + t.Reply)
-	start, cpu := time.Now(), cpuSeconds()
+	start, used := time.Now(), cpuSeconds()
 	take := func(_ int, l []float32) { copy(logits, l) }
 	if err := s.Forward(context.Background(), ids, model.Pass{LogitsFrom: len(ids) - 1, Logits: take}); err != nil {
 		return answer{}, err
 	}
 	if t.Op != "decode" {
-		return answer{Tokens: len(ids), Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - cpu}, nil
+		return answer{Tokens: len(ids), Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used, Bytes: s.CacheBytes()}, nil
 	}
-	pick := model.NewSampler(0, 0)
-	start, cpu = time.Now(), cpuSeconds()
+	if t.Keep > 0 {
+		var err error
+		if s, err = s.Compress(func(int) ([][]int32, error) { return w.evenly(t), nil }); err != nil {
+			return answer{}, err
+		}
+	}
+	pick, bytes := model.NewSampler(0, 0), s.CacheBytes()
+	if t.Batch > 1 {
+		return w.together(s, t, logits)
+	}
+	start, used = time.Now(), cpuSeconds()
 	for range t.Reply {
 		if err := s.Forward(context.Background(), []int32{pick.Next(logits)}, model.Pass{Logits: take}); err != nil {
 			return answer{}, err
 		}
 	}
-	return answer{Tokens: t.Reply, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - cpu}, nil
+	return answer{Tokens: t.Reply, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used, Bytes: bytes}, nil
 }
 
-func cpuSeconds() float64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+// together decodes copies of a sequence at once; the tokens of all count.
+func (w *engine) together(s *model.Session, t task, logits []float32) (answer, error) {
+	list, tokens, passes := []*model.Session{s}, make([]int32, t.Batch), make([]model.Pass, t.Batch)
+	all := t
+	all.Keep = s.Len()
+	for len(list) < t.Batch {
+		other, err := s.Compress(func(int) ([][]int32, error) { return w.evenly(all), nil })
+		if err != nil {
+			return answer{}, err
+		}
+		list = append(list, other)
+	}
+	next := model.NewSampler(0, 0).Next(logits)
+	for i := range tokens {
+		tokens[i] = (next + int32(i)) % int32(len(logits))
+		passes[i] = model.Pass{Logits: func(_ int, l []float32) { tokens[i] = model.NewSampler(0, 0).Next(l) }}
+	}
+	start, used := time.Now(), cpuSeconds()
+	for range t.Reply {
+		if err := w.m.Step(context.Background(), list, tokens, passes); err != nil {
+			return answer{}, err
+		}
+	}
+	return answer{Tokens: t.Reply * t.Batch, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}, nil
 }
 
-func peakBytes() int64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return int64(u.Maxrss) << 10
+// evenly keeps slots at equal distances: what a selection keeps does not change
+// what decoding costs.
+func (w *engine) evenly(t task) [][]int32 {
+	cfg := w.m.Config()
+	keep := make([][]int32, cfg.KVHeads)
+	if t.ByHead {
+		keep = make([][]int32, cfg.Heads)
+	}
+	for h := range keep {
+		for i := range t.Keep {
+			keep[h] = append(keep[h], int32(i*t.Tokens/t.Keep))
+		}
+	}
+	return keep
+}
+
+// product times x·Wᵀ with packed weights, the median of some runs.
+func (w *engine) product(t task) (answer, error) {
+	g := &w.gemm
+	if g.t != t {
+		if g.pool == nil {
+			g.pool = cpu.NewPool(w.threads)
+		}
+		r := rand.New(rand.NewPCG(1, 1))
+		weights := make([]float32, t.Out*t.In)
+		g.x, g.y = make([]float32, t.N*t.In), make([]float32, t.N*t.Out)
+		for _, x := range [][]float32{weights, g.x} {
+			for i := range x {
+				x[i] = float32(r.NormFloat64())
+			}
+		}
+		var err error
+		if g.m, err = cpu.Pack(g.pool, tensor.FromFloat32("w", weights, t.Out, t.In)); err != nil {
+			return answer{}, err
+		}
+		g.t = t
+		g.m.Mul(g.pool, g.y, t.Out, g.x, t.In, t.N)
+	}
+	var times []float64
+	for begin := time.Now(); len(times) < 5 || time.Since(begin) < 300*time.Millisecond; {
+		start := time.Now()
+		g.m.Mul(g.pool, g.y, t.Out, g.x, t.In, t.N)
+		times = append(times, time.Since(start).Seconds())
+	}
+	slices.Sort(times)
+	return answer{Tokens: t.N, Seconds: times[len(times)/2]}, nil
+}
+
+// peak measures what the machine could do at most: multiply-adds in registers,
+// and reading memory, on all threads.
+func (w *engine) peak() answer {
+	var a answer
+	for range 5 {
+		start := time.Now()
+		var total float64
+		var mu sync.Mutex
+		w.parallel(func(int) {
+			n := simd.Peak(4_000_000)
+			mu.Lock()
+			total += n
+			mu.Unlock()
+		})
+		a.GFLOPS = max(a.GFLOPS, total/time.Since(start).Seconds()/1e9)
+	}
+	const size = 64 << 20 // float32 a thread
+	big := make([][]float32, w.threads)
+	for i := range big {
+		big[i] = make([]float32, size)
+		for j := 0; j < size; j += 1024 {
+			big[i][j] = 1
+		}
+	}
+	for range 5 {
+		start := time.Now()
+		w.parallel(func(i int) { simd.Max(big[i]) })
+		a.GBytesPS = max(a.GBytesPS, float64(4*size*w.threads)/time.Since(start).Seconds()/1e9)
+	}
+	return a
+}
+
+func (w *engine) parallel(f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range w.threads {
+		wg.Add(1)
+		go func() { defer wg.Done(); f(i) }()
+	}
+	wg.Wait()
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// tiny is a capture of n short prompts on a model of four layers.
+// tiny is a capture of n short prompts on a tiny model.
 func tiny(t *testing.T, n int) Config {
 	t.Helper()
 	ck, err := checkpoint.Open("model/testdata/qwen3")
@@ -35,9 +35,15 @@ func tiny(t *testing.T, n int) Config {
 	cfg := Config{Model: m, Header: dumps.Header{
 		Model: dumps.ModelInfo{ID: "tiny", Architecture: c.Architecture, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
 			ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
-		Plan: dumps.Plan{WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3, Layers: []int{0, 1, 2, 3}, Heads: []int{0, 1, 2, 3},
+		Plan: dumps.Plan{WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3,
 			Store: "rows", Precision: "fine", IgnoreEOS: true, Logits: true},
 	}}
+	for i := range c.Layers {
+		cfg.Header.Plan.Layers = append(cfg.Header.Plan.Layers, i)
+	}
+	for i := range c.Heads {
+		cfg.Header.Plan.Heads = append(cfg.Header.Plan.Heads, i)
+	}
 	for i := range n {
 		p := prompts.Prompt{ID: fmt.Sprint("p", i)}
 		for j := range 20 + i%7 {
@@ -75,7 +81,7 @@ func (w failing) Sync() error { return nil }
 // byte for byte as the undisturbed one.
 func TestEveryWriteOfACaptureMayFail(t *testing.T) {
 	const all = 500
-	cfg, dir := tiny(t, 11), t.TempDir()
+	cfg, dir := tiny(t, 24), t.TempDir()
 	var writes atomic.Int64
 	cfg.Out = filepath.Join(dir, "whole.attn")
 	cfg.wrap = func(f *os.File) dumps.File { return failing{f, &writes, 1 << 40, false} }

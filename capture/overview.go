@@ -50,3 +50,13 @@ func (o *overview) add(head int, t *cpu.Tile) {
 		o.locks[head].Unlock()
 	}
 }
+
+// merge takes cells made of some of a head's rows.
+func (o *overview) merge(head int, cells []float32) {
+	o.locks[head].Lock()
+	defer o.locks[head].Unlock()
+	dst := o.cells[head*o.side*o.side:][:o.side*o.side]
+	for i, v := range cells {
+		dst[i] = max(dst[i], v)
+	}
+}

@@ -23,10 +23,6 @@ type document struct {
 	totals  []*Sums
 }
 
-// piece is the number of tokens between two looks at the clock and the
-// context: prompts and followed replies go through the model in such steps.
-const piece = 504
-
 // readDocument runs the shared tokens of a group once.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
 	cfg, plan := r.c.Model.Config(), &r.c.Header.Plan
@@ -35,9 +31,13 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
 	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
 	s := r.c.Model.NewSession()
-	s.Reserve(shared)
+	if err := s.Reserve(shared); err != nil {
+		s.Close()
+		return nil, err
+	}
 	start := time.Now()
 	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], model.Pass{LogitsFrom: shared, Recorder: rec}); err != nil {
+		s.Close()
 		return nil, err
 	}
 	r.summary.PrefillTime += time.Since(start)
@@ -65,8 +65,11 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 		}
 	} else {
 		s = r.c.Model.NewSession()
+		defer s.Close()
 	}
-	s.Reserve(len(p.Tokens) + room)
+	if err := s.Reserve(len(p.Tokens) + room); err != nil {
+		return err
+	}
 
 	start := time.Now()
 	last := make([]float32, cfg.Vocab)
@@ -133,6 +136,7 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 // the first of them.
 func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, pass model.Pass) error {
 	logits, from := pass.Logits, pass.LogitsFrom
+	piece := r.c.Model.Piece() // tokens between two looks at the clock and the context
 	if pass.Length == 0 {
 		pass.Length = s.Len() + len(tokens)
 	}
@@ -157,7 +161,7 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 
 // follow runs a given reply, as one prefill.
 func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *recorder, reply []int32, first []float32) error {
-	want := r.c.Header.Plan.Logits
+	want, piece := r.c.Header.Plan.Logits, r.c.Model.Piece()
 	if want && len(reply) > 0 {
 		if err := rec.pw.Logits(0, first, 1); err != nil {
 			return err
@@ -243,16 +247,23 @@ func firstNaN(x []float32) int {
 func writeCache(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan, keys bool) error {
 	const step = 1024
 	for _, layer := range plan.Layers {
-		kv := s.KV(layer)
 		for pos := 0; pos < s.Len(); pos += step {
 			n := min(step, s.Len()-pos)
 			if keys {
-				if err := pw.Keys(layer, pos, n, kv.Keys(pos, n)); err != nil {
+				k, err := s.Keys(layer, pos, n)
+				if err == nil {
+					err = pw.Keys(layer, pos, n, k)
+				}
+				if err != nil {
 					return err
 				}
 			}
 			if plan.Values {
-				if err := pw.Values(layer, pos, n, kv.Values(pos, n)); err != nil {
+				v, err := s.Values(layer, pos, n)
+				if err == nil {
+					err = pw.Values(layer, pos, n, v)
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/dumps"
 )
 
@@ -84,15 +85,21 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	if li < 0 || hi < 0 && r.store != "factors" {
 		return
 	}
+	if hi >= 0 && t.Pos0 < r.prompt {
+		r.sumTile(li, hi, t)
+	}
+	r.Rows(layer, t)
+}
+
+// Rows takes the recorded rows of a tile, whose sums have been taken.
+func (r *recorder) Rows(layer int, t *cpu.Tile) {
+	li, hi := r.layerOf[layer], r.headOf[t.Head]
 	if t.Pos0 >= r.prompt {
 		r.fail(r.gen[li].tile(t, hi))
 		return
 	}
-	if hi >= 0 {
-		r.sumTile(li, hi, t)
-		if r.pooled != nil {
-			r.pooled[li].add(hi, t)
-		}
+	if r.pooled != nil && hi >= 0 && t.Weights != nil {
+		r.pooled[li].add(hi, t)
 	}
 	first := r.prompt - r.rows
 	if t.Pos0+t.Rows <= first {
@@ -105,6 +112,53 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 		return
 	}
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
+}
+
+// Wants says what a card hands out: the sums, and of the recorded rows what the
+// store keeps.
+func (r *recorder) Wants(layer, pos0, n int) model.Wants {
+	end := pos0 + n
+	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
+	if r.layerOf[layer] < 0 {
+		return w
+	}
+	first := max(pos0, r.prompt-r.rows)
+	if r.store == "factors" {
+		w.LSE, w.States = first, first
+	} else {
+		w.Rows = first
+	}
+	if pos0 < r.prompt {
+		w.Sums = true
+		w.Windows, w.WindowSize = r.windowCount(), r.plan.PromptWindowSize
+		w.WindowStart = r.prompt - w.Windows*w.WindowSize
+		if r.pooled != nil {
+			w.Side, w.Prompt = r.plan.Overview, r.prompt
+		}
+	}
+	return w
+}
+
+// Sums takes sums that a card has made.
+func (r *recorder) Sums(layer, head, window int, part []int64) {
+	li, hi := r.layerOf[layer], r.headOf[head]
+	if window < 0 {
+		r.totals[li].AddFixed(hi, part)
+		return
+	}
+	r.window(li, window).AddFixed(hi, part)
+}
+
+// Cells takes a picture that a card has made.
+func (r *recorder) Cells(layer, head int, cells []float32) {
+	r.pooled[r.layerOf[layer]].merge(r.headOf[head], cells)
+}
+
+// Done writes the query windows that are complete.
+func (r *recorder) Done(layer, end int) {
+	if li := r.layerOf[layer]; li >= 0 && end <= r.prompt {
+		r.fail(r.flushWindows(li, layer, end))
+	}
 }
 
 // sumTile adds a tile to the layer's total and to the query windows its rows

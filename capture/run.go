@@ -191,6 +191,11 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		shared = r.sharedTokens(r.c.Prompts[lo:hi])
 	}
 	var doc *document
+	defer func() {
+		if doc != nil {
+			doc.session.Close()
+		}
+	}()
 	for i := lo; i < hi; i++ {
 		p := &r.c.Prompts[i]
 		if r.c.Mine != nil && !r.c.Mine(i) {

@@ -31,6 +31,16 @@ func (s *Sums) Add(head, key0 int, part []float32) {
 	simd.AddFixed(s.total[head][key0:key0+len(part)], part)
 }
 
+// AddFixed adds a partial sum for keys from 0 on, in units of 1/fixedOne.
+func (s *Sums) AddFixed(head int, part []int64) {
+	s.locks[head].Lock()
+	defer s.locks[head].Unlock()
+	dst := s.total[head][:len(part)]
+	for j, v := range part {
+		dst[j] += v
+	}
+}
+
 // Floats returns the sums over the first keys, [heads, keys].
 func (s *Sums) Floats(keys int) []float32 {
 	out := make([]float32, len(s.total)*keys)

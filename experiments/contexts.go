@@ -79,7 +79,7 @@ func contexts(ctx context.Context, l *Lab) (string, error) {
 		s.X, s.Y = append(s.X, float64(layer)), append(s.Y, row[4].(float64))
 		s.Low, s.High = append(s.Low, row[5].(float64)), append(s.High, row[6].(float64))
 	}
-	k.Caption = "instruction and reply as the window; top 5 % of the document in each head; n: documents; bands: 95 % bootstrap over documents. Chance is 0.05."
+	k.Caption = l.caption("instruction and reply as the window; top 5 %% of the document in each head; n: documents; bands: 95 %% bootstrap over documents. Chance is 0.05.")
 	if err := l.figure(viz.CurvesFigure(k), "overlap"); err != nil {
 		return "", err
 	}
@@ -300,7 +300,7 @@ func (l *Lab) ratePosition(ctx context.Context, path string, list []prompts.Prom
 			return place
 		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
 		k.Title, k.YLabel, k.Meta = "hit rate by place of the instruction"+of, "hit rate", l.meta()
-		k.Caption = fmt.Sprintf("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: other choices of the same size, instruction after the document.", contents[of], of)
+		k.Caption = l.caption("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: other choices of the same size, instruction after the document.", contents[of], of)
 		if err := l.figure(viz.CurvesFigure(k), "hit-rate"+strings.Trim(strings.ReplaceAll(of, " (", "-"), ")")); err != nil {
 			return "", err
 		}

@@ -185,7 +185,7 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 		low, high := analysis.Interval(right, l.Seed)
 		summary.Add(label, len(right), correct, analysis.Mean(right), low, high, analysis.Mean(lp), analysis.Mean(rank), analysis.Mean(kl))
 		s := viz.Summary{Title: "correct answers: " + label, XLabel: xlabel, YLabel: "depth of the answer, %", BarTitle: "share correct", Rates: g, Meta: l.meta(),
-			Caption: fmt.Sprintf("n = %d; %d correct", len(right), correct)}
+			Caption: l.caption("n = %d; %d correct (%.2f, 95 %% bootstrap interval %.2f to %.2f)", len(right), correct, analysis.Mean(right), low, high)}
 		for _, n := range lengths {
 			s.Columns = append(s.Columns, fmt.Sprint(n))
 		}
@@ -507,7 +507,7 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	if l.Model == nil {
 		return "", errPlanned
 	}
-	k.Caption = fmt.Sprintf("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
+	k.Caption = l.caption("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
 	if err := l.table(t, "speed"); err != nil {
 		return "", err
 	}
@@ -546,7 +546,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	for _, n := range capacities {
 		configs = append(configs, snapkv.Config{Window: 32, Capacity: n, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: l.Seed})
 	}
-	run := decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Progress: l.Progress,
+	run := decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Batch: 8, Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
 	k, err := l.openKept("methods", &run)
@@ -580,7 +580,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		return "", err
 	}
 	curves := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, Meta: l.meta()}
-	curves.Caption = fmt.Sprintf("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
+	curves.Caption = l.caption("%d prompts, replies of up to %d tokens, teacher forced; bands: 95 %% bootstrap intervals", len(list), reply)
 	at := map[string]int{}
 	for _, row := range real.Rows {
 		name := row[0].(string)

@@ -60,6 +60,7 @@ func Find(name string) (Experiment, error) {
 // Lab is what experiments work with.
 type Lab struct {
 	Model     *model.Model // nil: nothing is run, Plan is filled
+	ModelID   string       // for captions
 	Config    model.Config
 	Threads   int
 	Tokenizer *tokenizer.Tokenizer
@@ -139,6 +140,15 @@ func (l *Lab) figure(f *viz.Figure, name string) error {
 		}
 	}
 	return nil
+}
+
+// caption begins a figure's small print with the model.
+func (l *Lab) caption(format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	if l.ModelID != "" {
+		text = l.ModelID + "; " + text
+	}
+	return text
 }
 
 func (l *Lab) meta() viz.Meta {

@@ -340,7 +340,7 @@ func windows(ctx context.Context, l *Lab) (string, error) {
 	words := fmt.Sprintf("Each of the prompt's last windows of 128 tokens votes; its top 5 %% are held against what the reply attends to (weight > 0.05).\n`common`: all windows vote over the positions before the first of them. `causal`: each over the positions before itself, as the window saw them.\nn = %d prompts.%s\n\n| keys | first window | last window | chance |\n|---|---|---|---|\n", len(list), few(len(list)))
 	for _, keys := range []string{"common", "causal"} {
 		k := viz.Curves{Title: "hit rate of each prompt window's vote (" + keys + " keys)", XLabel: "window of 128 prompt tokens, the last is the prompt's end", YLabel: "hit rate", Hi: 1, Meta: l.meta()}
-		k.Caption = fmt.Sprintf("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts; band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
+		k.Caption = l.caption("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts; band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
 		all := viz.Series{Name: "all layers"}
 		baselines := []string{"oracle", "sinks_recent", "recent"}
 		grey := make([]viz.Series, len(baselines))

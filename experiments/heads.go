@@ -150,7 +150,7 @@ func (l *Lab) headMap(t *table.Table, column, title, bar, caption, name string) 
 		}
 		heads = max(heads, row[1].(int)+1)
 	}
-	s := viz.Summary{Title: title, XLabel: "head", Caption: caption, BarTitle: bar, Layers: layers, Rates: viz.NewGrid(len(layers), heads), Meta: l.meta()}
+	s := viz.Summary{Title: title, XLabel: "head", Caption: l.caption("%s", caption), BarTitle: bar, Layers: layers, Rates: viz.NewGrid(len(layers), heads), Meta: l.meta()}
 	for h := range heads {
 		s.Columns = append(s.Columns, short(h))
 	}

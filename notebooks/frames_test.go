@@ -101,7 +101,7 @@ print("fine")
 
 // TestNotebooksRun executes every cell.
 func TestNotebooksRun(t *testing.T) {
-	for name, packages := range map[string]string{"methods": "numpy, zstandard, pandas", "pytorch": "numpy, zstandard, torch, transformers"} {
+	for name, packages := range map[string]string{"methods": "numpy, zstandard, pandas", "window_sweep": "numpy, zstandard, pandas", "paper_figures": "numpy, zstandard, pandas", "pytorch": "numpy, zstandard, torch, transformers"} {
 		t.Run(name, func(t *testing.T) {
 			py := python(t, packages)
 			dump := filepath.Join(t.TempDir(), "x.attn")

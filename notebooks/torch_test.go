@@ -1,6 +1,7 @@
 package notebooks
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -45,8 +46,11 @@ func TestTorchRecordsTheSame(t *testing.T) {
 	py := python(t, "torch, transformers, zstandard")
 	attnscope := program(t)
 	models := []string{"../capture/model/testdata/qwen3", "../capture/model/testdata/granite-biases"}
-	for _, m := range []string{"llama", "mistral", "gemma2"} {
+	for _, m := range []string{"llama", "mistral", "gemma2", "phi3", "qwen2"} {
 		models = append(models, sharedtest.Dir(t, "fixtures/models/"+m))
+	}
+	for _, m := range []string{"mistral", "phi3"} { // the prompts are longer than these windows
+		models = append(models, sliding(t, sharedtest.Dir(t, "fixtures/models/"+m), 24))
 	}
 	for _, m := range models {
 		t.Run(filepath.Base(m), func(t *testing.T) {
@@ -83,6 +87,39 @@ func TestTorchRecordsTheSame(t *testing.T) {
 			tables(t, theirs, ours)
 		})
 	}
+}
+
+// sliding is a model with a sliding window in its configuration.
+func sliding(t *testing.T, model string, window int) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), fmt.Sprintf("%s-window-%d", filepath.Base(model), window))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(model, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name() == "config.json" {
+			var config map[string]any
+			if err := json.Unmarshal(data, &config); err != nil {
+				t.Fatal(err)
+			}
+			config["sliding_window"] = window
+			if data, err = json.Marshal(config); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.Name()), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func list(ids []int32) string { return strings.ReplaceAll(fmt.Sprint(ids), " ", ",") }

@@ -32,6 +32,7 @@ type Config struct {
 	Score        string                                    // of Scores
 	Lenient      bool                                      // leave out, with a warning, methods that cannot be run
 	Skip         func(method string, c snapkv.Config) bool // pairs left out; may be nil
+	Batch        int                                       // compressed caches that decode at once; above 1 the speed and memory of one are not known, NaN
 	Encode       func(text string) []int32
 	Decode       func(ids []int32) string // nil: no text, no answer scores
 	Warn         func(text string)
@@ -47,7 +48,16 @@ func (c *Config) Check() error {
 	}
 	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
-	return run.Check()
+	if err := run.Check(); err != nil {
+		return err
+	}
+	most := c.Model.Config().MaxPositions
+	for i := range c.Prompts { // every cache writes a reply of its own, beside the one that is followed
+		if p := &c.Prompts[i]; most > 0 && len(p.Tokens)+c.MaxNewTokens > most {
+			return &capture.TooLongError{ID: p.ID, Tokens: len(p.Tokens), Reply: c.MaxNewTokens, Max: most}
+		}
+	}
+	return nil
 }
 
 // Run decodes and hands out a result for each prompt and cache, the full cache
@@ -94,12 +104,10 @@ func (r *runner) report(id string) {
 	}
 }
 
-// piece is the number of tokens between two looks at the context.
-const piece = 512
-
 // forward passes tokens on; logits, if not nil, sees every row's.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show, from := pass.Logits, pass.LogitsFrom
+	piece := r.Model.Piece() // tokens between two looks at the context
 	if pass.Length == 0 {
 		pass.Length = s.Len() + len(tokens)
 	}
@@ -137,7 +145,10 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	cfg := r.Model.Config()
 	w := newWatcher(r, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
-	s.Reserve(len(p.Tokens) + r.replies(p))
+	defer s.Close()
+	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
+		return err
+	}
 	start := time.Now()
 	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
@@ -159,23 +170,29 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen := w.selections(s, r.Methods, r.Configs)
+	chosen, err := w.selections(s, r.Methods, r.Configs)
+	if err != nil {
+		return err
+	}
+	g := &company{r: r, ref: &ref, emit: emit}
+	defer g.close()
 	for i := range r.Methods {
 		for k, c := range r.Configs {
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
 				continue
 			}
-			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], &ref, prefill, emit); err != nil {
+			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], prefill, g); err != nil {
 				return err
 			}
 			chosen[i][k].keep = nil
 		}
 	}
-	return nil
+	return g.flush(ctx)
 }
 
-// compressed decodes from the cache that a method leaves.
-func (r *runner) compressed(ctx context.Context, full *cache, method string, c snapkv.Config, chosen selection, ref *reference, prefill float64, emit func(Result) error) error {
+// compressed makes the cache that a method leaves and hands it to the company
+// that decodes.
+func (r *runner) compressed(ctx context.Context, full *cache, method string, c snapkv.Config, chosen selection, prefill float64, g *company) error {
 	out := Result{ID: full.p.ID, Method: method, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
 	s := full.s
 	switch err := chosen.err; {
@@ -192,16 +209,16 @@ func (r *runner) compressed(ctx context.Context, full *cache, method string, c s
 		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
 			return err
 		}
-		s.Reserve(full.prompt + r.replies(full.p))
+		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
+			s.Close()
+			return err
+		}
 	}
 	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
 	if s != full.s {
 		small.beside = full.s.CacheBytes()
 	}
-	if err := small.measure(ctx, ref, &out); err != nil {
-		return fmt.Errorf("%s, capacity %d: %w", method, c.Capacity, err)
-	}
-	return emit(out)
+	return g.add(ctx, small, out, s != full.s)
 }
 
 // cache is a session that stands at the prompt's end, and what is asked of it.
@@ -213,6 +230,7 @@ type cache struct {
 	prompt int
 	watch  *watcher // of the full cache only
 	beside int64    // bytes of the full cache, held for the other caches
+	ids    []int32  // decoded in company already; nil: not yet
 }
 
 // measure decodes freely, then scores the reference reply and answer. Without
@@ -221,18 +239,21 @@ func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error 
 	out.CacheBytes = k.s.CacheBytes()
 	var ids []int32
 	var took time.Duration
-	peak, err := peakMemory(func() (err error) {
-		start := time.Now()
-		ids, err = k.greedy(ctx)
-		took = time.Since(start)
-		return err
-	})
+	peak, err := math.NaN(), error(nil)
+	if ids = k.ids; ids == nil {
+		peak, err = peakMemory(func() (err error) {
+			start := time.Now()
+			ids, err = k.greedy(ctx)
+			took = time.Since(start)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
 	out.PeakBytes = number(peak - float64(k.beside))
 	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
-	if len(ids) < 2 {
+	if len(ids) < 2 || k.ids != nil {
 		out.DecodeTokens = number(math.NaN())
 	}
 	out.OutputIDs = ids
@@ -330,6 +351,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 		return nil
 	}
 	if room := k.r.Model.Config().MaxPositions; room > 0 && k.prompt+len(ids) > room {
+		k.r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored", k.p.ID, room, room-k.prompt, len(ids))
 		ids = ids[:room-k.prompt]
 	}
 	defer k.rewind()

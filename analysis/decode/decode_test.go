@@ -124,7 +124,10 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	if err := full.measure(context.Background(), &ref, &Result{}); err != nil {
 		t.Fatal(err)
 	}
-	chosen := w.selections(s, run.Methods, run.Configs)
+	chosen, err := w.selections(s, run.Methods, run.Configs)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, store := range []string{"factors", "rows"} {
 		path := filepath.Join(t.TempDir(), "x.attn")
 		header := dumps.Header{Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},

@@ -12,6 +12,9 @@ func (n number) MarshalJSON() ([]byte, error) {
 	if v := float64(n); math.IsNaN(v) || math.IsInf(v, 0) {
 		return []byte("null"), nil
 	}
+	if v := float64(n); v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return strconv.AppendInt(nil, int64(v), 10), nil
+	}
 	return strconv.AppendFloat(nil, float64(n), 'g', 8, 64), nil
 }
 

@@ -71,6 +71,22 @@ func (w *watcher) add(s *capture.Sums, t *cpu.Tile) {
 	s.Add(t.Head, t.Key0, x)
 }
 
+// Wants asks a card for the sums over the prompt's rows and the last queries.
+func (w *watcher) Wants(_, pos0, n int) model.Wants {
+	end := pos0 + n
+	return model.Wants{Rows: end, LSE: end, States: max(pos0, w.prompt-w.rows), Sums: w.sums != nil}
+}
+
+// Sums takes sums that a card has made of the prompt's rows.
+func (w *watcher) Sums(layer, head, _ int, part []int64) {
+	w.sums[layer].AddFixed(head, part[:min(len(part), w.prompt)])
+}
+
+// Rows, Cells and Done have nothing to do: nothing of the kind is wanted.
+func (w *watcher) Rows(int, *cpu.Tile)       {}
+func (w *watcher) Cells(int, int, []float32) {}
+func (w *watcher) Done(int, int)             {}
+
 // States keeps the last queries.
 func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
 	width := w.config.Heads * w.config.HeadDim
@@ -86,13 +102,29 @@ type replyWatcher struct{ *watcher }
 
 func (w replyWatcher) Tile(layer, _ int, t *cpu.Tile) { w.add(w.generated[layer], t) }
 
+func (w replyWatcher) Wants(_, pos0, n int) model.Wants {
+	return model.Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
+}
+
+func (w replyWatcher) Sums(layer, head, _ int, part []int64) {
+	w.generated[layer].AddFixed(head, part[:min(len(part), w.prompt)])
+}
+
 func (replyWatcher) States(int, int, int, []float32, []float32, []float32) {}
 
 // layer builds what a method sees of a layer of the full cache.
-func (w *watcher) layer(s *model.Session, l int) *snapkv.Layer {
-	c, kv := &w.config, s.KV(l)
+func (w *watcher) layer(s *model.Session, l int) (*snapkv.Layer, error) {
+	c := &w.config
+	keys, err := s.Keys(l, 0, w.prompt)
+	if err != nil {
+		return nil, err
+	}
+	values, err := s.Values(l, 0, w.prompt)
+	if err != nil {
+		return nil, err
+	}
 	out := &snapkv.Layer{Index: l, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: w.prompt, N: w.rows,
-		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: w.queries[l], Keys: kv.Keys(0, w.prompt), Values: kv.Values(0, w.prompt)}
+		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: w.queries[l], Keys: keys, Values: values}
 	if w.sums != nil {
 		out.Sums = w.sums[l].Floats(w.prompt)
 	}
@@ -115,7 +147,7 @@ func (w *watcher) layer(s *model.Session, l int) *snapkv.Layer {
 		}()
 	}
 	wg.Wait()
-	return out
+	return out, nil
 }
 
 // selection is what a method with a config keeps, the window included:
@@ -127,7 +159,7 @@ type selection struct {
 
 // selections are those of every method with every config that drops anything,
 // [method][config], made layer by layer.
-func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs []snapkv.Config) [][]selection {
+func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs []snapkv.Config) ([][]selection, error) {
 	out := make([][]selection, len(methods))
 	budgets := make([][][]int, len(methods))
 	layers := w.config.Layers
@@ -139,14 +171,21 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 			stats := make([]float64, layers)
 			if m := &methods[i]; m.Stat != nil && !c.Passthrough(w.prompt) {
 				for l := range stats {
-					stats[l] = m.Stat(w.layer(s, l), c)
+					seen, err := w.layer(s, l)
+					if err != nil {
+						return nil, err
+					}
+					stats[l] = m.Stat(seen, c)
 				}
 			}
 			budgets[i][k] = methods[i].LayerBudgets(stats, c)
 		}
 	}
 	for l := range layers {
-		seen := w.layer(s, l)
+		seen, err := w.layer(s, l)
+		if err != nil {
+			return nil, err
+		}
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 		for i := range methods {
@@ -160,7 +199,7 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 		}
 		wg.Wait()
 	}
-	return out
+	return out, nil
 }
 
 // method selects one layer's positions under every config.

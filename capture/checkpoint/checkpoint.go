@@ -99,6 +99,14 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
 	return t, ok
 }
 
+// Forget lets the system take back the memory of what was read so far: weights
+// that have been packed are not looked at again. Tensors stay readable.
+func (c *Checkpoint) Forget() {
+	for _, t := range c.tensors {
+		forget(t.Data)
+	}
+}
+
 // Names lists the tensors in alphabetical order.
 func (c *Checkpoint) Names() []string {
 	list := make([]string, 0, len(c.tensors))

@@ -3,9 +3,11 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +129,62 @@ func TestGGUF(t *testing.T) {
 	}
 	if list := ck.Config()["list"].([]any); list[1].(uint64) != 12 {
 		t.Errorf("list %v", list)
+	}
+}
+
+// splitGGUF is part no of count, with one F32 vector of two elements.
+func splitGGUF(no, count int, name string) []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint64(le.AppendUint64(le.AppendUint32([]byte("GGUF"), 3), 1), 2)
+	text := func(s string) { b = append(le.AppendUint64(b, uint64(len(s))), s...) }
+	for key, v := range map[string]int{"split.no": no, "split.count": count} {
+		text(key)
+		b = le.AppendUint16(le.AppendUint32(b, 2), uint16(v))
+	}
+	text(name)
+	b = le.AppendUint64(le.AppendUint32(le.AppendUint64(le.AppendUint32(b, 1), 2), 0), 0)
+	for len(b)%32 != 0 {
+		b = append(b, 0)
+	}
+	return append(b, 0, 0, 0x80, 0x3f, 0, 0, 0, byte(0x40)) // 1, 2
+}
+
+// TestSplitGGUF: the first part opens all of them.
+func TestSplitGGUF(t *testing.T) {
+	dir := t.TempDir()
+	part := func(i int) string { return filepath.Join(dir, fmt.Sprintf("m-%05d-of-00003.gguf", i)) }
+	for i, name := range []string{"a", "b", "c"} {
+		if err := os.WriteFile(part(i+1), splitGGUF(i, 3, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ck, err := Open(part(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := ck.Names(); !slices.Equal(names, []string{"a", "b", "c"}) {
+		t.Errorf("tensors %v", names)
+	}
+	x, _ := ck.Tensor("c")
+	if v, err := x.Float32(); err != nil || !slices.Equal(v, []float32{1, 2}) {
+		t.Errorf("%v, %v", v, err)
+	}
+	ck.Close()
+	if _, err := Open(part(2)); err == nil || !strings.Contains(err.Error(), "name the first, "+part(1)) {
+		t.Errorf("the second part: %v", err)
+	}
+	if err := os.WriteFile(part(3), splitGGUF(2, 3, "a"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(part(1)); err == nil || !strings.Contains(err.Error(), "tensor a stands in an earlier part") {
+		t.Errorf("a tensor twice: %v", err)
+	}
+	os.Remove(part(3))
+	if _, err := Open(part(1)); err == nil || !strings.Contains(err.Error(), "part 3 of 3") {
+		t.Errorf("a part is missing: %v", err)
+	}
+	if _, err := Open(file(t, "other.gguf", splitGGUF(0, 3, "a"))); err == nil || !strings.Contains(err.Error(), "-00001-of-00003.gguf") {
+		t.Errorf("another name: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -138,8 +139,56 @@ func (c *cursor) array(depth int) any {
 	return list
 }
 
-// openGGUF maps a GGUF file of version 2 or 3.
+// openGGUF opens a GGUF file of version 2 or 3, and with the first of a model
+// that was split into several (NAME-00001-of-00003.gguf) the others.
 func openGGUF(path string) (*Checkpoint, error) {
+	ck, err := mapGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := ck.openSplits(); err != nil {
+		ck.Close()
+		return nil, err
+	}
+	return ck, nil
+}
+
+var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
+
+func (ck *Checkpoint) openSplits() error {
+	count, _ := ck.config["split.count"].(uint64)
+	no, _ := ck.config["split.no"].(uint64)
+	if count < 2 {
+		return nil
+	}
+	name := splitName.FindStringSubmatch(ck.path)
+	if name == nil || name[2] != fmt.Sprintf("%05d", count) {
+		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf", ck.path, count, count)
+	}
+	part := func(i uint64) string {
+		return fmt.Sprintf("%s-%05d-of-%s.gguf", strings.TrimSuffix(ck.path, name[0]), i, name[2])
+	}
+	if no != 0 {
+		return fmt.Errorf("%s: it is part %d of %d of a model: name the first, %s", ck.path, no+1, count, part(1))
+	}
+	for i := uint64(2); i <= count; i++ {
+		next, err := mapGGUF(part(i))
+		if err != nil {
+			return fmt.Errorf("part %d of %d: %w", i, count, err)
+		}
+		ck.files, ck.closers = append(ck.files, next.files...), append(ck.closers, next.closers...)
+		for n, t := range next.tensors {
+			if _, twice := ck.tensors[n]; twice {
+				return fmt.Errorf("%s: tensor %s stands in an earlier part too", next.path, n)
+			}
+			ck.tensors[n] = t
+		}
+	}
+	return nil
+}
+
+// mapGGUF maps one file.
+func mapGGUF(path string) (*Checkpoint, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

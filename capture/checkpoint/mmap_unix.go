@@ -4,6 +4,7 @@ package checkpoint
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,4 +19,17 @@ func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
 		return nil, nil, err
 	}
 	return m, func() error { return unix.Munmap(m) }, nil
+}
+
+// forget lets the system take back the whole pages of a part of a mapped file:
+// they are read again when they are looked at.
+func forget(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	page := os.Getpagesize()
+	skip := int(-uintptr(unsafe.Pointer(&b[0])) & uintptr(page-1))
+	if whole := (len(b) - skip) / page * page; whole > 0 {
+		_ = unix.Madvise(b[skip:skip+whole], unix.MADV_DONTNEED)
+	}
 }

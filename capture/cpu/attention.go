@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"runtime"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -41,6 +42,7 @@ const (
 // out [n, heads*valueDim]. visit, if not nil, is shown the rows from visitFrom
 // on, by several workers at once.
 func (a *Attention) Run(p *Pool, kv *KV, out, q []float32, n, pos0 int, visit func(worker int, t *Tile), visitFrom int) {
+	defer runtime.KeepAlive(kv)
 	if n == 1 {
 		if visitFrom > 0 {
 			visit = nil

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"runtime"
 	"slices"
 
 	"github.com/attnscope/attnscope/internal/simd"
@@ -21,6 +22,7 @@ type store struct {
 	room   int       // slots that fit, a multiple of 32
 	keys   []float32 // [room/32][keyDim][32]
 	values []float32 // [valuePanels][room][32]
+	slabs  [2]*slab  // what keys and values lie in
 	pos    []int32   // position of each slot, ascending; nil: that of its number
 }
 
@@ -69,13 +71,27 @@ func (kv *KV) grow(s *store, n int) {
 
 func (kv *KV) resize(s *store, n int) {
 	room := (n + simd.Width - 1) / simd.Width * simd.Width
-	keys := make([]float32, room*kv.keyDim)
+	slabs := [2]*slab{newSlab(4 * room * kv.keyDim), newSlab(4 * kv.valuePanels() * room * simd.Width)}
+	keys, values := of[float32](slabs[0]), of[float32](slabs[1])
 	copy(keys, s.keys)
-	values := make([]float32, kv.valuePanels()*room*simd.Width)
 	for p := range kv.valuePanels() {
 		copy(values[p*room*simd.Width:], s.values[p*s.room*simd.Width:(p*s.room+s.n)*simd.Width])
 	}
-	s.keys, s.values, s.room = keys, values, room
+	old := s.slabs
+	s.keys, s.values, s.room, s.slabs = keys, values, room, slabs
+	old[0].free()
+	old[1].free()
+}
+
+// Free gives the memory back before the collector finds out; nothing is held
+// any longer.
+func (kv *KV) Free() {
+	for i := range kv.heads {
+		s := &kv.heads[i]
+		s.slabs[0].free()
+		s.slabs[1].free()
+		*s = store{}
+	}
 }
 
 // Reserve makes room until n positions have been appended in all, and no more
@@ -108,6 +124,7 @@ func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
 			s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
 		}
 	}
+	defer runtime.KeepAlive(kv)
 	blocks := (n + appendBlock - 1) / appendBlock
 	some := func(task, _ int) {
 		h, lo := task%len(kv.heads), task/len(kv.heads)*appendBlock
@@ -141,6 +158,7 @@ func (kv *KV) put(s *store, slot int, key, value []float32) {
 
 // Key copies the key in a slot of head h into dst.
 func (kv *KV) Key(h, slot int, dst []float32) {
+	defer runtime.KeepAlive(kv)
 	panel := kv.heads[h].keys[slot/simd.Width*kv.keyDim*simd.Width+slot%simd.Width:]
 	for d := range kv.keyDim {
 		dst[d] = panel[d*simd.Width]
@@ -149,6 +167,7 @@ func (kv *KV) Key(h, slot int, dst []float32) {
 
 // Value copies the value in a slot of head h into dst.
 func (kv *KV) Value(h, slot int, dst []float32) {
+	defer runtime.KeepAlive(kv)
 	s := &kv.heads[h]
 	for d := 0; d < kv.valueDim; d += simd.Width {
 		n := min(simd.Width, kv.valueDim-d)

@@ -3,6 +3,7 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -17,8 +18,16 @@ import (
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int // inputs whose sums a product with one row needs; 0: none
+	group   int             // inputs whose sums a product with one row needs; 0: none
+	parts   []tensor.Tensor // of Unpacked
 }
+
+// Unpacked is a weight as it lies in the file, for a backend that brings it into
+// a form of its own: it cannot be multiplied.
+func Unpacked(list ...tensor.Tensor) *Matrix { return &Matrix{parts: list} }
+
+// Parts are the tensors of Unpacked, one under the other.
+func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
 // Pack packs a weight. One that is not finite is an error.
 func Pack(p *Pool, w tensor.Tensor) (*Matrix, error) { return PackRows(p, w) }
@@ -26,17 +35,8 @@ func Pack(p *Pool, w tensor.Tensor) (*Matrix, error) { return PackRows(p, w) }
 // PackRows packs several weights of equal width, one under the other.
 func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
 	m := &Matrix{}
-	for _, w := range list {
-		if len(w.Shape) != 2 {
-			return nil, fmt.Errorf("tensor %s: shape %v, want a matrix", w.Name, w.Shape)
-		}
-		if m.in == 0 {
-			m.in = w.Cols()
-		}
-		if w.Cols() != m.in {
-			return nil, fmt.Errorf("tensor %s: shape %v, want %d columns", w.Name, w.Shape, m.in)
-		}
-		m.out += w.Rows()
+	if err := m.measure(list); err != nil {
+		return nil, err
 	}
 	err := m.pack(p, list, true)
 	if errors.As(err, &errInexact{}) {
@@ -46,6 +46,23 @@ func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// measure reads the size of weights under one another.
+func (m *Matrix) measure(list []tensor.Tensor) error {
+	for _, w := range list {
+		if len(w.Shape) != 2 {
+			return fmt.Errorf("tensor %s: shape %v, want a matrix", w.Name, w.Shape)
+		}
+		if m.in == 0 {
+			m.in = w.Cols()
+		}
+		if w.Cols() != m.in {
+			return fmt.Errorf("tensor %s: shape %v, want %d columns", w.Name, w.Shape, m.in)
+		}
+		m.out += w.Rows()
+	}
+	return nil
 }
 
 // choose makes empty panels in the smallest form that holds all weights.
@@ -66,17 +83,25 @@ func (m *Matrix) choose(list []tensor.Tensor, half bool) {
 	switch {
 	case quant && len(list) > 0:
 		q := &quantised{in: m.in, form: form}
-		q.data = make([]byte, n*q.panelBytes())
+		q.slab = newSlab(n * q.panelBytes())
+		q.data = q.slab.data
 		m.panels, m.group = q, form.Group
 	case len(kinds) == 1 && (kinds[tensor.BF16] || kinds[tensor.F16]):
-		m.panels = &halves{m.in, kinds[tensor.BF16], make([]uint16, n*m.in*simd.Width)}
+		slab := newSlab(2 * n * m.in * simd.Width)
+		m.panels = &halves{m.in, kinds[tensor.BF16], slab, of[uint16](slab)}
 	default:
-		m.panels = &floats{m.in, make([]float32, n*m.in*simd.Width)}
+		slab := newSlab(4 * n * m.in * simd.Width)
+		m.panels = &floats{m.in, slab, of[float32](slab)}
 	}
 }
 
 func (m *Matrix) pack(p *Pool, list []tensor.Tensor, half bool) error {
 	m.choose(list, half)
+	return m.packRows(p, list)
+}
+
+// packRows packs all rows into the panels.
+func (m *Matrix) packRows(p *Pool, list []tensor.Tensor) error {
 	var once sync.Once
 	var bad error
 	p.Run((m.out+simd.Width-1)/simd.Width, func(panel, worker int) {
@@ -103,11 +128,39 @@ func notFinite(w tensor.Tensor, i, x int, v float32) error {
 // Out is the number of outputs.
 func (m *Matrix) Out() int { return m.out }
 
+// PackedBytes is the memory that a weight [out, in] of a type takes packed.
+func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
+	panels := int64(out+simd.Width-1) / simd.Width
+	switch {
+	case compute == BF16:
+		return panels * simd.Width * int64(in+1) / 2 * 4
+	case compute == Int8:
+		return panels * simd.Width * (int64(in+3)/4*4 + 8)
+	}
+	a, quantised := d.Affine()
+	switch {
+	case quantised:
+		form := simd.Quant{Bits: a.Bits, Group: a.Group, Half: a.Half}
+		return panels * int64(in/form.Group*form.GroupBytes())
+	case d == tensor.BF16 || d == tensor.F16:
+		return panels * simd.Width * int64(in) * 2
+	}
+	return panels * simd.Width * int64(in) * 4
+}
+
 // In is the number of inputs.
 func (m *Matrix) In() int { return m.in }
 
 // Bytes is the memory of the packed weight.
 func (m *Matrix) Bytes() int { return m.panels.bytes() }
+
+// Exact lets a matrix of Narrow multiply its weights as they lie in the file,
+// slowly; other matrices always do.
+func (m *Matrix) Exact(on bool) {
+	if w, ok := m.panels.(*narrowed); ok {
+		w.exact = on
+	}
+}
 
 // Shape of the blocks a product of many rows is done in: a block of a group of
 // panels stays in the second-level cache while all rows pass.
@@ -137,6 +190,14 @@ func (m *Matrix) MulAdd(p *Pool, dst []float32, ldd int, x []float32, ldx, n int
 func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, acc bool) {
 	if n == 0 {
 		return
+	}
+	defer runtime.KeepAlive(m)
+	if w, ok := m.panels.(*narrowed); ok && !w.exact {
+		if w.hasKernel() {
+			m.mulNarrow(p, w, dst, ldd, x, ldx, n, acc)
+			return
+		}
+		x, ldx = w.rounded(x, ldx, n), m.in
 	}
 	panels := (m.out + simd.Width - 1) / simd.Width
 	if n < fewRows {

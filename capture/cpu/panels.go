@@ -26,6 +26,7 @@ type panels interface {
 // floats are float32 panels.
 type floats struct {
 	in   int
+	slab *slab
 	data []float32
 }
 
@@ -57,6 +58,7 @@ func (f *floats) bytes() int { return 4 * len(f.data) }
 type halves struct {
 	in       int
 	bfloat16 bool
+	slab     *slab
 	data     []uint16
 }
 
@@ -108,6 +110,7 @@ func (h *halves) bytes() int { return 2 * len(h.data) }
 type quantised struct {
 	in   int
 	form simd.Quant
+	slab *slab
 	data []byte
 }
 

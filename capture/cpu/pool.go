@@ -19,6 +19,7 @@ type Pool struct {
 	threads int
 	scratch []Scratch
 	sums    []float32 // of the caller of Run: group sums of a row
+	codes   []uint32  // rounded activations
 	step    []float32 // and what a decoding step's attention needs
 
 	current  atomic.Pointer[job]
@@ -40,7 +41,10 @@ type job struct {
 const spins = 200
 
 // Scratch is a worker's own buffer, kept between tasks.
-type Scratch struct{ floats, panels []float32 }
+type Scratch struct {
+	floats, panels []float32
+	integers       []int32
+}
 
 // Floats returns n floats of unspecified content.
 func (s *Scratch) Floats(n int) []float32 { return room(&s.floats, n) }
@@ -48,9 +52,9 @@ func (s *Scratch) Floats(n int) []float32 { return room(&s.floats, n) }
 // widened returns room for n floats of widened weights.
 func (s *Scratch) widened(n int) []float32 { return room(&s.panels, n) }
 
-func room(b *[]float32, n int) []float32 {
+func room[T any](b *[]T, n int) []T {
 	if cap(*b) < n {
-		*b = make([]float32, n+n/8)
+		*b = make([]T, n+n/8)
 	}
 	return (*b)[:n]
 }

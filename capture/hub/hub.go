@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -126,11 +127,12 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 	dir := filepath.Join(c.repo(m), "snapshots", commit)
 	missing := fmt.Errorf("%s: %w (%s)", m.ID, ErrNotCached, c.Cache)
 	if m.File != "" {
-		path := filepath.Join(dir, filepath.FromSlash(m.File))
-		if _, err := os.Stat(path); err != nil {
-			return "", missing
+		for _, part := range parts(m.File) {
+			if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(part))); err != nil {
+				return "", missing
+			}
 		}
-		return path, nil
+		return filepath.Join(dir, filepath.FromSlash(m.File)), nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
 		return "", missing
@@ -147,6 +149,23 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 		return "", missing
 	}
 	return dir, nil
+}
+
+var splitName = regexp.MustCompile(`^(.*)-00001-of-(\d{5})\.gguf$`)
+
+// parts names the files of a GGUF model: itself, and where it is the first of
+// several all of them.
+func parts(file string) []string {
+	m := splitName.FindStringSubmatch(file)
+	if m == nil {
+		return []string{file}
+	}
+	count, _ := strconv.Atoi(m[2])
+	var list []string
+	for i := range max(count, 1) {
+		list = append(list, fmt.Sprintf("%s-%05d-of-%s.gguf", m[1], i+1, m[2]))
+	}
+	return list
 }
 
 const indexFile = "model.safetensors.index.json"
@@ -191,7 +210,7 @@ func needed(files []file) ([]file, error) {
 	if !take("config.json") {
 		return nil, errors.New("it has no config.json" + ggufHint(files))
 	}
-	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
 	if !take("tokenizer.json") {
 		take("tokenizer.model")
 	}

@@ -174,6 +174,33 @@ func TestPullOneFile(t *testing.T) {
 	}
 }
 
+// TestPullSplitFile: the first of several GGUF files brings the others.
+func TestPullSplitFile(t *testing.T) {
+	s, c := newServer(t)
+	for i := range 3 {
+		s.files[fmt.Sprintf("q/m-%05d-of-00003.gguf", i+1)] = []byte{byte(i)}
+	}
+	m, ok := ParseModel("o/tiny:q/m-00001-of-00003.gguf")
+	if !ok {
+		t.Fatal("no model name")
+	}
+	path, err := c.Pull(t.Context(), m, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := filepath.Join(filepath.Dir(path), "m-00003-of-00003.gguf")
+	if got, err := os.ReadFile(third); err != nil || !bytes.Equal(got, []byte{2}) || len(s.asked) != 3 {
+		t.Errorf("%v (%v), %v", got, err, s.asked)
+	}
+	if _, err := c.Find(m, ""); err != nil {
+		t.Error(err)
+	}
+	os.Remove(third)
+	if _, err := c.Find(m, ""); !errors.Is(err, ErrNotCached) {
+		t.Errorf("with a part missing: %v", err)
+	}
+}
+
 // TestFaults: what a bad line and a busy hub do, and that the files are right
 // afterwards.
 func TestFaults(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,13 +64,12 @@ func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, er
 	if m.File != "" {
 		list := files
 		files = nil
-		for _, f := range list {
-			if f.Name == m.File {
-				files = []file{f}
+		for _, part := range parts(m.File) {
+			at := slices.IndexFunc(list, func(f file) bool { return f.Name == part })
+			if at < 0 {
+				return "", fmt.Errorf("%s: it has no %s%s", m.ID, part, ggufHint(list))
 			}
-		}
-		if files == nil {
-			return "", fmt.Errorf("%s: it has no %s%s", m.ID, m.File, ggufHint(list))
+			files = append(files, list[at])
 		}
 	} else if files, err = needed(files); err != nil {
 		return "", fmt.Errorf("%s: %w", m.ID, err)

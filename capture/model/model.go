@@ -8,17 +8,21 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/capture/tensor"
 )
 
 // Options say how a model is run.
 type Options struct {
-	Threads int    // 0: one for each core
-	Compute string // f32
-	Chunk   int    // tokens that pass a layer together; 0: 504
+	Threads int               // 0: one for each core
+	Compute string            // f32, bf16 or int8: of the products with the layers' weights; the head's stay f32. On a card: f32, bf16 or f16
+	Chunk   int               // tokens that pass a layer together; 0: 504
+	Device  string            // cpu, or cuda:i; empty: cpu
+	Log     func(line string) // what a user should know of a card; may be nil
 }
 
 // Model is a loaded decoder. Its sessions must not run at the same time: each
@@ -34,6 +38,7 @@ type Model struct {
 
 	normBias, headBias []float32
 	layers             []layer
+	card               cuda.Model // nil: the processor runs it
 }
 
 // Load packs the weights of a checkpoint.
@@ -42,23 +47,34 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Compute != "" && o.Compute != "f32" {
-		return nil, fmt.Errorf("compute %q is not supported yet; f32 is", o.Compute)
+	card, onCard, err := ParseDevice(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	compute := cpu.Compute(o.Compute)
+	if !onCard && compute != "" && !slices.Contains(cpu.Computes, compute) {
+		return nil, fmt.Errorf("compute %q: want one of %v", o.Compute, cpu.Computes)
 	}
 	m := &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(o.Threads), layers: make([]layer, c.Layers)}
 	if m.chunk < 1 {
 		m.chunk = 504 // whole tiles of 28 rows, whole kernels of 14
 	}
-	if err := m.load(ck); err != nil {
+	if onCard {
+		err = m.loadOnCard(ck, card, o)
+	} else {
+		err = m.load(ck, m.pool, compute)
+	}
+	if err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
+// load reads the weights; without a pool they stay as they lie in the file.
+func (m *Model) load(ck *checkpoint.Checkpoint, pool *cpu.Pool, compute cpu.Compute) (err error) {
 	c := &m.config
-	l := &loader{ck: ck, c: c, p: m.pool, used: map[string]bool{}}
+	l := &loader{ck: ck, c: c, p: pool, used: map[string]bool{}}
 	if m.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
 		return err
 	}
@@ -100,10 +116,12 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 	if m.head, err = l.pack(head); err != nil {
 		return err
 	}
+	l.compute = compute
 	for i := range m.layers {
 		if m.layers[i], err = l.layer(i); err != nil {
 			return err
 		}
+		ck.Forget()
 	}
 	return l.unread()
 }
@@ -111,8 +129,22 @@ func (m *Model) load(ck *checkpoint.Checkpoint) (err error) {
 // Config is the model's configuration.
 func (m *Model) Config() Config { return m.config }
 
-// Close stops the threads.
-func (m *Model) Close() { m.pool.Close() }
+// Close stops the threads and gives back a card's memory.
+func (m *Model) Close() {
+	m.pool.Close()
+	if m.card != nil {
+		m.card.Close()
+	}
+}
+
+// Piece is the number of tokens that callers pass at once between two looks at
+// the clock: a card sums over longer pieces before it hands anything out.
+func (m *Model) Piece() int {
+	if m.card != nil {
+		return cardPiece
+	}
+	return piece
+}
 
 // Threads is the number of threads a session runs on.
 func (m *Model) Threads() int { return m.pool.Threads() }
@@ -124,6 +156,9 @@ func (m *Model) OutputProjection(layer int) ([]float32, error) {
 
 // WeightBytes is the memory of the packed weights.
 func (m *Model) WeightBytes() int64 {
+	if m.card != nil {
+		return m.card.WeightBytes()
+	}
 	n := int64(m.head.Bytes())
 	for i := range m.layers {
 		w := &m.layers[i]

@@ -21,7 +21,7 @@ func (c *Config) sparse(layer int) bool { return c.Experts > 0 && (c.Sparse == n
 func (l *loader) mixture(at int, w *layer) error {
 	c := l.c
 	var err error
-	if w.router, err = l.matrices(at, c.Hidden, part{"router", c.Experts}); err != nil {
+	if w.router, err = l.exactly().matrices(at, c.Hidden, part{"router", c.Experts}); err != nil {
 		return err
 	}
 	stacks, err := l.stacks(at)

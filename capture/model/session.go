@@ -6,13 +6,15 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/cuda"
 )
 
 // Session is a sequence under way: the keys and values of its tokens.
 type Session struct {
-	m   *Model
-	kv  []*cpu.KV
-	buf buffers
+	m    *Model
+	kv   []*cpu.KV
+	buf  buffers
+	card cuda.Sequence // where the weights are on a card; the rest is unused then
 }
 
 // Recorder watches a pass.
@@ -22,9 +24,35 @@ type Recorder interface {
 	Tile(layer, worker int, t *cpu.Tile)
 	// States follows all tiles of a chunk of one layer: q [n, heads*headDim],
 	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
-	// positions pos0 to pos0+n-1.
+	// positions pos0 to pos0+n-1. A card hands out q alone; k and v are nil.
 	States(layer, pos0, n int, q, k, v []float32)
 }
+
+// Reducer is a Recorder that says beforehand what it takes of a layer's rows, so
+// that a card hands out sums and the rows that are wanted instead of every
+// weight. Where the arithmetic is the processor's, Tile is called instead of
+// Rows, Sums, Cells and Done.
+type Reducer interface {
+	Recorder
+	// Wants is asked once for a layer's part of a pass over positions pos0 to
+	// pos0+n-1.
+	Wants(layer, pos0, n int) Wants
+	// Rows shows rows that were wanted; Weights is nil where only LSE was.
+	Rows(layer int, t *cpu.Tile)
+	// Sums are weights added up over the pass's queries of a window, or of all
+	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
+	// several parts.
+	Sums(layer, head, window int, part []int64)
+	// Cells are the largest weights of the pass, [Side, Side].
+	Cells(layer, head int, cells []float32)
+	// Done says that the windows' sums over a layer's queries below end have been
+	// shown; those queries' States follow.
+	Done(layer, end int)
+}
+
+// Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
+// of pos0+n or later means none.
+type Wants = cuda.Record
 
 // Pass says what a Forward hands out.
 type Pass struct {
@@ -52,6 +80,9 @@ func grow(b *[]float32, n int) []float32 {
 
 // NewSession starts an empty sequence.
 func (m *Model) NewSession() *Session {
+	if m.card != nil {
+		return &Session{m: m, card: m.card.NewSequence()}
+	}
 	c := &m.config
 	s := &Session{m: m, kv: make([]*cpu.KV, c.Layers)}
 	for i := range s.kv {
@@ -61,13 +92,45 @@ func (m *Model) NewSession() *Session {
 }
 
 // Len is the number of tokens so far: the position of the next.
-func (s *Session) Len() int { return s.kv[0].Len() }
+func (s *Session) Len() int {
+	if s.card != nil {
+		return s.card.Len()
+	}
+	return s.kv[0].Len()
+}
 
-// KV is the key/value store of a layer.
-func (s *Session) KV(layer int) *cpu.KV { return s.kv[layer] }
+// Keys returns the keys of n positions from pos on, [n, kvHeads*headDim], of a
+// layer that is not compressed.
+func (s *Session) Keys(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Keys(layer, pos, n)
+	}
+	return s.kv[layer].Keys(pos, n), nil
+}
+
+// Values returns the values, [n, kvHeads*valueDim], as Keys does the keys.
+func (s *Session) Values(layer, pos, n int) ([]float32, error) {
+	if s.card != nil {
+		return s.card.Values(layer, pos, n)
+	}
+	return s.kv[layer].Values(pos, n), nil
+}
+
+// Close gives the memory back; the sequence must not be used afterwards.
+func (s *Session) Close() {
+	if s.card != nil {
+		s.card.Close()
+	}
+	for _, kv := range s.kv {
+		kv.Free()
+	}
+}
 
 // CacheBytes is the memory of all keys and values held.
 func (s *Session) CacheBytes() int64 {
+	if s.card != nil {
+		return s.card.CacheBytes()
+	}
 	var n int64
 	for _, kv := range s.kv {
 		n += int64(kv.Bytes())
@@ -76,28 +139,27 @@ func (s *Session) CacheBytes() int64 {
 }
 
 // Reserve makes room for n tokens in all, so that growing copies nothing and
-// leaves nothing over.
-func (s *Session) Reserve(n int) {
+// leaves nothing over. It fails where a card has no such room.
+func (s *Session) Reserve(n int) error {
+	if s.card != nil {
+		return s.card.Reserve(n)
+	}
 	for _, kv := range s.kv {
 		kv.Reserve(n)
 	}
+	return nil
 }
 
 // Truncate drops the tokens from n on; of a compressed sequence only those that
 // followed the compression.
 func (s *Session) Truncate(n int) {
+	if s.card != nil {
+		s.card.Truncate(n)
+		return
+	}
 	for _, kv := range s.kv {
 		kv.Truncate(n)
 	}
-}
-
-// Fork copies the sequence: both go on independently.
-func (s *Session) Fork() *Session {
-	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
-	for i, kv := range s.kv {
-		f.kv[i] = kv.Clone()
-	}
-	return f
 }
 
 // Compress returns a sequence whose layers keep only some slots of their
@@ -106,7 +168,8 @@ func (s *Session) Fork() *Session {
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	f := &Session{m: s.m, kv: make([]*cpu.KV, len(s.kv))}
 	c := &s.m.config
-	for l, kv := range s.kv {
+	all := make([][][]int32, c.Layers)
+	for l := range all {
 		slots, err := keep(l)
 		if err != nil {
 			return nil, err
@@ -117,13 +180,21 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 		for h, list := range slots {
 			last := int32(-1)
 			for _, at := range list {
-				if at <= last || int(at) >= kv.Len() {
-					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, kv.Len())
+				if at <= last || int(at) >= s.Len() {
+					return nil, fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", l, h, at, last, s.Len())
 				}
 				last = at
 			}
 		}
-		f.kv[l] = kv.Compress(slots)
+		all[l] = slots
+	}
+	if s.card != nil {
+		var err error
+		f.card, err = s.card.Compress(all)
+		return f, err
+	}
+	for l, kv := range s.kv {
+		f.kv[l] = kv.Compress(all[l])
 	}
 	return f, nil
 }
@@ -145,10 +216,36 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	} else if c.Rope.Varies(end) && end > p.Length {
 		step = 1
 	}
+	if s.card != nil {
+		return s.onCard(ctx, tokens, step, p)
+	}
 	for lo := 0; lo < len(tokens); lo += step {
 		hi := min(lo+step, len(tokens))
 		if err := s.chunk(ctx, tokens[lo:hi], lo, p); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// embed writes the embedding of a token at a position.
+func (s *Session) embed(row []float32, id int32, pos int) error {
+	m, c := s.m, &s.m.config
+	if err := m.embed.Row(row, int(id)); err != nil {
+		return err
+	}
+	if c.EmbedScale != 1 {
+		for j := range row {
+			row[j] *= c.EmbedScale
+		}
+	}
+	if m.places != nil {
+		place := grow(&s.buf.h, c.Hidden)
+		if err := m.places.Row(place, pos); err != nil {
+			return err
+		}
+		for j, v := range place {
+			row[j] += v
 		}
 	}
 	return nil
@@ -160,23 +257,8 @@ func (s *Session) chunk(ctx context.Context, tokens []int32, row0 int, p Pass) e
 	pos0 := s.Len()
 	x := grow(&b.x, n*c.Hidden)
 	for i, id := range tokens {
-		row := x[i*c.Hidden : (i+1)*c.Hidden]
-		if err := m.embed.Row(row, int(id)); err != nil {
+		if err := s.embed(x[i*c.Hidden:(i+1)*c.Hidden], id, pos0+i); err != nil {
 			return err
-		}
-		if c.EmbedScale != 1 {
-			for j := range row {
-				row[j] *= c.EmbedScale
-			}
-		}
-		if m.places != nil {
-			place := grow(&b.h, c.Hidden)
-			if err := m.places.Row(place, pos0+i); err != nil {
-				return err
-			}
-			for j, v := range place {
-				row[j] += v
-			}
 		}
 	}
 	global := c.Rope.at(max(p.Length, pos0+n)).turns(pos0, n)
@@ -217,6 +299,17 @@ func (s *Session) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 }
 
 func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) {
+	_, k, v := s.project(l, x, t, n)
+	s.kv[l].AppendOn(s.m.pool, k, v, n)
+	from := s.outputsFrom(l, n, row0, p)
+	s.attend(l, n, pos0, row0, from, p)
+	if from < n {
+		s.finish(l, x, from, n)
+	}
+}
+
+// project computes the queries, keys and values of a layer's rows, rotated.
+func (s *Session) project(l int, x []float32, t turns, n int) (q, k, v []float32) {
 	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	width := nq + nk + nv
@@ -226,7 +319,7 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
 	}
-	q, k, v := grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
+	q, k, v = grow(&b.q, n*nq), grow(&b.k, n*nk), grow(&b.v, n*nv)
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := qkv[i*width : (i+1)*width]
 		for j, v := range w.qkvBias {
@@ -243,13 +336,13 @@ func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) 
 		s.turn(q[i*nq:(i+1)*nq], w.qNorm, t, i)
 		s.turn(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
-	s.kv[l].AppendOn(m.pool, k, v, n)
-	from := s.outputsFrom(l, n, row0, p)
-	s.attend(l, n, pos0, row0, from, p)
-	if from == n {
-		return
-	}
-	x, h, n = x[from*c.Hidden:], h[from*c.Hidden:], n-from
+	return q, k, v
+}
+
+// finish brings the rows from on through the rest of a layer.
+func (s *Session) finish(l int, x []float32, from, n int) {
+	m, c, b, w := s.m, &s.m.config, &s.buf, &s.m.layers[l]
+	x, h, n := x[from*c.Hidden:], grow(&b.h, n*c.Hidden)[from*c.Hidden:], n-from
 	attn := b.attn[from*c.Heads*c.ValueDim:]
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		w.out.MulAdd(m.pool, x, c.Hidden, attn, c.Heads*c.ValueDim, n)

@@ -68,6 +68,8 @@ type loader struct {
 	c    *Config
 	p    *cpu.Pool
 	used map[string]bool // names that were asked for and found
+
+	compute cpu.Compute // of the products with the weights that are packed next
 }
 
 func (l *loader) name(role string, at int, suffix string) string {
@@ -171,7 +173,10 @@ func (l *loader) bias(role string, at, n int) ([]float32, error) {
 }
 
 func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
-	m, err := cpu.PackRows(l.p, list...)
+	if l.p == nil { // a card packs for itself
+		return cpu.Unpacked(list...), nil
+	}
+	m, err := cpu.Narrow(l.p, l.compute, list...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
 	}
@@ -206,6 +211,9 @@ func (l *loader) layer(at int) (w layer, err error) {
 	gateUp := []part{{"gate", c.Intermediate}, {"up", c.Intermediate}}
 	if c.arch.Fused {
 		qkv, gateUp = []part{{"qkv", nq + nk + nv}}, []part{{"gate_up", 2 * c.Intermediate}}
+	}
+	if c.arch.FusedGate {
+		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
 	}
 	if c.Plain {
 		gateUp = []part{{"up", c.Intermediate}}

@@ -65,6 +65,22 @@ func (t Tensor) Row(dst []float32, i int) error {
 	return nil
 }
 
+// Part decodes len(dst) values of row i, from column k0 on.
+func (t Tensor) Part(dst []float32, i, k0 int) error {
+	size, err := t.DType.Bytes(t.Cols())
+	lo, err1 := t.DType.Bytes(k0)
+	n, err2 := t.DType.Bytes(len(dst))
+	if err != nil || err1 != nil || err2 != nil || k0 < 0 || k0+len(dst) > t.Cols() || i < 0 || (i+1)*size > len(t.Data) {
+		row := make([]float32, t.Cols()) // blocks that the part cuts
+		if err := t.Row(row, i); err != nil {
+			return err
+		}
+		copy(dst, row[k0:])
+		return nil
+	}
+	return decode(dst, t.DType, t.Data[i*size+lo:i*size+lo+n])
+}
+
 // Slice returns the rows [lo, hi) of the matrix as a tensor.
 func (t Tensor) Slice(lo, hi int) (Tensor, error) {
 	size, err := t.DType.Bytes(t.Cols())

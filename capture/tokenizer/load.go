@@ -77,6 +77,7 @@ type file struct {
 		Prefix       *string         `json:"continuing_subword_prefix"`
 		Suffix       *string         `json:"end_of_word_suffix"`
 		FuseUnk      bool            `json:"fuse_unk"`
+		Dropout      *float64        `json:"dropout"`
 		ByteFallback bool            `json:"byte_fallback"`
 		IgnoreMerges bool            `json:"ignore_merges"`
 	} `json:"model"`
@@ -96,9 +97,13 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 			return nil, fmt.Errorf("continuing_subword_prefix or end_of_word_suffix %q is not supported", *s)
 		}
 	}
+	if d := f.Model.Dropout; d != nil && *d != 0 {
+		return nil, fmt.Errorf("dropout %g is not supported: the same text would give other tokens each time; no dropout is", *d)
+	}
 	t := newTokenizer()
 	sum := sha256.Sum256(data)
 	t.sha256 = hex.EncodeToString(sum[:])
+	t.wholeRuns = true
 	t.fuseUnk, t.byteFallback, t.ignoreMerges = f.Model.FuseUnk, f.Model.ByteFallback, f.Model.IgnoreMerges
 	for _, step := range []func() error{
 		func() error { return t.addNormaliser(f.Normalizer) },

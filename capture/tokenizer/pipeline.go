@@ -301,6 +301,10 @@ func (t *Tokenizer) addSplit(n *node) error {
 		t.splits = append(t.splits, s)
 		return nil
 	}
+	if s := scanner(n.Pattern.Regex); s != nil && n.Behavior == "Removed" && n.Invert {
+		t.splits = append(t.splits, s)
+		return nil
+	}
 	re, err := compilePattern(n.Pattern.Regex)
 	if err != nil {
 		return fail(err)

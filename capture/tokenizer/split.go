@@ -21,18 +21,27 @@ const (
 // patternSplitter returns a hand-written scanner for a known pattern, and a
 // regular expression for any other.
 func patternSplitter(pattern string) (splitter, error) {
+	if s := scanner(pattern); s != nil {
+		return s, nil
+	}
+	return regexSplit(pattern)
+}
+
+// scanner is the hand-written splitter of a known pattern, which leaves nothing
+// between its matches; nil for any other.
+func scanner(pattern string) splitter {
 	if pattern == gpt2Pattern {
-		return splitGPT2, nil
+		return splitGPT2
 	}
 	if strings.HasPrefix(pattern, cl100kHead) && strings.HasSuffix(pattern, cl100kTail) && len(pattern) > len(cl100kHead)+len(cl100kTail) {
 		switch pattern[len(cl100kHead) : len(pattern)-len(cl100kTail)] {
 		case `\p{N}{1,3}`:
-			return func(s string, e func(string)) { splitCL100K(s, 3, e) }, nil
+			return func(s string, e func(string)) { splitCL100K(s, 3, e) }
 		case `\p{N}`:
-			return func(s string, e func(string)) { splitCL100K(s, 1, e) }, nil
+			return func(s string, e func(string)) { splitCL100K(s, 1, e) }
 		}
 	}
-	return regexSplit(pattern)
+	return nil
 }
 
 // splitDigits makes every digit a word of its own.

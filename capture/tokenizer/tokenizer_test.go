@@ -107,3 +107,61 @@ func TestRoundTripAndEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownNodes: what a tokenizer.json asks for and is not known is one line
+// that names the step, what was seen and what is supported.
+func TestUnknownNodes(t *testing.T) {
+	for _, c := range []struct{ old, with, want, supported string }{
+		{`"normalizer":null`, `"normalizer":{"type":"BertNormalizer","lowercase":true}`, "normalizer BertNormalizer", "NFKC"},
+		{`"normalizer":null`, `"normalizer":{"type":"Sequence","normalizers":[{"type":"ByteLevel"}]}`, "normalizer ByteLevel", "NFKC"},
+		{`"normalizer":null`, `"normalizer":{"type":"Replace","pattern":{"Regex":"(("},"content":""}`, "normalizer Replace", "(("},
+		{`{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}`, `{"type":"UnicodeScripts"}`, "pre_tokenizer UnicodeScripts", "Metaspace"},
+		{`{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}`, `{"type":"Split","pattern":{"String":" "},"behavior":"Sideways"}`, `"Sideways"`, "Isolated"},
+		{`"post_processor":null`, `"post_processor":{"type":"Surprise"}`, "post_processor Surprise", "TemplateProcessing"},
+		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "decoder WordPiece", "Metaspace"},
+		{`"type":"BPE"`, `"type":"WordPiece"`, `model type "WordPiece"`, "Unigram"},
+		{`"type":"BPE"`, `"type":"BPE","dropout":0.1`, "dropout 0.1", "no dropout"},
+		{`"type":"BPE"`, `"type":"BPE","end_of_word_suffix":"</w>"`, "end_of_word_suffix", "</w>"},
+		{`"merges":["a b","Ġ ab"]`, `"merges":["a c"]`, "merge 0", `"c"`},
+	} {
+		text := strings.Replace(tinyTokenizer, c.old, c.with, 1)
+		if text == tinyTokenizer {
+			t.Fatalf("%s is not in the file", c.old)
+		}
+		_, err := fromJSON([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.supported) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want one line with %q and %q", c.with, err, c.want, c.supported)
+		}
+	}
+}
+
+// TestTemplateFiles: a chat template may stand in tokenizer_config.json, alone or
+// among named ones, or in a file of its own, which comes first.
+func TestTemplateFiles(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"in the configuration":   {"tokenizer_config.json": `{"eos_token":"!","chat_template":"{{ messages[0].content }}{{ eos_token }}"}`},
+		"named":                  {"tokenizer_config.json": `{"eos_token":{"content":"!"},"chat_template":[{"name":"tools","template":"x"},{"name":"default","template":"{{ messages[0].content }}!"}]}`},
+		"a file":                 {"chat_template.jinja": "{{ messages[0].content }}!"},
+		"a file comes first":     {"chat_template.jinja": "{{ messages[0].content }}!", "tokenizer_config.json": `{"chat_template":"no"}`},
+		"a file in JSON":         {"chat_template.json": `{"chat_template":"{{ messages[0].content }}!"}`},
+		"JSON and configuration": {"chat_template.json": `{"chat_template":"{{ messages[0].content }}!"}`, "tokenizer_config.json": `{"eos_token":"</s>"}`},
+	} {
+		dir := t.TempDir()
+		for f, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(tinyTokenizer), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tok, err := Load(dir)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := tok.ApplyChat([]Message{{"user", "ab"}}, false); err != nil || got != "ab!" {
+			t.Errorf("%s: %q (%v), want ab!", name, got, err)
+		}
+	}
+}

@@ -28,7 +28,8 @@ func adviseCommand() *cli.Command {
 		Usage:     "the smallest budget of each method that keeps the predicted loss under a bound",
 		ArgsUsage: "RUN.attn... --loss 0.05",
 		Description: "The loss is the mean KL divergence of compressed decoding from the full cache, in nats a reply token. It is predicted\n" +
-			"from the dump; docs/ADVICE.md tells from what, and how well. --calibrate GENERATE.jsonl finds that out anew, for your model.",
+			"from the dump; docs/ADVICE.md tells from what, and how well. --calibrate GENERATE.jsonl finds that out anew, for your model.\n" +
+			"Where they are not given, all methods are tried, capacities from 64 to 16384, and a window of 32.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.Float64Flag{Name: "loss", Usage: "bound on the predicted KL, `NATS` a reply token"},
 			&cli.StringFlag{Name: "by", Usage: "budgets by layer or head instead of one for all: layer or head"},

@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +79,7 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, eng.device)
 	if err != nil {
 		return err
 	}
@@ -105,6 +104,9 @@ func runCapture(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return dryRun(c, eng, cfg, plan)
 	}
+	if err := checkCard(c, eng, cfg, plan); err != nil {
+		return err
+	}
 	if err := eng.load(c); err != nil {
 		return err
 	}
@@ -112,6 +114,9 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
+	if err := tellComputeError(c, eng, list); err != nil {
+		return err
+	}
 	cfg.Warn = func(text string) { warnf(c, "%s", text) }
 	disk := watchDisk(c, &cfg, eng.config)
 	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
@@ -161,7 +166,7 @@ func checkOutput(path string, force, resume bool) error {
 }
 
 // planOf reads the recording plan from the flags.
-func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
+func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error) {
 	p := &dumps.Plan{
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
 		Store: c.String("store"), Precision: c.String("precision"),
@@ -185,11 +190,14 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	}{
 		{"store", p.Store, []string{"auto", "rows", "factors"}},
 		{"precision", p.Precision, []string{"exact", "fine", "coarse"}},
-		{"compute", p.Compute, []string{"f32", "bf16", "int8"}},
+		{"compute", p.Compute, []string{"f32", "bf16", "f16", "int8"}},
 	} {
 		if !slices.Contains(f.allowed, f.value) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
+	}
+	if p.Compute == "f16" && !strings.HasPrefix(where.name, "cuda") {
+		return nil, usagef("--compute f16 is a card's arithmetic: on the processor f32, bf16 and int8 are")
 	}
 	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
 		if n := c.Int(name); n < 0 {
@@ -202,9 +210,6 @@ func planOf(c *cli.Context, cfg model.Config) (*dumps.Plan, error) {
 	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
 		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
 			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
-	}
-	if p.Compute != "f32" {
-		return nil, fmt.Errorf("--compute %s is not supported yet: f32 is", p.Compute)
 	}
 	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
@@ -220,17 +225,25 @@ type engine struct {
 	tokErr error
 	config model.Config
 	model  *model.Model
+	device device
 }
 
-// openEngine finds and opens the checkpoint of --model, without its weights.
+// openEngine finds the device of --device, and opens the checkpoint of --model
+// without its weights.
 func openEngine(c *cli.Context) (*engine, error) {
-	switch d := c.String("device"); {
-	case d == "auto" || d == "cpu" || d == "":
-	case strings.HasPrefix(d, "cuda"):
-		return nil, hintf(fmt.Errorf("--device %s: this build has no CUDA backend", d), "use --device cpu")
-	default:
-		return nil, usagef("--device %q: want auto, cpu or cuda[:i]", d)
+	where, err := pickDevice(c)
+	if err != nil {
+		return nil, err
 	}
+	e, err := openModel(c)
+	if err == nil {
+		e.device = where
+	}
+	return e, err
+}
+
+// openModel finds and opens the checkpoint of --model, without its weights.
+func openModel(c *cli.Context) (*engine, error) {
 	if n := c.Int("threads"); n < 0 {
 		return nil, usagef("--threads %d: want 0 or more", n)
 	}
@@ -272,21 +285,19 @@ func resolveModel(c *cli.Context, name string) (string, error) {
 	})
 }
 
-func (e *engine) load(c *cli.Context) (err error) {
-	e.model, err = model.Load(e.ck, model.Options{Threads: c.Int("threads"), Compute: c.String("compute")})
-	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
-		// By default as much garbage may wait as there is memory in use, weights
-		// and cache included: a gigabyte of it.
-		debug.SetGCPercent(15)
-	}
-	return err
-}
-
 func (e *engine) Close() {
 	if e.model != nil {
 		e.model.Close()
 	}
 	e.ck.Close()
+}
+
+// host names the processor and, where it is used, the card.
+func (e *engine) host() string {
+	if d := e.device.card; d != nil {
+		return fmt.Sprintf("%s; %s, CUDA %d.%d", hostProcessor(), d.Name, d.Driver[0], d.Driver[1])
+	}
+	return hostProcessor()
 }
 
 // prompts reads and tokenises the prompt file of -p.
@@ -340,7 +351,7 @@ func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt)
 	}}
 	h.Manifest = dumps.Manifest{
 		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: hostProcessor(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
+		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
 		PromptsFile: c.String("prompts"), PromptsSHA256: promptsSHA256(list), Seed: c.Int64("seed"),
 	}
 	if e.tok != nil {

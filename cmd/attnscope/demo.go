@@ -85,7 +85,7 @@ func demoCapture(c *cli.Context, dump string) error {
 		return err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, eng.device)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ var (
 	promptsFlag  = &cli.StringFlag{Name: "prompts", Aliases: []string{"p"}, Usage: "`FILE` of prompts: .jsonl, .jsonl.zst, or - for stdin"}
 	forceFlag    = &cli.BoolFlag{Name: "force", Usage: "replace an existing output file"}
 	threadsFlag  = &cli.IntFlag{Name: "threads", Usage: "`N` threads (0: one for each core)"}
-	computeFlag  = &cli.StringFlag{Name: "compute", Value: "f32", Usage: "arithmetic of the prompt's matrix products: f32, bf16 or int8"}
-	deviceFlag   = &cli.StringFlag{Name: "device", Value: "auto", Usage: "auto, cpu, or cuda[:i]"}
+	computeFlag  = &cli.StringFlag{Name: "compute", Value: "f32", Usage: "arithmetic of the prompt's matrix products: f32, bf16 or int8; on a card of everything: f32, bf16 or f16"}
+	deviceFlag   = &cli.StringFlag{Name: "device", Value: "auto", Usage: "`DEVICE`: auto (a card, where this program and machine have one), cpu, or cuda[:i]"}
 	seedFlag     = &cli.Int64Flag{Name: "seed", Usage: "`SEED` of sampling"}
 )
 

@@ -23,8 +23,9 @@ func generateCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "reply tokens generated, `G`"},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of the answer: " + strings.Join(decode.Scores, ", ")},
+			&cli.IntFlag{Name: "batch", Value: 1, Usage: "compressed caches that decode at once, `N`; above 1 decode_tok_s and peak_bytes of one are not known"},
 			&cli.BoolFlag{Name: "summary", Usage: "a table over the prompts instead of a line for each"},
-		}, promptFlags, []cli.Flag{deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
+		}, promptFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
 		Action: runGenerate,
 	}
 }
@@ -65,7 +66,7 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	cfg := decode.Config{Model: eng.model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
-		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all,
+		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all, Batch: c.Int("batch"),
 		Warn: func(text string) { warnf(c, "%s", text) }}
 	if eng.tok != nil {
 		cfg.Encode = func(text string) []int32 { return eng.tok.Encode(text, false) }

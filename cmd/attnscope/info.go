@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/internal/simd"
 )
 
 func infoCommand() *cli.Command {
@@ -128,7 +127,7 @@ func infoModel(c *cli.Context) error {
 	for _, t := range slices.Sorted(maps.Keys(dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", dtypes[t], t))
 	}
-	weights := weightBytes(e)
+	weights := weightBytes(e, "f32")
 	cache := int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4
 	local := 0
 	for _, w := range cfg.LayerWindows {
@@ -166,25 +165,6 @@ func infoModel(c *cli.Context) error {
 	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", humanBytes(stored), strings.Join(types, ", "), humanBytes(weights))
 	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", humanBytes(1000*cache))
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", token, template)
-	return nil
-}
-
-func infoDevices(c *cli.Context) error {
-	type device struct {
-		Device string `json:"device"`
-		Usable bool   `json:"usable"`
-		About  string `json:"about"`
-	}
-	list := []device{
-		{"cpu", true, fmt.Sprintf("%s, %d threads, %s kernels", hostProcessor(), runtime.GOMAXPROCS(0), simd.Path())},
-		{"cuda", false, "this build has no CUDA backend"},
-	}
-	if c.Bool("json") {
-		return printJSON(c, list)
-	}
-	for _, d := range list {
-		fmt.Fprintf(c.App.Writer, "%-5s %-4s %s\n", d.Device, map[bool]string{true: "yes", false: "no"}[d.Usable], d.About)
-	}
 	return nil
 }
 

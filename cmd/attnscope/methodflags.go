@@ -16,11 +16,11 @@ import (
 // them.
 var methodFlags = []cli.Flag{
 	&cli.StringFlag{Name: "method", Value: "snapkv", Usage: "comma `LIST` of methods, or all: " + strings.Join(snapkv.MethodNames(), ", ")},
-	&cli.IntSliceFlag{Name: "capacity", Usage: "positions kept a head, window included, `N` (repeatable)"},
-	&cli.IntSliceFlag{Name: "window", Usage: "observation window, `ROWS` (repeatable)"},
-	&cli.IntSliceFlag{Name: "kernel", Usage: "positions that votes are pooled over, odd `N`; 1: off (repeatable)"},
-	&cli.StringFlag{Name: "pooling", Usage: "comma `LIST` of avgpool, maxpool"},
-	&cli.StringFlag{Name: "group", Usage: "votes of a kv head's query heads: head (not merged), mean, max or sum"},
+	&cli.IntSliceFlag{Name: "capacity", Usage: "positions kept a head, window included, `N` (repeatable; default: the preset's)"},
+	&cli.IntSliceFlag{Name: "window", Usage: "observation window, `ROWS` (repeatable; default: the preset's)"},
+	&cli.IntSliceFlag{Name: "kernel", Usage: "positions that votes are pooled over, odd `N`; 1: off (repeatable; default: the preset's)"},
+	&cli.StringFlag{Name: "pooling", Usage: "comma `LIST` of avgpool, maxpool (default: the preset's)"},
+	&cli.StringFlag{Name: "group", Usage: "votes of a kv head's query heads: head (not merged), mean, max or sum (default: the preset's)"},
 	&cli.StringFlag{Name: "preset", Value: "class", Usage: "settings the flags above override: " + strings.Join(snapkv.PresetNames(), ", ")},
 	&cli.StringFlag{Name: "head-scores", Usage: "`FILE.json` for headkv: [[score of each head] of each layer]"},
 	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "first positions that streamingllm keeps, `N`"},

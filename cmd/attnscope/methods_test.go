@@ -183,6 +183,7 @@ func TestMethodMistakesAreNamed(t *testing.T) {
 	short := write(t, "s.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")[:20]}))
 	shortDump := filepath.Join(t.TempDir(), "s.attn")
 	must(t, "capture", "-m", f.dir, "-p", short, "-o", shortDump, "--max-new-tokens", "4", "--ignore-eos", "--prompt-windows", "0")
+	full := write(t, "f.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": make([]int32, 2000), "response_ids": []int32{1, 2}}))
 	nan := filepath.Join(t.TempDir(), "nan.safetensors")
 	x := make([]float32, 2*40*4)
 	y := slices.Clone(x)
@@ -220,6 +221,7 @@ func TestMethodMistakesAreNamed(t *testing.T) {
 		{"--pooling: one at a time", 2, []string{"advise", dump, "--loss", "1", "--pooling", "avgpool,maxpool"}},
 		{"--loss NATS above 0", 2, []string{"advise", dump}},
 		{"no prompts", 2, []string{"generate", "-m", f.dir}},
+		{"pass the model's 2048 positions", 1, []string{"generate", "-m", f.dir, "-p", full, "--max-new-tokens", "64"}},
 		{"--score", 2, []string{"generate", "-m", f.dir, "-p", p, "--score", "bleu"}},
 		{"--max-new-tokens", 2, []string{"generate", "-m", f.dir, "-p", p, "--max-new-tokens", "0"}},
 	} {

@@ -88,6 +88,7 @@ func runReproduce(c *cli.Context) error {
 		}
 		lab.Model = eng.model
 	}
+	lab.ModelID = eng.name
 	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) { return eng.header(c, plan, list) }
 	done := table.New("experiment", "results")
 	for _, e := range list {

@@ -122,12 +122,12 @@ func runSubmit(c *cli.Context) error {
 // submitJob checks all that a task would stumble over, before anything waits in
 // a queue: model, plan, prompts.
 func submitJob(c *cli.Context, out string) (submit.Job, error) {
-	eng, err := openEngine(c)
+	eng, err := openModel(c) // the cards are elsewhere
 	if err != nil {
 		return submit.Job{}, err
 	}
 	defer eng.Close()
-	plan, err := planOf(c, eng.config)
+	plan, err := planOf(c, eng.config, device{name: c.String("device")})
 	if err != nil {
 		return submit.Job{}, err
 	}
@@ -148,7 +148,7 @@ func submitJob(c *cli.Context, out string) (submit.Job, error) {
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := capture.Estimate(&cfg, eng.config, threads)
-	memory := weightBytes(eng) + need.Cache + need.Work + need.Recording
+	memory := weightBytes(eng, plan.Compute) + need.Cache + need.Work + need.Recording
 	mem := c.String("mem")
 	if mem == "auto" {
 		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)

@@ -29,6 +29,7 @@ var levels = []struct {
 	{"capture/model", 13},
 	{"capture/submit", 13},
 	{"capture/cpu", 12},
+	{"capture/cuda/bench", 45}, // a program
 	{"capture/cuda", 12},
 	{"capture/prompts", 13},
 	{"capture/tokenizer", 12},

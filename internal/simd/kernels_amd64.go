@@ -88,6 +88,12 @@ func sumSquares256(n int, x *float32, sum *float64)
 func mulScaled256(n int, dst, x, y *float32, s float32)
 
 //go:noescape
+func peak512(n int)
+
+//go:noescape
+func peak256(n int)
+
+//go:noescape
 func addFixed512(n int, dst *int64, x *float32)
 
 // Kernels that widen half precision in registers.
@@ -195,3 +201,41 @@ func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 
 //go:noescape
 func pause(n int)
+
+// Kernels over words of narrow values: see dots.go.
+
+//go:noescape
+func dotBF16512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotBF16512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotBF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotBF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotBF16512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotI8512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotI8512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotI8512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotI8512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func dotI8512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
+
+//go:noescape
+func roundBF16_512(n int, dst *uint16, x *float32)
+
+//go:noescape
+func roundI8_512(n int, dst *uint8, x *float32, inverse float32)

@@ -16,6 +16,12 @@ func init() {
 	case "avx2":
 		has512 = false
 	}
+	if cpu.X86.HasAVX512BF16 {
+		avx512.dotBF16 = []kernel{{14, 32, dotBF16512x14}, {8, 32, dotBF16512x8}, {4, 32, dotBF16512x4}, {2, 32, dotBF16512x2}, {1, 32, dotBF16512x1}}
+	}
+	if cpu.X86.HasAVX512VNNI {
+		avx512.dotI8 = []kernel{{14, 32, dotI8512x14}, {8, 32, dotI8512x8}, {4, 32, dotI8512x4}, {2, 32, dotI8512x2}, {1, 32, dotI8512x1}}
+	}
 	switch {
 	case has512:
 		use(avx512)
@@ -51,7 +57,7 @@ var avx512 = kernels{
 
 	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_512, unpackQ4F32_512, unpackQ8F16_512, unpackQ8F32_512},
 	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512},
-	widenBF16: widenBF16512, widenF16: widenF16512, pause: pause,
+	widenBF16: widenBF16512, widenF16: widenF16512, pause: pause, peak: peak512, peakWidth: 16,
 	vectors: vectors{expSum512, max512, scale512, axpy512, sumRows512, siluMul512, sumSquares512, mulScaled512, addFixed512},
 }
 
@@ -62,9 +68,12 @@ var avx2 = kernels{
 	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
 
 	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256},
-	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause,
+	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause, peak: peak256, peakWidth: 8,
 	vectors: vectors{expSum256, max256, scale256, axpy256, sumRows256, siluMul256, sumSquares256, mulScaled256, nil},
 }
+
+// roundBF16 and roundI8 narrow n values, a multiple of 16, with AVX-512.
+var roundBF16, roundI8 = roundBF16_512, roundI8_512
 
 func byName(name string) kernels {
 	switch name {

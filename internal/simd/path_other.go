@@ -5,3 +5,8 @@ package simd
 func paths() []string { return []string{"portable"} }
 
 func byName(string) kernels { return portable }
+
+var (
+	roundBF16 func(n int, dst *uint16, x *float32)
+	roundI8   func(n int, dst *uint8, x *float32, inverse float32)
+)

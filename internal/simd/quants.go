@@ -187,3 +187,14 @@ func Pause() {
 		active.pause(16)
 	}
 }
+
+// Peak multiplies and adds in registers alone and returns how many floating-point
+// operations that were: what the machine could do. 0 where the path has no such
+// loop.
+func Peak(n int) float64 {
+	if active.peak == nil || n < 1 {
+		return 0
+	}
+	active.peak(n)
+	return float64(n) * 12 * float64(active.peakWidth) * 2
+}

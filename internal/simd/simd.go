@@ -27,6 +27,10 @@ type kernels struct {
 	widenBF16 func(n int, dst *float32, x *uint16)
 	widenF16  func(n int, dst *float32, x *uint16)
 	pause     func(n int)
+	dotBF16   []kernel // nil: the processor has no such instruction
+	dotI8     []kernel
+	peak      func(n int)
+	peakWidth int
 }
 
 var active = portable

@@ -14,7 +14,8 @@ var layout = template.Must(template.New("report").Funcs(template.FuncMap{
 	"percent": func(x float64) string {
 		return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", 100*x), "0"), ".")
 	},
-	"join": func(list []string) string { return strings.Join(list, " ") },
+	"levels": func() []int { return []int{1, 2, 3, 4, 5, 6, 7, 8, 9} },
+	"join":   func(list []string) string { return strings.Join(list, " ") },
 	"megabytes": func(n int64) string {
 		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 	},

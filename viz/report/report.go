@@ -48,6 +48,9 @@ type page struct {
 	Prompt   string
 	Layers   []figure // vote over generation
 	LeftOut  int      // of these, for size
+	Text     []piece  // the same prompt
+	TextCut  int      // tokens left out of it
+	Reply    string
 	Warnings []string
 }
 
@@ -88,6 +91,9 @@ func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []string, er
 	}
 	p.methods(ctx, paths)
 	if err := p.draw(ctx, paths[0]); err != nil {
+		return nil, nil, err
+	}
+	if err := p.text(paths[0]); err != nil {
 		return nil, nil, err
 	}
 	for {
@@ -151,11 +157,12 @@ func (p *page) rates(ctx context.Context, paths []string) error {
 	}
 	p.ByLayer = layerRows(byLayer)
 	p.Low, p.High = extremes(byLayer)
-	f, err := curves(byLayer, p.Config).Encode("svg")
+	plot := curves(byLayer, p.Config)
+	f, err := plot.Encode("svg")
 	if err != nil {
 		return err
 	}
-	p.Figures = append(p.Figures, figure{Image: image("svg", f), Name: "Hit rate by layer",
+	p.Figures = append(p.Figures, figure{Image: image("svg", f), Width: int(plot.Width.Points() * 4 / 3), Name: "Hit rate by layer",
 		About: "The blue line is the vote's hit rate. The other lines keep as many positions without looking: at random, the last ones, the first four and the last. What the vote adds lies above them."})
 	return nil
 }
@@ -183,13 +190,13 @@ func (p *page) draw(ctx context.Context, path string) error {
 		}
 		switch base := filepath.Base(name); base {
 		case "layers-heads.png":
-			p.Figures = append(p.Figures, figure{image("png", data), "Hit rate by layer and head", "Dark heads attend to positions that the window had not voted for. Grey: nothing was above the threshold, there is no rate." + p.ofFirst()})
+			p.Figures = append(p.Figures, figure{image("png", data), pngWidth(data), "Hit rate by layer and head", "Dark heads attend to positions that the window had not voted for. Grey: nothing was above the threshold, there is no rate." + p.ofFirst()})
 		case "layers-windows.png":
-			p.Figures = append(p.Figures, figure{image("png", data), "Hit rate by size of the window", "Each column is another number of last prompt rows that vote." + p.ofFirst()})
+			p.Figures = append(p.Figures, figure{image("png", data), pngWidth(data), "Hit rate by size of the window", "Each column is another number of last prompt rows that vote." + p.ofFirst()})
 		default:
 			var layer int
 			fmt.Sscanf(base, "layer-%d.png", &layer)
-			p.Layers = append(p.Layers, figure{image("png", data), fmt.Sprintf("Layer %d", layer), ""})
+			p.Layers = append(p.Layers, figure{image("png", data), pngWidth(data), fmt.Sprintf("Layer %d", layer), ""})
 		}
 	}
 	return nil

@@ -136,3 +136,65 @@ func TestThinKeepsThePageSmall(t *testing.T) {
 		t.Errorf("%d layers, %d left out", len(p.Layers), p.LeftOut)
 	}
 }
+
+// TestTextIsShadedByWhoKeepsIt: every position that a head keeps is shaded, by its
+// share of the heads; nothing else is.
+func TestTextIsShadedByWhoKeepsIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 2, Heads: 4, KVHeads: 2, Dim: 8, Prompt: 70, Rows: 16, Reply: 5})
+	page, _, err := HTML(t.Context(), []string{path}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := dumps.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	count := make([]int, 66)
+	for layer := range 2 {
+		a, err := r.Weights(0, layer, dumps.Prefill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for h := range 4 {
+			vote := make([]float64, 66)
+			for i := 12; i < 16; i++ {
+				for j := range vote {
+					vote[j] += float64(a.Head(h)[i*70+j])
+				}
+			}
+			for range 13 { // 20 % of 66
+				best := 0
+				for j, v := range vote {
+					if v > vote[best] {
+						best = j
+					}
+				}
+				vote[best] = -1
+				count[best]++
+			}
+		}
+	}
+	shaded := 0
+	for j, n := range count {
+		word := fmt.Sprintf("word%d ", j)
+		if j%17 == 16 {
+			continue // equal line ends
+		}
+		want := ">" + word + "<"
+		if n > 0 {
+			shaded++
+			want = fmt.Sprintf(`<span class="k%d">%s</span>`, max(1, (9*n+4)/8), word)
+		}
+		if got := bytes.Contains(page, []byte(want)); n > 0 && !got {
+			t.Errorf("position %d, kept by %d of 8 heads: no %s", j, n, want)
+		}
+		if n == 0 && bytes.Contains(page, []byte(">"+word+"</span>")) {
+			t.Errorf("position %d is shaded, no head keeps it", j)
+		}
+	}
+	if shaded < 14 || !bytes.Contains(page, []byte("word70 word71 ")) {
+		t.Errorf("%d positions are kept; or the reply is missing", shaded)
+	}
+}

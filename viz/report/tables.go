@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"html/template"
 	"math"
@@ -23,6 +24,7 @@ type rows struct {
 // figure is a picture with its words.
 type figure struct {
 	Image template.URL // data:, made here from our own figures
+	Width int          // in CSS pixels, so that letters are of one size
 	Name  string
 	About string
 }
@@ -35,6 +37,10 @@ func image(format string, data []byte) template.URL {
 	}
 	return template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(data))
 }
+
+// pngWidth is the width of one of our PNG figures, of 200 dots an inch, in CSS
+// pixels of 96.
+func pngWidth(data []byte) int { return int(binary.BigEndian.Uint32(data[16:20])) * 96 / 200 }
 
 func number(v any) string {
 	switch x := v.(type) {
@@ -129,9 +135,10 @@ func extremes(t *table.Table) (low, high string) {
 
 // curves draws the hit rate and its baselines by layer.
 func curves(t *table.Table, cfg Config) *viz.Figure {
-	k := viz.Curves{Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1.02,
-		Caption: fmt.Sprintf("Top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.", 100*cfg.Top, cfg.Theta),
-		Meta:    cfg.Origin.Meta()}
+	k := viz.Curves{Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1,
+		Caption: fmt.Sprintf("%v, mean over %v prompts; top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.",
+			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], 100*cfg.Top, cfg.Theta),
+		Meta: cfg.Origin.Meta()}
 	for _, c := range []struct {
 		column, name string
 		base         bool
@@ -188,7 +195,9 @@ func (p *page) methods(ctx context.Context, paths []string) {
 	}
 	p.Warnings = append(p.Warnings, warnings...)
 	k := viz.Curves{Title: "kept attention by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: "share of the reply's attention kept", LogX: true,
-		Caption: "Mean over prompts, layers and heads; kernel 5, average pooling.", Meta: p.Config.Origin.Meta()}
+		Lo: 0, Hi: 1,
+		Caption: fmt.Sprintf("%v, mean over %v prompts, all layers and heads; window %d, kernel 5, average pooling; bands: 95 %% bootstrap intervals over prompts.",
+			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], p.Config.Window), Meta: p.Config.Origin.Meta()}
 	p.Methods = &rows{Head: []string{"method"}}
 	for _, c := range capacities {
 		p.Methods.Head = append(p.Methods.Head, fmt.Sprint(c))
@@ -199,6 +208,9 @@ func (p *page) methods(ctx context.Context, paths []string) {
 		for _, row := range t.Rows {
 			if row[t.Column("method")] == m.Name && row[t.Column("model")] == t.Rows[0][t.Column("model")] {
 				s.X, s.Y = append(s.X, float64(row[t.Column("capacity")].(int))), append(s.Y, row[t.Column("mass")].(float64))
+				if !s.Baseline {
+					s.Low, s.High = append(s.Low, row[t.Column("mass_low")].(float64)), append(s.High, row[t.Column("mass_high")].(float64))
+				}
 				line = append(line, number(row[t.Column("mass")]))
 			}
 		}
@@ -207,7 +219,8 @@ func (p *page) methods(ctx context.Context, paths []string) {
 			p.Methods.Cells = append(p.Methods.Cells, line)
 		}
 	}
-	if data, err := viz.CurvesFigure(k).Encode("svg"); err == nil && len(k.Series) > 0 {
-		p.Figures = append(p.Figures, figure{image("svg", data), "What methods keep", "Share of the reply's attention that lies on kept positions of the prefix, for SnapKV and rivals. The oracle knows the reply: no selection of that size keeps more."})
+	plot := viz.CurvesFigure(k)
+	if data, err := plot.Encode("svg"); err == nil && len(k.Series) > 0 {
+		p.Figures = append(p.Figures, figure{image("svg", data), int(plot.Width.Points() * 4 / 3), "What methods keep", "Share of the reply's attention that lies on kept positions of the prefix, for SnapKV and rivals. The oracle knows the reply: no selection of that size keeps more."})
 	}
 }

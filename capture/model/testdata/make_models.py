@@ -63,7 +63,7 @@ MODELS = {
     "gemma2": dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=20.0, final_logit_softcapping=15.0, num_key_value_heads=1),
     "gemma2-nocaps": dict(head_dim=24, sliding_window=16, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True, spelling="new",
                           layer_types=[F, S, S], num_hidden_layers=3),
-    "gemma3_text": dict(num_hidden_layers=7, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, rope_local_base_freq=100.0, rope_theta=5000.0,
+    "gemma3_text": dict(peak=0.5, num_hidden_layers=7, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, rope_local_base_freq=100.0, rope_theta=5000.0,
                         rope_scaling={"rope_type": "linear", "factor": 2.0}, num_key_value_heads=1),
     "gemma3_text-types": dict(num_hidden_layers=4, head_dim=16, sliding_window=24, query_pre_attn_scalar=20, rope_local_base_freq=100.0, rope_theta=5000.0,
                         rope_scaling={"rope_type": "linear", "factor": 2.0}, layer_types=[S, S, F, S]),
@@ -78,6 +78,26 @@ MODELS = {
     "granite-biases": dict(embedding_multiplier=3.0, attention_multiplier=0.5, residual_multiplier=0.22, logits_scaling=8.0, attention_bias=True, mlp_bias=True,
                            tie_word_embeddings=True, num_key_value_heads=1, spelling="new"),
     "granitemoe": dict(embedding_multiplier=3.0, attention_multiplier=0.5, residual_multiplier=0.5, logits_scaling=2.0, num_local_experts=5, num_experts_per_tok=2),
+    # Odd sizes.
+    "llama-odd": dict(hidden_size=36, num_attention_heads=3, num_key_value_heads=1, head_dim=10, intermediate_size=50, vocab_size=131, num_hidden_layers=1,
+                      rope_theta=1e6, rope_scaling=dict(YARN, rope_type="yarn"), hidden_act="relu", spelling="new"),
+    "qwen2-odd": dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, intermediate_size=33, vocab_size=129, tie_word_embeddings=False,
+                      rope_scaling=dict(type="dynamic", factor=2.0), max_position_embeddings=64, spelling="old"),
+    "qwen3-odd": dict(hidden_size=24, num_attention_heads=6, num_key_value_heads=3, head_dim=14, intermediate_size=70, vocab_size=200, tie_word_embeddings=True,
+                      rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)),
+    "gemma2-odd": dict(hidden_size=30, num_attention_heads=3, num_key_value_heads=3, head_dim=18, intermediate_size=37, vocab_size=150, sliding_window=5,
+                       query_pre_attn_scalar=7.5, num_hidden_layers=5, tie_word_embeddings=False),
+    "gemma3_text-odd": dict(hidden_size=30, num_attention_heads=5, num_key_value_heads=1, head_dim=6, intermediate_size=37, vocab_size=150, sliding_window=2,
+                            num_hidden_layers=7, tie_word_embeddings=False, spelling="nested", rope_local_base_freq=77.0),
+    "phi3-odd": dict(hidden_size=48, num_attention_heads=6, num_key_value_heads=2, intermediate_size=31, partial_rotary_factor=0.5, vocab_size=140,
+                     rope_scaling=dict(type="longrope", short_factor=[1.0, 2.0], long_factor=[1.5, 4.0]), original_max_position_embeddings=64, max_position_embeddings=256,
+                     spelling="new"),
+    "mistral-odd": dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=1, head_dim=4, sliding_window=2, vocab_size=257, intermediate_size=20),
+    "mixtral-odd": dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, intermediate_size=20, num_local_experts=3, num_experts_per_tok=3, tie_word_embeddings=True),
+    "smollm3-odd": dict(num_hidden_layers=3, no_rope_layers=[0, 0, 1], num_key_value_heads=1, hidden_size=24, vocab_size=133, use_sliding_window=True, sliding_window=9,
+                        layer_types=[S, F, S], spelling="new"),
+    "olmo2-odd": dict(hidden_size=24, num_attention_heads=2, num_key_value_heads=2, intermediate_size=50, rope_scaling=dict(type="linear", factor=3.0), spelling="new"),
+    "granite-odd": dict(embedding_multiplier=12, attention_multiplier=1, residual_multiplier=1.0, logits_scaling=1, hidden_size=24, num_attention_heads=3, num_key_value_heads=3),
     # Others, each a short file.
     "gpt2": dict(dtype="float32", n_embd=32, n_layer=2, n_head=4, n_positions=128),
     "gpt2-inner": dict(n_embd=32, n_layer=3, n_head=2, n_positions=96, n_inner=40, activation_function="relu", scale_attn_weights=False,
@@ -95,10 +115,20 @@ MODELS = {
     "stablelm": dict(partial_rotary_factor=0.5, use_qkv_bias=True),
     "stablelm-parallel": dict(partial_rotary_factor=0.25, use_parallel_residual=True, num_key_value_heads=4),
     "olmo": dict(clip_qkv=1.5),
+    "olmoe": dict(num_experts=5, num_experts_per_tok=2, intermediate_size=24),
+    "olmoe-norm": dict(num_experts=4, num_experts_per_tok=2, intermediate_size=24, norm_topk_prob=True, num_key_value_heads=1),
+    "glm": dict(head_dim=8, partial_rotary_factor=0.5),
+    "glm4": dict(head_dim=16, partial_rotary_factor=0.5, attention_bias=False),
+    "exaone4": dict(num_hidden_layers=4, sliding_window=16, head_dim=8),
+    "exaone4-full": dict(sliding_window=None, head_dim=8, rope_scaling=YARN, layer_types=[F, F]),
+    "nemotron": dict(head_dim=8, partial_rotary_factor=0.5),
+    "nemotron-biases": dict(head_dim=16, partial_rotary_factor=1.0, attention_bias=True, mlp_bias=True),
+    "arcee": dict(head_dim=8, mlp_bias=True, rope_scaling=YARN),
+    "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
-        "gpt_neox", "stablelm", "olmo"]
+        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron"]
 PROMPT, REPLY = 72, 8
 
 
@@ -119,13 +149,13 @@ def respell(c, spelling, layer_types):
     c["rope_parameters"] = p
 
 
-def randomise(model):
+def randomise(model, peak):
     with torch.no_grad():
         for key, p in model.named_parameters():
             if "norm" in key or "ln_" in key:
                 p.add_(0.2 * torch.randn_like(p))
                 if "q_norm" in key or "k_norm" in key:
-                    p.add_(1.2)
+                    p.add_(peak)
             elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
             elif "wpe" in key:
@@ -140,12 +170,13 @@ def make(name, folder):
     shutil.rmtree(out, ignore_errors=True)
     torch.manual_seed(zlib.crc32(name.encode()) % 10000)
     kind, values = name.split("-")[0], dict(MODELS[name])
+    peak = values.pop("peak", 1.2)  # of norms of queries and keys: less where many layers make small errors large
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
     base = {k: v for k, v in BASE.items() if kind != "gpt2" or k in ("vocab_size", "bos_token_id", "eos_token_id")}
     config = AutoConfig.for_model(kind, **{**base, **values})
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    randomise(model)
+    randomise(model, peak)
     ids = torch.randint(3, BASE["vocab_size"], (1, PROMPT))
     with torch.no_grad():
         run = model(ids, output_attentions=True, use_cache=True)

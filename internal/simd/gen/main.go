@@ -184,5 +184,6 @@ func main() {
 	}
 	vectors()
 	quantised()
+	dotKernels()
 	os.Stdout.WriteString(out.String())
 }

@@ -353,6 +353,25 @@ func addFixed() {
 	line("")
 }
 
+// peak multiplies and adds in registers alone, n times 12 instructions: what
+// products are measured against.
+func (w width) peak() {
+	name := "peak" + w.suffix
+	line("// func %s(n int)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-8", name)
+	ins("MOVQ n+0(FP), CX")
+	for i := range 14 {
+		ins("VXORPS %s, %s, %s", w.r(i), w.r(i), w.r(i))
+	}
+	line("%s_loop:", name)
+	for i := range 12 {
+		ins("VFMADD231PS %s, %s, %s", w.r(12), w.r(13), w.r(i))
+	}
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	w.end("")
+}
+
 func vectors() {
 	data()
 	line("DATA siluc<>+0(SB)/4, $0x42a00000 // 80")
@@ -368,6 +387,7 @@ func vectors() {
 		w.siluMul()
 		w.sumSquares()
 		w.mulScaled()
+		w.peak()
 	}
 	addFixed()
 }

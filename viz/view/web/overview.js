@@ -170,7 +170,7 @@ export class Overview {
     g.scale(ratio, ratio);
     this.paint(g, w, h);
     this.panel();
-    this.canvas.dataset.ready = this.grid.done ? "yes" : "no";
+    Object.assign(this.canvas.dataset, { ready: this.grid.done ? "yes" : "no", layers: this.grid.rows.size });
   }
   paint(g, w, h) {
     const m = measures[state.m] || measures.hit_rate, top = this.grid.top();

@@ -1,0 +1,37 @@
+package decode
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// TestCompanyDecodesWhatEachDoesAlone: caches that decode at once, among them one
+// that drops nothing, write the replies they write one by one.
+func TestCompanyDecodesWhatEachDoesAlone(t *testing.T) {
+	m, ids := loadModel(t, "llama")
+	for _, ignore := range []bool{true, false} {
+		c := Config{Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}}, Methods: named(t, "snapkv", "recent", "full"),
+			Configs: []snapkv.Config{config(8, 16), config(8, 70), config(8, 24)}, MaxNewTokens: 12, IgnoreEOS: ignore}
+		alone := results(t, c)
+		for _, n := range []int{2, 4, 99} {
+			c.Batch = n
+			together := results(t, c)
+			if len(together) != len(alone) {
+				t.Fatalf("batch %d: %d results, want %d", n, len(together), len(alone))
+			}
+			for i, a := range alone {
+				b := together[i]
+				if a.Method != b.Method || a.Capacity != b.Capacity || a.ID != b.ID || !slices.Equal(a.OutputIDs, b.OutputIDs) || a.PPL != b.PPL && a.PPL == a.PPL || a.CacheBytes != b.CacheBytes {
+					t.Errorf("batch %d, result %d: %s %d %v, ppl %v; alone %s %d %v, ppl %v", n, i, b.Method, b.Capacity, b.OutputIDs, b.PPL, a.Method, a.Capacity, a.OutputIDs, a.PPL)
+				}
+			}
+			if !math.IsNaN(float64(together[1].DecodeTokens)) {
+				t.Errorf("batch %d: the speed of one of several is given as %v", n, together[1].DecodeTokens)
+			}
+		}
+	}
+}

@@ -1,0 +1,52 @@
+//go:build cuda
+
+package main
+
+import (
+	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/capture/model"
+)
+
+// watcher takes what a capture with the default plan takes, and writes nothing.
+type watcher struct {
+	prompt int
+	sums   [][]int64 // by head: as long as adding takes, no more
+	floats []float32
+}
+
+func newWatcher(c *model.Config, prompt int) *watcher {
+	w := &watcher{prompt: prompt, sums: make([][]int64, c.Heads), floats: make([]float32, 512*c.Heads*c.HeadDim)}
+	for h := range w.sums {
+		w.sums[h] = make([]int64, prompt+decodeSteps)
+	}
+	return w
+}
+
+const (
+	rows       = 128
+	windows    = 20
+	windowSize = 128
+)
+
+func (w *watcher) Wants(_, pos0, n int) model.Wants {
+	end := pos0 + n
+	if pos0 >= w.prompt {
+		return model.Wants{Rows: end, LSE: pos0, States: pos0}
+	}
+	first := max(pos0, w.prompt-rows)
+	count := min(windows, w.prompt/windowSize)
+	return model.Wants{Rows: end, LSE: first, States: first, Sums: true, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize}
+}
+
+func (w *watcher) Sums(_, head, _ int, part []int64) {
+	for i, v := range part {
+		w.sums[head][i] += v
+	}
+}
+
+func (w *watcher) States(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
+
+func (*watcher) Tile(int, int, *cpu.Tile)  {}
+func (*watcher) Rows(int, *cpu.Tile)       {}
+func (*watcher) Cells(int, int, []float32) {}
+func (*watcher) Done(int, int)             {}

@@ -1,0 +1,105 @@
+//go:build cuda
+
+package cuda
+
+/*
+#include <cuda.h>
+#include <dlfcn.h>
+#include <stddef.h>
+
+// The few functions of cuBLAS that are used; 11, 12 and 13 export the same.
+typedef int (*create_t)(void **);
+typedef int (*destroy_t)(void *);
+typedef int (*stream_t)(void *, CUstream);
+typedef int (*gemm_t)(void *, int, int, int, int, int, const void *, const void *, int, int,
+	const void *, int, int, const void *, void *, int, int, int, int);
+
+static struct { create_t create; destroy_t destroy; stream_t stream; gemm_t gemm; } blas;
+
+static const char *blas_open(const char *path) {
+	static const char *names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL};
+	void *lib = NULL;
+	if (path && *path)
+		lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	else
+		for (int i = 0; names[i] && !lib; i++)
+			lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+	if (!lib)
+		return dlerror();
+	blas.create = (create_t)dlsym(lib, "cublasCreate_v2");
+	blas.destroy = (destroy_t)dlsym(lib, "cublasDestroy_v2");
+	blas.stream = (stream_t)dlsym(lib, "cublasSetStream_v2");
+	blas.gemm = (gemm_t)dlsym(lib, "cublasGemmEx");
+	return blas.create && blas.destroy && blas.stream && blas.gemm ? NULL : "the library lacks a function of cuBLAS";
+}
+
+static int blas_create(void **h) { return blas.create(h); }
+static int blas_destroy(void *h) { return blas.destroy(h); }
+static int blas_stream(void *h, CUstream s) { return blas.stream(h, s); }
+
+// Row-major C[m,n] = A[m,k] B[n,k]^T + beta C, which is column-major C^T = B A^T.
+static int blas_nt(void *h, int m, int n, int k, CUdeviceptr a, int lda, CUdeviceptr b, int type, CUdeviceptr c, int ldc, float beta) {
+	float one = 1;
+	const int transpose = 1, plain = 0, f32 = 0, compute_f32 = 68, algorithm = -1;
+	return blas.gemm(h, transpose, plain, n, m, k, &one, (const void *)b, type, k, (const void *)a, type, lda,
+		&beta, (void *)c, f32, ldc, compute_f32, algorithm);
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// blas is a handle of cuBLAS, which users have from a toolkit or from the
+// Python package of that name; it is found when it is wanted, never linked.
+type blas struct{ h unsafe.Pointer }
+
+var blasLibrary = sync.OnceValue(func() error {
+	path := C.CString(os.Getenv("ATTNSCOPE_LIBCUBLAS"))
+	defer C.free(unsafe.Pointer(path))
+	if why := C.blas_open(path); why != nil {
+		return fmt.Errorf("no cuBLAS: %s", C.GoString(why))
+	}
+	return nil
+})
+
+// openBlas makes a handle that works on a stream. It must be called on the
+// card's thread.
+func openBlas(s cu.Stream) (*blas, error) {
+	if os.Getenv("ATTNSCOPE_LIBCUBLAS") == "none" {
+		return nil, fmt.Errorf("no cuBLAS: ATTNSCOPE_LIBCUBLAS=none")
+	}
+	if err := blasLibrary(); err != nil {
+		return nil, err
+	}
+	b := &blas{}
+	if r := C.blas_create(&b.h); r != 0 {
+		return nil, fmt.Errorf("cublasCreate: error %d", int(r))
+	}
+	if r := C.blas_stream(b.h, *(*C.CUstream)(unsafe.Pointer(&s))); r != 0 {
+		b.close()
+		return nil, fmt.Errorf("cublasSetStream: error %d", int(r))
+	}
+	return b, nil
+}
+
+// cuBLAS's names of types.
+var blasType = map[dtype]C.int{f32: 0, f16: 2, bf16: 14}
+
+// mulNT computes c[m, n] = a[m, k] · b[n, k]ᵀ + beta c. a and b are of type t,
+// c is float32; lda and ldc are rows' strides in elements.
+func (b *blas) mulNT(t dtype, m, n, k int, a cu.DevicePtr, lda int, w cu.DevicePtr, c cu.DevicePtr, ldc int, beta float32) error {
+	r := C.blas_nt(b.h, C.int(m), C.int(n), C.int(k), C.CUdeviceptr(a), C.int(lda), C.CUdeviceptr(w), blasType[t], C.CUdeviceptr(c), C.int(ldc), C.float(beta))
+	if r != 0 {
+		return fmt.Errorf("cublasGemmEx [%d, %d] x [%d, %d]: error %d", m, k, n, k, int(r))
+	}
+	return nil
+}
+
+func (b *blas) close() { C.blas_destroy(b.h) }

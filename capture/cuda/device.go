@@ -1,0 +1,89 @@
+//go:build cuda
+
+package cuda
+
+/*
+#include <cuda.h>
+extern const char *attnscope_cuda_why(void);
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"gorgonia.org/cu"
+)
+
+// Built tells whether this binary has the backend.
+const Built = true
+
+// Devices lists the cards; without any, why says the reason.
+func Devices() (list []Device, why string) {
+	if why := C.GoString(C.attnscope_cuda_why()); why != "" {
+		return nil, strings.TrimSpace(why)
+	}
+	n, err := cu.NumDevices()
+	if err != nil {
+		return nil, fmt.Sprintf("cuDeviceGetCount: %v", err)
+	}
+	if n == 0 {
+		return nil, "the driver is there, but it finds no card"
+	}
+	for i := range n {
+		d, err := describe(i)
+		if err != nil {
+			d.Why = err.Error()
+		}
+		list = append(list, d)
+	}
+	return list, ""
+}
+
+func describe(i int) (Device, error) {
+	out := Device{Index: i, Name: "card", Driver: [2]int{cu.Version() / 1000, cu.Version() % 1000 / 10}}
+	d, err := cu.GetDevice(i)
+	if err != nil {
+		return out, fmt.Errorf("cuDeviceGet: %w", err)
+	}
+	if out.Name, err = d.Name(); err != nil {
+		return out, fmt.Errorf("cuDeviceGetName: %w", err)
+	}
+	if out.Memory, err = d.TotalMem(); err != nil {
+		return out, fmt.Errorf("cuDeviceTotalMem: %w", err)
+	}
+	for at, attr := range []cu.DeviceAttribute{cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor} {
+		if out.Capability[at], err = d.Attribute(attr); err != nil {
+			return out, fmt.Errorf("cuDeviceGetAttribute: %w", err)
+		}
+	}
+	out.Why = out.usable()
+	if out.Why == "" {
+		out.Free, err = freeMemory(d)
+	}
+	return out, err
+}
+
+// freeMemory asks in a thread of its own, because the answer needs a context.
+func freeMemory(d cu.Device) (free int64, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with its context
+		ctx, e := d.RetainPrimaryCtx()
+		if e != nil {
+			err = fmt.Errorf("cuDevicePrimaryCtxRetain: %w", e)
+			return
+		}
+		if e = cu.SetCurrentContext(ctx); e == nil {
+			free, _, e = cu.MemInfo()
+		}
+		if e != nil {
+			err = fmt.Errorf("cuMemGetInfo: %w", e)
+		}
+		_ = d.ReleasePrimaryCtx()
+	}()
+	<-done
+	return free, err
+}

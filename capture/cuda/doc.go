@@ -1,0 +1,93 @@
+// Package cuda runs decoders on an NVIDIA card. It is built with the tag
+// `cuda`; without the tag, or without a card, Devices says why there is none.
+//
+// A binary with the tag needs neither a CUDA toolkit to be built nor a driver to
+// be started: include/cuda.h is our own, and tramp finds libcuda.so.1 when the
+// program starts. docs/CUDA.md tells how that is put together and tested.
+//
+//	list, why := cuda.Devices()         // why there is no card, if there is none
+//	m, err := cuda.Load(0, decoder, cuda.Options{})
+//	s := m.NewSequence()
+//	err = s.Forward(ctx, tokens, cuda.Pass{LogitsFrom: len(tokens) - 1, Logits: take})
+package cuda
+
+import "fmt"
+
+// Device is a card.
+type Device struct {
+	Index      int    `json:"index"`
+	Name       string `json:"name"`
+	Capability [2]int `json:"compute_capability"`
+	Memory     int64  `json:"memory_bytes"`
+	Free       int64  `json:"free_bytes"`    // 0 where the card cannot be used
+	Driver     [2]int `json:"driver_cuda"`   // CUDA version that the driver speaks
+	Why        string `json:"why,omitempty"` // why it cannot be used; empty where it can
+}
+
+// The least that the kernels need.
+var (
+	NeedDriver     = [2]int{11, 0} // PTX 7.0
+	NeedCapability = [2]int{8, 0}  // Ampere: bfloat16 products
+)
+
+// usable says why a card cannot be used, or nothing.
+func (d *Device) usable() string {
+	less := func(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
+	switch {
+	case less(d.Driver, NeedDriver):
+		return fmt.Sprintf("the driver is too old: it speaks CUDA %d.%d, the kernels need %d.%d", d.Driver[0], d.Driver[1], NeedDriver[0], NeedDriver[1])
+	case less(d.Capability, NeedCapability):
+		return fmt.Sprintf("compute capability %d.%d, the kernels need %d.%d (Ampere or later)", d.Capability[0], d.Capability[1], NeedCapability[0], NeedCapability[1])
+	}
+	return ""
+}
+
+// NoDeviceError says why a card cannot be used.
+type NoDeviceError struct{ Why string }
+
+func (e *NoDeviceError) Error() string { return e.Why }
+
+// UnsupportedError says that a model needs what the card's kernels do not have.
+type UnsupportedError struct{ What string }
+
+func (e *UnsupportedError) Error() string { return e.What + " cannot run on a card yet" }
+
+// MemoryError says that something does not fit the card.
+type MemoryError struct {
+	What               string
+	Want, Free, Memory int64 // bytes
+	hint               string
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("the card's memory is too small for %s: %s wanted, %s of %s free", e.What, bytesText(e.Want), bytesText(e.Free), bytesText(e.Memory))
+}
+
+// Hint says what to do about it.
+func (e *MemoryError) Hint() string { return e.hint }
+
+func bytesText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+func weightsHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; --device cpu runs on the processor"
+	}
+	return "--device cpu runs on the processor"
+}
+
+func cacheHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; or shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
+	}
+	return "shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
+}

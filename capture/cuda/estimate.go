@@ -1,0 +1,83 @@
+package cuda
+
+// DefaultChunk is the number of tokens that pass a layer together, where memory
+// allows: enough to keep the card busy, few enough to hold a chunk's
+// activations.
+const (
+	DefaultChunk = 2048
+	minChunk     = 16
+)
+
+// Sizes of the ring that recorded data goes through to the host.
+const (
+	ringSlots    = 8
+	maxSlotBytes = 16 << 20
+	minSlotBytes = 32 << 10
+)
+
+// Memory is what a run takes of a card, in bytes.
+type Memory struct{ Weights, Cache, Work, Recording int64 }
+
+// Total is all of it.
+func (m Memory) Total() int64 { return m.Weights + m.Cache + m.Work + m.Recording }
+
+func elementBytes(compute string) int64 {
+	if compute == "bf16" || compute == "f16" {
+		return 2
+	}
+	return 4
+}
+
+// weights are the bytes of the weights in a compute type.
+func (s *Sizes) weights(compute string) int64 {
+	h, ff := int64(s.Hidden), int64(s.Intermediate)
+	attn := h*int64(s.Heads*s.HeadDim+s.KVHeads*(s.HeadDim+s.ValueDim)) + h*int64(s.Heads*s.ValueDim)
+	parts := int64(3)
+	if s.Plain {
+		parts = 2
+	}
+	dense, sparse := parts*h*ff, int64(0)
+	if s.Experts > 0 {
+		sparse = 3*h*int64(s.Experts)*int64(s.ExpertSize) + 3*h*int64(s.SharedSize) + h*int64(s.Experts)
+	}
+	tables := int64(1)
+	if !s.TiedHead {
+		tables = 2
+	}
+	return (int64(s.Layers)*attn + int64(s.SparseLayers)*sparse + int64(s.Layers-s.SparseLayers)*dense + tables*h*int64(s.Vocab)) * elementBytes(compute)
+}
+
+// Memory estimates what a sequence of n positions takes whose recorder sums over
+// the queries of some heads of some layers.
+func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory {
+	size := elementBytes(compute)
+	if chunk < 1 {
+		chunk = DefaultChunk
+	}
+	chunk = min(chunk, n)
+	w := workspace{}
+	return Memory{
+		Weights:   s.weights(compute),
+		Cache:     int64(n) * int64(s.Layers*s.KVHeads*(s.HeadDim+s.ValueDim)) * size,
+		Work:      w.plan(s, size, chunk, 0).total + s.scoreBytes(n),
+		Recording: ringSlots*s.slotBytes(n) + int64(sumLayers)*int64(sumHeads)*int64(n)*8,
+	}
+}
+
+// slotBytes is the size of a ring's slot for sequences of n positions: all
+// heads' sums over one window, within bounds, and at least one row.
+func (s *Sizes) slotBytes(n int) int64 {
+	want := max(minSlotBytes, min(maxSlotBytes, 8*int64(s.Heads)*int64(n)))
+	return max(want, 8*int64(n), 4*int64(s.Heads*s.HeadDim))
+}
+
+// decodeRows is the most queries that are attended as decoding does: each key
+// is read once for all of them.
+const decodeRows = 8
+
+// scoreBytes is what decoding works in at n positions.
+func (s *Sizes) scoreBytes(n int) int64 {
+	const part = 128 // the smallest: most parts
+	parts := int64(n+part-1) / part
+	return 4 * decodeRows * int64(s.Heads) * (int64(n) + parts*int64(2+s.ValueDim))
+}

@@ -1,0 +1,118 @@
+//go:build cuda
+
+package cuda
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"regexp"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// Kernels are compiled by any clang from 14 on, without a toolkit; PTX 7.0 for
+// sm_80 is taken by every driver from CUDA 11.0 on and every card from Ampere on.
+//go:generate sh kernels/build.sh
+
+//go:embed kernels/kernels.ptx
+var kernelsPTX string
+
+// dtype is what products read: activations between two products, weights that
+// are not quantised, keys and values.
+type dtype uint8
+
+const (
+	f32 dtype = iota
+	f16
+	bf16
+)
+
+func (d dtype) String() string { return [...]string{"f32", "f16", "bf16"}[d] }
+
+// bytes is the size of an element.
+func (d dtype) bytes() int64 {
+	if d == f32 {
+		return 4
+	}
+	return 2
+}
+
+// kernels are the entries of the embedded PTX, loaded in a context.
+type kernels struct{ fn map[string]cu.Function }
+
+var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
+
+// loadKernels looks all entries up, and lifts the limit of shared memory where
+// a kernel needs it.
+func loadKernels(mod cu.Module) (*kernels, error) {
+	k := &kernels{fn: map[string]cu.Function{}}
+	for _, m := range entryName.FindAllStringSubmatch(kernelsPTX, -1) {
+		f, err := mod.Function(m[1])
+		if err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", m[1], err)
+		}
+		if n := sharedBytes(m[1]); n > 48<<10 {
+			if err := allowShared(f, n); err != nil {
+				return nil, fmt.Errorf("kernel %s with %d bytes of shared memory: %w", m[1], n, err)
+			}
+		}
+		k.fn[m[1]] = f
+	}
+	return k, nil
+}
+
+// launcher launches kernels on a stream, from the thread of the context.
+type launcher struct {
+	*kernels
+	stream cu.Stream
+}
+
+func (k *kernels) on(s cu.Stream) launcher { return launcher{k, s} }
+
+// dims are the blocks of a grid and the threads of a block.
+type dims struct{ x, y, z, threads int }
+
+// launch starts a kernel. gorgonia.org/cu copies eight bytes from behind every
+// parameter's pointer, so each stands in a slot of its own. An empty grid does
+// nothing.
+func (l launcher) launch(name string, d dims, params ...any) error {
+	f, ok := l.fn[name]
+	if !ok {
+		return fmt.Errorf("there is no kernel %s", name)
+	}
+	y, z := max(d.y, 1), max(d.z, 1)
+	if d.x == 0 {
+		return nil
+	}
+	if y > 65535 || z > 65535 {
+		return fmt.Errorf("kernel %s: a grid of %d x %d x %d blocks, want at most 65535 in y and z", name, d.x, y, z)
+	}
+	slots := make([]uint64, len(params))
+	at := make([]unsafe.Pointer, len(params))
+	for i, p := range params {
+		switch v := p.(type) {
+		case cu.DevicePtr:
+			slots[i] = uint64(v)
+		case uint64:
+			slots[i] = v
+		case int:
+			if v > math.MaxInt32 || v < math.MinInt32 {
+				return fmt.Errorf("kernel %s: parameter %d is %d, want a number of 32 bits", name, i, v)
+			}
+			slots[i] = uint64(uint32(int32(v)))
+		case float32:
+			slots[i] = uint64(math.Float32bits(v))
+		default:
+			panic(fmt.Sprintf("cuda: kernel %s: parameter %d is a %T", name, i, p))
+		}
+		at[i] = unsafe.Pointer(&slots[i])
+	}
+	if err := f.Launch(d.x, y, z, d.threads, 1, 1, sharedBytes(name), l.stream, at); err != nil {
+		return fmt.Errorf("kernel %s: %w", name, err)
+	}
+	return nil
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

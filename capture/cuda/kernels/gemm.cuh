@@ -1,0 +1,180 @@
+// Products c[m, n] (+)= a[m, k] · w[n, k]ᵀ, float32 out.
+#pragma once
+
+DEVICE void store_sum(float *c, float v, int add) { *c = add ? *c + v : v; }
+
+// float32: tiles of 64 x 64 x 16, 4 x 4 a thread. Tiles lie transposed in shared
+// memory, so that a thread reads four rows, or four columns, at once.
+KERNEL(256, gemm_f32, float *c, int ldc, const float *a, int lda, const float *w, int ldw, int m, int n, int k, int add) {
+  DYN_SHARED(memory);
+  enum { TILE = 64, STEP = 16, LD = TILE + 4 };
+  float *as = (float *)memory, *ws = as + STEP * LD;
+  int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+  int load = threadIdx.x >> 2, at = (threadIdx.x & 3) * 4;
+  int ty = threadIdx.x >> 4, tx = threadIdx.x & 15;
+  bool wide = lda % 4 == 0 && ldw % 4 == 0 && aligned16(a) && aligned16(w);
+  const float *ap = a + (size_t)(row0 + load) * lda, *wp = w + (size_t)(col0 + load) * ldw;
+  bool has_a = row0 + load < m, has_w = col0 + load < n;
+  float sum[4][4] = {};
+  for (int k0 = 0; k0 < k; k0 += STEP) {
+    float x[4] = {}, y[4] = {};
+    int left = k - k0 - at;
+    if (wide && left >= 4) {
+      if (has_a) widen16(x, ap + k0 + at);
+      if (has_w) widen16(y, wp + k0 + at);
+    } else {
+      if (has_a) widen_some(x, ap + k0 + at, left);
+      if (has_w) widen_some(y, wp + k0 + at, left);
+    }
+    UNROLL for (int e = 0; e < 4; e++) as[(at + e) * LD + load] = x[e], ws[(at + e) * LD + load] = y[e];
+    block_sync();
+    UNROLL for (int e = 0; e < STEP; e++) {
+      float p[4], q[4];
+      widen16(p, as + e * LD + ty * 4);
+      widen16(q, ws + e * LD + tx * 4);
+      UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) sum[i][j] += p[i] * q[j];
+    }
+    block_sync();
+  }
+  UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) {
+    int row = row0 + ty * 4 + i, col = col0 + tx * 4 + j;
+    if (row < m && col < n) store_sum(c + (size_t)row * ldc + col, sum[i][j], add);
+  }
+}
+
+DEVICE void mma(f16, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_half(d, a, b0, b1); }
+DEVICE void mma(bf16, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_bfloat(d, a, b0, b1); }
+
+// Rows [0, 128) of columns [k0, k0+32) to shared memory, zeros outside of valid
+// rows and k.
+template <class T> DEVICE void gemm_load(T *tile, const T *src, int ld, int valid, int k0, int k, bool wide) {
+  UNROLL for (int i = 0; i < 2; i++) {
+    int chunk = threadIdx.x + 256 * i, row = chunk >> 2, at = (chunk & 3) * 8;
+    T *dst = tile + row * 40 + at;
+    const T *from = src + (size_t)row * ld + k0 + at;
+    int left = row < valid ? k - k0 - at : 0;
+    if (wide) {
+      copy_async(dst, left > 0 ? from : src, left > 0 ? 16 : 0);
+    } else {
+      UNROLL for (int e = 0; e < 8; e++) dst[e].bits = e < left ? from[e].bits : 0;
+    }
+  }
+}
+
+// Tensor cores: tiles of 128 x 128 x 32 in three stages, 8 warps of 64 x 32. Rows
+// are 80 bytes apart in shared memory: ldmatrix meets no bank twice.
+template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) {
+  DYN_SHARED(memory);
+  enum { TILE = 128, STEP = 32, LD = STEP + 8, STAGES = 3, STAGE = 2 * TILE * LD };
+  T *tiles = (T *)memory; // [stage][a, w][128][LD]
+  int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, wm = (warp >> 2) * 64, wn = (warp & 3) * 32;
+  a += (size_t)row0 * lda, w += (size_t)col0 * ldw;
+  bool wide = k % 8 == 0 && lda % 8 == 0 && ldw % 8 == 0 && aligned16(a) && aligned16(w);
+  bool busy = row0 + wm < m && col0 + wn < n; // else all of the warp's tile is outside
+  float sum[4][4][4] = {};
+  int coming = 0, stage = 0, free = STAGES - 1; // columns asked for; the stage to use; the one to fill
+  NO_UNROLL for (int i = 0; i < STAGES - 1; i++, coming += STEP) {
+    if (coming < k) {
+      gemm_load(tiles + i * STAGE, a, lda, m - row0, coming, k, wide);
+      gemm_load(tiles + i * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
+    }
+    copy_commit();
+  }
+  NO_UNROLL for (int k0 = 0; k0 < k; k0 += STEP, coming += STEP) {
+    copy_wait<STAGES - 2>();
+    block_sync(); // this stage is there, and all are done with the last one, which is filled anew
+    if (coming < k) {
+      gemm_load(tiles + free * STAGE, a, lda, m - row0, coming, k, wide);
+      gemm_load(tiles + free * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
+    }
+    copy_commit();
+    if (busy) {
+      const T *as = tiles + stage * STAGE + (wm + (lane & 15)) * LD + (lane >> 4) * 8;
+      const T *ws = tiles + stage * STAGE + TILE * LD + (wn + (lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
+      UNROLL for (int s = 0; s < STEP; s += 16) {
+        uint32_t x[4][4], y[2][4];
+        UNROLL for (int i = 0; i < 4; i++) load_matrices(x[i], as + i * 16 * LD + s);
+        UNROLL for (int j = 0; j < 2; j++) load_matrices(y[j], ws + j * 16 * LD + s);
+        UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) {
+          mma(T(), sum[i][j], x[i], y[j >> 1][(j & 1) * 2], y[j >> 1][(j & 1) * 2 + 1]);
+        }
+      }
+    }
+    free = stage;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+  }
+  if (!busy) return;
+  UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) UNROLL for (int e = 0; e < 4; e++) {
+    int row = row0 + wm + i * 16 + (lane >> 2) + (e >> 1) * 8, col = col0 + wn + j * 8 + (lane & 3) * 2 + (e & 1);
+    if (row < m && col < n) store_sum(c + (size_t)row * ldc + col, sum[i][j][e], add);
+  }
+}
+#define GEMM(T) \
+  KERNEL(256, gemm_##T, float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) { \
+    gemm(c, ldc, a, lda, w, ldw, m, n, k, add); \
+  }
+GEMM(f16) GEMM(bf16)
+
+// Few rows: a warp takes one output of up to 8 rows, and reads its weights once.
+enum { GEMV_ROWS = 8 };
+
+template <class T> DEVICE void gemv(float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) {
+  enum { N = vec<T>::n };
+  int col = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), row0 = blockIdx.y * GEMV_ROWS, lane = threadIdx.x & 31;
+  if (col >= n) return;
+  int rows = least(m - row0, GEMV_ROWS);
+  a += (size_t)row0 * lda, w += (size_t)col * ldw;
+  bool wide = lda % N == 0 && aligned16(a) && aligned16(w);
+  float sum[GEMV_ROWS] = {};
+  for (int at = lane * N; at < k; at += 32 * N) {
+    float y[N], x[N];
+    bool whole = wide && at + N <= k;
+    if (whole) widen16(y, w + at);
+    else widen_some(y, w + at, k - at);
+    UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+      if (r >= rows) continue;
+      if (whole) widen16(x, a + (size_t)r * lda + at);
+      else widen_some(x, a + (size_t)r * lda + at, k - at);
+      UNROLL for (int e = 0; e < N; e++) sum[r] += x[e] * y[e];
+    }
+  }
+  UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+    if (r >= rows) continue;
+    float v = warp_sum(sum[r]);
+    if (lane == 0) store_sum(c + (size_t)(row0 + r) * ldc + col, v, add);
+  }
+}
+#define GEMV(T) \
+  KERNEL(128, gemv_##T, float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) { \
+    gemv(c, ldc, a, lda, w, ldw, m, n, k, add); \
+  }
+GEMV(f32) GEMV(f16) GEMV(bf16)
+
+// The same with quantised weights, decoded on the way.
+template <class T, int type> DEVICE void gemv_quant_sum(float (&sum)[GEMV_ROWS], const T *a, int lda, const uint8_t *w, int rows, int k) {
+  NO_UNROLL for (int at = threadIdx.x & 31; at < k; at += 32) {
+    float y = element<type>(w + at / layout<type>::elements * layout<type>::bytes, at % layout<type>::elements);
+    UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+      if (r < rows) sum[r] += widen(a[(size_t)r * lda + at]) * y;
+    }
+  }
+}
+template <class T> DEVICE void gemv_quant(float *c, int ldc, const T *a, int lda, const uint8_t *w, int type, int m, int n, int k, int add) {
+  int col = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), row0 = blockIdx.y * GEMV_ROWS, lane = threadIdx.x & 31;
+  if (col >= n) return;
+  int rows = least(m - row0, GEMV_ROWS);
+  a += (size_t)row0 * lda;
+  float sum[GEMV_ROWS] = {};
+  FOR_SOURCE(type, (gemv_quant_sum<T, TYPE>(sum, a, lda, w + row_bytes<TYPE>(k) * col, rows, k)));
+  UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+    if (r >= rows) continue;
+    float v = warp_sum(sum[r]);
+    if (lane == 0) store_sum(c + (size_t)(row0 + r) * ldc + col, v, add);
+  }
+}
+#define GEMV_QUANT(T) \
+  KERNEL(128, gemv_quant_##T, float *c, int ldc, const T *a, int lda, const uint8_t *w, int type, int m, int n, int k, int add) { \
+    gemv_quant(c, ldc, a, lda, w, type, m, n, k, add); \
+  }
+GEMV_QUANT(f32) GEMV_QUANT(f16) GEMV_QUANT(bf16)

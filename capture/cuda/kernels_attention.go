@@ -1,0 +1,267 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"strings"
+
+	"gorgonia.org/cu"
+)
+
+// Tiles of prefill attention: 64 queries, 16 a warp, against keys that fit the
+// 99 KiB of shared memory every card from Ampere on has. kernels/tile.cuh has
+// the same numbers.
+const (
+	attentionRows    = 64
+	attentionThreads = 128
+	sumKeys          = 64 // keys a block of attention_sums owns
+	decodeThreads    = 128
+	maxHeadDim       = 256
+)
+
+// headSizes are the head sizes that kernels are compiled for.
+var headSizes = []int{64, 128, 256}
+
+// attentionKeys are the keys of a tile by head size.
+func attentionKeys(t string, size int) int {
+	if t == "f32" {
+		return 4096 / size
+	}
+	return min(64, 8192/size)
+}
+
+// sharedBytes is the dynamic shared memory of a kernel.
+func sharedBytes(name string) int {
+	var t string
+	size := 0
+	if rest, ok := strings.CutPrefix(name, "attention_"); ok {
+		kind := "tiles"
+		for _, k := range []string{"rows", "sums"} {
+			if cut, ok := strings.CutPrefix(rest, k+"_"); ok {
+				kind, rest = k, cut
+			}
+		}
+		t, rest, _ = strings.Cut(rest, "_")
+		fmt.Sscan(rest, &size)
+		return attentionShared(kind, t, size)
+	}
+	switch {
+	case name == "gemm_f32":
+		return gemmSharedF32
+	case strings.HasPrefix(name, "gemm_"):
+		return gemmShared
+	case strings.HasPrefix(name, "decode_"):
+		return decodeShared
+	}
+	return 0
+}
+
+// attentionShared is the memory of a block's tiles: rows of size channels, each
+// padded by 16 bytes against bank conflicts.
+func attentionShared(kind, t string, size int) int {
+	row := 2*size + 16
+	if t == "f32" {
+		row = 4*size + 16
+	}
+	keys := attentionKeys(t, size)
+	if kind == "rows" {
+		return (attentionRows + keys) * row
+	}
+	// Queries stay, keys and values come by tiles; for sums over queries keys stay,
+	// and two tiles of queries come by turns.
+	return (attentionRows + 2*keys) * row
+}
+
+// cache is one layer's keys and values on the card, and how they are attended.
+type cache struct {
+	T                dtype
+	K, V             cu.DevicePtr // [stores, room, keyDim], [stores, room, valueDim]
+	Counts           cu.DevicePtr // int32 [stores]: slots in use, those of the pass included; 0: Keys in all
+	Pos              cu.DevicePtr // int32 [stores, room]: position of a slot; 0: its number
+	Keys             int          // slots in use, of the fullest store
+	Room, Stores     int
+	Heads            int // query heads; head h reads store h/(Heads/Stores)
+	KeyDim, ValueDim int
+	Scale, Cap       float32      // of scores; Cap 0: none
+	Window           int          // a query at p sees keys > p-Window; 0: all
+	SinkKeys         int          // positions below it are seen whatever the window
+	Sinks            cu.DevicePtr // float32 [Heads]: a logit more in each row's sum, or 0
+}
+
+func (c *cache) size() (int, error) {
+	for _, d := range headSizes {
+		if max(c.KeyDim, c.ValueDim) <= d {
+			return d, nil
+		}
+	}
+	return 0, fmt.Errorf("heads of %d channels: the card's kernels take at most %d", max(c.KeyDim, c.ValueDim), maxHeadDim)
+}
+
+// attention is a pass of n queries at positions pos0.., whose keys and values
+// stand last in the cache.
+type attention struct {
+	cache
+	Q       cu.DevicePtr // T [n, Heads*KeyDim]
+	Out     cu.DevicePtr // T [n, Heads*ValueDim]
+	Stat    cu.DevicePtr // float32 [Heads, n, 2]: maximum of a row's scores, sum of exp(score - maximum); 0: not wanted
+	LSE     cu.DevicePtr // float32 [Heads, n]: ln Σ exp(score); 0: not wanted
+	N, Pos0 int
+}
+
+// attend runs prefill attention.
+func (l launcher) attend(a attention) error {
+	size, err := a.size()
+	if err != nil {
+		return err
+	}
+	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), dims{x: ceilDiv(a.N, attentionRows), y: a.Heads, threads: attentionThreads},
+		a.Out, a.Stat, a.LSE, a.Q, a.K, a.V, a.Counts, a.Pos, a.Sinks,
+		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
+}
+
+// attentionRowsOut asks for rows [Row0, Row0+Rows) of a pass that has run, of
+// some heads, over slots [Key0, Key0+Width):
+//
+//	W[(h*LdHead + r)*Ld + j]    float32, or halves where Drop is set
+//
+// zero where a key is not visible; h counts the listed heads.
+type attentionRowsOut struct {
+	W          cu.DevicePtr
+	LdHead, Ld int          // rows between heads, elements between rows
+	Drop       cu.DevicePtr // uint8 [256] by float32 exponent: low bits that rounding takes off; 0: float32
+	List       cu.DevicePtr // int32 [Listed], heads; 0: the first Listed
+	Listed     int
+	Row0, Rows int
+	Key0       int
+	Width      int
+}
+
+// attendRows writes recorded rows. It needs a.Stat of attend.
+func (l launcher) attendRows(a attention, o attentionRowsOut) error {
+	size, err := a.size()
+	if err != nil {
+		return err
+	}
+	keys := attentionKeys(a.T.String(), size)
+	const tilesPerBlock = 8 // of keys, that share the loading of the queries
+	return l.launch(fmt.Sprintf("attention_rows_%s_%d", a.T, size),
+		dims{x: ceilDiv(o.Width, keys*tilesPerBlock), y: ceilDiv(o.Rows, attentionRows), z: o.Listed, threads: attentionThreads},
+		o.W, uint64(o.LdHead), o.Ld, o.Drop, o.List, o.Row0, o.Rows, o.Key0, o.Width, tilesPerBlock,
+		a.Q, a.K, a.Stat, a.Counts, a.Pos,
+		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
+}
+
+// attentionSumsOut asks for sums over the queries of rows [Row0, Row0+Rows) of a
+// pass that has run, over a cache that was never cut. Sums are int64 in units of
+// 2^-40 and are added to what stands there, so that they depend neither on the
+// order of blocks nor on how a prompt is cut into passes.
+//
+//	Total   [Listed, LdTotal]             over all these rows
+//	Windows [Listed, WinCount, LdWindow]  over the rows of each window: window w
+//	        holds positions [WinStart + w*WinSize, ... + WinSize)
+//	Cells   float32 [Listed, Side, Side]  largest weight of the rows and keys with
+//	        position*Side/Prompt equal to the cell
+type attentionSumsOut struct {
+	Total                       cu.DevicePtr // 0: not wanted
+	LdTotal                     int
+	Windows                     cu.DevicePtr // 0: not wanted
+	LdWindow                    int
+	WinStart, WinSize, WinCount int
+	Cells                       cu.DevicePtr // 0: not wanted
+	Side, Prompt                int
+	List                        cu.DevicePtr // int32 [Listed], heads; 0: the first Listed
+	Listed                      int
+	Row0, Rows                  int
+}
+
+// attendSums adds column sums. It needs a.Stat of attend.
+func (l launcher) attendSums(a attention, o attentionSumsOut) error {
+	size, err := a.size()
+	if err != nil {
+		return err
+	}
+	if a.Counts != 0 || a.Pos != 0 {
+		return fmt.Errorf("sums over queries of a compressed cache")
+	}
+	keys := a.Pos0 + o.Row0 + o.Rows
+	tiles := ceilDiv(keys, sumKeys)
+	splits := min(max(1, 512/(tiles*o.Listed)), ceilDiv(o.Rows, attentionRows))
+	return l.launch(fmt.Sprintf("attention_sums_%s_%d", a.T, size), dims{x: tiles, y: o.Listed, z: splits, threads: attentionThreads},
+		o.Total, uint64(o.LdTotal), o.Windows, uint64(o.LdWindow), o.WinStart, o.WinSize, o.WinCount, o.Cells, o.Side, o.Prompt,
+		o.List, o.Row0, o.Rows, a.Q, a.K, a.Stat,
+		a.N, a.Pos0, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
+}
+
+// decodeGroup is the most query heads of a store that one block takes.
+const (
+	decodeGroup  = 8
+	decodeShared = decodeGroup * (maxHeadDim + 8) * 4
+)
+
+// decode is a pass of few queries, usually one, whose keys stand last in a
+// cache that may be long or compressed.
+type decode struct {
+	attention // Stat is not written
+	// Work of at least decodeWork bytes.
+	Work cu.DevicePtr
+	Part int // keys a block takes, a multiple of 32; 0: chosen
+	// The recorded rows: W [Heads, N, LdW] float32 or, where Drop is set, halves:
+	// all heads, all slots of the store; zero where not visible. 0: not wanted.
+	W    cu.DevicePtr
+	LdW  int
+	Drop cu.DevicePtr
+}
+
+// decodePart chooses the keys a block takes, so that a card has enough blocks
+// and a long cache not too many.
+func decodePart(keys, stores, n int) int {
+	for part := 128; ; part *= 2 {
+		if ceilDiv(keys, part)*stores*n <= 2048 || part == 2048 {
+			return part
+		}
+	}
+}
+
+// decodeWork is the memory that decode works in: scores [n, heads, keys], each
+// part's maximum and sum [n, heads, parts, 2], each part's output [n, heads,
+// parts, valueDim].
+func decodeWork(c *cache, n, part int) int64 {
+	if part == 0 {
+		part = decodePart(c.Keys, c.Stores, n)
+	}
+	parts := ceilDiv(c.Keys, part)
+	return 4 * int64(n) * int64(c.Heads) * (int64(c.Keys) + int64(parts)*int64(2+c.ValueDim))
+}
+
+// decode runs attention of few queries, in three kernels.
+func (l launcher) decode(a decode) error {
+	if max(a.KeyDim, a.ValueDim) > maxHeadDim {
+		return fmt.Errorf("heads of %d channels: the card's kernels take at most %d", max(a.KeyDim, a.ValueDim), maxHeadDim)
+	}
+	part := a.Part
+	if part == 0 {
+		part = decodePart(a.Keys, a.Stores, a.N)
+	}
+	parts, group := ceilDiv(a.Keys, part), a.Heads/a.Stores
+	scores := a.Work
+	stat := scores + cu.DevicePtr(4*a.N*a.Heads*a.Keys)
+	partial := stat + cu.DevicePtr(8*a.N*a.Heads*parts)
+	grid := dims{x: parts, y: a.Stores * ceilDiv(group, decodeGroup), z: a.N, threads: decodeThreads}
+	if err := l.launch("decode_scores_"+a.T.String(), grid, scores, stat, a.Q, a.K, a.Counts, a.Pos,
+		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap, part); err != nil {
+		return err
+	}
+	if err := l.launch("decode_values_"+a.T.String(), grid, partial, a.W, a.LdW, a.Drop, a.LSE, scores, stat, a.V, a.Counts, a.Sinks,
+		a.N, a.Keys, a.Room, a.Heads, a.Stores, a.ValueDim, part); err != nil {
+		return err
+	}
+	return l.launch("decode_combine_"+a.T.String(), dims{x: a.Heads, y: a.N, threads: decodeThreads}, a.Out, partial,
+		a.N, a.Heads, a.ValueDim, parts)
+}
+
+// fixedToFloat turns sums in units of 2^-40 into float32, rounded to bits
+// mantissa bits (23: as they are).
+func (l launcher) fixedToFloat(dst, src cu.DevicePtr, count, bits int) error {
+	return l.launch("fixed_to_float", perElement(count), dst, src, count, bits)
+}

@@ -1,0 +1,107 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"gorgonia.org/cu"
+)
+
+// emulated skips where the card is a real one.
+func emulated(t *testing.T) {
+	list, why := Devices()
+	if why != "" {
+		t.Skipf("SKIPPED: failures have not been injected: %s", why)
+	}
+	if !strings.Contains(list[0].Name, "emulator") {
+		t.Skip("SKIPPED: failures are injected into the emulated card only")
+	}
+}
+
+// A failed kernel spoils a context, so each failure has a process of its own.
+func TestFailuresNameTheKernel(t *testing.T) {
+	emulated(t)
+	for _, c := range []struct{ env, run, want string }{
+		{"ATTNSCOPE_EMU_FAIL=cuLaunchKernel:3", "TestElements$", "kernel scale_cap: "},
+		{"ATTNSCOPE_EMU_FAIL=cuLaunchKernel:2:719", "TestElements$", "kernel add_scaled: "},
+		{"ATTNSCOPE_EMU_FAIL=cuFuncSetAttribute:1", "TestElements$", "bytes of shared memory: cuFuncSetAttribute"},
+		{"ATTNSCOPE_EMU_FAIL=cuModuleGetFunction:5", "TestElements$", "kernel "},
+		{"ATTNSCOPE_EMU_FAIL=cuModuleLoadDataEx:1", "TestElements$", "OutOfMemory"},
+		{"ATTNSCOPE_EMU_MEM=4000", "TestElements$", "OutOfMemory"},
+		{"ATTNSCOPE_TEST_CHILD=read", "TestChild$", "IllegalAddress"},
+		{"ATTNSCOPE_TEST_CHILD=write", "TestChild$", "past the end"},
+		{"ATTNSCOPE_TEST_CHILD=guard", "TestChild$", "IllegalAddress"},
+	} {
+		cmd := exec.Command(os.Args[0], "-test.run", c.run)
+		cmd.Env = append(os.Environ(), "ATTNSCOPE_EMU_RECORD=", c.env)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Errorf("%s: %s passes", c.env, c.run)
+		}
+		if !strings.Contains(string(out), c.want) || strings.Contains(string(out), "goroutine ") {
+			t.Errorf("%s: want %q and no panic in\n%s", c.env, c.want, out)
+		}
+	}
+}
+
+// TestChild makes a mistake that the emulated card must see.
+func TestChild(t *testing.T) {
+	mistake := os.Getenv("ATTNSCOPE_TEST_CHILD")
+	if mistake == "" {
+		return // it runs in the processes of TestFailuresNameTheKernel
+	}
+	b := onCard(t)
+	const n = 1000
+	x, y := room[float32](b, n), room[float32](b, n)
+	switch mistake {
+	case "read": // far behind the memory
+		b.must(b.addScaled(x, y+4*100000, 1, n))
+	case "write": // one number past the end, before the guard
+		b.must(b.addScaled(x, x, 1, n+1))
+	case "guard":
+		b.must(b.addScaled(x, x, 1, n+1000))
+	}
+	b.must(b.stream.Synchronize())
+}
+
+func TestPTXOfOtherParametersIsRefused(t *testing.T) {
+	emulated(t)
+	onCard(t)
+	for _, change := range [][2]string{
+		{".param .u32 add_scaled_param_3", ".param .u64 add_scaled_param_3"},
+		{".entry add_scaled(", ".entry add_scaled2("},
+		{".version", ".verzion"},
+	} {
+		ptx := strings.Replace(kernelsPTX, change[0], change[1], 1)
+		if ptx == kernelsPTX {
+			t.Fatalf("the PTX has no %q", change[0])
+		}
+		if _, err := cu.LoadData(ptx); err == nil {
+			t.Errorf("PTX with %q is loaded", change[1])
+		}
+	}
+}
+
+func TestLaunchersRefuse(t *testing.T) {
+	b := onCard(t)
+	for name, err := range map[string]error{
+		"head size":  b.attend(attention{cache: cache{T: f32, KeyDim: 257, ValueDim: 8, Heads: 1, Stores: 1}, N: 1}),
+		"cut cache":  b.attendSums(attention{cache: cache{T: f32, KeyDim: 8, ValueDim: 8, Heads: 1, Stores: 1, Pos: 8}, N: 1}, attentionSumsOut{}),
+		"pooling":    b.snapPool(0, 0, 4, "avgpool", 1, 1),
+		"group":      b.snapMerge(0, 0, 1, "median", 1, 1),
+		"experts":    b.route(0, 0, 0, 1, 2000, 2, false),
+		"big number": b.launch("add_scaled", dims{x: 1, threads: 32}, cu.DevicePtr(0), cu.DevicePtr(0), float32(1), 1<<40),
+		"no kernel":  b.launch("no_such", dims{x: 1, threads: 32}),
+		"wide grid":  b.launch("add_scaled", dims{x: 1, y: 70000, threads: 32}),
+		"types":      b.gate(0, f16, 0, bf16, 1, silu, 1, 1),
+		"blocks":     b.gemvQuant(product{T: f32, M: 1, N: 1, K: 33}, sourceNames[3]),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"gorgonia.org/cu"
+)
+
+// address is a place in the card's memory.
+type address = cu.DevicePtr
+
+// block is memory of the card.
+type block struct {
+	at    cu.DevicePtr
+	bytes int64
+}
+
+// off is the address n bytes into the block.
+func (b block) off(n int64) cu.DevicePtr { return b.at + cu.DevicePtr(n) }
+
+// pool hands out memory of the card and keeps what comes back for the next who
+// asks for as much: cuMemFree waits for all work in flight. Work of the compute
+// stream is in order, so what it still reads may be handed out again to it.
+type pool struct {
+	t     *thread
+	spare map[int64][]block // by size
+	held  int64             // bytes taken from the driver
+	used  int64             // bytes handed out
+	peak  int64             // most handed out
+}
+
+func newPool(t *thread) *pool { return &pool{t: t, spare: map[int64][]block{}} }
+
+// roundSize makes sizes meet again: steps of an eighth, at least 512 bytes.
+func roundSize(n int64) int64 {
+	step := int64(512)
+	for step*16 <= n {
+		step *= 2
+	}
+	return (n + step - 1) / step * step
+}
+
+// get hands out n bytes of unspecified content; what names them in an error.
+func (p *pool) get(n int64, what string) (block, error) {
+	return p.exact(roundSize(max(n, 1)), what)
+}
+
+// exact hands out a multiple of 512 bytes, for what is held long.
+func (p *pool) exact(size int64, what string) (block, error) {
+	if list := p.spare[size]; len(list) > 0 {
+		b := list[len(list)-1]
+		p.spare[size] = list[:len(list)-1]
+		p.count(size)
+		return b, nil
+	}
+	at, err := cu.MemAlloc(size)
+	if outOfMemory(err) && p.trim() {
+		at, err = cu.MemAlloc(size)
+	}
+	if outOfMemory(err) {
+		free, total, _ := cu.MemInfo()
+		return block{}, &MemoryError{What: what, Want: size, Free: free, Memory: total}
+	}
+	if err != nil {
+		return block{}, fmt.Errorf("%s: %w", what, call("cuMemAlloc", err))
+	}
+	p.held += size
+	p.count(size)
+	return block{at, size}, nil
+}
+
+func (p *pool) count(size int64) {
+	p.used += size
+	p.peak = max(p.peak, p.used)
+}
+
+// put takes a block back.
+func (p *pool) put(b block) {
+	if b.bytes == 0 {
+		return
+	}
+	p.used -= b.bytes
+	p.spare[b.bytes] = append(p.spare[b.bytes], b)
+}
+
+// trim gives all spare blocks back to the driver and tells whether there were
+// any.
+func (p *pool) trim() bool {
+	some := false
+	for size, list := range p.spare {
+		for _, b := range list {
+			_ = cu.MemFree(b.at)
+			p.held -= size
+			some = true
+		}
+		delete(p.spare, size)
+	}
+	return some
+}
+
+// leaks lists what is handed out still; tests want none after Close.
+func (p *pool) leaks() string {
+	if p.used == 0 {
+		return ""
+	}
+	var sizes []int64
+	for s := range p.spare {
+		sizes = append(sizes, s)
+	}
+	slices.Sort(sizes)
+	return fmt.Sprintf("%d bytes are still handed out (spare sizes %v)", p.used, sizes)
+}

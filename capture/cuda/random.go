@@ -1,0 +1,141 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"math"
+
+	"gorgonia.org/cu"
+)
+
+// LoadRandom makes a decoder of some sizes with random weights on card i, for
+// measuring speed: nothing is read or copied. theta is RoPE's base.
+func LoadRandom(i int, s Sizes, theta float64, o Options) (Model, error) {
+	d := &Decoder{
+		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
+		Turns: func(_, _, pos0, n int) Turns { return plainTurns(theta, s.HeadDim, pos0, n) },
+	}
+	c, err := openCard(i, d, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.t.do(func() error { return c.random() }); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func plainTurns(theta float64, dim, pos0, n int) Turns {
+	half := dim / 2
+	t := Turns{Cos: make([]float32, n*half), Sin: make([]float32, n*half), Half: half}
+	for i := range n {
+		for j := range half {
+			angle := float64(pos0+i) / math.Pow(theta, float64(2*j)/float64(dim))
+			t.Cos[i*half+j], t.Sin[i*half+j] = float32(math.Cos(angle)), float32(math.Sin(angle))
+		}
+	}
+	return t
+}
+
+func (c *card) random() error {
+	u, s := &uploader{c: c}, &c.d.Sizes
+	seed := uint64(1)
+	fresh := func(out, in int) (matrix, error) {
+		m := matrix{out: out, in: in}
+		b, err := u.block(int64(out)*int64(in)*c.dt.bytes(), "weights")
+		if err != nil {
+			return m, err
+		}
+		m.at = b.at
+		seed++
+		return m, c.l.fillRandom(b.at, c.dt, int64(out)*int64(in), seed, float32(1/math.Sqrt(float64(in))))
+	}
+	ones := make([]float32, s.Hidden)
+	for i := range ones {
+		ones[i] = 1
+	}
+	norm, err := u.vector(ones)
+	if err != nil {
+		return err
+	}
+	c.norm = norm
+	if c.head, err = fresh(s.Vocab, s.Hidden); err != nil {
+		return err
+	}
+	c.embed, c.embedType = c.head.at, ownType[c.dt]
+	for range s.Layers {
+		w := layerWeights{attnNorm: norm, ffnNorm: norm, rope: 1}
+		nq, nk, nv := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim, s.KVHeads*s.ValueDim
+		for _, m := range []struct {
+			at      *matrix
+			out, in int
+		}{{&w.qkv, nq + nk + nv, s.Hidden}, {&w.out, s.Hidden, s.Heads * s.ValueDim}, {&w.gateUp, 2 * s.Intermediate, s.Hidden}, {&w.down, s.Hidden, s.Intermediate}} {
+			if *m.at, err = fresh(m.out, m.in); err != nil {
+				return err
+			}
+		}
+		c.layers = append(c.layers, w)
+	}
+	c.weightBytes = u.bytes
+	if err := c.prepare(u); err != nil {
+		return err
+	}
+	return call("cuCtxSynchronize", cu.Synchronize())
+}
+
+// Watch starts to measure where the card's time goes; the function it returns
+// gives the milliseconds of each kind of work since then or since the last call.
+func Watch(m Model) func() (map[string]float64, error) {
+	c := m.(*card)
+	_ = c.t.do(func() error { c.times = &stopwatch{t: c.t}; return nil })
+	return func() (out map[string]float64, err error) {
+		err = c.t.do(func() (err error) { out, err = c.times.read(); return err })
+		return out, err
+	}
+}
+
+// Blas tells whether products run on cuBLAS.
+func Blas(m Model) bool { return m.(*card).blas != nil }
+
+// ProductRate measures one product of square matrices of some size, in
+// operations a second: what can be had of the card in practice.
+func ProductRate(m Model, n int) (rate float64, blas bool, err error) {
+	c := m.(*card)
+	err = c.t.do(func() error {
+		size := int64(n) * int64(n)
+		var b [3]block
+		for i, bytes := range []int64{size * c.dt.bytes(), size * c.dt.bytes(), 4 * size} {
+			var err error
+			if b[i], err = c.pool.get(bytes, "a product to measure"); err != nil {
+				return err
+			}
+			defer c.pool.put(b[i])
+		}
+		p := product{C: b[2].at, Ldc: n, A: b[0].at, T: c.dt, Lda: n, W: b[1].at, Ldw: n, M: n, N: n, K: n}
+		const rounds = 10
+		w := &stopwatch{t: c.t}
+		err := inOrder(
+			func() error { return c.l.fillRandom(b[0].at, c.dt, size, 1, 1) },
+			func() error { return c.l.fillRandom(b[1].at, c.dt, size, 2, 1) },
+			func() error { return c.product(p) }, // warms up
+			func() error {
+				w.mark("product")
+				for range rounds {
+					if err := c.product(p); err != nil {
+						return err
+					}
+				}
+				w.mark("")
+				return nil
+			},
+		)
+		if err != nil {
+			return err
+		}
+		ms, err := w.read()
+		rate = rounds * 2 * float64(n) * float64(size) / max(ms["product"]/1e3, 1e-9)
+		return err
+	})
+	return rate, c.blas != nil, err
+}

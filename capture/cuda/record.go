@@ -1,0 +1,461 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// recording is what a pass records: sums are made on the card and handed out
+// once, rows as they come.
+type recording struct {
+	s     *sequence
+	p     *Pass
+	pos0  int // of the pass
+	end   int
+	ring  *ring
+	want  []Record
+	total []block // by layer: int64 [heads, end]; empty: no sums
+	cells []block // by layer: float32 [heads, side, side]
+}
+
+// wanted tells what of a layer's chunk is recorded.
+type wanted struct{ rows, lse, sums bool }
+
+// record prepares a pass of n tokens; without a recorder it is nil.
+func (s *sequence) record(p *Pass, n int) (*recording, error) {
+	if p.Record == nil {
+		return nil, nil
+	}
+	c, d := s.c, s.c.d
+	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers), total: make([]block, d.Layers), cells: make([]block, d.Layers)}
+	some, side := false, 0
+	err := func() error {
+		for i := range r.want {
+			w := p.Record(i, r.pos0, n)
+			r.want[i] = w
+			side = max(side, w.Side)
+			some = some || w.Sums || w.Side > 0 || min(w.Rows, w.LSE, w.States) < r.end
+			_, listed := r.heads(i)
+			if (w.Sums || w.Side > 0) && s.layers[i].compressed() {
+				return fmt.Errorf("sums over queries of a compressed cache")
+			}
+			for _, b := range []struct {
+				at    *block
+				bytes int64
+				what  string
+			}{
+				{&r.total[i], b2i(w.Sums) * int64(listed) * int64(r.end) * 8, "sums over queries"},
+				{&r.cells[i], int64(listed) * int64(w.Side) * int64(w.Side) * 4, "a picture of the map"},
+			} {
+				if b.bytes == 0 {
+					continue
+				}
+				var err error
+				if *b.at, err = c.pool.get(b.bytes, b.what); err != nil {
+					return err
+				}
+				if err := cu.MemsetD8Async(b.at.at, 0, b.bytes, c.t.compute); err != nil {
+					return call("cuMemsetD8Async", err)
+				}
+			}
+		}
+		if !some {
+			return nil
+		}
+		least := max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
+		var err error
+		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))), least)
+		return err
+	}()
+	if err != nil {
+		r.giveBack()
+		return nil, hinted(err, "record less: --layers, --heads, --prompt-windows 0; or use --device cpu")
+	}
+	if !some {
+		return nil, nil
+	}
+	return r, nil
+}
+
+func b2i(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func maxKeys(layers []kvLayer) int {
+	n := 0
+	for i := range layers {
+		n = max(n, layers[i].keys)
+	}
+	return n
+}
+
+func hinted(err error, hint string) error {
+	if small, ok := err.(*MemoryError); ok {
+		small.hint = hint
+	}
+	return err
+}
+
+// heads are the query heads that a layer records: their numbers on the card, and
+// how many.
+func (r *recording) heads(i int) (list address, n int) {
+	w := &r.want[i]
+	if w.Heads == nil {
+		return r.s.c.allHeads, r.s.c.d.Heads
+	}
+	return 0, len(w.Heads)
+}
+
+// head is the number of a recorded head.
+func (r *recording) head(i, at int) int {
+	if h := r.want[i].Heads; h != nil {
+		return h[at]
+	}
+	return at
+}
+
+// list brings the recorded heads' numbers to the card.
+func (r *recording) list(i int) (address, int, error) {
+	list, n := r.heads(i)
+	if list != 0 {
+		return list, n, nil
+	}
+	list, err := r.s.c.headList(r.want[i].Heads)
+	return list, n, err
+}
+
+// of tells what is wanted of rows pos0 to pos0+n-1 of a layer.
+func (r *recording) of(i, pos0, n int) wanted {
+	if r == nil {
+		return wanted{}
+	}
+	w := &r.want[i]
+	end := pos0 + n
+	_, listed := r.heads(i)
+	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0) && listed > 0}
+}
+
+// sums adds the chunk's weights up and sends off those of query windows.
+func (r *recording) sums(i int, a attention) error {
+	w := &r.want[i]
+	list, listed, err := r.list(i)
+	if err != nil {
+		return err
+	}
+	o := attentionSumsOut{Total: r.total[i].at, LdTotal: r.end, Cells: r.cells[i].at, Side: w.Side, Prompt: w.Prompt, List: list, Listed: listed}
+	if w.Side == 0 {
+		o.Cells = 0
+	}
+	end := a.Pos0 + a.N
+	first, last := end, end // positions in query windows
+	if w.Windows > 0 && w.WindowSize > 0 {
+		first, last = w.WindowStart, w.WindowStart+w.Windows*w.WindowSize
+	}
+	for at := a.Pos0; at < end; {
+		o.Row0 = at - a.Pos0
+		if at < first || at >= last {
+			to := end
+			if at < first {
+				to = min(end, first)
+			}
+			o.Rows = to - at
+			if err := r.s.c.l.attendSums(a, o); err != nil {
+				return err
+			}
+			at = to
+			continue
+		}
+		to, err := r.windows(i, a, o, at, min(end, last))
+		if err != nil {
+			return err
+		}
+		at = to
+	}
+	if w.Windows > 0 {
+		r.ring.then(func() { r.p.Done(i, end) })
+	}
+	return r.ring.poll()
+}
+
+// windows adds up the rows from position at on, as many query windows as a slot
+// holds, and tells where it stopped.
+func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int) (int, error) {
+	c, w := r.s.c, &r.want[i]
+	window := (at - w.WindowStart) / w.WindowSize
+	keys := a.Pos0 + a.N
+	count := min((end-1-w.WindowStart)/w.WindowSize-window+1, max(1, int(r.ring.bytes/8)/(o.Listed*keys)))
+	heads := min(o.Listed, max(1, int(r.ring.bytes/8)/(count*keys)))
+	to := min(end, w.WindowStart+(window+count)*w.WindowSize)
+	for h0 := 0; h0 < o.Listed; h0 += heads {
+		n := min(heads, o.Listed-h0)
+		slot, err := r.ring.take()
+		if err != nil {
+			return 0, err
+		}
+		part := o
+		part.Total += address(8 * h0 * o.LdTotal)
+		if o.Cells != 0 {
+			part.Cells += address(4 * h0 * o.Side * o.Side)
+		}
+		part.List, part.Listed, part.Rows = o.List+address(4*h0), n, to-at
+		part.Windows, part.LdWindow, part.WinCount = slot.dev.at, keys, count
+		part.WinStart, part.WinSize = w.WindowStart+window*w.WindowSize, w.WindowSize
+		bytes := int64(8 * n * count * keys)
+		err = inOrder(
+			func() error { return call("cuMemsetD8Async", cu.MemsetD8Async(slot.dev.at, 0, bytes, c.t.compute)) },
+			func() error { return c.l.attendSums(a, part) },
+		)
+		if err != nil {
+			r.ring.free <- slot
+			return 0, err
+		}
+		err = r.ring.send(slot, slot.dev.at, bytes, func() {
+			each(n, func(h int) {
+				for k := range count {
+					sums := slot.host.longs(int64(8*(h*count+k)*keys), min(keys, part.WinStart+(k+1)*w.WindowSize))
+					r.p.Sums(i, r.head(i, h0+h), window+k, sums)
+				}
+			})
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return to, nil
+}
+
+// rows sends off the chunk's recorded rows, as many heads and rows at a time as
+// a slot holds.
+func (r *recording) rows(i int, a attention) error {
+	c, w := r.s.c, &r.want[i]
+	list, listed, err := r.list(i)
+	if err != nil {
+		return err
+	}
+	row0 := max(0, w.Rows-a.Pos0)
+	total := a.N - row0
+	ld := (a.Keys + 3) / 4 * 4
+	per := max(1, int(r.ring.bytes/4)/(ld+1)) // rows of weights, each with its log-sum-exp
+	if ld+1 > int(r.ring.bytes/4) {
+		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, bytesText(r.ring.bytes))
+	}
+	rows := min(total, per)
+	heads := min(listed, max(1, per/rows))
+	for h0 := 0; h0 < listed; h0 += heads {
+		for at := row0; at < a.N; at += rows {
+			h, n := min(heads, listed-h0), min(rows, a.N-at)
+			slot, err := r.ring.take()
+			if err != nil {
+				return err
+			}
+			weights := int64(4 * h * n * ld)
+			out := attentionRowsOut{W: slot.dev.at, LdHead: n, Ld: ld, List: list + address(4*h0), Listed: h, Row0: at, Rows: n, Width: ld}
+			err = c.l.attendRows(a, out)
+			for k := 0; k < h && err == nil && a.LSE != 0; k++ {
+				from := a.LSE + address(4*(r.head(i, h0+k)*a.N+at))
+				err = call("cuMemcpyDtoDAsync", cu.MemcpyDtoDAsync(slot.dev.off(weights+int64(4*k*n)), from, int64(4*n), c.t.compute))
+			}
+			if err != nil {
+				r.ring.free <- slot
+				return err
+			}
+			err = r.ring.send(slot, slot.dev.at, weights+int64(4*h*n), func() {
+				each(h, func(k int) {
+					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld,
+						Weights: slot.host.floats(int64(4*k*n*ld), n*ld)}
+					if a.LSE != 0 {
+						shown.LSE = slot.host.floats(weights+int64(4*k*n), n)
+					}
+					r.p.Rows(i, &shown)
+				})
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return r.ring.poll()
+}
+
+// decodedRows has decode write its rows into a slot; put sends it off, or takes
+// it back where decode has failed.
+func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
+	w := &r.want[i]
+	slot, err := r.ring.take()
+	if err != nil {
+		return nil, err
+	}
+	a.LdW = a.Keys
+	weights := int64(4 * a.Heads * a.N * a.LdW)
+	a.W = slot.dev.at
+	shown := *a
+	return func(failed error) error {
+		if failed != nil {
+			r.ring.free <- slot
+			return failed
+		}
+		row0 := max(0, w.Rows-shown.Pos0)
+		n := shown.N - row0
+		_, listed := r.heads(i)
+		total := weights
+		if shown.LSE != 0 {
+			size := int64(4 * shown.Heads * shown.N)
+			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, size, r.s.c.t.compute); err != nil {
+				r.ring.free <- slot
+				return call("cuMemcpyDtoDAsync", err)
+			}
+			total += size
+		}
+		return r.ring.send(slot, slot.dev.at, total, func() {
+			each(listed, func(k int) {
+				h := r.head(i, k)
+				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
+					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)}
+				if shown.LSE != 0 {
+					rows.LSE = slot.host.floats(weights+int64(4*(h*shown.N+row0)), n)
+				}
+				r.p.Rows(i, &rows)
+			})
+		})
+	}, nil
+}
+
+// states sends off log-sum-exps and queries.
+func (r *recording) states(i int, a attention, want wanted) error {
+	if r == nil {
+		return nil
+	}
+	c, d, w := r.s.c, r.s.c.d, &r.want[i]
+	end := a.Pos0 + a.N
+	if want.lse && !want.rows {
+		from := max(0, w.LSE-a.Pos0)
+		heads := min(d.Heads, int(r.ring.bytes/4)/a.N)
+		for h0 := 0; h0 < d.Heads; h0 += heads {
+			h := min(heads, d.Heads-h0)
+			err := r.copied(a.LSE+address(4*h0*a.N), int64(4*h*a.N), func(host pinned) {
+				for k := range h {
+					r.p.Rows(i, &Rows{Head: h0 + k, Pos0: a.Pos0 + from, Rows: a.N - from, Keys: end, LSE: host.floats(int64(4*(k*a.N+from)), a.N-from)})
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	from := max(0, w.States-a.Pos0)
+	nq := d.Heads * d.HeadDim
+	step := int(r.ring.bytes/4) / nq
+	for at := from; at < a.N; at += step {
+		n := min(step, a.N-at)
+		slot, err := r.ring.take()
+		if err != nil {
+			return err
+		}
+		q := a.Q + address(int64(at*nq)*c.dt.bytes())
+		if err := c.l.dequant(slot.dev.at, f32, q, ownType[c.dt], int64(n*nq)); err != nil {
+			r.ring.free <- slot
+			return err
+		}
+		err = r.ring.send(slot, slot.dev.at, int64(4*n*nq), func() {
+			r.p.States(i, a.Pos0+at, n, slot.host.floats(0, n*nq), nil, nil)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.ring.poll()
+}
+
+// copied copies n bytes, which later work may overwrite, into a slot and sends
+// it off.
+func (r *recording) copied(src address, n int64, show func(host pinned)) error {
+	slot, err := r.ring.take()
+	if err != nil {
+		return err
+	}
+	if err := cu.MemcpyDtoDAsync(slot.dev.at, src, n, r.s.c.t.compute); err != nil {
+		r.ring.free <- slot
+		return call("cuMemcpyDtoDAsync", err)
+	}
+	return r.ring.send(slot, slot.dev.at, n, func() { show(slot.host) })
+}
+
+// finish hands out the sums over the whole pass, or after a failure nothing
+// more, and waits until all has been shown.
+func (r *recording) finish(failed error) error {
+	if r == nil {
+		return failed
+	}
+	defer r.giveBack()
+	for i := range r.want {
+		if failed == nil {
+			failed = r.totals(i)
+		}
+	}
+	if err := r.ring.drain(failed != nil); failed == nil {
+		failed = err
+	}
+	return failed
+}
+
+// totals sends off a layer's sums over the whole pass and its picture.
+func (r *recording) totals(i int) error {
+	w := &r.want[i]
+	_, listed := r.heads(i)
+	if w.Sums && listed > 0 {
+		heads := min(listed, int(r.ring.bytes/8)/r.end)
+		for h0 := 0; h0 < listed; h0 += heads {
+			n := min(heads, listed-h0)
+			err := r.copied(r.total[i].off(int64(8*h0*r.end)), int64(8*n*r.end), func(host pinned) {
+				each(n, func(h int) { r.p.Sums(i, r.head(i, h0+h), -1, host.longs(int64(8*h*r.end), r.end)) })
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	cells := w.Side * w.Side
+	for h := 0; h < listed && cells > 0; h++ {
+		err := r.copied(r.cells[i].off(int64(4*h*cells)), int64(4*cells), func(host pinned) { r.p.Cells(i, r.head(i, h), host.floats(0, cells)) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recording) giveBack() {
+	for i := range r.total {
+		r.s.c.pool.put(r.total[i])
+		r.s.c.pool.put(r.cells[i])
+	}
+}
+
+// each calls f for 0 to n-1 at once.
+func each(n int, f func(int)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f(i)
+		}()
+	}
+	wg.Wait()
+}
+
+// longs are the first n 64-bit numbers from a byte offset.
+func (p pinned) longs(offset int64, n int) []int64 {
+	if offset+8*int64(n) > p.bytes {
+		panic("cuda: past the end of pinned memory")
+	}
+	return unsafe.Slice((*int64)(unsafe.Add(p.at, offset)), n)
+}

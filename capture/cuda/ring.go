@@ -1,0 +1,195 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"gorgonia.org/cu"
+)
+
+// ring carries recorded data to the host beside the compute: each slot is a
+// staging buffer on the card and pinned memory of the same size. The card's
+// thread fills a slot and goes on; the copy runs in a stream of its own; one
+// goroutine hands out what has arrived, in order. With all slots on their way
+// the card's thread waits: nothing grows.
+type ring struct {
+	c       *card
+	bytes   int64 // of a slot
+	slots   []*slot
+	free    chan *slot
+	pending []delivery // copies under way, oldest first
+	work    chan delivery
+	unshown sync.WaitGroup
+}
+
+type slot struct {
+	dev   block
+	host  pinned
+	made  cu.Event // the kernels that fill dev are done
+	ready cu.Event // the copy is done
+}
+
+// delivery is what is to be shown once a slot has arrived; slot may be nil.
+type delivery struct {
+	slot *slot
+	show func()
+}
+
+// recordRing is the ring, with slots of at least atLeast bytes and at best of
+// as many as want.
+func (c *card) recordRing(want, atLeast int64) (*ring, error) {
+	if c.ring != nil && c.ring.bytes >= want {
+		return c.ring, nil
+	}
+	if c.ring != nil {
+		c.ring.close()
+		c.ring = nil
+	}
+	for bytes := want; ; bytes /= 2 {
+		r, err := c.newRing(max(bytes, atLeast))
+		var small *MemoryError
+		if errors.As(err, &small) && bytes > atLeast {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.ring = r
+		return r, nil
+	}
+}
+
+func (c *card) newRing(bytes int64) (*ring, error) {
+	r := &ring{c: c, bytes: bytes, free: make(chan *slot, ringSlots), work: make(chan delivery, ringSlots)}
+	for range ringSlots {
+		s := &slot{}
+		r.slots = append(r.slots, s)
+		err := inOrder(
+			func() (err error) { s.dev, err = c.pool.get(bytes, "recorded data"); return err },
+			func() (err error) { s.host, err = allocPinned(bytes); return err },
+			func() (err error) { s.made, err = cu.MakeEvent(cu.DisableTiming); return call("cuEventCreate", err) },
+			func() (err error) { s.ready, err = cu.MakeEvent(cu.DisableTiming); return call("cuEventCreate", err) },
+		)
+		if outOfMemory(err) {
+			err = fmt.Errorf("pinned host memory for recorded data (%s): %w", bytesText(ringSlots*bytes), err)
+		}
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		r.free <- s
+	}
+	go func() {
+		for d := range r.work {
+			d.show()
+			if d.slot != nil {
+				r.free <- d.slot
+			}
+			r.unshown.Done()
+		}
+	}()
+	return r, nil
+}
+
+// take waits for a free slot.
+func (r *ring) take() (*slot, error) {
+	for {
+		select {
+		case s := <-r.free:
+			return s, nil
+		default:
+		}
+		if len(r.pending) == 0 {
+			return <-r.free, nil
+		}
+		if err := r.pass(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pass waits for the oldest copy and gives it to the goroutine that shows it.
+func (r *ring) pass() error {
+	d := r.pending[0]
+	r.pending = r.pending[1:]
+	if d.slot != nil {
+		if err := d.slot.ready.Synchronize(); err != nil {
+			r.free <- d.slot
+			return call("cuEventSynchronize", err)
+		}
+	}
+	r.unshown.Add(1)
+	r.work <- d
+	return nil
+}
+
+// poll passes on the copies that have arrived.
+func (r *ring) poll() error {
+	for len(r.pending) > 0 && len(r.work) < cap(r.work) {
+		if s := r.pending[0].slot; s != nil && s.ready.Query() != nil {
+			return nil
+		}
+		if err := r.pass(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send copies n bytes from src, which the compute stream writes before, into the
+// slot's host memory, and has show called when they are there.
+func (r *ring) send(s *slot, src address, n int64, show func()) error {
+	t := r.c.t
+	err := inOrder(
+		func() error { return call("cuEventRecord", s.made.Record(t.compute)) },
+		func() error { return call("cuStreamWaitEvent", t.copies.Wait(s.made, 0)) },
+		func() error { return call("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(s.host.at, src, n, t.copies)) },
+		func() error { return call("cuEventRecord", s.ready.Record(t.copies)) },
+	)
+	if err != nil {
+		r.free <- s
+		return err
+	}
+	r.pending = append(r.pending, delivery{s, show})
+	return nil
+}
+
+// then has show called when all that was sent before has been shown.
+func (r *ring) then(show func()) { r.pending = append(r.pending, delivery{nil, show}) }
+
+// drain shows all that is on its way, or after a failure lets it go, and waits
+// until nothing is.
+func (r *ring) drain(failed bool) (err error) {
+	for len(r.pending) > 0 {
+		if failed {
+			d := r.pending[0]
+			r.pending = r.pending[1:]
+			if d.slot != nil {
+				_ = d.slot.ready.Synchronize()
+				r.free <- d.slot
+			}
+			continue
+		}
+		if err = r.pass(); err != nil {
+			failed = true
+		}
+	}
+	r.unshown.Wait()
+	return err
+}
+
+func (r *ring) close() {
+	close(r.work)
+	for _, s := range r.slots {
+		r.c.pool.put(s.dev)
+		s.host.free()
+		for _, e := range []*cu.Event{&s.made, &s.ready} {
+			if *e != (cu.Event{}) {
+				_ = cu.DestroyEvent(e)
+			}
+		}
+	}
+}

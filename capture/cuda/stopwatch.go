@@ -1,0 +1,49 @@
+//go:build cuda
+
+package cuda
+
+import "gorgonia.org/cu"
+
+// stopwatch tells where the card's time goes: events between kinds of work in
+// the compute stream. A nil one does nothing.
+type stopwatch struct {
+	t     *thread
+	marks []mark
+}
+
+type mark struct {
+	kind  string // of the work that follows; empty: none
+	event cu.Event
+}
+
+func (w *stopwatch) mark(kind string) {
+	if w == nil || len(w.marks) > 0 && w.marks[len(w.marks)-1].kind == kind {
+		return
+	}
+	e, err := cu.MakeEvent(cu.DefaultEvent)
+	if err == nil && e.Record(w.t.compute) == nil {
+		w.marks = append(w.marks, mark{kind, e})
+	}
+}
+
+// read gives the milliseconds of each kind of work since the last reading.
+func (w *stopwatch) read() (map[string]float64, error) {
+	out := map[string]float64{}
+	if err := w.t.compute.Synchronize(); err != nil {
+		return nil, call("cuStreamSynchronize", err)
+	}
+	for i := range w.marks {
+		if m := &w.marks[i]; m.kind != "" && i+1 < len(w.marks) {
+			ms, err := m.event.Elapsed(w.marks[i+1].event)
+			if err != nil {
+				return nil, call("cuEventElapsedTime", err)
+			}
+			out[m.kind] += ms
+		}
+	}
+	for i := range w.marks {
+		_ = cu.DestroyEvent(&w.marks[i].event)
+	}
+	w.marks = nil
+	return out, nil
+}

@@ -1,0 +1,129 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"gorgonia.org/cu"
+)
+
+// thread is the one system thread that speaks to a card: a context belongs to
+// a thread, and one hop into it carries a whole pass, not one call.
+type thread struct {
+	device  cu.Device
+	about   Device
+	ctx     cu.CUContext
+	mod     cu.Module
+	compute cu.Stream // kernels, in order
+	copies  cu.Stream // what is recorded, to the host
+	jobs    chan func()
+	quit    chan struct{}
+	done    chan struct{}
+}
+
+// open starts the thread of card i and loads the kernels' PTX there.
+func open(i int, ptx string) (*thread, error) {
+	list, why := Devices()
+	switch {
+	case why != "":
+		return nil, &NoDeviceError{why}
+	case i < 0 || i >= len(list):
+		return nil, &NoDeviceError{fmt.Sprintf("there is no card %d: the driver has %d, from 0", i, len(list))}
+	case list[i].Why != "":
+		return nil, &NoDeviceError{fmt.Sprintf("card %d (%s): %s", i, list[i].Name, list[i].Why)}
+	}
+	t := &thread{about: list[i], jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the system thread ends with the goroutine
+		defer close(t.done)
+		err := t.start(i, ptx)
+		started <- err
+		if err != nil {
+			t.stop()
+			return
+		}
+		for open := true; open; {
+			select {
+			case f := <-t.jobs:
+				f()
+			case <-t.quit:
+				open = false
+			}
+		}
+		t.stop()
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("card %d (%s): %w", i, list[i].Name, err)
+	}
+	return t, nil
+}
+
+func (t *thread) start(i int, ptx string) (err error) {
+	if t.device, err = cu.GetDevice(i); err != nil {
+		return call("cuDeviceGet", err)
+	}
+	// The primary context is the one that cuBLAS works in.
+	if t.ctx, err = t.device.RetainPrimaryCtx(); err != nil {
+		return call("cuDevicePrimaryCtxRetain", err)
+	}
+	if err = cu.SetCurrentContext(t.ctx); err != nil {
+		return call("cuCtxSetCurrent", err)
+	}
+	if t.mod, err = cu.LoadData(ptx); err != nil {
+		return call("cuModuleLoadData", err)
+	}
+	if t.compute, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return call("cuStreamCreate", err)
+	}
+	t.copies, err = cu.MakeStream(cu.NonBlocking)
+	return call("cuStreamCreate", err)
+}
+
+// stop gives back what start took, as far as it came.
+func (t *thread) stop() {
+	none := cu.Stream{}
+	for _, s := range []*cu.Stream{&t.compute, &t.copies} {
+		if *s != none {
+			_ = s.Destroy()
+		}
+	}
+	if t.mod != (cu.Module{}) {
+		_ = t.mod.Unload()
+	}
+	if t.ctx != (cu.CUContext{}) {
+		_ = t.device.ReleasePrimaryCtx()
+	}
+}
+
+// do runs f on the thread and waits for it.
+func (t *thread) do(f func() error) error {
+	result := make(chan error, 1)
+	select {
+	case t.jobs <- func() { result <- f() }:
+		return <-result
+	case <-t.done:
+		return errClosed
+	}
+}
+
+var errClosed = errors.New("the card has been closed")
+
+// close ends the thread.
+func (t *thread) close() {
+	close(t.quit)
+	<-t.done
+}
+
+// call names the driver's function in an error.
+func call(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: CUDA error %w", name, err)
+}
+
+func outOfMemory(err error) bool { return errors.Is(err, cu.OutOfMemory) }

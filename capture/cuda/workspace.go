@@ -1,0 +1,79 @@
+package cuda
+
+// arena lays buffers side by side in one block.
+type arena struct {
+	places []*address
+	at     []int64
+	total  int64
+}
+
+// add plans n bytes at *place.
+func (a *arena) add(place *address, n int64) {
+	a.places, a.at = append(a.places, place), append(a.at, a.total)
+	a.total += (n + 255) / 256 * 256
+}
+
+// set points the places behind base.
+func (a *arena) set(base address) {
+	for i, p := range a.places {
+		*p = base + address(a.at[i])
+	}
+}
+
+// logitRows bounds the logits held at once.
+const logitRows = 32
+
+// buffers are what a chunk works in; f is float32, t the compute type.
+type buffers struct {
+	ids, x, h, qkv, q, attn, y   address // int32 [n]; f, t [n, hidden]; f [n, width]; t [n, heads*dim], [n, heads*valueDim]; f [n, hidden]
+	gateUp, act                  address // f [n, 2ff], t [n, ff]
+	stat, lse                    address // f [heads, n, 2], [heads, n]
+	cos, sin                     [3]address
+	last, logits                 address // t [logitRows, hidden], f [logitRows, vocab]
+	routed, index, weight        address // of a mixture: f [n, experts + 1]; int32, f [n * (top + 1)]
+	mixed, gathered, expertsGive address // f, t, f [n, hidden]
+}
+
+// workspace is the buffers of chunks of up to n tokens.
+type workspace struct {
+	buffers
+	n int
+}
+
+// plan lays the buffers out; half is the most pairs of channels that are turned.
+func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
+	a, rows := &arena{}, int64(n)
+	h, ff := int64(s.Hidden), int64(max(s.Intermediate, s.ExpertSize, s.SharedSize))
+	nq, nv := int64(s.Heads*s.HeadDim), int64(s.Heads*s.ValueDim)
+	width := nq + int64(s.KVHeads*(s.HeadDim+s.ValueDim))
+	if half == 0 {
+		half = s.HeadDim / 2
+	}
+	a.add(&w.ids, 4*rows)
+	a.add(&w.x, 4*rows*h)
+	a.add(&w.h, size*rows*h)
+	a.add(&w.qkv, 4*rows*width)
+	a.add(&w.q, size*rows*nq)
+	a.add(&w.attn, size*rows*nv)
+	a.add(&w.y, 4*rows*h)
+	a.add(&w.gateUp, 4*rows*2*ff)
+	a.add(&w.act, size*rows*ff)
+	a.add(&w.stat, 8*rows*int64(s.Heads))
+	a.add(&w.lse, 4*rows*int64(s.Heads))
+	for i := range w.cos {
+		a.add(&w.cos[i], 4*rows*int64(half))
+		a.add(&w.sin[i], 4*rows*int64(half))
+	}
+	last := min(logitRows, rows)
+	a.add(&w.last, size*last*h)
+	a.add(&w.logits, 4*last*int64(s.Vocab))
+	if s.Experts > 0 {
+		a.add(&w.routed, 4*rows*int64(s.Experts+1))
+		a.add(&w.index, 4*rows*int64(s.TopExperts+1))
+		a.add(&w.weight, 4*rows*int64(s.TopExperts+1))
+		a.add(&w.mixed, 4*rows*h)
+		a.add(&w.gathered, size*rows*h)
+		a.add(&w.expertsGive, 4*rows*h)
+	}
+	return a
+}

@@ -1,0 +1,95 @@
+package simd
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestDots compares products of bfloat16 pairs with a loop in float64, and those
+// of integers with the exact sum.
+func TestDots(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		if !HasDotBF16() && !HasDotI8() {
+			t.Log("this path has no such instructions")
+		}
+		r := rand.New(rand.NewPCG(9, 10))
+		for _, rows := range []int{1, 3, 14, 29} {
+			for _, cols := range []int{5, 32} {
+				const k = 19 // words
+				if HasDotBF16() {
+					a, b := make([]uint16, rows*2*k), make([]uint16, k*Width*2)
+					for _, x := range [][]uint16{a, b} {
+						for i := range x {
+							x[i] = uint16(math.Float32bits(float32(r.NormFloat64())) >> 16)
+						}
+					}
+					c := random(rows*Width, r)
+					was := append([]float32(nil), c...)
+					DotBF16(c, Width, a, 2*k, b, rows, cols, k, true)
+					for i := range rows {
+						for j := range Width {
+							want := float64(was[i*Width+j])
+							for x := 0; x < 2*k && j < cols; x++ {
+								want += float64(bf16(a[i*2*k+x])) * float64(bf16(b[(x/2*Width+j)*2+x%2]))
+							}
+							if got := float64(c[i*Width+j]); math.Abs(got-want) > 2e-5 {
+								t.Fatalf("bfloat16, %d rows, %d columns: C[%d,%d] = %g, want %g", rows, cols, i, j, got, want)
+							}
+						}
+					}
+				}
+				if HasDotI8() {
+					a, b := make([]uint8, rows*4*k), make([]int8, k*Width*4)
+					for i := range a {
+						a[i] = uint8(r.UintN(256))
+					}
+					for i := range b {
+						b[i] = int8(r.IntN(256) - 128)
+					}
+					c := make([]int32, rows*Width)
+					DotI8(c, Width, a, 4*k, b, rows, cols, k)
+					for i := range rows {
+						for j := range Width {
+							want := int32(0)
+							for x := 0; x < 4*k && j < cols; x++ {
+								want += int32(a[i*4*k+x]) * int32(b[(x/4*Width+j)*4+x%4])
+							}
+							if c[i*Width+j] != want {
+								t.Fatalf("int8, %d rows, %d columns: C[%d,%d] = %d, want %d", rows, cols, i, j, c[i*Width+j], want)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestRounding(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 10))
+		x := random(101, r)
+		x[0], x[1] = math.Float32frombits(0x3f808000), math.Float32frombits(0x3f818000) // halfway: to even
+		half := make([]uint16, 101)
+		RoundBF16(half, x)
+		if half[0] != 0x3f80 || half[1] != 0x3f82 {
+			t.Errorf("halfway values become %04x and %04x, want 3f80 and 3f82", half[0], half[1])
+		}
+		for i, v := range x {
+			if e := math.Abs(float64(bf16(half[i]) - v)); e > math.Abs(float64(v))/256 {
+				t.Fatalf("%g becomes %g", v, bf16(half[i]))
+			}
+		}
+		bytes := make([]uint8, 101)
+		step := RoundI8(bytes, x)
+		for i, v := range x {
+			if got := step * float32(int(bytes[i])-128); math.Abs(float64(got-v)) > 0.5001*float64(step) || bytes[i] == 0 {
+				t.Fatalf("%g becomes %d steps of %g", v, int(bytes[i])-128, step)
+			}
+		}
+		if step = RoundI8(bytes, make([]float32, 101)); step != 0 || bytes[7] != 128 {
+			t.Errorf("zeros become %d steps of %g", int(bytes[7])-128, step)
+		}
+	})
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// evex encodes a three-register instruction of 512 bits that the assembler does
+// not know, VDPBF16PS: EVEX.512.F3.0F38.W0 52 /r, dst += dot(a, b).
+func vdpbf16ps(b, a, dst int) {
+	not := func(v, bit int) byte { return byte(^v >> bit & 1) }
+	p0 := not(dst, 3)<<7 | not(b, 4)<<6 | not(b, 3)<<5 | not(dst, 4)<<4 | 2
+	p1 := byte(^a&15)<<3 | 1<<2 | 2
+	p2 := byte(2<<5) | not(a, 4)<<3
+	code := []byte{0x62, p0, p1, p2, 0x52, 0xc0 | byte(dst&7)<<3 | byte(b&7)}
+	parts := make([]string, len(code))
+	for i, c := range code {
+		parts[i] = fmt.Sprintf("BYTE $%#02x", c)
+	}
+	ins("%s // VDPBF16PS Z%d, Z%d, Z%d", strings.Join(parts, "; "), b, a, dst)
+}
+
+// dots writes a kernel of rows x 32 over words of 32 bits: pairs of bfloat16, or
+// four bytes of integers, unsigned in A and signed in B. Words of A are rows as
+// they lie, B is a panel [k][32].
+func dots(rows int, kind string) {
+	name := fmt.Sprintf("dot%s512x%d", kind, rows)
+	prologue(name, rows)
+	for i := range 2 * rows {
+		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
+	}
+	loop(name, rows, 128, func(u int) {
+		ins("PREFETCHT0 %d(DI)", 2048+u*128)
+		ins("PREFETCHT0 %d(DI)", 2048+u*128+64)
+		ins("VMOVDQU32 %d(DI), Z30", u*128)
+		ins("VMOVDQU32 %d(DI), Z31", u*128+64)
+		for i := range rows {
+			r := 28 + i%2
+			ins("VPBROADCASTD %s, Z%d", rowAddr(i, 4*u), r)
+			for h := range 2 {
+				if kind == "BF16" {
+					vdpbf16ps(r, 30+h, 2*i+h)
+				} else {
+					ins("VPDPBUSD Z%d, Z%d, Z%d", 30+h, r, 2*i+h)
+				}
+			}
+		}
+	})
+	if kind == "BF16" {
+		epilogue(name, rows, "Z", 64)
+		return
+	}
+	for i := range rows { // sums of integers are never added to
+		ins("VMOVDQU32 Z%d, (DX)", 2*i)
+		ins("VMOVDQU32 Z%d, 64(DX)", 2*i+1)
+		ins("ADDQ R8, DX")
+	}
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// narrow writes conversions of activations, 16 at a time.
+func narrow() {
+	line("// func roundBF16_512(n int, dst *uint16, x *float32)")
+	line("TEXT ·roundBF16_512(SB), NOSPLIT, $0-24")
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	ins("VPBROADCASTD roundc<>+0(SB), Z5")
+	ins("VPBROADCASTD roundc<>+4(SB), Z6")
+	ins("SHRQ $4, CX")
+	line("roundBF16_512_loop:")
+	ins("VMOVDQU32 (SI), Z0")
+	ins("VPSRLD $16, Z0, Z1")
+	ins("VPANDD Z5, Z1, Z1")
+	ins("VPADDD Z6, Z0, Z0")
+	ins("VPADDD Z1, Z0, Z0")
+	ins("VPSRLD $16, Z0, Z0")
+	ins("VPMOVDW Z0, (DI)")
+	ins("ADDQ $64, SI")
+	ins("ADDQ $32, DI")
+	ins("DECQ CX")
+	ins("JNZ roundBF16_512_loop")
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+	line("// func roundI8_512(n int, dst *uint8, x *float32, inverse float32)")
+	line("TEXT ·roundI8_512(SB), NOSPLIT, $0-28")
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	ins("VBROADCASTSS inverse+24(FP), Z5")
+	ins("VPBROADCASTD roundc<>+8(SB), Z6")
+	ins("SHRQ $4, CX")
+	line("roundI8_512_loop:")
+	ins("VMULPS (SI), Z5, Z0")
+	ins("VCVTPS2DQ Z0, Z0")
+	ins("VPADDD Z6, Z0, Z0")
+	ins("VPMOVDB Z0, (DI)")
+	ins("ADDQ $64, SI")
+	ins("ADDQ $16, DI")
+	ins("DECQ CX")
+	ins("JNZ roundI8_512_loop")
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+func dotKernels() {
+	line("DATA roundc<>+0(SB)/4, $1")
+	line("DATA roundc<>+4(SB)/4, $0x7fff")
+	line("DATA roundc<>+8(SB)/4, $128")
+	line("GLOBL roundc<>(SB), RODATA|NOPTR, $12")
+	line("")
+	for _, kind := range []string{"BF16", "I8"} {
+		for _, rows := range []int{14, 8, 4, 2, 1} {
+			dots(rows, kind)
+		}
+	}
+	narrow()
+}
