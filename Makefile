@@ -51,11 +51,11 @@ $(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./capture/... ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./capture/cuda
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run Card ./capture/model ./cmd/attnscope
+	sh capture/cuda/kernels/check.sh $(CUDA)
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' ./capture/cuda ./capture/model ./cmd/attnscope
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
 	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope || exit 1; done
-	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/model ./cmd/attnscope
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope
 
 # What a machine with a card and a driver needs to test and measure, and nothing else.
 $(BUNDLE): $(CUDA)/libcuda.a

@@ -84,6 +84,53 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 	return l.gather(dst[:rows*keys], ph, head, row0, rows, keys)
 }
 
+// Span writes rows [row0, row0+n) of one list, the recorded prompt rows and then
+// the reply's, into dst, [n, P+G]: of factors the keys are gone through once for
+// both. The numbers are those of Rows.
+func (l *LayerReader) Span(dst []float32, head, row0, n int) error {
+	p, m, heads := &l.r.prompts[l.prompt], &l.r.header.Model, l.r.header.Plan.Heads
+	keys := p.PromptTokens + p.ReplyTokens
+	a := min(n, max(0, p.WindowRows-row0)) // rows of the prompt among them
+	switch {
+	case head < 0 || head >= len(heads):
+		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, len(heads))
+	case row0 < 0 || n < 0 || row0+n > p.WindowRows+p.ReplyTokens:
+		return fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+n, p.WindowRows+p.ReplyTokens)
+	case len(dst) < n*keys:
+		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), n*keys)
+	case p.Store != "factors" || a == 0 || a == n:
+		if a > 0 {
+			if err := l.Rows(dst, Prefill, head, row0, a); err != nil {
+				return err
+			}
+			for i := a - 1; i >= 0; i-- { // [a, P] to [a, P+G], in place from the end
+				row := dst[i*keys : (i+1)*keys]
+				copy(row, dst[i*p.PromptTokens:(i+1)*p.PromptTokens])
+				clear(row[p.PromptTokens:])
+			}
+		}
+		if n > a {
+			return l.Rows(dst[a*keys:], Decode, head, row0+a-p.WindowRows, n-a)
+		}
+		return nil
+	}
+	h, dim := heads[head], m.HeadDim
+	q := make([]float32, n*dim)
+	for i := range n {
+		from, row := l.queries[Prefill], row0+i
+		if i >= a {
+			from, row = l.queries[Decode], row0+i-p.WindowRows
+		}
+		copy(q[i*dim:(i+1)*dim], from[(row*m.Heads+h)*dim:])
+	}
+	how := attend.Head{Scale: float32(m.Scale), SoftCap: float32(m.SoftCap)}
+	if l.layer < len(m.LayerWindows) {
+		how.Window = m.LayerWindows[l.layer]
+	}
+	how.Rows(dst[:n*keys], n, keys, p.PromptTokens-p.WindowRows+row0, q, dim, l.keys[h*m.KVHeads/m.Heads*dim:], m.KVHeads*dim, dim)
+	return nil
+}
+
 // gather copies rows out of the blocks that hold them.
 func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows, keys int) error {
 	list, err := l.r.find(l.prompt, l.layer, kindWeights, ph)

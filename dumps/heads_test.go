@@ -61,3 +61,58 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 		}
 	}
 }
+
+// TestSpanIsBothPhases: rows of the prompt and of the reply as one list, those of
+// Weights with zeros behind.
+func TestSpanIsBothPhases(t *testing.T) {
+	for _, store := range []string{"rows", "factors"} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		l, err := r.LayerOf(0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lists [2]*dumps.Attention
+		for ph := range lists {
+			if lists[ph], err = r.Weights(0, 1, dumps.Phase(ph)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rows, keys := lists[0].Rows, lists[1].Keys
+		for head := range lists[0].Heads {
+			var want []float32
+			for ph, a := range lists {
+				for i := range a.Rows {
+					row := make([]float32, keys)
+					copy(row, lists[ph].Head(head)[i*a.Keys:(i+1)*a.Keys])
+					want = append(want, row...)
+				}
+			}
+			for _, part := range [][2]int{{0, rows + lists[1].Rows}, {rows - 2, 4}, {1, 3}, {rows, 2}, {rows - 1, 1}} {
+				got := make([]float32, part[1]*keys)
+				for i := range got {
+					got[i] = 7 // what was there must go
+				}
+				if err := l.Span(got, head, part[0], part[1]); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(got, want[part[0]*keys:][:len(got)]) {
+					t.Errorf("%s, head %d, rows %v: not what Weights gives", store, head, part)
+				}
+			}
+		}
+		for _, bad := range [][3]int{{-1, 0, 1}, {9, 0, 1}, {0, -1, 1}, {0, 0, rows + 99}} {
+			if l.Span(make([]float32, 1000*keys), bad[0], bad[1], bad[2]) == nil {
+				t.Errorf("head %d, rows %d+%d: no error", bad[0], bad[1], bad[2])
+			}
+		}
+		if l.Span(make([]float32, 1), 0, 0, 1) == nil {
+			t.Error("no room: no error")
+		}
+	}
+}

@@ -232,10 +232,22 @@ func readPrompt(f io.ReaderAt, r record, h *Header) (*Prompt, error) {
 	}
 	if p.PromptTokens < 1 || p.PromptTokens > maxTokens || p.ReplyTokens < 0 || p.ReplyTokens > maxTokens ||
 		p.WindowRows < 0 || p.WindowRows > p.PromptTokens || p.Blocks < 0 ||
-		len(p.Tokens) != p.PromptTokens+p.ReplyTokens {
+		len(p.Tokens) != p.PromptTokens+p.ReplyTokens || p.Index < 0 || p.Store != "" && p.Store != "rows" && p.Store != "factors" || !p.textFits() {
 		return nil, fmt.Errorf("prompt %q: its counts make no sense: %w", p.ID, ErrCorrupt)
 	}
 	return p, nil
+}
+
+// textFits says whether the places and pieces of tokens are those of the text.
+func (p *Prompt) textFits() bool {
+	last := int32(0)
+	for _, end := range p.Offsets {
+		if end < last || int(end) > len(p.Text) {
+			return false
+		}
+		last = end
+	}
+	return (len(p.Offsets) == 0 || len(p.Offsets) == p.PromptTokens) && (len(p.Pieces) == 0 || len(p.Pieces) == len(p.Tokens))
 }
 
 // marshalIndex lists all records: offset of the payload, then the record head.

@@ -106,7 +106,7 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 // Group merges heads, [kv heads].
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 	if m.Name == "full" || c.Passthrough(l.Len) {
-		return everything(l.Heads, max(0, l.Len-c.Window)), nil
+		return everything(l, c), nil
 	}
 	scores, err := m.Rank(l, c)
 	if err != nil {
@@ -141,7 +141,7 @@ func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 // Cut keeps the budget largest scores of each head, or shares the total out.
 func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
 	if m.Name == "full" || c.Passthrough(l.Len) {
-		return everything(l.Heads, max(0, l.Len-c.Window)), nil
+		return everything(l, c), nil
 	}
 	budgets := make([]int, len(scores))
 	for h := range budgets {
@@ -160,10 +160,16 @@ func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]in
 	return keep, nil
 }
 
-func everything(heads, prefix int) [][]int32 {
-	all := make([]int32, prefix)
+// everything is the whole prefix, by query head, or by kv head where Group
+// merges heads.
+func everything(l *Layer, c Config) [][]int32 {
+	all := make([]int32, max(0, l.Len-c.Window))
 	for j := range all {
 		all[j] = int32(j)
+	}
+	heads := l.Heads
+	if c.Group != "head" {
+		heads = l.KVHeads
 	}
 	keep := make([][]int32, heads)
 	for h := range keep {

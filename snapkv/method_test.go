@@ -189,6 +189,25 @@ func TestGroupMergesVotes(t *testing.T) {
 	}
 }
 
+// TestWholePrefixHasTheLayoutOfASelection: what passes through, and full, is by
+// kv head too where the votes are merged.
+func TestWholePrefixHasTheLayoutOfASelection(t *testing.T) {
+	l := randomLayer(3)
+	for group, want := range map[string]int{"head": l.Heads, "mean": l.KVHeads} {
+		for _, c := range []struct {
+			method   Method
+			capacity int
+		}{{snapkvMethod, l.Len + 1}, {snapkvMethod, 28}, {full, 28}} {
+			cfg := testConfig(c.capacity)
+			cfg.Group = group
+			keep, err := c.method.Select(l, cfg, 20)
+			if err != nil || len(keep) != want {
+				t.Errorf("%s, capacity %d, group %s: %d lists (%v), want %d", c.method.Name, c.capacity, group, len(keep), err, want)
+			}
+		}
+	}
+}
+
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	for name, want := range map[string]string{"knorm": "--store factors", "criticalkv": "--values", "h2o": "sums", "snapkv": "--window-rows 8"} {
 		m, err := FindMethod(name)

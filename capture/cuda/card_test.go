@@ -339,3 +339,51 @@ func TestUnusableDevices(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodedRowsAreThoseOfPrefillOnCard: the last token's weights and
+// log-sum-exps are the same, in a pass with all others and in one of its own.
+func TestDecodedRowsAreThoseOfPrefillOnCard(t *testing.T) {
+	c := smallCard(t, "f32")
+	tokens := make([]int32, 70)
+	for i := range tokens {
+		tokens[i] = int32(i * 7 % 96)
+	}
+	type key struct{ layer, head int }
+	run := func(first int) (weights, lse map[key][]float32) {
+		weights, lse = map[key][]float32{}, map[key][]float32{}
+		s := c.NewSequence()
+		defer s.Close()
+		var mu sync.Mutex
+		p := Pass{LogitsFrom: 70, Record: func(_, pos0, n int) Record { return Record{Rows: 69, LSE: 69, States: pos0 + n} }, Done: func(int, int) {},
+			Rows: func(layer int, r *Rows) {
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Pos0 != 69 || r.Rows != 1 || r.Keys != 70 {
+					t.Errorf("rows %d from %d with %d keys", r.Rows, r.Pos0, r.Keys)
+				}
+				weights[key{layer, r.Head}] = append([]float32(nil), r.Weights[:r.Keys]...)
+				lse[key{layer, r.Head}] = append([]float32(nil), r.LSE...)
+			}}
+		for _, part := range [][]int32{tokens[:first], tokens[first:]} {
+			if err := s.Forward(context.Background(), part, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return weights, lse
+	}
+	weights, lse := run(0)
+	alone, aloneLSE := run(69)
+	if len(weights) != testSizes.Layers*testSizes.Heads || len(alone) != len(weights) {
+		t.Fatalf("%d and %d rows, want %d", len(weights), len(alone), testSizes.Layers*testSizes.Heads)
+	}
+	for k, want := range weights {
+		for j, v := range alone[k] {
+			if math.Abs(float64(v-want[j])) > 1e-5 {
+				t.Fatalf("%v, key %d: %g alone, %g among all", k, j, v, want[j])
+			}
+		}
+		if len(aloneLSE[k]) != 1 || math.Abs(float64(aloneLSE[k][0]-lse[k][0])) > 1e-4 {
+			t.Errorf("%v: log-sum-exp %v alone, %v among all", k, aloneLSE[k], lse[k])
+		}
+	}
+}

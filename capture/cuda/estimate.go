@@ -10,9 +10,9 @@ const (
 
 // Sizes of the ring that recorded data goes through to the host.
 const (
-	ringSlots    = 4
-	maxSlotBytes = 32 << 20
-	minSlotBytes = 64 << 10
+	ringSlots    = 8
+	maxSlotBytes = 16 << 20
+	minSlotBytes = 32 << 10
 )
 
 // Memory is what a run takes of a card, in bytes.

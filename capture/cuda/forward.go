@@ -320,22 +320,20 @@ func (s *sequence) attend(i, n int, rec *recording) error {
 	if want.lse {
 		a.LSE = b.lse
 	}
-	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*l.keys) <= rec.ring.bytes) {
+	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*(l.keys+1)) <= rec.ring.bytes) {
 		few := decode{attention: a, Work: c.scores.at}
-		var put func() error
-		if want.rows {
-			var err error
-			if put, err = rec.decodedRows(i, &few); err != nil {
+		if !want.rows {
+			if err := c.l.decode(few); err != nil {
 				return err
 			}
+			return rec.states(i, a, want)
 		}
-		if err := c.l.decode(few); err != nil {
+		put, err := rec.decodedRows(i, &few)
+		if err != nil {
 			return err
 		}
-		if put != nil {
-			if err := put(); err != nil {
-				return err
-			}
+		if err := put(c.l.decode(few)); err != nil {
+			return err
 		}
 	} else {
 		if want.rows || want.sums {

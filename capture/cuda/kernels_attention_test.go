@@ -26,7 +26,8 @@ var attentionCases = []attentionCase{
 	{heads: 4, stores: 1, n: 1, before: 130, kdim: 80, vdim: 48},
 	{heads: 2, stores: 2, n: 33, before: 100, kdim: 20, vdim: 12, window: 40},
 	{heads: 2, stores: 1, n: 66, before: 70, kdim: 128, vdim: 128, window: 50, sinkKeys: 4, cap: 5},
-	{heads: 1, stores: 1, n: 20, before: 45, kdim: 256, vdim: 256, sinks: true},
+	{heads: 1, stores: 1, n: 20, before: 45, kdim: 256, vdim: 256, sinks: true, cap: 3},
+	{heads: 2, stores: 1, n: 40, before: 90, kdim: 64, vdim: 64, cap: 4},
 	{heads: 9, stores: 1, n: 2, before: 40, kdim: 8, vdim: 8, cap: 2, sinks: true, window: 7},
 	{heads: 4, stores: 2, n: 3, before: 90, kdim: 64, vdim: 64, cut: true, window: 64},
 	{heads: 2, stores: 2, n: 4, before: 60, kdim: 22, vdim: 30, cut: true, sinkKeys: 20, window: 30},
@@ -235,7 +236,7 @@ func (b *bench) checkSums(w *world) {
 	c := w.attentionCase
 	keys := c.before + c.n
 	list := []int32{int32(c.heads - 1), 0}
-	o := attentionSumsOut{LdTotal: keys + 2, LdWindow: keys + 1, WinStart: w.Pos0 + c.n/4, WinSize: max(1, c.n/5), WinCount: 3, Side: 7, Prompt: keys, List: up(b, list), Listed: 2, Row0: c.n / 6, Rows: c.n - c.n/6}
+	o := attentionSumsOut{LdTotal: keys + 2, LdWindow: keys + 1, WinStart: w.Pos0 + c.n/4, WinSize: max(1, c.n/5), WinCount: 3, Side: 1 + c.kdim%7, Prompt: keys, List: up(b, list), Listed: 2, Row0: c.n / 6, Rows: c.n - c.n/6}
 	zero := func() {
 		o.Total, o.Windows = up(b, make([]int64, 2*o.LdTotal)), up(b, make([]int64, 2*o.WinCount*o.LdWindow))
 		o.Cells = up(b, make([]float32, 2*o.Side*o.Side))

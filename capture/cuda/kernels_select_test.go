@@ -132,7 +132,7 @@ func TestGatherSlots(t *testing.T) {
 	for i := range srcPos {
 		srcPos[i] = int32(100 + 3*i)
 	}
-	for _, dim := range []int{8, 5} {
+	for _, dim := range []int{8, 5, 45, 160} {
 		for _, d := range dtypes {
 			src := round(d, randoms(b.r, srcStores*srcRoom*dim))
 			for _, ragged := range []bool{true, false} {

@@ -2,7 +2,11 @@
 
 package cuda
 
-import "math"
+import (
+	"math"
+
+	"gorgonia.org/cu"
+)
 
 // LoadRandom makes a decoder of some sizes with random weights on card i, for
 // measuring speed: nothing is read or copied. theta is RoPE's base.
@@ -74,7 +78,10 @@ func (c *card) random() error {
 		c.layers = append(c.layers, w)
 	}
 	c.weightBytes = u.bytes
-	return c.prepare(u)
+	if err := c.prepare(u); err != nil {
+		return err
+	}
+	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
 // Watch starts to measure where the card's time goes; the function it returns

@@ -285,8 +285,9 @@ func (r *recording) rows(i int, a attention) error {
 	return r.ring.poll()
 }
 
-// decodedRows has decode write its rows into a slot; put sends it off.
-func (r *recording) decodedRows(i int, a *decode) (put func() error, err error) {
+// decodedRows has decode write its rows into a slot; put sends it off, or takes
+// it back where decode has failed.
+func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
 	w := &r.want[i]
 	slot, err := r.ring.take()
 	if err != nil {
@@ -296,15 +297,32 @@ func (r *recording) decodedRows(i int, a *decode) (put func() error, err error) 
 	weights := int64(4 * a.Heads * a.N * a.LdW)
 	a.W = slot.dev.at
 	shown := *a
-	return func() error {
+	return func(failed error) error {
+		if failed != nil {
+			r.ring.free <- slot
+			return failed
+		}
 		row0 := max(0, w.Rows-shown.Pos0)
 		n := shown.N - row0
 		_, listed := r.heads(i)
-		return r.ring.send(slot, slot.dev.at, weights, func() {
+		total := weights
+		if shown.LSE != 0 {
+			size := int64(4 * shown.Heads * shown.N)
+			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, size, r.s.c.t.compute); err != nil {
+				r.ring.free <- slot
+				return call("cuMemcpyDtoDAsync", err)
+			}
+			total += size
+		}
+		return r.ring.send(slot, slot.dev.at, total, func() {
 			each(listed, func(k int) {
 				h := r.head(i, k)
-				r.p.Rows(i, &Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
-					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)})
+				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
+					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)}
+				if shown.LSE != 0 {
+					rows.LSE = slot.host.floats(weights+int64(4*(h*shown.N+row0)), n)
+				}
+				r.p.Rows(i, &rows)
 			})
 		})
 	}, nil

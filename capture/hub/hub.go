@@ -210,7 +210,7 @@ func needed(files []file) ([]file, error) {
 	if !take("config.json") {
 		return nil, errors.New("it has no config.json" + ggufHint(files))
 	}
-	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
 	if !take("tokenizer.json") {
 		take("tokenizer.model")
 	}

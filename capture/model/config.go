@@ -77,6 +77,8 @@ type Architecture struct {
 	GGUFPairing cpu.Pairing
 	// Fused says that q, k, v stand in one tensor, and gate and up in another.
 	Fused bool
+	// FusedGate says that only gate and up do.
+	FusedGate bool
 	// BareNorms says that norms have no weights (OLMo).
 	BareNorms bool
 	// PostNorms says that attention and feed-forward are normalised again
@@ -101,8 +103,8 @@ type Architecture struct {
 
 // Architectures lists what can be run, in the order help shows it.
 var Architectures = []Architecture{
-	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, granite, granitemoe,
-	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm,
+	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
+	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
 }
 
 // supported lists the names that pick returns of the architectures.
@@ -360,26 +362,6 @@ func newConfig(a Architecture, f *fields) Config {
 	c.Scale = float32(1 / math.Sqrt(float64(c.HeadDim)))
 	c.LayerWindows = make([]int, c.Layers)
 	return c
-}
-
-// beyondLlama names what the model has that a backend which knows the blocks of
-// Llama, Gemma, OLMo 2 and Mixtral does not run; nothing for those.
-func (c *Config) beyondLlama() []string {
-	var list []string
-	for _, x := range []struct {
-		have bool
-		name string
-	}{
-		{c.LayerNorm, "norms that take the mean away"}, {c.Parallel, "parallel blocks"}, {c.Plain, "feed-forwards without a gate"},
-		{c.Learned, "embedded positions"}, {c.ClipQKV > 0, "clipped queries, keys and values"}, {c.SharedSize > 0, "shared experts"},
-		{c.Experts > 0 && c.ExpertSize != c.Intermediate, "experts of another size than dense layers"}, {c.Rope.Long != nil || c.Rope.Growth > 0, "rotations that depend on the length"},
-		{c.Activation != "silu" && c.Activation != "gelu_tanh", "activation " + c.Activation}, {c.arch.Pairing != 0, "hub weights with neighbouring pairs"},
-	} {
-		if x.have {
-			list = append(list, x.name)
-		}
-	}
-	return list
 }
 
 // finish reads the rotation and what only the family has.

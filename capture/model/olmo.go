@@ -1,5 +1,7 @@
 package model
 
+import "fmt"
+
 var olmoDefaults = map[string]any{"vocab_size": 50304, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
 	"max_position_embeddings": 2048, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "sliding_window": 4096}
 
@@ -17,6 +19,18 @@ var olmo2 = Architecture{Name: "olmo2", GGUF: "olmo2", About: "OLMo 2", PostNorm
 		if f.prefix != "" { // OLMo 3 under the same name
 			return olmo3.Adjust(c, f)
 		}
+		return nil
+	}}
+
+// olmoe is a mixture whose queries and keys are normalised over all heads.
+var olmoe = Architecture{Name: "olmoe", GGUF: "olmoe", About: "OLMoE", WideQKNorm: true, Names: qwenExperts,
+	Defaults: map[string]any{"vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 16,
+		"max_position_embeddings": 4096, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8},
+	Adjust: func(c *Config, f *fields) error {
+		if clip := f.number("clip_qkv", 0); clip != 0 {
+			return fmt.Errorf("%s: clip_qkv is %g; of olmoe only models without it are supported", f.source, clip)
+		}
+		c.readQwenExperts(f, false)
 		return nil
 	}}
 

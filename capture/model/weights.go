@@ -212,6 +212,9 @@ func (l *loader) layer(at int) (w layer, err error) {
 	if c.arch.Fused {
 		qkv, gateUp = []part{{"qkv", nq + nk + nv}}, []part{{"gate_up", 2 * c.Intermediate}}
 	}
+	if c.arch.FusedGate {
+		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
+	}
 	if c.Plain {
 		gateUp = []part{{"up", c.Intermediate}}
 	}

@@ -120,7 +120,7 @@ func (t *Tokenizer) readConfig(dir string) error {
 	name := filepath.Join(dir, "tokenizer_config.json")
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return t.readTemplate(dir)
 	} else if err != nil {
 		return err
 	}
@@ -134,8 +134,8 @@ func (t *Tokenizer) readConfig(dir string) error {
 	}
 	t.bosToken, t.bos = t.token(c.BOS)
 	t.eosToken, t.eos = t.token(c.EOS)
-	if jinjaFile, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja")); err == nil {
-		return t.setTemplate(filepath.Join(dir, "chat_template.jinja"), string(jinjaFile))
+	if err := t.readTemplate(dir); err != nil || t.template != nil {
+		return err
 	}
 	var one string
 	var named []struct{ Name, Template string }
@@ -152,6 +152,31 @@ func (t *Tokenizer) readConfig(dir string) error {
 		}
 	}
 	return nil
+}
+
+// readTemplate reads a chat template that has a file of its own: as it is, or,
+// beside older models that see, in JSON.
+func (t *Tokenizer) readTemplate(dir string) error {
+	name := filepath.Join(dir, "chat_template.jinja")
+	text, err := os.ReadFile(name)
+	if err == nil {
+		return t.setTemplate(name, string(text))
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	name = filepath.Join(dir, "chat_template.json")
+	if text, err = os.ReadFile(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var c struct {
+		Template string `json:"chat_template"`
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return t.setTemplate(name, c.Template)
 }
 
 // token reads a special token, a string or an object with its content.

@@ -103,6 +103,7 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	t := newTokenizer()
 	sum := sha256.Sum256(data)
 	t.sha256 = hex.EncodeToString(sum[:])
+	t.wholeRuns = true
 	t.fuseUnk, t.byteFallback, t.ignoreMerges = f.Model.FuseUnk, f.Model.ByteFallback, f.Model.IgnoreMerges
 	for _, step := range []func() error{
 		func() error { return t.addNormaliser(f.Normalizer) },

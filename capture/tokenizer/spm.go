@@ -146,7 +146,7 @@ func (m *spm) tokenizer() (*Tokenizer, error) {
 			}
 		case pieceByte:
 			var b int
-			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b > 255 {
+			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b < 0 || b > 255 {
 				return nil, fmt.Errorf("piece %d, %q, is marked a byte: want <0x00> to <0xFF>", i, p)
 			}
 			t.byteID[b], t.isByte[id] = id, byte(b)

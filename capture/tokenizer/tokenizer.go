@@ -44,6 +44,7 @@ type Tokenizer struct {
 	after        []int32
 	stripSpace   bool // decoding drops the space the normaliser put first
 	stripSpaces  bool // and all spaces after it
+	wholeRuns    bool // byte tokens are characters only where their whole run is
 
 	bosToken, eosToken string
 	bos, eos           int32 // -1: none
@@ -166,17 +167,31 @@ func (t *Tokenizer) bytes(id int32) string {
 	return t.pieces[id]
 }
 
-// Decode returns the text of ids.
+// Decode returns the text of ids. Bytes that spell no character become U+FFFD as
+// the reference has it.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var b strings.Builder
+	var run []byte // of bytes that stand for themselves
+	flush := func() {
+		b.WriteString(t.spelled(run))
+		run = run[:0]
+	}
 	for _, id := range ids {
 		if skipSpecial && id >= 0 && int(id) < len(t.special) && t.special[id] {
 			continue
 		}
+		if c, ok := t.isByte[id]; ok {
+			run = append(run, c)
+			continue
+		}
+		flush()
 		b.WriteString(t.bytes(id))
 	}
+	flush()
 	s := b.String()
-	if !t.byteLevel {
+	if t.byteLevel {
+		s = lossy(s)
+	} else {
 		s = strings.ReplaceAll(s, "▁", " ")
 		switch {
 		case t.stripSpaces:

@@ -134,3 +134,34 @@ func TestUnknownNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestTemplateFiles: a chat template may stand in tokenizer_config.json, alone or
+// among named ones, or in a file of its own, which comes first.
+func TestTemplateFiles(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"in the configuration":   {"tokenizer_config.json": `{"eos_token":"!","chat_template":"{{ messages[0].content }}{{ eos_token }}"}`},
+		"named":                  {"tokenizer_config.json": `{"eos_token":{"content":"!"},"chat_template":[{"name":"tools","template":"x"},{"name":"default","template":"{{ messages[0].content }}!"}]}`},
+		"a file":                 {"chat_template.jinja": "{{ messages[0].content }}!"},
+		"a file comes first":     {"chat_template.jinja": "{{ messages[0].content }}!", "tokenizer_config.json": `{"chat_template":"no"}`},
+		"a file in JSON":         {"chat_template.json": `{"chat_template":"{{ messages[0].content }}!"}`},
+		"JSON and configuration": {"chat_template.json": `{"chat_template":"{{ messages[0].content }}!"}`, "tokenizer_config.json": `{"eos_token":"</s>"}`},
+	} {
+		dir := t.TempDir()
+		for f, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(tinyTokenizer), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tok, err := Load(dir)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := tok.ApplyChat([]Message{{"user", "ab"}}, false); err != nil || got != "ab!" {
+			t.Errorf("%s: %q (%v), want ab!", name, got, err)
+		}
+	}
+}

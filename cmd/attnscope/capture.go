@@ -196,6 +196,9 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
 	}
+	if p.Compute == "f16" && !strings.HasPrefix(where.name, "cuda") {
+		return nil, usagef("--compute f16 is a card's arithmetic: on the processor f32, bf16 and int8 are")
+	}
 	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
 		if n := c.Int(name); n < 0 {
 			return nil, usagef("--%s %d: want 0 or more", name, n)

@@ -137,7 +137,7 @@ func (c *cluster) run(name string, args ...string) string {
 
 func (c *cluster) wait(what string, most time.Duration, ready func() bool) {
 	c.t.Helper()
-	for end := time.Now().Add(most); !ready(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(most); !ready(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("no %s within %v%s", what, most, c.logs())
 		}
@@ -247,14 +247,15 @@ func TestSubmitOnSlurm(t *testing.T) {
 	program, dir := buildProgram(t), t.TempDir()
 	model := randomLlama(t, 192, 6)
 	prompts := promptsFile(t, 32, 400)
-	common := []string{"-m", model, "-p", prompts, "--max-new-tokens", "160", "--ignore-eos", "--window-rows", "32"}
+	common := []string{"-m", model, "-p", prompts, "--max-new-tokens", "256", "--ignore-eos", "--window-rows", "32"}
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(program, args...)
 		cmd.Dir = dir
 		return cmd
 	}
 	submit := append([]string{"submit", "--engine", "slurm", "--shards", "8", "-o", "run.attn", "--poll", "1s", "--keep-shards",
-		"--setup", `[ "$task" != 3 ] || ! mkdir once || { echo "attnscope: the disk is gone"; exit 7; }`}, common...)
+		"--setup", `[ "$task" != 3 ] || ! mkdir once || { echo "attnscope: the disk is gone"; exit 7; }`,
+		"--setup", `[ "$task" -gt 2 ] || while [ ! -e "open-$task" ]; do sleep 0.05; done`}, common...)
 
 	first := command(submit...)
 	var said bytes.Buffer
@@ -273,42 +274,35 @@ func TestSubmitOnSlurm(t *testing.T) {
 		defer r.Close()
 		return len(r.Prompts())
 	}
-	// find stops a task that has finished some of its prompts, so that what is
-	// done to it next hits it there.
+	// find lets a task begin, and stops it when it has finished some of its
+	// prompts, so that what is done to it next hits it there.
 	type running struct {
-		shard int
-		job   string
+		shard     int
+		job, node string
 	}
-	find := func(node string, not ...int) (found running) {
-		c.wait("task in the middle of its prompts on "+node, time.Minute, func() bool {
-			out, _ := exec.Command(c.tool["squeue"], "--array", "--noheader", "--states=running", "--format=%i %K %N").Output()
-			for line := range strings.Lines(string(out)) {
-				f := strings.Fields(line)
-				if len(f) < 3 {
-					continue
-				}
-				i, _ := strconv.Atoi(f[1])
-				if n := finished(i); n < 1 || n > 2 || node != "" && f[2] != node || slices.Contains(not, i) {
-					continue
-				}
-				c.signal(i, syscall.SIGSTOP)
-				if finished(i) < 4 {
-					found = running{i, f[0]}
-					return true
-				}
-				c.signal(i, syscall.SIGCONT)
+	find := func(i int) (found running) {
+		t.Helper()
+		touch(t, dir, fmt.Sprintf("open-%d", i))
+		c.wait(fmt.Sprintf("finished prompt of shard %d", i), time.Minute, func() bool { return finished(i) > 0 })
+		c.signal(i, syscall.SIGSTOP)
+		if n := finished(i); n > 3 {
+			t.Fatalf("shard %d was not stopped in the middle: it has %d of 4 prompts", i, n)
+		}
+		out := c.run("squeue", "--array", "--noheader", "--states=running", "--format=%i %K %N")
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); len(f) == 3 && f[1] == fmt.Sprint(i) {
+				return running{i, f[0], f[2]}
 			}
-			return false
-		})
-		return found
+		}
+		t.Fatalf("shard %d is not running: %s", i, out)
+		return
 	}
 
 	c.wait("second try of shard 3", time.Minute, func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "run.attn.submit/job.json"))
 		return strings.Contains(string(text), `"tasks": "3"`)
 	})
-	requeued := find("n1")
-	lost := find("n2")
+	requeued, lost := find(0), find(2)
 	_ = first.Process.Kill() // the submitter dies; the array job goes on
 	_ = first.Wait()
 	c.run("scontrol", "requeue", requeued.job)
@@ -321,10 +315,10 @@ func TestSubmitOnSlurm(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- second.Wait() }()
-	warned := find("", requeued.shard, lost.shard)
+	warned := find(1)
 	c.run("scancel", "--batch", "--signal=USR1", warned.job)
 	c.signal(warned.shard, syscall.SIGCONT)
-	c.killNode("n2")
+	c.killNode(lost.node)
 	select {
 	case err := <-ended:
 		if err != nil {
@@ -334,8 +328,8 @@ func TestSubmitOnSlurm(t *testing.T) {
 		_ = second.Process.Kill()
 		t.Fatalf("the job did not end: %s%s", errs.String(), c.logs())
 	}
-	t.Logf("submitter killed while shard %d ran; it was requeued; shard %d was warned of its time limit; n2 died under shard %d\n%s%s",
-		requeued.shard, warned.shard, lost.shard, said.String(), errs.String())
+	t.Logf("submitter killed while shard %d ran; it was requeued; shard %d was warned of its time limit; %s died under shard %d\n%s%s",
+		requeued.shard, warned.shard, lost.node, lost.shard, said.String(), errs.String())
 
 	for _, want := range []string{"shard 3 failed", "exit 7: the disk is gone", "try 2 of 3", "8 of 8 shards done"} {
 		if !strings.Contains(said.String()+errs.String(), want) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,6 +26,7 @@ func viewCommand() *cli.Command {
 			&cli.StringFlag{Name: "http", Value: "127.0.0.1:0", Usage: "loopback `ADDRESS` to listen on; port 0: any free one"},
 			&cli.BoolFlag{Name: "no-open", Usage: "only print the address, open no browser"},
 			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`MODEL` whose tokenizer shows the reply's tokens as text (default: the dump's, if it is on this machine)"},
+			&cli.StringFlag{Name: "at", Usage: "`STATE` to open: what stands behind # in the address of a view; exported pictures hold theirs"},
 			revisionFlag, offlineFlag,
 		},
 		Action: runView,
@@ -55,6 +57,9 @@ func runView(c *cli.Context) error {
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(384 << 20)
 	address := s.URL(l)
+	if at := strings.TrimPrefix(c.String("at"), "#"); at != "" {
+		address += "#" + at
+	}
 	fmt.Fprintln(c.App.Writer, address)
 	notef(c, "the address holds a secret: it is for you only. Ctrl-C ends the viewer")
 	if !c.Bool("no-open") {

@@ -29,7 +29,7 @@ func TestView(t *testing.T) {
 	done := make(chan int, 1)
 	var errs bytes.Buffer
 	go func() {
-		done <- run(ctx, []string{"view", smallDump(t), "--no-open"}, strings.NewReader(""), w, &errs)
+		done <- run(ctx, []string{"view", smallDump(t), "--no-open", "--at", "#v=head&head=2"}, strings.NewReader(""), w, &errs)
 		w.Close()
 	}()
 	line := make([]byte, 200)
@@ -37,7 +37,10 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Fatalf("no address: %v: %s", err, errs.String())
 	}
-	url := strings.TrimSpace(string(line[:n]))
+	url, at, _ := strings.Cut(strings.TrimSpace(string(line[:n])), "#")
+	if at != "v=head&head=2" {
+		t.Errorf("it opens at %q", at)
+	}
 	if !strings.HasPrefix(url, "http://127.0.0.1:") || len(url) < 50 {
 		t.Fatalf("address %q", url)
 	}

@@ -70,6 +70,7 @@ type captureInfo struct {
 	Name     string          `json:"name"`
 	Complete bool            `json:"complete"`
 	Bytes    int64           `json:"bytes"`
+	Manifest string          `json:"manifest"` // sha256 of the header
 	Model    dumps.ModelInfo `json:"model"`
 	Plan     dumps.Plan      `json:"plan"`
 	Bound    string          `json:"bound"` // what the precision promises
@@ -104,7 +105,7 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 	out.Viridis = viz.Viridis()
 	for _, c := range s.captures {
 		h := c.Header()
-		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Model: h.Model, Plan: h.Plan,
+		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
 			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
 		for _, p := range c.Prompts() {
 			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed})

@@ -103,6 +103,8 @@ func TestPageInABrowser(t *testing.T) {
 	for _, c := range []struct{ name, hash, want string }{
 		{"overview", "v=overview", `<tr class="pick"`},
 		{"overview by value", "v=overview&m=distance&sort=value&theme=dark", `<tr class="pick"`},
+		{"all heads ranked, mean over prompts", "v=overview&mean=1&sort=rank&m=retrieval", `<tr class="pick"`},
+		{"methods", "v=sweep&sw=method&w=8", "oracle"},
 		{"head", "v=head&head=1&row=18&key=3&method=snapkv&w=8&cap=16&scale=quantile", "attends to"},
 		{"mean of heads", "v=head&pool=mean&apart=0&scale=linear", "This map"},
 		{"text by vote", "v=text&head=0&method=recent&w=8&cap=16", "Reply: 4 tokens"},

@@ -75,14 +75,7 @@ func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.C
 	if err != nil {
 		return nil, err
 	}
-	step := h.Model.Heads
-	whole := m.Name == "random" || m.Name == "tova" // they look at a head's number, or at all heads
-	if m.Heads == nil && !whole && !m.Needs.Keys && !m.Needs.Queries && !m.Needs.Values {
-		step = 1
-		if c.Group != "head" {
-			step = h.Model.Heads / h.Model.KVHeads
-		}
-	}
+	step := together(h.Model, m, c)
 	out := make([][]int32, 0, n)
 	for head := from / step * step; head < from+n; head += step {
 		heads := span{head, step}
@@ -105,6 +98,19 @@ func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.C
 		}
 	}
 	return out, nil
+}
+
+// together is how many heads, side by side, a method has to look at: one, those of
+// a kv head, or all.
+func together(model dumps.ModelInfo, m snapkv.Method, c snapkv.Config) int {
+	whole := m.Name == "random" || m.Name == "tova" // they look at a head's number, or at all heads
+	switch {
+	case m.Heads != nil || whole || m.Needs.Keys || m.Needs.Queries || m.Needs.Values:
+		return model.Heads
+	case c.Group != "head":
+		return model.Heads / model.KVHeads
+	}
+	return 1
 }
 
 // scores are what a selection cuts; a method whose scores do not depend on the

@@ -127,34 +127,39 @@ func (s *Server) judge(ctx context.Context, at place, m snapkv.Method, c snapkv.
 		if err != nil {
 			return nil, 0, err
 		}
-		l, err := s.layerOf(ctx, at, span{0, h.Model.Heads}, m.Needs, c)
-		if err != nil {
-			return nil, 0, err
-		}
 		defer s.cache.last(at)
-		out := make([]keptCell, len(capacities))
-		var scores [][]float64
+		out, configs, budgets := make([]keptCell, len(capacities)), make([]snapkv.Config, len(capacities)), make([]int, len(capacities))
 		for i, capacity := range capacities {
-			c.Capacity = capacity
-			if err := c.Check(); err != nil {
+			configs[i] = c
+			configs[i].Capacity = capacity
+			if err := configs[i].Check(); err != nil {
 				return nil, 0, err
 			}
-			budget, err := s.budget(ctx, at, m, c)
+			if budgets[i], err = s.budget(ctx, at, m, configs[i]); err != nil {
+				return nil, 0, err
+			}
+		}
+		step := together(h.Model, m, c)
+		for first := 0; first < h.Model.Heads; first += step {
+			l, err := s.layerOf(ctx, at, span{first, step}, m.Needs, c)
 			if err != nil {
 				return nil, 0, err
 			}
-			if (scores == nil || m.ByCapacity) && m.Name != "full" && !c.Passthrough(prompt.PromptTokens) {
-				if scores, err = m.Rank(l, c); err != nil {
+			var scores [][]float64
+			for i, c := range configs {
+				if (scores == nil || m.ByCapacity) && m.Name != "full" && !c.Passthrough(prompt.PromptTokens) {
+					if scores, err = m.Rank(l, c); err != nil {
+						return nil, 0, err
+					}
+				}
+				keep, err := m.Cut(scores, l, c, budgets[i])
+				if err != nil {
 					return nil, 0, err
 				}
-			}
-			keep, err := m.Cut(scores, l, c, budget)
-			if err != nil {
-				return nil, 0, err
-			}
-			for head, list := range snapkv.ByQueryHead(keep, h.Model.Heads) {
-				mass, hits, significant := stats[head].digest.Kept(list, prefix, theta)
-				out[i].add(keptCell{mass, 1, hits, significant})
+				for head, list := range snapkv.ByQueryHead(keep, step) {
+					mass, hits, significant := stats[first+head].digest.Kept(list, prefix, theta)
+					out[i].add(keptCell{mass, 1, hits, significant})
+				}
 			}
 		}
 		return out, 48 * len(out), nil

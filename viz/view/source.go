@@ -54,21 +54,7 @@ func (src *source) read(ctx context.Context, dst []float32, head, row0, n int) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	a := min(n, max(0, src.promptRows-row0)) // rows of the prompt among them
-	if a > 0 {
-		if err := src.l.Rows(dst, dumps.Prefill, head, row0, a); err != nil {
-			return err
-		}
-		for i := a - 1; i >= 0; i-- { // [a, P] to [a, P+G], in place from the end
-			row := dst[i*src.keys : (i+1)*src.keys]
-			copy(row, dst[i*src.prefillKeys:(i+1)*src.prefillKeys])
-			clear(row[src.prefillKeys:])
-		}
-	}
-	if n > a {
-		return src.l.Rows(dst[a*src.keys:], dumps.Decode, head, row0+a-src.promptRows, n-a)
-	}
-	return nil
+	return src.l.Span(dst, head, row0, n)
 }
 
 // mean averages over heads, in float64, in the order of the heads.

@@ -39,16 +39,17 @@ type statsKey struct {
 // stats reads all heads of a layer, one in memory for each core. Other budgets,
 // thetas and kernels follow from what is kept of it.
 func (s *Server) stats(at place, windows []int) ([]headStats, error) {
-	src, err := s.source(at)
-	if err != nil {
-		return nil, err
-	}
-	defer s.cache.last(at)
-	size := (src.rows - src.needed(windows)) * src.keys
-	need := min(statsBytes, 4*size*len(src.heads))
+	p := &s.captures[at.capture].Prompts()[at.prompt]
+	need := min(statsBytes, 4*runtime.GOMAXPROCS(0)*(p.WindowRows+p.ReplyTokens)*(p.PromptTokens+p.ReplyTokens))
 	return lookup(s.cache, statsKey{at, fmt.Sprint(windows)}, need, func() ([]headStats, int, error) {
-		s.heavy <- struct{}{}
+		s.heavy <- struct{}{} // before the source: of a large layer there is one at a time
 		defer func() { <-s.heavy }()
+		src, err := s.source(at)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer s.cache.last(at)
+		size := (src.rows - src.needed(windows)) * src.keys
 		out, errs := make([]headStats, len(src.heads)), make([]error, len(src.heads))
 		workers := max(1, min(len(out), runtime.GOMAXPROCS(0), statsBytes/(4*size+1)))
 		var wg sync.WaitGroup

@@ -7,6 +7,7 @@
 //	ATTNSCOPE_EMU_THREADS  workers (all cores)  ATTNSCOPE_EMU_ORDER  0 up, 1 down, else a permutation of threads
 //	ATTNSCOPE_EMU_EAGER    1: no laziness       ATTNSCOPE_EMU_FAIL   NAME:N or NAME:N:CODE, the N-th call of NAME fails
 //	ATTNSCOPE_EMU_RECORD   a file that some launches of every kernel are written to, for ../kernels/replay.py
+//	ATTNSCOPE_EMU_RECORD_ALL  the beginning of kernels' names of which all are written, several with colons between
 #include "emu.h"
 #include <chrono>
 #include <cstdio>
@@ -374,9 +375,15 @@ API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned
   emu_dim3 grid = {(int)gx, (int)gy, (int)gz}, block = {(int)bx, (int)by, (int)bz};
   static const char *record_to = getenv("ATTNSCOPE_EMU_RECORD");
   static FILE *record = record_to && *record_to ? fopen(record_to, "ab") : nullptr;
-  static std::map<Kernel *, int> launches;
-  int n = record ? launches[k]++ : 1;
-  bool chosen = record && (n & (n - 1)) == 0 && n != 2; // the 1st, 2nd, 5th, 9th, 17th, ...
+  static std::map<Kernel *, std::pair<int, int>> launches; // how many there were, and which is recorded next
+  bool chosen = false;
+  if (record) {
+    auto &n = launches[k];
+    int step = n.first ? 1 + n.second / 4 : 1; // less and less often, odd and even
+    if (n.first++ == n.second) chosen = true, n.second += step;
+    const char *all = getenv("ATTNSCOPE_EMU_RECORD_ALL");
+    for (; all && *all; all = *(all += strcspn(all, ":")) ? all + 1 : all) chosen |= !strncmp(k->name.c_str(), all, strcspn(all, ":"));
+  }
   return put(s, [=] { return chosen ? record_launch(record, k, grid, block, dynamic, packed) : run_grid(k, grid, block, dynamic, packed); });
 }
 

@@ -18,7 +18,7 @@ kernel_tests='Known|BitForBit|Embed|FillRandom|Norms|Elements|Gates|TestHeads|Ad
 cd "$cuda"
 go test -tags cuda -c -o "$out/kernels.test" .
 rm -f "$out/launches"
-ATTNSCOPE_EMU_RECORD="$out/launches" "$out/kernels.test" -test.run "$kernel_tests"
+ATTNSCOPE_EMU_RECORD="$out/launches" ATTNSCOPE_EMU_RECORD_ALL=embed:dequant_:gemv_quant_ "$out/kernels.test" -test.run "$kernel_tests"
 for order in 1 17; do
 	ATTNSCOPE_EMU_ORDER=$order "$out/kernels.test" -test.run "$kernel_tests"
 done

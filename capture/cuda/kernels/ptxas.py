@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 
 def find():
@@ -47,7 +48,8 @@ def main(ptx, archs):
     if not ptxas:
         print("SKIPPED: no ptxas; the PTX has not been assembled. python3 -m pip install nvidia-cuda-nvcc-cu12")
         return 0
-    used = {a: assemble(ptxas, ptx, a) for a in archs}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        used = dict(zip(archs, pool.map(lambda a: assemble(ptxas, ptx, a), archs)))
     names = re.findall(r"(?m)^\.visible \.entry (\w+)", open(ptx).read())
     print("registers a thread".ljust(28), *(a.rjust(8) for a in archs), "shared".rjust(8), "spilled".rjust(8))
     bad = 0

@@ -3,8 +3,9 @@ blocks at once, so that an instruction costs much the same for one as for a thou
 
 Strict where cards are forgiving or silent: an address outside of the launch's
 memory, a misaligned one, a warp's instruction that not all its lanes reach, a
-barrier that some threads of a block miss, and any instruction it does not know
-are errors. Asynchronous copies happen when they are waited for. The results of
+barrier that some threads of a block miss, shared memory that two threads touch
+without a barrier between, and any instruction it does not know are errors.
+Asynchronous copies happen when they are waited for. The results of
 approximate instructions are moved by as much as a card's may be off.
 
     module = Module(open("kernels.ptx").read())
@@ -151,6 +152,43 @@ class Module:
             Run(k, grid, threads, dynamic, params, memory, range(first, min(blocks, first + step))).run()
 
 
+class Races:
+    """Who touched shared memory since the last barrier of the block, by units of two
+    bytes. A copy under way counts as a write at any time until it is waited for."""
+
+    UNDER_WAY, ATOMIC, SEVERAL = 1 << 30, -3, -2
+
+    def __init__(self, size, blocks):
+        self.writer, self.written, self.reader, self.read_at = (np.full(size // 2, -1, np.int32) for _ in range(4))
+        self.epoch = np.zeros(blocks, np.int32)
+
+    def units(self, address, size):
+        return address[:, None] // 2 + np.arange(size // 2)
+
+    def read(self, u, thread, block):
+        t, e = thread[:, None].astype(np.int32), self.epoch[block][:, None]
+        at = self.written[u]
+        if (((at >= e) & (self.writer[u] != t)) | (at == self.UNDER_WAY)).any():
+            raise Fault("a read of shared memory that another thread writes, with no barrier between")
+        several = (self.read_at[u] == e) & (self.reader[u] != t)
+        self.reader[u] = np.where(several, self.SEVERAL, t)
+        self.reader[u[self.reader[u] != t]] = self.SEVERAL  # also several at once
+        self.read_at[u] = e
+
+    def write(self, u, thread, block, atomic=False, under_way=False):
+        t, e = thread[:, None].astype(np.int32), self.epoch[block][:, None]
+        who = np.full_like(t, self.ATOMIC) if atomic else t
+        if ((self.written[u] >= e) & (self.writer[u] != who)).any() or ((self.read_at[u] == e) & (self.reader[u] != t)).any():
+            raise Fault("a write to shared memory that another thread uses, with no barrier between")
+        self.writer[u] = who
+        if (self.writer[u] != who).any():
+            raise Fault("two threads write to one place of shared memory")
+        self.written[u] = self.UNDER_WAY if under_way else e
+
+    def arrived(self, u, block):
+        self.written[u] = self.epoch[block][:, None]
+
+
 class Run:
     """Some blocks of a launch."""
 
@@ -176,6 +214,7 @@ class Run:
             "global": Space("global", memory.bytes, memory.valid),
             "shared": Space("shared", np.full(max(16, size * len(blocks)), 255, np.uint8), None),
         }
+        self.races = Races(max(16, size * len(blocks)), len(blocks))
         self.alive = np.ones(n, bool)
         self.copies, self.commits = [], np.zeros(n, np.int64)
 
@@ -245,6 +284,7 @@ class Run:
             go = np.isin(self.block[idx], block[count == live])
             if go.any():
                 moved = True
+                self.races.epoch[block[count == live]] += 1
                 join(groups, pc + 1, idx[go])
                 at_barrier[pc] = idx[~go]
             if not len(at_barrier[pc]):
@@ -293,6 +333,7 @@ class Run:
             for t, f, s in zip(to[now], frm[now], size[now]):
                 shared.data[t : t + s] = glob.data[f : f + s]
                 shared.data[t + s : t + 16] = 0
+            self.races.arrived(self.races.units(to[now], 16), self.block[who[now]])
             if not now.all():
                 left.append((to[~now], frm[~now], size[~now], who[~now], group[~now]))
         self.copies = left
@@ -371,6 +412,7 @@ def matrices(op, args):
         a = r.get(base, idx, np.dtype(np.uint32)).astype(np.int64) + offset
         a = r.physical("shared", a, idx, 16)
         rows = r.spaces["shared"].index(a, 2, 16).reshape(-1, 4, 8)
+        r.races.read(r.races.units(a, 16), idx, r.block[idx])
         m = r.spaces["shared"].view(np.dtype(np.uint16))[rows[..., None] + np.arange(8)]  # [warp, matrix, row, column]
         if transposed:
             m = m.swapaxes(2, 3)
@@ -433,7 +475,10 @@ def load(k, op, args):
     def run(r, idx):
         a = r.get(base, idx, np.dtype(np.int64)) + offset
         whole = t.itemsize * len(dst)
-        i = r.spaces[space].index(r.physical(space, a, idx, whole), t.itemsize, whole)
+        a = r.physical(space, a, idx, whole)
+        i = r.spaces[space].index(a, t.itemsize, whole)
+        if space == "shared":
+            r.races.read(r.races.units(a, whole), idx, r.block[idx])
         for n, d in enumerate(dst):
             v = r.spaces[space].view(t)[i + n]
             if v.dtype.kind == "i":  # sign-extended to the register
@@ -450,7 +495,10 @@ def store(op, args):
     def run(r, idx):
         a = r.get(base, idx, np.dtype(np.int64)) + offset
         whole = t.itemsize * len(src)
-        i = r.spaces[space].index(r.physical(space, a, idx, whole), t.itemsize, whole)
+        a = r.physical(space, a, idx, whole)
+        i = r.spaces[space].index(a, t.itemsize, whole)
+        if space == "shared":
+            r.races.write(r.races.units(a, whole), idx, r.block[idx])
         for n, s in enumerate(src):
             r.spaces[space].view(t)[i + n] = r.get(s, idx, t)
 
@@ -463,7 +511,10 @@ def reduce(op, args):
 
     def run(r, idx):
         a = r.get(base, idx, np.dtype(np.uint32 if space == "shared" else np.int64)).astype(np.int64) + offset
-        i = r.spaces[space].index(r.physical(space, a, idx, t.itemsize), t.itemsize, t.itemsize)
+        a = r.physical(space, a, idx, t.itemsize)
+        i = r.spaces[space].index(a, t.itemsize, t.itemsize)
+        if space == "shared":
+            r.races.write(r.races.units(a, t.itemsize), idx, r.block[idx], atomic=True)
         how.at(r.spaces[space].view(t), i, r.get(src, idx, t))
 
     return run
@@ -487,6 +538,7 @@ def copy(name, args):
         r.spaces["global"].index(f[s > 0], 1, 16)
         if (f % 16).any():
             raise Fault("a misaligned address")
+        r.races.write(r.races.units(t, 16), idx, r.block[idx], under_way=True)
         r.copies.append((t, f.copy(), s.copy(), idx, r.commits[idx]))
 
     return run

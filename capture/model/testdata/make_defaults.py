@@ -3,7 +3,7 @@ import json, os
 from transformers import CONFIG_MAPPING
 
 KINDS = """llama smollm3 mistral ministral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2 olmo3 granite granitemoe gpt2
-starcoder2 phi cohere cohere2 gpt_neox stablelm""".split()
+starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron arcee seed_oss""".split()
 
 
 def first(c, *names, otherwise=None):
@@ -22,7 +22,7 @@ for kind in KINDS:
         "vocab": c.vocab_size, "positions": c.max_position_embeddings, "eps": first(c, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon", otherwise=1e-5),
         "theta": first(c, "rope_theta", "rotary_emb_base", otherwise=0), "rotated": first(c, "partial_rotary_factor", "rotary_pct", otherwise=1.0),
         "windows": [window if t == "sliding_attention" and window else 0 for t in types], "activation": first(c, "hidden_act", "hidden_activation", "activation_function"),
-        "bos": first(c, "bos_token_id", otherwise=-1), "eos": first(c, "eos_token_id", otherwise=-1), "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
+        "bos": first(c, "bos_token_id", otherwise=-1), "eos": eos[0] if isinstance(eos := first(c, "eos_token_id", otherwise=-1), list) else eos, "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
         "top_experts": first(c, "num_experts_per_tok", otherwise=0), "expert_size": first(c, "moe_intermediate_size", otherwise=0),
         "shared_size": first(c, "shared_expert_intermediate_size", otherwise=0),
     }

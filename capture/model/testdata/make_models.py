@@ -63,7 +63,7 @@ MODELS = {
     "gemma2": dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=16, attn_logit_softcapping=20.0, final_logit_softcapping=15.0, num_key_value_heads=1),
     "gemma2-nocaps": dict(head_dim=24, sliding_window=16, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True, spelling="new",
                           layer_types=[F, S, S], num_hidden_layers=3),
-    "gemma3_text": dict(num_hidden_layers=7, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, rope_local_base_freq=100.0, rope_theta=5000.0,
+    "gemma3_text": dict(peak=0.5, num_hidden_layers=7, head_dim=16, sliding_window=24, query_pre_attn_scalar=16, rope_local_base_freq=100.0, rope_theta=5000.0,
                         rope_scaling={"rope_type": "linear", "factor": 2.0}, num_key_value_heads=1),
     "gemma3_text-types": dict(num_hidden_layers=4, head_dim=16, sliding_window=24, query_pre_attn_scalar=20, rope_local_base_freq=100.0, rope_theta=5000.0,
                         rope_scaling={"rope_type": "linear", "factor": 2.0}, layer_types=[S, S, F, S]),
@@ -115,10 +115,20 @@ MODELS = {
     "stablelm": dict(partial_rotary_factor=0.5, use_qkv_bias=True),
     "stablelm-parallel": dict(partial_rotary_factor=0.25, use_parallel_residual=True, num_key_value_heads=4),
     "olmo": dict(clip_qkv=1.5),
+    "olmoe": dict(num_experts=5, num_experts_per_tok=2, intermediate_size=24),
+    "olmoe-norm": dict(num_experts=4, num_experts_per_tok=2, intermediate_size=24, norm_topk_prob=True, num_key_value_heads=1),
+    "glm": dict(head_dim=8, partial_rotary_factor=0.5),
+    "glm4": dict(head_dim=16, partial_rotary_factor=0.5, attention_bias=False),
+    "exaone4": dict(num_hidden_layers=4, sliding_window=16, head_dim=8),
+    "exaone4-full": dict(sliding_window=None, head_dim=8, rope_scaling=YARN, layer_types=[F, F]),
+    "nemotron": dict(head_dim=8, partial_rotary_factor=0.5),
+    "nemotron-biases": dict(head_dim=16, partial_rotary_factor=1.0, attention_bias=True, mlp_bias=True),
+    "arcee": dict(head_dim=8, mlp_bias=True, rope_scaling=YARN),
+    "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
-        "gpt_neox", "stablelm", "olmo"]
+        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron"]
 PROMPT, REPLY = 72, 8
 
 
@@ -139,13 +149,13 @@ def respell(c, spelling, layer_types):
     c["rope_parameters"] = p
 
 
-def randomise(model):
+def randomise(model, peak):
     with torch.no_grad():
         for key, p in model.named_parameters():
             if "norm" in key or "ln_" in key:
                 p.add_(0.2 * torch.randn_like(p))
                 if "q_norm" in key or "k_norm" in key:
-                    p.add_(1.2)
+                    p.add_(peak)
             elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
             elif "wpe" in key:
@@ -160,12 +170,13 @@ def make(name, folder):
     shutil.rmtree(out, ignore_errors=True)
     torch.manual_seed(zlib.crc32(name.encode()) % 10000)
     kind, values = name.split("-")[0], dict(MODELS[name])
+    peak = values.pop("peak", 1.2)  # of norms of queries and keys: less where many layers make small errors large
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
     base = {k: v for k, v in BASE.items() if kind != "gpt2" or k in ("vocab_size", "bos_token_id", "eos_token_id")}
     config = AutoConfig.for_model(kind, **{**base, **values})
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    randomise(model)
+    randomise(model, peak)
     ids = torch.randint(3, BASE["vocab_size"], (1, PROMPT))
     with torch.no_grad():
         run = model(ids, output_attentions=True, use_cache=True)

@@ -2,6 +2,7 @@
 import { api, state, set, readHash, onChange, el, $, status, later } from "./core.js";
 import { setViridis } from "./color.js";
 import { SVG } from "./svg.js";
+import { origin, withText } from "./meta.js";
 import { Overview, measures } from "./overview.js";
 import { HeadView } from "./headview.js";
 import { TextView } from "./textview.js";
@@ -175,12 +176,12 @@ function save(kind) {
     if (kind === "svg") {
       const g = new SVG(w, h);
       view.paint(g, w, h, 2);
-      return done(new Blob([g.text(`attnscope view, ${about.captures[state.c].name}, ${location.hash}`)], { type: "image/svg+xml" }));
+      return done(new Blob([g.text(Object.entries(origin(about.captures)).map(([k, v]) => `\n${k}: ${v}`).join("") + "\n")], { type: "image/svg+xml" }));
     }
     const canvas = el("canvas", { width: 2 * w, height: 2 * h }), g = canvas.getContext("2d");
     g.scale(2, 2);
     view.paint(g, w, h, 2);
-    canvas.toBlob(done, "image/png");
+    canvas.toBlob(async blob => done(await withText(blob, origin(about.captures))), "image/png");
     view.update();
   } catch (e) { status(e.message, true); }
 }

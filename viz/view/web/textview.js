@@ -60,7 +60,13 @@ export class TextView {
       for (const part of this.parts) if (part.near) this.shade(part);
       this.panel();
       this.say();
-      const marked = this.mode === "row" ? row.position : this.mode === "readers" ? state.key : -1;
+      let marked = this.mode === "row" ? row.position : this.mode === "readers" ? state.key : -1;
+      if (this.mode === "row") { // the prompt's token that it attends to most, behind the first positions
+        const list = row.weights.slice(0, Math.min(this.text.prompt, row.position));
+        let best = this.info.sinks;
+        list.forEach((w, i) => { if (i > this.info.sinks && w > list[best]) best = i; });
+        if (best < list.length) marked = best;
+      }
       if (marked >= 0 && !this.root.dataset.ready) this.spans[marked].scrollIntoView({ block: "center" });
       this.root.dataset.ready = "yes";
     } catch (e) { if (round === this.round) status(e.message, true); }

@@ -1,0 +1,97 @@
+package tokenizer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestMergeTable: the table is a map, of equal pairs the last holds.
+func TestMergeTable(t *testing.T) {
+	var table mergeTable
+	if _, ok := table.get(pair{1, 2}); ok {
+		t.Error("an empty table holds something")
+	}
+	want, r := map[pair]merge{}, rand.New(rand.NewPCG(1, 2))
+	for i := range 5000 {
+		p, m := pair{int32(r.IntN(60)), int32(r.IntN(60))}, merge{int32(i), int32(r.IntN(1000))}
+		want[p] = m
+		table.set(p, m)
+	}
+	for a := range int32(70) {
+		for b := range int32(70) {
+			got, ok := table.get(pair{a, b})
+			if m, known := want[pair{a, b}]; ok != known || got != m {
+				t.Fatalf("pair %d, %d: %v (%v), want %v (%v)", a, b, got, ok, m, known)
+			}
+		}
+	}
+	n := 0
+	table.all(func(p pair, m merge) {
+		if n++; want[p] != m {
+			t.Errorf("pair %v: %v, want %v", p, m, want[p])
+		}
+	})
+	if n != len(want) {
+		t.Errorf("%d pairs, want %d", n, len(want))
+	}
+}
+
+// TestPreTokenisers: words by the patterns of llama.cpp, worked by hand.
+func TestPreTokenisers(t *testing.T) {
+	const text = "I'LL pay 12345 $!\n\n漢字ab é…x"
+	for name, want := range map[string][]string{
+		"gpt-2":          {"I", "'", "LL", " pay", " 12345", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"smollm":         {"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"llama-bpe":      {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
+		"qwen2":          {"I", "'LL", " pay", " ", "1", "2", "3", "4", "5", " $!\n\n", "漢字ab", " é", "…x"},
+		"gpt-4o":         {"I'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
+		"default":        {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"falcon":         {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"deepseek-llm":   {"I", "'", "LL", " pay", " ", "12345", " $!", "\n", "\n", "漢字", "ab", " é", "…", "x"},
+		"deepseek-coder": {"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $", "!", "\n", "\n", "漢字", "ab", " é", "…", "x"},
+		"deepseek-v3":    {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字", "ab", " é", "…", "x"},
+		"bloom":          {"I'LL", " pay", " 12345", " $", "!\n\n", "漢字ab", " é", "…", "x"},
+	} {
+		pre, ok := ggufPres()[name]
+		if !ok {
+			t.Errorf("%s is not known", name)
+			continue
+		}
+		tok := newTokenizer()
+		tok.splits = pre.splits
+		var words []string
+		var cut func(s string, level int)
+		cut = func(s string, level int) {
+			if level == len(tok.splits) {
+				words = append(words, s)
+				return
+			}
+			tok.splits[level](s, func(p string) { cut(p, level+1) })
+		}
+		cut(text, 0)
+		if !slices.Equal(words, want) {
+			t.Errorf("%s: %q, want %q", name, words, want)
+		}
+	}
+}
+
+// TestDecodeOfBytes: bytes that are no text, as the package tokenizers and
+// SentencePiece show them.
+func TestDecodeOfBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		"c\x01\x94": "c\x01\uFFFD", "\xb4\xe3X": "\uFFFD\uFFFDX", "7\xcb\xd9\xba\xa8\xb6 o": "7\uFFFDٺ\uFFFD\uFFFD o", "\xf0\x9f\x98": "\uFFFD",
+		"\xe2\x82\xe2\x82\xac": "\uFFFD€", "\xed\xa0\x80": "\uFFFD\uFFFD\uFFFD", "\xf5\x80": "\uFFFD\uFFFD", "\xe0\x80": "\uFFFD\uFFFD", "é": "é",
+	} {
+		if got := lossy(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+	tok := newTokenizer()
+	if got := tok.spelled([]byte("a\xe5b")); got != "a\uFFFDb" {
+		t.Errorf("a run of a model file: %q", got)
+	}
+	if tok.wholeRuns = true; tok.spelled([]byte("a\xe5b")) != "\uFFFD\uFFFD\uFFFD" || tok.spelled([]byte("aé")) != "aé" {
+		t.Errorf("a run of tokenizer.json: %q", tok.spelled([]byte("a\xe5b")))
+	}
+}
