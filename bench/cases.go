@@ -18,7 +18,7 @@ import (
 func (b *bench) all() {
 	for _, part := range []func(){b.peak, b.products, b.prefill, b.llama, b.decode, b.recording, b.analysis, b.batches, b.compressed, b.scaling} {
 		part()
-		b.r.save(b.o.out) // a run that is cut leaves what it has
+		b.r.save(b.o.out)
 	}
 }
 

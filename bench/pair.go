@@ -60,6 +60,7 @@ func (b *bench) pair(name string, tokens int, target float64, ours, theirs side)
 		note(l.remark)
 	}
 	b.r.add(l)
+	b.r.save(b.o.out)
 }
 
 func (b *bench) alternate(l *row, ours, theirs side) error {

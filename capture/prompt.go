@@ -67,6 +67,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 		s = r.c.Model.NewSession()
 		defer s.Close()
 	}
+	defer pw.Settle() // before the session is closed
 	if err := s.Reserve(len(p.Tokens) + room); err != nil {
 		return err
 	}
@@ -242,6 +243,22 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
+// writeKeys writes keys of a layer; those in the processor's memory are gathered
+// beside the caller.
+func writeKeys(pw *dumps.PromptWriter, s *model.Session, layer, pos, n int) error {
+	if s.InMemory() {
+		return pw.KeysLater(layer, pos, n, func() []float32 {
+			k, _ := s.Keys(layer, pos, n)
+			return k
+		})
+	}
+	k, err := s.Keys(layer, pos, n)
+	if err != nil {
+		return err
+	}
+	return pw.Keys(layer, pos, n, k)
+}
+
 // writeCache writes the keys, if keys says so, and the values, if the plan wants
 // them, of all positions of a session.
 func writeCache(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan, keys bool) error {
@@ -250,11 +267,7 @@ func writeCache(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan, keys
 		for pos := 0; pos < s.Len(); pos += step {
 			n := min(step, s.Len()-pos)
 			if keys {
-				k, err := s.Keys(layer, pos, n)
-				if err == nil {
-					err = pw.Keys(layer, pos, n, k)
-				}
-				if err != nil {
+				if err := writeKeys(pw, s, layer, pos, n); err != nil {
 					return err
 				}
 			}

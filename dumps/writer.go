@@ -539,8 +539,9 @@ type PromptWriter struct {
 	prompt Prompt
 	blocks int
 
-	mu   sync.Mutex
-	maxQ map[int]float64 // per layer: longest query
+	mu    sync.Mutex
+	maxQ  map[int]float64 // per layer: longest query
+	later sync.WaitGroup  // blocks being read and encoded
 }
 
 // send hands values to the writer, which keeps a copy of its own: encoding and
@@ -557,21 +558,30 @@ func (p *PromptWriter) send(r record, x []float32, enc uint8, bits int) error {
 // sendOwned is send for values that are the writer's from now on and counted as
 // pending.
 func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
+	return p.sendLater(r, len(x), enc, func() ([]float32, int) { return x, bits })
+}
+
+// sendLater is sendOwned for n values that are read, and their bits chosen, when
+// their turn to be encoded has come.
+func (p *PromptWriter) sendLater(r record, n int, enc uint8, read func() (x []float32, bits int)) error {
 	r.Prompt = p.index
 	w, late := p.w, make(chan block, 1)
-	if n, _ := r.elements(); n != uint64(len(x)) {
-		w.pending.give(len(x))
-		return fmt.Errorf("%s: %s: %d values of %d", w.path, r.place(), len(x), n)
+	if want, _ := r.elements(); want != uint64(n) {
+		w.pending.give(n)
+		return fmt.Errorf("%s: %s: %d values of %d", w.path, r.place(), n, want)
 	}
 	p.mu.Lock()
 	p.blocks++
 	p.mu.Unlock()
+	p.later.Add(1)
 	go func() {
+		defer p.later.Done()
 		w.encoding <- struct{}{}
+		x, bits := read()
 		raw := encodeFloats(&r, x, enc, bits, w.header.Plan.Precision)
 		late <- seal(r, raw)
 		<-w.encoding
-		w.pending.give(len(x))
+		w.pending.give(n)
 	}()
 	return w.send(block{late: late})
 }
@@ -621,6 +631,25 @@ func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 	return p.send(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
 		Rows: uint32(n), Keys: uint32(m.HeadDim)}, k, encF32, p.keyBits(layer, longest(k, m.HeadDim)))
 }
+
+// KeysLater is Keys for keys that read returns, called from another goroutine
+// before Settle returns.
+func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	m := &p.w.header.Model
+	p.w.pending.take(n * m.KVHeads * m.HeadDim)
+	return p.sendLater(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.HeadDim)}, n*m.KVHeads*m.HeadDim, encF32, func() ([]float32, int) {
+		k := read()
+		return k, p.keyBits(layer, longest(k, m.HeadDim))
+	})
+}
+
+// Settle waits until everything handed over has been read and encoded: what
+// KeysLater reads may go then.
+func (p *PromptWriter) Settle() { p.later.Wait() }
 
 // keyBits is the number of mantissa bits that keeps the rounding of keys from
 // moving a score by more than the precision allows: a score's error is about

@@ -177,6 +177,23 @@ func blockOf(in int) int {
 	return ((in+blocks-1)/blocks + 31) &^ 31
 }
 
+// groupOf is how many panels a task takes: the most, up to groupPanels, with
+// which the slowest of the threads has the fewest.
+func groupOf(panels, threads int) int {
+	best, least := 1, panels+1
+	for g := groupPanels; g > 1; g-- {
+		tasks := (panels + g - 1) / g
+		most := (tasks + threads - 1) / threads * g
+		if tasks%threads == 1 || threads == 1 { // the last task, perhaps a small one, is alone at the end
+			most -= tasks*g - panels
+		}
+		if most < least {
+			best, least = g, most
+		}
+	}
+	return best
+}
+
 // Mul computes dst = x·Wᵀ: dst[i*ldd+o] = Σ_k x[i*ldx+k]·W[o, k], i < n.
 func (m *Matrix) Mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int) {
 	m.mul(p, dst, ldd, x, ldx, n, false)
@@ -204,11 +221,11 @@ func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, a
 		m.few(p, dst, ldd, x, ldx, n, panels, acc)
 		return
 	}
-	step := blockOf(m.in)
-	p.Run((panels+groupPanels-1)/groupPanels, func(task, worker int) {
-		lo, hi := task*groupPanels, min(panels, (task+1)*groupPanels)
+	step, group := blockOf(m.in), groupOf(panels, p.threads)
+	p.Run((panels+group-1)/group, func(task, worker int) {
+		lo, hi := task*group, min(panels, (task+1)*group)
 		s := p.Scratch(worker)
-		buf := s.widened(groupPanels * step * simd.Width)
+		buf := s.widened(group * step * simd.Width)
 		var wide [groupPanels][]float32
 		for k0 := 0; k0 < m.in; k0 += step {
 			kl := min(step, m.in-k0)

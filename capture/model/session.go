@@ -116,6 +116,10 @@ func (s *Session) Values(layer, pos, n int) ([]float32, error) {
 	return s.kv[layer].Values(pos, n), nil
 }
 
+// InMemory says that keys and values lie in the processor's memory: Keys and
+// Values may then be called from several goroutines and do not fail.
+func (s *Session) InMemory() bool { return s.card == nil }
+
 // Close gives the memory back; the sequence must not be used afterwards.
 func (s *Session) Close() {
 	if s.card != nil {
