@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,7 @@ type answer struct {
 
 // ours is the worker that runs this repository's engine: tasks in, answers out.
 func ours(path string, threads int, compute string, in io.Reader, out io.Writer) error {
+	debug.SetGCPercent(50) // as the command does
 	w := &engine{threads: threads}
 	if path != "none" {
 		ck, err := checkpoint.Open(path)

@@ -13,6 +13,8 @@ type Need struct {
 	Recording                          int64 // bytes of sums and rows that wait
 	Disk                               int64 // bytes of the dump, about
 	FLOPs                              float64
+	Generated                          int     // reply tokens that pass the model one at a time: each reads all weights
+	CacheRead                          float64 // bytes of keys and values that they read
 }
 
 // Estimate predicts what a run takes, from the configuration alone.
@@ -20,7 +22,8 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 	var n Need
 	plan := &c.Header.Plan
 	layers, heads := int64(len(plan.Layers)), int64(len(plan.Heads))
-	width := float64(m.Layers) * float64(m.Hidden*(m.Heads+2*m.KVHeads)*m.HeadDim+m.Heads*m.ValueDim*m.Hidden+3*m.Hidden*m.Intermediate)
+	width := float64(m.Layers)*float64(m.Hidden*(m.Heads*m.HeadDim+m.KVHeads*(m.HeadDim+m.ValueDim))+m.Heads*m.ValueDim*m.Hidden) + feedForwards(&m)
+	perPosition := int64(m.Layers) * int64(m.KVHeads) * int64(m.HeadDim+m.ValueDim) * 4
 	for i := range c.Prompts {
 		if c.Mine != nil && !c.Mine(i) {
 			continue
@@ -38,15 +41,47 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 		}
 		windows := int64(windowCount(plan, p))
 		n.Disk += layers * heads * int64(p) * 5 / 2 * (1 + windows/2)
-		n.FLOPs += 2*width*float64(p+reply) + 2*float64(m.Layers*m.Heads*(m.HeadDim+m.ValueDim))*float64(p)*float64(p)/2 +
-			2*float64(reply*m.Hidden*m.Vocab)
+		through := p // tokens that pass in pieces
+		if c.Prompts[i].Reply != nil {
+			through += reply
+		} else {
+			n.Generated += reply
+			n.CacheRead += float64(perPosition) * float64(reply) * (float64(p) + float64(reply)/2)
+		}
+		n.FLOPs += 2*width*float64(through) + float64(m.Layers*m.Heads*(m.HeadDim+m.ValueDim))*float64(through)*float64(through)
 	}
 	pos := int64(n.Positions)
-	perPosition := int64(m.Layers) * int64(m.KVHeads) * int64(m.HeadDim+m.ValueDim) * 4
 	n.Cache = pos * perPosition
-	chunk := min(512, pos)
-	n.Work = chunk*4*int64(2*m.Hidden+2*(m.Heads+2*m.KVHeads)*m.HeadDim+m.Heads*m.ValueDim+3*m.Intermediate) +
-		int64(threads)*(600<<10+pos*4*14) + int64(m.Vocab)*8
-	n.Recording = layers*heads*pos*8 + 4*heads*pos*8 + min(64<<20, layers*heads*pos*4*64) + 64<<20
+	chunk := min(504, pos)
+	n.Work = chunk*4*int64(2*m.Hidden+2*(m.Heads*m.HeadDim+m.KVHeads*(m.HeadDim+m.ValueDim))+m.Heads*m.ValueDim+3*m.Intermediate) +
+		int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
+	// Sums of all queries and of the window under way, eight bytes a key; blocks
+	// that wait to be encoded and written, and what the collector has not found yet.
+	sums := layers * heads * pos * 8
+	if plan.PromptWindows > 0 {
+		sums *= 2
+	}
+	waiting := min(64<<20, layers*heads*pos*4*64)
+	n.Recording = sums + waiting + (sums+waiting)/2
 	return n
+}
+
+// programBytes is what the program takes before it has read anything.
+const programBytes = 40 << 20
+
+// feedForwards counts the weights of feed-forwards that a token passes.
+func feedForwards(m *model.Config) float64 {
+	one := 3 * float64(m.Hidden) * float64(m.Intermediate)
+	if m.Experts == 0 {
+		return float64(m.Layers) * one
+	}
+	total := 0.0
+	for l := range m.Layers {
+		if m.Sparse != nil && !m.Sparse[l] {
+			total += one
+			continue
+		}
+		total += float64(m.TopExperts)*one + 3*float64(m.Hidden)*float64(m.SharedSize)
+	}
+	return total
 }

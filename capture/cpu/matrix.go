@@ -128,6 +128,26 @@ func notFinite(w tensor.Tensor, i, x int, v float32) error {
 // Out is the number of outputs.
 func (m *Matrix) Out() int { return m.out }
 
+// PackedBytes is the memory that a weight [out, in] of a type takes packed.
+func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
+	panels := int64(out+simd.Width-1) / simd.Width
+	switch {
+	case compute == BF16:
+		return panels * simd.Width * int64(in+1) / 2 * 4
+	case compute == Int8:
+		return panels * simd.Width * (int64(in+3)/4*4 + 8)
+	}
+	a, quantised := d.Affine()
+	switch {
+	case quantised:
+		form := simd.Quant{Bits: a.Bits, Group: a.Group, Half: a.Half}
+		return panels * int64(in/form.Group*form.GroupBytes())
+	case d == tensor.BF16 || d == tensor.F16:
+		return panels * simd.Width * int64(in) * 2
+	}
+	return panels * simd.Width * int64(in) * 4
+}
+
 // In is the number of inputs.
 func (m *Matrix) In() int { return m.in }
 

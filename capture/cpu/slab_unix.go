@@ -9,8 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugePage is the size that large memory is aligned to.
-const hugePage = 2 << 20
+// hugePage is the size that large memory is aligned to; what is smaller than
+// mapLeast lies on the heap.
+const (
+	hugePage = 2 << 20
+	mapLeast = 128 << 10
+)
 
 // slab is zeroed memory for weights and caches. Large ones lie outside the
 // garbage collector's heap, so that a gigabyte of weights does not let it collect
@@ -22,16 +26,23 @@ type slab struct {
 }
 
 func newSlab(bytes int) *slab {
-	if bytes < hugePage/2 {
+	if bytes < mapLeast {
 		return &slab{data: plain(bytes)}
 	}
-	m, err := unix.Mmap(-1, 0, bytes+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	room := bytes
+	if bytes >= hugePage {
+		room += hugePage
+	}
+	m, err := unix.Mmap(-1, 0, room, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return &slab{data: plain(bytes)}
 	}
-	at := int(-uintptr(unsafe.Pointer(&m[0])) & (hugePage - 1))
-	s := &slab{mapped: m, data: m[at : at+bytes : at+bytes]}
-	adviseHuge(s.data)
+	s := &slab{mapped: m, data: m[:bytes:bytes]}
+	if bytes >= hugePage {
+		at := int(-uintptr(unsafe.Pointer(&m[0])) & (hugePage - 1))
+		s.data = m[at : at+bytes : at+bytes]
+		adviseHuge(s.data)
+	}
 	runtime.AddCleanup(s, func(m []byte) { _ = unix.Munmap(m) }, m)
 	return s
 }

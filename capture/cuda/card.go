@@ -64,7 +64,7 @@ func Load(i int, d *Decoder, o Options) (Model, error) {
 }
 
 // activations are those that gates can have.
-var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf}
+var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf, "relu": relu, "relu2": reluSquared}
 
 // openCard starts the card without weights.
 func openCard(i int, d *Decoder, o Options) (*card, error) {

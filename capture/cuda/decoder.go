@@ -33,7 +33,7 @@ type Decoder struct {
 	ResidualScale float32 // of what a block adds
 	LogitScale    float32 // the logits are divided by it
 	ClipQKV       float32 // bound of queries, keys and values before the rotation; 0 = off
-	Activation    string  // silu, gelu_tanh or gelu
+	Activation    string  // silu, gelu_tanh, gelu, relu or relu2
 	LayerNorm     bool    // norms take the mean away and may have biases
 	NoPreNorms    bool    // blocks read their input as it is
 	Parallel      bool    // attention and feed-forward read the same state

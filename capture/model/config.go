@@ -364,26 +364,6 @@ func newConfig(a Architecture, f *fields) Config {
 	return c
 }
 
-// beyondLlama names what the model has that a backend which knows the blocks of
-// Llama, Gemma, OLMo 2 and Mixtral does not run; nothing for those.
-func (c *Config) beyondLlama() []string {
-	var list []string
-	for _, x := range []struct {
-		have bool
-		name string
-	}{
-		{c.LayerNorm, "norms that take the mean away"}, {c.Parallel, "parallel blocks"}, {c.Plain, "feed-forwards without a gate"},
-		{c.Learned, "embedded positions"}, {c.ClipQKV > 0, "clipped queries, keys and values"}, {c.SharedSize > 0, "shared experts"},
-		{c.Experts > 0 && c.ExpertSize != c.Intermediate, "experts of another size than dense layers"}, {c.Rope.Long != nil || c.Rope.Growth > 0, "rotations that depend on the length"},
-		{c.Activation != "silu" && c.Activation != "gelu_tanh", "activation " + c.Activation}, {c.arch.Pairing != 0, "hub weights with neighbouring pairs"},
-	} {
-		if x.have {
-			list = append(list, x.name)
-		}
-	}
-	return list
-}
-
 // finish reads the rotation and what only the family has.
 func finish(c *Config, f *fields) error {
 	c.checkLayerTypes(f)

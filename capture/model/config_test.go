@@ -123,24 +123,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestBeyondLlama: what only the processor runs is named.
-func TestBeyondLlama(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"model_type":"llama"}`: "", `{"model_type":"gemma3_text"}`: "", `{"model_type":"olmo2"}`: "", `{"model_type":"mixtral"}`: "",
-		`{"model_type":"gpt2"}`:      "norms that take the mean away, feed-forwards without a gate, embedded positions",
-		`{"model_type":"qwen2_moe"}`: "shared experts, experts of another size than dense layers",
-		`{"model_type":"llama","rope_scaling":{"type":"dynamic","factor":2},"hidden_act":"relu2"}`: "rotations that depend on the length, activation relu2",
-	} {
-		c, err := configOf(t, text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Join(c.beyondLlama(), ", "); got != want {
-			t.Errorf("%s: %q, want %q", text, got, want)
-		}
-	}
-}
-
 // TestEndsOfReplies: generation_config.json, where it names tokens, says which
 // end a reply.
 func TestEndsOfReplies(t *testing.T) {

@@ -114,7 +114,7 @@ func runCapture(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = eng.model
-	if err := tellComputeError(c, eng.model, list); err != nil {
+	if err := tellComputeError(c, eng, list); err != nil {
 		return err
 	}
 	cfg.Warn = func(text string) { warnf(c, "%s", text) }
@@ -195,6 +195,9 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 		if !slices.Contains(f.allowed, f.value) {
 			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
 		}
+	}
+	if p.Compute == "f16" && !strings.HasPrefix(where.name, "cuda") {
+		return nil, usagef("--compute f16 is a card's arithmetic: on the processor f32, bf16 and int8 are")
 	}
 	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
 		if n := c.Int(name); n < 0 {

@@ -48,7 +48,7 @@ type flagWords struct {
 
 // flagValues are the values of flags that take one of a few words.
 var flagValues = map[string][]string{
-	"store": {"auto", "rows", "factors"}, "precision": {"exact", "fine", "coarse"}, "compute": {"f32", "bf16", "int8"},
+	"store": {"auto", "rows", "factors"}, "precision": {"exact", "fine", "coarse"}, "compute": {"f32", "bf16", "f16", "int8"},
 	"device": {"auto", "cpu", "cuda"}, "truncate": {"middle"}, "engine": {"slurm"}, "mem": {"auto"},
 	"average": {"pooled", "rows", "heads"}, "generation": {"rows", "mean"}, "group": {"head", "mean", "max", "sum"},
 	"pooling": {"avgpool", "maxpool"}, "by": {"layer", "head", "prompt", "dataset", "span"}, "layers": {"all"}, "heads": {"all"},

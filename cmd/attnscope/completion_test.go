@@ -72,7 +72,9 @@ func TestCompletion(t *testing.T) {
 			return exec.Command("bash", "-c", fmt.Sprintf(`source "$0"; COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _attnscope; printf '%%s\n' "${COMPREPLY[@]}"`,
 				strings.Join(words, " ")), script["bash"])
 		},
-		"zsh": func(line string) *exec.Cmd { return exec.Command("env", "ZDOTDIR="+filepath.Dir(zsh), "zsh", "-f", zsh, setup, line) },
+		"zsh": func(line string) *exec.Cmd {
+			return exec.Command("env", "ZDOTDIR="+filepath.Dir(zsh), "zsh", "-f", zsh, setup, line)
+		},
 		"fish": func(line string) *exec.Cmd {
 			return exec.Command("fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2] | string replace -r '\t.*' ''; true`, script["fish"], line)
 		},

@@ -66,10 +66,8 @@ func cardName(d *cuda.Device) string { return fmt.Sprintf("card %d (%s)", d.Inde
 func (e *engine) load(c *cli.Context) (err error) {
 	o := model.Options{Threads: c.Int("threads"), Compute: c.String("compute"), Device: e.device.name, Log: func(line string) { notef(c, "%s", line) }}
 	e.model, err = model.Load(e.ck, o)
-	if os.Getenv("GOGC") == "" && weightBytes(e) > 64<<20 {
-		// By default as much garbage may wait as there is memory in use, weights
-		// and cache included: a gigabyte of it.
-		debug.SetGCPercent(15)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // weights and cache lie outside the heap; sums and waiting blocks do not
 	}
 	var unsupported *cuda.UnsupportedError
 	if errors.As(err, &unsupported) {
@@ -99,7 +97,7 @@ func checkCard(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) 
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, e.config, 1)
 	m := cardNeed(c, e, &need, plan)
-	if m.Weights = min(m.Weights, weightBytes(e)); m.Total() <= d.Free {
+	if m.Weights = min(m.Weights, weightBytes(e, "f32")); m.Total() <= d.Free {
 		return nil
 	}
 	// Activations shrink with the chunk; weights, cache and sums do not.

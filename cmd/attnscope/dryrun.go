@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/dumps"
 )
 
@@ -16,7 +17,7 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 	threads := threadCount(c)
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, e.config, threads)
-	weights := weightBytes(e)
+	weights := weightBytes(e, plan.Compute)
 	w := c.App.Writer
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n", need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", humanBytes(weights+need.Cache+need.Work+need.Recording),
@@ -33,24 +34,48 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))
 	}
 	fmt.Fprintf(w, "disk       %s\n", disk)
-	fmt.Fprintf(w, "time       about %.3g s at 80 GFLOP/s a thread on %d threads, for %.3g TFLOP\n", need.FLOPs/80e9/float64(threads), threads, need.FLOPs/1e12)
+	read, rates := need.CacheRead+float64(need.Generated)*float64(weights), cpu.Measure(threads)
+	seconds := need.FLOPs/(rates.FLOPs*attained)*speedup(plan.Compute) + read/(rates.Bytes*attained)
+	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n", seconds,
+		need.FLOPs/1e12, rates.FLOPs*attained/speedup(plan.Compute)/1e9, read/1e9, rates.Bytes*attained/1e9, threads)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
 }
 
-// weightBytes is the memory of the weights once packed: bfloat16 matrices stay
-// so, all else becomes float32.
-func weightBytes(e *engine) int64 {
+// attained is the share of the measured rates that a whole model reaches:
+// attention, normalisation and recording run below the speed of products.
+const attained = 0.87
+
+// speedup is the time of an arithmetic's products against float32's, attention
+// included.
+func speedup(compute string) float64 {
+	switch compute {
+	case "bf16":
+		return 0.75
+	case "int8":
+		return 0.65
+	}
+	return 1
+}
+
+// weightBytes is the memory of the weights once packed. The embeddings stay in
+// the file, unless they are the head too.
+func weightBytes(e *engine, compute string) int64 {
 	var n int64
 	for _, name := range e.ck.Names() {
 		t, _ := e.ck.Tensor(name)
-		size := int64(4)
-		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
-			size = 2
+		embed, head := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd."), strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
+		switch {
+		case len(t.Shape) < 2:
+			n += 4 * int64(t.Elements())
+		case embed && !e.config.TiedHead:
+		case embed || head:
+			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
+		default:
+			n += cpu.PackedBytes(cpu.Compute(compute), t.DType, t.Rows(), t.Cols())
 		}
-		n += size * int64(t.Elements())
 	}
 	return n
 }

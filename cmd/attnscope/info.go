@@ -127,7 +127,7 @@ func infoModel(c *cli.Context) error {
 	for _, t := range slices.Sorted(maps.Keys(dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", dtypes[t], t))
 	}
-	weights := weightBytes(e)
+	weights := weightBytes(e, "f32")
 	cache := int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4
 	local := 0
 	for _, w := range cfg.LayerWindows {

@@ -342,7 +342,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{2, []string{"--truncate middle go together"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5"}},
 		{1, []string{"no tokenizer", "input_ids"}, []string{"capture", "-m", f.dir, "-p", write(t, "t.jsonl", `{"id":"x","prompt":"hello"}`), "-o", dir + "/a.attn"}},
 		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
-		{1, []string{"quantisation", "gptq", "GGUF"}, []string{"capture", "-m", quantised, "-p", good, "-o", dir + "/a.attn"}},
+		{1, []string{"quantization_config", "gptq", "GGUF"}, []string{"capture", "-m", quantised, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{"NaN", "tensor"}, []string{"capture", "-m", nan, "-p", good, "-o", dir + "/a.attn"}},
 		{1, []string{dir + " is a folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir, "--force"}},

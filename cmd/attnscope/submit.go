@@ -148,7 +148,7 @@ func submitJob(c *cli.Context, out string) (submit.Job, error) {
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := capture.Estimate(&cfg, eng.config, threads)
-	memory := weightBytes(eng) + need.Cache + need.Work + need.Recording
+	memory := weightBytes(eng, plan.Compute) + need.Cache + need.Work + need.Recording
 	mem := c.String("mem")
 	if mem == "auto" {
 		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)

@@ -12,7 +12,10 @@ export class Compare {
     this.redraw = later(() => this.draw(), 12);
     const locate = e => {
       const r = this.canvas.getBoundingClientRect();
-      for (const at of this.at || []) { const hit = at(e.clientX - r.left, e.clientY - r.top); if (hit) return hit; }
+      for (const [at, heads] of this.at || []) { // cells of A, as [layer, index]
+        const hit = at(e.clientX - r.left, e.clientY - r.top), i = hit ? this.a.heads.indexOf(heads[hit[1]]) : -1;
+        if (i >= 0) return [hit[0], i];
+      }
       return null;
     };
     this.canvas.addEventListener("pointermove", e => {
@@ -23,8 +26,8 @@ export class Compare {
     this.canvas.addEventListener("click", e => { const hit = locate(e); if (hit) set({ layer: hit[0], head: this.a.heads[hit[1]] }); });
   }
   tell([layer, i]) {
-    const x = this.a.value(layer, i), y = this.b.value(layer, i);
-    status(`layer ${layer}, head ${this.a.heads[i]}, ${measures[state.m].name}: A ${format(x)}, B ${format(y)}, B − A ${x === null || y === null ? "–" : format(y - x)}`);
+    const id = this.a.heads[i], x = this.a.value(layer, i), y = this.b.value(layer, this.b.heads.indexOf(id));
+    status(`layer ${layer}, head ${id}, ${measures[state.m].name}: A ${format(x)}, B ${format(y)}, B − A ${x === null || y === null ? "–" : format(y - x)}`);
   }
   info(side) { return this.about.captures[side === "a" ? state.c : state.c2].prompts[side === "a" ? state.p : state.p2]; }
   async update() {
@@ -48,11 +51,24 @@ export class Compare {
       }
       this.draw();
       this.panel();
-      status(this.same() ? "the prompts have equal tokens: their maps are subtracted" : "the prompts differ: their maps stand side by side, the measures are subtracted");
+      status({ all: "prompts and replies are of equal tokens and length: their maps are subtracted", prompt: "the prompts have equal tokens, the replies do not end together: the prompt's rows are subtracted" }[this.same()]
+        ?? "the prompts differ: their maps stand side by side, the measures are subtracted");
     } catch (e) { if (alive()) { this.key = this.where = ""; this.draw(); status(e.message, true); } }
   }
-  same() { const a = this.info("a"), b = this.info("b"); return a.sha256 && a.sha256 === b.sha256 && a.prompt_tokens === b.prompt_tokens && a.window_rows === b.window_rows && a.reply_tokens === b.reply_tokens; }
-  comparable() { return this.a.layers.join() === this.b.layers.join() && this.a.heads.join() === this.b.heads.join(); }
+  // same says what can be subtracted: "all", "prompt" where only the replies differ
+  // in length, or nothing.
+  same() {
+    const a = this.info("a"), b = this.info("b");
+    if (!a.sha256 || a.sha256 !== b.sha256 || a.prompt_tokens !== b.prompt_tokens || a.window_rows !== b.window_rows) return "";
+    return a.reply_tokens === b.reply_tokens ? "all" : "prompt";
+  }
+  // common holds the layers and heads that both have.
+  common() { return { layers: this.a.layers.filter(l => this.b.layers.includes(l)), heads: this.a.heads.filter(h => this.b.heads.includes(h)) }; }
+  // delta is B - A of a layer and a head, by its id; null where one has none.
+  delta(layer, id) {
+    const x = this.a.value(layer, this.a.heads.indexOf(id)), y = this.b.value(layer, this.b.heads.indexOf(id));
+    return x === null || y === null ? null : y - x;
+  }
   draw() {
     if (!this.a) return;
     const ratio = devicePixelRatio || 1, w = this.stage.clientWidth, h = this.stage.clientHeight;
@@ -68,18 +84,17 @@ export class Compare {
     const c = { ink: css("ink"), soft: css("soft"), empty: css("void") };
     g.fillStyle = css("bg");
     g.fillRect(0, 0, w, h);
-    const top = Math.max(this.a.top(), this.b.top()), comparable = this.comparable(), third = (w - 40) / 3, gh = h * 0.56;
+    const top = Math.max(this.a.top(), this.b.top()), common = this.common(), third = (w - 40) / 3, gh = h * 0.56;
     let far = 0;
-    const delta = (l, i) => { const x = this.a.value(l, i), y = this.b.value(l, i); return x === null || y === null ? null : y - x; };
-    if (comparable) for (const l of this.a.layers) this.a.heads.forEach((_, i) => { far = Math.max(far, Math.abs(delta(l, i) ?? 0)); });
+    for (const l of common.layers) for (const id of common.heads) far = Math.max(far, Math.abs(this.delta(l, id) ?? 0));
     const mark = state.head >= 0 ? [state.layer, this.a.heads.indexOf(state.head)] : null, box = n => ({ x: 10 + n * third, y: 10, w: third - 66, h: gh - 14 });
     const name = measures[state.m].name;
-    this.at = [drawGrid(g, box(0), this.a, v => amount(v / top), (l, i) => this.a.value(l, i), { title: "A: " + name, mark }),
-      drawGrid(g, box(1), this.b, v => amount(v / top), (l, i) => this.b.value(l, i), { title: "B: " + name, mark })];
+    this.at = [[drawGrid(g, box(0), this.a, v => amount(v / top), (l, i) => this.a.value(l, i), { title: "A: " + name, mark }), this.a.heads],
+      [drawGrid(g, box(1), this.b, v => amount(v / top), (l, i) => this.b.value(l, i), { title: "B: " + name, mark: state.head >= 0 ? [state.layer, this.b.heads.indexOf(state.head)] : null }), this.b.heads]];
     const height = Math.min(180, gh - 70);
     bar(g, 10 + 2 * third - 58, 58, 11, height, [0, .5, 1].map(s => [format(s * top, 2), s]), "", c);
-    if (comparable) {
-      this.at.push(drawGrid(g, box(2), this.a, v => difference(v / (far || 1)), delta, { title: "B − A", mark }));
+    if (common.layers.length && common.heads.length) {
+      this.at.push([drawGrid(g, box(2), common, v => difference(v / (far || 1)), (l, i) => this.delta(l, common.heads[i]), { title: "B − A", mark: state.head >= 0 ? [state.layer, common.heads.indexOf(state.head)] : null }), common.heads]);
       bar(g, 10 + 3 * third - 52, 58, 11, height, [[format(-far, 2), 0], ["0", .5], [format(far, 2), 1]], "", c, s => difference(2 * s - 1));
     }
     if (this.maps) this.heads(g, { x: 10, y: gh + 12, w: w - 20, h: h - gh - 22 }, ratio, third, c);
@@ -110,7 +125,8 @@ export class Compare {
       g.fillText("other tokens: these maps are not subtracted", box.x + 2 * third + 38, box.y + 10);
       return;
     }
-    const f = frame(2, `B − A: ${label}`), pw = Math.max(1, Math.round(f.w * ratio)), ph = Math.max(1, Math.round(h * ratio));
+    const f = frame(2, `B − A: ${label}${this.same() === "prompt" ? ", prompt rows" : ""}`), pw = Math.max(1, Math.round(f.w * ratio)), ph = Math.max(1, Math.round(h * ratio));
+    if (this.same() === "prompt") this.maps.forEach((m, n) => { fields[n] = m.field(Math.min(4, m.info.prompt - 1), m.info.prompt, 0, m.info.prompt_rows, pw, ph, state.pool); });
     let far = 1e-9;
     for (let i = 0; i < fields[0].length; i++) if (fields[0][i] >= 0) far = Math.max(far, Math.abs(fields[1][i] - fields[0][i]) || 0);
     const packed = Array.from({ length: 201 }, (_, i) => { const [r, gr, b] = difference((i - 100) / 100); return (255 << 24 | b << 16 | gr << 8 | r) >>> 0; });
@@ -126,10 +142,14 @@ export class Compare {
     g.fillText(far > 1e-9 ? `largest ${format(far, 2)}` : "equal", f.x + f.w, box.y + 10);
   }
   panel() {
-    const mean = grid => { let n = 0, s = 0; for (const l of grid.layers) grid.heads.forEach((_, i) => { const v = grid.value(l, i); if (v !== null) { s += v; n++; } }); return n ? s / n : null; };
+    const common = this.common(); // means over what both have
+    const mean = grid => {
+      const list = common.layers.flatMap(l => common.heads.map(id => grid.value(l, grid.heads.indexOf(id)))).filter(v => v !== null);
+      return list.length ? list.reduce((x, y) => x + y, 0) / list.length : null;
+    };
     const a = mean(this.a), b = mean(this.b), of = (side, c) => `${this.about.captures[c].name}: ${this.info(side).id}`;
     const list = [];
-    if (this.comparable()) for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, i); if (x !== null && y !== null && x !== y) list.push([l, id, y - x]); });
+    for (const l of common.layers) for (const id of common.heads) { const d = this.delta(l, id); if (d) list.push([l, id, d]); }
     list.sort((x, y) => Math.abs(y[2]) - Math.abs(x[2]));
     this.side.replaceChildren(el("h2", {}, measures[state.m].name),
       el("table", {}, el("tr", {}, el("td", {}, "A"), el("td", {}, of("a", state.c)), el("td", { class: "n" }, format(a))),
@@ -137,13 +157,13 @@ export class Compare {
         el("tr", {}, el("td", {}, "B − A"), el("td", {}), el("td", { class: "n" }, a === null || b === null ? "–" : format(b - a)))),
       ...(list.length ? [el("h2", {}, "Largest differences"), el("table", {}, el("tr", {}, el("th", {}, "layer"), el("th", {}, "head"), el("th", { class: "n" }, "B − A")),
         ...list.slice(0, 12).map(([l, id, d]) => el("tr", { class: "pick", onclick: () => set({ layer: l, head: id }) }, el("td", {}, String(l)), el("td", {}, String(id)), el("td", { class: "n" }, format(d)))))]
-        : [el("p", {}, this.comparable() ? "No head differs." : "The captures have other layers or heads: nothing is subtracted.")]),
+        : [el("p", {}, common.layers.length && common.heads.length ? "No head differs." : "The captures have no layer and head in common: nothing is subtracted.")]),
       el("p", {}, "Click a cell for the maps of a head below. The first four positions are left out of the maps."));
   }
   press() { return false; }
   csv() {
     const lines = ["layer,head,measure,a,b,difference"];
-    for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.comparable() ? this.b.value(l, i) : null; lines.push([l, id, state.m, x ?? "NaN", y ?? "NaN", x === null || y === null ? "NaN" : y - x].join()); });
+    for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, this.b.heads.indexOf(id)); lines.push([l, id, state.m, x ?? "NaN", y ?? "NaN", x === null || y === null ? "NaN" : y - x].join()); });
     return lines.join("\n") + "\n";
   }
 }

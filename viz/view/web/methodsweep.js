@@ -82,7 +82,7 @@ export class MethodSweep {
     g.fillStyle = css("bg");
     g.fillRect(0, 0, w, h);
     const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b), lo = Math.log(caps[0] ?? 1), hi = Math.log(caps.at(-1) ?? 2);
-    const px = v => b.x + (hi > lo ? (Math.log(v) - lo) / (hi - lo) : .5) * b.w, py = v => b.y + (1 - v) * b.h;
+    const top = Math.max(.2, Math.ceil(5 * Math.max(0, ...this.rows.map(r => r[y] ?? 0))) / 5), px = v => b.x + (hi > lo ? (Math.log(v) - lo) / (hi - lo) : .5) * b.w, py = v => b.y + (1 - v / top) * b.h;
     g.font = "bold 13px system-ui, sans-serif";
     g.fillStyle = c.ink;
     g.textAlign = "left";
@@ -90,7 +90,7 @@ export class MethodSweep {
     g.fillText(`${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, b.x, 24);
     g.font = "11px system-ui, sans-serif";
     g.lineWidth = 1;
-    for (const v of [0, .2, .4, .6, .8, 1]) {
+    for (const v of [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9)) {
       g.strokeStyle = c.grid;
       g.beginPath();
       g.moveTo(b.x, py(v));
@@ -153,7 +153,7 @@ export class MethodSweep {
     };
   }
   panel() {
-    const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b).slice(-5), y = state.y === "hit_rate" ? "hit_rate" : "mass";
+    const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b).slice(-4).slice(0, 3), y = state.y === "hit_rate" ? "hit_rate" : "mass";
     const value = (m, cap) => this.rows.find(r => r.method === m && r.capacity === cap)?.[y] ?? null;
     const methods = [...new Set(this.rows.map(r => r.method))].sort((a, b) => (value(b, caps.at(-2) ?? caps[0]) ?? -1) - (value(a, caps.at(-2) ?? caps[0]) ?? -1));
     this.side.replaceChildren(el("h2", {}, names[y]),
