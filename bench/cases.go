@@ -16,16 +16,20 @@ import (
 
 // all runs every comparison.
 func (b *bench) all() {
-	b.peak()
-	b.products()
-	b.prefill()
-	b.llama()
-	b.decode()
-	b.batches()
-	b.recording()
-	b.compressed()
-	b.analysis()
-	b.scaling()
+	for _, part := range []func(){b.peak, b.products, b.prefill, b.llama, b.decode, b.recording, b.analysis, b.batches, b.compressed, b.scaling} {
+		part()
+		b.r.save(b.o.out) // a run that is cut leaves what it has
+	}
+}
+
+// few is for comparisons whose runs are long and whose ratio is far from its
+// target: in a quick run one pair after the warm-up.
+func (b *bench) few() *bench {
+	other := *b
+	if b.o.quick {
+		other.o.rounds = 1
+	}
+	return &other
 }
 
 func (b *bench) lengths(full ...int) []int {
@@ -74,12 +78,12 @@ func (b *bench) prefill() {
 			target = [2]float64{3.5, 1.3}
 		}
 		b.pair("prefill, SmolLM2-135M float32", n, target[1], b.our("recording", b.m.small, "f32", rec), b.torch("sdpa", "float32", b.m.small, plain))
-		b.pair("prefill, SmolLM2-135M float32", n, target[0], b.our("recording", b.m.small, "f32", rec), b.torch("eager-win", "float32", b.m.small, plain))
+		b.few().pair("prefill, SmolLM2-135M float32", n, target[0], b.our("recording", b.m.small, "f32", rec), b.torch("eager-win", "float32", b.m.small, plain))
 		if n == 8192 || b.o.quick && n > 2048 {
 			continue
 		}
 		b.pair("prefill, random 0.5B float32", n, target[1], b.our("recording", b.m.big, "f32", rec), b.torch("sdpa", "float32", b.m.big, plain))
-		b.pair("prefill, random 0.5B float32", n, target[0], b.our("recording", b.m.big, "f32", rec), b.torch("eager-win", "float32", b.m.big, plain))
+		b.few().pair("prefill, random 0.5B float32", n, target[0], b.our("recording", b.m.big, "f32", rec), b.torch("eager-win", "float32", b.m.big, plain))
 	}
 	n := 2048
 	rec, plain := task{Op: "prefill", Tokens: n, Record: true}, task{Op: "prefill", Tokens: n}
@@ -111,6 +115,7 @@ func (b *bench) decode() {
 // batches shows how decoding grows with the sequences that go together.
 func (b *bench) batches() {
 	for _, n := range []int{2, 4, 8} {
+		b := b.few()
 		for _, d := range []struct{ name, path string }{{"float32", b.m.small}, {"Q4_1", b.m.gguf}} {
 			if b.o.quick && (n == 2 || d.name == "Q4_1") {
 				continue
@@ -143,9 +148,9 @@ func (b *bench) recording() {
 func (b *bench) compressed() {
 	const n = 8192 - 64
 	full := b.our("full cache", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48})
-	b.pair("decode, cache of 1,024 slots by kv head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024}), full)
+	b.few().pair("decode, cache of 1,024 slots by kv head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024}), full)
 	if !b.o.quick {
-		b.pair("decode, cache of 1,024 slots by query head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024, ByHead: true}), full)
+		b.few().pair("decode, cache of 1,024 slots by query head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024, ByHead: true}), full)
 	}
 }
 

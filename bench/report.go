@@ -64,6 +64,13 @@ func gigabytes(n int64) string {
 	return fmt.Sprintf("%.2f", float64(n)/1e9)
 }
 
+// save is write for what there is so far; an error waits for the end.
+func (r *report) save(dir string) {
+	if err := r.write(dir); err != nil {
+		note(err.Error())
+	}
+}
+
 // write makes DIR/DATE.md and DIR/DATE.tsv.
 func (r *report) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -91,6 +98,5 @@ func (r *report) write(dir string) error {
 	if err := os.WriteFile(base+".tsv", []byte(tsv.String()), 0o644); err != nil {
 		return err
 	}
-	note("wrote " + base + ".md")
 	return os.WriteFile(base+".md", []byte(md.String()), 0o644)
 }
