@@ -9,6 +9,7 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
+BUNDLE = build/cuda/attnscope-cuda
 .PHONY: demo test test-long fuzz build release container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
@@ -34,7 +35,6 @@ CUDA = build/cuda
 CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
 CUDA_GO = $(CUDA_ENV) $(GO)
 EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
-BUNDLE = $(CUDA)/attnscope-cuda
 SHARED ?= ../shared
 
 cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card

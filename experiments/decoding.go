@@ -192,7 +192,7 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 		for _, d := range depths {
 			s.Layers = append(s.Layers, int(100*d+0.5))
 		}
-		if err := l.figure(viz.SummaryFigure(s), prefix+"grid-"+viz.SafeName(label)); err != nil {
+		if err := l.figure(viz.SummaryFigure(s), prefix+"grid-"+viz.SafeName(strings.ReplaceAll(label, " ", "-"))); err != nil {
 			return "", err
 		}
 	}
@@ -514,7 +514,25 @@ func speed(ctx context.Context, l *Lab) (string, error) {
 	if err := l.figure(viz.CurvesFigure(k), "speed"); err != nil {
 		return "", err
 	}
-	return "By query head, the published layout, every query head has a cache of its own: with a group of g heads it holds g times the rows of\nthe layout by kv head. One sequence at a time; batches are not measured.\n\n" + markdown(t, t.Columns...), nil
+	length, sizes := 4096, []int{1, 2, 4, 8}
+	if l.Quick {
+		length, sizes = 256, []int{1, 2}
+	}
+	if n := l.Config.MaxPositions; n > 0 {
+		length = min(length, n-reply-1)
+	}
+	many, err := l.batches(ctx, length, min(capacity, length), reply, sizes)
+	if err != nil {
+		return "", err
+	}
+	if err := l.table(many, "batch"); err != nil {
+		return "", err
+	}
+	if err := l.figure(l.batchFigure(many), "batch"); err != nil {
+		return "", err
+	}
+	return "By query head, the published layout, every query head has a cache of its own: with a group of g heads it holds g times the rows of\nthe layout by kv head.\n\n" + markdown(t, t.Columns...) +
+		"\n## Several sequences at once\n\nA step reads the weights once for all of them, and every cache.\n\n" + markdown(many, many.Columns...), nil
 }
 
 // methods judges every method on one capture, and decodes from what it keeps.

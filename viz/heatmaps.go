@@ -20,13 +20,14 @@ import (
 
 // HeatmapConfig says what Heatmaps draws.
 type HeatmapConfig struct {
-	Prompt  string // id, "all", or empty for the first
+	Prompt  string // id, "all", or empty for the first that is longer than the window
 	Window  int
 	Top     float64
 	Theta   float64
-	Layers  []int    // nil: all recorded
-	Formats []string // png, svg
-	Origin  Origin   // for the files' metadata
+	Layers  []int             // nil: all recorded
+	Formats []string          // png, svg
+	Origin  Origin            // for the files' metadata
+	Warn    func(text string) // of prompts that are left out; may be nil
 }
 
 // Heatmaps draws the figures of one dump into dir and returns their paths:
@@ -51,6 +52,22 @@ type drawer struct {
 	prompts int
 	windows int // recorded rows, the least of all dumps
 	found   bool
+	folders map[string]string // of the prompts drawn: folder to id
+}
+
+// folder is where a prompt's figures go: its id made safe, told apart from
+// another id that looks the same then.
+func (d *drawer) folder(id string) string {
+	name := SafeName(id)
+	if other, taken := d.folders[name]; taken && other != id {
+		sum := sha256.Sum256([]byte(id))
+		name += "-" + hex.EncodeToString(sum[:4])
+	}
+	if d.folders == nil {
+		d.folders = map[string]string{}
+	}
+	d.folders[name] = id
+	return name
 }
 
 func (d *drawer) save(f *Figure, name string) error {
@@ -89,6 +106,12 @@ func (d *drawer) dump(ctx context.Context, path string) error {
 		if d.cfg.Prompt != "all" && (d.cfg.Prompt != "" && d.cfg.Prompt != id || d.found) {
 			continue
 		}
+		if n := r.Prompts()[i].PromptTokens; n <= d.cfg.Window && d.cfg.Prompt != id {
+			if d.cfg.Warn != nil {
+				d.cfg.Warn(fmt.Sprintf("%s: prompt %q has %d tokens and is left out: window %d leaves no prefix", path, id, n, d.cfg.Window))
+			}
+			continue
+		}
 		d.found = true
 		for _, layer := range h.Plan.Layers {
 			if d.cfg.Layers != nil && !slices.Contains(d.cfg.Layers, layer) {
@@ -101,6 +124,9 @@ func (d *drawer) dump(ctx context.Context, path string) error {
 				return err
 			}
 		}
+	}
+	if !d.found && (d.cfg.Prompt == "" || d.cfg.Prompt == "all") && len(r.Prompts()) > 0 {
+		return fmt.Errorf("%s: no prompt is longer than the window of %d: choose a smaller --window", path, d.cfg.Window)
 	}
 	if !d.found && d.cfg.Prompt != "" {
 		return fmt.Errorf("%s: no prompt %q; attnscope info %s lists them", path, d.cfg.Prompt, path)
@@ -169,7 +195,7 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 	for name, v := range d.meta {
 		l.Meta[name] = v
 	}
-	if err := d.save(LayerFigure(l), filepath.Join(SafeName(p.ID), fmt.Sprintf("layer-%02d", layer))); err != nil {
+	if err := d.save(LayerFigure(l), filepath.Join(d.folder(p.ID), fmt.Sprintf("layer-%02d", layer))); err != nil {
 		return err
 	}
 	if h.Plan.Overview < 1 {
@@ -196,7 +222,7 @@ func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta Meta) error {
 	}
 	o := Overview{Map: g, Tokens: p.PromptTokens, Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID), Meta: meta,
 		Caption: fmt.Sprintf("%d tokens in %d x %d cells, each the largest weight of its queries and keys over all heads.", p.PromptTokens, side, side)}
-	return d.save(OverviewFigure(o), filepath.Join(SafeName(p.ID), fmt.Sprintf("overview-%02d", layer)))
+	return d.save(OverviewFigure(o), filepath.Join(d.folder(p.ID), fmt.Sprintf("overview-%02d", layer)))
 }
 
 func marks(keep []int32, n int) []bool {

@@ -71,8 +71,17 @@ type launcher struct {
 
 func (k *kernels) on(s cu.Stream) launcher { return launcher{k, s} }
 
-// dims are the blocks of a grid and the threads of a block.
+// dims are the blocks of a grid and the threads of a block; y and z may be left
+// out.
 type dims struct{ x, y, z, threads int }
+
+// grid makes dims of which none is left out: where one is zero, all are.
+func grid(x, y, z, threads int) dims {
+	if x*y*z == 0 {
+		return dims{}
+	}
+	return dims{x, y, z, threads}
+}
 
 // launch starts a kernel. gorgonia.org/cu copies eight bytes from behind every
 // parameter's pointer, so each stands in a slot of its own. An empty grid does

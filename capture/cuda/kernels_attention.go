@@ -115,7 +115,7 @@ func (l launcher) attend(a attention) error {
 	if err != nil {
 		return err
 	}
-	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), dims{x: ceilDiv(a.N, attentionRows), y: a.Heads, threads: attentionThreads},
+	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), grid(ceilDiv(a.N, attentionRows), a.Heads, 1, attentionThreads),
 		a.Out, a.Stat, a.LSE, a.Q, a.K, a.V, a.Counts, a.Pos, a.Sinks,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
@@ -146,7 +146,7 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 	keys := attentionKeys(a.T.String(), size)
 	const tilesPerBlock = 8 // of keys, that share the loading of the queries
 	return l.launch(fmt.Sprintf("attention_rows_%s_%d", a.T, size),
-		dims{x: ceilDiv(o.Width, keys*tilesPerBlock), y: ceilDiv(o.Rows, attentionRows), z: o.Listed, threads: attentionThreads},
+		grid(ceilDiv(o.Width, keys*tilesPerBlock), ceilDiv(o.Rows, attentionRows), o.Listed, attentionThreads),
 		o.W, uint64(o.LdHead), o.Ld, o.Drop, o.List, o.Row0, o.Rows, o.Key0, o.Width, tilesPerBlock,
 		a.Q, a.K, a.Stat, a.Counts, a.Pos,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
@@ -184,10 +184,13 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 	if a.Counts != 0 || a.Pos != 0 {
 		return fmt.Errorf("sums over queries of a compressed cache")
 	}
+	if o.Listed == 0 || o.Rows == 0 {
+		return nil
+	}
 	keys := a.Pos0 + o.Row0 + o.Rows
 	tiles := ceilDiv(keys, sumKeys)
 	splits := min(max(1, 512/(tiles*o.Listed)), ceilDiv(o.Rows, attentionRows))
-	return l.launch(fmt.Sprintf("attention_sums_%s_%d", a.T, size), dims{x: tiles, y: o.Listed, z: splits, threads: attentionThreads},
+	return l.launch(fmt.Sprintf("attention_sums_%s_%d", a.T, size), grid(tiles, o.Listed, splits, attentionThreads),
 		o.Total, uint64(o.LdTotal), o.Windows, uint64(o.LdWindow), o.WinStart, o.WinSize, o.WinCount, o.Cells, o.Side, o.Prompt,
 		o.List, o.Row0, o.Rows, a.Q, a.K, a.Stat,
 		a.N, a.Pos0, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
@@ -247,16 +250,16 @@ func (l launcher) decode(a decode) error {
 	scores := a.Work
 	stat := scores + cu.DevicePtr(4*a.N*a.Heads*a.Keys)
 	partial := stat + cu.DevicePtr(8*a.N*a.Heads*parts)
-	grid := dims{x: parts, y: a.Stores * ceilDiv(group, decodeGroup), z: a.N, threads: decodeThreads}
-	if err := l.launch("decode_scores_"+a.T.String(), grid, scores, stat, a.Q, a.K, a.Counts, a.Pos,
+	blocks := grid(parts, a.Stores*ceilDiv(group, decodeGroup), a.N, decodeThreads)
+	if err := l.launch("decode_scores_"+a.T.String(), blocks, scores, stat, a.Q, a.K, a.Counts, a.Pos,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap, part); err != nil {
 		return err
 	}
-	if err := l.launch("decode_values_"+a.T.String(), grid, partial, a.W, a.LdW, a.Drop, a.LSE, scores, stat, a.V, a.Counts, a.Sinks,
+	if err := l.launch("decode_values_"+a.T.String(), blocks, partial, a.W, a.LdW, a.Drop, a.LSE, scores, stat, a.V, a.Counts, a.Sinks,
 		a.N, a.Keys, a.Room, a.Heads, a.Stores, a.ValueDim, part); err != nil {
 		return err
 	}
-	return l.launch("decode_combine_"+a.T.String(), dims{x: a.Heads, y: a.N, threads: decodeThreads}, a.Out, partial,
+	return l.launch("decode_combine_"+a.T.String(), grid(a.Heads, a.N, 1, decodeThreads), a.Out, partial,
 		a.N, a.Heads, a.ValueDim, parts)
 }
 

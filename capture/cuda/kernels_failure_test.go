@@ -105,3 +105,23 @@ func TestLaunchersRefuse(t *testing.T) {
 		}
 	}
 }
+
+// Nothing to do is no error, and launches nothing: these pointers lead nowhere.
+func TestNothingToDo(t *testing.T) {
+	b := onCard(t)
+	c := cache{T: f16, Heads: 2, Stores: 1, KeyDim: 8, ValueDim: 8, Keys: 4, Room: 4}
+	pass := attention{cache: c, N: 4}
+	for _, err := range []error{
+		b.attend(attention{cache: c}), b.decode(decode{attention: attention{cache: c}}),
+		b.attendRows(pass, attentionRowsOut{Rows: 4, Width: 4}), b.attendRows(pass, attentionRowsOut{Listed: 1, Width: 4}),
+		b.attendSums(pass, attentionSumsOut{Rows: 4}), b.attendSums(pass, attentionSumsOut{Listed: 1}),
+		b.gemm(product{T: f32, N: 4, K: 4}), b.gemm(product{T: bf16, M: 4, K: 4}), b.gemv(product{T: f32, N: 4, K: 4}),
+		b.rmsNorm(norm{T: f32, Dim: 4}), b.gate(0, f32, 0, f32, 8, silu, 0, 4), b.biasAdd(0, 4, 0, 0, 4), b.addScaled(0, 0, 1, 0),
+		b.heads(heads{T: f32, Heads: 2, Dim: 4}), b.embed(0, 0, sourceNames[0], 0, 1, 0, 8), b.dequant(0, f32, 0, sourceNames[0], 0),
+		b.gatherRows(0, 0, 0, 8, 0), b.scatterAdd(0, 0, 0, 0, 0, 8), b.gatherSlots(gather{Stores: 1, SrcStores: 1}), b.gatherPos(gather{Count: 3}),
+		b.snapVote(0, 0, 1, 1, 1, 1, 0, 2), b.snapTopK(0, 1, 0, 4, 2, 0, 0),
+	} {
+		b.must(err)
+	}
+	b.must(b.stream.Synchronize())
+}

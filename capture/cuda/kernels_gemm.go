@@ -48,12 +48,12 @@ func (l launcher) gemm(p product) error {
 	if p.T == f32 {
 		tile = gemmTileF32
 	}
-	return l.launch("gemm_"+p.T.String(), dims{x: ceilDiv(p.N, tile), y: ceilDiv(p.M, tile), threads: gemmThreads}, p.params()...)
+	return l.launch("gemm_"+p.T.String(), grid(ceilDiv(p.N, tile), ceilDiv(p.M, tile), 1, gemmThreads), p.params()...)
 }
 
 // gemv is the product for few rows: groups of 8 read the weights once.
 func (l launcher) gemv(p product) error {
-	return l.launch("gemv_"+p.T.String(), dims{x: ceilDiv(p.N, gemvThreads/32), y: ceilDiv(p.M, gemvRows), threads: gemvThreads}, p.params()...)
+	return l.launch("gemv_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
 }
 
 // gemvQuant is gemv with weights as they lie in a GGUF file.
@@ -66,5 +66,5 @@ func (l launcher) gemvQuant(p product, t tensor.DType) error {
 		return fmt.Errorf("product with %s: %w", t, err)
 	}
 	p.Ldw = code // in the place of the stride, which the type gives
-	return l.launch("gemv_quant_"+p.T.String(), dims{x: ceilDiv(p.N, gemvThreads/32), y: ceilDiv(p.M, gemvRows), threads: gemvThreads}, p.params()...)
+	return l.launch("gemv_quant_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
 }

@@ -13,7 +13,7 @@ const topkThreads = 512
 // snapVote sums, for each head, the last window of n recorded rows, float32
 // rows[(h*ldHead + i)*ld + j], over the prefix: vote float64 [heads, prefix].
 func (l launcher) snapVote(vote, rows cu.DevicePtr, ldHead, ld, n, window, prefix, heads int) error {
-	return l.launch("snap_vote", dims{x: ceilDiv(prefix, rowThreads), y: heads, threads: rowThreads},
+	return l.launch("snap_vote", grid(ceilDiv(prefix, rowThreads), heads, 1, rowThreads),
 		vote, rows, uint64(ldHead), ld, n, window, prefix, heads)
 }
 
@@ -26,7 +26,7 @@ func (l launcher) snapPool(dst, vote cu.DevicePtr, kernel int, pooling string, p
 	if !ok || kernel < 1 || kernel%2 == 0 {
 		return fmt.Errorf("pooling %q with kernel %d: want avgpool or maxpool, an odd kernel", pooling, kernel)
 	}
-	return l.launch("snap_pool", dims{x: ceilDiv(prefix, rowThreads), y: heads, threads: rowThreads}, dst, vote, kernel, how, prefix, heads)
+	return l.launch("snap_pool", grid(ceilDiv(prefix, rowThreads), heads, 1, rowThreads), dst, vote, kernel, how, prefix, heads)
 }
 
 // snapMerge reduces the scores [kvHeads*group, prefix] of each group of query
@@ -36,7 +36,7 @@ func (l launcher) snapMerge(dst, score cu.DevicePtr, group int, how string, pref
 	if !ok {
 		return fmt.Errorf("group %q: want mean, max or sum", how)
 	}
-	return l.launch("snap_merge", dims{x: ceilDiv(prefix, rowThreads), y: kvHeads, threads: rowThreads}, dst, score, group, code, prefix, kvHeads)
+	return l.launch("snap_merge", grid(ceilDiv(prefix, rowThreads), kvHeads, 1, rowThreads), dst, score, group, code, prefix, kvHeads)
 }
 
 // snapTopK writes, for each head of score [heads, prefix], the k positions of
@@ -62,12 +62,12 @@ type gather struct {
 
 // gatherSlots copies keys or values.
 func (l launcher) gatherSlots(a gather) error {
-	return l.launch("gather_slots", dims{x: ceilDiv(a.Count, 8), y: a.Stores, threads: rowThreads}, // a warp a slot
+	return l.launch("gather_slots", grid(ceilDiv(a.Count, 8), a.Stores, 1, rowThreads), // a warp a slot
 		a.Dst, a.Src, a.Keep, a.Counts, a.DstRoom, a.SrcRoom, a.LdKeep, a.Count, a.Stores, a.SrcStores, a.RowBytes)
 }
 
 // gatherPos copies positions; Src 0 means that a slot's position is its number.
 func (l launcher) gatherPos(a gather) error {
-	return l.launch("gather_pos", dims{x: ceilDiv(a.Count, rowThreads), y: a.Stores, threads: rowThreads},
+	return l.launch("gather_pos", grid(ceilDiv(a.Count, rowThreads), a.Stores, 1, rowThreads),
 		a.Dst, a.Src, a.Keep, a.Counts, a.DstRoom, a.SrcRoom, a.LdKeep, a.Count, a.Stores, a.SrcStores)
 }

@@ -58,6 +58,9 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkThetas(cfg.Thetas); err != nil {
 		return err
 	}
+	if c.String("prompt") != "" && c.String("indices") == "" {
+		return usagef("snapkv: --prompt chooses the prompt of --indices; --by prompt splits the table")
+	}
 	keys, err := byKeys(c)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
 // The kernels of attnscope. One source gives the PTX that is committed beside it
-// (clang, see ../kernels.go) and, compiled by g++, the bodies of the emulated
+// (clang, see build.sh) and, compiled by g++, the bodies of the emulated
 // driver. Every kernel is launched by one Go method of ../kernels_*.go.
 //
 // T in a name is f32, f16 or bf16: what products read. The residual stream,
@@ -18,9 +18,9 @@
 //	bias_add         x[i, :] += bias
 //	add_scaled       x += by * y
 //	scale_cap        x = cap * tanh(x / divide / cap), without cap x / divide
-//	heads_T          a projection's heads: bias, norm of the head, rotation, to T, into queries or a cache
+//	heads_T          a projection's heads: bias, bound, norm of the head, rotation, to T, into queries or a cache
 //	advance          positions and counts of a compressed cache after n more
-//	gate_T           dst = act(x[:, :ff]) * x[:, ff:]; SiLU, GELU by tanh, GELU by erf
+//	gate_T           dst = act(x[:, :ff]) * x[:, ff:], or act(x); SiLU, GELU by tanh or erf, ReLU, its square
 //	gemm_T           c (+)= a·wᵀ, tensor cores for f16 and bf16
 //	gemv_T           the same for up to 8 rows, at the speed of reading w
 //	gemv_quant_T     the same with w as it lies in a GGUF file
