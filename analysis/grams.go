@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
@@ -18,7 +19,7 @@ func Grams(m *model.Model) ([][][]float64, error) {
 		}
 		out[l] = make([][]float64, c.Heads)
 		width, vd := c.Heads*c.ValueDim, c.ValueDim
-		forEach(c.Heads, func(h int) {
+		parallel.For(c.Heads, func(h int) {
 			columns := make([]float32, vd*c.Hidden) // the slice, transposed
 			for o := range c.Hidden {
 				for d := range vd {

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -198,7 +198,7 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	}
 	results := make([][][]*cell, rows.Heads) // [head][span][setting]
 	errs := make([]error, rows.Heads)
-	forEach(rows.Heads, func(h int) {
+	parallel.For(rows.Heads, func(h int) {
 		results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
 	})
 	for h := range results {
@@ -227,19 +227,6 @@ func spansOf(n, span int, by []string) [][2]int {
 		list = append(list, [2]int{lo, min(n, lo+span)})
 	}
 	return list
-}
-
-// forEach runs f for 0 to n-1, each in its own goroutine, and waits.
-func forEach(n int, f func(i int)) {
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			f(i)
-		}()
-	}
-	wg.Wait()
 }
 
 // head rates one head: rows [n, P] are the recorded prompt rows, gen [G, P+G].

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -78,7 +79,7 @@ func (a *methods) newJudge(l *Layer, p *dumps.Prompt) *judge {
 	for _, t := range a.cfg.Thetas {
 		j.thetas = append(j.thetas, float32(t))
 	}
-	forEach(l.Heads, func(h int) {
+	parallel.For(l.Heads, func(h int) {
 		s := &j.heads[h]
 		s.tails, s.oracles = map[int]tail{}, map[[3]int][]int32{}
 		w, keys := l.Reply.Head(h), l.Reply.Keys

@@ -8,6 +8,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -56,8 +57,9 @@ func controls(path string, seed uint64) (*table.Table, error) {
 				return nil, err
 			}
 			other := votes[(p+1)%len(votes)]
-			count := map[key]*hitrate.Counts{}
-			for h := range reply.Heads {
+			counts := make([]map[key]hitrate.Counts, reply.Heads)
+			parallel.For(reply.Heads, func(h int) {
+				counts[h] = map[key]hitrate.Counts{}
 				lists := hitrate.Significant(reply.Head(h), reply.Rows, reply.Keys, prefix, hitrate.PaperTheta)
 				candidates := [][]float64{votes[p][h], nil, nil}
 				if len(votes) > 1 && other != nil {
@@ -71,12 +73,17 @@ func controls(path string, seed uint64) (*table.Table, error) {
 						continue
 					}
 					for _, skip := range skips {
-						at := key{control, layer, skip}
-						if count[at] == nil {
-							count[at] = &hitrate.Counts{}
-						}
-						count[at].Add(countVote(vote, lists, skip, prefix))
+						counts[h][key{control, layer, skip}] = countVote(vote, lists, skip, prefix)
 					}
+				}
+			})
+			count := map[key]*hitrate.Counts{}
+			for h := range counts {
+				for at, c := range counts[h] {
+					if count[at] == nil {
+						count[at] = &hitrate.Counts{}
+					}
+					count[at].Add(c)
 				}
 			}
 			for at, c := range count {
@@ -131,9 +138,10 @@ func lastVotes(r *dumps.Reader, layer, window int) ([][][]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		for h := range rows.Heads {
-			votes[p] = append(votes[p], snapkv.Vote(rows.Head(h), rows.Rows, rows.Keys, window, prefix))
-		}
+		votes[p] = make([][]float64, rows.Heads)
+		parallel.For(rows.Heads, func(h int) {
+			votes[p][h] = snapkv.Vote(rows.Head(h), rows.Rows, rows.Keys, window, prefix)
+		})
 	}
 	return votes, nil
 }

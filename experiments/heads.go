@@ -9,6 +9,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -55,7 +56,7 @@ func headScores(path string, window int, seed uint64) (*table.Table, error) {
 			if err != nil {
 				return nil, err
 			}
-			for h := range scores {
+			parallel.For(len(scores), func(h int) {
 				w := rows.Head(h)[(rows.Rows-window)*rows.Keys:]
 				lists := hitrate.Significant(reply.Head(h), reply.Rows, reply.Keys, prefix, hitrate.PaperTheta)
 				vote := snapkv.Vote(w, window, rows.Keys, window, prefix)
@@ -63,7 +64,7 @@ func headScores(path string, window int, seed uint64) (*table.Table, error) {
 					persistence(vote, window, reply.Head(h), reply.Rows, reply.Keys), variation(w, window, rows.Keys, prefix)} {
 					scores[h][i] = append(scores[h][i], x)
 				}
-			}
+			})
 		}
 		for h, s := range scores {
 			lo, hi := analysis.Interval(s[0], seed)
@@ -97,12 +98,8 @@ func halves(rows []float32, n, keys, prefix int) float64 {
 func persistence(vote []float64, window int, reply []float32, n, keys int) float64 {
 	prefix := len(vote)
 	both, all := 0, 0
-	for j := sinkPositions; j < prefix; j++ {
-		sum := 0.0
-		for i := range n {
-			sum += float64(reply[i*keys+j])
-		}
-		if sum*float64(prefix) > float64(n) {
+	for j, sum := range snapkv.Vote(reply, n, keys, n, prefix) {
+		if j >= sinkPositions && sum*float64(prefix) > float64(n) {
 			all++
 			if vote[j]*float64(prefix) > float64(window) {
 				both++

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -31,7 +32,7 @@ type keyForm struct {
 	Model, Prompts string // hashes
 	Methods        []string
 	Configs        []snapkv.Config
-	Pairs          []string // of method and config that are decoded, where not all are
+	Pairs          []string // of method and config that are decoded, where not all are: "METHOD N" with the config's number
 	Reply          int
 	IgnoreEOS      bool
 	Score          string
@@ -47,9 +48,9 @@ func (l *Lab) openKept(name string, c *decode.Config) (*kept, error) {
 	form := keyForm{Model: header.Model.SHA256, Prompts: header.Manifest.PromptsSHA256, Configs: c.Configs, Reply: c.MaxNewTokens, IgnoreEOS: c.IgnoreEOS, Score: c.Score}
 	for _, m := range c.Methods {
 		form.Methods = append(form.Methods, m.Name)
-		for _, cfg := range c.Configs {
+		for i, cfg := range c.Configs {
 			if c.Skip != nil && !c.Skip(m.Name, cfg) {
-				form.Pairs = append(form.Pairs, m.Name)
+				form.Pairs = append(form.Pairs, fmt.Sprint(m.Name, " ", i))
 			}
 		}
 	}

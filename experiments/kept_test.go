@@ -124,7 +124,13 @@ func TestStoppedDecodingGoesOn(t *testing.T) {
 	if again, err := make(stopped, context.Background(), c); err != nil || decoded != 0 || !equal(again, want) {
 		t.Errorf("a finished run was decoded again: %d prompts, %v", decoded, err)
 	}
-	c.MaxNewTokens = 3
+	for i := range c.Configs { // one pair each time, but not the same one
+		decoded, c.Skip = 0, func(_ string, cfg snapkv.Config) bool { return cfg.Capacity != c.Configs[i].Capacity }
+		if got, err := make(stopped, context.Background(), c); err != nil || decoded != 3 || len(got) != 6 || got[1].Capacity != c.Configs[i].Capacity {
+			t.Errorf("with capacity %d alone %d prompts were decoded, %d results, want 3 and 6: %v", c.Configs[i].Capacity, decoded, len(got), err)
+		}
+	}
+	c.MaxNewTokens, c.Skip = 3, nil
 	if _, err := make(stopped, context.Background(), c); err != nil || decoded != 3 {
 		t.Errorf("with shorter replies %d prompts were decoded, want 3: %v", decoded, err)
 	}

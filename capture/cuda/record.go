@@ -4,10 +4,11 @@ package cuda
 
 import (
 	"fmt"
-	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/internal/parallel"
 )
 
 // recording is what a pass records: sums are made on the card and handed out
@@ -218,7 +219,7 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 			return 0, err
 		}
 		err = r.ring.send(slot, slot.dev.at, bytes, func() {
-			each(n, func(h int) {
+			parallel.For(n, func(h int) {
 				for k := range count {
 					sums := slot.host.longs(int64(8*(h*count+k)*keys), min(keys, part.WinStart+(k+1)*w.WindowSize))
 					r.p.Sums(i, r.head(i, h0+h), window+k, sums)
@@ -268,7 +269,7 @@ func (r *recording) rows(i int, a attention) error {
 				return err
 			}
 			err = r.ring.send(slot, slot.dev.at, weights+int64(4*h*n), func() {
-				each(h, func(k int) {
+				parallel.For(h, func(k int) {
 					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld,
 						Weights: slot.host.floats(int64(4*k*n*ld), n*ld)}
 					if a.LSE != 0 {
@@ -315,7 +316,7 @@ func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error,
 			total += size
 		}
 		return r.ring.send(slot, slot.dev.at, total, func() {
-			each(listed, func(k int) {
+			parallel.For(listed, func(k int) {
 				h := r.head(i, k)
 				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
 					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)}
@@ -415,7 +416,7 @@ func (r *recording) totals(i int) error {
 		for h0 := 0; h0 < listed; h0 += heads {
 			n := min(heads, listed-h0)
 			err := r.copied(r.total[i].off(int64(8*h0*r.end)), int64(8*n*r.end), func(host pinned) {
-				each(n, func(h int) { r.p.Sums(i, r.head(i, h0+h), -1, host.longs(int64(8*h*r.end), r.end)) })
+				parallel.For(n, func(h int) { r.p.Sums(i, r.head(i, h0+h), -1, host.longs(int64(8*h*r.end), r.end)) })
 			})
 			if err != nil {
 				return err
@@ -437,19 +438,6 @@ func (r *recording) giveBack() {
 		r.s.c.pool.put(r.total[i])
 		r.s.c.pool.put(r.cells[i])
 	}
-}
-
-// each calls f for 0 to n-1 at once.
-func each(n int, f func(int)) {
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			f(i)
-		}()
-	}
-	wg.Wait()
 }
 
 // longs are the first n 64-bit numbers from a byte offset.
