@@ -94,8 +94,8 @@ test-long: ## what needs the default model, PyTorch or an hour
 fuzz: ## every fuzz target for a while
 	./fuzz.sh 10s
 
-reproduce: ## the paper's experiments on the default model, hours on two cores
-	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
+reproduce: ## the paper's experiments on the default model, about two hours on two cores; SETS="-p qasper=qasper.jsonl ...": on your prompts
+	$(ATTNSCOPE) reproduce all -o results/smollm2-135m --captures build/captures $(SETS)
 
 bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
 	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)
