@@ -35,6 +35,7 @@ CUDA = build/cuda
 CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
 CUDA_GO = $(CUDA_ENV) $(GO)
 EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
+CARD_TESTS = ./capture/cuda ./capture/model ./capture ./analysis/decode ./cmd/attnscope
 SHARED ?= ../shared
 
 cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
@@ -49,19 +50,19 @@ $(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu 
 	sh capture/cuda/emu/build.sh $(CUDA)
 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
-	$(CUDA_GO) vet -tags cuda ./capture/... ./cmd/attnscope
+	$(CUDA_GO) vet -tags cuda ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
 	sh capture/cuda/kernels/check.sh $(CUDA)
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' ./capture/cuda ./capture/model ./cmd/attnscope
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
-	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope || exit 1; done
-	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope
+	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
 # What a machine with a card and a driver needs to test and measure, and nothing else.
 $(BUNDLE): $(CUDA)/libcuda.a
 	rm -rf $@ && mkdir -p $@/capture/model $@/shared/fixtures
 	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./capture/cuda/bench
-	for p in capture/cuda capture/model cmd/attnscope; do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test ./$$p || exit 1; done
+	for p in $(CARD_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
 	cp -r capture/model/testdata $@/capture/model/
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
 	cp capture/cuda/bench/README.md $@/

@@ -56,6 +56,9 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	}
 	rec := newRecorder(plan, cfg.Layers, cfg.Heads, len(p.Tokens), room, info.Store)
 	rec.pw = pw
+	if r.c.floats {
+		rec.halves = nil
+	}
 	s, from := (*model.Session)(nil), 0
 	if doc != nil {
 		s, from = doc.session, doc.tokens

@@ -20,6 +20,7 @@ type recorder struct {
 	layerOf []int               // true layer -> index among the recorded, -1
 	headOf  []int               // true head -> index among the recorded, -1
 	heads   int                 // query heads of the model
+	halves  *dumps.Rounding     // how a card rounds recorded rows; nil: it does not
 
 	totals  []*Sums      // per recorded layer: over all prompt queries
 	windows []*Sums      // the windows now being filled, by layer x window
@@ -37,7 +38,7 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 	r := &recorder{
 		plan: plan, prompt: prompt, store: store, heads: heads,
 		rows:    min(plan.WindowRows, prompt),
-		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads),
+		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: dumps.RoundingOf(plan.Precision),
 	}
 	n := len(plan.Layers)
 	r.totals = make([]*Sums, n)
@@ -88,14 +89,19 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	if hi >= 0 && t.Pos0 < r.prompt {
 		r.sumTile(li, hi, t)
 	}
-	r.Rows(layer, t)
+	r.recorded(layer, t, nil)
 }
 
-// Rows takes the recorded rows of a tile, whose sums have been taken.
-func (r *recorder) Rows(layer int, t *cpu.Tile) {
+// Rows takes recorded rows from a card, which has summed them up already.
+func (r *recorder) Rows(layer int, t *model.Rows) {
+	r.recorded(layer, &cpu.Tile{Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE}, t.Halves)
+}
+
+// recorded takes the recorded rows of a tile: its weights, or halves.
+func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	li, hi := r.layerOf[layer], r.headOf[t.Head]
 	if t.Pos0 >= r.prompt {
-		r.fail(r.gen[li].tile(t, hi))
+		r.fail(r.gen[li].tile(t, halves, hi))
 		return
 	}
 	if r.pooled != nil && hi >= 0 && t.Weights != nil {
@@ -109,6 +115,10 @@ func (r *recorder) Rows(layer int, t *cpu.Tile) {
 	row0 := t.Pos0 + skip - first
 	if r.store == "factors" {
 		copy(r.lse[li][t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
+		return
+	}
+	if halves != nil {
+		r.fail(r.pw.Halves(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, halves[skip*t.Stride:]))
 		return
 	}
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
@@ -126,7 +136,7 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 	if r.store == "factors" {
 		w.LSE, w.States = first, first
 	} else {
-		w.Rows = first
+		w.Rows, w.Halves = first, (*[256]uint8)(r.halves)
 	}
 	if pos0 < r.prompt {
 		w.Sums = true

@@ -83,7 +83,7 @@ func (w *watcher) Sums(layer, head, _ int, part []int64) {
 }
 
 // Rows, Cells and Done have nothing to do: nothing of the kind is wanted.
-func (w *watcher) Rows(int, *cpu.Tile)       {}
+func (w *watcher) Rows(int, *model.Rows)     {}
 func (w *watcher) Cells(int, int, []float32) {}
 func (w *watcher) Done(int, int)             {}
 

@@ -147,7 +147,10 @@ type Record struct {
 	LSE    int   // first position whose log-sum-exps are wanted, of all heads
 	States int   // first position whose query is wanted
 	Heads  []int // query heads of Rows, Sums and Cells; nil: all
-	Sums   bool  // sums over queries
+	// Halves asks for Rows as halves: by float32 exponent, how many low bits are
+	// rounded off, to the nearest and of two to the even. Nil: as float32.
+	Halves *[256]uint8
+	Sums   bool // sums over queries
 	// Query windows whose sums are wanted apart: window w holds the positions
 	// from WindowStart + w*WindowSize on.
 	WindowStart, WindowSize, Windows int
@@ -163,6 +166,7 @@ type Rows struct {
 	Rows    int       //
 	Keys    int       // keys from 0 on that the last row may see
 	Stride  int       // between rows of Weights
-	Weights []float32 // row i: Weights[i*Stride:][:Keys], zero where not visible; nil: only LSE
+	Weights []float32 // row i: Weights[i*Stride:][:Keys], zero where not visible; nil: Halves or only LSE
+	Halves  []uint16  // the same as halves, where Record asked for them
 	LSE     []float32
 }

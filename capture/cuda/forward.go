@@ -320,7 +320,7 @@ func (s *sequence) attend(i, n int, rec *recording) error {
 	if want.lse {
 		a.LSE = b.lse
 	}
-	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*(l.keys+1)) <= rec.ring.bytes) {
+	if n <= decodeRows && !want.sums && (!want.rows || rec.fits(i, n, l.keys)) {
 		few := decode{attention: a, Work: c.scores.at}
 		if !want.rows {
 			if err := c.l.decode(few); err != nil {

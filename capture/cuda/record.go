@@ -233,6 +233,31 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	return to, nil
 }
 
+// rowShape is how recorded rows of a layer lie in a slot: so many bytes an
+// element, so many elements a row.
+func (r *recording) rowShape(i, keys int) (size, ld int) {
+	size, ld = 4, (keys+3)/4*4
+	if r.want[i].Halves != nil {
+		size = 2
+	}
+	return size, ld
+}
+
+// fits says whether a slot holds n rows of all heads, each with its log-sum-exp.
+func (r *recording) fits(i, n, keys int) bool {
+	size, ld := r.rowShape(i, keys)
+	return int64(r.s.c.d.Heads*n)*int64(size*ld+4) <= r.ring.bytes
+}
+
+// show points to n rows that lie in a slot from a byte offset on.
+func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
+	if r.want[i].Halves != nil {
+		shown.Halves = s.host.halves(offset, n*shown.Stride)
+	} else {
+		shown.Weights = s.host.floats(offset, n*shown.Stride)
+	}
+}
+
 // rows sends off the chunk's recorded rows, as many heads and rows at a time as
 // a slot holds.
 func (r *recording) rows(i int, a attention) error {
@@ -241,11 +266,15 @@ func (r *recording) rows(i int, a attention) error {
 	if err != nil {
 		return err
 	}
+	drop, err := c.rounding(w.Halves)
+	if err != nil {
+		return err
+	}
 	row0 := max(0, w.Rows-a.Pos0)
 	total := a.N - row0
-	ld := (a.Keys + 3) / 4 * 4
-	per := max(1, int(r.ring.bytes/4)/(ld+1)) // rows of weights, each with its log-sum-exp
-	if ld+1 > int(r.ring.bytes/4) {
+	size, ld := r.rowShape(i, a.Keys)
+	per := int(r.ring.bytes) / (size*ld + 4) // rows of weights, each with its log-sum-exp
+	if per < 1 {
 		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, bytesText(r.ring.bytes))
 	}
 	rows := min(total, per)
@@ -257,8 +286,8 @@ func (r *recording) rows(i int, a attention) error {
 			if err != nil {
 				return err
 			}
-			weights := int64(4 * h * n * ld)
-			out := attentionRowsOut{W: slot.dev.at, LdHead: n, Ld: ld, List: list + address(4*h0), Listed: h, Row0: at, Rows: n, Width: ld}
+			weights := int64(size * h * n * ld)
+			out := attentionRowsOut{W: slot.dev.at, LdHead: n, Ld: ld, Drop: drop, List: list + address(4*h0), Listed: h, Row0: at, Rows: n, Width: ld}
 			err = c.l.attendRows(a, out)
 			for k := 0; k < h && err == nil && a.LSE != 0; k++ {
 				from := a.LSE + address(4*(r.head(i, h0+k)*a.N+at))
@@ -268,10 +297,14 @@ func (r *recording) rows(i int, a attention) error {
 				r.ring.free <- slot
 				return err
 			}
-			err = r.ring.send(slot, slot.dev.at, weights+int64(4*h*n), func() {
+			sent := weights
+			if a.LSE != 0 {
+				sent += int64(4 * h * n)
+			}
+			err = r.ring.send(slot, slot.dev.at, sent, func() {
 				parallel.For(h, func(k int) {
-					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld,
-						Weights: slot.host.floats(int64(4*k*n*ld), n*ld)}
+					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld}
+					r.show(i, &shown, slot, int64(size*k*n*ld), n)
 					if a.LSE != 0 {
 						shown.LSE = slot.host.floats(weights+int64(4*k*n), n)
 					}
@@ -290,13 +323,16 @@ func (r *recording) rows(i int, a attention) error {
 // it back where decode has failed.
 func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
 	w := &r.want[i]
+	if a.Drop, err = r.s.c.rounding(w.Halves); err != nil {
+		return nil, err
+	}
 	slot, err := r.ring.take()
 	if err != nil {
 		return nil, err
 	}
-	a.LdW = a.Keys
-	weights := int64(4 * a.Heads * a.N * a.LdW)
-	a.W = slot.dev.at
+	size, ld := r.rowShape(i, a.Keys)
+	a.W, a.LdW = slot.dev.at, ld
+	weights := int64(size * a.Heads * a.N * ld)
 	shown := *a
 	return func(failed error) error {
 		if failed != nil {
@@ -308,18 +344,18 @@ func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error,
 		_, listed := r.heads(i)
 		total := weights
 		if shown.LSE != 0 {
-			size := int64(4 * shown.Heads * shown.N)
-			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, size, r.s.c.t.compute); err != nil {
+			bytes := int64(4 * shown.Heads * shown.N)
+			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, bytes, r.s.c.t.compute); err != nil {
 				r.ring.free <- slot
 				return call("cuMemcpyDtoDAsync", err)
 			}
-			total += size
+			total += bytes
 		}
 		return r.ring.send(slot, slot.dev.at, total, func() {
 			parallel.For(listed, func(k int) {
 				h := r.head(i, k)
-				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
-					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)}
+				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: ld}
+				r.show(i, &rows, slot, int64(size*(h*shown.N+row0)*ld), n)
 				if shown.LSE != 0 {
 					rows.LSE = slot.host.floats(weights+int64(4*(h*shown.N+row0)), n)
 				}

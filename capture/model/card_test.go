@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
@@ -95,7 +94,7 @@ type sumsOnly struct{ watcher }
 func (*sumsOnly) Wants(_, pos0, n int) Wants {
 	return Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
 }
-func (*sumsOnly) Rows(int, *cpu.Tile)         {}
+func (*sumsOnly) Rows(int, *Rows)             {}
 func (*sumsOnly) Sums(int, int, int, []int64) {}
 func (*sumsOnly) Cells(int, int, []float32)   {}
 func (*sumsOnly) Done(int, int)               {}

@@ -37,8 +37,9 @@ type Reducer interface {
 	// Wants is asked once for a layer's part of a pass over positions pos0 to
 	// pos0+n-1.
 	Wants(layer, pos0, n int) Wants
-	// Rows shows rows that were wanted; Weights is nil where only LSE was.
-	Rows(layer int, t *cpu.Tile)
+	// Rows shows rows that were wanted; Weights is nil where halves or only LSE
+	// were.
+	Rows(layer int, r *Rows)
 	// Sums are weights added up over the pass's queries of a window, or of all
 	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
 	// several parts.
@@ -53,6 +54,9 @@ type Reducer interface {
 // Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
 // of pos0+n or later means none.
 type Wants = cuda.Record
+
+// Rows are rows that a card hands out, valid during the call that shows them.
+type Rows = cuda.Rows
 
 // Pass says what a Forward hands out.
 type Pass struct {

@@ -47,6 +47,6 @@ func (w *watcher) Sums(_, head, _ int, part []int64) {
 func (w *watcher) States(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
 
 func (*watcher) Tile(int, int, *cpu.Tile)  {}
-func (*watcher) Rows(int, *cpu.Tile)       {}
+func (*watcher) Rows(int, *model.Rows)     {}
 func (*watcher) Cells(int, int, []float32) {}
 func (*watcher) Done(int, int)             {}
