@@ -34,6 +34,9 @@ type Method struct {
 	Nested bool
 	// ByCapacity says that the scores change with the capacity.
 	ByCapacity bool
+	// PooledVotes says that the scores are the window's pooled votes and that every
+	// head keeps as many of the largest: a device that holds the cache can choose.
+	PooledVotes bool
 	// Score returns scores [heads][prefix], larger is kept first.
 	Score func(l *Layer, c Config) ([][]float64, error)
 	// Layers gives every layer's budget a head from their statistics; nil: all

@@ -106,12 +106,28 @@ type Sequence interface {
 	// Keys and Values of n positions, [n, kvHeads*dim], of an uncompressed layer.
 	Keys(layer, pos, n int) ([]float32, error)
 	Values(layer, pos, n int) ([]float32, error)
+	// Select chooses slots of an uncompressed layer as SnapKV does, by the votes of
+	// its last n queries, q [n, heads*dim] as States has shown them: for each pick
+	// [query head or kv head], ascending, the window's own last. It fails with a
+	// *MemoryError where the card has no room for the weights.
+	Select(layer int, q []float32, n int, picks []Pick) ([][][]int32, error)
 	// Compress keeps some slots: [layer][kv head or query head], ascending.
 	Compress(keep [][][]int32) (Sequence, error)
 	Truncate(n int)
 	Reserve(n int) error
 	CacheBytes() int64
 	Close()
+}
+
+// Pick is a selection that SnapKV makes (Li et al., arXiv:2404.14469, listing 1):
+// the budget positions before the window whose pooled votes are the largest, of
+// equal ones the lower.
+type Pick struct {
+	Window  int    // last queries, which vote and whose slots are kept
+	Budget  int    // slots kept of each head beside them
+	Kernel  int    // of the pooling, odd; 1 = off
+	Pooling string // avgpool or maxpool
+	Group   string // head: each query head chooses; mean, max or sum: the kv heads do, by the merged votes of their query heads
 }
 
 // Pass says what a Forward hands out. Its functions are called one at a time

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -168,6 +169,25 @@ func (s *Session) Truncate(n int) {
 	for _, kv := range s.kv {
 		kv.Truncate(n)
 	}
+}
+
+// Pick is a selection of slots that a card can make by itself.
+type Pick = cuda.Pick
+
+// Select has the card choose slots of a layer by the votes of its last n queries,
+// q [n, heads*headDim] as States has shown them: for each pick [query head or kv
+// head], ascending, as Compress takes them. ok is false where the caller must
+// choose: the layer is not on a card, or the card has no room for the weights.
+func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error) {
+	if s.card == nil {
+		return nil, false, nil
+	}
+	keep, err = s.card.Select(layer, q, n, picks)
+	var small *cuda.MemoryError
+	if errors.As(err, &small) {
+		return nil, false, nil
+	}
+	return keep, err == nil, err
 }
 
 // Compress returns a sequence whose layers keep only some slots of their
