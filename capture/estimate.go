@@ -21,7 +21,10 @@ type Need struct {
 func Estimate(c *Config, m model.Config, threads int) Need {
 	var n Need
 	plan := &c.Header.Plan
-	layers, heads := int64(len(plan.Layers)), int64(len(plan.Heads))
+	layers, heads, totals := int64(len(plan.Layers)), int64(len(plan.Heads)), int64(1)
+	if plan.NoPromptSums {
+		totals = 0
+	}
 	width := float64(m.Layers)*float64(m.Hidden*(m.Heads*m.HeadDim+m.KVHeads*(m.HeadDim+m.ValueDim))+m.Heads*m.ValueDim*m.Hidden) + feedForwards(&m)
 	perPosition := int64(m.Layers) * int64(m.KVHeads) * int64(m.HeadDim+m.ValueDim) * 4
 	for i := range c.Prompts {
@@ -40,7 +43,7 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 			n.Disk += factors
 		}
 		windows := int64(windowCount(plan, p))
-		n.Disk += layers * heads * int64(p) * 5 / 2 * (1 + windows/2)
+		n.Disk += layers * heads * int64(p) * 5 / 2 * (totals + windows/2)
 		through := p // tokens that pass in pieces
 		if c.Prompts[i].Reply != nil {
 			through += reply
@@ -57,9 +60,9 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 		int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
 	// Sums of all queries and of the window under way, eight bytes a key; blocks
 	// that wait to be encoded and written, and what the collector has not found yet.
-	sums := layers * heads * pos * 8
+	sums := layers * heads * pos * 8 * totals
 	if plan.PromptWindows > 0 {
-		sums *= 2
+		sums += layers * heads * pos * 8
 	}
 	waiting := min(64<<20, layers*heads*pos*4*64)
 	n.Recording = sums + waiting + (sums+waiting)/2

@@ -64,7 +64,9 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 		s, from = doc.session, doc.tokens
 		s.Truncate(from)
 		for i := range rec.totals {
-			rec.totals[i] = doc.totals[i].clone(len(p.Tokens))
+			if rec.totals[i] != nil {
+				rec.totals[i] = doc.totals[i].clone(len(p.Tokens))
+			}
 		}
 	} else {
 		s = r.c.Model.NewSession()

@@ -22,7 +22,7 @@ type recorder struct {
 	heads   int                 // query heads of the model
 	halves  *dumps.Rounding     // how a card rounds recorded rows; nil: it does not
 
-	totals  []*Sums      // per recorded layer: over all prompt queries
+	totals  []*Sums      // per recorded layer: over all prompt queries; nil where the plan leaves them out
 	windows []*Sums      // the windows now being filled, by layer x window
 	winLock sync.Mutex   // guards windows
 	pooled  []*overview  // per recorded layer; nil where the plan wants none
@@ -46,7 +46,9 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 	r.lse = make([][]float32, n)
 	r.gen = make([]*genBuffer, n)
 	for i := range n {
-		r.totals[i] = NewSums(len(plan.Heads), prompt)
+		if !plan.NoPromptSums {
+			r.totals[i] = NewSums(len(plan.Heads), prompt)
+		}
 		r.lse[i] = make([]float32, heads*r.rows)
 		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
 		if plan.Overview > 0 {
@@ -139,7 +141,7 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 		w.Rows, w.Halves = first, (*[256]uint8)(r.halves)
 	}
 	if pos0 < r.prompt {
-		w.Sums = true
+		w.Sums = !r.plan.NoPromptSums
 		w.Windows, w.WindowSize = r.windowCount(), r.plan.PromptWindowSize
 		w.WindowStart = r.prompt - w.Windows*w.WindowSize
 		if r.pooled != nil {
@@ -191,8 +193,12 @@ func (r *recorder) sumTile(li, hi int, t *cpu.Tile) {
 			}
 		}
 		keys := min(t.Keys, t.Pos0+hiRow-t.Key0) // none of these rows sees a later key
-		ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
-		r.totals[li].Add(hi, t.Key0, part[:keys])
+		if r.totals[li] != nil || window >= 0 {
+			ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
+		}
+		if r.totals[li] != nil {
+			r.totals[li].Add(hi, t.Key0, part[:keys])
+		}
 		if window >= 0 {
 			r.window(li, window).Add(hi, t.Key0, part[:keys])
 		}
@@ -263,6 +269,9 @@ func (r *recorder) finishPrompt() error {
 			if err := r.pw.Overview(layer, r.plan.Overview, r.pooled[i].cells); err != nil {
 				return err
 			}
+		}
+		if r.totals[i] == nil {
+			continue
 		}
 		if err := r.pw.Sums(layer, r.totals[i].Floats(r.prompt)); err != nil {
 			return err

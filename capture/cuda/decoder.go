@@ -166,7 +166,7 @@ type Record struct {
 	// Halves asks for Rows as halves: by float32 exponent, how many low bits are
 	// rounded off, to the nearest and of two to the even. Nil: as float32.
 	Halves *[256]uint8
-	Sums   bool // sums over queries
+	Sums   bool // sums over all queries
 	// Query windows whose sums are wanted apart: window w holds the positions
 	// from WindowStart + w*WindowSize on.
 	WindowStart, WindowSize, Windows int

@@ -40,9 +40,9 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 			w := p.Record(i, r.pos0, n)
 			r.want[i] = w
 			side = max(side, w.Side)
-			some = some || w.Sums || w.Side > 0 || min(w.Rows, w.LSE, w.States) < r.end
+			some = some || w.sums() || min(w.Rows, w.LSE, w.States) < r.end
 			_, listed := r.heads(i)
-			if (w.Sums || w.Side > 0) && s.layers[i].compressed() {
+			if w.sums() && s.layers[i].compressed() {
 				return fmt.Errorf("sums over queries of a compressed cache")
 			}
 			for _, b := range []struct {
@@ -105,6 +105,18 @@ func hinted(err error, hint string) error {
 	return err
 }
 
+// sums says whether anything is added up, or pooled, over queries.
+func (w *Record) sums() bool { return w.Sums || w.Side > 0 || w.Windows > 0 && w.WindowSize > 0 }
+
+// windows are the positions of the pass whose sums are wanted by windows, first to
+// last-1.
+func (w *Record) windows(pos0, end int) (first, last int) {
+	if w.Windows < 1 || w.WindowSize < 1 {
+		return end, end
+	}
+	return min(end, max(pos0, w.WindowStart)), min(end, w.WindowStart+w.Windows*w.WindowSize)
+}
+
 // heads are the query heads that a layer records: their numbers on the card, and
 // how many.
 func (r *recording) heads(i int) (list address, n int) {
@@ -141,7 +153,8 @@ func (r *recording) of(i, pos0, n int) wanted {
 	w := &r.want[i]
 	end := pos0 + n
 	_, listed := r.heads(i)
-	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0) && listed > 0}
+	first, last := w.windows(pos0, end)
+	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0 || first < last) && listed > 0}
 }
 
 // sums adds the chunk's weights up and sends off those of query windows.
@@ -156,10 +169,7 @@ func (r *recording) sums(i int, a attention) error {
 		o.Cells = 0
 	}
 	end := a.Pos0 + a.N
-	first, last := end, end // positions in query windows
-	if w.Windows > 0 && w.WindowSize > 0 {
-		first, last = w.WindowStart, w.WindowStart+w.Windows*w.WindowSize
-	}
+	first, last := w.windows(a.Pos0, end)
 	for at := a.Pos0; at < end; {
 		o.Row0 = at - a.Pos0
 		if at < first || at >= last {
@@ -168,8 +178,10 @@ func (r *recording) sums(i int, a attention) error {
 				to = min(end, first)
 			}
 			o.Rows = to - at
-			if err := r.s.c.l.attendSums(a, o); err != nil {
-				return err
+			if w.Sums || w.Side > 0 {
+				if err := r.s.c.l.attendSums(a, o); err != nil {
+					return err
+				}
 			}
 			at = to
 			continue
@@ -202,7 +214,9 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 			return 0, err
 		}
 		part := o
-		part.Total += address(8 * h0 * o.LdTotal)
+		if o.Total != 0 {
+			part.Total += address(8 * h0 * o.LdTotal)
+		}
 		if o.Cells != 0 {
 			part.Cells += address(4 * h0 * o.Side * o.Side)
 		}
