@@ -126,6 +126,31 @@ func TestMemoryOnCard(t *testing.T) {
 	}
 }
 
+// TestCompareWithOnCard: narrow arithmetic is seen to be off by about its rounding,
+// float32 by nothing beside itself.
+func TestCompareWithOnCard(t *testing.T) {
+	needCard(t)
+	g := openGolden(t, sharedtest.Dir(t, "fixtures/models/llama"))
+	dir, ids := sharedtest.Dir(t, "fixtures/models/llama"), g.ints("input_ids")[:60]
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	for compute, bound := range map[string]float64{"f32": 0, "bf16": 0.06, "f16": 0.01} {
+		m := loadOnCard(t, dir, Options{Compute: compute})
+		e, err := m.CompareWith(context.Background(), func() (*Model, error) { return Load(ck, Options{Device: "cuda"}) }, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, v := range map[string]float64{"weights": e.Weights, "logits": e.Logits, "rows": e.Rows / 2} {
+			if v > bound || v == 0 && bound > 0 || e.Tokens != 60 {
+				t.Errorf("%s: %s are %g off, want at most %g and, but for f32, more than 0: %+v", compute, what, v, bound, e)
+			}
+		}
+	}
+}
+
 // TestClosedCardFails: what is used after its end says so.
 func TestClosedCardFails(t *testing.T) {
 	needCard(t)

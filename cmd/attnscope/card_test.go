@@ -347,7 +347,10 @@ func TestComputeOnCard(t *testing.T) {
 	p := threePrompts(t, f)
 	run := func(compute string) string {
 		out := filepath.Join(dir, compute+".attn")
-		must(t, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--compute", compute, "--precision", "exact", "--max-new-tokens", "1", "--ignore-eos")
+		code, _, stderr := call(t, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--compute", compute, "--precision", "exact", "--max-new-tokens", "1", "--ignore-eos")
+		if says := strings.Contains(stderr, "compute "+compute+" against f32, last of the first 30 tokens of prompt \"p0\": attention weights differ by up to "); code != 0 || says == (compute == "f32") {
+			t.Errorf("compute %s: exit %d, %s", compute, code, stderr)
+		}
 		return out
 	}
 	want := run("f32")
@@ -377,5 +380,27 @@ func TestComputeOnCard(t *testing.T) {
 		}
 		a.Close()
 		b.Close()
+	}
+}
+
+// TestNoRoomToCompareOnCard: where float32 weights find no room beside those of a
+// narrow arithmetic, the run says so and goes on.
+func TestNoRoomToCompareOnCard(t *testing.T) {
+	onlyEmulated(t)
+	f := openFixture(t, "llama")
+	p := threePrompts(t, f)
+	said := 0
+	for memory := 600 << 10; memory < 1600<<10; memory += 200 << 10 {
+		out := filepath.Join(t.TempDir(), "x.attn")
+		code, _, stderr := programWith(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
+			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--compute", "f16", "--max-new-tokens", "2", "--ignore-eos")
+		if none := strings.Contains(stderr, "compute f16 is not compared with f32, whose weights find no room beside it: "); none && code == 0 {
+			said++
+		} else if code != 0 && !strings.Contains(stderr, "hint: ") {
+			t.Errorf("%d bytes: exit %d: %s", memory, code, stderr)
+		}
+	}
+	if said == 0 {
+		t.Error("no card was too small for the comparison alone")
 	}
 }
