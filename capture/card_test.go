@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,9 +17,10 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// TestRowsCrossAsHalvesOnCard: a dump whose rows the card has rounded holds the
-// same weights, bit for bit, as one whose rows came as float32 and were rounded
-// by the writer, at every precision; generated rows and followed ones too.
+// TestRowsCrossAsHalvesOnCard: a dump whose rows and windows' sums the card has
+// rounded holds the same numbers, bit for bit, as one whose rows came as float32
+// and sums in fixed point and were rounded by the writer, at every precision;
+// generated rows and followed ones too.
 func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 	list, why := cuda.Devices()
 	if why == "" {
@@ -72,9 +74,15 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 				return r
 			}
 			want, got := read("floats", true), read("halves", false)
-			values, rounded := 0, 0
+			values, rounded, summed := 0, 0, 0
 			for i := range want.Prompts() {
 				for _, l := range []int{0, 1} {
+					a, na, err := want.Windows(i, l)
+					b, nb, err2 := got.Windows(i, l)
+					if err != nil || err2 != nil || na != nb || !slices.Equal(a, b) {
+						t.Fatalf("%s, %s, prompt %d, layer %d: sums of %d windows differ from those of %d (%v, %v)", c.model, precision, i, l, nb, na, err, err2)
+					}
+					summed += nb
 					for _, phase := range []dumps.Phase{dumps.Prefill, dumps.Decode} {
 						a, err := want.Weights(i, l, phase)
 						b, err2 := got.Weights(i, l, phase)
@@ -92,6 +100,9 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 						}
 					}
 				}
+			}
+			if summed == 0 {
+				t.Error("no windows")
 			}
 			if halves := rounded == values; halves != (precision != "exact") {
 				t.Errorf("%s: %d of %d weights are halves", precision, rounded, values)

@@ -57,7 +57,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	rec := newRecorder(plan, cfg.Layers, cfg.Heads, len(p.Tokens), room, info.Store)
 	rec.pw = pw
 	if r.c.floats {
-		rec.halves = nil
+		rec.halves, rec.sumBits = nil, 0
 	}
 	s, from := (*model.Session)(nil), 0
 	if doc != nil {

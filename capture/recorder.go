@@ -21,10 +21,12 @@ type recorder struct {
 	headOf  []int               // true head -> index among the recorded, -1
 	heads   int                 // query heads of the model
 	halves  *dumps.Rounding     // how a card rounds recorded rows; nil: it does not
+	sumBits int                 // mantissa bits of a window's sums, as a card rounds them; 0: it does not
 
 	totals  []*Sums      // per recorded layer: over all prompt queries; nil where the plan leaves them out
 	windows []*Sums      // the windows now being filled, by layer x window
-	winLock sync.Mutex   // guards windows
+	whole   [][]float32  // the same, that a card has made, [heads, keys]
+	winLock sync.Mutex   // guards windows and whole
 	pooled  []*overview  // per recorded layer; nil where the plan wants none
 	lse     [][]float32  // per recorded layer [heads, R]
 	gen     []*genBuffer // per recorded layer
@@ -38,11 +40,11 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 	r := &recorder{
 		plan: plan, prompt: prompt, store: store, heads: heads,
 		rows:    min(plan.WindowRows, prompt),
-		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: dumps.RoundingOf(plan.Precision),
+		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: dumps.RoundingOf(plan.Precision), sumBits: dumps.SumBits(plan.Precision),
 	}
 	n := len(plan.Layers)
 	r.totals = make([]*Sums, n)
-	r.windows = make([]*Sums, n*r.windowCount())
+	r.windows, r.whole = make([]*Sums, n*r.windowCount()), make([][]float32, n*r.windowCount())
 	r.lse = make([][]float32, n)
 	r.gen = make([]*genBuffer, n)
 	for i := range n {
@@ -142,7 +144,7 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 	}
 	if pos0 < r.prompt {
 		w.Sums = !r.plan.NoPromptSums
-		w.Windows, w.WindowSize = r.windowCount(), r.plan.PromptWindowSize
+		w.Windows, w.WindowSize, w.SumBits = r.windowCount(), r.plan.PromptWindowSize, r.sumBits
 		w.WindowStart = r.prompt - w.Windows*w.WindowSize
 		if r.pooled != nil {
 			w.Side, w.Prompt = r.plan.Overview, r.prompt
@@ -159,6 +161,18 @@ func (r *recorder) Sums(layer, head, window int, part []int64) {
 		return
 	}
 	r.window(li, window).AddFixed(hi, part)
+}
+
+// Whole takes the sums of a window that a card has made and rounded.
+func (r *recorder) Whole(layer, head, window int, sums []float32) {
+	at := r.layerOf[layer]*r.windowCount() + window
+	r.winLock.Lock()
+	if r.whole[at] == nil {
+		r.whole[at] = make([]float32, len(r.plan.Heads)*len(sums))
+	}
+	list := r.whole[at]
+	r.winLock.Unlock()
+	copy(list[r.headOf[head]*len(sums):], sums)
 }
 
 // Cells takes a picture that a card has made.
@@ -251,13 +265,17 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 	count, size := r.windowCount(), r.plan.PromptWindowSize
 	for w := range count {
 		at, last := li*count+w, r.prompt-(count-1-w)*size
-		if r.windows[at] == nil || last > end {
+		if r.windows[at] == nil && r.whole[at] == nil || last > end {
 			continue
 		}
-		if err := r.pw.Window(layer, w, count, size, r.windows[at].Floats(last), last); err != nil {
+		sums := r.whole[at]
+		if sums == nil {
+			sums = r.windows[at].Floats(last)
+		}
+		if err := r.pw.Window(layer, w, count, size, sums, last); err != nil {
 			return err
 		}
-		r.windows[at] = nil
+		r.windows[at], r.whole[at] = nil, nil
 	}
 	return nil
 }

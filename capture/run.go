@@ -28,7 +28,7 @@ type Config struct {
 	Warn        func(string)   // told what is wrong with a partial dump; may be nil
 
 	wrap   func(*os.File) dumps.File // tests make writes fail
-	floats bool                      // tests have a card hand out rows as float32 whatever the precision
+	floats bool                      // tests have a card hand out rows as float32 and sums in fixed point whatever the precision
 }
 
 // Progress tells how far a run is.

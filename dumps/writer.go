@@ -728,13 +728,16 @@ func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
 		Rows: uint32(n), Keys: uint32(m.ValueDim)}, v, encF32, bits)
 }
 
-// sumBits keeps sums to 2^-17 of their value.
-func (p *PromptWriter) sumBits() int {
-	if p.w.header.Plan.Precision == "exact" {
+// SumBits are the mantissa bits of sums over queries at a precision: they are kept
+// to 2^-17 of their value.
+func SumBits(precision string) int {
+	if precision == "exact" {
 		return 23
 	}
 	return 16
 }
+
+func (p *PromptWriter) sumBits() int { return SumBits(p.w.header.Plan.Precision) }
 
 // Sums writes the weights summed over all prompt queries, [heads, P].
 func (p *PromptWriter) Sums(layer int, s []float32) error {

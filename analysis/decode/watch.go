@@ -82,10 +82,11 @@ func (w *watcher) Sums(layer, head, _ int, part []int64) {
 	w.sums[layer].AddFixed(head, part[:min(len(part), w.prompt)])
 }
 
-// Rows, Cells and Done have nothing to do: nothing of the kind is wanted.
-func (w *watcher) Rows(int, *model.Rows)     {}
-func (w *watcher) Cells(int, int, []float32) {}
-func (w *watcher) Done(int, int)             {}
+// Rows, Whole, Cells and Done have nothing to do: nothing of the kind is wanted.
+func (w *watcher) Whole(int, int, int, []float32) {}
+func (w *watcher) Rows(int, *model.Rows)          {}
+func (w *watcher) Cells(int, int, []float32)      {}
+func (w *watcher) Done(int, int)                  {}
 
 // States keeps the last queries.
 func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {

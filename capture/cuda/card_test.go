@@ -234,13 +234,14 @@ func TestNothingLeaksOnCard(t *testing.T) {
 		_ = c.t.do(func() error { n = c.pool.used; return nil })
 		return n
 	}
+	rounding := dropTable(2.9e-3, 0, 4)
 	one := func() {
 		s := c.NewSequence()
 		defer s.Close()
 		tokens := make([]int32, 90)
 		p := Pass{LogitsFrom: 90, Record: func(_, pos0, n int) Record {
-			return Record{Rows: pos0 + 80, LSE: pos0 + 80, States: pos0, Sums: true, Windows: 2, WindowSize: 16, WindowStart: pos0 + 58, Side: 8, Prompt: 90}
-		}, Rows: func(int, *Rows) {}, Sums: func(int, int, int, []int64) {}, Cells: func(int, int, []float32) {}, Done: func(int, int) {},
+			return Record{Rows: pos0 + 80, LSE: pos0 + 80, States: pos0, Sums: true, Windows: 2, WindowSize: 16, WindowStart: pos0 + 58, SumBits: 16, Halves: &rounding, Side: 8, Prompt: 90}
+		}, Rows: func(int, *Rows) {}, Sums: func(int, int, int, []int64) {}, Whole: func(int, int, int, []float32) {}, Cells: func(int, int, []float32) {}, Done: func(int, int) {},
 			States: func(int, int, int, []float32, []float32, []float32) {}}
 		if err := s.Forward(context.Background(), tokens, p); err != nil {
 			t.Fatal(err)

@@ -148,6 +148,9 @@ type Pass struct {
 	// queries below end have been shown, but for window -1, which comes at the
 	// end of the pass.
 	Sums func(layer, head, window int, part []int64)
+	// Whole has the sums of a window whose queries a card has added up at once, for
+	// keys 0 to len(sums)-1, rounded to Record.SumBits.
+	Whole func(layer, head, window int, sums []float32)
 	// Cells are the largest weights of the pass, as Record.Side asked for.
 	Cells func(layer, head int, cells []float32)
 	Done  func(layer, end int)
@@ -170,6 +173,7 @@ type Record struct {
 	// Query windows whose sums are wanted apart: window w holds the positions
 	// from WindowStart + w*WindowSize on.
 	WindowStart, WindowSize, Windows int
+	SumBits                          int // mantissa bits of Whole's sums; 0: all windows' sums come by Sums
 	// A pooled picture: the largest weight of the queries and keys whose
 	// position*Side/Prompt is equal to a cell's. Side 0: none.
 	Side, Prompt int

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -22,6 +23,7 @@ type recording struct {
 	want  []Record
 	total []block // by layer: int64 [heads, end]; empty: no sums
 	cells []block // by layer: float32 [heads, side, side]
+	fixed block   // sums of whole windows, before they are rounded; empty: all go in parts
 }
 
 // wanted tells what of a layer's chunk is recorded.
@@ -34,12 +36,13 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 	}
 	c, d := s.c, s.c.d
 	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers), total: make([]block, d.Layers), cells: make([]block, d.Layers)}
-	some, side := false, 0
+	some, side, rounded := false, 0, false
 	err := func() error {
 		for i := range r.want {
 			w := p.Record(i, r.pos0, n)
 			r.want[i] = w
 			side = max(side, w.Side)
+			rounded = rounded || w.SumBits > 0 && w.Windows > 0
 			some = some || w.sums() || min(w.Rows, w.LSE, w.States) < r.end
 			_, listed := r.heads(i)
 			if w.sums() && s.layers[i].compressed() {
@@ -71,6 +74,13 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 		least := max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
 		var err error
 		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))), least)
+		var small *MemoryError
+		if err == nil && rounded {
+			r.fixed, err = c.pool.get(r.ring.bytes, "sums of query windows")
+		}
+		if r.ring != nil && errors.As(err, &small) {
+			return nil // in parts, then
+		}
 		return err
 	}()
 	if err != nil {
@@ -204,7 +214,16 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	c, w := r.s.c, &r.want[i]
 	window := (at - w.WindowStart) / w.WindowSize
 	keys := a.Pos0 + a.N
-	count := min((end-1-w.WindowStart)/w.WindowSize-window+1, max(1, int(r.ring.bytes/8)/(o.Listed*keys)))
+	count := (end-1-w.WindowStart)/w.WindowSize - window + 1
+	whole := false
+	if w.SumBits > 0 && r.fixed.bytes > 0 { // those that are all here, or the one that is not
+		inside := (end - at) / w.WindowSize
+		whole = inside > 0 && at == w.WindowStart+window*w.WindowSize
+		if count = 1; whole {
+			count = inside
+		}
+	}
+	count = min(count, max(1, int(r.ring.bytes/8)/(o.Listed*keys)))
 	heads := min(o.Listed, max(1, int(r.ring.bytes/8)/(count*keys)))
 	to := min(end, w.WindowStart+(window+count)*w.WindowSize)
 	for h0 := 0; h0 < o.Listed; h0 += heads {
@@ -224,9 +243,19 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 		part.Windows, part.LdWindow, part.WinCount = slot.dev.at, keys, count
 		part.WinStart, part.WinSize = w.WindowStart+window*w.WindowSize, w.WindowSize
 		bytes := int64(8 * n * count * keys)
+		if whole {
+			part.Windows = r.fixed.at
+		}
 		err = inOrder(
-			func() error { return call("cuMemsetD8Async", cu.MemsetD8Async(slot.dev.at, 0, bytes, c.t.compute)) },
+			func() error { return call("cuMemsetD8Async", cu.MemsetD8Async(part.Windows, 0, bytes, c.t.compute)) },
 			func() error { return c.l.attendSums(a, part) },
+			func() error {
+				if !whole {
+					return nil
+				}
+				bytes /= 2
+				return c.l.fixedToFloat(slot.dev.at, r.fixed.at, n*count*keys, w.SumBits)
+			},
 		)
 		if err != nil {
 			r.ring.free <- slot
@@ -235,6 +264,11 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 		err = r.ring.send(slot, slot.dev.at, bytes, func() {
 			parallel.For(n, func(h int) {
 				for k := range count {
+					if whole {
+						sums := slot.host.floats(int64(4*(h*count+k)*keys), part.WinStart+(k+1)*w.WindowSize)
+						r.p.Whole(i, r.head(i, h0+h), window+k, sums)
+						continue
+					}
 					sums := slot.host.longs(int64(8*(h*count+k)*keys), min(keys, part.WinStart+(k+1)*w.WindowSize))
 					r.p.Sums(i, r.head(i, h0+h), window+k, sums)
 				}
@@ -484,6 +518,7 @@ func (r *recording) totals(i int) error {
 }
 
 func (r *recording) giveBack() {
+	r.s.c.pool.put(r.fixed)
 	for i := range r.total {
 		r.s.c.pool.put(r.total[i])
 		r.s.c.pool.put(r.cells[i])

@@ -149,7 +149,7 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) 
 	}
 	out.States = p.Recorder.States
 	if reducer, ok := p.Recorder.(Reducer); ok {
-		out.Record, out.Rows, out.Sums, out.Cells, out.Done = reducer.Wants, reducer.Rows, reducer.Sums, reducer.Cells, reducer.Done
+		out.Record, out.Rows, out.Sums, out.Whole, out.Cells, out.Done = reducer.Wants, reducer.Rows, reducer.Sums, reducer.Whole, reducer.Cells, reducer.Done
 		return s.card.Forward(ctx, tokens, out)
 	}
 	start := s.Len() // a pass's row 0

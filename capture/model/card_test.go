@@ -94,10 +94,11 @@ type sumsOnly struct{ watcher }
 func (*sumsOnly) Wants(_, pos0, n int) Wants {
 	return Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
 }
-func (*sumsOnly) Rows(int, *Rows)             {}
-func (*sumsOnly) Sums(int, int, int, []int64) {}
-func (*sumsOnly) Cells(int, int, []float32)   {}
-func (*sumsOnly) Done(int, int)               {}
+func (*sumsOnly) Rows(int, *Rows)                {}
+func (*sumsOnly) Sums(int, int, int, []int64)    {}
+func (*sumsOnly) Whole(int, int, int, []float32) {}
+func (*sumsOnly) Cells(int, int, []float32)      {}
+func (*sumsOnly) Done(int, int)                  {}
 
 // TestMemoryOnCard: the estimate is within a fifth of the most that
 // was in use.

@@ -45,6 +45,9 @@ type Reducer interface {
 	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
 	// several parts.
 	Sums(layer, head, window int, part []int64)
+	// Whole has the sums of a window whose queries a card has added up at once, as
+	// they come from Sums and rounded as was wanted.
+	Whole(layer, head, window int, sums []float32)
 	// Cells are the largest weights of the pass, [Side, Side].
 	Cells(layer, head int, cells []float32)
 	// Done says that the windows' sums over a layer's queries below end have been

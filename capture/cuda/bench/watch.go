@@ -35,7 +35,7 @@ func (w *watcher) Wants(_, pos0, n int) model.Wants {
 	}
 	first := max(pos0, w.prompt-rows)
 	count := min(windows, w.prompt/windowSize)
-	return model.Wants{Rows: end, LSE: first, States: first, Sums: true, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize}
+	return model.Wants{Rows: end, LSE: first, States: first, Sums: true, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize, SumBits: 16}
 }
 
 func (w *watcher) Sums(_, head, _ int, part []int64) {
@@ -43,6 +43,8 @@ func (w *watcher) Sums(_, head, _ int, part []int64) {
 		w.sums[head][i] += v
 	}
 }
+
+func (w *watcher) Whole(_, head, _ int, sums []float32) { copy(w.floats, sums) }
 
 func (w *watcher) States(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
 
