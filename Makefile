@@ -35,7 +35,8 @@ CUDA = build/cuda
 CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
 CUDA_GO = $(CUDA_ENV) $(GO)
 EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
-CARD_TESTS = ./capture/cuda ./capture/model ./capture ./analysis/decode ./cmd/attnscope
+BUNDLED_TESTS = ./capture/cuda ./capture/model ./cmd/attnscope
+CARD_TESTS = $(BUNDLED_TESTS) ./capture ./analysis/decode
 SHARED ?= ../shared
 
 cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
@@ -62,7 +63,7 @@ test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend with
 $(BUNDLE): $(CUDA)/libcuda.a
 	rm -rf $@ && mkdir -p $@/capture/model $@/shared/fixtures
 	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./capture/cuda/bench
-	for p in $(CARD_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
+	for p in $(BUNDLED_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
 	cp -r capture/model/testdata $@/capture/model/
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
 	cp capture/cuda/bench/README.md $@/

@@ -28,8 +28,6 @@ type testResult struct {
 var suites = []struct{ binary, dir, run string }{
 	{"cuda.test", "capture/cuda", "."},
 	{"model.test", "capture/model", "Card"},
-	{"capture.test", "capture", "Card"},
-	{"decode.test", "analysis/decode", "Card"},
 	{"attnscope.test", "cmd/attnscope", "Card"},
 }
 
