@@ -88,8 +88,14 @@ lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
 	$(GO) vet ./...
 
-test-long: ## what needs the default model, PyTorch or an hour
-	ATTNSCOPE_LONG=1 $(GO) test -timeout 3h ./...
+# A Python with PyTorch for test-long: ATTNSCOPE_PYTHON, else one made here (about 1.5 GB).
+TORCH = $(CURDIR)/build/torch/bin/python
+$(TORCH):
+	python3 -m venv build/torch
+	build/torch/bin/pip install --quiet torch transformers==4.57.1 gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
+
+test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## what needs the default model, PyTorch or an hour
+	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
 	./fuzz.sh 10m
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/capture/model"
 )
 
@@ -67,6 +68,34 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 	waiting := min(64<<20, layers*heads*pos*4*64)
 	n.Recording = sums + waiting + (sums+waiting)/2
 	return n
+}
+
+// attained is the share of the measured rates that a whole model reaches:
+// attention, normalisation and recording run below the speed of products.
+const attained = 0.87
+
+// Pace is what a run is expected to do in a second on the CPU, and how long it
+// takes then.
+type Pace struct{ FLOPs, Bytes, Seconds float64 }
+
+// Pace predicts the time on a machine of such rates, of so many bytes of packed
+// weights and of an arithmetic: f32, bf16 or int8.
+func (n *Need) Pace(r cpu.Rates, weights int64, compute string) Pace {
+	p := Pace{FLOPs: r.FLOPs * attained, Bytes: r.Bytes * attained}
+	switch compute { // products against float32's, attention included
+	case "bf16":
+		p.FLOPs /= 0.75
+	case "int8":
+		p.FLOPs /= 0.65
+	}
+	p.Seconds = n.FLOPs/p.FLOPs + n.Read(weights)/p.Bytes
+	return p
+}
+
+// Read is what decoding reads from memory, in bytes: all weights and the cache
+// for each token.
+func (n *Need) Read(weights int64) float64 {
+	return n.CacheRead + float64(n.Generated)*float64(weights)
 }
 
 // programBytes is what the program takes before it has read anything.

@@ -164,6 +164,9 @@ func widenF16256(n int, dst *float32, x *uint16)
 func gemvQ4F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
+func gemvQ4F16_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
 func unpackQ4F16_512(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
@@ -171,6 +174,9 @@ func unpackQ4F16_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
 func gemvQ4F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func gemvQ4F32_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
 func unpackQ4F32_512(groups, size int, b unsafe.Pointer, dst *float32)
@@ -182,6 +188,9 @@ func unpackQ4F32_256(groups, size int, b unsafe.Pointer, dst *float32)
 func gemvQ8F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
+func gemvQ8F16_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
 func unpackQ8F16_512(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
@@ -189,6 +198,9 @@ func unpackQ8F16_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
 func gemvQ8F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func gemvQ8F32_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
 func unpackQ8F32_512(groups, size int, b unsafe.Pointer, dst *float32)
