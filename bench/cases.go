@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/checkpoint"
@@ -128,6 +129,9 @@ func (b *bench) batches() {
 
 // recording shows what it costs, in time and in memory.
 func (b *bench) recording() {
+	if !strings.Contains("recording", b.o.only) {
+		return
+	}
 	const n = 4096
 	plain := b.our("not recording", b.m.small, "f32", task{Op: "prefill", Tokens: n})
 	b.pair("recording 128 rows", n, 1/1.15, b.our("recording", b.m.small, "f32", task{Op: "prefill", Tokens: n, Record: true}), plain)
@@ -157,6 +161,9 @@ func (b *bench) compressed() {
 // analysis compares the hit rates of five windows with reading, and weighs the
 // dumps of a real text.
 func (b *bench) analysis() {
+	if !strings.Contains("hit rates", b.o.only) {
+		return
+	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		b.r.tell("SKIPPED: analysis: %v", err)

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/attnscope/attnscope/capture/tensor"
@@ -14,7 +15,8 @@ type Rates struct {
 	Bytes float64 // a second, read from memory
 }
 
-// Measure takes about a tenth of a second.
+// Measure takes about half a second: after a while in which threads and clocks
+// come up to speed, the medians of some short runs.
 func Measure(threads int) Rates {
 	const rows, out, in, bytes = 504, 1024, 576, 64 << 20
 	p := NewPool(threads)
@@ -27,11 +29,7 @@ func Measure(threads int) Rates {
 	if m, err := Pack(p, tensor.FromFloat32("w", w, out, in)); err == nil {
 		x, y := make([]float32, rows*in), make([]float32, rows*out)
 		m.Mul(p, y, out, x, in, rows)
-		begin, n := time.Now(), 0
-		for ; n < 2 || time.Since(begin) < 60*time.Millisecond; n++ {
-			m.Mul(p, y, out, x, in, rows)
-		}
-		r.FLOPs = float64(n) * 2 * rows * out * in / time.Since(begin).Seconds()
+		r.FLOPs = 2 * rows * out * in * often(func() { m.Mul(p, y, out, x, in, rows) })
 	}
 	const parts = 64
 	slab := newSlab(bytes)
@@ -40,10 +38,24 @@ func Measure(threads int) Rates {
 	for i := 0; i < len(big); i += 512 {
 		big[i] = 1
 	}
-	begin, n := time.Now(), 0
-	for ; n < 2 || time.Since(begin) < 40*time.Millisecond; n++ {
+	r.Bytes = bytes * often(func() {
 		p.Run(parts, func(task, _ int) { simd.Max(big[task*len(big)/parts : (task+1)*len(big)/parts]) })
-	}
-	r.Bytes = float64(n) * bytes / time.Since(begin).Seconds()
+	})
 	return r
+}
+
+// often is how many times a second f runs: the median of five runs of at least
+// 30 ms, after one that does not count.
+func often(f func()) float64 {
+	var rates []float64
+	for range 6 {
+		begin, n := time.Now(), 0
+		for ; n < 1 || time.Since(begin) < 30*time.Millisecond; n++ {
+			f()
+		}
+		rates = append(rates, float64(n)/time.Since(begin).Seconds())
+	}
+	rates = rates[1:]
+	slices.Sort(rates)
+	return rates[len(rates)/2]
 }

@@ -17,6 +17,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // testSizes are those of a small decoder.
@@ -339,7 +340,7 @@ func TestUnusableDevices(t *testing.T) {
 		}
 	}
 	for n, want := range map[int64]string{5: "5 B", 2048: "2.0 KiB", 3 << 30: "3.0 GiB"} {
-		if got := bytesText(n); got != want {
+		if got := sizes.Text(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}

@@ -11,7 +11,11 @@
 //	err = s.Forward(ctx, tokens, cuda.Pass{LogitsFrom: len(tokens) - 1, Logits: take})
 package cuda
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/sizes"
+)
 
 // Device is a card.
 type Device struct {
@@ -60,23 +64,11 @@ type MemoryError struct {
 }
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("the card's memory is too small for %s: %s wanted, %s of %s free", e.What, bytesText(e.Want), bytesText(e.Free), bytesText(e.Memory))
+	return fmt.Sprintf("the card's memory is too small for %s: %s wanted, %s of %s free", e.What, sizes.Text(e.Want), sizes.Text(e.Free), sizes.Text(e.Memory))
 }
 
 // Hint says what to do about it.
 func (e *MemoryError) Hint() string { return e.hint }
-
-func bytesText(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
-}
 
 func weightsHint(compute string) string {
 	if compute == "f32" {

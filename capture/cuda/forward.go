@@ -9,6 +9,8 @@ import (
 	"math"
 
 	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // inOrder takes steps until one fails.
@@ -52,7 +54,7 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 		var small *MemoryError
 		if errors.As(err, &small) && n > minChunk {
 			s.c.chunk = max(minChunk, n/2)
-			s.c.log(fmt.Sprintf("no room on the card for %d tokens at a time (%s of %s free): going on with %d", n, bytesText(small.Free), bytesText(small.Memory), s.c.chunk))
+			s.c.log(fmt.Sprintf("no room on the card for %d tokens at a time (%s of %s free): going on with %d", n, sizes.Text(small.Free), sizes.Text(small.Memory), s.c.chunk))
 			err = nil
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // recording is what a pass records: sums are made on the card and handed out
@@ -323,7 +324,7 @@ func (r *recording) rows(i int, a attention) error {
 	size, ld := r.rowShape(i, a.Keys)
 	per := int(r.ring.bytes) / (size*ld + 4) // rows of weights, each with its log-sum-exp
 	if per < 1 {
-		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, bytesText(r.ring.bytes))
+		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, sizes.Text(r.ring.bytes))
 	}
 	rows := min(total, per)
 	heads := min(listed, max(1, per/rows))

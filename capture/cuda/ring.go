@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // ring carries recorded data to the host beside the compute: each slot is a
@@ -74,7 +76,7 @@ func (c *card) newRing(bytes int64) (*ring, error) {
 			func() (err error) { s.ready, err = cu.MakeEvent(cu.DisableTiming); return call("cuEventCreate", err) },
 		)
 		if outOfMemory(err) {
-			err = fmt.Errorf("pinned host memory for recorded data (%s): %w", bytesText(ringSlots*bytes), err)
+			err = fmt.Errorf("pinned host memory for recorded data (%s): %w", sizes.Text(ringSlots*bytes), err)
 		}
 		if err != nil {
 			r.close()

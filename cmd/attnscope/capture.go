@@ -23,6 +23,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // planFlags say what of a prompt's attention is recorded.
@@ -210,7 +211,7 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 	}
 	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
 		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
-			p.Overview, len(p.Heads), humanBytes(int64(bytes)), humanBytes(dumps.MaxBlock))
+			p.Overview, len(p.Heads), sizes.Text(int64(bytes)), sizes.Text(dumps.MaxBlock))
 	}
 	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)

@@ -15,6 +15,7 @@ import (
 	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // device is where a model runs.
@@ -110,7 +111,7 @@ func checkCard(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) 
 		return nil
 	}
 	err := fmt.Errorf("--device %s: the run needs %s of the card's memory (weights %s, cache %s for %d positions, work %s, recording %s), %s of %s is free",
-		e.device.name, humanBytes(m.Total()), humanBytes(m.Weights), humanBytes(m.Cache), need.Positions, humanBytes(m.Work), humanBytes(m.Recording), humanBytes(d.Free), humanBytes(d.Memory))
+		e.device.name, sizes.Text(m.Total()), sizes.Text(m.Weights), sizes.Text(m.Cache), need.Positions, sizes.Text(m.Work), sizes.Text(m.Recording), sizes.Text(d.Free), sizes.Text(d.Memory))
 	if e.device.auto {
 		notef(c, "%v: running on the processor", err)
 		e.device = device{name: "cpu", auto: true}
@@ -144,7 +145,7 @@ func infoDevices(c *cli.Context) error {
 		out := device{Device: fmt.Sprintf("cuda:%d", d.Index), Usable: d.Why == "", About: d.Why, Name: d.Name, Memory: d.Memory, Free: d.Free,
 			Capability: fmt.Sprintf("%d.%d", d.Capability[0], d.Capability[1]), Driver: fmt.Sprintf("%d.%d", d.Driver[0], d.Driver[1])}
 		if out.Usable {
-			out.About = fmt.Sprintf("%s, %s of %s free, compute capability %s, driver for CUDA %s", d.Name, humanBytes(d.Free), humanBytes(d.Memory), out.Capability, out.Driver)
+			out.About = fmt.Sprintf("%s, %s of %s free, compute capability %s, driver for CUDA %s", d.Name, sizes.Text(d.Free), sizes.Text(d.Memory), out.Capability, out.Driver)
 		} else {
 			out.About = d.Name + ": " + d.Why
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // isDiskFull says that an error is about room on a disk.
@@ -53,5 +54,5 @@ func (d *diskWatch) compare(need int64) {
 	}
 	d.warned = true
 	warnf(d.c, "%s: about %s are still to be written, the disk has room for %s: the capture will stop when it is full, and go on with --resume once there is room",
-		d.out, humanBytes(need), humanBytes(free))
+		d.out, sizes.Text(need), sizes.Text(free))
 }

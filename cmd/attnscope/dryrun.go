@@ -10,6 +10,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // dryRun prints what a capture will take, without loading the weights.
@@ -20,18 +21,18 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 	weights := weightBytes(e, plan.Compute)
 	w := c.App.Writer
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n", need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", humanBytes(weights+need.Cache+need.Work+need.Recording),
-		humanBytes(weights), humanBytes(need.Cache), humanBytes(need.Work), humanBytes(need.Recording))
+	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(weights+need.Cache+need.Work+need.Recording),
+		sizes.Text(weights), sizes.Text(need.Cache), sizes.Text(need.Work), sizes.Text(need.Recording))
 	card := cardNeed(c, e, &need, plan)
-	parts := fmt.Sprintf("weights %s, cache %s, work %s, recording %s", humanBytes(card.Weights), humanBytes(card.Cache), humanBytes(card.Work), humanBytes(card.Recording))
+	parts := fmt.Sprintf("weights %s, cache %s, work %s, recording %s", sizes.Text(card.Weights), sizes.Text(card.Cache), sizes.Text(card.Work), sizes.Text(card.Recording))
 	if d := e.device.card; d != nil {
-		fmt.Fprintf(w, "vram       %s: %s; %s of %s is free on %s\n", humanBytes(card.Total()), parts, humanBytes(d.Free), humanBytes(d.Memory), e.device.name)
+		fmt.Fprintf(w, "vram       %s: %s; %s of %s is free on %s\n", sizes.Text(card.Total()), parts, sizes.Text(d.Free), sizes.Text(d.Memory), e.device.name)
 	} else {
-		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", humanBytes(card.Total()), parts)
+		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", sizes.Text(card.Total()), parts)
 	}
-	disk := "about " + humanBytes(need.Disk)
+	disk := "about " + sizes.Text(need.Disk)
 	if free, ok := freeBytes(cfg.Out); ok {
-		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))
+		disk += fmt.Sprintf("; %s free where it goes", sizes.Text(free))
 	}
 	fmt.Fprintf(w, "disk       %s\n", disk)
 	pace := need.Pace(cpu.Measure(threads), weights, plan.Compute)

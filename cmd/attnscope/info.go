@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 func infoCommand() *cli.Command {
@@ -81,7 +82,7 @@ func infoDump(c *cli.Context, path string) error {
 		state = "partial: the finished prompts are read"
 	}
 	m, p := info.Model, info.Plan
-	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, humanBytes(info.Bytes))
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, sizes.Text(info.Bytes))
 	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n", m.ID, m.Architecture, m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
 	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens, listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
@@ -162,8 +163,8 @@ func infoModel(c *cli.Context) error {
 	} else {
 		fmt.Fprintf(w, "context       %d positions, rope %s\n", cfg.MaxPositions, cfg.Rope.Kind)
 	}
-	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", humanBytes(stored), strings.Join(types, ", "), humanBytes(weights))
-	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", humanBytes(1000*cache))
+	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", sizes.Text(stored), strings.Join(types, ", "), sizes.Text(weights))
+	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", sizes.Text(1000*cache))
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", token, template)
 	return nil
 }
@@ -186,17 +187,4 @@ func hostProcessor() string {
 		}
 	}
 	return runtime.GOARCH
-}
-
-// humanBytes prints a size in binary units.
-func humanBytes(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
 }

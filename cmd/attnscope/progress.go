@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // quietFor is the time between two progress lines where stderr is no terminal:
@@ -78,9 +79,9 @@ func (b *bar) figures(p capture.Progress) []string {
 		list = append(list, "? left")
 	}
 	if p.Bytes > 0 {
-		list = append(list, humanBytes(p.Bytes)+" written")
+		list = append(list, sizes.Text(p.Bytes)+" written")
 		if free, ok := freeBytes(b.out); ok {
-			list = append(list, humanBytes(free)+" free")
+			list = append(list, sizes.Text(free)+" free")
 		}
 	}
 	return list
@@ -118,7 +119,7 @@ func (b *bar) bytes(done, total int64) {
 	}
 	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
 		b.last = time.Now()
-		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, humanBytes(done), humanBytes(total))
+		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, sizes.Text(done), sizes.Text(total))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/submit"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // lines is a flag that may be given several times; commas stay as they are.
@@ -154,7 +155,7 @@ func submitJob(c *cli.Context, out string) (submit.Job, error) {
 		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)
 	}
 	notef(c, "%d prompts in %d shards, about %.3g TFLOP each; a task needs about %s of memory, all dumps %s of disk, and as much again while they are merged",
-		len(list), shards, need.FLOPs/1e12/float64(shards), humanBytes(memory), humanBytes(need.Disk))
+		len(list), shards, need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
 	program, err := os.Executable()
 	if err != nil {
 		return submit.Job{}, err
