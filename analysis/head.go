@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
-	"github.com/attnscope/attnscope/snapkv"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // HeadRate is what one head gives for one combination of window, budget and
@@ -26,52 +27,121 @@ type HeadRate struct {
 // some windows, the mean reply row and the reply's larger weights.
 type HeadDigest struct {
 	length, rows int
-	votes        map[int][]float64 // by window, [prefix], before pooling
-	mean         []float64         // [P]
+	windows      []int    // ascending
+	votes        []column // of each window, [prefix], before pooling
+	mean         column   // [P]
 	least        float64
+	short        bool
 	keys         []int32 // the prompt positions above least, row by row
 	weights      []float32
 	ends         []int32 // of each reply row in keys
 }
 
-// DigestHead reads one head. Weights up to least are left out: rates for a
-// smaller theta cannot be had. Windows that leave no prefix or were not recorded
-// are left out too.
-//
-//	rows  [n, stride]    the recorded prompt rows, P keys each
-//	gen   [G, stride]    the rows of the reply
-func DigestHead(p *dumps.Prompt, rows []float32, n int, gen []float32, stride int, windows []int, least float64) (*HeadDigest, error) {
-	length, count := p.PromptTokens, p.ReplyTokens
-	if stride < length || len(rows) < n*stride || len(gen) < count*stride || count == 0 {
-		return nil, fmt.Errorf("prompt %q: %d and %d weights in rows of %d, want %d and %d rows of %d or more", p.ID, len(rows), len(gen), stride, n, count, length)
+// column holds float64 numbers, or what is left of them in float32.
+type column struct {
+	wide   []float64
+	narrow []float32
+}
+
+func (c *column) shorten() {
+	c.narrow = make([]float32, len(c.wide))
+	for i, v := range c.wide {
+		c.narrow[i] = float32(v)
 	}
-	d := &HeadDigest{length: length, rows: count, votes: map[int][]float64{}, mean: make([]float64, length), least: least, ends: make([]int32, count)}
-	for _, w := range windows {
-		if w < length && w <= n && d.votes[w] == nil {
-			d.votes[w] = snapkv.Vote(rows, n, stride, w, length-w)
-		}
+	c.wide = nil
+}
+
+// values are the numbers, in buf where there is none to lend.
+func (c *column) values(buf *[]float64) []float64 {
+	if c.narrow == nil {
+		return c.wide
 	}
-	for r := range count {
-		for j, w := range gen[r*stride : r*stride+length] {
-			d.mean[j] += float64(w)
-			if w > float32(least) {
-				d.keys, d.weights = append(d.keys, int32(j)), append(d.weights, w)
+	*buf = slices.Grow((*buf)[:0], len(c.narrow))[:len(c.narrow)]
+	for i, v := range c.narrow {
+		(*buf)[i] = float64(v)
+	}
+	return *buf
+}
+
+func (c *column) bytes() int { return 8*len(c.wide) + 4*len(c.narrow) }
+
+// NewHeadDigest begins the digest of a head of a prompt; its rows follow in order,
+// those of the prompt by [HeadDigest.AddPrompt], those of the reply by
+// [HeadDigest.AddReply], then [HeadDigest.Finish]. Windows that leave no prefix or
+// were not recorded are left out, and weights up to least: rates for a smaller
+// theta cannot be had. With short the votes and the mean row are kept in float32,
+// half the memory: positions whose votes differ by less than a float32 tells apart
+// count as equal, and the lower one is kept.
+func NewHeadDigest(p *dumps.Prompt, windows []int, least float64, short bool) *HeadDigest {
+	d := &HeadDigest{length: p.PromptTokens, least: least, short: short, mean: column{wide: make([]float64, p.PromptTokens)}}
+	d.windows = slices.Sorted(slices.Values(windows))
+	d.windows = slices.DeleteFunc(slices.Compact(d.windows), func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows })
+	d.votes = make([]column, len(d.windows))
+	for i, w := range d.windows {
+		d.votes[i].wide = make([]float64, d.length-w)
+	}
+	return d
+}
+
+// AddPrompt adds a row of the prompt, [P] or longer, back tokens from its end: the
+// last is 1.
+func (d *HeadDigest) AddPrompt(back int, row []float32) {
+	for i, w := range d.windows {
+		if w >= back {
+			simd.AddWide(d.votes[i].wide, row)
+			if d.short { // Finish adds it to the longer windows
+				return
 			}
 		}
-		d.ends[r] = int32(len(d.keys))
 	}
-	d.keys, d.weights = slices.Clip(slices.Clone(d.keys)), slices.Clip(slices.Clone(d.weights))
-	for j := range d.mean {
-		d.mean[j] /= float64(count)
+}
+
+// AddReply adds a row of the reply, [P] or longer.
+func (d *HeadDigest) AddReply(row []float32) {
+	row = row[:d.length]
+	simd.AddWide(d.mean.wide, row)
+	const step = 128 // few parts of a row hold a larger weight
+	for from := 0; from < len(row); from += step {
+		part := row[from:min(from+step, len(row))]
+		if simd.Max(part) <= float32(d.least) {
+			continue
+		}
+		for j, w := range part {
+			if w > float32(d.least) {
+				d.keys, d.weights = append(d.keys, int32(from+j)), append(d.weights, w)
+			}
+		}
 	}
-	return d, nil
+	d.rows++
+	d.ends = append(d.ends, int32(len(d.keys)))
+}
+
+// Finish ends the digest.
+func (d *HeadDigest) Finish() {
+	for j := range d.mean.wide {
+		d.mean.wide[j] /= float64(d.rows)
+	}
+	d.keys, d.weights, d.ends = slices.Clone(d.keys), slices.Clone(d.weights), slices.Clone(d.ends)
+	if !d.short {
+		return
+	}
+	for i := 1; i < len(d.votes); i++ {
+		shorter := d.votes[i-1].wide
+		for j := range d.votes[i].wide {
+			d.votes[i].wide[j] += shorter[j]
+		}
+	}
+	d.mean.shorten()
+	for i := range d.votes {
+		d.votes[i].shorten()
+	}
 }
 
 // Bytes is the memory that the digest holds.
 func (d *HeadDigest) Bytes() int {
-	n := 8 * len(d.mean)
-	for _, v := range d.votes {
-		n += 8 * len(v)
+	n := d.mean.bytes()
+	for i := range d.votes {
+		n += d.votes[i].bytes()
 	}
 	return n + 8*len(d.keys) + 4*len(d.ends) + 256
 }
@@ -85,10 +155,13 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	}
 	a := &hitRates{cfg: cfg}
 	lists := map[float64][][]int32{}
+	buf := buffers.Get().(*[2][]float64)
+	defer buffers.Put(buf)
+	mean := d.mean.values(&buf[0])
 	var out []HeadRate
 	for _, s := range cfg.settings() {
-		vote := d.votes[s.window]
-		if vote == nil {
+		at, ok := slices.BinarySearch(d.windows, s.window)
+		if !ok {
 			continue
 		}
 		if s.theta < d.least {
@@ -97,7 +170,7 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 		if lists[s.theta] == nil {
 			lists[s.theta] = d.significant(float32(s.theta))
 		}
-		c, err := a.rate(s, vote, d.length, lists[s.theta], d.mean)
+		c, err := a.rate(s, d.votes[at].values(&buf[1]), d.length, lists[s.theta], mean)
 		if err != nil {
 			return nil, err
 		}
@@ -106,14 +179,20 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	return out, nil
 }
 
+// buffers hold the mean row and the votes of a digest in float64.
+var buffers = sync.Pool{New: func() any { return new([2][]float64) }}
+
 // Kept judges a selection of the first prefix positions as [Methods] does: the mean
 // over rows of the summed weight on it, and of the weights above theta on the
 // prefix how many lie on it.
 func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64, hits, significant int) {
+	buf := buffers.Get().(*[2][]float64)
+	defer buffers.Put(buf)
+	mean := d.mean.values(&buf[0])
 	kept := make([]bool, prefix)
 	for _, at := range keep {
 		kept[at] = true
-		mass += d.mean[at]
+		mass += mean[at]
 	}
 	for i, at := range d.keys {
 		if int(at) < prefix && d.weights[i] > float32(theta) {

@@ -88,7 +88,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	for _, j := range keep {
 		mask[j] = true
 	}
-	often := make([]float64, prefix)
+	often, seen := make([]int32, prefix), []int32(nil) // in how many rows; where
 	c := Counts{Rows: len(rows)}
 	sinks := min(4, k)
 	for _, row := range rows {
@@ -99,7 +99,9 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 				continue
 			}
 			found++
-			often[j]++
+			if often[j]++; often[j] == 1 {
+				seen = append(seen, p)
+			}
 			if mask[j] {
 				hits++
 			}
@@ -118,8 +120,12 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 			c.RowRates += float64(hits) / float64(found)
 		}
 	}
-	for _, j := range topk.Select(often[min(skip, prefix):], k) {
-		c.Oracle += int(often[min(skip, prefix)+int(j)])
+	counts := make([]float64, len(seen))
+	for i, j := range seen {
+		counts[i] = float64(often[j])
+	}
+	for _, i := range topk.Select(counts, k) {
+		c.Oracle += int(counts[i])
 	}
 	return c
 }

@@ -87,6 +87,8 @@ type promptInfo struct {
 	WindowRows   int    `json:"window_rows"`
 	Store        string `json:"store"`
 	Followed     bool   `json:"followed"`
+	// Windows are those whose hit rates are at hand once a layer was read; null: all.
+	Windows []int `json:"windows"`
 }
 
 type methodInfo struct {
@@ -103,12 +105,16 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 		Viridis  [256][3]uint8 `json:"viridis"`
 	}
 	out.Viridis = viz.Viridis()
-	for _, c := range s.captures {
+	for i, c := range s.captures {
 		h := c.Header()
 		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
 			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
-		for _, p := range c.Prompts() {
-			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed})
+		for j, p := range c.Prompts() {
+			windows := s.stops(i, []int{j}).windows
+			if len(windows) == min(p.WindowRows, p.PromptTokens-1) {
+				windows = nil
+			}
+			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed, windows})
 		}
 		out.Captures = append(out.Captures, info)
 	}

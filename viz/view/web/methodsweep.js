@@ -1,6 +1,6 @@
 // What methods keep against the budget: a line a method, for the layers together.
 // Layers are asked for one by one, so that the picture comes at once and settles.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { collect } from "./overview.js";
 
 // Hues that colour-blind people tell apart (Okabe and Ito); dashes tell the next
@@ -38,7 +38,8 @@ export class MethodSweep {
     if (key === this.key) return this.draw();
     const round = this.round = {}, sums = new Map();
     Object.assign(this, { key, done: false, prompts: used.length });
-    let frame = 0, seen = 0;
+    const draw = paced(() => this.draw(), 150);
+    let seen = 0;
     try {
       await collect(capture.plan.layers, layer => api("methods", { ...q, layer }), (layer, a) => {
         seen++;
@@ -50,8 +51,7 @@ export class MethodSweep {
         }
         this.leftOut = a.left_out;
         this.rows = [...sums.values()].map(s => ({ ...s, mass: s.mass / seen, hit_rate: s.rates ? s.rate / s.rates : null, mass_low: null, mass_high: null }));
-        cancelAnimationFrame(frame);
-        frame = requestAnimationFrame(() => this.draw());
+        draw();
         status(`layer ${seen} of ${capture.plan.layers.length}`);
       }, () => round === this.round);
       if (round !== this.round) return;

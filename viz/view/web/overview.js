@@ -1,6 +1,6 @@
 // The overview: layers by heads, coloured by a measure. Answers come layer by
 // layer; a click opens the head.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb, ink, bar } from "./color.js";
 
 // measures: name, what it says, the top of its scale (0: the largest value).
@@ -43,13 +43,12 @@ export class Grid {
     return Math.max(1, Math.min(state.w, ...used.map(q => q.window_rows)));
   }
   async load(redraw, alive) {
-    let frame = 0;
+    const draw = paced(redraw, 150);
     await collect(this.layers, layer => api("stats", { c: this.c, p: this.p, layer, ...settings(), window: this.window() }), (layer, a) => {
       this.rows.set(layer, a);
       this.fresh.add(layer);
       this.prompts = a.prompts;
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(redraw);
+      draw();
     }, alive);
     return this;
   }

@@ -1,6 +1,6 @@
 // Sweeps: the hit rate by layer for several windows, with what keeping positions
 // without a vote would reach.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb } from "./color.js";
 import { collect, settings } from "./overview.js";
 
@@ -40,13 +40,12 @@ export class Sweep {
     this.key = key;
     const round = this.round = {};
     const rows = new Map();
-    let frame = 0;
+    const draw = paced(() => this.draw(), 150);
     try {
       await collect(capture.plan.layers, layer => api("sweep", { ...q, layer }), (layer, a) => {
         rows.set(layer, a.rows);
         if (rows.size === 1 || this.rows.size !== capture.plan.layers.length) this.rows = rows;
-        cancelAnimationFrame(frame);
-        frame = requestAnimationFrame(() => this.draw());
+        draw();
         if (rows.size < capture.plan.layers.length) status(`layer ${rows.size} of ${capture.plan.layers.length}`);
       }, () => round === this.round);
       if (round !== this.round) return;
