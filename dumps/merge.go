@@ -28,11 +28,32 @@ func Merge(out string, in []string, force bool) error {
 	return mergeInto(out, list, force)
 }
 
-func mergeInto(out string, list []*Reader, force bool) (err error) {
+func mergeInto(out string, list []*Reader, force bool) error {
 	if _, err := os.Stat(out); err == nil && !force {
 		return fmt.Errorf("%s exists", out)
 	}
+	h := *list[0].header
+	if len(list) > 1 {
+		h.Plan.Shard = ""
+	}
+	order, err := mergeOrder(list)
+	if err != nil {
+		return err
+	}
 	tmp := out + ".merging"
+	if err := writeCopies(out, tmp, &h, order); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, out); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return syncFolder(out)
+}
+
+// writeCopies writes prompts of other dumps to tmp, which is to become the dump at
+// path; where that fails nothing is left.
+func writeCopies(path, tmp string, h *Header, list []place) (err error) {
 	f, err := os.Create(tmp)
 	if err != nil {
 		return err
@@ -43,30 +64,16 @@ func mergeInto(out string, list []*Reader, force bool) (err error) {
 			os.Remove(tmp)
 		}
 	}()
-	h := *list[0].header
-	if len(list) > 1 {
-		h.Plan.Shard = ""
-	}
-	w := &Writer{path: out, partial: tmp, f: f, writeAt: f.WriteAt, header: &h}
-	if err := w.put(record{Kind: kindHeader}, &h); err != nil {
+	w := &Writer{path: path, partial: tmp, f: f, writeAt: f.WriteAt, header: h}
+	if err := w.put(record{Kind: kindHeader}, h); err != nil {
 		return err
 	}
-	order, err := mergeOrder(list)
-	if err != nil {
-		return err
-	}
-	for _, at := range order {
+	for _, at := range list {
 		if err := w.copyPrompt(at.r, at.prompt); err != nil {
 			return err
 		}
 	}
-	if err := w.finish(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, out); err != nil {
-		return err
-	}
-	return syncFolder(out)
+	return w.finish()
 }
 
 // place is a prompt of one of several dumps.

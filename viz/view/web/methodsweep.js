@@ -2,6 +2,7 @@
 // Layers are asked for one by one, so that the picture comes at once and settles.
 import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { collect } from "./overview.js";
+import { frame, legend } from "./plot.js";
 
 // Hues that colour-blind people tell apart (Okabe and Ito); dashes tell the next
 // round apart.
@@ -78,31 +79,10 @@ export class MethodSweep {
       : { color: hues[n % hues.length], dash: dashes[Math.floor(n++ / hues.length) % 3], width: 1.8 }]));
   }
   paint(g, w, h) {
-    const b = { x: 58, y: 44, w: w - 58 - 190, h: h - 44 - 50 }, c = { ink: css("ink"), soft: css("soft"), grid: css("grid") }, y = state.y === "hit_rate" ? "hit_rate" : "mass";
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
+    const b = { x: 58, y: 44, w: w - 58 - 190, h: h - 44 - 50 }, y = state.y === "hit_rate" ? "hit_rate" : "mass";
     const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b), lo = Math.log(caps[0] ?? 1), hi = Math.log(caps.at(-1) ?? 2);
     const top = Math.max(.2, Math.ceil(5 * Math.max(0, ...this.rows.map(r => r[y] ?? 0))) / 5), px = v => b.x + (hi > lo ? (Math.log(v) - lo) / (hi - lo) : .5) * b.w, py = v => b.y + (1 - v / top) * b.h;
-    g.font = "bold 13px system-ui, sans-serif";
-    g.fillStyle = c.ink;
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
-    g.fillText(`${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, b.x, 24);
-    g.font = "11px system-ui, sans-serif";
-    g.lineWidth = 1;
-    for (const v of [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9)) {
-      g.strokeStyle = c.grid;
-      g.beginPath();
-      g.moveTo(b.x, py(v));
-      g.lineTo(b.x + b.w, py(v));
-      g.stroke();
-      g.fillStyle = c.soft;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(v.toFixed(1), b.x - 8, py(v));
-    }
-    g.textAlign = "center";
-    g.textBaseline = "alphabetic";
+    frame(g, w, h, b, `${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9), py);
     for (const v of caps) g.fillText(v.toLocaleString("en"), px(v), b.y + b.h + 17);
     g.fillText("capacity: positions a head, window included (log scale)", b.x + b.w / 2, b.y + b.h + 36);
     const styles = this.styles();
@@ -128,21 +108,7 @@ export class MethodSweep {
       g.setLineDash([]);
       for (const r of rows) { g.beginPath(); g.arc(px(r.capacity), py(r[y]), chosen ? 4 : 2.5, 0, 2 * Math.PI); g.fill(); }
     }
-    lines.forEach(([method, style], i) => {
-      const ly = b.y + 6 + i * Math.min(20, b.h / Math.max(1, lines.length));
-      g.strokeStyle = style.color;
-      g.lineWidth = style.width;
-      g.setLineDash(style.dash);
-      g.beginPath();
-      g.moveTo(b.x + b.w + 18, ly);
-      g.lineTo(b.x + b.w + 46, ly);
-      g.stroke();
-      g.setLineDash([]);
-      g.fillStyle = c.ink;
-      g.textAlign = "left";
-      g.textBaseline = "middle";
-      g.fillText(method, b.x + b.w + 54, ly);
-    });
+    lines.forEach(([method, style], i) => legend(g, b.x + b.w + 18, b.y + 6 + i * Math.min(20, b.h / Math.max(1, lines.length)), method, style));
     this.at = (x, yy) => {
       let best = null, far = 14 ** 2;
       for (const r of this.rows) if (r[y] !== null) {

@@ -3,6 +3,7 @@
 import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb } from "./color.js";
 import { collect, settings } from "./overview.js";
+import { frame, legend } from "./plot.js";
 
 const baselines = { chance: "chance", recent: "recent", sinks_recent: "sinks + recent", oracle: "oracle", overlap: "overlap", mass: "kept mass" };
 
@@ -68,36 +69,15 @@ export class Sweep {
   }
   paint(g, w, h) {
     const layers = this.layers(), b = { x: 58, y: 44, w: w - 58 - 170, h: h - 44 - 46 };
-    const c = { ink: css("ink"), soft: css("soft"), grid: css("grid"), mark: css("mark") };
+    const c = { soft: css("soft"), mark: css("mark") };
     const x = l => b.x + (layers.length > 1 ? layers.indexOf(l) / (layers.length - 1) : .5) * b.w, y = v => b.y + (1 - v) * b.h;
     this.at = px => { const i = Math.round((px - b.x) / b.w * (layers.length - 1)); return layers[Math.max(0, Math.min(layers.length - 1, i))]; };
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
-    g.font = "bold 13px system-ui, sans-serif";
-    g.fillStyle = c.ink;
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
     const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${+(100 * state.top).toPrecision(3)} % of the prefix`;
-    g.fillText(`hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, b.x, 24);
-    g.font = "11px system-ui, sans-serif";
-    g.lineWidth = 1;
-    for (const v of [0, .2, .4, .6, .8, 1]) {
-      g.strokeStyle = c.grid;
-      g.beginPath();
-      g.moveTo(b.x, y(v));
-      g.lineTo(b.x + b.w, y(v));
-      g.stroke();
-      g.fillStyle = c.soft;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(v.toFixed(1), b.x - 8, y(v));
-    }
-    g.textAlign = "center";
-    g.textBaseline = "alphabetic";
+    frame(g, w, h, b, `hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, [0, .2, .4, .6, .8, 1], y);
     const every = Math.ceil(layers.length / Math.max(1, b.w / 28));
     layers.forEach((l, i) => { if (i % every === 0) g.fillText(l, x(l), b.y + b.h + 17); });
     g.fillText("layer", b.x + b.w / 2, b.y + b.h + 34);
-    const windows = this.windows(), main = Math.min(state.w, this.most ?? state.w), legend = [];
+    const windows = this.windows(), main = Math.min(state.w, this.most ?? state.w), lines = [];
     const line = (pick, color, width, dash) => {
       g.strokeStyle = color;
       g.lineWidth = width;
@@ -124,12 +104,12 @@ export class Sweep {
     g.globalAlpha = 1;
     if (state.base) [["chance", [2, 4]], ["recent", [6, 3]], ["sinks_recent", [10, 3, 2, 3]], ["mass", [1, 2]]].forEach(([name, dash]) => {
       line(l => row(l, main)?.[name], c.soft, 1.2, dash);
-      legend.push([baselines[name], c.soft, 1.2, dash]);
+      lines.push([baselines[name], { color: c.soft, width: 1.2, dash }]);
     });
     windows.forEach((win, i) => {
       const color = win === main ? c.mark : rgb(amount(0.08 + 0.78 * i / Math.max(1, windows.length - 1)));
       line(l => row(l, win)?.hit_rate, color, win === main ? 2.6 : 1.5, []);
-      legend.push(["window " + win, color, win === main ? 2.6 : 1.5, []]);
+      lines.push(["window " + win, { color, width: win === main ? 2.6 : 1.5, dash: [] }]);
     });
     if (this.hover !== undefined && layers.includes(this.hover)) {
       g.strokeStyle = c.soft;
@@ -139,21 +119,7 @@ export class Sweep {
       g.lineTo(x(this.hover), b.y + b.h);
       g.stroke();
     }
-    legend.reverse().forEach(([text, color, width, dash], i) => {
-      const ly = b.y + 8 + i * 20;
-      g.strokeStyle = color;
-      g.lineWidth = width;
-      g.setLineDash(dash);
-      g.beginPath();
-      g.moveTo(b.x + b.w + 18, ly);
-      g.lineTo(b.x + b.w + 46, ly);
-      g.stroke();
-      g.setLineDash([]);
-      g.fillStyle = c.ink;
-      g.textAlign = "left";
-      g.textBaseline = "middle";
-      g.fillText(text, b.x + b.w + 54, ly);
-    });
+    lines.reverse().forEach(([text, style], i) => legend(g, b.x + b.w + 18, b.y + 8 + i * 20, text, style));
   }
   panel() {
     const mean = (pick) => { const v = [...this.rows.values()].map(pick).filter(x => x !== null && x !== undefined); return v.length ? v.reduce((a, b) => a + b, 0) / v.length : null; };
