@@ -61,7 +61,7 @@ export class MethodSweep {
       Object.assign(this, { rows: a.rows, leftOut: a.left_out, done: true });
       this.draw();
       this.panel();
-      status(state.all ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${capture.prompts[p].id}, mean over all layers and heads`);
+      status(used.length > 1 ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${used[0].id}, mean over all layers and heads`);
     } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
   }
   draw() {

@@ -53,7 +53,7 @@ export class Sweep {
       this.rows = rows;
       this.draw();
       this.panel();
-      status(state.all ? `mean over ${capture.prompts.length} prompts` : `prompt ${capture.prompts[p].id}`);
+      status(used.length > 1 ? `mean over ${capture.prompts.length} prompts` : `prompt ${used[0].id}`);
     } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
   }
   layers() { return this.about.captures[state.c].plan.layers; }
@@ -90,6 +90,7 @@ export class Sweep {
         if (pen) g.lineTo(x(l), y(v)); else g.moveTo(x(l), y(v));
         pen = true;
       }
+      if (layers.length === 1 && pen) g.arc(x(layers[0]), y(pick(layers[0])), width, 0, 2 * Math.PI); // no line to see
       g.stroke();
       g.setLineDash([]);
     };
