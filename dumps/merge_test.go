@@ -1,6 +1,8 @@
 package dumps
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -67,7 +69,7 @@ func TestMergeCopiesLargeBlocks(t *testing.T) {
 	}
 	synthetic(t, a, "1/2", 1, 1, 2, 2*copyPiece+17, random)
 	synthetic(t, b, "0/2", 0, 1, 3, copyPiece, random)
-	if err := Merge(out, []string{a, b}, false); err != nil {
+	if err := Merge(t.Context(), out, []string{a, b}, false); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Open(out)
@@ -104,11 +106,60 @@ func TestMergeCopiesLargeBlocks(t *testing.T) {
 	one[0] ^= 1
 	_, _ = f.WriteAt(one, at)
 	f.Close()
-	if err := Merge(filepath.Join(dir, "bad"), []string{a, b}, false); err == nil {
+	if err := Merge(t.Context(), filepath.Join(dir, "bad"), []string{a, b}, false); err == nil {
 		t.Error("a flipped bit was merged")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "bad*")); len(left) > 0 {
 		t.Errorf("%s is left of a merge that failed", left)
+	}
+}
+
+// half ends when it was asked so often whether it has.
+type half struct {
+	context.Context
+	left int
+}
+
+func (h *half) Err() error {
+	if h.left--; h.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestMergeInterrupted: a merge that is cancelled, in the middle of a block too,
+// leaves neither the dump nor a part of it, and what stood there stays.
+func TestMergeInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	in := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	for i, path := range in {
+		synthetic(t, path, fmt.Sprintf("%d/2", i), i, 1, 2, 3*copyPiece, nil) // 6 pieces
+	}
+	for _, pieces := range []int{0, 1, 4, 11} {
+		out := filepath.Join(dir, fmt.Sprint("out", pieces))
+		if err := Merge(&half{t.Context(), pieces}, out, in, false); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled after %d pieces: %v", pieces, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "out*")); len(left) > 0 {
+			t.Errorf("cancelled after %d pieces: %s is left", pieces, left)
+		}
+	}
+	out := filepath.Join(dir, "all")
+	if err := Merge(&half{t.Context(), 12}, out, in, false); err != nil {
+		t.Errorf("never cancelled: %v", err)
+	}
+	was, err := os.Stat(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Merge(&half{t.Context(), 4}, out, in, true); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if is, err := os.Stat(out); err != nil || !os.SameFile(is, was) {
+		t.Errorf("a cancelled merge took away what it was to replace: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "all*")); len(left) != 1 {
+		t.Errorf("left: %s", left)
 	}
 }
 
@@ -133,7 +184,7 @@ func mergeChild(t *testing.T, dir string) (peak int64) {
 // memory does not grow with them.
 func TestMergeMemoryIsFlat(t *testing.T) {
 	if dir := os.Getenv("ATTNSCOPE_TEST_MERGE"); dir != "" {
-		if err := Merge(filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, false); err != nil {
+		if err := Merge(t.Context(), filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, false); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -183,7 +234,7 @@ func BenchmarkMerge(b *testing.B) {
 	b.Run("merge", func(b *testing.B) {
 		b.SetBytes(2 * blocks * size)
 		for b.Loop() {
-			if err := Merge(out, in, true); err != nil {
+			if err := Merge(b.Context(), out, in, true); err != nil {
 				b.Fatal(err)
 			}
 		}

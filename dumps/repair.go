@@ -1,6 +1,7 @@
 package dumps
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,7 +62,7 @@ func Repair(path string) (done Repaired, err error) {
 			return done, err
 		}
 	default:
-		if err := writeCopies(r.path, r.path+".repaired", r.header, keep); err != nil {
+		if err := writeCopies(context.Background(), r.path, r.path+".repaired", r.header, keep); err != nil {
 			return done, err
 		}
 		if len(done.Lost) > 0 || r.complete {

@@ -106,7 +106,7 @@ func mergeCommand() *cli.Command {
 				}
 				r.Close()
 			}
-			return dumps.Merge(c.String("o"), c.Args().Slice(), c.Bool("force"))
+			return dumps.Merge(c.Context, c.String("o"), c.Args().Slice(), c.Bool("force"))
 		},
 	}
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
 // TestDamageRepairResume goes the way of a user whose disk has flipped a bit: the
@@ -62,5 +66,21 @@ func TestDamageRepairResume(t *testing.T) {
 	}
 	if code, _, errs := call(t, append(args, "--resume")...); code != 0 || !strings.Contains(errs, "is complete already") {
 		t.Errorf("resumed again: exit %d, %q", code, errs)
+	}
+}
+
+// TestInterruptedMerge says so, and leaves no file.
+func TestInterruptedMerge(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "a.attn"), filepath.Join(dir, "all.attn")
+	dumpstest.Random(t, in, "rows", "fine", rand.New(rand.NewPCG(1, 2)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	if code := run(ctx, []string{"merge", in, "-o", out}, strings.NewReader(""), &stdout, &stderr); code != exitFailed || !strings.HasPrefix(stderr.String(), "attnscope: interrupted: "+out) {
+		t.Errorf("exit %d, %q", code, stderr.String())
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "all*")); len(left) > 0 {
+		t.Errorf("%s is left", left)
 	}
 }

@@ -90,7 +90,11 @@ export class Sweep {
         if (pen) g.lineTo(x(l), y(v)); else g.moveTo(x(l), y(v));
         pen = true;
       }
-      if (layers.length === 1 && pen) g.arc(x(layers[0]), y(pick(layers[0])), width, 0, 2 * Math.PI); // no line to see
+      if (layers.length === 1 && pen) { // no line to see
+        g.setLineDash([]);
+        g.beginPath();
+        g.arc(x(layers[0]), y(pick(layers[0])), 2 + width, 0, 2 * Math.PI);
+      }
       g.stroke();
       g.setLineDash([]);
     };
