@@ -251,6 +251,7 @@ func TestLargeCapture(t *testing.T) {
 		t.Errorf("keys %g to %g in sight after zooming in", k0, k1)
 	}
 	quick("moving the pointer", func() { b.mouse("mouseMoved", 600, 350, nil); time.Sleep(50 * time.Millisecond) })
+	b.until(`/: weight [\d.e-]+$/.test(document.getElementById("status").textContent)`)
 	told := regexp.MustCompile(`token (\d+) .* → key (\d+) .*: weight ([\d.e-]+)$`).FindStringSubmatch(b.status())
 	if told == nil {
 		t.Fatalf("the pointer tells %q", b.status())
@@ -267,11 +268,11 @@ func TestLargeCapture(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	})
-	if h := b.hash(); !strings.Contains(h, fmt.Sprintf("row=%d&key=%d", row, key)) {
-		t.Errorf("a click on row %d, key %d pins %s", row, key, h)
+	if !b.until(fmt.Sprintf(`location.hash.includes("row=%d&key=%d")`, row, key)) {
+		t.Errorf("a click on row %d, key %d pins %s", row, key, b.hash())
 	}
-	if side := b.eval(`return document.querySelector("aside").textContent`); !strings.Contains(side, fmt.Sprintf("Row %d, position %s", row, told[1])) {
-		t.Errorf("the panel does not show the pinned row: %s", side)
+	if !b.until(fmt.Sprintf(`document.querySelector("aside").textContent.includes("Row %d, position %s")`, row, told[1])) {
+		t.Errorf("the panel does not show the pinned row: %s", b.eval(`return document.querySelector("aside").textContent`))
 	}
 	b.press("0")
 	quick("another scale", func() { b.press("s") })
@@ -289,8 +290,8 @@ func TestLargeCapture(t *testing.T) {
 	quick("clicking a reply token", func() {
 		b.eval(`[...document.querySelectorAll(".reply span[data-i]")][5].click(); await new Promise(r => setTimeout(r, 200));`)
 	})
-	if side := b.eval(`return document.querySelector("aside").textContent`); !strings.Contains(side, "attends to") {
-		t.Errorf("the panel after a click: %s", side)
+	if !b.until(`document.querySelector("aside").textContent.includes("attends to")`) {
+		t.Errorf("the panel after a click: %s", b.eval(`return document.querySelector("aside").textContent`))
 	}
 	if mb := v.peak(); mb >= 500 {
 		t.Errorf("the server held %d MB", mb)
