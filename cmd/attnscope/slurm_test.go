@@ -105,7 +105,9 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 	t.Setenv("SLURM_CONF", c.conf)
 	t.Cleanup(c.stop)
 	// A test that is killed cannot stop its cluster.
-	c.watch = exec.Command("sh", "-c", `while kill -0 "$1" 2>/dev/null; do sleep 1; done; kill -9 $(cat "$2"/*/pid); rm -rf "$2"`, "sh", strconv.Itoa(os.Getpid()), c.dir)
+	c.watch = exec.Command("sh", "-c", `while kill -0 "$1" 2>/dev/null; do sleep 1; done
+		kill -9 $(cat "$2"/*/pid); rm -rf "$2"
+		for p in $(grep -lz "SLURM_CONF=$2/" /proc/[0-9]*/environ 2>/dev/null); do p=${p#/proc/}; p=${p%/environ}; [ $p = $$ ] || kill -9 $p; done`, "sh", strconv.Itoa(os.Getpid()), c.dir)
 	c.watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
 	if err := c.watch.Start(); err != nil {
 		t.Fatal(err)
