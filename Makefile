@@ -5,7 +5,7 @@ ATTNSCOPE = $(GO) run ./cmd/attnscope
 # The commit, for attnscope version; "+changes" where files differ from it.
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null && { git diff --quiet HEAD || echo +changes; })
 VERSION = $(shell sed -n 's/^const release = "\(.*\)"/\1/p' cmd/attnscope/version.go)
-PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
