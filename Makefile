@@ -38,6 +38,8 @@ CUDA = build/cuda
 CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
 CUDA_GO = $(CUDA_ENV) $(GO)
 EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
+BUNDLED_TESTS = ./capture/cuda ./capture/model ./cmd/attnscope
+CARD_TESTS = $(BUNDLED_TESTS) ./capture ./analysis/decode
 SHARED ?= ../shared
 
 cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
@@ -52,19 +54,19 @@ $(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu 
 	sh capture/cuda/emu/build.sh $(CUDA)
 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
-	$(CUDA_GO) vet -tags cuda ./capture/... ./cmd/attnscope
+	$(CUDA_GO) vet -tags cuda ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
 	sh capture/cuda/kernels/check.sh $(CUDA)
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' ./capture/cuda ./capture/model ./cmd/attnscope
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
-	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope || exit 1; done
-	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard ./capture/cuda ./capture/model ./cmd/attnscope
+	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
 # What a machine with a card and a driver needs to test and measure, and nothing else.
 $(BUNDLE): $(CUDA)/libcuda.a
 	rm -rf $@ && mkdir -p $@/capture/model $@/shared/fixtures
 	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./capture/cuda/bench
-	for p in capture/cuda capture/model cmd/attnscope; do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test ./$$p || exit 1; done
+	for p in $(BUNDLED_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
 	cp -r capture/model/testdata $@/capture/model/
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
 	cp capture/cuda/bench/README.md $@/
@@ -89,16 +91,22 @@ lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
 	$(GO) vet ./...
 
-test-long: ## what needs the default model, PyTorch or an hour
-	ATTNSCOPE_LONG=1 $(GO) test -timeout 3h ./...
+# A Python with PyTorch for test-long: ATTNSCOPE_PYTHON, else one made here (about 1.5 GB).
+TORCH = $(CURDIR)/build/torch/bin/python
+$(TORCH):
+	python3 -m venv build/torch
+	build/torch/bin/pip install --quiet torch transformers==4.57.1 gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
+
+test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## what needs the default model, PyTorch or an hour
+	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
 	./fuzz.sh 10m
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 
 fuzz: ## every fuzz target for a while
 	./fuzz.sh 10s
 
-reproduce: ## the paper's experiments on the default model, hours on two cores
-	$(ATTNSCOPE) reproduce all -o results/smollm2-135m
+reproduce: ## the paper's experiments on the default model, about two hours on two cores; SETS="-p qasper=qasper.jsonl ...": on your prompts
+	$(ATTNSCOPE) reproduce all -o results/smollm2-135m --captures build/captures $(SETS)
 
 bench: ## against PyTorch and llama.cpp, about an hour; QUICK=1: a quarter of it. BENCH_PYTHON, BENCH_LLAMA_PYTHON: interpreters that have them
 	$(GO) run ./bench -o results/bench $(if $(QUICK),-quick)

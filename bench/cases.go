@@ -218,35 +218,3 @@ func (b *bench) dump(path, store, precision string) (float64, error) {
 	raw := 2 * float64(cfg.Layers*cfg.Heads) * (128*prompt + reply*(prompt+reply))
 	return float64(fi.Size()) / raw, nil
 }
-
-// scaling measures the cost against the prompt's length and the threads.
-func (b *bench) scaling() {
-	lengths := []int{512, 1024, 2048, 4096, 8000}
-	if b.o.quick {
-		lengths = []int{512, 2048}
-	}
-	one := *b
-	one.o.rounds = 1
-	cfg, err := configOf(b.m.gguf)
-	if err != nil {
-		return
-	}
-	perToken := 2 * float64(cfg.Layers*(cfg.Hidden*(cfg.Heads+2*cfg.KVHeads)*cfg.HeadDim+cfg.Heads*cfg.ValueDim*cfg.Hidden+3*cfg.Hidden*cfg.Intermediate))
-	for _, n := range lengths {
-		s, _, err := one.single(b.our("recording", b.m.small, "f32", task{Op: "prefill", Tokens: n, Record: true}), func(a answer) float64 { return a.Seconds })
-		if err != nil {
-			continue
-		}
-		flops := perToken*float64(n) + 2*float64(cfg.Layers*cfg.Heads*cfg.HeadDim)*float64(n)*float64(n)
-		b.r.tell("cost of a recorded prefill of %d tokens: %.2f s for %.3f TFLOP, %.0f GFLOP/s", n, s, flops/1e12, flops/s/1e9)
-	}
-}
-
-func configOf(path string) (model.Config, error) {
-	ck, err := checkpoint.Open(path)
-	if err != nil {
-		return model.Config{}, err
-	}
-	defer ck.Close()
-	return model.ReadConfig(ck)
-}

@@ -145,6 +145,8 @@ type shape struct{ layers, hidden, ff, heads, kv, vocab, positions int }
 var (
 	qwen = shape{24, 896, 4864, 14, 2, 151936, 32768}
 	long = shape{4, 896, 4864, 14, 2, 4096, 131072}
+	// For scaling: SmolLM2-135M's width and few layers, one number changed at a time.
+	narrow = shape{8, 576, 1536, 9, 3, 4096, 8192}
 )
 
 // random writes a checkpoint of random weights: first rounded to bfloat16, so
@@ -187,6 +189,6 @@ func (s *shape) random(dir string, dtype tensor.DType) error {
 		"architectures": []string{"Qwen2ForCausalLM"}, "model_type": "qwen2", "hidden_act": "silu", "hidden_size": s.hidden,
 		"intermediate_size": s.ff, "num_hidden_layers": s.layers, "num_attention_heads": s.heads, "num_key_value_heads": s.kv,
 		"vocab_size": s.vocab, "max_position_embeddings": s.positions, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": true,
-		"use_sliding_window": false, "bos_token_id": 0, "eos_token_id": 0,
+		"head_dim": 64, "use_sliding_window": false, "bos_token_id": 0, "eos_token_id": 0,
 	}, dtype, list)
 }

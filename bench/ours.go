@@ -38,7 +38,8 @@ type task struct {
 	N       int    `json:"n"`       // gemm: rows, outputs, inputs
 	Out     int    `json:"out"`
 	In      int    `json:"in"`
-	Path    string `json:"path"` // read, sweep: the dump
+	Path    string `json:"path"`    // read, sweep: the dump
+	Prompts int    `json:"prompts"` // of that length, recorded one after the other; 0: one
 }
 
 // An answer is the line that follows. Seconds are wall-clock, CPU is user and
@@ -49,6 +50,8 @@ type answer struct {
 	CPU      float64 `json:"cpu"`
 	Peak     int64   `json:"peak"`     // bytes resident at most since the worker began
 	Need     int64   `json:"need"`     // bytes that the estimate says, of a recorded prefill
+	Expect   float64 `json:"expect"`   // seconds that the estimate says
+	FLOPs    float64 `json:"flops"`    // of the recorded prefill
 	Bytes    int64   `json:"bytes"`    // of the cache or of the dump
 	GFLOPS   float64 `json:"gflops"`   // peak
 	GBytesPS float64 `json:"gbytesps"` // peak: read from memory
@@ -58,7 +61,7 @@ type answer struct {
 // ours is the worker that runs this repository's engine: tasks in, answers out.
 func ours(path string, threads int, compute string, in io.Reader, out io.Writer) error {
 	debug.SetGCPercent(50) // as the command does
-	w := &engine{threads: threads}
+	w := &engine{threads: threads, compute: compute}
 	if path != "none" {
 		ck, err := checkpoint.Open(path)
 		if err != nil {
@@ -98,6 +101,7 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 type engine struct {
 	m       *model.Model // nil for tasks that need none
 	threads int
+	compute string
 	dir     string
 	gemm    struct {
 		t    task
@@ -161,7 +165,7 @@ func (w *engine) record(t task) (answer, error) {
 	var cpuFrom, cpuTo float64
 	c := capture.Config{
 		Model: w.m, Out: filepath.Join(w.dir, "run.attn"), Force: true, Header: header(&cfg, t.plan(&cfg)),
-		Prompts: []prompts.Prompt{{ID: "random", Tokens: ids}},
+		Prompts: slices.Repeat([]prompts.Prompt{{Tokens: ids}}, max(1, t.Prompts)),
 		Progress: func(p capture.Progress) {
 			switch {
 			case t.Op == "decode" && p.Tokens == int64(t.Tokens) && from.IsZero():
@@ -171,16 +175,20 @@ func (w *engine) record(t task) (answer, error) {
 			}
 		},
 	}
+	for i := range c.Prompts {
+		c.Prompts[i].ID = fmt.Sprint("random-", i)
+	}
 	need := capture.Estimate(&c, cfg, w.threads)
+	pace := need.Pace(cpu.Measure(w.threads), w.m.WeightBytes(), w.compute)
 	start, used := time.Now(), cpuSeconds()
 	if _, err := capture.Run(context.Background(), c); err != nil {
 		return answer{}, err
 	}
-	a := answer{Tokens: t.Tokens, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}
+	a := answer{Tokens: t.Tokens * len(c.Prompts), Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}
 	if t.Op == "decode" {
 		a = answer{Tokens: t.Reply, Seconds: to.Sub(from).Seconds(), CPU: cpuTo - cpuFrom}
 	}
-	a.Need = need.Cache + need.Work + need.Recording + w.m.WeightBytes()
+	a.Need, a.Expect, a.FLOPs = need.Cache+need.Work+need.Recording+w.m.WeightBytes(), pace.Seconds, need.FLOPs
 	if fi, err := os.Stat(c.Out); err == nil {
 		a.Bytes = fi.Size()
 	}

@@ -71,15 +71,21 @@ func (r *report) save(dir string) {
 	}
 }
 
+// base is what the files of this run begin with.
+func (r *report) base(dir string) string {
+	base := filepath.Join(dir, r.started.UTC().Format("2006-01-02"))
+	if r.quick {
+		base += "-quick"
+	}
+	return base
+}
+
 // write makes DIR/DATE.md and DIR/DATE.tsv.
 func (r *report) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	base := filepath.Join(dir, r.started.UTC().Format("2006-01-02"))
-	if r.quick {
-		base += "-quick"
-	}
+	base := r.base(dir)
 	var md, tsv strings.Builder
 	fmt.Fprintf(&md, "# Benchmark of %s\n\n%s\n\n", r.started.UTC().Format("2006-01-02 15:04 UTC"), r.machine)
 	fmt.Fprintf(&md, "Made by `make bench` in %s; %.0f %% of the machine was in use by others when it began. Ratios are medians over neighbouring runs, with the least and the largest.\n\n",

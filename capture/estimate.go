@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/capture/model"
 )
 
@@ -21,7 +22,10 @@ type Need struct {
 func Estimate(c *Config, m model.Config, threads int) Need {
 	var n Need
 	plan := &c.Header.Plan
-	layers, heads := int64(len(plan.Layers)), int64(len(plan.Heads))
+	layers, heads, totals := int64(len(plan.Layers)), int64(len(plan.Heads)), int64(1)
+	if plan.NoPromptSums {
+		totals = 0
+	}
 	width := float64(m.Layers)*float64(m.Hidden*(m.Heads*m.HeadDim+m.KVHeads*(m.HeadDim+m.ValueDim))+m.Heads*m.ValueDim*m.Hidden) + feedForwards(&m)
 	perPosition := int64(m.Layers) * int64(m.KVHeads) * int64(m.HeadDim+m.ValueDim) * 4
 	for i := range c.Prompts {
@@ -40,7 +44,7 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 			n.Disk += factors
 		}
 		windows := int64(windowCount(plan, p))
-		n.Disk += layers * heads * int64(p) * 5 / 2 * (1 + windows/2)
+		n.Disk += layers * heads * int64(p) * 5 / 2 * (totals + windows/2)
 		through := p // tokens that pass in pieces
 		if c.Prompts[i].Reply != nil {
 			through += reply
@@ -57,13 +61,41 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 		int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
 	// Sums of all queries and of the window under way, eight bytes a key; blocks
 	// that wait to be encoded and written, and what the collector has not found yet.
-	sums := layers * heads * pos * 8
+	sums := layers * heads * pos * 8 * totals
 	if plan.PromptWindows > 0 {
-		sums *= 2
+		sums += layers * heads * pos * 8
 	}
 	waiting := min(64<<20, layers*heads*pos*4*64)
 	n.Recording = sums + waiting + (sums+waiting)/2
 	return n
+}
+
+// attained is the share of the measured rates that a whole model reaches:
+// attention, normalisation and recording run below the speed of products.
+const attained = 0.87
+
+// Pace is what a run is expected to do in a second on the CPU, and how long it
+// takes then.
+type Pace struct{ FLOPs, Bytes, Seconds float64 }
+
+// Pace predicts the time on a machine of such rates, of so many bytes of packed
+// weights and of an arithmetic: f32, bf16 or int8.
+func (n *Need) Pace(r cpu.Rates, weights int64, compute string) Pace {
+	p := Pace{FLOPs: r.FLOPs * attained, Bytes: r.Bytes * attained}
+	switch compute { // products against float32's, attention included
+	case "bf16":
+		p.FLOPs /= 0.75
+	case "int8":
+		p.FLOPs /= 0.65
+	}
+	p.Seconds = n.FLOPs/p.FLOPs + n.Read(weights)/p.Bytes
+	return p
+}
+
+// Read is what decoding reads from memory, in bytes: all weights and the cache
+// for each token.
+func (n *Need) Read(weights int64) float64 {
+	return n.CacheRead + float64(n.Generated)*float64(weights)
 }
 
 // programBytes is what the program takes before it has read anything.

@@ -19,7 +19,8 @@ type genBuffer struct {
 	row0   int         // reply row of buffered row 0
 	rows   int         // rows complete in the buffer
 	coming int         // rows of the pass under way
-	data   [][]float32 // rows form: per recorded head [room, stride]
+	data   [][]float32 // rows form: per recorded head [room, stride], or
+	halves [][]uint16  // the same, as a card rounds them
 	lse    []float32   // factors form: [heads, room]
 	q      []float32   // factors form: [room, heads*dim]
 }
@@ -49,10 +50,7 @@ func (g *genBuffer) begin(n int) error {
 		g.room, g.lse, g.q = n, nil, nil
 	}
 	if g.r.store == "rows" && g.data == nil {
-		g.data = make([][]float32, len(g.r.plan.Heads))
-		for h := range g.data {
-			g.data[h] = make([]float32, g.room*g.stride)
-		}
+		g.data, g.halves = make([][]float32, len(g.r.plan.Heads)), make([][]uint16, len(g.r.plan.Heads))
 	}
 	if g.r.store == "factors" && g.lse == nil {
 		g.lse = make([]float32, g.r.heads*g.room)
@@ -69,20 +67,34 @@ func (g *genBuffer) end() {
 	}
 }
 
-// tile takes the rows of one head; head is its index among the recorded.
-func (g *genBuffer) tile(t *cpu.Tile, head int) error {
+// tile takes the rows of one head, its weights or halves; head is its index among
+// the recorded.
+func (g *genBuffer) tile(t *cpu.Tile, halves []uint16, head int) error {
 	row := t.Pos0 - g.r.prompt
 	switch {
 	case g.r.store == "factors":
 		copy(g.lse[t.Head*g.room+row-g.row0:], t.LSE[:t.Rows])
-	case g.coming > 1: // a followed reply comes in tiles worth a block each
+	case g.coming > 1 && halves != nil: // a followed reply comes in tiles worth a block each
+		return g.r.pw.Halves(g.layer, t.Head, dumps.Decode, row, t.Rows, t.Key0, t.Keys, t.Stride, halves)
+	case g.coming > 1:
 		return g.r.pw.Weights(g.layer, t.Head, dumps.Decode, row, t.Rows, t.Key0, t.Keys, t.Stride, t.Weights)
+	case halves != nil:
+		place(g, &g.halves[head], row, t.Key0, halves[:t.Keys])
 	default:
-		dst := g.data[head][(row-g.row0)*g.stride:][:g.stride]
-		clear(dst)
-		copy(dst[t.Key0:], t.Weights[:t.Keys])
+		place(g, &g.data[head], row, t.Key0, t.Weights[:t.Keys])
 	}
 	return nil
+}
+
+// place copies a row that begins at key0 into a head's buffer, which it makes at
+// the first.
+func place[T float32 | uint16](g *genBuffer, buf *[]T, row, key0 int, x []T) {
+	if *buf == nil {
+		*buf = make([]T, g.room*g.stride)
+	}
+	dst := (*buf)[(row-g.row0)*g.stride:][:g.stride]
+	clear(dst)
+	copy(dst[key0:], x)
 }
 
 // states takes the queries of a pass, [n, heads*dim], factors form only.
@@ -110,7 +122,12 @@ func (g *genBuffer) flush() error {
 	}
 	keys := g.r.prompt + row0 + rows
 	for h, head := range g.r.plan.Heads {
-		err := g.r.pw.Weights(g.layer, head, dumps.Decode, row0, rows, 0, keys, g.stride, g.data[h])
+		var err error
+		if g.halves[h] != nil {
+			err = g.r.pw.Halves(g.layer, head, dumps.Decode, row0, rows, 0, keys, g.stride, g.halves[h])
+		} else {
+			err = g.r.pw.Weights(g.layer, head, dumps.Decode, row0, rows, 0, keys, g.stride, g.data[h])
+		}
 		if err != nil {
 			return err
 		}

@@ -56,12 +56,17 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	}
 	rec := newRecorder(plan, cfg.Layers, cfg.Heads, len(p.Tokens), room, info.Store)
 	rec.pw = pw
+	if r.c.floats {
+		rec.halves, rec.sumBits = nil, 0
+	}
 	s, from := (*model.Session)(nil), 0
 	if doc != nil {
 		s, from = doc.session, doc.tokens
 		s.Truncate(from)
 		for i := range rec.totals {
-			rec.totals[i] = doc.totals[i].clone(len(p.Tokens))
+			if rec.totals[i] != nil {
+				rec.totals[i] = doc.totals[i].clone(len(p.Tokens))
+			}
 		}
 	} else {
 		s = r.c.Model.NewSession()

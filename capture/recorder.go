@@ -20,10 +20,13 @@ type recorder struct {
 	layerOf []int               // true layer -> index among the recorded, -1
 	headOf  []int               // true head -> index among the recorded, -1
 	heads   int                 // query heads of the model
+	halves  *dumps.Rounding     // how a card rounds recorded rows; nil: it does not
+	sumBits int                 // mantissa bits of a window's sums, as a card rounds them; 0: it does not
 
-	totals  []*Sums      // per recorded layer: over all prompt queries
+	totals  []*Sums      // per recorded layer: over all prompt queries; nil where the plan leaves them out
 	windows []*Sums      // the windows now being filled, by layer x window
-	winLock sync.Mutex   // guards windows
+	whole   [][]float32  // the same, that a card has made, [heads, keys]
+	winLock sync.Mutex   // guards windows and whole
 	pooled  []*overview  // per recorded layer; nil where the plan wants none
 	lse     [][]float32  // per recorded layer [heads, R]
 	gen     []*genBuffer // per recorded layer
@@ -37,15 +40,17 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 	r := &recorder{
 		plan: plan, prompt: prompt, store: store, heads: heads,
 		rows:    min(plan.WindowRows, prompt),
-		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads),
+		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: dumps.RoundingOf(plan.Precision), sumBits: dumps.SumBits(plan.Precision),
 	}
 	n := len(plan.Layers)
 	r.totals = make([]*Sums, n)
-	r.windows = make([]*Sums, n*r.windowCount())
+	r.windows, r.whole = make([]*Sums, n*r.windowCount()), make([][]float32, n*r.windowCount())
 	r.lse = make([][]float32, n)
 	r.gen = make([]*genBuffer, n)
 	for i := range n {
-		r.totals[i] = NewSums(len(plan.Heads), prompt)
+		if !plan.NoPromptSums {
+			r.totals[i] = NewSums(len(plan.Heads), prompt)
+		}
 		r.lse[i] = make([]float32, heads*r.rows)
 		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
 		if plan.Overview > 0 {
@@ -88,14 +93,19 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	if hi >= 0 && t.Pos0 < r.prompt {
 		r.sumTile(li, hi, t)
 	}
-	r.Rows(layer, t)
+	r.recorded(layer, t, nil)
 }
 
-// Rows takes the recorded rows of a tile, whose sums have been taken.
-func (r *recorder) Rows(layer int, t *cpu.Tile) {
+// Rows takes recorded rows from a card, which has summed them up already.
+func (r *recorder) Rows(layer int, t *model.Rows) {
+	r.recorded(layer, &cpu.Tile{Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE}, t.Halves)
+}
+
+// recorded takes the recorded rows of a tile: its weights, or halves.
+func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	li, hi := r.layerOf[layer], r.headOf[t.Head]
 	if t.Pos0 >= r.prompt {
-		r.fail(r.gen[li].tile(t, hi))
+		r.fail(r.gen[li].tile(t, halves, hi))
 		return
 	}
 	if r.pooled != nil && hi >= 0 && t.Weights != nil {
@@ -109,6 +119,10 @@ func (r *recorder) Rows(layer int, t *cpu.Tile) {
 	row0 := t.Pos0 + skip - first
 	if r.store == "factors" {
 		copy(r.lse[li][t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
+		return
+	}
+	if halves != nil {
+		r.fail(r.pw.Halves(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, halves[skip*t.Stride:]))
 		return
 	}
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
@@ -126,11 +140,11 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 	if r.store == "factors" {
 		w.LSE, w.States = first, first
 	} else {
-		w.Rows = first
+		w.Rows, w.Halves = first, (*[256]uint8)(r.halves)
 	}
 	if pos0 < r.prompt {
-		w.Sums = true
-		w.Windows, w.WindowSize = r.windowCount(), r.plan.PromptWindowSize
+		w.Sums = !r.plan.NoPromptSums
+		w.Windows, w.WindowSize, w.SumBits = r.windowCount(), r.plan.PromptWindowSize, r.sumBits
 		w.WindowStart = r.prompt - w.Windows*w.WindowSize
 		if r.pooled != nil {
 			w.Side, w.Prompt = r.plan.Overview, r.prompt
@@ -147,6 +161,18 @@ func (r *recorder) Sums(layer, head, window int, part []int64) {
 		return
 	}
 	r.window(li, window).AddFixed(hi, part)
+}
+
+// Whole takes the sums of a window that a card has made and rounded.
+func (r *recorder) Whole(layer, head, window int, sums []float32) {
+	at := r.layerOf[layer]*r.windowCount() + window
+	r.winLock.Lock()
+	if r.whole[at] == nil {
+		r.whole[at] = make([]float32, len(r.plan.Heads)*len(sums))
+	}
+	list := r.whole[at]
+	r.winLock.Unlock()
+	copy(list[r.headOf[head]*len(sums):], sums)
 }
 
 // Cells takes a picture that a card has made.
@@ -181,8 +207,12 @@ func (r *recorder) sumTile(li, hi int, t *cpu.Tile) {
 			}
 		}
 		keys := min(t.Keys, t.Pos0+hiRow-t.Key0) // none of these rows sees a later key
-		ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
-		r.totals[li].Add(hi, t.Key0, part[:keys])
+		if r.totals[li] != nil || window >= 0 {
+			ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
+		}
+		if r.totals[li] != nil {
+			r.totals[li].Add(hi, t.Key0, part[:keys])
+		}
 		if window >= 0 {
 			r.window(li, window).Add(hi, t.Key0, part[:keys])
 		}
@@ -235,13 +265,17 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 	count, size := r.windowCount(), r.plan.PromptWindowSize
 	for w := range count {
 		at, last := li*count+w, r.prompt-(count-1-w)*size
-		if r.windows[at] == nil || last > end {
+		if r.windows[at] == nil && r.whole[at] == nil || last > end {
 			continue
 		}
-		if err := r.pw.Window(layer, w, count, size, r.windows[at].Floats(last), last); err != nil {
+		sums := r.whole[at]
+		if sums == nil {
+			sums = r.windows[at].Floats(last)
+		}
+		if err := r.pw.Window(layer, w, count, size, sums, last); err != nil {
 			return err
 		}
-		r.windows[at] = nil
+		r.windows[at], r.whole[at] = nil, nil
 	}
 	return nil
 }
@@ -253,6 +287,9 @@ func (r *recorder) finishPrompt() error {
 			if err := r.pw.Overview(layer, r.plan.Overview, r.pooled[i].cells); err != nil {
 				return err
 			}
+		}
+		if r.totals[i] == nil {
+			continue
 		}
 		if err := r.pw.Sums(layer, r.totals[i].Floats(r.prompt)); err != nil {
 			return err

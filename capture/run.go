@@ -27,7 +27,8 @@ type Config struct {
 	Progress    func(Progress) // called now and then, and at each prompt's end; may be nil
 	Warn        func(string)   // told what is wrong with a partial dump; may be nil
 
-	wrap func(*os.File) dumps.File // tests make writes fail
+	wrap   func(*os.File) dumps.File // tests make writes fail
+	floats bool                      // tests have a card hand out rows as float32 and sums in fixed point whatever the precision
 }
 
 // Progress tells how far a run is.

@@ -66,6 +66,7 @@ type Plan struct {
 	Values           bool    `json:"values"`
 	Logits           bool    `json:"logits"`
 	Overview         int     `json:"overview"`
+	NoPromptSums     bool    `json:"no_prompt_sums,omitempty"`
 	IgnoreEOS        bool    `json:"ignore_eos"`
 	Compute          string  `json:"compute"`
 	Temperature      float64 `json:"temperature"`

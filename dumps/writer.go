@@ -559,12 +559,21 @@ func (p *PromptWriter) send(r record, x []float32, enc uint8, bits int) error {
 // sendOwned is send for values that are the writer's from now on and counted as
 // pending.
 func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
-	return p.sendLater(r, len(x), enc, func() ([]float32, int) { return x, bits })
+	return p.sendLater(r, len(x), p.floats(enc, func() ([]float32, int) { return x, bits }))
 }
 
-// sendLater is sendOwned for n values that are read, and their bits chosen, when
-// their turn to be encoded has come.
-func (p *PromptWriter) sendLater(r record, n int, enc uint8, read func() (x []float32, bits int)) error {
+// floats encodes values that are read, and their bits chosen, when their turn has
+// come.
+func (p *PromptWriter) floats(enc uint8, read func() (x []float32, bits int)) func(r *record) []byte {
+	return func(r *record) []byte {
+		x, bits := read()
+		return encodeFloats(r, x, enc, bits, p.w.header.Plan.Precision)
+	}
+}
+
+// sendLater is sendOwned for n values whose payload is made when their turn has
+// come.
+func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte) error {
 	r.Prompt = p.index
 	w, late := p.w, make(chan block, 1)
 	if want, _ := r.elements(); want != uint64(n) {
@@ -578,8 +587,7 @@ func (p *PromptWriter) sendLater(r record, n int, enc uint8, read func() (x []fl
 	go func() {
 		defer p.later.Done()
 		w.encoding <- struct{}{}
-		x, bits := read()
-		raw := encodeFloats(&r, x, enc, bits, w.header.Plan.Precision)
+		raw := encode(&r)
 		late <- seal(r, raw)
 		<-w.encoding
 		w.pending.give(n)
@@ -603,8 +611,36 @@ func (p *PromptWriter) Weights(layer, head int, ph Phase, row0, rows, key0, keys
 	if p.w.header.Plan.Precision == "exact" {
 		enc, bits = encF32, 23
 	}
-	return p.sendOwned(record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
-		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys)}, flat, enc, bits)
+	return p.sendOwned(weightsRecord(layer, head, ph, row0, rows, key0, keys), flat, enc, bits)
+}
+
+func weightsRecord(layer, head int, ph Phase, row0, rows, key0, keys int) record {
+	return record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
+		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys)}
+}
+
+// Halves is Weights for rows that are rounded already, as RoundingOf the plan's
+// precision says.
+func (p *PromptWriter) Halves(layer, head int, ph Phase, row0, rows, key0, keys, stride int, h []uint16) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	if precision := p.w.header.Plan.Precision; RoundingOf(precision) == nil {
+		return fmt.Errorf("%s: halves in a dump of precision %s, which keeps float32", p.w.path, precision)
+	}
+	n := rows * keys
+	p.w.pending.take(n)
+	planes := make([]byte, 2*n)
+	for i := range rows {
+		lo, hi := planes[i*keys:(i+1)*keys], planes[n+i*keys:n+(i+1)*keys]
+		for j, v := range h[i*stride : i*stride+keys] {
+			lo[j], hi[j] = byte(v), byte(v>>8)
+		}
+	}
+	return p.sendLater(weightsRecord(layer, head, ph, row0, rows, key0, keys), n, func(r *record) []byte {
+		r.Enc, r.Bits = encF16, 10
+		return planes
+	})
 }
 
 // Queries writes queries after the rotation, q [n, heads*dim] of all heads of
@@ -642,10 +678,10 @@ func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) erro
 	m := &p.w.header.Model
 	p.w.pending.take(n * m.KVHeads * m.HeadDim)
 	return p.sendLater(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
-		Rows: uint32(n), Keys: uint32(m.HeadDim)}, n*m.KVHeads*m.HeadDim, encF32, func() ([]float32, int) {
+		Rows: uint32(n), Keys: uint32(m.HeadDim)}, n*m.KVHeads*m.HeadDim, p.floats(encF32, func() ([]float32, int) {
 		k := read()
 		return k, p.keyBits(layer, longest(k, m.HeadDim))
-	})
+	}))
 }
 
 // Settle waits until everything handed over has been read and encoded: what
@@ -693,13 +729,16 @@ func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
 		Rows: uint32(n), Keys: uint32(m.ValueDim)}, v, encF32, bits)
 }
 
-// sumBits keeps sums to 2^-17 of their value.
-func (p *PromptWriter) sumBits() int {
-	if p.w.header.Plan.Precision == "exact" {
+// SumBits are the mantissa bits of sums over queries at a precision: they are kept
+// to 2^-17 of their value.
+func SumBits(precision string) int {
+	if precision == "exact" {
 		return 23
 	}
 	return 16
 }
+
+func (p *PromptWriter) sumBits() int { return SumBits(p.w.header.Plan.Precision) }
 
 // Sums writes the weights summed over all prompt queries, [heads, P].
 func (p *PromptWriter) Sums(layer int, s []float32) error {

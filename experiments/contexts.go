@@ -12,6 +12,7 @@ import (
 	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -208,7 +209,7 @@ func votedFor(r *dumps.Reader, prompt, layer, shared, k int) ([][4][]int32, erro
 		return nil, err
 	}
 	out := make([][4][]int32, rows.Heads)
-	for h := range out {
+	parallel.For(len(out), func(h int) {
 		var vote [2][]float64
 		vote[0], vote[1] = make([]float64, shared), make([]float64, shared)
 		n := 0
@@ -233,7 +234,7 @@ func votedFor(r *dumps.Reader, prompt, layer, shared, k int) ([][4][]int32, erro
 		}
 		skip := min(4, shared)
 		out[h] = [4][]int32{snapkv.TopK(all, k), snapkv.TopK(vote[0], k), snapkv.TopK(vote[1], k), snapkv.TopK(all[skip:], k)}
-	}
+	})
 	return out, nil
 }
 

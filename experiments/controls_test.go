@@ -4,8 +4,10 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
@@ -122,5 +124,15 @@ func TestDocumentForms(t *testing.T) {
 		if _, err := parseDocument([]byte(line), "s", 3); err == nil {
 			t.Errorf("%s: no error", line)
 		}
+	}
+}
+
+// TestSmallPIsNotWrittenAsZero: in words a p-value under 0.0005 is a bound, in
+// the table the number.
+func TestSmallPIsNotWrittenAsZero(t *testing.T) {
+	small := table.New("rate", "p", "correct_p")
+	small.Add(0.0001, 0.0001, 0.0449)
+	if got, want := markdown(small, "rate", "p", "correct_p"), "| 0.000 | <0.001 | 0.045 |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("markdown ends\n%swant\n%s", got, want)
 	}
 }

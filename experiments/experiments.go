@@ -210,7 +210,11 @@ func markdown(t *table.Table, columns ...string) string {
 	for _, row := range t.Rows {
 		var cells []any
 		for _, c := range columns {
-			cells = append(cells, short(row[t.Column(c)]))
+			cell := short(row[t.Column(c)])
+			if cell == "0.000" && (c == "p" || strings.HasSuffix(c, "_p")) {
+				cell = "<0.001" // a p-value is never zero
+			}
+			cells = append(cells, cell)
 		}
 		out.Add(cells...)
 	}

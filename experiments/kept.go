@@ -36,6 +36,7 @@ type keyForm struct {
 	Reply          int
 	IgnoreEOS      bool
 	Score          string
+	References     [][]string // of the prompts: what the replies are scored on
 }
 
 // openKept reads what is there for these prompts and caches. A last line that
@@ -46,6 +47,9 @@ func (l *Lab) openKept(name string, c *decode.Config) (*kept, error) {
 		return nil, err
 	}
 	form := keyForm{Model: header.Model.SHA256, Prompts: header.Manifest.PromptsSHA256, Configs: c.Configs, Reply: c.MaxNewTokens, IgnoreEOS: c.IgnoreEOS, Score: c.Score}
+	for _, p := range c.Prompts {
+		form.References = append(form.References, p.References)
+	}
 	for _, m := range c.Methods {
 		form.Methods = append(form.Methods, m.Name)
 		for i, cfg := range c.Configs {

@@ -130,7 +130,14 @@ func TestStoppedDecodingGoesOn(t *testing.T) {
 			t.Errorf("with capacity %d alone %d prompts were decoded, %d results, want 3 and 6: %v", c.Configs[i].Capacity, decoded, len(got), err)
 		}
 	}
-	c.MaxNewTokens, c.Skip = 3, nil
+	c.Skip = nil
+	c.Prompts = append([]prompts.Prompt(nil), list...)
+	c.Prompts[0].References = []string{"yes"}
+	decoded = 0
+	if _, err := make(stopped, context.Background(), c); err != nil || decoded != 3 {
+		t.Errorf("with another reference answer %d prompts were decoded, want 3: %v", decoded, err)
+	}
+	c.MaxNewTokens = 3
 	if _, err := make(stopped, context.Background(), c); err != nil || decoded != 3 {
 		t.Errorf("with shorter replies %d prompts were decoded, want 3: %v", decoded, err)
 	}

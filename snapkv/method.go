@@ -34,6 +34,9 @@ type Method struct {
 	Nested bool
 	// ByCapacity says that the scores change with the capacity.
 	ByCapacity bool
+	// PooledVotes says that the scores are the window's pooled votes and that every
+	// head keeps as many of the largest: a device that holds the cache can choose.
+	PooledVotes bool
 	// Score returns scores [heads][prefix], larger is kept first.
 	Score func(l *Layer, c Config) ([][]float64, error)
 	// Layers gives every layer's budget a head from their statistics; nil: all
@@ -76,7 +79,7 @@ func (m *Method) Check(l *Layer, c Config) error {
 	case (m.Needs.Rows || m.Needs.Queries) && l.N < c.Window:
 		return fmt.Errorf("%s: window %d, but %d prompt rows were recorded: capture with --window-rows %d", m.Name, c.Window, l.N, c.Window)
 	case m.Needs.Sums && l.Sums == nil:
-		return fmt.Errorf("%s needs sums over all prompt queries, which the dump lacks", m.Name)
+		return fmt.Errorf("%s needs sums over all prompt queries, which the dump lacks: capture without --no-prompt-sums", m.Name)
 	case m.Needs.Keys && l.Keys == nil:
 		return fmt.Errorf("%s needs keys: capture with --store factors", m.Name)
 	case m.Needs.Queries && l.Queries == nil:

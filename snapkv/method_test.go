@@ -51,6 +51,34 @@ func testConfig(capacity int) Config {
 	return c
 }
 
+// TestPooledVotes: methods that say that they go by pooled votes rank as snapkv does
+// and cut every head by itself.
+func TestPooledVotes(t *testing.T) {
+	l, c, seen := randomLayer(5), testConfig(30), 0
+	for _, m := range Methods {
+		if !m.PooledVotes {
+			continue
+		}
+		seen++
+		got, err := m.Rank(l, c)
+		want, err2 := snapkvMethod.Rank(l, c)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		for h := range want {
+			if !slices.Equal(got[h], want[h]) {
+				t.Errorf("%s: head %d is ranked otherwise than by snapkv", m.Name, h)
+			}
+		}
+		if m.Heads != nil || m.Stat != nil || m.ByCapacity {
+			t.Errorf("%s looks at more than the votes of one head", m.Name)
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d methods go by pooled votes, want snapkv and pyramidkv", seen)
+	}
+}
+
 // TestContract holds what every method promises.
 func TestContract(t *testing.T) {
 	for _, m := range Methods {

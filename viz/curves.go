@@ -4,6 +4,7 @@ import (
 	"image/color"
 	"math"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -24,7 +25,7 @@ type Series struct {
 type Curves struct {
 	Title, Caption string
 	XLabel, YLabel string
-	LogX           bool
+	LogX, LogY     bool
 	Lo, Hi         float64 // of y; both 0: from the data
 	Series         []Series
 	Meta           Meta
@@ -44,6 +45,9 @@ var baseDashes = [][]vg.Length{{vg.Points(4), vg.Points(1.5)}, {vg.Points(1.2), 
 func CurvesFigure(k Curves) *Figure {
 	const w, h, legend = 6.6, 3.4, 1.55
 	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: k.Meta}
+	if k.LogY {
+		k.Series = positive(k.Series)
+	}
 	f.draw = func(c draw.Canvas) {
 		text(c, 0.12, h-0.25, 9, k.Title, true)
 		text(c, 0.12, 0.06, 6, k.Caption, false)
@@ -100,15 +104,25 @@ func (k *Curves) axes(p *plot.Plot) {
 	}
 	if lo > hi {
 		lo, hi = 0, 1
+		if k.LogY {
+			lo = 0.1
+		}
 	}
 	if lo == hi {
 		lo, hi = lo-0.5, hi+0.5
+		if k.LogY {
+			lo, hi = (lo+0.5)/2, 2*(hi-0.5)
+		}
 	}
 	slices.Sort(xs)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
 	p.Add(grid)
 	p.Y.Min, p.Y.Max = lo, hi
+	p.Y.Tick.Marker = evenTicks(lo, hi)
+	if k.LogY {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decadeTicks(lo, hi)
+	}
 	if len(xs) == 0 {
 		return
 	}
@@ -119,13 +133,6 @@ func (k *Curves) axes(p *plot.Plot) {
 	if !k.LogX {
 		p.X.Tick.Marker = wholeTicks(p.X.Min, p.X.Max)
 	}
-	if k.Lo == 0 && k.Hi == 1 {
-		var ticks []plot.Tick
-		for i := range 6 {
-			ticks = append(ticks, plot.Tick{Value: float64(i) / 5, Label: plainNumber(float64(i) / 5)})
-		}
-		p.Y.Tick.Marker = plot.ConstantTicks(ticks)
-	}
 	if k.LogX {
 		p.X.Scale = plot.LogScale{}
 		var ticks []plot.Tick
@@ -134,6 +141,57 @@ func (k *Curves) axes(p *plot.Plot) {
 		}
 		p.X.Tick.Marker = plot.ConstantTicks(ticks)
 	}
+}
+
+// positive is the series without what a logarithm does not take.
+func positive(list []Series) []Series {
+	out := slices.Clone(list)
+	for i := range out {
+		for _, x := range []*[]float64{&out[i].Y, &out[i].Low, &out[i].High} {
+			*x = slices.Clone(*x)
+			for j, v := range *x {
+				if v <= 0 {
+					(*x)[j] = math.NaN()
+				}
+			}
+		}
+	}
+	return out
+}
+
+// evenTicks are four to nine steps of 1, 2 or 5 times a power of ten.
+func evenTicks(lo, hi float64) plot.ConstantTicks {
+	unit := math.Pow(10, math.Floor(math.Log10(hi-lo))-1)
+	step := unit
+	for _, m := range []float64{1, 2, 5, 10, 20, 50} {
+		if step = m * unit; (hi-lo)/step <= 9 {
+			break
+		}
+	}
+	var ticks []plot.Tick
+	for n := math.Ceil(lo/step - 1e-9); n*step <= hi+1e-9*step; n++ {
+		ticks = append(ticks, plot.Tick{Value: n * step, Label: shortNumber(n * step)})
+	}
+	return ticks
+}
+
+// decadeTicks are 1, 2 and 5 times the powers of ten.
+func decadeTicks(lo, hi float64) plot.ConstantTicks {
+	var ticks []plot.Tick
+	for e := math.Floor(math.Log10(lo)); e <= math.Log10(hi); e++ {
+		for _, m := range []float64{1, 2, 5} {
+			if v := m * math.Pow(10, e); v >= lo*(1-1e-9) && v <= hi*(1+1e-9) {
+				ticks = append(ticks, plot.Tick{Value: v, Label: shortNumber(v)})
+			}
+		}
+	}
+	return ticks
+}
+
+// shortNumber is without what rounding left behind.
+func shortNumber(v float64) string {
+	short, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+	return plainNumber(short + 0) // not -0
 }
 
 // wholeTicks labels whole numbers, at most about fifteen of them.

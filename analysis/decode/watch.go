@@ -82,10 +82,11 @@ func (w *watcher) Sums(layer, head, _ int, part []int64) {
 	w.sums[layer].AddFixed(head, part[:min(len(part), w.prompt)])
 }
 
-// Rows, Cells and Done have nothing to do: nothing of the kind is wanted.
-func (w *watcher) Rows(int, *cpu.Tile)       {}
-func (w *watcher) Cells(int, int, []float32) {}
-func (w *watcher) Done(int, int)             {}
+// Rows, Whole, Cells and Done have nothing to do: nothing of the kind is wanted.
+func (w *watcher) Whole(int, int, int, []float32) {}
+func (w *watcher) Rows(int, *model.Rows)          {}
+func (w *watcher) Cells(int, int, []float32)      {}
+func (w *watcher) Done(int, int)                  {}
 
 // States keeps the last queries.
 func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
@@ -182,13 +183,26 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 		}
 	}
 	for l := range layers {
+		var rest []int // methods that choose here
+		for i := range methods {
+			chosen, err := w.onCard(s, l, &methods[i], configs, budgets[i], out[i])
+			if err != nil {
+				return nil, err
+			}
+			if !chosen {
+				rest = append(rest, i)
+			}
+		}
+		if len(rest) == 0 {
+			continue
+		}
 		seen, err := w.layer(s, l)
 		if err != nil {
 			return nil, err
 		}
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-		for i := range methods {
+		for _, i := range rest {
 			wg.Add(1)
 			slots <- struct{}{}
 			go func() {
@@ -200,6 +214,30 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 		wg.Wait()
 	}
 	return out, nil
+}
+
+// onCard has a card that holds the cache select one layer's positions, by methods
+// that go by the window's votes alone, and tells whether it has.
+func (w *watcher) onCard(s *model.Session, layer int, m *snapkv.Method, configs []snapkv.Config, budgets [][]int, out []selection) (bool, error) {
+	if !m.PooledVotes || s.InMemory() {
+		return false, nil
+	}
+	var picks []model.Pick
+	var of []int
+	for k, c := range configs {
+		if !c.Passthrough(w.prompt) {
+			picks = append(picks, model.Pick{Window: c.Window, Budget: budgets[k][layer], Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group})
+			of = append(of, k)
+		}
+	}
+	if len(picks) == 0 {
+		return true, nil
+	}
+	keep, ok, err := s.Select(layer, w.queries[layer], w.rows, picks)
+	for i := range keep {
+		out[of[i]].keep[layer] = keep[i]
+	}
+	return ok, err
 }
 
 // method selects one layer's positions under every config.

@@ -146,6 +146,20 @@ func (t *Table) WriteFile(path, format string) error {
 // Column is the index of a column, -1 if there is none.
 func (t *Table) Column(name string) int { return slices.Index(t.Columns, name) }
 
+// Pick is the table with some of its columns, in that order; it panics on a name
+// that is none.
+func (t *Table) Pick(columns ...string) *Table {
+	out := New(columns...)
+	for _, row := range t.Rows {
+		cells := make([]any, len(columns))
+		for i, name := range columns {
+			cells[i] = row[t.Column(name)]
+		}
+		out.Add(cells...)
+	}
+	return out
+}
+
 // Markdown writes the table as Markdown.
 func (t *Table) Markdown(w io.Writer) {
 	first := true

@@ -42,10 +42,10 @@ type card struct {
 	in        inputs
 	work      workspace
 	workBlock block
-	scores    block  // what decoding works in
-	half      int    // most pairs of channels that are turned
-	halves    [3]int // by kind of rotation; 0: turns nothing, or not used
-	lists     map[string]block
+	scores    block            // what decoding works in
+	half      int              // most pairs of channels that are turned
+	halves    [3]int           // by kind of rotation; 0: turns nothing, or not used
+	constants map[string]block // by name and content
 	ring      *ring
 }
 
@@ -216,23 +216,36 @@ func (c *card) prepare(u *uploader) (err error) {
 
 // headList brings the numbers of heads to the card, once.
 func (c *card) headList(heads []int) (address, error) {
-	key := fmt.Sprint(heads)
-	if b, ok := c.lists[key]; ok {
-		return b.at, nil
-	}
 	list := make([]int32, max(1, len(heads)))
 	for i, h := range heads {
 		list[i] = int32(h)
 	}
-	b, err := c.pool.get(4*int64(len(list)), "a list of heads")
+	return c.constant("a list of heads", bytesOf(list))
+}
+
+// rounding brings a table of low bits that are rounded off to the card, once.
+func (c *card) rounding(drop *[256]uint8) (address, error) {
+	if drop == nil {
+		return 0, nil
+	}
+	return c.constant("a table of roundings", drop[:])
+}
+
+// constant brings something small that is asked for again and again.
+func (c *card) constant(what string, b []byte) (address, error) {
+	key := what + ": " + string(b)
+	if at, ok := c.constants[key]; ok {
+		return at.at, nil
+	}
+	at, err := c.pool.get(int64(len(b)), what)
 	if err != nil {
 		return 0, err
 	}
-	if c.lists == nil {
-		c.lists = map[string]block{}
+	if c.constants == nil {
+		c.constants = map[string]block{}
 	}
-	c.lists[key] = b
-	return b.at, c.in.copy(b.at, bytesOf(list))
+	c.constants[key] = at
+	return at.at, c.in.copy(at.at, b)
 }
 
 // WeightBytes is the memory of the weights on the card.
@@ -261,7 +274,7 @@ func (c *card) Close() {
 			c.pool.put(c.scratch)
 			c.pool.put(c.workBlock)
 			c.pool.put(c.scores)
-			for _, b := range c.lists {
+			for _, b := range c.constants {
 				c.pool.put(b)
 			}
 			c.pool.trim()

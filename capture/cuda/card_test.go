@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -140,7 +141,7 @@ func TestMatricesOfTypesOnCard(t *testing.T) {
 					if err := c.mul(ys.at, 12, xs.at, in, &w, m, false); err != nil {
 						return err
 					}
-					return c.fetch(got, ys.at)
+					return fetch(c, got, ys.at)
 				})
 				if err != nil {
 					t.Fatalf("%s over %s, %d rows: %v", d, second, m, err)
@@ -179,7 +180,7 @@ func TestInputsAndFetchOnCard(t *testing.T) {
 		if err := c.in.copy(b.at, bytesOf(x)); err != nil {
 			return err
 		}
-		return c.fetch(got, b.at)
+		return fetch(c, got, b.at)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -233,15 +234,19 @@ func TestNothingLeaksOnCard(t *testing.T) {
 		_ = c.t.do(func() error { n = c.pool.used; return nil })
 		return n
 	}
+	rounding := dropTable(2.9e-3, 0, 4)
 	one := func() {
 		s := c.NewSequence()
 		defer s.Close()
 		tokens := make([]int32, 90)
 		p := Pass{LogitsFrom: 90, Record: func(_, pos0, n int) Record {
-			return Record{Rows: pos0 + 80, LSE: pos0 + 80, States: pos0, Sums: true, Windows: 2, WindowSize: 16, WindowStart: pos0 + 58, Side: 8, Prompt: 90}
-		}, Rows: func(int, *Rows) {}, Sums: func(int, int, int, []int64) {}, Cells: func(int, int, []float32) {}, Done: func(int, int) {},
+			return Record{Rows: pos0 + 80, LSE: pos0 + 80, States: pos0, Sums: true, Windows: 2, WindowSize: 16, WindowStart: pos0 + 58, SumBits: 16, Halves: &rounding, Side: 8, Prompt: 90}
+		}, Rows: func(int, *Rows) {}, Sums: func(int, int, int, []int64) {}, Whole: func(int, int, int, []float32) {}, Cells: func(int, int, []float32) {}, Done: func(int, int) {},
 			States: func(int, int, int, []float32, []float32, []float32) {}}
 		if err := s.Forward(context.Background(), tokens, p); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Select(1, make([]float32, 9*testSizes.Heads*testSizes.HeadDim), 9, []Pick{{Window: 4, Budget: 20, Kernel: 3, Pooling: "maxpool", Group: "sum"}}); err != nil {
 			t.Fatal(err)
 		}
 		keep := make([][][]int32, testSizes.Layers)
@@ -385,5 +390,64 @@ func TestDecodedRowsAreThoseOfPrefillOnCard(t *testing.T) {
 		if len(aloneLSE[k]) != 1 || math.Abs(float64(aloneLSE[k][0]-lse[k][0])) > 1e-4 {
 			t.Errorf("%v: log-sum-exp %v alone, %v among all", k, aloneLSE[k], lse[k])
 		}
+	}
+}
+
+// TestSelectionThatCannotBeOnCard: what does not fit the card or the queries at hand
+// says so, and the card goes on.
+func TestSelectionThatCannotBeOnCard(t *testing.T) {
+	c := smallCard(t, "f32")
+	s := c.NewSequence()
+	defer s.Close()
+	if err := s.Forward(context.Background(), make([]int32, 90), Pass{LogitsFrom: 90}); err != nil {
+		t.Fatal(err)
+	}
+	q, pick := make([]float32, 9*testSizes.Heads*testSizes.HeadDim), Pick{Window: 9, Budget: 20, Kernel: 5, Pooling: "avgpool", Group: "head"}
+	for _, wrong := range []struct {
+		n    int
+		pick Pick
+		says string
+	}{
+		{9, Pick{Window: 10, Budget: 1, Kernel: 1, Pooling: "avgpool", Group: "head"}, "window of 1 to 9"},
+		{10, pick, "a selection by 10 queries"},
+		{9, Pick{Window: 9, Budget: 1, Kernel: 2, Pooling: "avgpool", Group: "head"}, "odd kernel"},
+		{9, Pick{Window: 9, Budget: 1, Kernel: 1, Pooling: "avgpool", Group: "each"}, "want mean, max or sum"},
+	} {
+		if _, err := s.Select(0, q, wrong.n, []Pick{wrong.pick}); err == nil || !strings.Contains(err.Error(), wrong.says) {
+			t.Errorf("%+v: %v, want %q", wrong.pick, err, wrong.says)
+		}
+	}
+	nan := append([]float32(nil), q...)
+	nan[len(nan)-1] = float32(math.NaN())
+	if _, err := s.Select(2, nan, 9, []Pick{pick}); err == nil || !strings.Contains(err.Error(), "layer 2, head 3: a vote is not a number") {
+		t.Errorf("a query that is not a number: %v", err)
+	}
+	if !strings.Contains(os.Getenv("ATTNSCOPE_LIBCUDA"), "emu") {
+		return // a real card's memory is not all taken
+	}
+	var taken []block
+	_ = c.t.do(func() error { // all but what is too little
+		for size := int64(1 << 30); size >= 4096; {
+			if b, err := c.pool.get(size, "a test"); err == nil {
+				taken = append(taken, b)
+			} else {
+				size /= 2
+			}
+		}
+		return nil
+	})
+	var small *MemoryError
+	if _, err := s.Select(0, q, 9, []Pick{pick}); !errors.As(err, &small) {
+		t.Errorf("without memory: %v, want a MemoryError", err)
+	}
+	_ = c.t.do(func() error {
+		for _, b := range taken {
+			c.pool.put(b)
+		}
+		return nil
+	})
+	keep, err := s.Select(0, q, 9, []Pick{pick})
+	if err != nil || len(keep) != 1 || len(keep[0]) != testSizes.Heads || len(keep[0][0]) != 29 {
+		t.Errorf("afterwards: %v, %v", keep, err)
 	}
 }

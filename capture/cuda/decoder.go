@@ -106,12 +106,28 @@ type Sequence interface {
 	// Keys and Values of n positions, [n, kvHeads*dim], of an uncompressed layer.
 	Keys(layer, pos, n int) ([]float32, error)
 	Values(layer, pos, n int) ([]float32, error)
+	// Select chooses slots of an uncompressed layer as SnapKV does, by the votes of
+	// its last n queries, q [n, heads*dim] as States has shown them: for each pick
+	// [query head or kv head], ascending, the window's own last. It fails with a
+	// *MemoryError where the card has no room for the weights.
+	Select(layer int, q []float32, n int, picks []Pick) ([][][]int32, error)
 	// Compress keeps some slots: [layer][kv head or query head], ascending.
 	Compress(keep [][][]int32) (Sequence, error)
 	Truncate(n int)
 	Reserve(n int) error
 	CacheBytes() int64
 	Close()
+}
+
+// Pick is a selection that SnapKV makes (Li et al., arXiv:2404.14469, listing 1):
+// the budget positions before the window whose pooled votes are the largest, of
+// equal ones the lower.
+type Pick struct {
+	Window  int    // last queries, which vote and whose slots are kept
+	Budget  int    // slots kept of each head beside them
+	Kernel  int    // of the pooling, odd; 1 = off
+	Pooling string // avgpool or maxpool
+	Group   string // head: each query head chooses; mean, max or sum: the kv heads do, by the merged votes of their query heads
 }
 
 // Pass says what a Forward hands out. Its functions are called one at a time
@@ -132,6 +148,9 @@ type Pass struct {
 	// queries below end have been shown, but for window -1, which comes at the
 	// end of the pass.
 	Sums func(layer, head, window int, part []int64)
+	// Whole has the sums of a window whose queries a card has added up at once, for
+	// keys 0 to len(sums)-1, rounded to Record.SumBits.
+	Whole func(layer, head, window int, sums []float32)
 	// Cells are the largest weights of the pass, as Record.Side asked for.
 	Cells func(layer, head int, cells []float32)
 	Done  func(layer, end int)
@@ -147,10 +166,14 @@ type Record struct {
 	LSE    int   // first position whose log-sum-exps are wanted, of all heads
 	States int   // first position whose query is wanted
 	Heads  []int // query heads of Rows, Sums and Cells; nil: all
-	Sums   bool  // sums over queries
+	// Halves asks for Rows as halves: by float32 exponent, how many low bits are
+	// rounded off, to the nearest and of two to the even. Nil: as float32.
+	Halves *[256]uint8
+	Sums   bool // sums over all queries
 	// Query windows whose sums are wanted apart: window w holds the positions
 	// from WindowStart + w*WindowSize on.
 	WindowStart, WindowSize, Windows int
+	SumBits                          int // mantissa bits of Whole's sums; 0: all windows' sums come by Sums
 	// A pooled picture: the largest weight of the queries and keys whose
 	// position*Side/Prompt is equal to a cell's. Side 0: none.
 	Side, Prompt int
@@ -163,6 +186,7 @@ type Rows struct {
 	Rows    int       //
 	Keys    int       // keys from 0 on that the last row may see
 	Stride  int       // between rows of Weights
-	Weights []float32 // row i: Weights[i*Stride:][:Keys], zero where not visible; nil: only LSE
+	Weights []float32 // row i: Weights[i*Stride:][:Keys], zero where not visible; nil: Halves or only LSE
+	Halves  []uint16  // the same as halves, where Record asked for them
 	LSE     []float32
 }

@@ -60,7 +60,7 @@ func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory
 		Weights:   s.weights(compute),
 		Cache:     int64(n) * int64(s.Layers*s.KVHeads*(s.HeadDim+s.ValueDim)) * size,
 		Work:      w.plan(s, size, chunk, 0).total + s.scoreBytes(n),
-		Recording: ringSlots*s.slotBytes(n) + int64(sumLayers)*int64(sumHeads)*int64(n)*8,
+		Recording: (ringSlots+1)*s.slotBytes(n) + int64(sumLayers)*int64(sumHeads)*int64(n)*8,
 	}
 }
 

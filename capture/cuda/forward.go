@@ -156,7 +156,7 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 
 func (s *sequence) hidden(layer int, at address, p *Pass) error {
 	x := make([]float32, s.c.d.Hidden)
-	err := s.c.fetch(x, at)
+	err := fetch(s.c, x, at)
 	if err == nil {
 		p.Hidden(layer, x)
 	}
@@ -304,23 +304,31 @@ func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 	return err
 }
 
-// attend computes the attention of the chunk's queries and records of it what
-// is wanted.
-func (s *sequence) attend(i, n int, rec *recording) error {
+// attention describes the attention of n queries of a layer, at positions pos0 on,
+// from the workspace's queries.
+func (s *sequence) attention(i, n, pos0 int) attention {
 	c, d, b, l := s.c, s.c.d, &s.c.work.buffers, &s.layers[i]
 	a := attention{
 		cache: cache{T: c.dt, K: l.k.at, V: l.v.at, Keys: l.keys, Room: l.room, Stores: l.stores, Heads: d.Heads,
 			KeyDim: d.HeadDim, ValueDim: d.ValueDim, Scale: d.Scale, Cap: d.SoftCap, Window: c.layers[i].window},
-		Q: b.q, Out: b.attn, N: n, Pos0: s.len,
+		Q: b.q, Out: b.attn, N: n, Pos0: pos0,
 	}
 	if l.compressed() {
 		a.Counts, a.Pos = l.counts.at, l.pos.at
 	}
+	return a
+}
+
+// attend computes the attention of the chunk's queries and records of it what
+// is wanted.
+func (s *sequence) attend(i, n int, rec *recording) error {
+	c, b, l := s.c, &s.c.work.buffers, &s.layers[i]
+	a := s.attention(i, n, s.len)
 	want := rec.of(i, s.len, n)
 	if want.lse {
 		a.LSE = b.lse
 	}
-	if n <= decodeRows && !want.sums && (!want.rows || int64(4*d.Heads*n*(l.keys+1)) <= rec.ring.bytes) {
+	if n <= decodeRows && !want.sums && (!want.rows || rec.fits(i, n, l.keys)) {
 		few := decode{attention: a, Work: c.scores.at}
 		if !want.rows {
 			if err := c.l.decode(few); err != nil {
@@ -441,7 +449,7 @@ func (c *card) mixture(w *layerWeights, h address, n int) error {
 		return err
 	}
 	logits := make([]float32, n*d.Experts)
-	if err := c.fetch(logits, b.routed); err != nil {
+	if err := fetch(c, logits, b.routed); err != nil {
 		return err
 	}
 	type use struct {
@@ -463,7 +471,7 @@ func (c *card) mixture(w *layerWeights, h address, n int) error {
 		if err := c.mul(b.routed, 1, h, d.Hidden, &w.sharedGate, n, false); err != nil {
 			return err
 		}
-		if err := c.fetch(gate, b.routed); err != nil {
+		if err := fetch(c, gate, b.routed); err != nil {
 			return err
 		}
 		all := use{expert: w.shared}
@@ -546,7 +554,7 @@ func (s *sequence) logits(n, row0 int, p *Pass) error {
 				}
 				return c.l.scaleCap(b.logits, rows*d.Vocab, d.LogitScale, d.LogitCap)
 			},
-			func() error { return c.fetch(out, b.logits) },
+			func() error { return fetch(c, out, b.logits) },
 		)
 		if err != nil {
 			return err

@@ -59,6 +59,14 @@ func (p pinned) floats(offset int64, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Add(p.at, offset)), n)
 }
 
+// halves are the first n 16-bit numbers from a byte offset.
+func (p pinned) halves(offset int64, n int) []uint16 {
+	if offset+2*int64(n) > p.bytes {
+		panic("cuda: past the end of pinned memory")
+	}
+	return unsafe.Slice((*uint16)(unsafe.Add(p.at, offset)), n)
+}
+
 // allowShared lifts a kernel's limit of 48 KiB dynamic shared memory.
 func allowShared(f cu.Function, n int) error {
 	h := *(*C.CUfunction)(unsafe.Pointer(&f))

@@ -70,23 +70,23 @@ func bytesOf[T int32 | float32](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
 }
 
-// fetch brings n floats from the card and waits for them.
-func (c *card) fetch(dst []float32, src cu.DevicePtr) error {
-	for len(dst) > 0 {
-		n := min(len(dst), inputBytes/4)
+// fetch brings numbers from the card and waits for them.
+func fetch[T int32 | float32](c *card, dst []T, src cu.DevicePtr) error {
+	for to := bytesOf(dst); len(to) > 0; {
+		n := min(len(to), inputBytes)
 		i := c.in.at
 		c.in.at = 1 - c.in.at
 		if err := c.in.ev[i].Synchronize(); err != nil {
 			return call("cuEventSynchronize", err)
 		}
-		if err := cu.MemcpyDtoHAsync(c.in.buf[i].at, src, 4*int64(n), c.t.compute); err != nil {
+		if err := cu.MemcpyDtoHAsync(c.in.buf[i].at, src, int64(n), c.t.compute); err != nil {
 			return call("cuMemcpyDtoHAsync", err)
 		}
 		if err := c.t.compute.Synchronize(); err != nil {
 			return call("cuStreamSynchronize", err)
 		}
-		copy(dst, c.in.buf[i].floats(0, n))
-		dst, src = dst[n:], src+cu.DevicePtr(4*n)
+		copy(to, unsafe.Slice((*byte)(c.in.buf[i].at), n))
+		to, src = to[n:], src+cu.DevicePtr(n)
 	}
 	return nil
 }

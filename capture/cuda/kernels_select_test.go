@@ -118,6 +118,29 @@ func TestTopKOfAnyScores(t *testing.T) {
 	}
 }
 
+// A score that is not a number is told, whatever its sign; infinite ones are numbers.
+func TestTopKOfNoNumbers(t *testing.T) {
+	b := onCard(t)
+	const n = 700
+	for _, bad := range []float64{math.NaN(), math.Copysign(math.NaN(), -1), math.Inf(1), math.Inf(-1)} {
+		score := make([]float64, 2*n)
+		score[n+511] = bad
+		keep := up(b, make([]int32, 2*5))
+		b.must(b.snapTopK(keep, 5, up(b, score), n, 3, 2, 2))
+		got, want := down[int32](b, keep, 2*5), []int32{0, 1, 2, n, n + 1}
+		equal(t, "the sound head", got[:5], want)
+		switch {
+		case bad != bad && got[5] != -1:
+			t.Errorf("%g: keeps %v, want -1 first", bad, got[5:])
+		case bad > 1:
+			want = []int32{0, 1, 511, n, n + 1}
+		}
+		if bad == bad {
+			equal(t, "infinite", got[5:], want)
+		}
+	}
+}
+
 func TestGatherSlots(t *testing.T) {
 	b := onCard(t)
 	const stores, srcStores, srcRoom, dstRoom, ldKeep = 4, 2, 30, 12, 10

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -22,6 +23,7 @@ type recording struct {
 	want  []Record
 	total []block // by layer: int64 [heads, end]; empty: no sums
 	cells []block // by layer: float32 [heads, side, side]
+	fixed block   // sums of whole windows, before they are rounded; empty: all go in parts
 }
 
 // wanted tells what of a layer's chunk is recorded.
@@ -34,15 +36,16 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 	}
 	c, d := s.c, s.c.d
 	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers), total: make([]block, d.Layers), cells: make([]block, d.Layers)}
-	some, side := false, 0
+	some, side, rounded := false, 0, false
 	err := func() error {
 		for i := range r.want {
 			w := p.Record(i, r.pos0, n)
 			r.want[i] = w
 			side = max(side, w.Side)
-			some = some || w.Sums || w.Side > 0 || min(w.Rows, w.LSE, w.States) < r.end
+			rounded = rounded || w.SumBits > 0 && w.Windows > 0
+			some = some || w.sums() || min(w.Rows, w.LSE, w.States) < r.end
 			_, listed := r.heads(i)
-			if (w.Sums || w.Side > 0) && s.layers[i].compressed() {
+			if w.sums() && s.layers[i].compressed() {
 				return fmt.Errorf("sums over queries of a compressed cache")
 			}
 			for _, b := range []struct {
@@ -71,6 +74,13 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 		least := max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
 		var err error
 		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))), least)
+		var small *MemoryError
+		if err == nil && rounded {
+			r.fixed, err = c.pool.get(r.ring.bytes, "sums of query windows")
+		}
+		if r.ring != nil && errors.As(err, &small) {
+			return nil // in parts, then
+		}
 		return err
 	}()
 	if err != nil {
@@ -103,6 +113,18 @@ func hinted(err error, hint string) error {
 		small.hint = hint
 	}
 	return err
+}
+
+// sums says whether anything is added up, or pooled, over queries.
+func (w *Record) sums() bool { return w.Sums || w.Side > 0 || w.Windows > 0 && w.WindowSize > 0 }
+
+// windows are the positions of the pass whose sums are wanted by windows, first to
+// last-1.
+func (w *Record) windows(pos0, end int) (first, last int) {
+	if w.Windows < 1 || w.WindowSize < 1 {
+		return end, end
+	}
+	return min(end, max(pos0, w.WindowStart)), min(end, w.WindowStart+w.Windows*w.WindowSize)
 }
 
 // heads are the query heads that a layer records: their numbers on the card, and
@@ -141,7 +163,8 @@ func (r *recording) of(i, pos0, n int) wanted {
 	w := &r.want[i]
 	end := pos0 + n
 	_, listed := r.heads(i)
-	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0) && listed > 0}
+	first, last := w.windows(pos0, end)
+	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0 || first < last) && listed > 0}
 }
 
 // sums adds the chunk's weights up and sends off those of query windows.
@@ -156,10 +179,7 @@ func (r *recording) sums(i int, a attention) error {
 		o.Cells = 0
 	}
 	end := a.Pos0 + a.N
-	first, last := end, end // positions in query windows
-	if w.Windows > 0 && w.WindowSize > 0 {
-		first, last = w.WindowStart, w.WindowStart+w.Windows*w.WindowSize
-	}
+	first, last := w.windows(a.Pos0, end)
 	for at := a.Pos0; at < end; {
 		o.Row0 = at - a.Pos0
 		if at < first || at >= last {
@@ -168,8 +188,10 @@ func (r *recording) sums(i int, a attention) error {
 				to = min(end, first)
 			}
 			o.Rows = to - at
-			if err := r.s.c.l.attendSums(a, o); err != nil {
-				return err
+			if w.Sums || w.Side > 0 {
+				if err := r.s.c.l.attendSums(a, o); err != nil {
+					return err
+				}
 			}
 			at = to
 			continue
@@ -192,7 +214,16 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	c, w := r.s.c, &r.want[i]
 	window := (at - w.WindowStart) / w.WindowSize
 	keys := a.Pos0 + a.N
-	count := min((end-1-w.WindowStart)/w.WindowSize-window+1, max(1, int(r.ring.bytes/8)/(o.Listed*keys)))
+	count := (end-1-w.WindowStart)/w.WindowSize - window + 1
+	whole := false
+	if w.SumBits > 0 && r.fixed.bytes > 0 { // those that are all here, or the one that is not
+		inside := (end - at) / w.WindowSize
+		whole = inside > 0 && at == w.WindowStart+window*w.WindowSize
+		if count = 1; whole {
+			count = inside
+		}
+	}
+	count = min(count, max(1, int(r.ring.bytes/8)/(o.Listed*keys)))
 	heads := min(o.Listed, max(1, int(r.ring.bytes/8)/(count*keys)))
 	to := min(end, w.WindowStart+(window+count)*w.WindowSize)
 	for h0 := 0; h0 < o.Listed; h0 += heads {
@@ -202,7 +233,9 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 			return 0, err
 		}
 		part := o
-		part.Total += address(8 * h0 * o.LdTotal)
+		if o.Total != 0 {
+			part.Total += address(8 * h0 * o.LdTotal)
+		}
 		if o.Cells != 0 {
 			part.Cells += address(4 * h0 * o.Side * o.Side)
 		}
@@ -210,9 +243,19 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 		part.Windows, part.LdWindow, part.WinCount = slot.dev.at, keys, count
 		part.WinStart, part.WinSize = w.WindowStart+window*w.WindowSize, w.WindowSize
 		bytes := int64(8 * n * count * keys)
+		if whole {
+			part.Windows = r.fixed.at
+		}
 		err = inOrder(
-			func() error { return call("cuMemsetD8Async", cu.MemsetD8Async(slot.dev.at, 0, bytes, c.t.compute)) },
+			func() error { return call("cuMemsetD8Async", cu.MemsetD8Async(part.Windows, 0, bytes, c.t.compute)) },
 			func() error { return c.l.attendSums(a, part) },
+			func() error {
+				if !whole {
+					return nil
+				}
+				bytes /= 2
+				return c.l.fixedToFloat(slot.dev.at, r.fixed.at, n*count*keys, w.SumBits)
+			},
 		)
 		if err != nil {
 			r.ring.free <- slot
@@ -221,6 +264,11 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 		err = r.ring.send(slot, slot.dev.at, bytes, func() {
 			parallel.For(n, func(h int) {
 				for k := range count {
+					if whole {
+						sums := slot.host.floats(int64(4*(h*count+k)*keys), part.WinStart+(k+1)*w.WindowSize)
+						r.p.Whole(i, r.head(i, h0+h), window+k, sums)
+						continue
+					}
 					sums := slot.host.longs(int64(8*(h*count+k)*keys), min(keys, part.WinStart+(k+1)*w.WindowSize))
 					r.p.Sums(i, r.head(i, h0+h), window+k, sums)
 				}
@@ -233,6 +281,31 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	return to, nil
 }
 
+// rowShape is how recorded rows of a layer lie in a slot: so many bytes an
+// element, so many elements a row.
+func (r *recording) rowShape(i, keys int) (size, ld int) {
+	size, ld = 4, (keys+3)/4*4
+	if r.want[i].Halves != nil {
+		size = 2
+	}
+	return size, ld
+}
+
+// fits says whether a slot holds n rows of all heads, each with its log-sum-exp.
+func (r *recording) fits(i, n, keys int) bool {
+	size, ld := r.rowShape(i, keys)
+	return int64(r.s.c.d.Heads*n)*int64(size*ld+4) <= r.ring.bytes
+}
+
+// show points to n rows that lie in a slot from a byte offset on.
+func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
+	if r.want[i].Halves != nil {
+		shown.Halves = s.host.halves(offset, n*shown.Stride)
+	} else {
+		shown.Weights = s.host.floats(offset, n*shown.Stride)
+	}
+}
+
 // rows sends off the chunk's recorded rows, as many heads and rows at a time as
 // a slot holds.
 func (r *recording) rows(i int, a attention) error {
@@ -241,11 +314,15 @@ func (r *recording) rows(i int, a attention) error {
 	if err != nil {
 		return err
 	}
+	drop, err := c.rounding(w.Halves)
+	if err != nil {
+		return err
+	}
 	row0 := max(0, w.Rows-a.Pos0)
 	total := a.N - row0
-	ld := (a.Keys + 3) / 4 * 4
-	per := max(1, int(r.ring.bytes/4)/(ld+1)) // rows of weights, each with its log-sum-exp
-	if ld+1 > int(r.ring.bytes/4) {
+	size, ld := r.rowShape(i, a.Keys)
+	per := int(r.ring.bytes) / (size*ld + 4) // rows of weights, each with its log-sum-exp
+	if per < 1 {
 		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, bytesText(r.ring.bytes))
 	}
 	rows := min(total, per)
@@ -257,8 +334,8 @@ func (r *recording) rows(i int, a attention) error {
 			if err != nil {
 				return err
 			}
-			weights := int64(4 * h * n * ld)
-			out := attentionRowsOut{W: slot.dev.at, LdHead: n, Ld: ld, List: list + address(4*h0), Listed: h, Row0: at, Rows: n, Width: ld}
+			weights := int64(size * h * n * ld)
+			out := attentionRowsOut{W: slot.dev.at, LdHead: n, Ld: ld, Drop: drop, List: list + address(4*h0), Listed: h, Row0: at, Rows: n, Width: ld}
 			err = c.l.attendRows(a, out)
 			for k := 0; k < h && err == nil && a.LSE != 0; k++ {
 				from := a.LSE + address(4*(r.head(i, h0+k)*a.N+at))
@@ -268,10 +345,14 @@ func (r *recording) rows(i int, a attention) error {
 				r.ring.free <- slot
 				return err
 			}
-			err = r.ring.send(slot, slot.dev.at, weights+int64(4*h*n), func() {
+			sent := weights
+			if a.LSE != 0 {
+				sent += int64(4 * h * n)
+			}
+			err = r.ring.send(slot, slot.dev.at, sent, func() {
 				parallel.For(h, func(k int) {
-					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld,
-						Weights: slot.host.floats(int64(4*k*n*ld), n*ld)}
+					shown := Rows{Head: r.head(i, h0+k), Pos0: a.Pos0 + at, Rows: n, Keys: min(a.Keys, a.Pos0+at+n), Stride: ld}
+					r.show(i, &shown, slot, int64(size*k*n*ld), n)
 					if a.LSE != 0 {
 						shown.LSE = slot.host.floats(weights+int64(4*k*n), n)
 					}
@@ -290,13 +371,16 @@ func (r *recording) rows(i int, a attention) error {
 // it back where decode has failed.
 func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
 	w := &r.want[i]
+	if a.Drop, err = r.s.c.rounding(w.Halves); err != nil {
+		return nil, err
+	}
 	slot, err := r.ring.take()
 	if err != nil {
 		return nil, err
 	}
-	a.LdW = a.Keys
-	weights := int64(4 * a.Heads * a.N * a.LdW)
-	a.W = slot.dev.at
+	size, ld := r.rowShape(i, a.Keys)
+	a.W, a.LdW = slot.dev.at, ld
+	weights := int64(size * a.Heads * a.N * ld)
 	shown := *a
 	return func(failed error) error {
 		if failed != nil {
@@ -308,18 +392,18 @@ func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error,
 		_, listed := r.heads(i)
 		total := weights
 		if shown.LSE != 0 {
-			size := int64(4 * shown.Heads * shown.N)
-			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, size, r.s.c.t.compute); err != nil {
+			bytes := int64(4 * shown.Heads * shown.N)
+			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, bytes, r.s.c.t.compute); err != nil {
 				r.ring.free <- slot
 				return call("cuMemcpyDtoDAsync", err)
 			}
-			total += size
+			total += bytes
 		}
 		return r.ring.send(slot, slot.dev.at, total, func() {
 			parallel.For(listed, func(k int) {
 				h := r.head(i, k)
-				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: shown.LdW,
-					Weights: slot.host.floats(int64(4*(h*shown.N+row0)*shown.LdW), n*shown.LdW)}
+				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: ld}
+				r.show(i, &rows, slot, int64(size*(h*shown.N+row0)*ld), n)
 				if shown.LSE != 0 {
 					rows.LSE = slot.host.floats(weights+int64(4*(h*shown.N+row0)), n)
 				}
@@ -434,6 +518,7 @@ func (r *recording) totals(i int) error {
 }
 
 func (r *recording) giveBack() {
+	r.s.c.pool.put(r.fixed)
 	for i := range r.total {
 		r.s.c.pool.put(r.total[i])
 		r.s.c.pool.put(r.cells[i])

@@ -245,7 +245,7 @@ func (s *sequence) states(layer, pos, n, dim int, which func(*kvLayer) block) ([
 				if err := s.c.l.dequant(tmp.at, f32, at, ownType[s.c.dt], int64(rows*dim)); err != nil {
 					return err
 				}
-				if err := s.c.fetch(host[:rows*dim], tmp.at); err != nil {
+				if err := fetch(s.c, host[:rows*dim], tmp.at); err != nil {
 					return err
 				}
 				for i := range rows {

@@ -147,20 +147,18 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) 
 	if p.Recorder == nil {
 		return s.card.Forward(ctx, tokens, out)
 	}
-	start := s.Len() // a pass's row 0
-	tile := func(r *cuda.Rows) *cpu.Tile {
-		return &cpu.Tile{Head: r.Head, Row0: r.Pos0 - start, Rows: r.Rows, Pos0: r.Pos0, Keys: r.Keys, Stride: r.Stride, Weights: r.Weights, LSE: r.LSE}
-	}
 	out.States = p.Recorder.States
 	if reducer, ok := p.Recorder.(Reducer); ok {
-		out.Record, out.Sums, out.Cells, out.Done = reducer.Wants, reducer.Sums, reducer.Cells, reducer.Done
-		out.Rows = func(layer int, r *cuda.Rows) { reducer.Rows(layer, tile(r)) }
+		out.Record, out.Rows, out.Sums, out.Whole, out.Cells, out.Done = reducer.Wants, reducer.Rows, reducer.Sums, reducer.Whole, reducer.Cells, reducer.Done
 		return s.card.Forward(ctx, tokens, out)
 	}
+	start := s.Len() // a pass's row 0
 	out.Record = func(_, pos0, n int) cuda.Record {
 		from := max(pos0, min(start+p.RecordFrom, pos0+n))
 		return cuda.Record{Rows: from, LSE: from, States: from}
 	}
-	out.Rows = func(layer int, r *cuda.Rows) { p.Recorder.Tile(layer, 0, tile(r)) }
+	out.Rows = func(layer int, r *cuda.Rows) {
+		p.Recorder.Tile(layer, 0, &cpu.Tile{Head: r.Head, Row0: r.Pos0 - start, Rows: r.Rows, Pos0: r.Pos0, Keys: r.Keys, Stride: r.Stride, Weights: r.Weights, LSE: r.LSE})
+	}
 	return s.card.Forward(ctx, tokens, out)
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
@@ -95,10 +94,11 @@ type sumsOnly struct{ watcher }
 func (*sumsOnly) Wants(_, pos0, n int) Wants {
 	return Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
 }
-func (*sumsOnly) Rows(int, *cpu.Tile)         {}
-func (*sumsOnly) Sums(int, int, int, []int64) {}
-func (*sumsOnly) Cells(int, int, []float32)   {}
-func (*sumsOnly) Done(int, int)               {}
+func (*sumsOnly) Rows(int, *Rows)                {}
+func (*sumsOnly) Sums(int, int, int, []int64)    {}
+func (*sumsOnly) Whole(int, int, int, []float32) {}
+func (*sumsOnly) Cells(int, int, []float32)      {}
+func (*sumsOnly) Done(int, int)                  {}
 
 // TestMemoryOnCard: the estimate is within a fifth of the most that
 // was in use.
@@ -122,6 +122,31 @@ func TestMemoryOnCard(t *testing.T) {
 			got, want := m.card.PeakBytes(), c.CardMemory(compute, n+1, c.Layers, c.Heads).Total()
 			if float64(got) < 0.8*float64(want) || float64(got) > 1.2*float64(want) {
 				t.Errorf("%s, %d tokens: %d bytes were in use, the estimate is %d", compute, n, got, want)
+			}
+		}
+	}
+}
+
+// TestCompareWithOnCard: narrow arithmetic is seen to be off by about its rounding,
+// float32 by nothing beside itself.
+func TestCompareWithOnCard(t *testing.T) {
+	needCard(t)
+	g := openGolden(t, sharedtest.Dir(t, "fixtures/models/llama"))
+	dir, ids := sharedtest.Dir(t, "fixtures/models/llama"), g.ints("input_ids")[:60]
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	for compute, bound := range map[string]float64{"f32": 0, "bf16": 0.06, "f16": 0.01} {
+		m := loadOnCard(t, dir, Options{Compute: compute})
+		e, err := m.CompareWith(context.Background(), func() (*Model, error) { return Load(ck, Options{Device: "cuda"}) }, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, v := range map[string]float64{"weights": e.Weights, "logits": e.Logits, "rows": e.Rows / 2} {
+			if v > bound || v == 0 && bound > 0 || e.Tokens != 60 {
+				t.Errorf("%s: %s are %g off, want at most %g and, but for f32, more than 0: %+v", compute, what, v, bound, e)
 			}
 		}
 	}

@@ -37,7 +37,31 @@ func (m *Model) CompareExact(ctx context.Context, tokens []int32) (ComputeError,
 	if err != nil {
 		return ComputeError{}, err
 	}
-	e := ComputeError{Tokens: len(tokens)}
+	return exact.far(narrow), nil
+}
+
+// CompareWith runs tokens in the model's arithmetic and then in that of another,
+// which has the same weights: load opens it, and it is closed again.
+func (m *Model) CompareWith(ctx context.Context, load func() (*Model, error), tokens []int32) (ComputeError, error) {
+	got, err := m.observe(ctx, tokens)
+	if err != nil {
+		return ComputeError{}, err
+	}
+	exact, err := load()
+	if err != nil {
+		return ComputeError{}, err
+	}
+	defer exact.Close()
+	want, err := exact.observe(ctx, tokens)
+	if err != nil {
+		return ComputeError{}, err
+	}
+	return want.far(got), nil
+}
+
+// far tells how far a narrow arithmetic is from an exact one.
+func (exact *observation) far(narrow *observation) ComputeError {
+	e := ComputeError{Tokens: exact.last + 1}
 	largest := 0.0
 	for i, v := range exact.logits {
 		largest = max(largest, math.Abs(float64(v)))
@@ -54,7 +78,7 @@ func (m *Model) CompareExact(ctx context.Context, tokens []int32) (ComputeError,
 		rows++
 	}
 	e.Rows = total / float64(max(1, rows))
-	return e, nil
+	return e
 }
 
 // exact switches all matrices.
@@ -91,7 +115,9 @@ func (m *Model) observe(ctx context.Context, tokens []int32) (*observation, erro
 	for i := range o.rows {
 		o.rows[i] = make([]float32, len(tokens))
 	}
-	err := m.NewSession().Forward(ctx, tokens, Pass{LogitsFrom: o.last, Logits: func(_ int, l []float32) { copy(o.logits, l) }, Recorder: o, RecordFrom: o.last})
+	s := m.NewSession()
+	defer s.Close()
+	err := s.Forward(ctx, tokens, Pass{LogitsFrom: o.last, Logits: func(_ int, l []float32) { copy(o.logits, l) }, Recorder: o, RecordFrom: o.last})
 	return o, err
 }
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -37,12 +38,16 @@ type Reducer interface {
 	// Wants is asked once for a layer's part of a pass over positions pos0 to
 	// pos0+n-1.
 	Wants(layer, pos0, n int) Wants
-	// Rows shows rows that were wanted; Weights is nil where only LSE was.
-	Rows(layer int, t *cpu.Tile)
+	// Rows shows rows that were wanted; Weights is nil where halves or only LSE
+	// were.
+	Rows(layer int, r *Rows)
 	// Sums are weights added up over the pass's queries of a window, or of all
 	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
 	// several parts.
 	Sums(layer, head, window int, part []int64)
+	// Whole has the sums of a window whose queries a card has added up at once, as
+	// they come from Sums and rounded as was wanted.
+	Whole(layer, head, window int, sums []float32)
 	// Cells are the largest weights of the pass, [Side, Side].
 	Cells(layer, head int, cells []float32)
 	// Done says that the windows' sums over a layer's queries below end have been
@@ -53,6 +58,9 @@ type Reducer interface {
 // Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
 // of pos0+n or later means none.
 type Wants = cuda.Record
+
+// Rows are rows that a card hands out, valid during the call that shows them.
+type Rows = cuda.Rows
 
 // Pass says what a Forward hands out.
 type Pass struct {
@@ -164,6 +172,25 @@ func (s *Session) Truncate(n int) {
 	for _, kv := range s.kv {
 		kv.Truncate(n)
 	}
+}
+
+// Pick is a selection of slots that a card can make by itself.
+type Pick = cuda.Pick
+
+// Select has the card choose slots of a layer by the votes of its last n queries,
+// q [n, heads*headDim] as States has shown them: for each pick [query head or kv
+// head], ascending, as Compress takes them. ok is false where the caller must
+// choose: the layer is not on a card, or the card has no room for the weights.
+func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error) {
+	if s.card == nil {
+		return nil, false, nil
+	}
+	keep, err = s.card.Select(layer, q, n, picks)
+	var small *cuda.MemoryError
+	if errors.As(err, &small) {
+		return nil, false, nil
+	}
+	return keep, err == nil, err
 }
 
 // Compress returns a sequence whose layers keep only some slots of their

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -42,8 +43,11 @@ func benchText(b *testing.B) string {
 // starts empty.
 func BenchmarkEncode(b *testing.B) {
 	text := benchText(b)
-	for _, name := range []string{"gpt2", "smollm2", "qwen2", "phi-3-mini"} {
-		dir := sharedtest.Dir(b, "data/tokenizers/"+name)
+	for _, name := range []string{"gpt2", "smollm2", "qwen2", "llama3", "phi-3-mini"} {
+		dir := llama3Kind(b)
+		if name != "llama3" {
+			dir = sharedtest.Dir(b, "data/tokenizers/"+name)
+		}
 		b.Run(name, func(b *testing.B) {
 			tok, err := Load(dir)
 			if err != nil {
@@ -62,4 +66,24 @@ func BenchmarkEncode(b *testing.B) {
 			}
 		})
 	}
+}
+
+// llama3Kind is Qwen2's vocabulary with what sets Llama 3's file apart: numbers
+// in threes, and words of the vocabulary taken whole.
+func llama3Kind(b *testing.B) string {
+	text, err := os.ReadFile(filepath.Join(sharedtest.Dir(b, "data/tokenizers/qwen2"), "tokenizer.json"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, change := range [][2]string{{`|\\p{N}| ?[`, `|\\p{N}{1,3}| ?[`}, {`"model":{"type":"BPE",`, `"model":{"type":"BPE","ignore_merges":true,`}} {
+		if !bytes.Contains(text, []byte(change[0])) {
+			b.Fatalf("the file has no %s", change[0])
+		}
+		text = bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1)
+	}
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), text, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return dir
 }

@@ -37,6 +37,7 @@ var planFlags = []cli.Flag{
 	&cli.BoolFlag{Name: "values", Usage: "record the values too (for output errors)"},
 	&cli.BoolFlag{Name: "logits", Usage: "record the reply's logits"},
 	&cli.IntFlag{Name: "overview", Usage: "record a pooled picture of the whole map, `SIDE` x SIDE a head (0: none)"},
+	&cli.BoolFlag{Name: "no-prompt-sums", Usage: "leave out the weights summed over all prompt queries, which h2o goes by: most of what recording costs on a card"},
 	&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
 	&cli.Float64Flag{Name: "temperature", Usage: "sampling temperature (0: greedy)"},
 }
@@ -171,7 +172,7 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
 		Store: c.String("store"), Precision: c.String("precision"),
 		Values: c.Bool("values"), Logits: c.Bool("logits"), Overview: c.Int("overview"),
-		IgnoreEOS: c.Bool("ignore-eos"), Compute: c.String("compute"),
+		NoPromptSums: c.Bool("no-prompt-sums"), IgnoreEOS: c.Bool("ignore-eos"), Compute: c.String("compute"),
 		Temperature: c.Float64("temperature"), Seed: c.Int64("seed"), Shard: c.String("shard"),
 	}
 	var err error

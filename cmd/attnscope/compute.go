@@ -1,28 +1,47 @@
 package main
 
 import (
-	"strings"
+	"errors"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/capture/cuda"
+	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 )
 
 // comparedTokens is how much of a prompt a narrow arithmetic is compared on.
 const comparedTokens = 256
 
-// tellComputeError prints what --compute bf16 or int8 changes, seen on the
+// tellComputeError prints what a --compute other than f32 changes, seen on the
 // beginning of the first prompt.
 func tellComputeError(c *cli.Context, e *engine, list []prompts.Prompt) error {
-	if compute := c.String("compute"); strings.HasPrefix(e.device.name, "cuda") || compute == "f32" || compute == "" || len(list) == 0 || len(list[0].Tokens) == 0 {
+	compute := c.String("compute")
+	if compute == "f32" || compute == "" || len(list) == 0 || len(list[0].Tokens) == 0 {
 		return nil
 	}
 	tokens := list[0].Tokens[:min(comparedTokens, len(list[0].Tokens))]
-	diff, err := e.model.CompareExact(c.Context, tokens)
+	diff, err := compareCompute(c, e, tokens)
+	var small *cuda.MemoryError
+	if errors.As(err, &small) {
+		notef(c, "compute %s is not compared with f32, whose weights find no room beside it: %v", compute, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	notef(c, "compute %s against f32, last of the first %d tokens of prompt %q: attention weights differ by up to %.2g, rows by %.2g on average (of 2), logits by up to %.2g of the largest",
-		c.String("compute"), diff.Tokens, list[0].ID, diff.Weights, diff.Rows, diff.Logits)
+		compute, diff.Tokens, list[0].ID, diff.Weights, diff.Rows, diff.Logits)
 	return nil
+}
+
+// compareCompute runs tokens in the engine's arithmetic and in float32: on a card
+// with the weights loaded once more, for as long as that takes.
+func compareCompute(c *cli.Context, e *engine, tokens []int32) (model.ComputeError, error) {
+	if e.device.card == nil {
+		return e.model.CompareExact(c.Context, tokens)
+	}
+	return e.model.CompareWith(c.Context, func() (*model.Model, error) {
+		return model.Load(e.ck, model.Options{Threads: c.Int("threads"), Device: e.device.name})
+	}, tokens)
 }

@@ -85,7 +85,11 @@ func (e *engine) load(c *cli.Context) (err error) {
 
 // cardNeed is what a run takes of a card's memory.
 func cardNeed(c *cli.Context, e *engine, need *capture.Need, plan *dumps.Plan) cuda.Memory {
-	return e.config.CardMemory(c.String("compute"), need.Positions, len(plan.Layers), len(plan.Heads))
+	summed := len(plan.Layers)
+	if plan.NoPromptSums {
+		summed = 0
+	}
+	return e.config.CardMemory(c.String("compute"), need.Positions, summed, len(plan.Heads))
 }
 
 // checkCard refuses a run that does not fit the card, before the weights are

@@ -34,30 +34,13 @@ func dryRun(c *cli.Context, e *engine, cfg capture.Config, plan *dumps.Plan) err
 		disk += fmt.Sprintf("; %s free where it goes", humanBytes(free))
 	}
 	fmt.Fprintf(w, "disk       %s\n", disk)
-	read, rates := need.CacheRead+float64(need.Generated)*float64(weights), cpu.Measure(threads)
-	seconds := need.FLOPs/(rates.FLOPs*attained)*speedup(plan.Compute) + read/(rates.Bytes*attained)
-	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n", seconds,
-		need.FLOPs/1e12, rates.FLOPs*attained/speedup(plan.Compute)/1e9, read/1e9, rates.Bytes*attained/1e9, threads)
+	pace := need.Pace(cpu.Measure(threads), weights, plan.Compute)
+	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n", pace.Seconds,
+		need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
-}
-
-// attained is the share of the measured rates that a whole model reaches:
-// attention, normalisation and recording run below the speed of products.
-const attained = 0.87
-
-// speedup is the time of an arithmetic's products against float32's, attention
-// included.
-func speedup(compute string) float64 {
-	switch compute {
-	case "bf16":
-		return 0.75
-	case "int8":
-		return 0.65
-	}
-	return 1
 }
 
 // weightBytes is the memory of the weights once packed. The embeddings stay in

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -312,5 +313,53 @@ func TestOverviewIsThePooledMap(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "x", "overview-01.png")); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestNoPromptSums leaves the sums over all prompt queries out: all else is there
+// and the same, also where prompts share a document, and h2o says what it lacks.
+func TestNoPromptSums(t *testing.T) {
+	f := openFixture(t, "llama")
+	ids := f.ints("input_ids")
+	var lines []string
+	for i := range 2 {
+		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("x", i), "input_ids": ids[:len(ids)-i]}))
+	}
+	p := write(t, "p.jsonl", strings.Join(lines, "\n"))
+	run := func(flags ...string) string {
+		dump := filepath.Join(t.TempDir(), "x.attn")
+		must(t, append([]string{"capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "3", "--ignore-eos", "--prompt-windows", "3x16", "--device", "cpu"}, flags...)...)
+		must(t, "verify", dump)
+		return dump
+	}
+	with, without := run(), run("--no-prompt-sums")
+	arrays := func(dump string) *checkpoint.File {
+		out := filepath.Join(t.TempDir(), "x.safetensors")
+		must(t, "export", dump, "--prompt", "x1", "-o", out)
+		e, err := checkpoint.ReadSafetensors(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	a, b := arrays(with), arrays(without)
+	for _, name := range a.Names() {
+		x, _ := a.Tensor(name)
+		y, ok := b.Tensor(name)
+		if sums := strings.HasPrefix(name, "prompt_sums"); sums == ok || !sums && !bytes.Equal(x.Data, y.Data) {
+			t.Errorf("%s: there %v, want the others alone, unchanged", name, ok)
+		}
+	}
+	if len(a.Names()) <= len(b.Names()) {
+		t.Errorf("%v beside %v", b.Names(), a.Names())
+	}
+	code, _, errs := call(t, "snapkv", without, "--method", "h2o", "--capacity", "40", "--window", "8")
+	if code != 1 || !strings.Contains(errs, "capture without --no-prompt-sums") {
+		t.Errorf("h2o: exit %d, %s", code, errs)
+	}
+	must(t, "snapkv", without, "--method", "all", "--capacity", "40", "--window", "8")
+	if code, _, errs := call(t, "merge", with, without, "-o", filepath.Join(t.TempDir(), "m.attn")); code != 1 || !strings.Contains(errs, "no_prompt_sums") {
+		t.Errorf("merged: exit %d, %s", code, errs)
 	}
 }

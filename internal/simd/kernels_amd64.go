@@ -176,6 +176,9 @@ func widenF16256(n int, dst *float32, x *uint16)
 func gemvQ4F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
+func gemvQ4F16_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
 func unpackQ4F16_512(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
@@ -183,6 +186,9 @@ func unpackQ4F16_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
 func gemvQ4F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func gemvQ4F32_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
 func unpackQ4F32_512(groups, size int, b unsafe.Pointer, dst *float32)
@@ -194,6 +200,9 @@ func unpackQ4F32_256(groups, size int, b unsafe.Pointer, dst *float32)
 func gemvQ8F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
+func gemvQ8F16_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
 func unpackQ8F16_512(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
@@ -201,6 +210,9 @@ func unpackQ8F16_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
 func gemvQ8F32_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+
+//go:noescape
+func gemvQ8F32_256(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
 
 //go:noescape
 func unpackQ8F32_512(groups, size int, b unsafe.Pointer, dst *float32)

@@ -68,6 +68,7 @@ var avx2 = kernels{
 	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
 
 	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256},
+	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_256, gemvQ4F32_256, gemvQ8F16_256, gemvQ8F32_256},
 	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause, peak: peak256, peakWidth: 8,
 	vectors: vectors{expSum256, max256, scale256, axpy256, sumRows256, siluMul256, sumSquares256, mulScaled256, nil, addWide256, rowSums256},
 }

@@ -36,7 +36,7 @@ var tiny = shape{"tiny", cuda.Sizes{Layers: 2, Hidden: 64, Intermediate: 96, Hea
 type speedResult struct {
 	Shape   string             `json:"shape"`
 	Compute string             `json:"compute"`
-	What    string             `json:"what"` // prefill, prefill+record, capture, decode, decode+record
+	What    string             `json:"what"` // prefill, prefill+record, prefill+record without sums, capture; decode after each
 	Tokens  int                `json:"tokens"`
 	Seconds float64            `json:"seconds,omitempty"`
 	Rate    float64            `json:"tokens_per_s,omitempty"`
@@ -114,9 +114,9 @@ func (r *report) shape(ctx context.Context, s shape, compute string, lengths []i
 }
 
 func (r *report) length(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32, n int, kinds func() (map[string]float64, error)) error {
-	plain, recorded := 0.0, 0.0
+	plain := 0.0
 	for round := range 2 { // alternately; the first round warms up and is not counted
-		for _, record := range []bool{false, true} {
+		for _, record := range []string{"", "+record", "+record without sums"} {
 			if _, err := kinds(); err != nil {
 				return err
 			}
@@ -124,10 +124,7 @@ func (r *report) length(ctx context.Context, s shape, m *model.Model, compute st
 			if errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
-			out := speedResult{Shape: s.name, Compute: compute, What: "prefill", Tokens: n, Seconds: sec, Rate: float64(n) / sec, Peak: m.Card().PeakBytes()}
-			if record {
-				out.What = "prefill+record"
-			}
+			out := speedResult{Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Seconds: sec, Rate: float64(n) / sec, Peak: m.Card().PeakBytes()}
 			if err != nil {
 				out = speedResult{Shape: s.name, Compute: compute, What: out.What, Tokens: n, Failed: err.Error()}
 				r.Speed = append(r.Speed, out)
@@ -142,11 +139,10 @@ func (r *report) length(ctx context.Context, s shape, m *model.Model, compute st
 			out.TFLOPS = flops(&s.sizes, n) / sec / 1e12
 			out.Share = out.TFLOPS / r.Product.TFLOPS
 			out.Kinds = spent
-			if record {
-				recorded = sec
-				out.Ratio = recorded / plain
-			} else {
+			if record == "" {
 				plain = sec
+			} else {
+				out.Ratio = sec / plain
 			}
 			r.Speed = append(r.Speed, out)
 			what := strings.Replace(out.What, "prefill", "decode", 1)
@@ -164,7 +160,7 @@ const decodeSteps = 32
 
 // prefill passes n tokens, then decodes some, and gives the seconds of both and
 // what the prefill's were spent on.
-func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record bool, kinds func() (map[string]float64, error)) (sec, decode float64, spent map[string]float64, err error) {
+func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record string, kinds func() (map[string]float64, error)) (sec, decode float64, spent map[string]float64, err error) {
 	s := m.NewSession()
 	defer s.Close()
 	if err := s.Reserve(n + decodeSteps); err != nil {
@@ -172,12 +168,12 @@ func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record 
 	}
 	c := m.Config()
 	pass := model.Pass{Logits: func(int, []float32) {}}
-	w := newWatcher(&c, n)
+	w := newWatcher(&c, n, record == "+record")
 	start := time.Now()
 	for lo := 0; lo < n; lo += m.Piece() {
 		hi := min(n, lo+m.Piece())
 		pass.LogitsFrom = min(hi-lo, n-1-lo)
-		if record {
+		if record != "" {
 			pass.Recorder = w
 		}
 		if err := s.Forward(ctx, tokens[lo:hi], pass); err != nil {

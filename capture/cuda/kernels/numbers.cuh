@@ -103,7 +103,7 @@ DEVICE float block_sum(float v) {
 // A weight in [0, 1] as a half with the low bits taken off that drop says by
 // float32 exponent, as the writer of dumps rounds.
 DEVICE uint16_t dropped_half(float w, const uint8_t *drop) {
-  uint32_t u = bits_of(w), e = u >> 23, d = drop[e];
+  uint32_t u = bits_of(w), e = u >> 23 & 255, d = drop[e]; // NaN may have a sign
   uint32_t small = (uint32_t)round_even(w * 16777216.f); // below 2^-14 a half is a multiple of 2^-24
   u += (1u << (d - 1)) - 1 + (u >> d & 1);
   u = (u >> d << d) - (112u << 23);

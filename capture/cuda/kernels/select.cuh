@@ -59,11 +59,14 @@ DEVICE int scan(int x, int &all) {
 }
 
 // One head a block: the k-th largest number is found by its bytes from the top,
-// then positions are written in order.
+// then positions are written in order. Where a score is not a number, the first is
+// -1.
 KERNEL(512, snap_topk, int *keep, int ld, const double *score, int prefix, int k, int tail, int heads) {
   SHARED uint32_t bins[256];
   SHARED uint64_t cut_at;
   SHARED int left_at;
+  SHARED uint32_t broken;
+  if (threadIdx.x == 0) broken = 0;
   score += (size_t)blockIdx.x * prefix, keep += (size_t)blockIdx.x * ld;
   uint64_t cut = 0;
   int left = k; // to be found among the numbers that agree with cut so far
@@ -72,6 +75,7 @@ KERNEL(512, snap_topk, int *keep, int ld, const double *score, int prefix, int k
     block_sync();
     for (int j = threadIdx.x; j < prefix; j += blockDim.x) {
       uint64_t u = ordered(score[j]);
+      if (shift == 56 && bits_of(score[j]) << 1 > 0xffeull << 52) atomic_count(&broken);
       if (shift == 56 || u >> (shift + 8) == cut >> (shift + 8)) atomic_count(&bins[u >> shift & 255]);
     }
     block_sync();
@@ -97,6 +101,9 @@ KERNEL(512, snap_topk, int *keep, int ld, const double *score, int prefix, int k
     ties += all >> 16;
   }
   for (int i = threadIdx.x; i < tail; i += blockDim.x) keep[k + i] = prefix + i;
+  if (k == 0) return;
+  block_sync();
+  if (threadIdx.x == 0 && broken > 0) keep[0] = -1;
 }
 
 // A warp copies a slot.

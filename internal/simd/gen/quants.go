@@ -42,7 +42,7 @@ func (q quant) load(w width, part, v, dst int) {
 	ins("VMOVUPS %d(DI), %s", disp, w.r(dst))
 }
 
-// gemv writes y[32] = Σ_k x[k]·w[k][32], or adds it, AVX-512 only. xs holds the
+// gemv writes y[32] = Σ_k x[k]·w[k][32], or adds it, with AVX-512. xs holds the
 // sums of x over the groups.
 //
 //	Z0..Z3 sums of a group, Z4 Z5 the results, Z31 table of 0 to 15
@@ -131,6 +131,97 @@ func (q quant) gemv() {
 	ins("JNZ %s_group", name)
 	ins("VMOVUPS Z4, (DX)")
 	ins("VMOVUPS Z5, 64(DX)")
+	w.end("")
+}
+
+// gemv256 is gemv with AVX2.
+//
+//	Y0..Y3 sums of a group, Y4..Y7 the results, Y8..Y11 words of 8 inputs, Y15 mask; R10 the group's head
+func (q quant) gemv256() {
+	w := widths[1]
+	name := q.name("gemv", w)
+	line("// func %s(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-56", name)
+	ins("MOVQ groups+0(FP), CX")
+	ins("MOVQ size+8(FP), R9")
+	ins("MOVQ x+16(FP), SI")
+	ins("MOVQ xs+24(FP), R8")
+	ins("MOVQ b+32(FP), DI")
+	ins("MOVQ y+40(FP), DX")
+	for v := range 4 {
+		ins("VXORPS Y%d, Y%d, Y%d", 4+v, 4+v, 4+v)
+	}
+	if q.bits == 4 {
+		ins("VPBROADCASTD nibbles<>+64(SB), Y15")
+		ins("SHRQ $3, R9")
+	}
+	ins("TESTQ $1, acc+48(FP)")
+	ins("JZ %s_group", name)
+	for v := range 4 {
+		ins("VMOVUPS %d(DX), Y%d", 32*v, 4+v)
+	}
+	line("%s_group:", name)
+	for v := range 4 {
+		ins("VXORPS Y%d, Y%d, Y%d", v, v, v)
+	}
+	ins("MOVQ DI, R10")
+	ins("PREFETCHT0 4096(DI)")
+	ins("PREFETCHT0 4160(DI)")
+	ins("ADDQ $%d, DI", q.head())
+	ins("MOVQ R9, BX")
+	line("%s_loop:", name)
+	ins("PREFETCHT0 4096(DI)")
+	if q.bits == 4 {
+		ins("PREFETCHT0 4160(DI)")
+		for v := range 4 {
+			ins("VMOVDQU %d(DI), Y%d", 32*v, 8+v)
+		}
+		for i := range 8 {
+			ins("VBROADCASTSS %d(SI), Y14", 4*i)
+			for v := range 4 {
+				t := 12 + v%2
+				ins("VPAND Y15, Y%d, Y%d", 8+v, t)
+				ins("VCVTDQ2PS Y%d, Y%d", t, t)
+				ins("VFMADD231PS Y14, Y%d, Y%d", t, v)
+				if i < 7 {
+					ins("VPSRLD $4, Y%d, Y%d", 8+v, 8+v)
+				}
+			}
+		}
+		ins("ADDQ $128, DI")
+		ins("ADDQ $32, SI")
+	} else {
+		ins("VBROADCASTSS (SI), Y14")
+		for v := range 4 {
+			ins("VPMOVZXBD %d(DI), Y%d", 8*v, 8+v)
+			ins("VCVTDQ2PS Y%d, Y%d", 8+v, 8+v)
+			ins("VFMADD231PS Y14, Y%d, Y%d", 8+v, v)
+		}
+		ins("ADDQ $32, DI")
+		ins("ADDQ $4, SI")
+	}
+	ins("DECQ BX")
+	ins("JNZ %s_loop", name)
+	ins("VBROADCASTSS (R8), Y14")
+	for v := range 4 {
+		load := func(part int) {
+			if disp := (part*32 + 8*v) * q.head() / 64; q.half {
+				ins("VCVTPH2PS %d(R10), Y12", disp)
+			} else {
+				ins("VMOVUPS %d(R10), Y12", disp)
+			}
+		}
+		load(0)
+		ins("VFMADD231PS Y12, Y%d, Y%d", v, 4+v)
+		load(1)
+		ins("VFMADD231PS Y14, Y12, Y%d", 4+v)
+	}
+	ins("ADDQ $4, R8")
+	ins("DECQ CX")
+	ins("JNZ %s_group", name)
+	for v := range 4 {
+		ins("VMOVUPS Y%d, %d(DX)", 4+v, 32*v)
+	}
 	w.end("")
 }
 
@@ -239,6 +330,7 @@ func quantised() {
 	line("")
 	for _, q := range quants {
 		q.gemv()
+		q.gemv256()
 		for _, w := range widths {
 			q.unpack(w)
 		}

@@ -1,0 +1,78 @@
+package dumps
+
+import (
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestHalvesAreWeightsRounded: rows handed over as halves are read as those that
+// the writer has rounded itself.
+func TestHalvesAreWeightsRounded(t *testing.T) {
+	const rows, keys, stride = 3, 40, 44
+	rng := rand.New(rand.NewPCG(4, 4))
+	w := make([]float32, rows*keys)
+	for i := range w {
+		w[i] = float32(math.Exp(-20 * rng.Float64()))
+	}
+	copy(w, []float32{0, 1, 0.5, 0x1p-14, 0x1p-24, 0x1p-25, 0x1.002p-3, 0x1.01p-3, 0x1.03p-3}) // borders and ties
+	for _, precision := range []string{"fine", "coarse"} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		f, err := Create(path, &Header{Model: ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4},
+			Plan: Plan{WindowRows: rows, Layers: []int{0}, Heads: []int{0, 1}, Precision: precision}}, CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := Prompt{ID: "p", PromptTokens: keys, WindowRows: rows, Store: "rows", Tokens: make([]int32, keys)}
+		pw, err := f.Begin(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		planes, halves := planesF16(w, RoundingOf(precision)), make([]uint16, rows*stride)
+		for i := range w {
+			halves[i/keys*stride+i%keys] = uint16(planes[i]) | uint16(planes[len(w)+i])<<8
+		}
+		for _, err := range []error{
+			pw.Weights(0, 0, Prefill, 0, rows, 0, keys, keys, w),
+			pw.Halves(0, 1, Prefill, 0, rows, 0, keys, stride, halves),
+			pw.Finish(p),
+			f.Close(),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		got, err := r.Weights(0, 0, Prefill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range w {
+			if a, b := got.Data[i], got.Data[len(w)+i]; a != b || math.Abs(float64(a-w[i])) > 3e-3 {
+				t.Fatalf("%s: weight %d, %g, is read as %g, and as %g from halves", precision, i, w[i], a, b)
+			}
+		}
+	}
+}
+
+// TestHalvesInAnExactDump are refused: it keeps float32.
+func TestHalvesInAnExactDump(t *testing.T) {
+	f, err := Create(filepath.Join(t.TempDir(), "x.attn"), &Header{Plan: Plan{Precision: "exact"}}, CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	pw, err := f.Begin(Prompt{ID: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pw.Halves(0, 0, Prefill, 0, 1, 0, 1, 1, []uint16{0}); err == nil || !strings.Contains(err.Error(), "float32") {
+		t.Errorf("%v, want that the dump keeps float32", err)
+	}
+}

@@ -1,0 +1,44 @@
+package viz
+
+import (
+	"slices"
+	"testing"
+
+	"gonum.org/v1/plot"
+)
+
+func TestTicks(t *testing.T) {
+	labels := func(ticks plot.ConstantTicks) (list []string) {
+		for _, tick := range ticks {
+			list = append(list, tick.Label)
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name      string
+		got, want []string
+	}{
+		{"a rate", labels(evenTicks(0, 1)), []string{"0", "0.2", "0.4", "0.6", "0.8", "1"}},
+		{"seconds", labels(evenTicks(0, 8.4)), []string{"0", "1", "2", "3", "4", "5", "6", "7", "8"}},
+		{"between", labels(evenTicks(0.31, 0.52)), []string{"0.35", "0.4", "0.45", "0.5"}},
+		{"large", labels(evenTicks(0, 1500)), []string{"0", "200", "400", "600", "800", "1000", "1200", "1400"}},
+		{"decades", labels(decadeTicks(0.003, 1.5)), []string{"0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s: ticks %v, want %v", c.name, c.got, c.want)
+		}
+	}
+}
+
+// TestLogarithmLeavesOutZero: a zero is a gap of a logarithmic line, and the
+// caller's series stays as it was.
+func TestLogarithmLeavesOutZero(t *testing.T) {
+	in := []Series{{X: []float64{1, 2}, Y: []float64{0, 3}, Low: []float64{-1, 2}, High: []float64{1, 4}}}
+	out := positive(in)
+	if y := out[0].Y; y[0] == y[0] || y[1] != 3 || out[0].Low[0] == out[0].Low[0] || out[0].High[0] != 1 {
+		t.Errorf("positive gives %v", out)
+	}
+	if in[0].Y[0] != 0 || in[0].Low[0] != -1 {
+		t.Errorf("the series given was changed: %v", in)
+	}
+}
