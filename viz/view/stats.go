@@ -43,8 +43,10 @@ type statsKey struct {
 // thetas and kernels follow from what is kept of it.
 func (s *Server) stats(at place, v votes) ([]headStats, error) {
 	p := &s.captures[at.capture].Prompts()[at.prompt]
-	strip := max(1, min(statsRows, statsBytes/(4*runtime.GOMAXPROCS(0)*(p.PromptTokens+p.ReplyTokens))))
-	need := 4 * runtime.GOMAXPROCS(0) * strip * (p.PromptTokens + p.ReplyTokens)
+	row := 4 * (p.PromptTokens + p.ReplyTokens)
+	workers := max(1, min(len(s.captures[at.capture].Header().Plan.Heads), runtime.GOMAXPROCS(0), statsBytes/(leastRows*row)))
+	strip := max(1, min(statsRows, statsBytes/(workers*row)))
+	need := workers * strip * row
 	return lookup(s.cache, statsKey{at, fmt.Sprint(v)}, need, func() ([]headStats, int, error) {
 		s.heavy <- struct{}{} // before the source: of a large layer there is one at a time
 		defer func() { <-s.heavy }()
@@ -56,7 +58,7 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 		out, errs := make([]headStats, len(src.heads)), make([]error, len(src.heads))
 		var wg sync.WaitGroup
 		var next atomic.Int64
-		for range min(len(out), runtime.GOMAXPROCS(0)) {
+		for range workers {
 			wg.Go(func() {
 				buf := make([]float32, strip*src.keys)
 				for h := int(next.Add(1) - 1); h < len(out); h = int(next.Add(1) - 1) {
@@ -132,10 +134,12 @@ func (s *Server) votesFor(capture int, prompts, asked []int) votes {
 	return stops
 }
 
-// statsBytes bounds the weights that all cores hold at once, statsRows the rows of
-// a head that are read together: more do not fit in a processor's cache.
+// statsBytes bounds the weights that all cores hold at once. leastRows to statsRows
+// rows of a head are read together: of fewer the keys are gone through too often,
+// more do not fit in a processor's cache.
 const (
 	statsBytes = 72 << 20
+	leastRows  = 14
 	statsRows  = 56
 )
 
