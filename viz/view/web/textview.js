@@ -18,11 +18,11 @@ export class TextView {
       const i = e.target.dataset?.i;
       if (i !== undefined) this.tell(+i);
     });
-    const { promise, resolve } = Promise.withResolvers();
-    this.sighted = promise; // it is known which parts are in sight
+    let seen;
+    this.sighted = new Promise(done => seen = done); // it is known which parts are in sight
     this.seen = new IntersectionObserver(list => {
       for (const entry of list) { entry.target.near = entry.isIntersecting; if (entry.isIntersecting) this.shade(entry.target); }
-      resolve();
+      seen();
     }, { root: this.root, rootMargin: "300px" });
   }
   async update() {
