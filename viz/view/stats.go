@@ -140,7 +140,7 @@ func (s *Server) votesFor(capture int, prompts, asked []int) votes {
 const (
 	statsBytes = 72 << 20
 	leastRows  = 14
-	statsRows  = 56
+	statsRows  = 28
 )
 
 // stats reads one head, as many rows at a time as buf holds, and describes it.
