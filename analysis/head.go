@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/topk"
 )
 
 // HeadRate is what one head gives for one combination of window, budget and
@@ -51,16 +51,37 @@ func (c *column) shorten() {
 	c.wide = nil
 }
 
-// values are the numbers, in buf where there is none to lend.
-func (c *column) values(buf *[]float64) []float64 {
+// values are the numbers.
+func (c *column) values() []float64 {
 	if c.narrow == nil {
 		return c.wide
 	}
-	*buf = slices.Grow((*buf)[:0], len(c.narrow))[:len(c.narrow)]
+	wide := make([]float64, len(c.narrow))
 	for i, v := range c.narrow {
-		(*buf)[i] = float64(v)
+		wide[i] = float64(v)
 	}
-	return *buf
+	return wide
+}
+
+func (c *column) at(j int32) float64 {
+	if c.narrow == nil {
+		return c.wide[j]
+	}
+	return float64(c.narrow[j])
+}
+
+// top are the k positions from skip to end of the largest numbers, ascending.
+func (c *column) top(skip, end, k int) []int32 {
+	var list []int32
+	if c.narrow == nil {
+		list = topk.Select(c.wide[skip:end], k)
+	} else {
+		list = topk.Select(c.narrow[skip:end], k)
+	}
+	for i := range list {
+		list[i] += int32(skip)
+	}
+	return list
 }
 
 func (c *column) bytes() int { return 8*len(c.wide) + 4*len(c.narrow) }
@@ -100,17 +121,8 @@ func (d *HeadDigest) AddPrompt(back int, row []float32) {
 func (d *HeadDigest) AddReply(row []float32) {
 	row = row[:d.length]
 	simd.AddWide(d.mean.wide, row)
-	const step = 128 // few parts of a row hold a larger weight
-	for from := 0; from < len(row); from += step {
-		part := row[from:min(from+step, len(row))]
-		if simd.Max(part) <= float32(d.least) {
-			continue
-		}
-		for j, w := range part {
-			if w > float32(d.least) {
-				d.keys, d.weights = append(d.keys, int32(from+j)), append(d.weights, w)
-			}
-		}
+	for _, j := range hitrate.Significant(row, 1, d.length, d.length, float32(d.least))[0] {
+		d.keys, d.weights = append(d.keys, j), append(d.weights, row[j])
 	}
 	d.rows++
 	d.ends = append(d.ends, int32(len(d.keys)))
@@ -155,9 +167,6 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	}
 	a := &hitRates{cfg: cfg}
 	lists := map[float64][][]int32{}
-	buf := buffers.Get().(*[2][]float64)
-	defer buffers.Put(buf)
-	mean := d.mean.values(&buf[0])
 	var out []HeadRate
 	for _, s := range cfg.settings() {
 		at, ok := slices.BinarySearch(d.windows, s.window)
@@ -170,7 +179,7 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 		if lists[s.theta] == nil {
 			lists[s.theta] = d.significant(float32(s.theta))
 		}
-		c, err := a.rate(s, d.votes[at].values(&buf[1]), d.length, lists[s.theta], mean)
+		c, err := a.rate(s, &d.votes[at], d.length, lists[s.theta], &d.mean)
 		if err != nil {
 			return nil, err
 		}
@@ -179,20 +188,14 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	return out, nil
 }
 
-// buffers hold the mean row and the votes of a digest in float64.
-var buffers = sync.Pool{New: func() any { return new([2][]float64) }}
-
 // Kept judges a selection of the first prefix positions as [Methods] does: the mean
 // over rows of the summed weight on it, and of the weights above theta on the
 // prefix how many lie on it.
 func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64, hits, significant int) {
-	buf := buffers.Get().(*[2][]float64)
-	defer buffers.Put(buf)
-	mean := d.mean.values(&buf[0])
 	kept := make([]bool, prefix)
 	for _, at := range keep {
 		kept[at] = true
-		mass += mean[at]
+		mass += d.mean.at(at)
 	}
 	for i, at := range d.keys {
 		if int(at) < prefix && d.weights[i] > float32(theta) {

@@ -10,6 +10,7 @@ package hitrate
 import (
 	"math"
 
+	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/topk"
 )
 
@@ -70,11 +71,19 @@ func ratio(a, b int) float64 {
 // Significant lists, for each of n rows, the positions below limit whose weight
 // is strictly above theta. row r is rows[r*keys:].
 func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
+	const step = 128 // few parts of a row hold such a weight
 	out := make([][]int32, n)
 	for r := range n {
-		for j, w := range rows[r*keys : r*keys+limit] {
-			if w > theta {
-				out[r] = append(out[r], int32(j))
+		row := rows[r*keys : r*keys+limit]
+		for from := 0; from < limit; from += step {
+			part := row[from:min(from+step, limit)]
+			if simd.Max(part) <= theta {
+				continue
+			}
+			for j, w := range part {
+				if w > theta {
+					out[r] = append(out[r], int32(from+j))
+				}
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Select returns the k positions of the largest scores, ascending; of equal
 // scores the lower position is taken. It selects, it does not sort.
-func Select(score []float64, k int) []int32 {
+func Select[F float32 | float64](score []F, k int) []int32 {
 	if k >= len(score) {
 		k = len(score)
 	}
@@ -17,7 +17,7 @@ func Select(score []float64, k int) []int32 {
 	}
 	list := likely(score, k)
 	if list != nil {
-		few := make([]float64, len(list))
+		few := make([]F, len(list))
 		for i, j := range list {
 			few[i] = score[j]
 		}
@@ -49,7 +49,7 @@ func Select(score []float64, k int) []int32 {
 // likely leaves most of many scores out at one look: it gives the positions of
 // those that are not below some bound, among them the k largest. The bound comes
 // from a sample; nil where there is none.
-func likely(score []float64, k int) []int32 {
+func likely[F float32 | float64](score []F, k int) []int32 {
 	const sample = 1024
 	n := len(score)
 	at := k * sample / max(n, 1) // about the k-th largest of all; three deviations on are nearly surely below
@@ -57,7 +57,7 @@ func likely(score []float64, k int) []int32 {
 	if n < 8*sample || at > sample/2 {
 		return nil
 	}
-	some := make([]float64, sample)
+	some := make([]F, sample)
 	for i := range some {
 		some[i] = score[i*n/sample]
 	}
@@ -74,7 +74,7 @@ func likely(score []float64, k int) []int32 {
 }
 
 // kthLargest finds the k-th largest value of x, k from 1, and reorders x.
-func kthLargest(x []float64, k int) float64 {
+func kthLargest[F float32 | float64](x []F, k int) F {
 	lo, hi := 0, len(x)-1
 	for lo < hi {
 		mid := lo + (hi-lo)/2
