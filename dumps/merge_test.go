@@ -1,6 +1,7 @@
 package dumps
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -163,6 +164,46 @@ func TestMergeInterrupted(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "all*")); len(left) != 1 {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// TestVerifyAndRepairInterrupted: at whatever point they are, they say so, name no
+// damage where there is none, and leave the file as it is.
+func TestVerifyAndRepairInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	synthetic(t, path, "", 0, 3, 4, 1000, nil)
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(ctx context.Context) (list []string, ok bool, err error) {
+		ok, err = Verify(ctx, path, func(p Problem) { list = append(list, p.String()) })
+		return list, ok, err
+	}
+	all, _, err := find(t.Context()) // its blocks hold no weights
+	if err != nil {
+		t.Fatal(err)
+	}
+	interrupted := 0
+	for n := 0; ; n++ {
+		got, ok, err := find(&half{t.Context(), n})
+		if !errors.Is(err, context.Canceled) {
+			break
+		}
+		if interrupted++; ok || len(got) > len(all) || !slices.Equal(got, all[:len(got)]) {
+			t.Errorf("after %d steps: whole %v, %q, of %q", n, ok, got, all)
+		}
+	}
+	if interrupted < 12 {
+		t.Errorf("verify was interrupted at %d places", interrupted)
+	}
+	for n := range 3 {
+		if _, err := Repair(&half{t.Context(), n}, path); !errors.Is(err, context.Canceled) {
+			t.Errorf("repair after %d prompts: %v", n, err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file changed: %v", err)
 	}
 }
 

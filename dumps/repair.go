@@ -20,8 +20,9 @@ type Repaired struct {
 // Repair makes a dump of a cut, unfinished or damaged one: of its complete
 // prompts, with an index. Where all that is before the cut is sound the index is
 // put in its place; else the sound prompts are copied and the damaged file is
-// kept beside. A path that is not there stands for path.partial.
-func Repair(path string) (done Repaired, err error) {
+// kept beside. A path that is not there stands for path.partial. When ctx ends
+// before it is done the file stays as it is.
+func Repair(ctx context.Context, path string) (done Repaired, err error) {
 	r, err := Open(path)
 	if err != nil {
 		return done, err
@@ -37,6 +38,9 @@ func Repair(path string) (done Repaired, err error) {
 	}
 	var keep []place
 	for i := range r.prompts {
+		if err := ctx.Err(); err != nil {
+			return done, fmt.Errorf("%s: %w", r.path, err)
+		}
 		if p := r.damagedBlock(i); p != nil {
 			done.Lost = append(done.Lost, *p)
 		} else {
@@ -62,7 +66,7 @@ func Repair(path string) (done Repaired, err error) {
 			return done, err
 		}
 	default:
-		if err := writeCopies(context.Background(), r.path, r.path+".repaired", r.header, keep); err != nil {
+		if err := writeCopies(ctx, r.path, r.path+".repaired", r.header, keep); err != nil {
 			return done, err
 		}
 		if len(done.Lost) > 0 || r.complete {

@@ -69,18 +69,23 @@ func TestDamageRepairResume(t *testing.T) {
 	}
 }
 
-// TestInterruptedMerge says so, and leaves no file.
-func TestInterruptedMerge(t *testing.T) {
+// TestInterruptedVerbs: those that read whole dumps stop, say so, and leave no file.
+func TestInterruptedVerbs(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "a.attn"), filepath.Join(dir, "all.attn")
 	dumpstest.Random(t, in, "rows", "fine", rand.New(rand.NewPCG(1, 2)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var stdout, stderr bytes.Buffer
-	if code := run(ctx, []string{"merge", in, "-o", out}, strings.NewReader(""), &stdout, &stderr); code != exitFailed || !strings.HasPrefix(stderr.String(), "attnscope: interrupted: "+out) {
-		t.Errorf("exit %d, %q", code, stderr.String())
+	for _, c := range []struct {
+		names string // the file
+		args  []string
+	}{{out, []string{"merge", in, "-o", out}}, {in, []string{"verify", in}}, {in, []string{"repair", in}}} {
+		var stdout, stderr bytes.Buffer
+		if code := run(ctx, c.args, strings.NewReader(""), &stdout, &stderr); code != exitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "attnscope: interrupted: "+c.names) {
+			t.Errorf("%v: exit %d, %q%q", c.args, code, stdout.String(), stderr.String())
+		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "all*")); len(left) > 0 {
-		t.Errorf("%s is left", left)
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
+		t.Errorf("left: %s", left)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/bits"
 	"net/http"
 	"runtime"
 	"slices"
@@ -100,13 +99,14 @@ func (s *Server) stops(capture int, prompts []int) votes {
 	}
 	cells *= len(c.Header().Plan.Heads) * len(c.Header().Plan.Layers)
 	var all, fine, coarse []int
+	power := func(n int) bool { return n&(n-1) == 0 }
 	for w := 1; w < most; w++ {
 		all = append(all, w)
-		if bits.OnesCount(uint(w)) == 1 || w >= 6 && bits.OnesCount(uint(w)) == 2 && bits.OnesCount(uint(w)>>(bits.Len(uint(w))-2)) == 2 {
+		if power(w) || w >= 6 && w%3 == 0 && power(w/3) {
 			fine = append(fine, w) // 1, 2, 4, 6, 8, 12, 16, 24, ...
-			if w >= 8 && w&(w-1) == 0 {
-				coarse = append(coarse, w)
-			}
+		}
+		if w >= 8 && power(w) {
+			coarse = append(coarse, w)
 		}
 	}
 	room := s.cache.limit / 8 * 7
