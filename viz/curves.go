@@ -50,7 +50,7 @@ func CurvesFigure(k Curves) *Figure {
 	}
 	f.draw = func(c draw.Canvas) {
 		text(c, 0.12, h-0.25, 9, k.Title, true)
-		text(c, 0.12, 0.06, 6, k.Caption, false)
+		caption(c, 6, k.Caption)
 		p := newPlot("", k.XLabel, k.YLabel)
 		k.axes(p)
 		styles := k.styles()

@@ -136,7 +136,7 @@ func LayerFigure(l Layer) *Figure {
 	f.draw = func(c draw.Canvas) {
 		cols := newColumns(l.Vote.Cols)
 		text(c, 0.12, h-0.25, 10, l.Title, true)
-		text(c, 0.12, 0.06, 6.5, l.Caption, false)
+		caption(c, 6.5, l.Caption)
 		vote, gen := LogScale(l.Vote.Max()), LogScale(l.Generated.Max())
 		left, wide := 0.12, 6.1
 		l.panel(c, rect{left, 3.3, wide, 1.75}, cols.spread(l.Vote), vote, cols,

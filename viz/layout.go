@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -37,15 +38,42 @@ func newPlot(title, x, y string) *plot.Plot {
 
 // text writes a line at a place in inches.
 func text(c draw.Canvas, x, y float64, size float64, s string, bold bool) {
-	p := plot.New()
-	style := p.Title.TextStyle
+	c.FillText(textStyle(size, bold), vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}, s)
+}
+
+func textStyle(size float64, bold bool) draw.TextStyle {
+	style := plot.New().Title.TextStyle
 	style.Font.Size = vg.Length(size)
 	style.Color = color.Black
 	style.XAlign, style.YAlign = draw.XLeft, draw.YBottom
 	if bold {
 		style.Font.Weight = 2
 	}
-	c.FillText(style, vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}, s)
+	return style
+}
+
+// caption writes a figure's small print at its foot, in as many lines as its
+// width needs.
+func caption(c draw.Canvas, size float64, s string) {
+	const left, foot = 0.12, 0.06
+	lines := wrap(textStyle(size, false), c.Max.X-c.Min.X-2*left*vg.Inch, s)
+	for i, line := range lines {
+		text(c, left, foot+float64(len(lines)-1-i)*1.3*size/72, size, line, false)
+	}
+}
+
+// wrap breaks a text between words into lines of at most that width.
+func wrap(style draw.TextStyle, width vg.Length, s string) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if longer := strings.TrimSpace(line + " " + word); line == "" || style.Width(longer) <= width {
+			line = longer
+			continue
+		}
+		lines, line = append(lines, line), word
+	}
+	return append(lines, line)
 }
 
 // colorBar draws a scale with its title as a narrow plot.

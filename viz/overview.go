@@ -22,7 +22,7 @@ func OverviewFigure(o Overview) *Figure {
 	f.draw = func(c draw.Canvas) {
 		scale := LogScale(o.Map.Max())
 		text(c, 0.12, h-0.25, 9, o.Title, true)
-		text(c, 0.12, 0.06, 6, o.Caption, false)
+		caption(c, 6, o.Caption)
 		p := newPlot("", "key position", "query position")
 		p.Add(cells{o.Map, scale.color})
 		label := func(i int) string { return strconv.Itoa(i * o.Tokens / o.Map.Cols) }

@@ -26,7 +26,7 @@ func ScatterFigure(k Scatter) *Figure {
 	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: k.Meta}
 	f.draw = func(c draw.Canvas) {
 		text(c, 0.12, h-0.25, 9, k.Title, true)
-		text(c, 0.12, 0.06, 6, k.Caption, false)
+		caption(c, 6, k.Caption)
 		p := newPlot("", k.XLabel, k.YLabel)
 		p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: 1}, plot.LogTicks{Prec: 1}

@@ -26,7 +26,7 @@ func SummaryFigure(s Summary) *Figure {
 	f.draw = func(c draw.Canvas) {
 		scale := Scale{Lo: 0, Hi: 1}
 		text(c, 0.12, h-0.25, 9, s.Title, true)
-		text(c, 0.12, 0.06, 6, s.Caption, false)
+		caption(c, 6, s.Caption)
 		ylabel := "layer"
 		if s.YLabel != "" {
 			ylabel = s.YLabel

@@ -2,9 +2,11 @@ package viz
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
 )
 
 func TestTicks(t *testing.T) {
@@ -40,5 +42,24 @@ func TestLogarithmLeavesOutZero(t *testing.T) {
 	}
 	if in[0].Y[0] != 0 || in[0].Low[0] != -1 {
 		t.Errorf("the series given was changed: %v", in)
+	}
+}
+
+// TestCaptionsFit: no line of a caption is wider than its figure, no word is lost.
+func TestCaptionsFit(t *testing.T) {
+	style, words := textStyle(6, false), strings.Repeat("top 5 % of the prefix, weight > 0.05; ", 9)
+	for _, width := range []vg.Length{2 * vg.Inch, 6 * vg.Inch, 40 * vg.Inch} {
+		lines := wrap(style, width, words)
+		for _, line := range lines {
+			if style.Width(line) > width {
+				t.Errorf("width %v: %q is %v wide", width, line, style.Width(line))
+			}
+		}
+		if got := strings.Join(lines, " "); got != strings.TrimSpace(words) {
+			t.Errorf("width %v: the lines say %q", width, got)
+		}
+		if want := int(style.Width(words)/width) + 1; len(lines) < want || len(lines) > want+1 {
+			t.Errorf("width %v: %d lines, want about %d", width, len(lines), want)
+		}
 	}
 }
