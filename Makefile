@@ -5,12 +5,12 @@ ATTNSCOPE = $(GO) run ./cmd/attnscope
 # The commit, for attnscope version; "+changes" where files differ from it.
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null && { git diff --quiet HEAD || echo +changes; })
 VERSION = $(shell sed -n 's/^const release = "\(.*\)"/\1/p' cmd/attnscope/version.go)
-PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
 BUNDLE = build/cuda/attnscope-cuda
-.PHONY: demo test test-long fuzz build release container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: demo test test-long fuzz build release man container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -26,6 +26,9 @@ release: ## static binaries in dist/, with checksums: the same bytes from the sa
 			$(GO) build -trimpath $(LINK) -o dist/attnscope-$(VERSION)-$$os-$$arch$$exe ./cmd/attnscope || exit 1; \
 	done
 	cd dist && sha256sum attnscope-* >SHA256SUMS
+
+man: ## the manual page, dist/attnscope.1
+	mkdir -p dist && $(ATTNSCOPE) man >dist/attnscope.1
 
 container: ## an image of the program alone, by podman, buildah or docker
 	$(or $(CONTAINER),$(shell command -v podman || command -v docker || echo buildah)) build -f Containerfile --build-arg REVISION=$(subst $(empty) ,,$(REVISION)) -t attnscope:$(VERSION) -t attnscope:latest .

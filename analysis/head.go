@@ -7,7 +7,8 @@ import (
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
-	"github.com/attnscope/attnscope/snapkv"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/topk"
 )
 
 // HeadRate is what one head gives for one combination of window, budget and
@@ -26,52 +27,133 @@ type HeadRate struct {
 // some windows, the mean reply row and the reply's larger weights.
 type HeadDigest struct {
 	length, rows int
-	votes        map[int][]float64 // by window, [prefix], before pooling
-	mean         []float64         // [P]
+	windows      []int    // ascending
+	votes        []column // of each window, [prefix], before pooling
+	mean         column   // [P]
 	least        float64
+	short        bool
 	keys         []int32 // the prompt positions above least, row by row
 	weights      []float32
 	ends         []int32 // of each reply row in keys
 }
 
-// DigestHead reads one head. Weights up to least are left out: rates for a
-// smaller theta cannot be had. Windows that leave no prefix or were not recorded
-// are left out too.
-//
-//	rows  [n, stride]    the recorded prompt rows, P keys each
-//	gen   [G, stride]    the rows of the reply
-func DigestHead(p *dumps.Prompt, rows []float32, n int, gen []float32, stride int, windows []int, least float64) (*HeadDigest, error) {
-	length, count := p.PromptTokens, p.ReplyTokens
-	if stride < length || len(rows) < n*stride || len(gen) < count*stride || count == 0 {
-		return nil, fmt.Errorf("prompt %q: %d and %d weights in rows of %d, want %d and %d rows of %d or more", p.ID, len(rows), len(gen), stride, n, count, length)
+// column holds float64 numbers, or what is left of them in float32.
+type column struct {
+	wide   []float64
+	narrow []float32
+}
+
+func (c *column) shorten() {
+	c.narrow = make([]float32, len(c.wide))
+	for i, v := range c.wide {
+		c.narrow[i] = float32(v)
 	}
-	d := &HeadDigest{length: length, rows: count, votes: map[int][]float64{}, mean: make([]float64, length), least: least, ends: make([]int32, count)}
-	for _, w := range windows {
-		if w < length && w <= n && d.votes[w] == nil {
-			d.votes[w] = snapkv.Vote(rows, n, stride, w, length-w)
-		}
+	c.wide = nil
+}
+
+// values are the numbers.
+func (c *column) values() []float64 {
+	if c.narrow == nil {
+		return c.wide
 	}
-	for r := range count {
-		for j, w := range gen[r*stride : r*stride+length] {
-			d.mean[j] += float64(w)
-			if w > float32(least) {
-				d.keys, d.weights = append(d.keys, int32(j)), append(d.weights, w)
+	wide := make([]float64, len(c.narrow))
+	for i, v := range c.narrow {
+		wide[i] = float64(v)
+	}
+	return wide
+}
+
+func (c *column) at(j int32) float64 {
+	if c.narrow == nil {
+		return c.wide[j]
+	}
+	return float64(c.narrow[j])
+}
+
+// top are the k positions from skip to end of the largest numbers, ascending.
+func (c *column) top(skip, end, k int) []int32 {
+	var list []int32
+	if c.narrow == nil {
+		list = topk.Select(c.wide[skip:end], k)
+	} else {
+		list = topk.Select(c.narrow[skip:end], k)
+	}
+	for i := range list {
+		list[i] += int32(skip)
+	}
+	return list
+}
+
+func (c *column) bytes() int { return 8*len(c.wide) + 4*len(c.narrow) }
+
+// NewHeadDigest begins the digest of a head of a prompt; its rows follow in order,
+// those of the prompt by [HeadDigest.AddPrompt], those of the reply by
+// [HeadDigest.AddReply], then [HeadDigest.Finish]. Windows that leave no prefix or
+// were not recorded are left out, and weights up to least: rates for a smaller
+// theta cannot be had. With short the votes and the mean row are kept in float32,
+// half the memory: positions whose votes differ by less than a float32 tells apart
+// count as equal, and the lower one is kept.
+func NewHeadDigest(p *dumps.Prompt, windows []int, least float64, short bool) *HeadDigest {
+	d := &HeadDigest{length: p.PromptTokens, least: least, short: short, mean: column{wide: make([]float64, p.PromptTokens)}}
+	d.windows = slices.Sorted(slices.Values(windows))
+	d.windows = slices.DeleteFunc(slices.Compact(d.windows), func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows })
+	d.votes = make([]column, len(d.windows))
+	for i, w := range d.windows {
+		d.votes[i].wide = make([]float64, d.length-w)
+	}
+	return d
+}
+
+// AddPrompt adds a row of the prompt, [P] or longer, back tokens from its end: the
+// last is 1.
+func (d *HeadDigest) AddPrompt(back int, row []float32) {
+	for i, w := range d.windows {
+		if w >= back {
+			simd.AddWide(d.votes[i].wide, row)
+			if d.short { // Finish adds it to the longer windows
+				return
 			}
 		}
-		d.ends[r] = int32(len(d.keys))
 	}
-	d.keys, d.weights = slices.Clip(slices.Clone(d.keys)), slices.Clip(slices.Clone(d.weights))
-	for j := range d.mean {
-		d.mean[j] /= float64(count)
+}
+
+// AddReply adds a row of the reply, [P] or longer.
+func (d *HeadDigest) AddReply(row []float32) {
+	row = row[:d.length]
+	simd.AddWide(d.mean.wide, row)
+	for _, j := range hitrate.Significant(row, 1, d.length, d.length, float32(d.least))[0] {
+		d.keys, d.weights = append(d.keys, j), append(d.weights, row[j])
 	}
-	return d, nil
+	d.rows++
+	d.ends = append(d.ends, int32(len(d.keys)))
+}
+
+// Finish ends the digest.
+func (d *HeadDigest) Finish() {
+	for j := range d.mean.wide {
+		d.mean.wide[j] /= float64(d.rows)
+	}
+	d.keys, d.weights, d.ends = slices.Clone(d.keys), slices.Clone(d.weights), slices.Clone(d.ends)
+	if !d.short {
+		return
+	}
+	for i := 1; i < len(d.votes); i++ {
+		shorter := d.votes[i-1].wide
+		for j := range d.votes[i].wide {
+			d.votes[i].wide[j] += shorter[j]
+		}
+	}
+	d.mean.shorten()
+	for i := range d.votes {
+		d.votes[i].shorten()
+	}
 }
 
 // Bytes is the memory that the digest holds.
 func (d *HeadDigest) Bytes() int {
-	n := 8 * len(d.mean)
-	for _, v := range d.votes {
-		n += 8 * len(v)
+	n := d.mean.bytes()
+	for i := range d.votes {
+		n += d.votes[i].bytes()
 	}
 	return n + 8*len(d.keys) + 4*len(d.ends) + 256
 }
@@ -87,8 +169,8 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	lists := map[float64][][]int32{}
 	var out []HeadRate
 	for _, s := range cfg.settings() {
-		vote := d.votes[s.window]
-		if vote == nil {
+		at, ok := slices.BinarySearch(d.windows, s.window)
+		if !ok {
 			continue
 		}
 		if s.theta < d.least {
@@ -97,7 +179,7 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 		if lists[s.theta] == nil {
 			lists[s.theta] = d.significant(float32(s.theta))
 		}
-		c, err := a.rate(s, vote, d.length, lists[s.theta], d.mean)
+		c, err := a.rate(s, &d.votes[at], d.length, lists[s.theta], &d.mean)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +195,7 @@ func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64
 	kept := make([]bool, prefix)
 	for _, at := range keep {
 		kept[at] = true
-		mass += d.mean[at]
+		mass += d.mean.at(at)
 	}
 	for i, at := range d.keys {
 		if int(at) < prefix && d.weights[i] > float32(theta) {

@@ -264,7 +264,7 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 			if votes[s.window] == nil {
 				votes[s.window] = snapkv.Vote(rows, n, rowKeys, s.window, length-s.window)
 			}
-			c, err := a.rate(s, votes[s.window], length, lists[s.theta], mean)
+			c, err := a.rate(s, &column{wide: votes[s.window]}, length, lists[s.theta], &column{wide: mean})
 			if err != nil {
 				return nil, err
 			}
@@ -288,7 +288,7 @@ func (a *hitRates) significant(part []float32, n, keys, length int, mean []float
 
 // rate rates one setting: vote [prefix] before pooling, list the significant
 // positions of each row, mean [length] the mean row.
-func (a *hitRates) rate(s setting, vote []float64, length int, list [][]int32, mean []float64) (*cell, error) {
+func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mean *column) (*cell, error) {
 	prefix := length - s.window
 	k := s.budget
 	if !math.IsNaN(s.top) {
@@ -300,26 +300,20 @@ func (a *hitRates) rate(s setting, vote []float64, length int, list [][]int32, m
 	}
 	k = min(k, prefix)
 	if a.cfg.Kernel > 1 {
-		var err error
-		if vote, err = snapkv.Pool(vote, a.cfg.Kernel, a.cfg.Pooling); err != nil {
+		pooled, err := snapkv.Pool(vote.values(), a.cfg.Kernel, a.cfg.Pooling)
+		if err != nil {
 			return nil, err
 		}
+		vote = &column{wide: pooled}
 	}
 	skip := min(a.cfg.SkipFirst, prefix)
-	keep := snapkv.TopK(vote[skip:], k)
-	for i := range keep {
-		keep[i] += int32(skip)
-	}
-	attended := snapkv.TopK(mean[skip:prefix], k)
-	for i := range attended {
-		attended[i] += int32(skip)
-	}
+	keep, attended := vote.top(skip, prefix, k), mean.top(skip, prefix, k)
 	c := &cell{counts: hitrate.Count(list, keep, k, skip, prefix), k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
 	if k > 0 {
 		c.overlap = float64(hitrate.Overlap(keep, attended)) / float64(k)
 	}
 	for _, j := range keep {
-		c.mass += mean[j]
+		c.mass += mean.at(j)
 	}
 	return c, nil
 }

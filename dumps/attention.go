@@ -206,25 +206,25 @@ func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width i
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
+	return out, parallel(len(list), func(i int) error {
 		rec := &list[i]
 		row0, n := int(rec.Row0), int(rec.Rows)
 		if int(rec.NH) != heads || int(rec.Keys) != width || row0+n > rows {
-			return nil, r.misfit(rec)
+			return r.misfit(rec)
 		}
 		x, err := r.floats(rec)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if k != kindLSE {
 			copy(out[row0*heads*width:], x)
-			continue
+			return nil
 		}
 		for h := range heads {
 			copy(out[h*rows+row0:], x[h*n:(h+1)*n])
 		}
-	}
-	return out, nil
+		return nil
+	})
 }
 
 // rebuild computes weights from queries and keys: softmax over the visible

@@ -66,7 +66,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	for _, store := range []string{"rows", "factors"} {
 		path := random(t, store, "fine")
 		data, _ := os.ReadFile(path)
-		if ok, err := dumps.Verify(path, func(p dumps.Problem) { t.Errorf("a sound dump: %s", p) }); !ok || err != nil {
+		if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { t.Errorf("a sound dump: %s", p) }); !ok || err != nil {
 			t.Fatalf("a sound dump: %v, %v", ok, err)
 		}
 		r := rand.New(rand.NewPCG(3, 3))
@@ -77,7 +77,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			if err := os.WriteFile(path, bad, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ok, err := dumps.Verify(path, func(dumps.Problem) {})
+			ok, err := dumps.Verify(t.Context(), path, func(dumps.Problem) {})
 			if ok && err == nil {
 				t.Fatalf("%s: a flipped bit in byte %d of %d was not found", store, at, len(data))
 			}
@@ -190,10 +190,10 @@ func TestMerge(t *testing.T) {
 		parts = append(parts, path)
 	}
 	out := filepath.Join(dir, "all.attn")
-	if err := dumps.Merge(out, parts, false); err != nil {
+	if err := dumps.Merge(t.Context(), out, parts, false); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := dumps.Verify(out, func(p dumps.Problem) { t.Error(p) }); !ok || err != nil {
+	if ok, err := dumps.Verify(t.Context(), out, func(p dumps.Problem) { t.Error(p) }); !ok || err != nil {
 		t.Fatalf("%v %v", ok, err)
 	}
 	a, err := open(t, out).Weights(1, 0, dumps.Prefill)
@@ -209,7 +209,7 @@ func TestMerge(t *testing.T) {
 			t.Fatalf("weight %d: %g, want %g", i, a.Data[i], b.Data[i])
 		}
 	}
-	if err := dumps.Merge(filepath.Join(dir, "twice.attn"), []string{parts[0], parts[0]}, false); err == nil || !strings.Contains(err.Error(), `"a"`) {
+	if err := dumps.Merge(t.Context(), filepath.Join(dir, "twice.attn"), []string{parts[0], parts[0]}, false); err == nil || !strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("merging a dump with itself: %v, want an error that names the prompt", err)
 	}
 }

@@ -64,7 +64,7 @@ func readWhatever(t *testing.T, path string) {
 			t.Errorf("%d logits", len(x))
 		}
 	}
-	ok, err := dumps.Verify(path, func(dumps.Problem) {})
+	ok, err := dumps.Verify(t.Context(), path, func(dumps.Problem) {})
 	if check(err) && ok && !r.Complete() {
 		t.Error("an unfinished dump is verified")
 	}
@@ -72,7 +72,7 @@ func readWhatever(t *testing.T, path string) {
 	if err != nil || crc32.ChecksumIEEE(data)%16 > 0 { // repair waits for the disk
 		return
 	}
-	if _, err := dumps.Repair(path); check(err) {
+	if _, err := dumps.Repair(t.Context(), path); check(err) {
 		again, err := dumps.Open(path)
 		if err != nil || !again.Complete() {
 			t.Fatalf("repaired, and then: %v", err)

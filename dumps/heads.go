@@ -3,6 +3,7 @@ package dumps
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/attnscope/attnscope/internal/attend"
 )
@@ -15,6 +16,36 @@ type LayerReader struct {
 	prompt, layer int
 	queries       [2][]float32 // by phase, [rows, model heads, dim]; factors only
 	keys          []float32    // [P+G, kv heads, dim]; factors only
+	mu            sync.Mutex
+	packed        []packedKeys // of the kv heads that were read last
+}
+
+// packedKeys are those of one kv head, laid out by who needs them first.
+type packedKeys struct {
+	kv   int
+	keys func() *attend.Packed
+}
+
+// packedHeads is how many kv heads are kept packed: heads are gone through in
+// order, by several goroutines.
+const packedHeads = 2
+
+// pack gives the keys of a kv head.
+func (l *LayerReader) pack(kv int) *attend.Packed {
+	l.mu.Lock()
+	at := slices.IndexFunc(l.packed, func(p packedKeys) bool { return p.kv == kv })
+	if at < 0 {
+		if len(l.packed) == packedHeads {
+			l.packed = slices.Delete(l.packed, 0, 1)
+		}
+		m := &l.r.header.Model
+		at, l.packed = len(l.packed), append(l.packed, packedKeys{kv, sync.OnceValue(func() *attend.Packed {
+			return attend.Pack(l.keys[kv*m.HeadDim:], m.KVHeads*m.HeadDim, len(l.keys)/(m.KVHeads*m.HeadDim), m.HeadDim)
+		})})
+	}
+	keys := l.packed[at].keys
+	l.mu.Unlock()
+	return keys()
 }
 
 // LayerOf opens a layer, a true id. Of factors it reads the queries and keys
@@ -41,9 +72,13 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 	return l, err
 }
 
-// Bytes is the memory that the layer holds.
+// Bytes is the memory that the layer holds, or may hold once heads were read.
 func (l *LayerReader) Bytes() int {
-	return 4 * (len(l.queries[0]) + len(l.queries[1]) + len(l.keys))
+	n := len(l.queries[0]) + len(l.queries[1]) + len(l.keys)
+	if kv := l.r.header.Model.KVHeads; kv > 0 {
+		n += min(kv, packedHeads) * (len(l.keys) / kv)
+	}
+	return 4 * n
 }
 
 // States are the queries of the recorded prompt rows [rows, model heads, dim] and
@@ -78,7 +113,7 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 		}
 		h := heads[head]
 		q := l.queries[ph][(row0*m.Heads+h)*m.HeadDim:]
-		how.Rows(dst[:rows*keys], rows, keys, pos0+row0, q, m.Heads*m.HeadDim, l.keys[h*m.KVHeads/m.Heads*m.HeadDim:], m.KVHeads*m.HeadDim, m.HeadDim)
+		how.PackedRows(dst[:rows*keys], rows, keys, pos0+row0, q, m.Heads*m.HeadDim, l.pack(h*m.KVHeads/m.Heads))
 		return nil
 	}
 	return l.gather(dst[:rows*keys], ph, head, row0, rows, keys)
@@ -98,7 +133,7 @@ func (l *LayerReader) Span(dst []float32, head, row0, n int) error {
 		return fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+n, p.WindowRows+p.ReplyTokens)
 	case len(dst) < n*keys:
 		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), n*keys)
-	case p.Store != "factors" || a == 0 || a == n:
+	case p.Store != "factors":
 		if a > 0 {
 			if err := l.Rows(dst, Prefill, head, row0, a); err != nil {
 				return err
@@ -127,7 +162,7 @@ func (l *LayerReader) Span(dst []float32, head, row0, n int) error {
 	if l.layer < len(m.LayerWindows) {
 		how.Window = m.LayerWindows[l.layer]
 	}
-	how.Rows(dst[:n*keys], n, keys, p.PromptTokens-p.WindowRows+row0, q, dim, l.keys[h*m.KVHeads/m.Heads*dim:], m.KVHeads*dim, dim)
+	how.PackedRows(dst[:n*keys], n, keys, p.PromptTokens-p.WindowRows+row0, q, dim, l.pack(h*m.KVHeads/m.Heads))
 	return nil
 }
 

@@ -10,20 +10,23 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
+// layerOf opens a layer of a dump of random weights.
+func layerOf(t *testing.T, store string) (*dumps.Reader, *dumps.LayerReader) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
+	r := open(t, path)
+	l, err := r.LayerOf(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, l
+}
+
 // TestLayerReaderGivesTheSameWeights: any head and range of rows, both stores.
 func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 	for _, store := range []string{"rows", "factors"} {
-		path := filepath.Join(t.TempDir(), "x.attn")
-		dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
-		r, err := dumps.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		l, err := r.LayerOf(0, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r, l := layerOf(t, store)
 		if (l.Bytes() > 0) != (store == "factors") {
 			t.Errorf("%s: %d bytes held", store, l.Bytes())
 		}
@@ -66,19 +69,10 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 // Weights with zeros behind.
 func TestSpanIsBothPhases(t *testing.T) {
 	for _, store := range []string{"rows", "factors"} {
-		path := filepath.Join(t.TempDir(), "x.attn")
-		dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
-		r, err := dumps.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		l, err := r.LayerOf(0, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r, l := layerOf(t, store)
 		var lists [2]*dumps.Attention
 		for ph := range lists {
+			var err error
 			if lists[ph], err = r.Weights(0, 1, dumps.Phase(ph)); err != nil {
 				t.Fatal(err)
 			}

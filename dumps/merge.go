@@ -1,14 +1,16 @@
 package dumps
 
 import (
+	"context"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"slices"
 )
 
-// Merge joins dumps of one model and plan without recompression.
-func Merge(out string, in []string, force bool) error {
+// Merge joins dumps of one model and plan without recompression. When ctx ends
+// before it is done nothing is left of out.
+func Merge(ctx context.Context, out string, in []string, force bool) error {
 	var list []*Reader
 	for _, path := range in {
 		r, err := Open(path)
@@ -25,14 +27,35 @@ func Merge(out string, in []string, force bool) error {
 			}
 		}
 	}
-	return mergeInto(out, list, force)
+	return mergeInto(ctx, out, list, force)
 }
 
-func mergeInto(out string, list []*Reader, force bool) (err error) {
+func mergeInto(ctx context.Context, out string, list []*Reader, force bool) error {
 	if _, err := os.Stat(out); err == nil && !force {
 		return fmt.Errorf("%s exists", out)
 	}
+	h := *list[0].header
+	if len(list) > 1 {
+		h.Plan.Shard = ""
+	}
+	order, err := mergeOrder(list)
+	if err != nil {
+		return err
+	}
 	tmp := out + ".merging"
+	if err := writeCopies(ctx, out, tmp, &h, order); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, out); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return syncFolder(out)
+}
+
+// writeCopies writes prompts of other dumps to tmp, which is to become the dump at
+// path; where that fails nothing is left.
+func writeCopies(ctx context.Context, path, tmp string, h *Header, list []place) (err error) {
 	f, err := os.Create(tmp)
 	if err != nil {
 		return err
@@ -43,30 +66,16 @@ func mergeInto(out string, list []*Reader, force bool) (err error) {
 			os.Remove(tmp)
 		}
 	}()
-	h := *list[0].header
-	if len(list) > 1 {
-		h.Plan.Shard = ""
-	}
-	w := &Writer{path: out, partial: tmp, f: f, writeAt: f.WriteAt, header: &h}
-	if err := w.put(record{Kind: kindHeader}, &h); err != nil {
+	w := &Writer{path: path, partial: tmp, f: f, writeAt: f.WriteAt, header: h}
+	if err := w.put(record{Kind: kindHeader}, h); err != nil {
 		return err
 	}
-	order, err := mergeOrder(list)
-	if err != nil {
-		return err
-	}
-	for _, at := range order {
-		if err := w.copyPrompt(at.r, at.prompt); err != nil {
+	for _, at := range list {
+		if err := w.copyPrompt(ctx, at.r, at.prompt); err != nil {
 			return err
 		}
 	}
-	if err := w.finish(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, out); err != nil {
-		return err
-	}
-	return syncFolder(out)
+	return w.finish()
 }
 
 // place is a prompt of one of several dumps.
@@ -98,7 +107,7 @@ func mergeOrder(list []*Reader) ([]place, error) {
 }
 
 // copyPrompt copies the blocks of a prompt as they are, in order of the file.
-func (w *Writer) copyPrompt(r *Reader, i int) error {
+func (w *Writer) copyPrompt(ctx context.Context, r *Reader, i int) error {
 	var list []record
 	for _, blocks := range r.blocks[i] {
 		list = append(list, blocks...)
@@ -107,7 +116,7 @@ func (w *Writer) copyPrompt(r *Reader, i int) error {
 	index := uint32(w.prompts)
 	for _, rec := range list {
 		rec.Prompt = index
-		if err := w.copyBlock(r, rec); err != nil {
+		if err := w.copyBlock(ctx, r, rec); err != nil {
 			return err
 		}
 	}
@@ -121,7 +130,7 @@ const copyPiece = 1 << 20
 
 // copyBlock copies a block of another dump, compressed as it is, and compares its
 // checksum on the way. It takes the same memory for blocks of any size.
-func (w *Writer) copyBlock(r *Reader, rec record) error {
+func (w *Writer) copyBlock(ctx context.Context, r *Reader, rec record) error {
 	if err := rec.limits(); err != nil {
 		return fmt.Errorf("%s: %w", r.path, err)
 	}
@@ -131,6 +140,9 @@ func (w *Writer) copyBlock(r *Reader, rec record) error {
 	b, at := rec.marshal(w.piece[:0]), w.offset
 	sum := uint32(0)
 	for done := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: %w", w.path, err)
+		}
 		n := min(copyPiece, int64(rec.Stored)-done)
 		head := len(b)
 		b = b[:head+int(n)]

@@ -1,6 +1,7 @@
 package dumps
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,8 +20,9 @@ type Repaired struct {
 // Repair makes a dump of a cut, unfinished or damaged one: of its complete
 // prompts, with an index. Where all that is before the cut is sound the index is
 // put in its place; else the sound prompts are copied and the damaged file is
-// kept beside. A path that is not there stands for path.partial.
-func Repair(path string) (done Repaired, err error) {
+// kept beside. A path that is not there stands for path.partial. When ctx ends
+// before it is done the file stays as it is.
+func Repair(ctx context.Context, path string) (done Repaired, err error) {
 	r, err := Open(path)
 	if err != nil {
 		return done, err
@@ -34,12 +36,15 @@ func Repair(path string) (done Repaired, err error) {
 	if err := lock(f); err != nil {
 		return done, fmt.Errorf("%s: %w", r.path, err)
 	}
-	var keep []int
+	var keep []place
 	for i := range r.prompts {
+		if err := ctx.Err(); err != nil {
+			return done, fmt.Errorf("%s: %w", r.path, err)
+		}
 		if p := r.damagedBlock(i); p != nil {
 			done.Lost = append(done.Lost, *p)
 		} else {
-			keep = append(keep, i)
+			keep = append(keep, place{r, i})
 		}
 	}
 	scan, err := scanFile(f, r.size, r.path)
@@ -61,7 +66,7 @@ func Repair(path string) (done Repaired, err error) {
 			return done, err
 		}
 	default:
-		if err := r.rewrite(keep); err != nil {
+		if err := writeCopies(ctx, r.path, r.path+".repaired", r.header, keep); err != nil {
 			return done, err
 		}
 		if len(done.Lost) > 0 || r.complete {
@@ -98,31 +103,6 @@ func (r *Reader) damagedBlock(prompt int) *Problem {
 		}
 	}
 	return nil
-}
-
-// rewrite copies some prompts into path.repaired.
-func (r *Reader) rewrite(keep []int) (err error) {
-	tmp := r.path + ".repaired"
-	f, err := os.Create(tmp)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(tmp)
-		}
-	}()
-	w := &Writer{path: r.path, partial: tmp, f: f, writeAt: f.WriteAt, header: r.header}
-	if err := w.put(record{Kind: kindHeader}, r.header); err != nil {
-		return err
-	}
-	for _, i := range keep {
-		if err := w.copyPrompt(r, i); err != nil {
-			return err
-		}
-	}
-	return w.finish()
 }
 
 // setAside renames a damaged file to the first free name.

@@ -1,6 +1,7 @@
 package dumps
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -27,18 +28,21 @@ func (p Problem) String() string {
 // there, that every row of weights sums to one and sees no later key, that sums
 // over queries add up to their number, that log-sum-exps are those of queries and
 // keys, that all is finite. It reports what it finds and says whether the dump is
-// whole.
-func Verify(path string, report func(Problem)) (bool, error) {
+// whole. When ctx ends before it is done that is the error.
+func Verify(ctx context.Context, path string, report func(Problem)) (bool, error) {
 	r, err := Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer r.Close()
-	v := &verifier{r: r, ok: true, report: report}
+	v := &verifier{ctx: ctx, r: r, ok: true, report: report}
 	if !r.complete {
 		v.bad("", -1, "not complete: it was not finished, or cut")
 	}
 	v.walk()
+	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("%s: %w", r.path, err)
+	}
 	ids := map[string]bool{}
 	for i, p := range r.prompts {
 		if ids[p.ID] {
@@ -46,7 +50,13 @@ func Verify(path string, report func(Problem)) (bool, error) {
 		}
 		ids[p.ID] = true
 		for _, layer := range r.header.Plan.Layers {
+			if ctx.Err() != nil {
+				break
+			}
 			v.layer(i, layer)
+		}
+		if err := ctx.Err(); err != nil {
+			return false, fmt.Errorf("%s: %w", r.path, err)
 		}
 		v.logits(i)
 	}
@@ -54,6 +64,7 @@ func Verify(path string, report func(Problem)) (bool, error) {
 }
 
 type verifier struct {
+	ctx    context.Context
 	r      *Reader
 	ok     bool
 	report func(Problem)
@@ -93,7 +104,7 @@ func (v *verifier) walk() {
 		}
 	}
 	v.broken = map[int64]bool{}
-	for at := int64(0); at < r.size; {
+	for at := int64(0); at < r.size && v.ctx.Err() == nil; {
 		rec, err := readRecord(r.f, at, r.size, head)
 		was, listed := known[at]
 		delete(known, at)
@@ -123,6 +134,9 @@ func (v *verifier) walk() {
 			}
 		}
 		at = rec.at + int64(rec.Stored)
+	}
+	if v.ctx.Err() != nil { // what was not reached is not missing
+		return
 	}
 	for at, rec := range known {
 		v.damage(&rec, fmt.Errorf("byte %d: the index lists it, but no record begins there: %w", at, ErrCorrupt))

@@ -1,6 +1,7 @@
 package dumps
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -300,7 +301,7 @@ func (w *Writer) replace(r *Reader, keep []int) error {
 		return fail(err)
 	}
 	for _, i := range keep {
-		if err := w.copyPrompt(r, i); err != nil {
+		if err := w.copyPrompt(context.Background(), r, i); err != nil {
 			return fail(err)
 		}
 		w.places = append(w.places, r.prompts[i].Index)

@@ -10,6 +10,7 @@ package hitrate
 import (
 	"math"
 
+	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/topk"
 )
 
@@ -70,11 +71,19 @@ func ratio(a, b int) float64 {
 // Significant lists, for each of n rows, the positions below limit whose weight
 // is strictly above theta. row r is rows[r*keys:].
 func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
+	const step = 128 // few parts of a row hold such a weight
 	out := make([][]int32, n)
 	for r := range n {
-		for j, w := range rows[r*keys : r*keys+limit] {
-			if w > theta {
-				out[r] = append(out[r], int32(j))
+		row := rows[r*keys : r*keys+limit]
+		for from := 0; from < limit; from += step {
+			part := row[from:min(from+step, limit)]
+			if simd.Max(part) <= theta {
+				continue
+			}
+			for j, w := range part {
+				if w > theta {
+					out[r] = append(out[r], int32(from+j))
+				}
 			}
 		}
 	}
@@ -88,7 +97,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	for _, j := range keep {
 		mask[j] = true
 	}
-	often := make([]float64, prefix)
+	often, seen := make([]int32, prefix), []int32(nil) // in how many rows; where
 	c := Counts{Rows: len(rows)}
 	sinks := min(4, k)
 	for _, row := range rows {
@@ -99,7 +108,9 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 				continue
 			}
 			found++
-			often[j]++
+			if often[j]++; often[j] == 1 {
+				seen = append(seen, p)
+			}
 			if mask[j] {
 				hits++
 			}
@@ -118,8 +129,12 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 			c.RowRates += float64(hits) / float64(found)
 		}
 	}
-	for _, j := range topk.Select(often[min(skip, prefix):], k) {
-		c.Oracle += int(often[min(skip, prefix)+int(j)])
+	counts := make([]float64, len(seen))
+	for i, j := range seen {
+		counts[i] = float64(often[j])
+	}
+	for _, i := range topk.Select(counts, k) {
+		c.Oracle += int(counts[i])
 	}
 	return c
 }

@@ -1,15 +1,16 @@
 package snapkv
 
-import "github.com/attnscope/attnscope/internal/topk"
+import (
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/topk"
+)
 
 // Vote sums the last window rows of rows [n, keys] over the prefix:
 // vote[j] = Σ rows[i][j], j < prefix. Sums are float64.
 func Vote(rows []float32, n, keys, window, prefix int) []float64 {
 	vote := make([]float64, prefix)
 	for i := n - window; i < n; i++ {
-		for j, w := range rows[i*keys : i*keys+prefix] {
-			vote[j] += float64(w)
-		}
+		simd.AddWide(vote, rows[i*keys:i*keys+prefix])
 	}
 	return vote
 }

@@ -60,8 +60,7 @@ type drawer struct {
 func (d *drawer) folder(id string) string {
 	name := SafeName(id)
 	if other, taken := d.folders[name]; taken && other != id {
-		sum := sha256.Sum256([]byte(id))
-		name += "-" + hex.EncodeToString(sum[:4])
+		name = tellApart(name, id)
 	}
 	if d.folders == nil {
 		d.folders = map[string]string{}
@@ -144,13 +143,18 @@ func SafeName(id string) string {
 		return '_'
 	}, id)
 	if s = strings.TrimLeft(s, "."); s == "" || len(s) > 100 || s != id {
-		sum := sha256.Sum256([]byte(id))
 		s = s[:min(len(s), 80)]
 		if strings.ContainsAny(strings.ReplaceAll(id, "/", "_"), "\\\x00") || s != strings.ReplaceAll(id, "/", "_") {
-			s += "-" + hex.EncodeToString(sum[:4])
+			s = tellApart(s, id)
 		}
 	}
 	return s
+}
+
+// tellApart adds to a name what no other id adds.
+func tellApart(name, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return name + "-" + hex.EncodeToString(sum[:4])
 }
 
 func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {

@@ -181,7 +181,7 @@ func (r *runner) follow(ctx context.Context) error {
 			return err
 		}
 		if r.all(func(s *shard) bool { return s.done }) {
-			return r.merge()
+			return r.merge(ctx)
 		}
 		if r.all(func(s *shard) bool { return s.done || s.over }) {
 			return r.missing()
@@ -374,7 +374,7 @@ func (r *runner) missing() error {
 }
 
 // merge joins the shards, which were checked to be complete.
-func (r *runner) merge() error {
+func (r *runner) merge(ctx context.Context) error {
 	var paths, hosts []string
 	prompts := 0
 	for _, s := range r.shards {
@@ -400,7 +400,7 @@ func (r *runner) merge() error {
 	if len(hosts) > 1 {
 		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("the shards were recorded on different processors (%s): numbers may differ in their last bits from those of one machine; ask for one kind with --sbatch --constraint=..., or set ATTNSCOPE_CPU=avx2", strings.Join(hosts, "; ")))
 	}
-	if err := dumps.Merge(r.j.Out, paths, r.j.Force); err != nil {
+	if err := dumps.Merge(ctx, r.j.Out, paths, r.j.Force); err != nil {
 		return err
 	}
 	r.report.Merged, r.report.Prompts = true, prompts

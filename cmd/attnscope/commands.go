@@ -25,7 +25,7 @@ func commands() []*cli.Command {
 		tokenizeCommand(),
 		modelsCommand(),
 		pullCommand(),
-		completionCommand(),
+		completionCommand(), manCommand(),
 		versionCommand(),
 	}
 }

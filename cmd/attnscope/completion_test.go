@@ -157,3 +157,26 @@ func TestCompletionKnowsEveryFlag(t *testing.T) {
 		t.Errorf("exit %d: %s", code, said)
 	}
 }
+
+// TestManualPage: every verb and flag that help shows, in roff.
+func TestManualPage(t *testing.T) {
+	page := must(t, "man")
+	if !strings.HasPrefix(page, ".nh\n.TH attnscope 1\n") {
+		t.Errorf("it begins with %.60q", page)
+	}
+	for _, verb := range describeVerbs(commands()) {
+		_, rest, found := strings.Cut(page, ".SH "+verb.Name+"\n")
+		section, _, _ := strings.Cut(rest, ".SH ")
+		if !found || !strings.Contains(section, verb.Usage[:min(12, len(verb.Usage))]) {
+			t.Errorf("%s is not in it", verb.Name)
+		}
+		for _, flag := range verb.Flags {
+			if name := flag.Names[0]; name != "--help" && !strings.Contains(section, name) {
+				t.Errorf("%s: no %s in %.300s", verb.Name, name, section)
+			}
+		}
+	}
+	if strings.Contains(page, `\[la]`) {
+		t.Error("brackets before a default became a link")
+	}
+}

@@ -32,7 +32,7 @@ func verifyCommand() *cli.Command {
 			bad := false
 			for _, path := range c.Args().Slice() {
 				n := 0
-				ok, err := dumps.Verify(path, func(p dumps.Problem) {
+				ok, err := dumps.Verify(c.Context, path, func(p dumps.Problem) {
 					n++
 					fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
 				})
@@ -63,7 +63,7 @@ func repairCommand() *cli.Command {
 			if c.Args().Len() != 1 {
 				return usagef("repair: name one dump")
 			}
-			done, err := dumps.Repair(c.Args().First())
+			done, err := dumps.Repair(c.Context, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func mergeCommand() *cli.Command {
 				}
 				r.Close()
 			}
-			return dumps.Merge(c.String("o"), c.Args().Slice(), c.Bool("force"))
+			return dumps.Merge(c.Context, c.String("o"), c.Args().Slice(), c.Bool("force"))
 		},
 	}
 }

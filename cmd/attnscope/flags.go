@@ -19,7 +19,7 @@ var (
 	forceFlag    = &cli.BoolFlag{Name: "force", Usage: "replace an existing output file"}
 	threadsFlag  = &cli.IntFlag{Name: "threads", Usage: "`N` threads (0: one for each core)"}
 	computeFlag  = &cli.StringFlag{Name: "compute", Value: "f32", Usage: "arithmetic of the prompt's matrix products: f32, bf16 or int8; on a card of everything: f32, bf16 or f16"}
-	deviceFlag   = &cli.StringFlag{Name: "device", Value: "auto", Usage: "`DEVICE`: auto (a card, where this program and machine have one), cpu, or cuda[:i]"}
+	deviceFlag   = &cli.StringFlag{Name: "device", Value: "auto", Usage: "`DEVICE`: auto (a card, where this program and machine have one), cpu, cuda or cuda:i"}
 	seedFlag     = &cli.Int64Flag{Name: "seed", Usage: "`SEED` of sampling"}
 )
 

@@ -25,6 +25,8 @@ type cluster struct {
 	dir  string
 	conf string
 	tool map[string]string
+
+	watch *exec.Cmd
 }
 
 // startCluster starts munged, slurmctld and two slurmd in a folder of their
@@ -102,12 +104,20 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 	}
 	t.Setenv("SLURM_CONF", c.conf)
 	t.Cleanup(c.stop)
+	// A test that is killed cannot stop its cluster.
+	c.watch = exec.Command("sh", "-c", `while kill -0 "$1" 2>/dev/null; do sleep 1; done
+		kill -9 $(cat "$2"/*/pid); rm -rf "$2"
+		for p in $(grep -lz "SLURM_CONF=$2/" /proc/[0-9]*/environ 2>/dev/null); do p=${p#/proc/}; p=${p%/environ}; [ $p = $$ ] || kill -9 $p; done`, "sh", strconv.Itoa(os.Getpid()), c.dir)
+	c.watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	if err := c.watch.Start(); err != nil {
+		t.Fatal(err)
+	}
 	in := func(name string) string { return filepath.Join(c.dir, "munge", name) }
 	c.run("munged", "--force", "--socket="+in("socket"), "--key-file="+in("key"), "--pid-file="+in("pid"), "--log-file="+in("log"), "--seed-file="+in("seed"))
 	c.run("slurmctld")
 	c.run("slurmd", "-N", "n1")
 	c.run("slurmd", "-N", "n2")
-	c.wait("two idle nodes", 30*time.Second, func() bool {
+	c.wait("two idle nodes", 3*time.Minute, func() bool {
 		out, _ := exec.Command(c.tool["sinfo"], "--noheader", "--Node", "--format=%T").Output()
 		return strings.Count(string(out), "idle\n") == 2
 	})
@@ -218,6 +228,10 @@ func (c *cluster) signal(shard int, sig syscall.Signal) {
 }
 
 func (c *cluster) stop() {
+	if c.watch != nil {
+		_ = c.watch.Process.Kill()
+		_ = c.watch.Wait()
+	}
 	c.killNode("n1")
 	c.killNode("n2")
 	for _, name := range []string{"ctl/pid", "munge/pid"} {
@@ -255,7 +269,7 @@ func TestSubmitOnSlurm(t *testing.T) {
 	}
 	submit := append([]string{"submit", "--engine", "slurm", "--shards", "8", "-o", "run.attn", "--poll", "1s", "--keep-shards",
 		"--setup", `[ "$task" != 3 ] || ! mkdir once || { echo "attnscope: the disk is gone"; exit 7; }`,
-		"--setup", `[ "$task" -gt 2 ] || while [ ! -e "open-$task" ]; do sleep 0.05; done`}, common...)
+		"--setup", fmt.Sprintf(`[ "$task" -gt 2 ] || while [ ! -e "open-$task" ] && kill -0 %d; do sleep 0.05; done`, os.Getpid())}, common...)
 
 	first := command(submit...)
 	var said bytes.Buffer
@@ -283,7 +297,7 @@ func TestSubmitOnSlurm(t *testing.T) {
 	find := func(i int) (found running) {
 		t.Helper()
 		touch(t, dir, fmt.Sprintf("open-%d", i))
-		c.wait(fmt.Sprintf("finished prompt of shard %d", i), time.Minute, func() bool { return finished(i) > 0 })
+		c.wait(fmt.Sprintf("finished prompt of shard %d", i), 3*time.Minute, func() bool { return finished(i) > 0 })
 		c.signal(i, syscall.SIGSTOP)
 		if n := finished(i); n > 3 {
 			t.Fatalf("shard %d was not stopped in the middle: it has %d of 4 prompts", i, n)
@@ -298,7 +312,7 @@ func TestSubmitOnSlurm(t *testing.T) {
 		return
 	}
 
-	c.wait("second try of shard 3", time.Minute, func() bool {
+	c.wait("second try of shard 3", 3*time.Minute, func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "run.attn.submit/job.json"))
 		return strings.Contains(string(text), `"tasks": "3"`)
 	})

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,8 +93,10 @@ func promptsFile(t *testing.T, n, tokens int) string {
 // a time, and keeps what squeue answers in files. Files in $FAKE change what
 // they do: "lose-N" makes task N vanish as with its node, "cancel-N" cancel it,
 // "kill-submitter" kill whoever called sbatch after the job is accepted,
-// "no-squeue" make squeue fail, "forget" make it forget ended tasks.
+// "no-squeue" make squeue fail, "forget" make it forget ended tasks. What waits
+// ends with the test, whose process is $FAKE_OWNER.
 const fakeSlurm = `#!/bin/bash
+here() { kill -0 "$FAKE_OWNER" 2>/dev/null; }
 case $(basename "$0") in
 sbatch)
 	for a; do
@@ -126,7 +129,7 @@ sbatch)
 				if [ -e "$FAKE/lose-$i" ]; then rm "$FAKE/lose-$i"; echo "attnscope: shard $i, job $id" >"$out"; echo NODE_FAIL >"$FAKE/$id.$i"; exit; fi
 				if bash "$script" >"$out" 2>&1; then echo COMPLETED >"$FAKE/$id.$i"; else echo FAILED >"$FAKE/$id.$i"; fi
 			) &
-			while [ "$(jobs -rp | wc -l)" -ge 2 ]; do sleep 0.05; done
+			while [ "$(jobs -rp | wc -l)" -ge 2 ]; do here || exit; sleep 0.05; done
 		done
 		wait
 	) >/dev/null 2>&1 </dev/null &
@@ -169,6 +172,7 @@ func withFakeSlurm(t *testing.T) (fake string) {
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Setenv("FAKE", fake)
+	t.Setenv("FAKE_OWNER", strconv.Itoa(os.Getpid()))
 	t.Setenv("ATTNSCOPE_TEST_MAIN", "1") // in tasks and submitters the test binary is the program
 	return fake
 }
@@ -283,7 +287,7 @@ func TestSubmitRetriesWhatFailed(t *testing.T) {
 func TestSubmitSurvivesItsDeath(t *testing.T) {
 	s := newSubmitted(t)
 	touch(t, s.fake, "kill-submitter")
-	hold := `while [ ! -e "$FAKE/go" ]; do sleep 0.05; done`
+	hold := `while [ ! -e "$FAKE/go" ] && kill -0 "$FAKE_OWNER"; do sleep 0.05; done`
 	code, said := s.submit("--setup", hold)
 	s.expect(code, -1, said)
 	self, _ := os.Executable()
@@ -295,11 +299,14 @@ func TestSubmitSurvivesItsDeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := filepath.Join(s.dir, "run.attn.submit/shards.tsv")
-	for range 400 {
-		if text, _ := os.ReadFile(table); strings.Contains(string(text), "0\trunning\t101\tfake\t") {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(25 * time.Millisecond) {
+		text, _ := os.ReadFile(table)
+		if strings.Contains(string(text), "0\trunning\t101\tfake\t") {
 			break
 		}
-		time.Sleep(25 * time.Millisecond)
+		if time.Now().After(end) {
+			t.Fatalf("shard 0 does not run: %s%s", text, second.String())
+		}
 	}
 	code, said = s.submit()
 	s.expect(code, 1, said+second.String(), "another submitter follows this job")

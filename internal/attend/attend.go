@@ -26,6 +26,34 @@ func (h Head) Rows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k []
 		simd.PackPanel(panel, k, ldk, j, keys, dim)
 		simd.MulPanel(w[j:], keys, q, ldq, panel, rows, min(simd.Width, keys-j), dim, false)
 	}
+	h.softmaxes(w, rows, keys, pos0)
+}
+
+// Packed are keys laid out for products: worth it where rows are asked for more
+// than once.
+type Packed struct {
+	dim    int
+	panels []float32 // [ceil(keys/Width)][dim][Width]
+}
+
+// Pack lays out keys 0 to keys-1, key j at k[j*ldk:][:dim].
+func Pack(k []float32, ldk, keys, dim int) *Packed {
+	p := &Packed{dim, make([]float32, (keys+simd.Width-1)/simd.Width*simd.Width*dim)}
+	for j := 0; j < keys; j += simd.Width {
+		simd.PackPanel(p.panels[j*dim:(j+simd.Width)*dim], k, ldk, j, keys, dim)
+	}
+	return p
+}
+
+// PackedRows is Rows over the first keys of k, to the same numbers.
+func (h Head) PackedRows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k *Packed) {
+	for j := 0; j < keys; j += simd.Width {
+		simd.MulPanel(w[j:], keys, q, ldq, k.panels[j*k.dim:(j+simd.Width)*k.dim], rows, min(simd.Width, keys-j), k.dim, false)
+	}
+	h.softmaxes(w, rows, keys, pos0)
+}
+
+func (h Head) softmaxes(w []float32, rows, keys, pos0 int) {
 	for r := range rows {
 		h.softmax(w[r*keys:(r+1)*keys], pos0+r)
 	}

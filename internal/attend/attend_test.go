@@ -3,6 +3,7 @@ package attend
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -20,6 +21,13 @@ func TestRowsAgainstLoop(t *testing.T) {
 	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}} {
 		w := make([]float32, rows*keys)
 		h.Rows(w, rows, keys, pos0, q, dim, k, dim, dim)
+		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
+			same, short := make([]float32, rows*n), make([]float32, rows*n)
+			h.Rows(short, rows, n, pos0-keys+n, q, dim, k, dim, dim)
+			if h.PackedRows(same, rows, n, pos0-keys+n, q, dim, Pack(k, dim, keys, dim)); !slices.Equal(same, short) {
+				t.Fatalf("%+v: packed keys give other weights over %d", h, n)
+			}
+		}
 		for i := range rows {
 			want, sum := make([]float64, keys), 0.0
 			for j := range keys {

@@ -64,6 +64,12 @@ func sumSquares512(n int, x *float32, sum *float64)
 func mulScaled512(n int, dst, x, y *float32, s float32)
 
 //go:noescape
+func addWide512(n int, dst *float64, x *float32)
+
+//go:noescape
+func rowSums512(n int, x *float32, out *[3]float64)
+
+//go:noescape
 func expSum256(n int, x *float32, m float32, sum *float32)
 
 //go:noescape
@@ -86,6 +92,12 @@ func sumSquares256(n int, x *float32, sum *float64)
 
 //go:noescape
 func mulScaled256(n int, dst, x, y *float32, s float32)
+
+//go:noescape
+func addWide256(n int, dst *float64, x *float32)
+
+//go:noescape
+func rowSums256(n int, x *float32, out *[3]float64)
 
 //go:noescape
 func peak512(n int)

@@ -119,16 +119,24 @@ func edge(kn kernel, c []float32, ldc int, a *float32, lda int, b unsafe.Pointer
 // PackPanel writes rows [n0, n0+Width) of b, row-major [n, k] with ldb between
 // rows, as one panel [k][Width]; rows past n are zeros.
 func PackPanel(panel, b []float32, ldb, n0, n, k int) {
-	rows := min(Width, n-n0)
-	for r := range Width {
-		if r >= rows {
-			for x := range k {
-				panel[x*Width+r] = 0
-			}
-			continue
+	rows, r := min(Width, n-n0), 0
+	for ; r+4 <= rows; r += 4 { // four at a time: stores of 16 bytes
+		at := b[(n0+r)*ldb:]
+		b0, b1, b2, b3 := at[:k], at[ldb:][:k], at[2*ldb:][:k], at[3*ldb:][:k]
+		to := panel[r : (k-1)*Width+r+4]
+		for x, v := range b0 {
+			p := to[x*Width : x*Width+4 : x*Width+4]
+			p[0], p[1], p[2], p[3] = v, b1[x], b2[x], b3[x]
 		}
+	}
+	for ; r < rows; r++ {
 		for x, v := range b[(n0+r)*ldb : (n0+r)*ldb+k] {
 			panel[x*Width+r] = v
+		}
+	}
+	for ; r < Width; r++ {
+		for x := range k {
+			panel[x*Width+r] = 0
 		}
 	}
 }

@@ -14,6 +14,8 @@ type vectors struct {
 	sumSquares func(n int, x *float32, sum *float64)
 	mulScaled  func(n int, dst, x, y *float32, s float32)
 	addFixed   func(n int, dst *int64, x *float32)
+	addWide    func(n int, dst *float64, x *float32)
+	rowSums    func(n int, x *float32, out *[3]float64)
 }
 
 // Max is the largest value of x, -Inf of none.
@@ -158,4 +160,37 @@ func AddFixed(dst []int64, x []float32) {
 	for j, v := range x {
 		dst[j] += int64(v * FixedOne)
 	}
+}
+
+// AddWide adds x to sums in float64, as far as dst goes.
+func AddWide(dst []float64, x []float32) {
+	x = x[:len(dst)]
+	if n := len(dst) &^ 15; n > 0 && active.addWide != nil {
+		active.addWide(n, &dst[0], &x[0])
+		dst, x = dst[n:], x[n:]
+	}
+	for j, v := range x {
+		dst[j] += float64(v)
+	}
+}
+
+// RowSums describes a row of weights: their sum, the sum of weight times place
+// Σ w[j]·j, and the sum of w[j]·log2 w[j], in which 0·log2 0 is 0 and a logarithm is
+// off by less than 1e-6. Weights are not negative.
+func RowSums(w []float32) (sum, place, log float64) {
+	var s [3]float64
+	from := 0
+	if n := len(w) &^ 15; n > 0 && active.rowSums != nil {
+		active.rowSums(n, &w[0], &s)
+		from = n
+	}
+	for j, v := range w[from:] {
+		x := float64(v)
+		s[0] += x
+		s[1] += x * float64(from+j)
+		if v > 0 {
+			s[2] += x * math.Log2(x)
+		}
+	}
+	return s[0], s[1], s[2]
 }

@@ -54,6 +54,25 @@ func TestVectorsAgainstFloat64(t *testing.T) {
 			if got := SumSquares(y); math.Abs(got-sum) > 1e-12*sum {
 				t.Fatalf("SumSquares of %d: %g, want %g", n, got, sum)
 			}
+			wide, sums := make([]float64, n+1), make([]float64, n+1)
+			for i, v := range y {
+				wide[i], sums[i] = 0.1*float64(i), 0.1*float64(i)+float64(v)
+			}
+			if AddWide(wide[:n], y); !slices.Equal(wide, sums) {
+				t.Fatalf("AddWide of %d: %v, want %v", n, wide, sums)
+			}
+			w := make([]float32, n)
+			var total, place, log float64
+			for i, v := range y {
+				if i%3 > 0 { // some are 0, some tiny
+					w[i] = float32(math.Exp(20 * float64(-abs(v))))
+					total, place, log = total+float64(w[i]), place+float64(w[i])*float64(i), log+float64(w[i])*math.Log2(float64(w[i]))
+				}
+			}
+			a, b, c := RowSums(w)
+			if math.Abs(a-total) > 1e-12*total || math.Abs(b-place) > 1e-12*place || math.Abs(c-log) > 1e-6*(1+total-log) {
+				t.Fatalf("RowSums of %d: %g, %g, %g, want %g, %g, %g", n, a, b, c, total, place, log)
+			}
 			fixed, want := make([]int64, n+1), make([]int64, n+1)
 			for i, v := range y {
 				fixed[i], want[i] = int64(i)<<40, int64(i)<<40+int64(float32(v*FixedOne))
@@ -82,3 +101,5 @@ func TestVectorsLetNaNThrough(t *testing.T) {
 		}
 	})
 }
+
+func abs(v float32) float32 { return max(v, -v) }

@@ -9,12 +9,25 @@ import (
 
 func TestAgainstSorting(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		x := make([]float64, r.IntN(40))
-		for i := range x {
-			x[i] = float64(r.IntN(8)) // many ties
+	for round := range 560 {
+		n, distinct := 40, 8 // many ties
+		if round >= 500 {    // so many that a sample is taken
+			n, distinct = 20000, []int{3, 500, 1 << 30}[round%3]
 		}
-		k := r.IntN(45)
+		x := make([]float64, r.IntN(n))
+		for i := range x {
+			x[i] = float64(r.IntN(distinct))
+		}
+		if round%2 == 0 {
+			slices.Sort(x)
+		}
+		for i := 0; round%5 == 0 && i < 1024 && len(x) > 1024; i++ { // a sample that is all wrong
+			x[i*len(x)/1024] += 1 << 31
+		}
+		k := r.IntN(len(x) + 5)
+		if round%4 == 0 {
+			k /= 20
+		}
 		order := make([]int32, len(x))
 		for i := range order {
 			order[i] = int32(i)
@@ -23,7 +36,7 @@ func TestAgainstSorting(t *testing.T) {
 		want := slices.Clone(order[:min(k, len(x))])
 		slices.Sort(want)
 		if got := Select(x, k); !slices.Equal(got, want) {
-			t.Fatalf("Select(%v, %d) = %v, want %v", x, k, got, want)
+			t.Fatalf("Select of %d scores, %d: %.200v, want %.200v of %.200v", len(x), k, got, want, x)
 		}
 	}
 }

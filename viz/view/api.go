@@ -87,6 +87,8 @@ type promptInfo struct {
 	WindowRows   int    `json:"window_rows"`
 	Store        string `json:"store"`
 	Followed     bool   `json:"followed"`
+	// Windows are those whose hit rates are at hand once a layer was read; null: all.
+	Windows []int `json:"windows"`
 }
 
 type methodInfo struct {
@@ -103,12 +105,16 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 		Viridis  [256][3]uint8 `json:"viridis"`
 	}
 	out.Viridis = viz.Viridis()
-	for _, c := range s.captures {
+	for i, c := range s.captures {
 		h := c.Header()
 		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
 			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
-		for _, p := range c.Prompts() {
-			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed})
+		for j, p := range c.Prompts() {
+			windows := s.stops(i, []int{j}).windows
+			if len(windows) == min(p.WindowRows, p.PromptTokens-1) {
+				windows = nil
+			}
+			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed, windows})
 		}
 		out.Captures = append(out.Captures, info)
 	}
@@ -118,18 +124,23 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 	return out, nil
 }
 
-// head reads place and head and gives the pyramid.
-func (s *Server) head(r *http.Request, p *params) (*pyramid, error) {
-	at, _ := s.place(p)
+// layerHead reads place and head, and gives the layer and the index of the head.
+func (s *Server) layerHead(p *params) (at place, src *source, head int, err error) {
+	at, _ = s.place(p)
 	id := p.int("head", allHeads, allHeads, math.MaxInt32)
 	if p.err != nil {
-		return nil, p.err
+		return at, nil, 0, p.err
 	}
-	src, err := s.source(at)
-	if err != nil {
-		return nil, err
+	if src, err = s.source(at); err != nil {
+		return at, nil, 0, err
 	}
-	head, err := src.headIndex(id)
+	head, err = src.headIndex(id)
+	return at, src, head, err
+}
+
+// head reads place and head and gives the pyramid.
+func (s *Server) head(r *http.Request, p *params) (*pyramid, error) {
+	at, _, head, err := s.layerHead(p)
 	if err != nil {
 		return nil, err
 	}
@@ -263,17 +274,7 @@ func (s *Server) apiVote(r *http.Request) (any, error) {
 // where one was recorded: [side, side] of query by key, the largest weight of each
 // cell; head -1: the largest over heads.
 func (s *Server) apiOverview(r *http.Request) (any, error) {
-	p := query(r)
-	at, prompt := s.place(p)
-	id := p.int("head", allHeads, allHeads, math.MaxInt32)
-	if p.err != nil {
-		return nil, p.err
-	}
-	src, err := s.source(at)
-	if err != nil {
-		return nil, err
-	}
-	head, err := src.headIndex(id)
+	at, src, head, err := s.layerHead(query(r))
 	if err != nil {
 		return nil, err
 	}
@@ -288,5 +289,5 @@ func (s *Server) apiOverview(r *http.Request) (any, error) {
 			one[i] = max(one[i], v)
 		}
 	}
-	return map[string]any{"side": side, "tokens": prompt.PromptTokens, "cells": one}, nil
+	return map[string]any{"side": side, "tokens": src.prefillKeys, "cells": one}, nil
 }

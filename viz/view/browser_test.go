@@ -2,7 +2,7 @@ package view
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
 	"fmt"
 	"html"
 	"image/png"
@@ -49,31 +49,6 @@ func profile(t *testing.T) string {
 	return dir
 }
 
-// visit loads a page without a window, and returns what the flags ask for on
-// stdout and the console.
-func visit(t *testing.T, browser, url string, flags ...string) (stdout, console string) {
-	t.Helper()
-	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--user-data-dir=" + profile(t), "--window-size=1300,850", "--virtual-time-budget=12000", "--enable-logging=stderr"}
-	if os.Geteuid() == 0 {
-		args = append(args, "--no-sandbox")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, browser, append(append(args, flags...), url)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", browser, err, errs.String())
-	}
-	for line := range strings.Lines(errs.String()) {
-		if strings.Contains(line, "CONSOLE") {
-			console += line
-		}
-	}
-	return out.String(), console
-}
-
 const evil = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>&lt;`
 
 // evilDump has markup in every text that a dump holds.
@@ -95,10 +70,19 @@ func evilDump(t *testing.T) *site {
 	}})
 }
 
+// dom is the page as it stands, as text.
+func (b *tab) dom() (s string) {
+	b.Helper()
+	if err := json.Unmarshal([]byte(b.eval("return document.documentElement.outerHTML")), &s); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
 // TestPageInABrowser opens every view of a hostile dump: it draws, without a
 // console message, and no text becomes an element or runs.
 func TestPageInABrowser(t *testing.T) {
-	browser := chromium(t)
+	b := openTab(t)
 	v := evilDump(t)
 	for _, c := range []struct{ name, hash, want string }{
 		{"overview", "v=overview", `<tr class="pick"`},
@@ -115,16 +99,15 @@ func TestPageInABrowser(t *testing.T) {
 		{"numbers out of range", "v=nothing&c=9&p=-3&layer=99&head=77&w=1e9&k=4&k0=-5&k1=NaN&row=1e9", `<tr class="pick"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dom, console := visit(t, browser, v.url+"#"+c.hash, "--dump-dom")
-			if console != "" {
-				t.Errorf("console: %s", console)
-			}
-			if !strings.Contains(dom, `data-ready="yes"`) {
-				t.Errorf("not drawn; status: %s", regexp.MustCompile(`(?s)<footer.*</footer>`).FindString(dom))
-			}
-			if !strings.Contains(dom, c.want) {
+			b.T, b.console = t, ""
+			b.visit(v, c.hash)
+			if !b.until(fmt.Sprintf("document.documentElement.outerHTML.includes(%q)", c.want)) {
 				t.Errorf("no %q in the page", c.want)
 			}
+			if b.console != "" {
+				t.Errorf("console: %s", b.console)
+			}
+			dom := b.dom()
 			if strings.Contains(dom, "<img") || strings.Contains(dom, "<b>") || strings.Count(dom, "<script") != 1 || strings.Contains(dom, "<title>owned") {
 				t.Errorf("text became markup")
 			}
@@ -142,9 +125,10 @@ func TestPageInABrowser(t *testing.T) {
 
 // TestTextViewMarksWhatIsKept compares the marks of the page with the selection.
 func TestTextViewMarksWhatIsKept(t *testing.T) {
-	browser := chromium(t)
+	b := openTab(t)
 	v := evilDump(t)
-	dom, _ := visit(t, browser, v.url+"#v=text&head=1&method=snapkv&w=8&cap=16", "--dump-dom")
+	b.visit(v, "v=text&head=1&method=snapkv&w=8&cap=16")
+	dom := b.dom()
 	var want struct{ Kept []int }
 	v.json("api/kept?head=1&method=snapkv&window=8&capacity=16&kernel=1", &want)
 	kept := map[string]bool{}
@@ -167,22 +151,16 @@ func TestTextViewMarksWhatIsKept(t *testing.T) {
 
 // TestMapHasColours: the head view's canvas holds a map, not a blank.
 func TestMapHasColours(t *testing.T) {
-	browser := chromium(t)
+	b := openTab(t)
 	path := filepath.Join(t.TempDir(), "long.attn")
 	writeLong(t, path, 2300, 140, 9, dumps.Prompt{})
-	v := serve(t, path, Options{Token: testToken})
-	shot := filepath.Join(t.TempDir(), "shot.png")
-	if _, console := visit(t, browser, v.url+"#v=head&head=1", "--screenshot="+shot); console != "" {
-		t.Errorf("console: %s", console)
-	}
-	f, err := os.Open(shot)
+	b.visit(serve(t, path, Options{Token: testToken}), "v=head&head=1")
+	img, err := png.Decode(bytes.NewReader(b.call("Page.captureScreenshot", nil).Result.Data))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	img, err := png.Decode(f)
-	if err != nil {
-		t.Fatal(err)
+	if b.console != "" {
+		t.Errorf("console: %s", b.console)
 	}
 	seen := map[[3]uint32]bool{}
 	for y := 250; y < 700; y++ {

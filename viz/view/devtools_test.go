@@ -26,6 +26,7 @@ type tab struct {
 	session   string
 	last      int
 	exception string
+	console   string // exceptions too
 }
 
 type message struct {
@@ -39,6 +40,7 @@ type message struct {
 			Value json.RawMessage `json:"value"`
 		} `json:"result"`
 		Details json.RawMessage `json:"exceptionDetails"`
+		Data    []byte          `json:"data"` // of a screenshot
 	} `json:"result"`
 }
 
@@ -78,6 +80,7 @@ func openTab(t *testing.T) *tab {
 	b.session = b.call("Target.attachToTarget", map[string]any{"targetId": target, "flatten": true}).Result.SessionID
 	b.call("Runtime.enable", nil)
 	b.call("Page.enable", nil)
+	b.call("Log.enable", nil)
 	return b
 }
 
@@ -107,8 +110,12 @@ func (b *tab) call(method string, params map[string]any) message {
 		if err := json.Unmarshal(text[:len(text)-1], &m); err != nil {
 			b.Fatal(err)
 		}
-		if m.Method == "Runtime.exceptionThrown" {
+		switch m.Method {
+		case "Runtime.exceptionThrown":
 			b.exception += string(m.Params)
+			fallthrough
+		case "Runtime.consoleAPICalled", "Log.entryAdded":
+			b.console += string(m.Params)
 		}
 		if m.ID == id {
 			return m
@@ -126,16 +133,43 @@ func (b *tab) eval(body string) string {
 	return string(m.Result.Result.Value)
 }
 
-// ready waits for the view to be drawn.
-func (b *tab) ready() {
+// until waits for a condition of the page, three minutes if need be: the machine may
+// be busy.
+func (b *tab) until(condition string) bool {
 	b.Helper()
-	for range 20000 { // ten minutes: the machine may be busy
-		if b.eval(`return !!document.querySelector("[data-ready=yes]")`) == "true" {
-			return
+	for range 6000 {
+		if b.eval("return !!("+condition+")") == "true" {
+			return true
 		}
 		time.Sleep(30 * time.Millisecond)
 	}
-	b.Fatalf("not drawn: %s", b.eval(`return document.getElementById("status").textContent`))
+	return false
+}
+
+// ready waits for the view to be drawn.
+func (b *tab) ready() {
+	b.Helper()
+	if !b.until(`document.querySelector("[data-ready=yes]")`) {
+		b.Fatalf("not drawn: %s", b.status())
+	}
+}
+
+// load starts another page, the state of a view, and is not kept by what the one
+// before shows.
+func (b *tab) load(v *site, hash string) {
+	b.Helper()
+	query := "?" + fmt.Sprint(b.last)
+	b.call("Page.navigate", map[string]any{"url": v.url + query + "#" + hash})
+	if !b.until(`location.search === "` + query + `" && document.getElementById("status")`) {
+		b.Fatalf("%s was not loaded", hash)
+	}
+}
+
+// visit loads a view and waits until it is drawn.
+func (b *tab) visit(v *site, hash string) {
+	b.Helper()
+	b.load(v, hash)
+	b.ready()
 }
 
 func (b *tab) press(keys ...string) {
@@ -204,15 +238,10 @@ func says(t *testing.T, v *site, view, kind string, data []byte) {
 func TestKeysPointerAndExports(t *testing.T) {
 	b := openTab(t)
 	v := evilDump(t)
-	visit := func(hash string) {
-		b.call("Page.navigate", map[string]any{"url": v.url + "?" + fmt.Sprint(b.last) + "#" + hash})
-		time.Sleep(200 * time.Millisecond)
-		b.ready()
-	}
-	visit("v=overview")
+	b.visit(v, "v=overview")
 	b.press("ArrowRight", "Enter")
-	if h := b.hash(); !strings.Contains(h, "v=head") || !strings.Contains(h, "head=1") {
-		t.Errorf("arrow and Enter in the grid: %s", h)
+	if !b.until(`location.hash.includes("v=head") && location.hash.includes("head=1")`) {
+		t.Errorf("arrow and Enter in the grid: %s", b.hash())
 	}
 	b.ready()
 	for _, c := range []struct {
@@ -223,32 +252,30 @@ func TestKeysPointerAndExports(t *testing.T) {
 		{[]string{"0"}, "#"}, {[]string{"t"}, "theme="}, {[]string{"3"}, "v=text"}, {[]string{"4"}, "v=sweep"}, {[]string{"5"}, "v=compare"}, {[]string{"2"}, "v=head"},
 	} {
 		b.press(c.keys...)
-		if h := b.hash(); !strings.Contains(h, c.want) {
-			t.Errorf("keys %v: %s, want %s", c.keys, h, c.want)
+		if !b.until(`("#" + location.hash).includes("` + c.want + `")`) {
+			t.Errorf("keys %v: %s, want %s", c.keys, b.hash(), c.want)
 		}
 	}
-	visit("v=head&head=1&apart=0")
+	b.visit(v, "v=head&head=1&apart=0")
 	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mousePressed", "x": 400, "y": 400, "button": "left", "clickCount": 1})
 	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseReleased", "x": 400, "y": 400, "button": "left", "clickCount": 1})
-	time.Sleep(200 * time.Millisecond)
-	if h := b.hash(); !strings.Contains(h, "row=") || !strings.Contains(h, "key=") {
-		t.Errorf("a click pins nothing: %s", h)
+	if !b.until(`location.hash.includes("row=") && location.hash.includes("key=")`) {
+		t.Errorf("a click pins nothing: %s", b.hash())
 	}
 	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseWheel", "x": 400, "y": 400, "deltaX": 0, "deltaY": -500})
-	time.Sleep(200 * time.Millisecond)
-	if h := b.hash(); !strings.Contains(h, "k0=") {
-		t.Errorf("the wheel does not zoom: %s", h)
+	if !b.until(`location.hash.includes("k0=")`) {
+		t.Errorf("the wheel does not zoom: %s", b.hash())
 	}
 	b.press("?")
-	if b.eval(`return document.getElementById("help").open`) != "true" {
+	if !b.until(`document.getElementById("help").open`) {
 		t.Error("no help")
 	}
 	for view, csv := range map[string]string{"overview": "layer,head,hit_rate", "head": "row_position,key,weight", "text": "position,id,piece", "sweep": "layer,window,", "sweep&sw=method": "method,capacity,mass", "overview&sort=rank&mean=1": "layer,head,hit_rate", "compare": "layer,head,measure"} {
-		visit("v=" + view + "&head=1&method=recent&w=8&cap=16")
+		b.visit(v, "v="+view+"&head=1&method=recent&w=8&cap=16")
 		for kind, start := range map[string]string{"csv": csv, "svg": "<svg xmlns=", "png": "\x89PNG"} {
 			got := b.eval(`let got; const make = URL.createObjectURL; URL.createObjectURL = x => { got = x; return make.call(URL, x); };
 				const choice = document.querySelector("[aria-label=export]"); choice.value = "` + kind + `"; choice.dispatchEvent(new Event("change"));
-				for (let i = 0; !got && i < 100; i++) await new Promise(r => setTimeout(r, 20));
+				for (let i = 0; !got && i < 3000; i++) await new Promise(r => setTimeout(r, 20));
 				URL.createObjectURL = make;
 				return await new Promise(done => { const r = new FileReader(); r.onload = () => done(r.result.split(",")[1]); r.readAsDataURL(got); });`)
 			var data []byte

@@ -66,6 +66,7 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 	if all {
 		layers = s.captures[at.capture].Header().Plan.Layers
 	}
+	kept := s.votesFor(at.capture, list, []int{cfg.Window})
 	rows, leftOut := []methodRow{}, map[string]string{}
 	for _, name := range names {
 		m, err := snapkv.FindMethod(name)
@@ -80,7 +81,7 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 					return nil, err
 				}
 				var cells []keptCell
-				if cells, err = s.judge(context.WithoutCancel(r.Context()), at, m, cfg, capacities, theta); err != nil {
+				if cells, err = s.judge(context.WithoutCancel(r.Context()), at, m, cfg, kept, capacities, theta); err != nil {
 					break
 				}
 				for i := range sum {
@@ -110,7 +111,7 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 }
 
 // judge tells what a method keeps of a layer, at each capacity.
-func (s *Server) judge(ctx context.Context, at place, m snapkv.Method, c snapkv.Config, capacities []int, theta float64) ([]keptCell, error) {
+func (s *Server) judge(ctx context.Context, at place, m snapkv.Method, c snapkv.Config, votes votes, capacities []int, theta float64) ([]keptCell, error) {
 	like := c
 	like.Capacity = 0
 	key := methodKey{at, m.Name, fmt.Sprint(capacities), fmt.Sprint(like), theta}
@@ -123,7 +124,7 @@ func (s *Server) judge(ctx context.Context, at place, m snapkv.Method, c snapkv.
 		if prompt.ReplyTokens == 0 || prefix < 1 {
 			return nil, 0, fmt.Errorf("prompt %q has no reply, or is not longer than the window", prompt.ID)
 		}
-		stats, err := s.stats(at, s.votesFor(at.capture, at.prompt, []int{c.Window}))
+		stats, err := s.stats(at, votes)
 		if err != nil {
 			return nil, 0, err
 		}

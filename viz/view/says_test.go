@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 )
 
 // table is the n-th table of the side panel, as text.
@@ -25,11 +24,6 @@ func (b *tab) table(n int) [][]string {
 func TestPageSaysWhatTheAPISays(t *testing.T) {
 	b := openTab(t)
 	v := open(t, "factors", 0)
-	visit := func(hash string) {
-		b.call("Page.navigate", map[string]any{"url": v.url + "?" + fmt.Sprint(b.last) + "#" + hash})
-		time.Sleep(200 * time.Millisecond)
-		b.ready()
-	}
 	type answer struct{ Measures, Low, High map[string][]float64 }
 	near := func(what, said string, want float64) {
 		t.Helper()
@@ -38,7 +32,7 @@ func TestPageSaysWhatTheAPISays(t *testing.T) {
 		}
 	}
 
-	visit("v=overview&mean=1&sort=rank&m=distance&w=8")
+	b.visit(v, "v=overview&mean=1&sort=rank&m=distance&w=8")
 	best, at := answer{}, [2]int{}
 	for layer := range 2 {
 		var a answer
@@ -59,7 +53,7 @@ func TestPageSaysWhatTheAPISays(t *testing.T) {
 		t.Errorf("interval %s, want %g to %g", row[3], best.Low["distance"][at[1]], best.High["distance"][at[1]])
 	}
 
-	visit("v=compare&p=0&p2=1&m=sink&w=8&head=0")
+	b.visit(v, "v=compare&p=0&p2=1&m=sink&w=8&head=0")
 	far, at := 0.0, [2]int{}
 	for layer := range 2 {
 		var x, y answer
@@ -77,7 +71,7 @@ func TestPageSaysWhatTheAPISays(t *testing.T) {
 	}
 	near("difference", row[2], far)
 
-	visit("v=sweep&sw=method&w=8&k=3")
+	b.visit(v, "v=sweep&sw=method&w=8&k=3")
 	lines := b.table(0)
 	for _, row := range lines[1:] {
 		var got struct {

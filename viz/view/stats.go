@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // sinkKeys are the first positions, which soak up attention in most heads.
@@ -30,18 +32,21 @@ type headStats struct {
 	retrieval float64
 }
 
-// statsKey names the statistics of a layer with the votes of some windows.
+// statsKey names the statistics of a layer with some votes.
 type statsKey struct {
-	at      place
-	windows string
+	at    place
+	votes string
 }
 
-// stats reads all heads of a layer, one in memory for each core. Other budgets,
+// stats reads all heads of a layer, one at a time on each core. Other budgets,
 // thetas and kernels follow from what is kept of it.
-func (s *Server) stats(at place, windows []int) ([]headStats, error) {
+func (s *Server) stats(at place, v votes) ([]headStats, error) {
 	p := &s.captures[at.capture].Prompts()[at.prompt]
-	need := min(statsBytes, 4*runtime.GOMAXPROCS(0)*(p.WindowRows+p.ReplyTokens)*(p.PromptTokens+p.ReplyTokens))
-	return lookup(s.cache, statsKey{at, fmt.Sprint(windows)}, need, func() ([]headStats, int, error) {
+	row := 4 * (p.PromptTokens + p.ReplyTokens)
+	workers := max(1, min(len(s.captures[at.capture].Header().Plan.Heads), runtime.GOMAXPROCS(0), statsBytes/(leastRows*row)))
+	strip := max(1, min(statsRows, statsBytes/(workers*row)))
+	need := workers * strip * row
+	return lookup(s.cache, statsKey{at, fmt.Sprint(v)}, need, func() ([]headStats, int, error) {
 		s.heavy <- struct{}{} // before the source: of a large layer there is one at a time
 		defer func() { <-s.heavy }()
 		src, err := s.source(at)
@@ -49,20 +54,14 @@ func (s *Server) stats(at place, windows []int) ([]headStats, error) {
 			return nil, 0, err
 		}
 		defer s.cache.last(at)
-		size := (src.rows - src.needed(windows)) * src.keys
 		out, errs := make([]headStats, len(src.heads)), make([]error, len(src.heads))
-		workers := max(1, min(len(out), runtime.GOMAXPROCS(0), statsBytes/(4*size+1)))
 		var wg sync.WaitGroup
-		next := make(chan int, len(out))
-		for h := range out {
-			next <- h
-		}
-		close(next)
+		var next atomic.Int64
 		for range workers {
 			wg.Go(func() {
-				buf := make([]float32, size)
-				for h := range next {
-					out[h], errs[h] = src.stats(buf, h, windows)
+				buf := make([]float32, strip*src.keys)
+				for h := int(next.Add(1) - 1); h < len(out); h = int(next.Add(1) - 1) {
+					out[h], errs[h] = src.stats(buf, h, v)
 				}
 			})
 		}
@@ -81,62 +80,109 @@ func (s *Server) stats(at place, windows []int) ([]headStats, error) {
 	})
 }
 
-// votesFor are the windows whose votes are kept for a request: beside the asked
-// ones the powers of two, if those of all layers leave half of the memory free.
-func (s *Server) votesFor(capture, prompt int, asked []int) []int {
-	c := s.captures[capture]
-	p := &c.Prompts()[prompt]
-	list := slices.Clone(asked)
-	if most := min(p.WindowRows, p.PromptTokens-1); 64*len(c.Header().Plan.Heads)*len(c.Header().Plan.Layers)*p.PromptTokens <= s.cache.limit/2 {
-		for w := 8; w < most; w *= 2 {
-			list = append(list, w)
+// votes says which windows' votes are kept, and whether in float32.
+type votes struct {
+	windows []int
+	short   bool
+}
+
+// stops are the windows whose votes are kept of every layer of some prompts, so
+// that moving from one to another reads nothing again: all of them where that is
+// little, else as fine a ladder as fits, the powers of two of a long prompt in
+// float32; none where there is no room for them.
+func (s *Server) stops(capture int, prompts []int) votes {
+	c, cells, most := s.captures[capture], 0, math.MaxInt
+	for _, i := range prompts {
+		p := &c.Prompts()[i]
+		cells += p.PromptTokens
+		most = min(most, p.WindowRows, p.PromptTokens-1)
+	}
+	cells *= len(c.Header().Plan.Heads) * len(c.Header().Plan.Layers)
+	var all, fine, coarse []int
+	power := func(n int) bool { return n&(n-1) == 0 }
+	for w := 1; w < most; w++ {
+		all = append(all, w)
+		if power(w) || w >= 6 && w%3 == 0 && power(w/3) {
+			fine = append(fine, w) // 1, 2, 4, 6, 8, 12, 16, 24, ...
 		}
-		list = append(list, most)
+		if w >= 8 && power(w) {
+			coarse = append(coarse, w)
+		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	room := s.cache.limit / 8 * 7
+	for _, v := range []struct {
+		windows []int
+		bytes   int // of a vote
+		room    int
+	}{{all, 8, room / 4}, {fine, 8, room}, {coarse, 8, room}, {coarse, 4, room}} {
+		if list := append(v.windows, most); most > 0 && v.bytes*(len(list)+1)*cells <= v.room {
+			return votes{list, v.bytes == 4}
+		}
+	}
+	return votes{nil, true}
 }
 
-// statsBytes bounds the weights that all cores hold at once.
-const statsBytes = 72 << 20
-
-// needed is the first row that statistics with some windows look at.
-func (src *source) needed(windows []int) int {
-	if src.prompt.ReplyTokens == 0 {
-		return 0
+// votesFor are the votes that answer a request: all stops, or where it asks for
+// another window, those it asks for.
+func (s *Server) votesFor(capture int, prompts, asked []int) votes {
+	stops := s.stops(capture, prompts)
+	for _, w := range asked {
+		if !slices.Contains(stops.windows, w) {
+			return votes{slices.Sorted(slices.Values(asked)), stops.short}
+		}
 	}
-	return max(0, src.promptRows-slices.Max(windows))
+	return stops
 }
 
-// stats reads one head into buf, [rows from the first needed one, keys], and
-// describes it.
-func (src *source) stats(buf []float32, head int, windows []int) (st headStats, err error) {
-	row0 := src.needed(windows)
-	if err := src.read(context.Background(), buf, head, row0, src.rows-row0); err != nil {
-		return st, err
+// statsBytes bounds the weights that all cores hold at once. leastRows to statsRows
+// rows of a head are read together: of fewer the keys are gone through too often,
+// more do not fit in a processor's cache.
+const (
+	statsBytes = 72 << 20
+	leastRows  = 14
+	statsRows  = 28
+)
+
+// stats reads one head, as many rows at a time as buf holds, and describes it.
+func (src *source) stats(buf []float32, head int, v votes) (st headStats, err error) {
+	reply := src.prompt.ReplyTokens > 0
+	from, row := 0, 0
+	if reply {
+		st.digest = analysis.NewHeadDigest(src.prompt, v.windows, leastTheta, v.short)
+		from, row = src.promptRows, max(0, src.promptRows-slices.Max(v.windows))
 	}
-	from := src.promptRows
-	if src.prompt.ReplyTokens == 0 {
-		from = 0
-	}
-	best := make([]int, src.rows-from)
-	for r := from; r < src.rows; r++ {
-		best[r-from] = src.describe(&st, buf[(r-row0)*src.keys:], src.first+r)
+	last := -1 // where the prompt's last row looks: it gives out the first reply token
+	best := make([]int, 0, src.rows-from)
+	for strip := len(buf) / src.keys; row < src.rows; row += strip {
+		n := min(strip, src.rows-row)
+		if err := src.read(context.Background(), buf, head, row, n); err != nil {
+			return st, err
+		}
+		for i := range n {
+			r, w := row+i, buf[i*src.keys:(i+1)*src.keys]
+			if reply && r < src.promptRows {
+				st.digest.AddPrompt(src.promptRows-r, w)
+				if r == src.promptRows-1 {
+					last = most(w[:src.prefillKeys])
+				}
+				continue
+			}
+			best = append(best, st.describe(w, src.first+r))
+			if reply {
+				st.digest.AddReply(w)
+			}
+		}
 	}
 	st.retrieval = math.NaN()
-	if tokens := src.prompt.Tokens; src.prompt.ReplyTokens > 0 && len(tokens) == src.keys {
-		last := -1 // of the prompt: it gives out the first reply token
-		if from > row0 {
-			last = most(buf[(from-1-row0)*src.keys:][:src.prefillKeys])
-		}
+	if tokens := src.prompt.Tokens; reply && len(tokens) == src.keys {
 		st.retrieval = analysis.Retrieval(append([]int{last}, best[:len(best)-1]...), tokens[:src.prefillKeys], tokens[src.prefillKeys:])
 	}
 	n := float64(src.rows - from)
 	st.entropy, st.sink, st.distance = st.entropy/n, st.sink/n, st.distance/n
-	if src.prompt.ReplyTokens > 0 {
-		st.digest, err = analysis.DigestHead(src.prompt, buf, src.promptRows-row0, buf[(src.promptRows-row0)*src.keys:], src.keys, windows, leastTheta)
+	if reply {
+		st.digest.Finish()
 	}
-	return st, err
+	return st, nil
 }
 
 // rates are a head's; none where there is no reply.
@@ -149,48 +195,31 @@ func (st *headStats) rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, err
 
 // most is the first of the largest.
 func most(row []float32) int {
-	best := 0
-	for j, w := range row {
-		if w > row[best] {
-			best = j
+	const step = 1024
+	best, top := 0, float32(-1)
+	for from := 0; from < len(row); from += step {
+		if m := simd.Max(row[from:min(from+step, len(row))]); m > top {
+			best, top = from, m
 		}
+	}
+	for best < len(row)-1 && row[best] != top {
+		best++
 	}
 	return best
 }
 
-// describe adds the row of the query at pos, and returns the key of its largest weight. The logarithms come from a table: the
-// entropy is off by less than 2e-4 bits.
-func (src *source) describe(st *headStats, row []float32, pos int) (best int) {
-	var entropy, total, place float64
-	for j, w := range row[:pos+1] {
-		u := math.Float32bits(w)
-		v := float64(w)
-		entropy -= v * float64(log2Exponent[u>>23&255]+log2Mantissa[u>>11&4095])
-		total += v
-		place += v * float64(j)
-		if w > row[best] {
-			best = j
-		}
-	}
-	st.entropy += entropy
+// describe adds the row of the query at pos, and returns the key of its largest
+// weight.
+func (st *headStats) describe(row []float32, pos int) (best int) {
+	row = row[:pos+1]
+	total, place, log := simd.RowSums(row)
+	st.entropy -= log
 	st.distance += float64(pos)*total - place
 	for _, w := range row[:min(sinkKeys, pos+1)] {
 		st.sink += float64(w)
 	}
-	return best
+	return most(row)
 }
-
-// log2 of a positive float32 is that of its exponent and that of its mantissa,
-// here in the middle of 4,096 steps.
-var log2Exponent, log2Mantissa = func() (e [256]float32, m [4096]float32) {
-	for i := range e {
-		e[i] = float32(i - 127)
-	}
-	for i := range m {
-		m[i] = float32(math.Log2(1 + (float64(i)+0.5)/4096))
-	}
-	return e, m
-}()
 
 // headsAnswer holds the measures of a layer's heads, each [heads]. With p=all
 // they are means over the prompts where they are defined, Low and High 95 %
@@ -218,11 +247,12 @@ func (s *Server) apiStats(r *http.Request) (any, error) {
 	for h := range values {
 		values[h] = map[string][]float64{}
 	}
+	kept := s.votesFor(at.capture, list, cfg.Windows)
 	for _, at.prompt = range list {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		stats, err := s.stats(at, s.votesFor(at.capture, at.prompt, cfg.Windows))
+		stats, err := s.stats(at, kept)
 		if err != nil {
 			return nil, err
 		}

@@ -33,6 +33,7 @@ func (s *Server) apiSweep(r *http.Request) (any, error) {
 		return nil, p.err
 	}
 	prompts := map[int][]analysis.Rates{} // by window
+	kept := s.votesFor(at.capture, list, cfg.Windows)
 	for _, i := range list {
 		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
 			continue
@@ -40,7 +41,7 @@ func (s *Server) apiSweep(r *http.Request) (any, error) {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		heads, err := s.stats(place{at.capture, i, at.layer}, s.votesFor(at.capture, i, cfg.Windows))
+		heads, err := s.stats(place{at.capture, i, at.layer}, kept)
 		if err != nil {
 			return nil, err
 		}

@@ -94,3 +94,15 @@ export function later(f, ms) {
   let timer = 0;
   return (...args) => { clearTimeout(timer); timer = setTimeout(() => f(...args), ms); };
 }
+
+// paced runs f soon, and while calls keep coming no more than once in ms.
+export function paced(f, ms) {
+  let timer = 0, last = -ms;
+  return () => {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      last = performance.now();
+      f();
+    }, Math.max(0, last + ms - performance.now()));
+  };
+}

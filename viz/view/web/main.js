@@ -45,7 +45,11 @@ const capacities = () => {
 const controls = {
   measure: choice("colour", "m", () => Object.entries(measures).map(([k, m]) => [k, m.name])),
   sort: choice("heads", "sort", () => [["head", "in order"], ["value", "by value in each layer"], ["rank", "all, ranked"]]),
-  window: slider("window", "w", () => ({ min: 1, max: Math.max(1, Math.min(prompt().window_rows, prompt().prompt_tokens - 1)) })),
+  window: slider("window", "w", () => {
+    const { windows, window_rows, prompt_tokens } = prompt();
+    if (windows && ["overview", "sweep", "compare"].includes(state.v)) return { values: [...new Set([...windows, state.w])].sort((a, b) => a - b) };
+    return { min: 1, max: Math.max(1, Math.min(window_rows, prompt_tokens - 1)) };
+  }),
   by: choice("keep", "by", () => [["top", "a share"], ["capacity", "a capacity"]]),
   top: slider("top", "top", () => ({ values: [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] }), v => +(100 * v).toPrecision(3) + " %"),
   theta: slider("θ", "theta", () => ({ values: [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5] })),

@@ -1,7 +1,8 @@
 // What methods keep against the budget: a line a method, for the layers together.
 // Layers are asked for one by one, so that the picture comes at once and settles.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { collect } from "./overview.js";
+import { frame, legend } from "./plot.js";
 
 // Hues that colour-blind people tell apart (Okabe and Ito); dashes tell the next
 // round apart.
@@ -38,7 +39,8 @@ export class MethodSweep {
     if (key === this.key) return this.draw();
     const round = this.round = {}, sums = new Map();
     Object.assign(this, { key, done: false, prompts: used.length });
-    let frame = 0, seen = 0;
+    const draw = paced(() => this.draw(), 150);
+    let seen = 0;
     try {
       await collect(capture.plan.layers, layer => api("methods", { ...q, layer }), (layer, a) => {
         seen++;
@@ -50,8 +52,7 @@ export class MethodSweep {
         }
         this.leftOut = a.left_out;
         this.rows = [...sums.values()].map(s => ({ ...s, mass: s.mass / seen, hit_rate: s.rates ? s.rate / s.rates : null, mass_low: null, mass_high: null }));
-        cancelAnimationFrame(frame);
-        frame = requestAnimationFrame(() => this.draw());
+        draw();
         status(`layer ${seen} of ${capture.plan.layers.length}`);
       }, () => round === this.round);
       if (round !== this.round) return;
@@ -60,7 +61,7 @@ export class MethodSweep {
       Object.assign(this, { rows: a.rows, leftOut: a.left_out, done: true });
       this.draw();
       this.panel();
-      status(state.all ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${capture.prompts[p].id}, mean over all layers and heads`);
+      status(used.length > 1 ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${used[0].id}, mean over all layers and heads`);
     } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
   }
   draw() {
@@ -78,31 +79,10 @@ export class MethodSweep {
       : { color: hues[n % hues.length], dash: dashes[Math.floor(n++ / hues.length) % 3], width: 1.8 }]));
   }
   paint(g, w, h) {
-    const b = { x: 58, y: 44, w: w - 58 - 190, h: h - 44 - 50 }, c = { ink: css("ink"), soft: css("soft"), grid: css("grid") }, y = state.y === "hit_rate" ? "hit_rate" : "mass";
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
+    const b = { x: 58, y: 44, w: w - 58 - 190, h: h - 44 - 50 }, y = state.y === "hit_rate" ? "hit_rate" : "mass";
     const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b), lo = Math.log(caps[0] ?? 1), hi = Math.log(caps.at(-1) ?? 2);
     const top = Math.max(.2, Math.ceil(5 * Math.max(0, ...this.rows.map(r => r[y] ?? 0))) / 5), px = v => b.x + (hi > lo ? (Math.log(v) - lo) / (hi - lo) : .5) * b.w, py = v => b.y + (1 - v / top) * b.h;
-    g.font = "bold 13px system-ui, sans-serif";
-    g.fillStyle = c.ink;
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
-    g.fillText(`${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, b.x, 24);
-    g.font = "11px system-ui, sans-serif";
-    g.lineWidth = 1;
-    for (const v of [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9)) {
-      g.strokeStyle = c.grid;
-      g.beginPath();
-      g.moveTo(b.x, py(v));
-      g.lineTo(b.x + b.w, py(v));
-      g.stroke();
-      g.fillStyle = c.soft;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(v.toFixed(1), b.x - 8, py(v));
-    }
-    g.textAlign = "center";
-    g.textBaseline = "alphabetic";
+    frame(g, w, h, b, `${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9), py);
     for (const v of caps) g.fillText(v.toLocaleString("en"), px(v), b.y + b.h + 17);
     g.fillText("capacity: positions a head, window included (log scale)", b.x + b.w / 2, b.y + b.h + 36);
     const styles = this.styles();
@@ -128,21 +108,7 @@ export class MethodSweep {
       g.setLineDash([]);
       for (const r of rows) { g.beginPath(); g.arc(px(r.capacity), py(r[y]), chosen ? 4 : 2.5, 0, 2 * Math.PI); g.fill(); }
     }
-    lines.forEach(([method, style], i) => {
-      const ly = b.y + 6 + i * Math.min(20, b.h / Math.max(1, lines.length));
-      g.strokeStyle = style.color;
-      g.lineWidth = style.width;
-      g.setLineDash(style.dash);
-      g.beginPath();
-      g.moveTo(b.x + b.w + 18, ly);
-      g.lineTo(b.x + b.w + 46, ly);
-      g.stroke();
-      g.setLineDash([]);
-      g.fillStyle = c.ink;
-      g.textAlign = "left";
-      g.textBaseline = "middle";
-      g.fillText(method, b.x + b.w + 54, ly);
-    });
+    lines.forEach(([method, style], i) => legend(g, b.x + b.w + 18, b.y + 6 + i * Math.min(20, b.h / Math.max(1, lines.length)), method, style));
     this.at = (x, yy) => {
       let best = null, far = 14 ** 2;
       for (const r of this.rows) if (r[y] !== null) {

@@ -1,7 +1,8 @@
 // The overview: layers by heads, coloured by a measure. Answers come layer by
 // layer; a click opens the head.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb, ink, bar } from "./color.js";
+import { frame } from "./plot.js";
 
 // measures: name, what it says, the top of its scale (0: the largest value).
 export const measures = {
@@ -43,13 +44,12 @@ export class Grid {
     return Math.max(1, Math.min(state.w, ...used.map(q => q.window_rows)));
   }
   async load(redraw, alive) {
-    let frame = 0;
+    const draw = paced(redraw, 150);
     await collect(this.layers, layer => api("stats", { c: this.c, p: this.p, layer, ...settings(), window: this.window() }), (layer, a) => {
       this.rows.set(layer, a);
       this.fresh.add(layer);
       this.prompts = a.prompts;
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(redraw);
+      draw();
     }, alive);
     return this;
   }
@@ -174,10 +174,10 @@ export class Overview {
   }
   paint(g, w, h) {
     const m = measures[state.m] || measures.hit_rate, top = this.grid.top();
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
     const of = this.grid.p === "all" ? `mean over ${this.grid.prompts} prompts` : `prompt ${this.grid.capture.prompts[this.grid.p].id}`;
     if (state.sort === "rank") return this.ranks(g, w, h, top, `${m.name} of every head, in order; ${of}`);
+    g.fillStyle = css("bg");
+    g.fillRect(0, 0, w, h);
     const order = state.sort === "value" ? layer => this.grid.heads.map((_, i) => i).sort((a, b) => (this.grid.value(layer, b) ?? -1) - (this.grid.value(layer, a) ?? -1) || a - b) : null;
     const mark = state.head >= 0 ? [state.layer, this.grid.heads.indexOf(state.head)] : null;
     this.at = drawGrid(g, { x: 14, y: 12, w: w - 150, h: h - 30 }, this.grid, v => amount(v / top), (l, i) => this.grid.value(l, i), { title: `${m.name}: layer (down) by query head (across); ${of}`, order, mark });
@@ -186,28 +186,9 @@ export class Overview {
   // ranks draws all heads from the highest to the lowest, with intervals, each in
   // the colour of its layer.
   ranks(g, w, h, top, title) {
-    const list = this.ranked(), b = { x: 58, y: 44, w: w - 58 - 120, h: h - 44 - 50 }, c = { ink: css("ink"), soft: css("soft"), grid: css("grid"), mark: css("mark") };
+    const list = this.ranked(), b = { x: 58, y: 44, w: w - 58 - 120, h: h - 44 - 50 }, c = { ink: css("ink"), soft: css("soft"), mark: css("mark") };
     const step = b.w / Math.max(1, list.length), x = n => b.x + (n + .5) * step, y = v => b.y + (1 - v / top) * b.h;
-    g.font = "bold 13px system-ui, sans-serif";
-    g.fillStyle = c.ink;
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
-    g.fillText(title, b.x, 24);
-    g.font = "11px system-ui, sans-serif";
-    g.lineWidth = 1;
-    for (const share of [0, .25, .5, .75, 1]) {
-      g.strokeStyle = c.grid;
-      g.beginPath();
-      g.moveTo(b.x, y(share * top));
-      g.lineTo(b.x + b.w, y(share * top));
-      g.stroke();
-      g.fillStyle = c.soft;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(format(share * top, 2), b.x - 8, y(share * top));
-    }
-    g.textAlign = "center";
-    g.textBaseline = "alphabetic";
+    frame(g, w, h, b, title, [0, .25, .5, .75, 1].map(share => share * top), y, v => format(v, 2));
     g.fillText(`${list.length} heads, highest first${this.grid.rows.size && list.some(([l, i]) => this.grid.interval(l, i)) ? "; bars: 95 % bootstrap intervals over prompts" : ""}`, b.x + b.w / 2, b.y + b.h + 30);
     const layers = this.grid.layers, share = l => layers.length > 1 ? layers.indexOf(l) / (layers.length - 1) : 0, r = Math.max(1.5, Math.min(4, step / 2.4));
     list.forEach(([layer, i, v], n) => {

@@ -1,8 +1,9 @@
 // Sweeps: the hit rate by layer for several windows, with what keeping positions
 // without a vote would reach.
-import { api, state, set, el, css, format, status } from "./core.js";
+import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb } from "./color.js";
 import { collect, settings } from "./overview.js";
+import { frame, legend } from "./plot.js";
 
 const baselines = { chance: "chance", recent: "recent", sinks_recent: "sinks + recent", oracle: "oracle", overlap: "overlap", mass: "kept mass" };
 
@@ -40,20 +41,19 @@ export class Sweep {
     this.key = key;
     const round = this.round = {};
     const rows = new Map();
-    let frame = 0;
+    const draw = paced(() => this.draw(), 150);
     try {
       await collect(capture.plan.layers, layer => api("sweep", { ...q, layer }), (layer, a) => {
         rows.set(layer, a.rows);
         if (rows.size === 1 || this.rows.size !== capture.plan.layers.length) this.rows = rows;
-        cancelAnimationFrame(frame);
-        frame = requestAnimationFrame(() => this.draw());
+        draw();
         if (rows.size < capture.plan.layers.length) status(`layer ${rows.size} of ${capture.plan.layers.length}`);
       }, () => round === this.round);
       if (round !== this.round) return;
       this.rows = rows;
       this.draw();
       this.panel();
-      status(state.all ? `mean over ${capture.prompts.length} prompts` : `prompt ${capture.prompts[p].id}`);
+      status(used.length > 1 ? `mean over ${capture.prompts.length} prompts` : `prompt ${used[0].id}`);
     } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
   }
   layers() { return this.about.captures[state.c].plan.layers; }
@@ -69,36 +69,15 @@ export class Sweep {
   }
   paint(g, w, h) {
     const layers = this.layers(), b = { x: 58, y: 44, w: w - 58 - 170, h: h - 44 - 46 };
-    const c = { ink: css("ink"), soft: css("soft"), grid: css("grid"), mark: css("mark") };
+    const c = { soft: css("soft"), mark: css("mark") };
     const x = l => b.x + (layers.length > 1 ? layers.indexOf(l) / (layers.length - 1) : .5) * b.w, y = v => b.y + (1 - v) * b.h;
     this.at = px => { const i = Math.round((px - b.x) / b.w * (layers.length - 1)); return layers[Math.max(0, Math.min(layers.length - 1, i))]; };
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
-    g.font = "bold 13px system-ui, sans-serif";
-    g.fillStyle = c.ink;
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
     const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${+(100 * state.top).toPrecision(3)} % of the prefix`;
-    g.fillText(`hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, b.x, 24);
-    g.font = "11px system-ui, sans-serif";
-    g.lineWidth = 1;
-    for (const v of [0, .2, .4, .6, .8, 1]) {
-      g.strokeStyle = c.grid;
-      g.beginPath();
-      g.moveTo(b.x, y(v));
-      g.lineTo(b.x + b.w, y(v));
-      g.stroke();
-      g.fillStyle = c.soft;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(v.toFixed(1), b.x - 8, y(v));
-    }
-    g.textAlign = "center";
-    g.textBaseline = "alphabetic";
+    frame(g, w, h, b, `hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, [0, .2, .4, .6, .8, 1], y);
     const every = Math.ceil(layers.length / Math.max(1, b.w / 28));
     layers.forEach((l, i) => { if (i % every === 0) g.fillText(l, x(l), b.y + b.h + 17); });
     g.fillText("layer", b.x + b.w / 2, b.y + b.h + 34);
-    const windows = this.windows(), main = Math.min(state.w, this.most ?? state.w), legend = [];
+    const windows = this.windows(), main = Math.min(state.w, this.most ?? state.w), lines = [];
     const line = (pick, color, width, dash) => {
       g.strokeStyle = color;
       g.lineWidth = width;
@@ -110,6 +89,11 @@ export class Sweep {
         if (v === null || v === undefined) { pen = false; continue; }
         if (pen) g.lineTo(x(l), y(v)); else g.moveTo(x(l), y(v));
         pen = true;
+      }
+      if (layers.length === 1 && pen) { // no line to see
+        g.setLineDash([]);
+        g.beginPath();
+        g.arc(x(layers[0]), y(pick(layers[0])), 2 + width, 0, 2 * Math.PI);
       }
       g.stroke();
       g.setLineDash([]);
@@ -125,12 +109,12 @@ export class Sweep {
     g.globalAlpha = 1;
     if (state.base) [["chance", [2, 4]], ["recent", [6, 3]], ["sinks_recent", [10, 3, 2, 3]], ["mass", [1, 2]]].forEach(([name, dash]) => {
       line(l => row(l, main)?.[name], c.soft, 1.2, dash);
-      legend.push([baselines[name], c.soft, 1.2, dash]);
+      lines.push([baselines[name], { color: c.soft, width: 1.2, dash }]);
     });
     windows.forEach((win, i) => {
       const color = win === main ? c.mark : rgb(amount(0.08 + 0.78 * i / Math.max(1, windows.length - 1)));
       line(l => row(l, win)?.hit_rate, color, win === main ? 2.6 : 1.5, []);
-      legend.push(["window " + win, color, win === main ? 2.6 : 1.5, []]);
+      lines.push(["window " + win, { color, width: win === main ? 2.6 : 1.5, dash: [] }]);
     });
     if (this.hover !== undefined && layers.includes(this.hover)) {
       g.strokeStyle = c.soft;
@@ -140,21 +124,7 @@ export class Sweep {
       g.lineTo(x(this.hover), b.y + b.h);
       g.stroke();
     }
-    legend.reverse().forEach(([text, color, width, dash], i) => {
-      const ly = b.y + 8 + i * 20;
-      g.strokeStyle = color;
-      g.lineWidth = width;
-      g.setLineDash(dash);
-      g.beginPath();
-      g.moveTo(b.x + b.w + 18, ly);
-      g.lineTo(b.x + b.w + 46, ly);
-      g.stroke();
-      g.setLineDash([]);
-      g.fillStyle = c.ink;
-      g.textAlign = "left";
-      g.textBaseline = "middle";
-      g.fillText(text, b.x + b.w + 54, ly);
-    });
+    lines.reverse().forEach(([text, style], i) => legend(g, b.x + b.w + 18, b.y + 8 + i * 20, text, style));
   }
   panel() {
     const mean = (pick) => { const v = [...this.rows.values()].map(pick).filter(x => x !== null && x !== undefined); return v.length ? v.reduce((a, b) => a + b, 0) / v.length : null; };

@@ -18,8 +18,11 @@ export class TextView {
       const i = e.target.dataset?.i;
       if (i !== undefined) this.tell(+i);
     });
+    let seen;
+    this.sighted = new Promise(done => seen = done); // it is known which parts are in sight
     this.seen = new IntersectionObserver(list => {
       for (const entry of list) { entry.target.near = entry.isIntersecting; if (entry.isIntersecting) this.shade(entry.target); }
+      seen();
     }, { root: this.root, rootMargin: "300px" });
   }
   async update() {
@@ -67,6 +70,8 @@ export class TextView {
         list.forEach((w, i) => { if (i > this.info.sinks && w > list[best]) best = i; });
         if (best < list.length) marked = best;
       }
+      await this.sighted;
+      if (round !== this.round) return;
       if (marked >= 0 && !this.root.dataset.ready) this.spans[marked].scrollIntoView({ block: "center" });
       this.root.dataset.ready = "yes";
     } catch (e) { if (round === this.round) status(e.message, true); }
