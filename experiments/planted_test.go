@@ -26,18 +26,18 @@ func among(key, lo, hi int, w float32) float32 {
 }
 
 // TestWindowsOfPlantedAttention: 220 tokens, windows of 20; k = floor(.05 n).
-// The reply attends to positions 10 to 14 with .1 each. Window i of the last
-// five votes for 10+i to 14+i: of five significant positions 5, 4, 3, 2, 1 are
-// among its votes.
+// The reply attends to positions 0 and 10 to 14 with .1 each. Window i of the last
+// five votes for 0 and for 10+i to 14+i: of the five significant positions from 10 on
+// 5, 4, 3, 2, 1 are among its votes, and 0.
 func TestWindowsOfPlantedAttention(t *testing.T) {
 	const n, size, count = 220, 20, 5
 	path := filepath.Join(t.TempDir(), "x.attn")
 	weight := func(_, _, query, key int) float32 {
 		if query >= n {
-			return among(key, 10, 15, 0.1)
+			return among(key, 0, 1, 0.1) + among(key, 10, 15, 0.1)
 		}
 		if i := (query - (n - count*size)) / size; query >= n-count*size {
-			return among(key, 10+i, 15+i, 0.1)
+			return among(key, 0, 1, 0.1) + among(key, 10+i, 15+i, 0.1)
 		}
 		return 0
 	}
@@ -48,21 +48,24 @@ func TestWindowsOfPlantedAttention(t *testing.T) {
 	}
 	seen := 0
 	for _, row := range table.Rows {
-		// Common keys are the 120 before the windows: k = 6, so beside the five
-		// voted positions the lowest unvoted one is kept: 0, never significant.
-		// Causal keys are 120 + 20 i: k = 6, 7, 8, 9, 10.
-		i := row[2].(int)
-		want := float64(5-i) / 5
-		if got := row[4].(float64); math.Abs(got-want) > 1e-12 {
-			t.Errorf("%v keys, layer %v, window %d: hit rate %g, want %g", row[0], row[1], i, got, want)
+		// Common keys are the 120 before the windows: k = 6, the voted positions.
+		// Causal keys are 120 + 20 i: k = 6, 7, 8, 9, 10. What is kept beside them is
+		// never significant.
+		i := row[3].(int)
+		want := float64(6-i) / 6
+		if row[1] == 4 {
+			want = float64(5-i) / 5
 		}
-		if row[3] != 2 || row[5].(float64) != row[6].(float64) {
+		if got := row[5].(float64); math.Abs(got-want) > 1e-12 {
+			t.Errorf("%v keys, without %v, layer %v, window %d: hit rate %g, want %g", row[0], row[1], row[2], i, got, want)
+		}
+		if row[4] != 2 || row[6].(float64) != row[7].(float64) {
 			t.Errorf("%v: want two equal prompts and an interval of no width", row)
 		}
 		seen++
 	}
-	if seen != 2*3*count {
-		t.Errorf("%d rows, want %d", seen, 2*3*count)
+	if seen != 2*2*3*count {
+		t.Errorf("%d rows, want %d", seen, 2*2*3*count)
 	}
 }
 
