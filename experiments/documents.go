@@ -106,8 +106,12 @@ func (l *Lab) records() ([]document, error) {
 		if err != nil {
 			return nil, err
 		}
+		before := len(list)
 		if err := read(set, text); err != nil {
 			return nil, err
+		}
+		if len(list) == before {
+			return nil, fmt.Errorf("set %s: %s holds no document or dialogue: name another file, or leave the set out", set, l.Sets[set])
 		}
 	}
 	if len(list) > 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis/decode"
@@ -208,4 +209,17 @@ func TestGridOfPlantedAnswers(t *testing.T) {
 	l.want(t, 1, 0, "paired", "logprob_difference", map[string]string{"other": "random 64"})
 	l.want(t, 2, 0, "answers", "correct", map[string]string{"cache": "snapkv 64", "depth": "1"})
 	l.want(t, 2, 1, "answers", "correct", map[string]string{"cache": "snapkv 64", "depth": "0"})
+}
+
+// TestEmptySetIsRefused: never the shipped documents instead of those that were
+// asked for.
+func TestEmptySetIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "empty.jsonl")
+	if err := os.WriteFile(path, []byte("\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := &Lab{Sets: map[string]string{"mine": path}, SetOrder: []string{"mine"}}
+	if list, err := l.records(); err == nil || !strings.Contains(err.Error(), "set mine: "+path) {
+		t.Errorf("%d documents of an empty set, error %v", len(list), err)
+	}
 }
