@@ -88,7 +88,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(paired, "paired"); err != nil {
 		return "", err
 	}
-	curves := viz.Curves{Title: "real loss of compressed decoding", XLabel: "capacity (positions a head, window included)", YLabel: "mean KL from the full cache, nats a token", LogX: true, LogY: true, Meta: l.meta()}
+	curves := viz.Curves{Title: "real loss of compressed decoding: mean KL from the full cache", XLabel: "capacity (positions a head, window included)", YLabel: "KL, nats a token", LogX: true, LogY: true, Meta: l.meta()}
 	curves.Caption = l.caption("%d prompts, replies of up to %d tokens, teacher forced; band: 95 %% bootstrap interval of snapkv, the others' are as wide; differences from snapkv are in paired.csv", len(list), reply)
 	at := map[string]int{}
 	for _, row := range real.Rows {
