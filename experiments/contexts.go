@@ -176,9 +176,8 @@ func pairOverlaps(path string, seed uint64) (*table.Table, error) {
 			for i := range diff {
 				diff[i] = v.overlap[i] - v.within[i]
 			}
-			dlow, dhigh := analysis.Interval(diff, seed)
-			t.Add(set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within),
-				analysis.Mean(diff), dlow, dhigh, analysis.SignFlip(diff, seed), analysis.Mean(v.skipped), hitrate.PaperTop)
+			t.Add(slices.Concat([]any{set, layer, len(v.overlap), pairs[set], analysis.Mean(v.overlap), low, high, analysis.Mean(v.within)},
+				differenceCells(diff, seed), []any{analysis.Mean(v.skipped), hitrate.PaperTop})...)
 		}
 	}
 	return t, nil
@@ -200,11 +199,7 @@ func commonPrefix(group []dumps.Prompt) int {
 // instruction's and the reply's, attend to most; from all rows, from the odd,
 // the even ones, and without the first four positions.
 func votedFor(r *dumps.Reader, prompt, layer, shared, k int) ([][4][]int32, error) {
-	rows, err := r.Weights(prompt, layer, dumps.Prefill)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := r.Weights(prompt, layer, dumps.Decode)
+	rows, reply, err := recordedRows(r, prompt, layer)
 	if err != nil {
 		return nil, err
 	}
@@ -367,8 +362,7 @@ func pairedPlaces(ctx context.Context, path string, list []prompts.Prompt, cfg a
 				if of != "" {
 					name = "truncated"
 				}
-				lo, hi := analysis.Interval(diff, seed)
-				paired.Add(name, skip, place, len(all), analysis.Mean(all), analysis.Mean(diff), lo, hi, analysis.SignFlip(diff, seed), analysis.Mean(sinks[place+of]), hitrate.PaperTop)
+				paired.Add(slices.Concat([]any{name, skip, place, len(all), analysis.Mean(all)}, differenceCells(diff, seed), []any{analysis.Mean(sinks[place+of]), hitrate.PaperTop})...)
 			}
 		}
 	}

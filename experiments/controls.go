@@ -3,6 +3,7 @@ package experiments
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
@@ -117,8 +118,7 @@ func controls(path string, seed uint64) (*table.Table, error) {
 					}
 				}
 				lo, hi := analysis.Interval(x, seed)
-				dlo, dhi := analysis.Interval(diff, seed)
-				t.Add(name, layer, skip, window, len(x), analysis.Mean(x), lo, hi, analysis.Mean(diff), dlo, dhi, analysis.SignFlip(diff, seed))
+				t.Add(slices.Concat([]any{name, layer, skip, window, len(x), analysis.Mean(x), lo, hi}, differenceCells(diff, seed))...)
 			}
 		}
 	}

@@ -194,11 +194,11 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 	if err := l.table(summary, prefix+"accuracy"); err != nil {
 		return "", err
 	}
-	paired := l.pairedCaches(results)
-	if err := l.table(paired, prefix+"paired"); err != nil {
+	against := l.pairedCaches(results)
+	if err := l.table(against, prefix+"paired"); err != nil {
 		return "", err
 	}
-	return markdown(summary, summary.Columns...) + "\nThe same prompts under two caches of one capacity, with intervals and the p-values of sign-flip tests:\n\n" + markdown(paired, paired.Columns...), nil
+	return markdown(summary, summary.Columns...) + "\nThe same prompts under two caches of one capacity, with intervals and the p-values of sign-flip tests:\n\n" + markdown(against, against.Columns...), nil
 }
 
 // pairedCaches holds every cache against the first of its capacity, prompt by
@@ -239,9 +239,14 @@ func (l *Lab) pairedCaches(results []labelled) *table.Table {
 		if len(correct) == 0 {
 			continue
 		}
-		clow, chigh := analysis.Interval(correct, l.Seed)
-		llow, lhigh := analysis.Interval(logprob, l.Seed)
-		t.Add(other, label, len(correct), analysis.Mean(correct), clow, chigh, analysis.SignFlip(correct, l.Seed), analysis.Mean(logprob), llow, lhigh, analysis.SignFlip(logprob, l.Seed))
+		t.Add(slices.Concat([]any{other, label, len(correct)}, differenceCells(correct, l.Seed), differenceCells(logprob, l.Seed))...)
 	}
 	return t
+}
+
+// differenceCells are four cells of a table: the mean of differences, its interval, and the p-value of
+// a sign-flip test.
+func differenceCells(difference []float64, seed uint64) []any {
+	low, high := analysis.Interval(difference, seed)
+	return []any{analysis.Mean(difference), low, high, analysis.SignFlip(difference, seed)}
 }

@@ -48,11 +48,7 @@ func headScores(path string, window int, seed uint64) (*table.Table, error) {
 			if prefix <= sinkPositions+recentPositions {
 				continue
 			}
-			rows, err := r.Weights(p, layer, dumps.Prefill)
-			if err != nil {
-				return nil, err
-			}
-			reply, err := r.Weights(p, layer, dumps.Decode)
+			rows, reply, err := recordedRows(r, p, layer)
 			if err != nil {
 				return nil, err
 			}
@@ -72,6 +68,14 @@ func headScores(path string, window int, seed uint64) (*table.Table, error) {
 		}
 	}
 	return t, nil
+}
+
+// recordedRows are a layer's rows of the prompt's end and of the reply.
+func recordedRows(r *dumps.Reader, prompt, layer int) (rows, reply *dumps.Attention, err error) {
+	if rows, err = r.Weights(prompt, layer, dumps.Prefill); err == nil {
+		reply, err = r.Weights(prompt, layer, dumps.Decode)
+	}
+	return rows, reply, err
 }
 
 // halves is the overlap of the top 5 % of even and odd rows [n, keys], over the

@@ -84,8 +84,8 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(real, "decoded"); err != nil {
 		return "", err
 	}
-	paired := againstSnapKV(results, l.Seed)
-	if err := l.table(paired, "paired"); err != nil {
+	against := againstSnapKV(results, l.Seed)
+	if err := l.table(against, "paired"); err != nil {
 		return "", err
 	}
 	curves := viz.Curves{Title: "real loss of compressed decoding: mean KL from the full cache", XLabel: "capacity (positions a head, window included)", YLabel: "KL, nats a token", LogX: true, LogY: true, Meta: l.meta()}
@@ -114,7 +114,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	return "## What is kept\n\n" + markdown(tables[0], "method", "capacity", "prompts", "mass", "mass_of_oracle", "hit_rate", "recall", "coverage", "output_error") +
 		"\n## What the reply loses\n\nperplexity, KL and agreement on the full cache's reply, answer_logprob, f1 and rouge_l against the reference answer:\n\n" +
 		markdown(real, "method", "capacity", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement", "answer_logprob", "f1", "rouge_l") +
-		"\nEach method minus snapkv at its capacity, prompt by prompt, with intervals and the p-values of sign-flip tests; kl above zero and answer_logprob\nbelow zero: worse than snapkv:\n\n" + markdown(paired, paired.Columns...) + few(len(list)) + warningList(warnings), nil
+		"\nEach method minus snapkv at its capacity, prompt by prompt, with intervals and the p-values of sign-flip tests; kl above zero and answer_logprob\nbelow zero: worse than snapkv:\n\n" + markdown(against, against.Columns...) + few(len(list)) + warningList(warnings), nil
 }
 
 // againstSnapKV holds every method against snapkv at its capacity, prompt by
@@ -155,9 +155,7 @@ func againstSnapKV(results []decode.Result, seed uint64) *table.Table {
 		if len(kl) == 0 {
 			continue
 		}
-		klow, khigh := analysis.Interval(kl, seed)
-		llow, lhigh := analysis.Interval(logprob, seed)
-		t.Add(at.method, at.capacity, len(kl), analysis.Mean(kl), klow, khigh, analysis.SignFlip(kl, seed), analysis.Mean(logprob), llow, lhigh, analysis.SignFlip(logprob, seed))
+		t.Add(slices.Concat([]any{at.method, at.capacity, len(kl)}, differenceCells(kl, seed), differenceCells(logprob, seed))...)
 	}
 	return t
 }

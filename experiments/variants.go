@@ -29,11 +29,7 @@ func codeVariants(path string, span int) (*table.Table, error) {
 			if r.Prompts()[p].PromptTokens <= window {
 				continue
 			}
-			rows, err := r.Weights(p, layer, dumps.Prefill)
-			if err != nil {
-				return nil, err
-			}
-			reply, err := r.Weights(p, layer, dumps.Decode)
+			rows, reply, err := recordedRows(r, p, layer)
 			if err != nil {
 				return nil, err
 			}

@@ -108,11 +108,11 @@ func (k *Curves) axes(p *plot.Plot) {
 			lo = 0.1
 		}
 	}
-	if lo == hi {
+	switch {
+	case lo == hi && k.LogY:
+		lo, hi = lo/2, 2*hi
+	case lo == hi:
 		lo, hi = lo-0.5, hi+0.5
-		if k.LogY {
-			lo, hi = (lo+0.5)/2, 2*(hi-0.5)
-		}
 	}
 	slices.Sort(xs)
 	grid := plotter.NewGrid()

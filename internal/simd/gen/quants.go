@@ -49,14 +49,7 @@ func (q quant) load(w width, part, v, dst int) {
 func (q quant) gemv() {
 	w := widths[0]
 	name := q.name("gemv", w)
-	line("// func %s(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-56", name)
-	ins("MOVQ groups+0(FP), CX")
-	ins("MOVQ size+8(FP), R9")
-	ins("MOVQ x+16(FP), SI")
-	ins("MOVQ xs+24(FP), R8")
-	ins("MOVQ b+32(FP), DI")
-	ins("MOVQ y+40(FP), DX")
+	gemvArguments(name)
 	ins("VPXORD Z4, Z4, Z4")
 	ins("VPXORD Z5, Z5, Z5")
 	if q.bits == 4 {
@@ -134,12 +127,7 @@ func (q quant) gemv() {
 	w.end("")
 }
 
-// gemv256 is gemv with AVX2.
-//
-//	Y0..Y3 sums of a group, Y4..Y7 the results, Y8..Y11 words of 8 inputs, Y15 mask; R10 the group's head
-func (q quant) gemv256() {
-	w := widths[1]
-	name := q.name("gemv", w)
+func gemvArguments(name string) {
 	line("// func %s(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)", name)
 	line("TEXT ·%s(SB), NOSPLIT, $0-56", name)
 	ins("MOVQ groups+0(FP), CX")
@@ -148,6 +136,15 @@ func (q quant) gemv256() {
 	ins("MOVQ xs+24(FP), R8")
 	ins("MOVQ b+32(FP), DI")
 	ins("MOVQ y+40(FP), DX")
+}
+
+// gemv256 is gemv with AVX2.
+//
+//	Y0..Y3 sums of a group, Y4..Y7 the results, Y8..Y11 words of 8 inputs, Y15 mask; R10 the group's head
+func (q quant) gemv256() {
+	w := widths[1]
+	name := q.name("gemv", w)
+	gemvArguments(name)
 	for v := range 4 {
 		ins("VXORPS Y%d, Y%d, Y%d", 4+v, 4+v, 4+v)
 	}
