@@ -2,7 +2,27 @@ package analysis
 
 import "math"
 
-// Retrieval is the retrieval score of a head after Wu et al., "Retrieval head
+// Copying tells which tokens of a reply a head could have copied out of the prompt:
+// what all heads of all layers have in common.
+type Copying struct {
+	prompt, reply []int32
+	could         []bool // of each reply token: whether it stands in the prompt
+}
+
+// NewCopying takes the token ids of a prompt and its reply.
+func NewCopying(prompt, reply []int32) *Copying {
+	in := make(map[int32]bool, len(prompt))
+	for _, id := range prompt {
+		in[id] = true
+	}
+	c := &Copying{prompt, reply, make([]bool, len(reply))}
+	for i, id := range reply {
+		c.could[i] = in[id]
+	}
+	return c
+}
+
+// Score is the retrieval score of a head after Wu et al., "Retrieval head
 // mechanistically explains long-context factuality", arXiv:2404.15574: the share
 // of what could be copied out of the prompt that the head copies. Without a marked
 // needle, what could be copied are the reply's tokens that stand in the prompt. The
@@ -11,20 +31,15 @@ import "math"
 // reply stands in the prompt.
 //
 //	best    key of the largest weight of the row that gives out reply token i;
-//	        -1: that row was not recorded, and the token is not counted
-//	prompt, reply  token ids
-func Retrieval(best []int, prompt, reply []int32) float64 {
-	in := make(map[int32]bool, len(prompt))
-	for _, id := range prompt {
-		in[id] = true
-	}
+//	        -1: that row was not looked at, and the token is not counted
+func (c *Copying) Score(best []int) float64 {
 	copied, could := 0, 0
-	for i, id := range reply {
-		if i >= len(best) || best[i] < 0 || !in[id] {
+	for i, at := range best[:min(len(best), len(c.reply))] {
+		if at < 0 || !c.could[i] {
 			continue
 		}
 		could++
-		if best[i] < len(prompt) && prompt[best[i]] == id {
+		if at < len(c.prompt) && c.prompt[at] == c.reply[i] {
 			copied++
 		}
 	}

@@ -20,11 +20,11 @@ func TestRetrieval(t *testing.T) {
 		{"a row that was not recorded is not counted", []int{-1, 2, 1, 0}, 1. / 2},
 		{"none recorded", []int{-1, -1, -1, -1}, math.NaN()},
 	} {
-		if got := Retrieval(c.best, prompt, reply); math.Abs(got-c.want) > 1e-12 || math.IsNaN(got) != math.IsNaN(c.want) {
+		if got := NewCopying(prompt, reply).Score(c.best); math.Abs(got-c.want) > 1e-12 || math.IsNaN(got) != math.IsNaN(c.want) {
 			t.Errorf("%s: %g, want %g", c.name, got, c.want)
 		}
 	}
-	if got := Retrieval([]int{0}, prompt, []int32{1}); !math.IsNaN(got) {
+	if got := NewCopying(prompt, []int32{1}).Score([]int{0}); !math.IsNaN(got) {
 		t.Errorf("nothing to copy: %g", got)
 	}
 }

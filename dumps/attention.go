@@ -191,6 +191,29 @@ func (r *Reader) Values(prompt, layer int) ([]float32, error) {
 
 // stack joins blocks of [rows, heads, width], or of log-sum-exps [heads, rows].
 func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width int) ([]float32, error) {
+	list, err := r.rowsOf(prompt, layer, k, ph, rows)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	out, err := r.room(k.String(), rows, heads, width)
+	if err != nil {
+		return nil, err
+	}
+	return out, r.eachBlock(list, rows, heads, width, func(rec *record, x []float32) {
+		row0, n := int(rec.Row0), int(rec.Rows)
+		if k != kindLSE {
+			copy(out[row0*heads*width:], x)
+			return
+		}
+		for h := range heads {
+			copy(out[h*rows+row0:], x[h*n:(h+1)*n])
+		}
+	})
+}
+
+// rowsOf lists the blocks that hold rows of one kind; none, where they need not be
+// there.
+func (r *Reader) rowsOf(prompt, layer int, k kind, ph Phase, rows int) ([]record, error) {
 	list, err := r.find(prompt, layer, k, ph)
 	if err != nil || len(list) == 0 && (k == kindValues || rows == 0) {
 		return nil, err
@@ -202,28 +225,24 @@ func (r *Reader) stack(prompt, layer int, k kind, ph Phase, rows, heads, width i
 	if got != rows {
 		return nil, fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, k, got, rows, ErrCorrupt)
 	}
-	out, err := r.room(k.String(), rows, heads, width)
-	if err != nil {
-		return nil, err
-	}
-	return out, parallel(len(list), func(i int) error {
+	return list, nil
+}
+
+// eachBlock decodes blocks of [rows, heads, width] on all cores and hands their
+// values out; they are gone when f returns.
+func (r *Reader) eachBlock(list []record, rows, heads, width int, f func(rec *record, x []float32)) error {
+	return parallel(len(list), func(i int) error {
 		rec := &list[i]
-		row0, n := int(rec.Row0), int(rec.Rows)
-		if int(rec.NH) != heads || int(rec.Keys) != width || row0+n > rows {
+		if int(rec.NH) != heads || int(rec.Keys) != width || int(rec.Row0)+int(rec.Rows) > rows {
 			return r.misfit(rec)
 		}
-		x, err := r.floats(rec)
-		if err != nil {
-			return err
+		s := buffers.Get().(*buffer)
+		defer buffers.Put(s)
+		x, err := r.decode(rec, s)
+		if err == nil {
+			f(rec, x)
 		}
-		if k != kindLSE {
-			copy(out[row0*heads*width:], x)
-			return nil
-		}
-		for h := range heads {
-			copy(out[h*rows+row0:], x[h*n:(h+1)*n])
-		}
-		return nil
+		return err
 	})
 }
 

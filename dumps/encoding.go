@@ -6,6 +6,8 @@ import (
 	"runtime"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Encodings of a payload before zstd.
@@ -50,14 +52,6 @@ func planesF32(x []float32, bits int) []byte {
 		a[i], b[i], c[i], d[i] = byte(u), byte(u>>8), byte(u>>16), byte(u>>24)
 	}
 	return out
-}
-
-func fromPlanesF32(dst []float32, b []byte) {
-	n := len(dst)
-	p0, p1, p2, p3 := b[:n], b[n:2*n], b[2*n:3*n], b[3*n:4*n]
-	for i := range dst {
-		dst[i] = math.Float32frombits(uint32(p0[i]) | uint32(p1[i])<<8 | uint32(p2[i])<<16 | uint32(p3[i])<<24)
-	}
 }
 
 // Rounding says how weights in [0, 1] become halves: by float32 exponent, how many
@@ -118,36 +112,6 @@ func planesF16(w []float32, drop *Rounding) []byte {
 	return out
 }
 
-func fromPlanesF16(dst []float32, b []byte) {
-	n := len(dst)
-	lo, hi := b[:n], b[n:2*n]
-	for i := range dst {
-		dst[i] = halfTable[uint16(lo[i])|uint16(hi[i])<<8]
-	}
-}
-
-// halfTable widens every half.
-var halfTable = func() (t [1 << 16]float32) {
-	for h := range t {
-		sign, e, f := float64(1), h>>10&31, float64(h&1023)
-		if h>>15 != 0 {
-			sign = -1
-		}
-		switch e {
-		case 0:
-			t[h] = float32(sign * math.Ldexp(f, -24))
-		case 31:
-			t[h] = float32(math.Inf(int(sign)))
-			if f != 0 {
-				t[h] = float32(math.NaN())
-			}
-		default:
-			t[h] = float32(sign * math.Ldexp(1024+f, e-25))
-		}
-	}
-	return t
-}()
-
 // encodeFloats makes a payload and sets the record's encoding.
 func encodeFloats(r *record, x []float32, enc uint8, bits int, precision string) []byte {
 	r.Enc, r.Bits = enc, uint8(bits)
@@ -161,9 +125,9 @@ func encodeFloats(r *record, x []float32, enc uint8, bits int, precision string)
 func decodeFloats(r *record, raw []byte, dst []float32) error {
 	switch r.Enc {
 	case encF32:
-		fromPlanesF32(dst, raw)
+		simd.JoinPlanes(dst, raw)
 	case encF16:
-		fromPlanesF16(dst, raw)
+		simd.JoinHalves(dst, raw)
 	default:
 		return fmt.Errorf("encoding %d is not of an array: %w", r.Enc, ErrCorrupt)
 	}
@@ -173,10 +137,15 @@ func decodeFloats(r *record, raw []byte, dst []float32) error {
 // inflate checks a stored payload and decompresses it, never to more bytes than
 // its record says.
 func inflate(r *record, stored []byte) ([]byte, error) {
+	return inflateInto(make([]byte, 0, r.Raw), r, stored)
+}
+
+// inflateInto is inflate into dst, empty, of room for r.Raw bytes.
+func inflateInto(dst []byte, r *record, stored []byte) ([]byte, error) {
 	if got := checksum(stored); got != r.Sum {
 		return nil, fmt.Errorf("checksum %08x, want %08x: %w", got, r.Sum, ErrCorrupt)
 	}
-	raw, err := decoder.DecodeAll(stored, make([]byte, 0, r.Raw))
+	raw, err := decoder.DecodeAll(stored, dst)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", err, ErrCorrupt)
 	}

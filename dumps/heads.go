@@ -3,7 +3,6 @@ package dumps
 import (
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/attnscope/attnscope/internal/attend"
 )
@@ -14,38 +13,8 @@ import (
 type LayerReader struct {
 	r             *Reader
 	prompt, layer int
-	queries       [2][]float32 // by phase, [rows, model heads, dim]; factors only
-	keys          []float32    // [P+G, kv heads, dim]; factors only
-	mu            sync.Mutex
-	packed        []packedKeys // of the kv heads that were read last
-}
-
-// packedKeys are those of one kv head, laid out by who needs them first.
-type packedKeys struct {
-	kv   int
-	keys func() *attend.Packed
-}
-
-// packedHeads is how many kv heads are kept packed: heads are gone through in
-// order, by several goroutines.
-const packedHeads = 2
-
-// pack gives the keys of a kv head.
-func (l *LayerReader) pack(kv int) *attend.Packed {
-	l.mu.Lock()
-	at := slices.IndexFunc(l.packed, func(p packedKeys) bool { return p.kv == kv })
-	if at < 0 {
-		if len(l.packed) == packedHeads {
-			l.packed = slices.Delete(l.packed, 0, 1)
-		}
-		m := &l.r.header.Model
-		at, l.packed = len(l.packed), append(l.packed, packedKeys{kv, sync.OnceValue(func() *attend.Packed {
-			return attend.Pack(l.keys[kv*m.HeadDim:], m.KVHeads*m.HeadDim, len(l.keys)/(m.KVHeads*m.HeadDim), m.HeadDim)
-		})})
-	}
-	keys := l.packed[at].keys
-	l.mu.Unlock()
-	return keys()
+	queries       [2][]float32     // by phase, [rows, model heads, dim]; factors only
+	keys          []*attend.Packed // P+G of each kv head; factors only
 }
 
 // LayerOf opens a layer, a true id. Of factors it reads the queries and keys
@@ -68,32 +37,66 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 			return nil, err
 		}
 	}
-	l.keys, err = r.stack(prompt, layer, kindKeys, Prefill, p.PromptTokens+p.ReplyTokens, m.KVHeads, m.HeadDim)
+	l.keys, err = r.packedKeys(prompt, layer, p.PromptTokens+p.ReplyTokens)
 	return l, err
 }
 
-// Bytes is the memory that the layer holds, or may hold once heads were read.
-func (l *LayerReader) Bytes() int {
-	n := len(l.queries[0]) + len(l.queries[1]) + len(l.keys)
-	if kv := l.r.header.Model.KVHeads; kv > 0 {
-		n += min(kv, packedHeads) * (len(l.keys) / kv)
+// packedKeys reads n keys of each kv head of a layer.
+func (r *Reader) packedKeys(prompt, layer, n int) ([]*attend.Packed, error) {
+	m := &r.header.Model
+	list, err := r.rowsOf(prompt, layer, kindKeys, Prefill, n)
+	if err != nil {
+		return nil, err
 	}
-	return 4 * n
+	if err := r.fits("keys", n, m.KVHeads, m.HeadDim); err != nil {
+		return nil, err
+	}
+	out := make([]*attend.Packed, m.KVHeads)
+	for kv := range out {
+		out[kv] = attend.NewPacked(n, m.HeadDim)
+	}
+	return out, r.eachBlock(list, n, m.KVHeads, m.HeadDim, func(rec *record, x []float32) {
+		for kv, k := range out {
+			k.Put(int(rec.Row0), int(rec.Rows), x[kv*m.HeadDim:], m.KVHeads*m.HeadDim)
+		}
+	})
 }
 
-// States are the queries of the recorded prompt rows [rows, model heads, dim] and
-// the keys [P+G, kv heads, dim]; nil where weights were stored. They are shared:
-// do not change them.
-func (l *LayerReader) States() (queries, keys []float32) { return l.queries[Prefill], l.keys }
+// Bytes is the memory that the layer holds.
+func (l *LayerReader) Bytes() int {
+	n := 4 * (len(l.queries[0]) + len(l.queries[1]))
+	for _, k := range l.keys {
+		n += k.Bytes()
+	}
+	return n
+}
+
+// States are the queries of the recorded prompt rows [rows, model heads, dim],
+// shared, not to be changed, and a copy of the keys [P+G, kv heads, dim]; nil where
+// weights were stored.
+func (l *LayerReader) States() (queries, keys []float32) {
+	if l.keys == nil {
+		return nil, nil
+	}
+	m := &l.r.header.Model
+	n := l.keys[0].Keys()
+	keys = make([]float32, n*m.KVHeads*m.HeadDim)
+	for kv, k := range l.keys {
+		for j := range n {
+			k.Key(keys[(j*m.KVHeads+kv)*m.HeadDim:][:m.HeadDim], j)
+		}
+	}
+	return l.queries[Prefill], keys
+}
 
 // Rows writes rows [row0, row0+rows) of the recorded head at index head of
 // Plan.Heads into dst, [rows, keys]: with Prefill keys = P, with Decode P+G. The
 // numbers are those of [Reader.Weights].
 func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error {
-	p, m, heads := &l.r.prompts[l.prompt], &l.r.header.Model, l.r.header.Plan.Heads
-	n, keys, pos0 := p.WindowRows, p.PromptTokens, p.PromptTokens-p.WindowRows
+	p, heads := &l.r.prompts[l.prompt], l.r.header.Plan.Heads
+	n, keys := p.WindowRows, p.PromptTokens
 	if ph == Decode {
-		n, keys, pos0 = p.ReplyTokens, p.PromptTokens+p.ReplyTokens, p.PromptTokens
+		n, keys = p.ReplyTokens, p.PromptTokens+p.ReplyTokens
 	}
 	switch {
 	case head < 0 || head >= len(heads):
@@ -104,16 +107,10 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), rows*keys)
 	}
 	if p.Store == "factors" {
-		if rows == 0 {
-			return nil
+		if ph == Decode {
+			row0 += p.WindowRows
 		}
-		how := attend.Head{Scale: float32(m.Scale), SoftCap: float32(m.SoftCap)}
-		if l.layer < len(m.LayerWindows) {
-			how.Window = m.LayerWindows[l.layer]
-		}
-		h := heads[head]
-		q := l.queries[ph][(row0*m.Heads+h)*m.HeadDim:]
-		how.PackedRows(dst[:rows*keys], rows, keys, pos0+row0, q, m.Heads*m.HeadDim, l.pack(h*m.KVHeads/m.Heads))
+		l.product(dst[:rows*keys], head, span(row0, rows), keys)
 		return nil
 	}
 	return l.gather(dst[:rows*keys], ph, head, row0, rows, keys)
@@ -123,38 +120,75 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 // the reply's, into dst, [n, P+G]: of factors the keys are gone through once for
 // both. The numbers are those of Rows.
 func (l *LayerReader) Span(dst []float32, head, row0, n int) error {
-	p, m, heads := &l.r.prompts[l.prompt], &l.r.header.Model, l.r.header.Plan.Heads
+	if n < 0 {
+		return fmt.Errorf("%s: %d rows", l.r.path, n)
+	}
+	return l.Pick(dst, head, span(row0, n))
+}
+
+// Pick is Span for any rows of the list, ascending.
+func (l *LayerReader) Pick(dst []float32, head int, rows []int) error {
+	p := &l.r.prompts[l.prompt]
 	keys := p.PromptTokens + p.ReplyTokens
-	a := min(n, max(0, p.WindowRows-row0)) // rows of the prompt among them
 	switch {
-	case head < 0 || head >= len(heads):
-		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, len(heads))
-	case row0 < 0 || n < 0 || row0+n > p.WindowRows+p.ReplyTokens:
-		return fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+n, p.WindowRows+p.ReplyTokens)
-	case len(dst) < n*keys:
-		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), n*keys)
-	case p.Store != "factors":
-		if a > 0 {
-			if err := l.Rows(dst, Prefill, head, row0, a); err != nil {
-				return err
-			}
-			for i := a - 1; i >= 0; i-- { // [a, P] to [a, P+G], in place from the end
-				row := dst[i*keys : (i+1)*keys]
-				copy(row, dst[i*p.PromptTokens:(i+1)*p.PromptTokens])
-				clear(row[p.PromptTokens:])
-			}
+	case head < 0 || head >= len(l.r.header.Plan.Heads):
+		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, len(l.r.header.Plan.Heads))
+	case len(dst) < len(rows)*keys:
+		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), len(rows)*keys)
+	}
+	for i, row := range rows {
+		if row < 0 || row >= p.WindowRows+p.ReplyTokens || i > 0 && row <= rows[i-1] {
+			return fmt.Errorf("%s: row %d of %d", l.r.path, row, p.WindowRows+p.ReplyTokens)
 		}
-		if n > a {
-			return l.Rows(dst[a*keys:], Decode, head, row0+a-p.WindowRows, n-a)
-		}
+	}
+	if p.Store == "factors" {
+		l.product(dst[:len(rows)*keys], head, rows, keys)
 		return nil
 	}
-	h, dim := heads[head], m.HeadDim
-	q := make([]float32, n*dim)
-	for i := range n {
-		from, row := l.queries[Prefill], row0+i
-		if i >= a {
-			from, row = l.queries[Decode], row0+i-p.WindowRows
+	for len(rows) > 0 { // a run at a time
+		n := 1
+		for n < len(rows) && rows[n] == rows[0]+n && rows[n] != p.WindowRows {
+			n++
+		}
+		ph, row0, wide := Prefill, rows[0], p.PromptTokens
+		if row0 >= p.WindowRows {
+			ph, row0, wide = Decode, row0-p.WindowRows, keys
+		}
+		if err := l.Rows(dst, ph, head, row0, n); err != nil {
+			return err
+		}
+		for i := n - 1; i >= 0 && wide < keys; i-- { // [n, P] to [n, P+G], in place from the end
+			row := dst[i*keys : (i+1)*keys]
+			copy(row, dst[i*wide:(i+1)*wide])
+			clear(row[wide:])
+		}
+		dst, rows = dst[n*keys:], rows[n:]
+	}
+	return nil
+}
+
+// span lists n rows from row0 on.
+func span(row0, n int) []int {
+	rows := make([]int, n)
+	for i := range rows {
+		rows[i] = row0 + i
+	}
+	return rows
+}
+
+// product makes rows of the list out of factors: dst is [rows, keys].
+func (l *LayerReader) product(dst []float32, head int, rows []int, keys int) {
+	if len(rows) == 0 {
+		return
+	}
+	p, m := &l.r.prompts[l.prompt], &l.r.header.Model
+	h, dim := l.r.header.Plan.Heads[head], m.HeadDim
+	q, pos := make([]float32, len(rows)*dim), make([]int, len(rows))
+	for i, row := range rows {
+		pos[i] = p.PromptTokens - p.WindowRows + row
+		from := l.queries[Prefill]
+		if row >= p.WindowRows {
+			from, row = l.queries[Decode], row-p.WindowRows
 		}
 		copy(q[i*dim:(i+1)*dim], from[(row*m.Heads+h)*dim:])
 	}
@@ -162,8 +196,7 @@ func (l *LayerReader) Span(dst []float32, head, row0, n int) error {
 	if l.layer < len(m.LayerWindows) {
 		how.Window = m.LayerWindows[l.layer]
 	}
-	how.PackedRows(dst[:n*keys], n, keys, p.PromptTokens-p.WindowRows+row0, q, dim, l.pack(h*m.KVHeads/m.Heads))
-	return nil
+	how.PackedRows(dst, pos, keys, q, dim, l.keys[h*m.KVHeads/m.Heads])
 }
 
 // gather copies rows out of the blocks that hold them.

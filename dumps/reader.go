@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 )
 
 // Reader reads a dump; its methods may be called from several goroutines.
@@ -175,22 +176,41 @@ func (r *Reader) Size() int64 { return r.size }
 func (r *Reader) Close() error { return r.f.Close() }
 
 // floats reads one array block.
-func (r *Reader) floats(rec *record) ([]float32, error) {
+func (r *Reader) floats(rec *record) ([]float32, error) { return r.decode(rec, new(buffer)) }
+
+// buffer is what decoding a block needs, kept for the next.
+type buffer struct {
+	stored, raw []byte
+	values      []float32
+}
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// decode reads one array block; the values lie in b.
+func (r *Reader) decode(rec *record, b *buffer) ([]float32, error) {
 	n, _ := rec.elements()
 	defer decoding.leave(decoding.enter(int64(rec.Stored + rec.Raw + 4*n)))
-	stored, err := readPayload(r.f, rec)
+	b.stored, b.raw, b.values = atLeast(b.stored, rec.Stored), atLeast(b.raw, rec.Raw), atLeast(b.values, n)
+	stored, values := b.stored[:rec.Stored], b.values[:n]
+	err := readInto(r.f, rec, stored)
+	if err == nil {
+		var raw []byte
+		if raw, err = inflateInto(b.raw[:0:rec.Raw], rec, stored); err == nil {
+			err = decodeFloats(rec, raw, values)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
 	}
-	raw, err := inflate(rec, stored)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
+	return values, nil
+}
+
+// atLeast returns x if it holds n values, else new room.
+func atLeast[T any](x []T, n uint64) []T {
+	if uint64(len(x)) >= n {
+		return x
 	}
-	x := make([]float32, n)
-	if err := decodeFloats(rec, raw, x); err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
-	}
-	return x, nil
+	return make([]T, n)
 }
 
 // find lists blocks, or says what is missing.

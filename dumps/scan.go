@@ -163,10 +163,12 @@ func readRecord(f io.ReaderAt, at, size int64, head []byte) (record, error) {
 
 func readPayload(f io.ReaderAt, r *record) ([]byte, error) {
 	b := make([]byte, r.Stored)
-	if _, err := f.ReadAt(b, r.at); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, readInto(f, r, b)
+}
+
+func readInto(f io.ReaderAt, r *record, b []byte) error {
+	_, err := f.ReadAt(b, r.at)
+	return err
 }
 
 func readJSON(f io.ReaderAt, r record, v any) error {

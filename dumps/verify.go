@@ -239,9 +239,18 @@ func (v *verifier) rows(prompt, layer int) error {
 	if err != nil {
 		return err
 	}
-	for _, x := range [][]float32{l.queries[Prefill], l.queries[Decode], l.keys} {
+	for ph, x := range l.queries {
 		if at := notFinite(x); at >= 0 {
-			return fmt.Errorf("queries or keys: value %d is %g: %w", at, x[at], ErrCorrupt)
+			return fmt.Errorf("%s queries: value %d is %g: %w", [...]string{"prompt", "reply"}[ph], at, x[at], ErrCorrupt)
+		}
+	}
+	key := make([]float32, r.header.Model.HeadDim)
+	for kv, list := range l.keys {
+		for j := range list.Keys() {
+			list.Key(key, j)
+			if at := notFinite(key); at >= 0 {
+				return fmt.Errorf("key %d of kv head %d: value %d is %g: %w", j, kv, at, key[at], ErrCorrupt)
+			}
 		}
 	}
 	var lse [2][]float32
@@ -317,6 +326,7 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 	if tolerance == 0 {
 		tolerance = 0.02
 	}
+	k := make([]float32, m.HeadDim)
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]
 		top := 0
@@ -326,7 +336,7 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 			}
 		}
 		q := l.queries[ph][((row0+row)*m.Heads+head)*m.HeadDim:][:m.HeadDim]
-		k := l.keys[(top*m.KVHeads+head*m.KVHeads/m.Heads)*m.HeadDim:][:m.HeadDim]
+		l.keys[head*m.KVHeads/m.Heads].Key(k, top)
 		score := 0.0
 		for d, v := range q {
 			score += float64(v) * float64(k[d])

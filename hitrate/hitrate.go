@@ -9,6 +9,7 @@ package hitrate
 
 import (
 	"math"
+	"sync"
 
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/topk"
@@ -93,11 +94,12 @@ func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
 // Count rates a selection on rows of significant positions: only positions in
 // [skip, prefix) count. keep is ascending; k is the budget of the baselines.
 func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
-	mask := make([]bool, prefix)
+	notes := pads.Get().(*pad)
+	notes.grow(prefix)
+	mask, often, seen := notes.mask, notes.often, []int32(nil) // in how many rows; where
 	for _, j := range keep {
 		mask[j] = true
 	}
-	often, seen := make([]int32, prefix), []int32(nil) // in how many rows; where
 	c := Counts{Rows: len(rows)}
 	sinks := min(4, k)
 	for _, row := range rows {
@@ -136,7 +138,28 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	for _, i := range topk.Select(counts, k) {
 		c.Oracle += int(counts[i])
 	}
+	for _, j := range keep {
+		mask[j] = false
+	}
+	for _, j := range seen {
+		often[j] = 0
+	}
+	pads.Put(notes)
 	return c
+}
+
+// pad is what Count notes for each position; all is clean again when it is put back.
+type pad struct {
+	mask  []bool
+	often []int32
+}
+
+var pads = sync.Pool{New: func() any { return new(pad) }}
+
+func (p *pad) grow(n int) {
+	if len(p.mask) < n {
+		p.mask, p.often = make([]bool, n), make([]int32, n)
+	}
 }
 
 // Overlap is the number of positions two ascending selections share.

@@ -26,36 +26,62 @@ func (h Head) Rows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k []
 		simd.PackPanel(panel, k, ldk, j, keys, dim)
 		simd.MulPanel(w[j:], keys, q, ldq, panel, rows, min(simd.Width, keys-j), dim, false)
 	}
-	h.softmaxes(w, rows, keys, pos0)
-}
-
-// Packed are keys laid out for products: worth it where rows are asked for more
-// than once.
-type Packed struct {
-	dim    int
-	panels []float32 // [ceil(keys/Width)][dim][Width]
-}
-
-// Pack lays out keys 0 to keys-1, key j at k[j*ldk:][:dim].
-func Pack(k []float32, ldk, keys, dim int) *Packed {
-	p := &Packed{dim, make([]float32, (keys+simd.Width-1)/simd.Width*simd.Width*dim)}
-	for j := 0; j < keys; j += simd.Width {
-		simd.PackPanel(p.panels[j*dim:(j+simd.Width)*dim], k, ldk, j, keys, dim)
-	}
-	return p
-}
-
-// PackedRows is Rows over the first keys of k, to the same numbers.
-func (h Head) PackedRows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k *Packed) {
-	for j := 0; j < keys; j += simd.Width {
-		simd.MulPanel(w[j:], keys, q, ldq, k.panels[j*k.dim:(j+simd.Width)*k.dim], rows, min(simd.Width, keys-j), k.dim, false)
-	}
-	h.softmaxes(w, rows, keys, pos0)
-}
-
-func (h Head) softmaxes(w []float32, rows, keys, pos0 int) {
 	for r := range rows {
 		h.softmax(w[r*keys:(r+1)*keys], pos0+r)
+	}
+}
+
+// Packed are the keys of one kv head laid out for products: worth it where rows are
+// asked for more than once.
+type Packed struct {
+	keys, dim int
+	panels    []float32 // [ceil(keys/Width)][dim][Width]
+}
+
+// NewPacked makes room for keys, all zero.
+func NewPacked(keys, dim int) *Packed {
+	return &Packed{keys, dim, make([]float32, (keys+simd.Width-1)/simd.Width*simd.Width*dim)}
+}
+
+// Put writes keys at to at+n-1, key at+j from k[j*ldk:][:dim]. Ranges that do not
+// overlap may be put at the same time.
+func (p *Packed) Put(at, n int, k []float32, ldk int) {
+	for j := 0; j < n; {
+		if first := at + j; first%simd.Width == 0 && n-j >= simd.Width {
+			simd.PackPanel(p.panels[first*p.dim:(first+simd.Width)*p.dim], k, ldk, j, n, p.dim)
+			j += simd.Width
+			continue
+		}
+		for d, v := range k[j*ldk:][:p.dim] {
+			p.panels[p.place(at+j, d)] = v
+		}
+		j++
+	}
+}
+
+// Key writes key j to dst, [dim].
+func (p *Packed) Key(dst []float32, j int) {
+	for d := range p.dim {
+		dst[d] = p.panels[p.place(j, d)]
+	}
+}
+
+func (p *Packed) place(j, d int) int {
+	return (j/simd.Width*p.dim+d)*simd.Width + j%simd.Width
+}
+
+// Keys is how many there are, Bytes the memory they take.
+func (p *Packed) Keys() int  { return p.keys }
+func (p *Packed) Bytes() int { return 4 * len(p.panels) }
+
+// PackedRows is Rows over the first keys of k, to the same numbers, for queries at
+// any positions: query r at pos[r].
+func (h Head) PackedRows(w []float32, pos []int, keys int, q []float32, ldq int, k *Packed) {
+	for j := 0; j < keys; j += simd.Width {
+		simd.MulPanel(w[j:], keys, q, ldq, k.panels[j*k.dim:(j+simd.Width)*k.dim], len(pos), min(simd.Width, keys-j), k.dim, false)
+	}
+	for r, at := range pos {
+		h.softmax(w[r*keys:(r+1)*keys], at)
 	}
 }
 

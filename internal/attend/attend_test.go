@@ -24,8 +24,19 @@ func TestRowsAgainstLoop(t *testing.T) {
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
 			same, short := make([]float32, rows*n), make([]float32, rows*n)
 			h.Rows(short, rows, n, pos0-keys+n, q, dim, k, dim, dim)
-			if h.PackedRows(same, rows, n, pos0-keys+n, q, dim, Pack(k, dim, keys, dim)); !slices.Equal(same, short) {
+			packed, pos := NewPacked(keys, dim), make([]int, rows)
+			for _, part := range [][2]int{{64, keys - 64}, {40, 24}, {0, 40}} { // in any order, a panel in pieces
+				packed.Put(part[0], part[1], k[part[0]*dim:], dim)
+			}
+			for i := range pos {
+				pos[i] = pos0 - keys + n + i
+			}
+			if h.PackedRows(same, pos, n, q, dim, packed); !slices.Equal(same, short) {
 				t.Fatalf("%+v: packed keys give other weights over %d", h, n)
+			}
+			one := make([]float32, dim)
+			if packed.Key(one, 70); !slices.Equal(one, k[70*dim:71*dim]) {
+				t.Fatal("another key 70")
 			}
 		}
 		for i := range rows {

@@ -42,6 +42,7 @@ var levels = []struct {
 	{"dumps/dumpstest", 6},
 	{"dumps", 5},
 	{"internal/attend", 2},
+	{"internal/topk", 2},
 	{"internal/simd", 1},
 	{"examples", 0},
 	{"notebooks", 60},

@@ -263,3 +263,20 @@ func roundBF16_512(n int, dst *uint16, x *float32)
 
 //go:noescape
 func roundI8_512(n int, dst *uint8, x *float32, inverse float32)
+
+// Operations that move: both paths use them.
+
+//go:noescape
+func joinPlanes(n int, dst *float32, p0, p1, p2, p3 *byte)
+
+//go:noescape
+func joinHalves(n int, dst *float32, p0, p1 *byte)
+
+//go:noescape
+func pack8(k int, panel, b *float32, ldb int)
+
+//go:noescape
+func notBelow(n int, x *float32, t float32, bits *uint16)
+
+//go:noescape
+func countNotBelow(n int, x *float32, t float32, count *int64)

@@ -21,6 +21,7 @@ type kernels struct {
 	name           string
 	f32, bf16, f16 []kernel // by falling rows, the last with one row
 	vectors
+	moves
 
 	unpack    [4]func(groups, size int, b unsafe.Pointer, dst *float32)
 	gemv      [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
@@ -120,6 +121,10 @@ func edge(kn kernel, c []float32, ldc int, a *float32, lda int, b unsafe.Pointer
 // rows, as one panel [k][Width]; rows past n are zeros.
 func PackPanel(panel, b []float32, ldb, n0, n, k int) {
 	rows, r := min(Width, n-n0), 0
+	for ; active.pack8 != nil && k%8 == 0 && k > 0 && r+8 <= rows; r += 8 {
+		_, _ = panel[(k-1)*Width+r+7], b[(n0+r+7)*ldb+k-1]
+		active.pack8(k, &panel[r], &b[(n0+r)*ldb], ldb)
+	}
 	for ; r+4 <= rows; r += 4 { // four at a time: stores of 16 bytes
 		at := b[(n0+r)*ldb:]
 		b0, b1, b2, b3 := at[:k], at[ldb:][:k], at[2*ldb:][:k], at[3*ldb:][:k]

@@ -38,5 +38,20 @@ func TestAgainstSorting(t *testing.T) {
 		if got := Select(x, k); !slices.Equal(got, want) {
 			t.Fatalf("Select of %d scores, %d: %.200v, want %.200v of %.200v", len(x), k, got, want, x)
 		}
+		narrow := make([]float32, len(x))
+		for i, v := range x {
+			narrow[i] = float32(v)
+		}
+		if got := Select(narrow, k); !slices.Equal(got, Select(widen(narrow), k)) {
+			t.Fatalf("Select of %d float32, %d: %.200v", len(x), k, got)
+		}
 	}
+}
+
+func widen(x []float32) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = float64(v)
+	}
+	return out
 }

@@ -61,6 +61,23 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 	return it.value, nil
 }
 
+// has says whether a value is there, made and not an error.
+func (c *cache) has(key any) bool {
+	c.mu.Lock()
+	e, ok := c.items[key]
+	c.mu.Unlock()
+	if !ok {
+		return false
+	}
+	it := e.Value.(*cached)
+	select {
+	case <-it.ready:
+		return it.err == nil
+	default:
+		return false
+	}
+}
+
 // shrink drops what was not used for longest, but for it, until no more than
 // limit bytes are left, and tells how much.
 func (c *cache) shrink(limit int, it *cached) (dropped int) {

@@ -175,8 +175,7 @@ func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv
 	if err != nil {
 		return nil, err
 	}
-	s.heavy <- struct{}{}
-	defer func() { <-s.heavy }()
+	defer s.build(heavyBytes)()
 	r := s.captures[at.capture]
 	h, p := r.Header(), src.prompt
 	l := &snapkv.Layer{Index: at.layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,

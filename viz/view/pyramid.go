@@ -49,8 +49,7 @@ func (s *Server) pyramid(ctx context.Context, at place, head int) (*pyramid, err
 	}
 	need := 2 * min(4*src.rows*src.keys, baseBytes) // the levels, and strips
 	return lookup(s.cache, headKey{at, head}, need, func() (*pyramid, int, error) {
-		s.heavy <- struct{}{}
-		defer func() { <-s.heavy }()
+		defer s.build(heavyBytes)()
 		return buildPyramid(context.WithoutCancel(ctx), src, head)
 	})
 }

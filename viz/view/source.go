@@ -30,11 +30,7 @@ type source struct {
 func (s *Server) source(at place) (*source, error) {
 	c := s.captures[at.capture]
 	p := &c.Prompts()[at.prompt]
-	need := 1
-	if m := c.Header().Model; p.Store == "factors" {
-		need = 4 * m.HeadDim * ((p.PromptTokens+p.ReplyTokens)*m.KVHeads + (p.WindowRows+p.ReplyTokens)*m.Heads)
-	}
-	return lookup(s.cache, at, need, func() (*source, int, error) {
+	return lookup(s.cache, at, s.sourceBytes(at), func() (*source, int, error) {
 		l, err := c.LayerOf(at.prompt, at.layer)
 		if err != nil {
 			return nil, 0, err
@@ -43,6 +39,15 @@ func (s *Server) source(at place) (*source, error) {
 			first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens}
 		return src, l.Bytes() + 1, nil
 	})
+}
+
+// sourceBytes is about what a source holds.
+func (s *Server) sourceBytes(at place) int {
+	p, m := &s.captures[at.capture].Prompts()[at.prompt], s.captures[at.capture].Header().Model
+	if p.Store != "factors" {
+		return 1
+	}
+	return 4 * m.HeadDim * ((p.PromptTokens+p.ReplyTokens)*m.KVHeads + (p.WindowRows+p.ReplyTokens)*m.Heads)
 }
 
 // read writes rows [row0, row0+n) of a head (index, or allHeads) into dst,

@@ -8,11 +8,14 @@
 package view
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/attnscope/attnscope/dumps"
 )
@@ -34,7 +37,19 @@ type Server struct {
 	token    string
 	cache    *cache
 	small    *cache        // results of a few bytes that took long
-	heavy    chan struct{} // one build at a time: it bounds the memory
+	heavy    *semaphore.Weighted // bytes that builds hold together
+}
+
+// heavyBytes bounds what builds hold at once beside the cache: of long prompts there
+// is one at a time, shorter ones overlap, so that one reads while another computes.
+const heavyBytes = 96 << 20
+
+// build waits until some bytes are free for a build, and returns what gives them
+// back. A build that needs more than there are has them all.
+func (s *Server) build(bytes int) (done func()) {
+	n := int64(max(1, min(bytes, heavyBytes)))
+	s.heavy.Acquire(context.Background(), n) // cannot fail: the context has no end
+	return func() { s.heavy.Release(n) }
 }
 
 // capture is one open dump.
@@ -46,7 +61,7 @@ type capture struct {
 
 // Open opens the dumps to be shown.
 func Open(paths []string, o Options) (*Server, error) {
-	s := &Server{token: o.Token, heavy: make(chan struct{}, 1)}
+	s := &Server{token: o.Token, heavy: semaphore.NewWeighted(heavyBytes)}
 	if s.token == "" {
 		var b [16]byte
 		rand.Read(b[:])

@@ -183,6 +183,7 @@ func main() {
 		}
 	}
 	vectors()
+	moves()
 	quantised()
 	dotKernels()
 	os.Stdout.WriteString(out.String())

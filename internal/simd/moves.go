@@ -1,0 +1,89 @@
+package simd
+
+import (
+	"math"
+	"math/bits"
+	"unsafe"
+)
+
+// moves are the operations of a path that move more than they compute. n is a
+// multiple of 16, k one of 8, and both are above zero; a path in plain Go has
+// none of them.
+type moves struct {
+	joinPlanes func(n int, dst *float32, p0, p1, p2, p3 *byte)
+	joinHalves func(n int, dst *float32, p0, p1 *byte)
+	pack8      func(k int, panel, b *float32, ldb int)
+	notBelow   func(n int, x *float32, t float32, bits *uint16)
+
+	countNotBelow func(n int, x *float32, t float32, count *int64)
+}
+
+// JoinPlanes writes float32 whose bytes lie in four planes of len(dst) bytes each,
+// the lowest first.
+func JoinPlanes(dst []float32, planes []byte) {
+	n := len(dst)
+	p0, p1, p2, p3 := planes[:n], planes[n:2*n], planes[2*n:3*n], planes[3*n:4*n]
+	at := 0
+	if m := n &^ 15; m > 0 && active.joinPlanes != nil {
+		active.joinPlanes(m, &dst[0], &p0[0], &p1[0], &p2[0], &p3[0])
+		at = m
+	}
+	for i := at; i < n; i++ {
+		dst[i] = math.Float32frombits(uint32(p0[i]) | uint32(p1[i])<<8 | uint32(p2[i])<<16 | uint32(p3[i])<<24)
+	}
+}
+
+// JoinHalves widens IEEE halves whose bytes lie in two planes of len(dst) bytes
+// each, the lowest first.
+func JoinHalves(dst []float32, planes []byte) {
+	n := len(dst)
+	lo, hi := planes[:n], planes[n:2*n]
+	at := 0
+	if m := n &^ 15; m > 0 && active.joinHalves != nil {
+		active.joinHalves(m, &dst[0], &lo[0], &hi[0])
+		at = m
+	}
+	for i := at; i < n; i++ {
+		dst[i] = fromHalf(uint16(lo[i]) | uint16(hi[i])<<8)
+	}
+}
+
+// NotBelow appends to list the positions in x of values that are t or more,
+// ascending; a NaN is not.
+func NotBelow(list []int32, x []float32, t float32) []int32 {
+	const step = 1024
+	var words [step / 64]uint64 // as on a little-endian machine: the kernel is for one
+	at := 0
+	for n := len(x) &^ 15; at < n && active.notBelow != nil; {
+		m := min(step, n-at)
+		words[(m-1)/64] = 0
+		active.notBelow(m, &x[at], t, (*uint16)(unsafe.Pointer(&words)))
+		for i, word := range words[:(m+63)/64] {
+			for ; word != 0; word &= word - 1 {
+				list = append(list, int32(at+64*i+bits.TrailingZeros64(word)))
+			}
+		}
+		at += m
+	}
+	for ; at < len(x); at++ {
+		if x[at] >= t {
+			list = append(list, int32(at))
+		}
+	}
+	return list
+}
+
+// CountNotBelow counts the values of x that are t or more; a NaN is not.
+func CountNotBelow(x []float32, t float32) int {
+	var count int64
+	if n := len(x) &^ 15; n > 0 && active.countNotBelow != nil {
+		active.countNotBelow(n, &x[0], t, &count)
+		x = x[n:]
+	}
+	for _, v := range x {
+		if v >= t {
+			count++
+		}
+	}
+	return int(count)
+}

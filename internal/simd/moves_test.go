@@ -1,0 +1,120 @@
+package simd
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestPlanes puts values together from their bytes, at lengths around those of a
+// register, and looks for writes past the end: every half there is, and float32 of
+// all kinds.
+func TestPlanes(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 9))
+		for _, n := range []int{0, 1, 15, 16, 17, 100, 1 << 16} {
+			wide, half := make([]byte, 4*n), make([]byte, 2*n)
+			values := make([]uint32, n)
+			for i := range n {
+				values[i] = r.Uint32()
+				for p := range 4 {
+					wide[p*n+i] = byte(values[i] >> (8 * p))
+				}
+				half[i], half[n+i] = byte(i), byte(i>>8)
+			}
+			got := make([]float32, n+1)
+			got[n] = 7
+			JoinPlanes(got[:n], wide)
+			for i, u := range values {
+				if math.Float32bits(got[i]) != u {
+					t.Fatalf("float32 %d of %d is %08x, want %08x", i, n, math.Float32bits(got[i]), u)
+				}
+			}
+			JoinHalves(got[:n], half)
+			for i := range n {
+				sign, e, f := 1.0, i>>10&31, float64(i&1023)
+				if i>>15 != 0 {
+					sign = -1
+				}
+				want := sign * math.Ldexp(1024+f, e-25)
+				switch {
+				case e == 0:
+					want = sign * math.Ldexp(f, -24)
+				case e == 31 && f == 0:
+					want = math.Inf(int(sign))
+				case e == 31:
+					want = math.NaN()
+				}
+				if g := float64(got[i]); g != want && !(math.IsNaN(g) && math.IsNaN(want)) {
+					t.Fatalf("half %04x of %d is %g, want %g", i, n, g, want)
+				}
+			}
+			if got[n] != 7 {
+				t.Fatalf("%d values: wrote past the end", n)
+			}
+		}
+	})
+}
+
+// TestPackPanel compares with single stores: rows and lengths around those of a
+// square of eight, rows apart, a panel that ends past the last row.
+func TestPackPanel(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(4, 9))
+		for _, k := range []int{1, 7, 8, 9, 24, 64, 80} {
+			for _, n := range []int{1, 4, 7, 8, 9, 31, 32, 40, 64} {
+				ldb := k + 3
+				b := random((n-1)*ldb+k, r)
+				for n0 := 0; n0 < n; n0 += Width {
+					panel := random(k*Width+1, r)
+					last := panel[k*Width]
+					PackPanel(panel, b, ldb, n0, n, k)
+					for x := range k {
+						for c := range Width {
+							want := float32(0)
+							if n0+c < n {
+								want = b[(n0+c)*ldb+x]
+							}
+							if panel[x*Width+c] != want {
+								t.Fatalf("k %d, %d rows, from %d: [%d][%d] is %g, want %g", k, n, n0, x, c, panel[x*Width+c], want)
+							}
+						}
+					}
+					if panel[k*Width] != last {
+						t.Fatalf("k %d, %d rows: wrote past the end", k, n)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestNotBelow(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 9))
+		for _, n := range []int{0, 1, 15, 16, 17, 1023, 1024, 1025, 3000} {
+			x := make([]float32, n)
+			for i := range x {
+				x[i] = float32(r.IntN(50))
+			}
+			if n > 1 {
+				x[n/2] = float32(math.NaN())
+			}
+			for _, bound := range []float32{-1, 25, 49, 50} {
+				want := []int32{77}
+				for i, v := range x {
+					if v >= bound {
+						want = append(want, int32(i))
+					}
+				}
+				if got := NotBelow([]int32{77}, x, bound); !slices.Equal(got, want) {
+					t.Fatalf("%d values, %g: %v, want %v", n, bound, got, want)
+				}
+				if got := CountNotBelow(x, bound); got != len(want)-1 {
+					t.Fatalf("%d values, %g: counted %d, want %d", n, bound, got, len(want)-1)
+				}
+			}
+		}
+	})
+}
