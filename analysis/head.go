@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/topk"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // HeadRate is what one head gives for one combination of window, budget and
@@ -49,6 +51,46 @@ func (c *column) shorten() {
 		c.narrow[i] = float32(v)
 	}
 	c.wide = nil
+}
+
+// pool holds what pooling a column takes, kept for the next.
+type pool struct {
+	out          column
+	narrow       []float32
+	before, then [pieceLen]float64
+}
+
+var pools = sync.Pool{New: func() any { return new(pool) }}
+
+// pieceLen is how many numbers are pooled together, those about them included.
+const pieceLen = 4096
+
+// of pools a column, in float32 piece by piece: each piece is seen with what a window
+// reaches on either side of it. The result is good until the pool is used again.
+func (p *pool) of(c *column, kernel int, pooling string) (*column, error) {
+	n, half := len(c.narrow), kernel/2
+	step := pieceLen - 2*half
+	if c.narrow == nil || step < pieceLen/2 {
+		wide, err := snapkv.Pool(c.values(), kernel, pooling)
+		p.out = column{wide: wide}
+		return &p.out, err
+	}
+	p.narrow = slices.Grow(p.narrow[:0], n)[:n]
+	p.out = column{narrow: p.narrow}
+	for from := 0; from < n; from += step {
+		lo, to := max(0, from-half), min(n, from+step)
+		m := min(n, to+half) - lo
+		for i, v := range c.narrow[lo : lo+m] {
+			p.before[i] = float64(v)
+		}
+		if err := snapkv.PoolInto(p.then[:m], p.before[:m], kernel, pooling); err != nil {
+			return nil, err
+		}
+		for i, v := range p.then[from-lo : to-lo] {
+			p.narrow[from+i] = float32(v)
+		}
+	}
+	return &p.out, nil
 }
 
 // values are the numbers.

@@ -300,11 +300,13 @@ func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mea
 	}
 	k = min(k, prefix)
 	if a.cfg.Kernel > 1 {
-		pooled, err := snapkv.Pool(vote.values(), a.cfg.Kernel, a.cfg.Pooling)
+		room := pools.Get().(*pool)
+		defer pools.Put(room)
+		pooled, err := room.of(vote, a.cfg.Kernel, a.cfg.Pooling)
 		if err != nil {
 			return nil, err
 		}
-		vote = &column{wide: pooled}
+		vote = pooled
 	}
 	skip := min(a.cfg.SkipFirst, prefix)
 	keep, attended := vote.top(skip, prefix, k), mean.top(skip, prefix, k)

@@ -1,6 +1,8 @@
 package snapkv
 
 import (
+	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -21,6 +23,35 @@ func TestPoolEdges(t *testing.T) {
 	}{{2, "avgpool"}, {0, "avgpool"}, {3, "median"}} {
 		if _, err := Pool(vote, bad.kernel, bad.pooling); err == nil {
 			t.Errorf("kernel %d, pooling %q: no error", bad.kernel, bad.pooling)
+		}
+	}
+}
+
+// TestPoolAgainstLoop: bit for bit what adding up, or comparing, each window from its
+// first position to its last gives.
+func TestPoolAgainstLoop(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	for _, n := range []int{0, 1, 2, 7, 20, 100, 1023, 1040, 2100} {
+		vote := make([]float64, n)
+		for i := range vote {
+			vote[i] = r.ExpFloat64()
+		}
+		for _, kernel := range []int{1, 3, 5, 7, 21, 63, 2049} {
+			sum, top := make([]float64, n), make([]float64, n)
+			for i := range vote {
+				top[i] = math.Inf(-1)
+				for _, v := range vote[max(0, i-kernel/2):min(n, i+kernel/2+1)] {
+					sum[i] += v
+					top[i] = max(top[i], v)
+				}
+				sum[i] /= float64(kernel)
+			}
+			for pooling, want := range map[string][]float64{"avgpool": sum, "maxpool": top} {
+				got, err := Pool(vote, kernel, pooling)
+				if err != nil || !slices.Equal(got, want) {
+					t.Errorf("%d votes, kernel %d, %s: %.100v (%v), want %.100v", n, kernel, pooling, got, err, want)
+				}
+			}
 		}
 	}
 }

@@ -280,3 +280,6 @@ func notBelow(n int, x *float32, t float32, bits *uint16)
 
 //go:noescape
 func countNotBelow(n int, x *float32, t float32, count *int64)
+
+//go:noescape
+func addDoubles(n int, dst, x *float64)

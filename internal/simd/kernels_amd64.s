@@ -4583,6 +4583,32 @@ countNotBelow_loop:
 	VZEROUPPER
 	RET
 
+// func addDoubles(n int, dst, x *float64)
+TEXT ·addDoubles(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	SHRQ $4, CX
+addDoubles_loop:
+	VMOVUPD 0(DI), Y0
+	VADDPD 0(SI), Y0, Y0
+	VMOVUPD Y0, 0(DI)
+	VMOVUPD 32(DI), Y1
+	VADDPD 32(SI), Y1, Y1
+	VMOVUPD Y1, 32(DI)
+	VMOVUPD 64(DI), Y2
+	VADDPD 64(SI), Y2, Y2
+	VMOVUPD Y2, 64(DI)
+	VMOVUPD 96(DI), Y3
+	VADDPD 96(SI), Y3, Y3
+	VMOVUPD Y3, 96(DI)
+	ADDQ $128, SI
+	ADDQ $128, DI
+	DECQ CX
+	JNZ addDoubles_loop
+	VZEROUPPER
+	RET
+
 DATA nibbles<>+0(SB)/4, $0.0
 DATA nibbles<>+4(SB)/4, $1.0
 DATA nibbles<>+8(SB)/4, $2.0

@@ -16,6 +16,7 @@ type moves struct {
 	notBelow   func(n int, x *float32, t float32, bits *uint16)
 
 	countNotBelow func(n int, x *float32, t float32, count *int64)
+	addDoubles    func(n int, dst, x *float64)
 }
 
 // JoinPlanes writes float32 whose bytes lie in four planes of len(dst) bytes each,
@@ -86,4 +87,16 @@ func CountNotBelow(x []float32, t float32) int {
 		}
 	}
 	return int(count)
+}
+
+// AddDoubles adds x to dst, as far as dst goes.
+func AddDoubles(dst, x []float64) {
+	x = x[:len(dst)]
+	if n := len(dst) &^ 15; n > 0 && active.addDoubles != nil {
+		active.addDoubles(n, &dst[0], &x[0])
+		dst, x = dst[n:], x[n:]
+	}
+	for i, v := range x {
+		dst[i] += v
+	}
 }

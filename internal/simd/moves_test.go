@@ -118,3 +118,20 @@ func TestNotBelow(t *testing.T) {
 		}
 	})
 }
+
+func TestAddDoubles(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(6, 9))
+		for _, n := range []int{0, 1, 15, 16, 17, 100} {
+			dst, x, want := make([]float64, n+1), make([]float64, n), make([]float64, n+1)
+			dst[n], want[n] = 7, 7
+			for i := range n {
+				dst[i], x[i] = r.NormFloat64(), r.NormFloat64()
+				want[i] = dst[i] + x[i]
+			}
+			if AddDoubles(dst[:n], x); !slices.Equal(dst, want) {
+				t.Fatalf("%d values: %v, want %v", n, dst, want)
+			}
+		}
+	})
+}

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/attnscope/attnscope/analysis"
 )
@@ -50,14 +53,17 @@ func (s *Server) apiStats(r *http.Request) (any, error) {
 		return s.layerStats(r.Context(), at, list, cfg, hasty)
 	}
 	out := make([]*headsAnswer, len(layers))
+	work, ctx := errgroup.WithContext(r.Context())
+	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range layers {
-		at.layer = layers[i]
-		var err error
-		if out[i], err = s.layerStats(r.Context(), at, list, cfg, hasty); err != nil {
-			return nil, err
-		}
+		work.Go(func() (err error) {
+			at := at
+			at.layer = layers[i]
+			out[i], err = s.layerStats(ctx, at, list, cfg, hasty)
+			return err
+		})
 	}
-	return out, nil
+	return out, work.Wait()
 }
 
 // layerStats measures the heads of a layer over some prompts.

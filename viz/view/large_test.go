@@ -156,6 +156,7 @@ func TestLargeCapture(t *testing.T) {
 		if now < page { // another page counts from zero
 			page = 0
 		}
+		fmt.Println("   server", v.cpu()-server, "page", now-page)
 		return v.cpu() - server + now - page
 	}
 	open := func(hash string, until string) time.Duration {
@@ -178,9 +179,18 @@ func TestLargeCapture(t *testing.T) {
 	} else {
 		t.Logf("overview, first layer: %v", took)
 	}
-	t.Logf("overview, all %d layers: %v more", shape.Layers, cost(b.ready))
-	// Every head is rated anew. On a busy machine two threads share a core, and what
-	// takes one of them 100 ms takes both 200.
+	// The whole grid is there as a draft soon after; two cores have twice the time.
+	grid := cost(func() {
+		if !b.until(fmt.Sprintf(`document.querySelector("canvas").dataset.layers === "%d"`, shape.Layers)) {
+			t.Fatalf("the grid was not drawn: %s", b.status())
+		}
+	})
+	if grid > 2*draw {
+		t.Errorf("the whole grid took %v more", grid)
+	} else {
+		t.Logf("overview, the whole grid: %v more", grid)
+	}
+	t.Logf("overview, all rows of %d layers: %v more", shape.Layers, cost(b.ready))
 	slide := func(name, state string, steps int) {
 		t.Helper()
 		before := b.hash()
@@ -192,7 +202,7 @@ func TestLargeCapture(t *testing.T) {
 		if b.hash() == before {
 			t.Errorf("%s: nothing moved", name)
 		}
-		if took > 2*act {
+		if took > act {
 			t.Errorf("%s: the overview took %v", name, took)
 		} else {
 			t.Logf("%s: the overview took %v", name, took)
@@ -204,6 +214,7 @@ func TestLargeCapture(t *testing.T) {
 	slide("the window before", "w", -1)
 	slide("the share before", "top", -1)
 	slide("the theta before", "theta", 1)
+	slide("a kernel", "k", 3)
 	// the hit rate of a head, as the page says it and as the API does
 	b.press("ArrowRight", "ArrowDown")
 	said := regexp.MustCompile(`layer 1, head 1: hit rate ([\d.]+),`).FindStringSubmatch(b.status())

@@ -28,17 +28,32 @@ type source struct {
 }
 
 func (s *Server) source(at place) (*source, error) {
-	c := s.captures[at.capture]
-	p := &c.Prompts()[at.prompt]
 	return lookup(s.cache, at, s.sourceBytes(at), func() (*source, int, error) {
-		l, err := c.LayerOf(at.prompt, at.layer)
+		src, err := s.open(at)
 		if err != nil {
 			return nil, 0, err
 		}
-		src := &source{l: l, heads: c.Header().Plan.Heads, prompt: p, rows: p.WindowRows + p.ReplyTokens, keys: p.PromptTokens + p.ReplyTokens,
-			first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens}
-		return src, l.Bytes() + 1, nil
+		return src, src.l.Bytes() + 1, nil
 	})
+}
+
+// passing is a source that is looked at once: it is not kept.
+func (s *Server) passing(at place) (*source, error) {
+	if s.cache.has(at) {
+		return s.source(at)
+	}
+	return s.open(at)
+}
+
+func (s *Server) open(at place) (*source, error) {
+	c := s.captures[at.capture]
+	p := &c.Prompts()[at.prompt]
+	l, err := c.LayerOf(at.prompt, at.layer)
+	if err != nil {
+		return nil, err
+	}
+	return &source{l: l, heads: c.Header().Plan.Heads, prompt: p, rows: p.WindowRows + p.ReplyTokens, keys: p.PromptTokens + p.ReplyTokens,
+		first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens}, nil
 }
 
 // sourceBytes is about what a source holds.

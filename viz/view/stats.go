@@ -45,14 +45,13 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 	row := 4 * (p.PromptTokens + p.ReplyTokens)
 	workers := max(1, min(len(s.captures[at.capture].Header().Plan.Heads), runtime.GOMAXPROCS(0), statsBytes/(leastRows*row)))
 	strip := max(1, min(statsRows, statsBytes/(workers*row)))
-	need := workers * strip * row
+	need := s.sourceBytes(at) + workers*strip*row
 	return lookup(s.cache, keyOf(at, v), need, func() ([]headStats, int, error) {
-		defer s.build(s.sourceBytes(at) + need)() // before the source: of a large layer there is one at a time
-		src, err := s.source(at)
+		defer s.build(need)()
+		src, err := s.passing(at)
 		if err != nil {
 			return nil, 0, err
 		}
-		defer s.cache.last(at)
 		copying, err := s.copying(at)
 		if err != nil {
 			return nil, 0, err
@@ -62,7 +61,8 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 		var next atomic.Int64
 		for range workers {
 			wg.Go(func() {
-				buf := make([]float32, strip*src.keys)
+				buf := s.rows.get(strip * src.keys)
+				defer s.rows.put(buf)
 				for h := int(next.Add(1) - 1); h < len(out); h = int(next.Add(1) - 1) {
 					out[h], errs[h] = src.stats(buf, h, v, copying)
 				}

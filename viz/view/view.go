@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 
@@ -36,8 +37,9 @@ type Server struct {
 	captures []*capture
 	token    string
 	cache    *cache
-	small    *cache        // results of a few bytes that took long
+	small    *cache              // results of a few bytes that took long
 	heavy    *semaphore.Weighted // bytes that builds hold together
+	rows     rowPool
 }
 
 // heavyBytes bounds what builds hold at once beside the cache: of long prompts there
@@ -51,6 +53,18 @@ func (s *Server) build(bytes int) (done func()) {
 	s.heavy.Acquire(context.Background(), n) // cannot fail: the context has no end
 	return func() { s.heavy.Release(n) }
 }
+
+// rowPool keeps the rows that a build was made of for the next.
+type rowPool struct{ pool sync.Pool }
+
+func (p *rowPool) get(n int) []float32 {
+	if x, ok := p.pool.Get().(*[]float32); ok && cap(*x) >= n {
+		return (*x)[:n]
+	}
+	return make([]float32, n)
+}
+
+func (p *rowPool) put(x []float32) { p.pool.Put(&x) }
 
 // capture is one open dump.
 type capture struct {

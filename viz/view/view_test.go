@@ -11,10 +11,12 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 	"github.com/attnscope/attnscope/snapkv"
@@ -344,27 +346,36 @@ func TestWindowsAtHand(t *testing.T) {
 		}
 		v.json("api/stats?window=32", &headsAnswerIn{})
 		cfg.Windows = list
-		want, _, err := analysis.HitRates(t.Context(), []string{v.path}, cfg)
-		if err != nil {
-			t.Fatal(err)
+		tables := map[string]*table.Table{}
+		for _, pool := range []string{"1&pooling=avgpool", "5&pooling=avgpool", "31&pooling=maxpool"} {
+			kernel, pooling, _ := strings.Cut(pool, "&pooling=")
+			cfg.Kernel, _ = strconv.Atoi(kernel)
+			cfg.Pooling = pooling
+			want, _, err := analysis.HitRates(t.Context(), []string{v.path}, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tables[pool] = want
 		}
 		v.s.captures[0].Close() // from here on nothing can be read
 		checked := 0
-		for _, row := range want.Rows {
-			var got headsAnswerIn
-			v.json(fmt.Sprintf("api/stats?window=%v&top=0.2&theta=0.04", row[want.Column("window")]), &got)
-			for _, name := range []string{"hit_rate", "mass", "overlap", "recent", "sinks_recent", "oracle"} {
-				g, w := math.NaN(), row[want.Column(name)].(float64)
-				if p := got.Measures[name][row[want.Column("head")].(int)]; p != nil {
-					g = *p
+		for pool, want := range tables {
+			for _, row := range want.Rows {
+				var got headsAnswerIn
+				v.json(fmt.Sprintf("api/stats?window=%v&top=0.2&theta=0.04&kernel=%s", row[want.Column("window")], pool), &got)
+				for _, name := range []string{"hit_rate", "mass", "overlap", "recent", "sinks_recent", "oracle"} {
+					g, w := math.NaN(), row[want.Column(name)].(float64)
+					if p := got.Measures[name][row[want.Column("head")].(int)]; p != nil {
+						g = *p
+					}
+					if math.Abs(g-w) > c.off || math.IsNaN(g) != math.IsNaN(w) {
+						t.Errorf("room for %d bytes, kernel %s: %s is %g, want %g in %v", c.bytes, pool, name, g, w, row)
+					}
 				}
-				if math.Abs(g-w) > c.off || math.IsNaN(g) != math.IsNaN(w) {
-					t.Errorf("room for %d bytes: %s is %g, want %g in %v", c.bytes, name, g, w, row)
-				}
+				checked++
 			}
-			checked++
 		}
-		if checked != 2*len(list) {
+		if checked != 3*2*len(list) {
 			t.Errorf("%d heads compared", checked)
 		}
 		v.json("api/stats?window=128&top=0.4&theta=0.2&kernel=3&skip=2", &headsAnswerIn{})

@@ -20,10 +20,11 @@ type votes struct {
 const (
 	draftVoters  = 32
 	draftReaders = 16
-	// draftWork is the number of weights from which on a draft is worth it: what
-	// two cores go through in about a second.
-	draftWork = 300e6
 )
+
+// draftWork is the number of weights from which on a draft is worth it: what two
+// cores go through in about a second.
+var draftWork = 300_000_000
 
 // readers is of how many of n rows the measures are means.
 func (v votes) readers(n int) int {

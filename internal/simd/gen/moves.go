@@ -164,10 +164,33 @@ func countNotBelow() {
 	width{reg: "Y"}.end("")
 }
 
+// addDoubles adds float64.
+func addDoubles() {
+	const name = "addDoubles"
+	line("// func %s(n int, dst, x *float64)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	for i := range 4 {
+		ins("VMOVUPD %d(DI), Y%d", 32*i, i)
+		ins("VADDPD %d(SI), Y%d, Y%d", 32*i, i, i)
+		ins("VMOVUPD Y%d, %d(DI)", i, 32*i)
+	}
+	ins("ADDQ $128, SI")
+	ins("ADDQ $128, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	width{reg: "Y"}.end("")
+}
+
 func moves() {
 	joinPlanes()
 	joinHalves()
 	pack8()
 	notBelow()
 	countNotBelow()
+	addDoubles()
 }

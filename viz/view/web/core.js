@@ -95,14 +95,16 @@ export function later(f, ms) {
   return (...args) => { clearTimeout(timer); timer = setTimeout(() => f(...args), ms); };
 }
 
-// paced runs f soon, and while calls keep coming no more than once in ms.
+// paced runs f soon, and while calls keep coming no more than once in ms; stop
+// takes back what has not run yet.
 export function paced(f, ms) {
   let timer = 0, last = -ms;
-  return () => {
+  const call = () => {
     timer ||= setTimeout(() => {
       timer = 0;
       last = performance.now();
       f();
     }, Math.max(0, last + ms - performance.now()));
   };
+  return Object.assign(call, { stop() { clearTimeout(timer); timer = 0; } });
 }

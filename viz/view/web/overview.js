@@ -36,26 +36,51 @@ export async function collect(layers, ask, each, alive) {
 }
 
 // Grid holds the measures of every layer and head of a prompt, or of all prompts
-// (p "all"): means with intervals.
+// (p "all"): means with intervals. Of a long prompt the server first gives drafts,
+// made of a few rows.
 export class Grid {
-  constructor(capture, c, p) { Object.assign(this, { capture, c, p, layers: capture.plan.layers, heads: capture.plan.heads, rows: new Map(), fresh: new Set(), prompts: 1 }); }
+  constructor(capture, c, p) { Object.assign(this, { capture, c, p, layers: capture.plan.layers, heads: capture.plan.heads, rows: new Map(), fresh: new Set(), prompts: 1, step: 1 }); }
   window() {
     const used = this.p === "all" ? this.capture.prompts : [this.capture.prompts[this.p]];
     return Math.max(1, Math.min(state.w, ...used.map(q => q.window_rows)));
   }
+  // atHand says that hit rates of the window follow from what was read already.
+  atHand() {
+    return this.p !== "all" && (this.capture.prompts[this.p].windows?.includes(this.window()) ?? true);
+  }
   async load(redraw, alive) {
-    const draw = paced(redraw, 150);
-    await collect(this.layers, layer => api("stats", { c: this.c, p: this.p, layer, ...settings(), window: this.window() }), (layer, a) => {
-      this.rows.set(layer, a);
-      this.fresh.add(layer);
-      this.prompts = a.prompts;
+    const draw = paced(redraw, 150), q = { c: this.c, p: this.p, ...settings(), window: this.window() };
+    const read = (layers, more) => collect(layers, layers => api("stats", { ...q, layers: layers.join(), ...more }), (layers, answers) => {
+      for (const a of answers) {
+        this.rows.set(a.layer, a);
+        if (!a.draft) this.fresh.add(a.layer);
+        this.prompts = a.prompts;
+      }
       draw();
     }, alive);
+    const some = [];
+    for (let i = 0; i < this.layers.length; i += this.step) some.push(this.layers.slice(i, i + this.step));
+    await read(some, { draft: 1 });
+    draw.stop();
+    redraw(); // before the cores are busy again
+    await new Promise(then => setTimeout(then));
+    await read(this.layers.filter(l => !this.fresh.has(l)).map(l => [l]), {});
+    draw.stop(); // who waits for all draws it
     return this;
+  }
+  // estimate says of what the drafts that are shown were made; "" where there are none.
+  estimate() {
+    const drafts = [...this.rows.values()].filter(a => a.draft);
+    if (!drafts.length) return "";
+    const { rows, of } = drafts[0], what = this.capture.prompts.some(q => q.reply_tokens) ? "reply" : "prompt";
+    return `${drafts.length === this.rows.size ? "estimates" : `${drafts.length} of ${this.layers.length} layers are estimates`} from ${rows} of ${of} ${what} rows`;
   }
   // after shows what another grid of the same prompt held until the answers come.
   after(old) {
-    if (old && old.c === this.c && old.p === this.p) this.rows = new Map(old.rows);
+    if (old && old.c === this.c && old.p === this.p) {
+      this.rows = new Map(old.rows);
+      if (old.done && this.atHand()) this.step = this.layers.length; // nothing is read: one answer
+    }
     return this;
   }
   get done() { return this.fresh.size === this.layers.length; }
@@ -136,8 +161,9 @@ export class Overview {
     this.canvas.addEventListener("click", e => { const hit = locate(e); if (hit) this.open(hit); });
   }
   tell([layer, i]) {
+    const about = this.grid.rows.get(layer)?.draft ? `estimates from ${this.grid.rows.get(layer).rows} rows, ` : "";
     const all = Object.keys(measures).map(m => `${measures[m].name} ${format(this.grid.value(layer, i, m))}${span(this.grid.interval(layer, i, m))}`);
-    status(`layer ${layer}, head ${this.grid.heads[i]}: ${all.join(", ")}`);
+    status(`layer ${layer}, head ${this.grid.heads[i]}: ${about}${all.join(", ")}`);
   }
   open([layer, i]) { set({ v: "head", layer, head: this.grid.heads[i], k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 }, false); }
 
@@ -149,7 +175,10 @@ export class Overview {
     this.grid = grid;
     status("reading layers …");
     try {
-      await grid.load(() => this.draw(), () => round === this.round);
+      await grid.load(() => {
+        this.draw();
+        if (grid.estimate()) status(`${grid.estimate()}; all rows of ${grid.fresh.size} of ${grid.layers.length} layers are read`);
+      }, () => round === this.round);
       if (round !== this.round) return;
       this.draw();
       const info = grid.capture.prompts[p];
@@ -170,11 +199,12 @@ export class Overview {
     g.scale(ratio, ratio);
     this.paint(g, w, h);
     this.panel();
-    Object.assign(this.canvas.dataset, { ready: this.grid.done ? "yes" : "no", layers: this.grid.rows.size });
+    Object.assign(this.canvas.dataset, { ready: this.grid.done ? "yes" : "no", layers: this.grid.rows.size, whole: this.grid.fresh.size });
   }
   paint(g, w, h) {
     const m = measures[state.m] || measures.hit_rate, top = this.grid.top();
-    const of = this.grid.p === "all" ? `mean over ${this.grid.prompts} prompts` : `prompt ${this.grid.capture.prompts[this.grid.p].id}`;
+    const estimate = this.grid.estimate();
+    const of = (this.grid.p === "all" ? `mean over ${this.grid.prompts} prompts` : `prompt ${this.grid.capture.prompts[this.grid.p].id}`) + (estimate ? `; ${estimate}` : "");
     if (state.sort === "rank") return this.ranks(g, w, h, top, `${m.name} of every head, in order; ${of}`);
     g.fillStyle = css("bg");
     g.fillRect(0, 0, w, h);
@@ -243,6 +273,7 @@ export class Overview {
     return true;
   }
   csv() {
+    if (!this.grid.done) throw new Error("not all rows are read yet: export again in a moment");
     const names = Object.keys(measures), lines = [["layer", "head", ...names.flatMap(m => [m, m + "_low", m + "_high"])].join()];
     for (const layer of this.grid.layers) this.grid.heads.forEach((id, i) => lines.push([layer, id, ...names.flatMap(m => [this.grid.value(layer, i, m) ?? "NaN", ...(this.grid.interval(layer, i, m) ?? ["NaN", "NaN"])])].join()));
     return lines.join("\n") + "\n";

@@ -1,0 +1,101 @@
+package view
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"reflect"
+	"sort"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// TestDraft: what comes first of a long prompt is what 32 rows of the window and 16
+// of the reply give, evenly spread and with the last, worked out here from the rows
+// alone; it is called a draft, and none once the whole is known.
+func TestDraft(t *testing.T) {
+	defer func(n int) { draftWork = n }(draftWork)
+	draftWork = 1
+	const prompt, rows, reply, window, skip, k, theta = 300, 64, 40, 48, 4, 10, 0.001
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 2, Heads: 4, KVHeads: 2, Dim: 16, Prompt: prompt, Rows: rows, Reply: reply})
+	v := serve(t, path, Options{Token: testToken})
+	type answer struct {
+		Layer, Rows, Of int
+		Draft           bool
+		Measures        map[string][]*float64
+	}
+	q := fmt.Sprintf("api/stats?window=%d&theta=%g&budget=%d&skip=%d", window, theta, k, skip)
+	var got []answer
+	v.json(q+"&layers=1,0&draft=1", &got)
+	if len(got) != 2 || got[0].Layer != 1 || got[1].Layer != 0 || !got[0].Draft || got[0].Rows != 16 || got[0].Of != reply {
+		t.Fatalf("answers %+v", got)
+	}
+	missed := 0.0
+	for _, a := range got {
+		for head := range 4 {
+			w := v.weights(0, a.Layer, head)
+			vote := make([]float64, prompt-window)
+			for i := range 32 {
+				for j := range vote {
+					vote[j] += float64(w[rows-window+(i+1)*window/32-1][j])
+				}
+			}
+			var order []int
+			for j := skip; j < len(vote); j++ {
+				order = append(order, j)
+			}
+			sort.SliceStable(order, func(i, j int) bool { return vote[order[i]] > vote[order[j]] })
+			kept := map[int]bool{}
+			for _, j := range order[:k] {
+				kept[j] = true
+			}
+			var hits, significant, mass, entropy, sink, distance float64
+			for i := range 16 {
+				row := rows + (i+1)*reply/16 - 1
+				for j, x := range w[row] {
+					x := float64(x)
+					if j >= skip && j < len(vote) && x > theta {
+						significant++
+						if kept[j] {
+							hits++
+						}
+					}
+					if kept[j] {
+						mass += x / 16
+					}
+					if x > 0 {
+						entropy -= x * math.Log2(x) / 16
+					}
+					if j < 4 {
+						sink += x / 16
+					}
+					distance += x * float64(prompt-rows+row-j) / 16
+				}
+			}
+			missed += significant - hits
+			for name, want := range map[string]float64{"hit_rate": hits / significant, "mass": mass, "entropy": entropy, "sink": sink, "distance": distance} {
+				if g := *a.Measures[name][head]; math.Abs(g-want) > 1e-6*math.Max(1, want) {
+					t.Errorf("layer %d, head %d: the draft's %s is %g, want %g", a.Layer, head, name, g, want)
+				}
+			}
+		}
+	}
+	if missed < 10 {
+		t.Errorf("%g positions missed show little", missed)
+	}
+	var whole, again answer
+	v.json(q+"&layer=1", &whole)
+	v.json(q+"&layer=1&draft=1", &again)
+	if whole.Draft || whole.Rows != reply || !reflect.DeepEqual(whole, again) {
+		t.Errorf("the whole %+v, asked for a draft again %+v", whole, again)
+	}
+	if *whole.Measures["entropy"][0] == *got[0].Measures["entropy"][0] {
+		t.Error("the draft looked at all rows")
+	}
+	v.json(q+"&layer=0&draft=1", &again)
+	if !again.Draft {
+		t.Error("layer 0 was never read, but is no draft")
+	}
+}
