@@ -50,7 +50,24 @@ func (c *column) shorten() {
 	for i, v := range c.wide {
 		c.narrow[i] = float32(v)
 	}
+	wide := c.wide
+	shortened.Put(&wide)
 	c.wide = nil
+}
+
+// shortened keeps what short columns were summed in for the next.
+var shortened sync.Pool
+
+// newColumn gives n zeros; short: to be shortened.
+func newColumn(n int, short bool) column {
+	if short {
+		if old, ok := shortened.Get().(*[]float64); ok && cap(*old) >= n {
+			c := column{wide: (*old)[:n]}
+			clear(c.wide)
+			return c
+		}
+	}
+	return column{wide: make([]float64, n)}
 }
 
 // pool holds what pooling a column takes, kept for the next.
@@ -136,12 +153,12 @@ func (c *column) bytes() int { return 8*len(c.wide) + 4*len(c.narrow) }
 // half the memory: positions whose votes differ by less than a float32 tells apart
 // count as equal, and the lower one is kept.
 func NewHeadDigest(p *dumps.Prompt, windows []int, least float64, short bool) *HeadDigest {
-	d := &HeadDigest{length: p.PromptTokens, least: least, short: short, mean: column{wide: make([]float64, p.PromptTokens)}}
+	d := &HeadDigest{length: p.PromptTokens, least: least, short: short, mean: newColumn(p.PromptTokens, short)}
 	d.windows = slices.Sorted(slices.Values(windows))
 	d.windows = slices.DeleteFunc(slices.Compact(d.windows), func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows })
 	d.votes = make([]column, len(d.windows))
 	for i, w := range d.windows {
-		d.votes[i].wide = make([]float64, d.length-w)
+		d.votes[i] = newColumn(d.length-w, short)
 	}
 	return d
 }

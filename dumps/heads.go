@@ -71,6 +71,14 @@ func (l *LayerReader) Bytes() int {
 	return n
 }
 
+// Release gives the layer's memory to the next: the reader is not used any more.
+func (l *LayerReader) Release() {
+	for _, k := range l.keys {
+		k.Release()
+	}
+	l.keys = nil
+}
+
 // States are the queries of the recorded prompt rows [rows, model heads, dim],
 // shared, not to be changed, and a copy of the keys [P+G, kv heads, dim]; nil where
 // weights were stored.

@@ -4,6 +4,7 @@ package attend
 
 import (
 	"math"
+	"sync"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -38,9 +39,25 @@ type Packed struct {
 	panels    []float32 // [ceil(keys/Width)][dim][Width]
 }
 
-// NewPacked makes room for keys, all zero.
+// panels are those of Packed that were given back.
+var panels sync.Pool
+
+// NewPacked makes room for keys; what they are before they are put is left open.
 func NewPacked(keys, dim int) *Packed {
-	return &Packed{keys, dim, make([]float32, (keys+simd.Width-1)/simd.Width*simd.Width*dim)}
+	n := (keys + simd.Width - 1) / simd.Width * simd.Width * dim
+	if old, ok := panels.Get().(*[]float32); ok && cap(*old) >= n {
+		p := &Packed{keys, dim, (*old)[:n]}
+		clear(p.panels[keys/simd.Width*simd.Width*dim:]) // columns behind the last key
+		return p
+	}
+	return &Packed{keys, dim, make([]float32, n)}
+}
+
+// Release gives the memory to the next Packed: this one is not used any more.
+func (p *Packed) Release() {
+	old := p.panels
+	panels.Put(&old)
+	p.panels = nil
 }
 
 // Put writes keys at to at+n-1, key at+j from k[j*ldk:][:dim]. Ranges that do not

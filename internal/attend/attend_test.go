@@ -24,6 +24,11 @@ func TestRowsAgainstLoop(t *testing.T) {
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
 			same, short := make([]float32, rows*n), make([]float32, rows*n)
 			h.Rows(short, rows, n, pos0-keys+n, q, dim, k, dim, dim)
+			old := NewPacked(2*keys, dim) // what it held must not be seen
+			for i := range old.panels {
+				old.panels[i] = float32(math.NaN())
+			}
+			old.Release()
 			packed, pos := NewPacked(keys, dim), make([]int, rows)
 			for _, part := range [][2]int{{64, keys - 64}, {40, 24}, {0, 40}} { // in any order, a panel in pieces
 				packed.Put(part[0], part[1], k[part[0]*dim:], dim)

@@ -137,11 +137,10 @@ func (b *tab) eval(body string) string {
 // be busy.
 func (b *tab) until(condition string) bool {
 	b.Helper()
-	for range 6000 {
-		if b.eval("return !!("+condition+")") == "true" {
+	for range 360 { // the page itself looks most often: that costs it least
+		if b.eval("for (let i = 0; i < 25; i++) { if ("+condition+") return true; await new Promise(r => setTimeout(r, 20)); } return false;") == "true" {
 			return true
 		}
-		time.Sleep(30 * time.Millisecond)
 	}
 	return false
 }

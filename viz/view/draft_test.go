@@ -11,7 +11,7 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// TestDraft: what comes first of a long prompt is what 32 rows of the window and 16
+// TestDraft: what comes first of a long prompt is what 16 rows of the window and 16
 // of the reply give, evenly spread and with the last, worked out here from the rows
 // alone; it is called a draft, and none once the whole is known.
 func TestDraft(t *testing.T) {
@@ -37,9 +37,9 @@ func TestDraft(t *testing.T) {
 		for head := range 4 {
 			w := v.weights(0, a.Layer, head)
 			vote := make([]float64, prompt-window)
-			for i := range 32 {
+			for i := range 16 {
 				for j := range vote {
-					vote[j] += float64(w[rows-window+(i+1)*window/32-1][j])
+					vote[j] += float64(w[rows-window+(i+1)*window/16-1][j])
 				}
 			}
 			var order []int

@@ -156,19 +156,15 @@ func TestLargeCapture(t *testing.T) {
 		if now < page { // another page counts from zero
 			page = 0
 		}
-		fmt.Println("   server", v.cpu()-server, "page", now-page)
+		fmt.Println(chromiumCPU()); fmt.Println("   server", v.cpu()-server, "page", now-page)
 		return v.cpu() - server + now - page
 	}
 	open := func(hash string, until string) time.Duration {
 		return cost(func() {
 			b.call("Page.navigate", map[string]any{"url": v.url + "?" + fmt.Sprint(b.last) + "#" + hash})
-			for range 2000 {
-				if b.eval(`return !!document.querySelector("canvas, .text") && !!(`+until+`)`) == "true" {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
+			if !b.until(`document.querySelector("canvas, .text") && ` + until) {
+				t.Fatalf("%s: not drawn: %s", hash, b.status())
 			}
-			t.Fatalf("%s: not drawn: %s", hash, b.status())
 		})
 	}
 	ready := `document.querySelector("[data-ready=yes]")`
@@ -185,6 +181,7 @@ func TestLargeCapture(t *testing.T) {
 			t.Fatalf("the grid was not drawn: %s", b.status())
 		}
 	})
+	fmt.Println("wall in page:", b.eval(`return performance.getEntriesByType("resource").filter(e => e.name.includes("stats")).slice(0, 31).map(e => Math.round(e.responseEnd)).join()`))
 	if grid > 2*draw {
 		t.Errorf("the whole grid took %v more", grid)
 	} else {

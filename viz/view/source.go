@@ -37,12 +37,16 @@ func (s *Server) source(at place) (*source, error) {
 	})
 }
 
-// passing is a source that is looked at once: it is not kept.
-func (s *Server) passing(at place) (*source, error) {
+// passing is a source that is looked at once, until done is called: it is not kept.
+func (s *Server) passing(at place) (src *source, done func(), err error) {
 	if s.cache.has(at) {
-		return s.source(at)
+		src, err = s.source(at)
+		return src, func() {}, err
 	}
-	return s.open(at)
+	if src, err = s.open(at); err != nil {
+		return nil, nil, err
+	}
+	return src, src.l.Release, nil
 }
 
 func (s *Server) open(at place) (*source, error) {

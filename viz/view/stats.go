@@ -48,10 +48,11 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 	need := s.sourceBytes(at) + workers*strip*row
 	return lookup(s.cache, keyOf(at, v), need, func() ([]headStats, int, error) {
 		defer s.build(need)()
-		src, err := s.passing(at)
+		src, done, err := s.passing(at)
 		if err != nil {
 			return nil, 0, err
 		}
+		defer done()
 		copying, err := s.copying(at)
 		if err != nil {
 			return nil, 0, err

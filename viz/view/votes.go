@@ -18,7 +18,7 @@ type votes struct {
 // A draft of a long prompt looks at a few rows, evenly spread: at so many of the
 // window and of the reply. It is there long before the whole is.
 const (
-	draftVoters  = 32
+	draftVoters  = 16
 	draftReaders = 16
 )
 

@@ -49,7 +49,7 @@ export class Grid {
     return this.p !== "all" && (this.capture.prompts[this.p].windows?.includes(this.window()) ?? true);
   }
   async load(redraw, alive) {
-    const draw = paced(redraw, 150), q = { c: this.c, p: this.p, ...settings(), window: this.window() };
+    const draw = paced(redraw, 300), q = { c: this.c, p: this.p, ...settings(), window: this.window() };
     const read = (layers, more) => collect(layers, layers => api("stats", { ...q, layers: layers.join(), ...more }), (layers, answers) => {
       for (const a of answers) {
         this.rows.set(a.layer, a);
