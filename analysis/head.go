@@ -70,56 +70,24 @@ func newColumn(n int, short bool) column {
 	return column{wide: make([]float64, n)}
 }
 
-// pool holds what pooling a column takes, kept for the next.
+// pool holds a pooled column, kept for the next.
 type pool struct {
-	out          column
-	narrow       []float32
-	before, then [pieceLen]float64
+	out    column
+	narrow []float32
 }
 
 var pools = sync.Pool{New: func() any { return new(pool) }}
 
-// pieceLen is how many numbers are pooled together, those about them included.
-const pieceLen = 4096
-
-// of pools a column, in float32 piece by piece: each piece is seen with what a window
-// reaches on either side of it. The result is good until the pool is used again.
+// of pools a column. The result is good until the pool is used again.
 func (p *pool) of(c *column, kernel int, pooling string) (*column, error) {
-	n, half := len(c.narrow), kernel/2
-	step := pieceLen - 2*half
-	if c.narrow == nil || step < pieceLen/2 {
-		wide, err := snapkv.Pool(c.values(), kernel, pooling)
+	if c.narrow == nil {
+		wide, err := snapkv.Pool(c.wide, kernel, pooling)
 		p.out = column{wide: wide}
 		return &p.out, err
 	}
-	p.narrow = slices.Grow(p.narrow[:0], n)[:n]
+	p.narrow = slices.Grow(p.narrow[:0], len(c.narrow))[:len(c.narrow)]
 	p.out = column{narrow: p.narrow}
-	for from := 0; from < n; from += step {
-		lo, to := max(0, from-half), min(n, from+step)
-		m := min(n, to+half) - lo
-		for i, v := range c.narrow[lo : lo+m] {
-			p.before[i] = float64(v)
-		}
-		if err := snapkv.PoolInto(p.then[:m], p.before[:m], kernel, pooling); err != nil {
-			return nil, err
-		}
-		for i, v := range p.then[from-lo : to-lo] {
-			p.narrow[from+i] = float32(v)
-		}
-	}
-	return &p.out, nil
-}
-
-// values are the numbers.
-func (c *column) values() []float64 {
-	if c.narrow == nil {
-		return c.wide
-	}
-	wide := make([]float64, len(c.narrow))
-	for i, v := range c.narrow {
-		wide[i] = float64(v)
-	}
-	return wide
+	return &p.out, snapkv.PoolNarrow(p.narrow, c.narrow, kernel, pooling)
 }
 
 func (c *column) at(j int32) float64 {

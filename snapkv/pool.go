@@ -14,42 +14,67 @@ import (
 // not see past them. An even kernel has no middle and is an error; kernel 1
 // changes nothing.
 func Pool(vote []float64, kernel int, pooling string) ([]float64, error) {
+	if err := checkPool(kernel, pooling); err != nil {
+		return nil, err
+	}
 	out := make([]float64, len(vote))
-	return out, PoolInto(out, vote, kernel, pooling)
+	if pooling == "maxpool" {
+		highest(out, vote, kernel)
+		return out, nil
+	}
+	average(len(vote), kernel, func(sum []float64, from, n, d int) {
+		simd.AddDoubles(sum[:n], vote[from+d:])
+	}, func(sum []float64, from int) {
+		for i, v := range sum {
+			out[from+i] = v / float64(kernel)
+		}
+	})
+	return out, nil
 }
 
-// PoolInto is Pool into out, as long as vote and not the same.
-func PoolInto(out, vote []float64, kernel int, pooling string) error {
+// PoolNarrow is Pool of votes in float32 into out, as long as vote and not the same.
+// Averages are summed in float64 and rounded once.
+func PoolNarrow(out, vote []float32, kernel int, pooling string) error {
+	if err := checkPool(kernel, pooling); err != nil {
+		return err
+	}
+	if pooling == "maxpool" {
+		highest(out, vote, kernel)
+		return nil
+	}
+	average(len(vote), kernel, func(sum []float64, from, n, d int) {
+		simd.AddWide(sum[:n], vote[from+d:])
+	}, func(sum []float64, from int) {
+		simd.NarrowScaled(out[from:from+len(sum)], sum, 1/float64(kernel))
+	})
+	return nil
+}
+
+func checkPool(kernel int, pooling string) error {
 	switch {
 	case kernel < 1 || kernel%2 == 0:
 		return fmt.Errorf("kernel %d: want an odd number", kernel)
-	case pooling == "avgpool":
-		average(out, vote, kernel)
-	case pooling == "maxpool":
-		highest(out, vote, kernel)
-	default:
+	case pooling != "avgpool" && pooling != "maxpool":
 		return fmt.Errorf("pooling %q: want avgpool or maxpool", pooling)
 	}
 	return nil
 }
 
 // average adds a window's values from the first to the last, for many positions
-// beside each other.
-func average(out, vote []float64, kernel int) {
+// beside each other: add adds to sum the n values that lie d behind position from,
+// done takes the sums of positions from on.
+func average(n, kernel int, add func(sum []float64, from, n, d int), done func(sum []float64, from int)) {
 	const step = 1024 // stays in the nearest cache
-	half := kernel / 2
-	clear(out)
-	for from := 0; from < len(out); from += step {
-		to := min(from+step, len(out))
+	half, sum := kernel/2, make([]float64, min(n, step))
+	for from := 0; from < n; from += step {
+		to := min(from+step, n)
+		clear(sum)
 		for d := -half; d <= half; d++ {
-			lo, hi := max(from, -d), min(to, len(vote)-d)
-			if lo < hi {
-				simd.AddDoubles(out[lo:hi], vote[lo+d:hi+d])
+			if lo, hi := max(from, -d), min(to, n-d); lo < hi {
+				add(sum[lo-from:], lo, hi-lo, d)
 			}
 		}
-		for i := from; i < to; i++ {
-			out[i] /= float64(kernel)
-		}
+		done(sum[:to-from], from)
 	}
 }
 
@@ -57,15 +82,15 @@ func average(out, vote []float64, kernel int) {
 // cut into pieces of kernel values, and a window is the end of one and the begin of
 // the next (van Herk, "A fast algorithm for local minimum and maximum filters on
 // rectangular and octagonal kernels", 1992).
-func highest(out, vote []float64, kernel int) {
+func highest[F float32 | float64](out, vote []F, kernel int) {
 	n, half := len(vote), kernel/2
-	begin := make([]float64, n) // of a piece, up to a position
+	begin := make([]F, n) // of a piece, up to a position
 	for i, v := range vote {
 		if begin[i] = v; i%kernel != 0 {
 			begin[i] = max(begin[i-1], v)
 		}
 	}
-	end := make([]float64, n) // of a piece, from a position on
+	end := make([]F, n) // of a piece, from a position on
 	for i := n - 1; i >= 0; i-- {
 		if end[i] = vote[i]; i%kernel != kernel-1 && i < n-1 {
 			end[i] = max(end[i+1], vote[i])

@@ -24,6 +24,9 @@ func TestPoolEdges(t *testing.T) {
 		if _, err := Pool(vote, bad.kernel, bad.pooling); err == nil {
 			t.Errorf("kernel %d, pooling %q: no error", bad.kernel, bad.pooling)
 		}
+		if PoolNarrow(make([]float32, 5), make([]float32, 5), bad.kernel, bad.pooling) == nil {
+			t.Errorf("kernel %d, pooling %q: no error in float32", bad.kernel, bad.pooling)
+		}
 	}
 }
 
@@ -50,6 +53,16 @@ func TestPoolAgainstLoop(t *testing.T) {
 				got, err := Pool(vote, kernel, pooling)
 				if err != nil || !slices.Equal(got, want) {
 					t.Errorf("%d votes, kernel %d, %s: %.100v (%v), want %.100v", n, kernel, pooling, got, err, want)
+				}
+				half, short := make([]float32, n), make([]float32, n)
+				for i, v := range vote {
+					short[i] = float32(v)
+				}
+				err = PoolNarrow(half, short, kernel, pooling)
+				for i, w := range want {
+					if err != nil || math.Abs(float64(half[i])-w) > 1.2e-7*w {
+						t.Fatalf("%d votes in float32, kernel %d, %s: %d is %g (%v), want %g", n, kernel, pooling, i, half[i], err, w)
+					}
 				}
 			}
 		}

@@ -283,3 +283,6 @@ func countNotBelow(n int, x *float32, t float32, count *int64)
 
 //go:noescape
 func addDoubles(n int, dst, x *float64)
+
+//go:noescape
+func narrowScaled(n int, dst *float32, x *float64, s float64)

@@ -4609,6 +4609,33 @@ addDoubles_loop:
 	VZEROUPPER
 	RET
 
+// func narrowScaled(n int, dst *float32, x *float64, s float64)
+TEXT ·narrowScaled(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VBROADCASTSD s+24(FP), Y4
+	SHRQ $4, CX
+narrowScaled_loop:
+	VMULPD 0(SI), Y4, Y0
+	VCVTPD2PSY Y0, X0
+	VMOVUPS X0, 0(DI)
+	VMULPD 32(SI), Y4, Y1
+	VCVTPD2PSY Y1, X1
+	VMOVUPS X1, 16(DI)
+	VMULPD 64(SI), Y4, Y2
+	VCVTPD2PSY Y2, X2
+	VMOVUPS X2, 32(DI)
+	VMULPD 96(SI), Y4, Y3
+	VCVTPD2PSY Y3, X3
+	VMOVUPS X3, 48(DI)
+	ADDQ $128, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ narrowScaled_loop
+	VZEROUPPER
+	RET
+
 DATA nibbles<>+0(SB)/4, $0.0
 DATA nibbles<>+4(SB)/4, $1.0
 DATA nibbles<>+8(SB)/4, $2.0

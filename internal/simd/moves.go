@@ -17,6 +17,7 @@ type moves struct {
 
 	countNotBelow func(n int, x *float32, t float32, count *int64)
 	addDoubles    func(n int, dst, x *float64)
+	narrowScaled  func(n int, dst *float32, x *float64, s float64)
 }
 
 // JoinPlanes writes float32 whose bytes lie in four planes of len(dst) bytes each,
@@ -98,5 +99,17 @@ func AddDoubles(dst, x []float64) {
 	}
 	for i, v := range x {
 		dst[i] += v
+	}
+}
+
+// NarrowScaled writes x times s as float32, as far as dst goes.
+func NarrowScaled(dst []float32, x []float64, s float64) {
+	x = x[:len(dst)]
+	if n := len(dst) &^ 15; n > 0 && active.narrowScaled != nil {
+		active.narrowScaled(n, &dst[0], &x[0], s)
+		dst, x = dst[n:], x[n:]
+	}
+	for i, v := range x {
+		dst[i] = float32(v * s)
 	}
 }

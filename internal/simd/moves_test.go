@@ -119,7 +119,7 @@ func TestNotBelow(t *testing.T) {
 	})
 }
 
-func TestAddDoubles(t *testing.T) {
+func TestDoubles(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(6, 9))
 		for _, n := range []int{0, 1, 15, 16, 17, 100} {
@@ -131,6 +131,17 @@ func TestAddDoubles(t *testing.T) {
 			}
 			if AddDoubles(dst[:n], x); !slices.Equal(dst, want) {
 				t.Fatalf("%d values: %v, want %v", n, dst, want)
+			}
+			narrow := make([]float32, n+1)
+			narrow[n] = 7
+			NarrowScaled(narrow[:n], x, 0.3)
+			for i := range n {
+				if narrow[i] != float32(x[i]*0.3) {
+					t.Fatalf("%d values: %d is %g, want %g", n, i, narrow[i], float32(x[i]*0.3))
+				}
+			}
+			if narrow[n] != 7 {
+				t.Fatalf("%d values: wrote past the end", n)
 			}
 		}
 	})

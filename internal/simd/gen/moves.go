@@ -186,6 +186,29 @@ func addDoubles() {
 	width{reg: "Y"}.end("")
 }
 
+// narrowScaled writes float64 times s as float32.
+func narrowScaled() {
+	const name = "narrowScaled"
+	line("// func %s(n int, dst *float32, x *float64, s float64)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	ins("VBROADCASTSD s+24(FP), Y4")
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	for i := range 4 {
+		ins("VMULPD %d(SI), Y4, Y%d", 32*i, i)
+		ins("VCVTPD2PSY Y%d, X%d", i, i)
+		ins("VMOVUPS X%d, %d(DI)", i, 16*i)
+	}
+	ins("ADDQ $128, SI")
+	ins("ADDQ $64, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	width{reg: "Y"}.end("")
+}
+
 func moves() {
 	joinPlanes()
 	joinHalves()
@@ -193,4 +216,5 @@ func moves() {
 	notBelow()
 	countNotBelow()
 	addDoubles()
+	narrowScaled()
 }
