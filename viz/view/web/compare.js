@@ -63,7 +63,10 @@ export class Compare {
     return a.reply_tokens === b.reply_tokens ? "all" : "prompt";
   }
   // common holds the layers and heads that both have.
-  common() { return { layers: this.a.layers.filter(l => this.b.layers.includes(l)), heads: this.a.heads.filter(h => this.b.heads.includes(h)) }; }
+  common() {
+    const layers = this.a.layers.filter(l => this.b.layers.includes(l));
+    return { layers, heads: this.a.heads.filter(h => this.b.heads.includes(h)), rows: new Map(layers.map(l => [l, { draft: this.a.rows.get(l)?.draft || this.b.rows.get(l)?.draft }])) };
+  }
   // delta is B - A of a layer and a head, by its id; null where one has none.
   delta(layer, id) {
     const x = this.a.value(layer, this.a.heads.indexOf(id)), y = this.b.value(layer, this.b.heads.indexOf(id));
@@ -88,9 +91,9 @@ export class Compare {
     let far = 0;
     for (const l of common.layers) for (const id of common.heads) far = Math.max(far, Math.abs(this.delta(l, id) ?? 0));
     const mark = state.head >= 0 ? [state.layer, this.a.heads.indexOf(state.head)] : null, box = n => ({ x: 10 + n * third, y: 10, w: third - 66, h: gh - 14 });
-    const name = measures[state.m].name;
-    this.at = [[drawGrid(g, box(0), this.a, v => amount(v / top), (l, i) => this.a.value(l, i), { title: "A: " + name, mark }), this.a.heads],
-      [drawGrid(g, box(1), this.b, v => amount(v / top), (l, i) => this.b.value(l, i), { title: "B: " + name, mark: state.head >= 0 ? [state.layer, this.b.heads.indexOf(state.head)] : null }), this.b.heads]];
+    const name = measures[state.m].name, title = (letter, grid) => `${letter}: ${name}${grid.estimate() ? " (≈ estimates)" : ""}`;
+    this.at = [[drawGrid(g, box(0), this.a, v => amount(v / top), (l, i) => this.a.value(l, i), { title: title("A", this.a), mark }), this.a.heads],
+      [drawGrid(g, box(1), this.b, v => amount(v / top), (l, i) => this.b.value(l, i), { title: title("B", this.b), mark: state.head >= 0 ? [state.layer, this.b.heads.indexOf(state.head)] : null }), this.b.heads]];
     const height = Math.min(180, gh - 70);
     bar(g, 10 + 2 * third - 58, 58, 11, height, [0, .5, 1].map(s => [format(s * top, 2), s]), "", c);
     if (common.layers.length && common.heads.length) {
@@ -162,6 +165,7 @@ export class Compare {
   }
   press() { return false; }
   csv() {
+    if (!this.a.done || !this.b.done) throw new Error("not all rows are read yet: export again in a moment");
     const lines = ["layer,head,measure,a,b,difference"];
     for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, this.b.heads.indexOf(id)); lines.push([l, id, state.m, x ?? "NaN", y ?? "NaN", x === null || y === null ? "NaN" : y - x].join()); });
     return lines.join("\n") + "\n";

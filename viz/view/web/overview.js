@@ -73,7 +73,7 @@ export class Grid {
     const drafts = [...this.rows.values()].filter(a => a.draft);
     if (!drafts.length) return "";
     const { rows, of } = drafts[0], what = this.capture.prompts.some(q => q.reply_tokens) ? "reply" : "prompt";
-    return `${drafts.length === this.rows.size ? "estimates" : `${drafts.length} of ${this.layers.length} layers are estimates`} from ${rows} of ${of} ${what} rows`;
+    return `≈ estimates from ${rows} of ${of} ${what} rows`;
   }
   // after shows what another grid of the same prompt held until the answers come.
   after(old) {
@@ -116,7 +116,7 @@ export function drawGrid(g, box, grid, color, value, { title, order = null, mark
   g.textAlign = "right";
   g.textBaseline = "middle";
   const skip = Math.max(1, Math.ceil(12 / h));
-  layers.forEach((id, l) => { if (l % skip === 0) g.fillText(id, x0 - 7, y0 + (l + .5) * h); });
+  layers.forEach((id, l) => { if (l % skip === 0) g.fillText((grid.rows?.get(id)?.draft ? "≈ " : "") + id, x0 - 7, y0 + (l + .5) * h); });
   const small = h < 13 || w < 30;
   layers.forEach((layer, l) => {
     const line = order ? order(layer) : heads.map((_, i) => i);
@@ -161,7 +161,7 @@ export class Overview {
     this.canvas.addEventListener("click", e => { const hit = locate(e); if (hit) this.open(hit); });
   }
   tell([layer, i]) {
-    const about = this.grid.rows.get(layer)?.draft ? `estimates from ${this.grid.rows.get(layer).rows} rows, ` : "";
+    const about = this.grid.rows.get(layer)?.draft ? "≈ " : "";
     const all = Object.keys(measures).map(m => `${measures[m].name} ${format(this.grid.value(layer, i, m))}${span(this.grid.interval(layer, i, m))}`);
     status(`layer ${layer}, head ${this.grid.heads[i]}: ${about}${all.join(", ")}`);
   }
@@ -177,7 +177,7 @@ export class Overview {
     try {
       await grid.load(() => {
         this.draw();
-        if (grid.estimate()) status(`${grid.estimate()}; all rows of ${grid.fresh.size} of ${grid.layers.length} layers are read`);
+        if (grid.estimate()) status(`${grid.estimate()}; ${grid.fresh.size} of ${grid.layers.length} layers are read whole`);
       }, () => round === this.round);
       if (round !== this.round) return;
       this.draw();
@@ -259,6 +259,7 @@ export class Overview {
         el("td", {}, String(layer)), el("td", {}, String(this.grid.heads[i])), el("td", { class: "n" }, format(v)), ...(wide ? [el("td", { class: "n" }, span(this.grid.interval(layer, i)) || "–")] : []))));
     const mean = list.length ? list.reduce((s, r) => s + r[2], 0) / list.length : NaN;
     this.side.replaceChildren(el("h2", {}, m.name), el("p", {}, m.about),
+      ...(this.grid.estimate() ? [el("p", {}, this.grid.estimate() + ", and as many of the window; the rest is being read.")] : []),
       el("p", {}, `Mean over ${list.length} heads: ${format(mean)}. Grey: undefined${state.m === "retrieval" ? ", no token of the reply stands in the prompt" : ", nothing was above θ"}.${wide ? " Intervals are bootstrapped over prompts." : ""}`),
       el("h2", {}, "Highest"), table(list.slice(0, 8)), el("h2", {}, "Lowest"), table(list.slice(-8).reverse()));
   }
