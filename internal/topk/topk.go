@@ -3,6 +3,7 @@ package topk
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -140,12 +141,18 @@ func unordered(u uint32) float32 {
 	return math.Float32frombits(^u)
 }
 
-// quickselect finds the k-th largest value of x, k from 1, and reorders x.
+// quickselect finds the k-th largest value of x, k from 1, and reorders x. Where
+// pivots keep being bad it sorts.
 func quickselect[F float32 | float64](x []F, k int) F {
 	lo, hi := 0, len(x)-1
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		a, b, c := x[lo], x[mid], x[hi]
+	for rounds := 2*bits.Len(uint(len(x))) + 8; lo < hi; rounds-- {
+		if rounds == 0 {
+			slices.Sort(x[lo : hi+1])
+			slices.Reverse(x[lo : hi+1])
+			break
+		}
+		quarter := (hi - lo) / 4 // not the ends: that is where scores put what must stay
+		a, b, c := x[lo+quarter], x[lo+2*quarter], x[hi-quarter]
 		pivot := max(min(a, b), min(max(a, b), c)) // median of three
 		i, j := lo, hi
 		for i <= j {
@@ -169,5 +176,5 @@ func quickselect[F float32 | float64](x []F, k int) F {
 			return pivot
 		}
 	}
-	return x[lo]
+	return x[k-1]
 }

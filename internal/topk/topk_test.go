@@ -1,6 +1,7 @@
 package topk
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -54,4 +55,32 @@ func widen(x []float32) []float64 {
 		out[i] = float64(v)
 	}
 	return out
+}
+
+// TestQuickselectOnPatterns: orders that make pivots bad, as far as to sorting.
+func TestQuickselectOnPatterns(t *testing.T) {
+	const n = 40000
+	patterns := map[string]func(i int) float64{
+		"rising":                 func(i int) float64 { return float64(i) },
+		"falling":                func(i int) float64 { return float64(n - i) },
+		"alike":                  func(int) float64 { return 1 },
+		"first ones stay":        func(i int) float64 { return map[bool]float64{true: math.Inf(1), false: float64(i)}[i < 4] },
+		"there and back":         func(i int) float64 { return float64(min(i, n-i)) },
+		"back and there":         func(i int) float64 { return float64(max(i, n-i)) },
+		"two values":             func(i int) float64 { return float64(i % 2) },
+		"rising, then its start": func(i int) float64 { return float64(i % (n / 3)) },
+	}
+	for name, f := range patterns {
+		x := make([]float64, n)
+		for i := range x {
+			x[i] = f(i)
+		}
+		sorted := slices.Clone(x)
+		slices.Sort(sorted)
+		for _, k := range []int{1, 2, 100, n / 2, n - 1, n} {
+			if got := quickselect(slices.Clone(x), k); got != sorted[n-k] {
+				t.Errorf("%s: the %d-th largest is %g, want %g", name, k, got, sorted[n-k])
+			}
+		}
+	}
 }
