@@ -215,20 +215,38 @@ func (d *HeadDigest) Rates(cfg HitRateConfig) ([]HeadRate, error) {
 	return out, nil
 }
 
+// Mean is the mean reply row over the prompt's positions.
+func (d *HeadDigest) Mean() []float64 {
+	if d.mean.narrow == nil {
+		return d.mean.wide
+	}
+	wide := make([]float64, d.length)
+	for i, v := range d.mean.narrow {
+		wide[i] = float64(v)
+	}
+	return wide
+}
+
 // Kept judges a selection of the first prefix positions as [Methods] does: the mean
-// over rows of the summed weight on it, and of the weights above theta on the
-// prefix how many lie on it.
-func (d *HeadDigest) Kept(keep []int32, prefix int, theta float64) (mass float64, hits, significant int) {
+// over rows of the summed weight on it, and for each theta, of the weights above it on
+// the prefix how many lie on the selection.
+func (d *HeadDigest) Kept(keep []int32, prefix int, thetas []float64) (mass float64, hits, significant []int) {
+	hits, significant = make([]int, len(thetas)), make([]int, len(thetas))
 	kept := make([]bool, prefix)
 	for _, at := range keep {
 		kept[at] = true
 		mass += d.mean.at(at)
 	}
 	for i, at := range d.keys {
-		if int(at) < prefix && d.weights[i] > float32(theta) {
-			significant++
-			if kept[at] {
-				hits++
+		if int(at) >= prefix {
+			continue
+		}
+		for t, theta := range thetas {
+			if d.weights[i] > float32(theta) {
+				significant[t]++
+				if kept[at] {
+					hits[t]++
+				}
 			}
 		}
 	}

@@ -76,6 +76,8 @@ type captureInfo struct {
 	Bound    string          `json:"bound"` // what the precision promises
 	Warnings []string        `json:"warnings"`
 	Prompts  []promptInfo    `json:"prompts"`
+	// Windows is what a prompt's are, for all prompts that have a reply together.
+	Windows []int `json:"windows"`
 }
 
 type promptInfo struct {
@@ -96,6 +98,7 @@ type methodInfo struct {
 	Source string `json:"source"`
 	Keys   bool   `json:"keys"` // needs keys or queries: a capture with factors
 	Values bool   `json:"values"`
+	Layers bool   `json:"layers"` // a layer's budget depends on all layers: the first answer takes long
 }
 
 func (s *Server) apiCaptures(*http.Request) (any, error) {
@@ -109,17 +112,19 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 		h := c.Header()
 		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
 			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
+		var replied []int
 		for j, p := range c.Prompts() {
-			windows := s.stops(i, []int{j}).windows
-			if len(windows) == min(p.WindowRows, p.PromptTokens-1) {
-				windows = nil
+			if p.ReplyTokens > 0 {
+				replied = append(replied, j)
 			}
+			windows := s.atHand(i, []int{j})
 			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed, windows})
 		}
+		info.Windows = s.atHand(i, replied)
 		out.Captures = append(out.Captures, info)
 	}
 	for _, m := range snapkv.Methods {
-		out.Methods = append(out.Methods, methodInfo{m.Name, m.Source, m.Needs.Keys || m.Needs.Queries, m.Needs.Values})
+		out.Methods = append(out.Methods, methodInfo{m.Name, m.Source, m.Needs.Keys || m.Needs.Queries, m.Needs.Values, m.Stat != nil})
 	}
 	return out, nil
 }

@@ -36,8 +36,18 @@ type headsAnswer struct {
 func (s *Server) apiStats(r *http.Request) (any, error) {
 	p := query(r)
 	at, list, cfg := s.several(p)
-	layers := p.ints("layers", nil, 0, math.MaxInt32)
 	hasty := p.int("draft", 0, 0, 1) == 1
+	if p.err == nil && len(cfg.Windows) != 1 {
+		p.fail("window", "one")
+	}
+	return s.byLayer(r.Context(), p, at, func(ctx context.Context, at place) (any, error) {
+		return s.layerStats(ctx, at, list, cfg, hasty)
+	})
+}
+
+// byLayer answers for one layer, or for all in layers, as a list.
+func (s *Server) byLayer(ctx context.Context, p *params, at place, answer func(context.Context, place) (any, error)) (any, error) {
+	layers := p.ints("layers", nil, 0, math.MaxInt32)
 	for _, layer := range layers {
 		if recorded := s.captures[at.capture].Header().Plan.Layers; !slices.Contains(recorded, layer) {
 			p.fail("layers", fmt.Sprintf("some of the recorded layers %v", recorded))
@@ -46,20 +56,15 @@ func (s *Server) apiStats(r *http.Request) (any, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	if len(cfg.Windows) != 1 {
-		return nil, fmt.Errorf("window=%q: want one", p.q.Get("window"))
-	}
 	if layers == nil {
-		return s.layerStats(r.Context(), at, list, cfg, hasty)
+		return answer(ctx, at)
 	}
-	out := make([]*headsAnswer, len(layers))
-	work, ctx := errgroup.WithContext(r.Context())
+	out := make([]any, len(layers))
+	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range layers {
 		work.Go(func() (err error) {
-			at := at
-			at.layer = layers[i]
-			out[i], err = s.layerStats(ctx, at, list, cfg, hasty)
+			out[i], err = answer(ctx, place{at.capture, at.prompt, layers[i]})
 			return err
 		})
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
@@ -176,10 +179,13 @@ func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv
 		return nil, err
 	}
 	defer s.build(heavyBytes)()
+	return s.lay(ctx, src, at, heads, needs, c)
+}
+
+// lay is layerOf for who holds the source and the room.
+func (s *Server) lay(ctx context.Context, src *source, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
 	r := s.captures[at.capture]
-	h, p := r.Header(), src.prompt
-	l := &snapkv.Layer{Index: at.layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,
-		N: p.WindowRows, Dim: h.Model.HeadDim, ValueDim: h.Model.ValueDim}
+	l, err := bare(r.Header(), src.prompt, at.layer, heads), error(nil)
 	if needs.Sums {
 		sums, err := r.Sums(at.prompt, at.layer)
 		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
@@ -206,6 +212,12 @@ func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv
 	return l, err
 }
 
+// bare is a layer of which nothing was read.
+func bare(h *dumps.Header, p *dumps.Prompt, layer int, heads span) *snapkv.Layer {
+	return &snapkv.Layer{Index: layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,
+		N: p.WindowRows, Dim: h.Model.HeadDim, ValueDim: h.Model.ValueDim}
+}
+
 // window reads the last n rows of the layer's heads, the first of them at from.
 func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) error {
 	if n > src.promptRows {
@@ -215,16 +227,21 @@ func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) err
 		return fmt.Errorf("%d heads of %d rows by %d keys take %d MiB, the viewer's bound is %d: choose a smaller window, or use attnscope snapkv --indices", l.Heads, n, l.Len, need>>20, selectBytes>>20)
 	}
 	l.N, l.Rows = n, make([]float32, l.Heads*n*l.Len)
-	buf := make([]float32, n*src.keys)
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
 	for h := range l.Heads {
-		if err := src.read(ctx, buf, from+h, src.promptRows-n, n); err != nil {
-			return err
-		}
-		for i := range n {
-			copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*src.keys:])
-		}
+		work.Go(func() error {
+			buf := make([]float32, n*src.keys)
+			if err := src.read(ctx, buf, from+h, src.promptRows-n, n); err != nil {
+				return err
+			}
+			for i := range n {
+				copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*src.keys:])
+			}
+			return nil
+		})
 	}
-	return nil
+	return work.Wait()
 }
 
 // generated sums the reply's rows of the layer's heads.

@@ -1,10 +1,11 @@
 package view
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -21,25 +22,6 @@ type methodRow struct {
 	High     number `json:"mass_high"`
 	HitRate  number `json:"hit_rate"`
 	Prompts  int    `json:"prompts"`
-}
-
-// keptCell sums what is kept over heads.
-type keptCell struct {
-	mass                     float64
-	cells, hits, significant int
-}
-
-func (k *keptCell) add(o keptCell) {
-	k.mass, k.cells, k.hits, k.significant = k.mass+o.mass, k.cells+o.cells, k.hits+o.hits, k.significant+o.significant
-}
-
-// methodKey names the cells of one method in one layer, a cell a capacity.
-type methodKey struct {
-	at         place
-	method     string
-	capacities string
-	cfg        string
-	theta      float64
 }
 
 // apiMethods gives what methods keep by capacity: of one layer, or with layer=all
@@ -66,103 +48,52 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 	if all {
 		layers = s.captures[at.capture].Header().Plan.Layers
 	}
-	kept := s.votesFor(at.capture, list, []int{cfg.Window})
-	rows, leftOut := []methodRow{}, map[string]string{}
+	var methods []snapkv.Method
 	for _, name := range names {
 		m, err := snapkv.FindMethod(name)
 		if err != nil {
 			return nil, err
 		}
-		byPrompt := make([][]keptCell, 0, len(list)) // [prompt][capacity]
-		for _, at.prompt = range list {
-			sum := make([]keptCell, len(capacities))
-			for _, at.layer = range layers {
-				if err := r.Context().Err(); err != nil {
-					return nil, err
+		methods = append(methods, m)
+	}
+	j := jury{s, s.votesFor(at.capture, list, []int{cfg.Window}), cfg, capacities, thetasFor(theta)}
+	sums := make([][][]keptCell, len(methods)) // [method][prompt][capacity]
+	failed := make([]error, len(methods))
+	for i, prompt := range list {
+		for _, layer := range layers {
+			if err := r.Context().Err(); err != nil {
+				return nil, err
+			}
+			cells, errs := j.judge(context.WithoutCancel(r.Context()), place{at.capture, prompt, layer}, methods)
+			for m := range methods {
+				if failed[m] = cmp.Or(failed[m], errs[m]); failed[m] != nil {
+					continue
 				}
-				var cells []keptCell
-				if cells, err = s.judge(context.WithoutCancel(r.Context()), at, m, cfg, kept, capacities, theta); err != nil {
-					break
+				if i == len(sums[m]) {
+					sums[m] = append(sums[m], make([]keptCell, len(capacities)))
 				}
-				for i := range sum {
-					sum[i].add(cells[i])
+				for n := range capacities {
+					sums[m][i][n].add(cells[m][n])
 				}
 			}
-			if err != nil {
-				break
-			}
-			byPrompt = append(byPrompt, sum)
 		}
-		if err != nil {
-			leftOut[name] = err.Error()
+	}
+	rows, leftOut := []methodRow{}, map[string]string{}
+	which := slices.Index(j.thetas, theta)
+	for m, name := range names {
+		if failed[m] != nil {
+			leftOut[name] = failed[m].Error()
 			continue
 		}
 		for i, capacity := range capacities {
 			var mass, rate []float64
-			for _, sum := range byPrompt {
+			for _, sum := range sums[m] {
 				mass = append(mass, sum[i].mass/float64(sum[i].cells))
-				rate = append(rate, float64(sum[i].hits)/float64(sum[i].significant)) // of none: NaN
+				rate = append(rate, float64(sum[i].hits[which])/float64(sum[i].significant[which])) // of none: NaN
 			}
 			lo, hi := analysis.Interval(mass, analysis.Paper.Seed)
 			rows = append(rows, methodRow{name, capacity, number(analysis.Mean(mass)), number(lo), number(hi), number(analysis.Mean(rate)), len(mass)})
 		}
 	}
 	return map[string]any{"layers": layers, "rows": rows, "left_out": leftOut}, nil
-}
-
-// judge tells what a method keeps of a layer, at each capacity.
-func (s *Server) judge(ctx context.Context, at place, m snapkv.Method, c snapkv.Config, votes votes, capacities []int, theta float64) ([]keptCell, error) {
-	like := c
-	like.Capacity = 0
-	key := methodKey{at, m.Name, fmt.Sprint(capacities), fmt.Sprint(like), theta}
-	return lookup(s.small, key, 0, func() ([]keptCell, int, error) {
-		h, prompt := s.captures[at.capture].Header(), &s.captures[at.capture].Prompts()[at.prompt]
-		if len(h.Plan.Heads) != h.Model.Heads {
-			return nil, 0, fmt.Errorf("%d of %d heads were recorded; a selection needs all", len(h.Plan.Heads), h.Model.Heads)
-		}
-		prefix := prompt.PromptTokens - c.Window
-		if prompt.ReplyTokens == 0 || prefix < 1 {
-			return nil, 0, fmt.Errorf("prompt %q has no reply, or is not longer than the window", prompt.ID)
-		}
-		stats, err := s.stats(at, votes)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer s.cache.last(at)
-		out, configs, budgets := make([]keptCell, len(capacities)), make([]snapkv.Config, len(capacities)), make([]int, len(capacities))
-		for i, capacity := range capacities {
-			configs[i] = c
-			configs[i].Capacity = capacity
-			if err := configs[i].Check(); err != nil {
-				return nil, 0, err
-			}
-			if budgets[i], err = s.budget(ctx, at, m, configs[i]); err != nil {
-				return nil, 0, err
-			}
-		}
-		step := together(h.Model, m, c)
-		for first := 0; first < h.Model.Heads; first += step {
-			l, err := s.layerOf(ctx, at, span{first, step}, m.Needs, c)
-			if err != nil {
-				return nil, 0, err
-			}
-			var scores [][]float64
-			for i, c := range configs {
-				if (scores == nil || m.ByCapacity) && m.Name != "full" && !c.Passthrough(prompt.PromptTokens) {
-					if scores, err = m.Rank(l, c); err != nil {
-						return nil, 0, err
-					}
-				}
-				keep, err := m.Cut(scores, l, c, budgets[i])
-				if err != nil {
-					return nil, 0, err
-				}
-				for head, list := range snapkv.ByQueryHead(keep, step) {
-					mass, hits, significant := stats[first+head].digest.Kept(list, prefix, theta)
-					out[i].add(keptCell{mass, 1, hits, significant})
-				}
-			}
-		}
-		return out, 48 * len(out), nil
-	})
 }

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -23,22 +24,26 @@ type sweepRow struct {
 	Prompts     int    `json:"prompts"`
 }
 
-// apiSweep gives the hit rates of one layer by window: those of [analysis.HitRates]
-// with --by layer. p=all is the mean over the capture's prompts; otherwise the
-// prompt's.
+// apiSweep gives the hit rates of one layer, or of all in layers, by window: those of
+// [analysis.HitRates] with --by layer. p=all is the mean over the capture's prompts;
+// otherwise the prompt's.
 func (s *Server) apiSweep(r *http.Request) (any, error) {
 	p := query(r)
 	at, list, cfg := s.several(p)
-	if p.err != nil {
-		return nil, p.err
-	}
+	return s.byLayer(r.Context(), p, at, func(ctx context.Context, at place) (any, error) {
+		return s.layerSweep(ctx, at, list, cfg)
+	})
+}
+
+// layerSweep rates a layer over some prompts.
+func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analysis.HitRateConfig) (any, error) {
 	prompts := map[int][]analysis.Rates{} // by window
 	kept := s.votesFor(at.capture, list, cfg.Windows)
 	for _, i := range list {
 		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
 			continue
 		}
-		if err := r.Context().Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		heads, err := s.stats(place{at.capture, i, at.layer}, kept)

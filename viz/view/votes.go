@@ -95,6 +95,15 @@ func (s *Server) stops(capture int, prompts []int) votes {
 	return votes{short: true}
 }
 
+// atHand are the stops, nil where they are all windows.
+func (s *Server) atHand(capture int, prompts []int) []int {
+	windows := s.stops(capture, prompts).windows
+	if len(windows) > 0 && windows[len(windows)-1] == len(windows) {
+		return nil
+	}
+	return append([]int{}, windows...)
+}
+
 // votesFor are the votes that answer a request: all stops, or where it asks for
 // another window, those it asks for.
 func (s *Server) votesFor(capture int, prompts, asked []int) votes {

@@ -33,32 +33,41 @@ export class MethodSweep {
   async update() {
     const { c, p } = state, capture = this.about.captures[c], used = state.all ? capture.prompts : [capture.prompts[p]];
     const window = Math.max(1, Math.min(state.w, ...used.map(q => Math.min(q.window_rows, q.prompt_tokens - 1))));
-    const methods = this.about.methods.filter(m => m.name !== "full" && (!m.keys || used.every(q => q.store === "factors")) && (!m.values || capture.plan.values)).map(m => m.name);
-    const q = { c, p: state.all ? "all" : p, window, theta: state.theta, kernel: state.k, pooling: state.pooling, group: state.group, capacity: this.capacities(used).join(), methods: methods.join() };
-    const key = JSON.stringify(q);
+    const methods = this.about.methods.filter(m => m.name !== "full" && (!m.keys || used.every(q => q.store === "factors")) && (!m.values || capture.plan.values));
+    const q = { c, p: state.all ? "all" : p, window, theta: state.theta, kernel: state.k, pooling: state.pooling, group: state.group, capacity: this.capacities(used).join() };
+    const key = JSON.stringify(q), setting = JSON.stringify({ ...q, theta: 0 });
     if (key === this.key) return this.draw();
-    const round = this.round = {}, sums = new Map();
-    Object.assign(this, { key, done: false, prompts: used.length });
+    const round = this.round = {}, sums = new Map(), alive = () => round === this.round;
+    const known = setting === this.heard; // another theta: the rates of all are at hand
+    Object.assign(this, { key, done: false, prompts: used.length, asked: methods.map(m => m.name) });
+    this.canvas.dataset.ready = "no";
     const draw = paced(() => this.draw(), 150);
-    let seen = 0;
+    // Methods that look at all layers for a budget come last.
+    const parts = [methods.filter(m => !m.layers), methods.filter(m => m.layers)].map(list => list.map(m => m.name).join()).filter(list => list);
     try {
-      await collect(capture.plan.layers, layer => api("methods", { ...q, layer }), (layer, a) => {
-        seen++;
-        for (const r of a.rows) {
-          const id = r.method + " " + r.capacity, s = sums.get(id) || { method: r.method, capacity: r.capacity, mass: 0, rate: 0, rates: 0, prompts: r.prompts };
-          s.mass += r.mass;
-          if (r.hit_rate !== null) { s.rate += r.hit_rate; s.rates++; }
-          sums.set(id, s);
-        }
-        this.leftOut = a.left_out;
-        this.rows = [...sums.values()].map(s => ({ ...s, mass: s.mass / seen, hit_rate: s.rates ? s.rate / s.rates : null, mass_low: null, mass_high: null }));
-        draw();
-        status(`layer ${seen} of ${capture.plan.layers.length}`);
-      }, () => round === this.round);
-      if (round !== this.round) return;
-      const a = await api("methods", { ...q, layer: "all" });
-      if (round !== this.round) return;
-      Object.assign(this, { rows: a.rows, leftOut: a.left_out, done: true });
+      if (!known) this.leftOut = {};
+      for (const part of known ? [] : parts) {
+        let seen = 0;
+        await collect(capture.plan.layers, layer => api("methods", { ...q, methods: part, layer }), (layer, a) => {
+          seen++;
+          for (const r of a.rows) {
+            const id = r.method + " " + r.capacity, s = sums.get(id) || { method: r.method, capacity: r.capacity, mass: 0, rate: 0, rates: 0, layers: 0, prompts: r.prompts };
+            s.mass += r.mass;
+            s.layers++;
+            if (r.hit_rate !== null) { s.rate += r.hit_rate; s.rates++; }
+            sums.set(id, s);
+          }
+          Object.assign(this.leftOut, a.left_out);
+          this.rows = [...sums.values()].map(s => ({ ...s, mass: s.mass / s.layers, hit_rate: s.rates ? s.rate / s.rates : null, mass_low: null, mass_high: null }));
+          draw();
+          status(`layer ${seen} of ${capture.plan.layers.length}`);
+        }, alive);
+        if (!alive()) return;
+      }
+      draw.stop();
+      const a = await api("methods", { ...q, methods: methods.map(m => m.name).join(), layer: "all" });
+      if (!alive()) return;
+      Object.assign(this, { rows: a.rows, leftOut: a.left_out, done: true, heard: setting });
       this.draw();
       this.panel();
       status(used.length > 1 ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${used[0].id}, mean over all layers and heads`);
@@ -75,7 +84,7 @@ export class MethodSweep {
   }
   styles() {
     let n = 0, grey = 0;
-    return new Map([...new Set(this.rows.map(r => r.method))].map(m => [m, plain.includes(m) ? { color: css("soft"), dash: [[6, 3], [2, 3], [10, 3, 2, 3]][grey++ % 3], width: 1.2 }
+    return new Map((this.asked || []).filter(m => !(m in this.leftOut)).map(m => [m, plain.includes(m) ? { color: css("soft"), dash: [[6, 3], [2, 3], [10, 3, 2, 3]][grey++ % 3], width: 1.2 }
       : { color: hues[n % hues.length], dash: dashes[Math.floor(n++ / hues.length) % 3], width: 1.8 }]));
   }
   paint(g, w, h) {

@@ -23,8 +23,14 @@ export const settings = () => {
   return q;
 };
 
+// atHand says that hit rates of some windows follow from what was read for others.
+export function atHand(capture, p, windows) {
+  const list = p === "all" ? capture.windows : capture.prompts[p].windows;
+  return !list || windows.every(w => list.includes(w));
+}
+
 // collect asks for all layers, a few at a time, and calls back after each.
-export async function collect(layers, ask, each, alive) {
+export async function collect(layers, ask, each, alive, together = 3) {
   const list = [...layers];
   const worker = async () => {
     while (list.length && alive()) {
@@ -32,7 +38,7 @@ export async function collect(layers, ask, each, alive) {
       if (alive()) each(layer, answer);
     }
   };
-  await Promise.all([worker(), worker(), worker()]);
+  await Promise.all(Array.from({ length: together }, worker));
 }
 
 // Grid holds the measures of every layer and head of a prompt, or of all prompts
@@ -43,10 +49,6 @@ export class Grid {
   window() {
     const used = this.p === "all" ? this.capture.prompts : [this.capture.prompts[this.p]];
     return Math.max(1, Math.min(state.w, ...used.map(q => q.window_rows)));
-  }
-  // atHand says that hit rates of the window follow from what was read already.
-  atHand() {
-    return this.p !== "all" && (this.capture.prompts[this.p].windows?.includes(this.window()) ?? true);
   }
   async load(redraw, alive) {
     const draw = paced(redraw, 300), q = { c: this.c, p: this.p, ...settings(), window: this.window() };
@@ -79,7 +81,7 @@ export class Grid {
   after(old) {
     if (old && old.c === this.c && old.p === this.p) {
       this.rows = new Map(old.rows);
-      if (old.done && this.atHand()) this.step = this.layers.length; // nothing is read: one answer
+      if (old.done && atHand(this.capture, this.p, [this.window()])) this.step = this.layers.length; // nothing is read: one answer
     }
     return this;
   }

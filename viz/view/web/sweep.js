@@ -2,7 +2,7 @@
 // without a vote would reach.
 import { api, state, set, el, css, format, status, paced } from "./core.js";
 import { amount, rgb } from "./color.js";
-import { collect, settings } from "./overview.js";
+import { atHand, collect, settings } from "./overview.js";
 import { frame, legend } from "./plot.js";
 
 const baselines = { chance: "chance", recent: "recent", sinks_recent: "sinks + recent", oracle: "oracle", overlap: "overlap", mass: "kept mass" };
@@ -35,26 +35,36 @@ export class Sweep {
     const { c, p } = state, capture = this.about.captures[c];
     const used = state.all ? capture.prompts : [capture.prompts[p]];
     this.most = Math.max(1, Math.min(...used.map(q => Math.min(q.window_rows, q.prompt_tokens - 1))));
-    const windows = windowsUpTo(this.most), q = { ...settings(), c, p: state.all ? "all" : p, window: windows.join() };
-    const key = JSON.stringify(q);
+    const windows = windowsUpTo(this.most), q = { ...settings(), c, p: state.all ? "all" : p }, layers = capture.plan.layers;
+    const key = JSON.stringify([q, windows]), of = JSON.stringify([c, q.p]);
     if (key === this.key) return this.draw();
     this.key = key;
-    const round = this.round = {};
-    const rows = new Map();
-    const draw = paced(() => this.draw(), 150);
+    const round = this.round = {}, alive = () => round === this.round, draw = paced(() => this.draw(), 150);
+    const old = of === this.of ? this.rows : new Map(), rows = new Map();
+    Object.assign(this, { of, done: false });
+    this.canvas.dataset.ready = "no";
+    // What was read once is answered for all layers together, the chosen window first;
+    // what must be read comes layer by layer.
+    const main = Math.min(state.w, this.most), at = this.read === of && atHand(capture, q.p, windows);
+    const steps = at ? [[layers, [main]], [layers, windows.filter(w => w !== main)]] : layers.map(l => [[l], windows]);
     try {
-      await collect(capture.plan.layers, layer => api("sweep", { ...q, layer }), (layer, a) => {
-        rows.set(layer, a.rows);
-        if (rows.size === 1 || this.rows.size !== capture.plan.layers.length) this.rows = rows;
+      const ask = async ([layers, windows]) => windows.length ? api("sweep", { ...q, layers: layers.join(), window: windows.join() }) : [];
+      await collect(steps, ask, ([, windows], answers) => {
+        for (const a of answers) rows.set(a.layer, [...(rows.get(a.layer) || []), ...a.rows].sort((x, y) => x.window - y.window));
+        this.rows = new Map(layers.map(l => {
+          const fresh = rows.get(l) || [], rest = (old.get(l) || []).filter(r => !fresh.some(f => f.window === r.window));
+          return [l, [...fresh, ...rest].sort((x, y) => x.window - y.window)];
+        }));
         draw();
-        if (rows.size < capture.plan.layers.length) status(`layer ${rows.size} of ${capture.plan.layers.length}`);
-      }, () => round === this.round);
-      if (round !== this.round) return;
-      this.rows = rows;
+        if (!at && rows.size < layers.length) status(`layer ${rows.size} of ${layers.length}`);
+      }, alive, at ? 1 : 3);
+      if (!alive()) return;
+      draw.stop();
+      Object.assign(this, { rows, read: of, done: true });
       this.draw();
       this.panel();
       status(used.length > 1 ? `mean over ${capture.prompts.length} prompts` : `prompt ${used[0].id}`);
-    } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
+    } catch (e) { if (alive()) { this.key = ""; status(e.message, true); } }
   }
   layers() { return this.about.captures[state.c].plan.layers; }
   windows() { return [...new Set([...this.rows.values()].flat().map(r => r.window))].sort((a, b) => a - b); }
@@ -65,7 +75,7 @@ export class Sweep {
     const g = this.canvas.getContext("2d");
     g.scale(ratio, ratio);
     this.paint(g, w, h);
-    this.canvas.dataset.ready = this.rows.size === this.layers().length ? "yes" : "no";
+    this.canvas.dataset.ready = this.done ? "yes" : "no";
   }
   paint(g, w, h) {
     const layers = this.layers(), b = { x: 58, y: 44, w: w - 58 - 170, h: h - 44 - 46 };

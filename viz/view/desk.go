@@ -1,0 +1,83 @@
+package view
+
+import (
+	"context"
+
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// desk holds what methods look at in a layer while they are judged.
+type desk struct {
+	s     *Server
+	at    place
+	c     snapkv.Config
+	src   *source
+	stats []headStats
+	all   *snapkv.Layer // of all heads; nil: there is no room, heads are read one by one
+	close func()
+}
+
+// deskBytes bounds the window rows that are read once for all methods.
+const deskBytes = 64 << 20
+
+// desk reads what methods need; until it is closed nothing else is read.
+func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c snapkv.Config, stats []headStats) (*desk, error) {
+	src, err := s.source(at)
+	if err != nil {
+		return nil, err
+	}
+	done := s.build(heavyBytes)
+	d := &desk{s: s, at: at, c: c, src: src, stats: stats, close: func() {
+		done()
+		s.cache.last(at)
+	}}
+	var needs snapkv.Needs
+	for _, m := range methods {
+		needs.Rows = needs.Rows || m.Needs.Rows
+		needs.Sums = needs.Sums || m.Needs.Sums
+		needs.Keys = needs.Keys || m.Needs.Keys
+		needs.Values = needs.Values || m.Needs.Values
+		needs.Queries = needs.Queries || m.Needs.Queries
+	}
+	if 4*len(src.heads)*c.Window*src.prefillKeys <= deskBytes {
+		if d.all, err = s.lay(ctx, src, at, span{0, len(src.heads)}, needs, c); err != nil {
+			d.all = nil // some method's needs cannot be met: each is told by itself
+		}
+	}
+	return d, nil
+}
+
+// layer is what a method needs of some heads; the reply's sums are those of the
+// digests, over the number of its rows.
+func (d *desk) layer(ctx context.Context, heads span, needs snapkv.Needs) (*snapkv.Layer, error) {
+	generated := needs.Generated
+	needs.Generated = false
+	var l *snapkv.Layer
+	if d.all == nil {
+		var err error
+		if l, err = d.s.lay(ctx, d.src, d.at, heads, needs, d.c); err != nil {
+			return nil, err
+		}
+	} else {
+		l = bare(d.s.captures[d.at.capture].Header(), d.src.prompt, d.at.layer, heads)
+		if needs.Rows {
+			row := d.c.Window * l.Len
+			l.N, l.Rows = d.c.Window, d.all.Rows[heads.from*row:(heads.from+heads.n)*row]
+		}
+		if needs.Sums && d.all.Sums != nil {
+			l.Sums = d.all.Sums[heads.from*l.Len : (heads.from+heads.n)*l.Len]
+		}
+		if needs.Keys || needs.Queries {
+			l.Queries, l.Keys = d.all.Queries, d.all.Keys
+		}
+		if needs.Keys || needs.Queries || needs.Values {
+			l.Values = d.all.Values
+		}
+	}
+	for h := range heads.n {
+		if generated {
+			l.Generated = append(l.Generated, d.stats[heads.from+h].digest.Mean()...)
+		}
+	}
+	return l, nil
+}

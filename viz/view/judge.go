@@ -1,0 +1,192 @@
+package view
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// jury judges methods under one setting. Hit rates come for all thetas at once.
+type jury struct {
+	s          *Server
+	votes      votes
+	c          snapkv.Config // without a capacity
+	capacities []int
+	thetas     []float64
+}
+
+// thetaStops are those of the page's slider.
+var thetaStops = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5}
+
+// thetasFor are the stops, and theta if it is none of them.
+func thetasFor(theta float64) []float64 {
+	if slices.Contains(thetaStops, theta) {
+		return thetaStops
+	}
+	return append([]float64{theta}, thetaStops...)
+}
+
+// keptCell sums what is kept over heads; hits and significant positions by theta.
+type keptCell struct {
+	mass              float64
+	cells             int
+	hits, significant []int
+}
+
+func (k *keptCell) add(o keptCell) {
+	if k.hits == nil {
+		k.hits, k.significant = make([]int, len(o.hits)), make([]int, len(o.hits))
+	}
+	k.mass, k.cells = k.mass+o.mass, k.cells+o.cells
+	for i := range o.hits {
+		k.hits[i], k.significant[i] = k.hits[i]+o.hits[i], k.significant[i]+o.significant[i]
+	}
+}
+
+// methodKey names the cells of one method in one layer, a cell a capacity.
+type methodKey struct {
+	at     place
+	method string
+	jury   string
+}
+
+func (j *jury) key(at place, m snapkv.Method) methodKey {
+	return methodKey{at, m.Name, fmt.Sprint(j.c, j.capacities, j.thetas)}
+}
+
+// judge tells what methods keep of a layer, [method][capacity], or why one cannot be
+// judged. What was judged before is kept.
+func (j *jury) judge(ctx context.Context, at place, methods []snapkv.Method) ([][]keptCell, []error) {
+	out, errs := make([][]keptCell, len(methods)), make([]error, len(methods))
+	var missing []int
+	for i, m := range methods {
+		if j.s.small.has(j.key(at, m)) {
+			out[i], errs[i] = lookup(j.s.small, j.key(at, m), 0, func() ([]keptCell, int, error) { return nil, 0, nil })
+		}
+		if out[i] == nil && errs[i] == nil {
+			missing = append(missing, i)
+		}
+	}
+	if len(missing) == 0 {
+		return out, errs
+	}
+	var todo []snapkv.Method
+	for _, i := range missing {
+		todo = append(todo, methods[i])
+	}
+	cells, whys := j.hear(ctx, at, todo)
+	for n, i := range missing {
+		if out[i], errs[i] = cells[n], whys[n]; errs[i] == nil {
+			lookup(j.s.small, j.key(at, methods[i]), 0, func() ([]keptCell, int, error) {
+				return out[i], len(j.capacities) * (64 + 16*len(j.thetas)), nil
+			})
+		}
+	}
+	return out, errs
+}
+
+// hear judges methods that were not judged yet: what they look at is read once for
+// all, and heads are gone through on all cores.
+func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][]keptCell, []error) {
+	out, errs := make([][]keptCell, len(methods)), make([]error, len(methods))
+	fail := func(err error) ([][]keptCell, []error) {
+		for i := range errs {
+			errs[i] = err
+		}
+		return out, errs
+	}
+	h, prompt := j.s.captures[at.capture].Header(), &j.s.captures[at.capture].Prompts()[at.prompt]
+	if len(h.Plan.Heads) != h.Model.Heads {
+		return fail(fmt.Errorf("%d of %d heads were recorded; a selection needs all", len(h.Plan.Heads), h.Model.Heads))
+	}
+	if prompt.ReplyTokens == 0 || prompt.PromptTokens <= j.c.Window {
+		return fail(fmt.Errorf("prompt %q has no reply, or is not longer than the window", prompt.ID))
+	}
+	configs := make([]snapkv.Config, len(j.capacities))
+	for i, capacity := range j.capacities {
+		configs[i] = j.c
+		configs[i].Capacity = capacity
+		if err := configs[i].Check(); err != nil {
+			return fail(err)
+		}
+	}
+	stats, err := j.s.stats(at, j.votes)
+	if err != nil {
+		return fail(err)
+	}
+	budgets := make([][]int, len(methods)) // before the layer is held: some look at all layers
+	for m := range methods {
+		budgets[m] = make([]int, len(configs))
+		for i := range configs {
+			if budgets[m][i], err = j.s.budget(ctx, at, methods[m], configs[i]); err != nil {
+				errs[m] = err
+			}
+		}
+	}
+	d, err := j.s.desk(ctx, at, methods, j.c, stats)
+	if err != nil {
+		return fail(err)
+	}
+	defer d.close()
+	cells, whys := make([][][]keptCell, len(methods)), make([][]error, len(methods)) // [method][head]
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for m := range methods {
+		cells[m], whys[m] = make([][]keptCell, h.Model.Heads), make([]error, h.Model.Heads)
+		step := together(h.Model, methods[m], j.c)
+		for first := 0; first < h.Model.Heads && errs[m] == nil; first += step {
+			work.Go(func() error {
+				whys[m][first] = j.heads(ctx, d, span{first, step}, methods[m], configs, budgets[m], stats, cells[m])
+				return nil
+			})
+		}
+	}
+	work.Wait()
+	for m := range methods {
+		if errs[m] = cmp.Or(errs[m], errors.Join(whys[m]...)); errs[m] != nil {
+			continue
+		}
+		out[m] = make([]keptCell, len(configs))
+		for _, head := range cells[m] {
+			for i := range configs {
+				out[m][i].add(head[i])
+			}
+		}
+	}
+	return out, errs
+}
+
+// heads judges a method on some heads: out[head][capacity].
+func (j *jury) heads(ctx context.Context, d *desk, heads span, m snapkv.Method, configs []snapkv.Config, budgets []int, stats []headStats, out [][]keptCell) error {
+	l, err := d.layer(ctx, heads, m.Needs)
+	if err != nil {
+		return err
+	}
+	for h := range heads.n {
+		out[heads.from+h] = make([]keptCell, len(configs))
+	}
+	var scores [][]float64
+	for i, c := range configs {
+		if (scores == nil || m.ByCapacity) && m.Name != "full" && !c.Passthrough(l.Len) {
+			if scores, err = m.Rank(l, c); err != nil {
+				return err
+			}
+		}
+		keep, err := m.Cut(scores, l, c, budgets[i])
+		if err != nil {
+			return err
+		}
+		for h, list := range snapkv.ByQueryHead(keep, heads.n) {
+			mass, hits, significant := stats[heads.from+h].digest.Kept(list, l.Len-c.Window, j.thetas)
+			out[heads.from+h][i] = keptCell{mass, 1, hits, significant}
+		}
+	}
+	return nil
+}
