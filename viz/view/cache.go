@@ -61,20 +61,23 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 	return it.value, nil
 }
 
-// has says whether a value is there, made and not an error.
-func (c *cache) has(key any) bool {
+// peek returns a value that is there, made and no error.
+func (c *cache) peek(key any) (value any, ok bool) {
 	c.mu.Lock()
 	e, ok := c.items[key]
+	if ok {
+		c.used.MoveToFront(e)
+	}
 	c.mu.Unlock()
 	if !ok {
-		return false
+		return nil, false
 	}
 	it := e.Value.(*cached)
 	select {
 	case <-it.ready:
-		return it.err == nil
+		return it.value, it.err == nil
 	default:
-		return false
+		return nil, false
 	}
 }
 

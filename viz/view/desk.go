@@ -22,15 +22,13 @@ const deskBytes = 64 << 20
 
 // desk reads what methods need; until it is closed nothing else is read.
 func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c snapkv.Config, stats []headStats) (*desk, error) {
-	src, err := s.source(at)
+	free := s.build(heavyBytes)
+	src, release, err := s.passing(at)
 	if err != nil {
+		free()
 		return nil, err
 	}
-	done := s.build(heavyBytes)
-	d := &desk{s: s, at: at, c: c, src: src, stats: stats, close: func() {
-		done()
-		s.cache.last(at)
-	}}
+	d := &desk{s: s, at: at, c: c, src: src, stats: stats, close: func() { release(); free() }}
 	var needs snapkv.Needs
 	for _, m := range methods {
 		needs.Rows = needs.Rows || m.Needs.Rows
@@ -40,8 +38,12 @@ func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c 
 		needs.Queries = needs.Queries || m.Needs.Queries
 	}
 	if 4*len(src.heads)*c.Window*src.prefillKeys <= deskBytes {
-		if d.all, err = s.lay(ctx, src, at, span{0, len(src.heads)}, needs, c); err != nil {
-			d.all = nil // some method's needs cannot be met: each is told by itself
+		// Where some method's needs cannot be met, each is told by itself.
+		if d.all, err = s.lay(ctx, src, at, span{0, len(src.heads)}, needs, c); err == nil {
+			release()
+			d.close = free
+		} else {
+			d.all = nil
 		}
 	}
 	return d, nil

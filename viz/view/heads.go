@@ -86,8 +86,10 @@ func (s *Server) layerStats(ctx context.Context, at place, list []int, cfg analy
 			return nil, err
 		}
 		look := kept
-		if hasty && worth && !s.cache.has(keyOf(at, kept)) {
-			look, out.Draft = draft, true
+		if hasty && worth {
+			if _, ok := s.cache.peek(keyOf(at, kept)); !ok {
+				look, out.Draft = draft, true
+			}
 		}
 		stats, err := s.stats(at, look)
 		if err != nil {

@@ -50,7 +50,13 @@ func (k *keptCell) add(o keptCell) {
 	}
 }
 
-// methodKey names the cells of one method in one layer, a cell a capacity.
+// verdict is what a method keeps, a cell a capacity, or why it cannot be judged.
+type verdict struct {
+	cells []keptCell
+	err   error
+}
+
+// methodKey names the verdict on one method in one layer.
 type methodKey struct {
 	at     place
 	method string
@@ -67,12 +73,12 @@ func (j *jury) judge(ctx context.Context, at place, methods []snapkv.Method) ([]
 	out, errs := make([][]keptCell, len(methods)), make([]error, len(methods))
 	var missing []int
 	for i, m := range methods {
-		if j.s.small.has(j.key(at, m)) {
-			out[i], errs[i] = lookup(j.s.small, j.key(at, m), 0, func() ([]keptCell, int, error) { return nil, 0, nil })
-		}
-		if out[i] == nil && errs[i] == nil {
+		v, ok := j.s.small.peek(j.key(at, m))
+		if !ok {
 			missing = append(missing, i)
+			continue
 		}
+		out[i], errs[i] = v.(verdict).cells, v.(verdict).err
 	}
 	if len(missing) == 0 {
 		return out, errs
@@ -83,11 +89,7 @@ func (j *jury) judge(ctx context.Context, at place, methods []snapkv.Method) ([]
 	}
 	cells, whys := j.hear(ctx, at, todo)
 	for n, i := range missing {
-		if out[i], errs[i] = cells[n], whys[n]; errs[i] == nil {
-			lookup(j.s.small, j.key(at, methods[i]), 0, func() ([]keptCell, int, error) {
-				return out[i], len(j.capacities) * (64 + 16*len(j.thetas)), nil
-			})
-		}
+		out[i], errs[i] = cells[n], whys[n]
 	}
 	return out, errs
 }
@@ -150,15 +152,17 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	}
 	work.Wait()
 	for m := range methods {
-		if errs[m] = cmp.Or(errs[m], errors.Join(whys[m]...)); errs[m] != nil {
-			continue
-		}
-		out[m] = make([]keptCell, len(configs))
-		for _, head := range cells[m] {
-			for i := range configs {
-				out[m][i].add(head[i])
+		if errs[m] = cmp.Or(errs[m], errors.Join(whys[m]...)); errs[m] == nil {
+			out[m] = make([]keptCell, len(configs))
+			for _, head := range cells[m] {
+				for i := range configs {
+					out[m][i].add(head[i])
+				}
 			}
 		}
+		lookup(j.s.small, j.key(at, methods[m]), 0, func() (verdict, int, error) {
+			return verdict{out[m], errs[m]}, 64 + len(configs)*(64+16*len(j.thetas)), nil
+		})
 	}
 	return out, errs
 }

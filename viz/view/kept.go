@@ -163,6 +163,7 @@ func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv
 					return nil, 0, err
 				}
 				stats[layer] = m.Stat(l, c)
+				s.cache.last(place{at.capture, at.prompt, layer})
 			}
 			return stats, 8 * len(stats), nil
 		}); err != nil {
@@ -174,11 +175,11 @@ func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv
 
 // layerOf reads what a method needs of some heads of a layer.
 func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
+	defer s.build(heavyBytes)()
 	src, err := s.source(at)
 	if err != nil {
 		return nil, err
 	}
-	defer s.build(heavyBytes)()
 	return s.lay(ctx, src, at, heads, needs, c)
 }
 

@@ -39,7 +39,7 @@ func (s *Server) source(at place) (*source, error) {
 
 // passing is a source that is looked at once, until done is called: it is not kept.
 func (s *Server) passing(at place) (src *source, done func(), err error) {
-	if s.cache.has(at) {
+	if _, ok := s.cache.peek(at); ok {
 		src, err = s.source(at)
 		return src, func() {}, err
 	}

@@ -46,7 +46,7 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 	workers := max(1, min(len(s.captures[at.capture].Header().Plan.Heads), runtime.GOMAXPROCS(0), statsBytes/(leastRows*row)))
 	strip := max(1, min(statsRows, statsBytes/(workers*row)))
 	need := s.sourceBytes(at) + workers*strip*row
-	return lookup(s.cache, keyOf(at, v), need, func() ([]headStats, int, error) {
+	return lookup(s.cache, keyOf(at, v), max(0, need-heavyBytes), func() ([]headStats, int, error) {
 		defer s.build(need)()
 		src, done, err := s.passing(at)
 		if err != nil {
