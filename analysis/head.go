@@ -97,14 +97,10 @@ func (c *column) at(j int32) float64 {
 	return float64(c.narrow[j])
 }
 
-// top are the k positions from skip to end of the largest numbers, ascending.
+// top are the k positions from skip to end of the largest numbers in float64,
+// ascending.
 func (c *column) top(skip, end, k int) []int32 {
-	var list []int32
-	if c.narrow == nil {
-		list = topk.Select(c.wide[skip:end], k)
-	} else {
-		list = topk.Select(c.narrow[skip:end], k)
-	}
+	list := topk.Select(c.wide[skip:end], k)
 	for i := range list {
 		list[i] += int32(skip)
 	}

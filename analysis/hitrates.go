@@ -14,6 +14,8 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/topk"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -309,6 +311,9 @@ func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mea
 		vote = pooled
 	}
 	skip := min(a.cfg.SkipFirst, prefix)
+	if vote.narrow != nil && mean.narrow != nil {
+		return rateNarrow(vote.narrow[skip:prefix], mean.narrow[skip:prefix], list, k, skip, prefix), nil
+	}
 	keep, attended := vote.top(skip, prefix, k), mean.top(skip, prefix, k)
 	c := &cell{counts: hitrate.Count(list, keep, k, skip, prefix), k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
 	if k > 0 {
@@ -318,6 +323,30 @@ func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mea
 		c.mass += mean.at(j)
 	}
 	return c, nil
+}
+
+// rateNarrow is rate for votes in float32, from skip on: it lists no positions.
+func rateNarrow(vote, mean []float32, list [][]int32, k, skip, prefix int) *cell {
+	kept, attended := topk.CutOf(vote, k), topk.CutOf(mean, k)
+	c := &cell{k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
+	c.counts = hitrate.CountKept(list, func(j int32) bool { return kept.Keeps(vote[j-int32(skip)], j-int32(skip)) }, k, skip, prefix)
+	both := 0
+	if kept.Ties || attended.Ties {
+		for j, v := range vote {
+			if kept.Keeps(v, int32(j)) {
+				c.mass += float64(mean[j])
+				if attended.Keeps(mean[j], int32(j)) {
+					both++
+				}
+			}
+		}
+	} else {
+		both, c.mass = simd.CountBoth(vote, mean, kept.Value, attended.Value), simd.SumWhere(vote, mean, kept.Value)
+	}
+	if k > 0 {
+		c.overlap = float64(both) / float64(k)
+	}
+	return c
 }
 
 // put adds a cell to its group.

@@ -94,12 +94,17 @@ func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
 // Count rates a selection on rows of significant positions: only positions in
 // [skip, prefix) count. keep is ascending; k is the budget of the baselines.
 func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
-	notes := pads.Get().(*pad)
-	notes.grow(prefix)
-	mask, often, seen := notes.mask, notes.often, []int32(nil) // in how many rows; where
+	mask := make([]bool, prefix)
 	for _, j := range keep {
 		mask[j] = true
 	}
+	return CountKept(rows, func(j int32) bool { return mask[j] }, k, skip, prefix)
+}
+
+// CountKept is Count of a selection that says whether it keeps a position.
+func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Counts {
+	notes := pads.Get().(*pad)
+	often, seen := notes.grow(prefix), []int32(nil) // in how many rows; where
 	c := Counts{Rows: len(rows)}
 	sinks := min(4, k)
 	for _, row := range rows {
@@ -113,7 +118,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 			if often[j]++; often[j] == 1 {
 				seen = append(seen, p)
 			}
-			if mask[j] {
+			if kept(p) {
 				hits++
 			}
 			if j >= prefix-k {
@@ -138,9 +143,6 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	for _, i := range topk.Select(counts, k) {
 		c.Oracle += int(counts[i])
 	}
-	for _, j := range keep {
-		mask[j] = false
-	}
 	for _, j := range seen {
 		often[j] = 0
 	}
@@ -148,18 +150,16 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	return c
 }
 
-// pad is what Count notes for each position; all is clean again when it is put back.
-type pad struct {
-	mask  []bool
-	often []int32
-}
+// pad is where CountKept counts by position; all is zero again when it is put back.
+type pad struct{ often []int32 }
 
 var pads = sync.Pool{New: func() any { return new(pad) }}
 
-func (p *pad) grow(n int) {
-	if len(p.mask) < n {
-		p.mask, p.often = make([]bool, n), make([]int32, n)
+func (p *pad) grow(n int) []int32 {
+	if len(p.often) < n {
+		p.often = make([]int32, n)
 	}
+	return p.often
 }
 
 // Overlap is the number of positions two ascending selections share.

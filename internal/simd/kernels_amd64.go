@@ -286,3 +286,12 @@ func addDoubles(n int, dst, x *float64)
 
 //go:noescape
 func narrowScaled(n int, dst *float32, x *float64, s float64)
+
+//go:noescape
+func between(n int, x *float32, lo, hi float32, bits *uint16)
+
+//go:noescape
+func countBoth(n int, x, y *float32, tx, ty float32, count *int64)
+
+//go:noescape
+func sumWhere(n int, x, y *float32, t float32, sum *float64)

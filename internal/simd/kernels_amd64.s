@@ -4552,6 +4552,123 @@ notBelow_loop:
 	VZEROUPPER
 	RET
 
+// func between(n int, x *float32, lo, hi float32, bits *uint16)
+TEXT ·between(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	VBROADCASTSS lo+16(FP), Y0
+	VBROADCASTSS hi+20(FP), Y5
+	MOVQ bits+24(FP), DI
+	SHRQ $4, CX
+between_loop:
+	VMOVUPS 0(SI), Y1
+	VCMPPS $13, Y0, Y1, Y3
+	VCMPPS $1, Y5, Y1, Y1
+	VANDPS Y1, Y3, Y1
+	VMOVUPS 32(SI), Y2
+	VCMPPS $13, Y0, Y2, Y4
+	VCMPPS $1, Y5, Y2, Y2
+	VANDPS Y2, Y4, Y2
+	VMOVMSKPS Y1, AX
+	VMOVMSKPS Y2, DX
+	SHLL $8, DX
+	ORL DX, AX
+	MOVW AX, (DI)
+	ADDQ $64, SI
+	ADDQ $2, DI
+	DECQ CX
+	JNZ between_loop
+	VZEROUPPER
+	RET
+
+// func countBoth(n int, x, y *float32, tx, ty float32, count *int64)
+TEXT ·countBoth(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ y+16(FP), R8
+	VBROADCASTSS tx+24(FP), Y4
+	VBROADCASTSS ty+28(FP), Y5
+	MOVQ count+32(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	SHRQ $4, CX
+countBoth_loop:
+	VMOVUPS 0(SI), Y2
+	VCMPPS $13, Y4, Y2, Y2
+	VMOVUPS 0(R8), Y6
+	VCMPPS $13, Y5, Y6, Y6
+	VANDPS Y6, Y2, Y2
+	VPSUBD Y2, Y0, Y0
+	VMOVUPS 32(SI), Y3
+	VCMPPS $13, Y4, Y3, Y3
+	VMOVUPS 32(R8), Y7
+	VCMPPS $13, Y5, Y7, Y7
+	VANDPS Y7, Y3, Y3
+	VPSUBD Y3, Y1, Y1
+	ADDQ $64, SI
+	ADDQ $64, R8
+	DECQ CX
+	JNZ countBoth_loop
+	VPADDD Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0xb1, X0, X1
+	VPADDD X1, X0, X0
+	VMOVD X0, AX
+	MOVQ AX, (DI)
+	VZEROUPPER
+	RET
+
+// func sumWhere(n int, x, y *float32, t float32, sum *float64)
+TEXT ·sumWhere(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ y+16(FP), R8
+	VBROADCASTSS t+24(FP), X4
+	MOVQ sum+32(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	SHRQ $4, CX
+sumWhere_loop:
+	VMOVUPS 0(SI), X5
+	VCMPPS $13, X4, X5, X5
+	VANDPS 0(R8), X5, X5
+	VCVTPS2PD X5, Y5
+	VADDPD Y5, Y0, Y0
+	VMOVUPS 16(SI), X5
+	VCMPPS $13, X4, X5, X5
+	VANDPS 16(R8), X5, X5
+	VCVTPS2PD X5, Y5
+	VADDPD Y5, Y1, Y1
+	VMOVUPS 32(SI), X5
+	VCMPPS $13, X4, X5, X5
+	VANDPS 32(R8), X5, X5
+	VCVTPS2PD X5, Y5
+	VADDPD Y5, Y2, Y2
+	VMOVUPS 48(SI), X5
+	VCMPPS $13, X4, X5, X5
+	VANDPS 48(R8), X5, X5
+	VCVTPS2PD X5, Y5
+	VADDPD Y5, Y3, Y3
+	ADDQ $64, SI
+	ADDQ $64, R8
+	DECQ CX
+	JNZ sumWhere_loop
+	VADDPD Y1, Y0, Y0
+	VADDPD Y3, Y2, Y2
+	VADDPD Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPD X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VADDPD X1, X0, X0
+	VMOVSD X0, (DI)
+	VZEROUPPER
+	RET
+
 // func countNotBelow(n int, x *float32, t float32, count *int64)
 TEXT ·countNotBelow(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX

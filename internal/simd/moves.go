@@ -14,8 +14,11 @@ type moves struct {
 	joinHalves func(n int, dst *float32, p0, p1 *byte)
 	pack8      func(k int, panel, b *float32, ldb int)
 	notBelow   func(n int, x *float32, t float32, bits *uint16)
+	between    func(n int, x *float32, lo, hi float32, bits *uint16)
 
 	countNotBelow func(n int, x *float32, t float32, count *int64)
+	countBoth     func(n int, x, y *float32, tx, ty float32, count *int64)
+	sumWhere      func(n int, x, y *float32, t float32, sum *float64)
 	addDoubles    func(n int, dst, x *float64)
 	narrowScaled  func(n int, dst *float32, x *float64, s float64)
 }
@@ -53,19 +56,9 @@ func JoinHalves(dst []float32, planes []byte) {
 // NotBelow appends to list the positions in x of values that are t or more,
 // ascending; a NaN is not.
 func NotBelow(list []int32, x []float32, t float32) []int32 {
-	const step = 1024
-	var words [step / 64]uint64 // as on a little-endian machine: the kernel is for one
 	at := 0
-	for n := len(x) &^ 15; at < n && active.notBelow != nil; {
-		m := min(step, n-at)
-		words[(m-1)/64] = 0
-		active.notBelow(m, &x[at], t, (*uint16)(unsafe.Pointer(&words)))
-		for i, word := range words[:(m+63)/64] {
-			for ; word != 0; word &= word - 1 {
-				list = append(list, int32(at+64*i+bits.TrailingZeros64(word)))
-			}
-		}
-		at += m
+	if active.notBelow != nil {
+		list, at = positions(list, x, func(n int, x *float32, bits *uint16) { active.notBelow(n, x, t, bits) })
 	}
 	for ; at < len(x); at++ {
 		if x[at] >= t {
@@ -73,6 +66,40 @@ func NotBelow(list []int32, x []float32, t float32) []int32 {
 		}
 	}
 	return list
+}
+
+// Between appends to list the positions in x of values that are lo or more and below
+// hi, ascending.
+func Between(list []int32, x []float32, lo, hi float32) []int32 {
+	at := 0
+	if active.between != nil {
+		list, at = positions(list, x, func(n int, x *float32, bits *uint16) { active.between(n, x, lo, hi, bits) })
+	}
+	for ; at < len(x); at++ {
+		if v := x[at]; v >= lo && v < hi {
+			list = append(list, int32(at))
+		}
+	}
+	return list
+}
+
+// positions appends those of the bits that mark sets, as far as registers are full.
+func positions(list []int32, x []float32, mark func(n int, x *float32, bits *uint16)) ([]int32, int) {
+	const step = 1024
+	var words [step / 64]uint64 // as on a little-endian machine: the kernels are for one
+	at := 0
+	for n := len(x) &^ 15; at < n; {
+		m := min(step, n-at)
+		words[(m-1)/64] = 0
+		mark(m, &x[at], (*uint16)(unsafe.Pointer(&words)))
+		for i, word := range words[:(m+63)/64] {
+			for ; word != 0; word &= word - 1 {
+				list = append(list, int32(at+64*i+bits.TrailingZeros64(word)))
+			}
+		}
+		at += m
+	}
+	return list, at
 }
 
 // CountNotBelow counts the values of x that are t or more; a NaN is not.
@@ -88,6 +115,41 @@ func CountNotBelow(x []float32, t float32) int {
 		}
 	}
 	return int(count)
+}
+
+// CountBoth counts the places where x is tx or more and y is ty or more, as far as x
+// goes.
+func CountBoth(x, y []float32, tx, ty float32) int {
+	y = y[:len(x)]
+	var count int64
+	at := 0
+	if n := len(x) &^ 15; n > 0 && active.countBoth != nil {
+		active.countBoth(n, &x[0], &y[0], tx, ty, &count)
+		at = n
+	}
+	for ; at < len(x); at++ {
+		if x[at] >= tx && y[at] >= ty {
+			count++
+		}
+	}
+	return int(count)
+}
+
+// SumWhere adds up y in float64 where x is t or more, as far as x goes.
+func SumWhere(x, y []float32, t float32) float64 {
+	y = y[:len(x)]
+	var sum float64
+	at := 0
+	if n := len(x) &^ 15; n > 0 && active.sumWhere != nil {
+		active.sumWhere(n, &x[0], &y[0], t, &sum)
+		at = n
+	}
+	for ; at < len(x); at++ {
+		if x[at] >= t {
+			sum += float64(y[at])
+		}
+	}
+	return sum
 }
 
 // AddDoubles adds x to dst, as far as dst goes.

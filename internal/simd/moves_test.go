@@ -98,6 +98,10 @@ func TestNotBelow(t *testing.T) {
 			for i := range x {
 				x[i] = float32(r.IntN(50))
 			}
+			y := random(n, r)
+			for i := range y {
+				y[i] = 20 + 10*y[i]
+			}
 			if n > 1 {
 				x[n/2] = float32(math.NaN())
 			}
@@ -110,6 +114,30 @@ func TestNotBelow(t *testing.T) {
 				}
 				if got := NotBelow([]int32{77}, x, bound); !slices.Equal(got, want) {
 					t.Fatalf("%d values, %g: %v, want %v", n, bound, got, want)
+				}
+				some := []int32{77}
+				for i, v := range x {
+					if v >= bound && v < bound+10 {
+						some = append(some, int32(i))
+					}
+				}
+				if got := Between([]int32{77}, x, bound, bound+10); !slices.Equal(got, some) {
+					t.Fatalf("%d values from %g: %v, want %v", n, bound, got, some)
+				}
+				both, sum := 0, 0.0
+				for i, v := range x {
+					if v >= bound && y[i] >= 20 {
+						both++
+					}
+					if v >= bound {
+						sum += float64(y[i])
+					}
+				}
+				if got := CountBoth(x, y, bound, 20); got != both {
+					t.Fatalf("%d values, %g: both at %d, want %d", n, bound, got, both)
+				}
+				if got := SumWhere(x, y, bound); math.Abs(got-sum) > 1e-12*sum {
+					t.Fatalf("%d values, %g: sum %g, want %g", n, bound, got, sum)
 				}
 				if got := CountNotBelow(x, bound); got != len(want)-1 {
 					t.Fatalf("%d values, %g: counted %d, want %d", n, bound, got, len(want)-1)

@@ -19,6 +19,11 @@ func BenchmarkSelect(b *testing.B) {
 			narrow[i] = float32(v)
 		}
 		bench(b, "float32", narrow)
+		b.Run(fmt.Sprintf("cut/scores=%d/k=%d", n, n/20), func(b *testing.B) {
+			for b.Loop() {
+				CutOf(narrow, n/20)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"testing"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 func TestAgainstSorting(t *testing.T) {
@@ -45,6 +47,18 @@ func TestAgainstSorting(t *testing.T) {
 		}
 		if got := Select(narrow, k); !slices.Equal(got, Select(widen(narrow), k)) {
 			t.Fatalf("Select of %d float32, %d: %.200v", len(x), k, got)
+		}
+		cut, kept := CutOf(narrow, k), []int32(nil)
+		for j, v := range narrow {
+			if cut.Keeps(v, int32(j)) {
+				kept = append(kept, int32(j))
+			}
+		}
+		if !slices.Equal(kept, Select(narrow, k)) {
+			t.Fatalf("the cut %+v of %d float32, %d, keeps %.200v", cut, len(x), k, kept)
+		}
+		if whole := simd.CountNotBelow(narrow, cut.Value); !cut.Ties && whole != len(kept) {
+			t.Fatalf("%+v keeps %d, but %d are no smaller", cut, len(kept), whole)
 		}
 	}
 }

@@ -136,6 +136,106 @@ func notBelow() {
 	width{reg: "Y"}.end("")
 }
 
+// between writes a bit a value, 16 to a word: whether it is lo or more and below hi.
+func between() {
+	const name = "between"
+	line("// func %s(n int, x *float32, lo, hi float32, bits *uint16)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ x+8(FP), SI")
+	ins("VBROADCASTSS lo+16(FP), Y0")
+	ins("VBROADCASTSS hi+20(FP), Y5")
+	ins("MOVQ bits+24(FP), DI")
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	for i := range 2 {
+		ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
+		ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 3+i)
+		ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 1+i)
+		ins("VANDPS Y%d, Y%d, Y%d", 1+i, 3+i, 1+i)
+	}
+	ins("VMOVMSKPS Y1, AX")
+	ins("VMOVMSKPS Y2, DX")
+	ins("SHLL $8, DX")
+	ins("ORL DX, AX")
+	ins("MOVW AX, (DI)")
+	ins("ADDQ $64, SI")
+	ins("ADDQ $2, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	width{reg: "Y"}.end("")
+}
+
+// countBoth counts the places where x is tx or more and y is ty or more.
+func countBoth() {
+	const name = "countBoth"
+	line("// func %s(n int, x, y *float32, tx, ty float32, count *int64)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-40", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ x+8(FP), SI")
+	ins("MOVQ y+16(FP), R8")
+	ins("VBROADCASTSS tx+24(FP), Y4")
+	ins("VBROADCASTSS ty+28(FP), Y5")
+	ins("MOVQ count+32(FP), DI")
+	ins("VPXOR Y0, Y0, Y0")
+	ins("VPXOR Y1, Y1, Y1")
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	for i := range 2 {
+		ins("VMOVUPS %d(SI), Y%d", 32*i, 2+i)
+		ins("VCMPPS $13, Y4, Y%d, Y%d", 2+i, 2+i)
+		ins("VMOVUPS %d(R8), Y%d", 32*i, 6+i)
+		ins("VCMPPS $13, Y5, Y%d, Y%d", 6+i, 6+i)
+		ins("VANDPS Y%d, Y%d, Y%d", 6+i, 2+i, 2+i)
+		ins("VPSUBD Y%d, Y%d, Y%d", 2+i, i, i)
+	}
+	ins("ADDQ $64, SI")
+	ins("ADDQ $64, R8")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VPADDD Y1, Y0, Y0")
+	width{reg: "Y"}.reduce("VPADDD")
+	ins("VMOVD X0, AX")
+	ins("MOVQ AX, (DI)")
+	width{reg: "Y"}.end("")
+}
+
+// sumWhere adds up y in float64 where x is t or more.
+func sumWhere() {
+	const name = "sumWhere"
+	line("// func %s(n int, x, y *float32, t float32, sum *float64)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-40", name)
+	ins("MOVQ n+0(FP), CX")
+	ins("MOVQ x+8(FP), SI")
+	ins("MOVQ y+16(FP), R8")
+	ins("VBROADCASTSS t+24(FP), X4")
+	ins("MOVQ sum+32(FP), DI")
+	for i := range 4 {
+		ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
+	}
+	ins("SHRQ $4, CX")
+	line("%s_loop:", name)
+	for i := range 4 {
+		ins("VMOVUPS %d(SI), X5", 16*i)
+		ins("VCMPPS $13, X4, X5, X5")
+		ins("VANDPS %d(R8), X5, X5", 16*i)
+		ins("VCVTPS2PD X5, Y5")
+		ins("VADDPD Y5, Y%d, Y%d", i, i)
+	}
+	ins("ADDQ $64, SI")
+	ins("ADDQ $64, R8")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VADDPD Y1, Y0, Y0")
+	ins("VADDPD Y3, Y2, Y2")
+	ins("VADDPD Y2, Y0, Y0")
+	ins("VEXTRACTF128 $1, Y0, X1")
+	ins("VADDPD X1, X0, X0")
+	ins("VPSHUFD $0x4e, X0, X1")
+	ins("VADDPD X1, X0, X0")
+	width{reg: "Y"}.end("VMOVSD X0, (DI)")
+}
+
 // countNotBelow counts the values that are t or more: up to 2^31 in a lane.
 func countNotBelow() {
 	const name = "countNotBelow"
@@ -214,6 +314,9 @@ func moves() {
 	joinHalves()
 	pack8()
 	notBelow()
+	between()
+	countBoth()
+	sumWhere()
 	countNotBelow()
 	addDoubles()
 	narrowScaled()
