@@ -191,16 +191,17 @@ func TestLargeCapture(t *testing.T) {
 	t.Logf("overview, all rows of %d layers: %v more", shape.Layers, cost(b.ready))
 	// Every head is rated anew, on two cores. The best of some tries counts: others use
 	// the machine too.
-	slide := func(name, state string, steps ...int) {
+	slide := func(name, state, until string, steps ...int) {
 		t.Helper()
 		best := time.Hour
 		for _, by := range steps {
 			before := b.hash()
 			server, page := spent(func() {
-				b.eval(fmt.Sprintf(`const s = document.querySelector("[data-state=%s]"); s.value = +s.value + %d; s.dispatchEvent(new Event("input"));
-					for (let i = 0; i < 40; i++) await new Promise(r => setTimeout(r, 10));`, state, by))
-				b.ready()
+				b.eval(fmt.Sprintf(`const s = document.querySelector("[data-state=%s]"), was = location.hash; s.value = +s.value + %d; s.dispatchEvent(new Event("input"));
+					for (let i = 0; i < 100 && location.hash === was; i++) await new Promise(r => setTimeout(r, 5));
+					do await new Promise(r => setTimeout(r, 10)); while (document.querySelector("canvas").dataset.%s !== "yes");`, state, by, until))
 			})
+			b.ready()
 			best = min(best, server/2+page)
 			if b.hash() == before {
 				t.Errorf("%s: nothing moved", name)
@@ -212,10 +213,17 @@ func TestLargeCapture(t *testing.T) {
 			t.Logf("%s: the overview took %v", name, best)
 		}
 	}
-	slide("another window", "w", 1, 1)
-	slide("another share", "top", 1, 1, 1)
-	slide("another theta", "theta", -1, -1, -1)
-	slide("another kernel", "k", 1, 1, 1)
+	slide("another window", "w", "ready", 1, 1)
+	slide("another share", "top", "ready", 1, 1, 1)
+	slide("another theta", "theta", "ready", -1, -1, -1)
+	slide("another kernel", "k", "ready", 1, 1, 1)
+	b.press("4") // the line of the chosen window comes first
+	b.ready()
+	slide("sweep: another share", "top", "main", 1, 1, 1)
+	slide("sweep: another theta", "theta", "main", -1, -1)
+	slide("sweep: another kernel", "k", "main", 1, 1, 1)
+	open("v=sweep&sw=method", ready)
+	slide("methods: another theta", "theta", "ready", -1, -1)
 	b.eval(`location.hash = ""`)
 	b.ready()
 	// the hit rate of a head, as the page says it and as the API does

@@ -173,6 +173,7 @@ export class Overview {
     const { c } = state, p = state.mean ? "all" : state.p, key = JSON.stringify([c, p, settings()]);
     if (key === this.key) return this.draw();
     this.key = key;
+    this.canvas.dataset.ready = "no";
     const round = this.round = {}, grid = new Grid(this.about.captures[c], c, p).after(this.grid);
     this.grid = grid;
     status("reading layers …");

@@ -42,7 +42,7 @@ export class Sweep {
     const round = this.round = {}, alive = () => round === this.round, draw = paced(() => this.draw(), 150);
     const old = of === this.of ? this.rows : new Map(), rows = new Map();
     Object.assign(this, { of, done: false });
-    this.canvas.dataset.ready = "no";
+    Object.assign(this.canvas.dataset, { ready: "no", main: "no" });
     // What was read once is answered for all layers together, the chosen window first;
     // what must be read comes layer by layer.
     const main = Math.min(state.w, this.most), at = this.read === of && atHand(capture, q.p, windows);
@@ -55,7 +55,7 @@ export class Sweep {
           const fresh = rows.get(l) || [], rest = (old.get(l) || []).filter(r => !fresh.some(f => f.window === r.window));
           return [l, [...fresh, ...rest].sort((x, y) => x.window - y.window)];
         }));
-        draw();
+        if (at && windows[0] === main) { this.draw(); this.canvas.dataset.main = "yes"; } else draw();
         if (!at && rows.size < layers.length) status(`layer ${rows.size} of ${layers.length}`);
       }, alive, at ? 1 : 3);
       if (!alive()) return;
