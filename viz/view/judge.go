@@ -3,7 +3,6 @@ package view
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -152,7 +151,7 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	}
 	work.Wait()
 	for m := range methods {
-		if errs[m] = cmp.Or(errs[m], errors.Join(whys[m]...)); errs[m] == nil {
+		if errs[m] = cmp.Or(errs[m], cmp.Or(whys[m]...)); errs[m] == nil {
 			out[m] = make([]keptCell, len(configs))
 			for _, head := range cells[m] {
 				for i := range configs {

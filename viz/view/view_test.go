@@ -471,6 +471,22 @@ func TestRetrievalAndMeansOverPrompts(t *testing.T) {
 	}
 }
 
+// TestMethodsLeftOut: why a method cannot be judged is said once, and the others are.
+func TestMethodsLeftOut(t *testing.T) {
+	v := open(t, "rows", 0)
+	var got struct {
+		Rows    []map[string]any
+		LeftOut map[string]string `json:"left_out"`
+	}
+	for range 2 { // the second time from what is kept
+		v.json("api/methods?layer=all&window=4&capacity=8&methods=snapkv,headkv,knorm", &got)
+		if len(got.Rows) != 1 || len(got.LeftOut) != 2 || got.LeftOut["headkv"] != "headkv needs a score for each head of each layer (--head-scores)" ||
+			got.LeftOut["knorm"] != "knorm needs keys: capture with --store factors" {
+			t.Fatalf("%v, left out %q", got.Rows, got.LeftOut)
+		}
+	}
+}
+
 // TestMethodsAreThoseOfTheTables: what methods keep by capacity equals
 // analysis.Methods, by layer and over all layers.
 func TestMethodsAreThoseOfTheTables(t *testing.T) {
