@@ -26,14 +26,12 @@ for w in (d.prompt_rows(0, 1), d.generation_rows(0, 1)):
 `
 
 func TestPythonReadsTheSame(t *testing.T) {
-	if err := exec.Command("python3", "-c", "import numpy, zstandard").Run(); err != nil {
-		t.Skip("SKIPPED, the Python reader was not run: python3 with numpy and zstandard is missing")
-	}
+	interpreter := python(t, "numpy, zstandard")
 	for _, store := range []string{"rows", "factors"} {
 		for _, precision := range []string{"exact", "fine", "coarse"} {
 			path := filepath.Join(t.TempDir(), "x.attn")
 			dumpstest.Random(t, path, store, precision, rand.New(rand.NewPCG(1, 2)))
-			out, err := exec.Command("python3", "-c", script, path).CombinedOutput()
+			out, err := exec.Command(interpreter, "-c", script, path).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%s: %v\n%s", store, err, out)
 			}
@@ -75,12 +73,10 @@ print("hits", space["hits"], "significant", space["significant"])
 `
 
 func TestFirstLookRuns(t *testing.T) {
-	if err := exec.Command("python3", "-c", "import numpy, zstandard").Run(); err != nil {
-		t.Skip("SKIPPED, the notebook was not run: python3 with numpy and zstandard is missing")
-	}
+	interpreter := python(t, "numpy, zstandard")
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Random(t, path, "factors", "fine", rand.New(rand.NewPCG(1, 2)))
-	cmd := exec.Command("python3", "-c", runNotebook, "first_look.ipynb")
+	cmd := exec.Command(interpreter, "-c", runNotebook, "first_look.ipynb")
 	cmd.Env = append(cmd.Environ(), "ATTNSCOPE_DUMP="+path, "MPLBACKEND=Agg")
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "hits ") {

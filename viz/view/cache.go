@@ -20,7 +20,7 @@ type cached struct {
 	key   any
 	ready chan struct{}
 	value any
-	bytes int
+	bytes int // 0 while it is made
 	err   error
 }
 
@@ -48,7 +48,8 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 		runtime.GC() // before as much is allocated again
 	}
 
-	it.value, it.bytes, it.err = build()
+	var bytes int
+	it.value, bytes, it.err = build()
 	close(it.ready)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +57,8 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 		c.drop(e)
 		return nil, it.err
 	}
-	c.bytes += it.bytes
+	it.bytes = bytes // until now it could not be dropped
+	c.bytes += bytes
 	c.shrink(c.limit, it)
 	return it.value, nil
 }
