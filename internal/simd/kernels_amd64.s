@@ -4435,11 +4435,11 @@ joinPlanes_loop:
 	VPUNPCKHWD X5, X4, X7
 	VMOVDQU X6, 32(DI)
 	VMOVDQU X7, 48(DI)
+	ADDQ $64, DI
 	ADDQ $16, SI
 	ADDQ $16, R8
 	ADDQ $16, R9
 	ADDQ $16, R10
-	ADDQ $64, DI
 	DECQ CX
 	JNZ joinPlanes_loop
 	VZEROUPPER
@@ -4461,9 +4461,9 @@ joinHalves_loop:
 	VPUNPCKHBW X1, X0, X2
 	VCVTPH2PS X2, Y2
 	VMOVUPS Y2, 32(DI)
+	ADDQ $64, DI
 	ADDQ $16, SI
 	ADDQ $16, R8
-	ADDQ $64, DI
 	DECQ CX
 	JNZ joinHalves_loop
 	VZEROUPPER
@@ -4532,13 +4532,13 @@ pack8_loop:
 TEXT ·notBelow(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
-	VBROADCASTSS t+16(FP), Y0
 	MOVQ bits+24(FP), DI
+	VBROADCASTSS t+16(FP), Y0
 	SHRQ $4, CX
 notBelow_loop:
-	VMOVUPS (SI), Y1
-	VMOVUPS 32(SI), Y2
+	VMOVUPS 0(SI), Y1
 	VCMPPS $13, Y0, Y1, Y1
+	VMOVUPS 32(SI), Y2
 	VCMPPS $13, Y0, Y2, Y2
 	VMOVMSKPS Y1, AX
 	VMOVMSKPS Y2, DX
@@ -4556,19 +4556,19 @@ notBelow_loop:
 TEXT ·between(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
+	MOVQ bits+24(FP), DI
 	VBROADCASTSS lo+16(FP), Y0
 	VBROADCASTSS hi+20(FP), Y5
-	MOVQ bits+24(FP), DI
 	SHRQ $4, CX
 between_loop:
 	VMOVUPS 0(SI), Y1
-	VCMPPS $13, Y0, Y1, Y3
-	VCMPPS $1, Y5, Y1, Y1
-	VANDPS Y1, Y3, Y1
+	VCMPPS $1, Y5, Y1, Y3
+	VCMPPS $13, Y0, Y1, Y1
+	VANDPS Y3, Y1, Y1
 	VMOVUPS 32(SI), Y2
-	VCMPPS $13, Y0, Y2, Y4
-	VCMPPS $1, Y5, Y2, Y2
-	VANDPS Y2, Y4, Y2
+	VCMPPS $1, Y5, Y2, Y4
+	VCMPPS $13, Y0, Y2, Y2
+	VANDPS Y4, Y2, Y2
 	VMOVMSKPS Y1, AX
 	VMOVMSKPS Y2, DX
 	SHLL $8, DX
@@ -4581,14 +4581,45 @@ between_loop:
 	VZEROUPPER
 	RET
 
+// func countNotBelow(n int, x *float32, t float32, count *int64)
+TEXT ·countNotBelow(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ count+24(FP), DI
+	VBROADCASTSS t+16(FP), Y4
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	SHRQ $4, CX
+countNotBelow_loop:
+	VMOVUPS 0(SI), Y2
+	VCMPPS $13, Y4, Y2, Y2
+	VPSUBD Y2, Y0, Y0
+	VMOVUPS 32(SI), Y3
+	VCMPPS $13, Y4, Y3, Y3
+	VPSUBD Y3, Y1, Y1
+	ADDQ $64, SI
+	DECQ CX
+	JNZ countNotBelow_loop
+	VPADDD Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VPADDD X1, X0, X0
+	VPSHUFD $0xb1, X0, X1
+	VPADDD X1, X0, X0
+	VMOVD X0, AX
+	MOVQ AX, (DI)
+	VZEROUPPER
+	RET
+
 // func countBoth(n int, x, y *float32, tx, ty float32, count *int64)
 TEXT ·countBoth(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
 	MOVQ y+16(FP), R8
+	MOVQ count+32(FP), DI
 	VBROADCASTSS tx+24(FP), Y4
 	VBROADCASTSS ty+28(FP), Y5
-	MOVQ count+32(FP), DI
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
 	SHRQ $4, CX
@@ -4626,8 +4657,8 @@ TEXT ·sumWhere(SB), NOSPLIT, $0-40
 	MOVQ n+0(FP), CX
 	MOVQ x+8(FP), SI
 	MOVQ y+16(FP), R8
-	VBROADCASTSS t+24(FP), X4
 	MOVQ sum+32(FP), DI
+	VBROADCASTSS t+24(FP), X4
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4669,37 +4700,6 @@ sumWhere_loop:
 	VZEROUPPER
 	RET
 
-// func countNotBelow(n int, x *float32, t float32, count *int64)
-TEXT ·countNotBelow(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), CX
-	MOVQ x+8(FP), SI
-	VBROADCASTSS t+16(FP), Y4
-	MOVQ count+24(FP), DI
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	SHRQ $4, CX
-countNotBelow_loop:
-	VMOVUPS 0(SI), Y2
-	VCMPPS $13, Y4, Y2, Y2
-	VPSUBD Y2, Y0, Y0
-	VMOVUPS 32(SI), Y3
-	VCMPPS $13, Y4, Y3, Y3
-	VPSUBD Y3, Y1, Y1
-	ADDQ $64, SI
-	DECQ CX
-	JNZ countNotBelow_loop
-	VPADDD Y1, Y0, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VPADDD X1, X0, X0
-	VPSHUFD $0x4e, X0, X1
-	VPADDD X1, X0, X0
-	VPSHUFD $0xb1, X0, X1
-	VPADDD X1, X0, X0
-	VMOVD X0, AX
-	MOVQ AX, (DI)
-	VZEROUPPER
-	RET
-
 // func addDoubles(n int, dst, x *float64)
 TEXT ·addDoubles(SB), NOSPLIT, $0-24
 	MOVQ n+0(FP), CX
@@ -4719,8 +4719,8 @@ addDoubles_loop:
 	VMOVUPD 96(DI), Y3
 	VADDPD 96(SI), Y3, Y3
 	VMOVUPD Y3, 96(DI)
-	ADDQ $128, SI
 	ADDQ $128, DI
+	ADDQ $128, SI
 	DECQ CX
 	JNZ addDoubles_loop
 	VZEROUPPER
@@ -4746,8 +4746,8 @@ narrowScaled_loop:
 	VMULPD 96(SI), Y4, Y3
 	VCVTPD2PSY Y3, X3
 	VMOVUPS X3, 48(DI)
-	ADDQ $128, SI
 	ADDQ $64, DI
+	ADDQ $128, SI
 	DECQ CX
 	JNZ narrowScaled_loop
 	VZEROUPPER

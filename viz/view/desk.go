@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -47,6 +48,15 @@ func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c 
 		}
 	}
 	return d, nil
+}
+
+// workers is how many methods or heads may be judged at once: where each reads its
+// own rows, one.
+func (d *desk) workers() int {
+	if d.all == nil {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // layer is what a method needs of some heads; the reply's sums are those of the

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -103,20 +102,9 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 		}
 		return out, errs
 	}
-	h, prompt := j.s.captures[at.capture].Header(), &j.s.captures[at.capture].Prompts()[at.prompt]
-	if len(h.Plan.Heads) != h.Model.Heads {
-		return fail(fmt.Errorf("%d of %d heads were recorded; a selection needs all", len(h.Plan.Heads), h.Model.Heads))
-	}
-	if prompt.ReplyTokens == 0 || prompt.PromptTokens <= j.c.Window {
-		return fail(fmt.Errorf("prompt %q has no reply, or is not longer than the window", prompt.ID))
-	}
-	configs := make([]snapkv.Config, len(j.capacities))
-	for i, capacity := range j.capacities {
-		configs[i] = j.c
-		configs[i].Capacity = capacity
-		if err := configs[i].Check(); err != nil {
-			return fail(err)
-		}
+	configs, err := j.configs(at)
+	if err != nil {
+		return fail(err)
 	}
 	stats, err := j.s.stats(at, j.votes)
 	if err != nil {
@@ -124,11 +112,10 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	}
 	budgets := make([][]int, len(methods)) // before the layer is held: some look at all layers
 	for m := range methods {
-		budgets[m] = make([]int, len(configs))
-		for i := range configs {
-			if budgets[m][i], err = j.s.budget(ctx, at, methods[m], configs[i]); err != nil {
-				errs[m] = err
-			}
+		for i := 0; i < len(configs) && errs[m] == nil; i++ {
+			var n int
+			n, errs[m] = j.s.budget(ctx, at, methods[m], configs[i])
+			budgets[m] = append(budgets[m], n)
 		}
 	}
 	d, err := j.s.desk(ctx, at, methods, j.c, stats)
@@ -136,13 +123,14 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 		return fail(err)
 	}
 	defer d.close()
+	model := j.s.captures[at.capture].Header().Model
 	cells, whys := make([][][]keptCell, len(methods)), make([][]error, len(methods)) // [method][head]
 	var work errgroup.Group
-	work.SetLimit(runtime.GOMAXPROCS(0))
+	work.SetLimit(d.workers())
 	for m := range methods {
-		cells[m], whys[m] = make([][]keptCell, h.Model.Heads), make([]error, h.Model.Heads)
-		step := together(h.Model, methods[m], j.c)
-		for first := 0; first < h.Model.Heads && errs[m] == nil; first += step {
+		cells[m], whys[m] = make([][]keptCell, model.Heads), make([]error, model.Heads)
+		step := together(model, methods[m], j.c)
+		for first := 0; first < model.Heads && errs[m] == nil; first += step {
 			work.Go(func() error {
 				whys[m][first] = j.heads(ctx, d, span{first, step}, methods[m], configs, budgets[m], stats, cells[m])
 				return nil
@@ -152,18 +140,44 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	work.Wait()
 	for m := range methods {
 		if errs[m] = cmp.Or(errs[m], cmp.Or(whys[m]...)); errs[m] == nil {
-			out[m] = make([]keptCell, len(configs))
-			for _, head := range cells[m] {
-				for i := range configs {
-					out[m][i].add(head[i])
-				}
-			}
+			out[m] = total(cells[m], len(configs))
 		}
 		lookup(j.s.small, j.key(at, methods[m]), 0, func() (verdict, int, error) {
 			return verdict{out[m], errs[m]}, 64 + len(configs)*(64+16*len(j.thetas)), nil
 		})
 	}
 	return out, errs
+}
+
+// configs are those of the capacities, for a prompt that can be judged.
+func (j *jury) configs(at place) ([]snapkv.Config, error) {
+	h, prompt := j.s.captures[at.capture].Header(), &j.s.captures[at.capture].Prompts()[at.prompt]
+	if len(h.Plan.Heads) != h.Model.Heads {
+		return nil, fmt.Errorf("%d of %d heads were recorded; a selection needs all", len(h.Plan.Heads), h.Model.Heads)
+	}
+	if prompt.ReplyTokens == 0 || prompt.PromptTokens <= j.c.Window {
+		return nil, fmt.Errorf("prompt %q has no reply, or is not longer than the window", prompt.ID)
+	}
+	list := make([]snapkv.Config, len(j.capacities))
+	for i, capacity := range j.capacities {
+		list[i] = j.c
+		list[i].Capacity = capacity
+		if err := list[i].Check(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// total adds up heads, [head][capacity], in their order.
+func total(heads [][]keptCell, capacities int) []keptCell {
+	sum := make([]keptCell, capacities)
+	for _, head := range heads {
+		for i := range sum {
+			sum[i].add(head[i])
+		}
+	}
+	return sum
 }
 
 // heads judges a method on some heads: out[head][capacity].

@@ -1,66 +1,70 @@
 package main
 
-// Operations that move more than they compute are in AVX2 alone: both paths use
-// them.
+// Operations that move or compare more than they compute are in AVX2 alone: both
+// paths use them.
 
-// joinPlanes writes float32 whose bytes lie in four planes, the lowest first.
-func joinPlanes() {
-	const name = "joinPlanes"
-	line("// func %s(n int, dst *float32, p0, p1, p2, p3 *byte)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-48", name)
+// pointer is an argument: the register it is loaded into moves on by step bytes for
+// every 16 values.
+type pointer struct {
+	arg, reg string
+	step     int
+}
+
+// operation writes a function of n values, 16 at a time.
+func operation(name, signature string, size int, pointers []pointer, before, each, after func()) {
+	line("// func %s(%s)", name, signature)
+	line("TEXT ·%s(SB), NOSPLIT, $0-%d", name, size)
 	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ dst+8(FP), DI")
-	planes := []string{"SI", "R8", "R9", "R10"}
-	for i, r := range planes {
-		ins("MOVQ p%d+%d(FP), %s", i, 16+8*i, r)
+	for _, p := range pointers {
+		ins("MOVQ %s(FP), %s", p.arg, p.reg)
 	}
+	before()
 	ins("SHRQ $4, CX")
 	line("%s_loop:", name)
-	// Bytes are paired to words, words to the values: 16 of them in four quarters.
-	for i, r := range planes {
-		ins("VMOVDQU (%s), X%d", r, i)
+	each()
+	for _, p := range pointers {
+		if p.step > 0 {
+			ins("ADDQ $%d, %s", p.step, p.reg)
+		}
 	}
-	for half, op := range []string{"VPUNPCKLBW", "VPUNPCKHBW"} {
-		ins("%s X1, X0, X4", op)
-		ins("%s X3, X2, X5", op)
-		ins("VPUNPCKLWD X5, X4, X6")
-		ins("VPUNPCKHWD X5, X4, X7")
-		ins("VMOVDQU X6, %d(DI)", 32*half)
-		ins("VMOVDQU X7, %d(DI)", 32*half+16)
-	}
-	for _, r := range planes {
-		ins("ADDQ $16, %s", r)
-	}
-	ins("ADDQ $64, DI")
 	ins("DECQ CX")
 	ins("JNZ %s_loop", name)
+	after()
 	width{reg: "Y"}.end("")
 }
 
-// joinHalves widens IEEE halves whose bytes lie in two planes, the lowest first.
-func joinHalves() {
-	const name = "joinHalves"
-	line("// func %s(n int, dst *float32, p0, p1 *byte)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ dst+8(FP), DI")
-	ins("MOVQ p0+16(FP), SI")
-	ins("MOVQ p1+24(FP), R8")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	ins("VMOVDQU (SI), X0")
-	ins("VMOVDQU (R8), X1")
-	for half, op := range []string{"VPUNPCKLBW", "VPUNPCKHBW"} {
-		ins("%s X1, X0, X2", op)
-		ins("VCVTPH2PS X2, Y2")
-		ins("VMOVUPS Y2, %d(DI)", 32*half)
+func nothing() {}
+
+// joins put values together from their bytes, in planes, the lowest first.
+func joins() {
+	// Bytes are paired to words, words to the values: 16 of them in four quarters.
+	planes := []string{"SI", "R8", "R9", "R10"}
+	load := func(n int) {
+		for i, r := range planes[:n] {
+			ins("VMOVDQU (%s), X%d", r, i)
+		}
 	}
-	ins("ADDQ $16, SI")
-	ins("ADDQ $16, R8")
-	ins("ADDQ $64, DI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	width{reg: "Y"}.end("")
+	halves := []string{"VPUNPCKLBW", "VPUNPCKHBW"}
+	operation("joinPlanes", "n int, dst *float32, p0, p1, p2, p3 *byte", 48,
+		[]pointer{{"dst+8", "DI", 64}, {"p0+16", "SI", 16}, {"p1+24", "R8", 16}, {"p2+32", "R9", 16}, {"p3+40", "R10", 16}}, nothing, func() {
+			load(4)
+			for half, op := range halves {
+				ins("%s X1, X0, X4", op)
+				ins("%s X3, X2, X5", op)
+				ins("VPUNPCKLWD X5, X4, X6")
+				ins("VPUNPCKHWD X5, X4, X7")
+				ins("VMOVDQU X6, %d(DI)", 32*half)
+				ins("VMOVDQU X7, %d(DI)", 32*half+16)
+			}
+		}, nothing)
+	operation("joinHalves", "n int, dst *float32, p0, p1 *byte", 32, []pointer{{"dst+8", "DI", 64}, {"p0+16", "SI", 16}, {"p1+24", "R8", 16}}, nothing, func() {
+		load(2)
+		for half, op := range halves {
+			ins("%s X1, X0, X2", op)
+			ins("VCVTPH2PS X2, Y2")
+			ins("VMOVUPS Y2, %d(DI)", 32*half)
+		}
+	}, nothing)
 }
 
 // pack8 writes 8 rows of k values, k a multiple of 8, as columns of a panel.
@@ -109,215 +113,114 @@ func pack8() {
 	width{reg: "Y"}.end("")
 }
 
-// notBelow writes a bit a value, 16 to a word: whether it is t or more.
-func notBelow() {
-	const name = "notBelow"
-	line("// func %s(n int, x *float32, t float32, bits *uint16)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ x+8(FP), SI")
-	ins("VBROADCASTSS t+16(FP), Y0")
-	ins("MOVQ bits+24(FP), DI")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	ins("VMOVUPS (SI), Y1")
-	ins("VMOVUPS 32(SI), Y2")
-	ins("VCMPPS $13, Y0, Y1, Y1")
-	ins("VCMPPS $13, Y0, Y2, Y2")
-	ins("VMOVMSKPS Y1, AX")
-	ins("VMOVMSKPS Y2, DX")
-	ins("SHLL $8, DX")
-	ins("ORL DX, AX")
-	ins("MOVW AX, (DI)")
-	ins("ADDQ $64, SI")
-	ins("ADDQ $2, DI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	width{reg: "Y"}.end("")
+// marks write a bit a value, 16 to a word: whether it is lo or more, and below hi
+// where there is one.
+func marks(name, signature string, below bool) {
+	pointers := []pointer{{"x+8", "SI", 64}, {"bits+24", "DI", 2}}
+	bounds := func() {
+		if !below {
+			ins("VBROADCASTSS t+16(FP), Y0")
+			return
+		}
+		ins("VBROADCASTSS lo+16(FP), Y0")
+		ins("VBROADCASTSS hi+20(FP), Y5")
+	}
+	operation(name, signature, 32, pointers, bounds, func() {
+		for i := range 2 {
+			ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
+			if below {
+				ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 3+i)
+			}
+			ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 1+i)
+			if below {
+				ins("VANDPS Y%d, Y%d, Y%d", 3+i, 1+i, 1+i)
+			}
+		}
+		ins("VMOVMSKPS Y1, AX")
+		ins("VMOVMSKPS Y2, DX")
+		ins("SHLL $8, DX")
+		ins("ORL DX, AX")
+		ins("MOVW AX, (DI)")
+	}, nothing)
 }
 
-// between writes a bit a value, 16 to a word: whether it is lo or more and below hi.
-func between() {
-	const name = "between"
-	line("// func %s(n int, x *float32, lo, hi float32, bits *uint16)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ x+8(FP), SI")
-	ins("VBROADCASTSS lo+16(FP), Y0")
-	ins("VBROADCASTSS hi+20(FP), Y5")
-	ins("MOVQ bits+24(FP), DI")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 2 {
-		ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
-		ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 3+i)
-		ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 1+i)
-		ins("VANDPS Y%d, Y%d, Y%d", 1+i, 3+i, 1+i)
-	}
-	ins("VMOVMSKPS Y1, AX")
-	ins("VMOVMSKPS Y2, DX")
-	ins("SHLL $8, DX")
-	ins("ORL DX, AX")
-	ins("MOVW AX, (DI)")
-	ins("ADDQ $64, SI")
-	ins("ADDQ $2, DI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	width{reg: "Y"}.end("")
-}
-
-// countBoth counts the places where x is tx or more and y is ty or more.
-func countBoth() {
-	const name = "countBoth"
-	line("// func %s(n int, x, y *float32, tx, ty float32, count *int64)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-40", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ x+8(FP), SI")
-	ins("MOVQ y+16(FP), R8")
-	ins("VBROADCASTSS tx+24(FP), Y4")
-	ins("VBROADCASTSS ty+28(FP), Y5")
-	ins("MOVQ count+32(FP), DI")
-	ins("VPXOR Y0, Y0, Y0")
-	ins("VPXOR Y1, Y1, Y1")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 2 {
-		ins("VMOVUPS %d(SI), Y%d", 32*i, 2+i)
-		ins("VCMPPS $13, Y4, Y%d, Y%d", 2+i, 2+i)
-		ins("VMOVUPS %d(R8), Y%d", 32*i, 6+i)
-		ins("VCMPPS $13, Y5, Y%d, Y%d", 6+i, 6+i)
-		ins("VANDPS Y%d, Y%d, Y%d", 6+i, 2+i, 2+i)
-		ins("VPSUBD Y%d, Y%d, Y%d", 2+i, i, i)
-	}
-	ins("ADDQ $64, SI")
-	ins("ADDQ $64, R8")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	ins("VPADDD Y1, Y0, Y0")
-	width{reg: "Y"}.reduce("VPADDD")
-	ins("VMOVD X0, AX")
-	ins("MOVQ AX, (DI)")
-	width{reg: "Y"}.end("")
+// counts count values that are a bound or more, or places where those of both lists
+// are: up to 2^31 in a lane.
+func counts(name, signature string, size int, pointers []pointer, bounds ...string) {
+	last := pointers[len(pointers)-1].reg
+	operation(name, signature, size, pointers, func() {
+		for i, b := range bounds {
+			ins("VBROADCASTSS %s(FP), Y%d", b, 4+i)
+		}
+		ins("VPXOR Y0, Y0, Y0")
+		ins("VPXOR Y1, Y1, Y1")
+	}, func() {
+		for i := range 2 {
+			for n := range bounds {
+				ins("VMOVUPS %d(%s), Y%d", 32*i, pointers[n].reg, 2+4*n+i)
+				ins("VCMPPS $13, Y%d, Y%d, Y%d", 4+n, 2+4*n+i, 2+4*n+i)
+			}
+			if len(bounds) > 1 {
+				ins("VANDPS Y%d, Y%d, Y%d", 6+i, 2+i, 2+i)
+			}
+			ins("VPSUBD Y%d, Y%d, Y%d", 2+i, i, i)
+		}
+	}, func() {
+		ins("VPADDD Y1, Y0, Y0")
+		width{reg: "Y"}.reduce("VPADDD")
+		ins("VMOVD X0, AX")
+		ins("MOVQ AX, (%s)", last)
+	})
 }
 
 // sumWhere adds up y in float64 where x is t or more.
 func sumWhere() {
-	const name = "sumWhere"
-	line("// func %s(n int, x, y *float32, t float32, sum *float64)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-40", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ x+8(FP), SI")
-	ins("MOVQ y+16(FP), R8")
-	ins("VBROADCASTSS t+24(FP), X4")
-	ins("MOVQ sum+32(FP), DI")
-	for i := range 4 {
-		ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
-	}
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 4 {
-		ins("VMOVUPS %d(SI), X5", 16*i)
-		ins("VCMPPS $13, X4, X5, X5")
-		ins("VANDPS %d(R8), X5, X5", 16*i)
-		ins("VCVTPS2PD X5, Y5")
-		ins("VADDPD Y5, Y%d, Y%d", i, i)
-	}
-	ins("ADDQ $64, SI")
-	ins("ADDQ $64, R8")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	ins("VADDPD Y1, Y0, Y0")
-	ins("VADDPD Y3, Y2, Y2")
-	ins("VADDPD Y2, Y0, Y0")
-	ins("VEXTRACTF128 $1, Y0, X1")
-	ins("VADDPD X1, X0, X0")
-	ins("VPSHUFD $0x4e, X0, X1")
-	ins("VADDPD X1, X0, X0")
-	width{reg: "Y"}.end("VMOVSD X0, (DI)")
-}
-
-// countNotBelow counts the values that are t or more: up to 2^31 in a lane.
-func countNotBelow() {
-	const name = "countNotBelow"
-	line("// func %s(n int, x *float32, t float32, count *int64)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ x+8(FP), SI")
-	ins("VBROADCASTSS t+16(FP), Y4")
-	ins("MOVQ count+24(FP), DI")
-	ins("VPXOR Y0, Y0, Y0")
-	ins("VPXOR Y1, Y1, Y1")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 2 {
-		ins("VMOVUPS %d(SI), Y%d", 32*i, 2+i)
-		ins("VCMPPS $13, Y4, Y%d, Y%d", 2+i, 2+i)
-		ins("VPSUBD Y%d, Y%d, Y%d", 2+i, i, i)
-	}
-	ins("ADDQ $64, SI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	ins("VPADDD Y1, Y0, Y0")
-	width{reg: "Y"}.reduce("VPADDD")
-	ins("VMOVD X0, AX")
-	ins("MOVQ AX, (DI)")
-	width{reg: "Y"}.end("")
-}
-
-// addDoubles adds float64.
-func addDoubles() {
-	const name = "addDoubles"
-	line("// func %s(n int, dst, x *float64)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ dst+8(FP), DI")
-	ins("MOVQ x+16(FP), SI")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 4 {
-		ins("VMOVUPD %d(DI), Y%d", 32*i, i)
-		ins("VADDPD %d(SI), Y%d, Y%d", 32*i, i, i)
-		ins("VMOVUPD Y%d, %d(DI)", i, 32*i)
-	}
-	ins("ADDQ $128, SI")
-	ins("ADDQ $128, DI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	width{reg: "Y"}.end("")
-}
-
-// narrowScaled writes float64 times s as float32.
-func narrowScaled() {
-	const name = "narrowScaled"
-	line("// func %s(n int, dst *float32, x *float64, s float64)", name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-32", name)
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ dst+8(FP), DI")
-	ins("MOVQ x+16(FP), SI")
-	ins("VBROADCASTSD s+24(FP), Y4")
-	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	for i := range 4 {
-		ins("VMULPD %d(SI), Y4, Y%d", 32*i, i)
-		ins("VCVTPD2PSY Y%d, X%d", i, i)
-		ins("VMOVUPS X%d, %d(DI)", i, 16*i)
-	}
-	ins("ADDQ $128, SI")
-	ins("ADDQ $64, DI")
-	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	width{reg: "Y"}.end("")
+	operation("sumWhere", "n int, x, y *float32, t float32, sum *float64", 40, []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"sum+32", "DI", 0}}, func() {
+		ins("VBROADCASTSS t+24(FP), X4")
+		for i := range 4 {
+			ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
+		}
+	}, func() {
+		for i := range 4 {
+			ins("VMOVUPS %d(SI), X5", 16*i)
+			ins("VCMPPS $13, X4, X5, X5")
+			ins("VANDPS %d(R8), X5, X5", 16*i)
+			ins("VCVTPS2PD X5, Y5")
+			ins("VADDPD Y5, Y%d, Y%d", i, i)
+		}
+	}, func() {
+		ins("VADDPD Y1, Y0, Y0")
+		ins("VADDPD Y3, Y2, Y2")
+		ins("VADDPD Y2, Y0, Y0")
+		ins("VEXTRACTF128 $1, Y0, X1")
+		ins("VADDPD X1, X0, X0")
+		ins("VPSHUFD $0x4e, X0, X1")
+		ins("VADDPD X1, X0, X0")
+		ins("VMOVSD X0, (DI)")
+	})
 }
 
 func moves() {
-	joinPlanes()
-	joinHalves()
+	joins()
 	pack8()
-	notBelow()
-	between()
-	countBoth()
+	marks("notBelow", "n int, x *float32, t float32, bits *uint16", false)
+	marks("between", "n int, x *float32, lo, hi float32, bits *uint16", true)
+	counts("countNotBelow", "n int, x *float32, t float32, count *int64", 32, []pointer{{"x+8", "SI", 64}, {"count+24", "DI", 0}}, "t+16")
+	counts("countBoth", "n int, x, y *float32, tx, ty float32, count *int64", 40, []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"count+32", "DI", 0}}, "tx+24", "ty+28")
 	sumWhere()
-	countNotBelow()
-	addDoubles()
-	narrowScaled()
+	// addDoubles adds float64; narrowScaled writes float64 times s as float32.
+	operation("addDoubles", "n int, dst, x *float64", 24, []pointer{{"dst+8", "DI", 128}, {"x+16", "SI", 128}}, nothing, func() {
+		for i := range 4 {
+			ins("VMOVUPD %d(DI), Y%d", 32*i, i)
+			ins("VADDPD %d(SI), Y%d, Y%d", 32*i, i, i)
+			ins("VMOVUPD Y%d, %d(DI)", i, 32*i)
+		}
+	}, nothing)
+	operation("narrowScaled", "n int, dst *float32, x *float64, s float64", 32, []pointer{{"dst+8", "DI", 64}, {"x+16", "SI", 128}}, func() { ins("VBROADCASTSD s+24(FP), Y4") }, func() {
+		for i := range 4 {
+			ins("VMULPD %d(SI), Y4, Y%d", 32*i, i)
+			ins("VCVTPD2PSY Y%d, X%d", i, i)
+			ins("VMOVUPS X%d, %d(DI)", i, 16*i)
+		}
+	}, nothing)
 }
