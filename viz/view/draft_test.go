@@ -1,11 +1,16 @@
 package view
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"reflect"
 	"sort"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/attnscope/attnscope/dumps/dumpstest"
@@ -97,5 +102,53 @@ func TestDraft(t *testing.T) {
 	v.json(q+"&layer=0&draft=1", &again)
 	if !again.Draft {
 		t.Error("layer 0 was never read, but is no draft")
+	}
+}
+
+// TestPageMarksEstimates: while the whole is read the page says what it shows, and
+// exports no table; then nothing of it is left.
+func TestPageMarksEstimates(t *testing.T) {
+	b := openTab(t)
+	defer func(n int) { draftWork = n }(draftWork)
+	draftWork = 1
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 3, Heads: 4, KVHeads: 2, Dim: 16, Prompt: 300, Rows: 64, Reply: 40})
+	v := serve(t, path, Options{Token: testToken})
+	whole := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/api/stats") && !strings.Contains(r.URL.RawQuery, "draft=1") {
+			<-whole
+		}
+		v.s.Handler().ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	release := sync.OnceFunc(func() { close(whole) })
+	defer release()
+	v.url = web.URL + "/" + testToken + "/"
+	b.load(v, "v=overview")
+	const says = "≈ estimates from 16 of 40 reply rows"
+	aside := func() (s string) {
+		json.Unmarshal([]byte(b.eval(`return document.querySelector("aside").textContent`)), &s)
+		return s
+	}
+	if !b.until(`document.querySelector("canvas")?.dataset.layers === "3"`) || !b.until(`document.querySelector("aside").textContent.includes("Highest")`) {
+		t.Fatalf("no grid: %s", b.status())
+	}
+	if !strings.Contains(b.status(), says+"; 0 of 3 layers are read whole") || !strings.Contains(aside(), says) {
+		t.Errorf("the page says %q and %s", b.status(), aside())
+	}
+	b.eval(`const s = document.querySelector("[aria-label=export]"); s.value = "csv"; s.dispatchEvent(new Event("change"))`)
+	if !strings.Contains(b.status(), "not all rows are read yet") {
+		t.Errorf("asked for a table, the page says %q", b.status())
+	}
+	b.press("ArrowRight")
+	if !strings.Contains(b.status(), "head 1: ≈ hit rate") {
+		t.Errorf("of a head the page says %q", b.status())
+	}
+	release()
+	b.ready()
+	b.press("ArrowLeft")
+	if strings.Contains(b.status()+aside(), "≈") || b.exception != "" {
+		t.Errorf("all rows are read, the page says %q and %s; %s", b.status(), aside(), b.exception)
 	}
 }

@@ -262,7 +262,7 @@ export class Overview {
         el("td", {}, String(layer)), el("td", {}, String(this.grid.heads[i])), el("td", { class: "n" }, format(v)), ...(wide ? [el("td", { class: "n" }, span(this.grid.interval(layer, i)) || "–")] : []))));
     const mean = list.length ? list.reduce((s, r) => s + r[2], 0) / list.length : NaN;
     this.side.replaceChildren(el("h2", {}, m.name), el("p", {}, m.about),
-      ...(this.grid.estimate() ? [el("p", {}, this.grid.estimate() + ", and as many of the window; the rest is being read.")] : []),
+      ...(this.grid.estimate() ? [el("p", {}, this.grid.estimate() + " and from as many of the window; the rest is being read.")] : []),
       el("p", {}, `Mean over ${list.length} heads: ${format(mean)}. Grey: undefined${state.m === "retrieval" ? ", no token of the reply stands in the prompt" : ", nothing was above θ"}.${wide ? " Intervals are bootstrapped over prompts." : ""}`),
       el("h2", {}, "Highest"), table(list.slice(0, 8)), el("h2", {}, "Lowest"), table(list.slice(-8).reverse()));
   }
