@@ -43,20 +43,25 @@ func rowsDescribed(p *dumps.Prompt) int {
 	return p.WindowRows
 }
 
-// draft is what answers sooner than v, if anything does: of layers that are not
-// known yet, where rows are made out of queries and keys and are many.
-func (s *Server) draft(capture int, prompts []int, v votes, asked []int) (votes, bool) {
-	c, work := s.captures[capture], 0
+// draft is what answers sooner than v, where that is worth it: rows are made out of
+// queries and keys, are many, and the draft takes no more than half of them.
+func (s *Server) draft(capture int, prompts []int, v votes, asked []int) (draft votes, worth bool) {
+	c, all, some := s.captures[capture], 0, 0
 	for _, i := range prompts {
 		p := &c.Prompts()[i]
-		rows := p.ReplyTokens + slices.Max(v.windows)
-		if p.Store != "factors" || rows < 2*(draftVoters+draftReaders) {
+		if p.Store != "factors" {
 			return v, false
 		}
-		work += rows * (p.PromptTokens + p.ReplyTokens)
+		keys, window := p.PromptTokens+p.ReplyTokens, 0
+		if p.ReplyTokens > 0 {
+			window = slices.Max(asked)
+			all += slices.Max(v.windows) * keys
+		}
+		all += rowsDescribed(p) * keys
+		some += (min(window, draftVoters) + min(rowsDescribed(p), draftReaders)) * keys
 	}
-	work *= len(c.Header().Plan.Heads) * len(c.Header().Plan.Layers)
-	return votes{asked, true, true}, work > draftWork
+	heads := len(c.Header().Plan.Heads) * len(c.Header().Plan.Layers)
+	return votes{asked, true, true}, all*heads > draftWork && 2*some <= all
 }
 
 // stops are the windows whose votes are kept of every layer of some prompts, so
