@@ -22,7 +22,7 @@ var recent = Method{Name: "recent", Source: "baseline", Nested: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil }}
 
 // random keeps positions at random, seeded by layer and head.
-var random = Method{Name: "random", Source: "baseline", Nested: true,
+var random = Method{Name: "random", Source: "baseline", Nested: true, Across: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {

@@ -34,6 +34,9 @@ type Method struct {
 	Nested bool
 	// ByCapacity says that the scores change with the capacity.
 	ByCapacity bool
+	// Across says that the scores of a head depend on other heads, or on its number:
+	// heads must be ranked side by side.
+	Across bool
 	// PooledVotes says that the scores are the window's pooled votes and that every
 	// head keeps as many of the largest: a device that holds the cache can choose.
 	PooledVotes bool

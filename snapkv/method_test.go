@@ -79,6 +79,36 @@ func TestPooledVotes(t *testing.T) {
 	}
 }
 
+// TestAcross: a head ranked alone is ranked as beside others, but by the methods that
+// say so; those with keys, queries or values are given all heads anyway.
+func TestAcross(t *testing.T) {
+	all, c := randomLayer(6), testConfig(30)
+	c.Chunk = 7
+	for _, m := range Methods {
+		if m.Name == "full" || m.Heads != nil || m.Needs.Keys || m.Needs.Queries || m.Needs.Values {
+			continue
+		}
+		want, err := m.Rank(all, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alike := true
+		for h := range all.Heads {
+			one := *all
+			one.Heads, one.KVHeads, one.Keys, one.Queries, one.Values = 1, 1, nil, nil, nil
+			one.Rows, one.Sums, one.Generated = all.Rows[h*all.N*all.Len:][:all.N*all.Len], all.Sums[h*all.Len:][:all.Len], all.Generated[h*all.Len:][:all.Len]
+			got, err := m.Rank(&one, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alike = alike && slices.Equal(got[0], want[h])
+		}
+		if alike == m.Across {
+			t.Errorf("%s: heads alone are ranked alike: %v, Across says %v", m.Name, alike, m.Across)
+		}
+	}
+}
+
 // TestContract holds what every method promises.
 func TestContract(t *testing.T) {
 	for _, m := range Methods {

@@ -152,3 +152,21 @@ func TestPageMarksEstimates(t *testing.T) {
 		t.Errorf("all rows are read, the page says %q and %s; %s", b.status(), aside(), b.exception)
 	}
 }
+
+// TestManyLayers: a deep model's layers are asked for together too.
+func TestManyLayers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep.attn")
+	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 100, Heads: 2, KVHeads: 1, Dim: 8, Prompt: 40, Rows: 8, Reply: 4})
+	v := serve(t, path, Options{Token: testToken})
+	var list []string
+	for layer := range 100 {
+		list = append(list, fmt.Sprint(99-layer))
+	}
+	for _, what := range []string{"stats", "sweep"} {
+		var got []struct{ Layer int }
+		v.json("api/"+what+"?window=4&layers="+strings.Join(list, ","), &got)
+		if len(got) != 100 || got[0].Layer != 99 || got[99].Layer != 0 {
+			t.Errorf("%s: %d answers, %v", what, len(got), got)
+		}
+	}
+}

@@ -80,7 +80,7 @@ func TestQueriesThatMakeNoSense(t *testing.T) {
 		"map?c=1", "map?c=-1", "map?p=2", "map?p=x", "map?layer=2", "map?layer=-1", "map?head=4", "map?head=-2", "row?head=0&row=21", "row?row=-1",
 		"column?key=42", "column?key=1e3", "tile?level=1", "tile?level=99", "tile?down=21", "tile?x=1", "tile?y=1", "tile?x=9223372036854775807", "tile?pool=min",
 		"vote?window=0", "vote?window=17", "vote?kernel=2", "vote?kernel=-1", "kept?method=nothing", "kept?method=snapkv&capacity=3&window=4",
-		"kept?method=knorm&window=4&capacity=9", "kept?head=9", "kept?group=all", "stats?top=2", "stats?top=NaN", "stats?theta=-1", "stats?window=2,3", "stats?kernel=4",
+		"kept?method=knorm&window=4&capacity=9", "kept?head=9", "kept?group=all", "stats?top=2", "stats?top=NaN", "stats?theta=-1", "stats?layers=0,9", "stats?layers=1,1", "sweep?layers=0,x", "stats?draft=2", "stats?window=2,3", "stats?kernel=4",
 		"sweep?window=17", "sweep?window=1,,2", "sweep?p=2", "sweep?window=" + strings.Repeat("1,", 70) + "1", "tokens?p=9",
 	} {
 		code, body := v.get("api/" + path)

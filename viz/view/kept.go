@@ -106,9 +106,8 @@ func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.C
 // together is how many heads, side by side, a method has to look at: one, those of
 // a kv head, or all.
 func together(model dumps.ModelInfo, m snapkv.Method, c snapkv.Config) int {
-	whole := m.Name == "random" || m.Name == "tova" // they look at a head's number, or at all heads
 	switch {
-	case m.Heads != nil || whole || m.Needs.Keys || m.Needs.Queries || m.Needs.Values:
+	case m.Heads != nil || m.Across || m.Needs.Keys || m.Needs.Queries || m.Needs.Values:
 		return model.Heads
 	case c.Group != "head":
 		return model.Heads / model.KVHeads

@@ -56,15 +56,32 @@ func (p *params) float(name string, fallback, lo, hi float64) float64 {
 }
 
 func (p *params) ints(name string, fallback []int, lo, hi int) []int {
+	return p.list(name, fallback, 64, fmt.Sprintf("up to 64 numbers from %d to %d", lo, hi), func(v int) bool { return v >= lo && v <= hi })
+}
+
+// layers reads recorded layers, each once; nil: none are named.
+func (p *params) layers(recorded []int) []int {
+	left := slices.Clone(recorded)
+	return p.list("layers", nil, len(recorded), fmt.Sprintf("recorded layers, each once, of %v", recorded), func(v int) bool {
+		i := slices.Index(left, v)
+		if i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
+		return i >= 0
+	})
+}
+
+// list reads up to most numbers that are fit.
+func (p *params) list(name string, fallback []int, most int, want string, fit func(v int) bool) []int {
 	text := p.q.Get(name)
 	if text == "" {
 		return fallback
 	}
 	var list []int
-	for _, part := range strings.Split(text, ",") {
+	for _, part := range strings.SplitN(text, ",", most+1) {
 		v, err := strconv.Atoi(part)
-		if err != nil || v < lo || v > hi || len(list) == 64 {
-			p.fail(name, fmt.Sprintf("up to 64 numbers from %d to %d", lo, hi))
+		if err != nil || len(list) == most || !fit(v) {
+			p.fail(name, want)
 			return fallback
 		}
 		list = append(list, v)

@@ -493,7 +493,7 @@ func TestMethodsAreThoseOfTheTables(t *testing.T) {
 	v := open(t, "factors", 0)
 	var cfg analysis.MethodConfig
 	cfg.Thetas, cfg.Span, cfg.Seed = []float64{0.04}, 128, analysis.Paper.Seed
-	names := "snapkv,h2o,streamingllm,tova,pyramidkv,adakv,cake,keydiff,recent,random,oracle"
+	names := "snapkv,h2o,streamingllm,tova,pyramidkv,adakv,cake,chunkkv,criticalkv,expectedattention,knorm,keydiff,recent,random,oracle,full"
 	for _, name := range strings.Split(names, ",") {
 		m, err := snapkv.FindMethod(name)
 		if err != nil {
