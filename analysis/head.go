@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/spare"
 	"github.com/attnscope/attnscope/internal/topk"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -50,44 +50,35 @@ func (c *column) shorten() {
 	for i, v := range c.wide {
 		c.narrow[i] = float32(v)
 	}
-	wide := c.wide
-	shortened.Put(&wide)
+	sums.Give(c.wide)
 	c.wide = nil
 }
 
-// shortened keeps what short columns were summed in for the next.
-var shortened sync.Pool
+// sums are what short columns were summed in, pools what they were pooled into.
+var (
+	sums  spare.Slices[float64]
+	pools spare.Slices[float32]
+)
 
 // newColumn gives n zeros; short: to be shortened.
 func newColumn(n int, short bool) column {
-	if short {
-		if old, ok := shortened.Get().(*[]float64); ok && cap(*old) >= n {
-			c := column{wide: (*old)[:n]}
-			clear(c.wide)
-			return c
-		}
+	if !short {
+		return column{wide: make([]float64, n)}
 	}
-	return column{wide: make([]float64, n)}
+	c := column{wide: sums.Take(n)}
+	clear(c.wide)
+	return c
 }
 
-// pool holds a pooled column, kept for the next.
-type pool struct {
-	out    column
-	narrow []float32
-}
-
-var pools = sync.Pool{New: func() any { return new(pool) }}
-
-// of pools a column. The result is good until the pool is used again.
-func (p *pool) of(c *column, kernel int, pooling string) (*column, error) {
+// pooled is the column pooled; done takes its memory back.
+func (c *column) pooled(kernel int, pooling string) (out *column, done func(), err error) {
 	if c.narrow == nil {
 		wide, err := snapkv.Pool(c.wide, kernel, pooling)
-		p.out = column{wide: wide}
-		return &p.out, err
+		return &column{wide: wide}, func() {}, err
 	}
-	p.narrow = slices.Grow(p.narrow[:0], len(c.narrow))[:len(c.narrow)]
-	p.out = column{narrow: p.narrow}
-	return &p.out, snapkv.PoolNarrow(p.narrow, c.narrow, kernel, pooling)
+	narrow := pools.Take(len(c.narrow))
+	err = snapkv.PoolNarrow(narrow, c.narrow, kernel, pooling)
+	return &column{narrow: narrow}, func() { pools.Give(narrow) }, err
 }
 
 func (c *column) at(j int32) float64 {

@@ -302,12 +302,11 @@ func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mea
 	}
 	k = min(k, prefix)
 	if a.cfg.Kernel > 1 {
-		room := pools.Get().(*pool)
-		defer pools.Put(room)
-		pooled, err := room.of(vote, a.cfg.Kernel, a.cfg.Pooling)
+		pooled, done, err := vote.pooled(a.cfg.Kernel, a.cfg.Pooling)
 		if err != nil {
 			return nil, err
 		}
+		defer done()
 		vote = pooled
 	}
 	skip := min(a.cfg.SkipFirst, prefix)

@@ -48,7 +48,7 @@ func (r *Reader) packedKeys(prompt, layer, n int) ([]*attend.Packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.fits("keys", n, m.KVHeads, m.HeadDim); err != nil {
+	if _, err := r.fits("keys", n, m.KVHeads, m.HeadDim); err != nil {
 		return nil, err
 	}
 	out := make([]*attend.Packed, m.KVHeads)

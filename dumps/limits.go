@@ -86,30 +86,27 @@ func product(sizes ...uint64) (uint64, bool) {
 // room makes space for an array. Sizes whose product is too large to hold are
 // an error, not a crash.
 func (r *Reader) room(what string, sizes ...int) ([]float32, error) {
-	if err := r.fits(what, sizes...); err != nil {
+	n, err := r.fits(what, sizes...)
+	if err != nil {
 		return nil, err
-	}
-	n := 1
-	for _, s := range sizes {
-		n *= s
 	}
 	return make([]float32, n), nil
 }
 
-// fits says why an array cannot be held, if so.
-func (r *Reader) fits(what string, sizes ...int) error {
+// fits is how many values an array has, or says why they cannot be held.
+func (r *Reader) fits(what string, sizes ...int) (uint64, error) {
 	list := make([]uint64, len(sizes))
 	for i, s := range sizes {
 		if s < 0 {
-			return fmt.Errorf("%s: %s of %v values: %w", r.path, what, sizes, ErrCorrupt)
+			return 0, fmt.Errorf("%s: %s of %v values: %w", r.path, what, sizes, ErrCorrupt)
 		}
 		list[i] = uint64(s)
 	}
 	n, ok := product(list...)
 	if !ok || n > maxElements {
-		return fmt.Errorf("%s: %s of %v values are too many to hold at once (at most %d): ask for fewer heads", r.path, what, sizes, maxElements)
+		return 0, fmt.Errorf("%s: %s of %v values are too many to hold at once (at most %d): ask for fewer heads", r.path, what, sizes, maxElements)
 	}
-	return nil
+	return n, nil
 }
 
 // gate bounds the bytes that many goroutines hold together.

@@ -9,9 +9,9 @@ package hitrate
 
 import (
 	"math"
-	"sync"
 
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/spare"
 	"github.com/attnscope/attnscope/internal/topk"
 )
 
@@ -103,8 +103,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 
 // CountKept is Count of a selection that says whether it keeps a position.
 func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Counts {
-	notes := pads.Get().(*pad)
-	often, seen := notes.grow(prefix), []int32(nil) // in how many rows; where
+	often, seen := tallies.Take(prefix), []int32(nil) // in how many rows; where
 	c := Counts{Rows: len(rows)}
 	sinks := min(4, k)
 	for _, row := range rows {
@@ -146,21 +145,12 @@ func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Cou
 	for _, j := range seen {
 		often[j] = 0
 	}
-	pads.Put(notes)
+	tallies.Give(often)
 	return c
 }
 
-// pad is where CountKept counts by position; all is zero again when it is put back.
-type pad struct{ often []int32 }
-
-var pads = sync.Pool{New: func() any { return new(pad) }}
-
-func (p *pad) grow(n int) []int32 {
-	if len(p.often) < n {
-		p.often = make([]int32, n)
-	}
-	return p.often
-}
+// tallies are what CountKept counts in by position, all zero when they are given back.
+var tallies spare.Slices[int32]
 
 // Overlap is the number of positions two ascending selections share.
 func Overlap(a, b []int32) int {

@@ -4,9 +4,9 @@ package attend
 
 import (
 	"math"
-	"sync"
 
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/spare"
 )
 
 // Head says how the scores of a head are made.
@@ -40,23 +40,18 @@ type Packed struct {
 }
 
 // panels are those of Packed that were given back.
-var panels sync.Pool
+var panels spare.Slices[float32]
 
-// NewPacked makes room for keys; what they are before they are put is left open.
+// NewPacked makes room for keys, all zero: a damaged dump may leave out some.
 func NewPacked(keys, dim int) *Packed {
-	n := (keys + simd.Width - 1) / simd.Width * simd.Width * dim
-	if old, ok := panels.Get().(*[]float32); ok && cap(*old) >= n {
-		p := &Packed{keys, dim, (*old)[:n]}
-		clear(p.panels[keys/simd.Width*simd.Width*dim:]) // columns behind the last key
-		return p
-	}
-	return &Packed{keys, dim, make([]float32, n)}
+	p := &Packed{keys, dim, panels.Take((keys + simd.Width - 1) / simd.Width * simd.Width * dim)}
+	clear(p.panels)
+	return p
 }
 
 // Release gives the memory to the next Packed: this one is not used any more.
 func (p *Packed) Release() {
-	old := p.panels
-	panels.Put(&old)
+	panels.Give(p.panels)
 	p.panels = nil
 }
 

@@ -30,6 +30,9 @@ func TestRowsAgainstLoop(t *testing.T) {
 			}
 			old.Release()
 			packed, pos := NewPacked(keys, dim), make([]int, rows)
+			if slices.ContainsFunc(packed.panels, func(v float32) bool { return v != 0 }) {
+				t.Fatal("new keys are not zero")
+			}
 			for _, part := range [][2]int{{64, keys - 64}, {40, 24}, {0, 40}} { // in any order, a panel in pieces
 				packed.Put(part[0], part[1], k[part[0]*dim:], dim)
 			}

@@ -86,8 +86,8 @@ func (d *desk) layer(ctx context.Context, heads span, needs snapkv.Needs) (*snap
 			l.Values = d.all.Values
 		}
 	}
-	for h := range heads.n {
-		if generated {
+	if generated {
+		for h := range heads.n {
 			l.Generated = append(l.Generated, d.stats[heads.from+h].digest.Mean()...)
 		}
 	}

@@ -39,9 +39,8 @@ func (s *Server) source(at place) (*source, error) {
 
 // passing is a source that is looked at once, until done is called: it is not kept.
 func (s *Server) passing(at place) (src *source, done func(), err error) {
-	if _, ok := s.cache.peek(at); ok {
-		src, err = s.source(at)
-		return src, func() {}, err
+	if kept, ok := s.cache.peek(at); ok {
+		return kept.(*source), func() {}, nil
 	}
 	if src, err = s.open(at); err != nil {
 		return nil, nil, err

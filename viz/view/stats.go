@@ -62,8 +62,8 @@ func (s *Server) stats(at place, v votes) ([]headStats, error) {
 		var next atomic.Int64
 		for range workers {
 			wg.Go(func() {
-				buf := s.rows.get(strip * src.keys)
-				defer s.rows.put(buf)
+				buf := s.rows.Take(strip * src.keys)
+				defer s.rows.Give(buf)
 				for h := int(next.Add(1) - 1); h < len(out); h = int(next.Add(1) - 1) {
 					out[h], errs[h] = src.stats(buf, h, v, copying)
 				}

@@ -14,11 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/spare"
 )
 
 // Options of a viewer.
@@ -37,9 +37,9 @@ type Server struct {
 	captures []*capture
 	token    string
 	cache    *cache
-	small    *cache              // results of a few bytes that took long
-	heavy    *semaphore.Weighted // bytes that builds hold together
-	rows     rowPool
+	small    *cache                // results of a few bytes that took long
+	heavy    *semaphore.Weighted   // bytes that builds hold together
+	rows     spare.Slices[float32] // that a build was made of
 }
 
 // heavyBytes bounds what builds hold at once beside the cache: of long prompts there
@@ -53,18 +53,6 @@ func (s *Server) build(bytes int) (done func()) {
 	s.heavy.Acquire(context.Background(), n) // cannot fail: the context has no end
 	return func() { s.heavy.Release(n) }
 }
-
-// rowPool keeps the rows that a build was made of for the next.
-type rowPool struct{ pool sync.Pool }
-
-func (p *rowPool) get(n int) []float32 {
-	if x, ok := p.pool.Get().(*[]float32); ok && cap(*x) >= n {
-		return (*x)[:n]
-	}
-	return make([]float32, n)
-}
-
-func (p *rowPool) put(x []float32) { p.pool.Put(&x) }
 
 // capture is one open dump.
 type capture struct {

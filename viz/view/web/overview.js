@@ -63,11 +63,12 @@ export class Grid {
     const some = [];
     for (let i = 0; i < this.layers.length; i += this.step) some.push(this.layers.slice(i, i + this.step));
     await read(some, { draft: 1 });
-    draw.stop();
+    draw.stop(); // who waits for all draws it
+    if (this.done || !alive()) return this;
     redraw(); // before the cores are busy again
     await new Promise(then => setTimeout(then));
     await read(this.layers.filter(l => !this.fresh.has(l)).map(l => [l]), {});
-    draw.stop(); // who waits for all draws it
+    draw.stop();
     return this;
   }
   // estimate says of what the drafts that are shown were made; "" where there are none.
