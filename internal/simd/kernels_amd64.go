@@ -276,9 +276,6 @@ func joinHalves(n int, dst *float32, p0, p1 *byte)
 func pack8(k int, panel, b *float32, ldb int)
 
 //go:noescape
-func notBelow(n int, x *float32, t float32, bits *uint16)
-
-//go:noescape
 func countNotBelow(n int, x *float32, t float32, count *int64)
 
 //go:noescape

@@ -4528,30 +4528,6 @@ pack8_loop:
 	VZEROUPPER
 	RET
 
-// func notBelow(n int, x *float32, t float32, bits *uint16)
-TEXT ·notBelow(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), CX
-	MOVQ x+8(FP), SI
-	MOVQ bits+24(FP), DI
-	VBROADCASTSS t+16(FP), Y0
-	SHRQ $4, CX
-notBelow_loop:
-	VMOVUPS 0(SI), Y1
-	VCMPPS $13, Y0, Y1, Y1
-	VMOVUPS 32(SI), Y2
-	VCMPPS $13, Y0, Y2, Y2
-	VMOVMSKPS Y1, AX
-	VMOVMSKPS Y2, DX
-	SHLL $8, DX
-	ORL DX, AX
-	MOVW AX, (DI)
-	ADDQ $64, SI
-	ADDQ $2, DI
-	DECQ CX
-	JNZ notBelow_loop
-	VZEROUPPER
-	RET
-
 // func between(n int, x *float32, lo, hi float32, bits *uint16)
 TEXT ·between(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), CX
@@ -4565,11 +4541,11 @@ between_loop:
 	VCMPPS $1, Y5, Y1, Y3
 	VCMPPS $13, Y0, Y1, Y1
 	VANDPS Y3, Y1, Y1
+	VMOVMSKPS Y1, AX
 	VMOVUPS 32(SI), Y2
 	VCMPPS $1, Y5, Y2, Y4
 	VCMPPS $13, Y0, Y2, Y2
 	VANDPS Y4, Y2, Y2
-	VMOVMSKPS Y1, AX
 	VMOVMSKPS Y2, DX
 	SHLL $8, DX
 	ORL DX, AX

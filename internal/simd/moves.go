@@ -13,7 +13,6 @@ type moves struct {
 	joinPlanes func(n int, dst *float32, p0, p1, p2, p3 *byte)
 	joinHalves func(n int, dst *float32, p0, p1 *byte)
 	pack8      func(k int, panel, b *float32, ldb int)
-	notBelow   func(n int, x *float32, t float32, bits *uint16)
 	between    func(n int, x *float32, lo, hi float32, bits *uint16)
 
 	countNotBelow func(n int, x *float32, t float32, count *int64)
@@ -53,45 +52,16 @@ func JoinHalves(dst []float32, planes []byte) {
 	}
 }
 
-// NotBelow appends to list the positions in x of values that are t or more,
-// ascending; a NaN is not.
-func NotBelow(list []int32, x []float32, t float32) []int32 {
-	at := 0
-	if active.notBelow != nil {
-		list, at = positions(list, x, func(n int, x *float32, bits *uint16) { active.notBelow(n, x, t, bits) })
-	}
-	for ; at < len(x); at++ {
-		if x[at] >= t {
-			list = append(list, int32(at))
-		}
-	}
-	return list
-}
-
 // Between appends to list the positions in x of values that are lo or more and below
-// hi, ascending.
+// hi, ascending; a NaN is not.
 func Between(list []int32, x []float32, lo, hi float32) []int32 {
-	at := 0
-	if active.between != nil {
-		list, at = positions(list, x, func(n int, x *float32, bits *uint16) { active.between(n, x, lo, hi, bits) })
-	}
-	for ; at < len(x); at++ {
-		if v := x[at]; v >= lo && v < hi {
-			list = append(list, int32(at))
-		}
-	}
-	return list
-}
-
-// positions appends those of the bits that mark sets, as far as registers are full.
-func positions(list []int32, x []float32, mark func(n int, x *float32, bits *uint16)) ([]int32, int) {
 	const step = 1024
-	var words [step / 64]uint64 // as on a little-endian machine: the kernels are for one
+	var words [step / 64]uint64 // as on a little-endian machine: the kernel is for one
 	at := 0
-	for n := len(x) &^ 15; at < n; {
+	for n := len(x) &^ 15; at < n && active.between != nil; {
 		m := min(step, n-at)
 		words[(m-1)/64] = 0
-		mark(m, &x[at], (*uint16)(unsafe.Pointer(&words)))
+		active.between(m, &x[at], lo, hi, (*uint16)(unsafe.Pointer(&words)))
 		for i, word := range words[:(m+63)/64] {
 			for ; word != 0; word &= word - 1 {
 				list = append(list, int32(at+64*i+bits.TrailingZeros64(word)))
@@ -99,7 +69,12 @@ func positions(list []int32, x []float32, mark func(n int, x *float32, bits *uin
 		}
 		at += m
 	}
-	return list, at
+	for ; at < len(x); at++ {
+		if v := x[at]; v >= lo && v < hi {
+			list = append(list, int32(at))
+		}
+	}
+	return list
 }
 
 // CountNotBelow counts the values of x that are t or more; a NaN is not.

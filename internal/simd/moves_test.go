@@ -90,7 +90,7 @@ func TestPackPanel(t *testing.T) {
 	})
 }
 
-func TestNotBelow(t *testing.T) {
+func TestComparisons(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 9))
 		for _, n := range []int{0, 1, 15, 16, 17, 1023, 1024, 1025, 3000} {
@@ -112,7 +112,7 @@ func TestNotBelow(t *testing.T) {
 						want = append(want, int32(i))
 					}
 				}
-				if got := NotBelow([]int32{77}, x, bound); !slices.Equal(got, want) {
+				if got := Between([]int32{77}, x, bound, float32(math.Inf(1))); !slices.Equal(got, want) {
 					t.Fatalf("%d values, %g: %v, want %v", n, bound, got, want)
 				}
 				some := []int32{77}

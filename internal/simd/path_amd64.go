@@ -59,7 +59,7 @@ var avx512 = kernels{
 	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512},
 	widenBF16: widenBF16512, widenF16: widenF16512, pause: pause, peak: peak512, peakWidth: 16,
 	vectors: vectors{expSum512, max512, scale512, axpy512, sumRows512, siluMul512, sumSquares512, mulScaled512, addFixed512, addWide512, rowSums512},
-	moves:   moves{joinPlanes, joinHalves, pack8, notBelow, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
+	moves:   moves{joinPlanes, joinHalves, pack8, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
 }
 
 var avx2 = kernels{
@@ -72,7 +72,7 @@ var avx2 = kernels{
 	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_256, gemvQ4F32_256, gemvQ8F16_256, gemvQ8F32_256},
 	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause, peak: peak256, peakWidth: 8,
 	vectors: vectors{expSum256, max256, scale256, axpy256, sumRows256, siluMul256, sumSquares256, mulScaled256, nil, addWide256, rowSums256},
-	moves:   moves{joinPlanes, joinHalves, pack8, notBelow, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
+	moves:   moves{joinPlanes, joinHalves, pack8, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
 }
 
 // roundBF16 and roundI8 narrow n values, a multiple of 16, with AVX-512.

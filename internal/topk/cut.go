@@ -45,28 +45,60 @@ func CutOf(score []float32, k int) Cut {
 // kthOf is the k-th largest score. Of many scores a sample tells between which two it
 // lies, and only those between are looked at again.
 func kthOf(score []float32, k int) float32 {
-	const sample = 1024
 	n := len(score)
-	at := k * sample / n
-	off := 3*int(math.Sqrt(float64(at)*(1-float64(at)/sample))) + 4
-	if n < 8*sample || at-off < 1 || at+off > sample {
+	at := k * samples / n
+	off := 3*int(math.Sqrt(float64(at)*(1-float64(at)/samples))) + 4
+	if n < 8*samples || at-off < 1 || at+off > samples {
 		return kthLargest(score, k)
 	}
 	room := narrow.Get().(*room[float32])
 	defer narrow.Put(room)
-	room.some = slices.Grow(room.some[:0], sample)[:sample]
-	for i := range room.some {
-		room.some[i] = score[i*n/sample]
-	}
-	lo, hi := kthLargest(room.some, at+off), kthLargest(room.some, at-off)
-	k -= simd.CountNotBelow(score, hi)
+	some := room.sample(score)
+	lo, hi := kthLargest(some, at+off), kthLargest(some, at-off)
+	above := simd.CountNotBelow(score, hi)
 	room.list = simd.Between(room.list[:0], score, lo, hi)
-	if k <= 0 || k > len(room.list) { // the sample was no good
-		return kthLargest(score, k+simd.CountNotBelow(score, hi))
+	if k <= above || k > above+len(room.list) { // the sample was no good
+		return kthLargest(score, k)
 	}
-	room.few = slices.Grow(room.few[:0], len(room.list))[:len(room.list)]
-	for i, j := range room.list {
-		room.few[i] = score[j]
+	return kthLargest(room.picked(score), k-above)
+}
+
+// kthLargest finds the k-th largest value of x, k from 1.
+func kthLargest(x []float32, k int) float32 {
+	if simd.Path() == "portable" {
+		return quickselect(slices.Clone(x), k)
 	}
-	return kthLargest(room.few, k)
+	return kthByCounting(x, k)
+}
+
+// kthByCounting halves the range of float32 between the least and the largest of x
+// until one is left: vectors count faster than a processor guesses which way each
+// comparison of a quickselect goes.
+func kthByCounting(x []float32, k int) float32 {
+	lo, hi := ordered(float32(math.Inf(-1))), ordered(simd.Max(x))
+	for lo < hi { // as many as k are lo or more, fewer are above hi
+		mid := lo + (hi-lo+1)/2
+		if simd.CountNotBelow(x, unordered(mid)) >= k {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return unordered(lo)
+}
+
+// ordered maps float32 to integers of the same order; unordered is its inverse.
+func ordered(f float32) uint32 {
+	if u := math.Float32bits(f); u>>31 == 0 {
+		return u | 1<<31
+	} else {
+		return ^u
+	}
+}
+
+func unordered(u uint32) float32 {
+	if u>>31 != 0 {
+		return math.Float32frombits(u &^ (1 << 31))
+	}
+	return math.Float32frombits(^u)
 }

@@ -6,50 +6,48 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
-
-	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Select returns the k positions of the largest scores, ascending; of equal
 // scores the lower position is taken. It selects, it does not sort.
-func Select[F float32 | float64](score []F, k int) []int32 {
+func Select(score []float64, k int) []int32 {
 	if k >= len(score) {
 		k = len(score)
 	}
 	if k <= 0 {
 		return nil
 	}
-	room := rooms[F]().Get().(*room[F])
-	defer rooms[F]().Put(room)
-	list := room.likely(score, k)
-	if list != nil {
-		room.few = slices.Grow(room.few[:0], len(list))[:len(list)]
-		for i, j := range list {
-			room.few[i] = score[j]
-		}
-		score = room.few
+	room := wide.Get().(*room[float64])
+	defer wide.Put(room)
+	some := room.likely(score, k)
+	if some {
+		score = room.picked(score)
 	}
-	cut := kthLargest(score, k)
-	keep := notBelow(make([]int32, 0, k+8), score, cut)
-	if over := len(keep) - k; over > 0 { // of those that equal the cut the last ones go
-		at := len(keep)
-		for i := at - 1; i >= 0; i-- {
-			if over > 0 && score[keep[i]] == cut {
-				over--
-				continue
-			}
-			at--
-			keep[at] = keep[i]
+	cut := quickselect(slices.Clone(score), k)
+	ties := k
+	for _, v := range score {
+		if v > cut {
+			ties--
 		}
-		keep = slices.Clone(keep[at:])
 	}
-	if list != nil {
+	keep := make([]int32, 0, k)
+	for j, v := range score {
+		if v > cut {
+			keep = append(keep, int32(j))
+		} else if v == cut && ties > 0 {
+			keep, ties = append(keep, int32(j)), ties-1
+		}
+	}
+	if some {
 		for i, j := range keep {
-			keep[i] = list[j]
+			keep[i] = room.list[j]
 		}
 	}
 	return keep
 }
+
+// samples is how many of many scores are looked at first.
+const samples = 1024
 
 // room is what a selection needs on its way, kept for the next.
 type room[F float32 | float64] struct {
@@ -59,86 +57,42 @@ type room[F float32 | float64] struct {
 
 var narrow, wide = sync.Pool{New: func() any { return new(room[float32]) }}, sync.Pool{New: func() any { return new(room[float64]) }}
 
-func rooms[F float32 | float64]() *sync.Pool {
-	if _, ok := any(F(0)).(float32); ok {
-		return &narrow
-	}
-	return &wide
-}
-
-// likely leaves most of many scores out at one look: it gives the positions of
-// those that are not below some bound, among them the k largest. The bound comes
-// from a sample; nil where there is none.
-func (r *room[F]) likely(score []F, k int) []int32 {
-	const sample = 1024
-	n := len(score)
-	at := k * sample / max(n, 1) // about the k-th largest of all; three deviations on are nearly surely below
-	at += 3*int(math.Sqrt(float64(at))) + 4
-	if n < 8*sample || at > sample/2 {
-		return nil
-	}
-	r.some = slices.Grow(r.some[:0], sample)[:sample]
+// sample takes scores at even distances.
+func (r *room[F]) sample(score []F) []F {
+	r.some = slices.Grow(r.some[:0], samples)[:samples]
 	for i := range r.some {
-		r.some[i] = score[i*n/sample]
+		r.some[i] = score[i*len(score)/samples]
 	}
-	r.list = notBelow(slices.Grow(r.list[:0], n*at/sample*5/4), score, kthLargest(r.some, at))
-	if len(r.list) < k {
-		return nil
-	}
-	return r.list
+	return r.some
 }
 
-// notBelow appends to list the positions of scores that are low or more.
-func notBelow[F float32 | float64](list []int32, score []F, low F) []int32 {
-	if x, ok := any(score).([]float32); ok {
-		return simd.NotBelow(list, x, float32(low))
+// picked are the scores at the positions of list.
+func (r *room[F]) picked(score []F) []F {
+	r.few = slices.Grow(r.few[:0], len(r.list))[:len(r.list)]
+	for i, j := range r.list {
+		r.few[i] = score[j]
 	}
+	return r.few
+}
+
+// likely leaves most of many scores out at one look: it lists the positions of those
+// that are not below some bound, among them the k largest. The bound comes from a
+// sample; false where there is none.
+func (r *room[F]) likely(score []F, k int) bool {
+	n := len(score)
+	at := k * samples / max(n, 1) // about the k-th largest of all; three deviations on are nearly surely below
+	at += 3*int(math.Sqrt(float64(at))) + 4
+	if n < 8*samples || at > samples/2 {
+		return false
+	}
+	low := quickselect(r.sample(score), at)
+	r.list = slices.Grow(r.list[:0], n*at/samples*5/4)
 	for j, v := range score {
 		if v >= low {
-			list = append(list, int32(j))
+			r.list = append(r.list, int32(j))
 		}
 	}
-	return list
-}
-
-// kthLargest finds the k-th largest value of x, k from 1.
-func kthLargest[F float32 | float64](x []F, k int) F {
-	if narrow, ok := any(x).([]float32); ok && simd.Path() != "portable" {
-		return F(kthByCounting(narrow, k))
-	}
-	return quickselect(slices.Clone(x), k)
-}
-
-// kthByCounting halves the range of float32 between the least and the largest of x
-// until one is left: vectors count faster than a processor guesses which way each
-// comparison of a quickselect goes.
-func kthByCounting(x []float32, k int) float32 {
-	lo, hi := ordered(float32(math.Inf(-1))), ordered(simd.Max(x))
-	for lo < hi { // as many as k are lo or more, fewer are above hi
-		mid := lo + (hi-lo+1)/2
-		if simd.CountNotBelow(x, unordered(mid)) >= k {
-			lo = mid
-		} else {
-			hi = mid - 1
-		}
-	}
-	return unordered(lo)
-}
-
-// ordered maps float32 to integers of the same order; unordered is its inverse.
-func ordered(f float32) uint32 {
-	if u := math.Float32bits(f); u>>31 == 0 {
-		return u | 1<<31
-	} else {
-		return ^u
-	}
-}
-
-func unordered(u uint32) float32 {
-	if u>>31 != 0 {
-		return math.Float32frombits(u &^ (1 << 31))
-	}
-	return math.Float32frombits(^u)
+	return len(r.list) >= k
 }
 
 // quickselect finds the k-th largest value of x, k from 1, and reorders x. Where

@@ -45,16 +45,13 @@ func TestAgainstSorting(t *testing.T) {
 		for i, v := range x {
 			narrow[i] = float32(v)
 		}
-		if got := Select(narrow, k); !slices.Equal(got, Select(widen(narrow), k)) {
-			t.Fatalf("Select of %d float32, %d: %.200v", len(x), k, got)
-		}
 		cut, kept := CutOf(narrow, k), []int32(nil)
 		for j, v := range narrow {
 			if cut.Keeps(v, int32(j)) {
 				kept = append(kept, int32(j))
 			}
 		}
-		if !slices.Equal(kept, Select(narrow, k)) {
+		if !slices.Equal(kept, Select(widen(narrow), k)) {
 			t.Fatalf("the cut %+v of %d float32, %d, keeps %.200v", cut, len(x), k, kept)
 		}
 		if whole := simd.CountNotBelow(narrow, cut.Value); !cut.Ties && whole != len(kept) {

@@ -113,31 +113,19 @@ func pack8() {
 	width{reg: "Y"}.end("")
 }
 
-// marks write a bit a value, 16 to a word: whether it is lo or more, and below hi
-// where there is one.
-func marks(name, signature string, below bool) {
-	pointers := []pointer{{"x+8", "SI", 64}, {"bits+24", "DI", 2}}
-	bounds := func() {
-		if !below {
-			ins("VBROADCASTSS t+16(FP), Y0")
-			return
-		}
+// between writes a bit a value, 16 to a word: whether it is lo or more and below hi.
+func between() {
+	operation("between", "n int, x *float32, lo, hi float32, bits *uint16", 32, []pointer{{"x+8", "SI", 64}, {"bits+24", "DI", 2}}, func() {
 		ins("VBROADCASTSS lo+16(FP), Y0")
 		ins("VBROADCASTSS hi+20(FP), Y5")
-	}
-	operation(name, signature, 32, pointers, bounds, func() {
+	}, func() {
 		for i := range 2 {
 			ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
-			if below {
-				ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 3+i)
-			}
+			ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 3+i)
 			ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 1+i)
-			if below {
-				ins("VANDPS Y%d, Y%d, Y%d", 3+i, 1+i, 1+i)
-			}
+			ins("VANDPS Y%d, Y%d, Y%d", 3+i, 1+i, 1+i)
+			ins("VMOVMSKPS Y%d, %s", 1+i, []string{"AX", "DX"}[i])
 		}
-		ins("VMOVMSKPS Y1, AX")
-		ins("VMOVMSKPS Y2, DX")
 		ins("SHLL $8, DX")
 		ins("ORL DX, AX")
 		ins("MOVW AX, (DI)")
@@ -203,8 +191,7 @@ func sumWhere() {
 func moves() {
 	joins()
 	pack8()
-	marks("notBelow", "n int, x *float32, t float32, bits *uint16", false)
-	marks("between", "n int, x *float32, lo, hi float32, bits *uint16", true)
+	between()
 	counts("countNotBelow", "n int, x *float32, t float32, count *int64", 32, []pointer{{"x+8", "SI", 64}, {"count+24", "DI", 0}}, "t+16")
 	counts("countBoth", "n int, x, y *float32, tx, ty float32, count *int64", 40, []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"count+32", "DI", 0}}, "tx+24", "ty+28")
 	sumWhere()
