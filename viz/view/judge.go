@@ -65,6 +65,34 @@ func (j *jury) key(at place, m snapkv.Method) methodKey {
 	return methodKey{at, m.Name, fmt.Sprint(j.c, j.capacities, j.thetas)}
 }
 
+// prompts tells what methods keep of some layers together, [method][prompt][capacity],
+// or why one cannot be judged.
+func (j *jury) prompts(ctx context.Context, capture int, list, layers []int, methods []snapkv.Method) ([][][]keptCell, []error, error) {
+	sums, errs := make([][][]keptCell, len(methods)), make([]error, len(methods))
+	for m := range sums {
+		sums[m] = make([][]keptCell, len(list))
+	}
+	for i, prompt := range list {
+		byLayer := make([][][]keptCell, len(methods)) // [method][layer]
+		for _, layer := range layers {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			cells, whys := j.judge(context.WithoutCancel(ctx), place{capture, prompt, layer}, methods)
+			for m := range methods {
+				errs[m] = cmp.Or(errs[m], whys[m])
+				byLayer[m] = append(byLayer[m], cells[m])
+			}
+		}
+		for m := range methods {
+			if errs[m] == nil {
+				sums[m][i] = total(byLayer[m], len(j.capacities))
+			}
+		}
+	}
+	return sums, errs, nil
+}
+
 // judge tells what methods keep of a layer, [method][capacity], or why one cannot be
 // judged. What was judged before is kept.
 func (j *jury) judge(ctx context.Context, at place, methods []snapkv.Method) ([][]keptCell, []error) {
@@ -169,12 +197,12 @@ func (j *jury) configs(at place) ([]snapkv.Config, error) {
 	return list, nil
 }
 
-// total adds up heads, [head][capacity], in their order.
-func total(heads [][]keptCell, capacities int) []keptCell {
+// total adds up parts, [part][capacity], in their order.
+func total(parts [][]keptCell, capacities int) []keptCell {
 	sum := make([]keptCell, capacities)
-	for _, head := range heads {
+	for _, part := range parts {
 		for i := range sum {
-			sum[i].add(head[i])
+			sum[i].add(part[i])
 		}
 	}
 	return sum

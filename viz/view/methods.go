@@ -1,8 +1,6 @@
 package view
 
 import (
-	"cmp"
-	"context"
 	"math"
 	"net/http"
 	"slices"
@@ -57,26 +55,9 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 		methods = append(methods, m)
 	}
 	j := jury{s, s.votesFor(at.capture, list, []int{cfg.Window}), cfg, capacities, thetasFor(theta)}
-	sums := make([][][]keptCell, len(methods)) // [method][prompt][capacity]
-	failed := make([]error, len(methods))
-	for i, prompt := range list {
-		for _, layer := range layers {
-			if err := r.Context().Err(); err != nil {
-				return nil, err
-			}
-			cells, errs := j.judge(context.WithoutCancel(r.Context()), place{at.capture, prompt, layer}, methods)
-			for m := range methods {
-				if failed[m] = cmp.Or(failed[m], errs[m]); failed[m] != nil {
-					continue
-				}
-				if i == len(sums[m]) {
-					sums[m] = append(sums[m], make([]keptCell, len(capacities)))
-				}
-				for n := range capacities {
-					sums[m][i][n].add(cells[m][n])
-				}
-			}
-		}
+	sums, failed, err := j.prompts(r.Context(), at.capture, list, layers, methods)
+	if err != nil {
+		return nil, err
 	}
 	rows, leftOut := []methodRow{}, map[string]string{}
 	which := slices.Index(j.thetas, theta)
