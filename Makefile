@@ -35,41 +35,41 @@ container: ## an image of the program alone, by podman, buildah or docker
 
 # gorgonia.org/cu looks for cuda.h and libcuda where a toolkit would put them; ours come first.
 CUDA = build/cuda
-CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/capture/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
+CUDA_ENV = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/engine/cuda/include" CGO_LDFLAGS="-L$(CURDIR)/$(CUDA) -ldl"
 CUDA_GO = $(CUDA_ENV) $(GO)
 EMULATED = ATTNSCOPE_LIBCUDA=$(CURDIR)/$(CUDA)/libcuda_emu.so ATTNSCOPE_LIBCUBLAS=$(CURDIR)/$(CUDA)/libcublas_emu.so
-BUNDLED_TESTS = ./capture/cuda ./capture/model ./cmd/attnscope
+BUNDLED_TESTS = ./engine/cuda ./engine/model ./cmd/attnscope
 CARD_TESTS = $(BUNDLED_TESTS) ./capture ./analysis/decode
 SHARED ?= ../shared
 
 cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, neither toolkit nor card
 	$(CUDA_GO) build -tags cuda -trimpath -o attnscope ./cmd/attnscope
 
-$(CUDA)/libcuda.a: capture/cuda/tramp/tramp.c capture/cuda/tramp/symbols.h
+$(CUDA)/libcuda.a: engine/cuda/tramp/tramp.c engine/cuda/tramp/symbols.h
 	mkdir -p $(CUDA)
-	gcc -O2 -fPIC -Wall -c capture/cuda/tramp/tramp.c -o $(CUDA)/tramp.o
+	gcc -O2 -fPIC -Wall -c engine/cuda/tramp/tramp.c -o $(CUDA)/tramp.o
 	rm -f $@ && ar rcs $@ $(CUDA)/tramp.o
 
-$(CUDA)/libcuda_emu.so: $(wildcard capture/cuda/emu/* capture/cuda/kernels/*.cu capture/cuda/kernels/*.h capture/cuda/kernels/*.cuh)
-	sh capture/cuda/emu/build.sh $(CUDA)
+$(CUDA)/libcuda_emu.so: $(wildcard engine/cuda/emu/* engine/cuda/kernels/*.cu engine/cuda/kernels/*.h engine/cuda/kernels/*.cuh)
+	sh engine/cuda/emu/build.sh $(CUDA)
 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## the CUDA backend without a card: no driver, then an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
-	sh capture/cuda/kernels/check.sh $(CUDA)
+	sh engine/cuda/kernels/check.sh $(CUDA)
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
-	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./capture/model
+	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./engine/model
 	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
 	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
 # What a machine with a card and a driver needs to test and measure, and nothing else.
 $(BUNDLE): $(CUDA)/libcuda.a
-	rm -rf $@ && mkdir -p $@/capture/model $@/shared/fixtures
-	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./capture/cuda/bench
+	rm -rf $@ && mkdir -p $@/engine/model $@/shared/fixtures
+	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./engine/cuda/bench
 	for p in $(BUNDLED_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
-	cp -r capture/model/testdata $@/capture/model/
+	cp -r engine/model/testdata $@/engine/model/
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
-	cp capture/cuda/bench/README.md $@/
+	cp engine/cuda/bench/README.md $@/
 
 cuda-bundle: $(BUNDLE) ## build/cuda/attnscope-cuda.tar.gz, for a machine with a card and without Go
 	tar -C $(CUDA) -czf $(BUNDLE).tar.gz attnscope-cuda
@@ -84,8 +84,8 @@ bench-cuda: $(BUNDLE) ## captures of two shapes on a real card; leaves cuda-spee
 test: lint
 	CGO_ENABLED=0 $(GO) build ./...
 	$(GO) test -count=1 ./...
-	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./capture/model
-	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./capture/model
+	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./engine/model
+	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./engine/model
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }

@@ -63,7 +63,8 @@ func ParseCalibrations(text []byte) ([]Calibration, error) {
 		if len(c.Fit) != 2 || len(c.ResidualQuantiles) == 0 || !slices.ContainsFunc(losses, func(l struct {
 			name string
 			of   func(func(string) float64) float64
-		}) bool {
+		},
+		) bool {
 			return l.name == c.Measure
 		}) {
 			return nil, fmt.Errorf("calibration %d (measure %q): want fit [intercept, slope], residual_quantiles and a known measure", i, c.Measure)

@@ -40,8 +40,10 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 	var real []Real
 	for _, row := range measured.Rows {
 		at := func(name string) any { return row[measured.Column(name)] }
-		real = append(real, Real{at("prompt").(string), at("method").(string), at("capacity").(int), at("window").(int), at("kernel").(int), at("pooling").(string), at("group").(string),
-			math.E * math.Pow(at("output_error").(float64), 1.5)})
+		real = append(real, Real{
+			at("prompt").(string), at("method").(string), at("capacity").(int), at("window").(int), at("kernel").(int), at("pooling").(string), at("group").(string),
+			math.E * math.Pow(at("output_error").(float64), 1.5),
+		})
 	}
 	cals, points, _, err := Calibrate(context.Background(), []string{path}, cfg, real)
 	if err != nil {

@@ -1,7 +1,7 @@
 package analysis
 
 import (
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/internal/simd"
 )

@@ -48,8 +48,10 @@ var Paper = HitRateConfig{
 var Keys = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
 
 // HitRateColumns are the value columns.
-var HitRateColumns = []string{"rows", "skipped", "prompts", "significant", "hits", "hit_rate", "ci_low", "ci_high",
-	"chance", "recent", "sinks_recent", "oracle", "overlap", "mass"}
+var HitRateColumns = []string{
+	"rows", "skipped", "prompts", "significant", "hits", "hit_rate", "ci_low", "ci_high",
+	"chance", "recent", "sinks_recent", "oracle", "overlap", "mass",
+}
 
 // setting is one combination of window, k and theta.
 type setting struct {

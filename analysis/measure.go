@@ -45,8 +45,10 @@ func (m *measure) values() [9]float64 {
 		}
 		return a / b
 	}
-	return [9]float64{m.mass / n, ratio(m.mass, m.best), ratio(float64(m.hits), float64(m.significant)), m.recall / n,
-		m.jaccard / n, ratio(m.mass, m.prefix), m.error / n, m.errorWO / n, m.bytes}
+	return [9]float64{
+		m.mass / n, ratio(m.mass, m.best), ratio(float64(m.hits), float64(m.significant)), m.recall / n,
+		m.jaccard / n, ratio(m.mass, m.prefix), m.error / n, m.errorWO / n, m.bytes,
+	}
 }
 
 // judge holds what the selections of one layer share.

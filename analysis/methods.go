@@ -32,8 +32,10 @@ type MethodConfig struct {
 }
 
 // MethodColumns are the value columns of a table of methods.
-var MethodColumns = []string{"method", "capacity", "kernel", "pooling", "group", "mass", "mass_of_oracle", "hit_rate", "recall",
-	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high"}
+var MethodColumns = []string{
+	"method", "capacity", "kernel", "pooling", "group", "mass", "mass_of_oracle", "hit_rate", "recall",
+	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
+}
 
 // judged is one method under one config.
 type judged struct {

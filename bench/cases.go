@@ -8,10 +8,10 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 )
 
@@ -213,8 +213,10 @@ func (b *bench) dump(path, store, precision string) (float64, error) {
 	t := task{Reply: reply, Store: store}
 	plan := t.plan(&cfg)
 	plan.Precision = precision
-	c := capture.Config{Model: m, Out: path, Force: true, Header: header(&cfg, plan),
-		Prompts: []prompts.Prompt{{ID: "text", Tokens: ids[:prompt], Reply: ids[prompt : prompt+reply]}}}
+	c := capture.Config{
+		Model: m, Out: path, Force: true, Header: header(&cfg, plan),
+		Prompts: []prompts.Prompt{{ID: "text", Tokens: ids[:prompt], Reply: ids[prompt : prompt+reply]}},
+	}
 	if _, err := capture.Run(context.Background(), c); err != nil {
 		return 0, err
 	}

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/model"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
 )
 
 // models are the checkpoints that both sides run.
@@ -39,8 +39,11 @@ func prepare(dir string) (models, error) {
 		dtype tensor.DType
 		shape *shape
 	}{
-		{m.small, tensor.F32, nil}, {m.half, tensor.BF16, nil},
-		{m.big, tensor.F32, &qwen}, {m.bigHalf, tensor.BF16, &qwen}, {m.long, tensor.BF16, &long},
+		{m.small, tensor.F32, nil},
+		{m.half, tensor.BF16, nil},
+		{m.big, tensor.F32, &qwen},
+		{m.bigHalf, tensor.BF16, &qwen},
+		{m.long, tensor.BF16, &long},
 	} {
 		if _, err := os.Stat(filepath.Join(one.path, "model.safetensors")); err == nil {
 			continue

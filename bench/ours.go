@@ -15,12 +15,12 @@ import (
 	"time"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/cpu"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
-	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
@@ -137,8 +137,10 @@ func (w *engine) ids(n int) []int32 {
 
 // plan records the last 128 rows, and older windows if asked, of all heads.
 func (t *task) plan(cfg *model.Config) dumps.Plan {
-	p := dumps.Plan{WindowRows: 128, PromptWindows: t.Windows, PromptWindowSize: 128, MaxNewTokens: t.Reply, IgnoreEOS: true,
-		Store: "auto", Precision: "fine", Compute: "f32"}
+	p := dumps.Plan{
+		WindowRows: 128, PromptWindows: t.Windows, PromptWindowSize: 128, MaxNewTokens: t.Reply, IgnoreEOS: true,
+		Store: "auto", Precision: "fine", Compute: "f32",
+	}
 	if t.Store != "" {
 		p.Store = t.Store
 	}
@@ -153,8 +155,10 @@ func (t *task) plan(cfg *model.Config) dumps.Plan {
 
 // header is what a dump of the model says.
 func header(cfg *model.Config, plan dumps.Plan) dumps.Header {
-	return dumps.Header{Plan: plan, Model: dumps.ModelInfo{ID: "bench", Layers: cfg.Layers, Heads: cfg.Heads, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim,
-		ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, Scale: float64(cfg.Scale), LayerWindows: cfg.LayerWindows}}
+	return dumps.Header{Plan: plan, Model: dumps.ModelInfo{
+		ID: "bench", Layers: cfg.Layers, Heads: cfg.Heads, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim,
+		ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, Scale: float64(cfg.Scale), LayerWindows: cfg.LayerWindows,
+	}}
 }
 
 // record captures a prompt into a dump, which is closed and on disk when the

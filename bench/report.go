@@ -43,8 +43,10 @@ func (l *row) cells() []string {
 	if l.tokens > 0 {
 		tokens = fmt.Sprint(l.tokens)
 	}
-	return []string{l.name, tokens, l.ours, l.theirs, number(l.a), number(l.b), l.unit, number(l.ratio[0]), number(l.ratio[1]), number(l.ratio[2]),
-		target, l.met(), gigabytes(l.peaks[0]), gigabytes(l.peaks[1]), l.remark}
+	return []string{
+		l.name, tokens, l.ours, l.theirs, number(l.a), number(l.b), l.unit, number(l.ratio[0]), number(l.ratio[1]), number(l.ratio[2]),
+		target, l.met(), gigabytes(l.peaks[0]), gigabytes(l.peaks[1]), l.remark,
+	}
 }
 
 func number(v float64) string {

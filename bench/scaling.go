@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis/table"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -94,7 +94,9 @@ func (b *bench) grow(a axis, t *table.Table) error {
 			got.Expect/got.Seconds, float64(got.Peak)/1e9, float64(got.Need)/1e9, float64(got.Need)/float64(got.Peak), got.FLOPs/got.Seconds/1e9)
 	}
 	hardware, _, _ := strings.Cut(b.r.machine, ", torch")
-	f := viz.CurvesFigure(viz.Curves{Title: "time of a recorded prefill against " + a.name, Caption: a.what + "; expected: operations over the speed of products measured just before. " + hardware,
-		XLabel: a.name, YLabel: "seconds", Hi: 1.05 * max(slices.Max(seen.Y), slices.Max(expected.Y)), Series: []viz.Series{seen, expected}, Meta: viz.Meta{}.With("command", "make bench")})
+	f := viz.CurvesFigure(viz.Curves{
+		Title: "time of a recorded prefill against " + a.name, Caption: a.what + "; expected: operations over the speed of products measured just before. " + hardware,
+		XLabel: a.name, YLabel: "seconds", Hi: 1.05 * max(slices.Max(seen.Y), slices.Max(expected.Y)), Series: []viz.Series{seen, expected}, Meta: viz.Meta{}.With("command", "make bench"),
+	})
 	return f.Save(fmt.Sprintf("%s-scaling-%s.png", b.r.base(b.o.out), a.file))
 }

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/cuda"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // TestRowsCrossAsHalvesOnCard: a dump whose rows and windows' sums the card has
@@ -30,7 +30,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
 	}
 	for _, c := range []struct{ model, compute string }{{"qwen3", "f32"}, {"starcoder2-window", "bf16"}} {
-		ck, err := checkpoint.Open("model/testdata/" + c.model)
+		ck, err := checkpoint.Open("../engine/model/testdata/" + c.model)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,8 +45,10 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 				cfg := tiny(t, 1)
 				mc := m.Config()
 				cfg.Model, cfg.floats, cfg.Out = m, floats, filepath.Join(t.TempDir(), name+".attn")
-				cfg.Header.Model = dumps.ModelInfo{ID: "tiny", Layers: mc.Layers, Heads: mc.Heads, KVHeads: mc.KVHeads, HeadDim: mc.HeadDim,
-					ValueDim: mc.ValueDim, Vocab: mc.Vocab, Scale: float64(mc.Scale), LayerWindows: mc.LayerWindows}
+				cfg.Header.Model = dumps.ModelInfo{
+					ID: "tiny", Layers: mc.Layers, Heads: mc.Heads, KVHeads: mc.KVHeads, HeadDim: mc.HeadDim,
+					ValueDim: mc.ValueDim, Vocab: mc.Vocab, Scale: float64(mc.Scale), LayerWindows: mc.LayerWindows,
+				}
 				cfg.Header.Plan.Precision, cfg.Header.Plan.WindowRows, cfg.Header.Plan.MaxNewTokens = precision, 40, 5
 				cfg.Header.Plan.Layers, cfg.Header.Plan.Heads = []int{0, 1}, []int{0, mc.Heads - 1}
 				cfg.Prompts = nil

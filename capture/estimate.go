@@ -1,8 +1,8 @@
 package capture
 
 import (
-	"github.com/attnscope/attnscope/capture/cpu"
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // Need is what a run will take beside the weights.

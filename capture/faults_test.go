@@ -13,16 +13,16 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // tiny is a capture of n short prompts on a tiny model.
 func tiny(t *testing.T, n int) Config {
 	t.Helper()
-	ck, err := checkpoint.Open("model/testdata/qwen3")
+	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,10 +33,14 @@ func tiny(t *testing.T, n int) Config {
 	t.Cleanup(func() { m.Close(); ck.Close() })
 	c := m.Config()
 	cfg := Config{Model: m, Header: dumps.Header{
-		Model: dumps.ModelInfo{ID: "tiny", Architecture: c.Architecture, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-			ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
-		Plan: dumps.Plan{WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3,
-			Store: "rows", Precision: "fine", IgnoreEOS: true, Logits: true},
+		Model: dumps.ModelInfo{
+			ID: "tiny", Architecture: c.Architecture, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
+			ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows,
+		},
+		Plan: dumps.Plan{
+			WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3,
+			Store: "rows", Precision: "fine", IgnoreEOS: true, Logits: true,
+		},
 	}}
 	for i := range c.Layers {
 		cfg.Header.Plan.Layers = append(cfg.Header.Plan.Layers, i)

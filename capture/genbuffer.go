@@ -1,8 +1,8 @@
 package capture
 
 import (
-	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
 )
 
 // genBufferBytes bounds the generated rows that wait, over all layers, for

@@ -3,7 +3,7 @@ package capture
 import (
 	"sync"
 
-	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 

@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/cpu"
+	"github.com/attnscope/attnscope/engine/cpu"
 )
 
 // TestOverviewAgainstLoop pools a whole map of 37 tokens, given in tiles, into

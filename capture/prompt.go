@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // document is the cache of a text that several prompts begin with, and the

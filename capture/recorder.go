@@ -3,9 +3,9 @@ package capture
 import (
 	"sync"
 
-	"github.com/attnscope/attnscope/capture/cpu"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // recorder turns what the model shows while it reads one prompt and its reply

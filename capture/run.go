@@ -7,9 +7,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // Config says what to record.

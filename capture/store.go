@@ -1,8 +1,8 @@
 package capture
 
 import (
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // Bits a weight and bits a state take in a dump, measured on SmolLM2-135M, by

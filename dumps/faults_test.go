@@ -15,8 +15,10 @@ import (
 )
 
 func faultHeader() *Header {
-	return &Header{Model: ModelInfo{ID: "m", Architecture: "llama", Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Vocab: 9, Scale: 0.5, LayerWindows: []int{0, 0}},
-		Plan: Plan{WindowRows: 3, Layers: []int{0, 1}, Heads: []int{0, 1}, Store: "rows", Precision: "exact"}}
+	return &Header{
+		Model: ModelInfo{ID: "m", Architecture: "llama", Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Vocab: 9, Scale: 0.5, LayerWindows: []int{0, 0}},
+		Plan:  Plan{WindowRows: 3, Layers: []int{0, 1}, Heads: []int{0, 1}, Store: "rows", Precision: "exact"},
+	}
 }
 
 // faultPrompt writes a prompt of twenty tokens whose weights its number

@@ -20,8 +20,10 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 	copy(w, []float32{0, 1, 0.5, 0x1p-14, 0x1p-24, 0x1p-25, 0x1.002p-3, 0x1.01p-3, 0x1.03p-3}) // borders and ties
 	for _, precision := range []string{"fine", "coarse"} {
 		path := filepath.Join(t.TempDir(), "x.attn")
-		f, err := Create(path, &Header{Model: ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4},
-			Plan: Plan{WindowRows: rows, Layers: []int{0}, Heads: []int{0, 1}, Precision: precision}}, CreateOptions{})
+		f, err := Create(path, &Header{
+			Model: ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4},
+			Plan:  Plan{WindowRows: rows, Layers: []int{0}, Heads: []int{0, 1}, Precision: precision},
+		}, CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

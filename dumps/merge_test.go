@@ -33,8 +33,10 @@ func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size in
 			t.Fatal(err)
 		}
 	}
-	h := &Header{Version: Version, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
-		Plan: Plan{Layers: []int{0}, Heads: []int{0}, WindowRows: 1, Shard: shard}}
+	h := &Header{
+		Version: Version, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
+		Plan: Plan{Layers: []int{0}, Heads: []int{0}, WindowRows: 1, Shard: shard},
+	}
 	w := &Writer{path: path, partial: path, f: f, writeAt: f.WriteAt, header: h}
 	check(w.put(record{Kind: kindHeader}, h))
 	payload := make([]byte, size)

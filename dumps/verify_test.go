@@ -20,8 +20,10 @@ func TestVerifyChecksNumbers(t *testing.T) {
 	}
 	lse := func(n float64) float32 { return float32(1 + math.Log(n)) }
 	good := func() numbers {
-		return numbers{q: []float32{1, 1}, lse: []float32{lse(3), lse(4)}, keys: []float32{1, 1, 1, 1, 1}, values: []float32{1, 2, 3, 4, 5},
-			sums: []float32{2.08, 1.08, .58, .26}, window: []float32{.6, .6, .55, .25}, overview: []float32{1, 0, .5, .5}, logits: []float32{0, -3}}
+		return numbers{
+			q: []float32{1, 1}, lse: []float32{lse(3), lse(4)}, keys: []float32{1, 1, 1, 1, 1}, values: []float32{1, 2, 3, 4, 5},
+			sums: []float32{2.08, 1.08, .58, .26}, window: []float32{.6, .6, .55, .25}, overview: []float32{1, 0, .5, .5}, logits: []float32{0, -3},
+		}
 	}
 	rows := func(w ...float32) func(n *numbers) { return func(n *numbers) { n.weights = w } }
 	for name, c := range map[string]struct {
@@ -47,8 +49,10 @@ func TestVerifyChecksNumbers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := good()
 			c.change(&n)
-			h := &Header{Model: ModelInfo{Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, ValueDim: 1, Vocab: 2, Scale: 1},
-				Plan: Plan{WindowRows: 2, PromptWindows: 1, PromptWindowSize: 2, Layers: []int{0}, Heads: []int{0}, Precision: "exact", Values: true, Logits: true, Overview: 2}}
+			h := &Header{
+				Model: ModelInfo{Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, ValueDim: 1, Vocab: 2, Scale: 1},
+				Plan:  Plan{WindowRows: 2, PromptWindows: 1, PromptWindowSize: 2, Layers: []int{0}, Heads: []int{0}, Precision: "exact", Values: true, Logits: true, Overview: 2},
+			}
 			path := filepath.Join(t.TempDir(), "x.attn")
 			w, err := Create(path, h, CreateOptions{})
 			if err != nil {

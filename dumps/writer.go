@@ -615,8 +615,10 @@ func (p *PromptWriter) Weights(layer, head int, ph Phase, row0, rows, key0, keys
 }
 
 func weightsRecord(layer, head int, ph Phase, row0, rows, key0, keys int) record {
-	return record{Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
-		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys)}
+	return record{
+		Kind: kindWeights, Phase: ph, Layer: uint32(layer), Head0: uint32(head), NH: 1,
+		Row0: uint32(row0), Rows: uint32(rows), Key0: uint32(key0), Keys: uint32(keys),
+	}
 }
 
 // Halves is Weights for rows that are rounded already, as RoundingOf the plan's
@@ -652,8 +654,10 @@ func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float3
 	p.maxQ[layer] = max(p.maxQ[layer], longest(q, dim))
 	p.mu.Unlock()
 	bits := map[string]int{"exact": 23, "fine": 20, "coarse": 16}[p.w.header.Plan.Precision]
-	r := record{Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(m.Heads),
-		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(dim)}
+	r := record{
+		Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(m.Heads),
+		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(dim),
+	}
 	if err := p.send(r, q[:n*m.Heads*dim], encF32, bits); err != nil {
 		return err
 	}
@@ -665,8 +669,10 @@ func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float3
 // Write a layer's queries first: they decide how many bits the keys need.
 func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 	m := &p.w.header.Model
-	return p.send(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
-		Rows: uint32(n), Keys: uint32(m.HeadDim)}, k, encF32, p.keyBits(layer, longest(k, m.HeadDim)))
+	return p.send(record{
+		Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.HeadDim),
+	}, k, encF32, p.keyBits(layer, longest(k, m.HeadDim)))
 }
 
 // KeysLater is Keys for keys that read returns, called from another goroutine
@@ -677,8 +683,10 @@ func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) erro
 	}
 	m := &p.w.header.Model
 	p.w.pending.take(n * m.KVHeads * m.HeadDim)
-	return p.sendLater(record{Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
-		Rows: uint32(n), Keys: uint32(m.HeadDim)}, n*m.KVHeads*m.HeadDim, p.floats(encF32, func() ([]float32, int) {
+	return p.sendLater(record{
+		Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.HeadDim),
+	}, n*m.KVHeads*m.HeadDim, p.floats(encF32, func() ([]float32, int) {
 		k := read()
 		return k, p.keyBits(layer, longest(k, m.HeadDim))
 	}))
@@ -725,8 +733,10 @@ func longest(x []float32, dim int) float64 {
 func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
 	m := &p.w.header.Model
 	bits := map[string]int{"exact": 23, "fine": 12, "coarse": 8}[p.w.header.Plan.Precision]
-	return p.send(record{Kind: kindValues, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
-		Rows: uint32(n), Keys: uint32(m.ValueDim)}, v, encF32, bits)
+	return p.send(record{
+		Kind: kindValues, Layer: uint32(layer), NH: uint32(m.KVHeads), Row0: uint32(pos0),
+		Rows: uint32(n), Keys: uint32(m.ValueDim),
+	}, v, encF32, bits)
 }
 
 // SumBits are the mantissa bits of sums over queries at a precision: they are kept
@@ -752,15 +762,19 @@ func (p *PromptWriter) Sums(layer int, s []float32) error {
 // Window writes the sums over one older query window, [heads, keys]: index of
 // count, the last one ends with the prompt.
 func (p *PromptWriter) Window(layer, index, count, size int, s []float32, keys int) error {
-	return p.send(record{Kind: kindWindow, Layer: uint32(layer), Head0: uint32(index), NH: uint32(len(s) / max(1, keys)),
-		Row0: uint32(index), Rows: 1, Keys: uint32(keys)}, s, encF32, p.sumBits())
+	return p.send(record{
+		Kind: kindWindow, Layer: uint32(layer), Head0: uint32(index), NH: uint32(len(s) / max(1, keys)),
+		Row0: uint32(index), Rows: 1, Keys: uint32(keys),
+	}, s, encF32, p.sumBits())
 }
 
 // Overview writes a pooled picture of a layer's whole map, [heads, side, side]:
 // query, key, the largest weight of each cell.
 func (p *PromptWriter) Overview(layer, side int, cells []float32) error {
-	return p.send(record{Kind: kindOverview, Layer: uint32(layer), NH: uint32(len(cells) / max(1, side*side)),
-		Rows: uint32(side), Keys: uint32(side)}, cells, encF32, 10)
+	return p.send(record{
+		Kind: kindOverview, Layer: uint32(layer), NH: uint32(len(cells) / max(1, side*side)),
+		Rows: uint32(side), Keys: uint32(side),
+	}, cells, encF32, 10)
 }
 
 // Logits writes n rows of logits, [n, vocab], from reply row row0 on.

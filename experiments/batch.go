@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/attnscope/attnscope/analysis/table"
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/viz"
 )
 

@@ -27,7 +27,8 @@ func planted(t *testing.T) string {
 	}
 	dumpstest.WritePlanted(t, path, 2, 3, size, count, size, []dumpstest.Planted{
 		{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight(10)},
-		{ID: "b", Tokens: tokens(n + 1)[1:], Reply: 6, Weight: weight(50)}})
+		{ID: "b", Tokens: tokens(n + 1)[1:], Reply: 6, Weight: weight(50)},
+	})
 	return path
 }
 

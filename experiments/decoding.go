@@ -25,9 +25,11 @@ type choice struct {
 // results are labelled. They are kept under a name; with none, each run makes
 // them anew.
 func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt, choices []choice, reply int, ignoreEOS bool) ([]labelled, error) {
-	c := decode.Config{Model: l.Model, Prompts: list, MaxNewTokens: reply, IgnoreEOS: ignoreEOS, Score: "contains", Progress: l.Progress,
+	c := decode.Config{
+		Model: l.Model, Prompts: list, MaxNewTokens: reply, IgnoreEOS: ignoreEOS, Score: "contains", Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
-		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
+		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) },
+	}
 	label := func(method string, like func(snapkv.Config) bool) string {
 		for _, ch := range choices {
 			if ch.method == method && like(ch.config) {
@@ -179,8 +181,10 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 		}
 		low, high := analysis.Interval(right, l.Seed)
 		summary.Add(label, len(right), correct, analysis.Mean(right), low, high, analysis.Mean(lp), analysis.Mean(rank), analysis.Mean(kl))
-		s := viz.Summary{Title: "correct answers: " + label, XLabel: xlabel, YLabel: "depth of the answer, %", BarTitle: "share correct", Rates: g, Meta: l.meta(),
-			Caption: l.caption("n = %d; %d correct (%.2f, 95 %% bootstrap interval %.2f to %.2f)", len(right), correct, analysis.Mean(right), low, high)}
+		s := viz.Summary{
+			Title: "correct answers: " + label, XLabel: xlabel, YLabel: "depth of the answer, %", BarTitle: "share correct", Rates: g, Meta: l.meta(),
+			Caption: l.caption("n = %d; %d correct (%.2f, 95 %% bootstrap interval %.2f to %.2f)", len(right), correct, analysis.Mean(right), low, high),
+		}
 		for _, n := range lengths {
 			s.Columns = append(s.Columns, fmt.Sprint(n))
 		}

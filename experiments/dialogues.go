@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/capture/prompts"
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 // chat makes a prompt of messages.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 )
 

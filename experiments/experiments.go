@@ -15,10 +15,10 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
-	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/viz"
 )
 

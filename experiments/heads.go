@@ -56,8 +56,10 @@ func headScores(path string, window int, seed uint64) (*table.Table, error) {
 				w := rows.Head(h)[(rows.Rows-window)*rows.Keys:]
 				lists := hitrate.Significant(reply.Head(h), reply.Rows, reply.Keys, prefix, hitrate.PaperTheta)
 				vote := snapkv.Vote(w, window, rows.Keys, window, prefix)
-				for i, x := range []float64{countVote(vote, lists, sinkPositions, prefix).Rate(), halves(w, window, rows.Keys, prefix),
-					persistence(vote, window, reply.Head(h), reply.Rows, reply.Keys), variation(w, window, rows.Keys, prefix)} {
+				for i, x := range []float64{
+					countVote(vote, lists, sinkPositions, prefix).Rate(), halves(w, window, rows.Keys, prefix),
+					persistence(vote, window, reply.Head(h), reply.Rows, reply.Keys), variation(w, window, rows.Keys, prefix),
+				} {
 					scores[h][i] = append(scores[h][i], x)
 				}
 			})

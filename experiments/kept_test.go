@@ -10,10 +10,10 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -21,7 +21,7 @@ import (
 // that prompt, goes on with the second, and ends with the results of a run that
 // was not stopped, times aside; work with another setting starts anew.
 func TestStoppedDecodingGoesOn(t *testing.T) {
-	ck, err := checkpoint.Open(filepath.Join("..", "capture", "model", "testdata", "qwen3"))
+	ck, err := checkpoint.Open(filepath.Join("..", "engine", "model", "testdata", "qwen3"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +43,10 @@ func TestStoppedDecodingGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := decode.Config{Model: m, Prompts: list, Methods: []snapkv.Method{method}, MaxNewTokens: 4, IgnoreEOS: true,
-		Configs: []snapkv.Config{{Window: 4, Capacity: 12, Kernel: 5, Pooling: "avgpool", Group: "head"}, {Window: 4, Capacity: 20, Kernel: 5, Pooling: "avgpool", Group: "head"}}}
+	config := decode.Config{
+		Model: m, Prompts: list, Methods: []snapkv.Method{method}, MaxNewTokens: 4, IgnoreEOS: true,
+		Configs: []snapkv.Config{{Window: 4, Capacity: 12, Kernel: 5, Pooling: "avgpool", Group: "head"}, {Window: 4, Capacity: 20, Kernel: 5, Pooling: "avgpool", Group: "head"}},
+	}
 	lab := func() *Lab {
 		return &Lab{Dir: t.TempDir(), Log: t.Logf, Header: func(*dumps.Plan, []prompts.Prompt) (dumps.Header, error) { return dumps.Header{}, nil }}
 	}

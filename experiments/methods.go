@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture/prompts"
-	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -50,9 +50,11 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	for _, n := range capacities {
 		configs = append(configs, snapkv.Config{Window: 32, Capacity: n, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: l.Seed})
 	}
-	run := decode.Config{Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Batch: 8, Progress: l.Progress,
+	run := decode.Config{
+		Model: l.Model, Prompts: list, Methods: snapkv.Methods, Configs: configs, MaxNewTokens: reply, Lenient: true, Batch: 8, Progress: l.Progress,
 		Encode: func(text string) []int32 { return l.Tokenizer.Encode(text, false) },
-		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) }}
+		Decode: func(ids []int32) string { return l.Tokenizer.Decode(ids, true) },
+	}
 	k, err := l.openKept("methods", &run)
 	if err != nil {
 		return "", err

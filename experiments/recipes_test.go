@@ -88,7 +88,8 @@ func TestGenerationOfPlantedAttention(t *testing.T) {
 	path := filepath.Join(l.Dir, "x.attn")
 	dumpstest.WritePlanted(t, path, 2, 2, 128, 2, 128, []dumpstest.Planted{
 		{ID: "a", Dataset: "half", Tokens: tokens(n), Reply: 16, Weight: reply(25)},
-		{ID: "b", Dataset: "none", Tokens: tokens(n), Reply: 16, Weight: reply(40)}})
+		{ID: "b", Dataset: "none", Tokens: tokens(n), Reply: 16, Weight: reply(40)},
+	})
 	if _, err := l.rateGeneration(context.Background(), path, 2); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,8 @@ func TestSweepOfPlantedAttention(t *testing.T) {
 		return among(key, 20, 30, 0.09)
 	}
 	dumpstest.WritePlanted(t, path, 1, 2, 128, 0, 0, []dumpstest.Planted{
-		{ID: "a", Tokens: tokens(n), Reply: 3, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 5, Weight: weight}})
+		{ID: "a", Tokens: tokens(n), Reply: 3, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 5, Weight: weight},
+	})
 	if _, err := l.rateSweep(context.Background(), path, 2); err != nil {
 		t.Fatal(err)
 	}

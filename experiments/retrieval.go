@@ -9,8 +9,8 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
-	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -193,8 +193,10 @@ func needleTable(path, needle string) (*table.Table, error) {
 					}
 				}
 				last := rows.Head(h)[(rows.Rows-1)*rows.Keys : rows.Rows*rows.Keys]
-				for k, x := range []float64{sum, float64(first), float64(have) / float64(hi-lo),
-					copied(last, reply.Head(h), reply.Keys, reply.Rows, p.Tokens[:p.PromptTokens], p.Tokens[p.PromptTokens:], lo, hi)} {
+				for k, x := range []float64{
+					sum, float64(first), float64(have) / float64(hi-lo),
+					copied(last, reply.Head(h), reply.Keys, reply.Rows, p.Tokens[:p.PromptTokens], p.Tokens[p.PromptTokens:], lo, hi),
+				} {
 					values[h][k] = append(values[h][k], x)
 				}
 			}

@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 )
 

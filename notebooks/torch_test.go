@@ -45,7 +45,7 @@ func TestTorchRecordsTheSame(t *testing.T) {
 	}
 	py := python(t, "torch, transformers, zstandard")
 	attnscope := program(t)
-	models := []string{"../capture/model/testdata/qwen3", "../capture/model/testdata/granite-biases"}
+	models := []string{"../engine/model/testdata/qwen3", "../engine/model/testdata/granite-biases"}
 	for _, m := range []string{"llama", "mistral", "gemma2", "phi3", "qwen2"} {
 		models = append(models, sharedtest.Dir(t, "fixtures/models/"+m))
 	}

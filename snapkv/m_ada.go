@@ -10,7 +10,8 @@ const adaFloor = 0.2
 
 // adaKV is snapkv with a layer's total shared out by the scores: the largest
 // of all heads together, after a floor for each.
-var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Needs: Needs{Rows: true}, Score: pooledVotes,
+var adaKV = Method{
+	Name: "adakv", Source: "arXiv:2407.11550", Needs: Needs{Rows: true}, Score: pooledVotes,
 	Heads: func(scores [][]float64, total, _ int, _ Config) ([]int, error) {
 		heads, prefix := len(scores), len(scores[0])
 		total = min(total, heads*prefix)
@@ -34,11 +35,13 @@ var adaKV = Method{Name: "adakv", Source: "arXiv:2407.11550", Needs: Needs{Rows:
 			out[int(at)/prefix]++
 		}
 		return out, nil
-	}}
+	},
+}
 
 // headKV is snapkv with budgets by given scores of the heads: half of a head's
 // even budget is shared out in proportion.
-var headKV = Method{Name: "headkv", Source: "arXiv:2410.19258", Needs: Needs{Rows: true}, Score: pooledVotes,
+var headKV = Method{
+	Name: "headkv", Source: "arXiv:2410.19258", Needs: Needs{Rows: true}, Score: pooledVotes,
 	Heads: func(scores [][]float64, total, layer int, c Config) ([]int, error) {
 		if layer >= len(c.HeadScores) || len(c.HeadScores[layer]) != len(scores) {
 			return nil, errors.New("headkv needs a score for each head of each layer (--head-scores)")
@@ -56,4 +59,5 @@ var headKV = Method{Name: "headkv", Source: "arXiv:2410.19258", Needs: Needs{Row
 			out[h] = min(len(scores[h]), even-even/2+int(v/max(sum, 1e-30)*pool+0.5))
 		}
 		return out, nil
-	}}
+	},
+}

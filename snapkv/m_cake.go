@@ -8,7 +8,8 @@ const cakeGamma = 200.0
 
 // cake ranks by mean plus variance of the window's weights, pooled, and gives
 // layers budgets in proportion to entropy and variance of their attention.
-var cake = Method{Name: "cake", Source: "arXiv:2503.12491", Nested: true, Needs: Needs{Rows: true},
+var cake = Method{
+	Name: "cake", Source: "arXiv:2503.12491", Nested: true, Needs: Needs{Rows: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {
@@ -50,7 +51,8 @@ var cake = Method{Name: "cake", Source: "arXiv:2503.12491", Nested: true, Needs:
 			out[i] = int(share * float64(c.Budget()*len(stats)))
 		}
 		return out
-	}}
+	},
+}
 
 // moments are mean and variance of the window's weights at each prefix
 // position.

@@ -2,7 +2,8 @@ package snapkv
 
 // h2o keeps the heavy hitters: weight summed over all prompt queries, without
 // pooling, as KVCache-Factory does it.
-var h2o = Method{Name: "h2o", Source: "arXiv:2306.14048", Nested: true, Needs: Needs{Sums: true},
+var h2o = Method{
+	Name: "h2o", Source: "arXiv:2306.14048", Nested: true, Needs: Needs{Sums: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {
@@ -12,4 +13,5 @@ var h2o = Method{Name: "h2o", Source: "arXiv:2306.14048", Nested: true, Needs: N
 			}
 		}
 		return out, nil
-	}}
+	},
+}

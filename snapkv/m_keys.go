@@ -8,13 +8,16 @@ import (
 )
 
 // knorm keeps the keys of smallest norm (arXiv:2406.11430).
-var knorm = Method{Name: "knorm", Source: "arXiv:2406.11430", Nested: true, Needs: Needs{Keys: true},
+var knorm = Method{
+	Name: "knorm", Source: "arXiv:2406.11430", Nested: true, Needs: Needs{Keys: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		return perKV(l, c, func(j, g int) float64 { return -norm(l.key(j, g)) }), nil
-	}}
+	},
+}
 
 // keyDiff keeps the keys least like the mean direction (arXiv:2504.15364).
-var keyDiff = Method{Name: "keydiff", Source: "arXiv:2504.15364", Nested: true, Needs: Needs{Keys: true},
+var keyDiff = Method{
+	Name: "keydiff", Source: "arXiv:2504.15364", Nested: true, Needs: Needs{Keys: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		mean := make([][]float64, l.KVHeads)
 		for g := range mean {
@@ -35,11 +38,13 @@ var keyDiff = Method{Name: "keydiff", Source: "arXiv:2504.15364", Nested: true, 
 			}
 			return -dot / math.Max(norm(k)*math.Sqrt(length), 1e-12)
 		}), nil
-	}}
+	},
+}
 
 // criticalKV spends half the budget by votes and ranks the rest by votes times
 // the norm of the value (arXiv:2502.03805; kvpress uses |W_O v|, this |v|).
-var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", ByCapacity: true, Needs: Needs{Rows: true, Values: true},
+var criticalKV = Method{
+	Name: "criticalkv", Source: "arXiv:2502.03805", ByCapacity: true, Needs: Needs{Rows: true, Values: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		list, err := pooledVotes(l, c)
 		if err != nil {
@@ -64,13 +69,15 @@ var criticalKV = Method{Name: "criticalkv", Source: "arXiv:2502.03805", ByCapaci
 			out[h] = slices.Clone(list[h*len(list)/l.Heads])
 		}
 		return out, nil
-	}}
+	},
+}
 
 // expectedAttention ranks by the weight that queries drawn like the window's
 // would give a key, times the value's norm where values are recorded:
 // exp(mean·k/√d + k·Cov·k/(2d)) (kvpress; here the queries keep the rotations
 // of the prompt's end instead of being averaged over positions to come).
-var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nested: true, Needs: Needs{Keys: true, Queries: true},
+var expectedAttention = Method{
+	Name: "expectedattention", Source: "kvpress", Nested: true, Needs: Needs{Keys: true, Queries: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		group := l.Heads / l.KVHeads
 		out := make([][]float64, l.Heads)
@@ -101,7 +108,8 @@ var expectedAttention = Method{Name: "expectedattention", Source: "kvpress", Nes
 			}
 		}
 		return out, nil
-	}}
+	},
+}
 
 // softmax turns scores into probabilities, in place.
 func softmax(x []float64) {

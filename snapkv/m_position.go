@@ -4,7 +4,8 @@ import "math/rand/v2"
 
 // streamingLLM keeps the first four positions and the last ones. Positions keep
 // their rotations here; the original assigns them anew.
-var streamingLLM = Method{Name: "streamingllm", Source: "arXiv:2309.17453", Nested: true,
+var streamingLLM = Method{
+	Name: "streamingllm", Source: "arXiv:2309.17453", Nested: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		sinks := c.Sinks
 		if sinks == 0 {
@@ -15,14 +16,18 @@ var streamingLLM = Method{Name: "streamingllm", Source: "arXiv:2309.17453", Nest
 			score[j] = float64(2*l.Len - j)
 		}
 		return same(score, l.Heads), nil
-	}}
+	},
+}
 
 // recent keeps the last positions.
-var recent = Method{Name: "recent", Source: "baseline", Nested: true,
-	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil }}
+var recent = Method{
+	Name: "recent", Source: "baseline", Nested: true,
+	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil },
+}
 
 // random keeps positions at random, seeded by layer and head.
-var random = Method{Name: "random", Source: "baseline", Nested: true, Across: true,
+var random = Method{
+	Name: "random", Source: "baseline", Nested: true, Across: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {
@@ -33,22 +38,27 @@ var random = Method{Name: "random", Source: "baseline", Nested: true, Across: tr
 			}
 		}
 		return out, nil
-	}}
+	},
+}
 
 // full keeps everything.
-var full = Method{Name: "full", Source: "baseline", Nested: true,
-	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil }}
+var full = Method{
+	Name: "full", Source: "baseline", Nested: true,
+	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil },
+}
 
 // oracle keeps what the reply attends to most: no selection of equal size has
 // more of its weight.
-var oracle = Method{Name: "oracle", Source: "upper bound", Nested: true, Needs: Needs{Generated: true},
+var oracle = Method{
+	Name: "oracle", Source: "upper bound", Nested: true, Needs: Needs{Generated: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {
 			out[h] = append([]float64(nil), l.Generated[h*l.Len:(h+1)*l.Len-c.Window]...)
 		}
 		return out, nil
-	}}
+	},
+}
 
 func positions(l *Layer, c Config) []float64 {
 	score := make([]float64, l.Len-c.Window)

@@ -7,7 +7,8 @@ const pyramidBeta = 20
 
 // pyramidKV is snapkv with budgets that fall linearly over the layers:
 // min = budget/20, max = 2 budget - min.
-var pyramidKV = Method{Name: "pyramidkv", Source: "arXiv:2406.02069", Nested: true, Needs: Needs{Rows: true}, PooledVotes: true, Score: pooledVotes,
+var pyramidKV = Method{
+	Name: "pyramidkv", Source: "arXiv:2406.02069", Nested: true, Needs: Needs{Rows: true}, PooledVotes: true, Score: pooledVotes,
 	Layers: func(stats []float64, c Config) []int {
 		n, budget := len(stats), float64(c.Budget())
 		low := budget / pyramidBeta
@@ -21,4 +22,5 @@ var pyramidKV = Method{Name: "pyramidkv", Source: "arXiv:2406.02069", Nested: tr
 			out[i] = int(math.Round(high - (high-low)*share))
 		}
 		return out
-	}}
+	},
+}

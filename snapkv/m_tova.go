@@ -2,7 +2,8 @@ package snapkv
 
 // tova ranks by the last query's weights, averaged over all heads: one set for
 // all of them (arXiv:2401.06104, as kvpress does it).
-var tova = Method{Name: "tova", Source: "arXiv:2401.06104", Nested: true, Across: true, Needs: Needs{Rows: true},
+var tova = Method{
+	Name: "tova", Source: "arXiv:2401.06104", Nested: true, Across: true, Needs: Needs{Rows: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		score := make([]float64, l.Len-c.Window)
 		for h := range l.Heads {
@@ -12,4 +13,5 @@ var tova = Method{Name: "tova", Source: "arXiv:2401.06104", Nested: true, Across
 			}
 		}
 		return same(score, l.Heads), nil
-	}}
+	},
+}

@@ -224,8 +224,10 @@ func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta Meta) error {
 		at := i % (side * side)
 		g.Values[at] = max(g.Values[at], float64(v))
 	}
-	o := Overview{Map: g, Tokens: p.PromptTokens, Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID), Meta: meta,
-		Caption: fmt.Sprintf("%d tokens in %d x %d cells, each the largest weight of its queries and keys over all heads.", p.PromptTokens, side, side)}
+	o := Overview{
+		Map: g, Tokens: p.PromptTokens, Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID), Meta: meta,
+		Caption: fmt.Sprintf("%d tokens in %d x %d cells, each the largest weight of its queries and keys over all heads.", p.PromptTokens, side, side),
+	}
 	return d.save(OverviewFigure(o), filepath.Join(d.folder(p.ID), fmt.Sprintf("overview-%02d", layer)))
 }
 

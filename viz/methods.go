@@ -20,7 +20,8 @@ func MethodFigures(dir string, overall, byHead *table.Table, origin Origin) ([]s
 	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for _, part := range []struct{ column, label, low, high string }{
 		{"mass", "share of the reply's attention kept", "mass_low", "mass_high"},
-		{"hit_rate", "hit rate", "", ""}, {"output_error", "relative error of the head's output", "", ""},
+		{"hit_rate", "hit rate", "", ""},
+		{"output_error", "relative error of the head's output", "", ""},
 	} {
 		k := Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: d.meta}
 		if k.Series = methodSeries(overall, part.column, part.low, part.high); len(k.Series) == 0 {
@@ -118,9 +119,11 @@ func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]anal
 	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for i := range cals {
 		c := &cals[i]
-		k := Scatter{Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
+		k := Scatter{
+			Title:   fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
-			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: d.meta}
+			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: d.meta,
+		}
 		at := map[string]int{}
 		for _, p := range points[i] {
 			n, ok := at[p.Method]

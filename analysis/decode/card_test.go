@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/cpu"
-	"github.com/attnscope/attnscope/capture/cuda"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -141,7 +141,7 @@ func TestChoiceOnCard(t *testing.T) {
 			continue
 		}
 		t.Run(c.dir+" "+c.compute, func(t *testing.T) {
-			m := onCard(t, "../../capture/model/testdata/"+c.dir, c.compute)
+			m := onCard(t, "../../engine/model/testdata/"+c.dir, c.compute)
 			tokens := make([]int32, 119)
 			for i := range tokens {
 				tokens[i] = int32((i*i + 3*i) % m.Config().Vocab)
@@ -157,7 +157,7 @@ func TestChoiceOnCard(t *testing.T) {
 // TestTiedChoiceOnCard reads one token over and over without any rotation: all keys
 // of the first layer are alike, and of equal votes the lower positions are kept.
 func TestTiedChoiceOnCard(t *testing.T) {
-	src, dir := "../../capture/model/testdata/smollm3/", t.TempDir()
+	src, dir := "../../engine/model/testdata/smollm3/", t.TempDir()
 	for _, name := range []string{"config.json", "model.safetensors"} {
 		b, err := os.ReadFile(src + name)
 		if err != nil {
@@ -208,7 +208,7 @@ func TestTiedChoiceOnCard(t *testing.T) {
 // choice are those of the processor's, and the methods that it has no kernels for
 // go on beside.
 func TestRunChoosesOnCard(t *testing.T) {
-	dir := "../../capture/model/testdata/qwen3"
+	dir := "../../engine/model/testdata/qwen3"
 	var lines [2][]string
 	for i := range lines {
 		m := onCard(t, dir, "f32")

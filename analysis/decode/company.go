@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // company gathers the compressed caches of a prompt: up to Batch of them decode

@@ -14,8 +14,10 @@ import (
 func TestCompanyDecodesWhatEachDoesAlone(t *testing.T) {
 	m, ids := loadModel(t, "llama")
 	for _, ignore := range []bool{true, false} {
-		c := Config{Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}}, Methods: named(t, "snapkv", "recent", "full"),
-			Configs: []snapkv.Config{config(8, 16), config(8, 70), config(8, 24)}, MaxNewTokens: 12, IgnoreEOS: ignore}
+		c := Config{
+			Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}}, Methods: named(t, "snapkv", "recent", "full"),
+			Configs: []snapkv.Config{config(8, 16), config(8, 70), config(8, 24)}, MaxNewTokens: 12, IgnoreEOS: ignore,
+		}
 		alone := results(t, c)
 		for _, n := range []int{2, 4, 99} {
 			c.Batch = n

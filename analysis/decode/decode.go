@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
 )
 

@@ -11,10 +11,10 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -77,8 +77,10 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 		n := len(ids)
 		byKV := config(16, n)
 		byKV.Group = "mean"
-		list := results(t, Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "snapkv", "recent"),
-			Configs: []snapkv.Config{config(16, n), byKV, config(16, n+50), config(16, n/3)}, MaxNewTokens: 16, IgnoreEOS: true})
+		list := results(t, Config{
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "snapkv", "recent"),
+			Configs: []snapkv.Config{config(16, n), byKV, config(16, n+50), config(16, n/3)}, MaxNewTokens: 16, IgnoreEOS: true,
+		})
 		full := list[0]
 		if full.Method != "full" || float64(full.KL) != 0 || len(full.OutputIDs) != 16 {
 			t.Fatalf("%s: the first result is %+v, want the full cache's", name, full)
@@ -130,8 +132,10 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	}
 	for _, store := range []string{"factors", "rows"} {
 		path := filepath.Join(t.TempDir(), "x.attn")
-		header := dumps.Header{Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
-			Plan: dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: "exact", Values: true, IgnoreEOS: true}}
+		header := dumps.Header{
+			Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
+			Plan:  dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: "exact", Values: true, IgnoreEOS: true},
+		}
 		for l := range c.Layers {
 			header.Plan.Layers = append(header.Plan.Layers, l)
 		}
@@ -194,9 +198,11 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 func TestFollowedReply(t *testing.T) {
 	m, ids := loadModel(t, "llama")
 	prompt, reply := ids[:100], ids[100:120]
-	list := results(t, Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: prompt, Reply: reply, References: []string{"x"}}},
+	list := results(t, Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: prompt, Reply: reply, References: []string{"x"}}},
 		Methods: named(t, "random"), Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 4, FollowWhole: true, IgnoreEOS: true,
-		Encode: func(string) []int32 { return reply[:3] }})
+		Encode: func(string) []int32 { return reply[:3] },
+	})
 	// The oracle: one pass over prompt and reply.
 	s, loss, answer := m.NewSession(), 0.0, 0.0
 	err := s.Forward(context.Background(), ids[:119], model.Pass{LogitsFrom: 99, Logits: func(row int, l []float32) {
@@ -265,8 +271,10 @@ func TestDivergence(t *testing.T) {
 
 func TestMissingHeadScoresAreNamed(t *testing.T) {
 	m, ids := loadModel(t, "llama")
-	err := Run(context.Background(), Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "headkv"),
-		Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 2}, func(Result) error { return nil })
+	err := Run(context.Background(), Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "headkv"),
+		Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 2,
+	}, func(Result) error { return nil })
 	if err == nil || !strings.Contains(fmt.Sprint(err), "--head-scores") {
 		t.Errorf("%v, want an error that names --head-scores", err)
 	}

@@ -8,8 +8,10 @@ import (
 )
 
 // SummaryColumns are the columns of Summary.
-var SummaryColumns = []string{"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
-	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes"}
+var SummaryColumns = []string{
+	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
+	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes",
+}
 
 // Summary averages results over prompts, a row for each cache in the order they
 // came. The capacity of the full cache is -1 where prompts differ in length.

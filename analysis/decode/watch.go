@@ -5,8 +5,8 @@ import (
 	"sync"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/cpu"
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/attend"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -124,8 +124,10 @@ func (w *watcher) layer(s *model.Session, l int) (*snapkv.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &snapkv.Layer{Index: l, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: w.prompt, N: w.rows,
-		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: w.queries[l], Keys: keys, Values: values}
+	out := &snapkv.Layer{
+		Index: l, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: w.prompt, N: w.rows,
+		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: w.queries[l], Keys: keys, Values: values,
+	}
 	if w.sums != nil {
 		out.Sums = w.sums[l].Floats(w.prompt)
 	}

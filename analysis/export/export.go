@@ -15,9 +15,9 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -101,8 +101,10 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 	if err := c.Check(); err != nil {
 		return nil, nil, err
 	}
-	meta := map[string]string{"format": "attnscope states", "method": "snapkv", "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
-		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling, "group": c.Group, "passthrough": "false"}
+	meta := map[string]string{
+		"format": "attnscope states", "method": "snapkv", "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
+		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling, "group": c.Group, "passthrough": "false",
+	}
 	if c.Passthrough(s.k.Shape[1]) {
 		meta["passthrough"] = "true"
 		return []tensor.Tensor{named(s.k, "key_states"), named(s.v, "value_states")}, meta, nil
@@ -115,8 +117,10 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	in := &snapkv.States{Heads: s.q.Shape[0], KVHeads: s.k.Shape[0], Len: s.k.Shape[1], Rows: s.q.Shape[1], Dim: s.k.Shape[2],
-		Queries: q, Keys: k, Round: round(s.k.DType)}
+	in := &snapkv.States{
+		Heads: s.q.Shape[0], KVHeads: s.k.Shape[0], Len: s.k.Shape[1], Rows: s.q.Shape[1], Dim: s.k.Shape[2],
+		Queries: q, Keys: k, Round: round(s.k.DType),
+	}
 	keep, err := in.Select(c)
 	if err != nil {
 		return nil, nil, err

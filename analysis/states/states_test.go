@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 	"github.com/attnscope/attnscope/snapkv"
 )

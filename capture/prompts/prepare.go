@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 // Options say how records become tokens.

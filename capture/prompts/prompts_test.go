@@ -8,7 +8,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
@@ -31,8 +31,13 @@ func TestForms(t *testing.T) {
 		`{"index":3,"input":"ruler","outputs":["z"]}`,
 	}, "\n"))
 	want := []struct{ id, user, reply, reference, document string }{
-		{"raw", "hello", "", "", ""}, {"2", "q", "a", "", ""}, {"d/0", "D\n\ni", "", "o", "d"}, {"d/1", "D\n\nj", "", "p", "d"},
-		{"7", "", "", "", ""}, {"lb", "C\n\nQ", "", "x", "-"}, {"3", "ruler", "", "z", ""},
+		{"raw", "hello", "", "", ""},
+		{"2", "q", "a", "", ""},
+		{"d/0", "D\n\ni", "", "o", "d"},
+		{"d/1", "D\n\nj", "", "p", "d"},
+		{"7", "", "", "", ""},
+		{"lb", "C\n\nQ", "", "x", "-"},
+		{"3", "ruler", "", "z", ""},
 	}
 	if len(list) != len(want) {
 		t.Fatalf("%d records, want %d", len(list), len(want))

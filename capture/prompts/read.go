@@ -16,7 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 // Record is one prompt as a file gives it; exactly one of Text, Messages and

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/cuda"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cuda"
 )
 
 // What a program with the backend says where there is no driver.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/attnscope/attnscope/capture/cuda"
-	"github.com/attnscope/attnscope/capture/model"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // comparedTokens is how much of a prompt a narrow arithmetic is compared on.

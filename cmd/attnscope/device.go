@@ -10,10 +10,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/cuda"
-	"github.com/attnscope/attnscope/capture/model"
-	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -142,8 +142,10 @@ func infoDevices(c *cli.Context) error {
 	}
 	for i := range cards {
 		d := &cards[i]
-		out := device{Device: fmt.Sprintf("cuda:%d", d.Index), Usable: d.Why == "", About: d.Why, Name: d.Name, Memory: d.Memory, Free: d.Free,
-			Capability: fmt.Sprintf("%d.%d", d.Capability[0], d.Capability[1]), Driver: fmt.Sprintf("%d.%d", d.Driver[0], d.Driver[1])}
+		out := device{
+			Device: fmt.Sprintf("cuda:%d", d.Index), Usable: d.Why == "", About: d.Why, Name: d.Name, Memory: d.Memory, Free: d.Free,
+			Capability: fmt.Sprintf("%d.%d", d.Capability[0], d.Capability[1]), Driver: fmt.Sprintf("%d.%d", d.Driver[0], d.Driver[1]),
+		}
 		if out.Usable {
 			out.About = fmt.Sprintf("%s, %s of %s free, compute capability %s, driver for CUDA %s", d.Name, sizes.Text(d.Free), sizes.Text(d.Memory), out.Capability, out.Driver)
 		} else {

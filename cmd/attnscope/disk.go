@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/model"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/cpu"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 

@@ -11,8 +11,10 @@ import (
 
 // Flags that several verbs share: each once, with one name, unit and default.
 var (
-	modelFlag = &cli.StringFlag{Name: "model", Aliases: []string{"m"}, Value: "smollm2-135m",
-		Usage: "`MODEL`: hub-layout folder, .gguf file, hub id, or smollm2-135m"}
+	modelFlag = &cli.StringFlag{
+		Name: "model", Aliases: []string{"m"}, Value: "smollm2-135m",
+		Usage: "`MODEL`: hub-layout folder, .gguf file, hub id, or smollm2-135m",
+	}
 	revisionFlag = &cli.StringFlag{Name: "revision", Usage: "`REVISION` of a hub id", Value: "main"}
 	offlineFlag  = &cli.BoolFlag{Name: "offline", Usage: "never reach for the network"}
 	promptsFlag  = &cli.StringFlag{Name: "prompts", Aliases: []string{"p"}, Usage: "`FILE` of prompts: .jsonl, .jsonl.zst, or - for stdin"}

@@ -37,11 +37,14 @@ func FuzzVerbs(f *testing.F) {
 			return // it may be right, and would only take its time
 		}
 		for _, verb := range [][]string{
-			{"info", "--json", dump}, {"info", dump},
+			{"info", "--json", dump},
+			{"info", dump},
 			{"hitrate", dump, "--window", "1", "--window", "2", "--by", "layer,head,prompt,span", "--span", "1", "--skip-first", "1"},
 			{"snapkv", dump, "--method", "all", "--window", "1", "--capacity", "3", "--by", "layer,head"},
 			{"snapkv", dump, "--window", "1", "--capacity", "3", "--group", "mean", "--indices", out + ".safetensors"},
-			{"export", dump, "-o", out + ".npz"}, {"export", dump, "-o", out + ".csv"}, {"merge", dump, "-o", out + ".attn"},
+			{"export", dump, "-o", out + ".npz"},
+			{"export", dump, "-o", out + ".csv"},
+			{"merge", dump, "-o", out + ".attn"},
 		} {
 			for _, old := range []string{".safetensors", ".npz", ".csv", ".attn"} {
 				os.Remove(out + old)

@@ -65,9 +65,11 @@ func runGenerate(c *cli.Context) error {
 	if err := eng.load(c); err != nil {
 		return err
 	}
-	cfg := decode.Config{Model: eng.model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
+	cfg := decode.Config{
+		Model: eng.model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
 		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all, Batch: c.Int("batch"),
-		Warn: func(text string) { warnf(c, "%s", text) }}
+		Warn: func(text string) { warnf(c, "%s", text) },
+	}
 	if eng.tok != nil {
 		cfg.Encode = func(text string) []int32 { return eng.tok.Encode(text, false) }
 		cfg.Decode = func(ids []int32) string { return eng.tok.Decode(ids, true) }

@@ -28,8 +28,10 @@ func heatmapCommand() *cli.Command {
 			if !c.Args().Present() || c.String("o") == "" {
 				return usagef("heatmap: name at least one dump, and a folder with -o DIR")
 			}
-			cfg := viz.HeatmapConfig{Prompt: c.String("prompt"), Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"),
-				Formats: strings.Split(c.String("format"), ","), Origin: origin(c.Args().Slice()...), Warn: func(text string) { notef(c, "%s", text) }}
+			cfg := viz.HeatmapConfig{
+				Prompt: c.String("prompt"), Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"),
+				Formats: strings.Split(c.String("format"), ","), Origin: origin(c.Args().Slice()...), Warn: func(text string) { notef(c, "%s", text) },
+			}
 			for _, f := range cfg.Formats {
 				if !slices.Contains([]string{"png", "svg"}, f) {
 					return usagef("--format %q: want png, svg or png,svg", c.String("format"))

@@ -16,7 +16,7 @@ import (
 // offline.
 func TestHubModel(t *testing.T) {
 	const commit = "00112233445566778899aabbccddeeff00112233"
-	const dir = "../../capture/model/testdata/qwen3"
+	const dir = "../../engine/model/testdata/qwen3"
 	asked := 0
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++

@@ -68,8 +68,10 @@ func infoDump(c *cli.Context, path string) error {
 	}
 	defer r.Close()
 	h := r.Header()
-	info := dumpInfo{Format: fmt.Sprintf("attn/%d", h.Version), Complete: r.Complete(), Model: h.Model, Plan: h.Plan,
-		Prompts: []promptInfo{}, Bytes: r.Size(), Manifest: h.Manifest}
+	info := dumpInfo{
+		Format: fmt.Sprintf("attn/%d", h.Version), Complete: r.Complete(), Model: h.Model, Plan: h.Plan,
+		Prompts: []promptInfo{}, Bytes: r.Size(), Manifest: h.Manifest,
+	}
 	for _, p := range r.Prompts() {
 		info.Prompts = append(info.Prompts, promptInfo{p.ID, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Dataset, p.Store, p.Followed, p.Truncated})
 	}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
+	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 )
 
 // captured records a fixture's prompt with everything that methods look at.

@@ -6,9 +6,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/attnscope/attnscope/capture/model"
-	"github.com/attnscope/attnscope/capture/tensor"
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 func modelsCommand() *cli.Command {

@@ -22,8 +22,10 @@ func reportCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			out := c.String("o")
-			cfg := report.Config{Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"), Prompt: c.String("prompt"),
-				Origin: origin(c.Args().Slice()...)}
+			cfg := report.Config{
+				Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"), Prompt: c.String("prompt"),
+				Origin: origin(c.Args().Slice()...),
+			}
 			switch {
 			case !c.Args().Present() || out == "":
 				return usagef("report: name at least one dump, and a page with -o FILE.html")

@@ -56,8 +56,10 @@ func runReproduce(c *cli.Context) error {
 		}
 		list = []experiments.Experiment{e}
 	}
-	lab := &experiments.Lab{Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"), MaxTokens: c.Int("max-document-tokens"),
-		Origin: origin(), Captures: c.String("captures"), Log: func(format string, args ...any) { notef(c, format, args...) }}
+	lab := &experiments.Lab{
+		Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"), MaxTokens: c.Int("max-document-tokens"),
+		Origin: origin(), Captures: c.String("captures"), Log: func(format string, args ...any) { notef(c, format, args...) },
+	}
 	for _, set := range c.StringSlice("prompts") {
 		name, file, ok := strings.Cut(set, "=")
 		if !ok || name == "" || file == "" {

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 // TestMain lets the test binary be the program itself, so that a capture can

@@ -19,8 +19,8 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// cluster is a Slurm of one controller and two nodes on this machine.
-type cluster struct {
+// slurmCluster is a Slurm of one controller and two nodes on this machine.
+type slurmCluster struct {
 	t    *testing.T
 	dir  string
 	conf string
@@ -31,8 +31,8 @@ type cluster struct {
 
 // startCluster starts munged, slurmctld and two slurmd in a folder of their
 // own, or skips the test where Slurm is not installed.
-func startCluster(t *testing.T) *cluster {
-	c := &cluster{t: t, tool: map[string]string{}}
+func startCluster(t *testing.T) *slurmCluster {
+	c := &slurmCluster{t: t, tool: map[string]string{}}
 	for _, name := range []string{"munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
@@ -136,7 +136,7 @@ func freePorts(t *testing.T, n int) (ports []int) {
 	return ports
 }
 
-func (c *cluster) run(name string, args ...string) string {
+func (c *slurmCluster) run(name string, args ...string) string {
 	c.t.Helper()
 	out, err := exec.Command(c.tool[name], args...).CombinedOutput()
 	if err != nil {
@@ -145,7 +145,7 @@ func (c *cluster) run(name string, args ...string) string {
 	return string(out)
 }
 
-func (c *cluster) wait(what string, most time.Duration, ready func() bool) {
+func (c *slurmCluster) wait(what string, most time.Duration, ready func() bool) {
 	c.t.Helper()
 	for end := time.Now().Add(most); !ready(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -154,7 +154,7 @@ func (c *cluster) wait(what string, most time.Duration, ready func() bool) {
 	}
 }
 
-func (c *cluster) logs() string {
+func (c *slurmCluster) logs() string {
 	text, _ := os.ReadFile(filepath.Join(c.dir, "ctl/log"))
 	lines := strings.Split(string(text), "\n")
 	return "\nslurmctld: " + strings.Join(lines[max(0, len(lines)-15):], "\n")
@@ -203,7 +203,7 @@ func pidOf(path string) int {
 
 // killNode takes a node away as a loss of power would: its daemon, those that
 // watch its tasks, the tasks themselves, before any can report.
-func (c *cluster) killNode(name string) {
+func (c *slurmCluster) killNode(name string) {
 	tasks := processes("SLURM_CONF="+c.conf, "SLURMD_NODENAME="+name)
 	if pid := pidOf(filepath.Join(c.dir, name, "pid")); pid > 1 {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -219,7 +219,7 @@ func (c *cluster) killNode(name string) {
 }
 
 // signal reaches the program of a task, not the shell around it.
-func (c *cluster) signal(shard int, sig syscall.Signal) {
+func (c *slurmCluster) signal(shard int, sig syscall.Signal) {
 	for _, pid := range processes("SLURM_CONF="+c.conf, fmt.Sprintf("SLURM_ARRAY_TASK_ID=%d", shard)) {
 		if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); string(text) == "attnscope\n" {
 			_ = syscall.Kill(pid, sig)
@@ -227,7 +227,7 @@ func (c *cluster) signal(shard int, sig syscall.Signal) {
 	}
 }
 
-func (c *cluster) stop() {
+func (c *slurmCluster) stop() {
 	if c.watch != nil {
 		_ = c.watch.Process.Kill()
 		_ = c.watch.Wait()
@@ -267,9 +267,11 @@ func TestSubmitOnSlurm(t *testing.T) {
 		cmd.Dir = dir
 		return cmd
 	}
-	submit := append([]string{"submit", "--engine", "slurm", "--shards", "8", "-o", "run.attn", "--poll", "1s", "--keep-shards",
+	submit := append([]string{
+		"submit", "--engine", "slurm", "--shards", "8", "-o", "run.attn", "--poll", "1s", "--keep-shards",
 		"--setup", `[ "$task" != 3 ] || ! mkdir once || { echo "attnscope: the disk is gone"; exit 7; }`,
-		"--setup", fmt.Sprintf(`[ "$task" -gt 2 ] || while [ ! -e "open-$task" ] && kill -0 %d; do sleep 0.05; done`, os.Getpid())}, common...)
+		"--setup", fmt.Sprintf(`[ "$task" -gt 2 ] || while [ ! -e "open-$task" ] && kill -0 %d; do sleep 0.05; done`, os.Getpid()),
+	}, common...)
 
 	first := command(submit...)
 	var said bytes.Buffer

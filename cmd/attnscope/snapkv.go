@@ -9,9 +9,9 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/states"
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -50,8 +50,10 @@ func runSnapKV(c *cli.Context) error {
 	case c.String("indices") != "":
 		return runIndices(c, s)
 	}
-	cfg := analysis.MethodConfig{Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
-		Lenient: s.all, Seed: c.Uint64("seed")}
+	cfg := analysis.MethodConfig{
+		Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
+		Lenient: s.all, Seed: c.Uint64("seed"),
+	}
 	if len(cfg.Thetas) == 0 {
 		cfg.Thetas = []float64{hitrate.PaperTheta}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/capture/submit"
+	"github.com/attnscope/attnscope/cluster"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -97,16 +97,16 @@ func runSubmit(c *cli.Context) error {
 		_, err = fmt.Fprint(c.App.Writer, text)
 		return err
 	}
-	report, err := submit.Run(c.Context, job)
+	report, err := cluster.Run(c.Context, job)
 	for _, w := range report.Warnings {
 		warnf(c, "%s", w)
 	}
 	switch {
-	case errors.Is(err, submit.ErrNoSlurm):
+	case errors.Is(err, cluster.ErrNoSlurm):
 		return hintf(err, "submit runs where Slurm's commands are; --dry-run prints the script, capture --shard I/N records one shard by hand")
 	case errors.Is(err, context.Canceled) && len(report.Jobs) > 0:
 		return hintf(err, "the jobs go on; the same command follows them again, scancel %s ends them", strings.Join(report.Jobs, " "))
-	case errors.Is(err, submit.ErrGivenUp):
+	case errors.Is(err, cluster.ErrGivenUp):
 		return hintf(err, "shards.tsv and logs/ in the state folder tell more; the same command tries them again")
 	case err != nil:
 		return err
@@ -122,28 +122,28 @@ func runSubmit(c *cli.Context) error {
 
 // submitJob checks all that a task would stumble over, before anything waits in
 // a queue: model, plan, prompts.
-func submitJob(c *cli.Context, out string) (submit.Job, error) {
+func submitJob(c *cli.Context, out string) (cluster.Job, error) {
 	eng, err := openModel(c) // the cards are elsewhere
 	if err != nil {
-		return submit.Job{}, err
+		return cluster.Job{}, err
 	}
 	defer eng.Close()
 	plan, err := planOf(c, eng.config, device{name: c.String("device")})
 	if err != nil {
-		return submit.Job{}, err
+		return cluster.Job{}, err
 	}
 	list, err := eng.prompts(c)
 	if err != nil {
-		return submit.Job{}, err
+		return cluster.Job{}, err
 	}
 	if len(list) == 0 {
-		return submit.Job{}, fmt.Errorf("%s: no prompts", c.String("prompts"))
+		return cluster.Job{}, fmt.Errorf("%s: no prompts", c.String("prompts"))
 	}
 	shards := c.Int("shards")
 	if shards == 0 {
 		shards = min(8, len(list))
 	} else if shards > len(list) {
-		return submit.Job{}, usagef("submit: --shards %d: there are %d prompts", shards, len(list))
+		return cluster.Job{}, usagef("submit: --shards %d: there are %d prompts", shards, len(list))
 	}
 	cfg := capture.Config{Prompts: list, FollowWhole: !c.IsSet("max-new-tokens")}
 	cfg.Header.Plan = *plan
@@ -158,12 +158,12 @@ func submitJob(c *cli.Context, out string) (submit.Job, error) {
 		len(list), shards, need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
 	program, err := os.Executable()
 	if err != nil {
-		return submit.Job{}, err
+		return cluster.Job{}, err
 	}
-	return submit.Job{
+	return cluster.Job{
 		Out: out, Dir: c.String("state"), Program: program, Capture: captureArgs(c),
 		Shards: shards, Prompts: len(list), PromptsSHA256: promptsSHA256(list),
-		Slurm: submit.Resources{
+		Slurm: cluster.Resources{
 			Partition: c.String("partition"), Account: c.String("account"), QOS: c.String("qos"), Time: c.String("time"), Mem: mem,
 			Gres: c.String("gres"), CPUs: c.Int("cpus"), Running: c.Int("running"), Grace: c.Duration("grace"),
 			Options: *c.Generic("sbatch").(*lines), Setup: *c.Generic("setup").(*lines),

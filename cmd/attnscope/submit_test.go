@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/attnscope/attnscope/capture/checkpoint"
-	"github.com/attnscope/attnscope/capture/tensor"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 )
 
 // randomLlama writes a checkpoint of random weights, to be run on input_ids.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/attnscope/attnscope/capture/tokenizer"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
 func tokenizeCommand() *cli.Command {

@@ -20,8 +20,10 @@ const (
 // Header is the header of a random dump.
 func Header(store, precision string) *dumps.Header {
 	return &dumps.Header{
-		Model: dumps.ModelInfo{ID: "random", Architecture: "llama", Layers: Layers, Heads: Heads, KVHeads: KVHeads, HeadDim: Dim,
-			ValueDim: Dim, Vocab: 50, Scale: 1 / math.Sqrt(Dim), LayerWindows: []int{0, 0}},
+		Model: dumps.ModelInfo{
+			ID: "random", Architecture: "llama", Layers: Layers, Heads: Heads, KVHeads: KVHeads, HeadDim: Dim,
+			ValueDim: Dim, Vocab: 50, Scale: 1 / math.Sqrt(Dim), LayerWindows: []int{0, 0},
+		},
 		Plan: dumps.Plan{WindowRows: Rows, Layers: []int{0, 1}, Heads: []int{0, 1, 2, 3}, Store: store, Precision: precision, MaxNewTokens: Reply},
 	}
 }

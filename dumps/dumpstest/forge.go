@@ -94,8 +94,11 @@ func Seeds(f testing.TB, add func(data []byte)) {
 		path := filepath.Join(f.TempDir(), "x.attn")
 		w, err := dumps.Create(path, &dumps.Header{
 			Model: dumps.ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 2, ValueDim: 2, Vocab: 3, Scale: 1, LayerWindows: []int{0}},
-			Plan: dumps.Plan{WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1}, Store: store, Precision: "fine",
-				Values: true, Logits: true, Overview: 2}}, dumps.CreateOptions{})
+			Plan: dumps.Plan{
+				WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1}, Store: store, Precision: "fine",
+				Values: true, Logits: true, Overview: 2,
+			},
+		}, dumps.CreateOptions{})
 		check(err)
 		p := dumps.Prompt{ID: "a", PromptTokens: 6, ReplyTokens: 2, WindowRows: 2, Store: store, Tokens: make([]int32, 8)}
 		pw, err := w.Begin(p)

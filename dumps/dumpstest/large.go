@@ -28,8 +28,10 @@ func WriteLarge(t testing.TB, path string, s Shape) {
 		}
 	}
 	h := &dumps.Header{
-		Model: dumps.ModelInfo{ID: "synthetic", SHA256: "none: random", Architecture: "llama", Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.Dim, ValueDim: s.Dim,
-			Vocab: 1 << 16, Scale: 1 / math.Sqrt(float64(s.Dim)), LayerWindows: make([]int, s.Layers)},
+		Model: dumps.ModelInfo{
+			ID: "synthetic", SHA256: "none: random", Architecture: "llama", Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.Dim, ValueDim: s.Dim,
+			Vocab: 1 << 16, Scale: 1 / math.Sqrt(float64(s.Dim)), LayerWindows: make([]int, s.Layers),
+		},
 		Plan: dumps.Plan{WindowRows: s.Rows, Store: "factors", Precision: "fine", MaxNewTokens: s.Reply, Compute: "f32"},
 	}
 	for l := range s.Layers {

@@ -25,8 +25,10 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 			t.Fatal(err)
 		}
 	}
-	h := &dumps.Header{Model: dumps.ModelInfo{ID: "planted", Architecture: "llama", Layers: layers, Heads: heads, KVHeads: heads, HeadDim: 4, ValueDim: 4, Vocab: 1 << 20, Scale: 1, LayerWindows: make([]int, layers)},
-		Plan: dumps.Plan{WindowRows: rows, PromptWindows: windows, PromptWindowSize: size, Store: "rows", Precision: "exact"}}
+	h := &dumps.Header{
+		Model: dumps.ModelInfo{ID: "planted", Architecture: "llama", Layers: layers, Heads: heads, KVHeads: heads, HeadDim: 4, ValueDim: 4, Vocab: 1 << 20, Scale: 1, LayerWindows: make([]int, layers)},
+		Plan:  dumps.Plan{WindowRows: rows, PromptWindows: windows, PromptWindowSize: size, Store: "rows", Precision: "exact"},
+	}
 	for l := range layers {
 		h.Plan.Layers = append(h.Plan.Layers, l)
 	}
@@ -37,8 +39,10 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 	check(err)
 	for _, p := range list {
 		n := len(p.Tokens)
-		info := dumps.Prompt{ID: p.ID, Dataset: p.Dataset, Document: p.Document, PromptTokens: n, WindowRows: min(rows, n), ReplyTokens: p.Reply, Store: "rows",
-			Tokens: append(append([]int32(nil), p.Tokens...), make([]int32, p.Reply)...)}
+		info := dumps.Prompt{
+			ID: p.ID, Dataset: p.Dataset, Document: p.Document, PromptTokens: n, WindowRows: min(rows, n), ReplyTokens: p.Reply, Store: "rows",
+			Tokens: append(append([]int32(nil), p.Tokens...), make([]int32, p.Reply)...),
+		}
 		pw, err := w.Begin(info)
 		check(err)
 		block := func(layer, head, pos0, count, keys int) []float32 {

@@ -12,7 +12,7 @@ import (
 const module = "github.com/attnscope/attnscope/"
 
 // levels are those of ARCHITECTURE.md: a package imports only lower ones, and
-// within capture only what stands below it there.
+// within engine only what stands below it there.
 var levels = []struct {
 	prefix string
 	level  int
@@ -26,17 +26,17 @@ var levels = []struct {
 	{"analysis/table", 19},
 	{"analysis/decode", 21},
 	{"analysis", 20},
-	{"capture/model", 13},
-	{"capture/submit", 13},
-	{"capture/cpu", 12},
-	{"capture/cuda/bench", 45}, // a program
-	{"capture/cuda", 12},
-	{"capture/prompts", 13},
-	{"capture/tokenizer", 12},
-	{"capture/checkpoint", 11},
-	{"capture/hub", 10},
-	{"capture/tensor", 10},
-	{"capture", 14},
+	{"cluster", 15},
+	{"capture/prompts", 14},
+	{"capture", 15},
+	{"engine/model", 13},
+	{"engine/tokenizer", 12},
+	{"engine/cpu", 12},
+	{"engine/cuda/bench", 45}, // a program
+	{"engine/cuda", 12},
+	{"engine/checkpoint", 11},
+	{"engine/hub", 10},
+	{"engine/tensor", 10},
 	{"snapkv", 10},
 	{"hitrate", 10},
 	{"dumps/dumpstest", 6},

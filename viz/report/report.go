@@ -162,8 +162,10 @@ func (p *page) rates(ctx context.Context, paths []string) error {
 	if err != nil {
 		return err
 	}
-	p.Figures = append(p.Figures, figure{Image: image("svg", f), Width: int(plot.Width.Points() * 4 / 3), Name: "Hit rate by layer",
-		About: "The blue line is the vote's hit rate. The other lines keep as many positions without looking: at random, the last ones, the first four and the last. What the vote adds lies above them."})
+	p.Figures = append(p.Figures, figure{
+		Image: image("svg", f), Width: int(plot.Width.Points() * 4 / 3), Name: "Hit rate by layer",
+		About: "The blue line is the vote's hit rate. The other lines keep as many positions without looking: at random, the last ones, the first four and the last. What the vote adds lies above them.",
+	})
 	return nil
 }
 

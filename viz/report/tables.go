@@ -55,8 +55,18 @@ func number(v any) string {
 }
 
 // rateColumns are the columns of the hit-rate tables, with the words over them.
-var rateColumns = [][2]string{{"hit_rate", "hit rate"}, {"ci_low", "from"}, {"ci_high", "to"}, {"chance", "chance"}, {"recent", "recent"},
-	{"sinks_recent", "sinks + recent"}, {"oracle", "oracle"}, {"overlap", "overlap"}, {"mass", "kept mass"}, {"significant", "attended positions"}}
+var rateColumns = [][2]string{
+	{"hit_rate", "hit rate"},
+	{"ci_low", "from"},
+	{"ci_high", "to"},
+	{"chance", "chance"},
+	{"recent", "recent"},
+	{"sinks_recent", "sinks + recent"},
+	{"oracle", "oracle"},
+	{"overlap", "overlap"},
+	{"mass", "kept mass"},
+	{"significant", "attended positions"},
+}
 
 func rateHead(first string) []string {
 	head := []string{first}
@@ -135,10 +145,12 @@ func extremes(t *table.Table) (low, high string) {
 
 // curves draws the hit rate and its baselines by layer.
 func curves(t *table.Table, cfg Config) *viz.Figure {
-	k := viz.Curves{Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1,
+	k := viz.Curves{
+		Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1,
 		Caption: fmt.Sprintf("%v, mean over %v prompts; top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.",
 			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], 100*cfg.Top, cfg.Theta),
-		Meta: cfg.Origin.Meta()}
+		Meta: cfg.Origin.Meta(),
+	}
 	for _, c := range []struct {
 		column, name string
 		base         bool
@@ -194,10 +206,12 @@ func (p *page) methods(ctx context.Context, paths []string) {
 		return
 	}
 	p.Warnings = append(p.Warnings, warnings...)
-	k := viz.Curves{Title: "kept attention by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: "share of the reply's attention kept", LogX: true,
+	k := viz.Curves{
+		Title: "kept attention by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: "share of the reply's attention kept", LogX: true,
 		Lo: 0, Hi: 1,
 		Caption: fmt.Sprintf("%v, mean over %v prompts, all layers and heads; window %d, kernel 5, average pooling; bands: 95 %% bootstrap intervals over prompts.",
-			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], p.Config.Window), Meta: p.Config.Origin.Meta()}
+			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], p.Config.Window), Meta: p.Config.Origin.Meta(),
+	}
 	p.Methods = &rows{Head: []string{"method"}}
 	for _, c := range capacities {
 		p.Methods.Head = append(p.Methods.Head, fmt.Sprint(c))

@@ -110,8 +110,10 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 	out.Viridis = viz.Viridis()
 	for i, c := range s.captures {
 		h := c.Header()
-		info := captureInfo{Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
-			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...)}
+		info := captureInfo{
+			Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
+			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...),
+		}
 		var replied []int
 		for j, p := range c.Prompts() {
 			if p.ReplyTokens > 0 {
@@ -175,8 +177,10 @@ func (s *Server) apiMap(r *http.Request) (any, error) {
 		return nil, err
 	}
 	src := m.src
-	info := mapInfo{Rows: src.rows, Keys: src.keys, PromptRows: src.promptRows, First: src.first, Prompt: src.prefillKeys,
-		Factor: factor, TileKeys: tileKeys, TileRows: tileRows, Top: m.top, Sinks: min(sinkKeys, src.keys)}
+	info := mapInfo{
+		Rows: src.rows, Keys: src.keys, PromptRows: src.promptRows, First: src.first, Prompt: src.prefillKeys,
+		Factor: factor, TileKeys: tileKeys, TileRows: tileRows, Top: m.top, Sinks: min(sinkKeys, src.keys),
+	}
 	for _, v := range m.keyTop[:info.Sinks] {
 		info.SinkTop = max(info.SinkTop, v)
 	}

@@ -47,8 +47,10 @@ type message struct {
 func openTab(t *testing.T) *tab {
 	t.Helper()
 	browser := chromium(t)
-	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--user-data-dir=" + profile(t), "--window-size=1300,850", "--remote-debugging-pipe"}
+	args := []string{
+		"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync", "--user-data-dir=" + profile(t), "--window-size=1300,850", "--remote-debugging-pipe",
+	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
@@ -247,8 +249,17 @@ func TestKeysPointerAndExports(t *testing.T) {
 		keys []string
 		want string
 	}{
-		{[]string{"+"}, "k1="}, {[]string{"ArrowRight"}, "k0="}, {[]string{"}"}, "r1="}, {[]string{"s"}, "scale=linear"}, {[]string{","}, "head=0"},
-		{[]string{"0"}, "#"}, {[]string{"t"}, "theme="}, {[]string{"3"}, "v=text"}, {[]string{"4"}, "v=sweep"}, {[]string{"5"}, "v=compare"}, {[]string{"2"}, "v=head"},
+		{[]string{"+"}, "k1="},
+		{[]string{"ArrowRight"}, "k0="},
+		{[]string{"}"}, "r1="},
+		{[]string{"s"}, "scale=linear"},
+		{[]string{","}, "head=0"},
+		{[]string{"0"}, "#"},
+		{[]string{"t"}, "theme="},
+		{[]string{"3"}, "v=text"},
+		{[]string{"4"}, "v=sweep"},
+		{[]string{"5"}, "v=compare"},
+		{[]string{"2"}, "v=head"},
 	} {
 		b.press(c.keys...)
 		if !b.until(`("#" + location.hash).includes("` + c.want + `")`) {

@@ -44,8 +44,10 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query, host, origin string) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		r := (&http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, Host: host, Header: http.Header{}, Body: http.NoBody,
-			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: path}).WithContext(ctx)
+		r := (&http.Request{
+			Method: method, URL: &url.URL{Path: path, RawQuery: query}, Host: host, Header: http.Header{}, Body: http.NoBody,
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: path,
+		}).WithContext(ctx)
 		if origin != "" {
 			r.Header.Set("Origin", origin)
 		}

@@ -144,8 +144,10 @@ func (st *headStats) measures(cfg analysis.HitRateConfig, to map[string][]float6
 		return err
 	}
 	rate := analysis.JoinRates(rates)
-	for name, v := range map[string]float64{"hit_rate": rate.HitRate, "mass": rate.Mass, "overlap": rate.Overlap, "recent": rate.Recent, "sinks_recent": rate.SinksRecent,
-		"oracle": rate.Oracle, "entropy": st.entropy, "sink": st.sink, "distance": st.distance, "retrieval": st.retrieval} {
+	for name, v := range map[string]float64{
+		"hit_rate": rate.HitRate, "mass": rate.Mass, "overlap": rate.Overlap, "recent": rate.Recent, "sinks_recent": rate.SinksRecent,
+		"oracle": rate.Oracle, "entropy": st.entropy, "sink": st.sink, "distance": st.distance, "retrieval": st.retrieval,
+	} {
 		to[name] = append(to[name], v)
 	}
 	return nil

@@ -214,8 +214,10 @@ func (s *Server) lay(ctx context.Context, src *source, at place, heads span, nee
 
 // bare is a layer of which nothing was read.
 func bare(h *dumps.Header, p *dumps.Prompt, layer int, heads span) *snapkv.Layer {
-	return &snapkv.Layer{Index: layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,
-		N: p.WindowRows, Dim: h.Model.HeadDim, ValueDim: h.Model.ValueDim}
+	return &snapkv.Layer{
+		Index: layer, Layers: h.Model.Layers, Heads: heads.n, KVHeads: max(1, heads.n*h.Model.KVHeads/h.Model.Heads), Len: p.PromptTokens,
+		N: p.WindowRows, Dim: h.Model.HeadDim, ValueDim: h.Model.ValueDim,
+	}
 }
 
 // window reads the last n rows of the layer's heads, the first of them at from.

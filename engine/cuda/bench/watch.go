@@ -1,0 +1,55 @@
+//go:build cuda
+
+package main
+
+import (
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
+)
+
+// watcher takes what a capture with the default plan takes, and writes nothing.
+type watcher struct {
+	prompt int
+	all    bool      // the sums over all prompt queries too, which --no-prompt-sums leaves out
+	sums   [][]int64 // by head: as long as adding takes, no more
+	floats []float32
+}
+
+func newWatcher(c *model.Config, prompt int, all bool) *watcher {
+	w := &watcher{prompt: prompt, all: all, sums: make([][]int64, c.Heads), floats: make([]float32, 512*c.Heads*c.HeadDim)}
+	for h := range w.sums {
+		w.sums[h] = make([]int64, prompt+decodeSteps)
+	}
+	return w
+}
+
+const (
+	rows       = 128
+	windows    = 20
+	windowSize = 128
+)
+
+func (w *watcher) Wants(_, pos0, n int) model.Wants {
+	end := pos0 + n
+	if pos0 >= w.prompt {
+		return model.Wants{Rows: end, LSE: pos0, States: pos0}
+	}
+	first := max(pos0, w.prompt-rows)
+	count := min(windows, w.prompt/windowSize)
+	return model.Wants{Rows: end, LSE: first, States: first, Sums: w.all, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize, SumBits: 16}
+}
+
+func (w *watcher) Sums(_, head, _ int, part []int64) {
+	for i, v := range part {
+		w.sums[head][i] += v
+	}
+}
+
+func (w *watcher) Whole(_, head, _ int, sums []float32) { copy(w.floats, sums) }
+
+func (w *watcher) States(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
+
+func (*watcher) Tile(int, int, *cpu.Tile)  {}
+func (*watcher) Rows(int, *model.Rows)     {}
+func (*watcher) Cells(int, int, []float32) {}
+func (*watcher) Done(int, int)             {}

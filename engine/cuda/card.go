@@ -1,0 +1,330 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// card is a Model: a decoder's weights on a card, and what a pass works in.
+type card struct {
+	d     *Decoder
+	dt    dtype
+	chunk int
+	log   func(string)
+	t     *thread
+	l     launcher
+	pool  *pool
+	blas  *blas // nil: our own kernels multiply
+	times *stopwatch
+
+	embed        cu.DevicePtr
+	embedType    tensor.DType
+	places       cu.DevicePtr // 0: none
+	placesType   tensor.DType
+	norm         cu.DevicePtr
+	normBias     cu.DevicePtr
+	ones         cu.DevicePtr // [hidden]: norms without weights
+	head         matrix
+	headBias     cu.DevicePtr
+	layers       []layerWeights
+	allHeads     cu.DevicePtr // int32 [heads]: 0, 1, 2, ...
+	weightBytes  int64
+	weightBlocks []block
+	scratchBytes int64 // of the largest quantised matrix, as the compute type
+	scratch      block
+
+	in        inputs
+	work      workspace
+	workBlock block
+	scores    block            // what decoding works in
+	half      int              // most pairs of channels that are turned
+	halves    [3]int           // by kind of rotation; 0: turns nothing, or not used
+	constants map[string]block // by name and content
+	ring      *ring
+}
+
+// Load brings a decoder to card i.
+func Load(i int, d *Decoder, o Options) (Model, error) {
+	c, err := openCard(i, d, o)
+	if err != nil {
+		return nil, err
+	}
+	err = c.t.do(func() error { return c.load() })
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// activations are those that gates can have.
+var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf, "relu": relu, "relu2": reluSquared}
+
+// openCard starts the card without weights.
+func openCard(i int, d *Decoder, o Options) (*card, error) {
+	c := &card{d: d, chunk: o.Chunk, log: o.Log}
+	switch o.Compute {
+	case "", "f32":
+		c.dt = f32
+	case "bf16":
+		c.dt = bf16
+	case "f16":
+		c.dt = f16
+	default:
+		return nil, &UnsupportedError{fmt.Sprintf("--compute %s (f32, bf16 and f16 can)", o.Compute)}
+	}
+	if c.chunk < 1 {
+		c.chunk = DefaultChunk
+	}
+	if c.log == nil {
+		c.log = func(string) {}
+	}
+	if w := max(d.HeadDim, d.ValueDim); w > maxHeadDim {
+		return nil, &UnsupportedError{fmt.Sprintf("a model with heads of %d channels (at most %d)", w, maxHeadDim)}
+	}
+	if _, ok := activations[d.Activation]; !ok {
+		return nil, &UnsupportedError{fmt.Sprintf("a model with activation %s", d.Activation)}
+	}
+	var err error
+	if c.t, err = open(i, kernelsPTX); err != nil {
+		return nil, err
+	}
+	err = c.t.do(func() error {
+		k, err := loadKernels(c.t.mod)
+		if err != nil {
+			return err
+		}
+		c.l, c.pool = k.on(c.t.compute), newPool(c.t)
+		var why error
+		if c.blas, why = openBlas(c.t.compute); why != nil {
+			c.log(fmt.Sprintf("%v; products run on attnscope's own kernels, which are slower", why))
+		}
+		return c.in.open(c)
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *card) load() error {
+	free, total, err := cu.MemInfo()
+	if err != nil {
+		return call("cuMemGetInfo", err)
+	}
+	if want := c.d.Sizes.weights(c.dt.String()); want > free && !c.quantised() {
+		return &MemoryError{What: fmt.Sprintf("the weights as %s", c.dt), Want: want, Free: free, Memory: total, hint: weightsHint(c.dt.String())}
+	}
+	u := &uploader{c: c}
+	err = c.upload(u)
+	var small *MemoryError
+	if errors.As(err, &small) {
+		small.hint = weightsHint(c.dt.String())
+	}
+	if err != nil {
+		return err
+	}
+	c.weightBytes = u.bytes
+	c.pool.trim()
+	return call("cuCtxSynchronize", cu.Synchronize())
+}
+
+// quantised tells whether the weights stay in blocks, so that their sizes do
+// not follow from the decoder's.
+func (c *card) quantised() bool {
+	l, err := c.d.Layer(0)
+	return err == nil && len(l.QKV) > 0 && quantised(l.QKV[0].DType)
+}
+
+func (c *card) upload(u *uploader) error {
+	d := c.d
+	var err error
+	if c.embed, c.embedType, err = u.table(d.Embed); err != nil {
+		return err
+	}
+	for _, v := range []struct {
+		dst *cu.DevicePtr
+		src []float32
+	}{{&c.norm, d.Norm}, {&c.normBias, d.NormBias}, {&c.headBias, d.HeadBias}} {
+		if *v.dst, err = u.vector(v.src); err != nil {
+			return err
+		}
+	}
+	if d.Places != nil {
+		if c.places, c.placesType, err = u.table(*d.Places); err != nil {
+			return err
+		}
+	}
+	if d.TiedHead && c.embedType == ownType[c.dt] {
+		c.head = matrix{out: d.Vocab, in: d.Hidden, at: c.embed}
+	} else if c.head, err = u.matrix(Matrix{d.Head}); err != nil {
+		return err
+	}
+	for i := range d.Layers {
+		l, err := d.Layer(i)
+		if err != nil {
+			return err
+		}
+		w, err := u.layer(l)
+		if err != nil {
+			return err
+		}
+		c.layers = append(c.layers, w)
+	}
+	return c.prepare(u)
+}
+
+// prepare makes what every pass needs beside the weights.
+func (c *card) prepare(u *uploader) (err error) {
+	ones := make([]float32, c.d.Hidden)
+	for i := range ones {
+		ones[i] = 1
+	}
+	if c.ones, err = u.vector(ones); err != nil {
+		return err
+	}
+	heads := make([]int32, c.d.Heads)
+	for i := range heads {
+		heads[i] = int32(i)
+	}
+	b, err := u.block(4*int64(len(heads)), "weights")
+	if err != nil {
+		return err
+	}
+	c.allHeads = b.at
+	if err := c.in.copy(c.allHeads, bytesOf(heads)); err != nil {
+		return err
+	}
+	for i := range c.layers {
+		if kind := c.layers[i].rope; c.halves[kind] == 0 {
+			c.halves[kind] = c.d.Turns(kind, 1, 0, 1).Half
+			c.half = max(c.half, c.halves[kind])
+		}
+	}
+	if c.scratchBytes > 0 {
+		c.scratch, err = c.pool.get(c.scratchBytes, "a dequantised matrix")
+	}
+	return err
+}
+
+// headList brings the numbers of heads to the card, once.
+func (c *card) headList(heads []int) (address, error) {
+	list := make([]int32, max(1, len(heads)))
+	for i, h := range heads {
+		list[i] = int32(h)
+	}
+	return c.constant("a list of heads", bytesOf(list))
+}
+
+// rounding brings a table of low bits that are rounded off to the card, once.
+func (c *card) rounding(drop *[256]uint8) (address, error) {
+	if drop == nil {
+		return 0, nil
+	}
+	return c.constant("a table of roundings", drop[:])
+}
+
+// constant brings something small that is asked for again and again.
+func (c *card) constant(what string, b []byte) (address, error) {
+	key := what + ": " + string(b)
+	if at, ok := c.constants[key]; ok {
+		return at.at, nil
+	}
+	at, err := c.pool.get(int64(len(b)), what)
+	if err != nil {
+		return 0, err
+	}
+	if c.constants == nil {
+		c.constants = map[string]block{}
+	}
+	c.constants[key] = at
+	return at.at, c.in.copy(at.at, b)
+}
+
+// WeightBytes is the memory of the weights on the card.
+func (c *card) WeightBytes() int64 { return c.weightBytes }
+
+// PeakBytes is the most memory that has been in use at once.
+func (c *card) PeakBytes() (n int64) {
+	_ = c.t.do(func() error { n = c.pool.peak; return nil })
+	return n
+}
+
+// Close gives everything back.
+func (c *card) Close() {
+	_ = c.t.do(func() error {
+		if c.ring != nil {
+			c.ring.close()
+		}
+		c.in.close()
+		if c.blas != nil {
+			c.blas.close()
+		}
+		if c.pool != nil {
+			for _, b := range c.weightBlocks {
+				c.pool.put(b)
+			}
+			c.pool.put(c.scratch)
+			c.pool.put(c.workBlock)
+			c.pool.put(c.scores)
+			for _, b := range c.constants {
+				c.pool.put(b)
+			}
+			c.pool.trim()
+		}
+		return nil
+	})
+	c.t.close()
+}
+
+// mul computes c [m, out] = a [m, in] · wᵀ, a of the compute type with lda
+// elements between rows, plus what stands in c where add is set.
+func (c *card) mul(dst cu.DevicePtr, ldc int, a cu.DevicePtr, lda int, w *matrix, m int, add bool) error {
+	if m == 0 {
+		return nil
+	}
+	p := product{C: dst, Ldc: ldc, A: a, T: c.dt, Lda: lda, Ldw: w.in, M: m, N: w.out, K: w.in, Add: add}
+	if w.at != 0 {
+		p.W = w.at
+		return c.product(p)
+	}
+	for _, part := range w.parts {
+		p.N, p.W = part.out, part.at
+		if m <= gemvRows {
+			if err := c.l.gemvQuant(p, part.t); err != nil {
+				return err
+			}
+		} else {
+			if err := c.l.dequant(c.scratch.at, c.dt, part.at, part.t, int64(part.out)*int64(w.in)); err != nil {
+				return err
+			}
+			p.W = c.scratch.at
+			if err := c.product(p); err != nil {
+				return err
+			}
+		}
+		p.C += cu.DevicePtr(4 * part.out)
+	}
+	return nil
+}
+
+func (c *card) product(p product) error {
+	switch {
+	case p.M <= gemvRows:
+		return c.l.gemv(p)
+	case c.blas != nil:
+		beta := float32(0)
+		if p.Add {
+			beta = 1
+		}
+		return c.blas.mulNT(p.T, p.M, p.N, p.K, p.A, p.Lda, p.W, p.C, p.Ldc, beta)
+	}
+	return c.l.gemm(p)
+}

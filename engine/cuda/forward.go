@@ -1,0 +1,573 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/internal/sizes"
+)
+
+// inOrder takes steps until one fails.
+func inOrder(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Forward appends tokens to the sequence, chunk by chunk.
+func (s *sequence) Forward(ctx context.Context, tokens []int32, p Pass) error {
+	if len(tokens) == 0 {
+		return nil
+	}
+	return s.c.t.do(func() error { return s.forward(ctx, tokens, p) })
+}
+
+func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err error) {
+	if p.Length == 0 {
+		p.Length = s.len + len(tokens)
+	}
+	if err := s.reserve(s.len + len(tokens)); err != nil {
+		return err
+	}
+	if err := s.freshCounts(); err != nil {
+		return err
+	}
+	rec, err := s.record(&p, len(tokens))
+	if err != nil {
+		return err
+	}
+	for lo := 0; lo < len(tokens) && err == nil; {
+		n := min(s.c.chunk, len(tokens)-lo)
+		if p.Step > 0 {
+			n = min(n, p.Step)
+		}
+		err = s.c.room(n, s.len+n)
+		var small *MemoryError
+		if errors.As(err, &small) && n > minChunk {
+			s.c.chunk = max(minChunk, n/2)
+			s.c.log(fmt.Sprintf("no room on the card for %d tokens at a time (%s of %s free): going on with %d", n, sizes.Text(small.Free), sizes.Text(small.Memory), s.c.chunk))
+			err = nil
+			continue
+		}
+		if errors.As(err, &small) {
+			small.hint = cacheHint(s.c.dt.String())
+		}
+		if err == nil {
+			err = s.chunkOf(ctx, tokens[lo:lo+n], lo, &p, rec)
+		}
+		lo += n
+	}
+	return rec.finish(err)
+}
+
+// room makes a workspace for chunks of n tokens that see up to keys keys.
+func (c *card) room(n, keys int) error {
+	if c.work.n < n {
+		c.pool.put(c.workBlock)
+		c.workBlock, c.work.n = block{}, 0
+		a := c.work.plan(&c.d.Sizes, c.dt.bytes(), n, c.half)
+		b, err := c.pool.get(a.total, fmt.Sprintf("the activations of %d tokens", n))
+		if err != nil {
+			return err
+		}
+		a.set(b.at)
+		c.workBlock, c.work.n = b, n
+	}
+	if n > decodeRows {
+		return nil
+	}
+	if want := c.d.Sizes.scoreBytes(keys); c.scores.bytes < want {
+		c.pool.put(c.scores)
+		c.scores = block{}
+		b, err := c.pool.get(c.d.Sizes.scoreBytes(keys+keys/4), fmt.Sprintf("the scores of %d keys", keys))
+		if err != nil {
+			return err
+		}
+		c.scores = b
+	}
+	return nil
+}
+
+// freshCounts brings the slots of compressed layers to the card after some were
+// dropped.
+func (s *sequence) freshCounts() error {
+	for i := range s.layers {
+		l := &s.layers[i]
+		if !l.stale {
+			continue
+		}
+		counts := make([]int32, l.stores)
+		for st, n := range l.slots {
+			counts[st] = int32(n)
+		}
+		if err := s.c.in.copy(l.counts.at, bytesOf(counts)); err != nil {
+			return err
+		}
+		l.stale = false
+	}
+	return nil
+}
+
+// chunkOf passes tokens, the row0-th and on of the pass, through all layers.
+func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pass, rec *recording) error {
+	c, d, b, n := s.c, s.c.d, &s.c.work.buffers, len(tokens)
+	err := inOrder(
+		func() error { return c.in.copy(b.ids, bytesOf(tokens)) },
+		func() error { return c.l.embed(b.x, c.embed, c.embedType, b.ids, d.EmbedScale, n, d.Hidden) },
+		func() error { return s.placed(n) },
+		func() error { return s.angles(n, p.Length) },
+	)
+	if err != nil {
+		return err
+	}
+	for i := range c.layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.Hidden != nil {
+			if err := s.hidden(i, b.x+address(4*(n-1)*d.Hidden), p); err != nil {
+				return err
+			}
+		}
+		out := 0 // of the last layer nothing reads more than the rows whose logits are wanted
+		if i == d.Layers-1 && p.Hidden == nil {
+			out = n
+			if p.Logits != nil {
+				out = min(n, max(0, p.LogitsFrom-row0))
+			}
+		}
+		if err := s.layer(i, n, out, rec); err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+	}
+	s.len += n
+	if p.Logits != nil && row0+n > p.LogitsFrom {
+		return s.logits(n, row0, p)
+	}
+	return nil
+}
+
+func (s *sequence) hidden(layer int, at address, p *Pass) error {
+	x := make([]float32, s.c.d.Hidden)
+	err := fetch(s.c, x, at)
+	if err == nil {
+		p.Hidden(layer, x)
+	}
+	return err
+}
+
+// angles brings the cosines and sines of the chunk's positions to the card.
+func (s *sequence) angles(n, length int) error {
+	c := s.c
+	for kind, half := range c.halves {
+		if half == 0 {
+			continue
+		}
+		t := c.d.Turns(kind, length, s.len, n)
+		if err := c.in.copy(c.work.cos[kind], bytesOf(t.Cos)); err != nil {
+			return err
+		}
+		if err := c.in.copy(c.work.sin[kind], bytesOf(t.Sin)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placed adds the embeddings of the chunk's positions.
+func (s *sequence) placed(n int) error {
+	c, d, b := s.c, s.c.d, &s.c.work.buffers
+	if c.places == 0 {
+		return nil
+	}
+	places := make([]int32, n)
+	for i := range places {
+		places[i] = int32(s.len + i)
+	}
+	return inOrder(
+		func() error { return c.in.copy(b.ids, bytesOf(places)) },
+		func() error { return c.l.embed(b.y, c.places, c.placesType, b.ids, 1, n, d.Hidden) },
+		func() error { return c.l.addScaled(b.x, b.y, 1, n*d.Hidden) },
+	)
+}
+
+// normed writes norm(x), or x where the family has no norm there, as type t.
+func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) error {
+	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: weight, Bias: bias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
+	switch {
+	case c.d.NoPreNorms:
+		a.Weight, a.Eps = 0, -1
+	case c.d.LayerNorm:
+		if weight == 0 {
+			a.Weight = c.ones
+		}
+		return c.l.layerNorm(a)
+	}
+	return c.l.rmsNorm(a)
+}
+
+// layer passes the chunk's n rows through one layer; its output is wanted of the
+// rows from out on.
+func (s *sequence) layer(i, n, out int, rec *recording) error {
+	c, d, b, w, l := s.c, s.c.d, &s.c.work.buffers, &s.c.layers[i], &s.layers[i]
+	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
+	width := nq + nk + d.KVHeads*d.ValueDim
+	c.times.mark("products")
+	err := inOrder(
+		func() error { return c.normed(b.h, c.dt, b.x, w.attnNorm, w.attnNormBias, n) },
+		func() error { return c.mul(b.qkv, width, b.h, d.Hidden, &w.qkv, n, false) },
+		func() error {
+			if !d.Parallel || w.ffnNorm == 0 {
+				return nil
+			}
+			return c.normed(b.h, c.dt, b.x, w.ffnNorm, w.ffnNormBias, n)
+		},
+		func() error { c.times.mark("attention"); return s.splitHeads(w, l, n) },
+		func() error { return s.attend(i, n, rec) },
+	)
+	if rows := n - out; rows > 0 && err == nil {
+		c.times.mark("products")
+		size := int(c.dt.bytes())
+		x, h, attn := b.x+address(4*out*d.Hidden), b.h+address(size*out*d.Hidden), b.attn+address(size*out*d.Heads*d.ValueDim)
+		err = inOrder(
+			func() error { return c.added(x, attn, d.Heads*d.ValueDim, &w.out, w.outBias, w.attnPostNorm, rows) },
+			func() error { return c.feedForward(w, x, h, rows) },
+		)
+	}
+	c.times.mark("")
+	return err
+}
+
+// splitHeads takes queries, keys and values out of the projection: queries to
+// their buffer, keys and values to the cache.
+func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
+	c, d, b := s.c, s.c.d, &s.c.work.buffers
+	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
+	width := nq + nk + d.KVHeads*d.ValueDim
+	bias, qNorm, kNorm := w.qkvBias, w.qNorm, w.kNorm
+	if d.WideQKNorm && qNorm != 0 {
+		if bias != 0 {
+			if err := c.l.biasAdd(b.qkv, width, bias, n, width); err != nil {
+				return err
+			}
+			bias = 0
+		}
+		wide := norm{T: f32, LdDst: width, LdX: width, Eps: d.NormEps, Rows: n}
+		for _, part := range []struct {
+			at     address
+			weight address
+			dim    int
+		}{{b.qkv, qNorm, nq}, {b.qkv + address(4*nq), kNorm, nk}} {
+			wide.Dst, wide.X, wide.Weight, wide.Dim = part.at, part.at, part.weight, part.dim
+			if err := c.l.rmsNorm(wide); err != nil {
+				return err
+			}
+		}
+		qNorm, kNorm = 0, 0
+	}
+	behind := func(elements int) address {
+		if bias == 0 {
+			return 0
+		}
+		return bias + address(4*elements)
+	}
+	q := heads{
+		Dst: b.q, T: c.dt, DstHead: d.HeadDim, DstRow: nq, Src: b.qkv, LdSrc: width, Bias: bias, Clip: d.ClipQKV, Norm: qNorm, Eps: d.NormEps,
+		Adjacent: d.AdjacentPairs, Heads: d.Heads, Dim: d.HeadDim, Rows: n,
+	}
+	if half := c.halves[w.rope]; half > 0 {
+		q.Cos, q.Sin, q.Half = b.cos[w.rope], b.sin[w.rope], half
+	}
+	k := q
+	k.Dst, k.DstHead, k.DstRow, k.Base, k.Counts = l.k.at, l.room*d.HeadDim, d.HeadDim, l.keys, l.counts.at
+	k.Src, k.Bias, k.Norm, k.Heads, k.Repeat = b.qkv+address(4*nq), behind(nq), kNorm, d.KVHeads, l.stores/d.KVHeads
+	v := k
+	v.Dst, v.DstHead, v.DstRow, v.Dim = l.v.at, l.room*d.ValueDim, d.ValueDim, d.ValueDim
+	v.Src, v.Bias, v.Norm, v.Cos, v.Sin, v.Half = b.qkv+address(4*(nq+nk)), behind(nq+nk), 0, 0, 0, 0
+	err := inOrder(
+		func() error { return c.l.heads(q) },
+		func() error { return c.l.heads(k) },
+		func() error { return c.l.heads(v) },
+	)
+	if err == nil && l.compressed() {
+		err = c.l.advance(l.pos.at, l.counts.at, l.stores, l.room, s.len, n)
+		for st := range l.slots {
+			l.slots[st] += n
+		}
+	}
+	l.keys += n
+	return err
+}
+
+// attention describes the attention of n queries of a layer, at positions pos0 on,
+// from the workspace's queries.
+func (s *sequence) attention(i, n, pos0 int) attention {
+	c, d, b, l := s.c, s.c.d, &s.c.work.buffers, &s.layers[i]
+	a := attention{
+		cache: cache{
+			T: c.dt, K: l.k.at, V: l.v.at, Keys: l.keys, Room: l.room, Stores: l.stores, Heads: d.Heads,
+			KeyDim: d.HeadDim, ValueDim: d.ValueDim, Scale: d.Scale, Cap: d.SoftCap, Window: c.layers[i].window,
+		},
+		Q: b.q, Out: b.attn, N: n, Pos0: pos0,
+	}
+	if l.compressed() {
+		a.Counts, a.Pos = l.counts.at, l.pos.at
+	}
+	return a
+}
+
+// attend computes the attention of the chunk's queries and records of it what
+// is wanted.
+func (s *sequence) attend(i, n int, rec *recording) error {
+	c, b, l := s.c, &s.c.work.buffers, &s.layers[i]
+	a := s.attention(i, n, s.len)
+	want := rec.of(i, s.len, n)
+	if want.lse {
+		a.LSE = b.lse
+	}
+	if n <= decodeRows && !want.sums && (!want.rows || rec.fits(i, n, l.keys)) {
+		few := decode{attention: a, Work: c.scores.at}
+		if !want.rows {
+			if err := c.l.decode(few); err != nil {
+				return err
+			}
+			return rec.states(i, a, want)
+		}
+		put, err := rec.decodedRows(i, &few)
+		if err != nil {
+			return err
+		}
+		if err := put(c.l.decode(few)); err != nil {
+			return err
+		}
+	} else {
+		if want.rows || want.sums {
+			a.Stat = b.stat
+		}
+		if err := c.l.attend(a); err != nil {
+			return err
+		}
+		if want.sums {
+			c.times.mark("recording")
+			if err := rec.sums(i, a); err != nil {
+				return err
+			}
+		}
+		if want.rows {
+			c.times.mark("recording")
+			if err := rec.rows(i, a); err != nil {
+				return err
+			}
+		}
+	}
+	return rec.states(i, a, want)
+}
+
+// added adds norm(a·wᵀ + bias), or that without a norm, times the residual scale
+// to x.
+func (c *card) added(x, a address, lda int, w *matrix, bias, postNorm address, n int) error {
+	d, b := c.d, &c.work.buffers
+	if postNorm == 0 && d.ResidualScale == 1 {
+		if err := c.mul(x, d.Hidden, a, lda, w, n, true); err != nil || bias == 0 {
+			return err
+		}
+		return c.l.biasAdd(x, d.Hidden, bias, n, d.Hidden)
+	}
+	if err := c.mul(b.y, d.Hidden, a, lda, w, n, false); err != nil {
+		return err
+	}
+	if bias != 0 {
+		if err := c.l.biasAdd(b.y, d.Hidden, bias, n, d.Hidden); err != nil {
+			return err
+		}
+	}
+	return c.addNormed(x, b.y, postNorm, n)
+}
+
+// addNormed adds norm(y), or y, times the residual scale to x; y is spoilt.
+func (c *card) addNormed(x, y, weight address, n int) error {
+	d := c.d
+	if weight != 0 {
+		err := c.l.rmsNorm(norm{Dst: y, T: f32, LdDst: d.Hidden, X: y, LdX: d.Hidden, Weight: weight, Eps: d.NormEps, Rows: n, Dim: d.Hidden})
+		if err != nil {
+			return err
+		}
+	}
+	return c.l.addScaled(x, y, d.ResidualScale, n*d.Hidden)
+}
+
+// feedForward adds what the layer's second block makes of x; in parallel blocks
+// h holds its input already.
+func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
+	b := &c.work.buffers
+	if !c.d.Parallel {
+		if err := c.normed(h, c.dt, x, w.ffnNorm, w.ffnNormBias, n); err != nil {
+			return err
+		}
+	}
+	if w.router.out > 0 {
+		if err := c.mixture(w, h, n); err != nil {
+			return err
+		}
+		return c.addNormed(x, b.mixed, w.ffnPostNorm, n)
+	}
+	if err := c.gated(&w.gateUp, w.gateUpBias, h, n); err != nil {
+		return err
+	}
+	return c.added(x, b.act, w.down.in, &w.down, w.downBias, w.ffnPostNorm, n)
+}
+
+// gated writes act(gate·h) * (up·h), or act(up·h) where there is no gate, to the
+// workspace's act, [n, ff].
+func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
+	d, b := c.d, &c.work.buffers
+	ff, ld := gateUp.out/2, gateUp.out
+	if err := c.mul(b.gateUp, ld, h, d.Hidden, gateUp, n, false); err != nil {
+		return err
+	}
+	if bias != 0 {
+		if err := c.l.biasAdd(b.gateUp, ld, bias, n, gateUp.out); err != nil {
+			return err
+		}
+	}
+	act := activations[d.Activation]
+	if d.Plain {
+		return c.l.activate(b.act, c.dt, b.gateUp, f32, ld, act, n, ld)
+	}
+	return c.l.gate(b.act, c.dt, b.gateUp, f32, ld, act, n, ff)
+}
+
+// mixture writes the weighted sum of the experts that each row is sent to, and
+// of the one that all go through. The host picks them, as it does for the
+// processor's backend.
+func (c *card) mixture(w *layerWeights, h address, n int) error {
+	d, b, size := c.d, &c.work.buffers, int(c.dt.bytes())
+	if err := c.mul(b.routed, d.Experts, h, d.Hidden, &w.router, n, false); err != nil {
+		return err
+	}
+	logits := make([]float32, n*d.Experts)
+	if err := fetch(c, logits, b.routed); err != nil {
+		return err
+	}
+	type use struct {
+		expert *expertWeights
+		rows   []int32
+		shares []float32
+	}
+	uses := make([]use, d.Experts, d.Experts+1)
+	for e := range uses {
+		uses[e].expert = &w.experts[e]
+	}
+	for i := range n {
+		d.Route(logits[i*d.Experts:(i+1)*d.Experts], func(e int, share float32) {
+			uses[e].rows, uses[e].shares = append(uses[e].rows, int32(i)), append(uses[e].shares, share)
+		})
+	}
+	if w.shared != nil {
+		gate := make([]float32, n)
+		if err := c.mul(b.routed, 1, h, d.Hidden, &w.sharedGate, n, false); err != nil {
+			return err
+		}
+		if err := fetch(c, gate, b.routed); err != nil {
+			return err
+		}
+		all := use{expert: w.shared}
+		for i, v := range gate {
+			all.rows, all.shares = append(all.rows, int32(i)), append(all.shares, float32(1/(1+math.Exp(-float64(v)))))
+		}
+		uses = append(uses, all)
+	}
+	var index []int32
+	var shares []float32
+	for _, u := range uses {
+		index, shares = append(index, u.rows...), append(shares, u.shares...)
+	}
+	err := inOrder(
+		func() error { return c.in.copy(b.index, bytesOf(index)) },
+		func() error { return c.in.copy(b.weight, bytesOf(shares)) },
+		func() error {
+			return call("cuMemsetD8Async", cu.MemsetD8Async(b.mixed, 0, int64(4*n*d.Hidden), c.t.compute))
+		},
+	)
+	at := address(0)
+	for _, u := range uses {
+		m := len(u.rows)
+		if m == 0 || err != nil {
+			continue
+		}
+		err = inOrder(
+			func() error { return c.l.gatherRows(b.gathered, h, b.index+at, d.Hidden*size, m) },
+			func() error { return c.gated(&u.expert.gateUp, 0, b.gathered, m) },
+			func() error { return c.mul(b.expertsGive, d.Hidden, b.act, u.expert.down.in, &u.expert.down, m, false) },
+			func() error { return c.l.scatterAdd(b.mixed, b.expertsGive, b.index+at, b.weight+at, m, d.Hidden) },
+		)
+		at += address(4 * m)
+	}
+	return err
+}
+
+// lastNorm is the norm before the head, which every family has.
+func (c *card) lastNorm(dst address, t dtype, x address, rows int) error {
+	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: c.norm, Bias: c.normBias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
+	if !c.d.LayerNorm {
+		return c.l.rmsNorm(a)
+	}
+	if a.Weight == 0 {
+		a.Weight = c.ones
+	}
+	return c.l.layerNorm(a)
+}
+
+// logits hands out those of the chunk's rows that are wanted.
+func (s *sequence) logits(n, row0 int, p *Pass) error {
+	c, d, b := s.c, s.c.d, &s.c.work.buffers
+	step := min(logitRows, c.work.n)
+	host := make([]float32, step*d.Vocab)
+	for lo := max(0, p.LogitsFrom-row0); lo < n; lo += step {
+		rows := min(step, n-lo)
+		out := host[:rows*d.Vocab]
+		err := inOrder(
+			func() error { return c.lastNorm(b.last, c.dt, b.x+address(4*lo*d.Hidden), rows) },
+			func() error {
+				if p.Hidden == nil || lo+rows < n {
+					return nil
+				}
+				x := b.y // as float32
+				if err := c.lastNorm(x, f32, b.x+address(4*(n-1)*d.Hidden), 1); err != nil {
+					return err
+				}
+				return s.hidden(d.Layers, x, p)
+			},
+			func() error { return c.mul(b.logits, d.Vocab, b.last, d.Hidden, &c.head, rows, false) },
+			func() error {
+				if c.headBias == 0 {
+					return nil
+				}
+				return c.l.biasAdd(b.logits, d.Vocab, c.headBias, rows, d.Vocab)
+			},
+			func() error {
+				if d.LogitScale == 1 && d.LogitCap == 0 {
+					return nil
+				}
+				return c.l.scaleCap(b.logits, rows*d.Vocab, d.LogitScale, d.LogitCap)
+			},
+			func() error { return fetch(c, out, b.logits) },
+		)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			p.Logits(row0+lo+i, out[i*d.Vocab:(i+1)*d.Vocab])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// matrix is a weight [out, in] on the card: one block of the compute type, or
+// quantised tensors as they lie in the file, under one another.
+type matrix struct {
+	out, in int
+	at      cu.DevicePtr // 0: quantised
+	parts   []quantPart
+	blocks  []block
+}
+
+type quantPart struct {
+	out int
+	t   tensor.DType
+	at  cu.DevicePtr
+}
+
+// layerWeights are a layer's weights on the card; a norm or bias that the family
+// does not have is 0.
+type layerWeights struct {
+	attnNorm, ffnNorm, attnPostNorm, ffnPostNorm cu.DevicePtr
+	attnNormBias, ffnNormBias                    cu.DevicePtr
+	qNorm, kNorm, qkvBias, outBias               cu.DevicePtr
+	gateUpBias, downBias                         cu.DevicePtr
+	qkv, out, gateUp, down, router               matrix
+	experts                                      []expertWeights
+	shared                                       *expertWeights
+	sharedGate                                   matrix // [1, hidden]
+	window, rope                                 int
+}
+
+type expertWeights struct{ gateUp, down matrix }
+
+// uploader brings weights to the card and remembers the blocks.
+type uploader struct {
+	c     *card
+	bytes int64
+}
+
+func (u *uploader) block(n int64, what string) (block, error) {
+	b, err := u.c.pool.exact((n+511)/512*512, what)
+	u.bytes += b.bytes
+	if err == nil {
+		u.c.weightBlocks = append(u.c.weightBlocks, b)
+	}
+	return b, err
+}
+
+// vector copies a norm or bias; nil gives 0.
+func (u *uploader) vector(v []float32) (cu.DevicePtr, error) {
+	if v == nil {
+		return 0, nil
+	}
+	b, err := u.block(4*int64(len(v)), "weights")
+	if err != nil {
+		return 0, err
+	}
+	return b.at, call("cuMemcpyHtoD", cu.MemcpyHtoD(b.at, unsafe.Pointer(&v[0]), 4*int64(len(v))))
+}
+
+// raw copies a tensor's bytes.
+func (u *uploader) raw(t tensor.Tensor) (block, error) {
+	b, err := u.block(int64(len(t.Data)), "weights")
+	if err != nil {
+		return b, err
+	}
+	return b, call("cuMemcpyHtoD", cu.MemcpyHtoD(b.at, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
+}
+
+// quantised tells whether a type stays in its blocks on the card. What the
+// kernels do not know becomes the compute type.
+func quantised(t tensor.DType) bool {
+	return castable(t) && t != tensor.F32 && t != tensor.F16 && t != tensor.BF16
+}
+
+// castable tells whether the kernels know a type.
+func castable(t tensor.DType) bool {
+	_, err := sourceType(t)
+	return err == nil
+}
+
+// table brings rows that are looked up to the card as they lie, or as the compute
+// type where the kernels do not know theirs.
+func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
+	if err := checkFinite(t); err != nil {
+		return 0, 0, err
+	}
+	if castable(t.DType) {
+		b, err := u.raw(t)
+		return b.at, t.DType, err
+	}
+	b, err := u.block(int64(t.Elements())*u.c.dt.bytes(), "weights")
+	if err != nil {
+		return 0, 0, err
+	}
+	return b.at, ownType[u.c.dt], u.cast(b.at, t)
+}
+
+// matrix brings tensors of equal width to the card, as the compute type unless
+// one is quantised.
+func (u *uploader) matrix(list Matrix) (m matrix, err error) {
+	if len(list) == 0 {
+		return m, nil
+	}
+	m.in = list[0].Cols()
+	quant, known := false, true
+	for _, t := range list {
+		if err := checkFinite(t); err != nil {
+			return m, err
+		}
+		m.out += t.Rows()
+		quant = quant || quantised(t.DType)
+		known = known && castable(t.DType)
+	}
+	if quant && known {
+		for _, t := range list {
+			b, err := u.raw(t)
+			if err != nil {
+				return m, err
+			}
+			m.parts = append(m.parts, quantPart{t.Rows(), t.DType, b.at})
+		}
+		u.c.scratchBytes = max(u.c.scratchBytes, int64(m.out)*int64(m.in)*u.c.dt.bytes())
+		return m, nil
+	}
+	size := u.c.dt.bytes()
+	b, err := u.block(int64(m.out)*int64(m.in)*size, "weights")
+	if err != nil {
+		return m, err
+	}
+	m.at = b.at
+	at := b.at
+	for _, t := range list {
+		if err := u.cast(at, t); err != nil {
+			return m, err
+		}
+		at += cu.DevicePtr(int64(t.Elements()) * size)
+	}
+	return m, nil
+}
+
+// castBytes are copied to the card at a time where a weight is cast there.
+const castBytes = 64 << 20
+
+var ownType = map[dtype]tensor.DType{f32: tensor.F32, f16: tensor.F16, bf16: tensor.BF16}
+
+// cast copies a float tensor to dst as the compute type.
+func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
+	if t.DType == ownType[u.c.dt] {
+		return call("cuMemcpyHtoD", cu.MemcpyHtoD(dst, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
+	}
+	if t.DType != tensor.F32 && t.DType != tensor.F16 && t.DType != tensor.BF16 {
+		v, err := t.Float32()
+		if err != nil {
+			return err
+		}
+		t.DType, t.Data = tensor.F32, unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+	}
+	width, err := t.DType.Bytes(1)
+	if err != nil {
+		return err
+	}
+	tmp, err := u.c.pool.get(min(castBytes, int64(len(t.Data))), "weights")
+	if err != nil {
+		return err
+	}
+	defer u.c.pool.put(tmp)
+	for at := 0; at < len(t.Data); at += castBytes {
+		n := min(castBytes, len(t.Data)-at)
+		if err := call("cuMemcpyHtoD", cu.MemcpyHtoD(tmp.at, unsafe.Pointer(&t.Data[at]), int64(n))); err != nil {
+			return err
+		}
+		to := dst + cu.DevicePtr(int64(at/width)*u.c.dt.bytes())
+		// The copy may still be under way in the default stream: wait on both sides.
+		if err := call("cuCtxSynchronize", cu.Synchronize()); err != nil {
+			return err
+		}
+		if err := u.c.l.dequant(to, u.c.dt, tmp.at, t.DType, int64(n/width)); err != nil {
+			return err
+		}
+		if err := call("cuStreamSynchronize", u.c.t.compute.Synchronize()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
+	out.window, out.rope = w.Window, w.Rope
+	for _, v := range []struct {
+		dst *cu.DevicePtr
+		src []float32
+	}{
+		{&out.attnNorm, w.AttnNorm},
+		{&out.ffnNorm, w.FFNNorm},
+		{&out.attnPostNorm, w.AttnPostNorm},
+		{&out.ffnPostNorm, w.FFNPostNorm},
+		{&out.qNorm, w.QNorm},
+		{&out.kNorm, w.KNorm},
+		{&out.qkvBias, w.QKVBias},
+		{&out.outBias, w.OutBias},
+		{&out.attnNormBias, w.AttnNormBias},
+		{&out.ffnNormBias, w.FFNNormBias},
+		{&out.gateUpBias, w.GateUpBias},
+		{&out.downBias, w.DownBias},
+	} {
+		if *v.dst, err = u.vector(v.src); err != nil {
+			return out, err
+		}
+	}
+	for _, m := range []struct {
+		dst *matrix
+		src Matrix
+	}{{&out.qkv, w.QKV}, {&out.out, w.Out}, {&out.gateUp, w.GateUp}, {&out.down, w.Down}, {&out.router, w.Router}} {
+		if *m.dst, err = u.matrix(m.src); err != nil {
+			return out, err
+		}
+	}
+	out.experts = make([]expertWeights, len(w.Experts))
+	for i, e := range w.Experts {
+		if out.experts[i].gateUp, err = u.matrix(e.GateUp); err != nil {
+			return out, err
+		}
+		if out.experts[i].down, err = u.matrix(e.Down); err != nil {
+			return out, err
+		}
+	}
+	if w.Shared != nil {
+		out.shared = &expertWeights{}
+		if out.shared.gateUp, err = u.matrix(w.Shared.GateUp); err != nil {
+			return out, err
+		}
+		if out.shared.down, err = u.matrix(w.Shared.Down); err != nil {
+			return out, err
+		}
+		gate := tensor.Tensor{Name: "a shared expert's gate", DType: tensor.F32, Shape: []int{1, len(w.SharedGate)}, Data: bytesOf(w.SharedGate)}
+		out.sharedGate, err = u.matrix(Matrix{gate})
+	}
+	return out, err
+}
+
+// checkFinite refuses weights that are infinite or not numbers.
+func checkFinite(t tensor.Tensor) error {
+	rows, cols := t.Rows(), t.Cols()
+	width, err := t.DType.Bytes(cols)
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	if rows == 0 || len(t.Data) != rows*width {
+		return fmt.Errorf("tensor %s: %d bytes for shape %v", t.Name, len(t.Data), t.Shape)
+	}
+	var next atomic.Int64
+	var once sync.Once
+	var bad error
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), rows) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			buf := make([]float32, cols)
+			for i := int(next.Add(1)) - 1; i < rows && bad == nil; i = int(next.Add(1)) - 1 {
+				if at, v := firstBad(t, i, t.Data[i*width:(i+1)*width], buf); at >= 0 {
+					once.Do(func() {
+						bad = fmt.Errorf("tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again", t.Name, i, at, v)
+					})
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return bad
+}
+
+// firstBad is the first element of a row that is no number, -1 without any.
+func firstBad(t tensor.Tensor, row int, data []byte, buf []float32) (int, float32) {
+	switch t.DType {
+	case tensor.F32:
+		for i := 0; i < len(data); i += 4 {
+			if b := binary.LittleEndian.Uint32(data[i:]); b&0x7f800000 == 0x7f800000 {
+				return i / 4, math.Float32frombits(b)
+			}
+		}
+	case tensor.BF16:
+		for i := 0; i < len(data); i += 2 {
+			if h := binary.LittleEndian.Uint16(data[i:]); h&0x7f80 == 0x7f80 {
+				return i / 2, tensor.BF16ToF32(h)
+			}
+		}
+	default:
+		if err := t.Row(buf, row); err != nil {
+			return 0, float32(math.NaN())
+		}
+		for i, v := range buf {
+			if v-v != 0 {
+				return i, v
+			}
+		}
+	}
+	return -1, 0
+}

@@ -1,0 +1,29 @@
+//go:build cuda
+
+package model
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/cuda"
+)
+
+// RandomOnCard is a Llama of some sizes whose weights are made at random on a
+// card, for measuring speed: nothing is read.
+func RandomOnCard(index int, s cuda.Sizes, theta float64, o Options) (*Model, error) {
+	c := Config{
+		Architecture: llama.Name, Layers: s.Layers, Hidden: s.Hidden, Intermediate: s.Intermediate, Heads: s.Heads, KVHeads: s.KVHeads,
+		HeadDim: s.HeadDim, ValueDim: s.ValueDim, Vocab: s.Vocab, BOS: -1, TiedHead: s.TiedHead,
+		Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), NormEps: 1e-5,
+		LayerWindows: make([]int, s.Layers), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
+	}
+	card, err := cuda.LoadRandom(index, s, theta, cuda.Options{Compute: o.Compute, Chunk: o.Chunk, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(1), card: card}, nil
+}
+
+// Card is the backend of a model on a card.
+func (m *Model) Card() cuda.Model { return m.card }

@@ -1,0 +1,183 @@
+package model
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// configOf reads a config.json that stands beside a weight of no meaning.
+func configOf(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), []tensor.Tensor{tensor.FromFloat32("x", []float32{1}, 1)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	return ReadConfig(ck)
+}
+
+// TestDefaults: fields that are left out have the values of transformers'
+// configuration classes (testdata/make_defaults.py).
+func TestDefaults(t *testing.T) {
+	text, err := os.ReadFile("testdata/defaults.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]struct {
+		Layers, Hidden, Heads, Intermediate, Vocab, Positions, Experts, BOS, EOS int
+		KVHeads                                                                  int `json:"kv_heads"`
+		HeadDim                                                                  int `json:"head_dim"`
+		TopExperts                                                               int `json:"top_experts"`
+		ExpertSize                                                               int `json:"expert_size"`
+		SharedSize                                                               int `json:"shared_size"`
+		Eps, Theta, Rotated                                                      float64
+		Windows                                                                  []int
+		Activation                                                               string
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range Architectures {
+		w, ok := want[a.Name]
+		if !ok {
+			t.Errorf("%s: no defaults in testdata", a.Name)
+			continue
+		}
+		c, err := configOf(t, `{"model_type":"`+a.Name+`"}`)
+		if err != nil {
+			t.Errorf("%s: %v", a.Name, err)
+			continue
+		}
+		eos := -1
+		if len(c.EOS) > 0 {
+			eos = int(c.EOS[0])
+		}
+		if w.ExpertSize == 0 && w.Experts > 0 {
+			w.ExpertSize = w.Intermediate
+		}
+		got := []int{c.Layers, c.Hidden, c.Heads, c.KVHeads, c.HeadDim, c.Intermediate, c.Vocab, c.MaxPositions, c.Experts, c.TopExperts, c.ExpertSize, c.SharedSize, int(c.BOS), eos}
+		need := []int{w.Layers, w.Hidden, w.Heads, w.KVHeads, w.HeadDim, w.Intermediate, w.Vocab, w.Positions, w.Experts, w.TopExperts, w.ExpertSize, w.SharedSize, w.BOS, w.EOS}
+		if !slices.Equal(got, need) {
+			t.Errorf("%s: layers, hidden, heads, kv heads, head dim, intermediate, vocab, positions, experts, top, expert size, shared, bos, eos:\n%v, want\n%v", a.Name, got, need)
+		}
+		if c.NormEps != float32(w.Eps) || c.Activation != activation(w.Activation) || !slices.Equal(c.LayerWindows, w.Windows) {
+			t.Errorf("%s: eps %g, activation %s, windows %v; want %g, %s, %v", a.Name, c.NormEps, c.Activation, c.LayerWindows, w.Eps, w.Activation, w.Windows)
+		}
+		if !c.Learned && (c.Rope.Theta != w.Theta || c.Rope.Dim != int(float64(w.HeadDim)*w.Rotated)) {
+			t.Errorf("%s: theta %g, %d rotated; want %g, %g of %d", a.Name, c.Rope.Theta, c.Rope.Dim, w.Theta, w.Rotated, w.HeadDim)
+		}
+	}
+}
+
+// TestRefusals: what is not known is one line that names the file, the field,
+// what was seen and what is supported.
+func TestRefusals(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{"model_type":"mamba"}`: {"config.json: model_type \"mamba\"", "llama", "gpt2"},
+		`{"model_type":"llama","rope_scaling":{"rope_type":"spiral","factor":2}}`:                                          {"rope_scaling", `"spiral"`, "yarn, longrope"},
+		`{"model_type":"llama","rope_parameters":{"rope_type":"linear"}}`:                                                  {"rope_parameters", "factor is missing"},
+		`{"model_type":"llama","rope_scaling":{"type":"dynamic","factor":-1}}`:                                             {"rope_scaling", "factor is -1"},
+		`{"model_type":"llama","hidden_act":"snake"}`:                                                                      {`activation "snake"`, "silu", "relu2"},
+		`{"model_type":"llama","hidden_size":"many"}`:                                                                      {"hidden_size is many", "a number"},
+		`{"model_type":"llama","num_hidden_layers":2.5}`:                                                                   {"num_hidden_layers is 2.5", "whole number"},
+		`{"model_type":"llama","num_hidden_layers":2147483647}`:                                                            {"num_hidden_layers is 2147483647", "at most 4096"},
+		`{"model_type":"llama","head_dim":2147483647}`:                                                                     {"head_dim is 2147483647", "at most 16384"},
+		`{"model_type":"llama","num_key_value_heads":5}`:                                                                   {"32 query heads on 5 kv heads"},
+		`{"model_type":"qwen2","layer_types":["full_attention","linear_attention"]}`:                                       {"layer_types[1] is linear_attention", "full_attention"},
+		`{"model_type":"llama","quantization_config":{"quant_method":"gptq"}}`:                                             {"quantization_config", `"gptq"`, "BF16"},
+		`{"model_type":"gpt2","scale_attn_by_inverse_layer_idx":true}`:                                                     {"scale_attn_by_inverse_layer_idx is true"},
+		`{"model_type":"qwen2_moe","use_sliding_window":true}`:                                                             {"use_sliding_window is true"},
+		`{"model_type":"phi3","rope_scaling":{"type":"longrope","short_factor":[1],"long_factor":[1]}}`:                    {"rope_scaling", "short_factor is a list of 1"},
+		`{"model_type":"llama","rope_scaling":{"factor":8}}`:                                                               {"rope_scaling", "rope_type is missing", "llama3"},
+		`{"model_type":"llama","rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}}`: {"original_max_position_embeddings is missing"},
+		`{"model_type":"llama","partial_rotary_factor":0}`:                                                                 {"partial_rotary_factor is 0"},
+		`{"model_type":"mixtral","num_local_experts":2,"num_experts_per_tok":3}`:                                           {"num_experts_per_tok is 3", "at most 2"},
+	} {
+		_, err := configOf(t, text)
+		if err == nil {
+			t.Errorf("%s: no error", text)
+			continue
+		}
+		for _, part := range append(want, "config.json") {
+			if part == "config.json" && (strings.Contains(err.Error(), "activation") || strings.Contains(err.Error(), "kv heads")) {
+				continue // follows from several fields: the folder is named
+			}
+			if !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v, want one line with %q", text, err, part)
+			}
+		}
+	}
+}
+
+// TestEndsOfReplies: generation_config.json, where it names tokens, says which
+// end a reply.
+func TestEndsOfReplies(t *testing.T) {
+	for text, want := range map[string][]int32{"": {2}, `{"eos_token_id":[7,8]}`: {7, 8}, `{"eos_token_id":9}`: {9}, `{"eos_token_id":null}`: {2}} {
+		dir := t.TempDir()
+		for name, content := range map[string]string{"config.json": `{"model_type":"llama"}`, "generation_config.json": text} {
+			if content == "" {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), []tensor.Tensor{tensor.FromFloat32("x", []float32{1}, 1)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		ck, err := checkpoint.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ReadConfig(ck)
+		ck.Close()
+		if err != nil || !slices.Equal(c.EOS, want) {
+			t.Errorf("%s: %v (%v), want %v", text, c.EOS, err, want)
+		}
+	}
+}
+
+// TestTextConfig: the decoder of a model that sees too lies under text_config,
+// and its tensors under a longer name; the rest is passed over.
+func TestTextConfig(t *testing.T) {
+	const src = "testdata/gemma3_text"
+	f, err := checkpoint.ReadSafetensors(src + "/model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := os.ReadFile(src + "/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"language_model.model.", "model.language_model."} { // older and newer
+		list := []tensor.Tensor{tensor.FromFloat32("vision_tower.x", []float32{1}, 1)}
+		for _, n := range f.Names() {
+			x, _ := f.Tensor(n)
+			x.Name = prefix + strings.TrimPrefix(n, "model.")
+			list = append(list, x)
+		}
+		dir := t.TempDir()
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type":"gemma3","vision_config":{},"text_config":`+string(text)+`}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		testFixture(t, src, dir, 512, 1)
+	}
+}

@@ -1,0 +1,83 @@
+package model
+
+import "math"
+
+var gemmaDefaults = map[string]any{
+	"vocab_size": 256000, "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28, "num_attention_heads": 16,
+	"num_key_value_heads": 16, "head_dim": 256, "max_position_embeddings": 8192, "bos_token_id": 2, "eos_token_id": 1, "hidden_act": "gelu_pytorch_tanh",
+}
+
+// gemma scales its embeddings and adds one to the weights of its norms.
+var gemma = Architecture{
+	Name: "gemma", GGUF: "gemma", About: "Gemma 1", Defaults: gemmaDefaults,
+	Adjust: func(c *Config, f *fields) error {
+		c.gemmaScales(f)
+		return nil
+	},
+}
+
+// gemmaScales sets what all generations share. GGUF files hold the norms with
+// the one added, and no gate's activation.
+func (c *Config) gemmaScales(f *fields) {
+	c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
+	c.NormOffset = 1
+	if f.prefix != "" {
+		c.NormOffset, c.Activation = 0, "gelu_tanh"
+	}
+}
+
+// gemmaScore sets the scale of the scores: GGUF files do not give it, and it
+// follows from the number of layers of the one size that differs.
+func (c *Config) gemmaScore(f *fields, largest int) {
+	if f.prefix == "" {
+		c.Scale = float32(1 / math.Sqrt(f.number("query_pre_attn_scalar", 256)))
+		c.Activation = activation(f.text("hidden_activation", "gelu_pytorch_tanh"))
+	} else if c.Layers == largest {
+		c.Scale = float32(1 / math.Sqrt(float64(c.Hidden/c.Heads)))
+	}
+}
+
+// gemma2 normalises before and after, caps scores and logits, and slides on
+// every other layer.
+var gemma2 = Architecture{
+	Name: "gemma2", GGUF: "gemma2", About: "Gemma 2", PostNorms: true,
+	Defaults: map[string]any{
+		"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
+		"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 4096,
+		"query_pre_attn_scalar": 256, "attn_logit_softcapping": 50, "final_logit_softcapping": 30,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.gemmaScales(f)
+		c.gemmaScore(f, 46)
+		off := 0.0
+		if f.prefix != "" {
+			off = 1
+		}
+		c.SoftCap = float32(f.number("attn_logit_softcapping", 50*off))
+		c.LogitCap = float32(f.number("final_logit_softcapping", 30*off))
+		c.slidingWindow(f, f.everyNth(2))
+		return nil
+	},
+}
+
+// gemma3 normalises heads' queries and keys too, has no caps, slides on five
+// layers of six, and rotates those with a base of their own.
+var gemma3 = Architecture{
+	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; of a model that sees, its decoder)", PostNorms: true, QKNorm: true,
+	Defaults: map[string]any{
+		"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
+		"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 4096,
+		"query_pre_attn_scalar": 256, "rope_theta": 1e6, "rope_local_base_freq": 10000,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.gemmaScales(f)
+		c.gemmaScore(f, 62) // attn_logit_softcapping is not read by the reference either
+		c.LogitCap = float32(f.number("final_logit_softcapping", 0))
+		c.slidingWindow(f, f.everyNth(6))
+		if c.LocalRope == nil {
+			c.LocalRope = &Rope{Kind: "default", Factor: 1, Theta: f.number("rope_local_base_freq", 10000), Dim: c.HeadDim, Pairing: c.Rope.Pairing}
+			c.LocalRope.InvFreq = plainFreq(c.LocalRope.Theta, c.LocalRope.Dim)
+		}
+		return nil
+	},
+}

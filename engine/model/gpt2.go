@@ -1,0 +1,65 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// gpt2 embeds positions instead of rotating heads, and stores its matrices
+// [in, out].
+var gpt2 = Architecture{
+	Name: "gpt2", GGUF: "gpt2", About: "GPT-2", Fused: true,
+	Defaults: map[string]any{
+		"vocab_size": 50257, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 1024,
+		"bos_token_id": 50256, "eos_token_id": 50256, "hidden_act": "gelu_new", "rms_norm_eps": 1e-5,
+	},
+	Keys: map[string]string{
+		"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "n_inner",
+		"max_position_embeddings": "n_positions", "hidden_act": "activation_function", "rms_norm_eps": "layer_norm_epsilon",
+	},
+	Names: map[string]string{
+		"embed": "transformer.wte", "positions": "transformer.wpe", "norm": "transformer.ln_f",
+		"attn_norm": "transformer.h.%d.ln_1", "ffn_norm": "transformer.h.%d.ln_2", "qkv": "transformer.h.%d.attn.c_attn", "o": "transformer.h.%d.attn.c_proj",
+		"up": "transformer.h.%d.mlp.c_fc", "down": "transformer.h.%d.mlp.c_proj",
+	},
+	Arrange: func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error) {
+		switch role {
+		case "qkv", "o", "up", "down":
+			return transposed(t)
+		}
+		return t, nil
+	},
+	Adjust: func(c *Config, f *fields) error {
+		if f.flag("scale_attn_by_inverse_layer_idx", false) {
+			return fmt.Errorf("%s: scale_attn_by_inverse_layer_idx is true; only GPT-2 models with one scale for all layers are supported", f.source)
+		}
+		if !f.flag("scale_attn_weights", true) {
+			c.Scale = 1
+		}
+		c.layerNorm(f, 1e-5)
+		c.Plain, c.Learned = true, true
+		c.plainGGUF(f)
+		c.Rope = Rope{Kind: "none"}
+		return nil
+	},
+}
+
+// transposed is a matrix with its axes exchanged; a vector stays.
+func transposed(t tensor.Tensor) (tensor.Tensor, error) {
+	if len(t.Shape) != 2 {
+		return t, nil
+	}
+	x, err := t.Float32()
+	if err != nil {
+		return t, err
+	}
+	rows, cols := t.Shape[0], t.Shape[1]
+	y := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			y[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return tensor.FromFloat32(t.Name, y, cols, rows), nil
+}

@@ -1,0 +1,53 @@
+package model
+
+import (
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// gptneox reads two norms of the same state, and stores every head's query, key
+// and value together.
+var gptneox = Architecture{
+	Name: "gpt_neox", GGUF: "gptneox", About: "GPT-NeoX, Pythia", Fused: true,
+	Defaults: map[string]any{
+		"vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44, "num_attention_heads": 64,
+		"max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 2, "hidden_act": "gelu", "partial_rotary_factor": 0.25, "rope_theta": 10000, "rms_norm_eps": 1e-5,
+	},
+	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps", "partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
+	Names: map[string]string{
+		"embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
+		"attn_norm": "gpt_neox.layers.%d.input_layernorm", "ffn_norm": "gpt_neox.layers.%d.post_attention_layernorm",
+		"qkv": "gpt_neox.layers.%d.attention.query_key_value", "o": "gpt_neox.layers.%d.attention.dense",
+		"up": "gpt_neox.layers.%d.mlp.dense_h_to_4h", "down": "gpt_neox.layers.%d.mlp.dense_4h_to_h",
+	},
+	Arrange: func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error) {
+		if role == "qkv" {
+			return headsApart(t, c.Heads, c.HeadDim)
+		}
+		return t, nil
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.layerNorm(f, 1e-5)
+		c.Parallel, c.Plain = f.flag("use_parallel_residual", true), true
+		if f.prefix != "" {
+			c.Activation = "gelu"
+		}
+		return nil
+	},
+}
+
+// headsApart turns rows [heads, 3, dim] into [3, heads, dim].
+func headsApart(t tensor.Tensor, heads, dim int) (tensor.Tensor, error) {
+	x, err := t.Float32()
+	if err != nil || len(x)%(3*heads*dim) != 0 {
+		return t, err
+	}
+	row := len(x) / (3 * heads * dim)
+	y := make([]float32, 0, len(x))
+	for part := range 3 {
+		for h := range heads {
+			at := (h*3 + part) * dim * row
+			y = append(y, x[at:at+dim*row]...)
+		}
+	}
+	return tensor.FromFloat32(t.Name, y, t.Shape...), nil
+}

@@ -1,0 +1,47 @@
+package model
+
+import "github.com/attnscope/attnscope/engine/cpu"
+
+// llama is what every other family is measured by. Its GGUF files serve Mistral
+// and Mixtral too: their windows and experts are read where they are given.
+var llama = Architecture{
+	Name: "llama", GGUF: "llama", GGUFPairing: cpu.Adjacent,
+	About:    "Llama 1, 2, 3, 3.x, SmolLM, SmolLM2, Falcon 3 and all that share their layout",
+	Defaults: map[string]any{"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2},
+	Names:    mixtral.Names,
+	Adjust: func(c *Config, f *fields) error {
+		if f.prefix == "" {
+			return nil
+		}
+		c.slidingWindow(f, func(int) bool { return true })
+		if f.count("num_experts", 0, 0) > 0 {
+			c.readExperts(f, "num_experts")
+			c.NormExperts = true
+		}
+		return nil
+	},
+}
+
+// arcee is llama with a feed-forward that squares what is above zero.
+var arcee = Architecture{
+	Name: "arcee", GGUF: "arcee", GGUFPairing: cpu.Adjacent, About: "Arcee AFM",
+	Defaults: map[string]any{
+		"vocab_size": 32000, "hidden_size": 2560, "intermediate_size": 18432, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"max_position_embeddings": 4096, "bos_token_id": 128000, "eos_token_id": 128001, "rms_norm_eps": 1e-5, "hidden_act": "relu2",
+	},
+	Adjust: func(c *Config, f *fields) error {
+		if c.Plain = true; f.prefix != "" {
+			c.Activation = "relu2"
+		}
+		return nil
+	},
+}
+
+// seedoss is llama with biases and heads of a size of their own.
+var seedoss = Architecture{
+	Name: "seed_oss", About: "Seed-OSS",
+	Defaults: map[string]any{
+		"vocab_size": 155136, "hidden_size": 4096, "intermediate_size": 27648, "num_hidden_layers": 64, "num_attention_heads": 80,
+		"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 524288, "bos_token_id": 0, "eos_token_id": 2,
+	},
+}

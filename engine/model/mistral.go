@@ -1,0 +1,19 @@
+package model
+
+// Mistral is Llama with a sliding window on every layer, where one is set.
+var mistral = Architecture{
+	Name: "mistral", About: "Mistral 7B and kin, with and without sliding window; GGUF files call it llama",
+	Defaults: mistralDefaults,
+	Adjust: func(c *Config, f *fields) error {
+		c.slidingWindow(f, func(int) bool { return true })
+		return nil
+	},
+}
+
+// ministral lists the layers that slide.
+var ministral = Architecture{Name: "ministral", About: "Ministral, with layers that slide and layers that do not", Defaults: mistralDefaults, Adjust: mistral.Adjust}
+
+var mistralDefaults = map[string]any{
+	"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+	"num_key_value_heads": 8, "max_position_embeddings": 131072, "bos_token_id": 1, "eos_token_id": 2, "sliding_window": 4096,
+}

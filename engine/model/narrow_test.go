@@ -1,0 +1,65 @@
+package model
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/internal/sharedtest"
+)
+
+// TestCompareExact: with its exact weights a narrow model is the float32 one,
+// and what it says it changes is of the size of its rounding.
+func TestCompareExact(t *testing.T) {
+	ck, err := checkpoint.Open(sharedtest.Dir(t, "fixtures/models/qwen2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	plain, err := Load(ck, Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	tokens := make([]int32, 60)
+	for i := range tokens {
+		tokens[i] = int32(i*7) % int32(plain.Config().Vocab)
+	}
+	want, err := plain.observe(context.Background(), tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := plain.CompareExact(context.Background(), tokens); err != nil || e.Logits != 0 || e.Weights != 0 {
+		t.Errorf("float32 against itself: %+v, %v", e, err)
+	}
+	for compute, bounds := range map[string][2]float64{"bf16": {1e-5, 0.05}, "int8": {1e-5, 0.3}} {
+		m, err := Load(ck, Options{Threads: 2, Compute: compute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.exact(true)
+		got, err := m.observe(context.Background(), tokens)
+		m.exact(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range want.logits {
+			if math.Abs(float64(got.logits[i]-v)) > 1e-4 {
+				t.Fatalf("%s, exact weights: logit %d is %g, want %g", compute, i, got.logits[i], v)
+			}
+		}
+		e, err := m.CompareExact(context.Background(), tokens)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Logits < bounds[0] || e.Logits > bounds[1] || e.Weights == 0 || e.Weights > bounds[1] || e.Rows == 0 || e.Tokens != 60 {
+			t.Errorf("%s changes %+v", compute, e)
+		}
+		t.Logf("%s: %+v", compute, e)
+		m.Close()
+	}
+	if _, err := Load(ck, Options{Compute: "fp8"}); err == nil {
+		t.Error("compute fp8 was accepted")
+	}
+}

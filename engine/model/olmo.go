@@ -1,0 +1,58 @@
+package model
+
+import "fmt"
+
+var olmoDefaults = map[string]any{
+	"vocab_size": 50304, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+	"max_position_embeddings": 2048, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "sliding_window": 4096,
+}
+
+// olmo has norms without weights, and may bound queries, keys and values.
+var olmo = Architecture{
+	Name: "olmo", GGUF: "olmo", GGUFPairing: llama.GGUFPairing, About: "OLMo 1", BareNorms: true, Defaults: olmoDefaults,
+	Adjust: func(c *Config, f *fields) error {
+		c.LayerNorm, c.ClipQKV = true, float32(f.number("clip_qkv", 0))
+		return nil
+	},
+}
+
+// olmo2 normalises what a block adds instead of what it reads, and queries and
+// keys over all heads together.
+var olmo2 = Architecture{
+	Name: "olmo2", GGUF: "olmo2", About: "OLMo 2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
+	Adjust: func(c *Config, f *fields) error {
+		if f.prefix != "" { // OLMo 3 under the same name
+			return olmo3.Adjust(c, f)
+		}
+		return nil
+	},
+}
+
+// olmoe is a mixture whose queries and keys are normalised over all heads.
+var olmoe = Architecture{
+	Name: "olmoe", GGUF: "olmoe", About: "OLMoE", WideQKNorm: true, Names: qwenExperts,
+	Defaults: map[string]any{
+		"vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 16,
+		"max_position_embeddings": 4096, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		if clip := f.number("clip_qkv", 0); clip != 0 {
+			return fmt.Errorf("%s: clip_qkv is %g; of olmoe only models without it are supported", f.source, clip)
+		}
+		c.readQwenExperts(f, false)
+		return nil
+	},
+}
+
+// olmo3 slides on three layers of four, and rotates those without scaling.
+var olmo3 = Architecture{
+	Name: "olmo3", About: "OLMo 3; GGUF files call it olmo2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
+	Adjust: func(c *Config, f *fields) error {
+		c.slidingWindow(f, f.everyNth(4))
+		if c.LocalRope == nil {
+			c.LocalRope = &Rope{Kind: "default", Factor: 1, Theta: c.Rope.Theta, Dim: c.Rope.Dim, Pairing: c.Rope.Pairing}
+			c.LocalRope.InvFreq = plainFreq(c.Rope.Theta, c.Rope.Dim)
+		}
+		return nil
+	},
+}

@@ -1,0 +1,54 @@
+package model
+
+import "fmt"
+
+// phi3 keeps q, k, v in one tensor and gate, up in another.
+var phi3 = Architecture{
+	Name: "phi3", GGUF: "phi3", About: "Phi-3, Phi-3.5, Phi-4 (dense)", Fused: true,
+	Defaults: map[string]any{
+		"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"max_position_embeddings": 4096, "original_max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 32000, "rms_norm_eps": 1e-5,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.slidingWindow(f, func(int) bool { return true })
+		return nil
+	},
+}
+
+// phi reads one norm for attention and feed-forward, which are added together.
+var phi = Architecture{
+	Name: "phi", GGUF: "phi2", About: "Phi-1, Phi-1.5, Phi-2",
+	Defaults: map[string]any{
+		"vocab_size": 51200, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+		"max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "gelu_new", "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5,
+	},
+	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps"},
+	Names: map[string]string{
+		"norm": "model.final_layernorm", "o": "model.layers.%d.self_attn.dense", "up": "model.layers.%d.mlp.fc1", "down": "model.layers.%d.mlp.fc2",
+	},
+	Adjust: func(c *Config, f *fields) error {
+		if f.flag("qk_layernorm", false) {
+			return fmt.Errorf("%s: qk_layernorm is true; of phi only models without it are supported", f.source)
+		}
+		c.layerNorm(f, 1e-5)
+		c.Parallel, c.Plain = true, true
+		c.plainGGUF(f)
+		return nil
+	},
+}
+
+// layerNorm sets norms that take the mean away.
+func (c *Config) layerNorm(f *fields, eps float64) {
+	c.LayerNorm = true
+	if f.prefix == "" {
+		c.NormEps = float32(f.number("rms_norm_eps", eps))
+	}
+}
+
+// plainGGUF sets the activation of feed-forwards without a gate, which GGUF
+// files do not give.
+func (c *Config) plainGGUF(f *fields) {
+	if f.prefix != "" {
+		c.Activation = "gelu_tanh"
+	}
+}

@@ -1,0 +1,88 @@
+package model
+
+import "fmt"
+
+// qwen2 has biases on q, k and v, and may slide from a certain layer on.
+var qwen2 = Architecture{
+	Name: "qwen2", GGUF: "qwen2", About: "Qwen2, Qwen2.5", Adjust: qwenWindows,
+	Defaults: map[string]any{
+		"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096,
+	},
+}
+
+// qwen3 normalises every head's query and key.
+var qwen3 = Architecture{
+	Name: "qwen3", GGUF: "qwen3", About: "Qwen3 (dense)", QKNorm: true, Adjust: qwenWindows,
+	Defaults: map[string]any{
+		"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768, "sliding_window": 4096,
+	},
+}
+
+func qwenWindows(c *Config, f *fields) error {
+	if f.flag("use_sliding_window", false) {
+		from := f.count("max_window_layers", 28, 0)
+		c.slidingWindow(f, func(l int) bool { return l >= from })
+	}
+	return nil
+}
+
+var qwenExperts = map[string]string{
+	"router":      "model.layers.%d.mlp.gate",
+	"expert_gate": "model.layers.%d.mlp.experts.%d.gate_proj",
+	"expert_up":   "model.layers.%d.mlp.experts.%d.up_proj",
+	"expert_down": "model.layers.%d.mlp.experts.%d.down_proj",
+}
+
+// qwen2moe is qwen2 with a mixture of experts, beside which every token goes
+// through a shared one.
+var qwen2moe = Architecture{
+	Name: "qwen2_moe", GGUF: "qwen2moe", About: "Qwen1.5 and Qwen2 (mixture of experts)", Names: qwenExperts,
+	Defaults: map[string]any{
+		"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16,
+		"num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		if f.flag("use_sliding_window", false) {
+			return fmt.Errorf("%s: use_sliding_window is true; of qwen2_moe only models without a window are supported", f.source)
+		}
+		c.readQwenExperts(f, false)
+		c.SharedSize = f.count("shared_expert_intermediate_size", c.ExpertSize, 1)
+		return nil
+	},
+}
+
+// qwen3moe is qwen3 with a mixture of experts; its window holds for every layer.
+var qwen3moe = Architecture{
+	Name: "qwen3_moe", GGUF: "qwen3moe", About: "Qwen3 (mixture of experts)", QKNorm: true, Names: qwenExperts,
+	Defaults: map[string]any{
+		"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 32,
+		"num_key_value_heads": 4, "max_position_embeddings": 32768, "sliding_window": 4096, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.readQwenExperts(f, true)
+		if f.flag("use_sliding_window", false) {
+			c.slidingWindow(f, func(int) bool { return true })
+		}
+		return nil
+	},
+}
+
+// readQwenExperts reads the mixture and which layers have it. GGUF files leave
+// out whether its weights are made to add up to one.
+func (c *Config) readQwenExperts(f *fields, norm bool) {
+	c.readExperts(f, "num_experts")
+	c.ExpertSize = f.count("moe_intermediate_size", c.Intermediate, 1)
+	c.NormExperts = f.flag("norm_topk_prob", f.prefix != "" && norm)
+	step := f.count("decoder_sparse_step", 1, 1)
+	c.Sparse = make([]bool, c.Layers)
+	for l := range c.Sparse {
+		c.Sparse[l] = (l+1)%step == 0
+	}
+	for _, l := range f.ids("mlp_only_layers") {
+		if int(l) < c.Layers {
+			c.Sparse[l] = false
+		}
+	}
+}

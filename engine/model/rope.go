@@ -1,0 +1,378 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+)
+
+// RopeKinds are the kinds that can be run.
+var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope"}
+
+// Rope is the rotary position encoding: channel pair i of a head turns by
+// position * InvFreq[i]; cosines and sines are multiplied by Factor.
+type Rope struct {
+	Theta   float64
+	Dim     int // rotated channels of a head
+	Pairing cpu.Pairing
+	Kind    string // one of RopeKinds
+	InvFreq []float64
+	Factor  float64
+	// Positions is how far a stretched rotation reaches; 0: not stretched, or as far
+	// as the configuration says.
+	Positions int
+	// Sequences longer than Original turn otherwise: longrope by Long, dynamic by a
+	// base that grows with the sequence, faster for a larger Growth.
+	Original int
+	Long     []float64
+	Growth   float64
+}
+
+// Varies says that sequences of a length turn otherwise than short ones.
+func (r *Rope) Varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
+
+// at is the rotation in a sequence of some length.
+func (r *Rope) at(length int) *Rope {
+	if !r.Varies(length) {
+		return r
+	}
+	long := *r
+	long.InvFreq = r.Long
+	if r.Growth > 0 {
+		ratio := float64(length) / float64(r.Original)
+		base := r.Theta * math.Pow(r.Growth*ratio-(r.Growth-1), float64(r.Dim)/float64(r.Dim-2))
+		long.InvFreq = plainFreq(base, r.Dim)
+	}
+	return &long
+}
+
+// readRopes reads the rotation of a model and, where layers with a sliding
+// window have another, that of those: rope_theta and rope_scaling, or
+// rope_parameters as newer configurations call both, by kind of layer or for all,
+// or GGUF's rope keys.
+func readRopes(c *Config, f *fields) (Rope, *Rope) {
+	if f.prefix != "" {
+		return ggufRope(c, f), nil
+	}
+	p := f.object("rope_parameters")
+	if p == nil {
+		if p = f.object("rope_scaling"); p != nil && len(p.values) > 0 && p.text("rope_type", p.text("type", "")) == "" && p.object(fullLayer) == nil {
+			p.bad("rope_type", "missing", "one of "+strings.Join(RopeKinds, ", "))
+			f.take(p)
+		}
+	}
+	if p == nil {
+		p = &fields{source: f.source, values: map[string]any{}}
+	}
+	full, sliding := p.object(fullLayer), p.object(slidingLayer)
+	if full == nil && sliding == nil {
+		r := readRope(c, f, p)
+		f.take(p)
+		return r, nil
+	}
+	if full == nil {
+		full = &fields{source: f.source, values: map[string]any{}}
+	}
+	r := readRope(c, f, full)
+	f.take(full)
+	if sliding == nil {
+		return r, nil
+	}
+	local := readRope(c, f, sliding)
+	f.take(sliding)
+	return r, &local
+}
+
+// take makes an object's error one's own.
+func (f *fields) take(part *fields) {
+	if f.err == nil {
+		f.err = part.err
+	}
+}
+
+// readRope reads one rotation from p, what it leaves out from f.
+func readRope(c *Config, f, p *fields) Rope {
+	r := Rope{Factor: 1, Pairing: c.arch.Pairing}
+	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
+	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
+	r.Kind = p.text("rope_type", p.text("type", "default"))
+	r.Dim = int(float64(c.HeadDim) * partial)
+	if f.err != nil || p.err != nil {
+		return r
+	}
+	if r.Theta <= 0 {
+		f.bad("rope_theta", r.Theta, "a positive number")
+		return r
+	}
+	if r.Dim < 2 {
+		f.bad("partial_rotary_factor", partial, fmt.Sprintf("enough to rotate two of a head's %d channels", c.HeadDim))
+		return r
+	}
+	r.InvFreq = plainFreq(r.Theta, r.Dim)
+	r.adjust(c, f, p)
+	return r
+}
+
+// ggufRope reads a GGUF file's rotation; what stands in tensors follows in
+// ropeTensors.
+func ggufRope(c *Config, f *fields) Rope {
+	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.arch.GGUFPairing}
+	r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
+	if f.err != nil {
+		return r
+	}
+	r.InvFreq = plainFreq(r.Theta, r.Dim)
+	switch kind := f.text("rope.scaling.type", "none"); kind {
+	case "none", "":
+	case "linear":
+		r.Kind = kind
+		scale(r.InvFreq, f.positive("rope.scaling.factor", 1))
+	case "longrope":
+		r.Kind = kind
+	case "yarn":
+		r.Kind = kind
+		p := &fields{source: f.source, prefix: f.prefix, values: f.values, keys: map[string]string{
+			"factor": "rope.scaling.factor", "original_max_position_embeddings": "rope.scaling.original_context_length",
+			"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow",
+		}}
+		r.yarn(c, p)
+		f.take(p)
+		r.Factor *= f.number("rope.scaling.attn_factor", 1)
+	default:
+		f.bad("rope.scaling.type", kind, "none, linear, yarn or longrope")
+	}
+	return r
+}
+
+// ropeTensors reads the factors of waves that GGUF files keep as tensors: one
+// for each wave (llama3), or two lists (longrope).
+func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
+	r := &c.Rope
+	read := func(name string) ([]float64, error) {
+		t, ok := ck.Tensor(name)
+		if !ok {
+			return nil, nil
+		}
+		v, err := t.Float32()
+		if err == nil && len(v) != len(r.InvFreq) {
+			err = fmt.Errorf("tensor %s has %d elements, want %d", name, len(v), len(r.InvFreq))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ck.Path(), err)
+		}
+		out := make([]float64, len(v))
+		for i, x := range v {
+			if out[i] = r.InvFreq[i] / float64(x); !(x > 0) {
+				return nil, fmt.Errorf("%s: tensor %s: element %d is %v, want a positive number", ck.Path(), name, i, x)
+			}
+		}
+		return out, nil
+	}
+	freqs, err := read("rope_freqs.weight")
+	if err != nil {
+		return err
+	}
+	short, err := read("rope_factors_short.weight")
+	if err != nil {
+		return err
+	}
+	long, err := read("rope_factors_long.weight")
+	if err != nil {
+		return err
+	}
+	if freqs != nil {
+		r.Kind, r.InvFreq = "llama3", freqs
+	}
+	if short != nil && long != nil {
+		r.Kind, r.InvFreq, r.Long = "longrope", short, long
+		r.Original = f.count("rope.scaling.original_context_length", c.MaxPositions, 1)
+		r.Factor = f.number("rope.scaling.attn_factor", 1)
+	} else if r.Kind == "longrope" {
+		return fmt.Errorf("%s: rope.scaling.type is longrope, and there is no tensor rope_factors_long.weight or rope_factors_short.weight", ck.Path())
+	}
+	return f.err
+}
+
+func plainFreq(theta float64, dim int) []float64 {
+	inv := make([]float64, dim/2)
+	for i := range inv {
+		inv[i] = 1 / math.Pow(theta, float64(2*i)/float64(dim))
+	}
+	return inv
+}
+
+func scale(inv []float64, factor float64) {
+	for i := range inv {
+		inv[i] /= factor
+	}
+}
+
+func (r *Rope) adjust(c *Config, f, p *fields) {
+	switch r.Kind {
+	case "default", "":
+		r.Kind = "default"
+	case "linear":
+		scale(r.InvFreq, p.positive("factor", 0))
+	case "dynamic":
+		r.Growth, r.Original = p.positive("factor", 0), max(1, c.MaxPositions)
+		r.Positions = int(r.Growth * float64(r.Original))
+		if r.Dim < 4 {
+			p.bad("rope_type", "dynamic", "another kind for two rotated channels")
+		}
+	case "llama3":
+		r.llama3(p)
+	case "yarn":
+		r.yarn(c, p)
+	case "longrope", "su":
+		r.longrope(c, f, p)
+	default:
+		if f.err == nil {
+			f.err = fmt.Errorf("%s: rope_type %q is not supported; %s are", p.source, r.Kind, strings.Join(RopeKinds, ", "))
+		}
+	}
+}
+
+// llama3 slows the long waves by factor, leaves the short ones, and blends
+// between (Llama 3.1's rule).
+func (r *Rope) llama3(p *fields) {
+	factor, low, high := p.positive("factor", 0), p.positive("low_freq_factor", 0), p.positive("high_freq_factor", 0)
+	original := p.positive("original_max_position_embeddings", 0)
+	if p.err == nil && low == high {
+		p.bad("high_freq_factor", high, "another number than low_freq_factor")
+	}
+	for i, inv := range r.InvFreq {
+		wave := 2 * math.Pi / inv
+		switch {
+		case wave > original/low:
+			r.InvFreq[i] = inv / factor
+		case wave >= original/high:
+			smooth := (original/wave - low) / (high - low)
+			r.InvFreq[i] = (1-smooth)*inv/factor + smooth*inv
+		}
+	}
+}
+
+// yarn interpolates the long waves and keeps the short ones (arXiv 2309.00071).
+func (r *Rope) yarn(c *Config, p *fields) {
+	factor := p.positive("factor", 0)
+	original := p.number("original_max_position_embeddings", float64(c.MaxPositions))
+	r.Positions = int(factor * original)
+	fast, slow := p.number("beta_fast", 32), p.number("beta_slow", 1)
+	dim := float64(r.Dim)
+	at := func(turns float64) float64 {
+		return dim * math.Log(original/(turns*2*math.Pi)) / (2 * math.Log(r.Theta))
+	}
+	lo, hi := at(fast), at(slow)
+	if p.flag("truncate", true) {
+		lo, hi = math.Floor(lo), math.Ceil(hi)
+	}
+	lo, hi = math.Max(lo, 0), math.Min(hi, dim-1)
+	if lo == hi {
+		hi += 0.001
+	}
+	for i, inv := range r.InvFreq {
+		ramp := math.Min(1, math.Max(0, (float64(i)-lo)/(hi-lo)))
+		r.InvFreq[i] = inv/factor*ramp + inv*(1-ramp)
+	}
+	mscale := func(m float64) float64 {
+		if factor <= 1 {
+			return 1
+		}
+		return 0.1*m*math.Log(factor) + 1
+	}
+	if m, all := p.number("mscale", 0), p.number("mscale_all_dim", 0); m > 0 && all > 0 {
+		r.Factor = mscale(m) / mscale(all)
+	} else {
+		r.Factor = mscale(1)
+	}
+	r.Factor = p.number("attention_factor", r.Factor)
+}
+
+// longrope divides every wave by a factor of its own, of one list up to the
+// original length and of another past it (Phi-3).
+func (r *Rope) longrope(c *Config, f, p *fields) {
+	// A length of the whole configuration is Phi-3's; it sets the factor too.
+	own := f.count("original_max_position_embeddings", 0, 0)
+	if r.Original = own; own == 0 {
+		r.Original = p.count("original_max_position_embeddings", c.MaxPositions, 1)
+	}
+	short, long := p.floats("short_factor", len(r.InvFreq)), p.floats("long_factor", len(r.InvFreq))
+	if p.err != nil {
+		return
+	}
+	r.Long = append([]float64(nil), r.InvFreq...)
+	for i := range r.InvFreq {
+		r.InvFreq[i] /= short[i]
+		r.Long[i] /= long[i]
+	}
+	factor := float64(c.MaxPositions) / float64(r.Original)
+	if own == 0 {
+		factor = p.number("factor", factor)
+	}
+	if factor > 1 {
+		r.Factor = math.Sqrt(1 + math.Log(factor)/math.Log(float64(r.Original)))
+	}
+	r.Factor = p.number("attention_factor", r.Factor)
+}
+
+// positive reads a number above 0; a default of 0 says that it must be given.
+func (f *fields) positive(name string, def float64) float64 {
+	v := f.number(name, def)
+	if v > 0 {
+		return v
+	}
+	given, ok := f.get(name)
+	if !ok {
+		given = "missing"
+	}
+	f.bad(name, given, "a number above 0")
+	return 1
+}
+
+// floats reads a list of n numbers.
+func (f *fields) floats(name string, n int) []float64 {
+	v, _ := f.get(name)
+	list, ok := v.([]any)
+	if !ok || len(list) != n {
+		f.bad(name, fmt.Sprintf("a list of %d", len(list)), fmt.Sprintf("%d numbers", n))
+		return nil
+	}
+	out := make([]float64, n)
+	for i, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		if out[i] = one.number(name, 0); out[i] == 0 {
+			f.bad(name, x, "positive numbers")
+		}
+	}
+	return out
+}
+
+// turns are the cosines and sines of some positions, [n, half] each; half 0
+// turns nothing.
+type turns struct {
+	cos, sin []float32
+	half     int
+}
+
+func (r *Rope) turns(pos0, n int) turns {
+	cos, sin := r.tables(pos0, n)
+	return turns{cos, sin, len(r.InvFreq)}
+}
+
+// tables returns cosines and sines of positions pos0 to pos0+n-1, each
+// [n, Dim/2]. The angle is rounded to float32 first, as the reference does.
+func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
+	half := len(r.InvFreq)
+	cos, sin = make([]float32, n*half), make([]float32, n*half)
+	for i := range n {
+		for j, f := range r.InvFreq {
+			angle := float64(float32(pos0+i) * float32(f))
+			cos[i*half+j] = float32(math.Cos(angle) * r.Factor)
+			sin[i*half+j] = float32(math.Sin(angle) * r.Factor)
+		}
+	}
+	return cos, sin
+}

@@ -1,0 +1,314 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// layer holds the packed weights of one layer; a bias or norm that the family
+// does not have is nil.
+type layer struct {
+	attnNorm, ffnNorm         []float32
+	attnNormBias, ffnNormBias []float32
+	attnPostNorm, ffnPostNorm []float32
+	qNorm, kNorm              []float32
+	qkv, out, gateUp, down    *cpu.Matrix // gateUp is up alone where there is no gate
+	qkvBias, outBias          []float32
+	gateUpBias, downBias      []float32
+	router                    *cpu.Matrix // [experts, hidden]; nil in dense layers
+	experts                   []expert
+	shared                    *expert
+	sharedGate                []float32     // [hidden]: how much of the shared expert a token takes
+	output                    tensor.Tensor // W_O as it lies in the file
+}
+
+// roles names the tensors of a layer in hub checkpoints and in GGUF files.
+var roles = map[string][2]string{
+	"embed":         {"model.embed_tokens", "token_embd"},
+	"norm":          {"model.norm", "output_norm"},
+	"head":          {"lm_head", "output"},
+	"positions":     {"", "position_embd"},
+	"attn_norm":     {"model.layers.%d.input_layernorm", "blk.%d.attn_norm"},
+	"ffn_norm":      {"model.layers.%d.post_attention_layernorm", "blk.%d.ffn_norm"},
+	"q":             {"model.layers.%d.self_attn.q_proj", "blk.%d.attn_q"},
+	"k":             {"model.layers.%d.self_attn.k_proj", "blk.%d.attn_k"},
+	"v":             {"model.layers.%d.self_attn.v_proj", "blk.%d.attn_v"},
+	"qkv":           {"model.layers.%d.self_attn.qkv_proj", "blk.%d.attn_qkv"},
+	"o":             {"model.layers.%d.self_attn.o_proj", "blk.%d.attn_output"},
+	"q_norm":        {"model.layers.%d.self_attn.q_norm", "blk.%d.attn_q_norm"},
+	"k_norm":        {"model.layers.%d.self_attn.k_norm", "blk.%d.attn_k_norm"},
+	"gate":          {"model.layers.%d.mlp.gate_proj", "blk.%d.ffn_gate"},
+	"up":            {"model.layers.%d.mlp.up_proj", "blk.%d.ffn_up"},
+	"gate_up":       {"model.layers.%d.mlp.gate_up_proj", "blk.%d.ffn_up"},
+	"down":          {"model.layers.%d.mlp.down_proj", "blk.%d.ffn_down"},
+	"pre_ffn_norm":  {"model.layers.%d.pre_feedforward_layernorm", "blk.%d.ffn_norm"},
+	"attn_out_norm": {"model.layers.%d.post_attention_layernorm", "blk.%d.post_attention_norm"},
+	"post_ffn_norm": {"model.layers.%d.post_feedforward_layernorm", "blk.%d.post_ffw_norm"},
+
+	"router":          {"", "blk.%d.ffn_gate_inp"},
+	"experts_gate":    {"", "blk.%d.ffn_gate_exps"},
+	"experts_up":      {"", "blk.%d.ffn_up_exps"},
+	"experts_gate_up": {"model.layers.%d.mlp.experts.gate_up_proj", "blk.%d.ffn_gate_up_exps"},
+	"experts_down":    {"model.layers.%d.mlp.experts.down_proj", "blk.%d.ffn_down_exps"},
+	"shared_gate":     {"model.layers.%d.mlp.shared_expert.gate_proj", "blk.%d.ffn_gate_shexp"},
+	"shared_up":       {"model.layers.%d.mlp.shared_expert.up_proj", "blk.%d.ffn_up_shexp"},
+	"shared_down":     {"model.layers.%d.mlp.shared_expert.down_proj", "blk.%d.ffn_down_shexp"},
+	"shared_router":   {"model.layers.%d.mlp.shared_expert_gate", "blk.%d.ffn_gate_inp_shexp"},
+}
+
+// loader reads tensors by role and checks their shapes.
+type loader struct {
+	ck   *checkpoint.Checkpoint
+	c    *Config
+	p    *cpu.Pool
+	used map[string]bool // names that were asked for and found
+
+	compute cpu.Compute // of the products with the weights that are packed next
+}
+
+func (l *loader) name(role string, at int, suffix string) string {
+	form := roles[role][0]
+	if own, ok := l.c.arch.Names[role]; ok {
+		form = own
+	}
+	if l.c.gguf {
+		form = roles[role][1]
+	}
+	if at >= 0 {
+		form = fmt.Sprintf(form, at)
+	}
+	return form + suffix
+}
+
+// find looks a tensor up by its name in a whole model, by that in a checkpoint
+// of the decoder without its head, and by those of a model that sees too.
+func (l *loader) find(name string) (tensor.Tensor, bool) {
+	_, bare, _ := strings.Cut(name, ".")
+	for _, n := range []string{name, bare, "language_model." + name, "model.language_model." + bare} {
+		if t, ok := l.ck.Tensor(n); ok {
+			if l.used != nil {
+				l.used[n] = true
+			}
+			return t, true
+		}
+		if l.c.gguf {
+			break
+		}
+	}
+	return tensor.Tensor{}, false
+}
+
+// tensor finds a weight or a bias and checks its shape.
+func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tensor.Tensor, error) {
+	name := l.name(role, at, suffix)
+	t, ok := l.find(name)
+	if !ok {
+		return t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
+	}
+	if l.c.arch.Arrange != nil && !l.c.gguf {
+		var err error
+		if t, err = l.c.arch.Arrange(l.c, role, t); err != nil {
+			return t, fmt.Errorf("%s: %w", l.ck.Path(), err)
+		}
+	}
+	if !slices.Equal(t.Shape, shape) {
+		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, shape)
+	}
+	return t, nil
+}
+
+// unread refuses a checkpoint with tensors that no role asked for: what they do
+// would be left out of every number. Masks, frequencies and parts that do not
+// belong to the decoder are passed over.
+func (l *loader) unread() error {
+	for _, name := range l.ck.Names() {
+		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")) {
+			continue
+		}
+		if !slices.ContainsFunc(passedOver, func(part string) bool { return strings.Contains(name, part) }) {
+			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: what it does would be left out", l.ck.Path(), name, l.c.Architecture)
+		}
+	}
+	return nil
+}
+
+// passedOver are parts of names of tensors that a decoder does without.
+var passedOver = []string{
+	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.",
+}
+
+// vector reads a norm or bias; offset is added to each element.
+func (l *loader) vector(role string, at int, suffix string, n int, offset float32) ([]float32, error) {
+	t, err := l.tensor(role, at, suffix, n)
+	if err != nil {
+		return nil, err
+	}
+	v, err := t.Float32()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
+	}
+	for i := range v {
+		if x := float64(v[i]); math.IsNaN(x) || math.IsInf(x, 0) {
+			return nil, fmt.Errorf("%s: tensor %s: element %d is %v: the weights are damaged; fetch the checkpoint again", l.ck.Path(), t.Name, i, v[i])
+		}
+		v[i] += offset
+	}
+	return v, nil
+}
+
+// bias reads a bias that may be absent.
+func (l *loader) bias(role string, at, n int) ([]float32, error) {
+	if _, ok := l.find(l.name(role, at, ".bias")); !ok {
+		return nil, nil
+	}
+	return l.vector(role, at, ".bias", n, 0)
+}
+
+func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
+	if l.p == nil { // a card packs for itself
+		return cpu.Unpacked(list...), nil
+	}
+	m, err := cpu.Narrow(l.p, l.compute, list...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
+	}
+	return m, nil
+}
+
+// matrices finds weights [out, in] by role and packs them under one another.
+func (l *loader) matrices(at, in int, parts ...part) (*cpu.Matrix, error) {
+	list := make([]tensor.Tensor, len(parts))
+	for i, p := range parts {
+		t, err := l.tensor(p.role, at, ".weight", p.out, in)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = t
+	}
+	return l.pack(list...)
+}
+
+type part struct {
+	role string
+	out  int
+}
+
+func (l *loader) layer(at int) (w layer, err error) {
+	c := l.c
+	if err := l.norms(at, &w); err != nil {
+		return w, err
+	}
+	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
+	qkv := []part{{"q", nq}, {"k", nk}, {"v", nv}}
+	gateUp := []part{{"gate", c.Intermediate}, {"up", c.Intermediate}}
+	if c.arch.Fused {
+		qkv, gateUp = []part{{"qkv", nq + nk + nv}}, []part{{"gate_up", 2 * c.Intermediate}}
+	}
+	if c.arch.FusedGate {
+		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
+	}
+	if c.Plain {
+		gateUp = []part{{"up", c.Intermediate}}
+	}
+	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
+		return w, err
+	}
+	if w.qkvBias, err = l.biases(at, qkv...); err != nil {
+		return w, err
+	}
+	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
+		return w, err
+	}
+	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.Heads*c.ValueDim); err != nil {
+		return w, err
+	}
+	if w.out, err = l.pack(w.output); err != nil {
+		return w, err
+	}
+	if c.sparse(at) {
+		return w, l.mixture(at, &w)
+	}
+	if w.gateUp, err = l.matrices(at, c.Hidden, gateUp...); err != nil {
+		return w, err
+	}
+	if w.gateUpBias, err = l.biases(at, gateUp...); err != nil {
+		return w, err
+	}
+	if w.downBias, err = l.bias("down", at, c.Hidden); err != nil {
+		return w, err
+	}
+	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
+	return w, err
+}
+
+// biases reads the biases of matrices that are packed under one another; a part
+// that has none gets zeros where another has one.
+func (l *loader) biases(at int, parts ...part) ([]float32, error) {
+	var all []float32
+	found := false
+	for _, p := range parts {
+		b, err := l.bias(p.role, at, p.out)
+		if err != nil {
+			return nil, err
+		}
+		found = found || b != nil
+		if b == nil {
+			b = make([]float32, p.out)
+		}
+		all = append(all, b...)
+	}
+	if !found {
+		return nil, nil
+	}
+	return all, nil
+}
+
+// norms reads the norms that the family has.
+func (l *loader) norms(at int, w *layer) error {
+	c := l.c
+	pre, post := !c.arch.NoPreNorms && !c.arch.BareNorms, c.arch.PostNorms
+	ffnNorm, qDim, kDim := "ffn_norm", c.HeadDim, c.HeadDim
+	if post && !c.gguf {
+		ffnNorm = "pre_ffn_norm"
+	}
+	if c.arch.WideQKNorm {
+		qDim, kDim = c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	}
+	_, own := l.find(l.name(ffnNorm, at, ".weight")) // parallel blocks may share attention's
+	heads := c.arch.QKNorm || c.arch.WideQKNorm
+	for _, n := range []struct {
+		dst, bias *[]float32
+		role      string
+		dim       int
+		have      bool
+	}{
+		{&w.attnNorm, &w.attnNormBias, "attn_norm", c.Hidden, pre},
+		{&w.ffnNorm, &w.ffnNormBias, ffnNorm, c.Hidden, pre && (own || !c.Parallel)},
+		{&w.attnPostNorm, nil, "attn_out_norm", c.Hidden, post},
+		{&w.ffnPostNorm, nil, "post_ffn_norm", c.Hidden, post},
+		{&w.qNorm, nil, "q_norm", qDim, heads},
+		{&w.kNorm, nil, "k_norm", kDim, heads},
+	} {
+		if !n.have {
+			continue
+		}
+		var err error
+		if *n.dst, err = l.vector(n.role, at, ".weight", n.dim, c.NormOffset); err != nil {
+			return err
+		}
+		if n.bias != nil && c.LayerNorm {
+			if *n.bias, err = l.bias(n.role, at, n.dim); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package tokenizer
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestSentencePieceOfGGUF: the metadata that a converter makes of a model file
+// gives what the file gives.
+func TestSentencePieceOfGGUF(t *testing.T) {
+	for _, name := range []string{"bpe-bytes", "unigram-bytes", "unigram-rules"} {
+		data, err := os.ReadFile("testdata/spm/" + name + "/tokenizer.model")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := defaultSPM()
+		if err := m.parse(data); err != nil {
+			t.Fatal(err)
+		}
+		meta := map[string]any{
+			"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": m.dummyPrefix, "tokenizer.ggml.remove_extra_whitespaces": !m.extraSpaces,
+			"tokenizer.ggml.bos_token_id": uint64(m.bos), "tokenizer.ggml.eos_token_id": uint64(m.eos),
+		}
+		if m.unigram {
+			meta["tokenizer.ggml.model"] = "t5"
+		}
+		list := map[string][]any{}
+		for i := range m.pieces {
+			list["tokens"] = append(list["tokens"], m.pieces[i])
+			list["scores"] = append(list["scores"], float64(m.scores[i]))
+			list["token_type"] = append(list["token_type"], int64(m.types[i]))
+		}
+		for _, b := range m.charsmap {
+			list["precompiled_charsmap"] = append(list["precompiled_charsmap"], uint64(b))
+		}
+		for k, v := range list {
+			meta["tokenizer.ggml."+k] = v
+		}
+		got, err := fromGGUF("x.gguf", meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := fromSPM(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", " ", "the word  on the bus, 1984", "<tool>x <s> naïve ﬁ Ａ 你好", "    if x:\n\treturn 😀"} {
+			if a, b := got.Encode(text, false), want.Encode(text, false); !slices.Equal(a, b) {
+				t.Errorf("%s: %q: %v, want %v", name, text, a, b)
+			}
+		}
+		bos, ok := got.BOS()
+		if ids := got.Encode("a", true); !ok || (ids[0] == bos) != !m.unigram {
+			t.Errorf("%s: %v with special tokens: BOS is added where the file is silent, but for unigram", name, ids)
+		}
+		delete(meta, "tokenizer.ggml.scores")
+		if _, err := fromGGUF("x.gguf", meta); err == nil || !strings.Contains(err.Error(), "x.gguf") {
+			t.Errorf("%s: without scores: %v", name, err)
+		}
+	}
+	if _, err := fromGGUF("x.gguf", map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("unknown pre: %v", err)
+	}
+}
+
+// TestVocabulariesOfLlamaCpp: every GGUF vocabulary that llama.cpp keeps with
+// strings and ids beside it (its folder models/), named by ATTNSCOPE_VOCABS.
+func TestVocabulariesOfLlamaCpp(t *testing.T) {
+	dir := os.Getenv("ATTNSCOPE_VOCABS")
+	if dir == "" {
+		t.Skip("SKIPPED, llama.cpp's vocabularies are not here: set ATTNSCOPE_VOCABS to its folder models")
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "ggml-vocab-*.gguf.inp"))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("no ggml-vocab-*.gguf.inp in %s (%v)", dir, err)
+	}
+	for _, path := range list {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			path = strings.TrimSuffix(path, ".inp")
+			tok, err := Load(path)
+			if err != nil {
+				t.Skipf("SKIPPED: %v", err)
+			}
+			in, err := os.ReadFile(path + ".inp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := os.ReadFile(path + ".out")
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts := strings.Split(string(in), "\n__ggml_vocab_test__\n")
+			for i, line := range strings.Split(strings.TrimRight(string(out), "\n"), "\n") {
+				var want []int32
+				for _, f := range strings.Fields(line) {
+					id, err := strconv.Atoi(f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, int32(id))
+				}
+				if got := tok.Encode(texts[i], false); !slices.Equal(got, want) {
+					t.Errorf("%q: %v, want %v", texts[i], got, want)
+				}
+			}
+		})
+	}
+}
