@@ -111,7 +111,7 @@ var AdviceColumns = []string{"method", "capacity", "budget", "predicted", "low",
 // predicted mean KL per reply token stays under loss. By "layer" or "head" it
 // names the smallest capacity of each whose own measure stays under the value
 // that predicts the bound. found is false where no method keeps it.
-func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibration, loss float64, by string) (t *table.Table, warnings []string, found bool, err error) {
+func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibration, loss float64, by string) (t *table.Table, warnings []Warning, found bool, err error) {
 	keys := []string{"prompt"}
 	columns := AdviceColumns
 	if by != "" {

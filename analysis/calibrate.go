@@ -35,7 +35,7 @@ type Point struct {
 // correlation with the KL, the best first. Points go with the calibrations.
 // Intervals are bootstrapped over prompts. The methods oracle and full are left
 // out: they are no predictions.
-func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) ([]Calibration, [][]Point, []string, error) {
+func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) ([]Calibration, [][]Point, []Warning, error) {
 	cfg.By, cfg.Lenient = []string{"prompt"}, true
 	cfg.Methods = slices.Clone(cfg.Methods)
 	for i := 0; i < len(cfg.Methods); {

@@ -86,7 +86,7 @@ type promptSum struct {
 }
 
 // HitRates computes a table of hit rates over all prompts of the dumps.
-func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Table, []string, error) {
+func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Table, []Warning, error) {
 	a := &hitRates{cfg: cfg, groups: map[groupKey]*group{}}
 	for _, s := range []struct {
 		name, value string
@@ -121,14 +121,12 @@ type hitRates struct {
 	sets     []setting
 	groups   map[groupKey]*group
 	order    []groupKey
-	warnings []string
+	warnings []Warning
 	prompt   int // counts the prompts of all dumps: ids may come again in another dump
 	zero     bool
 }
 
-func (a *hitRates) warn(format string, args ...any) {
-	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
-}
+func (a *hitRates) warn(w Warning) { a.warnings = append(a.warnings, w) }
 
 func (a *hitRates) dump(ctx context.Context, path string) error {
 	r, err := dumps.Open(path)
@@ -136,7 +134,7 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 		return err
 	}
 	defer r.Close()
-	a.warnings = append(a.warnings, r.Warnings()...)
+	a.warnings = append(a.warnings, dumpWarnings(r.Warnings())...)
 	h := r.Header()
 	if len(r.Prompts()) == 0 {
 		return fmt.Errorf("%s: no complete prompt in it", path)
@@ -147,7 +145,7 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 	}
 	for _, w := range a.cfg.Windows {
 		if w+late > h.Plan.WindowRows {
-			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d", path, a.windowText(w), h.Plan.WindowRows, w+late)
+			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d", path, windowText(w, a.cfg.Exact), h.Plan.WindowRows, w+late)
 		}
 	}
 	for i := range r.Prompts() {
@@ -155,11 +153,11 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 		a.prompt++
 		for _, w := range a.cfg.Windows {
 			if w+late >= p.PromptTokens {
-				a.warn("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out there", path, p.ID, p.PromptTokens, a.windowText(w))
+				a.warn(Warning{Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact})
 			}
 		}
 		if p.ReplyTokens == 0 {
-			a.warn("%s: prompt %q has no reply rows; it is left out", path, p.ID)
+			a.warn(Warning{Kind: NoReply, Path: path, Prompt: p.ID})
 			continue
 		}
 		for _, layer := range h.Plan.Layers {
@@ -173,20 +171,11 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 	}
 	for _, w := range h.Model.LayerWindows {
 		if w > 0 {
-			a.warn("%s: some layers slide over %d keys: what is out of reach there has weight 0 and is never significant", path, w)
+			a.warn(Warning{Kind: SlidingWindow, Path: path, Window: w})
 			break
 		}
 	}
 	return nil
-}
-
-// windowText names a window, and the row after it that the authors' code looks
-// past.
-func (a *hitRates) windowText(w int) string {
-	if a.cfg.Exact {
-		return fmt.Sprintf("window %d and the row after it (code-exact ends the prompt one token early)", w)
-	}
-	return fmt.Sprintf("window %d", w)
 }
 
 // layer reads a layer's rows and rates its heads on all cores.
@@ -385,6 +374,6 @@ func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int
 	s.mass += c.mass
 	if c.k == 0 && !a.zero {
 		a.zero = true
-		a.warn("k = 0: the share is too small for a prefix of this length; nothing is kept")
+		a.warn(Warning{Kind: NothingKept})
 	}
 }

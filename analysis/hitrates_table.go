@@ -25,7 +25,7 @@ func (a *hitRates) table() *table.Table {
 		t.Add(a.row(g)...)
 	}
 	if few > 0 && !slices.Contains(a.cfg.By, "prompt") {
-		a.warn("fewer than two prompts: there are no intervals")
+		a.warn(Warning{Kind: FewPrompts})
 	}
 	return t
 }

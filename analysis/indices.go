@@ -19,7 +19,7 @@ func Indices(r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][
 	case c.Window >= p.PromptTokens:
 		return nil, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix", r.Path(), p.ID, p.PromptTokens, c.Window)
 	}
-	a := &methods{list: []judged{{&m, c}}, warned: map[string]bool{}}
+	a := &methods{list: []judged{{&m, c}}, warned: map[Warning]bool{}}
 	budgets, err := a.budgets(r, prompt)
 	if err != nil {
 		return nil, err

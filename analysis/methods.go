@@ -55,8 +55,8 @@ type methods struct {
 	cfg      MethodConfig
 	list     []judged
 	sums     map[methodKey][]promptMeasure
-	warnings []string
-	warned   map[string]bool
+	warnings []Warning
+	warned   map[Warning]bool
 	order    map[string]int // of prompts, as the dumps have them
 	prompt   int            // counts the prompts of all dumps: ids may come again in another dump
 }
@@ -69,7 +69,7 @@ type promptMeasure struct {
 
 // Methods judges selections by what the replies of the dumps attended to. It
 // returns the table and warnings.
-func Methods(ctx context.Context, paths []string, cfg MethodConfig) (*table.Table, []string, error) {
+func Methods(ctx context.Context, paths []string, cfg MethodConfig) (*table.Table, []Warning, error) {
 	tables, warnings, err := MethodTables(ctx, paths, cfg, cfg.By)
 	if err != nil {
 		return nil, warnings, err
@@ -79,14 +79,14 @@ func Methods(ctx context.Context, paths []string, cfg MethodConfig) (*table.Tabl
 
 // MethodTables is Methods with a table for each of several keys, from one pass
 // over the dumps.
-func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[]string) ([]*table.Table, []string, error) {
+func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[]string) ([]*table.Table, []Warning, error) {
 	cfg.By = nil
 	for _, keys := range by {
 		if slices.Contains(keys, "span") {
 			cfg.By = []string{"span"}
 		}
 	}
-	a := &methods{cfg: cfg, by: by, sums: map[methodKey][]promptMeasure{}, warned: map[string]bool{}, order: map[string]int{"*": -1}}
+	a := &methods{cfg: cfg, by: by, sums: map[methodKey][]promptMeasure{}, warned: map[Warning]bool{}, order: map[string]int{"*": -1}}
 	for i := range cfg.Methods {
 		for _, c := range cfg.Configs {
 			if err := c.Check(); err != nil {
@@ -110,11 +110,11 @@ func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[
 	return tables, a.warnings, nil
 }
 
-func (a *methods) warn(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if !a.warned[text] {
-		a.warned[text] = true
-		a.warnings = append(a.warnings, text)
+// warn notes a warning unless it is already there.
+func (a *methods) warn(w Warning) {
+	if !a.warned[w] {
+		a.warned[w] = true
+		a.warnings = append(a.warnings, w)
 	}
 }
 
@@ -124,7 +124,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 		return err
 	}
 	defer r.Close()
-	a.warnings = append(a.warnings, r.Warnings()...)
+	a.warnings = append(a.warnings, dumpWarnings(r.Warnings())...)
 	if len(r.Prompts()) == 0 {
 		return fmt.Errorf("%s: no complete prompt in it", path)
 	}
@@ -138,7 +138,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 		p := &r.Prompts()[i]
 		a.prompt++
 		if p.ReplyTokens == 0 {
-			a.warn("%s: prompt %q has no reply rows; it is left out", path, p.ID)
+			a.warn(Warning{Kind: NoReply, Path: path, Prompt: p.ID})
 			continue
 		}
 		if _, seen := a.order[p.ID]; !seen {
@@ -196,7 +196,7 @@ func (a *methods) budgets(r *dumps.Reader, prompt int) ([][]int, error) {
 	out := make([][]int, len(a.list))
 	for i, j := range a.list {
 		if j.method.Stat != nil && len(plan.Layers) != m.Layers {
-			a.warn("%s: %s shares its budget over all layers, of which %d of %d were recorded: the recorded ones get too much", r.Path(), j.method.Name, len(plan.Layers), m.Layers)
+			a.warn(Warning{Kind: SharedBudget, Path: r.Path(), Method: j.method.Name, Recorded: len(plan.Layers), Layers: m.Layers})
 		}
 		out[i] = j.method.LayerBudgets(stats[i], j.config)
 	}
@@ -255,13 +255,13 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, budgets [][]
 		m, c := a.list[i].method, a.list[i].config
 		switch {
 		case res.err != nil && a.cfg.Lenient:
-			a.warn("%s is left out: %v", m.Name, res.err)
+			a.warn(Warning{Kind: LeftOut, Method: m.Name, Reason: res.err.Error()})
 		case res.err != nil:
 			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, l.Index, res.err)
 		case l.Len <= c.Window:
-			a.warn("%s: prompt %q has %d tokens: window %d leaves no prefix; it is left out there", r.Path(), p.ID, l.Len, c.Window)
+			a.warn(Warning{Kind: NoPrefix, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Window: c.Window})
 		case m.Name != "full" && c.Passthrough(l.Len):
-			a.warn("%s: prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", r.Path(), p.ID, l.Len, c.Capacity)
+			a.warn(Warning{Kind: NothingDropped, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Capacity: c.Capacity})
 		}
 		for head, spans := range res.cells {
 			for span, thetas := range spans {

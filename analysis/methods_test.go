@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -187,7 +186,7 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "headkv") {
+	if len(warnings) != 1 || warnings[0].Kind != LeftOut || warnings[0].Method != "headkv" {
 		t.Errorf("warnings %q, want one that headkv has no scores", warnings)
 	}
 	seen := map[string]bool{}

@@ -189,10 +189,10 @@ func overallOnly(t *table.Table) *table.Table {
 	return out
 }
 
-func warningList(list []string) string {
+func warningList(list []analysis.Warning) string {
 	s := ""
 	for _, w := range list {
-		s += "\nNote: " + w + "\n"
+		s += "\nNote: " + w.String() + "\n"
 	}
 	return s
 }

@@ -117,10 +117,8 @@ func runAdvise(c *cli.Context) error {
 		return err
 	}
 	t, warnings, found, err := analysis.Advise(c.Context, c.Args().Slice(), cfg, cals, c.Float64("loss"), c.String("by"))
-	for _, w := range warnings {
-		if !strings.Contains(w, "nothing is dropped") {
-			warnf(c, "%s", w)
-		}
+	for _, w := range analysis.Without(warnings, analysis.NothingDropped) {
+		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
@@ -147,10 +145,8 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 		}
 	}
 	cals, points, warnings, err := analysis.Calibrate(c.Context, c.Args().Slice(), cfg, real)
-	for _, w := range warnings {
-		if !strings.Contains(w, "nothing is dropped") {
-			warnf(c, "%s", w)
-		}
+	for _, w := range analysis.Without(warnings, analysis.NothingDropped) {
+		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ type page struct {
 	Text     []piece  // the same prompt
 	TextCut  int      // tokens left out of it
 	Reply    string
-	Warnings []string
+	Warnings []analysis.Warning
 }
 
 // capture is where the numbers come from.
@@ -65,7 +65,7 @@ type capture struct {
 }
 
 // HTML makes the page, and warnings that are in it too.
-func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []string, error) {
+func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []analysis.Warning, error) {
 	p := &page{Config: cfg}
 	prompts := 0
 	for _, path := range paths {
@@ -122,7 +122,7 @@ func (p *page) thin() {
 }
 
 // WriteFile writes the page beside path and renames.
-func WriteFile(ctx context.Context, path string, paths []string, cfg Config) ([]string, error) {
+func WriteFile(ctx context.Context, path string, paths []string, cfg Config) ([]analysis.Warning, error) {
 	text, warnings, err := HTML(ctx, paths, cfg)
 	if err != nil {
 		return warnings, err

@@ -1,0 +1,99 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+)
+
+// WarningKind names what a [Warning] is about.
+type WarningKind int
+
+const (
+	// DamagedDump passes on what the reader of a dump found wrong with it; Reason
+	// has the text.
+	DamagedDump WarningKind = iota
+	// NoPrefix says that a prompt of Tokens tokens is no longer than Window.
+	NoPrefix
+	// NoReply says that a prompt has no reply rows.
+	NoReply
+	// SlidingWindow says that some layers see only the last Window keys.
+	SlidingWindow
+	// NothingKept says that a share of the prefix is less than one position.
+	NothingKept
+	// FewPrompts says that there are too few prompts for an interval.
+	FewPrompts
+	// SharedBudget says that Method divides its budget among Layers layers, of
+	// which only Recorded are in the dump.
+	SharedBudget
+	// LeftOut says that Method could not be computed; Reason says why.
+	LeftOut
+	// NothingDropped says that a prompt of Tokens tokens is shorter than Capacity.
+	NothingDropped
+)
+
+// Warning is a doubt about a result that is otherwise sound. Fields that its
+// kind does not speak of are zero. Warnings can be compared with ==.
+type Warning struct {
+	Kind     WarningKind
+	Path     string // of the dump
+	Prompt   string // id
+	Tokens   int    // length of the prompt
+	Window   int    // observation window, or that of a sliding layer
+	Late     bool   // the window ends one row early, as in the authors' code
+	Capacity int
+	Method   string
+	Layers   int // of the model
+	Recorded int // layers in the dump
+	Reason   string
+}
+
+// String is the sentence that the command prints.
+func (w Warning) String() string {
+	switch w.Kind {
+	case NoPrefix:
+		return fmt.Sprintf("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out there",
+			w.Path, w.Prompt, w.Tokens, windowText(w.Window, w.Late))
+	case NoReply:
+		return fmt.Sprintf("%s: prompt %q has no reply rows; it is left out", w.Path, w.Prompt)
+	case SlidingWindow:
+		return fmt.Sprintf("%s: some layers slide over %d keys: what is out of reach there has weight 0 and is never significant",
+			w.Path, w.Window)
+	case NothingKept:
+		return "k = 0: the share is too small for a prefix of this length; nothing is kept"
+	case FewPrompts:
+		return "fewer than two prompts: there are no intervals"
+	case SharedBudget:
+		return fmt.Sprintf(
+			"%s: %s shares its budget over all layers, of which %d of %d were recorded: the recorded ones get too much",
+			w.Path, w.Method, w.Recorded, w.Layers)
+	case LeftOut:
+		return fmt.Sprintf("%s is left out: %s", w.Method, w.Reason)
+	case NothingDropped:
+		return fmt.Sprintf("%s: prompt %q has %d tokens, fewer than capacity %d: nothing is dropped",
+			w.Path, w.Prompt, w.Tokens, w.Capacity)
+	}
+	return w.Reason
+}
+
+// windowText names a window. With late it also names the row after the window,
+// which the authors' code looks past.
+func windowText(window int, late bool) string {
+	if late {
+		return fmt.Sprintf("window %d and the row after it (code-exact ends the prompt one token early)", window)
+	}
+	return fmt.Sprintf("window %d", window)
+}
+
+// Without returns the warnings that are not of the given kind.
+func Without(list []Warning, kind WarningKind) []Warning {
+	return slices.DeleteFunc(slices.Clone(list), func(w Warning) bool { return w.Kind == kind })
+}
+
+// dumpWarnings makes warnings of what a reader found wrong with its dump.
+func dumpWarnings(texts []string) []Warning {
+	var list []Warning
+	for _, text := range texts {
+		list = append(list, Warning{Kind: DamagedDump, Reason: text})
+	}
+	return list
+}
