@@ -12,6 +12,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 // choice is a method with a label of its own.
@@ -191,7 +192,7 @@ func (l *Lab) gridOf(prefix string, tasks []retrieval, results []labelled, xlabe
 		for _, d := range depths {
 			s.Layers = append(s.Layers, int(100*d+0.5))
 		}
-		if err := l.figure(viz.SummaryFigure(s), prefix+"grid-"+viz.SafeName(strings.ReplaceAll(label, " ", "-"))); err != nil {
+		if err := l.figure(viz.SummaryFigure(s), prefix+"grid-"+figures.SafeName(strings.ReplaceAll(label, " ", "-"))); err != nil {
 			return "", err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 // methods judges every method on one capture, and decodes from what it keeps.
@@ -74,7 +75,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.table(tables[0], "kept"); err != nil {
 		return "", err
 	}
-	if _, err := viz.MethodFigures(l.dir(), tables[0], tables[1], l.Origin); err != nil {
+	if _, err := figures.Methods(l.dir(), tables[0], tables[1], l.Origin); err != nil {
 		return "", err
 	}
 	results, err := k.run(ctx, l, run)

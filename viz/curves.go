@@ -188,6 +188,9 @@ func decadeTicks(lo, hi float64) plot.ConstantTicks {
 	return ticks
 }
 
+// plainNumber writes a number without an exponent.
+func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+
 // shortNumber is without what rounding left behind.
 func shortNumber(v float64) string {
 	short, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)

@@ -16,7 +16,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/snapkv"
-	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 // adviseCapacities are tried where --capacity is not given.
@@ -156,7 +156,7 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 		t.Add(k.Measure, k.Spearman, k.SpearmanLow, k.SpearmanHigh, k.Points, k.Prompts, k.Intercept, k.Slope)
 	}
 	if dir := c.String("figures"); dir != "" {
-		if err := viz.CalibrationFigures(dir, cals, points, origin(c.Args().Slice()...)); err != nil {
+		if err := figures.Calibrations(dir, cals, points, origin(c.Args().Slice()...)); err != nil {
 			return err
 		}
 	}

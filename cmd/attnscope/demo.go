@@ -14,7 +14,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/examples"
-	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 func demoCommand() *cli.Command {
@@ -58,12 +58,12 @@ func runDemo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	heat := viz.HeatmapConfig{Window: 32, Top: cfg.Tops[0], Theta: cfg.Thetas[0], Formats: []string{"png"}, Origin: origin(dump)}
+	heat := figures.HeatmapConfig{Window: 32, Top: cfg.Tops[0], Theta: cfg.Thetas[0], Formats: []string{"png"}, Origin: origin(dump)}
 	heat.Origin.Arguments = []string{"heatmap", dump, "-o", filepath.Join(dir, "figures")}
 	if c.Bool("quick") {
 		heat.Layers = []int{0, 7}
 	}
-	if _, err := viz.Heatmaps(c.Context, []string{dump}, filepath.Join(dir, "figures"), heat); err != nil {
+	if _, err := figures.Heatmaps(c.Context, []string{dump}, filepath.Join(dir, "figures"), heat); err != nil {
 		return err
 	}
 	guide := demoGuide(byLayer, overall)

@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/hitrate"
-	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 func heatmapCommand() *cli.Command {
@@ -28,7 +28,7 @@ func heatmapCommand() *cli.Command {
 			if !c.Args().Present() || c.String("o") == "" {
 				return usagef("heatmap: name at least one dump, and a folder with -o DIR")
 			}
-			cfg := viz.HeatmapConfig{
+			cfg := figures.HeatmapConfig{
 				Prompt: c.String("prompt"), Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"),
 				Formats: strings.Split(c.String("format"), ","), Origin: origin(c.Args().Slice()...), Warn: func(text string) { notef(c, "%s", text) },
 			}
@@ -51,7 +51,7 @@ func heatmapCommand() *cli.Command {
 					return err
 				}
 			}
-			written, err := viz.Heatmaps(c.Context, c.Args().Slice(), c.String("o"), cfg)
+			written, err := figures.Heatmaps(c.Context, c.Args().Slice(), c.String("o"), cfg)
 			if err != nil {
 				return err
 			}

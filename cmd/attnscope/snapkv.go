@@ -13,7 +13,7 @@ import (
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/hitrate"
-	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 func snapkvCommand() *cli.Command {
@@ -91,7 +91,7 @@ func runSnapKV(c *cli.Context) error {
 		return err
 	}
 	if dir != "" {
-		written, err := viz.MethodFigures(dir, tables[1], tables[2], origin(c.Args().Slice()...))
+		written, err := figures.Methods(dir, tables[1], tables[2], origin(c.Args().Slice()...))
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/viz"
+	"github.com/attnscope/attnscope/viz/figures"
 )
 
 // Config says what is computed; the zero value of a field but Origin is no
@@ -176,12 +177,12 @@ func (p *page) draw(ctx context.Context, path string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := viz.HeatmapConfig{Prompt: p.Config.Prompt, Window: p.Config.Window, Top: p.Config.Top, Theta: p.Config.Theta, Formats: []string{"png"}, Origin: p.Config.Origin}
+	cfg := figures.HeatmapConfig{Prompt: p.Config.Prompt, Window: p.Config.Window, Top: p.Config.Top, Theta: p.Config.Theta, Formats: []string{"png"}, Origin: p.Config.Origin}
 	if cfg.Prompt == "" {
 		cfg.Prompt = firstFit(p.Captures[0].Prompts, cfg.Window)
 	}
 	p.Prompt = cfg.Prompt
-	written, err := viz.Heatmaps(ctx, []string{path}, dir, cfg)
+	written, err := figures.Heatmaps(ctx, []string{path}, dir, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package viz
+package figures
 
 import (
 	"fmt"
@@ -8,22 +8,21 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/viz"
 )
 
-func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
-
-// MethodFigures draws, into dir, measures against the capacity with a line for
+// Methods draws, into dir, measures against the capacity with a line for
 // each method, from a table aggregated over layers and heads; and for each
 // method a map of its kept mass, from a table by layer and head, at its first
 // setting.
-func MethodFigures(dir string, overall, byHead *table.Table, origin Origin) ([]string, error) {
+func Methods(dir string, overall, byHead *table.Table, origin viz.Origin) ([]string, error) {
 	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for _, part := range []struct{ column, label, low, high string }{
 		{"mass", "share of the reply's attention kept", "mass_low", "mass_high"},
 		{"hit_rate", "hit rate", "", ""},
 		{"output_error", "relative error of the head's output", "", ""},
 	} {
-		k := Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: d.meta}
+		k := viz.Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: d.meta}
 		if k.Series = methodSeries(overall, part.column, part.low, part.high); len(k.Series) == 0 {
 			continue
 		}
@@ -31,7 +30,7 @@ func MethodFigures(dir string, overall, byHead *table.Table, origin Origin) ([]s
 		if part.low != "" {
 			k.Caption += "; bands: 95 % bootstrap intervals over prompts"
 		}
-		if err := d.save(CurvesFigure(k), part.column+"-capacity"); err != nil {
+		if err := d.save(viz.CurvesFigure(k), part.column+"-capacity"); err != nil {
 			return d.written, err
 		}
 	}
@@ -41,10 +40,10 @@ func MethodFigures(dir string, overall, byHead *table.Table, origin Origin) ([]s
 // methodSeries makes a line for each method out of a table aggregated over
 // layers and heads; where there are several windows, kernels or poolings, for
 // each of them.
-func methodSeries(t *table.Table, column, low, high string) []Series {
+func methodSeries(t *table.Table, column, low, high string) []viz.Series {
 	at := func(row []any, name string) any { return row[t.Column(name)] }
 	names := map[string]int{}
-	var list []Series
+	var list []viz.Series
 	variants := map[string]bool{}
 	for _, row := range t.Rows {
 		variants[fmt.Sprint(at(row, "window"), at(row, "kernel"), at(row, "pooling"), at(row, "theta"))] = true
@@ -63,7 +62,7 @@ func methodSeries(t *table.Table, column, low, high string) []Series {
 			i = len(list)
 			names[name] = i
 			method := at(row, "method").(string)
-			list = append(list, Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle", "full"}, method)})
+			list = append(list, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle", "full"}, method)})
 		}
 		s := &list[i]
 		s.X, s.Y = append(s.X, float64(at(row, "capacity").(int))), append(s.Y, y)
@@ -95,7 +94,7 @@ func (d *drawer) methodMaps(t *table.Table) error {
 		}
 		slices.Sort(layers)
 		slices.Sort(heads)
-		s := Summary{XLabel: "query head", BarTitle: "share of attention kept", Layers: layers, Rates: NewGrid(len(layers), len(heads)), Meta: d.meta}
+		s := viz.Summary{XLabel: "query head", BarTitle: "share of attention kept", Layers: layers, Rates: viz.NewGrid(len(layers), len(heads)), Meta: d.meta}
 		for _, h := range heads {
 			s.Columns = append(s.Columns, strconv.Itoa(h))
 		}
@@ -107,19 +106,19 @@ func (d *drawer) methodMaps(t *table.Table) error {
 			s.Title = fmt.Sprintf("%s, capacity %d", name, at(row, "capacity"))
 			s.Caption = fmt.Sprintf("%s; mean over %d prompts of the reply's attention on the kept prefix; window %d.", at(row, "model"), at(row, "prompts"), at(row, "window"))
 		}
-		if err := d.save(SummaryFigure(s), "mass-"+SafeName(name)); err != nil {
+		if err := d.save(viz.SummaryFigure(s), "mass-"+SafeName(name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// CalibrationFigures draws, for each measure, the real KL against it.
-func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]analysis.Point, origin Origin) error {
+// Calibrations draws, for each measure, the real KL against it.
+func Calibrations(dir string, cals []analysis.Calibration, points [][]analysis.Point, origin viz.Origin) error {
 	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
 	for i := range cals {
 		c := &cals[i]
-		k := Scatter{
+		k := viz.Scatter{
 			Title:   fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
 			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: d.meta,
@@ -130,12 +129,12 @@ func CalibrationFigures(dir string, cals []analysis.Calibration, points [][]anal
 			if !ok {
 				n = len(k.Series)
 				at[p.Method] = n
-				k.Series = append(k.Series, Series{Name: p.Method, Baseline: p.Method == "random" || p.Method == "recent"})
+				k.Series = append(k.Series, viz.Series{Name: p.Method, Baseline: p.Method == "random" || p.Method == "recent"})
 			}
 			s := &k.Series[n]
 			s.X, s.Y = append(s.X, p.X), append(s.Y, p.KL)
 		}
-		if err := d.save(ScatterFigure(k), c.Measure); err != nil {
+		if err := d.save(viz.ScatterFigure(k), c.Measure); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,6 @@
-package viz
+// Package figures computes the numbers of the standard figures from dumps and
+// results, and writes the figures into a folder. Package viz draws them.
+package figures
 
 import (
 	"context"
@@ -16,6 +18,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
+	"github.com/attnscope/attnscope/viz"
 )
 
 // HeatmapConfig says what Heatmaps draws.
@@ -26,7 +29,7 @@ type HeatmapConfig struct {
 	Theta   float64
 	Layers  []int             // nil: all recorded
 	Formats []string          // png, svg
-	Origin  Origin            // for the files' metadata
+	Origin  viz.Origin        // for the files' metadata
 	Warn    func(text string) // of prompts that are left out; may be nil
 }
 
@@ -47,7 +50,7 @@ type drawer struct {
 	dir     string
 	cfg     HeatmapConfig
 	written []string
-	meta    Meta
+	meta    viz.Meta
 	model   string
 	prompts int
 	windows int // recorded rows, the least of all dumps
@@ -69,7 +72,7 @@ func (d *drawer) folder(id string) string {
 	return name
 }
 
-func (d *drawer) save(f *Figure, name string) error {
+func (d *drawer) save(f *viz.Figure, name string) error {
 	path := filepath.Join(d.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -171,7 +174,7 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 	if err != nil {
 		return err
 	}
-	l := Layer{Window: d.cfg.Window, Vote: NewGrid(rows.Heads, prefix), Generated: NewGrid(max(1, gen.Rows), prefix)}
+	l := viz.Layer{Window: d.cfg.Window, Vote: viz.NewGrid(rows.Heads, prefix), Generated: viz.NewGrid(max(1, gen.Rows), prefix)}
 	all, mean := make([]float64, prefix), make([]float64, prefix)
 	for head := range rows.Heads {
 		for j, v := range snapkv.Vote(rows.Head(head), rows.Rows, rows.Keys, d.cfg.Window, prefix) {
@@ -195,11 +198,11 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 	l.Title = fmt.Sprintf("%s, layer %d: prompt %s", h.Model.ID, layer, p.ID)
 	l.Caption = fmt.Sprintf("%d prompt tokens, %d reply tokens. Strip: the %d positions (%.3g %% of the prefix) of largest vote and of largest generated attention, heads averaged; %.0f %% are shared.",
 		p.PromptTokens, p.ReplyTokens, k, 100*d.cfg.Top, 100*float64(hitrate.Overlap(voted, attended))/math.Max(1, float64(k)))
-	l.Meta = Meta{"prompt": p.ID, "layer": fmt.Sprint(layer)}
+	l.Meta = viz.Meta{"prompt": p.ID, "layer": fmt.Sprint(layer)}
 	for name, v := range d.meta {
 		l.Meta[name] = v
 	}
-	if err := d.save(LayerFigure(l), filepath.Join(d.folder(p.ID), fmt.Sprintf("layer-%02d", layer))); err != nil {
+	if err := d.save(viz.LayerFigure(l), filepath.Join(d.folder(p.ID), fmt.Sprintf("layer-%02d", layer))); err != nil {
 		return err
 	}
 	if h.Plan.Overview < 1 {
@@ -210,13 +213,13 @@ func (d *drawer) layer(r *dumps.Reader, prompt, layer int) error {
 
 // overview draws the pooled picture of a layer's whole map, the largest weight
 // over heads.
-func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta Meta) error {
+func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta viz.Meta) error {
 	cells, side, err := r.Overview(prompt, layer)
 	if err != nil {
 		return err
 	}
 	p := &r.Prompts()[prompt]
-	g := NewGrid(side, side)
+	g := viz.NewGrid(side, side)
 	for i := range g.Values {
 		g.Values[i] = 0
 	}
@@ -224,11 +227,11 @@ func (d *drawer) overview(r *dumps.Reader, prompt, layer int, meta Meta) error {
 		at := i % (side * side)
 		g.Values[at] = max(g.Values[at], float64(v))
 	}
-	o := Overview{
+	o := viz.Overview{
 		Map: g, Tokens: p.PromptTokens, Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID), Meta: meta,
 		Caption: fmt.Sprintf("%d tokens in %d x %d cells, each the largest weight of its queries and keys over all heads.", p.PromptTokens, side, side),
 	}
-	return d.save(OverviewFigure(o), filepath.Join(d.folder(p.ID), fmt.Sprintf("overview-%02d", layer)))
+	return d.save(viz.OverviewFigure(o), filepath.Join(d.folder(p.ID), fmt.Sprintf("overview-%02d", layer)))
 }
 
 func marks(keep []int32, n int) []bool {
@@ -244,7 +247,7 @@ func (d *drawer) summaries(ctx context.Context, paths []string) error {
 	cfg := analysis.Paper
 	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.By = []int{d.cfg.Window}, []float64{d.cfg.Top}, []float64{d.cfg.Theta}, []string{"layer", "head"}
 	caption := fmt.Sprintf("%s, mean over %d prompts; top %.3g %% of the prefix, weight > %.3g. Grey: nothing was that large.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta)
-	s := Summary{Title: fmt.Sprintf("hit rate, window %d", d.cfg.Window), Caption: caption, XLabel: "query head", BarTitle: "hit rate"}
+	s := viz.Summary{Title: fmt.Sprintf("hit rate, window %d", d.cfg.Window), Caption: caption, XLabel: "query head", BarTitle: "hit rate"}
 	if err := d.summary(ctx, paths, cfg, s, "head", "layers-heads"); err != nil {
 		return err
 	}
@@ -260,7 +263,7 @@ func (d *drawer) summaries(ctx context.Context, paths []string) error {
 	return d.summary(ctx, paths, cfg, s, "window", "layers-windows")
 }
 
-func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s Summary, column, name string) error {
+func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s viz.Summary, column, name string) error {
 	t, _, err := analysis.HitRates(ctx, paths, cfg)
 	if errors.Is(err, analysis.ErrNothing) {
 		return nil // no reply, no rates, no summary
@@ -280,7 +283,7 @@ func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRa
 	}
 	slices.Sort(s.Layers)
 	slices.Sort(columns)
-	s.Rates = NewGrid(len(s.Layers), len(columns))
+	s.Rates = viz.NewGrid(len(s.Layers), len(columns))
 	for _, row := range t.Rows {
 		s.Rates.Set(slices.Index(s.Layers, row[layerAt].(int)), slices.Index(columns, row[columnAt].(int)), row[rateAt].(float64))
 	}
@@ -288,5 +291,5 @@ func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRa
 		s.Columns = append(s.Columns, fmt.Sprint(c))
 	}
 	s.Meta = d.meta
-	return d.save(SummaryFigure(s), name)
+	return d.save(viz.SummaryFigure(s), name)
 }
