@@ -36,7 +36,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 		return nil, err
 	}
 	start := time.Now()
-	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], model.Pass{LogitsFrom: shared, Recorder: rec}); err != nil {
+	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], rec, model.Pass{LogitsFrom: shared}); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -80,9 +80,9 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	start := time.Now()
 	last := make([]float32, cfg.Vocab)
 	n := len(p.Tokens) - from
-	err = r.read(ctx, s, p.ID, p.Tokens[from:], model.Pass{
-		LogitsFrom: n - 1, Recorder: rec,
-		Logits: func(_ int, l []float32) { copy(last, l) },
+	err = r.read(ctx, s, p.ID, p.Tokens[from:], rec, model.Pass{
+		LogitsFrom: n - 1,
+		Logits:     func(_ int, l []float32) { copy(last, l) },
 	})
 	if err == nil {
 		err = rec.finishPrompt()
@@ -138,9 +138,10 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	}
 }
 
-// read passes tokens through the model in pieces. pass.LogitsFrom counts from
-// the first of them.
-func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, pass model.Pass) error {
+// read passes tokens through the model in pieces and records them. pass.LogitsFrom
+// counts from the first of them.
+func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, rec *recorder, pass model.Pass) error {
+	pass.Recorder = rec.callbacks
 	logits, from := pass.Logits, pass.LogitsFrom
 	piece := r.c.Model.Piece() // tokens between two looks at the clock and the context
 	if pass.Length == 0 {
@@ -155,8 +156,8 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 		if err := s.Forward(ctx, tokens[lo:hi], pass); err != nil {
 			return err
 		}
-		if rec, ok := pass.Recorder.(*recorder); ok && rec.failed() != nil {
-			return rec.failed()
+		if err := rec.failed(); err != nil {
+			return err
 		}
 		r.tokens += int64(hi - lo)
 		r.pace.step(reading, int64(hi-lo))
@@ -178,7 +179,7 @@ func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *r
 		if err := rec.beginReply(hi - lo); err != nil {
 			return err
 		}
-		pass := model.Pass{LogitsFrom: hi - lo, Recorder: rec, Length: 1} // rotated as if decoded
+		pass := model.Pass{LogitsFrom: hi - lo, Length: 1} // rotated as if decoded
 		if want {
 			pass.LogitsFrom = 0
 			pass.Logits = func(row int, l []float32) {
@@ -187,7 +188,7 @@ func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *r
 				}
 			}
 		}
-		if err := r.read(ctx, s, id, reply[lo:hi], pass); err != nil {
+		if err := r.read(ctx, s, id, reply[lo:hi], rec, pass); err != nil {
 			return err
 		}
 		if err := rec.endReply(); err != nil {
@@ -217,7 +218,7 @@ func (r *runner) generate(ctx context.Context, s *model.Session, id string, rec 
 			return nil, err
 		}
 		last := len(reply) == room || !plan.IgnoreEOS && slices.Contains(cfg.EOS, next)
-		pass := model.Pass{LogitsFrom: 1, Recorder: rec} // the last token runs for its row alone
+		pass := model.Pass{LogitsFrom: 1, Recorder: rec.callbacks} // the last token runs for its row alone
 		if !last {
 			pass.LogitsFrom, pass.Logits = 0, func(_ int, l []float32) { copy(logits, l) }
 		}

@@ -32,6 +32,8 @@ type recorder struct {
 	gen     []*genBuffer // per recorded layer
 	scratch sync.Pool    // column sums, one slice a worker
 
+	callbacks *model.Recorder // the methods by which the model hands over what it computes
+
 	errLock sync.Mutex
 	err     error
 }
@@ -56,6 +58,16 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store s
 		if plan.Overview > 0 {
 			r.pooled = append(r.pooled, newOverview(len(plan.Heads), plan.Overview, prompt))
 		}
+	}
+	r.callbacks = &model.Recorder{
+		Tile:   r.tile,
+		States: r.states,
+		Wants:  r.wants,
+		Rows:   r.cardRows,
+		Sums:   r.cardSums,
+		Whole:  r.wholeWindow,
+		Cells:  r.cardCells,
+		Done:   r.windowsDone,
 	}
 	return r
 }
@@ -83,9 +95,9 @@ func windowCount(plan *dumps.Plan, prompt int) int {
 	return min(plan.PromptWindows, prompt/plan.PromptWindowSize)
 }
 
-// Tile takes the normalised weights of a few queries of one head. It is called
+// tile takes the normalised weights of a few queries of one head. It is called
 // by several workers at once.
-func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
+func (r *recorder) tile(layer int, t *cpu.Tile) {
 	li, hi := r.layerOf[layer], r.headOf[t.Head]
 	if li < 0 || hi < 0 && r.store != "factors" {
 		return
@@ -96,8 +108,8 @@ func (r *recorder) Tile(layer, _ int, t *cpu.Tile) {
 	r.recorded(layer, t, nil)
 }
 
-// Rows takes recorded rows from a card, which has summed them up already.
-func (r *recorder) Rows(layer int, t *model.Rows) {
+// cardRows takes recorded rows from a card, which has summed them up already.
+func (r *recorder) cardRows(layer int, t *model.Rows) {
 	r.recorded(layer, &cpu.Tile{Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE}, t.Halves)
 }
 
@@ -128,9 +140,9 @@ func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
 }
 
-// Wants says what a card hands out: the sums, and of the recorded rows what the
+// wants says what a card hands out: the sums, and of the recorded rows what the
 // store keeps.
-func (r *recorder) Wants(layer, pos0, n int) model.Wants {
+func (r *recorder) wants(layer, pos0, n int) model.Wants {
 	end := pos0 + n
 	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
 	if r.layerOf[layer] < 0 {
@@ -153,8 +165,8 @@ func (r *recorder) Wants(layer, pos0, n int) model.Wants {
 	return w
 }
 
-// Sums takes sums that a card has made.
-func (r *recorder) Sums(layer, head, window int, part []int64) {
+// cardSums takes sums that a card has made.
+func (r *recorder) cardSums(layer, head, window int, part []int64) {
 	li, hi := r.layerOf[layer], r.headOf[head]
 	if window < 0 {
 		r.totals[li].AddFixed(hi, part)
@@ -163,8 +175,8 @@ func (r *recorder) Sums(layer, head, window int, part []int64) {
 	r.window(li, window).AddFixed(hi, part)
 }
 
-// Whole takes the sums of a window that a card has made and rounded.
-func (r *recorder) Whole(layer, head, window int, sums []float32) {
+// wholeWindow takes the sums of a window that a card has made and rounded.
+func (r *recorder) wholeWindow(layer, head, window int, sums []float32) {
 	at := r.layerOf[layer]*r.windowCount() + window
 	r.winLock.Lock()
 	if r.whole[at] == nil {
@@ -175,13 +187,13 @@ func (r *recorder) Whole(layer, head, window int, sums []float32) {
 	copy(list[r.headOf[head]*len(sums):], sums)
 }
 
-// Cells takes a picture that a card has made.
-func (r *recorder) Cells(layer, head int, cells []float32) {
+// cardCells takes a picture that a card has made.
+func (r *recorder) cardCells(layer, head int, cells []float32) {
 	r.pooled[r.layerOf[layer]].merge(r.headOf[head], cells)
 }
 
-// Done writes the query windows that are complete.
-func (r *recorder) Done(layer, end int) {
+// windowsDone writes the query windows that are complete.
+func (r *recorder) windowsDone(layer, end int) {
 	if li := r.layerOf[layer]; li >= 0 && end <= r.prompt {
 		r.fail(r.flushWindows(li, layer, end))
 	}
@@ -232,9 +244,9 @@ func (r *recorder) window(li, w int) *Sums {
 	return r.windows[at]
 }
 
-// States follows the tiles of a layer's chunk: q [n, heads*dim] and k, v
+// states follows the tiles of a layer's chunk: q [n, heads*dim] and k, v
 // [n, kvHeads*dim] after the rotation, of absolute positions pos0...
-func (r *recorder) States(layer, pos0, n int, q, k, v []float32) {
+func (r *recorder) states(layer, pos0, n int, q, k, v []float32) {
 	li := r.layerOf[layer]
 	if li < 0 {
 		return

@@ -47,13 +47,11 @@ type lastRows struct {
 	rows           [][]float32
 }
 
-func (r *lastRows) Tile(layer, _ int, t *cpu.Tile) {
+func (r *lastRows) tile(layer int, t *cpu.Tile) {
 	for i := range t.Rows {
 		copy(r.rows[layer][(t.Head*r.n+t.Pos0+i-r.first)*r.keys+t.Key0:], t.Weights[i*t.Stride:][:t.Keys])
 	}
 }
-
-func (r *lastRows) States(int, int, int, []float32, []float32, []float32) {}
 
 // settings are windows, kernels, poolings and groups of all kinds.
 func settings() (list []snapkv.Config) {
@@ -78,7 +76,7 @@ func prefilled(t *testing.T, m *model.Model, tokens []int32, methods []snapkv.Me
 		rows.rows = append(rows.rows, make([]float32, c.Heads*rows.n*rows.keys))
 	}
 	var s *model.Session
-	for _, rec := range []model.Recorder{rows, w} {
+	for _, rec := range []*model.Recorder{{Tile: rows.tile}, w.recorder()} {
 		s = m.NewSession()
 		t.Cleanup(s.Close)
 		if err := s.Forward(context.Background(), tokens, model.Pass{LogitsFrom: len(tokens), Recorder: rec, RecordFrom: rows.first}); err != nil {

@@ -150,7 +150,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 		return err
 	}
 	start := time.Now()
-	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }})
+	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }})
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 	}}
 	tokens := ref.reply[:n-1]
 	if k.watch != nil && k.watch.generated != nil { // the oracle sees all of the reply's rows
-		tokens, pass.Recorder = ref.reply, replyWatcher{k.watch}
+		tokens, pass.Recorder = ref.reply, k.watch.replyRecorder()
 	}
 	if err := k.r.forward(ctx, k.s, tokens, pass); err != nil {
 		return err

@@ -118,7 +118,7 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	w := newWatcher(run, len(ids))
 	s := m.NewSession()
 	first := make([]float32, c.Vocab)
-	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: w, Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
+	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
 		t.Fatal(err)
 	}
 	var ref reference

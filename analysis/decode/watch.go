@@ -48,10 +48,24 @@ func newWatcher(r *runner, prompt int) *watcher {
 	return w
 }
 
-// Tile sums the prompt's rows.
-func (w *watcher) Tile(layer, _ int, t *cpu.Tile) {
+// recorder records a prompt: the sums over its rows, and its last queries.
+func (w *watcher) recorder() *model.Recorder {
+	r := &model.Recorder{States: w.states, Wants: w.wants}
 	if w.sums != nil {
-		w.add(w.sums[layer], t)
+		r.Tile = func(layer int, t *cpu.Tile) { w.add(w.sums[layer], t) }
+		r.Sums = w.addFixed(w.sums)
+	}
+	return r
+}
+
+// replyRecorder records the sums over a reply's rows, for the oracle.
+func (w *watcher) replyRecorder() *model.Recorder {
+	return &model.Recorder{
+		Tile: func(layer int, t *cpu.Tile) { w.add(w.generated[layer], t) },
+		Wants: func(_, pos0, n int) model.Wants {
+			return model.Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
+		},
+		Sums: w.addFixed(w.generated),
 	}
 }
 
@@ -71,25 +85,22 @@ func (w *watcher) add(s *capture.Sums, t *cpu.Tile) {
 	s.Add(t.Head, t.Key0, x)
 }
 
-// Wants asks a card for the sums over the prompt's rows and the last queries.
-func (w *watcher) Wants(_, pos0, n int) model.Wants {
+// wants asks a card for the sums over the prompt's rows and the last queries.
+func (w *watcher) wants(_, pos0, n int) model.Wants {
 	end := pos0 + n
 	return model.Wants{Rows: end, LSE: end, States: max(pos0, w.prompt-w.rows), Sums: w.sums != nil}
 }
 
-// Sums takes sums that a card has made of the prompt's rows.
-func (w *watcher) Sums(layer, head, _ int, part []int64) {
-	w.sums[layer].AddFixed(head, part[:min(len(part), w.prompt)])
+// addFixed returns a function that adds a card's sums over a pass to those of the
+// prompt's keys.
+func (w *watcher) addFixed(to []*capture.Sums) func(layer, head, window int, part []int64) {
+	return func(layer, head, _ int, part []int64) {
+		to[layer].AddFixed(head, part[:min(len(part), w.prompt)])
+	}
 }
 
-// Rows, Whole, Cells and Done have nothing to do: nothing of the kind is wanted.
-func (w *watcher) Whole(int, int, int, []float32) {}
-func (w *watcher) Rows(int, *model.Rows)          {}
-func (w *watcher) Cells(int, int, []float32)      {}
-func (w *watcher) Done(int, int)                  {}
-
-// States keeps the last queries.
-func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
+// states keeps the last queries.
+func (w *watcher) states(layer, pos0, n int, q, _, _ []float32) {
 	width := w.config.Heads * w.config.HeadDim
 	for i := range n {
 		if row := pos0 + i - (w.prompt - w.rows); row >= 0 && row < w.rows {
@@ -97,21 +108,6 @@ func (w *watcher) States(layer, pos0, n int, q, _, _ []float32) {
 		}
 	}
 }
-
-// replyWatcher sums the reply's rows, for the oracle.
-type replyWatcher struct{ *watcher }
-
-func (w replyWatcher) Tile(layer, _ int, t *cpu.Tile) { w.add(w.generated[layer], t) }
-
-func (w replyWatcher) Wants(_, pos0, n int) model.Wants {
-	return model.Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
-}
-
-func (w replyWatcher) Sums(layer, head, _ int, part []int64) {
-	w.generated[layer].AddFixed(head, part[:min(len(part), w.prompt)])
-}
-
-func (replyWatcher) States(int, int, int, []float32, []float32, []float32) {}
 
 // layer builds what a method sees of a layer of the full cache.
 func (w *watcher) layer(s *model.Session, l int) (*snapkv.Layer, error) {

@@ -203,7 +203,7 @@ func (r *recording) sums(i int, a attention) error {
 		}
 		at = to
 	}
-	if w.Windows > 0 {
+	if w.Windows > 0 && r.p.Done != nil {
 		r.ring.then(func() { r.p.Done(i, end) })
 	}
 	return r.ring.poll()

@@ -113,7 +113,9 @@ func (b *batch) attend(l int, q, k, v []float32) {
 			a.Run(b.m.pool, s.kv[l], out[i*no:(i+1)*no], qi, 1, b.pos[i], nil, 0)
 			continue
 		}
-		a.Run(b.m.pool, s.kv[l], out[i*no:(i+1)*no], qi, 1, b.pos[i], func(worker int, t *cpu.Tile) { rec.Tile(l, worker, t) }, 0)
-		rec.States(l, b.pos[i], 1, qi, ki, vi)
+		a.Run(b.m.pool, s.kv[l], out[i*no:(i+1)*no], qi, 1, b.pos[i], rec.visit(l, 0), 0)
+		if rec.States != nil {
+			rec.States(l, b.pos[i], 1, qi, ki, vi)
+		}
 	}
 }

@@ -56,13 +56,13 @@ func TestStepAgainstForward(t *testing.T) {
 				for i, s := range alone {
 					tokens[i] = int32(step*11+i*3+2) % vocab
 					seen[i], expected[i] = &watcher{rows: map[[3]int][]float32{}}, &watcher{rows: map[[3]int][]float32{}}
-					passes[i] = Pass{Recorder: seen[i], Logits: func(row int, l []float32) {
+					passes[i] = Pass{Recorder: seen[i].recorder(), Logits: func(row int, l []float32) {
 						if row != 0 {
 							t.Errorf("row %d, want 0", row)
 						}
 						got[i] = slices.Clone(l)
 					}}
-					p := Pass{Recorder: expected[i], Logits: func(_ int, l []float32) { want[i] = slices.Clone(l) }}
+					p := Pass{Recorder: expected[i].recorder(), Logits: func(_ int, l []float32) { want[i] = slices.Clone(l) }}
 					if err := s.Forward(ctx, tokens[i:i+1], p); err != nil {
 						t.Fatal(err)
 					}

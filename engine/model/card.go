@@ -147,18 +147,42 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) 
 	if p.Recorder == nil {
 		return s.card.Forward(ctx, tokens, out)
 	}
-	out.States = p.Recorder.States
-	if reducer, ok := p.Recorder.(Reducer); ok {
-		out.Record, out.Rows, out.Sums, out.Whole, out.Cells, out.Done = reducer.Wants, reducer.Rows, reducer.Sums, reducer.Whole, reducer.Cells, reducer.Done
+	r := p.Recorder
+	out.States = r.States
+	if r.Wants != nil {
+		out.Record = r.Wants
+		out.Rows = r.Rows
+		out.Sums = r.Sums
+		out.Whole = r.Whole
+		out.Cells = r.Cells
+		out.Done = r.Done
 		return s.card.Forward(ctx, tokens, out)
 	}
-	start := s.Len() // a pass's row 0
+	start := s.Len() // the position of the pass's row 0
 	out.Record = func(_, pos0, n int) cuda.Record {
-		from := max(pos0, min(start+p.RecordFrom, pos0+n))
-		return cuda.Record{Rows: from, LSE: from, States: from}
+		end := pos0 + n
+		from := max(pos0, min(start+p.RecordFrom, end))
+		w := cuda.Record{Rows: end, LSE: end, States: end}
+		if r.Tile != nil {
+			w.Rows = from
+			w.LSE = from
+		}
+		if r.States != nil {
+			w.States = from
+		}
+		return w
 	}
-	out.Rows = func(layer int, r *cuda.Rows) {
-		p.Recorder.Tile(layer, 0, &cpu.Tile{Head: r.Head, Row0: r.Pos0 - start, Rows: r.Rows, Pos0: r.Pos0, Keys: r.Keys, Stride: r.Stride, Weights: r.Weights, LSE: r.LSE})
+	out.Rows = func(layer int, rows *cuda.Rows) {
+		r.Tile(layer, &cpu.Tile{
+			Head:    rows.Head,
+			Row0:    rows.Pos0 - start,
+			Rows:    rows.Rows,
+			Pos0:    rows.Pos0,
+			Keys:    rows.Keys,
+			Stride:  rows.Stride,
+			Weights: rows.Weights,
+			LSE:     rows.LSE,
+		})
 	}
 	return s.card.Forward(ctx, tokens, out)
 }

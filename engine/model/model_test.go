@@ -59,7 +59,9 @@ type watcher struct {
 	rows map[[3]int][]float32
 }
 
-func (w *watcher) Tile(layer, _ int, t *cpu.Tile) {
+func (w *watcher) recorder() *Recorder { return &Recorder{Tile: w.tile} }
+
+func (w *watcher) tile(layer int, t *cpu.Tile) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range t.Rows {
@@ -69,8 +71,6 @@ func (w *watcher) Tile(layer, _ int, t *cpu.Tile) {
 		w.rows[[3]int{layer, t.Head, pos}] = row
 	}
 }
-
-func (w *watcher) States(int, int, int, []float32, []float32, []float32) {}
 
 // load opens a model folder with a chunk size and threads.
 func load(t *testing.T, dir string, chunk, threads int) *Model {
@@ -141,7 +141,7 @@ func checkFixture(t *testing.T, g golden, m *Model, weights float64) {
 	mean := make([]float64, c.Vocab)
 	var argmax []int32
 	greedy := NewSampler(0, 0)
-	err := s.Forward(context.Background(), ids, Pass{Recorder: w, Logits: func(row int, l []float32) {
+	err := s.Forward(context.Background(), ids, Pass{Recorder: w.recorder(), Logits: func(row int, l []float32) {
 		copy(logits, l)
 		argmax = append(argmax, greedy.Next(l))
 		for i, v := range l {
@@ -165,7 +165,7 @@ func checkFixture(t *testing.T, g golden, m *Model, weights float64) {
 	for r := range reply {
 		near(t, fmt.Sprintf("gen_logits row %d", r), logits, all[r*c.Vocab:(r+1)*c.Vocab], 1e-4)
 		got = append(got, greedy.Next(logits))
-		err := s.Forward(context.Background(), got[r:], Pass{Recorder: w, Logits: func(_ int, l []float32) { copy(logits, l) }})
+		err := s.Forward(context.Background(), got[r:], Pass{Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(logits, l) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,18 +117,15 @@ func (m *Model) observe(ctx context.Context, tokens []int32) (*observation, erro
 	}
 	s := m.NewSession()
 	defer s.Close()
-	err := s.Forward(ctx, tokens, Pass{LogitsFrom: o.last, Logits: func(_ int, l []float32) { copy(o.logits, l) }, Recorder: o, RecordFrom: o.last})
+	err := s.Forward(ctx, tokens, Pass{LogitsFrom: o.last, Logits: func(_ int, l []float32) { copy(o.logits, l) }, Recorder: &Recorder{Tile: o.tile}, RecordFrom: o.last})
 	return o, err
 }
 
-// Tile implements Recorder.
-func (o *observation) Tile(layer, _ int, t *cpu.Tile) {
+// tile keeps the weights of the last token.
+func (o *observation) tile(layer int, t *cpu.Tile) {
 	for i := range t.Rows {
 		if t.Pos0+i == o.last {
 			copy(o.rows[layer*o.heads+t.Head][t.Key0:], t.Weights[i*t.Stride:][:t.Keys])
 		}
 	}
 }
-
-// States implements Recorder.
-func (o *observation) States(int, int, int, []float32, []float32, []float32) {}

@@ -24,7 +24,7 @@ func generateGreedy(t *testing.T, m *Model, prompt []int32, n int) ([]int32, *wa
 	next := prompt
 	var out []int32
 	for range n {
-		err := s.Forward(context.Background(), next, Pass{Recorder: w, LogitsFrom: len(next) - 1, Logits: func(_ int, l []float32) { copy(logits, l) }})
+		err := s.Forward(context.Background(), next, Pass{Recorder: w.recorder(), LogitsFrom: len(next) - 1, Logits: func(_ int, l []float32) { copy(logits, l) }})
 		if err != nil {
 			t.Fatal(err)
 		}

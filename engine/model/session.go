@@ -18,44 +18,46 @@ type Session struct {
 	card cuda.Sequence // where the weights are on a card; the rest is unused then
 }
 
-// Recorder watches a pass.
-type Recorder interface {
-	// Tile shows normalised weights of a few queries of one head, from several
-	// workers at once; t is valid during the call.
-	Tile(layer, worker int, t *cpu.Tile)
-	// States follows all tiles of a chunk of one layer: q [n, heads*headDim],
-	// k [n, kvHeads*headDim] after the rotation, v [n, kvHeads*valueDim], of
-	// positions pos0 to pos0+n-1. A card hands out q alone; k and v are nil.
-	States(layer, pos0, n int, q, k, v []float32)
+// A Recorder holds the callbacks through which a pass shows what its attention
+// computes. All of them are optional; the arguments of a callback are valid only
+// during the call.
+//
+// On the processor a pass calls Tile and States. On a card a Recorder without
+// Wants receives the same, but from one goroutine at a time. A Recorder with Wants
+// is asked first what it needs of each layer, so that the card hands over sums
+// and the rows that are recorded instead of every weight: it then calls Rows,
+// Sums, Whole, Cells and Done in place of Tile, from several goroutines at once.
+// A callback that Wants asks for must be set.
+type Recorder struct {
+	// Tile receives the normalized weights of a few queries of one head. Several
+	// workers call it at once.
+	Tile func(layer int, t *cpu.Tile)
+	// States follows all tiles of a chunk of one layer. It receives the queries q
+	// [n, heads*headDim] and keys k [n, kvHeads*headDim] after the rotation and the
+	// values v [n, kvHeads*valueDim] of positions pos0 to pos0+n-1. On a card, k and
+	// v are nil.
+	States func(layer, pos0, n int, q, k, v []float32)
+
+	// Wants is called once per layer and pass over positions pos0 to pos0+n-1.
+	Wants func(layer, pos0, n int) Wants
+	// Rows receives rows that were asked for. Its Weights are nil where halves or
+	// only the log-sum-exps were.
+	Rows func(layer int, r *Rows)
+	// Sums receives weights added up over the queries of one window, or over all
+	// queries of the pass (window -1), for keys 0 to len(part)-1, in units of 2^-40.
+	// The sums of one window come in several parts, which must be added.
+	Sums func(layer, head, window int, part []int64)
+	// Whole receives the complete sums of a window whose queries the card has added
+	// up in one piece, rounded to Wants.SumBits.
+	Whole func(layer, head, window int, sums []float32)
+	// Cells receives the largest weights of the pass, [Side, Side].
+	Cells func(layer, head int, cells []float32)
+	// Done says that the window sums of a layer's queries before position end have
+	// been delivered; the States of those queries follow.
+	Done func(layer, end int)
 }
 
-// Reducer is a Recorder that says beforehand what it takes of a layer's rows, so
-// that a card hands out sums and the rows that are wanted instead of every
-// weight. Where the arithmetic is the processor's, Tile is called instead of
-// Rows, Sums, Cells and Done.
-type Reducer interface {
-	Recorder
-	// Wants is asked once for a layer's part of a pass over positions pos0 to
-	// pos0+n-1.
-	Wants(layer, pos0, n int) Wants
-	// Rows shows rows that were wanted; Weights is nil where halves or only LSE
-	// were.
-	Rows(layer int, r *Rows)
-	// Sums are weights added up over the pass's queries of a window, or of all
-	// (window -1), for keys 0 to len(part)-1, in units of 2^-40; they come in
-	// several parts.
-	Sums(layer, head, window int, part []int64)
-	// Whole has the sums of a window whose queries a card has added up at once, as
-	// they come from Sums and rounded as was wanted.
-	Whole(layer, head, window int, sums []float32)
-	// Cells are the largest weights of the pass, [Side, Side].
-	Cells(layer, head int, cells []float32)
-	// Done says that the windows' sums over a layer's queries below end have been
-	// shown; those queries' States follow.
-	Done(layer, end int)
-}
-
-// Wants is what a Reducer takes of positions pos0 to pos0+n-1. A first position
+// Wants is what a Recorder needs of positions pos0 to pos0+n-1. A first position
 // of pos0+n or later means none.
 type Wants = cuda.Record
 
@@ -66,7 +68,7 @@ type Rows = cuda.Rows
 type Pass struct {
 	LogitsFrom int                               // first token whose logits are wanted; >= len(tokens): none
 	Logits     func(row int, logits []float32)   // row is an index into tokens; logits are valid during the call
-	Recorder   Recorder                          // nil: nothing is recorded
+	Recorder   *Recorder                         // nil: nothing is recorded
 	RecordFrom int                               // first token whose weights are shown
 	Length     int                               // of the sequence that these tokens are a part of, for rotations that depend on it: its tokens, or 1 where each is decoded alone; 0: up to the last of these
 	Hidden     func(layer int, hidden []float32) // tests: the last token's state after each layer; may be nil
@@ -469,12 +471,24 @@ func (s *Session) attend(l, n, pos0, row0, outFrom int, p Pass) {
 		return
 	}
 	from := max(0, p.RecordFrom-row0)
-	a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, func(worker int, t *cpu.Tile) {
-		t.Row0 += row0
-		p.Recorder.Tile(l, worker, t)
-	}, from)
+	a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, p.Recorder.visit(l, row0), from)
+	if p.Recorder.States == nil {
+		return
+	}
 	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
 	p.Recorder.States(l, pos0+from, n-from, b.q[from*nq:n*nq], b.k[from*nk:n*nk], b.v[from*nv:n*nv])
+}
+
+// visit returns the function that shows a layer's tiles to the recorder, where row0
+// is the row of the pass that the chunk begins with. It is nil without Tile.
+func (r *Recorder) visit(layer, row0 int) func(worker int, t *cpu.Tile) {
+	if r.Tile == nil {
+		return nil
+	}
+	return func(_ int, t *cpu.Tile) {
+		t.Row0 += row0
+		r.Tile(layer, t)
+	}
 }
 
 func (s *Session) feedForward(w *layer, x, h []float32, n int) {

@@ -168,7 +168,7 @@ func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record 
 	}
 	c := m.Config()
 	pass := model.Pass{Logits: func(int, []float32) {}}
-	w := newWatcher(&c, n, record == "+record")
+	w := newWatcher(&c, n, record == "+record").recorder()
 	start := time.Now()
 	for lo := 0; lo < n; lo += m.Piece() {
 		hi := min(n, lo+m.Piece())

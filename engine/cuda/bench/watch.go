@@ -3,7 +3,6 @@
 package main
 
 import (
-	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
@@ -23,13 +22,23 @@ func newWatcher(c *model.Config, prompt int, all bool) *watcher {
 	return w
 }
 
+func (w *watcher) recorder() *model.Recorder {
+	return &model.Recorder{
+		States: w.states,
+		Wants:  w.wants,
+		Rows:   func(int, *model.Rows) {},
+		Sums:   w.addSums,
+		Whole:  w.whole,
+	}
+}
+
 const (
 	rows       = 128
 	windows    = 20
 	windowSize = 128
 )
 
-func (w *watcher) Wants(_, pos0, n int) model.Wants {
+func (w *watcher) wants(_, pos0, n int) model.Wants {
 	end := pos0 + n
 	if pos0 >= w.prompt {
 		return model.Wants{Rows: end, LSE: pos0, States: pos0}
@@ -39,17 +48,12 @@ func (w *watcher) Wants(_, pos0, n int) model.Wants {
 	return model.Wants{Rows: end, LSE: first, States: first, Sums: w.all, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize, SumBits: 16}
 }
 
-func (w *watcher) Sums(_, head, _ int, part []int64) {
+func (w *watcher) addSums(_, head, _ int, part []int64) {
 	for i, v := range part {
 		w.sums[head][i] += v
 	}
 }
 
-func (w *watcher) Whole(_, head, _ int, sums []float32) { copy(w.floats, sums) }
+func (w *watcher) whole(_, head, _ int, sums []float32) { copy(w.floats, sums) }
 
-func (w *watcher) States(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
-
-func (*watcher) Tile(int, int, *cpu.Tile)  {}
-func (*watcher) Rows(int, *model.Rows)     {}
-func (*watcher) Cells(int, int, []float32) {}
-func (*watcher) Done(int, int)             {}
+func (w *watcher) states(_, _, n int, q, _, _ []float32) { copy(w.floats, q) }
