@@ -10,7 +10,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
@@ -42,15 +41,6 @@ type HitRateConfig struct {
 var Paper = HitRateConfig{
 	Windows: []int{hitrate.PaperWindow}, Tops: []float64{hitrate.PaperTop}, Thetas: []float64{hitrate.PaperTheta},
 	Span: 128, By: []string{"layer"}, Average: "pooled", Generation: "rows", TopOf: "prefix",
-}
-
-// Keys are the key columns of every table of rates.
-var Keys = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
-
-// HitRateColumns are the value columns.
-var HitRateColumns = []string{
-	"rows", "skipped", "prompts", "significant", "hits", "hit_rate", "ci_low", "ci_high",
-	"chance", "recent", "sinks_recent", "oracle", "overlap", "mass",
 }
 
 // setting is one combination of window, k and theta.
@@ -85,8 +75,11 @@ type promptSum struct {
 	overlap, mass float64
 }
 
-// HitRates computes a table of hit rates over all prompts of the dumps.
-func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Table, []Warning, error) {
+// HitRates computes hit rates over all prompts of the dumps: a row for each
+// combination of the lists in cfg and of the keys in cfg.By, in the order of the
+// keys; prompts keep the order of the dumps. [HitRateTable] makes a table of the
+// rows. The error is [ErrNothing] where no prompt can be rated.
+func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRateRow, []Warning, error) {
 	a := &hitRates{cfg: cfg, groups: map[groupKey]*group{}}
 	for _, s := range []struct {
 		name, value string
@@ -105,7 +98,8 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) (*table.Ta
 	if len(a.groups) == 0 {
 		return nil, a.warnings, ErrNothing
 	}
-	return a.table(), a.warnings, nil
+	rows := a.rows()
+	return rows, a.warnings, nil
 }
 
 // ErrNothing says that there is not a single row to rate.

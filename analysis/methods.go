@@ -303,7 +303,7 @@ func (a *methods) put(model string, p *dumps.Prompt, layer, head, span, judged, 
 
 // table turns the groups of one choice of keys into rows.
 func (a *methods) table(which int) *table.Table {
-	t := table.New(slices.Concat(Keys, MethodColumns)...)
+	t := table.New(slices.Concat(KeyColumns, MethodColumns)...)
 	var keys []methodKey
 	for key := range a.sums {
 		if key.table == which {

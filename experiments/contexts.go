@@ -281,20 +281,20 @@ func (l *Lab) ratePosition(ctx context.Context, path string, list []prompts.Prom
 	if err != nil {
 		return "", err
 	}
-	if err := l.table(byLayer, "hit-rate"); err != nil {
+	if err := l.table(analysis.HitRateTable(byLayer), "hit-rate"); err != nil {
 		return "", err
 	}
 	for _, of := range []string{"", truncatedGroup} {
 		if contents[of] == 0 {
 			continue
 		}
-		k := layerCurves(byLayer, func(row []any) string {
-			place, ok := strings.CutSuffix(row[byLayer.Column("dataset")].(string), of)
+		k := layerCurves(byLayer, func(row *analysis.HitRateRow) string {
+			place, ok := strings.CutSuffix(row.Dataset, of)
 			if !ok || of == "" && strings.HasSuffix(place, truncatedGroup) {
 				return ""
 			}
 			return place
-		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
+		})
 		k.Title, k.YLabel, k.Meta = "hit rate by place of the instruction"+of, "hit rate", l.meta()
 		k.Caption = l.caption("window 32, top 5 %%, weight > 0.05; %d documents with instructions%s, matched; bands: 95 %% bootstrap. Grey: other choices of the same size, instruction after the document.", contents[of], of)
 		if err := l.figure(viz.CurvesFigure(k), "hit-rate"+strings.Trim(strings.ReplaceAll(of, " (", "-"), ")")); err != nil {
@@ -336,15 +336,14 @@ func pairedPlaces(ctx context.Context, path string, list []prompts.Prompt, cfg a
 	paired := table.New("documents", "skip_first", "placement", "prompts", "hit_rate", "difference", "low", "high", "p", "sinks_recent", "chance")
 	for _, skip := range []int{0, 4} {
 		cfg.By, cfg.SkipFirst = []string{"prompt", "dataset"}, skip
-		t, _, err := analysis.HitRates(ctx, []string{path}, cfg)
+		rows, _, err := analysis.HitRates(ctx, []string{path}, cfg)
 		if err != nil {
 			return nil, err
 		}
 		rates, sinks := map[string]float64{}, map[string][]float64{}
-		for _, row := range t.Rows {
-			place := row[t.Column("dataset")].(string)
-			rates[row[t.Column("prompt")].(string)] = row[t.Column("hit_rate")].(float64)
-			sinks[place] = append(sinks[place], row[t.Column("sinks_recent")].(float64))
+		for _, row := range rows {
+			rates[row.Prompt] = row.HitRate
+			sinks[row.Dataset] = append(sinks[row.Dataset], row.SinksRecent)
 		}
 		for _, of := range []string{"", truncatedGroup} {
 			for _, place := range placements {

@@ -52,18 +52,18 @@ func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, e
 	if err != nil {
 		return "", err
 	}
-	if err := l.table(byLayer, "hit-rate"); err != nil {
+	if err := l.table(analysis.HitRateTable(byLayer), "hit-rate"); err != nil {
 		return "", err
 	}
 	for _, w := range cfg.Windows {
-		k := layerCurves(byLayer, func(row []any) string {
-			if row[byLayer.Column("window")] != w {
+		k := layerCurves(byLayer, func(row *analysis.HitRateRow) string {
+			if row.Window != w {
 				return ""
 			}
-			return fmt.Sprintf("tokens %d to %d", row[byLayer.Column("span")].(int)*l.span(), (row[byLayer.Column("span")].(int)+1)*l.span()-1)
-		}, "hit_rate", "oracle", "sinks_recent", "recent", "chance")
+			return fmt.Sprintf("tokens %d to %d", row.Span*l.span(), (row.Span+1)*l.span()-1)
+		})
 		k.Title = fmt.Sprintf("hit rate of generated tokens against the prompt's last %d", w)
-		k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05; mean over %d prompts; bands: 95 %% bootstrap intervals. Grey: other choices of the same size.", modelOf(byLayer), n)
+		k.Caption = fmt.Sprintf("%s; top 5 %% of the prefix, weight > 0.05; mean over %d prompts; bands: 95 %% bootstrap intervals. Grey: other choices of the same size.", byLayer[0].Model, n)
 		k.YLabel, k.Meta = "hit rate", l.meta()
 		if err := l.figure(viz.CurvesFigure(k), fmt.Sprintf("hit-rate-window-%d", w)); err != nil {
 			return "", err
@@ -74,21 +74,15 @@ func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, e
 	if err != nil {
 		return "", err
 	}
-	if err := l.table(sets, "sets"); err != nil {
+	if err := l.table(analysis.HitRateTable(sets), "sets"); err != nil {
 		return "", err
 	}
 	cfg.By = []string{"span"}
-	overall := table.New(append([]string{"skip_first"}, append(analysis.Keys, analysis.HitRateColumns...)...)...)
-	for _, skip := range []int{0, 4} {
-		cfg.SkipFirst = skip
-		t, _, err := analysis.HitRates(ctx, []string{path}, cfg)
-		if err != nil {
-			return "", err
-		}
-		for _, row := range t.Rows {
-			overall.Add(append([]any{skip}, row...)...)
-		}
+	rows, err := withAndWithoutSinks(ctx, path, cfg)
+	if err != nil {
+		return "", err
 	}
+	overall := skipTable(rows)
 	if err := l.table(overall, "overall"); err != nil {
 		return "", err
 	}
@@ -116,13 +110,13 @@ func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, e
 	if err := l.headMap(heads, "hit_rate", "hit rate without the first four positions", "hit rate", fmt.Sprintf("window 32, top 5 %%, weight > 0.05; mean over %d prompts", n), "heads"); err != nil {
 		return "", err
 	}
-	first, last := overall.Rows[0], overall.Rows[0]
-	for _, row := range overall.Rows {
-		if row[0] == 0 && row[overall.Column("window")] == 32 {
+	first := rows[0]
+	last := rows[0]
+	for _, row := range rows {
+		if row.skip == 0 && row.Window == 32 {
 			last = row
 		}
 	}
-	rate := overall.Column("hit_rate")
 	fresh, err := freshShare(path)
 	if err != nil {
 		return "", err
@@ -150,7 +144,7 @@ the p-value of a sign-flip test. controls.csv has them by layer.
 
 heads.csv tells consistent heads from others: their hit rate without sinks, how far two halves of the window agree, the share of the reply's
 important positions that the window found important, and how unevenly the window's rows spread their choices.
-%s`, short(fresh), short(first[rate]), l.span(), short(last[rate]),
+%s`, short(fresh), short(first.HitRate), l.span(), short(last.HitRate),
 		markdown(overall, "skip_first", "window", "span", "prompts", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap"), markdown(overallOnly(null), null.Columns...), few(n))
 	return words + warningList(warnings), nil
 }
@@ -197,50 +191,54 @@ func warningList(list []analysis.Warning) string {
 	return s
 }
 
-func modelOf(t *table.Table) string {
-	if len(t.Rows) == 0 {
-		return ""
-	}
-	return fmt.Sprint(t.Rows[0][t.Column("model")])
+// baselines are the choices that need no attention, and the best one, as figures
+// name them.
+var baselines = []struct {
+	name string
+	rate func(*analysis.HitRateRow) float64
+}{
+	{"chance", func(r *analysis.HitRateRow) float64 { return r.Chance }},
+	{"recent", func(r *analysis.HitRateRow) float64 { return r.Recent }},
+	{"sinks + recent", func(r *analysis.HitRateRow) float64 { return r.SinksRecent }},
+	{"oracle", func(r *analysis.HitRateRow) float64 { return r.Oracle }},
 }
-
-// baselineNames are what figures call the columns.
-var baselineNames = map[string]string{"chance": "chance", "recent": "recent", "sinks_recent": "sinks + recent", "oracle": "oracle"}
 
 // layerCurves makes a line over layers for each name; rows named "" are left
 // out. Baselines are drawn from the rows of the first name.
-func layerCurves(t *table.Table, name func(row []any) string, column string, baselines ...string) viz.Curves {
+func layerCurves(rows []analysis.HitRateRow, name func(*analysis.HitRateRow) string) viz.Curves {
 	k := viz.Curves{XLabel: "layer", Lo: 0, Hi: 1}
-	at := map[string]int{}
-	for _, row := range t.Rows {
+	series := map[string]int{}
+	for i := range rows {
+		row := &rows[i]
 		n := name(row)
 		if n == "" {
 			continue
 		}
-		i, ok := at[n]
+		i, ok := series[n]
 		if !ok {
 			i = len(k.Series)
-			at[n] = i
+			series[n] = i
 			k.Series = append(k.Series, viz.Series{Name: n})
 		}
 		s := &k.Series[i]
-		s.X, s.Y = append(s.X, float64(row[t.Column("layer")].(int))), append(s.Y, row[t.Column(column)].(float64))
-		if c := t.Column("ci_low"); c >= 0 {
-			s.Low, s.High = append(s.Low, row[c].(float64)), append(s.High, row[t.Column("ci_high")].(float64))
-		}
+		s.X = append(s.X, float64(row.Layer))
+		s.Y = append(s.Y, row.HitRate)
+		s.Low = append(s.Low, row.Low)
+		s.High = append(s.High, row.High)
 	}
 	if len(k.Series) == 0 {
 		return k
 	}
 	first := k.Series[0].Name
-	for i := len(baselines) - 1; i >= 0; i-- {
-		b := viz.Series{Name: baselineNames[baselines[i]], Baseline: true}
-		for _, row := range t.Rows {
-			if name(row) == first {
-				b.X, b.Y = append(b.X, float64(row[t.Column("layer")].(int))), append(b.Y, row[t.Column(baselines[i])].(float64))
+	for _, b := range baselines {
+		s := viz.Series{Name: b.name, Baseline: true}
+		for i := range rows {
+			if name(&rows[i]) == first {
+				s.X = append(s.X, float64(rows[i].Layer))
+				s.Y = append(s.Y, b.rate(&rows[i]))
 			}
 		}
-		k.Series = append(k.Series, b)
+		k.Series = append(k.Series, s)
 	}
 	return k
 }

@@ -64,7 +64,7 @@ func windowCurves(t *table.Table, keys string, skip int) viz.Curves {
 	baselines := []string{"oracle", "sinks_recent", "recent"}
 	grey := make([]viz.Series, len(baselines))
 	for i, b := range baselines {
-		grey[i] = viz.Series{Name: baselineNames[b], Baseline: true}
+		grey[i] = viz.Series{Name: map[string]string{"oracle": "oracle", "sinks_recent": "sinks + recent", "recent": "recent"}[b], Baseline: true}
 	}
 	byLayer := map[int]*viz.Series{}
 	var order []int

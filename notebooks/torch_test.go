@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,14 +187,23 @@ func tables(t *testing.T, a, b string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(x.Rows) != len(y.Rows) || len(x.Rows) == 0 {
-		t.Fatalf("%d and %d rows", len(x.Rows), len(y.Rows))
+	if len(x) != len(y) || len(x) == 0 {
+		t.Fatalf("%d and %d rows", len(x), len(y))
 	}
-	for i := range x.Rows {
-		for c, name := range x.Columns {
-			u, number := x.Rows[i][c].(float64)
-			if v, _ := y.Rows[i][c].(float64); number && math.Abs(u-v) > 1e-5 || !number && name != "model" && x.Rows[i][c] != y.Rows[i][c] {
-				t.Errorf("row %d, %s: %v and %v", i, name, x.Rows[i][c], y.Rows[i][c])
+	values := func(r analysis.HitRateRow) []float64 {
+		return []float64{r.HitRate, r.Low, r.High, r.Chance, r.Recent, r.SinksRecent, r.Oracle, r.Overlap, r.Mass}
+	}
+	counts := func(r analysis.HitRateRow) []int {
+		return []int{r.Layer, r.Head, r.Window, r.Span, r.Budget, r.Rows, r.Skipped, r.Prompts, r.Significant, r.Hits}
+	}
+	for i := range x {
+		if x[i].Prompt != y[i].Prompt || !slices.Equal(counts(x[i]), counts(y[i])) {
+			t.Errorf("row %d: %+v and %+v", i, x[i], y[i])
+		}
+		v := values(y[i])
+		for c, u := range values(x[i]) {
+			if math.Abs(u-v[c]) > 1e-5 {
+				t.Errorf("row %d: %+v and %+v", i, x[i], y[i])
 			}
 		}
 	}

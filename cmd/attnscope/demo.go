@@ -51,7 +51,7 @@ func runDemo(c *cli.Context) error {
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
-	if err := byLayer.WriteFile(filepath.Join(dir, "hitrate.tsv"), "tsv"); err != nil {
+	if err := analysis.HitRateTable(byLayer).WriteFile(filepath.Join(dir, "hitrate.tsv"), "tsv"); err != nil {
 		return err
 	}
 	overall, err := demoOverall(c, dump)
@@ -130,38 +130,34 @@ func demoOverall(c *cli.Context, dump string) (*table.Table, error) {
 	for _, skip := range []int{0, 4} {
 		cfg := analysis.Paper
 		cfg.By, cfg.SkipFirst, cfg.Windows = nil, skip, []int{8, 32, 128}
-		t, _, err := analysis.HitRates(c.Context, []string{dump}, cfg)
+		rows, _, err := analysis.HitRates(c.Context, []string{dump}, cfg)
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range t.Rows {
-			v := func(name string) string {
-				if x, ok := row[t.Column(name)].(float64); ok {
-					return fmt.Sprintf("%.3f", x)
-				}
-				return fmt.Sprint(row[t.Column(name)])
-			}
-			with := "counted"
-			if skip > 0 {
-				with = "left out"
-			}
-			out.Add(v("window"), with, v("hit_rate"), v("ci_low")+" to "+v("ci_high"), v("chance"), v("recent"), v("sinks_recent"), v("overlap"), v("mass"))
+		with := "counted"
+		if skip > 0 {
+			with = "left out"
+		}
+		short := func(x float64) string { return fmt.Sprintf("%.3f", x) }
+		for _, row := range rows {
+			out.Add(row.Window, with, short(row.HitRate), short(row.Low)+" to "+short(row.High), short(row.Chance),
+				short(row.Recent), short(row.SinksRecent), short(row.Overlap), short(row.Mass))
 		}
 	}
 	return out, nil
 }
 
 // demoGuide says what the demo left and how to read it.
-func demoGuide(byLayer, overall *table.Table) []byte {
+func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
 	var b bytes.Buffer
-	rateAt, layerAt := byLayer.Column("hit_rate"), byLayer.Column("layer")
-	low, high := 0, 0
-	for i, row := range byLayer.Rows {
-		if row[rateAt].(float64) < byLayer.Rows[low][rateAt].(float64) {
-			low = i
+	low := byLayer[0]
+	high := byLayer[0]
+	for _, row := range byLayer {
+		if row.HitRate < low.HitRate {
+			low = row
 		}
-		if row[rateAt].(float64) > byLayer.Rows[high][rateAt].(float64) {
-			high = i
+		if row.HitRate > high.HitRate {
+			high = row
 		}
 	}
 	fmt.Fprintf(&b, `# What the demo shows
@@ -189,6 +185,6 @@ Lowest hit rate: layer %v with %.3f. Highest: layer %v with %.3f.
 | figures/layers-heads.png | hit rate of every head: dark heads attend where the window did not vote |
 | figures/layers-windows.png | hit rate by size of the window |
 | figures/PROMPT/layer-NN.png | above, what the window votes for; below, what each generated token attends to; between, where they agree |
-`, byLayer.Rows[low][layerAt], byLayer.Rows[low][rateAt], byLayer.Rows[high][layerAt], byLayer.Rows[high][rateAt])
+`, low.Layer, low.HitRate, high.Layer, high.HitRate)
 	return b.Bytes()
 }

@@ -117,12 +117,12 @@ func runHitrate(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
-	t, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
+	rows, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
-	return writeTable(c, t)
+	return writeTable(c, analysis.HitRateTable(rows))
 }

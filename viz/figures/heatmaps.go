@@ -248,7 +248,7 @@ func (d *drawer) summaries(ctx context.Context, paths []string) error {
 	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.By = []int{d.cfg.Window}, []float64{d.cfg.Top}, []float64{d.cfg.Theta}, []string{"layer", "head"}
 	caption := fmt.Sprintf("%s, mean over %d prompts; top %.3g %% of the prefix, weight > %.3g. Grey: nothing was that large.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta)
 	s := viz.Summary{Title: fmt.Sprintf("hit rate, window %d", d.cfg.Window), Caption: caption, XLabel: "query head", BarTitle: "hit rate"}
-	if err := d.summary(ctx, paths, cfg, s, "head", "layers-heads"); err != nil {
+	if err := d.summary(ctx, paths, cfg, s, func(r *analysis.HitRateRow) int { return r.Head }, "layers-heads"); err != nil {
 		return err
 	}
 	cfg.By, cfg.Windows = []string{"layer"}, nil
@@ -260,32 +260,32 @@ func (d *drawer) summaries(ctx context.Context, paths []string) error {
 		slices.Sort(cfg.Windows)
 	}
 	s.Title, s.XLabel = "hit rate by size of the observation window", "observation window (prompt rows)"
-	return d.summary(ctx, paths, cfg, s, "window", "layers-windows")
+	return d.summary(ctx, paths, cfg, s, func(r *analysis.HitRateRow) int { return r.Window }, "layers-windows")
 }
 
-func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s viz.Summary, column, name string) error {
-	t, _, err := analysis.HitRates(ctx, paths, cfg)
+// summary draws hit rates by layer and by what column says of a row.
+func (d *drawer) summary(ctx context.Context, paths []string, cfg analysis.HitRateConfig, s viz.Summary, column func(*analysis.HitRateRow) int, name string) error {
+	rows, _, err := analysis.HitRates(ctx, paths, cfg)
 	if errors.Is(err, analysis.ErrNothing) {
 		return nil // no reply, no rates, no summary
 	}
 	if err != nil {
 		return err
 	}
-	layerAt, columnAt, rateAt := t.Column("layer"), t.Column(column), t.Column("hit_rate")
 	var columns []int
-	for _, row := range t.Rows {
-		if l := row[layerAt].(int); !slices.Contains(s.Layers, l) {
+	for i := range rows {
+		if l := rows[i].Layer; !slices.Contains(s.Layers, l) {
 			s.Layers = append(s.Layers, l)
 		}
-		if c := row[columnAt].(int); !slices.Contains(columns, c) {
+		if c := column(&rows[i]); !slices.Contains(columns, c) {
 			columns = append(columns, c)
 		}
 	}
 	slices.Sort(s.Layers)
 	slices.Sort(columns)
 	s.Rates = viz.NewGrid(len(s.Layers), len(columns))
-	for _, row := range t.Rows {
-		s.Rates.Set(slices.Index(s.Layers, row[layerAt].(int)), slices.Index(columns, row[columnAt].(int)), row[rateAt].(float64))
+	for i := range rows {
+		s.Rates.Set(slices.Index(s.Layers, rows[i].Layer), slices.Index(columns, column(&rows[i])), rows[i].HitRate)
 	}
 	for _, c := range columns {
 		s.Columns = append(s.Columns, fmt.Sprint(c))

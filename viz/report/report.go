@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 
 	"github.com/attnscope/attnscope/analysis"
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/viz"
@@ -135,23 +134,24 @@ func WriteFile(ctx context.Context, path string, paths []string, cfg Config) ([]
 func (p *page) rates(ctx context.Context, paths []string) error {
 	base := analysis.Paper
 	base.Windows, base.Tops, base.Thetas = []int{p.Config.Window}, []float64{p.Config.Top}, []float64{p.Config.Theta}
-	var overall []*table.Table
-	for _, skip := range []int{0, 4} {
+	var overall [2][]analysis.HitRateRow
+	for i, skip := range []int{0, 4} {
 		cfg := base
-		cfg.By, cfg.SkipFirst = nil, skip
-		t, warnings, err := analysis.HitRates(ctx, paths, cfg)
+		cfg.By = nil
+		cfg.SkipFirst = skip
+		rows, warnings, err := analysis.HitRates(ctx, paths, cfg)
 		if err != nil {
 			return err
 		}
 		if skip == 0 {
 			p.Warnings = append(p.Warnings, warnings...)
 		}
-		overall = append(overall, t)
+		overall[i] = rows
 	}
-	if len(overall[0].Rows) == 0 {
+	if len(overall[0]) == 0 {
 		return fmt.Errorf("no prompt is longer than the window of %d and has a reply: there is nothing to report", p.Config.Window)
 	}
-	p.Overall = overallRows(overall)
+	p.Overall = overallRows(overall[0], overall[1])
 	byLayer, _, err := analysis.HitRates(ctx, paths, base)
 	if err != nil {
 		return err

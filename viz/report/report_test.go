@@ -46,14 +46,16 @@ func TestNumbersAreThoseOfTheTables(t *testing.T) {
 	}
 	cfg := analysis.Paper
 	cfg.Windows, cfg.Tops, cfg.Thetas = []int{4}, []float64{0.2}, []float64{0.04}
-	table, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
+	rows, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range table.Rows {
-		want := fmt.Sprintf("<tr><td>%v</td>", row[table.Column("layer")])
-		for _, name := range []string{"hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap", "mass"} {
-			want += fmt.Sprintf("<td>%.3f</td>", row[table.Column(name)])
+	for _, row := range rows {
+		want := fmt.Sprintf("<tr><td>%d</td>", row.Layer)
+		for _, value := range []float64{
+			row.HitRate, row.Low, row.High, row.Chance, row.Recent, row.SinksRecent, row.Oracle, row.Overlap, row.Mass,
+		} {
+			want += fmt.Sprintf("<td>%.3f</td>", value)
 		}
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("no line %s", want)

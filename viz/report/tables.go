@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -54,119 +53,139 @@ func number(v any) string {
 	}
 }
 
-// rateColumns are the columns of the hit-rate tables, with the words over them.
-var rateColumns = [][2]string{
-	{"hit_rate", "hit rate"},
-	{"ci_low", "from"},
-	{"ci_high", "to"},
-	{"chance", "chance"},
-	{"recent", "recent"},
-	{"sinks_recent", "sinks + recent"},
-	{"oracle", "oracle"},
-	{"overlap", "overlap"},
-	{"mass", "kept mass"},
-	{"significant", "attended positions"},
+// rateColumn is a column of the hit-rate tables.
+type rateColumn struct {
+	head  string
+	value func(r *analysis.HitRateRow) any
+}
+
+var rateColumns = []rateColumn{
+	{"hit rate", func(r *analysis.HitRateRow) any { return r.HitRate }},
+	{"from", func(r *analysis.HitRateRow) any { return r.Low }},
+	{"to", func(r *analysis.HitRateRow) any { return r.High }},
+	{"chance", func(r *analysis.HitRateRow) any { return r.Chance }},
+	{"recent", func(r *analysis.HitRateRow) any { return r.Recent }},
+	{"sinks + recent", func(r *analysis.HitRateRow) any { return r.SinksRecent }},
+	{"oracle", func(r *analysis.HitRateRow) any { return r.Oracle }},
+	{"overlap", func(r *analysis.HitRateRow) any { return r.Overlap }},
+	{"kept mass", func(r *analysis.HitRateRow) any { return r.Mass }},
+	{"attended positions", func(r *analysis.HitRateRow) any { return r.Significant }},
 }
 
 func rateHead(first string) []string {
 	head := []string{first}
 	for _, c := range rateColumns {
-		head = append(head, c[1])
+		head = append(head, c.head)
 	}
 	return head
 }
 
-func rateCells(t *table.Table, row []any, first string) []string {
+func rateCells(row *analysis.HitRateRow, first string) []string {
 	cells := []string{first}
 	for _, c := range rateColumns {
-		cells = append(cells, number(row[t.Column(c[0])]))
+		cells = append(cells, number(c.value(row)))
 	}
 	return cells
 }
 
-// overallRows joins the table with all positions and the one without the first four.
-func overallRows(list []*table.Table) *rows {
+// overallRows joins the rates of all positions with the rates without the first
+// four positions.
+func overallRows(counted, leftOut []analysis.HitRateRow) *rows {
 	out := &rows{Head: rateHead("first four positions")}
-	for i, t := range list {
-		for _, row := range t.Rows {
-			name := []string{"counted", "left out"}[i]
-			if len(t.Rows) > 1 {
-				name = fmt.Sprintf("%s, %v", name, row[t.Column("model")])
+	add := func(name string, list []analysis.HitRateRow) {
+		for i := range list {
+			first := name
+			if len(list) > 1 {
+				first = fmt.Sprintf("%s, %v", name, list[i].Model)
 			}
-			out.Cells = append(out.Cells, rateCells(t, row, name))
+			out.Cells = append(out.Cells, rateCells(&list[i], first))
 		}
 	}
+	add("counted", counted)
+	add("left out", leftOut)
 	return out
 }
 
-func layerRows(t *table.Table) *rows {
+func layerRows(list []analysis.HitRateRow) *rows {
 	out := &rows{Head: rateHead("layer")}
 	model := ""
-	several := modelsOf(t) > 1
-	for _, row := range t.Rows {
-		name := fmt.Sprint(row[t.Column("layer")])
-		if m := fmt.Sprint(row[t.Column("model")]); several && m != model {
-			name, model = fmt.Sprintf("%s, %s", m, name), m
+	several := modelsOf(list) > 1
+	for i := range list {
+		name := fmt.Sprint(list[i].Layer)
+		if several && list[i].Model != model {
+			model = list[i].Model
+			name = fmt.Sprintf("%s, %s", model, name)
 		}
-		out.Cells = append(out.Cells, rateCells(t, row, name))
+		out.Cells = append(out.Cells, rateCells(&list[i], name))
 	}
 	return out
 }
 
-func modelsOf(t *table.Table) int {
-	seen := map[any]bool{}
-	for _, row := range t.Rows {
-		seen[row[t.Column("model")]] = true
+func modelsOf(list []analysis.HitRateRow) int {
+	seen := map[string]bool{}
+	for i := range list {
+		seen[list[i].Model] = true
 	}
 	return len(seen)
 }
 
 // extremes names the layers of lowest and highest hit rate.
-func extremes(t *table.Table) (low, high string) {
-	lo, hi := -1, -1
-	rate := func(i int) float64 { return t.Rows[i][t.Column("hit_rate")].(float64) }
-	for i := range t.Rows {
-		if math.IsNaN(rate(i)) {
+func extremes(list []analysis.HitRateRow) (low, high string) {
+	var lo, hi *analysis.HitRateRow
+	for i := range list {
+		row := &list[i]
+		if math.IsNaN(row.HitRate) {
 			continue
 		}
-		if lo < 0 || rate(i) < rate(lo) {
-			lo = i
+		if lo == nil || row.HitRate < lo.HitRate {
+			lo = row
 		}
-		if hi < 0 || rate(i) > rate(hi) {
-			hi = i
+		if hi == nil || row.HitRate > hi.HitRate {
+			hi = row
 		}
 	}
-	if lo < 0 {
+	if lo == nil {
 		return "–", "–"
 	}
-	say := func(i int) string { return fmt.Sprintf("layer %v (%.3f)", t.Rows[i][t.Column("layer")], rate(i)) }
+	say := func(r *analysis.HitRateRow) string { return fmt.Sprintf("layer %d (%.3f)", r.Layer, r.HitRate) }
 	return say(lo), say(hi)
 }
 
 // curves draws the hit rate and its baselines by layer.
-func curves(t *table.Table, cfg Config) *viz.Figure {
+func curves(list []analysis.HitRateRow, cfg Config) *viz.Figure {
+	first := &list[0]
 	k := viz.Curves{
-		Title: fmt.Sprintf("hit rate by layer, window %d", cfg.Window), XLabel: "layer", YLabel: "share of attended positions kept", Lo: 0, Hi: 1,
-		Caption: fmt.Sprintf("%v, mean over %v prompts; top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.",
-			t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], 100*cfg.Top, cfg.Theta),
+		Title:  fmt.Sprintf("hit rate by layer, window %d", cfg.Window),
+		XLabel: "layer",
+		YLabel: "share of attended positions kept",
+		Lo:     0,
+		Hi:     1,
+		Caption: fmt.Sprintf("%s, mean over %d prompts; top %.3g %% of the prefix, weight > %.3g; the band is a 95 %% bootstrap interval over prompts.",
+			first.Model, first.Prompts, 100*cfg.Top, cfg.Theta),
 		Meta: cfg.Origin.Meta(),
 	}
-	for _, c := range []struct {
-		column, name string
-		base         bool
-	}{{"hit_rate", "vote", false}, {"chance", "chance", true}, {"recent", "recent", true}, {"sinks_recent", "sinks + recent", true}} {
-		s := viz.Series{Name: c.name, Baseline: c.base}
-		for _, row := range t.Rows {
-			if row[t.Column("model")] != t.Rows[0][t.Column("model")] {
-				continue
-			}
-			s.X, s.Y = append(s.X, float64(row[t.Column("layer")].(int))), append(s.Y, row[t.Column(c.column)].(float64))
-			if !c.base {
-				s.Low, s.High = append(s.Low, row[t.Column("ci_low")].(float64)), append(s.High, row[t.Column("ci_high")].(float64))
-			}
+	vote := viz.Series{Name: "vote"}
+	chance := viz.Series{Name: "chance", Baseline: true}
+	recent := viz.Series{Name: "recent", Baseline: true}
+	sinks := viz.Series{Name: "sinks + recent", Baseline: true}
+	for i := range list {
+		row := &list[i]
+		if row.Model != first.Model {
+			continue
 		}
-		k.Series = append(k.Series, s)
+		x := float64(row.Layer)
+		vote.X = append(vote.X, x)
+		vote.Y = append(vote.Y, row.HitRate)
+		vote.Low = append(vote.Low, row.Low)
+		vote.High = append(vote.High, row.High)
+		chance.X = append(chance.X, x)
+		chance.Y = append(chance.Y, row.Chance)
+		recent.X = append(recent.X, x)
+		recent.Y = append(recent.Y, row.Recent)
+		sinks.X = append(sinks.X, x)
+		sinks.Y = append(sinks.Y, row.SinksRecent)
 	}
+	k.Series = []viz.Series{vote, chance, recent, sinks}
 	return viz.CurvesFigure(k)
 }
 

@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis"
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 	"github.com/attnscope/attnscope/snapkv"
@@ -254,6 +253,43 @@ func TestVotesAndSelections(t *testing.T) {
 	}
 }
 
+// rateNamed is the number that the viewer's answers give a name.
+func rateNamed(r analysis.HitRateRow, name string) float64 {
+	switch name {
+	case "window":
+		return float64(r.Window)
+	case "budget":
+		return float64(r.Budget)
+	case "top":
+		return r.Top
+	case "theta":
+		return r.Theta
+	case "significant":
+		return float64(r.Significant)
+	case "hits":
+		return float64(r.Hits)
+	case "hit_rate":
+		return r.HitRate
+	case "ci_low":
+		return r.Low
+	case "ci_high":
+		return r.High
+	case "chance":
+		return r.Chance
+	case "recent":
+		return r.Recent
+	case "sinks_recent":
+		return r.SinksRecent
+	case "oracle":
+		return r.Oracle
+	case "overlap":
+		return r.Overlap
+	case "mass":
+		return r.Mass
+	}
+	panic("no rate is named " + name)
+}
+
 // TestRatesAreThoseOfTheTables: sweeps by layer and rates by head equal
 // analysis.HitRates.
 func TestRatesAreThoseOfTheTables(t *testing.T) {
@@ -264,44 +300,38 @@ func TestRatesAreThoseOfTheTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(row []any, name string) float64 {
-		if f, ok := row[want.Column(name)].(float64); ok {
-			return f
-		}
-		return float64(row[want.Column(name)].(int))
-	}
 	const q = "&top=0.2&theta=0.04&kernel=3&pooling=maxpool&skip=1"
 	n := 0
 	for layer := range 2 {
 		var got struct{ Rows []map[string]float64 }
 		v.json(fmt.Sprintf("api/sweep?p=all&layer=%d&window=2,8%s", layer, q), &got)
 		for _, rates := range got.Rows {
-			row := want.Rows[n]
+			row := want[n]
 			n++
 			for name, g := range rates {
-				if w := at(row, name); math.Abs(g-w) > 1e-12 {
+				if w := rateNamed(row, name); math.Abs(g-w) > 1e-12 {
 					t.Errorf("layer %d, window %g: %s is %g, want %g", layer, rates["window"], name, g, w)
 				}
 			}
 		}
 	}
-	if n != len(want.Rows) {
-		t.Errorf("%d rows, want %d", n, len(want.Rows))
+	if n != len(want) {
+		t.Errorf("%d rows, want %d", n, len(want))
 	}
 	cfg.By, cfg.Windows = []string{"layer", "head", "prompt"}, []int{8}
 	if want, _, err = analysis.HitRates(t.Context(), []string{v.path}, cfg); err != nil {
 		t.Fatal(err)
 	}
 	checked := 0
-	for _, row := range want.Rows {
-		if row[want.Column("prompt")] != "p1" {
+	for _, row := range want {
+		if row.Prompt != "p1" {
 			continue
 		}
 		var got headsAnswerIn
-		v.json(fmt.Sprintf("api/stats?p=1&layer=%v&window=8%s", row[want.Column("layer")], q), &got)
-		head := row[want.Column("head")].(int)
+		v.json(fmt.Sprintf("api/stats?p=1&layer=%v&window=8%s", row.Layer, q), &got)
+		head := row.Head
 		for _, name := range []string{"hit_rate", "mass", "overlap", "recent", "sinks_recent", "oracle"} {
-			g, w := math.NaN(), at(row, name)
+			g, w := math.NaN(), rateNamed(row, name)
 			if p := got.Measures[name][head]; p != nil {
 				g = *p
 			}
@@ -346,7 +376,7 @@ func TestWindowsAtHand(t *testing.T) {
 		}
 		v.json("api/stats?window=32", &headsAnswerIn{})
 		cfg.Windows = list
-		tables := map[string]*table.Table{}
+		tables := map[string][]analysis.HitRateRow{}
 		for _, pool := range []string{"1&pooling=avgpool", "5&pooling=avgpool", "31&pooling=maxpool"} {
 			kernel, pooling, _ := strings.Cut(pool, "&pooling=")
 			cfg.Kernel, _ = strconv.Atoi(kernel)
@@ -360,12 +390,12 @@ func TestWindowsAtHand(t *testing.T) {
 		v.s.captures[0].Close() // from here on nothing can be read
 		checked := 0
 		for pool, want := range tables {
-			for _, row := range want.Rows {
+			for _, row := range want {
 				var got headsAnswerIn
-				v.json(fmt.Sprintf("api/stats?window=%v&top=0.2&theta=0.04&kernel=%s", row[want.Column("window")], pool), &got)
+				v.json(fmt.Sprintf("api/stats?window=%v&top=0.2&theta=0.04&kernel=%s", row.Window, pool), &got)
 				for _, name := range []string{"hit_rate", "mass", "overlap", "recent", "sinks_recent", "oracle"} {
-					g, w := math.NaN(), row[want.Column(name)].(float64)
-					if p := got.Measures[name][row[want.Column("head")].(int)]; p != nil {
+					g, w := math.NaN(), rateNamed(row, name)
+					if p := got.Measures[name][row.Head]; p != nil {
 						g = *p
 					}
 					if math.Abs(g-w) > c.off || math.IsNaN(g) != math.IsNaN(w) {
