@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // Real is what compressed decoding really lost: one line of `attnscope
@@ -37,14 +39,7 @@ type Point struct {
 // out: they are no predictions.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) ([]Calibration, [][]Point, []Warning, error) {
 	cfg.By, cfg.Lenient = []string{"prompt"}, true
-	cfg.Methods = slices.Clone(cfg.Methods)
-	for i := 0; i < len(cfg.Methods); {
-		if name := cfg.Methods[i].Name; name == "oracle" || name == "full" {
-			cfg.Methods = slices.Delete(cfg.Methods, i, i+1)
-			continue
-		}
-		i++
-	}
+	cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return m.Role == snapkv.Bound })
 	t, warnings, err := Methods(ctx, paths, cfg)
 	if err != nil {
 		return nil, nil, warnings, err

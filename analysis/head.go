@@ -71,7 +71,7 @@ func newColumn(n int, short bool) column {
 }
 
 // pooled is the column pooled; done takes its memory back.
-func (c *column) pooled(kernel int, pooling string) (out *column, done func(), err error) {
+func (c *column) pooled(kernel int, pooling snapkv.Pooling) (out *column, done func(), err error) {
 	if c.narrow == nil {
 		wide, err := snapkv.Pool(c.wide, kernel, pooling)
 		return &column{wide: wide}, func() {}, err

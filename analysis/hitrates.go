@@ -30,8 +30,8 @@ type HitRateConfig struct {
 	Average    string   // pooled, rows, heads
 	Generation string   // rows, mean
 	SkipFirst  int
-	Kernel     int    // 0 or 1: no pooling, as in the paper
-	Pooling    string // avgpool or maxpool
+	Kernel     int // 0 or 1: no pooling, as in the paper
+	Pooling    snapkv.Pooling
 	TopOf      string // prefix, or prompt as the authors' code counts k
 	Exact      bool   // with prompt: their prev_len = start - 1 too
 	Seed       uint64

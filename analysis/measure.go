@@ -117,7 +117,7 @@ func (j *judge) judge(keep [][]int32, m *snapkv.Method, c snapkv.Config) [][][]m
 	l := j.l
 	bytes := float64(4 * (l.Dim + l.ValueDim))
 	stores := float64(len(keep)) // stores of keys and values
-	whole := m.Name == "full" || c.Passthrough(l.Len)
+	whole := m.KeepsAll(c, l.Len)
 	if whole {
 		stores = float64(l.KVHeads)
 	}

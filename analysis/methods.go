@@ -172,7 +172,7 @@ func (a *methods) budgets(r *dumps.Reader, prompt int) ([][]int, error) {
 	wanted := false
 	for i := range a.list {
 		stats[i] = make([]float64, m.Layers)
-		wanted = wanted || a.list[i].method.Stat != nil
+		wanted = wanted || a.list[i].method.LayerStat != nil
 	}
 	for _, layer := range plan.Layers {
 		if !wanted {
@@ -183,19 +183,19 @@ func (a *methods) budgets(r *dumps.Reader, prompt int) ([][]int, error) {
 			return nil, err
 		}
 		for i, j := range a.list {
-			if j.method.Stat == nil || l.Len <= j.config.Window || j.method.Check(&l.Layer, j.config) != nil {
+			if j.method.LayerStat == nil || l.Len <= j.config.Window || j.method.Check(&l.Layer, j.config) != nil {
 				continue
 			}
 			if i > 0 && a.list[i-1].method == j.method && a.sameScores(i-1, i) {
 				stats[i][layer] = stats[i-1][layer]
 				continue
 			}
-			stats[i][layer] = j.method.Stat(&l.Layer, j.config)
+			stats[i][layer] = j.method.LayerStat(&l.Layer, j.config)
 		}
 	}
 	out := make([][]int, len(a.list))
 	for i, j := range a.list {
-		if j.method.Stat != nil && len(plan.Layers) != m.Layers {
+		if j.method.LayerStat != nil && len(plan.Layers) != m.Layers {
 			a.warn(Warning{Kind: SharedBudget, Path: r.Path(), Method: j.method.Name, Recorded: len(plan.Layers), Layers: m.Layers})
 		}
 		out[i] = j.method.LayerBudgets(stats[i], j.config)
@@ -236,7 +236,7 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, budgets [][]
 				if l.Len <= c.Window {
 					continue
 				}
-				if scores == nil && m.Name != "full" && !c.Passthrough(l.Len) {
+				if scores == nil && !m.KeepsAll(c, l.Len) {
 					if scores, results[i].err = m.Rank(&l.Layer, c); results[i].err != nil {
 						return
 					}
@@ -260,7 +260,7 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, budgets [][]
 			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, l.Index, res.err)
 		case l.Len <= c.Window:
 			a.warn(Warning{Kind: NoPrefix, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Window: c.Window})
-		case m.Name != "full" && c.Passthrough(l.Len):
+		case !m.IgnoresCapacity && c.Passthrough(l.Len):
 			a.warn(Warning{Kind: NothingDropped, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Capacity: c.Capacity})
 		}
 		for head, spans := range res.cells {
@@ -325,7 +325,7 @@ func (a *methods) table(which int) *table.Table {
 		}
 		lo, hi := Interval(cols[0], a.cfg.Seed)
 		t.Add(key.model, key.dataset, key.prompt, key.layer, key.head, c.Window, key.span, math.NaN(), c.Budget(), a.cfg.Thetas[key.theta],
-			j.method.Name, c.Capacity, c.Kernel, c.Pooling, c.Group,
+			j.method.Name, c.Capacity, c.Kernel, c.Pooling.String(), c.Group.String(),
 			Mean(cols[0]), Mean(cols[1]), Mean(cols[2]), Mean(cols[3]), Mean(cols[4]), Mean(cols[5]), Mean(cols[6]), Mean(cols[7]),
 			Mean(cols[8]), len(a.sums[key]), lo, hi)
 	}

@@ -75,8 +75,8 @@ func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt,
 	}
 	var out []labelled
 	for _, r := range results {
-		name := "full"
-		if r.Method != "full" {
+		name := snapkv.Full
+		if !r.Full() {
 			name = label(r.Method, func(o snapkv.Config) bool {
 				return o.Capacity == r.Capacity && o.Kernel == r.Kernel && o.Group == r.Group && o.Window == r.Window && o.Pooling == r.Pooling
 			})
@@ -219,7 +219,7 @@ func (l *Lab) pairedCaches(results []labelled) *table.Table {
 			labels = append(labels, r.label)
 		}
 		values[r.label][r.ID] = r
-		if r.label == "full" {
+		if r.Full() {
 			ids = append(ids, r.ID)
 		} else if first[r.Capacity] == "" {
 			first[r.Capacity] = r.label
@@ -230,7 +230,7 @@ func (l *Lab) pairedCaches(results []labelled) *table.Table {
 		other := ""
 		for _, id := range ids {
 			r, ok := values[label][id]
-			if !ok || r.label == "full" || first[r.Capacity] == label {
+			if !ok || r.Full() || first[r.Capacity] == label {
 				continue
 			}
 			own, ok := values[first[r.Capacity]][id]

@@ -96,14 +96,14 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	at := map[string]int{}
 	for _, row := range real.Rows {
 		name := row[0].(string)
-		if name == "full" {
+		if name == snapkv.Full {
 			continue
 		}
 		i, ok := at[name]
 		if !ok {
 			i = len(curves.Series)
 			at[name] = i
-			curves.Series = append(curves.Series, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle"}, name)})
+			curves.Series = append(curves.Series, viz.Series{Name: name, Baseline: snapkv.RoleOf(name) != snapkv.Selector})
 		}
 		s := &curves.Series[i]
 		s.X, s.Y = append(s.X, float64(row[1].(int))), append(s.Y, row[real.Column("kl")].(float64))
@@ -136,7 +136,7 @@ func againstSnapKV(results []decode.Result, seed uint64) *table.Table {
 	for _, r := range results {
 		at := cache{r.Method, r.Capacity}
 		switch {
-		case r.Method == "full":
+		case r.Full():
 			continue
 		case r.Method == "snapkv":
 			own[place{r.Capacity, r.ID}] = r

@@ -228,7 +228,7 @@ func TestHeadKVBudgets(t *testing.T) {
 	for h := range scores {
 		scores[h] = make([]float64, 80)
 	}
-	got, err := headKV.Heads(scores, 80, 1, testConfig(28))
+	got, err := headKV.ShareHeads(scores, 80, 1, testConfig(28))
 	if want := "[14 18 22 26]"; err != nil || fmt.Sprint(got) != want {
 		t.Errorf("%v (%v), want %s", got, err, want)
 	}

@@ -11,8 +11,8 @@ const adaFloor = 0.2
 // adaKV is snapkv with a layer's total shared out by the scores: the largest
 // of all heads together, after a floor for each.
 var adaKV = Method{
-	Name: "adakv", Source: "arXiv:2407.11550", Needs: Needs{Rows: true}, Score: pooledVotes,
-	Heads: func(scores [][]float64, total, _ int, _ Config) ([]int, error) {
+	Name: "adakv", Source: "arXiv:2407.11550", Scope: ScopeLayer, Needs: Needs{Rows: true}, Score: pooledVotes,
+	ShareHeads: func(scores [][]float64, total, _ int, _ Config) ([]int, error) {
 		heads, prefix := len(scores), len(scores[0])
 		total = min(total, heads*prefix)
 		floor := int(adaFloor * float64(total) / float64(heads))
@@ -41,8 +41,8 @@ var adaKV = Method{
 // headKV is snapkv with budgets by given scores of the heads: half of a head's
 // even budget is shared out in proportion.
 var headKV = Method{
-	Name: "headkv", Source: "arXiv:2410.19258", Needs: Needs{Rows: true}, Score: pooledVotes,
-	Heads: func(scores [][]float64, total, layer int, c Config) ([]int, error) {
+	Name: "headkv", Source: "arXiv:2410.19258", Scope: ScopeLayer, Needs: Needs{Rows: true}, Score: pooledVotes,
+	ShareHeads: func(scores [][]float64, total, layer int, c Config) ([]int, error) {
 		if layer >= len(c.HeadScores) || len(c.HeadScores[layer]) != len(scores) {
 			return nil, errors.New("headkv needs a score for each head of each layer (--head-scores)")
 		}

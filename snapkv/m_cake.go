@@ -24,7 +24,7 @@ var cake = Method{
 		}
 		return out, nil
 	},
-	Stat: func(l *Layer, c Config) float64 {
+	LayerStat: func(l *Layer, c Config) float64 {
 		entropy, spread := 0.0, 0.0
 		for h := range l.Heads {
 			mean, variance := moments(l, c, h)
@@ -37,7 +37,7 @@ var cake = Method{
 		}
 		return entropy * spread
 	},
-	Layers: func(stats []float64, c Config) []int {
+	ShareLayers: func(stats []float64, c Config) []int {
 		sum := 0.0
 		for _, v := range stats {
 			sum += v

@@ -3,7 +3,7 @@ package snapkv
 // chunkKV averages the votes of all heads over chunks and keeps whole chunks,
 // the same for every head; the last chunk kept may be cut to the budget.
 var chunkKV = Method{
-	Name: "chunkkv", Source: "arXiv:2502.00299", Nested: true, Across: true, Needs: Needs{Rows: true},
+	Name: "chunkkv", Source: "arXiv:2502.00299", Nested: true, Scope: ScopeLayer, Needs: Needs{Rows: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		size := c.Chunk
 		if size == 0 {

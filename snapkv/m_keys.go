@@ -50,9 +50,7 @@ var criticalKV = Method{
 		if err != nil {
 			return nil, err
 		}
-		if list, err = merge(list, l.KVHeads, c.Group); err != nil { // both stages look at the merged votes
-			return nil, err
-		}
+		list = c.Group.merge(list, l.KVHeads) // both stages look at the merged votes
 		for h, v := range list {
 			first := TopK(v, c.Budget()/2)
 			top := 0.0
@@ -93,14 +91,14 @@ var expectedAttention = Method{
 				dot, square := float64(simd.Dot(k, mean)), float64(simd.Dot(k, spread[j*d:(j+1)*d]))
 				out[h][j] = dot/math.Sqrt(float64(d)) + square/float64(2*d)
 			}
-			if c.Group != "head" { // heads are merged as probabilities; alone, logarithms rank alike and do not underflow
+			if c.Group.Merges() { // heads are merged as probabilities; alone, logarithms rank alike and do not underflow
 				softmax(out[h])
 			}
 			for j := range out[h] {
 				if l.Values == nil {
 					break
 				}
-				if n := norm(l.value(j, h/group)); c.Group != "head" {
+				if n := norm(l.value(j, h/group)); c.Group.Merges() {
 					out[h][j] *= n
 				} else {
 					out[h][j] += math.Log(n + 1e-12)

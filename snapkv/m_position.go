@@ -21,13 +21,13 @@ var streamingLLM = Method{
 
 // recent keeps the last positions.
 var recent = Method{
-	Name: "recent", Source: "baseline", Nested: true,
+	Name: "recent", Source: "baseline", Role: Baseline, Nested: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil },
 }
 
 // random keeps positions at random, seeded by layer and head.
 var random = Method{
-	Name: "random", Source: "baseline", Nested: true, Across: true,
+	Name: "random", Source: "baseline", Role: Baseline, Nested: true, Scope: ScopeLayer,
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {
@@ -41,16 +41,19 @@ var random = Method{
 	},
 }
 
+// Full is the name of the method that keeps everything.
+const Full = "full"
+
 // full keeps everything.
 var full = Method{
-	Name: "full", Source: "baseline", Nested: true,
+	Name: Full, Source: "baseline", Role: Bound, IgnoresCapacity: true, Nested: true,
 	Score: func(l *Layer, c Config) ([][]float64, error) { return same(positions(l, c), l.Heads), nil },
 }
 
 // oracle keeps what the reply attends to most: no selection of equal size has
 // more of its weight.
 var oracle = Method{
-	Name: "oracle", Source: "upper bound", Nested: true, Needs: Needs{Generated: true},
+	Name: "oracle", Source: "upper bound", Role: Bound, Nested: true, Needs: Needs{Generated: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		out := make([][]float64, l.Heads)
 		for h := range out {

@@ -9,7 +9,7 @@ const pyramidBeta = 20
 // min = budget/20, max = 2 budget - min.
 var pyramidKV = Method{
 	Name: "pyramidkv", Source: "arXiv:2406.02069", Nested: true, Needs: Needs{Rows: true}, PooledVotes: true, Score: pooledVotes,
-	Layers: func(stats []float64, c Config) []int {
+	ShareLayers: func(stats []float64, c Config) []int {
 		n, budget := len(stats), float64(c.Budget())
 		low := budget / pyramidBeta
 		high := 2*budget - low

@@ -3,7 +3,7 @@ package snapkv
 // tova ranks by the last query's weights, averaged over all heads: one set for
 // all of them (arXiv:2401.06104, as kvpress does it).
 var tova = Method{
-	Name: "tova", Source: "arXiv:2401.06104", Nested: true, Across: true, Needs: Needs{Rows: true},
+	Name: "tova", Source: "arXiv:2401.06104", Nested: true, Scope: ScopeLayer, Needs: Needs{Rows: true},
 	Score: func(l *Layer, c Config) ([][]float64, error) {
 		score := make([]float64, l.Len-c.Window)
 		for h := range l.Heads {

@@ -23,32 +23,87 @@ type Layer struct {
 	Generated      []float64 // [Heads, Len] weight summed over the reply's rows
 }
 
-// Needs lists what a method looks at.
+// Needs lists the parts of a [Layer] that a method reads.
 type Needs struct{ Rows, Sums, Keys, Values, Queries, Generated bool }
 
-// Method ranks the prefix positions of each head.
+// Union returns what n or o needs.
+func (n Needs) Union(o Needs) Needs {
+	return Needs{
+		Rows:      n.Rows || o.Rows,
+		Sums:      n.Sums || o.Sums,
+		Keys:      n.Keys || o.Keys,
+		Values:    n.Values || o.Values,
+		Queries:   n.Queries || o.Queries,
+		Generated: n.Generated || o.Generated,
+	}
+}
+
+// States reports whether keys, queries or values are needed. A [Layer] holds them
+// for all heads together.
+func (n Needs) States() bool { return n.Keys || n.Queries || n.Values }
+
+// Scope is the set of query heads that a head's selection depends on.
+type Scope uint8
+
+// The scopes, from the narrowest to the widest.
+const (
+	ScopeHead  Scope = iota // the query head alone, with the keys and values of its kv head
+	ScopeGroup              // the query heads of one kv head
+	ScopeLayer              // all heads of the layer
+)
+
+// Heads is the number of query heads that a scope spans in a layer.
+func (s Scope) Heads(heads, kvHeads int) int {
+	switch s {
+	case ScopeHead:
+		return 1
+	case ScopeGroup:
+		return heads / kvHeads
+	}
+	return heads
+}
+
+// Role tells a method that can be used from one that others are compared with.
+type Role uint8
+
+// The roles.
+const (
+	Selector Role = iota // a method of a paper or program
+	Baseline             // a trivial selection that methods are compared with
+	Bound                // cannot be chosen: it knows the reply, or keeps everything
+)
+
+// Method ranks the prefix positions of each head. The budget functions are nil
+// where every layer, or every head of a layer, gets the same budget.
 type Method struct {
-	Name, Source string
-	Needs        Needs
-	// Nested says that a larger budget keeps all that a smaller one keeps.
+	Name   string // as the command line and result files spell it
+	Source string // the paper or program that defines it
+	Role   Role
+	Needs  Needs
+	// Scope is the set of heads that a head's scores and budget depend on, before
+	// Config.Group merges scores. ScopeWith includes the merging.
+	Scope Scope
+	// Nested says that a larger budget keeps all positions that a smaller one keeps.
 	Nested bool
-	// ByCapacity says that the scores change with the capacity.
+	// ByCapacity says that scores depend on Config.Capacity.
 	ByCapacity bool
-	// Across says that the scores of a head depend on other heads, or on its number:
-	// heads must be ranked side by side.
-	Across bool
-	// PooledVotes says that the scores are the window's pooled votes and that every
-	// head keeps as many of the largest: a device that holds the cache can choose.
+	// IgnoresCapacity says that the whole prefix is kept whatever the capacity.
+	IgnoresCapacity bool
+	// PooledVotes says that the scores are the pooled votes of the window and that
+	// every head of a layer keeps the same number of the largest. A device that holds
+	// the cache can select by such a method itself.
 	PooledVotes bool
-	// Score returns scores [heads][prefix], larger is kept first.
+
+	// Score returns scores [heads][prefix]; larger ones are kept first.
 	Score func(l *Layer, c Config) ([][]float64, error)
-	// Layers gives every layer's budget a head from their statistics; nil: all
-	// the same.
-	Layers func(stats []float64, c Config) []int
-	// Stat is a layer's statistic for Layers; may be nil.
-	Stat func(l *Layer, c Config) float64
-	// Heads shares a layer's total out over its heads; nil: evenly.
-	Heads func(scores [][]float64, total int, layer int, c Config) ([]int, error)
+	// LayerStat computes the statistic of one layer that ShareLayers uses. Nil:
+	// ShareLayers looks at the number of layers only.
+	LayerStat func(l *Layer, c Config) float64
+	// ShareLayers returns the budget per head of every layer, from the statistics
+	// of all layers.
+	ShareLayers func(stats []float64, c Config) []int
+	// ShareHeads shares the total of one layer out over its heads.
+	ShareHeads func(scores [][]float64, total int, layer int, c Config) ([]int, error)
 }
 
 // Methods lists every method, in the order help, tables and plots show them.
@@ -76,6 +131,15 @@ func FindMethod(name string) (Method, error) {
 	return Method{}, fmt.Errorf("method %q: want %s or all", name, strings.Join(MethodNames(), ", "))
 }
 
+// RoleOf returns the role of the method with a name, Selector for an unknown name.
+func RoleOf(name string) Role {
+	m, err := FindMethod(name)
+	if err != nil {
+		return Selector
+	}
+	return m.Role
+}
+
 // Check says what a layer lacks that the method needs, and how to have it.
 func (m *Method) Check(l *Layer, c Config) error {
 	switch {
@@ -95,10 +159,30 @@ func (m *Method) Check(l *Layer, c Config) error {
 	return c.Check()
 }
 
-// LayerBudgets are the budgets a head of every layer.
+// ScopeWith returns the heads that have to be ranked together under a group: the
+// method's own scope, at least the query heads of a kv head if the group merges
+// them, and the whole layer if the method reads keys, queries or values.
+func (m *Method) ScopeWith(g Group) Scope {
+	switch {
+	case m.Needs.States():
+		return ScopeLayer
+	case g.Merges():
+		return max(m.Scope, ScopeGroup)
+	}
+	return m.Scope
+}
+
+// KeepsAll reports whether the method keeps the whole prefix of a prompt of length
+// tokens: because it ignores the capacity, or because the prompt passes through.
+func (m *Method) KeepsAll(c Config, length int) bool {
+	return m.IgnoresCapacity || c.Passthrough(length)
+}
+
+// LayerBudgets returns the budget per head of every layer. Statistics that
+// LayerStat does not compute may be zero.
 func (m *Method) LayerBudgets(stats []float64, c Config) []int {
-	if m.Layers != nil {
-		return m.Layers(stats, c)
+	if m.ShareLayers != nil {
+		return m.ShareLayers(stats, c)
 	}
 	out := make([]int, len(stats))
 	for i := range out {
@@ -111,7 +195,7 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 // total out over heads. It returns ascending prefix positions, [heads] or, where
 // Group merges heads, [kv heads].
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
-	if m.Name == "full" || c.Passthrough(l.Len) {
+	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil
 	}
 	scores, err := m.Rank(l, c)
@@ -131,9 +215,7 @@ func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if scores, err = merge(scores, l.KVHeads, c.Group); err != nil {
-		return nil, err
-	}
+	scores = c.Group.merge(scores, l.KVHeads)
 	for h := range scores {
 		for j, v := range scores[h] {
 			if v != v {
@@ -146,16 +228,16 @@ func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 
 // Cut keeps the budget largest scores of each head, or shares the total out.
 func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
-	if m.Name == "full" || c.Passthrough(l.Len) {
+	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil
 	}
 	budgets := make([]int, len(scores))
 	for h := range budgets {
 		budgets[h] = min(budget, len(scores[h]))
 	}
-	if m.Heads != nil {
+	if m.ShareHeads != nil {
 		var err error
-		if budgets, err = m.Heads(scores, budget*len(scores), l.Index, c); err != nil {
+		if budgets, err = m.ShareHeads(scores, budget*len(scores), l.Index, c); err != nil {
 			return nil, err
 		}
 	}
@@ -173,11 +255,7 @@ func everything(l *Layer, c Config) [][]int32 {
 	for j := range all {
 		all[j] = int32(j)
 	}
-	heads := l.Heads
-	if c.Group != "head" {
-		heads = l.KVHeads
-	}
-	keep := make([][]int32, heads)
+	keep := make([][]int32, c.Group.Selections(l.Heads, l.KVHeads))
 	for h := range keep {
 		keep[h] = all
 	}

@@ -70,7 +70,7 @@ func TestPooledVotes(t *testing.T) {
 				t.Errorf("%s: head %d is ranked otherwise than by snapkv", m.Name, h)
 			}
 		}
-		if m.Heads != nil || m.Stat != nil || m.ByCapacity {
+		if m.ShareHeads != nil || m.LayerStat != nil || m.ByCapacity {
 			t.Errorf("%s looks at more than the votes of one head", m.Name)
 		}
 	}
@@ -79,13 +79,13 @@ func TestPooledVotes(t *testing.T) {
 	}
 }
 
-// TestAcross: a head ranked alone is ranked as beside others, but by the methods that
+// TestScope: a head ranked alone is ranked as beside others, but by the methods that
 // say so; those with keys, queries or values are given all heads anyway.
-func TestAcross(t *testing.T) {
+func TestScope(t *testing.T) {
 	all, c := randomLayer(6), testConfig(30)
 	c.Chunk = 7
 	for _, m := range Methods {
-		if m.Name == "full" || m.Heads != nil || m.Needs.Keys || m.Needs.Queries || m.Needs.Values {
+		if m.IgnoresCapacity || m.ShareHeads != nil || m.Needs.States() {
 			continue
 		}
 		want, err := m.Rank(all, c)
@@ -103,8 +103,8 @@ func TestAcross(t *testing.T) {
 			}
 			alike = alike && slices.Equal(got[0], want[h])
 		}
-		if alike == m.Across {
-			t.Errorf("%s: heads alone are ranked alike: %v, Across says %v", m.Name, alike, m.Across)
+		if alike == (m.Scope == ScopeLayer) {
+			t.Errorf("%s: heads alone are ranked alike: %v, Scope is %v", m.Name, alike, m.Scope)
 		}
 	}
 }
@@ -135,10 +135,10 @@ func TestContract(t *testing.T) {
 						}
 					}
 				}
-				if want := len(keep) * min(budget, prefix); m.Name != "full" && m.Name != "headkv" && total != want {
+				if want := len(keep) * min(budget, prefix); !m.IgnoresCapacity && m.Name != "headkv" && total != want {
 					t.Errorf("capacity %d: %d positions in all, want %d", capacity, total, want)
 				}
-				if m.Nested && before != nil && m.Layers == nil {
+				if m.Nested && before != nil && m.ShareLayers == nil {
 					for h := range keep {
 						for _, j := range before[h] {
 							if !slices.Contains(keep[h], j) {
@@ -182,7 +182,7 @@ func TestOracleKeepsMost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range Methods {
-		if m.Name == "full" || m.Heads != nil {
+		if m.IgnoresCapacity || m.ShareHeads != nil {
 			continue // other budgets by head
 		}
 		keep, err := m.Select(l, c, 20)
@@ -223,7 +223,7 @@ func TestAdaKVAgainstSorting(t *testing.T) {
 	for _, e := range rest[:total-4*floor] {
 		want[e.h]++
 	}
-	got, err := adaKV.Heads(scores, total, 0, c)
+	got, err := adaKV.ShareHeads(scores, total, 0, c)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("budgets %v (%v), want %v", got, err, want)
 	}
@@ -239,9 +239,8 @@ func TestPyramidBudgets(t *testing.T) {
 
 func TestGroupMergesVotes(t *testing.T) {
 	scores := [][]float64{{1, 4}, {3, 0}, {5, 5}, {1, 3}}
-	for how, want := range map[string]string{"mean": "[[2 2] [3 4]]", "max": "[[3 4] [5 5]]", "sum": "[[4 4] [6 8]]", "head": "[[1 4] [3 0] [5 5] [1 3]]"} {
-		got, err := merge(scores, 2, how)
-		if err != nil || fmt.Sprint(got) != want {
+	for how, want := range map[Group]string{GroupMean: "[[2 2] [3 4]]", GroupMax: "[[3 4] [5 5]]", GroupSum: "[[4 4] [6 8]]", GroupHead: "[[1 4] [3 0] [5 5] [1 3]]"} {
+		if got := how.merge(scores, 2); fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, want %s", how, got, want)
 		}
 	}
@@ -251,7 +250,7 @@ func TestGroupMergesVotes(t *testing.T) {
 // kv head too where the votes are merged.
 func TestWholePrefixHasTheLayoutOfASelection(t *testing.T) {
 	l := randomLayer(3)
-	for group, want := range map[string]int{"head": l.Heads, "mean": l.KVHeads} {
+	for group, want := range map[Group]int{GroupHead: l.Heads, GroupMean: l.KVHeads} {
 		for _, c := range []struct {
 			method   Method
 			capacity int
@@ -297,7 +296,7 @@ func TestScoresAreInTheStatesDtype(t *testing.T) {
 	for range s.KVHeads * s.Len * s.Dim {
 		s.Keys = append(s.Keys, s.Round(float32(r.NormFloat64())))
 	}
-	for _, group := range []string{"head", "mean", "max", "sum"} {
+	for _, group := range Groups() {
 		scores, err := s.Scores(Config{Window: 4, Capacity: 12, Kernel: 3, Pooling: "avgpool", Group: group})
 		if err != nil {
 			t.Fatal(err)

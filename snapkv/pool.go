@@ -13,12 +13,12 @@ import (
 // by kernel everywhere, so positions near the borders are lowered; maxpool does
 // not see past them. An even kernel has no middle and is an error; kernel 1
 // changes nothing.
-func Pool(vote []float64, kernel int, pooling string) ([]float64, error) {
+func Pool(vote []float64, kernel int, pooling Pooling) ([]float64, error) {
 	if err := checkPool(kernel, pooling); err != nil {
 		return nil, err
 	}
 	out := make([]float64, len(vote))
-	if pooling == "maxpool" {
+	if pooling == MaxPool {
 		highest(out, vote, kernel)
 		return out, nil
 	}
@@ -34,11 +34,11 @@ func Pool(vote []float64, kernel int, pooling string) ([]float64, error) {
 
 // PoolNarrow is Pool of votes in float32 into out, as long as vote and not the same.
 // Averages are summed in float64 and rounded once.
-func PoolNarrow(out, vote []float32, kernel int, pooling string) error {
+func PoolNarrow(out, vote []float32, kernel int, pooling Pooling) error {
 	if err := checkPool(kernel, pooling); err != nil {
 		return err
 	}
-	if pooling == "maxpool" {
+	if pooling == MaxPool {
 		highest(out, vote, kernel)
 		return nil
 	}
@@ -50,14 +50,11 @@ func PoolNarrow(out, vote []float32, kernel int, pooling string) error {
 	return nil
 }
 
-func checkPool(kernel int, pooling string) error {
-	switch {
-	case kernel < 1 || kernel%2 == 0:
+func checkPool(kernel int, pooling Pooling) error {
+	if kernel < 1 || kernel%2 == 0 {
 		return fmt.Errorf("kernel %d: want an odd number", kernel)
-	case pooling != "avgpool" && pooling != "maxpool":
-		return fmt.Errorf("pooling %q: want avgpool or maxpool", pooling)
 	}
-	return nil
+	return pooling.Check()
 }
 
 // average adds a window's values from the first to the last, for many positions

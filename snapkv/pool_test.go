@@ -19,7 +19,7 @@ func TestPoolEdges(t *testing.T) {
 	}
 	for _, bad := range []struct {
 		kernel  int
-		pooling string
+		pooling Pooling
 	}{{2, "avgpool"}, {0, "avgpool"}, {3, "median"}} {
 		if _, err := Pool(vote, bad.kernel, bad.pooling); err == nil {
 			t.Errorf("kernel %d, pooling %q: no error", bad.kernel, bad.pooling)
@@ -49,7 +49,7 @@ func TestPoolAgainstLoop(t *testing.T) {
 				}
 				sum[i] /= float64(kernel)
 			}
-			for pooling, want := range map[string][]float64{"avgpool": sum, "maxpool": top} {
+			for pooling, want := range map[Pooling][]float64{"avgpool": sum, "maxpool": top} {
 				got, err := Pool(vote, kernel, pooling)
 				if err != nil || !slices.Equal(got, want) {
 					t.Errorf("%d votes, kernel %d, %s: %.100v (%v), want %.100v", n, kernel, pooling, got, err, want)

@@ -62,9 +62,7 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 			pooled[h][j] = float64(s.Round(float32(v)))
 		}
 	}
-	if pooled, err = merge(pooled, s.KVHeads, c.Group); err != nil {
-		return nil, err
-	}
+	pooled = c.Group.merge(pooled, s.KVHeads)
 	for _, scores := range pooled {
 		for j, v := range scores {
 			scores[j] = float64(s.Round(float32(v)))

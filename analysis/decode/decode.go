@@ -159,7 +159,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 		return errors.New("the model's logits are not numbers: the weights are damaged or overflow")
 	}
 	full := &cache{r: r, p: p, s: s, first: first, prompt: len(p.Tokens), watch: w}
-	out := Result{ID: p.ID, Method: "full", Capacity: len(p.Tokens), Window: 0, PrefillTokens: number(prefill)}
+	out := Result{ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: number(prefill)}
 	var ref reference
 	if ref.reply = p.Reply; p.Reply != nil && !r.FollowWhole {
 		ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
@@ -181,7 +181,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
 				continue
 			}
-			if err := r.compressed(ctx, full, r.Methods[i].Name, c, chosen[i][k], prefill, g); err != nil {
+			if err := r.compressed(ctx, full, &r.Methods[i], c, chosen[i][k], prefill, g); err != nil {
 				return err
 			}
 			chosen[i][k].keep = nil
@@ -192,16 +192,16 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 
 // compressed makes the cache that a method leaves and hands it to the company
 // that decodes.
-func (r *runner) compressed(ctx context.Context, full *cache, method string, c snapkv.Config, chosen selection, prefill float64, g *company) error {
-	out := Result{ID: full.p.ID, Method: method, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
+func (r *runner) compressed(ctx context.Context, full *cache, method *snapkv.Method, c snapkv.Config, chosen selection, prefill float64, g *company) error {
+	out := Result{ID: full.p.ID, Method: method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
 	s := full.s
 	switch err := chosen.err; {
-	case method == "full":
+	case method.IgnoresCapacity:
 		return nil // the reference itself
 	case c.Passthrough(full.prompt):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", full.p.ID, full.prompt, c.Capacity)
 	case err != nil && r.Lenient:
-		r.warn("%s is left out: %v", method, err)
+		r.warn("%s is left out: %v", method.Name, err)
 		return nil
 	case err != nil:
 		return err

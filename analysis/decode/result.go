@@ -3,6 +3,8 @@ package decode
 import (
 	"math"
 	"strconv"
+
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // number is a float64 that is null in JSON where it is undefined.
@@ -32,30 +34,34 @@ func (n *number) UnmarshalJSON(text []byte) error {
 // Result is one prompt decoded from one cache. docs/MEASURES.md has the
 // formulas.
 type Result struct {
-	ID            string  `json:"id"`
-	Method        string  `json:"method"`
-	Capacity      int     `json:"capacity"` // of the full cache: the prompt's tokens
-	Window        int     `json:"window"`
-	Kernel        int     `json:"kernel"`
-	Pooling       string  `json:"pooling"`
-	Group         string  `json:"group"`
-	Text          string  `json:"text"`
-	OutputIDs     []int32 `json:"output_ids"`
-	PPL           number  `json:"ppl"`            // of the reference reply, a token
-	KL            number  `json:"kl"`             // nats a token, full cache against this
-	Agreement     number  `json:"agreement"`      // share of the reply where both best tokens agree
-	AnswerLogProb number  `json:"answer_logprob"` // nats, summed over the answer's tokens
-	AnswerRank    number  `json:"answer_rank"`    // mean over its tokens, 1 is best
-	Score         number  `json:"score"`
-	ExactMatch    number  `json:"exact_match"`
-	F1            number  `json:"f1"`
-	RougeL        number  `json:"rouge_l"`
-	Contains      number  `json:"contains"`
-	PrefillTokens number  `json:"prefill_tok_s"`
-	DecodeTokens  number  `json:"decode_tok_s"`
-	CacheBytes    int64   `json:"cache_bytes"` // after the prompt
-	PeakBytes     number  `json:"peak_bytes"`  // resident memory while decoding, without the other cache
+	ID            string         `json:"id"`
+	Method        string         `json:"method"`
+	Capacity      int            `json:"capacity"` // of the full cache: the prompt's tokens
+	Window        int            `json:"window"`
+	Kernel        int            `json:"kernel"`
+	Pooling       snapkv.Pooling `json:"pooling"`
+	Group         snapkv.Group   `json:"group"`
+	Text          string         `json:"text"`
+	OutputIDs     []int32        `json:"output_ids"`
+	PPL           number         `json:"ppl"`            // of the reference reply, a token
+	KL            number         `json:"kl"`             // nats a token, full cache against this
+	Agreement     number         `json:"agreement"`      // share of the reply where both best tokens agree
+	AnswerLogProb number         `json:"answer_logprob"` // nats, summed over the answer's tokens
+	AnswerRank    number         `json:"answer_rank"`    // mean over its tokens, 1 is best
+	Score         number         `json:"score"`
+	ExactMatch    number         `json:"exact_match"`
+	F1            number         `json:"f1"`
+	RougeL        number         `json:"rouge_l"`
+	Contains      number         `json:"contains"`
+	PrefillTokens number         `json:"prefill_tok_s"`
+	DecodeTokens  number         `json:"decode_tok_s"`
+	CacheBytes    int64          `json:"cache_bytes"` // after the prompt
+	PeakBytes     number         `json:"peak_bytes"`  // resident memory while decoding, without the other cache
 }
+
+// Full reports whether the result is of the full cache, which the others are
+// compared with.
+func (r *Result) Full() bool { return r.Method == snapkv.Full }
 
 // logSoftmax writes the log-probabilities of logits.
 func logSoftmax(dst, logits []float32) {

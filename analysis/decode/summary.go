@@ -21,7 +21,7 @@ func Summary(results []Result, seed uint64) *table.Table {
 	var order []string
 	for _, r := range results {
 		key := r.Method
-		if r.Method != "full" {
+		if !r.Full() {
 			key = fmt.Sprint(r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group)
 		}
 		if groups[key] == nil {
@@ -48,7 +48,7 @@ func Summary(results []Result, seed uint64) *table.Table {
 				first.Capacity = -1
 			}
 		}
-		t.Add(first.Method, first.Capacity, first.Window, first.Kernel, first.Pooling, first.Group, len(list),
+		t.Add(first.Method, first.Capacity, first.Window, first.Kernel, first.Pooling.String(), first.Group.String(), len(list),
 			mean(func(r *Result) number { return r.PPL }), analysis.Mean(kl), klLow, klHigh,
 			mean(func(r *Result) number { return r.Agreement }), mean(func(r *Result) number { return r.AnswerLogProb }),
 			mean(func(r *Result) number { return r.AnswerRank }), analysis.Mean(score), scoreLow, scoreHigh,

@@ -32,9 +32,7 @@ func newWatcher(r *runner, prompt int) *watcher {
 		w.rows = max(w.rows, min(cfg.Window, prompt))
 	}
 	for i := range r.Methods {
-		n := r.Methods[i].Needs
-		w.needs.Sums = w.needs.Sums || n.Sums
-		w.needs.Generated = w.needs.Generated || n.Generated
+		w.needs = w.needs.Union(r.Methods[i].Needs)
 	}
 	for l := range w.queries {
 		w.queries[l] = make([]float32, w.rows*c.Heads*c.HeadDim)
@@ -168,13 +166,13 @@ func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs 
 		for k, c := range configs {
 			out[i][k].keep = make([][][]int32, layers)
 			stats := make([]float64, layers)
-			if m := &methods[i]; m.Stat != nil && !c.Passthrough(w.prompt) {
+			if m := &methods[i]; m.LayerStat != nil && !c.Passthrough(w.prompt) {
 				for l := range stats {
 					seen, err := w.layer(s, l)
 					if err != nil {
 						return nil, err
 					}
-					stats[l] = m.Stat(seen, c)
+					stats[l] = m.LayerStat(seen, c)
 				}
 			}
 			budgets[i][k] = methods[i].LayerBudgets(stats, c)
@@ -224,7 +222,7 @@ func (w *watcher) onCard(s *model.Session, layer int, m *snapkv.Method, configs 
 	var of []int
 	for k, c := range configs {
 		if !c.Passthrough(w.prompt) {
-			picks = append(picks, model.Pick{Window: c.Window, Budget: budgets[k][layer], Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group})
+			picks = append(picks, model.Pick{Window: c.Window, Budget: budgets[k][layer], Kernel: c.Kernel, Pooling: c.Pooling.String(), Group: c.Group.String()})
 			of = append(of, k)
 		}
 	}
@@ -243,7 +241,7 @@ func (w *watcher) method(l *snapkv.Layer, m *snapkv.Method, configs []snapkv.Con
 	var scores [][]float64
 	var ranked snapkv.Config // what scores were made for
 	for k, c := range configs {
-		if c.Passthrough(w.prompt) || out[k].err != nil || m.Name == "full" {
+		if m.KeepsAll(c, w.prompt) || out[k].err != nil {
 			continue
 		}
 		if scores == nil || m.ByCapacity || !c.RanksLike(ranked) {

@@ -103,7 +103,7 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 	}
 	meta := map[string]string{
 		"format": "attnscope states", "method": "snapkv", "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
-		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling, "group": c.Group, "passthrough": "false",
+		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling.String(), "group": c.Group.String(), "passthrough": "false",
 	}
 	if c.Passthrough(s.k.Shape[1]) {
 		meta["passthrough"] = "true"

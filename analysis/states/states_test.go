@@ -20,7 +20,7 @@ type goldenFile struct {
 		Case             string
 		Window, Capacity int
 		Kernel           int
-		Pooling          string
+		Pooling          snapkv.Pooling
 		Passthrough      bool
 		Tie              bool `json:"tie_at_cut"`
 	}

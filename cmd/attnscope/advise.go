@@ -101,8 +101,8 @@ func runAdvise(c *cli.Context) error {
 	if c.String("calibrate") != "" {
 		return runCalibrate(c, cfg)
 	}
-	for _, skip := range []string{"oracle", "full"} { // neither can be chosen
-		cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return s.all && m.Name == skip })
+	if s.all {
+		cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return m.Role == snapkv.Bound })
 	}
 	cals, err := analysis.Shipped()
 	if path := c.String("calibration"); path != "" {

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 func hitrateCommand() *cli.Command {
@@ -56,7 +57,9 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	}
 	cfg.Span = c.Int("span")
 	cfg.Average, cfg.Generation, cfg.SkipFirst = c.String("average"), c.String("generation"), c.Int("skip-first")
-	cfg.Kernel, cfg.Pooling, cfg.Seed = c.Int("kernel"), c.String("pooling"), c.Uint64("seed")
+	cfg.Kernel = c.Int("kernel")
+	cfg.Pooling = snapkv.Pooling(c.String("pooling"))
+	cfg.Seed = c.Uint64("seed")
 	for _, w := range cfg.Windows {
 		if w < 1 {
 			return cfg, usagef("--window %d: want 1 or more", w)
@@ -86,8 +89,8 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		return cfg, usagef("--skip-first %d: want 0 or more", cfg.SkipFirst)
 	case cfg.Kernel < 1 || cfg.Kernel%2 == 0:
 		return cfg, usagef("--kernel %d: want an odd number", cfg.Kernel)
-	case cfg.Pooling != "avgpool" && cfg.Pooling != "maxpool":
-		return cfg, usagef("--pooling %q: want avgpool or maxpool", cfg.Pooling)
+	case cfg.Pooling.Check() != nil:
+		return cfg, usagef("--%v", cfg.Pooling.Check())
 	case !slices.Contains([]string{"pooled", "rows", "heads"}, cfg.Average):
 		return cfg, usagef("--average %q: want pooled, rows or heads", cfg.Average)
 	case !slices.Contains([]string{"rows", "mean"}, cfg.Generation):

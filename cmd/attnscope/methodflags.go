@@ -63,9 +63,9 @@ func selectionsOf(c *cli.Context) (selections, error) {
 		return []int{preset}
 	}
 	if c.IsSet("group") {
-		base.Group = c.String("group")
+		base.Group = snapkv.Group(c.String("group"))
 	}
-	poolings := []string{base.Pooling}
+	poolings := []string{base.Pooling.String()}
 	if c.IsSet("pooling") {
 		poolings = strings.Split(c.String("pooling"), ",")
 	}
@@ -87,7 +87,10 @@ func selectionsOf(c *cli.Context) (selections, error) {
 			for _, pooling := range poolings {
 				for _, capacity := range ints("capacity", base.Capacity) {
 					cfg := base
-					cfg.Window, cfg.Kernel, cfg.Pooling, cfg.Capacity = window, kernel, strings.TrimSpace(pooling), capacity
+					cfg.Window = window
+					cfg.Kernel = kernel
+					cfg.Pooling = snapkv.Pooling(strings.TrimSpace(pooling))
+					cfg.Capacity = capacity
 					if err := cfg.Check(); err != nil {
 						return s, usagef("%v", err)
 					}

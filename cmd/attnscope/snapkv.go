@@ -165,7 +165,7 @@ func runStates(c *cli.Context, s selections) error {
 		return usagef("snapkv: --states needs -o OUT.safetensors")
 	case len(s.configs) != 1:
 		return usagef("snapkv: --states takes one window, kernel, pooling and capacity")
-	case len(s.methods) != 1 || s.methods[0].Name != "snapkv":
+	case len(s.methods) != 1 || s.methods[0].Name != snapkv.SnapKV:
 		return usagef("snapkv: --states compresses by --method snapkv")
 	}
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
@@ -201,7 +201,7 @@ func runIndices(c *cli.Context, s selections) error {
 	}
 	var list []tensor.Tensor
 	for i, keep := range layers {
-		longest, ragged := 0, method.Heads != nil
+		longest, ragged := 0, method.ShareHeads != nil
 		for _, k := range keep {
 			longest = max(longest, len(k))
 			ragged = ragged || len(k) != cfg.Budget()
@@ -224,6 +224,6 @@ func runIndices(c *cli.Context, s selections) error {
 	return checkpoint.WriteSafetensors(out, list, map[string]string{
 		"format": "attnscope indices", "model": r.Header().Model.ID, "prompt": p.ID, "method": method.Name,
 		"window": fmt.Sprint(cfg.Window), "capacity": fmt.Sprint(cfg.Capacity), "kernel": fmt.Sprint(cfg.Kernel),
-		"pooling": cfg.Pooling, "group": cfg.Group, "passthrough": fmt.Sprint(cfg.Passthrough(p.PromptTokens)),
+		"pooling": cfg.Pooling.String(), "group": cfg.Group.String(), "passthrough": fmt.Sprint(cfg.Passthrough(p.PromptTokens)),
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -62,7 +63,7 @@ func methodSeries(t *table.Table, column, low, high string) []viz.Series {
 			i = len(list)
 			names[name] = i
 			method := at(row, "method").(string)
-			list = append(list, viz.Series{Name: name, Baseline: slices.Contains([]string{"random", "recent", "oracle", "full"}, method)})
+			list = append(list, viz.Series{Name: name, Baseline: snapkv.RoleOf(method) != snapkv.Selector})
 		}
 		s := &list[i]
 		s.X, s.Y = append(s.X, float64(at(row, "capacity").(int))), append(s.Y, y)
@@ -129,7 +130,7 @@ func Calibrations(dir string, cals []analysis.Calibration, points [][]analysis.P
 			if !ok {
 				n = len(k.Series)
 				at[p.Method] = n
-				k.Series = append(k.Series, viz.Series{Name: p.Method, Baseline: p.Method == "random" || p.Method == "recent"})
+				k.Series = append(k.Series, viz.Series{Name: p.Method, Baseline: snapkv.RoleOf(p.Method) != snapkv.Selector})
 			}
 			s := &k.Series[n]
 			s.X, s.Y = append(s.X, p.X), append(s.Y, p.KL)

@@ -126,7 +126,7 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 		out.Captures = append(out.Captures, info)
 	}
 	for _, m := range snapkv.Methods {
-		out.Methods = append(out.Methods, methodInfo{m.Name, m.Source, m.Needs.Keys || m.Needs.Queries, m.Needs.Values, m.Stat != nil})
+		out.Methods = append(out.Methods, methodInfo{m.Name, m.Source, m.Needs.Keys || m.Needs.Queries, m.Needs.Values, m.LayerStat != nil})
 	}
 	return out, nil
 }

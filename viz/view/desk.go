@@ -32,12 +32,9 @@ func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c 
 	d := &desk{s: s, at: at, c: c, src: src, stats: stats, close: func() { release(); free() }}
 	var needs snapkv.Needs
 	for _, m := range methods {
-		needs.Rows = needs.Rows || m.Needs.Rows
-		needs.Sums = needs.Sums || m.Needs.Sums
-		needs.Keys = needs.Keys || m.Needs.Keys
-		needs.Values = needs.Values || m.Needs.Values
-		needs.Queries = needs.Queries || m.Needs.Queries
+		needs = needs.Union(m.Needs)
 	}
+	needs.Generated = false // the digests have the reply's sums
 	if 4*len(src.heads)*c.Window*src.prefillKeys <= deskBytes {
 		// Where some method's needs cannot be met, each is told by itself.
 		if d.all, err = s.lay(ctx, src, at, span{0, len(src.heads)}, needs, c); err == nil {

@@ -157,7 +157,7 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	work.SetLimit(d.workers())
 	for m := range methods {
 		cells[m], whys[m] = make([][]keptCell, model.Heads), make([]error, model.Heads)
-		step := together(model, methods[m], j.c)
+		step := methods[m].ScopeWith(j.c.Group).Heads(model.Heads, model.KVHeads)
 		for first := 0; first < model.Heads && errs[m] == nil; first += step {
 			work.Go(func() error {
 				whys[m][first] = j.heads(ctx, d, span{first, step}, methods[m], configs, budgets[m], stats, cells[m])
@@ -219,7 +219,7 @@ func (j *jury) heads(ctx context.Context, d *desk, heads span, m snapkv.Method, 
 	}
 	var scores [][]float64
 	for i, c := range configs {
-		if (scores == nil || m.ByCapacity) && m.Name != "full" && !c.Passthrough(l.Len) {
+		if (scores == nil || m.ByCapacity) && !m.KeepsAll(c, l.Len) {
 			if scores, err = m.Rank(l, c); err != nil {
 				return err
 			}

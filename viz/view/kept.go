@@ -78,7 +78,7 @@ func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.C
 	if err != nil {
 		return nil, err
 	}
-	step := together(h.Model, m, c)
+	step := m.ScopeWith(c.Group).Heads(h.Model.Heads, h.Model.KVHeads)
 	out := make([][]int32, 0, n)
 	for head := from / step * step; head < from+n; head += step {
 		heads := span{head, step}
@@ -103,22 +103,10 @@ func (s *Server) kept(ctx context.Context, at place, m snapkv.Method, c snapkv.C
 	return out, nil
 }
 
-// together is how many heads, side by side, a method has to look at: one, those of
-// a kv head, or all.
-func together(model dumps.ModelInfo, m snapkv.Method, c snapkv.Config) int {
-	switch {
-	case m.Heads != nil || m.Across || m.Needs.Keys || m.Needs.Queries || m.Needs.Values:
-		return model.Heads
-	case c.Group != "head":
-		return model.Heads / model.KVHeads
-	}
-	return 1
-}
-
 // scores are what a selection cuts; a method whose scores do not depend on the
 // capacity is asked once for all capacities.
 func (s *Server) scores(ctx context.Context, at place, heads span, m snapkv.Method, c snapkv.Config) ([][]float64, error) {
-	if m.Name == "full" || c.Passthrough(s.captures[at.capture].Prompts()[at.prompt].PromptTokens) {
+	if m.KeepsAll(c, s.captures[at.capture].Prompts()[at.prompt].PromptTokens) {
 		return nil, nil
 	}
 	key := c
@@ -144,7 +132,7 @@ func (s *Server) scores(ctx context.Context, at place, heads span, m snapkv.Meth
 func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv.Config) (int, error) {
 	h := s.captures[at.capture].Header()
 	stats := make([]float64, h.Model.Layers)
-	if m.Stat != nil {
+	if m.LayerStat != nil {
 		all, like := span{0, h.Model.Heads}, c
 		if !m.ByCapacity {
 			like.Capacity = 0
@@ -161,7 +149,7 @@ func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv
 				if err := m.Check(l, c); err != nil {
 					return nil, 0, err
 				}
-				stats[layer] = m.Stat(l, c)
+				stats[layer] = m.LayerStat(l, c)
 				s.cache.last(place{at.capture, at.prompt, layer})
 			}
 			return stats, 8 * len(stats), nil

@@ -135,8 +135,22 @@ func (p *params) rates(prompt *dumps.Prompt) analysis.HitRateConfig {
 		cfg.Tops, cfg.Budgets = nil, []int{b}
 	}
 	cfg.SkipFirst = p.int("skip", 0, 0, math.MaxInt32)
-	cfg.Kernel, cfg.Pooling = p.kernel(1), p.choice("pooling", "avgpool", "maxpool")
+	cfg.Kernel = p.kernel(1)
+	cfg.Pooling = p.pooling()
 	return cfg
+}
+
+func (p *params) pooling() snapkv.Pooling { return choose(p, "pooling", snapkv.Poolings()) }
+
+func (p *params) group() snapkv.Group { return choose(p, "group", snapkv.Groups()) }
+
+// choose reads one of the values of a type; the first is the default.
+func choose[T ~string](p *params, name string, values []T) T {
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = string(v)
+	}
+	return T(p.choice(name, names...))
 }
 
 func (p *params) kernel(fallback int) int {
@@ -156,8 +170,9 @@ func (p *params) selection(prompt *dumps.Prompt) (snapkv.Method, snapkv.Config) 
 	c := snapkv.Presets["class"]
 	c.Window = p.int("window", min(c.Window, prompt.WindowRows), 1, max(1, prompt.WindowRows))
 	c.Capacity = p.int("capacity", c.Capacity, 1, math.MaxInt32)
-	c.Kernel, c.Pooling = p.kernel(c.Kernel), p.choice("pooling", "avgpool", "maxpool")
-	c.Group = p.choice("group", "head", "mean", "max", "sum")
+	c.Kernel = p.kernel(c.Kernel)
+	c.Pooling = p.pooling()
+	c.Group = p.group()
 	c.Seed = uint64(p.int("seed", 0, 0, math.MaxInt32))
 	if err := c.Check(); err != nil && p.err == nil {
 		p.err = err

@@ -380,7 +380,7 @@ func TestWindowsAtHand(t *testing.T) {
 		for _, pool := range []string{"1&pooling=avgpool", "5&pooling=avgpool", "31&pooling=maxpool"} {
 			kernel, pooling, _ := strings.Cut(pool, "&pooling=")
 			cfg.Kernel, _ = strconv.Atoi(kernel)
-			cfg.Pooling = pooling
+			cfg.Pooling = snapkv.Pooling(pooling)
 			want, _, err := analysis.HitRates(t.Context(), []string{v.path}, cfg)
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,78 @@
+package snapkv
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Group says how the scores of the query heads that share a kv head are merged.
+type Group string
+
+// The groups, as the command line and result files spell them.
+const (
+	GroupHead Group = "head" // no merging: every query head selects for itself
+	GroupMean Group = "mean" // one selection per kv head, by the mean of its query heads' scores
+	GroupMax  Group = "max"  // by their maximum
+	GroupSum  Group = "sum"  // by their sum
+)
+
+// Groups lists the groups in the order in which help shows them.
+func Groups() []Group { return []Group{GroupHead, GroupMean, GroupMax, GroupSum} }
+
+// ParseGroup reads the name of a group.
+func ParseGroup(text string) (Group, error) {
+	g := Group(text)
+	return g, g.Check()
+}
+
+// Check returns an error if g is not one of [Groups].
+func (g Group) Check() error {
+	if !slices.Contains(Groups(), g) {
+		return fmt.Errorf("group %q: want head, mean, max or sum", string(g))
+	}
+	return nil
+}
+
+// String returns the name of the group.
+func (g Group) String() string { return string(g) }
+
+// Merges reports whether the query heads of a kv head select together.
+func (g Group) Merges() bool { return g != GroupHead }
+
+// Selections is the number of selections of a layer: one per kv head if the group
+// merges, otherwise one per query head.
+func (g Group) Selections(heads, kvHeads int) int {
+	if g.Merges() {
+		return kvHeads
+	}
+	return heads
+}
+
+// merge merges scores [heads][prefix] into [kvHeads][prefix]. Without merging it
+// returns the scores unchanged.
+func (g Group) merge(scores [][]float64, kvHeads int) [][]float64 {
+	if !g.Merges() {
+		return scores
+	}
+	size := len(scores) / kvHeads
+	merged := make([][]float64, kvHeads)
+	for kv := range merged {
+		sum := slices.Clone(scores[kv*size])
+		for _, s := range scores[kv*size+1 : (kv+1)*size] {
+			for j, v := range s {
+				if g == GroupMax {
+					sum[j] = max(sum[j], v)
+				} else {
+					sum[j] += v
+				}
+			}
+		}
+		if g == GroupMean {
+			for j := range sum {
+				sum[j] /= float64(size)
+			}
+		}
+		merged[kv] = sum
+	}
+	return merged
+}
