@@ -37,7 +37,7 @@ func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 	if l.Sums, err = r.Sums(prompt, layer); err != nil && !errors.Is(err, dumps.ErrAbsent) {
 		return nil, err
 	}
-	if p.Store == "factors" {
+	if p.Store == dumps.StoreFactors {
 		s, err := r.States(prompt, layer)
 		if err != nil {
 			return nil, err

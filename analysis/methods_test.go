@@ -122,8 +122,8 @@ func slowMeasures(l *Layer, h int, keep []int) map[string]float64 {
 // TestMeasuresAgainstLoops compares every column with loops over single
 // weights, from both forms of a dump.
 func TestMeasuresAgainstLoops(t *testing.T) {
-	for _, store := range []string{"rows", "factors"} {
-		t.Run(store, func(t *testing.T) {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		t.Run(string(store), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.attn")
 			dumpstest.WithValues(t, path, store, "exact", 2, rand.New(rand.NewPCG(1, 2)))
 			cfg := methodConfig("snapkv")

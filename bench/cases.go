@@ -9,6 +9,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -171,25 +172,31 @@ func (b *bench) analysis() {
 	}
 	defer os.RemoveAll(dir)
 	for _, d := range []struct {
-		store, precision string
-		bound            float64
-	}{{"rows", "fine", 0.2}, {"rows", "coarse", 0.12}, {"factors", "fine", 0.2}, {"factors", "coarse", 0.12}} {
-		path := filepath.Join(dir, d.store+"-"+d.precision+".attn")
+		store     dumps.Store
+		precision dumps.Precision
+		bound     float64
+	}{
+		{dumps.StoreRows, dumps.Fine, 0.2},
+		{dumps.StoreRows, dumps.Coarse, 0.12},
+		{dumps.StoreFactors, dumps.Fine, 0.2},
+		{dumps.StoreFactors, dumps.Coarse, 0.12},
+	} {
+		path := filepath.Join(dir, fmt.Sprintf("%s-%s.attn", d.store, d.precision))
 		share, err := b.dump(path, d.store, d.precision)
 		if err != nil {
 			b.r.tell("SKIPPED: dump of %s, %s: %v", d.store, d.precision, err)
 			continue
 		}
 		b.r.tell("dump of 256 rows at 3,072 tokens, %s, %s: %.3f of the same rows as float16 (at most %.2f)", d.store, d.precision, share, d.bound)
-		if d.precision == "fine" {
-			b.pair("hit rates of 5 windows, "+d.store+", seconds", 3072, -2, b.our("sweep", "none", "f32", task{Op: "sweep", Path: path}), b.our("reading", "none", "f32", task{Op: "read", Path: path}))
+		if d.precision == dumps.Fine {
+			b.pair(fmt.Sprintf("hit rates of 5 windows, %s, seconds", d.store), 3072, -2, b.our("sweep", "none", "f32", task{Op: "sweep", Path: path}), b.our("reading", "none", "f32", task{Op: "read", Path: path}))
 		}
 	}
 }
 
 // dump captures a text of 3,072 tokens, 128 rows of its end and 128 of a followed
 // reply, and returns its size against the same rows as float16.
-func (b *bench) dump(path, store, precision string) (float64, error) {
+func (b *bench) dump(path string, store dumps.Store, precision dumps.Precision) (float64, error) {
 	ck, err := checkpoint.Open(b.m.gguf)
 	if err != nil {
 		return 0, err

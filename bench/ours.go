@@ -26,20 +26,20 @@ import (
 
 // A task is one line that a worker reads.
 type task struct {
-	Op      string `json:"op"`      // prefill, decode, gemm; of ours also peak, read, sweep
-	Tokens  int    `json:"tokens"`  // of the prompt
-	Reply   int    `json:"reply"`   // tokens decoded after it
-	Record  bool   `json:"record"`  // false: the model alone
-	Windows int    `json:"windows"` // older query windows of 128 rows, beside the last 128 rows
-	Keep    int    `json:"keep"`    // slots of a compressed cache; 0: the full cache
-	ByHead  bool   `json:"by_head"` // compressed by query head
-	Batch   int    `json:"batch"`   // sequences that decode at once
-	Store   string `json:"store"`   // of the dump; empty: auto
-	N       int    `json:"n"`       // gemm: rows, outputs, inputs
-	Out     int    `json:"out"`
-	In      int    `json:"in"`
-	Path    string `json:"path"`    // read, sweep: the dump
-	Prompts int    `json:"prompts"` // of that length, recorded one after the other; 0: one
+	Op      string      `json:"op"`      // prefill, decode, gemm; of ours also peak, read, sweep
+	Tokens  int         `json:"tokens"`  // of the prompt
+	Reply   int         `json:"reply"`   // tokens decoded after it
+	Record  bool        `json:"record"`  // false: the model alone
+	Windows int         `json:"windows"` // older query windows of 128 rows, beside the last 128 rows
+	Keep    int         `json:"keep"`    // slots of a compressed cache; 0: the full cache
+	ByHead  bool        `json:"by_head"` // compressed by query head
+	Batch   int         `json:"batch"`   // sequences that decode at once
+	Store   dumps.Store `json:"store"`   // of the dump; empty: auto
+	N       int         `json:"n"`       // gemm: rows, outputs, inputs
+	Out     int         `json:"out"`
+	In      int         `json:"in"`
+	Path    string      `json:"path"`    // read, sweep: the dump
+	Prompts int         `json:"prompts"` // of that length, recorded one after the other; 0: one
 }
 
 // An answer is the line that follows. Seconds are wall-clock, CPU is user and
@@ -139,7 +139,7 @@ func (w *engine) ids(n int) []int32 {
 func (t *task) plan(cfg *model.Config) dumps.Plan {
 	p := dumps.Plan{
 		WindowRows: 128, PromptWindows: t.Windows, PromptWindowSize: 128, MaxNewTokens: t.Reply, IgnoreEOS: true,
-		Store: "auto", Precision: "fine", Compute: "f32",
+		Store: dumps.StoreAuto, Precision: dumps.Fine, Compute: "f32",
 	}
 	if t.Store != "" {
 		p.Store = t.Store

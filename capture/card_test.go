@@ -40,7 +40,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		for _, precision := range []string{"exact", "fine", "coarse"} {
+		for _, precision := range dumps.Precisions() {
 			read := func(name string, floats bool) *dumps.Reader {
 				cfg := tiny(t, 1)
 				mc := m.Config()
@@ -106,7 +106,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 			if summed == 0 {
 				t.Error("no windows")
 			}
-			if halves := rounded == values; halves != (precision != "exact") {
+			if halves := rounded == values; halves != (precision != dumps.Exact) {
 				t.Errorf("%s: %d of %d weights are halves", precision, rounded, values)
 			}
 		}

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 )
@@ -38,7 +39,7 @@ func Estimate(c *Config, m model.Config, threads int) Need {
 		n.ReplyTokens += reply
 		n.Positions = max(n.Positions, p+reply)
 		rows, factors := StoreBytes(plan, m, p, reply)
-		if Store(plan, m, p, reply) == "rows" {
+		if Store(plan, m, p, reply) == dumps.StoreRows {
 			n.Disk += rows
 		} else {
 			n.Disk += factors

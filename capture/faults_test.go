@@ -39,7 +39,7 @@ func tiny(t *testing.T, n int) Config {
 		},
 		Plan: dumps.Plan{
 			WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3,
-			Store: "rows", Precision: "fine", IgnoreEOS: true, Logits: true,
+			Store: dumps.StoreRows, Precision: dumps.Fine, IgnoreEOS: true, Logits: true,
 		},
 	}}
 	for i := range c.Layers {

@@ -27,7 +27,7 @@ type genBuffer struct {
 
 func newGenBuffer(r *recorder, layer, layers, reply int) *genBuffer {
 	g := &genBuffer{r: r, layer: layer, stride: r.prompt + reply, room: max(1, min(reply, 64))}
-	if r.store == "rows" {
+	if r.store == dumps.StoreRows {
 		row := int64(4*layers*max(1, len(r.plan.Heads))) * int64(max(1, g.stride))
 		g.room = max(1, min(g.room, int(genBufferBytes/row)))
 	}
@@ -36,7 +36,7 @@ func newGenBuffer(r *recorder, layer, layers, reply int) *genBuffer {
 
 // begin makes room for the n rows of the next pass.
 func (g *genBuffer) begin(n int) error {
-	direct := g.r.store == "rows" && n > 1
+	direct := g.r.store == dumps.StoreRows && n > 1
 	if g.rows+n > g.room || direct {
 		if err := g.flush(); err != nil {
 			return err
@@ -49,10 +49,10 @@ func (g *genBuffer) begin(n int) error {
 	if n > g.room {
 		g.room, g.lse, g.q = n, nil, nil
 	}
-	if g.r.store == "rows" && g.data == nil {
+	if g.r.store == dumps.StoreRows && g.data == nil {
 		g.data, g.halves = make([][]float32, len(g.r.plan.Heads)), make([][]uint16, len(g.r.plan.Heads))
 	}
-	if g.r.store == "factors" && g.lse == nil {
+	if g.r.store == dumps.StoreFactors && g.lse == nil {
 		g.lse = make([]float32, g.r.heads*g.room)
 	}
 	return nil
@@ -60,7 +60,7 @@ func (g *genBuffer) begin(n int) error {
 
 // end counts the rows of the pass that begin announced.
 func (g *genBuffer) end() {
-	if g.r.store == "rows" && g.coming > 1 {
+	if g.r.store == dumps.StoreRows && g.coming > 1 {
 		g.row0 += g.coming
 	} else {
 		g.rows += g.coming
@@ -72,12 +72,14 @@ func (g *genBuffer) end() {
 func (g *genBuffer) tile(t *cpu.Tile, halves []uint16, head int) error {
 	row := t.Pos0 - g.r.prompt
 	switch {
-	case g.r.store == "factors":
+	case g.r.store == dumps.StoreFactors:
 		copy(g.lse[t.Head*g.room+row-g.row0:], t.LSE[:t.Rows])
-	case g.coming > 1 && halves != nil: // a followed reply comes in tiles worth a block each
-		return g.r.pw.Halves(g.layer, t.Head, dumps.Decode, row, t.Rows, t.Key0, t.Keys, t.Stride, halves)
-	case g.coming > 1:
-		return g.r.pw.Weights(g.layer, t.Head, dumps.Decode, row, t.Rows, t.Key0, t.Keys, t.Stride, t.Weights)
+	case g.coming > 1: // a followed reply comes in tiles worth a block each
+		return g.r.pw.Rows(dumps.Rows{
+			Layer: g.layer, Head: t.Head, Phase: dumps.Decode,
+			Row0: row, Rows: t.Rows, Key0: t.Key0, Keys: t.Keys, Stride: t.Stride,
+			Weights: t.Weights, Halves: halves,
+		})
 	case halves != nil:
 		place(g, &g.halves[head], row, t.Key0, halves[:t.Keys])
 	default:
@@ -113,7 +115,7 @@ func (g *genBuffer) flush() error {
 	if rows == 0 {
 		return nil
 	}
-	if g.r.store == "factors" {
+	if g.r.store == dumps.StoreFactors {
 		lse := make([]float32, g.r.heads*rows)
 		for h := range g.r.heads {
 			copy(lse[h*rows:(h+1)*rows], g.lse[h*g.room:])
@@ -122,12 +124,11 @@ func (g *genBuffer) flush() error {
 	}
 	keys := g.r.prompt + row0 + rows
 	for h, head := range g.r.plan.Heads {
-		var err error
-		if g.halves[h] != nil {
-			err = g.r.pw.Halves(g.layer, head, dumps.Decode, row0, rows, 0, keys, g.stride, g.halves[h])
-		} else {
-			err = g.r.pw.Weights(g.layer, head, dumps.Decode, row0, rows, 0, keys, g.stride, g.data[h])
-		}
+		err := g.r.pw.Rows(dumps.Rows{
+			Layer: g.layer, Head: head, Phase: dumps.Decode,
+			Row0: row0, Rows: rows, Keys: keys, Stride: g.stride,
+			Weights: g.data[h], Halves: g.halves[h],
+		})
 		if err != nil {
 			return err
 		}

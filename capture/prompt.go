@@ -29,7 +29,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	// Seen as a prompt of its own without recorded rows: only sums are taken.
 	bare := *plan
 	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
-	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, "rows")
+	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, dumps.StoreRows)
 	s := r.c.Model.NewSession()
 	if err := s.Reserve(shared); err != nil {
 		s.Close()
@@ -105,7 +105,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	}
 	r.summary.ReplyTime += time.Since(start)
 	if err == nil {
-		err = writeCache(pw, s, plan, info.Store == "factors")
+		err = writeCache(pw, s, plan, info.Store == dumps.StoreFactors)
 	}
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *recorder, reply []int32, first []float32) error {
 	want, piece := r.c.Header.Plan.Logits, r.c.Model.Piece()
 	if want && len(reply) > 0 {
-		if err := rec.pw.Logits(0, first, 1); err != nil {
+		if err := rec.pw.Logits(0, 1, first); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *r
 			pass.LogitsFrom = 0
 			pass.Logits = func(row int, l []float32) {
 				if next := lo + row + 1; next < len(reply) {
-					rec.fail(rec.pw.Logits(next, append([]float32(nil), l...), 1))
+					rec.fail(rec.pw.Logits(next, 1, append([]float32(nil), l...)))
 				}
 			}
 		}
@@ -208,7 +208,7 @@ func (r *runner) generate(ctx context.Context, s *model.Session, id string, rec 
 			return nil, fmt.Errorf("the model's logits are not numbers (logit %d at position %d): the weights are damaged or overflow in this arithmetic", at, s.Len())
 		}
 		if plan.Logits {
-			if err := rec.pw.Logits(len(reply), logits, 1); err != nil {
+			if err := rec.pw.Logits(len(reply), 1, logits); err != nil {
 				return nil, err
 			}
 		}

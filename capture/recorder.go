@@ -16,7 +16,7 @@ type recorder struct {
 	pw      *dumps.PromptWriter // nil while a shared document is read
 	prompt  int                 // P, tokens of the prompt
 	rows    int                 // R, recorded prompt rows: positions [P-R, P)
-	store   string              // "rows" or "factors"
+	store   dumps.Store         // StoreRows or StoreFactors
 	layerOf []int               // true layer -> index among the recorded, -1
 	headOf  []int               // true head -> index among the recorded, -1
 	heads   int                 // query heads of the model
@@ -38,11 +38,11 @@ type recorder struct {
 	err     error
 }
 
-func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store string) *recorder {
+func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store dumps.Store) *recorder {
 	r := &recorder{
 		plan: plan, prompt: prompt, store: store, heads: heads,
 		rows:    min(plan.WindowRows, prompt),
-		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: dumps.RoundingOf(plan.Precision), sumBits: dumps.SumBits(plan.Precision),
+		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: plan.Precision.Rounding(), sumBits: plan.Precision.SumBits(),
 	}
 	n := len(plan.Layers)
 	r.totals = make([]*Sums, n)
@@ -99,7 +99,7 @@ func windowCount(plan *dumps.Plan, prompt int) int {
 // by several workers at once.
 func (r *recorder) tile(layer int, t *cpu.Tile) {
 	li, hi := r.layerOf[layer], r.headOf[t.Head]
-	if li < 0 || hi < 0 && r.store != "factors" {
+	if li < 0 || hi < 0 && r.store != dumps.StoreFactors {
 		return
 	}
 	if hi >= 0 && t.Pos0 < r.prompt {
@@ -129,15 +129,20 @@ func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	}
 	skip := max(0, first-t.Pos0)
 	row0 := t.Pos0 + skip - first
-	if r.store == "factors" {
+	if r.store == dumps.StoreFactors {
 		copy(r.lse[li][t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
 		return
 	}
-	if halves != nil {
-		r.fail(r.pw.Halves(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, halves[skip*t.Stride:]))
-		return
+	rows := dumps.Rows{
+		Layer: layer, Head: t.Head, Phase: dumps.Prefill,
+		Row0: row0, Rows: t.Rows - skip, Key0: t.Key0, Keys: t.Keys, Stride: t.Stride,
 	}
-	r.fail(r.pw.Weights(layer, t.Head, dumps.Prefill, row0, t.Rows-skip, t.Key0, t.Keys, t.Stride, t.Weights[skip*t.Stride:]))
+	if halves != nil {
+		rows.Halves = halves[skip*t.Stride:]
+	} else {
+		rows.Weights = t.Weights[skip*t.Stride:]
+	}
+	r.fail(r.pw.Rows(rows))
 }
 
 // wants says what a card hands out: the sums, and of the recorded rows what the
@@ -149,7 +154,7 @@ func (r *recorder) wants(layer, pos0, n int) model.Wants {
 		return w
 	}
 	first := max(pos0, r.prompt-r.rows)
-	if r.store == "factors" {
+	if r.store == dumps.StoreFactors {
 		w.LSE, w.States = first, first
 	} else {
 		w.Rows, w.Halves = first, (*[256]uint8)(r.halves)
@@ -252,7 +257,7 @@ func (r *recorder) states(layer, pos0, n int, q, k, v []float32) {
 		return
 	}
 	if pos0 >= r.prompt {
-		if r.store == "factors" {
+		if r.store == dumps.StoreFactors {
 			r.gen[li].states(pos0, n, q)
 		}
 		return
@@ -260,7 +265,7 @@ func (r *recorder) states(layer, pos0, n int, q, k, v []float32) {
 	end := pos0 + n
 	r.fail(r.flushWindows(li, layer, end))
 	first := r.prompt - r.rows
-	if r.store != "factors" || end <= first {
+	if r.store != dumps.StoreFactors || end <= first {
 		return
 	}
 	skip := max(0, first-pos0)
@@ -284,7 +289,7 @@ func (r *recorder) flushWindows(li, layer, end int) error {
 		if sums == nil {
 			sums = r.windows[at].Floats(last)
 		}
-		if err := r.pw.Window(layer, w, count, size, sums, last); err != nil {
+		if err := r.pw.Window(layer, w, last, sums); err != nil {
 			return err
 		}
 		r.windows[at], r.whole[at] = nil, nil

@@ -37,10 +37,8 @@ func (r *Reader) WeightsOf(prompt, layer int, ph Phase, head0, heads int) (*Atte
 		return nil, fmt.Errorf("%s: layer %d: %w; layers %v are", r.path, layer, ErrAbsent, r.header.Plan.Layers)
 	}
 	p := &r.prompts[prompt]
-	a := &Attention{Heads: heads, Rows: p.WindowRows, Keys: p.PromptTokens, Pos0: p.PromptTokens - p.WindowRows}
-	if ph == Decode {
-		a.Rows, a.Keys, a.Pos0 = p.ReplyTokens, p.PromptTokens+p.ReplyTokens, p.PromptTokens
-	}
+	rows, keys, pos0 := p.Shape(ph)
+	a := &Attention{Heads: heads, Rows: rows, Keys: keys, Pos0: pos0}
 	if err := r.stored(prompt, layer, ph, a.Rows); err != nil {
 		return nil, err
 	}
@@ -48,7 +46,7 @@ func (r *Reader) WeightsOf(prompt, layer int, ph Phase, head0, heads int) (*Atte
 	if a.Data, err = r.room("weights", a.Heads, a.Rows, a.Keys); err != nil {
 		return nil, err
 	}
-	if p.Store == "factors" {
+	if p.Store == StoreFactors {
 		return a, r.rebuild(prompt, layer, ph, head0, a)
 	}
 	return a, r.gather(prompt, layer, ph, head0, a)
@@ -58,7 +56,7 @@ func (r *Reader) WeightsOf(prompt, layer int, ph Phase, head0, heads int) (*Atte
 // before space is made for them.
 func (r *Reader) stored(prompt, layer int, ph Phase, rows int) error {
 	k, want := kindWeights, rows*len(r.header.Plan.Heads)
-	if r.prompts[prompt].Store == "factors" {
+	if r.prompts[prompt].Store == StoreFactors {
 		k, want = kindQueries, rows
 	}
 	list, err := r.find(prompt, layer, k, ph)
@@ -149,7 +147,7 @@ type States struct {
 
 // States reads the factors of a layer.
 func (r *Reader) States(prompt, layer int) (*States, error) {
-	if prompt < 0 || prompt >= len(r.prompts) || r.prompts[prompt].Store != "factors" {
+	if prompt < 0 || prompt >= len(r.prompts) || r.prompts[prompt].Store != StoreFactors {
 		return nil, fmt.Errorf("%s: queries and keys: %w (capture with --store factors)", r.path, ErrAbsent)
 	}
 	p, m, s := &r.prompts[prompt], &r.header.Model, &States{}

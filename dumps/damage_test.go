@@ -44,7 +44,7 @@ func contents(r *dumps.Reader) (map[string][]float32, error) {
 			errs = append(errs, put(layer, "overview", x, err))
 			x, err = r.Values(i, layer)
 			errs = append(errs, put(layer, "values", x, err))
-			if p.Store == "factors" {
+			if p.Store == dumps.StoreFactors {
 				s, err := r.States(i, layer)
 				if err != nil {
 					errs = append(errs, err)
@@ -80,7 +80,7 @@ func mustContents(t *testing.T, path string) map[string][]float32 {
 func TestFlippedBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	ids := []string{"a", "b", "c"}
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		whole := filepath.Join(t.TempDir(), "x.attn")
 		dumpstest.Everything(t, whole, store, "fine", 1, ids...)
 		want := mustContents(t, whole)
@@ -260,7 +260,7 @@ func TestResumeRunsDamagedPromptsAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := dumps.Prompt{ID: id, Index: i + 1, PromptTokens: 3, Tokens: make([]int32, 3), Store: "rows"}
+			p := dumps.Prompt{ID: id, Index: i + 1, PromptTokens: 3, Tokens: make([]int32, 3), Store: dumps.StoreRows}
 			for layer := range dumpstest.Layers {
 				x := make([]float32, 3*dumpstest.Heads)
 				for j := range x {

@@ -16,15 +16,6 @@ var ErrComplete = errors.New("dump is complete")
 // ErrAbsent is in the chain of an error about something the plan left out.
 var ErrAbsent = errors.New("not recorded")
 
-// Phase tells the rows of the prompt from those of the reply.
-type Phase uint8
-
-// Prefill rows are the last rows of the prompt; Decode rows those of the reply.
-const (
-	Prefill Phase = iota
-	Decode
-)
-
 // Version of the format this package writes; FORMAT.md tells what changed.
 const Version = 1
 
@@ -55,23 +46,23 @@ type ModelInfo struct {
 
 // Plan says what was recorded. Layers and Heads are true ids, ascending.
 type Plan struct {
-	WindowRows       int     `json:"window_rows"`
-	PromptWindows    int     `json:"prompt_windows"`
-	PromptWindowSize int     `json:"prompt_window_size"`
-	MaxNewTokens     int     `json:"max_new_tokens"`
-	Layers           []int   `json:"layers"`
-	Heads            []int   `json:"heads"`
-	Store            string  `json:"store"`     // auto, rows, factors
-	Precision        string  `json:"precision"` // exact, fine, coarse
-	Values           bool    `json:"values"`
-	Logits           bool    `json:"logits"`
-	Overview         int     `json:"overview"`
-	NoPromptSums     bool    `json:"no_prompt_sums,omitempty"`
-	IgnoreEOS        bool    `json:"ignore_eos"`
-	Compute          string  `json:"compute"`
-	Temperature      float64 `json:"temperature"`
-	Seed             int64   `json:"seed"`
-	Shard            string  `json:"shard,omitempty"`
+	WindowRows       int       `json:"window_rows"`
+	PromptWindows    int       `json:"prompt_windows"`
+	PromptWindowSize int       `json:"prompt_window_size"`
+	MaxNewTokens     int       `json:"max_new_tokens"`
+	Layers           []int     `json:"layers"`
+	Heads            []int     `json:"heads"`
+	Store            Store     `json:"store"`
+	Precision        Precision `json:"precision"`
+	Values           bool      `json:"values"`
+	Logits           bool      `json:"logits"`
+	Overview         int       `json:"overview"`
+	NoPromptSums     bool      `json:"no_prompt_sums,omitempty"`
+	IgnoreEOS        bool      `json:"ignore_eos"`
+	Compute          string    `json:"compute"`
+	Temperature      float64   `json:"temperature"`
+	Seed             int64     `json:"seed"`
+	Shard            string    `json:"shard,omitempty"`
 }
 
 // Manifest tells where a dump comes from; it does not change what it holds.
@@ -104,18 +95,7 @@ type Prompt struct {
 	Document     string   `json:"document,omitempty"`
 	References   []string `json:"references,omitempty"`
 	Followed     bool     `json:"followed,omitempty"`
-	Store        string   `json:"store"`
+	Store        Store    `json:"store"`
 	Truncated    int      `json:"truncated,omitempty"`
 	Blocks       int      `json:"blocks"` // records of the prompt before its end
-}
-
-// PrecisionBound states what a precision promises.
-func PrecisionBound(precision string) string {
-	switch precision {
-	case "exact":
-		return "float32; weights within 1e-6"
-	case "coarse":
-		return "weights within 3e-3"
-	}
-	return "weights within 1e-4 + 5e-4 of the weight"
 }

@@ -2,6 +2,7 @@ package dumps_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -13,8 +14,8 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-func random(t *testing.T, store, precision string) string {
-	path := filepath.Join(t.TempDir(), store+"-"+precision+".attn")
+func random(t *testing.T, store dumps.Store, precision dumps.Precision) string {
+	path := filepath.Join(t.TempDir(), fmt.Sprintf("%s-%s.attn", store, precision))
 	dumpstest.Random(t, path, store, precision, rand.New(rand.NewPCG(7, 7)))
 	return path
 }
@@ -32,13 +33,13 @@ func open(t *testing.T, path string) *dumps.Reader {
 // TestPrecisionBounds holds what info prints: both forms against the exact
 // rows, which are the float64 attention of dumpstest.
 func TestPrecisionBounds(t *testing.T) {
-	bound := map[string]func(w float64) float64{
-		"exact":  func(float64) float64 { return 1e-6 },
-		"fine":   func(w float64) float64 { return 1e-4 + 5e-4*w },
-		"coarse": func(float64) float64 { return 3e-3 },
+	bound := map[dumps.Precision]func(w float64) float64{
+		dumps.Exact:  func(float64) float64 { return 1e-6 },
+		dumps.Fine:   func(w float64) float64 { return 1e-4 + 5e-4*w },
+		dumps.Coarse: func(float64) float64 { return 3e-3 },
 	}
 	want := open(t, random(t, "rows", "exact"))
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		for precision, limit := range bound {
 			got := open(t, random(t, store, precision))
 			for layer := range dumpstest.Layers {
@@ -63,7 +64,7 @@ func TestPrecisionBounds(t *testing.T) {
 }
 
 func TestVerifyFindsDamage(t *testing.T) {
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := random(t, store, "fine")
 		data, _ := os.ReadFile(path)
 		if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { t.Errorf("a sound dump: %s", p) }); !ok || err != nil {

@@ -17,6 +17,9 @@ const (
 	encF16   = 2 // IEEE half in two byte planes
 )
 
+// halfBits is the number of mantissa bits of an IEEE half float.
+const halfBits = 10
+
 func encodingBytes(enc uint8) (uint64, bool) {
 	switch enc {
 	case encBytes:
@@ -54,40 +57,6 @@ func planesF32(x []float32, bits int) []byte {
 	return out
 }
 
-// Rounding says how weights in [0, 1] become halves: by float32 exponent, how many
-// low bits of the float32 are rounded off, to the nearest and of two to the even.
-// Under 2^-14, where halves have a fixed step, a weight becomes the nearest half.
-type Rounding [256]uint8
-
-// RoundingOf is how a precision rounds the weights of the rows form; nil: they
-// stay float32.
-func RoundingOf(precision string) *Rounding {
-	switch precision {
-	case "exact":
-		return nil
-	case "coarse":
-		return &coarseRounding
-	}
-	return &fineRounding
-}
-
-var coarseRounding, fineRounding = rounding(2.9e-3, 0, 4), rounding(0.95e-4, 4.9e-4, 6)
-
-// rounding leaves as few mantissa bits as the error allows: absolute plus relative
-// times the weight, never under least bits, so that the order of small weights
-// survives.
-func rounding(absolute, relative float64, least int) (drop Rounding) {
-	for e := range drop {
-		unit := math.Ldexp(1, e-127) // weights in [unit, 2 unit)
-		m := 10
-		for m > least && unit*math.Ldexp(1, -m) <= absolute+relative*unit { // error at m-1 bits
-			m--
-		}
-		drop[e] = uint8(13 + 10 - m)
-	}
-	return drop
-}
-
 // planesF16 rounds weights in [0, 1] to halves.
 func planesF16(w []float32, drop *Rounding) []byte {
 	n := len(w)
@@ -113,12 +82,12 @@ func planesF16(w []float32, drop *Rounding) []byte {
 }
 
 // encodeFloats makes a payload and sets the record's encoding.
-func encodeFloats(r *record, x []float32, enc uint8, bits int, precision string) []byte {
+func encodeFloats(r *record, x []float32, enc uint8, bits int, precision Precision) []byte {
 	r.Enc, r.Bits = enc, uint8(bits)
 	if enc != encF16 {
 		return planesF32(x, bits)
 	}
-	return planesF16(x, RoundingOf(precision))
+	return planesF16(x, precision.Rounding())
 }
 
 // decodeFloats decodes an array block into dst.

@@ -17,14 +17,14 @@ import (
 func faultHeader() *Header {
 	return &Header{
 		Model: ModelInfo{ID: "m", Architecture: "llama", Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Vocab: 9, Scale: 0.5, LayerWindows: []int{0, 0}},
-		Plan:  Plan{WindowRows: 3, Layers: []int{0, 1}, Heads: []int{0, 1}, Store: "rows", Precision: "exact"},
+		Plan:  Plan{WindowRows: 3, Layers: []int{0, 1}, Heads: []int{0, 1}, Store: StoreRows, Precision: Exact},
 	}
 }
 
 // faultPrompt writes a prompt of twenty tokens whose weights its number
 // decides.
 func faultPrompt(w *Writer, n int) error {
-	p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: 20, WindowRows: 3, ReplyTokens: 2, Store: "rows", Tokens: make([]int32, 22)}
+	p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: 20, WindowRows: 3, ReplyTokens: 2, Store: StoreRows, Tokens: make([]int32, 22)}
 	if w.Done(p.ID) {
 		return nil
 	}
@@ -49,7 +49,11 @@ func faultPrompt(w *Writer, n int) error {
 					x[i*keys+(n+layer+head+i)%pos] = 0.75
 					x[i*keys+pos] = 0.25
 				}
-				if err := pw.Weights(layer, head, Phase(ph), 0, rows, 0, keys, keys, x); err != nil {
+				if err := pw.Rows(Rows{
+					Layer: layer, Head: head, Phase: Phase(ph),
+					Rows: rows, Keys: keys,
+					Weights: x,
+				}); err != nil {
 					return err
 				}
 			}

@@ -18,7 +18,7 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 		w[i] = float32(math.Exp(-20 * rng.Float64()))
 	}
 	copy(w, []float32{0, 1, 0.5, 0x1p-14, 0x1p-24, 0x1p-25, 0x1.002p-3, 0x1.01p-3, 0x1.03p-3}) // borders and ties
-	for _, precision := range []string{"fine", "coarse"} {
+	for _, precision := range []Precision{Fine, Coarse} {
 		path := filepath.Join(t.TempDir(), "x.attn")
 		f, err := Create(path, &Header{
 			Model: ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4},
@@ -27,18 +27,26 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := Prompt{ID: "p", PromptTokens: keys, WindowRows: rows, Store: "rows", Tokens: make([]int32, keys)}
+		p := Prompt{ID: "p", PromptTokens: keys, WindowRows: rows, Store: StoreRows, Tokens: make([]int32, keys)}
 		pw, err := f.Begin(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		planes, halves := planesF16(w, RoundingOf(precision)), make([]uint16, rows*stride)
+		planes, halves := planesF16(w, precision.Rounding()), make([]uint16, rows*stride)
 		for i := range w {
 			halves[i/keys*stride+i%keys] = uint16(planes[i]) | uint16(planes[len(w)+i])<<8
 		}
 		for _, err := range []error{
-			pw.Weights(0, 0, Prefill, 0, rows, 0, keys, keys, w),
-			pw.Halves(0, 1, Prefill, 0, rows, 0, keys, stride, halves),
+			pw.Rows(Rows{
+				Layer: 0, Head: 0, Phase: Prefill,
+				Rows: rows, Keys: keys,
+				Weights: w,
+			}),
+			pw.Rows(Rows{
+				Layer: 0, Head: 1, Phase: Prefill,
+				Rows: rows, Keys: keys, Stride: stride,
+				Halves: halves,
+			}),
 			pw.Finish(p),
 			f.Close(),
 		} {
@@ -65,7 +73,7 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 
 // TestHalvesInAnExactDump are refused: it keeps float32.
 func TestHalvesInAnExactDump(t *testing.T) {
-	f, err := Create(filepath.Join(t.TempDir(), "x.attn"), &Header{Plan: Plan{Precision: "exact"}}, CreateOptions{})
+	f, err := Create(filepath.Join(t.TempDir(), "x.attn"), &Header{Plan: Plan{Precision: Exact}}, CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +82,11 @@ func TestHalvesInAnExactDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pw.Halves(0, 0, Prefill, 0, 1, 0, 1, 1, []uint16{0}); err == nil || !strings.Contains(err.Error(), "float32") {
+	if err := pw.Rows(Rows{
+		Layer: 0, Head: 0, Phase: Prefill,
+		Rows: 1, Keys: 1,
+		Halves: []uint16{0},
+	}); err == nil || !strings.Contains(err.Error(), "float32") {
 		t.Errorf("%v, want that the dump keeps float32", err)
 	}
 }

@@ -28,7 +28,7 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 	}
 	l := &LayerReader{r: r, prompt: prompt, layer: layer}
 	p, m := &r.prompts[prompt], &r.header.Model
-	if p.Store != "factors" {
+	if p.Store != StoreFactors {
 		return l, nil
 	}
 	var err error
@@ -102,10 +102,7 @@ func (l *LayerReader) States() (queries, keys []float32) {
 // numbers are those of [Reader.Weights].
 func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error {
 	p, heads := &l.r.prompts[l.prompt], l.r.header.Plan.Heads
-	n, keys := p.WindowRows, p.PromptTokens
-	if ph == Decode {
-		n, keys = p.ReplyTokens, p.PromptTokens+p.ReplyTokens
-	}
+	n, keys, _ := p.Shape(ph)
 	switch {
 	case head < 0 || head >= len(heads):
 		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, len(heads))
@@ -114,7 +111,7 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 	case len(dst) < rows*keys:
 		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), rows*keys)
 	}
-	if p.Store == "factors" {
+	if p.Store == StoreFactors {
 		if ph == Decode {
 			row0 += p.WindowRows
 		}
@@ -149,7 +146,7 @@ func (l *LayerReader) Pick(dst []float32, head int, rows []int) error {
 			return fmt.Errorf("%s: row %d of %d", l.r.path, row, p.WindowRows+p.ReplyTokens)
 		}
 	}
-	if p.Store == "factors" {
+	if p.Store == StoreFactors {
 		l.product(dst[:len(rows)*keys], head, rows, keys)
 		return nil
 	}

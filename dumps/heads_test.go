@@ -11,7 +11,7 @@ import (
 )
 
 // layerOf opens a layer of a dump of random weights.
-func layerOf(t *testing.T, store string) (*dumps.Reader, *dumps.LayerReader) {
+func layerOf(t *testing.T, store dumps.Store) (*dumps.Reader, *dumps.LayerReader) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Random(t, path, store, "fine", rand.New(rand.NewPCG(3, 4)))
@@ -25,12 +25,12 @@ func layerOf(t *testing.T, store string) (*dumps.Reader, *dumps.LayerReader) {
 
 // TestLayerReaderGivesTheSameWeights: any head and range of rows, both stores.
 func TestLayerReaderGivesTheSameWeights(t *testing.T) {
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		r, l := layerOf(t, store)
-		if (l.Bytes() > 0) != (store == "factors") {
+		if (l.Bytes() > 0) != (store == dumps.StoreFactors) {
 			t.Errorf("%s: %d bytes held", store, l.Bytes())
 		}
-		for ph := range dumps.Phase(2) {
+		for _, ph := range dumps.Phases {
 			want, err := r.Weights(0, 1, ph)
 			if err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 // TestSpanIsBothPhases: rows of the prompt and of the reply as one list, those of
 // Weights with zeros behind.
 func TestSpanIsBothPhases(t *testing.T) {
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		r, l := layerOf(t, store)
 		var lists [2]*dumps.Attention
 		for ph := range lists {

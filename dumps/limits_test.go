@@ -101,7 +101,7 @@ func TestHostileFiles(t *testing.T) {
 		return h
 	}
 	same := func(*Header) {}
-	prompt := func(p, g, rows, blocks int, store string) Prompt {
+	prompt := func(p, g, rows, blocks int, store Store) Prompt {
 		return Prompt{ID: "p", PromptTokens: p, ReplyTokens: g, WindowRows: rows, Store: store, Blocks: blocks, Tokens: make([]int32, p+g)}
 	}
 	bomb := func(n int) []byte { return encoder.EncodeAll(make([]byte, n), nil) }
@@ -227,7 +227,7 @@ func TestIndexLies(t *testing.T) {
 				x[0], x[1] = 1+float32(i+layer)/10, 1-float32(i+layer)/10
 				f.zstd(record{Kind: kindSums, Prompt: uint32(i), Layer: uint32(layer), NH: 2, Rows: 1, Keys: 20, Enc: encF32}, planesF32(x, 23))
 			}
-			f.json(kindPrompt, uint32(i), Prompt{ID: fmt.Sprint("p", i), PromptTokens: 20, Store: "rows", Blocks: 2, Tokens: make([]int32, 20)})
+			f.json(kindPrompt, uint32(i), Prompt{ID: fmt.Sprint("p", i), PromptTokens: 20, Store: StoreRows, Blocks: 2, Tokens: make([]int32, 20)})
 		}
 		f.list = change(f.list)
 		return f.save(t, true)
@@ -272,7 +272,7 @@ func TestWriterKeepsItsLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pw.send(record{Kind: kindOverview, NH: 64, Rows: 2049, Keys: 2049}, nil, encF32, 10); err == nil {
+	if err := pw.send(record{Kind: kindOverview, NH: 64, Rows: 2049, Keys: 2049}, nil, 10); err == nil {
 		t.Error("values that are not there were taken")
 	}
 	r := record{Kind: kindOverview, NH: 64, Rows: 2049, Keys: 2049, Enc: encF32, Raw: 64 * 2049 * 2049 * 4}
@@ -315,14 +315,14 @@ func TestBeyondFourGigabytes(t *testing.T) {
 		skip := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, skippable), 1<<30-1000)
 		put(record{Kind: kindOverview, Layer: uint32(layer), NH: 1, Rows: 1, Keys: 1, Enc: encF32, Raw: 4}, skip, 1<<30-1000)
 	}
-	text(kindPrompt, 0, Prompt{ID: "large", PromptTokens: 20, Store: "rows", Blocks: 5, Tokens: make([]int32, 20)})
+	text(kindPrompt, 0, Prompt{ID: "large", PromptTokens: 20, Store: StoreRows, Blocks: 5, Tokens: make([]int32, 20)})
 	x := make([]float32, 40)
 	for i := range x {
 		x[i] = float32(i) / 7
 	}
 	stored := encoder.EncodeAll(planesF32(x, 23), nil)
 	put(record{Kind: kindSums, Prompt: 1, Layer: 1, NH: 2, Rows: 1, Keys: 20, Enc: encF32, Raw: 160, Sum: checksum(stored)}, stored, 0)
-	text(kindPrompt, 1, Prompt{ID: "beyond", PromptTokens: 20, Store: "rows", Blocks: 1, Tokens: make([]int32, 20)})
+	text(kindPrompt, 1, Prompt{ID: "beyond", PromptTokens: 20, Store: StoreRows, Blocks: 1, Tokens: make([]int32, 20)})
 	check := func(complete bool) {
 		t.Helper()
 		r, err := Open(path)
@@ -366,13 +366,17 @@ func TestAMillionBlocks(t *testing.T) {
 	tokens := make([]int32, rows)
 	one := []float32{1}
 	for n := range prompts {
-		p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: rows, WindowRows: rows, Store: "rows", Tokens: tokens}
+		p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: rows, WindowRows: rows, Store: StoreRows, Tokens: tokens}
 		pw, err := w.Begin(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for row := range rows {
-			if err := pw.Weights(0, 0, Prefill, row, 1, (row+n)%(row+1), 1, 1, one); err != nil {
+			if err := pw.Rows(Rows{
+				Layer: 0, Head: 0, Phase: Prefill,
+				Row0: row, Rows: 1, Key0: (row + n) % (row + 1), Keys: 1,
+				Weights: one,
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}

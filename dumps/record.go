@@ -120,12 +120,8 @@ func (r *record) what() string {
 	case kindKeys, kindValues:
 		return fmt.Sprintf("layer %d, %s of positions %d to %d", r.Layer, r.Kind, r.Row0, int(r.Row0)+max(0, int(r.Rows)-1))
 	}
-	phase := "prompt"
-	if r.Phase == Decode {
-		phase = "reply"
-	}
 	if r.Kind == kindWeights {
-		return fmt.Sprintf("layer %d, head %d, weights of %s %s", r.Layer, r.Head0, phase, rows)
+		return fmt.Sprintf("layer %d, head %d, weights of %s %s", r.Layer, r.Head0, r.Phase, rows)
 	}
-	return fmt.Sprintf("layer %d, %s of %s %s", r.Layer, r.Kind, phase, rows)
+	return fmt.Sprintf("layer %d, %s of %s %s", r.Layer, r.Kind, r.Phase, rows)
 }

@@ -234,7 +234,7 @@ func readPrompt(f io.ReaderAt, r record, h *Header) (*Prompt, error) {
 	}
 	if p.PromptTokens < 1 || p.PromptTokens > maxTokens || p.ReplyTokens < 0 || p.ReplyTokens > maxTokens ||
 		p.WindowRows < 0 || p.WindowRows > p.PromptTokens || p.Blocks < 0 ||
-		len(p.Tokens) != p.PromptTokens+p.ReplyTokens || p.Index < 0 || p.Store != "" && p.Store != "rows" && p.Store != "factors" || !p.textFits() {
+		len(p.Tokens) != p.PromptTokens+p.ReplyTokens || p.Index < 0 || p.Store != "" && p.Store != StoreRows && p.Store != StoreFactors || !p.textFits() {
 		return nil, fmt.Errorf("prompt %q: its counts make no sense: %w", p.ID, ErrCorrupt)
 	}
 	return p, nil

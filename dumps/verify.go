@@ -241,7 +241,7 @@ func (v *verifier) rows(prompt, layer int) error {
 	}
 	for ph, x := range l.queries {
 		if at := notFinite(x); at >= 0 {
-			return fmt.Errorf("%s queries: value %d is %g: %w", [...]string{"prompt", "reply"}[ph], at, x[at], ErrCorrupt)
+			return fmt.Errorf("%s queries: value %d is %g: %w", Phase(ph), at, x[at], ErrCorrupt)
 		}
 	}
 	key := make([]float32, r.header.Model.HeadDim)
@@ -254,7 +254,7 @@ func (v *verifier) rows(prompt, layer int) error {
 		}
 	}
 	var lse [2][]float32
-	if p.Store == "factors" {
+	if p.Store == StoreFactors {
 		for ph, rows := range []int{p.WindowRows, p.ReplyTokens} {
 			if lse[ph], err = r.stack(prompt, layer, kindLSE, Phase(ph), rows, r.header.Model.Heads, 1); err != nil {
 				return err
@@ -283,7 +283,7 @@ func (v *verifier) rows(prompt, layer int) error {
 					what = l.checkLSE(a, Phase(ph), id, row0, lse[ph][id*rows+row0:])
 				}
 				if what != "" {
-					v.bad(p.ID, layer, "head %d, %s %s", id, [...]string{"prompt", "reply"}[ph], what)
+					v.bad(p.ID, layer, "head %d, %s %s", id, Phase(ph), what)
 					break
 				}
 			}
@@ -294,11 +294,8 @@ func (v *verifier) rows(prompt, layer int) error {
 
 // check says what is wrong with the weights of one head, if anything. Rows are
 // named from row0 on.
-func (a *Attention) check(precision string, row0 int) string {
-	tolerance := map[string]float64{"exact": 1e-4, "coarse": 0.1}[precision]
-	if tolerance == 0 {
-		tolerance = 0.03
-	}
+func (a *Attention) check(precision Precision, row0 int) string {
+	tolerance := precision.rules().sumTolerance
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]
 		sum := 0.0
@@ -322,10 +319,7 @@ func (a *Attention) check(precision string, row0 int) string {
 // that its largest weight implies: score - log(weight).
 func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []float32) string {
 	m := &l.r.header.Model
-	tolerance := map[string]float64{"exact": 1e-3, "coarse": 0.1}[l.r.header.Plan.Precision]
-	if tolerance == 0 {
-		tolerance = 0.02
-	}
+	tolerance := l.r.header.Plan.Precision.rules().lseTolerance
 	k := make([]float32, m.HeadDim)
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]

@@ -51,14 +51,14 @@ func TestVerifyChecksNumbers(t *testing.T) {
 			c.change(&n)
 			h := &Header{
 				Model: ModelInfo{Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, ValueDim: 1, Vocab: 2, Scale: 1},
-				Plan:  Plan{WindowRows: 2, PromptWindows: 1, PromptWindowSize: 2, Layers: []int{0}, Heads: []int{0}, Precision: "exact", Values: true, Logits: true, Overview: 2},
+				Plan:  Plan{WindowRows: 2, PromptWindows: 1, PromptWindowSize: 2, Layers: []int{0}, Heads: []int{0}, Precision: Exact, Values: true, Logits: true, Overview: 2},
 			}
 			path := filepath.Join(t.TempDir(), "x.attn")
 			w, err := Create(path, h, CreateOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := Prompt{ID: "p", PromptTokens: 4, ReplyTokens: 1, WindowRows: 2, Store: "factors", Tokens: make([]int32, 5)}
+			p := Prompt{ID: "p", PromptTokens: 4, ReplyTokens: 1, WindowRows: 2, Store: StoreFactors, Tokens: make([]int32, 5)}
 			pw, err := w.Begin(p)
 			if err != nil {
 				t.Fatal(err)
@@ -66,11 +66,19 @@ func TestVerifyChecksNumbers(t *testing.T) {
 			var errs []error
 			if n.weights != nil {
 				p.Store = "rows"
-				errs = append(errs, pw.Weights(0, 0, Prefill, 0, 2, 0, 4, 4, n.weights), pw.Weights(0, 0, Decode, 0, 1, 0, 5, 5, slices.Repeat([]float32{.2}, 5)))
+				errs = append(errs, pw.Rows(Rows{
+					Layer: 0, Head: 0, Phase: Prefill,
+					Rows: 2, Keys: 4,
+					Weights: n.weights,
+				}), pw.Rows(Rows{
+					Layer: 0, Head: 0, Phase: Decode,
+					Rows: 1, Keys: 5,
+					Weights: slices.Repeat([]float32{.2}, 5),
+				}))
 			} else {
 				errs = append(errs, pw.Queries(0, Prefill, 0, 2, n.q, n.lse), pw.Queries(0, Decode, 0, 1, []float32{1}, []float32{lse(5)}), pw.Keys(0, 0, 5, n.keys))
 			}
-			errs = append(errs, pw.Values(0, 0, 5, n.values), pw.Sums(0, n.sums), pw.Window(0, 0, 1, 2, n.window, 4), pw.Overview(0, 2, n.overview), pw.Logits(0, n.logits, 1), pw.Finish(p), w.Close())
+			errs = append(errs, pw.Values(0, 0, 5, n.values), pw.Sums(0, n.sums), pw.Window(0, 0, 4, n.window), pw.Overview(0, 2, n.overview), pw.Logits(0, 1, n.logits), pw.Finish(p), w.Close())
 			for _, err := range errs {
 				if err != nil {
 					t.Fatal(err)

@@ -165,9 +165,10 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	for i := range c.Heads {
 		plan.Heads = append(plan.Heads, i)
 	}
-	plan.Precision, plan.Compute = "fine", "f32"
+	plan.Precision = dumps.Fine
+	plan.Compute = "f32"
 	if plan.Store == "" {
-		plan.Store = "auto"
+		plan.Store = dumps.StoreAuto
 	}
 	header, err := l.Header(&plan, list)
 	if err != nil {

@@ -60,7 +60,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: "factors"})
+	path, err := l.capture(ctx, "methods", list, dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: dumps.StoreFactors})
 	if errors.Is(err, errPlanned) {
 		return "", l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply, k)
 	}

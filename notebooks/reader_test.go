@@ -27,8 +27,8 @@ for w in (d.prompt_rows(0, 1), d.generation_rows(0, 1)):
 
 func TestPythonReadsTheSame(t *testing.T) {
 	interpreter := python(t, "numpy, zstandard")
-	for _, store := range []string{"rows", "factors"} {
-		for _, precision := range []string{"exact", "fine", "coarse"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		for _, precision := range dumps.Precisions() {
 			path := filepath.Join(t.TempDir(), "x.attn")
 			dumpstest.Random(t, path, store, precision, rand.New(rand.NewPCG(1, 2)))
 			out, err := exec.Command(interpreter, "-c", script, path).CombinedOutput()

@@ -130,11 +130,11 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, store := range []string{"factors", "rows"} {
+	for _, store := range []dumps.Store{dumps.StoreFactors, dumps.StoreRows} {
 		path := filepath.Join(t.TempDir(), "x.attn")
 		header := dumps.Header{
 			Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
-			Plan:  dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: "exact", Values: true, IgnoreEOS: true},
+			Plan:  dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: dumps.Exact, Values: true, IgnoreEOS: true},
 		}
 		for l := range c.Layers {
 			header.Plan.Layers = append(header.Plan.Layers, l)
@@ -155,7 +155,7 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 			for k, cfg := range run.Configs {
 				want, err := analysis.Indices(r, 0, method, cfg)
 				if err != nil {
-					if store == "factors" && method.Name != "headkv" {
+					if store == dumps.StoreFactors && method.Name != "headkv" {
 						t.Errorf("%s: %v", method.Name, err)
 					}
 					continue

@@ -44,7 +44,7 @@ func Write(path string, r *dumps.Reader, o Options) error {
 		}
 		h := r.Header()
 		return checkpoint.WriteSafetensors(path, list, map[string]string{
-			"format": "attnscope export", "model": h.Model.ID, "prompt": r.Prompts()[o.Prompt].ID, "precision": h.Plan.Precision,
+			"format": "attnscope export", "model": h.Model.ID, "prompt": r.Prompts()[o.Prompt].ID, "precision": string(h.Plan.Precision),
 		})
 	case ".csv":
 		return writeCSV(path, r, o)
@@ -105,7 +105,7 @@ func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 			}
 			add("overview", cells, heads, side, side)
 		}
-		if p.Store == "factors" {
+		if p.Store == dumps.StoreFactors {
 			s, err := r.States(o.Prompt, layer)
 			if err != nil {
 				return nil, err

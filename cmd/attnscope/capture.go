@@ -171,12 +171,17 @@ func checkOutput(path string, force, resume bool) error {
 func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error) {
 	p := &dumps.Plan{
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
-		Store: c.String("store"), Precision: c.String("precision"),
 		Values: c.Bool("values"), Logits: c.Bool("logits"), Overview: c.Int("overview"),
 		NoPromptSums: c.Bool("no-prompt-sums"), IgnoreEOS: c.Bool("ignore-eos"), Compute: c.String("compute"),
 		Temperature: c.Float64("temperature"), Seed: c.Int64("seed"), Shard: c.String("shard"),
 	}
 	var err error
+	if p.Store, err = dumps.ParseStore(c.String("store")); err != nil {
+		return nil, usagef("--%v", err)
+	}
+	if p.Precision, err = dumps.ParsePrecision(c.String("precision")); err != nil {
+		return nil, usagef("--%v", err)
+	}
 	if p.PromptWindows, p.PromptWindowSize, err = parseWindows(c.String("prompt-windows")); err != nil {
 		return nil, err
 	}
@@ -186,17 +191,8 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 	if p.Heads, err = parseList("heads", c.String("heads"), cfg.Heads); err != nil {
 		return nil, err
 	}
-	for _, f := range []struct {
-		name, value string
-		allowed     []string
-	}{
-		{"store", p.Store, []string{"auto", "rows", "factors"}},
-		{"precision", p.Precision, []string{"exact", "fine", "coarse"}},
-		{"compute", p.Compute, []string{"f32", "bf16", "f16", "int8"}},
-	} {
-		if !slices.Contains(f.allowed, f.value) {
-			return nil, usagef("--%s %q: want %s", f.name, f.value, strings.Join(f.allowed, ", "))
-		}
+	if computes := flagValues["compute"]; !slices.Contains(computes, p.Compute) {
+		return nil, usagef("--compute %q: want %s", p.Compute, strings.Join(computes, ", "))
 	}
 	if p.Compute == "f16" && !strings.HasPrefix(where.name, "cuda") {
 		return nil, usagef("--compute f16 is a card's arithmetic: on the processor f32, bf16 and int8 are")

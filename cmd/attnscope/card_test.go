@@ -159,7 +159,7 @@ func compareDumps(t *testing.T, want, got string, weights, rest float64) {
 				}
 				near(what+"weights", x.Data, y.Data, weights)
 			}
-			if p.Store == "factors" {
+			if p.Store == dumps.StoreFactors {
 				x, err := a.States(i, l)
 				y, err2 := b.States(i, l)
 				if err != nil || err2 != nil {

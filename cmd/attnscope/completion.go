@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -48,10 +49,19 @@ type flagWords struct {
 
 // flagValues are the values of flags that take one of a few words.
 var flagValues = map[string][]string{
-	"store": {"auto", "rows", "factors"}, "precision": {"exact", "fine", "coarse"}, "compute": {"f32", "bf16", "f16", "int8"},
+	"store": wordsOf(dumps.Stores()), "precision": wordsOf(dumps.Precisions()), "compute": {"f32", "bf16", "f16", "int8"},
 	"device": {"auto", "cpu", "cuda"}, "truncate": {"middle"}, "engine": {"slurm"}, "mem": {"auto"},
 	"average": {"pooled", "rows", "heads"}, "generation": {"rows", "mean"}, "group": {"head", "mean", "max", "sum"},
 	"pooling": {"avgpool", "maxpool"}, "by": {"layer", "head", "prompt", "dataset", "span"}, "layers": {"all"}, "heads": {"all"},
+}
+
+// wordsOf returns the words of a closed set.
+func wordsOf[T ~string](set []T) []string {
+	words := make([]string, len(set))
+	for i, word := range set {
+		words[i] = string(word)
+	}
+	return words
 }
 
 // verbValues are those whose words differ by verb, and "" for the arguments.

@@ -51,14 +51,14 @@ type dumpInfo struct {
 }
 
 type promptInfo struct {
-	ID           string `json:"id"`
-	PromptTokens int    `json:"prompt_tokens"`
-	ReplyTokens  int    `json:"reply_tokens"`
-	WindowRows   int    `json:"window_rows"`
-	Dataset      string `json:"dataset,omitempty"`
-	Store        string `json:"store"`
-	Followed     bool   `json:"followed"`
-	Truncated    int    `json:"truncated,omitempty"`
+	ID           string      `json:"id"`
+	PromptTokens int         `json:"prompt_tokens"`
+	ReplyTokens  int         `json:"reply_tokens"`
+	WindowRows   int         `json:"window_rows"`
+	Dataset      string      `json:"dataset,omitempty"`
+	Store        dumps.Store `json:"store"`
+	Followed     bool        `json:"followed"`
+	Truncated    int         `json:"truncated,omitempty"`
 }
 
 func infoDump(c *cli.Context, path string) error {
@@ -88,7 +88,7 @@ func infoDump(c *cli.Context, path string) error {
 	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n", m.ID, m.Architecture, m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
 	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens, listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
-	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, dumps.PrecisionBound(p.Precision))
+	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
 	for _, q := range info.Prompts {
 		kind := "generated"

@@ -18,7 +18,7 @@ const (
 )
 
 // Header is the header of a random dump.
-func Header(store, precision string) *dumps.Header {
+func Header(store dumps.Store, precision dumps.Precision) *dumps.Header {
 	return &dumps.Header{
 		Model: dumps.ModelInfo{
 			ID: "random", Architecture: "llama", Layers: Layers, Heads: Heads, KVHeads: KVHeads, HeadDim: Dim,
@@ -29,7 +29,7 @@ func Header(store, precision string) *dumps.Header {
 }
 
 // Random writes a dump of one prompt with peaked random attention.
-func Random(t testing.TB, path, store, precision string, r *rand.Rand) {
+func Random(t testing.TB, path string, store dumps.Store, precision dumps.Precision, r *rand.Rand) {
 	t.Helper()
 	w, err := dumps.Create(path, Header(store, precision), dumps.CreateOptions{})
 	if err != nil {
@@ -43,7 +43,7 @@ func Random(t testing.TB, path, store, precision string, r *rand.Rand) {
 
 // WithValues writes a dump of several prompts, p0 to p(n-1), whose values are
 // recorded too.
-func WithValues(t testing.TB, path, store, precision string, n int, r *rand.Rand) {
+func WithValues(t testing.TB, path string, store dumps.Store, precision dumps.Precision, n int, r *rand.Rand) {
 	t.Helper()
 	h := Header(store, precision)
 	h.Plan.Values = true
@@ -60,18 +60,18 @@ func WithValues(t testing.TB, path, store, precision string, n int, r *rand.Rand
 }
 
 // Add writes one more prompt.
-func Add(t testing.TB, w *dumps.Writer, id, store string, r *rand.Rand) {
+func Add(t testing.TB, w *dumps.Writer, id string, store dumps.Store, r *rand.Rand) {
 	t.Helper()
 	add(t, w, id, store, false, r)
 }
 
-func add(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.Rand) {
+func add(t testing.TB, w *dumps.Writer, id string, store dumps.Store, values bool, r *rand.Rand) {
 	t.Helper()
 	addWith(t, w, id, store, values, r, func(*dumps.PromptWriter) {})
 }
 
 // addWith writes a prompt; more adds blocks to it.
-func addWith(t testing.TB, w *dumps.Writer, id, store string, values bool, r *rand.Rand, more func(*dumps.PromptWriter)) {
+func addWith(t testing.TB, w *dumps.Writer, id string, store dumps.Store, values bool, r *rand.Rand, more func(*dumps.PromptWriter)) {
 	t.Helper()
 	p := dumps.Prompt{ID: id, PromptTokens: Prompt, WindowRows: Rows, ReplyTokens: Reply, Store: store, Tokens: make([]int32, Prompt+Reply)}
 	pw, err := w.Begin(p)
@@ -90,7 +90,7 @@ func addWith(t testing.TB, w *dumps.Writer, id, store string, values bool, r *ra
 		check(pw.Sums(layer, shares(r, Heads, Prompt, Prompt))) // what the weights of all prompt queries add up to
 		for ph, part := range [][2]int{{0, Rows}, {Rows, Rows + Reply}} {
 			n := part[1] - part[0]
-			if store == "factors" {
+			if store == dumps.StoreFactors {
 				l := make([]float32, Heads*n)
 				for h := range Heads {
 					copy(l[h*n:(h+1)*n], lse[h*(Rows+Reply)+part[0]:])
@@ -103,10 +103,14 @@ func addWith(t testing.TB, w *dumps.Writer, id, store string, values bool, r *ra
 				keys += Reply
 			}
 			for h := range Heads {
-				check(pw.Weights(layer, h, dumps.Phase(ph), 0, n, 0, keys, Prompt+Reply, weights[(h*(Rows+Reply)+part[0])*(Prompt+Reply):]))
+				check(pw.Rows(dumps.Rows{
+					Layer: layer, Head: h, Phase: dumps.Phase(ph),
+					Rows: n, Keys: keys, Stride: Prompt + Reply,
+					Weights: weights[(h*(Rows+Reply)+part[0])*(Prompt+Reply):],
+				}))
 			}
 		}
-		if store == "factors" {
+		if store == dumps.StoreFactors {
 			check(pw.Keys(layer, 0, Prompt+Reply, k))
 		}
 		if values {

@@ -14,7 +14,7 @@ const (
 
 // Everything writes a dump with all kinds of blocks: weights or queries and keys,
 // sums, query windows, an overview, values and logits.
-func Everything(t testing.TB, path, store, precision string, seed uint64, ids ...string) {
+func Everything(t testing.TB, path string, store dumps.Store, precision dumps.Precision, seed uint64, ids ...string) {
 	t.Helper()
 	h := Header(store, precision)
 	h.Plan.PromptWindows, h.Plan.PromptWindowSize, h.Plan.Overview = Windows, WindowSize, Side
@@ -35,12 +35,12 @@ func Everything(t testing.TB, path, store, precision string, seed uint64, ids ..
 			for layer := range Layers {
 				for i := range Windows {
 					keys := Prompt - (Windows-1-i)*WindowSize
-					check(pw.Window(layer, i, Windows, WindowSize, shares(r, Heads, keys, WindowSize), keys))
+					check(pw.Window(layer, i, keys, shares(r, Heads, keys, WindowSize)))
 				}
 				check(pw.Overview(layer, Side, shares(r, Heads, Side*Side, 1)))
 			}
 			for row := range Reply {
-				check(pw.Logits(row, normal(r, Vocab), 1))
+				check(pw.Logits(row, 1, normal(r, Vocab)))
 			}
 		})
 	}

@@ -90,12 +90,12 @@ func Seeds(f testing.TB, add func(data []byte)) {
 		}
 	}
 	ones := func(n int) []float32 { return slices.Repeat([]float32{1}, n) }
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := filepath.Join(f.TempDir(), "x.attn")
 		w, err := dumps.Create(path, &dumps.Header{
 			Model: dumps.ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 2, ValueDim: 2, Vocab: 3, Scale: 1, LayerWindows: []int{0}},
 			Plan: dumps.Plan{
-				WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1}, Store: store, Precision: "fine",
+				WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1}, Store: store, Precision: dumps.Fine,
 				Values: true, Logits: true, Overview: 2,
 			},
 		}, dumps.CreateOptions{})
@@ -104,24 +104,28 @@ func Seeds(f testing.TB, add func(data []byte)) {
 		pw, err := w.Begin(p)
 		check(err)
 		for ph, keys := range []int{6, 8} {
-			if store == "factors" {
+			if store == dumps.StoreFactors {
 				check(pw.Queries(0, dumps.Phase(ph), 0, 2, ones(8), ones(4)))
 				continue
 			}
 			for h := range 2 {
 				x := make([]float32, 2*keys)
 				x[0], x[keys] = 1, 1
-				check(pw.Weights(0, h, dumps.Phase(ph), 0, 2, 0, keys, keys, x))
+				check(pw.Rows(dumps.Rows{
+					Layer: 0, Head: h, Phase: dumps.Phase(ph),
+					Rows: 2, Keys: keys,
+					Weights: x,
+				}))
 			}
 		}
-		if store == "factors" {
+		if store == dumps.StoreFactors {
 			check(pw.Keys(0, 0, 8, ones(16)))
 		}
 		check(pw.Values(0, 0, 8, ones(16)))
 		check(pw.Sums(0, ones(12)))
-		check(pw.Window(0, 0, 1, 3, slices.Repeat([]float32{.5}, 12), 6))
+		check(pw.Window(0, 0, 6, slices.Repeat([]float32{.5}, 12)))
 		check(pw.Overview(0, 2, ones(8)))
-		check(pw.Logits(0, ones(6), 2))
+		check(pw.Logits(0, 2, ones(6)))
 		check(pw.Finish(p))
 		check(w.Close())
 		data, err := os.ReadFile(path)

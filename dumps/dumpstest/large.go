@@ -32,7 +32,7 @@ func WriteLarge(t testing.TB, path string, s Shape) {
 			ID: "synthetic", SHA256: "none: random", Architecture: "llama", Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.Dim, ValueDim: s.Dim,
 			Vocab: 1 << 16, Scale: 1 / math.Sqrt(float64(s.Dim)), LayerWindows: make([]int, s.Layers),
 		},
-		Plan: dumps.Plan{WindowRows: s.Rows, Store: "factors", Precision: "fine", MaxNewTokens: s.Reply, Compute: "f32"},
+		Plan: dumps.Plan{WindowRows: s.Rows, Store: dumps.StoreFactors, Precision: dumps.Fine, MaxNewTokens: s.Reply, Compute: "f32"},
 	}
 	for l := range s.Layers {
 		h.Plan.Layers = append(h.Plan.Layers, l)
@@ -43,7 +43,7 @@ func WriteLarge(t testing.TB, path string, s Shape) {
 	w, err := dumps.Create(path, h, dumps.CreateOptions{})
 	check(err)
 	n := s.Prompt + s.Reply
-	p := dumps.Prompt{ID: "large", PromptTokens: s.Prompt, WindowRows: s.Rows, ReplyTokens: s.Reply, Store: "factors"}
+	p := dumps.Prompt{ID: "large", PromptTokens: s.Prompt, WindowRows: s.Rows, ReplyTokens: s.Reply, Store: dumps.StoreFactors}
 	for i := range n {
 		p.Tokens = append(p.Tokens, int32(i%50000))
 		piece := fmt.Sprintf("word%d ", i)

@@ -27,7 +27,7 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 	}
 	h := &dumps.Header{
 		Model: dumps.ModelInfo{ID: "planted", Architecture: "llama", Layers: layers, Heads: heads, KVHeads: heads, HeadDim: 4, ValueDim: 4, Vocab: 1 << 20, Scale: 1, LayerWindows: make([]int, layers)},
-		Plan:  dumps.Plan{WindowRows: rows, PromptWindows: windows, PromptWindowSize: size, Store: "rows", Precision: "exact"},
+		Plan:  dumps.Plan{WindowRows: rows, PromptWindows: windows, PromptWindowSize: size, Store: dumps.StoreRows, Precision: dumps.Exact},
 	}
 	for l := range layers {
 		h.Plan.Layers = append(h.Plan.Layers, l)
@@ -40,7 +40,7 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 	for _, p := range list {
 		n := len(p.Tokens)
 		info := dumps.Prompt{
-			ID: p.ID, Dataset: p.Dataset, Document: p.Document, PromptTokens: n, WindowRows: min(rows, n), ReplyTokens: p.Reply, Store: "rows",
+			ID: p.ID, Dataset: p.Dataset, Document: p.Document, PromptTokens: n, WindowRows: min(rows, n), ReplyTokens: p.Reply, Store: dumps.StoreRows,
 			Tokens: append(append([]int32(nil), p.Tokens...), make([]int32, p.Reply)...),
 		}
 		pw, err := w.Begin(info)
@@ -57,9 +57,17 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 		for layer := range layers {
 			for head := range heads {
 				r := info.WindowRows
-				check(pw.Weights(layer, head, dumps.Prefill, 0, r, 0, n, n, block(layer, head, n-r, r, n)))
+				check(pw.Rows(dumps.Rows{
+					Layer: layer, Head: head, Phase: dumps.Prefill,
+					Rows: r, Keys: n,
+					Weights: block(layer, head, n-r, r, n),
+				}))
 				if p.Reply > 0 {
-					check(pw.Weights(layer, head, dumps.Decode, 0, p.Reply, 0, n+p.Reply, n+p.Reply, block(layer, head, n, p.Reply, n+p.Reply)))
+					check(pw.Rows(dumps.Rows{
+						Layer: layer, Head: head, Phase: dumps.Decode,
+						Rows: p.Reply, Keys: n + p.Reply,
+						Weights: block(layer, head, n, p.Reply, n+p.Reply),
+					}))
 				}
 			}
 			count := 0
@@ -75,7 +83,7 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 						sums[head*end+at%end] += v
 					}
 				}
-				check(pw.Window(layer, i, count, size, sums, end))
+				check(pw.Window(layer, i, end, sums))
 			}
 		}
 		check(pw.Finish(info))

@@ -74,7 +74,7 @@ func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []analysis.W
 			return nil, nil, err
 		}
 		h := r.Header()
-		p.Captures = append(p.Captures, capture{filepath.Base(path), r.Complete(), r.Size(), dumps.PrecisionBound(h.Plan.Precision), h, r.Prompts()})
+		p.Captures = append(p.Captures, capture{filepath.Base(path), r.Complete(), r.Size(), h.Plan.Precision.Bound(), h, r.Prompts()})
 		if p.Title == "" {
 			p.Title = h.Model.ID
 		} else if p.Title != h.Model.ID {

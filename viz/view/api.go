@@ -81,14 +81,14 @@ type captureInfo struct {
 }
 
 type promptInfo struct {
-	ID           string `json:"id"`
-	Dataset      string `json:"dataset,omitempty"`
-	SHA256       string `json:"sha256"` // of the tokens: equal prompts can be subtracted
-	PromptTokens int    `json:"prompt_tokens"`
-	ReplyTokens  int    `json:"reply_tokens"`
-	WindowRows   int    `json:"window_rows"`
-	Store        string `json:"store"`
-	Followed     bool   `json:"followed"`
+	ID           string      `json:"id"`
+	Dataset      string      `json:"dataset,omitempty"`
+	SHA256       string      `json:"sha256"` // of the tokens: equal prompts can be subtracted
+	PromptTokens int         `json:"prompt_tokens"`
+	ReplyTokens  int         `json:"reply_tokens"`
+	WindowRows   int         `json:"window_rows"`
+	Store        dumps.Store `json:"store"`
+	Followed     bool        `json:"followed"`
 	// Windows are those whose hit rates are at hand once a layer was read; null: all.
 	Windows []int `json:"windows"`
 }
@@ -112,7 +112,7 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 		h := c.Header()
 		info := captureInfo{
 			Name: c.name, Complete: c.Complete(), Bytes: c.Size(), Manifest: h.SHA256(), Model: h.Model, Plan: h.Plan,
-			Bound: dumps.PrecisionBound(h.Plan.Precision), Warnings: append([]string{}, c.Warnings()...),
+			Bound: h.Plan.Precision.Bound(), Warnings: append([]string{}, c.Warnings()...),
 		}
 		var replied []int
 		for j, p := range c.Prompts() {

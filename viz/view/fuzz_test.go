@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
@@ -20,8 +21,8 @@ import (
 // its own, never a panic, nothing without the token, JSON where JSON is promised.
 func FuzzRequest(f *testing.F) {
 	var paths []string
-	for _, store := range []string{"rows", "factors"} {
-		path := filepath.Join(f.TempDir(), store+".attn")
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		path := filepath.Join(f.TempDir(), string(store)+".attn")
 		dumpstest.WithValues(f, path, store, "fine", 2, rand.New(rand.NewPCG(5, 6)))
 		paths = append(paths, path)
 	}

@@ -15,7 +15,7 @@ func writeLong(t testing.TB, path string, prompt, rows, reply int, p dumps.Promp
 	t.Helper()
 	h := &dumps.Header{
 		Model: dumps.ModelInfo{ID: "long", Architecture: "llama", Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8, ValueDim: 8, Vocab: 50, Scale: 1, LayerWindows: []int{0}},
-		Plan:  dumps.Plan{WindowRows: rows, Layers: []int{0}, Heads: []int{0, 1}, Store: "rows", Precision: "exact", MaxNewTokens: reply},
+		Plan:  dumps.Plan{WindowRows: rows, Layers: []int{0}, Heads: []int{0, 1}, Store: dumps.StoreRows, Precision: dumps.Exact, MaxNewTokens: reply},
 	}
 	if p.ID == "" {
 		p.ID = "long"
@@ -54,7 +54,11 @@ func writeLong(t testing.TB, path string, prompt, rows, reply int, p dumps.Promp
 					row[j] /= sum
 				}
 			}
-			if err := pw.Weights(0, head, dumps.Phase(ph), 0, n, 0, keys, keys, x); err != nil {
+			if err := pw.Rows(dumps.Rows{
+				Layer: 0, Head: head, Phase: dumps.Phase(ph),
+				Rows: n, Keys: keys,
+				Weights: x,
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -64,7 +64,7 @@ func (s *Server) open(at place) (*source, error) {
 // sourceBytes is about what a source holds.
 func (s *Server) sourceBytes(at place) int {
 	p, m := &s.captures[at.capture].Prompts()[at.prompt], s.captures[at.capture].Header().Model
-	if p.Store != "factors" {
+	if p.Store != dumps.StoreFactors {
 		return 1
 	}
 	return 4 * m.HeadDim * ((p.PromptTokens+p.ReplyTokens)*m.KVHeads + (p.WindowRows+p.ReplyTokens)*m.Heads)

@@ -32,7 +32,7 @@ type site struct {
 	path string
 }
 
-func open(t *testing.T, store string, cacheBytes int) *site {
+func open(t *testing.T, store dumps.Store, cacheBytes int) *site {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WithValues(t, path, store, "fine", 2, rand.New(rand.NewPCG(5, 6)))
@@ -84,7 +84,7 @@ func (v *site) weights(prompt, layer, head int) [][]float32 {
 	v.Helper()
 	var out [][]float32
 	keys := v.dump.Prompts()[prompt].PromptTokens + v.dump.Prompts()[prompt].ReplyTokens
-	for ph := range dumps.Phase(2) {
+	for _, ph := range dumps.Phases {
 		a, err := v.dump.Weights(prompt, layer, ph)
 		if err != nil {
 			v.Fatal(err)
@@ -111,7 +111,7 @@ func (v *site) weights(prompt, layer, head int) [][]float32 {
 // TestMapsAgainstReader compares rows, columns and tiles of every level with
 // weights read directly. A cache of one byte makes every request decode anew.
 func TestMapsAgainstReader(t *testing.T) {
-	for _, store := range []string{"rows", "factors"} {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		for _, cacheBytes := range []int{0, 1} {
 			v := open(t, store, cacheBytes)
 			for _, head := range []int{-1, 0, 3} {

@@ -49,7 +49,7 @@ func (s *Server) draft(capture int, prompts []int, v votes, asked []int) (draft 
 	c, all, some := s.captures[capture], 0, 0
 	for _, i := range prompts {
 		p := &c.Prompts()[i]
-		if p.Store != "factors" {
+		if p.Store != dumps.StoreFactors {
 			return v, false
 		}
 		keys, window := p.PromptTokens+p.ReplyTokens, 0

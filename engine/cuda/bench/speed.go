@@ -198,7 +198,7 @@ func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record 
 // large for a benchmark.
 func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32) error {
 	c := m.Config()
-	plan := dumps.Plan{WindowRows: 128, PromptWindows: 20, PromptWindowSize: 128, MaxNewTokens: 16, Store: "auto", Precision: "fine", IgnoreEOS: true, Compute: compute}
+	plan := dumps.Plan{WindowRows: 128, PromptWindows: 20, PromptWindowSize: 128, MaxNewTokens: 16, Store: dumps.StoreAuto, Precision: dumps.Fine, IgnoreEOS: true, Compute: compute}
 	for l := range c.Layers {
 		plan.Layers = append(plan.Layers, l)
 	}

@@ -1,0 +1,247 @@
+package dumps
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"sync"
+)
+
+// PromptWriter writes the blocks of one prompt. Its methods may be called from
+// several goroutines; call Finish when all of them have returned. Slices that are
+// handed over are copied, so that the caller may reuse them at once. Encoding and
+// compressing run in parallel to the caller; blocks appear in the file in the order
+// of the calls. A method waits while the writer holds 64 MB of values that are not
+// encoded yet.
+type PromptWriter struct {
+	w      *Writer
+	index  uint32
+	prompt Prompt
+	blocks int
+
+	mu    sync.Mutex
+	maxQ  map[int]float64 // per layer: length of the longest query
+	later sync.WaitGroup  // blocks that are being read and encoded
+}
+
+// Rows writes consecutive rows of one head, in the rows form.
+func (p *PromptWriter) Rows(rows Rows) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	n := rows.Rows * rows.Keys
+	rounding := p.precision().Rounding()
+	switch {
+	case rows.Halves == nil && rounding == nil:
+		p.w.pending.take(n)
+		return p.sendOwned(rows.record(), rows.flat(), encF32, float32Bits)
+	case rows.Halves == nil:
+		p.w.pending.take(n)
+		return p.sendOwned(rows.record(), rows.flat(), encF16, halfBits)
+	case rounding == nil:
+		return fmt.Errorf("%s: rows of half floats in a dump of precision %s, which keeps float32", p.w.path, p.precision())
+	}
+	p.w.pending.take(n)
+	planes := rows.planes()
+	return p.sendLater(rows.record(), n, func(r *record) []byte {
+		r.Enc = encF16
+		r.Bits = halfBits
+		return planes
+	})
+}
+
+// Queries writes n queries of all heads of the model after the rotation, q
+// [n, heads*dim], and the log-sum-exps of their scores, lse [heads, n]. row0 counts
+// from the first recorded row of the phase.
+func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float32) error {
+	m := &p.w.header.Model
+	dim := m.HeadDim
+	p.mu.Lock()
+	p.maxQ[layer] = max(p.maxQ[layer], longest(q, dim))
+	p.mu.Unlock()
+	r := record{
+		Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(m.Heads),
+		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(dim),
+	}
+	if err := p.send(r, q[:n*m.Heads*dim], p.precision().rules().queryBits); err != nil {
+		return err
+	}
+	r.Kind = kindLSE
+	r.Keys = 1
+	return p.send(r, lse, float32Bits)
+}
+
+// Keys writes n keys after the rotation, k [n, kvHeads*dim], of positions pos0 and
+// following. Write a layer's queries first: their lengths decide how many bits the
+// keys need.
+func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
+	m := &p.w.header.Model
+	return p.send(keysRecord(m, layer, pos0, n), k, p.keyBits(layer, k))
+}
+
+// KeysLater is Keys for keys that read returns. It is called from another goroutine,
+// before Settle returns.
+func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	m := &p.w.header.Model
+	values := n * m.KVHeads * m.HeadDim
+	p.w.pending.take(values)
+	return p.sendLater(keysRecord(m, layer, pos0, n), values, func(r *record) []byte {
+		k := read()
+		return p.encode(r, k, encF32, p.keyBits(layer, k))
+	})
+}
+
+func keysRecord(m *ModelInfo, layer, pos0, n int) record {
+	return record{
+		Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads),
+		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(m.HeadDim),
+	}
+}
+
+// Settle waits until everything that was handed over has been read and encoded.
+// Afterwards the source of KeysLater may go away.
+func (p *PromptWriter) Settle() { p.later.Wait() }
+
+// keyBits returns the mantissa bits that keys of a layer need.
+func (p *PromptWriter) keyBits(layer int, k []float32) int {
+	m := &p.w.header.Model
+	maxK := longest(k, m.HeadDim)
+	p.mu.Lock()
+	maxQ := p.maxQ[layer]
+	p.mu.Unlock()
+	return p.precision().keyBits(m, maxQ, maxK)
+}
+
+// longest returns the length of the longest of the vectors x [n, dim].
+func longest(x []float32, dim int) float64 {
+	top := 0.0
+	for ; len(x) >= dim; x = x[dim:] {
+		sum := 0.0
+		for _, v := range x[:dim] {
+			sum += float64(v) * float64(v)
+		}
+		top = max(top, sum)
+	}
+	return math.Sqrt(top)
+}
+
+// Values writes n values, v [n, kvHeads*valueDim], of positions pos0 and following.
+func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
+	m := &p.w.header.Model
+	return p.send(record{
+		Kind: kindValues, Layer: uint32(layer), NH: uint32(m.KVHeads),
+		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(m.ValueDim),
+	}, v, p.precision().rules().valueBits)
+}
+
+// Sums writes the weights summed over all queries of the prompt, [heads, P].
+func (p *PromptWriter) Sums(layer int, sums []float32) error {
+	heads := len(p.w.header.Plan.Heads)
+	if heads == 0 || len(sums) == 0 {
+		return nil
+	}
+	return p.send(record{
+		Kind: kindSums, Layer: uint32(layer), NH: uint32(heads),
+		Rows: 1, Keys: uint32(len(sums) / heads),
+	}, sums, p.precision().SumBits())
+}
+
+// Window writes the weights summed over the queries of one query window,
+// [heads, keys]: windows are numbered from the oldest, and the last one ends with
+// the prompt.
+func (p *PromptWriter) Window(layer, index, keys int, sums []float32) error {
+	return p.send(record{
+		Kind: kindWindow, Layer: uint32(layer), Head0: uint32(index), NH: uint32(len(sums) / max(1, keys)),
+		Row0: uint32(index), Rows: 1, Keys: uint32(keys),
+	}, sums, p.precision().SumBits())
+}
+
+// Overview writes a pooled picture of a layer's whole attention map,
+// [heads, side, side]: each cell holds the largest weight of its queries and keys.
+func (p *PromptWriter) Overview(layer, side int, cells []float32) error {
+	return p.send(record{
+		Kind: kindOverview, Layer: uint32(layer), NH: uint32(len(cells) / max(1, side*side)),
+		Rows: uint32(side), Keys: uint32(side),
+	}, cells, overviewBits)
+}
+
+// Logits writes n rows of logits, [n, vocab], from reply row row0 on.
+func (p *PromptWriter) Logits(row0, n int, logits []float32) error {
+	return p.send(record{
+		Kind: kindLogits, NH: 1, Row0: uint32(row0), Rows: uint32(n), Keys: uint32(len(logits) / n),
+	}, logits, p.precision().SumBits())
+}
+
+// Finish completes the prompt and waits until it is in the file.
+func (p *PromptWriter) Finish(info Prompt) error {
+	info.Blocks = p.blocks
+	text, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	if err := p.w.send(seal(record{Kind: kindPrompt, Prompt: p.index}, text)); err != nil {
+		return err
+	}
+	written := make(chan struct{})
+	if err := p.w.send(block{ack: written}); err != nil {
+		return err
+	}
+	<-written
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	p.w.prompts++
+	p.w.places = append(p.w.places, info.Index)
+	p.w.done[info.ID] = true
+	return nil
+}
+
+func (p *PromptWriter) precision() Precision { return p.w.header.Plan.Precision }
+
+// send hands a copy of x to the writer, to be stored with bits mantissa bits.
+func (p *PromptWriter) send(r record, x []float32, bits int) error {
+	if err := p.w.failed(); err != nil {
+		return err
+	}
+	p.w.pending.take(len(x))
+	return p.sendOwned(r, append([]float32(nil), x...), encF32, bits)
+}
+
+// sendOwned is send for values that the caller gives away and has counted as pending.
+func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
+	return p.sendLater(r, len(x), func(r *record) []byte { return p.encode(r, x, enc, bits) })
+}
+
+// encode makes the payload of an array block, not compressed yet, and completes the
+// record's encoding.
+func (p *PromptWriter) encode(r *record, x []float32, enc uint8, bits int) []byte {
+	return encodeFloats(r, x, enc, bits, p.precision())
+}
+
+// sendLater queues a block of n values, counted as pending, whose payload encode
+// makes in another goroutine.
+func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte) error {
+	r.Prompt = p.index
+	w := p.w
+	if want, _ := r.elements(); want != uint64(n) {
+		w.pending.give(n)
+		return fmt.Errorf("%s: %s: %d values, want %d", w.path, r.place(), n, want)
+	}
+	p.mu.Lock()
+	p.blocks++
+	p.mu.Unlock()
+	p.later.Add(1)
+	late := make(chan block, 1)
+	go func() {
+		defer p.later.Done()
+		w.encoding <- struct{}{}
+		raw := encode(&r)
+		late <- seal(r, raw)
+		<-w.encoding
+		w.pending.give(n)
+	}()
+	return w.send(block{late: late})
+}
