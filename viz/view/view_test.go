@@ -264,6 +264,12 @@ func rateNamed(r analysis.HitRateRow, name string) float64 {
 		return r.Top
 	case "theta":
 		return r.Theta
+	case "rows":
+		return float64(r.Rows)
+	case "skipped":
+		return float64(r.Skipped)
+	case "prompts":
+		return float64(r.Prompts)
 	case "significant":
 		return float64(r.Significant)
 	case "hits":
