@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/snapkv"
@@ -139,7 +140,7 @@ func (j *judge) judge(keep [][]int32, m *snapkv.Method, c snapkv.Config) [][][]m
 			for _, v := range sum[:prefix] {
 				cell.prefix += v / n
 			}
-			both := float64(common(list, best))
+			both := float64(hitrate.Overlap(list, best))
 			if len(list) > 0 {
 				cell.recall, cell.jaccard = both/float64(len(list)), both/(float64(2*len(list))-both)
 			}
@@ -175,22 +176,6 @@ func (j *judge) oracle(h, span, window, k int) []int32 {
 		s.oracles[key] = best
 	}
 	return best
-}
-
-// common counts the positions that two ascending lists share.
-func common(a, b []int32) int {
-	n := 0
-	for i, k := 0, 0; i < len(a) && k < len(b); {
-		switch {
-		case a[i] < b[k]:
-			i++
-		case a[i] > b[k]:
-			k++
-		default:
-			n, i, k = n+1, i+1, k+1
-		}
-	}
-	return n
 }
 
 // product is the weights of some keys times their values, [G, value dim], and

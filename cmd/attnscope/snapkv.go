@@ -114,7 +114,7 @@ func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 	if err := eng.load(c); err != nil {
 		return nil, err
 	}
-	grams, err := analysis.Grams(eng.model)
+	grams, err := eng.model.OutputGrams()
 	if err != nil {
 		return nil, err
 	}
