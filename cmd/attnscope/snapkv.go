@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
