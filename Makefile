@@ -10,7 +10,7 @@ empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
 BUNDLE = build/cuda/attnscope-cuda
-.PHONY: demo test test-long fuzz build release man container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: same demo test test-long fuzz build release man container lint bench bench-go reproduce clean cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 demo: ## run the main job on the default model and the shipped prompts
 	$(ATTNSCOPE) demo -o demo
@@ -116,3 +116,6 @@ bench-go: ## the benchmarks of the packages
 
 clean:
 	rm -rf attnscope demo build dist
+
+same: ## checks that a refactoring changed nothing but wording since revision BEFORE; LONG=1: also the experiments on the default model
+	./same.sh $(or $(BEFORE),$(error name a revision: make same BEFORE=REV)) $(if $(LONG),-long)
