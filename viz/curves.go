@@ -4,7 +4,6 @@ import (
 	"image/color"
 	"math"
 	"slices"
-	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -12,34 +11,46 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Series is one line of Curves. Low and High draw a band; nil: none.
+// Series is one line of Curves or one set of points of Scatter.
 type Series struct {
 	Name      string
-	X, Y      []float64 // NaN interrupts the line
-	Low, High []float64
-	Baseline  bool // drawn thin, grey and dashed
+	X, Y      []float64 // equally long; NaN in Y interrupts the line
+	Low, High []float64 // bounds of a band around the line; nil draws no band
+	Baseline  bool      // drawn thin, gray and dashed
 }
 
-// Curves is a line figure in the style of a paper: one panel, the legend beside
-// it in the order of the series.
+// Curves is a line figure with one panel. The legend is to the right of it, in the
+// order of the series.
 type Curves struct {
 	Title, Caption string
 	XLabel, YLabel string
 	LogX, LogY     bool
-	Lo, Hi         float64 // of y; both 0: from the data
+	Lo, Hi         float64 // range of y; both 0 take it from the data
 	Series         []Series
 	Meta           Meta
 }
 
-// hues tell series apart, also for readers who see fewer colours (Okabe and Ito,
-// "Color universal design", 2008, without its yellow); dashes tell the next round apart.
+// hues are the colors of the series, those of Okabe and Ito ("Color universal
+// design", 2008) without yellow, so that color-blind readers can tell them apart.
+// Once all are used, they repeat with the next entry of dashes.
 var hues = []color.RGBA{
-	{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255},
+	{0, 114, 178, 255},
+	{213, 94, 0, 255},
+	{0, 158, 115, 255},
+	{204, 121, 167, 255},
+	{230, 159, 0, 255},
+	{86, 180, 233, 255},
+	{0, 0, 0, 255},
 }
 
-var dashes = [][]vg.Length{nil, {vg.Points(4), vg.Points(1.5)}, {vg.Points(1.2), vg.Points(1.2)}}
+var (
+	longDashes = []vg.Length{vg.Points(4), vg.Points(1.5)}
+	dotted     = []vg.Length{vg.Points(1.2), vg.Points(1.2)}
+	dashDots   = []vg.Length{vg.Points(5), vg.Points(1.5), vg.Points(1), vg.Points(1.5)}
 
-var baseDashes = [][]vg.Length{{vg.Points(4), vg.Points(1.5)}, {vg.Points(1.2), vg.Points(1.2)}, nil, {vg.Points(5), vg.Points(1.5), vg.Points(1), vg.Points(1.5)}}
+	dashes         = [][]vg.Length{nil, longDashes, dotted}
+	baselineDashes = [][]vg.Length{longDashes, dotted, nil, dashDots}
+)
 
 // CurvesFigure draws the curves.
 func CurvesFigure(k Curves) *Figure {
@@ -53,7 +64,7 @@ func CurvesFigure(k Curves) *Figure {
 		caption(c, 6, k.Caption)
 		p := newPlot("", k.XLabel, k.YLabel)
 		k.axes(p)
-		styles := k.styles()
+		styles := lineStyles(k.Series)
 		for i, s := range k.Series {
 			s.band(p, styles[i].Color)
 		}
@@ -63,66 +74,55 @@ func CurvesFigure(k Curves) *Figure {
 		p.Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
 		for i, s := range k.Series {
 			y := h - 0.5 - 0.155*float64(i)
-			at := func(x float64) vg.Point {
-				return vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}
-			}
-			c.StrokeLine2(styles[i], at(w-legend).X, at(w-legend).Y, at(w-legend+0.25).X, at(w-legend+0.25).Y)
+			from := point(c, w-legend, y)
+			to := point(c, w-legend+0.25, y)
+			c.StrokeLine2(styles[i], from.X, from.Y, to.X, to.Y)
 			text(c, w-legend+0.32, y-0.04, 7, s.Name, false)
 		}
 	}
 	return f
 }
 
-func (k *Curves) styles() []draw.LineStyle {
-	out, n, base := make([]draw.LineStyle, len(k.Series)), 0, 0
-	for i, s := range k.Series {
+// lineStyles returns a style for each series. Baselines have styles of their own.
+func lineStyles(list []Series) []draw.LineStyle {
+	out := make([]draw.LineStyle, len(list))
+	lines := 0
+	baselines := 0
+	for i, s := range list {
 		if s.Baseline {
-			out[i] = draw.LineStyle{Color: color.RGBA{120, 120, 120, 255}, Width: vg.Points(0.8), Dashes: baseDashes[base%len(baseDashes)]}
-			base++
+			out[i] = draw.LineStyle{
+				Color:  color.RGBA{120, 120, 120, 255},
+				Width:  vg.Points(0.8),
+				Dashes: baselineDashes[baselines%len(baselineDashes)],
+			}
+			baselines++
 			continue
 		}
-		out[i] = draw.LineStyle{Color: hues[n%len(hues)], Width: vg.Points(1.2), Dashes: dashes[n/len(hues)%len(dashes)]}
-		n++
+		out[i] = draw.LineStyle{
+			Color:  hues[lines%len(hues)],
+			Width:  vg.Points(1.2),
+			Dashes: dashes[lines/len(hues)%len(dashes)],
+		}
+		lines++
 	}
 	return out
 }
 
+// axes sets the ranges and the ticks of both axes.
 func (k *Curves) axes(p *plot.Plot) {
-	lo, hi, xs := math.Inf(1), math.Inf(-1), []float64{}
-	for _, s := range k.Series {
-		for i, y := range s.Y {
-			if y == y {
-				lo, hi = min(lo, y), max(hi, y)
-			}
-			if !slices.Contains(xs, s.X[i]) {
-				xs = append(xs, s.X[i])
-			}
-		}
-	}
-	if k.Lo != 0 || k.Hi != 0 {
-		lo, hi = k.Lo, k.Hi
-	}
-	if lo > hi {
-		lo, hi = 0, 1
-		if k.LogY {
-			lo = 0.1
-		}
-	}
-	switch {
-	case lo == hi && k.LogY:
-		lo, hi = lo/2, 2*hi
-	case lo == hi:
-		lo, hi = lo-0.5, hi+0.5
-	}
-	slices.Sort(xs)
 	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
+	grid.Vertical.Color = color.Gray{225}
+	grid.Horizontal.Color = color.Gray{225}
 	p.Add(grid)
-	p.Y.Min, p.Y.Max = lo, hi
-	p.Y.Tick.Marker = evenTicks(lo, hi)
+
+	p.Y.Min, p.Y.Max = k.rangeOfY()
+	p.Y.Tick.Marker = evenTicks(p.Y.Min, p.Y.Max)
 	if k.LogY {
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decadeTicks(lo, hi)
+		p.Y.Scale = plot.LogScale{}
+		p.Y.Tick.Marker = decadeTicks(p.Y.Min, p.Y.Max)
 	}
+
+	xs := k.xs()
 	if len(xs) == 0 {
 		return
 	}
@@ -132,26 +132,66 @@ func (k *Curves) axes(p *plot.Plot) {
 	}
 	if !k.LogX {
 		p.X.Tick.Marker = wholeTicks(p.X.Min, p.X.Max)
+		return
 	}
-	if k.LogX {
-		p.X.Scale = plot.LogScale{}
-		var ticks []plot.Tick
-		for _, x := range xs {
-			ticks = append(ticks, plot.Tick{Value: x, Label: plainNumber(x)})
-		}
-		p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	p.X.Scale = plot.LogScale{}
+	var ticks []plot.Tick
+	for _, x := range xs {
+		ticks = append(ticks, plot.Tick{Value: x, Label: plainNumber(x)})
 	}
+	p.X.Tick.Marker = plot.ConstantTicks(ticks)
 }
 
-// positive is the series without what a logarithm does not take.
+// rangeOfY returns the range of the y axis, which is never empty.
+func (k *Curves) rangeOfY() (lo, hi float64) {
+	lo, hi = math.Inf(1), math.Inf(-1)
+	for _, s := range k.Series {
+		for _, y := range s.Y {
+			if !math.IsNaN(y) {
+				lo, hi = min(lo, y), max(hi, y)
+			}
+		}
+	}
+	if k.Lo != 0 || k.Hi != 0 {
+		lo, hi = k.Lo, k.Hi
+	}
+	switch {
+	case lo > hi && k.LogY: // no data
+		return 0.1, 1
+	case lo > hi:
+		return 0, 1
+	case lo == hi && k.LogY:
+		return lo / 2, 2 * hi
+	case lo == hi:
+		return lo - 0.5, hi + 0.5
+	}
+	return lo, hi
+}
+
+// xs returns the distinct x values of all series in ascending order.
+func (k *Curves) xs() []float64 {
+	var xs []float64
+	for _, s := range k.Series {
+		for _, x := range s.X[:len(s.Y)] {
+			if !slices.Contains(xs, x) {
+				xs = append(xs, x)
+			}
+		}
+	}
+	slices.Sort(xs)
+	return xs
+}
+
+// positive returns copies of the series in which NaN replaces the values that have
+// no logarithm.
 func positive(list []Series) []Series {
 	out := slices.Clone(list)
 	for i := range out {
-		for _, x := range []*[]float64{&out[i].Y, &out[i].Low, &out[i].High} {
-			*x = slices.Clone(*x)
-			for j, v := range *x {
+		for _, values := range []*[]float64{&out[i].Y, &out[i].Low, &out[i].High} {
+			*values = slices.Clone(*values)
+			for j, v := range *values {
 				if v <= 0 {
-					(*x)[j] = math.NaN()
+					(*values)[j] = math.NaN()
 				}
 			}
 		}
@@ -159,64 +199,11 @@ func positive(list []Series) []Series {
 	return out
 }
 
-// evenTicks are four to nine steps of 1, 2 or 5 times a power of ten.
-func evenTicks(lo, hi float64) plot.ConstantTicks {
-	unit := math.Pow(10, math.Floor(math.Log10(hi-lo))-1)
-	step := unit
-	for _, m := range []float64{1, 2, 5, 10, 20, 50} {
-		if step = m * unit; (hi-lo)/step <= 9 {
-			break
-		}
-	}
-	var ticks []plot.Tick
-	for n := math.Ceil(lo/step - 1e-9); n*step <= hi+1e-9*step; n++ {
-		ticks = append(ticks, plot.Tick{Value: n * step, Label: shortNumber(n * step)})
-	}
-	return ticks
-}
-
-// decadeTicks are 1, 2 and 5 times the powers of ten.
-func decadeTicks(lo, hi float64) plot.ConstantTicks {
-	var ticks []plot.Tick
-	for e := math.Floor(math.Log10(lo)); e <= math.Log10(hi); e++ {
-		for _, m := range []float64{1, 2, 5} {
-			if v := m * math.Pow(10, e); v >= lo*(1-1e-9) && v <= hi*(1+1e-9) {
-				ticks = append(ticks, plot.Tick{Value: v, Label: shortNumber(v)})
-			}
-		}
-	}
-	return ticks
-}
-
-// plainNumber writes a number without an exponent.
-func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
-
-// shortNumber is without what rounding left behind.
-func shortNumber(v float64) string {
-	short, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
-	return plainNumber(short + 0) // not -0
-}
-
-// wholeTicks labels whole numbers, at most about fifteen of them.
-func wholeTicks(lo, hi float64) plot.ConstantTicks {
-	step := 1.0
-	for _, s := range []float64{1, 2, 5, 10, 20, 50, 100, 1000} {
-		if step = s; (hi-lo)/s <= 15 {
-			break
-		}
-	}
-	var ticks []plot.Tick
-	for x := math.Ceil(lo/step) * step; x <= hi; x += step {
-		ticks = append(ticks, plot.Tick{Value: x, Label: plainNumber(x)})
-	}
-	return ticks
-}
-
-// line draws a series, in pieces where it has no value.
+// line draws a series. Missing values split it into several pieces.
 func (s *Series) line(p *plot.Plot, style draw.LineStyle) {
 	for lo := 0; lo < len(s.Y); lo++ {
 		var xy plotter.XYs
-		for ; lo < len(s.Y) && s.Y[lo] == s.Y[lo]; lo++ {
+		for ; lo < len(s.Y) && !math.IsNaN(s.Y[lo]); lo++ {
 			xy = append(xy, plotter.XY{X: s.X[lo], Y: s.Y[lo]})
 		}
 		if len(xy) == 0 {
@@ -227,36 +214,41 @@ func (s *Series) line(p *plot.Plot, style draw.LineStyle) {
 			p.Add(l)
 		}
 		if !s.Baseline && len(s.Y) <= 40 {
-			if dots, err := plotter.NewScatter(xy); err == nil {
-				dots.GlyphStyle = draw.GlyphStyle{Color: style.Color, Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
-				p.Add(dots)
+			if points, err := plotter.NewScatter(xy); err == nil {
+				points.GlyphStyle = draw.GlyphStyle{Color: style.Color, Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
+				p.Add(points)
 			}
 		}
 	}
 }
 
-// band draws the interval between Low and High.
+// band fills the interval between Low and High.
 func (s *Series) band(p *plot.Plot, c color.Color) {
 	if len(s.Low) != len(s.X) || len(s.High) != len(s.X) {
 		return
 	}
-	var up, down plotter.XYs
+	var upper, lower plotter.XYs
 	for i := range s.X {
-		if s.Low[i] == s.Low[i] && s.High[i] == s.High[i] {
-			up = append(up, plotter.XY{X: s.X[i], Y: s.High[i]})
-			down = append(down, plotter.XY{X: s.X[i], Y: s.Low[i]})
+		if !math.IsNaN(s.Low[i]) && !math.IsNaN(s.High[i]) {
+			upper = append(upper, plotter.XY{X: s.X[i], Y: s.High[i]})
+			lower = append(lower, plotter.XY{X: s.X[i], Y: s.Low[i]})
 		}
 	}
-	if len(up) < 2 {
+	if len(upper) < 2 {
 		return
 	}
-	slices.Reverse(down)
-	poly, err := plotter.NewPolygon(append(up, down...))
+	slices.Reverse(lower)
+	area, err := plotter.NewPolygon(append(upper, lower...))
 	if err != nil {
 		return
 	}
+	area.Color = withAlpha(c, 38)
+	area.LineStyle.Width = 0
+	p.Add(area)
+}
+
+// withAlpha returns an opaque color with another opacity.
+func withAlpha(c color.Color, alpha uint8) color.NRGBA {
 	r, g, b, _ := c.RGBA()
-	poly.Color = color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 38}
-	poly.LineStyle.Width = 0
-	p.Add(poly)
+	return color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), alpha}
 }

@@ -1,5 +1,22 @@
-// Package viz draws figures: per-layer heatmaps and summaries. It is the only
-// importer of gonum/plot. What it draws is given as plain numbers.
+// Package viz draws figures from plain numbers: it opens no dumps and computes
+// no rates. It is the only package that imports gonum/plot, apart from its own
+// subpackages.
+//
+// Each kind of figure has a struct that holds its numbers and texts, and a
+// function that draws it:
+//
+//	Curves    CurvesFigure    lines of several series, for example a rate by layer
+//	Scatter   ScatterFigure   points of several series on logarithmic axes
+//	Summary   SummaryFigure   a small map of rates, layer x head or layer x window
+//	Layer     LayerFigure     a layer of a prompt: the window's vote above the reply's attention
+//	Overview  OverviewFigure  the pooled attention map of a layer
+//
+// The result is a [Figure], which is encoded as PNG or SVG:
+//
+//	f := viz.CurvesFigure(viz.Curves{Title: "hit rate by layer", Series: series, Hi: 1})
+//	err := f.Save("rates.svg")
+//
+// Package viz/figures computes the numbers of the standard figures from dumps.
 package viz
 
 import (
@@ -12,13 +29,14 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Grid is a matrix of values, row 0 at the top; NaN is drawn grey.
+// Grid is a matrix of values in row-major order. Row 0 is drawn at the top, and
+// NaN, which means "not defined", is drawn gray.
 type Grid struct {
 	Rows, Cols int
 	Values     []float64
 }
 
-// NewGrid makes a grid of NaN.
+// NewGrid returns a grid in which every value is NaN.
 func NewGrid(rows, cols int) Grid {
 	g := Grid{rows, cols, make([]float64, rows*cols)}
 	for i := range g.Values {
@@ -27,14 +45,13 @@ func NewGrid(rows, cols int) Grid {
 	return g
 }
 
-// At is the value in a row and column.
-func (g Grid) At(r, c int) float64 { return g.Values[r*g.Cols+c] }
+func (g Grid) at(r, c int) float64 { return g.Values[r*g.Cols+c] }
 
-// Set sets a value.
+// Set sets the value at row r and column c.
 func (g Grid) Set(r, c int, v float64) { g.Values[r*g.Cols+c] = v }
 
-// Max is the largest defined value, 0 of none.
-func (g Grid) Max() float64 {
+// max returns the largest positive value, or 0 if there is none.
+func (g Grid) max() float64 {
 	top := 0.0
 	for _, v := range g.Values {
 		if v > top {
@@ -44,38 +61,39 @@ func (g Grid) Max() float64 {
 	return top
 }
 
-// MaxPool reduces a grid to at most rows x cols cells, each the largest value
-// of what it covers: a single bright cell stays visible.
-func (g Grid) MaxPool(rows, cols int) Grid {
-	rows, cols = min(rows, g.Rows), min(cols, g.Cols)
+// maxPool reduces a grid to at most rows x cols cells. Each cell is the maximum of
+// the values it covers, so that a single bright cell stays visible.
+func (g Grid) maxPool(rows, cols int) Grid {
+	rows = min(rows, g.Rows)
+	cols = min(cols, g.Cols)
 	out := NewGrid(rows, cols)
 	for r := range g.Rows {
 		for c := range g.Cols {
-			v := g.At(r, c)
-			at := (r*rows/g.Rows)*cols + c*cols/g.Cols
-			if o := out.Values[at]; !math.IsNaN(v) && (math.IsNaN(o) || v > o) {
-				out.Values[at] = v
+			v := g.at(r, c)
+			i := (r*rows/g.Rows)*cols + c*cols/g.Cols
+			if o := out.Values[i]; !math.IsNaN(v) && (math.IsNaN(o) || v > o) {
+				out.Values[i] = v
 			}
 		}
 	}
 	return out
 }
 
-// Maps with more cells than this, or more than 128 x 512, are drawn as an
-// image, smaller ones as rectangles: a vector file of more is megabytes.
+// Grids up to these sizes are drawn as rectangles. Larger ones are drawn as an
+// image, because a vector file of so many rectangles would take megabytes.
 const (
 	maxCellRows = 128
 	maxCellCols = 512
 	maxCells    = 16 << 10
 )
 
-// cells plots a grid: solid cells without seams, nothing interpolated.
+// cells plots a grid as solid cells, without seams and without interpolation.
 type cells struct {
 	g     Grid
 	color func(v float64) color.RGBA
 }
 
-// DataRange is that of the cells' borders: column c covers [c, c+1].
+// DataRange implements plot.DataRanger. Column c covers [c, c+1].
 func (h cells) DataRange() (xmin, xmax, ymin, ymax float64) {
 	return 0, float64(h.g.Cols), 0, float64(h.g.Rows)
 }
@@ -87,64 +105,70 @@ func (h cells) Plot(c draw.Canvas, p *plot.Plot) {
 		h.image(c, tx, ty)
 		return
 	}
-	const over = vg.Length(0.3)
+	const overlap = vg.Length(0.3) // hides the seams between neighboring cells
 	for r := range h.g.Rows {
 		for k := range h.g.Cols {
 			x0, x1 := tx(float64(k)), tx(float64(k+1))
-			y1, y0 := ty(float64(h.g.Rows-r)), ty(float64(h.g.Rows-r-1))
+			y0, y1 := ty(float64(h.g.Rows-r-1)), ty(float64(h.g.Rows-r))
 			if k < h.g.Cols-1 {
-				x1 += over
+				x1 += overlap
 			}
 			if r > 0 {
-				y1 += over
+				y1 += overlap
 			}
-			c.FillPolygon(h.color(h.g.At(r, k)), []vg.Point{{X: x0, Y: y0}, {X: x1, Y: y0}, {X: x1, Y: y1}, {X: x0, Y: y1}})
+			corners := []vg.Point{{X: x0, Y: y0}, {X: x1, Y: y0}, {X: x1, Y: y1}, {X: x0, Y: y1}}
+			c.FillPolygon(h.color(h.g.at(r, k)), corners)
 		}
 	}
 }
 
-// image draws the grid as one picture, a pixel of the figure for each of its
-// own, so that no viewer needs to interpolate.
+// image draws the grid as one image in the resolution of the figure, so that no
+// viewer needs to interpolate.
 func (h cells) image(c draw.Canvas, tx, ty func(float64) vg.Length) {
-	rect := vg.Rectangle{Min: vg.Point{X: tx(0), Y: ty(0)}, Max: vg.Point{X: tx(float64(h.g.Cols)), Y: ty(float64(h.g.Rows))}}
-	w := int(float64(rect.Max.X-rect.Min.X) / 72 * dpi)
-	t := int(float64(rect.Max.Y-rect.Min.Y) / 72 * dpi)
-	g := h.g.MaxPool(t, w)
-	img := image.NewRGBA(image.Rect(0, 0, w, t))
-	for y := range t {
-		for x := range w {
-			img.SetRGBA(x, y, h.color(g.At(y*g.Rows/t, x*g.Cols/w)))
+	area := vg.Rectangle{
+		Min: vg.Point{X: tx(0), Y: ty(0)},
+		Max: vg.Point{X: tx(float64(h.g.Cols)), Y: ty(float64(h.g.Rows))},
+	}
+	width := int(float64(area.Max.X-area.Min.X) / 72 * dpi)
+	height := int(float64(area.Max.Y-area.Min.Y) / 72 * dpi)
+	g := h.g.maxPool(height, width)
+	img := image.NewRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			img.SetRGBA(x, y, h.color(g.at(y*g.Rows/height, x*g.Cols/width)))
 		}
 	}
-	c.DrawImage(rect, img)
+	c.DrawImage(area, img)
 }
 
-// Scale maps values to shares of the colour map.
-type Scale struct {
-	Log    bool
-	Lo, Hi float64
+// scale maps values to positions in the color map.
+type scale struct {
+	log    bool
+	lo, hi float64
 }
 
-// LogScale covers the four decades below the largest value.
-func LogScale(top float64) Scale {
+// logScale returns a scale of the four decades below the largest value.
+func logScale(top float64) scale {
 	if top <= 0 {
 		top = 1
 	}
-	return Scale{true, top * 1e-4, top}
+	return scale{log: true, lo: top * 1e-4, hi: top}
 }
 
-// Share is the place of v in the scale, in [0, 1]; NaN stays NaN.
-func (s Scale) Share(v float64) float64 {
+// position returns where v lies in the scale: 0 at lo, 1 at hi. NaN stays NaN. A
+// linear scale does not clamp values outside its range; a logarithmic one clamps
+// values below lo to 0.
+func (s scale) position(v float64) float64 {
 	if math.IsNaN(v) {
 		return v
 	}
-	if !s.Log {
-		return (v - s.Lo) / (s.Hi - s.Lo)
+	if !s.log {
+		return (v - s.lo) / (s.hi - s.lo)
 	}
-	if v <= s.Lo {
+	if v <= s.lo {
 		return 0
 	}
-	return math.Log(v/s.Lo) / math.Log(s.Hi/s.Lo)
+	return math.Log(v/s.lo) / math.Log(s.hi/s.lo)
 }
 
-func (s Scale) color(v float64) color.RGBA { return colorOf(s.Share(v)) }
+func (s scale) color(v float64) color.RGBA { return colorOf(s.position(v)) }

@@ -10,22 +10,24 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Layer is what the figure of one layer and prompt shows.
+// Layer holds what the figure of one layer of one prompt shows. All columns are
+// positions of the prefix, the prompt without its observation window.
 type Layer struct {
 	Title, Caption string
-	Vote           Grid // [head, key]: mean weight over the window's rows, prefix keys
-	Generated      Grid // [generated token, key]: mean weight over heads, the same keys
-	Voted          []bool
-	Attended       []bool // as many positions of largest mean weight
-	Window         int
+	Vote           Grid   // [head, key]: weight, averaged over the rows of the window
+	Generated      Grid   // [generated token, key]: weight, averaged over heads
+	Voted          []bool // [key]: among the positions with the most votes
+	Attended       []bool // [key]: among equally many positions with the largest generated attention
+	Window         int    // rows of the observation window
 	Meta           Meta
 }
 
-// sinks is the number of first positions that are drawn apart, wider.
+// sinks is the number of leading positions, the attention sinks, that are drawn
+// wider and apart from the rest.
 const sinks = 4
 
-// columns maps the figure's columns to keys: the sinks first, each several
-// columns wide, a gap, then the other keys max-pooled.
+// columns maps keys to the columns of the figure: first the sinks, each several
+// columns wide, then a gap, then the other keys, max-pooled.
 type columns struct {
 	keys, sinkWidth, gap, bins int
 }
@@ -39,7 +41,7 @@ func newColumns(keys int) columns {
 
 func (c columns) count() int { return min(sinks, c.keys)*c.sinkWidth + c.gap + c.bins }
 
-// column is the column where key j is drawn.
+// column returns the first column of key j.
 func (c columns) column(j int) int {
 	s := min(sinks, c.keys)
 	if j < s {
@@ -48,17 +50,23 @@ func (c columns) column(j int) int {
 	return s*c.sinkWidth + c.gap + (j-s)*c.bins/(c.keys-s)
 }
 
-// spread pools a row of keys into columns, each the largest of its values.
+// width returns how many columns key j takes.
+func (c columns) width(j int) int {
+	if j < sinks {
+		return c.sinkWidth
+	}
+	return 1
+}
+
+// spread distributes the keys of each row over the columns. A column that several
+// keys share shows the largest of their values.
 func (c columns) spread(g Grid) Grid {
 	out := NewGrid(g.Rows, c.count())
 	for r := range g.Rows {
 		for j := range g.Cols {
-			at, width := c.column(j), 1
-			if j < sinks {
-				width = c.sinkWidth
-			}
-			for k := at; k < at+width; k++ {
-				if v := g.At(r, j); !(out.At(r, k) >= v) {
+			first := c.column(j)
+			for k := first; k < first+c.width(j); k++ {
+				if v := g.at(r, j); !(out.at(r, k) >= v) {
 					out.Set(r, k, v)
 				}
 			}
@@ -82,15 +90,17 @@ func (c columns) ticks() plot.ConstantTicks {
 	return ticks
 }
 
-// Colours of the strip: what was only voted for, only attended to, and both
-// (Okabe and Ito's colour-blind safe palette).
+// Colors of the strip between the two panels, from the color-blind safe palette
+// of Okabe and Ito.
 var (
 	votedColor    = color.RGBA{230, 159, 0, 255}
 	attendedColor = color.RGBA{86, 180, 233, 255}
 	bothColor     = color.RGBA{0, 110, 80, 255}
 )
 
-// strip has one row for voted only, both, attended only.
+// strip returns a grid with one row each for positions that were only voted for,
+// both voted for and attended to, and only attended to. A marked cell holds the
+// number of its row.
 func (l *Layer) strip(c columns) Grid {
 	g := NewGrid(3, c.count())
 	for j := range l.Voted {
@@ -106,11 +116,8 @@ func (l *Layer) strip(c columns) Grid {
 		if row < 0 {
 			continue
 		}
-		width := 1
-		if j < sinks {
-			width = c.sinkWidth
-		}
-		for k := c.column(j); k < c.column(j)+width; k++ {
+		first := c.column(j)
+		for k := first; k < first+c.width(j); k++ {
 			g.Set(row, k, float64(row))
 		}
 	}
@@ -129,48 +136,74 @@ func stripColor(v float64) color.RGBA {
 	return color.RGBA{245, 245, 245, 255}
 }
 
-// LayerFigure draws the window's vote over what generation attended to.
+// LayerFigure draws the votes of the observation window above the attention of the
+// generated tokens, with a strip between them that shows where both agree.
 func LayerFigure(l Layer) *Figure {
 	const w, h = 7.2, 5.4
+	const left, width = 0.12, 6.1
 	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: l.Meta}
 	f.draw = func(c draw.Canvas) {
-		cols := newColumns(l.Vote.Cols)
 		text(c, 0.12, h-0.25, 10, l.Title, true)
 		caption(c, 6.5, l.Caption)
-		vote, gen := LogScale(l.Vote.Max()), LogScale(l.Generated.Max())
-		left, wide := 0.12, 6.1
-		l.panel(c, rect{left, 3.3, wide, 1.75}, cols.spread(l.Vote), vote, cols,
-			fmt.Sprintf("what the window votes for: mean weight of the last %d prompt rows", l.Window), "query head", "")
-		l.stripPanel(c, rect{left, 2.62, wide, 0.68}, cols)
-		l.panel(c, rect{left, 0.25, wide, 2.35}, cols.spread(l.Generated), gen, cols,
-			"what generation attends to: weight, mean over heads", "generated token", "key position (first four, the sinks, drawn wider)")
-		colorBar(c, rect{6.32, 3.36, 0.8, 1.5}, vote, "weight")
-		colorBar(c, rect{6.32, 0.62, 0.8, 1.75}, gen, "weight")
+		cols := newColumns(l.Vote.Cols)
+		vote := keyPanel{
+			grid:   cols.spread(l.Vote),
+			scale:  logScale(l.Vote.max()),
+			cols:   cols,
+			title:  fmt.Sprintf("votes of the window: weight, mean over the last %d prompt rows", l.Window),
+			ylabel: "query head",
+		}
+		generated := keyPanel{
+			grid:   cols.spread(l.Generated),
+			scale:  logScale(l.Generated.max()),
+			cols:   cols,
+			title:  "attention of the generated tokens: weight, mean over heads",
+			ylabel: "generated token",
+			xlabel: "key position (the first four, the attention sinks, are drawn wider)",
+		}
+		vote.draw(c, rect{left, 3.3, width, 1.75})
+		drawStrip(c, rect{left, 2.62, width, 0.68}, l.strip(cols))
+		generated.draw(c, rect{left, 0.25, width, 2.35})
+		colorBar(c, rect{6.32, 3.36, 0.8, 1.5}, vote.scale, "weight")
+		colorBar(c, rect{6.32, 0.62, 0.8, 1.75}, generated.scale, "weight")
 	}
 	return f
 }
 
-// labelWidth is the room for the labels of the y axis: panels must align.
+// labelWidth is the space for the labels of the y axis, in inches. It is the same
+// for all panels, so that their data align.
 const labelWidth = 0.62
 
-func (l *Layer) panel(c draw.Canvas, r rect, g Grid, s Scale, cols columns, title, y, x string) {
-	p := newPlot(title, x, y)
-	p.Add(cells{g, s.color})
-	p.X.Tick.Marker = cols.ticks()
-	p.Y.Tick.Marker = indexTicks(g.Rows, 9, true, strconv.Itoa)
+// keyPanel is a map whose columns are those of a layer's figure.
+type keyPanel struct {
+	grid                  Grid
+	scale                 scale
+	cols                  columns
+	title, ylabel, xlabel string
+}
+
+func (k *keyPanel) draw(c draw.Canvas, r rect) {
+	p := newPlot(k.title, k.xlabel, k.ylabel)
+	p.Add(cells{k.grid, k.scale.color})
+	p.X.Tick.Marker = k.cols.ticks()
+	p.Y.Tick.Marker = indexTicks(k.grid.Rows, 9, true, strconv.Itoa)
 	drawAligned(c, r, p)
 }
 
-func (l *Layer) stripPanel(c draw.Canvas, r rect, cols columns) {
+func drawStrip(c draw.Canvas, r rect, strip Grid) {
 	p := newPlot("", "", "")
-	p.Add(cells{l.strip(cols), stripColor})
+	p.Add(cells{strip, stripColor})
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
-	p.Y.Tick.Marker = plot.ConstantTicks([]plot.Tick{{Value: 2.5, Label: "voted only"}, {Value: 1.5, Label: "both"}, {Value: 0.5, Label: "attended only"}})
+	p.Y.Tick.Marker = plot.ConstantTicks([]plot.Tick{
+		{Value: 2.5, Label: "voted only"},
+		{Value: 1.5, Label: "both"},
+		{Value: 0.5, Label: "attended only"},
+	})
 	p.Y.Tick.Label.Font.Size = 6
 	drawAligned(c, r, p)
 }
 
-// drawAligned draws a plot so that its data begin labelWidth from the left.
+// drawAligned draws a plot whose data begin labelWidth from the left edge of r.
 func drawAligned(c draw.Canvas, r rect, p *plot.Plot) {
 	area := r.of(c)
 	data := p.DataCanvas(area)

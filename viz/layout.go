@@ -11,20 +11,30 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// rect is a part of a figure, in inches from its lower left corner.
+// rect is a part of a figure. Its origin is the lower left corner of the figure,
+// and its unit is the inch.
 type rect struct{ x, y, w, h float64 }
 
-func (r rect) of(c draw.Canvas) draw.Canvas {
-	lo := vg.Point{X: c.Min.X + vg.Length(r.x)*vg.Inch, Y: c.Min.Y + vg.Length(r.y)*vg.Inch}
-	return draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{Min: lo, Max: vg.Point{X: lo.X + vg.Length(r.w)*vg.Inch, Y: lo.Y + vg.Length(r.h)*vg.Inch}}}
+// point converts inches from the lower left corner of a canvas to its coordinates.
+func point(c draw.Canvas, x, y float64) vg.Point {
+	return vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}
 }
 
-// newPlot makes a plot in the style of all figures.
-func newPlot(title, x, y string) *plot.Plot {
+// of returns the part of the canvas that the rectangle covers.
+func (r rect) of(c draw.Canvas) draw.Canvas {
+	lo := point(c, r.x, r.y)
+	hi := vg.Point{X: lo.X + vg.Length(r.w)*vg.Inch, Y: lo.Y + vg.Length(r.h)*vg.Inch}
+	return draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{Min: lo, Max: hi}}
+}
+
+// newPlot makes a plot in the style that all figures share.
+func newPlot(title, xlabel, ylabel string) *plot.Plot {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
+	p.Title.Text = title
 	p.Title.TextStyle.Font.Size = 9
 	p.Title.Padding = 4
+	p.X.Label.Text = xlabel
+	p.Y.Label.Text = ylabel
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Label.TextStyle.Font.Size = 8
 		a.Tick.Label.Font.Size = 7
@@ -36,24 +46,26 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
-// text writes a line at a place in inches.
-func text(c draw.Canvas, x, y float64, size float64, s string, bold bool) {
-	c.FillText(textStyle(size, bold), vg.Point{X: c.Min.X + vg.Length(x)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch}, s)
+// text writes a line with its lower left corner at (x, y), in inches. The font
+// size is in points.
+func text(c draw.Canvas, x, y, size float64, s string, bold bool) {
+	c.FillText(textStyle(size, bold), point(c, x, y), s)
 }
 
 func textStyle(size float64, bold bool) draw.TextStyle {
 	style := plot.New().Title.TextStyle
 	style.Font.Size = vg.Length(size)
 	style.Color = color.Black
-	style.XAlign, style.YAlign = draw.XLeft, draw.YBottom
+	style.XAlign = draw.XLeft
+	style.YAlign = draw.YBottom
 	if bold {
 		style.Font.Weight = 2
 	}
 	return style
 }
 
-// caption writes a figure's small print at its foot, in as many lines as its
-// width needs.
+// caption writes the small print at the foot of a figure, in as many lines as its
+// width requires.
 func caption(c draw.Canvas, size float64, s string) {
 	const left, foot = 0.12, 0.06
 	lines := wrap(textStyle(size, false), c.Max.X-c.Min.X-2*left*vg.Inch, s)
@@ -62,7 +74,8 @@ func caption(c draw.Canvas, size float64, s string) {
 	}
 }
 
-// wrap breaks a text between words into lines of at most that width.
+// wrap breaks a text between words into lines that are not wider than width. A
+// single word that is wider gets a line of its own.
 func wrap(style draw.TextStyle, width vg.Length, s string) []string {
 	var lines []string
 	line := ""
@@ -71,13 +84,14 @@ func wrap(style draw.TextStyle, width vg.Length, s string) []string {
 			line = longer
 			continue
 		}
-		lines, line = append(lines, line), word
+		lines = append(lines, line)
+		line = word
 	}
 	return append(lines, line)
 }
 
-// colorBar draws a scale with its title as a narrow plot.
-func colorBar(c draw.Canvas, r rect, s Scale, title string) {
+// colorBar draws a color scale, with its title, as a narrow plot.
+func colorBar(c draw.Canvas, r rect, s scale, title string) {
 	const steps = 128
 	g := NewGrid(steps, 1)
 	for i := range steps {
@@ -88,13 +102,14 @@ func colorBar(c draw.Canvas, r rect, s Scale, title string) {
 	p.X.LineStyle.Width = 0
 	p.Add(cells{g, colorOf})
 	var ticks []plot.Tick
-	if s.Log {
-		for e := math.Ceil(math.Log10(s.Lo)); e <= math.Log10(s.Hi); e++ {
-			ticks = append(ticks, plot.Tick{Value: s.Share(math.Pow(10, e)) * steps, Label: fmt.Sprintf("1e%d", int(e))})
+	if s.log {
+		for e := math.Ceil(math.Log10(s.lo)); e <= math.Log10(s.hi); e++ {
+			at := s.position(math.Pow(10, e)) * steps
+			ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("1e%d", int(e))})
 		}
 	} else {
 		for i := 0; i <= 4; i++ {
-			v := s.Lo + (s.Hi-s.Lo)*float64(i)/4
+			v := s.lo + (s.hi-s.lo)*float64(i)/4
 			ticks = append(ticks, plot.Tick{Value: float64(i) / 4 * steps, Label: fmt.Sprintf("%.2g", v)})
 		}
 	}
@@ -102,7 +117,9 @@ func colorBar(c draw.Canvas, r rect, s Scale, title string) {
 	p.Draw(r.of(c))
 }
 
-// indexTicks labels cells 0..n-1 in their middle, at most about want of them.
+// indexTicks labels the centers of the cells 0..n-1. It labels every step-th cell,
+// with the smallest round step that gives about want labels. flip counts from the
+// top, as the rows of a grid do.
 func indexTicks(n, want int, flip bool, label func(i int) string) plot.ConstantTicks {
 	step := 1
 	for _, s := range []int{1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10000} {

@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// Origin says where figures come from.
+// Origin says which command drew a figure and which dumps it read.
 type Origin struct {
-	Arguments []string          // of the command line, without the program's name
-	Manifests map[string]string // dump as it was named -> hash of its header
+	Arguments []string          // the command line without the name of the program
+	Manifests map[string]string // hash of each dump's header, by the path in Arguments
 }
 
-// Command is the command line as a shell reads it.
+// Command returns the command line, quoted for a shell.
 func (o Origin) Command() string {
 	out := "attnscope"
 	for _, a := range o.Arguments {
@@ -30,7 +30,7 @@ func (o Origin) Command() string {
 	return out
 }
 
-// Meta is what is written into the files of figures.
+// Meta returns the entries that describe the origin in the file of a figure.
 func (o Origin) Meta() Meta {
 	m := Meta{"Software": "attnscope", "command": o.Command()}
 	if o.Arguments != nil {
@@ -42,24 +42,25 @@ func (o Origin) Meta() Meta {
 	return m
 }
 
-// Origin is the inverse of [Origin.Meta].
+// Origin is the inverse of [Origin.Meta]. It is an error if the metadata does not name
+// a command.
 func (m Meta) Origin() (Origin, error) {
 	var o Origin
 	if m["arguments"] == "" {
-		return o, errors.New("it does not say which command drew it")
+		return o, errors.New("the file does not say which command drew the figure")
 	}
 	if err := json.Unmarshal([]byte(m["arguments"]), &o.Arguments); err != nil {
-		return o, fmt.Errorf("its arguments cannot be read: %w", err)
+		return o, fmt.Errorf("cannot read the arguments in its metadata: %w", err)
 	}
 	if m["manifests"] != "" {
 		if err := json.Unmarshal([]byte(m["manifests"]), &o.Manifests); err != nil {
-			return o, fmt.Errorf("its manifests cannot be read: %w", err)
+			return o, fmt.Errorf("cannot read the manifests in its metadata: %w", err)
 		}
 	}
 	return o, nil
 }
 
-// With is a copy with one more entry.
+// With returns a copy with one more entry, or with that entry replaced.
 func (m Meta) With(name, value string) Meta {
 	out := Meta{name: value}
 	for k, v := range m {
@@ -75,17 +76,18 @@ func jsonText(v any) string {
 	return string(text)
 }
 
-// largest figure file whose metadata is read.
+// maxFigure is the size of the largest file that ReadMeta reads.
 const maxFigure = 64 << 20
 
-// ReadMeta reads what Save wrote into a PNG or SVG file.
+// ReadMeta reads the metadata that Save wrote into a PNG or SVG file. A file without
+// metadata, or with damaged metadata, is an error.
 func ReadMeta(path string) (Meta, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if fi.Size() > maxFigure {
-		return nil, fmt.Errorf("%s: %d bytes, figures have at most %d", path, fi.Size(), maxFigure)
+		return nil, fmt.Errorf("%s: %d bytes, but a figure has at most %d", path, fi.Size(), maxFigure)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -101,7 +103,7 @@ func ReadMeta(path string) (Meta, error) {
 		err = errors.New("neither a PNG nor an SVG file")
 	}
 	if err == nil && len(m) == 0 {
-		err = errors.New("it has no metadata of attnscope")
+		err = errors.New("the file has no metadata written by attnscope")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -109,13 +111,13 @@ func ReadMeta(path string) (Meta, error) {
 	return m, nil
 }
 
-// readText reads the iTXt chunks that withText writes.
+// readText reads the iTXt chunks that withText wrote.
 func readText(data []byte) (Meta, error) {
 	m := Meta{}
 	for at := 8; at+12 <= len(data); {
 		size := int(binary.BigEndian.Uint32(data[at:]))
 		if size < 0 || size > len(data)-at-12 {
-			return nil, errors.New("the PNG file is cut short")
+			return nil, errors.New("the PNG file is truncated")
 		}
 		chunk := data[at+4 : at+8+size]
 		if crc32.ChecksumIEEE(chunk) != binary.BigEndian.Uint32(data[at+8+size:]) {
@@ -129,7 +131,7 @@ func readText(data []byte) (Meta, error) {
 	return m, nil
 }
 
-// readMetadata reads the element that withMetadata writes.
+// readMetadata reads the element that withMetadata wrote; nil if there is none.
 func readMetadata(data []byte) (Meta, error) {
 	_, rest, ok := strings.Cut(string(data), "<metadata>")
 	body, _, ended := strings.Cut(rest, "</metadata>")

@@ -11,32 +11,33 @@ import (
 	"slices"
 	"strings"
 
+	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
-	"gonum.org/v1/plot"
-
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-const dpi = 200
+const dpi = 200 // of PNG files
 
 func init() { plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"} }
 
-// Meta is written into the files: where a figure comes from.
+// Meta says where a figure comes from. Its entries are written into the file.
 type Meta map[string]string
 
-// Figure is drawn once and saved in several formats.
+// Figure is a drawing that can be encoded in several formats. Encode and Save may be
+// called more than once.
 type Figure struct {
 	Width, Height vg.Length
 	Meta          Meta
 	draw          func(c draw.Canvas)
 }
 
-// Save writes the figure as PNG (200 dots an inch) or SVG, by extension.
+// Save writes the figure to a file. The extension of the path, .png or .svg, chooses
+// the format. A failed call leaves no file.
 func (f *Figure) Save(path string) error {
 	data, err := f.Encode(strings.TrimPrefix(filepath.Ext(path), "."))
 	if err != nil {
@@ -45,7 +46,7 @@ func (f *Figure) Save(path string) error {
 	return outfile.Write(path, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
-// Encode draws the figure as png or svg.
+// Encode draws the figure in the format "png" (200 dots per inch) or "svg".
 func (f *Figure) Encode(format string) ([]byte, error) {
 	var b bytes.Buffer
 	switch format {
@@ -76,9 +77,9 @@ func (m Meta) names() []string {
 	return list
 }
 
-// withText puts tEXt chunks behind the header of a PNG.
+// withText inserts the metadata as iTXt chunks after the header of a PNG file.
 func withText(png []byte, m Meta) []byte {
-	const header = 8 + 25 // signature and IHDR
+	const header = 8 + 25 // bytes of the signature and the IHDR chunk
 	out := slices.Clone(png[:header])
 	for _, name := range m.names() {
 		body := []byte("iTXt" + name + "\x00\x00\x00\x00\x00" + m[name])
@@ -89,7 +90,7 @@ func withText(png []byte, m Meta) []byte {
 	return append(out, png[header:]...)
 }
 
-// withMetadata puts a metadata element behind the opening tag of an SVG.
+// withMetadata inserts a metadata element after the opening tag of an SVG file.
 func withMetadata(svg []byte, m Meta) []byte {
 	start := bytes.Index(svg, []byte("<svg"))
 	if start < 0 {

@@ -10,69 +10,97 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Scatter shows points of several series on logarithmic axes, with the line
+// Scatter holds points of several series on two logarithmic axes, and the line
 // ln y = Intercept + Slope ln x.
 type Scatter struct {
 	Title, Caption   string
 	XLabel, YLabel   string
-	Series           []Series
+	Series           []Series // points that are not positive are left out
 	Intercept, Slope float64
 	Meta             Meta
 }
 
-// ScatterFigure draws the points.
+// ScatterFigure draws the points and the line.
 func ScatterFigure(k Scatter) *Figure {
 	const w, h, legend = 6.6, 4.0, 1.55
 	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: k.Meta}
 	f.draw = func(c draw.Canvas) {
 		text(c, 0.12, h-0.25, 9, k.Title, true)
 		caption(c, 6, k.Caption)
-		p := newPlot("", k.XLabel, k.YLabel)
-		p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-		p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: 1}, plot.LogTicks{Prec: 1}
-		lo, hi, low, high := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
-		styles := (&Curves{Series: k.Series}).styles()
-		shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.TriangleGlyph{}, draw.SquareGlyph{}}
-		glyphs := make([]draw.GlyphStyle, len(k.Series))
-		for i, s := range k.Series {
-			var xy plotter.XYs
-			for j := range s.X {
-				if s.X[j] > 0 && s.Y[j] > 0 {
-					xy = append(xy, plotter.XY{X: s.X[j], Y: s.Y[j]})
-					lo, hi = min(lo, s.X[j]), max(hi, s.X[j])
-					low, high = min(low, s.Y[j]), max(high, s.Y[j])
-				}
-			}
-			r, g, b, _ := styles[i].Color.RGBA()
-			glyphs[i] = draw.GlyphStyle{Color: color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 170}, Radius: vg.Points(1.5), Shape: shapes[i/len(hues)%len(shapes)]}
-			if s.Baseline {
-				glyphs[i].Shape = []draw.GlyphDrawer{draw.CrossGlyph{}, draw.PlusGlyph{}}[i%2]
-			}
-			if dots, err := plotter.NewScatter(xy); err == nil && len(xy) > 0 {
-				dots.GlyphStyle = glyphs[i]
-				p.Add(dots)
-			}
-		}
-		if lo < hi {
-			line, err := plotter.NewLine(plotter.XYs{{X: lo, Y: math.Exp(k.Intercept + k.Slope*math.Log(lo))}, {X: hi, Y: math.Exp(k.Intercept + k.Slope*math.Log(hi))}})
-			if err == nil {
-				line.LineStyle = draw.LineStyle{Color: color.Black, Width: vg.Points(0.8), Dashes: dashes[1]}
-				p.Add(line)
-			}
-		}
-		if low < high {
-			decade := func(x float64, round func(float64) float64) float64 { return math.Pow(10, round(math.Log10(x))) }
-			p.X.Min, p.X.Max = decade(lo, math.Floor), decade(hi, math.Ceil)
-			p.Y.Min, p.Y.Max = decade(low, math.Floor), decade(high, math.Ceil)
-		}
-		p.Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
+		glyphs := k.glyphs()
+		k.plot(glyphs).Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
 		for i, s := range k.Series {
 			y := h - 0.5 - 0.155*float64(i)
 			g := glyphs[i]
 			g.Radius = vg.Points(2.2)
-			c.DrawGlyph(g, vg.Point{X: c.Min.X + vg.Length(w-legend+0.15)*vg.Inch, Y: c.Min.Y + vg.Length(y)*vg.Inch})
+			c.DrawGlyph(g, point(c, w-legend+0.15, y))
 			text(c, w-legend+0.32, y-0.04, 7, s.Name, false)
 		}
 	}
 	return f
+}
+
+// plot makes the plot of points and line, without the legend.
+func (k *Scatter) plot(glyphs []draw.GlyphStyle) *plot.Plot {
+	p := newPlot("", k.XLabel, k.YLabel)
+	p.X.Scale = plot.LogScale{}
+	p.Y.Scale = plot.LogScale{}
+	p.X.Tick.Marker = plot.LogTicks{Prec: 1}
+	p.Y.Tick.Marker = plot.LogTicks{Prec: 1}
+	xmin, xmax := math.Inf(1), math.Inf(-1)
+	ymin, ymax := math.Inf(1), math.Inf(-1)
+	for i, s := range k.Series {
+		var xy plotter.XYs
+		for j, x := range s.X {
+			y := s.Y[j]
+			if x > 0 && y > 0 {
+				xy = append(xy, plotter.XY{X: x, Y: y})
+				xmin, xmax = min(xmin, x), max(xmax, x)
+				ymin, ymax = min(ymin, y), max(ymax, y)
+			}
+		}
+		if points, err := plotter.NewScatter(xy); err == nil && len(xy) > 0 {
+			points.GlyphStyle = glyphs[i]
+			p.Add(points)
+		}
+	}
+	if xmin < xmax {
+		if line, err := plotter.NewLine(plotter.XYs{k.onLine(xmin), k.onLine(xmax)}); err == nil {
+			line.LineStyle = draw.LineStyle{Color: color.Black, Width: vg.Points(0.8), Dashes: dashes[1]}
+			p.Add(line)
+		}
+	}
+	if ymin < ymax {
+		p.X.Min, p.X.Max = decade(xmin, math.Floor), decade(xmax, math.Ceil)
+		p.Y.Min, p.Y.Max = decade(ymin, math.Floor), decade(ymax, math.Ceil)
+	}
+	return p
+}
+
+// onLine returns the point of the line at x.
+func (k *Scatter) onLine(x float64) plotter.XY {
+	return plotter.XY{X: x, Y: math.Exp(k.Intercept + k.Slope*math.Log(x))}
+}
+
+// decade rounds x to a power of ten, down or up as round does.
+func decade(x float64, round func(float64) float64) float64 {
+	return math.Pow(10, round(math.Log10(x)))
+}
+
+// glyphs returns a marker for each series: colored shapes, crosses for baselines.
+func (k *Scatter) glyphs() []draw.GlyphStyle {
+	shapes := []draw.GlyphDrawer{draw.CircleGlyph{}, draw.TriangleGlyph{}, draw.SquareGlyph{}}
+	baselineShapes := []draw.GlyphDrawer{draw.CrossGlyph{}, draw.PlusGlyph{}}
+	out := make([]draw.GlyphStyle, len(k.Series))
+	for i, style := range lineStyles(k.Series) {
+		out[i] = draw.GlyphStyle{
+			Color:  withAlpha(style.Color, 170),
+			Radius: vg.Points(1.5),
+			Shape:  shapes[i/len(hues)%len(shapes)],
+		}
+		if k.Series[i].Baseline {
+			out[i].Shape = baselineShapes[i%2]
+		}
+	}
+	return out
 }

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// viridis is the colour map of van der Walt and Smith (CC0), 256 entries: even
-// in lightness and readable by colour-blind people.
+// viridis is the color map of van der Walt and Smith (CC0), with 256 entries. Its
+// lightness grows evenly, and color-blind people can read it.
 var viridis = [256][3]uint8{
 	{68, 1, 84},
 	{68, 2, 86},
@@ -266,10 +266,12 @@ var viridis = [256][3]uint8{
 	{253, 231, 37},
 }
 
-// Viridis is the colour map of every figure and of the viewer, from low to high.
+// Viridis returns the color map that all figures and the viewer use, from the
+// lowest value to the highest, as red, green and blue.
 func Viridis() [256][3]uint8 { return viridis }
 
-// colorOf maps a share in [0, 1] to its colour; NaN is light grey.
+// colorOf returns the color of a position in [0, 1], which it clamps. NaN is light
+// gray.
 func colorOf(x float64) color.RGBA {
 	if math.IsNaN(x) {
 		return color.RGBA{225, 225, 225, 255}

@@ -14,7 +14,7 @@ import (
 func TestViridisEntries(t *testing.T) {
 	for share, want := range map[float64]color.RGBA{0: {68, 1, 84, 255}, 1: {253, 231, 37, 255}, 0.5: {33, 145, 140, 255}, -3: {68, 1, 84, 255}} {
 		if got := colorOf(share); math.Abs(float64(got.R)-float64(want.R)) > 1 || math.Abs(float64(got.G)-float64(want.G)) > 1 || math.Abs(float64(got.B)-float64(want.B)) > 1 {
-			t.Errorf("colour at %g is %v, want %v", share, got, want)
+			t.Errorf("color at %g is %v, want %v", share, got, want)
 		}
 	}
 }
@@ -25,13 +25,13 @@ func TestMaxPoolKeepsTheBrightCell(t *testing.T) {
 		g.Values[i] = 0
 	}
 	g.Set(57, 733, 1)
-	p := g.MaxPool(10, 100)
-	if p.Rows != 10 || p.Cols != 100 || p.At(5, 73) != 1 || p.Max() != 1 {
-		t.Errorf("%d x %d with %g at (5, 73), want 10 x 100 with 1", p.Rows, p.Cols, p.At(5, 73))
+	p := g.maxPool(10, 100)
+	if p.Rows != 10 || p.Cols != 100 || p.at(5, 73) != 1 || p.max() != 1 {
+		t.Errorf("%d x %d with %g at (5, 73), want 10 x 100 with 1", p.Rows, p.Cols, p.at(5, 73))
 	}
 }
 
-func TestFigureShowsCellColours(t *testing.T) {
+func TestFigureShowsCellColors(t *testing.T) {
 	g := NewGrid(2, 2)
 	copy(g.Values, []float64{0, 1, 0.5, math.NaN()})
 	f := SummaryFigure(Summary{Title: "t", Rates: g, Columns: []string{"0", "1"}, Layers: []int{0, 1}, Meta: Meta{"model": "a<b>"}})
@@ -53,7 +53,7 @@ func TestFigureShowsCellColours(t *testing.T) {
 	}
 	for _, v := range g.Values {
 		if n := count[colorOf(v)]; n < 10000 {
-			t.Errorf("the colour of %g covers %d pixels, want a quarter of the map", v, n)
+			t.Errorf("the color of %g covers %d pixels, want a quarter of the map", v, n)
 		}
 	}
 	if !bytes.Contains(data, []byte("iTXtmodel\x00")) {
