@@ -205,7 +205,7 @@ func (j *judge) product(h, lo, hi int, list []int32) ([]float32, []float64) {
 		for i := range n {
 			copy(panel[i*simd.Width:][:cols], l.Values[(at(i)*l.KVHeads+g)*vd+d:])
 		}
-		simd.MulPanel(out[d:], vd, a, n, panel, rows, cols, n, false)
+		simd.MulPanel(simd.Mat[float32]{Data: out[d:], Rows: rows, Cols: cols, Stride: vd}, simd.Dense(a, rows, n), panel, false)
 	}
 	return out, mass
 }

@@ -289,16 +289,16 @@ func (w *engine) product(t task) (answer, error) {
 			}
 		}
 		var err error
-		if g.m, err = cpu.Pack(g.pool, tensor.FromFloat32("w", weights, t.Out, t.In)); err != nil {
+		if g.m, err = cpu.Pack(g.pool, cpu.F32, tensor.FromFloat32("w", weights, t.Out, t.In)); err != nil {
 			return answer{}, err
 		}
 		g.t = t
-		g.m.Mul(g.pool, g.y, t.Out, g.x, t.In, t.N)
+		g.m.Mul(g.pool, cpu.Dense(g.y, t.N, t.Out), cpu.Dense(g.x, t.N, t.In))
 	}
 	var times []float64
 	for begin := time.Now(); len(times) < 5 || time.Since(begin) < 300*time.Millisecond; {
 		start := time.Now()
-		g.m.Mul(g.pool, g.y, t.Out, g.x, t.In, t.N)
+		g.m.Mul(g.pool, cpu.Dense(g.y, t.N, t.Out), cpu.Dense(g.x, t.N, t.In))
 		times = append(times, time.Since(start).Seconds())
 	}
 	slices.Sort(times)

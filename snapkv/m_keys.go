@@ -84,7 +84,7 @@ var expectedAttention = Method{
 		for h := range out {
 			mean, cov := queryMoments(l, h, c.Window)
 			keys := l.Keys[h/group*d:]
-			simd.GemmT(spread, d, keys, l.KVHeads*d, cov, d, prefix, d, d)
+			simd.GemmT(simd.Dense(spread, prefix, d), simd.Mat[float32]{Data: keys, Rows: prefix, Cols: d, Stride: l.KVHeads * d}, simd.Dense(cov, d, d))
 			out[h] = make([]float64, prefix)
 			for j := range out[h] {
 				k := l.key(j, h/group)
@@ -138,7 +138,7 @@ func queryMoments(l *Layer, h, window int) (mean, cov []float32) {
 			columns[x*window+i] = v - mean[x]
 		}
 	}
-	simd.GemmT(cov, d, columns, window, columns, window, d, d, window)
+	simd.GemmT(simd.Dense(cov, d, d), simd.Dense(columns, d, window), simd.Dense(columns, d, window))
 	simd.Scale(cov, 1/n)
 	return mean, cov
 }

@@ -49,7 +49,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 			kv := NewKV(kvHeads, kd, vd)
 			kept := make([][]int32, heads) // positions a query head has
 			if c.before > 0 {
-				kv.Append(k[:c.before*kvHeads*kd], v[:c.before*kvHeads*vd], c.before)
+				kv.Append(nil, k[:c.before*kvHeads*kd], v[:c.before*kvHeads*vd], c.before)
 			}
 			if c.compress {
 				stores := kvHeads
@@ -75,7 +75,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 					}
 				}
 			}
-			kv.Append(k[c.before*kvHeads*kd:], v[c.before*kvHeads*vd:], c.n)
+			kv.Append(nil, k[c.before*kvHeads*kd:], v[c.before*kvHeads*vd:], c.n)
 			for h := range kept {
 				for j := c.before; j < total; j++ {
 					kept[h] = append(kept[h], int32(j))
@@ -84,7 +84,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 			out := make([]float32, c.n*heads*vd)
 			shown, lse := map[[2]int][]float32{}, map[[2]int]float32{} // by row and head
 			var mu sync.Mutex
-			a.Run(p, kv, out, q, c.n, c.before, func(_ int, tile *Tile) {
+			visit := func(_ int, tile *Tile) {
 				mu.Lock()
 				defer mu.Unlock()
 				for r := range tile.Rows {
@@ -95,7 +95,8 @@ func TestAttentionAgainstLoop(t *testing.T) {
 						t.Errorf("row %d stands at %d, want %d", tile.Row0+r, tile.Pos0+r, c.before+tile.Row0+r)
 					}
 				}
-			}, 0)
+			}
+			a.Run(p, kv, Queries{Q: q, Out: out, Rows: c.n, Pos0: c.before, Visit: visit})
 			for i := range c.n {
 				for h := range heads {
 					g, pos := h/(heads/kvHeads), c.before+i

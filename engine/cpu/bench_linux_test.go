@@ -46,7 +46,7 @@ func BenchmarkMatrixBurst(b *testing.B) {
 			for i := range w {
 				w[i] = r.Float32() - 0.5
 			}
-			m, err := Pack(p, tensor.FromFloat32("w", w, s.out, s.in))
+			m, err := Pack(p, F32, tensor.FromFloat32("w", w, s.out, s.in))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -54,8 +54,9 @@ func BenchmarkMatrixBurst(b *testing.B) {
 			for i := range x {
 				x[i] = r.Float32() - 0.5
 			}
+			product := Mat{Data: y, Rows: s.n, Cols: s.out, Stride: s.out + s.pad}
 			for b.Loop() {
-				t := fastest(20, func() { m.Mul(p, y, s.out+s.pad, x, s.in, s.n) })
+				t := fastest(20, func() { m.Mul(p, product, Dense(x, s.n, s.in)) })
 				b.ReportMetric(2*float64(s.n*s.out*s.in)/t/1e9, "GFLOP/s")
 			}
 		})
@@ -79,11 +80,11 @@ func BenchmarkAttentionBurst(b *testing.B) {
 				}
 				return x
 			}
-			s.Append(rnd((before+n)*kv*dim), rnd((before+n)*kv*dim), before+n)
+			s.Append(nil, rnd((before+n)*kv*dim), rnd((before+n)*kv*dim), before+n)
 			q, out := rnd(n*heads*dim), make([]float32, n*heads*dim)
 			a := Attention{Heads: heads, KeyDim: dim, ValueDim: dim, Scale: 0.125}
 			for b.Loop() {
-				t := fastest(20, func() { a.Run(p, s, out, q, n, before, nil, 0) })
+				t := fastest(20, func() { a.Run(p, s, Queries{Q: q, Out: out, Rows: n, Pos0: before}) })
 				b.ReportMetric(4*float64(n*heads*dim)*(float64(before)+n/2)/t/1e9, "GFLOP/s")
 			}
 		})

@@ -7,23 +7,24 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// KV holds the keys and values of one layer: one store for each kv head, or,
-// when compressed by query head, one for each query head. Keys lie in panels
-// of 32 slots, [dim][32], ready for q·Kᵀ; values in panels of 32 channels,
-// [slot][32], ready for weights·V.
+// KV holds the keys and values of one layer, one store per kv head or, if it is
+// compressed by query head, one per query head. Keys are in panels of 32 slots,
+// [dim][32], the layout of q·Kᵀ; values are in panels of 32 channels, [slot][32], the
+// layout of weights·V.
 type KV struct {
 	keyDim, valueDim int
 	heads            []store
-	seen             int // positions appended in all, also those dropped since
+	seen             int // positions appended, including those dropped by Compress
 }
 
+// store holds the keys and values of one head.
 type store struct {
-	n      int       // slots
+	n      int       // slots in use
 	room   int       // slots that fit, a multiple of 32
 	keys   []float32 // [room/32][keyDim][32]
 	values []float32 // [valuePanels][room][32]
-	slabs  [2]*slab  // what keys and values lie in
-	pos    []int32   // position of each slot, ascending; nil: that of its number
+	slabs  [2]*slab  // the memory of keys and values
+	pos    []int32   // position of each slot, ascending; nil: slot i holds position i
 }
 
 // slotFrom is the first slot whose position is at least p.
@@ -35,25 +36,18 @@ func (s *store) slotFrom(p int) int {
 	return at
 }
 
-// NewKV makes an empty store for kvHeads heads.
+// NewKV returns an empty store for kvHeads heads.
 func NewKV(kvHeads, keyDim, valueDim int) *KV {
 	return &KV{keyDim: keyDim, valueDim: valueDim, heads: make([]store, kvHeads)}
 }
 
-func (kv *KV) valuePanels() int { return (kv.valueDim + simd.Width - 1) / simd.Width }
+func (kv *KV) valuePanels() int { return simd.Panels(kv.valueDim) }
 
-// Len is the number of positions appended and not truncated: where the next
-// token stands. It is more than the slots of a compressed store.
+// Len is the number of positions appended and not truncated, which is the position
+// of the next token. A compressed store has fewer slots.
 func (kv *KV) Len() int { return kv.seen }
 
-// Slots is the number of keys head h holds.
-func (kv *KV) Slots(h int) int { return kv.heads[h].n }
-
-// Stores is the number of stores: kv heads, or query heads after compression
-// by query head.
-func (kv *KV) Stores() int { return len(kv.heads) }
-
-// Bytes is the memory of the keys and values held.
+// Bytes is the memory of the keys and values in use.
 func (kv *KV) Bytes() int {
 	n := 0
 	for i := range kv.heads {
@@ -69,22 +63,27 @@ func (kv *KV) grow(s *store, n int) {
 	}
 }
 
+// resize moves a store to memory for n slots.
 func (kv *KV) resize(s *store, n int) {
-	room := (n + simd.Width - 1) / simd.Width * simd.Width
+	room := simd.Panels(n) * simd.Width
 	slabs := [2]*slab{newSlab(4 * room * kv.keyDim), newSlab(4 * kv.valuePanels() * room * simd.Width)}
-	keys, values := of[float32](slabs[0]), of[float32](slabs[1])
+	keys := slabOf[float32](slabs[0])
+	values := slabOf[float32](slabs[1])
 	copy(keys, s.keys)
 	for p := range kv.valuePanels() {
 		copy(values[p*room*simd.Width:], s.values[p*s.room*simd.Width:(p*s.room+s.n)*simd.Width])
 	}
 	old := s.slabs
-	s.keys, s.values, s.room, s.slabs = keys, values, room, slabs
+	s.keys = keys
+	s.values = values
+	s.room = room
+	s.slabs = slabs
 	old[0].free()
 	old[1].free()
 }
 
-// Free gives the memory back before the collector finds out; nothing is held
-// any longer.
+// Free empties the store and returns its memory to the system at once, without
+// waiting for the garbage collector.
 func (kv *KV) Free() {
 	for i := range kv.heads {
 		s := &kv.heads[i]
@@ -94,8 +93,7 @@ func (kv *KV) Free() {
 	}
 }
 
-// Reserve makes room until n positions have been appended in all, and no more
-// than that.
+// Reserve makes room for exactly as many slots as the store will have once Len is n.
 func (kv *KV) Reserve(n int) {
 	for i := range kv.heads {
 		s := &kv.heads[i]
@@ -105,18 +103,17 @@ func (kv *KV) Reserve(n int) {
 	}
 }
 
-// Append adds n positions: k [n, kvHeads*keyDim] after the rotation, v
-// [n, kvHeads*valueDim]. A store by query heads takes each kv head's rows for
-// all heads of its group.
-func (kv *KV) Append(k, v []float32, n int) { kv.AppendOn(nil, k, v, n) }
-
-// appendBlock is how many positions a task of AppendOn copies.
+// appendBlock is the number of positions that one task of Append copies.
 const appendBlock = 64
 
-// AppendOn is Append, shared out over the threads of a pool.
-func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
-	kd, vd := len(k)/n, len(v)/n
-	group := len(kv.heads) * kv.keyDim / kd
+// Append adds n positions: keys k [n, kvHeads*keyDim] after the rotation, and values
+// v [n, kvHeads*valueDim]. A store compressed by query head copies each kv head's
+// rows to all heads of its group. The threads of p share the work; a nil p means the
+// caller's thread.
+func (kv *KV) Append(p *Pool, k, v []float32, n int) {
+	keyStride := len(k) / n
+	valueStride := len(v) / n
+	group := len(kv.heads) * kv.keyDim / keyStride
 	for h := range kv.heads {
 		s := &kv.heads[h]
 		kv.grow(s, s.n+n)
@@ -126,19 +123,22 @@ func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
 	}
 	defer runtime.KeepAlive(kv)
 	blocks := (n + appendBlock - 1) / appendBlock
-	some := func(task, _ int) {
-		h, lo := task%len(kv.heads), task/len(kv.heads)*appendBlock
-		s, src := &kv.heads[h], h/group
+	appendOne := func(task, _ int) {
+		h := task % len(kv.heads)
+		lo := task / len(kv.heads) * appendBlock
+		s := &kv.heads[h]
 		for i := lo; i < min(n, lo+appendBlock); i++ {
-			kv.put(s, s.n+i, k[i*kd+src*kv.keyDim:][:kv.keyDim], v[i*vd+src*kv.valueDim:][:kv.valueDim])
+			key := k[i*keyStride+h/group*kv.keyDim:][:kv.keyDim]
+			value := v[i*valueStride+h/group*kv.valueDim:][:kv.valueDim]
+			kv.put(s, s.n+i, key, value)
 		}
 	}
 	if p == nil || n < appendBlock {
 		for task := range blocks * len(kv.heads) {
-			some(task, 0)
+			appendOne(task, 0)
 		}
 	} else {
-		p.Run(blocks*len(kv.heads), some)
+		p.Run(blocks*len(kv.heads), appendOne)
 	}
 	for h := range kv.heads {
 		kv.heads[h].n += n
@@ -146,6 +146,7 @@ func (kv *KV) AppendOn(p *Pool, k, v []float32, n int) {
 	kv.seen += n
 }
 
+// put writes a key and a value into a slot.
 func (kv *KV) put(s *store, slot int, key, value []float32) {
 	panel := s.keys[slot/simd.Width*kv.keyDim*simd.Width+slot%simd.Width:]
 	for d, x := range key {
@@ -175,7 +176,7 @@ func (kv *KV) Value(h, slot int, dst []float32) {
 	}
 }
 
-// Keys returns the keys of n slots from slot0, [n, stores*keyDim].
+// Keys returns the keys of n slots from slot0 on, [n, stores*keyDim].
 func (kv *KV) Keys(slot0, n int) []float32 {
 	out := make([]float32, n*len(kv.heads)*kv.keyDim)
 	for i := range n {
@@ -186,7 +187,7 @@ func (kv *KV) Keys(slot0, n int) []float32 {
 	return out
 }
 
-// Values returns the values of n slots from slot0, [n, stores*valueDim].
+// Values returns the values of n slots from slot0 on, [n, stores*valueDim].
 func (kv *KV) Values(slot0, n int) []float32 {
 	out := make([]float32, n*len(kv.heads)*kv.valueDim)
 	for i := range n {
@@ -197,8 +198,8 @@ func (kv *KV) Values(slot0, n int) []float32 {
 	return out
 }
 
-// Truncate drops all positions from n on. A compressed store can be cut down to
-// what it held when it was compressed, not further.
+// Truncate drops all positions from n on. A compressed store cannot be truncated
+// below its length at the time of Compress.
 func (kv *KV) Truncate(n int) {
 	if n >= kv.seen {
 		return
@@ -210,19 +211,7 @@ func (kv *KV) Truncate(n int) {
 	kv.seen = n
 }
 
-// Clone copies the store.
-func (kv *KV) Clone() *KV {
-	all := make([]int32, kv.maxSlots())
-	for i := range all {
-		all[i] = int32(i)
-	}
-	keep := make([][]int32, len(kv.heads))
-	for h := range keep {
-		keep[h] = all[:kv.heads[h].n]
-	}
-	return kv.Compress(keep)
-}
-
+// maxSlots is the number of slots of the longest store.
 func (kv *KV) maxSlots() int {
 	n := 0
 	for i := range kv.heads {
@@ -231,13 +220,14 @@ func (kv *KV) maxSlots() int {
 	return n
 }
 
-// Compress returns a store that keeps, for each head, only some slots, in
-// ascending order. keep has one list for each of its stores, or one for each
-// query head; those of a group then read the same kv head.
+// Compress returns a copy with only some slots of each head, in ascending order.
+// keep has either one list per store or one list per query head; in that case the
+// query heads of a group copy from the same kv head.
 func (kv *KV) Compress(keep [][]int32) *KV {
 	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(keep)), seen: kv.seen}
 	group := len(keep) / len(kv.heads)
-	key, value := make([]float32, kv.keyDim), make([]float32, kv.valueDim)
+	key := make([]float32, kv.keyDim)
+	value := make([]float32, kv.valueDim)
 	for h, slots := range keep {
 		s := &out.heads[h]
 		out.grow(s, len(slots))

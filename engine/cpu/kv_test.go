@@ -18,7 +18,7 @@ func TestReserveIsExact(t *testing.T) {
 	}
 	kv := NewKV(heads, dim, dim)
 	kv.Reserve(n + more)
-	kv.Append(rows(n), rows(n), n)
+	kv.Append(nil, rows(n), rows(n), n)
 	keep := []int32{0, 3, 5, 8, 13, 21, 34, 55, 68, 69}
 	small := kv.Compress([][]int32{keep, keep[1:]})
 	small.Reserve(n + more)
@@ -27,8 +27,8 @@ func TestReserveIsExact(t *testing.T) {
 	for _, s := range before {
 		rooms = append(rooms, s.room)
 	}
-	kv.Append(rows(more), rows(more), more)
-	small.Append(rows(more), rows(more), more)
+	kv.Append(nil, rows(more), rows(more), more)
+	small.Append(nil, rows(more), rows(more), more)
 	for i, want := range []int{96, 32, 32} { // 90, 30 and 29 slots, in panels of 32
 		if rooms[i] != want || before[i].room != want {
 			t.Errorf("store %d: room %d, after appending %d, want %d", i, rooms[i], before[i].room, want)

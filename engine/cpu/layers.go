@@ -6,15 +6,15 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// RMSNorm writes x / rms(x) * weight: rms(x)² = mean(x²) + eps. Squares are
-// summed in float64.
+// RMSNorm writes x / rms(x) * weight to dst, with rms(x)² = mean(x²) + eps. Squares
+// are summed in float64.
 func RMSNorm(dst, x, weight []float32, eps float32) {
 	scale := float32(1 / math.Sqrt(simd.SumSquares(x)/float64(len(x))+float64(eps)))
 	simd.MulScaled(dst, x, weight, scale)
 }
 
-// LayerNorm writes (x - mean) / √(variance + eps) * weight + bias; without weight
-// or bias they are one and nought. Sums are float64.
+// LayerNorm writes (x - mean) / √(variance + eps) * weight + bias to dst; a nil weight
+// counts as 1 and a nil bias as 0. Sums are float64.
 func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 	var sum, squares float64
 	for _, v := range x {
@@ -39,13 +39,14 @@ func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 	}
 }
 
-// Activations are the functions that Activate knows.
+// Activations lists the functions that Activate knows.
 var Activations = []string{"silu", "gelu_tanh", "gelu", "relu", "relu2"}
 
-// Activate writes act(gate) * up, or act(gate) where up is empty. gate is spoilt.
+// Activate writes act(gate) * up to dst, or act(gate) where up is empty. kind is one
+// of Activations.
 func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	if kind == "silu" && len(up) > 0 {
-		SiLUMul(dst, gate, up, s)
+		simd.SiLUMul(dst, gate, up)
 		return
 	}
 	switch kind {
@@ -74,10 +75,7 @@ func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	}
 }
 
-// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
-func SiLUMul(dst, gate, up []float32, _ *Scratch) { simd.SiLUMul(dst, gate, up) }
-
-// geluTanh is the tanh form of GELU, g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
+// geluTanh writes the tanh form of GELU, g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
 func geluTanh(dst, gate []float32, s *Scratch) {
 	e := s.Floats(len(gate))
 	for i, g := range gate {
@@ -90,31 +88,33 @@ func geluTanh(dst, gate []float32, s *Scratch) {
 	}
 }
 
-// Pairing says which two channels of a head RoPE turns together.
+// Pairing says which two channels of a head RoPE rotates together.
 type Pairing uint8
 
-// Half pairs channel i with i + dim/2, as checkpoints of the hub do; Adjacent
-// pairs 2i with 2i+1, as GGUF files of the Llama kind do.
+// Half pairs channel i with i + dim/2, as checkpoints of the hub do. Adjacent pairs
+// 2i with 2i+1, as GGUF files of the Llama family do.
 const (
 	Half Pairing = iota
 	Adjacent
 )
 
-// Rope turns the first 2*len(cos) channels of a head by the angles whose
-// cosines and sines are given.
+// Rope rotates the first 2*len(cos) channels of a head, in place, by angles given as
+// cosines and sines.
 func Rope(x, cos, sin []float32, pairing Pairing) {
 	n := len(cos)
 	sin = sin[:n]
 	if pairing == Adjacent {
 		for i, c := range cos {
 			a, b := x[2*i], x[2*i+1]
-			x[2*i], x[2*i+1] = a*c-b*sin[i], b*c+a*sin[i]
+			x[2*i] = a*c - b*sin[i]
+			x[2*i+1] = b*c + a*sin[i]
 		}
 		return
 	}
 	lo, hi := x[:n], x[n:2*n]
 	for i, c := range cos {
 		a, b := lo[i], hi[i]
-		lo[i], hi[i] = a*c-b*sin[i], b*c+a*sin[i]
+		lo[i] = a*c - b*sin[i]
+		hi[i] = b*c + a*sin[i]
 	}
 }

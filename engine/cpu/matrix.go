@@ -10,37 +10,49 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Matrix is a weight W [out, in], packed into panels of 32 outputs, each
-// [in][32]: products with many rows and with one read the same panels. They keep
-// the size that the checkpoint gives them: bfloat16, float16 and quantised
-// weights are widened when they are used, in registers for a few rows, once for a
-// block of many.
+// Mat is a view of a row-major matrix of float32: element [i, j] is
+// Data[i*Stride+j].
+type Mat = simd.Mat[float32]
+
+// Dense returns the view of a matrix whose rows lie next to each other.
+func Dense(data []float32, rows, cols int) Mat { return simd.Dense(data, rows, cols) }
+
+// Matrix is a weight W [out, in], packed into panels of 32 outputs, each [in][32].
+// Products with one row and with many rows read the same panels. The panels have the
+// element type of the checkpoint: bfloat16, float16 and quantized weights are widened
+// when they are used, in registers for a few rows, once per block for many rows.
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int             // inputs whose sums a product with one row needs; 0: none
+	group   int             // a product with one row needs the sums of groups of so many inputs; 0: none
 	parts   []tensor.Tensor // of Unpacked
 }
 
-// Unpacked is a weight as it lies in the file, for a backend that brings it into
-// a form of its own: it cannot be multiplied.
-func Unpacked(list ...tensor.Tensor) *Matrix { return &Matrix{parts: list} }
+// Unpacked returns a matrix that only holds its tensors as they are in the file, for
+// a backend that converts them itself. It cannot be multiplied.
+func Unpacked(weights ...tensor.Tensor) *Matrix { return &Matrix{parts: weights} }
 
-// Parts are the tensors of Unpacked, one under the other.
+// Parts returns the tensors that Unpacked was given, in order.
 func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
-// Pack packs a weight. One that is not finite is an error.
-func Pack(p *Pool, w tensor.Tensor) (*Matrix, error) { return PackRows(p, w) }
-
-// PackRows packs several weights of equal width, one under the other.
-func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
+// Pack packs weights of equal width into one matrix, their outputs one after
+// another, for products in the arithmetic compute. With BF16 and Int8 the tensors
+// must stay readable, since [Matrix.Exact] products read them again. A weight that is
+// not finite is an error.
+func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
 	m := &Matrix{}
-	if err := m.measure(list); err != nil {
+	if err := m.measure(weights); err != nil {
 		return nil, err
 	}
-	err := m.pack(p, list, true)
+	if compute == BF16 || compute == Int8 {
+		m.panels = newRoundedPanels(compute, m.out, m.in, weights)
+		return m, m.packRows(p, weights)
+	}
+	m.choosePanels(weights, true)
+	err := m.packRows(p, weights)
 	if errors.As(err, &errInexact{}) {
-		err = m.pack(p, list, false)
+		m.choosePanels(weights, false)
+		err = m.packRows(p, weights)
 	}
 	if err != nil {
 		return nil, err
@@ -48,9 +60,9 @@ func PackRows(p *Pool, list ...tensor.Tensor) (*Matrix, error) {
 	return m, nil
 }
 
-// measure reads the size of weights under one another.
-func (m *Matrix) measure(list []tensor.Tensor) error {
-	for _, w := range list {
+// measure sets the size of the matrix.
+func (m *Matrix) measure(weights []tensor.Tensor) error {
+	for _, w := range weights {
 		if len(w.Shape) != 2 {
 			return fmt.Errorf("tensor %s: shape %v, want a matrix", w.Name, w.Shape)
 		}
@@ -65,54 +77,48 @@ func (m *Matrix) measure(list []tensor.Tensor) error {
 	return nil
 }
 
-// choose makes empty panels in the smallest form that holds all weights.
-func (m *Matrix) choose(list []tensor.Tensor, half bool) {
-	n := (m.out + simd.Width - 1) / simd.Width
-	kinds := map[tensor.DType]bool{}
+// choosePanels makes empty panels of the smallest element type that holds all
+// weights exactly. half allows quantized panels with float16 scales.
+func (m *Matrix) choosePanels(weights []tensor.Tensor, half bool) {
+	n := simd.Panels(m.out)
+	types := map[tensor.DType]bool{}
 	form := simd.Quant{Bits: 4, Group: 32, Half: half}
-	quant := true
-	for _, w := range list {
-		kinds[w.DType] = true
+	quantized := true
+	for _, w := range weights {
+		types[w.DType] = true
 		a, ok := w.DType.Affine()
-		quant = quant && ok
-		form.Bits, form.Half = max(form.Bits, a.Bits), form.Half && a.Half
+		quantized = quantized && ok
+		form.Bits = max(form.Bits, a.Bits)
+		form.Half = form.Half && a.Half
 		if ok {
 			form.Group = min(form.Group, a.Group)
 		}
 	}
 	switch {
-	case quant && len(list) > 0:
-		q := &quantised{in: m.in, form: form}
+	case quantized && len(weights) > 0:
+		q := &quantizedPanels{in: m.in, form: form}
 		q.slab = newSlab(n * q.panelBytes())
 		q.data = q.slab.data
-		m.panels, m.group = q, form.Group
-	case len(kinds) == 1 && (kinds[tensor.BF16] || kinds[tensor.F16]):
+		m.panels = q
+		m.group = form.Group
+	case len(types) == 1 && (types[tensor.BF16] || types[tensor.F16]):
 		slab := newSlab(2 * n * m.in * simd.Width)
-		m.panels = &halves{m.in, kinds[tensor.BF16], slab, of[uint16](slab)}
+		m.panels = &halfPanels{in: m.in, bfloat16: types[tensor.BF16], slab: slab, data: slabOf[uint16](slab)}
 	default:
 		slab := newSlab(4 * n * m.in * simd.Width)
-		m.panels = &floats{m.in, slab, of[float32](slab)}
+		m.panels = &floatPanels{in: m.in, slab: slab, data: slabOf[float32](slab)}
 	}
 }
 
-func (m *Matrix) pack(p *Pool, list []tensor.Tensor, half bool) error {
-	m.choose(list, half)
-	return m.packRows(p, list)
-}
-
 // packRows packs all rows into the panels.
-func (m *Matrix) packRows(p *Pool, list []tensor.Tensor) error {
+func (m *Matrix) packRows(p *Pool, weights []tensor.Tensor) error {
 	var once sync.Once
 	var bad error
-	p.Run((m.out+simd.Width-1)/simd.Width, func(panel, worker int) {
+	p.Run(simd.Panels(m.out), func(panel, worker int) {
 		row := p.Scratch(worker).Floats(m.in)
 		for r := range min(simd.Width, m.out-panel*simd.Width) {
-			at, o := 0, panel*simd.Width+r
-			for o >= list[at].Rows() {
-				o -= list[at].Rows()
-				at++
-			}
-			if err := m.panels.pack(list[at], panel, r, o, row); err != nil {
+			w, i := locate(weights, panel*simd.Width+r)
+			if err := m.panels.pack(w, panel, r, i, row); err != nil {
 				once.Do(func() { bad = err })
 				return
 			}
@@ -121,109 +127,133 @@ func (m *Matrix) packRows(p *Pool, list []tensor.Tensor) error {
 	return bad
 }
 
+// locate finds the tensor and its row that hold an output of the matrix.
+func locate(weights []tensor.Tensor, output int) (tensor.Tensor, int) {
+	at := 0
+	for output >= weights[at].Rows() {
+		output -= weights[at].Rows()
+		at++
+	}
+	return weights[at], output
+}
+
+// notFinite is the error for element [i, x] of a weight.
 func notFinite(w tensor.Tensor, i, x int, v float32) error {
-	return fmt.Errorf("tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again", w.Name, i, x, v)
+	return fmt.Errorf("tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again",
+		w.Name, i, x, v)
 }
 
 // Out is the number of outputs.
 func (m *Matrix) Out() int { return m.out }
 
-// PackedBytes is the memory that a weight [out, in] of a type takes packed.
+// PackedBytes is the memory that Pack uses for a weight [out, in] of a type.
 func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
-	panels := int64(out+simd.Width-1) / simd.Width
-	switch {
-	case compute == BF16:
+	panels := int64(simd.Panels(out))
+	switch compute {
+	case BF16:
 		return panels * simd.Width * int64(in+1) / 2 * 4
-	case compute == Int8:
+	case Int8:
 		return panels * simd.Width * (int64(in+3)/4*4 + 8)
 	}
-	a, quantised := d.Affine()
-	switch {
-	case quantised:
+	if a, ok := d.Affine(); ok {
 		form := simd.Quant{Bits: a.Bits, Group: a.Group, Half: a.Half}
 		return panels * int64(in/form.Group*form.GroupBytes())
-	case d == tensor.BF16 || d == tensor.F16:
+	}
+	if d == tensor.BF16 || d == tensor.F16 {
 		return panels * simd.Width * int64(in) * 2
 	}
 	return panels * simd.Width * int64(in) * 4
 }
 
-// In is the number of inputs.
-func (m *Matrix) In() int { return m.in }
-
 // Bytes is the memory of the packed weight.
 func (m *Matrix) Bytes() int { return m.panels.bytes() }
 
-// Exact lets a matrix of Narrow multiply its weights as they lie in the file,
-// slowly; other matrices always do.
+// Exact switches between the arithmetic of a matrix packed for BF16 or Int8 and
+// slow products with the original weights, to measure the error of the former. It
+// has no effect on other matrices.
 func (m *Matrix) Exact(on bool) {
-	if w, ok := m.panels.(*narrowed); ok {
-		w.exact = on
+	if r, ok := m.panels.(*roundedPanels); ok {
+		r.exact = on
 	}
 }
 
-// Shape of the blocks a product of many rows is done in: a block of a group of
-// panels stays in the second-level cache while all rows pass.
+// A product of many rows is computed block by block: a block of blockIn inputs of
+// groupPanels panels stays in the second-level cache while all rows pass.
 const (
 	blockIn     = 320
 	groupPanels = 8
-	fewRows     = 8 // less than so many are bound by memory
+	fewRows     = 8 // products of fewer rows are bound by memory
 	rowBlock    = 14 * 8
 )
 
-// blockOf splits in into equal blocks of at most blockIn, multiples of 32.
+// blockOf splits in inputs into equal blocks of at most blockIn, a multiple of 32.
 func blockOf(in int) int {
 	blocks := (in + blockIn - 1) / blockIn
 	return ((in+blocks-1)/blocks + 31) &^ 31
 }
 
-// groupOf is how many panels a task takes: the most, up to groupPanels, with
-// which the slowest of the threads has the fewest.
+// groupOf is the number of panels of a task: the largest, up to groupPanels, for
+// which the slowest thread has the fewest panels.
 func groupOf(panels, threads int) int {
-	best, least := 1, panels+1
+	best := 1
+	least := panels + 1
 	for g := groupPanels; g > 1; g-- {
 		tasks := (panels + g - 1) / g
 		most := (tasks + threads - 1) / threads * g
-		if tasks%threads == 1 || threads == 1 { // the last task, perhaps a small one, is alone at the end
+		if tasks%threads == 1 || threads == 1 { // the last task, perhaps a small one, runs alone
 			most -= tasks*g - panels
 		}
 		if most < least {
-			best, least = g, most
+			best = g
+			least = most
 		}
 	}
 	return best
 }
 
-// Mul computes dst = x·Wᵀ: dst[i*ldd+o] = Σ_k x[i*ldx+k]·W[o, k], i < n.
-func (m *Matrix) Mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int) {
-	m.mul(p, dst, ldd, x, ldx, n, false)
-}
+// Mul computes dst = x·Wᵀ for x [n, in] and dst [n, out].
+func (m *Matrix) Mul(p *Pool, dst, x Mat) { m.mul(p, dst, x, false) }
 
-// MulAdd computes dst += x·Wᵀ.
-func (m *Matrix) MulAdd(p *Pool, dst []float32, ldd int, x []float32, ldx, n int) {
-	m.mul(p, dst, ldd, x, ldx, n, true)
-}
+// MulAdd computes dst += x·Wᵀ for x [n, in] and dst [n, out].
+func (m *Matrix) MulAdd(p *Pool, dst, x Mat) { m.mul(p, dst, x, true) }
 
-func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, acc bool) {
-	if n == 0 {
+func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) {
+	if dst.Rows != x.Rows || dst.Cols != m.out || x.Cols != m.in {
+		panic(fmt.Sprintf("cpu: product [%d, %d] = [%d, %d] · [%d, %d]ᵀ",
+			dst.Rows, dst.Cols, x.Rows, x.Cols, m.out, m.in))
+	}
+	if x.Rows == 0 {
 		return
 	}
 	defer runtime.KeepAlive(m)
-	if w, ok := m.panels.(*narrowed); ok && !w.exact {
-		if w.hasKernel() {
-			m.mulNarrow(p, w, dst, ldd, x, ldx, n, acc)
-			return
-		}
-		x, ldx = w.rounded(x, ldx, n), m.in
+	r, rounded := m.panels.(*roundedPanels)
+	switch {
+	case rounded && !r.exact && r.hasKernel():
+		r.mul(p, dst, x, acc)
+	case rounded && !r.exact:
+		m.mulFloat(p, dst, r.afterRounding(x), acc)
+	default:
+		m.mulFloat(p, dst, x, acc)
 	}
-	panels := (m.out + simd.Width - 1) / simd.Width
-	if n < fewRows {
-		m.few(p, dst, ldd, x, ldx, n, panels, acc)
-		return
+}
+
+// mulFloat multiplies in float32.
+func (m *Matrix) mulFloat(p *Pool, dst, x Mat, acc bool) {
+	if x.Rows < fewRows {
+		m.mulFew(p, dst, x, acc)
+	} else {
+		m.mulMany(p, dst, x, acc)
 	}
-	step, group := blockOf(m.in), groupOf(panels, p.threads)
+}
+
+// mulMany widens a block of panels once and passes all rows through it.
+func (m *Matrix) mulMany(p *Pool, dst, x Mat, acc bool) {
+	panels := simd.Panels(m.out)
+	step := blockOf(m.in)
+	group := groupOf(panels, p.threads)
 	p.Run((panels+group-1)/group, func(task, worker int) {
-		lo, hi := task*group, min(panels, (task+1)*group)
+		lo := task * group
+		hi := min(panels, lo+group)
 		s := p.Scratch(worker)
 		buf := s.widened(group * step * simd.Width)
 		var wide [groupPanels][]float32
@@ -232,36 +262,49 @@ func (m *Matrix) mul(p *Pool, dst []float32, ldd int, x []float32, ldx, n int, a
 			for j := lo; j < hi; j++ {
 				wide[j-lo] = m.panels.wide(buf[(j-lo)*step*simd.Width:][:kl*simd.Width], j, k0, kl)
 			}
-			for i := 0; i < n; i += rowBlock {
-				rows := min(rowBlock, n-i)
-				a, lda := x[i*ldx+k0:], ldx
-				if ldx%1024 == 0 { // all rows would share the sets of the first-level cache
-					a, lda = s.Floats(rows*(kl+16)), kl+16
-					for r := range rows {
-						copy(a[r*lda:r*lda+kl], x[(i+r)*ldx+k0:])
-					}
-				}
+			for i := 0; i < x.Rows; i += rowBlock {
+				rows := min(rowBlock, x.Rows-i)
+				a := s.spread(x.Sub(i, k0, rows, kl))
 				for j := lo; j < hi; j++ {
 					cols := min(simd.Width, m.out-j*simd.Width)
-					simd.MulPanel(dst[i*ldd+j*simd.Width:], ldd, a, lda, wide[j-lo], rows, cols, kl, acc || k0 > 0)
+					simd.MulPanel(dst.Sub(i, j*simd.Width, rows, cols), a, wide[j-lo], acc || k0 > 0)
 				}
 			}
 		}
 	})
 }
 
-// few multiplies a few rows, panel by panel: every weight is read once.
-func (m *Matrix) few(p *Pool, dst []float32, ldd int, x []float32, ldx, n, panels int, acc bool) {
-	var sums []float32
-	if m.group > 0 && n == 1 {
-		sums = room(&p.sums, m.in/m.group)
-		simd.GroupSums(sums, x[:m.in], m.group)
+// spread returns x, or a copy with another stride if all rows of x would share the
+// same sets of the first-level cache.
+func (s *Scratch) spread(x Mat) Mat {
+	if x.Stride%1024 != 0 {
+		return x
 	}
-	group := max(1, min(groupPanels, panels/(4*p.threads)))
+	stride := x.Cols + 16
+	y := Mat{Data: s.Floats(x.Rows * stride), Rows: x.Rows, Cols: x.Cols, Stride: stride}
+	for r := range x.Rows {
+		copy(y.Data[r*stride:r*stride+x.Cols], x.Data[r*x.Stride:])
+	}
+	return y
+}
+
+// mulFew multiplies a few rows, panel by panel: every weight is read once.
+func (m *Matrix) mulFew(p *Pool, dst, x Mat, acc bool) {
+	var sums []float32
+	if m.group > 0 && x.Rows == 1 {
+		sums = resize(&p.groupSums, m.in/m.group)
+		simd.GroupSums(sums, x.Data[:m.in], m.group)
+	}
+	panels := simd.Panels(m.out)
+	group := fewGroup(panels, p.threads)
 	p.Run((panels+group-1)/group, func(task, worker int) {
 		for j := task * group; j < min(panels, (task+1)*group); j++ {
 			cols := min(simd.Width, m.out-j*simd.Width)
-			m.panels.few(dst[j*simd.Width:], ldd, x, ldx, n, cols, j, acc, sums, p.Scratch(worker))
+			m.panels.mulFew(dst.Sub(0, j*simd.Width, x.Rows, cols), x, j, acc, sums, p.Scratch(worker))
 		}
 	})
 }
+
+// fewGroup is the number of panels of a task of a few rows: about four tasks per
+// thread.
+func fewGroup(panels, threads int) int { return max(1, min(groupPanels, panels/(4*threads))) }

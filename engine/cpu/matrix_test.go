@@ -89,7 +89,7 @@ func TestMatrixProducts(t *testing.T) {
 	} {
 		for _, in := range []int{256, 1024} {
 			list := testWeights(r, in, types...)
-			m, err := PackRows(p, list...)
+			m, err := Pack(p, F32, list...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,8 @@ func TestMatrixProducts(t *testing.T) {
 				for i := range y {
 					y[i] = 1
 				}
-				m.MulAdd(p, y, out+1, x, in, n)
+				product := Mat{Data: y, Rows: n, Cols: out, Stride: out + 1}
+				m.MulAdd(p, product, Dense(x, n, in))
 				for i := range n {
 					for o := range out {
 						want, size := 1.0, 1.0
@@ -127,7 +128,7 @@ func TestMatrixProducts(t *testing.T) {
 					}
 				}
 				first := y[0]
-				if m.Mul(p, y, out+1, x, in, n); math.Abs(float64(y[0]+1-first)) > 1e-3 {
+				if m.Mul(p, product, Dense(x, n, in)); math.Abs(float64(y[0]+1-first)) > 1e-3 {
 					t.Fatalf("%v, %d rows: Mul gives %g, MulAdd to 1 gave %g", types, n, y[0], first)
 				}
 			}
@@ -141,7 +142,7 @@ func TestMatrixKeepsWeightsSmall(t *testing.T) {
 	defer p.Close()
 	const panels, in = 2, 256 // 40 outputs
 	for d, bits := range map[tensor.DType]int{tensor.F32: 32, tensor.BF16: 16, tensor.F16: 16, tensor.Q4_1: 5, tensor.Q4_0: 5, tensor.Q4_K: 6, tensor.Q8_0: 9, tensor.Q6_K: 12} {
-		m, err := Pack(p, testWeights(r, in, d)[0])
+		m, err := Pack(p, F32, testWeights(r, in, d)[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +152,7 @@ func TestMatrixKeepsWeightsSmall(t *testing.T) {
 	}
 	w := testWeights(r, in, tensor.Q4_0)[0]
 	binary.LittleEndian.PutUint16(w.Data, 0x7800) // 2^15: the offset -8 * 2^15 is no float16
-	m, err := Pack(p, w)
+	m, err := Pack(p, F32, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestMatrixRefusesDamage(t *testing.T) {
 	for d, bad := range map[tensor.DType]uint16{tensor.BF16: 0x7f80, tensor.F16: 0x7e00, tensor.Q8_0: 0x7c00} {
 		w := testWeights(r, 256, d)[0]
 		binary.LittleEndian.PutUint16(w.Data, bad)
-		if _, err := Pack(p, w); err == nil || !strings.Contains(err.Error(), "element [0, 0]") {
+		if _, err := Pack(p, F32, w); err == nil || !strings.Contains(err.Error(), "element [0, 0]") {
 			t.Errorf("%s: %v, want an error that names element [0, 0]", d, err)
 		}
 	}

@@ -1,6 +1,18 @@
 // Package cpu runs the arithmetic of a decoder on the processor: products with
-// packed weights, the key/value store, attention by tiles, normalisation and
-// activations. Activations are float32; weights stay as small as they came.
+// packed weights, the key/value store, attention by tiles, normalization and
+// activations. Activations are float32; weights keep the element size of the
+// checkpoint. Nothing depends on the number of threads: results are the same bit for
+// bit.
+//
+// A product of 504 rows with a weight [out, in]:
+//
+//	pool := cpu.NewPool(0)
+//	defer pool.Close()
+//	w, err := cpu.Pack(pool, cpu.F32, weight)
+//	if err != nil {
+//		return err
+//	}
+//	w.Mul(pool, cpu.Dense(dst, 504, out), cpu.Dense(x, 504, in))
 package cpu
 
 import (
@@ -11,21 +23,26 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Pool shares work out over threads by an atomic counter, never by a static
-// split: on a shared machine a slow thread must not hold the others up. Between
-// two jobs a worker looks for the next one for a while before it sleeps, because
-// a decoder hands out a job every few microseconds.
+// Pool runs tasks on several threads. The threads take tasks from an atomic counter,
+// never from a static split: on a shared machine a slow thread must not delay the
+// others. Between two jobs a thread polls for the next one for a while before it
+// sleeps, because a decoder starts a job every few microseconds.
+//
+// A pool also keeps buffers between jobs. Only one goroutine at a time may use it.
 type Pool struct {
 	threads int
 	scratch []Scratch
-	sums    []float32 // of the caller of Run: group sums of a row
-	codes   []uint32  // rounded activations
-	step    []float32 // and what a decoding step's attention needs
+
+	// Buffers of the caller of Run.
+	groupSums []float32 // sums of groups of a row's inputs
+	words     []uint32  // rounded activations
+	steps     []float32 // per rounded row, the value of one step
+	stepBuf   []float32 // attention of a decoding step
 
 	current  atomic.Pointer[job]
 	wait     chan struct{} // wakes the caller of Run when a job is done
 	mu       sync.Mutex
-	wake     *sync.Cond // with mu: a new job, or the end
+	wake     *sync.Cond // with mu: there is a new job, or the pool is closed
 	sleepers atomic.Int32
 	closed   atomic.Bool
 }
@@ -37,7 +54,7 @@ type job struct {
 	next, done atomic.Int64
 }
 
-// spins is how often a thread looks before it sleeps, about 50 µs.
+// spins is how often a thread polls before it sleeps, about 50 µs in all.
 const spins = 200
 
 // Scratch is a worker's own buffer, kept between tasks.
@@ -46,20 +63,23 @@ type Scratch struct {
 	integers       []int32
 }
 
-// Floats returns n floats of unspecified content.
-func (s *Scratch) Floats(n int) []float32 { return room(&s.floats, n) }
+// Floats returns n floats of unspecified content. A later call may return the same
+// memory.
+func (s *Scratch) Floats(n int) []float32 { return resize(&s.floats, n) }
 
-// widened returns room for n floats of widened weights.
-func (s *Scratch) widened(n int) []float32 { return room(&s.panels, n) }
+// widened returns n floats for widened weights, of unspecified content.
+func (s *Scratch) widened(n int) []float32 { return resize(&s.panels, n) }
 
-func room[T any](b *[]T, n int) []T {
+// resize returns n elements of a buffer of unspecified content; it reallocates the
+// buffer if that is too small.
+func resize[T any](b *[]T, n int) []T {
 	if cap(*b) < n {
 		*b = make([]T, n+n/8)
 	}
 	return (*b)[:n]
 }
 
-// NewPool starts a pool; threads < 1 means one for each core.
+// NewPool starts a pool of threads workers; less than 1 means one per core.
 func NewPool(threads int) *Pool {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
@@ -72,10 +92,11 @@ func NewPool(threads int) *Pool {
 	return p
 }
 
-// Threads is the number of workers, the caller's included.
+// Threads is the number of workers, including the goroutine that calls Run.
 func (p *Pool) Threads() int { return p.threads }
 
-// Run calls body for the tasks 0 to n-1, each once, on all workers.
+// Run calls body once for each task from 0 to n-1, on all workers, and returns when
+// all calls have returned. worker is from 0 to Threads()-1.
 func (p *Pool) Run(n int, body func(task, worker int)) {
 	if p.threads == 1 || n == 1 {
 		for i := range n {
@@ -96,7 +117,7 @@ func (p *Pool) Run(n int, body func(task, worker int)) {
 			simd.Pause()
 			continue
 		}
-		<-p.wait // perhaps a late word about the job before: look again
+		<-p.wait // may be a late message about the previous job: check again
 	}
 }
 
@@ -113,6 +134,7 @@ func (p *Pool) share(j *job, worker int) {
 	}
 }
 
+// work is the loop of a worker.
 func (p *Pool) work(worker int) {
 	var last *job
 	for {
@@ -138,7 +160,7 @@ func (p *Pool) work(worker int) {
 	}
 }
 
-// Scratch is the buffer of a worker.
+// Scratch returns the buffer of a worker.
 func (p *Pool) Scratch(worker int) *Scratch { return &p.scratch[worker] }
 
 // Close stops the workers.

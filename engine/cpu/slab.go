@@ -2,8 +2,8 @@ package cpu
 
 import "unsafe"
 
-// plain is memory of the heap, aligned for float32.
-func plain(bytes int) []byte {
+// heapBytes allocates zeroed memory on the heap, aligned for float32.
+func heapBytes(bytes int) []byte {
 	if bytes == 0 {
 		return nil
 	}
@@ -11,8 +11,8 @@ func plain(bytes int) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), bytes)
 }
 
-// of sees a slab as elements of another type.
-func of[T float32 | uint32 | uint16 | byte](s *slab) []T {
+// slabOf views a slab as elements of another type.
+func slabOf[T float32 | uint32 | uint16 | byte](s *slab) []T {
 	if len(s.data) == 0 {
 		return nil
 	}

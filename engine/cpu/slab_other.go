@@ -5,6 +5,6 @@ package cpu
 // slab is zeroed memory for weights and caches.
 type slab struct{ data []byte }
 
-func newSlab(bytes int) *slab { return &slab{plain(bytes)} }
+func newSlab(bytes int) *slab { return &slab{heapBytes(bytes)} }
 
 func (*slab) free() {}

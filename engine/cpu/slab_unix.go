@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugePage is the size that large memory is aligned to; what is smaller than
-// mapLeast lies on the heap.
+// Memory of hugePage bytes or more is aligned to hugePage; memory of less than
+// mapLeast bytes is on the heap.
 const (
 	hugePage = 2 << 20
 	mapLeast = 128 << 10
 )
 
-// slab is zeroed memory for weights and caches. Large ones lie outside the
-// garbage collector's heap, so that a gigabyte of weights does not let it collect
-// a gigabyte of garbage, in huge pages where the kernel has them. What reads a
-// slab's memory must hold the slab until it has finished.
+// slab is zeroed memory for weights and caches. Large slabs are outside the garbage
+// collector's heap, so that a gigabyte of weights does not make the collector wait
+// for a gigabyte of garbage, and in huge pages where the kernel has them. Code that
+// reads a slab's memory must keep the slab reachable until it has finished.
 type slab struct {
 	mapped []byte
 	data   []byte
@@ -27,7 +27,7 @@ type slab struct {
 
 func newSlab(bytes int) *slab {
 	if bytes < mapLeast {
-		return &slab{data: plain(bytes)}
+		return &slab{data: heapBytes(bytes)}
 	}
 	room := bytes
 	if bytes >= hugePage {
@@ -35,7 +35,7 @@ func newSlab(bytes int) *slab {
 	}
 	m, err := unix.Mmap(-1, 0, room, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
-		return &slab{data: plain(bytes)}
+		return &slab{data: heapBytes(bytes)}
 	}
 	s := &slab{mapped: m, data: m[:bytes:bytes]}
 	if bytes >= hugePage {
@@ -47,7 +47,7 @@ func newSlab(bytes int) *slab {
 	return s
 }
 
-// free gives the memory back before the collector finds out.
+// free returns the memory to the system; the slab must not be used afterwards.
 func (s *slab) free() {
 	if s != nil && s.mapped != nil {
 		_ = unix.Madvise(s.mapped, unix.MADV_DONTNEED)

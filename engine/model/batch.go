@@ -107,13 +107,15 @@ func (b *batch) attend(l int, q, k, v []float32) {
 	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
 	for i, s := range b.list {
 		qi, ki, vi := q[i*nq:(i+1)*nq], k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv]
-		s.kv[l].Append(ki, vi, 1)
+		s.kv[l].Append(nil, ki, vi, 1)
+		query := cpu.Queries{Q: qi, Out: out[i*no : (i+1)*no], Rows: 1, Pos0: b.pos[i]}
 		rec := b.passes[i].Recorder
 		if rec == nil || b.passes[i].RecordFrom > 0 {
-			a.Run(b.m.pool, s.kv[l], out[i*no:(i+1)*no], qi, 1, b.pos[i], nil, 0)
+			a.Run(b.m.pool, s.kv[l], query)
 			continue
 		}
-		a.Run(b.m.pool, s.kv[l], out[i*no:(i+1)*no], qi, 1, b.pos[i], rec.visit(l, 0), 0)
+		query.Visit = rec.visit(l, 0)
+		a.Run(b.m.pool, s.kv[l], query)
 		if rec.States != nil {
 			rec.States(l, b.pos[i], 1, qi, ki, vi)
 		}

@@ -135,7 +135,7 @@ func (l *loader) expert(at, e int, stacks map[string]stack) ([]tensor.Tensor, te
 func (s *Session) mixture(w *layer, out, h []float32, n int) {
 	m, c, b := s.m, &s.m.config, &s.buf
 	logits := grow(&b.routed, n*c.Experts)
-	w.router.Mul(m.pool, logits, c.Experts, h, c.Hidden, n)
+	w.router.Mul(m.pool, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden))
 	type route struct {
 		row    int
 		weight float32
@@ -157,7 +157,7 @@ func (s *Session) mixture(w *layer, out, h []float32, n int) {
 		}
 		act := s.gated(w.experts[e].gateUp, nil, in[:len(list)*c.Hidden], len(list))
 		y := in[len(list)*c.Hidden:]
-		w.experts[e].down.Mul(m.pool, y, c.Hidden, act, c.ExpertSize, len(list))
+		w.experts[e].down.Mul(m.pool, cpu.Dense(y, len(list), c.Hidden), cpu.Dense(act, len(list), c.ExpertSize))
 		for i, r := range list {
 			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
@@ -175,7 +175,8 @@ func (s *Session) mixture(w *layer, out, h []float32, n int) {
 func (s *Session) shared(w *layer, out, h []float32, n int) {
 	m, c := s.m, &s.m.config
 	y := grow(&s.buf.gathered, n*c.Hidden)
-	w.shared.down.Mul(m.pool, y, c.Hidden, s.gated(w.shared.gateUp, nil, h, n), c.SharedSize, n)
+	act := s.gated(w.shared.gateUp, nil, h, n)
+	w.shared.down.Mul(m.pool, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize))
 	for i := range n {
 		gate := 0.0
 		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {

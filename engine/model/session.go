@@ -333,7 +333,7 @@ func (s *Session) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 
 func (s *Session) layer(l int, x []float32, t turns, n, pos0, row0 int, p Pass) {
 	_, k, v := s.project(l, x, t, n)
-	s.kv[l].AppendOn(s.m.pool, k, v, n)
+	s.kv[l].Append(s.m.pool, k, v, n)
 	from := s.outputsFrom(l, n, row0, p)
 	s.attend(l, n, pos0, row0, from, p)
 	if from < n {
@@ -348,7 +348,7 @@ func (s *Session) project(l int, x []float32, t turns, n int) (q, k, v []float32
 	width := nq + nk + nv
 	h, qkv := grow(&b.h, n*c.Hidden), grow(&b.qkv, n*width)
 	s.normed(h, x, w.attnNorm, w.attnNormBias, n)
-	w.qkv.Mul(m.pool, qkv, width, h, c.Hidden, n)
+	w.qkv.Mul(m.pool, cpu.Dense(qkv, n, width), cpu.Dense(h, n, c.Hidden))
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
 	}
@@ -378,10 +378,10 @@ func (s *Session) finish(l int, x []float32, from, n int) {
 	x, h, n := x[from*c.Hidden:], grow(&b.h, n*c.Hidden)[from*c.Hidden:], n-from
 	attn := b.attn[from*c.Heads*c.ValueDim:]
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
-		w.out.MulAdd(m.pool, x, c.Hidden, attn, c.Heads*c.ValueDim, n)
+		w.out.MulAdd(m.pool, cpu.Dense(x, n, c.Hidden), cpu.Dense(attn, n, c.Heads*c.ValueDim))
 		s.addBias(x, w.outBias, n)
 	} else {
-		w.out.Mul(m.pool, h, c.Hidden, attn, c.Heads*c.ValueDim, n)
+		w.out.Mul(m.pool, cpu.Dense(h, n, c.Hidden), cpu.Dense(attn, n, c.Heads*c.ValueDim))
 		s.addBias(h, w.outBias, n)
 		s.addNormed(x, h, w.attnPostNorm, n)
 	}
@@ -463,15 +463,18 @@ func (s *Session) addNormed(x, h, norm []float32, n int) {
 
 func (s *Session) attend(l, n, pos0, row0, outFrom int, p Pass) {
 	c, b := &s.m.config, &s.buf
-	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l], OutFrom: outFrom}
+	a := cpu.Attention{Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim, Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l]}
 	out := grow(&b.attn, n*c.Heads*c.ValueDim)
 	b.attn = out
+	q := cpu.Queries{Q: b.q[:n*c.Heads*c.HeadDim], Out: out, Rows: n, Pos0: pos0, OutFrom: outFrom}
 	if p.Recorder == nil || row0+n <= p.RecordFrom {
-		a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, nil, 0)
+		a.Run(s.m.pool, s.kv[l], q)
 		return
 	}
 	from := max(0, p.RecordFrom-row0)
-	a.Run(s.m.pool, s.kv[l], out, b.q[:n*c.Heads*c.HeadDim], n, pos0, p.Recorder.visit(l, row0), from)
+	q.VisitFrom = from
+	q.Visit = p.Recorder.visit(l, row0)
+	a.Run(s.m.pool, s.kv[l], q)
 	if p.Recorder.States == nil {
 		return
 	}
@@ -504,11 +507,11 @@ func (s *Session) feedForward(w *layer, x, h []float32, n int) {
 	}
 	act := s.gated(w.gateUp, w.gateUpBias, h, n)
 	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
-		w.down.MulAdd(m.pool, x, c.Hidden, act, c.Intermediate, n)
+		w.down.MulAdd(m.pool, cpu.Dense(x, n, c.Hidden), cpu.Dense(act, n, c.Intermediate))
 		s.addBias(x, w.downBias, n)
 		return
 	}
-	w.down.Mul(m.pool, h, c.Hidden, act, c.Intermediate, n)
+	w.down.Mul(m.pool, cpu.Dense(h, n, c.Hidden), cpu.Dense(act, n, c.Intermediate))
 	s.addBias(h, w.downBias, n)
 	s.addNormed(x, h, w.ffnPostNorm, n)
 }
@@ -522,7 +525,7 @@ func (s *Session) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []float32 
 		ff = width / 2
 	}
 	gu, act := grow(&b.gateUp, n*width), grow(&b.act, n*ff)
-	gateUp.Mul(m.pool, gu, width, h, c.Hidden, n)
+	gateUp.Mul(m.pool, cpu.Dense(gu, n, width), cpu.Dense(h, n, c.Hidden))
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		row := gu[i*width : (i+1)*width]
 		for j, v := range bias {
@@ -547,7 +550,7 @@ func (s *Session) logits(x []float32, n, row0 int, p Pass) {
 		if p.Hidden != nil && lo+rows == n {
 			p.Hidden(c.Layers, h[(rows-1)*c.Hidden:])
 		}
-		m.head.Mul(m.pool, out, c.Vocab, h, c.Hidden, rows)
+		m.head.Mul(m.pool, cpu.Dense(out, rows, c.Vocab), cpu.Dense(h, rows, c.Hidden))
 		s.addBias(out, m.headBias, rows)
 		if c.LogitScale != 1 {
 			for i := range out {

@@ -176,7 +176,7 @@ func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
 	if l.p == nil { // a card packs for itself
 		return cpu.Unpacked(list...), nil
 	}
-	m, err := cpu.Narrow(l.p, l.compute, list...)
+	m, err := cpu.Pack(l.p, l.compute, list...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
 	}

@@ -24,8 +24,9 @@ type Head struct {
 func (h Head) Rows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k []float32, ldk, dim int) {
 	panel := make([]float32, dim*simd.Width)
 	for j := 0; j < keys; j += simd.Width {
-		simd.PackPanel(panel, k, ldk, j, keys, dim)
-		simd.MulPanel(w[j:], keys, q, ldq, panel, rows, min(simd.Width, keys-j), dim, false)
+		simd.PackPanel(panel, simd.Mat[float32]{Data: k, Rows: keys, Cols: dim, Stride: ldk}, j)
+		scores := simd.Mat[float32]{Data: w[j:], Rows: rows, Cols: min(simd.Width, keys-j), Stride: keys}
+		simd.MulPanel(scores, simd.Mat[float32]{Data: q, Rows: rows, Cols: dim, Stride: ldq}, panel, false)
 	}
 	for r := range rows {
 		h.softmax(w[r*keys:(r+1)*keys], pos0+r)
@@ -60,7 +61,8 @@ func (p *Packed) Release() {
 func (p *Packed) Put(at, n int, k []float32, ldk int) {
 	for j := 0; j < n; {
 		if first := at + j; first%simd.Width == 0 && n-j >= simd.Width {
-			simd.PackPanel(p.panels[first*p.dim:(first+simd.Width)*p.dim], k, ldk, j, n, p.dim)
+			panel := p.panels[first*p.dim : (first+simd.Width)*p.dim]
+			simd.PackPanel(panel, simd.Mat[float32]{Data: k, Rows: n, Cols: p.dim, Stride: ldk}, j)
 			j += simd.Width
 			continue
 		}
@@ -90,7 +92,9 @@ func (p *Packed) Bytes() int { return 4 * len(p.panels) }
 // any positions: query r at pos[r].
 func (h Head) PackedRows(w []float32, pos []int, keys int, q []float32, ldq int, k *Packed) {
 	for j := 0; j < keys; j += simd.Width {
-		simd.MulPanel(w[j:], keys, q, ldq, k.panels[j*k.dim:(j+simd.Width)*k.dim], len(pos), min(simd.Width, keys-j), k.dim, false)
+		scores := simd.Mat[float32]{Data: w[j:], Rows: len(pos), Cols: min(simd.Width, keys-j), Stride: keys}
+		queries := simd.Mat[float32]{Data: q, Rows: len(pos), Cols: k.dim, Stride: ldq}
+		simd.MulPanel(scores, queries, k.panels[j*k.dim:(j+simd.Width)*k.dim], false)
 	}
 	for r, at := range pos {
 		h.softmax(w[r*keys:(r+1)*keys], at)

@@ -11,35 +11,48 @@ func HasDotBF16() bool { return active.dotBF16 != nil }
 // HasDotI8 says whether the path multiplies fours of bytes.
 func HasDotI8() bool { return active.dotI8 != nil }
 
-// DotBF16 computes C = A·B for one panel of B, or C += A·B with acc, of bfloat16
-// values in pairs; sums are float32.
+// DotBF16 computes C = A·B, or C += A·B with acc, for one panel of B of bfloat16
+// values in pairs; the sums are float32.
 //
-//	c  [rows, cols]      row-major, ldc apart; cols <= Width
-//	a  [rows, 2k]        row-major, lda apart, an even number
-//	b  [k, Width, 2]
-func DotBF16(c []float32, ldc int, a []uint16, lda int, b []uint16, rows, cols, k int, acc bool) {
-	if k == 0 || rows == 0 {
+//	c  [rows, cols]   cols <= Width
+//	a  [rows, 2k]     its stride is a multiple of 2
+//	b  [k, Width, 2]  the panel
+func DotBF16(c Mat[float32], a Mat[uint16], b []uint16, acc bool) {
+	k := a.Cols / 2
+	if k == 0 || c.Rows == 0 {
 		return
 	}
-	_, _ = b[2*k*Width-1], a[(rows-1)*lda+2*k-1]
-	words := unsafe.Slice((*float32)(unsafe.Pointer(&a[0])), len(a)/2)
-	mulPanel(active.dotBF16, c, ldc, words, lda/2, unsafe.Pointer(&b[0]), 4, rows, cols, k, acc)
+	_ = b[2*k*Width-1]
+	_ = a.Data[(c.Rows-1)*a.Stride+2*k-1]
+	words := Mat[float32]{
+		Data: unsafe.Slice((*float32)(unsafe.Pointer(&a.Data[0])), len(a.Data)/2),
+		Rows: c.Rows, Cols: k, Stride: a.Stride / 2,
+	}
+	mulPanel(active.dotBF16, c, words, unsafe.Pointer(&b[0]), 4, acc)
 }
 
-// DotI8 computes C = A·B for one panel of B, unsigned bytes times signed ones in
-// fours; sums are int32.
+// DotI8 computes C = A·B for one panel of B: unsigned bytes of A times signed
+// bytes of B, in fours; the sums are int32.
 //
-//	c  [rows, cols]      row-major, ldc apart; cols <= Width
-//	a  [rows, 4k]        row-major, lda apart, a multiple of 4
-//	b  [k, Width, 4]
-func DotI8(c []int32, ldc int, a []uint8, lda int, b []int8, rows, cols, k int) {
-	if k == 0 || rows == 0 {
+//	c  [rows, cols]   cols <= Width
+//	a  [rows, 4k]     its stride is a multiple of 4
+//	b  [k, Width, 4]  the panel
+func DotI8(c Mat[int32], a Mat[uint8], b []int8) {
+	k := a.Cols / 4
+	if k == 0 || c.Rows == 0 {
 		return
 	}
-	_, _ = b[4*k*Width-1], a[(rows-1)*lda+4*k-1]
-	words := unsafe.Slice((*float32)(unsafe.Pointer(&a[0])), len(a)/4)
-	sums := unsafe.Slice((*float32)(unsafe.Pointer(&c[0])), len(c))
-	mulPanel(active.dotI8, sums, ldc, words, lda/4, unsafe.Pointer(&b[0]), 4, rows, cols, k, false)
+	_ = b[4*k*Width-1]
+	_ = a.Data[(c.Rows-1)*a.Stride+4*k-1]
+	words := Mat[float32]{
+		Data: unsafe.Slice((*float32)(unsafe.Pointer(&a.Data[0])), len(a.Data)/4),
+		Rows: c.Rows, Cols: k, Stride: a.Stride / 4,
+	}
+	sums := Mat[float32]{
+		Data: unsafe.Slice((*float32)(unsafe.Pointer(&c.Data[0])), len(c.Data)),
+		Rows: c.Rows, Cols: c.Cols, Stride: c.Stride,
+	}
+	mulPanel(active.dotI8, sums, words, unsafe.Pointer(&b[0]), 4, false)
 }
 
 // RoundBF16 rounds to bfloat16, to nearest even, as far as x goes.

@@ -26,7 +26,7 @@ func TestDots(t *testing.T) {
 					}
 					c := random(rows*Width, r)
 					was := append([]float32(nil), c...)
-					DotBF16(c, Width, a, 2*k, b, rows, cols, k, true)
+					DotBF16(Mat[float32]{c, rows, cols, Width}, Dense(a, rows, 2*k), b, true)
 					for i := range rows {
 						for j := range Width {
 							want := float64(was[i*Width+j])
@@ -48,7 +48,7 @@ func TestDots(t *testing.T) {
 						b[i] = int8(r.IntN(256) - 128)
 					}
 					c := make([]int32, rows*Width)
-					DotI8(c, Width, a, 4*k, b, rows, cols, k)
+					DotI8(Mat[int32]{c, rows, cols, Width}, Dense(a, rows, 4*k), b)
 					for i := range rows {
 						for j := range Width {
 							want := int32(0)

@@ -69,7 +69,7 @@ func TestPackPanel(t *testing.T) {
 				for n0 := 0; n0 < n; n0 += Width {
 					panel := random(k*Width+1, r)
 					last := panel[k*Width]
-					PackPanel(panel, b, ldb, n0, n, k)
+					PackPanel(panel, Mat[float32]{b, n, k, ldb}, n0)
 					for x := range k {
 						for c := range Width {
 							want := float32(0)

@@ -104,15 +104,17 @@ func (q Quant) index() int {
 	return at
 }
 
-// MulRow computes y = x·panel, or adds it with acc, for one row: x [groups*Group]
-// and the sums of x over each group. False where the path has no kernel for it:
-// unpack the panel then.
-func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, groups int, acc bool) bool {
+// MulRow computes y = x·panel, or y += x·panel with acc, for one row x of
+// len(sums)*Group inputs; sums are the sums of x over each group. It returns false if
+// the path has no kernel for this form: the caller then unpacks the panel.
+func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, acc bool) bool {
 	f := active.gemv[q.index()]
+	groups := len(sums)
 	if f == nil || groups == 0 {
 		return false
 	}
-	_, _, _ = x[groups*q.Group-1], sums[groups-1], panel[groups*q.GroupBytes()-1]
+	_ = x[groups*q.Group-1]
+	_ = panel[groups*q.GroupBytes()-1]
 	flag := 0
 	if acc {
 		flag = 1

@@ -44,7 +44,7 @@ func TestQuantPanels(t *testing.T) {
 				for o := range y {
 					y[o] = float32(o)
 				}
-				if !q.MulRow(&y, x, sums, panel, groups, acc) {
+				if !q.MulRow(&y, x, sums, panel, acc) {
 					continue
 				}
 				for o := range y {

@@ -43,99 +43,112 @@ func Path() string { return active.name }
 
 // MulPanel computes C = A·B, or C += A·B with acc, for one panel of B.
 //
-//	c  [rows, cols]  row-major, ldc apart; cols <= Width
-//	a  [rows, k]     row-major, lda apart
-//	b  [k, Width]
-func MulPanel(c []float32, ldc int, a []float32, lda int, b []float32, rows, cols, k int, acc bool) {
-	if k == 0 {
+//	c  [rows, cols]  cols <= Width
+//	a  [rows, k]
+//	b  [k, Width]    the panel
+func MulPanel(c, a Mat[float32], b []float32, acc bool) {
+	if a.Cols == 0 {
 		return
 	}
-	_ = b[k*Width-1]
-	mulPanel(active.f32, c, ldc, a, lda, unsafe.Pointer(&b[0]), 4, rows, cols, k, acc)
+	_ = b[a.Cols*Width-1]
+	mulPanel(active.f32, c, a, unsafe.Pointer(&b[0]), 4, acc)
 }
 
 // MulPanelBF16 is MulPanel for a panel of bfloat16, widened in registers.
-func MulPanelBF16(c []float32, ldc int, a []float32, lda int, b []uint16, rows, cols, k int, acc bool) {
-	if k == 0 {
+func MulPanelBF16(c, a Mat[float32], b []uint16, acc bool) {
+	if a.Cols == 0 {
 		return
 	}
-	_ = b[k*Width-1]
-	mulPanel(active.bf16, c, ldc, a, lda, unsafe.Pointer(&b[0]), 2, rows, cols, k, acc)
+	_ = b[a.Cols*Width-1]
+	mulPanel(active.bf16, c, a, unsafe.Pointer(&b[0]), 2, acc)
 }
 
 // MulPanelF16 is MulPanel for a panel of IEEE half precision, widened in
 // registers.
-func MulPanelF16(c []float32, ldc int, a []float32, lda int, b []uint16, rows, cols, k int, acc bool) {
-	if k == 0 {
+func MulPanelF16(c, a Mat[float32], b []uint16, acc bool) {
+	if a.Cols == 0 {
 		return
 	}
-	_ = b[k*Width-1]
-	mulPanel(active.f16, c, ldc, a, lda, unsafe.Pointer(&b[0]), 2, rows, cols, k, acc)
+	_ = b[a.Cols*Width-1]
+	mulPanel(active.f16, c, a, unsafe.Pointer(&b[0]), 2, acc)
 }
 
-func mulPanel(list []kernel, c []float32, ldc int, a []float32, lda int, b unsafe.Pointer, size, rows, cols, k int, acc bool) {
-	if rows == 0 {
+// mulPanel covers the rows of C with the kernels of list, the largest that fits
+// first. size is the number of bytes from one column of the panel to the next.
+func mulPanel(list []kernel, c, a Mat[float32], b unsafe.Pointer, size int, acc bool) {
+	if c.Rows == 0 {
 		return
 	}
-	_ = a[(rows-1)*lda+k-1]
-	_ = c[(rows-1)*ldc+cols-1]
+	_ = a.Data[(c.Rows-1)*a.Stride+a.Cols-1]
+	_ = c.Data[(c.Rows-1)*c.Stride+c.Cols-1]
 	flag := 0
 	if acc {
 		flag = 1
 	}
-	for row, at := 0, 0; row < rows; {
+	at := 0
+	for row := 0; row < c.Rows; {
 		kn := list[at]
-		if rows-row < kn.rows {
+		if c.Rows-row < kn.rows {
 			at++
 			continue
 		}
-		ap := &a[row*lda]
-		if cols == Width {
+		ap := &a.Data[row*a.Stride]
+		if c.Cols == Width {
 			for col := 0; col < Width; col += kn.cols {
-				kn.mul(k, ap, lda, unsafe.Add(b, col*size), &c[row*ldc+col], ldc, flag)
+				kn.mul(a.Cols, ap, a.Stride, unsafe.Add(b, col*size), &c.Data[row*c.Stride+col], c.Stride, flag)
 			}
 		} else {
-			edge(kn, c[row*ldc:], ldc, ap, lda, b, size, cols, k, flag)
+			kn.edge(c.Sub(row, 0, kn.rows, c.Cols), a.Sub(row, 0, kn.rows, a.Cols), b, size, flag)
 		}
 		row += kn.rows
 	}
 }
 
-// edge runs a kernel whose columns pass the end of C through a buffer.
-func edge(kn kernel, c []float32, ldc int, a *float32, lda int, b unsafe.Pointer, size, cols, k, acc int) {
+// edge computes the rows of one kernel call through a buffer of whole columns: C
+// has fewer columns than the kernel writes.
+func (kn *kernel) edge(c, a Mat[float32], b unsafe.Pointer, size, acc int) {
 	var buf [14 * Width]float32
 	if acc != 0 {
 		for r := range kn.rows {
-			copy(buf[r*Width:], c[r*ldc:r*ldc+cols])
+			copy(buf[r*Width:], c.Data[r*c.Stride:r*c.Stride+c.Cols])
 		}
 	}
 	for col := 0; col < Width; col += kn.cols {
-		kn.mul(k, a, lda, unsafe.Add(b, col*size), &buf[col], Width, acc)
+		kn.mul(a.Cols, &a.Data[0], a.Stride, unsafe.Add(b, col*size), &buf[col], Width, acc)
 	}
 	for r := range kn.rows {
-		copy(c[r*ldc:r*ldc+cols], buf[r*Width:])
+		copy(c.Data[r*c.Stride:r*c.Stride+c.Cols], buf[r*Width:])
 	}
 }
 
-// PackPanel writes rows [n0, n0+Width) of b, row-major [n, k] with ldb between
-// rows, as one panel [k][Width]; rows past n are zeros.
-func PackPanel(panel, b []float32, ldb, n0, n, k int) {
-	rows, r := min(Width, n-n0), 0
+// PackPanel writes rows [n0, n0+Width) of b, [n, k], as one panel [k][Width]; rows
+// from n on are zeros.
+func PackPanel(panel []float32, b Mat[float32], n0 int) {
+	k := b.Cols
+	rows := min(Width, b.Rows-n0)
+	r := 0
 	for ; active.pack8 != nil && k%8 == 0 && k > 0 && r+8 <= rows; r += 8 {
-		_, _ = panel[(k-1)*Width+r+7], b[(n0+r+7)*ldb+k-1]
-		active.pack8(k, &panel[r], &b[(n0+r)*ldb], ldb)
+		_ = panel[(k-1)*Width+r+7]
+		_ = b.Data[(n0+r+7)*b.Stride+k-1]
+		active.pack8(k, &panel[r], &b.Data[(n0+r)*b.Stride], b.Stride)
 	}
 	for ; r+4 <= rows; r += 4 { // four at a time: stores of 16 bytes
-		at := b[(n0+r)*ldb:]
-		b0, b1, b2, b3 := at[:k], at[ldb:][:k], at[2*ldb:][:k], at[3*ldb:][:k]
+		from := b.Data[(n0+r)*b.Stride:]
+		b0 := from[:k]
+		b1 := from[b.Stride:][:k]
+		b2 := from[2*b.Stride:][:k]
+		b3 := from[3*b.Stride:][:k]
 		to := panel[r : (k-1)*Width+r+4]
 		for x, v := range b0 {
 			p := to[x*Width : x*Width+4 : x*Width+4]
-			p[0], p[1], p[2], p[3] = v, b1[x], b2[x], b3[x]
+			p[0] = v
+			p[1] = b1[x]
+			p[2] = b2[x]
+			p[3] = b3[x]
 		}
 	}
 	for ; r < rows; r++ {
-		for x, v := range b[(n0+r)*ldb : (n0+r)*ldb+k] {
+		for x, v := range b.Data[(n0+r)*b.Stride : (n0+r)*b.Stride+k] {
 			panel[x*Width+r] = v
 		}
 	}
@@ -146,12 +159,12 @@ func PackPanel(panel, b []float32, ldb, n0, n, k int) {
 	}
 }
 
-// GemmT computes C = A·Bᵀ: C[i*ldc+j] = Σ_k A[i*lda+k]·B[j*ldb+k], i < m, j < n.
-func GemmT(c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int) {
-	panel := make([]float32, k*Width)
-	for j := 0; j < n; j += Width {
-		PackPanel(panel, b, ldb, j, n, k)
-		MulPanel(c[j:], ldc, a, lda, panel, m, min(Width, n-j), k, false)
+// GemmT computes C = A·Bᵀ for a [m, k], b [n, k] and c [m, n].
+func GemmT(c, a, b Mat[float32]) {
+	panel := make([]float32, b.Cols*Width)
+	for j := 0; j < b.Rows; j += Width {
+		PackPanel(panel, b, j)
+		MulPanel(c.Sub(0, j, c.Rows, min(Width, b.Rows-j)), a, panel, false)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestGemmTAgainstFloat64(t *testing.T) {
 			lda, ldb, ldc := k+3, k+1, n+5
 			a, b, c := random(m*lda, r), random(n*ldb, r), random(m*ldc, r)
 			keep := append([]float32(nil), c...)
-			GemmT(c, ldc, a, lda, b, ldb, m, n, k)
+			GemmT(Mat[float32]{c, m, n, ldc}, Mat[float32]{a, m, k, lda}, Mat[float32]{b, n, k, ldb})
 			for i := range m {
 				for j := range ldc {
 					if j >= n {
@@ -81,9 +81,8 @@ func TestMulPanelAccumulatesAndWidens(t *testing.T) {
 						want[i*Width+j] = float32(s)
 					}
 				}
-				MulPanel(c, Width, a, k, panel, rows, cols, k, true)
-				MulPanelBF16(d, Width, a, k, half, rows, cols, k, true)
-
+				MulPanel(Mat[float32]{c, rows, cols, Width}, Dense(a, rows, k), panel, true)
+				MulPanelBF16(Mat[float32]{d, rows, cols, Width}, Dense(a, rows, k), half, true)
 				for i := range want {
 					if math.Abs(float64(c[i]-want[i])) > 1e-5 || math.Abs(float64(d[i]-want[i])) > 1e-5 {
 						t.Fatalf("rows %d, cols %d, at %d: %g and %g, want %g", rows, cols, i, c[i], d[i], want[i])
@@ -140,7 +139,7 @@ func BenchmarkMulPanel(b *testing.B) {
 	const rows, k = 14 * 16, 576
 	a, panel, c := random(rows*k, r), random(k*Width, r), make([]float32, rows*Width)
 	for b.Loop() {
-		MulPanel(c, Width, a, k, panel, rows, Width, k, false)
+		MulPanel(Dense(c, rows, Width), Dense(a, rows, k), panel, false)
 	}
 	b.ReportMetric(2*rows*k*Width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }

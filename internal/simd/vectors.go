@@ -72,9 +72,6 @@ func Scale(x []float32, s float32) {
 	}
 }
 
-// Add adds x to dst, as far as dst goes.
-func Add(dst, x []float32) { AddScaled(dst, x, 1) }
-
 // AddScaled adds s*x to dst, as far as dst goes.
 func AddScaled(dst, x []float32, s float32) {
 	x = x[:len(dst)]

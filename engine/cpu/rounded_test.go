@@ -8,10 +8,10 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// TestNarrowProducts compares products of rounded weights and activations with
+// TestRoundedProducts compares products of rounded weights and activations with
 // a loop in float64 over values rounded here, and the exact ones with the
 // weights as they came.
-func TestNarrowProducts(t *testing.T) {
+func TestRoundedProducts(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	p := NewPool(2)
 	defer p.Close()
@@ -31,7 +31,7 @@ func TestNarrowProducts(t *testing.T) {
 	for _, compute := range []Compute{BF16, Int8} {
 		for _, in := range []int{256, 1024} {
 			list := testWeights(r, in, tensor.F32, tensor.Q4_K)
-			m, err := Narrow(p, compute, list...)
+			m, err := Pack(p, compute, list...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestNarrowProducts(t *testing.T) {
 					for i := range y {
 						y[i] = 1
 					}
-					m.MulAdd(p, y, out+1, x, in, n)
+					m.MulAdd(p, Mat{Data: y, Rows: n, Cols: out, Stride: out + 1}, Dense(x, n, in))
 					for i := range n {
 						a := round(x[i*in : (i+1)*in])
 						for o := range out {
