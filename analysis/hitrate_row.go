@@ -105,7 +105,7 @@ func (a *hitRates) row(g *group) HitRateRow {
 	s := a.sets[g.set]
 	row := HitRateRow{Key: Key{
 		Model: g.model, Dataset: g.dataset, Prompt: g.prompt, Layer: g.layer, Head: g.head,
-		Window: s.window, Span: g.span, Top: s.top, Budget: g.perPrompt[0].k, Theta: s.theta,
+		Window: s.Window, Span: g.span, Top: s.Top, Budget: g.perPrompt[0].k, Theta: s.Theta,
 	}}
 	var counts hitrate.Counts
 	var rates, recent, sinks, oracle, chance, overlap, mass []float64

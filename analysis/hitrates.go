@@ -13,7 +13,6 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
-	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/topk"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -43,19 +42,22 @@ var Paper = HitRateConfig{
 	Span: 128, By: []string{"layer"}, Average: "pooled", Generation: "rows", TopOf: "prefix",
 }
 
-// setting is one combination of window, k and theta.
-type setting struct {
-	window, budget int
-	top            float64 // NaN where budget was given
-	theta          float64
+// Setting is one combination of window, budget and theta.
+type Setting struct {
+	Window int
+	Budget int     // positions kept; ignored where Top is given
+	Top    float64 // share of the prefix that is kept; NaN where the budget was given
+	Theta  float64 // weights above it are significant
 }
 
-// cell is what one head of one layer of one prompt gives for a setting and span.
-type cell struct {
-	counts        hitrate.Counts
-	k             int
-	chance        float64
-	overlap, mass float64
+// HeadRate is the result of one head of one prompt for one [Setting].
+type HeadRate struct {
+	Window, Budget int     // Budget is the number of positions that were kept
+	Top            float64 // NaN where the budget was given
+	Theta          float64
+	Counts         hitrate.Counts
+	Chance         float64 // hit rate expected of random positions
+	Overlap, Mass  float64
 }
 
 // group gathers cells of one output row.
@@ -89,7 +91,7 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRate
 			return nil, nil, fmt.Errorf("%s %q: want one of %v", s.name, s.value, s.allowed)
 		}
 	}
-	a.sets = cfg.settings()
+	a.sets = cfg.Settings()
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
 			return nil, a.warnings, err
@@ -112,7 +114,7 @@ type groupKey struct {
 
 type hitRates struct {
 	cfg      HitRateConfig
-	sets     []setting
+	sets     []Setting
 	groups   map[groupKey]*group
 	order    []groupKey
 	warnings []Warning
@@ -183,7 +185,7 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	if err != nil {
 		return err
 	}
-	results := make([][][]*cell, rows.Heads) // [head][span][setting]
+	results := make([][][]*HeadRate, rows.Heads) // [head][span][setting]
 	errs := make([]error, rows.Heads)
 	parallel.For(rows.Heads, func(h int) {
 		results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
@@ -217,7 +219,7 @@ func spansOf(n, span int, by []string) [][2]int {
 }
 
 // head rates one head: rows [n, P] are the recorded prompt rows, gen [G, P+G].
-func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, genKeys int) ([][]*cell, error) {
+func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, genKeys int) ([][]*HeadRate, error) {
 	length, count := p.PromptTokens, p.ReplyTokens
 	if a.cfg.Exact { // the authors' prev_len is one short: the prompt's last row counts as generated
 		longer := make([]float32, (count+1)*genKeys)
@@ -226,7 +228,7 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 		gen, count, n, length = longer, count+1, n-1, length-1
 	}
 	rowKeys := p.PromptTokens
-	var out [][]*cell
+	var out [][]*HeadRate
 	for _, span := range spansOf(count, a.cfg.Span, a.cfg.By) {
 		part := gen[span[0]*genKeys : span[1]*genKeys]
 		nrows := span[1] - span[0]
@@ -240,24 +242,24 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 			mean[j] /= float64(nrows)
 		}
 		lists, votes := map[float64][][]int32{}, map[int][]float64{}
-		cells := make([]*cell, len(a.sets))
+		rates := make([]*HeadRate, len(a.sets))
 		for i, s := range a.sets {
-			if s.window >= length || s.window > n {
+			if s.Window >= length || s.Window > n {
 				continue
 			}
-			if lists[s.theta] == nil {
-				lists[s.theta] = a.significant(part, nrows, genKeys, length, mean, float32(s.theta))
+			if lists[s.Theta] == nil {
+				lists[s.Theta] = a.significant(part, nrows, genKeys, length, mean, float32(s.Theta))
 			}
-			if votes[s.window] == nil {
-				votes[s.window] = snapkv.Vote(rows, n, rowKeys, s.window, length-s.window)
+			if votes[s.Window] == nil {
+				votes[s.Window] = snapkv.Vote(rows, n, rowKeys, s.Window, length-s.Window)
 			}
-			c, err := a.rate(s, &column{wide: votes[s.window]}, length, lists[s.theta], &column{wide: mean})
+			rate, err := a.cfg.Rate(s, votes[s.Window], mean, lists[s.Theta])
 			if err != nil {
 				return nil, err
 			}
-			cells[i] = c
+			rates[i] = &rate
 		}
-		out = append(out, cells)
+		out = append(out, rates)
 	}
 	return out, nil
 }
@@ -273,68 +275,84 @@ func (a *hitRates) significant(part []float32, n, keys, length int, mean []float
 	return hitrate.Significant(row, 1, length, length, theta)
 }
 
-// rate rates one setting: vote [prefix] before pooling, list the significant
-// positions of each row, mean [length] the mean row.
-func (a *hitRates) rate(s setting, vote *column, length int, list [][]int32, mean *column) (*cell, error) {
-	prefix := length - s.window
-	k := s.budget
-	if !math.IsNaN(s.top) {
-		of := prefix
-		if a.cfg.TopOf == "prompt" {
-			of = length
-		}
-		k = hitrate.Budget(s.top, of)
-	}
-	k = min(k, prefix)
-	if a.cfg.Kernel > 1 {
-		pooled, done, err := vote.pooled(a.cfg.Kernel, a.cfg.Pooling)
-		if err != nil {
-			return nil, err
-		}
-		defer done()
-		vote = pooled
-	}
-	skip := min(a.cfg.SkipFirst, prefix)
-	if vote.narrow != nil && mean.narrow != nil {
-		return rateNarrow(vote.narrow[skip:prefix], mean.narrow[skip:prefix], list, k, skip, prefix), nil
-	}
-	keep, attended := vote.top(skip, prefix, k), mean.top(skip, prefix, k)
-	c := &cell{counts: hitrate.Count(list, keep, k, skip, prefix), k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
-	if k > 0 {
-		c.overlap = float64(hitrate.Overlap(keep, attended)) / float64(k)
-	}
-	for _, j := range keep {
-		c.mass += mean.at(j)
-	}
-	return c, nil
-}
-
-// rateNarrow is rate for votes in float32, from skip on: it lists no positions.
-func rateNarrow(vote, mean []float32, list [][]int32, k, skip, prefix int) *cell {
-	kept, attended := topk.CutOf(vote, k), topk.CutOf(mean, k)
-	c := &cell{k: k, chance: float64(k) / float64(prefix), overlap: math.NaN()}
-	c.counts = hitrate.CountKept(list, func(j int32) bool { return kept.Keeps(vote[j-int32(skip)], j-int32(skip)) }, k, skip, prefix)
-	both := 0
-	if kept.Ties || attended.Ties {
-		for j, v := range vote {
-			if kept.Keeps(v, int32(j)) {
-				c.mass += float64(mean[j])
-				if attended.Keeps(mean[j], int32(j)) {
-					both++
-				}
+// Settings lists all combinations of windows, thetas and budgets, in the order of
+// the rows of [HitRates].
+func (cfg *HitRateConfig) Settings() []Setting {
+	var list []Setting
+	for _, window := range cfg.Windows {
+		for _, theta := range cfg.Thetas {
+			for _, top := range cfg.Tops {
+				list = append(list, Setting{Window: window, Top: top, Theta: theta})
+			}
+			for _, budget := range cfg.Budgets {
+				list = append(list, Setting{Window: window, Budget: budget, Top: math.NaN(), Theta: theta})
 			}
 		}
-	} else {
-		both, c.mass = simd.CountBoth(vote, mean, kept.Value, attended.Value), simd.SumWhere(vote, mean, kept.Value)
 	}
-	if k > 0 {
-		c.overlap = float64(both) / float64(k)
-	}
-	return c
+	return list
 }
 
-// put adds a cell to its group.
-func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int, c *cell) {
+// Kept is the number of positions that a vote under s keeps of a prompt of length
+// tokens.
+func (cfg *HitRateConfig) Kept(s Setting, length int) int {
+	prefix := length - s.Window
+	if math.IsNaN(s.Top) {
+		return min(s.Budget, prefix)
+	}
+	if cfg.TopOf == "prompt" {
+		return min(hitrate.Budget(s.Top, length), prefix)
+	}
+	return min(hitrate.Budget(s.Top, prefix), prefix)
+}
+
+// Rate rates one head under one setting.
+//
+//	vote         [prefix]  weight summed over the window's rows, before pooling
+//	mean         [length]  the mean reply row over the prompt's positions
+//	significant  [rows][]  significant positions of each reply row, ascending
+func (cfg *HitRateConfig) Rate(s Setting, vote, mean []float64, significant [][]int32) (HeadRate, error) {
+	length := len(mean)
+	prefix := length - s.Window
+	kept := cfg.Kept(s, length)
+	if cfg.Kernel > 1 {
+		var err error
+		if vote, err = snapkv.Pool(vote, cfg.Kernel, cfg.Pooling); err != nil {
+			return HeadRate{}, err
+		}
+	}
+	skip := min(cfg.SkipFirst, prefix)
+	keep := topFrom(vote[:prefix], skip, kept)
+	attended := topFrom(mean[:prefix], skip, kept)
+	rate := HeadRate{
+		Window:  s.Window,
+		Budget:  kept,
+		Top:     s.Top,
+		Theta:   s.Theta,
+		Counts:  hitrate.Count(significant, keep, kept, skip, prefix),
+		Chance:  float64(kept) / float64(prefix),
+		Overlap: math.NaN(),
+	}
+	if kept > 0 {
+		rate.Overlap = float64(hitrate.Overlap(keep, attended)) / float64(kept)
+	}
+	for _, j := range keep {
+		rate.Mass += mean[j]
+	}
+	return rate, nil
+}
+
+// topFrom returns the positions of the k largest of the values from skip on,
+// ascending. Ties go to the lower position.
+func topFrom(values []float64, skip, k int) []int32 {
+	list := topk.Select(values[skip:], k)
+	for i := range list {
+		list[i] += int32(skip)
+	}
+	return list
+}
+
+// put adds the rate of a head to its group.
+func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int, rate *HeadRate) {
 	key := groupKey{model, "*", "*", -1, -1, -1, set}
 	for _, by := range a.cfg.By {
 		switch by {
@@ -360,13 +378,14 @@ func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int
 		g.perPrompt = append(g.perPrompt, promptSum{prompt: a.prompt})
 	}
 	s := &g.perPrompt[len(g.perPrompt)-1]
-	s.counts.Add(c.counts)
-	s.heads = append(s.heads, c.counts.RowMean())
-	s.k, s.cells = c.k, s.cells+1
-	s.chance += c.chance
-	s.overlap += c.overlap
-	s.mass += c.mass
-	if c.k == 0 && !a.zero {
+	s.counts.Add(rate.Counts)
+	s.heads = append(s.heads, rate.Counts.RowMean())
+	s.k = rate.Budget
+	s.cells++
+	s.chance += rate.Chance
+	s.overlap += rate.Overlap
+	s.mass += rate.Mass
+	if rate.Budget == 0 && !a.zero {
 		a.zero = true
 		a.warn(Warning{Kind: NothingKept})
 	}

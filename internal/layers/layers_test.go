@@ -26,6 +26,7 @@ var levels = []struct {
 	{"viz", 30},
 	{"analysis/table", 19},
 	{"analysis/decode", 21},
+	{"analysis/digest", 21},
 	{"analysis", 20},
 	{"cluster", 15},
 	{"capture/prompts", 14},

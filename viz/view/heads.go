@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/digest"
 )
 
 // headsAnswer holds the measures of a layer's heads, each [heads]. With p=all
@@ -143,7 +144,7 @@ func (st *headStats) measures(cfg analysis.HitRateConfig, to map[string][]float6
 	if err != nil {
 		return err
 	}
-	rate := analysis.JoinRates(rates)
+	rate := digest.JoinHeads(rates)
 	for name, v := range map[string]float64{
 		"hit_rate": rate.HitRate, "mass": rate.Mass, "overlap": rate.Overlap, "recent": rate.Recent, "sinks_recent": rate.SinksRecent,
 		"oracle": rate.Oracle, "entropy": st.entropy, "sink": st.sink, "distance": st.distance, "retrieval": st.retrieval,

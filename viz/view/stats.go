@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
@@ -22,7 +23,7 @@ const leastTheta = 1e-3
 // distance are means over the reply's rows; where there is no reply, over the
 // recorded prompt rows, and there is no digest.
 type headStats struct {
-	digest   *analysis.HeadDigest
+	digest   *digest.Head
 	entropy  float64 // bits: of a row's weights
 	sink     float64 // weight on the first sinkKeys positions
 	distance float64 // mean positions back, weighted
@@ -110,7 +111,7 @@ const (
 func (src *source) stats(buf []float32, head int, v votes, copying *analysis.Copying) (st headStats, err error) {
 	reply := src.prompt.ReplyTokens > 0
 	if reply {
-		st.digest = analysis.NewHeadDigest(src.prompt, v.windows, leastTheta, v.short)
+		st.digest = digest.NewHead(src.prompt, v.windows, leastTheta, v.short)
 	}
 	best := make([]int, src.prompt.ReplyTokens) // where the row looks that gives out a reply token
 	for i := range best {

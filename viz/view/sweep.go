@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/digest"
 )
 
 // sweepRow is the hit rate of a layer under one window, with its baselines.
@@ -37,7 +38,7 @@ func (s *Server) apiSweep(r *http.Request) (any, error) {
 
 // layerSweep rates a layer over some prompts.
 func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analysis.HitRateConfig) (any, error) {
-	prompts := map[int][]analysis.Rates{} // by window
+	prompts := map[int][]digest.Rates{} // by window
 	kept := s.votesFor(at.capture, list, cfg.Windows)
 	for _, i := range list {
 		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
@@ -61,7 +62,7 @@ func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analy
 			}
 		}
 		for w, rates := range byWindow {
-			prompts[w] = append(prompts[w], analysis.JoinRates(rates))
+			prompts[w] = append(prompts[w], digest.JoinHeads(rates))
 		}
 	}
 	rows := []sweepRow{}
@@ -69,9 +70,9 @@ func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analy
 		if len(prompts[w]) == 0 {
 			continue
 		}
-		m := analysis.MeanRates(prompts[w], cfg.Seed)
+		m := digest.MeanOverPrompts(prompts[w], cfg.Seed)
 		rows = append(rows, sweepRow{
-			w, m.Significant, m.Hits, number(m.HitRate), number(m.HitRateLow), number(m.HitRateHigh), number(m.Chance),
+			w, m.Significant, m.Hits, number(m.HitRate), number(m.Low), number(m.High), number(m.Chance),
 			number(m.Recent), number(m.SinksRecent), number(m.Oracle), number(m.Overlap), number(m.Mass), len(prompts[w]),
 		})
 	}

@@ -1,0 +1,109 @@
+package digest
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/spare"
+	"github.com/attnscope/attnscope/internal/topk"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// column holds a number for each position of a prompt: exact while it is summed,
+// then exact or short.
+type column struct {
+	exact []float64
+	short []float32
+}
+
+// Memory of columns that were shortened, and of short columns that were pooled.
+var (
+	exactColumns  spare.Slices[float64]
+	pooledColumns spare.Slices[float32]
+)
+
+// newColumn returns n zeros. short says that the column will be shortened.
+func newColumn(n int, short bool) column {
+	if !short {
+		return column{exact: make([]float64, n)}
+	}
+	c := column{exact: exactColumns.Take(n)}
+	clear(c.exact)
+	return c
+}
+
+// shorten rounds the column to float32.
+func (c *column) shorten() {
+	c.short = make([]float32, len(c.exact))
+	for i, v := range c.exact {
+		c.short[i] = float32(v)
+	}
+	exactColumns.Give(c.exact)
+	c.exact = nil
+}
+
+func (c *column) at(j int32) float64 {
+	if c.short == nil {
+		return c.exact[j]
+	}
+	return float64(c.short[j])
+}
+
+func (c *column) bytes() int { return 8*len(c.exact) + 4*len(c.short) }
+
+// rateShort is [analysis.HitRateConfig.Rate] for columns in float32. It finds the
+// value from which on positions are kept instead of listing them.
+func rateShort(
+	cfg analysis.HitRateConfig, s analysis.Setting, vote, mean []float32, significant [][]int32,
+) (analysis.HeadRate, error) {
+	length := len(mean)
+	prefix := length - s.Window
+	k := cfg.Kept(s, length)
+	if cfg.Kernel > 1 {
+		pooled := pooledColumns.Take(len(vote))
+		defer pooledColumns.Give(pooled)
+		if err := snapkv.PoolNarrow(pooled, vote, cfg.Kernel, cfg.Pooling); err != nil {
+			return analysis.HeadRate{}, err
+		}
+		vote = pooled
+	}
+	skip := min(cfg.SkipFirst, prefix)
+	vote = vote[skip:prefix]
+	mean = mean[skip:prefix]
+	kept := topk.CutOf(vote, k)
+	attended := topk.CutOf(mean, k)
+	keeps := func(j int32) bool {
+		at := j - int32(skip)
+		return kept.Keeps(vote[at], at)
+	}
+	rate := analysis.HeadRate{
+		Window:  s.Window,
+		Budget:  k,
+		Top:     s.Top,
+		Theta:   s.Theta,
+		Counts:  hitrate.CountKept(significant, keeps, k, skip, prefix),
+		Chance:  float64(k) / float64(prefix),
+		Overlap: math.NaN(),
+	}
+	both := 0 // positions that are kept and among the k that the reply attends to most
+	if kept.Ties || attended.Ties {
+		for j, v := range vote {
+			if !kept.Keeps(v, int32(j)) {
+				continue
+			}
+			rate.Mass += float64(mean[j])
+			if attended.Keeps(mean[j], int32(j)) {
+				both++
+			}
+		}
+	} else {
+		both = simd.CountBoth(vote, mean, kept.Value, attended.Value)
+		rate.Mass = simd.SumWhere(vote, mean, kept.Value)
+	}
+	if k > 0 {
+		rate.Overlap = float64(both) / float64(k)
+	}
+	return rate, nil
+}

@@ -1,0 +1,206 @@
+package digest
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// Head is the digest of one head of one layer of a prompt: the votes of some
+// windows, the mean reply row, and the larger weights of the reply. Hit rates
+// under other budgets, thetas and pooling kernels follow from it without a second
+// look at the weights.
+type Head struct {
+	length  int // tokens of the prompt
+	rows    int // reply rows added
+	windows []int
+	votes   []column // of each window, [prefix], before pooling
+	mean    column   // [prompt]
+	least   float64  // thetas below it cannot be answered
+	short   bool     // columns are kept in float32
+
+	// The prompt positions whose weight is above least, row by row.
+	keys    []int32
+	weights []float32
+	ends    []int32 // of each reply row, where its positions end in keys
+}
+
+// NewHead begins the digest of a head of prompt p. Its rows follow in order, the
+// prompt's by [Head.AddPrompt] and the reply's by [Head.AddReply], then
+// [Head.Finish]. Windows that leave no prefix, or that have more rows than were
+// recorded, are left out. Of the reply's weights only those above least are kept,
+// so rates for a smaller theta are errors.
+//
+// With short, votes and the mean row are kept in float32, which takes half the
+// memory. Positions whose votes are equal in float32 count as equal, and the lower
+// one is kept.
+func NewHead(p *dumps.Prompt, windows []int, least float64, short bool) *Head {
+	unfit := func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows }
+	d := &Head{
+		length:  p.PromptTokens,
+		windows: slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(windows))), unfit),
+		mean:    newColumn(p.PromptTokens, short),
+		least:   least,
+		short:   short,
+	}
+	d.votes = make([]column, len(d.windows))
+	for i, w := range d.windows {
+		d.votes[i] = newColumn(d.length-w, short)
+	}
+	return d
+}
+
+// AddPrompt adds a row of the prompt, [prompt] or longer. back is its distance from
+// the prompt's end; the last row has 1.
+func (d *Head) AddPrompt(back int, row []float32) {
+	for i, w := range d.windows {
+		if w < back {
+			continue
+		}
+		simd.AddWide(d.votes[i].exact, row)
+		if d.short { // Finish adds it to the longer windows
+			return
+		}
+	}
+}
+
+// AddReply adds a row of the reply, [prompt] or longer.
+func (d *Head) AddReply(row []float32) {
+	row = row[:d.length]
+	simd.AddWide(d.mean.exact, row)
+	for _, j := range hitrate.Significant(row, 1, d.length, d.length, float32(d.least))[0] {
+		d.keys = append(d.keys, j)
+		d.weights = append(d.weights, row[j])
+	}
+	d.rows++
+	d.ends = append(d.ends, int32(len(d.keys)))
+}
+
+// Finish completes the digest after its last row.
+func (d *Head) Finish() {
+	for j := range d.mean.exact {
+		d.mean.exact[j] /= float64(d.rows)
+	}
+	d.keys = slices.Clone(d.keys) // of exactly the length that is needed
+	d.weights = slices.Clone(d.weights)
+	d.ends = slices.Clone(d.ends)
+	if !d.short {
+		return
+	}
+	for i := 1; i < len(d.votes); i++ {
+		shorter := d.votes[i-1].exact
+		for j := range d.votes[i].exact {
+			d.votes[i].exact[j] += shorter[j]
+		}
+	}
+	d.mean.shorten()
+	for i := range d.votes {
+		d.votes[i].shorten()
+	}
+}
+
+// Bytes is the memory that the digest holds.
+func (d *Head) Bytes() int {
+	n := d.mean.bytes()
+	for i := range d.votes {
+		n += d.votes[i].bytes()
+	}
+	return n + 8*len(d.keys) + 4*len(d.ends) + 256
+}
+
+// Rates rates the head over all its reply rows, one result for each of
+// cfg.Settings whose window the digest holds. A theta below the digest's least is
+// an error, and so are cfg.Exact and the generation "mean", which need the weights.
+func (d *Head) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
+	if cfg.Exact || cfg.Generation != "rows" {
+		return nil, fmt.Errorf("generation %q, exact %v: a digest rates rows only", cfg.Generation, cfg.Exact)
+	}
+	significant := map[float64][][]int32{} // by theta
+	var out []analysis.HeadRate
+	for _, s := range cfg.Settings() {
+		at, ok := slices.BinarySearch(d.windows, s.Window)
+		if !ok {
+			continue
+		}
+		if s.Theta < d.least {
+			return nil, fmt.Errorf("theta %g: the digest holds weights above %g", s.Theta, d.least)
+		}
+		if significant[s.Theta] == nil {
+			significant[s.Theta] = d.significant(float32(s.Theta))
+		}
+		rate, err := d.rate(cfg, s, &d.votes[at], significant[s.Theta])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rate)
+	}
+	return out, nil
+}
+
+// rate rates one setting by a window's vote.
+func (d *Head) rate(
+	cfg analysis.HitRateConfig, s analysis.Setting, vote *column, significant [][]int32,
+) (analysis.HeadRate, error) {
+	if d.short {
+		return rateShort(cfg, s, vote.short, d.mean.short, significant)
+	}
+	return cfg.Rate(s, vote.exact, d.mean.exact, significant)
+}
+
+// Mean is the mean reply row, [prompt].
+func (d *Head) Mean() []float64 {
+	if !d.short {
+		return d.mean.exact
+	}
+	mean := make([]float64, d.length)
+	for i, v := range d.mean.short {
+		mean[i] = float64(v)
+	}
+	return mean
+}
+
+// Kept measures the selection keep, ascending positions below prefix, as
+// [analysis.Methods] does. mass is the weight on the selection, summed over its
+// positions and averaged over the reply's rows. For each theta, significant counts
+// the weights above it on the prefix and hits those of them on the selection.
+func (d *Head) Kept(keep []int32, prefix int, thetas []float64) (mass float64, hits, significant []int) {
+	hits = make([]int, len(thetas))
+	significant = make([]int, len(thetas))
+	kept := make([]bool, prefix)
+	for _, at := range keep {
+		kept[at] = true
+		mass += d.mean.at(at)
+	}
+	for i, at := range d.keys {
+		if int(at) >= prefix {
+			continue
+		}
+		for t, theta := range thetas {
+			if d.weights[i] > float32(theta) {
+				significant[t]++
+				if kept[at] {
+					hits[t]++
+				}
+			}
+		}
+	}
+	return mass, hits, significant
+}
+
+// significant lists each reply row's positions with a weight above theta.
+func (d *Head) significant(theta float32) [][]int32 {
+	out := make([][]int32, d.rows)
+	at := int32(0)
+	for r := range out {
+		for ; at < d.ends[r]; at++ {
+			if d.weights[at] > theta {
+				out[r] = append(out[r], d.keys[at])
+			}
+		}
+	}
+	return out
+}

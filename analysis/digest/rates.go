@@ -1,0 +1,86 @@
+package digest
+
+import (
+	"math"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/hitrate"
+)
+
+// Rates are the rates of a layer, or of one head, under one setting. They are the
+// columns of the same names in a table of hit rates: see docs/MEASURES.md. What is
+// undefined is NaN.
+type Rates struct {
+	Significant, Hits   int
+	HitRate             float64
+	Low, High           float64 // 95 % bootstrap interval of HitRate over prompts
+	Chance              float64
+	Recent, SinksRecent float64
+	Oracle              float64
+	Overlap, Mass       float64
+}
+
+// JoinHeads pools heads of one prompt, as [analysis.HitRates] does by layer. It has
+// no interval.
+func JoinHeads(heads []analysis.HeadRate) Rates {
+	var counts hitrate.Counts
+	var chance, overlap, mass float64
+	for i := range heads {
+		counts.Add(heads[i].Counts)
+		chance += heads[i].Chance
+		overlap += heads[i].Overlap
+		mass += heads[i].Mass
+	}
+	n := float64(len(heads)) // without heads the means are NaN
+	return Rates{
+		Significant: counts.Significant,
+		Hits:        counts.Hits,
+		HitRate:     counts.Rate(),
+		Low:         math.NaN(),
+		High:        math.NaN(),
+		Chance:      chance / n,
+		Recent:      ratio(counts.Recent, counts.Significant),
+		SinksRecent: ratio(counts.SinksRecent, counts.Significant),
+		Oracle:      ratio(counts.Oracle, counts.Significant),
+		Overlap:     overlap / n,
+		Mass:        mass / n,
+	}
+}
+
+// MeanOverPrompts averages each rate over the prompts for which it is defined, and
+// sums the counts. seed is that of the bootstrap.
+func MeanOverPrompts(prompts []Rates, seed uint64) Rates {
+	mean := func(column func(p *Rates) float64) float64 { return analysis.Mean(columnOf(prompts, column)) }
+	hitRates := columnOf(prompts, func(p *Rates) float64 { return p.HitRate })
+	r := Rates{
+		HitRate:     analysis.Mean(hitRates),
+		Chance:      mean(func(p *Rates) float64 { return p.Chance }),
+		Recent:      mean(func(p *Rates) float64 { return p.Recent }),
+		SinksRecent: mean(func(p *Rates) float64 { return p.SinksRecent }),
+		Oracle:      mean(func(p *Rates) float64 { return p.Oracle }),
+		Overlap:     mean(func(p *Rates) float64 { return p.Overlap }),
+		Mass:        mean(func(p *Rates) float64 { return p.Mass }),
+	}
+	r.Low, r.High = analysis.Interval(hitRates, seed)
+	for i := range prompts {
+		r.Significant += prompts[i].Significant
+		r.Hits += prompts[i].Hits
+	}
+	return r
+}
+
+func columnOf(prompts []Rates, column func(p *Rates) float64) []float64 {
+	values := make([]float64, len(prompts))
+	for i := range prompts {
+		values[i] = column(&prompts[i])
+	}
+	return values
+}
+
+// ratio is a of b, NaN of none.
+func ratio(a, b int) float64 {
+	if b == 0 {
+		return math.NaN()
+	}
+	return float64(a) / float64(b)
+}
