@@ -19,12 +19,10 @@ type Planted struct {
 // last rows prompt rows, and sums over older windows of the given size.
 func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size int, list []Planted) {
 	t.Helper()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	writePlanted(t, path, plantedHeader(layers, heads, rows, windows, size), list, false)
+}
+
+func plantedHeader(layers, heads, rows, windows, size int) *dumps.Header {
 	h := &dumps.Header{
 		Model: dumps.ModelInfo{ID: "planted", Architecture: "llama", Layers: layers, Heads: heads, KVHeads: heads, HeadDim: 4, ValueDim: 4, Vocab: 1 << 20, Scale: 1, LayerWindows: make([]int, layers)},
 		Plan:  dumps.Plan{WindowRows: rows, PromptWindows: windows, PromptWindowSize: size, Store: dumps.StoreRows, Precision: dumps.Exact},
@@ -35,6 +33,21 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 	for i := range heads {
 		h.Plan.Heads = append(h.Plan.Heads, i)
 	}
+	return h
+}
+
+// writePlanted writes the dump that a header describes, with sums over all
+// queries of a prompt if summed says so.
+func writePlanted(t testing.TB, path string, h *dumps.Header, list []Planted, summed bool) {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	layers, heads := h.Model.Layers, h.Model.Heads
+	rows, windows, size := h.Plan.WindowRows, h.Plan.PromptWindows, h.Plan.PromptWindowSize
 	w, err := dumps.Create(path, h, dumps.CreateOptions{})
 	check(err)
 	for _, p := range list {
@@ -55,6 +68,9 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 			return x
 		}
 		for layer := range layers {
+			if summed {
+				check(pw.Sums(layer, columnSums(heads, n, func(head int) []float32 { return block(layer, head, 0, n, n) })))
+			}
 			for head := range heads {
 				r := info.WindowRows
 				check(pw.Rows(dumps.Rows{
@@ -89,4 +105,15 @@ func WritePlanted(t testing.TB, path string, layers, heads, rows, windows, size 
 		check(pw.Finish(info))
 	}
 	check(w.Close())
+}
+
+// columnSums adds up the rows of weights [n, n] of each head.
+func columnSums(heads, n int, weights func(head int) []float32) []float32 {
+	sums := make([]float32, heads*n)
+	for head := range heads {
+		for at, v := range weights(head) {
+			sums[head*n+at%n] += v
+		}
+	}
+	return sums
 }
