@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 				dumpstest.WriteText(testOf(ts), ts.MkAbs(args[1]), ts.ReadFile(args[0]))
 			},
 			"random": func(ts *testscript.TestScript, _ bool, args []string) {
-				dumpstest.Everything(testOf(ts), ts.MkAbs(args[0]), args[1], "exact", 1, args[2:]...)
+				dumpstest.Everything(testOf(ts), ts.MkAbs(args[0]), dumps.Store(args[1]), dumps.Exact, 1, args[2:]...)
 			},
 			"model": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(makeModel(root, ts.MkAbs(args[0]), args[1:]))
