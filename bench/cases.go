@@ -10,9 +10,6 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
-	"github.com/attnscope/attnscope/engine/model"
-	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 )
 
@@ -197,31 +194,28 @@ func (b *bench) analysis() {
 // dump captures a text of 3,072 tokens, 128 rows of its end and 128 of a followed
 // reply, and returns its size against the same rows as float16.
 func (b *bench) dump(path string, store dumps.Store, precision dumps.Precision) (float64, error) {
-	ck, err := checkpoint.Open(b.m.gguf)
+	src, err := capture.Open(context.Background(), b.m.gguf, capture.Options{Threads: b.o.threads})
 	if err != nil {
 		return 0, err
 	}
-	defer ck.Close()
-	tok, err := tokenizer.Load(b.m.gguf)
-	if err != nil {
+	defer src.Close()
+	if src.Tokenizer == nil {
+		return 0, src.NoTokenizer
+	}
+	if err := src.Load(); err != nil {
 		return 0, err
 	}
-	m, err := model.Load(ck, model.Options{Threads: b.o.threads})
-	if err != nil {
-		return 0, err
-	}
-	defer m.Close()
 	const prompt, reply = 3072, 128
-	ids := tok.Encode(string(examples.Prompts), true)
+	ids := src.Tokenizer.Encode(string(examples.Prompts), true)
 	if len(ids) < prompt+reply {
 		return 0, fmt.Errorf("the shipped prompts have %d tokens, want %d", len(ids), prompt+reply)
 	}
-	cfg := m.Config()
+	cfg := src.Config
 	t := task{Reply: reply, Store: store}
 	plan := t.plan(&cfg)
 	plan.Precision = precision
 	c := capture.Config{
-		Model: m, Out: path, Force: true, Header: header(&cfg, plan),
+		Model: src.Model, Out: path, Force: true, Header: header(&cfg, plan),
 		Prompts: []prompts.Prompt{{ID: "text", Tokens: ids[:prompt], Reply: ids[prompt : prompt+reply]}},
 	}
 	if _, err := capture.Run(context.Background(), c); err != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tensor"
@@ -63,15 +62,15 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 	debug.SetGCPercent(50) // as the command does
 	w := &engine{threads: threads, compute: compute}
 	if path != "none" {
-		ck, err := checkpoint.Open(path)
+		src, err := capture.Open(context.Background(), path, capture.Options{Threads: threads, Compute: compute})
 		if err != nil {
 			return err
 		}
-		defer ck.Close()
-		if w.m, err = model.Load(ck, model.Options{Threads: threads, Compute: compute}); err != nil {
+		defer src.Close()
+		if err := src.Load(); err != nil {
 			return err
 		}
-		defer w.m.Close()
+		w.m = src.Model
 	}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "bench"); err != nil {
@@ -155,10 +154,7 @@ func (t *task) plan(cfg *model.Config) dumps.Plan {
 
 // header is what a dump of the model says.
 func header(cfg *model.Config, plan dumps.Plan) dumps.Header {
-	return dumps.Header{Plan: plan, Model: dumps.ModelInfo{
-		ID: "bench", Layers: cfg.Layers, Heads: cfg.Heads, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim,
-		ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, Scale: float64(cfg.Scale), LayerWindows: cfg.LayerWindows,
-	}}
+	return dumps.Header{Plan: plan, Model: capture.ModelInfo("bench", cfg)}
 }
 
 // record captures a prompt into a dump, which is closed and on disk when the

@@ -45,10 +45,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 				cfg := tiny(t, 1)
 				mc := m.Config()
 				cfg.Model, cfg.floats, cfg.Out = m, floats, filepath.Join(t.TempDir(), name+".attn")
-				cfg.Header.Model = dumps.ModelInfo{
-					ID: "tiny", Layers: mc.Layers, Heads: mc.Heads, KVHeads: mc.KVHeads, HeadDim: mc.HeadDim,
-					ValueDim: mc.ValueDim, Vocab: mc.Vocab, Scale: float64(mc.Scale), LayerWindows: mc.LayerWindows,
-				}
+				cfg.Header.Model = ModelInfo("tiny", &mc)
 				cfg.Header.Plan.Precision, cfg.Header.Plan.WindowRows, cfg.Header.Plan.MaxNewTokens = precision, 40, 5
 				cfg.Header.Plan.Layers, cfg.Header.Plan.Heads = []int{0, 1}, []int{0, mc.Heads - 1}
 				cfg.Prompts = nil

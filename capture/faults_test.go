@@ -15,28 +15,22 @@ import (
 
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
-	"github.com/attnscope/attnscope/engine/model"
 )
 
 // tiny is a capture of n short prompts on a tiny model.
 func tiny(t *testing.T, n int) Config {
 	t.Helper()
-	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
+	src, err := Open(t.Context(), "../engine/model/testdata/qwen3", Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.Load(ck, model.Options{Threads: 1})
-	if err != nil {
+	t.Cleanup(src.Close)
+	if err := src.Load(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close(); ck.Close() })
-	c := m.Config()
-	cfg := Config{Model: m, Header: dumps.Header{
-		Model: dumps.ModelInfo{
-			ID: "tiny", Architecture: c.Architecture, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-			ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows,
-		},
+	c := src.Config
+	cfg := Config{Model: src.Model, Header: dumps.Header{
+		Model: ModelInfo("tiny", &c),
 		Plan: dumps.Plan{
 			WindowRows: 8, PromptWindows: 2, PromptWindowSize: 8, MaxNewTokens: 3,
 			Store: dumps.StoreRows, Precision: dumps.Fine, IgnoreEOS: true, Logits: true,

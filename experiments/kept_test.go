@@ -12,8 +12,6 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
-	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -21,16 +19,15 @@ import (
 // that prompt, goes on with the second, and ends with the results of a run that
 // was not stopped, times aside; work with another setting starts anew.
 func TestStoppedDecodingGoesOn(t *testing.T) {
-	ck, err := checkpoint.Open(filepath.Join("..", "engine", "model", "testdata", "qwen3"))
+	src, err := capture.Open(t.Context(), filepath.Join("..", "engine", "model", "testdata", "qwen3"), capture.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ck.Close()
-	m, err := model.Load(ck, model.Options{Threads: 1})
-	if err != nil {
+	defer src.Close()
+	if err := src.Load(); err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	m := src.Model
 	var list []prompts.Prompt
 	for _, id := range []string{"a", "b", "c"} {
 		p := prompts.Prompt{ID: id}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
@@ -211,15 +212,15 @@ func TestRunChoosesOnCard(t *testing.T) {
 	for i := range lines {
 		m := onCard(t, dir, "f32")
 		if i == 1 {
-			ck, err := checkpoint.Open(dir)
+			src, err := capture.Open(t.Context(), dir, capture.Options{Threads: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer ck.Close()
-			if m, err = model.Load(ck, model.Options{Threads: 1}); err != nil {
+			defer src.Close()
+			if err := src.Load(); err != nil {
 				t.Fatal(err)
 			}
-			defer m.Close()
+			m = src.Model
 		}
 		tokens := make([]int32, 80)
 		for j := range tokens {

@@ -22,25 +22,24 @@ import (
 func loadModel(t *testing.T, name string) (*model.Model, []int32) {
 	t.Helper()
 	dir := sharedtest.Dir(t, "fixtures/models/"+name)
-	ck, err := checkpoint.Open(dir)
+	src, err := capture.Open(t.Context(), dir, capture.Options{Threads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.Load(ck, model.Options{Threads: 2})
-	if err != nil {
+	if err := src.Load(); err != nil {
 		t.Fatal(err)
 	}
 	f, err := checkpoint.ReadSafetensors(filepath.Join(dir, "expected.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close(); ck.Close(); f.Close() })
+	t.Cleanup(func() { src.Close(); f.Close() })
 	x, _ := f.Tensor("input_ids")
 	ids, err := x.Int32()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m, ids
+	return src.Model, ids
 }
 
 func named(t *testing.T, names ...string) []snapkv.Method {
@@ -133,7 +132,7 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreFactors, dumps.StoreRows} {
 		path := filepath.Join(t.TempDir(), "x.attn")
 		header := dumps.Header{
-			Model: dumps.ModelInfo{Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows},
+			Model: capture.ModelInfo("", &c),
 			Plan:  dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: dumps.Exact, Values: true, IgnoreEOS: true},
 		}
 		for l := range c.Layers {

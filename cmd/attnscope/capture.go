@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math"
 	"os"
-	"runtime"
+	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +18,6 @@ import (
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tokenizer"
-	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // planFlags say what of a prompt's attention is recorded.
@@ -76,16 +70,16 @@ func runCapture(c *cli.Context) error {
 	if err := checkOutput(out, c.Bool("force"), c.Bool("resume")); err != nil {
 		return err
 	}
-	eng, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return err
 	}
-	defer eng.Close()
-	plan, err := planOf(c, eng.config, eng.device)
+	defer src.Close()
+	plan, err := planOf(c, src.Config, src.Device.Name)
 	if err != nil {
 		return err
 	}
-	list, err := eng.prompts(c)
+	list, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return err
 	}
@@ -104,23 +98,23 @@ func runCapture(c *cli.Context) error {
 		Mine:        func(i int) bool { return i%shards == shard },
 	}
 	if c.Bool("dry-run") {
-		return dryRun(c, eng, cfg, plan)
+		return dryRun(c, src, cfg, plan)
 	}
-	if err := checkCard(c, eng, cfg, plan); err != nil {
+	if err := checkCard(c, src, cfg, plan); err != nil {
 		return err
 	}
-	if err := eng.load(c); err != nil {
+	if err := loadSource(src); err != nil {
 		return err
 	}
-	if cfg.Header, err = eng.header(c, plan, list); err != nil {
+	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
 		return err
 	}
-	cfg.Model = eng.model
-	if err := tellComputeError(c, eng, list); err != nil {
+	cfg.Model = src.Model
+	if err := tellComputeError(c, src, list); err != nil {
 		return err
 	}
 	cfg.Warn = func(text string) { warnf(c, "%s", text) }
-	disk := watchDisk(c, &cfg, eng.config)
+	disk := watchDisk(c, &cfg, src.Config)
 	bar, state := newBar(c.App.ErrWriter, "capture"), newStatusFile(c.String("status"), out)
 	bar.out = out
 	cfg.Progress = func(p capture.Progress) { bar.capture(p); state.update(p); disk.look(p) }
@@ -168,7 +162,7 @@ func checkOutput(path string, force, resume bool) error {
 }
 
 // planOf reads the recording plan from the flags.
-func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error) {
+func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error) {
 	p := &dumps.Plan{
 		WindowRows: c.Int("window-rows"), MaxNewTokens: c.Int("max-new-tokens"),
 		Values: c.Bool("values"), Logits: c.Bool("logits"), Overview: c.Int("overview"),
@@ -191,118 +185,75 @@ func planOf(c *cli.Context, cfg model.Config, where device) (*dumps.Plan, error)
 	if p.Heads, err = parseList("heads", c.String("heads"), cfg.Heads); err != nil {
 		return nil, err
 	}
-	if computes := flagValues["compute"]; !slices.Contains(computes, p.Compute) {
-		return nil, usagef("--compute %q: want %s", p.Compute, strings.Join(computes, ", "))
-	}
-	if p.Compute == "f16" && !strings.HasPrefix(where.name, "cuda") {
-		return nil, usagef("--compute f16 is a card's arithmetic: on the processor f32, bf16 and int8 are")
-	}
-	for _, name := range []string{"window-rows", "max-new-tokens", "overview"} {
-		if n := c.Int(name); n < 0 {
-			return nil, usagef("--%s %d: want 0 or more", name, n)
-		}
-	}
-	if p.Overview > 4096 {
-		return nil, usagef("--overview %d: at most 4096", p.Overview)
-	}
-	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > dumps.MaxBlock {
-		return nil, usagef("--overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
-			p.Overview, len(p.Heads), sizes.Text(int64(bytes)), sizes.Text(dumps.MaxBlock))
-	}
-	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
-		return nil, usagef("--temperature %g: want 0 or more", p.Temperature)
+	if err := capture.CheckPlan(p, device); err != nil {
+		return nil, usagef("--%v", err)
 	}
 	return p, nil
 }
 
-// engine is a checkpoint with its tokenizer, and its model once loaded.
-type engine struct {
-	name   string
-	ck     *checkpoint.Checkpoint
-	tok    *tokenizer.Tokenizer // nil where the checkpoint has none
-	tokErr error
-	config model.Config
-	model  *model.Model
-	device device
+// openSource opens the model of --model on the device of --device, without its
+// weights.
+func openSource(c *cli.Context) (*capture.Source, error) {
+	if err := capture.CheckDevice(c.String("device")); err != nil {
+		return nil, usagef("--%v", err)
+	}
+	return openOn(c, c.String("device"))
 }
 
-// openEngine finds the device of --device, and opens the checkpoint of --model
-// without its weights.
-func openEngine(c *cli.Context) (*engine, error) {
-	where, err := pickDevice(c)
-	if err != nil {
-		return nil, err
-	}
-	e, err := openModel(c)
-	if err == nil {
-		e.device = where
-	}
-	return e, err
-}
-
-// openModel finds and opens the checkpoint of --model, without its weights.
-func openModel(c *cli.Context) (*engine, error) {
+// openOn opens the model of --model on a device, without its weights.
+func openOn(c *cli.Context, device string) (*capture.Source, error) {
 	if n := c.Int("threads"); n < 0 {
 		return nil, usagef("--threads %d: want 0 or more", n)
 	}
-	path, err := resolveModel(c, c.String("model"))
-	if err != nil {
-		return nil, err
-	}
-	ck, err := checkpoint.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	e := &engine{name: c.String("model"), ck: ck}
-	if e.config, err = model.ReadConfig(ck); err != nil {
-		ck.Close()
-		return nil, err
-	}
-	if e.tok, e.tokErr = tokenizer.Load(path); e.tokErr != nil && !errors.Is(e.tokErr, tokenizer.ErrNoTokenizer) {
-		ck.Close()
-		return nil, e.tokErr
-	}
-	return e, nil
-}
-
-func resolveModel(c *cli.Context, name string) (string, error) {
-	var b *bar
-	defer func() {
-		if b != nil {
-			b.close()
-		}
-	}()
-	var once sync.Once
-	return checkpoint.Resolve(c.Context, name, checkpoint.ResolveOptions{
+	name := c.String("model")
+	bar := &lateBar{c: c, title: "fetching " + name}
+	defer bar.close()
+	return capture.Open(c.Context, name, capture.Options{
 		Revision: c.String("revision"), Offline: c.Bool("offline"),
-		Log: func(line string) { notef(c, "%s", line) },
-		Progress: func(done, total int64) {
-			once.Do(func() { b = newBar(c.App.ErrWriter, "fetching "+name) })
-			b.bytes(done, total)
-		},
+		Device: device, Compute: c.String("compute"), Threads: c.Int("threads"),
+		Log: func(line string) { notef(c, "%s", line) }, Fetched: bar.bytes,
 	})
 }
 
-func (e *engine) Close() {
-	if e.model != nil {
-		e.model.Close()
+// resolveModel finds the folder or file of a model.
+func resolveModel(c *cli.Context, name string) (string, error) {
+	bar := &lateBar{c: c, title: "fetching " + name}
+	defer bar.close()
+	return checkpoint.Resolve(c.Context, name, checkpoint.ResolveOptions{
+		Revision: c.String("revision"), Offline: c.Bool("offline"),
+		Log: func(line string) { notef(c, "%s", line) }, Progress: bar.bytes,
+	})
+}
+
+// lateBar is a bar that appears with the first byte.
+type lateBar struct {
+	c     *cli.Context
+	title string
+	once  sync.Once
+	bar   *bar
+}
+
+func (l *lateBar) bytes(done, total int64) {
+	l.once.Do(func() { l.bar = newBar(l.c.App.ErrWriter, l.title) })
+	l.bar.bytes(done, total)
+}
+
+func (l *lateBar) close() {
+	if l.bar != nil {
+		l.bar.close()
 	}
-	e.ck.Close()
 }
 
-// host names the processor and, where it is used, the card.
-func (e *engine) host() string {
-	if d := e.device.card; d != nil {
-		return fmt.Sprintf("%s; %s, CUDA %d.%d", hostProcessor(), d.Name, d.Driver[0], d.Driver[1])
+// loadSource brings the weights into memory.
+func loadSource(s *capture.Source) error {
+	err := s.Load()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // weights and cache lie outside the heap; sums and waiting blocks do not
 	}
-	return hostProcessor()
+	return err
 }
 
-// prompts reads and tokenises the prompt file of -p.
-func (e *engine) prompts(c *cli.Context) ([]prompts.Prompt, error) {
-	return readPrompts(c, e.tok)
-}
-
+// readPrompts reads and tokenizes the prompt file of -p.
 func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
 	switch how := c.String("truncate"); {
 	case c.IsSet("max-prompt-tokens") && c.Int("max-prompt-tokens") < 1:
@@ -335,36 +286,10 @@ func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, er
 	return list, nil
 }
 
-// header describes the run: model, plan and what is needed to check it.
-func (e *engine) header(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
-	sum, err := e.ck.SHA256()
-	if err != nil {
-		return dumps.Header{}, err
-	}
-	cfg := e.config
-	h := dumps.Header{Plan: *plan, Model: dumps.ModelInfo{
-		ID: e.name, SHA256: sum, Architecture: cfg.Architecture, Layers: cfg.Layers, Heads: cfg.Heads,
-		KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, ValueDim: cfg.ValueDim, Vocab: cfg.Vocab, MaxPositions: cfg.MaxPositions,
-		Scale: float64(cfg.Scale), SoftCap: float64(cfg.SoftCap), LayerWindows: cfg.LayerWindows,
-	}}
-	h.Manifest = dumps.Manifest{
-		Program: "attnscope " + version(), Go: runtime.Version(), Command: append([]string{"attnscope"}, commandLine...),
-		Host: e.host(), Threads: c.Int("threads"), Created: time.Now().UTC().Format(time.RFC3339),
-		PromptsFile: c.String("prompts"), PromptsSHA256: promptsSHA256(list), Seed: c.Int64("seed"),
-	}
-	if e.tok != nil {
-		h.Manifest.TokenizerSHA256 = e.tok.SHA256()
-	}
-	return h, nil
-}
-
-// promptsSHA256 tells prompt sets apart: by ids, tokens and replies.
-func promptsSHA256(list []prompts.Prompt) string {
-	set := sha256.New()
-	for i := range list {
-		f := fnv.New64a()
-		fmt.Fprintf(f, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
-		set.Write(f.Sum(nil))
-	}
-	return hex.EncodeToString(set.Sum(nil))
+// headerOf describes the run: model, plan and what is needed to check it.
+func headerOf(c *cli.Context, s *capture.Source, plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
+	return capture.NewHeader(s, *plan, list, dumps.Manifest{
+		Program: "attnscope " + version(), Command: append([]string{"attnscope"}, commandLine...),
+		PromptsFile: c.String("prompts"), Seed: c.Int64("seed"),
+	})
 }

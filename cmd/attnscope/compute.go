@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/cuda"
 	"github.com/attnscope/attnscope/engine/model"
@@ -15,13 +16,13 @@ const comparedTokens = 256
 
 // tellComputeError prints what a --compute other than f32 changes, seen on the
 // beginning of the first prompt.
-func tellComputeError(c *cli.Context, e *engine, list []prompts.Prompt) error {
+func tellComputeError(c *cli.Context, src *capture.Source, list []prompts.Prompt) error {
 	compute := c.String("compute")
 	if compute == "f32" || compute == "" || len(list) == 0 || len(list[0].Tokens) == 0 {
 		return nil
 	}
 	tokens := list[0].Tokens[:min(comparedTokens, len(list[0].Tokens))]
-	diff, err := compareCompute(c, e, tokens)
+	diff, err := compareCompute(c, src, tokens)
 	var small *cuda.MemoryError
 	if errors.As(err, &small) {
 		notef(c, "compute %s is not compared with f32, whose weights find no room beside it: %v", compute, err)
@@ -37,11 +38,9 @@ func tellComputeError(c *cli.Context, e *engine, list []prompts.Prompt) error {
 
 // compareCompute runs tokens in the engine's arithmetic and in float32: on a card
 // with the weights loaded once more, for as long as that takes.
-func compareCompute(c *cli.Context, e *engine, tokens []int32) (model.ComputeError, error) {
-	if e.device.card == nil {
-		return e.model.CompareExact(c.Context, tokens)
+func compareCompute(c *cli.Context, src *capture.Source, tokens []int32) (model.ComputeError, error) {
+	if src.Device.Card == nil {
+		return src.Model.CompareExact(c.Context, tokens)
 	}
-	return e.model.CompareWith(c.Context, func() (*model.Model, error) {
-		return model.Load(e.ck, model.Options{Threads: c.Int("threads"), Device: e.device.name})
-	}, tokens)
+	return src.Model.CompareWith(c.Context, func() (*model.Model, error) { return src.LoadAs("f32") }, tokens)
 }

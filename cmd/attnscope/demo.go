@@ -80,12 +80,12 @@ func demoCapture(c *cli.Context, dump string) error {
 		notef(c, "%s is there already: it is used (--force makes it anew)", dump)
 		return nil
 	}
-	eng, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return err
 	}
-	defer eng.Close()
-	plan, err := planOf(c, eng.config, eng.device)
+	defer src.Close()
+	plan, err := planOf(c, src.Config, src.Device.Name)
 	if err != nil {
 		return err
 	}
@@ -98,17 +98,17 @@ func demoCapture(c *cli.Context, dump string) error {
 	}
 	var list []prompts.Prompt
 	for _, r := range records {
-		p, err := prompts.Prepare(eng.tok, r, prompts.Options{})
+		p, err := prompts.Prepare(src.Tokenizer, r, prompts.Options{})
 		if err != nil {
 			return err
 		}
 		list = append(list, p)
 	}
-	if err := eng.load(c); err != nil {
+	if err := loadSource(src); err != nil {
 		return err
 	}
-	cfg := capture.Config{Model: eng.model, Prompts: list, Out: dump, Force: c.Bool("force"), Resume: !c.Bool("force")}
-	if cfg.Header, err = eng.header(c, plan, list); err != nil {
+	cfg := capture.Config{Model: src.Model, Prompts: list, Out: dump, Force: c.Bool("force"), Resume: !c.Bool("force")}
+	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
 		return err
 	}
 	bar := newBar(c.App.ErrWriter, "demo")

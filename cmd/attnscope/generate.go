@@ -53,26 +53,26 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	eng, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return err
 	}
-	defer eng.Close()
-	list, err := eng.prompts(c)
+	defer src.Close()
+	list, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return err
 	}
-	if err := eng.load(c); err != nil {
+	if err := loadSource(src); err != nil {
 		return err
 	}
 	cfg := decode.Config{
-		Model: eng.model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
+		Model: src.Model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
 		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all, Batch: c.Int("batch"),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
-	if eng.tok != nil {
-		cfg.Encode = func(text string) []int32 { return eng.tok.Encode(text, false) }
-		cfg.Decode = func(ids []int32) string { return eng.tok.Decode(ids, true) }
+	if src.Tokenizer != nil {
+		cfg.Encode = func(text string) []int32 { return src.Tokenizer.Encode(text, false) }
+		cfg.Decode = func(ids []int32) string { return src.Tokenizer.Decode(ids, true) }
 	}
 	bar := newBar(c.App.ErrWriter, "generate")
 	cfg.Progress = bar.capture

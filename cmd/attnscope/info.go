@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -108,21 +106,21 @@ func listText(list []int, n int) string {
 }
 
 func infoModel(c *cli.Context) error {
-	e, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return err
 	}
-	defer e.Close()
-	cfg := e.config
+	defer src.Close()
+	cfg := src.Config
 	token := "none: prompts must give input_ids"
 	template := false
-	if e.tok != nil {
-		token = fmt.Sprintf("%d tokens", e.tok.VocabSize())
-		template = e.tok.HasChatTemplate()
+	if src.Tokenizer != nil {
+		token = fmt.Sprintf("%d tokens", src.Tokenizer.VocabSize())
+		template = src.Tokenizer.HasChatTemplate()
 	}
 	dtypes, stored := map[string]int{}, int64(0)
-	for _, name := range e.ck.Names() {
-		t, _ := e.ck.Tensor(name)
+	for _, name := range src.Checkpoint.Names() {
+		t, _ := src.Checkpoint.Tensor(name)
 		dtypes[t.DType.String()]++
 		stored += int64(len(t.Data))
 	}
@@ -130,7 +128,7 @@ func infoModel(c *cli.Context) error {
 	for _, t := range slices.Sorted(maps.Keys(dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", dtypes[t], t))
 	}
-	weights := weightBytes(e, "f32")
+	weights := src.WeightBytes("f32")
 	cache := int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4
 	local := 0
 	for _, w := range cfg.LayerWindows {
@@ -140,15 +138,15 @@ func infoModel(c *cli.Context) error {
 	}
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{
-			"id": e.name, "path": e.ck.Path(), "format": e.ck.Format(), "architecture": cfg.Architecture,
+			"id": src.Name, "path": src.Checkpoint.Path(), "format": src.Checkpoint.Format(), "architecture": cfg.Architecture,
 			"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
 			"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
-			"tokenizer": e.tok != nil, "chat_template": template, "rope": cfg.Rope.Kind, "sliding_layers": local, "experts": cfg.Experts,
+			"tokenizer": src.Tokenizer != nil, "chat_template": template, "rope": cfg.Rope.Kind, "sliding_layers": local, "experts": cfg.Experts,
 			"tensors": dtypes, "stored_bytes": stored, "weight_bytes": weights, "cache_bytes_per_token": cache,
 		})
 	}
 	w := c.App.Writer
-	fmt.Fprintf(w, "%s: %s, %s\n", e.name, e.ck.Path(), e.ck.Format())
+	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, src.Checkpoint.Path(), src.Checkpoint.Format())
 	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\n", cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab)
 	if cfg.Experts > 0 {
 		shared := ""
@@ -176,17 +174,4 @@ func printJSON(c *cli.Context, v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// hostProcessor names the processor, as the system does.
-func hostProcessor() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				return strings.TrimSpace(value)
-			}
-		}
-	}
-	return runtime.GOARCH
 }

@@ -73,25 +73,27 @@ func runReproduce(c *cli.Context) error {
 		}
 		lab.Sets[name], lab.SetOrder = file, append(lab.SetOrder, name)
 	}
-	eng, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return err
 	}
-	defer eng.Close()
-	if eng.tok == nil {
-		return fmt.Errorf("%s: %w; the experiments are made of text", eng.name, eng.tokErr)
+	defer src.Close()
+	if src.Tokenizer == nil {
+		return fmt.Errorf("%s: %w; the experiments are made of text", src.Name, src.NoTokenizer)
 	}
-	lab.Tokenizer, lab.Config, lab.Threads = eng.tok, eng.config, threadCount(c)
+	lab.Tokenizer, lab.Config, lab.Threads = src.Tokenizer, src.Config, threadCount(c)
 	if c.Bool("dry-run") {
 		lab.Plan = table.New(experiments.PlanColumns...)
 	} else {
-		if err := eng.load(c); err != nil {
+		if err := loadSource(src); err != nil {
 			return err
 		}
-		lab.Model = eng.model
+		lab.Model = src.Model
 	}
-	lab.ModelID = eng.name
-	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) { return eng.header(c, plan, list) }
+	lab.ModelID = src.Name
+	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
+		return headerOf(c, src, plan, list)
+	}
 	done := table.New("experiment", "results")
 	for _, e := range list {
 		if lab.Plan == nil {

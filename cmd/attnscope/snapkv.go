@@ -9,6 +9,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/states"
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/tensor"
@@ -104,18 +105,18 @@ func runSnapKV(c *cli.Context) error {
 // outputGrams reads the output projections of --model, which must be the one
 // that made the dumps.
 func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
-	eng, err := openEngine(c)
+	src, err := openSource(c)
 	if err != nil {
 		return nil, err
 	}
-	defer eng.Close()
-	if err := eng.matches(c.Args().Slice()); err != nil {
+	defer src.Close()
+	if err := checkMadeBy(src, c.Args().Slice()); err != nil {
 		return nil, err
 	}
-	if err := eng.load(c); err != nil {
+	if err := loadSource(src); err != nil {
 		return nil, err
 	}
-	grams, err := eng.model.OutputGrams()
+	grams, err := src.Model.OutputGrams()
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +138,9 @@ func byKeys(c *cli.Context) ([]string, error) {
 	return keys, nil
 }
 
-// matches checks that dumps were made by this checkpoint.
-func (e *engine) matches(paths []string) error {
-	sum, err := e.ck.SHA256()
+// checkMadeBy checks that dumps were made by a model.
+func checkMadeBy(src *capture.Source, paths []string) error {
+	sum, err := src.Checkpoint.SHA256()
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (e *engine) matches(paths []string) error {
 		have := r.Header().Model
 		r.Close()
 		if have.SHA256 != sum {
-			return fmt.Errorf("%s was made by model %s (weights %.12s), -m %s has weights %.12s: name the dump's model", path, have.ID, have.SHA256, e.name, sum)
+			return fmt.Errorf("%s was made by model %s (weights %.12s), -m %s has weights %.12s: name the dump's model", path, have.ID, have.SHA256, src.Name, sum)
 		}
 	}
 	return nil

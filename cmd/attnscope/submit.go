@@ -123,16 +123,16 @@ func runSubmit(c *cli.Context) error {
 // submitJob checks all that a task would stumble over, before anything waits in
 // a queue: model, plan, prompts.
 func submitJob(c *cli.Context, out string) (cluster.Job, error) {
-	eng, err := openModel(c) // the cards are elsewhere
+	src, err := openOn(c, "cpu") // the cards are elsewhere
 	if err != nil {
 		return cluster.Job{}, err
 	}
-	defer eng.Close()
-	plan, err := planOf(c, eng.config, device{name: c.String("device")})
+	defer src.Close()
+	plan, err := planOf(c, src.Config, c.String("device"))
 	if err != nil {
 		return cluster.Job{}, err
 	}
-	list, err := eng.prompts(c)
+	list, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return cluster.Job{}, err
 	}
@@ -148,8 +148,8 @@ func submitJob(c *cli.Context, out string) (cluster.Job, error) {
 	cfg := capture.Config{Prompts: list, FollowWhole: !c.IsSet("max-new-tokens")}
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
-	need := capture.Estimate(&cfg, eng.config, threads)
-	memory := weightBytes(eng, plan.Compute) + need.Cache + need.Work + need.Recording
+	need := capture.Estimate(&cfg, src.Config, threads)
+	memory := src.WeightBytes(plan.Compute) + need.Cache + need.Work + need.Recording
 	mem := c.String("mem")
 	if mem == "auto" {
 		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)
@@ -162,7 +162,7 @@ func submitJob(c *cli.Context, out string) (cluster.Job, error) {
 	}
 	return cluster.Job{
 		Out: out, Dir: c.String("state"), Program: program, Capture: captureArgs(c),
-		Shards: shards, Prompts: len(list), PromptsSHA256: promptsSHA256(list),
+		Shards: shards, Prompts: len(list), PromptsSHA256: capture.PromptsSHA256(list),
 		Slurm: cluster.Resources{
 			Partition: c.String("partition"), Account: c.String("account"), QOS: c.String("qos"), Time: c.String("time"), Mem: mem,
 			Gres: c.String("gres"), CPUs: c.Int("cpus"), Running: c.Int("running"), Grace: c.Duration("grace"),

@@ -56,6 +56,9 @@ type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return e.What + " cannot run on a card yet" }
 
+// Hint says what to do about it.
+func (e *UnsupportedError) Hint() string { return "--device cpu runs it on the processor" }
+
 // MemoryError says that something does not fit the card.
 type MemoryError struct {
 	What               string

@@ -1,0 +1,101 @@
+package capture
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
+)
+
+// A Device is the processor or a card.
+type Device struct {
+	Name string       // cpu, or cuda:i
+	Card *cuda.Device // nil: the processor
+	Auto bool         // chosen by FindDevice: a model that does not fit the card runs on the processor
+}
+
+// DeviceError says why the device that was asked for cannot be used.
+type DeviceError struct{ Name, Why string }
+
+func (e *DeviceError) Error() string { return fmt.Sprintf("--device %s: %s", e.Name, e.Why) }
+
+// Hint says what to do about it.
+func (e *DeviceError) Hint() string {
+	return "--device cpu runs on the processor; attnscope info --devices lists what there is"
+}
+
+// CheckDevice reports whether name is one that FindDevice knows.
+func CheckDevice(name string) error {
+	if _, _, err := model.ParseDevice(name); err != nil && name != "auto" {
+		return fmt.Errorf("device %q: want auto, cpu or cuda[:i]", name)
+	}
+	return nil
+}
+
+// FindDevice finds a device by its name: cpu, cuda (the first card), cuda:i, or
+// auto, which is the first card that can be used, else the processor. An empty
+// name is the processor. log, which may be nil, is told why auto found no card. A
+// card that cannot be used is a *DeviceError.
+func FindDevice(name string, log func(line string)) (Device, error) {
+	if err := CheckDevice(name); err != nil {
+		return Device{}, err
+	}
+	if name == "auto" {
+		return findAny(log), nil
+	}
+	i, onCard, _ := model.ParseDevice(name)
+	if !onCard {
+		return Device{Name: "cpu"}, nil
+	}
+	list, why := cuda.Devices()
+	switch {
+	case why != "":
+	case i >= len(list):
+		why = fmt.Sprintf("there is no card %d: the driver has %d, from 0", i, len(list))
+	case list[i].Why != "":
+		why = whyNot(&list[i])
+	default:
+		return Device{Name: fmt.Sprintf("cuda:%d", i), Card: &list[i]}, nil
+	}
+	return Device{}, &DeviceError{name, why}
+}
+
+// findAny returns the first card that can be used, else the processor.
+func findAny(log func(line string)) Device {
+	list, why := cuda.Devices()
+	for i := range list {
+		if list[i].Why == "" {
+			return Device{Name: fmt.Sprintf("cuda:%d", list[i].Index), Card: &list[i], Auto: true}
+		}
+		why = whyNot(&list[i])
+	}
+	if cuda.Built && log != nil {
+		log(fmt.Sprintf("no card is used (%s): running on the processor", why))
+	}
+	return Device{Name: "cpu", Auto: true}
+}
+
+func whyNot(d *cuda.Device) string { return fmt.Sprintf("card %d (%s): %s", d.Index, d.Name, d.Why) }
+
+// Host names the processor and, if there is one, the card.
+func (d *Device) Host() string {
+	if d.Card == nil {
+		return Processor()
+	}
+	return fmt.Sprintf("%s; %s, CUDA %d.%d", Processor(), d.Card.Name, d.Card.Driver[0], d.Card.Driver[1])
+}
+
+// Processor is the name that the system gives the processor, or its architecture.
+func Processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo") // only Linux has it
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(line, ":")
+		if ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}

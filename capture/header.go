@@ -1,0 +1,67 @@
+package capture
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"runtime"
+	"time"
+
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/model"
+)
+
+// NewHeader returns the header of a dump: the model, the plan, and the facts by
+// which the run can be checked and repeated. Of the manifest the caller gives
+// Program, Command, PromptsFile and Seed; NewHeader sets the rest. It hashes the
+// checkpoint's files, which can take seconds.
+func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Manifest) (dumps.Header, error) {
+	sum, err := s.Checkpoint.SHA256()
+	if err != nil {
+		return dumps.Header{}, err
+	}
+	info := ModelInfo(s.Name, &s.Config)
+	info.SHA256 = sum
+	run.Go = runtime.Version()
+	run.Host = s.Device.Host()
+	run.Threads = s.options.Threads
+	run.Created = time.Now().UTC().Format(time.RFC3339)
+	run.PromptsSHA256 = PromptsSHA256(list)
+	if s.Tokenizer != nil {
+		run.TokenizerSHA256 = s.Tokenizer.SHA256()
+	}
+	return dumps.Header{Model: info, Plan: plan, Manifest: run}, nil
+}
+
+// ModelInfo describes a model as a dump's header does, without the hash of its
+// weights.
+func ModelInfo(id string, c *model.Config) dumps.ModelInfo {
+	return dumps.ModelInfo{
+		ID:           id,
+		Architecture: c.Architecture,
+		Layers:       c.Layers,
+		Heads:        c.Heads,
+		KVHeads:      c.KVHeads,
+		HeadDim:      c.HeadDim,
+		ValueDim:     c.ValueDim,
+		Vocab:        c.Vocab,
+		MaxPositions: c.MaxPositions,
+		Scale:        float64(c.Scale),
+		SoftCap:      float64(c.SoftCap),
+		LayerWindows: c.LayerWindows,
+	}
+}
+
+// PromptsSHA256 tells prompt sets apart: by the ids, tokens and replies of all
+// prompts, in order.
+func PromptsSHA256(list []prompts.Prompt) string {
+	set := sha256.New()
+	for i := range list {
+		one := fnv.New64a()
+		fmt.Fprintf(one, "%s %v %v", list[i].ID, list[i].Tokens, list[i].Reply)
+		set.Write(one.Sum(nil))
+	}
+	return hex.EncodeToString(set.Sum(nil))
+}

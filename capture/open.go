@@ -1,0 +1,176 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/engine/tokenizer"
+)
+
+// Options say how a model is found and run.
+type Options struct {
+	Revision string            // of a hub id; empty: main
+	Offline  bool              // never use the network
+	Device   string            // as FindDevice takes it; empty: cpu
+	Compute  string            // arithmetic, as model.Options has it; empty: f32
+	Threads  int               // 0: one per core
+	Log      func(line string) // receives messages for the user; may be nil
+	// Fetched receives the bytes fetched so far and in all while the hub sends the
+	// model; may be nil.
+	Fetched func(done, total int64)
+}
+
+func (o *Options) log(format string, args ...any) {
+	if o.Log != nil {
+		o.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+// A Source is an opened model that can be captured: its checkpoint, the
+// configuration and tokenizer read from it, and the device that runs it. The
+// weights are in memory after Load.
+type Source struct {
+	Name       string // as the user gave it
+	Checkpoint *checkpoint.Checkpoint
+	Config     model.Config
+	Tokenizer  *tokenizer.Tokenizer // nil if the checkpoint has none
+	// NoTokenizer wraps tokenizer.ErrNoTokenizer and says what is missing; it is nil
+	// if there is a Tokenizer.
+	NoTokenizer error
+	Device      Device
+	Model       *model.Model // nil before Load
+
+	options Options
+}
+
+// Open finds the device and the model: a folder in the hub's layout, a .gguf
+// file, a hub id, which is fetched if it is not in the cache, or the name of the
+// default model. It reads the configuration and the tokenizer, but no weights.
+func Open(ctx context.Context, name string, o Options) (*Source, error) {
+	device, err := FindDevice(o.Device, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	path, err := checkpoint.Resolve(ctx, name, checkpoint.ResolveOptions{
+		Revision: o.Revision, Offline: o.Offline, Log: o.Log, Progress: o.Fetched,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ck, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{Name: name, Checkpoint: ck, Device: device, options: o}
+	if err := s.read(path); err != nil {
+		ck.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// read reads the configuration and the tokenizer.
+func (s *Source) read(path string) error {
+	var err error
+	if s.Config, err = model.ReadConfig(s.Checkpoint); err != nil {
+		return err
+	}
+	s.Tokenizer, err = tokenizer.Load(path)
+	if errors.Is(err, tokenizer.ErrNoTokenizer) {
+		s.NoTokenizer = err
+		return nil
+	}
+	return err
+}
+
+// Load brings the weights into the memory of the device. If the device was chosen
+// automatically and cannot run the model, Load says so and uses the processor.
+func (s *Source) Load() error {
+	var err error
+	s.Model, err = s.load(s.options.Compute)
+	var unsupported *cuda.UnsupportedError
+	if errors.As(err, &unsupported) && s.Device.Auto {
+		s.UseProcessor(err)
+		s.Model, err = s.load(s.options.Compute)
+	}
+	return err
+}
+
+// LoadAs loads the weights once more, for an arithmetic other than the source's.
+// The caller must close the model.
+func (s *Source) LoadAs(compute string) (*model.Model, error) { return s.load(compute) }
+
+func (s *Source) load(compute string) (*model.Model, error) {
+	return model.Load(s.Checkpoint, model.Options{
+		Threads: s.options.Threads, Compute: compute, Device: s.Device.Name, Log: s.options.Log,
+	})
+}
+
+// UseProcessor replaces an automatically chosen card by the processor and logs
+// the reason. It must be called before Load.
+func (s *Source) UseProcessor(reason error) {
+	s.options.log("%v: running on the processor", reason)
+	s.Device = Device{Name: "cpu", Auto: true}
+}
+
+// Close releases the model and the checkpoint.
+func (s *Source) Close() {
+	if s.Model != nil {
+		s.Model.Close()
+	}
+	s.Checkpoint.Close()
+}
+
+// WeightBytes returns the memory that the weights will take on the processor in
+// an arithmetic. Embeddings count only if they are the output projection too:
+// otherwise they stay in the file.
+func (s *Source) WeightBytes(compute string) int64 {
+	var n int64
+	for _, name := range s.Checkpoint.Names() {
+		t, _ := s.Checkpoint.Tensor(name)
+		embed := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd.")
+		head := strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
+		switch {
+		case len(t.Shape) < 2:
+			n += 4 * int64(t.Elements())
+		case embed && !s.Config.TiedHead:
+		case embed || head:
+			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
+		default:
+			n += cpu.PackedBytes(cpu.Compute(compute), t.DType, t.Rows(), t.Cols())
+		}
+	}
+	return n
+}
+
+// CardMemory returns the memory that a run with a plan takes on a card.
+func (s *Source) CardMemory(need *Need, plan *dumps.Plan) cuda.Memory {
+	summed := len(plan.Layers)
+	if plan.NoPromptSums {
+		summed = 0
+	}
+	return s.Config.CardMemory(plan.Compute, need.Positions, summed, len(plan.Heads))
+}
+
+// MostCardWeights is an upper bound of the memory that the weights take on a card:
+// bfloat16 matrices stay as they are, everything else becomes float32.
+func (s *Source) MostCardWeights() int64 {
+	var n int64
+	for _, name := range s.Checkpoint.Names() {
+		t, _ := s.Checkpoint.Tensor(name)
+		size := int64(4)
+		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
+			size = 2
+		}
+		n += size * int64(t.Elements())
+	}
+	return n
+}
