@@ -56,14 +56,14 @@ func (r *lastRows) tile(layer int, t *cpu.Tile) {
 
 // settings are windows, kernels, poolings and groups of all kinds.
 func settings() (list []snapkv.Config) {
-	for i, group := range []string{"head", "mean", "max", "sum"} {
-		for _, pooling := range []string{"avgpool", "maxpool"} {
+	for i, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMean, snapkv.GroupMax, snapkv.GroupSum} {
+		for _, pooling := range []snapkv.Pooling{snapkv.AvgPool, snapkv.MaxPool} {
 			for _, window := range []int{1, 9, 16} {
 				list = append(list, snapkv.Config{Window: window, Capacity: window + 5 + 13*i, Kernel: 1 + 2*((i+window)%4), Pooling: pooling, Group: group})
 			}
 		}
 	}
-	return append(list, snapkv.Config{Window: 16, Capacity: 140, Kernel: 5, Pooling: "avgpool", Group: "head"}) // passes through, or keeps nearly all
+	return append(list, snapkv.Config{Window: 16, Capacity: 140, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead}) // passes through, or keeps nearly all
 }
 
 // prefilled reads tokens on a card, once for the weights of the last queries and
@@ -227,7 +227,7 @@ func TestRunChoosesOnCard(t *testing.T) {
 			tokens[j] = int32((j*j + 3*j) % m.Config().Vocab)
 		}
 		c := Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: tokens}}, Methods: named(t, "snapkv", "h2o", "pyramidkv", "adakv"), MaxNewTokens: 8, IgnoreEOS: true}
-		for _, group := range []string{"head", "max"} {
+		for _, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMax} {
 			cfg := config(8, 30)
 			cfg.Group = group
 			c.Configs = append(c.Configs, cfg)
