@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -9,7 +10,7 @@ import (
 
 // Indices are the prefix positions that a method keeps of one prompt, by the
 // recorded layers in ascending order: [layer][head or kv head], ascending.
-func Indices(r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][][]int32, error) {
+func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][][]int32, error) {
 	p, plan := &r.Prompts()[prompt], &r.Header().Plan
 	switch {
 	case c.Check() != nil:
@@ -19,8 +20,7 @@ func Indices(r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][
 	case c.Window >= p.PromptTokens:
 		return nil, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix", r.Path(), p.ID, p.PromptTokens, c.Window)
 	}
-	a := &methods{list: []judged{{&m, c}}, warned: map[Warning]bool{}}
-	budgets, err := a.budgets(r, prompt)
+	sweep, err := sweepOf(ctx, r, prompt, []snapkv.Entry{{Method: &m, Config: c}})
 	if err != nil {
 		return nil, err
 	}
@@ -30,11 +30,13 @@ func Indices(r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][
 		if err != nil {
 			return nil, err
 		}
-		keep, err := m.Select(&l.Layer, c, budgets[0][layer])
+		sweep.Select(&l.Layer, nil, func(_ int, keep [][]int32, why error) {
+			out = append(out, keep)
+			err = why
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, err)
 		}
-		out = append(out, keep)
 	}
 	return out, nil
 }

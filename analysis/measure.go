@@ -114,23 +114,22 @@ func (a *methods) newJudge(l *Layer, p *dumps.Prompt) *judge {
 }
 
 // judge measures a selection, [head][span][theta].
-func (j *judge) judge(keep [][]int32, m *snapkv.Method, c snapkv.Config) [][][]measure {
-	l := j.l
+func (j *judge) judge(keep [][]int32, e snapkv.Entry) [][][]measure {
+	l, window := j.l, e.Config.Window
 	bytes := float64(4 * (l.Dim + l.ValueDim))
 	stores := float64(len(keep)) // stores of keys and values
-	whole := m.KeepsAll(c, l.Len)
-	if whole {
+	if e.Method.KeepsAll(e.Config, l.Len) {
 		stores = float64(l.KVHeads)
 	}
 	out := make([][][]measure, l.Heads)
 	for h, list := range snapkv.ByQueryHead(keep, l.Heads) {
-		errs, errsWO := j.errors(h, list, c.Window)
-		prefix := l.Len - c.Window
+		errs, errsWO := j.errors(h, list, window)
+		prefix := l.Len - window
 		for span, rows := range j.spans {
 			sum := j.heads[h].sum[span]
 			n := float64(rows[1] - rows[0])
-			cell := measure{cells: 1, bytes: bytes * float64(len(list)+c.Window) * stores / float64(l.Heads)}
-			best := j.oracle(h, span, c.Window, len(list))
+			cell := measure{cells: 1, bytes: bytes * float64(len(list)+window) * stores / float64(l.Heads)}
+			best := j.oracle(h, span, window, len(list))
 			for _, at := range list {
 				cell.mass += sum[at] / n
 			}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
@@ -37,12 +35,6 @@ var MethodColumns = []string{
 	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
 }
 
-// judged is one method under one config.
-type judged struct {
-	method *snapkv.Method
-	config snapkv.Config
-}
-
 type methodKey struct {
 	model, dataset, prompt string
 	layer, head, span      int
@@ -53,7 +45,7 @@ type methodKey struct {
 type methods struct {
 	by       [][]string
 	cfg      MethodConfig
-	list     []judged
+	entries  []snapkv.Entry
 	sums     map[methodKey][]promptMeasure
 	warnings []Warning
 	warned   map[Warning]bool
@@ -87,13 +79,9 @@ func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[
 		}
 	}
 	a := &methods{cfg: cfg, by: by, sums: map[methodKey][]promptMeasure{}, warned: map[Warning]bool{}, order: map[string]int{"*": -1}}
-	for i := range cfg.Methods {
-		for _, c := range cfg.Configs {
-			if err := c.Check(); err != nil {
-				return nil, nil, err
-			}
-			a.list = append(a.list, judged{&cfg.Methods[i], c})
-		}
+	var err error
+	if a.entries, err = snapkv.Entries(cfg.Methods, cfg.Configs); err != nil {
+		return nil, nil, err
 	}
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
@@ -144,10 +132,11 @@ func (a *methods) dump(ctx context.Context, path string) error {
 		if _, seen := a.order[p.ID]; !seen {
 			a.order[p.ID] = len(a.order)
 		}
-		budgets, err := a.budgets(r, i)
+		sweep, err := sweepOf(ctx, r, i, a.entries)
 		if err != nil {
 			return err
 		}
+		a.warnSharedBudgets(r)
 		for _, layer := range plan.Layers {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -156,7 +145,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 			if err != nil {
 				return err
 			}
-			if err := a.layer(r, p, l, budgets); err != nil {
+			if err := a.layer(r, p, l, sweep); err != nil {
 				return err
 			}
 		}
@@ -164,95 +153,52 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	return nil
 }
 
-// budgets are those of every layer, [judged][layer]. Methods that share out by
-// what the layers look like need a pass over all of them.
-func (a *methods) budgets(r *dumps.Reader, prompt int) ([][]int, error) {
-	m, plan := &r.Header().Model, &r.Header().Plan
-	stats := make([][]float64, len(a.list))
-	wanted := false
-	for i := range a.list {
-		stats[i] = make([]float64, m.Layers)
-		wanted = wanted || a.list[i].method.LayerStat != nil
-	}
-	for _, layer := range plan.Layers {
-		if !wanted {
-			break
-		}
-		l, err := ReadLayer(r, prompt, layer)
-		if err != nil {
-			return nil, err
-		}
-		for i, j := range a.list {
-			if j.method.LayerStat == nil || l.Len <= j.config.Window || j.method.Check(&l.Layer, j.config) != nil {
-				continue
-			}
-			if i > 0 && a.list[i-1].method == j.method && a.sameScores(i-1, i) {
-				stats[i][layer] = stats[i-1][layer]
-				continue
-			}
-			stats[i][layer] = j.method.LayerStat(&l.Layer, j.config)
+// warnSharedBudgets warns of methods that share a budget over layers of which some
+// were not recorded.
+func (a *methods) warnSharedBudgets(r *dumps.Reader) {
+	recorded := len(r.Header().Plan.Layers)
+	layers := r.Header().Model.Layers
+	for _, e := range a.entries {
+		if e.Method.LayerStat != nil && recorded != layers {
+			a.warn(Warning{Kind: SharedBudget, Path: r.Path(), Method: e.Method.Name, Recorded: recorded, Layers: layers})
 		}
 	}
-	out := make([][]int, len(a.list))
-	for i, j := range a.list {
-		if j.method.LayerStat != nil && len(plan.Layers) != m.Layers {
-			a.warn(Warning{Kind: SharedBudget, Path: r.Path(), Method: j.method.Name, Recorded: len(plan.Layers), Layers: m.Layers})
-		}
-		out[i] = j.method.LayerBudgets(stats[i], j.config)
-	}
-	return out, nil
 }
 
-// sameScores says that two entries rank alike and differ in what they keep.
-func (a *methods) sameScores(i, k int) bool {
-	x, y := a.list[i], a.list[k]
-	return x.method == y.method && !x.method.ByCapacity && x.config.RanksLike(y.config)
+// sweepOf prepares the sweep over a prompt of a dump.
+func sweepOf(ctx context.Context, r *dumps.Reader, prompt int, entries []snapkv.Entry) (*snapkv.Sweep, error) {
+	return snapkv.NewSweep(ctx, snapkv.Source{
+		Len:      r.Prompts()[prompt].PromptTokens,
+		Layers:   r.Header().Model.Layers,
+		Recorded: r.Header().Plan.Layers,
+		Read: func(_ context.Context, layer int, _ snapkv.Needs) (*snapkv.Layer, error) {
+			l, err := ReadLayer(r, prompt, layer)
+			if err != nil {
+				return nil, err
+			}
+			return &l.Layer, nil
+		},
+	}, entries)
 }
 
 // layer judges every selection on one layer, on all cores.
-func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, budgets [][]int) error {
+func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapkv.Sweep) error {
 	j := a.newJudge(l, p)
 	type result struct {
 		cells [][][]measure // [head][span][theta]
 		err   error
 	}
-	results := make([]result, len(a.list))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for next := 0; next < len(a.list); {
-		lo, hi := next, next+1
-		for hi < len(a.list) && a.sameScores(lo, hi) {
-			hi++
+	results := make([]result, len(a.entries))
+	sweep.Select(&l.Layer, nil, func(i int, keep [][]int32, err error) {
+		switch e := a.entries[i]; {
+		case err != nil:
+			results[i].err = err
+		case l.Len > e.Config.Window:
+			results[i].cells = j.judge(keep, e)
 		}
-		next = hi
-		wg.Add(1)
-		slots <- struct{}{}
-		go func() {
-			defer wg.Done()
-			defer func() { <-slots }()
-			var scores [][]float64
-			for i := lo; i < hi; i++ {
-				m, c := a.list[i].method, a.list[i].config
-				if l.Len <= c.Window {
-					continue
-				}
-				if scores == nil && !m.KeepsAll(c, l.Len) {
-					if scores, results[i].err = m.Rank(&l.Layer, c); results[i].err != nil {
-						return
-					}
-				}
-				keep, err := m.Cut(scores, &l.Layer, c, budgets[i][l.Index])
-				if err != nil {
-					results[i].err = err
-					return
-				}
-				results[i].cells = j.judge(keep, m, c)
-			}
-		}()
-	}
-	wg.Wait()
+	})
 	for i, res := range results {
-		m, c := a.list[i].method, a.list[i].config
+		m, c := a.entries[i].Method, a.entries[i].Config
 		switch {
 		case res.err != nil && a.cfg.Lenient:
 			a.warn(Warning{Kind: LeftOut, Method: m.Name, Reason: res.err.Error()})
@@ -315,8 +261,7 @@ func (a *methods) table(which int) *table.Table {
 			cmp.Compare(x.layer, y.layer), cmp.Compare(x.head, y.head), cmp.Compare(x.judged, y.judged), cmp.Compare(x.theta, y.theta), cmp.Compare(x.span, y.span))
 	})
 	for _, key := range keys {
-		j := a.list[key.judged]
-		c := j.config
+		m, c := a.entries[key.judged].Method, a.entries[key.judged].Config
 		var cols [9][]float64
 		for _, p := range a.sums[key] {
 			for i, v := range p.values() {
@@ -325,7 +270,7 @@ func (a *methods) table(which int) *table.Table {
 		}
 		lo, hi := Interval(cols[0], a.cfg.Seed)
 		t.Add(key.model, key.dataset, key.prompt, key.layer, key.head, c.Window, key.span, math.NaN(), c.Budget(), a.cfg.Thetas[key.theta],
-			j.method.Name, c.Capacity, c.Kernel, c.Pooling.String(), c.Group.String(),
+			m.Name, c.Capacity, c.Kernel, c.Pooling.String(), c.Group.String(),
 			Mean(cols[0]), Mean(cols[1]), Mean(cols[2]), Mean(cols[3]), Mean(cols[4]), Mean(cols[5]), Mean(cols[6]), Mean(cols[7]),
 			Mean(cols[8]), len(a.sums[key]), lo, hi)
 	}

@@ -178,6 +178,10 @@ func (m *Method) KeepsAll(c Config, length int) bool {
 	return m.IgnoresCapacity || c.Passthrough(length)
 }
 
+// RanksAlike reports whether the method gives the same scores under two configs:
+// they differ at most in the capacity, which its scores do not depend on.
+func (m *Method) RanksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
+
 // LayerBudgets returns the budget per head of every layer. Statistics that
 // LayerStat does not compute may be zero.
 func (m *Method) LayerBudgets(stats []float64, c Config) []int {
@@ -195,14 +199,7 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 // total out over heads. It returns ascending prefix positions, [heads] or, where
 // Group merges heads, [kv heads].
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
-	if m.KeepsAll(c, l.Len) {
-		return everything(l, c), nil
-	}
-	scores, err := m.Rank(l, c)
-	if err != nil {
-		return nil, err
-	}
-	return m.Cut(scores, l, c, budget)
+	return NewRanking(m, l).Select(c, budget)
 }
 
 // Rank gives the scores that Cut selects by, [heads or kv heads][prefix]. They

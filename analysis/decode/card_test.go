@@ -56,8 +56,8 @@ func (r *lastRows) tile(layer int, t *cpu.Tile) {
 
 // settings are windows, kernels, poolings and groups of all kinds.
 func settings() (list []snapkv.Config) {
-	for i, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMean, snapkv.GroupMax, snapkv.GroupSum} {
-		for _, pooling := range []snapkv.Pooling{snapkv.AvgPool, snapkv.MaxPool} {
+	for i, group := range snapkv.Groups() {
+		for _, pooling := range snapkv.Poolings() {
 			for _, window := range []int{1, 9, 16} {
 				list = append(list, snapkv.Config{Window: window, Capacity: window + 5 + 13*i, Kernel: 1 + 2*((i+window)%4), Pooling: pooling, Group: group})
 			}
@@ -68,10 +68,10 @@ func settings() (list []snapkv.Config) {
 
 // prefilled reads tokens on a card, once for the weights of the last queries and
 // once as Run does, and returns the cache.
-func prefilled(t *testing.T, m *model.Model, tokens []int32, methods []snapkv.Method, configs []snapkv.Config) (*watcher, *lastRows, *model.Session) {
+func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.Entry) (*watcher, *lastRows, *model.Session) {
 	t.Helper()
 	c := m.Config()
-	w := newWatcher(&runner{Config: Config{Model: m, Methods: methods, Configs: configs}}, len(tokens))
+	w := newWatcher(m, entries, len(tokens))
 	rows := &lastRows{first: len(tokens) - w.rows, n: w.rows, keys: len(tokens)}
 	for range c.Layers {
 		rows.rows = append(rows.rows, make([]float32, c.Heads*rows.n*rows.keys))
@@ -89,9 +89,9 @@ func prefilled(t *testing.T, m *model.Model, tokens []int32, methods []snapkv.Me
 
 // sameChoice compares what a card chose with what methods choose from given rows
 // or, without any, from the cache's keys and queries.
-func sameChoice(t *testing.T, w *watcher, rows *lastRows, s *model.Session, methods []snapkv.Method, configs []snapkv.Config) {
+func sameChoice(t *testing.T, w *watcher, rows *lastRows, s *model.Session, entries []snapkv.Entry) {
 	t.Helper()
-	got, err := w.selections(s, methods, configs)
+	got, err := w.selections(t.Context(), s, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,24 +103,24 @@ func sameChoice(t *testing.T, w *watcher, rows *lastRows, s *model.Session, meth
 		} else if seen, err = w.layer(s, l); err != nil {
 			t.Fatal(err)
 		}
-		for i := range methods {
-			want := make([]selection, len(configs))
-			budgets := make([][]int, len(configs))
-			for k, cfg := range configs {
-				want[k].keep = make([][][]int32, c.Layers)
-				budgets[k] = methods[i].LayerBudgets(make([]float64, c.Layers), cfg)
+		for i, e := range entries {
+			if e.Method.KeepsAll(e.Config, w.prompt) {
+				continue
 			}
-			w.method(seen, &methods[i], configs, budgets, want)
-			for k, cfg := range configs {
-				if want[k].err != nil || len(want[k].keep[l]) != len(got[i][k].keep[l]) {
-					t.Fatal(want[k].err, len(want[k].keep[l]), len(got[i][k].keep[l]))
+			budget := e.Method.LayerBudgets(make([]float64, c.Layers), e.Config)[l]
+			prefix, err := e.Method.Select(seen, e.Config, budget)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := w.withWindow(prefix, e.Config.Window)
+			if len(want) != len(got[i].keep[l]) {
+				t.Fatalf("%s, %+v, layer %d: %d lists, want %d", e.Method.Name, e.Config, l, len(got[i].keep[l]), len(want))
+			}
+			for h, list := range want {
+				if !slices.Equal(list, got[i].keep[l][h]) {
+					t.Fatalf("%s, %+v, layer %d, head %d: the card keeps %v, want %v", e.Method.Name, e.Config, l, h, got[i].keep[l][h], list)
 				}
-				for h, list := range want[k].keep[l] {
-					if !slices.Equal(list, got[i][k].keep[l][h]) {
-						t.Fatalf("%s, %+v, layer %d, head %d: the card keeps %v, want %v", methods[i].Name, cfg, l, h, got[i][k].keep[l][h], list)
-					}
-					compared++
-				}
+				compared++
 			}
 		}
 	}
@@ -145,10 +145,13 @@ func TestChoiceOnCard(t *testing.T) {
 			for i := range tokens {
 				tokens[i] = int32((i*i + 3*i) % m.Config().Vocab)
 			}
-			methods, configs := named(t, "snapkv", "pyramidkv"), settings()
-			w, rows, s := prefilled(t, m, tokens, methods, configs)
-			sameChoice(t, w, rows, s, methods, configs)
-			sameChoice(t, w, nil, s, methods, configs)
+			entries, err := snapkv.Entries(named(t, "snapkv", "pyramidkv"), settings())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, rows, s := prefilled(t, m, tokens, entries)
+			sameChoice(t, w, rows, s, entries)
+			sameChoice(t, w, nil, s, entries)
 		})
 	}
 }
@@ -173,22 +176,25 @@ func TestTiedChoiceOnCard(t *testing.T) {
 		}
 	}
 	m := onCard(t, dir, "f32")
-	methods := named(t, "snapkv")
 	var configs []snapkv.Config
 	for _, c := range settings() {
 		c.Kernel = 1
 		configs = append(configs, c)
 	}
-	w, rows, s := prefilled(t, m, slices.Repeat([]int32{7}, 90), methods, configs)
+	entries, err := snapkv.Entries(named(t, "snapkv"), configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, rows, s := prefilled(t, m, slices.Repeat([]int32{7}, 90), entries)
 	w.config.Layers = 1
-	sameChoice(t, w, rows, s, methods, configs)
-	sameChoice(t, w, nil, s, methods, configs)
-	got, err := w.selections(s, methods, configs)
+	sameChoice(t, w, rows, s, entries)
+	sameChoice(t, w, nil, s, entries)
+	got, err := w.selections(t.Context(), s, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for k, c := range configs {
-		for h, list := range got[0][k].keep[0] {
+		for h, list := range got[k].keep[0] {
 			var want []int32
 			for j := range c.Budget() {
 				want = append(want, int32(j))

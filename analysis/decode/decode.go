@@ -41,10 +41,8 @@ type Config struct {
 
 // Check finds prompts and settings that cannot be run.
 func (c *Config) Check() error {
-	for _, cfg := range c.Configs {
-		if err := cfg.Check(); err != nil {
-			return err
-		}
+	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
+		return err
 	}
 	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
@@ -66,7 +64,7 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	r := &runner{Config: c, started: time.Now(), warned: map[string]bool{}}
+	r := newRunner(c)
 	for i := range c.Prompts {
 		r.total += int64(len(c.Prompts[i].Tokens)) + int64(1+len(c.Methods)*len(c.Configs))*int64(2*c.MaxNewTokens) // decoded, then scored
 	}
@@ -83,11 +81,18 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 
 type runner struct {
 	Config
+	entries []snapkv.Entry
 	started time.Time
 	done    int
 	tokens  int64
 	total   int64
 	warned  map[string]bool
+}
+
+// newRunner makes a runner for a config that has passed Check.
+func newRunner(c Config) *runner {
+	entries, _ := snapkv.Entries(c.Methods, c.Configs)
+	return &runner{Config: c, entries: entries, started: time.Now(), warned: map[string]bool{}}
 }
 
 func (r *runner) warn(format string, args ...any) {
@@ -143,7 +148,7 @@ type reference struct {
 
 func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result) error) error {
 	cfg := r.Model.Config()
-	w := newWatcher(r, len(p.Tokens))
+	w := newWatcher(r.Model, r.entries, len(p.Tokens))
 	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
 	defer s.Close()
 	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
@@ -170,29 +175,28 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen, err := w.selections(s, r.Methods, r.Configs)
+	chosen, err := w.selections(ctx, s, r.entries)
 	if err != nil {
 		return err
 	}
 	g := &company{r: r, ref: &ref, emit: emit}
 	defer g.close()
-	for i := range r.Methods {
-		for k, c := range r.Configs {
-			if r.Skip != nil && r.Skip(r.Methods[i].Name, c) {
-				continue
-			}
-			if err := r.compressed(ctx, full, &r.Methods[i], c, chosen[i][k], prefill, g); err != nil {
-				return err
-			}
-			chosen[i][k].keep = nil
+	for i, e := range r.entries {
+		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {
+			continue
 		}
+		if err := r.compressed(ctx, full, e, chosen[i], prefill, g); err != nil {
+			return err
+		}
+		chosen[i].keep = nil
 	}
 	return g.flush(ctx)
 }
 
 // compressed makes the cache that a method leaves and hands it to the company
 // that decodes.
-func (r *runner) compressed(ctx context.Context, full *cache, method *snapkv.Method, c snapkv.Config, chosen selection, prefill float64, g *company) error {
+func (r *runner) compressed(ctx context.Context, full *cache, e snapkv.Entry, chosen selection, prefill float64, g *company) error {
+	method, c := e.Method, e.Config
 	out := Result{ID: full.p.ID, Method: method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
 	s := full.s
 	switch err := chosen.err; {

@@ -112,9 +112,11 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	m, ids := loadModel(t, "llama")
 	c := m.Config()
-	run := &runner{Config: Config{Model: m, Methods: snapkv.Methods, Configs: []snapkv.Config{config(16, 48), config(16, 90)}}, warned: map[string]bool{}}
-	run.Prompts, run.MaxNewTokens, run.IgnoreEOS = []prompts.Prompt{{ID: "p", Tokens: ids}}, 8, true
-	w := newWatcher(run, len(ids))
+	run := newRunner(Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, MaxNewTokens: 8, IgnoreEOS: true,
+		Methods: snapkv.Methods, Configs: []snapkv.Config{config(16, 48), config(16, 90)},
+	})
+	w := newWatcher(m, run.entries, len(ids))
 	s := m.NewSession()
 	first := make([]float32, c.Vocab)
 	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
@@ -125,7 +127,7 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 	if err := full.measure(context.Background(), &ref, &Result{}); err != nil {
 		t.Fatal(err)
 	}
-	chosen, err := w.selections(s, run.Methods, run.Configs)
+	chosen, err := w.selections(t.Context(), s, run.entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,41 +152,40 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 		}
 		defer r.Close()
 		compared := 0
-		for i, method := range run.Methods {
-			for k, cfg := range run.Configs {
-				want, err := analysis.Indices(r, 0, method, cfg)
-				if err != nil {
-					if store == dumps.StoreFactors && method.Name != "headkv" {
-						t.Errorf("%s: %v", method.Name, err)
+		for i, e := range run.entries {
+			method, cfg := e.Method, e.Config
+			want, err := analysis.Indices(t.Context(), r, 0, *method, cfg)
+			if err != nil {
+				if store == dumps.StoreFactors && method.Name != "headkv" {
+					t.Errorf("%s: %v", method.Name, err)
+				}
+				continue
+			}
+			if chosen[i].err != nil {
+				t.Fatalf("%s: %v", method.Name, chosen[i].err)
+			}
+			if method.IgnoresCapacity {
+				continue
+			}
+			off := 0
+			for l := range want {
+				for h, list := range want[l] {
+					got := chosen[i].keep[l][h]
+					if tail := got[len(got)-cfg.Window:]; int(tail[0]) != len(ids)-cfg.Window || int(tail[cfg.Window-1]) != len(ids)-1 {
+						t.Fatalf("%s: the window %v is not kept", method.Name, tail)
 					}
-					continue
-				}
-				if chosen[i][k].err != nil {
-					t.Fatalf("%s: %v", method.Name, chosen[i][k].err)
-				}
-				if method.IgnoresCapacity {
-					continue
-				}
-				off := 0
-				for l := range want {
-					for h, list := range want[l] {
-						got := chosen[i][k].keep[l][h]
-						if tail := got[len(got)-cfg.Window:]; int(tail[0]) != len(ids)-cfg.Window || int(tail[cfg.Window-1]) != len(ids)-1 {
-							t.Fatalf("%s: the window %v is not kept", method.Name, tail)
+					for _, j := range got[:len(got)-cfg.Window] {
+						if !slices.Contains(list, j) {
+							off++
 						}
-						for _, j := range got[:len(got)-cfg.Window] {
-							if !slices.Contains(list, j) {
-								off++
-							}
-						}
-						compared += len(list)
 					}
+					compared += len(list)
 				}
-				// Scores nearer to the cut than rounding may fall on either side; the
-				// dump's sums over all queries (h2o) are rounded to 16 bits.
-				if off > 2 {
-					t.Errorf("%s, %s, capacity %d: %d positions differ", store, method.Name, cfg.Capacity, off)
-				}
+			}
+			// Scores nearer to the cut than rounding may fall on either side; the
+			// dump's sums over all queries (h2o) are rounded to 16 bits.
+			if off > 2 {
+				t.Errorf("%s, %s, capacity %d: %d positions differ", store, method.Name, cfg.Capacity, off)
 			}
 		}
 		if compared < 1000 {

@@ -1,7 +1,8 @@
 package decode
 
 import (
-	"runtime"
+	"context"
+	"slices"
 	"sync"
 
 	"github.com/attnscope/attnscope/capture"
@@ -24,15 +25,13 @@ type watcher struct {
 	parts     sync.Pool
 }
 
-func newWatcher(r *runner, prompt int) *watcher {
-	c := r.Model.Config()
+func newWatcher(m *model.Model, entries []snapkv.Entry, prompt int) *watcher {
+	c := m.Config()
 	w := &watcher{config: c, prompt: prompt, queries: make([][]float32, c.Layers)}
 	w.parts.New = func() any { return new([]float32) }
-	for _, cfg := range r.Configs {
-		w.rows = max(w.rows, min(cfg.Window, prompt))
-	}
-	for i := range r.Methods {
-		w.needs = w.needs.Union(r.Methods[i].Needs)
+	for _, e := range entries {
+		w.rows = max(w.rows, min(e.Config.Window, prompt))
+		w.needs = w.needs.Union(e.Method.Needs)
 	}
 	for l := range w.queries {
 		w.queries[l] = make([]float32, w.rows*c.Heads*c.HeadDim)
@@ -147,122 +146,103 @@ func (w *watcher) layer(s *model.Session, l int) (*snapkv.Layer, error) {
 	return out, nil
 }
 
-// selection is what a method with a config keeps, the window included:
-// [layer][head or kv head], ascending cache slots.
+// selection is what an entry keeps, the window included: [layer][head or kv head],
+// ascending cache slots; or why it cannot select.
 type selection struct {
 	keep [][][]int32
 	err  error
 }
 
-// selections are those of every method with every config that drops anything,
-// [method][config], made layer by layer.
-func (w *watcher) selections(s *model.Session, methods []snapkv.Method, configs []snapkv.Config) ([][]selection, error) {
-	out := make([][]selection, len(methods))
-	budgets := make([][][]int, len(methods))
-	layers := w.config.Layers
-	for i := range methods {
-		out[i] = make([]selection, len(configs))
-		budgets[i] = make([][]int, len(configs))
-		for k, c := range configs {
-			out[i][k].keep = make([][][]int32, layers)
-			stats := make([]float64, layers)
-			if m := &methods[i]; m.LayerStat != nil && !c.Passthrough(w.prompt) {
-				for l := range stats {
-					seen, err := w.layer(s, l)
-					if err != nil {
-						return nil, err
-					}
-					stats[l] = m.LayerStat(seen, c)
-				}
-			}
-			budgets[i][k] = methods[i].LayerBudgets(stats, c)
-		}
+// selections selects by every entry, layer by layer. Entries that keep everything
+// get empty selections.
+func (w *watcher) selections(ctx context.Context, s *model.Session, entries []snapkv.Entry) ([]selection, error) {
+	src := snapkv.Source{Len: w.prompt, Layers: w.config.Layers}
+	for l := range w.config.Layers {
+		src.Recorded = append(src.Recorded, l)
 	}
-	for l := range layers {
-		var rest []int // methods that choose here
-		for i := range methods {
-			chosen, err := w.onCard(s, l, &methods[i], configs, budgets[i], out[i])
-			if err != nil {
-				return nil, err
-			}
-			if !chosen {
-				rest = append(rest, i)
-			}
-		}
-		if len(rest) == 0 {
-			continue
-		}
-		seen, err := w.layer(s, l)
+	src.Read = func(_ context.Context, layer int, _ snapkv.Needs) (*snapkv.Layer, error) { return w.layer(s, layer) }
+	sweep, err := snapkv.NewSweep(ctx, src, entries)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]selection, len(entries))
+	for i := range out {
+		out[i].keep = make([][][]int32, w.config.Layers)
+	}
+	for l := range w.config.Layers {
+		rest, err := w.selectOnCard(s, sweep, l, entries, out)
 		if err != nil {
 			return nil, err
 		}
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-		for _, i := range rest {
-			wg.Add(1)
-			slots <- struct{}{}
-			go func() {
-				defer wg.Done()
-				w.method(seen, &methods[i], configs, budgets[i], out[i])
-				<-slots
-			}()
+		if err := w.selectHere(s, sweep, l, rest, entries, out); err != nil {
+			return nil, err
 		}
-		wg.Wait()
 	}
 	return out, nil
 }
 
-// onCard has a card that holds the cache select one layer's positions, by methods
-// that go by the window's votes alone, and tells whether it has.
-func (w *watcher) onCard(s *model.Session, layer int, m *snapkv.Method, configs []snapkv.Config, budgets [][]int, out []selection) (bool, error) {
-	if !m.PooledVotes || s.InMemory() {
-		return false, nil
+// selectHere selects by the entries of rest on one layer.
+func (w *watcher) selectHere(s *model.Session, sweep *snapkv.Sweep, layer int, rest []bool, entries []snapkv.Entry, out []selection) error {
+	if !slices.Contains(rest, true) {
+		return nil
 	}
+	l, err := w.layer(s, layer)
+	if err != nil {
+		return err
+	}
+	skip := func(i int) bool { return !rest[i] || out[i].err != nil }
+	sweep.Select(l, skip, func(i int, keep [][]int32, err error) {
+		if err != nil {
+			out[i].err = err
+			return
+		}
+		out[i].keep[layer] = w.withWindow(keep, entries[i].Config.Window)
+	})
+	return nil
+}
+
+// withWindow appends the positions of the window to each list of prefix positions.
+func (w *watcher) withWindow(keep [][]int32, window int) [][]int32 {
+	out := make([][]int32, len(keep))
+	for h, prefix := range keep {
+		out[h] = append(make([]int32, 0, len(prefix)+window), prefix...)
+		for j := w.prompt - window; j < w.prompt; j++ {
+			out[h] = append(out[h], int32(j))
+		}
+	}
+	return out
+}
+
+// selectOnCard lets a card that holds the cache select on one layer by methods that
+// use the pooled votes alone. It reports which entries are left to select by.
+func (w *watcher) selectOnCard(s *model.Session, sweep *snapkv.Sweep, layer int, entries []snapkv.Entry, out []selection) ([]bool, error) {
+	rest := make([]bool, len(entries))
 	var picks []model.Pick
-	var of []int
-	for k, c := range configs {
-		if !c.Passthrough(w.prompt) {
-			picks = append(picks, model.Pick{Window: c.Window, Budget: budgets[k][layer], Kernel: c.Kernel, Pooling: c.Pooling.String(), Group: c.Group.String()})
-			of = append(of, k)
+	var of []int // the entry of each pick
+	for i, e := range entries {
+		c := e.Config
+		if e.Method.KeepsAll(c, w.prompt) {
+			continue
+		}
+		rest[i] = true
+		if e.Method.PooledVotes && !s.InMemory() {
+			picks = append(picks, model.Pick{
+				Window: c.Window, Budget: sweep.Budget(i, layer), Kernel: c.Kernel,
+				Pooling: c.Pooling.String(), Group: c.Group.String(),
+			})
+			of = append(of, i)
 		}
 	}
 	if len(picks) == 0 {
-		return true, nil
+		return rest, nil
 	}
 	keep, ok, err := s.Select(layer, w.queries[layer], w.rows, picks)
-	for i := range keep {
-		out[of[i]].keep[layer] = keep[i]
+	if err != nil || !ok {
+		return rest, err
 	}
-	return ok, err
-}
-
-// method selects one layer's positions under every config.
-func (w *watcher) method(l *snapkv.Layer, m *snapkv.Method, configs []snapkv.Config, budgets [][]int, out []selection) {
-	var scores [][]float64
-	var ranked snapkv.Config // what scores were made for
-	for k, c := range configs {
-		if m.KeepsAll(c, w.prompt) || out[k].err != nil {
-			continue
-		}
-		if scores == nil || m.ByCapacity || !c.RanksLike(ranked) {
-			ranked = c
-			if scores, out[k].err = m.Rank(l, c); out[k].err != nil {
-				scores = nil
-				continue
-			}
-		}
-		list, err := m.Cut(scores, l, c, budgets[k][l.Index])
-		if err != nil {
-			out[k].err = err
-			continue
-		}
-		keep := make([][]int32, len(list))
-		for h, prefix := range list {
-			keep[h] = append(make([]int32, 0, len(prefix)+c.Window), prefix...)
-			for j := w.prompt - c.Window; j < w.prompt; j++ {
-				keep[h] = append(keep[h], int32(j))
-			}
-		}
-		out[k].keep[l.Index] = keep
+	for n, i := range of {
+		out[i].keep[layer] = keep[n]
+		rest[i] = false
 	}
+	return rest, nil
 }

@@ -197,7 +197,7 @@ func runIndices(c *cli.Context, s selections) error {
 		return err
 	}
 	cfg, p, method := s.configs[0], r.Prompts()[at], s.methods[0]
-	layers, err := analysis.Indices(r, at, method, cfg)
+	layers, err := analysis.Indices(c.Context, r, at, method, cfg)
 	if err != nil {
 		return err
 	}

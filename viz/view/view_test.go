@@ -225,7 +225,7 @@ func TestVotesAndSelections(t *testing.T) {
 	}
 	c := snapkv.Config{Window: 4, Capacity: 12, Kernel: 3, Pooling: "maxpool", Group: "mean"}
 	for _, m := range snapkv.Methods {
-		want, err := analysis.Indices(v.dump, 1, m, c)
+		want, err := analysis.Indices(t.Context(), v.dump, 1, m, c)
 		path := fmt.Sprintf("api/kept?p=1&method=%s&window=4&capacity=12&kernel=3&pooling=maxpool&group=mean&layer=1", m.Name)
 		if err != nil {
 			if code, _ := v.get(path); code != 400 {

@@ -1,0 +1,208 @@
+package snapkv
+
+import (
+	"context"
+
+	"github.com/attnscope/attnscope/internal/parallel"
+)
+
+// Entry is one selection of a sweep: a method under a config.
+type Entry struct {
+	Method *Method
+	Config Config
+}
+
+// sharesScores reports whether e and o select from the same scores.
+func (e Entry) sharesScores(o Entry) bool {
+	return e.Method == o.Method && e.Method.RanksAlike(e.Config, o.Config)
+}
+
+// Entries pairs every method with every config, in the order of the methods, and
+// returns the error of the first config that fails [Config.Check].
+func Entries(methods []Method, configs []Config) ([]Entry, error) {
+	for _, c := range configs {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]Entry, 0, len(methods)*len(configs))
+	for i := range methods {
+		for _, c := range configs {
+			list = append(list, Entry{&methods[i], c})
+		}
+	}
+	return list, nil
+}
+
+// Source gives the layers of one prompt to a sweep.
+type Source struct {
+	Len      int   // positions of the prompt
+	Layers   int   // layers of the model
+	Recorded []int // ids of the layers that Read can read, ascending
+	// Read reads a layer. It must fill what needs names, unless it was not recorded,
+	// and may fill more.
+	Read func(ctx context.Context, layer int, needs Needs) (*Layer, error)
+}
+
+// Sweep selects by several methods and configs on the layers of one prompt. Scores
+// are computed once for all entries that differ in the capacity only, unless the
+// method's scores depend on it.
+//
+//	sweep, err := snapkv.NewSweep(ctx, source, entries)
+//	for _, layer := range source.Recorded {
+//		l, err := source.Read(ctx, layer, sweep.Needs())
+//		sweep.Select(l, nil, func(entry int, keep [][]int32, err error) { ... })
+//	}
+type Sweep struct {
+	entries []Entry
+	groups  [][]int // entries that share scores
+	budgets [][]int // [entry][layer], positions per head
+}
+
+// NewSweep computes the budgets of all entries. It reads the layers of the source,
+// each of them once, only if the budgets of a method depend on them.
+func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) {
+	s := &Sweep{entries: entries, groups: groups(entries)}
+	var measured []Entry // one of each group whose budgets depend on the layers
+	at := make([]int, len(s.groups))
+	for g, group := range s.groups {
+		at[g] = -1
+		for _, i := range group {
+			e := entries[i]
+			if e.Method.LayerStat != nil && !e.Method.KeepsAll(e.Config, src.Len) {
+				at[g] = len(measured)
+				measured = append(measured, e)
+				break
+			}
+		}
+	}
+	stats, err := LayerStats(ctx, src, measured)
+	if err != nil {
+		return nil, err
+	}
+	none := make([]float64, src.Layers)
+	s.budgets = make([][]int, len(entries))
+	for g, group := range s.groups {
+		own := none
+		if at[g] >= 0 {
+			own = stats[at[g]]
+		}
+		for _, i := range group {
+			s.budgets[i] = entries[i].Method.LayerBudgets(own, entries[i].Config)
+		}
+	}
+	return s, nil
+}
+
+// LayerStats computes Method.LayerStat of every entry on every recorded layer,
+// [entry][layer], and reads each layer once. A statistic is 0 where its layer, or
+// what the method needs of it, was not recorded: selecting there is an error.
+func LayerStats(ctx context.Context, src Source, entries []Entry) ([][]float64, error) {
+	stats := make([][]float64, len(entries))
+	var needs Needs
+	measures := false
+	for i, e := range entries {
+		stats[i] = make([]float64, src.Layers)
+		if e.Method.LayerStat != nil {
+			measures = true
+			needs = needs.Union(e.Method.Needs)
+		}
+	}
+	if !measures {
+		return stats, nil
+	}
+	for _, layer := range src.Recorded {
+		l, err := src.Read(ctx, layer, needs)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range entries {
+			if e.Method.LayerStat != nil && l.Len > e.Config.Window && e.Method.Check(l, e.Config) == nil {
+				stats[i][layer] = e.Method.LayerStat(l, e.Config)
+			}
+		}
+	}
+	return stats, nil
+}
+
+// groups lists entries that share scores together, in the order of the entries.
+func groups(entries []Entry) [][]int {
+	var list [][]int
+next:
+	for i, e := range entries {
+		for g, group := range list {
+			if e.sharesScores(entries[group[0]]) {
+				list[g] = append(group, i)
+				continue next
+			}
+		}
+		list = append(list, []int{i})
+	}
+	return list
+}
+
+// Needs is what the methods of all entries need.
+func (s *Sweep) Needs() Needs {
+	var needs Needs
+	for _, e := range s.entries {
+		needs = needs.Union(e.Method.Needs)
+	}
+	return needs
+}
+
+// Budget is the number of prefix positions per head that an entry keeps in a layer,
+// before the method shares the total of the layer out over its heads.
+func (s *Sweep) Budget(entry, layer int) int { return s.budgets[entry][layer] }
+
+// Select selects by every entry on one layer, on all cores, and calls visit with
+// what each entry keeps, as [Method.Select] returns it, or with the error. Entries
+// that skip reports are left out; skip may be nil. Visit is called from several
+// goroutines at once, with different entries. Once an entry has failed, the entries
+// after it that share its scores fail with the same error.
+func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int, keep [][]int32, err error)) {
+	parallel.For(len(s.groups), func(g int) {
+		var ranking *Ranking
+		var failed error
+		for _, i := range s.groups[g] {
+			if skip != nil && skip(i) {
+				continue
+			}
+			e := s.entries[i]
+			if ranking == nil {
+				ranking = NewRanking(e.Method, l)
+			}
+			var keep [][]int32
+			if failed == nil {
+				keep, failed = ranking.Select(e.Config, s.budgets[i][l.Index])
+			}
+			visit(i, keep, failed)
+		}
+	})
+}
+
+// Ranking selects by one method on one layer for several configs. It keeps the
+// scores from one config to the next and ranks again only if they would change.
+type Ranking struct {
+	method *Method
+	layer  *Layer
+	config Config // that scores were computed for
+	scores [][]float64
+}
+
+// NewRanking prepares to select by a method on a layer. Nothing is computed yet.
+func NewRanking(m *Method, l *Layer) *Ranking { return &Ranking{method: m, layer: l} }
+
+// Select is [Method.Select] for the ranking's method and layer.
+func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
+	if r.method.KeepsAll(c, r.layer.Len) {
+		return everything(r.layer, c), nil
+	}
+	if r.scores == nil || !r.method.RanksAlike(r.config, c) {
+		scores, err := r.method.Rank(r.layer, c)
+		if err != nil {
+			return nil, err
+		}
+		r.scores, r.config = scores, c
+	}
+	return r.method.Cut(r.scores, r.layer, c, budget)
+}

@@ -1,0 +1,152 @@
+package snapkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// sweepConfigs differ in kernel, group and capacity; capacity 200 passes through.
+func sweepConfigs() []Config {
+	var list []Config
+	for _, kernel := range []int{1, 5} {
+		for _, group := range []Group{GroupHead, GroupMax} {
+			for _, capacity := range []int{28, 200, 12, 40} {
+				c := testConfig(capacity)
+				c.Kernel = kernel
+				c.Group = group
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+// randomSource gives four random layers and counts how often each is read.
+func randomSource(reads *[4]int) Source {
+	return Source{
+		Len: 90, Layers: 4, Recorded: []int{0, 1, 2, 3},
+		Read: func(_ context.Context, layer int, _ Needs) (*Layer, error) {
+			reads[layer]++
+			l := randomLayer(uint64(30 + layer))
+			l.Index = layer
+			return l, nil
+		},
+	}
+}
+
+// TestSweepSelectsAsEachMethodAlone compares every entry of a sweep with the budgets
+// of its layers, computed here, and with Method.Select.
+func TestSweepSelectsAsEachMethodAlone(t *testing.T) {
+	var reads [4]int
+	src := randomSource(&reads)
+	entries, err := Entries(Methods, sweepConfigs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweep, err := NewSweep(t.Context(), src, entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reads != [4]int{1, 1, 1, 1} {
+		t.Errorf("layers were read %v times for the budgets, want each once", reads)
+	}
+	for _, layer := range src.Recorded {
+		l, err := src.Read(t.Context(), layer, sweep.Needs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]string, len(entries))
+		sweep.Select(l, nil, func(i int, keep [][]int32, err error) { got[i] = fmt.Sprint(keep, err) })
+		for i, e := range entries {
+			stats := make([]float64, src.Layers)
+			for at := range stats {
+				if e.Method.LayerStat != nil {
+					other, _ := src.Read(t.Context(), at, e.Method.Needs)
+					stats[at] = e.Method.LayerStat(other, e.Config)
+				}
+			}
+			keep, err := e.Method.Select(l, e.Config, e.Method.LayerBudgets(stats, e.Config)[layer])
+			if e.Method.Name == "headkv" && e.Config.Group.Merges() {
+				continue // the config scores query heads: TestSweepReportsErrors has errors
+			}
+			if want := fmt.Sprint(keep, err); got[i] != want {
+				t.Errorf("%s, %+v, layer %d: %.80s, want %.80s", e.Method.Name, e.Config, layer, got[i], want)
+			}
+		}
+	}
+}
+
+// TestSweepRanksOnce: scores are computed once for all capacities, unless the
+// method's scores depend on the capacity.
+func TestSweepRanksOnce(t *testing.T) {
+	for _, byCapacity := range []bool{false, true} {
+		var mu sync.Mutex
+		ranked := 0
+		m := snapkvMethod
+		m.ByCapacity = byCapacity
+		m.Score = func(l *Layer, c Config) ([][]float64, error) {
+			mu.Lock()
+			ranked++
+			mu.Unlock()
+			return pooledVotes(l, c)
+		}
+		entries, err := Entries([]Method{m}, sweepConfigs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reads [4]int
+		src := randomSource(&reads)
+		sweep, err := NewSweep(t.Context(), src, entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sweep.Select(randomLayer(1), nil, func(int, [][]int32, error) {})
+		want := 4 // kernels and groups
+		if byCapacity {
+			want = 12 // and the capacities that drop anything
+		}
+		if ranked != want {
+			t.Errorf("by capacity %v: ranked %d times, want %d", byCapacity, ranked, want)
+		}
+		if reads != [4]int{} {
+			t.Errorf("layers were read %v times, want none: no budget depends on them", reads)
+		}
+	}
+}
+
+// TestSweepReportsErrors: a method that fails is reported for each of its entries and
+// does not disturb the others; what is skipped is not visited.
+func TestSweepReportsErrors(t *testing.T) {
+	bad := errors.New("bad")
+	fails := snapkvMethod
+	fails.Score = func(*Layer, Config) ([][]float64, error) { return nil, bad }
+	entries, err := Entries([]Method{fails, snapkvMethod}, []Config{testConfig(28), testConfig(12), testConfig(200)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reads [4]int
+	sweep, err := NewSweep(t.Context(), randomSource(&reads), entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]error, len(entries))
+	visited := make([]bool, len(entries))
+	sweep.Select(randomLayer(1), func(i int) bool { return i == 4 }, func(i int, _ [][]int32, err error) {
+		visited[i] = true
+		got[i] = err
+	})
+	for i := range entries {
+		if visited[i] != (i != 4) {
+			t.Errorf("entry %d: visited %v", i, visited[i])
+		}
+		if i < 3 && !errors.Is(got[i], bad) || i >= 3 && got[i] != nil {
+			t.Errorf("entry %d: error %v", i, got[i])
+		}
+	}
+	if _, err := Entries(Methods, []Config{{Window: 8, Capacity: 8}}); err == nil {
+		t.Error("a config that makes no sense: no error")
+	}
+}
