@@ -112,13 +112,13 @@ var AdviceColumns = []string{"method", "capacity", "budget", "predicted", "low",
 // names the smallest capacity of each whose own measure stays under the value
 // that predicts the bound. found is false where no method keeps it.
 func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibration, loss float64, by string) (t *table.Table, warnings []Warning, found bool, err error) {
-	keys := []string{"prompt"}
+	keys := []By{ByPrompt}
 	columns := AdviceColumns
 	if by != "" {
-		keys, columns = []string{"prompt", "layer"}, slices.Concat([]string{"layer"}, AdviceColumns)
+		keys, columns = []By{ByPrompt, ByLayer}, slices.Concat([]string{"layer"}, AdviceColumns)
 	}
 	if by == "head" {
-		keys, columns = []string{"prompt", "layer", "head"}, slices.Concat([]string{"layer", "head"}, AdviceColumns)
+		keys, columns = []By{ByPrompt, ByLayer, ByHead}, slices.Concat([]string{"layer", "head"}, AdviceColumns)
 	}
 	cfg.By = keys
 	measured, warnings, err := Methods(ctx, paths, cfg)

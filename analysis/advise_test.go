@@ -32,7 +32,7 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 		base.Capacity = n
 		cfg.Configs = append(cfg.Configs, base)
 	}
-	cfg.By = []string{"prompt"}
+	cfg.By = []By{ByPrompt}
 	measured, _, err := Methods(context.Background(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)

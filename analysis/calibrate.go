@@ -38,7 +38,7 @@ type Point struct {
 // Intervals are bootstrapped over prompts. The methods oracle and full are left
 // out: they are no predictions.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) ([]Calibration, [][]Point, []Warning, error) {
-	cfg.By, cfg.Lenient = []string{"prompt"}, true
+	cfg.By, cfg.Lenient = []By{ByPrompt}, true
 	cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return m.Role == snapkv.Bound })
 	t, warnings, err := Methods(ctx, paths, cfg)
 	if err != nil {

@@ -95,7 +95,7 @@ func (a *hitRates) rows() []HitRateRow {
 		}
 		rows = append(rows, a.row(g))
 	}
-	if few > 0 && !slices.Contains(a.cfg.By, "prompt") {
+	if few > 0 && !slices.Contains(a.cfg.By, ByPrompt) {
 		a.warn(Warning{Kind: FewPrompts})
 	}
 	return rows
@@ -112,7 +112,7 @@ func (a *hitRates) row(g *group) HitRateRow {
 	for i := range g.perPrompt {
 		p := &g.perPrompt[i]
 		counts.Add(p.counts)
-		rates = append(rates, a.average(p))
+		rates = append(rates, a.cfg.Average.of(p.counts, p.heads))
 		recent = append(recent, over(p.counts.Recent, p.counts.Significant))
 		sinks = append(sinks, over(p.counts.SinksRecent, p.counts.Significant))
 		oracle = append(oracle, over(p.counts.Oracle, p.counts.Significant))
@@ -140,18 +140,7 @@ func (a *hitRates) row(g *group) HitRateRow {
 	return row
 }
 
-// average is a prompt's hit rate: ratio of sums, mean over rows, or mean over
-// heads of a head's mean over rows.
-func (a *hitRates) average(p *promptSum) float64 {
-	switch a.cfg.Average {
-	case "rows":
-		return p.counts.RowMean()
-	case "heads":
-		return Mean(p.heads)
-	}
-	return p.counts.Rate()
-}
-
+// over is a/b, NaN where b is zero.
 func over(a, b int) float64 {
 	if b == 0 {
 		return math.NaN()

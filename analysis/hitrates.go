@@ -17,39 +17,6 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// HitRateConfig says which hit rates are computed; every combination of the
-// lists is.
-type HitRateConfig struct {
-	Windows    []int
-	Tops       []float64 // shares of the prefix
-	Budgets    []int     // positions; beside or instead of Tops
-	Thetas     []float64
-	Span       int      // reply rows of a span
-	By         []string // of layer, head, prompt, dataset, span
-	Average    string   // pooled, rows, heads
-	Generation string   // rows, mean
-	SkipFirst  int
-	Kernel     int // 0 or 1: no pooling, as in the paper
-	Pooling    snapkv.Pooling
-	TopOf      string // prefix, or prompt as the authors' code counts k
-	Exact      bool   // with prompt: their prev_len = start - 1 too
-	Seed       uint64
-}
-
-// Paper is the setting of arXiv:2404.14469v1, section 3.
-var Paper = HitRateConfig{
-	Windows: []int{hitrate.PaperWindow}, Tops: []float64{hitrate.PaperTop}, Thetas: []float64{hitrate.PaperTheta},
-	Span: 128, By: []string{"layer"}, Average: "pooled", Generation: "rows", TopOf: "prefix",
-}
-
-// Setting is one combination of window, budget and theta.
-type Setting struct {
-	Window int
-	Budget int     // positions kept; ignored where Top is given
-	Top    float64 // share of the prefix that is kept; NaN where the budget was given
-	Theta  float64 // weights above it are significant
-}
-
 // HeadRate is the result of one head of one prompt for one [Setting].
 type HeadRate struct {
 	Window, Budget int     // Budget is the number of positions that were kept
@@ -83,13 +50,8 @@ type promptSum struct {
 // rows. The error is [ErrNothing] where no prompt can be rated.
 func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRateRow, []Warning, error) {
 	a := &hitRates{cfg: cfg, groups: map[groupKey]*group{}}
-	for _, s := range []struct {
-		name, value string
-		allowed     []string
-	}{{"average", cfg.Average, []string{"pooled", "rows", "heads"}}, {"generation", cfg.Generation, []string{"rows", "mean"}}} {
-		if !slices.Contains(s.allowed, s.value) {
-			return nil, nil, fmt.Errorf("%s %q: want one of %v", s.name, s.value, s.allowed)
-		}
+	if err := cfg.Check(); err != nil {
+		return nil, nil, err
 	}
 	a.sets = cfg.Settings()
 	for _, path := range paths {
@@ -207,8 +169,8 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 
 // spansOf are the ranges of n reply rows that are rated: all of them, or by span
 // ranges of equal length, the last perhaps short.
-func spansOf(n, span int, by []string) [][2]int {
-	if !slices.Contains(by, "span") || span < 1 {
+func spansOf(n, span int, by []By) [][2]int {
+	if !slices.Contains(by, BySpan) || span < 1 {
 		return [][2]int{{0, n}}
 	}
 	var list [][2]int
@@ -265,7 +227,7 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 }
 
 func (a *hitRates) significant(part []float32, n, keys, length int, mean []float64, theta float32) [][]int32 {
-	if a.cfg.Generation == "rows" {
+	if a.cfg.Generation == GenerationRows {
 		return hitrate.Significant(part, n, keys, length, theta)
 	}
 	row := make([]float32, length)
@@ -273,36 +235,6 @@ func (a *hitRates) significant(part []float32, n, keys, length int, mean []float
 		row[j] = float32(v)
 	}
 	return hitrate.Significant(row, 1, length, length, theta)
-}
-
-// Settings lists all combinations of windows, thetas and budgets, in the order of
-// the rows of [HitRates].
-func (cfg *HitRateConfig) Settings() []Setting {
-	var list []Setting
-	for _, window := range cfg.Windows {
-		for _, theta := range cfg.Thetas {
-			for _, top := range cfg.Tops {
-				list = append(list, Setting{Window: window, Top: top, Theta: theta})
-			}
-			for _, budget := range cfg.Budgets {
-				list = append(list, Setting{Window: window, Budget: budget, Top: math.NaN(), Theta: theta})
-			}
-		}
-	}
-	return list
-}
-
-// Kept is the number of positions that a vote under s keeps of a prompt of length
-// tokens.
-func (cfg *HitRateConfig) Kept(s Setting, length int) int {
-	prefix := length - s.Window
-	if math.IsNaN(s.Top) {
-		return min(s.Budget, prefix)
-	}
-	if cfg.TopOf == "prompt" {
-		return min(hitrate.Budget(s.Top, length), prefix)
-	}
-	return min(hitrate.Budget(s.Top, prefix), prefix)
 }
 
 // Rate rates one head under one setting.
@@ -356,15 +288,15 @@ func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int
 	key := groupKey{model, "*", "*", -1, -1, -1, set}
 	for _, by := range a.cfg.By {
 		switch by {
-		case "layer":
+		case ByLayer:
 			key.layer = layer
-		case "head":
+		case ByHead:
 			key.head = head
-		case "prompt":
+		case ByPrompt:
 			key.prompt = p.ID
-		case "dataset":
+		case ByDataset:
 			key.dataset = p.Dataset
-		case "span":
+		case BySpan:
 			key.span = span
 		}
 	}

@@ -18,8 +18,8 @@ type MethodConfig struct {
 	Methods []snapkv.Method
 	Configs []snapkv.Config
 	Thetas  []float64
-	Span    int      // reply rows of a span
-	By      []string // of layer, head, prompt, dataset, span
+	Span    int  // reply rows of a span
+	By      []By // what has rows of its own in the result
 	// Lenient leaves out, with a warning, what a dump has not recorded enough
 	// for; otherwise that is an error.
 	Lenient bool
@@ -43,7 +43,7 @@ type methodKey struct {
 }
 
 type methods struct {
-	by       [][]string
+	by       [][]By
 	cfg      MethodConfig
 	entries  []snapkv.Entry
 	sums     map[methodKey][]promptMeasure
@@ -71,11 +71,11 @@ func Methods(ctx context.Context, paths []string, cfg MethodConfig) (*table.Tabl
 
 // MethodTables is Methods with a table for each of several keys, from one pass
 // over the dumps.
-func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[]string) ([]*table.Table, []Warning, error) {
+func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By) ([]*table.Table, []Warning, error) {
 	cfg.By = nil
 	for _, keys := range by {
-		if slices.Contains(keys, "span") {
-			cfg.By = []string{"span"}
+		if slices.Contains(keys, BySpan) {
+			cfg.By = []By{BySpan}
 		}
 	}
 	a := &methods{cfg: cfg, by: by, sums: map[methodKey][]promptMeasure{}, warned: map[Warning]bool{}, order: map[string]int{"*": -1}}
@@ -226,15 +226,15 @@ func (a *methods) put(model string, p *dumps.Prompt, layer, head, span, judged, 
 		key := methodKey{model, "*", "*", -1, -1, -1, judged, theta, i}
 		for _, name := range by {
 			switch name {
-			case "layer":
+			case ByLayer:
 				key.layer = layer
-			case "head":
+			case ByHead:
 				key.head = head
-			case "prompt":
+			case ByPrompt:
 				key.prompt = p.ID
-			case "dataset":
+			case ByDataset:
 				key.dataset = p.Dataset
-			case "span":
+			case BySpan:
 				key.span = span
 			}
 		}

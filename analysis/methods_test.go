@@ -127,7 +127,7 @@ func TestMeasuresAgainstLoops(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.attn")
 			dumpstest.WithValues(t, path, store, "exact", 2, rand.New(rand.NewPCG(1, 2)))
 			cfg := methodConfig("snapkv")
-			cfg.By = []string{"layer", "head", "prompt"}
+			cfg.By = []By{ByLayer, ByHead, ByPrompt}
 			cfg.Gram = func(_, _ int) []float64 { // of twice the identity: the same relative error
 				g := make([]float64, dumpstest.Dim*dumpstest.Dim)
 				for d := range dumpstest.Dim {
@@ -181,7 +181,7 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WithValues(t, path, "factors", "exact", 3, rand.New(rand.NewPCG(5, 6)))
 	cfg := methodConfig(snapkv.MethodNames()...)
-	cfg.Lenient, cfg.By = true, []string{"layer", "head", "prompt"}
+	cfg.Lenient, cfg.By = true, []By{ByLayer, ByHead, ByPrompt}
 	table, warnings, err := Methods(context.Background(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)

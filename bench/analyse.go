@@ -14,7 +14,7 @@ func analyse(t task) (answer, error) {
 	start, used := time.Now(), cpuSeconds()
 	if t.Op == "sweep" {
 		cfg := analysis.Paper
-		cfg.Windows, cfg.By = []int{8, 16, 32, 64, 128}, []string{"layer", "head"}
+		cfg.Windows, cfg.By = []int{8, 16, 32, 64, 128}, []analysis.By{analysis.ByLayer, analysis.ByHead}
 		if _, _, err := analysis.HitRates(context.Background(), []string{t.Path}, cfg); err != nil {
 			return answer{}, err
 		}

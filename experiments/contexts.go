@@ -276,7 +276,7 @@ func position(ctx context.Context, l *Lab) (string, error) {
 // of matched contents by group.
 func (l *Lab) ratePosition(ctx context.Context, path string, list []prompts.Prompt, contents map[string]int) (string, error) {
 	cfg := analysis.Paper
-	cfg.By, cfg.Seed = []string{"layer", "dataset"}, l.Seed
+	cfg.By, cfg.Seed = []analysis.By{analysis.ByLayer, analysis.ByDataset}, l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
 	if err != nil {
 		return "", err
@@ -335,7 +335,7 @@ func group(d document) string {
 func pairedPlaces(ctx context.Context, path string, list []prompts.Prompt, cfg analysis.HitRateConfig, seed uint64) (*table.Table, error) {
 	paired := table.New("documents", "skip_first", "placement", "prompts", "hit_rate", "difference", "low", "high", "p", "sinks_recent", "chance")
 	for _, skip := range []int{0, 4} {
-		cfg.By, cfg.SkipFirst = []string{"prompt", "dataset"}, skip
+		cfg.By, cfg.SkipFirst = []analysis.By{analysis.ByPrompt, analysis.ByDataset}, skip
 		rows, _, err := analysis.HitRates(ctx, []string{path}, cfg)
 		if err != nil {
 			return nil, err

@@ -47,7 +47,7 @@ func generation(ctx context.Context, l *Lab) (string, error) {
 // rateGeneration is what generation makes of its capture of n prompts.
 func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, error) {
 	cfg := analysis.Paper
-	cfg.Windows, cfg.By, cfg.Span, cfg.Seed = []int{32, 128}, []string{"layer", "span"}, l.span(), l.Seed
+	cfg.Windows, cfg.By, cfg.Span, cfg.Seed = []int{32, 128}, []analysis.By{analysis.ByLayer, analysis.BySpan}, l.span(), l.Seed
 	byLayer, warnings, err := analysis.HitRates(ctx, []string{path}, cfg)
 	if err != nil {
 		return "", err
@@ -69,7 +69,7 @@ func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, e
 			return "", err
 		}
 	}
-	cfg.By = []string{"dataset", "span"}
+	cfg.By = []analysis.By{analysis.ByDataset, analysis.BySpan}
 	sets, _, err := analysis.HitRates(ctx, []string{path}, cfg)
 	if err != nil {
 		return "", err
@@ -77,7 +77,7 @@ func (l *Lab) rateGeneration(ctx context.Context, path string, n int) (string, e
 	if err := l.table(analysis.HitRateTable(sets), "sets"); err != nil {
 		return "", err
 	}
-	cfg.By = []string{"span"}
+	cfg.By = []analysis.By{analysis.BySpan}
 	rows, err := withAndWithoutSinks(ctx, path, cfg)
 	if err != nil {
 		return "", err

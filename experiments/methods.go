@@ -68,7 +68,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		return "", err
 	}
 	cfg := analysis.MethodConfig{Methods: snapkv.Methods, Configs: configs, Thetas: []float64{0.05}, Lenient: true, Seed: l.Seed}
-	tables, warnings, err := analysis.MethodTables(ctx, []string{path}, cfg, nil, []string{"layer", "head"})
+	tables, warnings, err := analysis.MethodTables(ctx, []string{path}, cfg, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	if err != nil {
 		return "", err
 	}

@@ -178,7 +178,7 @@ func same(t *testing.T, a, b *dumps.Reader) {
 func tables(t *testing.T, a, b string) {
 	t.Helper()
 	cfg := analysis.Paper
-	cfg.Windows, cfg.By, cfg.Tops = []int{4, 16}, []string{"layer", "head", "prompt"}, []float64{0.1}
+	cfg.Windows, cfg.By, cfg.Tops = []int{4, 16}, []analysis.By{analysis.ByLayer, analysis.ByHead, analysis.ByPrompt}, []float64{0.1}
 	x, _, err := analysis.HitRates(t.Context(), []string{a}, cfg)
 	if err != nil {
 		t.Fatal(err)

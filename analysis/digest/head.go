@@ -116,7 +116,7 @@ func (d *Head) Bytes() int {
 // cfg.Settings whose window the digest holds. A theta below the digest's least is
 // an error, and so are cfg.Exact and the generation "mean", which need the weights.
 func (d *Head) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
-	if cfg.Exact || cfg.Generation != "rows" {
+	if cfg.Exact || cfg.Generation != analysis.GenerationRows {
 		return nil, fmt.Errorf("generation %q, exact %v: a digest rates rows only", cfg.Generation, cfg.Exact)
 	}
 	significant := map[float64][][]int32{} // by theta

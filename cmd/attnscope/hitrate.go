@@ -35,13 +35,13 @@ func hitrateCommand() *cli.Command {
 
 // hitrateConfig reads the flags; a preset gives what they leave open.
 func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
-	cfg := analysis.Paper
-	switch p := c.String("preset"); p {
-	case "", "paper":
-	case "code", "code-exact":
-		cfg.Windows, cfg.TopOf, cfg.Exact = []int{128}, "prompt", p == "code-exact"
-	default:
-		return cfg, usagef("--preset %q: want paper, code or code-exact", p)
+	preset := c.String("preset")
+	if preset == "" {
+		preset = "paper"
+	}
+	cfg, err := analysis.HitRatePreset(preset)
+	if err != nil {
+		return cfg, usagef("--%v", err)
 	}
 	if c.IsSet("window") {
 		cfg.Windows = c.IntSlice("window")
@@ -56,57 +56,19 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		cfg.Thetas = c.Float64Slice("theta")
 	}
 	cfg.Span = c.Int("span")
-	cfg.Average, cfg.Generation, cfg.SkipFirst = c.String("average"), c.String("generation"), c.Int("skip-first")
+	cfg.Average = analysis.Average(c.String("average"))
+	cfg.Generation = analysis.Generation(c.String("generation"))
+	cfg.SkipFirst = c.Int("skip-first")
 	cfg.Kernel = c.Int("kernel")
 	cfg.Pooling = snapkv.Pooling(c.String("pooling"))
 	cfg.Seed = c.Uint64("seed")
-	for _, w := range cfg.Windows {
-		if w < 1 {
-			return cfg, usagef("--window %d: want 1 or more", w)
-		}
+	if cfg.By, err = analysis.ParseBy(c.String("by")); err != nil {
+		return cfg, usagef("--%v", err)
 	}
-	for _, p := range cfg.Tops {
-		if !(p >= 0 && p <= 1) {
-			return cfg, usagef("--top %g: want a share between 0 and 1", p)
-		}
-	}
-	for _, k := range cfg.Budgets {
-		if k < 0 {
-			return cfg, usagef("--budget %d: want 0 or more", k)
-		}
-	}
-	if err := checkThetas(cfg.Thetas); err != nil {
-		return cfg, err
-	}
-	var err error
-	if cfg.By, err = byKeys(c); err != nil {
-		return cfg, err
-	}
-	switch {
-	case cfg.Span < 1:
-		return cfg, usagef("--span %d: want 1 or more", cfg.Span)
-	case cfg.SkipFirst < 0:
-		return cfg, usagef("--skip-first %d: want 0 or more", cfg.SkipFirst)
-	case cfg.Kernel < 1 || cfg.Kernel%2 == 0:
-		return cfg, usagef("--kernel %d: want an odd number", cfg.Kernel)
-	case cfg.Pooling.Check() != nil:
-		return cfg, usagef("--%v", cfg.Pooling.Check())
-	case !slices.Contains([]string{"pooled", "rows", "heads"}, cfg.Average):
-		return cfg, usagef("--average %q: want pooled, rows or heads", cfg.Average)
-	case !slices.Contains([]string{"rows", "mean"}, cfg.Generation):
-		return cfg, usagef("--generation %q: want rows or mean", cfg.Generation)
+	if err := cfg.Check(); err != nil {
+		return cfg, usagef("--%v", err)
 	}
 	return cfg, nil
-}
-
-// checkThetas refuses thresholds that no weight can be compared with.
-func checkThetas(list []float64) error {
-	for _, theta := range list {
-		if !(theta >= 0 && theta <= 1) {
-			return usagef("--theta %g: want a weight between 0 and 1", theta)
-		}
-	}
-	return nil
 }
 
 func runHitrate(c *cli.Context) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,15 +58,15 @@ func runSnapKV(c *cli.Context) error {
 	if len(cfg.Thetas) == 0 {
 		cfg.Thetas = []float64{hitrate.PaperTheta}
 	}
-	if err := checkThetas(cfg.Thetas); err != nil {
-		return err
+	if err := analysis.CheckThetas(cfg.Thetas); err != nil {
+		return usagef("--%v", err)
 	}
 	if c.String("prompt") != "" && c.String("indices") == "" {
 		return usagef("snapkv: --prompt chooses the prompt of --indices; --by prompt splits the table")
 	}
-	keys, err := byKeys(c)
+	keys, err := analysis.ParseBy(c.String("by"))
 	if err != nil {
-		return err
+		return usagef("--%v", err)
 	}
 	if cfg.Span < 1 {
 		return usagef("--span %d: want 1 or more", cfg.Span)
@@ -80,10 +79,10 @@ func runSnapKV(c *cli.Context) error {
 			return err
 		}
 	}
-	by := [][]string{keys}
+	by := [][]analysis.By{keys}
 	dir := c.String("figures")
 	if dir != "" {
-		by = append(by, nil, []string{"layer", "head"})
+		by = append(by, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
 	tables, warnings, err := analysis.MethodTables(c.Context, c.Args().Slice(), cfg, by...)
 	for _, w := range warnings {
@@ -121,21 +120,6 @@ func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 		return nil, err
 	}
 	return func(layer, head int) []float64 { return grams[layer][head] }, nil
-}
-
-// byKeys reads --by; none, or nothing, aggregates over everything.
-func byKeys(c *cli.Context) ([]string, error) {
-	var keys []string
-	for _, key := range strings.Split(c.String("by"), ",") {
-		switch key = strings.TrimSpace(key); key {
-		case "layer", "head", "prompt", "dataset", "span":
-			keys = append(keys, key)
-		case "none", "":
-		default:
-			return nil, usagef("--by %q: want a comma list of layer, head, prompt, dataset, span", c.String("by"))
-		}
-	}
-	return keys, nil
 }
 
 // checkMadeBy checks that dumps were made by a model.

@@ -245,13 +245,13 @@ func marks(keep []int32, n int) []bool {
 // summaries draws hit rates by layer and head, and by layer and window.
 func (d *drawer) summaries(ctx context.Context, paths []string) error {
 	cfg := analysis.Paper
-	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.By = []int{d.cfg.Window}, []float64{d.cfg.Top}, []float64{d.cfg.Theta}, []string{"layer", "head"}
+	cfg.Windows, cfg.Tops, cfg.Thetas, cfg.By = []int{d.cfg.Window}, []float64{d.cfg.Top}, []float64{d.cfg.Theta}, []analysis.By{analysis.ByLayer, analysis.ByHead}
 	caption := fmt.Sprintf("%s, mean over %d prompts; top %.3g %% of the prefix, weight > %.3g. Grey: nothing was that large.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta)
 	s := viz.Summary{Title: fmt.Sprintf("hit rate, window %d", d.cfg.Window), Caption: caption, XLabel: "query head", BarTitle: "hit rate"}
 	if err := d.summary(ctx, paths, cfg, s, func(r *analysis.HitRateRow) int { return r.Head }, "layers-heads"); err != nil {
 		return err
 	}
-	cfg.By, cfg.Windows = []string{"layer"}, nil
+	cfg.By, cfg.Windows = []analysis.By{analysis.ByLayer}, nil
 	for w := 1; w <= d.windows; w *= 2 {
 		cfg.Windows = append(cfg.Windows, w)
 	}

@@ -324,7 +324,7 @@ func TestRatesAreThoseOfTheTables(t *testing.T) {
 	if n != len(want) {
 		t.Errorf("%d rows, want %d", n, len(want))
 	}
-	cfg.By, cfg.Windows = []string{"layer", "head", "prompt"}, []int{8}
+	cfg.By, cfg.Windows = []analysis.By{analysis.ByLayer, analysis.ByHead, analysis.ByPrompt}, []int{8}
 	if want, _, err = analysis.HitRates(t.Context(), []string{v.path}, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +357,7 @@ func TestRatesAreThoseOfTheTables(t *testing.T) {
 // many it keeps depends on its memory, and the rates are those of the tables.
 func TestWindowsAtHand(t *testing.T) {
 	cfg := analysis.Paper
-	cfg.By, cfg.Tops, cfg.Thetas = []string{"head"}, []float64{0.2}, []float64{0.04}
+	cfg.By, cfg.Tops, cfg.Thetas = []analysis.By{analysis.ByHead}, []float64{0.2}, []float64{0.04}
 	for _, c := range []struct {
 		bytes int // of memory for a number of each head, layer and position
 		want  []int
@@ -540,7 +540,7 @@ func TestMethodsAreThoseOfTheTables(t *testing.T) {
 	for _, capacity := range []int{8, 16, 40} {
 		cfg.Configs = append(cfg.Configs, snapkv.Config{Window: 4, Capacity: capacity, Kernel: 3, Pooling: "avgpool", Group: "head"})
 	}
-	tables, _, err := analysis.MethodTables(t.Context(), []string{v.path}, cfg, nil, []string{"layer"})
+	tables, _, err := analysis.MethodTables(t.Context(), []string{v.path}, cfg, nil, []analysis.By{analysis.ByLayer})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,240 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// HitRateConfig says which hit rates [HitRates] computes: those of every
+// combination of the lists. Begin with a copy of [Paper].
+type HitRateConfig struct {
+	Windows    []int     // observation windows, in rows
+	Tops       []float64 // shares of the prefix that are kept
+	Budgets    []int     // positions that are kept, in addition to Tops or instead of it
+	Thetas     []float64 // a weight strictly above is significant
+	Span       int       // reply rows that are rated together where By has BySpan
+	By         []By      // what has rows of its own in the result
+	Average    Average
+	Generation Generation
+	SkipFirst  int            // first positions that are left out
+	Kernel     int            // positions over which votes are pooled, odd; 1: no pooling, as in the paper
+	Pooling    snapkv.Pooling // used where Kernel is above 1
+	// TopOfPrompt takes the share Tops of the whole prompt, window included, as
+	// the authors' code does.
+	TopOfPrompt bool
+	// Exact also copies the authors' prev_len = start - 1: the last row of the
+	// prompt counts as the first row of the reply.
+	Exact bool
+	Seed  uint64 // of the bootstrap
+}
+
+// Paper is the setting of arXiv:2404.14469v1, section 3.
+var Paper = HitRateConfig{
+	Windows:    []int{hitrate.PaperWindow},
+	Tops:       []float64{hitrate.PaperTop},
+	Thetas:     []float64{hitrate.PaperTheta},
+	Span:       128,
+	By:         []By{ByLayer},
+	Average:    AveragePooled,
+	Generation: GenerationRows,
+	Kernel:     1,
+	Pooling:    snapkv.AvgPool,
+}
+
+// HitRatePreset returns a setting by its name: paper is [Paper]; code has the
+// window of 128 and the share of the whole prompt that the authors' scripts use;
+// code-exact also copies their prev_len = start - 1.
+func HitRatePreset(name string) (HitRateConfig, error) {
+	cfg := Paper
+	switch name {
+	case "paper":
+	case "code", "code-exact":
+		cfg.Windows = []int{128}
+		cfg.TopOfPrompt = true
+		cfg.Exact = name == "code-exact"
+	default:
+		return cfg, fmt.Errorf("preset %q: want paper, code or code-exact", name)
+	}
+	return cfg, nil
+}
+
+// Check finds settings that make no sense. Its errors begin with the name of the
+// setting as the command line spells it, without dashes.
+func (cfg *HitRateConfig) Check() error {
+	for _, w := range cfg.Windows {
+		if w < 1 {
+			return fmt.Errorf("window %d: want 1 or more", w)
+		}
+	}
+	for _, p := range cfg.Tops {
+		if !(p >= 0 && p <= 1) {
+			return fmt.Errorf("top %g: want a share between 0 and 1", p)
+		}
+	}
+	for _, k := range cfg.Budgets {
+		if k < 0 {
+			return fmt.Errorf("budget %d: want 0 or more", k)
+		}
+	}
+	if err := CheckThetas(cfg.Thetas); err != nil {
+		return err
+	}
+	for _, key := range cfg.By {
+		if err := key.Check(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case cfg.Span < 1:
+		return fmt.Errorf("span %d: want 1 or more", cfg.Span)
+	case cfg.SkipFirst < 0:
+		return fmt.Errorf("skip-first %d: want 0 or more", cfg.SkipFirst)
+	case cfg.Kernel < 1 || cfg.Kernel%2 == 0:
+		return fmt.Errorf("kernel %d: want an odd number", cfg.Kernel)
+	}
+	if err := cfg.Pooling.Check(); err != nil {
+		return err
+	}
+	if err := cfg.Average.Check(); err != nil {
+		return err
+	}
+	return cfg.Generation.Check()
+}
+
+// CheckThetas refuses thresholds that no weight can be compared with.
+func CheckThetas(list []float64) error {
+	for _, theta := range list {
+		if !(theta >= 0 && theta <= 1) {
+			return fmt.Errorf("theta %g: want a weight between 0 and 1", theta)
+		}
+	}
+	return nil
+}
+
+// Average says how the hit rate of a prompt is averaged over reply rows and
+// heads.
+type Average string
+
+// The averages, as the command line spells them.
+const (
+	AveragePooled Average = "pooled" // ratio of the sums over rows and heads
+	AverageRows   Average = "rows"   // mean over rows of each row's rate
+	AverageHeads  Average = "heads"  // mean over heads of the mean over rows
+)
+
+// Check returns an error if a is none of the averages.
+func (a Average) Check() error {
+	if a != AveragePooled && a != AverageRows && a != AverageHeads {
+		return fmt.Errorf("average %q: want pooled, rows or heads", string(a))
+	}
+	return nil
+}
+
+// of is the hit rate of a prompt: counts are sums over its heads and rows,
+// heads the mean over rows of each head.
+func (a Average) of(counts hitrate.Counts, heads []float64) float64 {
+	switch a {
+	case AverageRows:
+		return counts.RowMean()
+	case AverageHeads:
+		return Mean(heads)
+	}
+	return counts.Rate()
+}
+
+// Generation says which weights of the reply are compared with theta.
+type Generation string
+
+// The choices, as the command line spells them.
+const (
+	GenerationRows Generation = "rows" // the weights of each reply row
+	GenerationMean Generation = "mean" // the mean of the rows
+)
+
+// Check returns an error if g is none of the choices.
+func (g Generation) Check() error {
+	if g != GenerationRows && g != GenerationMean {
+		return fmt.Errorf("generation %q: want rows or mean", string(g))
+	}
+	return nil
+}
+
+// By is a key that splits a result: each of its values has rows of its own.
+// Other keys are aggregated.
+type By string
+
+// The keys, as the command line spells them.
+const (
+	ByLayer   By = "layer"
+	ByHead    By = "head"
+	ByPrompt  By = "prompt"
+	ByDataset By = "dataset"
+	BySpan    By = "span" // ranges of reply rows of equal length
+)
+
+// Check returns an error if b is none of the keys.
+func (b By) Check() error {
+	if !slices.Contains([]By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan}, b) {
+		return fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", string(b))
+	}
+	return nil
+}
+
+// ParseBy reads a comma list of keys; "none" and the empty text are no key.
+func ParseBy(list string) ([]By, error) {
+	var keys []By
+	for _, name := range strings.Split(list, ",") {
+		key := By(strings.TrimSpace(name))
+		if key == "" || key == "none" {
+			continue
+		}
+		if key.Check() != nil {
+			return nil, fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", list)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// Setting is one combination of window, budget and theta.
+type Setting struct {
+	Window int
+	Budget int     // positions kept; ignored where Top is given
+	Top    float64 // share of the prefix that is kept; NaN where the budget was given
+	Theta  float64 // weights above it are significant
+}
+
+// Settings lists all combinations of windows, thetas and budgets, in the order of
+// the rows of [HitRates].
+func (cfg *HitRateConfig) Settings() []Setting {
+	var list []Setting
+	for _, window := range cfg.Windows {
+		for _, theta := range cfg.Thetas {
+			for _, top := range cfg.Tops {
+				list = append(list, Setting{Window: window, Top: top, Theta: theta})
+			}
+			for _, budget := range cfg.Budgets {
+				list = append(list, Setting{Window: window, Budget: budget, Top: math.NaN(), Theta: theta})
+			}
+		}
+	}
+	return list
+}
+
+// Kept is the number of positions that a vote under s keeps of a prompt of length
+// tokens.
+func (cfg *HitRateConfig) Kept(s Setting, length int) int {
+	prefix := length - s.Window
+	if math.IsNaN(s.Top) {
+		return min(s.Budget, prefix)
+	}
+	if cfg.TopOfPrompt {
+		return min(hitrate.Budget(s.Top, length), prefix)
+	}
+	return min(hitrate.Budget(s.Top, prefix), prefix)
+}
