@@ -190,11 +190,11 @@ func TestGridOfPlantedAnswers(t *testing.T) {
 		for _, depth := range []float64{0, 1} {
 			id := fmt.Sprintf("%d-%g", length, depth)
 			tasks = append(tasks, retrieval{length, depth, prompts.Prompt{ID: id}})
-			full, less := decode.Result{ID: id, Contains: 1, AnswerLogProb: -1}, decode.Result{ID: id, Capacity: 64, AnswerLogProb: -3}
+			full, less := decode.Result{ID: id, Method: "full", Contains: 1, AnswerLogProb: -1}, decode.Result{ID: id, Method: "snapkv", Capacity: 64, AnswerLogProb: -3}
 			if depth == 0 {
 				less.Contains = 1
 			}
-			none := decode.Result{ID: id, Capacity: 64, AnswerLogProb: -3}
+			none := decode.Result{ID: id, Method: "random", Capacity: 64, AnswerLogProb: -3}
 			results = append(results, labelled{"full", full}, labelled{"snapkv 64", less}, labelled{"random 64", none})
 		}
 	}
