@@ -5,14 +5,14 @@ import (
 	"unsafe"
 )
 
-// HasDotBF16 says whether the path multiplies pairs of bfloat16.
+// HasDotBF16 says whether the processor multiplies pairs of bfloat16: AVX512_BF16.
 func HasDotBF16() bool { return active.dotBF16 != nil }
 
-// HasDotI8 says whether the path multiplies fours of bytes.
+// HasDotI8 says whether the processor multiplies groups of four bytes: AVX512_VNNI.
 func HasDotI8() bool { return active.dotI8 != nil }
 
-// DotBF16 computes C = A·B, or C += A·B with acc, for one panel of B of bfloat16
-// values in pairs; the sums are float32.
+// DotBF16 computes C = A·B, or C += A·B with acc, for one panel of B. A and B are
+// bfloat16 values in pairs; the sums are float32. It needs HasDotBF16.
 //
 //	c  [rows, cols]   cols <= Width
 //	a  [rows, 2k]     its stride is a multiple of 2
@@ -31,8 +31,8 @@ func DotBF16(c Mat[float32], a Mat[uint16], b []uint16, acc bool) {
 	mulPanel(active.dotBF16, c, words, unsafe.Pointer(&b[0]), 4, acc)
 }
 
-// DotI8 computes C = A·B for one panel of B: unsigned bytes of A times signed
-// bytes of B, in fours; the sums are int32.
+// DotI8 computes C = A·B for one panel of B: unsigned bytes of A times signed bytes
+// of B, in groups of four; the sums are int32. It needs HasDotI8.
 //
 //	c  [rows, cols]   cols <= Width
 //	a  [rows, 4k]     its stride is a multiple of 4
@@ -55,7 +55,7 @@ func DotI8(c Mat[int32], a Mat[uint8], b []int8) {
 	mulPanel(active.dotI8, sums, words, unsafe.Pointer(&b[0]), 4, false)
 }
 
-// RoundBF16 rounds to bfloat16, to nearest even, as far as x goes.
+// RoundBF16 writes x, rounded to the nearest bfloat16 (ties to even), to dst.
 func RoundBF16(dst []uint16, x []float32) {
 	dst = dst[:len(x)]
 	if n := len(x) &^ 15; n > 0 && active.name == "avx512" {
@@ -68,8 +68,9 @@ func RoundBF16(dst []uint16, x []float32) {
 	}
 }
 
-// RoundI8 writes round(x*127/largest) + 128, 1 to 255, and returns the step,
-// largest/127 with the largest absolute value of x.
+// RoundI8 writes round(x*127/largest) + 128, which is from 1 to 255, to dst, where
+// largest is the largest absolute value of x. It returns largest/127, the step between
+// two integers.
 func RoundI8(dst []uint8, x []float32) (step float32) {
 	var largest float32
 	for _, v := range x {

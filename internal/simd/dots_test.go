@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// TestDots compares products of bfloat16 pairs with a loop in float64, and those
-// of integers with the exact sum.
+// TestDots compares products of bfloat16 pairs with a loop in float64, and products of
+// integers with the exact sum.
 func TestDots(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		if !HasDotBF16() && !HasDotI8() {
-			t.Log("this path has no such instructions")
+			t.Log("this set has no such instructions")
 		}
 		r := rand.New(rand.NewPCG(9, 10))
 		for _, rows := range []int{1, 3, 14, 29} {
@@ -70,7 +70,8 @@ func TestRounding(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 10))
 		x := random(101, r)
-		x[0], x[1] = math.Float32frombits(0x3f808000), math.Float32frombits(0x3f818000) // halfway: to even
+		x[0] = math.Float32frombits(0x3f808000) // halfway: rounds to even
+		x[1] = math.Float32frombits(0x3f818000)
 		half := make([]uint16, 101)
 		RoundBF16(half, x)
 		if half[0] != 0x3f80 || half[1] != 0x3f82 {
@@ -78,18 +79,18 @@ func TestRounding(t *testing.T) {
 		}
 		for i, v := range x {
 			if e := math.Abs(float64(bf16(half[i]) - v)); e > math.Abs(float64(v))/256 {
-				t.Fatalf("%g becomes %g", v, bf16(half[i]))
+				t.Fatalf("%g rounds to %g, want an error below 1/256", v, bf16(half[i]))
 			}
 		}
 		bytes := make([]uint8, 101)
 		step := RoundI8(bytes, x)
 		for i, v := range x {
 			if got := step * float32(int(bytes[i])-128); math.Abs(float64(got-v)) > 0.5001*float64(step) || bytes[i] == 0 {
-				t.Fatalf("%g becomes %d steps of %g", v, int(bytes[i])-128, step)
+				t.Fatalf("%g rounds to %d steps of %g, want an error of half a step", v, int(bytes[i])-128, step)
 			}
 		}
 		if step = RoundI8(bytes, make([]float32, 101)); step != 0 || bytes[7] != 128 {
-			t.Errorf("zeros become %d steps of %g", int(bytes[7])-128, step)
+			t.Errorf("zeros round to %d steps of %g, want 0 of 0", int(bytes[7])-128, step)
 		}
 	})
 }

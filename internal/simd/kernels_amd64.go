@@ -4,6 +4,12 @@ import "unsafe"
 
 //go:generate sh -c "go run ./gen > kernels_amd64.s"
 
+// The parameters of assembler functions are flat: assembler reads them from the stack
+// by their offsets. Strides are in elements; acc is 1 to add to C or y, otherwise 0.
+
+// Products with panels of float32: see type kernel. The numbers in a name are the
+// width of a register in bits and the rows.
+
 //go:noescape
 func mul512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
@@ -37,7 +43,7 @@ func mul256x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int,
 //go:noescape
 func mul256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
-// The vector operations: see type vectors.
+// Arithmetic on vectors: see type vectors.
 
 //go:noescape
 func expSum512(n int, x *float32, m float32, sum *float32)
@@ -108,7 +114,7 @@ func peak256(n int)
 //go:noescape
 func addFixed512(n int, dst *int64, x *float32)
 
-// Kernels that widen half precision in registers.
+// Products with panels of half precision, widened in registers.
 
 //go:noescape
 func mulBF16512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
@@ -170,7 +176,7 @@ func mulF16256x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc i
 //go:noescape
 func widenF16256(n int, dst *float32, x *uint16)
 
-// Kernels of quantised panels: see type Quant.
+// Quantized panels: see type Quant.
 
 //go:noescape
 func gemvQ4F16_512(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
@@ -226,7 +232,7 @@ func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 //go:noescape
 func pause(n int)
 
-// Kernels over words of narrow values: see dots.go.
+// Products over words of narrow values: see dots.go.
 
 //go:noescape
 func dotBF16512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
@@ -264,7 +270,7 @@ func roundBF16_512(n int, dst *uint16, x *float32)
 //go:noescape
 func roundI8_512(n int, dst *uint8, x *float32, inverse float32)
 
-// Operations that move: both paths use them.
+// Operations that move or compare, for both sets: see type moves.
 
 //go:noescape
 func joinPlanes(n int, dst *float32, p0, p1, p2, p3 *byte)

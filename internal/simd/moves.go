@@ -6,9 +6,8 @@ import (
 	"unsafe"
 )
 
-// moves are the operations of a path that move more than they compute. n is a
-// multiple of 16, k one of 8, and both are above zero; a path in plain Go has
-// none of them.
+// moves are the operations of a set that move or compare more than they compute. n
+// is a positive multiple of 16, and k one of 8.
 type moves struct {
 	joinPlanes func(n int, dst *float32, p0, p1, p2, p3 *byte)
 	joinHalves func(n int, dst *float32, p0, p1 *byte)
@@ -22,11 +21,14 @@ type moves struct {
 	narrowScaled  func(n int, dst *float32, x *float64, s float64)
 }
 
-// JoinPlanes writes float32 whose bytes lie in four planes of len(dst) bytes each,
-// the lowest first.
+// JoinPlanes writes float32 values whose bytes are in four planes of len(dst) bytes
+// each, the lowest byte first.
 func JoinPlanes(dst []float32, planes []byte) {
 	n := len(dst)
-	p0, p1, p2, p3 := planes[:n], planes[n:2*n], planes[2*n:3*n], planes[3*n:4*n]
+	p0 := planes[:n]
+	p1 := planes[n : 2*n]
+	p2 := planes[2*n : 3*n]
+	p3 := planes[3*n : 4*n]
 	at := 0
 	if m := n &^ 15; m > 0 && active.joinPlanes != nil {
 		active.joinPlanes(m, &dst[0], &p0[0], &p1[0], &p2[0], &p3[0])
@@ -37,8 +39,8 @@ func JoinPlanes(dst []float32, planes []byte) {
 	}
 }
 
-// JoinHalves widens IEEE halves whose bytes lie in two planes of len(dst) bytes
-// each, the lowest first.
+// JoinHalves writes IEEE half-precision values, widened to float32, whose bytes are in
+// two planes of len(dst) bytes each, the lower byte first.
 func JoinHalves(dst []float32, planes []byte) {
 	n := len(dst)
 	lo, hi := planes[:n], planes[n:2*n]
@@ -52,11 +54,11 @@ func JoinHalves(dst []float32, planes []byte) {
 	}
 }
 
-// Between appends to list the positions in x of values that are lo or more and below
-// hi, ascending; a NaN is not.
+// Between appends to list the positions of the values of x in [lo, hi), ascending. A
+// NaN is not in the range.
 func Between(list []int32, x []float32, lo, hi float32) []int32 {
 	const step = 1024
-	var words [step / 64]uint64 // as on a little-endian machine: the kernel is for one
+	var words [step / 64]uint64 // little-endian, as the kernel writes them
 	at := 0
 	for n := len(x) &^ 15; at < n && active.between != nil; {
 		m := min(step, n-at)
@@ -77,7 +79,7 @@ func Between(list []int32, x []float32, lo, hi float32) []int32 {
 	return list
 }
 
-// CountNotBelow counts the values of x that are t or more; a NaN is not.
+// CountNotBelow counts the values of x that are at least t. A NaN is not counted.
 func CountNotBelow(x []float32, t float32) int {
 	var count int64
 	if n := len(x) &^ 15; n > 0 && active.countNotBelow != nil {
@@ -92,8 +94,7 @@ func CountNotBelow(x []float32, t float32) int {
 	return int(count)
 }
 
-// CountBoth counts the places where x is tx or more and y is ty or more, as far as x
-// goes.
+// CountBoth counts the positions of x where x is at least tx and y is at least ty.
 func CountBoth(x, y []float32, tx, ty float32) int {
 	y = y[:len(x)]
 	var count int64
@@ -110,7 +111,7 @@ func CountBoth(x, y []float32, tx, ty float32) int {
 	return int(count)
 }
 
-// SumWhere adds up y in float64 where x is t or more, as far as x goes.
+// SumWhere returns the sum, in float64, of y over the positions where x is at least t.
 func SumWhere(x, y []float32, t float32) float64 {
 	y = y[:len(x)]
 	var sum float64
@@ -127,7 +128,7 @@ func SumWhere(x, y []float32, t float32) float64 {
 	return sum
 }
 
-// AddDoubles adds x to dst, as far as dst goes.
+// AddDoubles adds the first len(dst) values of x to dst.
 func AddDoubles(dst, x []float64) {
 	x = x[:len(dst)]
 	if n := len(dst) &^ 15; n > 0 && active.addDoubles != nil {
@@ -139,7 +140,7 @@ func AddDoubles(dst, x []float64) {
 	}
 }
 
-// NarrowScaled writes x times s as float32, as far as dst goes.
+// NarrowScaled writes the first len(dst) values of x, times s, as float32.
 func NarrowScaled(dst []float32, x []float64, s float64) {
 	x = x[:len(dst)]
 	if n := len(dst) &^ 15; n > 0 && active.narrowScaled != nil {

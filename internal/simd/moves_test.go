@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestPlanes puts values together from their bytes, at lengths around those of a
-// register, and looks for writes past the end: every half there is, and float32 of
-// all kinds.
+// TestPlanes joins values from their bytes, at lengths around the length of a
+// register, and checks for writes past the end: every half-precision value and random
+// float32.
 func TestPlanes(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 9))
@@ -57,8 +57,9 @@ func TestPlanes(t *testing.T) {
 	})
 }
 
-// TestPackPanel compares with single stores: rows and lengths around those of a
-// square of eight, rows apart, a panel that ends past the last row.
+// TestPackPanel compares panels with the matrix element by element, for sizes around
+// the squares of eight that the kernel transposes, a stride above the number of
+// columns, and a panel that ends past the last row.
 func TestPackPanel(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 9))

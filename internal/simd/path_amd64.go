@@ -8,75 +8,52 @@ import (
 )
 
 func init() {
-	has2 := has256()
-	has512 := has2 && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL
-	switch os.Getenv("ATTNSCOPE_CPU") {
-	case "portable":
-		has2, has512 = false, false
-	case "avx2":
-		has512 = false
-	}
 	if cpu.X86.HasAVX512BF16 {
-		avx512.dotBF16 = []kernel{{14, 32, dotBF16512x14}, {8, 32, dotBF16512x8}, {4, 32, dotBF16512x4}, {2, 32, dotBF16512x2}, {1, 32, dotBF16512x1}}
+		avx512.dotBF16 = []kernel{
+			{14, 32, dotBF16512x14},
+			{8, 32, dotBF16512x8},
+			{4, 32, dotBF16512x4},
+			{2, 32, dotBF16512x2},
+			{1, 32, dotBF16512x1},
+		}
 	}
 	if cpu.X86.HasAVX512VNNI {
-		avx512.dotI8 = []kernel{{14, 32, dotI8512x14}, {8, 32, dotI8512x8}, {4, 32, dotI8512x4}, {2, 32, dotI8512x2}, {1, 32, dotI8512x1}}
+		avx512.dotI8 = []kernel{
+			{14, 32, dotI8512x14},
+			{8, 32, dotI8512x8},
+			{4, 32, dotI8512x4},
+			{2, 32, dotI8512x2},
+			{1, 32, dotI8512x1},
+		}
 	}
-	switch {
-	case has512:
-		use(avx512)
-	case has2:
-		use(avx2)
+	best := paths()
+	switch os.Getenv("ATTNSCOPE_CPU") {
+	case "portable":
+		best = best[:1]
+	case "avx2":
+		best = best[:min(2, len(best))]
 	}
+	active = byName(best[len(best)-1])
 }
 
-// has256 says whether there are AVX2, FMA and F16C.
-func has256() bool {
-	_, _, c, _ := cpuid(1, 0)
-	return cpu.X86.HasAVX2 && cpu.X86.HasFMA && c>>29&1 == 1
-}
-
+// paths names the sets that this processor can run, the fastest last.
 func paths() []string {
 	list := []string{"portable"}
-	if has256() {
-		list = append(list, "avx2")
-		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
-			list = append(list, "avx512")
-		}
+	if !hasAVX2() {
+		return list
+	}
+	list = append(list, "avx2")
+	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
+		list = append(list, "avx512")
 	}
 	return list
 }
 
-var avx512 = kernels{
-	name: "avx512",
-	f32: []kernel{
-		{14, 32, mul512x14}, {8, 32, mul512x8}, {4, 32, mul512x4}, {3, 32, mul512x3}, {2, 32, mul512x2}, {1, 32, mul512x1},
-	},
-	bf16: []kernel{{4, 32, mulBF16512x4}, {3, 32, mulBF16512x3}, {2, 32, mulBF16512x2}, {1, 32, mulBF16512x1}},
-	f16:  []kernel{{4, 32, mulF16512x4}, {3, 32, mulF16512x3}, {2, 32, mulF16512x2}, {1, 32, mulF16512x1}},
-
-	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_512, unpackQ4F32_512, unpackQ8F16_512, unpackQ8F32_512},
-	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512},
-	widenBF16: widenBF16512, widenF16: widenF16512, pause: pause, peak: peak512, peakWidth: 16,
-	vectors: vectors{expSum512, max512, scale512, axpy512, sumRows512, siluMul512, sumSquares512, mulScaled512, addFixed512, addWide512, rowSums512},
-	moves:   moves{joinPlanes, joinHalves, pack8, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
+// hasAVX2 says whether the processor has AVX2, FMA and F16C.
+func hasAVX2() bool {
+	_, _, c, _ := cpuid(1, 0)
+	return cpu.X86.HasAVX2 && cpu.X86.HasFMA && c>>29&1 == 1
 }
-
-var avx2 = kernels{
-	name: "avx2",
-	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {3, 16, mul256x3}, {2, 16, mul256x2}, {1, 16, mul256x1}},
-	bf16: []kernel{{4, 16, mulBF16256x4}, {3, 16, mulBF16256x3}, {2, 16, mulBF16256x2}, {1, 16, mulBF16256x1}},
-	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
-
-	unpack:    [4]func(int, int, unsafe.Pointer, *float32){unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256},
-	gemv:      [4]func(int, int, *float32, *float32, unsafe.Pointer, *float32, int){gemvQ4F16_256, gemvQ4F32_256, gemvQ8F16_256, gemvQ8F32_256},
-	widenBF16: widenBF16256, widenF16: widenF16256, pause: pause, peak: peak256, peakWidth: 8,
-	vectors: vectors{expSum256, max256, scale256, axpy256, sumRows256, siluMul256, sumSquares256, mulScaled256, nil, addWide256, rowSums256},
-	moves:   moves{joinPlanes, joinHalves, pack8, between, countNotBelow, countBoth, sumWhere, addDoubles, narrowScaled},
-}
-
-// roundBF16 and roundI8 narrow n values, a multiple of 16, with AVX-512.
-var roundBF16, roundI8 = roundBF16_512, roundI8_512
 
 func byName(name string) kernels {
 	switch name {
@@ -87,3 +64,94 @@ func byName(name string) kernels {
 	}
 	return portable
 }
+
+var avx512 = kernels{
+	name: "avx512",
+	f32: []kernel{
+		{14, 32, mul512x14},
+		{8, 32, mul512x8},
+		{4, 32, mul512x4},
+		{3, 32, mul512x3},
+		{2, 32, mul512x2},
+		{1, 32, mul512x1},
+	},
+	bf16: []kernel{{4, 32, mulBF16512x4}, {3, 32, mulBF16512x3}, {2, 32, mulBF16512x2}, {1, 32, mulBF16512x1}},
+	f16:  []kernel{{4, 32, mulF16512x4}, {3, 32, mulF16512x3}, {2, 32, mulF16512x2}, {1, 32, mulF16512x1}},
+
+	unpack: [4]func(groups, size int, b unsafe.Pointer, dst *float32){
+		unpackQ4F16_512, unpackQ4F32_512, unpackQ8F16_512, unpackQ8F32_512,
+	},
+	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
+		gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512,
+	},
+	widenBF16: widenBF16512,
+	widenF16:  widenF16512,
+	pause:     pause,
+	peak:      peak512,
+	peakWidth: 16,
+	vectors: vectors{
+		expSum:     expSum512,
+		max:        max512,
+		scale:      scale512,
+		axpy:       axpy512,
+		sumRows:    sumRows512,
+		siluMul:    siluMul512,
+		sumSquares: sumSquares512,
+		mulScaled:  mulScaled512,
+		addFixed:   addFixed512,
+		addWide:    addWide512,
+		rowSums:    rowSums512,
+	},
+	moves: movesAVX2,
+}
+
+var avx2 = kernels{
+	name: "avx2",
+	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {3, 16, mul256x3}, {2, 16, mul256x2}, {1, 16, mul256x1}},
+	bf16: []kernel{{4, 16, mulBF16256x4}, {3, 16, mulBF16256x3}, {2, 16, mulBF16256x2}, {1, 16, mulBF16256x1}},
+	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
+
+	unpack: [4]func(groups, size int, b unsafe.Pointer, dst *float32){
+		unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256,
+	},
+	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
+		gemvQ4F16_256, gemvQ4F32_256, gemvQ8F16_256, gemvQ8F32_256,
+	},
+	widenBF16: widenBF16256,
+	widenF16:  widenF16256,
+	pause:     pause,
+	peak:      peak256,
+	peakWidth: 8,
+	vectors: vectors{
+		expSum:     expSum256,
+		max:        max256,
+		scale:      scale256,
+		axpy:       axpy256,
+		sumRows:    sumRows256,
+		siluMul:    siluMul256,
+		sumSquares: sumSquares256,
+		mulScaled:  mulScaled256,
+		addWide:    addWide256,
+		rowSums:    rowSums256,
+	},
+	moves: movesAVX2,
+}
+
+// movesAVX2 are the moves of both sets: wider registers would not make them faster.
+var movesAVX2 = moves{
+	joinPlanes:    joinPlanes,
+	joinHalves:    joinHalves,
+	pack8:         pack8,
+	between:       between,
+	countNotBelow: countNotBelow,
+	countBoth:     countBoth,
+	sumWhere:      sumWhere,
+	addDoubles:    addDoubles,
+	narrowScaled:  narrowScaled,
+}
+
+// roundBF16 and roundI8 round n values, n a multiple of 16. They need AVX-512.
+var (
+	roundBF16 = roundBF16_512
+	roundI8   = roundI8_512
+)

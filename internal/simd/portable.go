@@ -2,16 +2,20 @@ package simd
 
 import "unsafe"
 
-// portable is the path in plain Go; it judges the others in the tests.
+// portable is the set in plain Go.
 var portable = kernels{
 	name: "portable",
 	f32:  []kernel{{4, Width, mulPortable4}, {1, Width, mulPortable1}},
-	bf16: []kernel{{1, Width, func(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
-		mulPortableHalf(k, a, b, c, acc, bf16)
-	}}},
-	f16: []kernel{{1, Width, func(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
-		mulPortableHalf(k, a, b, c, acc, fromHalf)
-	}}},
+	bf16: []kernel{{1, Width, mulPortableBF16}},
+	f16:  []kernel{{1, Width, mulPortableF16}},
+}
+
+func mulPortableBF16(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+	mulPortableHalf(k, a, b, c, acc, bf16)
+}
+
+func mulPortableF16(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
+	mulPortableHalf(k, a, b, c, acc, fromHalf)
 }
 
 func mulPortable4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int) {
@@ -43,11 +47,13 @@ func mulPortableHalf(k int, a *float32, b unsafe.Pointer, c *float32, acc int, w
 	store(c, &sum, acc)
 }
 
+// bf16 widens a bfloat16.
 func bf16(w uint16) float32 {
 	u := uint32(w) << 16
 	return *(*float32)(unsafe.Pointer(&u))
 }
 
+// store writes sums to c, or adds them if acc is not 0.
 func store(c *float32, sum *[Width]float32, acc int) {
 	cv := unsafe.Slice(c, Width)
 	for j, v := range sum {
@@ -58,4 +64,5 @@ func store(c *float32, sum *[Width]float32, acc int) {
 	}
 }
 
+// at is the address of p[i].
 func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }

@@ -6,18 +6,19 @@ import (
 	"unsafe"
 )
 
-// Quant is a form of panels of quantised weights, weight = scale*q + offset with
-// unsigned integers q. A panel has, for each Group of inputs, 32 scales, 32
-// offsets and the integers of 32 outputs.
+// Quant is the format of a panel of quantized weights, weight = scale*q + offset with
+// unsigned integers q. For each group of inputs a panel has 32 scales, 32 offsets and
+// the integers of 32 outputs.
 type Quant struct {
 	Bits  int  // 4: words of 8 inputs, [Group/8][32]; 8: bytes, [Group][32]
 	Group int  // inputs that share a scale, a multiple of 8
-	Half  bool // scales and offsets are float16, else float32
+	Half  bool // scales and offsets are float16, otherwise float32
 }
 
-// GroupBytes is the length of a group of a panel.
+// GroupBytes is the size of one group of a panel.
 func (q Quant) GroupBytes() int { return q.head() + q.Bits*q.Group*Width/8 }
 
+// head is the size of a group's scales and offsets.
 func (q Quant) head() int {
 	if q.Half {
 		return 2 * Width * 2
@@ -25,8 +26,8 @@ func (q Quant) head() int {
 	return 2 * Width * 4
 }
 
-// PutScale writes the scale and the offset of output r in a group; false where
-// float16 does not hold them exactly.
+// PutScale writes the scale and the offset of output r to a group. It returns false
+// if q.Half is set and float16 does not hold them exactly.
 func (q Quant) PutScale(group []byte, r int, scale, offset float32) bool {
 	for part, v := range [2]float32{scale, offset} {
 		if !q.Half {
@@ -42,7 +43,7 @@ func (q Quant) PutScale(group []byte, r int, scale, offset float32) bool {
 	return true
 }
 
-// Put writes the integers of output r in a group, which is zero before.
+// Put writes the integers of output r to a group that was zero before.
 func (q Quant) Put(group []byte, r int, values []uint8) {
 	data := group[q.head():]
 	for k, v := range values {
@@ -54,12 +55,13 @@ func (q Quant) Put(group []byte, r int, values []uint8) {
 	}
 }
 
-// Unpack widens groups of a panel: dst [groups*Group][32].
+// Unpack writes the first groups of a panel as float32 to dst, [groups*Group][32].
 func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
 	if groups == 0 {
 		return
 	}
-	_, _ = dst[groups*q.Group*Width-1], panel[groups*q.GroupBytes()-1]
+	_ = dst[groups*q.Group*Width-1]
+	_ = panel[groups*q.GroupBytes()-1]
 	if f := active.unpack[q.index()]; f != nil {
 		f(groups, q.Group, unsafe.Pointer(&panel[0]), &dst[0])
 		return
@@ -67,7 +69,8 @@ func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
 	for range groups {
 		var scale, offset [Width]float32
 		for r := range Width {
-			scale[r], offset[r] = q.scale(panel, r), q.scale(panel, Width+r)
+			scale[r] = q.scale(panel, r)
+			offset[r] = q.scale(panel, Width+r)
 		}
 		data := panel[q.head():]
 		for k := range q.Group {
@@ -86,6 +89,7 @@ func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
 	}
 }
 
+// scale reads a scale of a group, or from Width on an offset.
 func (q Quant) scale(group []byte, at int) float32 {
 	if q.Half {
 		return fromHalf(binary.LittleEndian.Uint16(group[2*at:]))
@@ -93,6 +97,7 @@ func (q Quant) scale(group []byte, at int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(group[4*at:]))
 }
 
+// index is the place of the format in the tables of kernels.
 func (q Quant) index() int {
 	at := 0
 	if q.Bits == 8 {
@@ -123,7 +128,7 @@ func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, acc bo
 	return true
 }
 
-// GroupSums writes the sums of x over its groups.
+// GroupSums writes the sum of each group of x to dst.
 func GroupSums(dst, x []float32, group int) {
 	for i := range dst {
 		var s float32
@@ -134,27 +139,29 @@ func GroupSums(dst, x []float32, group int) {
 	}
 }
 
-// WidenBF16 and WidenF16 turn half-precision values into float32, as far as x
-// goes.
+// WidenBF16 writes bfloat16 values as float32 to the first len(x) values of dst.
 func WidenBF16(dst []float32, x []uint16) { widen(active.widenBF16, dst, x, bf16) }
 
-// WidenF16 is the same for IEEE half precision.
+// WidenF16 is WidenBF16 for IEEE half precision.
 func WidenF16(dst []float32, x []uint16) { widen(active.widenF16, dst, x, fromHalf) }
 
-func widen(f func(n int, dst *float32, x *uint16), dst []float32, x []uint16, one func(uint16) float32) {
+// widen uses the kernel f where there is one, and widenOne for the rest.
+func widen(f func(n int, dst *float32, x *uint16), dst []float32, x []uint16, widenOne func(uint16) float32) {
 	dst = dst[:len(x)]
 	if n := len(x) &^ 15; n > 0 && f != nil {
 		f(n, &dst[0], &x[0])
 		dst, x = dst[n:], x[n:]
 	}
 	for i, v := range x {
-		dst[i] = one(v)
+		dst[i] = widenOne(v)
 	}
 }
 
 // fromHalf widens IEEE half precision.
 func fromHalf(h uint16) float32 {
-	sign, e, f := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	sign := uint32(h>>15) << 31
+	e := uint32(h >> 10 & 31)
+	f := uint32(h & 1023)
 	switch {
 	case e == 31:
 		return math.Float32frombits(sign | 0x7f800000 | f<<13)
@@ -165,10 +172,12 @@ func fromHalf(h uint16) float32 {
 	return math.Float32frombits(sign | math.Float32bits(v))
 }
 
-// toHalf narrows v; exact says whether nothing was lost.
+// toHalf narrows v to IEEE half precision; exact says whether it holds v exactly.
 func toHalf(v float32) (h uint16, exact bool) {
 	u := math.Float32bits(v)
-	sign, e, f := uint16(u>>31)<<15, int(u>>23&255)-127, u&0x7fffff
+	sign := uint16(u>>31) << 15
+	e := int(u>>23&255) - 127
+	f := u & 0x7fffff
 	switch {
 	case u<<1 == 0:
 		return sign, true
@@ -182,17 +191,17 @@ func toHalf(v float32) (h uint16, exact bool) {
 	return sign | uint16(f>>shift), f&(1<<shift-1) == 0
 }
 
-// Pause waits for a moment without giving the processor away: what a thread
-// does between two looks at a word another thread is about to write.
+// Pause waits for a moment without releasing the processor, for loops that poll a
+// word that another thread is about to write.
 func Pause() {
 	if active.pause != nil {
 		active.pause(16)
 	}
 }
 
-// Peak multiplies and adds in registers alone and returns how many floating-point
-// operations that were: what the machine could do. 0 where the path has no such
-// loop.
+// Peak runs n rounds of multiply-adds in registers and returns the number of
+// floating-point operations: their rate is the upper bound for any product. It
+// returns 0 if the set has no such loop.
 func Peak(n int) float64 {
 	if active.peak == nil || n < 1 {
 		return 0

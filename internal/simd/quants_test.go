@@ -6,12 +6,15 @@ import (
 	"testing"
 )
 
-// TestQuantPanels packs random integers and compares what unpacking and the
-// product of one row give with the definition, weight = scale*q + offset.
+// TestQuantPanels packs random integers and compares the unpacked weights and the
+// product of one row with the definition, weight = scale*q + offset.
 func TestQuantPanels(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))
-		for _, q := range []Quant{{4, 32, true}, {4, 16, false}, {4, 32, false}, {8, 32, true}, {8, 16, false}, {8, 32, false}} {
+		for _, q := range []Quant{
+			{4, 32, true}, {4, 16, false}, {4, 32, false},
+			{8, 32, true}, {8, 16, false}, {8, 32, false},
+		} {
 			const groups = 3
 			n := groups * q.Group
 			panel, want := make([]byte, groups*q.GroupBytes()), make([]float64, n*Width)
@@ -69,17 +72,17 @@ func TestHalves(t *testing.T) {
 	for h := range 1 << 16 {
 		v := fromHalf(uint16(h))
 		back, exact := toHalf(v)
-		if h>>10&31 == 31 { // infinities and NaN are no scales
+		if h>>10&31 == 31 { // infinities and NaN cannot be scales
 			if exact {
-				t.Fatalf("%04x = %g is held exactly", h, v)
+				t.Fatalf("%04x = %g narrows exactly, want inexact", h, v)
 			}
 		} else if !exact || back != uint16(h) {
-			t.Fatalf("%04x = %g comes back as %04x, exact %v", h, v, back, exact)
+			t.Fatalf("%04x = %g narrows to %04x, exact %v, want %04x, exact", h, v, back, exact, h)
 		}
 	}
 	for _, v := range []float32{1 + 1.0/4096, 65536, 1e-8, 3.0 / (1 << 25)} {
 		if _, exact := toHalf(v); exact {
-			t.Errorf("%g is held exactly", v)
+			t.Errorf("%g narrows exactly, want inexact", v)
 		}
 	}
 }

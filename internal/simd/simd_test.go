@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// onEachPath runs f with every instruction set this machine has.
+// onEachPath runs f with every instruction set that this machine has.
 func onEachPath(t *testing.T, f func(t *testing.T)) {
 	was := active
-	defer use(was)
+	defer func() { active = was }()
 	for _, name := range paths() {
-		use(byName(name))
+		active = byName(name)
 		t.Run(name, f)
 	}
 }
@@ -25,13 +25,19 @@ func random(n int, r *rand.Rand) []float32 {
 }
 
 func TestGemmTAgainstFloat64(t *testing.T) {
-	shapes := [][3]int{{1, 1, 1}, {1, 33, 7}, {13, 31, 5}, {14, 32, 64}, {15, 65, 67}, {28, 96, 3}, {7, 40, 130}, {43, 70, 11}}
+	shapes := [][3]int{ // m, n, k
+		{1, 1, 1}, {1, 33, 7}, {13, 31, 5}, {14, 32, 64}, {15, 65, 67}, {28, 96, 3}, {7, 40, 130}, {43, 70, 11},
+	}
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
 		for _, s := range shapes {
 			m, n, k := s[0], s[1], s[2]
-			lda, ldb, ldc := k+3, k+1, n+5
-			a, b, c := random(m*lda, r), random(n*ldb, r), random(m*ldc, r)
+			lda := k + 3
+			ldb := k + 1
+			ldc := n + 5
+			a := random(m*lda, r)
+			b := random(n*ldb, r)
+			c := random(m*ldc, r)
 			keep := append([]float32(nil), c...)
 			GemmT(Mat[float32]{c, m, n, ldc}, Mat[float32]{a, m, k, lda}, Mat[float32]{b, n, k, ldb})
 			for i := range m {

@@ -2,8 +2,8 @@ package simd
 
 import "math"
 
-// vectors are the vector operations of a path. Lengths are multiples of 16 and
-// above zero; a path in plain Go has none of them.
+// vectors are the arithmetic operations of a set on vectors. Lengths are positive
+// multiples of 16.
 type vectors struct {
 	expSum     func(n int, x *float32, m float32, sum *float32)
 	max        func(n int, x *float32, max *float32)
@@ -18,7 +18,7 @@ type vectors struct {
 	rowSums    func(n int, x *float32, out *[3]float64)
 }
 
-// Max is the largest value of x, -Inf of none.
+// Max returns the largest value of x, or -Inf if x is empty.
 func Max(x []float32) float32 {
 	m := float32(math.Inf(-1))
 	if n := len(x) &^ 15; n > 0 && active.max != nil {
@@ -31,8 +31,8 @@ func Max(x []float32) float32 {
 	return m
 }
 
-// ExpSum replaces x by exp(x - m) and returns the sum. The relative error of a
-// value is below 4e-7; what is under exp(-87) is 0.
+// ExpSum replaces x by exp(x - m) and returns the sum. The relative error of a value
+// is below 4e-7; values below exp(-87) become 0.
 func ExpSum(x []float32, m float32) float32 {
 	var sum float32
 	if n := len(x) &^ 15; n > 0 && active.expSum != nil {
@@ -72,7 +72,7 @@ func Scale(x []float32, s float32) {
 	}
 }
 
-// AddScaled adds s*x to dst, as far as dst goes.
+// AddScaled adds s times the first len(dst) values of x to dst.
 func AddScaled(dst, x []float32, s float32) {
 	x = x[:len(dst)]
 	if n := len(dst) &^ 15; n > 0 && active.axpy != nil {
@@ -84,7 +84,7 @@ func AddScaled(dst, x []float32, s float32) {
 	}
 }
 
-// SumRows writes the sums of columns, dst[j] = Σ_r x[r*stride+j], r < rows.
+// SumRows writes the sums of columns: dst[j] = Σ_r x[r*stride+j] for r < rows.
 func SumRows(dst, x []float32, stride, rows int) {
 	if rows == 0 {
 		clear(dst)
@@ -105,19 +105,22 @@ func SumRows(dst, x []float32, stride, rows int) {
 	}
 }
 
-// SiLUMul writes silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+// SiLUMul writes silu(gate) * up to dst, with silu(g) = g / (1 + exp(-g)).
 func SiLUMul(dst, gate, up []float32) {
-	up, dst = up[:len(gate)], dst[:len(gate)]
+	up = up[:len(gate)]
+	dst = dst[:len(gate)]
 	if n := len(gate) &^ 15; n > 0 && active.siluMul != nil {
 		active.siluMul(n, &dst[0], &gate[0], &up[0])
-		dst, gate, up = dst[n:], gate[n:], up[n:]
+		dst = dst[n:]
+		gate = gate[n:]
+		up = up[n:]
 	}
 	for i, g := range gate {
 		dst[i] = g / (1 + float32(math.Exp(float64(-max(g, -80))))) * up[i]
 	}
 }
 
-// SumSquares is the sum of squares in float64.
+// SumSquares returns the sum of squares, added in float64.
 func SumSquares(x []float32) float64 {
 	var sum float64
 	if n := len(x) &^ 15; n > 0 && active.sumSquares != nil {
@@ -130,24 +133,28 @@ func SumSquares(x []float32) float64 {
 	return sum
 }
 
-// MulScaled writes x * s * y, multiplied in this order, as far as x goes.
+// MulScaled writes x * s * y, multiplied in this order, to the first len(x) values of
+// dst.
 func MulScaled(dst, x, y []float32, s float32) {
-	dst, y = dst[:len(x)], y[:len(x)]
+	dst = dst[:len(x)]
+	y = y[:len(x)]
 	if n := len(x) &^ 15; n > 0 && active.mulScaled != nil {
 		active.mulScaled(n, &dst[0], &x[0], &y[0], s)
-		dst, x, y = dst[n:], x[n:], y[n:]
+		dst = dst[n:]
+		x = x[n:]
+		y = y[n:]
 	}
 	for i, v := range x {
 		dst[i] = v * s * y[i]
 	}
 }
 
-// FixedOne is the scale of fixed-point sums: 2^40 leaves room for sums over
-// 2^22 weights and a step of 1e-12.
+// FixedOne is the fixed-point number for 1. With 2^40 a sum of 2^22 weights does not
+// overflow, and a step is 1e-12.
 const FixedOne = 1 << 40
 
-// AddFixed adds x in fixed point to dst, as far as x goes: dst[j] += x[j] *
-// [FixedOne], cut to an integer.
+// AddFixed adds x to the first len(x) values of dst in fixed point: dst[j] += x[j] *
+// [FixedOne], truncated to an integer.
 func AddFixed(dst []int64, x []float32) {
 	dst = dst[:len(x)]
 	if n := len(x) &^ 15; n > 0 && active.addFixed != nil {
@@ -159,7 +166,7 @@ func AddFixed(dst []int64, x []float32) {
 	}
 }
 
-// AddWide adds x to sums in float64, as far as dst goes.
+// AddWide adds the first len(dst) values of x to sums in float64.
 func AddWide(dst []float64, x []float32) {
 	x = x[:len(dst)]
 	if n := len(dst) &^ 15; n > 0 && active.addWide != nil {
@@ -171,9 +178,9 @@ func AddWide(dst []float64, x []float32) {
 	}
 }
 
-// RowSums describes a row of weights: their sum, the sum of weight times place
-// Σ w[j]·j, and the sum of w[j]·log2 w[j], in which 0·log2 0 is 0 and a logarithm is
-// off by less than 1e-6. Weights are not negative.
+// RowSums returns three sums over a row of weights, none of which is negative: Σ w[j],
+// Σ w[j]·j and Σ w[j]·log2 w[j], where 0·log2 0 is 0 and a logarithm has an error below
+// 1e-6.
 func RowSums(w []float32) (sum, place, log float64) {
 	var s [3]float64
 	from := 0

@@ -8,7 +8,7 @@ import (
 )
 
 // TestVectorsAgainstFloat64 compares each operation with a loop in float64, at
-// lengths around those of a register, and looks for writes past the end.
+// lengths around the length of a register, and checks for writes past the end.
 func TestVectorsAgainstFloat64(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 6))
@@ -30,10 +30,17 @@ func TestVectorsAgainstFloat64(t *testing.T) {
 				op(dst[:n])
 				return dst
 			}
-			check("Scale", f(func(d []float32) { Scale(d, 1.7) }), 1e-6, func(i int) float64 { return float64(was[i]) * float64(float32(1.7)) })
-			check("AddScaled", f(func(d []float32) { AddScaled(d, x, 0.3) }), 1e-6, func(i int) float64 { return float64(was[i]) + float64(float32(0.3))*float64(x[i]) })
-			check("MulScaled", f(func(d []float32) { MulScaled(d, x, y, 0.3) }), 1e-6, func(i int) float64 { return float64(x[i]) * float64(float32(0.3)) * float64(y[i]) })
-			x[0], x[n-1] = -120, 90
+			check("Scale", f(func(d []float32) { Scale(d, 1.7) }), 1e-6, func(i int) float64 {
+				return float64(was[i]) * float64(float32(1.7))
+			})
+			check("AddScaled", f(func(d []float32) { AddScaled(d, x, 0.3) }), 1e-6, func(i int) float64 {
+				return float64(was[i]) + float64(float32(0.3))*float64(x[i])
+			})
+			check("MulScaled", f(func(d []float32) { MulScaled(d, x, y, 0.3) }), 1e-6, func(i int) float64 {
+				return float64(x[i]) * float64(float32(0.3)) * float64(y[i])
+			})
+			x[0] = -120
+			x[n-1] = 90
 			check("SiLUMul", f(func(d []float32) { SiLUMul(d, x, y) }), 1e-6, func(i int) float64 {
 				g := float64(x[i])
 				return g / (1 + math.Exp(-g)) * float64(y[i])
@@ -66,11 +73,14 @@ func TestVectorsAgainstFloat64(t *testing.T) {
 			for i, v := range y {
 				if i%3 > 0 { // some are 0, some tiny
 					w[i] = float32(math.Exp(20 * float64(-abs(v))))
-					total, place, log = total+float64(w[i]), place+float64(w[i])*float64(i), log+float64(w[i])*math.Log2(float64(w[i]))
+					total += float64(w[i])
+					place += float64(w[i]) * float64(i)
+					log += float64(w[i]) * math.Log2(float64(w[i]))
 				}
 			}
 			a, b, c := RowSums(w)
-			if math.Abs(a-total) > 1e-12*total || math.Abs(b-place) > 1e-12*place || math.Abs(c-log) > 1e-6*(1+total-log) {
+			near := func(got, want, tolerance float64) bool { return math.Abs(got-want) <= tolerance }
+			if !near(a, total, 1e-12*total) || !near(b, place, 1e-12*place) || !near(c, log, 1e-6*(1+total-log)) {
 				t.Fatalf("RowSums of %d: %g, %g, %g, want %g, %g, %g", n, a, b, c, total, place, log)
 			}
 			fixed, want := make([]int64, n+1), make([]int64, n+1)

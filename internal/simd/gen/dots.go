@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// evex encodes a three-register instruction of 512 bits that the assembler does
-// not know, VDPBF16PS: EVEX.512.F3.0F38.W0 52 /r, dst += dot(a, b).
+// vdpbf16ps writes the instruction VDPBF16PS, dst += dot(a, b) of three 512-bit
+// registers, as bytes because the assembler does not know it:
+// EVEX.512.F3.0F38.W0 52 /r.
 func vdpbf16ps(b, a, dst int) {
 	not := func(v, bit int) byte { return byte(^v >> bit & 1) }
 	p0 := not(dst, 3)<<7 | not(b, 4)<<6 | not(b, 3)<<5 | not(dst, 4)<<4 | 2
@@ -20,9 +21,8 @@ func vdpbf16ps(b, a, dst int) {
 	ins("%s // VDPBF16PS Z%d, Z%d, Z%d", strings.Join(parts, "; "), b, a, dst)
 }
 
-// dots writes a kernel of rows x 32 over words of 32 bits: pairs of bfloat16, or
-// four bytes of integers, unsigned in A and signed in B. Words of A are rows as
-// they lie, B is a panel [k][32].
+// dots writes a kernel of rows x 32 elements over words of 32 bits: two bfloat16, or
+// four bytes, unsigned in A and signed in B. A is row-major, B a panel [k][32].
 func dots(rows int, kind string) {
 	name := fmt.Sprintf("dot%s512x%d", kind, rows)
 	prologue(name, rows)
@@ -50,7 +50,7 @@ func dots(rows int, kind string) {
 		epilogue(name, rows, "Z", 64)
 		return
 	}
-	for i := range rows { // sums of integers are never added to
+	for i := range rows { // integer sums are always stored, never added
 		ins("VMOVDQU32 Z%d, (DX)", 2*i)
 		ins("VMOVDQU32 Z%d, 64(DX)", 2*i+1)
 		ins("ADDQ R8, DX")
@@ -60,8 +60,8 @@ func dots(rows int, kind string) {
 	line("")
 }
 
-// narrow writes conversions of activations, 16 at a time.
-func narrow() {
+// rounding writes the rounding of activations, 16 at a time.
+func rounding() {
 	line("// func roundBF16_512(n int, dst *uint16, x *float32)")
 	line("TEXT ·roundBF16_512(SB), NOSPLIT, $0-24")
 	ins("MOVQ n+0(FP), CX")
@@ -107,6 +107,7 @@ func narrow() {
 	line("")
 }
 
+// dotKernels writes the products over words and the rounding to them.
 func dotKernels() {
 	line("DATA roundc<>+0(SB)/4, $1")
 	line("DATA roundc<>+4(SB)/4, $0x7fff")
@@ -118,5 +119,5 @@ func dotKernels() {
 			dots(rows, kind)
 		}
 	}
-	narrow()
+	rounding()
 }

@@ -1,43 +1,56 @@
 package main
 
-// Operations that move or compare more than they compute are in AVX2 alone: both
-// paths use them.
+// Operations that move or compare more than they compute exist in AVX2 only: both sets
+// of kernels use them.
 
-// pointer is an argument: the register it is loaded into moves on by step bytes for
-// every 16 values.
+// pointer is a pointer argument, loaded into a register that advances by step bytes
+// for every 16 values.
 type pointer struct {
 	arg, reg string
 	step     int
 }
 
-// operation writes a function of n values, 16 at a time.
-func operation(name, signature string, size int, pointers []pointer, before, each, after func()) {
-	line("// func %s(%s)", name, signature)
-	line("TEXT ·%s(SB), NOSPLIT, $0-%d", name, size)
+// operation is a function of n values, 16 at a time.
+type operation struct {
+	name      string
+	signature string
+	size      int // bytes of the parameters
+	pointers  []pointer
+	before    func() // writes what comes before the loop; nil: nothing
+	each      func() // writes the body of the loop
+	after     func() // writes what comes after the loop; nil: nothing
+}
+
+func (o operation) write() {
+	line("// func %s(%s)", o.name, o.signature)
+	line("TEXT ·%s(SB), NOSPLIT, $0-%d", o.name, o.size)
 	ins("MOVQ n+0(FP), CX")
-	for _, p := range pointers {
+	for _, p := range o.pointers {
 		ins("MOVQ %s(FP), %s", p.arg, p.reg)
 	}
-	before()
+	if o.before != nil {
+		o.before()
+	}
 	ins("SHRQ $4, CX")
-	line("%s_loop:", name)
-	each()
-	for _, p := range pointers {
+	line("%s_loop:", o.name)
+	o.each()
+	for _, p := range o.pointers {
 		if p.step > 0 {
 			ins("ADDQ $%d, %s", p.step, p.reg)
 		}
 	}
 	ins("DECQ CX")
-	ins("JNZ %s_loop", name)
-	after()
+	ins("JNZ %s_loop", o.name)
+	if o.after != nil {
+		o.after()
+	}
 	width{reg: "Y"}.end("")
 }
 
-func nothing() {}
-
-// joins put values together from their bytes, in planes, the lowest first.
+// joins writes the operations that assemble values from planes of their bytes, the
+// lowest first.
 func joins() {
-	// Bytes are paired to words, words to the values: 16 of them in four quarters.
+	// Bytes are interleaved to words and words to values: 16 values in four quarters.
 	planes := []string{"SI", "R8", "R9", "R10"}
 	load := func(n int) {
 		for i, r := range planes[:n] {
@@ -45,8 +58,16 @@ func joins() {
 		}
 	}
 	halves := []string{"VPUNPCKLBW", "VPUNPCKHBW"}
-	operation("joinPlanes", "n int, dst *float32, p0, p1, p2, p3 *byte", 48,
-		[]pointer{{"dst+8", "DI", 64}, {"p0+16", "SI", 16}, {"p1+24", "R8", 16}, {"p2+32", "R9", 16}, {"p3+40", "R10", 16}}, nothing, func() {
+	operation{
+		name: "joinPlanes", signature: "n int, dst *float32, p0, p1, p2, p3 *byte", size: 48,
+		pointers: []pointer{
+			{"dst+8", "DI", 64},
+			{"p0+16", "SI", 16},
+			{"p1+24", "R8", 16},
+			{"p2+32", "R9", 16},
+			{"p3+40", "R10", 16},
+		},
+		each: func() {
 			load(4)
 			for half, op := range halves {
 				ins("%s X1, X0, X4", op)
@@ -56,15 +77,20 @@ func joins() {
 				ins("VMOVDQU X6, %d(DI)", 32*half)
 				ins("VMOVDQU X7, %d(DI)", 32*half+16)
 			}
-		}, nothing)
-	operation("joinHalves", "n int, dst *float32, p0, p1 *byte", 32, []pointer{{"dst+8", "DI", 64}, {"p0+16", "SI", 16}, {"p1+24", "R8", 16}}, nothing, func() {
-		load(2)
-		for half, op := range halves {
-			ins("%s X1, X0, X2", op)
-			ins("VCVTPH2PS X2, Y2")
-			ins("VMOVUPS Y2, %d(DI)", 32*half)
-		}
-	}, nothing)
+		},
+	}.write()
+	operation{
+		name: "joinHalves", signature: "n int, dst *float32, p0, p1 *byte", size: 32,
+		pointers: []pointer{{"dst+8", "DI", 64}, {"p0+16", "SI", 16}, {"p1+24", "R8", 16}},
+		each: func() {
+			load(2)
+			for half, op := range halves {
+				ins("%s X1, X0, X2", op)
+				ins("VCVTPH2PS X2, Y2")
+				ins("VMOVUPS Y2, %d(DI)", 32*half)
+			}
+		},
+	}.write()
 }
 
 // pack8 writes 8 rows of k values, k a multiple of 8, as columns of a panel.
@@ -82,10 +108,11 @@ func pack8() {
 	ins("SHRQ $3, CX")
 	line("%s_loop:", name)
 	row := func(i int) string {
-		return []string{"(SI)", "(SI)(R9*1)", "(SI)(R9*2)", "(SI)(R11*1)", "(R10)", "(R10)(R9*1)", "(R10)(R9*2)", "(R10)(R11*1)"}[i]
+		base := []string{"SI", "R10"}[i/4]
+		return []string{"(" + base + ")", "(" + base + ")(R9*1)", "(" + base + ")(R9*2)", "(" + base + ")(R11*1)"}[i%4]
 	}
-	// Registers 0 to 3 hold the first four values of rows i and i+4, 4 to 7 the
-	// other four: what is left is to transpose squares of four in each half.
+	// Registers 0 to 3 hold the first four values of rows i and i+4, registers 4 to 7
+	// their other four. Transposing the squares of four in each half completes the job.
 	for i := range 4 {
 		ins("VMOVUPS %s, X%d", row(i), i)
 		ins("VINSERTF128 $1, %s, Y%d, Y%d", row(i+4), i, i)
@@ -113,39 +140,45 @@ func pack8() {
 	width{reg: "Y"}.end("")
 }
 
-// between writes a bit a value, 16 to a word: whether it is lo or more and below hi.
+// between writes one bit per value, 16 per word: 1 if the value is in [lo, hi).
 func between() {
-	operation("between", "n int, x *float32, lo, hi float32, bits *uint16", 32, []pointer{{"x+8", "SI", 64}, {"bits+24", "DI", 2}}, func() {
-		ins("VBROADCASTSS lo+16(FP), Y0")
-		ins("VBROADCASTSS hi+20(FP), Y5")
-	}, func() {
-		for i := range 2 {
-			ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
-			ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 3+i)
-			ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 1+i)
-			ins("VANDPS Y%d, Y%d, Y%d", 3+i, 1+i, 1+i)
-			ins("VMOVMSKPS Y%d, %s", 1+i, []string{"AX", "DX"}[i])
-		}
-		ins("SHLL $8, DX")
-		ins("ORL DX, AX")
-		ins("MOVW AX, (DI)")
-	}, nothing)
+	operation{
+		name: "between", signature: "n int, x *float32, lo, hi float32, bits *uint16", size: 32,
+		pointers: []pointer{{"x+8", "SI", 64}, {"bits+24", "DI", 2}},
+		before: func() {
+			ins("VBROADCASTSS lo+16(FP), Y0")
+			ins("VBROADCASTSS hi+20(FP), Y5")
+		},
+		each: func() {
+			for i := range 2 {
+				ins("VMOVUPS %d(SI), Y%d", 32*i, 1+i)
+				ins("VCMPPS $1, Y5, Y%d, Y%d", 1+i, 3+i)
+				ins("VCMPPS $13, Y0, Y%d, Y%d", 1+i, 1+i)
+				ins("VANDPS Y%d, Y%d, Y%d", 3+i, 1+i, 1+i)
+				ins("VMOVMSKPS Y%d, %s", 1+i, []string{"AX", "DX"}[i])
+			}
+			ins("SHLL $8, DX")
+			ins("ORL DX, AX")
+			ins("MOVW AX, (DI)")
+		},
+	}.write()
 }
 
-// counts count values that are a bound or more, or places where those of both lists
-// are: up to 2^31 in a lane.
-func counts(name, signature string, size int, pointers []pointer, bounds ...string) {
-	last := pointers[len(pointers)-1].reg
-	operation(name, signature, size, pointers, func() {
+// count completes an operation that counts the positions where each of one or two
+// vectors, its first pointers, is at least a bound; its last pointer is the result. A
+// lane counts up to 2^31.
+func (o operation) count(bounds ...string) operation {
+	o.before = func() {
 		for i, b := range bounds {
 			ins("VBROADCASTSS %s(FP), Y%d", b, 4+i)
 		}
 		ins("VPXOR Y0, Y0, Y0")
 		ins("VPXOR Y1, Y1, Y1")
-	}, func() {
+	}
+	o.each = func() {
 		for i := range 2 {
 			for n := range bounds {
-				ins("VMOVUPS %d(%s), Y%d", 32*i, pointers[n].reg, 2+4*n+i)
+				ins("VMOVUPS %d(%s), Y%d", 32*i, o.pointers[n].reg, 2+4*n+i)
 				ins("VCMPPS $13, Y%d, Y%d, Y%d", 4+n, 2+4*n+i, 2+4*n+i)
 			}
 			if len(bounds) > 1 {
@@ -153,61 +186,93 @@ func counts(name, signature string, size int, pointers []pointer, bounds ...stri
 			}
 			ins("VPSUBD Y%d, Y%d, Y%d", 2+i, i, i)
 		}
-	}, func() {
+	}
+	o.after = func() {
 		ins("VPADDD Y1, Y0, Y0")
 		width{reg: "Y"}.reduce("VPADDD")
 		ins("VMOVD X0, AX")
-		ins("MOVQ AX, (%s)", last)
-	})
+		ins("MOVQ AX, (%s)", o.pointers[len(o.pointers)-1].reg)
+	}
+	return o
 }
 
-// sumWhere adds up y in float64 where x is t or more.
+func counts() {
+	operation{
+		name: "countNotBelow", signature: "n int, x *float32, t float32, count *int64", size: 32,
+		pointers: []pointer{{"x+8", "SI", 64}, {"count+24", "DI", 0}},
+	}.count("t+16").write()
+	operation{
+		name: "countBoth", signature: "n int, x, y *float32, tx, ty float32, count *int64", size: 40,
+		pointers: []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"count+32", "DI", 0}},
+	}.count("tx+24", "ty+28").write()
+}
+
+// sumWhere writes the sum, in float64, of y over the positions where x is at least t.
 func sumWhere() {
-	operation("sumWhere", "n int, x, y *float32, t float32, sum *float64", 40, []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"sum+32", "DI", 0}}, func() {
-		ins("VBROADCASTSS t+24(FP), X4")
-		for i := range 4 {
-			ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
-		}
-	}, func() {
-		for i := range 4 {
-			ins("VMOVUPS %d(SI), X5", 16*i)
-			ins("VCMPPS $13, X4, X5, X5")
-			ins("VANDPS %d(R8), X5, X5", 16*i)
-			ins("VCVTPS2PD X5, Y5")
-			ins("VADDPD Y5, Y%d, Y%d", i, i)
-		}
-	}, func() {
-		ins("VADDPD Y1, Y0, Y0")
-		ins("VADDPD Y3, Y2, Y2")
-		ins("VADDPD Y2, Y0, Y0")
-		ins("VEXTRACTF128 $1, Y0, X1")
-		ins("VADDPD X1, X0, X0")
-		ins("VPSHUFD $0x4e, X0, X1")
-		ins("VADDPD X1, X0, X0")
-		ins("VMOVSD X0, (DI)")
-	})
+	operation{
+		name: "sumWhere", signature: "n int, x, y *float32, t float32, sum *float64", size: 40,
+		pointers: []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"sum+32", "DI", 0}},
+		before: func() {
+			ins("VBROADCASTSS t+24(FP), X4")
+			for i := range 4 {
+				ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
+			}
+		},
+		each: func() {
+			for i := range 4 {
+				ins("VMOVUPS %d(SI), X5", 16*i)
+				ins("VCMPPS $13, X4, X5, X5")
+				ins("VANDPS %d(R8), X5, X5", 16*i)
+				ins("VCVTPS2PD X5, Y5")
+				ins("VADDPD Y5, Y%d, Y%d", i, i)
+			}
+		},
+		after: func() {
+			ins("VADDPD Y1, Y0, Y0")
+			ins("VADDPD Y3, Y2, Y2")
+			ins("VADDPD Y2, Y0, Y0")
+			ins("VEXTRACTF128 $1, Y0, X1")
+			ins("VADDPD X1, X0, X0")
+			ins("VPSHUFD $0x4e, X0, X1")
+			ins("VADDPD X1, X0, X0")
+			ins("VMOVSD X0, (DI)")
+		},
+	}.write()
+}
+
+// doubles writes addDoubles, which adds float64, and narrowScaled, which writes
+// float64 times s as float32.
+func doubles() {
+	operation{
+		name: "addDoubles", signature: "n int, dst, x *float64", size: 24,
+		pointers: []pointer{{"dst+8", "DI", 128}, {"x+16", "SI", 128}},
+		each: func() {
+			for i := range 4 {
+				ins("VMOVUPD %d(DI), Y%d", 32*i, i)
+				ins("VADDPD %d(SI), Y%d, Y%d", 32*i, i, i)
+				ins("VMOVUPD Y%d, %d(DI)", i, 32*i)
+			}
+		},
+	}.write()
+	operation{
+		name: "narrowScaled", signature: "n int, dst *float32, x *float64, s float64", size: 32,
+		pointers: []pointer{{"dst+8", "DI", 64}, {"x+16", "SI", 128}},
+		before:   func() { ins("VBROADCASTSD s+24(FP), Y4") },
+		each: func() {
+			for i := range 4 {
+				ins("VMULPD %d(SI), Y4, Y%d", 32*i, i)
+				ins("VCVTPD2PSY Y%d, X%d", i, i)
+				ins("VMOVUPS X%d, %d(DI)", i, 16*i)
+			}
+		},
+	}.write()
 }
 
 func moves() {
 	joins()
 	pack8()
 	between()
-	counts("countNotBelow", "n int, x *float32, t float32, count *int64", 32, []pointer{{"x+8", "SI", 64}, {"count+24", "DI", 0}}, "t+16")
-	counts("countBoth", "n int, x, y *float32, tx, ty float32, count *int64", 40, []pointer{{"x+8", "SI", 64}, {"y+16", "R8", 64}, {"count+32", "DI", 0}}, "tx+24", "ty+28")
+	counts()
 	sumWhere()
-	// addDoubles adds float64; narrowScaled writes float64 times s as float32.
-	operation("addDoubles", "n int, dst, x *float64", 24, []pointer{{"dst+8", "DI", 128}, {"x+16", "SI", 128}}, nothing, func() {
-		for i := range 4 {
-			ins("VMOVUPD %d(DI), Y%d", 32*i, i)
-			ins("VADDPD %d(SI), Y%d, Y%d", 32*i, i, i)
-			ins("VMOVUPD Y%d, %d(DI)", i, 32*i)
-		}
-	}, nothing)
-	operation("narrowScaled", "n int, dst *float32, x *float64, s float64", 32, []pointer{{"dst+8", "DI", 64}, {"x+16", "SI", 128}}, func() { ins("VBROADCASTSD s+24(FP), Y4") }, func() {
-		for i := range 4 {
-			ins("VMULPD %d(SI), Y4, Y%d", 32*i, i)
-			ins("VCVTPD2PSY Y%d, X%d", i, i)
-			ins("VMOVUPS X%d, %d(DI)", i, 16*i)
-		}
-	}, nothing)
+	doubles()
 }

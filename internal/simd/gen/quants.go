@@ -2,9 +2,9 @@ package main
 
 import "fmt"
 
-// Panels of quantised weights: for each group of inputs 32 scales, 32 offsets,
-// then the integers; weight = scale*q + offset. Scales and offsets are float16
-// or float32.
+// quant is a format of panels of quantized weights, weight = scale*q + offset. For each
+// group of inputs a panel has 32 scales, 32 offsets and the integers. Scales and
+// offsets are float16 or float32.
 //
 //	4 bits  [group/8][32] words of 32 bits, the first input in the lowest bits
 //	8 bits  [group][32] bytes
@@ -15,6 +15,7 @@ type quant struct {
 
 var quants = []quant{{4, true}, {4, false}, {8, true}, {8, false}}
 
+// name is the name of a kernel for the format.
 func (q quant) name(kind string, w width) string {
 	scale := "F32"
 	if q.half {
@@ -23,7 +24,7 @@ func (q quant) name(kind string, w width) string {
 	return fmt.Sprintf("%sQ%d%s_%s", kind, q.bits, scale, w.suffix)
 }
 
-// head bytes of a group: 32 scales and 32 offsets.
+// head is the number of bytes of a group's scales and offsets.
 func (q quant) head() int {
 	if q.half {
 		return 128
@@ -31,7 +32,7 @@ func (q quant) head() int {
 	return 256
 }
 
-// load reads scales (part 0) or offsets (part 1) of the v-th register of outputs.
+// load loads the scales (part 0) or offsets (part 1) of the v-th register of outputs.
 func (q quant) load(w width, part, v, dst int) {
 	size := q.head() / 64
 	disp := (part*32 + v*w.bytes/4) * size
@@ -42,10 +43,12 @@ func (q quant) load(w width, part, v, dst int) {
 	ins("VMOVUPS %d(DI), %s", disp, w.r(dst))
 }
 
-// gemv writes y[32] = Σ_k x[k]·w[k][32], or adds it, with AVX-512. xs holds the
-// sums of x over the groups.
+// gemv writes the kernel of y[32] = Σ_k x[k]·w[k][32], or y += with acc, for AVX-512.
+// xs are the sums of x over the groups.
 //
-//	Z0..Z3 sums of a group, Z4 Z5 the results, Z31 table of 0 to 15
+//	Z0 to Z3  sums over a group
+//	Z4, Z5    the results
+//	Z31       a table of the numbers 0 to 15
 func (q quant) gemv() {
 	w := widths[0]
 	name := q.name("gemv", w)
@@ -127,6 +130,7 @@ func (q quant) gemv() {
 	w.end("")
 }
 
+// gemvArguments loads the arguments of a gemv kernel.
 func gemvArguments(name string) {
 	line("// func %s(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)", name)
 	line("TEXT ·%s(SB), NOSPLIT, $0-56", name)
@@ -138,9 +142,13 @@ func gemvArguments(name string) {
 	ins("MOVQ y+40(FP), DX")
 }
 
-// gemv256 is gemv with AVX2.
+// gemv256 is gemv for AVX2.
 //
-//	Y0..Y3 sums of a group, Y4..Y7 the results, Y8..Y11 words of 8 inputs, Y15 mask; R10 the group's head
+//	Y0 to Y3   sums over a group
+//	Y4 to Y7   the results
+//	Y8 to Y11  words of 8 inputs
+//	Y15        the mask of 4 bits
+//	R10        the address of the group's scales
 func (q quant) gemv256() {
 	w := widths[1]
 	name := q.name("gemv", w)
@@ -222,7 +230,8 @@ func (q quant) gemv256() {
 	w.end("")
 }
 
-// unpack writes groups of a panel as float32, [size][32] each.
+// unpack writes the kernel that unpacks groups of a panel to float32, [size][32] per
+// group.
 func (q quant) unpack(w width) {
 	name := q.name("unpack", w)
 	line("// func %s(groups, size int, b unsafe.Pointer, dst *float32)", name)
@@ -287,7 +296,7 @@ func (q quant) unpack(w width) {
 	w.end("")
 }
 
-// widen turns bfloat16 or float16 into float32, n a multiple of 16.
+// widen writes the kernel that widens bfloat16 or float16 to float32.
 func (w width) widen(kind string) {
 	name := "widen" + kind + w.suffix
 	line("// func %s(n int, dst *float32, x *uint16)", name)
@@ -309,6 +318,7 @@ func (w width) widen(kind string) {
 	w.end("")
 }
 
+// widenLoad loads a register of half-precision values, widened to float32.
 func widenLoad(kind, from, to string) {
 	if kind == "F16" {
 		ins("VCVTPH2PS %s, %s", from, to)
@@ -318,7 +328,9 @@ func widenLoad(kind, from, to string) {
 	ins("VPSLLD $16, %s, %s", to, to)
 }
 
-func quantised() {
+// quantized writes the kernels of quantized panels and of half precision, and two
+// functions that need assembler: cpuid and pause.
+func quantized() {
 	for i := range 16 {
 		line("DATA nibbles<>+%d(SB)/4, $%d.0", 4*i, i)
 	}

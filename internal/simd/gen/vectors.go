@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// The vector operations come in two widths: Z registers for AVX-512, Y for
-// AVX2. Lengths are multiples of 16 values in both.
+// width is a width of registers: each vector operation has a kernel with Z registers
+// for AVX-512 and one with Y registers for AVX2. Both process 16 values at a time.
 type width struct {
 	reg    string
 	suffix string
@@ -15,12 +15,12 @@ type width struct {
 
 var widths = []width{{"Z", "512", 64}, {"Y", "256", 32}}
 
-// r names a register of the width.
+// r is the name of register i.
 func (w width) r(i int) string { return fmt.Sprintf("%s%d", w.reg, i) }
 
-// constants of exp, by offset in expc: e^r on [-ln2/2, ln2/2] as
-// 1 + r + c2 r² + ... + c5 r⁵, fitted to a relative error of 1.1e-7.
-var constants = []struct {
+// expConstants are the constants of exp, in the order of expc. They approximate e^r on
+// [-ln2/2, ln2/2] by 1 + r + c2 r² + ... + c5 r⁵, with a relative error of 1.1e-7.
+var expConstants = []struct {
 	bits    uint32
 	meaning string
 }{
@@ -35,7 +35,7 @@ var constants = []struct {
 	{0xc2ae0000, "-87: below it exp is given as 0"},
 }
 
-// Offsets into expc.
+// Offsets of the constants in expc.
 const (
 	cLog2e = 4 * iota
 	cMagic
@@ -49,15 +49,15 @@ const (
 )
 
 func data() {
-	for i, c := range constants {
+	for i, c := range expConstants {
 		line("DATA expc<>+%d(SB)/4, $%#08x // %s", 4*i, c.bits, c.meaning)
 	}
-	line("GLOBL expc<>(SB), RODATA|NOPTR, $%d", 4*len(constants))
+	line("GLOBL expc<>(SB), RODATA|NOPTR, $%d", 4*len(expConstants))
 	line("")
 }
 
-// expBody replaces x by exp(x) in register x; n and p are free. Constants are
-// in registers 23 to 31 (AVX-512), or read from memory (AVX2).
+// expBody replaces register x by exp(x); registers n and p are overwritten. The
+// constants are in the registers that loadExp loads.
 func (w width) expBody(x, n, p int) {
 	X, N, P := w.r(x), w.r(n), w.r(p)
 	if w.reg == "Z" {
@@ -88,17 +88,24 @@ func (w width) expBody(x, n, p int) {
 	ins("VANDPS Y14, %s, %s", X, X)
 }
 
-func (w width) expConstants() {
-	regs := [][2]int{{31, cLog2e}, {30, cMagic}, {29, cLn2}, {28, c5}, {27, c4}, {26, c3}, {25, c2}, {24, cOne}, {23, cLeast}}
+// loadExp loads the constants of exp: into registers 23 to 31 for AVX-512; into 7 to
+// 13 and 15 for AVX2, where c5 stays in memory.
+func (w width) loadExp() {
+	regs := [][2]int{
+		{31, cLog2e}, {30, cMagic}, {29, cLn2}, {28, c5}, {27, c4}, {26, c3}, {25, c2}, {24, cOne}, {23, cLeast},
+	}
 	if w.reg == "Y" {
-		regs = [][2]int{{12, cLog2e}, {13, cMagic}, {11, cLn2}, {10, c4}, {9, c3}, {8, c2}, {7, cOne}, {15, cLeast}}
+		regs = [][2]int{
+			{12, cLog2e}, {13, cMagic}, {11, cLn2}, {10, c4}, {9, c3}, {8, c2}, {7, cOne}, {15, cLeast},
+		}
 	}
 	for _, r := range regs {
 		ins("VBROADCASTSS expc<>+%d(SB), %s", r[1], w.r(r[0]))
 	}
 }
 
-// reduce leaves the sum, or maximum, of register 0's lanes in X0; 1 is free.
+// reduce leaves the sum or maximum of the lanes of register 0 in X0; register 1 is
+// overwritten.
 func (w width) reduce(op string) {
 	if w.reg == "Z" {
 		ins("VEXTRACTF64X4 $1, Z0, Y1")
@@ -112,7 +119,7 @@ func (w width) reduce(op string) {
 	ins("%s X1, X0, X0", op)
 }
 
-// each writes a loop over CX values, 16 at a time, advancing the registers.
+// each writes a loop over CX values, 16 at a time, that advances some registers.
 func (w width) each(label string, advance []string, body func(disp int)) {
 	ins("SHRQ $4, CX")
 	line("%s:", label)
@@ -133,7 +140,7 @@ func (w width) expSum() {
 	ins("MOVQ n+0(FP), CX")
 	ins("MOVQ x+8(FP), SI")
 	ins("MOVQ sum+24(FP), DX")
-	w.expConstants()
+	w.loadExp()
 	m, sum := 22, 21
 	if w.reg == "Y" {
 		m, sum = 6, 5
@@ -152,6 +159,7 @@ func (w width) expSum() {
 	w.end("VMOVSS X0, (DX)")
 }
 
+// end writes the last instruction, if any, and the return.
 func (w width) end(last string) {
 	if last != "" {
 		ins("%s", last)
@@ -204,7 +212,7 @@ func (w width) add() {
 	w.end("")
 }
 
-// sumRows adds up rows: dst[j] = Σ_r x[r*stride+j].
+// sumRows writes dst[j] = Σ_r x[r*stride+j].
 func (w width) sumRows() {
 	name := "sumRows" + w.suffix
 	line("// func %s(n int, dst, x *float32, stride, rows int)", name)
@@ -249,7 +257,7 @@ func (w width) siluMul() {
 	ins("MOVQ dst+8(FP), DI")
 	ins("MOVQ gate+16(FP), SI")
 	ins("MOVQ up+24(FP), R8")
-	w.expConstants()
+	w.loadExp()
 	one := 24
 	if w.reg == "Y" {
 		one = 7
@@ -270,13 +278,9 @@ func (w width) siluMul() {
 	w.end("")
 }
 
-// sumSquares adds up squares in float64.
+// sumSquares sums squares in float64.
 func (w width) sumSquares() {
 	name := "sumSquares" + w.suffix
-	half := "Y"
-	if w.reg == "Y" {
-		half = "X"
-	}
 	line("// func %s(n int, x *float32, sum *float64)", name)
 	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
 	ins("MOVQ n+0(FP), CX")
@@ -289,7 +293,6 @@ func (w width) sumSquares() {
 	ins("SHRQ $4, CX")
 	line("%s_loop:", name)
 	for disp := 0; disp < 64; disp += w.bytes / 2 {
-		_ = half
 		ins("VCVTPS2PD %d(SI), %s", disp, w.r(4))
 		ins("VFMADD231PD %s, %s, %s", w.r(4), w.r(4), w.r(i%4))
 		i++
@@ -378,12 +381,12 @@ func (w width) addWide() {
 	w.end("")
 }
 
-// logConstants of log2(m) = t (l0 + l1 t + ... + l6 t⁶), t = m-1, for m from √½ to
-// √2, fitted to an error of 3.3e-7.
+// logConstants are l0 to l6 of log2(m) = t (l0 + l1 t + ... + l6 t⁶), t = m-1, for m
+// from √½ to √2, with an error of 3.3e-7.
 var logConstants = []uint32{0x3fb8aa62, 0xbf38ac17, 0x3ef5ff83, 0xbeb7c9d9, 0x3e9832d0, 0xbe8b9f0d, 0x3e2ebab4}
 
-// rowSums writes Σ x[j], Σ x[j]·j and Σ x[j]·log2 x[j] to out, each summed in
-// float64: the exponent is taken off as an integer.
+// rowSums writes Σ x[j], Σ x[j]·j and Σ x[j]·log2 x[j] to out, each summed in float64.
+// The exponent of x is separated as an integer before the logarithm.
 func (w width) rowSums() {
 	name := "rowSums" + w.suffix
 	line("// func %s(n int, x *float32, out *[3]float64)", name)
@@ -396,7 +399,7 @@ func (w width) rowSums() {
 		ins("VXORPS %s, %s, %s", w.r(i), w.r(i), w.r(i))
 	}
 	ins("VMOVUPS places<>+0(SB), %s", w.r(3))
-	ins("VBROADCASTSD places<>+%d(SB), %s", w.bytes, w.r(step)) // as many as a register holds
+	ins("VBROADCASTSD places<>+%d(SB), %s", w.bytes, w.r(step)) // the number of float64 in a register
 	ins("VBROADCASTSS logc<>+%d(SB), %s", 4*len(logConstants), w.r(half))
 	ins("VBROADCASTSS expc<>+%d(SB), %s", cOne, w.r(one))
 	if w.reg == "Z" {
@@ -456,8 +459,8 @@ func (w width) rowSums() {
 	w.end("")
 }
 
-// peak multiplies and adds in registers alone, n times 12 instructions: what
-// products are measured against.
+// peak runs n times 12 multiply-adds in registers: the upper bound that products are
+// compared with.
 func (w width) peak() {
 	name := "peak" + w.suffix
 	line("// func %s(n int)", name)
