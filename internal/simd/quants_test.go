@@ -12,8 +12,12 @@ func TestQuantPanels(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))
 		for _, q := range []Quant{
-			{4, 32, true}, {4, 16, false}, {4, 32, false},
-			{8, 32, true}, {8, 16, false}, {8, 32, false},
+			{4, 32, true},
+			{4, 16, false},
+			{4, 32, false},
+			{8, 32, true},
+			{8, 16, false},
+			{8, 32, false},
 		} {
 			const groups = 3
 			n := groups * q.Group
