@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
@@ -119,10 +120,10 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 			if p.ReplyTokens > 0 {
 				replied = append(replied, j)
 			}
-			windows := s.atHand(i, []int{j})
+			windows := s.readyWindows(i, []int{j})
 			info.Prompts = append(info.Prompts, promptInfo{p.ID, p.Dataset, p.SHA256, p.PromptTokens, p.ReplyTokens, p.WindowRows, p.Store, p.Followed, windows})
 		}
-		info.Windows = s.atHand(i, replied)
+		info.Windows = s.readyWindows(i, replied)
 		out.Captures = append(out.Captures, info)
 	}
 	for _, m := range snapkv.Methods {
@@ -132,16 +133,16 @@ func (s *Server) apiCaptures(*http.Request) (any, error) {
 }
 
 // layerHead reads place and head, and gives the layer and the index of the head.
-func (s *Server) layerHead(p *params) (at place, src *source, head int, err error) {
+func (s *Server) layerHead(p *params) (at place, src *digest.LayerRows, head int, err error) {
 	at, _ = s.place(p)
-	id := p.int("head", allHeads, allHeads, math.MaxInt32)
+	id := p.int("head", digest.AllHeads, digest.AllHeads, math.MaxInt32)
 	if p.err != nil {
 		return at, nil, 0, p.err
 	}
-	if src, err = s.source(at); err != nil {
+	if src, err = s.layer(at); err != nil {
 		return at, nil, 0, err
 	}
-	head, err = src.headIndex(id)
+	head, err = src.HeadIndex(id)
 	return at, src, head, err
 }
 
@@ -178,8 +179,8 @@ func (s *Server) apiMap(r *http.Request) (any, error) {
 	}
 	src := m.src
 	info := mapInfo{
-		Rows: src.rows, Keys: src.keys, PromptRows: src.promptRows, First: src.first, Prompt: src.prefillKeys,
-		Factor: factor, TileKeys: tileKeys, TileRows: tileRows, Top: m.top, Sinks: min(sinkKeys, src.keys),
+		Rows: src.Rows, Keys: src.Keys, PromptRows: src.Prompt.WindowRows, First: src.First, Prompt: src.Prompt.PromptTokens,
+		Factor: factor, TileKeys: tileKeys, TileRows: tileRows, Top: m.top, Sinks: min(digest.SinkKeys, src.Keys),
 	}
 	for _, v := range m.keyTop[:info.Sinks] {
 		info.SinkTop = max(info.SinkTop, v)
@@ -220,7 +221,7 @@ func (s *Server) apiRow(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	row := p.int("row", 0, 0, m.src.rows-1)
+	row := p.int("row", 0, 0, m.src.Rows-1)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -228,7 +229,7 @@ func (s *Server) apiRow(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	pos := m.src.first + row
+	pos := m.src.First + row
 	return map[string]any{"row": row, "position": pos, "weights": w[:pos+1]}, nil
 }
 
@@ -239,19 +240,19 @@ func (s *Server) apiColumn(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := p.int("key", 0, 0, m.src.keys-1)
+	key := p.int("key", 0, 0, m.src.Keys-1)
 	if p.err != nil {
 		return nil, p.err
 	}
-	out := make([]float32, m.src.rows)
-	for row := 0; row < m.src.rows; row += tileRows {
-		n := min(tileRows, m.src.rows-row)
+	out := make([]float32, m.src.Rows)
+	for row := 0; row < m.src.Rows; row += tileRows {
+		n := min(tileRows, m.src.Rows-row)
 		w, err := m.weights(r.Context(), row, n)
 		if err != nil {
 			return nil, err
 		}
 		for i := range n {
-			out[row+i] = w[i*m.src.keys+key]
+			out[row+i] = w[i*m.src.Keys+key]
 		}
 	}
 	return map[string]any{"key": key, "weights": out}, nil
@@ -264,15 +265,15 @@ func (s *Server) apiVote(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, cfg := p.selection(m.src.prompt)
+	_, cfg := p.selection(m.src.Prompt)
 	if p.err != nil {
 		return nil, p.err
 	}
-	w, err := m.weights(r.Context(), m.src.promptRows-cfg.Window, cfg.Window)
+	w, err := m.weights(r.Context(), m.src.Prompt.WindowRows-cfg.Window, cfg.Window)
 	if err != nil {
 		return nil, err
 	}
-	vote := snapkv.Vote(w, cfg.Window, m.src.keys, cfg.Window, m.src.prefillKeys-cfg.Window)
+	vote := snapkv.Vote(w, cfg.Window, m.src.Keys, cfg.Window, m.src.Prompt.PromptTokens-cfg.Window)
 	if vote, err = snapkv.Pool(vote, cfg.Kernel, cfg.Pooling); err != nil {
 		return nil, err
 	}
@@ -293,10 +294,10 @@ func (s *Server) apiOverview(r *http.Request) (any, error) {
 	}
 	size := side * side
 	one := cells[max(0, head)*size:][:size]
-	for h := 1; h < len(src.heads) && head == allHeads; h++ {
+	for h := 1; h < len(src.Heads) && head == digest.AllHeads; h++ {
 		for i, v := range cells[h*size : (h+1)*size] {
 			one[i] = max(one[i], v)
 		}
 	}
-	return map[string]any{"side": side, "tokens": src.prefillKeys, "cells": one}, nil
+	return map[string]any{"side": side, "tokens": src.Prompt.PromptTokens, "cells": one}, nil
 }

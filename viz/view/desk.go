@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -12,8 +13,8 @@ type desk struct {
 	s     *Server
 	at    place
 	c     snapkv.Config
-	src   *source
-	stats []headStats
+	src   *digest.LayerRows
+	stats []digest.HeadStats
 	all   *snapkv.Layer // of all heads; nil: there is no room, heads are read one by one
 	close func()
 }
@@ -22,9 +23,9 @@ type desk struct {
 const deskBytes = 64 << 20
 
 // desk reads what methods need; until it is closed nothing else is read.
-func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c snapkv.Config, stats []headStats) (*desk, error) {
-	free := s.build(heavyBytes)
-	src, release, err := s.passing(at)
+func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c snapkv.Config, stats []digest.HeadStats) (*desk, error) {
+	free := s.reserve(workBytes)
+	src, release, err := s.layerOnce(at)
 	if err != nil {
 		free()
 		return nil, err
@@ -35,9 +36,9 @@ func (s *Server) desk(ctx context.Context, at place, methods []snapkv.Method, c 
 		needs = needs.Union(m.Needs)
 	}
 	needs.Generated = false // the digests have the reply's sums
-	if 4*len(src.heads)*c.Window*src.prefillKeys <= deskBytes {
+	if 4*len(src.Heads)*c.Window*src.Prompt.PromptTokens <= deskBytes {
 		// Where some method's needs cannot be met, each is told by itself.
-		if d.all, err = s.lay(ctx, src, at, span{0, len(src.heads)}, needs, c); err == nil {
+		if d.all, err = s.lay(ctx, src, at, span{0, len(src.Heads)}, needs, c); err == nil {
 			release()
 			d.close = free
 		} else {
@@ -68,7 +69,7 @@ func (d *desk) layer(ctx context.Context, heads span, needs snapkv.Needs) (*snap
 			return nil, err
 		}
 	} else {
-		l = bare(d.s.captures[d.at.capture].Header(), d.src.prompt, d.at.layer, heads)
+		l = bare(d.s.captures[d.at.capture].Header(), d.src.Prompt, d.at.layer, heads)
 		if needs.Rows {
 			row := d.c.Window * l.Len
 			l.N, l.Rows = d.c.Window, d.all.Rows[heads.from*row:(heads.from+heads.n)*row]
@@ -85,7 +86,7 @@ func (d *desk) layer(ctx context.Context, heads span, needs snapkv.Needs) (*snap
 	}
 	if generated {
 		for h := range heads.n {
-			l.Generated = append(l.Generated, d.stats[heads.from+h].digest.Mean()...)
+			l.Generated = append(l.Generated, d.stats[heads.from+h].Digest.Mean()...)
 		}
 	}
 	return l, nil

@@ -20,12 +20,11 @@ import (
 // of the reply give, evenly spread and with the last, worked out here from the rows
 // alone; it is called a draft, and none once the whole is known.
 func TestDraft(t *testing.T) {
-	defer func(n int) { draftWork = n }(draftWork)
-	draftWork = 1
 	const prompt, rows, reply, window, skip, k, theta = 300, 64, 40, 48, 4, 10, 0.001
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 2, Heads: 4, KVHeads: 2, Dim: 16, Prompt: prompt, Rows: rows, Reply: reply})
 	v := serve(t, path, Options{Token: testToken})
+	v.s.draftWeights = 1
 	type answer struct {
 		Layer, Rows, Of int
 		Draft           bool
@@ -109,11 +108,10 @@ func TestDraft(t *testing.T) {
 // exports no table; then nothing of it is left.
 func TestPageMarksEstimates(t *testing.T) {
 	b := openTab(t)
-	defer func(n int) { draftWork = n }(draftWork)
-	draftWork = 1
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 3, Heads: 4, KVHeads: 2, Dim: 16, Prompt: 300, Rows: 64, Reply: 40})
 	v := serve(t, path, Options{Token: testToken})
+	v.s.draftWeights = 1
 	whole := make(chan struct{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/api/stats") && !strings.Contains(r.URL.RawQuery, "draft=1") {

@@ -72,15 +72,15 @@ func (s *Server) layerStats(ctx context.Context, at place, list []int, cfg analy
 		values[h] = map[string][]float64{}
 	}
 	out := &headsAnswer{Layer: at.layer, Heads: heads, Prompts: len(list), Measures: map[string][]number{}}
-	kept := s.votesFor(at.capture, list, cfg.Windows)
-	draft, worth := s.draft(at.capture, list, kept, cfg.Windows)
+	kept := s.specFor(at.capture, list, cfg.Windows)
+	draft, worth := kept.Drafted(s.prompts(at.capture, list), s.heads(at.capture), cfg.Windows, s.draftWeights)
 	for _, at.prompt = range list {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		look := kept
 		if hasty && worth {
-			if _, ok := s.cache.peek(keyOf(at, kept)); !ok {
+			if !s.hasStats(at, kept) {
 				look, out.Draft = draft, true
 			}
 		}
@@ -89,10 +89,10 @@ func (s *Server) layerStats(ctx context.Context, at place, list []int, cfg analy
 			return nil, err
 		}
 		p := &s.captures[at.capture].Prompts()[at.prompt]
-		out.Of += rowsDescribed(p)
-		out.Rows += look.readers(rowsDescribed(p))
+		out.Of += digest.ReaderRows(p)
+		out.Rows += look.Readers(digest.ReaderRows(p))
 		for h := range stats {
-			if err := stats[h].measures(cfg, values[h]); err != nil {
+			if err := headMeasures(&stats[h], cfg, values[h]); err != nil {
 				return nil, err
 			}
 		}
@@ -139,15 +139,15 @@ func (s *Server) several(p *params) (place, []int, analysis.HitRateConfig) {
 }
 
 // measures appends a head's, by name.
-func (st *headStats) measures(cfg analysis.HitRateConfig, to map[string][]float64) error {
-	rates, err := st.rates(cfg)
+func headMeasures(st *digest.HeadStats, cfg analysis.HitRateConfig, to map[string][]float64) error {
+	rates, err := st.Rates(cfg)
 	if err != nil {
 		return err
 	}
 	rate := digest.JoinHeads(rates)
 	for name, v := range map[string]float64{
 		"hit_rate": rate.HitRate, "mass": rate.Mass, "overlap": rate.Overlap, "recent": rate.Recent, "sinks_recent": rate.SinksRecent,
-		"oracle": rate.Oracle, "entropy": st.entropy, "sink": st.sink, "distance": st.distance, "retrieval": st.retrieval,
+		"oracle": rate.Oracle, "entropy": st.Entropy, "sink": st.Sink, "distance": st.Distance, "retrieval": st.Retrieval,
 	} {
 		to[name] = append(to[name], v)
 	}

@@ -8,13 +8,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
 // jury judges methods under one setting. Hit rates come for all thetas at once.
 type jury struct {
 	s          *Server
-	votes      votes
+	spec       digest.Spec
 	c          snapkv.Config // without a capacity
 	capacities []int
 	thetas     []float64
@@ -99,7 +100,7 @@ func (j *jury) judge(ctx context.Context, at place, methods []snapkv.Method) ([]
 	out, errs := make([][]keptCell, len(methods)), make([]error, len(methods))
 	var missing []int
 	for i, m := range methods {
-		v, ok := j.s.small.peek(j.key(at, m))
+		v, ok := j.s.results.peek(j.key(at, m))
 		if !ok {
 			missing = append(missing, i)
 			continue
@@ -134,7 +135,7 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 	if err != nil {
 		return fail(err)
 	}
-	stats, err := j.s.stats(at, j.votes)
+	stats, err := j.s.stats(at, j.spec)
 	if err != nil {
 		return fail(err)
 	}
@@ -170,7 +171,7 @@ func (j *jury) hear(ctx context.Context, at place, methods []snapkv.Method) ([][
 		if errs[m] = cmp.Or(errs[m], cmp.Or(whys[m]...)); errs[m] == nil {
 			out[m] = total(cells[m], len(configs))
 		}
-		lookup(j.s.small, j.key(at, methods[m]), 0, func() (verdict, int, error) {
+		lookup(j.s.results, j.key(at, methods[m]), 0, func() (verdict, int, error) {
 			return verdict{out[m], errs[m]}, 64 + len(configs)*(64+16*len(j.thetas)), nil
 		})
 	}
@@ -209,7 +210,7 @@ func total(parts [][]keptCell, capacities int) []keptCell {
 }
 
 // heads judges a method on some heads: out[head][capacity].
-func (j *jury) heads(ctx context.Context, d *desk, heads span, m snapkv.Method, configs []snapkv.Config, budgets []int, stats []headStats, out [][]keptCell) error {
+func (j *jury) heads(ctx context.Context, d *desk, heads span, m snapkv.Method, configs []snapkv.Config, budgets []int, stats []digest.HeadStats, out [][]keptCell) error {
 	l, err := d.layer(ctx, heads, m.Needs)
 	if err != nil {
 		return err
@@ -229,7 +230,7 @@ func (j *jury) heads(ctx context.Context, d *desk, heads span, m snapkv.Method, 
 			return err
 		}
 		for h, list := range snapkv.ByQueryHead(keep, heads.n) {
-			mass, hits, significant := stats[heads.from+h].digest.Kept(list, l.Len-c.Window, j.thetas)
+			mass, hits, significant := stats[heads.from+h].Digest.Kept(list, l.Len-c.Window, j.thetas)
 			out[heads.from+h][i] = keptCell{mass, 1, hits, significant}
 		}
 	}

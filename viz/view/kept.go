@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -33,7 +34,7 @@ func (s *Server) apiKept(r *http.Request) (any, error) {
 	p := query(r)
 	at, prompt := s.place(p)
 	m, c := p.selection(prompt)
-	id := p.int("head", allHeads, allHeads, 1<<30)
+	id := p.int("head", digest.AllHeads, digest.AllHeads, 1<<30)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -139,7 +140,7 @@ func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv
 		}
 		key := keptKey{place{at.capture, at.prompt, -1}, all, m.Name, fmt.Sprint(like)}
 		var err error
-		if stats, err = lookup(s.small, key, 0, func() ([]float64, int, error) {
+		if stats, err = lookup(s.results, key, 0, func() ([]float64, int, error) {
 			stats := make([]float64, h.Model.Layers)
 			for _, layer := range h.Plan.Layers {
 				l, err := s.layerOf(ctx, place{at.capture, at.prompt, layer}, all, m.Needs, c)
@@ -162,8 +163,8 @@ func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv
 
 // layerOf reads what a method needs of some heads of a layer.
 func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
-	defer s.build(heavyBytes)()
-	src, err := s.source(at)
+	defer s.reserve(workBytes)()
+	src, err := s.layer(at)
 	if err != nil {
 		return nil, err
 	}
@@ -171,9 +172,9 @@ func (s *Server) layerOf(ctx context.Context, at place, heads span, needs snapkv
 }
 
 // lay is layerOf for who holds the source and the room.
-func (s *Server) lay(ctx context.Context, src *source, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
+func (s *Server) lay(ctx context.Context, src *digest.LayerRows, at place, heads span, needs snapkv.Needs, c snapkv.Config) (*snapkv.Layer, error) {
 	r := s.captures[at.capture]
-	l, err := bare(r.Header(), src.prompt, at.layer, heads), error(nil)
+	l, err := bare(r.Header(), src.Prompt, at.layer, heads), error(nil)
 	if needs.Sums {
 		sums, err := r.Sums(at.prompt, at.layer)
 		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
@@ -184,7 +185,7 @@ func (s *Server) lay(ctx context.Context, src *source, at place, heads span, nee
 		}
 	}
 	if needs.Keys || needs.Queries {
-		l.Queries, l.Keys = src.l.States()
+		l.Queries, l.Keys = src.States()
 	}
 	if needs.Keys || needs.Queries || needs.Values { // some methods use values where there are any
 		if l.Values, err = r.Values(at.prompt, at.layer); err != nil {
@@ -192,10 +193,10 @@ func (s *Server) lay(ctx context.Context, src *source, at place, heads span, nee
 		}
 	}
 	if needs.Rows {
-		err = src.window(ctx, l, heads.from, c.Window)
+		err = window(ctx, src, l, heads.from, c.Window)
 	}
 	if needs.Generated && err == nil {
-		err = src.generated(ctx, l, heads.from)
+		err = generated(ctx, src, l, heads.from)
 	}
 	return l, err
 }
@@ -209,9 +210,9 @@ func bare(h *dumps.Header, p *dumps.Prompt, layer int, heads span) *snapkv.Layer
 }
 
 // window reads the last n rows of the layer's heads, the first of them at from.
-func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) error {
-	if n > src.promptRows {
-		return fmt.Errorf("window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, src.promptRows, n)
+func window(ctx context.Context, src *digest.LayerRows, l *snapkv.Layer, from, n int) error {
+	if n > src.Prompt.WindowRows {
+		return fmt.Errorf("window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, src.Prompt.WindowRows, n)
 	}
 	if need := 4 * l.Heads * n * l.Len; need > selectBytes {
 		return fmt.Errorf("%d heads of %d rows by %d keys take %d MiB, the viewer's bound is %d: choose a smaller window, or use attnscope snapkv --indices", l.Heads, n, l.Len, need>>20, selectBytes>>20)
@@ -221,12 +222,12 @@ func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) err
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for h := range l.Heads {
 		work.Go(func() error {
-			buf := make([]float32, n*src.keys)
-			if err := src.read(ctx, buf, from+h, src.promptRows-n, n); err != nil {
+			buf := make([]float32, n*src.Keys)
+			if err := src.Read(ctx, buf, from+h, src.Prompt.WindowRows-n, n); err != nil {
 				return err
 			}
 			for i := range n {
-				copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*src.keys:])
+				copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*src.Keys:])
 			}
 			return nil
 		})
@@ -235,18 +236,18 @@ func (src *source) window(ctx context.Context, l *snapkv.Layer, from, n int) err
 }
 
 // generated sums the reply's rows of the layer's heads.
-func (src *source) generated(ctx context.Context, l *snapkv.Layer, from int) error {
+func generated(ctx context.Context, src *digest.LayerRows, l *snapkv.Layer, from int) error {
 	l.Generated = make([]float64, l.Heads*l.Len)
-	buf := make([]float32, min(tileRows, src.rows)*src.keys)
+	buf := make([]float32, min(tileRows, src.Rows)*src.Keys)
 	for h := range l.Heads {
 		sum := l.Generated[h*l.Len : (h+1)*l.Len]
-		for row := src.promptRows; row < src.rows; row += tileRows {
-			n := min(tileRows, src.rows-row)
-			if err := src.read(ctx, buf, from+h, row, n); err != nil {
+		for row := src.Prompt.WindowRows; row < src.Rows; row += tileRows {
+			n := min(tileRows, src.Rows-row)
+			if err := src.Read(ctx, buf, from+h, row, n); err != nil {
 				return err
 			}
 			for i := range n {
-				for j, v := range buf[i*src.keys:][:l.Len] {
+				for j, v := range buf[i*src.Keys:][:l.Len] {
 					sum[j] += float64(v)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -37,7 +38,7 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 	names := strings.Split(p.q.Get("methods"), ",")
 	at, list, _ := s.several(p)
 	prompts := s.captures[at.capture].Prompts()
-	theta := p.float("theta", analysis.Paper.Thetas[0], leastTheta, 1)
+	theta := p.float("theta", analysis.Paper.Thetas[0], digest.LeastTheta, 1)
 	_, cfg := p.selection(&prompts[list[0]])
 	if p.err != nil {
 		return nil, p.err
@@ -54,7 +55,7 @@ func (s *Server) apiMethods(r *http.Request) (any, error) {
 		}
 		methods = append(methods, m)
 	}
-	j := jury{s, s.votesFor(at.capture, list, []int{cfg.Window}), cfg, capacities, thetasFor(theta)}
+	j := jury{s, s.specFor(at.capture, list, []int{cfg.Window}), cfg, capacities, thetasFor(theta)}
 	sums, failed, err := j.prompts(r.Context(), at.capture, list, layers, methods)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -105,7 +106,7 @@ func (p *params) choice(name string, list ...string) string {
 func (s *Server) capture(p *params) int { return p.int("c", 0, 0, len(s.captures)-1) }
 
 // prompt reads c and p.
-func (s *Server) prompt(p *params) (int, int, *dumps.Prompt) {
+func (s *Server) readPrompt(p *params) (int, int, *dumps.Prompt) {
 	c := s.capture(p)
 	list := s.captures[c].Prompts()
 	i := p.int("p", 0, 0, len(list)-1)
@@ -114,7 +115,7 @@ func (s *Server) prompt(p *params) (int, int, *dumps.Prompt) {
 
 // place reads c, p and layer.
 func (s *Server) place(p *params) (place, *dumps.Prompt) {
-	c, i, info := s.prompt(p)
+	c, i, info := s.readPrompt(p)
 	layers := s.captures[c].Header().Plan.Layers
 	layer := p.int("layer", layers[0], 0, math.MaxInt32)
 	if !slices.Contains(layers, layer) {
@@ -129,7 +130,7 @@ func (p *params) rates(prompt *dumps.Prompt) analysis.HitRateConfig {
 	cfg.By = nil
 	most := min(prompt.WindowRows, prompt.PromptTokens-1)
 	cfg.Windows = p.ints("window", []int{max(1, min(cfg.Windows[0], most))}, 1, max(1, most))
-	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], leastTheta, 1)}
+	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], digest.LeastTheta, 1)}
 	cfg.Tops = []float64{p.float("top", cfg.Tops[0], 0, 1)}
 	if b := p.int("budget", 0, 0, math.MaxInt32); b > 0 {
 		cfg.Tops, cfg.Budgets = nil, []int{b}

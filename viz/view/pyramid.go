@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/attnscope/attnscope/analysis/digest"
 )
 
 // Levels of a pyramid: at level l a cell covers factor^l keys of one row.
@@ -29,8 +31,8 @@ type level struct {
 
 // pyramid is the map of one head: rows are never pooled in it.
 type pyramid struct {
-	src    *source
-	head   int // index, or allHeads
+	src    *digest.LayerRows
+	head   int // index, or digest.AllHeads
 	levels []level
 	top    float32   // the largest weight behind the first positions
 	keyTop []float32 // the largest weight at each key
@@ -43,24 +45,24 @@ type headKey struct {
 }
 
 func (s *Server) pyramid(ctx context.Context, at place, head int) (*pyramid, error) {
-	src, err := s.source(at)
+	src, err := s.layer(at)
 	if err != nil {
 		return nil, err
 	}
-	need := 2 * min(4*src.rows*src.keys, baseBytes) // the levels, and strips
+	need := 2 * min(4*src.Rows*src.Keys, baseBytes) // the levels, and strips
 	return lookup(s.cache, headKey{at, head}, need, func() (*pyramid, int, error) {
-		defer s.build(heavyBytes)()
+		defer s.reserve(workBytes)()
 		return buildPyramid(context.WithoutCancel(ctx), src, head)
 	})
 }
 
 // buildPyramid reads a head in strips of rows and pools each.
-func buildPyramid(ctx context.Context, src *source, head int) (*pyramid, int, error) {
-	p := &pyramid{src: src, head: head, keyTop: make([]float32, src.keys)}
-	keep, bytes := 4*src.rows*src.keys <= baseBytes, 4*src.keys
-	for cells := src.keys; ; cells = (cells + factor - 1) / factor {
+func buildPyramid(ctx context.Context, src *digest.LayerRows, head int) (*pyramid, int, error) {
+	p := &pyramid{src: src, head: head, keyTop: make([]float32, src.Keys)}
+	keep, bytes := 4*src.Rows*src.Keys <= baseBytes, 4*src.Keys
+	for cells := src.Keys; ; cells = (cells + factor - 1) / factor {
 		l := level{cells: cells}
-		switch n := src.rows * cells; {
+		switch n := src.Rows * cells; {
 		case len(p.levels) > 0 && 8*n <= baseBytes:
 			l.max, l.mean = make([]float32, n), make([]float32, n)
 			bytes += 8 * n
@@ -77,7 +79,7 @@ func buildPyramid(ctx context.Context, src *source, head int) (*pyramid, int, er
 	if err := p.fill(ctx, keep); err != nil {
 		return nil, 0, err
 	}
-	for j := min(sinkKeys, src.keys-1); j < src.keys; j++ {
+	for j := min(digest.SinkKeys, src.Keys-1); j < src.Keys; j++ {
 		p.top = max(p.top, p.keyTop[j])
 	}
 	return p, bytes, nil
@@ -86,32 +88,32 @@ func buildPyramid(ctx context.Context, src *source, head int) (*pyramid, int, er
 // fill reads strips of rows on all cores and pools each.
 func (p *pyramid) fill(ctx context.Context, keep bool) error {
 	strip := tileRows
-	if p.head != allHeads {
+	if p.head != digest.AllHeads {
 		strip = 64
 	}
-	workers := min(runtime.GOMAXPROCS(0), (p.src.rows+strip-1)/strip)
+	workers := min(runtime.GOMAXPROCS(0), (p.src.Rows+strip-1)/strip)
 	errs, tops := make([]error, workers), make([][]float32, workers)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
-			tops[w] = make([]float32, p.src.keys)
+			tops[w] = make([]float32, p.src.Keys)
 			var buf []float32
 			if !keep {
-				buf = make([]float32, strip*p.src.keys)
+				buf = make([]float32, strip*p.src.Keys)
 			}
 			for errs[w] == nil {
 				row := int(next.Add(1)-1) * strip
-				if row >= p.src.rows {
+				if row >= p.src.Rows {
 					return
 				}
-				n, to := min(strip, p.src.rows-row), buf
+				n, to := min(strip, p.src.Rows-row), buf
 				if keep {
-					to = p.levels[0].max[row*p.src.keys:]
+					to = p.levels[0].max[row*p.src.Keys:]
 				}
-				if errs[w] = p.src.read(ctx, to, p.head, row, n); errs[w] == nil {
+				if errs[w] = p.src.Read(ctx, to, p.head, row, n); errs[w] == nil {
 					for i := range n {
-						p.add(row+i, to[i*p.src.keys:(i+1)*p.src.keys], tops[w])
+						p.add(row+i, to[i*p.src.Keys:(i+1)*p.src.Keys], tops[w])
 					}
 				}
 			}
@@ -140,7 +142,7 @@ func (p *pyramid) add(r int, row, keyTop []float32) {
 		tops, sums = poolKeys(tops, sums)
 		if to := p.levels[l]; to.max != nil {
 			copy(to.max[r*to.cells:], tops)
-			p.src.means(to.mean[r*to.cells:][:to.cells], sums, l, r)
+			means(p.src, to.mean[r*to.cells:][:to.cells], sums, l, r)
 		}
 	}
 }
@@ -161,12 +163,12 @@ func poolKeys(tops, sums []float32) (t, s []float32) {
 }
 
 // means divides the sums of a level's cells by the keys in each that row r sees.
-func (src *source) means(dst, sums []float32, l, r int) {
+func means(src *digest.LayerRows, dst, sums []float32, l, r int) {
 	width := 1
 	for range l {
 		width *= factor
 	}
-	limit := min(src.first+r+1, src.keys)
+	limit := min(src.First+r+1, src.Keys)
 	for i, v := range sums {
 		dst[i] = 0
 		if n := min(width, limit-i*width); n > 0 {
@@ -181,14 +183,14 @@ func (p *pyramid) tile(ctx context.Context, l, down, x, y int, mean bool) (cells
 	if l < 0 || l >= len(p.levels) || down < 0 || down > 20 || x < 0 || y < 0 {
 		return nil, 0, 0, fmt.Errorf("tile %d,%d of level %d, rows by %d: want a level below %d", x, y, l, down, len(p.levels))
 	}
-	all := (p.src.rows + 1<<down - 1) >> down
+	all := (p.src.Rows + 1<<down - 1) >> down
 	if x >= (p.levels[l].cells+tileKeys-1)/tileKeys || y >= (all+tileRows-1)/tileRows {
 		return nil, 0, 0, fmt.Errorf("tile %d,%d of level %d is outside the map of %d x %d cells", x, y, l, all, p.levels[l].cells)
 	}
 	k0, r0 := x*tileKeys, y*tileRows
 	keys, rows = min(tileKeys, p.levels[l].cells-k0), min(tileRows, all-r0)
 	cells = make([]float32, rows*keys)
-	end := min((r0+rows)<<down, p.src.rows)
+	end := min((r0+rows)<<down, p.src.Rows)
 	for from := r0 << down; from < end; from += tileRows {
 		n := min(tileRows, end-from)
 		band, err := p.band(ctx, l, from, n, mean)
@@ -198,7 +200,7 @@ func (p *pyramid) tile(ctx context.Context, l, down, x, y int, mean bool) (cells
 		for i := range n {
 			out := cells[((from+i)>>down-r0)*keys:][:keys]
 			in := band[i*p.levels[l].cells+k0:][:keys]
-			share := 1 / float32(min(1<<down, p.src.rows-(from+i)>>down<<down))
+			share := 1 / float32(min(1<<down, p.src.Rows-(from+i)>>down<<down))
 			for j, v := range in {
 				if mean {
 					out[j] += v * share
@@ -228,13 +230,13 @@ func (p *pyramid) band(ctx context.Context, l, row0, n int, mean bool) ([]float3
 	}
 	out := make([]float32, n*lv.cells)
 	for i := range n {
-		tops := full[i*p.src.keys : (i+1)*p.src.keys]
+		tops := full[i*p.src.Keys : (i+1)*p.src.Keys]
 		sums := tops
 		for range l {
 			tops, sums = poolKeys(tops, sums)
 		}
 		if mean {
-			p.src.means(out[i*lv.cells:(i+1)*lv.cells], sums, l, row0+i)
+			means(p.src, out[i*lv.cells:(i+1)*lv.cells], sums, l, row0+i)
 		} else {
 			copy(out[i*lv.cells:], tops)
 		}
@@ -247,6 +249,6 @@ func (p *pyramid) weights(ctx context.Context, row0, n int) ([]float32, error) {
 	if lv := p.levels[0]; lv.max != nil {
 		return lv.max[row0*lv.cells : (row0+n)*lv.cells], nil
 	}
-	out := make([]float32, n*p.src.keys)
-	return out, p.src.read(ctx, out, p.head, row0, n)
+	out := make([]float32, n*p.src.Keys)
+	return out, p.src.Read(ctx, out, p.head, row0, n)
 }

@@ -39,7 +39,7 @@ func (s *Server) apiSweep(r *http.Request) (any, error) {
 // layerSweep rates a layer over some prompts.
 func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analysis.HitRateConfig) (any, error) {
 	prompts := map[int][]digest.Rates{} // by window
-	kept := s.votesFor(at.capture, list, cfg.Windows)
+	kept := s.specFor(at.capture, list, cfg.Windows)
 	for _, i := range list {
 		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
 			continue
@@ -53,7 +53,7 @@ func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analy
 		}
 		byWindow := map[int][]analysis.HeadRate{}
 		for _, h := range heads {
-			rates, err := h.rates(cfg)
+			rates, err := h.Rates(cfg)
 			if err != nil {
 				return nil, err
 			}

@@ -15,8 +15,6 @@ import (
 // nearly nothing: memory that one answer gives back must not be seen in another. Each
 // answer is what a viewer says that is asked for it alone.
 func TestTogether(t *testing.T) {
-	defer func(n int) { draftWork = n }(draftWork)
-	draftWork = 1
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 3, Heads: 4, KVHeads: 2, Dim: 16, Prompt: 3000, Rows: 64, Reply: 40})
 	const room = 1 << 20
@@ -34,6 +32,7 @@ func TestTogether(t *testing.T) {
 	want := map[string][]byte{}
 	for _, q := range asked {
 		v := serve(t, path, Options{Token: testToken, CacheBytes: room})
+		v.s.draftWeights = 1
 		code, answer := v.get(q)
 		if code != 200 {
 			t.Fatalf("%s: %s", q, answer)
@@ -41,6 +40,7 @@ func TestTogether(t *testing.T) {
 		want[q] = answer
 	}
 	v := serve(t, path, Options{Token: testToken, CacheBytes: room})
+	v.s.draftWeights = 1
 	var wg sync.WaitGroup
 	for round := range 6 {
 		wg.Go(func() {

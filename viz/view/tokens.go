@@ -22,7 +22,7 @@ type tokensAnswer struct {
 
 func (s *Server) apiTokens(r *http.Request) (any, error) {
 	p := query(r)
-	c, _, prompt := s.prompt(p)
+	c, _, prompt := s.readPrompt(p)
 	if p.err != nil {
 		return nil, p.err
 	}

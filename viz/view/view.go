@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/internal/spare"
 )
 
 // Options of a viewer.
@@ -34,24 +33,28 @@ type Options struct {
 
 // Server answers the viewer's requests from open dumps.
 type Server struct {
-	captures []*capture
-	token    string
-	cache    *cache
-	small    *cache                // results of a few bytes that took long
-	heavy    *semaphore.Weighted   // bytes that builds hold together
-	rows     spare.Slices[float32] // that a build was made of
+	captures     []*capture
+	token        string
+	cache        *cache
+	draftWeights int
+	results      *cache              // results of a few bytes that took long
+	work         *semaphore.Weighted // bytes that builds hold together
 }
 
-// heavyBytes bounds what builds hold at once beside the cache: of long prompts there
+// draftWeights is the number of weights from which on a draft is worth it: what two
+// cores read in about a second.
+const draftWeights = 300_000_000
+
+// workBytes bounds what builds hold at once beside the cache: of long prompts there
 // is one at a time, shorter ones overlap, so that one reads while another computes.
-const heavyBytes = 96 << 20
+const workBytes = 96 << 20
 
 // build waits until some bytes are free for a build, and returns what gives them
 // back. A build that needs more than there are has them all.
-func (s *Server) build(bytes int) (done func()) {
-	n := int64(max(1, min(bytes, heavyBytes)))
-	s.heavy.Acquire(context.Background(), n) // cannot fail: the context has no end
-	return func() { s.heavy.Release(n) }
+func (s *Server) reserve(bytes int) (done func()) {
+	n := int64(max(1, min(bytes, workBytes)))
+	s.work.Acquire(context.Background(), n) // cannot fail: the context has no end
+	return func() { s.work.Release(n) }
 }
 
 // capture is one open dump.
@@ -63,7 +66,7 @@ type capture struct {
 
 // Open opens the dumps to be shown.
 func Open(paths []string, o Options) (*Server, error) {
-	s := &Server{token: o.Token, heavy: semaphore.NewWeighted(heavyBytes)}
+	s := &Server{token: o.Token, draftWeights: draftWeights, work: semaphore.NewWeighted(workBytes)}
 	if s.token == "" {
 		var b [16]byte
 		rand.Read(b[:])
@@ -72,7 +75,7 @@ func Open(paths []string, o Options) (*Server, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 256 << 20
 	}
-	s.cache, s.small = newCache(o.CacheBytes), newCache(min(8<<20, o.CacheBytes))
+	s.cache, s.results = newCache(o.CacheBytes), newCache(min(8<<20, o.CacheBytes))
 	if len(paths) == 0 {
 		return nil, errors.New("no dump to show")
 	}

@@ -1,0 +1,121 @@
+package digest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// AllHeads stands for the mean over the recorded heads of a layer.
+const AllHeads = -1
+
+// LayerRows reads the recorded rows of one layer of a prompt. Rows are numbered
+// through: first those of the prompt, then those of the reply. Row r is the query
+// at position First+r, and every row has Keys weights, zero for keys after its own
+// position.
+type LayerRows struct {
+	Prompt *dumps.Prompt
+	Heads  []int // ids of the recorded heads, ascending
+	Rows   int   // recorded rows of prompt and reply
+	Keys   int   // positions of prompt and reply
+	First  int   // position of row 0
+
+	dump   *dumps.Reader
+	index  int // of the prompt in the dump
+	layer  int
+	reader *dumps.LayerReader
+}
+
+// OpenLayer opens a recorded layer, by its id, of a prompt, by its index. Where the
+// dump stores queries and keys, it reads them once and holds them.
+func OpenLayer(dump *dumps.Reader, prompt, layer int) (*LayerRows, error) {
+	reader, err := dump.LayerOf(prompt, layer)
+	if err != nil {
+		return nil, err
+	}
+	p := &dump.Prompts()[prompt]
+	return &LayerRows{
+		Prompt: p,
+		Heads:  dump.Header().Plan.Heads,
+		Rows:   p.WindowRows + p.ReplyTokens,
+		Keys:   p.PromptTokens + p.ReplyTokens,
+		First:  p.PromptTokens - p.WindowRows,
+		dump:   dump,
+		index:  prompt,
+		layer:  layer,
+		reader: reader,
+	}, nil
+}
+
+// LayerBytes estimates the memory that an open layer of a prompt holds.
+func LayerBytes(h *dumps.Header, p *dumps.Prompt) int {
+	if p.Store != dumps.StoreFactors {
+		return 1
+	}
+	keys := (p.PromptTokens + p.ReplyTokens) * h.Model.KVHeads
+	queries := (p.WindowRows + p.ReplyTokens) * h.Model.Heads
+	return 4 * h.Model.HeadDim * (keys + queries)
+}
+
+// Bytes is the memory that the open layer holds.
+func (r *LayerRows) Bytes() int { return r.reader.Bytes() + 1 }
+
+// Release gives the memory back for the next layer. The rows must not be read after
+// it.
+func (r *LayerRows) Release() { r.reader.Release() }
+
+// HeadIndex returns the index of a head among the recorded ones. [AllHeads] is its
+// own index.
+func (r *LayerRows) HeadIndex(id int) (int, error) {
+	if id == AllHeads {
+		return AllHeads, nil
+	}
+	if i := slices.Index(r.Heads, id); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("head %d was not recorded; heads %v were", id, r.Heads)
+}
+
+// Read writes rows [row0, row0+n) of a head, an index or [AllHeads], into dst,
+// [n, Keys].
+func (r *LayerRows) Read(ctx context.Context, dst []float32, head, row0, n int) error {
+	if head == AllHeads {
+		return r.mean(ctx, dst, row0, n)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.reader.Span(dst, head, row0, n)
+}
+
+// mean averages over the heads in float64, in the order of the heads.
+func (r *LayerRows) mean(ctx context.Context, dst []float32, row0, n int) error {
+	const strip = 64 // rows at a time: bounds the memory
+	size := min(strip, n) * r.Keys
+	one := make([]float32, size)
+	sum := make([]float64, size)
+	for at := 0; at < n; at += strip {
+		rows := min(strip, n-at)
+		size := rows * r.Keys
+		clear(sum)
+		for h := range r.Heads {
+			if err := r.Read(ctx, one, h, row0+at, rows); err != nil {
+				return err
+			}
+			for i, v := range one[:size] {
+				sum[i] += float64(v)
+			}
+		}
+		for i, v := range sum[:size] {
+			dst[at*r.Keys+i] = float32(v / float64(len(r.Heads)))
+		}
+	}
+	return nil
+}
+
+// States returns the queries of the recorded prompt rows [rows, model heads, dim],
+// which are shared and must not be changed, and a copy of the keys
+// [positions, kv heads, dim]. Both are nil where the dump stores weights.
+func (r *LayerRows) States() (queries, keys []float32) { return r.reader.States() }

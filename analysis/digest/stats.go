@@ -1,0 +1,201 @@
+package digest
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"slices"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/spare"
+)
+
+// SinkKeys is the number of first positions that count as sinks: they draw weight
+// in most heads, whatever the text.
+const SinkKeys = 4
+
+// LeastTheta is the smallest theta that digests answer for.
+const LeastTheta = 1e-3
+
+// HeadStats describe one head of a layer of a prompt. Entropy, Sink and Distance are
+// means over the reply's rows, or without a reply over the recorded prompt rows.
+type HeadStats struct {
+	Digest   *Head   // nil without a reply
+	Entropy  float64 // bits, of a row's weights
+	Sink     float64 // weight on the first SinkKeys positions
+	Distance float64 // positions between query and key, weighted
+	// Retrieval is the score of [analysis.Copying]; NaN without a reply.
+	Retrieval float64
+}
+
+// Rates rates the head: see [Head.Rates]. Without a reply there are no rates.
+func (st *HeadStats) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
+	if st.Digest == nil {
+		return nil, nil
+	}
+	return st.Digest.Rates(cfg)
+}
+
+// Bytes is the memory that the statistics hold.
+func (st *HeadStats) Bytes() int {
+	if st.Digest == nil {
+		return 128
+	}
+	return 128 + st.Digest.Bytes()
+}
+
+// Copying prepares the retrieval scores of a prompt. It is nil without a reply, or
+// if the dump has not the ids of all tokens.
+func Copying(p *dumps.Prompt) *analysis.Copying {
+	if p.ReplyTokens == 0 || len(p.Tokens) != p.PromptTokens+p.ReplyTokens {
+		return nil
+	}
+	return analysis.NewCopying(p.Tokens[:p.PromptTokens], p.Tokens[p.PromptTokens:])
+}
+
+// A reading is how the heads of a layer are read: so many at once, each in strips of
+// rows. With fewer rows the keys are gone through too often, and more do not fit in
+// a processor's cache.
+type reading struct{ workers, rows int }
+
+const (
+	readingBytes   = 72 << 20 // of weights that all workers hold at once
+	leastStripRows = 14
+	mostStripRows  = 48
+)
+
+func readingOf(h *dumps.Header, p *dumps.Prompt) reading {
+	row := 4 * (p.PromptTokens + p.ReplyTokens)
+	workers := max(1, min(len(h.Plan.Heads), runtime.GOMAXPROCS(0), readingBytes/(leastStripRows*row)))
+	return reading{workers, max(1, min(mostStripRows, readingBytes/(workers*row)))}
+}
+
+// StatsBytes estimates the memory that computing the statistics of a layer takes,
+// the open layer included.
+func StatsBytes(h *dumps.Header, p *dumps.Prompt) int {
+	r := readingOf(h, p)
+	return LayerBytes(h, p) + r.workers*r.rows*4*(p.PromptTokens+p.ReplyTokens)
+}
+
+// strips are the buffers that rows are read into.
+var strips spare.Slices[float32]
+
+// Stats computes the statistics of all recorded heads, in their order. copying may
+// be nil.
+func (r *LayerRows) Stats(spec Spec, copying *analysis.Copying) ([]HeadStats, error) {
+	reading := readingOf(r.dump.Header(), r.Prompt)
+	rows := r.rowsFor(spec)
+	out := make([]HeadStats, len(r.Heads))
+	err := parallel.TryLimit(context.Background(), reading.workers, len(out), func(head int) error {
+		strip := strips.Take(reading.rows * r.Keys)
+		defer strips.Give(strip)
+		var err error
+		out[head], err = r.headStats(strip, head, rows, spec, copying)
+		return err
+	})
+	return out, err
+}
+
+// rowsFor lists the rows that votes and measures are made of: those of the longest
+// window and of the reply, or without a reply all that were recorded. A draft takes
+// some of them, evenly spread.
+func (r *LayerRows) rowsFor(spec Spec) []int {
+	from := r.Rows - ReaderRows(r.Prompt)
+	window := 0
+	if r.Prompt.ReplyTokens > 0 {
+		window = min(r.Prompt.WindowRows, slices.Max(spec.Windows))
+	}
+	voters := window
+	if spec.Draft {
+		voters = min(voters, draftRows)
+	}
+	readers := spec.Readers(r.Rows - from)
+	list := make([]int, 0, voters+readers)
+	for i := range voters {
+		list = append(list, from-window+(i+1)*window/voters-1)
+	}
+	for i := range readers {
+		list = append(list, from+(i+1)*(r.Rows-from)/readers-1)
+	}
+	return list
+}
+
+// headStats reads some rows of one head, as many at a time as strip holds.
+func (r *LayerRows) headStats(
+	strip []float32, head int, rows []int, spec Spec, copying *analysis.Copying,
+) (st HeadStats, err error) {
+	reply := r.Prompt.ReplyTokens > 0
+	if reply {
+		st.Digest = NewHead(r.Prompt, spec.Windows, LeastTheta, spec.Short)
+	}
+	attended := make([]int, r.Prompt.ReplyTokens) // by the row that gives out each reply token
+	for i := range attended {
+		attended[i] = -1
+	}
+	readers := 0
+	for len(rows) > 0 {
+		n := min(len(strip)/r.Keys, len(rows))
+		if err := r.reader.Pick(strip, head, rows[:n]); err != nil {
+			return st, err
+		}
+		for i, row := range rows[:n] {
+			weights := strip[i*r.Keys : (i+1)*r.Keys]
+			position := r.First + row
+			if at := row - r.Prompt.WindowRows + 1; at >= 0 && at < len(attended) {
+				attended[at] = firstLargest(weights[:position+1])
+			}
+			if reply && row < r.Prompt.WindowRows {
+				st.Digest.AddPrompt(r.Prompt.WindowRows-row, weights)
+				continue
+			}
+			st.add(weights, position)
+			readers++
+			if reply {
+				st.Digest.AddReply(weights)
+			}
+		}
+		rows = rows[n:]
+	}
+	st.Retrieval = math.NaN()
+	if copying != nil {
+		st.Retrieval = copying.Score(attended)
+	}
+	st.Entropy /= float64(readers)
+	st.Sink /= float64(readers)
+	st.Distance /= float64(readers)
+	if reply {
+		st.Digest.Finish()
+	}
+	return st, nil
+}
+
+// add adds the row of the query at a position to the sums of the measures.
+func (st *HeadStats) add(row []float32, position int) {
+	row = row[:position+1]
+	total, place, log := simd.RowSums(row)
+	st.Entropy -= log
+	st.Distance += float64(position)*total - place
+	for _, w := range row[:min(SinkKeys, position+1)] {
+		st.Sink += float64(w)
+	}
+}
+
+// firstLargest returns the position of the largest weight, the first of equal ones.
+func firstLargest(row []float32) int {
+	const block = 1024
+	at := 0
+	largest := float32(-1)
+	for from := 0; from < len(row); from += block {
+		if v := simd.Max(row[from:min(from+block, len(row))]); v > largest {
+			at = from
+			largest = v
+		}
+	}
+	for at < len(row)-1 && row[at] != largest {
+		at++
+	}
+	return at
+}
