@@ -17,13 +17,13 @@ import (
 // method a map of its kept mass, from a table by layer and head, at its first
 // setting.
 func Methods(dir string, overall, byHead *table.Table, origin viz.Origin) ([]string, error) {
-	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
+	d := &folder{dir: dir, formats: bothFormats}
 	for _, part := range []struct{ column, label, low, high string }{
 		{"mass", "share of the reply's attention kept", "mass_low", "mass_high"},
 		{"hit_rate", "hit rate", "", ""},
 		{"output_error", "relative error of the head's output", "", ""},
 	} {
-		k := viz.Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: d.meta}
+		k := viz.Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: origin.Meta()}
 		if k.Series = methodSeries(overall, part.column, part.low, part.high); len(k.Series) == 0 {
 			continue
 		}
@@ -35,7 +35,7 @@ func Methods(dir string, overall, byHead *table.Table, origin viz.Origin) ([]str
 			return d.written, err
 		}
 	}
-	return d.written, d.methodMaps(byHead)
+	return d.written, d.methodMaps(byHead, origin)
 }
 
 // methodSeries makes a line for each method out of a table aggregated over
@@ -75,7 +75,7 @@ func methodSeries(t *table.Table, column, low, high string) []viz.Series {
 }
 
 // methodMaps draws a method's kept mass by layer and head.
-func (d *drawer) methodMaps(t *table.Table) error {
+func (d *folder) methodMaps(t *table.Table, origin viz.Origin) error {
 	at := func(row []any, name string) any { return row[t.Column(name)] }
 	var names []string
 	for _, row := range t.Rows {
@@ -95,7 +95,7 @@ func (d *drawer) methodMaps(t *table.Table) error {
 		}
 		slices.Sort(layers)
 		slices.Sort(heads)
-		s := viz.Summary{XLabel: "query head", BarTitle: "share of attention kept", Layers: layers, Rates: viz.NewGrid(len(layers), len(heads)), Meta: d.meta}
+		s := viz.Summary{XLabel: "query head", BarTitle: "share of attention kept", Layers: layers, Rates: viz.NewGrid(len(layers), len(heads)), Meta: origin.Meta()}
 		for _, h := range heads {
 			s.Columns = append(s.Columns, strconv.Itoa(h))
 		}
@@ -116,13 +116,13 @@ func (d *drawer) methodMaps(t *table.Table) error {
 
 // Calibrations draws, for each measure, the real KL against it.
 func Calibrations(dir string, cals []analysis.Calibration, points [][]analysis.Point, origin viz.Origin) error {
-	d := &drawer{dir: dir, cfg: HeatmapConfig{Formats: []string{"png", "svg"}}, meta: origin.Meta()}
+	d := &folder{dir: dir, formats: bothFormats}
 	for i := range cals {
 		c := &cals[i]
 		k := viz.Scatter{
 			Title:   fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
-			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: d.meta,
+			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: origin.Meta(),
 		}
 		at := map[string]int{}
 		for _, p := range points[i] {

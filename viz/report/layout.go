@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -26,3 +27,30 @@ var layout = template.Must(template.New("report").Funcs(template.FuncMap{
 		return strings.Trim(fmt.Sprint(list), "[]")
 	},
 }).Parse(source))
+
+// html renders the page, and leaves out figures of layers until it fits MaxBytes.
+func (p *page) html() ([]byte, error) {
+	for {
+		var b bytes.Buffer
+		if err := layout.Execute(&b, p); err != nil {
+			return nil, err
+		}
+		if b.Len() <= MaxBytes || len(p.Layers) == 0 {
+			return b.Bytes(), nil
+		}
+		p.thin()
+	}
+}
+
+// thin leaves out every second figure of a layer.
+func (p *page) thin() {
+	var kept []figure
+	for i, f := range p.Layers {
+		if i%2 == 0 && len(p.Layers) > 1 {
+			kept = append(kept, f)
+		} else {
+			p.LeftOut++
+		}
+	}
+	p.Layers = kept
+}

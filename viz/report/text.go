@@ -8,76 +8,89 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// piece is a token of the prompt as text. Level says how many of all heads keep
-// it: 0 none, 9 all; -1 for the window and the reply, which nothing drops.
+// promptText is a prompt as text, with the number of heads that keep each token. It
+// is empty if the dump has no text.
+type promptText struct {
+	pieces []piece
+	cut    int // tokens left out in the middle
+	reply  string
+}
+
+// piece is a token of the prompt as text. Level says how many of all heads keep it:
+// from 0, no head, to 9, all heads. It is -1 for tokens that are always kept.
 type piece struct {
 	Text  string
 	Level int
 }
 
-// textTokens are shown at each end of a longer prompt.
+// textTokens is the number of tokens shown at each end of a long prompt.
 const textTokens = 700
 
-// text makes the section that shows a prompt as text, shaded by the share of heads
-// whose vote keeps a token. Without text in the dump there is none.
-func (p *page) text(path string) error {
+// readText reads the prompt whose layers are shown.
+func (n *numbers) readText(path string) error {
 	r, err := dumps.Open(path)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	for i := range r.Prompts() {
-		q := &r.Prompts()[i]
-		if q.ID != p.Prompt {
+		p := &r.Prompts()[i]
+		if p.ID != n.prompt {
 			continue
 		}
-		words := pieces(q)
+		words := pieces(p)
 		if words == nil {
 			return nil
 		}
-		kept, err := keepers(r, i, p.Config)
+		kept, err := keepers(r, i, n.cfg)
 		if err != nil {
 			return err
 		}
-		all := len(r.Header().Plan.Layers) * len(r.Header().Plan.Heads)
-		for j, word := range words {
-			switch {
-			case j >= textTokens && j < q.PromptTokens-textTokens:
-				p.TextCut++
-				continue
-			case p.TextCut > 0 && j == q.PromptTokens-textTokens:
-				p.Text = append(p.Text, piece{"\n […]\n", -1})
-			}
-			level := -1
-			if j < len(kept) {
-				level = (9*kept[j] + all/2) / all
-				if kept[j] > 0 {
-					level = max(1, level)
-				}
-			}
-			if strings.TrimSpace(word) == "" && strings.Contains(word, "\n") {
-				word = "⏎" + word
-			}
-			p.Text = append(p.Text, piece{word, level})
-		}
-		if len(q.Pieces) == q.PromptTokens+q.ReplyTokens {
-			p.Reply = strings.ToValidUTF8(strings.Join(q.Pieces[q.PromptTokens:], ""), "\uFFFD")
+		plan := &r.Header().Plan
+		n.text.shade(words, kept, len(plan.Layers)*len(plan.Heads))
+		if len(p.Pieces) == p.PromptTokens+p.ReplyTokens {
+			n.text.reply = strings.ToValidUTF8(strings.Join(p.Pieces[p.PromptTokens:], ""), "\uFFFD")
 		}
 	}
 	return nil
 }
 
-// pieces are the texts of the prompt's tokens, nil where the dump has none.
-func pieces(q *dumps.Prompt) []string {
-	out := make([]string, q.PromptTokens)
+// shade adds the words of a prompt. kept counts the heads that keep each word of the
+// prefix, out of heads.
+func (t *promptText) shade(words []string, kept []int, heads int) {
+	for j, word := range words {
+		switch {
+		case j >= textTokens && j < len(words)-textTokens:
+			t.cut++
+			continue
+		case t.cut > 0 && j == len(words)-textTokens:
+			t.pieces = append(t.pieces, piece{"\n […]\n", -1})
+		}
+		level := -1
+		if j < len(kept) {
+			level = (9*kept[j] + heads/2) / heads
+			if kept[j] > 0 {
+				level = max(1, level)
+			}
+		}
+		if strings.TrimSpace(word) == "" && strings.Contains(word, "\n") {
+			word = "⏎" + word
+		}
+		t.pieces = append(t.pieces, piece{word, level})
+	}
+}
+
+// pieces returns the texts of the prompt's tokens; nil if the dump has none.
+func pieces(p *dumps.Prompt) []string {
+	out := make([]string, p.PromptTokens)
 	switch {
-	case len(q.Pieces) >= q.PromptTokens:
-		copy(out, q.Pieces)
-	case len(q.Offsets) == q.PromptTokens && q.Text != "":
+	case len(p.Pieces) >= p.PromptTokens:
+		copy(out, p.Pieces)
+	case len(p.Offsets) == p.PromptTokens && p.Text != "":
 		lo := 0
-		for i, end := range q.Offsets {
-			if hi := int(end); lo <= hi && hi <= len(q.Text) {
-				out[i] = q.Text[lo:hi]
+		for i, end := range p.Offsets {
+			if hi := int(end); lo <= hi && hi <= len(p.Text) {
+				out[i] = p.Text[lo:hi]
 				lo = hi
 			}
 		}
@@ -90,24 +103,24 @@ func pieces(q *dumps.Prompt) []string {
 	return out
 }
 
-// keepers counts, for each prefix position, the heads of all layers whose vote
-// keeps it.
+// keepers counts, for each position of the prefix, the heads of all layers whose
+// vote keeps it.
 func keepers(r *dumps.Reader, prompt int, cfg Config) ([]int, error) {
-	q := &r.Prompts()[prompt]
-	prefix := q.PromptTokens - cfg.Window
+	p := &r.Prompts()[prompt]
+	prefix := p.PromptTokens - cfg.Window
 	k := hitrate.Budget(cfg.Top, prefix)
 	count := make([]int, prefix)
-	rows := make([]float32, cfg.Window*q.PromptTokens)
+	rows := make([]float32, cfg.Window*p.PromptTokens)
 	for _, layer := range r.Header().Plan.Layers {
 		l, err := r.LayerOf(prompt, layer)
 		if err != nil {
 			return nil, err
 		}
 		for h := range r.Header().Plan.Heads {
-			if err := l.Rows(rows, dumps.Prefill, h, q.WindowRows-cfg.Window, cfg.Window); err != nil {
+			if err := l.Rows(rows, dumps.Prefill, h, p.WindowRows-cfg.Window, cfg.Window); err != nil {
 				return nil, err
 			}
-			for _, j := range snapkv.TopK(snapkv.Vote(rows, cfg.Window, q.PromptTokens, cfg.Window, prefix), k) {
+			for _, j := range snapkv.TopK(snapkv.Vote(rows, cfg.Window, p.PromptTokens, cfg.Window, prefix), k) {
 				count[j]++
 			}
 		}

@@ -1,0 +1,256 @@
+// Package figures computes the numbers of the standard figures from dumps and
+// results, and writes the figures into a folder. Package viz draws them.
+//
+//	Heatmaps      vote and attention of each layer, and hit rates by layer, head and window
+//	Methods       what selection methods keep, against the capacity and by head
+//	Calibrations  the real loss of compressed decoding against its predictors
+package figures
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/viz"
+)
+
+// HeatmapConfig says what Heatmaps and EachHeatmap draw.
+type HeatmapConfig struct {
+	Prompt  string            // id, "all", or empty for the first prompt longer than the window
+	Window  int               // rows of the observation window
+	Top     float64           // share of the prefix that is kept
+	Theta   float64           // a weight strictly above it is significant
+	Layers  []int             // nil draws all recorded layers
+	Formats []string          // of the files that Heatmaps writes: png, svg
+	Origin  viz.Origin        // for the metadata of the figures
+	Warn    func(text string) // is told about prompts that are left out; may be nil
+}
+
+// HeatmapKind is the kind of a figure that EachHeatmap draws.
+type HeatmapKind int
+
+const (
+	LayerMap    HeatmapKind = iota // votes and attention of one layer of one prompt
+	OverviewMap                    // the recorded overview of one layer of one prompt
+	HeadRates                      // hit rates by layer and head
+	WindowRates                    // hit rates by layer and size of the observation window
+)
+
+// Heatmap is a figure that EachHeatmap draws.
+type Heatmap struct {
+	Kind   HeatmapKind
+	Name   string // path of its file without extension, such as PROMPT/layer-03
+	Layer  int    // of a LayerMap or an OverviewMap
+	Figure *viz.Figure
+}
+
+// Heatmaps writes the figures of EachHeatmap into dir and returns the paths of the
+// files written. After an error these are the files written before it.
+func Heatmaps(ctx context.Context, paths []string, dir string, cfg HeatmapConfig) ([]string, error) {
+	out := &folder{dir: dir, formats: cfg.Formats}
+	err := EachHeatmap(ctx, paths, cfg, func(h Heatmap) error { return out.save(h.Figure, h.Name) })
+	return out.written, err
+}
+
+// EachHeatmap draws the figures of dumps and calls use with each of them:
+// PROMPT/layer-NN for each layer of the chosen prompts, PROMPT/overview-NN where the
+// dump has a picture of the whole map, then layers-heads and layers-windows over
+// all prompts of all dumps. Without a reply there are no rates, and the last two
+// are not drawn. It is an error if a dump recorded fewer prompt rows than the
+// window has, if the prompt does not exist, or if no prompt is longer than the
+// window. An error of use stops the drawing and is returned.
+func EachHeatmap(ctx context.Context, paths []string, cfg HeatmapConfig, use func(Heatmap) error) error {
+	d := &heatmaps{cfg: cfg, use: use, folders: map[string]string{}}
+	for _, path := range paths {
+		if err := d.dump(ctx, path); err != nil {
+			return err
+		}
+	}
+	return d.summaries(ctx, paths)
+}
+
+// heatmaps is the state of one call of EachHeatmap.
+type heatmaps struct {
+	cfg        HeatmapConfig
+	use        func(Heatmap) error
+	meta       viz.Meta          // of the dump read last
+	model      string            // of the dump read last
+	prompts    int               // in all dumps read so far
+	windowRows int               // recorded prompt rows, the fewest of all dumps
+	found      bool              // a prompt was drawn
+	folders    map[string]string // id of each prompt drawn, by the name of its folder
+}
+
+// draw passes a figure on, with its name in the metadata.
+func (d *heatmaps) draw(kind HeatmapKind, name string, layer int, f *viz.Figure) error {
+	f.Meta = f.Meta.With("figure", filepath.ToSlash(name))
+	return d.use(Heatmap{Kind: kind, Name: name, Layer: layer, Figure: f})
+}
+
+// folder returns the folder for the figures of a prompt. Ids that would share one
+// get different folders.
+func (d *heatmaps) folder(id string) string {
+	name := SafeName(id)
+	if other, taken := d.folders[name]; taken && other != id {
+		name = distinctName(name, id)
+	}
+	d.folders[name] = id
+	return name
+}
+
+// dump draws the layers of the prompts that the configuration selects.
+func (d *heatmaps) dump(ctx context.Context, path string) error {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := r.Header()
+	if d.cfg.Window > h.Plan.WindowRows {
+		return fmt.Errorf("%s: window %d, but only the last %d prompt rows were recorded: capture with --window-rows %d",
+			path, d.cfg.Window, h.Plan.WindowRows, d.cfg.Window)
+	}
+	d.model = h.Model.ID
+	d.meta = d.cfg.Origin.Meta().
+		With("model", h.Model.ID).
+		With("model_sha256", h.Model.SHA256).
+		With("manifest_sha256", h.SHA256())
+	d.prompts += len(r.Prompts())
+	if d.windowRows == 0 || h.Plan.WindowRows < d.windowRows {
+		d.windowRows = h.Plan.WindowRows
+	}
+	for i := range r.Prompts() {
+		if d.selects(path, &r.Prompts()[i]) {
+			d.found = true
+			if err := d.prompt(ctx, r, i); err != nil {
+				return err
+			}
+		}
+	}
+	return d.missing(path, len(r.Prompts()))
+}
+
+// selects says whether a prompt is drawn. Unless all are asked for, only the first
+// that fits is.
+func (d *heatmaps) selects(path string, p *dumps.Prompt) bool {
+	named := d.cfg.Prompt == p.ID
+	if d.cfg.Prompt != "all" && (d.found || d.cfg.Prompt != "" && !named) {
+		return false
+	}
+	if named || p.PromptTokens > d.cfg.Window {
+		return true
+	}
+	if d.cfg.Warn != nil {
+		d.cfg.Warn(fmt.Sprintf("%s: prompt %q has %d tokens and is left out: window %d leaves no prefix",
+			path, p.ID, p.PromptTokens, d.cfg.Window))
+	}
+	return false
+}
+
+// missing returns an error if no prompt was drawn by the end of a dump.
+func (d *heatmaps) missing(path string, prompts int) error {
+	if d.found {
+		return nil
+	}
+	if (d.cfg.Prompt == "" || d.cfg.Prompt == "all") && prompts > 0 {
+		return fmt.Errorf("%s: no prompt is longer than the window of %d: choose a smaller --window", path, d.cfg.Window)
+	}
+	if d.cfg.Prompt != "" {
+		return fmt.Errorf("%s: no prompt %q; attnscope info %s lists them", path, d.cfg.Prompt, path)
+	}
+	return nil
+}
+
+// prompt draws the selected layers of a prompt.
+func (d *heatmaps) prompt(ctx context.Context, r *dumps.Reader, prompt int) error {
+	id := r.Prompts()[prompt].ID
+	plan := &r.Header().Plan
+	for _, layer := range plan.Layers {
+		if d.cfg.Layers != nil && !slices.Contains(d.cfg.Layers, layer) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		meta := d.meta.With("prompt", id).With("layer", fmt.Sprint(layer))
+		l, err := d.layer(r, prompt, layer)
+		if err != nil {
+			return err
+		}
+		l.Meta = meta
+		name := filepath.Join(d.folder(id), fmt.Sprintf("layer-%02d", layer))
+		if err := d.draw(LayerMap, name, layer, viz.LayerFigure(l)); err != nil {
+			return err
+		}
+		if plan.Overview < 1 {
+			continue
+		}
+		o, err := overview(r, prompt, layer)
+		if err != nil {
+			return err
+		}
+		o.Meta = meta
+		name = filepath.Join(d.folder(id), fmt.Sprintf("overview-%02d", layer))
+		if err := d.draw(OverviewMap, name, layer, viz.OverviewFigure(o)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// summaries draws hit rates by layer and head, and by layer and window.
+func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
+	cfg := analysis.Paper
+	cfg.Tops = []float64{d.cfg.Top}
+	cfg.Thetas = []float64{d.cfg.Theta}
+	s := viz.Summary{
+		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
+			"Gray: no weight was significant.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta),
+		BarTitle: "hit rate",
+		Meta:     d.meta,
+	}
+
+	draw := func(kind HeatmapKind, name string, column func(*analysis.HitRateRow) int) error {
+		rows, _, err := analysis.HitRates(ctx, paths, cfg)
+		if errors.Is(err, analysis.ErrNothing) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		setRates(&s, rows, column)
+		return d.draw(kind, name, 0, viz.SummaryFigure(s))
+	}
+
+	cfg.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
+	cfg.Windows = []int{d.cfg.Window}
+	s.Title = fmt.Sprintf("hit rate, window %d", d.cfg.Window)
+	s.XLabel = "query head"
+	if err := draw(HeadRates, "layers-heads", func(r *analysis.HitRateRow) int { return r.Head }); err != nil {
+		return err
+	}
+
+	cfg.By = []analysis.By{analysis.ByLayer}
+	cfg.Windows = d.windows()
+	s.Title = "hit rate by size of the observation window"
+	s.XLabel = "observation window (prompt rows)"
+	return draw(WindowRates, "layers-windows", func(r *analysis.HitRateRow) int { return r.Window })
+}
+
+// windows returns the window sizes that are compared: the powers of two that were
+// recorded, and the configured window.
+func (d *heatmaps) windows() []int {
+	var list []int
+	for w := 1; w <= d.windowRows; w *= 2 {
+		list = append(list, w)
+	}
+	if !slices.Contains(list, d.cfg.Window) {
+		list = append(list, d.cfg.Window)
+		slices.Sort(list)
+	}
+	return list
+}
