@@ -1,58 +1,18 @@
 package snapkv
 
-import (
-	"fmt"
-	"math"
-	"slices"
-	"strings"
-)
+import "fmt"
 
-// Layer is what a method may look at: one layer of one prompt. What a method
-// does not need may be nil.
-type Layer struct {
-	Index, Layers  int // which layer of how many
-	Heads, KVHeads int
-	Len            int       // positions of the prompt
-	N              int       // recorded rows, the last of the prompt
-	Rows           []float32 // [Heads, N, Len] weights
-	Sums           []float32 // [Heads, Len] weight summed over all prompt queries
-	Dim, ValueDim  int
-	Keys           []float32 // [Len or more, KVHeads, Dim], rotated
-	Values         []float32 // [Len or more, KVHeads, ValueDim]
-	Queries        []float32 // [N, Heads, Dim], rotated
-	Generated      []float64 // [Heads, Len] weight summed over the reply's rows
-}
-
-// Needs lists the parts of a [Layer] that a method reads.
-type Needs struct{ Rows, Sums, Keys, Values, Queries, Generated bool }
-
-// Union returns what n or o needs.
-func (n Needs) Union(o Needs) Needs {
-	return Needs{
-		Rows:      n.Rows || o.Rows,
-		Sums:      n.Sums || o.Sums,
-		Keys:      n.Keys || o.Keys,
-		Values:    n.Values || o.Values,
-		Queries:   n.Queries || o.Queries,
-		Generated: n.Generated || o.Generated,
-	}
-}
-
-// States reports whether keys, queries or values are needed. A [Layer] holds them
-// for all heads together.
-func (n Needs) States() bool { return n.Keys || n.Queries || n.Values }
-
-// Scope is the set of query heads that a head's selection depends on.
+// Scope is the set of query heads that the selection of one head depends on.
 type Scope uint8
 
 // The scopes, from the narrowest to the widest.
 const (
-	ScopeHead  Scope = iota // the query head alone, with the keys and values of its kv head
+	ScopeHead  Scope = iota // the query head alone, with the states of its kv head
 	ScopeGroup              // the query heads of one kv head
 	ScopeLayer              // all heads of the layer
 )
 
-// Heads is the number of query heads that a scope spans in a layer.
+// Heads returns the number of query heads that a scope spans in a layer.
 func (s Scope) Heads(heads, kvHeads int) int {
 	switch s {
 	case ScopeHead:
@@ -63,90 +23,61 @@ func (s Scope) Heads(heads, kvHeads int) int {
 	return heads
 }
 
-// Role tells a method that can be used from one that others are compared with.
+// Role distinguishes methods that can be used from those that they are compared with.
 type Role uint8
 
 // The roles.
 const (
 	Selector Role = iota // a method of a paper or program
-	Baseline             // a trivial selection that methods are compared with
-	Bound                // cannot be chosen: it knows the reply, or keeps everything
+	Baseline             // a trivial selection, for comparison
+	Bound                // cannot be used: it knows the reply, or keeps everything
 )
 
-// Method ranks the prefix positions of each head. The budget functions are nil
-// where every layer, or every head of a layer, gets the same budget.
+// Method ranks the prefix positions of each head of a layer. A method is one value in
+// one file; [Methods] lists them.
 type Method struct {
 	Name   string // as the command line and result files spell it
-	Source string // the paper or program that defines it
+	Source string // paper or program
 	Role   Role
 	Needs  Needs
-	// Scope is the set of heads that a head's scores and budget depend on, before
-	// Config.Group merges scores. ScopeWith includes the merging.
+	// Scope is the set of heads that the scores and the budget of a head depend on,
+	// before Config.Group merges scores; ScopeWith includes the merging.
 	Scope Scope
-	// Nested says that a larger budget keeps all positions that a smaller one keeps.
+	// Nested promises that a larger budget keeps all positions that a smaller one keeps.
 	Nested bool
-	// ByCapacity says that scores depend on Config.Capacity.
+	// ByCapacity means that scores depend on Config.Capacity, so that a sweep ranks
+	// again for each capacity.
 	ByCapacity bool
-	// IgnoresCapacity says that the whole prefix is kept whatever the capacity.
+	// IgnoresCapacity means that the whole prefix is kept at every capacity.
 	IgnoresCapacity bool
-	// PooledVotes says that the scores are the pooled votes of the window and that
-	// every head of a layer keeps the same number of the largest. A device that holds
-	// the cache can select by such a method itself.
+	// PooledVotes means that the scores are the pooled votes of the window and that
+	// all heads of a layer keep the same number of positions. A device that holds the
+	// cache can then select by itself.
 	PooledVotes bool
 
-	// Score returns scores [heads][prefix]; larger ones are kept first.
+	// Score returns scores [query head][prefix position]; the largest are kept.
 	Score func(l *Layer, c Config) ([][]float64, error)
-	// LayerStat computes the statistic of one layer that ShareLayers uses. Nil:
-	// ShareLayers looks at the number of layers only.
+	// LayerStat computes what ShareLayers has to know about a layer. It is nil if
+	// ShareLayers uses the number of layers only.
 	LayerStat func(l *Layer, c Config) float64
-	// ShareLayers returns the budget per head of every layer, from the statistics
-	// of all layers.
+	// ShareLayers returns the budget per head of every layer, from the statistics of
+	// all layers. It is nil if all layers get the same budget.
 	ShareLayers func(stats []float64, c Config) []int
-	// ShareHeads shares the total of one layer out over its heads.
+	// ShareHeads distributes the total of one layer over its heads, from the scores
+	// [head or kv head][prefix position]. It is nil if all heads get the same budget.
 	ShareHeads func(scores [][]float64, total int, layer int, c Config) ([]int, error)
 }
 
-// Methods lists every method, in the order help, tables and plots show them.
-var Methods = []Method{
-	snapkvMethod, h2o, streamingLLM, tova, pyramidKV, adaKV, headKV, cake, chunkKV, criticalKV, expectedAttention,
-	knorm, keyDiff, recent, random, oracle, full,
-}
-
-// MethodNames lists their names.
-func MethodNames() []string {
-	var list []string
-	for _, m := range Methods {
-		list = append(list, m.Name)
-	}
-	return list
-}
-
-// FindMethod looks a method up by name.
-func FindMethod(name string) (Method, error) {
-	for _, m := range Methods {
-		if m.Name == name {
-			return m, nil
-		}
-	}
-	return Method{}, fmt.Errorf("method %q: want %s or all", name, strings.Join(MethodNames(), ", "))
-}
-
-// RoleOf returns the role of the method with a name, Selector for an unknown name.
-func RoleOf(name string) Role {
-	m, err := FindMethod(name)
-	if err != nil {
-		return Selector
-	}
-	return m.Role
-}
-
-// Check says what a layer lacks that the method needs, and how to have it.
+// Check returns an error if the layer lacks what the method needs, with the option
+// of the capture that records it, or if the config fails [Config.Check].
 func (m *Method) Check(l *Layer, c Config) error {
 	switch {
 	case (m.Needs.Rows || m.Needs.Queries) && l.N < c.Window:
-		return fmt.Errorf("%s: window %d, but %d prompt rows were recorded: capture with --window-rows %d", m.Name, c.Window, l.N, c.Window)
+		return fmt.Errorf("%s: window %d, but %d prompt rows were recorded: capture with --window-rows %d",
+			m.Name, c.Window, l.N, c.Window)
 	case m.Needs.Sums && l.Sums == nil:
-		return fmt.Errorf("%s needs sums over all prompt queries, which the dump lacks: capture without --no-prompt-sums", m.Name)
+		return fmt.Errorf("%s needs sums over all prompt queries, which the dump lacks: capture without --no-prompt-sums",
+			m.Name)
 	case m.Needs.Keys && l.Keys == nil:
 		return fmt.Errorf("%s needs keys: capture with --store factors", m.Name)
 	case m.Needs.Queries && l.Queries == nil:
@@ -159,9 +90,10 @@ func (m *Method) Check(l *Layer, c Config) error {
 	return c.Check()
 }
 
-// ScopeWith returns the heads that have to be ranked together under a group: the
-// method's own scope, at least the query heads of a kv head if the group merges
-// them, and the whole layer if the method reads keys, queries or values.
+// ScopeWith returns the heads that have to be in a [Layer] together when a group
+// merges scores: the scope of the method, but at least the query heads of a kv head
+// if the group merges them, and the whole layer if the method reads keys, queries or
+// values, which a Layer holds for all heads.
 func (m *Method) ScopeWith(g Group) Scope {
 	switch {
 	case m.Needs.States():
@@ -173,37 +105,38 @@ func (m *Method) ScopeWith(g Group) Scope {
 }
 
 // KeepsAll reports whether the method keeps the whole prefix of a prompt of length
-// tokens: because it ignores the capacity, or because the prompt passes through.
+// tokens, because it ignores the capacity or because the prompt passes through.
 func (m *Method) KeepsAll(c Config, length int) bool {
 	return m.IgnoresCapacity || c.Passthrough(length)
 }
 
-// RanksAlike reports whether the method gives the same scores under two configs:
-// they differ at most in the capacity, which its scores do not depend on.
+// RanksAlike reports whether the method gives the same scores under two configs: they
+// differ in the capacity at most, and the scores do not depend on it.
 func (m *Method) RanksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
 
-// LayerBudgets returns the budget per head of every layer. Statistics that
-// LayerStat does not compute may be zero.
+// LayerBudgets returns the budget of every layer, in prefix positions per head. The
+// statistics [layer] are those of LayerStat, and are ignored if the method has none.
 func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 	if m.ShareLayers != nil {
 		return m.ShareLayers(stats, c)
 	}
-	out := make([]int, len(stats))
-	for i := range out {
-		out[i] = c.Budget()
+	budgets := make([]int, len(stats))
+	for i := range budgets {
+		budgets[i] = c.Budget()
 	}
-	return out
+	return budgets
 }
 
-// Select ranks one layer and keeps budget positions a head, or shares that
-// total out over heads. It returns ascending prefix positions, [heads] or, where
-// Group merges heads, [kv heads].
+// Select selects on one layer, with a budget in positions per head; ShareHeads may
+// distribute the total of the layer otherwise. It returns the prefix positions to
+// keep, ascending, by query head, or by kv head if the group merges heads. The window
+// is kept too and is not in the lists.
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 	return NewRanking(m, l).Select(c, budget)
 }
 
-// Rank gives the scores that Cut selects by, [heads or kv heads][prefix]. They
-// depend on the capacity only where the method says so (ByCapacity).
+// Rank returns the scores that Cut selects by, [head or kv head][prefix position]. It
+// is an error if the layer lacks what the method needs, or if a score is NaN.
 func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	if err := m.Check(l, c); err != nil {
 		return nil, err
@@ -223,7 +156,8 @@ func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	return scores, nil
 }
 
-// Cut keeps the budget largest scores of each head, or shares the total out.
+// Cut selects from the scores of Rank: the largest of each head, up to its budget. Of
+// a prompt that passes through it needs no scores.
 func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
 	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil
@@ -245,8 +179,8 @@ func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]in
 	return keep, nil
 }
 
-// everything is the whole prefix, by query head, or by kv head where Group
-// merges heads.
+// everything returns the whole prefix for each query head, or for each kv head if the
+// group merges heads.
 func everything(l *Layer, c Config) [][]int32 {
 	all := make([]int32, max(0, l.Len-c.Window))
 	for j := range all {
@@ -259,70 +193,12 @@ func everything(l *Layer, c Config) [][]int32 {
 	return keep
 }
 
-// ByQueryHead expands a selection by kv head to one list a query head.
+// ByQueryHead expands a selection by kv head, or by query head, to one list per query
+// head. Lists are shared, not copied.
 func ByQueryHead(keep [][]int32, heads int) [][]int32 {
-	out := make([][]int32, heads)
-	for h := range out {
-		out[h] = keep[h*len(keep)/heads]
+	lists := make([][]int32, heads)
+	for h := range lists {
+		lists[h] = keep[h*len(keep)/heads]
 	}
-	return out
+	return lists
 }
-
-// votes sums the window's rows over the prefix, [heads][prefix].
-func votes(l *Layer, c Config) [][]float64 {
-	out := make([][]float64, l.Heads)
-	for h := range out {
-		out[h] = Vote(l.Rows[h*l.N*l.Len:(h+1)*l.N*l.Len], l.N, l.Len, c.Window, l.Len-c.Window)
-	}
-	return out
-}
-
-func pooledVotes(l *Layer, c Config) ([][]float64, error) {
-	list := votes(l, c)
-	for h := range list {
-		var err error
-		if list[h], err = Pool(list[h], c.Kernel, c.Pooling); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
-// same gives all heads one list of scores.
-func same(score []float64, heads int) [][]float64 {
-	out := make([][]float64, heads)
-	for h := range out {
-		out[h] = slices.Clone(score)
-	}
-	return out
-}
-
-// perKV computes scores by kv head from f(position, kv head) for all its query
-// heads.
-func perKV(l *Layer, c Config, f func(j, g int) float64) [][]float64 {
-	group := l.Heads / l.KVHeads
-	out := make([][]float64, l.Heads)
-	for h := range out {
-		if h%group != 0 {
-			out[h] = slices.Clone(out[h-1])
-			continue
-		}
-		out[h] = make([]float64, l.Len-c.Window)
-		for j := range out[h] {
-			out[h][j] = f(j, h/group)
-		}
-	}
-	return out
-}
-
-func norm(x []float32) float64 {
-	s := 0.0
-	for _, v := range x {
-		s += float64(v) * float64(v)
-	}
-	return math.Sqrt(s)
-}
-
-func (l *Layer) key(j, g int) []float32 { return l.Keys[(j*l.KVHeads+g)*l.Dim:][:l.Dim] }
-
-func (l *Layer) value(j, g int) []float32 { return l.Values[(j*l.KVHeads+g)*l.ValueDim:][:l.ValueDim] }

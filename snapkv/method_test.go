@@ -61,7 +61,7 @@ func TestPooledVotes(t *testing.T) {
 		}
 		seen++
 		got, err := m.Rank(l, c)
-		want, err2 := snapkvMethod.Rank(l, c)
+		want, err2 := snapKV.Rank(l, c)
 		if err != nil || err2 != nil {
 			t.Fatal(err, err2)
 		}
@@ -254,7 +254,7 @@ func TestWholePrefixHasTheLayoutOfASelection(t *testing.T) {
 		for _, c := range []struct {
 			method   Method
 			capacity int
-		}{{snapkvMethod, l.Len + 1}, {snapkvMethod, 28}, {full, 28}} {
+		}{{snapKV, l.Len + 1}, {snapKV, 28}, {full, 28}} {
 			cfg := testConfig(c.capacity)
 			cfg.Group = group
 			keep, err := c.method.Select(l, cfg, 20)

@@ -85,7 +85,7 @@ func TestSweepRanksOnce(t *testing.T) {
 	for _, byCapacity := range []bool{false, true} {
 		var mu sync.Mutex
 		ranked := 0
-		m := snapkvMethod
+		m := snapKV
 		m.ByCapacity = byCapacity
 		m.Score = func(l *Layer, c Config) ([][]float64, error) {
 			mu.Lock()
@@ -121,9 +121,9 @@ func TestSweepRanksOnce(t *testing.T) {
 // does not disturb the others; what is skipped is not visited.
 func TestSweepReportsErrors(t *testing.T) {
 	bad := errors.New("bad")
-	fails := snapkvMethod
+	fails := snapKV
 	fails.Score = func(*Layer, Config) ([][]float64, error) { return nil, bad }
-	entries, err := Entries([]Method{fails, snapkvMethod}, []Config{testConfig(28), testConfig(12), testConfig(200)})
+	entries, err := Entries([]Method{fails, snapKV}, []Config{testConfig(28), testConfig(12), testConfig(200)})
 	if err != nil {
 		t.Fatal(err)
 	}

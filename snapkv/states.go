@@ -5,26 +5,31 @@ import (
 	"math"
 )
 
-// States are one layer's queries and keys of a prompt, after the rotation.
-// Their values are those of their dtype, widened; Round rounds to it.
+// States are the rotated queries and keys of one layer of a prompt, as tensors. Their
+// elements are values of the tensors' dtype in float32; Round rounds to that dtype.
 type States struct {
-	Heads, KVHeads int
-	Len            int // positions of the prompt
-	Rows           int // queries given: the last of the prompt
-	Dim            int
-	Queries        []float32 // [Heads, Rows, Dim]
-	Keys           []float32 // [KVHeads, Len, Dim]
-	Round          func(float32) float32
+	Heads   int       // query heads
+	KVHeads int       // kv heads, a divisor of Heads
+	Len     int       // positions of the prompt
+	Rows    int       // queries given, the last of the prompt
+	Dim     int       // elements of a query or key
+	Queries []float32 // [Heads, Rows, Dim]
+	Keys    []float32 // [KVHeads, Len, Dim]
+	Round   func(float32) float32
 }
 
-// Select does what the published update_kv does (arXiv 2404.14469, listing 1;
-// repository, snapkv_utils.py), operation by operation, each result rounded to
-// the states' dtype: scores of the window's queries over all keys, divided by
-// √dim; causal mask inside the window; softmax in float32; sum of the window's
-// rows over the prefix; pooling; the Capacity - Window largest. It returns
-// prefix positions, ascending, by query head, or by kv head where Group says
-// so. Of equal scores the lower position is kept, which the published code
-// leaves open.
+// Select does what the published update_kv does (arXiv:2404.14469, listing 1;
+// snapkv_utils.py in the authors' repository), operation by operation, and rounds each
+// result to the dtype of the states:
+//
+//   - products of the window's queries and all keys, divided by √dim,
+//   - causal mask within the window, softmax in float32,
+//   - sum over the window's rows, for each position of the prefix,
+//   - pooling, then the Capacity - Window largest.
+//
+// It returns prefix positions, ascending, by query head, or by kv head if the group
+// merges heads. Of equal scores the lower position is kept; the published code leaves
+// that open.
 func (s *States) Select(c Config) ([][]int32, error) {
 	scores, err := s.Scores(c)
 	if err != nil {
@@ -37,7 +42,9 @@ func (s *States) Select(c Config) ([][]int32, error) {
 	return keep, nil
 }
 
-// Scores are the pooled votes, [heads or kv heads][prefix], in the states' dtype.
+// Scores returns the pooled votes, [head or kv head][prefix], rounded to the dtype of
+// the states. It is an error if the window is longer than the queries given, or if a
+// product is not a number.
 func (s *States) Scores(c Config) ([][]float64, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -71,7 +78,7 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 	return pooled, nil
 }
 
-// vote sums the weights of the window's rows over the prefix.
+// vote sums the weights of a head's window over its rows, [prefix].
 func (s *States) vote(head, window int) ([]float64, error) {
 	prefix := s.Len - window
 	vote := make([]float32, prefix)
@@ -89,7 +96,9 @@ func (s *States) vote(head, window int) ([]float64, error) {
 			}
 			row[j] = s.Round(s.Round(sum) / root)
 			if v := float64(row[j]); v != v {
-				return nil, fmt.Errorf("head %d: the score of window row %d and position %d is not a number: NaN or infinity in the states", head, i, j)
+				return nil, fmt.Errorf(
+					"head %d: the score of window row %d and position %d is not a number: NaN or infinity in the states",
+					head, i, j)
 			}
 			top = max(top, float64(row[j]))
 		}

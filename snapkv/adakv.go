@@ -1,0 +1,46 @@
+package snapkv
+
+// adaFloor is the share of an even budget that every head keeps: Ada-KV's alpha, as
+// in kvpress.
+const adaFloor = 0.2
+
+// adaKV ranks as snapkv does and shares the total of a layer out by the scores: every
+// head gets 20 % of an even budget, and the rest goes to the largest scores of all
+// heads of the layer together.
+//
+// Source: Feng et al., "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget
+// Allocation for Efficient LLM Inference", arXiv:2407.11550.
+var adaKV = Method{
+	Name:       "adakv",
+	Source:     "arXiv:2407.11550",
+	Needs:      Needs{Rows: true},
+	Scope:      ScopeLayer,
+	Score:      pooledVotes,
+	ShareHeads: shareAdaKV,
+}
+
+func shareAdaKV(scores [][]float64, total, _ int, _ Config) ([]int, error) {
+	heads := len(scores)
+	prefix := len(scores[0])
+	total = min(total, heads*prefix)
+	floor := int(adaFloor * float64(total) / float64(heads))
+	budgets := make([]int, heads)
+	var rest []float64 // scores of all heads, those within the floor set to -1
+	for h := range scores {
+		budgets[h] = floor
+		taken := make([]bool, prefix)
+		for _, j := range TopK(scores[h], floor) {
+			taken[j] = true
+		}
+		for j, v := range scores[h] {
+			if taken[j] {
+				v = -1
+			}
+			rest = append(rest, v)
+		}
+	}
+	for _, at := range TopK(rest, total-floor*heads) {
+		budgets[int(at)/prefix]++
+	}
+	return budgets, nil
+}

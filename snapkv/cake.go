@@ -1,0 +1,95 @@
+package snapkv
+
+import "math"
+
+// cakeGamma is the weight of the variance in a position's score, as in CAKE's
+// repository.
+const cakeGamma = 200.0
+
+// cake ranks by mean and variance of a position's weight over the window's queries,
+// and gives layers budgets in proportion to how dispersed and how changing their
+// attention is.
+//
+//	score[h]     = pool(mean[h] + 200·variance[h])
+//	stat(layer)  = (-Σ mean·ln mean) · (Σ variance), sums over heads and positions
+//	budget       = budget of the config · layers · stat(layer) / Σ stat
+//
+// Source: Qin et al., "CAKE: Cascading and Adaptive KV Cache Eviction with Layer
+// Preferences", arXiv:2503.12491.
+var cake = Method{
+	Name:        "cake",
+	Source:      "arXiv:2503.12491",
+	Needs:       Needs{Rows: true},
+	Nested:      true,
+	Score:       scoreCake,
+	LayerStat:   cakeStat,
+	ShareLayers: shareCake,
+}
+
+func scoreCake(l *Layer, c Config) ([][]float64, error) {
+	scores := make([][]float64, l.Heads)
+	for h := range scores {
+		score, variance := windowMoments(l, c, h)
+		for j := range score {
+			score[j] += cakeGamma * variance[j]
+		}
+		var err error
+		if scores[h], err = Pool(score, c.Kernel, c.Pooling); err != nil {
+			return nil, err
+		}
+	}
+	return scores, nil
+}
+
+func cakeStat(l *Layer, c Config) float64 {
+	entropy := 0.0
+	spread := 0.0
+	for h := range l.Heads {
+		mean, variance := windowMoments(l, c, h)
+		for j := range mean {
+			if mean[j] > 0 {
+				entropy -= mean[j] * math.Log(mean[j])
+			}
+			spread += variance[j]
+		}
+	}
+	return entropy * spread
+}
+
+func shareCake(stats []float64, c Config) []int {
+	sum := 0.0
+	for _, v := range stats {
+		sum += v
+	}
+	budgets := make([]int, len(stats))
+	for i, v := range stats {
+		share := 1 / float64(len(stats))
+		if sum > 0 {
+			share = v / sum
+		}
+		budgets[i] = int(share * float64(c.Budget()*len(stats)))
+	}
+	return budgets
+}
+
+// windowMoments returns the mean and the variance of a head's weights at each prefix
+// position over the window's queries.
+func windowMoments(l *Layer, c Config, h int) (mean, variance []float64) {
+	prefix := l.Len - c.Window
+	mean = make([]float64, prefix)
+	variance = make([]float64, prefix)
+	for i := l.N - c.Window; i < l.N; i++ {
+		row := l.Rows[(h*l.N+i)*l.Len:]
+		for j := range mean {
+			v := float64(row[j])
+			mean[j] += v
+			variance[j] += v * v
+		}
+	}
+	w := float64(c.Window)
+	for j := range mean {
+		mean[j] /= w
+		variance[j] = math.Max(0, variance[j]/w-mean[j]*mean[j])
+	}
+	return mean, variance
+}

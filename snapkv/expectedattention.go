@@ -1,0 +1,102 @@
+package snapkv
+
+import (
+	"math"
+	"slices"
+
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// expectedAttention ranks by the weight that a key gets from a query drawn from a
+// normal distribution, with the mean and the covariance of the window's queries,
+// times the norm of the value if values are recorded.
+//
+//	score[h, j] = exp(mean·K[j] / √d + K[j]ᵀ·Cov·K[j] / (2d)) · |V[j]|
+//
+// Scores are logarithms of this if every query head selects for itself: they rank
+// alike and do not underflow. If the group merges heads, the exponentials become
+// probabilities over the positions before they are multiplied by the norms.
+//
+// Source: kvpress, ExpectedAttentionPress. It averages the rotations of the queries
+// over positions to come; here they are those of the window.
+var expectedAttention = Method{
+	Name:   "expectedattention",
+	Source: "kvpress",
+	Needs:  Needs{Keys: true, Queries: true},
+	Nested: true,
+	Score:  scoreExpectedAttention,
+}
+
+func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {
+	group := l.Heads / l.KVHeads
+	prefix := l.Len - c.Window
+	d := l.Dim
+	merged := c.Group.Merges()
+	scores := make([][]float64, l.Heads)
+	spread := simd.Dense(make([]float32, prefix*d), prefix, d) // keys times covariance
+	for h := range scores {
+		mean, cov := queryMoments(l, h, c.Window)
+		keys := simd.Mat[float32]{Data: l.Keys[h/group*d:], Rows: prefix, Cols: d, Stride: l.KVHeads * d}
+		simd.GemmT(spread, keys, simd.Dense(cov, d, d))
+		score := make([]float64, prefix)
+		for j := range score {
+			k := l.key(j, h/group)
+			dot := float64(simd.Dot(k, mean))
+			square := float64(simd.Dot(k, spread.Data[j*d:(j+1)*d]))
+			score[j] = dot/math.Sqrt(float64(d)) + square/float64(2*d)
+		}
+		if merged {
+			softmax(score)
+		}
+		if l.Values != nil {
+			for j := range score {
+				n := norm(l.value(j, h/group))
+				if merged {
+					score[j] *= n
+				} else {
+					score[j] += math.Log(n + 1e-12)
+				}
+			}
+		}
+		scores[h] = score
+	}
+	return scores, nil
+}
+
+// softmax turns scores into probabilities, in place.
+func softmax(x []float64) {
+	top := slices.Max(x)
+	sum := 0.0
+	for j, v := range x {
+		x[j] = math.Exp(v - top)
+		sum += x[j]
+	}
+	for j := range x {
+		x[j] /= sum
+	}
+}
+
+// queryMoments returns the mean [dim] and the covariance [dim, dim] of a head's
+// queries over the window.
+func queryMoments(l *Layer, h, window int) (mean, cov []float32) {
+	d := l.Dim
+	n := float32(window)
+	mean = make([]float32, d)
+	cov = make([]float32, d*d)
+	query := func(i int) []float32 { return l.Queries[((l.N-window+i)*l.Heads+h)*d:][:d] }
+	for i := range window {
+		for x, v := range query(i) {
+			mean[x] += v / n
+		}
+	}
+	columns := make([]float32, d*window) // the centered queries, [dim, window]
+	for i := range window {
+		for x, v := range query(i) {
+			columns[x*window+i] = v - mean[x]
+		}
+	}
+	centered := simd.Dense(columns, d, window)
+	simd.GemmT(simd.Dense(cov, d, d), centered, centered)
+	simd.Scale(cov, 1/n)
+	return mean, cov
+}

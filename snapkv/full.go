@@ -1,0 +1,15 @@
+package snapkv
+
+// Full is the name of the method that keeps everything, and of the full cache in
+// results of compressed decoding.
+const Full = "full"
+
+// full keeps the whole prefix at every capacity.
+var full = Method{
+	Name:            Full,
+	Source:          "baseline",
+	Role:            Bound,
+	Nested:          true,
+	IgnoresCapacity: true,
+	Score:           scoreRecent, // any order will do
+}

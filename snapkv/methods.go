@@ -1,0 +1,40 @@
+package snapkv
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Methods lists every method, in the order of help, tables and plots.
+var Methods = []Method{
+	snapKV, h2o, streamingLLM, tova, pyramidKV, adaKV, headKV, cake, chunkKV, criticalKV,
+	expectedAttention, knorm, keyDiff, recent, random, oracle, full,
+}
+
+// MethodNames returns the names of all methods, in the order of [Methods].
+func MethodNames() []string {
+	var list []string
+	for _, m := range Methods {
+		list = append(list, m.Name)
+	}
+	return list
+}
+
+// FindMethod returns the method with a name. Its error lists all names.
+func FindMethod(name string) (Method, error) {
+	for _, m := range Methods {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return Method{}, fmt.Errorf("method %q: want %s or all", name, strings.Join(MethodNames(), ", "))
+}
+
+// RoleOf returns the role of the method with a name, and Selector for other names.
+func RoleOf(name string) Role {
+	m, err := FindMethod(name)
+	if err != nil {
+		return Selector
+	}
+	return m.Role
+}

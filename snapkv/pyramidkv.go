@@ -1,0 +1,41 @@
+package snapkv
+
+import "math"
+
+// pyramidBeta is the ratio of the mean budget to the budget of the last layer, as in
+// KVCache-Factory and kvpress.
+const pyramidBeta = 20
+
+// pyramidKV ranks as snapkv does, under budgets that fall linearly from the first
+// layer to the last. With b, the budget per head of the config:
+//
+//	last  = b / 20
+//	first = 2·b - last
+//
+// Source: Cai et al., "PyramidKV: Dynamic KV Cache Compression based on Pyramidal
+// Information Funneling", arXiv:2406.02069.
+var pyramidKV = Method{
+	Name:        "pyramidkv",
+	Source:      "arXiv:2406.02069",
+	Needs:       Needs{Rows: true},
+	Nested:      true,
+	PooledVotes: true,
+	Score:       pooledVotes,
+	ShareLayers: sharePyramid,
+}
+
+func sharePyramid(stats []float64, c Config) []int {
+	layers := len(stats)
+	budget := float64(c.Budget())
+	last := budget / pyramidBeta
+	first := 2*budget - last
+	budgets := make([]int, layers)
+	for i := range budgets {
+		depth := 0.5 // of a single layer: the mean budget
+		if layers > 1 {
+			depth = float64(i) / float64(layers-1)
+		}
+		budgets[i] = int(math.Round(first - (first-last)*depth))
+	}
+	return budgets
+}

@@ -1,0 +1,26 @@
+package snapkv
+
+import "math/rand/v2"
+
+// random keeps positions drawn at random. The generator of each head is seeded by
+// Config.Seed, the layer and the head, so that a selection can be repeated.
+var random = Method{
+	Name:   "random",
+	Source: "baseline",
+	Role:   Baseline,
+	Scope:  ScopeLayer, // the number of a head counts
+	Nested: true,
+	Score:  scoreRandom,
+}
+
+func scoreRandom(l *Layer, c Config) ([][]float64, error) {
+	scores := make([][]float64, l.Heads)
+	for h := range scores {
+		r := rand.New(rand.NewPCG(c.Seed, uint64(l.Index)<<32|uint64(h)))
+		scores[h] = make([]float64, l.Len-c.Window)
+		for j := range scores[h] {
+			scores[h][j] = r.Float64()
+		}
+	}
+	return scores, nil
+}
