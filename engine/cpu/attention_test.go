@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// TestAttentionAgainstLoop compares outputs and shown weights with a loop in
-// float64, over full and compressed stores, groups, sliding windows, soft caps
-// and odd sizes.
+// TestAttentionAgainstLoop compares outputs and visited weights with a loop in float64,
+// for full and compressed stores, groups, sliding windows, soft caps and odd sizes.
 func TestAttentionAgainstLoop(t *testing.T) {
 	const heads, kvHeads, kd, vd = 4, 2, 20, 36
 	r := rand.New(rand.NewPCG(3, 4))
@@ -92,7 +91,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 					row := make([]float32, tile.Key0, tile.Key0+tile.Keys)
 					shown[at], lse[at] = append(row, tile.Weights[r*tile.Stride:][:tile.Keys]...), tile.LSE[r]
 					if tile.Pos0+r != c.before+tile.Row0+r {
-						t.Errorf("row %d stands at %d, want %d", tile.Row0+r, tile.Pos0+r, c.before+tile.Row0+r)
+						t.Errorf("row %d has position %d, want %d", tile.Row0+r, tile.Pos0+r, c.before+tile.Row0+r)
 					}
 				}
 			}

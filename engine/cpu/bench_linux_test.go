@@ -14,8 +14,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// fastest is the least processor time of n runs in seconds: that of the calling
-// thread, so that a busy neighbour counts as little as it can.
+// fastest returns the least processor time of n runs, in seconds. The time of the
+// calling thread depends little on what else the machine does.
 func fastest(n int, f func()) float64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -34,13 +34,25 @@ func threadSeconds() float64 {
 	return float64(t.Sec) + float64(t.Nsec)/1e9
 }
 
-// BenchmarkMatrixBurst gives the speed of weights' products in short bursts on
-// one thread, in shapes of SmolLM2-135M and Qwen2.5-0.5B.
+// BenchmarkMatrixBurst reports the speed of products with weights in short bursts on one
+// thread, in shapes of SmolLM2-135M and Qwen2.5-0.5B.
 func BenchmarkMatrixBurst(b *testing.B) {
 	p := NewPool(1)
 	defer p.Close()
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, s := range []struct{ n, out, in, pad int }{{512, 960, 576, 0}, {512, 576, 576, 0}, {512, 3072, 576, 0}, {512, 3072, 576, 32}, {512, 3072, 576, 64}, {512, 576, 1536, 0}, {512, 9728, 896, 0}, {512, 9728, 896, 32}, {512, 896, 4864, 0}, {512, 1024, 1024, 0}, {512, 1024, 1024, 32}} {
+	for _, s := range []struct{ n, out, in, pad int }{
+		{512, 960, 576, 0},
+		{512, 576, 576, 0},
+		{512, 3072, 576, 0},
+		{512, 3072, 576, 32},
+		{512, 3072, 576, 64},
+		{512, 576, 1536, 0},
+		{512, 9728, 896, 0},
+		{512, 9728, 896, 32},
+		{512, 896, 4864, 0},
+		{512, 1024, 1024, 0},
+		{512, 1024, 1024, 32},
+	} {
 		b.Run(fmt.Sprintf("n=%d/out=%d/in=%d/pad=%d", s.n, s.out, s.in, s.pad), func(b *testing.B) {
 			w := make([]float32, s.out*s.in)
 			for i := range w {
@@ -63,8 +75,8 @@ func BenchmarkMatrixBurst(b *testing.B) {
 	}
 }
 
-// BenchmarkAttentionBurst gives the speed of a chunk's attention, products only
-// counted.
+// BenchmarkAttentionBurst reports the speed of a chunk's attention, counting only the
+// products.
 func BenchmarkAttentionBurst(b *testing.B) {
 	p := NewPool(1)
 	defer p.Close()

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// TestReserveIsExact: what is reserved holds the positions, no growing and
-// little more; a compressed store counts from what it kept.
+// TestReserveIsExact checks that Reserve makes room for exactly the positions asked for,
+// in whole panels, so that appending them does not grow the store. A compressed store
+// needs room for its slots only.
 func TestReserveIsExact(t *testing.T) {
 	const heads, dim, n, more = 2, 6, 70, 20
 	rows := func(n int) []float32 {
@@ -31,7 +32,7 @@ func TestReserveIsExact(t *testing.T) {
 	small.Append(nil, rows(more), rows(more), more)
 	for i, want := range []int{96, 32, 32} { // 90, 30 and 29 slots, in panels of 32
 		if rooms[i] != want || before[i].room != want {
-			t.Errorf("store %d: room %d, after appending %d, want %d", i, rooms[i], before[i].room, want)
+			t.Errorf("store %d: room for %d slots, after appending for %d, want %d", i, rooms[i], before[i].room, want)
 		}
 	}
 	want, got := make([]float32, dim), make([]float32, dim)

@@ -10,8 +10,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// matrices of each form, 70 outputs in two weights of 256 inputs (1024 for
-// rows that lie a page apart).
+// testWeights returns random weights of some types with in inputs: 40 outputs, or 30
+// for every second one.
 func testWeights(r *rand.Rand, in int, types ...tensor.DType) []tensor.Tensor {
 	var list []tensor.Tensor
 	for i, d := range types {
@@ -43,7 +43,7 @@ func testWeights(r *rand.Rand, in int, types ...tensor.DType) []tensor.Tensor {
 	return list
 }
 
-// quietScales makes the float16 scales of random blocks small numbers.
+// quietScales replaces the float16 scales of random blocks by small numbers.
 func quietScales(w tensor.Tensor, d tensor.DType, r *rand.Rand) {
 	at := map[tensor.DType][]int{
 		tensor.Q4_0: {0}, tensor.Q4_1: {0, 2}, tensor.Q5_0: {0}, tensor.Q5_1: {0, 2}, tensor.Q8_0: {0},
@@ -61,8 +61,8 @@ func quietScales(w tensor.Tensor, d tensor.DType, r *rand.Rand) {
 	}
 }
 
-// TestMatrixProducts compares products of every form of weight with a loop in
-// float64 over the decoded weights.
+// TestMatrixProducts compares products of every type of weight with a loop in float64
+// over the decoded weights. Rows of 1024 inputs are a page apart.
 func TestMatrixProducts(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	p := NewPool(2)
@@ -141,23 +141,26 @@ func TestMatrixKeepsWeightsSmall(t *testing.T) {
 	p := NewPool(1)
 	defer p.Close()
 	const panels, in = 2, 256 // 40 outputs
-	for d, bits := range map[tensor.DType]int{tensor.F32: 32, tensor.BF16: 16, tensor.F16: 16, tensor.Q4_1: 5, tensor.Q4_0: 5, tensor.Q4_K: 6, tensor.Q8_0: 9, tensor.Q6_K: 12} {
+	for d, bits := range map[tensor.DType]int{
+		tensor.F32: 32, tensor.BF16: 16, tensor.F16: 16,
+		tensor.Q4_1: 5, tensor.Q4_0: 5, tensor.Q4_K: 6, tensor.Q8_0: 9, tensor.Q6_K: 12,
+	} {
 		m, err := Pack(p, F32, testWeights(r, in, d)[0])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := m.Bytes() * 8 / (panels * 32 * in); got != bits {
-			t.Errorf("%s: %d bits a weight, want %d", d, got, bits)
+			t.Errorf("%s: %d bits per weight, want %d", d, got, bits)
 		}
 	}
 	w := testWeights(r, in, tensor.Q4_0)[0]
-	binary.LittleEndian.PutUint16(w.Data, 0x7800) // 2^15: the offset -8 * 2^15 is no float16
+	binary.LittleEndian.PutUint16(w.Data, 0x7800) // scale 2^15: float16 does not hold the offset -8 * 2^15
 	m, err := Pack(p, F32, w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := m.Bytes() * 8 / (panels * 32 * in); got != 6 {
-		t.Errorf("scales past float16: %d bits a weight, want 6", got)
+		t.Errorf("scales that do not fit float16: %d bits per weight, want 6", got)
 	}
 }
 

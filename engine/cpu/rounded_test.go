@@ -8,9 +8,9 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// TestRoundedProducts compares products of rounded weights and activations with
-// a loop in float64 over values rounded here, and the exact ones with the
-// weights as they came.
+// TestRoundedProducts compares products of rounded weights and activations with a loop
+// in float64 over values that the test rounds, and exact products with a loop over the
+// original weights.
 func TestRoundedProducts(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	p := NewPool(2)
@@ -80,7 +80,8 @@ func TestRoundedProducts(t *testing.T) {
 								tolerance = 2e-4 * size
 							}
 							if got := float64(y[i*(out+1)+o]); math.Abs(got-want) > tolerance {
-								t.Fatalf("%s, exact %v, %d inputs, %d rows: row %d, output %d is %g, want %g", compute, exact, in, n, i, o, got, want)
+								t.Fatalf("%s, exact %v, %d inputs, %d rows: row %d, output %d is %g, want %g",
+									compute, exact, in, n, i, o, got, want)
 							}
 						}
 						if y[i*(out+1)+out] != 1 {

@@ -1,4 +1,5 @@
-// Package layers holds no code, only the test that imports point down.
+// Package layers has no code, only a test that imports point down: a package imports
+// only packages of a lower level.
 package layers
 
 import (
@@ -11,8 +12,8 @@ import (
 
 const module = "github.com/attnscope/attnscope/"
 
-// levels are those of ARCHITECTURE.md: a package imports only lower ones, and
-// within engine only what stands below it there.
+// levels are the levels of ARCHITECTURE.md, divided further where packages of one
+// level there import each other. The first entry whose prefix matches a package counts.
 var levels = []struct {
 	prefix string
 	level  int

@@ -1,5 +1,6 @@
-// Package outfile writes result files so that a run that fails leaves none, and
-// replaces none: beside the path first, then renamed.
+// Package outfile writes result files atomically: a run that fails leaves no file and
+// does not change an existing one. The content goes to a temporary file in the same
+// folder, which is renamed at the end.
 package outfile
 
 import (
@@ -12,8 +13,9 @@ import (
 	"path/filepath"
 )
 
-// Write makes path hold what write writes. Errors name path, not the file
-// beside it.
+// Write creates or replaces the file at path with what write writes to its argument,
+// with mode 0644. It returns the error of write as it is; errors of the file system
+// name path instead of the temporary file.
 func Write(path string, write func(w io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -42,8 +44,8 @@ func Write(path string, write func(w io.Writer) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// named puts path in the place of the temporary file, tmp; empty: whatever file
-// the error names.
+// named returns err with path instead of the temporary file tmp, or instead of any
+// file if tmp is empty.
 func named(path, tmp string, err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) && (tmp == "" || at.Path == tmp) {

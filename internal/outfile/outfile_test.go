@@ -22,34 +22,41 @@ func TestWriteReplacesWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, _ := os.ReadFile(path); string(got) != s {
-			t.Errorf("%q, want %q", got, s)
+			t.Errorf("file has %q, want %q", got, s)
 		}
 	}
 	wrong := errors.New("wrong")
-	if err := Write(path, func(w io.Writer) error { io.WriteString(w, "half"); return wrong }); !errors.Is(err, wrong) {
-		t.Errorf("%v, want the writer's error", err)
+	err := Write(path, func(w io.Writer) error {
+		io.WriteString(w, "half")
+		return wrong
+	})
+	if !errors.Is(err, wrong) {
+		t.Errorf("error %v, want %v", err, wrong)
 	}
 	if got, _ := os.ReadFile(path); string(got) != "second" {
-		t.Errorf("a failed write left %q", got)
+		t.Errorf("after a failed write the file has %q, want %q", got, "second")
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("%d files, want 1: a failed write leaves none", len(left))
+		t.Errorf("%d files, want 1: a failed write leaves no file", len(left))
 	}
 }
 
 func TestErrorsNameThePath(t *testing.T) {
 	dir := t.TempDir()
-	missing, folder := filepath.Join(dir, "no", "a.txt"), filepath.Join(dir, "folder")
+	missing := filepath.Join(dir, "no", "a.txt")
+	folder := filepath.Join(dir, "folder")
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(missing, text("x")); !errors.Is(err, fs.ErrNotExist) || err.Error() != missing+": no such file or directory" {
-		t.Errorf("%v, want %s: no such file or directory", err, missing)
+	err := Write(missing, text("x"))
+	if !errors.Is(err, fs.ErrNotExist) || err.Error() != missing+": no such file or directory" {
+		t.Errorf("error %v, want %s: no such file or directory", err, missing)
 	}
-	if err := Write(folder, text("x")); err == nil || !strings.HasPrefix(err.Error(), folder+": ") || strings.Contains(err.Error(), ".folder.") {
-		t.Errorf("%v, want an error that begins with %s", err, folder)
+	err = Write(folder, text("x"))
+	if err == nil || !strings.HasPrefix(err.Error(), folder+": ") || strings.Contains(err.Error(), ".folder.") {
+		t.Errorf("error %v, want one that begins with %s and does not name the temporary file", err, folder)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("%d files, want the folder only", len(left))
+		t.Errorf("%d files, want 1, the folder", len(left))
 	}
 }

@@ -1,7 +1,7 @@
-// Package sharedtest finds the data that tests read but the repository does
-// not hold: golden values, tokenizers, prompts. It is looked for in
-// $ATTNSCOPE_SHARED, then in ../shared beside the repository. Without it those
-// tests are skipped, each naming what it missed.
+// Package sharedtest finds test data that is not in the repository, such as golden
+// values, tokenizers and prompts. It looks in $ATTNSCOPE_SHARED or, without that, in
+// the folder shared next to the repository. Tests whose data is missing are skipped
+// with a message that names it.
 package sharedtest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Dir returns the path of a file or folder of the shared data, or skips the
-// test, naming the path, when there is none.
+// Dir returns the path of a file or folder of the shared data. If it does not exist,
+// it skips the test with a message that names the path.
 func Dir(t testing.TB, name string) string {
 	t.Helper()
 	root := os.Getenv("ATTNSCOPE_SHARED")

@@ -1,17 +1,19 @@
-// Package sizes writes numbers of bytes for people.
+// Package sizes formats numbers of bytes for people: sizes.Text(1536) is "1.5 KiB".
 package sizes
 
 import "fmt"
 
-// Text is n bytes in binary units: "512 B", "1.5 MiB".
+// Text formats n bytes in binary units, with one decimal from KiB on: "512 B",
+// "1.5 MiB". The largest unit is TiB.
 func Text(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	if i == 0 {
+	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	v := float64(n) / 1024
+	for v >= 1024 && len(units) > 1 {
+		v /= 1024
+		units = units[1:]
+	}
+	return fmt.Sprintf("%.1f %s", v, units[0])
 }

@@ -1,13 +1,19 @@
-// Package spare keeps large slices that are not needed any more for who needs the
-// next: fresh memory costs page faults.
+// Package spare recycles large slices, because fresh memory costs page faults:
+//
+//	var columns spare.Slices[float32]
+//
+//	x := columns.Take(n)
+//	defer columns.Give(x)
 package spare
 
 import "sync"
 
-// Slices are some of one kind. The collector may take them.
+// Slices holds slices that nobody uses at present. The garbage collector may free
+// them. The zero value is ready for use, by several goroutines at once.
 type Slices[T any] struct{ pool sync.Pool }
 
-// Take gives n values: whatever was given back, or zeros.
+// Take returns a slice of n values. It has either arbitrary content, if it was given
+// back before, or zeros.
 func (s *Slices[T]) Take(n int) []T {
 	if x, ok := s.pool.Get().(*[]T); ok && cap(*x) >= n {
 		return (*x)[:n]
@@ -15,5 +21,5 @@ func (s *Slices[T]) Take(n int) []T {
 	return make([]T, n)
 }
 
-// Give gives x back: it is not used any more.
+// Give makes x available to later calls of Take. The caller must not use x any more.
 func (s *Slices[T]) Give(x []T) { s.pool.Put(&x) }

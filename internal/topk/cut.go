@@ -7,18 +7,18 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Cut says which scores are the k largest without listing them: those above Value,
-// and those equal to it up to position Last.
+// Cut describes the k largest scores without listing them: the scores above Value, and
+// the scores equal to Value up to position Last.
 type Cut struct {
 	Value float32
 	Last  int32
-	Ties  bool // some that equal Value lie behind Last
+	Ties  bool // a score equal to Value is at a position after Last
 }
 
-// Keeps says whether a score at a position is among them.
+// Keeps says whether score v at position j is one of the k largest.
 func (c Cut) Keeps(v float32, j int32) bool { return v > c.Value || v == c.Value && j <= c.Last }
 
-// CutOf finds the k largest scores: those that [Select] lists.
+// CutOf returns the cut for the k largest scores, which are those that [Select] lists.
 func CutOf(score []float32, k int) Cut {
 	switch {
 	case k <= 0:
@@ -42,8 +42,8 @@ func CutOf(score []float32, k int) Cut {
 	return c
 }
 
-// kthOf is the k-th largest score. Of many scores a sample tells between which two it
-// lies, and only those between are looked at again.
+// kthOf is the k-th largest score. If there are many, a sample gives two bounds for it,
+// and only the scores between them are searched.
 func kthOf(score []float32, k int) float32 {
 	n := len(score)
 	at := k * samples / n
@@ -51,19 +51,19 @@ func kthOf(score []float32, k int) float32 {
 	if n < 8*samples || at-off < 1 || at+off > samples {
 		return kthLargest(score, k)
 	}
-	room := narrow.Get().(*room[float32])
-	defer narrow.Put(room)
-	some := room.sample(score)
-	lo, hi := kthLargest(some, at+off), kthLargest(some, at-off)
+	b := float32Buffers.Get().(*buffers[float32])
+	defer float32Buffers.Put(b)
+	sample := b.sample(score)
+	lo, hi := kthLargest(sample, at+off), kthLargest(sample, at-off)
 	above := simd.CountNotBelow(score, hi)
-	room.list = simd.Between(room.list[:0], score, lo, hi)
-	if k <= above || k > above+len(room.list) { // the sample was no good
+	b.positions = simd.Between(b.positions[:0], score, lo, hi)
+	if k <= above || k > above+len(b.positions) { // the bounds are wrong
 		return kthLargest(score, k)
 	}
-	return kthLargest(room.picked(score), k-above)
+	return kthLargest(b.gather(score), k-above)
 }
 
-// kthLargest finds the k-th largest value of x, k from 1.
+// kthLargest is the k-th largest value of x, k from 1.
 func kthLargest(x []float32, k int) float32 {
 	if simd.Path() == "portable" {
 		return quickselect(slices.Clone(x), k)
@@ -71,12 +71,12 @@ func kthLargest(x []float32, k int) float32 {
 	return kthByCounting(x, k)
 }
 
-// kthByCounting halves the range of float32 between the least and the largest of x
-// until one is left: vectors count faster than a processor guesses which way each
-// comparison of a quickselect goes.
+// kthByCounting bisects the float32 numbers up to the largest of x. Counting with
+// vectors is faster than the comparisons of a quickselect, which a processor cannot
+// predict.
 func kthByCounting(x []float32, k int) float32 {
 	lo, hi := ordered(float32(math.Inf(-1))), ordered(simd.Max(x))
-	for lo < hi { // as many as k are lo or more, fewer are above hi
+	for lo < hi { // at least k values are lo or more; fewer than k are above hi
 		mid := lo + (hi-lo+1)/2
 		if simd.CountNotBelow(x, unordered(mid)) >= k {
 			lo = mid
@@ -87,7 +87,7 @@ func kthByCounting(x []float32, k int) float32 {
 	return unordered(lo)
 }
 
-// ordered maps float32 to integers of the same order; unordered is its inverse.
+// ordered maps float32 to integers in the same order.
 func ordered(f float32) uint32 {
 	if u := math.Float32bits(f); u>>31 == 0 {
 		return u | 1<<31
@@ -96,6 +96,7 @@ func ordered(f float32) uint32 {
 	}
 }
 
+// unordered is the inverse of ordered.
 func unordered(u uint32) float32 {
 	if u>>31 != 0 {
 		return math.Float32frombits(u &^ (1 << 31))

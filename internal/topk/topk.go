@@ -1,4 +1,10 @@
-// Package topk selects the largest scores; hitrate and snapkv share it.
+// Package topk selects the positions of the largest scores, for hitrate and snapkv,
+// which must agree on ties: of equal scores the lower position is selected.
+//
+//	topk.Select([]float64{0.1, 0.5, 0.3, 0.5}, 2) // [1 3]
+//
+// Many scores are not sorted: a bound estimated from a sample first discards most of
+// them. If the estimate is wrong, all scores are examined, so that results are exact.
 package topk
 
 import (
@@ -8,8 +14,9 @@ import (
 	"sync"
 )
 
-// Select returns the k positions of the largest scores, ascending; of equal
-// scores the lower position is taken. It selects, it does not sort.
+// Select returns the positions of the k largest scores in ascending order, or all
+// positions if there are no more than k. Of equal scores it selects the lower position.
+// A k of 0 or less selects none.
 func Select(score []float64, k int) []int32 {
 	if k >= len(score) {
 		k = len(score)
@@ -17,11 +24,11 @@ func Select(score []float64, k int) []int32 {
 	if k <= 0 {
 		return nil
 	}
-	room := wide.Get().(*room[float64])
-	defer wide.Put(room)
-	some := room.likely(score, k)
-	if some {
-		score = room.picked(score)
+	b := float64Buffers.Get().(*buffers[float64])
+	defer float64Buffers.Put(b)
+	reduced := b.findCandidates(score, k)
+	if reduced {
+		score = b.gather(score)
 	}
 	cut := quickselect(slices.Clone(score), k)
 	ties := k
@@ -35,78 +42,87 @@ func Select(score []float64, k int) []int32 {
 		if v > cut {
 			keep = append(keep, int32(j))
 		} else if v == cut && ties > 0 {
-			keep, ties = append(keep, int32(j)), ties-1
+			keep = append(keep, int32(j))
+			ties--
 		}
 	}
-	if some {
+	if reduced {
 		for i, j := range keep {
-			keep[i] = room.list[j]
+			keep[i] = b.positions[j]
 		}
 	}
 	return keep
 }
 
-// samples is how many of many scores are looked at first.
+// samples is the size of a sample of the scores.
 const samples = 1024
 
-// room is what a selection needs on its way, kept for the next.
-type room[F float32 | float64] struct {
-	some, few []F
-	list      []int32
+// buffers are the buffers of one selection, recycled by the next.
+type buffers[F float32 | float64] struct {
+	sampled, gathered []F
+	positions         []int32
 }
 
-var narrow, wide = sync.Pool{New: func() any { return new(room[float32]) }}, sync.Pool{New: func() any { return new(room[float64]) }}
+var (
+	float32Buffers = sync.Pool{New: func() any { return new(buffers[float32]) }}
+	float64Buffers = sync.Pool{New: func() any { return new(buffers[float64]) }}
+)
 
-// sample takes scores at even distances.
-func (r *room[F]) sample(score []F) []F {
-	r.some = slices.Grow(r.some[:0], samples)[:samples]
-	for i := range r.some {
-		r.some[i] = score[i*len(score)/samples]
+// sample returns scores at equal distances.
+func (b *buffers[F]) sample(score []F) []F {
+	b.sampled = slices.Grow(b.sampled[:0], samples)[:samples]
+	for i := range b.sampled {
+		b.sampled[i] = score[i*len(score)/samples]
 	}
-	return r.some
+	return b.sampled
 }
 
-// picked are the scores at the positions of list.
-func (r *room[F]) picked(score []F) []F {
-	r.few = slices.Grow(r.few[:0], len(r.list))[:len(r.list)]
-	for i, j := range r.list {
-		r.few[i] = score[j]
+// gather returns the scores at b.positions.
+func (b *buffers[F]) gather(score []F) []F {
+	b.gathered = slices.Grow(b.gathered[:0], len(b.positions))[:len(b.positions)]
+	for i, j := range b.positions {
+		b.gathered[i] = score[j]
 	}
-	return r.few
+	return b.gathered
 }
 
-// likely leaves most of many scores out at one look: it lists the positions of those
-// that are not below some bound, among them the k largest. The bound comes from a
-// sample; false where there is none.
-func (r *room[F]) likely(score []F, k int) bool {
+// findCandidates sets b.positions to the positions of the scores above a bound, in one
+// pass. The bound comes from a sample; if it is good, they include the k largest scores
+// and few others. It returns false if it is not, or if sampling does not pay.
+func (b *buffers[F]) findCandidates(score []F, k int) bool {
 	n := len(score)
-	at := k * samples / max(n, 1) // about the k-th largest of all; three deviations on are nearly surely below
+	// Rank of the k-th largest score in the sample, plus three standard deviations, so
+	// that the bound is almost certainly below it.
+	at := k * samples / max(n, 1)
 	at += 3*int(math.Sqrt(float64(at))) + 4
 	if n < 8*samples || at > samples/2 {
 		return false
 	}
-	low := quickselect(r.sample(score), at)
-	r.list = slices.Grow(r.list[:0], n*at/samples*5/4)
+	low := quickselect(b.sample(score), at)
+	b.positions = slices.Grow(b.positions[:0], n*at/samples*5/4)
 	for j, v := range score {
 		if v >= low {
-			r.list = append(r.list, int32(j))
+			b.positions = append(b.positions, int32(j))
 		}
 	}
-	return len(r.list) >= k
+	return len(b.positions) >= k
 }
 
-// quickselect finds the k-th largest value of x, k from 1, and reorders x. Where
-// pivots keep being bad it sorts.
+// quickselect returns the k-th largest value of x, k from 1, and reorders x. After too
+// many bad pivots it sorts.
 func quickselect[F float32 | float64](x []F, k int) F {
-	lo, hi := 0, len(x)-1
+	lo := 0
+	hi := len(x) - 1
 	for rounds := 2*bits.Len(uint(len(x))) + 8; lo < hi; rounds-- {
 		if rounds == 0 {
 			slices.Sort(x[lo : hi+1])
 			slices.Reverse(x[lo : hi+1])
 			break
 		}
-		quarter := (hi - lo) / 4 // not the ends: that is where scores put what must stay
-		a, b, c := x[lo+quarter], x[lo+2*quarter], x[hi-quarter]
+		quarter := (hi - lo) / 4 // not the ends, where methods put the scores of positions that always stay
+		a := x[lo+quarter]
+		b := x[lo+2*quarter]
+		c := x[hi-quarter]
 		pivot := max(min(a, b), min(max(a, b), c)) // median of three
 		i, j := lo, hi
 		for i <= j {
@@ -118,7 +134,8 @@ func quickselect[F float32 | float64](x []F, k int) F {
 			}
 			if i <= j {
 				x[i], x[j] = x[j], x[i]
-				i, j = i+1, j-1
+				i++
+				j--
 			}
 		}
 		switch {

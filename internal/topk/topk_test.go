@@ -13,9 +13,11 @@ import (
 func TestAgainstSorting(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 560 {
-		n, distinct := 40, 8 // many ties
-		if round >= 500 {    // so many that a sample is taken
-			n, distinct = 20000, []int{3, 500, 1 << 30}[round%3]
+		n := 40
+		distinct := 8     // many ties
+		if round >= 500 { // enough scores for a sample
+			n = 20000
+			distinct = []int{3, 500, 1 << 30}[round%3]
 		}
 		x := make([]float64, r.IntN(n))
 		for i := range x {
@@ -24,7 +26,7 @@ func TestAgainstSorting(t *testing.T) {
 		if round%2 == 0 {
 			slices.Sort(x)
 		}
-		for i := 0; round%5 == 0 && i < 1024 && len(x) > 1024; i++ { // a sample that is all wrong
+		for i := 0; round%5 == 0 && i < 1024 && len(x) > 1024; i++ { // a sample unlike the rest
 			x[i*len(x)/1024] += 1 << 31
 		}
 		k := r.IntN(len(x) + 5)
@@ -39,7 +41,7 @@ func TestAgainstSorting(t *testing.T) {
 		want := slices.Clone(order[:min(k, len(x))])
 		slices.Sort(want)
 		if got := Select(x, k); !slices.Equal(got, want) {
-			t.Fatalf("Select of %d scores, %d: %.200v, want %.200v of %.200v", len(x), k, got, want, x)
+			t.Fatalf("Select(%d scores, %d) = %.200v, want %.200v of %.200v", len(x), k, got, want, x)
 		}
 		narrow := make([]float32, len(x))
 		for i, v := range x {
@@ -52,10 +54,10 @@ func TestAgainstSorting(t *testing.T) {
 			}
 		}
 		if !slices.Equal(kept, Select(widen(narrow), k)) {
-			t.Fatalf("the cut %+v of %d float32, %d, keeps %.200v", cut, len(x), k, kept)
+			t.Fatalf("the cut %+v of the %d largest of %d float32 keeps %.200v", cut, k, len(x), kept)
 		}
 		if whole := simd.CountNotBelow(narrow, cut.Value); !cut.Ties && whole != len(kept) {
-			t.Fatalf("%+v keeps %d, but %d are no smaller", cut, len(kept), whole)
+			t.Fatalf("the cut %+v without ties keeps %d, want all %d values that are at least Value", cut, len(kept), whole)
 		}
 	}
 }
@@ -68,14 +70,20 @@ func widen(x []float32) []float64 {
 	return out
 }
 
-// TestQuickselectOnPatterns: orders that make pivots bad, as far as to sorting.
+// TestQuickselectOnPatterns covers orders that make bad pivots, up to the fallback to
+// sorting.
 func TestQuickselectOnPatterns(t *testing.T) {
 	const n = 40000
 	patterns := map[string]func(i int) float64{
-		"rising":                 func(i int) float64 { return float64(i) },
-		"falling":                func(i int) float64 { return float64(n - i) },
-		"alike":                  func(int) float64 { return 1 },
-		"first ones stay":        func(i int) float64 { return map[bool]float64{true: math.Inf(1), false: float64(i)}[i < 4] },
+		"rising":  func(i int) float64 { return float64(i) },
+		"falling": func(i int) float64 { return float64(n - i) },
+		"alike":   func(int) float64 { return 1 },
+		"first ones always stay": func(i int) float64 {
+			if i < 4 {
+				return math.Inf(1)
+			}
+			return float64(i)
+		},
 		"there and back":         func(i int) float64 { return float64(min(i, n-i)) },
 		"back and there":         func(i int) float64 { return float64(max(i, n-i)) },
 		"two values":             func(i int) float64 { return float64(i % 2) },
