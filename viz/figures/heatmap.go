@@ -111,7 +111,7 @@ func (d *heatmaps) dump(ctx context.Context, path string) error {
 	defer r.Close()
 	h := r.Header()
 	if d.cfg.Window > h.Plan.WindowRows {
-		return fmt.Errorf("%s: window %d, but only the last %d prompt rows were recorded: capture with --window-rows %d",
+		return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d",
 			path, d.cfg.Window, h.Plan.WindowRows, d.cfg.Window)
 	}
 	d.model = h.Model.ID
