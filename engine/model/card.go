@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"github.com/attnscope/attnscope/engine/cuda"
 )
 
-// ParseDevice reads a device's name: cpu, cuda or cuda:i. cuda is the first
-// card.
+// ParseDevice reads the name of a device: cpu or nothing, cuda (the first card), or
+// cuda:i. Any other name is an error.
 func ParseDevice(name string) (card int, onCard bool, err error) {
 	if name == "cpu" || name == "" {
 		return 0, false, nil
@@ -27,141 +28,82 @@ func ParseDevice(name string) (card int, onCard bool, err error) {
 	return card, true, nil
 }
 
-// Tokens that callers pass at once.
-const (
-	piece     = 504
-	cardPiece = 4096
-)
+// cardPiece is the number of tokens that callers should pass to a card at once.
+const cardPiece = 4096
 
-// loadOnCard reads the weights as they lie and brings them to a card.
-func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) error {
-	if err := m.load(ck, nil, cpu.F32); err != nil {
-		return err
-	}
-	var err error
-	m.card, err = cuda.Load(index, m.decoder(), cuda.Options{Compute: o.Compute, Chunk: o.Chunk, Log: o.Log})
-	return err
+// cardBackend is the backend that runs on a card.
+type cardBackend struct{ cuda.Model }
+
+func (b cardBackend) newSequence() sequence { return cardSequence{b.NewSequence()} }
+func (b cardBackend) piece() int            { return cardPiece }
+func (b cardBackend) weightBytes() int64    { return b.WeightBytes() }
+func (b cardBackend) close()                { b.Close() }
+
+// step runs one sequence after another: a card does not batch them.
+func (b cardBackend) step(ctx context.Context, list []*Session, tokens []int32, passes []Pass) error {
+	return oneByOne(ctx, list, tokens, passes)
 }
 
-// sizes are what the memory of a card follows from.
-func (c *Config) sizes() cuda.Sizes {
-	s := cuda.Sizes{
-		Layers: c.Layers, Hidden: c.Hidden, Intermediate: c.Intermediate, Heads: c.Heads, KVHeads: c.KVHeads,
-		HeadDim: c.HeadDim, ValueDim: c.ValueDim, Vocab: c.Vocab, Experts: c.Experts, TopExperts: c.TopExperts,
-		ExpertSize: c.ExpertSize, SharedSize: c.SharedSize, TiedHead: c.TiedHead, Plain: c.Plain,
+// cardSequence is a sequence on a card.
+type cardSequence struct{ cuda.Sequence }
+
+func (s cardSequence) length() int         { return s.Len() }
+func (s cardSequence) inMemory() bool      { return false }
+func (s cardSequence) cacheBytes() int64   { return s.CacheBytes() }
+func (s cardSequence) reserve(n int) error { return s.Reserve(n) }
+func (s cardSequence) truncate(n int)      { s.Truncate(n) }
+func (s cardSequence) close()              { s.Close() }
+
+func (s cardSequence) keys(layer, pos, n int) ([]float32, error)   { return s.Keys(layer, pos, n) }
+func (s cardSequence) values(layer, pos, n int) ([]float32, error) { return s.Values(layer, pos, n) }
+
+func (s cardSequence) choose(layer int, q []float32, n int, picks []Pick) ([][][]int32, bool, error) {
+	keep, err := s.Select(layer, q, n, picks)
+	var small *cuda.MemoryError
+	if errors.As(err, &small) {
+		return nil, false, nil
 	}
-	for l := range c.Layers {
-		if c.sparse(l) {
-			s.SparseLayers++
-		}
-	}
-	return s
+	return keep, err == nil, err
 }
 
-// CardMemory estimates what a sequence of n positions takes of a card whose
-// recorder sums over the queries of some layers' heads.
-func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
-	s := c.sizes()
-	return s.Memory(compute, 0, n, layers, heads)
+func (s cardSequence) compress(keep [][][]int32) (sequence, error) {
+	c, err := s.Compress(keep)
+	if err != nil {
+		return nil, err
+	}
+	return cardSequence{c}, nil
 }
 
-// kinds of rotation, as a card's layers name them.
-const (
-	noTurns = iota
-	globalTurns
-	localTurns
-)
-
-func (c *Config) ropeKind(layer int) int {
-	switch {
-	case c.NoRope != nil && c.NoRope[layer]:
-		return noTurns
-	case c.LocalRope != nil && c.LayerWindows[layer] > 0:
-		return localTurns
-	}
-	return globalTurns
-}
-
-// decoder describes the model to a card: all that a family does differently is
-// in the configuration and in what its layers hold.
-func (m *Model) decoder() *cuda.Decoder {
-	c := &m.config
-	return &cuda.Decoder{
-		Sizes: c.sizes(), NormEps: c.NormEps, Scale: c.Scale, SoftCap: c.SoftCap, LogitCap: c.LogitCap,
-		EmbedScale: c.EmbedScale, ResidualScale: c.ResidualScale, LogitScale: c.LogitScale,
-		ClipQKV: c.ClipQKV, Activation: c.Activation, LayerNorm: c.LayerNorm, NoPreNorms: c.arch.NoPreNorms, Parallel: c.Parallel,
-		WideQKNorm: c.arch.WideQKNorm, AdjacentPairs: c.Rope.Pairing == cpu.Adjacent,
-		Embed: m.embed, Places: m.places, Head: m.head.Parts()[0], Norm: m.norm, NormBias: m.normBias, HeadBias: m.headBias,
-		Layer: func(i int) (*cuda.Layer, error) { return m.cardLayer(i), nil },
-		Turns: func(kind, length, pos0, n int) cuda.Turns {
-			var t turns
-			switch kind {
-			case globalTurns:
-				t = c.Rope.at(max(length, pos0+n)).turns(pos0, n)
-			case localTurns:
-				t = c.LocalRope.turns(pos0, n)
-			}
-			return cuda.Turns{Cos: t.cos, Sin: t.sin, Half: t.half}
-		},
-		Route: func(logits []float32, take func(int, float32)) {
-			for _, r := range c.route(logits) {
-				take(r.expert, r.weight)
-			}
-		},
-	}
-}
-
-func (m *Model) cardLayer(i int) *cuda.Layer {
-	w := &m.layers[i]
-	l := &cuda.Layer{
-		AttnNorm: w.attnNorm, FFNNorm: w.ffnNorm, AttnPostNorm: w.attnPostNorm, FFNPostNorm: w.ffnPostNorm, QNorm: w.qNorm, KNorm: w.kNorm,
-		AttnNormBias: w.attnNormBias, FFNNormBias: w.ffnNormBias, GateUpBias: w.gateUpBias, DownBias: w.downBias,
-		QKVBias: w.qkvBias, OutBias: w.outBias, QKV: w.qkv.Parts(), Out: w.out.Parts(),
-		Window: m.config.LayerWindows[i], Rope: m.config.ropeKind(i),
-	}
-	if w.router == nil {
-		l.GateUp, l.Down = w.gateUp.Parts(), w.down.Parts()
-		return l
-	}
-	l.Router = w.router.Parts()
-	for _, e := range w.experts {
-		l.Experts = append(l.Experts, cuda.Expert{GateUp: e.gateUp.Parts(), Down: e.down.Parts()})
-	}
-	if w.shared != nil {
-		l.Shared = &cuda.Expert{GateUp: w.shared.gateUp.Parts(), Down: w.shared.down.Parts()}
-		l.SharedGate = w.sharedGate
-	}
-	return l
-}
-
-// onCard passes tokens on to the card's sequence, at most step at a time where
-// that is 1.
-func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) error {
+func (s cardSequence) forward(ctx context.Context, tokens []int32, single bool, p Pass) error {
 	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Length: p.Length, Logits: p.Logits, Hidden: p.Hidden}
-	if step == 1 {
+	if single {
 		out.Step = 1
 	}
 	if p.Logits == nil {
 		out.LogitsFrom = len(tokens)
 	}
-	if p.Recorder == nil {
-		return s.card.Forward(ctx, tokens, out)
+	if p.Recorder != nil {
+		p.Recorder.watchCard(&out, s.Len(), p.RecordFrom)
 	}
-	r := p.Recorder
-	out.States = r.States
+	return s.Forward(ctx, tokens, out)
+}
+
+// watchCard sets the callbacks of a card's pass that begins at position start. A
+// recorder without Wants gets all weights from row recordFrom of the pass on.
+func (r *Recorder) watchCard(p *cuda.Pass, start, recordFrom int) {
+	p.States = r.States
 	if r.Wants != nil {
-		out.Record = r.Wants
-		out.Rows = r.Rows
-		out.Sums = r.Sums
-		out.Whole = r.Whole
-		out.Cells = r.Cells
-		out.Done = r.Done
-		return s.card.Forward(ctx, tokens, out)
+		p.Record = r.Wants
+		p.Rows = r.Rows
+		p.Sums = r.Sums
+		p.Whole = r.Whole
+		p.Cells = r.Cells
+		p.Done = r.Done
+		return
 	}
-	start := s.Len() // the position of the pass's row 0
-	out.Record = func(_, pos0, n int) cuda.Record {
+	p.Record = func(_, pos0, n int) cuda.Record {
 		end := pos0 + n
-		from := max(pos0, min(start+p.RecordFrom, end))
+		from := max(pos0, min(start+recordFrom, end))
 		w := cuda.Record{Rows: end, LSE: end, States: end}
 		if r.Tile != nil {
 			w.Rows = from
@@ -172,7 +114,7 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) 
 		}
 		return w
 	}
-	out.Rows = func(layer int, rows *cuda.Rows) {
+	p.Rows = func(layer int, rows *cuda.Rows) {
 		r.Tile(layer, &cpu.Tile{
 			Head:    rows.Head,
 			Row0:    rows.Pos0 - start,
@@ -184,5 +126,138 @@ func (s *Session) onCard(ctx context.Context, tokens []int32, step int, p Pass) 
 			LSE:     rows.LSE,
 		})
 	}
-	return s.card.Forward(ctx, tokens, out)
+}
+
+// loadOnCard reads the weights as they are in the file and brings them to a card.
+func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) error {
+	var err error
+	if m.weights, err = loadWeights(ck, &m.config, nil, cpu.F32); err != nil {
+		return err
+	}
+	card, err := cuda.Load(index, m.decoder(), cuda.Options{Compute: o.Compute, Chunk: o.Chunk, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	m.backend = cardBackend{card}
+	return nil
+}
+
+// sizes returns the numbers that the memory on a card follows from.
+func (c *Config) sizes() cuda.Sizes {
+	s := cuda.Sizes{
+		Layers:       c.Layers,
+		Hidden:       c.Hidden,
+		Intermediate: c.Intermediate,
+		Heads:        c.Heads,
+		KVHeads:      c.KVHeads,
+		HeadDim:      c.HeadDim,
+		ValueDim:     c.ValueDim,
+		Vocab:        c.Vocab,
+		Experts:      c.Experts,
+		TopExperts:   c.TopExperts,
+		ExpertSize:   c.ExpertSize,
+		SharedSize:   c.SharedSize,
+		TiedHead:     c.TiedHead,
+		Plain:        c.Plain,
+	}
+	for l := range c.Layers {
+		if c.sparse(l) {
+			s.SparseLayers++
+		}
+	}
+	return s
+}
+
+// CardMemory estimates the memory that a sequence of n positions takes on a card
+// while the attention of some layers and heads is summed over the queries.
+func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
+	s := c.sizes()
+	return s.Memory(compute, 0, n, layers, heads)
+}
+
+// decoder describes the model to a card. How a family differs is in the
+// configuration and in the weights that its layers have.
+func (m *Model) decoder() *cuda.Decoder {
+	c := &m.config
+	w := m.weights
+	return &cuda.Decoder{
+		Sizes:         c.sizes(),
+		NormEps:       c.NormEps,
+		Scale:         c.Scale,
+		SoftCap:       c.SoftCap,
+		LogitCap:      c.LogitCap,
+		EmbedScale:    c.EmbedScale,
+		ResidualScale: c.ResidualScale,
+		LogitScale:    c.LogitScale,
+		ClipQKV:       c.ClipQKV,
+		Activation:    c.Activation,
+		LayerNorm:     c.LayerNorm,
+		NoPreNorms:    c.arch.NoPreNorms,
+		Parallel:      c.Parallel,
+		WideQKNorm:    c.arch.WideQKNorm,
+		AdjacentPairs: c.Rope.Pairing == cpu.Adjacent,
+
+		Embed:    w.embed,
+		Places:   w.places,
+		Head:     w.head.Parts()[0],
+		Norm:     w.norm,
+		NormBias: w.normBias,
+		HeadBias: w.headBias,
+		Layer:    func(i int) (*cuda.Layer, error) { return m.cardLayer(i), nil },
+		Turns:    c.cardTurns,
+		Route: func(logits []float32, take func(int, float32)) {
+			for _, r := range c.route(logits) {
+				take(r.expert, r.weight)
+			}
+		},
+	}
+}
+
+// cardTurns returns the turns of positions pos0 to pos0+n-1 for a kind of rotation,
+// in a sequence of at least a length.
+func (c *Config) cardTurns(kind, length, pos0, n int) cuda.Turns {
+	var t turns
+	switch kind {
+	case globalTurns:
+		t = c.Rope.at(max(length, pos0+n)).turns(pos0, n)
+	case localTurns:
+		t = c.LocalRope.turns(pos0, n)
+	}
+	return cuda.Turns{Cos: t.cos, Sin: t.sin, Half: t.half}
+}
+
+func (m *Model) cardLayer(i int) *cuda.Layer {
+	w := &m.weights.layers[i]
+	l := &cuda.Layer{
+		AttnNorm:     w.attnNorm,
+		FFNNorm:      w.ffnNorm,
+		AttnNormBias: w.attnNormBias,
+		FFNNormBias:  w.ffnNormBias,
+		AttnPostNorm: w.attnPostNorm,
+		FFNPostNorm:  w.ffnPostNorm,
+		QNorm:        w.qNorm,
+		KNorm:        w.kNorm,
+		QKV:          w.qkv.Parts(),
+		QKVBias:      w.qkvBias,
+		Out:          w.out.Parts(),
+		OutBias:      w.outBias,
+		GateUpBias:   w.gateUpBias,
+		DownBias:     w.downBias,
+		Window:       m.config.LayerWindows[i],
+		Rope:         m.config.ropeKind(i),
+	}
+	if w.router == nil {
+		l.GateUp = w.gateUp.Parts()
+		l.Down = w.down.Parts()
+		return l
+	}
+	l.Router = w.router.Parts()
+	for _, e := range w.experts {
+		l.Experts = append(l.Experts, cuda.Expert{GateUp: e.gateUp.Parts(), Down: e.down.Parts()})
+	}
+	if w.shared != nil {
+		l.Shared = &cuda.Expert{GateUp: w.shared.gateUp.Parts(), Down: w.shared.down.Parts()}
+		l.SharedGate = w.sharedGate
+	}
+	return l
 }

@@ -5,7 +5,6 @@ package model
 import (
 	"math"
 
-	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/cuda"
 )
 
@@ -22,8 +21,8 @@ func RandomOnCard(index int, s cuda.Sizes, theta float64, o Options) (*Model, er
 	if err != nil {
 		return nil, err
 	}
-	return &Model{config: c, chunk: o.Chunk, pool: cpu.NewPool(1), card: card}, nil
+	return &Model{config: c, backend: cardBackend{card}}, nil
 }
 
 // Card is the backend of a model on a card.
-func (m *Model) Card() cuda.Model { return m.card }
+func (m *Model) Card() cuda.Model { return m.backend.(cardBackend).Model }

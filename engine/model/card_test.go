@@ -115,7 +115,7 @@ func TestMemoryOnCard(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Close()
-			got, want := m.card.PeakBytes(), c.CardMemory(compute, n+1, c.Layers, c.Heads).Total()
+			got, want := m.Card().PeakBytes(), c.CardMemory(compute, n+1, c.Layers, c.Heads).Total()
 			if float64(got) < 0.8*float64(want) || float64(got) > 1.2*float64(want) {
 				t.Errorf("%s, %d tokens: %d bytes were in use, the estimate is %d", compute, n, got, want)
 			}

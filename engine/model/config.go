@@ -254,6 +254,18 @@ func (f *fields) object(name string) *fields {
 	return &fields{source: f.source + ": " + name, values: m}
 }
 
+// queryWidth is the number of elements of all query heads of a token.
+func (c *Config) queryWidth() int { return c.Heads * c.HeadDim }
+
+// keyWidth is the number of elements of all keys of a token.
+func (c *Config) keyWidth() int { return c.KVHeads * c.HeadDim }
+
+// valueWidth is the number of elements of all values of a token.
+func (c *Config) valueWidth() int { return c.KVHeads * c.ValueDim }
+
+// outputWidth is the number of elements of the attention's output of a token.
+func (c *Config) outputWidth() int { return c.Heads * c.ValueDim }
+
 // ReadConfig reads the configuration of a checkpoint, without its weights.
 func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	var c Config

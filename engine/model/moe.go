@@ -12,12 +12,22 @@ import (
 // expert is one feed-forward of a mixture.
 type expert struct{ gateUp, down *cpu.Matrix }
 
-// sparse says that a layer has a mixture.
+// sparse reports whether a layer has a mixture of experts.
 func (c *Config) sparse(layer int) bool { return c.Experts > 0 && (c.Sparse == nil || c.Sparse[layer]) }
 
-// mixture reads a layer's router and experts: each in tensors of its own, whose
-// names "expert_gate", "expert_up" and "expert_down" give by layer and expert, or
-// all in one, [experts, out, in].
+// readExperts reads the sizes of a mixture; count is the field that gives the number
+// of experts.
+func (c *Config) readExperts(f *fields, count string) {
+	c.Experts = f.count(count, 8, 1)
+	c.TopExperts = f.count("num_experts_per_tok", 2, 1)
+	if f.err == nil && c.TopExperts > c.Experts {
+		f.bad("num_experts_per_tok", c.TopExperts, fmt.Sprintf("at most %d, the number of experts", c.Experts))
+	}
+}
+
+// mixture reads a layer's router and experts. Checkpoints have either a tensor per
+// expert, under the roles "expert_gate", "expert_up" and "expert_down", or one
+// tensor for all of them, [experts, out, in].
 func (l *loader) mixture(at int, w *layer) error {
 	c := l.c
 	var err error
@@ -29,12 +39,12 @@ func (l *loader) mixture(at int, w *layer) error {
 		return err
 	}
 	for e := range c.Experts {
-		list, down, err := l.expert(at, e, stacks)
+		gateUp, down, err := l.expert(at, e, stacks)
 		if err != nil {
 			return err
 		}
 		var x expert
-		if x.gateUp, err = l.pack(list...); err != nil {
+		if x.gateUp, err = l.pack(gateUp...); err != nil {
 			return err
 		}
 		if x.down, err = l.pack(down); err != nil {
@@ -42,40 +52,54 @@ func (l *loader) mixture(at int, w *layer) error {
 		}
 		w.experts = append(w.experts, x)
 	}
-	if c.SharedSize == 0 {
-		return nil
+	if c.SharedSize > 0 {
+		return l.sharedExpert(at, w)
 	}
-	w.shared = &expert{}
-	if w.shared.gateUp, err = l.matrices(at, c.Hidden, part{"shared_gate", c.SharedSize}, part{"shared_up", c.SharedSize}); err != nil {
+	return nil
+}
+
+// sharedExpert reads the expert that every token goes through, and its gate.
+func (l *loader) sharedExpert(at int, w *layer) error {
+	c := l.c
+	gateUp, err := l.matrices(at, c.Hidden, part{"shared_gate", c.SharedSize}, part{"shared_up", c.SharedSize})
+	if err != nil {
 		return err
 	}
-	if w.shared.down, err = l.matrices(at, c.SharedSize, part{"shared_down", c.Hidden}); err != nil {
+	down, err := l.matrices(at, c.SharedSize, part{"shared_down", c.Hidden})
+	if err != nil {
 		return err
 	}
+	w.shared = &expert{gateUp, down}
 	shape := []int{1, c.Hidden}
 	if t, ok := l.find(l.name("shared_router", at, ".weight")); ok && len(t.Shape) == 1 { // GGUF files have either
 		shape = shape[1:]
 	}
 	t, err := l.tensor("shared_router", at, ".weight", shape...)
-	if err == nil {
-		w.sharedGate, err = t.Float32()
+	if err != nil {
+		return err
 	}
+	w.sharedGate, err = t.Float32()
 	return err
 }
 
-// stack is a tensor that holds a part of every expert.
+// stack is a tensor that holds one matrix of every expert.
 type stack struct {
 	t    tensor.Tensor
-	rows int // of one expert
+	rows int // per expert
 }
 
-// stacks finds the tensors that hold all experts; none where each has its own.
+// stacks finds the tensors that hold all experts, by role. The map is empty if each
+// expert has tensors of its own.
 func (l *loader) stacks(at int) (map[string]stack, error) {
-	c, found := l.c, map[string]stack{}
-	for role, shape := range map[string][2]int{
-		"experts_gate": {c.ExpertSize, c.Hidden}, "experts_up": {c.ExpertSize, c.Hidden},
-		"experts_gate_up": {2 * c.ExpertSize, c.Hidden}, "experts_down": {c.Hidden, c.ExpertSize},
-	} {
+	c := l.c
+	shapes := map[string][2]int{
+		"experts_gate":    {c.ExpertSize, c.Hidden},
+		"experts_up":      {c.ExpertSize, c.Hidden},
+		"experts_gate_up": {2 * c.ExpertSize, c.Hidden},
+		"experts_down":    {c.Hidden, c.ExpertSize},
+	}
+	found := map[string]stack{}
+	for role, shape := range shapes {
 		for _, suffix := range []string{".weight", ""} {
 			name := l.name(role, at, suffix)
 			if _, ok := l.find(name); name == suffix || !ok {
@@ -92,10 +116,8 @@ func (l *loader) stacks(at int) (map[string]stack, error) {
 	return found, nil
 }
 
-// expert finds an expert's gate and up, and its down.
-func (l *loader) expert(at, e int, stacks map[string]stack) ([]tensor.Tensor, tensor.Tensor, error) {
-	c := l.c
-	var list []tensor.Tensor
+// expert finds the tensors of one expert: gate and up, which may be one, and down.
+func (l *loader) expert(at, e int, stacks map[string]stack) (gateUp []tensor.Tensor, down tensor.Tensor, err error) {
 	for _, role := range []string{"experts_gate_up", "experts_gate", "experts_up", "experts_down"} {
 		s, ok := stacks[role]
 		if !ok {
@@ -106,101 +128,57 @@ func (l *loader) expert(at, e int, stacks map[string]stack) ([]tensor.Tensor, te
 			return nil, t, fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 		if role == "experts_down" {
-			return list, t, nil
+			return gateUp, t, nil
 		}
-		list = append(list, t)
+		gateUp = append(gateUp, t)
 	}
+	return l.singleExpert(at, e)
+}
+
+// singleExpert finds the tensors of an expert that has its own.
+func (l *loader) singleExpert(at, e int) (gateUp []tensor.Tensor, down tensor.Tensor, err error) {
+	c := l.c
+	var list []tensor.Tensor
 	for _, p := range []struct {
 		role    string
 		out, in int
-	}{{"expert_gate", c.ExpertSize, c.Hidden}, {"expert_up", c.ExpertSize, c.Hidden}, {"expert_down", c.Hidden, c.ExpertSize}} {
+	}{
+		{"expert_gate", c.ExpertSize, c.Hidden},
+		{"expert_up", c.ExpertSize, c.Hidden},
+		{"expert_down", c.Hidden, c.ExpertSize},
+	} {
 		name := fmt.Sprintf(c.arch.Names[p.role], at, e) + ".weight"
 		if l.c.gguf || c.arch.Names[p.role] == "" {
 			name = l.name("experts_down", at, ".weight")
 		}
 		t, ok := l.find(name)
 		if !ok {
-			return nil, t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, c.Architecture)
+			return nil, t, l.missing(name)
 		}
 		if !slices.Equal(t.Shape, []int{p.out, p.in}) {
-			return nil, t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it [%d %d]", l.ck.Path(), name, t.Shape, p.out, p.in)
+			return nil, t, l.misshapen(name, t, p.out, p.in)
 		}
 		list = append(list, t)
 	}
 	return list[:2], list[2], nil
 }
 
-// mixture writes the weighted sum of the experts that each row is sent to:
-// the largest of softmax(router·h), of equal ones the lower.
-func (s *Session) mixture(w *layer, out, h []float32, n int) {
-	m, c, b := s.m, &s.m.config, &s.buf
-	logits := grow(&b.routed, n*c.Experts)
-	w.router.Mul(m.pool, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden))
-	type route struct {
-		row    int
-		weight float32
-	}
-	routes := make([][]route, c.Experts)
-	for i := range n {
-		for _, r := range c.route(logits[i*c.Experts : (i+1)*c.Experts]) {
-			routes[r.expert] = append(routes[r.expert], route{i, r.weight})
-		}
-	}
-	clear(out)
-	for e, list := range routes {
-		if len(list) == 0 {
-			continue
-		}
-		in := grow(&b.gathered, 2*len(list)*c.Hidden)
-		for i, r := range list {
-			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
-		}
-		act := s.gated(w.experts[e].gateUp, nil, in[:len(list)*c.Hidden], len(list))
-		y := in[len(list)*c.Hidden:]
-		w.experts[e].down.Mul(m.pool, cpu.Dense(y, len(list), c.Hidden), cpu.Dense(act, len(list), c.ExpertSize))
-		for i, r := range list {
-			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
-			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
-				dst[j] += r.weight * v
-			}
-		}
-	}
-	if w.shared != nil {
-		s.shared(w, out, h, n)
-	}
-}
-
-// shared adds the expert that every token goes through, times the sigmoid of its
-// gate.
-func (s *Session) shared(w *layer, out, h []float32, n int) {
-	m, c := s.m, &s.m.config
-	y := grow(&s.buf.gathered, n*c.Hidden)
-	act := s.gated(w.shared.gateUp, nil, h, n)
-	w.shared.down.Mul(m.pool, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize))
-	for i := range n {
-		gate := 0.0
-		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {
-			gate += float64(v) * float64(w.sharedGate[j])
-		}
-		share := float32(1 / (1 + math.Exp(-gate)))
-		for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
-			out[i*c.Hidden+j] += share * v
-		}
-	}
-}
-
+// routed is an expert that a token is sent to.
 type routed struct {
 	expert int
 	weight float32
 }
 
-// route picks a row's experts from the router's logits.
+// route returns the TopExperts experts with the largest softmax of a token's router
+// logits, in descending order; of equal ones the lower comes first. Their weights
+// are the softmax, scaled to a sum of 1 if NormExperts is set.
 func (c *Config) route(logits []float32) []routed {
-	top, sum := math.Inf(-1), 0.0
+	top := math.Inf(-1)
 	for _, v := range logits {
 		top = max(top, float64(v))
 	}
 	p := make([]float64, len(logits))
+	sum := 0.0
 	for e, v := range logits {
 		p[e] = math.Exp(float64(v) - top)
 		sum += p[e]
@@ -226,10 +204,61 @@ func (c *Config) route(logits []float32) []routed {
 	return list
 }
 
-// readExperts reads the sizes of a mixture.
-func (c *Config) readExperts(f *fields, count string) {
-	c.Experts, c.TopExperts = f.count(count, 8, 1), f.count("num_experts_per_tok", 2, 1)
-	if f.err == nil && c.TopExperts > c.Experts {
-		f.bad("num_experts_per_tok", c.TopExperts, fmt.Sprintf("at most %d, the experts", c.Experts))
+// mixture writes to out the weighted sum of the experts that each of the n rows of
+// h is sent to. It gathers the rows of each expert, so that they are one product.
+func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
+	c := s.config
+	logits := grow(&s.buf.routed, n*c.Experts)
+	w.router.Mul(s.pool, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden))
+	type share struct {
+		row    int
+		weight float32
+	}
+	shares := make([][]share, c.Experts)
+	for i := range n {
+		for _, r := range c.route(logits[i*c.Experts : (i+1)*c.Experts]) {
+			shares[r.expert] = append(shares[r.expert], share{i, r.weight})
+		}
+	}
+	clear(out)
+	for e, list := range shares {
+		if len(list) == 0 {
+			continue
+		}
+		rows := len(list)
+		in := grow(&s.buf.gathered, 2*rows*c.Hidden) // the second half takes the result
+		for i, r := range list {
+			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
+		}
+		act := s.gated(w.experts[e].gateUp, nil, in[:rows*c.Hidden], rows)
+		y := in[rows*c.Hidden:]
+		w.experts[e].down.Mul(s.pool, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize))
+		for i, r := range list {
+			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
+			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
+				dst[j] += r.weight * v
+			}
+		}
+	}
+	if w.shared != nil {
+		s.addShared(w, out, h, n)
+	}
+}
+
+// addShared adds the output of the shared expert, times the sigmoid of its gate.
+func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
+	c := s.config
+	y := grow(&s.buf.gathered, n*c.Hidden)
+	act := s.gated(w.shared.gateUp, nil, h, n)
+	w.shared.down.Mul(s.pool, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize))
+	for i := range n {
+		gate := 0.0
+		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {
+			gate += float64(v) * float64(w.sharedGate[j])
+		}
+		share := float32(1 / (1 + math.Exp(-gate)))
+		for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
+			out[i*c.Hidden+j] += share * v
+		}
 	}
 }

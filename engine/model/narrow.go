@@ -7,14 +7,6 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// exactly is the loader for weights that stay as they are in any arithmetic: of
-// routers, whose choices flip.
-func (l *loader) exactly() *loader {
-	other := *l
-	other.compute = cpu.F32
-	return &other
-}
-
 // ComputeError is what a narrow arithmetic changes, seen on some tokens.
 type ComputeError struct {
 	Tokens  int
@@ -81,21 +73,11 @@ func (exact *observation) far(narrow *observation) ComputeError {
 	return e
 }
 
-// exact switches all matrices.
+// exact switches between the model's arithmetic and the exact weights.
 func (m *Model) exact(on bool) {
-	for i := range m.layers {
-		w := &m.layers[i]
-		list := []*cpu.Matrix{w.qkv, w.out, w.gateUp, w.down, w.router}
-		for _, e := range w.experts {
-			list = append(list, e.gateUp, e.down)
-		}
-		if w.shared != nil {
-			list = append(list, w.shared.gateUp, w.shared.down)
-		}
-		for _, one := range list {
-			if one != nil {
-				one.Exact(on)
-			}
+	for i := range m.weights.layers {
+		for _, w := range m.weights.layers[i].matrices() {
+			w.Exact(on)
 		}
 	}
 }

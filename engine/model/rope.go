@@ -350,11 +350,18 @@ func (f *fields) floats(name string, n int) []float64 {
 	return out
 }
 
-// turns are the cosines and sines of some positions, [n, half] each; half 0
-// turns nothing.
+// turns are the cosines and sines of n positions, [n, half] each. A half of 0
+// rotates nothing.
 type turns struct {
 	cos, sin []float32
 	half     int
+}
+
+// add appends the turns of later positions.
+func (t *turns) add(more turns) {
+	t.cos = append(t.cos, more.cos...)
+	t.sin = append(t.sin, more.sin...)
+	t.half = more.half
 }
 
 func (r *Rope) turns(pos0, n int) turns {
@@ -362,11 +369,12 @@ func (r *Rope) turns(pos0, n int) turns {
 	return turns{cos, sin, len(r.InvFreq)}
 }
 
-// tables returns cosines and sines of positions pos0 to pos0+n-1, each
+// tables returns the cosines and sines of positions pos0 to pos0+n-1, each
 // [n, Dim/2]. The angle is rounded to float32 first, as the reference does.
 func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 	half := len(r.InvFreq)
-	cos, sin = make([]float32, n*half), make([]float32, n*half)
+	cos = make([]float32, n*half)
+	sin = make([]float32, n*half)
 	for i := range n {
 		for j, f := range r.InvFreq {
 			angle := float64(float32(pos0+i) * float32(f))
@@ -375,4 +383,47 @@ func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 		}
 	}
 	return cos, sin
+}
+
+// The kinds of rotation that a layer can have. Cards know them by these numbers.
+const (
+	noTurns = iota
+	globalTurns
+	localTurns
+)
+
+// ropeKind returns the kind of rotation of a layer.
+func (c *Config) ropeKind(layer int) int {
+	switch {
+	case c.NoRope != nil && c.NoRope[layer]:
+		return noTurns
+	case c.LocalRope != nil && c.LayerWindows[layer] > 0:
+		return localTurns
+	}
+	return globalTurns
+}
+
+// rotations holds the turns of some positions for the kinds of layers. local is
+// empty in models with one rotation.
+type rotations struct{ global, local turns }
+
+// rotations returns the turns of positions pos0 to pos0+n-1 in a sequence of a
+// length.
+func (c *Config) rotations(length, pos0, n int) rotations {
+	r := rotations{global: c.Rope.at(length).turns(pos0, n)}
+	if c.LocalRope != nil {
+		r.local = c.LocalRope.turns(pos0, n)
+	}
+	return r
+}
+
+// of returns the turns of a layer.
+func (r *rotations) of(c *Config, layer int) turns {
+	switch c.ropeKind(layer) {
+	case noTurns:
+		return turns{}
+	case localTurns:
+		return r.local
+	}
+	return r.global
 }

@@ -11,24 +11,128 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// layer holds the packed weights of one layer; a bias or norm that the family
-// does not have is nil.
+// weights holds the weights of a model: packed for the processor, or the tensors of
+// the file for a card.
+type weights struct {
+	embed          tensor.Tensor
+	places         *tensor.Tensor // embeddings of positions; nil if queries and keys are rotated
+	norm, normBias []float32
+	head           *cpu.Matrix
+	headBias       []float32
+	layers         []layer
+}
+
+// layer holds the weights of one layer; a bias or norm that the family does not
+// have is nil.
 type layer struct {
 	attnNorm, ffnNorm         []float32
 	attnNormBias, ffnNormBias []float32
 	attnPostNorm, ffnPostNorm []float32
 	qNorm, kNorm              []float32
-	qkv, out, gateUp, down    *cpu.Matrix // gateUp is up alone where there is no gate
-	qkvBias, outBias          []float32
-	gateUpBias, downBias      []float32
-	router                    *cpu.Matrix // [experts, hidden]; nil in dense layers
-	experts                   []expert
-	shared                    *expert
-	sharedGate                []float32     // [hidden]: how much of the shared expert a token takes
-	output                    tensor.Tensor // W_O as it lies in the file
+
+	qkv, out         *cpu.Matrix
+	qkvBias, outBias []float32
+	gateUp, down     *cpu.Matrix // gateUp is up alone if there is no gate
+	gateUpBias       []float32
+	downBias         []float32
+	router           *cpu.Matrix // [experts, hidden]; nil in dense layers
+	experts          []expert
+	shared           *expert
+	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
+	output           tensor.Tensor // W_O as it is in the file
 }
 
-// roles names the tensors of a layer in hub checkpoints and in GGUF files.
+// matrices lists the packed matrices of a layer.
+func (w *layer) matrices() []*cpu.Matrix {
+	list := []*cpu.Matrix{w.qkv, w.out}
+	if w.router == nil {
+		return append(list, w.gateUp, w.down)
+	}
+	list = append(list, w.router)
+	for _, e := range w.experts {
+		list = append(list, e.gateUp, e.down)
+	}
+	if w.shared != nil {
+		list = append(list, w.shared.gateUp, w.shared.down)
+	}
+	return list
+}
+
+// loadWeights reads all weights. Without a pool they stay as they are in the file.
+func loadWeights(ck *checkpoint.Checkpoint, c *Config, pool *cpu.Pool, compute cpu.Compute) (*weights, error) {
+	l := &loader{ck: ck, c: c, pool: pool, used: map[string]bool{}}
+	w := &weights{layers: make([]layer, c.Layers)}
+	if err := l.ends(w); err != nil {
+		return nil, err
+	}
+	l.compute = compute
+	for i := range w.layers {
+		var err error
+		if w.layers[i], err = l.layer(i); err != nil {
+			return nil, err
+		}
+		ck.Forget()
+	}
+	return w, l.unread()
+}
+
+// ends reads what is outside the layers: embeddings, the last norm and the head.
+func (l *loader) ends(w *weights) error {
+	c := l.c
+	var err error
+	if w.embed, err = l.tensor("embed", -1, ".weight", c.Vocab, c.Hidden); err != nil {
+		return err
+	}
+	if !c.arch.BareNorms {
+		if w.norm, err = l.vector("norm", -1, ".weight", c.Hidden, c.NormOffset); err != nil {
+			return err
+		}
+	}
+	if w.normBias, err = l.bias("norm", -1, c.Hidden); err != nil {
+		return err
+	}
+	if w.headBias, err = l.bias("head", -1, c.Vocab); err != nil {
+		return err
+	}
+	if c.Learned {
+		t, err := l.tensor("positions", -1, ".weight", c.MaxPositions, c.Hidden)
+		if err != nil {
+			return err
+		}
+		w.places = &t
+	}
+	head := w.embed
+	if !c.TiedHead {
+		if head, err = l.tensor("head", -1, ".weight", c.Vocab, c.Hidden); err != nil {
+			return err
+		}
+		if err := l.checkFinite(w.embed); err != nil { // a tied head is checked when it is packed
+			return err
+		}
+	}
+	w.head, err = l.pack(head)
+	return err
+}
+
+// checkFinite reports the first element of a matrix that is not finite.
+func (l *loader) checkFinite(t tensor.Tensor) error {
+	row := make([]float32, t.Cols())
+	for i := range t.Rows() {
+		if err := t.Row(row, i); err != nil {
+			return fmt.Errorf("%s: %w", l.ck.Path(), err)
+		}
+		for x, v := range row {
+			if v-v != 0 {
+				return fmt.Errorf("%s: tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again",
+					l.ck.Path(), t.Name, i, x, v)
+			}
+		}
+	}
+	return nil
+}
+
+// roles names the tensors by role: in hub checkpoints, where an architecture may have
+// its own names, and in GGUF files. %d is the layer.
 var roles = map[string][2]string{
 	"embed":         {"model.embed_tokens", "token_embd"},
 	"norm":          {"model.norm", "output_norm"},
@@ -64,14 +168,22 @@ var roles = map[string][2]string{
 
 // loader reads tensors by role and checks their shapes.
 type loader struct {
-	ck   *checkpoint.Checkpoint
-	c    *Config
-	p    *cpu.Pool
-	used map[string]bool // names that were asked for and found
-
-	compute cpu.Compute // of the products with the weights that are packed next
+	ck      *checkpoint.Checkpoint
+	c       *Config
+	pool    *cpu.Pool       // nil: the weights stay as they are in the file
+	used    map[string]bool // names that were asked for and found
+	compute cpu.Compute     // of the products with the matrices that are packed next
 }
 
+// exactly returns the loader for weights that stay exact in every arithmetic, as
+// those of routers do: rounding would change the choice of experts.
+func (l *loader) exactly() *loader {
+	exact := *l
+	exact.compute = cpu.F32
+	return &exact
+}
+
+// name returns the name of a tensor by its role; at is the layer, or -1.
 func (l *loader) name(role string, at int, suffix string) string {
 	form := roles[role][0]
 	if own, ok := l.c.arch.Names[role]; ok {
@@ -86,8 +198,8 @@ func (l *loader) name(role string, at int, suffix string) string {
 	return form + suffix
 }
 
-// find looks a tensor up by its name in a whole model, by that in a checkpoint
-// of the decoder without its head, and by those of a model that sees too.
+// find looks up a tensor by its name in a checkpoint of the whole model, of the
+// decoder without its head, or of a multimodal model.
 func (l *loader) find(name string) (tensor.Tensor, bool) {
 	_, bare, _ := strings.Cut(name, ".")
 	for _, n := range []string{name, bare, "language_model." + name, "model.language_model." + bare} {
@@ -104,12 +216,20 @@ func (l *loader) find(name string) (tensor.Tensor, bool) {
 	return tensor.Tensor{}, false
 }
 
+func (l *loader) missing(name string) error {
+	return fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
+}
+
+func (l *loader) misshapen(name string, t tensor.Tensor, want ...int) error {
+	return fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, want)
+}
+
 // tensor finds a weight or a bias and checks its shape.
 func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tensor.Tensor, error) {
 	name := l.name(role, at, suffix)
 	t, ok := l.find(name)
 	if !ok {
-		return t, fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
+		return t, l.missing(name)
 	}
 	if l.c.arch.Arrange != nil && !l.c.gguf {
 		var err error
@@ -118,34 +238,37 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 		}
 	}
 	if !slices.Equal(t.Shape, shape) {
-		return t, fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, shape)
+		return t, l.misshapen(name, t, shape...)
 	}
 	return t, nil
 }
 
-// unread refuses a checkpoint with tensors that no role asked for: what they do
-// would be left out of every number. Masks, frequencies and parts that do not
-// belong to the decoder are passed over.
+// unread refuses a checkpoint with a tensor that no role asked for: its effect would
+// be missing from every number. Masks, frequencies and parts that do not belong to
+// the decoder are ignored.
 func (l *loader) unread() error {
+	head := strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")
 	for _, name := range l.ck.Names() {
-		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")) {
+		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) {
 			continue
 		}
-		if !slices.ContainsFunc(passedOver, func(part string) bool { return strings.Contains(name, part) }) {
-			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: what it does would be left out", l.ck.Path(), name, l.c.Architecture)
+		if !slices.ContainsFunc(ignored, func(part string) bool { return strings.Contains(name, part) }) {
+			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: its effect would be missing",
+				l.ck.Path(), name, l.c.Architecture)
 		}
 	}
 	return nil
 }
 
-// passedOver are parts of names of tensors that a decoder does without.
-var passedOver = []string{
-	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+// ignored lists parts of the names of tensors that a decoder does not need.
+var ignored = []string{
+	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq",
+	".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
 	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
 	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.",
 }
 
-// vector reads a norm or bias; offset is added to each element.
+// vector reads a norm or a bias and adds offset to each element.
 func (l *loader) vector(role string, at int, suffix string, n int, offset float32) ([]float32, error) {
 	t, err := l.tensor(role, at, suffix, n)
 	if err != nil {
@@ -157,14 +280,15 @@ func (l *loader) vector(role string, at int, suffix string, n int, offset float3
 	}
 	for i := range v {
 		if x := float64(v[i]); math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, fmt.Errorf("%s: tensor %s: element %d is %v: the weights are damaged; fetch the checkpoint again", l.ck.Path(), t.Name, i, v[i])
+			return nil, fmt.Errorf("%s: tensor %s: element %d is %v: the weights are damaged; fetch the checkpoint again",
+				l.ck.Path(), t.Name, i, v[i])
 		}
 		v[i] += offset
 	}
 	return v, nil
 }
 
-// bias reads a bias that may be absent.
+// bias reads a bias, or returns nil if the checkpoint has none.
 func (l *loader) bias(role string, at, n int) ([]float32, error) {
 	if _, ok := l.find(l.name(role, at, ".bias")); !ok {
 		return nil, nil
@@ -172,18 +296,26 @@ func (l *loader) bias(role string, at, n int) ([]float32, error) {
 	return l.vector(role, at, ".bias", n, 0)
 }
 
+// pack packs tensors as one matrix, their outputs in order. For a card it keeps the
+// tensors.
 func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
-	if l.p == nil { // a card packs for itself
+	if l.pool == nil {
 		return cpu.Unpacked(list...), nil
 	}
-	m, err := cpu.Pack(l.p, l.compute, list...)
+	m, err := cpu.Pack(l.pool, l.compute, list...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
 	}
 	return m, nil
 }
 
-// matrices finds weights [out, in] by role and packs them under one another.
+// part is one of the tensors of a matrix: its role and its number of outputs.
+type part struct {
+	role string
+	out  int
+}
+
+// matrices finds weights [out, in] by role and packs them as one matrix.
 func (l *loader) matrices(at, in int, parts ...part) (*cpu.Matrix, error) {
 	list := make([]tensor.Tensor, len(parts))
 	for i, p := range parts {
@@ -196,28 +328,37 @@ func (l *loader) matrices(at, in int, parts ...part) (*cpu.Matrix, error) {
 	return l.pack(list...)
 }
 
-type part struct {
-	role string
-	out  int
+// biases reads the biases of matrices that are packed as one, or returns nil if there
+// are none. A part without a bias gets zeros if another part has one.
+func (l *loader) biases(at int, parts ...part) ([]float32, error) {
+	var all []float32
+	found := false
+	for _, p := range parts {
+		b, err := l.bias(p.role, at, p.out)
+		if err != nil {
+			return nil, err
+		}
+		found = found || b != nil
+		if b == nil {
+			b = make([]float32, p.out)
+		}
+		all = append(all, b...)
+	}
+	if !found {
+		return nil, nil
+	}
+	return all, nil
 }
 
-func (l *loader) layer(at int) (w layer, err error) {
+// layer reads one layer.
+func (l *loader) layer(at int) (layer, error) {
 	c := l.c
+	var w layer
 	if err := l.norms(at, &w); err != nil {
 		return w, err
 	}
-	nq, nk, nv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.KVHeads*c.ValueDim
-	qkv := []part{{"q", nq}, {"k", nk}, {"v", nv}}
-	gateUp := []part{{"gate", c.Intermediate}, {"up", c.Intermediate}}
-	if c.arch.Fused {
-		qkv, gateUp = []part{{"qkv", nq + nk + nv}}, []part{{"gate_up", 2 * c.Intermediate}}
-	}
-	if c.arch.FusedGate {
-		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
-	}
-	if c.Plain {
-		gateUp = []part{{"up", c.Intermediate}}
-	}
+	qkv, gateUp := c.parts()
+	var err error
 	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
 		return w, err
 	}
@@ -227,7 +368,7 @@ func (l *loader) layer(at int) (w layer, err error) {
 	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
 		return w, err
 	}
-	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.Heads*c.ValueDim); err != nil {
+	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.outputWidth()); err != nil {
 		return w, err
 	}
 	if w.out, err = l.pack(w.output); err != nil {
@@ -249,41 +390,39 @@ func (l *loader) layer(at int) (w layer, err error) {
 	return w, err
 }
 
-// biases reads the biases of matrices that are packed under one another; a part
-// that has none gets zeros where another has one.
-func (l *loader) biases(at int, parts ...part) ([]float32, error) {
-	var all []float32
-	found := false
-	for _, p := range parts {
-		b, err := l.bias(p.role, at, p.out)
-		if err != nil {
-			return nil, err
-		}
-		found = found || b != nil
-		if b == nil {
-			b = make([]float32, p.out)
-		}
-		all = append(all, b...)
+// parts returns the tensors that hold the projection to queries, keys and values,
+// and those of the first product of the feed-forward.
+func (c *Config) parts() (qkv, gateUp []part) {
+	qkv = []part{{"q", c.queryWidth()}, {"k", c.keyWidth()}, {"v", c.valueWidth()}}
+	if c.arch.Fused {
+		qkv = []part{{"qkv", c.queryWidth() + c.keyWidth() + c.valueWidth()}}
 	}
-	if !found {
-		return nil, nil
+	switch {
+	case c.Plain:
+		gateUp = []part{{"up", c.Intermediate}}
+	case c.arch.Fused || c.arch.FusedGate:
+		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
+	default:
+		gateUp = []part{{"gate", c.Intermediate}, {"up", c.Intermediate}}
 	}
-	return all, nil
+	return qkv, gateUp
 }
 
 // norms reads the norms that the family has.
 func (l *loader) norms(at int, w *layer) error {
 	c := l.c
-	pre, post := !c.arch.NoPreNorms && !c.arch.BareNorms, c.arch.PostNorms
-	ffnNorm, qDim, kDim := "ffn_norm", c.HeadDim, c.HeadDim
+	pre := !c.arch.NoPreNorms && !c.arch.BareNorms
+	post := c.arch.PostNorms
+	heads := c.arch.QKNorm || c.arch.WideQKNorm
+	ffnNorm := "ffn_norm"
 	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"
 	}
+	qDim, kDim := c.HeadDim, c.HeadDim
 	if c.arch.WideQKNorm {
-		qDim, kDim = c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+		qDim, kDim = c.queryWidth(), c.keyWidth()
 	}
 	_, own := l.find(l.name(ffnNorm, at, ".weight")) // parallel blocks may share attention's
-	heads := c.arch.QKNorm || c.arch.WideQKNorm
 	for _, n := range []struct {
 		dst, bias *[]float32
 		role      string

@@ -1,0 +1,303 @@
+package model
+
+import (
+	"context"
+
+	"github.com/attnscope/attnscope/engine/cpu"
+)
+
+// chunk is a run of tokens that pass through the layers together.
+type chunk struct {
+	x    []float32 // hidden states, [n, hidden]
+	n    int       // tokens
+	pos0 int       // position of the first one
+	row0 int       // its index in the pass
+	p    *Pass
+}
+
+// from returns the rows of a chunk from row on.
+func (c *chunk) from(row, hidden int) *chunk {
+	return &chunk{x: c.x[row*hidden:], n: c.n - row, pos0: c.pos0 + row, row0: c.row0 + row, p: c.p}
+}
+
+// pass takes tokens, of which the first is row row0 of the pass, through all
+// layers.
+func (s *cpuSequence) pass(ctx context.Context, tokens []int32, row0 int, p *Pass) error {
+	c := s.config
+	in := &chunk{n: len(tokens), pos0: s.length(), row0: row0, p: p}
+	in.x = grow(&s.buf.x, in.n*c.Hidden)
+	for i, id := range tokens {
+		if err := s.embedding(in.x[i*c.Hidden:(i+1)*c.Hidden], id, in.pos0+i); err != nil {
+			return err
+		}
+	}
+	angles := c.rotations(max(p.Length, in.pos0+in.n), in.pos0, in.n)
+	for l := range s.layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.Hidden != nil {
+			p.Hidden(l, in.x[(in.n-1)*c.Hidden:])
+		}
+		s.layer(l, in, angles.of(c, l))
+	}
+	if p.Logits != nil && row0+in.n > p.LogitsFrom {
+		s.logits(in)
+	}
+	return nil
+}
+
+// embedding writes the embedding of a token at a position to row.
+func (s *cpuSequence) embedding(row []float32, id int32, pos int) error {
+	c := s.config
+	if err := s.embed.Row(row, int(id)); err != nil {
+		return err
+	}
+	if c.EmbedScale != 1 {
+		for j := range row {
+			row[j] *= c.EmbedScale
+		}
+	}
+	if s.places != nil {
+		place := grow(&s.buf.h, c.Hidden)
+		if err := s.places.Row(place, pos); err != nil {
+			return err
+		}
+		for j, v := range place {
+			row[j] += v
+		}
+	}
+	return nil
+}
+
+// rows calls f for the rows of a chunk, in blocks on all threads.
+func (s *cpuSequence) rows(n int, f func(i int, scratch *cpu.Scratch)) {
+	const block = 8
+	s.pool.Run((n+block-1)/block, func(task, worker int) {
+		for i := task * block; i < min(n, (task+1)*block); i++ {
+			f(i, s.pool.Scratch(worker))
+		}
+	})
+}
+
+// layer takes a chunk through layer l.
+func (s *cpuSequence) layer(l int, in *chunk, t turns) {
+	_, k, v := s.project(l, in, t)
+	s.kv[l].Append(s.pool, k, v, in.n)
+	from := s.outputsFrom(l, in)
+	s.attend(l, in, from)
+	if from < in.n {
+		s.finish(l, in, from)
+	}
+}
+
+// outputsFrom returns the first row of a chunk whose output of layer l is needed:
+// after the last layer, only rows whose logits are wanted are.
+func (s *cpuSequence) outputsFrom(l int, in *chunk) int {
+	if l < s.config.Layers-1 || in.p.Hidden != nil {
+		return 0
+	}
+	if in.p.Logits == nil {
+		return in.n
+	}
+	return min(in.n, max(0, in.p.LogitsFrom-in.row0))
+}
+
+// project computes the rotated queries and keys and the values of a chunk in layer
+// l. In parallel blocks it also leaves the input of the feed-forward in s.buf.h.
+func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
+	c := s.config
+	w := &s.layers[l]
+	nq, nk, nv := c.queryWidth(), c.keyWidth(), c.valueWidth()
+	width := nq + nk + nv
+	h := grow(&s.buf.h, in.n*c.Hidden)
+	qkv := grow(&s.buf.qkv, in.n*width)
+	s.normed(h, in.x, w.attnNorm, w.attnNormBias, in.n)
+	w.qkv.Mul(s.pool, cpu.Dense(qkv, in.n, width), cpu.Dense(h, in.n, c.Hidden))
+	if c.Parallel && w.ffnNorm != nil {
+		s.normed(h, in.x, w.ffnNorm, w.ffnNormBias, in.n)
+	}
+	q = grow(&s.buf.q, in.n*nq)
+	k = grow(&s.buf.k, in.n*nk)
+	v = grow(&s.buf.v, in.n*nv)
+	s.rows(in.n, func(i int, _ *cpu.Scratch) {
+		row := qkv[i*width : (i+1)*width]
+		for j, b := range w.qkvBias {
+			row[j] += b
+		}
+		if c.ClipQKV > 0 {
+			for j, x := range row {
+				row[j] = min(max(x, -c.ClipQKV), c.ClipQKV)
+			}
+		}
+		copy(q[i*nq:(i+1)*nq], row)
+		copy(k[i*nk:(i+1)*nk], row[nq:])
+		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
+		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, t, i)
+		s.rotate(k[i*nk:(i+1)*nk], w.kNorm, t, i)
+	})
+	return q, k, v
+}
+
+// rotate normalizes and rotates the queries or keys of all heads at row i.
+func (s *cpuSequence) rotate(x, norm []float32, t turns, i int) {
+	c := s.config
+	if norm != nil && c.arch.WideQKNorm {
+		cpu.RMSNorm(x, x, norm, c.NormEps)
+	}
+	for at := 0; at < len(x); at += c.HeadDim {
+		head := x[at : at+c.HeadDim]
+		if norm != nil && !c.arch.WideQKNorm {
+			cpu.RMSNorm(head, head, norm, c.NormEps)
+		}
+		if t.half > 0 {
+			cpu.Rope(head, t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], c.Rope.Pairing)
+		}
+	}
+}
+
+// attention returns the shape of layer l's attention.
+func (c *Config) attention(l int) cpu.Attention {
+	return cpu.Attention{
+		Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim,
+		Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l],
+	}
+}
+
+// attend computes the attention of a chunk's queries, whose keys and values are in
+// the cache, and shows it to the recorder. Outputs before row outFrom are not
+// computed.
+func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
+	c := s.config
+	p := in.p
+	a := c.attention(l)
+	s.buf.attn = grow(&s.buf.attn, in.n*c.outputWidth())
+	q := cpu.Queries{
+		Q: s.buf.q[:in.n*c.queryWidth()], Out: s.buf.attn, Rows: in.n, Pos0: in.pos0, OutFrom: outFrom,
+	}
+	if p.Recorder == nil || in.row0+in.n <= p.RecordFrom {
+		a.Run(s.pool, s.kv[l], q)
+		return
+	}
+	from := max(0, p.RecordFrom-in.row0)
+	q.VisitFrom = from
+	q.Visit = p.Recorder.visit(l, in.row0)
+	a.Run(s.pool, s.kv[l], q)
+	if p.Recorder.States == nil {
+		return
+	}
+	nq, nk, nv := c.queryWidth(), c.keyWidth(), c.valueWidth()
+	p.Recorder.States(l, in.pos0+from, in.n-from,
+		s.buf.q[from*nq:in.n*nq], s.buf.k[from*nk:in.n*nk], s.buf.v[from*nv:in.n*nv])
+}
+
+// finish takes the rows of a chunk from row from on through the rest of a layer:
+// the output projection and the feed-forward.
+func (s *cpuSequence) finish(l int, in *chunk, from int) {
+	c := s.config
+	w := &s.layers[l]
+	h := grow(&s.buf.h, in.n*c.Hidden)[from*c.Hidden:]
+	out := in.from(from, c.Hidden)
+	attn := cpu.Dense(s.buf.attn[from*c.outputWidth():], out.n, c.outputWidth())
+	if w.attnPostNorm == nil && c.ResidualScale == 1 {
+		w.out.MulAdd(s.pool, cpu.Dense(out.x, out.n, c.Hidden), attn)
+		addBias(out.x, w.outBias, out.n)
+	} else {
+		w.out.Mul(s.pool, cpu.Dense(h, out.n, c.Hidden), attn)
+		addBias(h, w.outBias, out.n)
+		s.addNormed(out.x, h, w.attnPostNorm, out.n)
+	}
+	s.feedForward(w, out.x, h, out.n)
+}
+
+// normed writes norm(x) to h, or x if the family has no norm there; [n, hidden].
+func (s *cpuSequence) normed(h, x, norm, bias []float32, n int) {
+	c := s.config
+	d := c.Hidden
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		if c.arch.NoPreNorms {
+			copy(h[i*d:(i+1)*d], x[i*d:(i+1)*d])
+			return
+		}
+		c.norm(h[i*d:(i+1)*d], x[i*d:(i+1)*d], norm, bias)
+	})
+}
+
+// norm writes the family's norm of one row to dst.
+func (c *Config) norm(dst, x, weight, bias []float32) {
+	if c.LayerNorm {
+		cpu.LayerNorm(dst, x, weight, bias, c.NormEps)
+		return
+	}
+	cpu.RMSNorm(dst, x, weight, c.NormEps)
+}
+
+// addBias adds a bias, which may be nil, to n rows.
+func addBias(x, bias []float32, n int) {
+	for i := range n {
+		for j, v := range bias {
+			x[i*len(bias)+j] += v
+		}
+	}
+}
+
+// addNormed adds norm(h), or h if norm is nil, times the residual scale to x.
+func (s *cpuSequence) addNormed(x, h, norm []float32, n int) {
+	d := s.config.Hidden
+	by := s.config.ResidualScale
+	s.rows(n, func(i int, _ *cpu.Scratch) {
+		row := h[i*d : (i+1)*d]
+		if norm != nil {
+			cpu.RMSNorm(row, row, norm, s.config.NormEps)
+		}
+		for j, v := range row {
+			x[i*d+j] += by * v
+		}
+	})
+}
+
+// feedForward adds the feed-forward of n rows to x. h is its input in parallel
+// blocks, and room for it otherwise.
+func (s *cpuSequence) feedForward(w *layer, x, h []float32, n int) {
+	c := s.config
+	if !c.Parallel {
+		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
+	}
+	if w.router != nil {
+		out := grow(&s.buf.mixed, n*c.Hidden)
+		s.mixture(w, out, h, n)
+		s.addNormed(x, out, w.ffnPostNorm, n)
+		return
+	}
+	act := cpu.Dense(s.gated(w.gateUp, w.gateUpBias, h, n), n, c.Intermediate)
+	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
+		w.down.MulAdd(s.pool, cpu.Dense(x, n, c.Hidden), act)
+		addBias(x, w.downBias, n)
+		return
+	}
+	w.down.Mul(s.pool, cpu.Dense(h, n, c.Hidden), act)
+	addBias(h, w.downBias, n)
+	s.addNormed(x, h, w.ffnPostNorm, n)
+}
+
+// gated returns act(gate·h) * (up·h), or act(up·h) if there is no gate,
+// [n, channels].
+func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []float32 {
+	c := s.config
+	width := gateUp.Out()
+	channels := width
+	if !c.Plain {
+		channels = width / 2
+	}
+	gu := grow(&s.buf.gateUp, n*width)
+	act := grow(&s.buf.act, n*channels)
+	gateUp.Mul(s.pool, cpu.Dense(gu, n, width), cpu.Dense(h, n, c.Hidden))
+	s.rows(n, func(i int, scratch *cpu.Scratch) {
+		row := gu[i*width : (i+1)*width]
+		for j, v := range bias {
+			row[j] += v
+		}
+		cpu.Activate(c.Activation, act[i*channels:(i+1)*channels], row[:channels], row[channels:], scratch)
+	})
+	return act
+}

@@ -1,0 +1,139 @@
+package model
+
+import (
+	"context"
+
+	"github.com/attnscope/attnscope/engine/cpu"
+)
+
+// chunkTokens is the number of tokens that pass through a layer together on the
+// processor: whole tiles of 28 rows, whole kernels of 14.
+const chunkTokens = 504
+
+// processor is the backend that runs on the processor.
+type processor struct {
+	config *Config
+	*weights
+	pool  *cpu.Pool
+	chunk int // most tokens that pass through a layer together
+}
+
+func (p *processor) newSequence() sequence {
+	c := p.config
+	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, c.Layers)}
+	for i := range s.kv {
+		s.kv[i] = cpu.NewKV(c.KVHeads, c.HeadDim, c.ValueDim)
+	}
+	return s
+}
+
+func (p *processor) piece() int { return chunkTokens }
+
+func (p *processor) close() { p.pool.Close() }
+
+func (p *processor) weightBytes() int64 {
+	n := int64(p.head.Bytes())
+	for i := range p.layers {
+		for _, w := range p.layers[i].matrices() {
+			n += int64(w.Bytes())
+		}
+	}
+	return n
+}
+
+// cpuSequence is a sequence on the processor. forward.go has its arithmetic.
+type cpuSequence struct {
+	*processor
+	kv  []*cpu.KV // by layer
+	buf buffers
+}
+
+// buffers of a chunk, [n, width] each. They grow with the largest chunk.
+type buffers struct {
+	x, h   []float32 // hidden states, and what a block makes of them
+	qkv    []float32
+	q, k   []float32
+	v      []float32
+	attn   []float32
+	gateUp []float32
+	act    []float32
+	logits []float32
+
+	routed   []float32 // mixtures of experts: the router's logits,
+	gathered []float32 // the rows of one expert,
+	mixed    []float32 // and their weighted sum
+}
+
+// grow returns a buffer of n elements, which keeps its memory between calls.
+func grow(b *[]float32, n int) []float32 {
+	if cap(*b) < n {
+		*b = make([]float32, n)
+	}
+	return (*b)[:n]
+}
+
+func (s *cpuSequence) length() int { return s.kv[0].Len() }
+
+func (s *cpuSequence) keys(layer, pos, n int) ([]float32, error) {
+	return s.kv[layer].Keys(pos, n), nil
+}
+
+func (s *cpuSequence) values(layer, pos, n int) ([]float32, error) {
+	return s.kv[layer].Values(pos, n), nil
+}
+
+func (s *cpuSequence) inMemory() bool { return true }
+
+func (s *cpuSequence) cacheBytes() int64 {
+	var n int64
+	for _, kv := range s.kv {
+		n += int64(kv.Bytes())
+	}
+	return n
+}
+
+func (s *cpuSequence) reserve(n int) error {
+	for _, kv := range s.kv {
+		kv.Reserve(n)
+	}
+	return nil
+}
+
+func (s *cpuSequence) truncate(n int) {
+	for _, kv := range s.kv {
+		kv.Truncate(n)
+	}
+}
+
+func (s *cpuSequence) close() {
+	for _, kv := range s.kv {
+		kv.Free()
+	}
+}
+
+// choose leaves the choice to the caller, who has the keys at hand.
+func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, error) {
+	return nil, false, nil
+}
+
+func (s *cpuSequence) compress(keep [][][]int32) (sequence, error) {
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv))}
+	for l, kv := range s.kv {
+		out.kv[l] = kv.Compress(keep[l])
+	}
+	return out, nil
+}
+
+func (s *cpuSequence) forward(ctx context.Context, tokens []int32, single bool, p Pass) error {
+	step := s.chunk
+	if single {
+		step = 1
+	}
+	for lo := 0; lo < len(tokens); lo += step {
+		hi := min(lo+step, len(tokens))
+		if err := s.pass(ctx, tokens[lo:hi], lo, &p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
