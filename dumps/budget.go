@@ -2,36 +2,35 @@ package dumps
 
 import "sync"
 
-// maxPending bounds the values that wait to be encoded: 64 MB of float32.
-const maxPending = 16 << 20
-
-// budget holds callers back while more than its limit is under way.
+// budget bounds the memory that several goroutines hold together.
 type budget struct {
 	mu    sync.Mutex
 	freed *sync.Cond
-	used  int
-	limit int
+	left  int64
+	limit int64
 }
 
-func newBudget(limit int) *budget {
-	b := &budget{limit: limit}
+func newBudget(limit int64) *budget {
+	b := &budget{left: limit, limit: limit}
 	b.freed = sync.NewCond(&b.mu)
 	return b
 }
 
-// take waits for room for n; more than the limit must be alone.
-func (b *budget) take(n int) {
+// take waits until n is left. An n over the limit waits until everything is.
+func (b *budget) take(n int64) {
+	n = min(n, b.limit)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.used > 0 && b.used+n > b.limit {
+	for b.left < n {
 		b.freed.Wait()
 	}
-	b.used += n
+	b.left -= n
 }
 
-func (b *budget) give(n int) {
+// give returns what take(n) took.
+func (b *budget) give(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.used -= n
+	b.left += min(n, b.limit)
 	b.freed.Broadcast()
 }

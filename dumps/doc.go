@@ -1,101 +1,49 @@
-// Package dumps reads and writes attention dumps, the files that a capture
-// leaves: FORMAT.md describes them byte by byte.
+// Package dumps reads and writes attention dumps. A dump is a file of what a model
+// attended to: for each prompt and each recorded layer and head, the attention weights
+// of the last rows of the prompt and of every row of the reply, sums of the weights
+// over earlier queries, and optionally values, logits and a picture of the whole map.
+// FORMAT.md describes the file byte by byte.
+//
+// [Open] and [Reader.Weights] read a dump; [Create], [Writer.Begin] and
+// [PromptWriter.Rows] write one; [Verify], [Repair] and [Merge] check, complete and
+// join dumps:
 //
 //	r, err := dumps.Open("run.attn")
-//	w, err := r.Weights(0, 3, dumps.Decode) // [heads, rows, keys] of layer 3
+//	...
+//	a, err := r.Weights(0, 3, dumps.Decode) // prompt 0, layer 3, rows of the reply
+//	...
+//	row := a.Head(5)[2*a.Keys:][:a.Keys] // head 5, third token of the reply
+//
+// # Axes
+//
+// Axes are always in the order layer, head, query, key. Layers and heads are named by
+// their true ids in the model; a [Plan] lists those that were recorded. P is the number
+// of tokens of a prompt, G of its reply, R the number of recorded rows at the end of the
+// prompt. A row is a query: the rows of the prompt ([Prefill]) see the keys 0 to P-1,
+// the rows of the reply ([Decode]) the keys 0 to P+G-1. A weight is a number in [0, 1]
+// after the softmax; a query gives the keys after it the weight zero.
+//
+// # Forms and precision
+//
+// A prompt is stored as rows of weights or as factors, queries and keys from which the
+// reader rebuilds the weights ([Store]). [Precision] says how far numbers are rounded;
+// [Precision.Bound] states the promise. Readers return float32 in either case.
+//
+// # Errors
+//
+// Errors name the file, the place in it, what was found and what was expected. They
+// wrap [ErrCorrupt] where the file is damaged, [ErrAbsent] where the plan left out what
+// was asked for, and [ErrComplete] where there is nothing to resume. A dump that was
+// cut or damaged can be read as far as its prompts are complete; see [Reader.Warnings].
 package dumps
 
 import "errors"
 
-// ErrCorrupt is in the chain of every error caused by a damaged or cut dump.
+// ErrCorrupt is wrapped by every error that a damaged or cut dump causes.
 var ErrCorrupt = errors.New("corrupt dump")
 
 // ErrComplete says that there is nothing to resume: the dump is complete.
 var ErrComplete = errors.New("dump is complete")
 
-// ErrAbsent is in the chain of an error about something the plan left out.
+// ErrAbsent is wrapped by errors about something that the plan left out.
 var ErrAbsent = errors.New("not recorded")
-
-// Version of the format this package writes; FORMAT.md tells what changed.
-const Version = 1
-
-// Header is the first record of a dump.
-type Header struct {
-	Version  int       `json:"version"`
-	Model    ModelInfo `json:"model"`
-	Plan     Plan      `json:"plan"`
-	Manifest Manifest  `json:"manifest"`
-}
-
-// ModelInfo describes the model as far as a reader needs it.
-type ModelInfo struct {
-	ID           string  `json:"id"`
-	SHA256       string  `json:"sha256"` // of the weights
-	Architecture string  `json:"architecture"`
-	Layers       int     `json:"layers"`
-	Heads        int     `json:"heads"`
-	KVHeads      int     `json:"kv_heads"`
-	HeadDim      int     `json:"head_dim"`
-	ValueDim     int     `json:"value_dim"`
-	Vocab        int     `json:"vocab"`
-	MaxPositions int     `json:"max_positions"`
-	Scale        float64 `json:"scale"`    // of the scores
-	SoftCap      float64 `json:"soft_cap"` // score = cap tanh(score/cap); 0: off
-	LayerWindows []int   `json:"layer_windows"`
-}
-
-// Plan says what was recorded. Layers and Heads are true ids, ascending.
-type Plan struct {
-	WindowRows       int       `json:"window_rows"`
-	PromptWindows    int       `json:"prompt_windows"`
-	PromptWindowSize int       `json:"prompt_window_size"`
-	MaxNewTokens     int       `json:"max_new_tokens"`
-	Layers           []int     `json:"layers"`
-	Heads            []int     `json:"heads"`
-	Store            Store     `json:"store"`
-	Precision        Precision `json:"precision"`
-	Values           bool      `json:"values"`
-	Logits           bool      `json:"logits"`
-	Overview         int       `json:"overview"`
-	NoPromptSums     bool      `json:"no_prompt_sums,omitempty"`
-	IgnoreEOS        bool      `json:"ignore_eos"`
-	Compute          string    `json:"compute"`
-	Temperature      float64   `json:"temperature"`
-	Seed             int64     `json:"seed"`
-	Shard            string    `json:"shard,omitempty"`
-}
-
-// Manifest tells where a dump comes from; it does not change what it holds.
-type Manifest struct {
-	Program         string   `json:"program"`
-	Go              string   `json:"go"`
-	Command         []string `json:"command"`
-	Host            string   `json:"host"`
-	Threads         int      `json:"threads"`
-	Created         string   `json:"created"`
-	PromptsFile     string   `json:"prompts_file"`
-	PromptsSHA256   string   `json:"prompts_sha256"`
-	TokenizerSHA256 string   `json:"tokenizer_sha256,omitempty"`
-	Seed            int64    `json:"seed"`
-}
-
-// Prompt is one prompt of a dump.
-type Prompt struct {
-	ID           string   `json:"id"`
-	Index        int      `json:"index,omitempty"` // place in the prompt set, from 1; 0: not known
-	Dataset      string   `json:"dataset,omitempty"`
-	SHA256       string   `json:"sha256,omitempty"` // of the token ids
-	Text         string   `json:"text,omitempty"`
-	PromptTokens int      `json:"prompt_tokens"`
-	ReplyTokens  int      `json:"reply_tokens"`
-	WindowRows   int      `json:"window_rows"`
-	Tokens       []int32  `json:"tokens,omitempty"`  // prompt and reply
-	Offsets      []int32  `json:"offsets,omitempty"` // byte end of each prompt token in Text
-	Pieces       []string `json:"pieces,omitempty"`
-	Document     string   `json:"document,omitempty"`
-	References   []string `json:"references,omitempty"`
-	Followed     bool     `json:"followed,omitempty"`
-	Store        Store    `json:"store"`
-	Truncated    int      `json:"truncated,omitempty"`
-	Blocks       int      `json:"blocks"` // records of the prompt before its end
-}

@@ -3,24 +3,22 @@ package dumps
 import (
 	"fmt"
 	"math"
-	"runtime"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Encodings of a payload before zstd.
 const (
-	encBytes = 0 // as it is: JSON, the index
+	encBytes = 0 // bytes as they are: JSON, the index
 	encF32   = 1 // float32 in four byte planes, the lowest byte of all values first
-	encF16   = 2 // IEEE half in two byte planes
+	encF16   = 2 // IEEE half floats in two byte planes
 )
 
 // halfBits is the number of mantissa bits of an IEEE half float.
 const halfBits = 10
 
-func encodingBytes(enc uint8) (uint64, bool) {
+// encodingBytes returns the bytes per element of an encoding.
+func encodingBytes(enc uint8) (n uint64, known bool) {
 	switch enc {
 	case encBytes:
 		return 1, true
@@ -32,20 +30,24 @@ func encodingBytes(enc uint8) (uint64, bool) {
 	return 0, false
 }
 
-// Byte planes have few matches: the fastest level, with every literal entropy
-// coded, makes them 1 % smaller than the default and takes two thirds of its time.
-var encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
-	zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
+// encodeFloats returns the payload of an array block before compression, and
+// completes the record's encoding. Only encF32 looks at bits.
+func encodeFloats(r *record, x []float32, enc uint8, bits int, precision Precision) []byte {
+	r.Enc = enc
+	r.Bits = uint8(bits)
+	if enc == encF16 {
+		return planesF16(x, precision.Rounding())
+	}
+	return planesF32(x, bits)
+}
 
-var decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
-	zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderMaxWindow(1<<30), zstd.WithDecodeAllCapLimit(true))
-
-// planesF32 rounds to bits mantissa bits (23: as it is) and splits into planes.
+// planesF32 rounds values to bits mantissa bits, where 23 rounds nothing, and splits
+// them into planes.
 func planesF32(x []float32, bits int) []byte {
 	n := len(x)
 	out := make([]byte, 4*n)
 	a, b, c, d := out[:n], out[n:2*n], out[2*n:3*n], out[3*n:]
-	drop := uint(23 - bits)
+	drop := uint(float32Bits - bits)
 	for i, v := range x {
 		u := math.Float32bits(v)
 		if drop > 0 && u&0x7f800000 != 0x7f800000 {
@@ -57,7 +59,7 @@ func planesF32(x []float32, bits int) []byte {
 	return out
 }
 
-// planesF16 rounds weights in [0, 1] to halves.
+// planesF16 rounds weights in [0, 1] to half floats and splits them into planes.
 func planesF16(w []float32, drop *Rounding) []byte {
 	n := len(w)
 	out := make([]byte, 2*n)
@@ -67,7 +69,7 @@ func planesF16(w []float32, drop *Rounding) []byte {
 		e := u >> 23 & 255
 		var h uint16
 		switch {
-		case e < 127-24: // less than half the least half
+		case e < 127-24: // less than half of the least half float
 		case e < 127-14:
 			h = uint16(math.RoundToEven(float64(v) * (1 << 24)))
 		default:
@@ -81,16 +83,7 @@ func planesF16(w []float32, drop *Rounding) []byte {
 	return out
 }
 
-// encodeFloats makes a payload and sets the record's encoding.
-func encodeFloats(r *record, x []float32, enc uint8, bits int, precision Precision) []byte {
-	r.Enc, r.Bits = enc, uint8(bits)
-	if enc != encF16 {
-		return planesF32(x, bits)
-	}
-	return planesF16(x, precision.Rounding())
-}
-
-// decodeFloats decodes an array block into dst.
+// decodeFloats decodes the payload of an array block into dst.
 func decodeFloats(r *record, raw []byte, dst []float32) error {
 	switch r.Enc {
 	case encF32:
@@ -101,25 +94,4 @@ func decodeFloats(r *record, raw []byte, dst []float32) error {
 		return fmt.Errorf("encoding %d is not of an array: %w", r.Enc, ErrCorrupt)
 	}
 	return nil
-}
-
-// inflate checks a stored payload and decompresses it, never to more bytes than
-// its record says.
-func inflate(r *record, stored []byte) ([]byte, error) {
-	return inflateInto(make([]byte, 0, r.Raw), r, stored)
-}
-
-// inflateInto is inflate into dst, empty, of room for r.Raw bytes.
-func inflateInto(dst []byte, r *record, stored []byte) ([]byte, error) {
-	if got := checksum(stored); got != r.Sum {
-		return nil, fmt.Errorf("checksum %08x, want %08x: %w", got, r.Sum, ErrCorrupt)
-	}
-	raw, err := decoder.DecodeAll(stored, dst)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", err, ErrCorrupt)
-	}
-	if uint64(len(raw)) != r.Raw {
-		return nil, fmt.Errorf("%d bytes, want %d: %w", len(raw), r.Raw, ErrCorrupt)
-	}
-	return raw, nil
 }

@@ -62,6 +62,25 @@ func faultPrompt(w *Writer, n int) error {
 	return pw.Finish(p)
 }
 
+// testFile stands in for the file of a Writer.
+type testFile struct {
+	*os.File
+	write func(b []byte, at int64) (int, error) // nil: write to the file
+	sync  func() error
+}
+
+func (f testFile) WriteAt(b []byte, at int64) (int, error) {
+	if f.write == nil {
+		return f.File.WriteAt(b, at)
+	}
+	return f.write(b, at)
+}
+
+func (f testFile) Sync() error { return f.sync() }
+
+// noSync makes syncing free: tests make hundreds of files.
+func noSync() error { return nil }
+
 // TestEveryWriteMayFail fails each write of a capture once, some of it written
 // or none: the error names the file and the cause, finished prompts stay
 // readable, and the resumed dump holds what an undisturbed one does.
@@ -73,8 +92,11 @@ func TestEveryWriteMayFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	undisturbed.writeAt = func(b []byte, at int64) (int, error) { writes++; return undisturbed.f.WriteAt(b, at) }
-	undisturbed.sync = func() error { return nil } // this test is about writes, and makes hundreds of files
+	undisturbed.file.out = testFile{
+		File:  undisturbed.file.f,
+		write: func(b []byte, at int64) (int, error) { writes++; return undisturbed.file.f.WriteAt(b, at) },
+		sync:  noSync,
+	}
 	for n := range prompts {
 		if err := faultPrompt(undisturbed, n); err != nil {
 			t.Fatal(err)
@@ -95,20 +117,19 @@ func TestEveryWriteMayFail(t *testing.T) {
 			t.Fatal(err)
 		}
 		count := 0
-		w.sync = func() error { return nil }
-		w.writeAt = func(b []byte, at int64) (int, error) {
+		w.file.out = testFile{File: w.file.f, sync: noSync, write: func(b []byte, at int64) (int, error) {
 			if count++; count-1 >= bad {
 				part := 0
 				if bad%3 > 0 { // a torn block
 					part = len(b) * (bad % 3) / 3
-					if _, err := w.f.WriteAt(b[:part], at); err != nil {
+					if _, err := w.file.f.WriteAt(b[:part], at); err != nil {
 						t.Fatal(err)
 					}
 				}
 				return part, syscall.ENOSPC
 			}
-			return w.f.WriteAt(b, at)
-		}
+			return w.file.f.WriteAt(b, at)
+		}}
 		finished := 0
 		for ; err == nil && finished < prompts; finished++ {
 			err = faultPrompt(w, finished)
@@ -135,7 +156,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 		if w, err = Create(path, faultHeader(), CreateOptions{Resume: true}); err != nil {
 			t.Fatalf("write %d: %v", bad, err)
 		}
-		w.sync = func() error { return nil }
+		w.file.out = testFile{File: w.file.f, sync: noSync}
 		for n := range prompts {
 			if n < finished != w.Done(fmt.Sprint("p", n)) {
 				t.Fatalf("write %d: prompt %d done %v after %d were finished", bad, n, w.Done(fmt.Sprint("p", n)), finished)
@@ -192,14 +213,14 @@ func TestEverySyncMayFail(t *testing.T) {
 			t.Fatal(err)
 		}
 		syncs := 0
-		w.sync = func() error {
+		w.file.out = testFile{File: w.file.f, sync: func() error {
 			if syncs++; syncs > bad {
 				return syscall.EIO
 			}
 			return nil
-		}
+		}}
 		for n := 0; n < 3 && err == nil; n++ {
-			w.synced = time.Time{} // long ago
+			w.queue.synced = time.Time{} // long ago
 			err = faultPrompt(w, n)
 		}
 		if bad < 3 != (err != nil) {

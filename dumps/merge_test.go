@@ -37,8 +37,8 @@ func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size in
 		Version: Version, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
 		Plan: Plan{Layers: []int{0}, Heads: []int{0}, WindowRows: 1, Shard: shard},
 	}
-	w := &Writer{path: path, partial: path, f: f, writeAt: f.WriteAt, header: h}
-	check(w.put(record{Kind: kindHeader}, h))
+	w := newRecordFile(path, f, nil)
+	check(w.appendJSON(record{Kind: kindHeader}, h))
 	payload := make([]byte, size)
 	sum := checksum(payload)
 	for i := range prompts {
@@ -47,17 +47,16 @@ func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size in
 			if fill != nil {
 				fill(payload)
 				r.Sum = checksum(payload)
-				check(w.writeBlock(block{r: r, payload: payload}))
+				check(w.append(block{r: r, payload: payload}))
 				continue
 			}
 			_, err := f.WriteAt(r.marshal(nil), w.offset)
 			check(err)
-			r.at = w.offset + frameBytes
-			w.records, w.offset = append(w.records, r), r.at+int64(size)
+			w.add(r, w.offset+frameBytes+int64(size))
 		}
-		check(w.put(record{Kind: kindPrompt, Prompt: uint32(i)}, Prompt{ID: fmt.Sprint("p", first+i), Index: first + i + 1, PromptTokens: 1, WindowRows: 1, Tokens: []int32{1}, Blocks: blocks}))
+		check(w.appendJSON(record{Kind: kindPrompt, Prompt: uint32(i)}, Prompt{ID: fmt.Sprint("p", first+i), Index: first + i + 1, PromptTokens: 1, WindowRows: 1, Tokens: []int32{1}, Blocks: blocks}))
 	}
-	check(w.finish())
+	check(w.finish(w.records))
 }
 
 // TestMergeCopiesLargeBlocks: blocks that are no multiple of what is copied at a

@@ -25,12 +25,3 @@ func (ph Phase) String() string {
 	}
 	return fmt.Sprintf("phase %d", uint8(ph))
 }
-
-// Shape returns how many rows of a phase the prompt has, how many keys each row
-// spans, and the position of the first row's query.
-func (p *Prompt) Shape(ph Phase) (rows, keys, pos0 int) {
-	if ph == Decode {
-		return p.ReplyTokens, p.PromptTokens + p.ReplyTokens, p.PromptTokens
-	}
-	return p.WindowRows, p.PromptTokens, p.PromptTokens - p.WindowRows
-}

@@ -14,40 +14,40 @@ import (
 // of the calls. A method waits while the writer holds 64 MB of values that are not
 // encoded yet.
 type PromptWriter struct {
-	w      *Writer
-	index  uint32
-	prompt Prompt
-	blocks int
+	w     *Writer
+	index uint32 // of the prompt in the file
 
-	mu    sync.Mutex
-	maxQ  map[int]float64 // per layer: length of the longest query
-	later sync.WaitGroup  // blocks that are being read and encoded
+	mu     sync.Mutex
+	blocks int
+	maxQ   map[int]float64 // per layer: length of the longest query
+
+	encoding sync.WaitGroup // blocks that are being read and encoded
 }
 
 // Rows writes consecutive rows of one head, in the rows form.
 func (p *PromptWriter) Rows(rows Rows) error {
-	if err := p.w.failed(); err != nil {
+	if err := p.w.queue.failed(); err != nil {
 		return err
 	}
 	n := rows.Rows * rows.Keys
 	rounding := p.precision().Rounding()
 	switch {
-	case rows.Halves == nil && rounding == nil:
-		p.w.pending.take(n)
-		return p.sendOwned(rows.record(), rows.flat(), encF32, float32Bits)
-	case rows.Halves == nil:
-		p.w.pending.take(n)
-		return p.sendOwned(rows.record(), rows.flat(), encF16, halfBits)
-	case rounding == nil:
+	case rows.Halves != nil && rounding == nil:
 		return fmt.Errorf("%s: rows of half floats in a dump of precision %s, which keeps float32", p.w.path, p.precision())
+	case rows.Halves != nil:
+		p.take(n)
+		planes := rows.planes()
+		return p.sendLater(rows.record(), n, func(r *record) []byte {
+			r.Enc = encF16
+			r.Bits = halfBits
+			return planes
+		})
+	case rounding != nil:
+		p.take(n)
+		return p.sendOwned(rows.record(), rows.flat(), encF16, halfBits)
 	}
-	p.w.pending.take(n)
-	planes := rows.planes()
-	return p.sendLater(rows.record(), n, func(r *record) []byte {
-		r.Enc = encF16
-		r.Bits = halfBits
-		return planes
-	})
+	p.take(n)
+	return p.sendOwned(rows.record(), rows.flat(), encF32, float32Bits)
 }
 
 // Queries writes n queries of all heads of the model after the rotation, q
@@ -82,12 +82,12 @@ func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 // KeysLater is Keys for keys that read returns. It is called from another goroutine,
 // before Settle returns.
 func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
-	if err := p.w.failed(); err != nil {
+	if err := p.w.queue.failed(); err != nil {
 		return err
 	}
 	m := &p.w.header.Model
 	values := n * m.KVHeads * m.HeadDim
-	p.w.pending.take(values)
+	p.take(values)
 	return p.sendLater(keysRecord(m, layer, pos0, n), values, func(r *record) []byte {
 		k := read()
 		return p.encode(r, k, encF32, p.keyBits(layer, k))
@@ -103,7 +103,7 @@ func keysRecord(m *ModelInfo, layer, pos0, n int) record {
 
 // Settle waits until everything that was handed over has been read and encoded.
 // Afterwards the source of KeysLater may go away.
-func (p *PromptWriter) Settle() { p.later.Wait() }
+func (p *PromptWriter) Settle() { p.encoding.Wait() }
 
 // keyBits returns the mantissa bits that keys of a layer need.
 func (p *PromptWriter) keyBits(layer int, k []float32) int {
@@ -182,66 +182,53 @@ func (p *PromptWriter) Finish(info Prompt) error {
 	if err != nil {
 		return err
 	}
-	if err := p.w.send(seal(record{Kind: kindPrompt, Prompt: p.index}, text)); err != nil {
+	if err := p.w.queue.send(job{block: seal(record{Kind: kindPrompt, Prompt: p.index}, text)}); err != nil {
 		return err
 	}
-	written := make(chan struct{})
-	if err := p.w.send(block{ack: written}); err != nil {
+	if err := p.w.queue.wait(); err != nil {
 		return err
 	}
-	<-written
-	if err := p.w.failed(); err != nil {
-		return err
-	}
-	p.w.prompts++
-	p.w.places = append(p.w.places, info.Index)
-	p.w.done[info.ID] = true
+	p.w.finished(&info)
 	return nil
 }
 
 func (p *PromptWriter) precision() Precision { return p.w.header.Plan.Precision }
 
+// take waits until n more values may wait to be encoded.
+func (p *PromptWriter) take(n int) { p.w.queue.pending.take(int64(n)) }
+
 // send hands a copy of x to the writer, to be stored with bits mantissa bits.
 func (p *PromptWriter) send(r record, x []float32, bits int) error {
-	if err := p.w.failed(); err != nil {
+	if err := p.w.queue.failed(); err != nil {
 		return err
 	}
-	p.w.pending.take(len(x))
+	p.take(len(x))
 	return p.sendOwned(r, append([]float32(nil), x...), encF32, bits)
 }
 
-// sendOwned is send for values that the caller gives away and has counted as pending.
+// sendOwned is send for values that the caller gives away and has taken from the
+// pending budget.
 func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
 	return p.sendLater(r, len(x), func(r *record) []byte { return p.encode(r, x, enc, bits) })
 }
 
-// encode makes the payload of an array block, not compressed yet, and completes the
+// encode returns the payload of an array block before compression, and completes the
 // record's encoding.
 func (p *PromptWriter) encode(r *record, x []float32, enc uint8, bits int) []byte {
 	return encodeFloats(r, x, enc, bits, p.precision())
 }
 
-// sendLater queues a block of n values, counted as pending, whose payload encode
-// makes in another goroutine.
+// sendLater queues a block of n values, taken from the pending budget, whose payload
+// encode returns when another goroutine calls it.
 func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte) error {
 	r.Prompt = p.index
-	w := p.w
-	if want, _ := r.elements(); want != uint64(n) {
-		w.pending.give(n)
-		return fmt.Errorf("%s: %s: %d values, want %d", w.path, r.place(), n, want)
+	if want := r.elements(); want != uint64(n) {
+		p.w.queue.pending.give(int64(n))
+		return fmt.Errorf("%s: %s: %d values, want %d", p.w.path, r.place(), n, want)
 	}
 	p.mu.Lock()
 	p.blocks++
 	p.mu.Unlock()
-	p.later.Add(1)
-	late := make(chan block, 1)
-	go func() {
-		defer p.later.Done()
-		w.encoding <- struct{}{}
-		raw := encode(&r)
-		late <- seal(r, raw)
-		<-w.encoding
-		w.pending.give(n)
-	}()
-	return w.send(block{late: late})
+	p.encoding.Add(1)
+	return p.w.queue.sendLater(r, n, encode, p.encoding.Done)
 }

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 )
 
-// Reader reads a dump; its methods may be called from several goroutines.
+// Reader reads a dump. Its methods may be called from several goroutines.
 type Reader struct {
 	path     string
 	f        *os.File
@@ -28,27 +29,34 @@ type blockKey struct {
 	layer uint32
 }
 
-// Open opens a dump. A cut or unfinished one is read as far as its prompts are
-// complete, with a warning. Where path does not exist, path.partial is tried.
+// Open opens a dump. Of a cut, damaged or unfinished dump the complete prompts are
+// read, with a warning. If path does not exist, path.partial is opened. Errors about
+// damage are [ErrCorrupt].
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if g, partial := os.Open(path + ".partial"); partial == nil {
-			f, err, path = g, nil, path+".partial"
+		if partial, err := os.Open(path + ".partial"); err == nil {
+			return open(partial, path+".partial")
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	return open(f, path)
+}
+
+// open reads header and index of f. It closes f where that fails.
+func open(f *os.File, path string) (*Reader, error) {
 	r := &Reader{path: path, f: f}
-	if err := r.open(); err != nil {
+	if err := r.read(); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *Reader) open() error {
+// read reads header and index, or walks over all records where there is no index.
+func (r *Reader) read() error {
 	fi, err := r.f.Stat()
 	if err != nil {
 		return err
@@ -57,20 +65,21 @@ func (r *Reader) open() error {
 		return fmt.Errorf("%s: is a folder, want a dump", r.path)
 	}
 	r.size = fi.Size()
-	if list := readIndex(r.f, r.size); list != nil && r.fromIndex(list) == nil {
+	if list := readIndex(r.f, r.size); list != nil && r.useIndex(list) == nil {
 		r.complete = true
 		return nil
 	}
-	s, err := scanFile(r.f, r.size, r.path)
+	scan, err := scanFile(r.f, r.size, r.path)
 	if err != nil {
 		return err
 	}
-	r.prompts, r.blocks, r.numbers = nil, nil, nil
-	r.header, r.warnings = s.header, s.warnings
-	if err := r.fill(s.records, s.prompts); err != nil {
+	r.prompts, r.blocks, r.numbers = nil, nil, nil // of an index that could not be used
+	r.header = scan.header
+	r.warnings = scan.warnings
+	if err := r.fill(scan.records, scan.prompts); err != nil {
 		return err
 	}
-	if s.complete {
+	if scan.complete {
 		r.warnings = append(r.warnings, fmt.Sprintf("%s: its index is damaged; attnscope repair rebuilds it", r.path))
 	} else {
 		r.warnings = append(r.warnings, fmt.Sprintf("%s: not complete; its %d finished prompts are read", r.path, len(r.prompts)))
@@ -78,7 +87,7 @@ func (r *Reader) open() error {
 	return nil
 }
 
-func (r *Reader) fromIndex(list []record) error {
+func (r *Reader) useIndex(list []record) error {
 	if len(list) == 0 || list[0].Kind != kindHeader {
 		return ErrCorrupt
 	}
@@ -90,10 +99,12 @@ func (r *Reader) fromIndex(list []record) error {
 	return r.fill(list, nil)
 }
 
-// fill sorts the records of complete prompts by what they hold. The prompts are
-// read from their ends where they are not given.
+// fill sorts the records of complete prompts by what they hold. Where prompts is nil,
+// the ends of prompts are read from the file.
 func (r *Reader) fill(list []record, prompts []Prompt) error {
-	blocks, count, first := map[blockKey][]record{}, 0, uint32(0)
+	blocks := map[blockKey][]record{} // of the current prompt
+	count := 0
+	number := uint32(0)
 	var ends uint64
 	for i, rec := range list {
 		switch rec.Kind {
@@ -101,31 +112,36 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 			if i > 0 {
 				return fmt.Errorf("%s: an index with two headers: %w", r.path, ErrCorrupt)
 			}
+		case kindIndex, kindEnd:
+			return fmt.Errorf("%s: an index that lists an index: %w", r.path, ErrCorrupt)
 		case kindPrompt:
 			var p *Prompt
 			if prompts != nil {
 				p = &prompts[len(r.prompts)]
 			} else {
 				var err error
-				if ends += rec.Raw; ends > maxPrompts(r.size) {
-					return fmt.Errorf("%s: the ends of its prompts take %d bytes in a file of %d: %w", r.path, ends, r.size, ErrCorrupt)
+				ends += rec.Raw
+				if ends > maxPrompts(r.size) {
+					return tooLargeEnds(r.path, ends, r.size)
 				}
-				if p, err = readPrompt(r.f, rec, r.header); err != nil {
+				if p, err = readPrompt(r.f, rec); err != nil {
 					return fmt.Errorf("%s: %w", r.path, err)
 				}
 			}
-			if p.Blocks != count || count > 0 && first != rec.Prompt {
+			if p.Blocks != count || count > 0 && number != rec.Prompt {
 				return fmt.Errorf("%s: prompt %q has %d blocks, its end counts %d: %w", r.path, p.ID, count, p.Blocks, ErrCorrupt)
 			}
-			r.prompts, r.blocks, r.numbers = append(r.prompts, *p), append(r.blocks, blocks), append(r.numbers, rec.Prompt)
-			blocks, count = map[blockKey][]record{}, 0
-		case kindIndex, kindEnd:
-			return fmt.Errorf("%s: an index that lists an index: %w", r.path, ErrCorrupt)
+			r.prompts = append(r.prompts, *p)
+			r.blocks = append(r.blocks, blocks)
+			r.numbers = append(r.numbers, rec.Prompt)
+			blocks = map[blockKey][]record{}
+			count = 0
 		default:
-			if count > 0 && rec.Prompt != first {
-				return fmt.Errorf("%s: blocks of prompts %d and %d are mixed: %w", r.path, first, rec.Prompt, ErrCorrupt)
+			if count > 0 && rec.Prompt != number {
+				return fmt.Errorf("%s: blocks of prompts %d and %d are mixed: %w", r.path, number, rec.Prompt, ErrCorrupt)
 			}
-			first, count = rec.Prompt, count+1
+			number = rec.Prompt
+			count++
 			key := blockKey{rec.Kind, rec.Phase, rec.Layer}
 			blocks[key] = append(blocks[key], rec)
 		}
@@ -133,20 +149,39 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 	return nil
 }
 
-// idOf names the prompt of a record; empty where it is not among the complete.
+// Path returns the name of the file that is read.
+func (r *Reader) Path() string { return r.path }
+
+// Header returns the dump's header.
+func (r *Reader) Header() *Header { return r.header }
+
+// Prompts returns the complete prompts. Other methods take an index into this list.
+func (r *Reader) Prompts() []Prompt { return r.prompts }
+
+// Complete reports whether the dump was finished and its index is whole.
+func (r *Reader) Complete() bool { return r.complete }
+
+// Warnings list what is wrong with a dump that can be read nevertheless.
+func (r *Reader) Warnings() []string { return r.warnings }
+
+// Size returns the length of the file in bytes.
+func (r *Reader) Size() int64 { return r.size }
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.f.Close() }
+
+// idOf returns the id of a record's prompt, or "" where that is not complete.
 func (r *Reader) idOf(rec *record) string {
 	if rec.Kind == kindHeader || rec.Kind == kindIndex || rec.Kind == kindEnd {
 		return ""
 	}
-	for i, n := range r.numbers {
-		if n == rec.Prompt {
-			return r.prompts[i].ID
-		}
+	if i := slices.Index(r.numbers, rec.Prompt); i >= 0 {
+		return r.prompts[i].ID
 	}
 	return ""
 }
 
-// placeOf describes a record by the id of its prompt.
+// placeOf describes a record with the id of its prompt.
 func (r *Reader) placeOf(rec *record) string {
 	if id := r.idOf(rec); id != "" {
 		return fmt.Sprintf("prompt %q, %s", id, rec.what())
@@ -154,31 +189,28 @@ func (r *Reader) placeOf(rec *record) string {
 	return rec.place()
 }
 
-// Path is the file that is read.
-func (r *Reader) Path() string { return r.path }
+// promptAt returns a prompt by its index.
+func (r *Reader) promptAt(prompt int) (*Prompt, error) {
+	if prompt < 0 || prompt >= len(r.prompts) {
+		return nil, fmt.Errorf("%s: prompt %d of %d", r.path, prompt, len(r.prompts))
+	}
+	return &r.prompts[prompt], nil
+}
 
-// Header is the dump's first record.
-func (r *Reader) Header() *Header { return r.header }
+// checkLayer refuses a layer that was not recorded.
+func (r *Reader) checkLayer(layer int) error {
+	if !slices.Contains(r.header.Plan.Layers, layer) {
+		return fmt.Errorf("%s: layer %d: %w; the dump has layers %v", r.path, layer, ErrAbsent, r.header.Plan.Layers)
+	}
+	return nil
+}
 
-// Prompts lists the complete prompts.
-func (r *Reader) Prompts() []Prompt { return r.prompts }
+// find lists the blocks of one kind of a layer of a prompt.
+func (r *Reader) find(prompt, layer int, k kind, ph Phase) []record {
+	return r.blocks[prompt][blockKey{k, ph, uint32(layer)}]
+}
 
-// Complete says whether the dump was finished and its index is whole.
-func (r *Reader) Complete() bool { return r.complete }
-
-// Warnings tell what is wrong with a dump that can be read all the same.
-func (r *Reader) Warnings() []string { return r.warnings }
-
-// Size is the length of the file in bytes.
-func (r *Reader) Size() int64 { return r.size }
-
-// Close closes the file.
-func (r *Reader) Close() error { return r.f.Close() }
-
-// floats reads one array block.
-func (r *Reader) floats(rec *record) ([]float32, error) { return r.decode(rec, new(buffer)) }
-
-// buffer is what decoding a block needs, kept for the next.
+// buffer is the memory that decoding a block needs, kept for the next one.
 type buffer struct {
 	stored, raw []byte
 	values      []float32
@@ -186,11 +218,18 @@ type buffer struct {
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// decode reads one array block; the values lie in b.
+// floats reads one array block.
+func (r *Reader) floats(rec *record) ([]float32, error) { return r.decode(rec, new(buffer)) }
+
+// decode reads one array block. The values belong to b.
 func (r *Reader) decode(rec *record, b *buffer) ([]float32, error) {
-	n, _ := rec.elements()
-	defer decoding.leave(decoding.enter(int64(rec.Stored + rec.Raw + 4*n)))
-	b.stored, b.raw, b.values = atLeast(b.stored, rec.Stored), atLeast(b.raw, rec.Raw), atLeast(b.values, n)
+	n := rec.elements()
+	bytes := int64(rec.Stored + rec.Raw + 4*n)
+	decoding.take(bytes)
+	defer decoding.give(bytes)
+	b.stored = atLeast(b.stored, rec.Stored)
+	b.raw = atLeast(b.raw, rec.Raw)
+	b.values = atLeast(b.values, n)
 	stored, values := b.stored[:rec.Stored], b.values[:n]
 	err := readInto(r.f, rec, stored)
 	if err == nil {
@@ -205,7 +244,7 @@ func (r *Reader) decode(rec *record, b *buffer) ([]float32, error) {
 	return values, nil
 }
 
-// atLeast returns x if it holds n values, else new room.
+// atLeast returns x if it holds n values, otherwise a new slice of n.
 func atLeast[T any](x []T, n uint64) []T {
 	if uint64(len(x)) >= n {
 		return x
@@ -213,111 +252,18 @@ func atLeast[T any](x []T, n uint64) []T {
 	return make([]T, n)
 }
 
-// find lists blocks, or says what is missing.
-func (r *Reader) find(prompt, layer int, k kind, ph Phase) ([]record, error) {
-	if prompt < 0 || prompt >= len(r.prompts) {
-		return nil, fmt.Errorf("%s: prompt %d of %d", r.path, prompt, len(r.prompts))
-	}
-	return r.blocks[prompt][blockKey{k, ph, uint32(layer)}], nil
-}
-
-// Sums returns the weights summed over all prompt queries, [heads, P].
-func (r *Reader) Sums(prompt, layer int) ([]float32, error) {
-	list, err := r.find(prompt, layer, kindSums, Prefill)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) != 1 {
-		return nil, fmt.Errorf("%s: sums over all queries of layer %d: %w", r.path, layer, ErrAbsent)
-	}
-	x, err := r.floats(&list[0])
-	if err == nil && len(x) != len(r.header.Plan.Heads)*r.prompts[prompt].PromptTokens {
-		err = r.misfit(&list[0])
-	}
-	return x, err
-}
-
-// Overview returns the pooled picture of a layer's whole map over the prompt,
-// [heads, side, side], each cell the largest weight of its queries and keys.
-func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err error) {
-	list, err := r.find(prompt, layer, kindOverview, Prefill)
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(list) != 1 {
-		return nil, 0, fmt.Errorf("%s: picture of the whole map of layer %d: %w (capture with --overview SIDE)", r.path, layer, ErrAbsent)
-	}
-	x, err := r.floats(&list[0])
-	side = r.header.Plan.Overview
-	if err == nil && len(x) != len(r.header.Plan.Heads)*side*side {
-		err = r.misfit(&list[0])
-	}
-	return x, side, err
-}
-
 func (r *Reader) misfit(rec *record) error {
 	return fmt.Errorf("%s: %s: it does not fit the prompt: %w", r.path, r.placeOf(rec), ErrCorrupt)
 }
 
-// Windows returns the sums over the older query windows, [heads, W, P], window
-// W-1 at the prompt's end. W is min(asked, P div size).
-func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err error) {
-	list, err := r.find(prompt, layer, kindWindow, Prefill)
-	if err != nil {
-		return nil, 0, err
-	}
-	plan, p := &r.header.Plan, &r.prompts[prompt]
-	if plan.PromptWindowSize > 0 {
-		count = min(plan.PromptWindows, p.PromptTokens/plan.PromptWindowSize)
-	}
-	heads, n := len(plan.Heads), p.PromptTokens
-	if len(list) != count {
-		return nil, 0, fmt.Errorf("%s: prompt %d, layer %d: %d query windows, want %d: %w", r.path, prompt, layer, len(list), count, ErrCorrupt)
-	}
-	if sums, err = r.room("query windows", heads, count, n); err != nil {
-		return nil, 0, err
-	}
+// checkRows compares the rows of some blocks with the number that the prompt says.
+func (r *Reader) checkRows(prompt, layer int, k kind, list []record, want int) error {
+	got := 0
 	for i := range list {
-		x, err := r.floats(&list[i])
-		if err != nil {
-			return nil, 0, err
-		}
-		keys, w := int(list[i].Keys), int(list[i].Row0)
-		if int(list[i].NH) != heads || keys > n || w >= count || list[i].Rows != 1 {
-			return nil, 0, r.misfit(&list[i])
-		}
-		for h := range heads {
-			copy(sums[(h*count+w)*n:], x[h*keys:(h+1)*keys])
-		}
+		got += int(list[i].Rows)
 	}
-	return sums, count, nil
-}
-
-// Logits returns the logits of the reply, [G, vocab], row r those that picked
-// or scored reply token r.
-func (r *Reader) Logits(prompt int) ([]float32, error) {
-	list, err := r.find(prompt, 0, kindLogits, Prefill)
-	if err != nil {
-		return nil, err
+	if got != want {
+		return fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, k, got, want, ErrCorrupt)
 	}
-	g := r.prompts[prompt].ReplyTokens
-	vocab := r.header.Model.Vocab
-	if len(list) == 0 && g > 0 {
-		return nil, fmt.Errorf("%s: logits: %w (capture with --logits)", r.path, ErrAbsent)
-	}
-	out, err := r.room("logits", g, vocab)
-	if err != nil {
-		return nil, err
-	}
-	for i := range list {
-		x, err := r.floats(&list[i])
-		if err != nil {
-			return nil, err
-		}
-		if int(list[i].Row0)+int(list[i].Rows) > g || int(list[i].Keys) != vocab {
-			return nil, r.misfit(&list[i])
-		}
-		copy(out[int(list[i].Row0)*vocab:], x)
-	}
-	return out, nil
+	return nil
 }

@@ -5,115 +5,125 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 )
 
-// Repaired tells what Repair did.
+// Repaired says what Repair did.
 type Repaired struct {
-	Path    string    // the dump that is whole now
+	Path    string    // the dump, which is whole now
 	Whole   bool      // there was nothing to do
-	Prompts int       // prompts it has
+	Prompts int       // number of prompts in the dump
 	Lost    []Problem // damage of the prompts that were left out
-	Kept    string    // where the damaged file went; empty where nothing was left out
+	Kept    string    // new name of the damaged file; empty if nothing was left out
 }
 
-// Repair makes a dump of a cut, unfinished or damaged one: of its complete
-// prompts, with an index. Where all that is before the cut is sound the index is
-// put in its place; else the sound prompts are copied and the damaged file is
-// kept beside. A path that is not there stands for path.partial. When ctx ends
-// before it is done the file stays as it is.
-func Repair(ctx context.Context, path string) (done Repaired, err error) {
+// Repair makes a complete dump of the sound prompts of a cut, unfinished or damaged
+// one. If everything before a cut is sound, the missing index is written there.
+// Otherwise the sound prompts are copied to a new file, and the damaged one is kept
+// under another name. If path does not exist, path.partial is repaired. If ctx ends
+// early, the file stays as it was.
+func Repair(ctx context.Context, path string) (Repaired, error) {
 	r, err := Open(path)
 	if err != nil {
-		return done, err
+		return Repaired{}, err
 	}
 	defer r.Close()
 	f, err := os.OpenFile(r.path, os.O_RDWR, 0)
 	if err != nil {
-		return done, err
+		return Repaired{}, err
 	}
 	defer f.Close()
 	if err := lock(f); err != nil {
-		return done, fmt.Errorf("%s: %w", r.path, err)
+		return Repaired{}, fmt.Errorf("%s: %w", r.path, err)
 	}
-	var keep []place
-	for i := range r.prompts {
-		if err := ctx.Err(); err != nil {
-			return done, fmt.Errorf("%s: %w", r.path, err)
-		}
-		if p := r.damagedBlock(i); p != nil {
-			done.Lost = append(done.Lost, *p)
-		} else {
-			keep = append(keep, place{r, i})
-		}
+	sound, lost, err := r.sortPrompts(ctx)
+	if err != nil {
+		return Repaired{}, err
 	}
 	scan, err := scanFile(f, r.size, r.path)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
-		return done, err
+		return Repaired{}, err
 	}
-	sound := err == nil && !scan.damaged && len(scan.prompts) == len(r.prompts)
-	done.Prompts = len(keep)
+	done := Repaired{Path: path, Prompts: len(sound), Lost: lost}
+	// The file can stay as it is, or gets an index, if no record before its end is
+	// damaged and the index, if any, lists all prompts.
+	usable := err == nil && len(lost) == 0 && !scan.damaged && len(scan.prompts) == len(r.prompts)
 	switch {
-	case len(done.Lost) == 0 && r.complete && sound && scan.complete:
-		done.Path, done.Whole = r.path, true
+	case usable && r.complete && scan.complete:
+		done.Path = r.path
+		done.Whole = true
 		return done, nil
-	case len(done.Lost) == 0 && sound:
-		w := &Writer{path: path, partial: r.path, f: f, writeAt: f.WriteAt, header: scan.header, records: scan.records, offset: scan.end}
-		if err := f.Truncate(scan.end); err != nil {
-			return done, err
-		}
-		if err := w.finish(); err != nil {
-			return done, err
-		}
+	case usable:
+		err = completeFile(r.path, f, scan)
 	default:
-		if err := writeCopies(ctx, r.path, r.path+".repaired", r.header, keep); err != nil {
-			return done, err
-		}
-		if len(done.Lost) > 0 || r.complete {
-			if done.Kept, err = setAside(r.path); err != nil {
-				return done, err
-			}
-		}
-		if err := os.Rename(r.path+".repaired", r.path); err != nil {
-			return done, err
-		}
+		done.Kept, err = r.replaceWith(ctx, sound, len(lost) > 0 || r.complete)
 	}
-	if done.Path = path; r.path != path {
-		if err := os.Rename(r.path, path); err != nil {
-			return done, err
-		}
+	if err == nil && r.path != path {
+		err = os.Rename(r.path, path)
+	}
+	if err != nil {
+		done.Path = ""
+		return done, err
 	}
 	return done, syncFolder(path)
 }
 
-// damagedBlock is the first block of a prompt whose checksum is wrong.
+// sortPrompts separates the prompts whose checksums are right from the damaged ones.
+func (r *Reader) sortPrompts(ctx context.Context) (sound []sourcePrompt, lost []Problem, err error) {
+	for i := range r.prompts {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", r.path, err)
+		}
+		if damage := r.damagedBlock(i); damage != nil {
+			lost = append(lost, *damage)
+			continue
+		}
+		sound = append(sound, sourcePrompt{r, i})
+	}
+	return sound, lost, nil
+}
+
+// completeFile writes an index after the last complete prompt of a file.
+func completeFile(name string, f *os.File, scan *scanned) error {
+	w := newRecordFile(name, f, nil)
+	w.records = scan.records
+	w.offset = scan.end
+	if err := f.Truncate(scan.end); err != nil {
+		return err
+	}
+	return w.finish(w.records)
+}
+
+// replaceWith replaces the file with a dump of some of its prompts. With keep the
+// file is renamed before, to the returned name.
+func (r *Reader) replaceWith(ctx context.Context, prompts []sourcePrompt, keep bool) (kept string, err error) {
+	tmp := r.path + ".repaired"
+	if err := writeCopies(ctx, r.path, tmp, r.header, prompts); err != nil {
+		return "", err
+	}
+	if keep {
+		if kept, err = setAside(r.path); err != nil {
+			return kept, err
+		}
+	}
+	return kept, os.Rename(tmp, r.path)
+}
+
+// damagedBlock returns the first block of a prompt whose checksum is wrong, or nil.
 func (r *Reader) damagedBlock(prompt int) *Problem {
 	for _, list := range r.blocks[prompt] {
 		for i := range list {
 			rec := &list[i]
-			n := decoding.enter(int64(rec.Stored))
-			stored, err := readPayload(r.f, rec)
-			decoding.leave(n)
-			if err == nil && checksum(stored) != rec.Sum {
-				err = fmt.Errorf("checksum %08x, want %08x: %w", checksum(stored), rec.Sum, ErrCorrupt)
-			}
+			decoding.take(int64(rec.Stored))
+			err := checkPayload(r.f, rec)
+			decoding.give(int64(rec.Stored))
 			if err != nil {
-				return &Problem{r.prompts[prompt].ID, int(rec.Layer), strings.TrimPrefix(rec.what(), fmt.Sprintf("layer %d, ", rec.Layer)) + ": " + err.Error()}
+				return &Problem{
+					Prompt: r.prompts[prompt].ID,
+					Layer:  int(rec.Layer),
+					What:   fmt.Sprintf("%s: %v", rec.whatInLayer(), err),
+				}
 			}
 		}
 	}
 	return nil
-}
-
-// setAside renames a damaged file to the first free name.
-func setAside(path string) (string, error) {
-	for n := 1; ; n++ {
-		to := path + ".damaged"
-		if n > 1 {
-			to = fmt.Sprintf("%s.damaged%d", path, n)
-		}
-		if _, err := os.Lstat(to); errors.Is(err, os.ErrNotExist) {
-			return to, os.Rename(path, to)
-		}
-	}
 }

@@ -26,12 +26,12 @@ func BenchmarkSync(b *testing.B) {
 				b.Fatal(err)
 			}
 			if how == "never" {
-				w.sync = func() error { return nil }
+				w.file.out = testFile{File: w.file.f, sync: noSync}
 			}
 			n := 0
 			for b.Loop() {
 				if how == "each" {
-					w.synced = time.Time{}
+					w.queue.synced = time.Time{}
 				}
 				p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: 1, Tokens: []int32{0}}
 				pw, err := w.Begin(p)

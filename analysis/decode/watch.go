@@ -9,6 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/attend"
+	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -138,8 +139,9 @@ func (w *watcher) layer(s *model.Session, l int) (*snapkv.Layer, error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			how.Rows(out.Rows[h*w.rows*w.prompt:], w.rows, w.prompt, w.prompt-w.rows, out.Queries[h*c.HeadDim:], c.Heads*c.HeadDim,
-				out.Keys[h/group*c.HeadDim:], c.KVHeads*c.HeadDim, c.HeadDim)
+			q := simd.Mat[float32]{Data: out.Queries[h*c.HeadDim:], Rows: w.rows, Cols: c.HeadDim, Stride: c.Heads * c.HeadDim}
+			k := simd.Mat[float32]{Data: out.Keys[h/group*c.HeadDim:], Rows: w.prompt, Cols: c.HeadDim, Stride: c.KVHeads * c.HeadDim}
+			how.Rows(out.Rows[h*w.rows*w.prompt:], w.prompt-w.rows, q, k)
 		}()
 	}
 	wg.Wait()

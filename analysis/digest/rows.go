@@ -87,7 +87,7 @@ func (r *LayerRows) Read(ctx context.Context, dst []float32, head, row0, n int) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return r.reader.Span(dst, head, row0, n)
+	return r.reader.JoinedRows(dst, head, row0, n)
 }
 
 // mean averages over the heads in float64, in the order of the heads.

@@ -138,7 +138,7 @@ func (r *LayerRows) headStats(
 	readers := 0
 	for len(rows) > 0 {
 		n := min(len(strip)/r.Keys, len(rows))
-		if err := r.reader.Pick(strip, head, rows[:n]); err != nil {
+		if err := r.reader.PickRows(strip, head, rows[:n]); err != nil {
 			return st, err
 		}
 		for i, row := range rows[:n] {

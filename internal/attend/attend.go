@@ -1,5 +1,6 @@
-// Package attend computes rows of attention weights from queries and keys, one
-// head at a time: what the reader of dumps and the compressed decoder rebuild.
+// Package attend computes rows of attention weights from queries and keys, one head
+// at a time. The reader of dumps rebuilds weights with it, and so does the decoder
+// from compressed caches.
 package attend
 
 import (
@@ -9,65 +10,66 @@ import (
 	"github.com/attnscope/attnscope/internal/spare"
 )
 
-// Head says how the scores of a head are made.
+// Head says how the scores of a head become weights.
 type Head struct {
-	Scale   float32
-	SoftCap float32 // score = cap tanh(score/cap); 0: off
-	Window  int     // a query at p sees keys from p-Window+1 on; 0: all
+	Scale   float32 // score = scale q·k
+	SoftCap float32 // score = cap tanh(score/cap); 0: none
+	Window  int     // a query at position p sees the keys from p-Window+1 on; 0: all
 }
 
-// Rows writes the weights of rows queries, the first at position pos0, over
-// keys 0 to keys-1: w [rows, keys], zero where a key is not seen.
-//
-//	q  query r at q[r*ldq:][:dim]
-//	k  key j at k[j*ldk:][:dim]
-func (h Head) Rows(w []float32, rows, keys, pos0 int, q []float32, ldq int, k []float32, ldk, dim int) {
-	panel := make([]float32, dim*simd.Width)
-	for j := 0; j < keys; j += simd.Width {
-		simd.PackPanel(panel, simd.Mat[float32]{Data: k, Rows: keys, Cols: dim, Stride: ldk}, j)
-		scores := simd.Mat[float32]{Data: w[j:], Rows: rows, Cols: min(simd.Width, keys-j), Stride: keys}
-		simd.MulPanel(scores, simd.Mat[float32]{Data: q, Rows: rows, Cols: dim, Stride: ldq}, panel, false)
+// Rows writes the weights of the queries q [rows, dim], the first one at position
+// pos0, over the keys k [keys, dim] of positions 0 and following, into w [rows, keys].
+// A key that a query does not see has weight zero.
+func (h Head) Rows(w []float32, pos0 int, q, k simd.Mat[float32]) {
+	panel := make([]float32, q.Cols*simd.Width)
+	for j := 0; j < k.Rows; j += simd.Width {
+		simd.PackPanel(panel, k, j)
+		simd.MulPanel(columns(w, q.Rows, k.Rows, j), q, panel, false)
 	}
-	for r := range rows {
-		h.softmax(w[r*keys:(r+1)*keys], pos0+r)
+	for r := range q.Rows {
+		h.softmax(w[r*k.Rows:(r+1)*k.Rows], pos0+r)
 	}
 }
 
-// Packed are the keys of one kv head laid out for products: worth it where rows are
-// asked for more than once.
+// columns returns the view of up to Width columns of w [rows, keys] from column j on.
+func columns(w []float32, rows, keys, j int) simd.Mat[float32] {
+	return simd.Mat[float32]{Data: w[j:], Rows: rows, Cols: min(simd.Width, keys-j), Stride: keys}
+}
+
+// Packed holds the keys of one kv head in the layout that products read. Packing pays
+// off where rows are computed more than once.
 type Packed struct {
 	keys, dim int
 	panels    []float32 // [ceil(keys/Width)][dim][Width]
 }
 
-// panels are those of Packed that were given back.
-var panels spare.Slices[float32]
+// released holds the memory of Packed values that were released.
+var released spare.Slices[float32]
 
-// NewPacked makes room for keys, all zero: a damaged dump may leave out some.
+// NewPacked makes room for keys, all zero: a damaged dump may lack some of them.
 func NewPacked(keys, dim int) *Packed {
-	p := &Packed{keys, dim, panels.Take((keys + simd.Width - 1) / simd.Width * simd.Width * dim)}
+	p := &Packed{keys: keys, dim: dim, panels: released.Take(simd.Panels(keys) * simd.Width * dim)}
 	clear(p.panels)
 	return p
 }
 
-// Release gives the memory to the next Packed: this one is not used any more.
+// Release gives the memory to the next Packed. This one must not be used afterwards.
 func (p *Packed) Release() {
-	panels.Give(p.panels)
+	released.Give(p.panels)
 	p.panels = nil
 }
 
-// Put writes keys at to at+n-1, key at+j from k[j*ldk:][:dim]. Ranges that do not
-// overlap may be put at the same time.
-func (p *Packed) Put(at, n int, k []float32, ldk int) {
-	for j := 0; j < n; {
-		if first := at + j; first%simd.Width == 0 && n-j >= simd.Width {
-			panel := p.panels[first*p.dim : (first+simd.Width)*p.dim]
-			simd.PackPanel(panel, simd.Mat[float32]{Data: k, Rows: n, Cols: p.dim, Stride: ldk}, j)
+// Put stores the keys k [n, dim] as keys at to at+n-1. Ranges that do not overlap may
+// be put concurrently.
+func (p *Packed) Put(at int, k simd.Mat[float32]) {
+	for j := 0; j < k.Rows; {
+		if first := at + j; first%simd.Width == 0 && k.Rows-j >= simd.Width {
+			simd.PackPanel(p.panels[first*p.dim:(first+simd.Width)*p.dim], k, j)
 			j += simd.Width
 			continue
 		}
-		for d, v := range k[j*ldk:][:p.dim] {
-			p.panels[p.place(at+j, d)] = v
+		for d, v := range k.Data[j*k.Stride:][:p.dim] {
+			p.panels[p.index(at+j, d)] = v
 		}
 		j++
 	}
@@ -76,25 +78,27 @@ func (p *Packed) Put(at, n int, k []float32, ldk int) {
 // Key writes key j to dst, [dim].
 func (p *Packed) Key(dst []float32, j int) {
 	for d := range p.dim {
-		dst[d] = p.panels[p.place(j, d)]
+		dst[d] = p.panels[p.index(j, d)]
 	}
 }
 
-func (p *Packed) place(j, d int) int {
+// index returns the index of element d of key j.
+func (p *Packed) index(j, d int) int {
 	return (j/simd.Width*p.dim+d)*simd.Width + j%simd.Width
 }
 
-// Keys is how many there are, Bytes the memory they take.
-func (p *Packed) Keys() int  { return p.keys }
+// Keys returns the number of keys.
+func (p *Packed) Keys() int { return p.keys }
+
+// Bytes returns the memory that the keys take.
 func (p *Packed) Bytes() int { return 4 * len(p.panels) }
 
-// PackedRows is Rows over the first keys of k, to the same numbers, for queries at
-// any positions: query r at pos[r].
-func (h Head) PackedRows(w []float32, pos []int, keys int, q []float32, ldq int, k *Packed) {
+// PackedRows is Rows over the first keys of k, with the same numbers, for queries at
+// any positions: query r is at position pos[r].
+func (h Head) PackedRows(w []float32, pos []int, keys int, q simd.Mat[float32], k *Packed) {
 	for j := 0; j < keys; j += simd.Width {
-		scores := simd.Mat[float32]{Data: w[j:], Rows: len(pos), Cols: min(simd.Width, keys-j), Stride: keys}
-		queries := simd.Mat[float32]{Data: q, Rows: len(pos), Cols: k.dim, Stride: ldq}
-		simd.MulPanel(scores, queries, k.panels[j*k.dim:(j+simd.Width)*k.dim], false)
+		panel := k.panels[j*k.dim : (j+simd.Width)*k.dim]
+		simd.MulPanel(columns(w, q.Rows, keys, j), q, panel, false)
 	}
 	for r, at := range pos {
 		h.softmax(w[r*keys:(r+1)*keys], at)

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // TestRowsAgainstLoop compares with softmax written out in float64.
@@ -20,10 +22,10 @@ func TestRowsAgainstLoop(t *testing.T) {
 	}
 	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}} {
 		w := make([]float32, rows*keys)
-		h.Rows(w, rows, keys, pos0, q, dim, k, dim, dim)
+		h.Rows(w, pos0, simd.Dense(q, rows, dim), simd.Dense(k, keys, dim))
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
 			same, short := make([]float32, rows*n), make([]float32, rows*n)
-			h.Rows(short, rows, n, pos0-keys+n, q, dim, k, dim, dim)
+			h.Rows(short, pos0-keys+n, simd.Dense(q, rows, dim), simd.Dense(k, n, dim))
 			old := NewPacked(2*keys, dim) // what it held must not be seen
 			for i := range old.panels {
 				old.panels[i] = float32(math.NaN())
@@ -34,12 +36,12 @@ func TestRowsAgainstLoop(t *testing.T) {
 				t.Fatal("new keys are not zero")
 			}
 			for _, part := range [][2]int{{64, keys - 64}, {40, 24}, {0, 40}} { // in any order, a panel in pieces
-				packed.Put(part[0], part[1], k[part[0]*dim:], dim)
+				packed.Put(part[0], simd.Dense(k[part[0]*dim:], part[1], dim))
 			}
 			for i := range pos {
 				pos[i] = pos0 - keys + n + i
 			}
-			if h.PackedRows(same, pos, n, q, dim, packed); !slices.Equal(same, short) {
+			if h.PackedRows(same, pos, n, simd.Dense(q, rows, dim), packed); !slices.Equal(same, short) {
 				t.Fatalf("%+v: packed keys give other weights over %d", h, n)
 			}
 			one := make([]float32, dim)

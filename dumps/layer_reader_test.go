@@ -65,9 +65,9 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 	}
 }
 
-// TestSpanIsBothPhases: rows of the prompt and of the reply as one list, those of
+// TestJoinedRowsAreBothPhases: rows of the prompt and of the reply as one list, those of
 // Weights with zeros behind.
-func TestSpanIsBothPhases(t *testing.T) {
+func TestJoinedRowsAreBothPhases(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		r, l := layerOf(t, store)
 		var lists [2]*dumps.Attention
@@ -92,7 +92,7 @@ func TestSpanIsBothPhases(t *testing.T) {
 				for i := range got {
 					got[i] = 7 // what was there must go
 				}
-				if err := l.Span(got, head, part[0], part[1]); err != nil {
+				if err := l.JoinedRows(got, head, part[0], part[1]); err != nil {
 					t.Fatal(err)
 				}
 				if !slices.Equal(got, want[part[0]*keys:][:len(got)]) {
@@ -101,11 +101,11 @@ func TestSpanIsBothPhases(t *testing.T) {
 			}
 		}
 		for _, bad := range [][3]int{{-1, 0, 1}, {9, 0, 1}, {0, -1, 1}, {0, 0, rows + 99}} {
-			if l.Span(make([]float32, 1000*keys), bad[0], bad[1], bad[2]) == nil {
+			if l.JoinedRows(make([]float32, 1000*keys), bad[0], bad[1], bad[2]) == nil {
 				t.Errorf("head %d, rows %d+%d: no error", bad[0], bad[1], bad[2])
 			}
 		}
-		if l.Span(make([]float32, 1), 0, 0, 1) == nil {
+		if l.JoinedRows(make([]float32, 1), 0, 0, 1) == nil {
 			t.Error("no room: no error")
 		}
 	}

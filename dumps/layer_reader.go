@@ -1,0 +1,275 @@
+package dumps
+
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/attend"
+	"github.com/attnscope/attnscope/internal/simd"
+)
+
+// LayerReader reads rows of one layer head by head. Use it for long prompts, where the
+// weights of all heads together do not fit in memory. Its methods may be called from
+// several goroutines.
+type LayerReader struct {
+	r             *Reader
+	prompt, layer int
+	queries       [2][]float32     // by phase, [rows, model heads, dim]; factors only
+	keys          []*attend.Packed // P+G of each kv head; factors only
+}
+
+// LayerOf opens a layer, a true id. In the factors form it reads all queries and keys
+// of the layer; in the rows form it reads nothing yet. A layer that was not recorded
+// is [ErrAbsent].
+func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
+	p, err := r.promptAt(prompt)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkLayer(layer); err != nil {
+		return nil, err
+	}
+	l := &LayerReader{r: r, prompt: prompt, layer: layer}
+	if p.Store != StoreFactors {
+		return l, nil
+	}
+	for _, ph := range Phases {
+		rows, _, _ := p.Shape(ph)
+		if l.queries[ph], err = r.stack(prompt, stackOf(&r.header.Model, layer, kindQueries, ph, rows)); err != nil {
+			return nil, err
+		}
+	}
+	l.keys, err = r.packedKeys(prompt, layer, p.PromptTokens+p.ReplyTokens)
+	return l, err
+}
+
+// packedKeys reads n keys of each kv head of a layer.
+func (r *Reader) packedKeys(prompt, layer, n int) ([]*attend.Packed, error) {
+	m := &r.header.Model
+	shape := stackOf(m, layer, kindKeys, Prefill, n)
+	list, err := r.blocksOf(prompt, shape)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.checkShape("keys", n, m.KVHeads, m.HeadDim); err != nil {
+		return nil, err
+	}
+	out := make([]*attend.Packed, m.KVHeads)
+	for kv := range out {
+		out[kv] = attend.NewPacked(n, m.HeadDim)
+	}
+	return out, r.eachBlock(list, shape, func(rec *record, x []float32) {
+		for kv, packed := range out {
+			packed.Put(int(rec.Row0), m.headRows(x, kv, m.KVHeads, int(rec.Rows)))
+		}
+	})
+}
+
+// headRows returns the view of one head in x [rows, heads, dim].
+func (m *ModelInfo) headRows(x []float32, head, heads, rows int) simd.Mat[float32] {
+	return simd.Mat[float32]{Data: x[head*m.HeadDim:], Rows: rows, Cols: m.HeadDim, Stride: heads * m.HeadDim}
+}
+
+// Bytes returns the memory that the layer holds.
+func (l *LayerReader) Bytes() int {
+	n := 4 * (len(l.queries[Prefill]) + len(l.queries[Decode]))
+	for _, k := range l.keys {
+		n += k.Bytes()
+	}
+	return n
+}
+
+// Release gives the memory of the keys back for the next layer. The LayerReader must
+// not be used afterwards.
+func (l *LayerReader) Release() {
+	for _, k := range l.keys {
+		k.Release()
+	}
+	l.keys = nil
+}
+
+// States returns the queries of the recorded prompt rows, [R, model heads, dim], which
+// are shared and must not be changed, and a copy of the keys, [P+G, kv heads, dim]. In
+// the rows form both are nil.
+func (l *LayerReader) States() (queries, keys []float32) {
+	if l.keys == nil {
+		return nil, nil
+	}
+	m := &l.r.header.Model
+	n := l.keys[0].Keys()
+	keys = make([]float32, n*m.KVHeads*m.HeadDim)
+	for kv, k := range l.keys {
+		for j := range n {
+			k.Key(keys[(j*m.KVHeads+kv)*m.HeadDim:][:m.HeadDim], j)
+		}
+	}
+	return l.queries[Prefill], keys
+}
+
+// Rows writes rows [row0, row0+rows) of a phase into dst, [rows, keys], where keys is
+// P with Prefill and P+G with Decode. head is an index into Plan.Heads. The numbers
+// are the same as those of [Reader.Weights].
+func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error {
+	p := &l.r.prompts[l.prompt]
+	all, keys, _ := p.Shape(ph)
+	if row0 < 0 || rows < 0 || row0+rows > all {
+		return fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+rows, all)
+	}
+	if err := l.checkHead(dst, head, rows*keys); err != nil {
+		return err
+	}
+	if p.Store != StoreFactors {
+		return l.gather(dst[:rows*keys], ph, head, row0, rows)
+	}
+	if ph == Decode {
+		row0 += p.WindowRows
+	}
+	l.rebuild(dst[:rows*keys], head, rowRange(row0, rows), keys)
+	return nil
+}
+
+// JoinedRows writes rows [row0, row0+n) of both phases into dst, [n, P+G]: the rows of
+// the prompt and those of the reply are numbered as one list. In the factors form
+// this passes over the keys once instead of twice. The numbers are those of Rows.
+func (l *LayerReader) JoinedRows(dst []float32, head, row0, n int) error {
+	if n < 0 {
+		return fmt.Errorf("%s: %d rows", l.r.path, n)
+	}
+	return l.PickRows(dst, head, rowRange(row0, n))
+}
+
+// PickRows is JoinedRows for any rows of the list, in ascending order.
+func (l *LayerReader) PickRows(dst []float32, head int, rows []int) error {
+	p := &l.r.prompts[l.prompt]
+	keys := p.PromptTokens + p.ReplyTokens
+	if err := l.checkHead(dst, head, len(rows)*keys); err != nil {
+		return err
+	}
+	for i, row := range rows {
+		if row < 0 || row >= p.WindowRows+p.ReplyTokens || i > 0 && row <= rows[i-1] {
+			return fmt.Errorf("%s: row %d of %d", l.r.path, row, p.WindowRows+p.ReplyTokens)
+		}
+	}
+	if p.Store == StoreFactors {
+		l.rebuild(dst[:len(rows)*keys], head, rows, keys)
+		return nil
+	}
+	for len(rows) > 0 {
+		n := consecutive(rows, p.WindowRows)
+		if err := l.joinedRun(dst[:n*keys], head, rows[0], n); err != nil {
+			return err
+		}
+		dst = dst[n*keys:]
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// consecutive returns how many rows at the start of a list follow each other without
+// a gap and belong to one phase; replies is the first row of the reply.
+func consecutive(rows []int, replies int) int {
+	n := 1
+	for n < len(rows) && rows[n] == rows[0]+n && rows[n] != replies {
+		n++
+	}
+	return n
+}
+
+// joinedRun writes n consecutive rows of one phase into dst, [n, P+G].
+func (l *LayerReader) joinedRun(dst []float32, head, row0, n int) error {
+	p := &l.r.prompts[l.prompt]
+	ph := Prefill
+	if row0 >= p.WindowRows {
+		ph = Decode
+		row0 -= p.WindowRows
+	}
+	if err := l.Rows(dst, ph, head, row0, n); err != nil {
+		return err
+	}
+	_, have, _ := p.Shape(ph)
+	want := p.PromptTokens + p.ReplyTokens
+	if have == want {
+		return nil
+	}
+	for i := n - 1; i >= 0; i-- { // [n, P] becomes [n, P+G], in place from the end
+		row := dst[i*want : (i+1)*want]
+		copy(row, dst[i*have:(i+1)*have])
+		clear(row[have:])
+	}
+	return nil
+}
+
+// checkHead checks an index into Plan.Heads and the room for its weights.
+func (l *LayerReader) checkHead(dst []float32, head, weights int) error {
+	if heads := len(l.r.header.Plan.Heads); head < 0 || head >= heads {
+		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, heads)
+	}
+	if len(dst) < weights {
+		return fmt.Errorf("%s: room for %d weights, want %d", l.r.path, len(dst), weights)
+	}
+	return nil
+}
+
+// rowRange lists n rows from row0 on.
+func rowRange(row0, n int) []int {
+	rows := make([]int, n)
+	for i := range rows {
+		rows[i] = row0 + i
+	}
+	return rows
+}
+
+// rebuild computes joined rows from queries and keys; dst is [rows, keys].
+func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) {
+	if len(rows) == 0 {
+		return
+	}
+	p := &l.r.prompts[l.prompt]
+	m := &l.r.header.Model
+	h := l.r.header.Plan.Heads[head]
+	dim := m.HeadDim
+	queries := make([]float32, len(rows)*dim)
+	pos := make([]int, len(rows))
+	for i, row := range rows {
+		pos[i] = p.PromptTokens - p.WindowRows + row
+		from := l.queries[Prefill]
+		if row >= p.WindowRows {
+			from = l.queries[Decode]
+			row -= p.WindowRows
+		}
+		copy(queries[i*dim:(i+1)*dim], from[(row*m.Heads+h)*dim:])
+	}
+	m.attention(l.layer).PackedRows(dst, pos, keys, simd.Dense(queries, len(rows), dim), l.keys[h*m.KVHeads/m.Heads])
+}
+
+// gather copies rows of a phase out of the blocks that hold them.
+func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows int) error {
+	clear(dst)
+	_, keys, _ := l.r.prompts[l.prompt].Shape(ph)
+	id := l.r.header.Plan.Heads[head]
+	got := 0
+	list := l.r.find(l.prompt, l.layer, kindWeights, ph)
+	for i := range list {
+		rec := &list[i]
+		first := int(rec.Row0)
+		lo, hi := max(row0, first), min(row0+rows, first+int(rec.Rows))
+		if int(rec.Head0) != id || lo >= hi {
+			continue
+		}
+		if rec.NH != 1 || int(rec.Key0)+int(rec.Keys) > keys {
+			return l.r.misfit(rec)
+		}
+		x, err := l.r.floats(rec)
+		if err != nil {
+			return err
+		}
+		for row := lo; row < hi; row++ {
+			from := (row - first) * int(rec.Keys)
+			copy(dst[(row-row0)*keys+int(rec.Key0):], x[from:from+int(rec.Keys)])
+		}
+		got += hi - lo
+	}
+	if got != rows {
+		return l.r.missingRows(l.prompt, l.layer, id, got, rows)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package dumps
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/parallel"
+)
+
+// States holds the factors of one layer, after the rotation. What was not recorded is
+// nil. R is the number of recorded prompt rows, P and G of the tokens of prompt and
+// reply.
+type States struct {
+	Queries  []float32 // of the recorded prompt rows, [R, model heads, dim]
+	Replies  []float32 // of the reply's rows, [G, model heads, dim]
+	LSE      []float32 // log-sum-exps of the scores of Queries, [model heads, R]
+	ReplyLSE []float32 // log-sum-exps of the scores of Replies, [model heads, G]
+	Keys     []float32 // [P+G, kvHeads, dim]
+	Values   []float32 // [P+G, kvHeads, valueDim]
+}
+
+// States reads the factors of a layer. In a dump of the rows form that is an
+// [ErrAbsent].
+func (r *Reader) States(prompt, layer int) (*States, error) {
+	p, err := r.promptAt(prompt)
+	if err != nil {
+		return nil, err
+	}
+	if p.Store != StoreFactors {
+		return nil, fmt.Errorf("%s: queries and keys: %w (capture with --store factors)", r.path, ErrAbsent)
+	}
+	s := &States{}
+	m := &r.header.Model
+	n := p.PromptTokens + p.ReplyTokens
+	for _, part := range []struct {
+		dst *[]float32
+		of  stackShape
+	}{
+		{&s.Queries, stackOf(m, layer, kindQueries, Prefill, p.WindowRows)},
+		{&s.Replies, stackOf(m, layer, kindQueries, Decode, p.ReplyTokens)},
+		{&s.LSE, stackOf(m, layer, kindLSE, Prefill, p.WindowRows)},
+		{&s.ReplyLSE, stackOf(m, layer, kindLSE, Decode, p.ReplyTokens)},
+		{&s.Keys, stackOf(m, layer, kindKeys, Prefill, n)},
+		{&s.Values, stackOf(m, layer, kindValues, Prefill, n)},
+	} {
+		if *part.dst, err = r.stack(prompt, part.of); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Values returns the values of all positions, [P+G, kvHeads, valueDim], or nil where
+// they were not recorded.
+func (r *Reader) Values(prompt, layer int) ([]float32, error) {
+	p, err := r.promptAt(prompt)
+	if err != nil {
+		return nil, err
+	}
+	return r.stack(prompt, stackOf(&r.header.Model, layer, kindValues, Prefill, p.PromptTokens+p.ReplyTokens))
+}
+
+// stackShape names blocks that together are one array [rows, heads, width]; the array
+// of log-sum-exps is [heads, rows].
+type stackShape struct {
+	layer int
+	kind  kind
+	phase Phase
+
+	rows, heads, width int
+}
+
+// stackOf returns the shape of the queries, log-sum-exps, keys or values of a layer.
+func stackOf(m *ModelInfo, layer int, k kind, ph Phase, rows int) stackShape {
+	s := stackShape{layer: layer, kind: k, phase: ph, rows: rows}
+	switch k {
+	case kindQueries:
+		s.heads, s.width = m.Heads, m.HeadDim
+	case kindLSE:
+		s.heads, s.width = m.Heads, 1
+	case kindKeys:
+		s.heads, s.width = m.KVHeads, m.HeadDim
+	case kindValues:
+		s.heads, s.width = m.KVHeads, m.ValueDim
+	}
+	return s
+}
+
+// stack joins blocks to one array, or returns nil where there are none and need not be.
+func (r *Reader) stack(prompt int, s stackShape) ([]float32, error) {
+	list, err := r.blocksOf(prompt, s)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	out, err := r.allocate(s.kind.String(), s.rows, s.heads, s.width)
+	if err != nil {
+		return nil, err
+	}
+	return out, r.eachBlock(list, s, func(rec *record, x []float32) {
+		row0, n := int(rec.Row0), int(rec.Rows)
+		if s.kind != kindLSE {
+			copy(out[row0*s.heads*s.width:], x)
+			return
+		}
+		for h := range s.heads {
+			copy(out[h*s.rows+row0:], x[h*n:(h+1)*n])
+		}
+	})
+}
+
+// blocksOf lists the blocks of a stack and checks that they hold its rows. Values,
+// and stacks of no rows, may have no blocks.
+func (r *Reader) blocksOf(prompt int, s stackShape) ([]record, error) {
+	list := r.find(prompt, s.layer, s.kind, s.phase)
+	if len(list) == 0 && (s.kind == kindValues || s.rows == 0) {
+		return nil, nil
+	}
+	return list, r.checkRows(prompt, s.layer, s.kind, list, s.rows)
+}
+
+// eachBlock decodes blocks of a stack on all cores and calls f with their values,
+// which are valid until f returns.
+func (r *Reader) eachBlock(list []record, s stackShape, f func(rec *record, x []float32)) error {
+	return parallel.Try(context.Background(), len(list), func(i int) error {
+		rec := &list[i]
+		if int(rec.NH) != s.heads || int(rec.Keys) != s.width || int(rec.Row0)+int(rec.Rows) > s.rows {
+			return r.misfit(rec)
+		}
+		b := buffers.Get().(*buffer)
+		defer buffers.Put(b)
+		x, err := r.decode(rec, b)
+		if err == nil {
+			f(rec, x)
+		}
+		return err
+	})
+}

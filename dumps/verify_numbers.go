@@ -1,0 +1,272 @@
+package dumps
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// verifySlice is how many weights are checked at a time.
+const verifySlice = 1 << 23
+
+// weights checks the rows of a layer.
+func (v *verifier) weights(prompt, layer int) {
+	if err := v.checkRows(prompt, layer); err != nil {
+		v.unreadable(prompt, layer, err)
+	}
+}
+
+// checkRows checks the rows of a layer slice by slice. It reports bad rows itself and
+// returns an error where rows cannot be read.
+func (v *verifier) checkRows(prompt, layer int) error {
+	r := v.r
+	for _, ph := range Phases {
+		if err := r.checkStored(prompt, layer, ph); err != nil {
+			return err
+		}
+	}
+	l, err := r.LayerOf(prompt, layer)
+	if err != nil {
+		return err
+	}
+	if err := l.checkStates(); err != nil {
+		return err
+	}
+	p := &r.prompts[prompt]
+	var lse [len(Phases)][]float32 // [model heads, rows]
+	if p.Store == StoreFactors {
+		for _, ph := range Phases {
+			rows, _, _ := p.Shape(ph)
+			if lse[ph], err = r.stack(prompt, stackOf(&r.header.Model, layer, kindLSE, ph, rows)); err != nil {
+				return err
+			}
+		}
+	}
+	var buf []float32
+	for _, ph := range Phases {
+		rows, keys, _ := p.Shape(ph)
+		step := max(1, min(rows, verifySlice/keys))
+		if len(buf) < step*keys {
+			buf = make([]float32, step*keys)
+		}
+		for h, id := range r.header.Plan.Heads {
+			bad, err := l.checkHeadRows(buf, ph, h, step, lse[ph])
+			if err != nil {
+				return err
+			}
+			if bad != "" {
+				v.problem(p.ID, layer, "head %d, %s %s", id, ph, bad)
+			}
+		}
+	}
+	return nil
+}
+
+// checkStates looks for queries and keys that are not finite.
+func (l *LayerReader) checkStates() error {
+	for _, ph := range Phases {
+		x := l.queries[ph]
+		if at := notFinite(x); at >= 0 {
+			return fmt.Errorf("%s queries: value %d is %g: %w", ph, at, x[at], ErrCorrupt)
+		}
+	}
+	key := make([]float32, l.r.header.Model.HeadDim)
+	for kv, keys := range l.keys {
+		for j := range keys.Keys() {
+			keys.Key(key, j)
+			if at := notFinite(key); at >= 0 {
+				return fmt.Errorf("key %d of kv head %d: value %d is %g: %w", j, kv, at, key[at], ErrCorrupt)
+			}
+		}
+	}
+	return nil
+}
+
+// checkHeadRows checks the rows of one head, step rows at a time, and describes the
+// first bad one. buf has room for step rows; lse is nil in the rows form.
+func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []float32) (bad string, err error) {
+	rows, keys, pos0 := l.r.prompts[l.prompt].Shape(ph)
+	id := l.r.header.Plan.Heads[h]
+	for row0 := 0; row0 < rows; row0 += step {
+		a := &Attention{Heads: 1, Rows: min(step, rows-row0), Keys: keys, Pos0: pos0 + row0}
+		a.Data = buf[:a.Rows*keys]
+		if err := l.Rows(a.Data, ph, h, row0, a.Rows); err != nil {
+			return "", err
+		}
+		bad := a.check(l.r.header.Plan.Precision, row0)
+		if bad == "" && lse != nil {
+			bad = l.checkLSE(a, ph, id, row0, lse[id*rows+row0:])
+		}
+		if bad != "" {
+			return bad, nil
+		}
+	}
+	return "", nil
+}
+
+// check describes the first thing that is wrong with the weights of one head. row0 is
+// the number of the first row.
+func (a *Attention) check(precision Precision, row0 int) (bad string) {
+	tolerance := precision.rules().sumTolerance
+	for row := range a.Rows {
+		x := a.Data[row*a.Keys : (row+1)*a.Keys]
+		sum := 0.0
+		for j, w := range x {
+			if !(w >= 0 && w <= 1.001) {
+				return fmt.Sprintf("row %d, key %d: weight %g", row0+row, j, w)
+			}
+			sum += float64(w)
+			if j > a.Pos0+row && w != 0 {
+				return fmt.Sprintf("row %d sees key %d, which comes later", row0+row, j)
+			}
+		}
+		if math.Abs(sum-1) > tolerance {
+			return fmt.Sprintf("row %d sums to %.4f", row0+row, sum)
+		}
+	}
+	return ""
+}
+
+// checkLSE compares the stored log-sum-exp of each row, lse [rows], with the one that
+// the row's largest weight implies: score - log(weight).
+func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []float32) (bad string) {
+	m := &l.r.header.Model
+	tolerance := l.r.header.Plan.Precision.rules().lseTolerance
+	keys := l.keys[head*m.KVHeads/m.Heads]
+	key := make([]float32, m.HeadDim)
+	for row := range a.Rows {
+		x := a.Data[row*a.Keys : (row+1)*a.Keys]
+		top := 0
+		for j, w := range x {
+			if w > x[top] {
+				top = j
+			}
+		}
+		query := l.queries[ph][((row0+row)*m.Heads+head)*m.HeadDim:][:m.HeadDim]
+		keys.Key(key, top)
+		want := m.score(query, key) - math.Log(float64(x[top]))
+		if !(math.Abs(want-float64(lse[row])) <= tolerance+1e-4*math.Abs(want)) {
+			return fmt.Sprintf("row %d: log-sum-exp %.4f, its queries and keys give %.4f", row0+row, lse[row], want)
+		}
+	}
+	return ""
+}
+
+// score returns the score of a query and a key, before the softmax.
+func (m *ModelInfo) score(query, key []float32) float64 {
+	score := 0.0
+	for d, v := range query {
+		score += float64(v) * float64(key[d])
+	}
+	score *= m.Scale
+	if m.SoftCap > 0 {
+		score = m.SoftCap * math.Tanh(score/m.SoftCap)
+	}
+	return score
+}
+
+// sums checks the sums over all queries of the prompt.
+func (v *verifier) sums(prompt, layer int) {
+	p := &v.r.prompts[prompt]
+	sums, err := v.r.Sums(prompt, layer)
+	switch {
+	case err == nil:
+		v.addUp(p, layer, "sums over all queries", sums, p.PromptTokens)
+	case v.r.header.Plan.NoPromptSums && errors.Is(err, ErrAbsent):
+	default:
+		v.unreadable(prompt, layer, err)
+	}
+}
+
+// windows checks the sums over the queries of each query window.
+func (v *verifier) windows(prompt, layer int) {
+	sums, count, err := v.r.Windows(prompt, layer)
+	switch {
+	case err != nil:
+		v.unreadable(prompt, layer, err)
+	case count > 0:
+		v.addUp(&v.r.prompts[prompt], layer, "sums of query windows", sums, v.r.header.Plan.PromptWindowSize)
+	}
+}
+
+// addUp checks sums over a number of queries, [rows, P]: each sum is between 0 and
+// that number, and each row adds up to it.
+func (v *verifier) addUp(p *Prompt, layer int, what string, sums []float32, queries int) {
+	n := p.PromptTokens
+	want := float64(queries)
+	for i := 0; i+n <= len(sums); i += n {
+		total := 0.0
+		for j, s := range sums[i : i+n] {
+			if !(s >= 0 && float64(s) <= 1.001*want) {
+				v.problem(p.ID, layer, "%s: number %d of row %d is %g", what, j, i/n, s)
+				return
+			}
+			total += float64(s)
+		}
+		if math.Abs(total-want) > 1e-3*want {
+			v.problem(p.ID, layer, "%s: row %d adds up to %.4f, want %d", what, i/n, total, queries)
+			return
+		}
+	}
+}
+
+// overview checks that all cells of an overview are weights.
+func (v *verifier) overview(prompt, layer int) {
+	if v.r.header.Plan.Overview == 0 {
+		return
+	}
+	cells, _, err := v.r.Overview(prompt, layer)
+	if err != nil {
+		v.unreadable(prompt, layer, err)
+	}
+	for i, w := range cells {
+		if !(w >= 0 && w <= 1.001) {
+			v.problem(v.r.prompts[prompt].ID, layer, "overview: cell %d is %g", i, w)
+			return
+		}
+	}
+}
+
+// values checks that the values are there and finite.
+func (v *verifier) values(prompt, layer int) {
+	if !v.r.header.Plan.Values {
+		return
+	}
+	id := v.r.prompts[prompt].ID
+	x, err := v.r.Values(prompt, layer)
+	switch at := notFinite(x); {
+	case err != nil:
+		v.unreadable(prompt, layer, err)
+	case x == nil:
+		v.problem(id, layer, "values: there are none, but the plan has them")
+	case at >= 0:
+		v.problem(id, layer, "values: value %d is %g", at, x[at])
+	}
+}
+
+// logits checks that the logits of a prompt's reply are there and finite.
+func (v *verifier) logits(prompt int) {
+	p := &v.r.prompts[prompt]
+	if !v.r.header.Plan.Logits || p.ReplyTokens == 0 {
+		return
+	}
+	x, err := v.r.Logits(prompt)
+	if err != nil {
+		v.unreadable(prompt, -1, err)
+		return
+	}
+	if at := notFinite(x); at >= 0 {
+		v.problem(p.ID, -1, "logits: value %d is %g", at, x[at])
+	}
+}
+
+// notFinite returns the index of the first value that is infinite or not a number;
+// -1: none.
+func notFinite(x []float32) int {
+	for i, v := range x {
+		if v-v != 0 {
+			return i
+		}
+	}
+	return -1
+}
