@@ -47,6 +47,25 @@ func JoinHeads(heads []analysis.HeadRate) Rates {
 	}
 }
 
+// RatesByWindow joins the heads of a layer under each window of cfg.
+func RatesByWindow(heads []HeadStats, cfg analysis.HitRateConfig) (map[int]Rates, error) {
+	byWindow := map[int][]analysis.HeadRate{}
+	for i := range heads {
+		rates, err := heads[i].Rates(cfg)
+		if err != nil {
+			return nil, err
+		}
+		for _, rate := range rates {
+			byWindow[rate.Window] = append(byWindow[rate.Window], rate)
+		}
+	}
+	out := make(map[int]Rates, len(byWindow))
+	for window, rates := range byWindow {
+		out[window] = JoinHeads(rates)
+	}
+	return out, nil
+}
+
 // MeanOverPrompts averages each rate over the prompts for which it is defined, and
 // sums the counts. seed is that of the bootstrap.
 func MeanOverPrompts(prompts []Rates, seed uint64) Rates {

@@ -114,8 +114,3 @@ func (r *LayerRows) mean(ctx context.Context, dst []float32, row0, n int) error 
 	}
 	return nil
 }
-
-// States returns the queries of the recorded prompt rows [rows, model heads, dim],
-// which are shared and must not be changed, and a copy of the keys
-// [positions, kv heads, dim]. Both are nil where the dump stores weights.
-func (r *LayerRows) States() (queries, keys []float32) { return r.reader.States() }

@@ -6,30 +6,34 @@ import (
 	"sync"
 )
 
-// cache keeps values under a bound of bytes and drops those that were not used
-// for longest. Who asks for a value that is being made waits for it.
+// cache keeps values under a bound of bytes and drops the least recently used. If a
+// value is being built, requests for it wait.
 type cache struct {
 	mu    sync.Mutex
 	limit int
 	bytes int
-	used  *list.List // of *cached, most recent first
+	used  *list.List // of *cached, most recently used first
 	items map[any]*list.Element
 }
 
 type cached struct {
 	key   any
-	ready chan struct{}
+	ready chan struct{} // closed when the value is built
 	value any
-	bytes int // 0 while it is made
+	bytes int // 0 while it is built
 	err   error
 }
+
+// collectBytes is the number of dropped bytes from which on the garbage collector is
+// run before as much is allocated again.
+const collectBytes = 16 << 20
 
 func newCache(limit int) *cache {
 	return &cache{limit: limit, used: list.New(), items: map[any]*list.Element{}}
 }
 
-// get returns the value of key, made once by build, which tells its size. need
-// is about what the making takes: so much is dropped before. An error is not kept.
+// get returns the value of key. If the cache does not have it, build makes it, once,
+// and tells its size; need bytes are freed before. Errors are not kept.
 func (c *cache) get(key any, need int, build func() (value any, bytes int, err error)) (any, error) {
 	c.mu.Lock()
 	if e, ok := c.items[key]; ok {
@@ -44,8 +48,8 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 	c.items[key] = e
 	dropped := c.shrink(c.limit-need, it)
 	c.mu.Unlock()
-	if dropped > 16<<20 {
-		runtime.GC() // before as much is allocated again
+	if dropped > collectBytes {
+		runtime.GC()
 	}
 
 	var bytes int
@@ -57,13 +61,13 @@ func (c *cache) get(key any, need int, build func() (value any, bytes int, err e
 		c.drop(e)
 		return nil, it.err
 	}
-	it.bytes = bytes // until now it could not be dropped
+	it.bytes = bytes // from now on it may be dropped
 	c.bytes += bytes
 	c.shrink(c.limit, it)
 	return it.value, nil
 }
 
-// peek returns a value that is there, made and no error.
+// peek returns the value of key if the cache has it, built and without an error.
 func (c *cache) peek(key any) (value any, ok bool) {
 	c.mu.Lock()
 	e, ok := c.items[key]
@@ -83,14 +87,14 @@ func (c *cache) peek(key any) (value any, ok bool) {
 	}
 }
 
-// shrink drops what was not used for longest, but for it, until no more than
-// limit bytes are left, and tells how much.
-func (c *cache) shrink(limit int, it *cached) (dropped int) {
+// shrink drops the least recently used values, except one, until at most limit bytes
+// are left. It returns the number of bytes that were dropped.
+func (c *cache) shrink(limit int, except *cached) (dropped int) {
 	for e := c.used.Back(); e != nil && c.bytes > limit; {
 		before := e.Prev()
-		if old := e.Value.(*cached); old != it && old.bytes > 0 {
-			c.bytes -= old.bytes
-			dropped += old.bytes
+		if it := e.Value.(*cached); it != except && it.bytes > 0 {
+			c.bytes -= it.bytes
+			dropped += it.bytes
 			c.drop(e)
 		}
 		e = before
@@ -98,8 +102,8 @@ func (c *cache) shrink(limit int, it *cached) (dropped int) {
 	return dropped
 }
 
-// last lets a value be the next that is dropped: it was needed only to make another.
-func (c *cache) last(key any) {
+// dropNext makes a value the first to be dropped: it was needed for another one only.
+func (c *cache) dropNext(key any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.items[key]; ok {
@@ -112,7 +116,7 @@ func (c *cache) drop(e *list.Element) {
 	delete(c.items, e.Value.(*cached).key)
 }
 
-// lookup is get with the type of the value.
+// lookup is [cache.get] for values of a type.
 func lookup[T any](c *cache, key any, need int, build func() (value T, bytes int, err error)) (T, error) {
 	v, err := c.get(key, need, func() (any, int, error) { return build() })
 	if err != nil {

@@ -9,16 +9,18 @@ import (
 	"strings"
 )
 
-// policy lets the page load its own scripts, styles and images and talk to its
-// own server, nothing else.
+// policy lets the page load its own scripts, styles and images and send requests to
+// its own server, nothing else.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// guard lets through what a browser page of this server asks for, and nothing
-// that another site makes a browser ask: the Host must be a loopback name (so a
-// name that is rebound to 127.0.0.1 is refused), the Origin, where there is one,
-// this server's, and the path must begin with the token. Who lacks the token
-// gets the same answer whatever is asked.
+// guard passes on the requests of this server's own page and refuses those that
+// another web site makes a browser send:
+//   - The Host must be a loopback name, so a name that is rebound to 127.0.0.1 is
+//     refused.
+//   - An Origin must be this server's.
+//   - The path must begin with the token. Without the token, the answer is the same
+//     for every path.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -28,18 +30,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		site := r.Header.Get("Sec-Fetch-Site")
-		switch {
-		case !loopbackHost(r.Host), !sameOrigin(r), site != "" && site != "same-origin" && site != "none":
-			http.Error(w, "refused: not asked from this viewer's own page", http.StatusForbidden)
-			return
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			h.Set("Allow", "GET, HEAD")
-			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		if !loopbackHost(r.Host) || !sameOrigin(r) || !sameSite(r) {
+			http.Error(w, "refused: the request does not come from the viewer's own page", http.StatusForbidden)
 			return
 		}
-		token, rest, slash := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		if !slash || r.URL.RawPath != "" || path.Clean("/"+rest) != "/"+rest || subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) != 1 {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD are allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		rest, ok := s.withoutToken(r.URL)
+		if !ok {
 			http.Error(w, "not found: use the whole address that attnscope view printed", http.StatusNotFound)
 			return
 		}
@@ -49,8 +50,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// loopbackHost says that a Host header names this machine's loopback interface.
-// The port is left open: a tunnel may change it.
+// withoutToken returns the path behind the token. It is not ok if the token is wrong
+// or the path is not written in its plain form.
+func (s *Server) withoutToken(u *url.URL) (rest string, ok bool) {
+	token, rest, slash := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	plain := u.RawPath == "" && path.Clean("/"+rest) == "/"+rest
+	same := subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) == 1
+	return rest, slash && plain && same
+}
+
+// loopbackHost reports whether a Host header names this machine's loopback
+// interface. The port does not matter: a tunnel may change it.
 func loopbackHost(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
@@ -63,8 +73,16 @@ func loopbackHost(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// sameOrigin says that a request has no Origin, or that of the address it came to.
+// sameOrigin reports whether a request has no Origin, or the origin of the address
+// that it was sent to.
 func sameOrigin(r *http.Request) bool {
 	list := r.Header.Values("Origin")
 	return len(list) == 0 || len(list) == 1 && list[0] == "http://"+r.Host
+}
+
+// sameSite reports whether the browser says that the request comes from this site or
+// from the user, or says nothing.
+func sameSite(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "" || site == "same-origin" || site == "none"
 }

@@ -77,17 +77,16 @@ func TestPyramidOfALongPrompt(t *testing.T) {
 	const prompt, rows, reply = 2300, 140, 9
 	path := filepath.Join(t.TempDir(), "long.attn")
 	writeLong(t, path, prompt, rows, reply, dumps.Prompt{})
-	defer func(n int) { baseBytes = n }(baseBytes)
 	for _, limit := range []int{48 << 20, 1 << 20, 1000} {
-		baseBytes = limit
 		v := serve(t, path, Options{Token: testToken})
+		v.s.levelBytes = limit
 		want := v.weights(0, 0, 1)
-		var info mapInfo
+		var info mapAnswer
 		v.json("api/map?head=1", &info)
 		if fmt.Sprint(info.Levels) != "[2309 578 145]" {
 			t.Fatalf("levels %v", info.Levels)
 		}
-		s, err := v.s.pyramid(t.Context(), place{0, 0, 0}, 1)
+		s, err := v.s.pyramid(t.Context(), headQuery{head: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,18 +99,18 @@ func TestPyramidOfALongPrompt(t *testing.T) {
 					all := (len(want) + 1<<down - 1) >> down
 					for y := 0; y*tileRows < all; y++ {
 						for x := 0; x*tileKeys < cells; x++ {
-							got, n, keys, err := s.tile(t.Context(), level, down, x, y, mean)
+							got, err := s.tile(t.Context(), tileID{level, down, x, y, mean})
 							if err != nil {
 								t.Fatal(err)
 							}
-							if n != min(tileRows, all-y*tileRows) || keys != min(tileKeys, cells-x*tileKeys) {
-								t.Fatalf("tile of %d x %d", n, keys)
+							if got.rows != min(tileRows, all-y*tileRows) || got.keys != min(tileKeys, cells-x*tileKeys) {
+								t.Fatalf("tile of %d x %d", got.rows, got.keys)
 							}
-							for i := 0; i < len(got); i += 7 {
+							for i := 0; i < len(got.cells); i += 7 {
 								pool := map[bool]string{false: "max", true: "mean"}[mean]
-								w := slowCell(want, y*tileRows+i/keys, x*tileKeys+i%keys, 1<<down, info.width(level), pool, info.First)
-								if d := float64(got[i]) - w; d > 1e-6*w+1e-9 || d < -1e-6*w-1e-9 {
-									t.Fatalf("bound %d, level %d, down %d, %s, tile %d,%d, cell %d: %g, want %g", limit, level, down, pool, x, y, i, got[i], w)
+								w := slowCell(want, y*tileRows+i/got.keys, x*tileKeys+i%got.keys, 1<<down, info.width(level), pool, info.First)
+								if d := float64(got.cells[i]) - w; d > 1e-6*w+1e-9 || d < -1e-6*w-1e-9 {
+									t.Fatalf("bound %d, level %d, down %d, %s, tile %d,%d, cell %d: %g, want %g", limit, level, down, pool, x, y, i, got.cells[i], w)
 								}
 							}
 						}
@@ -122,7 +121,7 @@ func TestPyramidOfALongPrompt(t *testing.T) {
 	}
 }
 
-func (m mapInfo) width(level int) int {
+func (m mapAnswer) width(level int) int {
 	w := 1
 	for range level {
 		w *= m.Factor

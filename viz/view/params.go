@@ -3,7 +3,6 @@ package view
 import (
 	"fmt"
 	"math"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,23 +14,26 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// params reads a query; the first mistake is kept.
+// params reads the parameters of a request. It keeps the first error.
 type params struct {
-	q   url.Values
-	err error
+	values url.Values
+	err    error
 }
 
-func query(r *http.Request) *params { return &params{q: r.URL.Query()} }
-
+// fail records that a parameter is not what was expected.
 func (p *params) fail(name, want string) {
+	p.failWith(fmt.Errorf("%s=%q: want %s", name, p.values.Get(name), want))
+}
+
+func (p *params) failWith(err error) {
 	if p.err == nil {
-		p.err = fmt.Errorf("%s=%q: want %s", name, p.q.Get(name), want)
+		p.err = err
 	}
 }
 
-// int reads a number in [lo, hi]; without one it is fallback.
+// int reads a number from lo to hi; fallback stands for a missing one.
 func (p *params) int(name string, fallback, lo, hi int) int {
-	text := p.q.Get(name)
+	text := p.values.Get(name)
 	if text == "" {
 		return fallback
 	}
@@ -43,8 +45,9 @@ func (p *params) int(name string, fallback, lo, hi int) int {
 	return v
 }
 
+// float reads a number from lo to hi; fallback stands for a missing one.
 func (p *params) float(name string, fallback, lo, hi float64) float64 {
-	text := p.q.Get(name)
+	text := p.values.Get(name)
 	if text == "" {
 		return fallback
 	}
@@ -56,32 +59,23 @@ func (p *params) float(name string, fallback, lo, hi float64) float64 {
 	return v
 }
 
+// ints reads numbers from lo to hi, separated by commas.
 func (p *params) ints(name string, fallback []int, lo, hi int) []int {
-	return p.list(name, fallback, 64, fmt.Sprintf("up to 64 numbers from %d to %d", lo, hi), func(v int) bool { return v >= lo && v <= hi })
+	const most = 64
+	want := fmt.Sprintf("up to %d numbers from %d to %d", most, lo, hi)
+	return p.list(name, fallback, most, want, func(v int) bool { return v >= lo && v <= hi })
 }
 
-// layers reads recorded layers, each once; nil: none are named.
-func (p *params) layers(recorded []int) []int {
-	left := slices.Clone(recorded)
-	return p.list("layers", nil, len(recorded), fmt.Sprintf("recorded layers, each once, of %v", recorded), func(v int) bool {
-		i := slices.Index(left, v)
-		if i >= 0 {
-			left = slices.Delete(left, i, i+1)
-		}
-		return i >= 0
-	})
-}
-
-// list reads up to most numbers that are fit.
-func (p *params) list(name string, fallback []int, most int, want string, fit func(v int) bool) []int {
-	text := p.q.Get(name)
+// list reads at most a number of integers that satisfy valid.
+func (p *params) list(name string, fallback []int, most int, want string, valid func(v int) bool) []int {
+	text := p.values.Get(name)
 	if text == "" {
 		return fallback
 	}
 	var list []int
 	for _, part := range strings.SplitN(text, ",", most+1) {
 		v, err := strconv.Atoi(part)
-		if err != nil || len(list) == most || !fit(v) {
+		if err != nil || len(list) == most || !valid(v) {
 			p.fail(name, want)
 			return fallback
 		}
@@ -90,70 +84,32 @@ func (p *params) list(name string, fallback []int, most int, want string, fit fu
 	return list
 }
 
-func (p *params) choice(name string, list ...string) string {
-	text := p.q.Get(name)
+// flag reads 0 or 1.
+func (p *params) flag(name string) bool { return p.int(name, 0, 0, 1) == 1 }
+
+// choice reads one of some words; the first stands for a missing one.
+func (p *params) choice(name string, words ...string) string {
+	text := p.values.Get(name)
 	if text == "" {
-		return list[0]
+		return words[0]
 	}
-	if !slices.Contains(list, text) {
-		p.fail(name, "one of "+strings.Join(list, ", "))
-		return list[0]
+	if !slices.Contains(words, text) {
+		p.fail(name, "one of "+strings.Join(words, ", "))
+		return words[0]
 	}
 	return text
 }
 
-// capture reads c.
-func (s *Server) capture(p *params) int { return p.int("c", 0, 0, len(s.captures)-1) }
-
-// prompt reads c and p.
-func (s *Server) readPrompt(p *params) (int, int, *dumps.Prompt) {
-	c := s.capture(p)
-	list := s.captures[c].Prompts()
-	i := p.int("p", 0, 0, len(list)-1)
-	return c, i, &list[i]
-}
-
-// place reads c, p and layer.
-func (s *Server) place(p *params) (place, *dumps.Prompt) {
-	c, i, info := s.readPrompt(p)
-	layers := s.captures[c].Header().Plan.Layers
-	layer := p.int("layer", layers[0], 0, math.MaxInt32)
-	if !slices.Contains(layers, layer) {
-		p.fail("layer", fmt.Sprintf("one of the recorded layers %v", layers))
-	}
-	return place{c, i, layer}, info
-}
-
-// rates reads how hit rates are computed: window, theta, and top or budget.
-func (p *params) rates(prompt *dumps.Prompt) analysis.HitRateConfig {
-	cfg := analysis.Paper
-	cfg.By = nil
-	most := min(prompt.WindowRows, prompt.PromptTokens-1)
-	cfg.Windows = p.ints("window", []int{max(1, min(cfg.Windows[0], most))}, 1, max(1, most))
-	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], digest.LeastTheta, 1)}
-	cfg.Tops = []float64{p.float("top", cfg.Tops[0], 0, 1)}
-	if b := p.int("budget", 0, 0, math.MaxInt32); b > 0 {
-		cfg.Tops, cfg.Budgets = nil, []int{b}
-	}
-	cfg.SkipFirst = p.int("skip", 0, 0, math.MaxInt32)
-	cfg.Kernel = p.kernel(1)
-	cfg.Pooling = p.pooling()
-	return cfg
-}
-
-func (p *params) pooling() snapkv.Pooling { return choose(p, "pooling", snapkv.Poolings()) }
-
-func (p *params) group() snapkv.Group { return choose(p, "group", snapkv.Groups()) }
-
-// choose reads one of the values of a type; the first is the default.
+// choose reads one of the values of a type; the first stands for a missing one.
 func choose[T ~string](p *params, name string, values []T) T {
-	names := make([]string, len(values))
+	words := make([]string, len(values))
 	for i, v := range values {
-		names[i] = string(v)
+		words[i] = string(v)
 	}
-	return T(p.choice(name, names...))
+	return T(p.choice(name, words...))
 }
 
+// kernel reads the number of positions that votes are pooled over.
 func (p *params) kernel(fallback int) int {
 	k := p.int("kernel", fallback, 1, 9999)
 	if k%2 == 0 {
@@ -162,24 +118,152 @@ func (p *params) kernel(fallback int) int {
 	return k
 }
 
-// selection reads a method and its config.
-func (p *params) selection(prompt *dumps.Prompt) (snapkv.Method, snapkv.Config) {
-	m, err := snapkv.FindMethod(p.choice("method", snapkv.MethodNames()...))
-	if err != nil && p.err == nil {
-		p.err = err
+func (p *params) pooling() snapkv.Pooling { return choose(p, "pooling", snapkv.Poolings()) }
+
+// layers reads recorded layers, each at most once; nil if none are named.
+func (p *params) layers(recorded []int) []int {
+	left := slices.Clone(recorded)
+	want := fmt.Sprintf("recorded layers, each at most once, of %v", recorded)
+	return p.list("layers", nil, len(recorded), want, func(v int) bool {
+		i := slices.Index(left, v)
+		if i < 0 {
+			return false
+		}
+		left = slices.Delete(left, i, i+1)
+		return true
+	})
+}
+
+// promptQuery names a prompt of a capture, both by index.
+type promptQuery struct{ capture, prompt int }
+
+// readPrompt reads c and p.
+func (s *Server) readPrompt(p *params) promptQuery {
+	capture := p.int("c", 0, 0, len(s.captures)-1)
+	prompts := s.captures[capture].Prompts()
+	return promptQuery{capture, p.int("p", 0, 0, len(prompts)-1)}
+}
+
+// readPlace reads c, p and layer.
+func (s *Server) readPlace(p *params) place {
+	q := s.readPrompt(p)
+	layers := s.captures[q.capture].Header().Plan.Layers
+	layer := p.int("layer", layers[0], 0, math.MaxInt32)
+	if !slices.Contains(layers, layer) {
+		p.fail("layer", fmt.Sprintf("one of the recorded layers %v", layers))
 	}
+	return place{q.capture, q.prompt, layer}
+}
+
+// headQuery names a head of a layer.
+type headQuery struct {
+	at   place
+	head int // index among the recorded heads, or digest.AllHeads
+}
+
+// readHead reads c, p, layer and head.
+func (s *Server) readHead(p *params) headQuery {
+	at := s.readPlace(p)
+	heads := s.header(at).Plan.Heads
+	id := p.int("head", digest.AllHeads, digest.AllHeads, math.MaxInt32)
+	if id == digest.AllHeads {
+		return headQuery{at, digest.AllHeads}
+	}
+	index := slices.Index(heads, id)
+	if index < 0 {
+		p.fail("head", fmt.Sprintf("one of the recorded heads %v, or %d for their mean", heads, digest.AllHeads))
+		index = 0
+	}
+	return headQuery{at, index}
+}
+
+// layerQuery names one or several layers, and the prompts that they are rated on.
+type layerQuery struct {
+	at      place // of the single layer, and of the first prompt
+	layers  []int // nil: the layer of at alone
+	prompts []int // indices
+}
+
+// readLayers reads c, p, layer and layers. p=all stands for the prompts that have a
+// reply, or if none has for the first prompt.
+func (s *Server) readLayers(p *params) layerQuery {
+	all := p.values.Get("p") == "all"
+	if all {
+		p.values.Set("p", "0")
+	}
+	q := layerQuery{at: s.readPlace(p)}
+	q.layers = p.layers(s.header(q.at).Plan.Layers)
+	for i, prompt := range s.captures[q.at.capture].Prompts() {
+		if all && prompt.ReplyTokens > 0 {
+			q.prompts = append(q.prompts, i)
+		}
+	}
+	if len(q.prompts) == 0 {
+		q.prompts = []int{q.at.prompt}
+	}
+	return q
+}
+
+// readRates reads how hit rates are computed on the prompts of q: window, theta, top
+// or budget, skip, kernel and pooling. The prompt with the fewest recorded rows
+// bounds the window.
+func (s *Server) readRates(p *params, q layerQuery) analysis.HitRateConfig {
+	shortest := s.prompt(q.at)
+	for _, prompt := range s.prompts(q.at.capture, q.prompts) {
+		if prompt.WindowRows < shortest.WindowRows {
+			shortest = prompt
+		}
+	}
+	longest := min(shortest.WindowRows, shortest.PromptTokens-1) // window
+	cfg := analysis.Paper
+	cfg.By = nil
+	cfg.Windows = p.ints("window", []int{max(1, min(cfg.Windows[0], longest))}, 1, max(1, longest))
+	cfg.Thetas = []float64{p.float("theta", cfg.Thetas[0], digest.LeastTheta, 1)}
+	cfg.Tops = []float64{p.float("top", cfg.Tops[0], 0, 1)}
+	if budget := p.int("budget", 0, 0, math.MaxInt32); budget > 0 {
+		cfg.Tops = nil
+		cfg.Budgets = []int{budget}
+	}
+	cfg.SkipFirst = p.int("skip", 0, 0, math.MaxInt32)
+	cfg.Kernel = p.kernel(1)
+	cfg.Pooling = p.pooling()
+	return cfg
+}
+
+// defaultCapacity stands for a missing capacity.
+func defaultCapacity() int { return snapkv.Presets["class"].Capacity }
+
+// capacity reads the capacity of a selection.
+func (p *params) capacity() int { return p.int("capacity", defaultCapacity(), 1, math.MaxInt32) }
+
+// config reads how a selection is made of a prompt: window, kernel, pooling, group
+// and seed.
+func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
 	c := snapkv.Presets["class"]
 	c.Window = p.int("window", min(c.Window, prompt.WindowRows), 1, max(1, prompt.WindowRows))
-	c.Capacity = p.int("capacity", c.Capacity, 1, math.MaxInt32)
+	c.Capacity = capacity
 	c.Kernel = p.kernel(c.Kernel)
 	c.Pooling = p.pooling()
-	c.Group = p.group()
+	c.Group = choose(p, "group", snapkv.Groups())
 	c.Seed = uint64(p.int("seed", 0, 0, math.MaxInt32))
-	if err := c.Check(); err != nil && p.err == nil {
-		p.err = err
+	if err := c.Check(); err != nil {
+		p.failWith(err)
 	}
-	if p.err == nil && c.Window >= prompt.PromptTokens {
-		p.err = fmt.Errorf("prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window)
+	if c.Window >= prompt.PromptTokens {
+		p.failWith(fmt.Errorf("prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window))
 	}
-	return m, c
+	return c
+}
+
+// methods reads the names of methods, separated by commas.
+func (p *params) methods(name string) []snapkv.Method {
+	var list []snapkv.Method
+	for _, word := range strings.Split(p.values.Get(name), ",") {
+		m, err := snapkv.FindMethod(word)
+		if err != nil {
+			p.failWith(err)
+		}
+		list = append(list, m)
+	}
+	return list
 }

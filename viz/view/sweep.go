@@ -2,13 +2,30 @@ package view
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/digest"
 )
 
-// sweepRow is the hit rate of a layer under one window, with its baselines.
+// sweepQuery asks for the hit rates of layers under several windows.
+type sweepQuery struct {
+	layerQuery
+	rates analysis.HitRateConfig
+}
+
+func (s *Server) readSweep(p *params) sweepQuery {
+	q := s.readLayers(p)
+	return sweepQuery{q, s.readRates(p, q)}
+}
+
+// sweepAnswer holds the hit rates of a layer: those of [analysis.HitRates] by layer.
+// Of several prompts they are means.
+type sweepAnswer struct {
+	Layer int        `json:"layer"`
+	Rows  []sweepRow `json:"rows"`
+}
+
+// sweepRow is the hit rate under one window, with baselines.
 type sweepRow struct {
 	Window      int    `json:"window"`
 	Significant int    `json:"significant"`
@@ -25,56 +42,57 @@ type sweepRow struct {
 	Prompts     int    `json:"prompts"`
 }
 
-// apiSweep gives the hit rates of one layer, or of all in layers, by window: those of
-// [analysis.HitRates] with --by layer. p=all is the mean over the capture's prompts;
-// otherwise the prompt's.
-func (s *Server) apiSweep(r *http.Request) (any, error) {
-	p := query(r)
-	at, list, cfg := s.several(p)
-	return s.byLayer(r.Context(), p, at, func(ctx context.Context, at place) (any, error) {
-		return s.layerSweep(ctx, at, list, cfg)
-	})
+// layersSweep answers for one layer, or with a list for several.
+func (s *Server) layersSweep(ctx context.Context, q sweepQuery) (any, error) {
+	return perLayer(ctx, q.layerQuery, func(at place) (sweepAnswer, error) { return s.sweepOf(ctx, at, q) })
 }
 
-// layerSweep rates a layer over some prompts.
-func (s *Server) layerSweep(ctx context.Context, at place, list []int, cfg analysis.HitRateConfig) (any, error) {
+// sweepOf rates a layer.
+func (s *Server) sweepOf(ctx context.Context, at place, q sweepQuery) (sweepAnswer, error) {
+	out := sweepAnswer{Layer: at.layer, Rows: []sweepRow{}}
+	spec := s.specFor(at.capture, q.prompts, q.rates.Windows)
 	prompts := map[int][]digest.Rates{} // by window
-	kept := s.specFor(at.capture, list, cfg.Windows)
-	for _, i := range list {
-		if s.captures[at.capture].Prompts()[i].ReplyTokens == 0 {
+	for _, prompt := range q.prompts {
+		at := place{at.capture, prompt, at.layer}
+		if s.prompt(at).ReplyTokens == 0 {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return out, err
 		}
-		heads, err := s.stats(place{at.capture, i, at.layer}, kept)
+		stats, err := s.stats(at, spec)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		byWindow := map[int][]analysis.HeadRate{}
-		for _, h := range heads {
-			rates, err := h.Rates(cfg)
-			if err != nil {
-				return nil, err
-			}
-			for _, rate := range rates {
-				byWindow[rate.Window] = append(byWindow[rate.Window], rate)
-			}
+		byWindow, err := digest.RatesByWindow(stats, q.rates)
+		if err != nil {
+			return out, err
 		}
-		for w, rates := range byWindow {
-			prompts[w] = append(prompts[w], digest.JoinHeads(rates))
+		for window, rates := range byWindow {
+			prompts[window] = append(prompts[window], rates)
 		}
 	}
-	rows := []sweepRow{}
-	for _, w := range cfg.Windows {
-		if len(prompts[w]) == 0 {
+	for _, window := range q.rates.Windows {
+		n := len(prompts[window])
+		if n == 0 {
 			continue
 		}
-		m := digest.MeanOverPrompts(prompts[w], cfg.Seed)
-		rows = append(rows, sweepRow{
-			w, m.Significant, m.Hits, number(m.HitRate), number(m.Low), number(m.High), number(m.Chance),
-			number(m.Recent), number(m.SinksRecent), number(m.Oracle), number(m.Overlap), number(m.Mass), len(prompts[w]),
+		r := digest.MeanOverPrompts(prompts[window], q.rates.Seed)
+		out.Rows = append(out.Rows, sweepRow{
+			Window:      window,
+			Significant: r.Significant,
+			Hits:        r.Hits,
+			HitRate:     number(r.HitRate),
+			Low:         number(r.Low),
+			High:        number(r.High),
+			Chance:      number(r.Chance),
+			Recent:      number(r.Recent),
+			SinksRecent: number(r.SinksRecent),
+			Oracle:      number(r.Oracle),
+			Overlap:     number(r.Overlap),
+			Mass:        number(r.Mass),
+			Prompts:     n,
 		})
 	}
-	return map[string]any{"layer": at.layer, "rows": rows}, nil
+	return out, nil
 }

@@ -1,10 +1,27 @@
-// Package view is the local viewer: an HTTP server on the loopback interface
-// and a page without outside resources. The server decodes what is looked at,
-// one layer and head at a time, and keeps a bounded amount of it; the page draws
-// tiles of max/mean pyramids, so captures of any length can be zoomed.
+// Package view is the local viewer of dumps: an HTTP server on the loopback
+// interface, and a page that loads nothing from outside.
 //
 //	s, err := view.Open([]string{"run.attn"}, view.Options{})
-//	err = s.Serve(ctx, listener)
+//	if err != nil {
+//		return err
+//	}
+//	defer s.Close()
+//	l, err := view.Listen("127.0.0.1:0")
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println(s.URL(l)) // the address of the page, with the token that guards it
+//	return s.Serve(ctx, l)
+//
+// The package knows HTTP, memory and drawing. What it shows is computed by
+// [github.com/attnscope/attnscope/analysis/digest]. The server reads one layer of a
+// prompt at a time, when it is looked at, and keeps the results in caches of bounded
+// size. Maps of attention are served as tiles of a pyramid of maxima and means, so
+// that captures of any length can be zoomed.
+//
+// The token in the address is a secret: whoever knows it can read the dumps. Requests
+// from other machines, and requests that other web sites make the browser send, are
+// refused.
 package view
 
 import (
@@ -20,85 +37,104 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// Options of a viewer.
+// Options configure a viewer.
 type Options struct {
-	// Pieces gives, for a dump, the text of tokens that it has none for; nil, or
-	// a nil function: their ids are shown.
+	// Pieces returns, for the header of a dump, the function that gives the text of a
+	// token by its id. It is used for tokens whose text the dump does not hold. Where
+	// Pieces is nil, or returns nil, ids are shown.
 	Pieces func(h *dumps.Header) func(id int32) string
-	// Token guards the server, part of every path; empty: a random one.
+	// Token guards the server; it is part of every path. Empty stands for a random one.
 	Token string
-	// CacheBytes bounds what is kept decoded; 0: 256 MiB.
+	// CacheBytes bounds the memory for results; 0 stands for 256 MiB.
 	CacheBytes int
 }
 
 // Server answers the viewer's requests from open dumps.
 type Server struct {
-	captures     []*capture
-	token        string
-	cache        *cache
-	draftWeights int
-	results      *cache              // results of a few bytes that took long
-	work         *semaphore.Weighted // bytes that builds hold together
+	captures []*capture
+	token    string
+	cache    *cache              // layers, digests, scores, pyramids
+	results  *cache              // small results that took long to compute
+	work     *semaphore.Weighted // bytes that computations hold together
+
+	draftWeights int // weights from which on a draft is worth it
+	levelBytes   int // bound of each level of a pyramid
 }
 
-// draftWeights is the number of weights from which on a draft is worth it: what two
-// cores read in about a second.
-const draftWeights = 300_000_000
+const (
+	defaultCacheBytes = 256 << 20
+	resultBytes       = 8 << 20
+	// workBytes bounds the memory of computations, next to the caches. Computations on
+	// long prompts run one after the other. Those on shorter ones overlap, so that one
+	// reads while another computes.
+	workBytes = 96 << 20
+	// draftWeights is what two cores read in about a second.
+	draftWeights = 300_000_000
+	levelBytes   = 48 << 20
+)
 
-// workBytes bounds what builds hold at once beside the cache: of long prompts there
-// is one at a time, shorter ones overlap, so that one reads while another computes.
-const workBytes = 96 << 20
-
-// build waits until some bytes are free for a build, and returns what gives them
-// back. A build that needs more than there are has them all.
-func (s *Server) reserve(bytes int) (done func()) {
+// reserve waits until a computation may hold a number of bytes, and returns the
+// function that frees them. A number above workBytes stands for all of them.
+func (s *Server) reserve(bytes int) (free func()) {
 	n := int64(max(1, min(bytes, workBytes)))
-	s.work.Acquire(context.Background(), n) // cannot fail: the context has no end
+	s.work.Acquire(context.Background(), n) // cannot fail: the context does not end
 	return func() { s.work.Release(n) }
 }
 
-// capture is one open dump.
+// capture is an open dump.
 type capture struct {
 	*dumps.Reader
 	name   string // base name of the file
 	pieces func(id int32) string
 }
 
-// Open opens the dumps to be shown.
+// Open opens the dumps to show. Each must hold at least one complete prompt.
 func Open(paths []string, o Options) (*Server, error) {
-	s := &Server{token: o.Token, draftWeights: draftWeights, work: semaphore.NewWeighted(workBytes)}
-	if s.token == "" {
-		var b [16]byte
-		rand.Read(b[:])
-		s.token = hex.EncodeToString(b[:])
-	}
-	if o.CacheBytes <= 0 {
-		o.CacheBytes = 256 << 20
-	}
-	s.cache, s.results = newCache(o.CacheBytes), newCache(min(8<<20, o.CacheBytes))
 	if len(paths) == 0 {
 		return nil, errors.New("no dump to show")
 	}
+	if o.Token == "" {
+		var b [16]byte
+		rand.Read(b[:])
+		o.Token = hex.EncodeToString(b[:])
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	s := &Server{
+		token:        o.Token,
+		cache:        newCache(o.CacheBytes),
+		results:      newCache(min(resultBytes, o.CacheBytes)),
+		work:         semaphore.NewWeighted(workBytes),
+		draftWeights: draftWeights,
+		levelBytes:   levelBytes,
+	}
 	for _, path := range paths {
-		r, err := dumps.Open(path)
-		if err != nil {
+		if err := s.open(path, o.Pieces); err != nil {
 			s.Close()
 			return nil, err
-		}
-		c := &capture{Reader: r, name: filepath.Base(path)}
-		s.captures = append(s.captures, c)
-		if len(r.Prompts()) == 0 {
-			s.Close()
-			return nil, fmt.Errorf("%s: no complete prompt in it", path)
-		}
-		if o.Pieces != nil {
-			c.pieces = o.Pieces(r.Header())
 		}
 	}
 	return s, nil
 }
 
-// Warnings are those of the dumps.
+func (s *Server) open(path string, pieces func(h *dumps.Header) func(id int32) string) error {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return err
+	}
+	c := &capture{Reader: r, name: filepath.Base(path)}
+	s.captures = append(s.captures, c)
+	if len(r.Prompts()) == 0 {
+		return fmt.Errorf("%s: no complete prompt in it", path)
+	}
+	if pieces != nil {
+		c.pieces = pieces(r.Header())
+	}
+	return nil
+}
+
+// Warnings returns the warnings of all dumps.
 func (s *Server) Warnings() []string {
 	var list []string
 	for _, c := range s.captures {

@@ -117,7 +117,7 @@ func TestMapsAgainstReader(t *testing.T) {
 			for _, head := range []int{-1, 0, 3} {
 				want := v.weights(1, 1, head)
 				q := fmt.Sprintf("?p=1&layer=1&head=%d", head)
-				var info mapInfo
+				var info mapAnswer
 				v.json("api/map"+q, &info)
 				if info.Rows != 21 || info.Keys != 42 || info.PromptRows != 16 || info.First != 21 || info.Prompt != 37 || info.Levels[0] != 42 {
 					t.Fatalf("map: %+v", info)
@@ -156,7 +156,7 @@ func TestMapsAgainstReader(t *testing.T) {
 	}
 }
 
-func (v *site) tiles(q string, want [][]float32, info mapInfo) {
+func (v *site) tiles(q string, want [][]float32, info mapAnswer) {
 	v.Helper()
 	for level := range info.Levels {
 		for down := range 3 {

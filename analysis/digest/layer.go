@@ -1,0 +1,197 @@
+package digest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// HeadRange is the range of query heads [From, From+N): single heads, whole groups
+// of a kv head, or all heads of a layer.
+type HeadRange struct{ From, N int }
+
+// AllOf is the range of all heads of a model.
+func AllOf(h *dumps.Header) HeadRange { return HeadRange{0, h.Model.Heads} }
+
+// EmptyLayer describes some heads of a layer of a prompt without any of the data.
+func EmptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
+	return &snapkv.Layer{
+		Index:    layer,
+		Layers:   h.Model.Layers,
+		Heads:    heads.N,
+		KVHeads:  max(1, heads.N*h.Model.KVHeads/h.Model.Heads),
+		Len:      p.PromptTokens,
+		N:        p.WindowRows,
+		Dim:      h.Model.HeadDim,
+		ValueDim: h.Model.ValueDim,
+	}
+}
+
+// Layer reads what needs names of some heads, with the last window rows. Unlike
+// [analysis.ReadLayer] it reads nothing else. What was not recorded stays nil.
+func (r *LayerRows) Layer(
+	ctx context.Context, heads HeadRange, needs snapkv.Needs, window int,
+) (*snapkv.Layer, error) {
+	l := EmptyLayer(r.dump.Header(), r.Prompt, r.layer, heads)
+	if needs.Sums {
+		sums, err := r.dump.Sums(r.index, r.layer)
+		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
+			return nil, err
+		}
+		if sums != nil {
+			l.Sums = sums[heads.From*l.Len : (heads.From+heads.N)*l.Len]
+		}
+	}
+	if needs.Keys || needs.Queries {
+		l.Queries, l.Keys = r.reader.States()
+	}
+	if needs.States() { // some methods use values only if there are any
+		var err error
+		if l.Values, err = r.dump.Values(r.index, r.layer); err != nil {
+			return nil, err
+		}
+	}
+	if needs.Rows {
+		if err := r.readWindow(ctx, l, heads, window); err != nil {
+			return nil, err
+		}
+	}
+	if needs.Generated {
+		if err := r.sumReply(ctx, l, heads); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// windowBytes bounds the window rows that are read for one selection.
+const windowBytes = 144 << 20
+
+// readWindow reads the last n prompt rows of some heads.
+func (r *LayerRows) readWindow(ctx context.Context, l *snapkv.Layer, heads HeadRange, n int) error {
+	recorded := r.Prompt.WindowRows
+	if n > recorded {
+		return fmt.Errorf("window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, recorded, n)
+	}
+	if need := 4 * l.Heads * n * l.Len; need > windowBytes {
+		return fmt.Errorf(
+			"%d heads of %d rows by %d keys take %d MiB, more than the %d MiB that the viewer allows: "+
+				"choose a smaller window, or use attnscope snapkv --indices",
+			l.Heads, n, l.Len, need>>20, windowBytes>>20)
+	}
+	l.N = n
+	l.Rows = make([]float32, l.Heads*n*l.Len)
+	return parallel.Try(ctx, l.Heads, func(h int) error {
+		buf := make([]float32, n*r.Keys)
+		if err := r.Read(ctx, buf, heads.From+h, recorded-n, n); err != nil {
+			return err
+		}
+		for i := range n {
+			copy(l.Rows[(h*n+i)*l.Len:(h*n+i+1)*l.Len], buf[i*r.Keys:])
+		}
+		return nil
+	})
+}
+
+// sumReply sums the reply's rows of some heads.
+func (r *LayerRows) sumReply(ctx context.Context, l *snapkv.Layer, heads HeadRange) error {
+	const strip = 128 // rows at a time: bounds the memory
+	l.Generated = make([]float64, l.Heads*l.Len)
+	buf := make([]float32, min(strip, r.Rows)*r.Keys)
+	for h := range l.Heads {
+		sum := l.Generated[h*l.Len : (h+1)*l.Len]
+		for row := r.Prompt.WindowRows; row < r.Rows; row += strip {
+			n := min(strip, r.Rows-row)
+			if err := r.Read(ctx, buf, heads.From+h, row, n); err != nil {
+				return err
+			}
+			for i := range n {
+				for j, v := range buf[i*r.Keys:][:l.Len] {
+					sum[j] += float64(v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Inputs hold what several methods read of one layer, so that it is read once.
+type Inputs struct {
+	rows   *LayerRows
+	stats  []HeadStats
+	window int
+	all    *snapkv.Layer // of all heads; nil if each method reads its own
+}
+
+// inputBytes bounds the window rows that inputs hold.
+const inputBytes = 64 << 20
+
+// Inputs reads what the methods of entries need. If the window's rows of all heads take
+// too much memory, or if some of it cannot be read, every method later reads its own
+// heads one by one, and fails by itself. stats are those of the layer's heads.
+func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, stats []HeadStats) *Inputs {
+	in := &Inputs{rows: r, stats: stats, window: window}
+	if 4*len(r.Heads)*window*r.Prompt.PromptTokens > inputBytes {
+		return in
+	}
+	var needs snapkv.Needs
+	for i := range entries {
+		needs = needs.Union(entries[i].Method.Needs)
+	}
+	needs.Generated = false // the digests have the reply's mean rows
+	if all, err := r.Layer(ctx, AllOf(r.dump.Header()), needs, window); err == nil {
+		in.all = all
+	}
+	return in
+}
+
+// Complete reports whether the layer is not read any more: it may be released.
+func (in *Inputs) Complete() bool { return in.all != nil }
+
+// layer returns what a method needs of some heads. For the reply's sums it has the
+// digests' means, which rank alike.
+func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs) (*snapkv.Layer, error) {
+	generated := needs.Generated
+	needs.Generated = false
+	var l *snapkv.Layer
+	if in.all != nil {
+		l = in.part(heads, needs)
+	} else {
+		var err error
+		if l, err = in.rows.Layer(ctx, heads, needs, in.window); err != nil {
+			return nil, err
+		}
+	}
+	if generated {
+		for _, st := range in.stats[heads.From : heads.From+heads.N] {
+			l.Generated = append(l.Generated, st.Digest.Mean()...)
+		}
+	}
+	return l, nil
+}
+
+// part is what needs names of some heads, out of all. It shares the memory.
+func (in *Inputs) part(heads HeadRange, needs snapkv.Needs) *snapkv.Layer {
+	l := EmptyLayer(in.rows.dump.Header(), in.rows.Prompt, in.rows.layer, heads)
+	end := heads.From + heads.N
+	if needs.Rows {
+		size := in.window * l.Len
+		l.N = in.window
+		l.Rows = in.all.Rows[heads.From*size : end*size]
+	}
+	if needs.Sums && in.all.Sums != nil {
+		l.Sums = in.all.Sums[heads.From*l.Len : end*l.Len]
+	}
+	if needs.Keys || needs.Queries {
+		l.Queries = in.all.Queries
+		l.Keys = in.all.Keys
+	}
+	if needs.States() {
+		l.Values = in.all.Values
+	}
+	return l
+}
