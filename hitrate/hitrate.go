@@ -1,10 +1,26 @@
-// Package hitrate counts how much of what a generated token attends to an
-// observation window had selected: the hit rate of Li et al., "SnapKV",
-// arXiv:2404.14469v1, section 3. It works on the weights of one head, opens no
-// file and holds no state.
+// Package hitrate computes the hit rate of Li et al., "SnapKV",
+// arXiv:2404.14469v1, section 3: the share of the prompt positions to which generated
+// tokens attend that an observation window had selected.
 //
-//	keep := topk.Select(vote, hitrate.Budget(0.05, prefix))
-//	counts := hitrate.Count(hitrate.Significant(rows, n, keys, prefix, 0.05), keep, k, 0, prefix)
+// The rate of one head is
+//
+//	H = Σ(1[A > θ] ∧ M) / Σ 1[A > θ]
+//
+// over the rows A of generated tokens, cut to the prefix, which is the prompt without
+// the window. M marks the selected positions, those with the largest votes; a vote is
+// the sum of the window's rows at a position. A position is significant in a row if its
+// weight is strictly above theta.
+//
+// Weights are float32 in [0, 1], after the softmax over all keys; they are not
+// normalized again after the cut. Positions are int32, counted from the start of the
+// prompt and listed in ascending order. The package works on one head at a time; counts
+// of heads, spans and prompts add up ([Counts.Add]). It opens no file. Nothing in it
+// fails: a rate of no significant position is NaN.
+//
+//	k := hitrate.Budget(hitrate.PaperTop, prefix)
+//	keep := hitrate.Select(vote, k)
+//	lists := hitrate.Significant(rows, n, keys, prefix, hitrate.PaperTheta)
+//	rate := hitrate.Count(lists, keep, k, 0, prefix).Rate()
 package hitrate
 
 import (
@@ -15,31 +31,38 @@ import (
 	"github.com/attnscope/attnscope/internal/topk"
 )
 
-// The settings of the paper's experiments, v1 section 3: the share of prefix
-// positions kept, the threshold of a significant weight, the window.
+// Settings of the paper's experiments, v1 section 3.
 const (
-	PaperTop    = 0.05
-	PaperTheta  = 0.05
-	PaperWindow = 32
+	PaperTop    = 0.05 // share of the prefix that is kept
+	PaperTheta  = 0.05 // a significant weight is above it
+	PaperWindow = 32   // rows of the observation window
 )
 
-// Budget is k = floor(p*n), with 1e-9 added against the rounding of p*n.
+// sinks is how many first positions the baseline of sinks and recent positions keeps.
+const sinks = 4
+
+// Budget returns k = floor(p*n), the number of positions that a share p of n is. It
+// adds 1e-9 before rounding down, against the rounding of p*n itself.
 func Budget(p float64, n int) int { return int(math.Floor(p*float64(n) + 1e-9)) }
 
-// Counts of one head over some generated rows. They add up over heads, spans
-// and prompts.
+// Select returns the positions of the k largest votes in ascending order, or all
+// positions if there are no more than k. Of equal votes the lower position is selected.
+func Select(vote []float64, k int) []int32 { return topk.Select(vote, k) }
+
+// Counts are counts of one head over some generated rows. They add up over heads,
+// spans and prompts, unlike rates.
 type Counts struct {
-	Rows        int     // rows looked at
-	Skipped     int     // of them without any significant position
-	Significant int     // significant prefix positions, over the rows
-	Hits        int     // of them those selected by the vote
-	Recent      int     // by the last k positions
-	SinksRecent int     // by the first min(4, k) and the last k-4
-	Oracle      int     // by the k positions significant in most rows
-	RowRates    float64 // sum over the rows with any of Hits/Significant
+	Rows        int     // rows that were counted
+	Skipped     int     // rows without a significant position
+	Significant int     // significant prefix positions, summed over the rows
+	Hits        int     // significant positions that the selection holds
+	Recent      int     // significant positions among the last k
+	SinksRecent int     // significant positions among the first min(4, k) and the last k-4
+	Oracle      int     // significant positions among the k that are significant in most rows
+	RowRates    float64 // sum of Hits/Significant of each row that is not skipped
 }
 
-// Add adds the counts of other rows or heads.
+// Add adds the counts of other rows, heads or prompts.
 func (c *Counts) Add(o Counts) {
 	c.Rows += o.Rows
 	c.Skipped += o.Skipped
@@ -51,26 +74,28 @@ func (c *Counts) Add(o Counts) {
 	c.RowRates += o.RowRates
 }
 
-// Rate is Hits/Significant, NaN of none: there is no hit rate then.
-func (c Counts) Rate() float64 { return ratio(c.Hits, c.Significant) }
-
-// RowMean is the mean over rows of a row's rate, rows without any left out.
-func (c Counts) RowMean() float64 {
-	if n := c.Rows - c.Skipped; n > 0 {
-		return c.RowRates / float64(n)
-	}
-	return math.NaN()
-}
-
-func ratio(a, b int) float64 {
-	if b == 0 {
+// Rate returns the pooled hit rate, Hits/Significant. It is NaN where nothing is
+// significant.
+func (c Counts) Rate() float64 {
+	if c.Significant == 0 {
 		return math.NaN()
 	}
-	return float64(a) / float64(b)
+	return float64(c.Hits) / float64(c.Significant)
 }
 
-// Significant lists, for each of n rows, the positions below limit whose weight
-// is strictly above theta. row r is rows[r*keys:].
+// RowMean returns the mean of the rows' hit rates, without the skipped rows. It is NaN
+// where all rows are skipped.
+func (c Counts) RowMean() float64 {
+	n := c.Rows - c.Skipped
+	if n <= 0 {
+		return math.NaN()
+	}
+	return c.RowRates / float64(n)
+}
+
+// Significant lists, for each of n rows, the positions below limit whose weight is
+// strictly above theta. Row r is rows[r*keys:][:keys]. The result is [row][n positions],
+// ascending.
 func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
 	const step = 128 // few parts of a row hold such a weight
 	out := make([][]int32, n)
@@ -91,8 +116,9 @@ func Significant(rows []float32, n, keys, limit int, theta float32) [][]int32 {
 	return out
 }
 
-// Count rates a selection on rows of significant positions: only positions in
-// [skip, prefix) count. keep is ascending; k is the budget of the baselines.
+// Count counts how many significant positions a selection holds. rows are the lists of
+// [Significant]; only positions in [skip, prefix) count. keep is ascending; all its
+// positions are below prefix. k is the budget of the baselines in [Counts].
 func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	mask := make([]bool, prefix)
 	for _, j := range keep {
@@ -101,20 +127,23 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	return CountKept(rows, func(j int32) bool { return mask[j] }, k, skip, prefix)
 }
 
-// CountKept is Count of a selection that says whether it keeps a position.
+// CountKept is Count for a selection that kept describes.
 func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Counts {
-	often, seen := tallies.Take(prefix), []int32(nil) // in how many rows; where
+	tally := tallies.Take(prefix) // in how many rows a position is significant
+	var seen []int32              // positions with a tally
 	c := Counts{Rows: len(rows)}
-	sinks := min(4, k)
+	first := min(sinks, k)
 	for _, row := range rows {
-		found, hits := 0, 0
+		significant := 0
+		hits := 0
 		for _, p := range row {
 			j := int(p)
 			if j < skip || j >= prefix {
 				continue
 			}
-			found++
-			if often[j]++; often[j] == 1 {
+			significant++
+			tally[j]++
+			if tally[j] == 1 {
 				seen = append(seen, p)
 			}
 			if kept(p) {
@@ -123,47 +152,56 @@ func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Cou
 			if j >= prefix-k {
 				c.Recent++
 			}
-			if j < skip+sinks || j >= prefix-(k-sinks) {
+			if j < skip+first || j >= prefix-(k-first) {
 				c.SinksRecent++
 			}
 		}
-		c.Significant += found
+		c.Significant += significant
 		c.Hits += hits
-		if found == 0 {
+		if significant == 0 {
 			c.Skipped++
 		} else {
-			c.RowRates += float64(hits) / float64(found)
+			c.RowRates += float64(hits) / float64(significant)
 		}
 	}
-	counts := make([]float64, len(seen))
-	for i, j := range seen {
-		counts[i] = float64(often[j])
-	}
-	for _, i := range topk.Select(counts, k) {
-		c.Oracle += int(counts[i])
-	}
+	c.Oracle = largest(tally, seen, k)
 	for _, j := range seen {
-		often[j] = 0
+		tally[j] = 0
 	}
-	tallies.Give(often)
+	tallies.Give(tally)
 	return c
 }
 
-// tallies are what CountKept counts in by position, all zero when they are given back.
+// largest returns the sum of the k largest tallies of some positions.
+func largest(tally []int32, positions []int32, k int) int {
+	counts := make([]float64, len(positions))
+	for i, j := range positions {
+		counts[i] = float64(tally[j])
+	}
+	sum := 0
+	for _, i := range topk.Select(counts, k) {
+		sum += int(counts[i])
+	}
+	return sum
+}
+
+// tallies holds slices of CountKept for its next call; they are all zero.
 var tallies spare.Slices[int32]
 
-// Overlap is the number of positions two ascending selections share.
+// Overlap returns the number of positions that two ascending selections share.
 func Overlap(a, b []int32) int {
-	n := 0
-	for i, j := 0, 0; i < len(a) && j < len(b); {
+	shared := 0
+	for len(a) > 0 && len(b) > 0 {
 		switch {
-		case a[i] < b[j]:
-			i++
-		case a[i] > b[j]:
-			j++
+		case a[0] < b[0]:
+			a = a[1:]
+		case a[0] > b[0]:
+			b = b[1:]
 		default:
-			n, i, j = n+1, i+1, j+1
+			shared++
+			a = a[1:]
+			b = b[1:]
 		}
 	}
-	return n
+	return shared
 }
