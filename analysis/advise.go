@@ -13,18 +13,21 @@ import (
 )
 
 // losses are the offline measures that may predict the real loss, each 0 where
-// nothing is lost. They read a row of MethodColumns.
-var losses = []struct {
+// nothing is lost.
+var losses = []lossMeasure{
+	{"output_error_wo", func(r *MethodRow) float64 { return r.OutputErrorWO }},
+	{"output_error", func(r *MethodRow) float64 { return r.OutputError }},
+	{"lost_mass", func(r *MethodRow) float64 { return r.Mass/r.Coverage - r.Mass }},
+	{"lost_coverage", func(r *MethodRow) float64 { return 1 - r.Coverage }},
+	{"lost_mass_of_oracle", func(r *MethodRow) float64 { return 1 - r.MassOfOracle }},
+	{"missed_hits", func(r *MethodRow) float64 { return 1 - r.HitRate }},
+	{"missed_oracle", func(r *MethodRow) float64 { return 1 - r.Recall }},
+}
+
+// lossMeasure is an offline measure and its name in calibrations.
+type lossMeasure struct {
 	name string
-	of   func(column func(string) float64) float64
-}{
-	{"output_error_wo", func(c func(string) float64) float64 { return c("output_error_wo") }},
-	{"output_error", func(c func(string) float64) float64 { return c("output_error") }},
-	{"lost_mass", func(c func(string) float64) float64 { return c("mass")/c("coverage") - c("mass") }},
-	{"lost_coverage", func(c func(string) float64) float64 { return 1 - c("coverage") }},
-	{"lost_mass_of_oracle", func(c func(string) float64) float64 { return 1 - c("mass_of_oracle") }},
-	{"missed_hits", func(c func(string) float64) float64 { return 1 - c("hit_rate") }},
-	{"missed_oracle", func(c func(string) float64) float64 { return 1 - c("recall") }},
+	of   func(r *MethodRow) float64
 }
 
 // floor keeps logarithms finite.
@@ -60,13 +63,7 @@ func ParseCalibrations(text []byte) ([]Calibration, error) {
 	}
 	for i := range list {
 		c := &list[i]
-		if len(c.Fit) != 2 || len(c.ResidualQuantiles) == 0 || !slices.ContainsFunc(losses, func(l struct {
-			name string
-			of   func(func(string) float64) float64
-		},
-		) bool {
-			return l.name == c.Measure
-		}) {
+		if len(c.Fit) != 2 || len(c.ResidualQuantiles) == 0 || !slices.ContainsFunc(losses, func(l lossMeasure) bool { return l.name == c.Measure }) {
 			return nil, fmt.Errorf("calibration %d (measure %q): want fit [intercept, slope], residual_quantiles and a known measure", i, c.Measure)
 		}
 		c.Intercept, c.Slope = c.Fit[0], c.Fit[1]
@@ -127,23 +124,22 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibr
 	}
 	cal, value := bestCalibration(measured, cals)
 	if cal == nil {
-		return nil, warnings, false, fmt.Errorf("no calibration fits what the dumps hold: measures %v", measured.Columns)
+		return nil, warnings, false, fmt.Errorf("no calibration fits what the dumps hold: measures %v", slices.Concat(KeyColumns, MethodColumns))
 	}
 	type place struct {
 		method      string
 		layer, head int
 	}
-	at := func(row []any, name string) any { return row[measured.Column(name)] }
 	var order []place
 	values := map[place]map[int][]float64{}
-	for _, row := range measured.Rows {
-		p := place{at(row, "method").(string), at(row, "layer").(int), at(row, "head").(int)}
+	for i := range measured {
+		row := &measured[i]
+		p := place{row.Method, row.Layer, row.Head}
 		if values[p] == nil {
 			values[p] = map[int][]float64{}
 			order = append(order, p)
 		}
-		capacity := at(row, "capacity").(int)
-		values[p][capacity] = append(values[p][capacity], value(row))
+		values[p][row.Capacity] = append(values[p][row.Capacity], value(row))
 	}
 	slices.SortStableFunc(order, func(a, b place) int {
 		return slices.Index(methodOrder(cfg), a.method) - slices.Index(methodOrder(cfg), b.method)
@@ -195,19 +191,16 @@ func methodOrder(cfg MethodConfig) []string {
 	return names
 }
 
-// bestCalibration is the first calibration whose measure the table has for
-// every row.
-func bestCalibration(t *table.Table, cals []Calibration) (*Calibration, func(row []any) float64) {
+// bestCalibration returns the first calibration whose measure is defined for every
+// row, and that measure; nil if there is none.
+func bestCalibration(rows []MethodRow, cals []Calibration) (*Calibration, func(r *MethodRow) float64) {
 	for i := range cals {
 		for _, l := range losses {
 			if l.name != cals[i].Measure {
 				continue
 			}
-			value := func(row []any) float64 {
-				return l.of(func(name string) float64 { return row[t.Column(name)].(float64) })
-			}
-			if !slices.ContainsFunc(t.Rows, func(row []any) bool { return math.IsNaN(value(row)) }) {
-				return &cals[i], value
+			if !slices.ContainsFunc(rows, func(r MethodRow) bool { return math.IsNaN(l.of(&r)) }) {
+				return &cals[i], l.of
 			}
 		}
 	}

@@ -38,11 +38,11 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 		t.Fatal(err)
 	}
 	var real []Real
-	for _, row := range measured.Rows {
-		at := func(name string) any { return row[measured.Column(name)] }
+	for _, row := range measured {
 		real = append(real, Real{
-			at("prompt").(string), at("method").(string), at("capacity").(int), at("window").(int), at("kernel").(int), at("pooling").(string), at("group").(string),
-			math.E * math.Pow(at("output_error").(float64), 1.5),
+			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
+			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
+			KL: math.E * math.Pow(row.OutputError, 1.5),
 		})
 	}
 	cals, points, _, err := Calibrate(context.Background(), []string{path}, cfg, real)

@@ -14,14 +14,14 @@ import (
 // Real is what compressed decoding really lost: one line of `attnscope
 // generate`.
 type Real struct {
-	ID       string  `json:"id"`
-	Method   string  `json:"method"`
-	Capacity int     `json:"capacity"`
-	Window   int     `json:"window"`
-	Kernel   int     `json:"kernel"`
-	Pooling  string  `json:"pooling"`
-	Group    string  `json:"group"`
-	KL       float64 `json:"kl"`
+	ID       string         `json:"id"`
+	Method   string         `json:"method"`
+	Capacity int            `json:"capacity"`
+	Window   int            `json:"window"`
+	Kernel   int            `json:"kernel"`
+	Pooling  snapkv.Pooling `json:"pooling"`
+	Group    snapkv.Group   `json:"group"`
+	KL       float64        `json:"kl"`
 }
 
 // Point is one prompt decoded from one compressed cache: the offline measure
@@ -40,7 +40,7 @@ type Point struct {
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) ([]Calibration, [][]Point, []Warning, error) {
 	cfg.By, cfg.Lenient = []By{ByPrompt}, true
 	cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return m.Role == snapkv.Bound })
-	t, warnings, err := Methods(ctx, paths, cfg)
+	rows, warnings, err := Methods(ctx, paths, cfg)
 	if err != nil {
 		return nil, nil, warnings, err
 	}
@@ -55,15 +55,18 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 	for _, l := range losses {
 		var list []Point
 		var model string
-		for _, row := range t.Rows {
-			at := func(name string) any { return row[t.Column(name)] }
-			v, ok := kl[Real{at("prompt").(string), at("method").(string), at("capacity").(int), at("window").(int), at("kernel").(int), at("pooling").(string), at("group").(string), 0}]
-			x := l.of(func(name string) float64 { return at(name).(float64) })
+		for i := range rows {
+			row := &rows[i]
+			v, ok := kl[Real{
+				ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
+				Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
+			}]
+			x := l.of(row)
 			if !ok || math.IsNaN(x) || math.IsNaN(v) || v <= 0 { // nothing dropped, or not decoded
 				continue
 			}
-			model = at("model").(string)
-			list = append(list, Point{at("prompt").(string), at("method").(string), at("capacity").(int), x, v})
+			model = row.Model
+			list = append(list, Point{row.Prompt, row.Method, row.Capacity, x, v})
 		}
 		if len(list) < 10 {
 			continue

@@ -1,87 +1,88 @@
 package analysis
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// MethodConfig says which selections are judged: every method with every
-// config.
+// MethodConfig says which selections are measured: every method with every config.
 type MethodConfig struct {
 	Methods []snapkv.Method
 	Configs []snapkv.Config
-	Thetas  []float64
-	Span    int  // reply rows of a span
-	By      []By // what has rows of its own in the result
-	// Lenient leaves out, with a warning, what a dump has not recorded enough
-	// for; otherwise that is an error.
+	Thetas  []float64 // weights above are significant
+	Span    int       // reply rows that are measured together if By has BySpan
+	By      []By      // what has rows of its own in the result
+	// Lenient leaves out, with a warning, methods that a dump does not hold enough for.
+	// Otherwise they are an error.
 	Lenient bool
-	// Gram gives W_Oᵀ·W_O of a head's slice of the output projection,
-	// [value dim, value dim]; nil: errors after W_O are undefined.
+	// Gram returns W_Oᵀ·W_O for a head's slice of the output projection, [value dim,
+	// value dim]. If it is nil, errors after the projection are NaN.
 	Gram func(layer, head int) []float64
-	Seed uint64
+	Seed uint64 // of the bootstrap
 }
 
-// MethodColumns are the value columns of a table of methods.
-var MethodColumns = []string{
-	"method", "capacity", "kernel", "pooling", "group", "mass", "mass_of_oracle", "hit_rate", "recall",
-	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
-}
-
+// methodKey names a group of cells that become one row.
 type methodKey struct {
 	model, dataset, prompt string
 	layer, head, span      int
-	judged, theta          int
-	table                  int // index into by
+	entry, theta           int // indices
+	by                     int // index of the combination of keys
 }
 
+// methods gathers the rows of MethodsBy.
 type methods struct {
 	by       [][]By
 	cfg      MethodConfig
 	entries  []snapkv.Entry
-	sums     map[methodKey][]promptMeasure
+	sums     map[methodKey][]promptTally
 	warnings []Warning
 	warned   map[Warning]bool
-	order    map[string]int // of prompts, as the dumps have them
-	prompt   int            // counts the prompts of all dumps: ids may come again in another dump
+	order    map[string]int // of the prompts in the dumps, by id
+	prompt   int            // number of the current prompt over all dumps; ids may occur twice
 }
 
-// promptMeasure is what one prompt adds to a group.
-type promptMeasure struct {
+// promptTally is what one prompt adds to a group.
+type promptTally struct {
 	prompt int // methods.prompt
-	measure
+	tally
 }
 
-// Methods judges selections by what the replies of the dumps attended to. It
-// returns the table and warnings.
-func Methods(ctx context.Context, paths []string, cfg MethodConfig) (*table.Table, []Warning, error) {
-	tables, warnings, err := MethodTables(ctx, paths, cfg, cfg.By)
+// Methods measures what every method keeps under every config, by what the replies
+// of the dumps attend to. There is a row for each model, entry, theta and combination
+// of the keys in cfg.By; rows are sorted by model, dataset, prompt (in the order of
+// the dumps), layer, head, method, config, theta and span. [MethodTable] makes a table
+// of them. It is an error if no prompt can be measured.
+func Methods(ctx context.Context, paths []string, cfg MethodConfig) ([]MethodRow, []Warning, error) {
+	lists, warnings, err := MethodsBy(ctx, paths, cfg, cfg.By)
 	if err != nil {
 		return nil, warnings, err
 	}
-	return tables[0], warnings, nil
+	return lists[0], warnings, nil
 }
 
-// MethodTables is Methods with a table for each of several keys, from one pass
-// over the dumps.
-func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By) ([]*table.Table, []Warning, error) {
+// MethodsBy is [Methods] for several combinations of keys from one pass over the dumps:
+// it returns a list of rows for each of by, and ignores cfg.By.
+func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By) ([][]MethodRow, []Warning, error) {
 	cfg.By = nil
 	for _, keys := range by {
 		if slices.Contains(keys, BySpan) {
 			cfg.By = []By{BySpan}
 		}
 	}
-	a := &methods{cfg: cfg, by: by, sums: map[methodKey][]promptMeasure{}, warned: map[Warning]bool{}, order: map[string]int{"*": -1}}
-	var err error
-	if a.entries, err = snapkv.Entries(cfg.Methods, cfg.Configs); err != nil {
+	entries, err := snapkv.Entries(cfg.Methods, cfg.Configs)
+	if err != nil {
 		return nil, nil, err
+	}
+	a := &methods{
+		by: by, cfg: cfg, entries: entries,
+		sums:   map[methodKey][]promptTally{},
+		warned: map[Warning]bool{},
+		order:  map[string]int{"*": -1},
 	}
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
@@ -89,16 +90,16 @@ func MethodTables(ctx context.Context, paths []string, cfg MethodConfig, by ...[
 		}
 	}
 	if len(a.sums) == 0 {
-		return nil, a.warnings, fmt.Errorf("nothing to judge: no prompt is longer than the window and has a reply")
+		return nil, a.warnings, errors.New("nothing to judge: no prompt is longer than the window and has a reply")
 	}
-	tables := make([]*table.Table, len(by))
-	for i := range tables {
-		tables[i] = a.table(i)
+	lists := make([][]MethodRow, len(by))
+	for i := range lists {
+		lists[i] = a.rows(i)
 	}
-	return tables, a.warnings, nil
+	return lists, a.warnings, nil
 }
 
-// warn notes a warning unless it is already there.
+// warn adds a warning unless it is there already.
 func (a *methods) warn(w Warning) {
 	if !a.warned[w] {
 		a.warned[w] = true
@@ -106,6 +107,7 @@ func (a *methods) warn(w Warning) {
 	}
 }
 
+// dump measures all prompts of a dump that have a reply.
 func (a *methods) dump(ctx context.Context, path string) error {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -119,7 +121,8 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	plan := &r.Header().Plan
 	for _, c := range a.cfg.Configs {
 		if c.Window > plan.WindowRows {
-			return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", path, c.Window, plan.WindowRows, c.Window)
+			return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d",
+				path, c.Window, plan.WindowRows, c.Window)
 		}
 	}
 	for i := range r.Prompts() {
@@ -153,14 +156,16 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	return nil
 }
 
-// warnSharedBudgets warns of methods that share a budget over layers of which some
-// were not recorded.
+// warnSharedBudgets warns about methods that share a budget out over all layers, if the
+// dump does not have all of them.
 func (a *methods) warnSharedBudgets(r *dumps.Reader) {
 	recorded := len(r.Header().Plan.Layers)
 	layers := r.Header().Model.Layers
 	for _, e := range a.entries {
 		if e.Method.LayerStat != nil && recorded != layers {
-			a.warn(Warning{Kind: SharedBudget, Path: r.Path(), Method: e.Method.Name, Recorded: recorded, Layers: layers})
+			a.warn(Warning{
+				Kind: SharedBudget, Path: r.Path(), Method: e.Method.Name, Recorded: recorded, Layers: layers,
+			})
 		}
 	}
 }
@@ -181,20 +186,18 @@ func sweepOf(ctx context.Context, r *dumps.Reader, prompt int, entries []snapkv.
 	}, entries)
 }
 
-// layer judges every selection on one layer, on all cores.
+// layer measures every selection on one layer, on all cores.
 func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapkv.Sweep) error {
-	j := a.newJudge(l, p)
+	evaluation := a.newEvaluation(l)
 	type result struct {
-		cells [][][]measure // [head][span][theta]
+		cells [][][]tally // [head][span][theta]
 		err   error
 	}
 	results := make([]result, len(a.entries))
 	sweep.Select(&l.Layer, nil, func(i int, keep [][]int32, err error) {
-		switch e := a.entries[i]; {
-		case err != nil:
-			results[i].err = err
-		case l.Len > e.Config.Window:
-			results[i].cells = j.judge(keep, e)
+		results[i].err = err
+		if e := a.entries[i]; err == nil && l.Len > e.Config.Window {
+			results[i].cells = evaluation.measure(keep, e)
 		}
 	})
 	for i, res := range results {
@@ -209,10 +212,16 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 		case !m.IgnoresCapacity && c.Passthrough(l.Len):
 			a.warn(Warning{Kind: NothingDropped, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Capacity: c.Capacity})
 		}
+		key := methodKey{
+			model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: l.Index, entry: i,
+		}
 		for head, spans := range res.cells {
 			for span, thetas := range spans {
 				for theta, cell := range thetas {
-					a.put(r.Header().Model.ID, p, l.Index, head, span, i, theta, cell)
+					key.head = head
+					key.span = span
+					key.theta = theta
+					a.add(key, cell)
 				}
 			}
 		}
@@ -220,59 +229,32 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 	return nil
 }
 
-// put adds a cell to its group.
-func (a *methods) put(model string, p *dumps.Prompt, layer, head, span, judged, theta int, cell measure) {
+// add adds a cell to its group in each combination of keys.
+func (a *methods) add(cell methodKey, t tally) {
 	for i, by := range a.by {
-		key := methodKey{model, "*", "*", -1, -1, -1, judged, theta, i}
+		key := methodKey{
+			model: cell.model, dataset: "*", prompt: "*", layer: -1, head: -1, span: -1,
+			entry: cell.entry, theta: cell.theta, by: i,
+		}
 		for _, name := range by {
 			switch name {
 			case ByLayer:
-				key.layer = layer
+				key.layer = cell.layer
 			case ByHead:
-				key.head = head
+				key.head = cell.head
 			case ByPrompt:
-				key.prompt = p.ID
+				key.prompt = cell.prompt
 			case ByDataset:
-				key.dataset = p.Dataset
+				key.dataset = cell.dataset
 			case BySpan:
-				key.span = span
+				key.span = cell.span
 			}
 		}
 		list := a.sums[key]
 		if n := len(list); n == 0 || list[n-1].prompt != a.prompt {
-			list = append(list, promptMeasure{prompt: a.prompt})
+			list = append(list, promptTally{prompt: a.prompt})
 		}
-		list[len(list)-1].add(cell)
+		list[len(list)-1].add(t)
 		a.sums[key] = list
 	}
-}
-
-// table turns the groups of one choice of keys into rows.
-func (a *methods) table(which int) *table.Table {
-	t := table.New(slices.Concat(KeyColumns, MethodColumns)...)
-	var keys []methodKey
-	for key := range a.sums {
-		if key.table == which {
-			keys = append(keys, key)
-		}
-	}
-	slices.SortFunc(keys, func(x, y methodKey) int {
-		return cmp.Or(cmp.Compare(x.model, y.model), cmp.Compare(x.dataset, y.dataset), cmp.Compare(a.order[x.prompt], a.order[y.prompt]),
-			cmp.Compare(x.layer, y.layer), cmp.Compare(x.head, y.head), cmp.Compare(x.judged, y.judged), cmp.Compare(x.theta, y.theta), cmp.Compare(x.span, y.span))
-	})
-	for _, key := range keys {
-		m, c := a.entries[key.judged].Method, a.entries[key.judged].Config
-		var cols [9][]float64
-		for _, p := range a.sums[key] {
-			for i, v := range p.values() {
-				cols[i] = append(cols[i], v)
-			}
-		}
-		lo, hi := Interval(cols[0], a.cfg.Seed)
-		t.Add(key.model, key.dataset, key.prompt, key.layer, key.head, c.Window, key.span, math.NaN(), c.Budget(), a.cfg.Thetas[key.theta],
-			m.Name, c.Capacity, c.Kernel, c.Pooling.String(), c.Group.String(),
-			Mean(cols[0]), Mean(cols[1]), Mean(cols[2]), Mean(cols[3]), Mean(cols[4]), Mean(cols[5]), Mean(cols[6]), Mean(cols[7]),
-			Mean(cols[8]), len(a.sums[key]), lo, hi)
-	}
-	return t
 }

@@ -135,7 +135,7 @@ func TestMeasuresAgainstLoops(t *testing.T) {
 				}
 				return g
 			}
-			table, _, err := Methods(context.Background(), []string{path}, cfg)
+			rows, _, err := Methods(context.Background(), []string{path}, cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,30 +144,37 @@ func TestMeasuresAgainstLoops(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			if want := 2 * dumpstest.Layers * dumpstest.Heads; len(table.Rows) != want {
-				t.Fatalf("%d rows, want %d", len(table.Rows), want)
+			if want := 2 * dumpstest.Layers * dumpstest.Heads; len(rows) != want {
+				t.Fatalf("%d rows, want %d", len(rows), want)
 			}
-			for _, row := range table.Rows {
-				at := func(name string) any { return row[table.Column(name)] }
+			for _, row := range rows {
 				prompt := 0
-				if at("prompt") == "p1" {
+				if row.Prompt == "p1" {
 					prompt = 1
 				}
-				l, err := ReadLayer(r, prompt, at("layer").(int))
+				l, err := ReadLayer(r, prompt, row.Layer)
 				if err != nil {
 					t.Fatal(err)
 				}
-				h := at("head").(int)
+				h := row.Head
 				keep := slowSnapKV(l.Rows[h*l.N*l.Len:(h+1)*l.N*l.Len], l.N, l.Len)
 				m := slowMeasures(l, h, keep)
-				for name, want := range map[string]float64{
-					"mass": m["mass"], "mass_of_oracle": m["mass"] / m["best"], "hit_rate": m["hits"] / m["significant"],
-					"recall": m["recall"], "jaccard": m["jaccard"], "coverage": m["mass"] / m["prefix"],
-					"output_error": m["error"], "output_error_wo": m["error"],
-					"cache_bytes": testCapacity * 2 * dumpstest.Dim * 4,
+				for _, c := range []struct {
+					name      string
+					got, want float64
+				}{
+					{"Mass", row.Mass, m["mass"]},
+					{"MassOfOracle", row.MassOfOracle, m["mass"] / m["best"]},
+					{"HitRate", row.HitRate, m["hits"] / m["significant"]},
+					{"Recall", row.Recall, m["recall"]},
+					{"Jaccard", row.Jaccard, m["jaccard"]},
+					{"Coverage", row.Coverage, m["mass"] / m["prefix"]},
+					{"OutputError", row.OutputError, m["error"]},
+					{"OutputErrorWO", row.OutputErrorWO, m["error"]},
+					{"CacheBytes", row.CacheBytes, testCapacity * 2 * dumpstest.Dim * 4},
 				} {
-					if got := at(name).(float64); math.Abs(got-want) > 1e-5*math.Max(1, want) {
-						t.Errorf("prompt %v, layer %v, head %d: %s %g, want %g", at("prompt"), at("layer"), h, name, got, want)
+					if math.Abs(c.got-c.want) > 1e-5*math.Max(1, c.want) {
+						t.Errorf("prompt %s, layer %d, head %d: %s %g, want %g", row.Prompt, row.Layer, h, c.name, c.got, c.want)
 					}
 				}
 			}
@@ -182,7 +189,7 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 	dumpstest.WithValues(t, path, "factors", "exact", 3, rand.New(rand.NewPCG(5, 6)))
 	cfg := methodConfig(snapkv.MethodNames()...)
 	cfg.Lenient, cfg.By = true, []By{ByLayer, ByHead, ByPrompt}
-	table, warnings, err := Methods(context.Background(), []string{path}, cfg)
+	rows, warnings, err := Methods(context.Background(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,21 +197,21 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 		t.Errorf("warnings %q, want one that headkv has no scores", warnings)
 	}
 	seen := map[string]bool{}
-	for _, row := range table.Rows {
-		name := row[table.Column("method")].(string)
-		seen[name] = true
-		if v := row[table.Column("mass_of_oracle")].(float64); v > 1+1e-12 || (name == "oracle" || name == "full") && v < 1-1e-12 {
-			t.Errorf("%v: %g of the oracle's mass", row, v)
+	for _, row := range rows {
+		seen[row.Method] = true
+		bound := snapkv.RoleOf(row.Method) == snapkv.Bound
+		if v := row.MassOfOracle; v > 1+1e-12 || bound && v < 1-1e-12 {
+			t.Errorf("%+v: %g of the oracle's mass", row, v)
 		}
 	}
 	if len(seen) != len(snapkv.Methods)-1 {
-		t.Errorf("%d methods in the table, want %d", len(seen), len(snapkv.Methods)-1)
+		t.Errorf("%d methods in the rows, want %d", len(seen), len(snapkv.Methods)-1)
 	}
 }
 
-// TestMethodTablesDoNotDependOnOrder compares a run of several settings with
+// TestMethodsDoNotDependOnOrder compares a run of several settings with
 // one run for each.
-func TestMethodTablesDoNotDependOnOrder(t *testing.T) {
+func TestMethodsDoNotDependOnOrder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WithValues(t, path, "factors", "fine", 2, rand.New(rand.NewPCG(7, 8)))
 	all := methodConfig("cake", "snapkv", "pyramidkv")
@@ -220,11 +227,11 @@ func TestMethodTablesDoNotDependOnOrder(t *testing.T) {
 		for _, c := range all.Configs {
 			one := all
 			one.Methods, one.Configs = []snapkv.Method{m}, []snapkv.Config{c}
-			table, _, err := Methods(context.Background(), []string{path}, one)
+			alone, _, err := Methods(context.Background(), []string{path}, one)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := fmt.Sprint(table.Rows[0]), fmt.Sprint(together.Rows[i]); got != want {
+			if got, want := fmt.Sprint(alone[0]), fmt.Sprint(together[i]); got != want {
 				t.Errorf("%s alone gives %s, together %s", m.Name, got, want)
 			}
 			i++

@@ -68,14 +68,15 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 		return "", err
 	}
 	cfg := analysis.MethodConfig{Methods: snapkv.Methods, Configs: configs, Thetas: []float64{0.05}, Lenient: true, Seed: l.Seed}
-	tables, warnings, err := analysis.MethodTables(ctx, []string{path}, cfg, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
+	rows, warnings, err := analysis.MethodsBy(ctx, []string{path}, cfg, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	if err != nil {
 		return "", err
 	}
-	if err := l.table(tables[0], "kept"); err != nil {
+	kept := analysis.MethodTable(rows[0])
+	if err := l.table(kept, "kept"); err != nil {
 		return "", err
 	}
-	if _, err := figures.Methods(l.dir(), tables[0], tables[1], l.Origin); err != nil {
+	if _, err := figures.Methods(l.dir(), rows[0], rows[1], l.Origin); err != nil {
 		return "", err
 	}
 	results, err := k.run(ctx, l, run)
@@ -114,7 +115,7 @@ func methods(ctx context.Context, l *Lab) (string, error) {
 	if err := l.figure(viz.CurvesFigure(curves), "kl-capacity"); err != nil {
 		return "", err
 	}
-	return "## What is kept\n\n" + markdown(tables[0], "method", "capacity", "prompts", "mass", "mass_of_oracle", "hit_rate", "recall", "coverage", "output_error") +
+	return "## What is kept\n\n" + markdown(kept, "method", "capacity", "prompts", "mass", "mass_of_oracle", "hit_rate", "recall", "coverage", "output_error") +
 		"\n## What the reply loses\n\nperplexity, KL and agreement on the full cache's reply, answer_logprob, f1 and rouge_l against the reference answer:\n\n" +
 		markdown(real, "method", "capacity", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement", "answer_logprob", "f1", "rouge_l") +
 		"\nEach method minus snapkv at its capacity, prompt by prompt, with intervals and the p-values of sign-flip tests; kl above zero and answer_logprob\nbelow zero: worse than snapkv:\n\n" + markdown(against, against.Columns...) + few(len(list)) + warningList(warnings), nil

@@ -84,7 +84,7 @@ func runSnapKV(c *cli.Context) error {
 	if dir != "" {
 		by = append(by, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
-	tables, warnings, err := analysis.MethodTables(c.Context, c.Args().Slice(), cfg, by...)
+	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, by...)
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
@@ -92,13 +92,13 @@ func runSnapKV(c *cli.Context) error {
 		return err
 	}
 	if dir != "" {
-		written, err := figures.Methods(dir, tables[1], tables[2], origin(c.Args().Slice()...))
+		written, err := figures.Methods(dir, rows[1], rows[2], origin(c.Args().Slice()...))
 		if err != nil {
 			return err
 		}
 		notef(c, "%d figures in %s", len(written), dir)
 	}
-	return writeTable(c, tables[0])
+	return writeTable(c, analysis.MethodTable(rows[0]))
 }
 
 // outputGrams reads the output projections of --model, which must be the one

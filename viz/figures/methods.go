@@ -7,105 +7,127 @@ import (
 	"strconv"
 
 	"github.com/attnscope/attnscope/analysis"
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
 
-// Methods draws, into dir, measures against the capacity with a line for
-// each method, from a table aggregated over layers and heads; and for each
-// method a map of its kept mass, from a table by layer and head, at its first
-// setting.
-func Methods(dir string, overall, byHead *table.Table, origin viz.Origin) ([]string, error) {
+// methodCurve is a measure that Methods draws against the capacity.
+type methodCurve struct {
+	name, label string
+	value       func(r *analysis.MethodRow) float64
+	interval    bool // draw the bootstrap interval, which rows have for the mass
+}
+
+var methodCurves = []methodCurve{
+	{"mass", "share of the reply's attention kept", func(r *analysis.MethodRow) float64 { return r.Mass }, true},
+	{"hit_rate", "hit rate", func(r *analysis.MethodRow) float64 { return r.HitRate }, false},
+	{"output_error", "relative error of the head's output", func(r *analysis.MethodRow) float64 { return r.OutputError }, false},
+}
+
+// Methods draws into dir: measures against the capacity with a line for each method,
+// from overall, rows over all layers and heads; and a map of the kept mass of each
+// method at its first capacity, from byHead, rows by layer and head. It returns the
+// names of the files.
+func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin) ([]string, error) {
 	d := &folder{dir: dir, formats: bothFormats}
-	for _, part := range []struct{ column, label, low, high string }{
-		{"mass", "share of the reply's attention kept", "mass_low", "mass_high"},
-		{"hit_rate", "hit rate", "", ""},
-		{"output_error", "relative error of the head's output", "", ""},
-	} {
-		k := viz.Curves{Title: part.label + ", by method and capacity", XLabel: "capacity (positions a head, window included)", YLabel: part.label, LogX: true, Meta: origin.Meta()}
-		if k.Series = methodSeries(overall, part.column, part.low, part.high); len(k.Series) == 0 {
+	for _, curve := range methodCurves {
+		k := viz.Curves{
+			Title:  curve.label + ", by method and capacity",
+			XLabel: "capacity (positions a head, window included)", YLabel: curve.label, LogX: true,
+			Series: methodSeries(overall, curve),
+			Meta:   origin.Meta(),
+		}
+		if len(k.Series) == 0 {
 			continue
 		}
-		k.Caption = fmt.Sprintf("%s; mean over %d prompts, all layers and heads", overall.Rows[0][overall.Column("model")], overall.Rows[0][overall.Column("prompts")])
-		if part.low != "" {
+		k.Caption = fmt.Sprintf("%s; mean over %d prompts, all layers and heads", overall[0].Model, overall[0].Prompts)
+		if curve.interval {
 			k.Caption += "; bands: 95 % bootstrap intervals over prompts"
 		}
-		if err := d.save(viz.CurvesFigure(k), part.column+"-capacity"); err != nil {
+		if err := d.save(viz.CurvesFigure(k), curve.name+"-capacity"); err != nil {
 			return d.written, err
 		}
 	}
 	return d.written, d.methodMaps(byHead, origin)
 }
 
-// methodSeries makes a line for each method out of a table aggregated over
-// layers and heads; where there are several windows, kernels or poolings, for
-// each of them.
-func methodSeries(t *table.Table, column, low, high string) []viz.Series {
-	at := func(row []any, name string) any { return row[t.Column(name)] }
-	names := map[string]int{}
-	var list []viz.Series
-	variants := map[string]bool{}
-	for _, row := range t.Rows {
-		variants[fmt.Sprint(at(row, "window"), at(row, "kernel"), at(row, "pooling"), at(row, "theta"))] = true
+// methodSeries makes a line for each method, or for each window, kernel, pooling and
+// theta of each method if there are several.
+func methodSeries(rows []analysis.MethodRow, curve methodCurve) []viz.Series {
+	type variant struct {
+		window, kernel int
+		pooling        snapkv.Pooling
+		theta          float64
 	}
-	for _, row := range t.Rows {
-		y := at(row, column).(float64)
+	variants := map[variant]bool{}
+	for i := range rows {
+		r := &rows[i]
+		variants[variant{r.Window, r.Kernel, r.Pooling, r.Theta}] = true
+	}
+	lines := map[string]int{}
+	var list []viz.Series
+	for i := range rows {
+		r := &rows[i]
+		y := curve.value(r)
 		if math.IsNaN(y) {
 			continue
 		}
-		name := at(row, "method").(string)
+		name := r.Method
 		if len(variants) > 1 {
-			name += fmt.Sprintf(" w%d k%d %s", at(row, "window"), at(row, "kernel"), at(row, "pooling"))
+			name += fmt.Sprintf(" w%d k%d %s", r.Window, r.Kernel, r.Pooling)
 		}
-		i, ok := names[name]
+		at, ok := lines[name]
 		if !ok {
-			i = len(list)
-			names[name] = i
-			method := at(row, "method").(string)
-			list = append(list, viz.Series{Name: name, Baseline: snapkv.RoleOf(method) != snapkv.Selector})
+			at = len(list)
+			lines[name] = at
+			list = append(list, viz.Series{Name: name, Baseline: snapkv.RoleOf(r.Method) != snapkv.Selector})
 		}
-		s := &list[i]
-		s.X, s.Y = append(s.X, float64(at(row, "capacity").(int))), append(s.Y, y)
-		if low != "" {
-			s.Low, s.High = append(s.Low, at(row, low).(float64)), append(s.High, at(row, high).(float64))
+		s := &list[at]
+		s.X = append(s.X, float64(r.Capacity))
+		s.Y = append(s.Y, y)
+		if curve.interval {
+			s.Low = append(s.Low, r.Low)
+			s.High = append(s.High, r.High)
 		}
 	}
 	return list
 }
 
 // methodMaps draws a method's kept mass by layer and head.
-func (d *folder) methodMaps(t *table.Table, origin viz.Origin) error {
-	at := func(row []any, name string) any { return row[t.Column(name)] }
+func (d *folder) methodMaps(rows []analysis.MethodRow, origin viz.Origin) error {
 	var names []string
-	for _, row := range t.Rows {
-		if name := at(row, "method").(string); !slices.Contains(names, name) {
-			names = append(names, name)
+	var layers, heads []int
+	for i := range rows {
+		r := &rows[i]
+		if !slices.Contains(names, r.Method) {
+			names = append(names, r.Method)
+		}
+		if !slices.Contains(layers, r.Layer) {
+			layers = append(layers, r.Layer)
+		}
+		if !slices.Contains(heads, r.Head) {
+			heads = append(heads, r.Head)
 		}
 	}
+	slices.Sort(layers)
+	slices.Sort(heads)
 	for _, name := range names {
-		var layers, heads []int
-		for _, row := range t.Rows {
-			if l := at(row, "layer").(int); !slices.Contains(layers, l) {
-				layers = append(layers, l)
-			}
-			if h := at(row, "head").(int); !slices.Contains(heads, h) {
-				heads = append(heads, h)
-			}
+		s := viz.Summary{
+			XLabel: "query head", BarTitle: "share of attention kept", Layers: layers,
+			Rates: viz.NewGrid(len(layers), len(heads)), Meta: origin.Meta(),
 		}
-		slices.Sort(layers)
-		slices.Sort(heads)
-		s := viz.Summary{XLabel: "query head", BarTitle: "share of attention kept", Layers: layers, Rates: viz.NewGrid(len(layers), len(heads)), Meta: origin.Meta()}
 		for _, h := range heads {
 			s.Columns = append(s.Columns, strconv.Itoa(h))
 		}
-		for _, row := range t.Rows {
-			if at(row, "method") != name || s.Title != "" && s.Title != fmt.Sprintf("%s, capacity %d", name, at(row, "capacity")) {
+		for i := range rows {
+			r := &rows[i]
+			title := fmt.Sprintf("%s, capacity %d", name, r.Capacity)
+			if r.Method != name || s.Title != "" && s.Title != title {
 				continue
 			}
-			s.Rates.Set(slices.Index(layers, at(row, "layer").(int)), slices.Index(heads, at(row, "head").(int)), at(row, "mass").(float64))
-			s.Title = fmt.Sprintf("%s, capacity %d", name, at(row, "capacity"))
-			s.Caption = fmt.Sprintf("%s; mean over %d prompts of the reply's attention on the kept prefix; window %d.", at(row, "model"), at(row, "prompts"), at(row, "window"))
+			s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
+			s.Title = title
+			s.Caption = fmt.Sprintf("%s; mean over %d prompts of the reply's attention on the kept prefix; window %d.", r.Model, r.Prompts, r.Window)
 		}
 		if err := d.save(viz.SummaryFigure(s), "mass-"+SafeName(name)); err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/attnscope/attnscope/analysis"
-	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
@@ -52,7 +51,7 @@ type comparison struct {
 	missing    string // why there is no comparison; empty if there is one
 	methods    []snapkv.Method
 	capacities []int
-	table      *table.Table
+	rows       []analysis.MethodRow
 }
 
 // compute reads the dumps and computes all numbers.
@@ -142,11 +141,11 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 			Group:    snapkv.GroupHead,
 		})
 	}
-	t, warnings, err := analysis.Methods(ctx, paths, cfg)
-	if err != nil {
+	var warnings []analysis.Warning
+	var err error
+	if c.rows, warnings, err = analysis.Methods(ctx, paths, cfg); err != nil {
 		return err
 	}
-	c.table = t
 	n.methods = c
 	n.warnings = append(n.warnings, warnings...)
 	return nil

@@ -284,7 +284,7 @@ func methodRows(c *comparison) *rows {
 
 // methodCurves draws what methods keep against the capacity.
 func methodCurves(c *comparison, cfg Config) *viz.Figure {
-	t := c.table
+	first := &c.rows[0]
 	return viz.CurvesFigure(viz.Curves{
 		Title:  "kept attention by method and capacity",
 		XLabel: "capacity (positions per head, window included)",
@@ -292,28 +292,25 @@ func methodCurves(c *comparison, cfg Config) *viz.Figure {
 		LogX:   true,
 		Hi:     1,
 		Series: c.series(),
-		Caption: fmt.Sprintf("%v, mean over %v prompts, all layers and heads; window %d, kernel 5, average pooling; "+
-			"bands: 95 %% bootstrap intervals over prompts.", t.Rows[0][t.Column("model")], t.Rows[0][t.Column("prompts")], cfg.Window),
+		Caption: fmt.Sprintf("%s, mean over %d prompts, all layers and heads; window %d, kernel 5, average pooling; "+
+			"bands: 95 %% bootstrap intervals over prompts.", first.Model, first.Prompts, cfg.Window),
 		Meta: cfg.Origin.Meta(),
 	})
 }
 
 // series returns the kept mass of each method that was computed, for the first model.
 func (c *comparison) series() []viz.Series {
-	if c.table == nil {
-		return nil
-	}
-	t := c.table
 	var list []viz.Series
 	for _, m := range c.methods {
 		s := viz.Series{Name: m.Name, Baseline: m.Role != snapkv.Selector}
-		for _, row := range t.Rows {
-			if row[t.Column("method")] == m.Name && row[t.Column("model")] == t.Rows[0][t.Column("model")] {
-				s.X = append(s.X, float64(row[t.Column("capacity")].(int)))
-				s.Y = append(s.Y, row[t.Column("mass")].(float64))
+		for i := range c.rows {
+			row := &c.rows[i]
+			if row.Method == m.Name && row.Model == c.rows[0].Model {
+				s.X = append(s.X, float64(row.Capacity))
+				s.Y = append(s.Y, row.Mass)
 				if !s.Baseline {
-					s.Low = append(s.Low, row[t.Column("mass_low")].(float64))
-					s.High = append(s.High, row[t.Column("mass_high")].(float64))
+					s.Low = append(s.Low, row.Low)
+					s.High = append(s.High, row.High)
 				}
 			}
 		}

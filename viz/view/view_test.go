@@ -540,7 +540,7 @@ func TestMethodsAreThoseOfTheTables(t *testing.T) {
 	for _, capacity := range []int{8, 16, 40} {
 		cfg.Configs = append(cfg.Configs, snapkv.Config{Window: 4, Capacity: capacity, Kernel: 3, Pooling: "avgpool", Group: "head"})
 	}
-	tables, _, err := analysis.MethodTables(t.Context(), []string{v.path}, cfg, nil, []analysis.By{analysis.ByLayer})
+	lists, _, err := analysis.MethodsBy(t.Context(), []string{v.path}, cfg, nil, []analysis.By{analysis.ByLayer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -553,16 +553,15 @@ func TestMethodsAreThoseOfTheTables(t *testing.T) {
 		if len(got.Rows) != 3*len(cfg.Methods) || len(got.LeftOut) != 0 {
 			t.Fatalf("%d rows, left out %v", len(got.Rows), got.LeftOut)
 		}
-		table, seen := tables[min(i, 1)], 0
-		for _, row := range table.Rows {
-			at := func(name string) any { return row[table.Column(name)] }
+		seen := 0
+		for _, row := range lists[min(i, 1)] {
 			for _, g := range got.Rows {
-				if i > 0 && fmt.Sprint(at("layer")) != layer || g["method"] != at("method") || fmt.Sprint(g["capacity"]) != fmt.Sprint(at("capacity")) {
+				if i > 0 && fmt.Sprint(row.Layer) != layer || g["method"] != row.Method || fmt.Sprint(g["capacity"]) != fmt.Sprint(row.Capacity) {
 					continue
 				}
 				seen++
-				for _, name := range []string{"mass", "mass_low", "mass_high", "hit_rate"} {
-					if w := at(name).(float64); math.Abs(g[name].(float64)-w) > 1e-9 {
+				for name, w := range map[string]float64{"mass": row.Mass, "mass_low": row.Low, "mass_high": row.High, "hit_rate": row.HitRate} {
+					if math.Abs(g[name].(float64)-w) > 1e-9 {
 						t.Errorf("layer %s, %v at %v: %s is %v, want %v", layer, g["method"], g["capacity"], name, g[name], w)
 					}
 				}

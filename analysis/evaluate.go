@@ -1,0 +1,276 @@
+package analysis
+
+import (
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// evaluation measures the selections of one layer of a prompt by its reply. It is used
+// by several goroutines at once.
+type evaluation struct {
+	layer  *Layer
+	spans  [][2]int // ranges of reply rows
+	thetas []float32
+	gram   func(layer, head int) []float64
+	heads  []headReply
+}
+
+// headReply is what the selections of one head are measured by.
+type headReply struct {
+	sum         [][]float64 // [span][position], weight over the rows
+	significant [][][]int32 // [span][theta][position], rows with a weight above theta
+	out         []float32   // [row, value dim], output of the head; nil without values
+
+	mu      sync.Mutex // guards the caches below
+	rests   map[int]partialOutput
+	oracles map[oracleKey][]int32
+}
+
+// partialOutput is what some positions add to the output of a head.
+type partialOutput struct {
+	out  []float32 // [row, value dim], not normalized
+	mass []float64 // [row], their weight
+}
+
+type oracleKey struct{ span, window, budget int }
+
+// newEvaluation sums up the reply's rows, by span.
+func (a *methods) newEvaluation(l *Layer) *evaluation {
+	e := &evaluation{
+		layer: l,
+		spans: spansOf(l.Reply.Rows, a.cfg.Span, a.cfg.By),
+		gram:  a.cfg.Gram,
+		heads: make([]headReply, l.Heads),
+	}
+	for _, t := range a.cfg.Thetas {
+		e.thetas = append(e.thetas, float32(t))
+	}
+	parallel.For(l.Heads, func(h int) {
+		r := &e.heads[h]
+		r.rests = map[int]partialOutput{}
+		r.oracles = map[oracleKey][]int32{}
+		for _, span := range e.spans {
+			sum, above := e.sumRows(h, span)
+			r.sum = append(r.sum, sum)
+			r.significant = append(r.significant, above)
+		}
+		if l.Values != nil {
+			r.out = e.output(h, l.Reply.Keys, func(i int) int { return i }).out
+		}
+	})
+	return e
+}
+
+// sumRows sums the rows of a span: weights [position], and rows with a weight above
+// each theta, [theta][position].
+func (e *evaluation) sumRows(h int, span [2]int) (sum []float64, above [][]int32) {
+	l := e.layer
+	weights := l.Reply.Head(h)
+	sum = make([]float64, l.Len)
+	above = make([][]int32, len(e.thetas))
+	for t := range above {
+		above[t] = make([]int32, l.Len)
+	}
+	for i := span[0]; i < span[1]; i++ {
+		row := weights[i*l.Reply.Keys:][:l.Len]
+		for at, v := range row {
+			sum[at] += float64(v)
+		}
+		for t, theta := range e.thetas {
+			for at, v := range row {
+				if v > theta {
+					above[t][at]++
+				}
+			}
+		}
+	}
+	return sum, above
+}
+
+// measure measures what an entry keeps of the layer, [head][span][theta].
+func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
+	l := e.layer
+	window := entry.Config.Window
+	stores := float64(len(keep)) // stores of keys and values
+	if entry.Method.KeepsAll(entry.Config, l.Len) {
+		stores = float64(l.KVHeads)
+	}
+	bytes := float64(4 * (l.Dim + l.ValueDim)) // of one position
+	out := make([][][]tally, l.Heads)
+	for h, list := range snapkv.ByQueryHead(keep, l.Heads) {
+		errs, errsWO := e.errors(h, list, window)
+		for span, rows := range e.spans {
+			cell := e.kept(h, span, list, window)
+			cell.bytes = bytes * float64(len(list)+window) * stores / float64(l.Heads)
+			n := float64(rows[1] - rows[0])
+			for i := rows[0]; i < rows[1]; i++ {
+				cell.error += errs[i] / n
+				cell.errorWO += errsWO[i] / n
+			}
+			out[h] = append(out[h], e.byTheta(cell, h, span, list, window))
+		}
+	}
+	return out
+}
+
+// kept measures a head's selection by the weights of a span of the reply.
+func (e *evaluation) kept(h, span int, list []int32, window int) tally {
+	sum := e.heads[h].sum[span]
+	n := float64(e.spans[span][1] - e.spans[span][0])
+	best := e.oracle(h, oracleKey{span, window, len(list)})
+	cell := tally{cells: 1}
+	for _, at := range list {
+		cell.mass += sum[at] / n
+	}
+	for _, at := range best {
+		cell.best += sum[at] / n
+	}
+	for _, v := range sum[:e.layer.Len-window] {
+		cell.prefix += v / n
+	}
+	if len(list) > 0 {
+		both := float64(hitrate.Overlap(list, best))
+		cell.recall = both / float64(len(list))
+		cell.jaccard = both / (float64(2*len(list)) - both)
+	}
+	return cell
+}
+
+// byTheta counts significant positions, and copies the other measures for each theta.
+func (e *evaluation) byTheta(cell tally, h, span int, list []int32, window int) []tally {
+	cells := make([]tally, len(e.thetas))
+	for t := range cells {
+		significant := e.heads[h].significant[span][t]
+		cells[t] = cell
+		for _, at := range list {
+			cells[t].hits += int(significant[at])
+		}
+		for _, v := range significant[:e.layer.Len-window] {
+			cells[t].significant += int(v)
+		}
+	}
+	return cells
+}
+
+// oracle returns the positions of the prefix with most of a span's weight.
+func (e *evaluation) oracle(h int, key oracleKey) []int32 {
+	r := &e.heads[h]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	best, ok := r.oracles[key]
+	if !ok {
+		best = snapkv.TopK(r.sum[key.span][:e.layer.Len-key.window], key.budget)
+		r.oracles[key] = best
+	}
+	return best
+}
+
+// output multiplies the weights of n keys with their values, for every row of the
+// reply. The keys are at(0) to at(n-1).
+func (e *evaluation) output(h, n int, at func(i int) int) partialOutput {
+	l := e.layer
+	weights := l.Reply.Head(h)
+	rows := l.Reply.Rows
+	vd := l.ValueDim
+	kv := h / (l.Heads / l.KVHeads)
+	part := partialOutput{out: make([]float32, rows*vd), mass: make([]float64, rows)}
+	w := make([]float32, rows*n)
+	for r := range rows {
+		row := weights[r*l.Reply.Keys:]
+		for i := range n {
+			v := row[at(i)]
+			w[r*n+i] = v
+			part.mass[r] += float64(v)
+		}
+	}
+	panel := make([]float32, n*simd.Width)
+	for d := 0; d < vd; d += simd.Width {
+		cols := min(simd.Width, vd-d)
+		clear(panel)
+		for i := range n {
+			copy(panel[i*simd.Width:][:cols], l.Values[(at(i)*l.KVHeads+kv)*vd+d:])
+		}
+		dst := simd.Mat[float32]{Data: part.out[d:], Rows: rows, Cols: cols, Stride: vd}
+		simd.MulPanel(dst, simd.Dense(w, rows, n), panel, false)
+	}
+	return part
+}
+
+// rest is the part of a head's output that every selection keeps: the window and the
+// reply.
+func (e *evaluation) rest(h, window int) partialOutput {
+	r := &e.heads[h]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	part, ok := r.rests[window]
+	if !ok {
+		first := e.layer.Len - window
+		part = e.output(h, e.layer.Reply.Keys-first, func(i int) int { return first + i })
+		r.rests[window] = part
+	}
+	return part
+}
+
+// errors returns the relative L2 error of a head's output for each row of the reply,
+// if only the kept positions, the window and the reply are read and their weights are
+// normalized again; and the same after the output projection. Errors are NaN where
+// values or the projection are not known.
+func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []float64) {
+	l := e.layer
+	rows := l.Reply.Rows
+	vd := l.ValueDim
+	errsWO = slices.Repeat([]float64{math.NaN()}, rows)
+	whole := e.heads[h].out
+	if whole == nil {
+		return errsWO, errsWO
+	}
+	var gram []float64
+	if e.gram != nil {
+		gram = e.gram(l.Index, h)
+	}
+	rest := e.rest(h, window)
+	kept := e.output(h, len(keep), func(i int) int { return int(keep[i]) })
+	errs = make([]float64, rows)
+	diff := make([]float64, vd)
+	full := make([]float64, vd)
+	for r := range rows {
+		total := kept.mass[r] + rest.mass[r]
+		for d := range vd {
+			full[d] = float64(whole[r*vd+d])
+			diff[d] = full[d]
+			if total > 0 { // otherwise the kept weights are 0 at the dump's precision: all is lost
+				diff[d] -= float64(kept.out[r*vd+d]+rest.out[r*vd+d]) / total
+			}
+		}
+		errs[r] = length(diff, nil) / length(full, nil)
+		if gram != nil {
+			errsWO[r] = length(diff, gram) / length(full, gram)
+		}
+	}
+	return errs, errsWO
+}
+
+// length is √(xᵀ·gram·x), or √(xᵀ·x) if gram is nil.
+func length(x, gram []float64) float64 {
+	sum := 0.0
+	if gram == nil {
+		for _, v := range x {
+			sum += v * v
+		}
+		return math.Sqrt(sum)
+	}
+	for i, v := range x {
+		dot := 0.0
+		for k, g := range gram[i*len(x) : (i+1)*len(x)] {
+			dot += g * x[k]
+		}
+		sum += v * dot
+	}
+	return math.Sqrt(max(0, sum))
+}
