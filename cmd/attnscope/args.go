@@ -1,14 +1,15 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
-// reorder moves the flags of a command line before its files, because cli/v2
-// stops to look for flags at the first argument that is none. "--" ends the
-// flags; "-" alone is a file (stdin).
+// reorder moves the flags of a command line in front of its files, because cli/v2
+// stops parsing flags at the first argument that is not one. "--" ends the flags;
+// "-" alone is a file (stdin).
 func reorder(app *cli.App, args []string) ([]string, error) {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return args, nil
@@ -17,14 +18,7 @@ func reorder(app *cli.App, args []string) ([]string, error) {
 	if cmd == nil {
 		return args, nil
 	}
-	head, rest := args[:1:1], args[1:]
-	for len(cmd.Subcommands) > 0 && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-		sub := findCommand(cmd.Subcommands, rest[0])
-		if sub == nil {
-			return nil, usagef("%s: unknown verb %q; attnscope %s --help lists them", cmd.Name, rest[0], cmd.Name)
-		}
-		head, rest, cmd = append(head, rest[0]), rest[1:], sub
-	}
+	rest := args[1:]
 	takesValue := valueFlags(cmd)
 	var flags, files []string
 	for i := 0; i < len(rest); i++ {
@@ -47,11 +41,10 @@ func reorder(app *cli.App, args []string) ([]string, error) {
 			}
 		}
 	}
-	out := append(head, flags...)
 	if len(files) > 0 {
-		out = append(append(out, "--"), files...)
+		files = append([]string{"--"}, files...)
 	}
-	return out, nil
+	return slices.Concat(args[:1], flags, files), nil
 }
 
 func findCommand(list []*cli.Command, name string) *cli.Command {
@@ -63,7 +56,7 @@ func findCommand(list []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// valueFlags holds the names of the flags of cmd that are followed by a value.
+// valueFlags returns the names of the flags of cmd that take a value.
 func valueFlags(cmd *cli.Command) map[string]bool {
 	names := map[string]bool{}
 	for _, f := range cmd.Flags {

@@ -25,7 +25,8 @@ func commands() []*cli.Command {
 		tokenizeCommand(),
 		modelsCommand(),
 		pullCommand(),
-		completionCommand(), manCommand(),
+		completionCommand(),
+		manCommand(),
 		versionCommand(),
 	}
 }

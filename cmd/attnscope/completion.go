@@ -15,44 +15,75 @@ import (
 func completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print a shell's completion of verbs, flags, their values and files",
+		Usage:     "print the completion script of a shell",
 		ArgsUsage: "bash | zsh | fish",
-		Description: "bash: source <(attnscope completion bash)                    in ~/.bashrc\n" +
+		Description: "The script completes verbs, flags, their values and files.\n" +
+			"bash: source <(attnscope completion bash)                    in ~/.bashrc\n" +
 			"zsh:  source <(attnscope completion zsh)                     in ~/.zshrc, after compinit\n" +
 			"fish: attnscope completion fish > ~/.config/fish/completions/attnscope.fish",
-		Action: func(c *cli.Context) error {
-			if c.Args().Len() != 1 || shells[c.Args().First()] == nil {
-				return usagef("completion: name the shell: bash, zsh or fish")
-			}
-			return shells[c.Args().First()].Execute(c.App.Writer, describeVerbs(c.App.Commands))
-		},
+		Action: runCompletion,
 	}
 }
 
-// verbWords is what completion knows of a verb.
+func runCompletion(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return hintf(usagef("completion: %d shells given, want one", c.Args().Len()), "name bash, zsh or fish")
+	}
+	shell := shells[c.Args().First()]
+	if shell == nil {
+		return usagef("completion: no completion for %q: want bash, zsh or fish", c.Args().First())
+	}
+	return shell.Execute(c.App.Writer, describeVerbs(c.App.Commands))
+}
+
+// verbWords is what the scripts know about a verb.
 type verbWords struct {
 	Name, Usage string
-	Words       []string // that may stand as argument
-	Files       bool     // arguments are files
+	Words       []string // possible arguments
+	Files       bool     // the arguments are files
 	Flags       []flagWords
 }
 
-// flagWords is what completion knows of a flag.
+// flagWords is what the scripts know about a flag.
 type flagWords struct {
-	Names       []string // with their dashes; the long one first
+	Names       []string // with their dashes; the long name first
 	Usage       string
 	Takes       bool     // a value
 	List        bool     // values may be joined by commas
-	Words       []string // values
-	Files, Dirs bool     // the value is one
+	Words       []string // possible values
+	Files, Dirs bool     // the value is a file, or a folder
 }
 
-// flagValues are the values of flags that take one of a few words.
+// flagValues has the values of flags that take one of a few words.
 var flagValues = map[string][]string{
-	"store": wordsOf(dumps.Stores()), "precision": wordsOf(dumps.Precisions()), "compute": {"f32", "bf16", "f16", "int8"},
-	"device": {"auto", "cpu", "cuda"}, "truncate": {"middle"}, "engine": {"slurm"}, "mem": {"auto"},
-	"average": {"pooled", "rows", "heads"}, "generation": {"rows", "mean"}, "group": {"head", "mean", "max", "sum"},
-	"pooling": {"avgpool", "maxpool"}, "by": {"layer", "head", "prompt", "dataset", "span"}, "layers": {"all"}, "heads": {"all"},
+	"average":    {"pooled", "rows", "heads"},
+	"by":         {"layer", "head", "prompt", "dataset", "span"},
+	"compute":    {"f32", "bf16", "f16", "int8"},
+	"device":     {"auto", "cpu", "cuda"},
+	"engine":     {"slurm"},
+	"generation": {"rows", "mean"},
+	"group":      {"head", "mean", "max", "sum"},
+	"heads":      {"all"},
+	"layers":     {"all"},
+	"mem":        {"auto"},
+	"pooling":    {"avgpool", "maxpool"},
+	"precision":  wordsOf(dumps.Precisions()),
+	"store":      wordsOf(dumps.Stores()),
+	"truncate":   {"middle"},
+}
+
+// verbValues has the values of flags whose words differ by verb, under "VERB FLAG",
+// and possible arguments of verbs, under "VERB ".
+var verbValues = map[string][]string{
+	"completion ":     {"bash", "zsh", "fish"},
+	"pull ":           {"smollm2-135m"},
+	"reproduce ":      append(experimentNames(), "all"),
+	"advise by":       {"layer", "head"},
+	"advise preset":   snapkv.PresetNames(),
+	"generate preset": snapkv.PresetNames(),
+	"heatmap format":  {"png", "svg"},
+	"hitrate preset":  {"paper", "code", "code-exact"},
+	"snapkv preset":   snapkv.PresetNames(),
 }
 
 // wordsOf returns the words of a closed set.
@@ -64,23 +95,20 @@ func wordsOf[T ~string](set []T) []string {
 	return words
 }
 
-// verbValues are those whose words differ by verb, and "" for the arguments.
-var verbValues = map[string][]string{
-	"completion ": {"bash", "zsh", "fish"}, "reproduce ": append(experimentNames(), "all"), "pull ": {"smollm2-135m"},
-	"hitrate preset": {"paper", "code", "code-exact"}, "snapkv preset": snapkv.PresetNames(), "generate preset": snapkv.PresetNames(),
-	"advise preset": snapkv.PresetNames(), "heatmap format": {"png", "svg"}, "advise by": {"layer", "head"},
-}
-
 var placeholder = regexp.MustCompile("`([^`]*)`")
 
-// describeVerbs reads the command tree. What a value is, its placeholder says:
-// FILE, RUN.attn, DIR, MODEL, LIST.
-func describeVerbs(list []*cli.Command) (verbs []verbWords) {
+// describeVerbs reads the command tree. The placeholder of a flag's value says what
+// the value is: FILE, RUN.attn, DIR, MODEL or LIST.
+func describeVerbs(list []*cli.Command) []verbWords {
+	var verbs []verbWords
 	for _, cmd := range list {
 		if cmd.Hidden {
 			continue
 		}
-		v := verbWords{Name: cmd.Name, Usage: cmd.Usage, Words: verbValues[cmd.Name+" "], Files: strings.Contains(cmd.ArgsUsage, ".attn") && !strings.Contains(cmd.ArgsUsage, "-p ")}
+		v := verbWords{
+			Name: cmd.Name, Usage: cmd.Usage, Words: verbValues[cmd.Name+" "],
+			Files: strings.Contains(cmd.ArgsUsage, ".attn") && !strings.Contains(cmd.ArgsUsage, "-p "),
+		}
 		for _, f := range append(slices.Clone(cmd.Flags), cli.HelpFlag) {
 			v.Flags = append(v.Flags, describeFlag(cmd.Name, f))
 		}
@@ -103,12 +131,7 @@ func describeFlag(verb string, f cli.Flag) flagWords {
 	_, isBool := f.(*cli.BoolFlag)
 	w.Takes = !isBool
 	if m := placeholder.FindStringSubmatch(usage); m != nil && w.Takes {
-		w.Files = strings.Contains(m[1], "FILE") || strings.HasSuffix(m[1], ".attn") || strings.HasSuffix(m[1], ".jsonl") || m[1] == "MODEL"
-		w.Dirs = m[1] == "DIR"
-		w.List = m[1] == "LIST"
-		if m[1] == "MODEL" {
-			w.Words = []string{"smollm2-135m"}
-		}
+		w.describeValue(m[1])
 	}
 	w.Usage = strings.ReplaceAll(usage, "`", "")
 	for _, name := range f.Names() {
@@ -125,6 +148,21 @@ func describeFlag(verb string, f cli.Flag) flagWords {
 		}
 	}
 	return w
+}
+
+// describeValue reads the placeholder of a flag's value.
+func (w *flagWords) describeValue(name string) {
+	switch {
+	case name == "MODEL":
+		w.Files = true
+		w.Words = []string{"smollm2-135m"}
+	case name == "DIR":
+		w.Dirs = true
+	case name == "LIST":
+		w.List = true
+	case strings.Contains(name, "FILE"), strings.HasSuffix(name, ".attn"), strings.HasSuffix(name, ".jsonl"):
+		w.Files = true
+	}
 }
 
 var shells = map[string]*template.Template{

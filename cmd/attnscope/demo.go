@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 	"github.com/attnscope/attnscope/viz/figures"
 )
@@ -20,20 +21,22 @@ import (
 func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "demo",
-		Usage:     "the main job on the default model and the prompts that ship: dump, table, figures, reading guide",
+		Usage:     "capture the prompts that ship, and show how their attention is analyzed",
 		ArgsUsage: "[-o DIR]",
+		Description: "The demo captures the shipped prompts with the default model, computes hit rates and draws figures. It prints a guide to the\n" +
+			"results, which DIR/README.md holds too. A dump that is already in DIR is used again.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "folder for the results, `DIR`"},
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag,
-			&cli.BoolFlag{Name: "quick", Usage: "two prompts and short replies"},
-		}, planFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, seedFlag, forceFlag}),
+			boolFlag("quick", "capture only two prompts, with short replies"),
+		}, planFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, samplingSeedFlag, forceFlag}),
 		Action: runDemo,
 	}
 }
 
 func runDemo(c *cli.Context) error {
 	if c.Args().Present() {
-		return usagef("demo: unexpected argument %q: the folder goes to -o", c.Args().First())
+		return hintf(usagef("demo: unexpected argument %q", c.Args().First()), "name the folder with -o DIR")
 	}
 	dir := c.String("o")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -43,8 +46,7 @@ func runDemo(c *cli.Context) error {
 	if err := demoCapture(c, dump); err != nil {
 		return err
 	}
-	cfg := analysis.Paper
-	byLayer, warnings, err := analysis.HitRates(c.Context, []string{dump}, cfg)
+	byLayer, warnings, err := analysis.HitRates(c.Context, []string{dump}, analysis.Paper)
 	if err != nil {
 		return err
 	}
@@ -58,12 +60,7 @@ func runDemo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	heat := figures.HeatmapConfig{Window: 32, Top: cfg.Tops[0], Theta: cfg.Thetas[0], Formats: []string{"png"}, Origin: origin(dump)}
-	heat.Origin.Arguments = []string{"heatmap", dump, "-o", filepath.Join(dir, "figures")}
-	if c.Bool("quick") {
-		heat.Layers = []int{0, 7}
-	}
-	if _, err := figures.Heatmaps(c.Context, []string{dump}, filepath.Join(dir, "figures"), heat); err != nil {
+	if err := demoFigures(c, dump, filepath.Join(dir, "figures")); err != nil {
 		return err
 	}
 	guide := demoGuide(byLayer, overall)
@@ -74,10 +71,10 @@ func runDemo(c *cli.Context) error {
 	return err
 }
 
-// demoCapture records the shipped prompts, unless a complete dump is there.
+// demoCapture records the shipped prompts, unless there is a complete dump.
 func demoCapture(c *cli.Context, dump string) error {
 	if _, err := os.Stat(dump); err == nil && !c.Bool("force") {
-		notef(c, "%s is there already: it is used (--force makes it anew)", dump)
+		notef(c, "%s exists and is used again; --force captures it anew", dump)
 		return nil
 	}
 	src, err := openSource(c)
@@ -89,25 +86,22 @@ func demoCapture(c *cli.Context, dump string) error {
 	if err != nil {
 		return err
 	}
-	records, err := prompts.Read(bytes.NewReader(examples.Prompts), "examples/prompts.jsonl")
+	list, err := demoPrompts(src.Tokenizer)
 	if err != nil {
 		return err
 	}
 	if c.Bool("quick") {
-		records, plan.MaxNewTokens, plan.IgnoreEOS = records[:2], 16, true
-	}
-	var list []prompts.Prompt
-	for _, r := range records {
-		p, err := prompts.Prepare(src.Tokenizer, r, prompts.Options{})
-		if err != nil {
-			return err
-		}
-		list = append(list, p)
+		list = list[:2]
+		plan.MaxNewTokens = 16
+		plan.IgnoreEOS = true
 	}
 	if err := loadSource(src); err != nil {
 		return err
 	}
-	cfg := capture.Config{Model: src.Model, Prompts: list, Out: dump, Force: c.Bool("force"), Resume: !c.Bool("force")}
+	cfg := capture.Config{
+		Model: src.Model, Prompts: list, Out: dump,
+		Force: c.Bool("force"), Resume: !c.Bool("force"),
+	}
 	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
 		return err
 	}
@@ -118,38 +112,70 @@ func demoCapture(c *cli.Context, dump string) error {
 	if err != nil {
 		return err
 	}
-	notef(c, "%s: %d prompts, %d prompt and %d reply tokens; prefill %.0f tokens/s, reply %.1f tokens/s", dump, summary.Prompts+summary.Resumed,
-		summary.PromptTokens, summary.Replies, rate(summary.PromptTokens-summary.SharedTokens, summary.PrefillTime), rate(summary.Replies, summary.ReplyTime))
+	noteSummary(c, dump, summary)
 	return nil
+}
+
+// demoPrompts tokenizes the shipped prompts.
+func demoPrompts(tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
+	records, err := prompts.Read(bytes.NewReader(examples.Prompts), "examples/prompts.jsonl")
+	if err != nil {
+		return nil, err
+	}
+	var list []prompts.Prompt
+	for _, r := range records {
+		p, err := prompts.Prepare(tok, r, prompts.Options{})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// demoFigures draws the heatmaps of a dump. The figures name attnscope heatmap as
+// the command that draws them.
+func demoFigures(c *cli.Context, dump, dir string) error {
+	cfg := figures.HeatmapConfig{
+		Window: 32, Top: analysis.Paper.Tops[0], Theta: analysis.Paper.Thetas[0],
+		Formats: []string{"png"}, Origin: origin(c, dump),
+	}
+	cfg.Origin.Arguments = []string{"heatmap", dump, "-o", dir}
+	if c.Bool("quick") {
+		cfg.Layers = []int{0, 7}
+	}
+	_, err := figures.Heatmaps(c.Context, []string{dump}, dir, cfg)
+	return err
 }
 
 // demoOverall is the table of all layers together, by window, with and without
 // the first four positions.
 func demoOverall(c *cli.Context, dump string) (*table.Table, error) {
 	out := table.New("window", "first four", "hit rate", "interval", "chance", "recent", "sinks+recent", "overlap", "mass kept")
+	short := func(x float64) string { return fmt.Sprintf("%.3f", x) }
 	for _, skip := range []int{0, 4} {
 		cfg := analysis.Paper
-		cfg.By, cfg.SkipFirst, cfg.Windows = nil, skip, []int{8, 32, 128}
+		cfg.By = nil
+		cfg.SkipFirst = skip
+		cfg.Windows = []int{8, 32, 128}
 		rows, _, err := analysis.HitRates(c.Context, []string{dump}, cfg)
 		if err != nil {
 			return nil, err
 		}
-		with := "counted"
+		firstFour := "counted"
 		if skip > 0 {
-			with = "left out"
+			firstFour = "left out"
 		}
-		short := func(x float64) string { return fmt.Sprintf("%.3f", x) }
 		for _, row := range rows {
-			out.Add(row.Window, with, short(row.HitRate), short(row.Low)+" to "+short(row.High), short(row.Chance),
+			out.Add(row.Window, firstFour, short(row.HitRate), short(row.Low)+" to "+short(row.High), short(row.Chance),
 				short(row.Recent), short(row.SinksRecent), short(row.Overlap), short(row.Mass))
 		}
 	}
 	return out, nil
 }
 
-// demoGuide says what the demo left and how to read it.
+// demoGuide explains the results of the demo.
 func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
-	var b bytes.Buffer
 	low := byLayer[0]
 	high := byLayer[0]
 	for _, row := range byLayer {
@@ -160,31 +186,36 @@ func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
 			high = row
 		}
 	}
-	fmt.Fprintf(&b, `# What the demo shows
-
-A model read documents with instructions and wrote replies. While it did, attnscope recorded what each head attended to.
-The question is SnapKV's: had the last prompt tokens (the observation window) voted for the positions that the reply
-then attended to? Kept are the 5 %% of the prefix with most votes in each head; a weight above 0.05 counts as attended.
-
-`)
+	var b bytes.Buffer
+	b.WriteString(demoIntroduction)
 	overall.Markdown(&b)
-	fmt.Fprintf(&b, `
-- **hit rate**: of the attended positions, the share that the window's vote had kept; the interval is a 95 %% bootstrap over prompts.
-- **chance**: what keeping random positions would reach. **recent**: keeping the last positions. **sinks+recent**: the first four and
-  the last. If these come near the hit rate, the vote says little more than "first and last".
-- **first four left out**: the first positions soak up attention in most heads and are always voted for; without them the rest shows.
-- **overlap**: of the kept positions, the share among the 5 %% the reply attended to most. **mass kept**: share of the reply's
-  attention that lies on kept positions of the prefix.
+	fmt.Fprintf(&b, demoExplanation, low.Layer, low.HitRate, high.Layer, high.HitRate)
+	return b.Bytes()
+}
+
+const demoIntroduction = `# What the demo shows
+
+A model read documents with instructions and wrote replies. Meanwhile attnscope recorded what each head attended to.
+The question is SnapKV's: had the last prompt tokens (the observation window) voted for the positions that the reply
+then attended to? Each head keeps the 5 % of the prefix with most votes; a weight above 0.05 counts as attended.
+
+`
+
+const demoExplanation = `
+- **hit rate**: the share of the attended positions that the window's vote had kept; the interval is a 95 %% bootstrap over prompts.
+- **chance**: the hit rate of random positions. **recent**: of the last positions. **sinks+recent**: of the first four and the last
+  positions. If these come close to the hit rate, the vote tells little more than "first and last".
+- **first four left out**: the first positions attract attention in most heads and almost always get votes; this row shows the rest.
+- **overlap**: the share of the kept positions that are among the 5 %% that the reply attended to most. **mass kept**: the share of
+  the reply's attention that lies on kept positions of the prefix.
 
 Lowest hit rate: layer %v with %.3f. Highest: layer %v with %.3f.
 
-| file | what |
+| file | content |
 |---|---|
-| run.attn | the dump: attnscope info, hitrate, heatmap and export read it |
+| run.attn | the dump, which attnscope info, hitrate, heatmap and export read |
 | hitrate.tsv | hit rates by layer, with all columns |
-| figures/layers-heads.png | hit rate of every head: dark heads attend where the window did not vote |
-| figures/layers-windows.png | hit rate by size of the window |
-| figures/PROMPT/layer-NN.png | above, what the window votes for; below, what each generated token attends to; between, where they agree |
-`, low.Layer, low.HitRate, high.Layer, high.HitRate)
-	return b.Bytes()
-}
+| figures/layers-heads.png | hit rate of every head: dark heads attend to positions that the window did not vote for |
+| figures/layers-windows.png | hit rate by window size |
+| figures/PROMPT/layer-NN.png | top: what the window votes for; bottom: what each generated token attends to; between: where they agree |
+`

@@ -13,13 +13,13 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// isDiskFull says that an error is about room on a disk.
+// isDiskFull reports whether an error is about lack of space on a disk.
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
-// diskWatch warns once when what a capture will still write does not fit its
-// disk.
+// diskWatch warns once if the disk is too small for what a capture still has to
+// write.
 type diskWatch struct {
 	c      *cli.Context
 	out    string
@@ -27,7 +27,7 @@ type diskWatch struct {
 	warned bool
 }
 
-// watchDisk makes the first comparison, before anything is written.
+// watchDisk compares for the first time, before anything is written.
 func watchDisk(c *cli.Context, cfg *capture.Config, m model.Config) *diskWatch {
 	d := &diskWatch{c: c, out: cfg.Out}
 	have := int64(0)
@@ -38,8 +38,8 @@ func watchDisk(c *cli.Context, cfg *capture.Config, m model.Config) *diskWatch {
 	return d
 }
 
-// look compares again, every minute, with what the dump takes a token so far.
-func (d *diskWatch) look(p capture.Progress) {
+// update compares again, once a minute, with the bytes per token written so far.
+func (d *diskWatch) update(p capture.Progress) {
 	if time.Since(d.last) < time.Minute || p.Prompt == 0 || p.Tokens == 0 {
 		return
 	}
@@ -53,6 +53,7 @@ func (d *diskWatch) compare(need int64) {
 		return
 	}
 	d.warned = true
-	warnf(d.c, "%s: about %s are still to be written, the disk has room for %s: the capture will stop when it is full, and go on with --resume once there is room",
+	warnf(d.c, "%s: the capture still has to write about %s, but the disk has only %s free;"+
+		" it will stop when the disk is full: free some space and continue it with --resume",
 		d.out, sizes.Text(need), sizes.Text(free))
 }

@@ -2,5 +2,5 @@
 
 package main
 
-// freeBytes is not known here.
+// freeBytes is unknown on this platform.
 func freeBytes(string) (int64, bool) { return 0, false }

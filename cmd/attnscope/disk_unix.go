@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeBytes is the room on the disk that a file is written to.
+// freeBytes returns the free space of the disk that a file is written to.
 func freeBytes(path string) (int64, bool) {
 	var s unix.Statfs_t
 	if path == "" || unix.Statfs(filepath.Dir(path), &s) != nil {

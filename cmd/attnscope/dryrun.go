@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,41 +11,46 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// dryRun prints what a capture will take, without loading the weights.
+// dryRun prints what a capture needs, without loading the weights.
 func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps.Plan) error {
 	threads := threadCount(c)
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, src.Config, threads)
 	weights := src.WeightBytes(plan.Compute)
+	total := weights + need.Cache + need.Work + need.Recording
 	w := c.App.Writer
-	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n", need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(weights+need.Cache+need.Work+need.Recording),
+	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
+		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
+	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(total),
 		sizes.Text(weights), sizes.Text(need.Cache), sizes.Text(need.Work), sizes.Text(need.Recording))
-	card := src.CardMemory(&need, plan)
-	parts := fmt.Sprintf("weights %s, cache %s, work %s, recording %s", sizes.Text(card.Weights), sizes.Text(card.Cache), sizes.Text(card.Work), sizes.Text(card.Recording))
-	if d := src.Device.Card; d != nil {
-		fmt.Fprintf(w, "vram       %s: %s; %s of %s is free on %s\n", sizes.Text(card.Total()), parts, sizes.Text(d.Free), sizes.Text(d.Memory), src.Device.Name)
-	} else {
-		fmt.Fprintf(w, "vram       0 B (device cpu); with --device cuda %s: %s\n", sizes.Text(card.Total()), parts)
-	}
-	disk := "about " + sizes.Text(need.Disk)
-	if free, ok := freeBytes(cfg.Out); ok {
-		disk += fmt.Sprintf("; %s free where it goes", sizes.Text(free))
-	}
-	fmt.Fprintf(w, "disk       %s\n", disk)
+	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
+	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
 	pace := need.Pace(cpu.Measure(threads), weights, plan.Compute)
-	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n", pace.Seconds,
-		need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
+	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n",
+		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
 }
 
-// threadCount is --threads, or as many as the machine has.
-func threadCount(c *cli.Context) int {
-	if n := c.Int("threads"); n > 0 {
-		return n
+// cardText is the memory that the run takes on a card.
+func cardText(src *capture.Source, need *capture.Need, plan *dumps.Plan) string {
+	m := src.CardMemory(need, plan)
+	parts := fmt.Sprintf("%s: weights %s, cache %s, work %s, recording %s", sizes.Text(m.Total()),
+		sizes.Text(m.Weights), sizes.Text(m.Cache), sizes.Text(m.Work), sizes.Text(m.Recording))
+	d := src.Device.Card
+	if d == nil {
+		return "0 B (device cpu); with --device cuda " + parts
 	}
-	return runtime.GOMAXPROCS(0)
+	return fmt.Sprintf("%s; %s of %s is free on %s", parts, sizes.Text(d.Free), sizes.Text(d.Memory), src.Device.Name)
+}
+
+// freeText is the free space of the disk that a file goes to, if it is known.
+func freeText(path string) string {
+	free, ok := freeBytes(path)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("; %s free where it goes", sizes.Text(free))
 }

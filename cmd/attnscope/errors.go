@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 )
@@ -17,11 +18,11 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// errQuiet ends the program with exit code 1 when all that is to be said has
-// been said.
+// errQuiet ends the program with exit code 1 and without a message, after the
+// verb has printed what is wrong.
 var errQuiet = errors.New("failed")
 
-// hintError carries what the user can do about an error.
+// hintError is an error with advice on what to do about it.
 type hintError struct {
 	error
 	hint string
@@ -30,17 +31,36 @@ type hintError struct {
 func (e *hintError) Hint() string  { return e.hint }
 func (e *hintError) Unwrap() error { return e.error }
 
-// hintf adds a hint, printed on a line of its own, to err.
+// hintf adds a hint to err. It is printed on a line of its own.
 func hintf(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// warnf prints one warning line to stderr.
+// printError prints an error and its hint, and returns the exit code.
+func printError(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if !errors.Is(err, errQuiet) {
+		fmt.Fprintf(stderr, "attnscope: %v\n", err)
+	}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		fmt.Fprintf(stderr, "attnscope: hint: %s\n", hinted.Hint())
+	}
+	var misuse *usageError
+	if errors.As(err, &misuse) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// warnf prints a warning to stderr: a doubt about a sound result.
 func warnf(c *cli.Context, format string, args ...any) {
 	fmt.Fprintf(c.App.ErrWriter, "attnscope: warning: "+format+"\n", args...)
 }
 
-// notef prints one line of progress or advice to stderr.
+// notef prints a line of progress or advice to stderr.
 func notef(c *cli.Context, format string, args ...any) {
 	fmt.Fprintf(c.App.ErrWriter, "attnscope: "+format+"\n", args...)
 }

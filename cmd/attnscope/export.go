@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,63 +8,55 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/export"
-	"github.com/attnscope/attnscope/dumps"
 )
 
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
-		Usage:     "write a prompt's attention as .safetensors, .npz, .csv or .parquet, by extension",
+		Usage:     "write a prompt's attention as .safetensors, .npz, .csv or .parquet",
 		ArgsUsage: "RUN.attn -o FILE",
+		Description: "The extension of FILE sets the format. Arrays (.safetensors, .npz) hold prompt_rows, generation_rows, prompt_windows, tokens and\n" +
+			"what else was recorded, of all layers unless --layer names one. Tables (.csv, .parquet) have a line per weight: layer, head,\n" +
+			"phase, row, key, weight.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FILE` to write"},
-			&cli.StringFlag{Name: "prompt", Usage: "`ID` of the prompt (default: the first)"},
-			&cli.IntFlag{Name: "layer", Value: -1, Usage: "one `LAYER` (default: all, names ending in .LAYER)"},
-			&cli.Float64Flag{Name: "min-weight", Usage: ".csv and .parquet: only weights above `W`"},
+			outputFlag("write to `FILE`"),
+			&cli.StringFlag{Name: "prompt", DefaultText: "the first", Usage: "export the prompt with `ID`"},
+			&cli.IntFlag{
+				Name: "layer", Value: -1, DefaultText: "all layers, with names that end in .LAYER",
+				Usage: "export only `LAYER`, counted from 0",
+			},
+			&cli.Float64Flag{Name: "min-weight", Usage: "write only weights above `W` to .csv and .parquet"},
 			forceFlag,
 		},
-		Action: func(c *cli.Context) error {
-			if c.Args().Len() != 1 || c.String("o") == "" {
-				return usagef("export: name one dump, and the file to write with -o")
-			}
-			switch {
-			case !slices.Contains(export.Extensions, filepath.Ext(c.String("o"))):
-				return usagef("-o %s: its extension is none of %s", c.String("o"), strings.Join(export.Extensions, ", "))
-			case c.IsSet("layer") && c.Int("layer") < 0:
-				return usagef("--layer %d: want 0 or more", c.Int("layer"))
-			}
-			if err := checkOutput(c.String("o"), c.Bool("force"), false); err != nil {
-				return err
-			}
-			r, err := openDump(c, c.Args().First())
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			prompt, err := promptIndex(r, c.Args().First(), c.String("prompt"))
-			if err != nil {
-				return err
-			}
-			return export.Write(c.String("o"), r, export.Options{
-				Prompt: prompt, Layer: c.Int("layer"), MinWeight: float32(c.Float64("min-weight")),
-			})
-		},
+		Action: runExport,
 	}
 }
 
-// promptIndex finds a prompt by id; the first where id is empty.
-func promptIndex(r *dumps.Reader, path, id string) (int, error) {
-	list := r.Prompts()
-	if len(list) == 0 {
-		return 0, fmt.Errorf("%s: no complete prompt in it", path)
+func runExport(c *cli.Context) error {
+	out := c.String("o")
+	switch {
+	case c.Args().Len() != 1:
+		return hintf(usagef("export: %d dumps given, want one", c.Args().Len()), "name one RUN.attn")
+	case out == "":
+		return hintf(usagef("export: no output given"), "name the file with -o FILE%s", export.Extensions[0])
+	case !slices.Contains(export.Extensions, filepath.Ext(out)):
+		return usagef("-o %s: want a name that ends in %s", out, strings.Join(export.Extensions, ", "))
+	case c.IsSet("layer") && c.Int("layer") < 0:
+		return usagef("--layer %d: want 0 or more", c.Int("layer"))
 	}
-	if id == "" {
-		return 0, nil
+	if err := checkOutput(out, c.Bool("force"), false); err != nil {
+		return err
 	}
-	for i := range list {
-		if list[i].ID == id {
-			return i, nil
-		}
+	r, err := openDump(c, c.Args().First())
+	if err != nil {
+		return err
 	}
-	return 0, hintf(fmt.Errorf("%s: no prompt %q", path, id), "attnscope info %s lists the prompts; the first is %q", path, list[0].ID)
+	defer r.Close()
+	prompt, err := promptIndex(r, c.String("prompt"))
+	if err != nil {
+		return err
+	}
+	return export.Write(out, r, export.Options{
+		Prompt: prompt, Layer: c.Int("layer"), MinWeight: float32(c.Float64("min-weight")),
+	})
 }

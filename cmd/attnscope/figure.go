@@ -14,10 +14,11 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// origin says, for the metadata of figures, what was called and which dumps it
-// read. A dump that cannot be read is left out: drawing will say so.
-func origin(paths ...string) viz.Origin {
-	o := viz.Origin{Arguments: commandLine, Manifests: map[string]string{}}
+// origin is what the metadata of a figure say: the command line, and the hashes of
+// the dumps that it reads. A dump that cannot be read is left out, since drawing
+// will report it.
+func origin(c *cli.Context, paths ...string) viz.Origin {
+	o := viz.Origin{Arguments: commandOf(c), Manifests: map[string]string{}}
 	for _, path := range paths {
 		if sum, err := manifestOf(path); err == nil {
 			o.Manifests[path] = sum
@@ -35,25 +36,31 @@ func manifestOf(path string) (string, error) {
 	return r.Header().SHA256(), nil
 }
 
-// drawing lists the verbs that draw figures, and the flag that names their
-// folder: nothing else is run for a figure.
+// drawing has the verbs that draw figures, and the flag that names their folder.
+// figure runs no other verb, because the command comes from an untrusted file.
 var drawing = map[string][]string{
-	"heatmap":   {"-o", "--o", "-output", "--output"},
-	"reproduce": {"-o", "--o", "-output", "--output"},
+	"heatmap":   outputNames,
+	"reproduce": outputNames,
 	"snapkv":    {"-figures", "--figures"},
 }
+
+var outputNames = []string{"-o", "--o", "-output", "--output"}
 
 func figureCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "figure",
-		Usage:     "draw a figure again from what its file says",
+		Usage:     "draw a figure again, by the command that its file names",
 		ArgsUsage: "--from FILE [-o FILE]",
-		Description: "PNG and SVG figures of heatmap, snapkv --figures and reproduce carry the command that drew them and the hashes of the dumps they show. The dumps have\n" +
-			"to be where the command names them.",
+		Description: "The PNG and SVG figures of heatmap, snapkv --figures and reproduce name the command that drew them and the hashes of the dumps that\n" +
+			"they show. Figure runs that command again and prints the name of the new file. The dumps must be where the command names them,\n" +
+			"and unchanged.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "from", Usage: "the figure, `FILE`.png or .svg"},
-			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the new `FILE` (default: the figure's name, here)"},
-			&cli.BoolFlag{Name: "print", Usage: "only print the command that drew it"},
+			&cli.StringFlag{Name: "from", Usage: "draw the figure in `FILE`.png or .svg again"},
+			&cli.StringFlag{
+				Name: "o", Aliases: []string{"output"}, DefaultText: "the figure's name, in this folder",
+				Usage: "write the new figure to `FILE`",
+			},
+			boolFlag("print", "only print the command that drew the figure"),
 			forceFlag,
 		},
 		Action: runFigure,
@@ -62,8 +69,11 @@ func figureCommand() *cli.Command {
 
 func runFigure(c *cli.Context) error {
 	from := c.String("from")
-	if from == "" || c.Args().Present() {
-		return usagef("figure: name one figure with --from FILE")
+	switch {
+	case c.Args().Present():
+		return hintf(usagef("figure: unexpected argument %q", c.Args().First()), "name the figure with --from FILE")
+	case from == "":
+		return hintf(usagef("figure: no figure given"), "name one with --from FILE")
 	}
 	meta, err := viz.ReadMeta(from)
 	if err != nil {
@@ -79,31 +89,42 @@ func runFigure(c *cli.Context) error {
 	}
 	name := meta["figure"]
 	if !filepath.IsLocal(filepath.FromSlash(name)) || len(o.Arguments) == 0 || drawing[o.Arguments[0]] == nil {
-		return hintf(fmt.Errorf("%s: it was drawn by %q, which figure does not run", from, o.Command()), "run that command yourself if you trust it")
+		err := fmt.Errorf("%s: drawn by %q, which attnscope figure does not run", from, o.Command())
+		return hintf(err, "run that command yourself if you trust it")
 	}
-	out, ext := c.String("o"), filepath.Ext(from)
+	ext := filepath.Ext(from)
+	out := c.String("o")
 	if out == "" {
 		out = filepath.Base(from)
 	}
 	if filepath.Ext(out) != ext {
-		return usagef("-o %s: the figure is a %s file", out, ext)
+		return usagef("-o %s: want a name that ends in %s, as the figure's does", out, ext)
 	}
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
 		return err
 	}
-	for path, want := range o.Manifests {
-		got, err := manifestOf(path)
-		if err != nil {
-			return hintf(fmt.Errorf("%s: it shows %s: %w", from, path, err), "call it in the folder in which it was drawn")
-		}
-		if got != want {
-			return fmt.Errorf("%s: it shows a dump %s with manifest %.12s..., the one there has %.12s...: it is another capture", from, path, want, got)
-		}
+	if err := checkManifests(from, o.Manifests); err != nil {
+		return err
 	}
 	return redraw(c, o.Arguments, filepath.FromSlash(name)+ext, out)
 }
 
-// redraw runs a drawing verb into a folder of its own and keeps one figure.
+// checkManifests checks that the dumps that a figure shows are there, unchanged.
+func checkManifests(from string, manifests map[string]string) error {
+	for path, want := range manifests {
+		got, err := manifestOf(path)
+		if err != nil {
+			err = fmt.Errorf("%s shows the dump %s: %w", from, path, err)
+			return hintf(err, "run attnscope figure in the folder in which the figure was drawn")
+		}
+		if got != want {
+			return fmt.Errorf("%s shows a dump %s with manifest %.12s..., but that file has %.12s...: it is another capture", from, path, want, got)
+		}
+	}
+	return nil
+}
+
+// redraw runs a drawing verb with a temporary output folder and keeps one figure.
 func redraw(c *cli.Context, args []string, name, out string) error {
 	dir, err := os.MkdirTemp("", "attnscope-figure-")
 	if err != nil {
@@ -112,20 +133,19 @@ func redraw(c *cli.Context, args []string, name, out string) error {
 	defer os.RemoveAll(dir)
 	moved, folder := moveOutput(args, dir)
 	if folder == "" {
-		return fmt.Errorf("the command names no folder: %q", strings.Join(args, " "))
+		return fmt.Errorf("the command names no output folder: %q", strings.Join(args, " "))
 	}
 	if args[0] == "reproduce" {
 		moved = append([]string{args[0], "--offline", "--captures", filepath.Join(folder, "captures")}, moved[1:]...)
 	}
 	notef(c, "drawing with: %s", viz.Origin{Arguments: args}.Command())
-	drawnAs = args
-	defer func() { drawnAs = nil }()
-	if code := run(c.Context, moved, strings.NewReader(""), io.Discard, c.App.ErrWriter); code != exitDone {
+	code := runAs(c.Context, moved, args, strings.NewReader(""), io.Discard, c.App.ErrWriter)
+	if code != exitDone {
 		return errQuiet
 	}
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
-		return fmt.Errorf("the command did not draw %s this time", name)
+		return fmt.Errorf("the command drew no %s this time", name)
 	}
 	if err := os.WriteFile(out, data, 0o644); err != nil {
 		return err
@@ -134,14 +154,15 @@ func redraw(c *cli.Context, args []string, name, out string) error {
 	return err
 }
 
-// moveOutput replaces the folder that a drawing verb writes to.
+// moveOutput replaces the folder that a drawing verb writes to by dir, and returns
+// the old folder. It removes the file that snapkv writes its table to.
 func moveOutput(args []string, dir string) (moved []string, folder string) {
 	flags := drawing[args[0]]
 	for i := 0; i < len(args); i++ {
 		name, value, inline := strings.Cut(args[i], "=")
 		switch {
 		case !slices.Contains(flags, name):
-			if args[0] == "snapkv" && slices.Contains([]string{"-o", "--o", "-output", "--output"}, name) { // its table
+			if args[0] == "snapkv" && slices.Contains(outputNames, name) {
 				if !inline {
 					i++
 				}

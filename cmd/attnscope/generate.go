@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"slices"
@@ -9,37 +10,36 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/decode"
-	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/capture"
 )
 
 func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "generate",
-		Usage:     "decode from compressed caches, and compare with the full cache",
+		Usage:     "decode from compressed caches and compare with the full cache",
 		ArgsUsage: "-m MODEL -p PROMPTS",
-		Description: "Prints a JSON line for each prompt and cache, the full cache first. The reply that all caches are scored on is\n" +
-			"the prompt's own where it has one, else what the full cache generates. Decoding is greedy.",
+		Description: "Generate prints a JSON line for each prompt and cache, the full cache first: the text, its score against the reference answers,\n" +
+			"and perplexity and KL divergence (nats per token) on one reply. That reply is the prompt's own if it has one, else the one that\n" +
+			"the full cache generates. Decoding is greedy. --summary prints a table over the prompts instead.",
 		Flags: slices.Concat([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, methodFlags, []cli.Flag{
-			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "reply tokens generated, `G`"},
-			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on generating after an end-of-sequence token"},
-			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of the answer: " + strings.Join(decode.Scores, ", ")},
-			&cli.IntFlag{Name: "batch", Value: 1, Usage: "compressed caches that decode at once, `N`; above 1 decode_tok_s and peak_bytes of one are not known"},
-			&cli.BoolFlag{Name: "summary", Usage: "a table over the prompts instead of a line for each"},
-		}, promptFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"}}, tableFlags),
+			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "generate up to `G` reply tokens"},
+			boolFlag("ignore-eos", "keep generating after an end-of-sequence token"),
+			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of an answer: " + strings.Join(decode.Scores, ", ")},
+			&cli.IntFlag{
+				Name: "batch", Value: 1,
+				Usage: "decode `N` compressed caches at once; above 1, decode_tok_s and peak_bytes of a single cache are unknown",
+			},
+			boolFlag("summary", "print a table over the prompts instead of a line for each"),
+		}, promptFlags, []cli.Flag{
+			computeFlag, deviceFlag, threadsFlag, seedFlag("the method random and of the intervals"),
+		}, tableFlags),
 		Action: runGenerate,
 	}
 }
 
 func runGenerate(c *cli.Context) error {
-	switch {
-	case c.Args().Present():
-		return usagef("generate: unexpected argument %q: the model goes to -m, the prompts to -p", c.Args().First())
-	case !c.IsSet("prompts"):
-		return usagef("generate: no prompts: name a file with -p (JSONL, one object a line)")
-	case c.Int("max-new-tokens") < 1:
-		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
-	case !slices.Contains(decode.Scores, c.String("score")):
-		return usagef("--score %q: want %s", c.String("score"), strings.Join(decode.Scores, ", "))
+	if err := checkGenerate(c); err != nil {
+		return err
 	}
 	s, err := selectionsOf(c)
 	if err != nil {
@@ -58,49 +58,67 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	defer src.Close()
-	list, err := readPrompts(c, src.Tokenizer)
+	cfg, err := decodeConfig(c, s, src)
 	if err != nil {
 		return err
 	}
-	if err := loadSource(src); err != nil {
+	bar := newBar(c.App.ErrWriter, "generate")
+	defer bar.close()
+	cfg.Progress = bar.capture
+	if !c.Bool("summary") {
+		return withOutput(c, func(w io.Writer) error { return printResults(c.Context, w, cfg) })
+	}
+	var all []decode.Result
+	err = decode.Run(c.Context, cfg, func(r decode.Result) error {
+		all = append(all, r)
+		return nil
+	})
+	bar.close()
+	if err != nil {
 		return err
 	}
-	cfg := decode.Config{
-		Model: src.Model, Prompts: list, Methods: s.methods, Configs: s.configs, MaxNewTokens: c.Int("max-new-tokens"),
-		IgnoreEOS: c.Bool("ignore-eos"), FollowWhole: !c.IsSet("max-new-tokens"), Score: c.String("score"), Lenient: s.all, Batch: c.Int("batch"),
-		Warn: func(text string) { warnf(c, "%s", text) },
-	}
-	if src.Tokenizer != nil {
-		cfg.Encode = func(text string) []int32 { return src.Tokenizer.Encode(text, false) }
-		cfg.Decode = func(ids []int32) string { return src.Tokenizer.Decode(ids, true) }
-	}
-	bar := newBar(c.App.ErrWriter, "generate")
-	cfg.Progress = bar.capture
-	defer bar.close()
-	if c.Bool("summary") {
-		var all []decode.Result
-		err := decode.Run(c.Context, cfg, func(r decode.Result) error {
-			all = append(all, r)
-			return nil
-		})
-		bar.close()
-		if err != nil {
-			return err
-		}
-		return writeTable(c, decode.Summary(all, c.Uint64("seed")))
-	}
-	return withOutput(c, func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return decode.Run(c.Context, cfg, func(r decode.Result) error { return enc.Encode(r) })
-	})
+	return writeTable(c, decode.Summary(all, c.Uint64("seed")))
 }
 
-// withOutput writes to stdout, or beside -o and renames.
-func withOutput(c *cli.Context, write func(io.Writer) error) error {
-	out := c.String("o")
-	if out == "" {
-		return write(c.App.Writer)
+func checkGenerate(c *cli.Context) error {
+	switch {
+	case c.Args().Present():
+		return misplaced("generate", c.Args().First())
+	case !c.IsSet("prompts"):
+		return noPrompts("generate")
+	case c.Int("max-new-tokens") < 1:
+		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
+	case !slices.Contains(decode.Scores, c.String("score")):
+		return usagef("--score %q: want %s", c.String("score"), strings.Join(decode.Scores, ", "))
 	}
-	return outfile.Write(out, write)
+	return nil
+}
+
+// decodeConfig reads the prompts and loads the model.
+func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Config, error) {
+	list, err := readPrompts(c, src.Tokenizer)
+	if err != nil {
+		return decode.Config{}, err
+	}
+	if err := loadSource(src); err != nil {
+		return decode.Config{}, err
+	}
+	cfg := decode.Config{
+		Model: src.Model, Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
+		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
+		Score: c.String("score"), Batch: c.Int("batch"),
+		Warn: func(text string) { warnf(c, "%s", text) },
+	}
+	if tok := src.Tokenizer; tok != nil {
+		cfg.Encode = func(text string) []int32 { return tok.Encode(text, false) }
+		cfg.Decode = func(ids []int32) string { return tok.Decode(ids, true) }
+	}
+	return cfg, nil
+}
+
+// printResults writes a JSON line for each prompt and cache as it is decoded.
+func printResults(ctx context.Context, w io.Writer, cfg decode.Config) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return decode.Run(ctx, cfg, func(r decode.Result) error { return enc.Encode(r) })
 }

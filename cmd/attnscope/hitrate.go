@@ -12,28 +12,71 @@ import (
 func hitrateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "hitrate",
-		Usage:     "share of what the reply attends to that the observation window had voted for",
+		Usage:     "share of the positions a reply attends to that the observation window had voted for",
 		ArgsUsage: "RUN.attn...",
+		Description: "The last prompt tokens (the observation window) vote for the prefix positions they attend to. Of the positions that a reply\n" +
+			"token attends to with more than --theta, the hit rate is the share among those with most votes. The table also has the hit\n" +
+			"rates of simple rules (chance, recent, sinks_recent), the best possible one (oracle), the overlap of both sets and the kept\n" +
+			"share of the attention (mass). docs/MEASURES.md defines all columns.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.IntSliceFlag{Name: "window", Usage: "observation window, `ROWS` (repeatable; default 32)"},
-			&cli.Float64SliceFlag{Name: "top", Usage: "share of the prefix that is kept, `P` (repeatable; default 0.05)"},
-			&cli.IntSliceFlag{Name: "budget", Usage: "positions that are kept, `N`, instead of a share (repeatable)"},
-			&cli.Float64SliceFlag{Name: "theta", Usage: "a weight strictly above `T` is significant (repeatable; default 0.05)"},
-			&cli.IntFlag{Name: "span", Value: 128, Usage: "reply rows rated together with --by span, `ROWS`"},
-			&cli.StringFlag{Name: "by", Value: "layer", Usage: "a row for each: comma `LIST` of layer, head, prompt, dataset, span"},
-			&cli.StringFlag{Name: "average", Value: "pooled", Usage: "a prompt's average: pooled, rows or heads"},
-			&cli.StringFlag{Name: "generation", Value: "rows", Usage: "threshold each generated row, or their mean: rows or mean"},
-			&cli.IntFlag{Name: "skip-first", Usage: "leave the first `N` positions (sinks) out"},
-			&cli.IntFlag{Name: "kernel", Value: 1, Usage: "pool the votes over `N` positions (odd; 1: off, as in the paper)"},
-			&cli.StringFlag{Name: "pooling", Value: "avgpool", Usage: "avgpool or maxpool"},
-			&cli.StringFlag{Name: "preset", Usage: "paper (v1's text), code or code-exact (the authors' scripts)"},
-			&cli.Uint64Flag{Name: "seed", Usage: "`SEED` of the bootstrap"},
+			&cli.IntSliceFlag{Name: "window", DefaultText: "32", Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
+			&cli.Float64SliceFlag{Name: "top", DefaultText: "0.05", Usage: "keep a share `P` of the prefix, from 0 to 1 (repeatable)"},
+			&cli.IntSliceFlag{Name: "budget", Usage: "keep `N` positions instead of a share (repeatable)"},
+			&cli.Float64SliceFlag{
+				Name: "theta", DefaultText: "0.05",
+				Usage: "count a weight strictly above `T` as significant (repeatable)",
+			},
+			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
+			byFlag,
+			&cli.StringFlag{
+				Name: "average", Value: "pooled",
+				Usage: "average within a prompt: pooled (all hits over all significant weights), or the mean over rows or heads",
+			},
+			&cli.StringFlag{
+				Name: "generation", Value: "rows",
+				Usage: "apply --theta to each reply row (rows) or to their mean (mean)",
+			},
+			&cli.IntFlag{Name: "skip-first", Usage: "leave out the first `N` positions (attention sinks)"},
+			&cli.IntFlag{Name: "kernel", Value: 1, Usage: "pool the votes over `N` neighboring positions, an odd number; 1: no pooling, as in the paper"},
+			&cli.StringFlag{Name: "pooling", Value: "avgpool", Usage: "how votes are pooled: avgpool or maxpool"},
+			&cli.StringFlag{
+				Name: "preset", DefaultText: "paper",
+				Usage: "settings that the other flags override: paper (the text of version 1), code or code-exact (the authors' scripts)",
+			},
+			seedFlag("the bootstrap"),
 		}, tableFlags),
 		Action: runHitrate,
 	}
 }
 
-// hitrateConfig reads the flags; a preset gives what they leave open.
+// byFlag is the --by of verbs that make tables from dumps.
+var byFlag = &cli.StringFlag{
+	Name: "by", Value: "layer",
+	Usage: "print a row for each of a comma-separated `LIST` of layer, head, prompt, dataset, span; none: one row for everything",
+}
+
+func runHitrate(c *cli.Context) error {
+	if !c.Args().Present() {
+		return noDump("hitrate")
+	}
+	cfg, err := hitrateConfig(c)
+	if err != nil {
+		return err
+	}
+	if err := checkTable(c); err != nil {
+		return err
+	}
+	rows, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
+	for _, w := range warnings {
+		warnf(c, "%s", w)
+	}
+	if err != nil {
+		return err
+	}
+	return writeTable(c, analysis.HitRateTable(rows))
+}
+
+// hitrateConfig reads the flags. The preset has the settings that no flag gives.
 func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	preset := c.String("preset")
 	if preset == "" {
@@ -47,7 +90,8 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		cfg.Windows = c.IntSlice("window")
 	}
 	if c.IsSet("budget") {
-		cfg.Tops, cfg.Budgets = nil, c.IntSlice("budget")
+		cfg.Tops = nil
+		cfg.Budgets = c.IntSlice("budget")
 	}
 	if c.IsSet("top") {
 		cfg.Tops = c.Float64Slice("top")
@@ -69,25 +113,4 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		return cfg, usagef("--%v", err)
 	}
 	return cfg, nil
-}
-
-func runHitrate(c *cli.Context) error {
-	if !c.Args().Present() {
-		return usagef("hitrate: no dump: name at least one RUN.attn")
-	}
-	cfg, err := hitrateConfig(c)
-	if err != nil {
-		return err
-	}
-	if err := checkTable(c); err != nil {
-		return err
-	}
-	rows, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
-	for _, w := range warnings {
-		warnf(c, "%s", w)
-	}
-	if err != nil {
-		return err
-	}
-	return writeTable(c, analysis.HitRateTable(rows))
 }

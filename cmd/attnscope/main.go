@@ -1,9 +1,12 @@
-// Command attnscope records what a language model attends to and tells what a
+// Command attnscope records what a language model attends to and shows what a
 // compressed KV cache would have kept of it.
 //
 //	attnscope capture -m MODEL -p prompts.jsonl -o run.attn
 //	attnscope hitrate run.attn
 //	attnscope heatmap run.attn -o figures
+//
+// Each verb has a file of its own: it reads flags, calls a library and writes a
+// table or a file. testdata/script holds what each verb prints.
 package main
 
 import (
@@ -13,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -28,56 +32,50 @@ func main() {
 	os.Exit(code)
 }
 
-// Exit codes: done, failed, misused.
+// Exit codes.
 const (
 	exitDone   = 0
 	exitFailed = 1
-	exitUsage  = 2
+	exitUsage  = 2 // a mistake in the command line
 )
 
-// commandLine is what the program was called with, for manifests; drawnAs takes
-// its place while a figure is drawn again.
-var commandLine, drawnAs []string
-
-// run executes one command line and returns the exit code. Results go to
-// stdout; progress, warnings and errors to stderr.
+// run executes a command line and returns the exit code. Results go to stdout;
+// progress, warnings and errors go to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if commandLine = args; drawnAs != nil {
-		commandLine = drawnAs
-	}
+	return runAs(ctx, args, args, stdin, stdout, stderr)
+}
+
+// runAs is run with another command line, named, in the manifests of dumps and
+// the metadata of figures.
+func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	results := &resultWriter{Writer: stdout}
 	app := newApp(stdin, results, stderr)
+	app.Metadata = map[string]any{commandKey: named}
 	if len(args) == 0 {
 		app.Writer = stderr
 		_ = app.RunContext(ctx, []string{"attnscope", "--help"})
 		return exitUsage
 	}
-	args = spelled(args)
-	args, err := reorder(app, args)
+	args, err := reorder(app, withoutAliases(args))
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
 	}
-	if err == nil && results.err != nil { // whoever prints line by line need not look
+	if err == nil && results.err != nil { // verbs that print line by line do not check
 		err = fmt.Errorf("stdout: %w", results.err)
-	}
-	if err == nil {
-		return exitDone
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
-	if !errors.Is(err, errQuiet) {
-		fmt.Fprintf(stderr, "attnscope: %v\n", err)
-	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		fmt.Fprintf(stderr, "attnscope: hint: %s\n", hinted.Hint())
-	}
-	var misuse *usageError
-	if errors.As(err, &misuse) {
-		return exitUsage
-	}
-	return exitFailed
+	return printError(stderr, err)
+}
+
+// commandKey is the key of the command line in an app's metadata.
+const commandKey = "command"
+
+// commandOf returns the command line that manifests and figures name.
+func commandOf(c *cli.Context) []string {
+	args, _ := c.App.Metadata[commandKey].([]string)
+	return args
 }
 
 // resultWriter is stdout; it remembers the first failure.
@@ -94,8 +92,8 @@ func (w *resultWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// spelled turns what people try for help and version into what there is.
-func spelled(args []string) []string {
+// withoutAliases replaces other common spellings of --help and version.
+func withoutAliases(args []string) []string {
 	switch {
 	case args[0] == "help" && len(args) > 1:
 		return []string{args[1], "--help"}
@@ -111,8 +109,8 @@ func spelled(args []string) []string {
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:            "attnscope",
-		Usage:           "see what a language model attends to, and what a compressed KV cache would keep of it",
-		UsageText:       "attnscope VERB [flags] [files]     (flags and files in any order; -- ends flags)",
+		Usage:           "record what a language model attends to, and show what a compressed KV cache would keep of it",
+		UsageText:       "attnscope VERB [flags] [files]     (flags and files in any order; -- ends the flags)",
 		Version:         version(),
 		HideVersion:     true,
 		Reader:          stdin,
@@ -124,30 +122,31 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		OnUsageError:    onUsageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("unknown verb %q; attnscope --help lists the verbs", c.Args().First())
+				return hintf(usagef("unknown verb %q", c.Args().First()), "attnscope --help lists the verbs")
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
-	setUsageErrors(app.Commands)
+	for _, cmd := range app.Commands {
+		cmd.OnUsageError = onUsageError
+		cmd.HideHelpCommand = true
+	}
 	return app
 }
 
-func setUsageErrors(list []*cli.Command) {
-	for _, cmd := range list {
-		cmd.OnUsageError = onUsageError
-		cmd.HideHelpCommand = true
-		setUsageErrors(cmd.Subcommands)
-	}
-}
-
+// onUsageError turns an error of the flag parser into one with a hint.
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usagef("%v; attnscope %s--help shows the flags", err, verbPrefix(c))
-}
-
-func verbPrefix(c *cli.Context) string {
-	if c.Command == nil || c.Command.Name == "" || c.Command.Name == "attnscope" {
-		return ""
+	verb := ""
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "attnscope" {
+		verb = c.Command.Name
 	}
-	return c.Command.Name + " "
+	help := strings.Join(strings.Fields("attnscope "+verb+" --help"), " ")
+	message := err.Error()
+	if flag, unknown := strings.CutPrefix(message, "flag provided but not defined: "); unknown {
+		message = "unknown flag " + flag
+	}
+	if verb != "" {
+		message = verb + ": " + message
+	}
+	return hintf(usagef("%s", message), "%s lists the flags", help)
 }

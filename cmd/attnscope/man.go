@@ -6,7 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// manCommand prints the manual page, for `make man`.
+// manCommand prints the manual page, for "make man".
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "man",

@@ -15,72 +15,63 @@ import (
 // methodFlags say which selections are made; snapkv, generate and advise share
 // them.
 var methodFlags = []cli.Flag{
-	&cli.StringFlag{Name: "method", Value: "snapkv", Usage: "comma `LIST` of methods, or all: " + strings.Join(snapkv.MethodNames(), ", ")},
-	&cli.IntSliceFlag{Name: "capacity", Usage: "positions kept a head, window included, `N` (repeatable; default: the preset's)"},
-	&cli.IntSliceFlag{Name: "window", Usage: "observation window, `ROWS` (repeatable; default: the preset's)"},
-	&cli.IntSliceFlag{Name: "kernel", Usage: "positions that votes are pooled over, odd `N`; 1: off (repeatable; default: the preset's)"},
-	&cli.StringFlag{Name: "pooling", Usage: "comma `LIST` of avgpool, maxpool (default: the preset's)"},
-	&cli.StringFlag{Name: "group", Usage: "votes of a kv head's query heads: head (not merged), mean, max or sum (default: the preset's)"},
-	&cli.StringFlag{Name: "preset", Value: "class", Usage: "settings the flags above override: " + strings.Join(snapkv.PresetNames(), ", ")},
-	&cli.StringFlag{Name: "head-scores", Usage: "`FILE.json` for headkv: [[score of each head] of each layer]"},
-	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "first positions that streamingllm keeps, `N`"},
-	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "positions of a chunk of chunkkv, `N`"},
+	&cli.StringFlag{
+		Name: "method", Value: "snapkv",
+		Usage: "use a comma-separated `LIST` of methods, or all: " + strings.Join(snapkv.MethodNames(), ", "),
+	},
+	presetInts("capacity", "keep `N` positions per head, the window included (repeatable)"),
+	presetInts("window", "let the last `ROWS` prompt tokens vote, and keep them (repeatable)"),
+	presetInts("kernel", "pool the votes over `N` neighboring positions, an odd number; 1: no pooling (repeatable)"),
+	&cli.StringFlag{
+		Name: "pooling", DefaultText: "the preset's",
+		Usage: "pool by a comma-separated `LIST` of avgpool, maxpool",
+	},
+	&cli.StringFlag{
+		Name: "group", DefaultText: "the preset's",
+		Usage: "merge the votes of the query heads of a kv head: mean, max or sum; head: do not merge",
+	},
+	&cli.StringFlag{
+		Name: "preset", Value: "class",
+		Usage: "settings that the flags above override: " + strings.Join(snapkv.PresetNames(), ", "),
+	},
+	&cli.StringFlag{Name: "head-scores", Usage: "read the head scores that headkv needs from `FILE.json`: [[score of each head] of each layer]"},
+	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "let streamingllm keep the first `N` positions"},
+	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "let chunkkv keep chunks of `N` positions"},
 }
 
-// selections are the methods and settings that the flags ask for.
+func presetInts(name, usage string) *cli.IntSliceFlag {
+	return &cli.IntSliceFlag{Name: name, Usage: usage, DefaultText: "the preset's"}
+}
+
+// selections are the methods and settings that methodFlags ask for.
 type selections struct {
 	methods []snapkv.Method
 	configs []snapkv.Config
-	all     bool // --method all: what cannot be judged is left out
+	all     bool // --method all: methods that lack something in the dump are left out
 }
 
 // selectionsOf reads methodFlags.
 func selectionsOf(c *cli.Context) (selections, error) {
 	var s selections
-	base, ok := snapkv.Presets[c.String("preset")]
-	if !ok {
-		return s, usagef("--preset %q: want one of %s", c.String("preset"), strings.Join(snapkv.PresetNames(), ", "))
+	base, err := baseConfig(c)
+	if err != nil {
+		return s, err
 	}
-	names := strings.Split(c.String("method"), ",")
-	for i, name := range names {
-		name = strings.TrimSpace(name)
-		if name == "all" {
-			s.methods, s.all = snapkv.Methods, true
-			break
-		}
-		m, err := snapkv.FindMethod(name)
-		if err != nil {
-			return s, usagef("--%v", err)
-		}
-		if !slices.Contains(names[:i], name) {
-			s.methods = append(s.methods, m)
-		}
+	if s.methods, s.all, err = methodsOf(c.String("method")); err != nil {
+		return s, err
+	}
+	if base.HeadScores, err = readHeadScores(c.String("head-scores")); err != nil {
+		return s, err
+	}
+	poolings := []string{base.Pooling.String()}
+	if c.IsSet("pooling") {
+		poolings = strings.Split(c.String("pooling"), ",")
 	}
 	ints := func(name string, preset int) []int {
 		if c.IsSet(name) {
 			return c.IntSlice(name)
 		}
 		return []int{preset}
-	}
-	if c.IsSet("group") {
-		base.Group = snapkv.Group(c.String("group"))
-	}
-	poolings := []string{base.Pooling.String()}
-	if c.IsSet("pooling") {
-		poolings = strings.Split(c.String("pooling"), ",")
-	}
-	base.Seed, base.Sinks, base.Chunk = c.Uint64("seed"), c.Int("sinks"), c.Int("chunk")
-	if base.Sinks < 1 || base.Chunk < 1 {
-		return s, usagef("--sinks %d, --chunk %d: want 1 or more", base.Sinks, base.Chunk)
-	}
-	if path := c.String("head-scores"); path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return s, err
-		}
-		if err := json.Unmarshal(text, &base.HeadScores); err != nil {
-			return s, fmt.Errorf("%s: want [[score of each head] of each layer]: %w", path, err)
-		}
 	}
 	for _, window := range ints("window", base.Window) {
 		for _, kernel := range ints("kernel", base.Kernel) {
@@ -92,7 +83,7 @@ func selectionsOf(c *cli.Context) (selections, error) {
 					cfg.Pooling = snapkv.Pooling(strings.TrimSpace(pooling))
 					cfg.Capacity = capacity
 					if err := cfg.Check(); err != nil {
-						return s, usagef("%v", err)
+						return s, usagef("--%v", err)
 					}
 					s.configs = append(s.configs, cfg)
 				}
@@ -100,4 +91,57 @@ func selectionsOf(c *cli.Context) (selections, error) {
 		}
 	}
 	return s, nil
+}
+
+// baseConfig is the preset with the flags that take one value.
+func baseConfig(c *cli.Context) (snapkv.Config, error) {
+	base, ok := snapkv.Presets[c.String("preset")]
+	if !ok {
+		return base, usagef("--preset %q: want one of %s", c.String("preset"), strings.Join(snapkv.PresetNames(), ", "))
+	}
+	if c.IsSet("group") {
+		base.Group = snapkv.Group(c.String("group"))
+	}
+	base.Seed = c.Uint64("seed")
+	base.Sinks = c.Int("sinks")
+	base.Chunk = c.Int("chunk")
+	if base.Sinks < 1 || base.Chunk < 1 {
+		return base, usagef("--sinks %d, --chunk %d: want 1 or more", base.Sinks, base.Chunk)
+	}
+	return base, nil
+}
+
+// methodsOf reads --method; all is true if it names all methods.
+func methodsOf(text string) (methods []snapkv.Method, all bool, err error) {
+	names := strings.Split(text, ",")
+	for i, name := range names {
+		name = strings.TrimSpace(name)
+		if name == "all" {
+			return snapkv.Methods, true, nil
+		}
+		m, err := snapkv.FindMethod(name)
+		if err != nil {
+			return nil, false, usagef("--%v", err)
+		}
+		if !slices.Contains(names[:i], name) {
+			methods = append(methods, m)
+		}
+	}
+	return methods, false, nil
+}
+
+// readHeadScores reads the file of --head-scores; an empty path has no scores.
+func readHeadScores(path string) ([][]float64, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var scores [][]float64
+	if err := json.Unmarshal(text, &scores); err != nil {
+		return nil, fmt.Errorf("%s: want [[score of each head] of each layer]: %w", path, err)
+	}
+	return scores, nil
 }

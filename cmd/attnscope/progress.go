@@ -15,8 +15,8 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// quietFor is the time between two progress lines where stderr is no terminal:
-// ten seconds, and a minute once a run has taken ten.
+// quietFor is the time between two progress lines when stderr is not a terminal:
+// ten seconds during the first ten minutes of a run, then a minute.
 func quietFor(elapsed time.Duration) time.Duration {
 	if elapsed > 10*time.Minute {
 		return time.Minute
@@ -24,13 +24,13 @@ func quietFor(elapsed time.Duration) time.Duration {
 	return 10 * time.Second
 }
 
-// bar shows progress on stderr: a bar with the time left on a terminal, a plain
-// line now and then elsewhere.
+// bar shows progress on stderr: a bar with the time left on a terminal, else a
+// plain line now and then.
 type bar struct {
 	w       io.Writer
 	what    string
-	out     string                   // file that grows, for the room left on its disk; may be empty
-	bar     *progressbar.ProgressBar // nil where stderr is no terminal
+	out     string                   // the growing file, for the free space of its disk; may be empty
+	bar     *progressbar.ProgressBar // nil if stderr is not a terminal
 	started time.Time
 	last    time.Time
 	mu      sync.Mutex // downloads report from several goroutines
@@ -39,13 +39,15 @@ type bar struct {
 func newBar(w io.Writer, what string) *bar {
 	b := &bar{w: w, what: what, started: time.Now(), last: time.Now()}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		b.bar = progressbar.NewOptions64(1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		b.bar = progressbar.NewOptions64(1,
+			progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(200*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
 	}
 	return b
 }
 
+// capture shows the progress of a capture, or of decoding.
 func (b *bar) capture(p capture.Progress) {
 	if b.bar == nil && time.Since(b.last) < quietFor(time.Since(b.started)) {
 		return
@@ -62,11 +64,13 @@ func (b *bar) capture(p capture.Progress) {
 		b.what, prompt, p.Prompts, p.ID, p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
 }
 
-// figures are speed, time left, size of the dump and room on its disk.
+// figures are the speed, the time left, the size of the dump and the free space of
+// its disk.
 func (b *bar) figures(p capture.Progress) []string {
 	var list []string
-	rate, left := p.Rate, p.Left
-	if left < 0 && p.Rate == 0 && p.Tokens > 0 && p.Elapsed > 0 { // what tells no rates of its own
+	rate := p.Rate
+	left := p.Left
+	if left < 0 && p.Rate == 0 && p.Tokens > 0 && p.Elapsed > 0 { // the sender measures no rate itself
 		rate = float64(p.Tokens) / p.Elapsed.Seconds()
 		left = time.Duration(float64(p.Total-p.Tokens) / rate * float64(time.Second))
 	}
@@ -76,7 +80,7 @@ func (b *bar) figures(p capture.Progress) []string {
 	if left >= 0 {
 		list = append(list, left.Round(time.Second).String()+" left")
 	} else {
-		list = append(list, "? left")
+		list = append(list, "unknown time left")
 	}
 	if p.Bytes > 0 {
 		list = append(list, sizes.Text(p.Bytes)+" written")
@@ -87,8 +91,8 @@ func (b *bar) figures(p capture.Progress) []string {
 	return list
 }
 
-// line is what stands before a bar: as much as leaves the bar a third of the
-// screen.
+// line is the text in front of a bar: as much as leaves a third of the screen to
+// the bar.
 func (b *bar) line(what string, p capture.Progress) string {
 	width := 80
 	if f, ok := b.w.(*os.File); ok {
@@ -96,11 +100,17 @@ func (b *bar) line(what string, p capture.Progress) string {
 			width = w
 		}
 	}
-	id, list := []rune(p.ID), b.figures(p)
+	id := []rune(p.ID)
 	if len(id) > 20 {
 		id = append(id[:19], '…')
 	}
-	for _, text := range []string{what + " " + string(id) + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list, ", "), what + ", " + strings.Join(list[:min(2, len(list))], ", ")} {
+	list := b.figures(p)
+	all := strings.Join(list, ", ")
+	for _, text := range []string{
+		what + " " + string(id) + ", " + all,
+		what + ", " + all,
+		what + ", " + strings.Join(list[:min(2, len(list))], ", "),
+	} {
 		if len(text) <= width*2/3 {
 			return text
 		}
@@ -108,7 +118,7 @@ func (b *bar) line(what string, p capture.Progress) string {
 	return what
 }
 
-// bytes shows what of a download is here.
+// bytes shows the progress of a download.
 func (b *bar) bytes(done, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -34,7 +34,7 @@ func TestPlainProgress(t *testing.T) {
 	}
 	b.last = time.Now().Add(-61 * time.Second)
 	b.capture(capture.Progress{Prompts: 8, Total: 1000, Left: -1})
-	if want := "attnscope: capture: prompt 1 of 8 (), 0 of 1000 tokens, ? left\n"; out.String() != want {
+	if want := "attnscope: capture: prompt 1 of 8 (), 0 of 1000 tokens, unknown time left\n"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 }

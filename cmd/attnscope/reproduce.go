@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/experiments"
@@ -17,49 +18,99 @@ import (
 
 func reproduceCommand() *cli.Command {
 	var b strings.Builder
-	b.WriteString("Each experiment leaves tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md in DIR/NAME. Captures lie in\n" +
-		"DIR/captures and are used again where prompts, plan and model are the same; a stopped run goes on there.\n\n")
+	b.WriteString("Each experiment writes tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md to DIR/NAME. Captures are kept in\n" +
+		"DIR/captures and used again if prompts, plan and model are the same; the same command continues an interrupted run.\n\n")
 	for _, e := range experiments.Experiments {
 		fmt.Fprintf(&b, "%-11s %s (%s). Sets: %s.\n", e.Name, e.Question, e.Figure, e.Sets)
 	}
 	return &cli.Command{
 		Name:        "reproduce",
-		Usage:       "an experiment of the SnapKV paper on your model, end to end",
+		Usage:       "run an experiment of the SnapKV paper on your model, from prompts to figures",
 		ArgsUsage:   "NAME|all -m MODEL [-p SET=FILE]... -o DIR",
-		Description: b.String(),
+		Description: strings.TrimSuffix(b.String(), "\n"),
 		Flags: []cli.Flag{
 			modelFlag, revisionFlag, offlineFlag,
-			&cli.StringSliceFlag{Name: "prompts", Aliases: []string{"p"}, Usage: "a prompt set, `SET=FILE`: documents with instructions, one JSON object a line (repeatable; default: documents that ship); haystack=FILE.txt for needle"},
-			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "folder for the results, `DIR`"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be captured and decoded, how long it takes and what is there already"},
-			&cli.BoolFlag{Name: "quick", Usage: "few prompts and short replies: to see that it works"},
-			&cli.IntFlag{Name: "max-document-tokens", Usage: "cut the middle out of documents longer than `N` tokens (default: what the model takes); their set is marked truncated"},
-			&cli.StringFlag{Name: "captures", Usage: "folder of the captures, `DIR` (default: captures below -o)"},
-			deviceFlag, threadsFlag, &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of prompts that are made, and of the intervals"},
+			&cli.StringSliceFlag{
+				Name: "prompts", Aliases: []string{"p"}, DefaultText: "documents that ship",
+				Usage: "use the prompt set `SET=FILE`: documents with instructions, one JSON object per line;" +
+					" for needle and ruler haystack=FILE.txt (repeatable)",
+			},
+			outputFlag("write the results to folder `DIR`"),
+			boolFlag("dry-run", "print what would be captured and decoded, how long it takes, and what is already there"),
+			boolFlag("quick", "use few prompts and short replies, to see that it works"),
+			&cli.IntFlag{
+				Name: "max-document-tokens", DefaultText: "what the model takes",
+				Usage: "cut the middle out of documents longer than `N` tokens; results mark their set as truncated",
+			},
+			&cli.StringFlag{Name: "captures", DefaultText: "captures in the folder of -o", Usage: "keep the captures in folder `DIR`"},
+			deviceFlag, threadsFlag, seedFlag("generated prompts and of the intervals"),
 		},
 		Action: runReproduce,
 	}
 }
 
 func runReproduce(c *cli.Context) error {
-	if c.Args().Len() != 1 {
-		return usagef("reproduce: name one experiment, or all: %s", strings.Join(experimentNames(), ", "))
-	}
-	if c.String("o") == "" {
-		return usagef("reproduce: no output: name a folder with -o DIR")
-	}
-	list := experiments.Experiments
-	if name := c.Args().First(); name != "all" {
-		e, err := experiments.Find(name)
-		if err != nil {
-			return usagef("%v", err)
-		}
-		list = []experiments.Experiment{e}
+	list, err := chosenExperiments(c)
+	if err != nil {
+		return err
 	}
 	lab := &experiments.Lab{
-		Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"), MaxTokens: c.Int("max-document-tokens"),
-		Origin: origin(), Captures: c.String("captures"), Log: func(format string, args ...any) { notef(c, format, args...) },
+		Dir: c.String("o"), Sets: map[string]string{}, Quick: c.Bool("quick"), Seed: c.Uint64("seed"),
+		MaxTokens: c.Int("max-document-tokens"), Captures: c.String("captures"), Origin: origin(c),
+		Log: func(format string, args ...any) { notef(c, format, args...) },
 	}
+	if err := readSets(c, lab); err != nil {
+		return err
+	}
+	src, err := openSource(c)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if src.Tokenizer == nil {
+		return fmt.Errorf("%s: %w; the experiments need one, since their prompts are text", src.Name, src.NoTokenizer)
+	}
+	equip(c, lab, src)
+	if c.Bool("dry-run") {
+		return planExperiments(c, lab, list)
+	}
+	if err := loadSource(src); err != nil {
+		return err
+	}
+	lab.Model = src.Model
+	done := table.New("experiment", "results")
+	for _, e := range list {
+		notef(c, "%s: %s", e.Name, e.Question)
+		if err := runExperiment(c, lab, e); err != nil {
+			return err
+		}
+		done.Add(e.Name, c.String("o")+"/"+e.Name+"/README.md")
+	}
+	return done.Write(c.App.Writer, stdoutFormat(c))
+}
+
+// chosenExperiments returns the experiments that the command line names.
+func chosenExperiments(c *cli.Context) ([]experiments.Experiment, error) {
+	switch {
+	case c.Args().Len() != 1:
+		return nil, hintf(usagef("reproduce: %d experiments given, want one", c.Args().Len()),
+			"name one of %s, or all", strings.Join(experimentNames(), ", "))
+	case c.String("o") == "":
+		return nil, hintf(usagef("reproduce: no output given"), "name a folder with -o DIR")
+	}
+	name := c.Args().First()
+	if name == "all" {
+		return experiments.Experiments, nil
+	}
+	e, err := experiments.Find(name)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return []experiments.Experiment{e}, nil
+}
+
+// readSets reads the prompt sets of -p.
+func readSets(c *cli.Context, lab *experiments.Lab) error {
 	for _, set := range c.StringSlice("prompts") {
 		name, file, ok := strings.Cut(set, "=")
 		if !ok || name == "" || file == "" {
@@ -69,56 +120,52 @@ func runReproduce(c *cli.Context) error {
 			return err
 		}
 		if slices.Contains(lab.SetOrder, name) {
-			return usagef("-p %s: set %q is named twice", set, name)
+			return usagef("-p %s: set %q is given twice", set, name)
 		}
-		lab.Sets[name], lab.SetOrder = file, append(lab.SetOrder, name)
+		lab.Sets[name] = file
+		lab.SetOrder = append(lab.SetOrder, name)
 	}
-	src, err := openSource(c)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if src.Tokenizer == nil {
-		return fmt.Errorf("%s: %w; the experiments are made of text", src.Name, src.NoTokenizer)
-	}
-	lab.Tokenizer, lab.Config, lab.Threads = src.Tokenizer, src.Config, threadCount(c)
-	if c.Bool("dry-run") {
-		lab.Plan = table.New(experiments.PlanColumns...)
-	} else {
-		if err := loadSource(src); err != nil {
-			return err
-		}
-		lab.Model = src.Model
-	}
+	return nil
+}
+
+// equip gives the model to the experiments, without its weights.
+func equip(c *cli.Context, lab *experiments.Lab, src *capture.Source) {
 	lab.ModelID = src.Name
+	lab.Config = src.Config
+	lab.Tokenizer = src.Tokenizer
+	lab.Threads = threadCount(c)
 	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
 		return headerOf(c, src, plan, list)
 	}
-	done := table.New("experiment", "results")
+}
+
+// planExperiments prints what the experiments would capture and decode.
+func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Experiment) error {
+	lab.Plan = table.New(experiments.PlanColumns...)
 	for _, e := range list {
-		if lab.Plan == nil {
-			notef(c, "%s: %s", e.Name, e.Question)
+		if err := runExperiment(c, lab, e); err != nil {
+			return err
 		}
-		bar := newBar(c.App.ErrWriter, e.Name)
-		lab.Progress = bar.capture
-		err := lab.Run(c.Context, e)
-		bar.close()
-		if err != nil {
-			return hintf(err, "the same command goes on where it stopped")
-		}
-		done.Add(e.Name, c.String("o")+"/"+e.Name+"/README.md")
 	}
-	if lab.Plan != nil {
-		seconds := 0.0
-		for _, row := range lab.Plan.Rows {
-			if row[len(row)-1] != "done" {
-				seconds += row[6].(float64)
-			}
+	seconds := 0.0
+	for _, row := range lab.Plan.Rows {
+		if row[len(row)-1] != "done" {
+			seconds += row[6].(float64)
 		}
-		notef(c, "about %s in all, at 80 GFLOP/s a thread on %d threads; experiments that share a capture list it each", time.Duration(seconds*float64(time.Second)).Round(time.Minute), lab.Threads)
-		return lab.Plan.Write(c.App.Writer, stdoutFormat(c))
 	}
-	return done.Write(c.App.Writer, stdoutFormat(c))
+	total := time.Duration(seconds * float64(time.Second)).Round(time.Minute)
+	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is listed for each", total, lab.Threads)
+	return lab.Plan.Write(c.App.Writer, stdoutFormat(c))
+}
+
+func runExperiment(c *cli.Context, lab *experiments.Lab, e experiments.Experiment) error {
+	bar := newBar(c.App.ErrWriter, e.Name)
+	defer bar.close()
+	lab.Progress = bar.capture
+	if err := lab.Run(c.Context, e); err != nil {
+		return hintf(err, "the same command continues where it stopped")
+	}
+	return nil
 }
 
 func experimentNames() []string {

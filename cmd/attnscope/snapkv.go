@@ -10,8 +10,6 @@ import (
 	"github.com/attnscope/attnscope/analysis/states"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
-	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
@@ -20,18 +18,27 @@ import (
 func snapkvCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "snapkv",
-		Usage:     "what SnapKV and its rivals keep of a dump's prompts, and what that loses",
+		Usage:     "what SnapKV and other methods keep of a prompt's cache, and what that loses",
 		ArgsUsage: "RUN.attn... | --states FILE.safetensors -o OUT.safetensors",
+		Description: "Each method selects positions of the prompts in the dumps. The table says how much of the reply's attention lies on the kept\n" +
+			"positions, and what the loss does to the output of a head; docs/MEASURES.md defines all columns. --indices writes the positions\n" +
+			"themselves. --states compresses tensors of your own with SnapKV, to compare with another implementation.",
 		Flags: slices.Concat(methodFlags, []cli.Flag{
-			&cli.Float64SliceFlag{Name: "theta", Usage: "a weight strictly above `T` is significant (repeatable; default 0.05)"},
-			&cli.StringFlag{Name: "by", Value: "layer", Usage: "a row for each: comma `LIST` of layer, head, prompt, dataset, span"},
-			&cli.IntFlag{Name: "span", Value: 128, Usage: "reply rows judged together with --by span, `ROWS`"},
-			&cli.StringFlag{Name: "prompt", Usage: "with --indices: `ID` of the prompt (default: the only one)"},
-			&cli.StringFlag{Name: "indices", Usage: "write the kept positions to `FILE.safetensors` (one prompt, method and capacity)"},
-			&cli.StringFlag{Name: "states", Usage: "compress the tensors of `FILE.safetensors` instead of judging a dump"},
-			&cli.StringFlag{Name: "figures", Usage: "draw kept mass against capacity, and by layer and head, into `DIR`"},
-			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`MODEL` of the dump, for output_error_wo"},
-			&cli.Uint64Flag{Name: "seed", Usage: "`SEED` of random and of the intervals"},
+			&cli.Float64SliceFlag{
+				Name: "theta", DefaultText: "0.05",
+				Usage: "count a weight strictly above `T` as significant (repeatable)",
+			},
+			byFlag,
+			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
+			&cli.StringFlag{Name: "prompt", DefaultText: "the only one", Usage: "with --indices, select from the prompt with `ID`"},
+			&cli.StringFlag{
+				Name:  "indices",
+				Usage: "write the kept positions of one prompt, method and capacity to `FILE.safetensors` instead of a table",
+			},
+			&cli.StringFlag{Name: "states", Usage: "compress the key_states, value_states and query_states of `FILE.safetensors` instead of reading a dump"},
+			&cli.StringFlag{Name: "figures", Usage: "also draw the kept mass by capacity, and by layer and head, into `DIR`"},
+			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
+			seedFlag("the method random and of the intervals"),
 			threadsFlag, revisionFlag, offlineFlag,
 		}, tableFlags),
 		Action: runSnapKV,
@@ -47,29 +54,13 @@ func runSnapKV(c *cli.Context) error {
 	case c.String("states") != "":
 		return runStates(c, s)
 	case !c.Args().Present():
-		return usagef("snapkv: no dump: name at least one RUN.attn, or tensors with --states FILE.safetensors")
+		return hintf(usagef("snapkv: no dump given"), "name at least one RUN.attn, or tensors with --states FILE.safetensors")
 	case c.String("indices") != "":
 		return runIndices(c, s)
 	}
-	cfg := analysis.MethodConfig{
-		Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
-		Lenient: s.all, Seed: c.Uint64("seed"),
-	}
-	if len(cfg.Thetas) == 0 {
-		cfg.Thetas = []float64{hitrate.PaperTheta}
-	}
-	if err := analysis.CheckThetas(cfg.Thetas); err != nil {
-		return usagef("--%v", err)
-	}
-	if c.String("prompt") != "" && c.String("indices") == "" {
-		return usagef("snapkv: --prompt chooses the prompt of --indices; --by prompt splits the table")
-	}
-	keys, err := analysis.ParseBy(c.String("by"))
+	cfg, by, err := methodConfig(c, s)
 	if err != nil {
-		return usagef("--%v", err)
-	}
-	if cfg.Span < 1 {
-		return usagef("--span %d: want 1 or more", cfg.Span)
+		return err
 	}
 	if err := checkTable(c); err != nil {
 		return err
@@ -79,12 +70,12 @@ func runSnapKV(c *cli.Context) error {
 			return err
 		}
 	}
-	by := [][]analysis.By{keys}
+	groupings := [][]analysis.By{by}
 	dir := c.String("figures")
 	if dir != "" {
-		by = append(by, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
+		groupings = append(groupings, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
-	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, by...)
+	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, groupings...)
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
@@ -92,7 +83,7 @@ func runSnapKV(c *cli.Context) error {
 		return err
 	}
 	if dir != "" {
-		written, err := figures.Methods(dir, rows[1], rows[2], origin(c.Args().Slice()...))
+		written, err := figures.Methods(dir, rows[1], rows[2], origin(c, c.Args().Slice()...))
 		if err != nil {
 			return err
 		}
@@ -101,7 +92,32 @@ func runSnapKV(c *cli.Context) error {
 	return writeTable(c, analysis.MethodTable(rows[0]))
 }
 
-// outputGrams reads the output projections of --model, which must be the one
+// methodConfig reads the flags of the table: what is measured, and by which keys.
+func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analysis.By, error) {
+	cfg := analysis.MethodConfig{
+		Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
+		Lenient: s.all, Seed: c.Uint64("seed"),
+	}
+	if len(cfg.Thetas) == 0 {
+		cfg.Thetas = []float64{hitrate.PaperTheta}
+	}
+	if err := analysis.CheckThetas(cfg.Thetas); err != nil {
+		return cfg, nil, usagef("--%v", err)
+	}
+	if c.String("prompt") != "" {
+		return cfg, nil, hintf(usagef("snapkv: --prompt needs --indices"), "--by prompt prints a row for each prompt")
+	}
+	by, err := analysis.ParseBy(c.String("by"))
+	if err != nil {
+		return cfg, nil, usagef("--%v", err)
+	}
+	if cfg.Span < 1 {
+		return cfg, nil, usagef("--span %d: want 1 or more", cfg.Span)
+	}
+	return cfg, by, nil
+}
+
+// outputGrams reads the output projections of --model, which must be the model
 // that made the dumps.
 func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 	src, err := openSource(c)
@@ -122,7 +138,7 @@ func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 	return func(layer, head int) []float64 { return grams[layer][head] }, nil
 }
 
-// checkMadeBy checks that dumps were made by a model.
+// checkMadeBy checks that a model made the dumps.
 func checkMadeBy(src *capture.Source, paths []string) error {
 	sum, err := src.Checkpoint.SHA256()
 	if err != nil {
@@ -133,83 +149,32 @@ func checkMadeBy(src *capture.Source, paths []string) error {
 		if err != nil {
 			return err
 		}
-		have := r.Header().Model
+		made := r.Header().Model
 		r.Close()
-		if have.SHA256 != sum {
-			return fmt.Errorf("%s was made by model %s (weights %.12s), -m %s has weights %.12s: name the dump's model", path, have.ID, have.SHA256, src.Name, sum)
+		if made.SHA256 != sum {
+			err := fmt.Errorf("%s was made by model %s (weights %.12s), but -m %s has weights %.12s",
+				path, made.ID, made.SHA256, src.Name, sum)
+			return hintf(err, "name the dump's model with -m")
 		}
 	}
 	return nil
 }
 
+// runStates is snapkv --states.
 func runStates(c *cli.Context, s selections) error {
 	out := c.String("o")
 	switch {
 	case c.Args().Present():
-		return usagef("snapkv: --states takes no dump, but %q was named", c.Args().First())
+		return usagef("snapkv: --states takes no dump, but %q was given", c.Args().First())
 	case out == "":
-		return usagef("snapkv: --states needs -o OUT.safetensors")
+		return hintf(usagef("snapkv: --states: no output given"), "name the file with -o OUT.safetensors")
 	case len(s.configs) != 1:
 		return usagef("snapkv: --states takes one window, kernel, pooling and capacity")
 	case len(s.methods) != 1 || s.methods[0].Name != snapkv.SnapKV:
-		return usagef("snapkv: --states compresses by --method snapkv")
+		return usagef("snapkv: --states compresses only with --method snapkv")
 	}
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
 		return err
 	}
 	return states.Compress(c.String("states"), out, s.configs[0])
-}
-
-func runIndices(c *cli.Context, s selections) error {
-	out := c.String("indices")
-	if c.Args().Len() != 1 || len(s.configs) != 1 || len(s.methods) != 1 {
-		return usagef("snapkv: --indices takes one dump, method, window, kernel, pooling and capacity")
-	}
-	if err := checkOutput(out, c.Bool("force"), false); err != nil {
-		return err
-	}
-	r, err := openDump(c, c.Args().First())
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if n := len(r.Prompts()); n > 1 && c.String("prompt") == "" {
-		return usagef("%s has %d prompts: choose one with --prompt ID", r.Path(), n)
-	}
-	at, err := promptIndex(r, r.Path(), c.String("prompt"))
-	if err != nil {
-		return err
-	}
-	cfg, p, method := s.configs[0], r.Prompts()[at], s.methods[0]
-	layers, err := analysis.Indices(c.Context, r, at, method, cfg)
-	if err != nil {
-		return err
-	}
-	var list []tensor.Tensor
-	for i, keep := range layers {
-		longest, ragged := 0, method.ShareHeads != nil
-		for _, k := range keep {
-			longest = max(longest, len(k))
-			ragged = ragged || len(k) != cfg.Budget()
-		}
-		counts := make([]int32, len(keep))
-		flat := make([]int32, 0, longest*len(keep))
-		for h, k := range keep {
-			counts[h] = int32(len(k))
-			flat = append(flat, k...)
-			for range longest - len(k) {
-				flat = append(flat, -1)
-			}
-		}
-		layer := r.Header().Plan.Layers[i]
-		list = append(list, tensor.FromInt32(fmt.Sprintf("indices.%d", layer), flat, len(keep), longest))
-		if ragged {
-			list = append(list, tensor.FromInt32(fmt.Sprintf("counts.%d", layer), counts, len(keep)))
-		}
-	}
-	return checkpoint.WriteSafetensors(out, list, map[string]string{
-		"format": "attnscope indices", "model": r.Header().Model.ID, "prompt": p.ID, "method": method.Name,
-		"window": fmt.Sprint(cfg.Window), "capacity": fmt.Sprint(cfg.Capacity), "kernel": fmt.Sprint(cfg.Kernel),
-		"pooling": cfg.Pooling.String(), "group": cfg.Group.String(), "passthrough": fmt.Sprint(cfg.Passthrough(p.PromptTokens)),
-	})
 }

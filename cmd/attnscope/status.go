@@ -12,9 +12,10 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// status is what a capture tells other programs, by --status FILE: one JSON
-// object, replaced at most once a second, so that a reader always finds a whole
-// one. What is not known yet is left out.
+// status is the content of --status FILE, which tells other programs how far a
+// capture is. The file holds one JSON object and is replaced at most once a
+// second, so that a reader always finds a whole object. Unknown values are left
+// out.
 type status struct {
 	State         string   `json:"state"` // running, done, interrupted, failed
 	PID           int      `json:"pid"`
@@ -22,7 +23,7 @@ type status struct {
 	Output        string   `json:"output"`
 	Started       string   `json:"started"`
 	Updated       string   `json:"updated"`
-	Prompt        string   `json:"prompt,omitempty"` // under way
+	Prompt        string   `json:"prompt,omitempty"` // the prompt being captured
 	PromptsDone   int      `json:"prompts_done"`
 	Prompts       int      `json:"prompts"`
 	TokensDone    int64    `json:"tokens_done"`
@@ -34,7 +35,7 @@ type status struct {
 	Error         string   `json:"error,omitempty"`
 }
 
-// statusFile writes a status to a path; an empty path is none.
+// statusFile writes a status to a path; with an empty path it writes nothing.
 type statusFile struct {
 	path string
 	s    status
@@ -43,13 +44,19 @@ type statusFile struct {
 
 func newStatusFile(path, output string) *statusFile {
 	host, _ := os.Hostname()
-	return &statusFile{path: path, s: status{State: "running", PID: os.Getpid(), Host: host, Output: output, Started: time.Now().UTC().Format(time.RFC3339)}}
+	return &statusFile{path: path, s: status{
+		State: "running", PID: os.Getpid(), Host: host, Output: output, Started: time.Now().UTC().Format(time.RFC3339),
+	}}
 }
 
-// update notes progress.
+// update records progress.
 func (f *statusFile) update(p capture.Progress) {
-	f.s.Prompt, f.s.PromptsDone, f.s.Prompts = p.ID, p.Prompt, p.Prompts
-	f.s.TokensDone, f.s.Tokens, f.s.BytesWritten = p.Tokens, p.Total, p.Bytes
+	f.s.Prompt = p.ID
+	f.s.PromptsDone = p.Prompt
+	f.s.Prompts = p.Prompts
+	f.s.TokensDone = p.Tokens
+	f.s.Tokens = p.Total
+	f.s.BytesWritten = p.Bytes
 	if p.Rate > 0 {
 		f.s.TokensPerSec = &p.Rate
 	}
@@ -58,11 +65,11 @@ func (f *statusFile) update(p capture.Progress) {
 		f.s.SecondsLeft = &left
 	}
 	if time.Since(f.last) >= time.Second {
-		_ = f.write() // the capture does not end for want of a status
+		_ = f.write() // the capture goes on without its status file
 	}
 }
 
-// end notes how the capture ended.
+// end records how the capture ended.
 func (f *statusFile) end(err error) error {
 	f.s.Prompt = ""
 	switch {
@@ -76,7 +83,8 @@ func (f *statusFile) end(err error) error {
 	case errors.Is(err, context.Canceled):
 		f.s.State = "interrupted"
 	default:
-		f.s.State, f.s.Error = "failed", err.Error()
+		f.s.State = "failed"
+		f.s.Error = err.Error()
 	}
 	return f.write()
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// lines is a flag that may be given several times; commas stay as they are.
+// lines is a repeatable flag whose values may contain commas.
 type lines []string
 
 func (l *lines) Set(s string) error { *l = append(*l, s); return nil }
 func (l *lines) String() string     { return strings.Join(*l, " ") }
 
-// notForTasks are the flags of capture that each task of a job array gets its own of.
+// notForTasks are the flags of capture that submit sets for each task.
 var notForTasks = []string{"o", "shard", "resume", "status", "dry-run", "force"}
 
 func submitCommand() *cli.Command {
@@ -34,32 +34,32 @@ func submitCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name:      "submit",
-		Usage:     "run a capture as a job array of a cluster: shards, retries, and the merged dump in the end",
+		Usage:     "run a capture as a job array of a cluster, and merge the shards",
 		ArgsUsage: "--engine slurm --shards N -m MODEL -p PROMPTS -o RUN.attn",
-		Description: "Writes and submits a Slurm job array, follows it, submits again the shards that failed, and merges. It may be stopped at any time: the same\n" +
-			"command goes on. All it knows is in RUN.attn.submit: job.sh (the script), shards.tsv (how the shards stand), logs/. Output, model, prompts and\n" +
-			"that folder must be on a file system that the nodes share.",
+		Description: "Submit writes a Slurm job array, submits and follows it, submits failed shards again, and merges the shards at the end. You may stop\n" +
+			"it at any time: the same command continues. Its state is in RUN.attn.submit: job.sh (the script), shards.tsv (the state of the\n" +
+			"shards) and logs/. The output, the model, the prompts and that folder must be on a file system that the nodes share.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the dump in the end, `RUN.attn`"},
-			&cli.StringFlag{Name: "engine", Value: "slurm", Usage: "what schedules: slurm"},
-			&cli.IntFlag{Name: "shards", Usage: "`N` tasks (0: 8, or as many as there are prompts)"},
-			&cli.StringFlag{Name: "state", Usage: "`DIR` for script, logs and shards (default: RUN.attn.submit)"},
-			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` of the cluster"},
-			&cli.StringFlag{Name: "account", Usage: "`ACCOUNT` to charge"},
-			&cli.StringFlag{Name: "qos", Usage: "quality of service, `QOS`"},
-			&cli.StringFlag{Name: "time", Usage: "time limit of a task, `D-HH:MM:SS`; near it a task goes back into the queue"},
-			&cli.IntFlag{Name: "cpus", Aliases: []string{"cpus-per-task"}, Usage: "`N` processors a task"},
-			&cli.StringFlag{Name: "mem", Usage: "memory a task, `SIZE` such as 16G, or auto: what --dry-run expects and a quarter more"},
-			&cli.StringFlag{Name: "gres", Usage: "generic resources a task, `LIST` such as gpu:1"},
-			&cli.IntFlag{Name: "running", Usage: "at most `N` tasks at once (0: no limit)"},
-			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "how long before the time limit a task stops"},
-			&cli.GenericFlag{Name: "sbatch", Value: &lines{}, Usage: "a further `OPTION` of sbatch, such as --constraint=avx512; repeatable"},
-			&cli.GenericFlag{Name: "setup", Value: &lines{}, Usage: "a shell `LINE` before the capture, such as \"module load x\"; repeatable"},
-			&cli.IntFlag{Name: "retries", Value: 2, Usage: "tries more for a shard that fails without finishing a prompt, `N`"},
-			&cli.DurationFlag{Name: "poll", Value: 15 * time.Second, Usage: "longest time between two looks at the queue"},
-			&cli.BoolFlag{Name: "no-wait", Usage: "submit what is to be submitted and return; the same command later goes on"},
-			&cli.BoolFlag{Name: "keep-shards", Usage: "leave the shards' dumps after merging"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "print the script, and stop"},
+			outputFlag("write the merged dump to `RUN.attn`"),
+			&cli.StringFlag{Name: "engine", Value: "slurm", Usage: "scheduler: slurm"},
+			&cli.IntFlag{Name: "shards", DefaultText: "8, or the number of prompts if that is less", Usage: "split the prompts into `N` tasks"},
+			&cli.StringFlag{Name: "state", DefaultText: "RUN.attn.submit", Usage: "keep script, logs and shards in folder `DIR`"},
+			&cli.StringFlag{Name: "partition", Usage: "run in `PARTITION` of the cluster"},
+			&cli.StringFlag{Name: "account", Usage: "charge `ACCOUNT`"},
+			&cli.StringFlag{Name: "qos", Usage: "use quality of service `QOS`"},
+			&cli.StringFlag{Name: "time", Usage: "limit a task to `D-HH:MM:SS`; a task close to its limit goes back into the queue"},
+			&cli.IntFlag{Name: "cpus", Aliases: []string{"cpus-per-task"}, DefaultText: "the cluster's", Usage: "use `N` processors per task"},
+			&cli.StringFlag{Name: "mem", Usage: "reserve `SIZE` of memory per task, such as 16G; auto: 1.25 times what capture --dry-run predicts"},
+			&cli.StringFlag{Name: "gres", Usage: "reserve generic resources per task: `LIST` such as gpu:1"},
+			&cli.IntFlag{Name: "running", DefaultText: "no limit", Usage: "run at most `N` tasks at once"},
+			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "stop a task this long before its time limit"},
+			&cli.GenericFlag{Name: "sbatch", Value: &lines{}, Usage: "pass a further `OPTION` to sbatch, such as --constraint=avx512 (repeatable)"},
+			&cli.GenericFlag{Name: "setup", Value: &lines{}, Usage: "run a shell `LINE` before the capture, such as \"module load x\" (repeatable)"},
+			&cli.IntFlag{Name: "retries", Value: 2, Usage: "try a shard that fails without finishing a prompt `N` more times"},
+			&cli.DurationFlag{Name: "poll", Value: 15 * time.Second, Usage: "ask for the state of the queue at least this often"},
+			boolFlag("no-wait", "submit what is missing and return; the same command continues later"),
+			boolFlag("keep-shards", "keep the dumps of the shards after merging"),
+			boolFlag("dry-run", "print the script, and stop"),
 			forceFlag,
 		}, recorded),
 		Action: runSubmit,
@@ -67,25 +67,10 @@ func submitCommand() *cli.Command {
 }
 
 func runSubmit(c *cli.Context) error {
-	out := c.String("o")
-	switch {
-	case c.Args().Present():
-		return usagef("submit: unexpected argument %q: the model goes to -m, the prompts to -p, options of sbatch to --sbatch", c.Args().First())
-	case c.String("engine") != "slurm":
-		return usagef("submit: --engine %q: want slurm", c.String("engine"))
-	case !c.IsSet("prompts"):
-		return usagef("submit: no prompts: name a file with -p (JSONL, one object a line)")
-	case c.String("prompts") == "-":
-		return usagef("submit: tasks cannot read prompts from stdin: name a file with -p")
-	case out == "":
-		return usagef("submit: no output: name the dump with -o RUN.attn")
+	if err := checkSubmit(c); err != nil {
+		return err
 	}
-	for _, name := range []string{"shards", "cpus", "running", "retries"} {
-		if c.Int(name) < 0 {
-			return usagef("submit: --%s %d: want 0 or more", name, c.Int(name))
-		}
-	}
-	job, err := submitJob(c, out)
+	job, err := submitJob(c)
 	if err != nil {
 		return err
 	}
@@ -103,27 +88,50 @@ func runSubmit(c *cli.Context) error {
 	}
 	switch {
 	case errors.Is(err, cluster.ErrNoSlurm):
-		return hintf(err, "submit runs where Slurm's commands are; --dry-run prints the script, capture --shard I/N records one shard by hand")
+		return hintf(err, "run submit where Slurm's commands are; --dry-run prints the script, and capture --shard I/N records one shard without Slurm")
 	case errors.Is(err, context.Canceled) && len(report.Jobs) > 0:
-		return hintf(err, "the jobs go on; the same command follows them again, scancel %s ends them", strings.Join(report.Jobs, " "))
+		return hintf(err, "the jobs keep running; the same command follows them again, scancel %s ends them", strings.Join(report.Jobs, " "))
 	case errors.Is(err, cluster.ErrGivenUp):
-		return hintf(err, "shards.tsv and logs/ in the state folder tell more; the same command tries them again")
+		return hintf(err, "see shards.tsv and logs/ in the state folder; the same command tries the shards again")
 	case err != nil:
 		return err
 	case report.Already:
-		notef(c, "%s is complete already", out)
+		notef(c, "%s is already complete", job.Out)
 	case !report.Merged:
-		notef(c, "not merged yet: the same command goes on")
+		notef(c, "not merged yet; the same command continues")
 	default:
-		notef(c, "%s: %d prompts of %d shards", out, report.Prompts, job.Shards)
+		notef(c, "%s: %s from %s", job.Out, count(report.Prompts, "prompt"), count(job.Shards, "shard"))
 	}
 	return nil
 }
 
-// submitJob checks all that a task would stumble over, before anything waits in
-// a queue: model, plan, prompts.
-func submitJob(c *cli.Context, out string) (cluster.Job, error) {
-	src, err := openOn(c, "cpu") // the cards are elsewhere
+// checkSubmit refuses command lines that cannot be submitted.
+func checkSubmit(c *cli.Context) error {
+	switch {
+	case c.Args().Present():
+		err := usagef("submit: unexpected argument %q", c.Args().First())
+		return hintf(err, "name the model with -m, the prompts with -p, and options of sbatch with --sbatch")
+	case c.String("engine") != "slurm":
+		return usagef("submit: --engine %q: want slurm", c.String("engine"))
+	case !c.IsSet("prompts"):
+		return noPrompts("submit")
+	case c.String("prompts") == "-":
+		return hintf(usagef("submit: tasks cannot read prompts from stdin"), "name a file with -p")
+	case c.String("o") == "":
+		return hintf(usagef("submit: no output given"), "name the dump with -o RUN.attn")
+	}
+	for _, name := range []string{"shards", "cpus", "running", "retries"} {
+		if n := c.Int(name); n < 0 {
+			return usagef("submit: --%s %d: want 0 or more", name, n)
+		}
+	}
+	return nil
+}
+
+// submitJob checks everything that could stop a task, before anything waits in a
+// queue: the model, the plan and the prompts.
+func submitJob(c *cli.Context) (cluster.Job, error) {
+	src, err := openOn(c, "cpu") // the cards are on the nodes
 	if err != nil {
 		return cluster.Job{}, err
 	}
@@ -143,38 +151,46 @@ func submitJob(c *cli.Context, out string) (cluster.Job, error) {
 	if shards == 0 {
 		shards = min(8, len(list))
 	} else if shards > len(list) {
-		return cluster.Job{}, usagef("submit: --shards %d: there are %d prompts", shards, len(list))
+		return cluster.Job{}, usagef("submit: --shards %d: there are only %s", shards, count(len(list), "prompt"))
 	}
 	cfg := capture.Config{Prompts: list, FollowWhole: !c.IsSet("max-new-tokens")}
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := capture.Estimate(&cfg, src.Config, threads)
 	memory := src.WeightBytes(plan.Compute) + need.Cache + need.Work + need.Recording
-	mem := c.String("mem")
-	if mem == "auto" {
-		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)
-	}
-	notef(c, "%d prompts in %d shards, about %.3g TFLOP each; a task needs about %s of memory, all dumps %s of disk, and as much again while they are merged",
-		len(list), shards, need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
+	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and as much again during the merge",
+		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
 	program, err := os.Executable()
 	if err != nil {
 		return cluster.Job{}, err
 	}
 	return cluster.Job{
-		Out: out, Dir: c.String("state"), Program: program, Capture: captureArgs(c),
+		Out: c.String("o"), Dir: c.String("state"), Program: program, Capture: captureArgs(c),
 		Shards: shards, Prompts: len(list), PromptsSHA256: capture.PromptsSHA256(list),
-		Slurm: cluster.Resources{
-			Partition: c.String("partition"), Account: c.String("account"), QOS: c.String("qos"), Time: c.String("time"), Mem: mem,
-			Gres: c.String("gres"), CPUs: c.Int("cpus"), Running: c.Int("running"), Grace: c.Duration("grace"),
-			Options: *c.Generic("sbatch").(*lines), Setup: *c.Generic("setup").(*lines),
-		},
+		Slurm:   slurmResources(c, memory),
 		Retries: c.Int("retries"), Poll: c.Duration("poll"), Force: c.Bool("force"),
 		KeepShards: c.Bool("keep-shards"), NoWait: c.Bool("no-wait"),
 		Log: func(format string, args ...any) { notef(c, format, args...) },
 	}, nil
 }
 
-// captureArgs is what was given of capture's flags, as capture takes it.
+// slurmResources reads what a task asks of Slurm. memory is what it is expected
+// to need, in bytes.
+func slurmResources(c *cli.Context, memory int64) cluster.Resources {
+	mem := c.String("mem")
+	if mem == "auto" {
+		mem = fmt.Sprintf("%dM", memory*5/4>>20+1)
+	}
+	return cluster.Resources{
+		Partition: c.String("partition"), Account: c.String("account"), QOS: c.String("qos"),
+		Time: c.String("time"), Mem: mem, Gres: c.String("gres"), CPUs: c.Int("cpus"),
+		Running: c.Int("running"), Grace: c.Duration("grace"),
+		Options: *c.Generic("sbatch").(*lines), Setup: *c.Generic("setup").(*lines),
+	}
+}
+
+// captureArgs returns the flags of capture that the command line gives, as the
+// tasks pass them.
 func captureArgs(c *cli.Context) []string {
 	var args []string
 	for _, f := range captureCommand().Flags {

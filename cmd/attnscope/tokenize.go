@@ -10,20 +10,21 @@ import (
 
 func tokenizeCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "tokenize",
-		Usage:     "print the tokens of prompts, one JSON object a line: id, input_ids, pieces",
-		ArgsUsage: "-m MODEL -p PROMPTS",
-		Flags:     append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, promptFlags...),
-		Action:    runTokenize,
+		Name:        "tokenize",
+		Usage:       "print the tokens of prompts",
+		ArgsUsage:   "-m MODEL -p PROMPTS",
+		Description: "Tokenize prints a JSON object per prompt: id, input_ids and pieces, the text of each token. The model's weights are not needed.",
+		Flags:       append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, promptFlags...),
+		Action:      runTokenize,
 	}
 }
 
 func runTokenize(c *cli.Context) error {
-	if c.Args().Present() {
-		return usagef("tokenize: unexpected argument %q: prompts go to -p", c.Args().First())
-	}
-	if !c.IsSet("prompts") {
-		return usagef("tokenize: no prompts: name a file with -p (JSONL, one object a line)")
+	switch {
+	case c.Args().Present():
+		return misplaced("tokenize", c.Args().First())
+	case !c.IsSet("prompts"):
+		return noPrompts("tokenize")
 	}
 	path, err := resolveModel(c, c.String("model"))
 	if err != nil {
@@ -40,14 +41,15 @@ func runTokenize(c *cli.Context) error {
 	enc := json.NewEncoder(c.App.Writer)
 	enc.SetEscapeHTML(false)
 	for _, p := range list {
+		pieces := make([]string, len(p.Tokens))
+		for i, id := range p.Tokens {
+			pieces[i] = tok.Piece(id)
+		}
 		line := struct {
 			ID     string   `json:"id"`
 			IDs    []int32  `json:"input_ids"`
 			Pieces []string `json:"pieces"`
-		}{p.ID, p.Tokens, make([]string, len(p.Tokens))}
-		for i, id := range p.Tokens {
-			line.Pieces[i] = tok.Piece(id)
-		}
+		}{p.ID, p.Tokens, pieces}
 		if err := enc.Encode(line); err != nil {
 			return err
 		}

@@ -12,11 +12,11 @@ import (
 // release is the version of the source tree; `go install` of a tag overrides it.
 const release = "0.1.0"
 
-// revision is the commit, where the Makefile or the Containerfile says it to
-// the linker; otherwise the go command knows it, in a clone.
+// revision is the commit, if the Makefile or the Containerfile passes it to the
+// linker; else the go command records it in a build from a clone.
 var revision string
 
-// version is the release and, where the build knows it, the revision.
+// version is the release and, if the build knows it, the revision.
 func version() string {
 	v := release
 	info, ok := debug.ReadBuildInfo()
@@ -26,7 +26,8 @@ func version() string {
 	if m := info.Main.Version; m != "" && m != "(devel)" {
 		v = m
 	}
-	rev, dirty := revision, ""
+	rev := revision
+	dirty := ""
 	for _, s := range info.Settings {
 		switch {
 		case revision != "":
@@ -36,7 +37,7 @@ func version() string {
 			dirty = "+changes"
 		}
 	}
-	if rev == "" || strings.Contains(v, rev) { // a pseudo-version names it
+	if rev == "" || strings.Contains(v, rev) { // a pseudo-version contains it
 		return v
 	}
 	return v + " " + rev + dirty

@@ -19,14 +19,18 @@ import (
 
 func viewCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "view",
-		Usage:     "look at dumps of any length in the browser: heads, text, sweeps, comparisons",
-		ArgsUsage: "RUN.attn...",
+		Name:        "view",
+		Usage:       "show dumps of any length in the browser: heads, text, sweeps, comparisons",
+		ArgsUsage:   "RUN.attn...",
+		Description: "View prints the address of a page that only this machine can open, and serves it until you interrupt it with Ctrl-C.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "http", Value: "127.0.0.1:0", Usage: "loopback `ADDRESS` to listen on; port 0: any free one"},
-			&cli.BoolFlag{Name: "no-open", Usage: "only print the address, open no browser"},
-			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`MODEL` whose tokenizer shows the reply's tokens as text (default: the dump's, if it is on this machine)"},
-			&cli.StringFlag{Name: "at", Usage: "`STATE` to open: what stands behind # in the address of a view; exported pictures hold theirs"},
+			&cli.StringFlag{Name: "http", Value: "127.0.0.1:0", Usage: "listen on the loopback `ADDRESS`; port 0: any free port"},
+			boolFlag("no-open", "print the address without opening a browser"),
+			&cli.StringFlag{
+				Name: "model", Aliases: []string{"m"}, DefaultText: "the dump's model, if it is on this machine",
+				Usage: "show tokens as text with the tokenizer of `MODEL`",
+			},
+			&cli.StringFlag{Name: "at", Usage: "open at `STATE`: the part after # in the address of a view, which exported pictures contain too"},
 			revisionFlag, offlineFlag,
 		},
 		Action: runView,
@@ -35,7 +39,7 @@ func viewCommand() *cli.Command {
 
 func runView(c *cli.Context) error {
 	if !c.Args().Present() {
-		return usagef("view: no dump: name at least one RUN.attn")
+		return noDump("view")
 	}
 	pieces, err := piecesOf(c)
 	if err != nil {
@@ -53,7 +57,7 @@ func runView(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is decoded for one look is garbage after it: collect it soon.
+	// What is decoded for one request is garbage after it: collect it soon.
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(384 << 20)
 	address := s.URL(l)
@@ -61,15 +65,15 @@ func runView(c *cli.Context) error {
 		address += "#" + at
 	}
 	fmt.Fprintln(c.App.Writer, address)
-	notef(c, "the address holds a secret: it is for you only. Ctrl-C ends the viewer")
+	notef(c, "the address contains a secret; do not share it. Ctrl-C ends the viewer")
 	if !c.Bool("no-open") {
 		openBrowser(address)
 	}
 	return s.Serve(c.Context, l)
 }
 
-// piecesOf gives, for a dump, the tokenizer that shows its tokens: that of -m, or
-// the one of the dump's own model where it is on this machine.
+// piecesOf returns a function that finds, for a dump, the text of its tokens: with
+// the tokenizer of -m, or with the one of the dump's model if it is on this machine.
 func piecesOf(c *cli.Context) (func(h *dumps.Header) func(id int32) string, error) {
 	var given *tokenizer.Tokenizer
 	if name := c.String("model"); name != "" {
@@ -82,27 +86,39 @@ func piecesOf(c *cli.Context) (func(h *dumps.Header) func(id int32) string, erro
 		}
 	}
 	return func(h *dumps.Header) func(id int32) string {
-		tok, want := given, h.Manifest.TokenizerSHA256
+		want := h.Manifest.TokenizerSHA256
+		tok := given
 		if tok == nil && want != "" {
-			if path, err := checkpoint.Resolve(c.Context, h.Model.ID, checkpoint.ResolveOptions{Revision: c.String("revision"), Offline: true}); err == nil {
-				tok, _ = tokenizer.Load(path)
-			}
-			if tok != nil && tok.SHA256() != want {
-				tok = nil
-			}
+			tok = ownTokenizer(c, h)
 		}
 		switch {
 		case tok == nil:
-			notef(c, "%s: its tokenizer is not at hand: tokens without text show as ids (-m MODEL names it)", h.Model.ID)
+			notef(c, "%s: no tokenizer on this machine, so tokens without text are shown as ids; name the model with -m", h.Model.ID)
 			return nil
 		case want != "" && tok.SHA256() != want:
-			warnf(c, "%s: the dump was captured with another tokenizer than that of -m %s: its pieces may be wrong", h.Model.ID, c.String("model"))
+			warnf(c, "%s: the dump was captured with another tokenizer than that of -m %s; the text of its tokens may be wrong", h.Model.ID, c.String("model"))
 		}
 		return tok.Piece
 	}, nil
 }
 
-// openBrowser shows an address in the user's browser, where there is a screen.
+// ownTokenizer returns the tokenizer that a dump was captured with, or nil if it
+// is not on this machine.
+func ownTokenizer(c *cli.Context, h *dumps.Header) *tokenizer.Tokenizer {
+	path, err := checkpoint.Resolve(c.Context, h.Model.ID, checkpoint.ResolveOptions{
+		Revision: c.String("revision"), Offline: true,
+	})
+	if err != nil {
+		return nil
+	}
+	tok, err := tokenizer.Load(path)
+	if err != nil || tok.SHA256() != h.Manifest.TokenizerSHA256 {
+		return nil
+	}
+	return tok
+}
+
+// openBrowser shows an address in the user's browser, if there is a screen.
 func openBrowser(address string) error {
 	switch {
 	case runtime.GOOS == "darwin":

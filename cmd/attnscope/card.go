@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/internal/sizes"
+)
+
+// checkCard refuses a run that does not fit the card, before the weights are read.
+// If the card was chosen automatically, the run goes to the processor instead.
+func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps.Plan) error {
+	d := src.Device.Card
+	if d == nil {
+		return nil
+	}
+	cfg.Header.Plan = *plan
+	need := capture.Estimate(&cfg, src.Config, 1)
+	m := src.CardMemory(&need, plan)
+	m.Weights = min(m.Weights, src.MostCardWeights())
+	// Work shrinks with the chunk; weights, cache and sums do not.
+	if m.Total()-m.Work <= d.Free {
+		return nil
+	}
+	err := tooLargeForCard(src, m, need.Positions)
+	if src.Device.Auto {
+		src.UseProcessor(err)
+		return nil
+	}
+	hint := "shorten prompts with --max-prompt-tokens N --truncate middle, record fewer --layers, or use --device cpu"
+	if c.String("compute") == "f32" || c.String("compute") == "" {
+		hint = "use --compute bf16, which halves weights and cache; or " + hint
+	}
+	return hintf(err, "%s", hint)
+}
+
+func tooLargeForCard(src *capture.Source, m cuda.Memory, positions int) error {
+	parts := fmt.Sprintf("weights %s, cache %s for %d positions, work %s, recording %s",
+		sizes.Text(m.Weights), sizes.Text(m.Cache), positions, sizes.Text(m.Work), sizes.Text(m.Recording))
+	d := src.Device.Card
+	return fmt.Errorf("--device %s: the run needs %s of the card's memory (%s), but only %s of %s is free",
+		src.Device.Name, sizes.Text(m.Total()), parts, sizes.Text(d.Free), sizes.Text(d.Memory))
+}

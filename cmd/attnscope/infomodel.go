@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/sizes"
+)
+
+// modelInfo is what info says of a model besides its configuration.
+type modelInfo struct {
+	dtypes       map[string]int // number of tensors by type
+	stored       int64          // bytes in the file
+	weights      int64          // bytes in memory
+	cache        int64          // bytes of the cache per token, in float32
+	slidingCount int            // layers with a sliding window
+	chatTemplate bool
+}
+
+// infoModel is info -m.
+func infoModel(c *cli.Context) error {
+	src, err := openSource(c)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info := inspectModel(src)
+	if !c.Bool("json") {
+		printModel(c, src, info)
+		return nil
+	}
+	cfg := &src.Config
+	return printJSON(c, map[string]any{
+		"id": src.Name, "path": src.Checkpoint.Path(), "format": src.Checkpoint.Format(), "architecture": cfg.Architecture,
+		"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
+		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
+		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
+		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes,
+		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache,
+	})
+}
+
+func inspectModel(src *capture.Source) modelInfo {
+	cfg := &src.Config
+	info := modelInfo{
+		dtypes:       map[string]int{},
+		weights:      src.WeightBytes("f32"),
+		cache:        int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4,
+		chatTemplate: src.Tokenizer != nil && src.Tokenizer.HasChatTemplate(),
+	}
+	for _, name := range src.Checkpoint.Names() {
+		t, _ := src.Checkpoint.Tensor(name)
+		info.dtypes[t.DType.String()]++
+		info.stored += int64(len(t.Data))
+	}
+	for _, window := range cfg.LayerWindows {
+		if window > 0 {
+			info.slidingCount++
+		}
+	}
+	return info
+}
+
+func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
+	w := c.App.Writer
+	cfg := &src.Config
+	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, src.Checkpoint.Path(), src.Checkpoint.Format())
+	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\n",
+		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab)
+	if cfg.Experts > 0 {
+		fmt.Fprintf(w, "experts       %s\n", expertsText(cfg))
+	}
+	if info.slidingCount > 0 {
+		fmt.Fprintf(w, "sliding       %d of %d layers see the last %d positions only\n",
+			info.slidingCount, cfg.Layers, slices.Max(cfg.LayerWindows))
+	}
+	encoding := "rope " + cfg.Rope.Kind
+	if cfg.Learned {
+		encoding = "embedded"
+	}
+	fmt.Fprintf(w, "context       %d positions, %s\n", cfg.MaxPositions, encoding)
+	var types []string
+	for _, t := range slices.Sorted(maps.Keys(info.dtypes)) {
+		types = append(types, fmt.Sprintf("%d %s", info.dtypes[t], t))
+	}
+	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
+	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", sizes.Text(1000*info.cache))
+	tokens := "none: prompts must give input_ids"
+	if src.Tokenizer != nil {
+		tokens = fmt.Sprintf("%d tokens", src.Tokenizer.VocabSize())
+	}
+	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", tokens, info.chatTemplate)
+}
+
+func expertsText(cfg *model.Config) string {
+	text := fmt.Sprintf("%d, %d for each token", cfg.Experts, cfg.TopExperts)
+	if cfg.SharedSize > 0 {
+		text += ", and one that all go through"
+	}
+	return text
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/internal/outfile"
+)
+
+// outputFlag is -o, with a usage that says what is written.
+func outputFlag(usage string) *cli.StringFlag {
+	return &cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: usage}
+}
+
+// checkOutput refuses an output file that exists, before any work is done. With
+// resume an existing file is continued.
+func checkOutput(path string, force, resume bool) error {
+	if path == "" {
+		return nil
+	}
+	at, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case at.IsDir():
+		return hintf(fmt.Errorf("%s is a folder", path), "name a file with -o")
+	case !force && !resume:
+		return hintf(fmt.Errorf("%s exists", path), "use --force to replace it, or name another file with -o")
+	}
+	return nil
+}
+
+// withOutput calls write with stdout, or with a temporary file that replaces the
+// file of -o once write has succeeded.
+func withOutput(c *cli.Context, write func(io.Writer) error) error {
+	out := c.String("o")
+	if out == "" {
+		return write(c.App.Writer)
+	}
+	return outfile.Write(out, write)
+}
+
+// count is a number of things: "1 prompt", "2 prompts".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/tokenizer"
+)
+
+// promptFlags say how a prompt file is read.
+var promptFlags = []cli.Flag{
+	boolFlag("no-special-tokens", "do not add the special tokens that the tokenizer puts around raw text, such as BOS"),
+	boolFlag("no-chat-template", "join the text of the messages instead of applying the model's chat template"),
+	&cli.StringFlag{Name: "system", Usage: "put the system message `TEXT` before every chat"},
+	boolFlag("follow", "follow the reference answers (outputs, answers or answer) instead of generating a reply"),
+	&cli.IntFlag{
+		Name: "max-prompt-tokens", DefaultText: "no limit",
+		Usage: "cut prompts longer than `N` tokens; needs --truncate",
+	},
+	&cli.StringFlag{Name: "truncate", Usage: "where to cut a longer prompt: middle"},
+}
+
+// noPrompts is the error of a verb that was called without -p.
+func noPrompts(verb string) error {
+	return hintf(usagef("%s: no prompts given", verb), "name a file with -p, one JSON object per line")
+}
+
+// misplaced is the error of a verb that takes the model from -m and the prompts
+// from -p, and was called with something else.
+func misplaced(verb, argument string) error {
+	err := usagef("%s: unexpected argument %q", verb, argument)
+	return hintf(err, "name the model with -m and the prompts with -p")
+}
+
+// readPrompts reads and tokenizes the prompt file of -p.
+func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
+	if err := checkTruncation(c); err != nil {
+		return nil, err
+	}
+	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)
+	if err != nil {
+		return nil, err
+	}
+	opt := prompts.Options{
+		NoSpecialTokens: c.Bool("no-special-tokens"), NoChatTemplate: c.Bool("no-chat-template"),
+		System: c.String("system"), Follow: c.Bool("follow"),
+		MaxPromptTokens: c.Int("max-prompt-tokens"), Truncate: c.String("truncate"),
+	}
+	list := make([]prompts.Prompt, 0, len(records))
+	for _, rec := range records {
+		p, err := prompts.Prepare(tok, rec, opt)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
+		}
+		if p.Truncated > 0 {
+			warnf(c, "prompt %q: %d tokens cut from the middle", p.ID, p.Truncated)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func checkTruncation(c *cli.Context) error {
+	limited := c.IsSet("max-prompt-tokens")
+	limit := c.Int("max-prompt-tokens")
+	where := c.String("truncate")
+	switch {
+	case limited && limit < 1:
+		return usagef("--max-prompt-tokens %d: want 1 or more", limit)
+	case where != "" && where != "middle":
+		return usagef("--truncate %q: want middle", where)
+	case limited != (where != ""):
+		err := usagef("--max-prompt-tokens and --truncate need each other")
+		return hintf(err, "give --max-prompt-tokens N --truncate middle; nothing is cut silently")
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/dumps"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "check dumps for damage",
+		ArgsUsage: "RUN.attn...",
+		Description: "Verify compares checksums, adds up rows of weights and checks that no position attends to a later one. It prints\n" +
+			"each damaged place and exits with 1 if there is any. attnscope repair recovers the undamaged prompts.",
+		Action: runVerify,
+	}
+}
+
+func runVerify(c *cli.Context) error {
+	if !c.Args().Present() {
+		return noDump("verify")
+	}
+	damaged := false
+	for _, path := range c.Args().Slice() {
+		places := 0
+		ok, err := dumps.Verify(c.Context, path, func(p dumps.Problem) {
+			places++
+			fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
+		})
+		if err != nil {
+			return err
+		}
+		if ok {
+			fmt.Fprintf(c.App.Writer, "%s: ok\n", path)
+			continue
+		}
+		damaged = true
+		notef(c, "%s: damaged in %s", path, count(places, "place"))
+	}
+	if damaged {
+		return errQuiet
+	}
+	return nil
+}
