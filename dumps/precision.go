@@ -50,7 +50,7 @@ type rules struct {
 	sumTolerance float64
 	lseTolerance float64
 
-	// Measured size in the file, on SmolLM2-135M: FORMAT.md.
+	// Size in the file, measured on SmolLM2-135M.
 	bitsPerWeight float64
 	bitsPerState  float64 // of queries, keys and values
 }
