@@ -25,7 +25,7 @@ func planted(t *testing.T) string {
 			return among(key, own, own+2, 0.1) + among(key, 80, 83, 0.1)
 		}
 	}
-	dumpstest.WritePlanted(t, path, 2, 3, size, count, size, []dumpstest.Planted{
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 3, Rows: size, Windows: count, WindowSize: size}, []dumpstest.Planted{
 		{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight(10)},
 		{ID: "b", Tokens: tokens(n + 1)[1:], Reply: 6, Weight: weight(50)},
 	})

@@ -41,7 +41,7 @@ func TestWindowsOfPlantedAttention(t *testing.T) {
 		}
 		return 0
 	}
-	dumpstest.WritePlanted(t, path, 2, 3, 20, count, size, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 6, Weight: weight}})
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 3, Rows: 20, Windows: count, WindowSize: size}, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 6, Weight: weight}})
 	table, err := windowRates(path, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestContextsOfPlantedAttention(t *testing.T) {
 			return among(key, start[layer], start[layer]+5, 0.1)
 		}
 	}
-	dumpstest.WritePlanted(t, path, 3, 2, 10, 0, 0, []dumpstest.Planted{
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 3, Heads: 2, Rows: 10}, []dumpstest.Planted{
 		{ID: "d/0", Document: "d", Dataset: "s", Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
 		{ID: "d/1", Document: "d", Dataset: "s", Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{20, 22, 40})},
 		{ID: "e/0", Document: "e", Dataset: "t", Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
@@ -122,7 +122,7 @@ func TestContextsOfPlantedAttention(t *testing.T) {
 func TestVariantsOfPlantedAttention(t *testing.T) {
 	const n = 200
 	path := filepath.Join(t.TempDir(), "x.attn")
-	dumpstest.WritePlanted(t, path, 1, 2, 128, 0, 0, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 8, Weight: func(_, _, query, key int) float32 {
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 1, Heads: 2, Rows: 128}, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 8, Weight: func(_, _, query, key int) float32 {
 		switch {
 		case query < n:
 			return among(key, 10, 13, 0.06) + among(key, 13, 14, 0.01)

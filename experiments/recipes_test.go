@@ -86,7 +86,7 @@ func TestGenerationOfPlantedAttention(t *testing.T) {
 	}
 	l := idleLab(t, "generation")
 	path := filepath.Join(l.Dir, "x.attn")
-	dumpstest.WritePlanted(t, path, 2, 2, 128, 2, 128, []dumpstest.Planted{
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 2, Rows: 128, Windows: 2, WindowSize: 128}, []dumpstest.Planted{
 		{ID: "a", Dataset: "half", Tokens: tokens(n), Reply: 16, Weight: reply(25)},
 		{ID: "b", Dataset: "none", Tokens: tokens(n), Reply: 16, Weight: reply(40)},
 	})
@@ -118,7 +118,7 @@ func TestSweepOfPlantedAttention(t *testing.T) {
 		}
 		return among(key, 20, 30, 0.09)
 	}
-	dumpstest.WritePlanted(t, path, 1, 2, 128, 0, 0, []dumpstest.Planted{
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 1, Heads: 2, Rows: 128}, []dumpstest.Planted{
 		{ID: "a", Tokens: tokens(n), Reply: 3, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 5, Weight: weight},
 	})
 	if _, err := l.rateSweep(context.Background(), path, 2); err != nil {
@@ -156,7 +156,7 @@ func TestPositionOfPlantedAttention(t *testing.T) {
 			dump = append(dump, dumpstest.Planted{ID: id, Dataset: place + group, Tokens: tokens(n), Reply: 4, Weight: weight})
 		}
 	}
-	dumpstest.WritePlanted(t, path, 2, 1, 32, 0, 0, dump)
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 1, Rows: 32}, dump)
 	if _, err := l.ratePosition(context.Background(), path, list, map[string]int{"": 2, truncatedGroup: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -14,132 +14,148 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	mark       = "\x5a\x2a\x4d\x18\x40\x00\x00\x00ATN1" // where a record head begins
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// mark is how a record head begins: magic, size and tag.
+const mark = "\x5a\x2a\x4d\x18\x40\x00\x00\x00ATN1"
+
+// Sizes and offsets in a record, FORMAT.md section 4.
+const (
+	headBytes   = 72
+	headStart   = 8 // of the bytes that the head sum covers
+	storedField = 56
+	sumField    = 64
+	headSum     = 68
 )
 
-// Reseal makes the checksums of all records right again, so that what a fuzzer
-// changes gets past them.
+// Reseal corrects the checksums of all records, so that a reader does not reject what
+// a fuzzer changed because of them.
 func Reseal(data []byte) []byte {
 	data = slices.Clone(data)
 	for at := 0; ; {
 		i := strings.Index(string(data[at:]), mark)
-		if i < 0 || at+i+72 > len(data) {
+		if i < 0 || at+i+headBytes > len(data) {
 			return data
 		}
-		head := data[at+i+8 : at+i+72]
-		stored := binary.LittleEndian.Uint64(head[48:])
-		if at += i + 72; stored <= uint64(len(data)-at) {
-			binary.LittleEndian.PutUint32(head[56:], crc32.Checksum(data[at:at+int(stored)], castagnoli))
-			binary.LittleEndian.PutUint32(head[60:], crc32.Checksum(head[:60], castagnoli))
-			at += int(stored)
+		at += i
+		head := data[at : at+headBytes]
+		at += headBytes
+		stored := binary.LittleEndian.Uint64(head[storedField:])
+		if stored > uint64(len(data)-at) {
+			continue
 		}
+		binary.LittleEndian.PutUint32(head[sumField:], crc32.Checksum(data[at:at+int(stored)], castagnoli))
+		binary.LittleEndian.PutUint32(head[headSum:], crc32.Checksum(head[headStart:headSum], castagnoli))
+		at += int(stored)
 	}
 }
 
-// plain stores the payloads of a dump as they are, in zstd frames of raw blocks:
-// a fuzzer then sees the JSON, the index and the numbers.
+// plain returns the dump with payloads that are not compressed, in zstd frames of raw
+// blocks, so that a fuzzer sees the JSON, the index and the numbers. The index still
+// has the old offsets, which a reader must notice.
 func plain(f testing.TB, data []byte) []byte {
 	z, err := zstd.NewReader(nil)
-	if err != nil {
-		f.Fatal(err)
-	}
+	must(f, err)
 	defer z.Close()
 	var out []byte
 	for at := 0; at < len(data); {
-		head := slices.Clone(data[at : at+72])
-		stored := int(binary.LittleEndian.Uint64(head[8+48:]))
-		at += 72
-		if stored > 0 {
-			raw, err := z.DecodeAll(data[at:at+stored], nil)
-			if err != nil {
-				f.Fatal(err)
-			}
-			frame := binary.LittleEndian.AppendUint32([]byte{0x28, 0xB5, 0x2F, 0xFD, 0xA0}, uint32(len(raw)))
-			block := uint32(len(raw))<<3 | 1
-			frame = append(append(frame, byte(block), byte(block>>8), byte(block>>16)), raw...)
-			at += stored
-			binary.LittleEndian.PutUint64(head[8+48:], uint64(len(frame)))
-			out = append(append(out, head...), frame...)
+		head := slices.Clone(data[at : at+headBytes])
+		stored := int(binary.LittleEndian.Uint64(head[storedField:]))
+		at += headBytes
+		if stored == 0 {
+			out = append(out, head...)
 			continue
 		}
+		raw, err := z.DecodeAll(data[at:at+stored], nil)
+		must(f, err)
+		at += stored
+		frame := rawFrame(raw)
+		binary.LittleEndian.PutUint64(head[storedField:], uint64(len(frame)))
 		out = append(out, head...)
+		out = append(out, frame...)
 	}
-	return Reseal(out) // the index points to where the blocks were: it is a lie to be found out
+	return Reseal(out)
 }
 
-// Forged are the seeds, also with payloads that are not compressed, with and
-// without an end.
+// rawFrame returns a zstd frame of one raw block.
+func rawFrame(raw []byte) []byte {
+	frame := binary.LittleEndian.AppendUint32([]byte{0x28, 0xB5, 0x2F, 0xFD, 0xA0}, uint32(len(raw)))
+	block := uint32(len(raw))<<3 | 1 // size, type raw, last block
+	frame = append(frame, byte(block), byte(block>>8), byte(block>>16))
+	return append(frame, raw...)
+}
+
+// Forged calls add with the seeds of a fuzzer: those of Seeds, and the same with
+// payloads that are not compressed, with and without the end of the file.
 func Forged(f testing.TB, add func(data []byte)) {
 	Seeds(f, func(data []byte) {
 		add(data)
-		end := strings.LastIndex(string(data), mark) // leave a record that is cut
+		end := strings.LastIndex(string(data), mark) // leaves out a record that is cut
 		add(plain(f, data[:wholeRecords(data[:end])]))
 		add(plain(f, data[:wholeRecords(data)]))
 	})
 }
 
-// Seeds are dumps with every kind of block, as small as can be: one layer, two
-// heads on a kv head of 2, six tokens and a reply of two.
+// Seeds calls add with dumps of all kinds of blocks that are as small as possible, one
+// of each form, and with the first half of each: one layer, two heads on one kv head
+// of two elements, six prompt tokens and two reply tokens.
 func Seeds(f testing.TB, add func(data []byte)) {
-	check := func(err error) {
-		f.Helper()
-		if err != nil {
-			f.Fatal(err)
-		}
-	}
-	ones := func(n int) []float32 { return slices.Repeat([]float32{1}, n) }
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := filepath.Join(f.TempDir(), "x.attn")
-		w, err := dumps.Create(path, &dumps.Header{
-			Model: dumps.ModelInfo{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 2, ValueDim: 2, Vocab: 3, Scale: 1, LayerWindows: []int{0}},
-			Plan: dumps.Plan{
-				WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1}, Store: store, Precision: dumps.Fine,
-				Values: true, Logits: true, Overview: 2,
-			},
-		}, dumps.CreateOptions{})
-		check(err)
-		p := dumps.Prompt{ID: "a", PromptTokens: 6, ReplyTokens: 2, WindowRows: 2, Store: store, Tokens: make([]int32, 8)}
-		pw, err := w.Begin(p)
-		check(err)
-		for ph, keys := range []int{6, 8} {
-			if store == dumps.StoreFactors {
-				check(pw.Queries(0, dumps.Phase(ph), 0, 2, ones(8), ones(4)))
-				continue
-			}
-			for h := range 2 {
-				x := make([]float32, 2*keys)
-				x[0], x[keys] = 1, 1
-				check(pw.Rows(dumps.Rows{
-					Layer: 0, Head: h, Phase: dumps.Phase(ph),
-					Rows: 2, Keys: keys,
-					Weights: x,
-				}))
-			}
-		}
-		if store == dumps.StoreFactors {
-			check(pw.Keys(0, 0, 8, ones(16)))
-		}
-		check(pw.Values(0, 0, 8, ones(16)))
-		check(pw.Sums(0, ones(12)))
-		check(pw.Window(0, 0, 6, slices.Repeat([]float32{.5}, 12)))
-		check(pw.Overview(0, 2, ones(8)))
-		check(pw.Logits(0, 2, ones(6)))
-		check(pw.Finish(p))
-		check(w.Close())
+		writeSeed(f, path, store)
 		data, err := os.ReadFile(path)
-		check(err)
+		must(f, err)
 		add(data)
 		add(data[:len(data)/2])
 	}
 }
 
-// wholeRecords is the length of the records that are there whole.
+func writeSeed(f testing.TB, path string, store dumps.Store) {
+	w, err := dumps.Create(path, &dumps.Header{
+		Model: dumps.ModelInfo{
+			Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 2, ValueDim: 2, Vocab: 3, Scale: 1, LayerWindows: []int{0},
+		},
+		Plan: dumps.Plan{
+			WindowRows: 2, PromptWindows: 1, PromptWindowSize: 3, Layers: []int{0}, Heads: []int{0, 1},
+			Store: store, Precision: dumps.Fine, Values: true, Logits: true, Overview: 2,
+		},
+	}, dumps.CreateOptions{})
+	must(f, err)
+	p := dumps.Prompt{ID: "a", PromptTokens: 6, ReplyTokens: 2, WindowRows: 2, Store: store, Tokens: make([]int32, 8)}
+	pw, err := w.Begin(p)
+	must(f, err)
+	for _, phase := range dumps.Phases {
+		if store == dumps.StoreFactors {
+			must(f, pw.Queries(0, phase, 0, 2, ones(8), ones(4)))
+			continue
+		}
+		_, keys, _ := p.Shape(phase)
+		x := make([]float32, 2*keys)
+		x[0] = 1
+		x[keys] = 1
+		for h := range 2 {
+			must(f, pw.Rows(dumps.Rows{Head: h, Phase: phase, Rows: 2, Keys: keys, Weights: x}))
+		}
+	}
+	if store == dumps.StoreFactors {
+		must(f, pw.Keys(0, 0, 8, ones(16)))
+	}
+	must(f, pw.Values(0, 0, 8, ones(16)))
+	must(f, pw.Sums(0, ones(12)))
+	must(f, pw.Window(0, 0, 6, slices.Repeat([]float32{.5}, 12)))
+	must(f, pw.Overview(0, 2, ones(8)))
+	must(f, pw.Logits(0, 2, ones(6)))
+	must(f, pw.Finish(p))
+	must(f, w.Close())
+}
+
+func ones(n int) []float32 { return slices.Repeat([]float32{1}, n) }
+
+// wholeRecords returns the length of the records that are complete.
 func wholeRecords(data []byte) int {
 	at := 0
-	for at+72 <= len(data) {
-		next := at + 72 + int(binary.LittleEndian.Uint64(data[at+8+48:]))
+	for at+headBytes <= len(data) {
+		next := at + headBytes + int(binary.LittleEndian.Uint64(data[at+storedField:]))
 		if next > len(data) {
 			break
 		}

@@ -32,14 +32,13 @@ func WriteText(t testing.TB, path, text string) {
 		}
 		list = append(list, Planted{ID: p.id, Dataset: p.dataset, Tokens: tokens, Reply: p.reply, Weight: p.weight})
 	}
-	writePlanted(t, path, plantedHeader(d.layers, d.heads, d.rows, d.windows, d.windowSize), list, true)
+	writePlanted(t, path, d.shape, list, true)
 }
 
 // textDump is a parsed text.
 type textDump struct {
-	layers, heads, rows int
-	windows, windowSize int
-	prompts             []*textPrompt
+	shape   PlantedShape
+	prompts []*textPrompt
 }
 
 type textPrompt struct {
@@ -50,14 +49,14 @@ type textPrompt struct {
 
 // A rule gives the weights of some queries.
 type rule struct {
-	layers, heads, queries span
+	layers, heads, queries interval
 	weights                map[int]float32
 }
 
-// A span holds the numbers from first to last.
-type span struct{ first, last int }
+// An interval holds the numbers from first to last.
+type interval struct{ first, last int }
 
-func (s span) has(i int) bool { return s.first <= i && i <= s.last }
+func (s interval) has(i int) bool { return s.first <= i && i <= s.last }
 
 // weight is the weight of a key, by the last rule that fits.
 func (p *textPrompt) weight(layer, head, query, key int) float32 {
@@ -104,7 +103,8 @@ func (d *textDump) parseLine(words []string) error {
 	switch words[0] {
 	case "dump":
 		return parseFields(words[1:], map[string]any{
-			"layers": &d.layers, "heads": &d.heads, "rows": &d.rows, "windows": [2]*int{&d.windows, &d.windowSize},
+			"layers": &d.shape.Layers, "heads": &d.shape.Heads, "rows": &d.shape.Rows,
+			"windows": [2]*int{&d.shape.Windows, &d.shape.WindowSize},
 		})
 	case "prompt":
 		if len(words) < 2 {
@@ -128,9 +128,9 @@ func (d *textDump) parseLine(words []string) error {
 
 func parseRule(words []string) (rule, error) {
 	r := rule{weights: map[int]float32{}}
-	for i, s := range []*span{&r.layers, &r.heads, &r.queries} {
+	for i, s := range []*interval{&r.layers, &r.heads, &r.queries} {
 		var err error
-		if *s, err = parseSpan(words[i]); err != nil {
+		if *s, err = parseInterval(words[i]); err != nil {
 			return r, err
 		}
 	}
@@ -171,9 +171,9 @@ func parseFields(words []string, fields map[string]any) error {
 	return nil
 }
 
-func parseSpan(word string) (span, error) {
+func parseInterval(word string) (interval, error) {
 	if word == "*" {
-		return span{0, 1 << 30}, nil
+		return interval{0, 1 << 30}, nil
 	}
 	first, last, ok := strings.Cut(word, "-")
 	if !ok {
@@ -181,8 +181,8 @@ func parseSpan(word string) (span, error) {
 	}
 	lo, err := strconv.Atoi(first)
 	if err != nil {
-		return span{}, err
+		return interval{}, err
 	}
 	hi, err := strconv.Atoi(last)
-	return span{lo, hi}, err
+	return interval{lo, hi}, err
 }
