@@ -35,10 +35,10 @@ func TestFullDisk(t *testing.T) {
 	whole, out := filepath.Join(t.TempDir(), "whole.attn"), filepath.Join(disk, "x.attn")
 	must(t, args(whole)...)
 	code, _, errs := call(t, args(out)...)
-	if code != 1 || !strings.Contains(errs, "no space left on device") || !strings.Contains(errs, out) || !strings.Contains(errs, "hint: ") || !strings.Contains(errs, "--resume goes on") {
+	if code != 1 || !strings.Contains(errs, "no space left on device") || !strings.Contains(errs, out) || !strings.Contains(errs, "hint: ") || !strings.Contains(errs, "--resume continues it") {
 		t.Fatalf("exit %d, %q", code, errs)
 	}
-	if !strings.Contains(errs, "the disk has room for") {
+	if !strings.Contains(errs, "the disk has only") {
 		t.Errorf("no warning before: %q", errs)
 	}
 	r, err := dumps.Open(out)

@@ -282,87 +282,6 @@ func TestShardsAndMergeEqualOneRun(t *testing.T) {
 	}
 }
 
-func TestMistakesAreNamed(t *testing.T) {
-	f := openFixture(t, "llama")
-	good := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
-	dir := t.TempDir()
-	dump := filepath.Join(dir, "ok.attn")
-	must(t, "capture", "-m", f.dir, "-p", good, "-o", dump, "--max-new-tokens", "4", "--window-rows", "16")
-	silent := filepath.Join(dir, "silent.attn")
-	must(t, "capture", "-m", f.dir, "-p", good, "-o", silent, "--max-new-tokens", "0")
-	data, _ := os.ReadFile(dump)
-	cut := write(t, "cut.attn", string(data[:40]))
-	unknown := t.TempDir()
-	os.WriteFile(filepath.Join(unknown, "config.json"), []byte(`{"model_type":"mamba"}`), 0o644)
-	os.WriteFile(filepath.Join(unknown, "model.safetensors"), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o644)
-	quantised := t.TempDir()
-	os.WriteFile(filepath.Join(quantised, "config.json"), []byte(`{"model_type":"llama","quantization_config":{"quant_method":"gptq","bits":4}}`), 0o644)
-	os.WriteFile(filepath.Join(quantised, "model.safetensors"), []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"), 0o644)
-	short := t.TempDir()
-	weights, _ := os.ReadFile(filepath.Join(f.dir, "model.safetensors"))
-	config, _ := os.ReadFile(filepath.Join(f.dir, "config.json"))
-	os.WriteFile(filepath.Join(short, "model.safetensors"), weights[:len(weights)/2], 0o644)
-	os.WriteFile(filepath.Join(short, "config.json"), config, 0o644)
-	nan := t.TempDir()
-	copy(weights[len(weights)-8:], "\xff\xff\xff\xff")
-	os.WriteFile(filepath.Join(nan, "model.safetensors"), weights, 0o644)
-	os.WriteFile(filepath.Join(nan, "config.json"), config, 0o644)
-	long := make([]int32, 3000)
-	for _, c := range []struct {
-		code int
-		want []string
-		args []string
-	}{
-		{2, []string{"unknown verb", "frobnicate"}, []string{"frobnicate"}},
-		{2, []string{"-nonsense", "capture --help"}, []string{"capture", "--nonsense"}},
-		{2, []string{"-p"}, []string{"capture", "-m", f.dir, "-o", "x.attn"}},
-		{2, []string{"-o"}, []string{"capture", "-m", f.dir, "-p", good}},
-		{2, []string{"name at least one"}, []string{"hitrate"}},
-		{2, []string{"needs a value"}, []string{"hitrate", dump, "--window"}},
-		{2, []string{"--by", "token"}, []string{"hitrate", dump, "--by", "token"}},
-		{2, []string{"--theta NaN"}, []string{"hitrate", dump, "--window", "16", "--theta", "nan"}},
-		{2, []string{"--theta 2"}, []string{"snapkv", dump, "--window", "8", "--capacity", "20", "--theta", "2"}},
-		{1, []string{"one token early", "--window-rows 17"}, []string{"hitrate", dump, "--window", "16", "--preset", "code-exact"}},
-		{1, []string{"nothing to rate"}, []string{"hitrate", silent, "--window", "16"}},
-		{2, []string{"x.foo", ".parquet"}, []string{"export", dump, "-o", dir + "/x.foo"}},
-		{2, []string{"--layer -2"}, []string{"export", dump, "--layer", "-2", "-o", dir + "/x.npz"}},
-		{1, []string{"window_rows is 128 there and 16 here", "merged"}, []string{"merge", dump, silent, "-o", dir + "/m.attn"}},
-		{1, []string{dir + "/no/x.tsv: no such file"}, []string{"hitrate", dump, "--window", "16", "-o", dir + "/no/x.tsv"}},
-		{1, []string{"nothere.attn"}, []string{"hitrate", "nothere.attn"}},
-		{1, []string{"window 32", "16", "--window-rows 32"}, []string{"hitrate", dump}},
-		{1, []string{"cut.attn", "cut"}, []string{"info", cut}},
-		{1, []string{"exists", "--force"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dump}},
-		{1, []string{"line 2", "empty"}, []string{"capture", "-m", f.dir, "-p", write(t, "e.jsonl", jsonOf(map[string]any{"id": 1, "input_ids": []int{1}})+"\n\n"), "-o", dir + "/a.attn"}},
-		{1, []string{"line 1", "no known fields"}, []string{"capture", "-m", f.dir, "-p", write(t, "u.jsonl", `{"id":"x"}`), "-o", dir + "/a.attn"}},
-		{1, []string{"line 2", `"x"`, "line 1"}, []string{"capture", "-m", f.dir, "-p", write(t, "d.jsonl", `{"id":"x","input_ids":[1]}`+"\n"+`{"id":"x","input_ids":[1]}`), "-o", dir + "/a.attn"}},
-		{1, []string{"3000 tokens", "2048", "--truncate middle"}, []string{"capture", "-m", f.dir, "-p", write(t, "l.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": long})), "-o", dir + "/a.attn"}},
-		{2, []string{"--threads -1"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--threads", "-1"}},
-		{2, []string{"--temperature NaN"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--temperature", "nan"}},
-		{2, []string{"--truncate", "middle"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5", "--truncate", "left"}},
-		{2, []string{"--truncate middle go together"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/a.attn", "--max-prompt-tokens", "5"}},
-		{1, []string{"no tokenizer", "input_ids"}, []string{"capture", "-m", f.dir, "-p", write(t, "t.jsonl", `{"id":"x","prompt":"hello"}`), "-o", dir + "/a.attn"}},
-		{1, []string{"mamba", "llama"}, []string{"capture", "-m", unknown, "-p", good, "-o", dir + "/a.attn"}},
-		{1, []string{"quantization_config", "gptq", "GGUF"}, []string{"capture", "-m", quantised, "-p", good, "-o", dir + "/a.attn"}},
-		{1, []string{"model.safetensors", "cut"}, []string{"capture", "-m", short, "-p", good, "-o", dir + "/a.attn"}},
-		{1, []string{"NaN", "tensor"}, []string{"capture", "-m", nan, "-p", good, "-o", dir + "/a.attn"}},
-		{1, []string{dir + " is a folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir, "--force"}},
-		{1, []string{"no/such/folder"}, []string{"capture", "-m", f.dir, "-p", good, "-o", dir + "/no/such/folder/a.attn"}},
-	} {
-		code, stdout, stderr := call(t, c.args...)
-		if code != c.code || stdout != "" || !strings.HasPrefix(stderr, "attnscope: ") {
-			t.Errorf("attnscope %s: exit %d, stdout %q, stderr %q; want exit %d", strings.Join(c.args, " "), code, stdout, stderr, c.code)
-		}
-		for _, w := range c.want {
-			if !strings.Contains(stderr, w) {
-				t.Errorf("attnscope %s: %q does not say %q", strings.Join(c.args, " "), stderr, w)
-			}
-		}
-		if _, err := os.Stat(dir + "/a.attn"); err == nil {
-			t.Errorf("attnscope %s: failed, but left a dump", strings.Join(c.args, " "))
-		}
-	}
-}
-
 // TestSamePromptInTwoDumps: prompts of two dumps are two, whatever their ids.
 func TestSamePromptInTwoDumps(t *testing.T) {
 	f := openFixture(t, "llama")
@@ -398,7 +317,6 @@ func TestSamePromptInTwoDumps(t *testing.T) {
 	}
 }
 
-// TestHelpAndVersion: what people try works.
 // TestReplyEndsWithItsEndToken: an end-of-sequence token is the reply's last and
 // has a row; generation_config.json names it before config.json does.
 func TestReplyEndsWithItsEndToken(t *testing.T) {
@@ -443,25 +361,5 @@ func TestReplyEndsWithItsEndToken(t *testing.T) {
 		if rows.Shape[1] != len(want) || logits.Shape[0] != len(want) {
 			t.Errorf("%s: rows %v and logits %v, want %d", name, rows.Shape, logits.Shape, len(want))
 		}
-	}
-}
-
-func TestHelpAndVersion(t *testing.T) {
-	for _, pair := range [][2][]string{{{"help"}, {"--help"}}, {{"help", "hitrate"}, {"hitrate", "--help"}}, {{"--version"}, {"version"}}, {{"hitrate", "-h"}, {"hitrate", "--help"}}} {
-		if a, b := must(t, pair[0]...), must(t, pair[1]...); a != b || a == "" {
-			t.Errorf("%v prints %q, %v %q", pair[0], a, pair[1], b)
-		}
-	}
-}
-
-func TestFlagsInAnyOrder(t *testing.T) {
-	f := openFixture(t, "llama")
-	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
-	dump := filepath.Join(t.TempDir(), "x.attn")
-	must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "4")
-	a := must(t, "hitrate", dump, "--window", "16", "--format=csv")
-	b := must(t, "hitrate", "--format=csv", "--window", "16", "--", dump)
-	if a != b || !strings.HasPrefix(a, "model,dataset,prompt,layer,head,window,span,top,budget,theta,rows,skipped,prompts,significant,hits,hit_rate,ci_low,ci_high,chance,recent,sinks_recent,oracle,overlap,mass\n") {
-		t.Errorf("%q and %q", a, b)
 	}
 }

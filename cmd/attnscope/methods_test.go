@@ -178,64 +178,6 @@ func firstIDs(t *testing.T, line string) []int32 {
 	return r.IDs
 }
 
-func TestMethodMistakesAreNamed(t *testing.T) {
-	f, dump := captured(t, "llama", "--store", "rows", "--window-rows", "32")
-	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")}))
-	short := write(t, "s.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")[:20]}))
-	shortDump := filepath.Join(t.TempDir(), "s.attn")
-	must(t, "capture", "-m", f.dir, "-p", short, "-o", shortDump, "--max-new-tokens", "4", "--ignore-eos", "--prompt-windows", "0")
-	full := write(t, "f.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": make([]int32, 2000), "response_ids": []int32{1, 2}}))
-	nan := filepath.Join(t.TempDir(), "nan.safetensors")
-	x := make([]float32, 2*40*4)
-	y := slices.Clone(x)
-	zero := float32(0)
-	y[5*4] = zero / zero
-	if err := checkpoint.WriteSafetensors(nan, []tensor.Tensor{tensor.FromFloat32("key_states", y, 2, 40, 4), tensor.FromFloat32("value_states", x, 2, 40, 4), tensor.FromFloat32("query_states", x, 2, 40, 4)}, nil); err != nil {
-		t.Fatal(err)
-	}
-	misfit := filepath.Join(t.TempDir(), "misfit.safetensors")
-	if err := checkpoint.WriteSafetensors(misfit, []tensor.Tensor{tensor.FromFloat32("key_states", x, 2, 40, 4), tensor.FromFloat32("value_states", x[:160], 2, 20, 4), tensor.FromFloat32("query_states", x, 2, 40, 4)}, nil); err != nil {
-		t.Fatal(err)
-	}
-	out := filepath.Join(t.TempDir(), "o.safetensors")
-	for _, c := range []struct {
-		want string
-		code int
-		args []string
-	}{
-		{"capacity includes the window", 2, []string{"snapkv", dump, "--window", "64", "--capacity", "64"}},
-		{"want an odd number", 2, []string{"snapkv", dump, "--kernel", "4", "--window", "16"}},
-		{"want avgpool or maxpool", 2, []string{"snapkv", dump, "--pooling", "meanpool", "--window", "16"}},
-		{"want head, mean, max or sum", 2, []string{"snapkv", dump, "--group", "median", "--window", "16"}},
-		{"--preset", 2, []string{"snapkv", dump, "--preset", "none"}},
-		{"streamingllm", 2, []string{"snapkv", dump, "--method", "streaming"}},
-		{"--window-rows 64", 1, []string{"snapkv", dump, "--window", "64", "--capacity", "80"}},
-		{"no prefix", 1, []string{"snapkv", shortDump, "--window", "32", "--capacity", "40"}},
-		{"--store factors", 1, []string{"snapkv", dump, "--method", "knorm", "--window", "16", "--capacity", "40"}},
-		{"--values", 1, []string{"snapkv", dump, "--method", "criticalkv", "--window", "16", "--capacity", "40"}},
-		{"--head-scores", 1, []string{"snapkv", dump, "--method", "headkv", "--window", "16", "--capacity", "40"}},
-		{"element 20 is NaN", 1, []string{"snapkv", "--states", nan, "-o", out, "--window", "8", "--capacity", "20"}},
-		{"value_states", 1, []string{"snapkv", "--states", misfit, "-o", out, "--window", "8", "--capacity", "20"}},
-		{"-o OUT.safetensors", 2, []string{"snapkv", "--states", nan}},
-		{"no dump", 2, []string{"snapkv"}},
-		{"--window: one at a time", 2, []string{"advise", dump, "--loss", "1", "--window", "8,16"}},
-		{"--pooling: one at a time", 2, []string{"advise", dump, "--loss", "1", "--pooling", "avgpool,maxpool"}},
-		{"--loss NATS above 0", 2, []string{"advise", dump}},
-		{"no prompts", 2, []string{"generate", "-m", f.dir}},
-		{"pass the model's 2048 positions", 1, []string{"generate", "-m", f.dir, "-p", full, "--max-new-tokens", "64"}},
-		{"--score", 2, []string{"generate", "-m", f.dir, "-p", p, "--score", "bleu"}},
-		{"--max-new-tokens", 2, []string{"generate", "-m", f.dir, "-p", p, "--max-new-tokens", "0"}},
-	} {
-		code, stdout, stderr := call(t, c.args...)
-		if code != c.code || !strings.Contains(stderr, c.want) || stdout != "" {
-			t.Errorf("attnscope %s: exit %d, %q, want exit %d and %q", strings.Join(c.args, " "), code, stderr, c.code, c.want)
-		}
-	}
-	if _, err := os.Stat(out); err == nil {
-		t.Error("a failed run left its output file")
-	}
-}
-
 // TestAdvise: the smallest capacity under the bound, by method and by head; exit
 // 1 where none keeps it; no capacity up to the window is tried.
 func TestAdvise(t *testing.T) {

@@ -64,7 +64,7 @@ func TestDamageRepairResume(t *testing.T) {
 	if got := must(t, "hitrate", out, "--by", "layer,prompt"); got != want {
 		t.Errorf("the table is another one:\n%s\nwant\n%s", got, want)
 	}
-	if code, _, errs := call(t, append(args, "--resume")...); code != 0 || !strings.Contains(errs, "is complete already") {
+	if code, _, errs := call(t, append(args, "--resume")...); code != 0 || !strings.Contains(errs, "is already complete") {
 		t.Errorf("resumed again: exit %d, %q", code, errs)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/tensor"
 )
 
 var update = flag.Bool("update", false, "write what the verbs print into the golden sections of testdata/script")
@@ -38,7 +41,9 @@ var update = flag.Bool("update", false, "write what the verbs print into the gol
 //	model DIR [KEY=JSON...]        make a model of 2 layers, with changes of its config.json
 //	round DIGITS FILE              print FILE with its decimal fractions rounded
 //	mask REGEXP TEXT FILE          print FILE with TEXT for what matches
-//	damage FILE OFFSET             change a byte; a negative OFFSET is from the end
+//	states FILE LENGTH VALUES      write tensors for snapkv --states: LENGTH keys, VALUES values
+//	damage FILE OFFSET             change a byte; a negative OFFSET counts from the end
+//	poke FILE OFFSET HEX           overwrite bytes
 //	cut FILE BYTES                 keep the first BYTES; negative: all but the last
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
@@ -78,6 +83,16 @@ func TestScripts(t *testing.T) {
 			"mask": func(ts *testscript.TestScript, _ bool, args []string) {
 				pattern := regexp.MustCompile(args[0])
 				fmt.Fprint(ts.Stdout(), pattern.ReplaceAllString(ts.ReadFile(args[2]), args[1]))
+			},
+			"states": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(makeStates(ts.MkAbs(args[0]), number(ts, args[1]), number(ts, args[2])))
+			},
+			"poke": func(ts *testscript.TestScript, _ bool, args []string) {
+				data, at := fileAt(ts, args[0], args[1])
+				bytes, err := hex.DecodeString(args[2])
+				ts.Check(err)
+				copy(data[at:], bytes)
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
 			},
 			"damage": func(ts *testscript.TestScript, _ bool, args []string) {
 				data, at := fileAt(ts, args[0], args[1])
@@ -223,6 +238,21 @@ func makeModel(root, dir string, changes []string) error {
 		}
 	}
 	return nil
+}
+
+// makeStates writes keys, values and queries of 2 heads and 4 dimensions.
+func makeStates(path string, length, values int) error {
+	const heads, dim = 2, 4
+	tensorOf := func(name string, length int) tensor.Tensor {
+		x := make([]float32, heads*length*dim)
+		for i := range x {
+			x[i] = float32(i%7) / 4
+		}
+		return tensor.FromFloat32(name, x, heads, length, dim)
+	}
+	return checkpoint.WriteSafetensors(path, []tensor.Tensor{
+		tensorOf("key_states", length), tensorOf("query_states", length), tensorOf("value_states", values),
+	}, nil)
 }
 
 var fraction = regexp.MustCompile(`\d+\.\d+(e-?\d+)?`)
