@@ -1,9 +1,26 @@
-// Package capture runs a model over a prompt set and records, into a dump, what
-// its heads attend to: the last rows of each prompt one by one, sums over all
-// its rows, and every row of the reply. A full prompt x prompt map is never
-// held: each tile of a few queries is reduced as soon as it is normalised.
+// Package capture runs a model over prompts and records into a dump what its
+// heads attend to: the attention weights of the prompt's last rows and of every
+// row of the reply, and the weights summed over the prompt's other rows. It holds
+// no prompt x prompt map: the weights of a few queries are summed as soon as they
+// are computed.
 //
+//	src, err := capture.Open(ctx, "model.gguf", capture.Options{})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	if err := src.Load(); err != nil {
+//		return err
+//	}
+//	header, err := capture.NewHeader(src, plan, list, dumps.Manifest{})
+//	if err != nil {
+//		return err
+//	}
 //	summary, err := capture.Run(ctx, capture.Config{
-//		Model: m, Prompts: list, Out: "run.attn", Header: header,
+//		Model: src.Model, Prompts: list, Out: "run.attn", Header: header,
 //	})
+//
+// Where to look: open.go opens a model, run.go goes through the prompts, prompt.go
+// runs one of them, and recorder.go turns what the model shows into the blocks of
+// the dump.
 package capture

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/checkpoint"
-	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/cuda"
 	"github.com/attnscope/attnscope/engine/model"
-	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
@@ -19,7 +15,7 @@ import (
 type Options struct {
 	Revision string            // of a hub id; empty: main
 	Offline  bool              // never use the network
-	Device   string            // as FindDevice takes it; empty: cpu
+	Device   string            // as model.FindDevice takes it; empty: cpu
 	Compute  string            // arithmetic, as model.Options has it; empty: f32
 	Threads  int               // 0: one per core
 	Log      func(line string) // receives messages for the user; may be nil
@@ -45,7 +41,7 @@ type Source struct {
 	// NoTokenizer wraps tokenizer.ErrNoTokenizer and says what is missing; it is nil
 	// if there is a Tokenizer.
 	NoTokenizer error
-	Device      Device
+	Device      model.Device
 	Model       *model.Model // nil before Load
 
 	options Options
@@ -55,7 +51,7 @@ type Source struct {
 // file, a hub id, which is fetched if it is not in the cache, or the name of the
 // default model. It reads the configuration and the tokenizer, but no weights.
 func Open(ctx context.Context, name string, o Options) (*Source, error) {
-	device, err := FindDevice(o.Device, o.Log)
+	device, err := model.FindDevice(o.Device, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +114,7 @@ func (s *Source) load(compute string) (*model.Model, error) {
 // the reason. It must be called before Load.
 func (s *Source) UseProcessor(reason error) {
 	s.options.log("%v: running on the processor", reason)
-	s.Device = Device{Name: "cpu", Auto: true}
+	s.Device = model.Device{Name: "cpu", Auto: true}
 }
 
 // Close releases the model and the checkpoint.
@@ -127,50 +123,4 @@ func (s *Source) Close() {
 		s.Model.Close()
 	}
 	s.Checkpoint.Close()
-}
-
-// WeightBytes returns the memory that the weights will take on the processor in
-// an arithmetic. Embeddings count only if they are the output projection too:
-// otherwise they stay in the file.
-func (s *Source) WeightBytes(compute string) int64 {
-	var n int64
-	for _, name := range s.Checkpoint.Names() {
-		t, _ := s.Checkpoint.Tensor(name)
-		embed := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd.")
-		head := strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
-		switch {
-		case len(t.Shape) < 2:
-			n += 4 * int64(t.Elements())
-		case embed && !s.Config.TiedHead:
-		case embed || head:
-			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
-		default:
-			n += cpu.PackedBytes(cpu.Compute(compute), t.DType, t.Rows(), t.Cols())
-		}
-	}
-	return n
-}
-
-// CardMemory returns the memory that a run with a plan takes on a card.
-func (s *Source) CardMemory(need *Need, plan *dumps.Plan) cuda.Memory {
-	summed := len(plan.Layers)
-	if plan.NoPromptSums {
-		summed = 0
-	}
-	return s.Config.CardMemory(plan.Compute, need.Positions, summed, len(plan.Heads))
-}
-
-// MostCardWeights is an upper bound of the memory that the weights take on a card:
-// bfloat16 matrices stay as they are, everything else becomes float32.
-func (s *Source) MostCardWeights() int64 {
-	var n int64
-	for _, name := range s.Checkpoint.Names() {
-		t, _ := s.Checkpoint.Tensor(name)
-		size := int64(4)
-		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
-			size = 2
-		}
-		n += size * int64(t.Elements())
-	}
-	return n
 }

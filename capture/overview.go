@@ -7,9 +7,9 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// overview is a pooled picture of a layer's whole map over the prompt: for each
-// head side x side cells, each the largest weight of the queries and keys that
-// fall into it. The largest does not depend on the order of the tiles.
+// overview pools the whole map of a layer's prompt into side x side cells per head:
+// query i and key j belong to cell [i*side/prompt, j*side/prompt], which holds the
+// largest of its weights. A maximum does not depend on the order of the tiles.
 type overview struct {
 	side, prompt int
 	locks        []sync.Mutex
@@ -17,7 +17,11 @@ type overview struct {
 }
 
 func newOverview(heads, side, prompt int) *overview {
-	return &overview{side: side, prompt: prompt, locks: make([]sync.Mutex, heads), cells: make([]float32, heads*side*side)}
+	return &overview{
+		side: side, prompt: prompt,
+		locks: make([]sync.Mutex, heads),
+		cells: make([]float32, heads*side*side),
+	}
 }
 
 // add takes a tile of a head's prompt rows.
@@ -28,20 +32,8 @@ func (o *overview) add(head int, t *cpu.Tile) {
 		if pos >= o.prompt {
 			return
 		}
-		w := t.Weights[i*t.Stride : i*t.Stride+t.Keys]
 		clear(row)
-		for cell := t.Key0 * o.side / o.prompt; cell < o.side; cell++ {
-			// The keys of a cell: those j with j*side/prompt == cell.
-			lo := max(0, (cell*o.prompt+o.side-1)/o.side-t.Key0)
-			hi := min(((cell+1)*o.prompt+o.side-1)/o.side-t.Key0, min(t.Keys, pos+1-t.Key0))
-			if lo >= hi {
-				if lo >= t.Keys {
-					break
-				}
-				continue
-			}
-			row[cell] = max(0, simd.Max(w[lo:hi]))
-		}
+		o.pool(row, t.Weights[i*t.Stride:i*t.Stride+t.Keys], t.Key0, min(t.Keys, pos+1-t.Key0))
 		dst := o.cells[(head*o.side+pos*o.side/o.prompt)*o.side:][:o.side]
 		o.locks[head].Lock()
 		for c, v := range row {
@@ -51,7 +43,25 @@ func (o *overview) add(head int, t *cpu.Tile) {
 	}
 }
 
-// merge takes cells made of some of a head's rows.
+// pool writes the largest of weights w, whose first key is key0, to the cells of a
+// row. Only the first seen weights count.
+func (o *overview) pool(row, w []float32, key0, seen int) {
+	for cell := key0 * o.side / o.prompt; cell < o.side; cell++ {
+		lo := max(0, o.firstKey(cell)-key0)
+		hi := min(o.firstKey(cell+1)-key0, seen)
+		if lo >= len(w) {
+			break
+		}
+		if lo < hi {
+			row[cell] = max(0, simd.Max(w[lo:hi]))
+		}
+	}
+}
+
+// firstKey returns the first key of a cell: the least j with j*side/prompt >= cell.
+func (o *overview) firstKey(cell int) int { return (cell*o.prompt + o.side - 1) / o.side }
+
+// merge takes cells that cover some of a head's rows.
 func (o *overview) merge(head int, cells []float32) {
 	o.locks[head].Lock()
 	defer o.locks[head].Unlock()

@@ -15,98 +15,78 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// document is the cache of a text that several prompts begin with, and the
-// sums its rows have contributed.
+// document is a text that several prompts begin with: its cache, and the sums over
+// its rows.
 type document struct {
 	tokens  int
 	session *model.Session
-	totals  []*Sums
+	sums    []*Sums // by recorded layer
 }
 
-// readDocument runs the shared tokens of a group once.
+// readDocument runs the first tokens of a prompt, which its group shares. It records
+// them like a prompt of which only sums are wanted.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
-	cfg, plan := r.c.Model.Config(), &r.c.Header.Plan
-	// Seen as a prompt of its own without recorded rows: only sums are taken.
-	bare := *plan
-	bare.WindowRows, bare.PromptWindows, bare.Overview = 0, 0, 0
-	rec := newRecorder(&bare, cfg.Layers, cfg.Heads, shared, 0, dumps.StoreRows)
+	cfg := r.c.Model.Config()
+	plan := r.c.Header.Plan
+	plan.WindowRows = 0
+	plan.PromptWindows = 0
+	plan.Overview = 0
 	s := r.c.Model.NewSession()
-	if err := s.Reserve(shared); err != nil {
-		s.Close()
-		return nil, err
+	one := &promptRun{
+		runner: r, p: p, session: s, rec: newRecorder(&plan, &cfg, shared, 0, dumps.StoreRows),
 	}
 	start := time.Now()
-	if err := r.read(ctx, s, p.ID, p.Tokens[:shared], rec, model.Pass{LogitsFrom: shared}); err != nil {
+	err := s.Reserve(shared)
+	if err == nil {
+		err = one.read(ctx, p.Tokens[:shared], model.Pass{LogitsFrom: shared})
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	r.summary.PrefillTime += time.Since(start)
-	return &document{shared, s, rec.totals}, rec.failed()
+	return &document{shared, s, one.rec.totals()}, nil
 }
 
-// prompt records one prompt and its reply.
+// promptRun runs one prompt and its reply.
+type promptRun struct {
+	*runner
+	p       *prompts.Prompt
+	session *model.Session
+	rec     *recorder
+	room    int       // most reply tokens
+	logits  []float32 // of the last token
+}
+
+// prompt records one prompt, which begins with doc unless that is nil.
 func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) error {
-	cfg, plan := r.c.Model.Config(), &r.c.Header.Plan
-	room := r.c.replyRoom(p)
+	cfg := r.c.Model.Config()
+	plan := &r.c.Header.Plan
+	one := &promptRun{runner: r, p: p, room: r.c.replyRoom(p), logits: make([]float32, cfg.Vocab)}
 	info := r.describe(p)
-	info.Store = Store(plan, cfg, len(p.Tokens), room)
+	info.Store = storeOf(plan, &cfg, len(p.Tokens), one.room)
 	pw, err := r.w.Begin(info)
 	if err != nil {
 		return err
 	}
-	rec := newRecorder(plan, cfg.Layers, cfg.Heads, len(p.Tokens), room, info.Store)
-	rec.pw = pw
+	one.rec = newRecorder(plan, &cfg, len(p.Tokens), one.room, info.Store)
+	one.rec.pw = pw
 	if r.c.floats {
-		rec.halves, rec.sumBits = nil, 0
+		one.rec.rounding = nil
+		one.rec.sumBits = 0
 	}
-	s, from := (*model.Session)(nil), 0
+	from := 0
 	if doc != nil {
-		s, from = doc.session, doc.tokens
-		s.Truncate(from)
-		for i := range rec.totals {
-			if rec.totals[i] != nil {
-				rec.totals[i] = doc.totals[i].clone(len(p.Tokens))
-			}
-		}
+		from = doc.tokens
+		one.session = doc.session
+		one.session.Truncate(from)
+		one.rec.addTotals(doc.sums)
 	} else {
-		s = r.c.Model.NewSession()
-		defer s.Close()
+		one.session = r.c.Model.NewSession()
+		defer one.session.Close()
 	}
 	defer pw.Settle() // before the session is closed
-	if err := s.Reserve(len(p.Tokens) + room); err != nil {
-		return err
-	}
-
-	start := time.Now()
-	last := make([]float32, cfg.Vocab)
-	n := len(p.Tokens) - from
-	err = r.read(ctx, s, p.ID, p.Tokens[from:], rec, model.Pass{
-		LogitsFrom: n - 1,
-		Logits:     func(_ int, l []float32) { copy(last, l) },
-	})
-	if err == nil {
-		err = rec.finishPrompt()
-	}
-	if err != nil {
-		return err
-	}
-	r.summary.PrefillTime += time.Since(start)
-
-	start = time.Now()
-	var reply []int32
-	if p.Reply != nil {
-		reply = p.Reply[:room]
-		err = r.follow(ctx, s, p.ID, rec, reply, last)
-	} else {
-		reply, err = r.generate(ctx, s, p.ID, rec, room, last)
-	}
-	if err == nil {
-		err = rec.finishReply()
-	}
-	r.summary.ReplyTime += time.Since(start)
-	if err == nil {
-		err = writeCache(pw, s, plan, info.Store == dumps.StoreFactors)
-	}
+	reply, err := one.run(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -118,14 +98,53 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	r.summary.Prompts++
 	r.summary.PromptTokens += int64(len(p.Tokens))
 	r.summary.Replies += int64(len(reply))
-	if p.Reply == nil { // replies may end early: keep the total right
-		r.pace.skip(0, int64(room-len(reply)))
+	ended := int64(one.room - len(reply)) // tokens that an early end has saved
+	if p.Reply == nil {
+		r.pace.skip(0, ended)
 	}
-	r.finished(p, int64(room-len(reply)))
+	r.finished(p, ended)
 	return nil
 }
 
-// describe fills in what the dump says of a prompt before it is run.
+// run records the prompt from token from on, then its reply, which it returns, and
+// at last keys and values.
+func (r *promptRun) run(ctx context.Context, from int) ([]int32, error) {
+	if err := r.session.Reserve(len(r.p.Tokens) + r.room); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	tokens := r.p.Tokens[from:]
+	err := r.read(ctx, tokens, model.Pass{
+		LogitsFrom: len(tokens) - 1,
+		Logits:     func(_ int, l []float32) { copy(r.logits, l) },
+	})
+	if err == nil {
+		err = r.rec.finishPrompt()
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.summary.PrefillTime += time.Since(start)
+
+	start = time.Now()
+	var reply []int32
+	if r.p.Reply != nil {
+		reply = r.p.Reply[:r.room]
+		err = r.follow(ctx, reply)
+	} else {
+		reply, err = r.generate(ctx)
+	}
+	if err == nil {
+		err = r.rec.finishReply()
+	}
+	r.summary.ReplyTime += time.Since(start)
+	if err != nil {
+		return nil, err
+	}
+	return reply, r.writeCache()
+}
+
+// describe returns what the dump says of a prompt before it is run.
 func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, p.Tokens)
@@ -138,14 +157,15 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	}
 }
 
-// read passes tokens through the model in pieces and records them. pass.LogitsFrom
-// counts from the first of them.
-func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens []int32, rec *recorder, pass model.Pass) error {
-	pass.Recorder = rec.callbacks
-	logits, from := pass.Logits, pass.LogitsFrom
-	piece := r.c.Model.Piece() // tokens between two looks at the clock and the context
+// read records tokens, in pieces between which it reports the progress and looks at
+// ctx. pass.LogitsFrom counts from the first of the tokens.
+func (r *promptRun) read(ctx context.Context, tokens []int32, pass model.Pass) error {
+	pass.Recorder = r.rec.callbacks
+	logits := pass.Logits
+	from := pass.LogitsFrom
+	piece := r.c.Model.Piece()
 	if pass.Length == 0 {
-		pass.Length = s.Len() + len(tokens)
+		pass.Length = r.session.Len() + len(tokens)
 	}
 	for lo := 0; lo < len(tokens); lo += piece {
 		hi := min(lo+piece, len(tokens))
@@ -153,90 +173,104 @@ func (r *runner) read(ctx context.Context, s *model.Session, id string, tokens [
 		if logits != nil {
 			pass.Logits = func(row int, l []float32) { logits(lo+row, l) }
 		}
-		if err := s.Forward(ctx, tokens[lo:hi], pass); err != nil {
+		if err := r.session.Forward(ctx, tokens[lo:hi], pass); err != nil {
 			return err
 		}
-		if err := rec.failed(); err != nil {
+		if err := r.rec.failed(); err != nil {
 			return err
 		}
 		r.tokens += int64(hi - lo)
 		r.pace.step(reading, int64(hi-lo))
-		r.report(id)
+		r.report(r.p.ID)
 	}
 	return nil
 }
 
-// follow runs a given reply, as one prefill.
-func (r *runner) follow(ctx context.Context, s *model.Session, id string, rec *recorder, reply []int32, first []float32) error {
-	want, piece := r.c.Header.Plan.Logits, r.c.Model.Piece()
-	if want && len(reply) > 0 {
-		if err := rec.pw.Logits(0, 1, first); err != nil {
+// follow records a given reply. Its tokens are read many at once, but rotated as if
+// they were decoded one by one.
+func (r *promptRun) follow(ctx context.Context, reply []int32) error {
+	wanted := r.c.Header.Plan.Logits
+	if wanted && len(reply) > 0 {
+		if err := r.rec.pw.Logits(0, 1, r.logits); err != nil {
 			return err
 		}
 	}
+	piece := r.c.Model.Piece()
 	for lo := 0; lo < len(reply); lo += piece {
 		hi := min(lo+piece, len(reply))
-		if err := rec.beginReply(hi - lo); err != nil {
+		if err := r.rec.beginReply(hi - lo); err != nil {
 			return err
 		}
-		pass := model.Pass{LogitsFrom: hi - lo, Length: 1} // rotated as if decoded
-		if want {
+		pass := model.Pass{LogitsFrom: hi - lo, Length: 1}
+		if wanted {
 			pass.LogitsFrom = 0
 			pass.Logits = func(row int, l []float32) {
 				if next := lo + row + 1; next < len(reply) {
-					rec.fail(rec.pw.Logits(next, 1, append([]float32(nil), l...)))
+					r.rec.fail(r.rec.pw.Logits(next, 1, slices.Clone(l)))
 				}
 			}
 		}
-		if err := r.read(ctx, s, id, reply[lo:hi], rec, pass); err != nil {
+		if err := r.read(ctx, reply[lo:hi], pass); err != nil {
 			return err
 		}
-		if err := rec.endReply(); err != nil {
+		if err := r.rec.endReply(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// generate lets the model write its reply, token by token.
-func (r *runner) generate(ctx context.Context, s *model.Session, id string, rec *recorder, room int, logits []float32) ([]int32, error) {
-	cfg, plan := r.c.Model.Config(), &r.c.Header.Plan
-	sampler := model.NewSampler(plan.Temperature, plan.Seed^promptSeed(id)) // the same reply in whatever order prompts run
+// generate lets the model write its reply token by token. Each of its tokens is run,
+// the last one too, so that it has a row.
+func (r *promptRun) generate(ctx context.Context) ([]int32, error) {
+	plan := &r.c.Header.Plan
+	eos := r.c.Model.Config().EOS
+	// The seed depends on the prompt alone, not on the order of the prompts.
+	sampler := model.NewSampler(plan.Temperature, plan.Seed^promptSeed(r.p.ID))
 	var reply []int32
-	for len(reply) < room {
-		if at := firstNaN(logits); at >= 0 {
-			return nil, fmt.Errorf("the model's logits are not numbers (logit %d at position %d): the weights are damaged or overflow in this arithmetic", at, s.Len())
+	for len(reply) < r.room {
+		if at := firstNaN(r.logits); at >= 0 {
+			return nil, fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
+				at, r.session.Len())
 		}
 		if plan.Logits {
-			if err := rec.pw.Logits(len(reply), 1, logits); err != nil {
+			if err := r.rec.pw.Logits(len(reply), 1, r.logits); err != nil {
 				return nil, err
 			}
 		}
-		next := sampler.Next(logits)
+		next := sampler.Next(r.logits)
 		reply = append(reply, next)
-		if err := rec.beginReply(1); err != nil {
+		last := len(reply) == r.room || !plan.IgnoreEOS && slices.Contains(eos, next)
+		if err := r.decode(ctx, next, !last); err != nil {
 			return nil, err
 		}
-		last := len(reply) == room || !plan.IgnoreEOS && slices.Contains(cfg.EOS, next)
-		pass := model.Pass{LogitsFrom: 1, Recorder: rec.callbacks} // the last token runs for its row alone
-		if !last {
-			pass.LogitsFrom, pass.Logits = 0, func(_ int, l []float32) { copy(logits, l) }
-		}
-		err := s.Forward(ctx, []int32{next}, pass)
-		if err == nil {
-			err = rec.endReply()
-		}
-		if err != nil {
-			return nil, err
-		}
-		r.tokens++
-		r.pace.step(generating, 1)
-		r.report(id)
 		if last {
 			break
 		}
 	}
 	return reply, nil
+}
+
+// decode records one token of the reply. With logits it leaves those in r.logits.
+func (r *promptRun) decode(ctx context.Context, token int32, logits bool) error {
+	if err := r.rec.beginReply(1); err != nil {
+		return err
+	}
+	pass := model.Pass{LogitsFrom: 1, Recorder: r.rec.callbacks}
+	if logits {
+		pass.LogitsFrom = 0
+		pass.Logits = func(_ int, l []float32) { copy(r.logits, l) }
+	}
+	if err := r.session.Forward(ctx, []int32{token}, pass); err != nil {
+		return err
+	}
+	if err := r.rec.endReply(); err != nil {
+		return err
+	}
+	r.tokens++
+	r.pace.step(generating, 1)
+	r.report(r.p.ID)
+	return nil
 }
 
 func promptSeed(id string) int64 {
@@ -249,44 +283,46 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
-// writeKeys writes keys of a layer; those in the processor's memory are gathered
-// beside the caller.
-func writeKeys(pw *dumps.PromptWriter, s *model.Session, layer, pos, n int) error {
-	if s.InMemory() {
-		return pw.KeysLater(layer, pos, n, func() []float32 {
-			k, _ := s.Keys(layer, pos, n)
-			return k
-		})
-	}
-	k, err := s.Keys(layer, pos, n)
-	if err != nil {
-		return err
-	}
-	return pw.Keys(layer, pos, n, k)
-}
-
-// writeCache writes the keys, if keys says so, and the values, if the plan wants
-// them, of all positions of a session.
-func writeCache(pw *dumps.PromptWriter, s *model.Session, plan *dumps.Plan, keys bool) error {
+// writeCache writes the keys, in the form of factors, and the values, if the plan
+// asks for them, of all positions.
+func (r *promptRun) writeCache() error {
 	const step = 1024
+	plan := &r.c.Header.Plan
 	for _, layer := range plan.Layers {
-		for pos := 0; pos < s.Len(); pos += step {
-			n := min(step, s.Len()-pos)
-			if keys {
-				if err := writeKeys(pw, s, layer, pos, n); err != nil {
+		for pos := 0; pos < r.session.Len(); pos += step {
+			n := min(step, r.session.Len()-pos)
+			if r.rec.store == dumps.StoreFactors {
+				if err := r.writeKeys(layer, pos, n); err != nil {
 					return err
 				}
 			}
-			if plan.Values {
-				v, err := s.Values(layer, pos, n)
-				if err == nil {
-					err = pw.Values(layer, pos, n, v)
-				}
-				if err != nil {
-					return err
-				}
+			if !plan.Values {
+				continue
+			}
+			v, err := r.session.Values(layer, pos, n)
+			if err == nil {
+				err = r.rec.pw.Values(layer, pos, n, v)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// writeKeys writes n keys of a layer. Keys in the processor's memory are gathered by
+// the writer's goroutines.
+func (r *promptRun) writeKeys(layer, pos, n int) error {
+	if r.session.InMemory() {
+		return r.rec.pw.KeysLater(layer, pos, n, func() []float32 {
+			k, _ := r.session.Keys(layer, pos, n) // does not fail in memory
+			return k
+		})
+	}
+	k, err := r.session.Keys(layer, pos, n)
+	if err != nil {
+		return err
+	}
+	return r.rec.pw.Keys(layer, pos, n, k)
 }

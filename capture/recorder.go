@@ -8,56 +8,79 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// recorder turns what the model shows while it reads one prompt and its reply
-// into blocks of the dump. All it keeps are sums over queries, O(heads x P) a
-// layer, and the rows that wait to be written; never a P x P map.
+// recorder turns the attention of one prompt and its reply into blocks of a dump. A
+// layer takes O(heads * prompt) memory, for sums over queries and for rows that wait
+// to be written.
+//
+// The processor shows the weights of every query, in tiles: the recorder sums them
+// up (layerRecorder.sum) and writes those of recorded rows (recorded). A card is
+// told what is needed (wants) and delivers sums and recorded rows.
 type recorder struct {
-	plan    *dumps.Plan
-	pw      *dumps.PromptWriter // nil while a shared document is read
-	prompt  int                 // P, tokens of the prompt
-	rows    int                 // R, recorded prompt rows: positions [P-R, P)
-	store   dumps.Store         // StoreRows or StoreFactors
-	layerOf []int               // true layer -> index among the recorded, -1
-	headOf  []int               // true head -> index among the recorded, -1
-	heads   int                 // query heads of the model
-	halves  *dumps.Rounding     // how a card rounds recorded rows; nil: it does not
-	sumBits int                 // mantissa bits of a window's sums, as a card rounds them; 0: it does not
+	plan     *dumps.Plan
+	pw       *dumps.PromptWriter // nil while a shared document is read
+	prompt   int                 // P, tokens of the prompt
+	rows     int                 // R, recorded prompt rows: positions P-R to P-1
+	store    dumps.Store         // StoreRows or StoreFactors
+	heads    int                 // query heads of the model
+	headAt   []int               // by query head: its index among the recorded ones, or -1
+	layers   []*layerRecorder    // by layer; nil: not recorded
+	windows  int                 // query windows whose sums are recorded; the last one ends with the prompt
+	rounding *dumps.Rounding     // of recorded rows, on the card; nil: a card delivers float32
+	sumBits  int                 // mantissa bits of a window's sums, on the card; 0: it does not round
 
-	totals  []*Sums      // per recorded layer: over all prompt queries; nil where the plan leaves them out
-	windows []*Sums      // the windows now being filled, by layer x window
-	whole   [][]float32  // the same, that a card has made, [heads, keys]
-	winLock sync.Mutex   // guards windows and whole
-	pooled  []*overview  // per recorded layer; nil where the plan wants none
-	lse     [][]float32  // per recorded layer [heads, R]
-	gen     []*genBuffer // per recorded layer
-	scratch sync.Pool    // column sums, one slice a worker
-
-	callbacks *model.Recorder // the methods by which the model hands over what it computes
+	callbacks *model.Recorder
+	scratch   sync.Pool // column sums, one slice per worker
 
 	errLock sync.Mutex
-	err     error
+	err     error // the first one
 }
 
-func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store dumps.Store) *recorder {
+// layerRecorder is what a recorder holds of one layer.
+type layerRecorder struct {
+	r        *recorder
+	layer    int
+	total    *Sums     // over all prompt queries; nil if the plan does without
+	overview *overview // nil if the plan does without
+	lse      []float32 // [heads, R]
+	reply    *replyBuffer
+	lock     sync.Mutex  // guards the elements of windows and whole
+	windows  []*Sums     // sums of the windows that are being filled
+	whole    [][]float32 // the same, [heads, keys], where a card delivers them complete
+}
+
+// newRecorder returns a recorder for a prompt of some tokens and a reply of at most
+// room tokens.
+func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dumps.Store) *recorder {
 	r := &recorder{
-		plan: plan, prompt: prompt, store: store, heads: heads,
-		rows:    min(plan.WindowRows, prompt),
-		layerOf: indexOf(plan.Layers, layers), headOf: indexOf(plan.Heads, heads), halves: plan.Precision.Rounding(), sumBits: plan.Precision.SumBits(),
+		plan: plan, prompt: prompt, store: store, heads: c.Heads,
+		rows:     min(plan.WindowRows, prompt),
+		headAt:   make([]int, c.Heads),
+		layers:   make([]*layerRecorder, c.Layers),
+		windows:  windowCount(plan, prompt),
+		rounding: plan.Precision.Rounding(),
+		sumBits:  plan.Precision.SumBits(),
 	}
-	n := len(plan.Layers)
-	r.totals = make([]*Sums, n)
-	r.windows, r.whole = make([]*Sums, n*r.windowCount()), make([][]float32, n*r.windowCount())
-	r.lse = make([][]float32, n)
-	r.gen = make([]*genBuffer, n)
-	for i := range n {
+	for h := range r.headAt {
+		r.headAt[h] = -1
+	}
+	for i, h := range plan.Heads {
+		r.headAt[h] = i
+	}
+	for _, layer := range plan.Layers {
+		l := &layerRecorder{
+			r: r, layer: layer,
+			lse:     make([]float32, r.heads*r.rows),
+			windows: make([]*Sums, r.windows),
+			whole:   make([][]float32, r.windows),
+		}
 		if !plan.NoPromptSums {
-			r.totals[i] = NewSums(len(plan.Heads), prompt)
+			l.total = NewSums(len(plan.Heads), prompt)
 		}
-		r.lse[i] = make([]float32, heads*r.rows)
-		r.gen[i] = newGenBuffer(r, plan.Layers[i], n, replyRoom)
 		if plan.Overview > 0 {
-			r.pooled = append(r.pooled, newOverview(len(plan.Heads), plan.Overview, prompt))
+			l.overview = newOverview(len(plan.Heads), plan.Overview, prompt)
 		}
+		l.reply = newReplyBuffer(r, layer, room)
+		r.layers[layer] = l
 	}
 	r.callbacks = &model.Recorder{
 		Tile:   r.tile,
@@ -65,29 +88,15 @@ func newRecorder(plan *dumps.Plan, layers, heads, prompt, replyRoom int, store d
 		Wants:  r.wants,
 		Rows:   r.cardRows,
 		Sums:   r.cardSums,
-		Whole:  r.wholeWindow,
+		Whole:  r.cardWindow,
 		Cells:  r.cardCells,
-		Done:   r.windowsDone,
+		Done:   r.cardDone,
 	}
 	return r
 }
 
-// indexOf maps true ids to their place in list, -1 where absent.
-func indexOf(list []int, n int) []int {
-	at := make([]int, n)
-	for i := range at {
-		at[i] = -1
-	}
-	for i, id := range list {
-		at[id] = i
-	}
-	return at
-}
-
-// windowCount is the number of older query windows that fit the prompt,
-// W = min(asked, P div size).
-func (r *recorder) windowCount() int { return windowCount(r.plan, r.prompt) }
-
+// windowCount returns the number of query windows of a prompt: those that the plan
+// asks for, or as many as fit the prompt.
 func windowCount(plan *dumps.Plan, prompt int) int {
 	if plan.PromptWindowSize < 1 {
 		return 0
@@ -95,33 +104,84 @@ func windowCount(plan *dumps.Plan, prompt int) int {
 	return min(plan.PromptWindows, prompt/plan.PromptWindowSize)
 }
 
-// tile takes the normalised weights of a few queries of one head. It is called
-// by several workers at once.
+// windowStart returns the first position of query window w.
+func (r *recorder) windowStart(w int) int {
+	return r.prompt - (r.windows-w)*r.plan.PromptWindowSize
+}
+
+// tile takes the weights of a few queries of one head. Several workers call it at
+// once.
 func (r *recorder) tile(layer int, t *cpu.Tile) {
-	li, hi := r.layerOf[layer], r.headOf[t.Head]
-	if li < 0 || hi < 0 && r.store != dumps.StoreFactors {
+	l := r.layers[layer]
+	head := r.headAt[t.Head]
+	if l == nil || head < 0 && r.store != dumps.StoreFactors {
 		return
 	}
-	if hi >= 0 && t.Pos0 < r.prompt {
-		r.sumTile(li, hi, t)
+	if head >= 0 && t.Pos0 < r.prompt {
+		l.sum(head, t)
 	}
-	r.recorded(layer, t, nil)
+	l.recorded(head, t, nil)
 }
 
-// cardRows takes recorded rows from a card, which has summed them up already.
-func (r *recorder) cardRows(layer int, t *model.Rows) {
-	r.recorded(layer, &cpu.Tile{Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE}, t.Halves)
+// sum adds a tile to the total and to the query windows of its rows.
+func (l *layerRecorder) sum(head int, t *cpu.Tile) {
+	r := l.r
+	part, _ := r.scratch.Get().([]float32)
+	if cap(part) < t.Keys {
+		part = make([]float32, t.Keys+t.Keys/4)
+	}
+	for lo := 0; lo < t.Rows; {
+		hi, window := r.windowRows(t, lo)
+		keys := min(t.Keys, t.Pos0+hi-t.Key0) // none of these rows sees a later key
+		if l.total != nil || window >= 0 {
+			ColumnSums(part[:keys], t.Weights, t.Stride, lo, hi)
+		}
+		if l.total != nil {
+			l.total.Add(head, t.Key0, part[:keys])
+		}
+		if window >= 0 {
+			l.window(window).Add(head, t.Key0, part[:keys])
+		}
+		lo = hi
+	}
+	r.scratch.Put(part[:cap(part)]) //nolint:staticcheck // a slice header is cheap here
 }
 
-// recorded takes the recorded rows of a tile: its weights, or halves.
-func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
-	li, hi := r.layerOf[layer], r.headOf[t.Head]
+// windowRows returns the query window of row lo of a tile, or -1, and the end of the
+// rows after lo that belong to the same.
+func (r *recorder) windowRows(t *cpu.Tile, lo int) (hi, window int) {
+	if r.windows == 0 {
+		return t.Rows, -1
+	}
+	start := r.windowStart(0)
+	pos := t.Pos0 + lo
+	if pos < start {
+		return min(t.Rows, start-t.Pos0), -1
+	}
+	window = (pos - start) / r.plan.PromptWindowSize
+	return min(t.Rows, r.windowStart(window+1)-t.Pos0), window
+}
+
+// window returns the sums of a query window that is being filled.
+func (l *layerRecorder) window(w int) *Sums {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if l.windows[w] == nil {
+		l.windows[w] = NewSums(len(l.r.plan.Heads), l.r.windowStart(w+1))
+	}
+	return l.windows[w]
+}
+
+// recorded takes the recorded rows of a tile: its weights or, from a card, halves.
+// head is its index among the recorded heads, or -1.
+func (l *layerRecorder) recorded(head int, t *cpu.Tile, halves []uint16) {
+	r := l.r
 	if t.Pos0 >= r.prompt {
-		r.fail(r.gen[li].tile(t, halves, hi))
+		r.fail(l.reply.tile(t, halves, head))
 		return
 	}
-	if r.pooled != nil && hi >= 0 && t.Weights != nil {
-		r.pooled[li].add(hi, t)
+	if l.overview != nil && head >= 0 && t.Weights != nil {
+		l.overview.add(head, t)
 	}
 	first := r.prompt - r.rows
 	if t.Pos0+t.Rows <= first {
@@ -130,11 +190,11 @@ func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	skip := max(0, first-t.Pos0)
 	row0 := t.Pos0 + skip - first
 	if r.store == dumps.StoreFactors {
-		copy(r.lse[li][t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
+		copy(l.lse[t.Head*r.rows+row0:], t.LSE[skip:t.Rows])
 		return
 	}
 	rows := dumps.Rows{
-		Layer: layer, Head: t.Head, Phase: dumps.Prefill,
+		Layer: l.layer, Head: t.Head, Phase: dumps.Prefill,
 		Row0: row0, Rows: t.Rows - skip, Key0: t.Key0, Keys: t.Keys, Stride: t.Stride,
 	}
 	if halves != nil {
@@ -145,204 +205,196 @@ func (r *recorder) recorded(layer int, t *cpu.Tile, halves []uint16) {
 	r.fail(r.pw.Rows(rows))
 }
 
-// wants says what a card hands out: the sums, and of the recorded rows what the
-// store keeps.
-func (r *recorder) wants(layer, pos0, n int) model.Wants {
-	end := pos0 + n
-	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
-	if r.layerOf[layer] < 0 {
-		return w
-	}
-	first := max(pos0, r.prompt-r.rows)
-	if r.store == dumps.StoreFactors {
-		w.LSE, w.States = first, first
-	} else {
-		w.Rows, w.Halves = first, (*[256]uint8)(r.halves)
-	}
-	if pos0 < r.prompt {
-		w.Sums = !r.plan.NoPromptSums
-		w.Windows, w.WindowSize, w.SumBits = r.windowCount(), r.plan.PromptWindowSize, r.sumBits
-		w.WindowStart = r.prompt - w.Windows*w.WindowSize
-		if r.pooled != nil {
-			w.Side, w.Prompt = r.plan.Overview, r.prompt
-		}
-	}
-	return w
-}
-
-// cardSums takes sums that a card has made.
-func (r *recorder) cardSums(layer, head, window int, part []int64) {
-	li, hi := r.layerOf[layer], r.headOf[head]
-	if window < 0 {
-		r.totals[li].AddFixed(hi, part)
-		return
-	}
-	r.window(li, window).AddFixed(hi, part)
-}
-
-// wholeWindow takes the sums of a window that a card has made and rounded.
-func (r *recorder) wholeWindow(layer, head, window int, sums []float32) {
-	at := r.layerOf[layer]*r.windowCount() + window
-	r.winLock.Lock()
-	if r.whole[at] == nil {
-		r.whole[at] = make([]float32, len(r.plan.Heads)*len(sums))
-	}
-	list := r.whole[at]
-	r.winLock.Unlock()
-	copy(list[r.headOf[head]*len(sums):], sums)
-}
-
-// cardCells takes a picture that a card has made.
-func (r *recorder) cardCells(layer, head int, cells []float32) {
-	r.pooled[r.layerOf[layer]].merge(r.headOf[head], cells)
-}
-
-// windowsDone writes the query windows that are complete.
-func (r *recorder) windowsDone(layer, end int) {
-	if li := r.layerOf[layer]; li >= 0 && end <= r.prompt {
-		r.fail(r.flushWindows(li, layer, end))
-	}
-}
-
-// sumTile adds a tile to the layer's total and to the query windows its rows
-// fall into.
-func (r *recorder) sumTile(li, hi int, t *cpu.Tile) {
-	part, _ := r.scratch.Get().([]float32)
-	if cap(part) < t.Keys {
-		part = make([]float32, t.Keys+t.Keys/4)
-	}
-	size, count := r.plan.PromptWindowSize, r.windowCount()
-	start := r.prompt - count*size // first position of window 0
-	for lo := 0; lo < t.Rows; {
-		pos, hiRow, window := t.Pos0+lo, t.Rows, -1
-		if count > 0 {
-			if pos < start {
-				hiRow = min(hiRow, start-t.Pos0)
-			} else {
-				window = (pos - start) / size
-				hiRow = min(hiRow, start+(window+1)*size-t.Pos0)
-			}
-		}
-		keys := min(t.Keys, t.Pos0+hiRow-t.Key0) // none of these rows sees a later key
-		if r.totals[li] != nil || window >= 0 {
-			ColumnSums(part[:keys], t.Weights, t.Stride, lo, hiRow)
-		}
-		if r.totals[li] != nil {
-			r.totals[li].Add(hi, t.Key0, part[:keys])
-		}
-		if window >= 0 {
-			r.window(li, window).Add(hi, t.Key0, part[:keys])
-		}
-		lo = hiRow
-	}
-	r.scratch.Put(part[:cap(part)]) //nolint:staticcheck // a slice header is cheap here
-}
-
-func (r *recorder) window(li, w int) *Sums {
-	r.winLock.Lock()
-	defer r.winLock.Unlock()
-	at := li*r.windowCount() + w
-	if r.windows[at] == nil {
-		size := r.plan.PromptWindowSize
-		r.windows[at] = NewSums(len(r.plan.Heads), r.prompt-(r.windowCount()-1-w)*size)
-	}
-	return r.windows[at]
-}
-
-// states follows the tiles of a layer's chunk: q [n, heads*dim] and k, v
-// [n, kvHeads*dim] after the rotation, of absolute positions pos0...
-func (r *recorder) states(layer, pos0, n int, q, k, v []float32) {
-	li := r.layerOf[layer]
-	if li < 0 {
+// states takes the rotated queries of positions pos0 to pos0+n-1, [n, heads*dim],
+// after all tiles of these positions.
+func (r *recorder) states(layer, pos0, n int, q, _, _ []float32) {
+	l := r.layers[layer]
+	if l == nil {
 		return
 	}
 	if pos0 >= r.prompt {
 		if r.store == dumps.StoreFactors {
-			r.gen[li].states(pos0, n, q)
+			l.reply.states(pos0, n, q)
 		}
 		return
 	}
 	end := pos0 + n
-	r.fail(r.flushWindows(li, layer, end))
+	r.fail(l.flushWindows(end))
 	first := r.prompt - r.rows
 	if r.store != dumps.StoreFactors || end <= first {
 		return
 	}
 	skip := max(0, first-pos0)
-	row0, rows, width := pos0+skip-first, n-skip, len(q)/n
+	row0 := pos0 + skip - first
+	rows := n - skip
 	lse := make([]float32, r.heads*rows)
 	for h := range r.heads {
-		copy(lse[h*rows:(h+1)*rows], r.lse[li][h*r.rows+row0:])
+		copy(lse[h*rows:(h+1)*rows], l.lse[h*r.rows+row0:])
 	}
-	r.fail(r.pw.Queries(layer, dumps.Prefill, row0, rows, q[skip*width:], lse))
+	r.fail(r.pw.Queries(layer, dumps.Prefill, row0, rows, q[skip*len(q)/n:], lse))
 }
 
 // flushWindows writes the query windows that end at or before position end.
-func (r *recorder) flushWindows(li, layer, end int) error {
-	count, size := r.windowCount(), r.plan.PromptWindowSize
-	for w := range count {
-		at, last := li*count+w, r.prompt-(count-1-w)*size
-		if r.windows[at] == nil && r.whole[at] == nil || last > end {
+func (l *layerRecorder) flushWindows(end int) error {
+	for w := range l.windows {
+		last := l.r.windowStart(w + 1)
+		if l.windows[w] == nil && l.whole[w] == nil || last > end {
 			continue
 		}
-		sums := r.whole[at]
+		sums := l.whole[w]
 		if sums == nil {
-			sums = r.windows[at].Floats(last)
+			sums = l.windows[w].Floats(last)
 		}
-		if err := r.pw.Window(layer, w, last, sums); err != nil {
+		if err := l.r.pw.Window(l.layer, w, last, sums); err != nil {
 			return err
 		}
-		r.windows[at], r.whole[at] = nil, nil
+		l.windows[w] = nil
+		l.whole[w] = nil
 	}
 	return nil
 }
 
-// finishPrompt writes the sums over all prompt queries.
-func (r *recorder) finishPrompt() error {
+// wants tells a card what is needed of a layer: sums over queries and, of the
+// recorded rows, what the store keeps.
+func (r *recorder) wants(layer, pos0, n int) model.Wants {
+	end := pos0 + n
+	w := model.Wants{Rows: end, LSE: end, States: end, Heads: r.plan.Heads}
+	if r.layers[layer] == nil {
+		return w
+	}
+	first := max(pos0, r.prompt-r.rows)
+	if r.store == dumps.StoreFactors {
+		w.LSE = first
+		w.States = first
+	} else {
+		w.Rows = first
+		w.Halves = (*[256]uint8)(r.rounding)
+	}
+	if pos0 >= r.prompt {
+		return w
+	}
+	w.Sums = !r.plan.NoPromptSums
+	w.Windows = r.windows
+	w.WindowSize = r.plan.PromptWindowSize
+	w.WindowStart = r.windowStart(0)
+	w.SumBits = r.sumBits
+	if r.plan.Overview > 0 {
+		w.Side = r.plan.Overview
+		w.Prompt = r.prompt
+	}
+	return w
+}
+
+// cardRows takes recorded rows from a card, which sums rows up by itself.
+func (r *recorder) cardRows(layer int, t *model.Rows) {
+	tile := &cpu.Tile{
+		Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE,
+	}
+	r.layers[layer].recorded(r.headAt[t.Head], tile, t.Halves)
+}
+
+// cardSums takes a part of the sums of a window, or of all queries (window -1).
+func (r *recorder) cardSums(layer, head, window int, part []int64) {
+	l := r.layers[layer]
+	sums := l.total
+	if window >= 0 {
+		sums = l.window(window)
+	}
+	sums.AddFixed(r.headAt[head], part)
+}
+
+// cardWindow takes the complete sums of a window.
+func (r *recorder) cardWindow(layer, head, window int, sums []float32) {
+	l := r.layers[layer]
+	l.lock.Lock()
+	if l.whole[window] == nil {
+		l.whole[window] = make([]float32, len(r.plan.Heads)*len(sums))
+	}
+	all := l.whole[window]
+	l.lock.Unlock()
+	copy(all[r.headAt[head]*len(sums):], sums)
+}
+
+// cardCells takes the pooled picture of some rows.
+func (r *recorder) cardCells(layer, head int, cells []float32) {
+	r.layers[layer].overview.merge(r.headAt[head], cells)
+}
+
+// cardDone writes the query windows that are complete.
+func (r *recorder) cardDone(layer, end int) {
+	if l := r.layers[layer]; l != nil && end <= r.prompt {
+		r.fail(l.flushWindows(end))
+	}
+}
+
+// totals returns the sums over all queries so far, by recorded layer.
+func (r *recorder) totals() []*Sums {
+	list := make([]*Sums, len(r.plan.Layers))
 	for i, layer := range r.plan.Layers {
-		if r.pooled != nil {
-			if err := r.pw.Overview(layer, r.plan.Overview, r.pooled[i].cells); err != nil {
+		list[i] = r.layers[layer].total
+	}
+	return list
+}
+
+// addTotals starts from the sums over a document that the prompt begins with.
+func (r *recorder) addTotals(sums []*Sums) {
+	for i, layer := range r.plan.Layers {
+		if l := r.layers[layer]; l.total != nil {
+			l.total = sums[i].clone(r.prompt)
+		}
+	}
+}
+
+// finishPrompt writes what is summed over the whole prompt.
+func (r *recorder) finishPrompt() error {
+	for _, layer := range r.plan.Layers {
+		l := r.layers[layer]
+		if l.overview != nil {
+			if err := r.pw.Overview(layer, r.plan.Overview, l.overview.cells); err != nil {
 				return err
 			}
 		}
-		if r.totals[i] == nil {
+		if l.total == nil {
 			continue
 		}
-		if err := r.pw.Sums(layer, r.totals[i].Floats(r.prompt)); err != nil {
+		if err := r.pw.Sums(layer, l.total.Floats(r.prompt)); err != nil {
 			return err
 		}
-		r.totals[i] = nil
+		l.total = nil
 	}
 	return r.failed()
 }
 
-// beginReply announces a pass over n reply tokens, endReply its end.
+// beginReply announces a pass over n reply tokens.
 func (r *recorder) beginReply(n int) error {
-	for _, g := range r.gen {
-		if err := g.begin(n); err != nil {
+	for _, layer := range r.plan.Layers {
+		if err := r.layers[layer].reply.begin(n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// endReply ends the pass that beginReply announced.
 func (r *recorder) endReply() error {
-	for _, g := range r.gen {
-		g.end()
+	for _, layer := range r.plan.Layers {
+		r.layers[layer].reply.end()
 	}
 	return r.failed()
 }
 
-// finishReply writes what waits of the generated rows.
+// finishReply writes the rows of the reply that wait.
 func (r *recorder) finishReply() error {
-	for _, g := range r.gen {
-		if err := g.flush(); err != nil {
+	for _, layer := range r.plan.Layers {
+		if err := r.layers[layer].reply.flush(); err != nil {
 			return err
 		}
 	}
 	return r.failed()
 }
 
+// fail keeps the first error. Callbacks return none, so it is looked at after each
+// pass.
 func (r *recorder) fail(err error) {
 	if err == nil {
 		return

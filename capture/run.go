@@ -12,66 +12,72 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// Config says what to record.
+// Config says what Run records.
 type Config struct {
 	Model   *model.Model
-	Prompts []prompts.Prompt // the whole set, also where Mine takes a part of it
-	Mine    func(i int) bool // which prompts of the set to record; nil = all
+	Prompts []prompts.Prompt // the whole set, even if Mine selects a part of it
+	Mine    func(i int) bool // reports whether prompt i of the set is recorded; nil: all are
 	Out     string           // path of the dump
-	Header  dumps.Header     // model, plan and manifest; Plan as Plan makes it
+	Header  dumps.Header     // as NewHeader returns it
 	Force   bool             // replace an existing dump
-	Resume  bool             // go on with a partial one
-	// FollowWhole records followed replies whole; otherwise they are cut to
+	Resume  bool             // continue an incomplete dump
+	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.
 	FollowWhole bool
-	Progress    func(Progress) // called now and then, and at each prompt's end; may be nil
-	Warn        func(string)   // told what is wrong with a partial dump; may be nil
+	Progress    func(Progress) // called as the run goes on and at the end of each prompt; may be nil
+	Warn        func(string)   // receives what is wrong with an incomplete dump; may be nil
 
 	wrap   func(*os.File) dumps.File // tests make writes fail
-	floats bool                      // tests have a card hand out rows as float32 and sums in fixed point whatever the precision
+	floats bool                      // tests let a card hand over float32 rows and exact sums at every precision
 }
 
 // Progress tells how far a run is.
 type Progress struct {
-	Prompt, Prompts int    // prompts done, and to do in all
-	ID              string // prompt under way
-	Tokens, Total   int64  // tokens through the model, and in all (an upper bound: replies may end early)
+	Prompt, Prompts int    // prompts done, and all prompts
+	ID              string // of the current prompt
+	Tokens, Total   int64  // tokens done, and an upper bound of all tokens: replies may end early
 	Elapsed         time.Duration
-	Rate            float64       // tokens a second of this run, without those of a resumed one; 0: not known
-	Left            time.Duration // to the end, about; negative: not known
-	Bytes           int64         // of the dump so far; 0: none is written
+	Rate            float64       // tokens per second, without those of an earlier run; 0: not known yet
+	Left            time.Duration // estimate of the remaining time; negative: not known yet
+	Bytes           int64         // size of the dump so far
 }
 
 // Summary tells what a run did.
 type Summary struct {
-	Prompts, Resumed       int
-	PromptTokens, Replies  int64
-	PrefillTime, ReplyTime time.Duration
-	SharedTokens           int64 // prompt tokens read once for several prompts
+	Prompts      int // recorded by this run
+	Resumed      int // recorded by an earlier one
+	PromptTokens int64
+	Replies      int64 // tokens of all replies
+	PrefillTime  time.Duration
+	ReplyTime    time.Duration
+	SharedTokens int64 // prompt tokens that were not run again, because an earlier prompt begins with them
 }
 
-// TooLongError says that a prompt does not fit the model.
+// TooLongError says that a prompt with its reply does not fit the model.
 type TooLongError struct {
-	ID                 string
-	Tokens, Reply, Max int
+	ID            string
+	Tokens, Reply int // of the prompt and of its reply
+	Max           int // positions of the model
 }
 
 func (e *TooLongError) Error() string {
 	if e.Tokens > e.Max {
 		return fmt.Sprintf("prompt %q: %d tokens, the model takes %d", e.ID, e.Tokens, e.Max)
 	}
-	return fmt.Sprintf("prompt %q: %d tokens and a reply of %d pass the model's %d positions", e.ID, e.Tokens, e.Reply, e.Max)
+	return fmt.Sprintf("prompt %q: %d tokens and a reply of %d exceed the model's %d positions", e.ID, e.Tokens, e.Reply, e.Max)
 }
 
 // Hint says what to do about it.
 func (e *TooLongError) Hint() string {
+	longest := max(1, e.Max-e.Reply)
 	if e.Tokens > e.Max {
-		return fmt.Sprintf("cut it with --max-prompt-tokens %d --truncate middle, or leave it out", max(1, e.Max-e.Reply))
+		return fmt.Sprintf("cut it with --max-prompt-tokens %d --truncate middle, or leave it out", longest)
 	}
-	return fmt.Sprintf("ask for fewer with --max-new-tokens %d, or cut the prompt with --max-prompt-tokens %d --truncate middle", e.Max-e.Tokens, max(1, e.Max-e.Reply))
+	return fmt.Sprintf("ask for fewer tokens with --max-new-tokens %d, or cut the prompt with --max-prompt-tokens %d --truncate middle",
+		e.Max-e.Tokens, longest)
 }
 
-// replyRoom is the most reply tokens of a prompt.
+// replyRoom returns the most reply tokens of a prompt.
 func (c *Config) replyRoom(p *prompts.Prompt) int {
 	if p.Reply == nil {
 		return c.Header.Plan.MaxNewTokens
@@ -82,8 +88,8 @@ func (c *Config) replyRoom(p *prompts.Prompt) int {
 	return min(len(p.Reply), c.Header.Plan.MaxNewTokens)
 }
 
-// tokens of a prompt: those that are read, in the prompt and in a reply that is
-// followed, and those that are generated.
+// tokens returns how many tokens of a prompt are read, in the prompt and in a given
+// reply, and the most that are generated.
 func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	if p.Reply != nil {
 		return int64(len(p.Tokens) + c.replyRoom(p)), 0
@@ -91,7 +97,8 @@ func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	return int64(len(p.Tokens)), int64(c.replyRoom(p))
 }
 
-// Check finds the prompts that cannot be run, before anything is.
+// Check reports the first prompt that cannot be run. A prompt that is too long is a
+// *TooLongError.
 func (c *Config) Check() error {
 	cfg := c.Model.Config()
 	if len(c.Prompts) == 0 {
@@ -120,16 +127,17 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Run records the prompts into c.Out. On failure or cancellation the prompts
-// done so far stay readable in c.Out + ".partial".
+// Run records the prompts into the dump at c.Out. While it runs, and after an error
+// or a cancellation, the finished prompts are in c.Out + ".partial", which can be
+// read and resumed. A dump that is complete already is a dumps.ErrComplete.
 func Run(ctx context.Context, c Config) (Summary, error) {
 	if err := c.Check(); err != nil {
 		return Summary{}, err
 	}
 	r := &runner{c: &c, started: time.Now()}
-	ids := []string{} // not nil: all that the dump is to have
+	ids := []string{} // of all prompts that the dump will have; not nil even if there are none
 	for i := range c.Prompts {
-		if c.Mine != nil && !c.Mine(i) {
+		if !c.mine(i) {
 			continue
 		}
 		p := &c.Prompts[i]
@@ -138,11 +146,11 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		r.pace.plan(c.tokens(p))
 	}
 	r.todo = len(ids)
-	var err error
-	if r.w, err = dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap}); err != nil {
+	w, err := dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap})
+	if err != nil {
 		return Summary{}, err
 	}
-	w := r.w
+	r.w = w
 	for _, text := range w.Warnings() {
 		if c.Warn != nil {
 			c.Warn(text)
@@ -155,21 +163,23 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	return r.summary, w.Close()
 }
 
-// runner is one run under way.
+func (c *Config) mine(i int) bool { return c.Mine == nil || c.Mine(i) }
+
+// runner is the state of a call of Run.
 type runner struct {
 	c       *Config
 	w       *dumps.Writer
 	started time.Time
-	todo    int
+	todo    int // prompts
 	done    int
+	total   int64 // tokens
 	tokens  int64
-	total   int64
 	pace    pace
 	summary Summary
 }
 
-// all runs the prompts, those that share a document one after another from
-// the document's cache.
+// all runs the prompts in order. Consecutive prompts that name the same document
+// form a group, which can share the cache of the document.
 func (r *runner) all(ctx context.Context) error {
 	list := r.c.Prompts
 	for lo := 0; lo < len(list); {
@@ -185,10 +195,10 @@ func (r *runner) all(ctx context.Context) error {
 	return nil
 }
 
-// group runs the prompts [lo, hi), which share a document if they are several.
+// group runs the prompts [lo, hi) of one document.
 func (r *runner) group(ctx context.Context, lo, hi int) error {
 	shared := 0
-	if hi-lo > 1 { // decided by the whole group, so that shards and resumed runs compute the same
+	if hi-lo > 1 { // depends on the whole group, so that shards and resumed runs compute the same numbers
 		shared = r.sharedTokens(r.c.Prompts[lo:hi])
 	}
 	var doc *document
@@ -199,7 +209,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 	}()
 	for i := lo; i < hi; i++ {
 		p := &r.c.Prompts[i]
-		if r.c.Mine != nil && !r.c.Mine(i) {
+		if !r.c.mine(i) {
 			continue
 		}
 		if r.w.Done(p.ID) {
@@ -225,22 +235,27 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 	return nil
 }
 
-// sharedTokens is how many leading tokens all prompts of a group have in
-// common, less the rows that each records for itself.
+// minShared is the least number of common tokens that is worth a pass of its own.
+const minShared = 64
+
+// sharedTokens returns how many leading tokens all prompts of a group have in
+// common, without the rows that each prompt records for itself; 0 if nothing is
+// shared.
 func (r *runner) sharedTokens(group []prompts.Prompt) int {
-	common := len(group[0].Tokens)
-	plan, rope := &r.c.Header.Plan, r.c.Model.Config().Rope
+	plan := &r.c.Header.Plan
+	rope := r.c.Model.Config().Rope
 	if plan.Overview > 0 {
 		return 0 // a picture of the whole map is scaled to its own prompt
 	}
+	common := len(group[0].Tokens)
 	for i := range group {
 		tokens := group[i].Tokens
+		if rope.Varies(len(tokens)) {
+			return 0 // the document is rotated differently in each prompt
+		}
 		n := 0
 		for n < min(common, len(tokens)) && tokens[n] == group[0].Tokens[n] {
 			n++
-		}
-		if rope.Varies(len(tokens)) {
-			return 0 // the document turns otherwise in each prompt
 		}
 		own := max(plan.WindowRows, windowCount(plan, len(tokens))*plan.PromptWindowSize, 1)
 		common = min(n, len(tokens)-own)
@@ -251,9 +266,7 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	return common
 }
 
-// minShared is the shortest shared document worth a separate pass.
-const minShared = 64
-
+// finished counts a prompt as done, and the tokens of it that have not been counted.
 func (r *runner) finished(p *prompts.Prompt, tokens int64) {
 	r.done++
 	r.tokens += tokens
@@ -261,8 +274,12 @@ func (r *runner) finished(p *prompts.Prompt, tokens int64) {
 }
 
 func (r *runner) report(id string) {
-	if r.c.Progress != nil {
-		rate, left := r.pace.left()
-		r.c.Progress(Progress{r.done, r.todo, id, r.tokens, r.total, time.Since(r.started), rate, left, r.w.Bytes()})
+	if r.c.Progress == nil {
+		return
 	}
+	rate, left := r.pace.left()
+	r.c.Progress(Progress{
+		Prompt: r.done, Prompts: r.todo, ID: id, Tokens: r.tokens, Total: r.total,
+		Elapsed: time.Since(r.started), Rate: rate, Left: left, Bytes: r.w.Bytes(),
+	})
 }

@@ -6,15 +6,15 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Sums accumulates weights over queries, [head][key], for one layer, in fixed
-// point: integer addition gives the same total in whatever order threads deliver
-// tiles, which floats do not.
+// Sums adds up the weights of one layer over queries, [head][key], in fixed point.
+// The sum of integers does not depend on the order in which threads deliver tiles,
+// so the same run gives the same bytes on any number of threads.
 type Sums struct {
 	locks []sync.Mutex
-	total [][]int64
+	total [][]int64 // in units of 1/simd.FixedOne
 }
 
-// NewSums makes sums of zero over keys, for heads.
+// NewSums returns sums of zero.
 func NewSums(heads, keys int) *Sums {
 	s := &Sums{locks: make([]sync.Mutex, heads), total: make([][]int64, heads)}
 	for h := range s.total {
@@ -23,15 +23,16 @@ func NewSums(heads, keys int) *Sums {
 	return s
 }
 
-// Add adds a partial sum over some queries of one head: part[j] belongs to key
-// key0+j.
+// Add adds a head's sums over some queries; part[j] belongs to key key0+j. It may be
+// called from several goroutines.
 func (s *Sums) Add(head, key0 int, part []float32) {
 	s.locks[head].Lock()
 	defer s.locks[head].Unlock()
 	simd.AddFixed(s.total[head][key0:key0+len(part)], part)
 }
 
-// AddFixed adds a partial sum for keys from 0 on, in units of 1/fixedOne.
+// AddFixed adds a head's sums for the keys from 0 on, in units of 2^-40, as cards
+// deliver them. It may be called from several goroutines.
 func (s *Sums) AddFixed(head int, part []int64) {
 	s.locks[head].Lock()
 	defer s.locks[head].Unlock()
@@ -41,7 +42,7 @@ func (s *Sums) AddFixed(head int, part []int64) {
 	}
 }
 
-// Floats returns the sums over the first keys, [heads, keys].
+// Floats returns the sums of the first keys, [heads, keys].
 func (s *Sums) Floats(keys int) []float32 {
 	out := make([]float32, len(s.total)*keys)
 	for h, row := range s.total {
@@ -52,8 +53,7 @@ func (s *Sums) Floats(keys int) []float32 {
 	return out
 }
 
-// clone copies the sums over the first keys into room for more, so that
-// several prompts can go on from one document.
+// clone returns a copy with room for more keys.
 func (s *Sums) clone(keys int) *Sums {
 	c := NewSums(len(s.total), keys)
 	for h, row := range s.total {
@@ -62,7 +62,8 @@ func (s *Sums) clone(keys int) *Sums {
 	return c
 }
 
-// ColumnSums adds up the rows [lo, hi) of a tile, [row, stride], into dst.
+// ColumnSums writes to dst the sums of the columns of a tile, [row, stride], over its
+// rows lo to hi-1.
 func ColumnSums(dst, weights []float32, stride, lo, hi int) {
 	simd.SumRows(dst, weights[lo*stride:], stride, hi-lo)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -20,8 +21,8 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 	}
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, src.Config, 1)
-	m := src.CardMemory(&need, plan)
-	m.Weights = min(m.Weights, src.MostCardWeights())
+	m := need.CardMemory(&src.Config, plan)
+	m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint))
 	// Work shrinks with the chunk; weights, cache and sums do not.
 	if m.Total()-m.Work <= d.Free {
 		return nil

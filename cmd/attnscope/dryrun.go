@@ -16,7 +16,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps
 	threads := threadCount(c)
 	cfg.Header.Plan = *plan
 	need := capture.Estimate(&cfg, src.Config, threads)
-	weights := src.WeightBytes(plan.Compute)
+	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
 	total := weights + need.Cache + need.Work + need.Recording
 	w := c.App.Writer
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
@@ -36,7 +36,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps
 
 // cardText is the memory that the run takes on a card.
 func cardText(src *capture.Source, need *capture.Need, plan *dumps.Plan) string {
-	m := src.CardMemory(need, plan)
+	m := need.CardMemory(&src.Config, plan)
 	parts := fmt.Sprintf("%s: weights %s, cache %s, work %s, recording %s", sizes.Text(m.Total()),
 		sizes.Text(m.Weights), sizes.Text(m.Cache), sizes.Text(m.Work), sizes.Text(m.Recording))
 	d := src.Device.Card

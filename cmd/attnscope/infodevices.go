@@ -6,8 +6,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -25,7 +25,7 @@ type deviceInfo struct {
 
 // infoDevices is info --devices.
 func infoDevices(c *cli.Context) error {
-	processor := fmt.Sprintf("%s, %d threads, %s kernels", capture.Processor(), runtime.GOMAXPROCS(0), simd.Path())
+	processor := fmt.Sprintf("%s, %d threads, %s kernels", model.Processor(), runtime.GOMAXPROCS(0), simd.Path())
 	list := []deviceInfo{{Device: "cpu", Usable: true, About: processor}}
 	cards, why := cuda.Devices()
 	if why != "" {

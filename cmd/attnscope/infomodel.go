@@ -50,8 +50,8 @@ func inspectModel(src *capture.Source) modelInfo {
 	cfg := &src.Config
 	info := modelInfo{
 		dtypes:       map[string]int{},
-		weights:      src.WeightBytes("f32"),
-		cache:        int64(cfg.Layers) * int64(cfg.KVHeads) * int64(cfg.HeadDim+cfg.ValueDim) * 4,
+		weights:      src.Config.WeightBytes(src.Checkpoint, "f32"),
+		cache:        cfg.CacheBytes(),
 		chatTemplate: src.Tokenizer != nil && src.Tokenizer.HasChatTemplate(),
 	}
 	for _, name := range src.Checkpoint.Names() {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 // openSource opens the model of --model on the device of --device, without its
 // weights.
 func openSource(c *cli.Context) (*capture.Source, error) {
-	if err := capture.CheckDevice(c.String("device")); err != nil {
+	if err := model.CheckDevice(c.String("device")); err != nil {
 		return nil, usagef("--%v", err)
 	}
 	return openOn(c, c.String("device"))

@@ -157,7 +157,7 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := capture.Estimate(&cfg, src.Config, threads)
-	memory := src.WeightBytes(plan.Compute) + need.Cache + need.Work + need.Recording
+	memory := src.Config.WeightBytes(src.Checkpoint, plan.Compute) + need.Cache + need.Work + need.Recording
 	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and as much again during the merge",
 		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
 	program, err := os.Executable()

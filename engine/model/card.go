@@ -3,30 +3,11 @@ package model
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/cuda"
 )
-
-// ParseDevice reads the name of a device: cpu or nothing, cuda (the first card), or
-// cuda:i. Any other name is an error.
-func ParseDevice(name string) (card int, onCard bool, err error) {
-	if name == "cpu" || name == "" {
-		return 0, false, nil
-	}
-	kind, number, numbered := strings.Cut(name, ":")
-	if numbered {
-		card, err = strconv.Atoi(number)
-	}
-	if kind != "cuda" || err != nil || card < 0 || numbered && strconv.Itoa(card) != number {
-		return 0, false, fmt.Errorf("device %q: want cpu or cuda[:i]", name)
-	}
-	return card, true, nil
-}
 
 // cardPiece is the number of tokens that callers should pass to a card at once.
 const cardPiece = 4096
@@ -166,13 +147,6 @@ func (c *Config) sizes() cuda.Sizes {
 		}
 	}
 	return s
-}
-
-// CardMemory estimates the memory that a sequence of n positions takes on a card
-// while the attention of some layers and heads is summed over the queries.
-func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
-	s := c.sizes()
-	return s.Memory(compute, 0, n, layers, heads)
 }
 
 // decoder describes the model to a card. How a family differs is in the

@@ -40,7 +40,7 @@ type Options struct {
 	// always computes in f32 on the processor.
 	Compute string
 	Chunk   int               // most tokens that pass through a layer together; 0: 504, on a card 2048
-	Device  string            // as ParseDevice takes it; empty: cpu
+	Device  string            // cpu, cuda or cuda:i; empty: cpu
 	Log     func(line string) // receives messages of a card for the user; may be nil
 }
 
@@ -59,7 +59,7 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, onCard, err := ParseDevice(o.Device)
+	index, onCard, err := parseDevice(o.Device)
 	if err != nil {
 		return nil, err
 	}

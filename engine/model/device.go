@@ -1,13 +1,13 @@
-package capture
+package model
 
 import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/cuda"
-	"github.com/attnscope/attnscope/engine/model"
 )
 
 // A Device is the processor or a card.
@@ -29,10 +29,26 @@ func (e *DeviceError) Hint() string {
 
 // CheckDevice reports whether name is one that FindDevice knows.
 func CheckDevice(name string) error {
-	if _, _, err := model.ParseDevice(name); err != nil && name != "auto" {
+	if _, _, err := parseDevice(name); err != nil && name != "auto" {
 		return fmt.Errorf("device %q: want auto, cpu or cuda[:i]", name)
 	}
 	return nil
+}
+
+// parseDevice reads the name of a device: cpu or nothing, cuda (the first card), or
+// cuda:i.
+func parseDevice(name string) (card int, onCard bool, err error) {
+	if name == "cpu" || name == "" {
+		return 0, false, nil
+	}
+	kind, number, numbered := strings.Cut(name, ":")
+	if numbered {
+		card, err = strconv.Atoi(number)
+	}
+	if kind != "cuda" || err != nil || card < 0 || numbered && strconv.Itoa(card) != number {
+		return 0, false, fmt.Errorf("device %q: want cpu or cuda[:i]", name)
+	}
+	return card, true, nil
 }
 
 // FindDevice finds a device by its name: cpu, cuda (the first card), cuda:i, or
@@ -46,7 +62,7 @@ func FindDevice(name string, log func(line string)) (Device, error) {
 	if name == "auto" {
 		return findAny(log), nil
 	}
-	i, onCard, _ := model.ParseDevice(name)
+	i, onCard, _ := parseDevice(name)
 	if !onCard {
 		return Device{Name: "cpu"}, nil
 	}

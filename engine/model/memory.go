@@ -1,0 +1,81 @@
+package model
+
+import (
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// CacheBytes returns the memory of the keys and values of one position on the
+// processor.
+func (c *Config) CacheBytes() int64 {
+	return int64(c.Layers) * int64(c.KVHeads) * int64(c.HeadDim+c.ValueDim) * 4
+}
+
+// TokenWeights returns the number of weights that one token is multiplied with in all
+// layers: those of the attention's projections, and of the feed-forward or of the
+// experts that the token goes through.
+func (c *Config) TokenWeights() float64 {
+	projections := c.Hidden*(c.queryWidth()+c.keyWidth()+c.valueWidth()) + c.outputWidth()*c.Hidden
+	n := float64(c.Layers) * float64(projections)
+	dense := 3 * float64(c.Hidden) * float64(c.Intermediate)
+	if c.Experts == 0 {
+		return n + float64(c.Layers)*dense
+	}
+	forwards := 0.0
+	for l := range c.Layers {
+		if c.sparse(l) {
+			forwards += float64(c.TopExperts)*dense + 3*float64(c.Hidden)*float64(c.SharedSize)
+		} else {
+			forwards += dense
+		}
+	}
+	return n + forwards
+}
+
+// WeightBytes returns the memory that a checkpoint's weights take on the processor
+// in an arithmetic. Embeddings count only if they are the output projection too;
+// otherwise they are read from the file.
+func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
+	var n int64
+	for _, name := range ck.Names() {
+		t, _ := ck.Tensor(name)
+		embed := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd.")
+		head := strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
+		switch {
+		case len(t.Shape) < 2:
+			n += 4 * int64(t.Elements())
+		case embed && !c.TiedHead:
+		case embed || head:
+			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
+		default:
+			n += cpu.PackedBytes(cpu.Compute(compute), t.DType, t.Rows(), t.Cols())
+		}
+	}
+	return n
+}
+
+// MostCardBytes returns an upper bound of the memory that a checkpoint's weights take
+// on a card: bfloat16 matrices stay as they are, everything else becomes float32.
+func MostCardBytes(ck *checkpoint.Checkpoint) int64 {
+	var n int64
+	for _, name := range ck.Names() {
+		t, _ := ck.Tensor(name)
+		size := int64(4)
+		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
+			size = 2
+		}
+		n += size * int64(t.Elements())
+	}
+	return n
+}
+
+// CardMemory estimates the memory that a sequence of n positions takes on a card
+// while the attention of some layers and heads is summed over the queries.
+func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
+	s := c.sizes()
+	return s.Memory(compute, 0, n, layers, heads)
+}
