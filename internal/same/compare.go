@@ -13,6 +13,9 @@ import (
 	"strings"
 )
 
+// timedFolder holds the one experiment that measures nothing but time.
+const timedFolder = "reproduce/speed/"
+
 // compareFolders lists the files that differ between two folders.
 func compareFolders(before, after string) ([]string, error) {
 	old, err := files(before)
@@ -25,6 +28,9 @@ func compareFolders(before, after string) ([]string, error) {
 	}
 	var out []string
 	for _, name := range old {
+		if strings.HasPrefix(name, timedFolder) {
+			continue
+		}
 		if !slices.Contains(now, name) {
 			out = append(out, name+": is not written any more")
 			continue
@@ -88,7 +94,7 @@ func excerpt(line []byte) string {
 //
 //	.attn          all records but the header, the index and the end: those hold the
 //	               time, the program's version and the offsets that follow from them
-//	.md, .html, .out  the numbers in the text, in their order
+//	.md, .html, .out  the numbers in the text, sorted: a reworded sentence may move them
 //	.svg           everything but text and metadata
 //	.json, .jsonl, .tsv, .csv  everything but times, and strings of several words
 //	.png           nothing: the same figure is compared as .svg
@@ -132,12 +138,14 @@ var (
 	hashLike = regexp.MustCompile(`\b[0-9a-f]{12,64}\b`)
 )
 
-// numbers are the numbers of a text, one per line, without times and hashes.
+// numbers are the numbers of a text, sorted, one per line, without times and hashes.
 func numbers(text []byte) []byte {
 	text = styles.ReplaceAll(text, nil)
 	text = timeOf.ReplaceAll(text, nil)
 	text = hashLike.ReplaceAll(text, nil)
-	return bytes.Join(number.FindAll(text, -1), []byte("\n"))
+	found := number.FindAll(text, -1)
+	slices.SortFunc(found, bytes.Compare)
+	return bytes.Join(found, []byte("\n"))
 }
 
 // withoutTimedColumns drops the columns of a table that hold times.
