@@ -68,10 +68,10 @@ func settings() (list []snapkv.Config) {
 
 // prefilled reads tokens on a card, once for the weights of the last queries and
 // once as Run does, and returns the cache.
-func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.Entry) (*watcher, *lastRows, *model.Session) {
+func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.Entry) (*record, *lastRows, *model.Session) {
 	t.Helper()
 	c := m.Config()
-	w := newWatcher(m, entries, len(tokens))
+	w := newRecord(m, entries, len(tokens))
 	rows := &lastRows{first: len(tokens) - w.rows, n: w.rows, keys: len(tokens)}
 	for range c.Layers {
 		rows.rows = append(rows.rows, make([]float32, c.Heads*rows.n*rows.keys))
@@ -89,9 +89,9 @@ func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.En
 
 // sameChoice compares what a card chose with what methods choose from given rows
 // or, without any, from the cache's keys and queries.
-func sameChoice(t *testing.T, w *watcher, rows *lastRows, s *model.Session, entries []snapkv.Entry) {
+func sameChoice(t *testing.T, w *record, rows *lastRows, s *model.Session, entries []snapkv.Entry) {
 	t.Helper()
-	got, err := w.selections(t.Context(), s, entries)
+	got, err := w.selectAll(t.Context(), s, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestTiedChoiceOnCard(t *testing.T) {
 	w.config.Layers = 1
 	sameChoice(t, w, rows, s, entries)
 	sameChoice(t, w, nil, s, entries)
-	got, err := w.selections(t.Context(), s, entries)
+	got, err := w.selectAll(t.Context(), s, entries)
 	if err != nil {
 		t.Fatal(err)
 	}

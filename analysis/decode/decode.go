@@ -1,8 +1,3 @@
-// Package decode runs a model with compressed caches: it prefills a prompt once,
-// compresses the cache as each method says, goes on from it, and compares the
-// replies with those of the full cache.
-//
-//	err := decode.Run(ctx, decode.Config{Model: m, Prompts: list, Methods: ms, Configs: cs, MaxNewTokens: 64}, emit)
 package decode
 
 import (
@@ -19,54 +14,18 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Config says what is decoded: every prompt from the full cache, and from the
-// caches that every method with every config leaves.
-type Config struct {
-	Model        *model.Model
-	Prompts      []prompts.Prompt
-	Methods      []snapkv.Method
-	Configs      []snapkv.Config
-	MaxNewTokens int
-	IgnoreEOS    bool
-	FollowWhole  bool                                      // followed replies are scored whole, not cut to MaxNewTokens
-	Score        string                                    // of Scores
-	Lenient      bool                                      // leave out, with a warning, methods that cannot be run
-	Skip         func(method string, c snapkv.Config) bool // pairs left out; may be nil
-	Batch        int                                       // compressed caches that decode at once; above 1 the speed and memory of one are not known, NaN
-	Encode       func(text string) []int32
-	Decode       func(ids []int32) string // nil: no text, no answer scores
-	Warn         func(text string)
-	Progress     func(capture.Progress) // may be nil
-}
-
-// Check finds prompts and settings that cannot be run.
-func (c *Config) Check() error {
-	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
-		return err
-	}
-	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
-	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
-	if err := run.Check(); err != nil {
-		return err
-	}
-	most := c.Model.Config().MaxPositions
-	for i := range c.Prompts { // every cache writes a reply of its own, beside the one that is followed
-		if p := &c.Prompts[i]; most > 0 && len(p.Tokens)+c.MaxNewTokens > most {
-			return &capture.TooLongError{ID: p.ID, Tokens: len(p.Tokens), Reply: c.MaxNewTokens, Max: most}
-		}
-	}
-	return nil
-}
-
-// Run decodes and hands out a result for each prompt and cache, the full cache
-// first.
+// Run decodes and calls emit with a result for each prompt and cache: prompt by prompt,
+// the full cache first, then method by method in the order of the configs. An error of
+// emit ends the run. A passed-through prompt has results that equal those of the full
+// cache, with a warning.
 func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
 	r := newRunner(c)
+	caches := int64(1 + len(r.entries))
 	for i := range c.Prompts {
-		r.total += int64(len(c.Prompts[i].Tokens)) + int64(1+len(c.Methods)*len(c.Configs))*int64(2*c.MaxNewTokens) // decoded, then scored
+		r.total += int64(len(c.Prompts[i].Tokens)) + caches*int64(2*c.MaxNewTokens) // decoded, then scored
 	}
 	for i := range c.Prompts {
 		p := &c.Prompts[i]
@@ -79,13 +38,14 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	return nil
 }
 
+// runner is a run and how far it has come.
 type runner struct {
 	Config
 	entries []snapkv.Entry
 	started time.Time
-	done    int
-	tokens  int64
-	total   int64
+	done    int   // prompts
+	tokens  int64 // run through the model
+	total   int64 // expected tokens
 	warned  map[string]bool
 }
 
@@ -95,6 +55,7 @@ func newRunner(c Config) *runner {
 	return &runner{Config: c, entries: entries, started: time.Now(), warned: map[string]bool{}}
 }
 
+// warn passes a warning on, unless it was given before.
 func (r *runner) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !r.warned[text] && r.Warn != nil {
@@ -104,15 +65,22 @@ func (r *runner) warn(format string, args ...any) {
 }
 
 func (r *runner) report(id string) {
-	if r.Progress != nil {
-		r.Progress(capture.Progress{Prompt: r.done, Prompts: len(r.Prompts), ID: id, Tokens: min(r.tokens, r.total), Total: r.total, Elapsed: time.Since(r.started), Left: -1})
+	if r.Progress == nil {
+		return
 	}
+	r.Progress(capture.Progress{
+		Prompt: r.done, Prompts: len(r.Prompts), ID: id,
+		Tokens: min(r.tokens, r.total), Total: r.total,
+		Elapsed: time.Since(r.started), Left: -1,
+	})
 }
 
-// forward passes tokens on; logits, if not nil, sees every row's.
+// forward runs tokens in pieces, so that a cancelled context ends it soon. Rows of
+// pass.Logits and pass.LogitsFrom count from the first of the tokens.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
-	show, from := pass.Logits, pass.LogitsFrom
-	piece := r.Model.Piece() // tokens between two looks at the context
+	show := pass.Logits
+	from := pass.LogitsFrom
+	piece := r.Model.Piece()
 	if pass.Length == 0 {
 		pass.Length = s.Len() + len(tokens)
 	}
@@ -130,8 +98,8 @@ func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, 
 	return nil
 }
 
-// replies is the most tokens that follow a prompt in a cache.
-func (r *runner) replies(p *prompts.Prompt) int {
+// longestReply returns the largest number of tokens that follow a prompt in a cache.
+func (r *runner) longestReply(p *prompts.Prompt) int {
 	n := r.MaxNewTokens
 	if r.FollowWhole {
 		n = max(n, len(p.Reply))
@@ -139,35 +107,50 @@ func (r *runner) replies(p *prompts.Prompt) int {
 	return n
 }
 
-// reference is what the full cache gave: the reply that all caches are scored
-// on, and the log-probabilities of each of its tokens.
-type reference struct {
-	reply    []int32
-	logProbs []float32 // [G, vocab]
-}
-
-func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result) error) error {
-	cfg := r.Model.Config()
-	w := newWatcher(r.Model, r.entries, len(p.Tokens))
-	s, first := r.Model.NewSession(), make([]float32, cfg.Vocab)
-	defer s.Close()
-	if err := s.Reserve(len(p.Tokens) + r.replies(p)); err != nil {
-		return err
+// prefill runs a prompt and returns the full cache. The caller closes its session.
+func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error) {
+	full := &cache{
+		runner:  r,
+		prompt:  p,
+		session: r.Model.NewSession(),
+		first:   make([]float32, r.Model.Config().Vocab),
+		record:  newRecord(r.Model, r.entries, len(p.Tokens)),
+	}
+	if err := full.session.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
+		full.session.Close()
+		return nil, err
 	}
 	start := time.Now()
-	err := r.forward(ctx, s, p.Tokens, model.Pass{LogitsFrom: len(p.Tokens) - 1, Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }})
+	err := r.forward(ctx, full.session, p.Tokens, model.Pass{
+		Recorder:   full.record.recorder(),
+		LogitsFrom: len(p.Tokens) - 1,
+		Logits:     func(_ int, l []float32) { copy(full.first, l) },
+	})
+	took := time.Since(start)
+	if err == nil && slices.ContainsFunc(full.first, func(v float32) bool { return v != v }) {
+		err = errors.New("the model's logits are not numbers: the weights are damaged or overflow")
+	}
+	if err != nil {
+		full.session.Close()
+		return nil, err
+	}
+	full.prefillSpeed = float64(len(p.Tokens)) / took.Seconds()
+	return full, nil
+}
+
+// prompt decodes a prompt from the full cache and from all compressed ones.
+func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result) error) error {
+	full, err := r.prefill(ctx, p)
 	if err != nil {
 		return err
 	}
-	prefill := float64(len(p.Tokens)) / time.Since(start).Seconds()
-	if slices.ContainsFunc(first, func(v float32) bool { return v != v }) {
-		return errors.New("the model's logits are not numbers: the weights are damaged or overflow")
-	}
-	full := &cache{r: r, p: p, s: s, first: first, prompt: len(p.Tokens), watch: w}
-	out := Result{ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: number(prefill)}
-	var ref reference
-	if ref.reply = p.Reply; p.Reply != nil && !r.FollowWhole {
+	defer full.session.Close()
+	ref := reference{reply: p.Reply}
+	if p.Reply != nil && !r.FollowWhole {
 		ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
+	}
+	out := Result{
+		ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(full.prefillSpeed),
 	}
 	if err := full.measure(ctx, &ref, &out); err != nil {
 		return err
@@ -175,100 +158,99 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err := emit(out); err != nil {
 		return err
 	}
-	chosen, err := w.selections(ctx, s, r.entries)
+	selections, err := full.record.selectAll(ctx, full.session, r.entries)
 	if err != nil {
 		return err
 	}
-	g := &company{r: r, ref: &ref, emit: emit}
-	defer g.close()
+	b := &batch{runner: r, ref: &ref, emit: emit}
+	defer b.close()
 	for i, e := range r.entries {
 		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {
 			continue
 		}
-		if err := r.compressed(ctx, full, e, chosen[i], prefill, g); err != nil {
+		if err := r.compress(ctx, full, e, selections[i], b); err != nil {
 			return err
 		}
-		chosen[i].keep = nil
+		selections[i].keep = nil // not needed any more
 	}
-	return g.flush(ctx)
+	return b.flush(ctx)
 }
 
-// compressed makes the cache that a method leaves and hands it to the company
-// that decodes.
-func (r *runner) compressed(ctx context.Context, full *cache, e snapkv.Entry, chosen selection, prefill float64, g *company) error {
-	method, c := e.Method, e.Config
-	out := Result{ID: full.p.ID, Method: method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel, Pooling: c.Pooling, Group: c.Group, PrefillTokens: number(prefill)}
-	s := full.s
-	switch err := chosen.err; {
-	case method.IgnoresCapacity:
-		return nil // the reference itself
-	case c.Passthrough(full.prompt):
-		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", full.p.ID, full.prompt, c.Capacity)
-	case err != nil && r.Lenient:
-		r.warn("%s is left out: %v", method.Name, err)
+// compress makes the cache that an entry keeps and adds it to the batch.
+func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chosen selection, b *batch) error {
+	c := e.Config
+	p := full.prompt
+	out := Result{
+		ID: p.ID, Method: e.Method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel,
+		Pooling: c.Pooling, Group: c.Group, PrefillTokens: Float(full.prefillSpeed),
+	}
+	switch {
+	case e.Method.IgnoresCapacity:
+		return nil // this is the full cache, which has been measured
+	case c.Passthrough(len(p.Tokens)):
+		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
+		same := &cache{runner: r, prompt: p, session: full.session, first: full.first}
+		return b.addShared(ctx, same, out)
+	case chosen.err != nil && r.Lenient:
+		r.warn("%s is left out: %v", e.Method.Name, chosen.err)
 		return nil
-	case err != nil:
-		return err
-	default:
-		if s, err = s.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil }); err != nil {
-			return err
-		}
-		if err := s.Reserve(full.prompt + r.replies(full.p)); err != nil {
-			s.Close()
-			return err
-		}
+	case chosen.err != nil:
+		return chosen.err
 	}
-	small := &cache{r: r, p: full.p, s: s, first: full.first, prompt: full.prompt}
-	if s != full.s {
-		small.beside = full.s.CacheBytes()
-	}
-	return g.add(ctx, small, out, s != full.s)
-}
-
-// cache is a session that stands at the prompt's end, and what is asked of it.
-type cache struct {
-	r      *runner
-	p      *prompts.Prompt
-	s      *model.Session
-	first  []float32 // logits after the prompt
-	prompt int
-	watch  *watcher // of the full cache only
-	beside int64    // bytes of the full cache, held for the other caches
-	ids    []int32  // decoded in company already; nil: not yet
-}
-
-// measure decodes freely, then scores the reference reply and answer. Without
-// a reply to follow, the full cache's own becomes the reference.
-func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
-	out.CacheBytes = k.s.CacheBytes()
-	var ids []int32
-	var took time.Duration
-	peak, err := math.NaN(), error(nil)
-	if ids = k.ids; ids == nil {
-		peak, err = peakMemory(func() (err error) {
-			start := time.Now()
-			ids, err = k.greedy(ctx)
-			took = time.Since(start)
-			return err
-		})
-	}
+	s, err := full.session.Compress(func(layer int) ([][]int32, error) { return chosen.keep[layer], nil })
 	if err != nil {
 		return err
 	}
-	out.PeakBytes = number(peak - float64(k.beside))
-	out.DecodeTokens = number(float64(max(0, len(ids)-1)) / max(took.Seconds(), 1e-9))
-	if len(ids) < 2 || k.ids != nil {
-		out.DecodeTokens = number(math.NaN())
+	if err := s.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
+		s.Close()
+		return err
 	}
-	out.OutputIDs = ids
-	if k.r.Decode != nil {
-		out.Text = k.r.Decode(ids)
-		out.score(k.p.References, k.r.Score)
+	return b.add(ctx, &cache{
+		runner: r, prompt: p, session: s, first: full.first,
+		otherBytes: full.session.CacheBytes(),
+	}, out)
+}
+
+// reference is what all caches are compared with: a reply, and the log-probabilities
+// that the full cache gives at each of its tokens.
+type reference struct {
+	reply    []int32
+	logProbs []float32 // [token, vocabulary]; nil until the full cache has been measured
+}
+
+// cache is a session that holds a prompt, compressed or not, and is measured.
+type cache struct {
+	runner       *runner
+	prompt       *prompts.Prompt
+	session      *model.Session
+	first        []float32 // logits after the prompt
+	record       *record   // of the prefill; nil unless this is the full cache
+	prefillSpeed float64   // tokens per second, of the full cache
+	otherBytes   int64     // memory of the full cache, held while this one decodes
+	ids          []int32   // the reply, if it was decoded in a batch
+}
+
+// measure decodes a reply, then scores the reference reply and the first reference
+// answer. Without a given reply, that of the full cache becomes the reference.
+func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
+	out.CacheBytes = k.session.CacheBytes()
+	out.PeakBytes = undefined()
+	out.DecodeTokens = undefined()
+	if k.ids == nil {
+		if err := k.decodeAlone(ctx, out); err != nil {
+			return err
+		}
 	} else {
-		out.score(nil, k.r.Score)
+		out.OutputIDs = k.ids
 	}
+	var references []string
+	if k.runner.Decode != nil {
+		out.Text = k.runner.Decode(out.OutputIDs)
+		references = k.prompt.References
+	}
+	out.score(references, k.runner.Score)
 	if ref.reply == nil {
-		ref.reply = ids
+		ref.reply = out.OutputIDs
 	}
 	if err := k.follow(ctx, ref, out); err != nil {
 		return err
@@ -276,49 +258,82 @@ func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error 
 	if err := k.answer(ctx, out); err != nil {
 		return err
 	}
-	k.r.report(k.p.ID)
+	k.runner.report(k.prompt.ID)
 	return ctx.Err()
 }
 
-// rewind drops all that followed the prompt.
-func (k *cache) rewind() { k.s.Truncate(k.prompt) }
+// decodeAlone decodes a reply and measures its speed and memory.
+func (k *cache) decodeAlone(ctx context.Context, out *Result) error {
+	var took time.Duration
+	peak, err := peakMemory(func() error {
+		start := time.Now()
+		ids, err := k.greedy(ctx)
+		took = time.Since(start)
+		out.OutputIDs = ids
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	out.PeakBytes = Float(peak - float64(k.otherBytes))
+	if n := len(out.OutputIDs); n >= 2 { // the first token comes from the prefill
+		out.DecodeTokens = Float(float64(n-1) / max(took.Seconds(), 1e-9))
+	}
+	return nil
+}
 
-// greedy writes a reply, token by token.
+// rewind drops everything after the prompt.
+func (k *cache) rewind() { k.session.Truncate(len(k.prompt.Tokens)) }
+
+// greedy decodes a reply, token by token.
 func (k *cache) greedy(ctx context.Context) ([]int32, error) {
 	defer k.rewind()
-	cfg, sampler := k.r.Model.Config(), model.NewSampler(0, 0)
-	logits, ids := slices.Clone(k.first), []int32{}
-	for len(ids) < k.r.MaxNewTokens {
+	r := k.runner
+	sampler := model.NewSampler(0, 0)
+	logits := slices.Clone(k.first)
+	ids := []int32{}
+	for len(ids) < r.MaxNewTokens {
 		next := sampler.Next(logits)
 		ids = append(ids, next)
-		if len(ids) == k.r.MaxNewTokens || !k.r.IgnoreEOS && slices.Contains(cfg.EOS, next) {
+		if r.ends(ids) {
 			break
 		}
-		if err := k.r.forward(ctx, k.s, []int32{next}, model.Pass{Logits: func(_ int, l []float32) { copy(logits, l) }}); err != nil {
+		pass := model.Pass{Logits: func(_ int, l []float32) { copy(logits, l) }}
+		if err := r.forward(ctx, k.session, []int32{next}, pass); err != nil {
 			return nil, err
 		}
 	}
 	return ids, nil
 }
 
-// follow runs the reference reply and compares the distributions.
+// ends reports whether a reply of at least one token ends with its last one.
+func (r *runner) ends(ids []int32) bool {
+	last := ids[len(ids)-1]
+	return len(ids) == r.MaxNewTokens || !r.IgnoreEOS && slices.Contains(r.Model.Config().EOS, last)
+}
+
+// follow runs the reference reply and compares the distributions over the next token
+// with those of the full cache. The full cache, which is measured first, sets them.
 func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
-	defer k.rewind()
-	vocab, n := len(k.first), len(ref.reply)
-	out.PPL, out.KL, out.Agreement = number(math.NaN()), number(math.NaN()), number(math.NaN())
+	out.PPL, out.KL, out.Agreement = undefined(), undefined(), undefined()
+	n := len(ref.reply)
 	if n == 0 {
 		return nil
 	}
-	reference := ref.logProbs != nil
-	if !reference {
+	defer k.rewind()
+	vocab := len(k.first)
+	isReference := ref.logProbs == nil
+	if isReference {
 		ref.logProbs = make([]float32, n*vocab)
 	}
-	loss, kl, agree := 0.0, 0.0, 0
+	loss := 0.0
+	kl := 0.0
+	agree := 0
 	mine := make([]float32, vocab)
-	see := func(row int, l []float32) {
-		logSoftmax(mine, l)
+	compare := func(row int, logits []float32) {
+		logSoftmax(mine, logits)
 		theirs := ref.logProbs[row*vocab : (row+1)*vocab]
-		if !reference {
+		if isReference {
 			copy(theirs, mine)
 		}
 		loss -= float64(mine[ref.reply[row]])
@@ -327,53 +342,63 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 			agree++
 		}
 	}
-	see(0, k.first)
+	compare(0, k.first)
 	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) {
 		if row+1 < n {
-			see(row+1, l)
+			compare(row+1, l)
 		}
 	}}
 	tokens := ref.reply[:n-1]
-	if k.watch != nil && k.watch.generated != nil { // the oracle sees all of the reply's rows
-		tokens, pass.Recorder = ref.reply, k.watch.replyRecorder()
+	if k.record != nil && k.record.generated != nil { // the oracle sees the row of the last token, too
+		tokens = ref.reply
+		pass.Recorder = k.record.replyRecorder()
 	}
-	if err := k.r.forward(ctx, k.s, tokens, pass); err != nil {
+	if err := k.runner.forward(ctx, k.session, tokens, pass); err != nil {
 		return err
 	}
-	out.PPL, out.KL, out.Agreement = number(math.Exp(loss/float64(n))), number(kl/float64(n)), number(float64(agree)/float64(n))
+	out.PPL = Float(math.Exp(loss / float64(n)))
+	out.KL = Float(kl / float64(n))
+	out.Agreement = Float(float64(agree) / float64(n))
 	return nil
 }
 
-// answer scores the first reference answer under the cache.
+// answer computes the log-probability of the first reference answer and the mean rank
+// of its tokens.
 func (k *cache) answer(ctx context.Context, out *Result) error {
-	out.AnswerLogProb, out.AnswerRank = number(math.NaN()), number(math.NaN())
-	if len(k.p.References) == 0 || k.r.Encode == nil {
+	out.AnswerLogProb, out.AnswerRank = undefined(), undefined()
+	r := k.runner
+	if len(k.prompt.References) == 0 || r.Encode == nil {
 		return nil
 	}
-	ids := k.r.Encode(k.p.References[0])
+	ids := r.Encode(k.prompt.References[0])
 	if len(ids) == 0 {
 		return nil
 	}
-	if room := k.r.Model.Config().MaxPositions; room > 0 && k.prompt+len(ids) > room {
-		k.r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored", k.p.ID, room, room-k.prompt, len(ids))
-		ids = ids[:room-k.prompt]
+	length := len(k.prompt.Tokens)
+	if most := r.Model.Config().MaxPositions; most > 0 && length+len(ids) > most {
+		r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored",
+			k.prompt.ID, most, most-length, len(ids))
+		ids = ids[:most-length]
 	}
 	defer k.rewind()
-	sum, rank := 0.0, 0.0
-	mine := make([]float32, len(k.first))
-	see := func(row int, l []float32) {
-		logSoftmax(mine, l)
-		v := mine[ids[row]]
+	sum := 0.0
+	ranks := 0.0
+	logProbs := make([]float32, len(k.first))
+	see := func(row int, logits []float32) {
+		logSoftmax(logProbs, logits)
+		v := logProbs[ids[row]]
 		sum += float64(v)
-		for _, other := range mine {
+		for _, other := range logProbs {
 			if other > v {
-				rank++
+				ranks++
 			}
 		}
-		rank++
+		ranks++
 	}
 	see(0, k.first)
-	err := k.r.forward(ctx, k.s, ids[:len(ids)-1], model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }})
-	out.AnswerLogProb, out.AnswerRank = number(sum), number(rank/float64(len(ids)))
+	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }}
+	err := r.forward(ctx, k.session, ids[:len(ids)-1], pass)
+	out.AnswerLogProb = Float(sum)
+	out.AnswerRank = Float(ranks / float64(len(ids)))
 	return err
 }

@@ -116,18 +116,18 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, MaxNewTokens: 8, IgnoreEOS: true,
 		Methods: snapkv.Methods, Configs: []snapkv.Config{config(16, 48), config(16, 90)},
 	})
-	w := newWatcher(m, run.entries, len(ids))
+	rec := newRecord(m, run.entries, len(ids))
 	s := m.NewSession()
 	first := make([]float32, c.Vocab)
-	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: w.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
+	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: rec.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
 		t.Fatal(err)
 	}
 	var ref reference
-	full := &cache{r: run, p: &run.Prompts[0], s: s, first: first, prompt: len(ids), watch: w}
+	full := &cache{runner: run, prompt: &run.Prompts[0], session: s, first: first, record: rec}
 	if err := full.measure(context.Background(), &ref, &Result{}); err != nil {
 		t.Fatal(err)
 	}
-	chosen, err := w.selections(t.Context(), s, run.entries)
+	chosen, err := rec.selectAll(t.Context(), s, run.entries)
 	if err != nil {
 		t.Fatal(err)
 	}

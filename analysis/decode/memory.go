@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// peakMemory runs f and returns the peak resident memory of the process
-// meanwhile, in bytes; NaN where the system does not tell (it is Linux that
-// does: writing 5 to clear_refs resets VmHWM, proc_pid_clear_refs(5)).
+// peakMemory runs f and returns the peak resident memory of the process during the
+// call, in bytes. It is NaN on systems other than Linux, where writing 5 to clear_refs
+// resets VmHWM (proc_pid_clear_refs(5)).
 func peakMemory(f func() error) (float64, error) {
-	debug.FreeOSMemory() // what the prefill left behind is no need of decoding
+	debug.FreeOSMemory() // memory that only the prefill needed does not count
 	reset := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil
 	if err := f(); err != nil {
 		return math.NaN(), err
@@ -27,7 +27,8 @@ func peakMemory(f func() error) (float64, error) {
 	return highWater(text), nil
 }
 
-// highWater finds VmHWM, given in KiB, in the text of /proc/self/status.
+// highWater returns VmHWM, which /proc/self/status gives in KiB, in bytes; NaN if it is
+// not there.
 func highWater(status []byte) float64 {
 	_, rest, found := bytes.Cut(status, []byte("VmHWM:"))
 	if fields := bytes.Fields(rest); found && len(fields) > 0 {

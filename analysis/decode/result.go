@@ -7,35 +7,39 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// number is a float64 that is null in JSON where it is undefined.
-type number float64
+// Float is a float64 that is null in JSON where it is undefined: NaN or infinite.
+type Float float64
 
-func (n number) MarshalJSON() ([]byte, error) {
-	if v := float64(n); math.IsNaN(v) || math.IsInf(v, 0) {
+func undefined() Float { return Float(math.NaN()) }
+
+// MarshalJSON writes whole numbers without exponent and others with eight digits.
+func (f Float) MarshalJSON() ([]byte, error) {
+	v := float64(f)
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
 		return []byte("null"), nil
-	}
-	if v := float64(n); v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+	case v == math.Trunc(v) && math.Abs(v) < 1<<53:
 		return strconv.AppendInt(nil, int64(v), 10), nil
 	}
-	return strconv.AppendFloat(nil, float64(n), 'g', 8, 64), nil
+	return strconv.AppendFloat(nil, v, 'g', 8, 64), nil
 }
 
-// UnmarshalJSON reads null as undefined.
-func (n *number) UnmarshalJSON(text []byte) error {
+// UnmarshalJSON reads null as NaN.
+func (f *Float) UnmarshalJSON(text []byte) error {
 	if string(text) == "null" {
-		*n = number(math.NaN())
+		*f = undefined()
 		return nil
 	}
 	v, err := strconv.ParseFloat(string(text), 64)
-	*n = number(v)
+	*f = Float(v)
 	return err
 }
 
-// Result is one prompt decoded from one cache. docs/MEASURES.md has the
-// formulas.
+// Result is one prompt decoded from one cache. Measures are NaN where they are not
+// defined, such as scores without a reference answer. docs/MEASURES.md has the formulas.
 type Result struct {
 	ID            string         `json:"id"`
-	Method        string         `json:"method"`
+	Method        string         `json:"method"`   // snapkv.Full for the full cache
 	Capacity      int            `json:"capacity"` // of the full cache: the prompt's tokens
 	Window        int            `json:"window"`
 	Kernel        int            `json:"kernel"`
@@ -43,27 +47,27 @@ type Result struct {
 	Group         snapkv.Group   `json:"group"`
 	Text          string         `json:"text"`
 	OutputIDs     []int32        `json:"output_ids"`
-	PPL           number         `json:"ppl"`            // of the reference reply, a token
-	KL            number         `json:"kl"`             // nats a token, full cache against this
-	Agreement     number         `json:"agreement"`      // share of the reply where both best tokens agree
-	AnswerLogProb number         `json:"answer_logprob"` // nats, summed over the answer's tokens
-	AnswerRank    number         `json:"answer_rank"`    // mean over its tokens, 1 is best
-	Score         number         `json:"score"`
-	ExactMatch    number         `json:"exact_match"`
-	F1            number         `json:"f1"`
-	RougeL        number         `json:"rouge_l"`
-	Contains      number         `json:"contains"`
-	PrefillTokens number         `json:"prefill_tok_s"`
-	DecodeTokens  number         `json:"decode_tok_s"`
+	PPL           Float          `json:"ppl"`            // perplexity of the reference reply, per token
+	KL            Float          `json:"kl"`             // divergence of this cache from the full one, nats per token
+	Agreement     Float          `json:"agreement"`      // share of the reply's tokens where both predict the same
+	AnswerLogProb Float          `json:"answer_logprob"` // nats, summed over the tokens of the answer
+	AnswerRank    Float          `json:"answer_rank"`    // mean over the tokens of the answer; 1 is the best
+	Score         Float          `json:"score"`          // the one that Config.Score names
+	ExactMatch    Float          `json:"exact_match"`
+	F1            Float          `json:"f1"`
+	RougeL        Float          `json:"rouge_l"`
+	Contains      Float          `json:"contains"`
+	PrefillTokens Float          `json:"prefill_tok_s"`
+	DecodeTokens  Float          `json:"decode_tok_s"`
 	CacheBytes    int64          `json:"cache_bytes"` // after the prompt
-	PeakBytes     number         `json:"peak_bytes"`  // resident memory while decoding, without the other cache
+	PeakBytes     Float          `json:"peak_bytes"`  // resident memory while decoding, without the full cache
 }
 
-// Full reports whether the result is of the full cache, which the others are
-// compared with.
+// Full reports whether the result is of the full cache, which the others are compared
+// with.
 func (r *Result) Full() bool { return r.Method == snapkv.Full }
 
-// logSoftmax writes the log-probabilities of logits.
+// logSoftmax writes the log-probabilities of logits into dst.
 func logSoftmax(dst, logits []float32) {
 	top := math.Inf(-1)
 	for _, v := range logits {
@@ -79,7 +83,7 @@ func logSoftmax(dst, logits []float32) {
 	}
 }
 
-// divergence is Σ p (ln p - ln q), nats.
+// divergence returns Σ p (ln p - ln q) in nats, from log-probabilities.
 func divergence(p, q []float32) float64 {
 	sum := 0.0
 	for i, lp := range p {
@@ -90,6 +94,7 @@ func divergence(p, q []float32) float64 {
 	return max(0, sum)
 }
 
+// best returns the index of the largest value, the first of equal ones.
 func best(x []float32) int {
 	at := 0
 	for i, v := range x {

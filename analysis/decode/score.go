@@ -1,40 +1,50 @@
 package decode
 
 import (
-	"math"
 	"strings"
 	"unicode"
 )
 
-// Scores are the names that Config.Score takes.
+// Scores are the scores of an answer that Config.Score can name: F1 of words, exact
+// match, ROUGE-L, and whether the reply contains the reference.
 var Scores = []string{"f1", "em", "rouge-l", "contains"}
 
-// score compares the text with reference answers; of several the best counts.
+// score compares the text with reference answers and keeps the best of each score.
+// Without references all scores are NaN.
 func (r *Result) score(references []string, which string) {
-	em, f1, rouge, contains := math.NaN(), math.NaN(), math.NaN(), math.NaN()
-	got := words(r.Text)
-	for i, ref := range references {
-		if i == 0 {
-			em, f1, rouge, contains = 0, 0, 0, 0
-		}
-		want := words(ref)
-		if strings.Join(got, " ") == strings.Join(want, " ") {
-			em = 1
-		}
-		f1, rouge = max(f1, overlapF1(got, want)), max(rouge, rougeL(got, want))
-		if strings.Contains(" "+strings.Join(got, " ")+" ", " "+strings.Join(want, " ")+" ") {
-			contains = 1
-		}
+	if len(references) == 0 {
+		r.ExactMatch, r.F1, r.RougeL, r.Contains = undefined(), undefined(), undefined(), undefined()
+	} else {
+		r.ExactMatch, r.F1, r.RougeL, r.Contains = 0, 0, 0, 0
 	}
-	r.ExactMatch, r.F1, r.RougeL, r.Contains = number(em), number(f1), number(rouge), number(contains)
-	r.Score = map[string]number{"em": r.ExactMatch, "rouge-l": r.RougeL, "contains": r.Contains}[which]
-	if which == "" || which == "f1" {
+	got := words(r.Text)
+	reply := strings.Join(got, " ")
+	for _, reference := range references {
+		want := words(reference)
+		answer := strings.Join(want, " ")
+		if reply == answer {
+			r.ExactMatch = 1
+		}
+		if strings.Contains(" "+reply+" ", " "+answer+" ") {
+			r.Contains = 1
+		}
+		r.F1 = max(r.F1, Float(overlapF1(got, want)))
+		r.RougeL = max(r.RougeL, Float(rougeL(got, want)))
+	}
+	switch which {
+	case "em":
+		r.Score = r.ExactMatch
+	case "rouge-l":
+		r.Score = r.RougeL
+	case "contains":
+		r.Score = r.Contains
+	default:
 		r.Score = r.F1
 	}
 }
 
-// words are a text's words as question-answering scores compare them (SQuAD's
-// evaluation): lower case, without punctuation and articles.
+// words splits a text into the words that scores of answers compare, as the evaluation
+// of SQuAD does: in lower case, without punctuation and articles.
 func words(text string) []string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPunct(r) || unicode.IsSymbol(r) {
@@ -51,7 +61,7 @@ func words(text string) []string {
 	return out
 }
 
-// overlapF1 is the F1 of two bags of words.
+// overlapF1 returns the F1 of two bags of words.
 func overlapF1(got, want []string) float64 {
 	count := map[string]int{}
 	for _, w := range want {
@@ -67,7 +77,7 @@ func overlapF1(got, want []string) float64 {
 	return fMeasure(same, len(got), len(want))
 }
 
-// rougeL is the F1 of the longest common subsequence.
+// rougeL returns the F1 of the longest common subsequence.
 func rougeL(got, want []string) float64 {
 	row := make([]int, len(want)+1)
 	for _, g := range got {
@@ -85,6 +95,7 @@ func rougeL(got, want []string) float64 {
 	return fMeasure(row[len(want)], len(got), len(want))
 }
 
+// fMeasure returns the harmonic mean of same/got and same/want, 1 if both are empty.
 func fMeasure(same, got, want int) float64 {
 	if got == 0 && want == 0 {
 		return 1

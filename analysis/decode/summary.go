@@ -1,61 +1,128 @@
 package decode
 
 import (
-	"fmt"
-
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
-// SummaryColumns are the columns of Summary.
-var SummaryColumns = []string{
-	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
-	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains", "prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes",
+// SummaryRow is the mean of the results of one cache over prompts. Numbers are means
+// over the prompts where they are defined, NaN if there are none.
+type SummaryRow struct {
+	Method              string
+	Capacity            int // -1 for the full cache if prompts differ in length
+	Window              int
+	Kernel              int
+	Pooling             snapkv.Pooling
+	Group               snapkv.Group
+	Prompts             int
+	PPL                 float64
+	KL, KLLow, KLHigh   float64 // with the 95 % bootstrap interval over prompts
+	Agreement           float64
+	AnswerLogProb       float64
+	AnswerRank          float64
+	Score               float64
+	ScoreLow, ScoreHigh float64 // 95 % bootstrap interval over prompts
+	ExactMatch          float64
+	F1                  float64
+	RougeL              float64
+	Contains            float64
+	PrefillTokens       float64 // per second
+	DecodeTokens        float64 // per second
+	CacheBytes          float64
+	PeakBytes           float64
 }
 
-// Summary averages results over prompts, a row for each cache in the order they
-// came. The capacity of the full cache is -1 where prompts differ in length.
-func Summary(results []Result, seed uint64) *table.Table {
-	t := table.New(SummaryColumns...)
-	groups := map[string][]Result{}
-	var order []string
+// SummaryColumns are the columns of [SummaryTable].
+var SummaryColumns = []string{
+	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
+	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains",
+	"prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes",
+}
+
+// Summarize averages results over prompts: a row for each cache, in the order in which
+// the caches first occur. The seed is that of the bootstrap.
+func Summarize(results []Result, seed uint64) []SummaryRow {
+	type cacheKey struct {
+		method                   string
+		capacity, window, kernel int
+		pooling                  snapkv.Pooling
+		group                    snapkv.Group
+	}
+	groups := map[cacheKey][]Result{}
+	var order []cacheKey
 	for _, r := range results {
-		key := r.Method
-		if !r.Full() {
-			key = fmt.Sprint(r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group)
+		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group}
+		if r.Full() {
+			key = cacheKey{method: r.Method}
 		}
 		if groups[key] == nil {
 			order = append(order, key)
 		}
 		groups[key] = append(groups[key], r)
 	}
-	for _, key := range order {
-		list := groups[key]
-		column := func(f func(r *Result) number) []float64 {
-			x := make([]float64, len(list))
-			for i := range list {
-				x[i] = float64(f(&list[i]))
-			}
-			return x
+	rows := make([]SummaryRow, len(order))
+	for i, key := range order {
+		rows[i] = summarize(groups[key], seed)
+	}
+	return rows
+}
+
+// summarize averages the results of one cache.
+func summarize(list []Result, seed uint64) SummaryRow {
+	column := func(of func(r *Result) Float) []float64 {
+		x := make([]float64, len(list))
+		for i := range list {
+			x[i] = float64(of(&list[i]))
 		}
-		mean := func(f func(r *Result) number) float64 { return analysis.Mean(column(f)) }
-		kl, score := column(func(r *Result) number { return r.KL }), column(func(r *Result) number { return r.Score })
-		klLow, klHigh := analysis.Interval(kl, seed)
-		scoreLow, scoreHigh := analysis.Interval(score, seed)
-		first := list[0]
-		for _, r := range list {
-			if r.Capacity != first.Capacity {
-				first.Capacity = -1
-			}
+		return x
+	}
+	mean := func(of func(r *Result) Float) float64 { return analysis.Mean(column(of)) }
+	first := &list[0]
+	kl := column(func(r *Result) Float { return r.KL })
+	score := column(func(r *Result) Float { return r.Score })
+	row := SummaryRow{
+		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
+		Pooling: first.Pooling, Group: first.Group, Prompts: len(list),
+		PPL:           mean(func(r *Result) Float { return r.PPL }),
+		KL:            analysis.Mean(kl),
+		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
+		AnswerLogProb: mean(func(r *Result) Float { return r.AnswerLogProb }),
+		AnswerRank:    mean(func(r *Result) Float { return r.AnswerRank }),
+		Score:         analysis.Mean(score),
+		ExactMatch:    mean(func(r *Result) Float { return r.ExactMatch }),
+		F1:            mean(func(r *Result) Float { return r.F1 }),
+		RougeL:        mean(func(r *Result) Float { return r.RougeL }),
+		Contains:      mean(func(r *Result) Float { return r.Contains }),
+		PrefillTokens: mean(func(r *Result) Float { return r.PrefillTokens }),
+		DecodeTokens:  mean(func(r *Result) Float { return r.DecodeTokens }),
+		CacheBytes:    mean(func(r *Result) Float { return Float(r.CacheBytes) }),
+		PeakBytes:     mean(func(r *Result) Float { return r.PeakBytes }),
+	}
+	row.KLLow, row.KLHigh = analysis.Interval(kl, seed)
+	row.ScoreLow, row.ScoreHigh = analysis.Interval(score, seed)
+	for i := range list {
+		if list[i].Capacity != first.Capacity {
+			row.Capacity = -1
 		}
-		t.Add(first.Method, first.Capacity, first.Window, first.Kernel, first.Pooling.String(), first.Group.String(), len(list),
-			mean(func(r *Result) number { return r.PPL }), analysis.Mean(kl), klLow, klHigh,
-			mean(func(r *Result) number { return r.Agreement }), mean(func(r *Result) number { return r.AnswerLogProb }),
-			mean(func(r *Result) number { return r.AnswerRank }), analysis.Mean(score), scoreLow, scoreHigh,
-			mean(func(r *Result) number { return r.ExactMatch }), mean(func(r *Result) number { return r.F1 }),
-			mean(func(r *Result) number { return r.RougeL }), mean(func(r *Result) number { return r.Contains }),
-			mean(func(r *Result) number { return r.PrefillTokens }), mean(func(r *Result) number { return r.DecodeTokens }),
-			mean(func(r *Result) number { return number(r.CacheBytes) }), mean(func(r *Result) number { return r.PeakBytes }))
+	}
+	return row
+}
+
+// SummaryTable makes a table of the rows, with the columns [SummaryColumns].
+func SummaryTable(rows []SummaryRow) *table.Table {
+	t := table.New(SummaryColumns...)
+	for _, r := range rows {
+		t.Add(
+			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling.String(), r.Group.String(), r.Prompts, r.PPL, r.KL, r.KLLow,
+			r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
+			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.PeakBytes,
+		)
 	}
 	return t
+}
+
+// Summary is the table of [Summarize].
+func Summary(results []Result, seed uint64) *table.Table {
+	return SummaryTable(Summarize(results, seed))
 }

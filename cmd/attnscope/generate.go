@@ -77,7 +77,7 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return writeTable(c, decode.Summary(all, c.Uint64("seed")))
+	return writeTable(c, decode.SummaryTable(decode.Summarize(all, c.Uint64("seed"))))
 }
 
 func checkGenerate(c *cli.Context) error {

@@ -9,9 +9,9 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// TestCompanyDecodesWhatEachDoesAlone: caches that decode at once, among them one
-// that drops nothing, write the replies they write one by one.
-func TestCompanyDecodesWhatEachDoesAlone(t *testing.T) {
+// TestBatchDecodesAsEachCacheAlone: caches that decode at once, one of which drops
+// nothing, give the replies that they give one by one.
+func TestBatchDecodesAsEachCacheAlone(t *testing.T) {
 	m, ids := loadModel(t, "llama")
 	for _, ignore := range []bool{true, false} {
 		c := Config{

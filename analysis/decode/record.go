@@ -1,0 +1,144 @@
+package decode
+
+import (
+	"sync"
+
+	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/attend"
+	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// record holds what methods need of a prompt and is not in its cache: the last
+// queries, and the weights summed over all queries of the prompt and of the reply.
+type record struct {
+	config    model.Config
+	prompt    int             // tokens
+	rows      int             // last queries that are kept
+	queries   [][]float32     // [layer][row, heads*dim], rotated
+	sums      []*capture.Sums // [layer], over the prompt's queries; nil if no method needs them
+	generated []*capture.Sums // [layer], over the reply's queries; nil if no method needs them
+	parts     sync.Pool       // *[]float32, sums of a tile
+}
+
+// newRecord makes an empty record for what the entries need of a prompt of some tokens.
+func newRecord(m *model.Model, entries []snapkv.Entry, prompt int) *record {
+	c := m.Config()
+	r := &record{config: c, prompt: prompt, queries: make([][]float32, c.Layers)}
+	r.parts.New = func() any { return new([]float32) }
+	var needs snapkv.Needs
+	for _, e := range entries {
+		r.rows = max(r.rows, min(e.Config.Window, prompt))
+		needs = needs.Union(e.Method.Needs)
+	}
+	for l := range r.queries {
+		r.queries[l] = make([]float32, r.rows*c.Heads*c.HeadDim)
+		if needs.Sums {
+			r.sums = append(r.sums, capture.NewSums(c.Heads, prompt))
+		}
+		if needs.Generated {
+			r.generated = append(r.generated, capture.NewSums(c.Heads, prompt))
+		}
+	}
+	return r
+}
+
+// recorder records the last queries of a prompt, and sums its rows.
+func (r *record) recorder() *model.Recorder {
+	rec := &model.Recorder{States: r.keepQueries, Wants: r.wants}
+	if r.sums != nil {
+		rec.Tile = func(layer int, t *cpu.Tile) { r.addTile(r.sums[layer], t) }
+		rec.Sums = r.addFixed(r.sums)
+	}
+	return rec
+}
+
+// replyRecorder sums the rows of a reply, for the oracle.
+func (r *record) replyRecorder() *model.Recorder {
+	return &model.Recorder{
+		Tile: func(layer int, t *cpu.Tile) { r.addTile(r.generated[layer], t) },
+		Wants: func(_, pos0, n int) model.Wants {
+			return model.Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true}
+		},
+		Sums: r.addFixed(r.generated),
+	}
+}
+
+// addTile adds the rows of a tile to sums, for keys of the prompt.
+func (r *record) addTile(s *capture.Sums, t *cpu.Tile) {
+	keys := min(t.Keys, r.prompt-t.Key0)
+	if keys <= 0 {
+		return
+	}
+	part := r.parts.Get().(*[]float32)
+	defer r.parts.Put(part)
+	if cap(*part) < keys {
+		*part = make([]float32, keys)
+	}
+	x := (*part)[:keys]
+	capture.ColumnSums(x, t.Weights, t.Stride, 0, t.Rows)
+	s.Add(t.Head, t.Key0, x)
+}
+
+// wants asks a card for the sums over the prompt's rows and for the last queries.
+func (r *record) wants(_, pos0, n int) model.Wants {
+	end := pos0 + n
+	return model.Wants{Rows: end, LSE: end, States: max(pos0, r.prompt-r.rows), Sums: r.sums != nil}
+}
+
+// addFixed returns a callback that adds a card's sums to those of each layer, for keys
+// of the prompt.
+func (r *record) addFixed(to []*capture.Sums) func(layer, head, window int, part []int64) {
+	return func(layer, head, _ int, part []int64) {
+		to[layer].AddFixed(head, part[:min(len(part), r.prompt)])
+	}
+}
+
+// keepQueries copies those of the last queries that are in a chunk.
+func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
+	width := r.config.Heads * r.config.HeadDim
+	for i := range n {
+		if row := pos0 + i - (r.prompt - r.rows); row >= 0 && row < r.rows {
+			copy(r.queries[layer][row*width:], q[i*width:(i+1)*width])
+		}
+	}
+}
+
+// layer returns a layer of the full cache as methods see it. The weights of the last
+// queries are computed from queries and keys.
+func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
+	c := &r.config
+	keys, err := s.Keys(id, 0, r.prompt)
+	if err != nil {
+		return nil, err
+	}
+	values, err := s.Values(id, 0, r.prompt)
+	if err != nil {
+		return nil, err
+	}
+	l := &snapkv.Layer{
+		Index: id, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: r.prompt, N: r.rows,
+		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: r.queries[id], Keys: keys, Values: values,
+	}
+	if r.sums != nil {
+		l.Sums = r.sums[id].Floats(r.prompt)
+	}
+	if r.generated != nil {
+		l.Generated = make([]float64, c.Heads*r.prompt)
+		for i, v := range r.generated[id].Floats(r.prompt) {
+			l.Generated[i] = float64(v)
+		}
+	}
+	head := attend.Head{Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[id]}
+	l.Rows = make([]float32, c.Heads*r.rows*r.prompt)
+	group := c.Heads / c.KVHeads
+	parallel.For(c.Heads, func(h int) {
+		q := simd.Mat[float32]{Data: l.Queries[h*c.HeadDim:], Rows: r.rows, Cols: c.HeadDim, Stride: c.Heads * c.HeadDim}
+		k := simd.Mat[float32]{Data: keys[h/group*c.HeadDim:], Rows: r.prompt, Cols: c.HeadDim, Stride: c.KVHeads * c.HeadDim}
+		head.Rows(l.Rows[h*r.rows*r.prompt:], r.prompt-r.rows, q, k)
+	})
+	return l, nil
+}

@@ -1,0 +1,123 @@
+package decode
+
+import (
+	"context"
+	"slices"
+
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// selection is what an entry keeps: [layer][head or kv head], ascending slots of the
+// cache, the window included. If the entry cannot select, err says why.
+type selection struct {
+	keep [][][]int32
+	err  error
+}
+
+// selectAll selects by every entry on every layer of the full cache. Selections of
+// entries that keep everything are empty.
+func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snapkv.Entry) ([]selection, error) {
+	src := snapkv.Source{
+		Len: r.prompt, Layers: r.config.Layers,
+		Read: func(_ context.Context, layer int, _ snapkv.Needs) (*snapkv.Layer, error) { return r.layer(s, layer) },
+	}
+	for l := range r.config.Layers {
+		src.Recorded = append(src.Recorded, l)
+	}
+	sweep, err := snapkv.NewSweep(ctx, src, entries)
+	if err != nil {
+		return nil, err
+	}
+	run := &selectRun{record: r, session: s, sweep: sweep, entries: entries, out: make([]selection, len(entries))}
+	for i := range run.out {
+		run.out[i].keep = make([][][]int32, r.config.Layers)
+	}
+	for layer := range r.config.Layers {
+		if err := run.layer(layer); err != nil {
+			return nil, err
+		}
+	}
+	return run.out, nil
+}
+
+// selectRun is a sweep over the full cache of a prompt, and what it has selected.
+type selectRun struct {
+	record  *record
+	session *model.Session
+	sweep   *snapkv.Sweep
+	entries []snapkv.Entry
+	out     []selection
+}
+
+// layer selects on one layer: first the card, if there is one and it knows the method,
+// then the processor. Entries that failed on an earlier layer are left out.
+func (run *selectRun) layer(layer int) error {
+	var rest []bool // entries that are left to select by
+	for i, e := range run.entries {
+		rest = append(rest, run.out[i].err == nil && !e.Method.KeepsAll(e.Config, run.record.prompt))
+	}
+	if err := run.selectOnCard(layer, rest); err != nil {
+		return err
+	}
+	if !slices.Contains(rest, true) {
+		return nil
+	}
+	l, err := run.record.layer(run.session, layer)
+	if err != nil {
+		return err
+	}
+	skip := func(i int) bool { return !rest[i] }
+	run.sweep.Select(l, skip, func(i int, keep [][]int32, err error) {
+		if err != nil {
+			run.out[i].err = err
+			return
+		}
+		run.out[i].keep[layer] = run.record.withWindow(keep, run.entries[i].Config.Window)
+	})
+	return nil
+}
+
+// selectOnCard lets the card that holds the cache select by the methods that use pooled
+// votes alone, and removes them from rest.
+func (run *selectRun) selectOnCard(layer int, rest []bool) error {
+	if run.session.InMemory() {
+		return nil
+	}
+	var picks []model.Pick
+	var of []int // the entry of each pick
+	for i, e := range run.entries {
+		if c := e.Config; rest[i] && e.Method.PooledVotes {
+			picks = append(picks, model.Pick{
+				Window: c.Window, Budget: run.sweep.Budget(i, layer), Kernel: c.Kernel,
+				Pooling: c.Pooling.String(), Group: c.Group.String(),
+			})
+			of = append(of, i)
+		}
+	}
+	if len(picks) == 0 {
+		return nil
+	}
+	r := run.record
+	keep, ok, err := run.session.Select(layer, r.queries[layer], r.rows, picks)
+	if err != nil || !ok {
+		return err
+	}
+	for n, i := range of {
+		run.out[i].keep[layer] = keep[n]
+		rest[i] = false
+	}
+	return nil
+}
+
+// withWindow appends the positions of the window to each list of prefix positions.
+func (r *record) withWindow(keep [][]int32, window int) [][]int32 {
+	out := make([][]int32, len(keep))
+	for h, prefix := range keep {
+		out[h] = append(make([]int32, 0, len(prefix)+window), prefix...)
+		for j := r.prompt - window; j < r.prompt; j++ {
+			out[h] = append(out[h], int32(j))
+		}
+	}
+	return out
+}
