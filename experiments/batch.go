@@ -2,23 +2,45 @@ package experiments
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/engine/model"
-	"github.com/attnscope/attnscope/viz"
 )
 
-// batchMemory is the most that the caches of a batch may take.
+// batchMemory is the most that the caches of a batch may take, in bytes.
 const batchMemory = 4 << 30
 
-// batches decodes several sequences at once, after prompts of one length, from
-// full caches and from compressed ones: a step reads the weights once, and every
-// cache. What is kept does not change the time, so the first and the last
-// positions are.
-func (l *Lab) batches(ctx context.Context, length, capacity, steps int, sizes []int) (*table.Table, error) {
+// batchRow is the time to decode several sequences at once.
+type batchRow struct {
+	promptTokens    int
+	cache           string
+	capacity        int
+	batch           int     // sequences
+	tokensPerSecond float64 // of all sequences together
+	one             float64 // tokens per second with the smallest batch
+	bytes           int     // of all caches
+}
+
+func (r batchRow) cells() []any {
+	return []any{
+		r.promptTokens, r.cache, r.capacity, r.batch, r.tokensPerSecond,
+		1000 * float64(r.batch) / r.tokensPerSecond, r.tokensPerSecond / r.one, r.bytes,
+	}
+}
+
+func batchTable(rows []batchRow) *table.Table {
+	return tableOf([]string{
+		"prompt_tokens", "cache", "capacity", "batch", "tok_s", "ms_a_step", "against_one", "cache_bytes",
+	}, rows)
+}
+
+// batchSpeeds decodes some steps of several sequences at once, after prompts of
+// one length, from full caches and from compressed ones. A step reads the weights
+// once, and every cache. Sizes that take too much memory are left out. Which
+// positions are kept does not change the time: the first four and the last are.
+func (l *Lab) batchSpeeds(ctx context.Context, length, capacity, steps int, sizes []int) ([]batchRow, error) {
 	r := rand.New(rand.NewPCG(l.Seed, 2))
 	ids := make([]int32, length)
 	for i := range ids {
@@ -29,15 +51,21 @@ func (l *Lab) batches(ctx context.Context, length, capacity, steps int, sizes []
 	if err := s.Forward(ctx, ids, model.Pass{LogitsFrom: length}); err != nil {
 		return nil, err
 	}
-	t := table.New("prompt_tokens", "cache", "capacity", "batch", "tok_s", "ms_a_step", "against_one", "cache_bytes")
-	for _, cache := range []struct {
-		name     string
+	layouts := []struct {
+		cache    string
 		heads    int
 		capacity int
-	}{{"full", l.Config.KVHeads, length}, {"compressed by query head", l.Config.Heads, capacity}, {"compressed by kv head", l.Config.KVHeads, capacity}} {
+	}{
+		{"full", l.Config.KVHeads, length},
+		{"compressed by query head", l.Config.Heads, capacity},
+		{"compressed by kv head", l.Config.KVHeads, capacity},
+	}
+	var rows []batchRow
+	for _, layout := range layouts {
 		one := 0.0
 		for _, n := range sizes {
-			rate, bytes, err := l.batch(ctx, s, cache.heads, cache.capacity, n, steps)
+			keep := sinksAndRecent(layout.heads, layout.capacity, length)
+			rate, bytes, err := l.batchSpeed(ctx, s, keep, n, steps)
 			if err != nil {
 				return nil, err
 			}
@@ -47,38 +75,48 @@ func (l *Lab) batches(ctx context.Context, length, capacity, steps int, sizes []
 			if n == sizes[0] {
 				one = rate
 			}
-			t.Add(length, cache.name, cache.capacity, n, rate, 1000*float64(n)/rate, rate/one, bytes)
+			rows = append(rows, batchRow{length, layout.cache, layout.capacity, n, rate, one, bytes})
 		}
 	}
-	return t, nil
+	return rows, nil
 }
 
-// batch decodes some steps of n copies of a sequence that keep so many slots, and
-// returns tokens a second of all together and the bytes of their caches.
-func (l *Lab) batch(ctx context.Context, full *model.Session, heads, capacity, n, steps int) (rate float64, bytes int, err error) {
+// sinksAndRecent are the first four and the last positions of a prompt, as many as
+// the capacity, for each head.
+func sinksAndRecent(heads, capacity, length int) [][]int32 {
 	keep := make([][]int32, heads)
 	for h := range keep {
 		for i := range capacity {
 			at := i
 			if i >= 4 {
-				at = full.Len() - capacity + i
+				at = length - capacity + i
 			}
 			keep[h] = append(keep[h], int32(at))
 		}
 	}
-	list, tokens, passes := make([]*model.Session, n), make([]int32, n), make([]model.Pass, n)
+	return keep
+}
+
+// batchSpeed decodes some steps of n copies of a sequence that keep the given
+// positions. It returns the tokens per second of all copies together and the bytes
+// of their caches; above batchMemory nothing is decoded.
+func (l *Lab) batchSpeed(ctx context.Context, full *model.Session, keep [][]int32, n, steps int) (rate float64, bytes int, err error) {
+	list := make([]*model.Session, n)
+	tokens := make([]int32, n)
+	passes := make([]model.Pass, n)
 	for i := range list {
 		if list[i], err = full.Compress(func(int) ([][]int32, error) { return keep, nil }); err != nil {
 			return 0, 0, err
 		}
 		defer list[i].Close()
-		if bytes += int(list[i].CacheBytes()); bytes > batchMemory {
+		bytes += int(list[i].CacheBytes())
+		if bytes > batchMemory {
 			return 0, bytes, nil
 		}
 		if err := list[i].Reserve(full.Len() + steps + 1); err != nil {
 			return 0, 0, err
 		}
-		passes[i].Logits = func(int, []float32) {} // as decoding needs them
+		passes[i].Logits = func(int, []float32) {} // computed, as decoding needs them
 	}
 	step := func(at int) error {
 		for i := range tokens {
@@ -86,7 +124,7 @@ func (l *Lab) batch(ctx context.Context, full *model.Session, heads, capacity, n
 		}
 		return l.Model.Step(ctx, list, tokens, passes)
 	}
-	if err := step(0); err != nil { // the first one makes room
+	if err := step(0); err != nil { // the first step allocates and is not timed
 		return 0, 0, err
 	}
 	start := time.Now()
@@ -96,25 +134,4 @@ func (l *Lab) batch(ctx context.Context, full *model.Session, heads, capacity, n
 		}
 	}
 	return float64(n*steps) / time.Since(start).Seconds(), bytes, nil
-}
-
-// batchFigure draws tokens a second against the size of the batch.
-func (l *Lab) batchFigure(t *table.Table) *viz.Figure {
-	k := viz.Curves{Title: "decode speed by number of sequences at once", XLabel: "sequences at once", YLabel: "tokens a second, all together", LogX: true, Meta: l.meta()}
-	at := map[string]int{}
-	for _, row := range t.Rows {
-		name := row[1].(string)
-		i, ok := at[name]
-		if !ok {
-			i = len(k.Series)
-			at[name] = i
-			k.Series = append(k.Series, viz.Series{Name: name})
-		}
-		s := &k.Series[i]
-		s.X, s.Y = append(s.X, float64(row[3].(int))), append(s.Y, row[4].(float64))
-	}
-	if len(t.Rows) > 0 {
-		k.Caption = fmt.Sprintf("after prompts of %v tokens; compressed to %v positions; %d threads. Wall-clock times: they differ from run to run.", t.Rows[0][0], t.Rows[len(t.Rows)-1][2], l.Threads)
-	}
-	return viz.CurvesFigure(k)
 }

@@ -36,19 +36,19 @@ func planted(t *testing.T) string {
 // the lowest, where nothing is significant. So of five significant positions the
 // own vote has all, the other prompt's none, an earlier window's two.
 func TestControlsOfPlantedAttention(t *testing.T) {
-	got, err := controls(planted(t), 7)
+	got, err := controlRates(planted(t), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]float64{"own": 1, "other prompt": 0, "random window": 0.4}
-	for _, row := range got.Rows {
-		w := want[row[0].(string)]
-		if rate, diff := row[5].(float64), row[8].(float64); math.Abs(rate-w) > 1e-12 || math.Abs(diff-(1-w)) > 1e-12 || row[4] != 2 {
-			t.Errorf("%v: want hit rate %g, difference %g of two prompts", row, w, 1-w)
+	for _, row := range got {
+		w := want[row.control]
+		if math.Abs(row.rate.mean-w) > 1e-12 || math.Abs(row.difference.mean-(1-w)) > 1e-12 || row.prompts != 2 {
+			t.Errorf("%+v: want hit rate %g, difference %g of two prompts", row, w, 1-w)
 		}
 	}
-	if len(got.Rows) != 3*3*2 {
-		t.Errorf("%d rows, want three controls of two layers and all, with and without the first four", len(got.Rows))
+	if len(got) != 3*3*2 {
+		t.Errorf("%d rows, want three controls of two layers and all, with and without the first four", len(got))
 	}
 }
 
@@ -69,10 +69,10 @@ func TestHeadScoresOfPlantedAttention(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []float64{1, 1, 1, math.Sqrt(19)}
-	for _, row := range got.Rows {
-		for i, x := range []any{row[4], row[7], row[8], row[9]} {
-			if math.Abs(x.(float64)-want[i]) > 1e-9 {
-				t.Errorf("layer %v head %v: %s %v, want %g", row[0], row[1], []string{"hit_rate", "halves", "persistence", "variation"}[i], x, want[i])
+	for _, row := range got {
+		for i, x := range []float64{row.rate.mean, row.halves, row.persistence, row.variation} {
+			if math.Abs(x-want[i]) > 1e-9 {
+				t.Errorf("layer %d head %d: %s %v, want %g", row.layer, row.head, []string{"hit_rate", "halves", "persistence", "variation"}[i], x, want[i])
 			}
 		}
 	}
@@ -99,13 +99,14 @@ func TestHalvesThatDisagree(t *testing.T) {
 func TestCopiedTokens(t *testing.T) {
 	at := func(j int) []float32 { row := make([]float32, 8); row[j] = 1; return row }
 	rows := slices.Concat(at(3), at(3), at(4))
-	if got := copied(at(2)[:5], rows, 8, 3, []int32{5, 6, 7, 8, 9}, []int32{7, 8, 9}, 2, 5); math.Abs(got-2.0/3) > 1e-12 {
+	c := copying{last: at(2)[:5], rows: rows, keys: 8, n: 3, prompt: []int32{5, 6, 7, 8, 9}, reply: []int32{7, 8, 9}}
+	if got := copied(c, 2, 5); math.Abs(got-2.0/3) > 1e-12 {
 		t.Errorf("copied %g, want two of three", got)
 	}
-	if lo, hi := spanOf("ab cd ef", []int{2, 5, 8}, "cd"); lo != 1 || hi != 2 {
+	if lo, hi := phraseTokens("ab cd ef", []int{2, 5, 8}, "cd"); lo != 1 || hi != 2 {
 		t.Errorf("cd is token %d to %d, want 1 to 2", lo, hi)
 	}
-	if lo, hi := spanOf("ab cd ef", []int32{2, 5, 8}, "d e"); lo != 1 || hi != 3 {
+	if lo, hi := phraseTokens("ab cd ef", []int32{2, 5, 8}, "d e"); lo != 1 || hi != 3 {
 		t.Errorf("d e is tokens %d to %d, want 1 to 3", lo, hi)
 	}
 }

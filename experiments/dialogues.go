@@ -63,7 +63,9 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.notes["dialogues_followed"], l.notes["dialogues_too_short"] = len(list), left
+	followed := len(list)
+	l.notes.DialoguesFollowed = &followed
+	l.notes.DialoguesTooShort = &left
 	docs, err := l.documents(reply)
 	if err != nil {
 		return nil, err

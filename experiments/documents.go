@@ -3,7 +3,6 @@ package experiments
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -159,14 +158,20 @@ func (l *Lab) documents(reply int) ([]document, error) {
 		list = append(list, d)
 	}
 	// Whole documents come first, so that experiments on a few take those.
-	slices.SortStableFunc(list, func(a, b document) int { return cmp.Compare(order(a), order(b)) })
-	l.notes["documents"], l.notes["documents_truncated"] = len(list), cut
+	slices.SortStableFunc(list, compareWhole)
+	n := len(list)
+	l.notes.Documents = &n
+	l.notes.DocumentsTruncated = &cut
 	return list, nil
 }
 
-func order(d document) int {
-	if d.truncated {
-		return 1
+// compareWhole puts whole documents before truncated ones.
+func compareWhole(a, b document) int {
+	switch {
+	case a.truncated == b.truncated:
+		return 0
+	case b.truncated:
+		return -1
 	}
-	return 0
+	return 1
 }

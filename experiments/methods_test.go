@@ -23,16 +23,16 @@ func TestMethodsArePairedWithSnapKV(t *testing.T) {
 		{ID: "b", Method: "h2o", Capacity: 16, KL: 0.2, AnswerLogProb: -1},
 	}
 	got := againstSnapKV(list, 1)
-	if len(got.Rows) != 2 {
-		t.Fatalf("%d rows, want one for each capacity of h2o: %v", len(got.Rows), got.Rows)
+	if len(got) != 2 {
+		t.Fatalf("%d rows, want one for each capacity of h2o: %+v", len(got), got)
 	}
-	want := [][]any{{"h2o", 8, 2, 0.1, 0.5, -1.5}, {"h2o", 16, 2, -0.05, 1.0, 0.5}}
+	want := []struct{ capacity, kl, p, logprob float64 }{{8, 0.1, 0.5, -1.5}, {16, -0.05, 1, 0.5}}
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-12 }
 	for i, w := range want {
-		row := got.Rows[i]
-		if row[0] != w[0] || row[1] != w[1] || row[2] != w[2] || !near(row[3], w[3]) || !near(row[6], w[4]) || !near(row[7], w[5]) {
-			t.Errorf("row %d is %v, want method, capacity, prompts, kl difference, its p, logprob difference %v", i, row, w)
+		row := got[i]
+		if row.method != "h2o" || row.capacity != int(w.capacity) || row.prompts != 2 || !near(row.kl.mean, w.kl) ||
+			!near(row.kl.p, w.p) || !near(row.logprob.mean, w.logprob) {
+			t.Errorf("row %d is %+v, want h2o, two prompts, and capacity, kl difference, its p, logprob difference %v", i, row, w)
 		}
 	}
 }
-
-func near(a, b any) bool { return math.Abs(a.(float64)-b.(float64)) < 1e-12 }

@@ -3,44 +3,99 @@ package experiments
 import (
 	"errors"
 
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// PlanColumns are those of [Lab].Plan: bytes are of the dump, seconds and bytes
-// are estimates.
-var PlanColumns = []string{"experiment", "step", "prompts", "prompt_tokens", "reply_tokens", "bytes", "seconds", "state"}
+// Plan is the work of experiments that are not run.
+type Plan struct {
+	Steps []PlanStep
+}
 
-// errPlanned ends a recipe whose work was only planned.
-var errPlanned = errors.New("planned, not run")
+// PlanStep is a capture, or decoding from full and compressed caches.
+type PlanStep struct {
+	Experiment   string
+	Step         string
+	Prompts      int
+	PromptTokens int
+	ReplyTokens  int
+	Bytes        int     // of the dump, estimated
+	Seconds      float64 // estimated, at 80 GFLOP/s per thread
+	Done         bool    // the results are there already
+}
 
-// flops a thread makes a second, for estimates.
+// flopsPerThread is the speed of one thread, per second, behind the estimates.
 const flopsPerThread = 80e9
 
-// planCapture notes what a capture would take, and what of it is there.
-func (l *Lab) planCapture(name string, cfg *capture.Config) error {
-	need := capture.Estimate(cfg, l.Config, l.Threads)
-	state := "to do"
-	if r, err := dumps.Open(cfg.Out); err == nil {
-		if r.Complete() && r.Header().Manifest.PromptsSHA256 == cfg.Header.Manifest.PromptsSHA256 {
-			state = "done"
+// errPlanned ends a recipe whose work was planned and not run.
+var errPlanned = errors.New("planned, not run")
+
+// Seconds is the estimated time of all steps that are not done. Experiments that
+// share a capture count it once each.
+func (p *Plan) Seconds() float64 {
+	sum := 0.0
+	for _, s := range p.Steps {
+		if !s.Done {
+			sum += s.Seconds
 		}
+	}
+	return sum
+}
+
+// Table makes a table of the steps.
+func (p *Plan) Table() *table.Table {
+	return tableOf(
+		[]string{"experiment", "step", "prompts", "prompt_tokens", "reply_tokens", "bytes", "seconds", "state"},
+		p.Steps,
+	)
+}
+
+func (s PlanStep) cells() []any {
+	state := "to do"
+	if s.Done {
+		state = "done"
+	}
+	return []any{s.Experiment, s.Step, s.Prompts, s.PromptTokens, s.ReplyTokens, s.Bytes, s.Seconds, state}
+}
+
+// planCapture notes how much work a capture would be, and whether it is done. It
+// returns errPlanned.
+func (l *Lab) planCapture(name string, cfg *capture.Config) error {
+	step := l.planned("capture "+name, cfg)
+	step.Bytes = int(capture.Estimate(cfg, l.Config, l.Threads).Disk)
+	if r, err := dumps.Open(cfg.Out); err == nil {
+		step.Done = r.Complete() && r.Header().Manifest.PromptsSHA256 == cfg.Header.Manifest.PromptsSHA256
 		r.Close()
 	}
-	l.Plan.Add(l.name, "capture "+name, need.Prompts, need.PromptTokens, need.ReplyTokens, int(need.Disk), need.FLOPs/flopsPerThread/float64(l.Threads), state)
+	l.Plan.Steps = append(l.Plan.Steps, step)
 	return errPlanned
 }
 
-// planDecode notes decoding from so many caches after one prefill; k is what is
-// there of it, or nil.
-func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int, k *kept) error {
-	state := "to do"
-	if k != nil && k.complete(list) {
-		state = "done"
+// planDecode notes how much work it would be to decode a reply of each prompt
+// from so many caches after one prefill. store holds earlier results; nil: there
+// are none. It returns errPlanned.
+func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int, store *resultStore) error {
+	cfg := capture.Config{
+		Prompts: list,
+		Header:  dumps.Header{Plan: dumps.Plan{MaxNewTokens: reply * caches}},
 	}
-	cfg := capture.Config{Prompts: list, Header: dumps.Header{Plan: dumps.Plan{MaxNewTokens: reply * caches}}}
-	need := capture.Estimate(&cfg, l.Config, l.Threads)
-	l.Plan.Add(l.name, "decode", need.Prompts, need.PromptTokens, need.ReplyTokens, 0, need.FLOPs/flopsPerThread/float64(l.Threads), state)
+	step := l.planned("decode", &cfg)
+	step.Done = store != nil && store.complete(list)
+	l.Plan.Steps = append(l.Plan.Steps, step)
 	return errPlanned
+}
+
+// planned estimates the tokens and the time of a capture.
+func (l *Lab) planned(name string, cfg *capture.Config) PlanStep {
+	need := capture.Estimate(cfg, l.Config, l.Threads)
+	return PlanStep{
+		Experiment:   l.name,
+		Step:         name,
+		Prompts:      need.Prompts,
+		PromptTokens: need.PromptTokens,
+		ReplyTokens:  need.ReplyTokens,
+		Seconds:      need.FLOPs / flopsPerThread / float64(l.Threads),
+	}
 }

@@ -42,25 +42,26 @@ func TestWindowsOfPlantedAttention(t *testing.T) {
 		return 0
 	}
 	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 3, Rows: 20, Windows: count, WindowSize: size}, []dumpstest.Planted{{ID: "a", Tokens: tokens(n), Reply: 4, Weight: weight}, {ID: "b", Tokens: tokens(n), Reply: 6, Weight: weight}})
-	table, err := windowRates(path, 1)
+	rows, err := windowRates(path, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
-	for _, row := range table.Rows {
+	for _, row := range rows {
 		// Common keys are the 120 before the windows: k = 6, the voted positions.
 		// Causal keys are 120 + 20 i: k = 6, 7, 8, 9, 10. What is kept beside them is
 		// never significant.
-		i := row[3].(int)
+		i := row.index
 		want := float64(6-i) / 6
-		if row[1] == 4 {
+		if row.skip == 4 {
 			want = float64(5-i) / 5
 		}
-		if got := row[5].(float64); math.Abs(got-want) > 1e-12 {
-			t.Errorf("%v keys, without %v, layer %v, window %d: hit rate %g, want %g", row[0], row[1], row[2], i, got, want)
+		if math.Abs(row.rate.mean-want) > 1e-12 {
+			t.Errorf("%s keys, without %d, layer %d, window %d: hit rate %g, want %g",
+				row.keys, row.skip, row.layer, i, row.rate.mean, want)
 		}
-		if row[4] != 2 || row[6].(float64) != row[7].(float64) {
-			t.Errorf("%v: want two equal prompts and an interval of no width", row)
+		if row.prompts != 2 || row.rate.low != row.rate.high {
+			t.Errorf("%+v: want two equal prompts and an interval of no width", row)
 		}
 		seen++
 	}
@@ -90,27 +91,27 @@ func TestContextsOfPlantedAttention(t *testing.T) {
 		{ID: "f/0", Document: "f", Dataset: "t" + truncatedGroup, Tokens: tokens(100, 7, 8, 9), Reply: 2, Weight: weight([3]int{20, 20, 20})},
 		{ID: "f/1", Document: "f", Dataset: "t" + truncatedGroup, Tokens: tokens(100, 8, 7), Reply: 3, Weight: weight([3]int{40, 40, 40})},
 	})
-	table, err := pairOverlaps(path, 1)
+	rows, err := pairOverlaps(path, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []float64{(1 + 0.6) / 3, 1, 0.6, 0} {
-		row := table.Rows[i]
-		if got := row[4].(float64); row[1] != i-1 || math.Abs(got-want) > 1e-12 || row[2] != 1 || row[3] != 1 {
-			t.Errorf("%v, want layer %d, overlap %g of one pair", row, i-1, want)
+		row := rows[i]
+		if row.layer != i-1 || math.Abs(row.overlap.mean-want) > 1e-12 || row.documents != 1 || row.pairs != 1 {
+			t.Errorf("%+v, want layer %d, overlap %g of one pair", row, i-1, want)
 		}
-		if row[7].(float64) != 1 {
-			t.Errorf("%v: rows of one instruction agree wholly", row)
+		if row.otherHalf != 1 {
+			t.Errorf("%+v: rows of one instruction agree wholly", row)
 		}
 	}
 	// Whole sets are pooled by document, the truncated one apart from them.
-	for _, row := range table.Rows {
-		want := map[any]float64{"s": (1 + 0.6) / 3, "t": 1, "*": (1 + (1+0.6)/3) / 2, "t (truncated)": 0, "* (truncated)": 0}
-		if row[1] == -1 && math.Abs(row[4].(float64)-want[row[0]]) > 1e-12 {
-			t.Errorf("%v: overlap %v, want %g", row[0], row[4], want[row[0]])
+	for _, row := range rows {
+		want := map[string]float64{"s": (1 + 0.6) / 3, "t": 1, "*": (1 + (1+0.6)/3) / 2, "t (truncated)": 0, "* (truncated)": 0}
+		if row.layer == allLayers && math.Abs(row.overlap.mean-want[row.set]) > 1e-12 {
+			t.Errorf("%s: overlap %v, want %g", row.set, row.overlap.mean, want[row.set])
 		}
-		if row[0] == "*" && row[2] != 2 {
-			t.Errorf("all whole documents: %v of them, want 2", row[2])
+		if row.set == "*" && row.documents != 2 {
+			t.Errorf("all whole documents: %d of them, want 2", row.documents)
 		}
 	}
 }
@@ -131,13 +132,13 @@ func TestVariantsOfPlantedAttention(t *testing.T) {
 		}
 		return among(key, 30, 32, 0.02)
 	}}})
-	table, err := codeVariants(path, 4)
+	rows, err := codeVariants(path, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for s, want := range []float64{0.5, 0} {
-		if row := table.Rows[s]; row[3].(float64) != want || row[4].(float64) != 3 {
-			t.Errorf("span %d: %v, want overlap %g and 3 typical positions", s, row, want)
+		if row := rows[s]; row.overlap != want || row.typical != 3 {
+			t.Errorf("span %d: %+v, want overlap %g and 3 typical positions", s, row, want)
 		}
 	}
 }

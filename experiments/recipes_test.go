@@ -19,7 +19,7 @@ import (
 // idleLab is a lab with nothing to run: its recipes read planted dumps. A span
 // is 8 generated tokens.
 func idleLab(t *testing.T, name string) *Lab {
-	l := &Lab{Dir: t.TempDir(), Quick: true, Seed: 1, name: name, notes: map[string]any{}}
+	l := &Lab{Dir: t.TempDir(), Quick: true, Seed: 1, name: name}
 	if err := os.MkdirAll(l.dir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestPositionOfPlantedAttention(t *testing.T) {
 func TestGridOfPlantedAnswers(t *testing.T) {
 	l := idleLab(t, "needle")
 	var tasks []retrieval
-	var results []labelled
+	var results []labeled
 	for _, length := range []int{100, 200} {
 		for _, depth := range []float64{0, 1} {
 			id := fmt.Sprintf("%d-%g", length, depth)
@@ -195,10 +195,10 @@ func TestGridOfPlantedAnswers(t *testing.T) {
 				less.Contains = 1
 			}
 			none := decode.Result{ID: id, Method: "random", Capacity: 64, AnswerLogProb: -3}
-			results = append(results, labelled{"full", full}, labelled{"snapkv 64", less}, labelled{"random 64", none})
+			results = append(results, labeled{"full", full}, labeled{"snapkv 64", less}, labeled{"random 64", none})
 		}
 	}
-	if _, err := l.gridOf("", tasks, results, "tokens"); err != nil {
+	if _, err := l.rateGrid("", tasks, results, "tokens"); err != nil {
 		t.Fatal(err)
 	}
 	l.want(t, 1, 1, "accuracy", "accuracy", map[string]string{"cache": "full"})

@@ -10,85 +10,133 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/snapkv"
-	"github.com/attnscope/attnscope/viz"
 )
 
+// speedReport is what speed.md.tmpl shows.
+type speedReport struct {
+	Speed *table.Table
+	Batch *table.Table
+}
+
+// speedRow is the time to decode after one prompt from one cache.
+type speedRow struct {
+	promptTokens int
+	cache        string
+	capacity     int
+	prefill      float64 // prompt tokens per second
+	decode       float64 // reply tokens per second
+	fullDecode   float64 // reply tokens per second from the full cache
+	bytes        int64   // of the cache
+	fullBytes    int64   // of the full cache
+}
+
+// milliseconds per decoded token.
+func (r speedRow) milliseconds() float64 { return 1000 / r.decode }
+
+func (r speedRow) cells() []any {
+	return []any{
+		r.promptTokens, r.cache, r.capacity, r.prefill, r.decode, r.milliseconds(), r.decode / r.fullDecode,
+		int(r.bytes), float64(r.bytes) / float64(r.fullBytes),
+	}
+}
+
+func speedTable(rows []speedRow) *table.Table {
+	return tableOf([]string{
+		"prompt_tokens", "cache", "capacity", "prefill_tok_s", "decode_tok_s", "ms_a_token", "speedup", "cache_bytes", "bytes_share",
+	}, rows)
+}
+
 // speed decodes after prompts of growing length, from the full cache and from
-// compressed ones.
-func speed(ctx context.Context, l *Lab) (string, error) {
-	lengths, capacity, reply := []int{512, 1024, 2048, 4096, 8000}, 1024, 32
+// compressed ones, then several sequences at once.
+func speed(ctx context.Context, l *Lab) (any, error) {
+	lengths := []int{512, 1024, 2048, 4096, 8000}
+	capacity := 1024
+	reply := 32
+	batchLength := 4096
+	sizes := []int{1, 2, 4, 8}
 	if l.Quick {
-		lengths, capacity, reply = []int{256, 512}, 128, 8
+		lengths = []int{256, 512}
+		capacity = 128
+		reply = 8
+		batchLength = 256
+		sizes = []int{1, 2}
 	}
 	if n := l.Config.MaxPositions; n > 0 {
 		lengths = slices.DeleteFunc(lengths, func(x int) bool { return x+reply > n })
+		batchLength = min(batchLength, n-reply-1)
 	}
+	rows, err := l.decodeSpeeds(ctx, lengths, capacity, reply)
+	if err != nil {
+		return nil, err
+	}
+	report := &speedReport{Speed: speedTable(rows)}
+	if err := l.table(report.Speed, "speed"); err != nil {
+		return nil, err
+	}
+	k := speedCurves(rows)
+	k.Caption = l.caption("capacity %d, window 32; %d tokens decoded; one sequence; %d threads."+
+		" Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
+	if err := l.curves(k, "speed"); err != nil {
+		return nil, err
+	}
+	batch, err := l.batchSpeeds(ctx, batchLength, min(capacity, batchLength), reply, sizes)
+	if err != nil {
+		return nil, err
+	}
+	report.Batch = batchTable(batch)
+	if err := l.table(report.Batch, "batch"); err != nil {
+		return nil, err
+	}
+	k = batchCurves(batch)
+	if n := len(batch); n > 0 {
+		k.Caption = fmt.Sprintf("after prompts of %d tokens; compressed to %d positions; %d threads."+
+			" Wall-clock times: they differ from run to run.", batch[0].promptTokens, batch[n-1].capacity, l.Threads)
+	}
+	return report, l.curves(k, "batch")
+}
+
+// decodeSpeeds measures decoding after random tokens. Compressed caches are left
+// out where a prompt is shorter than the capacity.
+func (l *Lab) decodeSpeeds(ctx context.Context, lengths []int, capacity, reply int) ([]speedRow, error) {
+	byHead := snapkv.Config{
+		Window: 32, Capacity: capacity, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead, Seed: l.Seed,
+	}
+	grouped := byHead
+	grouped.Group = snapkv.GroupMean
+	choices := []choice{{"snapkv by query head", "snapkv", byHead}, {"snapkv by kv head", "snapkv", grouped}}
 	r := rand.New(rand.NewPCG(l.Seed, 1))
-	t := table.New("prompt_tokens", "cache", "capacity", "prefill_tok_s", "decode_tok_s", "ms_a_token", "speedup", "cache_bytes", "bytes_share")
-	k := viz.Curves{Title: "decode time by prompt length", XLabel: "prompt tokens", YLabel: "milliseconds a token", LogX: true, Meta: l.meta()}
-	base := snapkv.Config{Window: 32, Capacity: capacity, Kernel: 5, Pooling: "avgpool", Group: "head", Seed: l.Seed}
-	grouped := base
-	grouped.Group = "mean"
-	choices := []choice{{"snapkv by query head", "snapkv", base}, {"snapkv by kv head", "snapkv", grouped}}
-	series := map[string]*viz.Series{}
-	var order []string
+	var rows []speedRow
 	for _, n := range lengths {
 		ids := make([]int32, n)
 		for i := range ids {
 			ids[i] = int32(r.IntN(l.Config.Vocab))
 		}
-		results, err := l.decodeAll(ctx, "", []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply, true)
+		results, err := l.decodeAll(ctx, "", []prompts.Prompt{{ID: fmt.Sprint(n), Tokens: ids}}, choices, reply)
 		if errors.Is(err, errPlanned) {
 			continue
 		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		full := results[0]
 		for _, x := range results {
-			if x.label != "full" && n < capacity {
+			if !x.Full() && n < capacity {
 				continue
 			}
-			ms := 1000 / float64(x.DecodeTokens)
-			t.Add(n, x.label, x.Capacity, float64(x.PrefillTokens), float64(x.DecodeTokens), ms, float64(x.DecodeTokens)/float64(full.DecodeTokens), int(x.CacheBytes), float64(x.CacheBytes)/float64(full.CacheBytes))
-			if series[x.label] == nil {
-				series[x.label] = &viz.Series{Name: x.label}
-				order = append(order, x.label)
-			}
-			s := series[x.label]
-			s.X, s.Y = append(s.X, float64(n)), append(s.Y, ms)
+			rows = append(rows, speedRow{
+				promptTokens: n,
+				cache:        x.label,
+				capacity:     x.Capacity,
+				prefill:      float64(x.PrefillTokens),
+				decode:       float64(x.DecodeTokens),
+				fullDecode:   float64(full.DecodeTokens),
+				bytes:        x.CacheBytes,
+				fullBytes:    full.CacheBytes,
+			})
 		}
 	}
-	for _, name := range order {
-		k.Series = append(k.Series, *series[name])
-	}
 	if l.Model == nil {
-		return "", errPlanned
+		return nil, errPlanned
 	}
-	k.Caption = l.caption("capacity %d, window 32; %d tokens decoded; one sequence; %d threads. Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
-	if err := l.table(t, "speed"); err != nil {
-		return "", err
-	}
-	if err := l.figure(viz.CurvesFigure(k), "speed"); err != nil {
-		return "", err
-	}
-	length, sizes := 4096, []int{1, 2, 4, 8}
-	if l.Quick {
-		length, sizes = 256, []int{1, 2}
-	}
-	if n := l.Config.MaxPositions; n > 0 {
-		length = min(length, n-reply-1)
-	}
-	many, err := l.batches(ctx, length, min(capacity, length), reply, sizes)
-	if err != nil {
-		return "", err
-	}
-	if err := l.table(many, "batch"); err != nil {
-		return "", err
-	}
-	if err := l.figure(l.batchFigure(many), "batch"); err != nil {
-		return "", err
-	}
-	return "By query head, the published layout, every query head has a cache of its own: with a group of g heads it holds g times the rows of\nthe layout by kv head.\n\n" + markdown(t, t.Columns...) +
-		"\n## Several sequences at once\n\nA step reads the weights once for all of them, and every cache.\n\n" + markdown(many, many.Columns...), nil
+	return rows, nil
 }

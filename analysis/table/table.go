@@ -160,6 +160,22 @@ func (t *Table) Pick(columns ...string) *Table {
 	return out
 }
 
+// Format returns a table whose numbers with a fraction are texts made by number;
+// integers and texts stay.
+func (t *Table) Format(number func(column string, x float64) string) *Table {
+	out := New(t.Columns...)
+	for _, row := range t.Rows {
+		cells := slices.Clone(row)
+		for i, cell := range row {
+			if x, ok := cell.(float64); ok {
+				cells[i] = number(t.Columns[i], x)
+			}
+		}
+		out.Add(cells...)
+	}
+	return out
+}
+
 // Markdown writes the table as Markdown.
 func (t *Table) Markdown(w io.Writer) {
 	first := true

@@ -141,21 +141,15 @@ func equip(c *cli.Context, lab *experiments.Lab, src *capture.Source) {
 
 // planExperiments prints what the experiments would capture and decode.
 func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Experiment) error {
-	lab.Plan = table.New(experiments.PlanColumns...)
+	lab.Plan = &experiments.Plan{}
 	for _, e := range list {
 		if err := runExperiment(c, lab, e); err != nil {
 			return err
 		}
 	}
-	seconds := 0.0
-	for _, row := range lab.Plan.Rows {
-		if row[len(row)-1] != "done" {
-			seconds += row[6].(float64)
-		}
-	}
-	total := time.Duration(seconds * float64(time.Second)).Round(time.Minute)
+	total := time.Duration(lab.Plan.Seconds() * float64(time.Second)).Round(time.Minute)
 	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is listed for each", total, lab.Threads)
-	return lab.Plan.Write(c.App.Writer, stdoutFormat(c))
+	return lab.Plan.Table().Write(c.App.Writer, stdoutFormat(c))
 }
 
 func runExperiment(c *cli.Context, lab *experiments.Lab, e experiments.Experiment) error {

@@ -48,7 +48,7 @@ func TestStoppedDecodingGoesOn(t *testing.T) {
 		return &Lab{Dir: t.TempDir(), Log: t.Logf, Header: func(*dumps.Plan, []prompts.Prompt) (dumps.Header, error) { return dumps.Header{}, nil }}
 	}
 	make := func(l *Lab, ctx context.Context, c decode.Config) ([]decode.Result, error) {
-		k, err := l.openKept("x", &c)
+		k, err := l.openStore("x", &c)
 		if err != nil {
 			t.Fatal(err)
 		}
