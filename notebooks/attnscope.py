@@ -1,30 +1,56 @@
-"""Reader of attention dumps (dumps/FORMAT.md) with numpy and zstandard.
+"""Reads attention dumps (dumps/FORMAT.md) with numpy and zstandard.
 
     import attnscope
     d = attnscope.Dump("run.attn")
-    rows = d.prompt_rows(0, layer=3)      # [heads, R, P]
-    reply = d.generation_rows(0, layer=3) # [heads, G, P + G]
+    rows = d.prompt_rows(0, layer=3)       # [heads, R, P]
+    reply = d.generation_rows(0, layer=3)  # [heads, G, P + G]
+
+P and G are the tokens of a prompt and of its reply, R the recorded rows at the end of
+the prompt. Heads are in the order of plan["heads"]. The reader does not use the index:
+of a dump that was cut it reads the complete prompts.
 """
 import json
 import struct
+from collections import namedtuple
 
 import numpy as np
 import zstandard
 
-KINDS = {1: "header", 2: "weights", 3: "queries", 4: "lse", 5: "keys", 6: "values", 7: "sums", 8: "window", 9: "overview", 10: "logits", 11: "prompt"}
+KINDS = {
+    1: "header", 2: "weights", 3: "queries", 4: "lse", 5: "keys", 6: "values",
+    7: "sums", 8: "window", 9: "overview", 10: "logits", 11: "prompt",
+}
 HEAD = struct.Struct("<II4sBBBB8IQQII")
+MAGIC, TAG = 0x184D2A5A, b"ATN1"
+PREFILL, DECODE = 0, 1
+
+# A block of the file: `at` is the offset of its payload, the other fields are those of
+# its record head.
+Block = namedtuple("Block", "at stored raw encoding head0 heads row0 rows key0 keys")
 
 
 class Dump:
+    """An open dump. header, model and plan are the header as JSON gives it; prompts
+    lists the ends of the complete prompts."""
+
     def __init__(self, path):
         self.data = np.memmap(path, dtype=np.uint8, mode="r")
-        self.prompts, self.blocks, pending, at = [], [], {}, 0
+        self.prompts = []
+        self.blocks = []  # per prompt: (kind, phase, layer) -> list of Block
+        self._read_records()
+        self.model = self.header["model"]
+        self.plan = self.header["plan"]
+
+    def _read_records(self):
+        pending = {}  # blocks of the prompt that has not ended yet
+        at = 0
         while at + HEAD.size <= len(self.data):
-            magic, size, tag, kind, enc, phase, _, _, layer, head0, heads, row0, rows, key0, keys, raw, stored, _, _ = HEAD.unpack(
-                self.data[at : at + HEAD.size].tobytes())
-            if magic != 0x184D2A5A or tag != b"ATN1" or at + HEAD.size + stored > len(self.data):
-                break  # cut: what is complete has been read
-            block = (at + HEAD.size, stored, raw, enc, head0, heads, row0, rows, key0, keys)
+            (magic, _, tag, kind, encoding, phase, _, _, layer, head0, heads, row0, rows, key0, keys,
+             raw, stored, _, _) = HEAD.unpack(self.data[at : at + HEAD.size].tobytes())
+            payload = at + HEAD.size
+            if magic != MAGIC or tag != TAG or payload + stored > len(self.data):
+                break  # the file is cut; everything complete has been read
+            block = Block(payload, stored, raw, encoding, head0, heads, row0, rows, key0, keys)
             name = KINDS.get(kind)
             if name == "header":
                 self.header = json.loads(self._raw(block))
@@ -34,61 +60,93 @@ class Dump:
                 pending = {}
             elif name:
                 pending.setdefault((name, phase, layer), []).append(block)
-            at += HEAD.size + stored
-        self.model, self.plan = self.header["model"], self.header["plan"]
+            at = payload + stored
 
-    def _raw(self, b):
-        return zstandard.ZstdDecompressor().decompress(self.data[b[0] : b[0] + b[1]].tobytes(), max_output_size=b[2])
+    def _raw(self, block):
+        """The payload of a block, decompressed."""
+        stored = self.data[block.at : block.at + block.stored].tobytes()
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=block.raw)
 
-    def _floats(self, b):
-        raw = np.frombuffer(self._raw(b), np.uint8)
-        size = {1: 4, 2: 2}[b[3]]
-        return raw.reshape(size, -1).T.copy().view({4: "<f4", 2: "<f2"}[size]).ravel().astype(np.float32)
+    def _floats(self, block):
+        """The numbers of an array block, float32, joined from their byte planes."""
+        planes = np.frombuffer(self._raw(block), np.uint8)
+        size, dtype = {1: (4, "<f4"), 2: (2, "<f2")}[block.encoding]
+        return planes.reshape(size, -1).T.copy().view(dtype).ravel().astype(np.float32)
 
     def _stack(self, prompt, name, phase, layer, rows, heads, width):
+        """Blocks joined to one array, [rows, heads, width]."""
         out = np.zeros((rows, heads, width), np.float32)
         for b in self.blocks[prompt].get((name, phase, layer), []):
-            out[b[6] : b[6] + b[7]] = self._floats(b).reshape(b[7], heads, width)
+            out[b.row0 : b.row0 + b.rows] = self._floats(b).reshape(b.rows, heads, width)
         return out
 
+    def _shape(self, prompt, phase):
+        """Rows and keys of a phase, and the position of its first row."""
+        p = self.prompts[prompt]
+        n = p["prompt_tokens"]
+        if phase == DECODE:
+            return p["reply_tokens"], n + p["reply_tokens"], n
+        return p["window_rows"], n, n - p["window_rows"]
+
     def _rows(self, prompt, layer, phase):
-        p, m, heads = self.prompts[prompt], self.model, self.plan["heads"]
-        n, pos0, keys = p["window_rows"], p["prompt_tokens"] - p["window_rows"], p["prompt_tokens"]
-        if phase == 1:
-            n, pos0, keys = p["reply_tokens"], p["prompt_tokens"], p["prompt_tokens"] + p["reply_tokens"]
-        out = np.zeros((len(heads), n, keys), np.float32)
-        if p["store"] == "rows":
-            for b in self.blocks[prompt].get(("weights", phase, layer), []):
-                out[heads.index(b[4]), b[6] : b[6] + b[7], b[8] : b[8] + b[9]] = self._floats(b).reshape(b[7], b[9])
-            return out
-        q = self._stack(prompt, "queries", phase, layer, n, m["heads"], m["head_dim"])
+        if self.prompts[prompt]["store"] == "rows":
+            return self._stored_rows(prompt, layer, phase)
+        return self._rebuilt_rows(prompt, layer, phase)
+
+    def _stored_rows(self, prompt, layer, phase):
+        rows, keys, _ = self._shape(prompt, phase)
+        heads = self.plan["heads"]
+        out = np.zeros((len(heads), rows, keys), np.float32)
+        for b in self.blocks[prompt].get(("weights", phase, layer), []):
+            part = self._floats(b).reshape(b.rows, b.keys)
+            out[heads.index(b.head0), b.row0 : b.row0 + b.rows, b.key0 : b.key0 + b.keys] = part
+        return out
+
+    def _rebuilt_rows(self, prompt, layer, phase):
+        """Weights computed from queries and keys: FORMAT.md, section 4."""
+        rows, keys, pos0 = self._shape(prompt, phase)
+        m, heads = self.model, self.plan["heads"]
+        q = self._stack(prompt, "queries", phase, layer, rows, m["heads"], m["head_dim"])
         k = self.key_states(prompt, layer)
-        pos, key = pos0 + np.arange(n)[:, None], np.arange(keys)[None]
+        position = pos0 + np.arange(rows)[:, None]
+        key = np.arange(keys)[None]
+        visible = key <= position
         window = (m["layer_windows"] or [0] * m["layers"])[layer]
-        seen = (key <= pos) & ((key > pos - window) if window else True)
-        for i, h in enumerate(heads):
-            s = m["scale"] * (q[:, h] @ k[h * m["kv_heads"] // m["heads"], :keys].T)
+        if window:
+            visible &= key > position - window
+        out = np.zeros((len(heads), rows, keys), np.float32)
+        for i, head in enumerate(heads):
+            score = m["scale"] * (q[:, head] @ k[head * m["kv_heads"] // m["heads"], :keys].T)
             if m["soft_cap"]:
-                s = m["soft_cap"] * np.tanh(s / m["soft_cap"])
-            s = np.where(seen, s, -np.inf)
-            e = np.exp(s - s.max(1, keepdims=True))
+                score = m["soft_cap"] * np.tanh(score / m["soft_cap"])
+            score = np.where(visible, score, -np.inf)
+            e = np.exp(score - score.max(1, keepdims=True))
             out[i] = e / e.sum(1, keepdims=True)
         return out
 
     def prompt_rows(self, prompt, layer):
-        """Weights of the last R prompt rows, [heads, R, P]."""
-        return self._rows(prompt, layer, 0)
+        """Weights of the last R rows of the prompt, [heads, R, P]."""
+        return self._rows(prompt, layer, PREFILL)
 
     def generation_rows(self, prompt, layer):
-        """Weights of the reply's rows, [heads, G, P + G]; zero where not visible."""
-        return self._rows(prompt, layer, 1)
+        """Weights of the rows of the reply, [heads, G, P + G]. A key that a row does not
+        see has weight zero."""
+        return self._rows(prompt, layer, DECODE)
 
     def key_states(self, prompt, layer):
-        """Keys after the rotation, [kv heads, P + G, dim]; factors only."""
+        """Keys after the rotation, [kv heads, P + G, dim]. Only the store "factors" has
+        them."""
         p, m = self.prompts[prompt], self.model
         n = p["prompt_tokens"] + p["reply_tokens"]
-        return self._stack(prompt, "keys", 0, layer, n, m["kv_heads"], m["head_dim"]).transpose(1, 0, 2)
+        return self._stack(prompt, "keys", PREFILL, layer, n, m["kv_heads"], m["head_dim"]).transpose(1, 0, 2)
 
     def sums(self, prompt, layer):
-        """Weights summed over all prompt queries, [heads, P]."""
-        return self._floats(self.blocks[prompt][("sums", 0, layer)][0]).reshape(len(self.plan["heads"]), -1)
+        """Weights summed over all queries of the prompt, [heads, P]."""
+        block = self.blocks[prompt]["sums", PREFILL, layer][0]
+        return self._floats(block).reshape(len(self.plan["heads"]), -1)
+
+    def window_sums(self, prompt, layer):
+        """Weights summed over the queries of each older query window: a list of
+        [heads, keys] from the oldest window to the one that ends with the prompt."""
+        blocks = sorted(self.blocks[prompt].get(("window", PREFILL, layer), []), key=lambda b: b.row0)
+        return [self._floats(b).reshape(len(self.plan["heads"]), -1) for b in blocks]
