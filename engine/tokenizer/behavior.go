@@ -9,17 +9,16 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// part is a stretch of a text that a pattern matches, or that lies between
-// matches.
+// part is a part of a text: a match of a pattern, or the text between two matches.
 type part struct {
 	text  string
 	match bool
 }
 
-// behave says what a splitter does with the parts: tokenizers' SplitDelimiter-
-// Behavior by its names in files.
+// behave returns a function that joins the parts of a text to words, by the name of its
+// behavior in files (SplitDelimiterBehavior of the package tokenizers).
 func behave(name string) (func(parts []part, emit func(string)), error) {
-	// join emits stretches of parts; begin says whether a part begins one.
+	// join emits runs of parts; begin says whether next begins a new one.
 	join := func(begin func(last, next part) bool) func([]part, func(string)) {
 		return func(parts []part, emit func(string)) {
 			word := ""
@@ -53,9 +52,11 @@ func behave(name string) (func(parts []part, emit func(string)), error) {
 			}
 		}, nil
 	}
-	return nil, fmt.Errorf("behavior %q is not supported; Isolated, Contiguous, MergedWithPrevious, MergedWithNext and Removed are", name)
+	return nil, fmt.Errorf("behavior %q is not supported; "+
+		"Isolated, Contiguous, MergedWithPrevious, MergedWithNext and Removed are", name)
 }
 
+// inverted swaps matches and the text between them, if invert is set.
 func inverted(parts []part, invert bool) []part {
 	if invert {
 		for i := range parts {
@@ -65,7 +66,7 @@ func inverted(parts []part, invert bool) []part {
 	return parts
 }
 
-// eachString parts a text at every occurrence of a string.
+// eachString splits a text into the occurrences of a string and the text between them.
 func eachString(s, pattern string) []part {
 	var list []part
 	for s != "" {
@@ -82,7 +83,7 @@ func eachString(s, pattern string) []part {
 	return list
 }
 
-// eachRune parts a text at every character of a class.
+// eachRune splits a text into the characters of a class and the text between them.
 func eachRune(s string, class func(rune) bool) []part {
 	var list []part
 	start := 0
@@ -103,10 +104,11 @@ func eachRune(s string, class func(rune) bool) []part {
 	return list
 }
 
-// eachMatch parts a text at the matches of an expression.
+// eachMatch splits a text into the matches of an expression and the text between them.
 func eachMatch(s string, re *regexp2.Regexp) []part {
 	var list []part
-	rs, at := []rune(s), 0
+	rs := []rune(s)
+	at := 0
 	eachFound(re, rs, func(m *regexp2.Match) {
 		if m.Index > at {
 			list = append(list, part{string(rs[at:m.Index]), false})
@@ -120,16 +122,18 @@ func eachMatch(s string, re *regexp2.Regexp) []part {
 	return list
 }
 
-// runs splits where the class of characters changes.
+// runs returns a splitter whose words are runs of characters of the same class.
 func runs(class func(rune) int) splitter {
 	return func(s string, emit func(string)) {
-		start, last := 0, -1
+		start := 0
+		last := -1
 		for i, r := range s {
 			if c := class(r); c != last {
 				if i > start {
 					emit(s[start:i])
 				}
-				start, last = i, c
+				start = i
+				last = c
 			}
 		}
 		if start < len(s) {
@@ -138,14 +142,16 @@ func runs(class func(rune) int) splitter {
 	}
 }
 
-// dropSpaces splits at white space, which goes.
+// dropSpaces is a splitter at white space, which it drops.
 func dropSpaces(s string, emit func(string)) {
 	for _, word := range strings.FieldsFunc(s, unicode.IsSpace) {
 		emit(word)
 	}
 }
 
-// isPunctuation is tokenizers' class: ASCII signs and Unicode's P.
+// isPunctuation says whether r is punctuation for the package tokenizers: an ASCII sign,
+// or in Unicode's class P.
 func isPunctuation(r rune) bool {
-	return r > ' ' && r < 127 && !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') || unicode.Is(unicode.P, r)
+	isAlnum := r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	return r > ' ' && r < 127 && !isAlnum || unicode.Is(unicode.P, r)
 }

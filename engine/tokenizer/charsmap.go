@@ -9,16 +9,16 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// charsmap are the normalisation rules of a SentencePiece model (its
-// precompiled_charsmap): a double-array trie from source texts to places in a
-// table of replacements, each ended by a zero byte.
+// charsmap holds the normalization rules of a SentencePiece model, its
+// precompiled_charsmap: a double-array trie maps source texts to offsets in a table of
+// replacements, which end with a zero byte.
 type charsmap struct {
-	units []uint32
-	texts string
+	units []uint32 // of the trie
+	texts string   // the replacements
 }
 
 func parseCharsmap(data []byte) (*charsmap, error) {
-	bad := errors.New("the normaliser's charsmap is damaged")
+	bad := errors.New("the normalizer's charsmap is damaged")
 	if len(data) < 4 {
 		return nil, bad
 	}
@@ -33,9 +33,10 @@ func parseCharsmap(data []byte) (*charsmap, error) {
 	return c, nil
 }
 
-// longest finds the longest source text that s begins with: its length, 0 of
-// none, and what replaces it. Units are those of Darts-clone: bit 31 and bits 0
-// to 7 the label, bit 8 says that a value hangs below, the rest is the offset.
+// longest returns the length of the longest source text that s begins with, or 0 if
+// there is none, and its replacement. The units are those of Darts-clone: bit 31 and
+// bits 0 to 7 are the label, bit 8 says that the node has a value, and the rest is the
+// offset.
 func (c *charsmap) longest(s string) (n int, with string) {
 	offset := func(unit uint32) uint32 { return unit >> 10 << (unit & (1 << 9) >> 6) }
 	at := offset(c.units[0])
@@ -52,7 +53,8 @@ func (c *charsmap) longest(s string) (n int, with string) {
 		if unit>>8&1 == 1 && int(at) < len(c.units) {
 			value := int(c.units[at] & (1<<31 - 1))
 			if value < len(c.texts) {
-				n, with = i+1, c.texts[value:]
+				n = i + 1
+				with = c.texts[value:]
 				if end := strings.IndexByte(with, 0); end >= 0 {
 					with = with[:end]
 				}
@@ -62,22 +64,23 @@ func (c *charsmap) longest(s string) (n int, with string) {
 	return n, with
 }
 
-// replace normalises a text; own are texts that stay as they are.
-func (c *charsmap) replace(s string, own []string) string {
+// replace normalizes a text, except for the texts in keep.
+func (c *charsmap) replace(s string, keep []string) string {
 	var b strings.Builder
 next:
 	for i := 0; i < len(s); {
-		for _, o := range own {
-			if strings.HasPrefix(s[i:], o) {
-				b.WriteString(o)
-				i += len(o)
+		for _, k := range keep {
+			if strings.HasPrefix(s[i:], k) {
+				b.WriteString(k)
+				i += len(k)
 				continue next
 			}
 		}
 		n, with := c.longest(s[i:])
 		if n == 0 {
 			r, w := utf8.DecodeRuneInString(s[i:])
-			n, with = w, s[i:i+w]
+			n = w
+			with = s[i : i+w]
 			if r == utf8.RuneError && w == 1 {
 				with = "\uFFFD"
 			}
@@ -88,9 +91,10 @@ next:
 	return b.String()
 }
 
-// replaceGraphemes normalises as the package tokenizers does with the same
-// rules: a short grapheme as a whole if a rule begins it, else each character; of
-// several rules the shortest source.
+// replaceGraphemes normalizes as the package tokenizers does with the same rules: a short
+// grapheme is replaced as a whole if a rule matches its beginning, otherwise its
+// characters are replaced one by one. Of several rules the one with the shortest source
+// is used.
 func (c *charsmap) replaceGraphemes(s string) string {
 	var b strings.Builder
 	for state := -1; s != ""; {
@@ -115,7 +119,7 @@ func (c *charsmap) replaceGraphemes(s string) string {
 	return b.String()
 }
 
-// shortest is longest for the shortest source.
+// shortest is longest for the shortest source text.
 func (c *charsmap) shortest(s string) (n int, with string) {
 	for i := 1; i <= len(s); i++ {
 		if n, with = c.longest(s[:i]); n > 0 {

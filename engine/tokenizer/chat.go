@@ -19,13 +19,14 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// chatTemplate is a compiled template.
+// chatTemplate is a compiled chat template.
 type chatTemplate struct {
-	source string // file it is from
+	source string // the file that has it
 	text   string
 	t      *jinja.Template
 }
 
+// setTemplate compiles the chat template that the file source has.
 func (t *Tokenizer) setTemplate(source, text string) error {
 	if len(text) > templateSource {
 		return fmt.Errorf("%s: chat template of %d bytes, at most %d are taken", source, len(text), templateSource)
@@ -41,8 +42,10 @@ func (t *Tokenizer) setTemplate(source, text string) error {
 // HasChatTemplate says whether the model has a chat template.
 func (t *Tokenizer) HasChatTemplate() bool { return t.template != nil }
 
-// ApplyChat renders messages by the model's chat template, as a text that is
-// encoded without adding special tokens.
+// ApplyChat renders messages with the model's chat template. The text must be encoded
+// without special tokens, because the template writes them. With addGenerationPrompt the
+// text ends with the beginning of the assistant's turn. A template that fails, or takes
+// more time, memory or output than it may, is an error: see [Sandbox].
 func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
 	if t.template == nil {
 		return "", errors.New("the model has no chat template: --no-chat-template joins the messages")
@@ -50,8 +53,8 @@ func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string,
 	r := rendering{t.template.text, t.bosToken, t.eosToken, msgs, addGenerationPrompt}
 	var text string
 	var err error
-	if box.on {
-		text, err = box.render(r)
+	if templates.on {
+		text, err = templates.render(r)
 	} else {
 		text, err = renderHere(r, t.template.t)
 	}
@@ -61,8 +64,8 @@ func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string,
 	return text, nil
 }
 
-// renderHere renders in this process, which cannot end a template that does not
-// end itself: it is left to run.
+// renderHere renders in this process. A template that does not end in time keeps running,
+// since a goroutine cannot be stopped.
 func renderHere(r rendering, t *jinja.Template) (string, error) {
 	type result struct {
 		text string
@@ -90,10 +93,12 @@ func (r rendering) render() (string, error) {
 	return r.with(t)
 }
 
+// with renders with a compiled template.
 func (r rendering) with(t *jinja.Template) (text string, err error) {
 	defer func() {
 		if x := recover(); x != nil {
-			text, err = "", fmt.Errorf("it fails: %v", x)
+			text = ""
+			err = fmt.Errorf("it fails: %v", x)
 		}
 	}()
 	var list []jinja.Value
@@ -114,8 +119,8 @@ func (r rendering) with(t *jinja.Template) (text string, err error) {
 	return text, err
 }
 
-// readConfig reads the special tokens and the chat template that stand beside
-// tokenizer.json.
+// readConfig reads the special tokens and the chat template of a folder with a
+// tokenizer.json or tokenizer.model.
 func (t *Tokenizer) readConfig(dir string) error {
 	name := filepath.Join(dir, "tokenizer_config.json")
 	text, err := os.ReadFile(name)
@@ -154,8 +159,8 @@ func (t *Tokenizer) readConfig(dir string) error {
 	return nil
 }
 
-// readTemplate reads a chat template that has a file of its own: as it is, or,
-// beside older models that see, in JSON.
+// readTemplate reads a chat template from a file of its own: chat_template.jinja or, in
+// folders of older vision models, chat_template.json.
 func (t *Tokenizer) readTemplate(dir string) error {
 	name := filepath.Join(dir, "chat_template.jinja")
 	text, err := os.ReadFile(name)
@@ -179,7 +184,8 @@ func (t *Tokenizer) readTemplate(dir string) error {
 	return t.setTemplate(name, c.Template)
 }
 
-// token reads a special token, a string or an object with its content.
+// token reads a special token, given as a string or an object with its content, and
+// returns its text and id, -1 if it is not in the vocabulary.
 func (t *Tokenizer) token(raw json.RawMessage) (string, int32) {
 	var s string
 	var o struct{ Content string }

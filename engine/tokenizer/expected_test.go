@@ -39,7 +39,7 @@ func TestHardStrings(t *testing.T) {
 }
 
 // TestEveryStep does the same for small files that together have every supported
-// normaliser, pre-tokeniser, post-processor and decoder; ATTNSCOPE_JSON names a
+// normalizer, pre-tokenizer, post-processor and decoder; ATTNSCOPE_JSON names a
 // folder with more strings, as testdata/make_json.py writes it.
 func TestEveryStep(t *testing.T) {
 	dir := os.Getenv("ATTNSCOPE_JSON")

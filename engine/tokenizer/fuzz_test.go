@@ -89,7 +89,7 @@ func FuzzModelFile(f *testing.F) {
 	})
 }
 
-// FuzzByteLevel: under every pre-tokeniser of byte-level vocabularies the ids of
+// FuzzByteLevel: under every pre-tokenizer of byte-level vocabularies the ids of
 // a text decode to it, and their ends cover it.
 func FuzzByteLevel(f *testing.F) {
 	var tokens, types, merges []any

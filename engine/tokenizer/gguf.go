@@ -10,37 +10,39 @@ import (
 	"sync"
 )
 
-// ggufPre is a pre-tokeniser that GGUF files name by tokenizer.ggml.pre.
+// ggufPre is a pre-tokenizer, which GGUF files name by tokenizer.ggml.pre.
 type ggufPre struct {
 	splits       []splitter
 	ignoreMerges bool
-	bos          bool // BOS is added where the file does not say
+	bos          bool // whether BOS is added if the file does not say
 }
 
-func cl100k(digits int) splitter {
-	return func(s string, emit func(string)) { splitCL100K(s, digits, emit) }
-}
-
-// Patterns of the tokenizer.json files that the names stand for.
+// The patterns of the tokenizer.json files that the names refer to.
 var (
-	tekkenPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|` +
+	tekkenPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|` +
+		`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|` +
 		`\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	gpt4oPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+	gpt4oPattern = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
 		`\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	qwen35Pattern = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	seedPattern   = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`
-	lingPattern   = `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`
-	bloomPattern  = ` ?[^(\s|.,!?…。，、।۔،)]+`
-	asianPattern  = `[一-龥ࠀ-一가-퟿]+`
-	// The letters and signs of DeepSeek LLM's tokenizer.json.
+	qwen35Pattern = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|` +
+		`\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	seedPattern = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|` +
+		`\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`
+	lingPattern  = `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`
+	bloomPattern = ` ?[^(\s|.,!?…。，、।۔،)]+`
+	asianPattern = `[一-龥ࠀ-一가-퟿]+`
+	// The letters and signs in DeepSeek LLM's tokenizer.json.
 	deepseekLetters = `\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+`
 	deepseekSigns   = `\s?[!-/:-~！-／：-～‘-‟　-。]+`
-	deepseek3Words  = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	falconSigns     = `[\p{P}\$\+<=>\^~\|` + "`" + `]+`
-	defaultSigns    = `[\p{P}\$\+<=>\^~\|]+`
+	deepseek3Words  = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|` +
+		`[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	falconSigns  = `[\p{P}\$\+<=>\^~\|` + "`" + `]+`
+	defaultSigns = `[\p{P}\$\+<=>\^~\|]+`
 )
 
-// ggufPres are the names that llama.cpp writes (llama-vocab.cpp).
+// ggufPres returns the pre-tokenizers by the names that llama.cpp writes
+// (llama-vocab.cpp).
 var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	m := map[string]ggufPre{}
 	add := func(p ggufPre, names ...string) {
@@ -55,12 +57,17 @@ var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 		}
 		return s
 	}
-	add(ggufPre{splits: []splitter{splitGPT2}}, "gpt-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "phi-2", "exaone4", "gigachat", "mellum", "modern-bert", "a.x-4.0")
-	add(ggufPre{splits: []splitter{splitDigits, splitGPT2}}, "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2")
-	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true, bos: true}, "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
+	add(ggufPre{splits: []splitter{splitGPT2}},
+		"gpt-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "phi-2", "exaone4", "gigachat", "mellum",
+		"modern-bert", "a.x-4.0")
+	add(ggufPre{splits: []splitter{splitDigits, splitGPT2}},
+		"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2")
+	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true, bos: true},
+		"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 	add(ggufPre{splits: []splitter{cl100k(3)}}, "dbrx", "smaug-bpe", "chatglm-bpe")
 	add(ggufPre{splits: []splitter{cl100k(3)}, ignoreMerges: true}, "glm4")
-	add(ggufPre{splits: []splitter{cl100k(1)}}, "qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo", "grok-2", "solar-open")
+	add(ggufPre{splits: []splitter{cl100k(1)}},
+		"qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo", "grok-2", "solar-open")
 	add(ggufPre{splits: []splitter{pattern(qwen35Pattern)}}, "qwen35")
 	add(ggufPre{splits: []splitter{pattern(tekkenPattern)}, ignoreMerges: true, bos: true}, "tekken")
 	add(ggufPre{splits: []splitter{pattern(gpt4oPattern)}}, "gpt-4o", "llama4", "kanana2", "minimax-m2")
@@ -68,40 +75,57 @@ var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	add(ggufPre{splits: []splitter{pattern(lingPattern)}}, "bailingmoe", "bailingmoe2", "llada-moe")
 	add(ggufPre{splits: []splitter{pattern(bloomPattern)}}, "bloom", "poro-chat", "gpt3-finnish")
 	add(ggufPre{splits: []splitter{pattern(bloomPattern), splitDigits}}, "viking")
-	add(ggufPre{splits: []splitter{pattern(`[\r\n]`), pattern(deepseekLetters), pattern(deepseekSigns), pattern(`\s+$`), pattern(asianPattern), pattern(`\p{N}+`)}}, "deepseek-llm")
-	add(ggufPre{splits: []splitter{pattern(`[\r\n]`), pattern(`\s?\p{L}+`), pattern(`\s?\p{P}+`), pattern(asianPattern), splitDigits}}, "deepseek-coder")
-	add(ggufPre{splits: []splitter{pattern(`\p{N}{1,3}`), pattern(`[一-龥぀-ゟ゠-ヿ]+`), pattern(deepseek3Words)}}, "deepseek-v3", "hunyuan-dense", "joyai-llm")
-	add(ggufPre{splits: []splitter{pattern(falconSigns), splitGPT2, pattern(`[0-9][0-9][0-9]`)}}, "falcon")
-	add(ggufPre{splits: []splitter{pattern(defaultSigns), splitGPT2, pattern(`\p{N}+`), pattern(`[0-9][0-9][0-9]`)}}, "default")
+	add(ggufPre{splits: []splitter{
+		pattern(`[\r\n]`), pattern(deepseekLetters), pattern(deepseekSigns), pattern(`\s+$`), pattern(asianPattern),
+		pattern(`\p{N}+`),
+	}}, "deepseek-llm")
+	add(ggufPre{splits: []splitter{
+		pattern(`[\r\n]`), pattern(`\s?\p{L}+`), pattern(`\s?\p{P}+`), pattern(asianPattern), splitDigits,
+	}}, "deepseek-coder")
+	add(ggufPre{splits: []splitter{
+		pattern(`\p{N}{1,3}`), pattern(`[一-龥぀-ゟ゠-ヿ]+`), pattern(deepseek3Words),
+	}}, "deepseek-v3", "hunyuan-dense", "joyai-llm")
+	add(ggufPre{splits: []splitter{
+		pattern(falconSigns), splitGPT2, pattern(`[0-9][0-9][0-9]`),
+	}}, "falcon")
+	add(ggufPre{splits: []splitter{
+		pattern(defaultSigns), splitGPT2, pattern(`\p{N}+`), pattern(`[0-9][0-9][0-9]`),
+	}}, "default")
 	return m
 })
 
-// GGUFPres lists the pre-tokenisers of byte-level GGUF vocabularies that are
-// known.
+// GGUFPres lists the names of the supported pre-tokenizers of byte-level GGUF
+// vocabularies, sorted.
 func GGUFPres() []string { return slices.Sorted(maps.Keys(ggufPres())) }
 
-// fromGGUF reads the tokenizer that stands in a GGUF file's metadata.
+// fromGGUF makes the tokenizer of a GGUF file from its metadata.
 func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	kind, _ := meta["tokenizer.ggml.model"].(string)
 	if kind == "" {
-		return nil, fmt.Errorf("%s: no tokenizer.ggml.model in its metadata: %w", path, ErrNoTokenizer)
+		return nil, fmt.Errorf("%s: its metadata has no tokenizer.ggml.model: %w", path, ErrNoTokenizer)
 	}
 	switch kind {
 	case "gpt2":
 	case "llama", "t5":
 		return spmFromGGUF(path, meta, kind == "t5")
 	default:
-		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; gpt2 (byte-level BPE), llama (SentencePiece BPE) and t5 (unigram) are", path, kind)
+		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; "+
+			"gpt2 (byte-level BPE), llama (SentencePiece BPE) and t5 (unigram) are", path, kind)
 	}
 	name, _ := meta["tokenizer.ggml.pre"].(string)
 	pre, ok := ggufPres()[name]
 	if !ok {
-		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported: convert the model again, or give input_ids; known are %s",
-			path, name, strings.Join(GGUFPres(), ", "))
+		return nil, fmt.Errorf("%s: tokenizer.ggml.pre %q is not supported: convert the model again, or give input_ids; "+
+			"supported are %s", path, name, strings.Join(GGUFPres(), ", "))
 	}
 	t := newTokenizer()
-	t.source, t.byteLevel, t.splits, t.ignoreMerges = path, true, pre.splits, pre.ignoreMerges
-	tokens, types, merges := texts(meta["tokenizer.ggml.tokens"]), numbers(meta["tokenizer.ggml.token_type"]), texts(meta["tokenizer.ggml.merges"])
+	t.source = path
+	t.byteLevel = true
+	t.splits = pre.splits
+	t.ignoreMerges = pre.ignoreMerges
+	tokens := texts(meta["tokenizer.ggml.tokens"])
+	types := numbers(meta["tokenizer.ggml.token_type"])
+	merges := texts(meta["tokenizer.ggml.merges"])
 	h := sha256.New()
 	vocab := make(map[string]int32, len(tokens))
 	var special []added
@@ -133,17 +157,23 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	return t, t.ggufSpecials(path, meta, pre.bos)
 }
 
-// spmFromGGUF reads a SentencePiece vocabulary.
+// spmFromGGUF makes the tokenizer of a SentencePiece vocabulary in a GGUF file.
 func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, error) {
 	m := defaultSPM()
-	m.unigram, m.extraSpaces, m.bos, m.eos = unigram, true, -1, -1
+	m.unigram = unigram
+	m.extraSpaces = true
+	m.bos = -1
+	m.eos = -1
 	m.pieces = texts(meta["tokenizer.ggml.tokens"])
-	types, scores := numbers(meta["tokenizer.ggml.token_type"]), floats(meta["tokenizer.ggml.scores"])
+	types := numbers(meta["tokenizer.ggml.token_type"])
+	scores := floats(meta["tokenizer.ggml.scores"])
 	if len(types) != len(m.pieces) || len(scores) != len(m.pieces) {
-		return nil, fmt.Errorf("%s: %d tokens, %d types and %d scores in its metadata: want as many of each", path, len(m.pieces), len(types), len(scores))
+		return nil, fmt.Errorf("%s: its metadata has %d tokens, %d types and %d scores: want the same number of each",
+			path, len(m.pieces), len(types), len(scores))
 	}
 	for i := range types {
-		m.types, m.scores = append(m.types, int(types[i])), append(m.scores, float32(scores[i]))
+		m.types = append(m.types, int(types[i]))
+		m.scores = append(m.scores, float32(scores[i]))
 	}
 	if v, ok := meta["tokenizer.ggml.add_space_prefix"].(bool); ok {
 		m.dummyPrefix = v
@@ -166,12 +196,13 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 		fmt.Fprintf(h, "%d %q %g %d\n", i, m.pieces[i], m.scores[i], m.types[i])
 	}
 	fmt.Fprintf(h, "%v %v %v", m.dummyPrefix, m.extraSpaces, m.unigram)
-	t.source, t.sha256 = path, hex.EncodeToString(h.Sum(nil))
+	t.source = path
+	t.sha256 = hex.EncodeToString(h.Sum(nil))
 	return t, t.ggufSpecials(path, meta, !unigram)
 }
 
-// ggufSpecials reads BOS, EOS and the chat template; bos says whether BOS is
-// added where the file is silent.
+// ggufSpecials reads BOS, EOS and the chat template. bos says whether BOS is added if the
+// file does not say.
 func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) error {
 	id := func(name string) int32 {
 		if v, ok := meta[name].(uint64); ok && v < uint64(len(t.pieces)) {
@@ -179,7 +210,8 @@ func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) err
 		}
 		return -1
 	}
-	t.bos, t.eos = id("tokenizer.ggml.bos_token_id"), id("tokenizer.ggml.eos_token_id")
+	t.bos = id("tokenizer.ggml.bos_token_id")
+	t.eos = id("tokenizer.ggml.eos_token_id")
 	if t.bos >= 0 {
 		t.bosToken = t.pieces[t.bos]
 		if add, ok := meta["tokenizer.ggml.add_bos_token"].(bool); add || !ok && bos {
@@ -198,6 +230,7 @@ func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) err
 	return nil
 }
 
+// texts returns a list of metadata as strings.
 func texts(v any) []string {
 	list, _ := v.([]any)
 	out := make([]string, len(list))
@@ -207,6 +240,7 @@ func texts(v any) []string {
 	return out
 }
 
+// numbers returns a list of metadata as integers.
 func numbers(v any) []int64 {
 	list, _ := v.([]any)
 	out := make([]int64, len(list))
@@ -221,6 +255,7 @@ func numbers(v any) []int64 {
 	return out
 }
 
+// floats returns a list of metadata as floating-point numbers.
 func floats(v any) []float64 {
 	list, _ := v.([]any)
 	out := make([]float64, len(list))

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestSentencePieceOfGGUF: the metadata that a converter makes of a model file
-// gives what the file gives.
+// TestSentencePieceOfGGUF checks that the metadata which a converter makes of a
+// tokenizer.model gives the same ids as the file.
 func TestSentencePieceOfGGUF(t *testing.T) {
 	for _, name := range []string{"bpe-bytes", "unigram-bytes", "unigram-rules"} {
 		data, err := os.ReadFile("testdata/spm/" + name + "/tokenizer.model")
@@ -22,8 +22,11 @@ func TestSentencePieceOfGGUF(t *testing.T) {
 			t.Fatal(err)
 		}
 		meta := map[string]any{
-			"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": m.dummyPrefix, "tokenizer.ggml.remove_extra_whitespaces": !m.extraSpaces,
-			"tokenizer.ggml.bos_token_id": uint64(m.bos), "tokenizer.ggml.eos_token_id": uint64(m.eos),
+			"tokenizer.ggml.model":                    "llama",
+			"tokenizer.ggml.add_space_prefix":         m.dummyPrefix,
+			"tokenizer.ggml.remove_extra_whitespaces": !m.extraSpaces,
+			"tokenizer.ggml.bos_token_id":             uint64(m.bos),
+			"tokenizer.ggml.eos_token_id":             uint64(m.eos),
 		}
 		if m.unigram {
 			meta["tokenizer.ggml.model"] = "t5"
@@ -53,22 +56,23 @@ func TestSentencePieceOfGGUF(t *testing.T) {
 				t.Errorf("%s: %q: %v, want %v", name, text, a, b)
 			}
 		}
-		bos, ok := got.BOS()
-		if ids := got.Encode("a", true); !ok || (ids[0] == bos) != !m.unigram {
-			t.Errorf("%s: %v with special tokens: BOS is added where the file is silent, but for unigram", name, ids)
+		if ids := got.Encode("a", true); got.bos < 0 || (ids[0] == got.bos) != !m.unigram {
+			t.Errorf("%s: %v with special tokens: want BOS by default, except for unigram", name, ids)
 		}
 		delete(meta, "tokenizer.ggml.scores")
 		if _, err := fromGGUF("x.gguf", meta); err == nil || !strings.Contains(err.Error(), "x.gguf") {
 			t.Errorf("%s: without scores: %v", name, err)
 		}
 	}
-	if _, err := fromGGUF("x.gguf", map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
-		t.Errorf("unknown pre: %v", err)
+	_, err := fromGGUF("x.gguf", map[string]any{"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "nobody"})
+	if err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("an unknown pre-tokenizer: %v, want an error that names it", err)
 	}
 }
 
-// TestVocabulariesOfLlamaCpp: every GGUF vocabulary that llama.cpp keeps with
-// strings and ids beside it (its folder models/), named by ATTNSCOPE_VOCABS.
+// TestVocabulariesOfLlamaCpp compares ids with those of llama.cpp, for each GGUF
+// vocabulary in its folder models/ that has files of strings and ids. ATTNSCOPE_VOCABS
+// names that folder.
 func TestVocabulariesOfLlamaCpp(t *testing.T) {
 	dir := os.Getenv("ATTNSCOPE_VOCABS")
 	if dir == "" {

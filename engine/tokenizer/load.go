@@ -15,11 +15,12 @@ import (
 	"github.com/attnscope/attnscope/engine/checkpoint"
 )
 
-// maxFile is the largest tokenizer file that is read.
+// maxFile is the largest tokenizer file that is read, in bytes.
 const maxFile = 256 << 20
 
-// Load reads the tokenizer of a folder in hub layout, or of a GGUF file. The
-// error wraps ErrNoTokenizer where there is none.
+// Load reads the tokenizer of a model: of a folder in the layout of the hub, from
+// tokenizer.json or else tokenizer.model, or of a GGUF file. If there is none, the error
+// wraps ErrNoTokenizer.
 func Load(path string) (*Tokenizer, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -34,17 +35,13 @@ func Load(path string) (*Tokenizer, error) {
 		return fromGGUF(path, ck.Config())
 	}
 	name := filepath.Join(path, "tokenizer.json")
-	if fi, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+	data, err := readFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(path, "tokenizer.model")); err == nil {
 			return loadSPM(path)
 		}
-		return nil, fmt.Errorf("%s: no tokenizer.json or tokenizer.model in it: %w", path, ErrNoTokenizer)
-	} else if err != nil {
-		return nil, err
-	} else if fi.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, fi.Size(), maxFile)
+		return nil, fmt.Errorf("%s: it has no tokenizer.json or tokenizer.model: %w", path, ErrNoTokenizer)
 	}
-	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +53,18 @@ func Load(path string) (*Tokenizer, error) {
 	return t, t.readConfig(path)
 }
 
+// readFile reads a file of at most maxFile bytes.
+func readFile(name string) ([]byte, error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if fi.Size() > maxFile {
+		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, fi.Size(), maxFile)
+	}
+	return os.ReadFile(name)
+}
+
 func newTokenizer() *Tokenizer {
 	return &Tokenizer{
 		unk: -1, bos: -1, eos: -1, isByte: map[int32]byte{},
@@ -63,7 +72,7 @@ func newTokenizer() *Tokenizer {
 	}
 }
 
-// file is tokenizer.json as far as it is read.
+// file holds the fields of tokenizer.json that are read.
 type file struct {
 	AddedTokens   []added         `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
@@ -85,6 +94,7 @@ type file struct {
 	} `json:"model"`
 }
 
+// fromJSON makes a tokenizer from a tokenizer.json.
 func fromJSON(data []byte) (*Tokenizer, error) {
 	var f file
 	if err := json.Unmarshal(data, &f); err != nil {
@@ -100,15 +110,18 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		}
 	}
 	if d := f.Model.Dropout; d != nil && *d != 0 {
-		return nil, fmt.Errorf("dropout %g is not supported: the same text would give other tokens each time; no dropout is", *d)
+		return nil, fmt.Errorf("dropout %g is not supported: the same text would give different tokens each time; "+
+			"set dropout to null", *d)
 	}
 	t := newTokenizer()
 	sum := sha256.Sum256(data)
 	t.sha256 = hex.EncodeToString(sum[:])
 	t.wholeRuns = true
-	t.fuseUnk, t.byteFallback, t.ignoreMerges = f.Model.FuseUnk, f.Model.ByteFallback, f.Model.IgnoreMerges
+	t.fuseUnk = f.Model.FuseUnk
+	t.byteFallback = f.Model.ByteFallback
+	t.ignoreMerges = f.Model.IgnoreMerges
 	for _, step := range []func() error{
-		func() error { return t.addNormaliser(f.Normalizer) },
+		func() error { return t.addNormalizer(f.Normalizer) },
 		func() error { return t.addPreTokenizer(f.PreTokenizer) },
 		func() error { return t.setVocab(vocab) },
 		func() error { return t.setMerges(vocab, f.Model.Merges) },
@@ -124,7 +137,8 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		}
 	}
 	if scores != nil {
-		t.unigram, t.fuseUnk = newLattice(t.vocab, scores, nil), true
+		t.unigram = newLattice(t.vocab, scores, nil)
+		t.fuseUnk = true
 		if id := f.Model.UnkID; id != nil && *id >= 0 && int(*id) < len(scores) {
 			t.unk = *id
 		}
@@ -135,8 +149,8 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	return t, t.addTokens(f.AddedTokens)
 }
 
-// vocabulary reads the vocabulary of either model: ids by piece, and the scores
-// of a unigram model by id, nil for BPE.
+// vocabulary reads the vocabulary of a BPE or unigram model: ids by piece, and for a
+// unigram model the scores by id.
 func (f *file) vocabulary() (map[string]int32, []float64, error) {
 	switch f.Model.Type {
 	case "BPE", "":
@@ -153,7 +167,8 @@ func (f *file) vocabulary() (map[string]int32, []float64, error) {
 		if len(list) == 0 || len(list) > maxVocab {
 			return nil, nil, fmt.Errorf("vocab: %d pieces, want 1 to %d", len(list), maxVocab)
 		}
-		vocab, scores := make(map[string]int32, len(list)), make([]float64, len(list))
+		vocab := make(map[string]int32, len(list))
+		scores := make([]float64, len(list))
 		for i, raw := range list {
 			var piece string
 			if err := json.Unmarshal(raw, &[]any{&piece, &scores[i]}); err != nil {
@@ -168,10 +183,10 @@ func (f *file) vocabulary() (map[string]int32, []float64, error) {
 	return nil, nil, fmt.Errorf("model type %q is not supported; BPE and Unigram are", f.Model.Type)
 }
 
-// maxVocab bounds ids, so that a hostile file cannot ask for a huge table.
+// maxVocab is the limit of ids, so that a hostile file cannot ask for a huge table.
 const maxVocab = 1 << 24
 
-// setVocab fills the tables from pieces as files spell them.
+// setVocab fills the tables from ids by piece, as the file spells them.
 func (t *Tokenizer) setVocab(vocab map[string]int32) error {
 	top := int32(-1)
 	for piece, id := range vocab {
@@ -180,11 +195,13 @@ func (t *Tokenizer) setVocab(vocab map[string]int32) error {
 		}
 		top = max(top, id)
 	}
-	t.pieces, t.special = make([]string, top+1), make([]bool, top+1)
+	t.pieces = make([]string, top+1)
+	t.special = make([]bool, top+1)
 	for piece, id := range vocab {
-		raw, ok := piece, true
+		raw := piece
+		ok := true
 		if t.byteLevel {
-			raw, ok = unspell(piece)
+			raw, ok = bytesOf(piece)
 		}
 		if ok {
 			t.vocab[raw] = id
@@ -205,9 +222,11 @@ func (t *Tokenizer) setVocab(vocab map[string]int32) error {
 	return nil
 }
 
-// byteOf maps the printable characters that byte-level files write for bytes.
+// byteOf gives the byte for each of the printable characters that byte-level files
+// write instead of bytes.
 var byteOf = func() map[rune]byte {
-	m, n := map[rune]byte{}, rune(256)
+	m := map[rune]byte{}
+	n := rune(256)
 	for b := range 256 {
 		if b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae {
 			m[rune(b)] = byte(b)
@@ -219,9 +238,9 @@ var byteOf = func() map[rune]byte {
 	return m
 }()
 
-// unspell turns a byte-level piece into its bytes; false for a piece that is
-// no such spelling, as added tokens may be.
-func unspell(piece string) (string, bool) {
+// bytesOf returns the bytes of a byte-level piece. It returns false if the piece has
+// other characters, as added tokens may have.
+func bytesOf(piece string) (string, bool) {
 	out := make([]byte, 0, len(piece))
 	for _, r := range piece {
 		b, ok := byteOf[r]
@@ -233,7 +252,7 @@ func unspell(piece string) (string, bool) {
 	return string(out), true
 }
 
-// setMerges reads merges in either of their forms, ["a b"] or [["a", "b"]].
+// setMerges reads merges in either of two forms, ["a b"] or [["a", "b"]].
 func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error {
 	var pairs [][2]string
 	if len(raw) == 0 {
@@ -257,11 +276,12 @@ func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error
 		if !okA || !okB || !okC {
 			return fmt.Errorf("merge %d, %q and %q, is not in the vocabulary", i, p[0], p[1])
 		}
-		t.merges.set(pair{a, b}, merge{int32(i), c}) // of equal ones the last holds, as in the reference
+		t.merges.set(pair{a, b}, merge{int32(i), c}) // of equal pairs the last counts, as in the reference
 	}
 	return nil
 }
 
+// addTokens adds the tokens that are matched before splitting.
 func (t *Tokenizer) addTokens(list []added) error {
 	for _, a := range list {
 		if a.Content == "" {
@@ -271,22 +291,29 @@ func (t *Tokenizer) addTokens(list []added) error {
 			return fmt.Errorf("added token %q has id %d, want 0 to %d", a.Content, a.ID, maxVocab)
 		}
 		for int(a.ID) >= len(t.pieces) {
-			t.pieces, t.special = append(t.pieces, ""), append(t.special, false)
+			t.pieces = append(t.pieces, "")
+			t.special = append(t.special, false)
 		}
-		t.pieces[a.ID], t.special[a.ID] = a.Content, a.Special
+		t.pieces[a.ID] = a.Content
+		t.special[a.ID] = a.Special
 		m := t.addedRaw
 		if a.Normalized {
 			m = t.addedNorm
-			for _, f := range t.normalise {
+			for _, f := range t.normalizers {
 				a.Content = f(a.Content)
 			}
 		}
 		m[a.Content[0]] = append(m[a.Content[0]], a)
 	}
+	t.sortAdded()
+	return nil
+}
+
+// sortAdded puts longer tokens first, since the first match wins.
+func (t *Tokenizer) sortAdded() {
 	for _, m := range []map[byte][]added{t.addedRaw, t.addedNorm} {
 		for _, l := range m {
 			slices.SortStableFunc(l, func(a, b added) int { return len(b.Content) - len(a.Content) })
 		}
 	}
-	return nil
 }

@@ -5,10 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// spelled is the text of a run of byte tokens. In tokenizer.json a run that is
-// not UTF-8 as a whole has no character at all; SentencePiece takes those there
-// are.
-func (t *Tokenizer) spelled(run []byte) string {
+// textOfBytes returns the text of a run of byte tokens. If the run is not UTF-8, a
+// tokenizer.json decodes every byte of it as U+FFFD, whereas SentencePiece keeps the
+// characters that are valid.
+func (t *Tokenizer) textOfBytes(run []byte) string {
 	if utf8.Valid(run) {
 		return string(run)
 	}
@@ -16,14 +16,14 @@ func (t *Tokenizer) spelled(run []byte) string {
 		return strings.Repeat("\uFFFD", len(run))
 	}
 	var b strings.Builder
-	for _, r := range string(run) { // U+FFFD for each byte that begins none
+	for _, r := range string(run) { // U+FFFD for each byte that is not UTF-8
 		b.WriteRune(r)
 	}
 	return b.String()
 }
 
-// lossy replaces what is not UTF-8 by U+FFFD: once for the beginning of a
-// character that breaks off, and for every other byte.
+// lossy replaces bytes that are not UTF-8 by U+FFFD: the truncated start of a character
+// by one, every other byte by one each.
 func lossy(s string) string {
 	if utf8.ValidString(s) {
 		return s
@@ -32,7 +32,7 @@ func lossy(s string) string {
 	for i := 0; i < len(s); {
 		r, w := utf8.DecodeRuneInString(s[i:])
 		if r == utf8.RuneError && w == 1 {
-			w = begun(s[i:])
+			w = truncated(s[i:])
 		}
 		b.WriteRune(r)
 		i += w
@@ -40,10 +40,11 @@ func lossy(s string) string {
 	return b.String()
 }
 
-// begun is the number of bytes of s that begin a character, 1 at least: by table
-// 3-7 of the Unicode standard.
-func begun(s string) int {
-	lo, hi, size := byte(0x80), byte(0xbf), 1
+// truncated returns how many bytes at the start of s are the start of a character, at
+// least 1, by table 3-7 of the Unicode standard.
+func truncated(s string) int {
+	lo, hi := byte(0x80), byte(0xbf) // range of the next byte
+	size := 1
 	switch c := s[0]; {
 	case c >= 0xc2 && c <= 0xdf:
 		size = 2
@@ -64,7 +65,8 @@ func begun(s string) int {
 	}
 	n := 1
 	for n < size && n < len(s) && s[n] >= lo && s[n] <= hi {
-		n, lo, hi = n+1, 0x80, 0xbf
+		n++
+		lo, hi = 0x80, 0xbf
 	}
 	return n
 }

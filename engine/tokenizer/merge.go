@@ -1,15 +1,16 @@
 package tokenizer
 
-// pair is two neighbouring pieces; merge what becomes of them.
+// pair is two neighboring pieces; merge is the rank of the pair and the piece that it
+// becomes.
 type (
 	pair  struct{ a, b int32 }
 	merge struct{ rank, id int32 }
 )
 
-// mergeSmall merges a short word: the pair of lowest rank, the leftmost first,
-// until none is left.
+// mergeSmall merges the pieces of a word of at most 48 bytes: always the pair with the
+// lowest rank, of equal ones the leftmost, until there is none.
 func (t *Tokenizer) mergeSmall(ids []int32) []int32 {
-	var rk [64]merge
+	var ranks [64]merge // of the pairs that begin at each piece
 	none := merge{1 << 30, 0}
 	get := func(i int) merge {
 		if m, ok := t.merges.get(pair{ids[i], ids[i+1]}); ok {
@@ -18,48 +19,54 @@ func (t *Tokenizer) mergeSmall(ids []int32) []int32 {
 		return none
 	}
 	for i := 0; i+1 < len(ids); i++ {
-		rk[i] = get(i)
+		ranks[i] = get(i)
 	}
 	for len(ids) > 1 {
-		bi, br := -1, none.rank
+		best := -1
+		rank := none.rank
 		for i := 0; i+1 < len(ids); i++ {
-			if rk[i].rank < br {
-				bi, br = i, rk[i].rank
+			if ranks[i].rank < rank {
+				best = i
+				rank = ranks[i].rank
 			}
 		}
-		if bi < 0 {
+		if best < 0 {
 			break
 		}
-		ids[bi] = rk[bi].id
-		copy(ids[bi+1:], ids[bi+2:])
-		copy(rk[bi+1:len(ids)-1], rk[bi+2:len(ids)])
+		ids[best] = ranks[best].id
+		copy(ids[best+1:], ids[best+2:])
+		copy(ranks[best+1:len(ids)-1], ranks[best+2:len(ids)])
 		ids = ids[:len(ids)-1]
-		if bi+1 < len(ids) {
-			rk[bi] = get(bi)
+		if best+1 < len(ids) {
+			ranks[best] = get(best)
 		}
-		if bi > 0 {
-			rk[bi-1] = get(bi - 1)
+		if best > 0 {
+			ranks[best-1] = get(best - 1)
 		}
 	}
 	return ids
 }
 
-// hent is a candidate in the heap.
-type hent struct {
+// candidate is a pair in the heap of mergeHeap: pieces a and b, the first at pos, become
+// id.
+type candidate struct {
 	rank, pos, id, a, b int32
 }
 
-func less(x, y hent) bool { return x.rank < y.rank || x.rank == y.rank && x.pos < y.pos }
+func less(x, y candidate) bool { return x.rank < y.rank || x.rank == y.rank && x.pos < y.pos }
 
-// mergeHeap does the same for long words, with a heap of candidates.
+// mergeHeap is mergeSmall for longer words, with a heap of candidates. A candidate whose
+// pieces have changed since is skipped.
 func (t *Tokenizer) mergeHeap(ids []int32) []int32 {
 	n := len(ids)
-	next, prev := make([]int32, n), make([]int32, n)
+	next := make([]int32, n)
+	prev := make([]int32, n)
 	for i := range ids {
-		next[i], prev[i] = int32(i+1), int32(i-1)
+		next[i] = int32(i + 1)
+		prev[i] = int32(i - 1)
 	}
-	h := make([]hent, 0, n)
-	push := func(e hent) {
+	h := make([]candidate, 0, n)
+	push := func(e candidate) {
 		h = append(h, e)
 		i := len(h) - 1
 		for i > 0 {
@@ -71,7 +78,7 @@ func (t *Tokenizer) mergeHeap(ids []int32) []int32 {
 			i = p
 		}
 	}
-	pop := func() hent {
+	pop := func() candidate {
 		e := h[0]
 		l := len(h) - 1
 		h[0] = h[l]
@@ -99,7 +106,7 @@ func (t *Tokenizer) mergeHeap(ids []int32) []int32 {
 		}
 		a, b := ids[i], ids[next[i]]
 		if m, ok := t.merges.get(pair{a, b}); ok {
-			push(hent{m.rank, i, m.id, a, b})
+			push(candidate{m.rank, i, m.id, a, b})
 		}
 	}
 	for i := 0; i+1 < n; i++ {

@@ -8,16 +8,17 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// A tokenizer.json brings its own expressions, and one that backtracks can take
-// for ever on a text that is made for it. Known patterns have scanners; the
-// others get this long for a match, and for all matches in a text as long as a
-// text of its length may ask for.
+// patternTime limits the time of one match of a regular expression. A tokenizer.json may
+// have any expression, and one that backtracks can take forever on a text made for that.
+// The limit for all matches in a text also grows with its length. Patterns that have a
+// scanner need no limit.
 const patternTime = 30 * time.Second
 
-// patternError is panicked with by an expression that is out of time, and
-// recovered by [Tokenizer.TryEncode].
+// patternError is the value of the panic when an expression runs out of time.
+// [Tokenizer.TryEncode] recovers it.
 type patternError struct{ error }
 
+// compilePattern compiles an expression with the time limit.
 func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	re, err := regexp2.Compile(pattern, regexp2.Unicode)
 	if err == nil {
@@ -26,7 +27,8 @@ func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	return re, err
 }
 
-// eachFound calls f for every match that is not empty.
+// eachFound calls f for each match that is not empty. It panics with a patternError if
+// that takes too long.
 func eachFound(re *regexp2.Regexp, text []rune, f func(m *regexp2.Match)) {
 	end := time.Now().Add(patternTime + time.Duration(len(text))*30*time.Microsecond)
 	m, err := re.FindRunesMatch(text)
@@ -42,14 +44,15 @@ func eachFound(re *regexp2.Regexp, text []rune, f func(m *regexp2.Match)) {
 	outOfTime(re, err)
 }
 
+// outOfTime panics with a patternError if err is not nil.
 func outOfTime(re *regexp2.Regexp, err error) {
 	if err != nil {
-		panic(patternError{fmt.Errorf("pattern %.200q is not done with the text: %.100v", re.String(), err)})
+		panic(patternError{fmt.Errorf("pattern %.200q takes too long for the text: %.100v", re.String(), err)})
 	}
 }
 
-// TryEncode is [Tokenizer.Encode] for a tokenizer that may be hostile: an
-// expression of it that backtracks without end is an error.
+// TryEncode is [Tokenizer.Encode] for a tokenizer that may be hostile: it returns an error
+// if a regular expression of the tokenizer takes too long.
 func (t *Tokenizer) TryEncode(text string, addSpecial bool) (ids []int32, err error) {
 	defer func() {
 		if x := recover(); x != nil {
@@ -57,7 +60,8 @@ func (t *Tokenizer) TryEncode(text string, addSpecial bool) (ids []int32, err er
 			if !ok {
 				panic(x)
 			}
-			ids, err = nil, fmt.Errorf("%s: %w", t.source, p.error)
+			ids = nil
+			err = fmt.Errorf("%s: %w", t.source, p.error)
 		}
 	}()
 	return t.Encode(text, addSpecial), nil

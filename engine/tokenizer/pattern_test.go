@@ -19,8 +19,8 @@ func TestPatternOutOfTime(t *testing.T) {
 	re.MatchTimeout = 50 * time.Millisecond
 	for name, use := range map[string]func(tok *Tokenizer){
 		"split": func(tok *Tokenizer) { tok.splits = []splitter{func(s string, emit func(string)) { eachMatch(s, re) }} },
-		"normaliser": func(tok *Tokenizer) {
-			tok.normalise = []func(string) string{func(s string) string {
+		"normalizer": func(tok *Tokenizer) {
+			tok.normalizers = []func(string) string{func(s string) string {
 				out, err := re.ReplaceFunc(s, func(regexp2.Match) string { return "" }, -1, -1)
 				outOfTime(re, err)
 				return out
@@ -33,8 +33,10 @@ func TestPatternOutOfTime(t *testing.T) {
 		}
 		tok.source = "hostile.json"
 		use(tok)
-		if ids, err := tok.TryEncode(strings.Repeat("a", 60)+"b", false); err == nil || !strings.HasPrefix(err.Error(), `hostile.json: pattern "(a+)+$" is not done`) {
-			t.Errorf("%s: %v, %v", name, ids, err)
+		ids, err := tok.TryEncode(strings.Repeat("a", 60)+"b", false)
+		want := `hostile.json: pattern "(a+)+$" takes too long`
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: ids %v, error %v, want error %s", name, ids, err, want)
 		}
 	}
 	for _, part := range []string{

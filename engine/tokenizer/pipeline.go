@@ -12,7 +12,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// node is a step of a tokenizer.json pipeline.
+// node is one step of the pipeline in a tokenizer.json: the fields of all types of step.
 type node struct {
 	Type          string            `json:"type"`
 	Normalizers   []json.RawMessage `json:"normalizers"`
@@ -48,6 +48,7 @@ type node struct {
 	} `json:"special_tokens"`
 }
 
+// parseNode reads a step; nil for none.
 func parseNode(raw json.RawMessage) (*node, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
@@ -56,7 +57,7 @@ func parseNode(raw json.RawMessage) (*node, error) {
 	return n, json.Unmarshal(raw, n)
 }
 
-// each runs add over the steps of a sequence.
+// each calls add for the steps of a sequence, up to the first error.
 func each(list []json.RawMessage, add func(json.RawMessage) error) error {
 	for _, raw := range list {
 		if err := add(raw); err != nil {
@@ -66,7 +67,8 @@ func each(list []json.RawMessage, add func(json.RawMessage) error) error {
 	return nil
 }
 
-func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
+// addNormalizer adds a normalizer, or all of a sequence.
+func (t *Tokenizer) addNormalizer(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
 		return err
@@ -74,7 +76,7 @@ func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
 	var f func(string) string
 	switch n.Type {
 	case "Sequence":
-		return each(n.Normalizers, t.addNormaliser)
+		return each(n.Normalizers, t.addNormalizer)
 	case "Prepend":
 		f = func(s string) string {
 			if s == "" {
@@ -97,24 +99,9 @@ func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
 	case "Lowercase":
 		f = lowercase
 	case "Strip":
-		f = func(s string) string {
-			if n.StripLeft {
-				s = strings.TrimLeftFunc(s, unicode.IsSpace)
-			}
-			if n.StripRight {
-				s = strings.TrimRightFunc(s, unicode.IsSpace)
-			}
-			return s
-		}
+		f = n.strip
 	case "StripAccents":
-		f = func(s string) string {
-			return strings.Map(func(r rune) rune {
-				if unicode.Is(unicode.M, r) {
-					return -1
-				}
-				return r
-			}, s)
-		}
+		f = stripAccents
 	case "Nmt":
 		f = nmt
 	case "Precompiled":
@@ -131,13 +118,35 @@ func (t *Tokenizer) addNormaliser(raw json.RawMessage) error {
 		}
 		f = c.replaceGraphemes
 	default:
-		return fmt.Errorf("normalizer %s is not supported; Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Nmt and Precompiled are", n.Type)
+		return fmt.Errorf("normalizer %s is not supported; Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, "+
+			"Lowercase, Strip, StripAccents, Nmt and Precompiled are", n.Type)
 	}
-	t.normalise = append(t.normalise, f)
+	t.normalizers = append(t.normalizers, f)
 	return nil
 }
 
-// replacer is a Replace of a string or of a regular expression.
+// strip removes white space from the ends that the step names.
+func (n *node) strip(s string) string {
+	if n.StripLeft {
+		s = strings.TrimLeftFunc(s, unicode.IsSpace)
+	}
+	if n.StripRight {
+		s = strings.TrimRightFunc(s, unicode.IsSpace)
+	}
+	return s
+}
+
+// stripAccents removes combining marks.
+func stripAccents(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.M, r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// replacer returns the normalizer Replace, of a string or a regular expression.
 func replacer(n *node) (func(string) string, error) {
 	if n.Pattern.String != "" {
 		return func(s string) string { return strings.ReplaceAll(s, n.Pattern.String, n.Content) }, nil
@@ -156,7 +165,7 @@ func replacer(n *node) (func(string) string, error) {
 	}, nil
 }
 
-// lowercase maps characters one by one.
+// lowercase maps each character on its own, as the reference does.
 func lowercase(s string) string {
 	return strings.ReplaceAll(strings.Map(func(r rune) rune {
 		if r == 0x130 {
@@ -166,19 +175,21 @@ func lowercase(s string) string {
 	}, s), "\u0130", "i\u0307")
 }
 
-// nmt drops control characters and makes other spaces plain ones.
+// nmt drops control characters and replaces other white space by spaces.
 func nmt(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 0x1 && r <= 0x8, r == 0xb, r >= 0xe && r <= 0x1f, r == 0x7f, r == 0x8f, r == 0x9f:
 			return -1
-		case r == 0x9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f, r == 0x2028, r == 0x2029, r == 0x2581, r == 0xfeff, r == 0xfffd:
+		case r == 0x9, r == 0xa, r == 0xc, r == 0xd, r == 0x1680, r >= 0x200b && r <= 0x200f,
+			r == 0x2028, r == 0x2029, r == 0x2581, r == 0xfeff, r == 0xfffd:
 			return ' '
 		}
 		return r
 	}, s)
 }
 
+// addPreTokenizer adds a pre-tokenizer, or all of a sequence.
 func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
@@ -234,23 +245,19 @@ func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
 	case "Metaspace":
 		return t.addMetaspace(n)
 	default:
-		return fmt.Errorf("pre_tokenizer %s is not supported; Sequence, ByteLevel, Digits, Split, Punctuation, Whitespace, WhitespaceSplit and Metaspace are", n.Type)
+		return fmt.Errorf("pre_tokenizer %s is not supported; Sequence, ByteLevel, Digits, Split, Punctuation, "+
+			"Whitespace, WhitespaceSplit and Metaspace are", n.Type)
 	}
 	return nil
 }
 
-// addMetaspace adds the steps of Metaspace: spaces become ▁, one is put before a
-// text, and words begin at each.
+// addMetaspace adds the steps of Metaspace: spaces become ▁, a ▁ is put before a text,
+// and each ▁ begins a word.
 func (t *Tokenizer) addMetaspace(n *node) error {
 	if n.Replacement != "" && n.Replacement != "▁" {
 		return fmt.Errorf("pre_tokenizer Metaspace with replacement %q is not supported; ▁ is", n.Replacement)
 	}
-	scheme := "always"
-	if n.PrependScheme != nil {
-		scheme = *n.PrependScheme
-	} else if n.AddPrefixSpace != nil && !*n.AddPrefixSpace {
-		scheme = "never"
-	}
+	scheme := n.metaspaceScheme()
 	prefix := func(s string) string {
 		if s = strings.ReplaceAll(s, " ", "▁"); !strings.HasPrefix(s, "▁") {
 			s = "▁" + s
@@ -278,6 +285,18 @@ func (t *Tokenizer) addMetaspace(n *node) error {
 	return nil
 }
 
+// metaspaceScheme says whether Metaspace puts a ▁ before a text: always, first or never.
+func (n *node) metaspaceScheme() string {
+	if n.PrependScheme != nil {
+		return *n.PrependScheme
+	}
+	if n.AddPrefixSpace != nil && !*n.AddPrefixSpace {
+		return "never"
+	}
+	return "always"
+}
+
+// addSplit adds a pre-tokenizer Split of a string or a regular expression.
 func (t *Tokenizer) addSplit(n *node) error {
 	fail := func(err error) error {
 		return fmt.Errorf("pre_tokenizer Split: pattern %q%q: %w", n.Pattern.Regex, n.Pattern.String, err)
@@ -290,7 +309,9 @@ func (t *Tokenizer) addSplit(n *node) error {
 		if n.Pattern.String == "" {
 			return fail(errors.New("it is empty"))
 		}
-		t.splits = append(t.splits, func(s string, emit func(string)) { b(inverted(eachString(s, n.Pattern.String), n.Invert), emit) })
+		t.splits = append(t.splits, func(s string, emit func(string)) {
+			b(inverted(eachString(s, n.Pattern.String), n.Invert), emit)
+		})
 		return nil
 	}
 	if n.Behavior == "Isolated" && !n.Invert {
@@ -309,10 +330,13 @@ func (t *Tokenizer) addSplit(n *node) error {
 	if err != nil {
 		return fail(err)
 	}
-	t.splits = append(t.splits, func(s string, emit func(string)) { b(inverted(eachMatch(s, re), n.Invert), emit) })
+	t.splits = append(t.splits, func(s string, emit func(string)) {
+		b(inverted(eachMatch(s, re), n.Invert), emit)
+	})
 	return nil
 }
 
+// setPostProcessor reads the tokens that are put before and after a text.
 func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
@@ -348,13 +372,15 @@ func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
 			*end.to = append(*end.to, id)
 		}
 	default:
-		return fmt.Errorf("post_processor %s is not supported; ByteLevel, Sequence, TemplateProcessing, RobertaProcessing and BertProcessing are", n.Type)
+		return fmt.Errorf("post_processor %s is not supported; ByteLevel, Sequence, TemplateProcessing, "+
+			"RobertaProcessing and BertProcessing are", n.Type)
 	}
 	return nil
 }
 
-// setDecoder reads how pieces become text again. Bytes, ▁ and joining are the
-// model's own business; what is left is whether the first space goes.
+// setDecoder reads whether decoding drops the first space. Bytes and ▁ are decoded as
+// the model requires, whatever the decoder says; a decoder that would do anything else
+// is an error.
 func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
@@ -366,17 +392,20 @@ func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
 		return each(n.Decoders, t.setDecoder)
 	case "Replace":
 		if n.Pattern.String != "▁" || n.Content != " " {
-			return fmt.Errorf("decoder Replace of %q by %q is not supported; of ▁ by a space is", n.Pattern.String, n.Content)
+			return fmt.Errorf("decoder Replace of %q by %q is not supported; of ▁ by a space is",
+				n.Pattern.String, n.Content)
 		}
 	case "Strip":
 		if n.Content != " " || n.Start > 1 || n.Stop > 0 {
-			return fmt.Errorf("decoder Strip of %q, %d at the start and %d at the end, is not supported; of one space at the start is", n.Content, n.Start, n.Stop)
+			return fmt.Errorf("decoder Strip of %q, %d at the start and %d at the end, is not supported; "+
+				"of one space at the start is", n.Content, n.Start, n.Stop)
 		}
 		t.stripSpace = n.Start == 1
 	case "Metaspace":
-		t.stripSpace = n.PrependScheme == nil && (n.AddPrefixSpace == nil || *n.AddPrefixSpace) || n.PrependScheme != nil && *n.PrependScheme != "never"
+		t.stripSpace = n.metaspaceScheme() != "never"
 	default:
-		return fmt.Errorf("decoder %s is not supported; %s are", n.Type, strings.Join([]string{"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Replace", "Strip", "Metaspace"}, ", "))
+		return fmt.Errorf("decoder %s is not supported; "+
+			"Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace are", n.Type)
 	}
 	return nil
 }

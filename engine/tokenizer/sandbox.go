@@ -13,82 +13,87 @@ import (
 	"time"
 )
 
-// Chat templates are programs that come with a model. A loop without end cannot
-// be stopped from within a process, nor can a string that doubles until memory is
-// gone, or a macro that calls itself: so they are rendered in a process of their
-// own, a copy of the program, which the system holds to its limits.
+// Chat templates are programs that come with a model. A process cannot stop an endless
+// loop in one of its goroutines, a string that doubles until memory is exhausted, or a
+// macro that calls itself. Templates are therefore rendered in a separate process, a copy
+// of the program, on which the operating system enforces limits.
 
-// sandboxed is set in the environment of such a process.
+// sandboxed is set in the environment of that process.
 const sandboxed = "ATTNSCOPE_TEMPLATE_SANDBOX"
 
-// Limits on what a template may do.
+// Limits of a template.
 const (
-	templateSource = 128 << 10 // bytes of its text
+	templateSource = 128 << 10 // bytes of its source
 	templateTime   = 10 * time.Second
-	templateOutput = 64 << 20
-	templateMemory = 512 << 20
-	templateStack  = 64 << 20
+	templateOutput = 64 << 20  // bytes
+	templateMemory = 512 << 20 // bytes
+	templateStack  = 64 << 20  // bytes
 )
 
-// Sandbox is the first thing a program calls that opens models of others: from
-// then on chat templates are rendered in a process of their own. In that process
-// it does not return. Without it they are rendered in the program itself, where
-// only time and output are limited.
+// Sandbox makes chat templates be rendered in a separate process, with limits on time,
+// memory, stack and output. A program that opens models it does not trust calls it first
+// in main: the separate process runs the same program, and there Sandbox does not return.
+// Without Sandbox templates are rendered in the program, with limits on time and output
+// only.
 func Sandbox() {
 	if os.Getenv(sandboxed) != "" {
 		serveTemplates(os.Stdin, os.Stdout)
 		os.Exit(0)
 	}
-	box.on = true
+	templates.on = true
 }
 
-// rendering is what a template is rendered with.
+// rendering is a template with the values that it is rendered with.
 type rendering struct {
 	Template, BOS, EOS  string
 	Messages            []Message
 	AddGenerationPrompt bool
 }
 
+// rendered is the result of a rendering.
 type rendered struct{ Text, Err string }
 
-// serveTemplates answers until the program that started it is gone.
+// serveTemplates renders templates until the program that started this process ends.
 func serveTemplates(in io.Reader, out io.Writer) {
 	if err := limitMemory(templateMemory); err != nil {
 		fmt.Fprintln(os.Stderr, "attnscope: limiting the memory of chat templates:", err)
 		os.Exit(1)
 	}
 	debug.SetMaxStack(templateStack)
-	ask, answer := gob.NewDecoder(bufio.NewReader(in)), gob.NewEncoder(out)
+	requests := gob.NewDecoder(bufio.NewReader(in))
+	results := gob.NewEncoder(out)
 	for {
 		var r rendering
-		if ask.Decode(&r) != nil {
+		if requests.Decode(&r) != nil {
 			return
 		}
-		alarm := time.AfterFunc(templateTime+time.Second, func() { os.Exit(1) }) // also when nobody waits any more
-		var a rendered
+		// The alarm is for the case that the program no longer waits.
+		alarm := time.AfterFunc(templateTime+time.Second, func() { os.Exit(1) })
 		text, err := r.render()
-		if a.Text = text; err != nil {
+		a := rendered{Text: text}
+		if err != nil {
 			a = rendered{Err: err.Error()}
 		}
 		alarm.Stop()
-		if answer.Encode(a) != nil {
+		if results.Encode(a) != nil {
 			return
 		}
 	}
 }
 
-// sandbox is the process that renders templates, started when it is needed.
+// sandbox is the process that renders templates. It is started when it is first needed.
 type sandbox struct {
-	on   bool
-	wait time.Duration // for an answer
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	ask  *gob.Encoder
-	said *gob.Decoder
+	on       bool
+	wait     time.Duration // for a result
+	mu       sync.Mutex
+	cmd      *exec.Cmd // nil: there is no process
+	in       io.WriteCloser
+	requests *gob.Encoder
+	results  *gob.Decoder
 }
 
-var box = sandbox{wait: templateTime}
+// templates is the sandbox of the program.
+var templates = sandbox{wait: templateTime}
 
 func (b *sandbox) start() error {
 	self, err := executable()
@@ -109,7 +114,10 @@ func (b *sandbox) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	b.cmd, b.in, b.ask, b.said = cmd, in, gob.NewEncoder(in), gob.NewDecoder(bufio.NewReader(out))
+	b.cmd = cmd
+	b.in = in
+	b.requests = gob.NewEncoder(in)
+	b.results = gob.NewDecoder(bufio.NewReader(out))
 	return nil
 }
 
@@ -119,8 +127,8 @@ func (b *sandbox) stop() {
 	b.cmd = nil
 }
 
-// render renders in the sandbox. A process that dies of a template is replaced
-// for the next one; one that has died since the last, for this one.
+// render renders in the sandbox. A process that a template has killed is replaced for the
+// next one. A process that had died before is replaced for this one.
 func (b *sandbox) render(r rendering) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,7 +136,7 @@ func (b *sandbox) render(r rendering) (string, error) {
 	for {
 		if b.cmd == nil {
 			if err := b.start(); err != nil {
-				return "", fmt.Errorf("starting a process to render it in: %w", err)
+				return "", fmt.Errorf("starting the process that renders it: %w", err)
 			}
 		}
 		a, err := b.exchange(r)
@@ -142,16 +150,17 @@ func (b *sandbox) render(r rendering) (string, error) {
 	}
 }
 
-// errDied says that the process ended over a template.
+// errDied says that a template killed the process.
 var errDied = fmt.Errorf("it takes more than %d MB of memory or calls itself without end", templateMemory>>20)
 
+// exchange sends a rendering and waits for its result.
 func (b *sandbox) exchange(r rendering) (rendered, error) {
 	done := make(chan error, 1)
 	var a rendered
 	go func() {
-		err := b.ask.Encode(r)
+		err := b.requests.Encode(r)
 		if err == nil {
-			err = b.said.Decode(&a)
+			err = b.results.Decode(&a)
 		}
 		done <- err
 	}()

@@ -6,15 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitMemory bounds what this process may write to.
+// limitMemory limits the writable memory of this process to n bytes.
 func limitMemory(n uint64) error {
 	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n})
 }
 
-// dieWithParent ends a process with the one that started it.
+// dieWithParent makes a process end when the process that started it ends.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// executable is this program, also after its file was replaced.
+// executable is the path of this program, which is valid even after the file was
+// replaced.
 func executable() (string, error) { return "/proc/self/exe", nil }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// limitMemory does nothing here: the limits on time, output and stack remain.
+// limitMemory does nothing on this system. The limits on time, output and stack remain.
 func limitMemory(uint64) error { return nil }
 
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -42,8 +42,8 @@ func TestHostileTemplates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(c.want, "not done after 1s") {
-				box.wait = time.Second
-				defer func() { box.wait = templateTime }()
+				templates.wait = time.Second
+				defer func() { templates.wait = templateTime }()
 			}
 			tok := newTokenizer()
 			err := tok.setTemplate("bad.json", c.template)
@@ -76,13 +76,13 @@ func TestSandboxIsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	box.on = false
+	templates.on = false
 	here, err := tok.ApplyChat(msgs, true)
-	box.on = true
+	templates.on = true
 	if want := "<s>user:a\xc3\xffassistant:b\x00é\xff>\xfe"; err != nil || boxed != want || here != want {
 		t.Errorf("in the sandbox %q, here %q (%v), want %q", boxed, here, err, want)
 	}
-	if box.cmd == nil {
+	if templates.cmd == nil {
 		t.Error("no process was started")
 	}
 }

@@ -8,18 +8,19 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// splitter cuts a text into words; a word is merged on its own.
+// splitter passes the words of a text to emit. Each word is merged separately.
 type splitter func(s string, emit func(string))
 
-// The patterns that have a scanner of their own, as they stand in files.
+// Patterns that have a hand-written scanner, exactly as files spell them. A cl100k
+// pattern has a pattern of numbers between head and tail.
 const (
 	gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	cl100kHead  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|`
 	cl100kTail  = `| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
-// patternSplitter returns a hand-written scanner for a known pattern, and a
-// regular expression for any other.
+// patternSplitter returns the splitter of a pattern: a hand-written scanner if there is
+// one, otherwise a regular expression.
 func patternSplitter(pattern string) (splitter, error) {
 	if s := scanner(pattern); s != nil {
 		return s, nil
@@ -27,24 +28,27 @@ func patternSplitter(pattern string) (splitter, error) {
 	return regexSplit(pattern)
 }
 
-// scanner is the hand-written splitter of a known pattern, which leaves nothing
-// between its matches; nil for any other.
+// scanner returns the hand-written scanner of a pattern, or nil if there is none. Its
+// matches cover the whole text.
 func scanner(pattern string) splitter {
 	if pattern == gpt2Pattern {
 		return splitGPT2
 	}
-	if strings.HasPrefix(pattern, cl100kHead) && strings.HasSuffix(pattern, cl100kTail) && len(pattern) > len(cl100kHead)+len(cl100kTail) {
-		switch pattern[len(cl100kHead) : len(pattern)-len(cl100kTail)] {
-		case `\p{N}{1,3}`:
-			return func(s string, e func(string)) { splitCL100K(s, 3, e) }
-		case `\p{N}`:
-			return func(s string, e func(string)) { splitCL100K(s, 1, e) }
-		}
+	numbers, isHead := strings.CutPrefix(pattern, cl100kHead)
+	numbers, isTail := strings.CutSuffix(numbers, cl100kTail)
+	if !isHead || !isTail {
+		return nil
+	}
+	switch numbers {
+	case `\p{N}{1,3}`:
+		return cl100k(3)
+	case `\p{N}`:
+		return cl100k(1)
 	}
 	return nil
 }
 
-// splitDigits makes every digit a word of its own.
+// splitDigits makes each digit a separate word.
 func splitDigits(s string, emit func(string)) {
 	start := 0
 	for i, r := range s {
@@ -62,8 +66,10 @@ func splitDigits(s string, emit func(string)) {
 	}
 }
 
-func regexSplit(pat string) (splitter, error) {
-	re, err := compilePattern(pat)
+// regexSplit returns a splitter whose words are the matches of a pattern and the text
+// between them.
+func regexSplit(pattern string) (splitter, error) {
+	re, err := compilePattern(pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -83,46 +89,50 @@ func regexSplit(pat string) (splitter, error) {
 	}, nil
 }
 
-// class bits
+// Classes of characters, as bits.
 const (
-	cL = 1 << iota
-	cN
-	cS
-	cNL
+	classLetter = 1 << iota
+	classNumber
+	classSpace
+	classNewline // also a space
 )
 
-var ascii [128]uint8
+// asciiClass is classOf for ASCII.
+var asciiClass [128]uint8
 
 func init() {
 	for r := rune(0); r < 128; r++ {
-		ascii[r] = slowClass(r)
+		asciiClass[r] = classOf(r)
 	}
 }
 
-func slowClass(r rune) uint8 {
+// classOf returns the class of a character, 0 for one that is in none.
+func classOf(r rune) uint8 {
 	switch {
 	case isLetter(r):
-		return cL
+		return classLetter
 	case isNumber(r):
-		return cN
+		return classNumber
 	case r == '\r' || r == '\n':
-		return cS | cNL
+		return classSpace | classNewline
 	case unicode.IsSpace(r):
-		return cS
+		return classSpace
 	}
 	return 0
 }
 
-func decode(s string, i int) (r rune, w int, c uint8) {
+// decode returns the character at s[i:], its width in bytes and its class.
+func decode(s string, i int) (r rune, w int, class uint8) {
 	b := s[i]
 	if b < 128 {
-		return rune(b), 1, ascii[b]
+		return rune(b), 1, asciiClass[b]
 	}
 	r, w = utf8.DecodeRuneInString(s[i:])
-	return r, w, slowClass(r)
+	return r, w, classOf(r)
 }
 
-// contraction at an apostrophe; fold: case-insensitive, with the long s (U+017F)
+// contraction returns the length of the contraction at s[i:], such as 's or 've, or 0 if
+// there is none. With fold, case does not matter and the long s (U+017F) is an s.
 func contraction(s string, i int, fold bool) int {
 	if s[i] != '\'' || i+1 >= len(s) {
 		return 0
@@ -142,109 +152,122 @@ func contraction(s string, i int, fold bool) int {
 		}
 		return b, 1
 	}
-	a, w := lo(i + 1)
-	switch a {
+	first, w := lo(i + 1)
+	switch first {
 	case 's', 't', 'm', 'd':
 		return 1 + w
 	}
-	b, w2 := lo(i + 1 + w)
-	if a == 'r' && b == 'e' || a == 'v' && b == 'e' || a == 'l' && b == 'l' {
+	second, w2 := lo(i + 1 + w)
+	if first == 'r' && second == 'e' || first == 'v' && second == 'e' || first == 'l' && second == 'l' {
 		return 1 + w + w2
 	}
 	return 0
 }
 
-func splitCL100K(s string, maxDig int, emit func(string)) {
-	for i := 0; i < len(s); {
-		if n := contraction(s, i, true); n > 0 {
-			emit(s[i : i+n])
-			i += n
-			continue
-		}
-		r, w, c := decode(s, i)
-		j := i
-		// [^\r\n\p{L}\p{N}]?\p{L}+
-		if c&cL == 0 && c&(cN|cNL) == 0 && i+w < len(s) {
-			if _, w2, c2 := decode(s, i+w); c2&cL != 0 {
-				j = i + w + w2
+// cl100k returns the scanner of a cl100k pattern with numbers of at most digits digits.
+func cl100k(digits int) splitter {
+	return func(s string, emit func(string)) {
+		for i := 0; i < len(s); {
+			end := cl100kWord(s, i, digits)
+			if end == i {
+				i = space(s, i, true, emit)
+				continue
 			}
-		} else if c&cL != 0 {
-			j = i + w
+			emit(s[i:end])
+			i = end
 		}
-		if j > i {
-			for j < len(s) {
-				_, w2, c2 := decode(s, j)
-				if c2&cL == 0 {
-					break
-				}
-				j += w2
-			}
-			emit(s[i:j])
-			i = j
-			continue
-		}
-		if c&cN != 0 {
-			j = i + w
-			for k := 1; k < maxDig && j < len(s); k++ {
-				_, w2, c2 := decode(s, j)
-				if c2&cN == 0 {
-					break
-				}
-				j += w2
-			}
-			emit(s[i:j])
-			i = j
-			continue
-		}
-		//  ?[^\s\p{L}\p{N}]+[\r\n]*
-		j = i
-		if r == ' ' {
-			j = i + 1
-		}
-		k := j
-		for k < len(s) {
-			_, w2, c2 := decode(s, k)
-			if c2 != 0 {
-				break
-			}
-			k += w2
-		}
-		if k > j {
-			for k < len(s) && (s[k] == '\r' || s[k] == '\n') {
-				k++
-			}
-			emit(s[i:k])
-			i = k
-			continue
-		}
-		i = space(s, i, true, emit)
 	}
 }
 
-// space handles \s*[\r\n]+ | \s+(?!\S) | \s+ at i, where s[i] is white space.
-func space(s string, i int, nl bool, emit func(string)) int {
-	j, lastNL, last := i, -1, i
-	for j < len(s) {
-		_, w, c := decode(s, j)
-		if c&cS == 0 {
+// cl100kWord returns the end of the word at s[i:], or i if white space begins there.
+func cl100kWord(s string, i, digits int) int {
+	if n := contraction(s, i, true); n > 0 {
+		return i + n
+	}
+	r, w, class := decode(s, i)
+	// [^\r\n\p{L}\p{N}]?\p{L}+
+	if class&classLetter != 0 {
+		return endOf(s, i+w, classLetter)
+	}
+	if class&(classNumber|classNewline) == 0 && i+w < len(s) {
+		if _, w2, class2 := decode(s, i+w); class2&classLetter != 0 {
+			return endOf(s, i+w+w2, classLetter)
+		}
+	}
+	// \p{N}{1,digits}
+	if class&classNumber != 0 {
+		end := i + w
+		for k := 1; k < digits && end < len(s); k++ {
+			_, w2, class2 := decode(s, end)
+			if class2&classNumber == 0 {
+				break
+			}
+			end += w2
+		}
+		return end
+	}
+	// ` ?[^\s\p{L}\p{N}]+[\r\n]*`
+	start := i
+	if r == ' ' {
+		start++
+	}
+	end := start
+	for end < len(s) {
+		_, w2, class2 := decode(s, end)
+		if class2 != 0 {
 			break
 		}
-		if c&cNL != 0 {
-			lastNL = j + 1
+		end += w2
+	}
+	if end == start {
+		return i
+	}
+	for end < len(s) && (s[end] == '\r' || s[end] == '\n') {
+		end++
+	}
+	return end
+}
+
+// endOf returns the end of the characters of a class from s[i:] on.
+func endOf(s string, i int, class uint8) int {
+	for i < len(s) {
+		_, w, c := decode(s, i)
+		if c&class == 0 {
+			break
+		}
+		i += w
+	}
+	return i
+}
+
+// space emits the word of white space at s[i:] and returns its end. The patterns are
+// \s*[\r\n]+ (with newlines only), \s+(?!\S) and \s+.
+func space(s string, i int, newlines bool, emit func(string)) int {
+	afterNewline := -1 // offset after the last newline of the run
+	last := i          // offset of its last character
+	j := i
+	for j < len(s) {
+		_, w, class := decode(s, j)
+		if class&classSpace == 0 {
+			break
+		}
+		if class&classNewline != 0 {
+			afterNewline = j + 1
 		}
 		last = j
 		j += w
 	}
-	e := j
-	if nl && lastNL >= 0 {
-		e = lastNL
+	end := j
+	if newlines && afterNewline >= 0 {
+		end = afterNewline
 	} else if j < len(s) && last > i {
-		e = last
+		end = last
 	}
-	emit(s[i:e])
-	return e
+	emit(s[i:end])
+	return end
 }
 
+// splitGPT2 is the scanner of gpt2Pattern.
 func splitGPT2(s string, emit func(string)) {
 	for i := 0; i < len(s); {
 		if n := contraction(s, i, false); n > 0 {
@@ -252,24 +275,24 @@ func splitGPT2(s string, emit func(string)) {
 			i += n
 			continue
 		}
-		j := i
+		start := i
 		if s[i] == ' ' && i+1 < len(s) {
-			j++
+			start++
 		}
-		_, w, c := decode(s, j)
-		if c&cS != 0 {
+		_, w, class := decode(s, start)
+		if class&classSpace != 0 {
 			i = space(s, i, false, emit)
 			continue
 		}
-		k := j + w
-		for k < len(s) {
-			_, w2, c2 := decode(s, k)
-			if c2 != c {
+		end := start + w
+		for end < len(s) {
+			_, w2, class2 := decode(s, end)
+			if class2 != class {
 				break
 			}
-			k += w2
+			end += w2
 		}
-		emit(s[i:k])
-		i = k
+		emit(s[i:end])
+		i = end
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// Types of a SentencePiece piece; GGUF files use the same numbers.
+// Types of SentencePiece pieces. GGUF files use the same numbers.
 const (
 	pieceNormal      = 1
 	pieceUnknown     = 2
@@ -25,21 +25,21 @@ const (
 	pieceByte        = 6
 )
 
-// spm is a SentencePiece model: of tokenizer.model, or of a GGUF file whose
-// vocabulary is "llama".
+// spm is a SentencePiece model: of a tokenizer.model, or of a GGUF file whose vocabulary
+// is "llama" or "t5".
 type spm struct {
 	pieces        []string
 	scores        []float32
 	types         []int
 	unigram       bool
-	dummyPrefix   bool // a space before every text
-	extraSpaces   bool // spaces stay as they are, else ends are stripped and runs collapse
-	escapeSpaces  bool
-	charsmap      []byte // rules of the normaliser, see charsmap.go
+	dummyPrefix   bool   // a space is put before every text
+	extraSpaces   bool   // spaces are kept; otherwise ends are stripped and runs collapse
+	escapeSpaces  bool   // spaces become ▁
+	charsmap      []byte // rules of the normalizer, see charsmap.go
 	unk, bos, eos int32
 }
 
-// defaultSPM are the values that a model file leaves out.
+// defaultSPM returns a model with the defaults of fields that a file omits.
 func defaultSPM() *spm {
 	return &spm{unigram: true, dummyPrefix: true, escapeSpaces: true, unk: 0, bos: 1, eos: 2}
 }
@@ -47,14 +47,7 @@ func defaultSPM() *spm {
 // loadSPM reads DIR/tokenizer.model.
 func loadSPM(dir string) (*Tokenizer, error) {
 	name := filepath.Join(dir, "tokenizer.model")
-	fi, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if fi.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, fi.Size(), maxFile)
-	}
-	data, err := os.ReadFile(name)
+	data, err := readFile(name)
 	if err != nil {
 		return nil, err
 	}
@@ -69,9 +62,9 @@ func loadSPM(dir string) (*Tokenizer, error) {
 	return t, t.readSPMConfig(dir)
 }
 
-// readSPMConfig reads what tokenizer_config.json says beside the model: which
-// ends are added (BOS unless it says no, as the Llama class does), and whether a
-// text after a special token begins with a space ("legacy").
+// readSPMConfig reads the tokenizer_config.json of a model: whether BOS is added, which
+// is the default as in the Llama class, whether EOS is added, and whether a text after
+// a special token begins with a space ("legacy").
 func (t *Tokenizer) readSPMConfig(dir string) error {
 	c := struct {
 		AddBOS *bool `json:"add_bos_token"`
@@ -84,7 +77,8 @@ func (t *Tokenizer) readSPMConfig(dir string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	t.before, t.after = nil, nil
+	t.before = nil
+	t.after = nil
 	if t.bos >= 0 && (c.AddBOS == nil || *c.AddBOS) {
 		t.before = []int32{t.bos}
 	}
@@ -95,6 +89,7 @@ func (t *Tokenizer) readSPMConfig(dir string) error {
 	return nil
 }
 
+// fromSPM makes a tokenizer from a tokenizer.model.
 func fromSPM(data []byte) (*Tokenizer, error) {
 	m := defaultSPM()
 	if err := m.parse(data); err != nil {
@@ -109,87 +104,21 @@ func fromSPM(data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// tokenizer makes the tables.
+// tokenizer makes the tokenizer of the model.
 func (m *spm) tokenizer() (*Tokenizer, error) {
 	if len(m.pieces) == 0 || len(m.pieces) > maxVocab {
 		return nil, fmt.Errorf("%d pieces, want 1 to %d", len(m.pieces), maxVocab)
 	}
 	t := newTokenizer()
-	t.pieces, t.special = slices.Clone(m.pieces), make([]bool, len(m.pieces))
-	for b := range t.byteID {
-		t.byteID[b] = -1
+	if err := m.addPieces(t); err != nil {
+		return nil, err
 	}
-	var own []string // user-defined pieces, matched before all else
-	for i, p := range m.pieces {
-		id := int32(i)
-		if math.IsNaN(float64(m.scores[i])) {
-			return nil, fmt.Errorf("piece %d, %q: its score is not a number", i, p)
-		}
-		switch m.types[i] {
-		case pieceNormal, pieceUserDefined:
-			if p == "" {
-				return nil, fmt.Errorf("piece %d is empty", i)
-			}
-			if _, twice := t.vocab[p]; !twice {
-				t.vocab[p] = id
-			}
-			if m.types[i] == pieceUserDefined {
-				t.addedNorm[p[0]] = append(t.addedNorm[p[0]], added{ID: id, Content: p})
-				own = append(own, p)
-			}
-		case pieceUnknown:
-			m.unk, t.special[i] = id, true
-		case pieceControl:
-			t.special[i] = true
-			if p != "" {
-				t.addedRaw[p[0]] = append(t.addedRaw[p[0]], added{ID: id, Content: p, Special: true})
-			}
-		case pieceByte:
-			var b int
-			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b < 0 || b > 255 {
-				return nil, fmt.Errorf("piece %d, %q, is marked a byte: want <0x00> to <0xFF>", i, p)
-			}
-			t.byteID[b], t.isByte[id] = id, byte(b)
-			t.byteFallback = true
-		case pieceUnused:
-		default:
-			return nil, fmt.Errorf("piece %d, %q, has type %d, want 1 to 6", i, p, m.types[i])
-		}
-	}
-	for _, list := range []map[byte][]added{t.addedRaw, t.addedNorm} {
-		for _, l := range list {
-			slices.SortStableFunc(l, func(a, b added) int { return len(b.Content) - len(a.Content) })
-		}
-	}
-	t.unk, t.fuseUnk = m.unk, true
-	for _, x := range []struct {
-		id   int32
-		to   *int32
-		name *string
-	}{{m.bos, &t.bos, &t.bosToken}, {m.eos, &t.eos, &t.eosToken}} {
-		if x.id >= 0 && int(x.id) < len(m.pieces) && m.types[x.id] == pieceControl {
-			*x.to, *x.name = x.id, m.pieces[x.id]
-		}
-	}
-	if len(m.charsmap) > 0 {
-		c, err := parseCharsmap(m.charsmap)
-		if err != nil {
-			return nil, err
-		}
-		slices.SortFunc(own, func(a, b string) int { return len(b) - len(a) })
-		t.normalise = append(t.normalise, func(s string) string { return c.replace(s, own) })
-	}
-	if !m.extraSpaces {
-		t.normalise, t.stripSpaces = append(t.normalise, collapse), true
-	}
-	if m.escapeSpaces {
-		t.normalise = append(t.normalise, func(s string) string { return strings.ReplaceAll(s, " ", "▁") })
-	}
-	if m.dummyPrefix {
-		t.prepend, t.stripSpace = "▁", true
-		if !m.escapeSpaces {
-			t.prepend = " "
-		}
+	t.unk = m.unk
+	t.fuseUnk = true
+	t.bos, t.bosToken = m.control(m.bos)
+	t.eos, t.eosToken = m.control(m.eos)
+	if err := m.addNormalizers(t); err != nil {
+		return nil, err
 	}
 	if m.unigram {
 		scores := make([]float64, len(m.scores))
@@ -206,8 +135,98 @@ func (m *spm) tokenizer() (*Tokenizer, error) {
 	return t, nil
 }
 
-// collapse strips spaces at both ends, at the end also those that stand there
-// as ▁, and makes runs of spaces one.
+// addPieces fills the vocabulary of t by the types of the pieces, and sets m.unk if a
+// piece is the unknown token.
+func (m *spm) addPieces(t *Tokenizer) error {
+	t.pieces = slices.Clone(m.pieces)
+	t.special = make([]bool, len(m.pieces))
+	for b := range t.byteID {
+		t.byteID[b] = -1
+	}
+	for i, p := range m.pieces {
+		id := int32(i)
+		if math.IsNaN(float64(m.scores[i])) {
+			return fmt.Errorf("piece %d, %q: its score is not a number", i, p)
+		}
+		switch m.types[i] {
+		case pieceNormal, pieceUserDefined:
+			if p == "" {
+				return fmt.Errorf("piece %d is empty", i)
+			}
+			if _, twice := t.vocab[p]; !twice {
+				t.vocab[p] = id
+			}
+			if m.types[i] == pieceUserDefined {
+				t.addedNorm[p[0]] = append(t.addedNorm[p[0]], added{ID: id, Content: p})
+			}
+		case pieceUnknown:
+			m.unk = id
+			t.special[i] = true
+		case pieceControl:
+			t.special[i] = true
+			if p != "" {
+				t.addedRaw[p[0]] = append(t.addedRaw[p[0]], added{ID: id, Content: p, Special: true})
+			}
+		case pieceByte:
+			var b int
+			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b < 0 || b > 255 {
+				return fmt.Errorf("piece %d, %q, has the type of a byte: want <0x00> to <0xFF>", i, p)
+			}
+			t.byteID[b] = id
+			t.isByte[id] = byte(b)
+			t.byteFallback = true
+		case pieceUnused:
+		default:
+			return fmt.Errorf("piece %d, %q, has type %d, want 1 to 6", i, p, m.types[i])
+		}
+	}
+	t.sortAdded()
+	return nil
+}
+
+// control returns the id and the text of a control piece, or -1 if id is none.
+func (m *spm) control(id int32) (int32, string) {
+	if id >= 0 && int(id) < len(m.pieces) && m.types[id] == pieceControl {
+		return id, m.pieces[id]
+	}
+	return -1, ""
+}
+
+// addNormalizers adds the steps that the model takes before it segments a text.
+func (m *spm) addNormalizers(t *Tokenizer) error {
+	if len(m.charsmap) > 0 {
+		c, err := parseCharsmap(m.charsmap)
+		if err != nil {
+			return err
+		}
+		var userDefined []string // longer ones first
+		for i, p := range m.pieces {
+			if m.types[i] == pieceUserDefined {
+				userDefined = append(userDefined, p)
+			}
+		}
+		slices.SortFunc(userDefined, func(a, b string) int { return len(b) - len(a) })
+		t.normalizers = append(t.normalizers, func(s string) string { return c.replace(s, userDefined) })
+	}
+	if !m.extraSpaces {
+		t.normalizers = append(t.normalizers, collapse)
+		t.stripSpaces = true
+	}
+	if m.escapeSpaces {
+		t.normalizers = append(t.normalizers, func(s string) string { return strings.ReplaceAll(s, " ", "▁") })
+	}
+	if m.dummyPrefix {
+		t.stripSpace = true
+		t.prepend = " "
+		if m.escapeSpaces {
+			t.prepend = "▁"
+		}
+	}
+	return nil
+}
+
+// collapse strips spaces at both ends, at the end also ▁, and replaces runs of spaces by
+// one space.
 func collapse(s string) string {
 	s = strings.TrimRight(strings.TrimLeft(s, " "), " ▁")
 	for strings.Contains(s, "  ") {
@@ -216,8 +235,8 @@ func collapse(s string) string {
 	return s
 }
 
-// mergesByScore lets every pair merge that spells a piece, pieces of higher
-// score first: SentencePiece's BPE. All splits of a piece have its rank.
+// mergesByScore adds the merges of SentencePiece's BPE: every pair of pieces that
+// together spell a piece, which rank by the score of that piece, higher scores first.
 func (t *Tokenizer) mergesByScore(scores []float32) {
 	type ranked struct {
 		piece string
@@ -254,69 +273,83 @@ func (t *Tokenizer) mergesByScore(scores []float32) {
 	}
 }
 
-// parse reads the protocol buffer: pieces (1), trainer_spec (2) and
-// normalizer_spec (3) of sentencepiece_model.proto.
+// parse reads the protocol buffer of sentencepiece_model.proto: pieces (1),
+// trainer_spec (2) and normalizer_spec (3).
 func (m *spm) parse(data []byte) error {
-	return eachField(data, func(field int, v uint64, b []byte) error {
+	return eachField(data, func(field int, _ uint64, b []byte) error {
 		switch field {
 		case 1:
-			piece, score, kind := "", float32(0), pieceNormal
-			err := eachField(b, func(field int, v uint64, b []byte) error {
-				switch field {
-				case 1:
-					piece = string(b)
-				case 2:
-					score = math.Float32frombits(uint32(v))
-				case 3:
-					kind = int(v)
-				}
-				return nil
-			})
-			m.pieces, m.scores, m.types = append(m.pieces, piece), append(m.scores, score), append(m.types, kind)
-			return err
+			return m.parsePiece(b)
 		case 2:
-			return eachField(b, func(field int, v uint64, _ []byte) error {
-				switch field {
-				case 3:
-					if m.unigram = v == 1; v > 2 {
-						return fmt.Errorf("model type %d is not supported; unigram (1) and BPE (2) are", v)
-					}
-				case 24:
-					if v != 0 {
-						return errors.New("treat_whitespace_as_suffix is not supported")
-					}
-				case 40:
-					m.unk = int32(v)
-				case 41:
-					m.bos = int32(v)
-				case 42:
-					m.eos = int32(v)
-				}
-				return nil
-			})
+			return eachField(b, m.trainerField)
 		case 3:
-			return eachField(b, func(field int, v uint64, b []byte) error {
-				switch field {
-				case 2:
-					m.charsmap = b
-				case 3:
-					m.dummyPrefix = v != 0
-				case 4:
-					m.extraSpaces = v == 0
-				case 5:
-					m.escapeSpaces = v != 0
-				}
-				return nil
-			})
+			return eachField(b, m.normalizerField)
 		}
 		return nil
 	})
 }
 
-var errProto = errors.New("not a SentencePiece model, or cut short: fetch the file again")
+func (m *spm) parsePiece(data []byte) error {
+	piece := ""
+	score := float32(0)
+	kind := pieceNormal
+	err := eachField(data, func(field int, v uint64, b []byte) error {
+		switch field {
+		case 1:
+			piece = string(b)
+		case 2:
+			score = math.Float32frombits(uint32(v))
+		case 3:
+			kind = int(v)
+		}
+		return nil
+	})
+	m.pieces = append(m.pieces, piece)
+	m.scores = append(m.scores, score)
+	m.types = append(m.types, kind)
+	return err
+}
 
-// eachField walks the fields of a protocol buffer message: v holds varints and
-// fixed numbers, b the bytes of strings and messages.
+// trainerField reads a field of trainer_spec.
+func (m *spm) trainerField(field int, v uint64, _ []byte) error {
+	switch field {
+	case 3:
+		if m.unigram = v == 1; v > 2 {
+			return fmt.Errorf("model type %d is not supported; unigram (1) and BPE (2) are", v)
+		}
+	case 24:
+		if v != 0 {
+			return errors.New("treat_whitespace_as_suffix is not supported")
+		}
+	case 40:
+		m.unk = int32(v)
+	case 41:
+		m.bos = int32(v)
+	case 42:
+		m.eos = int32(v)
+	}
+	return nil
+}
+
+// normalizerField reads a field of normalizer_spec.
+func (m *spm) normalizerField(field int, v uint64, b []byte) error {
+	switch field {
+	case 2:
+		m.charsmap = b
+	case 3:
+		m.dummyPrefix = v != 0
+	case 4:
+		m.extraSpaces = v == 0
+	case 5:
+		m.escapeSpaces = v != 0
+	}
+	return nil
+}
+
+var errProto = errors.New("not a SentencePiece model, or truncated: fetch the file again")
+
+// eachField calls visit for the fields of a protocol buffer message. v is the value of a
+// varint or fixed number, b the bytes of a string or message.
 func eachField(data []byte, visit func(field int, v uint64, b []byte) error) error {
 	for len(data) > 0 {
 		key, n := binary.Uvarint(data)
@@ -341,7 +374,8 @@ func eachField(data []byte, visit func(field int, v uint64, b []byte) error) err
 			if k <= 0 || size > uint64(len(data)-k) {
 				return errProto
 			}
-			b, n = data[k:k+int(size)], k+int(size)
+			n = k + int(size)
+			b = data[k:n]
 		case 5:
 			if n = 4; len(data) < n {
 				return errProto

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// mergeTable finds what becomes of two neighbouring pieces: an open hash table,
-// half empty at least.
+// mergeTable maps pairs to merges. It is a hash table with open addressing, at least
+// half empty.
 type mergeTable struct {
 	slots []mergeSlot
 	shift uint
@@ -19,7 +19,7 @@ type mergeSlot struct {
 	used bool
 }
 
-// hash spreads pairs by Fibonacci's multiplier.
+// hash is multiplicative hashing by the golden ratio.
 func (t *mergeTable) hash(p pair) uint64 {
 	return (uint64(uint32(p.a))<<32 | uint64(uint32(p.b))) * 0x9e3779b97f4a7c15 >> t.shift
 }
@@ -40,12 +40,14 @@ func (t *mergeTable) get(p pair) (merge, bool) {
 	}
 }
 
-// set adds a pair; of equal ones the last holds.
+// set adds a pair, or replaces the merge of a pair that is there.
 func (t *mergeTable) set(p pair, m merge) {
 	if 2*t.n >= len(t.slots) {
 		old := t.slots
 		size := max(64, 2*len(old))
-		t.slots, t.n, t.shift = make([]mergeSlot, size), 0, 64
+		t.slots = make([]mergeSlot, size)
+		t.n = 0
+		t.shift = 64
 		for s := size; s > 1; s /= 2 {
 			t.shift--
 		}
@@ -69,7 +71,7 @@ func (t *mergeTable) set(p pair, m merge) {
 	}
 }
 
-// all calls f with every pair, in no order.
+// all calls f for every pair, in no particular order.
 func (t *mergeTable) all(f func(p pair, m merge)) {
 	for i := range t.slots {
 		if t.slots[i].used {
@@ -78,14 +80,14 @@ func (t *mergeTable) all(f func(p pair, m merge)) {
 	}
 }
 
-// Words up to cacheWord bytes are remembered, in cacheSize places: a word drives
-// out the one that had its place.
+// Words of less than cacheWord bytes are cached, in cacheSize places. A word evicts the
+// word that had its place.
 const (
 	cacheWord = 128
 	cacheSize = 1 << 15
 )
 
-// wordCache remembers the ids of words; one goroutine uses it at a time.
+// wordCache holds the ids of words. One goroutine uses it at a time.
 type wordCache struct {
 	seed  maphash.Seed
 	words []cachedWord
@@ -100,13 +102,15 @@ func newWordCache() *wordCache {
 	return &wordCache{maphash.MakeSeed(), make([]cachedWord, cacheSize)}
 }
 
-// place is where a word is kept, whether it is there or not.
+// place returns the place of a word, which may hold another word.
 func (c *wordCache) place(word string) *cachedWord {
 	return &c.words[maphash.String(c.seed, word)%cacheSize]
 }
 
+// keep stores a word in its place.
 func (w *cachedWord) keep(word string, ids []int32) {
 	if len(word) < cacheWord {
-		w.word, w.ids = strings.Clone(word), ids
+		w.word = strings.Clone(word)
+		w.ids = ids
 	}
 }

@@ -37,8 +37,8 @@ func TestMergeTable(t *testing.T) {
 	}
 }
 
-// TestPreTokenisers: words by the patterns of llama.cpp, worked by hand.
-func TestPreTokenisers(t *testing.T) {
+// TestPreTokenizers: words by the patterns of llama.cpp, worked by hand.
+func TestPreTokenizers(t *testing.T) {
 	const text = "I'LL pay 12345 $!\n\n漢字ab é…x"
 	for name, want := range map[string][]string{
 		"gpt-2":          {"I", "'", "LL", " pay", " 12345", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
@@ -88,10 +88,10 @@ func TestDecodeOfBytes(t *testing.T) {
 		}
 	}
 	tok := newTokenizer()
-	if got := tok.spelled([]byte("a\xe5b")); got != "a\uFFFDb" {
+	if got := tok.textOfBytes([]byte("a\xe5b")); got != "a\uFFFDb" {
 		t.Errorf("a run of a model file: %q", got)
 	}
-	if tok.wholeRuns = true; tok.spelled([]byte("a\xe5b")) != "\uFFFD\uFFFD\uFFFD" || tok.spelled([]byte("aé")) != "aé" {
-		t.Errorf("a run of tokenizer.json: %q", tok.spelled([]byte("a\xe5b")))
+	if tok.wholeRuns = true; tok.textOfBytes([]byte("a\xe5b")) != "\uFFFD\uFFFD\uFFFD" || tok.textOfBytes([]byte("aé")) != "aé" {
+		t.Errorf("a run of tokenizer.json: %q", tok.textOfBytes([]byte("a\xe5b")))
 	}
 }

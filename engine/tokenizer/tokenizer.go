@@ -1,7 +1,17 @@
-// Package tokenizer turns text into token ids as the model was trained with:
-// byte-level and byte-fallback BPE from tokenizer.json or GGUF metadata, the
-// special tokens, the post-processor and the chat template. What a file asks
-// for and this package does not know is an error, never a guess.
+// Package tokenizer turns text into the token ids that a model was trained with, and
+// back. It reads tokenizer.json, SentencePiece's tokenizer.model and the vocabularies
+// in GGUF files: byte-level BPE, BPE with byte fallback and unigram, with the special
+// tokens, the post-processor and the chat template. A step of a file that this package
+// does not know is an error, never a guess.
+//
+//	tok, err := tokenizer.Load("models/smollm2-135m-instruct")
+//	if err != nil {
+//		return err
+//	}
+//	ids, err := tok.TryEncode("Hello", true)
+//
+// Tests compare the ids with those of the packages tokenizers, sentencepiece and
+// llama.cpp.
 package tokenizer
 
 import (
@@ -12,50 +22,59 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNoTokenizer says that a checkpoint has no tokenizer: prompts must give
+// ErrNoTokenizer says that a checkpoint has no tokenizer. Its prompts must be given as
 // input_ids.
 var ErrNoTokenizer = errors.New("no tokenizer")
 
-// Tokenizer is safe for concurrent use.
+// Tokenizer is the tokenizer of one model. It is safe for concurrent use.
 type Tokenizer struct {
-	source string
+	source string // path of the model
 	sha256 string
 
-	vocab        map[string]int32 // piece as bytes -> id
-	pieces       []string         // id -> bytes; added tokens by their text
-	special      []bool
-	merges       mergeTable
-	byteID       [256]int32 // id of a byte, -1 if it has none
-	isByte       map[int32]byte
-	byteLevel    bool
-	byteFallback bool
-	fuseUnk      bool
-	ignoreMerges bool
-	unk          int32
-	unigram      *lattice // nil: BPE
-	normalise    []func(string) string
-	prepend      string // put before a normalised text that is not empty
-	prependFirst bool   // only before one at the very beginning
+	// The vocabulary.
+	vocab   map[string]int32 // id of a piece, which is given as bytes
+	pieces  []string         // by id: the bytes of a piece, or the text of an added token
+	special []bool           // by id
+	byteID  [256]int32       // id of the token that is a single byte, -1: none
+	isByte  map[int32]byte   // the inverse of byteID, for byte fallback
+
+	// Added tokens are matched in the text before it is split: addedRaw before it is
+	// normalized, addedNorm afterwards. Keys are first bytes, lists have longer tokens
+	// first.
+	addedRaw  map[byte][]added
+	addedNorm map[byte][]added
+
+	// Encoding, in the order of the steps.
+	normalizers  []func(string) string
+	prepend      string              // put before a normalized text that is not empty
+	prependFirst bool                // prepend only to the beginning of the whole text
+	first        func(string) string // applied to the beginning of the text, before the splits
 	splits       []splitter
-	first        func(string) string // applied to what begins the text, before the splits
-	addedRaw     map[byte][]added
-	addedNorm    map[byte][]added
-	before       []int32 // ids the post-processor puts before a text
-	after        []int32
-	stripSpace   bool // decoding drops the space the normaliser put first
-	stripSpaces  bool // and all spaces after it
-	wholeRuns    bool // byte tokens are characters only where their whole run is
+	byteLevel    bool  // the smallest pieces are bytes, otherwise characters
+	byteFallback bool  // a character outside the vocabulary becomes its bytes
+	unk          int32 // id of the unknown token, -1: none
+	fuseUnk      bool  // a run of unknown characters becomes one unknown token
+	ignoreMerges bool  // a word of the vocabulary is one token, whatever the merges say
+	merges       mergeTable
+	unigram      *lattice // nil: BPE
+	before       []int32  // ids that the post-processor puts before a text
+	after        []int32  // and after it
+
+	// Decoding.
+	stripSpace  bool // drop the space that the normalizer put first
+	stripSpaces bool // drop all leading spaces
+	wholeRuns   bool // a run of byte tokens is text only if all of it is UTF-8
 
 	bosToken, eosToken string
 	bos, eos           int32 // -1: none
 	template           *chatTemplate
 
-	breaks sync.Once // spaceBreaks is worked out when it is first asked for
-	spaces bool
-	caches sync.Pool // of *wordCache
+	breaksOnce    sync.Once // guards breaksAtSpace, see spaceBreaks
+	breaksAtSpace bool
+	caches        sync.Pool // of *wordCache
 }
 
-// added is a token matched in the text before any splitting.
+// added is a token that is matched in the text before any splitting.
 type added struct {
 	ID         int32  `json:"id"`
 	Content    string `json:"content"`
@@ -66,9 +85,9 @@ type added struct {
 	Special    bool   `json:"special"`
 }
 
-// Encode returns the ids of a text; with addSpecial also what the
-// post-processor adds, such as BOS. It panics where an expression of the
-// tokenizer backtracks without end: see [Tokenizer.TryEncode].
+// Encode returns the ids of a text, with addSpecial including the tokens that the
+// post-processor adds, such as BOS. It panics if a regular expression of the tokenizer
+// backtracks for too long; [Tokenizer.TryEncode] returns an error instead.
 func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	out := make([]int32, 0, len(text)/3+4)
 	cache, _ := t.caches.Get().(*wordCache)
@@ -80,7 +99,7 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 		out = append(out, t.before...)
 	}
 	t.matchAdded(text, t.addedRaw, func(part string, at int) {
-		for _, f := range t.normalise {
+		for _, f := range t.normalizers {
 			part = f(part)
 		}
 		if part != "" && (at == 0 || !t.prependFirst) {
@@ -99,15 +118,16 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	return out
 }
 
-// Ends returns, for each token, the byte in text where it ends, or nil where
-// the tokens do not spell the text (a normaliser changed it).
+// Ends returns, for each token, the byte offset in text at which it ends, or nil if the
+// tokens do not spell the text because a normalizer changed it.
 func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
-	ends, at := make([]int32, len(ids)), 0
-	fresh := true // a dummy space may come: at the beginning, and after a special token
+	ends := make([]int32, len(ids))
+	at := 0
+	fresh := true // the next token may have a dummy space: first or after a special token
 	for i, id := range ids {
-		n := t.taken(text[at:], t.bytes(id), fresh && t.stripSpace && (at == 0 || !t.prependFirst))
+		n := t.spells(text[at:], t.bytes(id), fresh && t.stripSpace && (at == 0 || !t.prependFirst))
 		if n < 0 && fresh {
-			n = t.taken(text[at:], t.bytes(id), true) // a space that a pre-tokeniser puts first
+			n = t.spells(text[at:], t.bytes(id), true) // a pre-tokenizer put a space first
 		}
 		if n < 0 {
 			if i == 0 && len(t.before) > 0 && id == t.before[0] {
@@ -125,10 +145,10 @@ func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
 	return ends
 }
 
-// taken is the number of bytes of text that a piece spells, -1 if it does not
-// begin with it. Where ▁ is a space it stands for either; with dummy the piece's
-// first space is not in the text.
-func (t *Tokenizer) taken(text, piece string, dummy bool) int {
+// spells returns how many bytes at the start of text a piece spells, or -1 if text does
+// not start with it. A ▁ of the piece also spells a space. With dummy, the first space
+// of the piece is not in the text.
+func (t *Tokenizer) spells(text, piece string, dummy bool) int {
 	if dummy {
 		if t.byteLevel {
 			piece = strings.TrimPrefix(piece, " ")
@@ -146,9 +166,11 @@ func (t *Tokenizer) taken(text, piece string, dummy bool) int {
 	for i := 0; i < len(piece); {
 		switch {
 		case strings.HasPrefix(piece[i:], "▁") && strings.HasPrefix(text[at:], " "):
-			i, at = i+len("▁"), at+1
+			i += len("▁")
+			at++
 		case at < len(text) && piece[i] == text[at]:
-			i, at = i+1, at+1
+			i++
+			at++
 		default:
 			return -1
 		}
@@ -156,7 +178,7 @@ func (t *Tokenizer) taken(text, piece string, dummy bool) int {
 	return at
 }
 
-// bytes are the bytes a token stands for.
+// bytes returns the bytes that a token stands for.
 func (t *Tokenizer) bytes(id int32) string {
 	if b, ok := t.isByte[id]; ok {
 		return string([]byte{b})
@@ -167,13 +189,13 @@ func (t *Tokenizer) bytes(id int32) string {
 	return t.pieces[id]
 }
 
-// Decode returns the text of ids. Bytes that spell no character become U+FFFD as
-// the reference has it.
+// Decode returns the text of ids. Bytes that are not UTF-8 become U+FFFD, as many as in
+// the reference implementation.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var b strings.Builder
-	var run []byte // of bytes that stand for themselves
+	var run []byte // bytes of consecutive byte tokens
 	flush := func() {
-		b.WriteString(t.spelled(run))
+		b.WriteString(t.textOfBytes(run))
 		run = run[:0]
 	}
 	for _, id := range ids {
@@ -203,8 +225,8 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	return s
 }
 
-// Piece is the text of one token for display; bytes that are no whole
-// character show as the replacement character.
+// Piece returns the text of one token for display. Bytes that are not a whole character
+// become the replacement character.
 func (t *Tokenizer) Piece(id int32) string {
 	s := t.bytes(id)
 	if !t.byteLevel {
@@ -216,16 +238,12 @@ func (t *Tokenizer) Piece(id int32) string {
 // VocabSize is one more than the highest id.
 func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
 
-// SHA256 is the hash of the file the tokenizer was read from.
+// SHA256 is the hash of the file that the tokenizer was read from or, for a GGUF file,
+// of its vocabulary.
 func (t *Tokenizer) SHA256() string { return t.sha256 }
 
-// BOS is the beginning-of-sequence token, if there is one.
-func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
-
-// EOS is the end-of-sequence token, if there is one.
-func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }
-
-// matchAdded passes the text between added tokens to rest.
+// matchAdded appends the added tokens of m in s to out, and passes the text between
+// them to rest, with its offset in s.
 func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(part string, at int), out *[]int32) {
 	cur := 0
 	for i := 0; i < len(s) && len(m) > 0; {
@@ -238,14 +256,16 @@ func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(part stri
 			rest(s[cur:b], cur)
 		}
 		*out = append(*out, a.ID)
-		cur, i = e, e
+		cur = e
+		i = e
 	}
 	if cur < len(s) {
 		rest(s[cur:], cur)
 	}
 }
 
-// match finds the added token at i, and what of s it takes.
+// match returns the added token at s[i:], or nil, and the range of s that it covers.
+// The text from cur on is not covered by an earlier token.
 func match(s string, i, cur int, list []added) (*added, int, int) {
 	for at := range list {
 		a := &list[at]
@@ -267,16 +287,19 @@ func match(s string, i, cur int, list []added) (*added, int, int) {
 	return nil, 0, 0
 }
 
+// wordEnds says whether s ends with a character of a word.
 func wordEnds(s string) bool {
 	r, n := utf8.DecodeLastRuneInString(s)
 	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
+// wordBegins says whether s begins with a character of a word.
 func wordBegins(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
 	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
+// split splits a text by the steps from level on and appends the ids of the words.
 func (t *Tokenizer) split(s string, level int, out *[]int32, cache *wordCache) {
 	if level == len(t.splits) {
 		t.word(s, out, cache)
@@ -285,21 +308,22 @@ func (t *Tokenizer) split(s string, level int, out *[]int32, cache *wordCache) {
 	t.splits[level](s, func(p string) { t.split(p, level+1, out, cache) })
 }
 
-// word appends the ids of one word.
+// word appends the ids of one word. A long word without a pre-tokenizer may be a whole
+// text, so it is divided at spaces first where that makes no difference.
 func (t *Tokenizer) word(s string, out *[]int32, cache *wordCache) {
 	for len(s) >= cacheWord && t.spaceBreaks() {
 		n := nextSpace(s)
 		if n == len(s) {
 			break
 		}
-		t.whole(s[:n], out, cache)
+		t.undivided(s[:n], out, cache)
 		s = s[n:]
 	}
-	t.whole(s, out, cache)
+	t.undivided(s, out, cache)
 }
 
-// whole appends the ids of a word that is not parted any more.
-func (t *Tokenizer) whole(s string, out *[]int32, cache *wordCache) {
+// undivided appends the ids of a word, from the cache if they are there.
+func (t *Tokenizer) undivided(s string, out *[]int32, cache *wordCache) {
 	if s == "" {
 		return
 	}
@@ -308,7 +332,7 @@ func (t *Tokenizer) whole(s string, out *[]int32, cache *wordCache) {
 		*out = append(*out, place.ids...)
 		return
 	}
-	if id, whole := t.vocab[s]; whole && t.ignoreMerges {
+	if id, ok := t.vocab[s]; ok && t.ignoreMerges {
 		*out = append(*out, id)
 		return
 	}
@@ -325,8 +349,8 @@ func (t *Tokenizer) whole(s string, out *[]int32, cache *wordCache) {
 	place.keep(s, ids)
 }
 
-// nextSpace is where the next word of a text without pre-tokeniser begins: at a
-// ▁ after something else.
+// nextSpace returns the offset of the first ▁ of s that follows another character, or
+// the length of s: the end of the first word of a text without pre-tokenizer.
 func nextSpace(s string) int {
 	for at := 0; at < len(s); {
 		n := strings.Index(s[at:], "▁")
@@ -341,25 +365,24 @@ func nextSpace(s string) int {
 	return len(s)
 }
 
-// spaceBreaks says that no merge reaches over the beginning of a word, so that
-// words can be merged each on its own: nothing but ▁s merges with what begins
-// with one.
+// spaceBreaks says whether words that begin with ▁ can be merged separately: whether no
+// merge joins a piece that begins with ▁ to a piece before it, unless that consists of ▁.
 func (t *Tokenizer) spaceBreaks() bool {
-	t.breaks.Do(func() {
+	t.breaksOnce.Do(func() {
 		if _, known := t.vocab["▁"]; t.byteLevel || t.unigram != nil || !known {
 			return
 		}
-		t.spaces = true
+		t.breaksAtSpace = true
 		t.merges.all(func(p pair, _ merge) {
 			if strings.HasPrefix(t.bytes(p.b), "▁") && strings.Trim(t.bytes(p.a), "▁") != "" {
-				t.spaces = false
+				t.breaksAtSpace = false
 			}
 		})
 	})
-	return t.spaces
+	return t.breaksAtSpace
 }
 
-// letters are the smallest pieces of a word.
+// letters returns the smallest pieces of a word: its bytes or its characters.
 func (t *Tokenizer) letters(s string) []int32 {
 	ids := make([]int32, 0, len(s))
 	if t.byteLevel {
@@ -375,15 +398,16 @@ func (t *Tokenizer) letters(s string) []int32 {
 	unknown := false
 	for i := 0; i < len(s); {
 		_, w := utf8.DecodeRuneInString(s[i:])
-		ids = t.piece(ids, s[i:i+w], &unknown)
+		ids = t.appendPiece(ids, s[i:i+w], &unknown)
 		i += w
 	}
 	return ids
 }
 
-// piece appends the id of a piece; of one that is not in the vocabulary its
-// bytes, or the unknown token, once for a run where they are fused.
-func (t *Tokenizer) piece(ids []int32, s string, unknown *bool) []int32 {
+// appendPiece appends the id of a piece. A piece outside the vocabulary becomes its
+// bytes or else the unknown token; *unknown says whether the piece before was unknown,
+// so that a run of them can be fused.
+func (t *Tokenizer) appendPiece(ids []int32, s string, unknown *bool) []int32 {
 	if id, ok := t.vocab[s]; ok {
 		*unknown = false
 		return append(ids, id)
@@ -399,15 +423,15 @@ func (t *Tokenizer) piece(ids []int32, s string, unknown *bool) []int32 {
 	return ids
 }
 
-// segment are the ids of a word under a unigram model.
+// segment returns the ids of a word under a unigram model.
 func (t *Tokenizer) segment(s string) []int32 {
 	var ids []int32
 	unknown := false
-	t.unigram.split(s, func(piece string) { ids = t.piece(ids, piece, &unknown) })
+	t.unigram.split(s, func(piece string) { ids = t.appendPiece(ids, piece, &unknown) })
 	return ids
 }
 
-// fallback spells a character by its bytes, nil where it cannot.
+// fallback returns the ids of a character's bytes, or nil if a byte has none.
 func (t *Tokenizer) fallback(char string) []int32 {
 	if !t.byteFallback {
 		return nil

@@ -120,7 +120,7 @@ func TestUnknownNodes(t *testing.T) {
 		{`"post_processor":null`, `"post_processor":{"type":"Surprise"}`, "post_processor Surprise", "TemplateProcessing"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "decoder WordPiece", "Metaspace"},
 		{`"type":"BPE"`, `"type":"WordPiece"`, `model type "WordPiece"`, "Unigram"},
-		{`"type":"BPE"`, `"type":"BPE","dropout":0.1`, "dropout 0.1", "no dropout"},
+		{`"type":"BPE"`, `"type":"BPE","dropout":0.1`, "dropout 0.1", "set dropout to null"},
 		{`"type":"BPE"`, `"type":"BPE","end_of_word_suffix":"</w>"`, "end_of_word_suffix", "</w>"},
 		{`"merges":["a b","Ġ ab"]`, `"merges":["a c"]`, "merge 0", `"c"`},
 	} {

@@ -2,8 +2,8 @@ package tokenizer
 
 import "unicode"
 
-// Letters and numbers that Unicode 15.1 and 16 added, which the reference
-// tokenizers know and Go's tables of Unicode 15.0 do not.
+// Letters and numbers that were added in Unicode 15.1 and 16. The reference tokenizers
+// have them, but Go's tables are of Unicode 15.0.
 var (
 	newLetters = &unicode.RangeTable{
 		R16: []unicode.Range16{{0x1c89, 0x1c8a, 1}, {0xa7cb, 0xa7cd, 1}, {0xa7da, 0xa7dc, 1}},
@@ -42,8 +42,8 @@ var (
 	}
 )
 
-// isLetter is \p{L} of Unicode 16.
+// isLetter says whether r is in \p{L} of Unicode 16.
 func isLetter(r rune) bool { return unicode.IsLetter(r) || r > 0x1c00 && unicode.Is(newLetters, r) }
 
-// isNumber is \p{N} of Unicode 16.
+// isNumber says whether r is in \p{N} of Unicode 16.
 func isNumber(r rune) bool { return unicode.IsNumber(r) || r > 0x1c00 && unicode.Is(newNumbers, r) }

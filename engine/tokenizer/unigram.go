@@ -5,26 +5,28 @@ import (
 	"unicode/utf8"
 )
 
-// lattice segments a text into the pieces of the largest total score: a unigram
-// language model (Kudo, arXiv:1804.10959).
+// lattice is a unigram language model (Kudo, arXiv:1804.10959): it segments a text into
+// the pieces with the largest total score.
 type lattice struct {
-	score   map[string]float64 // of pieces that may stand in a text
+	score   map[string]float64 // by piece
 	longest int                // bytes of the longest piece
-	single  bool               // sums are float32, as SentencePiece's; tokenizers' are float64
-	unk     float64            // score of a character that is no piece
+	single  bool               // sums are float32, as in SentencePiece; in tokenizers they are float64
+	unk     float64            // score of a character that is not a piece
 }
 
-// unkPenalty lies below the least score: SentencePiece's kUnkPenalty.
+// unkPenalty is how far unk is below the least score: SentencePiece's kUnkPenalty.
 const unkPenalty = 10
 
-// newLattice takes the scores by id. With types, those of a SentencePiece model,
-// user-defined pieces win over all others.
+// newLattice makes a lattice from a vocabulary and the scores by id. types are the types
+// of the pieces in a SentencePiece model, in which user-defined pieces win over all
+// others, or nil.
 func newLattice(vocab map[string]int32, scores []float64, types []int) *lattice {
 	l := &lattice{single: types != nil, score: make(map[string]float64, len(vocab))}
 	least, most := math.Inf(1), math.Inf(-1)
 	for i, s := range scores {
 		if types == nil || types[i] == pieceNormal {
-			least, most = min(least, s), max(most, s)
+			least = min(least, s)
+			most = max(most, s)
 		}
 	}
 	l.unk = l.round(least - unkPenalty)
@@ -38,6 +40,7 @@ func newLattice(vocab map[string]int32, scores []float64, types []int) *lattice 
 	return l
 }
 
+// round rounds a sum to the precision of the reference.
 func (l *lattice) round(x float64) float64 {
 	if l.single {
 		return float64(float32(x))
@@ -45,8 +48,8 @@ func (l *lattice) round(x float64) float64 {
 	return x
 }
 
-// split calls emit for each piece of the best segmentation, and for characters
-// that are none.
+// split calls emit for each piece of the best segmentation. A character that is not a
+// piece is a segment, too.
 func (l *lattice) split(s string, emit func(piece string)) {
 	type node struct {
 		score float64
