@@ -23,7 +23,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	var lines []string
 	for i := range 12 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+5*i]}))

@@ -19,7 +19,7 @@ func captured(t *testing.T, name string, args ...string) (fixture, string) {
 	t.Helper()
 	f := openFixture(t, name)
 	dump := filepath.Join(t.TempDir(), "x.attn")
-	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.tokens(longPrompt)}))
 	must(t, append([]string{"capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "8", "--ignore-eos", "--precision", "exact"}, args...)...)
 	return f, dump
 }
@@ -45,9 +45,9 @@ func int32s(t *testing.T, path, name string) ([]int32, []int) {
 // TestSameSelectionFromDumpAndTensors exports the states of a capture and
 // compresses them: the positions are those that --indices names.
 func TestSameSelectionFromDumpAndTensors(t *testing.T) {
-	f, dump := captured(t, "llama", "--store", "factors", "--values")
+	_, dump := captured(t, "llama", "--store", "factors", "--values")
 	dir := t.TempDir()
-	prompt := len(f.ints("input_ids"))
+	prompt := longPrompt
 	for _, group := range []string{"head", "mean", "max"} {
 		flags := []string{"--window", "16", "--capacity", "60", "--kernel", "7", "--pooling", "maxpool", "--group", group}
 		indices := filepath.Join(dir, group+"-indices.safetensors")
@@ -95,7 +95,8 @@ func TestSameSelectionFromDumpAndTensors(t *testing.T) {
 // TestIndicesOfRaggedBudgets: adakv's heads keep different numbers of
 // positions, the same in all.
 func TestIndicesOfRaggedBudgets(t *testing.T) {
-	_, dump := captured(t, "llama")
+	f, dump := captured(t, "llama")
+	layers, _ := f.shape()
 	out := filepath.Join(t.TempDir(), "i.safetensors")
 	must(t, "snapkv", dump, "--method", "adakv", "--window", "16", "--capacity", "40", "--indices", out)
 	flat, shape := int32s(t, out, "indices.1")
@@ -114,7 +115,8 @@ func TestIndicesOfRaggedBudgets(t *testing.T) {
 		t.Errorf("%d positions in all, want %d", total, 24*len(counts))
 	}
 	must(t, "snapkv", dump, "--method", "pyramidkv", "--window", "16", "--capacity", "40", "--indices", out, "--force")
-	for layer, want := range []int32{47, 32, 16, 1} { // linear from 2 b - b/20 to b/20, b = 24
+	// Linear from 2 b - b/20 to b/20, b = 24.
+	for layer, want := range map[int][]int32{2: {47, 1}, 4: {47, 32, 16, 1}}[layers] {
 		if counts, _ := int32s(t, out, fmt.Sprint("counts.", layer)); counts[0] != want {
 			t.Errorf("pyramidkv, layer %d: counts %v, want %d", layer, counts, want)
 		}
@@ -124,7 +126,7 @@ func TestIndicesOfRaggedBudgets(t *testing.T) {
 // TestGenerateLines reads the JSON lines of generate and its summary.
 func TestGenerateLines(t *testing.T) {
 	f := openFixture(t, "llama")
-	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")})+"\n"+jsonOf(map[string]any{"id": "b", "input_ids": f.ints("input_ids")[:120]}))
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": f.ints("input_ids")})+"\n"+jsonOf(map[string]any{"id": "b", "input_ids": f.tokens(60)}))
 	args := []string{"generate", "-m", f.dir, "-p", p, "--method", "snapkv,random", "--window", "8", "--capacity", "24,4096", "--max-new-tokens", "6", "--ignore-eos"}
 	out := must(t, args...)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -181,7 +183,8 @@ func firstIDs(t *testing.T, line string) []int32 {
 // TestAdvise: the smallest capacity under the bound, by method and by head; exit
 // 1 where none keeps it; no capacity up to the window is tried.
 func TestAdvise(t *testing.T) {
-	_, dump := captured(t, "llama")
+	f, dump := captured(t, "llama")
+	layers, heads := f.shape()
 	type advice struct {
 		Method, Evidence string
 		Capacity, Budget int
@@ -210,8 +213,8 @@ func TestAdvise(t *testing.T) {
 	if list := read(out); code != 1 || len(list) != 1 || list[0].Capacity != -1 || list[0].Predicted != nil || !strings.Contains(errs, "no method keeps") {
 		t.Errorf("exit %d, %s, %s: want exit 1 and a row without a capacity", code, out, errs)
 	}
-	if list := read(must(t, append(args, "1", "--by", "head")...)); len(list) != 2*4*8 {
-		t.Errorf("%d rows by head, want 64", len(list))
+	if list := read(must(t, append(args, "1", "--by", "head")...)); len(list) != 2*layers*heads {
+		t.Errorf("%d rows by head, want %d", len(list), 2*layers*heads)
 	}
 }
 
@@ -220,41 +223,43 @@ func TestAdvise(t *testing.T) {
 func TestOverviewIsThePooledMap(t *testing.T) {
 	const side = 12
 	for _, name := range []string{"llama", "mistral"} {
-		f, dump := captured(t, name, "--overview", "12", "--window-rows", "4096", "--store", "rows")
-		out := filepath.Join(t.TempDir(), "x.safetensors")
-		must(t, "export", dump, "--layer", "1", "-o", out)
-		e, err := checkpoint.ReadSafetensors(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer e.Close()
-		rows, _ := e.Tensor("prompt_rows")
-		w, _ := rows.Float32()
-		x, ok := e.Tensor("overview")
-		if !ok {
-			t.Fatalf("no overview in %v", e.Names())
-		}
-		got, _ := x.Float32()
-		n := len(f.ints("input_ids"))
-		if rows.Shape[1] != n {
-			t.Fatalf("%d rows of %d tokens", rows.Shape[1], n)
-		}
-		want := make([]float32, len(got))
-		for i, v := range w {
-			head, query, key := i/(n*n), i/n%n, i%n
-			at := (head*side+query*side/n)*side + key*side/n
-			want[at] = max(want[at], v)
-		}
-		for i := range want {
-			if d := got[i] - want[i]; d > want[i]/1000 || d < -want[i]/1000 {
-				t.Fatalf("%s: cell %d is %g, want %g", name, i, got[i], want[i])
+		t.Run(name, func(t *testing.T) {
+			_, dump := captured(t, name, "--overview", "12", "--window-rows", "4096", "--store", "rows")
+			out := filepath.Join(t.TempDir(), "x.safetensors")
+			must(t, "export", dump, "--layer", "1", "-o", out)
+			e, err := checkpoint.ReadSafetensors(out)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		dir := t.TempDir()
-		must(t, "heatmap", dump, "-o", dir, "--layers", "1", "--window", "16", "--format", "png")
-		if _, err := os.Stat(filepath.Join(dir, "x", "overview-01.png")); err != nil {
-			t.Error(err)
-		}
+			defer e.Close()
+			rows, _ := e.Tensor("prompt_rows")
+			w, _ := rows.Float32()
+			x, ok := e.Tensor("overview")
+			if !ok {
+				t.Fatalf("no overview in %v", e.Names())
+			}
+			got, _ := x.Float32()
+			n := longPrompt
+			if rows.Shape[1] != n {
+				t.Fatalf("%d rows of %d tokens", rows.Shape[1], n)
+			}
+			want := make([]float32, len(got))
+			for i, v := range w {
+				head, query, key := i/(n*n), i/n%n, i%n
+				at := (head*side+query*side/n)*side + key*side/n
+				want[at] = max(want[at], v)
+			}
+			for i := range want {
+				if d := got[i] - want[i]; d > want[i]/1000 || d < -want[i]/1000 {
+					t.Fatalf("%s: cell %d is %g, want %g", name, i, got[i], want[i])
+				}
+			}
+			dir := t.TempDir()
+			must(t, "heatmap", dump, "-o", dir, "--layers", "1", "--window", "16", "--format", "png")
+			if _, err := os.Stat(filepath.Join(dir, "x", "overview-01.png")); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -262,7 +267,7 @@ func TestOverviewIsThePooledMap(t *testing.T) {
 // and the same, also where prompts share a document, and h2o says what it lacks.
 func TestNoPromptSums(t *testing.T) {
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	var lines []string
 	for i := range 2 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("x", i), "input_ids": ids[:len(ids)-i]}))

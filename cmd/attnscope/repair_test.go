@@ -19,7 +19,7 @@ import (
 // the file, --resume runs it again, and the table is that of before.
 func TestDamageRepairResume(t *testing.T) {
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	var lines []string
 	for i := range 4 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+5*i]}))

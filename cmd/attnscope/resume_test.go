@@ -48,7 +48,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 // that cannot be caught, and resumes them.
 func TestKilledCaptureResumes(t *testing.T) {
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	var lines []string
 	for i := range 12 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+5*i]}))
@@ -197,7 +197,7 @@ func TestSignalsLeaveAResumableFile(t *testing.T) {
 		t.Skip("SKIPPED: no signals on Windows")
 	}
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	var lines []string
 	for i := range 400 {
 		lines = append(lines, jsonOf(map[string]any{"id": fmt.Sprint("p", i), "input_ids": ids[:90+i%50]}))
@@ -226,7 +226,7 @@ func TestSignalsLeaveAResumableFile(t *testing.T) {
 		}
 		_ = cmd.Process.Signal(sig)
 		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "interrupted") || !strings.Contains(errs.String(), "--resume goes on") {
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "interrupted") || !strings.Contains(errs.String(), "--resume continues it") {
 			t.Fatalf("%v: exit %d, %q", sig, code, errs.String())
 		}
 		r, err := dumps.Open(out)
@@ -268,9 +268,10 @@ func readStatus(t *testing.T, path string) (s status) {
 // nothing more.
 func TestOtherRunsAreNotResumed(t *testing.T) {
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": ids})+"\n"+jsonOf(map[string]any{"id": "b", "input_ids": ids[:90]}))
 	q := write(t, "q.jsonl", jsonOf(map[string]any{"id": "a", "input_ids": ids[1:]}))
+	layers, _ := f.shape()
 	done := filepath.Join(t.TempDir(), "x.attn")
 	base := []string{"capture", "-m", f.dir, "-p", p, "--max-new-tokens", "4", "--ignore-eos", "--resume"}
 	must(t, append(base, "-o", done)...)
@@ -286,7 +287,7 @@ func TestOtherRunsAreNotResumed(t *testing.T) {
 	for _, c := range [][]string{
 		{"--max-new-tokens", "5", "plan max_new_tokens is 4 there and 5 here"},
 		{"--window-rows", "64", "plan window_rows is 128 there and 64 here"},
-		{"--layers", "0-2", "plan layers is [0 1 2 3] there and [0 1 2] here"},
+		{"--layers", "0", fmt.Sprintf("plan layers is %v there and [0] here", []int{0, 1, 2, 3}[:layers])},
 		{"--precision", "exact", `plan precision is "fine" there and "exact" here`},
 		{"--shard", "0/2", `plan shard is "" there and "0/2" here`},
 		{"-p", q, "prompts_sha256"},
@@ -309,7 +310,7 @@ func TestOtherRunsAreNotResumed(t *testing.T) {
 
 func TestSharedDocumentEqualsSeparatePrompts(t *testing.T) {
 	f := openFixture(t, "llama")
-	ids := f.ints("input_ids")
+	ids := f.tokens(longPrompt)
 	other := append(slices.Clone(ids[:150]), 9, 8, 7, 6, 5)
 	dir := t.TempDir()
 	record := func(id string, ids []int32, doc string) string {
@@ -342,7 +343,7 @@ func TestOutputThatCannotGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, dump := captured(t, "llama", "--store", "rows")
-	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.tokens(longPrompt)}))
 	dir := t.TempDir()
 	for _, c := range []struct {
 		out  string

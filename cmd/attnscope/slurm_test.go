@@ -379,7 +379,7 @@ func TestSubmitOnSlurm(t *testing.T) {
 	must(t, "verify", merged)
 	sameTables(t, whole, merged)
 	again := command(submit...)
-	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(string(out), "complete already") {
+	if out, err := again.CombinedOutput(); err != nil || !strings.Contains(string(out), "already complete") {
 		t.Errorf("the same command once more: %v: %s", err, out)
 	}
 }

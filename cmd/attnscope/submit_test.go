@@ -261,7 +261,7 @@ func TestSubmitRetriesWhatFailed(t *testing.T) {
 	setup := `[ "$task" != 1 ] || ! mkdir "$FAKE/once" 2>/dev/null || { echo "attnscope: no, not now"; echo "attnscope: hint: later"; exit 9; }`
 	code, said := s.submit("--setup", setup)
 	s.expect(code, 0, said, `shard 1 failed on fake: exit 9: no, not now \(logs/shard-0001-job-101.log\); it is submitted again, try 2 of 3`,
-		`shard 2 failed on fake: node fail`, `4 of 4 shards done`, `run.attn: 10 prompts of 4 shards`)
+		`shard 2 failed on fake: node fail`, `4 of 4 shards done`, `run.attn: 10 prompts from 4 shards`)
 	if r := fmt.Sprint(s.rounds()); r != "[0-3 1-2]" && r != "[0-3 1 2]" && r != "[0-3 2 1]" {
 		t.Errorf("array jobs of %s, want all shards and 1 and 2 again", r)
 	}
@@ -273,12 +273,12 @@ func TestSubmitRetriesWhatFailed(t *testing.T) {
 		t.Errorf("%s is left after merging", left)
 	}
 	code, said = s.submit()
-	s.expect(code, 0, said, "run.attn is complete already")
+	s.expect(code, 0, said, "run.attn is already complete")
 	code, said = s.submit("--window-rows", "16")
 	s.expect(code, 1, said, "--window-rows is 32 there and 16 here", "--force")
 	os.Remove(filepath.Join(s.dir, "run.attn"))
 	code, said = s.submit("--keep-shards")
-	s.expect(code, 0, said, "10 prompts of 4 shards")
+	s.expect(code, 0, said, "10 prompts from 4 shards")
 	s.compare()
 }
 
@@ -313,12 +313,12 @@ func TestSubmitSurvivesItsDeath(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	code, said = s.submit("--no-wait")
-	s.expect(code, 0, said, "not merged yet: the same command goes on")
+	s.expect(code, 0, said, "not merged yet; the same command continues")
 	code, said = s.submit("--force")
 	s.expect(code, 1, said, "job 101 is still in the queue: scancel 101 first")
 	touch(t, s.fake, "go")
 	code, said = s.submit("--setup", hold)
-	s.expect(code, 0, said, "10 prompts of 4 shards")
+	s.expect(code, 0, said, "10 prompts from 4 shards")
 	if r := fmt.Sprint(s.rounds()); r != "[0-3]" {
 		t.Errorf("array jobs of %s, want one: the job that was accepted is found again", r)
 	}
@@ -332,7 +332,7 @@ func TestSubmitGivesUpAndGoesOn(t *testing.T) {
 	touch(t, s.fake, "cancel-2")
 	code, said := s.submit("--retries", "1", "--setup", `[ "$task" != 3 ] || { echo "attnscope: no such disk"; exit 5; }`)
 	s.expect(code, 1, said, `shard 2 was cancelled`, `shard 3 failed on fake 2 times in a row without finishing a prompt: exit 5: no such disk`,
-		`attnscope: run.attn: shards are missing: 2, 3 of 4`, `hint: shards.tsv and logs/`)
+		`attnscope: run.attn: shards are missing: 2, 3 of 4`, `hint: see shards.tsv and logs/`)
 	text, _ := os.ReadFile(filepath.Join(s.dir, "run.attn.submit/shards.tsv"))
 	for _, want := range []string{"0\tdone\t", "2\tcancelled\t101\t", "3\tgiven up\t102\tfake\t0\t2\tlogs/shard-0003-job-102.log\texit 5: no such disk\n"} {
 		if !strings.Contains(string(text), want) {
@@ -343,7 +343,7 @@ func TestSubmitGivesUpAndGoesOn(t *testing.T) {
 		t.Error("shards are missing, but they were merged")
 	}
 	code, said = s.submit()
-	s.expect(code, 0, said, "job 103: shards 2-3 of 4", "10 prompts of 4 shards")
+	s.expect(code, 0, said, "job 103: shards 2-3 of 4", "10 prompts from 4 shards")
 	s.compare()
 }
 
@@ -354,7 +354,7 @@ func TestSubmitFollowsFiles(t *testing.T) {
 		s := newSubmitted(t)
 		touch(t, s.fake, how)
 		code, said := s.submit("--setup", `[ "$task" != 0 ] || ! mkdir "$FAKE/once" 2>/dev/null || exit 4`)
-		s.expect(code, 0, said, `shard 0 failed on fake: exit 4`, `10 prompts of 4 shards`)
+		s.expect(code, 0, said, `shard 0 failed on fake: exit 4`, `10 prompts from 4 shards`)
 		if how == "no-squeue" {
 			s.expect(code, 0, said, `the queue cannot be asked \(squeue: .*connect failure`)
 		}
