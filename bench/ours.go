@@ -20,6 +20,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
@@ -178,7 +179,7 @@ func (w *engine) record(t task) (answer, error) {
 	for i := range c.Prompts {
 		c.Prompts[i].ID = fmt.Sprint("random-", i)
 	}
-	need := capture.Estimate(&c, cfg, w.threads)
+	need := forecast.Capture(&c, cfg, w.threads)
 	pace := need.Pace(cpu.Measure(w.threads), w.m.WeightBytes(), w.compute)
 	start, used := time.Now(), cpuSeconds()
 	if _, err := capture.Run(context.Background(), c); err != nil {

@@ -163,23 +163,3 @@ func TestMemoryStaysFlat(t *testing.T) {
 		t.Errorf("500 prompts and %d blocks made %d bytes stay, want at most %d", blocks, grown, most)
 	}
 }
-
-// TestPace: speeds of reading and generating are kept apart, and prompts that are
-// done already say nothing of either.
-func TestPace(t *testing.T) {
-	var p pace
-	p.plan(1000, 100)
-	p.plan(5000, 50) // another one, done by an earlier run
-	p.skip(5000, 50)
-	if _, left := p.left(); left >= 0 {
-		t.Errorf("%s left before anything was run", left)
-	}
-	p.todo[reading], p.done[reading], p.spent[reading] = 500, 500, 5e9
-	if rate, left := p.left(); rate != 100 || left != 5e9+100*slower*1e7 {
-		t.Errorf("%g tokens/s, %s left", rate, left)
-	}
-	p.todo[generating], p.done[generating], p.spent[generating] = 75, 25, 1e9
-	if rate, left := p.left(); rate != 87.5 || left != 5e9+3e9 {
-		t.Errorf("%g tokens/s, %s left, want 87.5 and 8 s", rate, left)
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/pace"
 )
 
 // document is a text that several prompts begin with: its cache, and the sums over
@@ -62,9 +63,10 @@ type promptRun struct {
 func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) error {
 	cfg := r.c.Model.Config()
 	plan := &r.c.Header.Plan
-	one := &promptRun{runner: r, p: p, room: r.c.replyRoom(p), logits: make([]float32, cfg.Vocab)}
+	one := &promptRun{runner: r, p: p, room: r.c.ReplyRoom(p), logits: make([]float32, cfg.Vocab)}
 	info := r.describe(p)
-	info.Store = storeOf(plan, &cfg, len(p.Tokens), one.room)
+	about := ModelInfo("", &cfg)
+	info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
 	pw, err := r.w.Begin(info)
 	if err != nil {
 		return err
@@ -100,7 +102,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	r.summary.Replies += int64(len(reply))
 	ended := int64(one.room - len(reply)) // tokens that an early end has saved
 	if p.Reply == nil {
-		r.pace.skip(0, ended)
+		r.pace.Skip(0, ended)
 	}
 	r.finished(p, ended)
 	return nil
@@ -180,7 +182,7 @@ func (r *promptRun) read(ctx context.Context, tokens []int32, pass model.Pass) e
 			return err
 		}
 		r.tokens += int64(hi - lo)
-		r.pace.step(reading, int64(hi-lo))
+		r.pace.Step(pace.Reading, int64(hi-lo))
 		r.report(r.p.ID)
 	}
 	return nil
@@ -268,7 +270,7 @@ func (r *promptRun) decode(ctx context.Context, token int32, logits bool) error 
 		return err
 	}
 	r.tokens++
-	r.pace.step(generating, 1)
+	r.pace.Step(pace.Generating, 1)
 	r.report(r.p.ID)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // recorder turns the attention of one prompt and its reply into blocks of a dump. A
@@ -56,7 +57,7 @@ func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dump
 		rows:     min(plan.WindowRows, prompt),
 		headAt:   make([]int, c.Heads),
 		layers:   make([]*layerRecorder, c.Layers),
-		windows:  windowCount(plan, prompt),
+		windows:  plan.Windows(prompt),
 		rounding: plan.Precision.Rounding(),
 		sumBits:  plan.Precision.SumBits(),
 	}
@@ -95,15 +96,6 @@ func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dump
 	return r
 }
 
-// windowCount returns the number of query windows of a prompt: those that the plan
-// asks for, or as many as fit the prompt.
-func windowCount(plan *dumps.Plan, prompt int) int {
-	if plan.PromptWindowSize < 1 {
-		return 0
-	}
-	return min(plan.PromptWindows, prompt/plan.PromptWindowSize)
-}
-
 // windowStart returns the first position of query window w.
 func (r *recorder) windowStart(w int) int {
 	return r.prompt - (r.windows-w)*r.plan.PromptWindowSize
@@ -134,7 +126,7 @@ func (l *layerRecorder) sum(head int, t *cpu.Tile) {
 		hi, window := r.windowRows(t, lo)
 		keys := min(t.Keys, t.Pos0+hi-t.Key0) // none of these rows sees a later key
 		if l.total != nil || window >= 0 {
-			ColumnSums(part[:keys], t.Weights, t.Stride, lo, hi)
+			simd.SumRows(part[:keys], t.Weights[lo*t.Stride:], t.Stride, hi-lo)
 		}
 		if l.total != nil {
 			l.total.Add(head, t.Key0, part[:keys])

@@ -10,6 +10,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/pace"
 )
 
 // Config says what Run records.
@@ -77,8 +78,8 @@ func (e *TooLongError) Hint() string {
 		e.Max-e.Tokens, longest)
 }
 
-// replyRoom returns the most reply tokens of a prompt.
-func (c *Config) replyRoom(p *prompts.Prompt) int {
+// ReplyRoom returns the most reply tokens of a prompt.
+func (c *Config) ReplyRoom(p *prompts.Prompt) int {
 	if p.Reply == nil {
 		return c.Header.Plan.MaxNewTokens
 	}
@@ -92,9 +93,9 @@ func (c *Config) replyRoom(p *prompts.Prompt) int {
 // reply, and the most that are generated.
 func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	if p.Reply != nil {
-		return int64(len(p.Tokens) + c.replyRoom(p)), 0
+		return int64(len(p.Tokens) + c.ReplyRoom(p)), 0
 	}
-	return int64(len(p.Tokens)), int64(c.replyRoom(p))
+	return int64(len(p.Tokens)), int64(c.ReplyRoom(p))
 }
 
 // Check reports the first prompt that cannot be run. A prompt that is too long is a
@@ -119,7 +120,7 @@ func (c *Config) Check() error {
 				return fmt.Errorf("prompt %q: reply token %d is %d, the model's vocabulary has %d", p.ID, at, id, cfg.Vocab)
 			}
 		}
-		reply := c.replyRoom(p)
+		reply := c.ReplyRoom(p)
 		if cfg.MaxPositions > 0 && len(p.Tokens)+reply > cfg.MaxPositions {
 			return &TooLongError{p.ID, len(p.Tokens), reply, cfg.MaxPositions}
 		}
@@ -142,8 +143,8 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		}
 		p := &c.Prompts[i]
 		ids = append(ids, p.ID)
-		r.total += int64(len(p.Tokens) + c.replyRoom(p))
-		r.pace.plan(c.tokens(p))
+		r.total += int64(len(p.Tokens) + c.ReplyRoom(p))
+		r.pace.Plan(c.tokens(p))
 	}
 	r.todo = len(ids)
 	w, err := dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap})
@@ -156,7 +157,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 			c.Warn(text)
 		}
 	}
-	r.pace.start()
+	r.pace.Start()
 	if err := r.all(ctx); err != nil {
 		return r.summary, errors.Join(err, w.Abort())
 	}
@@ -174,7 +175,7 @@ type runner struct {
 	done    int
 	total   int64 // tokens
 	tokens  int64
-	pace    pace
+	pace    pace.Pace
 	summary Summary
 }
 
@@ -214,8 +215,8 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		}
 		if r.w.Done(p.ID) {
 			r.summary.Resumed++
-			r.pace.skip(r.c.tokens(p))
-			r.finished(p, int64(len(p.Tokens)+r.c.replyRoom(p)))
+			r.pace.Skip(r.c.tokens(p))
+			r.finished(p, int64(len(p.Tokens)+r.c.ReplyRoom(p)))
 			continue
 		}
 		if shared > 0 && doc == nil {
@@ -226,7 +227,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		} else if doc != nil {
 			r.summary.SharedTokens += int64(shared)
 			r.tokens += int64(shared)
-			r.pace.skip(int64(shared), 0)
+			r.pace.Skip(int64(shared), 0)
 		}
 		if err := r.prompt(ctx, p, doc); err != nil {
 			return fmt.Errorf("prompt %q: %w", p.ID, err)
@@ -257,7 +258,7 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 		for n < min(common, len(tokens)) && tokens[n] == group[0].Tokens[n] {
 			n++
 		}
-		own := max(plan.WindowRows, windowCount(plan, len(tokens))*plan.PromptWindowSize, 1)
+		own := max(plan.WindowRows, plan.Windows(len(tokens))*plan.PromptWindowSize, 1)
 		common = min(n, len(tokens)-own)
 		if common < minShared {
 			return 0
@@ -277,7 +278,7 @@ func (r *runner) report(id string) {
 	if r.c.Progress == nil {
 		return
 	}
-	rate, left := r.pace.left()
+	rate, left := r.pace.Left()
 	r.c.Progress(Progress{
 		Prompt: r.done, Prompts: r.todo, ID: id, Tokens: r.tokens, Total: r.total,
 		Elapsed: time.Since(r.started), Rate: rate, Left: left, Bytes: r.w.Bytes(),

@@ -61,9 +61,3 @@ func (s *Sums) clone(keys int) *Sums {
 	}
 	return c
 }
-
-// ColumnSums writes to dst the sums of the columns of a tile, [row, stride], over its
-// rows lo to hi-1.
-func ColumnSums(dst, weights []float32, stride, lo, hi int) {
-	simd.SumRows(dst, weights[lo*stride:], stride, hi-lo)
-}

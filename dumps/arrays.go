@@ -29,9 +29,7 @@ func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err erro
 		return nil, 0, err
 	}
 	plan := &r.header.Plan
-	if plan.PromptWindowSize > 0 {
-		count = min(plan.PromptWindows, p.PromptTokens/plan.PromptWindowSize)
-	}
+	count = plan.Windows(p.PromptTokens)
 	list := r.find(prompt, layer, kindWindow, Prefill)
 	if len(list) != count {
 		return nil, 0, fmt.Errorf("%s: prompt %d, layer %d: %d query windows, want %d: %w", r.path, prompt, layer, len(list), count, ErrCorrupt)

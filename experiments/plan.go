@@ -7,6 +7,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/forecast"
 )
 
 // Plan is the work of experiments that are not run.
@@ -64,7 +65,7 @@ func (s PlanStep) cells() []any {
 // returns errPlanned.
 func (l *Lab) planCapture(name string, cfg *capture.Config) error {
 	step := l.planned("capture "+name, cfg)
-	step.Bytes = int(capture.Estimate(cfg, l.Config, l.Threads).Disk)
+	step.Bytes = int(forecast.Capture(cfg, l.Config, l.Threads).Disk)
 	if r, err := dumps.Open(cfg.Out); err == nil {
 		step.Done = r.Complete() && r.Header().Manifest.PromptsSHA256 == cfg.Header.Manifest.PromptsSHA256
 		r.Close()
@@ -89,7 +90,7 @@ func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int, store *result
 
 // planned estimates the tokens and the time of a capture.
 func (l *Lab) planned(name string, cfg *capture.Config) PlanStep {
-	need := capture.Estimate(cfg, l.Config, l.Threads)
+	need := forecast.Capture(cfg, l.Config, l.Threads)
 	return PlanStep{
 		Experiment:   l.name,
 		Step:         name,

@@ -79,7 +79,7 @@ func (r *record) addTile(s *capture.Sums, t *cpu.Tile) {
 		*part = make([]float32, keys)
 	}
 	x := (*part)[:keys]
-	capture.ColumnSums(x, t.Weights, t.Stride, 0, t.Rows)
+	simd.SumRows(x, t.Weights, t.Stride, t.Rows)
 	s.Add(t.Head, t.Key0, x)
 }
 

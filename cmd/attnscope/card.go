@@ -9,6 +9,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cuda"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -20,7 +21,7 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 		return nil
 	}
 	cfg.Header.Plan = *plan
-	need := capture.Estimate(&cfg, src.Config, 1)
+	need := forecast.Capture(&cfg, src.Config, 1)
 	m := need.CardMemory(&src.Config, plan)
 	m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint))
 	// Work shrinks with the chunk; weights, cache and sums do not.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -34,7 +35,7 @@ func watchDisk(c *cli.Context, cfg *capture.Config, m model.Config) *diskWatch {
 	if fi, err := os.Stat(cfg.Out + ".partial"); err == nil && cfg.Resume {
 		have = fi.Size()
 	}
-	d.compare(capture.Estimate(cfg, m, threadCount(c)).Disk - have)
+	d.compare(forecast.Capture(cfg, m, threadCount(c)).Disk - have)
 	return d
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -15,7 +16,7 @@ import (
 func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps.Plan) error {
 	threads := threadCount(c)
 	cfg.Header.Plan = *plan
-	need := capture.Estimate(&cfg, src.Config, threads)
+	need := forecast.Capture(&cfg, src.Config, threads)
 	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
 	total := weights + need.Cache + need.Work + need.Recording
 	w := c.App.Writer
@@ -35,7 +36,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps
 }
 
 // cardText is the memory that the run takes on a card.
-func cardText(src *capture.Source, need *capture.Need, plan *dumps.Plan) string {
+func cardText(src *capture.Source, need *forecast.Need, plan *dumps.Plan) string {
 	m := need.CardMemory(&src.Config, plan)
 	parts := fmt.Sprintf("%s: weights %s, cache %s, work %s, recording %s", sizes.Text(m.Total()),
 		sizes.Text(m.Weights), sizes.Text(m.Cache), sizes.Text(m.Work), sizes.Text(m.Recording))

@@ -66,7 +66,10 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 	if p.Heads, err = parseList("heads", c.String("heads"), cfg.Heads); err != nil {
 		return nil, err
 	}
-	if err := capture.CheckPlan(p, device); err != nil {
+	if err := model.CheckCompute(p.Compute, device); err != nil {
+		return nil, usagef("--%v", err)
+	}
+	if err := p.Check(); err != nil {
 		return nil, usagef("--%v", err)
 	}
 	return p, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/cluster"
+	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -156,7 +157,7 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	cfg := capture.Config{Prompts: list, FollowWhole: !c.IsSet("max-new-tokens")}
 	cfg.Header.Plan = *plan
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
-	need := capture.Estimate(&cfg, src.Config, threads)
+	need := forecast.Capture(&cfg, src.Config, threads)
 	memory := src.Config.WeightBytes(src.Checkpoint, plan.Compute) + need.Cache + need.Work + need.Recording
 	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and as much again during the merge",
 		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))

@@ -47,6 +47,23 @@ func Measure(threads int) Rates {
 	return r
 }
 
+// attained is the share of the measured rates that a whole model reaches: attention,
+// normalization and recording are slower than matrix products.
+const attained = 0.87
+
+// OfModel returns the rates that a whole model reaches in an arithmetic.
+func (r Rates) OfModel(compute Compute) Rates {
+	r.FLOPs *= attained
+	r.Bytes *= attained
+	switch compute { // speed compared with float32, attention included
+	case BF16:
+		r.FLOPs /= 0.75
+	case Int8:
+		r.FLOPs /= 0.65
+	}
+	return r
+}
+
 // perSecond is how many times per second f runs: the median of five runs of at least
 // 30 ms, after one run that does not count.
 func perSecond(f func()) float64 {

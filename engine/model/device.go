@@ -1,14 +1,30 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/cuda"
 )
+
+// computes are the arithmetics of the processor and of cards.
+var computes = []string{"f32", "bf16", "f16", "int8"}
+
+// CheckCompute reports whether a device, as Device.Name names it, has an arithmetic.
+func CheckCompute(compute, device string) error {
+	if !slices.Contains(computes, compute) {
+		return fmt.Errorf("compute %q: want %s", compute, strings.Join(computes, ", "))
+	}
+	if compute == "f16" && !strings.HasPrefix(device, "cuda") {
+		return errors.New("compute f16 is a card's arithmetic: the processor has f32, bf16 and int8")
+	}
+	return nil
+}
 
 // A Device is the processor or a card.
 type Device struct {

@@ -44,6 +44,7 @@ var levels = []struct {
 	{"hitrate", 10},
 	{"dumps/dumpstest", 6},
 	{"dumps", 5},
+	{"internal/forecast", 16},
 	{"internal/attend", 2},
 	{"internal/topk", 2},
 	{"internal/simd", 1},

@@ -206,7 +206,8 @@ func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute s
 		plan.Heads = append(plan.Heads, h)
 	}
 	out := speedResult{Shape: s.name, Compute: compute, What: "capture", Tokens: len(tokens)}
-	rows, factors := capture.StoreBytes(&plan, c, len(tokens), 16)
+	info := capture.ModelInfo(s.name, &c)
+	rows, factors := plan.StoreBytes(&info, len(tokens), 16)
 	if need := min(rows, factors); need > 2<<30 {
 		out.Failed = fmt.Sprintf("left out: the dump would take about %d MB", need>>20)
 		r.Speed = append(r.Speed, out)

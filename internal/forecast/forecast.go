@@ -1,6 +1,9 @@
-package capture
+// Package forecast predicts what a capture needs: memory, disk and time. It reads the
+// prompts, the plan and the configuration of the model, but no weights.
+package forecast
 
 import (
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
@@ -26,13 +29,12 @@ type Need struct {
 // programBytes is the memory of the program before it has read anything.
 const programBytes = 40 << 20
 
-// Estimate predicts what a run needs on the processor. It reads only the prompts,
-// the plan and the configuration of the model.
-func Estimate(c *Config, m model.Config, threads int) Need {
+// Capture predicts what capture.Run needs on the processor.
+func Capture(c *capture.Config, m model.Config, threads int) Need {
 	var n Need
 	weights := m.TokenWeights()
 	for i := range c.Prompts {
-		if c.mine(i) {
+		if c.Mine == nil || c.Mine(i) {
 			n.add(c, &m, &c.Prompts[i], weights)
 		}
 	}
@@ -67,21 +69,22 @@ func totals(plan *dumps.Plan) int64 {
 
 // add adds one prompt. weights is the number of weights that a token is multiplied
 // with.
-func (n *Need) add(c *Config, m *model.Config, p *prompts.Prompt, weights float64) {
+func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weights float64) {
 	plan := &c.Header.Plan
 	prompt := len(p.Tokens)
-	reply := c.replyRoom(p)
+	reply := c.ReplyRoom(p)
 	n.Prompts++
 	n.PromptTokens += prompt
 	n.ReplyTokens += reply
 	n.Positions = max(n.Positions, prompt+reply)
-	rows, factors := StoreBytes(plan, *m, prompt, reply)
-	if storeOf(plan, m, prompt, reply) == dumps.StoreRows {
+	info := capture.ModelInfo("", m)
+	rows, factors := plan.StoreBytes(&info, prompt, reply)
+	if plan.StoreFor(&info, prompt, reply) == dumps.StoreRows {
 		n.Disk += rows
 	} else {
 		n.Disk += factors
 	}
-	windows := int64(windowCount(plan, prompt))
+	windows := int64(plan.Windows(prompt))
 	recorded := int64(len(plan.Layers)) * int64(len(plan.Heads)) * int64(prompt)
 	n.Disk += recorded * 5 / 2 * (totals(plan) + windows/2)
 	through := prompt // tokens that are read in pieces
@@ -105,39 +108,6 @@ func (n *Need) CardMemory(m *model.Config, plan *dumps.Plan) cuda.Memory {
 	return m.CardMemory(plan.Compute, n.Positions, summed, len(plan.Heads))
 }
 
-// storeOf returns the form in which a prompt is recorded: that of the plan or, if the
-// plan leaves it open, the smaller one.
-func storeOf(plan *dumps.Plan, m *model.Config, prompt, reply int) dumps.Store {
-	if plan.Store != dumps.StoreAuto && plan.Store != "" {
-		return plan.Store
-	}
-	if rows, factors := StoreBytes(plan, *m, prompt, reply); factors < rows {
-		return dumps.StoreFactors
-	}
-	return dumps.StoreRows
-}
-
-// StoreBytes estimates the size of a prompt's recorded rows in each of the two forms.
-func StoreBytes(plan *dumps.Plan, m model.Config, prompt, reply int) (rows, factors int64) {
-	layers := float64(len(plan.Layers))
-	heads := float64(len(plan.Heads))
-	recorded := float64(min(plan.WindowRows, prompt) + reply)
-	keys := float64(prompt + reply)
-	rows = int64(layers * heads * recorded * keys * plan.Precision.BitsPerWeight() / 8)
-	states := recorded*float64(m.Heads*m.HeadDim) + keys*float64(m.KVHeads*m.HeadDim)
-	factors = int64(layers * states * plan.Precision.BitsPerState() / 8)
-	if plan.Values {
-		values := int64(layers * keys * float64(m.KVHeads*m.HeadDim) * plan.Precision.BitsPerState() / 8)
-		rows += values
-		factors += values
-	}
-	return rows, factors
-}
-
-// attained is the share of the measured rates that a whole model reaches: attention,
-// normalization and recording are slower than matrix products.
-const attained = 0.87
-
 // Pace is the expected speed of a run on the processor, per second, and its duration
 // at that speed.
 type Pace struct{ FLOPs, Bytes, Seconds float64 }
@@ -145,15 +115,8 @@ type Pace struct{ FLOPs, Bytes, Seconds float64 }
 // Pace predicts the duration on a machine with the given rates, for the given bytes
 // of packed weights and an arithmetic: f32, bf16 or int8.
 func (n *Need) Pace(r cpu.Rates, weights int64, compute string) Pace {
-	p := Pace{FLOPs: r.FLOPs * attained, Bytes: r.Bytes * attained}
-	switch cpu.Compute(compute) { // speed compared with float32, attention included
-	case cpu.BF16:
-		p.FLOPs /= 0.75
-	case cpu.Int8:
-		p.FLOPs /= 0.65
-	}
-	p.Seconds = n.FLOPs/p.FLOPs + n.Read(weights)/p.Bytes
-	return p
+	r = r.OfModel(cpu.Compute(compute))
+	return Pace{FLOPs: r.FLOPs, Bytes: r.Bytes, Seconds: n.FLOPs/r.FLOPs + n.Read(weights)/r.Bytes}
 }
 
 // Read returns the bytes that decoding reads from memory: all weights and the cache,
