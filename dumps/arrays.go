@@ -32,7 +32,8 @@ func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err erro
 	count = plan.Windows(p.PromptTokens)
 	list := r.find(prompt, layer, kindWindow, Prefill)
 	if len(list) != count {
-		return nil, 0, fmt.Errorf("%s: prompt %d, layer %d: %d query windows, want %d: %w", r.path, prompt, layer, len(list), count, ErrCorrupt)
+		return nil, 0, fmt.Errorf("%s: prompt %q, layer %d: %d query windows, want %d: %w",
+			r.path, p.ID, layer, len(list), count, ErrCorrupt)
 	}
 	heads := len(plan.Heads)
 	n := p.PromptTokens

@@ -99,7 +99,8 @@ func (r *Reader) gather(prompt, layer int, ph Phase, a *Attention) error {
 }
 
 func (r *Reader) missingRows(prompt, layer, head, got, want int) error {
-	return fmt.Errorf("%s: prompt %q, layer %d, head %d: %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, head, got, want, ErrCorrupt)
+	return fmt.Errorf("%s: prompt %q, layer %d, head %d: %d rows, want %d: %w",
+		r.path, r.prompts[prompt].ID, layer, head, got, want, ErrCorrupt)
 }
 
 // rebuild fills a with weights that it computes from queries and keys: the softmax of

@@ -83,7 +83,8 @@ func readRecord(f io.ReaderAt, at, size int64, head []byte) (record, error) {
 		return r, fmt.Errorf("%s of %d bytes, the file has %d left: it is cut: %w", r.Kind, r.Stored, size-r.at, ErrCorrupt)
 	}
 	if r.Kind == kindIndex && r.Raw > maxIndex(size) {
-		return r, fmt.Errorf("an index of %d bytes, more than a file of %d bytes has records for: %w", r.Raw, size, ErrCorrupt)
+		return r, fmt.Errorf("an index of %d bytes, more than a file of %d bytes has records for: %w",
+			r.Raw, size, ErrCorrupt)
 	}
 	return r, nil
 }

@@ -88,7 +88,8 @@ func readHeader(f io.ReaderAt, r record, name string) (*Header, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if h.Version != Version {
-		return nil, fmt.Errorf("%s: format version %d, this program reads version %d: use a newer attnscope", name, h.Version, Version)
+		return nil, fmt.Errorf("%s: format version %d, this program reads version %d: use a newer attnscope",
+			name, h.Version, Version)
 	}
 	if !h.Model.sound() || !h.Plan.sound(&h.Model) {
 		return nil, fmt.Errorf("%s: the header's shapes make no sense: %w", name, ErrCorrupt)

@@ -110,3 +110,35 @@ func TestJoinedRowsAreBothPhases(t *testing.T) {
 		}
 	}
 }
+
+// TestPickRows picks rows of both phases out of the joined list, in both forms.
+func TestPickRows(t *testing.T) {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		r, l := layerOf(t, store)
+		p := r.Prompts()[0]
+		keys := p.PromptTokens + p.ReplyTokens
+		all := make([]float32, (p.WindowRows+p.ReplyTokens)*keys)
+		if err := l.JoinedRows(all, 2, 0, p.WindowRows+p.ReplyTokens); err != nil {
+			t.Fatal(err)
+		}
+		rows := []int{0, 1, 5, p.WindowRows - 1, p.WindowRows, p.WindowRows + 2}
+		got := make([]float32, len(rows)*keys)
+		if err := l.PickRows(got, 2, rows); err != nil {
+			t.Fatal(err)
+		}
+		for i, row := range rows {
+			if !slices.Equal(got[i*keys:(i+1)*keys], all[row*keys:(row+1)*keys]) {
+				t.Errorf("%s: row %d is not that of the whole list", store, row)
+			}
+		}
+		for _, bad := range [][]int{{3, 2}, {1, 1}, {-1}, {p.WindowRows + p.ReplyTokens}} {
+			if err := l.PickRows(got, 2, bad); err == nil {
+				t.Errorf("%s: rows %v: no error", store, bad)
+			}
+		}
+		l.Release()
+		if l.Bytes() > 4*(p.WindowRows+p.ReplyTokens)*dumpstest.Heads*dumpstest.Dim {
+			t.Errorf("%s: %d bytes are held after Release, want at most the queries", store, l.Bytes())
+		}
+	}
+}

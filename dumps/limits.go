@@ -106,7 +106,8 @@ func (r *Reader) checkShape(what string, shape ...int) (uint64, error) {
 	}
 	n, ok := product(sizes...)
 	if !ok || n > maxElements {
-		return 0, fmt.Errorf("%s: %s of %v values are too many to hold at once (at most %d): ask for fewer heads", r.path, what, shape, maxElements)
+		return 0, fmt.Errorf("%s: %s of %v values are too many to hold at once (at most %d): ask for fewer heads",
+			r.path, what, shape, maxElements)
 	}
 	return n, nil
 }

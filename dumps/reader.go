@@ -79,11 +79,11 @@ func (r *Reader) read() error {
 	if err := r.fill(scan.records, scan.prompts); err != nil {
 		return err
 	}
+	state := fmt.Sprintf("not complete; its %d finished prompts are read", len(r.prompts))
 	if scan.complete {
-		r.warnings = append(r.warnings, fmt.Sprintf("%s: its index is damaged; attnscope repair rebuilds it", r.path))
-	} else {
-		r.warnings = append(r.warnings, fmt.Sprintf("%s: not complete; its %d finished prompts are read", r.path, len(r.prompts)))
+		state = "its index is damaged; attnscope repair rebuilds it"
 	}
+	r.warnings = append(r.warnings, r.path+": "+state)
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 	blocks := map[blockKey][]record{} // of the current prompt
 	count := 0
 	number := uint32(0)
-	var ends uint64
+	ends := uint64(0)
 	for i, rec := range list {
 		switch rec.Kind {
 		case kindHeader:
@@ -115,21 +115,14 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 		case kindIndex, kindEnd:
 			return fmt.Errorf("%s: an index that lists an index: %w", r.path, ErrCorrupt)
 		case kindPrompt:
-			var p *Prompt
-			if prompts != nil {
-				p = &prompts[len(r.prompts)]
-			} else {
-				var err error
-				ends += rec.Raw
-				if ends > maxPrompts(r.size) {
-					return tooLargeEnds(r.path, ends, r.size)
-				}
-				if p, err = readPrompt(r.f, rec); err != nil {
-					return fmt.Errorf("%s: %w", r.path, err)
-				}
+			ends += rec.Raw
+			p, err := r.promptEnd(rec, prompts, ends)
+			if err != nil {
+				return err
 			}
 			if p.Blocks != count || count > 0 && number != rec.Prompt {
-				return fmt.Errorf("%s: prompt %q has %d blocks, its end counts %d: %w", r.path, p.ID, count, p.Blocks, ErrCorrupt)
+				return fmt.Errorf("%s: prompt %q has %d blocks, its end counts %d: %w",
+					r.path, p.ID, count, p.Blocks, ErrCorrupt)
 			}
 			r.prompts = append(r.prompts, *p)
 			r.blocks = append(r.blocks, blocks)
@@ -147,6 +140,22 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 		}
 	}
 	return nil
+}
+
+// promptEnd returns the next prompt: from prompts, or read from the file where that is
+// nil. ends is the size of the ends of prompts so far, decompressed.
+func (r *Reader) promptEnd(rec record, prompts []Prompt, ends uint64) (*Prompt, error) {
+	if prompts != nil {
+		return &prompts[len(r.prompts)], nil
+	}
+	if ends > maxPrompts(r.size) {
+		return nil, tooLargeEnds(r.path, ends, r.size)
+	}
+	p, err := readPrompt(r.f, rec)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.path, err)
+	}
+	return p, nil
 }
 
 // Path returns the name of the file that is read.
@@ -230,7 +239,8 @@ func (r *Reader) decode(rec *record, b *buffer) ([]float32, error) {
 	b.stored = atLeast(b.stored, rec.Stored)
 	b.raw = atLeast(b.raw, rec.Raw)
 	b.values = atLeast(b.values, n)
-	stored, values := b.stored[:rec.Stored], b.values[:n]
+	stored := b.stored[:rec.Stored]
+	values := b.values[:n]
 	err := readInto(r.f, rec, stored)
 	if err == nil {
 		var raw []byte
@@ -263,7 +273,8 @@ func (r *Reader) checkRows(prompt, layer int, k kind, list []record, want int) e
 		got += int(list[i].Rows)
 	}
 	if got != want {
-		return fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w", r.path, r.prompts[prompt].ID, layer, k, got, want, ErrCorrupt)
+		return fmt.Errorf("%s: prompt %q, layer %d: %s of %d rows, want %d: %w",
+			r.path, r.prompts[prompt].ID, layer, k, got, want, ErrCorrupt)
 	}
 	return nil
 }

@@ -68,6 +68,10 @@ func (w *Writer) adopt() error {
 	return nil
 }
 
+func (w *Writer) warn(format string, args ...any) {
+	w.warnings = append(w.warnings, fmt.Sprintf(format, args...))
+}
+
 // countPrompts returns the number of complete prompts of a file, 0 if it cannot be
 // read.
 func countPrompts(path string) int {
@@ -86,7 +90,8 @@ func (w *Writer) resume(size int64) (resumed bool, err error) {
 		if w.options.Force {
 			return false, nil
 		}
-		return false, fmt.Errorf("%s exists: it holds an unfinished capture; use --resume to continue it or --force to start over", w.file.name)
+		return false, fmt.Errorf(
+			"%s exists: it holds an unfinished capture; use --resume to continue it or --force to start over", w.file.name)
 	}
 	scan, err := scanFile(w.file.f, size, w.file.name)
 	if err == nil {
@@ -108,7 +113,7 @@ func (w *Writer) keepDamaged(size int64) error {
 	if err != nil {
 		return err
 	}
-	w.warnings = append(w.warnings, fmt.Sprintf("%s: its header is damaged; it is kept as %s, and all prompts are run again", w.file.name, kept))
+	w.warn("%s: its header is damaged; it is kept as %s, and all prompts are run again", w.file.name, kept)
 	f, err := openLocked(w.partial())
 	if err != nil {
 		return err
@@ -150,7 +155,7 @@ func (w *Writer) soundPrompts(r *Reader) []int {
 	var sound []int
 	for i := range r.prompts {
 		if damage := r.damagedBlock(i); damage != nil {
-			w.warnings = append(w.warnings, fmt.Sprintf("%s: %s; the prompt is run again", r.path, damage))
+			w.warn("%s: %s; the prompt is run again", r.path, damage)
 			continue
 		}
 		sound = append(sound, i)

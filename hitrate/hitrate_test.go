@@ -36,6 +36,15 @@ func TestBaselines(t *testing.T) {
 	}
 }
 
+func TestCountKept(t *testing.T) {
+	rows := [][]int32{{0, 5, 9}, {0, 6}, {}, {5, 9}}
+	keep := []int32{0, 6, 7}
+	got := CountKept(rows, func(j int32) bool { return slices.Contains(keep, j) }, 3, 0, 10)
+	if want := Count(rows, keep, 3, 0, 10); got != want || got.Hits != 3 {
+		t.Errorf("got %+v, want the counts of a list, %+v, with 3 hits", got, want)
+	}
+}
+
 func TestCountsAddUp(t *testing.T) {
 	a := Counts{Rows: 3, Skipped: 1, Significant: 5, Hits: 2, Recent: 3, SinksRecent: 4, Oracle: 5, RowRates: 0.75}
 	b := Counts{Rows: 1, Significant: 3, Hits: 2, Recent: 1, SinksRecent: 1, Oracle: 2, RowRates: 0.5}

@@ -71,7 +71,10 @@ func must(t testing.TB, err error) {
 }
 
 // addWith writes a prompt of random attention. more, if not nil, adds blocks to it.
-func addWith(t testing.TB, w *dumps.Writer, id string, store dumps.Store, values bool, r *rand.Rand, more func(*dumps.PromptWriter)) {
+func addWith(
+	t testing.TB, w *dumps.Writer, id string, store dumps.Store, values bool, r *rand.Rand,
+	more func(*dumps.PromptWriter),
+) {
 	t.Helper()
 	p := dumps.Prompt{
 		ID: id, PromptTokens: Prompt, WindowRows: Rows, ReplyTokens: Reply, Store: store,

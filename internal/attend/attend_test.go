@@ -31,7 +31,11 @@ func TestRowsAgainstLoop(t *testing.T) {
 				old.panels[i] = float32(math.NaN())
 			}
 			old.Release()
-			packed, pos := NewPacked(keys, dim), make([]int, rows)
+			packed := NewPacked(keys, dim)
+			if want := 4 * 96 * dim; packed.Keys() != keys || packed.Bytes() != want { // whole panels of 32 keys
+				t.Fatalf("%d keys take %d bytes, want %d keys and %d bytes", packed.Keys(), packed.Bytes(), keys, want)
+			}
+			pos := make([]int, rows)
 			if slices.ContainsFunc(packed.panels, func(v float32) bool { return v != 0 }) {
 				t.Fatal("new keys are not zero")
 			}
