@@ -45,29 +45,29 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 			KL: math.E * math.Pow(row.OutputError, 1.5),
 		})
 	}
-	cals, points, _, err := Calibrate(context.Background(), []string{path}, cfg, real)
+	fitted, err := Calibrate(context.Background(), []string{path}, cfg, real)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cals := fitted.Calibrations
 	best := cals[0]
 	if best.Measure != "output_error" || math.Abs(best.Spearman-1) > 1e-12 || math.Abs(best.Slope-1.5) > 1e-9 || math.Abs(best.Intercept-1) > 1e-9 {
 		t.Errorf("%+v, want output_error, Spearman 1, slope 1.5, intercept 1", best)
 	}
-	if len(points[0]) != 4*3*5 || best.Prompts != 4 {
-		t.Errorf("%d points of %d prompts, want 60 of 4: the oracle is no prediction", len(points[0]), best.Prompts)
+	if len(fitted.Points[0]) != 4*3*5 || best.Prompts != 4 {
+		t.Errorf("%d points of %d prompts, want 60 of 4: the oracle is no prediction", len(fitted.Points[0]), best.Prompts)
 	}
 	const bound = 0.5
-	table, _, found, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "")
-	if err != nil || !found {
-		t.Fatal(err, found)
+	advice, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "")
+	if err != nil || !advice.Found() {
+		t.Fatal(err, advice)
 	}
-	for _, row := range table.Rows {
-		method, capacity := row[0].(string), row[1].(int)
+	for _, row := range advice.Rows {
 		want := -1
 		for _, c := range cfg.Configs {
 			sum := 0.0
 			for _, r := range real {
-				if r.Method == method && r.Capacity == c.Capacity {
+				if r.Method == row.Method && r.Capacity == c.Capacity {
 					sum += r.KL / 4
 				}
 			}
@@ -75,14 +75,15 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 				want = c.Capacity
 			}
 		}
-		if capacity != want {
-			t.Errorf("%s: capacity %d, want %d", method, capacity, want)
+		if row.Capacity != want {
+			t.Errorf("%s: capacity %d, want %d", row.Method, row.Capacity, want)
 		}
 	}
-	if _, _, found, _ := Advise(context.Background(), []string{path}, MethodConfig{Methods: cfg.Methods[1:2], Configs: cfg.Configs[:1], Thetas: cfg.Thetas}, cals, 1e-9, ""); found {
-		t.Error("a bound that nothing keeps is kept")
+	one := MethodConfig{Methods: cfg.Methods[1:2], Configs: cfg.Configs[:1], Thetas: cfg.Thetas}
+	if none, err := Advise(context.Background(), []string{path}, one, cals, 1e-9, ""); err != nil || none.Found() {
+		t.Errorf("a bound that nothing keeps is kept: %+v, %v", none, err)
 	}
-	byHead, _, _, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "head")
+	byHead, err := Advise(context.Background(), []string{path}, cfg, cals, bound, ByHead)
 	if err != nil || len(byHead.Rows) != 4*dumpstest.Layers*dumpstest.Heads {
 		t.Errorf("%v; %d rows by head", err, len(byHead.Rows))
 	}

@@ -80,17 +80,17 @@ func runAdvise(c *cli.Context) error {
 		return err
 	}
 	loss := c.Float64("loss")
-	t, warnings, found, err := analysis.Advise(c.Context, c.Args().Slice(), cfg, cals, loss, c.String("by"))
-	for _, w := range analysis.Without(warnings, analysis.NothingDropped) {
+	advice, err := analysis.Advise(c.Context, c.Args().Slice(), cfg, cals, loss, analysis.By(c.String("by")))
+	for _, w := range analysis.Without(advice.Warnings, analysis.NothingDropped) {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
-	if err := writeTable(c, t); err != nil {
+	if err := writeTable(c, advice.Table()); err != nil {
 		return err
 	}
-	if !found {
+	if !advice.Found() {
 		err := fmt.Errorf("no method keeps the predicted loss under %g nats per token", loss)
 		return hintf(err, "allow more with --loss, or try larger capacities with --capacity")
 	}

@@ -26,20 +26,20 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 	if err := checkOutput(c.String("save"), c.Bool("force"), false); err != nil {
 		return err
 	}
-	cals, points, warnings, err := analysis.Calibrate(c.Context, c.Args().Slice(), cfg, real)
-	for _, w := range analysis.Without(warnings, analysis.NothingDropped) {
+	result, err := analysis.Calibrate(c.Context, c.Args().Slice(), cfg, real)
+	for _, w := range analysis.Without(result.Warnings, analysis.NothingDropped) {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
 	if dir := c.String("figures"); dir != "" {
-		if err := figures.Calibrations(dir, cals, points, origin(c, c.Args().Slice()...)); err != nil {
+		if err := figures.Calibrations(dir, result, origin(c, c.Args().Slice()...)); err != nil {
 			return err
 		}
 	}
 	if out := c.String("save"); out != "" {
-		text, err := json.MarshalIndent(cals, "", " ")
+		text, err := json.MarshalIndent(result.Calibrations, "", " ")
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 		}
 	}
 	t := table.New("measure", "spearman", "spearman_low", "spearman_high", "points", "prompts", "intercept", "slope")
-	for _, k := range cals {
+	for _, k := range result.Calibrations {
 		t.Add(k.Measure, k.Spearman, k.SpearmanLow, k.SpearmanHigh, k.Points, k.Prompts, k.Intercept, k.Slope)
 	}
 	return writeTable(c, t)

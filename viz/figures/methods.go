@@ -137,17 +137,17 @@ func (d *folder) methodMaps(rows []analysis.MethodRow, origin viz.Origin) error 
 }
 
 // Calibrations draws, for each measure, the real KL against it.
-func Calibrations(dir string, cals []analysis.Calibration, points [][]analysis.Point, origin viz.Origin) error {
+func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Origin) error {
 	d := &folder{dir: dir, formats: bothFormats}
-	for i := range cals {
-		c := &cals[i]
+	for i := range result.Calibrations {
+		c := &result.Calibrations[i]
 		k := viz.Scatter{
 			Title:   fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
 			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: origin.Meta(),
 		}
 		at := map[string]int{}
-		for _, p := range points[i] {
+		for _, p := range result.Points[i] {
 			n, ok := at[p.Method]
 			if !ok {
 				n = len(k.Series)
