@@ -1,9 +1,17 @@
-// Package checkpoint opens the weights and the configuration of a model as they
-// lie on disk: a folder in the hub's layout (config.json, safetensors) or a
-// GGUF file, both memory-mapped, behind one interface.
+// Package checkpoint opens the weights and the configuration of a model, in either of two
+// forms: a folder in the layout of the hub (config.json, safetensors) or a GGUF file.
+// Weights are memory-mapped, not read: a tensor is a view of its file.
 //
 //	ck, err := checkpoint.Open("models/SmolLM2-135M")
+//	if err != nil {
+//		return err
+//	}
+//	defer ck.Close()
 //	w, ok := ck.Tensor("model.embed_tokens.weight")
+//
+// [Resolve] finds or fetches a model by its name. Files are not trusted: sizes in headers
+// are checked against the file before memory is allocated, and errors name the file, the
+// place in it, what was seen and what was expected.
 package checkpoint
 
 import (
@@ -23,7 +31,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// Checkpoint is an open model.
+// Checkpoint is an open model. It is safe for concurrent use until Close.
 type Checkpoint struct {
 	path, format string
 	files        []string
@@ -33,7 +41,8 @@ type Checkpoint struct {
 	closers      []func() error
 }
 
-// Open opens a folder in hub layout or a .gguf file.
+// Open opens a folder in the layout of the hub or a .gguf file. Of a GGUF model in
+// several files, path names the first.
 func Open(path string) (*Checkpoint, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -47,11 +56,12 @@ func Open(path string) (*Checkpoint, error) {
 	}
 	ck := &Checkpoint{path: path, format: "safetensors"}
 	if ck.config, err = readObject(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no config.json in it: %w", path, err)
+		return nil, fmt.Errorf("%s: it has no config.json: %w", path, err)
 	} else if err != nil {
 		return nil, err
 	}
-	if ck.generation, err = readObject(filepath.Join(path, "generation_config.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ck.generation, err = readObject(filepath.Join(path, "generation_config.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	files, all, err := openShards(path)
@@ -66,7 +76,7 @@ func Open(path string) (*Checkpoint, error) {
 	return ck, nil
 }
 
-// readObject reads a JSON object, its numbers as json.Number.
+// readObject reads a JSON object, with numbers as json.Number.
 func readObject(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -87,27 +97,29 @@ func (c *Checkpoint) Path() string { return c.path }
 // Format is safetensors or gguf.
 func (c *Checkpoint) Format() string { return c.format }
 
-// Config is config.json, its numbers as json.Number, or the GGUF metadata.
+// Config is the content of config.json, with numbers as json.Number, or the metadata of
+// a GGUF file.
 func (c *Checkpoint) Config() map[string]any { return c.config }
 
-// Generation is generation_config.json, like Config; nil where there is none.
+// Generation is the content of generation_config.json, with numbers as json.Number, or
+// nil if there is none.
 func (c *Checkpoint) Generation() map[string]any { return c.generation }
 
-// Tensor returns a view of a weight, valid until Close.
+// Tensor returns a view of a weight, which is valid until Close.
 func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
 	t, ok := c.tensors[name]
 	return t, ok
 }
 
-// Forget lets the system take back the memory of what was read so far: weights
-// that have been packed are not looked at again. Tensors stay readable.
+// Forget lets the system reclaim the memory of the tensors that have been read, after
+// they were packed, for example. They are read from disk again when they are needed.
 func (c *Checkpoint) Forget() {
 	for _, t := range c.tensors {
 		forget(t.Data)
 	}
 }
 
-// Names lists the tensors in alphabetical order.
+// Names returns the names of the tensors in alphabetical order.
 func (c *Checkpoint) Names() []string {
 	list := make([]string, 0, len(c.tensors))
 	for n := range c.tensors {
@@ -117,8 +129,8 @@ func (c *Checkpoint) Names() []string {
 	return list
 }
 
-// SHA256 is the hash of the weights' file; of several shards the hash of their
-// hashes in order of name.
+// SHA256 is the hash of the file of weights or, if there are several, the hash of their
+// hashes in the order of their names.
 func (c *Checkpoint) SHA256() (string, error) {
 	sums := make([][]byte, len(c.files))
 	for i, name := range c.files {

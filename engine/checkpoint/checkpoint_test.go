@@ -57,12 +57,12 @@ func TestHostileSafetensors(t *testing.T) {
 	}{
 		"empty":      {nil, "too short"},
 		"huge":       {binary.LittleEndian.AppendUint64(nil, 1<<62), "header of"},
-		"cut header": {safetensors(`{"a":1}`, 0)[:10], "cut"},
+		"cut header": {safetensors(`{"a":1}`, 0)[:10], "truncated"},
 		"no JSON":    {safetensors(`{"a"`, 0), "header"},
 		"dtype":      {safetensors(`{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}`, 4), `"F7"`},
 		"overflow":   {safetensors(`{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}`, 4), "too large"},
 		"backwards":  {safetensors(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}`, 8), "backwards"},
-		"cut data":   {safetensors(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 4), "cut"},
+		"cut data":   {safetensors(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 4), "truncated"},
 		"wrong size": {safetensors(`{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}`, 8), "want 12"},
 		"hole":       {safetensors(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8), "hole"},
 		"overlap":    {safetensors(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4), "overlap"},
@@ -170,13 +170,13 @@ func TestSplitGGUF(t *testing.T) {
 		t.Errorf("%v, %v", v, err)
 	}
 	ck.Close()
-	if _, err := Open(part(2)); err == nil || !strings.Contains(err.Error(), "name the first, "+part(1)) {
+	if _, err := Open(part(2)); err == nil || !strings.Contains(err.Error(), "open the first, "+part(1)) {
 		t.Errorf("the second part: %v", err)
 	}
 	if err := os.WriteFile(part(3), splitGGUF(2, 3, "a"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(part(1)); err == nil || !strings.Contains(err.Error(), "tensor a stands in an earlier part") {
+	if _, err := Open(part(1)); err == nil || !strings.Contains(err.Error(), "tensor a is in an earlier part") {
 		t.Errorf("a tensor twice: %v", err)
 	}
 	os.Remove(part(3))

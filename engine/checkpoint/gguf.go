@@ -12,7 +12,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// ggufTypes maps the type numbers of GGUF files.
+// ggufTypes gives the dtypes of the type numbers in GGUF files.
 var ggufTypes = map[uint32]tensor.DType{
 	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
 	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
@@ -20,31 +20,34 @@ var ggufTypes = map[uint32]tensor.DType{
 	24: tensor.I8, 25: tensor.I16, 26: tensor.I32, 27: tensor.I64, 28: tensor.F64, 30: tensor.BF16,
 }
 
-// otherTypes names types that are not read.
+// otherTypes names the types that are not supported.
 var otherTypes = map[uint32]string{
-	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
+	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S",
+	29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
 }
 
-// Limits of a GGUF header; real files stay far below.
+// Limits of a GGUF header. Real files stay far below.
 const (
 	maxGGUFCount  = 1 << 24 // entries, tensors, elements of an array
 	maxGGUFString = 64 << 20
 	maxGGUFDims   = 8
 )
 
-// cursor reads a GGUF header; the first error sticks.
+// cursor reads a GGUF header. After an error it reads nothing; err is the first.
 type cursor struct {
 	data []byte
 	at   int
 	err  error
 }
 
+// take returns the next n bytes; what names them in an error.
 func (c *cursor) take(n uint64, what string) []byte {
 	if c.err != nil {
 		return nil
 	}
 	if n > uint64(len(c.data)-c.at) {
-		c.err = fmt.Errorf("byte %d: %s of %d bytes, the file has %d left: the file is cut", c.at, what, n, len(c.data)-c.at)
+		c.err = fmt.Errorf("byte %d: %s of %d bytes, the file has %d left: the file is truncated",
+			c.at, what, n, len(c.data)-c.at)
 		return nil
 	}
 	b := c.data[c.at : c.at+int(n)]
@@ -74,8 +77,8 @@ func (c *cursor) text() string {
 	return string(c.take(n, "string"))
 }
 
-// value reads a metadata value of a GGUF type: integers as int64 or uint64,
-// floats as float64, arrays as []any.
+// value reads a metadata value of a GGUF type: integers as int64 or uint64, floats as
+// float64, arrays as []any. depth is the number of arrays around it.
 func (c *cursor) value(kind uint32, depth int) any {
 	switch kind {
 	case 0, 7:
@@ -115,16 +118,17 @@ func (c *cursor) value(kind uint32, depth int) any {
 		return math.Float64frombits(c.u64())
 	default:
 		if c.err == nil {
-			c.err = fmt.Errorf("byte %d: metadata type %d is unknown, types 0 to 12 are", c.at, kind)
+			c.err = fmt.Errorf("byte %d: metadata type %d, want 0 to 12", c.at, kind)
 		}
 	}
 	return nil
 }
 
+// array reads a metadata array.
 func (c *cursor) array(depth int) any {
 	kind, n := c.u32(), c.u64()
 	if c.err == nil && (n > maxGGUFCount || n > uint64(len(c.data)-c.at) || depth > 3) {
-		c.err = fmt.Errorf("byte %d: array of %d elements: the file is cut or damaged", c.at, n)
+		c.err = fmt.Errorf("byte %d: array of %d elements: the file is truncated or damaged", c.at, n)
 	}
 	if c.err != nil {
 		return nil
@@ -139,8 +143,8 @@ func (c *cursor) array(depth int) any {
 	return list
 }
 
-// openGGUF opens a GGUF file of version 2 or 3, and with the first of a model
-// that was split into several (NAME-00001-of-00003.gguf) the others.
+// openGGUF opens a GGUF file of version 2 or 3. If it is the first of several files of a
+// model (NAME-00001-of-00003.gguf), it opens the others, too.
 func openGGUF(path string) (*Checkpoint, error) {
 	ck, err := mapGGUF(path)
 	if err != nil {
@@ -155,6 +159,7 @@ func openGGUF(path string) (*Checkpoint, error) {
 
 var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
 
+// openSplits adds the other files of a model.
 func (ck *Checkpoint) openSplits() error {
 	count, _ := ck.config["split.count"].(uint64)
 	no, _ := ck.config["split.no"].(uint64)
@@ -163,23 +168,25 @@ func (ck *Checkpoint) openSplits() error {
 	}
 	name := splitName.FindStringSubmatch(ck.path)
 	if name == nil || name[2] != fmt.Sprintf("%05d", count) {
-		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf", ck.path, count, count)
+		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf",
+			ck.path, count, count)
 	}
 	part := func(i uint64) string {
 		return fmt.Sprintf("%s-%05d-of-%s.gguf", strings.TrimSuffix(ck.path, name[0]), i, name[2])
 	}
 	if no != 0 {
-		return fmt.Errorf("%s: it is part %d of %d of a model: name the first, %s", ck.path, no+1, count, part(1))
+		return fmt.Errorf("%s: it is part %d of %d of a model: open the first, %s", ck.path, no+1, count, part(1))
 	}
 	for i := uint64(2); i <= count; i++ {
 		next, err := mapGGUF(part(i))
 		if err != nil {
 			return fmt.Errorf("part %d of %d: %w", i, count, err)
 		}
-		ck.files, ck.closers = append(ck.files, next.files...), append(ck.closers, next.closers...)
+		ck.files = append(ck.files, next.files...)
+		ck.closers = append(ck.closers, next.closers...)
 		for n, t := range next.tensors {
 			if _, twice := ck.tensors[n]; twice {
-				return fmt.Errorf("%s: tensor %s stands in an earlier part too", next.path, n)
+				return fmt.Errorf("%s: tensor %s is in an earlier part, too", next.path, n)
 			}
 			ck.tensors[n] = t
 		}
@@ -210,6 +217,7 @@ func mapGGUF(path string) (*Checkpoint, error) {
 	return ck, nil
 }
 
+// parseGGUF reads the header and the tensors of a file.
 func (ck *Checkpoint) parseGGUF(data []byte) error {
 	c := &cursor{data: data}
 	if magic := c.take(4, "magic"); c.err == nil && string(magic) != "GGUF" {
@@ -219,7 +227,8 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 	if c.err == nil && version != 2 && version != 3 {
 		return fmt.Errorf("GGUF version %d, want 2 or 3", version)
 	}
-	tensors, entries := c.u64(), c.u64()
+	tensors := c.u64()
+	entries := c.u64()
 	if c.err == nil && (tensors > maxGGUFCount || entries > maxGGUFCount) {
 		return fmt.Errorf("%d tensors and %d metadata entries: at most %d are read", tensors, entries, maxGGUFCount)
 	}
@@ -231,64 +240,86 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 			return c.err
 		}
 	}
-	type entry struct {
-		t      tensor.Tensor
-		offset uint64
-	}
-	var list []entry
+	var list []ggufTensor
 	for range tensors {
-		name, dims := c.text(), c.u32()
-		if c.err == nil && dims > maxGGUFDims {
-			return fmt.Errorf("tensor %s: %d dimensions, at most %d are read", name, dims, maxGGUFDims)
+		t, err := c.tensor()
+		if err != nil {
+			return err
 		}
-		shape, total := make([]int, dims), uint64(1)
-		for i := range shape {
-			d := c.u64()
-			over, low := bits.Mul64(total, d)
-			if over != 0 || low > 1<<48 {
-				return fmt.Errorf("tensor %s: dimension %d is %d: too large", name, i, d)
-			}
-			total, shape[len(shape)-1-i] = low, int(d) // innermost first in the file
-		}
-		kind, offset := c.u32(), c.u64()
-		if c.err != nil {
-			return c.err
-		}
-		d, ok := ggufTypes[kind]
-		if !ok {
-			called, known := otherTypes[kind]
-			if !known {
-				called = fmt.Sprintf("number %d", kind)
-			}
-			return fmt.Errorf("tensor %s: GGUF type %s is not supported; %s and %s are", name, called, strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "))
-		}
-		list = append(list, entry{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset})
+		list = append(list, t)
 	}
 	if c.err != nil {
 		return c.err
 	}
+	return ck.addTensors(list, data, c.at)
+}
+
+// ggufTensor is a tensor of the header, still without data, and the offset of its data
+// from the end of the header.
+type ggufTensor struct {
+	tensor.Tensor
+	offset uint64
+}
+
+// tensor reads the header's entry of a tensor.
+func (c *cursor) tensor() (ggufTensor, error) {
+	name := c.text()
+	dims := c.u32()
+	if c.err == nil && dims > maxGGUFDims {
+		return ggufTensor{}, fmt.Errorf("tensor %s: %d dimensions, at most %d are read", name, dims, maxGGUFDims)
+	}
+	shape := make([]int, dims)
+	total := uint64(1)
+	for i := range shape {
+		d := c.u64()
+		over, low := bits.Mul64(total, d)
+		if over != 0 || low > 1<<48 {
+			return ggufTensor{}, fmt.Errorf("tensor %s: dimension %d is %d: too large", name, i, d)
+		}
+		total = low
+		shape[len(shape)-1-i] = int(d) // the file has the innermost first
+	}
+	kind := c.u32()
+	offset := c.u64()
+	if c.err != nil {
+		return ggufTensor{}, c.err
+	}
+	d, ok := ggufTypes[kind]
+	if !ok {
+		other, known := otherTypes[kind]
+		if !known {
+			other = fmt.Sprintf("number %d", kind)
+		}
+		return ggufTensor{}, fmt.Errorf("tensor %s: GGUF type %s is not supported; %s and %s are", name, other,
+			strings.Join(tensor.FloatTypes(), ", "), strings.Join(tensor.BlockTypes(), ", "))
+	}
+	return ggufTensor{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset}, nil
+}
+
+// addTensors adds the tensors of a file whose header ends at a byte, with their data.
+func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) error {
 	align := uint64(32)
 	if v, ok := ck.config["general.alignment"].(uint64); ok && v > 0 && v < 1<<20 {
 		align = v
 	}
-	base := (uint64(c.at) + align - 1) / align * align
+	base := (uint64(headerEnd) + align - 1) / align * align
 	ck.tensors = make(map[string]tensor.Tensor, len(list))
-	for _, e := range list {
-		cols := e.t.Cols()
-		row, err := e.t.DType.Bytes(cols)
+	for _, t := range list {
+		row, err := t.DType.Bytes(t.Cols())
 		if err != nil {
-			return fmt.Errorf("tensor %s: %w", e.t.Name, err)
+			return fmt.Errorf("tensor %s: %w", t.Name, err)
 		}
-		size := uint64(row) * uint64(e.t.Rows())
-		lo := base + e.offset
-		if e.offset > uint64(len(data)) || lo+size > uint64(len(data)) {
-			return fmt.Errorf("tensor %s: ends at byte %d, the file has %d: the file is cut; fetch it again", e.t.Name, lo+size, len(data))
+		lo := base + t.offset
+		hi := lo + uint64(row)*uint64(t.Rows())
+		if t.offset > uint64(len(data)) || hi > uint64(len(data)) {
+			return fmt.Errorf("tensor %s: ends at byte %d, the file has %d: the file is truncated; fetch it again",
+				t.Name, hi, len(data))
 		}
-		e.t.Data = data[lo : lo+size : lo+size]
-		if _, twice := ck.tensors[e.t.Name]; twice {
-			return fmt.Errorf("tensor %s stands twice", e.t.Name)
+		t.Data = data[lo:hi:hi]
+		if _, twice := ck.tensors[t.Name]; twice {
+			return fmt.Errorf("tensor %s is there twice", t.Name)
 		}
-		ck.tensors[e.t.Name] = e.t
+		ck.tensors[t.Name] = t.Tensor
 	}
 	return nil
 }

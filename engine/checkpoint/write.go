@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-// WriteSafetensors writes tensors, in their order, beside path and renames the
-// file when it is complete.
+// WriteSafetensors writes tensors, in the order given, and metadata to a safetensors
+// file. A failed write leaves no file and does not change an existing one.
 func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]string) error {
 	var head bytes.Buffer
 	head.WriteByte('{')
@@ -34,7 +34,8 @@ func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]stri
 		if i > 0 {
 			head.WriteByte(',')
 		}
-		fmt.Fprintf(&head, `%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, name, t.DType, dims, at, at+len(t.Data))
+		fmt.Fprintf(&head, `%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`,
+			name, t.DType, dims, at, at+len(t.Data))
 		at += len(t.Data)
 	}
 	if len(tensors) == 0 && len(meta) > 0 {

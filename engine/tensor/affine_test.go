@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAffineAgainstDecoding holds that integers, scales and offsets give the
-// values of the decoder, which is checked against the package gguf.
+// TestAffineAgainstDecoding checks that integers, scales and offsets give the values of
+// the decoder, which another test compares with the package gguf.
 func TestAffineAgainstDecoding(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 9))
 	for d, a := range affine {

@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// decode writes len(dst) elements of data as float32. Quantised blocks follow
-// the GGUF reference: value = scale * (q - offset) or scale * q + minimum.
+// decode decodes the first len(dst) elements of data. Quantized blocks follow the GGUF
+// reference: value = scale * (q - offset) or scale * q + minimum.
 func decode(dst []float32, d DType, data []byte) error {
 	size, err := d.Bytes(len(dst))
 	if err != nil {
@@ -47,7 +47,7 @@ func decode(dst []float32, d DType, data []byte) error {
 	return nil
 }
 
-// blocks decode one block each.
+// blocks decodes one block of each quantized type.
 var blocks = map[DType]func(dst []float32, b []byte){
 	Q4_0: func(dst []float32, b []byte) {
 		d := half(b)
@@ -57,21 +57,25 @@ var blocks = map[DType]func(dst []float32, b []byte){
 		}
 	},
 	Q4_1: func(dst []float32, b []byte) {
-		d, m := half(b), half(b[2:])
+		d := half(b)
+		m := half(b[2:])
 		for i, q := range b[4:20] {
 			dst[i] = float32(d*float32(q&15)) + m
 			dst[i+16] = float32(d*float32(q>>4)) + m
 		}
 	},
 	Q5_0: func(dst []float32, b []byte) {
-		d, high := half(b), binary.LittleEndian.Uint32(b[2:])
+		d := half(b)
+		high := binary.LittleEndian.Uint32(b[2:])
 		for i, q := range b[6:22] {
 			dst[i] = d * float32(int(q&15|byte(high>>i&1)<<4)-16)
 			dst[i+16] = d * float32(int(q>>4|byte(high>>(i+16)&1)<<4)-16)
 		}
 	},
 	Q5_1: func(dst []float32, b []byte) {
-		d, m, high := half(b), half(b[2:]), binary.LittleEndian.Uint32(b[4:])
+		d := half(b)
+		m := half(b[2:])
+		high := binary.LittleEndian.Uint32(b[4:])
 		for i, q := range b[8:24] {
 			dst[i] = float32(d*float32(q&15|byte(high>>i&1)<<4)) + m
 			dst[i+16] = float32(d*float32(q>>4|byte(high>>(i+16)&1)<<4)) + m
@@ -90,14 +94,15 @@ var blocks = map[DType]func(dst []float32, b []byte){
 	Q6_K:   decodeQ6K,
 	IQ4_NL: func(dst []float32, b []byte) { decodeIQ4(dst, half(b), b[2:18]) },
 	IQ4_XS: func(dst []float32, b []byte) {
-		d, high := half(b), binary.LittleEndian.Uint16(b[2:])
+		d := half(b)
+		high := binary.LittleEndian.Uint16(b[2:])
 		for sub := range 8 {
 			scale := int(b[4+sub/2]>>(4*(sub%2))&15|byte(high>>(2*sub)&3)<<4) - 32
 			decodeIQ4(dst[32*sub:32*sub+32], d*float32(scale), b[8+16*sub:24+16*sub])
 		}
 	},
 	MXFP4: func(dst []float32, b []byte) {
-		bits := uint32(0x00200000) << b[0] // half of 2^(b-127), which ends below the normal numbers
+		bits := uint32(0x00200000) << b[0] // half of 2^(b-127), which is subnormal for b < 2
 		if b[0] >= 2 {
 			bits = uint32(b[0]-1) << 23
 		}
@@ -115,14 +120,14 @@ var blocks = map[DType]func(dst []float32, b []byte){
 	},
 }
 
-// The values that four bits stand for: of the IQ4 types, and twice those of
-// MXFP4 (E2M1).
+// The values of four bits: in the IQ4 types, and in MXFP4 (E2M1), where they are twice
+// as large as in its definition.
 var (
 	iq4Values   = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 	mxfp4Values = [16]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
 )
 
-// decodeIQ4 decodes 32 values of 16 bytes.
+// decodeIQ4 decodes 16 bytes to 32 values.
 func decodeIQ4(dst []float32, d float32, qs []byte) {
 	for i, q := range qs {
 		dst[i] = d * iq4Values[q&15]
@@ -130,12 +135,16 @@ func decodeIQ4(dst []float32, d float32, qs []byte) {
 	}
 }
 
+// half reads an IEEE half-precision number.
 func half(b []byte) float32 { return F16ToF32(binary.LittleEndian.Uint16(b)) }
 
-// decodeQ2K: 16 scales and minima of 4 bits each, 64 bytes of 2-bit values,
-// scale and minimum of the scales.
+// decodeQ2K decodes a block of 16 scales and minima of 4 bits each, 64 bytes of 2-bit
+// values, and the factors of the scales and of the minima.
 func decodeQ2K(dst []float32, b []byte) {
-	scales, qs, d, dmin := b[:16], b[16:80], half(b[80:]), half(b[82:])
+	scales := b[:16]
+	qs := b[16:80]
+	d := half(b[80:])
+	dmin := half(b[82:])
 	for i := range dst {
 		group, in := i/128, i%128
 		q := qs[group*32+in%32] >> (2 * (in / 32)) & 3
@@ -144,9 +153,13 @@ func decodeQ2K(dst []float32, b []byte) {
 	}
 }
 
-// decodeQ3K: 32 bytes of high bits, 64 of low pairs, 16 scales of 6 bits.
+// decodeQ3K decodes a block of 32 bytes of high bits, 64 bytes of pairs of low bits, 16
+// scales of 6 bits, and their factor.
 func decodeQ3K(dst []float32, b []byte) {
-	high, qs, packed, d := b[:32], b[32:96], b[96:108], half(b[108:])
+	high := b[:32]
+	qs := b[32:96]
+	packed := b[96:108]
+	d := half(b[108:])
 	var scale [16]int
 	for i := range scale {
 		low := packed[i%8] >> (4 * (i / 8)) & 15
@@ -163,18 +176,16 @@ func decodeQ3K(dst []float32, b []byte) {
 	}
 }
 
-// decodeQ45K: 8 scales and minima of 6 bits, 128 bytes of 4-bit values, and for
-// Q5_K their fifth bits.
+// decodeQ45K decodes a block of Q4_K or Q5_K: the factors of the scales and of the
+// minima, 8 scales and minima of 6 bits, 128 bytes of 4-bit values, and for Q5_K their
+// fifth bits high.
 func decodeQ45K(dst []float32, head, high, qs []byte) {
-	d, dmin, s := half(head), half(head[2:]), head[4:16]
+	d := half(head)
+	dmin := half(head[2:])
 	for sub := range 8 {
-		var sc, mn byte
-		if sub < 4 {
-			sc, mn = s[sub]&63, s[sub+4]&63
-		} else {
-			sc, mn = s[sub+4]&15|s[sub-4]>>6<<4, s[sub+4]>>4|s[sub]>>6<<4
-		}
-		scale, minimum := d*float32(sc), dmin*float32(mn)
+		sc, mn := scaleAndMinimum(head[4:16], sub)
+		scale := d * float32(sc)
+		minimum := dmin * float32(mn)
 		for j := range 32 {
 			q := qs[sub/2*32+j] >> (4 * (sub % 2)) & 15
 			if high != nil {
@@ -185,9 +196,21 @@ func decodeQ45K(dst []float32, head, high, qs []byte) {
 	}
 }
 
-// decodeQ6K: 128 bytes of low nibbles, 64 of high pairs, 16 signed scales.
+// scaleAndMinimum unpacks one of 8 scales and minima of 6 bits each from 12 bytes.
+func scaleAndMinimum(s []byte, sub int) (scale, minimum byte) {
+	if sub < 4 {
+		return s[sub] & 63, s[sub+4] & 63
+	}
+	return s[sub+4]&15 | s[sub-4]>>6<<4, s[sub+4]>>4 | s[sub]>>6<<4
+}
+
+// decodeQ6K decodes a block of 128 bytes of 4 low bits, 64 bytes of pairs of high bits,
+// 16 signed scales, and their factor.
 func decodeQ6K(dst []float32, b []byte) {
-	low, high, scales, d := b[:128], b[128:192], b[192:208], half(b[208:])
+	low := b[:128]
+	high := b[128:192]
+	scales := b[192:208]
+	d := half(b[208:])
 	for i := range dst {
 		group, in := i/128, i%128
 		l := low[group*64+in%64] >> (4 * (in / 64)) & 15

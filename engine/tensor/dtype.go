@@ -5,7 +5,7 @@ import "fmt"
 // DType is the type of a tensor's elements in its file.
 type DType uint8
 
-// The types of safetensors and GGUF files that can be read.
+// The types of safetensors and GGUF files that are supported.
 const (
 	Unknown DType = iota
 	F32
@@ -37,7 +37,8 @@ const (
 	TQ2_0
 )
 
-// layout gives a type's name, the elements of a block and its bytes.
+// layout has, for each type, its name, the number of elements of a block and the number
+// of bytes of a block.
 var layout = [...]struct {
 	name         string
 	block, bytes int
@@ -46,8 +47,10 @@ var layout = [...]struct {
 	F32:     {"F32", 1, 4}, F16: {"F16", 1, 2}, BF16: {"BF16", 1, 2}, F64: {"F64", 1, 8},
 	I8: {"I8", 1, 1}, U8: {"U8", 1, 1}, I16: {"I16", 1, 2}, U16: {"U16", 1, 2},
 	I32: {"I32", 1, 4}, U32: {"U32", 1, 4}, I64: {"I64", 1, 8}, U64: {"U64", 1, 8}, Bool: {"BOOL", 1, 1},
-	Q4_0: {"Q4_0", 32, 18}, Q4_1: {"Q4_1", 32, 20}, Q5_0: {"Q5_0", 32, 22}, Q5_1: {"Q5_1", 32, 24}, Q8_0: {"Q8_0", 32, 34},
-	Q2_K: {"Q2_K", 256, 84}, Q3_K: {"Q3_K", 256, 110}, Q4_K: {"Q4_K", 256, 144}, Q5_K: {"Q5_K", 256, 176}, Q6_K: {"Q6_K", 256, 210},
+	Q4_0: {"Q4_0", 32, 18}, Q4_1: {"Q4_1", 32, 20},
+	Q5_0: {"Q5_0", 32, 22}, Q5_1: {"Q5_1", 32, 24}, Q8_0: {"Q8_0", 32, 34},
+	Q2_K: {"Q2_K", 256, 84}, Q3_K: {"Q3_K", 256, 110}, Q4_K: {"Q4_K", 256, 144},
+	Q5_K: {"Q5_K", 256, 176}, Q6_K: {"Q6_K", 256, 210},
 	IQ4_NL: {"IQ4_NL", 32, 18}, IQ4_XS: {"IQ4_XS", 256, 136}, MXFP4: {"MXFP4", 32, 17}, TQ2_0: {"TQ2_0", 256, 66},
 }
 
@@ -58,7 +61,7 @@ func (d DType) String() string {
 	return fmt.Sprintf("dtype %d", uint8(d))
 }
 
-// ParseDType is the inverse of String; Unknown for a name that is none.
+// ParseDType returns the type with a name, or Unknown if there is none.
 func ParseDType(name string) DType {
 	for d, l := range layout {
 		if l.name == name && d != 0 {
@@ -68,7 +71,7 @@ func ParseDType(name string) DType {
 	return Unknown
 }
 
-// Bytes is the size of n elements; an error where n does not fill its blocks.
+// Bytes is the size of n elements. If they do not fill whole blocks, it is an error.
 func (d DType) Bytes(n int) (int, error) {
 	if d == Unknown || int(d) >= len(layout) {
 		return 0, fmt.Errorf("%s cannot be read", d)
@@ -80,10 +83,10 @@ func (d DType) Bytes(n int) (int, error) {
 	return n / l.block * l.bytes, nil
 }
 
-// FloatTypes names the types of weights that need no decoding of blocks.
+// FloatTypes names the types of weights that are not quantized.
 func FloatTypes() []string { return []string{F32.String(), F16.String(), BF16.String()} }
 
-// BlockTypes names the quantised types, those of GGUF files.
+// BlockTypes names the quantized types, which are those of GGUF files.
 func BlockTypes() []string {
 	var names []string
 	for _, l := range layout {

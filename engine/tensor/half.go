@@ -5,7 +5,7 @@ import "math"
 // BF16ToF32 widens a bfloat16.
 func BF16ToF32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
-// F32ToBF16 rounds to the nearest bfloat16, ties to even; NaN stays NaN.
+// F32ToBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
 func F32ToBF16(v float32) uint16 {
 	u := math.Float32bits(v)
 	if v != v {
@@ -14,9 +14,11 @@ func F32ToBF16(v float32) uint16 {
 	return uint16((u + 0x7fff + u>>16&1) >> 16)
 }
 
-// F16ToF32 widens an IEEE half.
+// F16ToF32 widens an IEEE half-precision number.
 func F16ToF32(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	sign := uint32(h>>15) << 31
+	exp := uint32(h >> 10 & 31)
+	frac := uint32(h & 1023)
 	switch {
 	case exp == 31:
 		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
@@ -32,7 +34,8 @@ func F16ToF32(h uint16) float32 {
 	return v
 }
 
-// F32ToF16 rounds to the nearest IEEE half, ties to even; too large is infinite.
+// F32ToF16 rounds to the nearest IEEE half-precision number, ties to even. A number that
+// is too large becomes infinite.
 func F32ToF16(v float32) uint16 {
 	u := math.Float32bits(v)
 	sign := uint16(u >> 16 & 0x8000)

@@ -1,5 +1,10 @@
-// Package tensor describes the arrays of a checkpoint as they lie in its file,
-// and turns any of their dtypes into float32.
+// Package tensor describes the arrays of a checkpoint as they are stored in its file,
+// and decodes their dtypes to float32, including the quantized types of GGUF:
+//
+//	x, err := t.Float32()     // all elements
+//	err = t.Row(dst, 17)      // row 17 of a matrix
+//
+// Quantized values follow the reference implementation of GGUF bit for bit.
 package tensor
 
 import (
@@ -8,12 +13,12 @@ import (
 	"math"
 )
 
-// Tensor is an array in a file: a weight of a linear layer is [out, in].
+// Tensor is an array in a file. The weight of a linear layer is [out, in].
 type Tensor struct {
 	Name  string
 	DType DType
 	Shape []int  // outermost first
-	Data  []byte // little-endian, row-major, quantised types in blocks along the last axis
+	Data  []byte // little-endian, row-major; quantized types in blocks along the last axis
 }
 
 // Elements is the product of the shape.
@@ -25,7 +30,7 @@ func (t Tensor) Elements() int {
 	return n
 }
 
-// Rows and Cols see the tensor as a matrix: the last axis is a row.
+// Rows is the number of rows of the tensor as a matrix, in which a row is the last axis.
 func (t Tensor) Rows() int {
 	if c := t.Cols(); c > 0 {
 		return t.Elements() / c
@@ -33,7 +38,7 @@ func (t Tensor) Rows() int {
 	return 0
 }
 
-// Cols is the length of the last axis, 1 for a scalar.
+// Cols is the length of the last axis, or 1 for a scalar.
 func (t Tensor) Cols() int {
 	if len(t.Shape) == 0 {
 		return 1
@@ -50,7 +55,7 @@ func (t Tensor) Float32() ([]float32, error) {
 	return out, nil
 }
 
-// Row decodes row i of the matrix into dst, Cols long.
+// Row decodes row i of the tensor as a matrix to the first Cols values of dst.
 func (t Tensor) Row(dst []float32, i int) error {
 	size, err := t.DType.Bytes(t.Cols())
 	if err == nil && (i < 0 || (i+1)*size > len(t.Data)) {
@@ -65,13 +70,14 @@ func (t Tensor) Row(dst []float32, i int) error {
 	return nil
 }
 
-// Part decodes len(dst) values of row i, from column k0 on.
+// Part decodes len(dst) values of row i from column k0 on to dst.
 func (t Tensor) Part(dst []float32, i, k0 int) error {
 	size, err := t.DType.Bytes(t.Cols())
 	lo, err1 := t.DType.Bytes(k0)
 	n, err2 := t.DType.Bytes(len(dst))
-	if err != nil || err1 != nil || err2 != nil || k0 < 0 || k0+len(dst) > t.Cols() || i < 0 || (i+1)*size > len(t.Data) {
-		row := make([]float32, t.Cols()) // blocks that the part cuts
+	wholeBlocks := err == nil && err1 == nil && err2 == nil
+	if !wholeBlocks || k0 < 0 || k0+len(dst) > t.Cols() || i < 0 || (i+1)*size > len(t.Data) {
+		row := make([]float32, t.Cols())
 		if err := t.Row(row, i); err != nil {
 			return err
 		}
@@ -81,7 +87,7 @@ func (t Tensor) Part(dst []float32, i, k0 int) error {
 	return decode(dst, t.DType, t.Data[i*size+lo:i*size+lo+n])
 }
 
-// Slice returns the rows [lo, hi) of the matrix as a tensor.
+// Slice returns rows [lo, hi) of the tensor as a matrix. It copies no data.
 func (t Tensor) Slice(lo, hi int) (Tensor, error) {
 	size, err := t.DType.Bytes(t.Cols())
 	if err != nil || lo < 0 || lo > hi || hi*size > len(t.Data) {
@@ -90,7 +96,7 @@ func (t Tensor) Slice(lo, hi int) (Tensor, error) {
 	return Tensor{t.Name, t.DType, []int{hi - lo, t.Cols()}, t.Data[lo*size : hi*size]}, nil
 }
 
-// FromFloat32 makes an F32 tensor of x.
+// FromFloat32 returns an F32 tensor with the values of x.
 func FromFloat32(name string, x []float32, shape ...int) Tensor {
 	data := make([]byte, 4*len(x))
 	for i, v := range x {
@@ -99,7 +105,7 @@ func FromFloat32(name string, x []float32, shape ...int) Tensor {
 	return Tensor{name, F32, shape, data}
 }
 
-// FromInt32 makes an I32 tensor of x.
+// FromInt32 returns an I32 tensor with the values of x.
 func FromInt32(name string, x []int32, shape ...int) Tensor {
 	data := make([]byte, 4*len(x))
 	for i, v := range x {
@@ -108,7 +114,7 @@ func FromInt32(name string, x []int32, shape ...int) Tensor {
 	return Tensor{name, I32, shape, data}
 }
 
-// Int32 returns the elements of an integer tensor.
+// Int32 returns the elements of an I32 or I64 tensor.
 func (t Tensor) Int32() ([]int32, error) {
 	out := make([]int32, t.Elements())
 	for i := range out {
