@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
 // TestBatchDecodesAsEachCacheAlone: caches that decode at once, one of which drops
 // nothing, give the replies that they give one by one.
-func TestBatchDecodesAsEachCacheAlone(t *testing.T) {
-	m, ids := loadModel(t, "llama")
+func TestBatchDecodesAsEachCacheAlone(t *testing.T) { eachModel(t, testBatchDecodesAsEachCacheAlone) }
+
+func testBatchDecodesAsEachCacheAlone(t *testing.T, m *model.Model, ids []int32) {
 	for _, ignore := range []bool{true, false} {
 		c := Config{
 			Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}}, Methods: named(t, "snapkv", "recent", "full"),

@@ -13,33 +13,41 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-func loadModel(t *testing.T, name string) (*model.Model, []int32) {
+// eachModel runs a test with models of the repository and of the shared data, which are
+// small and random, and with 160 tokens.
+func eachModel(t *testing.T, f func(t *testing.T, m *model.Model, ids []int32)) {
+	for _, name := range []string{"llama-llama3", "qwen3", "shared llama", "shared mistral"} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join("..", "..", "engine", "model", "testdata", name)
+			if shared, ok := strings.CutPrefix(name, "shared "); ok {
+				dir = sharedtest.Dir(t, "fixtures/models/"+shared)
+			}
+			m := loadModel(t, dir)
+			ids := make([]int32, 160)
+			for i := range ids {
+				ids[i] = int32((i*i + 3*i) % m.Config().Vocab)
+			}
+			f(t, m, ids)
+		})
+	}
+}
+
+func loadModel(t *testing.T, dir string) *model.Model {
 	t.Helper()
-	dir := sharedtest.Dir(t, "fixtures/models/"+name)
 	src, err := capture.Open(t.Context(), dir, capture.Options{Threads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(src.Close)
 	if err := src.Load(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := checkpoint.ReadSafetensors(filepath.Join(dir, "expected.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { src.Close(); f.Close() })
-	x, _ := f.Tensor("input_ids")
-	ids, err := x.Int32()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return src.Model, ids
+	return src.Model
 }
 
 func named(t *testing.T, names ...string) []snapkv.Method {
@@ -71,8 +79,7 @@ func results(t *testing.T, c Config) []Result {
 // TestCapacityOfThePromptIsTheFullCache: nothing dropped, nothing changed, in
 // both layouts, whether the prompt passes through or is selected whole.
 func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
-	for _, name := range []string{"llama", "mistral"} {
-		m, ids := loadModel(t, name)
+	eachModel(t, func(t *testing.T, m *model.Model, ids []int32) {
 		n := len(ids)
 		byKV := config(16, n)
 		byKV.Group = "mean"
@@ -82,35 +89,36 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 		})
 		full := list[0]
 		if full.Method != "full" || float64(full.KL) != 0 || len(full.OutputIDs) != 16 {
-			t.Fatalf("%s: the first result is %+v, want the full cache's", name, full)
+			t.Fatalf("the first result is %+v, want the full cache's", full)
 		}
 		lossy := 0
 		for _, r := range list[1:] {
 			if r.Capacity >= n {
 				if !slices.Equal(r.OutputIDs, full.OutputIDs) || float64(r.KL) > 1e-6 || float64(r.Agreement) != 1 {
-					t.Errorf("%s: %s, capacity %d of %d, group %s: KL %g, agreement %g, tokens %v, want %v", name, r.Method, r.Capacity, n, r.Group, r.KL, r.Agreement, r.OutputIDs, full.OutputIDs)
+					t.Errorf("%s, capacity %d of %d, group %s: KL %g, agreement %g, tokens %v, want %v", r.Method, r.Capacity, n, r.Group, r.KL, r.Agreement, r.OutputIDs, full.OutputIDs)
 				}
 				if r.Group == "mean" && r.CacheBytes != full.CacheBytes {
-					t.Errorf("%s: %d bytes by kv head, the full cache has %d", name, r.CacheBytes, full.CacheBytes)
+					t.Errorf("%d bytes by kv head, the full cache has %d", r.CacheBytes, full.CacheBytes)
 				}
 			} else if float64(r.KL) > 1e-4 {
 				lossy++
 			}
 		}
 		if lossy == 0 {
-			t.Errorf("%s: dropping two thirds of the cache changed nothing", name)
+			t.Errorf("dropping two thirds of the cache changed nothing")
 		}
 		c := m.Config()
 		if want := int64(c.Layers * c.Heads * (n / 3) * (c.HeadDim + c.ValueDim) * 4); list[4].CacheBytes != want {
-			t.Errorf("%s: capacity %d holds %d bytes, want %d", name, n/3, list[4].CacheBytes, want)
+			t.Errorf("capacity %d holds %d bytes, want %d", n/3, list[4].CacheBytes, want)
 		}
-	}
+	})
 }
 
 // TestDecoderSelectsWhatTheDumpSays compares the positions kept inside the
 // decoder with those from a dump of both forms, for every method.
-func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
-	m, ids := loadModel(t, "llama")
+func TestDecoderSelectsWhatTheDumpSays(t *testing.T) { eachModel(t, testDecoderSelectsWhatTheDumpSays) }
+
+func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32) {
 	c := m.Config()
 	run := newRunner(Config{
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, MaxNewTokens: 8, IgnoreEOS: true,
@@ -195,8 +203,9 @@ func TestDecoderSelectsWhatTheDumpSays(t *testing.T) {
 }
 
 // TestFollowedReply scores the given reply under every cache.
-func TestFollowedReply(t *testing.T) {
-	m, ids := loadModel(t, "llama")
+func TestFollowedReply(t *testing.T) { eachModel(t, testFollowedReply) }
+
+func testFollowedReply(t *testing.T, m *model.Model, ids []int32) {
 	prompt, reply := ids[:100], ids[100:120]
 	list := results(t, Config{
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: prompt, Reply: reply, References: []string{"x"}}},
@@ -269,8 +278,9 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
-func TestMissingHeadScoresAreNamed(t *testing.T) {
-	m, ids := loadModel(t, "llama")
+func TestMissingHeadScoresAreNamed(t *testing.T) { eachModel(t, testMissingHeadScoresAreNamed) }
+
+func testMissingHeadScoresAreNamed(t *testing.T, m *model.Model, ids []int32) {
 	err := Run(context.Background(), Config{
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "headkv"),
 		Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 2,

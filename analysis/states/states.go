@@ -1,5 +1,5 @@
-// Package states compresses tensors of keys and values from a file, so that
-// anyone can compare the selection with their own implementation.
+// Package states compresses keys and values from a file of tensors, so that anyone can
+// compare the selection with that of their own implementation.
 package states
 
 import (
@@ -11,12 +11,24 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Compress reads key_states and value_states [kv heads, length, dim] and
-// query_states [heads, length or its last rows, dim] from a safetensors file
-// and writes indices [heads, capacity - window], key_states and value_states
-// [heads, capacity, dim]: the kept prefix positions, ascending, then the window.
-// With a Group other than head there are as many as kv heads. A prompt shorter
-// than the capacity passes through: no indices, metadata passthrough=true.
+// Compress reads a safetensors file and writes another. The input holds, after the
+// rotation,
+//
+//	key_states    [kv heads, length, dim]
+//	value_states  [kv heads, length, dim of values]
+//	query_states  [heads, length or the last rows of it, dim]
+//
+// all of one dtype (F32, F16 or BF16); a batch dimension of 1 before them is allowed.
+// The output holds
+//
+//	indices       [heads, capacity - window], int32, ascending positions of the prefix
+//	key_states    [heads, capacity, dim]
+//	value_states  [heads, capacity, dim of values]
+//
+// where the kept positions come first and the window last. If the group merges heads,
+// heads are kv heads. A prompt shorter than the capacity passes through: its states are
+// copied, there are no indices, and the metadata say passthrough=true. Settings are in
+// the metadata. If Compress fails it leaves no output.
 func Compress(in, out string, c snapkv.Config) error {
 	f, err := checkpoint.ReadSafetensors(in)
 	if err != nil {
@@ -34,16 +46,18 @@ func Compress(in, out string, c snapkv.Config) error {
 	return checkpoint.WriteSafetensors(out, list, meta)
 }
 
+// states are the tensors of an input file.
 type states struct {
-	k, v, q tensor.Tensor
+	keys, values, queries tensor.Tensor
 }
 
+// read reads the tensors and checks their shapes, dtypes and elements.
 func read(f *checkpoint.File) (*states, error) {
 	s := &states{}
 	for _, part := range []struct {
 		name string
 		dst  *tensor.Tensor
-	}{{"key_states", &s.k}, {"value_states", &s.v}, {"query_states", &s.q}} {
+	}{{"key_states", &s.keys}, {"value_states", &s.values}, {"query_states", &s.queries}} {
 		t, ok := f.Tensor(part.name)
 		if !ok {
 			return nil, fmt.Errorf("no tensor %s; want key_states, value_states and query_states", part.name)
@@ -59,34 +73,40 @@ func read(f *checkpoint.File) (*states, error) {
 		}
 		*part.dst = t
 	}
-	k, v, q := s.k.Shape, s.v.Shape, s.q.Shape
+	return s, s.check()
+}
+
+// check compares the tensors with each other and looks for elements that are not finite.
+func (s *states) check() error {
+	k, v, q := s.keys.Shape, s.values.Shape, s.queries.Shape
 	switch {
-	case s.k.DType != s.q.DType || s.k.DType != s.v.DType:
-		return nil, fmt.Errorf("dtypes %s, %s and %s of keys, values and queries: want one", s.k.DType, s.v.DType, s.q.DType)
+	case s.keys.DType != s.queries.DType || s.keys.DType != s.values.DType:
+		return fmt.Errorf("dtypes %s, %s and %s of keys, values and queries: want one",
+			s.keys.DType, s.values.DType, s.queries.DType)
 	case k[0] != v[0] || k[1] != v[1]:
-		return nil, fmt.Errorf("key_states %v and value_states %v: want as many heads and positions", k, v)
+		return fmt.Errorf("key_states %v and value_states %v: want as many heads and positions", k, v)
 	case k[2] != q[2]:
-		return nil, fmt.Errorf("key_states %v and query_states %v: want one head dimension", k, q)
+		return fmt.Errorf("key_states %v and query_states %v: want one head dimension", k, q)
 	case q[0]%k[0] != 0:
-		return nil, fmt.Errorf("%d query heads on %d kv heads: want a multiple", q[0], k[0])
+		return fmt.Errorf("%d query heads on %d kv heads: want a multiple", q[0], k[0])
 	case q[1] > k[1]:
-		return nil, fmt.Errorf("query_states hold %d rows of %d positions", q[1], k[1])
+		return fmt.Errorf("query_states hold %d rows of %d positions", q[1], k[1])
 	}
-	for _, t := range []tensor.Tensor{s.k, s.v, s.q} {
+	for _, t := range []tensor.Tensor{s.keys, s.values, s.queries} {
 		x, err := t.Float32()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i, v := range x {
 			if v-v != 0 {
-				return nil, fmt.Errorf("tensor %s: element %d is %v: the states must be finite", t.Name, i, v)
+				return fmt.Errorf("tensor %s: element %d is %v: the states must be finite", t.Name, i, v)
 			}
 		}
 	}
-	return s, nil
+	return nil
 }
 
-// round rounds to a dtype.
+// round returns the function that rounds to a dtype.
 func round(d tensor.DType) func(float32) float32 {
 	switch d {
 	case tensor.F16:
@@ -97,29 +117,31 @@ func round(d tensor.DType) func(float32) float32 {
 	return func(v float32) float32 { return v }
 }
 
+// compress returns the tensors and the metadata of the output.
 func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, error) {
 	if err := c.Check(); err != nil {
 		return nil, nil, err
 	}
 	meta := map[string]string{
-		"format": "attnscope states", "method": "snapkv", "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
+		"format": "attnscope states", "method": snapkv.SnapKV, "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
 		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling.String(), "group": c.Group.String(), "passthrough": "false",
 	}
-	if c.Passthrough(s.k.Shape[1]) {
+	if c.Passthrough(s.keys.Shape[1]) {
 		meta["passthrough"] = "true"
-		return []tensor.Tensor{named(s.k, "key_states"), named(s.v, "value_states")}, meta, nil
+		return []tensor.Tensor{named(s.keys, "key_states"), named(s.values, "value_states")}, meta, nil
 	}
-	q, err := s.q.Float32()
+	queries, err := s.queries.Float32()
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := s.k.Float32()
+	keys, err := s.keys.Float32()
 	if err != nil {
 		return nil, nil, err
 	}
 	in := &snapkv.States{
-		Heads: s.q.Shape[0], KVHeads: s.k.Shape[0], Len: s.k.Shape[1], Rows: s.q.Shape[1], Dim: s.k.Shape[2],
-		Queries: q, Keys: k, Round: round(s.k.DType),
+		Heads: s.queries.Shape[0], KVHeads: s.keys.Shape[0], Len: s.keys.Shape[1],
+		Rows: s.queries.Shape[1], Dim: s.keys.Shape[2],
+		Queries: queries, Keys: keys, Round: round(s.keys.DType),
 	}
 	keep, err := in.Select(c)
 	if err != nil {
@@ -131,17 +153,17 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 	}
 	return []tensor.Tensor{
 		tensor.FromInt32("indices", flat, len(keep), c.Budget()),
-		gather("key_states", s.k, keep, c), gather("value_states", s.v, keep, c),
+		gather("key_states", s.keys, keep, c), gather("value_states", s.values, keep, c),
 	}, meta, nil
 }
 
+// named returns a tensor under another name.
 func named(t tensor.Tensor, name string) tensor.Tensor {
 	t.Name = name
 	return t
 }
 
-// gather copies the rows of the kept positions and of the window, byte by
-// byte.
+// gather copies the kept positions and the window of a tensor, byte by byte.
 func gather(name string, t tensor.Tensor, keep [][]int32, c snapkv.Config) tensor.Tensor {
 	length, dim := t.Shape[1], t.Shape[2]
 	row := len(t.Data) / (t.Shape[0] * length)
