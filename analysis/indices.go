@@ -8,24 +8,30 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Indices are the prefix positions that a method keeps of one prompt, by the
-// recorded layers in ascending order: [layer][head or kv head], ascending.
+// Indices returns the prefix positions that a method keeps of one prompt, given by its
+// index in the dump: [recorded layer][head or kv head], ascending. A prompt that passes
+// through keeps its whole prefix. It is an error if the window leaves no prefix or was
+// not recorded.
 func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][][]int32, error) {
-	p, plan := &r.Prompts()[prompt], &r.Header().Plan
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	p := &r.Prompts()[prompt]
 	switch {
-	case c.Check() != nil:
-		return nil, c.Check()
 	case c.Window > p.WindowRows:
-		return nil, fmt.Errorf("%s: prompt %q: window %d, but its last %d rows were recorded: capture with --window-rows %d", r.Path(), p.ID, c.Window, p.WindowRows, c.Window)
+		return nil, fmt.Errorf(
+			"%s: prompt %q: window %d, but its last %d rows were recorded: capture with --window-rows %d",
+			r.Path(), p.ID, c.Window, p.WindowRows, c.Window)
 	case c.Window >= p.PromptTokens:
-		return nil, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix", r.Path(), p.ID, p.PromptTokens, c.Window)
+		return nil, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix",
+			r.Path(), p.ID, p.PromptTokens, c.Window)
 	}
 	sweep, err := sweepOf(ctx, r, prompt, []snapkv.Entry{{Method: &m, Config: c}})
 	if err != nil {
 		return nil, err
 	}
 	var out [][][]int32
-	for _, layer := range plan.Layers {
+	for _, layer := range r.Header().Plan.Layers {
 		l, err := ReadLayer(r, prompt, layer)
 		if err != nil {
 			return nil, err

@@ -8,19 +8,22 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Layer is one recorded layer of a prompt: what methods look at, and the rows
-// of the reply that judge them.
+// Layer is a recorded layer of a prompt: what selection methods look at, and the rows
+// of the reply that their selections are measured by.
 type Layer struct {
 	snapkv.Layer
-	Reply *dumps.Attention // [heads, G, P+G]
+	Reply *dumps.Attention // [head, row, position of prompt and reply]
 }
 
-// ReadLayer reads a layer, a true id, of a prompt. States are read where they
-// are recorded.
+// ReadLayer reads a layer of a prompt, given by its index in the dump and the id of the
+// layer in the model. Sums, queries, keys and values are nil if they were not recorded.
+// It is an error if not all heads were recorded.
 func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
-	h, p := r.Header(), &r.Prompts()[prompt]
+	h := r.Header()
+	p := &r.Prompts()[prompt]
 	if len(h.Plan.Heads) != h.Model.Heads {
-		return nil, fmt.Errorf("%s: %d of %d heads were recorded; a selection needs all: capture with --heads all", r.Path(), len(h.Plan.Heads), h.Model.Heads)
+		return nil, fmt.Errorf("%s: %d of %d heads were recorded; a selection needs all: capture with --heads all",
+			r.Path(), len(h.Plan.Heads), h.Model.Heads)
 	}
 	rows, err := r.Weights(prompt, layer, dumps.Prefill)
 	if err != nil {
@@ -42,18 +45,26 @@ func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.Keys, l.Values, l.Queries = s.Keys, s.Values, s.Queries
+		l.Keys = s.Keys
+		l.Values = s.Values
+		l.Queries = s.Queries
 	} else if l.Values, err = r.Values(prompt, layer); err != nil {
 		return nil, err
 	}
+	l.sumReply()
+	return l, nil
+}
+
+// sumReply sums the rows of the reply over the positions of the prompt.
+func (l *Layer) sumReply() {
 	l.Generated = make([]float64, l.Heads*l.Len)
 	for head := range l.Heads {
-		w, sum := reply.Head(head), l.Generated[head*l.Len:(head+1)*l.Len]
-		for i := range reply.Rows {
-			for j, v := range w[i*reply.Keys:][:l.Len] {
+		weights := l.Reply.Head(head)
+		sum := l.Generated[head*l.Len : (head+1)*l.Len]
+		for i := range l.Reply.Rows {
+			for j, v := range weights[i*l.Reply.Keys:][:l.Len] {
 				sum[j] += float64(v)
 			}
 		}
 	}
-	return l, nil
 }

@@ -26,7 +26,7 @@ type methodsReport struct {
 	Warnings []analysis.Warning
 }
 
-// decodedColumns are those of decode.Summary without times, so that equal runs
+// decodedColumns are those of decode.SummaryTable without times, so that equal runs
 // leave equal tables.
 var decodedColumns = []string{
 	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high",
@@ -142,7 +142,7 @@ func (l *Lab) measureKept(ctx context.Context, path string, cfg analysis.MethodC
 
 // compareDecoded writes the tables and the figure of what replies lose.
 func (l *Lab) compareDecoded(results []decode.Result, reply int, report *methodsReport) error {
-	report.Decoded = decode.Summary(results, l.Seed).Pick(decodedColumns...)
+	report.Decoded = decode.SummaryTable(decode.Summarize(results, l.Seed)).Pick(decodedColumns...)
 	if err := l.table(report.Decoded, "decoded"); err != nil {
 		return err
 	}

@@ -19,12 +19,6 @@ const (
 // Groups lists the groups in the order in which help shows them.
 func Groups() []Group { return []Group{GroupHead, GroupMean, GroupMax, GroupSum} }
 
-// ParseGroup reads the name of a group.
-func ParseGroup(text string) (Group, error) {
-	g := Group(text)
-	return g, g.Check()
-}
-
 // Check returns an error if g is not one of [Groups].
 func (g Group) Check() error {
 	if !slices.Contains(Groups(), g) {

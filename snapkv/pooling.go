@@ -19,12 +19,6 @@ const (
 // Poolings lists the poolings in the order in which help shows them.
 func Poolings() []Pooling { return []Pooling{AvgPool, MaxPool} }
 
-// ParsePooling reads the name of a pooling.
-func ParsePooling(text string) (Pooling, error) {
-	p := Pooling(text)
-	return p, p.Check()
-}
-
 // Check returns an error if p is not one of [Poolings].
 func (p Pooling) Check() error {
 	if p != AvgPool && p != MaxPool {

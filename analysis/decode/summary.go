@@ -121,8 +121,3 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 	}
 	return t
 }
-
-// Summary is the table of [Summarize].
-func Summary(results []Result, seed uint64) *table.Table {
-	return SummaryTable(Summarize(results, seed))
-}
