@@ -135,12 +135,14 @@ var (
 	number   = regexp.MustCompile(`[0-9]+(?:[.,][0-9]+)*`)
 	timeOf   = regexp.MustCompile(`[0-9.]+ ?(?:tokens/s|tok/s|ms|s|seconds|min|minutes)\b|20[0-9]{2}-[0-9]{2}-[0-9]{2}\S*`)
 	styles   = regexp.MustCompile(`(?s)<style.*?</style>|<script.*?</script>|"data:[^"]*"|<svg.*?</svg>`)
+	entities = regexp.MustCompile(`&#[0-9]+;`)
 	hashLike = regexp.MustCompile(`\b[0-9a-f]{12,64}\b`)
 )
 
 // numbers are the numbers of a text, sorted, one per line, without times and hashes.
 func numbers(text []byte) []byte {
 	text = styles.ReplaceAll(text, nil)
+	text = entities.ReplaceAll(text, nil)
 	text = timeOf.ReplaceAll(text, nil)
 	text = hashLike.ReplaceAll(text, nil)
 	found := number.FindAll(text, -1)
