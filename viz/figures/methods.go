@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/snapkv"
@@ -24,31 +23,49 @@ var methodCurves = []methodCurve{
 	{"output_error", "relative error of the head's output", func(r *analysis.MethodRow) float64 { return r.OutputError }, false},
 }
 
-// Methods draws into dir: measures against the capacity with a line for each method,
-// from overall, rows over all layers and heads; and a map of the kept mass of each
-// method at its first capacity, from byHead, rows by layer and head. It returns the
-// names of the files.
+// Methods draws, into dir, measures of selection methods against the capacity, with a
+// line for each method, and for each method a map of the kept mass by layer and head
+// at its first capacity. overall holds rows over all layers and heads, byHead rows by
+// layer and head. A measure without values is not drawn. Methods returns the paths of
+// the files written.
 func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin) ([]string, error) {
-	d := &folder{dir: dir, formats: bothFormats}
+	out := &folder{dir: dir, formats: bothFormats}
 	for _, curve := range methodCurves {
-		k := viz.Curves{
-			Title:  curve.label + ", by method and capacity",
-			XLabel: "capacity (positions a head, window included)", YLabel: curve.label, LogX: true,
-			Series: methodSeries(overall, curve),
-			Meta:   origin.Meta(),
-		}
-		if len(k.Series) == 0 {
+		series := methodSeries(overall, curve)
+		if len(series) == 0 {
 			continue
 		}
-		k.Caption = fmt.Sprintf("%s; mean over %d prompts, all layers and heads", overall[0].Model, overall[0].Prompts)
+		caption := fmt.Sprintf("%s; mean over %d prompts, all layers and heads", overall[0].Model, overall[0].Prompts)
 		if curve.interval {
-			k.Caption += "; bands: 95 % bootstrap intervals over prompts"
+			caption += "; bands: 95 % bootstrap intervals over prompts"
 		}
-		if err := d.save(viz.CurvesFigure(k), curve.name+"-capacity"); err != nil {
-			return d.written, err
+		f := viz.CurvesFigure(viz.Curves{
+			Title:   curve.label + ", by method and capacity",
+			Caption: caption,
+			XLabel:  "capacity (positions per head, window included)",
+			YLabel:  curve.label,
+			LogX:    true,
+			Series:  series,
+			Meta:    origin.Meta(),
+		})
+		if err := out.save(f, curve.name+"-capacity"); err != nil {
+			return out.written, err
 		}
 	}
-	return d.written, d.methodMaps(byHead, origin)
+	var drawn []string
+	for i := range byHead {
+		method := byHead[i].Method
+		if slices.Contains(drawn, method) {
+			continue
+		}
+		drawn = append(drawn, method)
+		s := methodMap(byHead, method)
+		s.Meta = origin.Meta()
+		if err := out.save(viz.SummaryFigure(s), "mass-"+SafeName(method)); err != nil {
+			return out.written, err
+		}
+	}
+	return out.written, nil
 }
 
 // methodSeries makes a line for each method, or for each window, kernel, pooling and
@@ -64,7 +81,7 @@ func methodSeries(rows []analysis.MethodRow, curve methodCurve) []viz.Series {
 		r := &rows[i]
 		variants[variant{r.Window, r.Kernel, r.Pooling, r.Theta}] = true
 	}
-	lines := map[string]int{}
+	lines := map[string]int{} // index in list, by name
 	var list []viz.Series
 	for i := range rows {
 		r := &rows[i]
@@ -80,7 +97,7 @@ func methodSeries(rows []analysis.MethodRow, curve methodCurve) []viz.Series {
 		if !ok {
 			at = len(list)
 			lines[name] = at
-			list = append(list, viz.Series{Name: name, Baseline: snapkv.RoleOf(r.Method) != snapkv.Selector})
+			list = append(list, viz.Series{Name: name, Baseline: isBaseline(r.Method)})
 		}
 		s := &list[at]
 		s.X = append(s.X, float64(r.Capacity))
@@ -93,73 +110,37 @@ func methodSeries(rows []analysis.MethodRow, curve methodCurve) []viz.Series {
 	return list
 }
 
-// methodMaps draws a method's kept mass by layer and head.
-func (d *folder) methodMaps(rows []analysis.MethodRow, origin viz.Origin) error {
-	var names []string
+// isBaseline says whether a method is drawn as a baseline: it does not select by what
+// it reads of the prompt, or it knows the reply.
+func isBaseline(method string) bool { return snapkv.RoleOf(method) != snapkv.Selector }
+
+// methodMap returns the kept mass of a method by layer and head, at the capacity of
+// its first row.
+func methodMap(rows []analysis.MethodRow, method string) viz.Summary {
 	var layers, heads []int
 	for i := range rows {
+		layers = append(layers, rows[i].Layer)
+		heads = append(heads, rows[i].Head)
+	}
+	layers = distinct(layers)
+	heads = distinct(heads)
+	s := viz.Summary{
+		XLabel:   "query head",
+		BarTitle: "share of attention kept",
+		Layers:   layers,
+		Columns:  labels(heads),
+		Rates:    viz.NewGrid(len(layers), len(heads)),
+	}
+	for i := range rows {
 		r := &rows[i]
-		if !slices.Contains(names, r.Method) {
-			names = append(names, r.Method)
+		title := fmt.Sprintf("%s, capacity %d", method, r.Capacity)
+		if r.Method != method || s.Title != "" && s.Title != title {
+			continue
 		}
-		if !slices.Contains(layers, r.Layer) {
-			layers = append(layers, r.Layer)
-		}
-		if !slices.Contains(heads, r.Head) {
-			heads = append(heads, r.Head)
-		}
+		s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
+		s.Title = title
+		s.Caption = fmt.Sprintf("%s; share of the reply's attention on kept positions of the prefix, mean over %d prompts; window %d.",
+			r.Model, r.Prompts, r.Window)
 	}
-	slices.Sort(layers)
-	slices.Sort(heads)
-	for _, name := range names {
-		s := viz.Summary{
-			XLabel: "query head", BarTitle: "share of attention kept", Layers: layers,
-			Rates: viz.NewGrid(len(layers), len(heads)), Meta: origin.Meta(),
-		}
-		for _, h := range heads {
-			s.Columns = append(s.Columns, strconv.Itoa(h))
-		}
-		for i := range rows {
-			r := &rows[i]
-			title := fmt.Sprintf("%s, capacity %d", name, r.Capacity)
-			if r.Method != name || s.Title != "" && s.Title != title {
-				continue
-			}
-			s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
-			s.Title = title
-			s.Caption = fmt.Sprintf("%s; mean over %d prompts of the reply's attention on the kept prefix; window %d.", r.Model, r.Prompts, r.Window)
-		}
-		if err := d.save(viz.SummaryFigure(s), "mass-"+SafeName(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Calibrations draws, for each measure, the real KL against it.
-func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Origin) error {
-	d := &folder{dir: dir, formats: bothFormats}
-	for i := range result.Calibrations {
-		c := &result.Calibrations[i]
-		k := viz.Scatter{
-			Title:   fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
-			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; dashed: least squares of the logarithms.", c.Model, c.Points, c.Prompts),
-			XLabel:  c.Measure, YLabel: "mean KL from the full cache (nats a token)", Intercept: c.Intercept, Slope: c.Slope, Meta: origin.Meta(),
-		}
-		at := map[string]int{}
-		for _, p := range result.Points[i] {
-			n, ok := at[p.Method]
-			if !ok {
-				n = len(k.Series)
-				at[p.Method] = n
-				k.Series = append(k.Series, viz.Series{Name: p.Method, Baseline: snapkv.RoleOf(p.Method) != snapkv.Selector})
-			}
-			s := &k.Series[n]
-			s.X, s.Y = append(s.X, p.X), append(s.Y, p.KL)
-		}
-		if err := d.save(viz.ScatterFigure(k), c.Measure); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s
 }
