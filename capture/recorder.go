@@ -118,10 +118,14 @@ func (r *recorder) tile(layer int, t *cpu.Tile) {
 // sum adds a tile to the total and to the query windows of its rows.
 func (l *layerRecorder) sum(head int, t *cpu.Tile) {
 	r := l.r
-	part, _ := r.scratch.Get().([]float32)
-	if cap(part) < t.Keys {
-		part = make([]float32, t.Keys+t.Keys/4)
+	buf, _ := r.scratch.Get().(*[]float32)
+	if buf == nil {
+		buf = new([]float32)
 	}
+	if len(*buf) < t.Keys {
+		*buf = make([]float32, t.Keys+t.Keys/4)
+	}
+	part := *buf
 	for lo := 0; lo < t.Rows; {
 		hi, window := r.windowRows(t, lo)
 		keys := min(t.Keys, t.Pos0+hi-t.Key0) // none of these rows sees a later key
@@ -136,7 +140,7 @@ func (l *layerRecorder) sum(head int, t *cpu.Tile) {
 		}
 		lo = hi
 	}
-	r.scratch.Put(part[:cap(part)]) //nolint:staticcheck // a slice header is cheap here
+	r.scratch.Put(buf)
 }
 
 // windowRows returns the query window of row lo of a tile, or -1, and the end of the

@@ -90,7 +90,7 @@ func (run *selectRun) selectOnCard(layer int, rest []bool) error {
 		if c := e.Config; rest[i] && e.Method.PooledVotes {
 			picks = append(picks, model.Pick{
 				Window: c.Window, Budget: run.sweep.Budget(i, layer), Kernel: c.Kernel,
-				Pooling: c.Pooling.String(), Group: c.Group.String(),
+				Pooling: c.Pooling, Group: c.Group,
 			})
 			of = append(of, i)
 		}

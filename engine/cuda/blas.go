@@ -7,7 +7,7 @@ package cuda
 #include <dlfcn.h>
 #include <stddef.h>
 
-// The few functions of cuBLAS that are used; 11, 12 and 13 export the same.
+// The functions of cuBLAS that are used; versions 11, 12 and 13 export the same.
 typedef int (*create_t)(void **);
 typedef int (*destroy_t)(void *);
 typedef int (*stream_t)(void *, CUstream);
@@ -56,8 +56,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// blas is a handle of cuBLAS, which users have from a toolkit or from the
-// Python package of that name; it is found when it is wanted, never linked.
+// blas is a handle of cuBLAS, which users have from a toolkit or from the Python
+// package of that name. It is looked up when it is needed and never linked.
 type blas struct{ h unsafe.Pointer }
 
 var blasLibrary = sync.OnceValue(func() error {
@@ -69,8 +69,8 @@ var blasLibrary = sync.OnceValue(func() error {
 	return nil
 })
 
-// openBlas makes a handle that works on a stream. It must be called on the
-// card's thread.
+// openBlas returns a handle that works on a stream. It must be called on the card's
+// thread.
 func openBlas(s cu.Stream) (*blas, error) {
 	if os.Getenv("ATTNSCOPE_LIBCUBLAS") == "none" {
 		return nil, fmt.Errorf("no cuBLAS: ATTNSCOPE_LIBCUBLAS=none")
@@ -89,15 +89,19 @@ func openBlas(s cu.Stream) (*blas, error) {
 	return b, nil
 }
 
-// cuBLAS's names of types.
+// blasType has the numbers by which cuBLAS knows types.
 var blasType = map[dtype]C.int{f32: 0, f16: 2, bf16: 14}
 
-// mulNT computes c[m, n] = a[m, k] · b[n, k]ᵀ + beta c. a and b are of type t,
-// c is float32; lda and ldc are rows' strides in elements.
-func (b *blas) mulNT(t dtype, m, n, k int, a cu.DevicePtr, lda int, w cu.DevicePtr, c cu.DevicePtr, ldc int, beta float32) error {
-	r := C.blas_nt(b.h, C.int(m), C.int(n), C.int(k), C.CUdeviceptr(a), C.int(lda), C.CUdeviceptr(w), blasType[t], C.CUdeviceptr(c), C.int(ldc), C.float(beta))
+// mul computes a product. The rows of p.W lie next to each other.
+func (b *blas) mul(p product) error {
+	beta := C.float(0)
+	if p.Add {
+		beta = 1
+	}
+	r := C.blas_nt(b.h, C.int(p.M), C.int(p.N), C.int(p.K), C.CUdeviceptr(p.A), C.int(p.Lda),
+		C.CUdeviceptr(p.W), blasType[p.T], C.CUdeviceptr(p.C), C.int(p.Ldc), beta)
 	if r != 0 {
-		return fmt.Errorf("cublasGemmEx [%d, %d] x [%d, %d]: error %d", m, k, n, k, int(r))
+		return fmt.Errorf("cublasGemmEx [%d, %d] x [%d, %d]: error %d", p.M, p.K, p.N, p.K, int(r))
 	}
 	return nil
 }

@@ -320,11 +320,7 @@ func (c *card) product(p product) error {
 	case p.M <= gemvRows:
 		return c.l.gemv(p)
 	case c.blas != nil:
-		beta := float32(0)
-		if p.Add {
-			beta = 1
-		}
-		return c.blas.mulNT(p.T, p.M, p.N, p.K, p.A, p.Lda, p.W, p.C, p.Ldc, beta)
+		return c.blas.mul(p)
 	}
 	return c.l.gemm(p)
 }

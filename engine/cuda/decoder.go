@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // Sizes are the numbers of a decoder that its memory follows from.
@@ -123,11 +124,11 @@ type Sequence interface {
 // the budget positions before the window whose pooled votes are the largest, of
 // equal ones the lower.
 type Pick struct {
-	Window  int    // last queries, which vote and whose slots are kept
-	Budget  int    // slots kept of each head beside them
-	Kernel  int    // of the pooling, odd; 1 = off
-	Pooling string // avgpool or maxpool
-	Group   string // head: each query head chooses; mean, max or sum: the kv heads do, by the merged votes of their query heads
+	Window  int // last queries, which vote and whose slots are kept
+	Budget  int // slots kept of each head beside them
+	Kernel  int // of the pooling, odd; 1 = off
+	Pooling snapkv.Pooling
+	Group   snapkv.Group // GroupHead: each query head chooses; else the kv heads do, by the merged votes of their query heads
 }
 
 // Pass says what a Forward hands out. Its functions are called one at a time

@@ -429,8 +429,9 @@ func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 // gated writes act(gate·h) * (up·h), or act(up·h) where there is no gate, to the
 // workspace's act, [n, ff].
 func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
-	d, b := c.d, &c.work.buffers
-	ff, ld := gateUp.out/2, gateUp.out
+	d := c.d
+	b := &c.work.buffers
+	ld := gateUp.out
 	if err := c.mul(b.gateUp, ld, h, d.Hidden, gateUp, n, false); err != nil {
 		return err
 	}
@@ -439,11 +440,14 @@ func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 			return err
 		}
 	}
-	act := activations[d.Activation]
+	channels := ld / 2
 	if d.Plain {
-		return c.l.activate(b.act, c.dt, b.gateUp, f32, ld, act, n, ld)
+		channels = ld
 	}
-	return c.l.gate(b.act, c.dt, b.gateUp, f32, ld, act, n, ff)
+	return c.l.activate(activated{
+		Dst: b.act, T: c.dt, X: b.gateUp, From: f32, LdX: ld,
+		Act: activations[d.Activation], Plain: d.Plain, Rows: n, Channels: channels,
+	})
 }
 
 // mixture writes the weighted sum of the experts that each row is sent to, and

@@ -124,4 +124,12 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 	return nil
 }
 
+// flag is a truth value as a kernel's parameter.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

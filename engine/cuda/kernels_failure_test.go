@@ -97,7 +97,7 @@ func TestLaunchersRefuse(t *testing.T) {
 		"big number": b.launch("add_scaled", dims{x: 1, threads: 32}, cu.DevicePtr(0), cu.DevicePtr(0), float32(1), 1<<40),
 		"no kernel":  b.launch("no_such", dims{x: 1, threads: 32}),
 		"wide grid":  b.launch("add_scaled", dims{x: 1, y: 70000, threads: 32}),
-		"types":      b.gate(0, f16, 0, bf16, 1, silu, 1, 1),
+		"types":      b.activate(activated{T: f16, From: bf16, LdX: 1, Rows: 1, Channels: 1}),
 		"blocks":     b.gemvQuant(product{T: f32, M: 1, N: 1, K: 33}, sourceNames[3]),
 	} {
 		if err == nil {
@@ -116,10 +116,10 @@ func TestNothingToDo(t *testing.T) {
 		b.attendRows(pass, attentionRowsOut{Rows: 4, Width: 4}), b.attendRows(pass, attentionRowsOut{Listed: 1, Width: 4}),
 		b.attendSums(pass, attentionSumsOut{Rows: 4}), b.attendSums(pass, attentionSumsOut{Listed: 1}),
 		b.gemm(product{T: f32, N: 4, K: 4}), b.gemm(product{T: bf16, M: 4, K: 4}), b.gemv(product{T: f32, N: 4, K: 4}),
-		b.rmsNorm(norm{T: f32, Dim: 4}), b.gate(0, f32, 0, f32, 8, silu, 0, 4), b.biasAdd(0, 4, 0, 0, 4), b.addScaled(0, 0, 1, 0),
+		b.rmsNorm(norm{T: f32, Dim: 4}), b.activate(activated{LdX: 8, Channels: 4}), b.biasAdd(0, 4, 0, 0, 4), b.addScaled(0, 0, 1, 0),
 		b.heads(heads{T: f32, Heads: 2, Dim: 4}), b.embed(0, 0, sourceNames[0], 0, 1, 0, 8), b.dequant(0, f32, 0, sourceNames[0], 0),
 		b.gatherRows(0, 0, 0, 8, 0), b.scatterAdd(0, 0, 0, 0, 0, 8), b.gatherSlots(gather{Stores: 1, SrcStores: 1}), b.gatherPos(gather{Count: 3}),
-		b.snapVote(0, 0, 1, 1, 1, 1, 0, 2), b.snapTopK(0, 1, 0, 4, 2, 0, 0),
+		b.snapVote(0, voting{LdHead: 1, Ld: 1, N: 1, Window: 1, Heads: 2}), b.snapTopK(0, 1, 0, 4, 2, 0, 0),
 	} {
 		b.must(err)
 	}

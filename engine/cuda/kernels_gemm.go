@@ -35,11 +35,7 @@ type product struct {
 }
 
 func (p *product) params() []any {
-	add := 0
-	if p.Add {
-		add = 1
-	}
-	return []any{p.C, p.Ldc, p.A, p.Lda, p.W, p.Ldw, p.M, p.N, p.K, add}
+	return []any{p.C, p.Ldc, p.A, p.Lda, p.W, p.Ldw, p.M, p.N, p.K, flag(p.Add)}
 }
 
 // gemm is the product for many rows, where cuBLAS is absent.

@@ -11,10 +11,10 @@ import (
 
 const rowThreads = 256
 
-// perElement is the grid of a kernel that walks over n elements in strides.
+// perElement returns the grid of a kernel that goes over n elements in strides.
 func perElement(n int) dims { return dims{x: min(ceilDiv(n, rowThreads), 1<<16), threads: rowThreads} }
 
-// perRow is the grid of a kernel whose blocks take columns of every y-th row.
+// perRow returns the grid of a kernel whose blocks take columns of every y-th row.
 func perRow(rows, columns int) dims {
 	if rows == 0 {
 		return dims{}
@@ -22,8 +22,8 @@ func perRow(rows, columns int) dims {
 	return dims{x: ceilDiv(columns, rowThreads), y: min(rows, 1<<15), threads: rowThreads}
 }
 
-// sourceTypes are the numbers by which kernels know the types of a checkpoint;
-// kernels/quant.cuh has the same.
+// sourceTypes has the numbers by which kernels know the types of a checkpoint;
+// kernels/quant.cuh has the same ones.
 var sourceTypes = map[tensor.DType]int{
 	tensor.F32: 0, tensor.F16: 1, tensor.BF16: 2,
 	tensor.Q4_0: 3, tensor.Q4_1: 4, tensor.Q5_0: 5, tensor.Q5_1: 6, tensor.Q8_0: 7,
@@ -39,7 +39,7 @@ func sourceType(t tensor.DType) (int, error) {
 	return n, nil
 }
 
-// embed writes x [n, hidden] = scale * rows ids[i] of a table in type t.
+// embed writes x [n, hidden]: scale times row ids[i] of a table of type t.
 func (l launcher) embed(x, table cu.DevicePtr, t tensor.DType, ids cu.DevicePtr, scale float32, n, hidden int) error {
 	code, err := sourceType(t)
 	if err != nil {
@@ -48,8 +48,7 @@ func (l launcher) embed(x, table cu.DevicePtr, t tensor.DType, ids cu.DevicePtr,
 	return l.launch("embed", dims{x: n, threads: rowThreads}, x, table, code, ids, scale, n, hidden)
 }
 
-// dequant writes count elements of src, in type from, as type to. It also casts
-// between float types.
+// dequant converts count elements from one type, which may be quantized, to another.
 func (l launcher) dequant(dst cu.DevicePtr, to dtype, src cu.DevicePtr, from tensor.DType, count int64) error {
 	code, err := sourceType(from)
 	if err != nil {
@@ -65,8 +64,8 @@ func (l launcher) fillRandom(dst cu.DevicePtr, t dtype, count int64, seed uint64
 	return l.launch("fill_random_"+t.String(), dims{x: int(blocks), threads: rowThreads}, dst, uint64(count), seed, std)
 }
 
-// norm describes a normalisation of rows: x [rows, dim] float32, dst in type t;
-// ldDst and ldX are the elements between rows. dst may be x where t is f32.
+// norm describes a normalization of rows: X [Rows, Dim] is float32, Dst is of type
+// T. LdDst and LdX are the numbers of elements between rows. Dst may be X if T is f32.
 type norm struct {
 	Dst          cu.DevicePtr
 	T            dtype
@@ -79,8 +78,8 @@ type norm struct {
 	Rows, Dim    int
 }
 
-// rmsNorm writes x / sqrt(mean(x²) + eps) * (offset + weight). Weight 0 means
-// ones and, with Eps < 0, no norm at all: rows are only copied and cast.
+// rmsNorm writes x / sqrt(mean(x²) + eps) * (offset + weight). A Weight of 0 stands for
+// ones; if Eps is negative too, rows are only copied and converted.
 func (l launcher) rmsNorm(a norm) error {
 	return l.launch("rms_norm_"+a.T.String(), dims{x: a.Rows, threads: rowThreads},
 		a.Dst, a.LdDst, a.X, a.LdX, a.Weight, a.Offset, a.Eps, a.Rows, a.Dim)
@@ -108,50 +107,47 @@ func (l launcher) scaleCap(x cu.DevicePtr, count int, divide, cap float32) error
 }
 
 // heads takes the heads of one projection (queries, keys or values) out of the
-// product's rows: adds a bias, clips, normalises each head, turns it, and writes it as
-// type T to
+// product's rows: it adds a bias, clips, normalizes and rotates each head, and writes
+// channel d of row i as type T to
 //
-//	dst[h*DstHead + (base + i)*DstRow + d], base = Counts[h], or Base where Counts is 0
+//	dst[h*DstHead + (base+i)*DstRow + d]
 //
-// for row i and head h of Heads*Repeat, which reads head h/Repeat of the source:
-// a store by query heads takes each kv head's rows for all heads of its group.
+// where base is Counts[h], or Base if Counts is 0. Head h of Heads*Repeat reads head
+// h/Repeat of the source: a cache by query heads repeats the rows of each kv head.
 type heads struct {
 	Dst              cu.DevicePtr
 	T                dtype
 	DstHead, DstRow  int // elements
 	Base             int
 	Counts           cu.DevicePtr // int32 [heads*Repeat], or 0
-	Src              cu.DevicePtr // float32 [n, LdSrc], the first head's first channel
+	Src              cu.DevicePtr // float32 [Rows, LdSrc], from the first channel of the first head on
 	LdSrc            int
 	Bias             cu.DevicePtr // [heads*dim], or 0
-	Clip             float32      // bound of what the product and the bias give; 0: none
+	Clip             float32      // bound of the product with its bias; 0: none
 	Norm             cu.DevicePtr // [dim], or 0
 	Offset, Eps      float32      // of the norm
-	Cos, Sin         cu.DevicePtr // [n, Half], or 0: not turned
-	Half             int          // pairs that are turned
+	Cos, Sin         cu.DevicePtr // [Rows, Half], or 0: not rotated
+	Half             int          // pairs that are rotated
 	Adjacent         bool         // pairs are (2i, 2i+1); else (i, i+Half)
 	Heads, Dim, Rows int          // heads of the source, channels, rows
 	Repeat           int          // 0 means 1
 }
 
 func (l launcher) heads(a heads) error {
-	repeat, adjacent := max(a.Repeat, 1), 0
-	if a.Adjacent {
-		adjacent = 1
-	}
+	repeat := max(a.Repeat, 1)
 	const warps = rowThreads / 32 // a warp takes one head of one row
 	return l.launch("heads_"+a.T.String(), dims{x: ceilDiv(a.Rows*a.Heads*repeat, warps), threads: rowThreads},
 		a.Dst, uint64(a.DstHead), a.DstRow, a.Base, a.Counts, a.Src, a.LdSrc, a.Bias, a.Clip, a.Norm, a.Offset, a.Eps,
-		a.Cos, a.Sin, a.Half, adjacent, a.Heads, a.Dim, a.Rows, repeat)
+		a.Cos, a.Sin, a.Half, flag(a.Adjacent), a.Heads, a.Dim, a.Rows, repeat)
 }
 
-// advance appends the positions pos0.. of n more tokens to pos [stores, room]
-// behind each store's counts, and adds n to those.
+// advance appends the positions pos0 to pos0+n-1 to each store of pos [stores, room],
+// after its counts[store] positions, and adds n to the counts.
 func (l launcher) advance(pos, counts cu.DevicePtr, stores, room, pos0, n int) error {
 	return l.launch("advance", dims{x: stores, threads: rowThreads}, pos, counts, stores, room, pos0, n)
 }
 
-// activation is a gate's function.
+// activation is the function of a feed-forward.
 type activation int
 
 const (
@@ -162,43 +158,41 @@ const (
 	reluSquared
 )
 
-// gate writes dst [rows, ff] = act(x[:, :ff]) * x[:, ff:2ff]; x is float32 or,
-// with from equal to t, of type t. ldx is the elements between rows of x.
-func (l launcher) gate(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, rows, ff int) error {
-	return l.activated(dst, t, x, from, ldx, act, 0, rows, ff)
+// activated describes the activation of a feed-forward's first product x, of type
+// From, which is float32 or T; LdX is the number of elements between its rows.
+// With a gate, dst [Rows, Channels] = act(x[:, :Channels]) * x[:, Channels:];
+// without one (Plain), dst = act(x).
+type activated struct {
+	Dst            cu.DevicePtr
+	T              dtype
+	X              cu.DevicePtr
+	From           dtype
+	LdX            int
+	Act            activation
+	Plain          bool
+	Rows, Channels int
 }
 
-// activate writes dst [rows, ff] = act(x), of a feed-forward without a gate.
-func (l launcher) activate(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, rows, ff int) error {
-	return l.activated(dst, t, x, from, ldx, act, 1, rows, ff)
-}
-
-func (l launcher) activated(dst cu.DevicePtr, t dtype, x cu.DevicePtr, from dtype, ldx int, act activation, plain, rows, ff int) error {
-	same := 0
-	if from == t {
-		same = 1
-	} else if from != f32 {
-		return fmt.Errorf("gate from %s to %s: want f32 or equal types", from, t)
+func (l launcher) activate(a activated) error {
+	if a.From != a.T && a.From != f32 {
+		return fmt.Errorf("activation from %s to %s: want f32 or equal types", a.From, a.T)
 	}
-	return l.launch("gate_"+t.String(), perRow(rows, ff), dst, x, same, ldx, int(act), plain, rows, ff)
+	return l.launch("gate_"+a.T.String(), perRow(a.Rows, a.Channels),
+		a.Dst, a.X, flag(a.From == a.T), a.LdX, int(a.Act), flag(a.Plain), a.Rows, a.Channels)
 }
 
-// route picks, for each row of router logits [n, experts], the top largest of
-// their softmax, of equal ones the lower: chosen int32 [n, top], weights float32
-// [n, top], which normalise makes add up to one.
-func (l launcher) route(chosen, weights, logits cu.DevicePtr, n, experts, top int, normalise bool) error {
-	norm := 0
-	if normalise {
-		norm = 1
-	}
+// route picks, for each row of router logits [n, experts], the top experts with the
+// largest softmax; of equal ones the lower comes first. It writes chosen int32
+// [n, top] and weights float32 [n, top], which normalize scales to a sum of 1.
+func (l launcher) route(chosen, weights, logits cu.DevicePtr, n, experts, top int, normalize bool) error {
 	if experts > 1024 {
 		return fmt.Errorf("a router of %d experts: want at most 1024", experts)
 	}
-	return l.launch("route", dims{x: ceilDiv(n, rowThreads/32), threads: rowThreads}, chosen, weights, logits, n, experts, top, norm)
+	return l.launch("route", dims{x: ceilDiv(n, rowThreads/32), threads: rowThreads},
+		chosen, weights, logits, n, experts, top, flag(normalize))
 }
 
-// gatherRows copies rows idx[i] of src, rowBytes long (a multiple of 2), to row i
-// of dst.
+// gatherRows copies row idx[i] of src to row i of dst. rowBytes is a multiple of 2.
 func (l launcher) gatherRows(dst, src, idx cu.DevicePtr, rowBytes, n int) error {
 	return l.launch("gather_rows", dims{x: n, threads: rowThreads}, dst, src, idx, rowBytes, n)
 }

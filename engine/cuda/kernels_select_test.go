@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/attnscope/attnscope/internal/topk"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // The votes, pooling and selection of package snapkv, in the same order of
@@ -26,7 +27,7 @@ func TestSnapKV(t *testing.T) {
 			}
 		}
 		vote := room[float64](b, c.heads*prefix)
-		b.must(b.snapVote(vote, up(b, rows), ldHead, ld, c.n, c.window, prefix, c.heads))
+		b.must(b.snapVote(vote, voting{Rows: up(b, rows), LdHead: ldHead, Ld: ld, N: c.n, Window: c.window, Prefix: prefix, Heads: c.heads}))
 		votes := make([]float64, c.heads*prefix)
 		for h := range c.heads {
 			for i := c.n - c.window; i < c.n; i++ {
@@ -37,7 +38,7 @@ func TestSnapKV(t *testing.T) {
 		}
 		equal(t, "votes", down[float64](b, vote, len(votes)), votes)
 
-		for _, pooling := range []string{"avgpool", "maxpool"} {
+		for _, pooling := range snapkv.Poolings() {
 			dst := room[float64](b, len(votes))
 			b.must(b.snapPool(dst, vote, c.kernel, pooling, prefix, c.heads))
 			pooled := make([]float64, len(votes))
@@ -49,12 +50,12 @@ func TestSnapKV(t *testing.T) {
 					for _, x := range v[lo:hi] {
 						sum, top = sum+x, max(top, x)
 					}
-					if pooled[h*prefix+j] = sum / float64(c.kernel); pooling == "maxpool" {
+					if pooled[h*prefix+j] = sum / float64(c.kernel); pooling == snapkv.MaxPool {
 						pooled[h*prefix+j] = top
 					}
 				}
 			}
-			equal(t, pooling, down[float64](b, dst, len(votes)), pooled)
+			equal(t, pooling.String(), down[float64](b, dst, len(votes)), pooled)
 
 			keep := room[int32](b, c.heads*(c.k+c.window))
 			b.must(b.snapTopK(keep, c.k+c.window, dst, prefix, c.k, c.window, c.heads))
@@ -65,11 +66,11 @@ func TestSnapKV(t *testing.T) {
 					want = append(want, int32(prefix+j))
 				}
 			}
-			equal(t, "kept after "+pooling, down[int32](b, keep, len(want)), want)
+			equal(t, "kept after "+pooling.String(), down[int32](b, keep, len(want)), want)
 		}
 
 		group := c.heads / c.kv
-		for _, how := range []string{"mean", "max", "sum"} {
+		for _, how := range []snapkv.Group{snapkv.GroupMean, snapkv.GroupMax, snapkv.GroupSum} {
 			dst := room[float64](b, c.kv*prefix)
 			b.must(b.snapMerge(dst, vote, group, how, prefix, c.kv))
 			want := make([]float64, c.kv*prefix)
@@ -80,17 +81,17 @@ func TestSnapKV(t *testing.T) {
 					switch {
 					case x == 0:
 						want[i] = v
-					case how == "max":
+					case how == snapkv.GroupMax:
 						want[i] = max(want[i], v)
 					default:
 						want[i] += v
 					}
 				}
-				if how == "mean" {
+				if how == snapkv.GroupMean {
 					want[i] /= float64(group)
 				}
 			}
-			equal(t, how, down[float64](b, dst, len(want)), want)
+			equal(t, how.String(), down[float64](b, dst, len(want)), want)
 		}
 	}
 }

@@ -402,7 +402,7 @@ func TestGates(t *testing.T) {
 			src := b.upAs(from, x)
 			for act, f := range acts {
 				dst := b.roomAs(d, rows*ff)
-				b.must(b.gate(dst, d, src, from, ld, act, rows, ff))
+				b.must(b.activate(activated{Dst: dst, T: d, X: src, From: from, LdX: ld, Act: act, Rows: rows, Channels: ff}))
 				want := make([]float64, rows*ff)
 				for i := range want {
 					row := x[i/ff*ld:]
@@ -410,7 +410,7 @@ func TestGates(t *testing.T) {
 					want[i] = f(float64(row[i%ff])) * float64(row[ff+i%ff])
 				}
 				near(t, d.String()+" gate", b.downAs(d, dst, rows*ff), want, 3e-6, 1e-5+d.ulp())
-				b.must(b.activate(dst, d, src, from, ld, act, rows, ff))
+				b.must(b.activate(activated{Dst: dst, T: d, X: src, From: from, LdX: ld, Act: act, Plain: true, Rows: rows, Channels: ff}))
 				for i := range want {
 					want[i] = f(float64(x[i/ff*ld+i%ff]))
 				}

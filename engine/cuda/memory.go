@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"slices"
 
 	"gorgonia.org/cu"
 )
@@ -99,17 +98,4 @@ func (p *pool) trim() bool {
 		delete(p.spare, size)
 	}
 	return some
-}
-
-// leaks lists what is handed out still; tests want none after Close.
-func (p *pool) leaks() string {
-	if p.used == 0 {
-		return ""
-	}
-	var sizes []int64
-	for s := range p.spare {
-		sizes = append(sizes, s)
-	}
-	slices.Sort(sizes)
-	return fmt.Sprintf("%d bytes are still handed out (spare sizes %v)", p.used, sizes)
 }

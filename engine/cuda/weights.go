@@ -22,7 +22,6 @@ type matrix struct {
 	out, in int
 	at      cu.DevicePtr // 0: quantised
 	parts   []quantPart
-	blocks  []block
 }
 
 type quantPart struct {
