@@ -3,8 +3,6 @@ package analysis
 import (
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
@@ -162,43 +160,6 @@ func (g Generation) Check() error {
 		return fmt.Errorf("generation %q: want rows or mean", string(g))
 	}
 	return nil
-}
-
-// By is a key that splits a result: each of its values has rows of its own.
-// Other keys are aggregated.
-type By string
-
-// The keys, as the command line spells them.
-const (
-	ByLayer   By = "layer"
-	ByHead    By = "head"
-	ByPrompt  By = "prompt"
-	ByDataset By = "dataset"
-	BySpan    By = "span" // ranges of reply rows of equal length
-)
-
-// Check returns an error if b is none of the keys.
-func (b By) Check() error {
-	if !slices.Contains([]By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan}, b) {
-		return fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", string(b))
-	}
-	return nil
-}
-
-// ParseBy reads a comma list of keys; "none" and the empty text are no key.
-func ParseBy(list string) ([]By, error) {
-	var keys []By
-	for _, name := range strings.Split(list, ",") {
-		key := By(strings.TrimSpace(name))
-		if key == "" || key == "none" {
-			continue
-		}
-		if key.Check() != nil {
-			return nil, fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", list)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
 
 // Setting is one combination of window, budget and theta.

@@ -9,28 +9,6 @@ import (
 	"github.com/attnscope/attnscope/hitrate"
 )
 
-// Key says what a row of a result is about.
-type Key struct {
-	Model   string
-	Dataset string  // "*" for all
-	Prompt  string  // id; "*" for all
-	Layer   int     // -1 for all
-	Head    int     // -1 for all
-	Window  int     // size of the observation window, rows
-	Span    int     // number of the range of reply rows, from 0; -1 for all rows
-	Top     float64 // share of the prefix that is kept; NaN where the budget was given
-	Budget  int     // positions kept; -1 where prompts differ
-	Theta   float64 // weights above it are significant
-}
-
-// KeyColumns are the columns of a [Key] in tables.
-var KeyColumns = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
-
-// Cells are the cells of the key columns.
-func (k *Key) Cells() []any {
-	return []any{k.Model, k.Dataset, k.Prompt, k.Layer, k.Head, k.Window, k.Span, k.Top, k.Budget, k.Theta}
-}
-
 // HitRateRow is one row of [HitRates]. Rows, Skipped, Significant and Hits are
 // sums over heads, layers and prompts; the other numbers are means over prompts,
 // NaN where they are defined for none. docs/MEASURES.md has the formulas.
@@ -83,17 +61,17 @@ func (a *hitRates) rows() []HitRateRow {
 	slices.SortStableFunc(a.order, func(x, y groupKey) int {
 		return cmp.Or(
 			cmp.Compare(x.model, y.model), cmp.Compare(x.dataset, y.dataset), cmp.Compare(x.layer, y.layer),
-			cmp.Compare(x.head, y.head), cmp.Compare(x.set, y.set), cmp.Compare(x.span, y.span),
+			cmp.Compare(x.head, y.head), cmp.Compare(x.setting, y.setting), cmp.Compare(x.span, y.span),
 		)
 	})
 	var rows []HitRateRow
 	few := 0
 	for _, key := range a.order {
-		g := a.groups[key]
-		if len(g.perPrompt) < 2 {
+		prompts := a.groups[key]
+		if len(prompts) < 2 {
 			few++
 		}
-		rows = append(rows, a.row(g))
+		rows = append(rows, a.row(key, prompts))
 	}
 	if few > 0 && !slices.Contains(a.cfg.By, ByPrompt) {
 		a.warn(Warning{Kind: FewPrompts})
@@ -101,42 +79,43 @@ func (a *hitRates) rows() []HitRateRow {
 	return rows
 }
 
-func (a *hitRates) row(g *group) HitRateRow {
-	s := a.sets[g.set]
-	row := HitRateRow{Key: Key{
-		Model: g.model, Dataset: g.dataset, Prompt: g.prompt, Layer: g.layer, Head: g.head,
-		Window: s.Window, Span: g.span, Top: s.Top, Budget: g.perPrompt[0].k, Theta: s.Theta,
-	}}
+// row averages a group over its prompts.
+func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
+	s := a.settings[key.setting]
+	row := HitRateRow{
+		Key: Key{
+			Model: key.model, Dataset: key.dataset, Prompt: key.prompt, Layer: key.layer, Head: key.head,
+			Window: s.Window, Span: key.span, Top: s.Top, Budget: prompts[0].budget, Theta: s.Theta,
+		},
+		Prompts: len(prompts),
+	}
 	var counts hitrate.Counts
-	var rates, recent, sinks, oracle, chance, overlap, mass []float64
-	for i := range g.perPrompt {
-		p := &g.perPrompt[i]
-		counts.Add(p.counts)
-		rates = append(rates, a.cfg.Average.of(p.counts, p.heads))
-		recent = append(recent, over(p.counts.Recent, p.counts.Significant))
-		sinks = append(sinks, over(p.counts.SinksRecent, p.counts.Significant))
-		oracle = append(oracle, over(p.counts.Oracle, p.counts.Significant))
-		n := float64(p.cells)
-		chance = append(chance, p.chance/n)
-		overlap = append(overlap, p.overlap/n)
-		mass = append(mass, p.mass/n)
-		if p.k != g.perPrompt[0].k {
+	for i := range prompts {
+		counts.Add(prompts[i].counts)
+		if prompts[i].budget != row.Budget {
 			row.Budget = -1
 		}
 	}
 	row.Rows = counts.Rows
 	row.Skipped = counts.Skipped
-	row.Prompts = len(g.perPrompt)
 	row.Significant = counts.Significant
 	row.Hits = counts.Hits
+	column := func(of func(p *promptSum) float64) []float64 {
+		x := make([]float64, len(prompts))
+		for i := range prompts {
+			x[i] = of(&prompts[i])
+		}
+		return x
+	}
+	rates := column(func(p *promptSum) float64 { return a.cfg.Average.of(p.counts, p.heads) })
 	row.HitRate = Mean(rates)
 	row.Low, row.High = Interval(rates, a.cfg.Seed)
-	row.Chance = Mean(chance)
-	row.Recent = Mean(recent)
-	row.SinksRecent = Mean(sinks)
-	row.Oracle = Mean(oracle)
-	row.Overlap = Mean(overlap)
-	row.Mass = Mean(mass)
+	row.Chance = Mean(column(func(p *promptSum) float64 { return p.chance / float64(len(p.heads)) }))
+	row.Recent = Mean(column(func(p *promptSum) float64 { return over(p.counts.Recent, p.counts.Significant) }))
+	row.SinksRecent = Mean(column(func(p *promptSum) float64 { return over(p.counts.SinksRecent, p.counts.Significant) }))
+	row.Oracle = Mean(column(func(p *promptSum) float64 { return over(p.counts.Oracle, p.counts.Significant) }))
+	row.Overlap = Mean(column(func(p *promptSum) float64 { return p.overlap / float64(len(p.heads)) }))
+	row.Mass = Mean(column(func(p *promptSum) float64 { return p.mass / float64(len(p.heads)) }))
 	return row
 }
 

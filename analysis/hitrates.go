@@ -1,59 +1,31 @@
-// Package analysis answers questions from dumps: sweeps over window, layer,
-// head, span and method, with intervals over prompts. It joins dumps, hitrate
-// and snapkv.
 package analysis
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
-	"github.com/attnscope/attnscope/internal/topk"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// HeadRate is the result of one head of one prompt for one [Setting].
-type HeadRate struct {
-	Window, Budget int     // Budget is the number of positions that were kept
-	Top            float64 // NaN where the budget was given
-	Theta          float64
-	Counts         hitrate.Counts
-	Chance         float64 // hit rate expected of random positions
-	Overlap, Mass  float64
-}
+// ErrNothing says that there is no row to rate.
+var ErrNothing = errors.New("nothing to rate: no prompt is longer than the window and has reply rows")
 
-// group gathers cells of one output row.
-type group struct {
-	model, dataset, prompt string
-	layer, head, span      int
-	set                    int // index of the setting
-	perPrompt              []promptSum
-}
-
-type promptSum struct {
-	prompt        int // hitRates.prompt
-	counts        hitrate.Counts
-	heads         []float64 // row means of the heads
-	k, cells      int
-	chance        float64
-	overlap, mass float64
-}
-
-// HitRates computes hit rates over all prompts of the dumps: a row for each
-// combination of the lists in cfg and of the keys in cfg.By, in the order of the
-// keys; prompts keep the order of the dumps. [HitRateTable] makes a table of the
-// rows. The error is [ErrNothing] where no prompt can be rated.
+// HitRates computes hit rates over all prompts of the dumps. There is a row for
+// each of [HitRateConfig.Settings] and each value of the keys cfg.By, in the order
+// of the keys; prompts keep the order of the dumps. [HitRateTable] makes a table of
+// the rows.
+//
+// Prompts that cannot be rated are left out with a warning. A window that was not
+// recorded is an error, and so is [ErrNothing], where no prompt can be rated.
 func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRateRow, []Warning, error) {
-	a := &hitRates{cfg: cfg, groups: map[groupKey]*group{}}
 	if err := cfg.Check(); err != nil {
 		return nil, nil, err
 	}
-	a.sets = cfg.Settings()
+	a := &hitRates{cfg: cfg, settings: cfg.Settings(), groups: map[groupKey][]promptSum{}}
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
 			return nil, a.warnings, err
@@ -66,26 +38,36 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRate
 	return rows, a.warnings, nil
 }
 
-// ErrNothing says that there is not a single row to rate.
-var ErrNothing = errors.New("nothing to rate: no prompt is longer than the window and has reply rows")
-
-type groupKey struct {
-	model, dataset, prompt string
-	layer, head, span, set int
+// hitRates gathers the rows of HitRates.
+type hitRates struct {
+	cfg         HitRateConfig
+	settings    []Setting
+	groups      map[groupKey][]promptSum
+	order       []groupKey // of the groups, as they first occur
+	warnings    []Warning
+	prompt      int  // number of the prompt over all dumps, since ids may occur in several
+	nothingKept bool // that warning was given
 }
 
-type hitRates struct {
-	cfg      HitRateConfig
-	sets     []Setting
-	groups   map[groupKey]*group
-	order    []groupKey
-	warnings []Warning
-	prompt   int // counts the prompts of all dumps: ids may come again in another dump
-	zero     bool
+// groupKey says which cells are aggregated into one row.
+type groupKey struct {
+	place
+	setting int // index
+}
+
+// promptSum is what one prompt adds to a group: sums over its heads and layers.
+type promptSum struct {
+	prompt        int // hitRates.prompt
+	budget        int // positions kept
+	counts        hitrate.Counts
+	heads         []float64 // mean over rows of each head's rate
+	chance        float64
+	overlap, mass float64
 }
 
 func (a *hitRates) warn(w Warning) { a.warnings = append(a.warnings, w) }
 
+// dump rates all prompts of a dump.
 func (a *hitRates) dump(ctx context.Context, path string) error {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -103,7 +85,8 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 	}
 	for _, w := range a.cfg.Windows {
 		if w+late > h.Plan.WindowRows {
-			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d", path, windowText(w, a.cfg.Exact), h.Plan.WindowRows, w+late)
+			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d",
+				path, windowText(w, a.cfg.Exact), h.Plan.WindowRows, w+late)
 		}
 	}
 	for i := range r.Prompts() {
@@ -111,7 +94,9 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 		a.prompt++
 		for _, w := range a.cfg.Windows {
 			if w+late >= p.PromptTokens {
-				a.warn(Warning{Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact})
+				a.warn(Warning{
+					Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact,
+				})
 			}
 		}
 		if p.ReplyTokens == 0 {
@@ -136,30 +121,33 @@ func (a *hitRates) dump(ctx context.Context, path string) error {
 	return nil
 }
 
-// layer reads a layer's rows and rates its heads on all cores.
+// layer reads a layer's rows and rates its heads in parallel.
 func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	p := &r.Prompts()[prompt]
 	rows, err := r.Weights(prompt, layer, dumps.Prefill)
 	if err != nil {
 		return err
 	}
-	gen, err := r.Weights(prompt, layer, dumps.Decode)
+	reply, err := r.Weights(prompt, layer, dumps.Decode)
 	if err != nil {
 		return err
 	}
 	results := make([][][]*HeadRate, rows.Heads) // [head][span][setting]
 	errs := make([]error, rows.Heads)
 	parallel.For(rows.Heads, func(h int) {
-		results[h], errs[h] = a.head(p, rows.Head(h), rows.Rows, gen.Head(h), gen.Keys)
+		results[h], errs[h] = a.head(a.headRows(p, rows, reply, h))
 	})
+	at := place{model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
 	for h := range results {
 		if errs[h] != nil {
 			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, errs[h])
 		}
-		for span, sets := range results[h] {
-			for set, c := range sets {
-				if c != nil {
-					a.put(r.Header().Model.ID, p, layer, r.Header().Plan.Heads[h], span, set, c)
+		at.head = r.Header().Plan.Heads[h]
+		for span, rates := range results[h] {
+			at.span = span
+			for setting, rate := range rates {
+				if rate != nil {
+					a.add(at, setting, rate)
 				}
 			}
 		}
@@ -167,55 +155,63 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	return nil
 }
 
-// spansOf are the ranges of n reply rows that are rated: all of them, or by span
-// ranges of equal length, the last perhaps short.
-func spansOf(n, span int, by []By) [][2]int {
-	if !slices.Contains(by, BySpan) || span < 1 {
-		return [][2]int{{0, n}}
-	}
-	var list [][2]int
-	for lo := 0; lo < n; lo += span {
-		list = append(list, [2]int{lo, min(n, lo+span)})
-	}
-	return list
+// headRows are the recorded rows of one head.
+type headRows struct {
+	length     int       // tokens of the prompt
+	prompt     []float32 // the last n rows of the prompt, [n, promptKeys]
+	n          int
+	promptKeys int
+	reply      []float32 // [replyRows, replyKeys]
+	replyRows  int
+	replyKeys  int
 }
 
-// head rates one head: rows [n, P] are the recorded prompt rows, gen [G, P+G].
-func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, genKeys int) ([][]*HeadRate, error) {
-	length, count := p.PromptTokens, p.ReplyTokens
-	if a.cfg.Exact { // the authors' prev_len is one short: the prompt's last row counts as generated
-		longer := make([]float32, (count+1)*genKeys)
-		copy(longer, rows[(n-1)*length:n*length])
-		copy(longer[genKeys:], gen)
-		gen, count, n, length = longer, count+1, n-1, length-1
+// headRows picks the rows of head h. With cfg.Exact the prompt's last row counts as
+// the first row of the reply.
+func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int) headRows {
+	head := headRows{
+		length:     p.PromptTokens,
+		prompt:     rows.Head(h),
+		n:          rows.Rows,
+		promptKeys: p.PromptTokens,
+		reply:      reply.Head(h),
+		replyRows:  p.ReplyTokens,
+		replyKeys:  reply.Keys,
 	}
-	rowKeys := p.PromptTokens
+	if a.cfg.Exact {
+		longer := make([]float32, (head.replyRows+1)*head.replyKeys)
+		copy(longer, head.prompt[(head.n-1)*head.promptKeys:head.n*head.promptKeys])
+		copy(longer[head.replyKeys:], head.reply)
+		head.reply = longer
+		head.replyRows++
+		head.n--
+		head.length--
+	}
+	return head
+}
+
+// head rates one head, [span][setting]; a rate is nil where the window leaves no
+// prefix.
+func (a *hitRates) head(h headRows) ([][]*HeadRate, error) {
+	votes := map[int][]float64{} // by window
 	var out [][]*HeadRate
-	for _, span := range spansOf(count, a.cfg.Span, a.cfg.By) {
-		part := gen[span[0]*genKeys : span[1]*genKeys]
-		nrows := span[1] - span[0]
-		mean := make([]float64, length)
-		for i := range nrows {
-			for j, w := range part[i*genKeys : i*genKeys+length] {
-				mean[j] += float64(w)
-			}
-		}
-		for j := range mean {
-			mean[j] /= float64(nrows)
-		}
-		lists, votes := map[float64][][]int32{}, map[int][]float64{}
-		rates := make([]*HeadRate, len(a.sets))
-		for i, s := range a.sets {
-			if s.Window >= length || s.Window > n {
+	for _, span := range spansOf(h.replyRows, a.cfg.Span, a.cfg.By) {
+		part := h.reply[span[0]*h.replyKeys : span[1]*h.replyKeys]
+		n := span[1] - span[0]
+		mean := meanRow(part, n, h.replyKeys, h.length)
+		significant := map[float64][][]int32{} // by theta
+		rates := make([]*HeadRate, len(a.settings))
+		for i, s := range a.settings {
+			if s.Window >= h.length || s.Window > h.n {
 				continue
 			}
-			if lists[s.Theta] == nil {
-				lists[s.Theta] = a.significant(part, nrows, genKeys, length, mean, float32(s.Theta))
+			if significant[s.Theta] == nil {
+				significant[s.Theta] = a.significant(part, n, h.replyKeys, mean, float32(s.Theta))
 			}
 			if votes[s.Window] == nil {
-				votes[s.Window] = snapkv.Vote(rows, n, rowKeys, s.Window, length-s.Window)
+				votes[s.Window] = snapkv.Vote(h.prompt, h.n, h.promptKeys, s.Window, h.length-s.Window)
 			}
-			rate, err := a.cfg.Rate(s, votes[s.Window], mean, lists[s.Theta])
+			rate, err := a.cfg.Rate(s, votes[s.Window], mean, significant[s.Theta])
 			if err != nil {
 				return nil, err
 			}
@@ -226,9 +222,26 @@ func (a *hitRates) head(p *dumps.Prompt, rows []float32, n int, gen []float32, g
 	return out, nil
 }
 
-func (a *hitRates) significant(part []float32, n, keys, length int, mean []float64, theta float32) [][]int32 {
+// meanRow is the mean of n rows [n, keys] over the first positions.
+func meanRow(rows []float32, n, keys, length int) []float64 {
+	mean := make([]float64, length)
+	for i := range n {
+		for j, w := range rows[i*keys : i*keys+length] {
+			mean[j] += float64(w)
+		}
+	}
+	for j := range mean {
+		mean[j] /= float64(n)
+	}
+	return mean
+}
+
+// significant lists the significant positions of each of n rows [n, keys], or those
+// of their mean.
+func (a *hitRates) significant(rows []float32, n, keys int, mean []float64, theta float32) [][]int32 {
+	length := len(mean)
 	if a.cfg.Generation == GenerationRows {
-		return hitrate.Significant(part, n, keys, length, theta)
+		return hitrate.Significant(rows, n, keys, length, theta)
 	}
 	row := make([]float32, length)
 	for j, v := range mean {
@@ -237,88 +250,26 @@ func (a *hitRates) significant(part []float32, n, keys, length int, mean []float
 	return hitrate.Significant(row, 1, length, length, theta)
 }
 
-// Rate rates one head under one setting.
-//
-//	vote         [prefix]  weight summed over the window's rows, before pooling
-//	mean         [length]  the mean reply row over the prompt's positions
-//	significant  [rows][]  significant positions of each reply row, ascending
-func (cfg *HitRateConfig) Rate(s Setting, vote, mean []float64, significant [][]int32) (HeadRate, error) {
-	length := len(mean)
-	prefix := length - s.Window
-	kept := cfg.Kept(s, length)
-	if cfg.Kernel > 1 {
-		var err error
-		if vote, err = snapkv.Pool(vote, cfg.Kernel, cfg.Pooling); err != nil {
-			return HeadRate{}, err
-		}
-	}
-	skip := min(cfg.SkipFirst, prefix)
-	keep := topFrom(vote[:prefix], skip, kept)
-	attended := topFrom(mean[:prefix], skip, kept)
-	rate := HeadRate{
-		Window:  s.Window,
-		Budget:  kept,
-		Top:     s.Top,
-		Theta:   s.Theta,
-		Counts:  hitrate.Count(significant, keep, kept, skip, prefix),
-		Chance:  float64(kept) / float64(prefix),
-		Overlap: math.NaN(),
-	}
-	if kept > 0 {
-		rate.Overlap = float64(hitrate.Overlap(keep, attended)) / float64(kept)
-	}
-	for _, j := range keep {
-		rate.Mass += mean[j]
-	}
-	return rate, nil
-}
-
-// topFrom returns the positions of the k largest of the values from skip on,
-// ascending. Ties go to the lower position.
-func topFrom(values []float64, skip, k int) []int32 {
-	list := topk.Select(values[skip:], k)
-	for i := range list {
-		list[i] += int32(skip)
-	}
-	return list
-}
-
-// put adds the rate of a head to its group.
-func (a *hitRates) put(model string, p *dumps.Prompt, layer, head, span, set int, rate *HeadRate) {
-	key := groupKey{model, "*", "*", -1, -1, -1, set}
-	for _, by := range a.cfg.By {
-		switch by {
-		case ByLayer:
-			key.layer = layer
-		case ByHead:
-			key.head = head
-		case ByPrompt:
-			key.prompt = p.ID
-		case ByDataset:
-			key.dataset = p.Dataset
-		case BySpan:
-			key.span = span
-		}
-	}
-	g := a.groups[key]
-	if g == nil {
-		g = &group{model: model, dataset: key.dataset, prompt: key.prompt, layer: key.layer, head: key.head, span: key.span, set: set}
-		a.groups[key] = g
+// add adds the rate of a head to its group.
+func (a *hitRates) add(at place, setting int, rate *HeadRate) {
+	key := groupKey{at.aggregate(a.cfg.By), setting}
+	prompts, known := a.groups[key]
+	if !known {
 		a.order = append(a.order, key)
 	}
-	if n := len(g.perPrompt); n == 0 || g.perPrompt[n-1].prompt != a.prompt {
-		g.perPrompt = append(g.perPrompt, promptSum{prompt: a.prompt})
+	if n := len(prompts); n == 0 || prompts[n-1].prompt != a.prompt {
+		prompts = append(prompts, promptSum{prompt: a.prompt})
+		a.groups[key] = prompts
 	}
-	s := &g.perPrompt[len(g.perPrompt)-1]
+	s := &prompts[len(prompts)-1]
+	s.budget = rate.Budget
 	s.counts.Add(rate.Counts)
 	s.heads = append(s.heads, rate.Counts.RowMean())
-	s.k = rate.Budget
-	s.cells++
 	s.chance += rate.Chance
 	s.overlap += rate.Overlap
 	s.mass += rate.Mass
-	if rate.Budget == 0 && !a.zero {
-		a.zero = true
+	if rate.Budget == 0 && !a.nothingKept {
+		a.nothingKept = true
 		a.warn(Warning{Kind: NothingKept})
 	}
 }

@@ -28,10 +28,9 @@ type MethodConfig struct {
 
 // methodKey names a group of cells that become one row.
 type methodKey struct {
-	model, dataset, prompt string
-	layer, head, span      int
-	entry, theta           int // indices
-	by                     int // index of the combination of keys
+	place
+	entry, theta int // indices
+	by           int // index of the combination of keys
 }
 
 // methods gathers the rows of MethodsBy.
@@ -213,7 +212,8 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 			a.warn(Warning{Kind: NothingDropped, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Capacity: c.Capacity})
 		}
 		key := methodKey{
-			model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: l.Index, entry: i,
+			place: place{model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: l.Index},
+			entry: i,
 		}
 		for head, spans := range res.cells {
 			for span, thetas := range spans {
@@ -232,24 +232,7 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 // add adds a cell to its group in each combination of keys.
 func (a *methods) add(cell methodKey, t tally) {
 	for i, by := range a.by {
-		key := methodKey{
-			model: cell.model, dataset: "*", prompt: "*", layer: -1, head: -1, span: -1,
-			entry: cell.entry, theta: cell.theta, by: i,
-		}
-		for _, name := range by {
-			switch name {
-			case ByLayer:
-				key.layer = cell.layer
-			case ByHead:
-				key.head = cell.head
-			case ByPrompt:
-				key.prompt = cell.prompt
-			case ByDataset:
-				key.dataset = cell.dataset
-			case BySpan:
-				key.span = cell.span
-			}
-		}
+		key := methodKey{place: cell.aggregate(by), entry: cell.entry, theta: cell.theta, by: i}
 		list := a.sums[key]
 		if n := len(list); n == 0 || list[n-1].prompt != a.prompt {
 			list = append(list, promptTally{prompt: a.prompt})

@@ -1,0 +1,106 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// By is a key that splits a result: each of its values has rows of its own.
+// Other keys are aggregated.
+type By string
+
+// The keys, as the command line spells them.
+const (
+	ByLayer   By = "layer"
+	ByHead    By = "head"
+	ByPrompt  By = "prompt"
+	ByDataset By = "dataset"
+	BySpan    By = "span" // ranges of reply rows of equal length
+)
+
+// Check returns an error if b is none of the keys.
+func (b By) Check() error {
+	if !slices.Contains([]By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan}, b) {
+		return fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", string(b))
+	}
+	return nil
+}
+
+// ParseBy reads a comma list of keys; "none" and the empty text are no key.
+func ParseBy(list string) ([]By, error) {
+	var keys []By
+	for _, name := range strings.Split(list, ",") {
+		key := By(strings.TrimSpace(name))
+		if key == "" || key == "none" {
+			continue
+		}
+		if key.Check() != nil {
+			return nil, fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", list)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// Key says what a row of a result is about.
+type Key struct {
+	Model   string
+	Dataset string  // "*" for all
+	Prompt  string  // id; "*" for all
+	Layer   int     // -1 for all
+	Head    int     // -1 for all
+	Window  int     // size of the observation window, rows
+	Span    int     // number of the range of reply rows, from 0; -1 for all rows
+	Top     float64 // share of the prefix that is kept; NaN where the budget was given
+	Budget  int     // positions kept; -1 where prompts differ
+	Theta   float64 // weights above it are significant
+}
+
+// KeyColumns are the columns of a [Key] in tables.
+var KeyColumns = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
+
+// Cells are the cells of the key columns.
+func (k *Key) Cells() []any {
+	return []any{k.Model, k.Dataset, k.Prompt, k.Layer, k.Head, k.Window, k.Span, k.Top, k.Budget, k.Theta}
+}
+
+// place says which prompt, layer, head and span a number is from. A row of a
+// result has "*" or -1 where it aggregates over all of them.
+type place struct {
+	model, dataset, prompt string
+	layer, head, span      int
+}
+
+// aggregate returns the place of the row to which a number from p belongs.
+func (p place) aggregate(by []By) place {
+	row := place{model: p.model, dataset: "*", prompt: "*", layer: -1, head: -1, span: -1}
+	for _, key := range by {
+		switch key {
+		case ByLayer:
+			row.layer = p.layer
+		case ByHead:
+			row.head = p.head
+		case ByPrompt:
+			row.prompt = p.prompt
+		case ByDataset:
+			row.dataset = p.dataset
+		case BySpan:
+			row.span = p.span
+		}
+	}
+	return row
+}
+
+// spansOf returns the ranges of n reply rows that are rated together: all rows,
+// or, by span, ranges of so many rows, of which the last may be shorter.
+func spansOf(n, span int, by []By) [][2]int {
+	if !slices.Contains(by, BySpan) || span < 1 {
+		return [][2]int{{0, n}}
+	}
+	var list [][2]int
+	for lo := 0; lo < n; lo += span {
+		list = append(list, [2]int{lo, min(n, lo+span)})
+	}
+	return list
+}
