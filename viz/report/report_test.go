@@ -36,9 +36,9 @@ func dump(t *testing.T, model, id string, n int) string {
 	return path
 }
 
-// TestNumbersAreThoseOfTheTables finds every layer's hit rate, interval and
-// baselines in the page.
-func TestNumbersAreThoseOfTheTables(t *testing.T) {
+// TestPageHasTheNumbersOfTheTables finds the hit rate, the interval and the baselines
+// of every layer in the page.
+func TestPageHasTheNumbersOfTheTables(t *testing.T) {
 	path := dump(t, "random", "p", 3)
 	page, _, err := HTML(t.Context(), []string{path}, small)
 	if err != nil {
@@ -61,7 +61,7 @@ func TestNumbersAreThoseOfTheTables(t *testing.T) {
 			t.Errorf("no line %s", want)
 		}
 	}
-	for _, want := range []string{"Hit rate by layer", "Hit rate by layer and head", "Hit rate by size of the window", "Layer 0", "Layer 1", "p2", "sinks + recent", "What the words mean"} {
+	for _, want := range []string{"Hit rate by layer", "Hit rate by layer and head", "Hit rate by size of the window", "Layer 0", "Layer 1", "p2", "sinks + recent", "Definitions"} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("no %q", want)
 		}
@@ -72,7 +72,7 @@ func TestNumbersAreThoseOfTheTables(t *testing.T) {
 	}
 }
 
-// TestPageIsOffline: nothing is loaded, nothing runs.
+// TestPageIsOffline checks that the page loads nothing and runs no scripts.
 func TestPageIsOffline(t *testing.T) {
 	page, _, err := HTML(t.Context(), []string{dump(t, "random", "p", 2)}, small)
 	if err != nil {
@@ -90,7 +90,7 @@ func TestPageIsOffline(t *testing.T) {
 	}
 }
 
-// TestHostileNamesAreText: ids and model names cannot become markup.
+// TestHostileNamesAreText checks that ids and names of models cannot become markup.
 func TestHostileNamesAreText(t *testing.T) {
 	const evil = `"><img src=x onerror=alert(1)></title></style><script>alert(2)</script>`
 	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, Origin: viz.Origin{Arguments: []string{evil}}})
@@ -107,7 +107,8 @@ func TestHostileNamesAreText(t *testing.T) {
 	}
 }
 
-// TestNothingToReport: an error, and no file.
+// TestNothingToReport checks that a page without numbers is an error and leaves no
+// file.
 func TestNothingToReport(t *testing.T) {
 	path := dump(t, "random", "p", 1)
 	out := filepath.Join(t.TempDir(), "r.html")
@@ -121,7 +122,8 @@ func TestNothingToReport(t *testing.T) {
 	}
 }
 
-// TestThinKeepsThePageSmall leaves out every other layer, and counts.
+// TestThinKeepsThePageSmall checks that thin leaves out every second figure and counts
+// what it leaves out.
 func TestThinKeepsThePageSmall(t *testing.T) {
 	p := &page{}
 	for i := range 5 {
@@ -139,9 +141,9 @@ func TestThinKeepsThePageSmall(t *testing.T) {
 	}
 }
 
-// TestTextIsShadedByWhoKeepsIt: every position that a head keeps is shaded, by its
-// share of the heads; nothing else is.
-func TestTextIsShadedByWhoKeepsIt(t *testing.T) {
+// TestTextIsShadedByTheHeadsThatKeepIt checks that a position is shaded by the share of
+// heads that keep it, and not shaded if no head does.
+func TestTextIsShadedByTheHeadsThatKeepIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 2, Heads: 4, KVHeads: 2, Dim: 8, Prompt: 70, Rows: 16, Reply: 5})
 	page, _, err := HTML(t.Context(), []string{path}, small)
