@@ -1,20 +1,33 @@
-// Package cluster runs a capture as a Slurm job array: one task a shard of the
-// prompt set, failed tasks submitted again, the shards merged in the end. Slurm
-// schedules; this package writes the script, follows the queue and the files
-// that tasks leave, and keeps all it knows in one folder, so that it can be
-// stopped at any moment and run again.
+// Package cluster runs a capture as a Slurm job array. The prompts are split into shards,
+// and each task of the array records one shard into a dump of its own. When all shards
+// are complete, their dumps are merged into one.
 //
-//	err := submit.Run(ctx, submit.Job{
+//	report, err := cluster.Run(ctx, cluster.Job{
 //		Out: "run.attn", Shards: 8, Prompts: 200,
 //		Capture: []string{"--model=smollm2-135m", "--prompts=prompts.jsonl"},
 //	})
 //
-// The state folder, RUN.attn.submit, holds
+// Slurm schedules the tasks. [Run] writes the batch script, submits it with sbatch, and
+// then follows the queue and the files of the tasks until all shards are done.
 //
-//	job.json     what was asked for, and every array job that was submitted
-//	job.sh       the script of those jobs; sbatch takes it by hand too
-//	shards.tsv   a line a shard: its state, job, node, prompts, log
-//	shards/      the dumps of the shards, the status file and exit code of each task
-//	logs/        what each task said
-//	attnscope    the program that runs, so that a rebuild changes nothing
+// State. Everything that Run knows is in one folder, RUN.attn.submit. Run may therefore be
+// stopped at any time: the tasks continue, and the same call resumes following them.
+//
+//	job.json     the arguments, and each array job that was submitted
+//	job.sh       the batch script, which can also be given to sbatch by hand
+//	shards.tsv   one line per shard: state, job, node, prompts, attempts, log
+//	shards/      the dumps of the shards, and the status file and exit code of each task
+//	logs/        the output of each task
+//	attnscope    a copy of the program, so that a rebuild does not change a running job
+//
+// Retries. A task that ends without a complete dump is submitted again. It resumes the
+// shard's dump after its last complete prompt, so finished prompts are never repeated. A
+// shard that fails more than Job.Retries times in a row without finishing a prompt is
+// given up; Run then ends with [ErrGivenUp], and calling it again tries the shard again.
+// A task that Slurm preempts, or that comes close to its time limit after it finished a
+// prompt, goes back into the queue and does not count as failed.
+//
+// Merge. The merged dump has the same numbers as a capture without shards on a processor
+// of the same kind. Run warns if shards were recorded on different processors, because
+// numbers can then differ in their last bits.
 package cluster

@@ -8,46 +8,47 @@ import (
 	"time"
 )
 
-// Job is a capture to be split into the tasks of a job array.
+// Job is a capture that is split into the tasks of a job array.
 type Job struct {
-	Out           string   // the dump in the end
+	Out           string   // path of the merged dump
 	Dir           string   // state folder; empty: Out + ".submit"
-	Program       string   // the executable; it is copied into the state folder
+	Program       string   // the executable, which is copied into the state folder
 	Capture       []string // arguments of capture, without output, shard and resume
 	Shards        int
-	Prompts       int    // of the whole set
-	PromptsSHA256 string // of the whole set, as dumps record it
+	Prompts       int    // of all shards together
+	PromptsSHA256 string // hash of all prompts, as dumps record it
 	Slurm         Resources
-	Retries       int           // tries more for a shard that fails without finishing a prompt
-	Poll          time.Duration // longest time between two looks at the queue
-	Force         bool          // begin anew, replace Out
-	KeepShards    bool          // leave the shards' dumps after merging
-	NoWait        bool          // submit what is to be submitted, merge what can be merged, return
+	Retries       int           // extra attempts per shard that fails without finishing a prompt
+	Poll          time.Duration // longest time between two queries of the queue
+	Force         bool          // discard the state and replace Out
+	KeepShards    bool          // keep the dumps of the shards after merging
+	NoWait        bool          // submit and merge what is possible now, then return
 	Log           func(format string, args ...any)
 }
 
-// Resources are what a task asks Slurm for; empty and 0 leave it to the cluster.
+// Resources are the resources of one task. Empty and zero fields are left to the cluster.
 type Resources struct {
 	Partition, Account, QOS, Time, Mem, Gres string
 	CPUs                                     int           // per task
-	Running                                  int           // tasks at once
-	Grace                                    time.Duration // between the warning and the time limit
-	Options                                  []string      // further options of sbatch, such as --constraint=avx512
+	Running                                  int           // most tasks that run at the same time
+	Grace                                    time.Duration // from the warning to the time limit
+	Options                                  []string      // more options of sbatch, such as --constraint=avx512
 	Setup                                    []string      // shell lines before the capture, such as module load
 }
 
-// Report is how a run ended.
+// Report is the result of a run.
 type Report struct {
-	Merged   bool // Out is there
-	Already  bool // it was there before
-	Prompts  int
-	Jobs     []string // array jobs that were submitted, all rounds
+	Merged   bool     // Out is complete
+	Already  bool     // Out was complete before the run
+	Prompts  int      // in Out
+	Jobs     []string // ids of all array jobs of the state folder
 	Warnings []string
 }
 
 // ErrGivenUp is in the chain of the error of a run that ended with shards missing.
 var ErrGivenUp = errors.New("shards are missing")
 
+// dir is the state folder.
 func (j *Job) dir() string {
 	if j.Dir != "" {
 		return j.Dir
@@ -55,7 +56,7 @@ func (j *Job) dir() string {
 	return j.Out + ".submit"
 }
 
-// name of the job in the queue, before the round.
+// name is the first part of the name of an array job in the queue.
 func (j *Job) name() string {
 	base := strings.TrimSuffix(filepath.Base(j.Out), ".attn")
 	return strings.Map(func(r rune) rune {
@@ -66,6 +67,7 @@ func (j *Job) name() string {
 	}, base)
 }
 
+// check reports a number of shards that is not possible.
 func (j *Job) check() error {
 	switch {
 	case j.Shards < 1:
@@ -87,7 +89,7 @@ func shardPath(dir string, i int) string {
 	return filepath.Join(dir, "shards", fmt.Sprintf("shard-%04d.attn", i))
 }
 
-// logPath is where task i of an array job writes: as the script names it.
+// logPath is the log of task i of an array job, as the script names it.
 func logPath(dir string, i int, job string) string {
 	return filepath.Join(dir, "logs", fmt.Sprintf("shard-%04d-job-%s.log", i, job))
 }

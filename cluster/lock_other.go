@@ -4,4 +4,5 @@ package cluster
 
 import "os"
 
+// lock does nothing: this system has no flock.
 func lock(*os.File) error { return nil }

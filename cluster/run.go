@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// Run submits the job, or goes on with it where an earlier Run was stopped, and
-// follows it until the shards are merged. When ctx ends, the array jobs go on.
+// Run submits the job, or resumes a job that an earlier Run has submitted, and follows it
+// until the shards are merged. When ctx ends, Run returns and the tasks continue. The error
+// wraps [ErrGivenUp] if shards are missing at the end, and [ErrNoSlurm] without Slurm.
 func Run(ctx context.Context, j Job) (Report, error) {
 	if err := j.check(); err != nil {
 		return Report{}, err
@@ -51,71 +53,83 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	return r.report, err
 }
 
-// runner is a Run under way.
+// runner is a run in progress.
 type runner struct {
 	j      *Job
 	dir    string
 	saved  *saved
 	shards []*shard
-	said   string // the last line about all shards, and when
-	when   time.Time
-	mute   bool // the queue could not be asked, and that was said
 	report Report
+
+	logged     string // last line about all shards
+	loggedAt   time.Time
+	queueFails bool // the queue could not be queried, which was logged
 }
 
-// open takes up the state of an earlier run, or begins a new one.
+// open loads the state of an earlier run or creates a new one.
 func (r *runner) open(ctx context.Context) (err error) {
 	if r.saved, err = load(r.dir); err != nil && !r.j.Force {
 		return err
 	}
 	_, missing := os.Stat(r.j.Out)
-	there := missing == nil
+	exists := missing == nil
 	if r.saved != nil && r.j.Force {
 		if busy := r.inQueue(ctx); len(busy) > 0 {
-			return fmt.Errorf("%s: job %s is still in the queue: scancel %s first", r.dir, strings.Join(busy, ", "), strings.Join(busy, " "))
+			return fmt.Errorf("%s: job %s is still in the queue: scancel %s first",
+				r.dir, strings.Join(busy, ", "), strings.Join(busy, " "))
 		}
 		r.saved = nil
 	}
 	switch {
-	case r.saved == nil && there && !r.j.Force:
+	case r.saved == nil && exists && !r.j.Force:
 		return fmt.Errorf("%s exists", r.j.Out)
 	case r.saved == nil:
-		if r.saved, err = begin(r.dir, r.j); err != nil {
-			return err
-		}
+		r.saved, err = create(r.dir, r.j)
 	default:
-		if err := r.saved.fits(r.dir, r.j); err != nil {
-			return err
-		}
-		switch {
-		case there && r.isOurs():
-			r.report.Merged, r.report.Already, r.report.Prompts = true, true, r.saved.Prompts
-			return nil
-		case there:
-			return fmt.Errorf("%s exists, and is not what %s led to", r.j.Out, r.dir)
-		case r.saved.Merged != "": // and taken away since
-			if r.saved, err = begin(r.dir, r.j); err != nil {
-				return err
-			}
-		}
-		if err := r.adopt(ctx); err != nil {
-			return err
-		}
-		if _, err := os.Stat(filepath.Join(r.dir, "attnscope")); errors.Is(err, fs.ErrNotExist) {
-			if err := copyProgram(r.j.Program, filepath.Join(r.dir, "attnscope")); err != nil {
-				return err
-			}
-		}
+		err = r.resume(ctx, exists)
+	}
+	if err != nil || r.report.Already {
+		return err
 	}
 	for i := range r.j.Shards {
 		s := &shard{index: i, state: "waiting"}
 		for _, round := range r.saved.Rounds {
 			if slices.Contains(parseTasks(round.Tasks), i) {
-				s.job, s.old = round.Job, true
+				s.job = round.Job
+				s.old = true
 			}
 		}
-		s.look(r.dir)
+		s.readDump(r.dir)
 		r.shards = append(r.shards, s)
+	}
+	return nil
+}
+
+// resume checks that the state of an earlier run can be resumed. exists says whether the
+// output exists; if it is complete, there is nothing left to do.
+func (r *runner) resume(ctx context.Context, exists bool) (err error) {
+	if err := r.saved.checkSame(r.dir, r.j); err != nil {
+		return err
+	}
+	switch {
+	case exists && r.isOurs():
+		r.report.Merged = true
+		r.report.Already = true
+		r.report.Prompts = r.saved.Prompts
+		return nil
+	case exists:
+		return fmt.Errorf("%s exists, but it is not the merged dump of %s", r.j.Out, r.dir)
+	case r.saved.Merged != "": // the output was removed since
+		if r.saved, err = create(r.dir, r.j); err != nil {
+			return err
+		}
+	}
+	if err := r.adopt(ctx); err != nil {
+		return err
+	}
+	program := filepath.Join(r.dir, "attnscope")
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		return copyProgram(r.j.Program, program)
 	}
 	return nil
 }
@@ -127,10 +141,11 @@ func (r *runner) isOurs() bool {
 		return false
 	}
 	defer d.Close()
-	return d.Path() == r.j.Out && d.Complete() && len(d.Prompts()) == r.saved.Prompts && d.Header().Manifest.PromptsSHA256 == r.saved.PromptsSHA256
+	return d.Path() == r.j.Out && d.Complete() && len(d.Prompts()) == r.saved.Prompts &&
+		d.Header().Manifest.PromptsSHA256 == r.saved.PromptsSHA256
 }
 
-// inQueue lists the jobs of the state that have tasks which have not ended.
+// inQueue lists the jobs that have tasks which have not ended.
 func (r *runner) inQueue(ctx context.Context) []string {
 	ids, cluster := r.saved.jobs()
 	if len(ids) == 0 {
@@ -150,14 +165,15 @@ func (r *runner) inQueue(ctx context.Context) []string {
 	return busy
 }
 
-// adopt finds the job of a round that was written down without its id: the
-// submitter died while it called sbatch.
+// adopt finds the job of a round that was saved without its id, because the submitter died
+// while it called sbatch. A round that was not accepted is dropped.
 func (r *runner) adopt(ctx context.Context) error {
 	kept := r.saved.Rounds[:0]
 	for _, round := range r.saved.Rounds {
 		if round.Job == "" {
-			if round.Job = findJob(ctx, round.Name); round.Job == "" {
-				continue // it was not accepted
+			round.Job = findJob(ctx, round.Name)
+			if round.Job == "" {
+				continue
 			}
 		}
 		kept = append(kept, round)
@@ -166,17 +182,17 @@ func (r *runner) adopt(ctx context.Context) error {
 	return r.saved.save(r.dir)
 }
 
-// follow looks at queue and files, more seldom while nothing changes, submits
-// what has to be submitted, and merges when all shards are done.
+// follow polls the queue and the files, less often while nothing changes, submits shards
+// that have no task, and merges when all shards are done.
 func (r *runner) follow(ctx context.Context) error {
 	first := max(100*time.Millisecond, min(time.Second, r.j.Poll))
 	wait := first
 	for {
-		r.look(ctx)
+		r.poll(ctx)
 		if err := r.submit(ctx); err != nil {
 			return err
 		}
-		changed := r.tell()
+		changed := r.logProgress()
 		if err := writeShards(r.dir, r.shards); err != nil {
 			return err
 		}
@@ -189,7 +205,8 @@ func (r *runner) follow(ctx context.Context) error {
 		if r.j.NoWait && r.all(func(s *shard) bool { return s.ended == 0 || s.over }) {
 			return nil
 		}
-		if wait = min(wait*3/2, max(r.j.Poll, first)); changed {
+		wait = min(wait*3/2, max(r.j.Poll, first))
+		if changed {
 			wait = first
 		}
 		select {
@@ -200,12 +217,13 @@ func (r *runner) follow(ctx context.Context) error {
 	}
 }
 
+// all says whether all shards satisfy a condition.
 func (r *runner) all(holds func(*shard) bool) bool {
 	return !slices.ContainsFunc(r.shards, func(s *shard) bool { return !holds(s) })
 }
 
-// look asks the queue and the files about every shard.
-func (r *runner) look(ctx context.Context) {
+// poll updates every shard from the queue and the files.
+func (r *runner) poll(ctx context.Context) {
 	var jobs []string
 	for _, s := range r.shards {
 		if s.job != "" && !s.done && !s.over && !slices.Contains(jobs, s.job) {
@@ -220,10 +238,10 @@ func (r *runner) look(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 		return
-	case err != nil && !r.mute:
-		r.j.log("warning: the queue cannot be asked (%v): the files of the tasks are followed meanwhile", err)
+	case err != nil && !r.queueFails:
+		r.j.log("warning: the queue cannot be queried (%v): following the files of the tasks meanwhile", err)
 	}
-	r.mute = err != nil
+	r.queueFails = err != nil
 	if err == nil && slices.ContainsFunc(r.shards, func(s *shard) bool {
 		_, listed := q[task{s.job, s.index}]
 		return s.job != "" && !s.done && !s.over && !listed
@@ -239,19 +257,21 @@ func (r *runner) look(ctx context.Context) {
 		if !s.observe(r.dir, q, err == nil) {
 			continue
 		}
-		s.look(r.dir)
+		s.readDump(r.dir)
 		if s.done {
 			continue
 		}
 		s.tries++
-		if s.failures++; s.prompts > before {
+		s.failures++
+		if s.prompts > before {
 			s.failures = 0
 		}
 		r.decide(s)
 	}
 }
 
-// decide says what becomes of a shard whose task ended without a dump.
+// decide decides whether a shard whose task ended without a complete dump is submitted
+// again.
 func (r *runner) decide(s *shard) {
 	on := ""
 	if s.node != "" {
@@ -259,26 +279,33 @@ func (r *runner) decide(s *shard) {
 	}
 	log, _ := filepath.Rel(r.dir, logPath(r.dir, s.index, s.job))
 	switch {
-	case s.old: // what became of it before this run counts for nothing
-		s.tries, s.failures = 0, 0
+	case s.old: // failures before this run do not count
+		s.tries = 0
+		s.failures = 0
 		r.j.log("shard %d has ended with %d prompts finished: %s; it is submitted again", s.index, s.prompts, s.why)
 	case s.state == "cancelled":
 		s.over = true
 		r.j.log("warning: shard %d was cancelled; the same command submits it again", s.index)
 	case s.failures > r.j.Retries:
-		s.state, s.over = "given up", true
-		r.j.log("warning: shard %d failed%s %d times in a row without finishing a prompt: %s (%s)", s.index, on, s.failures, s.why, log)
+		s.state = "given up"
+		s.over = true
+		r.j.log("warning: shard %d failed%s %d times in a row without finishing a prompt: %s (%s)",
+			s.index, on, s.failures, s.why, log)
 	case s.failures == 0:
 		r.j.log("shard %d ended%s with %d prompts finished: %s; it is submitted again", s.index, on, s.prompts, s.why)
 	default:
-		r.j.log("warning: shard %d failed%s: %s (%s); it is submitted again, try %d of %d", s.index, on, s.why, log, s.failures+1, r.j.Retries+1)
+		r.j.log("warning: shard %d failed%s: %s (%s); it is submitted again, attempt %d of %d",
+			s.index, on, s.why, log, s.failures+1, r.j.Retries+1)
 	}
 	if !s.over {
-		s.job, s.state, s.ended, s.old = "", "waiting", 0, false
+		s.job = ""
+		s.state = "waiting"
+		s.ended = 0
+		s.old = false
 	}
 }
 
-// submit sends off an array job of all shards that have none.
+// submit submits an array job of all shards that have none.
 func (r *runner) submit(ctx context.Context) error {
 	var tasks []int
 	for _, s := range r.shards {
@@ -293,7 +320,11 @@ func (r *runner) submit(ctx context.Context) error {
 		return ErrNoSlurm
 	}
 	n := len(r.saved.Rounds)
-	r.saved.Rounds = append(r.saved.Rounds, round{Name: fmt.Sprintf("%s-%s-%d", r.j.name(), r.saved.Token, n+1), Tasks: taskList(tasks, 0), Submitted: now()})
+	r.saved.Rounds = append(r.saved.Rounds, round{
+		Name:      fmt.Sprintf("%s-%s-%d", r.j.name(), r.saved.Token, n+1),
+		Tasks:     taskList(tasks, 0),
+		Submitted: now(),
+	})
 	if err := r.saved.save(r.dir); err != nil {
 		return err
 	}
@@ -303,14 +334,20 @@ func (r *runner) submit(ctx context.Context) error {
 		r.saved.Rounds = r.saved.Rounds[:n]
 		return errors.Join(err, r.saved.save(r.dir))
 	}
-	this.Job, this.Cluster = job, cluster
+	this.Job = job
+	this.Cluster = cluster
 	for _, i := range tasks {
-		r.shards[i].job, r.shards[i].state, r.shards[i].why, r.shards[i].ended = job, "pending", "", 0
+		s := r.shards[i]
+		s.job = job
+		s.state = "pending"
+		s.why = ""
+		s.ended = 0
 	}
 	r.j.log("job %s: %s", job, shardsText(tasks, r.j.Shards))
 	return r.saved.save(r.dir)
 }
 
+// shardsText formats shards for the log.
 func shardsText(tasks []int, n int) string {
 	if len(tasks) == 1 {
 		return fmt.Sprintf("shard %d of %d", tasks[0], n)
@@ -318,14 +355,29 @@ func shardsText(tasks []int, n int) string {
 	return fmt.Sprintf("shards %s of %d", taskList(tasks, 0), n)
 }
 
-// tell says how the shards stand when that has changed.
-func (r *runner) tell() (changed bool) {
-	count, where := map[string]int{}, map[string][]string{}
-	var order []string
-	for _, s := range r.shards {
-		if count[s.state]++; count[s.state] == 1 {
-			order = append(order, s.state)
+// logProgress logs the states of the shards if they have changed since they were last
+// logged, or after quietFor.
+func (r *runner) logProgress() (changed bool) {
+	line := r.progressLine()
+	changed = line != r.logged
+	if changed || time.Since(r.loggedAt) >= quietFor {
+		prompts := 0
+		for _, s := range r.shards {
+			prompts += s.now
 		}
+		r.j.log("%s; %d of %d prompts", line, prompts, r.j.Prompts)
+		r.logged = line
+		r.loggedAt = time.Now()
+	}
+	return changed
+}
+
+// progressLine counts the shards by state, with the nodes or reasons.
+func (r *runner) progressLine() string {
+	count := map[string]int{}
+	where := map[string][]string{}
+	for _, s := range r.shards {
+		count[s.state]++
 		detail := s.node
 		if s.state == "pending" {
 			detail = s.why
@@ -334,9 +386,8 @@ func (r *runner) tell() (changed bool) {
 			where[s.state] = append(where[s.state], detail)
 		}
 	}
-	slices.Sort(order)
-	var parts []string
-	for _, state := range order {
+	parts := []string{fmt.Sprintf("%d of %d shards done", count["done"], len(r.shards))}
+	for _, state := range slices.Sorted(maps.Keys(count)) {
 		if state == "done" {
 			continue
 		}
@@ -346,34 +397,29 @@ func (r *runner) tell() (changed bool) {
 		}
 		parts = append(parts, part)
 	}
-	line := strings.Join(append([]string{fmt.Sprintf("%d of %d shards done", count["done"], len(r.shards))}, parts...), "; ")
-	if changed = line != r.said; changed || time.Since(r.when) >= quietFor {
-		prompts := 0
-		for _, s := range r.shards {
-			prompts += s.now
-		}
-		r.j.log("%s; %d of %d prompts", line, prompts, r.j.Prompts)
-		r.said, r.when = line, time.Now()
-	}
-	return changed
+	return strings.Join(parts, "; ")
 }
 
-// quietFor is the longest time without a line about the shards.
+// quietFor is the longest time without a line about the shards in the log.
 const quietFor = 10 * time.Minute
 
 // missing is the error of a run whose shards are not all done.
 func (r *runner) missing() error {
-	var list, first []string
+	var list []string
+	first := ""
 	for _, s := range r.shards {
-		if !s.done {
-			list = append(list, fmt.Sprint(s.index))
-			first = append(first, fmt.Sprintf("shard %d: %s", s.index, s.why))
+		if s.done {
+			continue
 		}
+		if first == "" {
+			first = fmt.Sprintf("shard %d: %s", s.index, s.why)
+		}
+		list = append(list, fmt.Sprint(s.index))
 	}
-	return fmt.Errorf("%s: %w: %s of %d (%s)", r.j.Out, ErrGivenUp, strings.Join(list, ", "), r.j.Shards, first[0])
+	return fmt.Errorf("%s: %w: %s of %d (%s)", r.j.Out, ErrGivenUp, strings.Join(list, ", "), r.j.Shards, first)
 }
 
-// merge joins the shards, which were checked to be complete.
+// merge merges the dumps of the shards, which are complete, and removes them.
 func (r *runner) merge(ctx context.Context) error {
 	var paths, hosts []string
 	prompts := 0
@@ -387,7 +433,8 @@ func (r *runner) merge(ctx context.Context) error {
 		prompts += len(d.Prompts())
 		d.Close()
 		if got := h.Manifest.PromptsSHA256; r.saved.PromptsSHA256 != "" && got != r.saved.PromptsSHA256 {
-			return fmt.Errorf("%s: it was recorded from other prompts (prompts_sha256 %.12s, want %.12s): the prompt file changed meanwhile", path, got, r.saved.PromptsSHA256)
+			return fmt.Errorf("%s: it was recorded from different prompts (prompts_sha256 %.12s, want %.12s): "+
+				"the prompt file has changed", path, got, r.saved.PromptsSHA256)
 		}
 		if !slices.Contains(hosts, h.Manifest.Host) {
 			hosts = append(hosts, h.Manifest.Host)
@@ -395,15 +442,18 @@ func (r *runner) merge(ctx context.Context) error {
 		paths = append(paths, path)
 	}
 	if prompts != r.saved.Prompts {
-		return fmt.Errorf("%s: the shards hold %d prompts, the set has %d", r.dir, prompts, r.saved.Prompts)
+		return fmt.Errorf("%s: the shards have %d prompts, want %d", r.dir, prompts, r.saved.Prompts)
 	}
 	if len(hosts) > 1 {
-		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("the shards were recorded on different processors (%s): numbers may differ in their last bits from those of one machine; ask for one kind with --sbatch --constraint=..., or set ATTNSCOPE_CPU=avx2", strings.Join(hosts, "; ")))
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("the shards were recorded on different processors (%s): "+
+			"numbers may differ in their last bits from a run on one machine; "+
+			"ask for one kind with --sbatch --constraint=..., or set ATTNSCOPE_CPU=avx2", strings.Join(hosts, "; ")))
 	}
 	if err := dumps.Merge(ctx, r.j.Out, paths, r.j.Force); err != nil {
 		return err
 	}
-	r.report.Merged, r.report.Prompts = true, prompts
+	r.report.Merged = true
+	r.report.Prompts = prompts
 	r.saved.Merged = now()
 	if err := r.saved.save(r.dir); err != nil {
 		return err

@@ -8,18 +8,18 @@ import (
 	"text/template"
 )
 
-// script is what every task runs. The dump and the exit code are all that the
-// submitter needs to see of it. A time limit that comes near is announced by
-// USR1, which nothing else sends: the capture then ends as it would on SIGTERM,
-// and the task goes back into the queue if it finished a prompt since it began.
-// On SIGTERM (preemption, scancel) it ends, and Slurm decides what follows.
+// script is the batch script of every task. The submitter only needs its dump and its
+// exit code. Slurm sends USR1, which nothing else sends, when the time limit is near: the
+// capture then ends as on SIGTERM, and the task goes back into the queue if it has
+// finished a prompt since it began. On SIGTERM (preemption, scancel) the task ends, and
+// Slurm decides whether it is started again.
 var script = template.Must(template.New("job.sh").Parse(`#!/bin/bash
 {{- range .Lines}}
 #SBATCH {{.}}
 {{- end}}
 
-# Written by attnscope submit: task i of the array records shard i of {{.Shards}} into
-# shards/ of the folder below, and goes on with what an earlier task finished.
+# Written by attnscope submit. Task i of the array records shard i of {{.Shards}} into
+# shards/ of the folder below and resumes what an earlier task has finished.
 state={{.Dir}}
 task=$SLURM_ARRAY_TASK_ID
 shard=$(printf '%s/shards/shard-%04d' "$state" "$task")
@@ -61,7 +61,7 @@ fi
 exit "$code"
 `))
 
-// Script is the batch script of the job array.
+// Script returns the batch script of the job array.
 func (j *Job) Script() (string, error) {
 	if err := j.check(); err != nil {
 		return "", err
@@ -91,7 +91,12 @@ func (j *Job) Script() (string, error) {
 		lines = append(lines, fmt.Sprintf("--signal=B:USR1@%d", s))
 	}
 	for _, o := range []struct{ name, value string }{
-		{"partition", r.Partition}, {"account", r.Account}, {"qos", r.QOS}, {"time", r.Time}, {"mem", r.Mem}, {"gres", r.Gres},
+		{"partition", r.Partition},
+		{"account", r.Account},
+		{"qos", r.QOS},
+		{"time", r.Time},
+		{"mem", r.Mem},
+		{"gres", r.Gres},
 	} {
 		if o.value != "" {
 			lines = append(lines, "--"+o.name+"="+directive(o.value))
@@ -123,25 +128,27 @@ func (j *Job) Script() (string, error) {
 	return b.String(), nil
 }
 
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+// plainWord matches words that need no quotes.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// quote makes one word of the shell of any text.
+// quote quotes a text as one word of the shell.
 func quote(s string) string {
-	if plain.MatchString(s) {
+	if plainWord.MatchString(s) {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// directive makes one word of a #SBATCH line of any text without line ends.
+// directive quotes a text without line ends as one word of a #SBATCH line.
 func directive(s string) string {
-	if plain.MatchString(s) {
+	if plainWord.MatchString(s) {
 		return s
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// taskList writes ascending task numbers as sbatch's --array takes them: "0-3,7%2".
+// taskList formats ascending task numbers for --array of sbatch, such as "0-3,7%2" with
+// at most 2 running; 0 means no limit.
 func taskList(tasks []int, running int) string {
 	var parts []string
 	for lo := 0; lo < len(tasks); {

@@ -11,29 +11,30 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// shard is one part of the prompt set on its way.
+// shard is one part of the prompts and its progress.
 type shard struct {
 	index    int
-	job      string // the array job that has it now; empty: none
+	job      string // id of the array job that records it; empty: none
 	node     string
-	state    string // done, or as Slurm says, or waiting, given up, cancelled
-	why      string
-	prompts  int  // finished, as of the last end of a task
-	now      int  // finished, as the running task says
-	tries    int  // tasks that ended without a dump, this run of the submitter
-	failures int  // of these the last ones, that finished no prompt
-	ended    int  // looks at the queue in a row that saw the task ended
-	old      bool // the job was submitted by an earlier run of the submitter
-	over     bool // nothing more is tried
-	done     bool
+	state    string // done, waiting, given up, cancelled, or a state of Slurm in lower case
+	why      string // reason of the state
+	prompts  int    // finished prompts in the dump
+	now      int    // finished prompts, including those in the running task's status
+	tries    int    // tasks that ended without a complete dump during this run
+	failures int    // the most recent of them in a row that finished no prompt
+	ended    int    // consecutive observations that the task has ended
+	old      bool   // the job was submitted by an earlier run
+	over     bool   // there will be no more attempts
+	done     bool   // the dump is complete
 }
 
-// exited is what a task leaves when it ends: shard-0003.exit.
+// exited is the content of the file that a task writes when it ends, shard-0003.exit.
 type exited struct {
 	job, node string
 	code      int
 }
 
+// readExit reads the exit file of shard i, if there is a valid one.
 func readExit(dir string, i int) (e exited, ok bool) {
 	text, err := os.ReadFile(strings.TrimSuffix(shardPath(dir, i), ".attn") + ".exit")
 	if err != nil {
@@ -56,8 +57,9 @@ func readExit(dir string, i int) (e exited, ok bool) {
 	return e, ok
 }
 
-// look reads the shard's dump: whether it is complete, and how many prompts it has.
-func (s *shard) look(dir string) {
+// readDump updates the shard from its dump: whether it is complete, and its number of
+// prompts.
+func (s *shard) readDump(dir string) {
 	r, err := dumps.Open(shardPath(dir, s.index))
 	if err != nil {
 		return
@@ -65,16 +67,18 @@ func (s *shard) look(dir string) {
 	defer r.Close()
 	s.prompts = len(r.Prompts())
 	s.now = s.prompts
-	if s.done = r.Complete(); s.done {
-		s.state, s.why = "done", ""
+	s.done = r.Complete()
+	if s.done {
+		s.state = "done"
+		s.why = ""
 		if e, ok := readExit(dir, s.index); ok {
 			s.node = e.node
 		}
 	}
 }
 
-// progress reads how far the running task is from its status file.
-func (s *shard) progress(dir string) {
+// readStatus updates the number of finished prompts from the running task's status file.
+func (s *shard) readStatus(dir string) {
 	text, err := os.ReadFile(strings.TrimSuffix(shardPath(dir, s.index), ".attn") + ".json")
 	if err != nil {
 		return
@@ -87,22 +91,24 @@ func (s *shard) progress(dir string) {
 	}
 }
 
-// there is a cheap look for the finished dump.
-func (s *shard) there(dir string) bool {
+// hasDump says whether the dump exists under its final name.
+func (s *shard) hasDump(dir string) bool {
 	_, err := os.Stat(shardPath(dir, s.index))
 	return err == nil
 }
 
-// observe takes in what the queue and the files say, and returns true when the
-// task has ended without a dump. An end is believed at the second look: files
-// come late on shared file systems, and a task that is requeued seems to have
-// ended for a moment.
+// observe updates the shard from the queue and the files. It returns true if the task has
+// ended without a complete dump. asked says whether the queue could be queried.
+//
+// Two consecutive observations are needed: files appear late on shared file systems, and
+// a task that is requeued seems to have ended for a moment.
 func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	if s.done || s.over || s.job == "" {
 		return false
 	}
-	if s.there(dir) {
-		if s.look(dir); s.done {
+	if s.hasDump(dir) {
+		s.readDump(dir)
+		if s.done {
 			return false
 		}
 	}
@@ -111,43 +117,61 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	st, listed := q[task{s.job, s.index}]
 	switch {
 	case listed && active[st.state]:
-		s.state, s.why, s.node, s.ended = strings.ToLower(st.state), st.reason, st.node, 0
-		s.progress(dir)
+		s.state = strings.ToLower(st.state)
+		s.why = st.reason
+		s.node = st.node
+		s.ended = 0
+		s.readStatus(dir)
 		return false
 	case listed:
-		s.state, s.why, s.node = strings.ToLower(st.state), "", st.node
+		s.state = strings.ToLower(st.state)
+		s.why = ""
+		s.node = st.node
 	case left:
-		s.state, s.why, s.node = "ended", "", exit.node
-	case asked: // Slurm has forgotten it, and it left nothing
-		s.state, s.why = "lost", ""
+		s.state = "ended"
+		s.why = ""
+		s.node = exit.node
+	case asked: // Slurm has forgotten the task, and it left no file
+		s.state = "lost"
+		s.why = ""
 	default:
 		if _, err := os.Stat(logPath(dir, s.index, s.job)); err == nil {
 			s.state = "running"
-			s.progress(dir)
+			s.readStatus(dir)
 		}
 		return false
 	}
-	if s.ended++; s.ended < 2 {
+	s.ended++
+	if s.ended < 2 {
 		return false
 	}
-	switch {
-	case s.state == "cancelled":
-		s.why = "cancelled"
-	case left && exit.code != 0:
-		s.why = fmt.Sprintf("exit %d", exit.code)
-	case left:
-		s.why = "exit 0, but there is no complete dump"
-	default:
-		s.why = strings.ReplaceAll(s.state, "_", " ")
-	}
-	if line := lastLine(logPath(dir, s.index, s.job)); line != "" && s.state != "cancelled" {
-		s.why += ": " + line
-	}
+	s.why = s.cause(dir, exit, left)
 	return true
 }
 
-// lastLine is the last line of a log that says something; the program's own
-// words come before what Slurm adds, but hints and progress are no cause.
+// cause is the reason why the task ended without a complete dump. left says whether the
+// task wrote exit.
+func (s *shard) cause(dir string, exit exited, left bool) string {
+	var why string
+	switch {
+	case s.state == "cancelled":
+		return "cancelled"
+	case left && exit.code != 0:
+		why = fmt.Sprintf("exit %d", exit.code)
+	case left:
+		why = "exit 0, but there is no complete dump"
+	default:
+		why = strings.ReplaceAll(s.state, "_", " ")
+	}
+	if line := lastLine(logPath(dir, s.index, s.job)); line != "" {
+		why += ": " + line
+	}
+	return why
+}
+
+// lastLine returns the line of a log that most likely gives the cause of a failure: the
+// last line of the program that is not a hint or progress, or else the last line of
+// another program, such as Slurm.
 func lastLine(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -163,22 +187,22 @@ func lastLine(path string) string {
 	if _, err := f.ReadAt(b, fi.Size()-int64(len(b))); err != nil {
 		return ""
 	}
-	any := ""
+	other := ""
 	lines := bytes.Split(b, []byte("\n"))
 	for i := len(lines) - 1; i >= 0; i-- {
 		line := strings.TrimSpace(string(lines[i]))
-		said, ours := strings.CutPrefix(line, "attnscope: ")
-		if ours && strings.HasPrefix(said, "shard ") && strings.Contains(said, ", job ") {
+		message, ours := strings.CutPrefix(line, "attnscope: ")
+		if ours && strings.HasPrefix(message, "shard ") && strings.Contains(message, ", job ") {
 			break // the first line of this start of the task
 		}
-		if ours && !strings.HasPrefix(said, "hint: ") && !strings.HasPrefix(said, "capture: ") {
-			return said
+		if ours && !strings.HasPrefix(message, "hint: ") && !strings.HasPrefix(message, "capture: ") {
+			return message
 		}
-		if any == "" && !ours {
-			any = line
+		if other == "" && !ours {
+			other = line
 		}
 	}
-	return any
+	return other
 }
 
 // writeShards writes shards.tsv.
@@ -190,7 +214,8 @@ func writeShards(dir string, list []*shard) error {
 		if s.job != "" {
 			log, _ = filepath.Rel(dir, logPath(dir, s.index, s.job))
 		}
-		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.index, s.state, s.job, s.node, s.now, s.tries, log, s.why)
+		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n",
+			s.index, s.state, s.job, s.node, s.now, s.tries, log, s.why)
 	}
 	return replace(filepath.Join(dir, "shards.tsv"), b.Bytes(), 0o644)
 }

@@ -11,53 +11,56 @@ import (
 	"strings"
 )
 
-// ErrNoSlurm says that Slurm's commands are not here.
+// ErrNoSlurm says that the commands of Slurm are not installed.
 var ErrNoSlurm = errors.New("sbatch is not in PATH")
 
-// task names one task of an array job.
+// task identifies one task of an array job.
 type task struct {
 	job   string // as sbatch printed it, without the cluster
 	index int
 }
 
-// status is what Slurm says of a task.
+// status is the state of a task according to Slurm.
 type status struct {
 	state  string // RUNNING, PENDING, FAILED, ...
 	reason string
 	node   string
 }
 
-// active states are those from which a task can still reach its end.
+// active has the states of tasks that have not ended.
 var active = map[string]bool{
-	"PENDING": true, "RUNNING": true, "SUSPENDED": true, "CONFIGURING": true, "COMPLETING": true, "RESIZING": true, "SIGNALING": true,
-	"STAGE_OUT": true, "STOPPED": true, "REQUEUED": true, "REQUEUE_FED": true, "REQUEUE_HOLD": true, "SPECIAL_EXIT": true, "RESV_DEL_HOLD": true,
+	"PENDING": true, "RUNNING": true, "SUSPENDED": true, "CONFIGURING": true, "COMPLETING": true,
+	"RESIZING": true, "SIGNALING": true, "STAGE_OUT": true, "STOPPED": true,
+	"REQUEUED": true, "REQUEUE_FED": true, "REQUEUE_HOLD": true, "SPECIAL_EXIT": true, "RESV_DEL_HOLD": true,
 }
 
-// command runs one of Slurm's commands and returns what it prints.
+// command runs a command of Slurm and returns its output. The error is its message.
 func command(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdout = &out
+	cmd.Stderr = &errs
 	if err := cmd.Run(); err != nil {
-		said := strings.Join(strings.Fields(errs.String()), " ")
-		if said == "" {
-			said = err.Error()
+		message := strings.Join(strings.Fields(errs.String()), " ")
+		if message == "" {
+			message = err.Error()
 		}
-		return "", fmt.Errorf("%s: %s", name, strings.TrimPrefix(said, name+": "))
+		return "", fmt.Errorf("%s: %s", name, strings.TrimPrefix(message, name+": "))
 	}
 	return out.String(), nil
 }
 
 var jobID = regexp.MustCompile(`^[0-9]+$`)
 
-// sbatch submits a script for the given tasks and returns the job's id and the
-// cluster it went to, if sbatch names one.
+// sbatch submits a script for some tasks. It returns the id of the job, and the cluster if
+// sbatch names one.
 func sbatch(ctx context.Context, path, name string, tasks []int, running int) (job, cluster string, err error) {
 	if _, err := exec.LookPath("sbatch"); err != nil {
 		return "", "", ErrNoSlurm
 	}
-	// Not stopped half way: a job that was accepted must be written down.
-	out, err := command(context.WithoutCancel(ctx), "sbatch", "--parsable", "--job-name="+name, "--array="+taskList(tasks, running), path)
+	// This must not be interrupted: the id of an accepted job must be saved.
+	out, err := command(context.WithoutCancel(ctx),
+		"sbatch", "--parsable", "--job-name="+name, "--array="+taskList(tasks, running), path)
 	if err != nil {
 		return "", "", err
 	}
@@ -72,16 +75,18 @@ func sbatch(ctx context.Context, path, name string, tasks []int, running int) (j
 	return job, cluster, nil
 }
 
-// queue asks squeue about array jobs, also about tasks that ended a short while
-// ago. known is false where it could not be asked; err then tells why.
+// queue asks squeue for the tasks of array jobs, including tasks that ended recently.
 func queue(ctx context.Context, jobs []string, cluster string) (map[task]status, error) {
-	args := []string{"--array", "--noheader", "--states=all", "--format=%F|%K|%T|%N|%r", "--jobs=" + strings.Join(jobs, ",")}
+	args := []string{
+		"--array", "--noheader", "--states=all", "--format=%F|%K|%T|%N|%r",
+		"--jobs=" + strings.Join(jobs, ","),
+	}
 	if cluster != "" {
 		args = append(args, "--clusters="+cluster)
 	}
 	out, err := command(ctx, "squeue", args...)
 	if err != nil {
-		if strings.Contains(err.Error(), "Invalid job id") { // all of them ended and were forgotten
+		if strings.Contains(err.Error(), "Invalid job id") { // squeue has forgotten all of them
 			return map[task]status{}, nil
 		}
 		return nil, err
@@ -89,6 +94,7 @@ func queue(ctx context.Context, jobs []string, cluster string) (map[task]status,
 	return parseQueue(out), nil
 }
 
+// parseQueue reads the output of squeue.
 func parseQueue(out string) map[task]status {
 	m := map[task]status{}
 	for line := range strings.Lines(out) {
@@ -107,7 +113,7 @@ func parseQueue(out string) map[task]status {
 	return m
 }
 
-// parseTasks reads "3", "0-3,7" or "[4-7%2]".
+// parseTasks reads a list of tasks such as "3", "0-3,7" or "[4-7%2]".
 func parseTasks(text string) []int {
 	text, _, _ = strings.Cut(strings.Trim(text, "[]"), "%")
 	var list []int
@@ -128,10 +134,13 @@ func parseTasks(text string) []int {
 	return list
 }
 
-// accounting asks sacct about tasks that squeue has forgotten; where there is
-// no accounting nothing is known of them.
+// accounting asks sacct for tasks that squeue has forgotten. A cluster without accounting
+// gives none.
 func accounting(ctx context.Context, jobs []string, cluster string) map[task]status {
-	args := []string{"--allocations", "--array", "--noheader", "--parsable2", "--format=JobID,State,NodeList", "--jobs=" + strings.Join(jobs, ",")}
+	args := []string{
+		"--allocations", "--array", "--noheader", "--parsable2", "--format=JobID,State,NodeList",
+		"--jobs=" + strings.Join(jobs, ","),
+	}
 	if cluster != "" {
 		args = append(args, "--clusters="+cluster)
 	}
@@ -142,6 +151,7 @@ func accounting(ctx context.Context, jobs []string, cluster string) map[task]sta
 	return parseAccounting(out)
 }
 
+// parseAccounting reads the output of sacct.
 func parseAccounting(out string) map[task]status {
 	m := map[task]status{}
 	for line := range strings.Lines(out) {
@@ -160,8 +170,8 @@ func parseAccounting(out string) map[task]status {
 	return m
 }
 
-// findJob looks for an array job by its name: the one that a submitter sent off
-// before it died, without time to write down the id.
+// findJob returns the id of the array job with a name, or an empty string: a submitter
+// may have died after it submitted a job and before it saved the id.
 func findJob(ctx context.Context, name string) string {
 	out, err := command(ctx, "squeue", "--noheader", "--states=all", "--format=%F", "--name="+name)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,20 +17,20 @@ import (
 	"time"
 )
 
-// saved is job.json: what has to outlive the submitter.
+// saved is the content of job.json: the state that outlives the submitter.
 type saved struct {
-	Token         string   `json:"token"` // in the names of the jobs, so that they can be found again
+	Token         string   `json:"token"` // in the names of the jobs, to find them again
 	Output        string   `json:"output"`
 	Capture       []string `json:"capture"`
 	Shards        int      `json:"shards"`
 	Prompts       int      `json:"prompts"`
 	PromptsSHA256 string   `json:"prompts_sha256"`
 	Rounds        []round  `json:"rounds"`
-	Merged        string   `json:"merged,omitempty"` // when
+	Merged        string   `json:"merged,omitempty"` // time
 }
 
-// round is one array job. It is written down without its id before sbatch is
-// called, and with it afterwards.
+// round is one array job. It is saved without its id before sbatch is called, and with
+// its id afterwards.
 type round struct {
 	Name      string `json:"name"`
 	Job       string `json:"job,omitempty"`
@@ -38,9 +39,10 @@ type round struct {
 	Submitted string `json:"submitted"`
 }
 
+// now is the current time, as job.json has it.
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
-// load reads job.json; nil where there is none yet.
+// load reads job.json. It returns nil if there is none.
 func load(dir string) (*saved, error) {
 	path := filepath.Join(dir, "job.json")
 	text, err := os.ReadFile(path)
@@ -52,11 +54,12 @@ func load(dir string) (*saved, error) {
 	}
 	s := &saved{}
 	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("%s: %v: --force begins anew", path, err)
+		return nil, fmt.Errorf("%s: %v: use --force to start over", path, err)
 	}
 	return s, nil
 }
 
+// save writes job.json.
 func (s *saved) save(dir string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -68,7 +71,7 @@ func (s *saved) save(dir string) error {
 	return replace(filepath.Join(dir, "job.json"), b.Bytes(), 0o644)
 }
 
-// replace writes a file so that a reader sees the old or the new one whole.
+// replace writes a file so that readers see either the old or the new content.
 func replace(path string, text []byte, mode fs.FileMode) error {
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, text, mode); err != nil {
@@ -77,52 +80,60 @@ func replace(path string, text []byte, mode fs.FileMode) error {
 	return os.Rename(tmp, path)
 }
 
-// fits says whether a state is that of this job; it names the first difference.
-func (s *saved) fits(dir string, j *Job) error {
+// checkSame returns an error that names the first difference between the saved job and j.
+func (s *saved) checkSame(dir string, j *Job) error {
 	differs := func(what string, a, b any) error {
-		return fmt.Errorf("%s: %s is %v there and %v here: it cannot be gone on with; --force begins anew", dir, what, a, b)
+		return fmt.Errorf("%s: %s is %v there and %v here: cannot resume; use --force to start over", dir, what, a, b)
 	}
 	if s.Shards != j.Shards {
 		return differs("--shards", s.Shards, j.Shards)
 	}
 	if s.PromptsSHA256 != j.PromptsSHA256 {
-		return fmt.Errorf("%s: the prompts are other ones (prompts_sha256 %.12s there, %.12s here): it cannot be gone on with; --force begins anew", dir, s.PromptsSHA256, j.PromptsSHA256)
+		return fmt.Errorf("%s: the prompts are different (prompts_sha256 %.12s there, %.12s here): "+
+			"cannot resume; use --force to start over", dir, s.PromptsSHA256, j.PromptsSHA256)
 	}
-	values := func(args []string) map[string]string {
-		m := map[string]string{}
-		for _, a := range args {
-			name, value, _ := strings.Cut(a, "=")
-			m[name] += value + " "
-		}
-		return m
-	}
-	a, b := values(s.Capture), values(j.Capture)
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for _, m := range []map[string]string{a, b} {
-			for name := range m {
-				if !yield(name) {
-					return
-				}
-			}
-		}
-	}) {
-		x, there := a[name]
-		y, here := b[name]
-		if x != y || there != here {
-			show := func(v string, ok bool) string {
-				if v = strings.TrimSpace(v); v != "" {
-					return v
-				}
-				return map[bool]string{true: "set", false: "not given"}[ok]
-			}
-			return differs(name, show(x, there), show(y, here))
+	there := argumentValues(s.Capture)
+	here := argumentValues(j.Capture)
+	names := slices.Collect(maps.Keys(there))
+	names = slices.AppendSeq(names, maps.Keys(here))
+	slices.Sort(names)
+	for _, name := range names {
+		if there[name] != here[name] {
+			return differs(name, there[name], here[name])
 		}
 	}
 	return nil
 }
 
-// begin makes the state folder of a new run.
-func begin(dir string, j *Job) (*saved, error) {
+// argument is the value of a command-line argument, for comparison and for errors.
+type argument struct {
+	given bool
+	value string
+}
+
+func (a argument) String() string {
+	if value := strings.TrimSpace(a.value); value != "" {
+		return value
+	}
+	if a.given {
+		return "set"
+	}
+	return "not given"
+}
+
+// argumentValues returns the arguments by name. An argument that is given more than once
+// has all its values, in order.
+func argumentValues(args []string) map[string]argument {
+	m := map[string]argument{}
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		m[name] = argument{given: true, value: m[name].value + value + " "}
+	}
+	return m
+}
+
+// create makes the state folder of a new run.
+func create(dir string, j *Job) (*saved, error) {
 	for _, sub := range []string{"shards", "logs"} {
 		if err := os.RemoveAll(filepath.Join(dir, sub)); err != nil {
 			return nil, err
@@ -138,12 +149,16 @@ func begin(dir string, j *Job) (*saved, error) {
 	if _, err := rand.Read(token); err != nil {
 		return nil, err
 	}
-	s := &saved{Token: hex.EncodeToString(token), Output: j.Out, Capture: j.Capture, Shards: j.Shards, Prompts: j.Prompts, PromptsSHA256: j.PromptsSHA256}
+	s := &saved{
+		Token:  hex.EncodeToString(token),
+		Output: j.Out, Capture: j.Capture,
+		Shards: j.Shards, Prompts: j.Prompts, PromptsSHA256: j.PromptsSHA256,
+	}
 	return s, s.save(dir)
 }
 
-// copyProgram keeps the executable beside the state: the one of `go run` is
-// gone when the submitter is, and a rebuild must not change a run under way.
+// copyProgram copies the executable into the state folder: the executable of `go run`
+// exists only as long as the submitter, and a rebuild must not change a running job.
 func copyProgram(from, to string) error {
 	src, err := os.Open(from)
 	if err != nil {
@@ -164,11 +179,12 @@ func copyProgram(from, to string) error {
 	return os.Rename(to+".new", to)
 }
 
-// jobs lists the ids of all array jobs, and the cluster of the last.
+// jobs returns the ids of all array jobs, and the cluster of the last one.
 func (s *saved) jobs() (ids []string, cluster string) {
 	for _, r := range s.Rounds {
 		if r.Job != "" {
-			ids, cluster = append(ids, r.Job), r.Cluster
+			ids = append(ids, r.Job)
+			cluster = r.Cluster
 		}
 	}
 	return ids, cluster

@@ -38,22 +38,28 @@ func TestTaskLists(t *testing.T) {
 func TestQueueAnswers(t *testing.T) {
 	got := parseQueue("12|0|RUNNING|n1|None\n12|[3-4%2]|PENDING||Resources\n13|3|NODE_FAIL|n2|NodeDown\n14|N/A|RUNNING|n1|None\nnoise\n")
 	want := map[task]status{
-		{"12", 0}: {"RUNNING", "", "n1"}, {"12", 3}: {"PENDING", "Resources", ""}, {"12", 4}: {"PENDING", "Resources", ""}, {"13", 3}: {"NODE_FAIL", "NodeDown", "n2"},
+		{"12", 0}: {"RUNNING", "", "n1"},
+		{"12", 3}: {"PENDING", "Resources", ""},
+		{"12", 4}: {"PENDING", "Resources", ""},
+		{"13", 3}: {"NODE_FAIL", "NodeDown", "n2"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("squeue: %v, want %v", got, want)
 	}
 	got = parseAccounting("12_0|COMPLETED|n1\n12_1|CANCELLED by 1000|n2\n12_2|OUT_OF_MEMORY|n2\n12_[3-4]|PENDING|None assigned\n15|FAILED|n1\n")
 	want = map[task]status{
-		{"12", 0}: {state: "COMPLETED", node: "n1"}, {"12", 1}: {state: "CANCELLED", node: "n2"}, {"12", 2}: {state: "OUT_OF_MEMORY", node: "n2"},
-		{"12", 3}: {state: "PENDING", node: "None assigned"}, {"12", 4}: {state: "PENDING", node: "None assigned"},
+		{"12", 0}: {state: "COMPLETED", node: "n1"},
+		{"12", 1}: {state: "CANCELLED", node: "n2"},
+		{"12", 2}: {state: "OUT_OF_MEMORY", node: "n2"},
+		{"12", 3}: {state: "PENDING", node: "None assigned"},
+		{"12", 4}: {state: "PENDING", node: "None assigned"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("sacct: %v, want %v", got, want)
 	}
 }
 
-// TestQuotedWordsAreOneWord asks the shell.
+// TestQuotedWordsAreOneWord checks with bash that a quoted text is one word.
 func TestQuotedWordsAreOneWord(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("SKIPPED, quoting was not tried: no bash")
@@ -66,7 +72,8 @@ func TestQuotedWordsAreOneWord(t *testing.T) {
 	}
 }
 
-// TestLastLine: what the program said before it failed, of the last start only.
+// TestLastLine checks that the cause of a failure is found in a log, in the output of the
+// last start of the task.
 func TestLastLine(t *testing.T) {
 	for _, c := range []struct{ log, want string }{
 		{"attnscope: shard 1 of 8, job 5 on n1, start 1\nattnscope: x.attn: no space left on device\nattnscope: hint: free some\n", "x.attn: no space left on device"},
@@ -89,7 +96,7 @@ func TestLastLine(t *testing.T) {
 func TestStateNamesWhatDiffers(t *testing.T) {
 	s := &saved{Capture: []string{"--model=m", "--window-rows=32", "--values=true"}, Shards: 4, PromptsSHA256: "aaaa"}
 	base := Job{Capture: []string{"--values=true", "--model=m", "--window-rows=32"}, Shards: 4, PromptsSHA256: "aaaa"}
-	if err := s.fits("d", &base); err != nil {
+	if err := s.checkSame("d", &base); err != nil {
 		t.Errorf("the same arguments in another order: %v", err)
 	}
 	for want, change := range map[string]func(*Job){
@@ -101,15 +108,15 @@ func TestStateNamesWhatDiffers(t *testing.T) {
 	} {
 		j := base
 		change(&j)
-		if err := s.fits("d", &j); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s.checkSame("d", &j); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }
 
-// TestEndIsBelievedAtTheSecondLook: a task that is requeued, and a dump that
-// comes late, are no failures.
-func TestEndIsBelievedAtTheSecondLook(t *testing.T) {
+// TestEndNeedsTwoObservations checks that a task which is requeued, or whose dump appears
+// late, does not count as failed.
+func TestEndNeedsTwoObservations(t *testing.T) {
 	dir := t.TempDir()
 	s := &shard{job: "5"}
 	at := func(state string) map[task]status { return map[task]status{{"5", 0}: {state: state, node: "n1"}} }

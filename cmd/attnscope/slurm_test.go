@@ -347,7 +347,7 @@ func TestSubmitOnSlurm(t *testing.T) {
 	t.Logf("submitter killed while shard %d ran; it was requeued; shard %d was warned of its time limit; %s died under shard %d\n%s%s",
 		requeued.shard, warned.shard, lost.node, lost.shard, said.String(), errs.String())
 
-	for _, want := range []string{"shard 3 failed", "exit 7: the disk is gone", "try 2 of 3", "8 of 8 shards done"} {
+	for _, want := range []string{"shard 3 failed", "exit 7: the disk is gone", "attempt 2 of 3", "8 of 8 shards done"} {
 		if !strings.Contains(said.String()+errs.String(), want) {
 			t.Errorf("the submitter did not say %q", want)
 		}

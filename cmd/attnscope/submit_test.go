@@ -260,7 +260,7 @@ func TestSubmitRetriesWhatFailed(t *testing.T) {
 	touch(t, s.fake, "lose-2")
 	setup := `[ "$task" != 1 ] || ! mkdir "$FAKE/once" 2>/dev/null || { echo "attnscope: no, not now"; echo "attnscope: hint: later"; exit 9; }`
 	code, said := s.submit("--setup", setup)
-	s.expect(code, 0, said, `shard 1 failed on fake: exit 9: no, not now \(logs/shard-0001-job-101.log\); it is submitted again, try 2 of 3`,
+	s.expect(code, 0, said, `shard 1 failed on fake: exit 9: no, not now \(logs/shard-0001-job-101.log\); it is submitted again, attempt 2 of 3`,
 		`shard 2 failed on fake: node fail`, `4 of 4 shards done`, `run.attn: 10 prompts from 4 shards`)
 	if r := fmt.Sprint(s.rounds()); r != "[0-3 1-2]" && r != "[0-3 1 2]" && r != "[0-3 2 1]" {
 		t.Errorf("array jobs of %s, want all shards and 1 and 2 again", r)
@@ -356,7 +356,7 @@ func TestSubmitFollowsFiles(t *testing.T) {
 		code, said := s.submit("--setup", `[ "$task" != 0 ] || ! mkdir "$FAKE/once" 2>/dev/null || exit 4`)
 		s.expect(code, 0, said, `shard 0 failed on fake: exit 4`, `10 prompts from 4 shards`)
 		if how == "no-squeue" {
-			s.expect(code, 0, said, `the queue cannot be asked \(squeue: .*connect failure`)
+			s.expect(code, 0, said, `the queue cannot be queried \(squeue: .*connect failure`)
 		}
 		s.compare()
 	}
