@@ -1,66 +1,91 @@
-// Colours: viridis for amounts, blue to orange for differences. Both are even in
-// lightness and readable by colour-blind people.
+// Colors: viridis for amounts, blue to orange for differences. Both are even in
+// lightness and can be read by color-blind people.
 
 let viridis = [];
-export function setViridis(list) { viridis = list; }
 
-export const rgb = ([r, g, b]) => `rgb(${r},${g},${b})`;
-export const amount = x => viridis[Math.round(255 * Math.min(1, Math.max(0, x)))];
-
-const stops = [[33, 102, 172], [146, 197, 222], [244, 244, 244], [253, 184, 99], [179, 88, 6]];
-export function difference(x) { // x in [-1, 1]
-  const t = (Math.min(1, Math.max(-1, x)) + 1) * 2, i = Math.min(3, Math.floor(t)), f = t - i;
-  return stops[i].map((v, c) => Math.round(v + f * (stops[i + 1][c] - v)));
+// setViridis sets the 256 colors of the map, which the server sends.
+export function setViridis(colors) {
+  viridis = colors;
 }
 
-// ink is black or white, whichever reads better on a colour.
-export const ink = ([r, g, b]) => 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+export const rgb = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
 
-const pack = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+// amount is the color of a share in [0, 1].
+export const amount = share => viridis[Math.round(255 * Math.min(1, Math.max(0, share)))];
 
-// A palette colours positive float32 by their upper 16 bits: a table look-up a
-// pixel, whatever the scale.
+const differenceStops = [
+  [33, 102, 172],
+  [146, 197, 222],
+  [244, 244, 244],
+  [253, 184, 99],
+  [179, 88, 6],
+];
+
+// difference is the color of a difference in [-1, 1].
+export function difference(value) {
+  const place = (Math.min(1, Math.max(-1, value)) + 1) * 2;
+  const index = Math.min(3, Math.floor(place));
+  const fraction = place - index;
+  return differenceStops[index].map((low, channel) => {
+    const high = differenceStops[index + 1][channel];
+    return Math.round(low + fraction * (high - low));
+  });
+}
+
+// ink is black or white, whichever is easier to read on a color.
+export const ink = ([red, green, blue]) => (0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#111" : "#fff");
+
+// pack is a color as a pixel of an image.
+export const pack = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+
+// palette returns a table of pixels for positive float32 values, by their upper 16
+// bits: one look-up per pixel, whatever the scale. share maps a value to [0, 1].
 export function palette(share) {
-  const table = new Uint32Array(32768), bits = new Uint32Array(1), value = new Float32Array(bits.buffer);
+  const table = new Uint32Array(32768);
+  const bits = new Uint32Array(1);
+  const value = new Float32Array(bits.buffer);
   for (let i = 0; i < table.length; i++) {
-    bits[0] = i << 16 | 0x8000;
+    bits[0] = (i << 16) | 0x8000;
     table[i] = pack(amount(Number.isFinite(value[0]) ? share(value[0]) : 1));
   }
   table[0] = pack(amount(share(0)));
   return table;
 }
 
-// scales map a weight to a share of the colour map.
+// scales map a weight to a share of the color map. top is the largest weight, sample
+// a list of weights in sight.
 export const scales = {
-  log: top => v => v <= 0 ? 0 : 1 + Math.log10(v / top) / 4,
-  linear: top => v => v / top,
-  // quantile: a weight's rank among those that are in sight
+  log: top => weight => (weight <= 0 ? 0 : 1 + Math.log10(weight / top) / 4),
+  linear: top => weight => weight / top,
   quantile: (top, sample) => {
-    const list = Float32Array.from(sample).sort();
-    if (list.length === 0) return () => 0;
-    return v => {
-      let lo = 0, hi = list.length;
-      while (lo < hi) { const mid = (lo + hi) >> 1; if (list[mid] < v) lo = mid + 1; else hi = mid; }
-      return lo / list.length;
-    };
+    const sorted = Float32Array.from(sample).sort();
+    return weight => (sorted.length === 0 ? 0 : rank(sorted, weight) / sorted.length);
   },
 };
 
-export const ticks = (scale, top) => scale === "log" ? [1, 0.1, 0.01, 0.001, 0.0001].map(s => [s * top, 1 + Math.log10(s) / 4])
-  : scale === "linear" ? [0, 0.25, 0.5, 0.75, 1].map(s => [s * top, s]) : [0, 0.25, 0.5, 0.75, 1].map(s => [s, s]);
-
-// bar draws a scale from (x, y) upwards.
-export function bar(g, x, y, w, h, marks, title, colours, color = amount) {
-  for (let i = 0; i < h; i++) {
-    g.fillStyle = rgb(color(1 - (i + 0.5) / h));
-    g.fillRect(x, y + i, w, 1.5);
+// rank is the number of values below one in a sorted list.
+function rank(sorted, value) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  g.fillStyle = colours.ink;
-  g.textAlign = "left";
-  g.textBaseline = "middle";
-  g.font = "11px system-ui, sans-serif";
-  for (const [text, share] of marks) g.fillText(text, x + w + 5, y + h * (1 - share));
-  g.textBaseline = "alphabetic";
-  g.fillStyle = colours.soft;
-  g.fillText(title, x, y - 8);
+  return low;
+}
+
+// scaleMarks returns the labels of a scale's color bar and their shares.
+export function scaleMarks(scale, top, format) {
+  if (scale === "log") {
+    return [1, 0.1, 0.01, 0.001, 0.0001].map(part => [format(part * top, 2), 1 + Math.log10(part) / 4]);
+  }
+  const shares = [0, 0.25, 0.5, 0.75, 1];
+  if (scale === "quantile") {
+    return shares.map(share => [Math.round(100 * share) + " %", share]);
+  }
+  return shares.map(share => [format(share * top, 2), share]);
 }

@@ -1,173 +1,397 @@
-// Compare: two prompts, or two captures, side by side and subtracted.
-import { api, state, set, el, css, format, status, later } from "./core.js";
-import { amount, difference, palette, scales, bar } from "./color.js";
-import { Grid, drawGrid, measures, settings } from "./overview.js";
-import { HeadMap, paint, byPalette } from "./headmap.js";
+// The comparison: two prompts, or two captures, side by side and subtracted.
+import { amount, difference, pack, palette, scales } from "./color.js";
+import {
+  cell,
+  css,
+  element,
+  heading,
+  headerCell,
+  locate,
+  numberCell,
+  numberHeader,
+  paragraph,
+  pickRow,
+  status,
+} from "./dom.js";
+import { drawGrid, Grid } from "./grid.js";
+import { byPalette, HeadMap, picture } from "./headmap.js";
+import { measures, settings } from "./measures.js";
+import { colorBar, prepareCanvas } from "./plot.js";
+import { set, state } from "./state.js";
+import { csvText, format } from "./text.js";
+import { later } from "./timing.js";
+
+const sinks = 4; // first positions, which are left out of the maps
+const differenceSteps = 100; // colors on each side of zero
 
 export class Compare {
   constructor(stage, side, about) {
-    this.canvas = el("canvas", { tabIndex: 0, "aria-label": "two captures side by side and their difference" });
-    Object.assign(this, { stage, side, about });
+    this.stage = stage;
+    this.side = side;
+    this.about = about;
+    this.canvas = element("canvas", { tabIndex: 0, "aria-label": "two captures side by side and their difference" });
     stage.append(this.canvas);
     this.redraw = later(() => this.draw(), 12);
-    const locate = e => {
-      const r = this.canvas.getBoundingClientRect();
-      for (const [at, heads] of this.at || []) { // cells of A, as [layer, index]
-        const hit = at(e.clientX - r.left, e.clientY - r.top), i = hit ? this.a.heads.indexOf(heads[hit[1]]) : -1;
-        if (i >= 0) return [hit[0], i];
-      }
-      return null;
-    };
-    this.canvas.addEventListener("pointermove", e => {
-      const hit = locate(e);
+    this.grids = []; // what was drawn: a function from points to cells, and the heads
+    this.canvas.addEventListener("pointermove", event => {
+      const hit = this.find(event);
       this.canvas.style.cursor = hit ? "pointer" : "default";
-      if (hit) this.tell(hit);
-    });
-    this.canvas.addEventListener("click", e => { const hit = locate(e); if (hit) set({ layer: hit[0], head: this.a.heads[hit[1]] }); });
-  }
-  tell([layer, i]) {
-    const id = this.a.heads[i], x = this.a.value(layer, i), y = this.b.value(layer, this.b.heads.indexOf(id));
-    status(`layer ${layer}, head ${id}, ${measures[state.m].name}: A ${format(x)}, B ${format(y)}, B − A ${x === null || y === null ? "–" : format(y - x)}`);
-  }
-  info(side) { return this.about.captures[side === "a" ? state.c : state.c2].prompts[side === "a" ? state.p : state.p2]; }
-  async update() {
-    const { c, p, c2, p2 } = state, key = JSON.stringify([c, p, c2, p2, settings()]), where = [c, p, c2, p2, state.layer, state.head].join();
-    const round = this.round = {}, alive = () => round === this.round;
-    try {
-      if (key !== this.key) {
-        this.a = new Grid(this.about.captures[c], c, p).after(this.a);
-        this.b = new Grid(this.about.captures[c2], c2, p2).after(this.b);
-        this.key = key;
-        status("reading layers …");
-        await Promise.all([this.a.load(this.redraw, alive), this.b.load(this.redraw, alive)]);
+      if (hit) {
+        this.tell(hit);
       }
-      if (!alive()) return;
-      if (where !== this.where) {
-        this.maps = null;
-        const maps = await Promise.all([[c, p], [c2, p2]].map(([ci, pi]) => new HeadMap(ci, pi, state.layer, state.head, this.redraw).load()));
-        if (!alive()) return;
-        this.maps = maps;
-        this.where = where;
+    });
+    this.canvas.addEventListener("click", event => {
+      const hit = this.find(event);
+      if (hit) {
+        set({ layer: hit.layer, head: hit.head });
+      }
+    });
+  }
+
+  // find returns the layer and head, ids, under the pointer, if A has it.
+  find(event) {
+    const { x, y } = locate(this.canvas, event);
+    for (const { find, heads } of this.grids) {
+      const hit = find(x, y);
+      if (hit && this.a.heads.includes(heads[hit[1]])) {
+        return { layer: hit[0], head: heads[hit[1]] };
+      }
+    }
+    return null;
+  }
+
+  // tell writes a head's values into the status line.
+  tell({ layer, head }) {
+    const a = valueOf(this.a, layer, head);
+    const b = valueOf(this.b, layer, head);
+    const delta = this.delta(layer, head);
+    const values = `A ${format(a)}, B ${format(b)}, B − A ${format(delta)}`;
+    status(`layer ${layer}, head ${head}, ${measures[state.m].name}: ${values}`);
+  }
+
+  infoA() {
+    return this.about.captures[state.c].prompts[state.p];
+  }
+
+  infoB() {
+    return this.about.captures[state.c2].prompts[state.p2];
+  }
+
+  async update() {
+    const round = {};
+    this.round = round;
+    const alive = () => round === this.round;
+    try {
+      await this.updateGrids(alive);
+      if (!alive()) {
+        return;
+      }
+      await this.updateMaps(alive);
+      if (!alive()) {
+        return;
       }
       this.draw();
       this.panel();
-      status({ all: "prompts and replies are of equal tokens and length: their maps are subtracted", prompt: "the prompts have equal tokens, the replies do not end together: the prompt's rows are subtracted" }[this.same()]
-        ?? "the prompts differ: their maps stand side by side, the measures are subtracted");
-    } catch (e) { if (alive()) { this.key = this.where = ""; this.draw(); status(e.message, true); } }
-  }
-  // same says what can be subtracted: "all", "prompt" where only the replies differ
-  // in length, or nothing.
-  same() {
-    const a = this.info("a"), b = this.info("b");
-    if (!a.sha256 || a.sha256 !== b.sha256 || a.prompt_tokens !== b.prompt_tokens || a.window_rows !== b.window_rows) return "";
-    return a.reply_tokens === b.reply_tokens ? "all" : "prompt";
-  }
-  // common holds the layers and heads that both have.
-  common() {
-    const layers = this.a.layers.filter(l => this.b.layers.includes(l));
-    return { layers, heads: this.a.heads.filter(h => this.b.heads.includes(h)), rows: new Map(layers.map(l => [l, { draft: this.a.rows.get(l)?.draft || this.b.rows.get(l)?.draft }])) };
-  }
-  // delta is B - A of a layer and a head, by its id; null where one has none.
-  delta(layer, id) {
-    const x = this.a.value(layer, this.a.heads.indexOf(id)), y = this.b.value(layer, this.b.heads.indexOf(id));
-    return x === null || y === null ? null : y - x;
-  }
-  draw() {
-    if (!this.a) return;
-    const ratio = devicePixelRatio || 1, w = this.stage.clientWidth, h = this.stage.clientHeight;
-    this.canvas.width = w * ratio;
-    this.canvas.height = h * ratio;
-    const g = this.canvas.getContext("2d");
-    g.scale(ratio, ratio);
-    this.paint(g, w, h, ratio);
-    const done = this.maps && this.a.done && this.b.done;
-    this.canvas.dataset.ready = done && !this.maps.some(m => m.waiting) ? "yes" : "no";
-  }
-  paint(g, w, h, ratio = 1) {
-    const c = { ink: css("ink"), soft: css("soft"), empty: css("void") };
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
-    const top = Math.max(this.a.top(), this.b.top()), common = this.common(), third = (w - 40) / 3, gh = h * 0.56;
-    let far = 0;
-    for (const l of common.layers) for (const id of common.heads) far = Math.max(far, Math.abs(this.delta(l, id) ?? 0));
-    const mark = state.head >= 0 ? [state.layer, this.a.heads.indexOf(state.head)] : null, box = n => ({ x: 10 + n * third, y: 10, w: third - 66, h: gh - 14 });
-    const name = measures[state.m].name, title = (letter, grid) => `${letter}: ${name}${grid.estimate() ? " (≈ estimates)" : ""}`;
-    this.at = [[drawGrid(g, box(0), this.a, v => amount(v / top), (l, i) => this.a.value(l, i), { title: title("A", this.a), mark }), this.a.heads],
-      [drawGrid(g, box(1), this.b, v => amount(v / top), (l, i) => this.b.value(l, i), { title: title("B", this.b), mark: state.head >= 0 ? [state.layer, this.b.heads.indexOf(state.head)] : null }), this.b.heads]];
-    const height = Math.min(180, gh - 70);
-    bar(g, 10 + 2 * third - 58, 58, 11, height, [0, .5, 1].map(s => [format(s * top, 2), s]), "", c);
-    if (common.layers.length && common.heads.length) {
-      this.at.push([drawGrid(g, box(2), common, v => difference(v / (far || 1)), (l, i) => this.delta(l, common.heads[i]), { title: "B − A", mark: state.head >= 0 ? [state.layer, common.heads.indexOf(state.head)] : null }), common.heads]);
-      bar(g, 10 + 3 * third - 52, 58, 11, height, [[format(-far, 2), 0], ["0", .5], [format(far, 2), 1]], "", c, s => difference(2 * s - 1));
+      const texts = {
+        all: "prompts and replies are of equal tokens and length: their maps are subtracted",
+        prompt: "the prompts have equal tokens, the replies do not end together: the prompt's rows are subtracted",
+        none: "the prompts differ: their maps stand side by side, the measures are subtracted",
+      };
+      status(texts[this.common()]);
+    } catch (error) {
+      if (alive()) {
+        this.key = "";
+        this.mapsKey = "";
+        this.draw();
+        status(error.message, true);
+      }
     }
-    if (this.maps) this.heads(g, { x: 10, y: gh + 12, w: w - 20, h: h - gh - 22 }, ratio, third, c);
   }
-  heads(g, box, ratio, third, c) {
-    const top = Math.max(...this.maps.map(m => m.info.top)) || 1, h = box.h - 24, fields = [];
-    const label = state.head < 0 ? `layer ${state.layer}, mean of heads` : `layer ${state.layer}, head ${state.head}`;
-    const color = byPalette(palette((scales[state.scale === "linear" ? "linear" : "log"])(top)));
-    const frame = (n, title) => {
-      g.fillStyle = c.ink;
-      g.font = "12px system-ui, sans-serif";
-      g.textAlign = "left";
-      g.textBaseline = "alphabetic";
-      const x = box.x + n * third + 38, w = third - 66 - 38 + 38;
-      g.fillText(title, x, box.y + 10);
-      g.fillStyle = c.empty;
-      g.fillRect(x, box.y + 18, w, h);
-      return { x, y: box.y + 18, w };
-    };
-    this.maps.forEach((m, n) => {
-      const f = frame(n, `${"AB"[n]}: ${label}`), pw = Math.max(1, Math.round(f.w * ratio)), ph = Math.max(1, Math.round(h * ratio));
-      const from = Math.min(4, m.info.keys - 1);
-      fields.push(m.field(from, m.info.keys, 0, m.info.rows, pw, ph, state.pool));
-      g.drawImage(paint(fields[n], pw, ph, color), f.x, f.y, f.w, h);
-    });
-    if (!this.same()) {
-      g.fillStyle = c.soft;
-      g.fillText("other tokens: these maps are not subtracted", box.x + 2 * third + 38, box.y + 10);
+
+  // updateGrids requests the measures of other prompts or settings.
+  async updateGrids(alive) {
+    const { c, p, c2, p2 } = state;
+    const key = JSON.stringify([c, p, c2, p2, settings()]);
+    if (key === this.key) {
       return;
     }
-    const f = frame(2, `B − A: ${label}${this.same() === "prompt" ? ", prompt rows" : ""}`), pw = Math.max(1, Math.round(f.w * ratio)), ph = Math.max(1, Math.round(h * ratio));
-    if (this.same() === "prompt") this.maps.forEach((m, n) => { fields[n] = m.field(Math.min(4, m.info.prompt - 1), m.info.prompt, 0, m.info.prompt_rows, pw, ph, state.pool); });
-    let far = 1e-9;
-    for (let i = 0; i < fields[0].length; i++) if (fields[0][i] >= 0) far = Math.max(far, Math.abs(fields[1][i] - fields[0][i]) || 0);
-    const packed = Array.from({ length: 201 }, (_, i) => { const [r, gr, b] = difference((i - 100) / 100); return (255 << 24 | b << 16 | gr << 8 | r) >>> 0; });
-    g.drawImage(paint(fields[0], pw, ph, (a, pixels) => {
-      for (let i = 0; i < a.length; i++) if (a[i] >= 0 && fields[1][i] >= 0) { // square root: small differences show too
-        const d = (fields[1][i] - a[i]) / far;
-        pixels[i] = packed[100 + Math.round(100 * Math.sign(d) * Math.sqrt(Math.abs(d)))] ?? 0;
-      }
-    }), f.x, f.y, f.w, h);
-    g.fillStyle = c.soft;
-    g.font = "11px system-ui, sans-serif";
-    g.textAlign = "right";
-    g.fillText(far > 1e-9 ? `largest ${format(far, 2)}` : "equal", f.x + f.w, box.y + 10);
+    this.a = new Grid(this.about.captures[c], c, p).after(this.a);
+    this.b = new Grid(this.about.captures[c2], c2, p2).after(this.b);
+    this.key = key;
+    status("reading layers …");
+    await Promise.all([this.a.load(this.redraw, alive), this.b.load(this.redraw, alive)]);
   }
-  panel() {
-    const common = this.common(); // means over what both have
-    const mean = grid => {
-      const list = common.layers.flatMap(l => common.heads.map(id => grid.value(l, grid.heads.indexOf(id)))).filter(v => v !== null);
-      return list.length ? list.reduce((x, y) => x + y, 0) / list.length : null;
+
+  // updateMaps opens the maps of another head.
+  async updateMaps(alive) {
+    const { c, p, c2, p2, layer, head } = state;
+    const key = [c, p, c2, p2, layer, head].join();
+    if (key === this.mapsKey) {
+      return;
+    }
+    this.maps = null;
+    const maps = await Promise.all([
+      new HeadMap(c, p, layer, head, this.redraw).load(),
+      new HeadMap(c2, p2, layer, head, this.redraw).load(),
+    ]);
+    if (alive()) {
+      this.maps = maps;
+      this.mapsKey = key;
+    }
+  }
+
+  // common says what can be subtracted: all rows, those of the prompt if the replies
+  // have other lengths, or none.
+  common() {
+    const a = this.infoA();
+    const b = this.infoB();
+    const equal =
+      a.sha256 && a.sha256 === b.sha256 && a.prompt_tokens === b.prompt_tokens && a.window_rows === b.window_rows;
+    if (!equal) {
+      return "none";
+    }
+    return a.reply_tokens === b.reply_tokens ? "all" : "prompt";
+  }
+
+  // commonCells lists the layers and heads that both have.
+  commonCells() {
+    return {
+      layers: this.a.layers.filter(layer => this.b.layers.includes(layer)),
+      heads: this.a.heads.filter(head => this.b.heads.includes(head)),
     };
-    const a = mean(this.a), b = mean(this.b), of = (side, c) => `${this.about.captures[c].name}: ${this.info(side).id}`;
-    const list = [];
-    for (const l of common.layers) for (const id of common.heads) { const d = this.delta(l, id); if (d) list.push([l, id, d]); }
-    list.sort((x, y) => Math.abs(y[2]) - Math.abs(x[2]));
-    this.side.replaceChildren(el("h2", {}, measures[state.m].name),
-      el("table", {}, el("tr", {}, el("td", {}, "A"), el("td", {}, of("a", state.c)), el("td", { class: "n" }, format(a))),
-        el("tr", {}, el("td", {}, "B"), el("td", {}, of("b", state.c2)), el("td", { class: "n" }, format(b))),
-        el("tr", {}, el("td", {}, "B − A"), el("td", {}), el("td", { class: "n" }, a === null || b === null ? "–" : format(b - a)))),
-      ...(list.length ? [el("h2", {}, "Largest differences"), el("table", {}, el("tr", {}, el("th", {}, "layer"), el("th", {}, "head"), el("th", { class: "n" }, "B − A")),
-        ...list.slice(0, 12).map(([l, id, d]) => el("tr", { class: "pick", onclick: () => set({ layer: l, head: id }) }, el("td", {}, String(l)), el("td", {}, String(id)), el("td", { class: "n" }, format(d)))))]
-        : [el("p", {}, common.layers.length && common.heads.length ? "No head differs." : "The captures have no layer and head in common: nothing is subtracted.")]),
-      el("p", {}, "Click a cell for the maps of a head below. The first four positions are left out of the maps."));
   }
-  press() { return false; }
+
+  // delta is B - A of a layer and head, ids; null if one of them has no value.
+  delta(layer, head) {
+    const a = valueOf(this.a, layer, head);
+    const b = valueOf(this.b, layer, head);
+    return a === null || b === null ? null : b - a;
+  }
+
+  // deltas lists [layer, head, delta] of all cells that both have and that differ.
+  deltas() {
+    const { layers, heads } = this.commonCells();
+    const list = layers.flatMap(layer => heads.map(head => [layer, head, this.delta(layer, head)]));
+    return list.filter(([, , delta]) => delta);
+  }
+
+  draw() {
+    if (!this.a) {
+      return;
+    }
+    const { context, width, height, ratio } = prepareCanvas(this.canvas, this.stage);
+    this.paint(context, width, height, ratio);
+    const done = this.maps && this.a.done && this.b.done;
+    this.canvas.dataset.ready = done && !this.maps.some(map => map.waiting) ? "yes" : "no";
+  }
+
+  // paint draws the view on a canvas or an SVG; ratio is the pixels per CSS pixel.
+  paint(context, width, height, ratio = 1) {
+    context.fillStyle = css("bg");
+    context.fillRect(0, 0, width, height);
+    const third = (width - 40) / 3;
+    const gridHeight = height * 0.56;
+    this.paintGrids(context, third, gridHeight);
+    if (this.maps) {
+      const box = { x: 10, y: gridHeight + 12, w: third - 66, h: height - gridHeight - 22, third };
+      this.paintMaps(context, box, ratio);
+    }
+  }
+
+  // paintGrids draws the measures of A and B and their difference.
+  paintGrids(context, third, height) {
+    const top = Math.max(this.a.top(), this.b.top());
+    const box = n => ({ x: 10 + n * third, y: 10, w: third - 66, h: height - 14 });
+    const barHeight = Math.min(180, height - 70);
+    const markIn = heads => (state.head >= 0 ? [state.layer, heads.indexOf(state.head)] : null);
+    const single = (n, letter, grid) => {
+      const estimate = grid.estimate() ? " (≈ estimates)" : "";
+      const find = drawGrid(context, box(n), {
+        layers: grid.layers,
+        heads: grid.heads,
+        value: (layer, head) => grid.value(layer, head),
+        color: value => amount(value / top),
+        title: `${letter}: ${measures[state.m].name}${estimate}`,
+        mark: markIn(grid.heads),
+        isDraft: layer => grid.isDraft(layer),
+      });
+      return { find, heads: grid.heads };
+    };
+    this.grids = [single(0, "A", this.a), single(1, "B", this.b)];
+    const marks = [0, 0.5, 1].map(share => [format(share * top, 2), share]);
+    colorBar(context, { x: 10 + 2 * third - 58, y: 58, w: 11, h: barHeight }, marks, "");
+    const { layers, heads } = this.commonCells();
+    if (!layers.length || !heads.length) {
+      return;
+    }
+    const largest = this.deltas().reduce((most, [, , delta]) => Math.max(most, Math.abs(delta)), 0);
+    const find = drawGrid(context, box(2), {
+      layers,
+      heads,
+      value: (layer, head) => this.delta(layer, heads[head]),
+      color: value => difference(value / (largest || 1)),
+      title: "B − A",
+      mark: markIn(heads),
+      isDraft: layer => this.a.isDraft(layer) || this.b.isDraft(layer),
+    });
+    this.grids.push({ find, heads });
+    const differenceMarks = [
+      [format(-largest, 2), 0],
+      ["0", 0.5],
+      [format(largest, 2), 1],
+    ];
+    const bar = { x: 10 + 3 * third - 52, y: 58, w: 11, h: barHeight };
+    colorBar(context, bar, differenceMarks, "", share => difference(2 * share - 1));
+  }
+
+  // paintMaps draws the maps of the chosen head, and their difference if their tokens
+  // are equal.
+  paintMaps(context, box, ratio) {
+    const label = state.head < 0 ? `layer ${state.layer}, mean of heads` : `layer ${state.layer}, head ${state.head}`;
+    const top = Math.max(...this.maps.map(map => map.info.top)) || 1;
+    const color = byPalette(palette(scales[state.scale === "linear" ? "linear" : "log"](top)));
+    const width = Math.max(1, Math.round(box.w * ratio));
+    const height = Math.max(1, Math.round((box.h - 24) * ratio));
+    const fields = this.maps.map((map, n) => {
+      const place = mapFrame(context, box, n, `${"AB"[n]}: ${label}`);
+      const { keys, rows } = map.info;
+      const part = { k0: Math.min(sinks, keys - 1), k1: keys, r0: 0, r1: rows };
+      const field = map.field(part, width, height, state.pool);
+      context.drawImage(picture(field, width, height, color), place.x, place.y, place.w, place.h);
+      return field;
+    });
+    const common = this.common();
+    if (common === "none") {
+      context.fillStyle = css("soft");
+      context.fillText("other tokens: these maps are not subtracted", box.x + 2 * box.third + 38, box.y + 10);
+      return;
+    }
+    const rowsText = common === "prompt" ? ", prompt rows" : "";
+    const place = mapFrame(context, box, 2, `B − A: ${label}${rowsText}`);
+    const [a, b] = common === "all" ? fields : this.maps.map(map => promptField(map, width, height));
+    const largest = largestDifference(a, b);
+    const image = picture(a, width, height, (_, pixels) => colorDifference(pixels, a, b, largest));
+    context.drawImage(image, place.x, place.y, place.w, place.h);
+    context.fillStyle = css("soft");
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "right";
+    context.fillText(
+      largest > leastDifference ? `largest ${format(largest, 2)}` : "equal",
+      place.x + place.w,
+      box.y + 10,
+    );
+  }
+
+  // panel writes the side panel.
+  panel() {
+    const a = this.mean(this.a);
+    const b = this.mean(this.b);
+    const delta = a === null || b === null ? null : b - a;
+    const nameOf = (capture, info) => `${this.about.captures[capture].name}: ${info.id}`;
+    const row = (letter, name, value) => element("tr", {}, cell(letter), cell(name), numberCell(format(value)));
+    this.side.replaceChildren(
+      heading(measures[state.m].name),
+      element(
+        "table",
+        {},
+        row("A", nameOf(state.c, this.infoA()), a),
+        row("B", nameOf(state.c2, this.infoB()), b),
+        row("B − A", "", delta),
+      ),
+      ...this.largestDeltas(),
+      paragraph("Click a cell for the maps of a head below. The first four positions are left out of the maps."),
+    );
+  }
+
+  // mean averages the chosen measure over the cells that both have.
+  mean(grid) {
+    const { layers, heads } = this.commonCells();
+    const values = layers.flatMap(layer => heads.map(head => valueOf(grid, layer, head))).filter(v => v !== null);
+    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+  }
+
+  largestDeltas() {
+    const list = this.deltas();
+    list.sort((x, y) => Math.abs(y[2]) - Math.abs(x[2]));
+    if (!list.length) {
+      const { layers, heads } = this.commonCells();
+      const comparable = layers.length && heads.length;
+      const nothing = "The captures have no layer and head in common: nothing is subtracted.";
+      return [paragraph(comparable ? "No head differs." : nothing)];
+    }
+    const rows = list
+      .slice(0, 12)
+      .map(([layer, head, delta]) =>
+        pickRow(() => set({ layer, head }), cell(String(layer)), cell(String(head)), numberCell(format(delta))),
+      );
+    const header = element("tr", {}, headerCell("layer"), headerCell("head"), numberHeader("B − A"));
+    return [heading("Largest differences"), element("table", {}, header, ...rows)];
+  }
+
+  press() {
+    return false;
+  }
+
   csv() {
-    if (!this.a.done || !this.b.done) throw new Error("not all rows are read yet: export again in a moment");
-    const lines = ["layer,head,measure,a,b,difference"];
-    for (const l of this.a.layers) this.a.heads.forEach((id, i) => { const x = this.a.value(l, i), y = this.b.value(l, this.b.heads.indexOf(id)); lines.push([l, id, state.m, x ?? "NaN", y ?? "NaN", x === null || y === null ? "NaN" : y - x].join()); });
-    return lines.join("\n") + "\n";
+    if (!this.a.done || !this.b.done) {
+      throw new Error("not all rows are read yet: export again in a moment");
+    }
+    const table = [["layer", "head", "measure", "a", "b", "difference"]];
+    for (const layer of this.a.layers) {
+      for (const head of this.a.heads) {
+        const a = valueOf(this.a, layer, head);
+        const b = valueOf(this.b, layer, head);
+        table.push([layer, head, state.m, a ?? "NaN", b ?? "NaN", this.delta(layer, head) ?? "NaN"]);
+      }
+    }
+    return csvText(table);
+  }
+}
+
+// valueOf is the measure of a layer and head, ids.
+const valueOf = (grid, layer, head) => grid.value(layer, grid.heads.indexOf(head));
+
+// mapFrame draws the title and the background of map n, and returns where it is.
+function mapFrame(context, box, n, title) {
+  const place = { x: box.x + n * box.third + 38, y: box.y + 18, w: box.w, h: box.h - 24 };
+  context.fillStyle = css("ink");
+  context.font = "12px system-ui, sans-serif";
+  context.textAlign = "left";
+  context.textBaseline = "alphabetic";
+  context.fillText(title, place.x, box.y + 10);
+  context.fillStyle = css("void");
+  context.fillRect(place.x, place.y, place.w, place.h);
+  return place;
+}
+
+// promptField is the field of a map's prompt rows and prompt keys.
+function promptField(map, width, height) {
+  const { prompt, prompt_rows: rows } = map.info;
+  return map.field({ k0: Math.min(sinks, prompt - 1), k1: prompt, r0: 0, r1: rows }, width, height, state.pool);
+}
+
+const leastDifference = 1e-9; // below it, fields are equal
+
+function largestDifference(a, b) {
+  let largest = leastDifference;
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] >= 0) {
+      largest = Math.max(largest, Math.abs(b[i] - a[i]) || 0);
+    }
+  }
+  return largest;
+}
+
+// colorDifference colors b - a by the square root, so that small differences show too.
+function colorDifference(pixels, a, b, largest) {
+  const colors = Array.from({ length: 2 * differenceSteps + 1 }, (_, i) => {
+    return pack(difference((i - differenceSteps) / differenceSteps));
+  });
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] >= 0 && b[i] >= 0) {
+      const share = (b[i] - a[i]) / largest;
+      const step = Math.round(differenceSteps * Math.sign(share) * Math.sqrt(Math.abs(share)));
+      pixels[i] = colors[differenceSteps + step] ?? 0;
+    }
   }
 }

@@ -1,145 +1,367 @@
-// What methods keep against the budget: a line a method, for the layers together.
-// Layers are asked for one by one, so that the picture comes at once and settles.
-import { api, state, set, el, css, format, status, paced } from "./core.js";
-import { collect } from "./overview.js";
-import { frame, legend } from "./plot.js";
+// The sweep over methods: what methods keep at each capacity, over all layers. Layers
+// are requested one by one, so that the picture comes at once and settles.
+import { cell, css, element, heading, headerCell, locate, numberCell, numberHeader, paragraph, status } from "./dom.js";
+import { longestWindow } from "./measures.js";
+import { frame, legend, prepareCanvas } from "./plot.js";
+import { api, collect } from "./requests.js";
+import { set, state } from "./state.js";
+import { csvText, format } from "./text.js";
+import { paced } from "./timing.js";
 
-// Hues that colour-blind people tell apart (Okabe and Ito); dashes tell the next
-// round apart.
-const hues = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"], dashes = [[], [6, 3], [2, 2]];
-const plain = ["recent", "random", "oracle"]; // drawn grey: they do not look, or know the reply
+// Hues that color-blind people can tell apart (Okabe and Ito); after the last hue the
+// dashes change.
+const hues = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const dashes = [[], [6, 3], [2, 2]];
+// Methods that do not look at attention, or that know the reply, are grey.
+const greyMethods = ["recent", "random", "oracle"];
+const greyDashes = [
+  [6, 3],
+  [2, 3],
+  [10, 3, 2, 3],
+];
 const names = { mass: "share of the reply's attention kept", hit_rate: "hit rate" };
+const columns = ["method", "capacity", "mass", "mass_low", "mass_high", "hit_rate", "prompts"];
 
 export class MethodSweep {
   constructor(stage, side, about) {
-    this.canvas = el("canvas", { tabIndex: 0, "aria-label": "what methods keep by capacity" });
-    Object.assign(this, { stage, side, about, rows: [], leftOut: {} });
+    this.stage = stage;
+    this.side = side;
+    this.about = about;
+    this.rows = []; // a row for each method and capacity
+    this.leftOut = {}; // the reason, by method
+    this.asked = []; // methods
+    this.canvas = element("canvas", { tabIndex: 0, "aria-label": "what methods keep by capacity" });
     stage.append(this.canvas);
-    this.canvas.addEventListener("pointermove", e => {
-      const r = this.canvas.getBoundingClientRect();
-      const hit = this.at?.(e.clientX - r.left, e.clientY - r.top);
-      if (hit?.method !== this.hover?.method || hit?.capacity !== this.hover?.capacity) { this.hover = hit; this.draw(); }
-      if (hit) status(`${hit.method}, capacity ${hit.capacity}: kept mass ${format(hit.mass)}${hit.mass_low === null ? "" : ` (${format(hit.mass_low)} to ${format(hit.mass_high)})`}, hit rate ${format(hit.hit_rate)}, over ${hit.prompts} prompt${hit.prompts === 1 ? "" : "s"}`);
-    });
-    this.canvas.addEventListener("pointerleave", () => { this.hover = null; this.draw(); });
-    this.canvas.addEventListener("click", () => { if (this.hover) set({ v: "head", method: this.hover.method, cap: this.hover.capacity }, false); });
-  }
-  capacities(used) {
-    const least = Math.min(...used.map(q => q.prompt_tokens)), list = [];
-    for (let n = 64; n < least; n *= 2) if (n > state.w) list.push(n);
-    if (list.length < 3) for (const share of [8, 4, 2]) list.push(state.w + Math.max(1, Math.round((least - state.w) / share)));
-    return [...new Set(list)].sort((a, b) => a - b).slice(-10);
-  }
-  async update() {
-    const { c, p } = state, capture = this.about.captures[c], used = state.all ? capture.prompts : [capture.prompts[p]];
-    const window = Math.max(1, Math.min(state.w, ...used.map(q => Math.min(q.window_rows, q.prompt_tokens - 1))));
-    const methods = this.about.methods.filter(m => m.name !== "full" && (!m.keys || used.every(q => q.store === "factors")) && (!m.values || capture.plan.values));
-    const q = { c, p: state.all ? "all" : p, window, theta: state.theta, kernel: state.k, pooling: state.pooling, group: state.group, capacity: this.capacities(used).join() };
-    const key = JSON.stringify(q), setting = JSON.stringify({ ...q, theta: 0 });
-    if (key === this.key) return this.draw();
-    const round = this.round = {}, sums = new Map(), alive = () => round === this.round;
-    const known = setting === this.heard; // another theta: the rates of all are at hand
-    Object.assign(this, { key, done: false, prompts: used.length, asked: methods.map(m => m.name) });
-    this.canvas.dataset.ready = "no";
-    const draw = paced(() => this.draw(), 150);
-    // Methods that look at all layers for a budget come last.
-    const parts = [methods.filter(m => !m.layers), methods.filter(m => m.layers)].map(list => list.map(m => m.name).join()).filter(list => list);
-    try {
-      if (!known) this.leftOut = {};
-      for (const part of known ? [] : parts) {
-        let seen = 0;
-        await collect(capture.plan.layers, layer => api("methods", { ...q, methods: part, layer }), (layer, a) => {
-          seen++;
-          for (const r of a.rows) {
-            const id = r.method + " " + r.capacity, s = sums.get(id) || { method: r.method, capacity: r.capacity, mass: 0, rate: 0, rates: 0, layers: 0, prompts: r.prompts };
-            s.mass += r.mass;
-            s.layers++;
-            if (r.hit_rate !== null) { s.rate += r.hit_rate; s.rates++; }
-            sums.set(id, s);
-          }
-          Object.assign(this.leftOut, a.left_out);
-          this.rows = [...sums.values()].map(s => ({ ...s, mass: s.mass / s.layers, hit_rate: s.rates ? s.rate / s.rates : null, mass_low: null, mass_high: null }));
-          draw();
-          status(`layer ${seen} of ${capture.plan.layers.length}`);
-        }, alive);
-        if (!alive()) return;
+    this.canvas.addEventListener("pointermove", event => {
+      const { x, y } = locate(this.canvas, event);
+      const hit = this.find?.(x, y);
+      if (hit?.method !== this.hover?.method || hit?.capacity !== this.hover?.capacity) {
+        this.hover = hit;
+        this.draw();
       }
-      draw.stop();
-      const a = await api("methods", { ...q, methods: methods.map(m => m.name).join(), layer: "all" });
-      if (!alive()) return;
-      Object.assign(this, { rows: a.rows, leftOut: a.left_out, done: true, heard: setting });
+      if (hit) {
+        tell(hit);
+      }
+    });
+    this.canvas.addEventListener("pointerleave", () => {
+      this.hover = null;
+      this.draw();
+    });
+    this.canvas.addEventListener("click", () => {
+      if (this.hover) {
+        set({ v: "head", method: this.hover.method, cap: this.hover.capacity }, false);
+      }
+    });
+  }
+
+  async update() {
+    const capture = this.about.captures[state.c];
+    const used = state.all ? capture.prompts : [capture.prompts[state.p]];
+    const query = {
+      c: state.c,
+      p: state.all ? "all" : state.p,
+      window: Math.max(1, Math.min(state.w, longestWindow(used))),
+      theta: state.theta,
+      kernel: state.k,
+      pooling: state.pooling,
+      group: state.group,
+      capacity: capacitiesFor(used).join(),
+    };
+    const key = JSON.stringify(query);
+    if (key === this.key) {
+      this.draw();
+      return;
+    }
+    const methods = this.about.methods.filter(method => isRecorded(method, capture, used));
+    const setting = JSON.stringify({ ...query, theta: 0 });
+    const round = {};
+    const alive = () => round === this.round;
+    this.round = round;
+    this.key = key;
+    this.done = false;
+    this.asked = methods.map(method => method.name);
+    this.canvas.dataset.ready = "no";
+    try {
+      if (setting !== this.measured) {
+        // the server measures all thetas at once
+        await this.loadLayers(capture.plan.layers, query, methods, alive);
+        if (!alive()) {
+          return;
+        }
+      }
+      const answer = await api("methods", { ...query, methods: this.asked.join(), layer: "all" });
+      if (!alive()) {
+        return;
+      }
+      this.rows = answer.rows;
+      this.leftOut = answer.left_out;
+      this.measured = setting;
+      this.done = true;
       this.draw();
       this.panel();
-      status(used.length > 1 ? `mean over ${used.length} prompts, all layers and heads` : `prompt ${used[0].id}, mean over all layers and heads`);
-    } catch (e) { if (round === this.round) { this.key = ""; status(e.message, true); } }
+      const prompts = used.length > 1 ? `mean over ${used.length} prompts,` : `prompt ${used[0].id}, mean over`;
+      status(`${prompts} all layers and heads`);
+    } catch (error) {
+      if (alive()) {
+        this.key = "";
+        status(error.message, true);
+      }
+    }
   }
+
+  // loadLayers requests layer by layer and draws the means over those that are there.
+  // Methods whose budgets depend on all layers come last.
+  async loadLayers(layers, query, methods, alive) {
+    const draw = paced(() => this.draw(), 150);
+    const sums = new Map();
+    this.leftOut = {};
+    for (const dependent of [false, true]) {
+      const part = methods.filter(method => method.layers === dependent).map(method => method.name);
+      if (!part.length) {
+        continue;
+      }
+      let count = 0;
+      const ask = layer => api("methods", { ...query, methods: part.join(), layer });
+      const take = (layer, answer) => {
+        count++;
+        for (const row of answer.rows) {
+          addRow(sums, row);
+        }
+        Object.assign(this.leftOut, answer.left_out);
+        this.rows = [...sums.values()].map(meanRow);
+        draw();
+        status(`layer ${count} of ${layers.length}`);
+      };
+      await collect(layers, ask, take, alive);
+      if (!alive()) {
+        return;
+      }
+    }
+    draw.stop();
+  }
+
   draw() {
-    const ratio = devicePixelRatio || 1, w = this.stage.clientWidth, h = this.stage.clientHeight;
-    this.canvas.width = w * ratio;
-    this.canvas.height = h * ratio;
-    const g = this.canvas.getContext("2d");
-    g.scale(ratio, ratio);
-    this.paint(g, w, h);
+    const { context, width, height } = prepareCanvas(this.canvas, this.stage);
+    this.paint(context, width, height);
     this.canvas.dataset.ready = this.done ? "yes" : "no";
   }
+
+  // styles returns the line style of each method.
   styles() {
-    let n = 0, grey = 0;
-    return new Map((this.asked || []).filter(m => !(m in this.leftOut)).map(m => [m, plain.includes(m) ? { color: css("soft"), dash: [[6, 3], [2, 3], [10, 3, 2, 3]][grey++ % 3], width: 1.2 }
-      : { color: hues[n % hues.length], dash: dashes[Math.floor(n++ / hues.length) % 3], width: 1.8 }]));
-  }
-  paint(g, w, h) {
-    const b = { x: 58, y: 44, w: w - 58 - 190, h: h - 44 - 50 }, y = state.y === "hit_rate" ? "hit_rate" : "mass";
-    const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b), lo = Math.log(caps[0] ?? 1), hi = Math.log(caps.at(-1) ?? 2);
-    const top = Math.max(.2, Math.ceil(5 * Math.max(0, ...this.rows.map(r => r[y] ?? 0))) / 5), px = v => b.x + (hi > lo ? (Math.log(v) - lo) / (hi - lo) : .5) * b.w, py = v => b.y + (1 - v / top) * b.h;
-    frame(g, w, h, b, `${names[y]} by method and capacity; window ${state.w}, kernel ${state.k}${state.k > 1 ? " " + state.pooling : ""}${y === "hit_rate" ? `, weight > ${state.theta}` : ""}`, [0, .2, .4, .6, .8, 1].filter(v => v <= top + 1e-9), py);
-    for (const v of caps) g.fillText(v.toLocaleString("en"), px(v), b.y + b.h + 17);
-    g.fillText("capacity: positions a head, window included (log scale)", b.x + b.w / 2, b.y + b.h + 36);
-    const styles = this.styles();
-    const lines = [...styles].map(([method, style]) => [method, style, this.rows.filter(r => r.method === method && r[y] !== null).sort((a, b) => a.capacity - b.capacity)]);
-    for (const [method, style, rows] of lines) {
-      const chosen = this.hover?.method === method;
-      if (y === "mass" && (chosen || method === "snapkv") && rows.length > 1 && rows.every(r => r.mass_low !== null)) {
-        g.fillStyle = style.color;
-        g.globalAlpha = .15;
-        g.beginPath();
-        rows.forEach((r, i) => i ? g.lineTo(px(r.capacity), py(r.mass_high)) : g.moveTo(px(r.capacity), py(r.mass_high)));
-        [...rows].reverse().forEach(r => g.lineTo(px(r.capacity), py(r.mass_low)));
-        g.closePath();
-        g.fill();
-        g.globalAlpha = 1;
+    let colored = 0;
+    let grey = 0;
+    const style = method => {
+      if (greyMethods.includes(method)) {
+        return { color: css("soft"), dash: greyDashes[grey++ % greyDashes.length], width: 1.2 };
       }
-      g.strokeStyle = g.fillStyle = style.color;
-      g.lineWidth = style.width + (chosen ? 1.4 : 0);
-      g.setLineDash(style.dash);
-      g.beginPath();
-      rows.forEach((r, i) => i ? g.lineTo(px(r.capacity), py(r[y])) : g.moveTo(px(r.capacity), py(r[y])));
-      g.stroke();
-      g.setLineDash([]);
-      for (const r of rows) { g.beginPath(); g.arc(px(r.capacity), py(r[y]), chosen ? 4 : 2.5, 0, 2 * Math.PI); g.fill(); }
+      const place = colored++;
+      const dash = dashes[Math.floor(place / hues.length) % dashes.length];
+      return { color: hues[place % hues.length], dash, width: 1.8 };
+    };
+    return new Map(this.asked.filter(method => !(method in this.leftOut)).map(method => [method, style(method)]));
+  }
+
+  // paint draws the view on a canvas or an SVG.
+  paint(context, width, height) {
+    const measure = chosenMeasure();
+    const box = { x: 58, y: 44, w: width - 58 - 190, h: height - 44 - 50 };
+    const capacities = this.capacities();
+    const low = Math.log(capacities[0] ?? 1);
+    const high = Math.log(capacities.at(-1) ?? 2);
+    const largest = Math.max(0, ...this.rows.map(row => row[measure] ?? 0));
+    const top = Math.max(0.2, Math.ceil(5 * largest) / 5);
+    const x = capacity => box.x + (high > low ? (Math.log(capacity) - low) / (high - low) : 0.5) * box.w;
+    const y = value => box.y + (1 - value / top) * box.h;
+    const values = [0, 0.2, 0.4, 0.6, 0.8, 1].filter(value => value <= top + 1e-9);
+    frame(context, { width, height, box, title: titleText(measure), values, y });
+    for (const capacity of capacities) {
+      context.fillText(capacity.toLocaleString("en"), x(capacity), box.y + box.h + 17);
     }
-    lines.forEach(([method, style], i) => legend(g, b.x + b.w + 18, b.y + 6 + i * Math.min(20, b.h / Math.max(1, lines.length)), method, style));
-    this.at = (x, yy) => {
-      let best = null, far = 14 ** 2;
-      for (const r of this.rows) if (r[y] !== null) {
-        const d = (px(r.capacity) - x) ** 2 + (py(r[y]) - yy) ** 2;
-        if (d < far) { far = d; best = r; }
+    const axis = "capacity: positions a head, window included (log scale)";
+    context.fillText(axis, box.x + box.w / 2, box.y + box.h + 36);
+    const lines = [...this.styles()].map(([method, style]) => ({ method, style, rows: this.rowsOf(method, measure) }));
+    for (const line of lines) {
+      this.paintLine(context, line, measure, x, y);
+    }
+    const step = Math.min(20, box.h / Math.max(1, lines.length));
+    lines.forEach(({ method, style }, i) => legend(context, box.x + box.w + 18, box.y + 6 + i * step, method, style));
+    this.find = (pointX, pointY) => {
+      let best = null;
+      let nearest = 14 ** 2;
+      for (const row of this.rows.filter(row => row[measure] !== null)) {
+        const distance = (x(row.capacity) - pointX) ** 2 + (y(row[measure]) - pointY) ** 2;
+        if (distance < nearest) {
+          nearest = distance;
+          best = row;
+        }
       }
       return best;
     };
   }
+
+  capacities() {
+    return [...new Set(this.rows.map(row => row.capacity))].sort((a, b) => a - b);
+  }
+
+  rowsOf(method, measure) {
+    const rows = this.rows.filter(row => row.method === method && row[measure] !== null);
+    return rows.sort((a, b) => a.capacity - b.capacity);
+  }
+
+  // paintLine draws the line of a method, thicker under the pointer.
+  paintLine(context, { method, style, rows }, measure, x, y) {
+    const chosen = this.hover?.method === method;
+    if (measure === "mass" && (chosen || method === "snapkv")) {
+      paintInterval(context, rows, style.color, x, y);
+    }
+    context.strokeStyle = style.color;
+    context.fillStyle = style.color;
+    context.lineWidth = style.width + (chosen ? 1.4 : 0);
+    context.setLineDash(style.dash);
+    context.beginPath();
+    rows.forEach((row, i) => {
+      if (i > 0) {
+        context.lineTo(x(row.capacity), y(row[measure]));
+      } else {
+        context.moveTo(x(row.capacity), y(row[measure]));
+      }
+    });
+    context.stroke();
+    context.setLineDash([]);
+    for (const row of rows) {
+      context.beginPath();
+      context.arc(x(row.capacity), y(row[measure]), chosen ? 4 : 2.5, 0, 2 * Math.PI);
+      context.fill();
+    }
+  }
+
+  // panel writes the side panel.
   panel() {
-    const caps = [...new Set(this.rows.map(r => r.capacity))].sort((a, b) => a - b).slice(-4).slice(0, 3), y = state.y === "hit_rate" ? "hit_rate" : "mass";
-    const value = (m, cap) => this.rows.find(r => r.method === m && r.capacity === cap)?.[y] ?? null;
-    const methods = [...new Set(this.rows.map(r => r.method))].sort((a, b) => (value(b, caps.at(-2) ?? caps[0]) ?? -1) - (value(a, caps.at(-2) ?? caps[0]) ?? -1));
-    this.side.replaceChildren(el("h2", {}, names[y]),
-      el("table", {}, el("tr", {}, el("th", {}, "method"), ...caps.map(v => el("th", { class: "n" }, String(v)))),
-        ...methods.map(m => el("tr", {}, el("td", {}, m), ...caps.map(v => el("td", { class: "n" }, value(m, v) === null ? "–" : value(m, v).toFixed(3)))))),
-      el("p", {}, "Grey lines know nothing (random, recent) or know the reply (oracle, the most a selection of that size can keep). The band is SnapKV's 95 % interval over prompts, or that of the method under the pointer."),
-      ...(Object.keys(this.leftOut).length ? [el("h2", {}, "Left out"), ...Object.entries(this.leftOut).map(([m, why]) => el("p", {}, `${m}: ${why}`))] : []));
+    const measure = chosenMeasure();
+    const capacities = this.capacities().slice(-4).slice(0, 3);
+    const sortedBy = capacities.at(-2) ?? capacities[0];
+    const value = (method, capacity) =>
+      this.rows.find(row => row.method === method && row.capacity === capacity)?.[measure] ?? null;
+    const methods = [...new Set(this.rows.map(row => row.method))];
+    methods.sort((a, b) => (value(b, sortedBy) ?? -1) - (value(a, sortedBy) ?? -1));
+    const valueText = number => (number === null ? "–" : number.toFixed(3));
+    const rows = methods.map(method => {
+      const values = capacities.map(capacity => numberCell(valueText(value(method, capacity))));
+      return element("tr", {}, cell(method), ...values);
+    });
+    const header = [headerCell("method"), ...capacities.map(capacity => numberHeader(String(capacity)))];
+    const parts = [
+      heading(names[measure]),
+      element("table", {}, element("tr", {}, ...header), ...rows),
+      paragraph(
+        "Grey lines know nothing (random, recent) or know the reply (oracle, the most a selection of that size can keep). " +
+          "The band is SnapKV's 95 % interval over prompts, or that of the method under the pointer.",
+      ),
+    ];
+    const leftOut = Object.entries(this.leftOut);
+    if (leftOut.length) {
+      parts.push(heading("Left out"), ...leftOut.map(([method, reason]) => paragraph(`${method}: ${reason}`)));
+    }
+    this.side.replaceChildren(...parts);
   }
-  press() { return false; }
+
+  press() {
+    return false;
+  }
+
   csv() {
-    const names = ["method", "capacity", "mass", "mass_low", "mass_high", "hit_rate", "prompts"];
-    return [names.join(), ...this.rows.map(r => names.map(n => r[n] ?? "NaN").join())].join("\n") + "\n";
+    return csvText([columns, ...this.rows.map(row => columns.map(name => row[name] ?? "NaN"))]);
   }
+}
+
+const chosenMeasure = () => (state.y === "hit_rate" ? "hit_rate" : "mass");
+
+function titleText(measure) {
+  const pooling = state.k > 1 ? " " + state.pooling : "";
+  const theta = measure === "hit_rate" ? `, weight > ${state.theta}` : "";
+  return `${names[measure]} by method and capacity; window ${state.w}, kernel ${state.k}${pooling}${theta}`;
+}
+
+// tell writes a row into the status line.
+function tell(row) {
+  const interval = row.mass_low === null ? "" : ` (${format(row.mass_low)} to ${format(row.mass_high)})`;
+  const prompts = `${row.prompts} prompt${row.prompts === 1 ? "" : "s"}`;
+  status(
+    `${row.method}, capacity ${row.capacity}: kept mass ${format(row.mass)}${interval}, ` +
+      `hit rate ${format(row.hit_rate)}, over ${prompts}`,
+  );
+}
+
+// isRecorded reports whether a capture holds what a method needs. The method that keeps
+// everything is not shown.
+function isRecorded(method, capture, prompts) {
+  const hasKeys = prompts.every(prompt => prompt.store === "factors");
+  return method.name !== "full" && (!method.keys || hasKeys) && (!method.values || capture.plan.values);
+}
+
+// capacitiesFor lists at most ten capacities: powers of two between the window and the
+// shortest prompt, or shares of that range if it is short.
+function capacitiesFor(prompts) {
+  const shortest = Math.min(...prompts.map(prompt => prompt.prompt_tokens));
+  const list = [];
+  for (let capacity = 64; capacity < shortest; capacity *= 2) {
+    if (capacity > state.w) {
+      list.push(capacity);
+    }
+  }
+  if (list.length < 3) {
+    for (const part of [8, 4, 2]) {
+      list.push(state.w + Math.max(1, Math.round((shortest - state.w) / part)));
+    }
+  }
+  return [...new Set(list)].sort((a, b) => a - b).slice(-10);
+}
+
+// addRow adds a layer's row to the sums by method and capacity.
+function addRow(sums, row) {
+  const id = row.method + " " + row.capacity;
+  if (!sums.has(id)) {
+    sums.set(id, { row, mass: 0, layers: 0, rate: 0, rates: 0 });
+  }
+  const sum = sums.get(id);
+  sum.mass += row.mass;
+  sum.layers++;
+  if (row.hit_rate !== null) {
+    sum.rate += row.hit_rate;
+    sum.rates++;
+  }
+}
+
+// meanRow averages over the layers that were added; it has no interval.
+function meanRow({ row, mass, layers, rate, rates }) {
+  return {
+    ...row,
+    mass: mass / layers,
+    mass_low: null,
+    mass_high: null,
+    hit_rate: rates ? rate / rates : null,
+  };
+}
+
+// paintInterval draws the interval of the mass over the capacities.
+function paintInterval(context, rows, color, x, y) {
+  if (rows.length < 2 || rows.some(row => row.mass_low === null)) {
+    return;
+  }
+  context.fillStyle = color;
+  context.globalAlpha = 0.15;
+  context.beginPath();
+  rows.forEach((row, i) => {
+    if (i > 0) {
+      context.lineTo(x(row.capacity), y(row.mass_high));
+    } else {
+      context.moveTo(x(row.capacity), y(row.mass_high));
+    }
+  });
+  for (const row of [...rows].reverse()) {
+    context.lineTo(x(row.capacity), y(row.mass_low));
+  }
+  context.closePath();
+  context.fill();
+  context.globalAlpha = 1;
 }

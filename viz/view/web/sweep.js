@@ -1,155 +1,361 @@
-// Sweeps: the hit rate by layer for several windows, with what keeping positions
-// without a vote would reach.
-import { api, state, set, el, css, format, status, paced } from "./core.js";
+// The sweep over windows: the hit rate by layer for several windows, with what keeping
+// positions without a vote reaches.
 import { amount, rgb } from "./color.js";
-import { atHand, collect, settings } from "./overview.js";
-import { frame, legend } from "./plot.js";
+import { cell, css, element, heading, headerCell, locate, numberCell, numberHeader, paragraph, status } from "./dom.js";
+import { longestWindow, needsNoReading, settings } from "./measures.js";
+import { frame, legend, prepareCanvas } from "./plot.js";
+import { api, collect } from "./requests.js";
+import { set, state } from "./state.js";
+import { csvText, format, percent } from "./text.js";
+import { paced } from "./timing.js";
 
-const baselines = { chance: "chance", recent: "recent", sinks_recent: "sinks + recent", oracle: "oracle", overlap: "overlap", mass: "kept mass" };
+const baselines = {
+  chance: "chance",
+  recent: "recent",
+  sinks_recent: "sinks + recent",
+  oracle: "oracle",
+  overlap: "overlap",
+  mass: "kept mass",
+};
+const drawnBaselines = [
+  ["chance", [2, 4]],
+  ["recent", [6, 3]],
+  ["sinks_recent", [10, 3, 2, 3]],
+  ["mass", [1, 2]],
+];
+const columns = [
+  "window",
+  "significant",
+  "hits",
+  "hit_rate",
+  "ci_low",
+  "ci_high",
+  "chance",
+  "recent",
+  "sinks_recent",
+  "oracle",
+  "overlap",
+  "mass",
+  "prompts",
+];
 
-export function windowsUpTo(most) {
-  const list = [];
-  for (let w = 8; w < most; w *= 2) list.push(w);
-  list.push(most);
-  if (!list.includes(state.w) && state.w <= most) list.push(state.w);
+const byWindow = (a, b) => a.window - b.window;
+
+// windowsUpTo lists powers of two up to the longest window, with it and the chosen one.
+function windowsUpTo(longest) {
+  const list = [longest];
+  for (let window = 8; window < longest; window *= 2) {
+    list.push(window);
+  }
+  if (state.w <= longest) {
+    list.push(state.w);
+  }
   return [...new Set(list)].sort((a, b) => a - b);
 }
 
 export class Sweep {
   constructor(stage, side, about) {
-    this.canvas = el("canvas", { tabIndex: 0, "aria-label": "hit rate by layer" });
-    Object.assign(this, { stage, side, about, rows: new Map() });
+    this.stage = stage;
+    this.side = side;
+    this.about = about;
+    this.rows = new Map(); // by layer: rows by window
+    this.canvas = element("canvas", { tabIndex: 0, "aria-label": "hit rate by layer" });
     stage.append(this.canvas);
-    this.canvas.addEventListener("pointermove", e => {
-      const r = this.canvas.getBoundingClientRect(), at = this.at?.(e.clientX - r.left);
-      if (at === undefined) return;
-      const row = this.rows.get(at)?.find(v => v.window === Math.min(state.w, this.most));
-      this.hover = at;
-      this.draw();
-      if (row) status(`layer ${at}, window ${row.window}: hit rate ${format(row.hit_rate)} (${format(row.ci_low)} to ${format(row.ci_high)} over ${row.prompts} prompts), ` + Object.keys(baselines).map(b => `${baselines[b]} ${format(row[b])}`).join(", "));
+    this.canvas.addEventListener("pointermove", event => {
+      const layer = this.layerAt?.(locate(this.canvas, event).x);
+      if (layer !== undefined) {
+        this.hover = layer;
+        this.draw();
+        this.tell(layer);
+      }
     });
-    this.canvas.addEventListener("pointerleave", () => { this.hover = undefined; this.draw(); });
-    this.canvas.addEventListener("click", () => { if (this.hover !== undefined) set({ v: "head", layer: this.hover }, false); });
+    this.canvas.addEventListener("pointerleave", () => {
+      this.hover = undefined;
+      this.draw();
+    });
+    this.canvas.addEventListener("click", () => {
+      if (this.hover !== undefined) {
+        set({ v: "head", layer: this.hover }, false);
+      }
+    });
   }
+
+  // tell writes the rates of a layer under the chosen window into the status line.
+  tell(layer) {
+    const row = this.row(layer, Math.min(state.w, this.longest));
+    if (!row) {
+      return;
+    }
+    const rates = Object.entries(baselines).map(([key, name]) => `${name} ${format(row[key])}`);
+    const interval = `${format(row.ci_low)} to ${format(row.ci_high)} over ${row.prompts} prompts`;
+    status(`layer ${layer}, window ${row.window}: hit rate ${format(row.hit_rate)} (${interval}), ${rates.join(", ")}`);
+  }
+
+  row(layer, window) {
+    return this.rows.get(layer)?.find(row => row.window === window);
+  }
+
   async update() {
-    const { c, p } = state, capture = this.about.captures[c];
-    const used = state.all ? capture.prompts : [capture.prompts[p]];
-    this.most = Math.max(1, Math.min(...used.map(q => Math.min(q.window_rows, q.prompt_tokens - 1))));
-    const windows = windowsUpTo(this.most), q = { ...settings(), c, p: state.all ? "all" : p }, layers = capture.plan.layers;
-    const key = JSON.stringify([q, windows]), of = JSON.stringify([c, q.p]);
-    if (key === this.key) return this.draw();
+    const capture = this.about.captures[state.c];
+    const used = state.all ? capture.prompts : [capture.prompts[state.p]];
+    this.longest = longestWindow(used);
+    const windows = windowsUpTo(this.longest);
+    const query = { ...settings(), c: state.c, p: state.all ? "all" : state.p };
+    const key = JSON.stringify([query, windows]);
+    if (key === this.key) {
+      this.draw();
+      return;
+    }
+    const of = JSON.stringify([query.c, query.p]);
+    const old = of === this.of ? this.rows : new Map(); // shown until answers come
+    const round = {};
+    const alive = () => round === this.round;
     this.key = key;
-    const round = this.round = {}, alive = () => round === this.round, draw = paced(() => this.draw(), 150);
-    const old = of === this.of ? this.rows : new Map(), rows = new Map();
-    Object.assign(this, { of, done: false });
-    Object.assign(this.canvas.dataset, { ready: "no", main: "no" });
-    // What was read once is answered for all layers together, the chosen window first;
-    // what must be read comes layer by layer.
-    const main = Math.min(state.w, this.most), at = this.read === of && atHand(capture, q.p, windows);
-    const steps = at ? [[layers, [main]], [layers, windows.filter(w => w !== main)]] : layers.map(l => [[l], windows]);
+    this.of = of;
+    this.round = round;
+    this.done = false;
+    this.canvas.dataset.ready = "no";
+    this.canvas.dataset.main = "no";
     try {
-      const ask = async ([layers, windows]) => windows.length ? api("sweep", { ...q, layers: layers.join(), window: windows.join() }) : [];
-      await collect(steps, ask, ([, windows], answers) => {
-        for (const a of answers) rows.set(a.layer, [...(rows.get(a.layer) || []), ...a.rows].sort((x, y) => x.window - y.window));
-        this.rows = new Map(layers.map(l => {
-          const fresh = rows.get(l) || [], rest = (old.get(l) || []).filter(r => !fresh.some(f => f.window === r.window));
-          return [l, [...fresh, ...rest].sort((x, y) => x.window - y.window)];
-        }));
-        if (at && windows[0] === main) { this.draw(); this.canvas.dataset.main = "yes"; } else draw();
-        if (!at && rows.size < layers.length) status(`layer ${rows.size} of ${layers.length}`);
-      }, alive, at ? 1 : 3);
-      if (!alive()) return;
-      draw.stop();
-      Object.assign(this, { rows, read: of, done: true });
+      const rows = await this.load(
+        query,
+        windows,
+        old,
+        this.read === of && needsNoReading(capture, query.p, windows),
+        alive,
+      );
+      if (!alive()) {
+        return;
+      }
+      this.rows = rows;
+      this.read = of;
+      this.done = true;
       this.draw();
       this.panel();
       status(used.length > 1 ? `mean over ${capture.prompts.length} prompts` : `prompt ${used[0].id}`);
-    } catch (e) { if (alive()) { this.key = ""; status(e.message, true); } }
+    } catch (error) {
+      if (alive()) {
+        this.key = "";
+        status(error.message, true);
+      }
+    }
   }
-  layers() { return this.about.captures[state.c].plan.layers; }
-  windows() { return [...new Set([...this.rows.values()].flat().map(r => r.window))].sort((a, b) => a - b); }
+
+  // load requests the rows of all layers. If nothing has to be read, it asks for all
+  // layers together, the chosen window first; otherwise layer by layer.
+  async load(query, windows, old, ready, alive) {
+    const layers = this.layers();
+    const main = Math.min(state.w, this.longest);
+    const rest = windows.filter(window => window !== main);
+    const steps = ready
+      ? [
+          [layers, [main]],
+          [layers, rest],
+        ]
+      : layers.map(layer => [[layer], windows]);
+    const rows = new Map();
+    const draw = paced(() => this.draw(), 150);
+    const ask = async ([layers, windows]) =>
+      windows.length ? api("sweep", { ...query, layers: layers.join(), window: windows.join() }) : [];
+    const take = ([, windows], answers) => {
+      for (const { layer, rows: fresh } of answers) {
+        rows.set(layer, [...(rows.get(layer) || []), ...fresh].sort(byWindow));
+      }
+      this.rows = new Map(layers.map(layer => [layer, merged(rows.get(layer) || [], old.get(layer) || [])]));
+      if (ready && windows[0] === main) {
+        this.draw();
+        this.canvas.dataset.main = "yes";
+      } else {
+        draw();
+      }
+      if (!ready && rows.size < layers.length) {
+        status(`layer ${rows.size} of ${layers.length}`);
+      }
+    };
+    await collect(steps, ask, take, alive, ready ? 1 : 3);
+    if (alive()) {
+      draw.stop();
+    }
+    return rows;
+  }
+
+  layers() {
+    return this.about.captures[state.c].plan.layers;
+  }
+
+  windows() {
+    const windows = [...this.rows.values()].flat().map(row => row.window);
+    return [...new Set(windows)].sort((a, b) => a - b);
+  }
+
   draw() {
-    const ratio = devicePixelRatio || 1, w = this.stage.clientWidth, h = this.stage.clientHeight;
-    this.canvas.width = w * ratio;
-    this.canvas.height = h * ratio;
-    const g = this.canvas.getContext("2d");
-    g.scale(ratio, ratio);
-    this.paint(g, w, h);
+    const { context, width, height } = prepareCanvas(this.canvas, this.stage);
+    this.paint(context, width, height);
     this.canvas.dataset.ready = this.done ? "yes" : "no";
   }
-  paint(g, w, h) {
-    const layers = this.layers(), b = { x: 58, y: 44, w: w - 58 - 170, h: h - 44 - 46 };
-    const c = { soft: css("soft"), mark: css("mark") };
-    const x = l => b.x + (layers.length > 1 ? layers.indexOf(l) / (layers.length - 1) : .5) * b.w, y = v => b.y + (1 - v) * b.h;
-    this.at = px => { const i = Math.round((px - b.x) / b.w * (layers.length - 1)); return layers[Math.max(0, Math.min(layers.length - 1, i))]; };
-    const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${+(100 * state.top).toPrecision(3)} % of the prefix`;
-    frame(g, w, h, b, `hit rate by layer; ${kept}, weight > ${state.theta}${state.skip ? `, first ${state.skip} left out` : ""}${state.k > 1 ? `, ${state.pooling} ${state.k}` : ""}`, [0, .2, .4, .6, .8, 1], y);
-    const every = Math.ceil(layers.length / Math.max(1, b.w / 28));
-    layers.forEach((l, i) => { if (i % every === 0) g.fillText(l, x(l), b.y + b.h + 17); });
-    g.fillText("layer", b.x + b.w / 2, b.y + b.h + 34);
-    const windows = this.windows(), main = Math.min(state.w, this.most ?? state.w), lines = [];
-    const line = (pick, color, width, dash) => {
-      g.strokeStyle = color;
-      g.lineWidth = width;
-      g.setLineDash(dash);
-      g.beginPath();
-      let pen = false;
-      for (const l of layers) {
-        const v = pick(l);
-        if (v === null || v === undefined) { pen = false; continue; }
-        if (pen) g.lineTo(x(l), y(v)); else g.moveTo(x(l), y(v));
-        pen = true;
-      }
-      if (layers.length === 1 && pen) { // no line to see
-        g.setLineDash([]);
-        g.beginPath();
-        g.arc(x(layers[0]), y(pick(layers[0])), 2 + width, 0, 2 * Math.PI);
-      }
-      g.stroke();
-      g.setLineDash([]);
+
+  // paint draws the view on a canvas or an SVG.
+  paint(context, width, height) {
+    const layers = this.layers();
+    const box = { x: 58, y: 44, w: width - 58 - 170, h: height - 44 - 46 };
+    const last = layers.length - 1;
+    const x = layer => box.x + (last > 0 ? layers.indexOf(layer) / last : 0.5) * box.w;
+    const y = value => box.y + (1 - value) * box.h;
+    this.layerAt = pointX => {
+      const index = Math.round(((pointX - box.x) / box.w) * last);
+      return layers[Math.max(0, Math.min(last, index))];
     };
-    const row = (l, win) => this.rows.get(l)?.find(r => r.window === win);
-    g.fillStyle = c.soft; // the interval of the chosen window
-    g.globalAlpha = 0.16;
-    g.beginPath();
-    let any = 0;
-    for (const l of layers) { const r = row(l, main); if (r && r.ci_low !== null) { if (any++) g.lineTo(x(l), y(r.ci_high)); else g.moveTo(x(l), y(r.ci_high)); } }
-    for (const l of [...layers].reverse()) { const r = row(l, main); if (r && r.ci_low !== null) g.lineTo(x(l), y(r.ci_low)); }
-    if (any > 1) { g.closePath(); g.fill(); }
-    g.globalAlpha = 1;
-    if (state.base) [["chance", [2, 4]], ["recent", [6, 3]], ["sinks_recent", [10, 3, 2, 3]], ["mass", [1, 2]]].forEach(([name, dash]) => {
-      line(l => row(l, main)?.[name], c.soft, 1.2, dash);
-      lines.push([baselines[name], { color: c.soft, width: 1.2, dash }]);
+    frame(context, { width, height, box, title: titleText(), values: [0, 0.2, 0.4, 0.6, 0.8, 1], y });
+    const every = Math.ceil(layers.length / Math.max(1, box.w / 28));
+    layers.forEach((layer, i) => {
+      if (i % every === 0) {
+        context.fillText(layer, x(layer), box.y + box.h + 17);
+      }
     });
-    windows.forEach((win, i) => {
-      const color = win === main ? c.mark : rgb(amount(0.08 + 0.78 * i / Math.max(1, windows.length - 1)));
-      line(l => row(l, win)?.hit_rate, color, win === main ? 2.6 : 1.5, []);
-      lines.push(["window " + win, { color, width: win === main ? 2.6 : 1.5, dash: [] }]);
-    });
-    if (this.hover !== undefined && layers.includes(this.hover)) {
-      g.strokeStyle = c.soft;
-      g.lineWidth = 1;
-      g.beginPath();
-      g.moveTo(x(this.hover), b.y);
-      g.lineTo(x(this.hover), b.y + b.h);
-      g.stroke();
+    context.fillText("layer", box.x + box.w / 2, box.y + box.h + 34);
+    const main = Math.min(state.w, this.longest ?? state.w);
+    this.paintInterval(context, layers, main, x, y);
+    const lines = this.lines(main);
+    for (const { value, style } of lines) {
+      paintLine(context, layers, value, style, x, y);
     }
-    lines.reverse().forEach(([text, style], i) => legend(g, b.x + b.w + 18, b.y + 8 + i * 20, text, style));
+    if (this.hover !== undefined && layers.includes(this.hover)) {
+      context.strokeStyle = css("soft");
+      context.lineWidth = 1;
+      context.beginPath();
+      context.moveTo(x(this.hover), box.y);
+      context.lineTo(x(this.hover), box.y + box.h);
+      context.stroke();
+    }
+    lines
+      .reverse()
+      .forEach(({ name, style }, i) => legend(context, box.x + box.w + 18, box.y + 8 + i * 20, name, style));
   }
-  panel() {
-    const mean = (pick) => { const v = [...this.rows.values()].map(pick).filter(x => x !== null && x !== undefined); return v.length ? v.reduce((a, b) => a + b, 0) / v.length : null; };
+
+  // paintInterval draws the interval of a window over all layers.
+  paintInterval(context, layers, window, x, y) {
+    const known = layers.filter(layer => (this.row(layer, window)?.ci_low ?? null) !== null);
+    if (known.length < 2) {
+      return;
+    }
+    context.fillStyle = css("soft");
+    context.globalAlpha = 0.16;
+    context.beginPath();
+    known.forEach((layer, i) => {
+      const top = y(this.row(layer, window).ci_high);
+      if (i > 0) {
+        context.lineTo(x(layer), top);
+      } else {
+        context.moveTo(x(layer), top);
+      }
+    });
+    for (const layer of [...known].reverse()) {
+      context.lineTo(x(layer), y(this.row(layer, window).ci_low));
+    }
+    context.closePath();
+    context.fill();
+    context.globalAlpha = 1;
+  }
+
+  // lines lists the lines to draw: name, value of a layer, style.
+  lines(main) {
+    const list = [];
+    if (state.base) {
+      for (const [key, dash] of drawnBaselines) {
+        const style = { color: css("soft"), width: 1.2, dash };
+        list.push({ name: baselines[key], value: layer => this.row(layer, main)?.[key], style });
+      }
+    }
     const windows = this.windows();
-    this.side.replaceChildren(el("h2", {}, "Mean over layers"),
-      el("table", {}, el("tr", {}, ...["window", "hit rate", "sinks + rec.", "overlap", "mass"].map((t, i) => el("th", { class: i ? "n" : "" }, t))),
-        ...windows.map(w => el("tr", { class: "pick" + (w === state.w ? " on" : ""), onclick: () => set({ w }) }, el("td", {}, String(w)),
-          ...["hit_rate", "sinks_recent", "overlap", "mass"].map(k => el("td", { class: "n" }, format(mean(l => l.find(r => r.window === w)?.[k]))))))),
-      el("h2", {}, "Reading it"),
-      el("p", {}, "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's vote had kept. Grey lines keep as many positions without a vote: at random (chance), the last ones (recent), the first four and the last (sinks + recent). What the vote adds lies above them."),
-      el("p", {}, "Leave the first positions out to see what remains without sinks. The band is the 95 % interval over prompts."));
+    windows.forEach((window, i) => {
+      const chosen = window === main;
+      const shade = 0.08 + (0.78 * i) / Math.max(1, windows.length - 1);
+      const style = { color: chosen ? css("mark") : rgb(amount(shade)), width: chosen ? 2.6 : 1.5, dash: [] };
+      list.push({ name: "window " + window, value: layer => this.row(layer, window)?.hit_rate, style });
+    });
+    return list;
   }
-  press() { return false; }
+
+  // panel writes the side panel.
+  panel() {
+    const header = ["hit rate", "sinks + rec.", "overlap", "mass"].map(numberHeader);
+    const rows = this.windows().map(window => {
+      const rates = ["hit_rate", "sinks_recent", "overlap", "mass"].map(key => format(this.mean(window, key)));
+      const attributes = { class: "pick" + (window === state.w ? " on" : ""), onclick: () => set({ w: window }) };
+      return element("tr", attributes, cell(String(window)), ...rates.map(numberCell));
+    });
+    this.side.replaceChildren(
+      heading("Mean over layers"),
+      element("table", {}, element("tr", {}, headerCell("window"), ...header), ...rows),
+      heading("Reading it"),
+      paragraph(
+        "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's vote " +
+          "had kept. Grey lines keep as many positions without a vote: at random (chance), the last ones (recent), the " +
+          "first four and the last (sinks + recent). What the vote adds lies above them.",
+      ),
+      paragraph(
+        "Leave the first positions out to see what remains without sinks. The band is the 95 % interval over prompts.",
+      ),
+    );
+  }
+
+  // mean averages a rate over the layers that have it; null if none has.
+  mean(window, key) {
+    const values = [...this.rows.keys()].map(layer => this.row(layer, window)?.[key] ?? null).filter(v => v !== null);
+    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+  }
+
+  press() {
+    return false;
+  }
+
   csv() {
-    const names = ["window", "significant", "hits", "hit_rate", "ci_low", "ci_high", "chance", "recent", "sinks_recent", "oracle", "overlap", "mass", "prompts"];
-    return [["layer", ...names].join(), ...this.layers().flatMap(l => (this.rows.get(l) || []).map(r => [l, ...names.map(n => r[n] ?? "NaN")].join()))].join("\n") + "\n";
+    const rows = this.layers().flatMap(layer =>
+      (this.rows.get(layer) || []).map(row => [layer, ...columns.map(name => row[name] ?? "NaN")]),
+    );
+    return csvText([["layer", ...columns], ...rows]);
   }
+}
+
+// merged adds to fresh rows the old ones of other windows.
+function merged(fresh, old) {
+  const rest = old.filter(row => !fresh.some(other => other.window === row.window));
+  return [...fresh, ...rest].sort(byWindow);
+}
+
+function titleText() {
+  const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${percent(state.top)} of the prefix`;
+  const skip = state.skip ? `, first ${state.skip} left out` : "";
+  const pooling = state.k > 1 ? `, ${state.pooling} ${state.k}` : "";
+  return `hit rate by layer; ${kept}, weight > ${state.theta}${skip}${pooling}`;
+}
+
+// paintLine draws a value over the layers that have it: a line, or a circle for a
+// single layer.
+function paintLine(context, layers, value, { color, width, dash }, x, y) {
+  context.strokeStyle = color;
+  context.lineWidth = width;
+  context.setLineDash(dash);
+  context.beginPath();
+  let drawing = false;
+  for (const layer of layers) {
+    const v = value(layer) ?? null;
+    if (v === null) {
+      drawing = false;
+      continue;
+    }
+    if (drawing) {
+      context.lineTo(x(layer), y(v));
+    } else {
+      context.moveTo(x(layer), y(v));
+    }
+    drawing = true;
+  }
+  if (layers.length === 1 && drawing) {
+    context.setLineDash([]);
+    context.beginPath();
+    context.arc(x(layers[0]), y(value(layers[0])), 2 + width, 0, 2 * Math.PI);
+  }
+  context.stroke();
+  context.setLineDash([]);
 }

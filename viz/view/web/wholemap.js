@@ -1,59 +1,92 @@
-// The pooled picture of a whole map, which a capture holds when it was recorded
-// with --overview: every query of the prompt by every key.
-import { state, css, format, status } from "./core.js";
-import { palette, scales, ticks, bar } from "./color.js";
-import { paint, byPalette } from "./headmap.js";
-import { niceTicks } from "./headview.js";
+// The pooled map of a whole prompt, which a capture has if it was recorded with
+// --overview: every query of the prompt by every key.
+import { palette, scaleMarks, scales } from "./color.js";
+import { css, status } from "./dom.js";
+import { byPalette, picture } from "./headmap.js";
+import { colorBar, niceTicks } from "./plot.js";
+import { state } from "./state.js";
+import { csvText, format } from "./text.js";
 
 export class WholeMap {
-  constructor(answer, where) { Object.assign(this, { cells: Float32Array.from(answer.cells), side: answer.side, tokens: answer.tokens, where }); }
-  get label() { return `whole map of the prompt, pooled to ${this.side} x ${this.side} cells: the largest weight of each${this.where.head < 0 ? ", over all heads" : ""}`; }
-  box(w, h) {
-    const size = Math.max(60, Math.min(w - 96 - 110, h - 52 - 44));
-    return { x: 96, y: 52, size };
+  constructor({ cells, side, tokens }, head) {
+    this.cells = Float32Array.from(cells);
+    this.side = side;
+    this.tokens = tokens;
+    this.head = head;
   }
-  paint(g, w, h) {
-    const b = this.b = this.box(w, h), c = { ink: css("ink"), soft: css("soft"), empty: css("void") }, { side, cells } = this;
-    g.fillStyle = css("bg");
-    g.fillRect(0, 0, w, h);
-    g.imageSmoothingEnabled = false;
-    // what lies above the diagonal is not seen by any query
-    const field = cells.map((v, i) => Math.floor(i % side) > Math.floor(i / side) ? -1 : v), seen = [...field].filter(v => v > 0);
-    const top = seen.reduce((a, v) => Math.max(a, v), 1e-9), scale = scales[state.scale] || scales.log;
-    g.fillStyle = c.empty;
-    g.fillRect(b.x, b.y, b.size, b.size);
-    g.drawImage(paint(field, side, side, byPalette(palette(scale(top, seen)))), b.x, b.y, b.size, b.size);
-    g.fillStyle = c.ink;
-    g.font = "bold 13px system-ui, sans-serif";
-    g.textAlign = "left";
-    g.textBaseline = "alphabetic";
-    g.fillText(this.label, b.x, 28);
-    g.font = "11px system-ui, sans-serif";
-    g.fillStyle = c.soft;
-    for (const k of niceTicks(0, this.tokens, b.size / 80)) {
-      const at = k / this.tokens * b.size;
-      g.textAlign = "center";
-      g.textBaseline = "alphabetic";
-      g.fillText(k.toLocaleString("en"), b.x + at, b.y + b.size + 15);
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText(k.toLocaleString("en"), b.x - 8, b.y + at);
+
+  get label() {
+    const heads = this.head < 0 ? ", over all heads" : "";
+    return `whole map of the prompt, pooled to ${this.side} x ${this.side} cells: the largest weight of each${heads}`;
+  }
+
+  // paint draws the map on a canvas or an SVG.
+  paint(context, width, height) {
+    const { side } = this;
+    const size = Math.max(60, Math.min(width - 96 - 110, height - 52 - 44));
+    const box = { x: 96, y: 52, size };
+    this.box = box;
+    context.fillStyle = css("bg");
+    context.fillRect(0, 0, width, height);
+    context.imageSmoothingEnabled = false;
+    // no query sees the cells above the diagonal
+    const field = this.cells.map((weight, i) => (i % side > Math.floor(i / side) ? -1 : weight));
+    const seen = [...field].filter(weight => weight > 0);
+    const top = seen.reduce((largest, weight) => Math.max(largest, weight), 1e-9);
+    const scale = scales[state.scale] || scales.log;
+    context.fillStyle = css("void");
+    context.fillRect(box.x, box.y, size, size);
+    const image = picture(field, side, side, byPalette(palette(scale(top, seen))));
+    context.drawImage(image, box.x, box.y, size, size);
+    context.fillStyle = css("ink");
+    context.font = "bold 13px system-ui, sans-serif";
+    context.textAlign = "left";
+    context.textBaseline = "alphabetic";
+    context.fillText(this.label, box.x, 28);
+    context.font = "11px system-ui, sans-serif";
+    context.fillStyle = css("soft");
+    for (const position of niceTicks(0, this.tokens, size / 80)) {
+      const place = (position / this.tokens) * size;
+      const text = position.toLocaleString("en");
+      context.textAlign = "center";
+      context.textBaseline = "alphabetic";
+      context.fillText(text, box.x + place, box.y + size + 15);
+      context.textAlign = "right";
+      context.textBaseline = "middle";
+      context.fillText(text, box.x - 8, box.y + place);
     }
-    g.textAlign = "right";
-    g.textBaseline = "alphabetic";
-    g.fillText("key position (across), query position (down)", b.x + b.size, b.y + b.size + 31);
-    bar(g, b.x + b.size + 22, b.y + 16, 12, Math.min(220, b.size - 20), ticks(state.scale, top).map(([v, s]) => [state.scale === "quantile" ? Math.round(100 * v) + " %" : format(v, 2), s]),
-      state.scale === "quantile" ? "rank" : "weight", c);
+    context.textAlign = "right";
+    context.textBaseline = "alphabetic";
+    context.fillText("key position (across), query position (down)", box.x + size, box.y + size + 31);
+    const bar = { x: box.x + size + 22, y: box.y + 16, w: 12, h: Math.min(220, size - 20) };
+    colorBar(context, bar, scaleMarks(state.scale, top, format), state.scale === "quantile" ? "rank" : "weight");
   }
+
+  // tell writes the cell at a point into the status line.
   tell(x, y) {
-    const b = this.b, k = Math.floor((x - b.x) / b.size * this.side), q = Math.floor((y - b.y) / b.size * this.side);
-    if (!(k >= 0 && q >= 0 && k < this.side && q < this.side)) return status(this.label);
-    const range = i => `${Math.ceil(i * this.tokens / this.side)} to ${Math.ceil((i + 1) * this.tokens / this.side) - 1}`;
-    status(`queries ${range(q)}, keys ${range(k)}: largest weight ${format(this.cells[q * this.side + k])}`);
+    const { box, side } = this;
+    const column = Math.floor(((x - box.x) / box.size) * side);
+    const row = Math.floor(((y - box.y) / box.size) * side);
+    if (!(column >= 0 && row >= 0 && column < side && row < side)) {
+      status(this.label);
+      return;
+    }
+    const positions = index => {
+      const first = Math.ceil((index * this.tokens) / side);
+      const last = Math.ceil(((index + 1) * this.tokens) / side) - 1;
+      return `${first} to ${last}`;
+    };
+    const weight = format(this.cells[row * side + column]);
+    status(`queries ${positions(row)}, keys ${positions(column)}: largest weight ${weight}`);
   }
+
   csv() {
-    const lines = ["query_cell,key_cell,largest_weight"];
-    this.cells.forEach((v, i) => { if (v > 0) lines.push(`${Math.floor(i / this.side)},${i % this.side},${v}`); });
-    return lines.join("\n") + "\n";
+    const rows = [["query_cell", "key_cell", "largest_weight"]];
+    this.cells.forEach((weight, i) => {
+      if (weight > 0) {
+        rows.push([Math.floor(i / this.side), i % this.side, weight]);
+      }
+    });
+    return csvText(rows);
   }
 }

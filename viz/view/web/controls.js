@@ -1,0 +1,269 @@
+// The header and the settings bar of the page.
+import { byId, element } from "./dom.js";
+import { measures } from "./measures.js";
+import { set, state, wholeMap } from "./state.js";
+import { percent } from "./text.js";
+import { later } from "./timing.js";
+
+const label = (text, ...children) => element("label", { class: "control" }, text, ...children);
+
+// A control is a function of the page's data that makes an element.
+
+// choice is a list of options [value, text].
+function choice(text, name, options) {
+  return about => {
+    const list = options(about).map(([value, optionText]) =>
+      element("option", { value, selected: String(state[name]) === String(value) }, optionText),
+    );
+    const onchange = event => set({ [name]: event.target.value });
+    return label(text, element("select", { "data-state": name, onchange }, ...list));
+  };
+}
+
+// slider moves over values, or over the numbers from min to max.
+function slider(text, name, range, show = value => value) {
+  return about => {
+    const { min, max, values } = range(about);
+    const place = values
+      ? Math.max(
+          0,
+          values.findIndex(value => value >= state[name]),
+        )
+      : state[name];
+    const output = element("output", {}, String(show(state[name])));
+    const apply = later(value => set({ [name]: value }), 60);
+    const oninput = event => {
+      const value = values ? values[+event.target.value] : +event.target.value;
+      output.textContent = show(value);
+      apply(value);
+    };
+    const input = element("input", {
+      type: "range",
+      min: values ? 0 : min,
+      max: values ? values.length - 1 : max,
+      step: 1,
+      value: String(place),
+      "data-state": name,
+      oninput,
+    });
+    return label(text, input, output);
+  };
+}
+
+// check is a box for a state of 0 or 1.
+function check(text, name) {
+  return () => {
+    const onchange = event => set({ [name]: event.target.checked ? 1 : 0 });
+    const box = element("input", { type: "checkbox", checked: !!state[name], "data-state": name, onchange });
+    return element("label", { class: "control" }, box, text);
+  };
+}
+
+// picker is a list of options with numbers as values. after is called when one was
+// picked.
+function picker(text, name, options, after) {
+  const list = options.map(([value, optionText]) =>
+    element("option", { value: String(value), selected: state[name] === value }, optionText),
+  );
+  const onchange = event => {
+    set({ [name]: +event.target.value }, false);
+    after?.();
+  };
+  return label(text, element("select", { "data-state": name, onchange }, ...list));
+}
+
+const isRated = () => ["overview", "sweep", "compare"].includes(state.v); // by hit rates
+const captureOf = about => about.captures[state.c];
+const promptOf = about => captureOf(about).prompts[state.p];
+
+// capacities are stops of a quarter octave up to the length of the prompt.
+function capacities(about) {
+  const tokens = promptOf(about).prompt_tokens;
+  const list = [tokens, state.cap];
+  for (let value = 64; value < tokens; value *= 2 ** 0.25) {
+    list.push(Math.round(value / 8) * 8);
+  }
+  return [...new Set(list)].sort((a, b) => a - b);
+}
+
+function windows(about) {
+  const { windows: ready, window_rows: rows, prompt_tokens: tokens } = promptOf(about);
+  if (ready && isRated()) {
+    return { values: [...new Set([...ready, state.w])].sort((a, b) => a - b) };
+  }
+  return { min: 1, max: Math.max(1, Math.min(rows, tokens - 1)) };
+}
+
+// methodText is the name of a method, and what the capture lacks for it.
+function methodText(method, about) {
+  if (method.keys && promptOf(about).store !== "factors") {
+    return method.name + " (needs keys)";
+  }
+  if (method.values && !captureOf(about).plan.values) {
+    return method.name + " (needs values)";
+  }
+  return method.name;
+}
+
+const tops = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5];
+const thetas = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5];
+const skips = [0, 1, 4, 8, 16, 32, 64];
+const kernels = [1, 3, 5, 7, 9, 11, 13, 17, 21, 31];
+
+const controls = {
+  measure: choice("colour", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
+  sort: choice("heads", "sort", () => [
+    ["head", "in order"],
+    ["value", "by value in each layer"],
+    ["rank", "all, ranked"],
+  ]),
+  window: slider("window", "w", windows),
+  by: choice("keep", "by", () => [
+    ["top", "a share"],
+    ["capacity", "a capacity"],
+  ]),
+  top: slider("top", "top", () => ({ values: tops }), percent),
+  theta: slider("θ", "theta", () => ({ values: thetas })),
+  skip: slider("leave out first", "skip", () => ({ values: skips })),
+  kernel: slider("kernel", "k", () => ({ values: kernels })),
+  pooling: choice("", "pooling", () => [
+    ["avgpool", "average"],
+    ["maxpool", "maximum"],
+  ]),
+  capacity: slider("capacity", "cap", about => ({ values: capacities(about) })),
+  method: choice("kept by", "method", about => [
+    ["", "nothing chosen"],
+    ...about.methods.map(method => [method.name, methodText(method, about)]),
+  ]),
+  group: choice("heads", "group", () => [
+    ["head", "each"],
+    ["mean", "mean of group"],
+    ["max", "max of group"],
+    ["sum", "sum of group"],
+  ]),
+  scale: choice("scale", "scale", () => [
+    ["log", "log"],
+    ["linear", "linear"],
+    ["quantile", "quantile"],
+  ]),
+  textscale: choice("scale", "scale", () => [
+    ["log", "log"],
+    ["linear", "linear"],
+  ]),
+  pool: choice("zoomed out", "pool", () => [
+    ["max", "maximum"],
+    ["mean", "mean"],
+  ]),
+  apart: check("first positions apart", "apart"),
+  veil: check("dim what is dropped", "veil"),
+  map: choice("map", "map", () => [
+    ["rows", "recorded rows"],
+    ["whole", "whole prompt, pooled"],
+  ]),
+  shade: choice("shade by", "shade", () => [
+    ["vote", "the window's vote"],
+    ["row", "what the marked token attends to"],
+    ["readers", "who reads the marked word"],
+  ]),
+  sweep: choice("", "sw", () => [
+    ["window", "hit rate by layer and window"],
+    ["method", "method against budget"],
+  ]),
+  y: choice("show", "y", () => [
+    ["mass", "kept mass"],
+    ["hit_rate", "hit rate"],
+  ]),
+  all: check("all prompts", "all"),
+  mean: check("mean over prompts", "mean"),
+  base: check("baselines", "base"),
+  second: about => {
+    const captures = about.captures.map((capture, i) => [i, capture.name]);
+    const prompts = about.captures[state.c2].prompts.map((prompt, i) => [i, prompt.id]);
+    const first = picker("B", "c2", captures, () => set({ p2: 0 }));
+    return element("span", { class: "control" }, first, picker("", "p2", prompts));
+  },
+};
+
+// isHidden reports that a control has no effect in the present state.
+function isHidden(name, about) {
+  switch (name) {
+    case "top":
+      return state.by === "capacity";
+    case "capacity":
+      return isRated() ? state.by !== "capacity" : !state.method;
+    case "group":
+      return !state.method && !(state.v === "sweep" && state.sw === "method");
+    case "veil":
+      return !state.method;
+    case "map":
+      return !captureOf(about).plan.overview;
+    case "pooling":
+      return state.k === 1;
+  }
+  return false;
+}
+
+// fillSettings fills the settings bar with some controls, by their names.
+export function fillSettings(names, about) {
+  const shown = names.filter(name => !isHidden(name, about));
+  byId("controls").replaceChildren(...shown.map(name => controls[name](about)));
+}
+
+// fillHeader fills the header. views are the names of the views by their states;
+// actions are the functions of the buttons: save(kind), theme(), help().
+export function fillHeader(about, views, actions) {
+  const capture = captureOf(about);
+  const parts = [element("h1", {}, "attnscope"), tabs(views), capturePicker(about)];
+  const prompts = capture.prompts.map((prompt, i) => [
+    i,
+    `${prompt.id} (${prompt.prompt_tokens}+${prompt.reply_tokens})`,
+  ]);
+  parts.push(picker("prompt", "p", prompts, () => set(wholeMap)));
+  if (["head", "text", "compare"].includes(state.v)) {
+    const layers = capture.plan.layers.map(layer => [layer, String(layer)]);
+    const heads = [[-1, "mean"], ...capture.plan.heads.map(head => [head, String(head)])];
+    parts.push(picker("layer", "layer", layers), picker("head", "head", heads));
+  }
+  parts.push(buttons(actions));
+  byId("bar").replaceChildren(...parts);
+}
+
+function tabs(views) {
+  const list = Object.entries(views).map(([name, text], i) => {
+    const onclick = () => set({ v: name }, false);
+    return element("button", { "aria-pressed": String(state.v === name), title: `key ${i + 1}`, onclick }, text);
+  });
+  return element("div", { class: "tabs", role: "group", "aria-label": "views" }, ...list);
+}
+
+function capturePicker(about) {
+  const capture = captureOf(about);
+  if (about.captures.length === 1) {
+    return element("span", { class: "control", title: capture.model.id }, capture.name);
+  }
+  const captures = about.captures.map((other, i) => [i, other.name]);
+  const reset = () => set({ p: 0, layer: captureOf(about).plan.layers[0], head: -1, ...wholeMap });
+  return picker("capture", "c", captures, reset);
+}
+
+function buttons({ save, theme, help }) {
+  const option = (value, text) => element("option", { value }, text);
+  const onchange = event => {
+    save(event.target.value);
+    event.target.value = "";
+  };
+  return element(
+    "div",
+    { class: "right" },
+    element(
+      "select",
+      { "aria-label": "export", onchange },
+      option("", "export"),
+      option("png", "PNG"),
+      option("svg", "SVG"),
+      option("csv", "CSV"),
+    ),
+    element("button", { title: "key t", onclick: theme }, "◐"),
+    element("button", { title: "key ?", onclick: help }, "?"),
+  );
+}

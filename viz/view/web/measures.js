@@ -1,0 +1,84 @@
+// The measures of the overview and of comparisons, and the settings they are
+// requested with.
+import { state } from "./state.js";
+
+// measures: name, what it says, and the top of its scale (0 for the largest value).
+export const measures = {
+  hit_rate: {
+    name: "hit rate",
+    top: 1,
+    about:
+      "Of the positions that get more than θ of a reply token's attention, the share that the window's vote had kept.",
+  },
+  mass: {
+    name: "kept mass",
+    top: 1,
+    about: "Share of the reply's attention that lies on the positions kept by the vote.",
+  },
+  overlap: {
+    name: "overlap",
+    top: 1,
+    about: "Of the kept positions, the share among as many that the reply attends to most.",
+  },
+  sinks_recent: {
+    name: "hit rate of sinks + recent",
+    top: 1,
+    about: "The hit rate that the first four and the last positions reach without any vote.",
+  },
+  recent: {
+    name: "hit rate of recent",
+    top: 1,
+    about: "The hit rate of keeping the last positions.",
+  },
+  entropy: {
+    name: "entropy (bits)",
+    top: 0,
+    about: "How spread the attention of a reply token is: 0 is one key, n bits are as 2^n keys alike.",
+  },
+  sink: {
+    name: "sink mass",
+    top: 1,
+    about: "Attention on the first four positions, which says little about the text.",
+  },
+  retrieval: {
+    name: "retrieval score",
+    top: 0,
+    about:
+      "Of the reply's tokens that stand in the prompt, the share for which the head, when they were given out, looked most " +
+      "at a position that holds the same token (after arXiv:2404.15574, without a marked needle).",
+  },
+  distance: {
+    name: "mean distance",
+    top: 0,
+    about: "How many positions back a reply token looks, by weight.",
+  },
+};
+
+// settings are the parameters of a request for hit rates.
+export function settings() {
+  const query = {
+    window: state.w,
+    theta: state.theta,
+    skip: state.skip,
+    kernel: state.k,
+    pooling: state.pooling,
+  };
+  if (state.by === "capacity") {
+    query.budget = Math.max(1, state.cap - state.w);
+  } else {
+    query.top = state.top;
+  }
+  return query;
+}
+
+// needsNoReading reports whether the server has the hit rates of some windows once it
+// has read a layer of the prompt, or with "all" of all prompts.
+export function needsNoReading(capture, prompt, windows) {
+  const list = prompt === "all" ? capture.windows : capture.prompts[prompt].windows;
+  return !list || windows.every(window => list.includes(window));
+}
+
+// longestWindow is the longest window that all of some prompts have.
+export function longestWindow(prompts) {
+  return Math.max(1, Math.min(...prompts.map(prompt => Math.min(prompt.window_rows, prompt.prompt_tokens - 1))));
+}
