@@ -132,7 +132,7 @@ func TestPageMarksEstimates(t *testing.T) {
 	if !b.until(`document.querySelector("canvas")?.dataset.layers === "3"`) || !b.until(`document.querySelector("aside").textContent.includes("Highest")`) {
 		t.Fatalf("no grid: %s", b.status())
 	}
-	if !strings.Contains(b.status(), says+"; 0 of 3 layers are read whole") || !strings.Contains(aside(), says) {
+	if !strings.Contains(b.status(), says+"; 0 of 3 layers are complete") || !strings.Contains(aside(), says) {
 		t.Errorf("the page says %q and %s", b.status(), aside())
 	}
 	b.eval(`const s = document.querySelector("[aria-label=export]"); s.value = "csv"; s.dispatchEvent(new Event("change"))`)

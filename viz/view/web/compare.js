@@ -93,9 +93,10 @@ export class Compare {
       this.draw();
       this.panel();
       const texts = {
-        all: "prompts and replies are of equal tokens and length: their maps are subtracted",
-        prompt: "the prompts have equal tokens, the replies do not end together: the prompt's rows are subtracted",
-        none: "the prompts differ: their maps stand side by side, the measures are subtracted",
+        all: "the prompts have equal tokens and the replies equal lengths: their maps are subtracted",
+        prompt:
+          "the prompts have equal tokens, the replies different lengths: the maps of the prompt rows are subtracted",
+        none: "the prompts differ: the measures are subtracted, the maps are not",
       };
       status(texts[this.common()]);
     } catch (error) {
@@ -263,7 +264,7 @@ export class Compare {
     const common = this.common();
     if (common === "none") {
       context.fillStyle = css("soft");
-      context.fillText("other tokens: these maps are not subtracted", box.x + 2 * box.third + 38, box.y + 10);
+      context.fillText("different tokens: these maps are not subtracted", box.x + 2 * box.third + 38, box.y + 10);
       return;
     }
     const rowsText = common === "prompt" ? ", prompt rows" : "";
@@ -299,7 +300,7 @@ export class Compare {
         row("B − A", "", delta),
       ),
       ...this.largestDeltas(),
-      paragraph("Click a cell for the maps of a head below. The first four positions are left out of the maps."),
+      paragraph("Click a cell to see the maps of its head below. The maps leave out the first four positions."),
     );
   }
 

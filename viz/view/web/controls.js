@@ -111,11 +111,11 @@ const skips = [0, 1, 4, 8, 16, 32, 64];
 const kernels = [1, 3, 5, 7, 9, 11, 13, 17, 21, 31];
 
 const controls = {
-  measure: choice("colour", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
+  measure: choice("color", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
   sort: choice("heads", "sort", () => [
     ["head", "in order"],
     ["value", "by value in each layer"],
-    ["rank", "all, ranked"],
+    ["rank", "all heads, ranked"],
   ]),
   window: slider("window", "w", windows),
   by: choice("keep", "by", () => [
@@ -124,7 +124,7 @@ const controls = {
   ]),
   top: slider("top", "top", () => ({ values: tops }), percent),
   theta: slider("θ", "theta", () => ({ values: thetas })),
-  skip: slider("leave out first", "skip", () => ({ values: skips })),
+  skip: slider("skip first", "skip", () => ({ values: skips })),
   kernel: slider("kernel", "k", () => ({ values: kernels })),
   pooling: choice("", "pooling", () => [
     ["avgpool", "average"],
@@ -132,7 +132,7 @@ const controls = {
   ]),
   capacity: slider("capacity", "cap", about => ({ values: capacities(about) })),
   method: choice("kept by", "method", about => [
-    ["", "nothing chosen"],
+    ["", "no method"],
     ...about.methods.map(method => [method.name, methodText(method, about)]),
   ]),
   group: choice("heads", "group", () => [
@@ -150,24 +150,24 @@ const controls = {
     ["log", "log"],
     ["linear", "linear"],
   ]),
-  pool: choice("zoomed out", "pool", () => [
+  pool: choice("when zoomed out", "pool", () => [
     ["max", "maximum"],
     ["mean", "mean"],
   ]),
-  apart: check("first positions apart", "apart"),
-  veil: check("dim what is dropped", "veil"),
+  apart: check("separate first positions", "apart"),
+  veil: check("dim dropped positions", "veil"),
   map: choice("map", "map", () => [
     ["rows", "recorded rows"],
     ["whole", "whole prompt, pooled"],
   ]),
   shade: choice("shade by", "shade", () => [
     ["vote", "the window's vote"],
-    ["row", "what the marked token attends to"],
-    ["readers", "who reads the marked word"],
+    ["row", "attention of the marked token"],
+    ["readers", "attention to the marked word"],
   ]),
   sweep: choice("", "sw", () => [
     ["window", "hit rate by layer and window"],
-    ["method", "method against budget"],
+    ["method", "methods by capacity"],
   ]),
   y: choice("show", "y", () => [
     ["mass", "kept mass"],
@@ -263,7 +263,7 @@ function buttons({ save, theme, help }) {
       option("svg", "SVG"),
       option("csv", "CSV"),
     ),
-    element("button", { title: "key t", onclick: theme }, "◐"),
-    element("button", { title: "key ?", onclick: help }, "?"),
+    element("button", { title: "dark or light (key t)", onclick: theme }, "◐"),
+    element("button", { title: "help (key ?)", onclick: help }, "?"),
   );
 }

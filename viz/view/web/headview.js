@@ -71,8 +71,8 @@ export class HeadView {
     this.side.replaceChildren(
       heading("Whole map"),
       paragraph(
-        "Recorded beside the rows with capture --overview: every query of the prompt, pooled. " +
-          "For single weights choose the recorded rows.",
+        "The pooled map of all queries of the prompt, as recorded with capture --overview. " +
+          "For single weights, choose the recorded rows.",
       ),
     );
     status(`layer ${layer}, ${head < 0 ? "all heads" : "head " + head}: ${whole.label}`);
@@ -138,15 +138,19 @@ export class HeadView {
     const { info, place, shown } = this.map;
     const head = place.head < 0 ? "mean of heads" : "head " + place.head;
     const replyRows = info.rows - info.prompt_rows;
-    let text = `layer ${place.layer}, ${head}: ${info.prompt_rows} prompt rows and ${replyRows} reply rows over ${info.keys} keys`;
+    let text =
+      `layer ${place.layer}, ${head}: ` +
+      `${info.prompt_rows} prompt rows and ${replyRows} reply rows over ${info.keys} keys`;
     if (shown && shown.level + shown.down > 0) {
-      text += `; zoomed out: ${state.pool} of ${info.factor ** shown.level} keys x ${2 ** shown.down} rows a cell`;
+      text += `; zoomed out: ${state.pool} of ${info.factor ** shown.level} keys x ${2 ** shown.down} rows per cell`;
     }
     if (this.kept?.whole) {
       text += "; the prompt is shorter than the capacity: nothing is dropped";
     } else if (this.kept) {
-      const count = this.kept.kept ? this.kept.kept.length : "positions";
-      text += `; ${state.method} keeps ${count} of ${this.kept.prefix} prefix positions`;
+      const { count, kept, prefix } = this.kept;
+      text += count
+        ? `; with ${state.method} each head keeps its own part of the ${prefix} prefix positions`
+        : `; ${state.method} keeps ${kept?.length ?? 0} of ${prefix} prefix positions`;
     }
     status(text);
   }
@@ -182,8 +186,8 @@ export class HeadView {
     const parts = [
       heading("This map"),
       paragraph(
-        "Each row is a query: first the last prompt rows, below them the reply's tokens. " +
-          "Brightness is the attention weight on the key below the pointer. Click pins a row and a key.",
+        "Each row is a query: the last prompt tokens first, then the reply's tokens. Each column is a key. " +
+          "Brightness is the attention weight. Click to pin a row and a key.",
       ),
     ];
     if (row) {
@@ -191,15 +195,15 @@ export class HeadView {
       parts.push(...this.largest(title, row.weights, 0, position => set({ key: position })));
     }
     if (column) {
-      const title = `Key ${column.key}: “${this.piece(column.key)}” is read most by`;
+      const title = `Key ${column.key}: “${this.piece(column.key)}” gets most attention from`;
       const pick = position => set({ row: position - info.first });
       parts.push(...this.largest(title, column.weights, info.first, pick));
     }
     parts.push(
       heading("Weights"),
       paragraph(
-        `Largest weight ${format(info.top)}; on the first ${info.sinks} positions, ` +
-          `which soak up attention in most heads, ${format(info.sink_top)}.`,
+        `The largest weight is ${format(info.top)}. On the first ${info.sinks} positions, ` +
+          `which draw attention in most heads, it is ${format(info.sink_top)}.`,
       ),
     );
     this.side.replaceChildren(...parts);
@@ -255,7 +259,7 @@ export class HeadView {
     const { info } = this.map;
     const keyText = `key ${key} “${this.piece(key)}”`;
     if (row < 0) {
-      const vote = this.vote && key < this.vote.length ? format(this.vote[key]) : "– (in the window)";
+      const vote = this.vote && key < this.vote.length ? format(this.vote[key]) : "– (inside the window)";
       let kept = "";
       if (this.mask && key < this.kept.prefix) {
         kept = this.mask[key] ? ", kept" : ", dropped";
@@ -274,7 +278,7 @@ export class HeadView {
       const cells = value.keys * value.rows > 1 ? ` (${state.pool} of ${value.keys} keys x ${value.rows} rows)` : "";
       return "weight " + format(value.weight) + cells;
     }
-    return key > this.map.position(row) ? "not seen yet" : "…";
+    return key > this.map.position(row) ? "not visible to this query" : "loading";
   }
 
   // zoom scales the keys and rows in sight by factors, around a point or the middle.

@@ -2,15 +2,15 @@
 import { byId, element, heading, paragraph } from "./dom.js";
 
 const keys = [
-  ["1 … 5", "views"],
-  ["[ ]", "layer before, after"],
-  [", .", "head before, after"],
+  ["1 … 5", "switch views"],
+  ["[ ]", "previous and next layer"],
+  [", .", "previous and next head"],
   ["arrows", "pan the map, move in the grid, step through the text"],
-  ["+ −", "zoom keys (with Alt rows too)"],
-  ["{ }", "zoom rows"],
-  ["0", "whole map, nothing pinned"],
-  ["wheel", "zoom keys; with Shift rows, with Alt both"],
-  ["drag, double click", "pan, whole map"],
+  ["+ −", "zoom the keys; with Alt also the rows"],
+  ["{ }", "zoom the rows"],
+  ["0", "show the whole map and unpin"],
+  ["wheel", "zoom the keys; with Shift the rows, with Alt both"],
+  ["drag, double click", "pan, show the whole map"],
   ["s", "next scale"],
   ["t", "dark or light"],
   ["e", "export as PNG"],
@@ -23,7 +23,7 @@ export function showHelp(capture) {
   const list = keys.flatMap(([key, text]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, text)]);
   const about =
     `${capture.name}: ${model.id} (${model.architecture}), ${model.layers} layers, ` +
-    `${model.heads} heads on ${model.kv_heads} kv heads. ${capture.bound}`;
+    `${model.heads} query heads, ${model.kv_heads} kv heads. ${capture.bound}`;
   const dialog = byId("help");
   dialog.replaceChildren(
     heading("Keys"),

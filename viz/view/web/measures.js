@@ -8,7 +8,8 @@ export const measures = {
     name: "hit rate",
     top: 1,
     about:
-      "Of the positions that get more than θ of a reply token's attention, the share that the window's vote had kept.",
+      "Of the prefix positions that get more than θ of a reply token's attention, the share that the window's " +
+      "vote keeps.",
   },
   mass: {
     name: "kept mass",
@@ -18,22 +19,23 @@ export const measures = {
   overlap: {
     name: "overlap",
     top: 1,
-    about: "Of the kept positions, the share among as many that the reply attends to most.",
+    about:
+      "Share of the kept positions that are also among the same number of positions that the reply attends to most.",
   },
   sinks_recent: {
     name: "hit rate of sinks + recent",
     top: 1,
-    about: "The hit rate that the first four and the last positions reach without any vote.",
+    about: "The hit rate of keeping the first four positions and the last ones, without any vote.",
   },
   recent: {
     name: "hit rate of recent",
     top: 1,
-    about: "The hit rate of keeping the last positions.",
+    about: "The hit rate of keeping the last positions, without any vote.",
   },
   entropy: {
     name: "entropy (bits)",
     top: 0,
-    about: "How spread the attention of a reply token is: 0 is one key, n bits are as 2^n keys alike.",
+    about: "How widely a reply token spreads its attention: 0 bits for a single key, n bits for 2^n equal keys.",
   },
   sink: {
     name: "sink mass",
@@ -44,13 +46,14 @@ export const measures = {
     name: "retrieval score",
     top: 0,
     about:
-      "Of the reply's tokens that stand in the prompt, the share for which the head, when they were given out, looked most " +
-      "at a position that holds the same token (after arXiv:2404.15574, without a marked needle).",
+      "Of the reply's tokens that also occur in the prompt, the share for which the head attended most to an " +
+      "occurrence of the same token when the token was generated (after arXiv:2404.15574, without a marked " +
+      "needle).",
   },
   distance: {
     name: "mean distance",
     top: 0,
-    about: "How many positions back a reply token looks, by weight.",
+    about: "Mean number of positions from a reply token back to the keys, weighted by attention.",
   },
 };
 

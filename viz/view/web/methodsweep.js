@@ -177,7 +177,7 @@ export class MethodSweep {
     for (const capacity of capacities) {
       context.fillText(capacity.toLocaleString("en"), x(capacity), box.y + box.h + 17);
     }
-    const axis = "capacity: positions a head, window included (log scale)";
+    const axis = "capacity: positions per head, window included (log scale)";
     context.fillText(axis, box.x + box.w / 2, box.y + box.h + 36);
     const lines = [...this.styles()].map(([method, style]) => ({ method, style, rows: this.rowsOf(method, measure) }));
     for (const line of lines) {
@@ -254,8 +254,9 @@ export class MethodSweep {
       heading(names[measure]),
       element("table", {}, element("tr", {}, ...header), ...rows),
       paragraph(
-        "Grey lines know nothing (random, recent) or know the reply (oracle, the most a selection of that size can keep). " +
-          "The band is SnapKV's 95 % interval over prompts, or that of the method under the pointer.",
+        "Gray lines are baselines: random and recent do not look at attention; oracle knows the reply and keeps " +
+          "the most that a selection of its size can. The band is the 95 % bootstrap interval over prompts, of " +
+          "SnapKV and of the method under the pointer.",
       ),
     ];
     const leftOut = Object.entries(this.leftOut);

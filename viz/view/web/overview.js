@@ -73,7 +73,7 @@ export class Overview {
         this.draw();
         const estimate = grid.estimate();
         if (estimate) {
-          status(`${estimate}; ${grid.complete.size} of ${grid.layers.length} layers are read whole`);
+          status(`${estimate}; ${grid.complete.size} of ${grid.layers.length} layers are complete`);
         }
       }, alive);
       if (!alive()) {
@@ -130,7 +130,7 @@ export class Overview {
     const top = this.grid.top();
     const of = this.ofText();
     if (state.sort === "rank") {
-      this.paintRanks(context, width, height, `${measure.name} of every head, in order; ${of}`);
+      this.paintRanks(context, width, height, `${measure.name} of every head, ranked; ${of}`);
       return;
     }
     context.fillStyle = css("bg");
@@ -233,13 +233,17 @@ export class Overview {
     const estimate = this.grid.estimate();
     const mean = list.length ? list.reduce((sum, [, , value]) => sum + value, 0) / list.length : NaN;
     const undefinedText =
-      state.m === "retrieval" ? "no token of the reply stands in the prompt" : "nothing was above θ";
+      state.m === "retrieval" ? "no token of the reply occurs in the prompt" : "no weight was above θ";
     const intervals = this.hasIntervals() ? " Intervals are bootstrapped over prompts." : "";
     this.side.replaceChildren(
       heading(measure.name),
       paragraph(measure.about),
-      ...(estimate ? [paragraph(estimate + " and from as many of the window; the rest is being read.")] : []),
-      paragraph(`Mean over ${list.length} heads: ${format(mean)}. Grey: undefined, ${undefinedText}.${intervals}`),
+      ...(estimate
+        ? [paragraph(estimate + ", with votes of at most as many window rows. The other rows are being read.")]
+        : []),
+      paragraph(
+        `Mean over ${list.length} heads: ${format(mean)}. Gray cells are undefined: ${undefinedText}.${intervals}`,
+      ),
       heading("Highest"),
       this.table(list.slice(0, 8)),
       heading("Lowest"),

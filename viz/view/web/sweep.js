@@ -287,14 +287,17 @@ export class Sweep {
     this.side.replaceChildren(
       heading("Mean over layers"),
       element("table", {}, element("tr", {}, headerCell("window"), ...header), ...rows),
-      heading("Reading it"),
+      heading("How to read it"),
       paragraph(
-        "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's vote " +
-          "had kept. Grey lines keep as many positions without a vote: at random (chance), the last ones (recent), the " +
-          "first four and the last (sinks + recent). What the vote adds lies above them.",
+        "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's " +
+          "vote keeps. Three gray lines are the hit rates of keeping the same number of positions without a vote: " +
+          "random ones (chance), the last ones (recent), or the first four and the last ones (sinks + recent). A " +
+          "window's line above them shows what its vote adds. The fourth is the share of attention on the kept " +
+          "positions (kept mass).",
       ),
       paragraph(
-        "Leave the first positions out to see what remains without sinks. The band is the 95 % interval over prompts.",
+        "Skip the first positions to see the rates without sinks. The band is the 95 % bootstrap interval over " +
+          "prompts.",
       ),
     );
   }
@@ -325,7 +328,7 @@ function merged(fresh, old) {
 
 function titleText() {
   const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${percent(state.top)} of the prefix`;
-  const skip = state.skip ? `, first ${state.skip} left out` : "";
+  const skip = state.skip ? `, first ${state.skip} skipped` : "";
   const pooling = state.k > 1 ? `, ${state.pooling} ${state.k}` : "";
   return `hit rate by layer; ${kept}, weight > ${state.theta}${skip}${pooling}`;
 }

@@ -156,21 +156,21 @@ export class TextView {
   say() {
     const shading = {
       vote: `the vote of the last ${this.window()} tokens`,
-      row: "what the marked token attends to",
-      readers: "who reads the marked word",
+      row: "the attention of the marked token",
+      readers: "the attention to the marked word",
     };
     const head = state.head < 0 ? "mean of heads" : "head " + state.head;
     let text = `layer ${state.layer}, ${head}; shaded by ${shading[this.mode]}`;
     if (this.kept?.whole) {
       text += "; the prompt is shorter than the capacity: nothing is dropped";
     } else if (this.kept) {
-      text += `; underlined is kept by ${state.method}, faint is dropped`;
+      text += `; tokens that ${state.method} keeps are underlined, dropped ones are faint`;
     }
     if (!this.text.words) {
-      text += "; the dump holds no text of this prompt: ids are shown";
+      text += "; the dump has no text for this prompt: ids are shown";
     }
     if (!this.text.reply) {
-      text += "; the reply shows ids: -m MODEL gives its text";
+      text += "; the reply is shown as ids: start the viewer with -m MODEL to see its text";
     }
     status(text);
   }
@@ -297,24 +297,25 @@ export class TextView {
       element("table", {}, ...rows),
       paragraph(
         this.mode === "readers"
-          ? "Only recorded queries can be seen reading: the last prompt rows and the reply."
-          : "Shades are relative to the strongest behind the first positions.",
+          ? "Only recorded queries are shown: the last prompt tokens and the reply."
+          : "Shades are relative to the strongest token after the first positions.",
       ),
-      heading("How to"),
+      heading("How to use it"),
       paragraph(
-        "Click a reply token: what it attends to. Click a prompt word: who reads it; once more, if it is among the last " +
-          "prompt tokens: what it attends to. Choose a method to see what is kept.",
+        "Click a reply token to see what it attends to. Click a prompt word to see which tokens attend to it; " +
+          "click it again, if it is among the last prompt tokens, to see what it attends to. Choose a method to see" +
+          " what it keeps.",
       ),
     );
   }
 
   panelTitle() {
     if (this.mode === "vote") {
-      return "Most voted for";
+      return "Largest votes";
     }
     const token = this.mode === "row" ? this.row.position : this.column.key;
     const piece = visible(this.text.pieces[token] ?? "");
-    return this.mode === "row" ? `Token ${token} “${piece}” attends to` : `“${piece}” at ${token} is read by`;
+    return this.mode === "row" ? `Token ${token} “${piece}” attends to` : `“${piece}” at ${token} gets attention from`;
   }
 
   // press answers a key and reports whether it did: arrows move to the next token.
@@ -412,7 +413,8 @@ function shadeColors(share, dark) {
   const color = amount(dark ? share : 1 - 0.75 * share);
   let background = "";
   if (share > 0.02) {
-    const light = `color-mix(in srgb, ${rgb(amount(0.25 + 0.45 * (1 - share)))} ${Math.round(85 * share)}%, transparent)`;
+    const tint = rgb(amount(0.25 + 0.45 * (1 - share)));
+    const light = `color-mix(in srgb, ${tint} ${Math.round(85 * share)}%, transparent)`;
     background = dark ? rgb(color) : light;
   }
   let text = "";

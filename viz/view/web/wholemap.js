@@ -17,7 +17,8 @@ export class WholeMap {
 
   get label() {
     const heads = this.head < 0 ? ", over all heads" : "";
-    return `whole map of the prompt, pooled to ${this.side} x ${this.side} cells: the largest weight of each${heads}`;
+    const size = `${this.side} x ${this.side}`;
+    return `whole map of the prompt, pooled to ${size} cells with the largest weight in each${heads}`;
   }
 
   // paint draws the map on a canvas or an SVG.
