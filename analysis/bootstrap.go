@@ -9,9 +9,10 @@ import (
 // Resamples is the number of bootstrap samples behind an interval.
 const Resamples = 2000
 
-// Mean is the mean of the defined values, NaN of none.
+// Mean returns the mean of the values that are not NaN, and NaN if there is none.
 func Mean(x []float64) float64 {
-	sum, n := 0.0, 0
+	sum := 0.0
+	n := 0
 	for _, v := range x {
 		if !math.IsNaN(v) {
 			sum += v
@@ -24,8 +25,10 @@ func Mean(x []float64) float64 {
 	return sum / float64(n)
 }
 
-// Interval is the 95 % percentile bootstrap interval of the mean over prompts,
-// from a seeded source; NaN under two defined values.
+// Interval returns the 95 % percentile bootstrap interval of the mean of the values
+// that are not NaN, one for each prompt: the 2.5 % and 97.5 % quantiles of the means
+// of [Resamples] samples drawn with replacement. The seed decides the samples. With
+// fewer than two values both ends are NaN.
 func Interval(x []float64, seed uint64) (lo, hi float64) {
 	var defined []float64
 	for _, v := range x {

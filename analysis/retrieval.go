@@ -1,50 +1,47 @@
 package analysis
 
-import "math"
-
-// Copying tells which tokens of a reply a head could have copied out of the prompt:
-// what all heads of all layers have in common.
+// Copying says which tokens of a reply a head could copy from the prompt. It is the
+// same for all heads and layers, which share it.
 type Copying struct {
 	prompt, reply []int32
-	could         []bool // of each reply token: whether it stands in the prompt
+	copyable      []bool // of each reply token: the prompt holds the same token
 }
 
-// NewCopying takes the token ids of a prompt and its reply.
+// NewCopying takes the token ids of a prompt and of its reply.
 func NewCopying(prompt, reply []int32) *Copying {
-	in := make(map[int32]bool, len(prompt))
+	inPrompt := make(map[int32]bool, len(prompt))
 	for _, id := range prompt {
-		in[id] = true
+		inPrompt[id] = true
 	}
-	c := &Copying{prompt, reply, make([]bool, len(reply))}
+	c := &Copying{prompt: prompt, reply: reply, copyable: make([]bool, len(reply))}
 	for i, id := range reply {
-		c.could[i] = in[id]
+		c.copyable[i] = inPrompt[id]
 	}
 	return c
 }
 
-// Score is the retrieval score of a head after Wu et al., "Retrieval head
-// mechanistically explains long-context factuality", arXiv:2404.15574: the share
-// of what could be copied out of the prompt that the head copies. Without a marked
-// needle, what could be copied are the reply's tokens that stand in the prompt. The
-// head copies one when the row that gives it out (that of the token before) looks
-// most at a prompt position that holds the same token. NaN where no token of the
-// reply stands in the prompt.
+// Score returns the retrieval score of a head after Wu et al., "Retrieval head
+// mechanistically explains long-context factuality", arXiv:2404.15574: of the tokens
+// that could be copied from the prompt, the share that the head copies. Their
+// tokens are those of a marked needle; here there is none, and they are the reply's
+// tokens that the prompt holds. The head copies a token when the row that predicts
+// it, which is the row of the token before, has its largest weight on a prompt
+// position that holds the same token. The score is NaN if the prompt holds no token
+// of the reply.
 //
-//	best    key of the largest weight of the row that gives out reply token i;
-//	        -1: that row was not looked at, and the token is not counted
+//	best    for each reply token, the key with the largest weight of the row that
+//	        predicts it; -1: that row was not examined, and the token is not counted
 func (c *Copying) Score(best []int) float64 {
-	copied, could := 0, 0
+	copied := 0
+	copyable := 0
 	for i, at := range best[:min(len(best), len(c.reply))] {
-		if at < 0 || !c.could[i] {
+		if at < 0 || !c.copyable[i] {
 			continue
 		}
-		could++
+		copyable++
 		if at < len(c.prompt) && c.prompt[at] == c.reply[i] {
 			copied++
 		}
 	}
-	if could == 0 {
-		return math.NaN()
-	}
-	return float64(copied) / float64(could)
+	return over(copied, copyable)
 }

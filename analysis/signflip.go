@@ -5,51 +5,44 @@ import (
 	"math/rand/v2"
 )
 
-// Flips is the number of random sign patterns of [SignFlip] where there are too
-// many to try all.
+// Flips is the number of random sign patterns that [SignFlip] draws where there are
+// too many to try all.
 const Flips = 10000
 
-// SignFlip is the two-sided p-value of paired differences having mean zero, by
-// the sign-flip (Fisher-Pitman) permutation test: the share of sign patterns
-// whose mean lies at least as far from zero as the one seen. Up to 16 defined
-// differences all patterns are tried and p is exact; beyond, [Flips] are drawn from the seed
-// and the one seen counts among them, so that p is never 0. NaN under two
-// defined differences.
+// exactFlips is the largest number of differences of which all sign patterns are
+// tried.
+const exactFlips = 16
+
+// SignFlip returns the two-sided p-value of the hypothesis that paired differences
+// have mean zero, by the sign-flip (Fisher-Pitman) permutation test: the share of
+// sign patterns whose mean is at least as far from zero as the observed mean.
+//
+// NaN differences are ignored, and with fewer than two others p is NaN. Up to 16
+// differences, all patterns are tried and p is exact. With more, [Flips] patterns are
+// drawn from the seed, and the observed one is counted among them, so that p is
+// never 0.
 func SignFlip(diff []float64, seed uint64) float64 {
 	var defined []float64
-	seen := 0.0
+	observed := 0.0
 	for _, v := range diff {
 		if !math.IsNaN(v) {
 			defined = append(defined, v)
-			seen += v
+			observed += v
 		}
 	}
 	n := len(defined)
 	if n < 2 {
 		return math.NaN()
 	}
-	// Sums that differ by rounding alone are ties.
-	seen = math.Abs(seen) * (1 - 1e-12)
-	if n <= 16 {
-		hits := 0
-		for pattern := range 1 << n {
-			sum := 0.0
-			for i, v := range defined {
-				if pattern>>i&1 == 1 {
-					v = -v
-				}
-				sum += v
-			}
-			if math.Abs(sum) >= seen {
-				hits++
-			}
-		}
-		return float64(hits) / float64(int(1)<<n)
+	bound := math.Abs(observed) * (1 - 1e-12) // sums that differ only by rounding are ties
+	if n <= exactFlips {
+		return exactSignFlip(defined, bound)
 	}
 	r := rand.New(rand.NewPCG(seed, 0xf11b))
 	hits := 1
 	for range Flips {
-		sum, bits := 0.0, uint64(0)
+		sum := 0.0
+		bits := uint64(0)
 		for i, v := range defined {
 			if i%64 == 0 {
 				bits = r.Uint64()
@@ -59,9 +52,29 @@ func SignFlip(diff []float64, seed uint64) float64 {
 			}
 			sum += v
 		}
-		if math.Abs(sum) >= seen {
+		if math.Abs(sum) >= bound {
 			hits++
 		}
 	}
 	return float64(hits) / float64(Flips+1)
+}
+
+// exactSignFlip is the share of all sign patterns whose sum is at least bound away
+// from zero.
+func exactSignFlip(diff []float64, bound float64) float64 {
+	patterns := 1 << len(diff)
+	hits := 0
+	for pattern := range patterns {
+		sum := 0.0
+		for i, v := range diff {
+			if pattern>>i&1 == 1 {
+				v = -v
+			}
+			sum += v
+		}
+		if math.Abs(sum) >= bound {
+			hits++
+		}
+	}
+	return float64(hits) / float64(patterns)
 }

@@ -31,14 +31,14 @@ const (
 	NothingDropped
 )
 
-// Warning is a doubt about a result that is otherwise sound. Fields that its
-// kind does not speak of are zero. Warnings can be compared with ==.
+// Warning is a doubt about a result that is otherwise sound. Fields that do not
+// matter to its kind are zero. Warnings can be compared with ==.
 type Warning struct {
 	Kind     WarningKind
 	Path     string // of the dump
 	Prompt   string // id
 	Tokens   int    // length of the prompt
-	Window   int    // observation window, or that of a sliding layer
+	Window   int    // observation window, or window of a sliding layer
 	Late     bool   // the window ends one row early, as in the authors' code
 	Capacity int
 	Method   string
@@ -47,7 +47,7 @@ type Warning struct {
 	Reason   string
 }
 
-// String is the sentence that the command prints.
+// String returns the sentence that the command line prints.
 func (w Warning) String() string {
 	switch w.Kind {
 	case NoPrefix:
@@ -56,15 +56,15 @@ func (w Warning) String() string {
 	case NoReply:
 		return fmt.Sprintf("%s: prompt %q has no reply rows; it is left out", w.Path, w.Prompt)
 	case SlidingWindow:
-		return fmt.Sprintf("%s: some layers slide over %d keys: what is out of reach there has weight 0 and is never significant",
+		return fmt.Sprintf("%s: some layers see only the last %d keys; positions out of their reach have weight 0 and are never significant",
 			w.Path, w.Window)
 	case NothingKept:
 		return "k = 0: the share is too small for a prefix of this length; nothing is kept"
 	case FewPrompts:
-		return "fewer than two prompts: there are no intervals"
+		return "fewer than two prompts: no intervals can be computed"
 	case SharedBudget:
 		return fmt.Sprintf(
-			"%s: %s shares its budget over all layers, of which %d of %d were recorded: the recorded ones get too much",
+			"%s: %s divides its budget among all layers, but only %d of %d were recorded; these get too much",
 			w.Path, w.Method, w.Recorded, w.Layers)
 	case LeftOut:
 		return fmt.Sprintf("%s is left out: %s", w.Method, w.Reason)
@@ -89,7 +89,7 @@ func Without(list []Warning, kind WarningKind) []Warning {
 	return slices.DeleteFunc(slices.Clone(list), func(w Warning) bool { return w.Kind == kind })
 }
 
-// dumpWarnings makes warnings of what a reader found wrong with its dump.
+// dumpWarnings makes warnings of the texts of a dump's reader.
 func dumpWarnings(texts []string) []Warning {
 	var list []Warning
 	for _, text := range texts {

@@ -1,5 +1,11 @@
-// Package export writes what a dump holds of a prompt as arrays for other
-// programs: .safetensors, .npz, or a long table of weights as .csv or .parquet.
+// Package export writes one prompt of a dump for other programs: its arrays as
+// .safetensors or .npz, or a long table of its weights as .csv or .parquet.
+//
+//	r, err := dumps.Open("run.attn")
+//	err = export.Write("prompt.npz", r, export.Options{Prompt: 0, Layer: -1})
+//
+// [Arrays] lists the arrays with their shapes. The table has the columns layer, head,
+// phase (prompt or generation), row, key and weight.
 package export
 
 import (
@@ -21,17 +27,18 @@ import (
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-// Options say what is written.
+// Options says what is written.
 type Options struct {
 	Prompt    int     // index of the prompt
-	Layer     int     // a true layer id; -1: all recorded, names ending in .LAYER
-	MinWeight float32 // tables: only weights above
+	Layer     int     // id of a layer; -1: all recorded ones, and names of arrays end in .LAYER
+	MinWeight float32 // the table has only weights above this
 }
 
-// Extensions are those that Write knows.
+// Extensions lists the file extensions of [Write].
 var Extensions = []string{".safetensors", ".npz", ".csv", ".parquet"}
 
-// Write writes one prompt of a dump to path; its extension chooses the form.
+// Write writes one prompt of a dump to path, whose extension decides the format. A
+// failure leaves no file.
 func Write(path string, r *dumps.Reader, o Options) error {
 	switch ext := filepath.Ext(path); ext {
 	case ".safetensors", ".npz":
@@ -44,7 +51,10 @@ func Write(path string, r *dumps.Reader, o Options) error {
 		}
 		h := r.Header()
 		return checkpoint.WriteSafetensors(path, list, map[string]string{
-			"format": "attnscope export", "model": h.Model.ID, "prompt": r.Prompts()[o.Prompt].ID, "precision": string(h.Plan.Precision),
+			"format":    "attnscope export",
+			"model":     h.Model.ID,
+			"prompt":    r.Prompts()[o.Prompt].ID,
+			"precision": string(h.Plan.Precision),
 		})
 	case ".csv":
 		return writeCSV(path, r, o)
@@ -55,6 +65,7 @@ func Write(path string, r *dumps.Reader, o Options) error {
 	}
 }
 
+// layersOf are the layers that are written.
 func layersOf(r *dumps.Reader, layer int) []int {
 	if layer >= 0 {
 		return []int{layer}
@@ -62,73 +73,100 @@ func layersOf(r *dumps.Reader, layer int) []int {
 	return r.Header().Plan.Layers
 }
 
-// Arrays returns the arrays of a prompt: prompt_rows [heads, R, P],
-// generation_rows [heads, G, P+G], prompt_windows [heads, W, P], from factors
-// query_states [heads, R, dim], key_states [kv heads, P+G, dim] and perhaps
-// value_states; tokens [P+G]; logits [G, vocab] where recorded.
+// Arrays returns the arrays of a prompt of P tokens with a reply of G, whose last R
+// prompt rows and W prompt windows were recorded. Each layer has:
+//
+//	prompt_rows      [heads, R, P]
+//	generation_rows  [heads, G, P+G]
+//	prompt_windows   [heads, W, P]           sums of each window's rows
+//	prompt_sums      [heads, P]              sums of all rows, where recorded
+//	overview         [heads, side, side]     pooled map, where recorded
+//	query_states     [heads, R, dim]         in dumps that store factors
+//	key_states       [kv heads, P+G, dim]    in dumps that store factors
+//	value_states     [kv heads, P+G, dim]    where recorded
+//
+// The prompt has tokens [P+G] and, where recorded, logits [G, vocab].
 func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
-	h, p := r.Header(), r.Prompts()[o.Prompt]
-	heads := len(h.Plan.Heads)
+	h := r.Header()
+	p := &r.Prompts()[o.Prompt]
 	var list []tensor.Tensor
 	for _, layer := range layersOf(r, o.Layer) {
-		suffix := ""
-		if o.Layer < 0 {
-			suffix = "." + strconv.Itoa(layer)
-		}
-		add := func(name string, x []float32, shape ...int) {
-			list = append(list, tensor.FromFloat32(name+suffix, x, shape...))
-		}
-		a, err := r.Weights(o.Prompt, layer, dumps.Prefill)
+		arrays, err := layerArrays(r, o.Prompt, layer)
 		if err != nil {
 			return nil, err
 		}
-		add("prompt_rows", a.Data, a.Heads, a.Rows, a.Keys)
-		if a, err = r.Weights(o.Prompt, layer, dumps.Decode); err != nil {
-			return nil, err
-		}
-		add("generation_rows", a.Data, a.Heads, a.Rows, a.Keys)
-		windows, count, err := r.Windows(o.Prompt, layer)
-		if err != nil {
-			return nil, err
-		}
-		add("prompt_windows", windows, heads, count, p.PromptTokens)
-		sums, err := r.Sums(o.Prompt, layer)
-		if err == nil {
-			add("prompt_sums", sums, heads, p.PromptTokens)
-		} else if !errors.Is(err, dumps.ErrAbsent) {
-			return nil, err
-		}
-		if h.Plan.Overview > 0 {
-			cells, side, err := r.Overview(o.Prompt, layer)
-			if err != nil {
-				return nil, err
+		for _, a := range arrays {
+			if o.Layer < 0 {
+				a.Name += "." + strconv.Itoa(layer)
 			}
-			add("overview", cells, heads, side, side)
-		}
-		if p.Store == dumps.StoreFactors {
-			s, err := r.States(o.Prompt, layer)
-			if err != nil {
-				return nil, err
-			}
-			n, m := p.PromptTokens+p.ReplyTokens, &h.Model
-			add("query_states", headsFirst(s.Queries, p.WindowRows, m.Heads, m.HeadDim), m.Heads, p.WindowRows, m.HeadDim)
-			add("key_states", headsFirst(s.Keys, n, m.KVHeads, m.HeadDim), m.KVHeads, n, m.HeadDim)
-		}
-		values, err := r.Values(o.Prompt, layer)
-		if err != nil {
-			return nil, err
-		}
-		if n, m := p.PromptTokens+p.ReplyTokens, &h.Model; values != nil {
-			add("value_states", headsFirst(values, n, m.KVHeads, m.ValueDim), m.KVHeads, n, m.ValueDim)
+			list = append(list, a)
 		}
 	}
 	list = append(list, tensor.FromInt32("tokens", p.Tokens, len(p.Tokens)))
 	if h.Plan.Logits {
-		l, err := r.Logits(o.Prompt)
+		logits, err := r.Logits(o.Prompt)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, tensor.FromFloat32("logits", l, p.ReplyTokens, h.Model.Vocab))
+		list = append(list, tensor.FromFloat32("logits", logits, p.ReplyTokens, h.Model.Vocab))
+	}
+	return list, nil
+}
+
+// layerArrays returns the arrays of one layer.
+func layerArrays(r *dumps.Reader, prompt, layer int) ([]tensor.Tensor, error) {
+	h := r.Header()
+	p := &r.Prompts()[prompt]
+	m := &h.Model
+	heads := len(h.Plan.Heads)
+	tokens := p.PromptTokens + p.ReplyTokens
+	var list []tensor.Tensor
+	add := func(name string, x []float32, shape ...int) {
+		list = append(list, tensor.FromFloat32(name, x, shape...))
+	}
+	rows, err := r.Weights(prompt, layer, dumps.Prefill)
+	if err != nil {
+		return nil, err
+	}
+	add("prompt_rows", rows.Data, rows.Heads, rows.Rows, rows.Keys)
+	reply, err := r.Weights(prompt, layer, dumps.Decode)
+	if err != nil {
+		return nil, err
+	}
+	add("generation_rows", reply.Data, reply.Heads, reply.Rows, reply.Keys)
+	windows, count, err := r.Windows(prompt, layer)
+	if err != nil {
+		return nil, err
+	}
+	add("prompt_windows", windows, heads, count, p.PromptTokens)
+	sums, err := r.Sums(prompt, layer)
+	if err == nil {
+		add("prompt_sums", sums, heads, p.PromptTokens)
+	} else if !errors.Is(err, dumps.ErrAbsent) {
+		return nil, err
+	}
+	if h.Plan.Overview > 0 {
+		cells, side, err := r.Overview(prompt, layer)
+		if err != nil {
+			return nil, err
+		}
+		add("overview", cells, heads, side, side)
+	}
+	if p.Store == dumps.StoreFactors {
+		s, err := r.States(prompt, layer)
+		if err != nil {
+			return nil, err
+		}
+		queries := headsFirst(s.Queries, p.WindowRows, m.Heads, m.HeadDim)
+		add("query_states", queries, m.Heads, p.WindowRows, m.HeadDim)
+		add("key_states", headsFirst(s.Keys, tokens, m.KVHeads, m.HeadDim), m.KVHeads, tokens, m.HeadDim)
+	}
+	values, err := r.Values(prompt, layer)
+	if err != nil {
+		return nil, err
+	}
+	if values != nil {
+		add("value_states", headsFirst(values, tokens, m.KVHeads, m.ValueDim), m.KVHeads, tokens, m.ValueDim)
 	}
 	return list, nil
 }
@@ -189,7 +227,7 @@ type cell struct {
 	Weight float32 `parquet:"weight"`
 }
 
-// cells hands out the weights above MinWeight, layer by layer.
+// cells calls emit with the weights above MinWeight, layer by layer.
 func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
 	for _, layer := range layersOf(r, o.Layer) {
 		for ph, name := range []string{"prompt", "generation"} {
@@ -198,11 +236,19 @@ func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
 				return err
 			}
 			for i, v := range a.Data {
-				if v > o.MinWeight {
-					head := r.Header().Plan.Heads[i/(a.Rows*a.Keys)]
-					if err := emit(cell{int32(layer), int32(head), name, int32(i / a.Keys % a.Rows), int32(i % a.Keys), v}); err != nil {
-						return err
-					}
+				if !(v > o.MinWeight) {
+					continue
+				}
+				c := cell{
+					Layer:  int32(layer),
+					Head:   int32(r.Header().Plan.Heads[i/(a.Rows*a.Keys)]),
+					Phase:  name,
+					Row:    int32(i / a.Keys % a.Rows),
+					Key:    int32(i % a.Keys),
+					Weight: v,
+				}
+				if err := emit(c); err != nil {
+					return err
 				}
 			}
 		}

@@ -7,8 +7,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// parquet writes the table with the types of its cells: strings, 64-bit
-// integers, doubles. NaN becomes null.
+// parquet writes the table with the types of the cells of its first row: strings,
+// 64-bit integers, or doubles, of which NaN is null.
 func (t *Table) parquet(w io.Writer) error {
 	group := parquet.Group{}
 	kinds := make([]any, len(t.Columns))
@@ -51,13 +51,14 @@ func (t *Table) parquet(w io.Writer) error {
 	return pw.Close()
 }
 
-// ordered is a group whose columns stand in an order of their own; a Group's are
+// ordered is a group with its columns in a given order. Those of a plain Group are
 // sorted by name.
 type ordered struct {
 	parquet.Group
 	names []string
 }
 
+// Fields returns the columns in order.
 func (o ordered) Fields() []parquet.Field {
 	by := map[string]parquet.Field{}
 	for _, f := range o.Group.Fields() {

@@ -1,6 +1,13 @@
-// Package table writes tables in the formats that people load: aligned text on
-// a terminal, TSV, CSV, JSON, JSON lines and Parquet. An undefined number is NaN in
-// text and null in JSON and Parquet.
+// Package table writes tables: as aligned text for a terminal, TSV, CSV, JSON, JSON
+// lines, Parquet and Markdown.
+//
+//	t := table.New("layer", "hit_rate")
+//	t.Add(0, 0.75)
+//	err := t.Write(os.Stdout, "tsv")
+//
+// A cell is a string, an int or a float64. Numbers with a fraction have six
+// significant digits in text and all digits in JSON and Parquet. NaN is NaN in text
+// and null in JSON and Parquet.
 package table
 
 import (
@@ -19,22 +26,23 @@ import (
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-// Table has named columns; a cell is a string, an int or a float64.
+// Table has named columns. Each row has a cell for each column, in their order.
 type Table struct {
 	Columns []string
 	Rows    [][]any
 }
 
-// New makes an empty table.
+// New returns an empty table.
 func New(columns ...string) *Table { return &Table{Columns: columns} }
 
 // Add appends a row.
 func (t *Table) Add(cells ...any) { t.Rows = append(t.Rows, cells) }
 
-// Formats are the names that Write takes.
+// Formats lists the formats of [Table.Write].
 var Formats = []string{"table", "tsv", "csv", "json", "jsonl", "parquet"}
 
-// FormatOf chooses a format by a file's extension; empty if none fits.
+// FormatOf returns the format of a file by its extension, and "" if the extension is
+// of none.
 func FormatOf(path string) string {
 	switch filepath.Ext(path) {
 	case ".tsv", ".txt":
@@ -51,6 +59,7 @@ func FormatOf(path string) string {
 	return ""
 }
 
+// text formats a cell.
 func text(cell any) string {
 	if v, ok := cell.(float64); ok {
 		if math.IsNaN(v) {
@@ -61,10 +70,10 @@ func text(cell any) string {
 	return fmt.Sprint(cell)
 }
 
-// clean keeps a cell on its line and in its column.
+// clean replaces what would break a cell out of its line or column.
 var clean = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
 
-// Write writes the table.
+// Write writes the table in one of [Formats]; "" is tsv. Unknown formats are errors.
 func (t *Table) Write(w io.Writer, format string) error {
 	b := bufio.NewWriter(w)
 	var err error
@@ -93,6 +102,7 @@ func (t *Table) Write(w io.Writer, format string) error {
 	return err
 }
 
+// lines calls emit with the columns, then with the cells of each row.
 func (t *Table) lines(emit func([]string)) {
 	emit(t.Columns)
 	for _, row := range t.Rows {
@@ -104,6 +114,7 @@ func (t *Table) lines(emit func([]string)) {
 	}
 }
 
+// json writes an object for each row: the elements of an array, or a line each.
 func (t *Table) json(b *bufio.Writer, array bool) {
 	if array {
 		b.WriteString("[")
@@ -138,16 +149,17 @@ func (t *Table) json(b *bufio.Writer, array bool) {
 	}
 }
 
-// WriteFile writes beside path and renames.
+// WriteFile writes the table to path. It writes a temporary file first and renames
+// it, so that a failure leaves no incomplete file.
 func (t *Table) WriteFile(path, format string) error {
 	return outfile.Write(path, func(w io.Writer) error { return t.Write(w, format) })
 }
 
-// Column is the index of a column, -1 if there is none.
+// Column returns the index of a column, -1 if there is none of that name.
 func (t *Table) Column(name string) int { return slices.Index(t.Columns, name) }
 
-// Pick is the table with some of its columns, in that order; it panics on a name
-// that is none.
+// Pick returns a table of some of the columns, in the given order. It panics if a
+// name is not that of a column.
 func (t *Table) Pick(columns ...string) *Table {
 	out := New(columns...)
 	for _, row := range t.Rows {
@@ -160,8 +172,8 @@ func (t *Table) Pick(columns ...string) *Table {
 	return out
 }
 
-// Format returns a table whose numbers with a fraction are texts made by number;
-// integers and texts stay.
+// Format returns a table in which number has turned every float64 into text. Other
+// cells stay.
 func (t *Table) Format(number func(column string, x float64) string) *Table {
 	out := New(t.Columns...)
 	for _, row := range t.Rows {
@@ -176,7 +188,7 @@ func (t *Table) Format(number func(column string, x float64) string) *Table {
 	return out
 }
 
-// Markdown writes the table as Markdown.
+// Markdown writes the table as a Markdown table.
 func (t *Table) Markdown(w io.Writer) {
 	first := true
 	t.lines(func(cells []string) {
