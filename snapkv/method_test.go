@@ -21,8 +21,12 @@ func randomLayer(seed uint64) *Layer {
 		}
 		return x
 	}
-	l.Keys, l.Values, l.Queries = normal(l.Len*l.KVHeads*l.Dim), normal(l.Len*l.KVHeads*l.ValueDim), normal(l.N*l.Heads*l.Dim)
-	l.Rows, l.Sums, l.Generated = make([]float32, l.Heads*l.N*l.Len), make([]float32, l.Heads*l.Len), make([]float64, l.Heads*l.Len)
+	l.Keys = normal(l.Len * l.KVHeads * l.Dim)
+	l.Values = normal(l.Len * l.KVHeads * l.ValueDim)
+	l.Queries = normal(l.N * l.Heads * l.Dim)
+	l.Rows = make([]float32, l.Heads*l.N*l.Len)
+	l.Sums = make([]float32, l.Heads*l.Len)
+	l.Generated = make([]float64, l.Heads*l.Len)
 	for h := range l.Heads {
 		for i := range l.N {
 			sum := 0.0
@@ -51,8 +55,8 @@ func testConfig(capacity int) Config {
 	return c
 }
 
-// TestPooledVotes: methods that say that they go by pooled votes rank as snapkv does
-// and cut every head by itself.
+// TestPooledVotes: methods with PooledVotes rank as snapkv does and keep the same number
+// of positions of every head.
 func TestPooledVotes(t *testing.T) {
 	l, c, seen := randomLayer(5), testConfig(30), 0
 	for _, m := range Methods {
@@ -67,20 +71,20 @@ func TestPooledVotes(t *testing.T) {
 		}
 		for h := range want {
 			if !slices.Equal(got[h], want[h]) {
-				t.Errorf("%s: head %d is ranked otherwise than by snapkv", m.Name, h)
+				t.Errorf("%s: head %d is ranked differently than by snapkv", m.Name, h)
 			}
 		}
 		if m.ShareHeads != nil || m.LayerStat != nil || m.ByCapacity {
-			t.Errorf("%s looks at more than the votes of one head", m.Name)
+			t.Errorf("%s depends on more than the votes of one head", m.Name)
 		}
 	}
 	if seen != 2 {
-		t.Errorf("%d methods go by pooled votes, want snapkv and pyramidkv", seen)
+		t.Errorf("%d methods have PooledVotes, want snapkv and pyramidkv", seen)
 	}
 }
 
-// TestScope: a head ranked alone is ranked as beside others, but by the methods that
-// say so; those with keys, queries or values are given all heads anyway.
+// TestScope: a head that is alone in its layer is ranked as together with others, except
+// by methods with ScopeLayer. Methods that need states always get all heads.
 func TestScope(t *testing.T) {
 	all, c := randomLayer(6), testConfig(30)
 	c.Chunk = 7
@@ -95,8 +99,12 @@ func TestScope(t *testing.T) {
 		alike := true
 		for h := range all.Heads {
 			one := *all
-			one.Heads, one.KVHeads, one.Keys, one.Queries, one.Values = 1, 1, nil, nil, nil
-			one.Rows, one.Sums, one.Generated = all.Rows[h*all.N*all.Len:][:all.N*all.Len], all.Sums[h*all.Len:][:all.Len], all.Generated[h*all.Len:][:all.Len]
+			one.Heads = 1
+			one.KVHeads = 1
+			one.Keys, one.Queries, one.Values = nil, nil, nil
+			one.Rows = all.Rows[h*all.N*all.Len:][:all.N*all.Len]
+			one.Sums = all.Sums[h*all.Len:][:all.Len]
+			one.Generated = all.Generated[h*all.Len:][:all.Len]
 			got, err := m.Rank(&one, c)
 			if err != nil {
 				t.Fatal(err)
@@ -109,7 +117,8 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// TestContract holds what every method promises.
+// TestContract checks the promises of every method: ascending positions of the prefix,
+// as many as the budget, nested if Nested, and the same for weights of another scale.
 func TestContract(t *testing.T) {
 	for _, m := range Methods {
 		t.Run(m.Name, func(t *testing.T) {
@@ -195,8 +204,8 @@ func TestOracleKeepsMost(t *testing.T) {
 	}
 }
 
-// TestAdaKVAgainstSorting compares the budgets with a literal version: floor
-// positions a head, then the largest scores of all heads together.
+// TestAdaKVAgainstSorting compares the budgets with a literal version: a floor of
+// positions for each head, then the largest scores of all heads together.
 func TestAdaKVAgainstSorting(t *testing.T) {
 	l, c := randomLayer(5), testConfig(28)
 	scores, err := pooledVotes(l, c)
@@ -239,15 +248,20 @@ func TestPyramidBudgets(t *testing.T) {
 
 func TestGroupMergesVotes(t *testing.T) {
 	scores := [][]float64{{1, 4}, {3, 0}, {5, 5}, {1, 3}}
-	for how, want := range map[Group]string{GroupMean: "[[2 2] [3 4]]", GroupMax: "[[3 4] [5 5]]", GroupSum: "[[4 4] [6 8]]", GroupHead: "[[1 4] [3 0] [5 5] [1 3]]"} {
+	for how, want := range map[Group]string{
+		GroupMean: "[[2 2] [3 4]]",
+		GroupMax:  "[[3 4] [5 5]]",
+		GroupSum:  "[[4 4] [6 8]]",
+		GroupHead: "[[1 4] [3 0] [5 5] [1 3]]",
+	} {
 		if got := how.merge(scores, 2); fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, want %s", how, got, want)
 		}
 	}
 }
 
-// TestWholePrefixHasTheLayoutOfASelection: what passes through, and full, is by
-// kv head too where the votes are merged.
+// TestWholePrefixHasTheLayoutOfASelection: a prompt that passes through, and full, have a
+// list per kv head if the group merges heads.
 func TestWholePrefixHasTheLayoutOfASelection(t *testing.T) {
 	l := randomLayer(3)
 	for group, want := range map[Group]int{GroupHead: l.Heads, GroupMean: l.KVHeads} {
@@ -259,14 +273,17 @@ func TestWholePrefixHasTheLayoutOfASelection(t *testing.T) {
 			cfg.Group = group
 			keep, err := c.method.Select(l, cfg, 20)
 			if err != nil || len(keep) != want {
-				t.Errorf("%s, capacity %d, group %s: %d lists (%v), want %d", c.method.Name, c.capacity, group, len(keep), err, want)
+				t.Errorf("%s, capacity %d, group %s: %d lists (%v), want %d",
+					c.method.Name, c.capacity, group, len(keep), err, want)
 			}
 		}
 	}
 }
 
-func TestWhatIsMissingIsNamed(t *testing.T) {
-	for name, want := range map[string]string{"knorm": "--store factors", "criticalkv": "--values", "h2o": "sums", "snapkv": "--window-rows 8"} {
+func TestCheckNamesWhatIsMissing(t *testing.T) {
+	for name, want := range map[string]string{
+		"knorm": "--store factors", "criticalkv": "--values", "h2o": "sums", "snapkv": "--window-rows 8",
+	} {
 		m, err := FindMethod(name)
 		if err != nil {
 			t.Fatal(err)
@@ -285,11 +302,12 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
-// TestScoresAreInTheStatesDtype: merged scores are rounded like all others, so
-// that what is equal in the dtype is a tie and the lower position is kept.
+// TestScoresAreInTheStatesDtype: merged scores are rounded like all others, so that
+// scores that are equal in the dtype are ties and the lower position is kept.
 func TestScoresAreInTheStatesDtype(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 2))
-	s := &States{Heads: 6, KVHeads: 2, Len: 40, Rows: 8, Dim: 4, Round: func(v float32) float32 { return float32(math.Round(float64(v)*64)) / 64 }}
+	round := func(v float32) float32 { return float32(math.Round(float64(v)*64)) / 64 }
+	s := &States{Heads: 6, KVHeads: 2, Len: 40, Rows: 8, Dim: 4, Round: round}
 	for range s.Heads * s.Rows * s.Dim {
 		s.Queries = append(s.Queries, s.Round(float32(r.NormFloat64())))
 	}

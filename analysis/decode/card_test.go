@@ -59,16 +59,21 @@ func settings() (list []snapkv.Config) {
 	for i, group := range snapkv.Groups() {
 		for _, pooling := range snapkv.Poolings() {
 			for _, window := range []int{1, 9, 16} {
-				list = append(list, snapkv.Config{Window: window, Capacity: window + 5 + 13*i, Kernel: 1 + 2*((i+window)%4), Pooling: pooling, Group: group})
+				list = append(list, snapkv.Config{
+					Window: window, Capacity: window + 5 + 13*i, Kernel: 1 + 2*((i+window)%4), Pooling: pooling, Group: group,
+				})
 			}
 		}
 	}
-	return append(list, snapkv.Config{Window: 16, Capacity: 140, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead}) // passes through, or keeps nearly all
+	nearlyAll := snapkv.Config{Window: 16, Capacity: 140, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead}
+	return append(list, nearlyAll)
 }
 
 // prefilled reads tokens on a card, once for the weights of the last queries and
 // once as Run does, and returns the cache.
-func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.Entry) (*record, *lastRows, *model.Session) {
+func prefilled(
+	t *testing.T, m *model.Model, tokens []int32, entries []snapkv.Entry,
+) (*record, *lastRows, *model.Session) {
 	t.Helper()
 	c := m.Config()
 	w := newRecord(m, entries, len(tokens))
@@ -80,7 +85,8 @@ func prefilled(t *testing.T, m *model.Model, tokens []int32, entries []snapkv.En
 	for _, rec := range []*model.Recorder{{Tile: rows.tile}, w.recorder()} {
 		s = m.NewSession()
 		t.Cleanup(s.Close)
-		if err := s.Forward(context.Background(), tokens, model.Pass{LogitsFrom: len(tokens), Recorder: rec, RecordFrom: rows.first}); err != nil {
+		pass := model.Pass{LogitsFrom: len(tokens), Recorder: rec, RecordFrom: rows.first}
+		if err := s.Forward(context.Background(), tokens, pass); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +124,8 @@ func sameChoice(t *testing.T, w *record, rows *lastRows, s *model.Session, entri
 			}
 			for h, list := range want {
 				if !slices.Equal(list, got[i].keep[l][h]) {
-					t.Fatalf("%s, %+v, layer %d, head %d: the card keeps %v, want %v", e.Method.Name, e.Config, l, h, got[i].keep[l][h], list)
+					t.Fatalf("%s, %+v, layer %d, head %d: the card keeps %v, want %v",
+						e.Method.Name, e.Config, l, h, got[i].keep[l][h], list)
 				}
 				compared++
 			}
@@ -232,7 +239,10 @@ func TestRunChoosesOnCard(t *testing.T) {
 		for j := range tokens {
 			tokens[j] = int32((j*j + 3*j) % m.Config().Vocab)
 		}
-		c := Config{Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: tokens}}, Methods: named(t, "snapkv", "h2o", "pyramidkv", "adakv"), MaxNewTokens: 8, IgnoreEOS: true}
+		c := Config{
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: tokens}}, MaxNewTokens: 8, IgnoreEOS: true,
+			Methods: named(t, "snapkv", "h2o", "pyramidkv", "adakv"),
+		}
 		for _, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMax} {
 			cfg := config(8, 30)
 			cfg.Group = group

@@ -95,7 +95,8 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 		for _, r := range list[1:] {
 			if r.Capacity >= n {
 				if !slices.Equal(r.OutputIDs, full.OutputIDs) || float64(r.KL) > 1e-6 || float64(r.Agreement) != 1 {
-					t.Errorf("%s, capacity %d of %d, group %s: KL %g, agreement %g, tokens %v, want %v", r.Method, r.Capacity, n, r.Group, r.KL, r.Agreement, r.OutputIDs, full.OutputIDs)
+					t.Errorf("%s, capacity %d of %d, group %s: KL %g, agreement %g, tokens %v, want %v",
+						r.Method, r.Capacity, n, r.Group, r.KL, r.Agreement, r.OutputIDs, full.OutputIDs)
 				}
 				if r.Group == "mean" && r.CacheBytes != full.CacheBytes {
 					t.Errorf("%d bytes by kv head, the full cache has %d", r.CacheBytes, full.CacheBytes)
@@ -127,7 +128,11 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 	rec := newRecord(m, run.entries, len(ids))
 	s := m.NewSession()
 	first := make([]float32, c.Vocab)
-	if err := run.forward(context.Background(), s, ids, model.Pass{LogitsFrom: len(ids) - 1, Recorder: rec.recorder(), Logits: func(_ int, l []float32) { copy(first, l) }}); err != nil {
+	pass := model.Pass{
+		LogitsFrom: len(ids) - 1, Recorder: rec.recorder(),
+		Logits: func(_ int, l []float32) { copy(first, l) },
+	}
+	if err := run.forward(context.Background(), s, ids, pass); err != nil {
 		t.Fatal(err)
 	}
 	var ref reference
@@ -143,7 +148,9 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 		path := filepath.Join(t.TempDir(), "x.attn")
 		header := dumps.Header{
 			Model: capture.ModelInfo("", &c),
-			Plan:  dumps.Plan{WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: dumps.Exact, Values: true, IgnoreEOS: true},
+			Plan: dumps.Plan{
+				WindowRows: 16, MaxNewTokens: 8, Store: store, Precision: dumps.Exact, Values: true, IgnoreEOS: true,
+			},
 		}
 		for l := range c.Layers {
 			header.Plan.Layers = append(header.Plan.Layers, l)
@@ -151,7 +158,8 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 		for h := range c.Heads {
 			header.Plan.Heads = append(header.Plan.Heads, h)
 		}
-		if _, err := capture.Run(context.Background(), capture.Config{Model: m, Prompts: run.Prompts, Out: path, Header: header}); err != nil {
+		config := capture.Config{Model: m, Prompts: run.Prompts, Out: path, Header: header}
+		if _, err := capture.Run(context.Background(), config); err != nil {
 			t.Fatal(err)
 		}
 		r, err := dumps.Open(path)
@@ -179,7 +187,8 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 			for l := range want {
 				for h, list := range want[l] {
 					got := chosen[i].keep[l][h]
-					if tail := got[len(got)-cfg.Window:]; int(tail[0]) != len(ids)-cfg.Window || int(tail[cfg.Window-1]) != len(ids)-1 {
+					tail := got[len(got)-cfg.Window:]
+					if int(tail[0]) != len(ids)-cfg.Window || int(tail[cfg.Window-1]) != len(ids)-1 {
 						t.Fatalf("%s: the window %v is not kept", method.Name, tail)
 					}
 					for _, j := range got[:len(got)-cfg.Window] {
@@ -209,7 +218,8 @@ func testFollowedReply(t *testing.T, m *model.Model, ids []int32) {
 	prompt, reply := ids[:100], ids[100:120]
 	list := results(t, Config{
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: prompt, Reply: reply, References: []string{"x"}}},
-		Methods: named(t, "random"), Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 4, FollowWhole: true, IgnoreEOS: true,
+		Methods: named(t, "random"), Configs: []snapkv.Config{config(8, 20)},
+		MaxNewTokens: 4, FollowWhole: true, IgnoreEOS: true,
 		Encode: func(string) []int32 { return reply[:3] },
 	})
 	// The oracle: one pass over prompt and reply.

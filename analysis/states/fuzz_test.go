@@ -15,7 +15,12 @@ import (
 func FuzzCompress(f *testing.F) {
 	in := filepath.Join(f.TempDir(), "in.safetensors")
 	x := make([]float32, 2*12*2)
-	if err := checkpoint.WriteSafetensors(in, []tensor.Tensor{tensor.FromFloat32("key_states", x, 2, 12, 2), tensor.FromFloat32("value_states", x, 2, 12, 2), tensor.FromFloat32("query_states", x, 2, 12, 2)}, nil); err != nil {
+	tensors := []tensor.Tensor{
+		tensor.FromFloat32("key_states", x, 2, 12, 2),
+		tensor.FromFloat32("value_states", x, 2, 12, 2),
+		tensor.FromFloat32("query_states", x, 2, 12, 2),
+	}
+	if err := checkpoint.WriteSafetensors(in, tensors, nil); err != nil {
 		f.Fatal(err)
 	}
 	data, err := os.ReadFile(in)
@@ -30,7 +35,10 @@ func FuzzCompress(f *testing.F) {
 			t.Fatal(err)
 		}
 		os.Remove(out)
-		if err := Compress(in, out, snapkv.Config{Window: window, Capacity: capacity, Kernel: kernel, Pooling: "avgpool", Group: "head"}); err != nil {
+		c := snapkv.Config{
+			Window: window, Capacity: capacity, Kernel: kernel, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead,
+		}
+		if err := Compress(in, out, c); err != nil {
 			if _, err := os.Stat(out); err == nil {
 				t.Error("a failed run left its output")
 			}

@@ -123,8 +123,14 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 		return nil, nil, err
 	}
 	meta := map[string]string{
-		"format": "attnscope states", "method": snapkv.SnapKV, "window": strconv.Itoa(c.Window), "capacity": strconv.Itoa(c.Capacity),
-		"kernel": strconv.Itoa(c.Kernel), "pooling": c.Pooling.String(), "group": c.Group.String(), "passthrough": "false",
+		"format":      "attnscope states",
+		"method":      snapkv.SnapKV,
+		"window":      strconv.Itoa(c.Window),
+		"capacity":    strconv.Itoa(c.Capacity),
+		"kernel":      strconv.Itoa(c.Kernel),
+		"pooling":     c.Pooling.String(),
+		"group":       c.Group.String(),
+		"passthrough": "false",
 	}
 	if c.Passthrough(s.keys.Shape[1]) {
 		meta["passthrough"] = "true"
