@@ -12,27 +12,28 @@ import (
 
 // Options say how records become tokens.
 type Options struct {
-	NoSpecialTokens bool   // raw text without what the post-processor adds
-	NoChatTemplate  bool   // join the messages' text
-	System          string // a system message before every chat
-	Follow          bool   // follow the first reference instead of generating
-	MaxPromptTokens int    // with Truncate "middle": longer prompts lose their middle
-	Truncate        string
+	NoSpecialTokens bool   // raw text gets none of the tokens that the post-processor adds
+	NoChatTemplate  bool   // messages are joined without the chat template
+	System          string // a system message before every chat; may be empty
+	Follow          bool   // the first reference is the reply, unless the record has one
+	MaxPromptTokens int    // the most tokens of a prompt; only with Truncate
+	Truncate        string // "middle": longer prompts lose their middle; empty: nothing is cut
 }
 
-// Prompt is a record as tokens.
+// Prompt is a record as tokens, ready to be run.
 type Prompt struct {
 	ID, Dataset string
-	Text        string // as it was tokenised; empty for input_ids
+	Text        string // as it was tokenized; empty for input_ids
 	Tokens      []int32
-	Ends        []int32 // byte in Text where each token ends; nil where unknown
-	Reply       []int32 // the reply to follow; nil: generate
+	Ends        []int32 // where each token ends in Text, in bytes; nil if not known
+	Reply       []int32 // the reply to follow; nil: the model generates one
 	References  []string
-	Document    string
-	Truncated   int // tokens cut from the middle
+	Document    string // as in Record
+	Truncated   int    // tokens cut from the middle
 }
 
-// Prepare renders and tokenises one record. tok may be nil for input_ids.
+// Prepare renders and tokenizes one record. tok may be nil if the record has only
+// tokens. An empty prompt is an error.
 func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	p := Prompt{ID: r.ID, Dataset: r.Dataset, References: r.References, Document: r.Document}
 	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("line %d: prompt %q: %w", r.Line, r.ID, err) }
@@ -57,7 +58,7 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 		return fail(err)
 	}
 	if len(p.Tokens) == 0 {
-		return fail(errors.New("it is empty: a prompt needs at least one token"))
+		return fail(errors.New("empty: a prompt needs at least one token"))
 	}
 	if p.Text != "" {
 		p.Ends = tok.Ends(p.Text, p.Tokens)
@@ -80,8 +81,8 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	return p, nil
 }
 
-// render turns messages into text; special says whether the tokenizer still
-// has to add its own special tokens.
+// render turns messages into text. special says whether the tokenizer must still add
+// its special tokens.
 func render(tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
 	if o.System != "" {
 		msgs = append([]tokenizer.Message{{Role: "system", Content: o.System}}, msgs...)
@@ -97,7 +98,7 @@ func render(tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text
 	return strings.Join(parts, "\n\n"), !o.NoSpecialTokens, nil
 }
 
-// cut takes the middle out of a prompt that is too long.
+// cut removes the middle of a prompt that is too long.
 func (p *Prompt) cut(o Options) {
 	n := o.MaxPromptTokens
 	if o.Truncate != "middle" || n <= 0 || len(p.Tokens) <= n {
@@ -123,6 +124,7 @@ func (p *Prompt) cut(o Options) {
 	p.Tokens = append(append([]int32(nil), p.Tokens[:head]...), p.Tokens[tail:]...)
 }
 
+// hashOf returns a short hash, which stands for a text.
 func hashOf(text string) string {
 	h := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(h[:8])

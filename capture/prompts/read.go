@@ -1,5 +1,18 @@
-// Package prompts reads prompt sets, JSONL with one object a line in any of the
-// forms people have, and turns them into tokens.
+// Package prompts reads sets of prompts and turns them into tokens. A set is a JSONL
+// file: one object per line, in one of several common forms.
+//
+//	{"id": "a", "prompt": "raw text"}
+//	{"messages": [{"role": "user", "content": "..."}, ...]}
+//	{"id": "d", "document": "...", "instructions": ["...", "..."], "outputs": ["...", "..."]}
+//	{"context": "...", "question": "...", "answers": ["..."]}    LongBench, kvpress
+//	{"input": "...", "outputs": ["..."]}                         RULER
+//	{"input_ids": [1, 2, 3], "response_ids": [4, 5]}
+//
+// ReadFile returns the records of a set, Prepare the tokens of a record:
+//
+//	records, err := prompts.ReadFile("prompts.jsonl", os.Stdin)
+//	...
+//	p, err := prompts.Prepare(tok, records[0], prompts.Options{})
 package prompts
 
 import (
@@ -19,24 +32,25 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// Record is one prompt as a file gives it; exactly one of Text, Messages and
-// IDs is set.
+// Record is one prompt as a file gives it. Exactly one of Text, Messages and IDs is
+// set, and at most one of Response and ResponseIDs.
 type Record struct {
 	ID, Dataset string
-	Line        int
+	Line        int // in the file, from 1
 	Text        *string
 	Messages    []tokenizer.Message
 	IDs         []int32
-	Document    string  // group of records that begin with one text
-	Response    *string // the reply to follow
-	ResponseIDs []int32
-	References  []string // for scoring; followed only when asked
+	Document    string   // the same for records that begin with the same text; may be empty
+	Response    *string  // a reply that is followed instead of generated
+	ResponseIDs []int32  // the same, as tokens
+	References  []string // answers for scoring, which Options.Follow follows
 }
 
-// maxLine is the longest line that is read.
+// maxLine is the most bytes of a line.
 const maxLine = 256 << 20
 
-// ReadFile reads a prompt file: .jsonl, .jsonl.zst, or "-" for stdin.
+// ReadFile reads the records of a file: .jsonl, .jsonl.zst, or - for stdin. Errors name
+// the file and the line.
 func ReadFile(path string, stdin io.Reader) ([]Record, error) {
 	if path == "-" {
 		return Read(stdin, "stdin")
@@ -62,13 +76,14 @@ func ReadFile(path string, stdin io.Reader) ([]Record, error) {
 	return Read(r, path)
 }
 
-// Limits on a compressed set: what it may have decompressed.
+// A compressed set may have maxExpanded bytes decompressed, and maxRatio more for each
+// byte of the file.
 const (
 	maxExpanded = 1 << 30
-	maxRatio    = 64 // bytes more for each byte of the file
+	maxRatio    = 64
 )
 
-// bounded fails where more than left bytes come.
+// bounded is a reader that fails after more than left bytes.
 type bounded struct {
 	r    io.Reader
 	left int64
@@ -77,12 +92,12 @@ type bounded struct {
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("it decompresses to more than %d times its size and a gigabyte: give it decompressed", maxRatio)
+		return 0, fmt.Errorf("decompresses to more than a gigabyte and %d times its size: decompress the file first", maxRatio)
 	}
 	return n, err
 }
 
-// Read reads JSONL. Errors name the line.
+// Read reads the records of JSONL text. name stands for the file in errors.
 func Read(r io.Reader, name string) ([]Record, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 1<<20), maxLine)
@@ -96,7 +111,7 @@ func Read(r io.Reader, name string) ([]Record, error) {
 			text = bytes.TrimPrefix(text, []byte("\ufeff"))
 		}
 		if len(text) == 0 {
-			return nil, fmt.Errorf("%s: line %d is empty: want one JSON object a line", name, line)
+			return nil, fmt.Errorf("%s: line %d is empty: want one JSON object per line", name, line)
 		}
 		records, err := parse(text, line)
 		if err != nil {
@@ -104,7 +119,7 @@ func Read(r io.Reader, name string) ([]Record, error) {
 		}
 		for _, rec := range records {
 			if first, twice := seen[rec.ID]; twice {
-				return nil, fmt.Errorf("%s: line %d: id %q stands in line %d already", name, line, rec.ID, first)
+				return nil, fmt.Errorf("%s: line %d: id %q is used in line %d already", name, line, rec.ID, first)
 			}
 			seen[rec.ID] = line
 			list = append(list, rec)
@@ -117,12 +132,12 @@ func Read(r io.Reader, name string) ([]Record, error) {
 		return nil, fmt.Errorf("%s: line %d: %w", name, line+1, err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s: no prompts in it: want one JSON object a line", name)
+		return nil, fmt.Errorf("%s: no prompts: want one JSON object per line", name)
 	}
 	return list, nil
 }
 
-// lineForm is the union of the forms.
+// lineForm has the fields of all forms.
 type lineForm struct {
 	ID           json.RawMessage     `json:"id"`
 	UnderID      json.RawMessage     `json:"_id"`
@@ -134,7 +149,7 @@ type lineForm struct {
 	Instructions []string            `json:"instructions"`
 	Outputs      []string            `json:"outputs"`
 	InputIDs     []int32             `json:"input_ids"`
-	DocumentID   string              `json:"document_id"` // prompts of one document_id may share its prefill
+	DocumentID   string              `json:"document_id"` // prompts with the same one may share a prefill
 	Input        *string             `json:"input"`
 	Context      *string             `json:"context"`
 	Question     *string             `json:"question"`
@@ -144,10 +159,11 @@ type lineForm struct {
 	ResponseIDs  []int32             `json:"response_ids"`
 }
 
+// parse returns the records of a line: one, or one per instruction on a document.
 func parse(text []byte, line int) ([]Record, error) {
 	var f lineForm
 	if text[0] != '{' {
-		return nil, fmt.Errorf("begins with %q, want a JSON object", text[0])
+		return nil, fmt.Errorf("starts with %q, want a JSON object", text[0])
 	}
 	if err := json.Unmarshal(text, &f); err != nil {
 		var misfit *json.UnmarshalTypeError
@@ -160,7 +176,10 @@ func parse(text []byte, line int) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := Record{ID: id, Dataset: f.Dataset, Line: line, Document: f.DocumentID, Response: f.Response, ResponseIDs: f.ResponseIDs}
+	base := Record{
+		ID: id, Dataset: f.Dataset, Line: line, Document: f.DocumentID,
+		Response: f.Response, ResponseIDs: f.ResponseIDs,
+	}
 	if f.Response != nil && f.ResponseIDs != nil {
 		return nil, errors.New("both response and response_ids: want one")
 	}
@@ -198,13 +217,13 @@ func parse(text []byte, line int) ([]Record, error) {
 	return []Record{base}, nil
 }
 
-// kindName says in JSON's words what a field must be.
+// kindName returns what a field must be, in the terms of JSON.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
 		return kindName(t.Elem())
 	case reflect.Slice:
-		return "a list, each " + kindName(t.Elem())
+		return "a list of which each element is " + kindName(t.Elem())
 	case reflect.Int32:
 		return "an integer"
 	case reflect.String:
@@ -213,7 +232,7 @@ func kindName(t reflect.Type) string {
 	return "an object"
 }
 
-// id is the record's own, a string or a number, or else its line.
+// id returns the record's id, a string or a number, or else its line.
 func (f *lineForm) id(line int) (string, error) {
 	for _, raw := range []json.RawMessage{f.ID, f.UnderID, f.Index} {
 		var s string
@@ -232,6 +251,7 @@ func (f *lineForm) id(line int) (string, error) {
 	return strconv.Itoa(line), nil
 }
 
+// references returns the answers for scoring.
 func (f *lineForm) references() []string {
 	if f.Outputs != nil {
 		return f.Outputs
@@ -248,7 +268,8 @@ func (f *lineForm) references() []string {
 	return many
 }
 
-// chat takes a last assistant message as the reply to follow.
+// chat returns the record of messages. If the last one is the assistant's, it is the
+// reply to follow.
 func (f *lineForm) chat(base Record) ([]Record, error) {
 	msgs := f.Messages
 	if len(msgs) == 0 {
@@ -263,7 +284,8 @@ func (f *lineForm) chat(base Record) ([]Record, error) {
 		if base.Response != nil || base.ResponseIDs != nil {
 			return nil, errors.New("a last assistant message and a response: want one reply to follow")
 		}
-		base.Response, msgs = &last.Content, msgs[:len(msgs)-1]
+		base.Response = &last.Content
+		msgs = msgs[:len(msgs)-1]
 		if len(msgs) == 0 {
 			return nil, errors.New("only an assistant message: nothing to answer")
 		}
@@ -273,8 +295,8 @@ func (f *lineForm) chat(base Record) ([]Record, error) {
 	return []Record{base}, nil
 }
 
-// document makes one prompt an instruction: user message = document, a blank
-// line, instruction.
+// document returns a record per instruction, whose user message is the document, a blank
+// line and the instruction.
 func (f *lineForm) document(base Record) ([]Record, error) {
 	if len(f.Instructions) == 0 {
 		return nil, errors.New("document without instructions")
@@ -285,7 +307,8 @@ func (f *lineForm) document(base Record) ([]Record, error) {
 	var list []Record
 	for i, ask := range f.Instructions {
 		r := base
-		r.ID, r.Document = fmt.Sprintf("%s/%d", base.ID, i), base.ID
+		r.ID = fmt.Sprintf("%s/%d", base.ID, i)
+		r.Document = base.ID
 		r.Messages = []tokenizer.Message{{Role: "user", Content: *f.Document + "\n\n" + ask}}
 		if f.Outputs != nil {
 			r.References = []string{f.Outputs[i]}
