@@ -70,18 +70,18 @@ func TestMistakesNameTheLine(t *testing.T) {
 		"":                           "no prompts",
 		"{\"prompt\":\"a\"}\n\n":     "line 2 is empty",
 		"{\"prompt\":\"a\"}\n{\"p\"": "line 2",
-		"[1]":                        "line 1: begins with '['",
+		"[1]":                        "line 1: starts with '['",
 		`{"id":"x"}`:                 "line 1: no known fields",
 		`{"input_ids":[]}`:           "input_ids is empty",
 		`{"document":"d"}`:           "without instructions",
 		`{"input_ids":[1.5]}`:        "input_ids: number 1.5, want an integer",
-		`{"input_ids":"1 2"}`:        "input_ids: string, want a list, each an integer",
+		`{"input_ids":"1 2"}`:        "input_ids: string, want a list of which each element is an integer",
 		`{"prompt":5}`:               "prompt: number, want a string",
-		`{"messages":{"role":"x"}}`:  "messages: object, want a list, each an object",
+		`{"messages":{"role":"x"}}`:  "messages: object, want a list of which each element is an object",
 		`{"id":true,"prompt":"a"}`:   "id true: want a string or a number",
 		`{"prompt":"a"} {}`:          "line 1: invalid character",
 		`{"document":"d","instructions":["a"],"outputs":[]}`:             "0 outputs for 1",
-		"{\"id\":\"a\",\"prompt\":\"\"}\n{\"id\":\"a\",\"prompt\":\"\"}": `id "a" stands in line 1`,
+		"{\"id\":\"a\",\"prompt\":\"\"}\n{\"id\":\"a\",\"prompt\":\"\"}": `id "a" is used in line 1`,
 	} {
 		if _, err := Read(strings.NewReader(text), "f.jsonl"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.jsonl") {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -147,7 +147,7 @@ func TestBounded(t *testing.T) {
 	if list, err := Read(&bounded{strings.NewReader(text), int64(len(text))}, "f.zst"); err != nil || len(list) != 10 {
 		t.Errorf("%d prompts, %v", len(list), err)
 	}
-	if _, err := Read(&bounded{strings.NewReader(text), int64(len(text)) - 1}, "f.zst"); err == nil || !strings.HasPrefix(err.Error(), "f.zst: line ") || !strings.Contains(err.Error(), "more than 64 times its size") {
+	if _, err := Read(&bounded{strings.NewReader(text), int64(len(text)) - 1}, "f.zst"); err == nil || !strings.HasPrefix(err.Error(), "f.zst: line ") || !strings.Contains(err.Error(), "a gigabyte and 64 times its size") {
 		t.Errorf("%v", err)
 	}
 }
