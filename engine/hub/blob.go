@@ -17,10 +17,12 @@ import (
 	"time"
 )
 
-// tries of one file without a byte of progress, before it is given up.
-const tries = 5
+// maxFailures is the number of attempts in a row, without a byte of progress, after which
+// a file is given up.
+const maxFailures = 5
 
-// fetch brings one file into the cache and links it into the snapshot.
+// fetch fetches one file into the cache and links it into the snapshot. report is called
+// with the number of bytes as they arrive.
 func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, report func(int64)) error {
 	blob := filepath.Join(c.repo(m), "blobs", f.hash())
 	unlock, err := lockFile(ctx, filepath.Join(c.Cache, ".locks", filepath.Base(c.repo(m)), f.hash()+".lock"))
@@ -42,20 +44,24 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 	}
 	report(have)
 	address := fmt.Sprintf("%s/%s/resolve/%s/%s", c.Endpoint, m.ID, commit, (&url.URL{Path: f.Name}).EscapedPath())
-	pause, failed := c.pause, 0
+	pause := c.pause
+	failed := 0
 	for have < f.bytes() || f.bytes() == 0 {
 		n, err := c.download(ctx, m, address, part, have, f.bytes(), report)
-		if have += n; err == nil && have >= f.bytes() {
+		have += n
+		if err == nil && have >= f.bytes() {
 			break
 		}
 		if n > 0 {
-			failed, pause = 0, c.pause
+			failed = 0
+			pause = c.pause
 		}
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		if failed++; failed == tries || !passing(err) || ctx.Err() != nil {
-			return fmt.Errorf("%d of %d bytes are here, the same command goes on from them: %w", have, f.bytes(), err)
+		failed++
+		if failed == maxFailures || !temporary(err) || ctx.Err() != nil {
+			return fmt.Errorf("%d of %d bytes were fetched, the same command resumes from there: %w", have, f.bytes(), err)
 		}
 		c.log("%s: %v; trying again", f.Name, err)
 		select {
@@ -75,17 +81,20 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 	return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
 }
 
-// passing says that another try may do: the connection, a busy hub.
-func passing(err error) bool {
+// temporary says whether another attempt may succeed: after an error of the connection,
+// or if the hub is busy.
+func temporary(err error) bool {
 	var busy *busyError
 	var address *url.Error
-	return errors.As(err, &busy) || errors.As(err, &address) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errSilent) || strings.Contains(err.Error(), "connection")
+	return errors.As(err, &busy) || errors.As(err, &address) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errSilent) ||
+		strings.Contains(err.Error(), "connection")
 }
 
-var errSilent = errors.New("no byte came for too long")
+var errSilent = errors.New("the connection sent no byte for too long")
 
-// download appends to a part from byte have on, and returns how much it has more
-// now: less than nothing when the hub begins anew.
+// download appends the content from byte have on to the file part. It returns the number
+// of bytes that part has gained, which is negative if the hub starts over.
 func (c *Client) download(ctx context.Context, m Model, address, part string, have, size int64, report func(int64)) (n int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -148,7 +157,7 @@ func check(path string, f *file) error {
 	var h hash.Hash
 	if len(f.hash()) == 64 {
 		h = sha256.New()
-	} else { // git's: a header before the content
+	} else { // as in git, with a header before the content
 		h = sha1.New()
 		fmt.Fprintf(h, "blob %d\x00", f.bytes())
 	}
@@ -156,13 +165,14 @@ func check(path string, f *file) error {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != f.hash() {
-		return fmt.Errorf("what came has hash %s, the hub says %s: it was thrown away; try again, or ask the model's owner", got, f.hash())
+		return fmt.Errorf("the fetched file has hash %s, the hub lists %s: it was deleted; "+
+			"try again, or ask the model's owner", got, f.hash())
 	}
 	return nil
 }
 
-// link puts a blob into a snapshot: a relative link, a copy where there are no
-// links.
+// link puts a blob into a snapshot, as a relative link or, if the file system has no
+// links, as a copy.
 func link(blob, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

@@ -1,10 +1,19 @@
-// Package hub reads models from the hub's shared cache and fetches what is
-// missing: the layout, the variables and the hashes are those of the hub's own
-// client, so that both see each other's files.
+// Package hub finds models in the shared cache of the Hugging Face hub and fetches the
+// files that are missing. Layout, environment variables, locks and hashes are those of the
+// hub's own client, huggingface_hub, so that each finds the files of the other.
 //
-//	CACHE/models--OWNER--NAME/refs/REVISION            a commit
-//	CACHE/models--OWNER--NAME/snapshots/COMMIT/FILE    a link to
-//	CACHE/models--OWNER--NAME/blobs/HASH               the file
+//	CACHE/models--OWNER--NAME/refs/REVISION            has the commit of a revision
+//	CACHE/models--OWNER--NAME/snapshots/COMMIT/FILE    is a link to
+//	CACHE/models--OWNER--NAME/blobs/HASH               the content
+//
+// For example:
+//
+//	m, ok := hub.ParseModel("HuggingFaceTB/SmolLM2-135M")
+//	client := hub.FromEnv()
+//	dir, err := client.Find(m, "main")
+//	if errors.Is(err, hub.ErrNotCached) {
+//		dir, err = client.Pull(ctx, m, "main")
+//	}
 package hub
 
 import (
@@ -24,20 +33,20 @@ import (
 // Client fetches from one hub into one cache.
 type Client struct {
 	Endpoint string // https://host
-	Token    string // sent to the endpoint's host alone; may be empty
-	Cache    string
-	Offline  bool
+	Token    string // sent only to the endpoint's host; may be empty
+	Cache    string // folder
+	Offline  bool   // Pull is an error
 	Log      func(line string)
-	Progress func(done, total int64) // bytes; called from several goroutines
+	Progress func(done, total int64) // bytes; called by several goroutines
 
 	once    sync.Once
 	http    *http.Client
-	pause   time.Duration // before the second try of a file; doubles
-	silence time.Duration // without a byte, after which a connection is given up
+	pause   time.Duration // before the second attempt of a file; doubles with each attempt
+	silence time.Duration // a connection that sends no byte for so long is closed
 }
 
-// FromEnv is a client by the hub's variables: HF_ENDPOINT, HF_TOKEN or the token
-// file, HF_HUB_CACHE or HF_HOME, HF_HUB_OFFLINE.
+// FromEnv returns a client configured by the environment variables of the hub:
+// HF_ENDPOINT, HF_TOKEN or the token file, HF_HUB_CACHE or HF_HOME, and HF_HUB_OFFLINE.
 func FromEnv() *Client {
 	home := os.Getenv("HF_HOME")
 	if home == "" {
@@ -47,7 +56,12 @@ func FromEnv() *Client {
 			home = filepath.Join(user, ".cache", "huggingface")
 		}
 	}
-	c := &Client{Endpoint: "https://huggingface.co", Cache: filepath.Join(home, "hub"), pause: time.Second, silence: 30 * time.Second}
+	c := &Client{
+		Endpoint: "https://huggingface.co",
+		Cache:    filepath.Join(home, "hub"),
+		pause:    time.Second,
+		silence:  30 * time.Second,
+	}
 	if s := os.Getenv("HF_ENDPOINT"); s != "" {
 		c.Endpoint = strings.TrimRight(s, "/")
 	}
@@ -60,7 +74,8 @@ func FromEnv() *Client {
 	case "1", "on", "yes", "true":
 		c.Offline = true
 	}
-	if c.Token = os.Getenv("HF_TOKEN"); c.Token == "" {
+	c.Token = os.Getenv("HF_TOKEN")
+	if c.Token == "" {
 		path := os.Getenv("HF_TOKEN_PATH")
 		if path == "" {
 			path = filepath.Join(home, "token")
@@ -78,39 +93,41 @@ func (c *Client) log(format string, args ...any) {
 	}
 }
 
-// Model names what is wanted: "owner/name", or "owner/name:FILE.gguf" for one
-// file.
+// Model is a model of the hub: "owner/name" or, for one file, "owner/name:FILE.gguf".
 type Model struct {
 	ID   string
-	File string // a .gguf file, empty: the safetensors and what goes with them
+	File string // a .gguf file; empty: the safetensors, configuration and tokenizer
 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$`)
 
-// ParseModel reads a name; false for what cannot be a hub id.
+// ParseModel parses the name of a model. It returns false if the name cannot be a hub id.
 func ParseModel(name string) (Model, bool) {
 	id, file, _ := strings.Cut(name, ":")
-	ok := idPattern.MatchString(id) && !strings.Contains(id, "..") && !strings.Contains(id, "--") && len(id) <= 96
+	ok := idPattern.MatchString(id) && len(id) <= 96
+	ok = ok && !strings.Contains(id, "..") && !strings.Contains(id, "--")
 	if file != "" {
 		ok = ok && strings.HasSuffix(file, ".gguf") && safePath(file)
 	}
 	return Model{id, file}, ok && !strings.HasSuffix(name, ":")
 }
 
-// safePath says that a name stays below the folder it is joined to.
+// safePath says whether a name stays inside the folder that it is joined to.
 func safePath(name string) bool {
 	return name != "" && filepath.IsLocal(filepath.FromSlash(name)) && !strings.ContainsAny(name, "\\:\x00")
 }
 
+// repo is the folder of a model in the cache.
 func (c *Client) repo(m Model) string {
 	return filepath.Join(c.Cache, "models--"+strings.ReplaceAll(m.ID, "/", "--"))
 }
 
-// ErrNotCached says that a model is not, or not whole, in the cache.
+// ErrNotCached says that a model is not in the cache, or not completely.
 var ErrNotCached = errors.New("not in the hub cache")
 
-// Find looks a model up in the cache alone. revision is a branch, a tag or a
-// commit; empty: main. It returns the snapshot's folder, or the .gguf file.
+// Find returns the folder of a model's snapshot in the cache, or the path of its .gguf
+// file. revision is a branch, a tag or a commit; empty means main. Find does not use the
+// network: a model that is not completely in the cache is [ErrNotCached].
 func (c *Client) Find(m Model, revision string) (string, error) {
 	if revision == "" {
 		revision = "main"
@@ -121,7 +138,7 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 	commit := revision
 	if text, err := os.ReadFile(filepath.Join(c.repo(m), "refs", filepath.FromSlash(revision))); err == nil {
 		if commit = strings.TrimSpace(string(text)); !safePath(commit) {
-			return "", fmt.Errorf("%s: holds %q, want a commit: delete it", filepath.Join(c.repo(m), "refs", revision), commit)
+			return "", fmt.Errorf("%s: has %q, want a commit: delete it", filepath.Join(c.repo(m), "refs", revision), commit)
 		}
 	}
 	dir := filepath.Join(c.repo(m), "snapshots", commit)
@@ -153,8 +170,8 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 
 var splitName = regexp.MustCompile(`^(.*)-00001-of-(\d{5})\.gguf$`)
 
-// parts names the files of a GGUF model: itself, and where it is the first of
-// several all of them.
+// parts lists the files of a GGUF model: the file, or if it is the first of several, all
+// of them.
 func parts(file string) []string {
 	m := splitName.FindStringSubmatch(file)
 	if m == nil {
@@ -170,7 +187,7 @@ func parts(file string) []string {
 
 const indexFile = "model.safetensors.index.json"
 
-// shardsOf lists the files that an index of shards names.
+// shardsOf lists the files in an index of shards.
 func shardsOf(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -182,16 +199,18 @@ func shardsOf(path string) ([]string, error) {
 	if err := json.Unmarshal(text, &index); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	seen, list := map[string]bool{}, []string(nil)
+	seen := map[string]bool{}
+	var list []string
 	for _, f := range index.Map {
 		if !seen[f] && safePath(f) {
-			seen[f], list = true, append(list, f)
+			seen[f] = true
+			list = append(list, f)
 		}
 	}
 	return list, nil
 }
 
-// needed chooses, of a repository's files, those that a model is opened with.
+// needed selects the files of a repository that opening the model needs.
 func needed(files []file) ([]file, error) {
 	by := map[string]file{}
 	for _, f := range files {
@@ -202,7 +221,8 @@ func needed(files []file) ([]file, error) {
 		found := false
 		for _, n := range names {
 			if f, ok := by[n]; ok {
-				list, found = append(list, f), true
+				list = append(list, f)
+				found = true
 			}
 		}
 		return found
@@ -210,7 +230,8 @@ func needed(files []file) ([]file, error) {
 	if !take("config.json") {
 		return nil, errors.New("it has no config.json" + ggufHint(files))
 	}
-	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
+	take("generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+		"chat_template.jinja", "chat_template.json")
 	if !take("tokenizer.json") {
 		take("tokenizer.model")
 	}
@@ -223,12 +244,13 @@ func needed(files []file) ([]file, error) {
 		}
 	}
 	if len(list) == n {
-		return nil, errors.New("it has no model*.safetensors, and other formats of weights are not read" + ggufHint(files))
+		return nil, errors.New("it has no model*.safetensors, and other formats of weights are not supported" +
+			ggufHint(files))
 	}
 	return list, nil
 }
 
-// ggufHint lists the GGUF files of a repository that has some.
+// ggufHint lists the GGUF files of a repository, if it has any.
 func ggufHint(files []file) string {
 	var names []string
 	for _, f := range files {

@@ -351,7 +351,7 @@ func TestRefusals(t *testing.T) {
 				http.Error(w, "busy", http.StatusBadGateway)
 				return true
 			}
-		}, tiny, "", []string{"502", "goes on"}},
+		}, tiny, "", []string{"502", "resumes"}},
 		"a name that climbs": {func(s *server, _ *Client) {
 			s.files["model-1-of-2.safetensors"] = nil
 			s.files["../model.safetensors"] = []byte("x")

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile waits until no other process fetches the same file; the hub's own
-// client takes the same lock.
+// lockFile waits until no other process fetches the same file, and locks it. The hub's own
+// client uses the same lock.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

@@ -13,12 +13,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/parallel"
 )
 
-// file is one of a repository's, as the hub lists them.
+// file is a file of a repository, as the hub lists it.
 type file struct {
 	Name   string `json:"rfilename"`
 	Size   int64  `json:"size"`
@@ -29,7 +30,7 @@ type file struct {
 	} `json:"lfs"`
 }
 
-// hash is the name of the blob: sha256 of large files, git's sha1 of others.
+// hash is the name of the blob: the SHA-256 of a large file, git's SHA-1 of any other.
 func (f *file) hash() string {
 	if f.LFS != nil {
 		return f.LFS.SHA256
@@ -44,18 +45,18 @@ func (f *file) bytes() int64 {
 	return f.Size
 }
 
-// atOnce is how many files are fetched together.
+// atOnce is the number of files that are fetched at the same time.
 const atOnce = 4
 
-// Pull fetches what is missing of a model and returns what Find would. Files are
-// whole or not there: what breaks off goes on the next time. Every file is
-// compared with its hash.
+// Pull fetches the files of a model that are missing in the cache and returns the same
+// path as Find. An incomplete file is not visible in the cache; the next Pull resumes it.
+// Each file is compared with its hash.
 func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, error) {
 	if revision == "" {
 		revision = "main"
 	}
 	if c.Offline {
-		return "", fmt.Errorf("%s: %w (%s), and offline mode forbids to fetch it", m.ID, ErrNotCached, c.Cache)
+		return "", fmt.Errorf("%s: %w (%s), and offline mode forbids fetching it", m.ID, ErrNotCached, c.Cache)
 	}
 	commit, files, err := c.list(ctx, m, revision)
 	if err != nil {
@@ -103,9 +104,10 @@ func hexadecimal(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// list asks the hub for a revision's commit and files.
+// list asks the hub for the commit and the files of a revision.
 func (c *Client) list(ctx context.Context, m Model, revision string) (string, []file, error) {
-	resp, err := c.get(ctx, fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.Endpoint, m.ID, url.PathEscape(revision)), 0)
+	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.Endpoint, m.ID, url.PathEscape(revision))
+	resp, err := c.get(ctx, address, 0)
 	if err != nil {
 		return "", nil, err
 	}
@@ -121,48 +123,52 @@ func (c *Client) list(ctx context.Context, m Model, revision string) (string, []
 		return "", nil, fmt.Errorf("the hub's answer cannot be read: %w", err)
 	}
 	if !hexadecimal(answer.SHA) {
-		return "", nil, fmt.Errorf("the hub names commit %q", answer.SHA)
+		return "", nil, fmt.Errorf("the hub answers with commit %q, want a hash", answer.SHA)
 	}
 	return answer.SHA, answer.Siblings, nil
 }
 
-// refused turns a status that no further try can change into an error.
+// refused returns an error for a status other than success.
 func (c *Client) refused(resp *http.Response, m Model) error {
 	switch {
 	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent:
 		return nil
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		what := "set HF_TOKEN to a token that may read it"
+		what := "then set HF_TOKEN to a token that may read it"
 		if c.Token != "" {
-			what = "the token in use may not read it"
+			what = "since the token in use may not read it"
 		}
-		return fmt.Errorf("the hub refuses access (%s): the model is gated, private or not there; ask for access at %s/%s, then %s", resp.Status, c.Endpoint, m.ID, what)
+		return fmt.Errorf("the hub refuses access (%s): the model is gated, private or does not exist; "+
+			"ask for access at %s/%s, %s", resp.Status, c.Endpoint, m.ID, what)
 	case resp.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("the hub has no such model, revision or file (%s): %s", resp.Status, resp.Request.URL.Path)
 	}
 	return &busyError{resp.Status}
 }
 
-// busyError is a status that may pass.
+// busyError is a status that may be temporary.
 type busyError struct{ status string }
 
 func (e *busyError) Error() string { return "the hub answers " + e.status }
 
-// get asks for an address from byte from on. The token goes to the endpoint's
-// host and to no other.
+// get requests an address, from byte from on. The token is sent to the endpoint's host
+// only.
 func (c *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
 	c.once.Do(func() {
 		c.http = &http.Client{
 			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-				TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: c.silence, MaxIdleConnsPerHost: atOnce,
+				Proxy:                 http.ProxyFromEnvironment,
+				DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+				TLSHandshakeTimeout:   10 * time.Second,
+				ResponseHeaderTimeout: c.silence,
+				MaxIdleConnsPerHost:   atOnce,
 			},
 			CheckRedirect: func(req *http.Request, via []*http.Request) error {
 				if req.URL.Host != via[0].URL.Host {
 					req.Header.Del("Authorization")
 				}
 				if len(via) > 10 {
-					return errors.New("more than ten redirections")
+					return errors.New("more than ten redirects")
 				}
 				return nil
 			},
@@ -183,7 +189,7 @@ func (c *Client) get(ctx context.Context, address string, from int64) (*http.Res
 	return c.http.Do(req)
 }
 
-// fetchAll fetches files, some at once; the first error ends all.
+// fetchAll fetches files, atOnce at a time. The first error cancels the others.
 func (c *Client) fetchAll(ctx context.Context, m Model, commit string, files []file) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -197,26 +203,16 @@ func (c *Client) fetchAll(ctx context.Context, m Model, commit string, files []f
 			c.Progress(done.Add(n), total)
 		}
 	}
-	next := make(chan *file)
-	var wg sync.WaitGroup
-	for range atOnce {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for f := range next {
-				if err := c.fetch(ctx, m, commit, f, report); err != nil {
-					cancel(fmt.Errorf("%s: %s: %w", m.ID, f.Name, err))
-				}
-			}
-		}()
-	}
-	for i := range files {
-		select {
-		case next <- &files[i]:
-		case <-ctx.Done():
+	err := parallel.TryLimit(ctx, atOnce, len(files), func(i int) error {
+		err := c.fetch(ctx, m, commit, &files[i], report)
+		if err != nil {
+			err = fmt.Errorf("%s: %s: %w", m.ID, files[i].Name, err)
+			cancel(err)
 		}
+		return err
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // the first error, not one that it has caused
 	}
-	close(next)
-	wg.Wait()
-	return context.Cause(ctx)
+	return err
 }
