@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// python is the interpreter of the tests; it needs some packages, or the test is
-// skipped.
+// python returns the Python interpreter, $ATTNSCOPE_PYTHON or python3. The test is
+// skipped where it lacks some of the packages.
 func python(t *testing.T, packages string) string {
 	t.Helper()
 	name := os.Getenv("ATTNSCOPE_PYTHON")
@@ -25,6 +25,8 @@ func python(t *testing.T, packages string) string {
 	return name
 }
 
+// readTables compares tables in all formats, read by pandas and by DuckDB, and the
+// data frames of attnscope_frames.
 const readTables = `
 import sys
 sys.dont_write_bytecode = True
@@ -65,23 +67,23 @@ except RuntimeError as e:
 print("fine")
 `
 
-// TestTablesAndFrames: pandas and DuckDB read the same from every format of a
-// table, and the frames of weights are those of the CSV export.
+// TestTablesAndFrames: pandas and DuckDB read the same numbers from every format of a
+// table, and data frames of weights hold the same as the CSV export.
 func TestTablesAndFrames(t *testing.T) {
 	py := python(t, "numpy, zstandard, pandas, pyarrow, duckdb")
-	attnscope, dir := program(t), t.TempDir()
+	attnscope := program(t)
+	dir := t.TempDir()
 	dump := filepath.Join(dir, "x.attn")
 	dumpstest.WithValues(t, dump, "factors", "exact", 2, rand.New(rand.NewPCG(1, 2)))
-	for _, args := range [][]string{{"hitrate", dump, "--window", "4", "--window", "8", "--by", "layer,head"}, {"snapkv", dump, "--method", "snapkv,knorm,recent", "--window", "4", "--capacity", "8,16"}} {
+	for _, args := range [][]string{
+		{"hitrate", dump, "--window", "4", "--window", "8", "--by", "layer,head"},
+		{"snapkv", dump, "--method", "snapkv,knorm,recent", "--window", "4", "--capacity", "8,16"},
+	} {
 		for _, format := range []string{"csv", "jsonl", "parquet"} {
-			if out, err := exec.Command(attnscope, append(args, "-o", filepath.Join(dir, args[0]+"."+format))...).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
+			run(t, attnscope, append(args, "-o", filepath.Join(dir, args[0]+"."+format))...)
 		}
 	}
-	if out, err := exec.Command(attnscope, "export", dump, "-o", filepath.Join(dir, "weights.csv"), "--layer", "1", "--min-weight", "0.01").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	run(t, attnscope, "export", dump, "-o", filepath.Join(dir, "weights.csv"), "--layer", "1", "--min-weight", "0.01")
 	cmd := exec.Command(py, "-c", readTables, dump, dir)
 	cmd.Env = append(cmd.Environ(), "ATTNSCOPE="+attnscope)
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "fine") {
@@ -89,6 +91,7 @@ func TestTablesAndFrames(t *testing.T) {
 	}
 }
 
+// runCells executes the code cells of a notebook in one process.
 const runCells = `
 import json, sys
 sys.dont_write_bytecode = True
@@ -99,9 +102,14 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 print("fine")
 `
 
-// TestNotebooksRun executes every cell.
+// TestNotebooksRun executes every cell of the notebooks that need more packages.
 func TestNotebooksRun(t *testing.T) {
-	for name, packages := range map[string]string{"methods": "numpy, zstandard, pandas", "window_sweep": "numpy, zstandard, pandas", "paper_figures": "numpy, zstandard, pandas", "pytorch": "numpy, zstandard, torch, transformers"} {
+	for name, packages := range map[string]string{
+		"methods":       "numpy, zstandard, pandas",
+		"window_sweep":  "numpy, zstandard, pandas",
+		"paper_figures": "numpy, zstandard, pandas",
+		"pytorch":       "numpy, zstandard, torch, transformers",
+	} {
 		t.Run(name, func(t *testing.T) {
 			py := python(t, packages)
 			dump := filepath.Join(t.TempDir(), "x.attn")

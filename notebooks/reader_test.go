@@ -1,5 +1,6 @@
-// Package notebooks holds no Go code, only the test that the Python reader, an
-// independent witness of the format, reads what the Go reader reads.
+// Package notebooks holds Python code and notebooks. Its only Go code are tests: the
+// Python reader, which was written from FORMAT.md, reads the same numbers as the Go
+// reader, the Python writer records the same, and the notebooks run.
 package notebooks
 
 import (
@@ -15,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
+// script prints shapes and weights of a layer.
 const script = `
 import sys
 sys.dont_write_bytecode = True
@@ -25,6 +27,8 @@ for w in (d.prompt_rows(0, 1), d.generation_rows(0, 1)):
     print(" ".join("%.9g" % x for x in w.ravel()))
 `
 
+// TestPythonReadsTheSame: both readers agree on the weights of every store and
+// precision.
 func TestPythonReadsTheSame(t *testing.T) {
 	interpreter := python(t, "numpy, zstandard")
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
@@ -41,14 +45,15 @@ func TestPythonReadsTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			for ph := range 2 {
-				a, err := r.Weights(0, 1, dumps.Phase(ph))
+			for i, ph := range dumps.Phases {
+				a, err := r.Weights(0, 1, ph)
 				if err != nil {
 					t.Fatal(err)
 				}
-				fields := strings.Fields(lines[2*ph+1])
+				shape := lines[2*i]
+				fields := strings.Fields(lines[2*i+1])
 				if len(fields) != len(a.Data) {
-					t.Fatalf("%s, %s: Python reads %d weights (%s), Go %d", store, precision, len(fields), lines[2*ph], len(a.Data))
+					t.Fatalf("%s, %s: Python reads %d weights (%s), Go %d", store, precision, len(fields), shape, len(a.Data))
 				}
 				for i, f := range fields {
 					v, _ := strconv.ParseFloat(f, 64)
@@ -72,6 +77,7 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 print("hits", space["hits"], "significant", space["significant"])
 `
 
+// TestFirstLookRuns executes the notebook that needs nothing but the reader.
 func TestFirstLookRuns(t *testing.T) {
 	interpreter := python(t, "numpy, zstandard")
 	path := filepath.Join(t.TempDir(), "x.attn")
