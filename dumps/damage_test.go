@@ -14,7 +14,7 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// contents is all that a dump holds of each of its prompts, by id and array.
+// contents reads everything that a dump holds, by prompt id, layer and array.
 func contents(r *dumps.Reader) (map[string][]float32, error) {
 	all := map[string][]float32{}
 	for i, p := range r.Prompts() {
@@ -73,10 +73,10 @@ func mustContents(t *testing.T, path string) map[string][]float32 {
 	return all
 }
 
-// TestFlippedBits flips a bit at each of 2,000 places of dumps with every kind of
-// block, complete and unfinished: the flip is an error or harmless, never another
-// number; verify finds it and names the prompt, layer and rows it is in; repair
-// leaves the other prompts.
+// TestFlippedBits flips one bit at each of 2,000 places of dumps with every kind of
+// block, complete and unfinished. A flip is an error or harmless, but never changes a
+// number. Verify finds it and names prompt, layer and rows; Repair keeps the other
+// prompts.
 func TestFlippedBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	ids := []string{"a", "b", "c"}
@@ -136,7 +136,7 @@ func TestFlippedBits(t *testing.T) {
 				t.Fatalf("%s: %d prompts are lost, warnings %v", where, lost, r.Warnings())
 			}
 			r.Close()
-			if i%5 > 0 { // repair waits for the disk
+			if i%5 > 0 { // repairing is slow: it waits for the disk
 				continue
 			}
 			done, err := dumps.Repair(t.Context(), path)
@@ -158,8 +158,8 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// TestVerifyNamesThePlace damages one payload and one record head: the message
-// has prompt, layer, head and rows, the prompts around it are read.
+// TestVerifyNamesThePlace damages one payload and one record head: the message names
+// prompt, layer, head and rows, and the other prompts can be read.
 func TestVerifyNamesThePlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Everything(t, path, "rows", "fine", 1, "a", "b", "c")
@@ -205,8 +205,8 @@ func TestVerifyNamesThePlace(t *testing.T) {
 	}
 }
 
-// TestWithoutIndexPastDamage: with no index and a record head damaged, only the
-// prompt it belongs to is lost.
+// TestWithoutIndexPastDamage: without an index, a damaged record head costs only the
+// prompt to which it belongs.
 func TestWithoutIndexPastDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Everything(t, path, "rows", "fine", 1, "a", "b", "c", "d")
@@ -244,9 +244,9 @@ func TestWithoutIndexPastDamage(t *testing.T) {
 	}
 }
 
-// TestResumeRunsDamagedPromptsAgain: in a partial file, in a dump that was cut, in
-// one that was repaired, what is damaged is run again, what is not is kept, and
-// the prompts stand as in their set.
+// TestResumeRunsDamagedPromptsAgain: resuming a partial file, a cut dump or a repaired
+// dump runs damaged prompts again and keeps the others. The result lists the prompts in
+// the order of their set.
 func TestResumeRunsDamagedPromptsAgain(t *testing.T) {
 	ids := []string{"a", "b", "c", "d"}
 	write := func(w *dumps.Writer) (ran []string) {

@@ -30,8 +30,8 @@ func open(t *testing.T, path string) *dumps.Reader {
 	return r
 }
 
-// TestPrecisionBounds holds what info prints: both forms against the exact
-// rows, which are the float64 attention of dumpstest.
+// TestPrecisionBounds holds the promise of Precision.Bound: it compares both forms with
+// exact rows, which hold the attention that dumpstest computes in float64.
 func TestPrecisionBounds(t *testing.T) {
 	bound := map[dumps.Precision]func(w float64) float64{
 		dumps.Exact:  func(float64) float64 { return 1e-6 },
@@ -63,6 +63,7 @@ func TestPrecisionBounds(t *testing.T) {
 	}
 }
 
+// TestVerifyFindsDamage flips bits at random: Verify finds each of them.
 func TestVerifyFindsDamage(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := random(t, store, "fine")
@@ -89,8 +90,8 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 }
 
-// TestCutAnywhere cuts a dump of three prompts at every record and between:
-// what is complete is read, and equals the whole.
+// TestCutAnywhere cuts a dump of three prompts at every 97th byte: the complete prompts
+// can be read and are unchanged.
 func TestCutAnywhere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	w, err := dumps.Create(path, dumpstest.Header("rows", "fine"), dumps.CreateOptions{})
@@ -139,6 +140,8 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
+// TestResumeAndMismatch: an aborted dump is resumed only with the same plan, and a
+// complete one not at all.
 func TestResumeAndMismatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	h := dumpstest.Header("rows", "fine")
@@ -175,6 +178,8 @@ func TestResumeAndMismatch(t *testing.T) {
 	}
 }
 
+// TestMerge: a merged dump is sound and holds the weights of its parts; a prompt may not
+// be in two of them.
 func TestMerge(t *testing.T) {
 	dir := t.TempDir()
 	var parts []string

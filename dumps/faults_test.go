@@ -21,8 +21,8 @@ func faultHeader() *Header {
 	}
 }
 
-// faultPrompt writes a prompt of twenty tokens whose weights its number
-// decides.
+// faultPrompt writes a prompt of twenty tokens, unless it is done already. Its weights
+// depend on n.
 func faultPrompt(w *Writer, n int) error {
 	p := Prompt{ID: fmt.Sprint("p", n), PromptTokens: 20, WindowRows: 3, ReplyTokens: 2, Store: StoreRows, Tokens: make([]int32, 22)}
 	if w.Done(p.ID) {
@@ -81,9 +81,9 @@ func (f testFile) Sync() error { return f.sync() }
 // noSync makes syncing free: tests make hundreds of files.
 func noSync() error { return nil }
 
-// TestEveryWriteMayFail fails each write of a capture once, some of it written
-// or none: the error names the file and the cause, finished prompts stay
-// readable, and the resumed dump holds what an undisturbed one does.
+// TestEveryWriteMayFail lets each write of a capture fail once, after none or a part of
+// it was written. The error names file and cause, finished prompts can be read, and the
+// resumed dump holds the same as one that was written without failures.
 func TestEveryWriteMayFail(t *testing.T) {
 	const prompts = 48
 	dir := t.TempDir()
@@ -177,7 +177,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 	}
 }
 
-// everyWeight is all that a dump holds, as text, once it verifies.
+// everyWeight verifies a dump and returns its weights as text.
 func everyWeight(t *testing.T, path string) string {
 	t.Helper()
 	if ok, err := Verify(t.Context(), path, func(p Problem) { t.Error(p) }); !ok || err != nil {
@@ -203,8 +203,8 @@ func everyWeight(t *testing.T, path string) string {
 	return b.String()
 }
 
-// TestEverySyncMayFail: what could not be made durable is an error, and the
-// prompts before it can still be read.
+// TestEverySyncMayFail: a failed sync is an error, and the prompts before it can still
+// be read.
 func TestEverySyncMayFail(t *testing.T) {
 	for bad := range 4 {
 		path := filepath.Join(t.TempDir(), "x.attn")
@@ -238,7 +238,7 @@ func TestEverySyncMayFail(t *testing.T) {
 			t.Fatalf("sync %d failed, but the dump has its name", bad)
 		}
 		if bad == 0 {
-			continue // no prompt was durable: nothing is left
+			continue // no prompt was made durable, so that nothing is left
 		}
 		if w, err = Create(path, faultHeader(), CreateOptions{Resume: true}); err != nil {
 			t.Fatal(err)
@@ -255,9 +255,8 @@ func TestEverySyncMayFail(t *testing.T) {
 	}
 }
 
-// TestTwoWriters: of two captures into one file the second is refused while the
-// first runs, and again when it is done; a repair under way of the first is
-// refused too.
+// TestTwoWriters: a second writer of a file is refused while the first one runs and
+// after it has finished. So is a repair while the first one runs.
 func TestTwoWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	first, err := Create(path, faultHeader(), CreateOptions{})
@@ -287,8 +286,8 @@ func TestTwoWriters(t *testing.T) {
 	everyWeight(t, path)
 }
 
-// TestWritersRace lets many writers want one file at once: each is refused or
-// writes it, and what they leave is whole.
+// TestWritersRace starts many writers of one file: each one is refused or writes the
+// file, and the result is whole.
 func TestWritersRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	var wg sync.WaitGroup

@@ -12,8 +12,8 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// readWhatever asks a file for everything: an error of the right kind, never a
-// panic; what is handed out fits its prompt.
+// readWhatever reads everything from a file: errors are of the right kind, nothing
+// panics, and arrays have the shapes that the prompts say.
 func readWhatever(t *testing.T, path string) {
 	check := func(err error) bool {
 		if err == nil {
@@ -33,7 +33,7 @@ func readWhatever(t *testing.T, path string) {
 	h := r.Header()
 	for i, p := range r.Prompts() {
 		if i == 4 || (p.WindowRows+p.ReplyTokens)*(p.PromptTokens+p.ReplyTokens) > 1<<18 || len(h.Plan.Layers)*len(h.Plan.Heads) > 64 {
-			return // it may be right, and would only take its time
+			return // it may be sound, but reading it takes too long
 		}
 		for _, layer := range h.Plan.Layers[:min(3, len(h.Plan.Layers))] {
 			for _, ph := range []dumps.Phase{dumps.Prefill, dumps.Decode} {
@@ -69,7 +69,7 @@ func readWhatever(t *testing.T, path string) {
 		t.Error("an unfinished dump is verified")
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || crc32.ChecksumIEEE(data)%16 > 0 { // repair waits for the disk
+	if err != nil || crc32.ChecksumIEEE(data)%16 > 0 { // repairing is slow: it waits for the disk
 		return
 	}
 	if _, err := dumps.Repair(t.Context(), path); check(err) {
@@ -81,14 +81,14 @@ func readWhatever(t *testing.T, path string) {
 	}
 }
 
-// FuzzOpen reads whatever it is given.
+// FuzzOpen reads files of any bytes.
 func FuzzOpen(f *testing.F) {
 	dumpstest.Seeds(f, func(data []byte) { f.Add(data) })
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) { readWhatever(t, fuzzed(t, dir, data)) })
 }
 
-// FuzzForged reads dumps whose checksums are right but nothing else need be.
+// FuzzForged reads dumps whose checksums are correct, whatever else they hold.
 func FuzzForged(f *testing.F) {
 	dumpstest.Forged(f, func(data []byte) { f.Add(data) })
 	dir := f.TempDir()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestHalvesAreWeightsRounded: rows handed over as halves are read as those that
-// the writer has rounded itself.
+// TestHalvesAreWeightsRounded: rows that are given as half floats are read as the same
+// numbers as rows that the writer rounds itself.
 func TestHalvesAreWeightsRounded(t *testing.T) {
 	const rows, keys, stride = 3, 40, 44
 	rng := rand.New(rand.NewPCG(4, 4))
@@ -32,7 +32,8 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		planes, halves := planesF16(w, precision.Rounding()), make([]uint16, rows*stride)
+		planes := planesF16(w, precision.Rounding())
+		halves := make([]uint16, rows*stride)
 		for i := range w {
 			halves[i/keys*stride+i%keys] = uint16(planes[i]) | uint16(planes[len(w)+i])<<8
 		}
@@ -71,7 +72,7 @@ func TestHalvesAreWeightsRounded(t *testing.T) {
 	}
 }
 
-// TestHalvesInAnExactDump are refused: it keeps float32.
+// TestHalvesInAnExactDump: a dump that keeps float32 refuses half floats.
 func TestHalvesInAnExactDump(t *testing.T) {
 	f, err := Create(filepath.Join(t.TempDir(), "x.attn"), &Header{Plan: Plan{Precision: Exact}}, CreateOptions{})
 	if err != nil {

@@ -23,7 +23,8 @@ func layerOf(t *testing.T, store dumps.Store) (*dumps.Reader, *dumps.LayerReader
 	return r, l
 }
 
-// TestLayerReaderGivesTheSameWeights: any head and range of rows, both stores.
+// TestLayerReaderGivesTheSameWeights as Reader.Weights, for any head and range of rows,
+// in both forms.
 func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		r, l := layerOf(t, store)
@@ -65,8 +66,8 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 	}
 }
 
-// TestJoinedRowsAreBothPhases: rows of the prompt and of the reply as one list, those of
-// Weights with zeros behind.
+// TestJoinedRowsAreBothPhases: the joined list holds the rows of the prompt, extended by
+// zeros, and then those of the reply.
 func TestJoinedRowsAreBothPhases(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		r, l := layerOf(t, store)
@@ -90,7 +91,7 @@ func TestJoinedRowsAreBothPhases(t *testing.T) {
 			for _, part := range [][2]int{{0, rows + lists[1].Rows}, {rows - 2, 4}, {1, 3}, {rows, 2}, {rows - 1, 1}} {
 				got := make([]float32, part[1]*keys)
 				for i := range got {
-					got[i] = 7 // what was there must go
+					got[i] = 7 // must be overwritten
 				}
 				if err := l.JoinedRows(got, head, part[0], part[1]); err != nil {
 					t.Fatal(err)

@@ -14,8 +14,7 @@ import (
 	"testing"
 )
 
-// forge writes records as they are given, each with right checksums, and an index
-// and end where asked.
+// forge writes any records, with correct checksums, and an index and end if asked.
 type forge struct {
 	b    bytes.Buffer
 	list []record
@@ -26,7 +25,7 @@ func (f *forge) put(r record, raw, stored []byte) {
 	f.raw(r, stored)
 }
 
-// raw writes a record whose head is taken as it is.
+// raw writes a record with the head that it is given.
 func (f *forge) raw(r record, stored []byte) {
 	f.b.Write(r.marshal(nil))
 	r.at = int64(f.b.Len())
@@ -55,7 +54,7 @@ func (f *forge) save(t *testing.T, index bool) string {
 	return path
 }
 
-// readAll asks a dump for everything and returns the errors.
+// readAll reads everything from a dump and returns the errors.
 func readAll(path string) error {
 	var errs []error
 	_, err := Verify(context.Background(), path, func(p Problem) { errs = append(errs, fmt.Errorf("%s: %w", p, ErrCorrupt)) })
@@ -90,9 +89,8 @@ func readAll(path string) error {
 	return errors.Join(errs...)
 }
 
-// TestHostileFiles: files that lie about sizes, shapes or their index are errors
-// that wrap ErrCorrupt or name a limit, and make a reader take no memory to speak
-// of.
+// TestHostileFiles: files with false sizes, shapes or indexes are errors that wrap
+// ErrCorrupt or name a limit, and a reader takes little memory for them.
 func TestHostileFiles(t *testing.T) {
 	header := func(change func(h *Header)) *Header {
 		h := faultHeader()
@@ -209,9 +207,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// TestIndexLies: an index whose checksum is right but which lists other blocks
-// than the file has is found by verify, and what it says is never read as
-// something else.
+// TestIndexLies: Verify finds an index that lists other blocks than the file has, even
+// if its checksum is correct, and no block is read as something that it is not.
 func TestIndexLies(t *testing.T) {
 	build := func(change func(list []record) []record) string {
 		var f forge
@@ -238,7 +235,7 @@ func TestIndexLies(t *testing.T) {
 	for name, change := range map[string]func(list []record) []record{
 		"a block is missing":            func(l []record) []record { return append(l[:1:1], l[2:]...) },
 		"a prompt is missing":           func(l []record) []record { return append(l[:1:1], l[4:]...) },
-		"a prompt stands twice":         func(l []record) []record { return append(l, l[1:4]...) },
+		"a prompt is listed twice":      func(l []record) []record { return append(l, l[1:4]...) },
 		"another layer":                 func(l []record) []record { l[1].Layer, l[2].Layer = 1, 0; return l },
 		"another place":                 func(l []record) []record { l[1].at++; return l },
 		"blocks of two prompts swapped": func(l []record) []record { l[1], l[4] = l[4], l[1]; return l },
@@ -255,8 +252,8 @@ func TestIndexLies(t *testing.T) {
 	}
 }
 
-// TestWriterKeepsItsLimits: what no reader would take is an error while it is
-// written, not after hours.
+// TestWriterKeepsItsLimits: a block that no reader would accept is an error when it is
+// written, not hours later when it is read.
 func TestWriterKeepsItsLimits(t *testing.T) {
 	h := faultHeader()
 	h.Model.Heads, h.Model.KVHeads, h.Plan.Heads = 64, 64, nil
@@ -281,8 +278,8 @@ func TestWriterKeepsItsLimits(t *testing.T) {
 	}
 }
 
-// TestBeyondFourGigabytes reads blocks that lie past the fourth gigabyte of a
-// sparse file, by index and without.
+// TestBeyondFourGigabytes reads blocks that lie after the first four gigabytes of a
+// sparse file, with and without its index.
 func TestBeyondFourGigabytes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	out, err := os.Create(path)
@@ -349,8 +346,7 @@ func TestBeyondFourGigabytes(t *testing.T) {
 	check(true)
 }
 
-// TestAMillionBlocks writes and reads a million blocks; the index finds them at
-// once.
+// TestAMillionBlocks writes and reads a million blocks; with the index, opening is fast.
 func TestAMillionBlocks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: a million blocks take ten seconds")

@@ -59,8 +59,8 @@ func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size in
 	check(w.finish(w.records))
 }
 
-// TestMergeCopiesLargeBlocks: blocks that are no multiple of what is copied at a
-// time arrive whole, and a flipped bit in the last of their pieces is named.
+// TestMergeCopiesLargeBlocks: blocks of more than one piece, whole or not, are copied
+// without change, and a flipped bit in the last piece is found.
 func TestMergeCopiesLargeBlocks(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -119,7 +119,7 @@ func TestMergeCopiesLargeBlocks(t *testing.T) {
 	}
 }
 
-// half ends when it was asked so often whether it has.
+// half is a context that ends after its Err was called a number of times.
 type half struct {
 	context.Context
 	left int
@@ -132,8 +132,8 @@ func (h *half) Err() error {
 	return nil
 }
 
-// TestMergeInterrupted: a merge that is cancelled, in the middle of a block too,
-// leaves neither the dump nor a part of it, and what stood there stays.
+// TestMergeInterrupted: a merge that is canceled, even in the middle of a block, leaves
+// neither a dump nor a part of one, and a file that was there before stays.
 func TestMergeInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	in := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
@@ -168,8 +168,8 @@ func TestMergeInterrupted(t *testing.T) {
 	}
 }
 
-// TestVerifyAndRepairInterrupted: at whatever point they are, they say so, name no
-// damage where there is none, and leave the file as it is.
+// TestVerifyAndRepairInterrupted: wherever they are interrupted, they return an error,
+// report no false damage and leave the file as it was.
 func TestVerifyAndRepairInterrupted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	synthetic(t, path, "", 0, 3, 4, 1000, nil)
@@ -208,8 +208,8 @@ func TestVerifyAndRepairInterrupted(t *testing.T) {
 	}
 }
 
-// mergeChild lets the test binary merge the dumps of a folder, as a process
-// whose memory can be asked for.
+// mergeChild lets the test binary merge the dumps of a folder, in a process of its own
+// whose memory can be measured.
 func mergeChild(t *testing.T, dir string) (peak int64) {
 	t.Helper()
 	self, err := os.Executable()
@@ -224,9 +224,9 @@ func mergeChild(t *testing.T, dir string) (peak int64) {
 	return peakMemory(t, cmd.ProcessState)
 }
 
-// TestMergeMemoryIsFlat merges dumps of 10 MB and of 1 GB (10 GB with
-// ATTNSCOPE_LONG=1), sparse ones with blocks as captures write them: the peak
-// memory does not grow with them.
+// TestMergeMemoryIsFlat merges sparse dumps of 10 MB and of 1 GB (10 GB with
+// ATTNSCOPE_LONG=1) with blocks of a usual size: the peak memory does not grow with the
+// size of the dumps.
 func TestMergeMemoryIsFlat(t *testing.T) {
 	if dir := os.Getenv("ATTNSCOPE_TEST_MERGE"); dir != "" {
 		if err := Merge(t.Context(), filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, false); err != nil {
@@ -240,7 +240,7 @@ func TestMergeMemoryIsFlat(t *testing.T) {
 	} else {
 		t.Log("1 GB; ATTNSCOPE_LONG=1 (make test-long) merges 10 GB")
 	}
-	const blockSize, perPrompt = 250_000, 200 // 50 MB a prompt
+	const blockSize, perPrompt = 250_000, 200 // 50 MB per prompt
 	peak := map[int]int64{}
 	for _, mb := range []int{10, large} {
 		dir := t.TempDir()
@@ -260,15 +260,15 @@ func TestMergeMemoryIsFlat(t *testing.T) {
 		os.RemoveAll(dir)
 	}
 	t.Logf("peak memory: %d MB merged in %.1f MB, %d MB in %.1f MB", 10, float64(peak[10])/1e6, large, float64(peak[large])/1e6)
-	// An entry of the index a block is all that may be added: 40,000 of them.
+	// Only the index may grow, by one entry per block: 40,000 of them.
 	if grown := peak[large] - peak[10]; grown > 40<<20 {
 		t.Errorf("peak memory grew by %d MB", grown>>20)
 	}
 }
 
-// BenchmarkMerge merges 256 MB and copies as many bytes plainly to the same disk, in
-// turns, both made durable: "of-copy" is the median share of the copy's throughput
-// that merging reaches, over pairs of neighbouring runs.
+// BenchmarkMerge alternates between merging 256 MB and copying as many bytes to the same
+// disk, both made durable. "of-copy" is the throughput of merging as a share of that of
+// copying, the median over pairs of neighboring runs.
 func BenchmarkMerge(b *testing.B) {
 	dir := b.TempDir()
 	in := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
@@ -307,7 +307,7 @@ func BenchmarkMerge(b *testing.B) {
 	b.ReportMetric(shares[len(shares)-1], "most")
 }
 
-// plainCopy writes beside out and renames, as Merge does.
+// plainCopy writes to a temporary file and renames it to out, as Merge does.
 func plainCopy(out string, in []string) error {
 	f, err := os.Create(out + ".copying")
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 )
 
 // TestVersion1IsReadForEver reads dumps that were made when version 1 was fixed
-// (testdata/v1/make.sh), and compares all they hold, bit for bit, with what was
-// read then. Neither they nor want.tsv are ever made again.
+// (testdata/v1/make.sh), and compares everything they hold, bit for bit, with what was
+// read at that time. Neither the dumps nor want.tsv are ever made again.
 func TestVersion1IsReadForEver(t *testing.T) {
 	files, err := filepath.Glob("testdata/v1/*.attn")
 	if err != nil || len(files) != 10 {
@@ -48,7 +48,7 @@ func TestVersion1IsReadForEver(t *testing.T) {
 			if strings.HasSuffix(what, "_rows") {
 				weights[name][what] = x
 				if r.Prompts()[0].Store == dumps.StoreFactors {
-					continue // computed anew from queries and keys: compared below
+					continue // rebuilt from queries and keys: compared below
 				}
 			}
 			sum := sha256.New()

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// BenchmarkSync tells what it costs to make finished prompts durable: never,
-// every five seconds as Writer does, after each prompt. Prompts of 4 MB that do
-// not compress.
+// BenchmarkSync measures the cost of making finished prompts durable: never, every five
+// seconds as Writer does, or after each prompt. The prompts are of 4 MB and cannot be
+// compressed.
 func BenchmarkSync(b *testing.B) {
 	x := make([]float32, 1<<16)
 	r := rand.New(rand.NewPCG(1, 1))

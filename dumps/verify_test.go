@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// TestVerifyChecksNumbers: a dump whose checksums are right but whose numbers
-// cannot be is found, whatever kind of block they are in. Four tokens, two
-// recorded rows, one head of one dimension, queries and keys all 1: every row
-// weighs its visible keys alike, and its log-sum-exp is 1 + log(keys).
+// TestVerifyChecksNumbers: Verify finds impossible numbers in every kind of block, even
+// if all checksums are correct. The dump has four tokens, two recorded rows and one head
+// of one dimension; all queries and keys are 1, so that each row gives its visible keys
+// equal weights and has the log-sum-exp 1 + log(keys).
 func TestVerifyChecksNumbers(t *testing.T) {
 	nan := float32(math.NaN())
 	type numbers struct {
@@ -33,14 +33,14 @@ func TestVerifyChecksNumbers(t *testing.T) {
 		"nothing wrong":              {func(*numbers) {}, ""},
 		"another log-sum-exp":        {func(n *numbers) { n.lse[1] += .1 }, `prompt "p", layer 0: head 0, prompt row 1: log-sum-exp 2.4863, its queries and keys give 2.3863`},
 		"another key":                {func(n *numbers) { n.keys[0] = 2 }, "log-sum-exp"},
-		"a query that is none":       {func(n *numbers) { n.q[0] = nan }, "prompt queries: value 0 is NaN"},
-		"a key without end":          {func(n *numbers) { n.keys[2] = float32(math.Inf(1)) }, "key 2 of kv head 0: value 0 is +Inf"},
-		"a value that is none":       {func(n *numbers) { n.values[3] = nan }, `prompt "p", layer 0: values: value 3 is NaN`},
-		"sums of too much":           {func(n *numbers) { n.sums[0] = 3 }, "sums over all queries: row 0 adds up to 4.9200, want 4"},
+		"a query that is NaN":        {func(n *numbers) { n.q[0] = nan }, "prompt queries: value 0 is NaN"},
+		"an infinite key":            {func(n *numbers) { n.keys[2] = float32(math.Inf(1)) }, "key 2 of kv head 0: value 0 is +Inf"},
+		"a value that is NaN":        {func(n *numbers) { n.values[3] = nan }, `prompt "p", layer 0: values: value 3 is NaN`},
+		"sums that are too large":    {func(n *numbers) { n.sums[0] = 3 }, "sums over all queries: row 0 adds up to 4.9200, want 4"},
 		"a negative sum":             {func(n *numbers) { n.sums[0], n.sums[1] = -1, 4 }, "sums over all queries: number 0 of row 0 is -1"},
-		"a window of too little":     {func(n *numbers) { n.window[0] = 0 }, "sums of query windows: row 0 adds up to 1.4000, want 2"},
-		"a picture past one":         {func(n *numbers) { n.overview[2] = 1.5 }, "overview: cell 2 is 1.5"},
-		"a logit that is none":       {func(n *numbers) { n.logits[1] = nan }, `prompt "p": logits: value 1 is NaN`},
+		"a window that is too small": {func(n *numbers) { n.window[0] = 0 }, "sums of query windows: row 0 adds up to 1.4000, want 2"},
+		"an overview above one":      {func(n *numbers) { n.overview[2] = 1.5 }, "overview: cell 2 is 1.5"},
+		"a logit that is NaN":        {func(n *numbers) { n.logits[1] = nan }, `prompt "p": logits: value 1 is NaN`},
 		"right rows":                 {rows(.25, .25, .5, 0, .25, .25, .25, .25), ""},
 		"a row that does not add up": {rows(.25, .25, .5, 0, .25, .25, .25, .5), `head 0, prompt row 1 sums to 1.2500`},
 		"a row that sees the future": {rows(.25, .25, .25, .25, .25, .25, .25, .25), `head 0, prompt row 0 sees key 3, which comes later`},
