@@ -68,7 +68,7 @@ func runReproduce(c *cli.Context) error {
 	}
 	defer src.Close()
 	if src.Tokenizer == nil {
-		return fmt.Errorf("%s: %w; the experiments need one, since their prompts are text", src.Name, src.NoTokenizer)
+		return fmt.Errorf("%w; the experiments need one, since their prompts are text", src.NoTokenizer)
 	}
 	equip(c, lab, src)
 	if c.Bool("dry-run") {
