@@ -1,0 +1,25 @@
+// Package analysis answers questions from dumps, without the model. It joins dumps,
+// which hold attention weights, with hitrate, which counts, and snapkv, which selects.
+//
+//	rows, warnings, err := analysis.HitRates(ctx, []string{"run.attn"}, analysis.Paper)
+//	err = analysis.HitRateTable(rows).Write(os.Stdout, "tsv")
+//
+// There are four questions:
+//
+//   - [HitRates]: of the positions that the reply attends to, which share had the
+//     observation window voted for (Li et al., "SnapKV", arXiv:2404.14469v1, section 3)?
+//   - [Methods]: what do SnapKV and its rivals keep of a prompt's cache, and what does
+//     the reply lose?
+//   - [Advise]: how small may the cache be if the reply may lose so much?
+//   - [Calibrate]: which offline measure predicts the loss that was measured?
+//
+// Each returns rows, which are structs, and [Warning] values. A row has a [Key] that
+// says what it is about; "*" and -1 stand for all prompts, data sets, layers, heads or
+// spans. Shares are in [0, 1], losses in nats per reply token, capacities and budgets
+// in positions per head. NaN stands for numbers that are undefined. Means are over
+// prompts, with 95 % bootstrap intervals; equal seeds give equal intervals.
+// docs/MEASURES.md has the formulas.
+//
+// A weight and theta are compared as float32, ties between positions go to the lower
+// one, and no result depends on the number of threads.
+package analysis
