@@ -10,11 +10,11 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Head is the digest of one head of one layer of a prompt: the votes of some
+// head is the digest of one head of one layer of a prompt: the votes of some
 // windows, the mean reply row, and the larger weights of the reply. Hit rates
 // under other budgets, thetas and pooling kernels follow from it without a second
 // look at the weights.
-type Head struct {
+type head struct {
 	length  int // tokens of the prompt
 	rows    int // reply rows added
 	windows []int
@@ -29,18 +29,16 @@ type Head struct {
 	ends    []int32 // of each reply row, where its positions end in keys
 }
 
-// NewHead begins the digest of a head of prompt p. Its rows follow in order, the
-// prompt's by [Head.AddPrompt] and the reply's by [Head.AddReply], then
-// [Head.Finish]. Windows that leave no prefix, or that have more rows than were
+// newHead begins the digest of a head of prompt p. Its rows follow in order, the
+// prompt's by [head.addPrompt] and the reply's by [head.addReply], then
+// [head.finish]. Windows that leave no prefix, or that have more rows than were
 // recorded, are left out. Of the reply's weights only those above least are kept,
 // so rates for a smaller theta are errors.
 //
-// With short, votes and the mean row are kept in float32, which takes half the
-// memory. Positions whose votes are equal in float32 count as equal, and the lower
-// one is kept.
-func NewHead(p *dumps.Prompt, windows []int, least float64, short bool) *Head {
+// With short, votes and the mean row are kept in float32: see [Spec].
+func newHead(p *dumps.Prompt, windows []int, least float64, short bool) *head {
 	unfit := func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows }
-	d := &Head{
+	d := &head{
 		length:  p.PromptTokens,
 		windows: slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(windows))), unfit),
 		mean:    newColumn(p.PromptTokens, short),
@@ -54,22 +52,22 @@ func NewHead(p *dumps.Prompt, windows []int, least float64, short bool) *Head {
 	return d
 }
 
-// AddPrompt adds a row of the prompt, [prompt] or longer. back is its distance from
+// addPrompt adds a row of the prompt, [prompt] or longer. back is its distance from
 // the prompt's end; the last row has 1.
-func (d *Head) AddPrompt(back int, row []float32) {
+func (d *head) addPrompt(back int, row []float32) {
 	for i, w := range d.windows {
 		if w < back {
 			continue
 		}
 		simd.AddWide(d.votes[i].exact, row)
-		if d.short { // Finish adds it to the longer windows
+		if d.short { // finish adds it to the longer windows
 			return
 		}
 	}
 }
 
-// AddReply adds a row of the reply, [prompt] or longer.
-func (d *Head) AddReply(row []float32) {
+// addReply adds a row of the reply, [prompt] or longer.
+func (d *head) addReply(row []float32) {
 	row = row[:d.length]
 	simd.AddWide(d.mean.exact, row)
 	for _, j := range hitrate.Significant(row, 1, d.length, d.length, float32(d.least))[0] {
@@ -80,8 +78,8 @@ func (d *Head) AddReply(row []float32) {
 	d.ends = append(d.ends, int32(len(d.keys)))
 }
 
-// Finish completes the digest after its last row.
-func (d *Head) Finish() {
+// finish completes the digest after its last row.
+func (d *head) finish() {
 	for j := range d.mean.exact {
 		d.mean.exact[j] /= float64(d.rows)
 	}
@@ -103,8 +101,8 @@ func (d *Head) Finish() {
 	}
 }
 
-// Bytes is the memory that the digest holds.
-func (d *Head) Bytes() int {
+// bytes is the memory that the digest holds.
+func (d *head) bytes() int {
 	n := d.mean.bytes()
 	for i := range d.votes {
 		n += d.votes[i].bytes()
@@ -112,10 +110,8 @@ func (d *Head) Bytes() int {
 	return n + 8*len(d.keys) + 4*len(d.ends) + 256
 }
 
-// Rates rates the head over all its reply rows, one result for each of
-// cfg.Settings whose window the digest holds. A theta below the digest's least is
-// an error, and so are cfg.Exact and the generation "mean", which need the weights.
-func (d *Head) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
+// ratesOf is [HeadStats.Rates].
+func (d *head) ratesOf(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
 	if cfg.Exact || cfg.Generation != analysis.GenerationRows {
 		return nil, fmt.Errorf("generation %q, exact %v: a digest rates rows only", cfg.Generation, cfg.Exact)
 	}
@@ -142,7 +138,7 @@ func (d *Head) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
 }
 
 // rate rates one setting by a window's vote.
-func (d *Head) rate(
+func (d *head) rate(
 	cfg analysis.HitRateConfig, s analysis.Setting, vote *column, significant [][]int32,
 ) (analysis.HeadRate, error) {
 	if d.short {
@@ -151,8 +147,8 @@ func (d *Head) rate(
 	return cfg.Rate(s, vote.exact, d.mean.exact, significant)
 }
 
-// Mean is the mean reply row, [prompt].
-func (d *Head) Mean() []float64 {
+// meanRow is the mean reply row, [prompt].
+func (d *head) meanRow() []float64 {
 	if !d.short {
 		return d.mean.exact
 	}
@@ -163,16 +159,16 @@ func (d *Head) Mean() []float64 {
 	return mean
 }
 
-// Kept measures the selection keep, ascending positions below prefix, as
+// kept measures the selection keep, ascending positions below prefix, as
 // [analysis.Methods] does. mass is the weight on the selection, summed over its
 // positions and averaged over the reply's rows. For each theta, significant counts
 // the weights above it on the prefix and hits those of them on the selection.
-func (d *Head) Kept(keep []int32, prefix int, thetas []float64) (mass float64, hits, significant []int) {
+func (d *head) kept(keep []int32, prefix int, thetas []float64) (mass float64, hits, significant []int) {
 	hits = make([]int, len(thetas))
 	significant = make([]int, len(thetas))
-	kept := make([]bool, prefix)
+	isKept := make([]bool, prefix)
 	for _, at := range keep {
-		kept[at] = true
+		isKept[at] = true
 		mass += d.mean.at(at)
 	}
 	for i, at := range d.keys {
@@ -182,7 +178,7 @@ func (d *Head) Kept(keep []int32, prefix int, thetas []float64) (mass float64, h
 		for t, theta := range thetas {
 			if d.weights[i] > float32(theta) {
 				significant[t]++
-				if kept[at] {
+				if isKept[at] {
 					hits[t]++
 				}
 			}
@@ -192,7 +188,7 @@ func (d *Head) Kept(keep []int32, prefix int, thetas []float64) (mass float64, h
 }
 
 // significant lists each reply row's positions with a weight above theta.
-func (d *Head) significant(theta float32) [][]int32 {
+func (d *head) significant(theta float32) [][]int32 {
 	out := make([][]int32, d.rows)
 	at := int32(0)
 	for r := range out {

@@ -11,12 +11,13 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Kept sums what selections keep over heads, layers or both: see [Head.Kept].
+// Kept sums what selections keep over heads, layers or both. docs/METHODS.md has the
+// formulas.
 type Kept struct {
-	Mass       float64
-	Selections int // one per head
-	// Hits and Significant have a value per theta.
-	Hits, Significant []int
+	Mass        float64 // weight on the selection, mean over the reply's rows
+	Selections  int     // that were summed, one per head
+	Significant []int   // by theta: weights above it on the prefix
+	Hits        []int   // by theta: those of them on the selection
 }
 
 // Add adds the sums of other selections.
@@ -40,8 +41,8 @@ func (k *Kept) MeanMass() float64 { return k.Mass / float64(k.Selections) }
 // significant.
 func (k *Kept) HitRate(theta int) float64 { return ratio(k.Hits[theta], k.Significant[theta]) }
 
-// SumKept adds up parts, [part][capacity], in their order.
-func SumKept(parts [][]Kept) []Kept {
+// sumKept adds up parts, [part][capacity], in their order.
+func sumKept(parts [][]Kept) []Kept {
 	var sum []Kept
 	for _, part := range parts {
 		if sum == nil {
@@ -89,7 +90,8 @@ func (c *KeptConfig) Check(h *dumps.Header, p *dumps.Prompt) error {
 // checkHeads reports that a dump does not have all heads.
 func checkHeads(h *dumps.Header) error {
 	if recorded := len(h.Plan.Heads); recorded != h.Model.Heads {
-		return fmt.Errorf("%d of %d heads were recorded; a selection needs all: capture with --heads all", recorded, h.Model.Heads)
+		return fmt.Errorf(
+			"%d of %d heads were recorded; a selection needs all: capture with --heads all", recorded, h.Model.Heads)
 	}
 	return nil
 }
@@ -117,7 +119,7 @@ func SumLayers(layers [][]MethodKept) []MethodKept {
 			out[m].Err = cmp.Or(out[m].Err, layers[i][m].Err)
 		}
 		if out[m].Err == nil {
-			out[m].Kept = SumKept(parts)
+			out[m].Kept = sumKept(parts)
 		}
 	}
 	return out
@@ -162,7 +164,7 @@ func (in *Inputs) Kept(ctx context.Context, entries []Entry, c KeptConfig) ([]Me
 	}
 	for i := range out {
 		if out[i].Err == nil {
-			out[i].Kept = SumKept(heads[i])
+			out[i].Kept = sumKept(heads[i])
 		}
 	}
 	return out, nil
@@ -189,7 +191,7 @@ func (in *Inputs) keptOf(
 		for h, list := range snapkv.ByQueryHead(keep, heads.N) {
 			k := &out[h][i]
 			k.Selections = 1
-			k.Mass, k.Hits, k.Significant = in.stats[heads.From+h].Digest.Kept(list, l.Len-c.Window, thetas)
+			k.Mass, k.Hits, k.Significant = in.stats[heads.From+h].digest.kept(list, l.Len-c.Window, thetas)
 		}
 	}
 	return out, nil

@@ -17,8 +17,8 @@ type HeadRange struct{ From, N int }
 // AllOf is the range of all heads of a model.
 func AllOf(h *dumps.Header) HeadRange { return HeadRange{0, h.Model.Heads} }
 
-// EmptyLayer describes some heads of a layer of a prompt without any of the data.
-func EmptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
+// emptyLayer describes some heads of a layer of a prompt without any of the data.
+func emptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
 	return &snapkv.Layer{
 		Index:    layer,
 		Layers:   h.Model.Layers,
@@ -36,7 +36,7 @@ func EmptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *s
 func (r *LayerRows) Layer(
 	ctx context.Context, heads HeadRange, needs snapkv.Needs, window int,
 ) (*snapkv.Layer, error) {
-	l := EmptyLayer(r.dump.Header(), r.Prompt, r.layer, heads)
+	l := emptyLayer(r.dump.Header(), r.Prompt, r.layer, heads)
 	if needs.Sums {
 		sums, err := r.dump.Sums(r.index, r.layer)
 		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
@@ -75,7 +75,8 @@ const windowBytes = 144 << 20
 func (r *LayerRows) readWindow(ctx context.Context, l *snapkv.Layer, heads HeadRange, n int) error {
 	recorded := r.Prompt.WindowRows
 	if n > recorded {
-		return fmt.Errorf("window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, recorded, n)
+		return fmt.Errorf(
+			"window %d, but the last %d prompt rows were recorded: capture with --window-rows %d", n, recorded, n)
 	}
 	if need := 4 * l.Heads * n * l.Len; need > windowBytes {
 		return fmt.Errorf(
@@ -168,7 +169,7 @@ func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs
 	}
 	if generated {
 		for _, st := range in.stats[heads.From : heads.From+heads.N] {
-			l.Generated = append(l.Generated, st.Digest.Mean()...)
+			l.Generated = append(l.Generated, st.digest.meanRow()...)
 		}
 	}
 	return l, nil
@@ -176,7 +177,7 @@ func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs
 
 // part is what needs names of some heads, out of all. It shares the memory.
 func (in *Inputs) part(heads HeadRange, needs snapkv.Needs) *snapkv.Layer {
-	l := EmptyLayer(in.rows.dump.Header(), in.rows.Prompt, in.rows.layer, heads)
+	l := emptyLayer(in.rows.dump.Header(), in.rows.Prompt, in.rows.layer, heads)
 	end := heads.From + heads.N
 	if needs.Rows {
 		size := in.window * l.Len

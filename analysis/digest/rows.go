@@ -2,8 +2,6 @@ package digest
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
 )
@@ -65,18 +63,6 @@ func (r *LayerRows) Bytes() int { return r.reader.Bytes() + 1 }
 // Release gives the memory back for the next layer. The rows must not be read after
 // it.
 func (r *LayerRows) Release() { r.reader.Release() }
-
-// HeadIndex returns the index of a head among the recorded ones. [AllHeads] is its
-// own index.
-func (r *LayerRows) HeadIndex(id int) (int, error) {
-	if id == AllHeads {
-		return AllHeads, nil
-	}
-	if i := slices.Index(r.Heads, id); i >= 0 {
-		return i, nil
-	}
-	return 0, fmt.Errorf("head %d was not recorded; heads %v were", id, r.Heads)
-}
 
 // Read writes rows [row0, row0+n) of a head, an index or [AllHeads], into dst,
 // [n, Keys].

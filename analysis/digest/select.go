@@ -39,7 +39,7 @@ func (s *Selection) Heads(ctx context.Context, want HeadRange) ([][]int32, error
 				return nil, err
 			}
 		}
-		keep, err := s.Method.Cut(scores, EmptyLayer(s.Header, s.Prompt, s.Layer, heads), s.Config, s.Budget)
+		keep, err := s.Method.Cut(scores, emptyLayer(s.Header, s.Prompt, s.Layer, heads), s.Config, s.Budget)
 		if err != nil {
 			return nil, err
 		}

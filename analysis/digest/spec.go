@@ -11,10 +11,13 @@ import (
 // Spec says what the digests of a layer hold.
 type Spec struct {
 	Windows []int // whose votes are kept, ascending
-	Short   bool  // votes and mean rows are kept in float32: see [NewHead]
-	// Draft says that a few rows are read instead of all: draftRows of the longest
-	// window and draftRows of the reply, evenly spread and with the last. A draft of a
-	// long prompt is ready long before the whole is.
+	// Short says that votes and mean rows are kept in float32, which takes half the
+	// memory. Positions whose votes are equal in float32 count as equal, and the lower
+	// one is kept.
+	Short bool
+	// Draft says that only 16 rows of the longest window and 16 of the reply are read,
+	// evenly spread and with the last. A draft of a long prompt is ready long before the
+	// whole is.
 	Draft bool
 }
 
@@ -86,9 +89,9 @@ func (s Spec) Covering(windows []int) Spec {
 	return s
 }
 
-// Drafted returns the draft of s for some windows, and whether it is worth it: rows
+// Drafted returns the draft of s for some windows, and whether it is worth it: if rows
 // are rebuilt from queries and keys, s takes more than least weights, and the draft
-// at most half of those. heads is the number of recorded heads of all layers
+// takes at most half of them. heads is the number of recorded heads of all layers
 // together.
 func (s Spec) Drafted(prompts []*dumps.Prompt, heads int, windows []int, least int) (draft Spec, worth bool) {
 	whole := 0

@@ -23,32 +23,36 @@ const LeastTheta = 1e-3
 // HeadStats describe one head of a layer of a prompt. Entropy, Sink and Distance are
 // means over the reply's rows, or without a reply over the recorded prompt rows.
 type HeadStats struct {
-	Digest   *Head   // nil without a reply
 	Entropy  float64 // bits, of a row's weights
 	Sink     float64 // weight on the first SinkKeys positions
-	Distance float64 // positions between query and key, weighted
+	Distance float64 // positions from the query back to the keys, weighted
 	// Retrieval is the score of [analysis.Copying]; NaN without a reply.
 	Retrieval float64
+
+	digest *head // nil without a reply
 }
 
-// Rates rates the head: see [Head.Rates]. Without a reply there are no rates.
+// Rates rates the head over all its reply rows, one result for each of cfg.Settings
+// whose window its spec holds. Without a reply there are no rates. A theta below
+// [LeastTheta] is an error, and so are cfg.Exact and means of the reply's rows, which
+// need the weights.
 func (st *HeadStats) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
-	if st.Digest == nil {
+	if st.digest == nil {
 		return nil, nil
 	}
-	return st.Digest.Rates(cfg)
+	return st.digest.ratesOf(cfg)
 }
 
 // Bytes is the memory that the statistics hold.
 func (st *HeadStats) Bytes() int {
-	if st.Digest == nil {
+	if st.digest == nil {
 		return 128
 	}
-	return 128 + st.Digest.Bytes()
+	return 128 + st.digest.bytes()
 }
 
-// Copying prepares the retrieval scores of a prompt. It is nil without a reply, or
-// if the dump has not the ids of all tokens.
+// Copying prepares the retrieval scores of a prompt. It is nil without a reply, or if
+// the dump lacks the ids of some tokens.
 func Copying(p *dumps.Prompt) *analysis.Copying {
 	if p.ReplyTokens == 0 || len(p.Tokens) != p.PromptTokens+p.ReplyTokens {
 		return nil
@@ -129,7 +133,7 @@ func (r *LayerRows) headStats(
 ) (st HeadStats, err error) {
 	reply := r.Prompt.ReplyTokens > 0
 	if reply {
-		st.Digest = NewHead(r.Prompt, spec.Windows, LeastTheta, spec.Short)
+		st.digest = newHead(r.Prompt, spec.Windows, LeastTheta, spec.Short)
 	}
 	attended := make([]int, r.Prompt.ReplyTokens) // by the row that gives out each reply token
 	for i := range attended {
@@ -148,13 +152,13 @@ func (r *LayerRows) headStats(
 				attended[at] = firstLargest(weights[:position+1])
 			}
 			if reply && row < r.Prompt.WindowRows {
-				st.Digest.AddPrompt(r.Prompt.WindowRows-row, weights)
+				st.digest.addPrompt(r.Prompt.WindowRows-row, weights)
 				continue
 			}
 			st.add(weights, position)
 			readers++
 			if reply {
-				st.Digest.AddReply(weights)
+				st.digest.addReply(weights)
 			}
 		}
 		rows = rows[n:]
@@ -167,7 +171,7 @@ func (r *LayerRows) headStats(
 	st.Sink /= float64(readers)
 	st.Distance /= float64(readers)
 	if reply {
-		st.Digest.Finish()
+		st.digest.finish()
 	}
 	return st, nil
 }

@@ -11,8 +11,8 @@ import (
 
 // policy lets the page load its own scripts, styles and images and send requests to
 // its own server, nothing else.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // guard passes on the requests of this server's own page and refuses those that
 // another web site makes a browser send:

@@ -250,7 +250,8 @@ func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
 		p.failWith(err)
 	}
 	if c.Window >= prompt.PromptTokens {
-		p.failWith(fmt.Errorf("prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window))
+		p.failWith(fmt.Errorf(
+			"prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window))
 	}
 	return c
 }

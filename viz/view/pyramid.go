@@ -229,7 +229,8 @@ func (p *pyramid) tileSize(id tileID) (rows, keys int, err error) {
 	cells := p.levels[id.level].cells
 	pooled := (p.layer.Rows + 1<<id.down - 1) >> id.down
 	if id.x >= (cells+tileKeys-1)/tileKeys || id.y >= (pooled+tileRows-1)/tileRows {
-		return 0, 0, fmt.Errorf("tile %d,%d of level %d is outside the map of %d x %d cells", id.x, id.y, id.level, pooled, cells)
+		return 0, 0, fmt.Errorf(
+			"tile %d,%d of level %d is outside the map of %d x %d cells", id.x, id.y, id.level, pooled, cells)
 	}
 	return min(tileRows, pooled-id.y*tileRows), min(tileKeys, cells-id.x*tileKeys), nil
 }

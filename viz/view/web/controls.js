@@ -150,11 +150,11 @@ const controls = {
     ["log", "log"],
     ["linear", "linear"],
   ]),
-  pool: choice("when zoomed out", "pool", () => [
+  pool: choice("zoomed out", "pool", () => [
     ["max", "maximum"],
     ["mean", "mean"],
   ]),
-  apart: check("separate first positions", "apart"),
+  apart: check("first positions apart", "apart"),
   veil: check("dim dropped positions", "veil"),
   map: choice("map", "map", () => [
     ["rows", "recorded rows"],
