@@ -33,9 +33,9 @@ func (g Group) String() string { return string(g) }
 // Merges reports whether the query heads of a kv head select together.
 func (g Group) Merges() bool { return g != GroupHead }
 
-// Selections is the number of selections of a layer: one per kv head if the group
+// selections returns the number of selections of a layer: one per kv head if the group
 // merges, otherwise one per query head.
-func (g Group) Selections(heads, kvHeads int) int {
+func (g Group) selections(heads, kvHeads int) int {
 	if g.Merges() {
 		return kvHeads
 	}

@@ -54,6 +54,8 @@ type Method struct {
 	// all heads of a layer keep the same number of positions. A device that holds the
 	// cache can then select by itself.
 	PooledVotes bool
+	// ByStates means that [States.Select] selects by this method.
+	ByStates bool
 
 	// Score returns scores [query head][prefix position]; the largest are kept.
 	Score func(l *Layer, c Config) ([][]float64, error)
@@ -110,9 +112,9 @@ func (m *Method) KeepsAll(c Config, length int) bool {
 	return m.IgnoresCapacity || c.Passthrough(length)
 }
 
-// RanksAlike reports whether the method gives the same scores under two configs: they
+// ranksAlike reports whether the method gives the same scores under two configs: they
 // differ in the capacity at most, and the scores do not depend on it.
-func (m *Method) RanksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
+func (m *Method) ranksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
 
 // LayerBudgets returns the budget of every layer, in prefix positions per head. The
 // statistics [layer] are those of LayerStat, and are ignored if the method has none.
@@ -186,7 +188,7 @@ func everything(l *Layer, c Config) [][]int32 {
 	for j := range all {
 		all[j] = int32(j)
 	}
-	keep := make([][]int32, c.Group.Selections(l.Heads, l.KVHeads))
+	keep := make([][]int32, c.Group.selections(l.Heads, l.KVHeads))
 	for h := range keep {
 		keep[h] = all
 	}

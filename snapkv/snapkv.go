@@ -17,5 +17,6 @@ var snapKV = Method{
 	Needs:       Needs{Rows: true},
 	Nested:      true,
 	PooledVotes: true,
+	ByStates:    true,
 	Score:       pooledVotes,
 }

@@ -14,7 +14,7 @@ type Entry struct {
 
 // sharesScores reports whether e and o select from the same scores.
 func (e Entry) sharesScores(o Entry) bool {
-	return e.Method == o.Method && e.Method.RanksAlike(e.Config, o.Config)
+	return e.Method == o.Method && e.Method.ranksAlike(e.Config, o.Config)
 }
 
 // Entries pairs every method with every config, in the order of the methods, and
@@ -197,7 +197,7 @@ func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 	if r.method.KeepsAll(c, r.layer.Len) {
 		return everything(r.layer, c), nil
 	}
-	if r.scores == nil || !r.method.RanksAlike(r.config, c) {
+	if r.scores == nil || !r.method.ranksAlike(r.config, c) {
 		scores, err := r.method.Rank(r.layer, c)
 		if err != nil {
 			return nil, err

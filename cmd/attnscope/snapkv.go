@@ -11,7 +11,6 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
-	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
@@ -170,7 +169,7 @@ func runStates(c *cli.Context, s selections) error {
 		return hintf(usagef("snapkv: --states: no output given"), "name the file with -o OUT.safetensors")
 	case len(s.configs) != 1:
 		return usagef("snapkv: --states takes one window, kernel, pooling and capacity")
-	case len(s.methods) != 1 || s.methods[0].Name != snapkv.SnapKV:
+	case len(s.methods) != 1 || !s.methods[0].ByStates:
 		return usagef("snapkv: --states compresses only with --method snapkv")
 	}
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
