@@ -11,14 +11,14 @@ var cohereDefaults = map[string]any{
 	"max_position_embeddings": 8192, "bos_token_id": 5, "eos_token_id": 255001, "rms_norm_eps": 1e-5, "logit_scale": 0.0625, "sliding_window": 4096,
 }
 
-// cohere reads one norm for attention and feed-forward, and turns neighbouring
+// cohere has one norm for attention and feed-forward, and rotates pairs of adjacent
 // channels.
 var cohere = Architecture{
 	Name: "cohere", GGUF: "command-r", About: "Command R", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereDefaults,
 	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps"},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("use_qk_norm", false) {
-			return fmt.Errorf("%s: use_qk_norm is true; of cohere only models without it are supported", f.source)
+			return fmt.Errorf("%s: use_qk_norm is true; cohere models are supported only without it", f.source)
 		}
 		c.layerNorm(f, 1e-5)
 		c.Parallel = true
@@ -31,7 +31,7 @@ var cohere = Architecture{
 	},
 }
 
-// cohere2 rotates only the layers that slide.
+// cohere2 rotates only the layers with a sliding window.
 var cohere2 = Architecture{
 	Name: "cohere2", GGUF: "cohere2", About: "Command R7B, Command A", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereDefaults,
 	Keys: cohere.Keys,

@@ -2,7 +2,6 @@ package model
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -13,245 +12,53 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// Config is what the decoder needs to know of a checkpoint.
+// Config is the configuration of a decoder: its sizes, its constants, and how its
+// layers differ.
 type Config struct {
-	Architecture string
+	Architecture string // name of the Architecture
 	Layers       int
 	Hidden       int
-	Intermediate int
+	Intermediate int // channels of a dense feed-forward
 	Heads        int // query heads
 	KVHeads      int
-	HeadDim      int
-	ValueDim     int
+	HeadDim      int // channels of a query or key
+	ValueDim     int // channels of a value
 	Vocab        int
 	MaxPositions int     // 0: not stated
-	EOS          []int32 // any of them ends a reply
+	EOS          []int32 // each of them ends a reply
 	BOS          int32   // -1: none
 
 	NormEps      float32
-	Scale        float32 // of the scores
-	SoftCap      float32 // of the scores; 0 = off
-	LogitCap     float32 // of the logits; 0 = off
-	LayerWindows []int   // per layer: sliding window; 0 = full
-	Activation   string  // one of cpu.Activations
-	EmbedScale   float32 // of the embeddings
-	NormOffset   float32 // added to every norm's weight (Gemma: 1)
-	TiedHead     bool
-	Rope         Rope
-	LocalRope    *Rope  // of layers with a sliding window, where it is another (Gemma 3)
-	NoRope       []bool // per layer: not rotated (SmolLM3); nil: all are
+	NormOffset   float32 // added to the weights of every norm (Gemma: 1)
+	LayerNorm    bool    // norms subtract the mean and may have biases; else they are RMS norms
+	Scale        float32 // factor of the scores
+	SoftCap      float32 // of the scores; 0: none
+	LogitCap     float32 // soft cap of the logits; 0: none
+	LogitScale   float32 // divisor of the logits (Granite); 1 elsewhere
+	EmbedScale   float32 // factor of the embeddings; 1: none
+	TiedHead     bool    // the output projection is the embedding matrix
+	LayerWindows []int   // by layer: a query at position p sees the keys after p-window; 0: all keys
 
-	ResidualScale float32 // of what a block adds (Granite); 1 elsewhere
-	LogitScale    float32 // the logits are divided by it (Granite); 1 elsewhere
+	Activation    string  // one of cpu.Activations
+	Plain         bool    // the feed-forward has no gate: down(act(up(x)))
+	Parallel      bool    // attention and feed-forward read the same state, and both are added to it
+	ResidualScale float32 // factor of what a block adds (Granite); 1 elsewhere
 	ClipQKV       float32 // bound of queries, keys and values before the rotation (OLMo); 0: none
-	Experts       int     // of a mixture's feed-forward; 0: dense
-	TopExperts    int     // that each token goes through
-	NormExperts   bool    // their weights are made to add up to one
-	ExpertSize    int     // channels of an expert; Intermediate are those of dense layers
-	SharedSize    int     // of the expert that every token goes through, by a gate of its own; 0: none
-	Sparse        []bool  // per layer: a mixture; nil: all are, where there are experts
 
-	LayerNorm bool // norms take the mean away and may have biases; else they divide by the root mean square
-	Parallel  bool // attention and feed-forward read the same state, and both are added to it
-	Plain     bool // the feed-forward has no gate: down(act(up(x)))
-	Learned   bool // positions have embeddings, which are added to the tokens'
+	Rope      Rope
+	LocalRope *Rope  // of layers with a sliding window, if it differs (Gemma 3)
+	NoRope    []bool // by layer: queries and keys are not rotated (SmolLM3); nil: all are
+	Learned   bool   // positions have embeddings, which are added to those of the tokens
+
+	Experts     int    // of a mixture; 0: all layers are dense
+	TopExperts  int    // experts that each token goes through
+	NormExperts bool   // the weights of these are scaled to a sum of 1
+	ExpertSize  int    // channels of an expert
+	SharedSize  int    // channels of the expert that every token goes through, times a gate; 0: there is none
+	Sparse      []bool // by layer: it has a mixture; nil: all layers have, if there are Experts
 
 	arch Architecture
-	gguf bool
-}
-
-// Architecture is one line of the table: how a family of checkpoints differs
-// from Llama.
-type Architecture struct {
-	Name  string // model_type of config.json
-	GGUF  string // general.architecture of GGUF metadata; empty: not read from GGUF
-	About string
-	// Defaults are the values that the family's configuration class takes for
-	// what config.json leaves out, where they differ from Llama's.
-	Defaults map[string]any
-	// Keys are the family's own names for fields of config.json.
-	Keys map[string]string
-	// Pairing of RoPE in hub checkpoints.
-	Pairing cpu.Pairing
-	// GGUFPairing is that of GGUF files.
-	GGUFPairing cpu.Pairing
-	// Fused says that q, k, v stand in one tensor, and gate and up in another.
-	Fused bool
-	// FusedGate says that only gate and up do.
-	FusedGate bool
-	// BareNorms says that norms have no weights (OLMo).
-	BareNorms bool
-	// PostNorms says that attention and feed-forward are normalised again
-	// before they are added (Gemma 2).
-	PostNorms bool
-	// QKNorm says that every head's query and key are normalised.
-	QKNorm bool
-	// WideQKNorm says that queries and keys are normalised over all heads
-	// together (OLMo 2).
-	WideQKNorm bool
-	// NoPreNorms says that blocks read their input as it is, and only what they
-	// add is normalised (OLMo 2); it goes with PostNorms.
-	NoPreNorms bool
-	// Names overrides the names of tensors in hub checkpoints, by role.
-	Names map[string]string
-	// Arrange turns a tensor of a hub checkpoint, or its bias, into [out, in] with
-	// queries, keys and values under one another.
-	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
-	// Adjust sets what only this family has; f reads its configuration.
-	Adjust func(c *Config, f *fields) error
-}
-
-// Architectures lists what can be run, in the order help shows it.
-var Architectures = []Architecture{
-	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
-	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
-}
-
-// supported lists the names that pick returns of the architectures.
-func supported(pick func(*Architecture) string) string {
-	var names []string
-	for i := range Architectures {
-		if n := pick(&Architectures[i]); n != "" && !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-// fields reads config.json or GGUF metadata by the names of config.json; the
-// first error sticks. What is null is not there; what is left out has the
-// family's default.
-type fields struct {
-	source   string
-	values   map[string]any
-	defaults map[string]any
-	keys     map[string]string // how the source calls a field, where it differs
-	prefix   string            // GGUF: architecture and a dot
-	err      error
-}
-
-func (f *fields) key(name string) string {
-	if k, ok := f.keys[name]; ok {
-		return f.prefix + k
-	}
-	return f.prefix + name
-}
-
-func (f *fields) get(name string) (any, bool) {
-	v, ok := f.values[f.key(name)]
-	if !ok && f.prefix == "" {
-		v, ok = f.values[name]
-	}
-	if !ok {
-		v, ok = f.defaults[name]
-	}
-	return v, ok && v != nil
-}
-
-func (f *fields) bad(name string, v any, want string) {
-	if f.err == nil {
-		f.err = fmt.Errorf("%s: %s is %v, want %s", f.source, f.key(name), v, want)
-	}
-}
-
-// number reads a number; missing or null gives the default.
-func (f *fields) number(name string, def float64) float64 {
-	v, ok := f.get(name)
-	if !ok {
-		return def
-	}
-	switch x := v.(type) {
-	case json.Number:
-		n, err := x.Float64()
-		if err != nil {
-			f.bad(name, v, "a number")
-		}
-		return n
-	case uint64:
-		return float64(x)
-	case int64:
-		return float64(x)
-	case float64:
-		return x
-	case int: // a default
-		return float64(x)
-	}
-	f.bad(name, v, "a number")
-	return def
-}
-
-// count reads a whole number in [lo, 2^31).
-func (f *fields) count(name string, def, lo int) int {
-	n := f.number(name, float64(def))
-	if n != math.Trunc(n) || n < float64(lo) || n > math.MaxInt32 {
-		v, _ := f.get(name)
-		if v == nil {
-			v = "missing"
-		}
-		f.bad(name, v, fmt.Sprintf("a whole number from %d", lo))
-		return lo
-	}
-	return int(n)
-}
-
-func (f *fields) text(name, def string) string {
-	v, ok := f.get(name)
-	if !ok {
-		return def
-	}
-	s, ok := v.(string)
-	if !ok {
-		f.bad(name, v, "a string")
-	}
-	return s
-}
-
-func (f *fields) flag(name string, def bool) bool {
-	v, ok := f.get(name)
-	if !ok {
-		return def
-	}
-	b, ok := v.(bool)
-	if !ok {
-		f.bad(name, v, "true or false")
-	}
-	return b
-}
-
-// ids reads a token id or a list of them.
-func (f *fields) ids(name string) []int32 {
-	v, ok := f.get(name)
-	if !ok {
-		return nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		list = []any{v}
-	}
-	var out []int32
-	for _, x := range list {
-		one := fields{source: f.source, values: map[string]any{name: x}}
-		if n := one.count(name, -1, 0); one.err == nil {
-			out = append(out, int32(n))
-		} else if f.err == nil {
-			f.err = one.err
-		}
-	}
-	return out
-}
-
-// object reads a JSON object; nil where missing.
-func (f *fields) object(name string) *fields {
-	v, ok := f.get(name)
-	if !ok {
-		return nil
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		f.bad(name, v, "an object")
-		return nil
-	}
-	return &fields{source: f.source + ": " + name, values: m}
+	gguf bool // read from a GGUF file
 }
 
 // queryWidth is the number of elements of all query heads of a token.
@@ -266,7 +73,8 @@ func (c *Config) valueWidth() int { return c.KVHeads * c.ValueDim }
 // outputWidth is the number of elements of the attention's output of a token.
 func (c *Config) outputWidth() int { return c.Heads * c.ValueDim }
 
-// ReadConfig reads the configuration of a checkpoint, without its weights.
+// ReadConfig reads the configuration of a checkpoint, without its weights. A model
+// that cannot be run is an error.
 func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	var c Config
 	var err error
@@ -281,21 +89,24 @@ func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, c.check(ck.Path())
 }
 
+// check reports sizes that do not fit each other and what is not supported.
 func (c *Config) check(path string) error {
 	switch {
 	case c.Heads%c.KVHeads != 0:
-		return fmt.Errorf("%s: %d query heads on %d kv heads: want a multiple", path, c.Heads, c.KVHeads)
+		return fmt.Errorf("%s: %d query heads for %d kv heads: want a multiple", path, c.Heads, c.KVHeads)
 	case !c.Learned && (c.Rope.Dim%2 != 0 || c.Rope.Dim > c.HeadDim):
-		return fmt.Errorf("%s: heads of %d channels, %d of them rotated: want an even number of them", path, c.HeadDim, c.Rope.Dim)
+		return fmt.Errorf("%s: heads of %d channels, of which %d are rotated: want an even number", path, c.HeadDim, c.Rope.Dim)
 	case !slices.Contains(cpu.Activations, c.Activation):
-		return fmt.Errorf("%s: activation %q is not supported; %s are", path, c.Activation, strings.Join(cpu.Activations, ", "))
+		return fmt.Errorf("%s: activation %q is not supported; these are: %s", path, c.Activation, strings.Join(cpu.Activations, ", "))
 	}
 	return nil
 }
 
+// hubConfig reads config.json and, for the tokens that end a reply,
+// generation_config.json.
 func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	f := &fields{source: ck.Path() + "/config.json", values: ck.Config()}
-	if text, ok := f.values["text_config"].(map[string]any); ok { // the decoder of a model that sees too
+	if text, ok := f.values["text_config"].(map[string]any); ok { // the decoder of a multimodal model
 		f.values = text
 	}
 	kind := f.text("model_type", "")
@@ -307,19 +118,22 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	}
 	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.Name == kind })
 	if at < 0 {
-		return Config{}, fmt.Errorf("%s: model_type %q is not supported; %s are", f.source, kind, supported(func(a *Architecture) string { return a.Name }))
+		return Config{}, fmt.Errorf("%s: model_type %q is not supported; these are: %s",
+			f.source, kind, supported(func(a *Architecture) string { return a.Name }))
 	}
 	a := Architectures[at]
-	f.defaults, f.keys = a.Defaults, a.Keys
+	f.defaults = a.Defaults
+	f.keys = a.Keys
 	if q := f.object("quantization_config"); q != nil {
-		return Config{}, fmt.Errorf("%s: quantization_config of method %q is not supported; weights in %s are, and GGUF files", f.source, q.text("quant_method", "unknown"),
-			strings.Join(tensor.FloatTypes(), ", "))
+		return Config{}, fmt.Errorf("%s: quantization_config of method %q is not supported; weights of type %s are, and GGUF files",
+			f.source, q.text("quant_method", "unknown"), strings.Join(tensor.FloatTypes(), ", "))
 	}
 	c := newConfig(a, f)
 	c.Vocab = f.count("vocab_size", 0, 1)
-	c.EOS, c.BOS = f.ids("eos_token_id"), -1
+	c.EOS = f.ids("eos_token_id")
+	c.BOS = -1
 	g := &fields{source: ck.Path() + "/generation_config.json", values: ck.Generation()}
-	if ids := g.ids("eos_token_id"); len(ids) > 0 { // what a chat ends with often stands there only
+	if ids := g.ids("eos_token_id"); len(ids) > 0 { // the end of a chat message is often only here
 		c.EOS = ids
 	}
 	if err := cmp.Or(f.err, g.err); err != nil {
@@ -327,7 +141,7 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	}
 	if tied, given := f.values["tie_word_embeddings"]; given && tied != nil {
 		c.TiedHead = f.flag("tie_word_embeddings", false)
-	} else { // families differ in the default: the weights tell
+	} else { // the default differs between families, so look at the weights
 		l := loader{ck: ck, c: &c}
 		_, separate := l.find(l.name("head", -1, ".weight"))
 		c.TiedHead = !separate
@@ -339,21 +153,28 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, finish(&c, f)
 }
 
-// Limits on a configuration, those of a dump: space is made by these numbers
-// before any weight is seen.
+// Limits of a configuration, the same as those of a dump. Memory is allocated by these
+// numbers before any weight is read.
 const (
 	maxLayers = 1 << 12
 	maxHeads  = 1 << 12
 	maxDim    = 1 << 14
 )
 
-// newConfig reads what every family has.
+// newConfig reads the fields that every family has.
 func newConfig(a Architecture, f *fields) Config {
 	c := Config{
-		Architecture: a.Name, arch: a,
-		Layers: f.count("num_hidden_layers", 0, 1), Hidden: f.count("hidden_size", 0, 1), Heads: f.count("num_attention_heads", 0, 1),
-		MaxPositions: f.count("max_position_embeddings", 0, 0), BOS: -1,
-		NormEps: float32(f.number("rms_norm_eps", 1e-6)), EmbedScale: 1, ResidualScale: 1, LogitScale: 1,
+		Architecture:  a.Name,
+		arch:          a,
+		Layers:        f.count("num_hidden_layers", 0, 1),
+		Hidden:        f.count("hidden_size", 0, 1),
+		Heads:         f.count("num_attention_heads", 0, 1),
+		MaxPositions:  f.count("max_position_embeddings", 0, 0),
+		BOS:           -1,
+		NormEps:       float32(f.number("rms_norm_eps", 1e-6)),
+		EmbedScale:    1,
+		ResidualScale: 1,
+		LogitScale:    1,
 	}
 	if f.err != nil {
 		return c
@@ -364,7 +185,11 @@ func newConfig(a Architecture, f *fields) Config {
 	for _, x := range []struct {
 		name    string
 		n, most int
-	}{{"num_hidden_layers", c.Layers, maxLayers}, {"num_attention_heads", c.Heads, maxHeads}, {"head_dim", c.HeadDim, maxDim}} {
+	}{
+		{"num_hidden_layers", c.Layers, maxLayers},
+		{"num_attention_heads", c.Heads, maxHeads},
+		{"head_dim", c.HeadDim, maxDim},
+	} {
 		if x.n > x.most {
 			f.bad(x.name, x.n, fmt.Sprintf("at most %d", x.most))
 			return c
@@ -376,7 +201,7 @@ func newConfig(a Architecture, f *fields) Config {
 	return c
 }
 
-// finish reads the rotation and what only the family has.
+// finish reads the rotation and the fields that only the family has.
 func finish(c *Config, f *fields) error {
 	c.checkLayerTypes(f)
 	c.Rope, c.LocalRope = readRopes(c, f)
@@ -394,6 +219,7 @@ func finish(c *Config, f *fields) error {
 	return f.err
 }
 
+// activation returns the name in cpu.Activations of a function of transformers.
 func activation(name string) string {
 	switch name {
 	case "silu", "swish":
@@ -410,7 +236,7 @@ const (
 	fullLayer    = "full_attention"
 )
 
-// checkLayerTypes refuses kinds of layers that are not known.
+// checkLayerTypes refuses kinds of layers that are not supported.
 func (c *Config) checkLayerTypes(f *fields) {
 	types, _ := f.values["layer_types"].([]any)
 	for l, kind := range types {
@@ -420,9 +246,9 @@ func (c *Config) checkLayerTypes(f *fields) {
 	}
 }
 
-// slidingWindow gives the layers that slide says a window of the
-// configuration, if it has one. layer_types, or the pattern of a GGUF file, comes
-// before slides.
+// slidingWindow sets the configuration's window, if it has one, on the layers that
+// slides selects. layer_types, or the pattern of a GGUF file, takes precedence over
+// slides.
 func (c *Config) slidingWindow(f *fields, slides func(layer int) bool) {
 	w := f.count("sliding_window", 0, 0)
 	types, _ := f.values["layer_types"].([]any)
@@ -440,68 +266,4 @@ func (c *Config) slidingWindow(f *fields, slides func(layer int) bool) {
 			c.LayerWindows[l] = w
 		}
 	}
-}
-
-// everyNth says that of n layers the last sees everything, by the field that
-// gives n; def where it is not given.
-func (f *fields) everyNth(def int) func(layer int) bool {
-	if v, _ := f.get("sliding_window_pattern"); v != nil {
-		if _, list := v.([]any); list {
-			return func(int) bool { return false }
-		}
-	}
-	n := f.count("sliding_window_pattern", def, 1)
-	return func(l int) bool { return (l+1)%n != 0 }
-}
-
-// ggufNames are the keys of GGUF metadata for fields of config.json.
-var ggufNames = map[string]string{
-	"num_hidden_layers": "block_count", "hidden_size": "embedding_length", "intermediate_size": "feed_forward_length",
-	"num_attention_heads": "attention.head_count", "num_key_value_heads": "attention.head_count_kv", "head_dim": "attention.key_length",
-	"max_position_embeddings": "context_length", "rms_norm_eps": "attention.layer_norm_rms_epsilon", "layer_norm_eps": "attention.layer_norm_epsilon",
-	"sliding_window": "attention.sliding_window", "sliding_window_pattern": "attention.sliding_window_pattern",
-	"num_experts": "expert_count", "num_experts_per_tok": "expert_used_count", "moe_intermediate_size": "expert_feed_forward_length",
-	"shared_expert_intermediate_size": "expert_shared_feed_forward_length", "norm_topk_prob": "expert_weights_norm",
-	"embedding_multiplier": "embedding_scale", "attention_multiplier": "attention.scale", "residual_multiplier": "residual_scale",
-	"logits_scaling": "logit_scale", "logit_scale": "logit_scale", "clip_qkv": "attention.clamp_kqv", "rope_local_base_freq": "rope.freq_base_swa",
-}
-
-func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
-	meta := ck.Config()
-	kind, _ := meta["general.architecture"].(string)
-	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.GGUF == kind && kind != "" })
-	if at < 0 {
-		return Config{}, fmt.Errorf("%s: general.architecture %q is not supported; %s are", ck.Path(), kind, supported(func(a *Architecture) string { return a.GGUF }))
-	}
-	f := &fields{source: ck.Path(), values: meta, keys: ggufNames, prefix: kind + "."}
-	c := newConfig(Architectures[at], f)
-	c.gguf = true
-	if f.err != nil {
-		return c, f.err
-	}
-	if _, given := f.get("rms_norm_eps"); !given {
-		c.NormEps = float32(f.number("layer_norm_eps", 1e-5))
-	}
-	c.Activation = "silu"
-	embed, ok := ck.Tensor("token_embd.weight")
-	if !ok || len(embed.Shape) != 2 {
-		return c, fmt.Errorf("%s: no matrix token_embd.weight", ck.Path())
-	}
-	c.Vocab = embed.Shape[0]
-	_, separate := ck.Tensor("output.weight")
-	c.TiedHead = !separate
-	plain := &fields{source: ck.Path(), values: meta}
-	c.EOS = plain.ids("tokenizer.ggml.eos_token_id")
-	for _, id := range plain.ids("tokenizer.ggml.eot_token_id") {
-		if !slices.Contains(c.EOS, id) {
-			c.EOS = append(c.EOS, id)
-		}
-	}
-	if ids := plain.ids("tokenizer.ggml.bos_token_id"); len(ids) == 1 {
-		c.BOS = ids[0]
-	}
-	if err := finish(&c, f); err != nil {
-		return c, err
-	}
-	return c, c.ropeTensors(ck, f)
 }

@@ -96,7 +96,7 @@ func TestRefusals(t *testing.T) {
 		`{"model_type":"llama","num_hidden_layers":2.5}`:                                                                   {"num_hidden_layers is 2.5", "whole number"},
 		`{"model_type":"llama","num_hidden_layers":2147483647}`:                                                            {"num_hidden_layers is 2147483647", "at most 4096"},
 		`{"model_type":"llama","head_dim":2147483647}`:                                                                     {"head_dim is 2147483647", "at most 16384"},
-		`{"model_type":"llama","num_key_value_heads":5}`:                                                                   {"32 query heads on 5 kv heads"},
+		`{"model_type":"llama","num_key_value_heads":5}`:                                                                   {"32 query heads for 5 kv heads"},
 		`{"model_type":"qwen2","layer_types":["full_attention","linear_attention"]}`:                                       {"layer_types[1] is linear_attention", "full_attention"},
 		`{"model_type":"llama","quantization_config":{"quant_method":"gptq"}}`:                                             {"quantization_config", `"gptq"`, "BF16"},
 		`{"model_type":"gpt2","scale_attn_by_inverse_layer_idx":true}`:                                                     {"scale_attn_by_inverse_layer_idx is true"},

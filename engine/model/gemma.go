@@ -7,7 +7,7 @@ var gemmaDefaults = map[string]any{
 	"num_key_value_heads": 16, "head_dim": 256, "max_position_embeddings": 8192, "bos_token_id": 2, "eos_token_id": 1, "hidden_act": "gelu_pytorch_tanh",
 }
 
-// gemma scales its embeddings and adds one to the weights of its norms.
+// gemma scales its embeddings and adds 1 to the weights of its norms.
 var gemma = Architecture{
 	Name: "gemma", GGUF: "gemma", About: "Gemma 1", Defaults: gemmaDefaults,
 	Adjust: func(c *Config, f *fields) error {
@@ -16,20 +16,21 @@ var gemma = Architecture{
 	},
 }
 
-// gemmaScales sets what all generations share. GGUF files hold the norms with
-// the one added, and no gate's activation.
+// gemmaScales sets what all generations share. In GGUF files the 1 is added to the norms
+// already, and the activation is not given.
 func (c *Config) gemmaScales(f *fields) {
 	c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
 	c.NormOffset = 1
-	if f.prefix != "" {
-		c.NormOffset, c.Activation = 0, "gelu_tanh"
+	if f.gguf() {
+		c.NormOffset = 0
+		c.Activation = "gelu_tanh"
 	}
 }
 
-// gemmaScore sets the scale of the scores: GGUF files do not give it, and it
-// follows from the number of layers of the one size that differs.
+// gemmaScore sets the scale of the scores. GGUF files do not give it; only the largest
+// model of a generation, known by its number of layers, differs from 1/√headDim.
 func (c *Config) gemmaScore(f *fields, largest int) {
-	if f.prefix == "" {
+	if !f.gguf() {
 		c.Scale = float32(1 / math.Sqrt(f.number("query_pre_attn_scalar", 256)))
 		c.Activation = activation(f.text("hidden_activation", "gelu_pytorch_tanh"))
 	} else if c.Layers == largest {
@@ -37,8 +38,8 @@ func (c *Config) gemmaScore(f *fields, largest int) {
 	}
 }
 
-// gemma2 normalises before and after, caps scores and logits, and slides on
-// every other layer.
+// gemma2 normalizes the inputs and outputs of blocks, caps scores and logits, and has a
+// sliding window on every other layer.
 var gemma2 = Architecture{
 	Name: "gemma2", GGUF: "gemma2", About: "Gemma 2", PostNorms: true,
 	Defaults: map[string]any{
@@ -50,7 +51,7 @@ var gemma2 = Architecture{
 		c.gemmaScales(f)
 		c.gemmaScore(f, 46)
 		off := 0.0
-		if f.prefix != "" {
+		if f.gguf() {
 			off = 1
 		}
 		c.SoftCap = float32(f.number("attn_logit_softcapping", 50*off))
@@ -60,8 +61,8 @@ var gemma2 = Architecture{
 	},
 }
 
-// gemma3 normalises heads' queries and keys too, has no caps, slides on five
-// layers of six, and rotates those with a base of their own.
+// gemma3 normalizes queries and keys too and has no caps. Five of six layers have a
+// sliding window and a rotation of their own.
 var gemma3 = Architecture{
 	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; of a model that sees, its decoder)", PostNorms: true, QKNorm: true,
 	Defaults: map[string]any{

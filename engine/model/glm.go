@@ -7,11 +7,11 @@ var glmDefaults = map[string]any{
 	"num_key_value_heads": 2, "head_dim": 128, "max_position_embeddings": 131072, "eos_token_id": 151329, "rms_norm_eps": 1.5625e-7, "partial_rotary_factor": 0.5,
 }
 
-// glm turns neighbouring channels of half a head, and keeps gate and up in one
+// glm rotates pairs of adjacent channels in half of each head, and has gate and up in one
 // tensor.
 var glm = Architecture{Name: "glm", About: "GLM-4 9B, GLM-Edge", FusedGate: true, Pairing: cpu.Adjacent, Defaults: glmDefaults}
 
-// glm4 normalises before and after.
+// glm4 normalizes the inputs and outputs of blocks.
 var glm4 = Architecture{
 	Name: "glm4", GGUF: "glm4", About: "GLM-4-0414, Z1", FusedGate: true, PostNorms: true, Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: glmDefaults,
 	Names: map[string]string{

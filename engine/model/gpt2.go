@@ -6,7 +6,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// gpt2 embeds positions instead of rotating heads, and stores its matrices
+// gpt2 has embeddings of positions instead of a rotation, and stores its matrices as
 // [in, out].
 var gpt2 = Architecture{
 	Name: "gpt2", GGUF: "gpt2", About: "GPT-2", Fused: true,
@@ -38,14 +38,15 @@ var gpt2 = Architecture{
 			c.Scale = 1
 		}
 		c.layerNorm(f, 1e-5)
-		c.Plain, c.Learned = true, true
+		c.Plain = true
+		c.Learned = true
 		c.plainGGUF(f)
 		c.Rope = Rope{Kind: "none"}
 		return nil
 	},
 }
 
-// transposed is a matrix with its axes exchanged; a vector stays.
+// transposed returns the transpose of a matrix, or a vector as it is.
 func transposed(t tensor.Tensor) (tensor.Tensor, error) {
 	if len(t.Shape) != 2 {
 		return t, nil

@@ -4,8 +4,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// gptneox reads two norms of the same state, and stores every head's query, key
-// and value together.
+// gptneox has two norms of the same state in parallel blocks, and stores the query, key
+// and value of each head together.
 var gptneox = Architecture{
 	Name: "gpt_neox", GGUF: "gptneox", About: "GPT-NeoX, Pythia", Fused: true,
 	Defaults: map[string]any{
@@ -27,15 +27,16 @@ var gptneox = Architecture{
 	},
 	Adjust: func(c *Config, f *fields) error {
 		c.layerNorm(f, 1e-5)
-		c.Parallel, c.Plain = f.flag("use_parallel_residual", true), true
-		if f.prefix != "" {
+		c.Parallel = f.flag("use_parallel_residual", true)
+		c.Plain = true
+		if f.gguf() {
 			c.Activation = "gelu"
 		}
 		return nil
 	},
 }
 
-// headsApart turns rows [heads, 3, dim] into [3, heads, dim].
+// headsApart reorders rows [heads, 3, dim] to [3, heads, dim].
 func headsApart(t tensor.Tensor, heads, dim int) (tensor.Tensor, error) {
 	x, err := t.Float32()
 	if err != nil || len(x)%(3*heads*dim) != 0 {

@@ -13,7 +13,7 @@ var granite = Architecture{
 	},
 }
 
-// granitemoe is granite with a mixture of experts, which stand in one tensor.
+// granitemoe is granite with a mixture of experts, which are in one tensor.
 var granitemoe = Architecture{
 	Name: "granitemoe", GGUF: "granitemoe", GGUFPairing: llama.GGUFPairing, About: "Granite 3.x (mixture of experts)", Defaults: graniteDefaults,
 	Names: map[string]string{
@@ -23,18 +23,19 @@ var granitemoe = Architecture{
 	},
 	Adjust: func(c *Config, f *fields) error {
 		count := "num_local_experts"
-		if f.prefix != "" {
+		if f.gguf() {
 			count = "num_experts"
 		}
 		c.readExperts(f, count)
-		c.NormExperts = true // it picks first and takes the softmax of those
+		c.NormExperts = true // the softmax is taken over the chosen experts
 		return c.graniteScales(f)
 	},
 }
 
+// graniteScales reads the constants.
 func (c *Config) graniteScales(f *fields) error {
 	score := 1.0
-	if f.prefix != "" {
+	if f.gguf() {
 		score = float64(c.Scale)
 	}
 	c.EmbedScale = float32(f.number("embedding_multiplier", 1))

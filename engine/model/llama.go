@@ -2,15 +2,18 @@ package model
 
 import "github.com/attnscope/attnscope/engine/cpu"
 
-// llama is what every other family is measured by. Its GGUF files serve Mistral
-// and Mixtral too: their windows and experts are read where they are given.
+// llama is the family that every other one is compared with. GGUF files of Mistral and
+// Mixtral have its name too; their windows and experts are read if they are given.
 var llama = Architecture{
 	Name: "llama", GGUF: "llama", GGUFPairing: cpu.Adjacent,
-	About:    "Llama 1, 2, 3, 3.x, SmolLM, SmolLM2, Falcon 3 and all that share their layout",
-	Defaults: map[string]any{"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2},
-	Names:    mixtral.Names,
+	About: "Llama 1, 2, 3, 3.x, SmolLM, SmolLM2, Falcon 3 and all that share their layout",
+	Defaults: map[string]any{
+		"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2,
+	},
+	Names: mixtral.Names,
 	Adjust: func(c *Config, f *fields) error {
-		if f.prefix == "" {
+		if !f.gguf() {
 			return nil
 		}
 		c.slidingWindow(f, func(int) bool { return true })
@@ -22,7 +25,7 @@ var llama = Architecture{
 	},
 }
 
-// arcee is llama with a feed-forward that squares what is above zero.
+// arcee is llama with a feed-forward without gate, whose activation is the square of ReLU.
 var arcee = Architecture{
 	Name: "arcee", GGUF: "arcee", GGUFPairing: cpu.Adjacent, About: "Arcee AFM",
 	Defaults: map[string]any{
@@ -30,14 +33,16 @@ var arcee = Architecture{
 		"max_position_embeddings": 4096, "bos_token_id": 128000, "eos_token_id": 128001, "rms_norm_eps": 1e-5, "hidden_act": "relu2",
 	},
 	Adjust: func(c *Config, f *fields) error {
-		if c.Plain = true; f.prefix != "" {
+		c.Plain = true
+		if f.gguf() {
 			c.Activation = "relu2"
 		}
 		return nil
 	},
 }
 
-// seedoss is llama with biases and heads of a size of their own.
+// seedoss is llama with biases, and with a head size that does not follow from the
+// hidden size.
 var seedoss = Architecture{
 	Name: "seed_oss", About: "Seed-OSS",
 	Defaults: map[string]any{

@@ -1,6 +1,6 @@
 package model
 
-// Mistral is Llama with a sliding window on every layer, where one is set.
+// mistral is llama with a sliding window on every layer, if the configuration sets one.
 var mistral = Architecture{
 	Name: "mistral", About: "Mistral 7B and kin, with and without sliding window; GGUF files call it llama",
 	Defaults: mistralDefaults,
@@ -10,7 +10,7 @@ var mistral = Architecture{
 	},
 }
 
-// ministral lists the layers that slide.
+// ministral is mistral with a list of the layers that have the window.
 var ministral = Architecture{Name: "ministral", About: "Ministral, with layers that slide and layers that do not", Defaults: mistralDefaults, Adjust: mistral.Adjust}
 
 var mistralDefaults = map[string]any{

@@ -1,6 +1,6 @@
 package model
 
-// mixtral is Mistral with a mixture of experts.
+// mixtral is mistral with a mixture of experts.
 var mixtral = Architecture{
 	Name: "mixtral", About: "Mixtral; GGUF files call it llama",
 	Defaults: map[string]any{

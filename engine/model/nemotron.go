@@ -1,7 +1,7 @@
 package model
 
-// nemotron has norms that take the mean away and add one to their weights, and a
-// feed-forward that squares what is above zero.
+// nemotron has norms that subtract the mean and whose weights get 1 added, and a
+// feed-forward without gate, whose activation is the square of ReLU.
 var nemotron = Architecture{
 	Name: "nemotron", GGUF: "nemotron", About: "Nemotron 3 and 4, Minitron",
 	Defaults: map[string]any{
@@ -11,9 +11,11 @@ var nemotron = Architecture{
 	Keys: map[string]string{"rms_norm_eps": "norm_eps"},
 	Adjust: func(c *Config, f *fields) error {
 		c.layerNorm(f, 1e-5)
-		c.Plain, c.NormOffset = true, 1
-		if f.prefix != "" { // GGUF files hold the norms with the one added
-			c.NormOffset, c.Activation = 0, "relu2"
+		c.Plain = true
+		c.NormOffset = 1
+		if f.gguf() { // in GGUF files the 1 is added to the norms already
+			c.NormOffset = 0
+			c.Activation = "relu2"
 		}
 		return nil
 	},

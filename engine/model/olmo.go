@@ -7,28 +7,30 @@ var olmoDefaults = map[string]any{
 	"max_position_embeddings": 2048, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "sliding_window": 4096,
 }
 
-// olmo has norms without weights, and may bound queries, keys and values.
+// olmo has norms without weights, and may clip queries, keys and values.
 var olmo = Architecture{
 	Name: "olmo", GGUF: "olmo", GGUFPairing: llama.GGUFPairing, About: "OLMo 1", BareNorms: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {
-		c.LayerNorm, c.ClipQKV = true, float32(f.number("clip_qkv", 0))
+		c.LayerNorm = true
+		c.ClipQKV = float32(f.number("clip_qkv", 0))
 		return nil
 	},
 }
 
-// olmo2 normalises what a block adds instead of what it reads, and queries and
-// keys over all heads together.
+// olmo2 normalizes the outputs of blocks instead of their inputs, and queries and keys
+// over all heads together.
 var olmo2 = Architecture{
 	Name: "olmo2", GGUF: "olmo2", About: "OLMo 2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {
-		if f.prefix != "" { // OLMo 3 under the same name
+		if f.gguf() { // OLMo 3 has the same name there
 			return olmo3.Adjust(c, f)
 		}
 		return nil
 	},
 }
 
-// olmoe is a mixture whose queries and keys are normalised over all heads.
+// olmoe has a mixture of experts, and normalizes queries and keys over all heads
+// together.
 var olmoe = Architecture{
 	Name: "olmoe", GGUF: "olmoe", About: "OLMoE", WideQKNorm: true, Names: qwenExperts,
 	Defaults: map[string]any{
@@ -37,14 +39,15 @@ var olmoe = Architecture{
 	},
 	Adjust: func(c *Config, f *fields) error {
 		if clip := f.number("clip_qkv", 0); clip != 0 {
-			return fmt.Errorf("%s: clip_qkv is %g; of olmoe only models without it are supported", f.source, clip)
+			return fmt.Errorf("%s: clip_qkv is %g; olmoe models are supported only without it", f.source, clip)
 		}
 		c.readQwenExperts(f, false)
 		return nil
 	},
 }
 
-// olmo3 slides on three layers of four, and rotates those without scaling.
+// olmo3 has a sliding window on three of four layers; the rotation of these is not
+// scaled.
 var olmo3 = Architecture{
 	Name: "olmo3", About: "OLMo 3; GGUF files call it olmo2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {

@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// phi3 keeps q, k, v in one tensor and gate, up in another.
+// phi3 has q, k and v in one tensor, and gate and up in another.
 var phi3 = Architecture{
 	Name: "phi3", GGUF: "phi3", About: "Phi-3, Phi-3.5, Phi-4 (dense)", Fused: true,
 	Defaults: map[string]any{
@@ -15,7 +15,7 @@ var phi3 = Architecture{
 	},
 }
 
-// phi reads one norm for attention and feed-forward, which are added together.
+// phi has one norm for attention and feed-forward, whose outputs are added together.
 var phi = Architecture{
 	Name: "phi", GGUF: "phi2", About: "Phi-1, Phi-1.5, Phi-2",
 	Defaults: map[string]any{
@@ -28,27 +28,28 @@ var phi = Architecture{
 	},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("qk_layernorm", false) {
-			return fmt.Errorf("%s: qk_layernorm is true; of phi only models without it are supported", f.source)
+			return fmt.Errorf("%s: qk_layernorm is true; phi models are supported only without it", f.source)
 		}
 		c.layerNorm(f, 1e-5)
-		c.Parallel, c.Plain = true, true
+		c.Parallel = true
+		c.Plain = true
 		c.plainGGUF(f)
 		return nil
 	},
 }
 
-// layerNorm sets norms that take the mean away.
+// layerNorm sets norms that subtract the mean.
 func (c *Config) layerNorm(f *fields, eps float64) {
 	c.LayerNorm = true
-	if f.prefix == "" {
+	if !f.gguf() {
 		c.NormEps = float32(f.number("rms_norm_eps", eps))
 	}
 }
 
-// plainGGUF sets the activation of feed-forwards without a gate, which GGUF
-// files do not give.
+// plainGGUF sets the activation of a feed-forward without gate, which GGUF files do not
+// give.
 func (c *Config) plainGGUF(f *fields) {
-	if f.prefix != "" {
+	if f.gguf() {
 		c.Activation = "gelu_tanh"
 	}
 }

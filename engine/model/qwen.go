@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// qwen2 has biases on q, k and v, and may slide from a certain layer on.
+// qwen2 has biases of q, k and v, and may have a sliding window from some layer on.
 var qwen2 = Architecture{
 	Name: "qwen2", GGUF: "qwen2", About: "Qwen2, Qwen2.5", Adjust: qwenWindows,
 	Defaults: map[string]any{
@@ -11,7 +11,7 @@ var qwen2 = Architecture{
 	},
 }
 
-// qwen3 normalises every head's query and key.
+// qwen3 normalizes every head's query and key.
 var qwen3 = Architecture{
 	Name: "qwen3", GGUF: "qwen3", About: "Qwen3 (dense)", QKNorm: true, Adjust: qwenWindows,
 	Defaults: map[string]any{
@@ -20,6 +20,7 @@ var qwen3 = Architecture{
 	},
 }
 
+// qwenWindows sets the window from layer max_window_layers on, if it is in use.
 func qwenWindows(c *Config, f *fields) error {
 	if f.flag("use_sliding_window", false) {
 		from := f.count("max_window_layers", 28, 0)
@@ -28,6 +29,7 @@ func qwenWindows(c *Config, f *fields) error {
 	return nil
 }
 
+// qwenExperts has the names of tensors of a mixture.
 var qwenExperts = map[string]string{
 	"router":      "model.layers.%d.mlp.gate",
 	"expert_gate": "model.layers.%d.mlp.experts.%d.gate_proj",
@@ -35,8 +37,8 @@ var qwenExperts = map[string]string{
 	"expert_down": "model.layers.%d.mlp.experts.%d.down_proj",
 }
 
-// qwen2moe is qwen2 with a mixture of experts, beside which every token goes
-// through a shared one.
+// qwen2moe is qwen2 with a mixture of experts and an expert that every token goes
+// through.
 var qwen2moe = Architecture{
 	Name: "qwen2_moe", GGUF: "qwen2moe", About: "Qwen1.5 and Qwen2 (mixture of experts)", Names: qwenExperts,
 	Defaults: map[string]any{
@@ -45,7 +47,7 @@ var qwen2moe = Architecture{
 	},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("use_sliding_window", false) {
-			return fmt.Errorf("%s: use_sliding_window is true; of qwen2_moe only models without a window are supported", f.source)
+			return fmt.Errorf("%s: use_sliding_window is true; qwen2_moe models are supported only without it", f.source)
 		}
 		c.readQwenExperts(f, false)
 		c.SharedSize = f.count("shared_expert_intermediate_size", c.ExpertSize, 1)
@@ -53,7 +55,7 @@ var qwen2moe = Architecture{
 	},
 }
 
-// qwen3moe is qwen3 with a mixture of experts; its window holds for every layer.
+// qwen3moe is qwen3 with a mixture of experts. A sliding window applies to all layers.
 var qwen3moe = Architecture{
 	Name: "qwen3_moe", GGUF: "qwen3moe", About: "Qwen3 (mixture of experts)", QKNorm: true, Names: qwenExperts,
 	Defaults: map[string]any{
@@ -69,12 +71,13 @@ var qwen3moe = Architecture{
 	},
 }
 
-// readQwenExperts reads the mixture and which layers have it. GGUF files leave
-// out whether its weights are made to add up to one.
+// readQwenExperts reads the sizes of the mixture and the layers that have it. norm says
+// whether the weights of the experts are scaled to a sum of 1 if a GGUF file leaves it
+// out.
 func (c *Config) readQwenExperts(f *fields, norm bool) {
 	c.readExperts(f, "num_experts")
 	c.ExpertSize = f.count("moe_intermediate_size", c.Intermediate, 1)
-	c.NormExperts = f.flag("norm_topk_prob", f.prefix != "" && norm)
+	c.NormExperts = f.flag("norm_topk_prob", f.gguf() && norm)
 	step := f.count("decoder_sparse_step", 1, 1)
 	c.Sparse = make([]bool, c.Layers)
 	for l := range c.Sparse {

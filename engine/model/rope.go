@@ -9,11 +9,11 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// RopeKinds are the kinds that can be run.
+// RopeKinds lists the kinds of rotation that can be run.
 var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope"}
 
-// Rope is the rotary position encoding: channel pair i of a head turns by
-// position * InvFreq[i]; cosines and sines are multiplied by Factor.
+// Rope is the rotary position encoding. Channel pair i of a head is rotated by the angle
+// position*InvFreq[i]; cosines and sines are multiplied by Factor.
 type Rope struct {
 	Theta   float64
 	Dim     int // rotated channels of a head
@@ -21,20 +21,22 @@ type Rope struct {
 	Kind    string // one of RopeKinds
 	InvFreq []float64
 	Factor  float64
-	// Positions is how far a stretched rotation reaches; 0: not stretched, or as far
-	// as the configuration says.
+	// Positions is the number of positions that a stretched rotation reaches; 0 if the
+	// rotation is not stretched, or reaches as far as MaxPositions says.
 	Positions int
-	// Sequences longer than Original turn otherwise: longrope by Long, dynamic by a
-	// base that grows with the sequence, faster for a larger Growth.
+	// Sequences longer than Original are rotated differently: longrope by the
+	// frequencies Long, dynamic by a base that grows with the length, the faster the
+	// larger Growth is.
 	Original int
 	Long     []float64
 	Growth   float64
 }
 
-// Varies says that sequences of a length turn otherwise than short ones.
+// Varies reports whether sequences of this length are rotated differently from short
+// ones.
 func (r *Rope) Varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
 
-// at is the rotation in a sequence of some length.
+// at returns the rotation of a sequence of some length.
 func (r *Rope) at(length int) *Rope {
 	if !r.Varies(length) {
 		return r
@@ -49,12 +51,12 @@ func (r *Rope) at(length int) *Rope {
 	return &long
 }
 
-// readRopes reads the rotation of a model and, where layers with a sliding
-// window have another, that of those: rope_theta and rope_scaling, or
-// rope_parameters as newer configurations call both, by kind of layer or for all,
-// or GGUF's rope keys.
+// readRopes reads the rotation of a model and, if layers with a sliding window have
+// another one, that one. Older configurations have rope_theta and rope_scaling; newer
+// ones have rope_parameters, for all layers or by kind of layer; GGUF files have rope
+// keys of their own.
 func readRopes(c *Config, f *fields) (Rope, *Rope) {
-	if f.prefix != "" {
+	if f.gguf() {
 		return ggufRope(c, f), nil
 	}
 	p := f.object("rope_parameters")
@@ -67,7 +69,8 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	if p == nil {
 		p = &fields{source: f.source, values: map[string]any{}}
 	}
-	full, sliding := p.object(fullLayer), p.object(slidingLayer)
+	full := p.object(fullLayer)
+	sliding := p.object(slidingLayer)
 	if full == nil && sliding == nil {
 		r := readRope(c, f, p)
 		f.take(p)
@@ -86,14 +89,7 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	return r, &local
 }
 
-// take makes an object's error one's own.
-func (f *fields) take(part *fields) {
-	if f.err == nil {
-		f.err = part.err
-	}
-}
-
-// readRope reads one rotation from p, what it leaves out from f.
+// readRope reads one rotation from p, and fields that p does not have from f.
 func readRope(c *Config, f, p *fields) Rope {
 	r := Rope{Factor: 1, Pairing: c.arch.Pairing}
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
@@ -116,8 +112,7 @@ func readRope(c *Config, f, p *fields) Rope {
 	return r
 }
 
-// ggufRope reads a GGUF file's rotation; what stands in tensors follows in
-// ropeTensors.
+// ggufRope reads the rotation of a GGUF file; ropeTensors adds what is in tensors.
 func ggufRope(c *Config, f *fields) Rope {
 	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.arch.GGUFPairing}
 	r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
@@ -147,8 +142,8 @@ func ggufRope(c *Config, f *fields) Rope {
 	return r
 }
 
-// ropeTensors reads the factors of waves that GGUF files keep as tensors: one
-// for each wave (llama3), or two lists (longrope).
+// ropeTensors reads the factors of frequencies that GGUF files keep as tensors: one per
+// frequency (llama3), or two lists (longrope).
 func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 	r := &c.Rope
 	read := func(name string) ([]float64, error) {
@@ -184,18 +179,22 @@ func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 		return err
 	}
 	if freqs != nil {
-		r.Kind, r.InvFreq = "llama3", freqs
+		r.Kind = "llama3"
+		r.InvFreq = freqs
 	}
 	if short != nil && long != nil {
-		r.Kind, r.InvFreq, r.Long = "longrope", short, long
+		r.Kind = "longrope"
+		r.InvFreq = short
+		r.Long = long
 		r.Original = f.count("rope.scaling.original_context_length", c.MaxPositions, 1)
 		r.Factor = f.number("rope.scaling.attn_factor", 1)
 	} else if r.Kind == "longrope" {
-		return fmt.Errorf("%s: rope.scaling.type is longrope, and there is no tensor rope_factors_long.weight or rope_factors_short.weight", ck.Path())
+		return fmt.Errorf("%s: rope.scaling.type is longrope, but there is no tensor rope_factors_long.weight or rope_factors_short.weight", ck.Path())
 	}
 	return f.err
 }
 
+// plainFreq returns the frequencies of a base without scaling.
 func plainFreq(theta float64, dim int) []float64 {
 	inv := make([]float64, dim/2)
 	for i := range inv {
@@ -210,6 +209,7 @@ func scale(inv []float64, factor float64) {
 	}
 }
 
+// adjust applies the scaling of the rotation's kind.
 func (r *Rope) adjust(c *Config, f, p *fields) {
 	switch r.Kind {
 	case "default", "":
@@ -217,10 +217,11 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	case "linear":
 		scale(r.InvFreq, p.positive("factor", 0))
 	case "dynamic":
-		r.Growth, r.Original = p.positive("factor", 0), max(1, c.MaxPositions)
+		r.Growth = p.positive("factor", 0)
+		r.Original = max(1, c.MaxPositions)
 		r.Positions = int(r.Growth * float64(r.Original))
 		if r.Dim < 4 {
-			p.bad("rope_type", "dynamic", "another kind for two rotated channels")
+			p.bad("rope_type", "dynamic", "another kind if only two channels are rotated")
 		}
 	case "llama3":
 		r.llama3(p)
@@ -230,15 +231,17 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 		r.longrope(c, f, p)
 	default:
 		if f.err == nil {
-			f.err = fmt.Errorf("%s: rope_type %q is not supported; %s are", p.source, r.Kind, strings.Join(RopeKinds, ", "))
+			f.err = fmt.Errorf("%s: rope_type %q is not supported; these are: %s", p.source, r.Kind, strings.Join(RopeKinds, ", "))
 		}
 	}
 }
 
-// llama3 slows the long waves by factor, leaves the short ones, and blends
-// between (Llama 3.1's rule).
+// llama3 divides the low frequencies by a factor, leaves the high ones as they are, and
+// blends in between (the rule of Llama 3.1).
 func (r *Rope) llama3(p *fields) {
-	factor, low, high := p.positive("factor", 0), p.positive("low_freq_factor", 0), p.positive("high_freq_factor", 0)
+	factor := p.positive("factor", 0)
+	low := p.positive("low_freq_factor", 0)
+	high := p.positive("high_freq_factor", 0)
 	original := p.positive("original_max_position_embeddings", 0)
 	if p.err == nil && low == high {
 		p.bad("high_freq_factor", high, "another number than low_freq_factor")
@@ -255,12 +258,13 @@ func (r *Rope) llama3(p *fields) {
 	}
 }
 
-// yarn interpolates the long waves and keeps the short ones (arXiv 2309.00071).
+// yarn interpolates the low frequencies and keeps the high ones (arXiv:2309.00071).
 func (r *Rope) yarn(c *Config, p *fields) {
 	factor := p.positive("factor", 0)
 	original := p.number("original_max_position_embeddings", float64(c.MaxPositions))
 	r.Positions = int(factor * original)
-	fast, slow := p.number("beta_fast", 32), p.number("beta_slow", 1)
+	fast := p.number("beta_fast", 32)
+	slow := p.number("beta_slow", 1)
 	dim := float64(r.Dim)
 	at := func(turns float64) float64 {
 		return dim * math.Log(original/(turns*2*math.Pi)) / (2 * math.Log(r.Theta))
@@ -291,15 +295,16 @@ func (r *Rope) yarn(c *Config, p *fields) {
 	r.Factor = p.number("attention_factor", r.Factor)
 }
 
-// longrope divides every wave by a factor of its own, of one list up to the
-// original length and of another past it (Phi-3).
+// longrope divides each frequency by a factor of its own: from one list for sequences up
+// to the original length, and from another one for longer sequences (Phi-3).
 func (r *Rope) longrope(c *Config, f, p *fields) {
-	// A length of the whole configuration is Phi-3's; it sets the factor too.
+	// Phi-3 has the original length outside rope_scaling; it then sets the factor too.
 	own := f.count("original_max_position_embeddings", 0, 0)
 	if r.Original = own; own == 0 {
 		r.Original = p.count("original_max_position_embeddings", c.MaxPositions, 1)
 	}
-	short, long := p.floats("short_factor", len(r.InvFreq)), p.floats("long_factor", len(r.InvFreq))
+	short := p.floats("short_factor", len(r.InvFreq))
+	long := p.floats("long_factor", len(r.InvFreq))
 	if p.err != nil {
 		return
 	}
@@ -318,38 +323,6 @@ func (r *Rope) longrope(c *Config, f, p *fields) {
 	r.Factor = p.number("attention_factor", r.Factor)
 }
 
-// positive reads a number above 0; a default of 0 says that it must be given.
-func (f *fields) positive(name string, def float64) float64 {
-	v := f.number(name, def)
-	if v > 0 {
-		return v
-	}
-	given, ok := f.get(name)
-	if !ok {
-		given = "missing"
-	}
-	f.bad(name, given, "a number above 0")
-	return 1
-}
-
-// floats reads a list of n numbers.
-func (f *fields) floats(name string, n int) []float64 {
-	v, _ := f.get(name)
-	list, ok := v.([]any)
-	if !ok || len(list) != n {
-		f.bad(name, fmt.Sprintf("a list of %d", len(list)), fmt.Sprintf("%d numbers", n))
-		return nil
-	}
-	out := make([]float64, n)
-	for i, x := range list {
-		one := fields{source: f.source, values: map[string]any{name: x}}
-		if out[i] = one.number(name, 0); out[i] == 0 {
-			f.bad(name, x, "positive numbers")
-		}
-	}
-	return out
-}
-
 // turns are the cosines and sines of n positions, [n, half] each. A half of 0
 // rotates nothing.
 type turns struct {
@@ -364,6 +337,7 @@ func (t *turns) add(more turns) {
 	t.half = more.half
 }
 
+// turns returns the turns of positions pos0 to pos0+n-1.
 func (r *Rope) turns(pos0, n int) turns {
 	cos, sin := r.tables(pos0, n)
 	return turns{cos, sin, len(r.InvFreq)}

@@ -5,19 +5,19 @@ import (
 	"math/rand/v2"
 )
 
-// Sampler picks the next token: the most likely one, or one drawn at a
-// temperature from a seeded source.
+// Sampler picks the next token: the most likely one, or a random one at a temperature.
 type Sampler struct {
 	temperature float64
 	rng         *rand.Rand
 }
 
-// NewSampler makes a sampler; temperature 0 is greedy.
+// NewSampler returns a sampler. At temperature 0 it picks the most likely token; otherwise
+// the seed determines its choices.
 func NewSampler(temperature float64, seed int64) *Sampler {
 	return &Sampler{temperature, rand.New(rand.NewPCG(uint64(seed), 0x5eed))}
 }
 
-// Next picks a token. Ties go to the lower id.
+// Next picks a token from its logits. Of equal logits the lower id is the most likely.
 func (s *Sampler) Next(logits []float32) int32 {
 	best := 0
 	for i, v := range logits {

@@ -2,8 +2,8 @@ package model
 
 import "fmt"
 
-// stablelm is Llama with norms that take the mean away; its larger model reads
-// one norm for attention and feed-forward.
+// stablelm is llama with norms that subtract the mean. The larger model has one norm for
+// attention and feed-forward.
 var stablelm = Architecture{
 	Name: "stablelm", GGUF: "stablelm", About: "StableLM 2 (without norms of heads)",
 	Defaults: map[string]any{
@@ -13,7 +13,7 @@ var stablelm = Architecture{
 	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps"},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("qk_layernorm", false) {
-			return fmt.Errorf("%s: qk_layernorm is true; of stablelm only models without it are supported", f.source)
+			return fmt.Errorf("%s: qk_layernorm is true; stablelm models are supported only without it", f.source)
 		}
 		c.layerNorm(f, 1e-5)
 		c.Parallel = f.flag("use_parallel_residual", false)

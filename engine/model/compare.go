@@ -7,19 +7,20 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// ComputeError is what a narrow arithmetic changes, seen on some tokens.
+// ComputeError says how far the numbers of a rounded arithmetic are from exact ones, on
+// the last of some tokens.
 type ComputeError struct {
 	Tokens  int
-	Logits  float64 // largest difference, of the largest logit's size
+	Logits  float64 // largest difference, relative to the largest logit
 	Weights float64 // largest difference of an attention weight
-	Rows    float64 // mean over rows of the differences' sum: 2 if nothing agrees
+	Rows    float64 // mean over layers and heads of the sum of differences in a row of weights, 0 to 2
 }
 
-// CompareExact runs tokens in the model's arithmetic and with the weights as they
-// lie in the checkpoint, which must still be open. It is slow: a few hundred
-// tokens are enough.
+// CompareExact runs tokens in the model's arithmetic and with exact weights, which it
+// reads from the checkpoint. It is slow; a few hundred tokens are enough. The model must
+// be on the processor.
 func (m *Model) CompareExact(ctx context.Context, tokens []int32) (ComputeError, error) {
-	narrow, err := m.observe(ctx, tokens)
+	rounded, err := m.observe(ctx, tokens)
 	if err != nil {
 		return ComputeError{}, err
 	}
@@ -29,11 +30,11 @@ func (m *Model) CompareExact(ctx context.Context, tokens []int32) (ComputeError,
 	if err != nil {
 		return ComputeError{}, err
 	}
-	return exact.far(narrow), nil
+	return exact.far(rounded), nil
 }
 
-// CompareWith runs tokens in the model's arithmetic and then in that of another,
-// which has the same weights: load opens it, and it is closed again.
+// CompareWith runs tokens in the model's arithmetic and then in that of another model
+// with the same weights, which load opens and CompareWith closes.
 func (m *Model) CompareWith(ctx context.Context, load func() (*Model, error), tokens []int32) (ComputeError, error) {
 	got, err := m.observe(ctx, tokens)
 	if err != nil {
@@ -51,19 +52,20 @@ func (m *Model) CompareWith(ctx context.Context, load func() (*Model, error), to
 	return want.far(got), nil
 }
 
-// far tells how far a narrow arithmetic is from an exact one.
-func (exact *observation) far(narrow *observation) ComputeError {
+// far returns the differences between a rounded arithmetic and an exact one.
+func (exact *observation) far(rounded *observation) ComputeError {
 	e := ComputeError{Tokens: exact.last + 1}
 	largest := 0.0
 	for i, v := range exact.logits {
 		largest = max(largest, math.Abs(float64(v)))
-		e.Logits = max(e.Logits, math.Abs(float64(v-narrow.logits[i])))
+		e.Logits = max(e.Logits, math.Abs(float64(v-rounded.logits[i])))
 	}
 	e.Logits /= largest
-	total, rows := 0.0, 0
+	total := 0.0
+	rows := 0
 	for at, row := range exact.rows {
 		for j, v := range row {
-			d := math.Abs(float64(v - narrow.rows[at][j]))
+			d := math.Abs(float64(v - rounded.rows[at][j]))
 			e.Weights = max(e.Weights, d)
 			total += d
 		}
@@ -82,8 +84,8 @@ func (m *Model) exact(on bool) {
 	}
 }
 
-// observation is what a run over some tokens showed: the logits of the last, and
-// its row of each layer and head.
+// observation holds the logits of the last of some tokens, and its weights in each layer
+// and head.
 type observation struct {
 	last   int
 	logits []float32

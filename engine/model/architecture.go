@@ -1,0 +1,60 @@
+package model
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/tensor"
+)
+
+// Architecture says how a family of checkpoints differs from Llama. Each is in a file
+// of its own.
+type Architecture struct {
+	Name  string // model_type of config.json
+	GGUF  string // general.architecture of GGUF metadata; empty: not read from GGUF files
+	About string // the models of the family, for the user
+
+	// Defaults has the values that the family's configuration class in transformers
+	// gives to fields that config.json leaves out. A test compares them with the
+	// classes.
+	Defaults map[string]any
+	// Keys has the family's own names of fields, by the names of Llama's config.json.
+	Keys map[string]string
+	// Names has the family's own names of tensors in hub checkpoints, by role.
+	Names map[string]string
+
+	Pairing     cpu.Pairing // of channels in the rotation, in hub checkpoints
+	GGUFPairing cpu.Pairing // the same, in GGUF files
+	Fused       bool        // q, k and v are one tensor; so are gate and up
+	FusedGate   bool        // only gate and up are one tensor
+	BareNorms   bool        // norms have no weights (OLMo)
+	PostNorms   bool        // the outputs of attention and feed-forward are normalized before they are added (Gemma 2)
+	NoPreNorms  bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
+	QKNorm      bool        // every head's query and key is normalized
+	WideQKNorm  bool        // queries and keys are normalized over all heads together (OLMo 2)
+
+	// Arrange brings a weight or a bias of a hub checkpoint into the form [out, in],
+	// with queries, keys and values in this order.
+	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
+	// Adjust sets what is particular to the family; f reads its configuration.
+	Adjust func(c *Config, f *fields) error
+}
+
+// Architectures lists the families that can be run, in the order in which help shows
+// them.
+var Architectures = []Architecture{
+	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
+	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
+}
+
+// supported joins the names that pick returns for the architectures.
+func supported(pick func(*Architecture) string) string {
+	var names []string
+	for i := range Architectures {
+		if n := pick(&Architectures[i]); n != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return strings.Join(names, ", ")
+}

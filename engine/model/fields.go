@@ -1,0 +1,205 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// fields reads config.json or GGUF metadata, both by the names of Llama's config.json.
+// Missing or null fields take the family's defaults. The first error is kept, and the
+// caller looks at it in the end.
+type fields struct {
+	source   string // the file, for errors
+	values   map[string]any
+	defaults map[string]any    // Architecture.Defaults
+	keys     map[string]string // name of a field in the source, if it differs
+	prefix   string            // of the names in GGUF metadata: the architecture and a dot
+	err      error
+}
+
+// gguf reports whether the source is a GGUF file.
+func (f *fields) gguf() bool { return f.prefix != "" }
+
+// key returns the name of a field in the source.
+func (f *fields) key(name string) string {
+	if k, ok := f.keys[name]; ok {
+		return f.prefix + k
+	}
+	return f.prefix + name
+}
+
+// get returns the value of a field. ok is false if it is missing or null and has no
+// default.
+func (f *fields) get(name string) (any, bool) {
+	v, ok := f.values[f.key(name)]
+	if !ok && !f.gguf() {
+		v, ok = f.values[name]
+	}
+	if !ok {
+		v, ok = f.defaults[name]
+	}
+	return v, ok && v != nil
+}
+
+// bad keeps the error that a field is v instead of what is wanted.
+func (f *fields) bad(name string, v any, want string) {
+	if f.err == nil {
+		f.err = fmt.Errorf("%s: %s is %v, want %s", f.source, f.key(name), v, want)
+	}
+}
+
+// number reads a number, or returns def.
+func (f *fields) number(name string, def float64) float64 {
+	v, ok := f.get(name)
+	if !ok {
+		return def
+	}
+	switch x := v.(type) {
+	case json.Number:
+		n, err := x.Float64()
+		if err != nil {
+			f.bad(name, v, "a number")
+		}
+		return n
+	case uint64:
+		return float64(x)
+	case int64:
+		return float64(x)
+	case float64:
+		return x
+	case int: // from defaults
+		return float64(x)
+	}
+	f.bad(name, v, "a number")
+	return def
+}
+
+// count reads a whole number from lo to 2^31-1, or returns def.
+func (f *fields) count(name string, def, lo int) int {
+	n := f.number(name, float64(def))
+	if n != math.Trunc(n) || n < float64(lo) || n > math.MaxInt32 {
+		v, _ := f.get(name)
+		if v == nil {
+			v = "missing"
+		}
+		f.bad(name, v, fmt.Sprintf("a whole number from %d", lo))
+		return lo
+	}
+	return int(n)
+}
+
+// text reads a string, or returns def.
+func (f *fields) text(name, def string) string {
+	v, ok := f.get(name)
+	if !ok {
+		return def
+	}
+	s, ok := v.(string)
+	if !ok {
+		f.bad(name, v, "a string")
+	}
+	return s
+}
+
+// flag reads a truth value, or returns def.
+func (f *fields) flag(name string, def bool) bool {
+	v, ok := f.get(name)
+	if !ok {
+		return def
+	}
+	b, ok := v.(bool)
+	if !ok {
+		f.bad(name, v, "true or false")
+	}
+	return b
+}
+
+// ids reads a token id or a list of them; nil if missing.
+func (f *fields) ids(name string) []int32 {
+	v, ok := f.get(name)
+	if !ok {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	var out []int32
+	for _, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		if n := one.count(name, -1, 0); one.err == nil {
+			out = append(out, int32(n))
+		} else if f.err == nil {
+			f.err = one.err
+		}
+	}
+	return out
+}
+
+// object reads a JSON object; nil if missing.
+func (f *fields) object(name string) *fields {
+	v, ok := f.get(name)
+	if !ok {
+		return nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		f.bad(name, v, "an object")
+		return nil
+	}
+	return &fields{source: f.source + ": " + name, values: m}
+}
+
+// take keeps the error of a part, such as an object, as its own.
+func (f *fields) take(part *fields) {
+	if f.err == nil {
+		f.err = part.err
+	}
+}
+
+// positive reads a number above 0, or returns def. A def of 0 means that the field must
+// be given.
+func (f *fields) positive(name string, def float64) float64 {
+	v := f.number(name, def)
+	if v > 0 {
+		return v
+	}
+	given, ok := f.get(name)
+	if !ok {
+		given = "missing"
+	}
+	f.bad(name, given, "a number above 0")
+	return 1
+}
+
+// floats reads a list of n numbers that are not 0.
+func (f *fields) floats(name string, n int) []float64 {
+	v, _ := f.get(name)
+	list, ok := v.([]any)
+	if !ok || len(list) != n {
+		f.bad(name, fmt.Sprintf("a list of %d", len(list)), fmt.Sprintf("%d numbers", n))
+		return nil
+	}
+	out := make([]float64, n)
+	for i, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		if out[i] = one.number(name, 0); out[i] == 0 {
+			f.bad(name, x, "positive numbers")
+		}
+	}
+	return out
+}
+
+// everyNth returns a function that reports whether a layer slides: all do but every
+// n-th one. n is the field sliding_window_pattern, or def. If the field is a list, the
+// function is false everywhere, because slidingWindow reads the list itself.
+func (f *fields) everyNth(def int) func(layer int) bool {
+	if v, _ := f.get("sliding_window_pattern"); v != nil {
+		if _, list := v.([]any); list {
+			return func(int) bool { return false }
+		}
+	}
+	n := f.count("sliding_window_pattern", def, 1)
+	return func(l int) bool { return (l+1)%n != 0 }
+}

@@ -1,0 +1,78 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/engine/checkpoint"
+)
+
+// ggufNames has the keys of GGUF metadata, without the architecture, by the names of
+// Llama's config.json.
+var ggufNames = map[string]string{
+	"num_hidden_layers":               "block_count",
+	"hidden_size":                     "embedding_length",
+	"intermediate_size":               "feed_forward_length",
+	"num_attention_heads":             "attention.head_count",
+	"num_key_value_heads":             "attention.head_count_kv",
+	"head_dim":                        "attention.key_length",
+	"max_position_embeddings":         "context_length",
+	"rms_norm_eps":                    "attention.layer_norm_rms_epsilon",
+	"layer_norm_eps":                  "attention.layer_norm_epsilon",
+	"sliding_window":                  "attention.sliding_window",
+	"sliding_window_pattern":          "attention.sliding_window_pattern",
+	"num_experts":                     "expert_count",
+	"num_experts_per_tok":             "expert_used_count",
+	"moe_intermediate_size":           "expert_feed_forward_length",
+	"shared_expert_intermediate_size": "expert_shared_feed_forward_length",
+	"norm_topk_prob":                  "expert_weights_norm",
+	"embedding_multiplier":            "embedding_scale",
+	"attention_multiplier":            "attention.scale",
+	"residual_multiplier":             "residual_scale",
+	"logits_scaling":                  "logit_scale",
+	"logit_scale":                     "logit_scale",
+	"clip_qkv":                        "attention.clamp_kqv",
+	"rope_local_base_freq":            "rope.freq_base_swa",
+}
+
+// ggufConfig reads the metadata of a GGUF file.
+func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
+	meta := ck.Config()
+	kind, _ := meta["general.architecture"].(string)
+	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.GGUF == kind && kind != "" })
+	if at < 0 {
+		return Config{}, fmt.Errorf("%s: general.architecture %q is not supported; these are: %s",
+			ck.Path(), kind, supported(func(a *Architecture) string { return a.GGUF }))
+	}
+	f := &fields{source: ck.Path(), values: meta, keys: ggufNames, prefix: kind + "."}
+	c := newConfig(Architectures[at], f)
+	c.gguf = true
+	if f.err != nil {
+		return c, f.err
+	}
+	if _, given := f.get("rms_norm_eps"); !given {
+		c.NormEps = float32(f.number("layer_norm_eps", 1e-5))
+	}
+	c.Activation = "silu"
+	embed, ok := ck.Tensor("token_embd.weight")
+	if !ok || len(embed.Shape) != 2 {
+		return c, fmt.Errorf("%s: no matrix token_embd.weight", ck.Path())
+	}
+	c.Vocab = embed.Shape[0]
+	_, separate := ck.Tensor("output.weight")
+	c.TiedHead = !separate
+	plain := &fields{source: ck.Path(), values: meta}
+	c.EOS = plain.ids("tokenizer.ggml.eos_token_id")
+	for _, id := range plain.ids("tokenizer.ggml.eot_token_id") {
+		if !slices.Contains(c.EOS, id) {
+			c.EOS = append(c.EOS, id)
+		}
+	}
+	if ids := plain.ids("tokenizer.ggml.bos_token_id"); len(ids) == 1 {
+		c.BOS = ids[0]
+	}
+	if err := finish(&c, f); err != nil {
+		return c, err
+	}
+	return c, c.ropeTensors(ck, f)
+}
