@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 )
 
 // Version is the version of the format that this package writes. FORMAT.md lists what
@@ -36,27 +35,6 @@ type ModelInfo struct {
 	Scale        float64 `json:"scale"`         // score = scale q·k
 	SoftCap      float64 `json:"soft_cap"`      // score = cap tanh(score/cap); 0: none
 	LayerWindows []int   `json:"layer_windows"` // sliding window of each layer, in tokens; 0: none
-}
-
-// Plan says what was recorded.
-type Plan struct {
-	WindowRows       int       `json:"window_rows"` // last rows of each prompt
-	PromptWindows    int       `json:"prompt_windows"`
-	PromptWindowSize int       `json:"prompt_window_size"`
-	MaxNewTokens     int       `json:"max_new_tokens"`
-	Layers           []int     `json:"layers"` // true ids, ascending
-	Heads            []int     `json:"heads"`  // true ids, ascending
-	Store            Store     `json:"store"`
-	Precision        Precision `json:"precision"`
-	Values           bool      `json:"values"`
-	Logits           bool      `json:"logits"`
-	Overview         int       `json:"overview"` // cells of a side; 0: none
-	NoPromptSums     bool      `json:"no_prompt_sums,omitempty"`
-	IgnoreEOS        bool      `json:"ignore_eos"`
-	Compute          string    `json:"compute"`
-	Temperature      float64   `json:"temperature"`
-	Seed             int64     `json:"seed"`
-	Shard            string    `json:"shard,omitempty"`
 }
 
 // Manifest tells where a dump comes from; it does not change what the dump holds.
@@ -112,17 +90,6 @@ func (m *ModelInfo) sound() bool {
 		within(m.ValueDim, 0, maxDim) &&
 		within(m.Vocab, 0, maxVocab) &&
 		len(m.LayerWindows) <= m.Layers
-}
-
-// sound reports whether the plan fits the model and the limits.
-func (p *Plan) sound(m *ModelInfo) bool {
-	return len(p.Layers) > 0 && ascending(p.Layers, m.Layers) &&
-		len(p.Heads) > 0 && ascending(p.Heads, m.Heads) &&
-		within(p.WindowRows, 0, maxTokens) &&
-		within(p.PromptWindows, 0, maxTokens) &&
-		within(p.PromptWindowSize, 0, maxTokens) &&
-		within(p.MaxNewTokens, 0, math.MaxInt32) &&
-		within(p.Overview, 0, maxSide)
 }
 
 func within(v, lo, hi int) bool { return v >= lo && v <= hi }

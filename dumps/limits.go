@@ -8,7 +8,7 @@ import (
 // Limits on what a reader accepts, FORMAT.md section 5. They bound the memory that a
 // file can make a reader take.
 const (
-	MaxBlock    = 1 << 30 // bytes of a payload, decompressed
+	maxBlock    = 1 << 30 // bytes of a payload, decompressed
 	maxStored   = 1 << 30 // bytes of a payload in the file
 	maxJSON     = 1 << 26 // bytes of a header, decompressed
 	maxEnd      = 1 << 28 // bytes of the end of a prompt, decompressed
@@ -35,7 +35,7 @@ func maxIndex(size int64) uint64 { return 8 + uint64(size)/frameBytes*indexEntry
 
 // limits checks what a record says about itself.
 func (r *record) limits() error {
-	most := uint64(MaxBlock)
+	most := uint64(maxBlock)
 	switch r.Kind {
 	case kindHeader:
 		most = maxJSON

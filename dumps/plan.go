@@ -7,12 +7,30 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// maxOverview is the largest side of an overview.
-const maxOverview = 4096
+// Plan says what was recorded.
+type Plan struct {
+	WindowRows       int       `json:"window_rows"` // last rows of each prompt
+	PromptWindows    int       `json:"prompt_windows"`
+	PromptWindowSize int       `json:"prompt_window_size"`
+	MaxNewTokens     int       `json:"max_new_tokens"`
+	Layers           []int     `json:"layers"` // true ids, ascending
+	Heads            []int     `json:"heads"`  // true ids, ascending
+	Store            Store     `json:"store"`
+	Precision        Precision `json:"precision"`
+	Values           bool      `json:"values"`
+	Logits           bool      `json:"logits"`
+	Overview         int       `json:"overview"` // cells of a side; 0: none
+	NoPromptSums     bool      `json:"no_prompt_sums,omitempty"`
+	IgnoreEOS        bool      `json:"ignore_eos"`
+	Compute          string    `json:"compute"`
+	Temperature      float64   `json:"temperature"`
+	Seed             int64     `json:"seed"`
+	Shard            string    `json:"shard,omitempty"`
+}
 
 // Check reports the first number of the plan that cannot be recorded. Its errors begin
-// with the name of the command line's flag. That the model has the layers and heads,
-// the caller has checked.
+// with the name of the command line's flag. Check does not know the model: the caller
+// checks that the model has the layers and heads.
 func (p *Plan) Check() error {
 	for _, count := range []struct {
 		flag  string
@@ -26,17 +44,29 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("%s %d: want 0 or more", count.flag, count.value)
 		}
 	}
-	if p.Overview > maxOverview {
-		return fmt.Errorf("overview %d: at most %d", p.Overview, maxOverview)
+	if p.Overview > maxSide {
+		return fmt.Errorf("overview %d: at most %d", p.Overview, maxSide)
 	}
-	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > MaxBlock {
-		return fmt.Errorf("overview %d: with %d heads a picture takes %s, a block of a dump at most %s: ask for a smaller side or fewer heads",
-			p.Overview, len(p.Heads), sizes.Text(int64(bytes)), sizes.Text(MaxBlock))
+	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > maxBlock {
+		return fmt.Errorf("overview %d: with %d heads an overview takes %s, a block of a dump at most %s: "+
+			"ask for a smaller side or fewer heads",
+			p.Overview, len(p.Heads), sizes.Text(int64(bytes)), sizes.Text(maxBlock))
 	}
 	if !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0) {
 		return fmt.Errorf("temperature %g: want 0 or more", p.Temperature)
 	}
 	return nil
+}
+
+// sound reports whether the plan fits the model and the limits.
+func (p *Plan) sound(m *ModelInfo) bool {
+	return len(p.Layers) > 0 && ascending(p.Layers, m.Layers) &&
+		len(p.Heads) > 0 && ascending(p.Heads, m.Heads) &&
+		within(p.WindowRows, 0, maxTokens) &&
+		within(p.PromptWindows, 0, maxTokens) &&
+		within(p.PromptWindowSize, 0, maxTokens) &&
+		within(p.MaxNewTokens, 0, math.MaxInt32) &&
+		within(p.Overview, 0, maxSide)
 }
 
 // Windows returns the number of query windows that are summed for a prompt of some
@@ -67,11 +97,11 @@ func (p *Plan) StoreBytes(m *ModelInfo, prompt, reply int) (rows, factors int64)
 	heads := float64(len(p.Heads))
 	recorded := float64(min(p.WindowRows, prompt) + reply)
 	keys := float64(prompt + reply)
-	rows = int64(layers * heads * recorded * keys * p.Precision.BitsPerWeight() / 8)
+	rows = int64(layers * heads * recorded * keys * p.Precision.rules().bitsPerWeight / 8)
 	states := recorded*float64(m.Heads*m.HeadDim) + keys*float64(m.KVHeads*m.HeadDim)
-	factors = int64(layers * states * p.Precision.BitsPerState() / 8)
+	factors = int64(layers * states * p.Precision.rules().bitsPerState / 8)
 	if p.Values {
-		values := int64(layers * keys * float64(m.KVHeads*m.HeadDim) * p.Precision.BitsPerState() / 8)
+		values := int64(layers * keys * float64(m.KVHeads*m.HeadDim) * p.Precision.rules().bitsPerState / 8)
 		rows += values
 		factors += values
 	}

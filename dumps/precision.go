@@ -103,14 +103,6 @@ func (p Precision) Rounding() *Rounding { return p.rules().weights }
 // sum to 2^-17 of its value, 23 are a whole float32.
 func (p Precision) SumBits() int { return p.rules().sumBits }
 
-// BitsPerWeight returns the measured bits that a weight takes in the file, in the
-// rows form.
-func (p Precision) BitsPerWeight() float64 { return p.rules().bitsPerWeight }
-
-// BitsPerState returns the measured bits that an element of a query, key or value
-// takes in the file.
-func (p Precision) BitsPerState() float64 { return p.rules().bitsPerState }
-
 // keyBits returns the number of mantissa bits, 10 to 23, that keeps the rounding of
 // keys from moving a score by more than the precision allows. A score's error is
 // about scale·|q|·|k|·2^-bits/√dim, and a weight moves by at most a quarter of it.

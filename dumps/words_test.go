@@ -36,15 +36,16 @@ func TestParsePrecision(t *testing.T) {
 // TestPrecisionRules: what each precision promises and keeps. The zero value and
 // unknown words, which a dump may hold, are Fine.
 func TestPrecisionRules(t *testing.T) {
+	const fine = "weights within 1e-4 + 5e-4 of the weight: 16 bits of a sum, half floats true"
 	for precision, want := range map[dumps.Precision]string{
-		dumps.Exact:  "float32; weights within 1e-6: 23 bits of a sum, 28 and 30 bits in the file, rounded false",
-		dumps.Fine:   "weights within 1e-4 + 5e-4 of the weight: 16 bits of a sum, 6.3 and 21 bits in the file, rounded true",
-		dumps.Coarse: "weights within 3e-3: 16 bits of a sum, 5 and 14 bits in the file, rounded true",
-		"":           "weights within 1e-4 + 5e-4 of the weight: 16 bits of a sum, 6.3 and 21 bits in the file, rounded true",
-		"finer":      "weights within 1e-4 + 5e-4 of the weight: 16 bits of a sum, 6.3 and 21 bits in the file, rounded true",
+		dumps.Exact:  "float32; weights within 1e-6: 23 bits of a sum, half floats false",
+		dumps.Fine:   fine,
+		dumps.Coarse: "weights within 3e-3: 16 bits of a sum, half floats true",
+		"":           fine,
+		"finer":      fine,
 	} {
-		got := fmt.Sprintf("%s: %d bits of a sum, %g and %g bits in the file, rounded %v",
-			precision.Bound(), precision.SumBits(), precision.BitsPerWeight(), precision.BitsPerState(), precision.Rounding() != nil)
+		got := fmt.Sprintf("%s: %d bits of a sum, half floats %v",
+			precision.Bound(), precision.SumBits(), precision.Rounding() != nil)
 		if got != want {
 			t.Errorf("%q: %s, want %s", precision, got, want)
 		}
