@@ -14,7 +14,7 @@ import (
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-// benchText is English text of some megabytes: documents of L-Eval.
+// benchText is some megabytes of English text: documents of L-Eval.
 func benchText(b *testing.B) string {
 	list, err := filepath.Glob(filepath.Join(sharedtest.Dir(b, "data/leval"), "*.jsonl"))
 	if err != nil || len(list) == 0 {
@@ -39,8 +39,7 @@ func benchText(b *testing.B) string {
 	return text.String()
 }
 
-// BenchmarkEncode encodes a text that was not seen before: the cache of words
-// starts empty.
+// BenchmarkEncode encodes a text with an empty cache of words.
 func BenchmarkEncode(b *testing.B) {
 	text := benchText(b)
 	for _, name := range []string{"gpt2", "smollm2", "qwen2", "llama3", "phi-3-mini"} {
@@ -68,8 +67,8 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// llama3Kind is Qwen2's vocabulary with what sets Llama 3's file apart: numbers
-// in threes, and words of the vocabulary taken whole.
+// llama3Kind is Qwen2's vocabulary with the two options that differ in Llama 3's file:
+// numbers of up to three digits, and words of the vocabulary as one token.
 func llama3Kind(b *testing.B) string {
 	text, err := os.ReadFile(filepath.Join(sharedtest.Dir(b, "data/tokenizers/qwen2"), "tokenizer.json"))
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// threadTime is the processor time of the calling thread, which must be locked:
-// the clock of a busy machine says little.
+// threadTime is the processor time of the calling goroutine's thread, which must be
+// locked. Elapsed time would say little on a busy machine.
 func threadTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(1, &u) != nil { // RUSAGE_THREAD

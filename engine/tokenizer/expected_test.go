@@ -13,9 +13,9 @@ import (
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-// TestHardStrings compares ids with those of the package tokenizers, for a
-// sample of strings; ATTNSCOPE_TOKENS names a folder with more, as
-// testdata/make_expected.py writes it.
+// TestHardStrings compares ids with those of the package tokenizers, for a sample of
+// strings and real vocabularies. ATTNSCOPE_TOKENS names a folder with more strings, which
+// testdata/make_expected.py writes.
 func TestHardStrings(t *testing.T) {
 	from := os.Getenv("ATTNSCOPE_TOKENS")
 	if from == "" {
@@ -38,9 +38,10 @@ func TestHardStrings(t *testing.T) {
 	}
 }
 
-// TestEveryStep does the same for small files that together have every supported
-// normalizer, pre-tokenizer, post-processor and decoder; ATTNSCOPE_JSON names a
-// folder with more strings, as testdata/make_json.py writes it.
+// TestEveryStep compares ids with those of the package tokenizers for small committed
+// files, which together have every supported normalizer, pre-tokenizer, post-processor and
+// decoder. ATTNSCOPE_JSON names a folder with more strings, which testdata/make_json.py
+// writes.
 func TestEveryStep(t *testing.T) {
 	dir := os.Getenv("ATTNSCOPE_JSON")
 	if dir == "" {

@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-const tinyTokenizer = `{"added_tokens":[{"id":5,"content":"<s>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],
+const tinyTokenizer = `{"added_tokens":[{"id":5,"content":"<s>","special":true,
+	"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],
 "normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
 "post_processor":null,"decoder":{"type":"ByteLevel"},
 "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"Ġ":3,"Ġab":4},"merges":["a b","Ġ ab"]}}`
 
-// FuzzTokenizerJSON: an unsound tokenizer.json is an error; what loads encodes
-// and decodes without a panic.
+// FuzzTokenizerJSON checks that a damaged tokenizer.json is an error, or a tokenizer that
+// encodes and decodes without a panic.
 func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(tinyTokenizer), "ab ab<s>c")
 	f.Add([]byte(strings.Replace(tinyTokenizer, `"ByteLevel","add`, `"Digits","add`, 1)), "a1")
@@ -42,7 +43,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 	})
 }
 
-// FuzzChatTemplate: a template renders or fails, within its limits.
+// FuzzChatTemplate checks that a template renders or fails within its limits.
 func FuzzChatTemplate(f *testing.F) {
 	f.Add("{% for m in messages %}<|{{ m['role'] }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", "hi")
 	f.Add("{{ raise_exception('no') }}", "x")
@@ -63,8 +64,8 @@ func FuzzChatTemplate(f *testing.F) {
 	})
 }
 
-// FuzzModelFile: an unsound tokenizer.model is an error; what loads encodes and
-// decodes without a panic.
+// FuzzModelFile checks that a damaged tokenizer.model is an error, or a tokenizer that
+// encodes and decodes without a panic.
 func FuzzModelFile(f *testing.F) {
 	for _, name := range []string{"bpe-bytes", "bpe-rules", "unigram-bytes", "unigram-rules"} {
 		data, err := os.ReadFile("testdata/spm/" + name + "/tokenizer.model")
@@ -89,8 +90,8 @@ func FuzzModelFile(f *testing.F) {
 	})
 }
 
-// FuzzByteLevel: under every pre-tokenizer of byte-level vocabularies the ids of
-// a text decode to it, and their ends cover it.
+// FuzzByteLevel checks, for every pre-tokenizer of byte-level vocabularies, that the ids of
+// a text decode to the text and that their ends cover it.
 func FuzzByteLevel(f *testing.F) {
 	var tokens, types, merges []any
 	for r, b := range byteOf {
@@ -123,7 +124,7 @@ func FuzzByteLevel(f *testing.F) {
 		for _, tok := range list {
 			ids := tok.Encode(text, false)
 			if got := tok.Decode(ids, false); got != text {
-				t.Fatalf("%s: %q comes back as %q", tok.source, text, got)
+				t.Fatalf("%s: %q decodes to %q", tok.source, text, got)
 			}
 			if ends := tok.Ends(text, ids); len(text) > 0 && (len(ends) != len(ids) || int(ends[len(ends)-1]) != len(text)) {
 				t.Fatalf("%s: %q ends at %v", tok.source, text, ends)

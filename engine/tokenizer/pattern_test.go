@@ -9,8 +9,8 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// TestPatternOutOfTime: an expression that backtracks without end is an error
-// that names the file and the expression, wherever it stands.
+// TestPatternOutOfTime checks that an expression which backtracks without end is an error
+// that names the file and the expression, in every step.
 func TestPatternOutOfTime(t *testing.T) {
 	re, err := regexp2.Compile(`(a+)+$`, regexp2.Unicode)
 	if err != nil {

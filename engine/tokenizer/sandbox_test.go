@@ -9,36 +9,38 @@ import (
 	"time"
 )
 
-// TestMain has chat templates rendered in a process of their own, as the program
-// has.
+// TestMain renders chat templates in a separate process, as the program does.
 func TestMain(m *testing.M) {
 	Sandbox()
 	os.Exit(m.Run())
 }
 
-// TestHostileTemplates: templates that take all time, all memory or all stack
-// there is are errors that name the file, and the next template is rendered as if
-// nothing had been.
+// TestHostileTemplates checks that a template which exhausts time, memory or stack is an
+// error that names the file, and that the next template is rendered nevertheless.
 func TestHostileTemplates(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: the memory of a process is limited on Linux only")
 	}
 	good := newTokenizer()
-	if err := good.setTemplate("good.json", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"); err != nil {
+	err := good.setTemplate("good.json", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
+	if err != nil {
 		t.Fatal(err)
 	}
+	const exhausted = "takes more than 512 MB of memory or calls itself without end"
+	loop := strings.Repeat("{% for i in range(2000) %}", 3) + strings.Repeat("{% endfor %}", 3)
+	double := "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
 	nested := strings.Repeat("[", 30000) + strings.Repeat("]", 30000)
 	for name, c := range map[string]struct{ template, want string }{
-		"a loop without end":           {"{% for i in range(2000) %}{% for j in range(2000) %}{% for k in range(2000) %}{% endfor %}{% endfor %}{% endfor %}", "not done after 1s"},
-		"a string that doubles":        {"{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "takes more than 512 MB of memory or calls itself without end"},
-		"a string times a thousand G":  {"{{ ('x' * 1000000000000)|length }}", "takes more than 512 MB of memory or calls itself without end"},
-		"a range without end":          {"{{ range(100000000000)|length }}", "takes more than 512 MB of memory or calls itself without end"},
+		"a loop without end":           {loop, "not done after 1s"},
+		"a string that doubles":        {double, exhausted},
+		"a string times a thousand G":  {"{{ ('x' * 1000000000000)|length }}", exhausted},
+		"a range without end":          {"{{ range(100000000000)|length }}", exhausted},
 		"a macro that calls itself":    {"{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}", "calls itself without end"},
 		"output without end":           {"{% for i in range(80) %}{{ 'x' * 1000000 }}{% endfor %}", "at most 67108864 are taken"},
 		"a negative repeat":            {"{{ 'x' * -1 }}", "it fails"},
 		"an exception of the template": {"{{ raise_exception('only users') }}", "only users"},
 		"lists in lists":               {"{{ " + nested + " }}", ""},
-		"more than it may be":          {"{{ '" + strings.Repeat("x", templateSource) + "' }}", "at most 131072 are taken"},
+		"a source that is too long":    {"{{ '" + strings.Repeat("x", templateSource) + "' }}", "at most 131072 are taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(c.want, "not done after 1s") {
@@ -50,25 +52,33 @@ func TestHostileTemplates(t *testing.T) {
 			if err == nil {
 				_, err = tok.ApplyChat([]Message{{"user", "hi"}}, true)
 			}
-			slow := err != nil && strings.Contains(c.want, "without end") && strings.Contains(err.Error(), "not done after 10s") // on a busy machine
-			if c.want != "" && !slow && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "bad.json: chat template")) {
-				t.Errorf("%v, want an error of bad.json with %q", err, c.want)
+			message := fmt.Sprint(err)
+			// On a busy machine the time can run out before the memory.
+			slow := strings.Contains(c.want, "without end") && strings.Contains(message, "not done after 10s")
+			named := strings.HasPrefix(message, "bad.json: chat template")
+			if c.want != "" && !slow && (!named || !strings.Contains(message, c.want)) {
+				t.Errorf("error %v, want one that begins with bad.json: chat template and has %q", err, c.want)
 			}
 			for i := range 2 {
-				if text, err := good.ApplyChat([]Message{{"user", fmt.Sprint("hi", i)}}, true); err != nil || text != fmt.Sprint("<user>hi", i) {
-					t.Fatalf("afterwards: %q, %v", text, err)
+				text, err := good.ApplyChat([]Message{{"user", fmt.Sprint("hi", i)}}, true)
+				if want := fmt.Sprint("<user>hi", i); err != nil || text != want {
+					t.Fatalf("the next template renders %q (%v), want %q", text, err, want)
 				}
 			}
 		})
 	}
 }
 
-// TestSandboxIsTheSame: bytes that are no UTF-8 pass through, and both ways of
-// rendering agree.
+// TestSandboxIsTheSame checks that rendering with and without the separate process gives
+// the same text, and that bytes which are not UTF-8 are kept.
 func TestSandboxIsTheSame(t *testing.T) {
 	tok := newTokenizer()
-	tok.bosToken, tok.eosToken = "<s>", "\xff"
-	if err := tok.setTemplate("x", "{{ bos_token }}{% for m in messages %}{{ m['role'] ~ ':' ~ m['content']|trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}>{% endif %}\xfe"); err != nil {
+	tok.bosToken = "<s>"
+	tok.eosToken = "\xff"
+	err := tok.setTemplate("x", "{{ bos_token }}"+
+		"{% for m in messages %}{{ m['role'] ~ ':' ~ m['content']|trim }}{{ eos_token }}{% endfor %}"+
+		"{% if add_generation_prompt %}>{% endif %}\xfe")
+	if err != nil {
 		t.Fatal(err)
 	}
 	msgs := []Message{{"user", " a\xc3 "}, {"assistant", "b\x00é"}}

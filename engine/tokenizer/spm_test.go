@@ -13,9 +13,9 @@ import (
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-// TestSentencePiece compares small models of every kind with the package
-// sentencepiece; ATTNSCOPE_SPM names a folder with more strings, as
-// testdata/make_spm.py writes it.
+// TestSentencePiece compares ids with those of the package sentencepiece, for small
+// committed models of every kind. ATTNSCOPE_SPM names a folder with more strings, which
+// testdata/make_spm.py writes.
 func TestSentencePiece(t *testing.T) {
 	dir := os.Getenv("ATTNSCOPE_SPM")
 	if dir == "" {
@@ -59,7 +59,7 @@ func TestSentencePiece(t *testing.T) {
 				}
 				if d := tok.Decode(got, false); d != decoded && !slices.Contains(got, tok.unk) { // the package shows the unknown as " ⁇ "
 					wrong++
-					t.Errorf("%q comes back as %q, want %q", text, d, decoded)
+					t.Errorf("%q decodes to %q, want %q", text, d, decoded)
 				}
 				mine := tok.Ends(text, got)
 				for i := range ends {
@@ -82,8 +82,8 @@ func TestSentencePiece(t *testing.T) {
 	}
 }
 
-// TestModelFileAsJSON: the model file of Mistral 0.2 gives what its
-// tokenizer.json gives.
+// TestModelFileAsJSON checks that Mistral 0.2's tokenizer.model gives the same ids as its
+// tokenizer.json.
 func TestModelFileAsJSON(t *testing.T) {
 	dir := sharedtest.Dir(t, "data/tokenizers/mistral-7b-instruct-v0.2")
 	want, err := Load(dir)
@@ -123,8 +123,8 @@ func TestModelFileAsJSON(t *testing.T) {
 	}
 }
 
-// TestDamagedModelFiles: cut and flipped files are errors or tokenizers, never a
-// panic.
+// TestDamagedModelFiles checks that truncated files and files with flipped bits are errors
+// or tokenizers, never a panic.
 func TestDamagedModelFiles(t *testing.T) {
 	for _, name := range []string{"bpe-rules", "unigram-rules"} {
 		data, err := os.ReadFile("testdata/spm/" + name + "/tokenizer.model")

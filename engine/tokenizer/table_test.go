@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMergeTable: the table is a map, of equal pairs the last holds.
+// TestMergeTable compares the table with a map: of equal pairs the last counts.
 func TestMergeTable(t *testing.T) {
 	var table mergeTable
 	if _, ok := table.get(pair{1, 2}); ok {
@@ -37,25 +37,30 @@ func TestMergeTable(t *testing.T) {
 	}
 }
 
-// TestPreTokenizers: words by the patterns of llama.cpp, worked by hand.
+// TestPreTokenizers compares the words of llama.cpp's pre-tokenizers with words found by
+// hand.
 func TestPreTokenizers(t *testing.T) {
 	const text = "I'LL pay 12345 $!\n\n漢字ab é…x"
 	for name, want := range map[string][]string{
-		"gpt-2":          {"I", "'", "LL", " pay", " 12345", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
-		"smollm":         {"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
-		"llama-bpe":      {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
-		"qwen2":          {"I", "'LL", " pay", " ", "1", "2", "3", "4", "5", " $!\n\n", "漢字ab", " é", "…x"},
-		"gpt-4o":         {"I'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
-		"default":        {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
-		"falcon":         {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
-		"deepseek-llm":   {"I", "'", "LL", " pay", " ", "12345", " $!", "\n", "\n", "漢字", "ab", " é", "…", "x"},
-		"deepseek-coder": {"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $", "!", "\n", "\n", "漢字", "ab", " é", "…", "x"},
-		"deepseek-v3":    {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字", "ab", " é", "…", "x"},
-		"bloom":          {"I'LL", " pay", " 12345", " $", "!\n\n", "漢字ab", " é", "…", "x"},
+		"gpt-2": {"I", "'", "LL", " pay", " 12345", " $!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"smollm": {
+			"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $!", "\n", "\n", "漢字ab", " é", "…", "x",
+		},
+		"llama-bpe":    {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
+		"qwen2":        {"I", "'LL", " pay", " ", "1", "2", "3", "4", "5", " $!\n\n", "漢字ab", " é", "…x"},
+		"gpt-4o":       {"I'LL", " pay", " ", "123", "45", " $!\n\n", "漢字ab", " é", "…x"},
+		"default":      {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"falcon":       {"I", "'", "LL", " pay", " ", "123", "45", " ", "$!", "\n", "\n", "漢字ab", " é", "…", "x"},
+		"deepseek-llm": {"I", "'", "LL", " pay", " ", "12345", " $!", "\n", "\n", "漢字", "ab", " é", "…", "x"},
+		"deepseek-coder": {
+			"I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " $", "!", "\n", "\n", "漢字", "ab", " é", "…", "x",
+		},
+		"deepseek-v3": {"I", "'LL", " pay", " ", "123", "45", " $!\n\n", "漢字", "ab", " é", "…", "x"},
+		"bloom":       {"I'LL", " pay", " 12345", " $", "!\n\n", "漢字ab", " é", "…", "x"},
 	} {
 		pre, ok := ggufPres()[name]
 		if !ok {
-			t.Errorf("%s is not known", name)
+			t.Errorf("pre-tokenizer %s is not supported", name)
 			continue
 		}
 		tok := newTokenizer()
@@ -76,22 +81,32 @@ func TestPreTokenizers(t *testing.T) {
 	}
 }
 
-// TestDecodeOfBytes: bytes that are no text, as the package tokenizers and
-// SentencePiece show them.
+// TestDecodeOfBytes checks that bytes which are not UTF-8 are decoded as the package
+// tokenizers and SentencePiece decode them.
 func TestDecodeOfBytes(t *testing.T) {
 	for in, want := range map[string]string{
-		"c\x01\x94": "c\x01\uFFFD", "\xb4\xe3X": "\uFFFD\uFFFDX", "7\xcb\xd9\xba\xa8\xb6 o": "7\uFFFDٺ\uFFFD\uFFFD o", "\xf0\x9f\x98": "\uFFFD",
-		"\xe2\x82\xe2\x82\xac": "\uFFFD€", "\xed\xa0\x80": "\uFFFD\uFFFD\uFFFD", "\xf5\x80": "\uFFFD\uFFFD", "\xe0\x80": "\uFFFD\uFFFD", "é": "é",
+		"c\x01\x94":               "c\x01\uFFFD",
+		"\xb4\xe3X":               "\uFFFD\uFFFDX",
+		"7\xcb\xd9\xba\xa8\xb6 o": "7\uFFFDٺ\uFFFD\uFFFD o",
+		"\xf0\x9f\x98":            "\uFFFD",
+		"\xe2\x82\xe2\x82\xac":    "\uFFFD€",
+		"\xed\xa0\x80":            "\uFFFD\uFFFD\uFFFD",
+		"\xf5\x80":                "\uFFFD\uFFFD",
+		"\xe0\x80":                "\uFFFD\uFFFD",
+		"é":                       "é",
 	} {
 		if got := lossy(in); got != want {
-			t.Errorf("%q becomes %q, want %q", in, got, want)
+			t.Errorf("%q is decoded as %q, want %q", in, got, want)
 		}
 	}
 	tok := newTokenizer()
 	if got := tok.textOfBytes([]byte("a\xe5b")); got != "a\uFFFDb" {
-		t.Errorf("a run of a model file: %q", got)
+		t.Errorf("tokenizer.model decodes the bytes a, e5, b as %q, want %q", got, "a\uFFFDb")
 	}
-	if tok.wholeRuns = true; tok.textOfBytes([]byte("a\xe5b")) != "\uFFFD\uFFFD\uFFFD" || tok.textOfBytes([]byte("aé")) != "aé" {
-		t.Errorf("a run of tokenizer.json: %q", tok.textOfBytes([]byte("a\xe5b")))
+	tok.wholeRuns = true
+	for in, want := range map[string]string{"a\xe5b": "\uFFFD\uFFFD\uFFFD", "aé": "aé"} {
+		if got := tok.textOfBytes([]byte(in)); got != want {
+			t.Errorf("tokenizer.json decodes the bytes %q as %q, want %q", in, got, want)
+		}
 	}
 }
