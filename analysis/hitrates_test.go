@@ -143,8 +143,8 @@ func TestExactMovesTheLastRow(t *testing.T) {
 	cfg.Windows = []int{1}
 	cfg.Exact = true
 	rows, _ := rowsOf(t, writeText(t, handDump), cfg)
-	if r := rows[0]; r.Rows != 6 || r.Significant != 8 {
-		t.Errorf("%d rows with %d significant positions, want 6 with 8", r.Rows, r.Significant)
+	if r := rows[0]; r.Rows != 6 || r.Significant != 8 || r.Chance != 2.0/8 {
+		t.Errorf("%d rows with %d significant positions, chance %g; want 6 with 8, and 2 of 8", r.Rows, r.Significant, r.Chance)
 	}
 }
 

@@ -1,63 +1,92 @@
 package experiments
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// chat makes a prompt of messages.
-func (l *Lab) chat(id, set, doc string, refs []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
-	return prompts.Prepare(l.Tokenizer, prompts.Record{ID: id, Dataset: set, Messages: messages, References: refs, Document: doc}, prompts.Options{})
+// longPrompt is the number of tokens that prompts of dialogues exceed, as in the
+// authors' scripts.
+const longPrompt = 3000
+
+// fewDialogues is the number of prompts below which truncated documents are used.
+const fewDialogues = 10
+
+// chat makes a prompt of messages. doc names the document that prompts share.
+func (l *Lab) chat(id, set, doc string, references []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
+	record := prompts.Record{ID: id, Dataset: set, Messages: messages, References: references, Document: doc}
+	return prompts.Prepare(l.Tokenizer, record, prompts.Options{})
 }
 
-// followed are the turns of recorded dialogues that the authors' scripts take
-// (observations/ in their repository, April 2024): prompts of more than 3,000 tokens, replies of more than 512,
-// followed token by token. Of each dialogue the first such turn.
-func (l *Lab) followed(reply int) (list []prompts.Prompt, left int, err error) {
-	long, most := 3000, l.Config.MaxPositions
+// longEnough is the number of tokens that prompts of dialogues exceed; with Quick,
+// any length will do.
+func (l *Lab) longEnough() int {
 	if l.Quick {
-		long = 1
+		return 1
 	}
+	return longPrompt
+}
+
+// followed takes turns of recorded dialogues as the authors' scripts do
+// (observations/ in their repository, April 2024): prompts of more than 3,000 tokens
+// with replies of more than 512, which are followed token by token. It takes the
+// first such turn of each dialogue, and returns the number of dialogues that have
+// none.
+func (l *Lab) followed(reply int) (list []prompts.Prompt, left int, err error) {
 	records, err := l.records()
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, d := range records {
+	for i := range records {
+		d := &records[i]
 		if len(d.Messages) == 0 {
 			continue
 		}
-		found := false
-		for i, m := range d.Messages {
-			if m.Role != "assistant" || i == 0 {
-				continue
-			}
-			p, err := l.chat(fmt.Sprintf("%s/%d", d.ID, i), d.set, "", nil, d.Messages[:i]...)
-			if err != nil {
-				return nil, 0, err
-			}
-			p.Reply = l.Tokenizer.Encode(m.Content, false)
-			if len(p.Tokens) <= long || len(p.Reply) < reply || most > 0 && len(p.Tokens)+reply > most {
-				continue
-			}
-			p.Reply = p.Reply[:reply]
-			list, found = append(list, p), true
-			break
+		p, found, err := l.firstTurn(d, reply)
+		if err != nil {
+			return nil, 0, err
 		}
-		if !found {
+		if found {
+			list = append(list, p)
+		} else {
 			left++
 		}
 	}
 	return list, left, nil
 }
 
-// dialogues are prompts of more than 3,000 tokens that end with a question:
-// dialogues that are long enough, long documents as they are, shorter ones
-// joined, with their answers as turns. Truncated documents are taken only where
-// there are fewer than ten others.
+// firstTurn is the first reply of a dialogue that is long enough and follows a long
+// prompt.
+func (l *Lab) firstTurn(d *document, reply int) (p prompts.Prompt, found bool, err error) {
+	for i, m := range d.Messages {
+		if m.Role != "assistant" || i == 0 {
+			continue
+		}
+		p, err := l.chat(fmt.Sprintf("%s/%d", d.ID, i), d.set, "", nil, d.Messages[:i]...)
+		if err != nil {
+			return p, false, err
+		}
+		p.Reply = l.Tokenizer.Encode(m.Content, false)
+		most := l.Config.MaxPositions
+		fits := most == 0 || len(p.Tokens)+reply <= most
+		if len(p.Tokens) > l.longEnough() && len(p.Reply) >= reply && fits {
+			p.Reply = p.Reply[:reply]
+			return p, true, nil
+		}
+	}
+	return prompts.Prompt{}, false, nil
+}
+
+// dialogues are prompts of more than 3,000 tokens that end with a question: turns of
+// dialogues; then long documents with their first instruction; then, if there are
+// still few, shorter documents joined, with their reference answers as turns.
+// Truncated documents are used only if there are fewer than ten other prompts.
 func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	list, left, err := l.followed(reply)
 	if err != nil {
@@ -70,49 +99,34 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, most := 12, 20
+	want := 12 // prompts, as far as documents can be joined to reach it
+	most := 20
 	if l.Quick {
-		want, most = 2, 2
+		want = 2
+		most = 2
+	}
+	for i := range docs {
+		d := &docs[i]
+		if d.truncated && len(list) >= fewDialogues {
+			break
+		}
+		if d.tokens <= longPrompt || len(list) >= most {
+			continue
+		}
+		text := d.Text + "\n\n" + d.Instructions[0]
+		p, err := l.chat(d.ID+"/0", d.set, "", nil, tokenizer.Message{Role: "user", Content: text})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
 	}
 	r := rand.New(rand.NewPCG(l.Seed, 0xd1a1))
-	for _, d := range docs {
-		if d.truncated && len(list) >= 10 {
-			break
-		}
-		if d.tokens > 3000 && len(list) < most {
-			p, err := l.chat(fmt.Sprintf("%s/0", d.ID), d.set, "", nil, tokenizer.Message{Role: "user", Content: d.Text + "\n\n" + d.Instructions[0]})
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, p)
-		}
-	}
-	target := 3000
-	if l.Quick {
-		target = 1
-	}
 	for n := 0; len(list) < want && n < 100; n++ {
-		var turns []tokenizer.Message
-		var names []string
-		tokens := 0
-		for _, at := range r.Perm(len(docs)) {
-			d := docs[at]
-			if len(d.Outputs) != len(d.Instructions) || d.tokens > 3000 {
-				continue
-			}
-			ask := r.IntN(len(d.Instructions))
-			turns = append(turns, tokenizer.Message{Role: "user", Content: d.Text + "\n\n" + d.Instructions[ask]})
-			names = append(names, fmt.Sprintf("%s%d", d.ID, ask))
-			if tokens += d.tokens; tokens > target {
-				break
-			}
-			turns = append(turns, tokenizer.Message{Role: "assistant", Content: d.Outputs[ask]})
-		}
-		if tokens <= target {
+		id, turns := l.joined(docs, r)
+		if turns == nil {
 			break
 		}
-		id := strings.Join(names, "+")
-		if seen(list, id) {
+		if slices.ContainsFunc(list, func(p prompts.Prompt) bool { return p.ID == id }) {
 			continue
 		}
 		p, err := l.chat(id, "joined", "", nil, turns...)
@@ -122,16 +136,32 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 		list = append(list, p)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("no prompt of more than 3,000 tokens can be made of the sets: give longer documents, or documents with outputs to join")
+		return nil, errors.New("no prompt of more than 3,000 tokens can be made of the sets:" +
+			" give longer documents, or documents with outputs to join")
 	}
 	return list, nil
 }
 
-func seen(list []prompts.Prompt, id string) bool {
-	for i := range list {
-		if list[i].ID == id {
-			return true
+// joined makes a dialogue of short documents in random order: each with one of its
+// instructions and the reference answer to it, until the documents have more tokens
+// than a prompt needs. The last has no answer. turns is nil if all documents
+// together are too short.
+func (l *Lab) joined(docs []document, r *rand.Rand) (id string, turns []tokenizer.Message) {
+	var names []string
+	tokens := 0
+	for _, at := range r.Perm(len(docs)) {
+		d := &docs[at]
+		if len(d.Outputs) != len(d.Instructions) || d.tokens > longPrompt {
+			continue
 		}
+		ask := r.IntN(len(d.Instructions))
+		turns = append(turns, tokenizer.Message{Role: "user", Content: d.Text + "\n\n" + d.Instructions[ask]})
+		names = append(names, fmt.Sprintf("%s%d", d.ID, ask))
+		tokens += d.tokens
+		if tokens > l.longEnough() {
+			return strings.Join(names, "+"), turns
+		}
+		turns = append(turns, tokenizer.Message{Role: "assistant", Content: d.Outputs[ask]})
 	}
-	return false
+	return "", nil
 }

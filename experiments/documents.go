@@ -12,21 +12,21 @@ import (
 	"github.com/attnscope/attnscope/examples"
 )
 
-// document is a text with instructions on it and reference answers, or a
-// dialogue.
+// document is a text with instructions on it and reference answers, or a dialogue.
 type document struct {
 	ID           string
 	Text         string
 	Instructions []string
 	Outputs      []string
-	Messages     []tokenizer.Message // of a dialogue; there is no Text then
+	Messages     []tokenizer.Message // of a dialogue, which has no Text
 	set          string
 	tokens       int  // of the text, after truncation
 	truncated    bool // the text lost its middle
 }
 
-// documentForm is a line of a set: L-Eval's fields as this project names them,
-// LongBench's, kvpress', or a dialogue's.
+// documentForm is a line of a set. It has the fields of this project (document,
+// instructions, outputs, as L-Eval has them under other names), of LongBench, of
+// kvpress, or of a dialogue.
 type documentForm struct {
 	ID           string              `json:"id"`
 	LongBenchID  string              `json:"_id"`
@@ -41,7 +41,8 @@ type documentForm struct {
 	Messages     []tokenizer.Message `json:"messages"`
 }
 
-// parseDocument reads one line.
+// parseDocument reads a line of a set, which has a document or a dialogue. A missing
+// id is made of the set and the line.
 func parseDocument(text []byte, set string, line int) (document, error) {
 	var f documentForm
 	fail := func(format string, args ...any) (document, error) {
@@ -50,7 +51,14 @@ func parseDocument(text []byte, set string, line int) (document, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return fail("%w", err)
 	}
-	d := document{ID: f.ID, Text: f.Document, Instructions: f.Instructions, Outputs: f.Outputs, Messages: f.Messages, set: set}
+	d := document{
+		ID:           f.ID,
+		Text:         f.Document,
+		Instructions: f.Instructions,
+		Outputs:      f.Outputs,
+		Messages:     f.Messages,
+		set:          set,
+	}
 	if d.ID == "" {
 		d.ID = f.LongBenchID
 	}
@@ -61,25 +69,27 @@ func parseDocument(text []byte, set string, line int) (document, error) {
 		d.Text = f.Context
 		switch {
 		case f.Question != "":
-			d.Instructions, d.Outputs = []string{f.Question}, nil
+			d.Instructions = []string{f.Question}
+			d.Outputs = nil
 			if f.Answer != "" {
 				d.Outputs = []string{f.Answer}
 			}
 		case f.Input != "":
 			d.Instructions = []string{f.Input}
 			d.Outputs = f.Answers[:min(1, len(f.Answers))]
-		default: // summaries: the task is in the data set's name, not in the line
+		default: // a summary: the line has no task, only the name of the data set does
 			d.Instructions = []string{"Summarise the text above."}
 			d.Outputs = f.Answers[:min(1, len(f.Answers))]
 		}
 	}
 	if len(d.Messages) == 0 && (d.Text == "" || len(d.Instructions) == 0) {
-		return fail("no document with instructions, no context with a question, no messages")
+		return fail("no document with instructions, no context with a question and no messages")
 	}
 	return d, nil
 }
 
-// records reads the sets of -p, or the documents that ship.
+// records reads the sets that were given, or else the documents that ship. A set
+// without a document or dialogue is an error.
 func (l *Lab) records() ([]document, error) {
 	var list []document
 	read := func(set string, text []byte) error {
@@ -110,7 +120,8 @@ func (l *Lab) records() ([]document, error) {
 			return nil, err
 		}
 		if len(list) == before {
-			return nil, fmt.Errorf("set %s: %s holds no document or dialogue: name another file, or leave the set out", set, l.Sets[set])
+			return nil, fmt.Errorf("set %s: %s has no document and no dialogue: name another file, or leave the set out",
+				set, l.Sets[set])
 		}
 	}
 	if len(list) > 0 {
@@ -120,12 +131,12 @@ func (l *Lab) records() ([]document, error) {
 	return list, err
 }
 
-// templateTokens is room for what a chat template puts around a message.
+// templateTokens is the room left for what a chat template adds to a message.
 const templateTokens = 64
 
-// documents are the records with a text. Texts that leave no room in the model
-// for their longest instruction and a reply, or are longer than asked for,
-// lose their middle; their set is named so.
+// documents returns the records with a text, whole ones first. A text loses its
+// middle if it leaves no room in the model for its longest instruction and the reply,
+// or is longer than MaxTokens; the name of its set then ends in truncatedGroup.
 func (l *Lab) documents(reply int) ([]document, error) {
 	records, err := l.records()
 	if err != nil {
@@ -137,32 +148,45 @@ func (l *Lab) documents(reply int) ([]document, error) {
 		if d.Text == "" {
 			continue
 		}
-		limit := 1 << 30
-		if n := l.Config.MaxPositions; n > 0 {
-			ask := 0
-			for _, text := range d.Instructions {
-				ask = max(ask, len(l.Tokenizer.Encode(text, false)))
-			}
-			limit = max(256, n-reply-templateTokens-ask)
-		}
-		if l.MaxTokens > 0 {
-			limit = min(limit, l.MaxTokens)
-		}
-		ids := l.Tokenizer.Encode(d.Text, false)
-		if d.tokens = len(ids); len(ids) > limit {
-			ends := l.Tokenizer.Ends(d.Text, ids)
-			d.Text = d.Text[:ends[limit/2-1]] + d.Text[ends[len(ids)-(limit-limit/2)-1]:]
-			d.set, d.tokens, d.truncated = d.set+truncatedGroup, limit, true
+		l.truncate(&d, reply)
+		if d.truncated {
 			cut++
 		}
 		list = append(list, d)
 	}
-	// Whole documents come first, so that experiments on a few take those.
+	// Experiments that use only some documents take whole ones.
 	slices.SortStableFunc(list, compareWhole)
 	n := len(list)
 	l.notes.Documents = &n
 	l.notes.DocumentsTruncated = &cut
 	return list, nil
+}
+
+// truncate counts the tokens of a document and cuts the middle out of a long one.
+func (l *Lab) truncate(d *document, reply int) {
+	limit := 1 << 30
+	if n := l.Config.MaxPositions; n > 0 {
+		ask := 0
+		for _, text := range d.Instructions {
+			ask = max(ask, len(l.Tokenizer.Encode(text, false)))
+		}
+		limit = max(256, n-reply-templateTokens-ask)
+	}
+	if l.MaxTokens > 0 {
+		limit = min(limit, l.MaxTokens)
+	}
+	ids := l.Tokenizer.Encode(d.Text, false)
+	d.tokens = len(ids)
+	if len(ids) <= limit {
+		return
+	}
+	ends := l.Tokenizer.Ends(d.Text, ids)
+	front := ends[limit/2-1]
+	back := ends[len(ids)-(limit-limit/2)-1]
+	d.Text = d.Text[:front] + d.Text[back:]
+	d.set += truncatedGroup
+	d.tokens = limit
+	d.truncated = true
 }
 
 // compareWhole puts whole documents before truncated ones.

@@ -13,39 +13,48 @@ import (
 	"github.com/attnscope/attnscope/examples"
 )
 
-// Adjectives and nouns of the lines' names.
+// Adjectives and nouns that names of lines and keys are made of.
 var (
-	adjectives = strings.Fields("amber ancient brisk calm clever cobalt crimson dusty eager early faint fierce gentle golden grand hidden hollow icy idle ivory jolly keen late lively lonely loyal lucky mellow misty modest narrow noble odd patient plain polite proud quick quiet rapid rough rusty shady sharp shy silent silver simple sleepy slim smooth solid spare steady steep stern sturdy sunny swift tame tidy tiny vast vivid warm wary wild wise witty young")
-	nouns      = strings.Fields("acorn anchor apple arrow badger barn basket beacon bell bench birch bottle bridge brook button cabin candle canyon cedar cellar cherry cliff clock cloud comet copper coral cottage crane creek desk engine falcon feather fern field flute forest fountain garden gate glacier goose grove hammer harbor hazel heron hill island jacket kettle ladder lake lantern lemon lily linen maple marble meadow mill mirror moose moss needle oak oar ocean orchard otter owl paper pebble pine plum pond quill rabbit raven reef ribbon river robin saddle sail shore sparrow spruce stone stove thistle thread tower trail valley violin wagon walnut willow window wren")
+	adjectives = strings.Fields(`
+		amber ancient brisk calm clever cobalt crimson dusty eager early faint fierce gentle golden grand
+		hidden hollow icy idle ivory jolly keen late lively lonely loyal lucky mellow misty modest narrow
+		noble odd patient plain polite proud quick quiet rapid rough rusty shady sharp shy silent silver
+		simple sleepy slim smooth solid spare steady steep stern sturdy sunny swift tame tidy tiny vast
+		vivid warm wary wild wise witty young`)
+	nouns = strings.Fields(`
+		acorn anchor apple arrow badger barn basket beacon bell bench birch bottle bridge brook button cabin
+		candle canyon cedar cellar cherry cliff clock cloud comet copper coral cottage crane creek desk
+		engine falcon feather fern field flute forest fountain garden gate glacier goose grove hammer harbor
+		hazel heron hill island jacket kettle ladder lake lantern lemon lily linen maple marble meadow mill
+		mirror moose moss needle oak oar ocean orchard otter owl paper pebble pine plum pond quill rabbit
+		raven reef ribbon river robin saddle sail shore sparrow spruce stone stove thistle thread tower
+		trail valley violin wagon walnut willow window wren`)
 )
 
-// lineTask is a record of lines with random numbers, one of which is asked for:
-// LongEval's lines task, in own words. depth in [0, 1] says where the asked line
-// stands.
+// lineTask is LongEval's lines task in our own words: a record of lines with random
+// numbers, one of which is asked for. depth, in [0, 1], is the place of that line.
 func lineTask(seed uint64, lines int, depth float64) (text, answer string) {
 	r := rand.New(rand.NewPCG(seed, uint64(lines)))
 	used := map[string]bool{}
 	at := min(lines-1, int(depth*float64(lines)))
 	var b strings.Builder
-	b.WriteString("Here is a record of lines. Each line has a name and holds a number between < and >. Remember the number of every line, because one of them will be asked for at the end.\n\n")
+	b.WriteString("Here is a record of lines. Each line has a name and holds a number between < and >." +
+		" Remember the number of every line, because one of them will be asked for at the end.\n\n")
 	asked := ""
 	for i := range lines {
-		name := ""
-		for name == "" || used[name] {
-			name = adjectives[r.IntN(len(adjectives))] + "-" + nouns[r.IntN(len(nouns))]
-		}
-		used[name] = true
+		name := newName(r, used)
 		value := fmt.Sprint(10000 + r.IntN(90000))
 		fmt.Fprintf(&b, "line %s: REGISTER_CONTENT is <%s>\n", name, value)
 		if i == at {
-			asked, answer = name, value
+			asked = name
+			answer = value
 		}
 	}
 	fmt.Fprintf(&b, "\nThe record is over. What is the REGISTER_CONTENT in line %s? Answer with the number only.", asked)
 	return b.String(), answer
 }
 
-// haystack is the text of -p haystack=FILE, or of the documents that ship.
+// haystack is the text of the set haystack, or else of the documents that ship.
 func (l *Lab) haystack() (string, error) {
 	if path := l.Sets["haystack"]; path != "" {
 		text, err := os.ReadFile(path)
@@ -67,48 +76,60 @@ func (l *Lab) haystack() (string, error) {
 	return b.String(), s.Err()
 }
 
-// The needle of the original needle-in-a-haystack test, its question, and what
-// an answer must hold.
+// The needle of the original needle-in-a-haystack test, the question about it, and
+// the phrase that a correct answer holds.
 const (
 	needleText     = "The best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
 	needleQuestion = "What is the best thing to do in San Francisco? Answer with the sentence from the text."
 	needleAnswer   = "eat a sandwich and sit in Dolores Park"
 )
 
-// needleTask hides the needle in a haystack of about so many tokens and asks for
-// it.
+// needleTask hides the needle at depth, in [0, 1], of about so many tokens of the
+// haystack, and asks for it.
 func needleTask(tok *tokenizer.Tokenizer, hay string, tokens int, depth float64) string {
 	text := stack(tok, hay, tokens)
 	at := sentence(tok, text, depth)
 	return text[:at] + needleText + " " + text[at:] + "\n\n" + needleQuestion
 }
 
-// rulerTask hides a number under each of some names, the asked one at depth, the
-// others anywhere.
+// rulerTask hides so many numbers in the haystack, each under a key, and asks for
+// one of them. It is at depth, in [0, 1]; the others are anywhere.
 func rulerTask(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth float64, keys int) (text, answer string) {
 	r := rand.New(rand.NewPCG(seed, uint64(keys)))
 	text = stack(tok, hay, tokens)
 	asked := ""
 	used := map[string]bool{}
 	for i := range keys {
-		key := ""
-		for key == "" || used[key] {
-			key = adjectives[r.IntN(len(adjectives))] + "-" + nouns[r.IntN(len(nouns))]
-		}
-		used[key] = true
-		value, at := fmt.Sprint(1000000+r.IntN(9000000)), r.Float64()
-		if i == keys-1 { // last, so that the others do not move it
-			asked, answer, at = key, value, depth
+		key := newName(r, used)
+		value := fmt.Sprint(1000000 + r.IntN(9000000))
+		at := r.Float64()
+		if i == keys-1 { // the last one, so that the others do not move it
+			asked = key
+			answer = value
+			at = depth
 		}
 		pos := sentence(tok, text, at)
 		text = text[:pos] + fmt.Sprintf("One of the special magic numbers for %s is: %s. ", key, value) + text[pos:]
 	}
-	return "Some special magic numbers are hidden in the following text. Remember them: one is asked for afterwards.\n\n" + text +
-		fmt.Sprintf("\n\nWhat is the special magic number for %s in the text above? Answer with the number only.", asked), answer
+	const question = "What is the special magic number for %s in the text above? Answer with the number only."
+	text = "Some special magic numbers are hidden in the following text. Remember them: one is asked for afterwards.\n\n" +
+		text + "\n\n" + fmt.Sprintf(question, asked)
+	return text, answer
 }
 
-// stack is the beginning of a text, repeated as often as needed, so many tokens
-// long.
+// newName draws an adjective and a noun that are not used together yet.
+func newName(r *rand.Rand, used map[string]bool) string {
+	for {
+		name := adjectives[r.IntN(len(adjectives))] + "-" + nouns[r.IntN(len(nouns))]
+		if !used[name] {
+			used[name] = true
+			return name
+		}
+	}
+}
+
+// stack is the beginning of a text, so many tokens long. A shorter text is
+// repeated.
 func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
 	ids := tok.Encode(hay, false)
 	for len(ids) < tokens {
@@ -118,8 +139,8 @@ func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
 	return hay[:tok.Ends(hay, ids)[tokens-1]]
 }
 
-// sentence is the byte where a sentence begins, near depth in [0, 1] of the
-// text's tokens.
+// sentence is the byte at which the sentence begins that holds the token at depth,
+// in [0, 1]; at depth 1 it is the end of the text.
 func sentence(tok *tokenizer.Tokenizer, text string, depth float64) int {
 	if depth >= 1 {
 		return len(text)
