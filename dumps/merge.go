@@ -9,8 +9,9 @@ import (
 
 // Merge joins dumps of one model and plan into a dump at out, without recompressing
 // them. Prompts follow one dump after the other; prompts of shards are put in the
-// order of their prompt set. force allows to replace out. If ctx ends early, nothing
-// is left of out and the error is that of ctx.
+// order of their prompt set. Two dumps with a prompt of the same id are an error. With
+// force, an existing out is replaced. If ctx ends early, no part of the new dump is left
+// and the error wraps that of ctx.
 func Merge(ctx context.Context, out string, in []string, force bool) error {
 	var dumps []*Reader
 	for _, path := range in {

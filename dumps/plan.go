@@ -9,9 +9,9 @@ import (
 
 // Plan says what was recorded.
 type Plan struct {
-	WindowRows       int       `json:"window_rows"` // last rows of each prompt
-	PromptWindows    int       `json:"prompt_windows"`
-	PromptWindowSize int       `json:"prompt_window_size"`
+	WindowRows       int       `json:"window_rows"`        // last rows of each prompt
+	PromptWindows    int       `json:"prompt_windows"`     // query windows whose sums are kept
+	PromptWindowSize int       `json:"prompt_window_size"` // queries of such a window
 	MaxNewTokens     int       `json:"max_new_tokens"`
 	Layers           []int     `json:"layers"` // true ids, ascending
 	Heads            []int     `json:"heads"`  // true ids, ascending

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// PromptWriter writes the blocks of one prompt. Its methods may be called from
-// several goroutines; call Finish when all of them have returned. Slices that are
-// handed over are copied, so that the caller may reuse them at once. Encoding and
-// compressing run in parallel to the caller; blocks appear in the file in the order
-// of the calls. A method waits while the writer holds 64 MB of values that are not
-// encoded yet.
+// PromptWriter writes the blocks of one prompt. Its methods may be called from several
+// goroutines; call Finish when all of them have returned. They copy the slices that they
+// are given, so that the caller may reuse them at once. Blocks are encoded and compressed
+// concurrently and appear in the file in the order of the calls. A method waits while
+// the writer holds 64 MB of values that are not encoded yet. Array shapes that do not
+// fit the number of values, and errors of earlier writes, are errors.
 type PromptWriter struct {
 	w     *Writer
 	index uint32 // of the prompt in the file
@@ -24,7 +24,8 @@ type PromptWriter struct {
 	encoding sync.WaitGroup // blocks that are being read and encoded
 }
 
-// Rows writes consecutive rows of one head, in the rows form.
+// Rows writes consecutive rows of one head, in the rows form. Half floats in a dump of
+// precision Exact are an error.
 func (p *PromptWriter) Rows(rows Rows) error {
 	if err := p.w.queue.failed(); err != nil {
 		return err
@@ -79,8 +80,8 @@ func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 	return p.send(keysRecord(m, layer, pos0, n), k, p.keyBits(layer, k))
 }
 
-// KeysLater is Keys for keys that read returns. It is called from another goroutine,
-// before Settle returns.
+// KeysLater is Keys for keys that read returns. Another goroutine calls read, before
+// Settle returns.
 func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
 	if err := p.w.queue.failed(); err != nil {
 		return err

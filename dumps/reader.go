@@ -31,7 +31,7 @@ type blockKey struct {
 
 // Open opens a dump. Of a cut, damaged or unfinished dump the complete prompts are
 // read, with a warning. If path does not exist, path.partial is opened. Errors about
-// damage are [ErrCorrupt].
+// damage wrap [ErrCorrupt].
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

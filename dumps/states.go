@@ -19,7 +19,7 @@ type States struct {
 	Values   []float32 // [P+G, kvHeads, valueDim]
 }
 
-// States reads the factors of a layer. In a dump of the rows form that is an
+// States reads the factors of a layer. For a prompt in the rows form the error is
 // [ErrAbsent].
 func (r *Reader) States(prompt, layer int) (*States, error) {
 	p, err := r.promptAt(prompt)

@@ -13,6 +13,7 @@ type Problem struct {
 	What   string // kind, rows and damage
 }
 
+// String names the prompt and the layer, as far as they are known, and the problem.
 func (p Problem) String() string {
 	switch {
 	case p.Prompt == "":
