@@ -64,8 +64,8 @@ func Methods(ctx context.Context, paths []string, cfg MethodConfig) ([]MethodRow
 	return lists[0], warnings, nil
 }
 
-// MethodsBy is [Methods] for several combinations of keys from one pass over the dumps:
-// it returns a list of rows for each of by, and ignores cfg.By.
+// MethodsBy is [Methods] for several combinations of keys, from one pass over the dumps.
+// It returns one list of rows per combination and ignores cfg.By.
 func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By) ([][]MethodRow, []Warning, error) {
 	cfg.By = nil
 	for _, keys := range by {
@@ -89,7 +89,7 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 		}
 	}
 	if len(a.sums) == 0 {
-		return nil, a.warnings, errors.New("nothing to judge: no prompt is longer than the window and has a reply")
+		return nil, a.warnings, errors.New("nothing to measure: no prompt is longer than the window and has a reply")
 	}
 	lists := make([][]MethodRow, len(by))
 	for i := range lists {

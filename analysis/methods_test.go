@@ -62,7 +62,7 @@ func slowSnapKV(w []float32, rows, keys int) []int {
 	return keep
 }
 
-// slowMeasures judges a selection of one head with loops over single weights.
+// slowMeasures measures a selection of one head with loops over single weights.
 func slowMeasures(l *Layer, h int, keep []int) map[string]float64 {
 	w, keys, prefix := l.Reply.Head(h), l.Reply.Keys, l.Len-testWindow
 	rows, g := l.Reply.Rows, h*l.KVHeads/l.Heads

@@ -136,9 +136,9 @@ func sameChoice(t *testing.T, w *record, rows *lastRows, s *model.Session, entri
 	}
 }
 
-// TestChoiceOnCard: slots that a card chooses by votes are those of package snapkv
-// from the card's own rows, bit for bit, and those that the processor chooses from
-// the cache; over windows, kernels, poolings, groups of heads and budgets.
+// TestChoiceOnCard: a card selects the same slots as package snapkv does from the card's
+// rows, bit for bit, and as the processor does from the cache, for several windows,
+// kernels, poolings, groups and budgets.
 func TestChoiceOnCard(t *testing.T) {
 	for _, c := range []struct{ dir, compute string }{
 		{"llama-llama3", "f32"}, {"llama-biases", "bf16"}, {"gemma2", "f32"}, {"gpt2", "f16"}, {"starcoder2-window", "f32"},
@@ -216,9 +216,8 @@ func TestTiedChoiceOnCard(t *testing.T) {
 	}
 }
 
-// TestRunChoosesOnCard: replies from caches that the card has compressed by its own
-// choice are those of the processor's, and the methods that it has no kernels for
-// go on beside.
+// TestRunChoosesOnCard: replies are the same whether the card selects or the processor
+// does, also in a run that mixes methods that the card knows with others.
 func TestRunChoosesOnCard(t *testing.T) {
 	dir := "../../engine/model/testdata/qwen3"
 	var lines [2][]string

@@ -16,8 +16,8 @@ import (
 
 // Run decodes and calls emit with a result for each prompt and cache: prompt by prompt,
 // the full cache first, then method by method in the order of the configs. An error of
-// emit ends the run. A passed-through prompt has results that equal those of the full
-// cache, with a warning.
+// emit ends the run. A prompt that passes through has the results of the full cache, with
+// a warning.
 func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	if err := c.Check(); err != nil {
 		return err
