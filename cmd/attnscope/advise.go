@@ -26,19 +26,29 @@ func adviseCommand() *cli.Command {
 		Name:      "advise",
 		Usage:     "smallest budget of each method that keeps the predicted loss under a bound",
 		ArgsUsage: "RUN.attn... --loss 0.05",
-		Description: "The loss is the mean KL divergence between decoding from the full cache and from the compressed cache, in nats per reply token.\n" +
-			"Advise predicts it from the dump; docs/ADVICE.md explains how, and how well. Unless flags say otherwise, it tries all methods,\n" +
-			"capacities from 64 to 16384 and a window of 32. It exits with 1 if no method keeps the bound.\n\n" +
-			"With --calibrate it determines instead which measure of a dump predicts the loss best for your model. The losses come from\n" +
-			"attnscope generate on the same prompts, with the same method flags.",
+		Description: "The loss is the mean KL divergence between decoding from the full cache and from the compressed\n" +
+			"cache, in nats per reply token. Advise predicts it from the dump; docs/ADVICE.md explains how, and\n" +
+			"how well. Unless flags say otherwise, it tries all methods, capacities from 64 to 16384 and a window\n" +
+			"of 32. It exits with 1 if no method keeps the bound.\n\n" +
+			"With --calibrate it determines instead which measure of a dump predicts the loss best for your\n" +
+			"model. The losses come from attnscope generate on the same prompts, with the same method flags.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.Float64Flag{Name: "loss", DefaultText: "none; required", Usage: "bound on the predicted KL, in `NATS` per reply token"},
-			&cli.StringFlag{Name: "by", DefaultText: "one budget for all", Usage: "advise a budget for each layer or each head: layer or head"},
+			&cli.Float64Flag{
+				Name: "loss", DefaultText: "none; required",
+				Usage: "bound on the predicted KL, in `NATS` per reply token",
+			},
+			&cli.StringFlag{
+				Name: "by", DefaultText: "one budget for all",
+				Usage: "advise a budget for each layer or each head: layer or head",
+			},
 			&cli.StringFlag{
 				Name: "calibration", DefaultText: "the one that ships, of smollm2-135m",
 				Usage: "predict with the calibration in `FILE.json`, written by --calibrate --save",
 			},
-			&cli.StringFlag{Name: "calibrate", Usage: "calibrate against the losses in `GENERATE.jsonl`, the output of attnscope generate"},
+			&cli.StringFlag{
+				Name:  "calibrate",
+				Usage: "calibrate against the losses in `GENERATE.jsonl`, the output of attnscope generate",
+			},
 			&cli.StringFlag{Name: "save", Usage: "with --calibrate, write the calibration to `FILE.json`"},
 			&cli.StringFlag{Name: "figures", Usage: "with --calibrate, draw KL against each measure into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
@@ -73,7 +83,8 @@ func runAdvise(c *cli.Context) error {
 		return runCalibrate(c, cfg)
 	}
 	if s.all { // the bounds cannot be chosen
-		cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), func(m snapkv.Method) bool { return m.Role == snapkv.Bound })
+		isBound := func(m snapkv.Method) bool { return m.Role == snapkv.Bound }
+		cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), isBound)
 	}
 	cals, err := calibrations(c.String("calibration"))
 	if err != nil {

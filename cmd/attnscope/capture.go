@@ -19,9 +19,10 @@ func captureCommand() *cli.Command {
 		Name:      "capture",
 		Usage:     "run a model over prompts and record its attention into a dump",
 		ArgsUsage: "-m MODEL -p PROMPTS -o RUN.attn",
-		Description: "Capture runs each prompt through the model, generates a reply (or follows the reply that the prompt file gives) and records\n" +
-			"the attention of the last prompt tokens and of every reply token. Every other verb answers from the dump, without the model.\n" +
-			"A run that was interrupted leaves RUN.attn.partial; the same command with --resume continues it.",
+		Description: "Capture runs each prompt through the model, generates a reply (or follows the reply that the prompt\n" +
+			"file gives) and records the attention of the last prompt tokens and of every reply token. Every\n" +
+			"other verb answers from the dump, without the model. A run that was interrupted leaves\n" +
+			"RUN.attn.partial; the same command with --resume continues it.",
 		Flags: slices.Concat([]cli.Flag{
 			modelFlag, revisionFlag, offlineFlag, promptsFlag,
 			outputFlag("write the dump to `RUN.attn`"),

@@ -23,8 +23,9 @@ func demoCommand() *cli.Command {
 		Name:      "demo",
 		Usage:     "capture the prompts that ship, and show how their attention is analyzed",
 		ArgsUsage: "[-o DIR]",
-		Description: "The demo captures the shipped prompts with the default model, computes hit rates and draws figures. It prints a guide to the\n" +
-			"results, which DIR/README.md holds too. A dump that is already in DIR is used again.",
+		Description: "The demo captures the shipped prompts with the default model, computes hit rates and draws figures.\n" +
+			"It prints a guide to the results, which DIR/README.md holds too. A dump that is already in DIR is\n" +
+			"used again.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag,

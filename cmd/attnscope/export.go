@@ -15,9 +15,9 @@ func exportCommand() *cli.Command {
 		Name:      "export",
 		Usage:     "write a prompt's attention as .safetensors, .npz, .csv or .parquet",
 		ArgsUsage: "RUN.attn -o FILE",
-		Description: "The extension of FILE sets the format. Arrays (.safetensors, .npz) hold prompt_rows, generation_rows, prompt_windows, tokens and\n" +
-			"what else was recorded, of all layers unless --layer names one. Tables (.csv, .parquet) have a line per weight: layer, head,\n" +
-			"phase, row, key, weight.",
+		Description: "The extension of FILE sets the format. Arrays (.safetensors, .npz) hold prompt_rows,\n" +
+			"generation_rows, prompt_windows, tokens and what else was recorded, of all layers unless --layer\n" +
+			"names one. Tables (.csv, .parquet) have a line per weight: layer, head, phase, row, key, weight.",
 		Flags: []cli.Flag{
 			outputFlag("write to `FILE`"),
 			&cli.StringFlag{Name: "prompt", DefaultText: "the first", Usage: "export the prompt with `ID`"},

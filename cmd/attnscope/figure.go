@@ -51,9 +51,9 @@ func figureCommand() *cli.Command {
 		Name:      "figure",
 		Usage:     "draw a figure again, by the command that its file names",
 		ArgsUsage: "--from FILE [-o FILE]",
-		Description: "The PNG and SVG figures of heatmap, snapkv --figures and reproduce name the command that drew them and the hashes of the dumps that\n" +
-			"they show. Figure runs that command again and prints the name of the new file. The dumps must be where the command names them,\n" +
-			"and unchanged.",
+		Description: "The PNG and SVG figures of heatmap, snapkv --figures and reproduce name the command that drew them\n" +
+			"and the hashes of the dumps that they show. Figure runs that command again and prints the name of\n" +
+			"the new file. The dumps must be where the command names them, and unchanged.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "draw the figure in `FILE`.png or .svg again"},
 			&cli.StringFlag{
@@ -118,7 +118,8 @@ func checkManifests(from string, manifests map[string]string) error {
 			return hintf(err, "run attnscope figure in the folder in which the figure was drawn")
 		}
 		if got != want {
-			return fmt.Errorf("%s shows a dump %s with manifest %.12s..., but that file has %.12s...: it is another capture", from, path, want, got)
+			return fmt.Errorf("%s shows a dump %s with manifest %.12s..., but that file has %.12s...: it is another capture",
+				from, path, want, got)
 		}
 	}
 	return nil

@@ -14,11 +14,14 @@ func heatmapCommand() *cli.Command {
 		Name:      "heatmap",
 		Usage:     "draw a heatmap of each layer, and summaries of the hit rates",
 		ArgsUsage: "RUN.attn... -o DIR",
-		Description: "A layer's figure shows what the observation window votes for, what each reply token attends to, and where they agree. The\n" +
-			"summaries show hit rates by layer and head and by layer and window.",
+		Description: "A layer's figure shows what the observation window votes for, what each reply token attends to, and\n" +
+			"where they agree. The summaries show hit rates by layer and head and by layer and window.",
 		Flags: []cli.Flag{
 			outputFlag("write the figures to folder `DIR`"),
-			&cli.StringFlag{Name: "prompt", DefaultText: "the first", Usage: "draw the layers of the prompt with `ID`; all: of every prompt"},
+			&cli.StringFlag{
+				Name: "prompt", DefaultText: "the first",
+				Usage: "draw the layers of the prompt with `ID`; all: of every prompt",
+			},
 			&cli.StringFlag{Name: "layers", Value: "all", Usage: "draw these layers: all or `LIST` such as 0,3,7-9"},
 			oneWindowFlag, oneTopFlag, oneThetaFlag,
 			&cli.StringFlag{Name: "format", Value: "png,svg", Usage: "png, svg or both, separated by a comma"},

@@ -14,13 +14,17 @@ func hitrateCommand() *cli.Command {
 		Name:      "hitrate",
 		Usage:     "share of the positions a reply attends to that the observation window had voted for",
 		ArgsUsage: "RUN.attn...",
-		Description: "The last prompt tokens (the observation window) vote for the prefix positions they attend to. Of the positions that a reply\n" +
-			"token attends to with more than --theta, the hit rate is the share among those with most votes. The table also has the hit\n" +
-			"rates of simple rules (chance, recent, sinks_recent), the best possible one (oracle), the overlap of both sets and the kept\n" +
-			"share of the attention (mass). docs/MEASURES.md defines all columns.",
+		Description: "The last prompt tokens (the observation window) vote for the prefix positions they attend to. Of the\n" +
+			"positions that a reply token attends to with more than --theta, the hit rate is the share among\n" +
+			"those with most votes. The table also has the hit rates of simple rules (chance, recent,\n" +
+			"sinks_recent), the best possible one (oracle), the overlap of both sets and the kept share of the\n" +
+			"attention (mass). docs/MEASURES.md defines all columns.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntSliceFlag{Name: "window", DefaultText: "32", Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
-			&cli.Float64SliceFlag{Name: "top", DefaultText: "0.05", Usage: "keep a share `P` of the prefix, from 0 to 1 (repeatable)"},
+			&cli.Float64SliceFlag{
+				Name: "top", DefaultText: "0.05",
+				Usage: "keep a share `P` of the prefix, from 0 to 1 (repeatable)",
+			},
 			&cli.IntSliceFlag{Name: "budget", Usage: "keep `N` positions instead of a share (repeatable)"},
 			&cli.Float64SliceFlag{
 				Name: "theta", DefaultText: "0.05",
@@ -37,11 +41,15 @@ func hitrateCommand() *cli.Command {
 				Usage: "apply --theta to each reply row (rows) or to their mean (mean)",
 			},
 			&cli.IntFlag{Name: "skip-first", Usage: "leave out the first `N` positions (attention sinks)"},
-			&cli.IntFlag{Name: "kernel", Value: 1, Usage: "pool the votes over `N` neighboring positions, an odd number; 1: no pooling, as in the paper"},
+			&cli.IntFlag{
+				Name: "kernel", Value: 1,
+				Usage: "pool the votes over `N` neighboring positions, an odd number; 1: no pooling, as in the paper",
+			},
 			&cli.StringFlag{Name: "pooling", Value: "avgpool", Usage: "how votes are pooled: avgpool or maxpool"},
 			&cli.StringFlag{
 				Name: "preset", DefaultText: "paper",
-				Usage: "settings that the other flags override: paper (the text of version 1), code or code-exact (the authors' scripts)",
+				Usage: "settings that the other flags override: paper (the text of version 1), code or code-exact (the" +
+					" authors' scripts)",
 			},
 			seedFlag("the bootstrap"),
 		}, tableFlags),
@@ -52,7 +60,8 @@ func hitrateCommand() *cli.Command {
 // byFlag is the --by of verbs that make tables from dumps.
 var byFlag = &cli.StringFlag{
 	Name: "by", Value: "layer",
-	Usage: "print a row for each of a comma-separated `LIST` of layer, head, prompt, dataset, span; none: one row for everything",
+	Usage: "print a row for each of a comma-separated `LIST` of layer, head, prompt, dataset, span; none: one" +
+		" row for everything",
 }
 
 func runHitrate(c *cli.Context) error {

@@ -50,7 +50,8 @@ func runIndices(c *cli.Context, s selections) error {
 	return checkpoint.WriteSafetensors(out, list, map[string]string{
 		"format": "attnscope indices", "model": r.Header().Model.ID, "prompt": p.ID, "method": method.Name,
 		"window": fmt.Sprint(cfg.Window), "capacity": fmt.Sprint(cfg.Capacity), "kernel": fmt.Sprint(cfg.Kernel),
-		"pooling": cfg.Pooling.String(), "group": cfg.Group.String(), "passthrough": fmt.Sprint(cfg.Passthrough(p.PromptTokens)),
+		"pooling": cfg.Pooling.String(), "group": cfg.Group.String(),
+		"passthrough": fmt.Sprint(cfg.Passthrough(p.PromptTokens)),
 	})
 }
 

@@ -96,7 +96,8 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n",
 		m.ID, m.Architecture, m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
 	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
-		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens, listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
+		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens,
+		listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
 	for _, q := range info.Prompts {

@@ -89,7 +89,8 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	for _, t := range slices.Sorted(maps.Keys(info.dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", info.dtypes[t], t))
 	}
-	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n", sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
+	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n",
+		sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
 	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", sizes.Text(1000*info.cache))
 	tokens := "none: prompts must give input_ids"
 	if src.Tokenizer != nil {

@@ -11,8 +11,9 @@ func mergeCommand() *cli.Command {
 		Name:      "merge",
 		Usage:     "join dumps of one model and plan",
 		ArgsUsage: "A.attn B.attn... -o ALL.attn",
-		Description: "Merge copies the complete prompts of all dumps into one, without recompressing them. The dumps must have been captured\n" +
-			"with the same model and the same recording flags, such as the shards of one prompt set.",
+		Description: "Merge copies the complete prompts of all dumps into one, without recompressing them. The dumps must\n" +
+			"have been captured with the same model and the same recording flags, such as the shards of one\n" +
+			"prompt set.",
 		Flags: []cli.Flag{
 			outputFlag("write the merged dump to `ALL.attn`"),
 			forceFlag,

@@ -34,7 +34,10 @@ var methodFlags = []cli.Flag{
 		Name: "preset", Value: "class",
 		Usage: "settings that the flags above override: " + strings.Join(snapkv.PresetNames(), ", "),
 	},
-	&cli.StringFlag{Name: "head-scores", Usage: "read the head scores that headkv needs from `FILE.json`: [[score of each head] of each layer]"},
+	&cli.StringFlag{
+		Name:  "head-scores",
+		Usage: "read the head scores that headkv needs from `FILE.json`: [[score of each head] of each layer]",
+	},
 	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "let streamingllm keep the first `N` positions"},
 	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "let chunkkv keep chunks of `N` positions"},
 }

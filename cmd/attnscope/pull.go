@@ -11,8 +11,9 @@ func pullCommand() *cli.Command {
 		Name:      "pull",
 		Usage:     "fetch a model into the hub's shared cache and print its path",
 		ArgsUsage: "OWNER/NAME | OWNER/NAME:FILE.gguf | smollm2-135m",
-		Description: "An interrupted download is continued, and every file is compared with its hash. The environment variables HF_HOME, HF_HUB_CACHE,\n" +
-			"HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE work as in the hub's own client.",
+		Description: "An interrupted download is continued, and every file is compared with its hash. The environment\n" +
+			"variables HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE work as in the hub's own\n" +
+			"client.",
 		Flags:  []cli.Flag{revisionFlag, offlineFlag},
 		Action: runPull,
 	}

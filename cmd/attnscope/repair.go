@@ -11,8 +11,8 @@ func repairCommand() *cli.Command {
 		Name:      "repair",
 		Usage:     "recover the complete prompts of a damaged or unfinished dump",
 		ArgsUsage: "RUN.attn",
-		Description: "Repair rebuilds the dump from its complete, undamaged prompts. A damaged file is kept as RUN.attn.damaged. The command\n" +
-			"that made the dump, with --resume, records the missing prompts again.",
+		Description: "Repair rebuilds the dump from its complete, undamaged prompts. A damaged file is kept as\n" +
+			"RUN.attn.damaged. The command that made the dump, with --resume, records the missing prompts again.",
 		Action: runRepair,
 	}
 }

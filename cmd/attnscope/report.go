@@ -13,7 +13,10 @@ func reportCommand() *cli.Command {
 		ArgsUsage: "RUN.attn... -o report.html",
 		Flags: []cli.Flag{
 			outputFlag("write the page to `FILE.html`"),
-			&cli.StringFlag{Name: "prompt", DefaultText: "the first that fits", Usage: "draw the layers of the prompt with `ID`"},
+			&cli.StringFlag{
+				Name: "prompt", DefaultText: "the first that fits",
+				Usage: "draw the layers of the prompt with `ID`",
+			},
 			oneWindowFlag, oneTopFlag, oneThetaFlag,
 			forceFlag,
 		},

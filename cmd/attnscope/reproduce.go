@@ -18,8 +18,9 @@ import (
 
 func reproduceCommand() *cli.Command {
 	var b strings.Builder
-	b.WriteString("Each experiment writes tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md to DIR/NAME. Captures are kept in\n" +
-		"DIR/captures and used again if prompts, plan and model are the same; the same command continues an interrupted run.\n\n")
+	b.WriteString("Each experiment writes tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md to\n" +
+		"DIR/NAME. Captures are kept in DIR/captures and used again if prompts, plan and model are the same;\n" +
+		"the same command continues an interrupted run.\n\n")
 	for _, e := range experiments.Experiments {
 		fmt.Fprintf(&b, "%-11s %s (%s). Sets: %s.\n", e.Name, e.Question, e.Figure, e.Sets)
 	}
@@ -42,7 +43,10 @@ func reproduceCommand() *cli.Command {
 				Name: "max-document-tokens", DefaultText: "what the model takes",
 				Usage: "cut the middle out of documents longer than `N` tokens; results mark their set as truncated",
 			},
-			&cli.StringFlag{Name: "captures", DefaultText: "captures in the folder of -o", Usage: "keep the captures in folder `DIR`"},
+			&cli.StringFlag{
+				Name: "captures", DefaultText: "captures in the folder of -o",
+				Usage: "keep the captures in folder `DIR`",
+			},
 			deviceFlag, threadsFlag, seedFlag("generated prompts and of the intervals"),
 		},
 		Action: runReproduce,
@@ -148,7 +152,8 @@ func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Ex
 		}
 	}
 	total := time.Duration(lab.Plan.Seconds() * float64(time.Second)).Round(time.Minute)
-	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is listed for each", total, lab.Threads)
+	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is"+
+		" listed for each", total, lab.Threads)
 	return lab.Plan.Table().Write(c.App.Writer, stdoutFormat(c))
 }
 

@@ -19,9 +19,10 @@ func snapkvCommand() *cli.Command {
 		Name:      "snapkv",
 		Usage:     "what SnapKV and other methods keep of a prompt's cache, and what that loses",
 		ArgsUsage: "RUN.attn... | --states FILE.safetensors -o OUT.safetensors",
-		Description: "Each method selects positions of the prompts in the dumps. The table says how much of the reply's attention lies on the kept\n" +
-			"positions, and what the loss does to the output of a head; docs/MEASURES.md defines all columns. --indices writes the positions\n" +
-			"themselves. --states compresses tensors of your own with SnapKV, to compare with another implementation.",
+		Description: "Each method selects positions of the prompts in the dumps. The table says how much of the reply's\n" +
+			"attention lies on the kept positions, and what the loss does to the output of a head;\n" +
+			"docs/MEASURES.md defines all columns. --indices writes the positions themselves. --states compresses\n" +
+			"tensors of your own with SnapKV, to compare with another implementation.",
 		Flags: slices.Concat(methodFlags, []cli.Flag{
 			&cli.Float64SliceFlag{
 				Name: "theta", DefaultText: "0.05",
@@ -29,12 +30,19 @@ func snapkvCommand() *cli.Command {
 			},
 			byFlag,
 			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
-			&cli.StringFlag{Name: "prompt", DefaultText: "the only one", Usage: "with --indices, select from the prompt with `ID`"},
+			&cli.StringFlag{
+				Name: "prompt", DefaultText: "the only one",
+				Usage: "with --indices, select from the prompt with `ID`",
+			},
 			&cli.StringFlag{
 				Name:  "indices",
 				Usage: "write the kept positions of one prompt, method and capacity to `FILE.safetensors` instead of a table",
 			},
-			&cli.StringFlag{Name: "states", Usage: "compress the key_states, value_states and query_states of `FILE.safetensors` instead of reading a dump"},
+			&cli.StringFlag{
+				Name: "states",
+				Usage: "compress the key_states, value_states and query_states of `FILE.safetensors` instead of reading a" +
+					" dump",
+			},
 			&cli.StringFlag{Name: "figures", Usage: "also draw the kept mass by capacity, and by layer and head, into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
 			seedFlag("the method random and of the intervals"),

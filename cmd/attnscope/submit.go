@@ -37,27 +37,52 @@ func submitCommand() *cli.Command {
 		Name:      "submit",
 		Usage:     "run a capture as a job array of a cluster, and merge the shards",
 		ArgsUsage: "--engine slurm --shards N -m MODEL -p PROMPTS -o RUN.attn",
-		Description: "Submit writes a Slurm job array, submits and follows it, submits failed shards again, and merges the shards at the end. You may stop\n" +
-			"it at any time: the same command continues. Its state is in RUN.attn.submit: job.sh (the script), shards.tsv (the state of the\n" +
-			"shards) and logs/. The output, the model, the prompts and that folder must be on a file system that the nodes share.",
+		Description: "Submit writes a Slurm job array, submits and follows it, submits failed shards again, and merges the\n" +
+			"shards at the end. You may stop it at any time: the same command continues. Its state is in\n" +
+			"RUN.attn.submit: job.sh (the script), shards.tsv (the state of the shards) and logs/. The output,\n" +
+			"the model, the prompts and that folder must be on a file system that the nodes share.",
 		Flags: slices.Concat([]cli.Flag{
 			outputFlag("write the merged dump to `RUN.attn`"),
 			&cli.StringFlag{Name: "engine", Value: "slurm", Usage: "scheduler: slurm"},
-			&cli.IntFlag{Name: "shards", DefaultText: "8, or the number of prompts if that is less", Usage: "split the prompts into `N` tasks"},
-			&cli.StringFlag{Name: "state", DefaultText: "RUN.attn.submit", Usage: "keep script, logs and shards in folder `DIR`"},
+			&cli.IntFlag{
+				Name: "shards", DefaultText: "8, or the number of prompts if that is less",
+				Usage: "split the prompts into `N` tasks",
+			},
+			&cli.StringFlag{
+				Name: "state", DefaultText: "RUN.attn.submit",
+				Usage: "keep script, logs and shards in folder `DIR`",
+			},
 			&cli.StringFlag{Name: "partition", Usage: "run in `PARTITION` of the cluster"},
 			&cli.StringFlag{Name: "account", Usage: "charge `ACCOUNT`"},
 			&cli.StringFlag{Name: "qos", Usage: "use quality of service `QOS`"},
-			&cli.StringFlag{Name: "time", Usage: "limit a task to `D-HH:MM:SS`; a task close to its limit goes back into the queue"},
-			&cli.IntFlag{Name: "cpus", Aliases: []string{"cpus-per-task"}, DefaultText: "the cluster's", Usage: "use `N` processors per task"},
-			&cli.StringFlag{Name: "mem", Usage: "reserve `SIZE` of memory per task, such as 16G; auto: 1.25 times what capture --dry-run predicts"},
+			&cli.StringFlag{
+				Name:  "time",
+				Usage: "limit a task to `D-HH:MM:SS`; a task close to its limit goes back into the queue",
+			},
+			&cli.IntFlag{
+				Name: "cpus", Aliases: []string{"cpus-per-task"}, DefaultText: "the cluster's",
+				Usage: "use `N` processors per task",
+			},
+			&cli.StringFlag{
+				Name:  "mem",
+				Usage: "reserve `SIZE` of memory per task, such as 16G; auto: 1.25 times what capture --dry-run predicts",
+			},
 			&cli.StringFlag{Name: "gres", Usage: "reserve generic resources per task: `LIST` such as gpu:1"},
 			&cli.IntFlag{Name: "running", DefaultText: "no limit", Usage: "run at most `N` tasks at once"},
 			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "stop a task this long before its time limit"},
-			&cli.GenericFlag{Name: "sbatch", Value: &lines{}, Usage: "pass a further `OPTION` to sbatch, such as --constraint=avx512 (repeatable)"},
-			&cli.GenericFlag{Name: "setup", Value: &lines{}, Usage: "run a shell `LINE` before the capture, such as \"module load x\" (repeatable)"},
+			&cli.GenericFlag{
+				Name: "sbatch", Value: &lines{},
+				Usage: "pass a further `OPTION` to sbatch, such as --constraint=avx512 (repeatable)",
+			},
+			&cli.GenericFlag{
+				Name: "setup", Value: &lines{},
+				Usage: "run a shell `LINE` before the capture, such as \"module load x\" (repeatable)",
+			},
 			&cli.IntFlag{Name: "retries", Value: 2, Usage: "try a shard that fails without finishing a prompt `N` more times"},
-			&cli.DurationFlag{Name: "poll", Value: 15 * time.Second, Usage: "ask for the state of the queue at least this often"},
+			&cli.DurationFlag{
+				Name: "poll", Value: 15 * time.Second,
+				Usage: "ask for the state of the queue at least this often",
+			},
 			boolFlag("no-wait", "submit what is missing and return; the same command continues later"),
 			boolFlag("keep-shards", "keep the dumps of the shards after merging"),
 			boolFlag("dry-run", "print the script, and stop"),
@@ -89,9 +114,11 @@ func runSubmit(c *cli.Context) error {
 	}
 	switch {
 	case errors.Is(err, cluster.ErrNoSlurm):
-		return hintf(err, "run submit where Slurm's commands are; --dry-run prints the script, and capture --shard I/N records one shard without Slurm")
+		return hintf(err, "run submit where Slurm's commands are; --dry-run prints the script, and capture --shard"+
+			" I/N records one shard without Slurm")
 	case errors.Is(err, context.Canceled) && len(report.Jobs) > 0:
-		return hintf(err, "the jobs keep running; the same command follows them again, scancel %s ends them", strings.Join(report.Jobs, " "))
+		return hintf(err, "the jobs keep running; the same command follows them again, scancel %s ends them",
+			strings.Join(report.Jobs, " "))
 	case errors.Is(err, cluster.ErrGivenUp):
 		return hintf(err, "see shards.tsv and logs/ in the state folder; the same command tries the shards again")
 	case err != nil:
@@ -159,8 +186,10 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := forecast.Capture(&cfg, src.Config, threads)
 	memory := src.Config.WeightBytes(src.Checkpoint, plan.Compute) + need.Cache + need.Work + need.Recording
-	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and as much again during the merge",
-		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards), sizes.Text(memory), sizes.Text(need.Disk))
+	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and"+
+		" as much again during the merge",
+		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards),
+		sizes.Text(memory), sizes.Text(need.Disk))
 	program, err := os.Executable()
 	if err != nil {
 		return cluster.Job{}, err

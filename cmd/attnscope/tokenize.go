@@ -10,12 +10,13 @@ import (
 
 func tokenizeCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "tokenize",
-		Usage:       "print the tokens of prompts",
-		ArgsUsage:   "-m MODEL -p PROMPTS",
-		Description: "Tokenize prints a JSON object per prompt: id, input_ids and pieces, the text of each token. The model's weights are not needed.",
-		Flags:       append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, promptFlags...),
-		Action:      runTokenize,
+		Name:      "tokenize",
+		Usage:     "print the tokens of prompts",
+		ArgsUsage: "-m MODEL -p PROMPTS",
+		Description: "Tokenize prints a JSON object per prompt: id, input_ids and pieces, the text of each token. The\n" +
+			"model's weights are not needed.",
+		Flags:  append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, promptFlags...),
+		Action: runTokenize,
 	}
 }
 

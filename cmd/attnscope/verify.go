@@ -13,8 +13,9 @@ func verifyCommand() *cli.Command {
 		Name:      "verify",
 		Usage:     "check dumps for damage",
 		ArgsUsage: "RUN.attn...",
-		Description: "Verify compares checksums, adds up rows of weights and checks that no position attends to a later one. It prints\n" +
-			"each damaged place and exits with 1 if there is any. attnscope repair recovers the undamaged prompts.",
+		Description: "Verify compares checksums, adds up rows of weights and checks that no position attends to a later\n" +
+			"one. It prints each damaged place and exits with 1 if there is any. attnscope repair recovers the\n" +
+			"undamaged prompts.",
 		Action: runVerify,
 	}
 }

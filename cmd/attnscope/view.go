@@ -19,18 +19,25 @@ import (
 
 func viewCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "view",
-		Usage:       "show dumps of any length in the browser: heads, text, sweeps, comparisons",
-		ArgsUsage:   "RUN.attn...",
-		Description: "View prints the address of a page that only this machine can open, and serves it until you interrupt it with Ctrl-C.",
+		Name:      "view",
+		Usage:     "show dumps of any length in the browser: heads, text, sweeps, comparisons",
+		ArgsUsage: "RUN.attn...",
+		Description: "View prints the address of a page that only this machine can open, and serves it until you interrupt\n" +
+			"it with Ctrl-C.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "http", Value: "127.0.0.1:0", Usage: "listen on the loopback `ADDRESS`; port 0: any free port"},
+			&cli.StringFlag{
+				Name: "http", Value: "127.0.0.1:0",
+				Usage: "listen on the loopback `ADDRESS`; port 0: any free port",
+			},
 			boolFlag("no-open", "print the address without opening a browser"),
 			&cli.StringFlag{
 				Name: "model", Aliases: []string{"m"}, DefaultText: "the dump's model, if it is on this machine",
 				Usage: "show tokens as text with the tokenizer of `MODEL`",
 			},
-			&cli.StringFlag{Name: "at", Usage: "open at `STATE`: the part after # in the address of a view, which exported pictures contain too"},
+			&cli.StringFlag{
+				Name:  "at",
+				Usage: "open at `STATE`: the part after # in the address of a view, which exported pictures contain too",
+			},
 			revisionFlag, offlineFlag,
 		},
 		Action: runView,
@@ -93,10 +100,12 @@ func piecesOf(c *cli.Context) (func(h *dumps.Header) func(id int32) string, erro
 		}
 		switch {
 		case tok == nil:
-			notef(c, "%s: no tokenizer on this machine, so tokens without text are shown as ids; name the model with -m", h.Model.ID)
+			notef(c, "%s: no tokenizer on this machine, so tokens without text are shown as ids; name the model with"+
+				" -m", h.Model.ID)
 			return nil
 		case want != "" && tok.SHA256() != want:
-			warnf(c, "%s: the dump was captured with another tokenizer than that of -m %s; the text of its tokens may be wrong", h.Model.ID, c.String("model"))
+			warnf(c, "%s: the dump was captured with another tokenizer than that of -m %s; the text of its tokens may"+
+				" be wrong", h.Model.ID, c.String("model"))
 		}
 		return tok.Piece
 	}, nil
