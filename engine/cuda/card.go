@@ -11,7 +11,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// card is a Model: a decoder's weights on a card, and what a pass works in.
+// card is a Model: a decoder's weights on a card, and the memory that a pass works in.
 type card struct {
 	d     *Decoder
 	dt    dtype
@@ -20,7 +20,7 @@ type card struct {
 	t     *thread
 	l     launcher
 	pool  *pool
-	blas  *blas // nil: our own kernels multiply
+	blas  *blas // nil: products run on our own kernels
 	times *stopwatch
 
 	embed        cu.DevicePtr
@@ -36,20 +36,20 @@ type card struct {
 	allHeads     cu.DevicePtr // int32 [heads]: 0, 1, 2, ...
 	weightBytes  int64
 	weightBlocks []block
-	scratchBytes int64 // of the largest quantised matrix, as the compute type
+	scratchBytes int64 // of the largest quantized matrix, as the compute type
 	scratch      block
 
 	in        inputs
 	work      workspace
 	workBlock block
-	scores    block            // what decoding works in
-	half      int              // most pairs of channels that are turned
-	halves    [3]int           // by kind of rotation; 0: turns nothing, or not used
+	scores    block            // memory of decoding
+	half      int              // most pairs of channels that are rotated
+	halves    [3]int           // by kind of rotation; 0: rotates nothing, or not used
 	constants map[string]block // by name and content
 	ring      *ring
 }
 
-// Load brings a decoder to card i.
+// Load copies the weights of a decoder to card i.
 func Load(i int, d *Decoder, o Options) (Model, error) {
 	c, err := openCard(i, d, o)
 	if err != nil {
@@ -63,7 +63,7 @@ func Load(i int, d *Decoder, o Options) (Model, error) {
 	return c, nil
 }
 
-// activations are those that gates can have.
+// activations has the functions that the kernels support.
 var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf, "relu": relu, "relu2": reluSquared}
 
 // openCard starts the card without weights.
@@ -100,7 +100,8 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 		if err != nil {
 			return err
 		}
-		c.l, c.pool = k.on(c.t.compute), newPool(c.t)
+		c.l = k.on(c.t.compute)
+		c.pool = newPool(c.t)
 		var why error
 		if c.blas, why = openBlas(c.t.compute); why != nil {
 			c.log(fmt.Sprintf("%v; products run on attnscope's own kernels, which are slower", why))
@@ -119,7 +120,7 @@ func (c *card) load() error {
 	if err != nil {
 		return call("cuMemGetInfo", err)
 	}
-	if want := c.d.Sizes.weights(c.dt.String()); want > free && !c.quantised() {
+	if want := c.d.Sizes.weights(c.dt.String()); want > free && !c.quantized() {
 		return &MemoryError{What: fmt.Sprintf("the weights as %s", c.dt), Want: want, Free: free, Memory: total, hint: weightsHint(c.dt.String())}
 	}
 	u := &uploader{c: c}
@@ -136,11 +137,11 @@ func (c *card) load() error {
 	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
-// quantised tells whether the weights stay in blocks, so that their sizes do
-// not follow from the decoder's.
-func (c *card) quantised() bool {
+// quantized reports whether the weights stay quantized, so that their memory does not
+// follow from the sizes of the decoder.
+func (c *card) quantized() bool {
 	l, err := c.d.Layer(0)
-	return err == nil && len(l.QKV) > 0 && quantised(l.QKV[0].DType)
+	return err == nil && len(l.QKV) > 0 && quantized(l.QKV[0].DType)
 }
 
 func (c *card) upload(u *uploader) error {
@@ -181,7 +182,7 @@ func (c *card) upload(u *uploader) error {
 	return c.prepare(u)
 }
 
-// prepare makes what every pass needs beside the weights.
+// prepare makes what every pass needs in addition to the weights.
 func (c *card) prepare(u *uploader) (err error) {
 	ones := make([]float32, c.d.Hidden)
 	for i := range ones {
@@ -214,7 +215,7 @@ func (c *card) prepare(u *uploader) (err error) {
 	return err
 }
 
-// headList brings the numbers of heads to the card, once.
+// headList returns the address of a list of heads on the card.
 func (c *card) headList(heads []int) (address, error) {
 	list := make([]int32, max(1, len(heads)))
 	for i, h := range heads {
@@ -223,7 +224,7 @@ func (c *card) headList(heads []int) (address, error) {
 	return c.constant("a list of heads", bytesOf(list))
 }
 
-// rounding brings a table of low bits that are rounded off to the card, once.
+// rounding returns the address of Record.Halves on the card, or 0 for nil.
 func (c *card) rounding(drop *[256]uint8) (address, error) {
 	if drop == nil {
 		return 0, nil
@@ -231,7 +232,8 @@ func (c *card) rounding(drop *[256]uint8) (address, error) {
 	return c.constant("a table of roundings", drop[:])
 }
 
-// constant brings something small that is asked for again and again.
+// constant copies small data to the card when it is asked for the first time, and returns
+// its address.
 func (c *card) constant(what string, b []byte) (address, error) {
 	key := what + ": " + string(b)
 	if at, ok := c.constants[key]; ok {
@@ -248,16 +250,16 @@ func (c *card) constant(what string, b []byte) (address, error) {
 	return at.at, c.in.copy(at.at, b)
 }
 
-// WeightBytes is the memory of the weights on the card.
+// WeightBytes returns the memory of the weights on the card.
 func (c *card) WeightBytes() int64 { return c.weightBytes }
 
-// PeakBytes is the most memory that has been in use at once.
+// PeakBytes returns the largest amount of memory that was in use.
 func (c *card) PeakBytes() (n int64) {
 	_ = c.t.do(func() error { n = c.pool.peak; return nil })
 	return n
 }
 
-// Close gives everything back.
+// Close releases everything on the card.
 func (c *card) Close() {
 	_ = c.t.do(func() error {
 		if c.ring != nil {
@@ -284,8 +286,8 @@ func (c *card) Close() {
 	c.t.close()
 }
 
-// mul computes c [m, out] = a [m, in] · wᵀ, a of the compute type with lda
-// elements between rows, plus what stands in c where add is set.
+// mul computes dst [m, out] = a [m, in] · wᵀ, or dst += a · wᵀ if add is set. a is of the
+// compute type and has lda elements between rows; dst is float32.
 func (c *card) mul(dst cu.DevicePtr, ldc int, a cu.DevicePtr, lda int, w *matrix, m int, add bool) error {
 	if m == 0 {
 		return nil

@@ -1,11 +1,11 @@
-// Package cuda runs decoders on an NVIDIA card. It is built with the tag
-// `cuda`; without the tag, or without a card, Devices says why there is none.
+// Package cuda runs decoders on an NVIDIA card. It is built with the tag cuda; without
+// the tag, or without a card, Devices says why there is no card.
 //
-// A binary with the tag needs neither a CUDA toolkit to be built nor a driver to
-// be started: include/cuda.h is our own, and tramp finds libcuda.so.1 when the
-// program starts. docs/CUDA.md tells how that is put together and tested.
+// To build with the tag, no CUDA toolkit is needed: include/cuda.h is part of the
+// package. To start the program, no driver is needed: tramp looks up libcuda.so.1 at run
+// time. docs/CUDA.md describes how the package is built and tested.
 //
-//	list, why := cuda.Devices()         // why there is no card, if there is none
+//	list, why := cuda.Devices()         // why is empty if there is a card
 //	m, err := cuda.Load(0, decoder, cuda.Options{})
 //	s := m.NewSequence()
 //	err = s.Forward(ctx, tokens, cuda.Pass{LogitsFrom: len(tokens) - 1, Logits: take})
@@ -23,23 +23,23 @@ type Device struct {
 	Name       string `json:"name"`
 	Capability [2]int `json:"compute_capability"`
 	Memory     int64  `json:"memory_bytes"`
-	Free       int64  `json:"free_bytes"`    // 0 where the card cannot be used
-	Driver     [2]int `json:"driver_cuda"`   // CUDA version that the driver speaks
-	Why        string `json:"why,omitempty"` // why it cannot be used; empty where it can
+	Free       int64  `json:"free_bytes"`    // 0 if the card cannot be used
+	Driver     [2]int `json:"driver_cuda"`   // CUDA version of the driver
+	Why        string `json:"why,omitempty"` // why it cannot be used; empty if it can
 }
 
-// The least that the kernels need.
+// The oldest driver and card that can run the kernels.
 var (
 	NeedDriver     = [2]int{11, 0} // PTX 7.0
 	NeedCapability = [2]int{8, 0}  // Ampere: bfloat16 products
 )
 
-// usable says why a card cannot be used, or nothing.
+// usable says why a card cannot be used; empty if it can.
 func (d *Device) usable() string {
 	less := func(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
 	switch {
 	case less(d.Driver, NeedDriver):
-		return fmt.Sprintf("the driver is too old: it speaks CUDA %d.%d, the kernels need %d.%d", d.Driver[0], d.Driver[1], NeedDriver[0], NeedDriver[1])
+		return fmt.Sprintf("the driver is too old: it supports CUDA %d.%d, the kernels need %d.%d", d.Driver[0], d.Driver[1], NeedDriver[0], NeedDriver[1])
 	case less(d.Capability, NeedCapability):
 		return fmt.Sprintf("compute capability %d.%d, the kernels need %d.%d (Ampere or later)", d.Capability[0], d.Capability[1], NeedCapability[0], NeedCapability[1])
 	}
@@ -51,7 +51,7 @@ type NoDeviceError struct{ Why string }
 
 func (e *NoDeviceError) Error() string { return e.Why }
 
-// UnsupportedError says that a model needs what the card's kernels do not have.
+// UnsupportedError says that a model needs something that the kernels do not support.
 type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return e.What + " cannot run on a card yet" }
@@ -59,7 +59,7 @@ func (e *UnsupportedError) Error() string { return e.What + " cannot run on a ca
 // Hint says what to do about it.
 func (e *UnsupportedError) Hint() string { return "--device cpu runs it on the processor" }
 
-// MemoryError says that something does not fit the card.
+// MemoryError says that the card's memory is too small for something.
 type MemoryError struct {
 	What               string
 	Want, Free, Memory int64 // bytes

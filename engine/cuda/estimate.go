@@ -1,24 +1,23 @@
 package cuda
 
-// DefaultChunk is the number of tokens that pass a layer together, where memory
-// allows: enough to keep the card busy, few enough to hold a chunk's
-// activations.
+// DefaultChunk is the number of tokens that pass through a layer together if the memory
+// allows: enough to keep the card busy, and few enough that the activations fit.
 const (
 	DefaultChunk = 2048
 	minChunk     = 16
 )
 
-// Sizes of the ring that recorded data goes through to the host.
+// Sizes of the ring through which recorded data goes to the host.
 const (
 	ringSlots    = 8
 	maxSlotBytes = 16 << 20
 	minSlotBytes = 32 << 10
 )
 
-// Memory is what a run takes of a card, in bytes.
+// Memory is the memory that a run takes on a card, in bytes.
 type Memory struct{ Weights, Cache, Work, Recording int64 }
 
-// Total is all of it.
+// Total is the sum of the parts.
 func (m Memory) Total() int64 { return m.Weights + m.Cache + m.Work + m.Recording }
 
 func elementBytes(compute string) int64 {
@@ -28,7 +27,7 @@ func elementBytes(compute string) int64 {
 	return 4
 }
 
-// weights are the bytes of the weights in a compute type.
+// weights returns the bytes of the weights in a compute type.
 func (s *Sizes) weights(compute string) int64 {
 	h, ff := int64(s.Hidden), int64(s.Intermediate)
 	attn := h*int64(s.Heads*s.HeadDim+s.KVHeads*(s.HeadDim+s.ValueDim)) + h*int64(s.Heads*s.ValueDim)
@@ -47,8 +46,8 @@ func (s *Sizes) weights(compute string) int64 {
 	return (int64(s.Layers)*attn + int64(s.SparseLayers)*sparse + int64(s.Layers-s.SparseLayers)*dense + tables*h*int64(s.Vocab)) * elementBytes(compute)
 }
 
-// Memory estimates what a sequence of n positions takes whose recorder sums over
-// the queries of some heads of some layers.
+// Memory estimates the memory of a sequence of n positions while the weights of some
+// layers and heads are summed over the queries.
 func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory {
 	size := elementBytes(compute)
 	if chunk < 1 {
@@ -64,18 +63,18 @@ func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory
 	}
 }
 
-// slotBytes is the size of a ring's slot for sequences of n positions: all
-// heads' sums over one window, within bounds, and at least one row.
+// slotBytes returns the size of a ring's slot for sequences of n positions: the sums of
+// all heads over one window, within bounds, and at least one row.
 func (s *Sizes) slotBytes(n int) int64 {
 	want := max(minSlotBytes, min(maxSlotBytes, 8*int64(s.Heads)*int64(n)))
 	return max(want, 8*int64(n), 4*int64(s.Heads*s.HeadDim))
 }
 
-// decodeRows is the most queries that are attended as decoding does: each key
+// decodeRows is the most queries whose attention is computed as in decoding, where each key
 // is read once for all of them.
 const decodeRows = 8
 
-// scoreBytes is what decoding works in at n positions.
+// scoreBytes returns the memory that decoding needs for n positions.
 func (s *Sizes) scoreBytes(n int) int64 {
 	const part = 128 // the smallest: most parts
 	parts := int64(n+part-1) / part

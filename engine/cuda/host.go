@@ -14,8 +14,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// What gorgonia.org/cu does not wrap. Its handles are structs of one pointer
-// (a test holds that), so ours is read out of them.
+// This file has the functions of the driver that gorgonia.org/cu does not wrap. Its
+// handles are structs of one pointer, as a test checks, so the pointer can be read from
+// them.
 
 func code(name string, r C.CUresult) error {
 	switch r {
@@ -31,8 +32,8 @@ func code(name string, r C.CUresult) error {
 	return fmt.Errorf("%s: CUDA error %d", name, int(r))
 }
 
-// pinned is page-locked host memory: the card copies into it while the program
-// goes on, which Go's own memory must not be used for.
+// pinned is page-locked host memory. The card copies to it while the program continues;
+// memory of the Go heap must not be used for that.
 type pinned struct {
 	at    unsafe.Pointer
 	bytes int64
@@ -51,7 +52,7 @@ func (p *pinned) free() {
 	*p = pinned{}
 }
 
-// floats are the first n floats from a byte offset.
+// floats returns n floats from a byte offset.
 func (p pinned) floats(offset int64, n int) []float32 {
 	if offset+4*int64(n) > p.bytes {
 		panic("cuda: past the end of pinned memory")
@@ -59,7 +60,7 @@ func (p pinned) floats(offset int64, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Add(p.at, offset)), n)
 }
 
-// halves are the first n 16-bit numbers from a byte offset.
+// halves returns n 16-bit numbers from a byte offset.
 func (p pinned) halves(offset int64, n int) []uint16 {
 	if offset+2*int64(n) > p.bytes {
 		panic("cuda: past the end of pinned memory")
@@ -67,7 +68,7 @@ func (p pinned) halves(offset int64, n int) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Add(p.at, offset)), n)
 }
 
-// allowShared lifts a kernel's limit of 48 KiB dynamic shared memory.
+// allowShared raises a kernel's limit of 48 KiB of dynamic shared memory to n bytes.
 func allowShared(f cu.Function, n int) error {
 	h := *(*C.CUfunction)(unsafe.Pointer(&f))
 	return code("cuFuncSetAttribute", C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(n)))

@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// inputs carries small arrays to the card in the order of the compute stream:
-// two pinned buffers in turn, each waited for before it is written again.
+// inputs copies small arrays to the card, in the order of the compute stream. It uses two
+// pinned buffers in turn and waits for each before it writes to it again.
 type inputs struct {
 	c   *card
 	buf [2]pinned
@@ -41,7 +41,7 @@ func (in *inputs) close() {
 	}
 }
 
-// copy brings bytes to dst; src may be used again at once.
+// copy copies bytes to dst. src may be changed when it returns.
 func (in *inputs) copy(dst cu.DevicePtr, src []byte) error {
 	for len(src) > 0 {
 		n := min(len(src), inputBytes)
@@ -62,7 +62,7 @@ func (in *inputs) copy(dst cu.DevicePtr, src []byte) error {
 	return nil
 }
 
-// bytesOf sees numbers as bytes.
+// bytesOf returns the bytes of numbers, without copying.
 func bytesOf[T int32 | float32](x []T) []byte {
 	if len(x) == 0 {
 		return nil
@@ -70,7 +70,7 @@ func bytesOf[T int32 | float32](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
 }
 
-// fetch brings numbers from the card and waits for them.
+// fetch copies numbers from the card and waits for them.
 func fetch[T int32 | float32](c *card, dst []T, src cu.DevicePtr) error {
 	for to := bytesOf(dst); len(to) > 0; {
 		n := min(len(to), inputBytes)

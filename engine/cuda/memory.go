@@ -8,7 +8,7 @@ import (
 	"gorgonia.org/cu"
 )
 
-// address is a place in the card's memory.
+// address is an address in the card's memory.
 type address = cu.DevicePtr
 
 // block is memory of the card.
@@ -17,12 +17,12 @@ type block struct {
 	bytes int64
 }
 
-// off is the address n bytes into the block.
+// off returns the address n bytes into the block.
 func (b block) off(n int64) cu.DevicePtr { return b.at + cu.DevicePtr(n) }
 
-// pool hands out memory of the card and keeps what comes back for the next who
-// asks for as much: cuMemFree waits for all work in flight. Work of the compute
-// stream is in order, so what it still reads may be handed out again to it.
+// pool hands out memory of the card and keeps what is returned for later requests of the
+// same size, because cuMemFree waits for all work that is running. The compute stream
+// works in order, so memory that it still reads may be handed out to it again.
 type pool struct {
 	t     *thread
 	spare map[int64][]block // by size
@@ -33,7 +33,8 @@ type pool struct {
 
 func newPool(t *thread) *pool { return &pool{t: t, spare: map[int64][]block{}} }
 
-// roundSize makes sizes meet again: steps of an eighth, at least 512 bytes.
+// roundSize rounds sizes up to steps of about an eighth, at least 512 bytes, so that
+// blocks can be used again.
 func roundSize(n int64) int64 {
 	step := int64(512)
 	for step*16 <= n {
@@ -42,12 +43,13 @@ func roundSize(n int64) int64 {
 	return (n + step - 1) / step * step
 }
 
-// get hands out n bytes of unspecified content; what names them in an error.
+// get returns n bytes of unspecified content. what names them in errors.
 func (p *pool) get(n int64, what string) (block, error) {
 	return p.exact(roundSize(max(n, 1)), what)
 }
 
-// exact hands out a multiple of 512 bytes, for what is held long.
+// exact returns a block of exactly size bytes, a multiple of 512, for memory that is kept
+// for long.
 func (p *pool) exact(size int64, what string) (block, error) {
 	if list := p.spare[size]; len(list) > 0 {
 		b := list[len(list)-1]
@@ -76,7 +78,7 @@ func (p *pool) count(size int64) {
 	p.peak = max(p.peak, p.used)
 }
 
-// put takes a block back.
+// put returns a block to the pool.
 func (p *pool) put(b block) {
 	if b.bytes == 0 {
 		return
@@ -85,8 +87,7 @@ func (p *pool) put(b block) {
 	p.spare[b.bytes] = append(p.spare[b.bytes], b)
 }
 
-// trim gives all spare blocks back to the driver and tells whether there were
-// any.
+// trim returns all spare blocks to the driver and reports whether there were any.
 func (p *pool) trim() bool {
 	some := false
 	for size, list := range p.spare {

@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// LoadRandom makes a decoder of some sizes with random weights on card i, for
-// measuring speed: nothing is read or copied. theta is RoPE's base.
+// LoadRandom returns a decoder of some sizes with random weights on card i, for measuring
+// speed. theta is the base of the rotation.
 func LoadRandom(i int, s Sizes, theta float64, o Options) (Model, error) {
 	d := &Decoder{
 		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
@@ -84,8 +84,8 @@ func (c *card) random() error {
 	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
-// Watch starts to measure where the card's time goes; the function it returns
-// gives the milliseconds of each kind of work since then or since the last call.
+// Watch starts to measure the card's time by kind of work. The function that it returns
+// gives the milliseconds of each kind since Watch or since the last call.
 func Watch(m Model) func() (map[string]float64, error) {
 	c := m.(*card)
 	_ = c.t.do(func() error { c.times = &stopwatch{t: c.t}; return nil })
@@ -95,11 +95,11 @@ func Watch(m Model) func() (map[string]float64, error) {
 	}
 }
 
-// Blas tells whether products run on cuBLAS.
+// Blas reports whether products run on cuBLAS.
 func Blas(m Model) bool { return m.(*card).blas != nil }
 
-// ProductRate measures one product of square matrices of some size, in
-// operations a second: what can be had of the card in practice.
+// ProductRate measures the product of two n x n matrices, in operations per second. It is
+// the speed that the card reaches in practice. blas reports whether cuBLAS was used.
 func ProductRate(m Model, n int) (rate float64, blas bool, err error) {
 	c := m.(*card)
 	err = c.t.do(func() error {

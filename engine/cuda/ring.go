@@ -12,17 +12,17 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// ring carries recorded data to the host beside the compute: each slot is a
-// staging buffer on the card and pinned memory of the same size. The card's
-// thread fills a slot and goes on; the copy runs in a stream of its own; one
-// goroutine hands out what has arrived, in order. With all slots on their way
-// the card's thread waits: nothing grows.
+// ring carries recorded data to the host while the card computes. Each slot is a staging
+// buffer on the card and pinned memory of the same size. The card's thread fills a slot
+// and continues; the copy runs in a stream of its own; one goroutine delivers what has
+// arrived, in order. If all slots are in use, the card's thread waits, so that memory
+// does not grow.
 type ring struct {
 	c       *card
 	bytes   int64 // of a slot
 	slots   []*slot
 	free    chan *slot
-	pending []delivery // copies under way, oldest first
+	pending []delivery // copies that are running, oldest first
 	work    chan delivery
 	unshown sync.WaitGroup
 }
@@ -34,14 +34,14 @@ type slot struct {
 	ready cu.Event // the copy is done
 }
 
-// delivery is what is to be shown once a slot has arrived; slot may be nil.
+// delivery is a function to be called once a slot has arrived; slot may be nil.
 type delivery struct {
 	slot *slot
 	show func()
 }
 
-// recordRing is the ring, with slots of at least atLeast bytes and at best of
-// as many as want.
+// recordRing returns the ring, with slots of want bytes or, if the memory is too small,
+// of at least atLeast bytes.
 func (c *card) recordRing(want, atLeast int64) (*ring, error) {
 	if c.ring != nil && c.ring.bytes >= want {
 		return c.ring, nil
@@ -96,7 +96,7 @@ func (c *card) newRing(bytes int64) (*ring, error) {
 	return r, nil
 }
 
-// take waits for a free slot.
+// take returns a free slot, for which it may wait.
 func (r *ring) take() (*slot, error) {
 	for {
 		select {
@@ -113,7 +113,7 @@ func (r *ring) take() (*slot, error) {
 	}
 }
 
-// pass waits for the oldest copy and gives it to the goroutine that shows it.
+// pass waits for the oldest copy and passes it to the goroutine that delivers it.
 func (r *ring) pass() error {
 	d := r.pending[0]
 	r.pending = r.pending[1:]
@@ -128,7 +128,7 @@ func (r *ring) pass() error {
 	return nil
 }
 
-// poll passes on the copies that have arrived.
+// poll passes on the copies that have arrived, without waiting.
 func (r *ring) poll() error {
 	for len(r.pending) > 0 && len(r.work) < cap(r.work) {
 		if s := r.pending[0].slot; s != nil && s.ready.Query() != nil {
@@ -141,8 +141,8 @@ func (r *ring) poll() error {
 	return nil
 }
 
-// send copies n bytes from src, which the compute stream writes before, into the
-// slot's host memory, and has show called when they are there.
+// send copies n bytes from src, after the work that is in the compute stream, to the
+// slot's host memory. show is called when they have arrived.
 func (r *ring) send(s *slot, src address, n int64, show func()) error {
 	t := r.c.t
 	err := inOrder(
@@ -159,11 +159,11 @@ func (r *ring) send(s *slot, src address, n int64, show func()) error {
 	return nil
 }
 
-// then has show called when all that was sent before has been shown.
+// then arranges that show is called after everything that was sent before.
 func (r *ring) then(show func()) { r.pending = append(r.pending, delivery{nil, show}) }
 
-// drain shows all that is on its way, or after a failure lets it go, and waits
-// until nothing is.
+// drain delivers everything that was sent or, after a failure, drops it, and waits until
+// that is done.
 func (r *ring) drain(failed bool) (err error) {
 	for len(r.pending) > 0 {
 		if failed {

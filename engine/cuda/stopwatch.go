@@ -4,8 +4,8 @@ package cuda
 
 import "gorgonia.org/cu"
 
-// stopwatch tells where the card's time goes: events between kinds of work in
-// the compute stream. A nil one does nothing.
+// stopwatch measures the card's time by kind of work, with events in the compute stream. A
+// nil stopwatch does nothing.
 type stopwatch struct {
 	t     *thread
 	marks []mark
@@ -26,7 +26,7 @@ func (w *stopwatch) mark(kind string) {
 	}
 }
 
-// read gives the milliseconds of each kind of work since the last reading.
+// read returns the milliseconds of each kind of work since the last reading.
 func (w *stopwatch) read() (map[string]float64, error) {
 	out := map[string]float64{}
 	if err := w.t.compute.Synchronize(); err != nil {

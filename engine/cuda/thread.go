@@ -10,15 +10,16 @@ import (
 	"gorgonia.org/cu"
 )
 
-// thread is the one system thread that speaks to a card: a context belongs to
-// a thread, and one hop into it carries a whole pass, not one call.
+// thread is the system thread that uses a card, since a context belongs to a thread. A
+// whole pass runs in it, so that there is one switch of threads per pass and not one per
+// call.
 type thread struct {
 	device  cu.Device
 	about   Device
 	ctx     cu.CUContext
 	mod     cu.Module
 	compute cu.Stream // kernels, in order
-	copies  cu.Stream // what is recorded, to the host
+	copies  cu.Stream // recorded data, to the host
 	jobs    chan func()
 	quit    chan struct{}
 	done    chan struct{}
@@ -66,7 +67,7 @@ func (t *thread) start(i int, ptx string) (err error) {
 	if t.device, err = cu.GetDevice(i); err != nil {
 		return call("cuDeviceGet", err)
 	}
-	// The primary context is the one that cuBLAS works in.
+	// cuBLAS uses the primary context.
 	if t.ctx, err = t.device.RetainPrimaryCtx(); err != nil {
 		return call("cuDevicePrimaryCtxRetain", err)
 	}
@@ -83,7 +84,7 @@ func (t *thread) start(i int, ptx string) (err error) {
 	return call("cuStreamCreate", err)
 }
 
-// stop gives back what start took, as far as it came.
+// stop releases what start has acquired before it failed or ended.
 func (t *thread) stop() {
 	none := cu.Stream{}
 	for _, s := range []*cu.Stream{&t.compute, &t.copies} {

@@ -16,11 +16,11 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// matrix is a weight [out, in] on the card: one block of the compute type, or
-// quantised tensors as they lie in the file, under one another.
+// matrix is a weight [out, in] on the card: one block of the compute type, or quantized
+// tensors as they are in the file, whose outputs follow one another.
 type matrix struct {
 	out, in int
-	at      cu.DevicePtr // 0: quantised
+	at      cu.DevicePtr // 0: quantized
 	parts   []quantPart
 }
 
@@ -30,8 +30,8 @@ type quantPart struct {
 	at  cu.DevicePtr
 }
 
-// layerWeights are a layer's weights on the card; a norm or bias that the family
-// does not have is 0.
+// layerWeights holds a layer's weights on the card; a norm or bias that the family does
+// not have is 0.
 type layerWeights struct {
 	attnNorm, ffnNorm, attnPostNorm, ffnPostNorm cu.DevicePtr
 	attnNormBias, ffnNormBias                    cu.DevicePtr
@@ -46,7 +46,7 @@ type layerWeights struct {
 
 type expertWeights struct{ gateUp, down matrix }
 
-// uploader brings weights to the card and remembers the blocks.
+// uploader copies weights to the card and keeps their blocks.
 type uploader struct {
 	c     *card
 	bytes int64
@@ -61,7 +61,7 @@ func (u *uploader) block(n int64, what string) (block, error) {
 	return b, err
 }
 
-// vector copies a norm or bias; nil gives 0.
+// vector copies a norm or a bias; the address of nil is 0.
 func (u *uploader) vector(v []float32) (cu.DevicePtr, error) {
 	if v == nil {
 		return 0, nil
@@ -82,20 +82,20 @@ func (u *uploader) raw(t tensor.Tensor) (block, error) {
 	return b, call("cuMemcpyHtoD", cu.MemcpyHtoD(b.at, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
 }
 
-// quantised tells whether a type stays in its blocks on the card. What the
-// kernels do not know becomes the compute type.
-func quantised(t tensor.DType) bool {
+// quantized reports whether weights of a type stay quantized on the card. Types that the
+// kernels do not know become the compute type.
+func quantized(t tensor.DType) bool {
 	return castable(t) && t != tensor.F32 && t != tensor.F16 && t != tensor.BF16
 }
 
-// castable tells whether the kernels know a type.
+// castable reports whether the kernels know a type.
 func castable(t tensor.DType) bool {
 	_, err := sourceType(t)
 	return err == nil
 }
 
-// table brings rows that are looked up to the card as they lie, or as the compute
-// type where the kernels do not know theirs.
+// table copies rows that are looked up, such as embeddings: as they are, or as the compute
+// type if the kernels do not know their type.
 func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
 	if err := checkFinite(t); err != nil {
 		return 0, 0, err
@@ -111,8 +111,7 @@ func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
 	return b.at, ownType[u.c.dt], u.cast(b.at, t)
 }
 
-// matrix brings tensors of equal width to the card, as the compute type unless
-// one is quantised.
+// matrix copies tensors of equal width, as the compute type unless one is quantized.
 func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	if len(list) == 0 {
 		return m, nil
@@ -124,7 +123,7 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 			return m, err
 		}
 		m.out += t.Rows()
-		quant = quant || quantised(t.DType)
+		quant = quant || quantized(t.DType)
 		known = known && castable(t.DType)
 	}
 	if quant && known {
@@ -154,12 +153,12 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	return m, nil
 }
 
-// castBytes are copied to the card at a time where a weight is cast there.
+// castBytes is the most bytes that are copied at a time if the card converts them.
 const castBytes = 64 << 20
 
 var ownType = map[dtype]tensor.DType{f32: tensor.F32, f16: tensor.F16, bf16: tensor.BF16}
 
-// cast copies a float tensor to dst as the compute type.
+// cast copies a tensor to dst as the compute type.
 func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
 	if t.DType == ownType[u.c.dt] {
 		return call("cuMemcpyHtoD", cu.MemcpyHtoD(dst, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
@@ -186,7 +185,7 @@ func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
 			return err
 		}
 		to := dst + cu.DevicePtr(int64(at/width)*u.c.dt.bytes())
-		// The copy may still be under way in the default stream: wait on both sides.
+		// The copy may still be running in the default stream, so wait before and after.
 		if err := call("cuCtxSynchronize", cu.Synchronize()); err != nil {
 			return err
 		}
@@ -200,6 +199,7 @@ func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
 	return nil
 }
 
+// layer copies the weights of a layer.
 func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
 	out.window, out.rope = w.Window, w.Rope
 	for _, v := range []struct {
@@ -254,7 +254,7 @@ func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
 	return out, err
 }
 
-// checkFinite refuses weights that are infinite or not numbers.
+// checkFinite refuses weights that are not finite.
 func checkFinite(t tensor.Tensor) error {
 	rows, cols := t.Rows(), t.Cols()
 	width, err := t.DType.Bytes(cols)
@@ -286,7 +286,7 @@ func checkFinite(t tensor.Tensor) error {
 	return bad
 }
 
-// firstBad is the first element of a row that is no number, -1 without any.
+// firstBad returns the first element of a row that is not finite, or -1.
 func firstBad(t tensor.Tensor, row int, data []byte, buf []float32) (int, float32) {
 	switch t.DType {
 	case tensor.F32:

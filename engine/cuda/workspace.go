@@ -1,29 +1,30 @@
 package cuda
 
-// arena lays buffers side by side in one block.
+// arena places buffers next to each other in one block.
 type arena struct {
 	places []*address
 	at     []int64
 	total  int64
 }
 
-// add plans n bytes at *place.
+// add plans n bytes, whose address will be in *place.
 func (a *arena) add(place *address, n int64) {
-	a.places, a.at = append(a.places, place), append(a.at, a.total)
+	a.places = append(a.places, place)
+	a.at = append(a.at, a.total)
 	a.total += (n + 255) / 256 * 256
 }
 
-// set points the places behind base.
+// set writes the addresses, given that of the block.
 func (a *arena) set(base address) {
 	for i, p := range a.places {
 		*p = base + address(a.at[i])
 	}
 }
 
-// logitRows bounds the logits held at once.
+// logitRows is the most rows whose logits are computed together.
 const logitRows = 32
 
-// buffers are what a chunk works in; f is float32, t the compute type.
+// buffers are the buffers of a chunk; f is float32, t the compute type.
 type buffers struct {
 	ids, x, h, qkv, q, attn, y   address // int32 [n]; f, t [n, hidden]; f [n, width]; t [n, heads*dim], [n, heads*valueDim]; f [n, hidden]
 	gateUp, act                  address // f [n, 2ff], t [n, ff]
@@ -34,13 +35,13 @@ type buffers struct {
 	mixed, gathered, expertsGive address // f, t, f [n, hidden]
 }
 
-// workspace is the buffers of chunks of up to n tokens.
+// workspace holds the buffers for chunks of up to n tokens.
 type workspace struct {
 	buffers
 	n int
 }
 
-// plan lays the buffers out; half is the most pairs of channels that are turned.
+// plan plans the buffers; half is the most pairs of channels that are rotated.
 func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
 	a, rows := &arena{}, int64(n)
 	h, ff := int64(s.Hidden), int64(max(s.Intermediate, s.ExpertSize, s.SharedSize))
