@@ -15,14 +15,16 @@ import (
 
 // all runs every comparison.
 func (b *bench) all() {
-	for _, part := range []func(){b.peak, b.products, b.prefill, b.llama, b.decode, b.recording, b.analysis, b.batches, b.compressed, b.scaling} {
+	for _, part := range []func(){
+		b.peak, b.products, b.prefill, b.llama, b.decode, b.recording, b.analysis, b.batches, b.compressed, b.scaling,
+	} {
 		part()
 		b.r.save(b.o.out)
 	}
 }
 
-// few is for comparisons whose runs are long and whose ratio is far from its
-// target: in a quick run one pair after the warm-up.
+// few returns a bench for comparisons whose runs are long and whose ratio is far from
+// its target: a quick run measures one pair after the warm-up.
 func (b *bench) few() *bench {
 	other := *b
 	if b.o.quick {
@@ -31,6 +33,8 @@ func (b *bench) few() *bench {
 	return &other
 }
 
+// lengths returns the lengths of prompts that are measured: all of them, or two in a
+// quick run.
 func (b *bench) lengths(full ...int) []int {
 	if !b.o.quick {
 		return full
@@ -44,10 +48,12 @@ func (b *bench) lengths(full ...int) []int {
 	return some
 }
 
+// peak measures the limits of the machine.
 func (b *bench) peak() {
 	s := b.our("ours", "none", "f32", task{Op: "peak"})
 	if _, a, err := b.single(s, func(a answer) float64 { return a.GFLOPS }); err == nil {
-		b.r.tell("peak of the machine: %.0f GFLOP/s in float32, %.1f GB/s read from memory, on %d threads", a.GFLOPS, a.GBytesPS, b.o.threads)
+		b.r.tell("peak of the machine: %.0f GFLOP/s in float32, %.1f GB/s read from memory, on %d threads",
+			a.GFLOPS, a.GBytesPS, b.o.threads)
 	}
 }
 
@@ -62,102 +68,134 @@ func (b *bench) products() {
 			t := task{Op: "gemm", N: 512, Out: s[0], In: s[1]}
 			theirs := side{name: lib[1]}
 			if b.o.python != "" {
-				theirs = side{lib[1], []string{b.o.python, "bench/theirs.py", "products", "--mode", lib[0], "--threads", fmt.Sprint(b.o.threads)}, t}
+				theirs.argv = []string{
+					b.o.python, "bench/theirs.py", "products", "--mode", lib[0], "--threads", fmt.Sprint(b.o.threads),
+				}
+				theirs.task = t
 			}
-			b.pair(fmt.Sprintf("product 512x%dx%d, GFLOP/s", s[0], s[1]), 0, 0.95, b.our("ours", "none", "f32", t), theirs)
+			name := fmt.Sprintf("product 512x%dx%d, GFLOP/s", s[0], s[1])
+			b.pair(name, 0, 0.95, b.our("ours", "none", "f32", t), theirs)
 		}
 	}
 }
 
+// prefill compares a recorded prefill with transformers, which records nothing or
+// keeps the same rows in memory.
 func (b *bench) prefill() {
 	for _, n := range b.lengths(512, 2048, 4096, 8192) {
-		rec, plain := task{Op: "prefill", Tokens: n, Record: true}, task{Op: "prefill", Tokens: n}
-		target := [2]float64{}
+		recorded := task{Op: "prefill", Tokens: n, Record: true}
+		plain := task{Op: "prefill", Tokens: n}
+		sdpa, eager := 0.0, 0.0 // targets
 		if n == 2048 || n == 4096 {
-			target = [2]float64{3.5, 1.3}
+			sdpa, eager = 1.3, 3.5
 		}
-		b.pair("prefill, SmolLM2-135M float32", n, target[1], b.our("recording", b.m.small, "f32", rec), b.torch("sdpa", "float32", b.m.small, plain))
-		b.few().pair("prefill, SmolLM2-135M float32", n, target[0], b.our("recording", b.m.small, "f32", rec), b.torch("eager-win", "float32", b.m.small, plain))
-		if n == 8192 || b.o.quick && n > 2048 {
-			continue
+		compare := func(name, model string) {
+			ours := b.our("recording", model, "f32", recorded)
+			b.pair(name, n, sdpa, ours, b.torch("sdpa", "float32", model, plain))
+			b.few().pair(name, n, eager, ours, b.torch("eager-win", "float32", model, plain))
 		}
-		b.pair("prefill, random 0.5B float32", n, target[1], b.our("recording", b.m.big, "f32", rec), b.torch("sdpa", "float32", b.m.big, plain))
-		b.few().pair("prefill, random 0.5B float32", n, target[0], b.our("recording", b.m.big, "f32", rec), b.torch("eager-win", "float32", b.m.big, plain))
+		compare("prefill, SmolLM2-135M float32", b.m.small)
+		if n < 8192 && (!b.o.quick || n <= 2048) {
+			compare("prefill, random 0.5B float32", b.m.big)
+		}
 	}
-	n := 2048
-	rec, plain := task{Op: "prefill", Tokens: n, Record: true}, task{Op: "prefill", Tokens: n}
-	b.pair("prefill, SmolLM2-135M bfloat16 weights", n, 0, b.our("recording, float32 activations", b.m.half, "f32", rec), b.torch("sdpa", "bfloat16", b.m.half, plain))
+	const n = 2048
+	recorded := task{Op: "prefill", Tokens: n, Record: true}
+	plain := task{Op: "prefill", Tokens: n}
+	b.pair("prefill, SmolLM2-135M bfloat16 weights", n, 0,
+		b.our("recording, float32 activations", b.m.half, "f32", recorded),
+		b.torch("sdpa", "bfloat16", b.m.half, plain))
 	for _, compute := range []string{"bf16", "int8"} {
-		b.pair("prefill, SmolLM2-135M, --compute "+compute, n, 0, b.our("recording, "+compute, b.m.half, compute, rec), b.our("recording, f32", b.m.half, "f32", rec))
+		b.pair("prefill, SmolLM2-135M, --compute "+compute, n, 0,
+			b.our("recording, "+compute, b.m.half, compute, recorded),
+			b.our("recording, f32", b.m.half, "f32", recorded))
 	}
 }
 
+// llama compares recorded prefill and decoding with llama.cpp on the same file.
 func (b *bench) llama() {
 	for _, n := range []int{2048, 4096} {
-		b.pair("prefill, SmolLM2-135M Q4_1", n, 2.5, b.our("recording", b.m.gguf, "f32", task{Op: "prefill", Tokens: n, Record: true}), b.cpp(task{Op: "prefill", Tokens: n}))
-		b.pair("decode, SmolLM2-135M Q4_1", n, 1.5, b.our("recording", b.m.gguf, "f32", task{Op: "decode", Tokens: n, Reply: 64, Record: true}), b.cpp(task{Op: "decode", Tokens: n, Reply: 64}))
+		prefill := task{Op: "prefill", Tokens: n}
+		decode := task{Op: "decode", Tokens: n, Reply: 64}
+		b.pair("prefill, SmolLM2-135M Q4_1", n, 2.5, b.our("recording", b.m.gguf, "f32", prefill.recorded()), b.cpp(prefill))
+		b.pair("decode, SmolLM2-135M Q4_1", n, 1.5, b.our("recording", b.m.gguf, "f32", decode.recorded()), b.cpp(decode))
 	}
 }
 
+// decode compares recorded decoding with transformers that returns all attentions.
 func (b *bench) decode() {
 	const n = 2048
-	for _, d := range []struct{ name, dtype, path string }{{"float32", "float32", b.m.small}, {"bfloat16", "bfloat16", b.m.half}} {
-		b.pair("decode, SmolLM2-135M "+d.name, n, 4, b.our("recording", d.path, "f32", task{Op: "decode", Tokens: n, Reply: 32, Record: true}),
-			b.torch("eager-attn", d.dtype, d.path, task{Op: "decode", Tokens: n, Reply: 32}))
+	t := task{Op: "decode", Tokens: n, Reply: 32}
+	compare := func(name, dtype, model string, target float64) {
+		b.pair("decode, "+name, n, target,
+			b.our("recording", model, "f32", t.recorded()), b.torch("eager-attn", dtype, model, t))
 	}
+	compare("SmolLM2-135M float32", "float32", b.m.small, 4)
+	compare("SmolLM2-135M bfloat16", "bfloat16", b.m.half, 4)
 	if !b.o.quick {
-		b.pair("decode, random 0.5B bfloat16", n, 0, b.our("recording", b.m.bigHalf, "f32", task{Op: "decode", Tokens: n, Reply: 32, Record: true}),
-			b.torch("eager-attn", "bfloat16", b.m.bigHalf, task{Op: "decode", Tokens: n, Reply: 32}))
+		compare("random 0.5B bfloat16", "bfloat16", b.m.bigHalf, 0)
 	}
 }
 
-// batches shows how decoding grows with the sequences that go together.
+// batches shows how decode speed grows with the number of sequences.
 func (b *bench) batches() {
+	one := task{Op: "decode", Tokens: 512, Reply: 32}
 	for _, n := range []int{2, 4, 8} {
-		b := b.few()
+		together := one
+		together.Batch = n
 		for _, d := range []struct{ name, path string }{{"float32", b.m.small}, {"Q4_1", b.m.gguf}} {
 			if b.o.quick && (n == 2 || d.name == "Q4_1") {
 				continue
 			}
-			b.pair(fmt.Sprintf("decode, %d sequences at once, %s", n, d.name), 512, 0, b.our("together", d.path, "f32", task{Op: "decode", Tokens: 512, Reply: 32, Batch: n}),
-				b.our("one", d.path, "f32", task{Op: "decode", Tokens: 512, Reply: 32}))
+			b.few().pair(fmt.Sprintf("decode, %d sequences at once, %s", n, d.name), 512, 0,
+				b.our("together", d.path, "f32", together), b.our("one", d.path, "f32", one))
 		}
 	}
 }
 
-// recording shows what it costs, in time and in memory.
+// recording shows what recording costs, in time and in memory.
 func (b *bench) recording() {
 	if !strings.Contains("recording", b.o.only) {
 		return
 	}
 	const n = 4096
-	plain := b.our("not recording", b.m.small, "f32", task{Op: "prefill", Tokens: n})
-	b.pair("recording 128 rows", n, 1/1.15, b.our("recording", b.m.small, "f32", task{Op: "prefill", Tokens: n, Record: true}), plain)
-	b.pair("recording, default plan", n, 0, b.our("recording", b.m.small, "f32", task{Op: "prefill", Tokens: n, Record: true, Windows: 20}), plain)
+	t := task{Op: "prefill", Tokens: n}
+	full := t.recorded()
+	full.Windows = 20
+	plain := b.our("not recording", b.m.small, "f32", t)
+	b.pair("recording 128 rows", n, 1/1.15, b.our("recording", b.m.small, "f32", t.recorded()), plain)
+	b.pair("recording, default plan", n, 0, b.our("recording", b.m.small, "f32", full), plain)
 	one := *b
 	one.o.rounds = 1
+	full.Tokens = 8192
 	for _, p := range []struct{ name, path string }{{"float32", b.m.small}, {"Q4_1", b.m.gguf}} {
-		_, a, err := one.single(b.our("recording", p.path, "f32", task{Op: "prefill", Tokens: 8192, Record: true, Windows: 20}), func(a answer) float64 { return a.Seconds })
+		seconds := func(a answer) float64 { return a.Seconds }
+		_, a, err := one.single(b.our("recording", p.path, "f32", full), seconds)
 		if err != nil {
 			b.r.tell("SKIPPED: memory at 8,192 tokens: %v", err)
 			continue
 		}
-		b.r.tell("peak memory of a recorded prefill of 8,192 tokens, SmolLM2-135M %s: %.2f GB; the estimate was %.2f GB (x %.2f)", p.name, float64(a.Peak)/1e9, float64(a.Need)/1e9, float64(a.Need)/float64(a.Peak))
+		b.r.tell("peak memory of a recorded prefill of 8,192 tokens, SmolLM2-135M %s: %.2f GB; the estimate was %.2f GB (x %.2f)",
+			p.name, float64(a.Peak)/1e9, float64(a.Need)/1e9, float64(a.Need)/float64(a.Peak))
 	}
 }
 
-// compressed decodes at 8k from the full cache and from one of 1,024 slots.
+// compressed compares decoding after about 8,000 tokens from the full cache and from
+// one of 1,024 slots.
 func (b *bench) compressed() {
 	const n = 8192 - 64
-	full := b.our("full cache", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48})
-	b.few().pair("decode, cache of 1,024 slots by kv head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024}), full)
+	t := task{Op: "decode", Tokens: n, Reply: 48}
+	full := b.our("full cache", b.m.small, "f32", t)
+	t.Keep = 1024
+	b.few().pair("decode, cache of 1,024 slots by kv head", n, 0, b.our("compressed", b.m.small, "f32", t), full)
 	if !b.o.quick {
-		b.few().pair("decode, cache of 1,024 slots by query head", n, 0, b.our("compressed", b.m.small, "f32", task{Op: "decode", Tokens: n, Reply: 48, Keep: 1024, ByHead: true}), full)
+		t.ByHead = true
+		b.few().pair("decode, cache of 1,024 slots by query head", n, 0, b.our("compressed", b.m.small, "f32", t), full)
 	}
 }
 
-// analysis compares the hit rates of five windows with reading, and weighs the
-// dumps of a real text.
+// analysis compares the time of the hit rates of five windows with that of reading the
+// dump, and measures the size of dumps of a real text.
 func (b *bench) analysis() {
 	if !strings.Contains("hit rates", b.o.only) {
 		return
@@ -184,15 +222,16 @@ func (b *bench) analysis() {
 			b.r.tell("SKIPPED: dump of %s, %s: %v", d.store, d.precision, err)
 			continue
 		}
-		b.r.tell("dump of 256 rows at 3,072 tokens, %s, %s: %.3f of the same rows as float16 (at most %.2f)", d.store, d.precision, share, d.bound)
+		b.r.tell("dump of 256 rows at 3,072 tokens, %s, %s: %.3f of the same rows as float16 (at most %.2f)",
+			d.store, d.precision, share, d.bound)
 		if d.precision == dumps.Fine {
 			b.pair(fmt.Sprintf("hit rates of 5 windows, %s, seconds", d.store), 3072, -2, b.our("sweep", "none", "f32", task{Op: "sweep", Path: path}), b.our("reading", "none", "f32", task{Op: "read", Path: path}))
 		}
 	}
 }
 
-// dump captures a text of 3,072 tokens, 128 rows of its end and 128 of a followed
-// reply, and returns its size against the same rows as float16.
+// dump captures a text of 3,072 tokens, with its last 128 rows and the 128 rows of a
+// followed reply. It returns the size of the dump over that of the same rows as float16.
 func (b *bench) dump(path string, store dumps.Store, precision dumps.Precision) (float64, error) {
 	src, err := capture.Open(context.Background(), b.m.gguf, capture.Options{Threads: b.o.threads})
 	if err != nil {

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// machine describes the processor, its memory, and the versions compared.
+// machine describes the processor, its memory, and the versions that are compared.
 func machine(python, llama string) string {
-	cpu, mem := "unknown processor", 0.0
+	cpu := "unknown processor"
+	mem := 0.0 // GiB
 	each("/proc/cpuinfo", func(line string) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
 			cpu = strings.TrimSpace(value)
@@ -40,6 +41,7 @@ func machine(python, llama string) string {
 	return text
 }
 
+// each calls f with every line of a file. It ignores a file that cannot be read.
 func each(path string, f func(line string)) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -51,8 +53,8 @@ func each(path string, f func(line string)) {
 	}
 }
 
-// busy is the share of the machine that was used while wait passed: what else
-// runs makes figures worthless.
+// busy returns the share of the processors that other programs use while wait passes.
+// Numbers measured on a busy machine are worthless.
 func busy(wait time.Duration) float64 {
 	a := jiffies()
 	time.Sleep(wait)
@@ -60,16 +62,17 @@ func busy(wait time.Duration) float64 {
 	if len(a) < 5 || len(b) < 5 {
 		return 0
 	}
-	total, idle := 0.0, 0.0
+	total := 0.0
 	for i := range a {
 		total += b[i] - a[i]
 	}
-	idle = b[3] + b[4] - a[3] - a[4]
+	idle := b[3] + b[4] - a[3] - a[4]
 	return 1 - idle/max(total, 1)
 }
 
 var numbers = regexp.MustCompile(`\d+`)
 
+// jiffies returns the times that the processors have spent in each state.
 func jiffies() (out []float64) {
 	each("/proc/stat", func(line string) {
 		if strings.HasPrefix(line, "cpu ") {

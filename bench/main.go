@@ -3,10 +3,10 @@
 //
 //	go run ./bench -o results/bench          # about an hour on two cores; -quick: a quarter of it
 //
-// Each comparison has two workers: processes that hold a model and answer tasks
-// one at a time, while the other stands still. What is reported is the median of
-// the ratios of neighbouring runs, their least and largest, and each side's
-// median speed and peak memory.
+// Each comparison has two workers: processes that hold a model and answer one task at
+// a time, while the other worker is idle. The report has the median, the smallest and
+// the largest ratio of neighboring runs, and the median speed and the peak memory of
+// each side.
 package main
 
 import (
@@ -38,14 +38,14 @@ func main() {
 	flag.IntVar(&o.threads, "threads", runtime.NumCPU(), "threads of both sides")
 	flag.StringVar(&o.out, "o", "results/bench", "`folder` of the table")
 	flag.StringVar(&o.dir, "dir", "", "`folder` of models and environments (default: the user's cache)")
-	flag.StringVar(&o.python, "python", os.Getenv("BENCH_PYTHON"), "python with torch and transformers (default: BENCH_PYTHON, else one is made)")
-	flag.StringVar(&o.llama, "llama", os.Getenv("BENCH_LLAMA_PYTHON"), "python with llama_cpp (default: BENCH_LLAMA_PYTHON, else one is made)")
+	flag.StringVar(&o.python, "python", os.Getenv("BENCH_PYTHON"), "python with torch and transformers (default: BENCH_PYTHON, or a new environment)")
+	flag.StringVar(&o.llama, "llama", os.Getenv("BENCH_LLAMA_PYTHON"), "python with llama_cpp (default: BENCH_LLAMA_PYTHON, or a new environment)")
 	flag.BoolVar(&o.quick, "quick", false, "fewer lengths and rounds")
-	flag.BoolVar(&o.noSetup, "no-setup", false, "leave out comparisons whose environment is not there")
-	flag.IntVar(&o.rounds, "rounds", 0, "pairs of runs of a comparison (default 5, quick 3)")
+	flag.BoolVar(&o.noSetup, "no-setup", false, "leave out comparisons whose environment is missing")
+	flag.IntVar(&o.rounds, "rounds", 0, "pairs of runs per comparison (default 5, quick 3)")
 	flag.StringVar(&o.only, "only", "", "only comparisons whose name contains this `text`")
 	flag.Parse()
-	err := error(nil)
+	var err error
 	if *worker != "" {
 		stop := profileTo(*profile)
 		err = ours(*worker, o.threads, *compute, os.Stdin, os.Stdout)
@@ -92,19 +92,19 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // what making models took
+	debug.FreeOSMemory() // the memory in which the models were made
 	o.environments()
 	r := &report{started: time.Now(), machine: machine(o.python, o.llama), quick: o.quick, busy: busy(2 * time.Second)}
 	if r.busy > 0.1 {
-		note(fmt.Sprintf("%.0f %% of the machine is in use by others: trust ratios at most", 100*r.busy))
+		note(fmt.Sprintf("%.0f %% of the machine is in use by other programs: trust nothing but the ratios", 100*r.busy))
 	}
 	b := &bench{o: o, m: m, r: r}
 	b.all()
 	return r.write(o.out)
 }
 
-// environments makes what is missing outside the repository. Without one its
-// comparisons are left out, and the table says so.
+// environments makes the Python environments that are missing. If that fails, the
+// comparisons that need one are left out, and the table says so.
 func (o *options) environments() {
 	if o.python == "" && !o.noSetup {
 		o.python = venv(filepath.Join(o.dir, "torch"), "torch", "transformers>=4.56,<5", "numpy", "safetensors")
@@ -114,7 +114,7 @@ func (o *options) environments() {
 	}
 }
 
-// venv makes a virtual environment and returns its python; empty where that
+// venv makes a virtual environment and returns its python, or an empty string if that
 // fails.
 func venv(dir string, packages ...string) string {
 	python := filepath.Join(dir, "bin", "python")
@@ -122,7 +122,9 @@ func venv(dir string, packages ...string) string {
 		return python
 	}
 	note("making " + dir + " with " + strings.Join(packages, ", "))
-	for _, argv := range [][]string{{"python3", "-m", "venv", dir}, append([]string{python, "-m", "pip", "install", "--quiet"}, packages...)} {
+	create := []string{"python3", "-m", "venv", dir}
+	install := append([]string{python, "-m", "pip", "install", "--quiet"}, packages...)
+	for _, argv := range [][]string{create, install} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			note(fmt.Sprintf("SKIPPED: %s: %v: %s", strings.Join(argv, " "), err, lastLine(out)))
 			return ""
@@ -134,17 +136,17 @@ func venv(dir string, packages ...string) string {
 	return python
 }
 
-// errAbsent says that a side cannot be run here.
-var errAbsent = errors.New("its environment is not here")
+// errAbsent says that a side cannot run on this machine.
+var errAbsent = errors.New("its environment is missing")
 
-// side is one of the two of a comparison.
+// side is one of the two sides of a comparison.
 type side struct {
 	name string
 	argv []string
 	task task
 }
 
-// our makes the side of our engine.
+// our returns the side that runs our engine.
 func (b *bench) our(name, model, compute string, t task) side {
 	self, err := os.Executable()
 	if err != nil {
@@ -153,14 +155,17 @@ func (b *bench) our(name, model, compute string, t task) side {
 	return side{name, []string{self, "-worker", model, "-compute", compute, "-threads", fmt.Sprint(b.o.threads)}, t}
 }
 
-// torch makes the side of transformers; llama that of llama.cpp.
+// torch returns the side that runs transformers.
 func (b *bench) torch(mode, dtype, model string, t task) side {
 	if b.o.python == "" {
 		return side{name: "transformers " + mode}
 	}
-	return side{"transformers " + mode, []string{b.o.python, "bench/theirs.py", model, "--mode", mode, "--dtype", dtype, "--threads", fmt.Sprint(b.o.threads)}, t}
+	return side{"transformers " + mode, []string{
+		b.o.python, "bench/theirs.py", model, "--mode", mode, "--dtype", dtype, "--threads", fmt.Sprint(b.o.threads),
+	}, t}
 }
 
+// cpp returns the side that runs llama.cpp.
 func (b *bench) cpp(t task) side {
 	if b.o.llama == "" {
 		return side{name: "llama.cpp"}

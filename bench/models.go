@@ -77,7 +77,7 @@ func writeModel(dir string, config map[string]any, dtype tensor.DType, list []te
 	return checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, map[string]string{"format": "pt"})
 }
 
-// encode makes a tensor of a type, rounding to nearest even.
+// encode makes a tensor of a type. It rounds to the nearest value, ties to even.
 func encode(name string, x []float32, dtype tensor.DType, shape ...int) tensor.Tensor {
 	if dtype == tensor.F32 {
 		return tensor.FromFloat32(name, x, shape...)
@@ -94,13 +94,13 @@ func bfloat16(v float32) uint16 {
 	return uint16((u + 0x7fff + u>>16&1) >> 16)
 }
 
-// names of a Llama's tensors, GGUF to hub.
+// hubNames turns the GGUF names of a Llama's tensors into those of the hub.
 var hubNames = strings.NewReplacer("token_embd", "model.embed_tokens", "output_norm", "model.norm", "blk.", "model.layers.",
 	"attn_norm", "input_layernorm", "ffn_norm", "post_attention_layernorm", "attn_output", "self_attn.o_proj", "attn_q", "self_attn.q_proj",
 	"attn_k", "self_attn.k_proj", "attn_v", "self_attn.v_proj", "ffn_gate", "mlp.gate_proj", "ffn_up", "mlp.up_proj", "ffn_down", "mlp.down_proj")
 
-// decoded writes a GGUF Llama with its weights decoded: queries and keys go
-// back from pairs of neighbours to pairs of halves.
+// decoded writes a GGUF Llama as a folder with decoded weights. The rotation of a GGUF
+// Llama pairs neighbors; here queries and keys are reordered to pairs of halves.
 func decoded(path, dir string, dtype tensor.DType) error {
 	ck, err := checkpoint.Open(path)
 	if err != nil {
@@ -131,7 +131,7 @@ func decoded(path, dir string, dtype tensor.DType) error {
 	}, dtype, list)
 }
 
-// halves reorders the outputs of each head: 0, 2, 4, ..., 1, 3, 5, ...
+// halves reorders the outputs of each head to 0, 2, 4, ..., 1, 3, 5, ...
 func halves(x []float32, cols, headDim int) []float32 {
 	out := make([]float32, len(x))
 	for row := range len(x) / cols {
@@ -142,17 +142,17 @@ func halves(x []float32, cols, headDim int) []float32 {
 	return out
 }
 
-// shape of a random Qwen2.
+// shape is the shape of a Qwen2 with random weights.
 type shape struct{ layers, hidden, ff, heads, kv, vocab, positions int }
 
 var (
 	qwen = shape{24, 896, 4864, 14, 2, 151936, 32768}
 	long = shape{4, 896, 4864, 14, 2, 4096, 131072}
-	// For scaling: SmolLM2-135M's width and few layers, one number changed at a time.
+	// For scaling: the width of SmolLM2-135M and few layers. One number changes at a time.
 	narrow = shape{8, 576, 1536, 9, 3, 4096, 8192}
 )
 
-// random writes a checkpoint of random weights: first rounded to bfloat16, so
+// random writes a checkpoint of random weights. They are first rounded to bfloat16, so
 // that both types hold equal values.
 func (s *shape) random(dir string, dtype tensor.DType) error {
 	r := rand.New(rand.NewPCG(1, 1))
@@ -177,7 +177,7 @@ func (s *shape) random(dir string, dtype tensor.DType) error {
 			name         string
 			out          int
 			weight, bias float64
-		}{{"q", q, 0.06, 0.5}, {"k", kv, 0.06, 0.5}, {"v", kv, 0.02, 0.02}} { // larger q and k: attention that is not flat
+		}{{"q", q, 0.06, 0.5}, {"k", kv, 0.06, 0.5}, {"v", kv, 0.02, 0.02}} { // large q and k give peaked attention
 			add(at+"self_attn."+p.name+"_proj.weight", p.weight, 0, p.out, s.hidden)
 			add(at+"self_attn."+p.name+"_proj.bias", p.bias, 0, p.out)
 		}

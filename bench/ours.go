@@ -24,7 +24,7 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// A task is one line that a worker reads.
+// A task is a line that a worker reads.
 type task struct {
 	Op      string      `json:"op"`      // prefill, decode, gemm; of ours also peak, read, sweep
 	Tokens  int         `json:"tokens"`  // of the prompt
@@ -42,8 +42,8 @@ type task struct {
 	Prompts int         `json:"prompts"` // of that length, recorded one after the other; 0: one
 }
 
-// An answer is the line that follows. Seconds are wall-clock, CPU is user and
-// system time of the whole worker meanwhile.
+// An answer is the line with which a worker answers a task. Seconds is elapsed time, CPU
+// the user and system time of the worker in it.
 type answer struct {
 	Tokens   int     `json:"tokens"` // that Seconds are for
 	Seconds  float64 `json:"seconds"`
@@ -98,6 +98,26 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 	return lines.Err()
 }
 
+// recorded returns the task with recording.
+func (t task) recorded() task {
+	t.Record = true
+	return t
+}
+
+// clock measures a part of a task.
+type clock struct {
+	start time.Time
+	used  float64
+}
+
+func startClock() clock { return clock{time.Now(), cpuSeconds()} }
+
+// answer returns the time since the clock was started, for a number of tokens.
+func (c clock) answer(tokens int) answer {
+	return answer{Tokens: tokens, Seconds: time.Since(c.start).Seconds(), CPU: cpuSeconds() - c.used}
+}
+
+// engine is the worker that runs our engine.
 type engine struct {
 	m       *model.Model // nil for tasks that need none
 	threads int
@@ -118,14 +138,14 @@ func (w *engine) measure(t task) (answer, error) {
 	case t.Op == "peak":
 		return w.peak(), nil
 	case t.Op == "read" || t.Op == "sweep":
-		return analyse(t)
+		return analyze(t)
 	case t.Record:
 		return w.record(t)
 	}
 	return w.bare(t)
 }
 
-// ids are random tokens.
+// ids returns random tokens.
 func (w *engine) ids(n int) []int32 {
 	r := rand.New(rand.NewPCG(7, uint64(n)))
 	ids := make([]int32, n)
@@ -135,7 +155,8 @@ func (w *engine) ids(n int) []int32 {
 	return ids
 }
 
-// plan records the last 128 rows, and older windows if asked, of all heads.
+// plan returns a plan that records the last 128 rows of all heads, and t.Windows older
+// windows.
 func (t *task) plan(cfg *model.Config) dumps.Plan {
 	p := dumps.Plan{
 		WindowRows: 128, PromptWindows: t.Windows, PromptWindowSize: 128, MaxNewTokens: t.Reply, IgnoreEOS: true,
@@ -153,26 +174,27 @@ func (t *task) plan(cfg *model.Config) dumps.Plan {
 	return p
 }
 
-// header is what a dump of the model says.
+// header returns the header of a dump of the model.
 func header(cfg *model.Config, plan dumps.Plan) dumps.Header {
 	return dumps.Header{Plan: plan, Model: capture.ModelInfo("bench", cfg)}
 }
 
-// record captures a prompt into a dump, which is closed and on disk when the
-// clock of a prefill stops.
+// record captures a prompt into a dump. The time of a prefill ends when the dump is
+// closed and on disk.
 func (w *engine) record(t task) (answer, error) {
-	cfg, ids := w.m.Config(), w.ids(t.Tokens)
-	var from, to time.Time
-	var cpuFrom, cpuTo float64
+	cfg := w.m.Config()
+	ids := w.ids(t.Tokens)
+	var reply clock // started after the prompt
+	var decoded answer
 	c := capture.Config{
 		Model: w.m, Out: filepath.Join(w.dir, "run.attn"), Force: true, Header: header(&cfg, t.plan(&cfg)),
 		Prompts: slices.Repeat([]prompts.Prompt{{Tokens: ids}}, max(1, t.Prompts)),
 		Progress: func(p capture.Progress) {
 			switch {
-			case t.Op == "decode" && p.Tokens == int64(t.Tokens) && from.IsZero():
-				from, cpuFrom = time.Now(), cpuSeconds()
-			case t.Op == "decode" && p.Tokens == int64(t.Tokens+t.Reply) && to.IsZero():
-				to, cpuTo = time.Now(), cpuSeconds()
+			case t.Op == "decode" && p.Tokens == int64(t.Tokens) && reply.start.IsZero():
+				reply = startClock()
+			case t.Op == "decode" && p.Tokens == int64(t.Tokens+t.Reply) && decoded.Tokens == 0:
+				decoded = reply.answer(t.Reply)
 			}
 		},
 	}
@@ -181,15 +203,17 @@ func (w *engine) record(t task) (answer, error) {
 	}
 	need := forecast.Capture(&c, cfg, w.threads)
 	pace := need.Pace(cpu.Measure(w.threads), w.m.WeightBytes(), w.compute)
-	start, used := time.Now(), cpuSeconds()
+	all := startClock()
 	if _, err := capture.Run(context.Background(), c); err != nil {
 		return answer{}, err
 	}
-	a := answer{Tokens: t.Tokens * len(c.Prompts), Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}
+	a := all.answer(t.Tokens * len(c.Prompts))
 	if t.Op == "decode" {
-		a = answer{Tokens: t.Reply, Seconds: to.Sub(from).Seconds(), CPU: cpuTo - cpuFrom}
+		a = decoded
 	}
-	a.Need, a.Expect, a.FLOPs = need.Cache+need.Work+need.Recording+w.m.WeightBytes(), pace.Seconds, need.FLOPs
+	a.Need = need.Cache + need.Work + need.Recording + w.m.WeightBytes()
+	a.Expect = pace.Seconds
+	a.FLOPs = need.FLOPs
 	if fi, err := os.Stat(c.Out); err == nil {
 		a.Bytes = fi.Size()
 	}
@@ -198,16 +222,19 @@ func (w *engine) record(t task) (answer, error) {
 
 // bare runs the model and records nothing.
 func (w *engine) bare(t task) (answer, error) {
-	ids, logits := w.ids(t.Tokens), make([]float32, w.m.Config().Vocab)
+	ids := w.ids(t.Tokens)
+	logits := make([]float32, w.m.Config().Vocab)
 	s := w.m.NewSession()
 	s.Reserve(len(ids) + t.Reply)
-	start, used := time.Now(), cpuSeconds()
+	clock := startClock()
 	take := func(_ int, l []float32) { copy(logits, l) }
 	if err := s.Forward(context.Background(), ids, model.Pass{LogitsFrom: len(ids) - 1, Logits: take}); err != nil {
 		return answer{}, err
 	}
 	if t.Op != "decode" {
-		return answer{Tokens: len(ids), Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used, Bytes: s.CacheBytes()}, nil
+		a := clock.answer(len(ids))
+		a.Bytes = s.CacheBytes()
+		return a, nil
 	}
 	if t.Keep > 0 {
 		var err error
@@ -215,22 +242,27 @@ func (w *engine) bare(t task) (answer, error) {
 			return answer{}, err
 		}
 	}
-	pick, bytes := model.NewSampler(0, 0), s.CacheBytes()
+	pick := model.NewSampler(0, 0)
 	if t.Batch > 1 {
 		return w.together(s, t, logits)
 	}
-	start, used = time.Now(), cpuSeconds()
+	bytes := s.CacheBytes()
+	clock = startClock()
 	for range t.Reply {
 		if err := s.Forward(context.Background(), []int32{pick.Next(logits)}, model.Pass{Logits: take}); err != nil {
 			return answer{}, err
 		}
 	}
-	return answer{Tokens: t.Reply, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used, Bytes: bytes}, nil
+	a := clock.answer(t.Reply)
+	a.Bytes = bytes
+	return a, nil
 }
 
-// together decodes copies of a sequence at once; the tokens of all count.
+// together decodes t.Batch copies of a sequence at once and counts the tokens of all.
 func (w *engine) together(s *model.Session, t task, logits []float32) (answer, error) {
-	list, tokens, passes := []*model.Session{s}, make([]int32, t.Batch), make([]model.Pass, t.Batch)
+	list := []*model.Session{s}
+	tokens := make([]int32, t.Batch)
+	passes := make([]model.Pass, t.Batch)
 	all := t
 	all.Keep = s.Len()
 	for len(list) < t.Batch {
@@ -245,17 +277,17 @@ func (w *engine) together(s *model.Session, t task, logits []float32) (answer, e
 		tokens[i] = (next + int32(i)) % int32(len(logits))
 		passes[i] = model.Pass{Logits: func(_ int, l []float32) { tokens[i] = model.NewSampler(0, 0).Next(l) }}
 	}
-	start, used := time.Now(), cpuSeconds()
+	clock := startClock()
 	for range t.Reply {
 		if err := w.m.Step(context.Background(), list, tokens, passes); err != nil {
 			return answer{}, err
 		}
 	}
-	return answer{Tokens: t.Reply * t.Batch, Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}, nil
+	return clock.answer(t.Reply * t.Batch), nil
 }
 
-// evenly keeps slots at equal distances: what a selection keeps does not change
-// what decoding costs.
+// evenly selects slots at equal distances: the cost of decoding does not depend on
+// which slots are kept.
 func (w *engine) evenly(t task) [][]int32 {
 	cfg := w.m.Config()
 	keep := make([][]int32, cfg.KVHeads)
@@ -270,7 +302,7 @@ func (w *engine) evenly(t task) [][]int32 {
 	return keep
 }
 
-// product times x·Wᵀ with packed weights, the median of some runs.
+// product measures x·Wᵀ with packed weights, as the median of several runs.
 func (w *engine) product(t task) (answer, error) {
 	g := &w.gemm
 	if g.t != t {
@@ -279,7 +311,8 @@ func (w *engine) product(t task) (answer, error) {
 		}
 		r := rand.New(rand.NewPCG(1, 1))
 		weights := make([]float32, t.Out*t.In)
-		g.x, g.y = make([]float32, t.N*t.In), make([]float32, t.N*t.Out)
+		g.x = make([]float32, t.N*t.In)
+		g.y = make([]float32, t.N*t.Out)
 		for _, x := range [][]float32{weights, g.x} {
 			for i := range x {
 				x[i] = float32(r.NormFloat64())
@@ -302,8 +335,8 @@ func (w *engine) product(t task) (answer, error) {
 	return answer{Tokens: t.N, Seconds: times[len(times)/2]}, nil
 }
 
-// peak measures what the machine could do at most: multiply-adds in registers,
-// and reading memory, on all threads.
+// peak measures the limits of the machine, on all threads: multiply-adds in registers,
+// and reading memory.
 func (w *engine) peak() answer {
 	var a answer
 	for range 5 {
@@ -318,7 +351,7 @@ func (w *engine) peak() answer {
 		})
 		a.GFLOPS = max(a.GFLOPS, total/time.Since(start).Seconds()/1e9)
 	}
-	const size = 64 << 20 // float32 a thread
+	const size = 64 << 20 // float32 per thread
 	big := make([][]float32, w.threads)
 	for i := range big {
 		big[i] = make([]float32, size)

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// bench is a run under way.
+// bench is a run of the benchmark.
 type bench struct {
 	o options
 	m models
 	r *report
 }
 
-// row is a line of the table.
+// row is a row of the table.
 type row struct {
 	name   string
 	tokens int // of the prompt; 0: none
@@ -28,7 +28,7 @@ type row struct {
 	remark string
 }
 
-// met says whether the target is reached.
+// met says whether the target is reached; empty if there is none.
 func (r *row) met() string {
 	switch {
 	case r.target == 0 || math.IsNaN(r.ratio[0]):
@@ -39,8 +39,7 @@ func (r *row) met() string {
 	return "no"
 }
 
-// pair runs both sides in turn and adds a line. A side that is given to faster
-// is faster the larger its figure, tokens a second.
+// pair runs both sides in turn and adds a row to the report.
 func (b *bench) pair(name string, tokens int, target float64, ours, theirs side) {
 	if b.o.only != "" && !strings.Contains(name, b.o.only) {
 		return
@@ -54,7 +53,9 @@ func (b *bench) pair(name string, tokens int, target float64, ours, theirs side)
 		l.unit = "s"
 	}
 	nan := math.NaN()
-	l.a, l.b, l.ratio = nan, nan, [3]float64{nan, nan, nan}
+	l.a = nan
+	l.b = nan
+	l.ratio = [3]float64{nan, nan, nan}
 	if err := b.alternate(&l, ours, theirs); err != nil {
 		l.remark = "SKIPPED: " + err.Error()
 		note(l.remark)
@@ -88,12 +89,13 @@ func (b *bench) alternate(l *row, ours, theirs side) error {
 				return err
 			}
 			l.peaks[i] = max(l.peaks[i], a.Peak)
-			if round > 0 { // the first warms caches and clocks
+			if round > 0 { // the first is a warm-up
 				speeds[i] = append(speeds[i], a.figure(t))
 			}
 		}
 	}
-	l.a, l.b = median(speeds[0]), median(speeds[1])
+	l.a = median(speeds[0])
+	l.b = median(speeds[1])
 	ratios := make([]float64, b.o.rounds)
 	for i := range ratios {
 		ratios[i] = speeds[0][i] / speeds[1][i]
@@ -102,8 +104,8 @@ func (b *bench) alternate(l *row, ours, theirs side) error {
 	return nil
 }
 
-// figure is the number of a run that is compared: its speed, or for tasks that
-// measure something else that thing.
+// figure returns the number of a run that is compared: GFLOP/s of a product, seconds
+// of an analysis, and tokens per second otherwise.
 func (a answer) figure(t task) float64 {
 	switch t.Op {
 	case "gemm":
@@ -114,7 +116,7 @@ func (a answer) figure(t task) float64 {
 	return float64(a.Tokens) / a.Seconds
 }
 
-// single runs one side some times and returns the median of a figure of its
+// single runs one side alone, several times. It returns the median of a figure of its
 // answers, and the last answer.
 func (b *bench) single(s side, figure func(answer) float64) (float64, answer, error) {
 	w, err := start(s.name, s.argv...)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// report gathers lines and figures and writes them as Markdown and TSV.
+// report collects rows and notes, and writes them as Markdown and TSV.
 type report struct {
 	started time.Time
 	machine string
 	quick   bool
 	busy    float64
 	rows    []row
-	notes   []string // figures that compare nothing
+	notes   []string // measurements without a comparison
 }
 
 func (r *report) add(l row) {
@@ -30,7 +30,10 @@ func (r *report) tell(format string, args ...any) {
 	note(line)
 }
 
-var heads = []string{"what", "tokens", "ours", "theirs", "ours, median", "theirs, median", "unit", "ratio", "least", "largest", "target", "reached", "peak GB, ours", "theirs", "remark"}
+var heads = []string{
+	"what", "tokens", "ours", "theirs", "ours, median", "theirs, median", "unit", "ratio", "least", "largest",
+	"target", "reached", "peak GB, ours", "theirs", "remark",
+}
 
 func (l *row) cells() []string {
 	target := ""
@@ -66,14 +69,14 @@ func gigabytes(n int64) string {
 	return fmt.Sprintf("%.2f", float64(n)/1e9)
 }
 
-// save is write for what there is so far; an error waits for the end.
+// save writes the report so far. An error is only logged; write at the end returns it.
 func (r *report) save(dir string) {
 	if err := r.write(dir); err != nil {
 		note(err.Error())
 	}
 }
 
-// base is what the files of this run begin with.
+// base returns the path of this run's files without their extension.
 func (r *report) base(dir string) string {
 	base := filepath.Join(dir, r.started.UTC().Format("2006-01-02"))
 	if r.quick {
@@ -90,7 +93,8 @@ func (r *report) write(dir string) error {
 	base := r.base(dir)
 	var md, tsv strings.Builder
 	fmt.Fprintf(&md, "# Benchmark of %s\n\n%s\n\n", r.started.UTC().Format("2006-01-02 15:04 UTC"), r.machine)
-	fmt.Fprintf(&md, "Made by `make bench` in %s; %.0f %% of the machine was in use by others when it began. Ratios are medians over neighbouring runs, with the least and the largest.\n\n",
+	fmt.Fprintf(&md, "Made by `make bench` in %s; %.0f %% of the machine was in use by other programs when it began. "+
+		"Ratios are medians over neighboring runs, with the smallest and the largest.\n\n",
 		time.Since(r.started).Round(time.Minute), 100*r.busy)
 	fmt.Fprintf(&md, "| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
 	fmt.Fprintln(&tsv, strings.ReplaceAll(strings.Join(heads, "\t"), ", ", "_"))

@@ -12,19 +12,19 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// axis is one way in which a capture can grow: its name and the points.
+// axis is a quantity with which a capture grows.
 type axis struct {
 	name   string
-	file   string // its figure's
-	what   string // that stays the same
+	file   string // part of the name of its figure
+	what   string // description of everything else
 	values []int
 	at     func(n int) (model string, t task, err error)
 }
 
-// scaling measures recorded prefills that grow along one axis at a time, beside
-// what --dry-run would have said: the floating point operations over the speed of
-// products of that moment, and the sum of weights, cache, work and sums. It
-// leaves DATE-scaling.tsv and a figure for each axis.
+// scaling measures recorded prefills that grow along one axis at a time, and compares
+// them with the predictions of --dry-run: floating-point operations over the current
+// speed of products, and the sum of weights, cache, work and recording. It writes
+// DATE-scaling.tsv and a figure for each axis.
 func (b *bench) scaling() {
 	if !strings.Contains("scaling", b.o.only) {
 		return
@@ -63,7 +63,7 @@ func (b *bench) scaling() {
 	}
 }
 
-// shaped makes a checkpoint of random weights, once.
+// shaped returns a checkpoint of random weights, which it makes once.
 func (b *bench) shaped(s shape, t task) (string, task, error) {
 	path := filepath.Join(b.o.dir, "models", fmt.Sprintf("random-%dx%d-bf16", s.layers, s.heads))
 	if _, err := os.Stat(filepath.Join(path, "model.safetensors")); err == nil {
@@ -72,11 +72,12 @@ func (b *bench) shaped(s shape, t task) (string, task, error) {
 	return path, t, s.random(path, tensor.BF16)
 }
 
-// grow adds the rows of an axis and draws them.
+// grow measures an axis, adds its rows to the table and draws them.
 func (b *bench) grow(a axis, t *table.Table) error {
 	one := *b
 	one.o.rounds = 2 // the first warms up
-	seen, expected := viz.Series{Name: "measured"}, viz.Series{Name: "expected", Baseline: true}
+	seen := viz.Series{Name: "measured"}
+	expected := viz.Series{Name: "predicted", Baseline: true}
 	for _, n := range a.values {
 		path, task, err := a.at(n)
 		if err != nil {
@@ -88,15 +89,23 @@ func (b *bench) grow(a axis, t *table.Table) error {
 		}
 		t.Add(a.name, n, got.Tokens, got.FLOPs/1e12, got.Seconds, got.Expect, got.Expect/got.Seconds,
 			float64(got.Peak)/1e9, float64(got.Need)/1e9, float64(got.Need)/float64(got.Peak))
-		seen.X, seen.Y = append(seen.X, float64(n)), append(seen.Y, got.Seconds)
-		expected.X, expected.Y = append(expected.X, float64(n)), append(expected.Y, got.Expect)
-		b.r.tell("recorded prefill, %d %s (%s): %.2f s, expected %.2f (x %.2f); %.2f GB, expected %.2f (x %.2f); %.0f GFLOP/s", n, a.name, a.what, got.Seconds, got.Expect,
-			got.Expect/got.Seconds, float64(got.Peak)/1e9, float64(got.Need)/1e9, float64(got.Need)/float64(got.Peak), got.FLOPs/got.Seconds/1e9)
+		seen.X = append(seen.X, float64(n))
+		seen.Y = append(seen.Y, got.Seconds)
+		expected.X = append(expected.X, float64(n))
+		expected.Y = append(expected.Y, got.Expect)
+		b.r.tell("recorded prefill, %d %s (%s): %.2f s, predicted %.2f (x %.2f); %.2f GB, predicted %.2f (x %.2f); %.0f GFLOP/s",
+			n, a.name, a.what, got.Seconds, got.Expect, got.Expect/got.Seconds,
+			float64(got.Peak)/1e9, float64(got.Need)/1e9, float64(got.Need)/float64(got.Peak), got.FLOPs/got.Seconds/1e9)
 	}
 	hardware, _, _ := strings.Cut(b.r.machine, ", torch")
 	f := viz.CurvesFigure(viz.Curves{
-		Title: "time of a recorded prefill against " + a.name, Caption: a.what + "; expected: operations over the speed of products measured just before. " + hardware,
-		XLabel: a.name, YLabel: "seconds", Hi: 1.05 * max(slices.Max(seen.Y), slices.Max(expected.Y)), Series: []viz.Series{seen, expected}, Meta: viz.Meta{}.With("command", "make bench"),
+		Title:   "time of a recorded prefill against " + a.name,
+		Caption: a.what + "; predicted: operations over the speed of products measured just before. " + hardware,
+		XLabel:  a.name,
+		YLabel:  "seconds",
+		Hi:      1.05 * max(slices.Max(seen.Y), slices.Max(expected.Y)),
+		Series:  []viz.Series{seen, expected},
+		Meta:    viz.Meta{}.With("command", "make bench"),
 	})
 	return f.Save(fmt.Sprintf("%s-scaling-%s.png", b.r.base(b.o.out), a.file))
 }

@@ -14,14 +14,14 @@ func usage() (u unix.Rusage) {
 	return u
 }
 
-// cpuSeconds is the user and system time of this process.
+// cpuSeconds returns the user and system time of this process.
 func cpuSeconds() float64 {
 	u := usage()
 	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
 }
 
-// peakBytes is the most memory that was resident. On Linux it is that of this
-// program alone: the kernel's other count goes on from the process that started it.
+// peakBytes returns the peak of the resident memory. On Linux it reads the status of
+// this process, because ru_maxrss includes the process that started it.
 func peakBytes() int64 {
 	var kb int64
 	each("/proc/self/status", func(line string) { _, _ = fmt.Sscanf(line, "VmHWM: %d kB", &kb) })

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// worker is a process that answers tasks; it stands still between them.
+// worker is a process that answers tasks and is idle between them.
 type worker struct {
 	name  string
 	cmd   *exec.Cmd
@@ -20,7 +20,7 @@ type worker struct {
 	tail  *tail
 }
 
-// tail keeps the end of what a worker writes on standard error.
+// tail keeps the last bytes that a worker writes to standard error.
 type tail struct{ text []byte }
 
 func (t *tail) Write(b []byte) (int, error) {
@@ -31,7 +31,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// start runs a command and waits until it says that it is ready.
+// start starts a worker and waits until it is ready.
 func start(name string, argv ...string) (*worker, error) {
 	w := &worker{name: name, cmd: exec.Command(argv[0], argv[1:]...), tail: &tail{}}
 	w.cmd.Stderr = w.tail
@@ -60,7 +60,7 @@ func lastLine(b []byte) string {
 	return lines[len(lines)-1]
 }
 
-// do sends a task and waits for its answer.
+// do sends a task and waits for the answer.
 func (w *worker) do(t task) (answer, error) {
 	text, err := json.Marshal(t)
 	if err != nil {
@@ -79,7 +79,7 @@ func (w *worker) do(t task) (answer, error) {
 	if a.Error != "" {
 		return a, fmt.Errorf("%s: %s", w.name, a.Error)
 	}
-	time.Sleep(200 * time.Millisecond) // threads that spin after a task come to rest
+	time.Sleep(200 * time.Millisecond) // until threads that spin after a task sleep
 	return a, nil
 }
 
@@ -94,5 +94,5 @@ func (w *worker) stop() {
 	}
 }
 
-// note tells what goes on.
+// note logs a line.
 func note(line string) { fmt.Fprintln(os.Stderr, "bench:", line) }

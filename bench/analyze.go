@@ -2,23 +2,23 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// analyse reads all weights of a dump once, or computes the hit rates of five
-// windows for all layers and heads.
-func analyse(t task) (answer, error) {
-	start, used := time.Now(), cpuSeconds()
+// analyze reads all weights of a dump once, or computes the hit rates of five windows
+// for all layers and heads.
+func analyze(t task) (answer, error) {
+	clock := startClock()
 	if t.Op == "sweep" {
 		cfg := analysis.Paper
-		cfg.Windows, cfg.By = []int{8, 16, 32, 64, 128}, []analysis.By{analysis.ByLayer, analysis.ByHead}
+		cfg.Windows = []int{8, 16, 32, 64, 128}
+		cfg.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
 		if _, _, err := analysis.HitRates(context.Background(), []string{t.Path}, cfg); err != nil {
 			return answer{}, err
 		}
-		return answer{Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}, nil
+		return clock.answer(0), nil
 	}
 	r, err := dumps.Open(t.Path)
 	if err != nil {
@@ -34,5 +34,5 @@ func analyse(t task) (answer, error) {
 			}
 		}
 	}
-	return answer{Seconds: time.Since(start).Seconds(), CPU: cpuSeconds() - used}, nil
+	return clock.answer(0), nil
 }
