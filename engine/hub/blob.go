@@ -95,7 +95,9 @@ var errSilent = errors.New("the connection sent no byte for too long")
 
 // download appends the content from byte have on to the file part. It returns the number
 // of bytes that part has gained, which is negative if the hub starts over.
-func (c *Client) download(ctx context.Context, m Model, address, part string, have, size int64, report func(int64)) (n int64, err error) {
+func (c *Client) download(
+	ctx context.Context, m Model, address, part string, have, size int64, report func(int64),
+) (n int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	resp, err := c.get(ctx, address, have)
