@@ -17,7 +17,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// chromium finds a browser, or skips.
+// chromium returns the path of a browser, or skips the test without one.
 func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
@@ -29,8 +29,8 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
-// profile is a folder for a browser, whose processes may outlive it by a moment
-// and write there while it is removed.
+// profile returns a folder for a browser. The browser's processes may outlive it by a
+// moment and write to the folder while it is removed.
 func profile(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "attnscope-browser")
@@ -70,7 +70,7 @@ func evilDump(t *testing.T) *site {
 	}})
 }
 
-// dom is the page as it stands, as text.
+// dom returns the present page as text.
 func (b *tab) dom() (s string) {
 	b.Helper()
 	if err := json.Unmarshal([]byte(b.eval("return document.documentElement.outerHTML")), &s); err != nil {
@@ -79,8 +79,8 @@ func (b *tab) dom() (s string) {
 	return s
 }
 
-// TestPageInABrowser opens every view of a hostile dump: it draws, without a
-// console message, and no text becomes an element or runs.
+// TestPageInABrowser opens every view of a hostile dump. Each must draw without a
+// console message, and no text may become an element or run.
 func TestPageInABrowser(t *testing.T) {
 	b := openTab(t)
 	v := evilDump(t)
@@ -149,8 +149,8 @@ func TestTextViewMarksWhatIsKept(t *testing.T) {
 	}
 }
 
-// TestMapHasColours: the head view's canvas holds a map, not a blank.
-func TestMapHasColours(t *testing.T) {
+// TestMapHasColors: the canvas of the head view holds a map and is not blank.
+func TestMapHasColors(t *testing.T) {
 	b := openTab(t)
 	path := filepath.Join(t.TempDir(), "long.attn")
 	writeLong(t, path, 2300, 140, 9, dumps.Prompt{})
@@ -170,6 +170,6 @@ func TestMapHasColours(t *testing.T) {
 		}
 	}
 	if len(seen) < 60 {
-		t.Errorf("%d colours in the map", len(seen))
+		t.Errorf("%d colors in the map", len(seen))
 	}
 }

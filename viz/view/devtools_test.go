@@ -135,7 +135,7 @@ func (b *tab) eval(body string) string {
 	return string(m.Result.Result.Value)
 }
 
-// until waits for a condition of the page, three minutes if need be: the machine may
+// until waits for a condition of the page, up to three minutes, since the machine may
 // be busy.
 func (b *tab) until(condition string) bool {
 	b.Helper()
@@ -155,8 +155,7 @@ func (b *tab) ready() {
 	}
 }
 
-// load starts another page, the state of a view, and is not kept by what the one
-// before shows.
+// load opens a new page in the state of a view. Nothing of the page before is kept.
 func (b *tab) load(v *site, hash string) {
 	b.Helper()
 	query := "?" + fmt.Sprint(b.last)
@@ -193,8 +192,8 @@ func (b *tab) hash() string {
 	return s
 }
 
-// says checks that an exported picture is one, and tells the command and the hash
-// of the manifest.
+// says checks that an exported picture is valid and holds the command and the hash of
+// the manifest.
 func says(t *testing.T, v *site, view, kind string, data []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x."+kind)
@@ -235,7 +234,7 @@ func says(t *testing.T, v *site, view, kind string, data []byte) {
 	}
 }
 
-// TestKeysPointerAndExports drives the page as a user does.
+// TestKeysPointerAndExports uses the page by keys, pointer and export menu.
 func TestKeysPointerAndExports(t *testing.T) {
 	b := openTab(t)
 	v := evilDump(t)

@@ -16,9 +16,9 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// TestDraft: what comes first of a long prompt is what 16 rows of the window and 16
-// of the reply give, evenly spread and with the last, worked out here from the rows
-// alone; it is called a draft, and none once the whole is known.
+// TestDraft computes the draft of a long prompt from 16 rows of the window and 16 of
+// the reply, evenly spread and with the last, and compares the answers. They must be
+// marked as drafts until the whole layer has been read.
 func TestDraft(t *testing.T) {
 	const prompt, rows, reply, window, skip, k, theta = 300, 64, 40, 48, 4, 10, 0.001
 	path := filepath.Join(t.TempDir(), "x.attn")
@@ -104,8 +104,8 @@ func TestDraft(t *testing.T) {
 	}
 }
 
-// TestPageMarksEstimates: while the whole is read the page says what it shows, and
-// exports no table; then nothing of it is left.
+// TestPageMarksEstimates: while layers are being read, the page marks estimates and
+// exports no table. Afterwards no mark is left.
 func TestPageMarksEstimates(t *testing.T) {
 	b := openTab(t)
 	path := filepath.Join(t.TempDir(), "x.attn")
@@ -151,7 +151,7 @@ func TestPageMarksEstimates(t *testing.T) {
 	}
 }
 
-// TestManyLayers: a deep model's layers are asked for together too.
+// TestManyLayers requests 100 layers together.
 func TestManyLayers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 100, Heads: 2, KVHeads: 1, Dim: 8, Prompt: 40, Rows: 8, Reply: 4})

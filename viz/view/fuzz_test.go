@@ -17,8 +17,8 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// FuzzRequest sends whatever it is given to a viewer of two dumps: an answer of
-// its own, never a panic, nothing without the token, JSON where JSON is promised.
+// FuzzRequest sends arbitrary requests to a viewer of two dumps. It must never panic,
+// answer nothing without the token, and send valid JSON where it says so.
 func FuzzRequest(f *testing.F) {
 	var paths []string
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {

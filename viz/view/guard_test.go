@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestGuard: who is let in. Nothing but the token's own paths answers with
-// content, and no answer tells who lacks the token what exists.
+// TestGuard: only paths behind the token answer with content, and no refusal tells what
+// exists or what the token is.
 func TestGuard(t *testing.T) {
 	v := open(t, "rows", 0)
 	page := "/" + testToken + "/"
@@ -73,7 +73,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestQueriesThatMakeNoSense get an error in JSON, never a crash.
+// TestQueriesThatMakeNoSense: each is answered with an error in JSON.
 func TestQueriesThatMakeNoSense(t *testing.T) {
 	v := open(t, "rows", 0)
 	for _, path := range []string{
@@ -93,7 +93,7 @@ func TestQueriesThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestListenOnlyOnLoopback refuses addresses that others can reach.
+// TestListenOnlyOnLoopback: addresses that other machines can reach are errors.
 func TestListenOnlyOnLoopback(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.168.0.1:0", "example.com:80", "127.0.0.1", ""} {
 		if l, err := Listen(address); err == nil {
@@ -108,8 +108,8 @@ func TestListenOnlyOnLoopback(t *testing.T) {
 	l.Close()
 }
 
-// TestPageHasNoOutsideResources: the embedded files name no other place, and use
-// nothing that turns text into markup or code.
+// TestPageHasNoOutsideResources: the embedded files name no other site, and use nothing
+// that turns text into markup or code.
 func TestPageHasNoOutsideResources(t *testing.T) {
 	v := open(t, "rows", 0)
 	files, err := web.ReadDir("web")

@@ -18,7 +18,7 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// viewer is the program, showing a dump.
+// viewer is the running program, which shows a dump.
 type viewer struct {
 	*testing.T
 	pid int
@@ -47,7 +47,7 @@ func startViewer(t *testing.T, dump string) *viewer {
 	return &viewer{t, cmd.Process.Pid, strings.TrimSpace(line)}
 }
 
-// cpu is the processor time that the program has taken, of all threads.
+// cpu returns the processor time that all threads of the program have taken.
 func (v *viewer) cpu() time.Duration {
 	v.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.pid))
@@ -60,7 +60,7 @@ func (v *viewer) cpu() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 }
 
-// peak is the most memory that the program held, in MB.
+// peak returns the most memory that the program has held, in MB.
 func (v *viewer) peak() int {
 	v.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.pid))
@@ -83,7 +83,7 @@ func (v *viewer) json(path string, to any) {
 	}
 }
 
-// busy is the processor time of the page's main thread.
+// busy returns the processor time of the page's main thread.
 func (b *tab) busy() time.Duration {
 	b.Helper()
 	id := b.send("Performance.getMetrics", nil)

@@ -71,8 +71,8 @@ func writeLong(t testing.TB, path string, prompt, rows, reply int, p dumps.Promp
 	}
 }
 
-// TestPyramidOfALongPrompt: all levels and pooled rows equal slow pooling, where
-// every level is kept, where the finest is too large, and where none is kept.
+// TestPyramidOfALongPrompt compares all levels and pooled rows with slow pooling: with
+// all levels kept, with the finest too large to keep, and with none kept.
 func TestPyramidOfALongPrompt(t *testing.T) {
 	const prompt, rows, reply = 2300, 140, 9
 	path := filepath.Join(t.TempDir(), "long.attn")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// table is the n-th table of the side panel, as text.
+// table returns the n-th table of the side panel as text.
 func (b *tab) table(n int) [][]string {
 	b.Helper()
 	var rows [][]string
@@ -19,8 +19,9 @@ func (b *tab) table(n int) [][]string {
 	return rows
 }
 
-// TestPageSaysWhatTheAPISays reads values from the panels of the page: the highest
-// head with its interval, the largest difference of two prompts, what methods keep.
+// TestPageSaysWhatTheAPISays compares values in the panels of the page with the API: the
+// highest head with its interval, the largest difference of two prompts, and what
+// methods keep.
 func TestPageSaysWhatTheAPISays(t *testing.T) {
 	b := openTab(t)
 	v := open(t, "factors", 0)

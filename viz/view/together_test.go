@@ -11,9 +11,9 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// TestTogether asks for everything at once, in several orders, of a viewer that keeps
-// nearly nothing: memory that one answer gives back must not be seen in another. Each
-// answer is what a viewer says that is asked for it alone.
+// TestTogether sends many requests at once, in several orders, to a viewer that can keep
+// almost nothing. Memory that one answer frees must not be seen in another: each answer
+// must equal that of a viewer that gets no other request.
 func TestTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WriteLarge(t, path, dumpstest.Shape{Layers: 3, Heads: 4, KVHeads: 2, Dim: 16, Prompt: 3000, Rows: 64, Reply: 40})

@@ -181,7 +181,7 @@ func (v *site) tiles(q string, want [][]float32, info mapAnswer) {
 	}
 }
 
-// slowCell pools cell (r, c) the long way: the largest, or the mean over rows of
+// slowCell pools cell (r, c) from all its weights: the largest, or the mean over rows of
 // the mean over the keys that a row sees.
 func slowCell(w [][]float32, r, c, high, wide int, pool string, first int) float64 {
 	top, total := 0.0, 0.0
@@ -204,8 +204,8 @@ func slowCell(w [][]float32, r, c, high, wide int, pool string, first int) float
 	return total / float64(rows)
 }
 
-// TestVotesAndSelections: the vote is the sum of the window's rows, a selection
-// that of the command line, for every method.
+// TestVotesAndSelections compares votes with sums of the window's rows, and the selection
+// of every method with that of the command line.
 func TestVotesAndSelections(t *testing.T) {
 	v := open(t, "factors", 0)
 	rows := v.weights(0, 1, 2)
@@ -253,7 +253,7 @@ func TestVotesAndSelections(t *testing.T) {
 	}
 }
 
-// rateNamed is the number that the viewer's answers give a name.
+// rateNamed returns the rate that has a name in the viewer's answers.
 func rateNamed(r analysis.HitRateRow, name string) float64 {
 	switch name {
 	case "window":
@@ -296,7 +296,7 @@ func rateNamed(r analysis.HitRateRow, name string) float64 {
 	panic("no rate is named " + name)
 }
 
-// TestRatesAreThoseOfTheTables: sweeps by layer and rates by head equal
+// TestRatesAreThoseOfTheTables compares sweeps by layer and rates by head with
 // analysis.HitRates.
 func TestRatesAreThoseOfTheTables(t *testing.T) {
 	v := open(t, "rows", 0)
@@ -352,9 +352,9 @@ func TestRatesAreThoseOfTheTables(t *testing.T) {
 	}
 }
 
-// TestWindowsAtHand: once a layer was read, the file is not needed for another of
-// the windows that the viewer keeps, nor for another budget, theta or kernel; how
-// many it keeps depends on its memory, and the rates are those of the tables.
+// TestWindowsAtHand: once a layer has been read, the file is not needed for other windows
+// that the viewer keeps, nor for other budgets, thetas or kernels. The number of windows
+// depends on the memory, and the rates equal those of the tables.
 func TestWindowsAtHand(t *testing.T) {
 	cfg := analysis.Paper
 	cfg.By, cfg.Tops, cfg.Thetas = []analysis.By{analysis.ByHead}, []float64{0.2}, []float64{0.04}
@@ -428,7 +428,7 @@ type headsAnswerIn struct {
 	Measures map[string][]*float64
 }
 
-// TestMeasuresOfHeads: entropy, sink mass and distance by their definitions.
+// TestMeasuresOfHeads compares entropy, sink mass and distance with their definitions.
 func TestMeasuresOfHeads(t *testing.T) {
 	v := open(t, "rows", 0)
 	var got headsAnswerIn
@@ -456,9 +456,9 @@ func TestMeasuresOfHeads(t *testing.T) {
 	}
 }
 
-// TestRetrievalAndMeansOverPrompts: the retrieval score by its definition, with
-// tokens that are all alike: what counts is whether a row looks most at the prompt.
-// Means over prompts are those of the prompts, intervals those of analysis.
+// TestRetrievalAndMeansOverPrompts compares the retrieval score with its definition. All
+// tokens are equal, so a row counts if it attends most to the prompt. Means over prompts
+// must be those of the single prompts, and intervals those of analysis.
 func TestRetrievalAndMeansOverPrompts(t *testing.T) {
 	v := open(t, "factors", 0)
 	type answer struct {
@@ -507,7 +507,8 @@ func TestRetrievalAndMeansOverPrompts(t *testing.T) {
 	}
 }
 
-// TestMethodsLeftOut: why a method cannot be judged is said once, and the others are.
+// TestMethodsLeftOut: a method that cannot be measured is listed once with the reason,
+// and the others are measured.
 func TestMethodsLeftOut(t *testing.T) {
 	v := open(t, "rows", 0)
 	var got struct {
@@ -523,7 +524,7 @@ func TestMethodsLeftOut(t *testing.T) {
 	}
 }
 
-// TestMethodsAreThoseOfTheTables: what methods keep by capacity equals
+// TestMethodsAreThoseOfTheTables compares what methods keep by capacity with
 // analysis.Methods, by layer and over all layers.
 func TestMethodsAreThoseOfTheTables(t *testing.T) {
 	v := open(t, "factors", 0)
