@@ -25,7 +25,8 @@ func Listen(address string) (net.Listener, error) {
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf(
-			"address %q: not on the loopback interface; from another machine use a tunnel: ssh -L 8080:127.0.0.1:8080", address)
+			"address %q: not on the loopback interface; from another machine use a tunnel: "+
+				"ssh -L 8080:127.0.0.1:8080", address)
 	}
 	return net.Listen("tcp", address)
 }

@@ -68,7 +68,8 @@ func (s *Server) statsOf(ctx context.Context, at place, q statsQuery) (*statsAns
 		values[h] = map[string][]float64{}
 	}
 	whole := s.specFor(at.capture, q.prompts, q.rates.Windows)
-	draft, worth := whole.Drafted(s.prompts(at.capture, q.prompts), s.heads(at.capture), q.rates.Windows, s.draftWeights)
+	prompts := s.prompts(at.capture, q.prompts)
+	draft, worth := whole.Drafted(prompts, s.heads(at.capture), q.rates.Windows, s.draftWeights)
 	for _, prompt := range q.prompts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
