@@ -111,7 +111,8 @@ func compared(name string, data []byte) []byte {
 	case ".md", ".html", ".out":
 		return numbers(data)
 	case ".svg":
-		return svgText.ReplaceAll(data, nil)
+		data = svgText.ReplaceAll(data, nil)
+		return blankLines.ReplaceAll(data, []byte("\n")) // a caption may take another line
 	case ".json", ".jsonl":
 		data = timedKeys.ReplaceAll(data, []byte(`"$1":0`))
 		return words.ReplaceAll(data, []byte(`"..."`))
@@ -130,6 +131,8 @@ var timedKeys = regexp.MustCompile(`"(prefill_tok_s|decode_tok_s|peak_bytes|crea
 var timedColumns = regexp.MustCompile(`_tok_s$|^peak_bytes$|^seconds$|tokens_per_second|_ms$|^bytes_per_second$`)
 
 var svgText = regexp.MustCompile(`(?s)<text.*?</text>|<title.*?</title>|<desc.*?</desc>|<metadata.*?</metadata>|<!--.*?-->`)
+
+var blankLines = regexp.MustCompile(`\n\s*\n`)
 
 var (
 	number   = regexp.MustCompile(`[0-9]+(?:[.,][0-9]+)*`)

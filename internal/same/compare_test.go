@@ -20,6 +20,7 @@ func TestComparedIgnoresWordsAndTimesOnly(t *testing.T) {
 		{"a.md", "Of 20 rows 3 hit.", "3 rows of 20 hit.", true},
 		{"a.md", "Of 20 rows 3 hit.", "Of 20 rows 4 hit.", false},
 		{"a.svg", "<text x='1'>old</text><path d='1'/>", "<text x='2'>new</text><path d='1'/>", true},
+		{"a.svg", "<text>one\ntwo</text>\n<path d='1'/>", "<text>one</text>\n<text>two</text>\n<path d='1'/>", true},
 		{"a.svg", "<path d='1'/>", "<path d='2'/>", false},
 		{"a.npz", "old", "new", false},
 	} {
