@@ -32,9 +32,8 @@ type AdviceRow struct {
 	Largest     int     // largest capacity that was tried
 }
 
-// AdviceColumns are the columns of [Advice.Table]. Where By is a layer or head,
-// they follow the columns layer, or layer and head.
-var AdviceColumns = []string{"method", "capacity", "budget", "predicted", "low", "high", "evidence"}
+// adviceColumns are the columns of Advice.Table after those of the keys.
+var adviceColumns = []string{"method", "capacity", "budget", "predicted", "low", "high", "evidence"}
 
 // Advise finds, for each method, the smallest capacity of cfg.Configs whose
 // predicted mean KL per reply token is at most loss. By layer or head it finds the
@@ -154,7 +153,8 @@ func (a *Advice) Found() bool {
 	return slices.ContainsFunc(a.Rows, func(r AdviceRow) bool { return r.Capacity >= 0 })
 }
 
-// Table makes a table of the rows.
+// Table makes a table of the rows. By layer or head, the columns layer, or layer and
+// head, come first.
 func (a *Advice) Table() *table.Table {
 	var keys []string
 	switch a.By {
@@ -163,7 +163,7 @@ func (a *Advice) Table() *table.Table {
 	case ByHead:
 		keys = []string{"layer", "head"}
 	}
-	t := table.New(slices.Concat(keys, AdviceColumns)...)
+	t := table.New(slices.Concat(keys, adviceColumns)...)
 	for i := range a.Rows {
 		row := &a.Rows[i]
 		cells := []any{row.Layer, row.Head}[:len(keys)]

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Resamples is the number of bootstrap samples behind an interval.
-const Resamples = 2000
+// resamples is the number of bootstrap samples behind an interval.
+const resamples = 2000
 
 // Mean returns the mean of the values that are not NaN, and NaN if there is none.
 func Mean(x []float64) float64 {
@@ -27,7 +27,7 @@ func Mean(x []float64) float64 {
 
 // Interval returns the 95 % percentile bootstrap interval of the mean of the values
 // that are not NaN, one for each prompt: the 2.5 % and 97.5 % quantiles of the means
-// of [Resamples] samples drawn with replacement. The seed decides the samples. With
+// of 2000 samples drawn with replacement. The seed decides the samples. With
 // fewer than two values both ends are NaN.
 func Interval(x []float64, seed uint64) (lo, hi float64) {
 	var defined []float64
@@ -41,7 +41,7 @@ func Interval(x []float64, seed uint64) (lo, hi float64) {
 		return math.NaN(), math.NaN()
 	}
 	r := rand.New(rand.NewPCG(seed, 0xb007))
-	means := make([]float64, Resamples)
+	means := make([]float64, resamples)
 	for i := range means {
 		sum := 0.0
 		for range n {
@@ -50,5 +50,5 @@ func Interval(x []float64, seed uint64) (lo, hi float64) {
 		means[i] = sum / float64(n)
 	}
 	slices.Sort(means)
-	return means[int(0.025*Resamples)], means[int(0.975*Resamples)-1]
+	return means[int(0.025*resamples)], means[int(0.975*resamples)-1]
 }

@@ -104,7 +104,7 @@ func (c *Calibration) Predict(x float64) float64 {
 // calibration.
 func (c *Calibration) interval(x []float64, seed uint64) (lo, hi float64) {
 	r := rand.New(rand.NewPCG(seed, 0xadc1))
-	means := make([]float64, Resamples)
+	means := make([]float64, resamples)
 	for i := range means {
 		for range x {
 			v := x[r.IntN(len(x))]
@@ -115,5 +115,5 @@ func (c *Calibration) interval(x []float64, seed uint64) (lo, hi float64) {
 		}
 	}
 	slices.Sort(means)
-	return means[int(0.025*Resamples)], means[int(0.975*Resamples)-1]
+	return means[int(0.025*resamples)], means[int(0.975*resamples)-1]
 }

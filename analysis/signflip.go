@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// Flips is the number of random sign patterns that [SignFlip] draws where there are
+// flips is the number of random sign patterns that [SignFlip] draws where there are
 // too many to try all.
-const Flips = 10000
+const flips = 10000
 
 // exactFlips is the largest number of differences of which all sign patterns are
 // tried.
@@ -18,7 +18,7 @@ const exactFlips = 16
 // sign patterns whose mean is at least as far from zero as the observed mean.
 //
 // NaN differences are ignored, and with fewer than two others p is NaN. Up to 16
-// differences, all patterns are tried and p is exact. With more, [Flips] patterns are
+// differences, all patterns are tried and p is exact. With more, 10,000 patterns are
 // drawn from the seed, and the observed one is counted among them, so that p is
 // never 0.
 func SignFlip(diff []float64, seed uint64) float64 {
@@ -40,7 +40,7 @@ func SignFlip(diff []float64, seed uint64) float64 {
 	}
 	r := rand.New(rand.NewPCG(seed, 0xf11b))
 	hits := 1
-	for range Flips {
+	for range flips {
 		sum := 0.0
 		bits := uint64(0)
 		for i, v := range defined {
@@ -56,7 +56,7 @@ func SignFlip(diff []float64, seed uint64) float64 {
 			hits++
 		}
 	}
-	return float64(hits) / float64(Flips+1)
+	return float64(hits) / float64(flips+1)
 }
 
 // exactSignFlip is the share of all sign patterns whose sum is at least bound away

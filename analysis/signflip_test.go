@@ -30,8 +30,8 @@ func TestSignFlip(t *testing.T) {
 	for i := range same {
 		same[i] = 0.5
 	}
-	if p := SignFlip(same, 3); p != 1.0/(Flips+1) {
-		t.Errorf("20 equal differences: p = %v, want %v", p, 1.0/(Flips+1))
+	if p := SignFlip(same, 3); p != 1.0/(flips+1) {
+		t.Errorf("20 equal differences: p = %v, want %v", p, 1.0/(flips+1))
 	}
 	// Ten up, ten down: the sum is 0 and every pattern reaches it.
 	for i := range 10 {
