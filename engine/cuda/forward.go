@@ -13,7 +13,7 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// inOrder takes steps until one fails.
+// inOrder runs steps until one fails.
 func inOrder(steps ...func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -54,7 +54,7 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 		var small *MemoryError
 		if errors.As(err, &small) && n > minChunk {
 			s.c.chunk = max(minChunk, n/2)
-			s.c.log(fmt.Sprintf("no room on the card for %d tokens at a time (%s of %s free): going on with %d", n, sizes.Text(small.Free), sizes.Text(small.Memory), s.c.chunk))
+			s.c.log(fmt.Sprintf("no room on the card for %d tokens at a time (%s of %s free): continuing with %d", n, sizes.Text(small.Free), sizes.Text(small.Memory), s.c.chunk))
 			err = nil
 			continue
 		}
@@ -69,7 +69,7 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 	return rec.finish(err)
 }
 
-// room makes a workspace for chunks of n tokens that see up to keys keys.
+// room makes a workspace for chunks of n tokens that see up to the given number of keys.
 func (c *card) room(n, keys int) error {
 	if c.work.n < n {
 		c.pool.put(c.workBlock)
@@ -97,8 +97,8 @@ func (c *card) room(n, keys int) error {
 	return nil
 }
 
-// freshCounts brings the slots of compressed layers to the card after some were
-// dropped.
+// freshCounts copies the numbers of slots of compressed layers to the card after Truncate
+// has changed them.
 func (s *sequence) freshCounts() error {
 	for i := range s.layers {
 		l := &s.layers[i]
@@ -117,9 +117,12 @@ func (s *sequence) freshCounts() error {
 	return nil
 }
 
-// chunkOf passes tokens, the row0-th and on of the pass, through all layers.
+// chunkOf takes tokens, of which the first is row row0 of the pass, through all layers.
 func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pass, rec *recording) error {
-	c, d, b, n := s.c, s.c.d, &s.c.work.buffers, len(tokens)
+	c := s.c
+	d := c.d
+	b := &c.work.buffers
+	n := len(tokens)
 	err := inOrder(
 		func() error { return c.in.copy(b.ids, bytesOf(tokens)) },
 		func() error { return c.l.embed(b.x, c.embed, c.embedType, b.ids, d.EmbedScale, n, d.Hidden) },
@@ -138,7 +141,7 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 				return err
 			}
 		}
-		out := 0 // of the last layer nothing reads more than the rows whose logits are wanted
+		out := 0 // after the last layer, only the rows whose logits are wanted are needed
 		if i == d.Layers-1 && p.Hidden == nil {
 			out = n
 			if p.Logits != nil {
@@ -165,7 +168,7 @@ func (s *sequence) hidden(layer int, at address, p *Pass) error {
 	return err
 }
 
-// angles brings the cosines and sines of the chunk's positions to the card.
+// angles copies the cosines and sines of the chunk's positions to the card.
 func (s *sequence) angles(n, length int) error {
 	c := s.c
 	for kind, half := range c.halves {
@@ -200,7 +203,7 @@ func (s *sequence) placed(n int) error {
 	)
 }
 
-// normed writes norm(x), or x where the family has no norm there, as type t.
+// normed writes norm(x), or x if the family has no norm there, as type t.
 func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) error {
 	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: weight, Bias: bias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
 	switch {
@@ -215,10 +218,14 @@ func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) e
 	return c.l.rmsNorm(a)
 }
 
-// layer passes the chunk's n rows through one layer; its output is wanted of the
-// rows from out on.
+// layer takes the chunk's n rows through one layer. Only the outputs of rows from out on
+// are needed.
 func (s *sequence) layer(i, n, out int, rec *recording) error {
-	c, d, b, w, l := s.c, s.c.d, &s.c.work.buffers, &s.c.layers[i], &s.layers[i]
+	c := s.c
+	d := c.d
+	b := &c.work.buffers
+	w := &c.layers[i]
+	l := &s.layers[i]
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
 	width := nq + nk + d.KVHeads*d.ValueDim
 	c.times.mark("products")
@@ -247,8 +254,8 @@ func (s *sequence) layer(i, n, out int, rec *recording) error {
 	return err
 }
 
-// splitHeads takes queries, keys and values out of the projection: queries to
-// their buffer, keys and values to the cache.
+// splitHeads takes the queries, keys and values out of the projection. Queries go to their
+// buffer, keys and values to the cache.
 func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 	c, d, b := s.c, s.c.d, &s.c.work.buffers
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
@@ -288,11 +295,27 @@ func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 		q.Cos, q.Sin, q.Half = b.cos[w.rope], b.sin[w.rope], half
 	}
 	k := q
-	k.Dst, k.DstHead, k.DstRow, k.Base, k.Counts = l.k.at, l.room*d.HeadDim, d.HeadDim, l.keys, l.counts.at
-	k.Src, k.Bias, k.Norm, k.Heads, k.Repeat = b.qkv+address(4*nq), behind(nq), kNorm, d.KVHeads, l.stores/d.KVHeads
+	k.Dst = l.k.at
+	k.DstHead = l.room * d.HeadDim
+	k.DstRow = d.HeadDim
+	k.Base = l.keys
+	k.Counts = l.counts.at
+	k.Src = b.qkv + address(4*nq)
+	k.Bias = behind(nq)
+	k.Norm = kNorm
+	k.Heads = d.KVHeads
+	k.Repeat = l.stores / d.KVHeads
 	v := k
-	v.Dst, v.DstHead, v.DstRow, v.Dim = l.v.at, l.room*d.ValueDim, d.ValueDim, d.ValueDim
-	v.Src, v.Bias, v.Norm, v.Cos, v.Sin, v.Half = b.qkv+address(4*(nq+nk)), behind(nq+nk), 0, 0, 0, 0
+	v.Dst = l.v.at
+	v.DstHead = l.room * d.ValueDim
+	v.DstRow = d.ValueDim
+	v.Dim = d.ValueDim
+	v.Src = b.qkv + address(4*(nq+nk))
+	v.Bias = behind(nq + nk)
+	v.Norm = 0
+	v.Cos = 0
+	v.Sin = 0
+	v.Half = 0
 	err := inOrder(
 		func() error { return c.l.heads(q) },
 		func() error { return c.l.heads(k) },
@@ -308,10 +331,13 @@ func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 	return err
 }
 
-// attention describes the attention of n queries of a layer, at positions pos0 on,
-// from the workspace's queries.
+// attention describes the attention of the n queries in the workspace, at positions from
+// pos0 on.
 func (s *sequence) attention(i, n, pos0 int) attention {
-	c, d, b, l := s.c, s.c.d, &s.c.work.buffers, &s.layers[i]
+	c := s.c
+	d := c.d
+	l := &s.layers[i]
+	b := &c.work.buffers
 	a := attention{
 		cache: cache{
 			T: c.dt, K: l.k.at, V: l.v.at, Keys: l.keys, Room: l.room, Stores: l.stores, Heads: d.Heads,
@@ -325,10 +351,11 @@ func (s *sequence) attention(i, n, pos0 int) attention {
 	return a
 }
 
-// attend computes the attention of the chunk's queries and records of it what
-// is wanted.
+// attend computes the attention of the chunk's queries and records what is wanted of it.
 func (s *sequence) attend(i, n int, rec *recording) error {
-	c, b, l := s.c, &s.c.work.buffers, &s.layers[i]
+	c := s.c
+	b := &c.work.buffers
+	l := &s.layers[i]
 	a := s.attention(i, n, s.len)
 	want := rec.of(i, s.len, n)
 	if want.lse {
@@ -372,8 +399,8 @@ func (s *sequence) attend(i, n int, rec *recording) error {
 	return rec.states(i, a, want)
 }
 
-// added adds norm(a·wᵀ + bias), or that without a norm, times the residual scale
-// to x.
+// added adds norm(a·wᵀ + bias), or a·wᵀ + bias if there is no norm, times the residual
+// scale to x.
 func (c *card) added(x, a address, lda int, w *matrix, bias, postNorm address, n int) error {
 	d, b := c.d, &c.work.buffers
 	if postNorm == 0 && d.ResidualScale == 1 {
@@ -393,7 +420,8 @@ func (c *card) added(x, a address, lda int, w *matrix, bias, postNorm address, n
 	return c.addNormed(x, b.y, postNorm, n)
 }
 
-// addNormed adds norm(y), or y, times the residual scale to x; y is spoilt.
+// addNormed adds norm(y), or y if there is no norm, times the residual scale to x. It
+// overwrites y.
 func (c *card) addNormed(x, y, weight address, n int) error {
 	d := c.d
 	if weight != 0 {
@@ -405,8 +433,8 @@ func (c *card) addNormed(x, y, weight address, n int) error {
 	return c.l.addScaled(x, y, d.ResidualScale, n*d.Hidden)
 }
 
-// feedForward adds what the layer's second block makes of x; in parallel blocks
-// h holds its input already.
+// feedForward adds the output of the layer's second block to x. In parallel blocks h holds
+// its input already.
 func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 	b := &c.work.buffers
 	if !c.d.Parallel {
@@ -426,8 +454,8 @@ func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 	return c.added(x, b.act, w.down.in, &w.down, w.downBias, w.ffnPostNorm, n)
 }
 
-// gated writes act(gate·h) * (up·h), or act(up·h) where there is no gate, to the
-// workspace's act, [n, ff].
+// gated writes act(gate·h) * (up·h), or act(up·h) if there is no gate, to the workspace's
+// act, [n, channels].
 func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 	d := c.d
 	b := &c.work.buffers
@@ -450,9 +478,8 @@ func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 	})
 }
 
-// mixture writes the weighted sum of the experts that each row is sent to, and
-// of the one that all go through. The host picks them, as it does for the
-// processor's backend.
+// mixture writes the weighted sum of the experts that each row is sent to and of the shared
+// expert. The host picks the experts with the code of the processor's backend.
 func (c *card) mixture(w *layerWeights, h address, n int) error {
 	d, b, size := c.d, &c.work.buffers, int(c.dt.bytes())
 	if err := c.mul(b.routed, d.Experts, h, d.Hidden, &w.router, n, false); err != nil {

@@ -12,15 +12,15 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Kernels are compiled by any clang from 14 on, without a toolkit; PTX 7.0 for
-// sm_80 is taken by every driver from CUDA 11.0 on and every card from Ampere on.
+// The kernels can be compiled by clang 14 or later, without a toolkit. PTX 7.0 for sm_80
+// runs with every driver from CUDA 11.0 on and on every card from Ampere on.
 //go:generate sh kernels/build.sh
 
 //go:embed kernels/kernels.ptx
 var kernelsPTX string
 
-// dtype is what products read: activations between two products, weights that
-// are not quantised, keys and values.
+// dtype is the type of what products read: activations, weights that are not quantized,
+// keys and values.
 type dtype uint8
 
 const (
@@ -31,7 +31,7 @@ const (
 
 func (d dtype) String() string { return [...]string{"f32", "f16", "bf16"}[d] }
 
-// bytes is the size of an element.
+// bytes returns the size of an element.
 func (d dtype) bytes() int64 {
 	if d == f32 {
 		return 4
@@ -39,13 +39,13 @@ func (d dtype) bytes() int64 {
 	return 2
 }
 
-// kernels are the entries of the embedded PTX, loaded in a context.
+// kernels has the functions of the embedded PTX, by name.
 type kernels struct{ fn map[string]cu.Function }
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
 
-// loadKernels looks all entries up, and lifts the limit of shared memory where
-// a kernel needs it.
+// loadKernels looks up all functions, and raises the limit of shared memory for those that
+// need it.
 func loadKernels(mod cu.Module) (*kernels, error) {
 	k := &kernels{fn: map[string]cu.Function{}}
 	for _, m := range entryName.FindAllStringSubmatch(kernelsPTX, -1) {
@@ -63,7 +63,7 @@ func loadKernels(mod cu.Module) (*kernels, error) {
 	return k, nil
 }
 
-// launcher launches kernels on a stream, from the thread of the context.
+// launcher launches kernels on a stream. It must be used on the card's thread.
 type launcher struct {
 	*kernels
 	stream cu.Stream
@@ -71,11 +71,10 @@ type launcher struct {
 
 func (k *kernels) on(s cu.Stream) launcher { return launcher{k, s} }
 
-// dims are the blocks of a grid and the threads of a block; y and z may be left
-// out.
+// dims are the blocks of a grid and the threads of a block; y and z may be 0 for 1.
 type dims struct{ x, y, z, threads int }
 
-// grid makes dims of which none is left out: where one is zero, all are.
+// grid returns dims that are empty if one of x, y and z is 0.
 func grid(x, y, z, threads int) dims {
 	if x*y*z == 0 {
 		return dims{}
@@ -83,9 +82,8 @@ func grid(x, y, z, threads int) dims {
 	return dims{x, y, z, threads}
 }
 
-// launch starts a kernel. gorgonia.org/cu copies eight bytes from behind every
-// parameter's pointer, so each stands in a slot of its own. An empty grid does
-// nothing.
+// launch starts a kernel. gorgonia.org/cu copies eight bytes from the pointer to each
+// parameter, so each parameter has a slot of its own. An empty grid does nothing.
 func (l launcher) launch(name string, d dims, params ...any) error {
 	f, ok := l.fn[name]
 	if !ok {

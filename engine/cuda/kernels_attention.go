@@ -9,9 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Tiles of prefill attention: 64 queries, 16 a warp, against keys that fit the
-// 99 KiB of shared memory every card from Ampere on has. kernels/tile.cuh has
-// the same numbers.
+// Tiles of prefill attention: 64 queries, 16 per warp, and as many keys as fit the 99 KiB
+// of shared memory that every card from Ampere on has. kernels/tile.cuh has the same
+// numbers.
 const (
 	attentionRows    = 64
 	attentionThreads = 128
@@ -20,10 +20,10 @@ const (
 	maxHeadDim       = 256
 )
 
-// headSizes are the head sizes that kernels are compiled for.
+// headSizes lists the head sizes that kernels are compiled for.
 var headSizes = []int{64, 128, 256}
 
-// attentionKeys are the keys of a tile by head size.
+// attentionKeys returns the number of keys of a tile.
 func attentionKeys(t string, size int) int {
 	if t == "f32" {
 		return 4096 / size
@@ -31,7 +31,7 @@ func attentionKeys(t string, size int) int {
 	return min(64, 8192/size)
 }
 
-// sharedBytes is the dynamic shared memory of a kernel.
+// sharedBytes returns the dynamic shared memory of a kernel.
 func sharedBytes(name string) int {
 	var t string
 	size := 0
@@ -57,8 +57,8 @@ func sharedBytes(name string) int {
 	return 0
 }
 
-// attentionShared is the memory of a block's tiles: rows of size channels, each
-// padded by 16 bytes against bank conflicts.
+// attentionShared returns the memory of a block's tiles: rows of size channels, each padded
+// by 16 bytes against bank conflicts.
 func attentionShared(kind, t string, size int) int {
 	row := 2*size + 16
 	if t == "f32" {
@@ -68,12 +68,12 @@ func attentionShared(kind, t string, size int) int {
 	if kind == "rows" {
 		return (attentionRows + keys) * row
 	}
-	// Queries stay, keys and values come by tiles; for sums over queries keys stay,
-	// and two tiles of queries come by turns.
+	// One tile of queries stays, and tiles of keys and values are loaded in turn; for sums
+	// over queries, keys stay and two tiles of queries alternate.
 	return (attentionRows + 2*keys) * row
 }
 
-// cache is one layer's keys and values on the card, and how they are attended.
+// cache describes one layer's keys and values on the card, and its attention.
 type cache struct {
 	T                dtype
 	K, V             cu.DevicePtr // [stores, room, keyDim], [stores, room, valueDim]
@@ -83,10 +83,10 @@ type cache struct {
 	Room, Stores     int
 	Heads            int // query heads; head h reads store h/(Heads/Stores)
 	KeyDim, ValueDim int
-	Scale, Cap       float32      // of scores; Cap 0: none
+	Scale, Cap       float32      // factor and soft cap of the scores; Cap 0: none
 	Window           int          // a query at p sees keys > p-Window; 0: all
-	SinkKeys         int          // positions below it are seen whatever the window
-	Sinks            cu.DevicePtr // float32 [Heads]: a logit more in each row's sum, or 0
+	SinkKeys         int          // positions below it are seen regardless of the window
+	Sinks            cu.DevicePtr // float32 [Heads]: an additional logit in the sum of each row; 0: none
 }
 
 func (c *cache) size() (int, error) {
@@ -98,8 +98,8 @@ func (c *cache) size() (int, error) {
 	return 0, fmt.Errorf("heads of %d channels: the card's kernels take at most %d", max(c.KeyDim, c.ValueDim), maxHeadDim)
 }
 
-// attention is a pass of n queries at positions pos0.., whose keys and values
-// stand last in the cache.
+// attention is a pass of N queries at positions from Pos0 on, whose keys and values are
+// the last ones in the cache.
 type attention struct {
 	cache
 	Q       cu.DevicePtr // T [n, Heads*KeyDim]
@@ -120,12 +120,12 @@ func (l launcher) attend(a attention) error {
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// attentionRowsOut asks for rows [Row0, Row0+Rows) of a pass that has run, of
-// some heads, over slots [Key0, Key0+Width):
+// attentionRowsOut asks for rows [Row0, Row0+Rows) of some heads of a pass that has run,
+// over slots [Key0, Key0+Width):
 //
-//	W[(h*LdHead + r)*Ld + j]    float32, or halves where Drop is set
+//	W[(h*LdHead + r)*Ld + j]    float32, or half floats if Drop is set
 //
-// zero where a key is not visible; h counts the listed heads.
+// Weights of keys that are not visible are zero; h counts the listed heads.
 type attentionRowsOut struct {
 	W          cu.DevicePtr
 	LdHead, Ld int          // rows between heads, elements between rows
@@ -144,7 +144,7 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 		return err
 	}
 	keys := attentionKeys(a.T.String(), size)
-	const tilesPerBlock = 8 // of keys, that share the loading of the queries
+	const tilesPerBlock = 8 // tiles of keys for which the queries are loaded once
 	return l.launch(fmt.Sprintf("attention_rows_%s_%d", a.T, size),
 		grid(ceilDiv(o.Width, keys*tilesPerBlock), ceilDiv(o.Rows, attentionRows), o.Listed, attentionThreads),
 		o.W, uint64(o.LdHead), o.Ld, o.Drop, o.List, o.Row0, o.Rows, o.Key0, o.Width, tilesPerBlock,
@@ -152,10 +152,10 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// attentionSumsOut asks for sums over the queries of rows [Row0, Row0+Rows) of a
-// pass that has run, over a cache that was never cut. Sums are int64 in units of
-// 2^-40 and are added to what stands there, so that they depend neither on the
-// order of blocks nor on how a prompt is cut into passes.
+// attentionSumsOut asks for sums over the queries of rows [Row0, Row0+Rows) of a pass that
+// has run, over a cache that is not compressed. Sums are int64 in units of 2^-40 and are
+// added to the present values, so that they depend neither on the order of blocks nor on
+// how a prompt is split into passes.
 //
 //	Total   [Listed, LdTotal]             over all these rows
 //	Windows [Listed, WinCount, LdWindow]  over the rows of each window: window w
@@ -196,28 +196,29 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 		a.N, a.Pos0, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// decodeGroup is the most query heads of a store that one block takes.
+// decodeGroup is the most query heads of a store that one block computes.
 const (
 	decodeGroup  = 8
 	decodeShared = decodeGroup * (maxHeadDim + 8) * 4
 )
 
-// decode is a pass of few queries, usually one, whose keys stand last in a
-// cache that may be long or compressed.
+// decode is a pass of few queries, usually one, whose keys are the last ones in the cache.
+// The cache may be long or compressed.
 type decode struct {
 	attention // Stat is not written
 	// Work of at least decodeWork bytes.
 	Work cu.DevicePtr
-	Part int // keys a block takes, a multiple of 32; 0: chosen
-	// The recorded rows: W [Heads, N, LdW] float32 or, where Drop is set, halves:
-	// all heads, all slots of the store; zero where not visible. 0: not wanted.
+	Part int // keys per block, a multiple of 32; 0: decodePart chooses
+	// The recorded rows of all heads over all slots of the store: W [Heads, N, LdW]
+	// float32, or half floats if Drop is set. Weights of keys that are not visible are
+	// zero. 0: not wanted.
 	W    cu.DevicePtr
 	LdW  int
 	Drop cu.DevicePtr
 }
 
-// decodePart chooses the keys a block takes, so that a card has enough blocks
-// and a long cache not too many.
+// decodePart chooses the keys per block, so that a card has enough blocks and a long cache
+// does not have too many.
 func decodePart(keys, stores, n int) int {
 	for part := 128; ; part *= 2 {
 		if ceilDiv(keys, part)*stores*n <= 2048 || part == 2048 {
@@ -226,9 +227,9 @@ func decodePart(keys, stores, n int) int {
 	}
 }
 
-// decodeWork is the memory that decode works in: scores [n, heads, keys], each
-// part's maximum and sum [n, heads, parts, 2], each part's output [n, heads,
-// parts, valueDim].
+// decodeWork returns the memory that decode needs: scores [n, heads, keys], the maximum and
+// the sum of each part [n, heads, parts, 2], and the output of each part [n, heads, parts,
+// valueDim].
 func decodeWork(c *cache, n, part int) int64 {
 	if part == 0 {
 		part = decodePart(c.Keys, c.Stores, n)
@@ -237,7 +238,7 @@ func decodeWork(c *cache, n, part int) int64 {
 	return 4 * int64(n) * int64(c.Heads) * (int64(c.Keys) + int64(parts)*int64(2+c.ValueDim))
 }
 
-// decode runs attention of few queries, in three kernels.
+// decode computes the attention of few queries, in three kernels.
 func (l launcher) decode(a decode) error {
 	if max(a.KeyDim, a.ValueDim) > maxHeadDim {
 		return fmt.Errorf("heads of %d channels: the card's kernels take at most %d", max(a.KeyDim, a.ValueDim), maxHeadDim)
@@ -263,8 +264,8 @@ func (l launcher) decode(a decode) error {
 		a.N, a.Heads, a.ValueDim, parts)
 }
 
-// fixedToFloat turns sums in units of 2^-40 into float32, rounded to bits
-// mantissa bits (23: as they are).
+// fixedToFloat converts sums in units of 2^-40 to float32, rounded to bits mantissa bits
+// (23: not rounded).
 func (l launcher) fixedToFloat(dst, src cu.DevicePtr, count, bits int) error {
 	return l.launch("fixed_to_float", perElement(count), dst, src, count, bits)
 }

@@ -9,27 +9,27 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Tiles of the kernels; kernels/gemm.cuh has the same.
+// Tiles of the kernels; kernels/gemm.cuh has the same numbers.
 const (
 	gemmTileF32   = 64
 	gemmTile      = 128
-	gemvRows      = 8 // rows that share one reading of the weights
+	gemvRows      = 8 // rows for which the weights are read once
 	gemvThreads   = 128
 	gemmThreads   = 256
 	gemmShared    = 3 * 2 * gemmTile * (32 + 8) * 2 // three stages of two tiles of 128 x 32
 	gemmSharedF32 = 2 * 16 * (gemmTileF32 + 4) * 4
 )
 
-// product describes c [m, n] float32 = a [m, k] · w [n, k]ᵀ, plus c where Add.
-// Ldc, Lda and Ldw are the elements between rows.
+// product describes c [m, n] = a [m, k] · w [n, k]ᵀ, or c += a · wᵀ with Add. c is float32;
+// Ldc, Lda and Ldw are the numbers of elements between rows.
 type product struct {
 	C       cu.DevicePtr
 	Ldc     int
 	A       cu.DevicePtr // of type T
 	T       dtype
 	Lda     int
-	W       cu.DevicePtr // of type T; of gemvQuant: rows of blocks
-	Ldw     int          // not of gemvQuant
+	W       cu.DevicePtr // of type T; for gemvQuant, rows of blocks
+	Ldw     int          // gemvQuant ignores it
 	M, N, K int
 	Add     bool
 }
@@ -38,7 +38,7 @@ func (p *product) params() []any {
 	return []any{p.C, p.Ldc, p.A, p.Lda, p.W, p.Ldw, p.M, p.N, p.K, flag(p.Add)}
 }
 
-// gemm is the product for many rows, where cuBLAS is absent.
+// gemm is the product for many rows if there is no cuBLAS.
 func (l launcher) gemm(p product) error {
 	tile := gemmTile
 	if p.T == f32 {
@@ -47,12 +47,12 @@ func (l launcher) gemm(p product) error {
 	return l.launch("gemm_"+p.T.String(), grid(ceilDiv(p.N, tile), ceilDiv(p.M, tile), 1, gemmThreads), p.params()...)
 }
 
-// gemv is the product for few rows: groups of 8 read the weights once.
+// gemv is the product for few rows; groups of 8 rows read the weights once.
 func (l launcher) gemv(p product) error {
 	return l.launch("gemv_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
 }
 
-// gemvQuant is gemv with weights as they lie in a GGUF file.
+// gemvQuant is gemv with quantized weights as they are in a GGUF file.
 func (l launcher) gemvQuant(p product, t tensor.DType) error {
 	code, err := sourceType(t)
 	if err != nil {
@@ -61,6 +61,6 @@ func (l launcher) gemvQuant(p product, t tensor.DType) error {
 	if _, err := t.Bytes(p.K); err != nil {
 		return fmt.Errorf("product with %s: %w", t, err)
 	}
-	p.Ldw = code // in the place of the stride, which the type gives
+	p.Ldw = code // in place of the stride, which follows from the type
 	return l.launch("gemv_quant_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
 }

@@ -27,10 +27,11 @@ type recording struct {
 	fixed block   // sums of whole windows, before they are rounded; empty: all go in parts
 }
 
-// wanted tells what of a layer's chunk is recorded.
+// wanted says what is recorded of a layer's chunk.
 type wanted struct{ rows, lse, sums bool }
 
-// record prepares a pass of n tokens; without a recorder it is nil.
+// record prepares the recording of a pass of n tokens. It returns nil if nothing is
+// recorded.
 func (s *sequence) record(p *Pass, n int) (*recording, error) {
 	if p.Record == nil {
 		return nil, nil
@@ -80,7 +81,7 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 			r.fixed, err = c.pool.get(r.ring.bytes, "sums of query windows")
 		}
 		if r.ring != nil && errors.As(err, &small) {
-			return nil // in parts, then
+			return nil // then all sums go in parts
 		}
 		return err
 	}()
@@ -116,11 +117,10 @@ func hinted(err error, hint string) error {
 	return err
 }
 
-// sums says whether anything is added up, or pooled, over queries.
+// sums reports whether anything is added up or pooled over queries.
 func (w *Record) sums() bool { return w.Sums || w.Side > 0 || w.Windows > 0 && w.WindowSize > 0 }
 
-// windows are the positions of the pass whose sums are wanted by windows, first to
-// last-1.
+// windows returns the positions of the pass that belong to query windows: first to last-1.
 func (w *Record) windows(pos0, end int) (first, last int) {
 	if w.Windows < 1 || w.WindowSize < 1 {
 		return end, end
@@ -128,8 +128,8 @@ func (w *Record) windows(pos0, end int) (first, last int) {
 	return min(end, max(pos0, w.WindowStart)), min(end, w.WindowStart+w.Windows*w.WindowSize)
 }
 
-// heads are the query heads that a layer records: their numbers on the card, and
-// how many.
+// heads returns the query heads that a layer records: their list on the card, or 0 if the
+// list is not there yet, and their number.
 func (r *recording) heads(i int) (list address, n int) {
 	w := &r.want[i]
 	if w.Heads == nil {
@@ -138,7 +138,7 @@ func (r *recording) heads(i int) (list address, n int) {
 	return 0, len(w.Heads)
 }
 
-// head is the number of a recorded head.
+// head returns the number of a recorded head.
 func (r *recording) head(i, at int) int {
 	if h := r.want[i].Heads; h != nil {
 		return h[at]
@@ -146,7 +146,7 @@ func (r *recording) head(i, at int) int {
 	return at
 }
 
-// list brings the recorded heads' numbers to the card.
+// list returns the list of recorded heads on the card, and their number.
 func (r *recording) list(i int) (address, int, error) {
 	list, n := r.heads(i)
 	if list != 0 {
@@ -156,7 +156,7 @@ func (r *recording) list(i int) (address, int, error) {
 	return list, n, err
 }
 
-// of tells what is wanted of rows pos0 to pos0+n-1 of a layer.
+// of returns what is wanted of positions pos0 to pos0+n-1 of a layer.
 func (r *recording) of(i, pos0, n int) wanted {
 	if r == nil {
 		return wanted{}
@@ -168,7 +168,7 @@ func (r *recording) of(i, pos0, n int) wanted {
 	return wanted{rows: w.Rows < end && listed > 0, lse: w.LSE < end, sums: (w.Sums || w.Side > 0 || first < last) && listed > 0}
 }
 
-// sums adds the chunk's weights up and sends off those of query windows.
+// sums adds up the chunk's weights and sends the sums of query windows.
 func (r *recording) sums(i int, a attention) error {
 	w := &r.want[i]
 	list, listed, err := r.list(i)
@@ -209,15 +209,15 @@ func (r *recording) sums(i int, a attention) error {
 	return r.ring.poll()
 }
 
-// windows adds up the rows from position at on, as many query windows as a slot
-// holds, and tells where it stopped.
+// windows adds up the rows from position at on, for as many query windows as a slot holds,
+// and returns the position after them.
 func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int) (int, error) {
 	c, w := r.s.c, &r.want[i]
 	window := (at - w.WindowStart) / w.WindowSize
 	keys := a.Pos0 + a.N
 	count := (end-1-w.WindowStart)/w.WindowSize - window + 1
 	whole := false
-	if w.SumBits > 0 && r.fixed.bytes > 0 { // those that are all here, or the one that is not
+	if w.SumBits > 0 && r.fixed.bytes > 0 { // the windows that are complete in this pass, or one that is not
 		inside := (end - at) / w.WindowSize
 		whole = inside > 0 && at == w.WindowStart+window*w.WindowSize
 		if count = 1; whole {
@@ -282,8 +282,8 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	return to, nil
 }
 
-// rowShape is how recorded rows of a layer lie in a slot: so many bytes an
-// element, so many elements a row.
+// rowShape returns how recorded rows of a layer are stored in a slot: bytes per element and
+// elements per row.
 func (r *recording) rowShape(i, keys int) (size, ld int) {
 	size, ld = 4, (keys+3)/4*4
 	if r.want[i].Halves != nil {
@@ -292,13 +292,13 @@ func (r *recording) rowShape(i, keys int) (size, ld int) {
 	return size, ld
 }
 
-// fits says whether a slot holds n rows of all heads, each with its log-sum-exp.
+// fits reports whether a slot holds n rows of all heads, each with its log-sum-exp.
 func (r *recording) fits(i, n, keys int) bool {
 	size, ld := r.rowShape(i, keys)
 	return int64(r.s.c.d.Heads*n)*int64(size*ld+4) <= r.ring.bytes
 }
 
-// show points to n rows that lie in a slot from a byte offset on.
+// show lets rows point to n rows in a slot, from a byte offset on.
 func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
 	if r.want[i].Halves != nil {
 		shown.Halves = s.host.halves(offset, n*shown.Stride)
@@ -307,8 +307,7 @@ func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
 	}
 }
 
-// rows sends off the chunk's recorded rows, as many heads and rows at a time as
-// a slot holds.
+// rows sends the chunk's recorded rows, as many heads and rows at a time as a slot holds.
 func (r *recording) rows(i int, a attention) error {
 	c, w := r.s.c, &r.want[i]
 	list, listed, err := r.list(i)
@@ -368,8 +367,8 @@ func (r *recording) rows(i int, a attention) error {
 	return r.ring.poll()
 }
 
-// decodedRows has decode write its rows into a slot; put sends it off, or takes
-// it back where decode has failed.
+// decodedRows lets decode write its rows to a slot. put sends the slot, or frees it if
+// decode has failed.
 func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
 	w := &r.want[i]
 	if a.Drop, err = r.s.c.rounding(w.Halves); err != nil {
@@ -414,7 +413,7 @@ func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error,
 	}, nil
 }
 
-// states sends off log-sum-exps and queries.
+// states sends log-sum-exps and queries.
 func (r *recording) states(i int, a attention, want wanted) error {
 	if r == nil {
 		return nil
@@ -460,8 +459,7 @@ func (r *recording) states(i int, a attention, want wanted) error {
 	return r.ring.poll()
 }
 
-// copied copies n bytes, which later work may overwrite, into a slot and sends
-// it off.
+// copied copies n bytes, which later work may overwrite, to a slot and sends it.
 func (r *recording) copied(src address, n int64, show func(host pinned)) error {
 	slot, err := r.ring.take()
 	if err != nil {
@@ -474,8 +472,8 @@ func (r *recording) copied(src address, n int64, show func(host pinned)) error {
 	return r.ring.send(slot, slot.dev.at, n, func() { show(slot.host) })
 }
 
-// finish hands out the sums over the whole pass, or after a failure nothing
-// more, and waits until all has been shown.
+// finish sends the sums over the whole pass, or nothing after a failure, and waits until
+// everything is delivered.
 func (r *recording) finish(failed error) error {
 	if r == nil {
 		return failed
@@ -492,7 +490,7 @@ func (r *recording) finish(failed error) error {
 	return failed
 }
 
-// totals sends off a layer's sums over the whole pass and its picture.
+// totals sends a layer's sums over the whole pass and its pooled picture.
 func (r *recording) totals(i int) error {
 	w := &r.want[i]
 	_, listed := r.heads(i)
@@ -526,7 +524,7 @@ func (r *recording) giveBack() {
 	}
 }
 
-// longs are the first n 64-bit numbers from a byte offset.
+// longs returns n 64-bit numbers from a byte offset.
 func (p pinned) longs(offset int64, n int) []int64 {
 	if offset+8*int64(n) > p.bytes {
 		panic("cuda: past the end of pinned memory")

@@ -12,17 +12,17 @@ import (
 // sequence is a Sequence: the keys and values of its tokens on the card.
 type sequence struct {
 	c      *card
-	len    int // positions seen, also those dropped since
+	len    int // positions appended, including those that a compression has dropped
 	layers []kvLayer
 }
 
-// kvLayer is one layer's keys and values: [stores, room, dim] of the compute
-// type. A store is a kv head, or after compression by query head a query head.
+// kvLayer holds one layer's keys and values, [stores, room, dim] of the compute type. A
+// store is a kv head or, after a compression by query head, a query head.
 type kvLayer struct {
 	k, v        block
 	pos, counts block // int32 [stores, room] and [stores]; of a compressed layer
 	slots       []int // of a compressed layer: slots in use, by store
-	stale       bool  // counts on the card are not slots
+	stale       bool  // the counts on the card differ from slots
 	stores      int
 	room        int
 	keys        int // slots in use of the fullest store
@@ -90,20 +90,21 @@ func (s *sequence) reserve(n int) error {
 	return nil
 }
 
-// grow moves a layer into a larger room. Copies run in the compute stream, so
-// the old room may be handed out again at once.
+// grow moves a layer to larger memory. The copies run in the compute stream, so the old
+// memory may be handed out again at once.
 func (s *sequence) grow(l *kvLayer, need int) error {
 	d, size := s.c.d, s.c.dt.bytes()
 	room := need
 	if l.room > 0 {
-		room = max(need, l.keys+max(64, l.keys/4)) // decoding past a reservation: not at every token
+		room = max(need, l.keys+max(64, l.keys/4)) // so that decoding past a reservation does not grow at every token
 	}
-	// Of several buffers none may be replaced without the others.
+	// Either all buffers are replaced or none is.
 	old := *l
 	keep := []*block{&l.k, &l.v}
 	rows := []int64{int64(d.HeadDim) * size, int64(d.ValueDim) * size}
 	if l.compressed() {
-		keep, rows = append(keep, &l.pos), append(rows, 4)
+		keep = append(keep, &l.pos)
+		rows = append(rows, 4)
 	}
 	var fresh []block
 	for i := range keep {
@@ -173,7 +174,7 @@ func (s *sequence) compress(to, from *kvLayer, keep [][]int32) (err error) {
 		to.slots[st], counts[st] = len(list), int32(len(list))
 		to.keys = max(to.keys, len(list))
 	}
-	to.room = to.keys + 64 // for the first tokens that follow
+	to.room = to.keys + 64 // room for the first tokens that follow
 	flat := make([]int32, len(keep)*max(1, to.keys))
 	for st, list := range keep {
 		copy(flat[st*to.keys:], list)
@@ -224,7 +225,7 @@ func (s *sequence) Values(layer, pos, n int) ([]float32, error) {
 	return s.states(layer, pos, n, s.c.d.ValueDim, func(l *kvLayer) block { return l.v })
 }
 
-// states returns [n, stores*dim] of a layer's slots from pos on.
+// states returns n slots of a layer from pos on, [n, stores*dim].
 func (s *sequence) states(layer, pos, n, dim int, which func(*kvLayer) block) ([]float32, error) {
 	l := &s.layers[layer]
 	if l.compressed() || pos < 0 || pos+n > l.keys {
