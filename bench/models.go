@@ -27,11 +27,15 @@ type models struct {
 // prepare finds the default model and makes the others, once, under dir.
 func prepare(dir string) (models, error) {
 	m := models{
-		small: filepath.Join(dir, "smollm2-135m-f32"), half: filepath.Join(dir, "smollm2-135m-bf16"),
-		big: filepath.Join(dir, "random-0.5b-f32"), bigHalf: filepath.Join(dir, "random-0.5b-bf16"), long: filepath.Join(dir, "random-long-bf16"),
+		small:   filepath.Join(dir, "smollm2-135m-f32"),
+		half:    filepath.Join(dir, "smollm2-135m-bf16"),
+		big:     filepath.Join(dir, "random-0.5b-f32"),
+		bigHalf: filepath.Join(dir, "random-0.5b-bf16"),
+		long:    filepath.Join(dir, "random-long-bf16"),
 	}
 	var err error
-	if m.gguf, err = checkpoint.Resolve(context.Background(), checkpoint.DefaultModel, checkpoint.ResolveOptions{Log: note}); err != nil {
+	options := checkpoint.ResolveOptions{Log: note}
+	if m.gguf, err = checkpoint.Resolve(context.Background(), checkpoint.DefaultModel, options); err != nil {
 		return m, err
 	}
 	for _, one := range []struct {

@@ -31,7 +31,9 @@ func (b *bench) scaling() {
 	}
 	prefill := func(tokens int) task { return task{Op: "prefill", Tokens: tokens, Record: true} }
 	axes := []axis{
-		{"prompt tokens", "tokens", "SmolLM2-135M", []int{512, 1024, 2048, 4096, 8000}, func(n int) (string, task, error) { return b.m.small, prefill(n), nil }},
+		{"prompt tokens", "tokens", "SmolLM2-135M", []int{512, 1024, 2048, 4096, 8000}, func(n int) (string, task, error) {
+			return b.m.small, prefill(n), nil
+		}},
 		{"layers", "layers", "random weights, 9 heads, 2,048 tokens", []int{4, 8, 16, 32}, func(n int) (string, task, error) {
 			s := narrow
 			s.layers = n
@@ -48,7 +50,8 @@ func (b *bench) scaling() {
 			return b.m.small, t, nil
 		}},
 	}
-	t := table.New("axis", "value", "tokens", "tflop", "seconds", "expected_seconds", "time_ratio", "peak_gb", "expected_gb", "memory_ratio")
+	t := table.New("axis", "value", "tokens", "tflop", "seconds", "expected_seconds", "time_ratio",
+		"peak_gb", "expected_gb", "memory_ratio")
 	for _, a := range axes {
 		if b.o.quick {
 			a.values = a.values[1:3]

@@ -4,7 +4,7 @@ package examples
 
 import _ "embed"
 
-// Prompts is prompts.jsonl.
+// Prompts is the content of prompts.jsonl.
 //
 //go:embed prompts.jsonl
 var Prompts []byte

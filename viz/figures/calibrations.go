@@ -14,7 +14,8 @@ func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Ori
 	for i := range result.Calibrations {
 		c := &result.Calibrations[i]
 		f := viz.ScatterFigure(viz.Scatter{
-			Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
+			Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]",
+				c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; "+
 				"dashed: least-squares fit of the logarithms.", c.Model, c.Points, c.Prompts),
 			XLabel:    c.Measure,

@@ -20,7 +20,10 @@ type methodCurve struct {
 var methodCurves = []methodCurve{
 	{"mass", "share of the reply's attention kept", func(r *analysis.MethodRow) float64 { return r.Mass }, true},
 	{"hit_rate", "hit rate", func(r *analysis.MethodRow) float64 { return r.HitRate }, false},
-	{"output_error", "relative error of the head's output", func(r *analysis.MethodRow) float64 { return r.OutputError }, false},
+	{
+		"output_error", "relative error of the head's output",
+		func(r *analysis.MethodRow) float64 { return r.OutputError }, false,
+	},
 }
 
 // Methods draws, into dir, measures of selection methods against the capacity, with a
@@ -139,8 +142,8 @@ func methodMap(rows []analysis.MethodRow, method string) viz.Summary {
 		}
 		s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
 		s.Title = title
-		s.Caption = fmt.Sprintf("%s; share of the reply's attention on kept positions of the prefix, mean over %d prompts; window %d.",
-			r.Model, r.Prompts, r.Window)
+		s.Caption = fmt.Sprintf("%s; share of the reply's attention on kept positions of the prefix, "+
+			"mean over %d prompts; window %d.", r.Model, r.Prompts, r.Window)
 	}
 	return s
 }

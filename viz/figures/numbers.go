@@ -95,8 +95,8 @@ func overview(r *dumps.Reader, prompt, layer int) (viz.Overview, error) {
 	}
 	return viz.Overview{
 		Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID),
-		Caption: fmt.Sprintf("%d tokens in %d x %d cells. Each cell shows the largest weight of its queries and keys over all heads.",
-			p.PromptTokens, side, side),
+		Caption: fmt.Sprintf("%d tokens in %d x %d cells. Each cell shows the largest weight of its queries and keys "+
+			"over all heads.", p.PromptTokens, side, side),
 		Map:    g,
 		Tokens: p.PromptTokens,
 	}, nil
