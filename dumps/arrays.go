@@ -2,8 +2,8 @@ package dumps
 
 import "fmt"
 
-// Sums returns the weights summed over all queries of the prompt, [heads, P]. Where
-// the plan left them out, the error is [ErrAbsent].
+// Sums returns the weights summed over all queries of the prompt, [heads, P]. If the
+// plan leaves them out, the error is [ErrAbsent].
 func (r *Reader) Sums(prompt, layer int) ([]float32, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -20,9 +20,9 @@ func (r *Reader) Sums(prompt, layer int) ([]float32, error) {
 	return sums, err
 }
 
-// Windows returns the weights summed over the queries of each query window,
-// [heads, count, P]. Windows are numbered from the oldest; the last one ends with the
-// prompt. count is the planned number, or what fits into the prompt.
+// Windows returns the weights summed over the queries of each query window, [heads,
+// count, P]. Windows are numbered from the oldest; the last one ends with the prompt.
+// count is the planned number, or as many as fit into the prompt.
 func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -59,8 +59,8 @@ func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err erro
 }
 
 // Overview returns a pooled picture of the prompt's whole attention map in a layer,
-// [heads, side, side]: each cell holds the largest weight of its queries and keys.
-// Where the plan has no overview, the error is [ErrAbsent].
+// [heads, side, side]: each cell holds the largest weight of its queries and keys. If
+// the plan has no overview, the error is [ErrAbsent].
 func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err error) {
 	if _, err := r.promptAt(prompt); err != nil {
 		return nil, 0, err
@@ -77,9 +77,9 @@ func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err err
 	return cells, side, err
 }
 
-// Logits returns the logits of the reply, [G, vocab]: row i holds those from which
-// reply token i was chosen, or by which it was scored. Where the plan has no logits,
-// the error is [ErrAbsent].
+// Logits returns the logits of the reply, [G, vocab]: row i holds the logits from
+// which reply token i was chosen or scored. If the plan has no logits, the error is
+// [ErrAbsent].
 func (r *Reader) Logits(prompt int) ([]float32, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {

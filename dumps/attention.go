@@ -11,8 +11,8 @@ import (
 )
 
 // Attention holds the weights of one layer and phase, [heads, rows, keys]. Heads are
-// in the order of Plan.Heads. Row r is the query at position Pos0+r. A key that it
-// does not see has weight zero.
+// in the order of Plan.Heads. Row r is the query at position Pos0+r. Keys that the
+// query does not see have weight zero.
 type Attention struct {
 	Heads, Rows, Keys, Pos0 int
 	Data                    []float32
@@ -24,9 +24,9 @@ func (a *Attention) Head(h int) []float32 {
 }
 
 // Weights returns the recorded rows of a layer: with Prefill [heads, R, P], with
-// Decode [heads, G, P+G]. P and G are the tokens of prompt and reply, R the recorded
-// rows of the prompt. layer is a true id; one that was not recorded is [ErrAbsent].
-// Weights of the factors form are rebuilt from queries and keys.
+// Decode [heads, G, P+G]. P and G count the tokens of prompt and reply, R the recorded
+// rows of the prompt. layer is a true id; for a layer that was not recorded, the error
+// is [ErrAbsent]. In the factors form, weights are rebuilt from queries and keys.
 func (r *Reader) Weights(prompt, layer int, ph Phase) (*Attention, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// block is a record together with its payload, as both lie in the file.
+// block is a record together with its payload, as both are stored in the file.
 type block struct {
 	r       record
 	payload []byte
@@ -48,7 +48,8 @@ func inflate(r *record, stored []byte) ([]byte, error) {
 	return inflateInto(make([]byte, 0, r.Raw), r, stored)
 }
 
-// inflateInto is inflate into dst, which is empty and has room for r.Raw bytes.
+// inflateInto is like inflate but decompresses into dst, which is empty and has room
+// for r.Raw bytes.
 func inflateInto(dst []byte, r *record, stored []byte) ([]byte, error) {
 	if got := checksum(stored); got != r.Sum {
 		return nil, badChecksum(got, r.Sum)

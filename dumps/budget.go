@@ -16,7 +16,8 @@ func newBudget(limit int64) *budget {
 	return b
 }
 
-// take waits until n is left. An n over the limit waits until everything is.
+// take waits until n is available and takes it. If n exceeds the limit, it waits until
+// the whole budget is available.
 func (b *budget) take(n int64) {
 	n = min(n, b.limit)
 	b.mu.Lock()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// sameHeader compares what decides the numbers of a dump, model and plan. The error
-// names path and the first field that differs.
+// sameHeader compares the parts of a header that decide the numbers of a dump: model
+// and plan. The error names path and the first field that differs.
 func sameHeader(path string, have, want *Header) error {
 	if err := sameFields("model", have.Model, want.Model); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -18,8 +18,8 @@ func sameHeader(path string, have, want *Header) error {
 	return nil
 }
 
-// sameFields compares two structs field by field, by their names in JSON. A model's
-// id decides no number and is left out.
+// sameFields compares two structs field by field, by their names in JSON. The model's
+// id is skipped because it affects no number.
 func sameFields(what string, have, want any) error {
 	a := reflect.ValueOf(have)
 	b := reflect.ValueOf(want)
@@ -33,7 +33,7 @@ func sameFields(what string, have, want any) error {
 	return nil
 }
 
-// sameField compares two fields; nil and empty slices are the same.
+// sameField compares two fields; nil and empty slices are equal.
 func sameField(a, b reflect.Value) bool {
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true

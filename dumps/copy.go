@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// copyPiece is how many bytes of a block are held while it is copied.
+// copyPiece is the number of bytes of a block held in memory while it is copied.
 const copyPiece = 1 << 20
 
 // sourcePrompt is a prompt of one of several dumps.
@@ -18,8 +18,8 @@ type sourcePrompt struct {
 	index int
 }
 
-// writeCopies writes a dump of prompts of other dumps to tmp, which is then renamed
-// to path. After an error nothing is left of tmp.
+// writeCopies writes a dump with prompts of other dumps to tmp, which is then renamed
+// to path. After an error, tmp is removed.
 func writeCopies(ctx context.Context, path, tmp string, h *Header, prompts []sourcePrompt) (err error) {
 	f, err := os.Create(tmp)
 	if err != nil {
@@ -65,8 +65,8 @@ func (w *recordFile) copyPrompt(ctx context.Context, r *Reader, prompt int) erro
 	return w.appendJSON(record{Kind: kindPrompt, Prompt: index}, r.prompts[prompt])
 }
 
-// copyBlock appends a block of another dump and compares its checksum on the way. It
-// takes the same memory for blocks of any size.
+// copyBlock appends a block of another dump and compares its checksum on the way. Its
+// memory does not depend on the size of the block.
 func (w *recordFile) copyBlock(ctx context.Context, r *Reader, rec record) error {
 	if err := rec.limits(); err != nil {
 		return fmt.Errorf("%s: %w", r.path, err)

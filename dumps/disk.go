@@ -9,15 +9,15 @@ import (
 	"runtime"
 )
 
-// File is what a Writer needs of the file it writes.
+// File has the methods that a Writer needs of the file it writes.
 type File interface {
 	io.WriterAt
 	Sync() error
 }
 
-// openLocked opens or creates a file for this process alone. Its last writer may have
-// renamed the file while the lock was waited for, so the locked file must still be
-// the one of that name.
+// openLocked opens or creates a file for this process alone. The previous writer may
+// have renamed the file while this process waited for the lock, so the locked file
+// must still be the one at path.
 func openLocked(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
@@ -56,8 +56,8 @@ func renameOpen(f *os.File, from, to string) error {
 	return errors.Join(err, f.Close())
 }
 
-// removeOpen removes a file and closes it, in the order that lets no other process
-// open it in between.
+// removeOpen removes a file and closes it, in an order that keeps other processes from
+// opening it in between.
 func removeOpen(f *os.File, path string) error {
 	if runtime.GOOS == "windows" {
 		return errors.Join(f.Close(), os.Remove(path))

@@ -30,8 +30,8 @@ func encodingBytes(enc uint8) (n uint64, known bool) {
 	return 0, false
 }
 
-// encodeFloats returns the payload of an array block before compression, and
-// completes the record's encoding. Only encF32 looks at bits.
+// encodeFloats returns the payload of an array block before compression, and completes
+// the record's encoding. Only encF32 uses bits.
 func encodeFloats(r *record, x []float32, enc uint8, bits int, precision Precision) []byte {
 	r.Enc = enc
 	r.Bits = uint8(bits)
@@ -41,8 +41,8 @@ func encodeFloats(r *record, x []float32, enc uint8, bits int, precision Precisi
 	return planesF32(x, bits)
 }
 
-// planesF32 rounds values to bits mantissa bits, where 23 rounds nothing, and splits
-// them into planes.
+// planesF32 rounds values to bits mantissa bits and splits them into planes. 23 bits
+// keep values exact.
 func planesF32(x []float32, bits int) []byte {
 	n := len(x)
 	out := make([]byte, 4*n)
@@ -69,7 +69,7 @@ func planesF16(w []float32, drop *Rounding) []byte {
 		e := u >> 23 & 255
 		var h uint16
 		switch {
-		case e < 127-24: // less than half of the least half float
+		case e < 127-24: // less than half of the smallest half float
 		case e < 127-14:
 			h = uint16(math.RoundToEven(float64(v) * (1 << 24)))
 		default:

@@ -37,7 +37,7 @@ type ModelInfo struct {
 	LayerWindows []int   `json:"layer_windows"` // sliding window of each layer, in tokens; 0: none
 }
 
-// Manifest tells where a dump comes from; it does not change what the dump holds.
+// Manifest says where a dump comes from; it does not change what the dump holds.
 type Manifest struct {
 	Program         string   `json:"program"`
 	Go              string   `json:"go"`
@@ -52,7 +52,7 @@ type Manifest struct {
 }
 
 // SHA256 returns the hash of the header: of model, plan and manifest. Captures have
-// the same hash only if they were made alike, of the same prompts.
+// the same hash only if they were made in the same way from the same prompts.
 func (h *Header) SHA256() string {
 	text, _ := json.Marshal(h)
 	sum := sha256.Sum256(text)
@@ -94,8 +94,8 @@ func (m *ModelInfo) sound() bool {
 
 func within(v, lo, hi int) bool { return v >= lo && v <= hi }
 
-// ascending reports whether a list ascends strictly, from 0 or more to less than
-// below.
+// ascending reports whether a list ascends strictly and holds numbers from 0 to less
+// than below.
 func ascending(list []int, below int) bool {
 	last := -1
 	for _, v := range list {

@@ -30,10 +30,10 @@ func endRecord(index int64) record {
 	return record{Kind: kindEnd, Row0: uint32(index), Rows: uint32(index >> 32)}
 }
 
-// indexOffset returns the offset that endRecord took.
+// indexOffset returns the offset that was passed to endRecord.
 func (r *record) indexOffset() int64 { return int64(r.Row0) | int64(r.Rows)<<32 }
 
-// readIndex returns the records that the index of a complete file lists, or nil where
+// readIndex returns the records that the index of a complete file lists, or nil if
 // there is no sound index.
 func readIndex(f io.ReaderAt, size int64) []record {
 	if size < 2*frameBytes {
@@ -63,8 +63,8 @@ func readIndex(f io.ReaderAt, size int64) []record {
 	return unmarshalIndex(raw, size)
 }
 
-// unmarshalIndex returns the records of an index, or nil where one of them does not
-// lie in a file of size bytes.
+// unmarshalIndex returns the records of an index, or nil if one of them does not fit
+// into a file of size bytes.
 func unmarshalIndex(raw []byte, size int64) []record {
 	if len(raw) < 8 {
 		return nil

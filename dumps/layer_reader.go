@@ -17,9 +17,9 @@ type LayerReader struct {
 	keys          []*attend.Packed // P+G of each kv head; factors only
 }
 
-// LayerOf opens a layer, a true id. In the factors form it reads all queries and keys
-// of the layer; in the rows form it reads nothing yet. A layer that was not recorded
-// is [ErrAbsent].
+// LayerOf opens a layer; layer is a true id. In the factors form it reads all queries
+// and keys of the layer; in the rows form it reads nothing yet. For a layer that was
+// not recorded, the error is [ErrAbsent].
 func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -69,7 +69,7 @@ func (m *ModelInfo) headRows(x []float32, head, heads, rows int) simd.Mat[float3
 	return simd.Mat[float32]{Data: x[head*m.HeadDim:], Rows: rows, Cols: m.HeadDim, Stride: heads * m.HeadDim}
 }
 
-// Bytes returns the memory that the layer holds.
+// Bytes returns the bytes of memory that the layer holds.
 func (l *LayerReader) Bytes() int {
 	n := 4 * (len(l.queries[Prefill]) + len(l.queries[Decode]))
 	for _, k := range l.keys {
@@ -128,8 +128,9 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 }
 
 // JoinedRows writes rows [row0, row0+n) of both phases into dst, [n, P+G]: the rows of
-// the prompt and those of the reply are numbered as one list. In the factors form
-// this passes over the keys once instead of twice. The numbers are those of Rows.
+// the prompt and those of the reply are numbered as one list. In the factors form,
+// this passes over the keys once instead of twice. The numbers are the same as those
+// of Rows.
 func (l *LayerReader) JoinedRows(dst []float32, head, row0, n int) error {
 	if n < 0 {
 		return fmt.Errorf("%s: %d rows", l.r.path, n)
@@ -137,7 +138,8 @@ func (l *LayerReader) JoinedRows(dst []float32, head, row0, n int) error {
 	return l.PickRows(dst, head, rowRange(row0, n))
 }
 
-// PickRows is JoinedRows for any rows of the list, in ascending order.
+// PickRows is like JoinedRows but writes any rows of the joined list, given in
+// ascending order.
 func (l *LayerReader) PickRows(dst []float32, head int, rows []int) error {
 	p := &l.r.prompts[l.prompt]
 	keys := p.PromptTokens + p.ReplyTokens
@@ -198,7 +200,8 @@ func (l *LayerReader) joinedRun(dst []float32, head, row0, n int) error {
 	return nil
 }
 
-// checkHead checks an index into Plan.Heads and the room for its weights.
+// checkHead checks that head is an index into Plan.Heads and that dst has room for its
+// weights.
 func (l *LayerReader) checkHead(dst []float32, head, weights int) error {
 	if heads := len(l.r.header.Plan.Heads); head < 0 || head >= heads {
 		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, heads)

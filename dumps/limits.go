@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// Limits on what a reader accepts, FORMAT.md section 5. They bound the memory that a
-// file can make a reader take.
+// Limits on what a reader accepts; see FORMAT.md section 5. They bound the memory that
+// a reader allocates for any file.
 const (
 	maxBlock    = 1 << 30 // bytes of a payload, decompressed
 	maxStored   = 1 << 30 // bytes of a payload in the file
@@ -22,15 +22,16 @@ const (
 	maxDecoding = 2 << 30 // bytes of blocks that are being decoded at the same time
 )
 
-// decoding bounds the bytes of blocks that all readers of the process decode.
+// decoding bounds the bytes of blocks that all readers of the process decode at the
+// same time.
 var decoding = newBudget(maxDecoding)
 
-// maxPrompts returns how many bytes the ends of all prompts of a file may have,
-// decompressed.
+// maxPrompts returns how many decompressed bytes the ends of all prompts may have in a
+// file of size bytes.
 func maxPrompts(size int64) uint64 { return maxEnd + 64*uint64(size) }
 
-// maxIndex returns how many bytes an index may have. A record takes more room in the
-// file than in the index, apart from the offset of its payload.
+// maxIndex returns how many bytes an index may have in a file of size bytes. A record
+// takes more room in the file than in the index, apart from the offset of its payload.
 func maxIndex(size int64) uint64 { return 8 + uint64(size)/frameBytes*indexEntryBytes }
 
 // limits checks what a record says about itself.
@@ -71,7 +72,7 @@ func (r *record) elements() uint64 {
 	return n
 }
 
-// product multiplies; it reports false where the product does not fit into 64 bits.
+// product multiplies sizes. ok is false if the product does not fit into 64 bits.
 func product(sizes ...uint64) (n uint64, ok bool) {
 	n = 1
 	for _, size := range sizes {
@@ -94,8 +95,8 @@ func (r *Reader) allocate(what string, shape ...int) ([]float32, error) {
 	return make([]float32, n), nil
 }
 
-// checkShape returns how many values an array has, or an error where it is too large
-// to hold.
+// checkShape returns how many values an array has, or an error if it is too large to
+// hold.
 func (r *Reader) checkShape(what string, shape ...int) (uint64, error) {
 	sizes := make([]uint64, len(shape))
 	for i, n := range shape {

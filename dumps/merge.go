@@ -28,7 +28,8 @@ func Merge(ctx context.Context, out string, in []string, force bool) error {
 	return mergeInto(ctx, out, dumps, force)
 }
 
-// mergeable says whether two dumps are of one model and plan, apart from the shard.
+// mergeable returns an error unless two dumps have the same model and plan, apart from
+// the shard.
 func mergeable(first, r *Reader) error {
 	want := *first.header
 	have := *r.header

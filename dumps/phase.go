@@ -2,7 +2,7 @@ package dumps
 
 import "fmt"
 
-// Phase tells the recorded rows of the prompt from the rows of the reply.
+// Phase distinguishes the recorded rows of the prompt from the rows of the reply.
 type Phase uint8
 
 // Prefill rows are the last rows of the prompt, Decode rows the rows of the reply:
@@ -12,7 +12,7 @@ const (
 	Decode
 )
 
-// Phases are both phases, in the order of their rows.
+// Phases lists both phases in the order of their rows.
 var Phases = [2]Phase{Prefill, Decode}
 
 // String names the text whose rows the phase holds: "prompt" or "reply".

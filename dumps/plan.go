@@ -11,7 +11,7 @@ import (
 type Plan struct {
 	WindowRows       int       `json:"window_rows"`        // last rows of each prompt
 	PromptWindows    int       `json:"prompt_windows"`     // query windows whose sums are kept
-	PromptWindowSize int       `json:"prompt_window_size"` // queries of such a window
+	PromptWindowSize int       `json:"prompt_window_size"` // queries per window
 	MaxNewTokens     int       `json:"max_new_tokens"`
 	Layers           []int     `json:"layers"` // true ids, ascending
 	Heads            []int     `json:"heads"`  // true ids, ascending
@@ -19,7 +19,7 @@ type Plan struct {
 	Precision        Precision `json:"precision"`
 	Values           bool      `json:"values"`
 	Logits           bool      `json:"logits"`
-	Overview         int       `json:"overview"` // cells of a side; 0: none
+	Overview         int       `json:"overview"` // cells per side; 0: none
 	NoPromptSums     bool      `json:"no_prompt_sums,omitempty"`
 	IgnoreEOS        bool      `json:"ignore_eos"`
 	Compute          string    `json:"compute"`
@@ -69,8 +69,9 @@ func (p *Plan) sound(m *ModelInfo) bool {
 		within(p.Overview, 0, maxSide)
 }
 
-// Windows returns the number of query windows that are summed for a prompt of some
-// tokens: those that the plan asks for, or as many as fit the prompt.
+// Windows returns the number of query windows that are summed for a prompt of the
+// given number of tokens: as many as the plan asks for, or as many as fit into the
+// prompt.
 func (p *Plan) Windows(prompt int) int {
 	if p.PromptWindowSize < 1 {
 		return 0

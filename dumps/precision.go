@@ -80,8 +80,8 @@ var coarseRules = rules{
 	bitsPerWeight: 5, bitsPerState: 14,
 }
 
-// rules returns the rules of a precision. A reader does not refuse a dump whose
-// precision it does not know: such a dump has the rules of Fine.
+// rules returns the rules of a precision. An unknown precision, which a reader does
+// not reject, has the rules of Fine.
 func (p Precision) rules() *rules {
 	switch p {
 	case Exact:
@@ -92,15 +92,15 @@ func (p Precision) rules() *rules {
 	return &fineRules
 }
 
-// Bound states in words what the precision promises.
+// Bound states in words the largest error that the precision allows.
 func (p Precision) Bound() string { return p.rules().bound }
 
-// Rounding returns how weights of the rows form are rounded, or nil where they stay
+// Rounding returns how weights of the rows form are rounded, or nil if they stay
 // float32.
 func (p Precision) Rounding() *Rounding { return p.rules().weights }
 
-// SumBits returns the number of mantissa bits of sums over queries: 16 bits keep a
-// sum to 2^-17 of its value, 23 are a whole float32.
+// SumBits returns the number of mantissa bits of sums over queries: 16 bits keep a sum
+// within 2^-17 of its value, 23 keep the whole float32.
 func (p Precision) SumBits() int { return p.rules().sumBits }
 
 // keyBits returns the number of mantissa bits, 10 to 23, that keeps the rounding of
@@ -119,8 +119,8 @@ func (p Precision) keyBits(m *ModelInfo, maxQ, maxK float64) int {
 
 // Rounding says how weights in [0, 1] become half floats. Indexed by the exponent
 // field of the weight as a float32, it holds how many low bits of the float32 are
-// rounded off, to the nearest value and, between two, to the even one. Below 2^-14,
-// where half floats have a fixed step, a weight becomes the nearest half float.
+// rounded off: to the nearest value and, halfway between two, to the even one. Below
+// 2^-14, where half floats have a fixed step, a weight becomes the nearest half float.
 type Rounding [256]uint8
 
 // newRounding keeps as few mantissa bits as the error allows: absolute plus relative

@@ -8,11 +8,12 @@ import (
 )
 
 // PromptWriter writes the blocks of one prompt. Its methods may be called from several
-// goroutines; call Finish when all of them have returned. They copy the slices that they
-// are given, so that the caller may reuse them at once. Blocks are encoded and compressed
-// concurrently and appear in the file in the order of the calls. A method waits while
-// the writer holds 64 MB of values that are not encoded yet. Array shapes that do not
-// fit the number of values, and errors of earlier writes, are errors.
+// goroutines; call Finish when all of them have returned. They copy the slices that
+// they are given, so that the caller may reuse them at once. Blocks are encoded and
+// compressed concurrently and appear in the file in the order of the calls. A method
+// waits while the writer holds 64 MB of values that are not encoded yet. A method
+// returns an error if the shape does not fit the number of values or if an earlier
+// write failed.
 type PromptWriter struct {
 	w     *Writer
 	index uint32 // of the prompt in the file
@@ -80,8 +81,8 @@ func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 	return p.send(keysRecord(m, layer, pos0, n), k, p.keyBits(layer, k))
 }
 
-// KeysLater is Keys for keys that read returns. Another goroutine calls read, before
-// Settle returns.
+// KeysLater is like Keys but takes the keys from read, which another goroutine calls
+// before Settle returns.
 func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
 	if err := p.w.queue.failed(); err != nil {
 		return err
@@ -102,11 +103,11 @@ func keysRecord(m *ModelInfo, layer, pos0, n int) record {
 	}
 }
 
-// Settle waits until everything that was handed over has been read and encoded.
-// Afterwards the source of KeysLater may go away.
+// Settle waits until all blocks so far have been read and encoded. Afterwards the
+// caller may free the source of KeysLater.
 func (p *PromptWriter) Settle() { p.encoding.Wait() }
 
-// keyBits returns the mantissa bits that keys of a layer need.
+// keyBits returns the number of mantissa bits that the keys of a layer need.
 func (p *PromptWriter) keyBits(layer int, k []float32) int {
 	m := &p.w.header.Model
 	maxK := longest(k, m.HeadDim)
@@ -195,7 +196,7 @@ func (p *PromptWriter) Finish(info Prompt) error {
 
 func (p *PromptWriter) precision() Precision { return p.w.header.Plan.Precision }
 
-// take waits until n more values may wait to be encoded.
+// take waits until the queue has room for n more values to encode.
 func (p *PromptWriter) take(n int) { p.w.queue.pending.take(int64(n)) }
 
 // send hands a copy of x to the writer, to be stored with bits mantissa bits.
@@ -207,8 +208,8 @@ func (p *PromptWriter) send(r record, x []float32, bits int) error {
 	return p.sendOwned(r, append([]float32(nil), x...), encF32, bits)
 }
 
-// sendOwned is send for values that the caller gives away and has taken from the
-// pending budget.
+// sendOwned is like send but does not copy x: the caller gives up x and has called
+// take for its values.
 func (p *PromptWriter) sendOwned(r record, x []float32, enc uint8, bits int) error {
 	return p.sendLater(r, len(x), func(r *record) []byte { return p.encode(r, x, enc, bits) })
 }
@@ -219,8 +220,8 @@ func (p *PromptWriter) encode(r *record, x []float32, enc uint8, bits int) []byt
 	return encodeFloats(r, x, enc, bits, p.precision())
 }
 
-// sendLater queues a block of n values, taken from the pending budget, whose payload
-// encode returns when another goroutine calls it.
+// sendLater queues a block of n values, for which the caller has called take. Another
+// goroutine calls encode to get the payload.
 func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte) error {
 	r.Prompt = p.index
 	if want := r.elements(); want != uint64(n) {

@@ -9,13 +9,13 @@ import (
 // maxPending bounds the values that wait to be encoded: 64 MB of float32.
 const maxPending = 16 << 20
 
-// syncEvery bounds the work, in time, that a power cut may cost: finished prompts are
-// made durable that often. A killed process loses none of them.
+// syncEvery is how often finished prompts are made durable, so that a power cut costs
+// little more work than that. A killed process loses no finished prompt.
 const syncEvery = 5 * time.Second
 
 // writeQueue writes blocks to a file in the order in which they were queued. One
-// goroutine writes; as many as there are processors encode blocks that are queued
-// before their payload is ready.
+// goroutine writes; up to one per processor encode the blocks that are queued before
+// their payload is ready.
 type writeQueue struct {
 	file     *recordFile
 	jobs     chan job
@@ -28,8 +28,9 @@ type writeQueue struct {
 	err error // the first one; nothing is written after it
 }
 
-// job is one entry of a writeQueue: a block, a block that arrives on late when it is
-// encoded, or a barrier, whose channel is closed when everything before it is written.
+// job is one entry of a writeQueue: a block, a block that arrives on the channel late
+// once it is encoded, or a barrier, whose channel is closed when everything before it
+// is written.
 type job struct {
 	block   block
 	late    chan block
@@ -71,7 +72,7 @@ func (q *writeQueue) write(b block) {
 	}
 }
 
-// syncSometimes makes the file durable if that was last done syncEvery ago.
+// syncSometimes makes the file durable if this was last done at least syncEvery ago.
 func (q *writeQueue) syncSometimes() {
 	if q.failed() != nil || time.Since(q.synced) < syncEvery {
 		return
@@ -108,7 +109,7 @@ func (q *writeQueue) send(j job) error {
 }
 
 // sendLater queues a block of n values, which the caller has taken from the pending
-// budget. Another goroutine calls encode for the payload, and then encoded.
+// budget. Another goroutine calls encode to get the payload and then calls encoded.
 func (q *writeQueue) sendLater(r record, n int, encode func(r *record) []byte, encoded func()) error {
 	late := make(chan block, 1)
 	go func() {

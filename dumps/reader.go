@@ -22,14 +22,14 @@ type Reader struct {
 	warnings []string
 }
 
-// blockKey finds the blocks of one kind of one layer.
+// blockKey identifies the blocks of one kind of one layer.
 type blockKey struct {
 	kind  kind
 	phase Phase
 	layer uint32
 }
 
-// Open opens a dump. Of a cut, damaged or unfinished dump the complete prompts are
+// Open opens a dump. From a cut, damaged or unfinished dump, the complete prompts are
 // read, with a warning. If path does not exist, path.partial is opened. Errors about
 // damage wrap [ErrCorrupt].
 func Open(path string) (*Reader, error) {
@@ -45,7 +45,7 @@ func Open(path string) (*Reader, error) {
 	return open(f, path)
 }
 
-// open reads header and index of f. It closes f where that fails.
+// open reads header and index of f. It closes f if that fails.
 func open(f *os.File, path string) (*Reader, error) {
 	r := &Reader{path: path, f: f}
 	if err := r.read(); err != nil {
@@ -55,7 +55,7 @@ func open(f *os.File, path string) (*Reader, error) {
 	return r, nil
 }
 
-// read reads header and index, or walks over all records where there is no index.
+// read reads header and index, or walks over all records if there is no index.
 func (r *Reader) read() error {
 	fi, err := r.f.Stat()
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *Reader) useIndex(list []record) error {
 	return r.fill(list, nil)
 }
 
-// fill sorts the records of complete prompts by what they hold. Where prompts is nil,
+// fill groups the records of complete prompts by layer and kind. If prompts is nil,
 // the ends of prompts are read from the file.
 func (r *Reader) fill(list []record, prompts []Prompt) error {
 	blocks := map[blockKey][]record{} // of the current prompt
@@ -142,8 +142,8 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 	return nil
 }
 
-// promptEnd returns the next prompt: from prompts, or read from the file where that is
-// nil. ends is the size of the ends of prompts so far, decompressed.
+// promptEnd returns the next prompt, from prompts or, if that is nil, from the file.
+// ends is the size of the ends of prompts so far, decompressed.
 func (r *Reader) promptEnd(rec record, prompts []Prompt, ends uint64) (*Prompt, error) {
 	if prompts != nil {
 		return &prompts[len(r.prompts)], nil
@@ -179,7 +179,7 @@ func (r *Reader) Size() int64 { return r.size }
 // Close closes the file.
 func (r *Reader) Close() error { return r.f.Close() }
 
-// idOf returns the id of a record's prompt, or "" where that is not complete.
+// idOf returns the id of a record's prompt, or "" if that prompt is not complete.
 func (r *Reader) idOf(rec *record) string {
 	if rec.Kind == kindHeader || rec.Kind == kindIndex || rec.Kind == kindEnd {
 		return ""
@@ -206,7 +206,7 @@ func (r *Reader) promptAt(prompt int) (*Prompt, error) {
 	return &r.prompts[prompt], nil
 }
 
-// checkLayer refuses a layer that was not recorded.
+// checkLayer returns an error if a layer was not recorded.
 func (r *Reader) checkLayer(layer int) error {
 	if !slices.Contains(r.header.Plan.Layers, layer) {
 		return fmt.Errorf("%s: layer %d: %w; the dump has layers %v", r.path, layer, ErrAbsent, r.header.Plan.Layers)

@@ -60,7 +60,7 @@ func (k kind) array() bool {
 // inLayer reports whether records of the kind belong to a layer.
 func (k kind) inLayer() bool { return k.array() && k != kindLogits }
 
-// record is the head of a block: FORMAT.md section 4.
+// record is the head of a block; see FORMAT.md section 4.
 type record struct {
 	Kind        kind
 	Enc         uint8
@@ -103,8 +103,8 @@ func (r *record) marshal(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, checksum(b[start+8:]))
 }
 
-// unmarshal reads what marshal has written, and checks everything that can be checked
-// without the payload.
+// unmarshal reads what marshal wrote and checks everything that can be checked without
+// the payload.
 func (r *record) unmarshal(b []byte) error {
 	le := binary.LittleEndian
 	if len(b) < frameBytes {
@@ -142,8 +142,8 @@ func (r *record) what() string {
 	return r.whatInLayer()
 }
 
-// whatInLayer describes a record within its layer, or within its prompt where it
-// belongs to no layer.
+// whatInLayer describes a record within its layer, or within its prompt if it belongs
+// to no layer.
 func (r *record) whatInLayer() string {
 	last := int(r.Row0) + max(0, int(r.Rows)-1)
 	rows := fmt.Sprintf("rows %d to %d", r.Row0, last)

@@ -11,7 +11,7 @@ import (
 type recordFile struct {
 	name    string // of the file, for errors
 	f       *os.File
-	out     File // f, or what stands in for it
+	out     File // f or its replacement
 	records []record
 	prompts int          // complete ones among the records
 	offset  int64        // end of the last record
@@ -60,7 +60,7 @@ func (w *recordFile) appendJSON(r record, v any) error {
 	return w.append(seal(r, text))
 }
 
-// add lists a record that was written at the end and now ends at end.
+// add lists a record that was just appended and ends at offset end.
 func (w *recordFile) add(r record, end int64) {
 	r.at = w.offset + frameBytes
 	w.records = append(w.records, r)

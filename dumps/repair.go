@@ -16,7 +16,7 @@ type Repaired struct {
 	Kept    string    // new name of the damaged file; empty if nothing was left out
 }
 
-// Repair makes a complete dump of the sound prompts of a cut, unfinished or damaged
+// Repair makes a complete dump from the sound prompts of a cut, unfinished or damaged
 // one. If everything before a cut is sound, the missing index is written there.
 // Otherwise the sound prompts are copied to a new file, and the damaged one is kept
 // under another name. If path does not exist, path.partial is repaired. If ctx ends
@@ -93,8 +93,8 @@ func completeFile(name string, f *os.File, scan *scanned) error {
 	return w.finish(w.records)
 }
 
-// replaceWith replaces the file with a dump of some of its prompts. With keep the
-// file is renamed before, to the returned name.
+// replaceWith replaces the file with a dump of some of its prompts. With keep, the
+// file is first renamed to the returned name.
 func (r *Reader) replaceWith(ctx context.Context, prompts []sourcePrompt, keep bool) (kept string, err error) {
 	tmp := r.path + ".repaired"
 	if err := writeCopies(ctx, r.path, tmp, r.header, prompts); err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // checkExisting looks at a dump that already has the name of the finished one. adopt
-// says that the options allow to continue it and that it lacks prompts.
+// reports that the dump lacks prompts and that the options allow continuing it.
 func (w *Writer) checkExisting() (adopt bool, err error) {
 	if _, err := os.Stat(w.path); err != nil || w.options.Force {
 		return false, nil
@@ -36,8 +36,8 @@ func (w *Writer) checkExisting() (adopt bool, err error) {
 	return false, ErrComplete
 }
 
-// checkFinished refuses a dump that another process has finished since checkExisting,
-// while this one waited for the lock of the partial file.
+// checkFinished returns an error if another process has finished the dump since
+// checkExisting, while this one waited for the lock of the partial file.
 func (w *Writer) checkFinished() error {
 	if _, err := os.Stat(w.path); err != nil || w.options.Force {
 		return nil
@@ -83,8 +83,8 @@ func countPrompts(path string) int {
 	return len(r.prompts)
 }
 
-// resume continues the partial file, which holds size bytes. It reports false where
-// the file is to be started over: with Force, or where not even the header is whole.
+// resume continues the partial file, which holds size bytes. It reports false if the
+// file is to be started over: with Force, or if not even the header is whole.
 func (w *Writer) resume(size int64) (resumed bool, err error) {
 	if !w.options.Resume {
 		if w.options.Force {
@@ -103,8 +103,8 @@ func (w *Writer) resume(size int64) (resumed bool, err error) {
 	return false, w.keepDamaged(size)
 }
 
-// keepDamaged sets a file aside whose header is damaged but which has other records:
-// someone may want to look at them.
+// keepDamaged sets aside a file whose header is damaged but which has other records,
+// so that someone can look at them.
 func (w *Writer) keepDamaged(size int64) error {
 	if nextRecord(w.file.f, 1, size) < 0 {
 		return nil // its writer was killed while it wrote the header

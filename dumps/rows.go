@@ -1,7 +1,7 @@
 package dumps
 
-// Rows are some consecutive rows of one head's weights, for [PromptWriter.Rows].
-// Row i is Weights[i*Stride:][:Keys], or the same of Halves; its first value is the
+// Rows holds consecutive rows of one head's weights, for [PromptWriter.Rows]. Row i is
+// Weights[i*Stride:][:Keys], or the same slice of Halves; its first value is the
 // weight of the key at position Key0. All other keys have weight zero.
 type Rows struct {
 	Layer, Head int // true ids
@@ -11,10 +11,10 @@ type Rows struct {
 	Stride      int // values from one row to the next; 0: Keys
 
 	Weights []float32
-	Halves  []uint16 // half floats, rounded as [Precision.Rounding] says; not nil: instead of Weights
+	Halves  []uint16 // half floats, rounded as [Precision.Rounding] says; if not nil, used instead of Weights
 }
 
-// record returns the head of the rows' block, without encoding.
+// record returns the head of the rows' block, without its encoding.
 func (r *Rows) record() record {
 	return record{
 		Kind: kindWeights, Phase: r.Phase,

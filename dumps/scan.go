@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// scanned is what a walk over the records of a file has found.
+// scanned holds the result of a walk over the records of a file.
 type scanned struct {
 	header   *Header
 	prompts  []Prompt
@@ -27,7 +27,7 @@ type scanned struct {
 	gap     bool     // damage since the last complete prompt
 }
 
-// maxWarnings is how many damaged places are listed.
+// maxWarnings is the number of damaged places that are listed.
 const maxWarnings = 20
 
 func (s *scanned) warn(format string, args ...any) {
@@ -38,9 +38,9 @@ func (s *scanned) warn(format string, args ...any) {
 	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
 }
 
-// scanFile walks over the records and keeps those of complete prompts. After a
-// damaged place it continues at the next record head, so that damage costs the prompt
-// it is in and no other. A file without a sound header is an error.
+// scanFile walks over the records and keeps those of complete prompts. After a damaged
+// place it continues at the next record head, so that damage costs only the prompt it
+// is in. A file without a sound header is an error.
 func scanFile(f io.ReaderAt, size int64, name string) (*scanned, error) {
 	s := &scanned{f: f, size: size, name: name}
 	head := make([]byte, frameBytes)
@@ -68,8 +68,8 @@ func scanFile(f io.ReaderAt, size int64, name string) (*scanned, error) {
 }
 
 // skipDamage returns where the next record begins after a place that could not be
-// read, or the size of the file where none does. Damage before the header and errors
-// of the disk are returned.
+// read, or the size of the file if none does. Damage before the header and errors of
+// the disk are returned.
 func (s *scanned) skipDamage(at int64, damage error) (next int64, err error) {
 	if s.header == nil || !errors.Is(damage, ErrCorrupt) {
 		return 0, fmt.Errorf("%s: byte %d: %w", s.name, at, damage)

@@ -7,9 +7,9 @@ import (
 	"github.com/attnscope/attnscope/internal/parallel"
 )
 
-// States holds the factors of one layer, after the rotation. What was not recorded is
-// nil. R is the number of recorded prompt rows, P and G of the tokens of prompt and
-// reply.
+// States holds the factors of one layer, after the rotation. Fields that were not
+// recorded are nil. R is the number of recorded prompt rows; P and G are the numbers
+// of tokens of prompt and reply.
 type States struct {
 	Queries  []float32 // of the recorded prompt rows, [R, model heads, dim]
 	Replies  []float32 // of the reply's rows, [G, model heads, dim]
@@ -50,8 +50,8 @@ func (r *Reader) States(prompt, layer int) (*States, error) {
 	return s, nil
 }
 
-// Values returns the values of all positions, [P+G, kvHeads, valueDim], or nil where
-// they were not recorded.
+// Values returns the values of all positions, [P+G, kvHeads, valueDim], or nil if they
+// were not recorded.
 func (r *Reader) Values(prompt, layer int) ([]float32, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -60,8 +60,8 @@ func (r *Reader) Values(prompt, layer int) ([]float32, error) {
 	return r.stack(prompt, stackOf(&r.header.Model, layer, kindValues, Prefill, p.PromptTokens+p.ReplyTokens))
 }
 
-// stackShape names blocks that together are one array [rows, heads, width]; the array
-// of log-sum-exps is [heads, rows].
+// stackShape describes blocks that together form one array, [rows, heads, width]; the
+// array of log-sum-exps is [heads, rows].
 type stackShape struct {
 	layer int
 	kind  kind
@@ -86,7 +86,8 @@ func stackOf(m *ModelInfo, layer int, k kind, ph Phase, rows int) stackShape {
 	return s
 }
 
-// stack joins blocks to one array, or returns nil where there are none and need not be.
+// stack joins blocks into one array. It returns nil if there are none and none are
+// required.
 func (r *Reader) stack(prompt int, s stackShape) ([]float32, error) {
 	list, err := r.blocksOf(prompt, s)
 	if err != nil || len(list) == 0 {

@@ -31,8 +31,8 @@ func (p Problem) String() string {
 //   - that log-sum-exps match queries and keys;
 //   - that all numbers are finite.
 //
-// Verify returns whether the dump is whole. A dump that cannot be opened is an error,
-// and so is a ctx that ends early.
+// Verify returns whether the dump is whole. It returns an error if the dump cannot be
+// opened or if ctx ends early.
 func Verify(ctx context.Context, path string, report func(Problem)) (bool, error) {
 	r, err := Open(path)
 	if err != nil {
@@ -80,13 +80,13 @@ func (v *verifier) damage(rec *record, err error) {
 	}
 }
 
-// damageAt is damage for a problem that is known by its byte.
+// damageAt is like damage but adds the byte where the problem was found.
 func (v *verifier) damageAt(rec *record, at int64, err error) {
 	v.damage(rec, fmt.Errorf("byte %d: %w", at, err))
 }
 
 // records checks every record of the file in order, including those that no prompt
-// needs, and compares them with what the reader has from the index.
+// needs, and compares them with the records that the reader took from the index.
 func (v *verifier) records() {
 	r := v.r
 	head := make([]byte, frameBytes)
@@ -175,7 +175,7 @@ func (v *verifier) layer(prompt, layer int) {
 	v.values(prompt, layer)
 }
 
-// unreadable reports an error of reading numbers, unless it is about a block that
+// unreadable reports an error from reading numbers unless it is about a block that
 // records has reported.
 func (v *verifier) unreadable(prompt, layer int, err error) {
 	if !v.reported(prompt, max(0, layer), err) {

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// verifySlice is how many weights are checked at a time.
+// verifySlice is the number of weights that are checked at a time.
 const verifySlice = 1 << 23
 
 // weights checks the rows of a layer.
@@ -17,7 +17,7 @@ func (v *verifier) weights(prompt, layer int) {
 }
 
 // checkRows checks the rows of a layer slice by slice. It reports bad rows itself and
-// returns an error where rows cannot be read.
+// returns an error if rows cannot be read.
 func (v *verifier) checkRows(prompt, layer int) error {
 	r := v.r
 	for _, ph := range Phases {
@@ -227,7 +227,7 @@ func (v *verifier) overview(prompt, layer int) {
 	}
 }
 
-// values checks that the values are there and finite.
+// values checks that the values are present and finite.
 func (v *verifier) values(prompt, layer int) {
 	if !v.r.header.Plan.Values {
 		return
@@ -244,7 +244,7 @@ func (v *verifier) values(prompt, layer int) {
 	}
 }
 
-// logits checks that the logits of a prompt's reply are there and finite.
+// logits checks that the logits of a prompt's reply are present and finite.
 func (v *verifier) logits(prompt int) {
 	p := &v.r.prompts[prompt]
 	if !v.r.header.Plan.Logits || p.ReplyTokens == 0 {

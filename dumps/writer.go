@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// CreateOptions say what Create may do with files that exist already.
+// CreateOptions says what Create may do with existing files.
 type CreateOptions struct {
 	Force  bool // replace the dump at path and its partial file
 	Resume bool // continue a partial file or an incomplete dump
@@ -35,10 +35,9 @@ type Writer struct {
 	warnings []string
 }
 
-// Create starts a dump at path or, with Resume, continues one. [ErrComplete] says
-// that there is nothing to continue. Any other existing file is an error unless
-// options allow to replace or to continue it, and so is a file that another process
-// is writing.
+// Create starts a dump at path or, with Resume, continues one. [ErrComplete] says that
+// there is nothing to continue. Create returns an error if another process is writing
+// the file, or if a file exists that options do not allow it to replace or continue.
 func Create(path string, h *Header, options CreateOptions) (*Writer, error) {
 	h.Version = Version
 	w := &Writer{path: path, options: options, header: h, done: map[string]bool{}}
@@ -116,7 +115,7 @@ func (w *Writer) finished(p *Prompt) {
 }
 
 // Close writes the index, makes everything durable and renames the file, which stays
-// locked until it has its name.
+// locked until it has its final name.
 func (w *Writer) Close() error {
 	err := w.queue.stop()
 	if err == nil {

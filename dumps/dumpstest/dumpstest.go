@@ -146,7 +146,7 @@ func newAttention(r *rand.Rand) *attention {
 	return a
 }
 
-// firstRow is the first row of a phase.
+// firstRow returns the first row of a phase.
 func firstRow(phase dumps.Phase) int {
 	if phase == dumps.Decode {
 		return Rows

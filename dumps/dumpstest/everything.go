@@ -7,7 +7,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// Shape of what Everything adds to a dump of random attention.
+// Shape of the blocks that Everything adds to a dump of random attention.
 const (
 	Windows, WindowSize, Side, Vocab = 3, 8, 4, 50
 )

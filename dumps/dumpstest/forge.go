@@ -16,7 +16,7 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// mark is how a record head begins: magic, size and tag.
+// mark is the start of a record head: magic, size and tag.
 const mark = "\x5a\x2a\x4d\x18\x40\x00\x00\x00ATN1"
 
 // Sizes and offsets in a record, FORMAT.md section 4.
@@ -28,8 +28,8 @@ const (
 	headSum     = 68
 )
 
-// Reseal corrects the checksums of all records, so that a reader does not reject what
-// a fuzzer changed because of them.
+// Reseal corrects the checksums of all records, so that a reader does not reject a
+// fuzzer's changes because of them.
 func Reseal(data []byte) []byte {
 	data = slices.Clone(data)
 	for at := 0; ; {
@@ -96,9 +96,9 @@ func Forged(f testing.TB, add func(data []byte)) {
 	})
 }
 
-// Seeds calls add with dumps of all kinds of blocks that are as small as possible, one
-// of each form, and with the first half of each: one layer, two heads on one kv head
-// of two elements, six prompt tokens and two reply tokens.
+// Seeds calls add with one dump of each form and with its first half. The dumps have
+// all kinds of blocks and are as small as possible: one layer, two heads on one kv
+// head of two elements, six prompt tokens and two reply tokens.
 func Seeds(f testing.TB, add func(data []byte)) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := filepath.Join(f.TempDir(), "x.attn")

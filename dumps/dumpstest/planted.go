@@ -54,8 +54,8 @@ func firstInts(n int) []int {
 	return list
 }
 
-// writePlanted writes a dump of planted attention; with sums, the weights summed over
-// all queries of each prompt too.
+// writePlanted writes a dump of planted attention; with sums, it also writes the
+// weights summed over all queries of each prompt.
 func writePlanted(t testing.TB, path string, shape PlantedShape, prompts []Planted, sums bool) {
 	t.Helper()
 	w, err := dumps.Create(path, shape.header(), dumps.CreateOptions{})

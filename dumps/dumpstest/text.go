@@ -14,10 +14,10 @@ import (
 //	prompt a tokens=12 reply=2 dataset=qa      a prompt; dataset is optional
 //	* 0-1 12-13 0=0.5 3=0.25                   weights of the prompt above
 //
-// A line of weights names layers, heads and queries (positions from 0), each as
-// "*", "3" or "3-5", and then key=weight pairs. What the weights leave to 1 goes
-// to the query's own position. Later lines replace earlier ones; a query that no
-// line names attends only to itself. Text from "#" to the end of a line is a comment.
+// A line of weights names layers, heads and queries (positions from 0), each as "*",
+// "3" or "3-5", and then key=weight pairs. The rest up to 1 goes to the query's own
+// position. Later lines replace earlier ones; a query that no line names attends only
+// to itself. Text from "#" to the end of a line is a comment.
 func WriteText(t testing.TB, path, text string) {
 	t.Helper()
 	d, err := parseText(text)
@@ -58,7 +58,7 @@ type interval struct{ first, last int }
 
 func (s interval) has(i int) bool { return s.first <= i && i <= s.last }
 
-// weight is the weight of a key, by the last rule that fits.
+// weight returns the weight of a key by the last rule that matches it.
 func (p *textPrompt) weight(layer, head, query, key int) float32 {
 	for i := len(p.rules) - 1; i >= 0; i-- {
 		r := &p.rules[i]
