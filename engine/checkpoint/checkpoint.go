@@ -41,7 +41,7 @@ type Checkpoint struct {
 	closers      []func() error
 }
 
-// Open opens a folder in the layout of the hub or a .gguf file. Of a GGUF model in
+// Open opens a folder in the layout of the hub or a .gguf file. If a GGUF model has
 // several files, path names the first.
 func Open(path string) (*Checkpoint, error) {
 	fi, err := os.Stat(path)
@@ -91,18 +91,18 @@ func readObject(path string) (map[string]any, error) {
 	return object, nil
 }
 
-// Path is the folder or file that was opened.
+// Path returns the folder or file that was opened.
 func (c *Checkpoint) Path() string { return c.path }
 
-// Format is safetensors or gguf.
+// Format returns "safetensors" or "gguf".
 func (c *Checkpoint) Format() string { return c.format }
 
-// Config is the content of config.json, with numbers as json.Number, or the metadata of
-// a GGUF file.
+// Config returns the content of config.json, with numbers as json.Number, or the
+// metadata of a GGUF file.
 func (c *Checkpoint) Config() map[string]any { return c.config }
 
-// Generation is the content of generation_config.json, with numbers as json.Number, or
-// nil if there is none.
+// Generation returns the content of generation_config.json, with numbers as
+// json.Number, or nil if there is none.
 func (c *Checkpoint) Generation() map[string]any { return c.generation }
 
 // Tensor returns a view of a weight, which is valid until Close.
@@ -111,8 +111,8 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
 	return t, ok
 }
 
-// Forget lets the system reclaim the memory of the tensors that have been read, after
-// they were packed, for example. They are read from disk again when they are needed.
+// Forget lets the system reclaim the memory of tensors that have been read, for example
+// after they were packed. They are read from disk again when needed.
 func (c *Checkpoint) Forget() {
 	for _, t := range c.tensors {
 		forget(t.Data)
@@ -129,8 +129,8 @@ func (c *Checkpoint) Names() []string {
 	return list
 }
 
-// SHA256 is the hash of the file of weights or, if there are several, the hash of their
-// hashes in the order of their names.
+// SHA256 returns the hash of the weight file or, if there are several files, the hash
+// of their hashes in the order of their names.
 func (c *Checkpoint) SHA256() (string, error) {
 	sums := make([][]byte, len(c.files))
 	for i, name := range c.files {

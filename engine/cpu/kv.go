@@ -27,7 +27,7 @@ type store struct {
 	pos    []int32   // position of each slot, ascending; nil: slot i holds position i
 }
 
-// slotFrom is the first slot whose position is at least p.
+// slotFrom returns the first slot whose position is at least p.
 func (s *store) slotFrom(p int) int {
 	if s.pos == nil {
 		return min(p, s.n)
@@ -43,11 +43,11 @@ func NewKV(kvHeads, keyDim, valueDim int) *KV {
 
 func (kv *KV) valuePanels() int { return simd.Panels(kv.valueDim) }
 
-// Len is the number of positions appended and not truncated, which is the position
+// Len returns the number of positions appended and not truncated, which is the position
 // of the next token. A compressed store has fewer slots.
 func (kv *KV) Len() int { return kv.seen }
 
-// Bytes is the memory of the keys and values in use.
+// Bytes returns the memory of the keys and values in use.
 func (kv *KV) Bytes() int {
 	n := 0
 	for i := range kv.heads {
@@ -56,7 +56,7 @@ func (kv *KV) Bytes() int {
 	return n
 }
 
-// grow makes room for n slots, and for some more so that growing is rare.
+// grow makes room for n slots and some spare ones, so that growing is rare.
 func (kv *KV) grow(s *store, n int) {
 	if n > s.room {
 		kv.resize(s, max(n, s.room+s.room/2))
@@ -211,7 +211,7 @@ func (kv *KV) Truncate(n int) {
 	kv.seen = n
 }
 
-// maxSlots is the number of slots of the longest store.
+// maxSlots returns the number of slots of the longest store.
 func (kv *KV) maxSlots() int {
 	n := 0
 	for i := range kv.heads {
@@ -220,8 +220,8 @@ func (kv *KV) maxSlots() int {
 	return n
 }
 
-// Compress returns a copy with only some slots of each head, in ascending order.
-// keep has either one list per store or one list per query head; in that case the
+// Compress returns a copy with only some slots of each head, in ascending order. keep
+// has one list per store or one list per query head. With one list per query head, the
 // query heads of a group copy from the same kv head.
 func (kv *KV) Compress(keep [][]int32) *KV {
 	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(keep)), seen: kv.seen}

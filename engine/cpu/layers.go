@@ -14,7 +14,7 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 }
 
 // LayerNorm writes (x - mean) / √(variance + eps) * weight + bias to dst; a nil weight
-// counts as 1 and a nil bias as 0. Sums are float64.
+// counts as 1 and a nil bias as 0. Sums are computed in float64.
 func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 	var sum, squares float64
 	for _, v := range x {
@@ -42,8 +42,8 @@ func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 // Activations lists the functions that Activate knows.
 var Activations = []string{"silu", "gelu_tanh", "gelu", "relu", "relu2"}
 
-// Activate writes act(gate) * up to dst, or act(gate) where up is empty. kind is one
-// of Activations.
+// Activate writes act(gate) * up to dst, or act(gate) if up is empty. kind is one of
+// Activations.
 func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	if kind == "silu" && len(up) > 0 {
 		simd.SiLUMul(dst, gate, up)
@@ -98,8 +98,8 @@ const (
 	Adjacent
 )
 
-// Rope rotates the first 2*len(cos) channels of a head, in place, by angles given as
-// cosines and sines.
+// Rope rotates the first 2*len(cos) channels of a head, in place, by the angles whose
+// cosines and sines are given.
 func Rope(x, cos, sin []float32, pairing Pairing) {
 	n := len(cos)
 	sin = sin[:n]

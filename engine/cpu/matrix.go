@@ -20,25 +20,25 @@ func Dense(data []float32, rows, cols int) Mat { return simd.Dense(data, rows, c
 // Matrix is a weight W [out, in], packed into panels of 32 outputs, each [in][32].
 // Products with one row and with many rows read the same panels. The panels have the
 // element type of the checkpoint: bfloat16, float16 and quantized weights are widened
-// when they are used, in registers for a few rows, once per block for many rows.
+// when they are used: in registers for a few rows, or once per block for many rows.
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int             // a product with one row needs the sums of groups of so many inputs; 0: none
-	parts   []tensor.Tensor // of Unpacked
+	group   int             // a product with one row needs the sums of groups of this many inputs; 0: none
+	parts   []tensor.Tensor // the tensors given to Unpacked
 }
 
-// Unpacked returns a matrix that only holds its tensors as they are in the file, for
-// a backend that converts them itself. It cannot be multiplied.
+// Unpacked returns a matrix that only holds its tensors as stored in the file, for a
+// backend that converts them itself. It cannot be multiplied.
 func Unpacked(weights ...tensor.Tensor) *Matrix { return &Matrix{parts: weights} }
 
 // Parts returns the tensors that Unpacked was given, in order.
 func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
-// Pack packs weights of equal width into one matrix, their outputs one after
-// another, for products in the arithmetic compute. With BF16 and Int8 the tensors
-// must stay readable, since [Matrix.Exact] products read them again. A weight that is
-// not finite is an error.
+// Pack packs weights of equal width into one matrix, their outputs one after another,
+// for products in the arithmetic compute. With BF16 and Int8 the tensors must stay
+// readable, since [Matrix.Exact] products read them again. Pack fails if a weight is
+// not finite.
 func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
 	m := &Matrix{}
 	if err := m.measure(weights); err != nil {
@@ -60,7 +60,7 @@ func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
 	return m, nil
 }
 
-// measure sets the size of the matrix.
+// measure sets the numbers of inputs and outputs of the matrix.
 func (m *Matrix) measure(weights []tensor.Tensor) error {
 	for _, w := range weights {
 		if len(w.Shape) != 2 {
@@ -137,16 +137,16 @@ func locate(weights []tensor.Tensor, output int) (tensor.Tensor, int) {
 	return weights[at], output
 }
 
-// notFinite is the error for element [i, x] of a weight.
+// notFinite returns the error for element [i, x] of a weight.
 func notFinite(w tensor.Tensor, i, x int, v float32) error {
 	return fmt.Errorf("tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again",
 		w.Name, i, x, v)
 }
 
-// Out is the number of outputs.
+// Out returns the number of outputs.
 func (m *Matrix) Out() int { return m.out }
 
-// PackedBytes is the memory that Pack uses for a weight [out, in] of a type.
+// PackedBytes returns the memory that Pack uses for a weight [out, in] of a type.
 func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 	panels := int64(simd.Panels(out))
 	switch compute {
@@ -165,7 +165,7 @@ func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 	return panels * simd.Width * int64(in) * 4
 }
 
-// Bytes is the memory of the packed weight.
+// Bytes returns the memory of the packed weight.
 func (m *Matrix) Bytes() int { return m.panels.bytes() }
 
 // Exact switches between the arithmetic of a matrix packed for BF16 or Int8 and
@@ -178,22 +178,24 @@ func (m *Matrix) Exact(on bool) {
 }
 
 // A product of many rows is computed block by block: a block of blockIn inputs of
-// groupPanels panels stays in the second-level cache while all rows pass.
+// groupPanels panels stays in the second-level cache while all rows are multiplied by
+// it.
 const (
 	blockIn     = 320
 	groupPanels = 8
-	fewRows     = 8 // products of fewer rows are bound by memory
+	fewRows     = 8 // products of fewer rows are limited by memory
 	rowBlock    = 14 * 8
 )
 
-// blockOf splits in inputs into equal blocks of at most blockIn, a multiple of 32.
+// blockOf splits in inputs into equal blocks and returns their size, a multiple of 32
+// and at most blockIn.
 func blockOf(in int) int {
 	blocks := (in + blockIn - 1) / blockIn
 	return ((in+blocks-1)/blocks + 31) &^ 31
 }
 
-// groupOf is the number of panels of a task: the largest, up to groupPanels, for
-// which the slowest thread has the fewest panels.
+// groupOf returns the number of panels per task: the largest number, up to groupPanels,
+// for which the busiest thread has the fewest panels.
 func groupOf(panels, threads int) int {
 	best := 1
 	least := panels + 1
@@ -246,7 +248,7 @@ func (m *Matrix) mulFloat(p *Pool, dst, x Mat, acc bool) {
 	}
 }
 
-// mulMany widens a block of panels once and passes all rows through it.
+// mulMany widens a block of panels once and multiplies all rows by it.
 func (m *Matrix) mulMany(p *Pool, dst, x Mat, acc bool) {
 	panels := simd.Panels(m.out)
 	step := blockOf(m.in)
@@ -274,8 +276,8 @@ func (m *Matrix) mulMany(p *Pool, dst, x Mat, acc bool) {
 	})
 }
 
-// spread returns x, or a copy with another stride if all rows of x would share the
-// same sets of the first-level cache.
+// spread returns x, or a copy with another stride if all rows of x would use the same
+// sets of the first-level cache.
 func (s *Scratch) spread(x Mat) Mat {
 	if x.Stride%1024 != 0 {
 		return x
@@ -305,6 +307,6 @@ func (m *Matrix) mulFew(p *Pool, dst, x Mat, acc bool) {
 	})
 }
 
-// fewGroup is the number of panels of a task of a few rows: about four tasks per
-// thread.
+// fewGroup returns the number of panels per task in a product of a few rows. It gives
+// about four tasks per thread.
 func fewGroup(panels, threads int) int { return max(1, min(groupPanels, panels/(4*threads))) }

@@ -11,14 +11,14 @@ import (
 // panels are packed weights of one element type: panels of 32 outputs, each
 // [in][32].
 type panels interface {
-	// pack writes row i of w as output r of a panel; row is a buffer of in floats. A
-	// weight that is not finite, or does not fit the element type, is an error.
+	// pack writes row i of w as output r of a panel; row is a buffer of in floats. It
+	// fails if a weight is not finite or does not fit the element type.
 	pack(w tensor.Tensor, panel, r, i int, row []float32) error
 	// wide returns inputs [k0, k0+kl) of a panel as float32, [kl][32], either its own
 	// memory or dst. k0 and kl are multiples of 32, except at the end of in.
 	wide(dst []float32, panel, k0, kl int) []float32
-	// mulFew multiplies a few rows by a panel, without widening it in memory where
-	// the processor can. sums are the sums of a single row over groups of inputs.
+	// mulFew multiplies a few rows by a panel, without widening it in memory where the
+	// processor can. sums holds the sums of a single row over groups of inputs.
 	mulFew(c, x Mat, panel int, acc bool, sums []float32, s *Scratch)
 	bytes() int
 }
@@ -116,7 +116,7 @@ type quantizedPanels struct {
 	data []byte
 }
 
-// errInexact says that float16 does not hold a scale or an offset exactly.
+// errInexact reports that float16 cannot represent a scale or an offset exactly.
 type errInexact struct{}
 
 func (errInexact) Error() string { return "scales do not fit float16" }

@@ -1,8 +1,7 @@
-// Package cpu runs the arithmetic of a decoder on the processor: products with
-// packed weights, the key/value store, attention by tiles, normalization and
-// activations. Activations are float32; weights keep the element size of the
-// checkpoint. Nothing depends on the number of threads: results are the same bit for
-// bit.
+// Package cpu runs the arithmetic of a decoder on the processor: products with packed
+// weights, the key/value store, attention by tiles, normalization and activations.
+// Activations are float32; weights keep the element size of the checkpoint. Results do
+// not depend on the number of threads: they are the same bit for bit.
 //
 // A product of 504 rows with a weight [out, in]:
 //
@@ -54,7 +53,8 @@ type job struct {
 	next, done atomic.Int64
 }
 
-// spins is how often a thread polls before it sleeps, about 50 µs in all.
+// spins is the number of times that a thread polls before it sleeps, about 50 µs in
+// all.
 const spins = 200
 
 // Scratch is a worker's own buffer, kept between tasks.
@@ -71,7 +71,7 @@ func (s *Scratch) Floats(n int) []float32 { return resize(&s.floats, n) }
 func (s *Scratch) widened(n int) []float32 { return resize(&s.panels, n) }
 
 // resize returns n elements of a buffer of unspecified content; it reallocates the
-// buffer if that is too small.
+// buffer if it is too small.
 func resize[T any](b *[]T, n int) []T {
 	if cap(*b) < n {
 		*b = make([]T, n+n/8)
@@ -92,7 +92,7 @@ func NewPool(threads int) *Pool {
 	return p
 }
 
-// Threads is the number of workers, including the goroutine that calls Run.
+// Threads returns the number of workers, including the goroutine that calls Run.
 func (p *Pool) Threads() int { return p.threads }
 
 // Run calls body once for each task from 0 to n-1, on all workers, and returns when
@@ -117,11 +117,11 @@ func (p *Pool) Run(n int, body func(task, worker int)) {
 			simd.Pause()
 			continue
 		}
-		<-p.wait // may be a late message about the previous job: check again
+		<-p.wait // this may be a late message about the previous job: check again
 	}
 }
 
-// share runs tasks of a job until none is left.
+// share runs the tasks of a job until none is left.
 func (p *Pool) share(j *job, worker int) {
 	for i := j.next.Add(1) - 1; i < j.n; i = j.next.Add(1) - 1 {
 		j.body(int(i), worker)

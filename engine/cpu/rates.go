@@ -9,8 +9,7 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Rates are the speeds that this machine reaches at present, with whatever else runs
-// on it.
+// Rates holds the speeds that this machine reaches at present, under its current load.
 type Rates struct {
 	FLOPs float64 // per second, in products of many rows
 	Bytes float64 // per second, read from memory
@@ -64,8 +63,8 @@ func (r Rates) OfModel(compute Compute) Rates {
 	return r
 }
 
-// perSecond is how many times per second f runs: the median of five runs of at least
-// 30 ms, after one run that does not count.
+// perSecond returns the number of times that f runs per second: the median of five runs
+// of at least 30 ms, after a warm-up run.
 func perSecond(f func()) float64 {
 	var rates []float64
 	for range 6 {

@@ -32,7 +32,7 @@ type roundedPanels struct {
 	out, in int
 	words   int // per row
 	slab    *slab
-	step    []float32 // Int8: per output, the weight that the integer 1 stands for
+	step    []float32 // Int8: per output, the weight that the integer 1 represents
 	sums    []int32   // Int8: per output, the sum of its integers
 	source  []tensor.Tensor
 	exact   bool // multiply the original weights, as a reference
@@ -83,8 +83,8 @@ func (rp *roundedPanels) pack(w tensor.Tensor, panel, r, i int, row []float32) e
 	return nil
 }
 
-// hasKernel says whether the processor multiplies words. Otherwise they are widened
-// to float32, which gives the same products.
+// hasKernel reports whether the processor can multiply words directly. Otherwise they
+// are widened to float32, which gives the same products.
 func (rp *roundedPanels) hasKernel() bool {
 	return rp.compute == BF16 && simd.HasDotBF16() || rp.compute == Int8 && simd.HasDotI8()
 }
@@ -122,7 +122,7 @@ func (rp *roundedPanels) original(dst []float32, panel, k0, kl int) []float32 {
 		}
 		w, i := locate(rp.source, output)
 		if err := w.Part(row, i, k0); err != nil {
-			panic(err) // pack has read it before
+			panic(err) // pack has already read it
 		}
 		for x, v := range row {
 			dst[x*simd.Width+r] = v
@@ -137,8 +137,8 @@ func (rp *roundedPanels) mulFew(c, x Mat, panel int, acc bool, _ []float32, s *S
 
 func (rp *roundedPanels) bytes() int { return len(rp.slab.data) + 4*(len(rp.step)+len(rp.sums)) }
 
-// roundedRows are activations rounded to words, [rows][stride], and for Int8 the
-// value of one step of each row.
+// roundedRows holds activations rounded to words, [rows][stride], and for Int8 the
+// value of one step per row.
 type roundedRows struct {
 	words  []uint32
 	stride int
@@ -176,10 +176,10 @@ func (rp *roundedPanels) mul(p *Pool, dst, x Mat, acc bool) {
 	})
 }
 
-// round writes a row's activations as words and returns the value of one step of
-// Int8.
+// round writes a row's activations as words and, for Int8, returns the value of one
+// step.
 func (rp *roundedPanels) round(words []uint32, x []float32) float32 {
-	words[rp.words-1] = 0 // the last word may have values after the inputs
+	words[rp.words-1] = 0 // the last word may extend past the inputs
 	if rp.compute == BF16 {
 		simd.RoundBF16(wordsAs[uint16](words)[:len(x)], x)
 		return 1

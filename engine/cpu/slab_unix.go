@@ -17,9 +17,9 @@ const (
 )
 
 // slab is zeroed memory for weights and caches. Large slabs are outside the garbage
-// collector's heap, so that a gigabyte of weights does not make the collector wait
-// for a gigabyte of garbage, and in huge pages where the kernel has them. Code that
-// reads a slab's memory must keep the slab reachable until it has finished.
+// collector's heap, so that the collector does not wait for a gigabyte of garbage
+// because of a gigabyte of weights. They use huge pages if the kernel supports them.
+// Code that reads a slab's memory must keep the slab reachable until it has finished.
 type slab struct {
 	mapped []byte
 	data   []byte

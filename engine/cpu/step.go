@@ -7,7 +7,7 @@ import (
 )
 
 // stepSlots is the number of slots of a store that one task of a decoding step
-// takes. It decides the order of sums, so it must not depend on the number of
+// processes. It determines the order of sums, so it must not depend on the number of
 // threads.
 const stepSlots = 512
 
@@ -23,7 +23,7 @@ type step struct {
 	width  int       // floats of a partial result
 	stride int       // between the scores of two heads
 	scores []float32 // [Heads][stride], exponentials relative to their part's largest score
-	// partial has, for each head and part, the weighted sum of the values [ValueDim],
+	// partial holds, for each head and part, the weighted sum of the values [ValueDim],
 	// the largest score and the sum of the exponentials.
 	partial []float32
 	scaled  Mat // the query of each head, times Scale

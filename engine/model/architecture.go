@@ -8,8 +8,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// Architecture says how a family of checkpoints differs from Llama. Each is in a file
-// of its own.
+// An Architecture describes how a family of checkpoints differs from Llama. Each
+// architecture has its own file.
 type Architecture struct {
 	Name  string // model_type of config.json
 	GGUF  string // general.architecture of GGUF metadata; empty: not read from GGUF files
@@ -19,12 +19,12 @@ type Architecture struct {
 	// gives to fields that config.json leaves out. A test compares them with the
 	// classes.
 	Defaults map[string]any
-	// Keys has the family's own names of fields, by the names of Llama's config.json.
+	// Keys maps the field names of Llama's config.json to the family's own names.
 	Keys map[string]string
-	// Names has the family's own names of tensors in hub checkpoints, by role.
+	// Names maps the roles of tensors to the family's own names in hub checkpoints.
 	Names map[string]string
 
-	Pairing     cpu.Pairing // of channels in the rotation, in hub checkpoints
+	Pairing     cpu.Pairing // how the rotation pairs channels, in hub checkpoints
 	GGUFPairing cpu.Pairing // the same, in GGUF files
 	Fused       bool        // q, k and v are one tensor; so are gate and up
 	FusedGate   bool        // only gate and up are one tensor
@@ -34,15 +34,14 @@ type Architecture struct {
 	QKNorm      bool        // every head's query and key is normalized
 	WideQKNorm  bool        // queries and keys are normalized over all heads together (OLMo 2)
 
-	// Arrange brings a weight or a bias of a hub checkpoint into the form [out, in],
-	// with queries, keys and values in this order.
+	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
+	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
-	// Adjust sets what is particular to the family; f reads its configuration.
+	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
 }
 
-// Architectures lists the families that can be run, in the order in which help shows
-// them.
+// Architectures lists the supported families in the order in which help shows them.
 var Architectures = []Architecture{
 	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,

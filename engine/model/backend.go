@@ -14,8 +14,8 @@ type backend interface {
 	close()
 }
 
-// A sequence is the state of a Session in a backend. Its methods do what those of
-// Session do; Session has checked the arguments.
+// A sequence is the state of a Session in a backend. Its methods correspond to the
+// methods of Session, which has checked the arguments.
 type sequence interface {
 	length() int
 	// forward appends tokens; with single, they pass through the layers one at a time.

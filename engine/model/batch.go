@@ -9,10 +9,10 @@ import (
 )
 
 // Step appends tokens[i] to sequence list[i], for all sequences together. On the
-// processor the weights are then read once for all of them, which is most of the
-// cost of a single token. passes[i] says what sequence i hands over, as for
-// Forward; its only row is row 0. The numbers agree with those of Forward up to
-// the rounding of float32 sums.
+// processor, the weights are then read once for all of them; reading the weights is
+// most of the cost of a single token. passes[i] sets what sequence i hands over, as in
+// Forward; its only row is row 0. The numbers agree with those of Forward up to the
+// rounding of float32 sums.
 func (m *Model) Step(ctx context.Context, list []*Session, tokens []int32, passes []Pass) error {
 	if len(list) != len(tokens) || len(list) != len(passes) {
 		return fmt.Errorf("%d sequences, %d tokens, %d passes: want equal numbers", len(list), len(tokens), len(passes))
@@ -50,13 +50,13 @@ func (p *processor) step(ctx context.Context, list []*Session, tokens []int32, p
 	return b.run(ctx, tokens)
 }
 
-// batch is one step of several sequences. A chunk has one row of each.
+// batch is one step of several sequences. Its chunk has one row per sequence.
 type batch struct {
 	*processor
 	list   []*cpuSequence
 	passes []Pass
 	pos    []int        // by sequence
-	lead   *cpuSequence // its buffers are used
+	lead   *cpuSequence // the sequence whose buffers are used
 }
 
 func (b *batch) run(ctx context.Context, tokens []int32) error {

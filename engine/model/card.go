@@ -123,7 +123,7 @@ func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) erro
 	return nil
 }
 
-// sizes returns the numbers that the memory on a card follows from.
+// sizes returns the sizes that determine the memory needed on a card.
 func (c *Config) sizes() cuda.Sizes {
 	s := cuda.Sizes{
 		Layers:       c.Layers,
@@ -149,8 +149,8 @@ func (c *Config) sizes() cuda.Sizes {
 	return s
 }
 
-// decoder describes the model to a card. How a family differs is in the
-// configuration and in the weights that its layers have.
+// decoder describes the model to a card. The configuration and the set of weights per
+// layer express the differences between families.
 func (m *Model) decoder() *cuda.Decoder {
 	c := &m.config
 	w := m.weights
@@ -187,8 +187,8 @@ func (m *Model) decoder() *cuda.Decoder {
 	}
 }
 
-// cardTurns returns the turns of positions pos0 to pos0+n-1 for a kind of rotation,
-// in a sequence of at least a length.
+// cardTurns returns the turns of positions pos0 to pos0+n-1 for a kind of rotation, in
+// a sequence of at least length tokens.
 func (c *Config) cardTurns(kind, length, pos0, n int) cuda.Turns {
 	var t turns
 	switch kind {

@@ -8,8 +8,8 @@ import (
 	"github.com/attnscope/attnscope/engine/cuda"
 )
 
-// RandomOnCard returns a Llama of some sizes with random weights on a card, for measuring
-// speed. theta is the base of the rotation.
+// RandomOnCard returns a Llama of the given sizes with random weights on a card, to
+// measure speed. theta is the base of the rotation.
 func RandomOnCard(index int, s cuda.Sizes, theta float64, o Options) (*Model, error) {
 	c := Config{
 		Architecture: llama.Name, Layers: s.Layers, Hidden: s.Hidden, Intermediate: s.Intermediate, Heads: s.Heads, KVHeads: s.KVHeads,
@@ -24,5 +24,5 @@ func RandomOnCard(index int, s cuda.Sizes, theta float64, o Options) (*Model, er
 	return &Model{config: c, backend: cardBackend{card}}, nil
 }
 
-// Card returns the card's part of a model.
+// Card returns the part of the model that is on the card.
 func (m *Model) Card() cuda.Model { return m.backend.(cardBackend).Model }

@@ -7,8 +7,8 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// ComputeError says how far the numbers of a rounded arithmetic are from exact ones, on
-// the last of some tokens.
+// ComputeError measures how far the results of a rounded arithmetic are from exact
+// ones, at the last token of a sequence.
 type ComputeError struct {
 	Tokens  int
 	Logits  float64 // largest difference, relative to the largest logit
@@ -84,8 +84,8 @@ func (m *Model) exact(on bool) {
 	}
 }
 
-// observation holds the logits of the last of some tokens, and its weights in each layer
-// and head.
+// observation holds the logits of a sequence's last token and its attention weights in
+// each layer and head.
 type observation struct {
 	last   int
 	logits []float32

@@ -42,20 +42,20 @@ type Config struct {
 	Activation    string  // one of cpu.Activations
 	Plain         bool    // the feed-forward has no gate: down(act(up(x)))
 	Parallel      bool    // attention and feed-forward read the same state, and both are added to it
-	ResidualScale float32 // factor of what a block adds (Granite); 1 elsewhere
+	ResidualScale float32 // factor of the output that a block adds (Granite); 1 elsewhere
 	ClipQKV       float32 // bound of queries, keys and values before the rotation (OLMo); 0: none
 
 	Rope      Rope
 	LocalRope *Rope  // of layers with a sliding window, if it differs (Gemma 3)
-	NoRope    []bool // by layer: queries and keys are not rotated (SmolLM3); nil: all are
-	Learned   bool   // positions have embeddings, which are added to those of the tokens
+	NoRope    []bool // by layer: whether queries and keys are left unrotated (SmolLM3); nil: all are rotated
+	Learned   bool   // positions have embeddings, which are added to the token embeddings
 
 	Experts     int    // of a mixture; 0: all layers are dense
 	TopExperts  int    // experts that each token goes through
-	NormExperts bool   // the weights of these are scaled to a sum of 1
+	NormExperts bool   // the weights of these experts are scaled to a sum of 1
 	ExpertSize  int    // channels of an expert
-	SharedSize  int    // channels of the expert that every token goes through, times a gate; 0: there is none
-	Sparse      []bool // by layer: it has a mixture; nil: all layers have, if there are Experts
+	SharedSize  int    // channels of the shared expert, which every token goes through and a gate scales; 0: none
+	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
 
 	arch Architecture
 	gguf bool // read from a GGUF file
@@ -73,8 +73,8 @@ func (c *Config) valueWidth() int { return c.KVHeads * c.ValueDim }
 // outputWidth is the number of elements of the attention's output of a token.
 func (c *Config) outputWidth() int { return c.Heads * c.ValueDim }
 
-// ReadConfig reads the configuration of a checkpoint, without its weights. A model
-// that cannot be run is an error.
+// ReadConfig reads the configuration of a checkpoint, without its weights. It fails if
+// the model is not supported.
 func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	var c Config
 	var err error
@@ -89,7 +89,7 @@ func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, c.check(ck.Path())
 }
 
-// check reports sizes that do not fit each other and what is not supported.
+// check reports inconsistent sizes and unsupported features.
 func (c *Config) check(path string) error {
 	switch {
 	case c.Heads%c.KVHeads != 0:
@@ -153,8 +153,8 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	return c, finish(&c, f)
 }
 
-// Limits of a configuration, the same as those of a dump. Memory is allocated by these
-// numbers before any weight is read.
+// Limits of a configuration, the same as a dump's. Memory of these sizes is allocated
+// before any weight is read.
 const (
 	maxLayers = 1 << 12
 	maxHeads  = 1 << 12
@@ -201,7 +201,7 @@ func newConfig(a Architecture, f *fields) Config {
 	return c
 }
 
-// finish reads the rotation and the fields that only the family has.
+// finish reads the rotation and the fields that are specific to the family.
 func finish(c *Config, f *fields) error {
 	c.checkLayerTypes(f)
 	c.Rope, c.LocalRope = readRopes(c, f)
@@ -236,7 +236,7 @@ const (
 	fullLayer    = "full_attention"
 )
 
-// checkLayerTypes refuses kinds of layers that are not supported.
+// checkLayerTypes reports an unsupported kind of layer as an error.
 func (c *Config) checkLayerTypes(f *fields) {
 	types, _ := f.values["layer_types"].([]any)
 	for l, kind := range types {
@@ -246,9 +246,9 @@ func (c *Config) checkLayerTypes(f *fields) {
 	}
 }
 
-// slidingWindow sets the configuration's window, if it has one, on the layers that
-// slides selects. layer_types, or the pattern of a GGUF file, takes precedence over
-// slides.
+// slidingWindow sets the configuration's sliding window, if it has one, for the layers
+// that slides selects. layer_types, or the pattern of a GGUF file, takes precedence
+// over slides.
 func (c *Config) slidingWindow(f *fields, slides func(layer int) bool) {
 	w := f.count("sliding_window", 0, 0)
 	types, _ := f.values["layer_types"].([]any)

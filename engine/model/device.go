@@ -12,10 +12,11 @@ import (
 	"github.com/attnscope/attnscope/engine/cuda"
 )
 
-// computes are the arithmetics of the processor and of cards.
+// computes lists the arithmetics of the processor and of cards.
 var computes = []string{"f32", "bf16", "f16", "int8"}
 
-// CheckCompute reports whether a device, as Device.Name names it, has an arithmetic.
+// CheckCompute returns an error unless a device, named as in Device.Name, supports an
+// arithmetic.
 func CheckCompute(compute, device string) error {
 	if !slices.Contains(computes, compute) {
 		return fmt.Errorf("compute %q: want %s", compute, strings.Join(computes, ", "))
@@ -38,12 +39,12 @@ type DeviceError struct{ Name, Why string }
 
 func (e *DeviceError) Error() string { return fmt.Sprintf("--device %s: %s", e.Name, e.Why) }
 
-// Hint says what to do about it.
+// Hint tells the user what to do.
 func (e *DeviceError) Hint() string {
-	return "--device cpu runs on the processor; attnscope info --devices lists what there is"
+	return "--device cpu runs on the processor; attnscope info --devices lists the devices"
 }
 
-// CheckDevice reports whether name is one that FindDevice knows.
+// CheckDevice returns an error unless FindDevice knows the name.
 func CheckDevice(name string) error {
 	if _, _, err := parseDevice(name); err != nil && name != "auto" {
 		return fmt.Errorf("device %q: want auto, cpu or cuda[:i]", name)
@@ -51,8 +52,8 @@ func CheckDevice(name string) error {
 	return nil
 }
 
-// parseDevice reads the name of a device: cpu or nothing, cuda (the first card), or
-// cuda:i.
+// parseDevice reads the name of a device: cpu or an empty string, cuda (the first
+// card), or cuda:i.
 func parseDevice(name string) (card int, onCard bool, err error) {
 	if name == "cpu" || name == "" {
 		return 0, false, nil
@@ -67,10 +68,10 @@ func parseDevice(name string) (card int, onCard bool, err error) {
 	return card, true, nil
 }
 
-// FindDevice finds a device by its name: cpu, cuda (the first card), cuda:i, or
-// auto, which is the first card that can be used, else the processor. An empty
-// name is the processor. log, which may be nil, is told why auto found no card. A
-// card that cannot be used is a *DeviceError.
+// FindDevice finds a device by its name: cpu, cuda (the first card), cuda:i, or auto,
+// which is the first card that can be used, else the processor. An empty name is the
+// processor. log, which may be nil, receives the reason why auto found no card. If a
+// card cannot be used, the error is a *DeviceError.
 func FindDevice(name string, log func(line string)) (Device, error) {
 	if err := CheckDevice(name); err != nil {
 		return Device{}, err

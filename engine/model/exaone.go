@@ -1,7 +1,7 @@
 package model
 
 // exaone4 normalizes the outputs of blocks and every head's query and key. If some
-// layers have a sliding window, only these are rotated.
+// layers have a sliding window, only those layers are rotated.
 var exaone4 = Architecture{
 	Name: "exaone4", GGUF: "exaone4", About: "EXAONE 4", PostNorms: true, NoPreNorms: true, QKNorm: true,
 	Defaults: map[string]any{

@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// fields reads config.json or GGUF metadata, both by the names of Llama's config.json.
-// Missing or null fields take the family's defaults. The first error is kept, and the
-// caller looks at it in the end.
+// fields reads config.json or GGUF metadata. Both use the field names of Llama's
+// config.json. Missing or null fields take the family's defaults. The first error is
+// kept for the caller to check at the end.
 type fields struct {
 	source   string // the file, for errors
 	values   map[string]any
@@ -42,7 +42,8 @@ func (f *fields) get(name string) (any, bool) {
 	return v, ok && v != nil
 }
 
-// bad keeps the error that a field is v instead of what is wanted.
+// bad keeps the error that a field has the value v instead of a value described by
+// want.
 func (f *fields) bad(name string, v any, want string) {
 	if f.err == nil {
 		f.err = fmt.Errorf("%s: %s is %v, want %s", f.source, f.key(name), v, want)
@@ -102,7 +103,7 @@ func (f *fields) text(name, def string) string {
 	return s
 }
 
-// flag reads a truth value, or returns def.
+// flag reads a Boolean, or returns def.
 func (f *fields) flag(name string, def bool) bool {
 	v, ok := f.get(name)
 	if !ok {
@@ -151,7 +152,7 @@ func (f *fields) object(name string) *fields {
 	return &fields{source: f.source + ": " + name, values: m}
 }
 
-// take keeps the error of a part, such as an object, as its own.
+// take keeps the error of a part of the fields, such as an object.
 func (f *fields) take(part *fields) {
 	if f.err == nil {
 		f.err = part.err
@@ -191,9 +192,10 @@ func (f *fields) floats(name string, n int) []float64 {
 	return out
 }
 
-// everyNth returns a function that reports whether a layer slides: all do but every
-// n-th one. n is the field sliding_window_pattern, or def. If the field is a list, the
-// function is false everywhere, because slidingWindow reads the list itself.
+// everyNth returns a function that reports whether a layer has a sliding window: all
+// layers do except every n-th one. n is the field sliding_window_pattern, or def. If
+// the field is a list, the function is false everywhere, because slidingWindow reads
+// the list itself.
 func (f *fields) everyNth(def int) func(layer int) bool {
 	if v, _ := f.get("sliding_window_pattern"); v != nil {
 		if _, list := v.([]any); list {

@@ -20,8 +20,7 @@ func (c *chunk) from(row, hidden int) *chunk {
 	return &chunk{x: c.x[row*hidden:], n: c.n - row, pos0: c.pos0 + row, row0: c.row0 + row, p: c.p}
 }
 
-// pass takes tokens, of which the first is row row0 of the pass, through all
-// layers.
+// pass runs tokens through all layers. The first token is row row0 of the pass.
 func (s *cpuSequence) pass(ctx context.Context, tokens []int32, row0 int, p *Pass) error {
 	c := s.config
 	in := &chunk{n: len(tokens), pos0: s.length(), row0: row0, p: p}
@@ -70,7 +69,7 @@ func (s *cpuSequence) embedding(row []float32, id int32, pos int) error {
 	return nil
 }
 
-// rows calls f for the rows of a chunk, in blocks on all threads.
+// rows calls f for each row of a chunk, in blocks on all threads.
 func (s *cpuSequence) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 	const block = 8
 	s.pool.Run((n+block-1)/block, func(task, worker int) {
@@ -80,7 +79,7 @@ func (s *cpuSequence) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 	})
 }
 
-// layer takes a chunk through layer l.
+// layer runs a chunk through layer l.
 func (s *cpuSequence) layer(l int, in *chunk, t turns) {
 	_, k, v := s.project(l, in, t)
 	s.kv[l].Append(s.pool, k, v, in.n)
@@ -91,8 +90,8 @@ func (s *cpuSequence) layer(l int, in *chunk, t turns) {
 	}
 }
 
-// outputsFrom returns the first row of a chunk whose output of layer l is needed:
-// after the last layer, only rows whose logits are wanted are.
+// outputsFrom returns the first row of a chunk whose output of layer l is needed. After
+// the last layer, only the rows whose logits are wanted are needed.
 func (s *cpuSequence) outputsFrom(l int, in *chunk) int {
 	if l < s.config.Layers-1 || in.p.Hidden != nil {
 		return 0
@@ -191,8 +190,8 @@ func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
 		s.buf.q[from*nq:in.n*nq], s.buf.k[from*nk:in.n*nk], s.buf.v[from*nv:in.n*nv])
 }
 
-// finish takes the rows of a chunk from row from on through the rest of a layer:
-// the output projection and the feed-forward.
+// finish runs the rows of a chunk from row from on through the rest of a layer: the
+// output projection and the feed-forward.
 func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	c := s.config
 	w := &s.layers[l]
@@ -256,8 +255,8 @@ func (s *cpuSequence) addNormed(x, h, norm []float32, n int) {
 	})
 }
 
-// feedForward adds the feed-forward of n rows to x. h is its input in parallel
-// blocks, and room for it otherwise.
+// feedForward adds the feed-forward of n rows to x. In parallel blocks h is its input;
+// otherwise h is a buffer for that input.
 func (s *cpuSequence) feedForward(w *layer, x, h []float32, n int) {
 	c := s.config
 	if !c.Parallel {

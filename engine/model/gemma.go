@@ -16,8 +16,8 @@ var gemma = Architecture{
 	},
 }
 
-// gemmaScales sets what all generations share. In GGUF files the 1 is added to the norms
-// already, and the activation is not given.
+// gemmaScales sets the fields that all generations share. In GGUF files the 1 is
+// already added to the norms, and the activation is missing.
 func (c *Config) gemmaScales(f *fields) {
 	c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
 	c.NormOffset = 1
@@ -27,8 +27,9 @@ func (c *Config) gemmaScales(f *fields) {
 	}
 }
 
-// gemmaScore sets the scale of the scores. GGUF files do not give it; only the largest
-// model of a generation, known by its number of layers, differs from 1/√headDim.
+// gemmaScore sets the scale of the scores. GGUF files do not contain it. It is
+// 1/√headDim except in the largest model of a generation, which is recognized by its
+// number of layers.
 func (c *Config) gemmaScore(f *fields, largest int) {
 	if !f.gguf() {
 		c.Scale = float32(1 / math.Sqrt(f.number("query_pre_attn_scalar", 256)))
@@ -62,9 +63,9 @@ var gemma2 = Architecture{
 }
 
 // gemma3 normalizes queries and keys too and has no caps. Five of six layers have a
-// sliding window and a rotation of their own.
+// sliding window and their own rotation.
 var gemma3 = Architecture{
-	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; of a model that sees, its decoder)", PostNorms: true, QKNorm: true,
+	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; the decoder of multimodal models)", PostNorms: true, QKNorm: true,
 	Defaults: map[string]any{
 		"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
 		"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 4096,

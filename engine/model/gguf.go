@@ -7,8 +7,8 @@ import (
 	"github.com/attnscope/attnscope/engine/checkpoint"
 )
 
-// ggufNames has the keys of GGUF metadata, without the architecture, by the names of
-// Llama's config.json.
+// ggufNames maps the field names of Llama's config.json to keys of GGUF metadata,
+// without the architecture prefix.
 var ggufNames = map[string]string{
 	"num_hidden_layers":               "block_count",
 	"hidden_size":                     "embedding_length",

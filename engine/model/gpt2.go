@@ -46,7 +46,7 @@ var gpt2 = Architecture{
 	},
 }
 
-// transposed returns the transpose of a matrix, or a vector as it is.
+// transposed returns the transpose of a matrix, or a vector unchanged.
 func transposed(t tensor.Tensor) (tensor.Tensor, error) {
 	if len(t.Shape) != 2 {
 		return t, nil

@@ -13,7 +13,7 @@ var granite = Architecture{
 	},
 }
 
-// granitemoe is granite with a mixture of experts, which are in one tensor.
+// granitemoe is granite with a mixture of experts, which are stored in one tensor.
 var granitemoe = Architecture{
 	Name: "granitemoe", GGUF: "granitemoe", GGUFPairing: llama.GGUFPairing, About: "Granite 3.x (mixture of experts)", Defaults: graniteDefaults,
 	Names: map[string]string{

@@ -3,7 +3,7 @@ package model
 import "github.com/attnscope/attnscope/engine/cpu"
 
 // llama is the family that every other one is compared with. GGUF files of Mistral and
-// Mixtral have its name too; their windows and experts are read if they are given.
+// Mixtral also have this name; their windows and experts are read if present.
 var llama = Architecture{
 	Name: "llama", GGUF: "llama", GGUFPairing: cpu.Adjacent,
 	About: "Llama 1, 2, 3, 3.x, SmolLM, SmolLM2, Falcon 3 and all that share their layout",
@@ -25,7 +25,8 @@ var llama = Architecture{
 	},
 }
 
-// arcee is llama with a feed-forward without gate, whose activation is the square of ReLU.
+// arcee is llama with a feed-forward that has no gate and the square of ReLU as its
+// activation.
 var arcee = Architecture{
 	Name: "arcee", GGUF: "arcee", GGUFPairing: cpu.Adjacent, About: "Arcee AFM",
 	Defaults: map[string]any{

@@ -15,8 +15,8 @@ func (c *Config) CacheBytes() int64 {
 	return int64(c.Layers) * int64(c.KVHeads) * int64(c.HeadDim+c.ValueDim) * 4
 }
 
-// TokenWeights returns the number of weights that one token is multiplied with in all
-// layers: those of the attention's projections, and of the feed-forward or of the
+// TokenWeights returns the number of weights that one token is multiplied by in all
+// layers: the weights of the attention's projections, and of the feed-forward or of the
 // experts that the token goes through.
 func (c *Config) TokenWeights() float64 {
 	projections := c.Hidden*(c.queryWidth()+c.keyWidth()+c.valueWidth()) + c.outputWidth()*c.Hidden
@@ -36,8 +36,8 @@ func (c *Config) TokenWeights() float64 {
 	return n + forwards
 }
 
-// WeightBytes returns the memory that a checkpoint's weights take on the processor
-// in an arithmetic. Embeddings count only if they are the output projection too;
+// WeightBytes returns the memory that a checkpoint's weights take on the processor in
+// an arithmetic. Embeddings count only if they are also the output projection;
 // otherwise they are read from the file.
 func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 	var n int64

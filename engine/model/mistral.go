@@ -10,7 +10,7 @@ var mistral = Architecture{
 	},
 }
 
-// ministral is mistral with a list of the layers that have the window.
+// ministral is mistral with a list of the layers that have a sliding window.
 var ministral = Architecture{Name: "ministral", About: "Ministral, with layers that slide and layers that do not", Defaults: mistralDefaults, Adjust: mistral.Adjust}
 
 var mistralDefaults = map[string]any{

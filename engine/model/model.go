@@ -11,12 +11,12 @@
 //	defer s.Close()
 //	logits := make([]float32, m.Config().Vocab)
 //	err = s.Forward(ctx, tokens, model.Pass{
-//		LogitsFrom: len(tokens) - 1, // only those of the last token
+//		LogitsFrom: len(tokens) - 1, // only the last token's logits
 //		Logits:     func(_ int, l []float32) { copy(logits, l) },
 //	})
 //
-// An architecture is a value of type Architecture in a file of its own and an
-// element of Architectures. It says how a family of checkpoints differs from Llama;
+// Each architecture is a value of type Architecture in its own file and an element of
+// Architectures. It describes how a family of checkpoints differs from Llama;
 // everything else is shared.
 //
 // Activations and logits are float32. Results do not depend on the number of
@@ -32,7 +32,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// Options say how a model is run.
+// Options configure how a model is run.
 type Options struct {
 	Threads int // 0: one per core
 	// Compute is the arithmetic of the products with the layers' weights: f32, bf16 or
@@ -51,9 +51,9 @@ type Model struct {
 	backend backend
 }
 
-// Load reads the weights of a checkpoint into the memory of the device. The
-// checkpoint must stay open as long as the model is used: embeddings are read from
-// it. A tensor that no part of the model reads is an error.
+// Load reads the weights of a checkpoint into the memory of the device. The checkpoint
+// must stay open as long as the model is used: embeddings are read from it. Load fails
+// if no part of the model reads some tensor.
 func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	c, err := ReadConfig(ck)
 	if err != nil {
@@ -101,9 +101,9 @@ func (m *Model) Config() Config { return m.config }
 // Close stops the model's threads or releases the memory on its card.
 func (m *Model) Close() { m.backend.close() }
 
-// Piece returns the number of tokens that callers should pass to Forward at once
-// if they want to look at the clock in between. It is larger on a card, which sums
-// over a whole pass before it hands over the result.
+// Piece returns the number of tokens that callers should pass to Forward at once if
+// they want to check the time in between. It is larger on a card, which sums over a
+// whole pass before it hands over the result.
 func (m *Model) Piece() int { return m.backend.piece() }
 
 // OutputProjection returns W_O of a layer, [hidden, heads*valueDim].

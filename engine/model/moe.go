@@ -170,7 +170,7 @@ type routed struct {
 }
 
 // route returns the TopExperts experts with the largest softmax of a token's router
-// logits, in descending order; of equal ones the lower comes first. Their weights
+// logits, in descending order; equal ones are in order of their index. Their weights
 // are the softmax, scaled to a sum of 1 if NormExperts is set.
 func (c *Config) route(logits []float32) []routed {
 	top := math.Inf(-1)
@@ -204,8 +204,8 @@ func (c *Config) route(logits []float32) []routed {
 	return list
 }
 
-// mixture writes to out the weighted sum of the experts that each of the n rows of
-// h is sent to. It gathers the rows of each expert, so that they are one product.
+// mixture writes to out, for each of the n rows of h, the weighted sum of the outputs
+// of its experts. It gathers the rows of each expert to multiply them in one product.
 func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	c := s.config
 	logits := grow(&s.buf.routed, n*c.Experts)
@@ -226,7 +226,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 			continue
 		}
 		rows := len(list)
-		in := grow(&s.buf.gathered, 2*rows*c.Hidden) // the second half takes the result
+		in := grow(&s.buf.gathered, 2*rows*c.Hidden) // the second half receives the result
 		for i, r := range list {
 			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
 		}

@@ -1,7 +1,7 @@
 package model
 
-// nemotron has norms that subtract the mean and whose weights get 1 added, and a
-// feed-forward without gate, whose activation is the square of ReLU.
+// nemotron has norms that subtract the mean and add 1 to their weights, and a
+// feed-forward that has no gate and the square of ReLU as its activation.
 var nemotron = Architecture{
 	Name: "nemotron", GGUF: "nemotron", About: "Nemotron 3 and 4, Minitron",
 	Defaults: map[string]any{
@@ -13,7 +13,7 @@ var nemotron = Architecture{
 		c.layerNorm(f, 1e-5)
 		c.Plain = true
 		c.NormOffset = 1
-		if f.gguf() { // in GGUF files the 1 is added to the norms already
+		if f.gguf() { // in GGUF files the 1 is already added to the norms
 			c.NormOffset = 0
 			c.Activation = "relu2"
 		}

@@ -22,7 +22,7 @@ var olmo = Architecture{
 var olmo2 = Architecture{
 	Name: "olmo2", GGUF: "olmo2", About: "OLMo 2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {
-		if f.gguf() { // OLMo 3 has the same name there
+		if f.gguf() { // OLMo 3 has the same name in GGUF files
 			return olmo3.Adjust(c, f)
 		}
 		return nil
@@ -46,8 +46,8 @@ var olmoe = Architecture{
 	},
 }
 
-// olmo3 has a sliding window on three of four layers; the rotation of these is not
-// scaled.
+// olmo3 has a sliding window in three of every four layers. The rotation of these
+// layers is not scaled.
 var olmo3 = Architecture{
 	Name: "olmo3", About: "OLMo 3; GGUF files call it olmo2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {

@@ -38,7 +38,7 @@ var phi = Architecture{
 	},
 }
 
-// layerNorm sets norms that subtract the mean.
+// layerNorm selects norms that subtract the mean.
 func (c *Config) layerNorm(f *fields, eps float64) {
 	c.LayerNorm = true
 	if !f.gguf() {
@@ -46,8 +46,8 @@ func (c *Config) layerNorm(f *fields, eps float64) {
 	}
 }
 
-// plainGGUF sets the activation of a feed-forward without gate, which GGUF files do not
-// give.
+// plainGGUF sets the activation of a feed-forward without a gate, which is missing in
+// GGUF files.
 func (c *Config) plainGGUF(f *fields) {
 	if f.gguf() {
 		c.Activation = "gelu_tanh"

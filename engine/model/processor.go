@@ -7,7 +7,7 @@ import (
 )
 
 // chunkTokens is the number of tokens that pass through a layer together on the
-// processor: whole tiles of 28 rows, whole kernels of 14.
+// processor. It is a multiple of the 28 rows of a tile and the 14 rows of a kernel.
 const chunkTokens = 504
 
 // processor is the backend that runs on the processor.
@@ -48,9 +48,10 @@ type cpuSequence struct {
 	buf buffers
 }
 
-// buffers of a chunk, [n, width] each. They grow with the largest chunk.
+// buffers holds the buffers of a chunk, [n, width] each. They grow with the largest
+// chunk.
 type buffers struct {
-	x, h   []float32 // hidden states, and what a block makes of them
+	x, h   []float32 // hidden states, and the input or output of a block
 	qkv    []float32
 	q, k   []float32
 	v      []float32
@@ -59,9 +60,9 @@ type buffers struct {
 	act    []float32
 	logits []float32
 
-	routed   []float32 // mixtures of experts: the router's logits,
-	gathered []float32 // the rows of one expert,
-	mixed    []float32 // and their weighted sum
+	routed   []float32 // mixture of experts: the router's logits
+	gathered []float32 // mixture of experts: the rows of one expert and their results
+	mixed    []float32 // mixture of experts: the weighted sum of the results
 }
 
 // grow returns a buffer of n elements, which keeps its memory between calls.
@@ -111,7 +112,7 @@ func (s *cpuSequence) close() {
 	}
 }
 
-// choose leaves the choice to the caller, who has the keys at hand.
+// choose leaves the choice to the caller, which can read the keys.
 func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, error) {
 	return nil, false, nil
 }

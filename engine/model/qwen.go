@@ -20,7 +20,8 @@ var qwen3 = Architecture{
 	},
 }
 
-// qwenWindows sets the window from layer max_window_layers on, if it is in use.
+// qwenWindows sets the sliding window from layer max_window_layers on, if it is
+// enabled.
 func qwenWindows(c *Config, f *fields) error {
 	if f.flag("use_sliding_window", false) {
 		from := f.count("max_window_layers", 28, 0)
@@ -72,8 +73,8 @@ var qwen3moe = Architecture{
 }
 
 // readQwenExperts reads the sizes of the mixture and the layers that have it. norm says
-// whether the weights of the experts are scaled to a sum of 1 if a GGUF file leaves it
-// out.
+// whether the weights of the experts are scaled to a sum of 1 when a GGUF file does not
+// specify it.
 func (c *Config) readQwenExperts(f *fields, norm bool) {
 	c.readExperts(f, "num_experts")
 	c.ExpertSize = f.count("moe_intermediate_size", c.Intermediate, 1)

@@ -9,12 +9,12 @@ import (
 // computes. All of them are optional; the arguments of a callback are valid only
 // during the call.
 //
-// On the processor a pass calls Tile and States. On a card a Recorder without
-// Wants receives the same, but from one goroutine at a time. A Recorder with Wants
-// is asked first what it needs of each layer, so that the card hands over sums
-// and the rows that are recorded instead of every weight: it then calls Rows,
-// Sums, Whole, Cells and Done in place of Tile, from several goroutines at once.
-// A callback that Wants asks for must be set.
+// On the processor a pass calls Tile and States. On a card, a pass calls a Recorder
+// without Wants in the same way, but from one goroutine at a time. If Wants is set, the
+// pass first calls it for each layer, so that the card hands over sums and recorded
+// rows instead of every weight. The pass then calls Rows, Sums, Whole, Cells and Done
+// instead of Tile, from several goroutines at once. A callback that Wants asks for must
+// be set.
 type Recorder struct {
 	// Tile receives the normalized weights of a few queries of one head. Several
 	// workers call it at once.
@@ -27,20 +27,20 @@ type Recorder struct {
 
 	// Wants is called once per layer and pass over positions pos0 to pos0+n-1.
 	Wants func(layer, pos0, n int) Wants
-	// Rows receives rows that were asked for. Its Weights are nil where halves or
-	// only the log-sum-exps were.
+	// Rows receives rows that were asked for. Weights is nil if half floats or only the
+	// log-sum-exps were asked for.
 	Rows func(layer int, r *Rows)
 	// Sums receives weights added up over the queries of one window, or over all
 	// queries of the pass (window -1), for keys 0 to len(part)-1, in units of 2^-40.
 	// The sums of one window come in several parts, which must be added.
 	Sums func(layer, head, window int, part []int64)
-	// Whole receives the complete sums of a window whose queries the card has added
-	// up in one piece, rounded to Wants.SumBits.
+	// Whole receives the complete sums of a window whose queries the card summed in one
+	// piece, rounded to Wants.SumBits.
 	Whole func(layer, head, window int, sums []float32)
 	// Cells receives the largest weights of the pass, [Side, Side].
 	Cells func(layer, head int, cells []float32)
-	// Done says that the window sums of a layer's queries before position end have
-	// been delivered; the States of those queries follow.
+	// Done reports that the window sums of a layer's queries before position end have been
+	// delivered; the States of those queries follow.
 	Done func(layer, end int)
 }
 
@@ -56,8 +56,8 @@ func (r *Recorder) visit(layer, row0 int) func(worker int, t *cpu.Tile) {
 	}
 }
 
-// Wants is what a Recorder needs of positions pos0 to pos0+n-1. A first position
-// of pos0+n or later means none.
+// Wants describes what a Recorder needs for positions pos0 to pos0+n-1. A first
+// position of pos0+n or later means none.
 type Wants = cuda.Record
 
 // Rows are recorded rows of one head, valid during the call that shows them.

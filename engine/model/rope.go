@@ -9,7 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// RopeKinds lists the kinds of rotation that can be run.
+// RopeKinds lists the supported kinds of rotation.
 var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope"}
 
 // Rope is the rotary position encoding. Channel pair i of a head is rotated by the angle
@@ -22,11 +22,11 @@ type Rope struct {
 	InvFreq []float64
 	Factor  float64
 	// Positions is the number of positions that a stretched rotation reaches; 0 if the
-	// rotation is not stretched, or reaches as far as MaxPositions says.
+	// rotation is not stretched or reaches MaxPositions.
 	Positions int
-	// Sequences longer than Original are rotated differently: longrope by the
-	// frequencies Long, dynamic by a base that grows with the length, the faster the
-	// larger Growth is.
+	// Sequences longer than Original are rotated differently: longrope uses the
+	// frequencies Long; dynamic uses a base that grows with the length, faster for a
+	// larger Growth.
 	Original int
 	Long     []float64
 	Growth   float64
@@ -36,7 +36,7 @@ type Rope struct {
 // ones.
 func (r *Rope) Varies(length int) bool { return (r.Long != nil || r.Growth > 0) && length > r.Original }
 
-// at returns the rotation of a sequence of some length.
+// at returns the rotation of a sequence of the given length.
 func (r *Rope) at(length int) *Rope {
 	if !r.Varies(length) {
 		return r
@@ -51,10 +51,10 @@ func (r *Rope) at(length int) *Rope {
 	return &long
 }
 
-// readRopes reads the rotation of a model and, if layers with a sliding window have
-// another one, that one. Older configurations have rope_theta and rope_scaling; newer
-// ones have rope_parameters, for all layers or by kind of layer; GGUF files have rope
-// keys of their own.
+// readRopes reads the rotation of a model and the second rotation of layers with a
+// sliding window, which is nil if they have none. Older configurations have rope_theta
+// and rope_scaling; newer ones have rope_parameters, for all layers or by kind of
+// layer; GGUF files have rope keys of their own.
 func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	if f.gguf() {
 		return ggufRope(c, f), nil
@@ -89,7 +89,7 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	return r, &local
 }
 
-// readRope reads one rotation from p, and fields that p does not have from f.
+// readRope reads one rotation from p, and fields that are missing in p from f.
 func readRope(c *Config, f, p *fields) Rope {
 	r := Rope{Factor: 1, Pairing: c.arch.Pairing}
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
@@ -112,7 +112,8 @@ func readRope(c *Config, f, p *fields) Rope {
 	return r
 }
 
-// ggufRope reads the rotation of a GGUF file; ropeTensors adds what is in tensors.
+// ggufRope reads the rotation of a GGUF file; ropeTensors adds the factors that are
+// stored as tensors.
 func ggufRope(c *Config, f *fields) Rope {
 	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.arch.GGUFPairing}
 	r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
@@ -236,7 +237,7 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	}
 }
 
-// llama3 divides the low frequencies by a factor, leaves the high ones as they are, and
+// llama3 divides the low frequencies by a factor, leaves the high ones unchanged, and
 // blends in between (the rule of Llama 3.1).
 func (r *Rope) llama3(p *fields) {
 	factor := p.positive("factor", 0)
@@ -295,10 +296,10 @@ func (r *Rope) yarn(c *Config, p *fields) {
 	r.Factor = p.number("attention_factor", r.Factor)
 }
 
-// longrope divides each frequency by a factor of its own: from one list for sequences up
-// to the original length, and from another one for longer sequences (Phi-3).
+// longrope divides each frequency by its own factor, from one list for sequences up to
+// the original length and from another list for longer sequences (Phi-3).
 func (r *Rope) longrope(c *Config, f, p *fields) {
-	// Phi-3 has the original length outside rope_scaling; it then sets the factor too.
+	// Phi-3 has the original length outside rope_scaling. The factor then follows from it.
 	own := f.count("original_max_position_embeddings", 0, 0)
 	if r.Original = own; own == 0 {
 		r.Original = p.count("original_max_position_embeddings", c.MaxPositions, 1)
@@ -323,8 +324,8 @@ func (r *Rope) longrope(c *Config, f, p *fields) {
 	r.Factor = p.number("attention_factor", r.Factor)
 }
 
-// turns are the cosines and sines of n positions, [n, half] each. A half of 0
-// rotates nothing.
+// turns holds the cosines and sines of n positions, [n, half] each. If half is 0,
+// nothing is rotated.
 type turns struct {
 	cos, sin []float32
 	half     int
@@ -377,12 +378,12 @@ func (c *Config) ropeKind(layer int) int {
 	return globalTurns
 }
 
-// rotations holds the turns of some positions for the kinds of layers. local is
+// rotations holds the turns of a range of positions for each kind of layer. local is
 // empty in models with one rotation.
 type rotations struct{ global, local turns }
 
-// rotations returns the turns of positions pos0 to pos0+n-1 in a sequence of a
-// length.
+// rotations returns the turns of positions pos0 to pos0+n-1 in a sequence of length
+// tokens.
 func (c *Config) rotations(length, pos0, n int) rotations {
 	r := rotations{global: c.Rope.at(length).turns(pos0, n)}
 	if c.LocalRope != nil {

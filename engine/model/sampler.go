@@ -17,7 +17,8 @@ func NewSampler(temperature float64, seed int64) *Sampler {
 	return &Sampler{temperature, rand.New(rand.NewPCG(uint64(seed), 0x5eed))}
 }
 
-// Next picks a token from its logits. Of equal logits the lower id is the most likely.
+// Next picks a token from its logits. Among equal logits, the lowest id counts as the
+// most likely.
 func (s *Sampler) Next(logits []float32) int32 {
 	best := 0
 	for i, v := range logits {

@@ -14,7 +14,7 @@ type Session struct {
 	seq sequence
 }
 
-// Pass says what a call of Forward hands over. All callbacks are optional.
+// Pass sets what a call of Forward hands over. All callbacks are optional.
 type Pass struct {
 	// Logits receives the logits of the tokens from LogitsFrom on, [vocab] each; row
 	// is an index into the tokens of the pass. The logits are valid during the call.
@@ -25,8 +25,8 @@ type Pass struct {
 	RecordFrom int       // first token of the pass whose weights are recorded
 
 	// Length is the length of the whole sequence that the tokens are a part of. Some
-	// rotations depend on it. 0 stands for the length after this pass; 1 rotates each
-	// token as if it had been decoded alone.
+	// rotations depend on it. 0 means the length after this pass; 1 rotates each token as
+	// if it had been decoded alone.
 	Length int
 
 	// Hidden receives the last token's state before each layer and after the last
@@ -40,19 +40,19 @@ func (m *Model) NewSession() *Session { return &Session{m: m, seq: m.backend.new
 // Len returns the number of tokens so far, which is the position of the next one.
 func (s *Session) Len() int { return s.seq.length() }
 
-// Forward appends tokens to the sequence. A token outside the vocabulary is an
-// error, and so is a sequence longer than a model's table of position embeddings.
-// Memory that a card lacks is a *cuda.MemoryError.
+// Forward appends tokens to the sequence. It fails if a token is outside the vocabulary
+// or the sequence is longer than the model's table of position embeddings. If a card
+// lacks memory, the error is a *cuda.MemoryError.
 func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	c := &s.m.config
 	for at, id := range tokens {
 		if id < 0 || int(id) >= c.Vocab {
-			return fmt.Errorf("token %d is %d, the vocabulary has %d", at, id, c.Vocab)
+			return fmt.Errorf("token %d is %d, but the vocabulary has %d tokens", at, id, c.Vocab)
 		}
 	}
 	end := s.Len() + len(tokens)
 	if c.Learned && end > c.MaxPositions {
-		return fmt.Errorf("%d tokens, the model has embeddings of %d positions", end, c.MaxPositions)
+		return fmt.Errorf("%d tokens, but the model has embeddings of %d positions", end, c.MaxPositions)
 	}
 	single := false
 	if p.Length == 0 {
@@ -99,10 +99,10 @@ func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][]
 	return s.seq.choose(layer, q, n, picks)
 }
 
-// Compress returns a new sequence whose layers keep only some slots of their
-// caches. keep returns, for a layer, the slots of each kv head or of each query
-// head in ascending order. Later tokens take the positions that follow the
-// uncompressed sequence. The session itself stays as it is.
+// Compress returns a new sequence whose layers keep only some slots of their caches.
+// keep returns, for a layer, the slots of each kv head or of each query head in
+// ascending order. Later tokens take the positions that follow the uncompressed
+// sequence. The session itself does not change.
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	all := make([][][]int32, s.m.config.Layers)
 	for layer := range all {

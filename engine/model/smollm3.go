@@ -1,7 +1,7 @@
 package model
 
 // smollm3 is llama without rotation in every fourth layer, or in those that
-// no_rope_layers marks with 0. A sliding window applies to these layers.
+// no_rope_layers marks with 0. A sliding window applies to the layers without rotation.
 var smollm3 = Architecture{
 	Name: "smollm3", GGUF: "smollm3", GGUFPairing: llama.GGUFPairing, About: "SmolLM3",
 	Defaults: map[string]any{

@@ -1,7 +1,7 @@
 package model
 
 // starcoder2 has norms that subtract the mean, biases everywhere, and a feed-forward
-// without gate.
+// without a gate.
 var starcoder2 = Architecture{
 	Name: "starcoder2", GGUF: "starcoder2", About: "StarCoder2",
 	Defaults: map[string]any{

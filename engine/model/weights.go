@@ -39,7 +39,7 @@ type layer struct {
 	experts          []expert
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
-	output           tensor.Tensor // W_O as it is in the file
+	output           tensor.Tensor // W_O as stored in the file
 }
 
 // matrices lists the packed matrices of a layer.
@@ -58,7 +58,7 @@ func (w *layer) matrices() []*cpu.Matrix {
 	return list
 }
 
-// loadWeights reads all weights. Without a pool they stay as they are in the file.
+// loadWeights reads all weights. Without a pool they are not converted.
 func loadWeights(ck *checkpoint.Checkpoint, c *Config, pool *cpu.Pool, compute cpu.Compute) (*weights, error) {
 	l := &loader{ck: ck, c: c, pool: pool, used: map[string]bool{}}
 	w := &weights{layers: make([]layer, c.Layers)}
@@ -76,7 +76,7 @@ func loadWeights(ck *checkpoint.Checkpoint, c *Config, pool *cpu.Pool, compute c
 	return w, l.unread()
 }
 
-// ends reads what is outside the layers: embeddings, the last norm and the head.
+// ends reads the weights outside the layers: embeddings, the last norm and the head.
 func (l *loader) ends(w *weights) error {
 	c := l.c
 	var err error
@@ -131,8 +131,8 @@ func (l *loader) checkFinite(t tensor.Tensor) error {
 	return nil
 }
 
-// roles names the tensors by role: in hub checkpoints, where an architecture may have
-// its own names, and in GGUF files. %d is the layer.
+// roles maps each role to the tensor's name in hub checkpoints, for which an
+// architecture may have its own names, and in GGUF files. %d is the layer.
 var roles = map[string][2]string{
 	"embed":         {"model.embed_tokens", "token_embd"},
 	"norm":          {"model.norm", "output_norm"},
@@ -175,8 +175,8 @@ type loader struct {
 	compute cpu.Compute     // of the products with the matrices that are packed next
 }
 
-// exactly returns the loader for weights that stay exact in every arithmetic, as
-// those of routers do: rounding would change the choice of experts.
+// exactly returns a loader that keeps weights exact in every arithmetic. Routers need
+// it: rounding would change the choice of experts.
 func (l *loader) exactly() *loader {
 	exact := *l
 	exact.compute = cpu.F32
@@ -243,9 +243,9 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 	return t, nil
 }
 
-// unread refuses a checkpoint with a tensor that no role asked for: its effect would
-// be missing from every number. Masks, frequencies and parts that do not belong to
-// the decoder are ignored.
+// unread returns an error if no role has asked for a tensor of the checkpoint: its
+// effect would be missing from every result. Masks, frequencies and parts that do not
+// belong to the decoder are ignored.
 func (l *loader) unread() error {
 	head := strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")
 	for _, name := range l.ck.Names() {
@@ -296,8 +296,8 @@ func (l *loader) bias(role string, at, n int) ([]float32, error) {
 	return l.vector(role, at, ".bias", n, 0)
 }
 
-// pack packs tensors as one matrix, their outputs in order. For a card it keeps the
-// tensors.
+// pack packs tensors into one matrix, with their outputs in order. For a card it keeps
+// the tensors unpacked.
 func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
 	if l.pool == nil {
 		return cpu.Unpacked(list...), nil
@@ -390,8 +390,8 @@ func (l *loader) layer(at int) (layer, error) {
 	return w, err
 }
 
-// parts returns the tensors that hold the projection to queries, keys and values,
-// and those of the first product of the feed-forward.
+// parts returns the tensors that hold the projection to queries, keys and values, and
+// the tensors of the first product of the feed-forward.
 func (c *Config) parts() (qkv, gateUp []part) {
 	qkv = []part{{"q", c.queryWidth()}, {"k", c.keyWidth()}, {"v", c.valueWidth()}}
 	if c.arch.Fused {

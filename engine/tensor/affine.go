@@ -6,15 +6,15 @@ import (
 )
 
 // Affine describes a quantized type whose values are scale*q + offset with unsigned
-// integers q. Kernels can multiply them without decoding them to float32.
+// integers q. Kernels can multiply these values without decoding them to float32.
 type Affine struct {
 	Bits  int                                                // 4 or 8, the smaller of the two that holds q
-	Group int                                                // number of values that share scale and offset
-	Half  bool                                               // float16 holds all scales and offsets
+	Group int                                                // number of values that share a scale and an offset
+	Half  bool                                               // float16 represents all scales and offsets exactly
 	block func(b []byte, q []uint8, scale, offset []float32) // decodes a block
 }
 
-// affine describes the types that are affine.
+// affine describes the affine types.
 var affine = map[DType]Affine{
 	Q4_0: {4, 32, true, func(b []byte, q []uint8, scale, offset []float32) {
 		d := half(b)
@@ -99,7 +99,8 @@ var affine = map[DType]Affine{
 	}},
 }
 
-// nibbles splits 16 bytes into 32 integers, the low halves first.
+// nibbles splits 16 bytes into 32 4-bit integers: first the low halves of all bytes,
+// then the high halves.
 func nibbles(q []uint8, b []byte) {
 	for i, v := range b {
 		q[i] = v & 15
@@ -107,14 +108,14 @@ func nibbles(q []uint8, b []byte) {
 	}
 }
 
-// fifth adds the fifth bits to 32 integers.
+// fifth sets the fifth bit of 32 integers: bit i of high is the fifth bit of q[i].
 func fifth(q []uint8, high uint32) {
 	for i := range q {
 		q[i] |= uint8(high>>i&1) << 4
 	}
 }
 
-// affine45K decodes a block of Q4_K, or of Q5_K with the fifth bits high.
+// affine45K decodes a block of Q4_K, or of Q5_K if high holds the fifth bits.
 func affine45K(head, high, qs []byte, q []uint8, scale, offset []float32) {
 	d := half(head)
 	dmin := half(head[2:])
@@ -138,8 +139,8 @@ func (d DType) Affine() (Affine, bool) {
 	return a, ok
 }
 
-// AffineRow decodes row i of the tensor as a matrix, of an affine type, to integers q
-// [cols], and scales and offsets [cols/group].
+// AffineRow decodes row i of a tensor of an affine type, seen as a matrix, to integers
+// q [cols] and to scales and offsets [cols/group].
 func (t Tensor) AffineRow(i int, q []uint8, scale, offset []float32) error {
 	a, ok := affine[t.DType]
 	size, err := t.DType.Bytes(t.Cols())

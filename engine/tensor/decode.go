@@ -120,8 +120,8 @@ var blocks = map[DType]func(dst []float32, b []byte){
 	},
 }
 
-// The values of four bits: in the IQ4 types, and in MXFP4 (E2M1), where they are twice
-// as large as in its definition.
+// The values of 4-bit codes, in the IQ4 types and in MXFP4 (E2M1). The latter are twice
+// as large as in the definition of MXFP4.
 var (
 	iq4Values   = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 	mxfp4Values = [16]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
@@ -178,7 +178,7 @@ func decodeQ3K(dst []float32, b []byte) {
 
 // decodeQ45K decodes a block of Q4_K or Q5_K: the factors of the scales and of the
 // minima, 8 scales and minima of 6 bits, 128 bytes of 4-bit values, and for Q5_K their
-// fifth bits high.
+// fifth bits in high.
 func decodeQ45K(dst []float32, head, high, qs []byte) {
 	d := half(head)
 	dmin := half(head[2:])

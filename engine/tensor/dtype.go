@@ -37,8 +37,8 @@ const (
 	TQ2_0
 )
 
-// layout has, for each type, its name, the number of elements of a block and the number
-// of bytes of a block.
+// layout holds, for each type, its name and the numbers of elements and bytes per
+// block.
 var layout = [...]struct {
 	name         string
 	block, bytes int
@@ -61,7 +61,7 @@ func (d DType) String() string {
 	return fmt.Sprintf("dtype %d", uint8(d))
 }
 
-// ParseDType returns the type with a name, or Unknown if there is none.
+// ParseDType returns the type with the given name, or Unknown if there is none.
 func ParseDType(name string) DType {
 	for d, l := range layout {
 		if l.name == name && d != 0 {
@@ -71,7 +71,7 @@ func ParseDType(name string) DType {
 	return Unknown
 }
 
-// Bytes is the size of n elements. If they do not fill whole blocks, it is an error.
+// Bytes returns the size of n elements. It fails if they do not fill whole blocks.
 func (d DType) Bytes(n int) (int, error) {
 	if d == Unknown || int(d) >= len(layout) {
 		return 0, fmt.Errorf("%s cannot be read", d)
@@ -83,10 +83,10 @@ func (d DType) Bytes(n int) (int, error) {
 	return n / l.block * l.bytes, nil
 }
 
-// FloatTypes names the types of weights that are not quantized.
+// FloatTypes names the supported types of unquantized weights.
 func FloatTypes() []string { return []string{F32.String(), F16.String(), BF16.String()} }
 
-// BlockTypes names the quantized types, which are those of GGUF files.
+// BlockTypes names the quantized types, all of which are types of GGUF files.
 func BlockTypes() []string {
 	var names []string
 	for _, l := range layout {

@@ -21,7 +21,7 @@ type Tensor struct {
 	Data  []byte // little-endian, row-major; quantized types in blocks along the last axis
 }
 
-// Elements is the product of the shape.
+// Elements returns the number of elements, the product of the shape.
 func (t Tensor) Elements() int {
 	n := 1
 	for _, d := range t.Shape {
@@ -30,7 +30,8 @@ func (t Tensor) Elements() int {
 	return n
 }
 
-// Rows is the number of rows of the tensor as a matrix, in which a row is the last axis.
+// Rows returns the number of rows of the tensor seen as a matrix whose rows run along
+// the last axis.
 func (t Tensor) Rows() int {
 	if c := t.Cols(); c > 0 {
 		return t.Elements() / c
@@ -38,7 +39,7 @@ func (t Tensor) Rows() int {
 	return 0
 }
 
-// Cols is the length of the last axis, or 1 for a scalar.
+// Cols returns the length of the last axis, or 1 for a scalar.
 func (t Tensor) Cols() int {
 	if len(t.Shape) == 0 {
 		return 1
