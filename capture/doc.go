@@ -1,8 +1,7 @@
-// Package capture runs a model over prompts and records into a dump what its
-// heads attend to: the attention weights of the prompt's last rows and of every
-// row of the reply, and the weights summed over the prompt's other rows. It holds
-// no prompt x prompt map: the weights of a few queries are summed as soon as they
-// are computed.
+// Package capture runs a model on prompts and records in a dump what its heads attend
+// to: the attention weights of the prompt's last rows and of every row of the reply,
+// and the weights summed over the prompt's rows. It never holds a whole prompt x
+// prompt map: the weights of a few queries are summed as soon as they are computed.
 //
 //	src, err := capture.Open(ctx, "model.gguf", capture.Options{})
 //	if err != nil {
@@ -21,6 +20,6 @@
 //	})
 //
 // Where to look: open.go opens a model, run.go goes through the prompts, prompt.go
-// runs one of them, and recorder.go turns what the model shows into the blocks of
-// the dump.
+// runs one of them, and recorder.go turns the attention of the model into the blocks
+// of the dump.
 package capture

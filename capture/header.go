@@ -13,10 +13,10 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// NewHeader returns the header of a dump: the model, the plan, and the facts by
-// which the run can be checked and repeated. Of the manifest the caller gives
-// Program, Command, PromptsFile and Seed; NewHeader sets the rest. It hashes the
-// checkpoint's files, which can take seconds.
+// NewHeader returns the header of a dump: the model, the plan, and the facts needed to
+// check and repeat the run. In the manifest, the caller sets Program, Command,
+// PromptsFile and Seed; NewHeader sets the rest. It hashes the checkpoint's files,
+// which can take seconds.
 func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Manifest) (dumps.Header, error) {
 	sum, err := s.Checkpoint.SHA256()
 	if err != nil {
@@ -54,8 +54,8 @@ func ModelInfo(id string, c *model.Config) dumps.ModelInfo {
 	}
 }
 
-// PromptsSHA256 tells prompt sets apart: by the ids, tokens and replies of all
-// prompts, in order.
+// PromptsSHA256 returns a hash that identifies a prompt set: the hash of the ids,
+// tokens and replies of all prompts, in order.
 func PromptsSHA256(list []prompts.Prompt) string {
 	set := sha256.New()
 	for i := range list {

@@ -11,15 +11,15 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// Options say how a model is found and run.
+// Options says how a model is found and run.
 type Options struct {
 	Revision string            // of a hub id; empty: main
 	Offline  bool              // never use the network
-	Device   string            // as model.FindDevice takes it; empty: cpu
-	Compute  string            // arithmetic, as model.Options has it; empty: f32
+	Device   string            // as for model.FindDevice; empty: cpu
+	Compute  string            // arithmetic, as in model.Options; empty: f32
 	Threads  int               // 0: one per core
 	Log      func(line string) // receives messages for the user; may be nil
-	// Fetched receives the bytes fetched so far and in all while the hub sends the
+	// Fetched receives the bytes fetched so far and the total while the hub sends the
 	// model; may be nil.
 	Fetched func(done, total int64)
 }
@@ -47,9 +47,9 @@ type Source struct {
 	options Options
 }
 
-// Open finds the device and the model: a folder in the hub's layout, a .gguf
-// file, a hub id, which is fetched if it is not in the cache, or the name of the
-// default model. It reads the configuration and the tokenizer, but no weights.
+// Open finds the device and the model. The model is a folder in the hub's layout, a
+// .gguf file, the name of the default model, or a hub id, which is fetched if it is
+// not in the cache. It reads the configuration and the tokenizer, but no weights.
 func Open(ctx context.Context, name string, o Options) (*Source, error) {
 	device, err := model.FindDevice(o.Device, o.Log)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Source) read(path string) error {
 	return err
 }
 
-// Load brings the weights into the memory of the device. If the device was chosen
+// Load loads the weights into the memory of the device. If the device was chosen
 // automatically and cannot run the model, Load says so and uses the processor.
 func (s *Source) Load() error {
 	var err error
@@ -100,8 +100,8 @@ func (s *Source) Load() error {
 	return err
 }
 
-// LoadAs loads the weights once more, for an arithmetic other than the source's.
-// The caller must close the model.
+// LoadAs loads the weights again, for an arithmetic other than the source's. The
+// caller must close the model.
 func (s *Source) LoadAs(compute string) (*model.Model, error) { return s.load(compute) }
 
 func (s *Source) load(compute string) (*model.Model, error) {
@@ -110,7 +110,7 @@ func (s *Source) load(compute string) (*model.Model, error) {
 	})
 }
 
-// UseProcessor replaces an automatically chosen card by the processor and logs
+// UseProcessor switches from an automatically chosen card to the processor and logs
 // the reason. It must be called before Load.
 func (s *Source) UseProcessor(reason error) {
 	s.options.log("%v: running on the processor", reason)

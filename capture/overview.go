@@ -24,7 +24,7 @@ func newOverview(heads, side, prompt int) *overview {
 	}
 }
 
-// add takes a tile of a head's prompt rows.
+// add pools a tile of a head's prompt rows.
 func (o *overview) add(head int, t *cpu.Tile) {
 	row := make([]float32, o.side)
 	for i := range t.Rows {
@@ -43,8 +43,8 @@ func (o *overview) add(head int, t *cpu.Tile) {
 	}
 }
 
-// pool writes the largest of weights w, whose first key is key0, to the cells of a
-// row. Only the first seen weights count.
+// pool raises the cells of a row to the largest of the weights w, whose first key is
+// key0. Only the first seen weights count.
 func (o *overview) pool(row, w []float32, key0, seen int) {
 	for cell := key0 * o.side / o.prompt; cell < o.side; cell++ {
 		lo := max(0, o.firstKey(cell)-key0)
@@ -61,7 +61,7 @@ func (o *overview) pool(row, w []float32, key0, seen int) {
 // firstKey returns the first key of a cell: the least j with j*side/prompt >= cell.
 func (o *overview) firstKey(cell int) int { return (cell*o.prompt + o.side - 1) / o.side }
 
-// merge takes cells that cover some of a head's rows.
+// merge pools cells that cover some of a head's rows.
 func (o *overview) merge(head int, cells []float32) {
 	o.locks[head].Lock()
 	defer o.locks[head].Unlock()

@@ -16,16 +16,16 @@ import (
 	"github.com/attnscope/attnscope/internal/pace"
 )
 
-// document is a text that several prompts begin with: its cache, and the sums over
-// its rows.
+// document holds the cache of a text with which several prompts begin, and the sums
+// over its rows.
 type document struct {
 	tokens  int
 	session *model.Session
 	sums    []*Sums // by recorded layer
 }
 
-// readDocument runs the first tokens of a prompt, which its group shares. It records
-// them like a prompt of which only sums are wanted.
+// readDocument runs the first tokens of a prompt, which its group shares. Of these
+// tokens it records only sums.
 func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int) (*document, error) {
 	cfg := r.c.Model.Config()
 	plan := r.c.Header.Plan
@@ -55,11 +55,11 @@ type promptRun struct {
 	p       *prompts.Prompt
 	session *model.Session
 	rec     *recorder
-	room    int       // most reply tokens
+	room    int       // largest number of reply tokens
 	logits  []float32 // of the last token
 }
 
-// prompt records one prompt, which begins with doc unless that is nil.
+// prompt records one prompt, which begins with doc unless doc is nil.
 func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) error {
 	cfg := r.c.Model.Config()
 	plan := &r.c.Header.Plan
@@ -100,7 +100,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	r.summary.Prompts++
 	r.summary.PromptTokens += int64(len(p.Tokens))
 	r.summary.Replies += int64(len(reply))
-	ended := int64(one.room - len(reply)) // tokens that an early end has saved
+	ended := int64(one.room - len(reply)) // tokens saved by an early end
 	if p.Reply == nil {
 		r.pace.Skip(0, ended)
 	}
@@ -108,8 +108,8 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	return nil
 }
 
-// run records the prompt from token from on, then its reply, which it returns, and
-// at last keys and values.
+// run records the prompt from token from on, then its reply, and finally keys and
+// values. It returns the reply.
 func (r *promptRun) run(ctx context.Context, from int) ([]int32, error) {
 	if err := r.session.Reserve(len(r.p.Tokens) + r.room); err != nil {
 		return nil, err
@@ -146,7 +146,8 @@ func (r *promptRun) run(ctx context.Context, from int) ([]int32, error) {
 	return reply, r.writeCache()
 }
 
-// describe returns what the dump says of a prompt before it is run.
+// describe returns the description of a prompt in the dump, as far as it is known
+// before the run.
 func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, p.Tokens)
@@ -159,7 +160,7 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 	}
 }
 
-// read records tokens, in pieces between which it reports the progress and looks at
+// read records tokens in pieces. Between pieces it reports the progress and checks
 // ctx. pass.LogitsFrom counts from the first of the tokens.
 func (r *promptRun) read(ctx context.Context, tokens []int32, pass model.Pass) error {
 	pass.Recorder = r.rec.callbacks
@@ -188,8 +189,8 @@ func (r *promptRun) read(ctx context.Context, tokens []int32, pass model.Pass) e
 	return nil
 }
 
-// follow records a given reply. Its tokens are read many at once, but rotated as if
-// they were decoded one by one.
+// follow records a given reply. Many of its tokens are read at once, but they are
+// rotated as if they were decoded one by one.
 func (r *promptRun) follow(ctx context.Context, reply []int32) error {
 	wanted := r.c.Header.Plan.Logits
 	if wanted && len(reply) > 0 {
@@ -222,8 +223,8 @@ func (r *promptRun) follow(ctx context.Context, reply []int32) error {
 	return nil
 }
 
-// generate lets the model write its reply token by token. Each of its tokens is run,
-// the last one too, so that it has a row.
+// generate lets the model write its reply token by token. Every token is run, even the
+// last one, so that each has a row.
 func (r *promptRun) generate(ctx context.Context) ([]int32, error) {
 	plan := &r.c.Header.Plan
 	eos := r.c.Model.Config().EOS
@@ -253,7 +254,8 @@ func (r *promptRun) generate(ctx context.Context) ([]int32, error) {
 	return reply, nil
 }
 
-// decode records one token of the reply. With logits it leaves those in r.logits.
+// decode records one token of the reply. With logits, it stores the logits in
+// r.logits.
 func (r *promptRun) decode(ctx context.Context, token int32, logits bool) error {
 	if err := r.rec.beginReply(1); err != nil {
 		return err
@@ -285,8 +287,8 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
-// writeCache writes the keys, in the form of factors, and the values, if the plan
-// asks for them, of all positions.
+// writeCache writes, for all positions, the keys in the factors form and the values if
+// the plan asks for them.
 func (r *promptRun) writeCache() error {
 	const step = 1024
 	plan := &r.c.Header.Plan

@@ -10,12 +10,12 @@ import (
 )
 
 // recorder turns the attention of one prompt and its reply into blocks of a dump. A
-// layer takes O(heads * prompt) memory, for sums over queries and for rows that wait
-// to be written.
+// layer takes O(heads * prompt) memory, for sums over queries and for rows not yet
+// written.
 //
-// The processor shows the weights of every query, in tiles: the recorder sums them
-// up (layerRecorder.sum) and writes those of recorded rows (recorded). A card is
-// told what is needed (wants) and delivers sums and recorded rows.
+// The processor delivers the weights of every query in tiles; the recorder sums them
+// up (layerRecorder.sum) and writes the recorded rows (recorded). A card is asked for
+// what is needed (wants) and delivers sums and recorded rows.
 type recorder struct {
 	plan     *dumps.Plan
 	pw       *dumps.PromptWriter // nil while a shared document is read
@@ -36,20 +36,20 @@ type recorder struct {
 	err     error // the first one
 }
 
-// layerRecorder is what a recorder holds of one layer.
+// layerRecorder holds the state of a recorder for one layer.
 type layerRecorder struct {
 	r        *recorder
 	layer    int
-	total    *Sums     // over all prompt queries; nil if the plan does without
-	overview *overview // nil if the plan does without
+	total    *Sums     // over all prompt queries; nil if the plan leaves them out
+	overview *overview // nil if the plan leaves it out
 	lse      []float32 // [heads, R]
 	reply    *replyBuffer
 	lock     sync.Mutex  // guards the elements of windows and whole
 	windows  []*Sums     // sums of the windows that are being filled
-	whole    [][]float32 // the same, [heads, keys], where a card delivers them complete
+	whole    [][]float32 // the same, [heads, keys], if a card delivers them complete
 }
 
-// newRecorder returns a recorder for a prompt of some tokens and a reply of at most
+// newRecorder returns a recorder for a prompt of prompt tokens and a reply of at most
 // room tokens.
 func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dumps.Store) *recorder {
 	r := &recorder{
@@ -101,7 +101,7 @@ func (r *recorder) windowStart(w int) int {
 	return r.prompt - (r.windows-w)*r.plan.PromptWindowSize
 }
 
-// tile takes the weights of a few queries of one head. Several workers call it at
+// tile records the weights of a few queries of one head. Several workers call it at
 // once.
 func (r *recorder) tile(layer int, t *cpu.Tile) {
 	l := r.layers[layer]
@@ -144,7 +144,7 @@ func (l *layerRecorder) sum(head int, t *cpu.Tile) {
 }
 
 // windowRows returns the query window of row lo of a tile, or -1, and the end of the
-// rows after lo that belong to the same.
+// rows from lo on that belong to the same window.
 func (r *recorder) windowRows(t *cpu.Tile, lo int) (hi, window int) {
 	if r.windows == 0 {
 		return t.Rows, -1
@@ -168,8 +168,8 @@ func (l *layerRecorder) window(w int) *Sums {
 	return l.windows[w]
 }
 
-// recorded takes the recorded rows of a tile: its weights or, from a card, halves.
-// head is its index among the recorded heads, or -1.
+// recorded records the rows of a tile that the plan keeps: its weights or, from a
+// card, halves. head is its index among the recorded heads, or -1.
 func (l *layerRecorder) recorded(head int, t *cpu.Tile, halves []uint16) {
 	r := l.r
 	if t.Pos0 >= r.prompt {
@@ -201,7 +201,7 @@ func (l *layerRecorder) recorded(head int, t *cpu.Tile, halves []uint16) {
 	r.fail(r.pw.Rows(rows))
 }
 
-// states takes the rotated queries of positions pos0 to pos0+n-1, [n, heads*dim],
+// states records the rotated queries of positions pos0 to pos0+n-1, [n, heads*dim],
 // after all tiles of these positions.
 func (r *recorder) states(layer, pos0, n int, q, _, _ []float32) {
 	l := r.layers[layer]
@@ -250,7 +250,7 @@ func (l *layerRecorder) flushWindows(end int) error {
 	return nil
 }
 
-// wants tells a card what is needed of a layer: sums over queries and, of the
+// wants returns what a card must deliver for a layer: sums over queries and, for the
 // recorded rows, what the store keeps.
 func (r *recorder) wants(layer, pos0, n int) model.Wants {
 	end := pos0 + n
@@ -281,7 +281,7 @@ func (r *recorder) wants(layer, pos0, n int) model.Wants {
 	return w
 }
 
-// cardRows takes recorded rows from a card, which sums rows up by itself.
+// cardRows records rows from a card, which computes sums over rows itself.
 func (r *recorder) cardRows(layer int, t *model.Rows) {
 	tile := &cpu.Tile{
 		Head: t.Head, Pos0: t.Pos0, Rows: t.Rows, Keys: t.Keys, Stride: t.Stride, Weights: t.Weights, LSE: t.LSE,
@@ -289,7 +289,7 @@ func (r *recorder) cardRows(layer int, t *model.Rows) {
 	r.layers[layer].recorded(r.headAt[t.Head], tile, t.Halves)
 }
 
-// cardSums takes a part of the sums of a window, or of all queries (window -1).
+// cardSums adds a part of the sums of a window, or of all queries (window -1).
 func (r *recorder) cardSums(layer, head, window int, part []int64) {
 	l := r.layers[layer]
 	sums := l.total
@@ -299,7 +299,7 @@ func (r *recorder) cardSums(layer, head, window int, part []int64) {
 	sums.AddFixed(r.headAt[head], part)
 }
 
-// cardWindow takes the complete sums of a window.
+// cardWindow keeps the complete sums of a window.
 func (r *recorder) cardWindow(layer, head, window int, sums []float32) {
 	l := r.layers[layer]
 	l.lock.Lock()
@@ -311,7 +311,7 @@ func (r *recorder) cardWindow(layer, head, window int, sums []float32) {
 	copy(all[r.headAt[head]*len(sums):], sums)
 }
 
-// cardCells takes the pooled picture of some rows.
+// cardCells merges the pooled picture of some rows.
 func (r *recorder) cardCells(layer, head int, cells []float32) {
 	r.layers[layer].overview.merge(r.headAt[head], cells)
 }
@@ -332,7 +332,8 @@ func (r *recorder) totals() []*Sums {
 	return list
 }
 
-// addTotals starts from the sums over a document that the prompt begins with.
+// addTotals starts the totals from the sums over the document with which the prompt
+// begins.
 func (r *recorder) addTotals(sums []*Sums) {
 	for i, layer := range r.plan.Layers {
 		if l := r.layers[layer]; l.total != nil {
@@ -341,7 +342,7 @@ func (r *recorder) addTotals(sums []*Sums) {
 	}
 }
 
-// finishPrompt writes what is summed over the whole prompt.
+// finishPrompt writes everything that is summed or pooled over the whole prompt.
 func (r *recorder) finishPrompt() error {
 	for _, layer := range r.plan.Layers {
 		l := r.layers[layer]
@@ -361,7 +362,7 @@ func (r *recorder) finishPrompt() error {
 	return r.failed()
 }
 
-// beginReply announces a pass over n reply tokens.
+// beginReply prepares for a pass over n reply tokens.
 func (r *recorder) beginReply(n int) error {
 	for _, layer := range r.plan.Layers {
 		if err := r.layers[layer].reply.begin(n); err != nil {
@@ -371,7 +372,7 @@ func (r *recorder) beginReply(n int) error {
 	return nil
 }
 
-// endReply ends the pass that beginReply announced.
+// endReply ends the pass that beginReply prepared for.
 func (r *recorder) endReply() error {
 	for _, layer := range r.plan.Layers {
 		r.layers[layer].reply.end()
@@ -379,7 +380,7 @@ func (r *recorder) endReply() error {
 	return r.failed()
 }
 
-// finishReply writes the rows of the reply that wait.
+// finishReply writes the rows of the reply that are still buffered.
 func (r *recorder) finishReply() error {
 	for _, layer := range r.plan.Layers {
 		if err := r.layers[layer].reply.flush(); err != nil {
@@ -389,7 +390,7 @@ func (r *recorder) finishReply() error {
 	return r.failed()
 }
 
-// fail keeps the first error. Callbacks return none, so it is looked at after each
+// fail keeps the first error. Callbacks return no errors, so it is checked after each
 // pass.
 func (r *recorder) fail(err error) {
 	if err == nil {

@@ -6,15 +6,16 @@ import (
 )
 
 const (
-	// replyBlockRows is the most rows of a reply that are gathered for one block.
+	// replyBlockRows is the largest number of reply rows that are gathered for one
+	// block.
 	replyBlockRows = 64
 	// replyBytes bounds the memory of gathered rows over all layers.
 	replyBytes = 64 << 20
 )
 
 // replyBuffer gathers the rows of a reply in one layer, so that a block holds more
-// than the single row that decoding brings. Many rows of a followed reply come at
-// once; in the rows form they are written without waiting.
+// than the single row that decoding brings. Rows of a followed reply arrive many at a
+// time; in the rows form they are written at once.
 type replyBuffer struct {
 	r      *recorder
 	layer  int
@@ -65,7 +66,7 @@ func (b *replyBuffer) begin(n int) error {
 	return nil
 }
 
-// end counts the rows of the pass that begin announced.
+// end counts the rows of the pass that begin prepared for.
 func (b *replyBuffer) end() {
 	if b.r.store == dumps.StoreRows && b.coming > 1 {
 		b.row0 += b.coming
@@ -74,7 +75,7 @@ func (b *replyBuffer) end() {
 	}
 }
 
-// tile takes the rows of one head: weights or halves, or log-sum-exps in the factors
+// tile stores the rows of one head: weights or halves, or log-sum-exps in the factors
 // form. head is its index among the recorded heads.
 func (b *replyBuffer) tile(t *cpu.Tile, halves []uint16, head int) error {
 	row := t.Pos0 - b.r.prompt
@@ -95,8 +96,8 @@ func (b *replyBuffer) tile(t *cpu.Tile, halves []uint16, head int) error {
 	return nil
 }
 
-// place copies a row that begins at key0 to a head's buffer, which it makes for the
-// first row.
+// place copies a row that begins at key0 to a head's buffer. It allocates the buffer
+// for the first row.
 func place[T float32 | uint16](b *replyBuffer, buf *[]T, row, key0 int, x []T) {
 	if *buf == nil {
 		*buf = make([]T, b.room*b.stride)
@@ -106,7 +107,7 @@ func place[T float32 | uint16](b *replyBuffer, buf *[]T, row, key0 int, x []T) {
 	copy(dst[key0:], x)
 }
 
-// states takes the queries of a pass, [n, heads*dim], in the factors form.
+// states stores the queries of a pass, [n, heads*dim], in the factors form.
 func (b *replyBuffer) states(pos0, n int, q []float32) {
 	width := len(q) / n
 	if b.q == nil {

@@ -25,25 +25,25 @@ type Config struct {
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.
 	FollowWhole bool
-	Progress    func(Progress) // called as the run goes on and at the end of each prompt; may be nil
+	Progress    func(Progress) // called during the run and at the end of each prompt; may be nil
 	Warn        func(string)   // receives what is wrong with an incomplete dump; may be nil
 
 	wrap   func(*os.File) dumps.File // tests make writes fail
-	floats bool                      // tests let a card hand over float32 rows and exact sums at every precision
+	floats bool                      // tests make a card deliver float32 rows and exact sums at every precision
 }
 
-// Progress tells how far a run is.
+// Progress says how far a run has come.
 type Progress struct {
 	Prompt, Prompts int    // prompts done, and all prompts
 	ID              string // of the current prompt
 	Tokens, Total   int64  // tokens done, and an upper bound of all tokens: replies may end early
 	Elapsed         time.Duration
-	Rate            float64       // tokens per second, without those of an earlier run; 0: not known yet
+	Rate            float64       // tokens per second in this run; 0: not known yet
 	Left            time.Duration // estimate of the remaining time; negative: not known yet
 	Bytes           int64         // size of the dump so far
 }
 
-// Summary tells what a run did.
+// Summary says what a run did.
 type Summary struct {
 	Prompts      int // recorded by this run
 	Resumed      int // recorded by an earlier one
@@ -54,7 +54,7 @@ type Summary struct {
 	SharedTokens int64 // prompt tokens that were not run again, because an earlier prompt begins with them
 }
 
-// TooLongError says that a prompt with its reply does not fit the model.
+// TooLongError says that a prompt and its reply are too long for the model.
 type TooLongError struct {
 	ID            string
 	Tokens, Reply int // of the prompt and of its reply
@@ -68,7 +68,7 @@ func (e *TooLongError) Error() string {
 	return fmt.Sprintf("prompt %q: %d tokens and a reply of %d exceed the model's %d positions", e.ID, e.Tokens, e.Reply, e.Max)
 }
 
-// Hint says what to do about it.
+// Hint says how the user can avoid the error.
 func (e *TooLongError) Hint() string {
 	longest := max(1, e.Max-e.Reply)
 	if e.Tokens > e.Max {
@@ -78,7 +78,7 @@ func (e *TooLongError) Hint() string {
 		e.Max-e.Tokens, longest)
 }
 
-// ReplyRoom returns the most reply tokens of a prompt.
+// ReplyRoom returns the largest number of reply tokens of a prompt.
 func (c *Config) ReplyRoom(p *prompts.Prompt) int {
 	if p.Reply == nil {
 		return c.Header.Plan.MaxNewTokens
@@ -89,8 +89,8 @@ func (c *Config) ReplyRoom(p *prompts.Prompt) int {
 	return min(len(p.Reply), c.Header.Plan.MaxNewTokens)
 }
 
-// tokens returns how many tokens of a prompt are read, in the prompt and in a given
-// reply, and the most that are generated.
+// tokens returns how many tokens of a prompt and its given reply are read, and how
+// many are generated at most.
 func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	if p.Reply != nil {
 		return int64(len(p.Tokens) + c.ReplyRoom(p)), 0
@@ -98,8 +98,8 @@ func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	return int64(len(p.Tokens)), int64(c.ReplyRoom(p))
 }
 
-// Check reports the first prompt that cannot be run. A prompt that is too long is a
-// *TooLongError.
+// Check reports the first prompt that cannot be run. For a prompt that is too long,
+// the error is a *TooLongError.
 func (c *Config) Check() error {
 	cfg := c.Model.Config()
 	if len(c.Prompts) == 0 {
@@ -128,9 +128,9 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Run records the prompts into the dump at c.Out. While it runs, and after an error
-// or a cancellation, the finished prompts are in c.Out + ".partial", which can be
-// read and resumed. A dump that is complete already is a dumps.ErrComplete.
+// Run records the prompts into the dump at c.Out. While it runs, and after an error or
+// a cancellation, the finished prompts are in c.Out + ".partial", which can be read
+// and resumed. If the dump is already complete, the error is dumps.ErrComplete.
 func Run(ctx context.Context, c Config) (Summary, error) {
 	if err := c.Check(); err != nil {
 		return Summary{}, err
@@ -236,7 +236,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 	return nil
 }
 
-// minShared is the least number of common tokens that is worth a pass of its own.
+// minShared is the smallest number of common tokens that is worth a pass of its own.
 const minShared = 64
 
 // sharedTokens returns how many leading tokens all prompts of a group have in
@@ -267,7 +267,8 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	return common
 }
 
-// finished counts a prompt as done, and the tokens of it that have not been counted.
+// finished counts a prompt as done, along with its tokens that have not been counted
+// yet.
 func (r *runner) finished(p *prompts.Prompt, tokens int64) {
 	r.done++
 	r.tokens += tokens

@@ -6,9 +6,9 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Sums adds up the weights of one layer over queries, [head][key], in fixed point.
-// The sum of integers does not depend on the order in which threads deliver tiles,
-// so the same run gives the same bytes on any number of threads.
+// Sums adds up the weights of one layer over queries, [head][key], in fixed point. The
+// sum of integers does not depend on the order in which threads deliver tiles, so a
+// run gives the same bytes on any number of threads.
 type Sums struct {
 	locks []sync.Mutex
 	total [][]int64 // in units of 1/simd.FixedOne
@@ -42,7 +42,7 @@ func (s *Sums) AddFixed(head int, part []int64) {
 	}
 }
 
-// Floats returns the sums of the first keys, [heads, keys].
+// Floats returns the sums of the first keys keys, [heads, keys].
 func (s *Sums) Floats(keys int) []float32 {
 	out := make([]float32, len(s.total)*keys)
 	for h, row := range s.total {

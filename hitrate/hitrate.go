@@ -1,6 +1,6 @@
-// Package hitrate computes the hit rate of Li et al., "SnapKV",
-// arXiv:2404.14469v1, section 3: the share of the prompt positions to which generated
-// tokens attend that an observation window had selected.
+// Package hitrate computes the hit rate of Li et al., "SnapKV", arXiv:2404.14469v1,
+// section 3: of the prompt positions to which generated tokens attend, the share that
+// an observation window had selected.
 //
 // The rate of one head is
 //
@@ -13,9 +13,9 @@
 //
 // Weights are float32 in [0, 1], after the softmax over all keys; they are not
 // normalized again after the cut. Positions are int32, counted from the start of the
-// prompt and listed in ascending order. The package works on one head at a time; counts
-// of heads, spans and prompts add up ([Counts.Add]). It opens no file. Nothing in it
-// fails: a rate of no significant position is NaN.
+// prompt and listed in ascending order. The package works on one head at a time;
+// counts of heads, spans and prompts add up ([Counts.Add]). It opens no files and
+// returns no errors: a rate without any significant position is NaN.
 //
 //	k := hitrate.Budget(hitrate.PaperTop, prefix)
 //	keep := hitrate.Select(vote, k)
@@ -38,19 +38,20 @@ const (
 	PaperWindow = 32   // rows of the observation window
 )
 
-// sinks is how many first positions the baseline of sinks and recent positions keeps.
+// sinks is the number of first positions that the baseline of sinks and recent
+// positions keeps.
 const sinks = 4
 
-// Budget returns k = floor(p*n), the number of positions that a share p of n is. It
-// adds 1e-9 before rounding down, against the rounding of p*n itself.
+// Budget returns k = floor(p*n), the number of positions in a share p of n. It adds
+// 1e-9 before rounding down, to offset the rounding error of p*n itself.
 func Budget(p float64, n int) int { return int(math.Floor(p*float64(n) + 1e-9)) }
 
 // Select returns the positions of the k largest votes in ascending order, or all
 // positions if there are no more than k. Of equal votes the lower position is selected.
 func Select(vote []float64, k int) []int32 { return topk.Select(vote, k) }
 
-// Counts are counts of one head over some generated rows. They add up over heads,
-// spans and prompts, unlike rates.
+// Counts holds the counts of one head over some generated rows. Unlike rates, counts
+// add up over heads, spans and prompts.
 type Counts struct {
 	Rows        int     // rows that were counted
 	Skipped     int     // rows without a significant position
@@ -74,7 +75,7 @@ func (c *Counts) Add(o Counts) {
 	c.RowRates += o.RowRates
 }
 
-// Rate returns the pooled hit rate, Hits/Significant. It is NaN where nothing is
+// Rate returns the pooled hit rate, Hits/Significant. It is NaN if nothing is
 // significant.
 func (c Counts) Rate() float64 {
 	if c.Significant == 0 {
@@ -84,7 +85,7 @@ func (c Counts) Rate() float64 {
 }
 
 // RowMean returns the mean of the rows' hit rates, without the skipped rows. It is NaN
-// where all rows are skipped.
+// if all rows are skipped.
 func (c Counts) RowMean() float64 {
 	n := c.Rows - c.Skipped
 	if n <= 0 {
@@ -127,7 +128,7 @@ func Count(rows [][]int32, keep []int32, k, skip, prefix int) Counts {
 	return CountKept(rows, func(j int32) bool { return mask[j] }, k, skip, prefix)
 }
 
-// CountKept is Count for a selection that kept describes.
+// CountKept is like Count for a selection given by the function kept.
 func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Counts {
 	tally := tallies.Take(prefix) // in how many rows a position is significant
 	var seen []int32              // positions with a tally
@@ -185,7 +186,7 @@ func largest(tally []int32, positions []int32, k int) int {
 	return sum
 }
 
-// tallies holds slices of CountKept for its next call; they are all zero.
+// tallies holds zeroed slices that CountKept reuses in its next call.
 var tallies spare.Slices[int32]
 
 // Overlap returns the number of positions that two ascending selections share.

@@ -4,9 +4,9 @@ package snapkv
 // in kvpress.
 const adaFloor = 0.2
 
-// adaKV ranks as snapkv does and shares the total of a layer out by the scores: every
-// head gets 20 % of an even budget, and the rest goes to the largest scores of all
-// heads of the layer together.
+// adaKV ranks as snapkv does and distributes the total of a layer by the scores: every
+// head gets 20 % of an even budget, and the rest goes to the largest scores among all
+// heads of the layer.
 //
 // Source: Feng et al., "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget
 // Allocation for Efficient LLM Inference", arXiv:2407.11550.

@@ -6,9 +6,9 @@ import "math"
 // repository.
 const cakeGamma = 200.0
 
-// cake ranks by mean and variance of a position's weight over the window's queries,
-// and gives layers budgets in proportion to how dispersed and how changing their
-// attention is.
+// cake ranks by the mean and the variance of a position's weight over the window's
+// queries. The budget of a layer is in proportion to how dispersed its attention is
+// and how much it changes.
 //
 //	score[h]     = pool(mean[h] + 200·variance[h])
 //	stat(layer)  = (-Σ mean·ln mean) · (Σ variance), sums over heads and positions

@@ -1,6 +1,6 @@
 package snapkv
 
-// defaultChunk is the number of positions of a chunk if Config.Chunk is 0.
+// defaultChunk is the number of positions per chunk if Config.Chunk is 0.
 const defaultChunk = 20
 
 // chunkKV keeps whole chunks of Config.Chunk positions, those with the highest mean

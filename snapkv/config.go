@@ -2,8 +2,8 @@ package snapkv
 
 import "fmt"
 
-// Config says how many positions are kept and how votes become scores. Fields below
-// Group are used by single methods.
+// Config says how many positions are kept and how votes become scores. Each field
+// below Group is used by one method.
 type Config struct {
 	Window   int     // last queries of the prompt: they vote, and are always kept
 	Capacity int     // positions kept per head, the window included
@@ -14,7 +14,7 @@ type Config struct {
 	Seed       uint64      // random: seed of the generator
 	HeadScores [][]float64 // headkv: importance [layer][head], not negative
 	Sinks      int         // streamingllm: first positions kept; 0 means 4
-	Chunk      int         // chunkkv: positions of a chunk; 0 means 20
+	Chunk      int         // chunkkv: positions per chunk; 0 means 20
 }
 
 // Budget returns the number of prefix positions kept per head.
@@ -39,13 +39,14 @@ func (c Config) Check() error {
 	return c.Group.Check()
 }
 
-// Passthrough reports whether a prompt of length tokens is shorter than the capacity:
-// nothing is selected and all is kept. A prompt of exactly the capacity goes through
-// selection. A prompt that is no longer than the window always passes through.
+// Passthrough reports whether a prompt of length tokens is shorter than the capacity,
+// so that nothing is selected and everything is kept. A prompt of exactly the capacity
+// goes through selection. A prompt that is no longer than the window always passes
+// through.
 func (c Config) Passthrough(length int) bool { return length < c.Capacity }
 
-// RanksLike reports whether two configs differ in the capacity and in HeadScores at
-// most: scores depend on neither, unless a method says so (Method.ByCapacity).
+// RanksLike reports whether two configs differ at most in Capacity and HeadScores.
+// Scores depend on neither, except for methods with Method.ByCapacity.
 func (c Config) RanksLike(o Config) bool {
 	return c.Window == o.Window && c.Kernel == o.Kernel && c.Pooling == o.Pooling && c.Group == o.Group &&
 		c.Seed == o.Seed && c.Sinks == o.Sinks && c.Chunk == o.Chunk

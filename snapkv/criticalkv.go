@@ -13,8 +13,8 @@ const criticalFloor = 1e-4
 //
 //	(vote[h, j] + 1e-4) · |V[j]|
 //
-// The original uses the norm of W_O·V; here the norm is that of the value. If the
-// group merges heads, both stages use the merged votes.
+// The original uses the norm of W_O·V; here it is the norm of the value. If the group
+// merges heads, both stages use the merged votes.
 //
 // Source: Feng et al., "Identify Critical KV Cache in LLM Inference from an Output
 // Perturbation Perspective", arXiv:2502.03805.

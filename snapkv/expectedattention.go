@@ -7,18 +7,18 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// expectedAttention ranks by the weight that a key gets from a query drawn from a
-// normal distribution, with the mean and the covariance of the window's queries,
-// times the norm of the value if values are recorded.
+// expectedAttention ranks by the expected weight of a key, times the norm of the value
+// if values are recorded. The query is drawn from a normal distribution with the mean
+// and the covariance of the window's queries.
 //
 //	score[h, j] = exp(mean·K[j] / √d + K[j]ᵀ·Cov·K[j] / (2d)) · |V[j]|
 //
-// Scores are logarithms of this if every query head selects for itself: they rank
-// alike and do not underflow. If the group merges heads, the exponentials become
-// probabilities over the positions before they are multiplied by the norms.
+// If every query head selects for itself, scores are the logarithms of this: they give
+// the same order and do not underflow. If the group merges heads, the exponentials
+// become probabilities over the positions before they are multiplied by the norms.
 //
 // Source: kvpress, ExpectedAttentionPress. It averages the rotations of the queries
-// over positions to come; here they are those of the window.
+// over future positions; here queries keep the rotations of the window.
 var expectedAttention = Method{
 	Name:   "expectedattention",
 	Source: "kvpress",

@@ -1,7 +1,7 @@
 package snapkv
 
-// Full is the name of the method that keeps everything, and of the full cache in
-// results of compressed decoding.
+// Full is the name of the method that keeps everything. It also names the full cache
+// in results of compressed decoding.
 const Full = "full"
 
 // full keeps the whole prefix at every capacity.

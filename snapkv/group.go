@@ -12,8 +12,8 @@ type Group string
 const (
 	GroupHead Group = "head" // no merging: every query head selects for itself
 	GroupMean Group = "mean" // one selection per kv head, by the mean of its query heads' scores
-	GroupMax  Group = "max"  // by their maximum
-	GroupSum  Group = "sum"  // by their sum
+	GroupMax  Group = "max"  // the same by their maximum
+	GroupSum  Group = "sum"  // the same by their sum
 )
 
 // Groups lists the groups in the order in which help shows them.
@@ -42,7 +42,7 @@ func (g Group) selections(heads, kvHeads int) int {
 	return heads
 }
 
-// merge merges scores [heads][prefix] into [kvHeads][prefix]. Without merging it
+// merge merges scores [heads][prefix] into [kvHeads][prefix]. If g does not merge, it
 // returns the scores unchanged.
 func (g Group) merge(scores [][]float64, kvHeads int) [][]float64 {
 	if !g.Merges() {

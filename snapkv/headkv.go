@@ -2,7 +2,7 @@ package snapkv
 
 import "errors"
 
-// headKV ranks as snapkv does, under budgets that follow given scores of the heads,
+// headKV ranks as snapkv does, with budgets that follow given scores of the heads,
 // Config.HeadScores. With b, the even budget of a head:
 //
 //	budget[layer, h] = b/2 + HeadScores[layer][h] / Σ HeadScores · b/2 · heads of the model

@@ -2,8 +2,8 @@ package snapkv
 
 import "math"
 
-// Layer is one layer of one prompt, as methods see it. What a method does not need
-// may be nil; see [Needs]. Weights are attention weights, after the softmax.
+// Layer is one layer of one prompt, as methods see it. Parts that a method does not
+// need may be nil; see [Needs]. Weights are attention weights, after the softmax.
 type Layer struct {
 	Index    int       // id of the layer
 	Layers   int       // layers of the model
@@ -18,19 +18,19 @@ type Layer struct {
 	Keys     []float32 // [Len or more, KVHeads, Dim], rotated
 	Values   []float32 // [Len or more, KVHeads, ValueDim]
 	Queries  []float32 // [N, Heads, Dim], rotated
-	// Generated has, [Heads, Len], the weights summed over the reply's queries.
+	// Generated holds the weights summed over the reply's queries, [Heads, Len].
 	Generated []float64
 }
 
-// key is the key of position j and a kv head.
+// key returns the key of position j and kv head kv.
 func (l *Layer) key(j, kv int) []float32 { return l.Keys[(j*l.KVHeads+kv)*l.Dim:][:l.Dim] }
 
-// value is the value of position j and a kv head.
+// value returns the value of position j and kv head kv.
 func (l *Layer) value(j, kv int) []float32 {
 	return l.Values[(j*l.KVHeads+kv)*l.ValueDim:][:l.ValueDim]
 }
 
-// norm is the L2 norm, summed in float64.
+// norm returns the L2 norm, summed in float64.
 func norm(x []float32) float64 {
 	sum := 0.0
 	for _, v := range x {
@@ -39,11 +39,11 @@ func norm(x []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// Needs lists the parts of a [Layer] that a method reads. Values are read by some
-// methods wherever they are there, and listed by those that cannot do without.
+// Needs lists the parts of a [Layer] that a method reads. Values is set only by
+// methods that require values; other methods may use values if they are recorded.
 type Needs struct{ Rows, Sums, Keys, Values, Queries, Generated bool }
 
-// Union returns what n or o needs.
+// Union returns the parts that n or o needs.
 func (n Needs) Union(o Needs) Needs {
 	return Needs{
 		Rows:      n.Rows || o.Rows,

@@ -23,27 +23,27 @@ func (s Scope) Heads(heads, kvHeads int) int {
 	return heads
 }
 
-// Role distinguishes methods that can be used from those that they are compared with.
+// Role distinguishes usable methods from those that serve for comparison.
 type Role uint8
 
 // The roles.
 const (
 	Selector Role = iota // a method of a paper or program
 	Baseline             // a trivial selection, for comparison
-	Bound                // cannot be used: it knows the reply, or keeps everything
+	Bound                // not usable: it knows the reply or keeps everything
 )
 
-// Method ranks the prefix positions of each head of a layer. A method is one value in
-// one file; [Methods] lists them.
+// Method ranks the prefix positions of each head of a layer. Each method is a value in
+// a file of its own; [Methods] lists them.
 type Method struct {
 	Name   string // as the command line and result files spell it
 	Source string // paper or program
 	Role   Role
 	Needs  Needs
 	// Scope is the set of heads that the scores and the budget of a head depend on,
-	// before Config.Group merges scores; ScopeWith includes the merging.
+	// before Config.Group merges scores; ScopeWith takes the merging into account.
 	Scope Scope
-	// Nested promises that a larger budget keeps all positions that a smaller one keeps.
+	// Nested means that a larger budget keeps all positions that a smaller one keeps.
 	Nested bool
 	// ByCapacity means that scores depend on Config.Capacity, so that a sweep ranks
 	// again for each capacity.
@@ -59,8 +59,8 @@ type Method struct {
 
 	// Score returns scores [query head][prefix position]; the largest are kept.
 	Score func(l *Layer, c Config) ([][]float64, error)
-	// LayerStat computes what ShareLayers has to know about a layer. It is nil if
-	// ShareLayers uses the number of layers only.
+	// LayerStat computes the statistic of a layer that ShareLayers uses. It is nil if
+	// ShareLayers uses only the number of layers.
 	LayerStat func(l *Layer, c Config) float64
 	// ShareLayers returns the budget per head of every layer, from the statistics of
 	// all layers. It is nil if all layers get the same budget.
@@ -70,8 +70,8 @@ type Method struct {
 	ShareHeads func(scores [][]float64, total int, layer int, c Config) ([]int, error)
 }
 
-// Check returns an error if the layer lacks what the method needs, with the option
-// of the capture that records it, or if the config fails [Config.Check].
+// Check returns an error if the config fails [Config.Check] or if the layer lacks what
+// the method needs. The error names the capture option that records it.
 func (m *Method) Check(l *Layer, c Config) error {
 	switch {
 	case (m.Needs.Rows || m.Needs.Queries) && l.N < c.Window:
@@ -92,10 +92,10 @@ func (m *Method) Check(l *Layer, c Config) error {
 	return c.Check()
 }
 
-// ScopeWith returns the heads that have to be in a [Layer] together when a group
-// merges scores: the scope of the method, but at least the query heads of a kv head
-// if the group merges them, and the whole layer if the method reads keys, queries or
-// values, which a Layer holds for all heads.
+// ScopeWith returns which heads must be in a [Layer] together for a group: the scope
+// of the method, but at least the query heads of a kv head if the group merges them,
+// and the whole layer if the method reads keys, queries or values, which a Layer holds
+// for all heads.
 func (m *Method) ScopeWith(g Group) Scope {
 	switch {
 	case m.Needs.States():
@@ -113,11 +113,12 @@ func (m *Method) KeepsAll(c Config, length int) bool {
 }
 
 // ranksAlike reports whether the method gives the same scores under two configs: they
-// differ in the capacity at most, and the scores do not depend on it.
+// pass [Config.RanksLike], and the scores do not depend on the capacity.
 func (m *Method) ranksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
 
-// LayerBudgets returns the budget of every layer, in prefix positions per head. The
-// statistics [layer] are those of LayerStat, and are ignored if the method has none.
+// LayerBudgets returns the budget of every layer, in prefix positions per head. stats
+// [layer] holds the results of LayerStat; it is ignored if the method has no
+// LayerStat.
 func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 	if m.ShareLayers != nil {
 		return m.ShareLayers(stats, c)
@@ -130,15 +131,15 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 }
 
 // Select selects on one layer, with a budget in positions per head; ShareHeads may
-// distribute the total of the layer otherwise. It returns the prefix positions to
+// distribute the total of the layer differently. It returns the prefix positions to
 // keep, ascending, by query head, or by kv head if the group merges heads. The window
-// is kept too and is not in the lists.
+// is also kept but is not in the lists.
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 	return NewRanking(m, l).Select(c, budget)
 }
 
-// Rank returns the scores that Cut selects by, [head or kv head][prefix position]. It
-// is an error if the layer lacks what the method needs, or if a score is NaN.
+// Rank returns the scores by which Cut selects, [head or kv head][prefix position]. It
+// returns an error if Check fails or if a score is NaN.
 func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	if err := m.Check(l, c); err != nil {
 		return nil, err
@@ -158,8 +159,8 @@ func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
 	return scores, nil
 }
 
-// Cut selects from the scores of Rank: the largest of each head, up to its budget. Of
-// a prompt that passes through it needs no scores.
+// Cut selects from the scores of Rank: the largest of each head, up to its budget. For
+// a prompt that passes through, scores may be nil.
 func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
 	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil

@@ -20,7 +20,7 @@ func MethodNames() []string {
 	return list
 }
 
-// FindMethod returns the method with a name. Its error lists all names.
+// FindMethod returns the method with the given name. Its error lists all names.
 func FindMethod(name string) (Method, error) {
 	for _, m := range Methods {
 		if m.Name == name {
@@ -30,7 +30,8 @@ func FindMethod(name string) (Method, error) {
 	return Method{}, fmt.Errorf("method %q: want %s or all", name, strings.Join(MethodNames(), ", "))
 }
 
-// RoleOf returns the role of the method with a name, and Selector for other names.
+// RoleOf returns the role of the method with the given name, or Selector if there is
+// none.
 func RoleOf(name string) Role {
 	m, err := FindMethod(name)
 	if err != nil {

@@ -2,9 +2,9 @@ package snapkv
 
 import "slices"
 
-// oracle keeps the positions that the reply attends to most. No selection of the
-// same size has more of the reply's weight: it is an upper bound, which knows what
-// is not known when a cache is compressed.
+// oracle keeps the positions that the reply attends to most. No selection of the same
+// size has more of the reply's weight: it is an upper bound, because it knows the
+// reply, which is unknown when a cache is compressed.
 //
 //	score[h, j] = Σ weight[h, i, j] over the queries i of the reply
 var oracle = Method{

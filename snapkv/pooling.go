@@ -6,13 +6,12 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// Pooling says how votes are pooled over neighboring positions: [Pool] has the
-// formulas.
+// Pooling says how votes are pooled over neighboring positions; see [Pool].
 type Pooling string
 
 // The poolings, as the command line and result files spell them.
 const (
-	AvgPool Pooling = "avgpool" // mean over the kernel, the border divided by the full kernel
+	AvgPool Pooling = "avgpool" // mean over the kernel; at the border too, sums are divided by the full kernel
 	MaxPool Pooling = "maxpool" // maximum over the kernel
 )
 
@@ -32,8 +31,8 @@ func (p Pooling) String() string { return string(p) }
 
 // Pool pools votes over kernel positions around each position, with stride 1, in
 // float64. AvgPool divides by kernel everywhere, so that values near the two ends
-// become lower; MaxPool ignores what lies outside. Kernel 1 changes nothing. An even
-// kernel has no middle and is an error, as is an unknown pooling.
+// become lower; MaxPool ignores positions outside. Kernel 1 changes nothing. An even
+// kernel, which has no middle, and an unknown pooling are errors.
 func Pool(vote []float64, kernel int, pooling Pooling) ([]float64, error) {
 	if err := checkPool(kernel, pooling); err != nil {
 		return nil, err
@@ -53,8 +52,9 @@ func Pool(vote []float64, kernel int, pooling Pooling) ([]float64, error) {
 	return out, nil
 }
 
-// PoolNarrow pools votes in float32, as [Pool] does, into out, a slice of the same
-// length that does not overlap them. Averages are summed in float64 and rounded once.
+// PoolNarrow pools float32 votes as [Pool] does. It writes the result to out, which
+// has the same length as vote and must not overlap it. Averages are summed in float64
+// and rounded once.
 func PoolNarrow(out, vote []float32, kernel int, pooling Pooling) error {
 	if err := checkPool(kernel, pooling); err != nil {
 		return err
@@ -78,10 +78,10 @@ func checkPool(kernel int, pooling Pooling) error {
 	return pooling.Check()
 }
 
-// average sums the values around each of n positions, from the first to the last, for
-// many positions at once. It calls add to add n values to sum, those that lie d after
-// positions from, from+1 and so on; d may be negative. It calls done with finished
-// sums, those of the positions from on.
+// average sums the values around each of n positions, many positions at a time. It
+// calls add to add n values to sum: those at positions from+d, from+d+1 and so on; d
+// may be negative. It calls done with the finished sums of positions from, from+1 and
+// so on.
 func average(n, kernel int, add func(sum []float64, from, n, d int), done func(sum []float64, from int)) {
 	const step = 1024 // the sums stay in the first-level cache
 	half := kernel / 2
@@ -99,10 +99,10 @@ func average(n, kernel int, add func(sum []float64, from, n, d int), done func(s
 }
 
 // highest computes the maximum over kernel positions around each position with three
-// comparisons per position, whatever the kernel. Votes are cut into pieces of kernel
-// values; a window consists of the end of one piece and the beginning of the next (van
-// Herk, "A fast algorithm for local minimum and maximum filters on rectangular and
-// octagonal kernels", 1992).
+// comparisons per position for any kernel. Votes are cut into pieces of kernel values;
+// a window consists of the end of one piece and the beginning of the next (van Herk,
+// "A fast algorithm for local minimum and maximum filters on rectangular and octagonal
+// kernels", 1992).
 func highest[F float32 | float64](out, vote []F, kernel int) {
 	n := len(vote)
 	half := kernel / 2

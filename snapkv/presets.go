@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Presets are settings that papers and programs use: arXiv:2404.14469 in its two
-// versions, the authors' repository, NVIDIA's kvpress and KVCache-Factory.
+// Presets holds the settings of papers and programs: both versions of
+// arXiv:2404.14469, the authors' repository, NVIDIA's kvpress and KVCache-Factory.
 var Presets = map[string]Config{
 	// The defaults of the class SnapKVCluster in the authors' repository.
 	"class": {Window: 64, Capacity: 320, Kernel: 5, Pooling: AvgPool, Group: GroupHead},

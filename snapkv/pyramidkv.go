@@ -6,8 +6,8 @@ import "math"
 // KVCache-Factory and kvpress.
 const pyramidBeta = 20
 
-// pyramidKV ranks as snapkv does, under budgets that fall linearly from the first
-// layer to the last. With b, the budget per head of the config:
+// pyramidKV ranks as snapkv does, with budgets that fall linearly from the first layer
+// to the last. With b, the budget per head of the config:
 //
 //	last  = b / 20
 //	first = 2·b - last
@@ -31,7 +31,7 @@ func sharePyramid(stats []float64, c Config) []int {
 	first := 2*budget - last
 	budgets := make([]int, layers)
 	for i := range budgets {
-		depth := 0.5 // of a single layer: the mean budget
+		depth := 0.5 // a single layer gets the mean budget
 		if layers > 1 {
 			depth = float64(i) / float64(layers-1)
 		}

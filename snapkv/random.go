@@ -2,13 +2,13 @@ package snapkv
 
 import "math/rand/v2"
 
-// random keeps positions drawn at random. The generator of each head is seeded by
+// random keeps positions drawn at random. The generator of each head is seeded with
 // Config.Seed, the layer and the head, so that a selection can be repeated.
 var random = Method{
 	Name:   "random",
 	Source: "baseline",
 	Role:   Baseline,
-	Scope:  ScopeLayer, // the number of a head counts
+	Scope:  ScopeLayer, // the seed depends on the head's index in the layer
 	Nested: true,
 	Score:  scoreRandom,
 }

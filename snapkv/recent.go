@@ -15,7 +15,8 @@ func scoreRecent(l *Layer, c Config) ([][]float64, error) {
 	return forAllHeads(positions(l, c), l.Heads), nil
 }
 
-// positions scores each prefix position by its number: the last is kept first.
+// positions scores each prefix position by its index, so that the last positions are
+// kept.
 func positions(l *Layer, c Config) []float64 {
 	score := make([]float64, l.Len-c.Window)
 	for j := range score {

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// States are the rotated queries and keys of one layer of a prompt, as tensors. Their
-// elements are values of the tensors' dtype in float32; Round rounds to that dtype.
+// States holds the rotated queries and keys of one layer of a prompt, as tensors.
+// Elements are stored as float32; Round rounds to the dtype of the tensors.
 type States struct {
 	Heads   int       // query heads
 	KVHeads int       // kv heads, a divisor of Heads
@@ -18,9 +18,9 @@ type States struct {
 	Round   func(float32) float32
 }
 
-// Select does what the published update_kv does (arXiv:2404.14469, listing 1;
-// snapkv_utils.py in the authors' repository), operation by operation, and rounds each
-// result to the dtype of the states:
+// Select repeats the published update_kv (arXiv:2404.14469, listing 1; snapkv_utils.py
+// in the authors' repository), operation by operation, and rounds each result to the
+// dtype of the states:
 //
 //   - products of the window's queries and all keys, divided by √dim,
 //   - causal mask within the window, softmax in float32,
@@ -28,8 +28,8 @@ type States struct {
 //   - pooling, then the Capacity - Window largest.
 //
 // It returns prefix positions, ascending, by query head, or by kv head if the group
-// merges heads. Of equal scores the lower position is kept; the published code leaves
-// that open.
+// merges heads. Of equal scores, the lower position is kept; the published code leaves
+// the choice open.
 func (s *States) Select(c Config) ([][]int32, error) {
 	scores, err := s.Scores(c)
 	if err != nil {
@@ -43,8 +43,8 @@ func (s *States) Select(c Config) ([][]int32, error) {
 }
 
 // Scores returns the pooled votes, [head or kv head][prefix], rounded to the dtype of
-// the states. It is an error if the window is longer than the queries given, or if a
-// product is not a number.
+// the states. It returns an error if the window is longer than the queries given, or
+// if a product is not a number.
 func (s *States) Scores(c Config) ([][]float64, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 	return pooled, nil
 }
 
-// vote sums the weights of a head's window over its rows, [prefix].
+// vote returns the weights of a head summed over the rows of the window, [prefix].
 func (s *States) vote(head, window int) ([]float64, error) {
 	prefix := s.Len - window
 	vote := make([]float32, prefix)

@@ -34,19 +34,19 @@ func Entries(methods []Method, configs []Config) ([]Entry, error) {
 	return list, nil
 }
 
-// Source gives the layers of one prompt to a sweep.
+// Source provides the layers of one prompt for a sweep.
 type Source struct {
 	Len      int   // positions of the prompt
 	Layers   int   // layers of the model
 	Recorded []int // ids of the layers that Read can read, ascending
-	// Read reads a layer. It must fill what needs names, unless it was not recorded,
-	// and may fill more.
+	// Read reads a layer. It must fill the recorded parts that needs names, and may
+	// fill more.
 	Read func(ctx context.Context, layer int, needs Needs) (*Layer, error)
 }
 
-// Sweep selects by several methods and configs on the layers of one prompt. Scores
-// are computed once for all entries that differ in the capacity only, unless the
-// method's scores depend on it.
+// Sweep selects by several methods and configs on the layers of one prompt. Scores are
+// computed once for all entries that differ only in the capacity, unless the method's
+// scores depend on it.
 //
 //	sweep, err := snapkv.NewSweep(ctx, source, entries)
 //	for _, layer := range source.Recorded {
@@ -59,8 +59,8 @@ type Sweep struct {
 	budgets [][]int // [entry][layer], positions per head
 }
 
-// NewSweep computes the budgets of all entries. It reads the layers of the source,
-// each of them once, only if the budgets of a method depend on them.
+// NewSweep computes the budgets of all entries. Only if the budgets of a method depend
+// on the layers, it reads each layer of the source once.
 func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) {
 	s := &Sweep{entries: entries, groups: groups(entries)}
 	var measured []Entry // one of each group whose budgets depend on the layers
@@ -95,8 +95,9 @@ func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) 
 }
 
 // LayerStats computes Method.LayerStat of every entry on every recorded layer,
-// [entry][layer], and reads each layer once. A statistic is 0 where its layer, or
-// what the method needs of it, was not recorded: selecting there is an error.
+// [entry][layer], and reads each layer once. A statistic is 0 if its layer, or a part
+// of the layer that the method needs, was not recorded; selecting on such a layer is
+// an error.
 func LayerStats(ctx context.Context, src Source, entries []Entry) ([][]float64, error) {
 	stats := make([][]float64, len(entries))
 	var needs Needs
@@ -125,7 +126,7 @@ func LayerStats(ctx context.Context, src Source, entries []Entry) ([][]float64, 
 	return stats, nil
 }
 
-// groups lists entries that share scores together, in the order of the entries.
+// groups puts entries that share scores into one group, in the order of the entries.
 func groups(entries []Entry) [][]int {
 	var list [][]int
 next:
@@ -141,7 +142,7 @@ next:
 	return list
 }
 
-// Needs is what the methods of all entries need.
+// Needs returns the parts that the methods of all entries need.
 func (s *Sweep) Needs() Needs {
 	var needs Needs
 	for _, e := range s.entries {
@@ -150,15 +151,15 @@ func (s *Sweep) Needs() Needs {
 	return needs
 }
 
-// Budget is the number of prefix positions per head that an entry keeps in a layer,
-// before the method shares the total of the layer out over its heads.
+// Budget returns the number of prefix positions per head that an entry keeps in a
+// layer, before the method distributes the total of the layer over its heads.
 func (s *Sweep) Budget(entry, layer int) int { return s.budgets[entry][layer] }
 
-// Select selects by every entry on one layer, on all cores, and calls visit with
-// what each entry keeps, as [Method.Select] returns it, or with the error. Entries
-// that skip reports are left out; skip may be nil. Visit is called from several
-// goroutines at once, with different entries. Once an entry has failed, the entries
-// after it that share its scores fail with the same error.
+// Select selects by every entry on one layer, on all cores, and calls visit with the
+// selection of each entry, as [Method.Select] returns it, or with the error. Entries
+// for which skip returns true are left out; skip may be nil. visit is called from
+// several goroutines at once, with different entries. Once an entry has failed, the
+// entries after it that share its scores fail with the same error.
 func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int, keep [][]int32, err error)) {
 	parallel.For(len(s.groups), func(g int) {
 		var ranking *Ranking
@@ -185,14 +186,14 @@ func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int
 type Ranking struct {
 	method *Method
 	layer  *Layer
-	config Config // that scores were computed for
+	config Config // for which scores were computed
 	scores [][]float64
 }
 
-// NewRanking prepares to select by a method on a layer. Nothing is computed yet.
+// NewRanking returns a Ranking of a method on a layer. It computes nothing yet.
 func NewRanking(m *Method, l *Layer) *Ranking { return &Ranking{method: m, layer: l} }
 
-// Select is [Method.Select] for the ranking's method and layer.
+// Select is like [Method.Select] for the ranking's method and layer.
 func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 	if r.method.KeepsAll(c, r.layer.Len) {
 		return everything(r.layer, c), nil

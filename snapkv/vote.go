@@ -18,7 +18,7 @@ func Vote(rows []float32, n, keys, window, prefix int) []float64 {
 }
 
 // TopK returns the k positions with the largest scores, in ascending order. Of equal
-// scores the lower position is taken.
+// scores, the lower position is taken.
 func TopK(score []float64, k int) []int32 { return topk.Select(score, k) }
 
 // votes returns the votes of the window, [heads][prefix].
@@ -31,7 +31,7 @@ func votes(l *Layer, c Config) [][]float64 {
 }
 
 // pooledVotes returns the pooled votes of the window, [heads][prefix]: the scores of
-// snapkv and of the methods that change its budgets.
+// snapkv and of methods that differ from it only in their budgets.
 func pooledVotes(l *Layer, c Config) ([][]float64, error) {
 	list := votes(l, c)
 	for h := range list {

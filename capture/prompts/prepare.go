@@ -10,13 +10,13 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// Options say how records become tokens.
+// Options says how records become tokens.
 type Options struct {
 	NoSpecialTokens bool   // raw text gets none of the tokens that the post-processor adds
 	NoChatTemplate  bool   // messages are joined without the chat template
 	System          string // a system message before every chat; may be empty
 	Follow          bool   // the first reference is the reply, unless the record has one
-	MaxPromptTokens int    // the most tokens of a prompt; only with Truncate
+	MaxPromptTokens int    // largest number of tokens per prompt; only with Truncate
 	Truncate        string // "middle": longer prompts lose their middle; empty: nothing is cut
 }
 
@@ -81,8 +81,8 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	return p, nil
 }
 
-// render turns messages into text. special says whether the tokenizer must still add
-// its special tokens.
+// render turns messages into text. special reports whether the tokenizer must still
+// add its special tokens.
 func render(tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
 	if o.System != "" {
 		msgs = append([]tokenizer.Message{{Role: "system", Content: o.System}}, msgs...)
@@ -124,7 +124,7 @@ func (p *Prompt) cut(o Options) {
 	p.Tokens = append(append([]int32(nil), p.Tokens[:head]...), p.Tokens[tail:]...)
 }
 
-// hashOf returns a short hash, which stands for a text.
+// hashOf returns a short hash that identifies a text.
 func hashOf(text string) string {
 	h := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(h[:8])

@@ -8,7 +8,7 @@
 //	{"input": "...", "outputs": ["..."]}                         RULER
 //	{"input_ids": [1, 2, 3], "response_ids": [4, 5]}
 //
-// ReadFile returns the records of a set, Prepare the tokens of a record:
+// ReadFile returns the records of a set, and Prepare returns the tokens of a record:
 //
 //	records, err := prompts.ReadFile("prompts.jsonl", os.Stdin)
 //	...
@@ -32,8 +32,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// Record is one prompt as a file gives it. Exactly one of Text, Messages and IDs is
-// set, and at most one of Response and ResponseIDs.
+// Record is one prompt of a file. Exactly one of Text, Messages and IDs is set, and at
+// most one of Response and ResponseIDs.
 type Record struct {
 	ID, Dataset string
 	Line        int // in the file, from 1
@@ -41,12 +41,12 @@ type Record struct {
 	Messages    []tokenizer.Message
 	IDs         []int32
 	Document    string   // the same for records that begin with the same text; may be empty
-	Response    *string  // a reply that is followed instead of generated
+	Response    *string  // a reply to follow instead of generating one
 	ResponseIDs []int32  // the same, as tokens
 	References  []string // answers for scoring, which Options.Follow follows
 }
 
-// maxLine is the most bytes of a line.
+// maxLine is the largest number of bytes in a line.
 const maxLine = 256 << 20
 
 // ReadFile reads the records of a file: .jsonl, .jsonl.zst, or - for stdin. Errors name
@@ -76,8 +76,8 @@ func ReadFile(path string, stdin io.Reader) ([]Record, error) {
 	return Read(r, path)
 }
 
-// A compressed set may have maxExpanded bytes decompressed, and maxRatio more for each
-// byte of the file.
+// A compressed set may have maxExpanded bytes when decompressed, plus maxRatio bytes
+// for each byte of the file.
 const (
 	maxExpanded = 1 << 30
 	maxRatio    = 64
@@ -97,7 +97,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read reads the records of JSONL text. name stands for the file in errors.
+// Read reads the records of JSONL text. Errors call the file name.
 func Read(r io.Reader, name string) ([]Record, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 1<<20), maxLine)
@@ -217,7 +217,7 @@ func parse(text []byte, line int) ([]Record, error) {
 	return []Record{base}, nil
 }
 
-// kindName returns what a field must be, in the terms of JSON.
+// kindName returns the JSON name of the type that a field must have.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -232,7 +232,7 @@ func kindName(t reflect.Type) string {
 	return "an object"
 }
 
-// id returns the record's id, a string or a number, or else its line.
+// id returns the record's id, a string or a number, or its line number if it has none.
 func (f *lineForm) id(line int) (string, error) {
 	for _, raw := range []json.RawMessage{f.ID, f.UnderID, f.Index} {
 		var s string
@@ -268,8 +268,8 @@ func (f *lineForm) references() []string {
 	return many
 }
 
-// chat returns the record of messages. If the last one is the assistant's, it is the
-// reply to follow.
+// chat returns the record of a list of messages. If the last message is the
+// assistant's, it is the reply to follow.
 func (f *lineForm) chat(base Record) ([]Record, error) {
 	msgs := f.Messages
 	if len(msgs) == 0 {
@@ -295,7 +295,7 @@ func (f *lineForm) chat(base Record) ([]Record, error) {
 	return []Record{base}, nil
 }
 
-// document returns a record per instruction, whose user message is the document, a blank
+// document returns a record per instruction. Its user message is the document, a blank
 // line and the instruction.
 func (f *lineForm) document(base Record) ([]Record, error) {
 	if len(f.Instructions) == 0 {
