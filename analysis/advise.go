@@ -12,10 +12,10 @@ import (
 
 // Advice says how much of the cache each method needs.
 type Advice struct {
-	// By is "" where rows are about whole caches, ByLayer or ByHead where each layer
-	// or head has rows of its own.
+	// By is "" if rows are about whole caches, and ByLayer or ByHead if each layer or
+	// head has its own rows.
 	By          By
-	Calibration *Calibration // that the predictions are from
+	Calibration *Calibration // from which the predictions are computed
 	Rows        []AdviceRow
 	Warnings    []Warning
 }
@@ -24,22 +24,22 @@ type Advice struct {
 type AdviceRow struct {
 	Layer, Head int // -1 for all
 	Method      string
-	Capacity    int     // positions per head, the window included; -1 where none keeps the bound
-	Budget      int     // capacity - window; -1 where none keeps the bound
-	Predicted   float64 // mean KL, nats per reply token; NaN where none keeps the bound
+	Capacity    int     // positions per head, the window included; -1 if none keeps the bound
+	Budget      int     // capacity - window; -1 if none keeps the bound
+	Predicted   float64 // mean KL, nats per reply token; NaN if none keeps the bound
 	Low, High   float64 // 95 % interval of Predicted
 	Measured    float64 // mean over prompts of the calibration's measure
 	Largest     int     // largest capacity that was tried
 }
 
-// adviceColumns are the columns of Advice.Table after those of the keys.
+// adviceColumns lists the columns of Advice.Table after the key columns.
 var adviceColumns = []string{"method", "capacity", "budget", "predicted", "low", "high", "evidence"}
 
-// Advise finds, for each method, the smallest capacity of cfg.Configs whose
-// predicted mean KL per reply token is at most loss. By layer or head it finds the
-// smallest capacity at which the measure of that layer or head alone predicts no
-// more. The first calibration is used whose measure is defined for every row of
-// [Methods]; it is an error if there is none. Warnings are set even then.
+// Advise finds, for each method, the smallest capacity of cfg.Configs whose predicted
+// mean KL per reply token is at most loss. By layer or head, it finds the smallest
+// capacity at which the prediction from the measure of that layer or head alone is at
+// most loss. It uses the first calibration whose measure is defined for every row of
+// [Methods] and returns an error if there is none. Warnings are set even then.
 func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibration, loss float64, by By) (*Advice, error) {
 	cfg.By = []By{ByPrompt}
 	switch by {
@@ -93,8 +93,8 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibr
 	return advice, nil
 }
 
-// smallestCapacity finds the smallest capacity that keeps the bound; values has the
-// measures of each prompt by capacity.
+// smallestCapacity finds the smallest capacity that keeps the bound; values holds the
+// measures of all prompts by capacity.
 func smallestCapacity(c *Calibration, values map[int][]float64, loss float64, seed uint64) AdviceRow {
 	var capacities []int
 	for capacity := range values {
@@ -128,7 +128,7 @@ func smallestCapacity(c *Calibration, values map[int][]float64, loss float64, se
 }
 
 // bestCalibration returns the first calibration whose measure is defined for every
-// row, and that measure; nil if there is none.
+// row, and that measure. If there is none, the calibration is nil.
 func bestCalibration(rows []MethodRow, cals []Calibration) (*Calibration, lossMeasure) {
 	for i := range cals {
 		m, ok := findLossMeasure(cals[i].Measure)
@@ -153,8 +153,8 @@ func (a *Advice) Found() bool {
 	return slices.ContainsFunc(a.Rows, func(r AdviceRow) bool { return r.Capacity >= 0 })
 }
 
-// Table makes a table of the rows. By layer or head, the columns layer, or layer and
-// head, come first.
+// Table makes a table of the rows. The column layer comes first by layer, and the
+// columns layer and head by head.
 func (a *Advice) Table() *table.Table {
 	var keys []string
 	switch a.By {
@@ -172,7 +172,7 @@ func (a *Advice) Table() *table.Table {
 	return t
 }
 
-// evidence says what a prediction rests on.
+// evidence says what a prediction is based on.
 func (a *Advice) evidence(row *AdviceRow) string {
 	if row.Capacity < 0 {
 		return fmt.Sprintf("above the bound up to capacity %d", row.Largest)

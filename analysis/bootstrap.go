@@ -9,7 +9,7 @@ import (
 // resamples is the number of bootstrap samples behind an interval.
 const resamples = 2000
 
-// Mean returns the mean of the values that are not NaN, and NaN if there is none.
+// Mean returns the mean of the values that are not NaN, or NaN if there are none.
 func Mean(x []float64) float64 {
 	sum := 0.0
 	n := 0
@@ -27,8 +27,8 @@ func Mean(x []float64) float64 {
 
 // Interval returns the 95 % percentile bootstrap interval of the mean of the values
 // that are not NaN, one for each prompt: the 2.5 % and 97.5 % quantiles of the means
-// of 2000 samples drawn with replacement. The seed decides the samples. With
-// fewer than two values both ends are NaN.
+// of 2000 samples drawn with replacement. The seed determines the samples. With fewer
+// than two values, both ends are NaN.
 func Interval(x []float64, seed uint64) (lo, hi float64) {
 	var defined []float64
 	for _, v := range x {

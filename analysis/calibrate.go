@@ -9,8 +9,7 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Real is the loss that compressed decoding was measured to have: one line of
-// `attnscope generate`.
+// Real is the measured loss of compressed decoding: one line of `attnscope generate`.
 type Real struct {
 	ID       string         `json:"id"`
 	Method   string         `json:"method"`
@@ -22,7 +21,7 @@ type Real struct {
 	KL       float64        `json:"kl"`
 }
 
-// key is r without its KL: the cache of a prompt.
+// key returns r without its KL: it identifies the cache of a prompt.
 func (r Real) key() Real {
 	r.KL = 0
 	return r
@@ -36,21 +35,21 @@ type Point struct {
 	KL             float64 // the real loss, nats per reply token
 }
 
-// CalibrationResult has the calibrations that [Calibrate] made, the best first.
+// CalibrationResult holds the calibrations that [Calibrate] made, the best first.
 type CalibrationResult struct {
 	Calibrations []Calibration
-	Points       [][]Point // that each calibration was fitted to
+	Points       [][]Point // to which each calibration was fitted
 	Warnings     []Warning
 }
 
-// leastPoints is the number of points below which a measure is not calibrated.
+// leastPoints is the smallest number of points with which a measure is calibrated.
 const leastPoints = 10
 
 // Calibrate joins the offline measures of dumps with the real losses on the same
 // prompts, and orders the measures by their rank correlation with the KL, the best
-// first. Intervals are bootstrapped over prompts. Bounds like oracle and full are
-// left out, since they predict nothing. Fewer than ten points in common are an
-// error; warnings are set even then.
+// first. Intervals are bootstrapped over prompts. Bounds such as oracle and full are
+// left out because they predict nothing. With fewer than ten points in common,
+// Calibrate returns an error; warnings are set even then.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) (*CalibrationResult, error) {
 	cfg.By = []By{ByPrompt}
 	cfg.Lenient = true
@@ -100,8 +99,8 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 	return result, nil
 }
 
-// pointsOf pairs a measure of the rows with their KL, where both are defined and
-// something was lost. It also returns the model of the last point.
+// pointsOf pairs a measure of the rows with their KL if both are defined and the KL is
+// positive. It also returns the model of the last point.
 func pointsOf(rows []MethodRow, m lossMeasure, kl map[Real]float64) (points []Point, model string) {
 	for i := range rows {
 		row := &rows[i]
@@ -118,10 +117,11 @@ func pointsOf(rows []MethodRow, m lossMeasure, kl map[Real]float64) (points []Po
 	return points, model
 }
 
-// residualQuantiles is the number of residuals that a calibration keeps.
+// residualQuantiles is the number of quantiles of the residuals that a calibration
+// keeps.
 const residualQuantiles = 41
 
-// fit is the least-squares line through the logarithms of measure and KL.
+// fit returns the least-squares line through the logarithms of measure and KL.
 func fit(list []Point) Calibration {
 	var xs, ys []float64
 	prompts := map[string]bool{}

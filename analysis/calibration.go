@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// lossMeasure is an offline measure that may predict the real loss. It is 0 where
-// nothing is lost.
+// lossMeasure is an offline measure that may predict the real loss. It is 0 if nothing
+// is lost.
 type lossMeasure struct {
 	name string // in calibrations
 	of   func(r *MethodRow) float64
@@ -26,7 +26,7 @@ var lossMeasures = []lossMeasure{
 	{"missed_oracle", func(r *MethodRow) float64 { return 1 - r.Recall }},
 }
 
-// findLossMeasure returns the measure of that name.
+// findLossMeasure returns the measure with the given name.
 func findLossMeasure(name string) (m lossMeasure, ok bool) {
 	i := slices.IndexFunc(lossMeasures, func(m lossMeasure) bool { return m.name == name })
 	if i < 0 {
@@ -35,7 +35,7 @@ func findLossMeasure(name string) (m lossMeasure, ok bool) {
 	return lossMeasures[i], true
 }
 
-// floor keeps logarithms finite: smaller measures and losses count as this.
+// floor keeps logarithms finite: smaller measures and losses are raised to it.
 const floor = 1e-6
 
 // Calibration says how an offline measure x predicts the mean KL of compressed
@@ -43,7 +43,7 @@ const floor = 1e-6
 // residuals.
 type Calibration struct {
 	Measure           string    `json:"measure"`
-	Model             string    `json:"model"`         // that the losses were measured on
+	Model             string    `json:"model"`         // on which the losses were measured
 	Spearman          float64   `json:"spearman"`      // rank correlation of measure and KL
 	SpearmanLow       float64   `json:"spearman_low"`  // 95 % bootstrap interval over prompts
 	SpearmanHigh      float64   `json:"spearman_high"` //
@@ -99,9 +99,9 @@ func (c *Calibration) Predict(x float64) float64 {
 	return math.Exp(c.Intercept+c.Slope*math.Log(x)) * sum / float64(len(c.ResidualQuantiles))
 }
 
-// interval is the 95 % interval of the mean KL over prompts whose measures are x.
-// Prompts are drawn with replacement, each with a residual drawn from those of the
-// calibration.
+// interval returns the 95 % interval of the mean KL over prompts whose measures are x.
+// Prompts are drawn with replacement, each with a residual drawn from the residuals of
+// the calibration.
 func (c *Calibration) interval(x []float64, seed uint64) (lo, hi float64) {
 	r := rand.New(rand.NewPCG(seed, 0xadc1))
 	means := make([]float64, resamples)

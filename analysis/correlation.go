@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// spearman is the rank correlation of measure and KL. Ties share their mean rank.
+// spearman returns the rank correlation of measure and KL. Ties share their mean rank.
 func spearman(list []Point) float64 {
 	x := make([]float64, len(list))
 	y := make([]float64, len(list))
@@ -18,7 +18,7 @@ func spearman(list []Point) float64 {
 	return pearson(ranks(x), ranks(y))
 }
 
-// ranks are the ranks of the values, from 0. Ties share their mean rank.
+// ranks returns the ranks of the values, from 0. Ties share their mean rank.
 func ranks(x []float64) []float64 {
 	order := make([]int, len(x))
 	for i := range order {
@@ -39,7 +39,7 @@ func ranks(x []float64) []float64 {
 	return out
 }
 
-// pearson is the correlation of x and y, NaN where one of them is constant.
+// pearson returns the correlation of x and y, or NaN if one of them is constant.
 func pearson(x, y []float64) float64 {
 	mx := Mean(x)
 	my := Mean(y)
@@ -57,9 +57,9 @@ func pearson(x, y []float64) float64 {
 	return xy / math.Sqrt(xx*yy)
 }
 
-// spearmanInterval is the 95 % bootstrap interval of the rank correlation: 500
-// times, prompts are drawn with replacement, each with all its points. NaN with
-// fewer than two prompts.
+// spearmanInterval returns the 95 % bootstrap interval of the rank correlation: 500
+// times, prompts are drawn with replacement, each with all its points. With fewer than
+// two prompts, both ends are NaN.
 func spearmanInterval(list []Point, seed uint64) (lo, hi float64) {
 	var prompts []string
 	points := map[string][]Point{} // by prompt

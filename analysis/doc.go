@@ -10,15 +10,15 @@
 //     observation window voted for (Li et al., "SnapKV", arXiv:2404.14469v1, section 3)?
 //   - [Methods]: what do SnapKV and its rivals keep of a prompt's cache, and what does
 //     the reply lose?
-//   - [Advise]: how small may the cache be if the reply may lose so much?
-//   - [Calibrate]: which offline measure predicts the loss that was measured?
+//   - [Advise]: how small can the cache be for a given bound on the loss?
+//   - [Calibrate]: which offline measure predicts the measured loss best?
 //
-// Each returns rows, which are structs, and [Warning] values. A row has a [Key] that
-// says what it is about; "*" and -1 stand for all prompts, data sets, layers, heads or
+// Each returns rows, which are structs, and [Warning] values. Each row has a [Key]
+// that says what it is about; "*" and -1 mean all prompts, data sets, layers, heads or
 // spans. Shares are in [0, 1], losses in nats per reply token, capacities and budgets
-// in positions per head. NaN stands for numbers that are undefined. Means are over
-// prompts, with 95 % bootstrap intervals; equal seeds give equal intervals.
-// docs/MEASURES.md has the formulas.
+// in positions per head. Undefined numbers are NaN. Means are over prompts, with 95 %
+// bootstrap intervals; equal seeds give equal intervals. The formulas are in
+// docs/MEASURES.md.
 //
 // A weight and theta are compared as float32, ties between positions go to the lower
 // one, and no result depends on the number of threads.

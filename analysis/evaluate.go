@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// evaluation measures the selections of one layer of a prompt by its reply. It is used
-// by several goroutines at once.
+// evaluation measures the selections of one layer of a prompt by its reply. Several
+// goroutines may use it at once.
 type evaluation struct {
 	layer  *Layer
 	spans  [][2]int // ranges of reply rows
@@ -21,7 +21,7 @@ type evaluation struct {
 	heads  []headReply
 }
 
-// headReply is what the selections of one head are measured by.
+// headReply holds the data by which the selections of one head are measured.
 type headReply struct {
 	sum         [][]float64 // [span][position], weight over the rows
 	significant [][][]int32 // [span][theta][position], rows with a weight above theta
@@ -32,15 +32,15 @@ type headReply struct {
 	oracles map[oracleKey][]int32
 }
 
-// partialOutput is what some positions add to the output of a head.
+// partialOutput is the contribution of some positions to the output of a head.
 type partialOutput struct {
 	out  []float32 // [row, value dim], not normalized
-	mass []float64 // [row], their weight
+	mass []float64 // [row], weight of the positions
 }
 
 type oracleKey struct{ span, window, budget int }
 
-// newEvaluation sums up the reply's rows, by span.
+// newEvaluation sums the reply's rows by span.
 func (a *methods) newEvaluation(l *Layer) *evaluation {
 	e := &evaluation{
 		layer: l,
@@ -93,15 +93,16 @@ func (e *evaluation) sumRows(h int, span [2]int) (sum []float64, above [][]int32
 	return sum, above
 }
 
-// measure measures what an entry keeps of the layer, [head][span][theta].
+// measure measures the positions that an entry keeps in the layer,
+// [head][span][theta].
 func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 	l := e.layer
 	window := entry.Config.Window
-	stores := float64(len(keep)) // stores of keys and values
+	stores := float64(len(keep)) // separate stores of keys and values
 	if entry.Method.KeepsAll(entry.Config, l.Len) {
 		stores = float64(l.KVHeads)
 	}
-	bytes := float64(4 * (l.Dim + l.ValueDim)) // of one position
+	bytes := float64(4 * (l.Dim + l.ValueDim)) // per position
 	out := make([][][]tally, l.Heads)
 	for h, list := range snapkv.ByQueryHead(keep, l.Heads) {
 		errs, errsWO := e.errors(h, list, window)
@@ -202,8 +203,8 @@ func (e *evaluation) output(h, n int, at func(i int) int) partialOutput {
 	return part
 }
 
-// rest is the part of a head's output that every selection keeps: the window and the
-// reply.
+// rest returns the part of a head's output that every selection keeps: the part from
+// the window and the reply.
 func (e *evaluation) rest(h, window int) partialOutput {
 	r := &e.heads[h]
 	r.mu.Lock()
@@ -219,7 +220,7 @@ func (e *evaluation) rest(h, window int) partialOutput {
 
 // errors returns the relative L2 error of a head's output for each row of the reply,
 // if only the kept positions, the window and the reply are read and their weights are
-// normalized again; and the same after the output projection. Errors are NaN where
+// normalized again; and the same after the output projection. Errors are NaN if the
 // values or the projection are not known.
 func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []float64) {
 	l := e.layer
@@ -256,7 +257,7 @@ func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []flo
 	return errs, errsWO
 }
 
-// length is √(xᵀ·gram·x), or √(xᵀ·x) if gram is nil.
+// length returns √(xᵀ·gram·x), or √(xᵀ·x) if gram is nil.
 func length(x, gram []float64) float64 {
 	sum := 0.0
 	if gram == nil {

@@ -11,16 +11,16 @@ import (
 // HeadRate is the result of one head of one prompt for one [Setting].
 type HeadRate struct {
 	Window, Budget int     // Budget is the number of positions that were kept
-	Top            float64 // NaN where the budget was given
+	Top            float64 // NaN if the budget was given
 	Theta          float64
 	Counts         hitrate.Counts
 	Chance         float64 // hit rate expected of random positions
-	Overlap        float64 // share of kept positions that the reply attends to most; NaN where none is kept
+	Overlap        float64 // share of kept positions that the reply attends to most; NaN if none is kept
 	Mass           float64 // weight of the mean reply row on kept positions
 }
 
-// Rate rates one head under one setting. The error is from a kernel or a pooling
-// that makes no sense.
+// Rate rates one head under one setting. It returns an error for an invalid kernel or
+// pooling.
 //
 //	vote         [prefix]  weight summed over the window's rows, before pooling
 //	mean         [length]  the mean reply row over the prompt's positions

@@ -8,20 +8,20 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// HitRateConfig says which hit rates [HitRates] computes: those of every
-// combination of the lists. Begin with a copy of [Paper].
+// HitRateConfig says which hit rates [HitRates] computes: one for every combination of
+// the lists. Start from a copy of [Paper].
 type HitRateConfig struct {
 	Windows    []int     // observation windows, in rows
 	Tops       []float64 // shares of the prefix that are kept
 	Budgets    []int     // positions that are kept, in addition to Tops or instead of it
-	Thetas     []float64 // a weight strictly above is significant
-	Span       int       // reply rows that are rated together where By has BySpan
-	By         []By      // what has rows of its own in the result
+	Thetas     []float64 // a weight strictly above theta is significant
+	Span       int       // reply rows that are rated together if By has BySpan
+	By         []By      // keys whose values have their own rows in the result
 	Average    Average
 	Generation Generation
 	SkipFirst  int            // first positions that are left out
 	Kernel     int            // positions over which votes are pooled, odd; 1: no pooling, as in the paper
-	Pooling    snapkv.Pooling // used where Kernel is above 1
+	Pooling    snapkv.Pooling // used if Kernel is above 1
 	// TopOfPrompt takes the share Tops of the whole prompt, window included, as
 	// the authors' code does.
 	TopOfPrompt bool
@@ -44,9 +44,9 @@ var Paper = HitRateConfig{
 	Pooling:    snapkv.AvgPool,
 }
 
-// HitRatePreset returns a setting by its name: paper is [Paper]; code has the
-// window of 128 and the share of the whole prompt that the authors' scripts use;
-// code-exact also copies their prev_len = start - 1.
+// HitRatePreset returns a config by its name. paper is [Paper]. code has a window of
+// 128 and a share of the whole prompt, as in the authors' scripts. code-exact also
+// copies their prev_len = start - 1.
 func HitRatePreset(name string) (HitRateConfig, error) {
 	cfg := Paper
 	switch name {
@@ -61,8 +61,8 @@ func HitRatePreset(name string) (HitRateConfig, error) {
 	return cfg, nil
 }
 
-// Check finds settings that make no sense. Its errors begin with the name of the
-// setting as the command line spells it, without dashes.
+// Check returns an error for invalid settings. It begins with the name of the setting
+// as the command line spells it, without dashes.
 func (cfg *HitRateConfig) Check() error {
 	for _, w := range cfg.Windows {
 		if w < 1 {
@@ -104,7 +104,7 @@ func (cfg *HitRateConfig) Check() error {
 	return cfg.Generation.Check()
 }
 
-// CheckThetas refuses thresholds that no weight can be compared with.
+// CheckThetas returns an error if a threshold is not a weight between 0 and 1.
 func CheckThetas(list []float64) error {
 	for _, theta := range list {
 		if !(theta >= 0 && theta <= 1) {
@@ -122,10 +122,10 @@ type Average string
 const (
 	AveragePooled Average = "pooled" // ratio of the sums over rows and heads
 	AverageRows   Average = "rows"   // mean over rows of each row's rate
-	AverageHeads  Average = "heads"  // mean over heads of the mean over rows
+	AverageHeads  Average = "heads"  // mean over heads of each head's mean over rows
 )
 
-// Check returns an error if a is none of the averages.
+// Check returns an error if a is not one of the averages.
 func (a Average) Check() error {
 	if a != AveragePooled && a != AverageRows && a != AverageHeads {
 		return fmt.Errorf("average %q: want pooled, rows or heads", string(a))
@@ -133,7 +133,7 @@ func (a Average) Check() error {
 	return nil
 }
 
-// of is the hit rate of a prompt: counts are sums over its heads and rows,
+// of returns the hit rate of a prompt. counts holds the sums over its heads and rows,
 // heads the mean over rows of each head.
 func (a Average) of(counts hitrate.Counts, heads []float64) float64 {
 	switch a {
@@ -154,7 +154,7 @@ const (
 	GenerationMean Generation = "mean" // the mean of the rows
 )
 
-// Check returns an error if g is none of the choices.
+// Check returns an error if g is not one of the choices.
 func (g Generation) Check() error {
 	if g != GenerationRows && g != GenerationMean {
 		return fmt.Errorf("generation %q: want rows or mean", string(g))
@@ -165,8 +165,8 @@ func (g Generation) Check() error {
 // Setting is one combination of window, budget and theta.
 type Setting struct {
 	Window int
-	Budget int     // positions kept; ignored where Top is given
-	Top    float64 // share of the prefix that is kept; NaN where the budget was given
+	Budget int     // positions kept; ignored if Top is given
+	Top    float64 // share of the prefix that is kept; NaN if the budget was given
 	Theta  float64 // weights above it are significant
 }
 
@@ -187,7 +187,7 @@ func (cfg *HitRateConfig) Settings() []Setting {
 	return list
 }
 
-// Kept is the number of positions that a vote under s keeps of a prompt of length
+// Kept returns the number of positions that a vote under s keeps in a prompt of length
 // tokens.
 func (cfg *HitRateConfig) Kept(s Setting, length int) int {
 	prefix := length - s.Window

@@ -9,9 +9,10 @@ import (
 	"github.com/attnscope/attnscope/hitrate"
 )
 
-// HitRateRow is one row of [HitRates]. Rows, Skipped, Significant and Hits are
-// sums over heads, layers and prompts; the other numbers are means over prompts,
-// NaN where they are defined for none. docs/MEASURES.md has the formulas.
+// HitRateRow is one row of [HitRates]. Rows, Skipped, Significant and Hits are sums
+// over heads, layers and prompts; the other numbers are means over the prompts for
+// which they are defined, or NaN if there are none. The formulas are in
+// docs/MEASURES.md.
 type HitRateRow struct {
 	Key
 	Rows        int // reply rows that were rated
@@ -29,14 +30,13 @@ type HitRateRow struct {
 	Mass        float64 // share of the reply's weight on kept positions
 }
 
-// HitRateColumns are the value columns of [HitRateTable].
+// HitRateColumns lists the value columns of [HitRateTable].
 var HitRateColumns = []string{
 	"rows", "skipped", "prompts", "significant", "hits", "hit_rate", "ci_low", "ci_high",
 	"chance", "recent", "sinks_recent", "oracle", "overlap", "mass",
 }
 
-// Cells are the cells of the row in the columns [KeyColumns] and
-// [HitRateColumns].
+// Cells returns the cells of the row in the columns [KeyColumns] and [HitRateColumns].
 func (r *HitRateRow) Cells() []any {
 	return append(
 		r.Key.Cells(),
@@ -119,7 +119,7 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	return row
 }
 
-// over is a/b, NaN where b is zero.
+// over returns a/b, or NaN if b is zero.
 func over(a, b int) float64 {
 	if b == 0 {
 		return math.NaN()

@@ -19,8 +19,8 @@ var ErrNothing = errors.New("nothing to rate: no prompt is longer than the windo
 // of the keys; prompts keep the order of the dumps. [HitRateTable] makes a table of
 // the rows.
 //
-// Prompts that cannot be rated are left out with a warning. A window that was not
-// recorded is an error, and so is [ErrNothing], where no prompt can be rated.
+// Prompts that cannot be rated are left out with a warning. HitRates returns an error
+// if a window was not recorded, and [ErrNothing] if no prompt can be rated.
 func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRateRow, []Warning, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, nil, err
@@ -46,16 +46,17 @@ type hitRates struct {
 	order       []groupKey // of the groups, as they first occur
 	warnings    []Warning
 	prompt      int  // number of the prompt over all dumps, since ids may occur in several
-	nothingKept bool // that warning was given
+	nothingKept bool // the warning NothingKept was given
 }
 
-// groupKey says which cells are aggregated into one row.
+// groupKey identifies the group of cells that become one row.
 type groupKey struct {
 	place
 	setting int // index
 }
 
-// promptSum is what one prompt adds to a group: sums over its heads and layers.
+// promptSum is the contribution of one prompt to a group: sums over its heads and
+// layers.
 type promptSum struct {
 	prompt        int // hitRates.prompt
 	budget        int // positions kept
@@ -155,7 +156,7 @@ func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
 	return nil
 }
 
-// headRows are the recorded rows of one head.
+// headRows holds the recorded rows of one head.
 type headRows struct {
 	length     int       // tokens of the prompt
 	prompt     []float32 // the last n rows of the prompt, [n, promptKeys]
@@ -166,7 +167,7 @@ type headRows struct {
 	replyKeys  int
 }
 
-// headRows picks the rows of head h. With cfg.Exact the prompt's last row counts as
+// headRows picks the rows of head h. With cfg.Exact, the prompt's last row counts as
 // the first row of the reply.
 func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int) headRows {
 	head := headRows{
@@ -190,8 +191,7 @@ func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int
 	return head
 }
 
-// head rates one head, [span][setting]; a rate is nil where the window leaves no
-// prefix.
+// head rates one head, [span][setting]; a rate is nil if the window leaves no prefix.
 func (a *hitRates) head(h headRows) ([][]*HeadRate, error) {
 	votes := map[int][]float64{} // by window
 	var out [][]*HeadRate
@@ -222,7 +222,7 @@ func (a *hitRates) head(h headRows) ([][]*HeadRate, error) {
 	return out, nil
 }
 
-// meanRow is the mean of n rows [n, keys] over the first positions.
+// meanRow returns the mean of n rows [n, keys] at the first length positions.
 func meanRow(rows []float32, n, keys, length int) []float64 {
 	mean := make([]float64, length)
 	for i := range n {

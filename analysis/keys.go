@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// By is a key that splits a result: each of its values has rows of its own.
-// Other keys are aggregated.
+// By is a key that splits a result: each of its values has its own rows. The result
+// aggregates over all other keys.
 type By string
 
 // The keys, as the command line spells them.
@@ -19,7 +19,7 @@ const (
 	BySpan    By = "span" // ranges of reply rows of equal length
 )
 
-// Check returns an error if b is none of the keys.
+// Check returns an error if b is not one of the keys.
 func (b By) Check() error {
 	if !slices.Contains([]By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan}, b) {
 		return fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", string(b))
@@ -27,7 +27,7 @@ func (b By) Check() error {
 	return nil
 }
 
-// ParseBy reads a comma list of keys; "none" and the empty text are no key.
+// ParseBy reads a comma-separated list of keys; "none" and the empty text mean no key.
 func ParseBy(list string) ([]By, error) {
 	var keys []By
 	for _, name := range strings.Split(list, ",") {
@@ -52,21 +52,21 @@ type Key struct {
 	Head    int     // -1 for all
 	Window  int     // size of the observation window, rows
 	Span    int     // number of the range of reply rows, from 0; -1 for all rows
-	Top     float64 // share of the prefix that is kept; NaN where the budget was given
-	Budget  int     // positions kept; -1 where prompts differ
+	Top     float64 // share of the prefix that is kept; NaN if the budget was given
+	Budget  int     // positions kept; -1 if prompts differ
 	Theta   float64 // weights above it are significant
 }
 
-// KeyColumns are the columns of a [Key] in tables.
+// KeyColumns lists the columns of a [Key] in tables.
 var KeyColumns = []string{"model", "dataset", "prompt", "layer", "head", "window", "span", "top", "budget", "theta"}
 
-// Cells are the cells of the key columns.
+// Cells returns the cells of the key columns.
 func (k *Key) Cells() []any {
 	return []any{k.Model, k.Dataset, k.Prompt, k.Layer, k.Head, k.Window, k.Span, k.Top, k.Budget, k.Theta}
 }
 
-// place says which prompt, layer, head and span a number is from. A row of a
-// result has "*" or -1 where it aggregates over all of them.
+// place says from which prompt, layer, head and span a number is. In a row of a
+// result, "*" or -1 means that the row aggregates over all values.
 type place struct {
 	model, dataset, prompt string
 	layer, head, span      int
@@ -92,8 +92,8 @@ func (p place) aggregate(by []By) place {
 	return row
 }
 
-// spansOf returns the ranges of n reply rows that are rated together: all rows,
-// or, by span, ranges of so many rows, of which the last may be shorter.
+// spansOf returns the ranges of n reply rows that are rated together: all rows or, by
+// span, ranges of span rows, of which the last may be shorter.
 func spansOf(n, span int, by []By) [][2]int {
 	if !slices.Contains(by, BySpan) || span < 1 {
 		return [][2]int{{0, n}}

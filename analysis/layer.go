@@ -8,16 +8,16 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Layer is a recorded layer of a prompt: what selection methods look at, and the rows
-// of the reply that their selections are measured by.
+// Layer is a recorded layer of a prompt: the input of selection methods, and the rows
+// of the reply by which their selections are measured.
 type Layer struct {
 	snapkv.Layer
 	Reply *dumps.Attention // [head, row, position of prompt and reply]
 }
 
-// ReadLayer reads a layer of a prompt, given by its index in the dump and the id of the
-// layer in the model. Sums, queries, keys and values are nil if they were not recorded.
-// It is an error if not all heads were recorded.
+// ReadLayer reads a layer of a prompt, given by its index in the dump and the id of
+// the layer in the model. Sums, queries, keys and values are nil if they were not
+// recorded. It returns an error if not all heads were recorded.
 func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 	h := r.Header()
 	p := &r.Prompts()[prompt]

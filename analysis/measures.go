@@ -2,13 +2,13 @@ package analysis
 
 import "math"
 
-// tally sums what the selections of several heads, layers and reply spans keep, for
-// one prompt. docs/MEASURES.md has the formulas of what follows from it.
+// tally sums numbers about the selections of several heads, layers and reply spans of
+// one prompt. docs/MEASURES.md has the formulas of the measures computed from it.
 type tally struct {
-	cells       int     // heads of layers and spans that were added up
+	cells       int     // number of heads, over layers and spans, that were added up
 	mass        float64 // weight of a mean reply row on the kept positions of the prefix
-	best        float64 // the same of the best selection of the same size
-	prefix      float64 // the same of the whole prefix
+	best        float64 // the same for the best selection of the same size
+	prefix      float64 // the same for the whole prefix
 	hits        int     // significant positions that are kept
 	significant int
 	recall      float64
@@ -32,8 +32,8 @@ func (t *tally) add(o tally) {
 	t.bytes += o.bytes
 }
 
-// measures are the numbers of one prompt behind a [MethodRow]: sums over cells for
-// bytes, ratios of sums or means over cells for the others.
+// measures holds the numbers of one prompt behind a [MethodRow]. The bytes are a sum
+// over cells; the others are ratios of sums or means over cells.
 type measures struct {
 	mass          float64
 	massOfOracle  float64
@@ -61,7 +61,7 @@ func (t *tally) measures() measures {
 	}
 }
 
-// ratio is a/b, NaN if b is 0.
+// ratio returns a/b, or NaN if b is 0.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return math.NaN()

@@ -10,8 +10,9 @@ import (
 )
 
 // MethodRow is one row of [Methods]: what a method keeps under one config. Numbers are
-// means over prompts, NaN where they are defined for none. docs/MEASURES.md has the
-// formulas. In Key, Top is NaN and Budget the number of prefix positions per head.
+// means over the prompts for which they are defined, or NaN if there are none.
+// docs/MEASURES.md has the formulas. In Key, Top is NaN and Budget the number of
+// prefix positions per head.
 type MethodRow struct {
 	Key
 	Method        string
@@ -20,7 +21,7 @@ type MethodRow struct {
 	Pooling       snapkv.Pooling
 	Group         snapkv.Group
 	Mass          float64 // share of the reply's weight on kept positions of the prefix
-	MassOfOracle  float64 // Mass over that of the best selection of the same size
+	MassOfOracle  float64 // Mass over the mass of the best selection of the same size
 	HitRate       float64 // share of significant positions that are kept
 	Recall        float64 // share of kept positions that the best selection keeps
 	Jaccard       float64 // overlap of both selections, over their union
@@ -32,13 +33,13 @@ type MethodRow struct {
 	Low, High     float64 // 95 % bootstrap interval of Mass over prompts
 }
 
-// MethodColumns are the value columns of [MethodTable].
+// MethodColumns lists the value columns of [MethodTable].
 var MethodColumns = []string{
 	"method", "capacity", "kernel", "pooling", "group", "mass", "mass_of_oracle", "hit_rate", "recall",
 	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
 }
 
-// Cells are the cells of the row in the columns [KeyColumns] and [MethodColumns].
+// Cells returns the cells of the row in the columns [KeyColumns] and [MethodColumns].
 func (r *MethodRow) Cells() []any {
 	return append(
 		r.Key.Cells(),

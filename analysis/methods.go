@@ -14,11 +14,11 @@ import (
 type MethodConfig struct {
 	Methods []snapkv.Method
 	Configs []snapkv.Config
-	Thetas  []float64 // weights above are significant
+	Thetas  []float64 // weights above theta are significant
 	Span    int       // reply rows that are measured together if By has BySpan
-	By      []By      // what has rows of its own in the result
-	// Lenient leaves out, with a warning, methods that a dump does not hold enough for.
-	// Otherwise they are an error.
+	By      []By      // keys whose values have their own rows in the result
+	// Lenient leaves out, with a warning, methods for which a dump lacks data.
+	// Otherwise such methods are an error.
 	Lenient bool
 	// Gram returns W_Oᵀ·W_O for a head's slice of the output projection, [value dim,
 	// value dim]. If it is nil, errors after the projection are NaN.
@@ -26,7 +26,7 @@ type MethodConfig struct {
 	Seed uint64 // of the bootstrap
 }
 
-// methodKey names a group of cells that become one row.
+// methodKey identifies a group of cells that become one row.
 type methodKey struct {
 	place
 	entry, theta int // indices
@@ -45,17 +45,17 @@ type methods struct {
 	prompt   int            // number of the current prompt over all dumps; ids may occur twice
 }
 
-// promptTally is what one prompt adds to a group.
+// promptTally is the contribution of one prompt to a group.
 type promptTally struct {
 	prompt int // methods.prompt
 	tally
 }
 
-// Methods measures what every method keeps under every config, by what the replies
+// Methods measures what every method keeps under every config against what the replies
 // of the dumps attend to. There is a row for each model, entry, theta and combination
 // of the keys in cfg.By; rows are sorted by model, dataset, prompt (in the order of
 // the dumps), layer, head, method, config, theta and span. [MethodTable] makes a table
-// of them. It is an error if no prompt can be measured.
+// of them. It returns an error if no prompt can be measured.
 func Methods(ctx context.Context, paths []string, cfg MethodConfig) ([]MethodRow, []Warning, error) {
 	lists, warnings, err := MethodsBy(ctx, paths, cfg, cfg.By)
 	if err != nil {
@@ -98,7 +98,7 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 	return lists, a.warnings, nil
 }
 
-// warn adds a warning unless it is there already.
+// warn adds a warning unless it was added before.
 func (a *methods) warn(w Warning) {
 	if !a.warned[w] {
 		a.warned[w] = true
@@ -155,8 +155,8 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	return nil
 }
 
-// warnSharedBudgets warns about methods that share a budget out over all layers, if the
-// dump does not have all of them.
+// warnSharedBudgets warns about methods that distribute a budget over all layers if
+// the dump does not have all layers.
 func (a *methods) warnSharedBudgets(r *dumps.Reader) {
 	recorded := len(r.Header().Plan.Layers)
 	layers := r.Header().Model.Layers

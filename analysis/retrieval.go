@@ -1,13 +1,13 @@
 package analysis
 
-// Copying says which tokens of a reply a head could copy from the prompt. It is the
-// same for all heads and layers, which share it.
+// Copying says which tokens of a reply a head could copy from the prompt. All heads
+// and layers share it.
 type Copying struct {
 	prompt, reply []int32
 	copyable      []bool // of each reply token: the prompt holds the same token
 }
 
-// NewCopying takes the token ids of a prompt and of its reply.
+// NewCopying returns the Copying of a prompt and its reply, given as token ids.
 func NewCopying(prompt, reply []int32) *Copying {
 	inPrompt := make(map[int32]bool, len(prompt))
 	for _, id := range prompt {
@@ -22,12 +22,11 @@ func NewCopying(prompt, reply []int32) *Copying {
 
 // Score returns the retrieval score of a head after Wu et al., "Retrieval head
 // mechanistically explains long-context factuality", arXiv:2404.15574: of the tokens
-// that could be copied from the prompt, the share that the head copies. Their
-// tokens are those of a marked needle; here there is none, and they are the reply's
-// tokens that the prompt holds. The head copies a token when the row that predicts
-// it, which is the row of the token before, has its largest weight on a prompt
-// position that holds the same token. The score is NaN if the prompt holds no token
-// of the reply.
+// that could be copied from the prompt, the share that the head copies. In the paper,
+// these are the tokens of a marked needle; here they are the reply's tokens that the
+// prompt also holds. The head copies a token when the row that predicts it, which is
+// the row of the token before, has its largest weight on a prompt position that holds
+// the same token. The score is NaN if the prompt holds no token of the reply.
 //
 //	best    for each reply token, the key with the largest weight of the row that
 //	        predicts it; -1: that row was not examined, and the token is not counted

@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// flips is the number of random sign patterns that [SignFlip] draws where there are
-// too many to try all.
+// flips is the number of random sign patterns that [SignFlip] draws if there are too
+// many to try all.
 const flips = 10000
 
-// exactFlips is the largest number of differences of which all sign patterns are
+// exactFlips is the largest number of differences for which all sign patterns are
 // tried.
 const exactFlips = 16
 
@@ -17,10 +17,10 @@ const exactFlips = 16
 // have mean zero, by the sign-flip (Fisher-Pitman) permutation test: the share of
 // sign patterns whose mean is at least as far from zero as the observed mean.
 //
-// NaN differences are ignored, and with fewer than two others p is NaN. Up to 16
+// NaN differences are ignored; with fewer than two others, p is NaN. With up to 16
 // differences, all patterns are tried and p is exact. With more, 10,000 patterns are
-// drawn from the seed, and the observed one is counted among them, so that p is
-// never 0.
+// drawn from the seed, and the observed one is counted among them, so that p is never
+// 0.
 func SignFlip(diff []float64, seed uint64) float64 {
 	var defined []float64
 	observed := 0.0
@@ -59,8 +59,8 @@ func SignFlip(diff []float64, seed uint64) float64 {
 	return float64(hits) / float64(flips+1)
 }
 
-// exactSignFlip is the share of all sign patterns whose sum is at least bound away
-// from zero.
+// exactSignFlip returns the share of all sign patterns whose sum is at least bound
+// away from zero.
 func exactSignFlip(diff []float64, bound float64) float64 {
 	patterns := 1 << len(diff)
 	hits := 0

@@ -9,8 +9,7 @@ import (
 type WarningKind int
 
 const (
-	// DamagedDump passes on what the reader of a dump found wrong with it; Reason
-	// has the text.
+	// DamagedDump passes on a warning of a dump's reader; Reason has the text.
 	DamagedDump WarningKind = iota
 	// NoPrefix says that a prompt of Tokens tokens is no longer than Window.
 	NoPrefix
@@ -31,8 +30,8 @@ const (
 	NothingDropped
 )
 
-// Warning is a doubt about a result that is otherwise sound. Fields that do not
-// matter to its kind are zero. Warnings can be compared with ==.
+// Warning limits how far a result can be trusted. Fields that its kind does not use
+// are zero. Warnings can be compared with ==.
 type Warning struct {
 	Kind     WarningKind
 	Path     string // of the dump
@@ -75,8 +74,8 @@ func (w Warning) String() string {
 	return w.Reason
 }
 
-// windowText names a window. With late it also names the row after the window,
-// which the authors' code looks past.
+// windowText names a window. With late, it also names the row after the window, which
+// the authors' code counts as reply.
 func windowText(window int, late bool) string {
 	if late {
 		return fmt.Sprintf("window %d and the row after it (code-exact ends the prompt one token early)", window)
@@ -89,7 +88,7 @@ func Without(list []Warning, kind WarningKind) []Warning {
 	return slices.DeleteFunc(slices.Clone(list), func(w Warning) bool { return w.Kind == kind })
 }
 
-// dumpWarnings makes warnings of the texts of a dump's reader.
+// dumpWarnings turns the warnings of a dump's reader into Warnings.
 func dumpWarnings(texts []string) []Warning {
 	var list []Warning
 	for _, text := range texts {
