@@ -7,7 +7,7 @@ package cuda
 #include <dlfcn.h>
 #include <stddef.h>
 
-// The functions of cuBLAS that are used; versions 11, 12 and 13 export the same.
+// The functions of cuBLAS that are used; versions 11, 12 and 13 all export them.
 typedef int (*create_t)(void **);
 typedef int (*destroy_t)(void *);
 typedef int (*stream_t)(void *, CUstream);
@@ -56,8 +56,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// blas is a handle of cuBLAS, which users have from a toolkit or from the Python
-// package of that name. It is looked up when it is needed and never linked.
+// blas is a handle of cuBLAS, which users get from a toolkit or from the Python package
+// of that name. It is looked up when needed and never linked.
 type blas struct{ h unsafe.Pointer }
 
 var blasLibrary = sync.OnceValue(func() error {
@@ -89,10 +89,10 @@ func openBlas(s cu.Stream) (*blas, error) {
 	return b, nil
 }
 
-// blasType has the numbers by which cuBLAS knows types.
+// blasType maps types to the numbers that cuBLAS gives them.
 var blasType = map[dtype]C.int{f32: 0, f16: 2, bf16: 14}
 
-// mul computes a product. The rows of p.W lie next to each other.
+// mul computes a product. The rows of p.W are contiguous.
 func (b *blas) mul(p product) error {
 	beta := C.float(0)
 	if p.Add {

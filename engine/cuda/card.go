@@ -11,7 +11,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// card is a Model: a decoder's weights on a card, and the memory that a pass works in.
+// card is a Model: a decoder's weights on a card and the working memory of a pass.
 type card struct {
 	d     *Decoder
 	dt    dtype
@@ -36,7 +36,7 @@ type card struct {
 	allHeads     cu.DevicePtr // int32 [heads]: 0, 1, 2, ...
 	weightBytes  int64
 	weightBlocks []block
-	scratchBytes int64 // of the largest quantized matrix, as the compute type
+	scratchBytes int64 // bytes of the largest quantized matrix, converted to the compute type
 	scratch      block
 
 	in        inputs
@@ -44,7 +44,7 @@ type card struct {
 	workBlock block
 	scores    block            // memory of decoding
 	half      int              // most pairs of channels that are rotated
-	halves    [3]int           // by kind of rotation; 0: rotates nothing, or not used
+	halves    [3]int           // by kind of rotation; 0: the kind rotates nothing or is not used
 	constants map[string]block // by name and content
 	ring      *ring
 }
@@ -63,10 +63,10 @@ func Load(i int, d *Decoder, o Options) (Model, error) {
 	return c, nil
 }
 
-// activations has the functions that the kernels support.
+// activations holds the functions that the kernels support.
 var activations = map[string]activation{"silu": silu, "gelu_tanh": geluTanh, "gelu": geluErf, "relu": relu, "relu2": reluSquared}
 
-// openCard starts the card without weights.
+// openCard initializes the card without weights.
 func openCard(i int, d *Decoder, o Options) (*card, error) {
 	c := &card{d: d, chunk: o.Chunk, log: o.Log}
 	switch o.Compute {
@@ -137,8 +137,8 @@ func (c *card) load() error {
 	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
-// quantized reports whether the weights stay quantized, so that their memory does not
-// follow from the sizes of the decoder.
+// quantized reports whether the weights stay quantized, so that the sizes of the
+// decoder do not determine their memory.
 func (c *card) quantized() bool {
 	l, err := c.d.Layer(0)
 	return err == nil && len(l.QKV) > 0 && quantized(l.QKV[0].DType)
@@ -182,7 +182,7 @@ func (c *card) upload(u *uploader) error {
 	return c.prepare(u)
 }
 
-// prepare makes what every pass needs in addition to the weights.
+// prepare allocates what every pass needs in addition to the weights.
 func (c *card) prepare(u *uploader) (err error) {
 	ones := make([]float32, c.d.Hidden)
 	for i := range ones {
@@ -232,7 +232,7 @@ func (c *card) rounding(drop *[256]uint8) (address, error) {
 	return c.constant("a table of roundings", drop[:])
 }
 
-// constant copies small data to the card when it is asked for the first time, and returns
+// constant copies small data to the card the first time it is requested, and returns
 // its address.
 func (c *card) constant(what string, b []byte) (address, error) {
 	key := what + ": " + string(b)

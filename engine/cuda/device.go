@@ -16,10 +16,10 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Built tells whether this binary has the backend.
+// Built reports whether this binary includes the backend.
 const Built = true
 
-// Devices lists the cards; without any, why says the reason.
+// Devices lists the cards. If there are none, why says why.
 func Devices() (list []Device, why string) {
 	if why := C.GoString(C.attnscope_cuda_why()); why != "" {
 		return nil, strings.TrimSpace(why)
@@ -29,7 +29,7 @@ func Devices() (list []Device, why string) {
 		return nil, fmt.Sprintf("cuDeviceGetCount: %v", err)
 	}
 	if n == 0 {
-		return nil, "the driver is there, but it finds no card"
+		return nil, "the driver is installed, but it finds no card"
 	}
 	for i := range n {
 		d, err := describe(i)
@@ -65,7 +65,7 @@ func describe(i int) (Device, error) {
 	return out, err
 }
 
-// freeMemory asks in a thread of its own, because the answer needs a context.
+// freeMemory runs in its own thread, because the query needs a context.
 func freeMemory(d cu.Device) (free int64, err error) {
 	done := make(chan struct{})
 	go func() {

@@ -25,7 +25,7 @@ type Device struct {
 	Memory     int64  `json:"memory_bytes"`
 	Free       int64  `json:"free_bytes"`    // 0 if the card cannot be used
 	Driver     [2]int `json:"driver_cuda"`   // CUDA version of the driver
-	Why        string `json:"why,omitempty"` // why it cannot be used; empty if it can
+	Why        string `json:"why,omitempty"` // why the card cannot be used; empty if it can
 }
 
 // The oldest driver and card that can run the kernels.
@@ -34,7 +34,7 @@ var (
 	NeedCapability = [2]int{8, 0}  // Ampere: bfloat16 products
 )
 
-// usable says why a card cannot be used; empty if it can.
+// usable returns the reason why a card cannot be used, or an empty string if it can.
 func (d *Device) usable() string {
 	less := func(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
 	switch {
@@ -56,7 +56,7 @@ type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return e.What + " cannot run on a card yet" }
 
-// Hint says what to do about it.
+// Hint tells the user what to do.
 func (e *UnsupportedError) Hint() string { return "--device cpu runs it on the processor" }
 
 // MemoryError says that the card's memory is too small for something.
@@ -70,7 +70,7 @@ func (e *MemoryError) Error() string {
 	return fmt.Sprintf("the card's memory is too small for %s: %s wanted, %s of %s free", e.What, sizes.Text(e.Want), sizes.Text(e.Free), sizes.Text(e.Memory))
 }
 
-// Hint says what to do about it.
+// Hint tells the user what to do.
 func (e *MemoryError) Hint() string { return e.hint }
 
 func weightsHint(compute string) string {

@@ -70,8 +70,8 @@ func (s *Sizes) slotBytes(n int) int64 {
 	return max(want, 8*int64(n), 4*int64(s.Heads*s.HeadDim))
 }
 
-// decodeRows is the most queries whose attention is computed as in decoding, where each key
-// is read once for all of them.
+// decodeRows is the largest number of queries whose attention is computed as in
+// decoding, where each key is read once for all of them.
 const decodeRows = 8
 
 // scoreBytes returns the memory that decoding needs for n positions.

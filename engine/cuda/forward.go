@@ -69,7 +69,7 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 	return rec.finish(err)
 }
 
-// room makes a workspace for chunks of n tokens that see up to the given number of keys.
+// room allocates a workspace for chunks of n tokens that see up to keys keys.
 func (c *card) room(n, keys int) error {
 	if c.work.n < n {
 		c.pool.put(c.workBlock)
@@ -97,7 +97,7 @@ func (c *card) room(n, keys int) error {
 	return nil
 }
 
-// freshCounts copies the numbers of slots of compressed layers to the card after Truncate
+// freshCounts copies the slot counts of compressed layers to the card after Truncate
 // has changed them.
 func (s *sequence) freshCounts() error {
 	for i := range s.layers {
@@ -117,7 +117,7 @@ func (s *sequence) freshCounts() error {
 	return nil
 }
 
-// chunkOf takes tokens, of which the first is row row0 of the pass, through all layers.
+// chunkOf runs tokens through all layers. The first token is row row0 of the pass.
 func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pass, rec *recording) error {
 	c := s.c
 	d := c.d
@@ -218,7 +218,7 @@ func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) e
 	return c.l.rmsNorm(a)
 }
 
-// layer takes the chunk's n rows through one layer. Only the outputs of rows from out on
+// layer runs the chunk's n rows through one layer. Only the outputs of rows from out on
 // are needed.
 func (s *sequence) layer(i, n, out int, rec *recording) error {
 	c := s.c
@@ -254,8 +254,8 @@ func (s *sequence) layer(i, n, out int, rec *recording) error {
 	return err
 }
 
-// splitHeads takes the queries, keys and values out of the projection. Queries go to their
-// buffer, keys and values to the cache.
+// splitHeads splits the projection into queries, keys and values. It writes the queries
+// to their buffer, and the keys and values to the cache.
 func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 	c, d, b := s.c, s.c.d, &s.c.work.buffers
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
@@ -351,7 +351,8 @@ func (s *sequence) attention(i, n, pos0 int) attention {
 	return a
 }
 
-// attend computes the attention of the chunk's queries and records what is wanted of it.
+// attend computes the attention of the chunk's queries and records the requested parts
+// of it.
 func (s *sequence) attend(i, n int, rec *recording) error {
 	c := s.c
 	b := &c.work.buffers
@@ -433,8 +434,8 @@ func (c *card) addNormed(x, y, weight address, n int) error {
 	return c.l.addScaled(x, y, d.ResidualScale, n*d.Hidden)
 }
 
-// feedForward adds the output of the layer's second block to x. In parallel blocks h holds
-// its input already.
+// feedForward adds the output of the layer's second block to x. In parallel blocks h
+// already holds its input.
 func (c *card) feedForward(w *layerWeights, x, h address, n int) error {
 	b := &c.work.buffers
 	if !c.d.Parallel {
@@ -478,8 +479,9 @@ func (c *card) gated(gateUp *matrix, bias, h address, n int) error {
 	})
 }
 
-// mixture writes the weighted sum of the experts that each row is sent to and of the shared
-// expert. The host picks the experts with the code of the processor's backend.
+// mixture writes, for each row, the weighted sum of the outputs of its experts and of
+// the shared expert. The host picks the experts with the code of the processor's
+// backend.
 func (c *card) mixture(w *layerWeights, h address, n int) error {
 	d, b, size := c.d, &c.work.buffers, int(c.dt.bytes())
 	if err := c.mul(b.routed, d.Experts, h, d.Hidden, &w.router, n, false); err != nil {
@@ -546,7 +548,7 @@ func (c *card) mixture(w *layerWeights, h address, n int) error {
 	return err
 }
 
-// lastNorm is the norm before the head, which every family has.
+// lastNorm applies the norm before the head, which every family has.
 func (c *card) lastNorm(dst address, t dtype, x address, rows int) error {
 	a := norm{Dst: dst, T: t, LdDst: c.d.Hidden, X: x, LdX: c.d.Hidden, Weight: c.norm, Bias: c.normBias, Eps: c.d.NormEps, Rows: rows, Dim: c.d.Hidden}
 	if !c.d.LayerNorm {
@@ -558,7 +560,7 @@ func (c *card) lastNorm(dst address, t dtype, x address, rows int) error {
 	return c.l.layerNorm(a)
 }
 
-// logits hands out those of the chunk's rows that are wanted.
+// logits hands over the logits of the chunk's rows that are wanted.
 func (s *sequence) logits(n, row0 int, p *Pass) error {
 	c, d, b := s.c, s.c.d, &s.c.work.buffers
 	step := min(logitRows, c.work.n)

@@ -14,9 +14,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// This file has the functions of the driver that gorgonia.org/cu does not wrap. Its
-// handles are structs of one pointer, as a test checks, so the pointer can be read from
-// them.
+// This file contains the driver functions that gorgonia.org/cu does not wrap. The
+// handles of that package are structs of one pointer, as a test checks, so the pointer
+// can be read from them.
 
 func code(name string, r C.CUresult) error {
 	switch r {
@@ -33,7 +33,7 @@ func code(name string, r C.CUresult) error {
 }
 
 // pinned is page-locked host memory. The card copies to it while the program continues;
-// memory of the Go heap must not be used for that.
+// memory on the Go heap cannot be used for that.
 type pinned struct {
 	at    unsafe.Pointer
 	bytes int64

@@ -8,8 +8,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// inputs copies small arrays to the card, in the order of the compute stream. It uses two
-// pinned buffers in turn and waits for each before it writes to it again.
+// inputs copies small arrays to the card, in the order of the compute stream. It
+// alternates between two pinned buffers and waits for the copy from a buffer before it
+// writes to it again.
 type inputs struct {
 	c   *card
 	buf [2]pinned
@@ -41,7 +42,7 @@ func (in *inputs) close() {
 	}
 }
 
-// copy copies bytes to dst. src may be changed when it returns.
+// copy copies bytes to dst. src may be changed after copy returns.
 func (in *inputs) copy(dst cu.DevicePtr, src []byte) error {
 	for len(src) > 0 {
 		n := min(len(src), inputBytes)

@@ -19,8 +19,8 @@ import (
 //go:embed kernels/kernels.ptx
 var kernelsPTX string
 
-// dtype is the type of what products read: activations, weights that are not quantized,
-// keys and values.
+// dtype is the type of the operands of products: activations, unquantized weights, keys
+// and values.
 type dtype uint8
 
 const (
@@ -39,13 +39,13 @@ func (d dtype) bytes() int64 {
 	return 2
 }
 
-// kernels has the functions of the embedded PTX, by name.
+// kernels holds the functions of the embedded PTX, by name.
 type kernels struct{ fn map[string]cu.Function }
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
 
-// loadKernels looks up all functions, and raises the limit of shared memory for those that
-// need it.
+// loadKernels looks up all functions, and raises the limit of shared memory for
+// functions that need it.
 func loadKernels(mod cu.Module) (*kernels, error) {
 	k := &kernels{fn: map[string]cu.Function{}}
 	for _, m := range entryName.FindAllStringSubmatch(kernelsPTX, -1) {
@@ -71,7 +71,8 @@ type launcher struct {
 
 func (k *kernels) on(s cu.Stream) launcher { return launcher{k, s} }
 
-// dims are the blocks of a grid and the threads of a block; y and z may be 0 for 1.
+// dims holds the blocks of a grid and the threads of a block; y and z may be 0, which
+// means 1.
 type dims struct{ x, y, z, threads int }
 
 // grid returns dims that are empty if one of x, y and z is 0.
@@ -83,11 +84,11 @@ func grid(x, y, z, threads int) dims {
 }
 
 // launch starts a kernel. gorgonia.org/cu copies eight bytes from the pointer to each
-// parameter, so each parameter has a slot of its own. An empty grid does nothing.
+// parameter, so each parameter has its own slot. An empty grid launches nothing.
 func (l launcher) launch(name string, d dims, params ...any) error {
 	f, ok := l.fn[name]
 	if !ok {
-		return fmt.Errorf("there is no kernel %s", name)
+		return fmt.Errorf("no kernel %s", name)
 	}
 	y, z := max(d.y, 1), max(d.z, 1)
 	if d.x == 0 {
@@ -122,7 +123,7 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 	return nil
 }
 
-// flag is a truth value as a kernel's parameter.
+// flag converts a Boolean to a kernel parameter.
 func flag(b bool) int {
 	if b {
 		return 1

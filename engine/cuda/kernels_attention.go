@@ -9,9 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Tiles of prefill attention: 64 queries, 16 per warp, and as many keys as fit the 99 KiB
-// of shared memory that every card from Ampere on has. kernels/tile.cuh has the same
-// numbers.
+// Tiles of prefill attention: 64 queries, 16 per warp, and as many keys as fit in the
+// 99 KiB of shared memory that every card from Ampere on has. kernels/tile.cuh has the
+// same numbers.
 const (
 	attentionRows    = 64
 	attentionThreads = 128
@@ -68,8 +68,9 @@ func attentionShared(kind, t string, size int) int {
 	if kind == "rows" {
 		return (attentionRows + keys) * row
 	}
-	// One tile of queries stays, and tiles of keys and values are loaded in turn; for sums
-	// over queries, keys stay and two tiles of queries alternate.
+	// One tile of queries stays in shared memory while tiles of keys and values are loaded
+	// one after another. For sums over queries, a tile of keys stays and two tiles of
+	// queries alternate.
 	return (attentionRows + 2*keys) * row
 }
 
@@ -77,15 +78,15 @@ func attentionShared(kind, t string, size int) int {
 type cache struct {
 	T                dtype
 	K, V             cu.DevicePtr // [stores, room, keyDim], [stores, room, valueDim]
-	Counts           cu.DevicePtr // int32 [stores]: slots in use, those of the pass included; 0: Keys in all
+	Counts           cu.DevicePtr // int32 [stores]: slots in use, including the pass; 0: Keys in each
 	Pos              cu.DevicePtr // int32 [stores, room]: position of a slot; 0: its number
-	Keys             int          // slots in use, of the fullest store
+	Keys             int          // slots in use in the fullest store
 	Room, Stores     int
 	Heads            int // query heads; head h reads store h/(Heads/Stores)
 	KeyDim, ValueDim int
 	Scale, Cap       float32      // factor and soft cap of the scores; Cap 0: none
 	Window           int          // a query at p sees keys > p-Window; 0: all
-	SinkKeys         int          // positions below it are seen regardless of the window
+	SinkKeys         int          // positions below SinkKeys are seen regardless of the window
 	Sinks            cu.DevicePtr // float32 [Heads]: an additional logit in the sum of each row; 0: none
 }
 
@@ -120,16 +121,17 @@ func (l launcher) attend(a attention) error {
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// attentionRowsOut asks for rows [Row0, Row0+Rows) of some heads of a pass that has run,
-// over slots [Key0, Key0+Width):
+// attentionRowsOut requests rows [Row0, Row0+Rows) of some heads of a pass that has
+// run, over slots [Key0, Key0+Width):
 //
 //	W[(h*LdHead + r)*Ld + j]    float32, or half floats if Drop is set
 //
-// Weights of keys that are not visible are zero; h counts the listed heads.
+// The weights of keys that are not visible are zero; h is an index into the listed
+// heads.
 type attentionRowsOut struct {
 	W          cu.DevicePtr
 	LdHead, Ld int          // rows between heads, elements between rows
-	Drop       cu.DevicePtr // uint8 [256] by float32 exponent: low bits that rounding takes off; 0: float32
+	Drop       cu.DevicePtr // uint8 [256] by float32 exponent: low bits that rounding removes; 0: float32
 	List       cu.DevicePtr // int32 [Listed], heads; 0: the first Listed
 	Listed     int
 	Row0, Rows int
@@ -152,10 +154,10 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// attentionSumsOut asks for sums over the queries of rows [Row0, Row0+Rows) of a pass that
-// has run, over a cache that is not compressed. Sums are int64 in units of 2^-40 and are
-// added to the present values, so that they depend neither on the order of blocks nor on
-// how a prompt is split into passes.
+// attentionSumsOut requests sums over the queries of rows [Row0, Row0+Rows) of a pass
+// that has run, over a cache that is not compressed. Sums are int64 in units of 2^-40
+// and are added to the existing values, so that they depend neither on the order of
+// blocks nor on how a prompt is split into passes.
 //
 //	Total   [Listed, LdTotal]             over all these rows
 //	Windows [Listed, WinCount, LdWindow]  over the rows of each window: window w
@@ -182,7 +184,7 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 		return err
 	}
 	if a.Counts != 0 || a.Pos != 0 {
-		return fmt.Errorf("sums over queries of a compressed cache")
+		return fmt.Errorf("sums over the queries of a compressed cache are not supported")
 	}
 	if o.Listed == 0 || o.Rows == 0 {
 		return nil
@@ -196,7 +198,7 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 		a.N, a.Pos0, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
 
-// decodeGroup is the most query heads of a store that one block computes.
+// decodeGroup is the largest number of query heads of a store that one block computes.
 const (
 	decodeGroup  = 8
 	decodeShared = decodeGroup * (maxHeadDim + 8) * 4
@@ -217,8 +219,8 @@ type decode struct {
 	Drop cu.DevicePtr
 }
 
-// decodePart chooses the keys per block, so that a card has enough blocks and a long cache
-// does not have too many.
+// decodePart chooses the number of keys per block, so that there are enough blocks to
+// fill a card but not too many for a long cache.
 func decodePart(keys, stores, n int) int {
 	for part := 128; ; part *= 2 {
 		if ceilDiv(keys, part)*stores*n <= 2048 || part == 2048 {

@@ -52,7 +52,7 @@ func (l launcher) gemv(p product) error {
 	return l.launch("gemv_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
 }
 
-// gemvQuant is gemv with quantized weights as they are in a GGUF file.
+// gemvQuant is gemv with quantized weights in the layout of a GGUF file.
 func (l launcher) gemvQuant(p product, t tensor.DType) error {
 	code, err := sourceType(t)
 	if err != nil {

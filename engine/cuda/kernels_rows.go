@@ -11,10 +11,10 @@ import (
 
 const rowThreads = 256
 
-// perElement returns the grid of a kernel that goes over n elements in strides.
+// perElement returns the grid of a kernel that loops over n elements in strides.
 func perElement(n int) dims { return dims{x: min(ceilDiv(n, rowThreads), 1<<16), threads: rowThreads} }
 
-// perRow returns the grid of a kernel whose blocks take columns of every y-th row.
+// perRow returns the grid of a kernel whose blocks process columns of every y-th row.
 func perRow(rows, columns int) dims {
 	if rows == 0 {
 		return dims{}
@@ -22,8 +22,8 @@ func perRow(rows, columns int) dims {
 	return dims{x: ceilDiv(columns, rowThreads), y: min(rows, 1<<15), threads: rowThreads}
 }
 
-// sourceTypes has the numbers by which kernels know the types of a checkpoint;
-// kernels/quant.cuh has the same ones.
+// sourceTypes maps the types of a checkpoint to the numbers that the kernels use;
+// kernels/quant.cuh has the same numbers.
 var sourceTypes = map[tensor.DType]int{
 	tensor.F32: 0, tensor.F16: 1, tensor.BF16: 2,
 	tensor.Q4_0: 3, tensor.Q4_1: 4, tensor.Q5_0: 5, tensor.Q5_1: 6, tensor.Q8_0: 7,
@@ -78,8 +78,8 @@ type norm struct {
 	Rows, Dim    int
 }
 
-// rmsNorm writes x / sqrt(mean(x²) + eps) * (offset + weight). A Weight of 0 stands for
-// ones; if Eps is negative too, rows are only copied and converted.
+// rmsNorm writes x / sqrt(mean(x²) + eps) * (offset + weight). A Weight of 0 means
+// ones; if Eps is also negative, rows are only copied and converted.
 func (l launcher) rmsNorm(a norm) error {
 	return l.launch("rms_norm_"+a.T.String(), dims{x: a.Rows, threads: rowThreads},
 		a.Dst, a.LdDst, a.X, a.LdX, a.Weight, a.Offset, a.Eps, a.Rows, a.Dim)
@@ -106,8 +106,8 @@ func (l launcher) scaleCap(x cu.DevicePtr, count int, divide, cap float32) error
 	return l.launch("scale_cap", perElement(count), x, count, divide, cap)
 }
 
-// heads takes the heads of one projection (queries, keys or values) out of the
-// product's rows: it adds a bias, clips, normalizes and rotates each head, and writes
+// heads extracts the heads of one projection (queries, keys or values) from the
+// product's rows. It adds a bias, clips, normalizes and rotates each head, and writes
 // channel d of row i as type T to
 //
 //	dst[h*DstHead + (base+i)*DstRow + d]
@@ -135,7 +135,7 @@ type heads struct {
 
 func (l launcher) heads(a heads) error {
 	repeat := max(a.Repeat, 1)
-	const warps = rowThreads / 32 // a warp takes one head of one row
+	const warps = rowThreads / 32 // a warp processes one head of one row
 	return l.launch("heads_"+a.T.String(), dims{x: ceilDiv(a.Rows*a.Heads*repeat, warps), threads: rowThreads},
 		a.Dst, uint64(a.DstHead), a.DstRow, a.Base, a.Counts, a.Src, a.LdSrc, a.Bias, a.Clip, a.Norm, a.Offset, a.Eps,
 		a.Cos, a.Sin, a.Half, flag(a.Adjacent), a.Heads, a.Dim, a.Rows, repeat)
@@ -147,7 +147,7 @@ func (l launcher) advance(pos, counts cu.DevicePtr, stores, room, pos0, n int) e
 	return l.launch("advance", dims{x: stores, threads: rowThreads}, pos, counts, stores, room, pos0, n)
 }
 
-// activation is the function of a feed-forward.
+// activation is the activation function of a feed-forward.
 type activation int
 
 const (
@@ -182,8 +182,8 @@ func (l launcher) activate(a activated) error {
 }
 
 // route picks, for each row of router logits [n, experts], the top experts with the
-// largest softmax; of equal ones the lower comes first. It writes chosen int32
-// [n, top] and weights float32 [n, top], which normalize scales to a sum of 1.
+// largest softmax; equal ones are in order of their index. It writes chosen int32 [n,
+// top] and weights float32 [n, top], which normalize scales to a sum of 1.
 func (l launcher) route(chosen, weights, logits cu.DevicePtr, n, experts, top int, normalize bool) error {
 	if experts > 1024 {
 		return fmt.Errorf("a router of %d experts: want at most 1024", experts)

@@ -28,7 +28,7 @@ func (l launcher) snapVote(vote cu.DevicePtr, v voting) error {
 		vote, v.Rows, uint64(v.LdHead), v.Ld, v.N, v.Window, v.Prefix, v.Heads)
 }
 
-// poolingCodes has the numbers by which the kernel knows poolings.
+// poolingCodes maps poolings to the numbers that the kernel uses.
 var poolingCodes = map[snapkv.Pooling]int{snapkv.AvgPool: 0, snapkv.MaxPool: 1}
 
 // snapPool pools votes [heads, prefix] over an odd number of neighboring positions, as
@@ -42,7 +42,7 @@ func (l launcher) snapPool(dst, vote cu.DevicePtr, kernel int, pooling snapkv.Po
 	return l.launch("snap_pool", grid(ceilDiv(prefix, rowThreads), heads, 1, rowThreads), dst, vote, kernel, code, prefix, heads)
 }
 
-// groupCodes has the numbers by which the kernel knows groups.
+// groupCodes maps groups to the numbers that the kernel uses.
 var groupCodes = map[snapkv.Group]int{snapkv.GroupMean: 0, snapkv.GroupMax: 1, snapkv.GroupSum: 2}
 
 // snapMerge merges the scores [kvHeads*group, prefix] of each group of query heads to
@@ -56,14 +56,14 @@ func (l launcher) snapMerge(dst, score cu.DevicePtr, group int, how snapkv.Group
 }
 
 // snapTopK writes to keep, int32 [heads, ld], for each head of score [heads, prefix]
-// the k positions with the largest scores in ascending order, then the positions
-// prefix to prefix+tail-1, which are always kept. Of equal scores the lower position
-// is taken. ld is at least k+tail.
+// the k positions with the largest scores in ascending order, then the positions prefix
+// to prefix+tail-1, which are always kept. Among equal scores, the lower position is
+// chosen. ld is at least k+tail.
 func (l launcher) snapTopK(keep cu.DevicePtr, ld int, score cu.DevicePtr, prefix, k, tail, heads int) error {
 	return l.launch("snap_topk", dims{x: heads, threads: topkThreads}, keep, ld, score, prefix, min(k, prefix), tail, heads)
 }
 
-// gather describes the copying of kept slots into another cache. Store s takes slots
+// gather describes the copying of kept slots into another cache. Store s receives slots
 // Keep[s*LdKeep+i], for i below Counts[s] (or Count), of store s/(Stores/SrcStores) of
 // the source.
 type gather struct {
@@ -71,7 +71,7 @@ type gather struct {
 	DstRoom, SrcRoom  int
 	Keep              cu.DevicePtr // int32
 	LdKeep            int
-	Counts            cu.DevicePtr // int32 [Stores], or 0: Count of each
+	Counts            cu.DevicePtr // int32 [Stores], or 0: Count slots in every store
 	Count             int          // the largest of Counts, or the count
 	Stores, SrcStores int
 	RowBytes          int // of a slot, a multiple of 2; gatherPos ignores it
@@ -79,7 +79,7 @@ type gather struct {
 
 // gatherSlots copies keys or values.
 func (l launcher) gatherSlots(a gather) error {
-	return l.launch("gather_slots", grid(ceilDiv(a.Count, 8), a.Stores, 1, rowThreads), // a warp a slot
+	return l.launch("gather_slots", grid(ceilDiv(a.Count, 8), a.Stores, 1, rowThreads), // one warp per slot
 		a.Dst, a.Src, a.Keep, a.Counts, a.DstRoom, a.SrcRoom, a.LdKeep, a.Count, a.Stores, a.SrcStores, a.RowBytes)
 }
 

@@ -20,21 +20,21 @@ type block struct {
 // off returns the address n bytes into the block.
 func (b block) off(n int64) cu.DevicePtr { return b.at + cu.DevicePtr(n) }
 
-// pool hands out memory of the card and keeps what is returned for later requests of the
-// same size, because cuMemFree waits for all work that is running. The compute stream
-// works in order, so memory that it still reads may be handed out to it again.
+// pool hands out the card's memory and keeps returned blocks for later requests of the
+// same size, because cuMemFree waits for all running work. The compute stream runs in
+// order, so memory that it is still reading may be handed out to it again.
 type pool struct {
 	t     *thread
 	spare map[int64][]block // by size
 	held  int64             // bytes taken from the driver
 	used  int64             // bytes handed out
-	peak  int64             // most handed out
+	peak  int64             // largest number of bytes handed out
 }
 
 func newPool(t *thread) *pool { return &pool{t: t, spare: map[int64][]block{}} }
 
-// roundSize rounds sizes up to steps of about an eighth, at least 512 bytes, so that
-// blocks can be used again.
+// roundSize rounds a size up in steps of about an eighth, to at least 512 bytes, so
+// that blocks can be reused.
 func roundSize(n int64) int64 {
 	step := int64(512)
 	for step*16 <= n {
@@ -43,7 +43,7 @@ func roundSize(n int64) int64 {
 	return (n + step - 1) / step * step
 }
 
-// get returns n bytes of unspecified content. what names them in errors.
+// get returns n bytes of unspecified content. what describes them in errors.
 func (p *pool) get(n int64, what string) (block, error) {
 	return p.exact(roundSize(max(n, 1)), what)
 }

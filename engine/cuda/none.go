@@ -2,7 +2,7 @@
 
 package cuda
 
-// Built tells whether this binary has the backend.
+// Built reports whether this binary includes the backend.
 const Built = false
 
 // address is a place in a card's memory.
@@ -10,8 +10,8 @@ type address = uintptr
 
 const notBuilt = "this program was built without the tag cuda; `make cuda` builds one with it"
 
-// Devices lists the cards; without any, why says the reason.
+// Devices lists the cards. If there are none, why says why.
 func Devices() (list []Device, why string) { return nil, notBuilt }
 
-// Load says that there is no card.
+// Load returns an error: this binary has no backend for cards.
 func Load(int, *Decoder, Options) (Model, error) { return nil, &NoDeviceError{notBuilt} }

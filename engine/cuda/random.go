@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// LoadRandom returns a decoder of some sizes with random weights on card i, for measuring
-// speed. theta is the base of the rotation.
+// LoadRandom returns a decoder of the given sizes with random weights on card i, to
+// measure speed. theta is the base of the rotation.
 func LoadRandom(i int, s Sizes, theta float64, o Options) (Model, error) {
 	d := &Decoder{
 		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
@@ -84,8 +84,8 @@ func (c *card) random() error {
 	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
-// Watch starts to measure the card's time by kind of work. The function that it returns
-// gives the milliseconds of each kind since Watch or since the last call.
+// Watch starts to measure the card's time by kind of work. It returns a function that
+// returns the milliseconds of each kind since Watch or since its last call.
 func Watch(m Model) func() (map[string]float64, error) {
 	c := m.(*card)
 	_ = c.t.do(func() error { c.times = &stopwatch{t: c.t}; return nil })

@@ -13,8 +13,8 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// recording is what a pass records: sums are made on the card and handed out
-// once, rows as they come.
+// recording holds the data that a pass records. Sums are computed on the card and
+// handed over once; rows are handed over as they are computed.
 type recording struct {
 	s     *sequence
 	p     *Pass
@@ -24,10 +24,10 @@ type recording struct {
 	want  []Record
 	total []block // by layer: int64 [heads, end]; empty: no sums
 	cells []block // by layer: float32 [heads, side, side]
-	fixed block   // sums of whole windows, before they are rounded; empty: all go in parts
+	fixed block   // sums of whole windows, before they are rounded; empty: all sums are sent in parts
 }
 
-// wanted says what is recorded of a layer's chunk.
+// wanted specifies what is recorded for a layer's chunk.
 type wanted struct{ rows, lse, sums bool }
 
 // record prepares the recording of a pass of n tokens. It returns nil if nothing is
@@ -48,7 +48,7 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 			some = some || w.sums() || min(w.Rows, w.LSE, w.States) < r.end
 			_, listed := r.heads(i)
 			if w.sums() && s.layers[i].compressed() {
-				return fmt.Errorf("sums over queries of a compressed cache")
+				return fmt.Errorf("sums over the queries of a compressed cache are not supported")
 			}
 			for _, b := range []struct {
 				at    *block
@@ -81,7 +81,7 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 			r.fixed, err = c.pool.get(r.ring.bytes, "sums of query windows")
 		}
 		if r.ring != nil && errors.As(err, &small) {
-			return nil // then all sums go in parts
+			return nil // then all sums are sent in parts
 		}
 		return err
 	}()
@@ -117,7 +117,7 @@ func hinted(err error, hint string) error {
 	return err
 }
 
-// sums reports whether anything is added up or pooled over queries.
+// sums reports whether weights are summed or pooled over queries.
 func (w *Record) sums() bool { return w.Sums || w.Side > 0 || w.Windows > 0 && w.WindowSize > 0 }
 
 // windows returns the positions of the pass that belong to query windows: first to last-1.
@@ -128,8 +128,8 @@ func (w *Record) windows(pos0, end int) (first, last int) {
 	return min(end, max(pos0, w.WindowStart)), min(end, w.WindowStart+w.Windows*w.WindowSize)
 }
 
-// heads returns the query heads that a layer records: their list on the card, or 0 if the
-// list is not there yet, and their number.
+// heads returns the query heads that a layer records: their list on the card, or 0 if
+// the list has not been copied there yet, and their number.
 func (r *recording) heads(i int) (list address, n int) {
 	w := &r.want[i]
 	if w.Heads == nil {
@@ -156,7 +156,7 @@ func (r *recording) list(i int) (address, int, error) {
 	return list, n, err
 }
 
-// of returns what is wanted of positions pos0 to pos0+n-1 of a layer.
+// of returns what to record for positions pos0 to pos0+n-1 of a layer.
 func (r *recording) of(i, pos0, n int) wanted {
 	if r == nil {
 		return wanted{}
@@ -217,7 +217,7 @@ func (r *recording) windows(i int, a attention, o attentionSumsOut, at, end int)
 	keys := a.Pos0 + a.N
 	count := (end-1-w.WindowStart)/w.WindowSize - window + 1
 	whole := false
-	if w.SumBits > 0 && r.fixed.bytes > 0 { // the windows that are complete in this pass, or one that is not
+	if w.SumBits > 0 && r.fixed.bytes > 0 { // the windows that are complete in this pass, or one incomplete window
 		inside := (end - at) / w.WindowSize
 		whole = inside > 0 && at == w.WindowStart+window*w.WindowSize
 		if count = 1; whole {
@@ -298,7 +298,7 @@ func (r *recording) fits(i, n, keys int) bool {
 	return int64(r.s.c.d.Heads*n)*int64(size*ld+4) <= r.ring.bytes
 }
 
-// show lets rows point to n rows in a slot, from a byte offset on.
+// show makes shown refer to n rows in a slot, from a byte offset on.
 func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
 	if r.want[i].Halves != nil {
 		shown.Halves = s.host.halves(offset, n*shown.Stride)
@@ -307,7 +307,8 @@ func (r *recording) show(i int, shown *Rows, s *slot, offset int64, n int) {
 	}
 }
 
-// rows sends the chunk's recorded rows, as many heads and rows at a time as a slot holds.
+// rows sends the chunk's recorded rows, with as many heads and rows at a time as a slot
+// holds.
 func (r *recording) rows(i int, a attention) error {
 	c, w := r.s.c, &r.want[i]
 	list, listed, err := r.list(i)
@@ -323,7 +324,7 @@ func (r *recording) rows(i int, a attention) error {
 	size, ld := r.rowShape(i, a.Keys)
 	per := int(r.ring.bytes) / (size*ld + 4) // rows of weights, each with its log-sum-exp
 	if per < 1 {
-		return fmt.Errorf("a row of %d keys does not fit a slot of %s", a.Keys, sizes.Text(r.ring.bytes))
+		return fmt.Errorf("a row of %d keys does not fit in a slot of %s", a.Keys, sizes.Text(r.ring.bytes))
 	}
 	rows := min(total, per)
 	heads := min(listed, max(1, per/rows))
@@ -367,7 +368,7 @@ func (r *recording) rows(i int, a attention) error {
 	return r.ring.poll()
 }
 
-// decodedRows lets decode write its rows to a slot. put sends the slot, or frees it if
+// decodedRows makes decode write its rows to a slot. put sends the slot, or frees it if
 // decode has failed.
 func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
 	w := &r.want[i]

@@ -12,11 +12,11 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// ring carries recorded data to the host while the card computes. Each slot is a staging
-// buffer on the card and pinned memory of the same size. The card's thread fills a slot
-// and continues; the copy runs in a stream of its own; one goroutine delivers what has
-// arrived, in order. If all slots are in use, the card's thread waits, so that memory
-// does not grow.
+// ring carries recorded data to the host while the card computes. Each slot is a
+// staging buffer on the card and pinned memory of the same size. The card's thread
+// fills a slot and continues; the copy runs in its own stream; one goroutine delivers
+// what has arrived, in order. If all slots are in use, the card's thread waits, so that
+// memory does not grow.
 type ring struct {
 	c       *card
 	bytes   int64 // of a slot
@@ -96,7 +96,7 @@ func (c *card) newRing(bytes int64) (*ring, error) {
 	return r, nil
 }
 
-// take returns a free slot, for which it may wait.
+// take returns a free slot; it may have to wait for one.
 func (r *ring) take() (*slot, error) {
 	for {
 		select {
@@ -141,8 +141,8 @@ func (r *ring) poll() error {
 	return nil
 }
 
-// send copies n bytes from src, after the work that is in the compute stream, to the
-// slot's host memory. show is called when they have arrived.
+// send copies n bytes from src to the slot's host memory, after the work that is
+// already in the compute stream. show is called when they have arrived.
 func (r *ring) send(s *slot, src address, n int64, show func()) error {
 	t := r.c.t
 	err := inOrder(
@@ -162,8 +162,8 @@ func (r *ring) send(s *slot, src address, n int64, show func()) error {
 // then arranges that show is called after everything that was sent before.
 func (r *ring) then(show func()) { r.pending = append(r.pending, delivery{nil, show}) }
 
-// drain delivers everything that was sent or, after a failure, drops it, and waits until
-// that is done.
+// drain delivers everything that was sent or, after a failure, drops it. It returns
+// when that is done.
 func (r *ring) drain(failed bool) (err error) {
 	for len(r.pending) > 0 {
 		if failed {

@@ -4,8 +4,8 @@ package cuda
 
 import "fmt"
 
-// selectBytes bounds the rows of weights that a selection holds at once, unless those of
-// one kv head are larger.
+// selectBytes bounds the memory of the rows of weights that a selection holds at once,
+// unless the rows of one kv head need more.
 const selectBytes = 64 << 20
 
 // Select chooses slots by the votes of the last queries.
@@ -13,7 +13,7 @@ func (s *sequence) Select(layer int, q []float32, n int, picks []Pick) ([][][]in
 	l := &s.layers[layer]
 	d := s.c.d
 	if l.compressed() || n < 1 || n > l.keys || len(q) < n*d.Heads*d.HeadDim {
-		return nil, fmt.Errorf("layer %d: a selection by %d queries (%d numbers) of %d positions, want those of a layer that is not compressed",
+		return nil, fmt.Errorf("layer %d: a selection by %d queries (%d numbers) of %d positions, want the queries of a layer that is not compressed",
 			layer, n, len(q), l.keys)
 	}
 	for _, p := range picks {
@@ -31,7 +31,7 @@ func (s *sequence) Select(layer int, q []float32, n int, picks []Pick) ([][][]in
 	return keep, err
 }
 
-// selection is the memory that a selection works in.
+// selection is the working memory of a selection.
 type selection struct {
 	rows   block // float32 [heads, n, ld]
 	vote   block // float64 [heads, keys]
@@ -39,8 +39,8 @@ type selection struct {
 	kept   block // int32 [heads, slots]
 }
 
-// newSelection makes room for some heads' n rows of ld elements and for most kept slots
-// per head.
+// newSelection allocates memory for the heads' n rows of ld elements each and for up to
+// most kept slots per head.
 func (c *card) newSelection(heads, n, ld, keys, most int) (*selection, error) {
 	w := &selection{}
 	for _, b := range []struct {

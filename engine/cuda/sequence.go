@@ -96,7 +96,7 @@ func (s *sequence) grow(l *kvLayer, need int) error {
 	d, size := s.c.d, s.c.dt.bytes()
 	room := need
 	if l.room > 0 {
-		room = max(need, l.keys+max(64, l.keys/4)) // so that decoding past a reservation does not grow at every token
+		room = max(need, l.keys+max(64, l.keys/4)) // so that decoding past a reservation does not grow it at every token
 	}
 	// Either all buffers are replaced or none is.
 	old := *l
@@ -229,7 +229,7 @@ func (s *sequence) Values(layer, pos, n int) ([]float32, error) {
 func (s *sequence) states(layer, pos, n, dim int, which func(*kvLayer) block) ([]float32, error) {
 	l := &s.layers[layer]
 	if l.compressed() || pos < 0 || pos+n > l.keys {
-		return nil, fmt.Errorf("layer %d: positions %d to %d of %d, want those of a layer that is not compressed", layer, pos, pos+n-1, l.keys)
+		return nil, fmt.Errorf("layer %d: positions %d to %d of %d, want positions of a layer that is not compressed", layer, pos, pos+n-1, l.keys)
 	}
 	out := make([]float32, n*l.stores*dim)
 	err := s.c.t.do(func() error {

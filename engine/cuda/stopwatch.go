@@ -12,7 +12,7 @@ type stopwatch struct {
 }
 
 type mark struct {
-	kind  string // of the work that follows; empty: none
+	kind  string // kind of the work that follows the event; empty: none
 	event cu.Event
 }
 

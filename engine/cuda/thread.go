@@ -11,7 +11,7 @@ import (
 )
 
 // thread is the system thread that uses a card, since a context belongs to a thread. A
-// whole pass runs in it, so that there is one switch of threads per pass and not one per
+// whole pass runs in it, so that threads are switched once per pass and not once per
 // call.
 type thread struct {
 	device  cu.Device
@@ -32,7 +32,7 @@ func open(i int, ptx string) (*thread, error) {
 	case why != "":
 		return nil, &NoDeviceError{why}
 	case i < 0 || i >= len(list):
-		return nil, &NoDeviceError{fmt.Sprintf("there is no card %d: the driver has %d, from 0", i, len(list))}
+		return nil, &NoDeviceError{fmt.Sprintf("there is no card %d: the driver has %d cards, numbered from 0", i, len(list))}
 	case list[i].Why != "":
 		return nil, &NoDeviceError{fmt.Sprintf("card %d (%s): %s", i, list[i].Name, list[i].Why)}
 	}
@@ -84,7 +84,7 @@ func (t *thread) start(i int, ptx string) (err error) {
 	return call("cuStreamCreate", err)
 }
 
-// stop releases what start has acquired before it failed or ended.
+// stop releases the resources that start acquired before it failed or ended.
 func (t *thread) stop() {
 	none := cu.Stream{}
 	for _, s := range []*cu.Stream{&t.compute, &t.copies} {
@@ -119,7 +119,7 @@ func (t *thread) close() {
 	<-t.done
 }
 
-// call names the driver's function in an error.
+// call adds the name of the driver's function to an error.
 func call(name string, err error) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 )
 
 // matrix is a weight [out, in] on the card: one block of the compute type, or quantized
-// tensors as they are in the file, whose outputs follow one another.
+// tensors as stored in the file, whose outputs are concatenated.
 type matrix struct {
 	out, in int
 	at      cu.DevicePtr // 0: quantized
@@ -82,20 +82,20 @@ func (u *uploader) raw(t tensor.Tensor) (block, error) {
 	return b, call("cuMemcpyHtoD", cu.MemcpyHtoD(b.at, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
 }
 
-// quantized reports whether weights of a type stay quantized on the card. Types that the
-// kernels do not know become the compute type.
+// quantized reports whether weights of a type stay quantized on the card. Types that
+// the kernels do not support are converted to the compute type.
 func quantized(t tensor.DType) bool {
 	return castable(t) && t != tensor.F32 && t != tensor.F16 && t != tensor.BF16
 }
 
-// castable reports whether the kernels know a type.
+// castable reports whether the kernels support a type.
 func castable(t tensor.DType) bool {
 	_, err := sourceType(t)
 	return err == nil
 }
 
-// table copies rows that are looked up, such as embeddings: as they are, or as the compute
-// type if the kernels do not know their type.
+// table copies rows that are looked up, such as embeddings: unchanged, or converted to
+// the compute type if the kernels do not support their type.
 func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
 	if err := checkFinite(t); err != nil {
 		return 0, 0, err
@@ -111,7 +111,8 @@ func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
 	return b.at, ownType[u.c.dt], u.cast(b.at, t)
 }
 
-// matrix copies tensors of equal width, as the compute type unless one is quantized.
+// matrix copies tensors of equal width. They are converted to the compute type unless
+// one is quantized.
 func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	if len(list) == 0 {
 		return m, nil
@@ -153,7 +154,8 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	return m, nil
 }
 
-// castBytes is the most bytes that are copied at a time if the card converts them.
+// castBytes is the largest number of bytes copied at a time when the card converts
+// them.
 const castBytes = 64 << 20
 
 var ownType = map[dtype]tensor.DType{f32: tensor.F32, f16: tensor.F16, bf16: tensor.BF16}
@@ -254,7 +256,7 @@ func (u *uploader) layer(w *Layer) (out layerWeights, err error) {
 	return out, err
 }
 
-// checkFinite refuses weights that are not finite.
+// checkFinite returns an error if a weight is not finite.
 func checkFinite(t tensor.Tensor) error {
 	rows, cols := t.Rows(), t.Cols()
 	width, err := t.DType.Bytes(cols)

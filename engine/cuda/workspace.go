@@ -14,17 +14,17 @@ func (a *arena) add(place *address, n int64) {
 	a.total += (n + 255) / 256 * 256
 }
 
-// set writes the addresses, given that of the block.
+// set writes the addresses, given the block's address.
 func (a *arena) set(base address) {
 	for i, p := range a.places {
 		*p = base + address(a.at[i])
 	}
 }
 
-// logitRows is the most rows whose logits are computed together.
+// logitRows is the largest number of rows whose logits are computed together.
 const logitRows = 32
 
-// buffers are the buffers of a chunk; f is float32, t the compute type.
+// buffers holds the buffers of a chunk; f is float32, t the compute type.
 type buffers struct {
 	ids, x, h, qkv, q, attn, y   address // int32 [n]; f, t [n, hidden]; f [n, width]; t [n, heads*dim], [n, heads*valueDim]; f [n, hidden]
 	gateUp, act                  address // f [n, 2ff], t [n, ff]
@@ -41,7 +41,8 @@ type workspace struct {
 	n int
 }
 
-// plan plans the buffers; half is the most pairs of channels that are rotated.
+// plan plans the buffers; half is the largest number of pairs of channels that are
+// rotated.
 func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
 	a, rows := &arena{}, int64(n)
 	h, ff := int64(s.Hidden), int64(max(s.Intermediate, s.ExpertSize, s.SharedSize))

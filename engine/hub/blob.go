@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// maxFailures is the number of attempts in a row, without a byte of progress, after which
-// a file is given up.
+// maxFailures is the number of consecutive attempts without a byte of progress after
+// which the download of a file fails.
 const maxFailures = 5
 
 // fetch fetches one file into the cache and links it into the snapshot. report is called
@@ -81,8 +81,8 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 	return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
 }
 
-// temporary says whether another attempt may succeed: after an error of the connection,
-// or if the hub is busy.
+// temporary reports whether another attempt may succeed: err is a connection error, or
+// the hub is busy.
 func temporary(err error) bool {
 	var busy *busyError
 	var address *url.Error
@@ -91,7 +91,7 @@ func temporary(err error) bool {
 		strings.Contains(err.Error(), "connection")
 }
 
-var errSilent = errors.New("the connection sent no byte for too long")
+var errSilent = errors.New("the connection sent no data for too long")
 
 // download appends the content from byte have on to the file part. It returns the number
 // of bytes that part has gained, which is negative if the hub starts over.
@@ -149,7 +149,7 @@ func (c *Client) download(
 	}
 }
 
-// check compares a file with its hash.
+// check compares the hash of a file with the hash that the hub lists.
 func check(path string, f *file) error {
 	in, err := os.Open(path)
 	if err != nil {
@@ -173,8 +173,8 @@ func check(path string, f *file) error {
 	return nil
 }
 
-// link puts a blob into a snapshot, as a relative link or, if the file system has no
-// links, as a copy.
+// link adds a blob to a snapshot, as a relative link or, if the file system does not
+// support links, as a copy.
 func link(blob, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

@@ -1,6 +1,7 @@
 // Package hub finds models in the shared cache of the Hugging Face hub and fetches the
-// files that are missing. Layout, environment variables, locks and hashes are those of the
-// hub's own client, huggingface_hub, so that each finds the files of the other.
+// files that are missing. Layout, environment variables, locks and hashes are the same
+// as in the hub's own client, huggingface_hub, so that each finds the files of the
+// other.
 //
 //	CACHE/models--OWNER--NAME/refs/REVISION            has the commit of a revision
 //	CACHE/models--OWNER--NAME/snapshots/COMMIT/FILE    is a link to
@@ -35,14 +36,14 @@ type Client struct {
 	Endpoint string // https://host
 	Token    string // sent only to the endpoint's host; may be empty
 	Cache    string // folder
-	Offline  bool   // Pull is an error
+	Offline  bool   // Pull returns an error
 	Log      func(line string)
 	Progress func(done, total int64) // bytes; called by several goroutines
 
 	once    sync.Once
 	http    *http.Client
 	pause   time.Duration // before the second attempt of a file; doubles with each attempt
-	silence time.Duration // a connection that sends no byte for so long is closed
+	silence time.Duration // a connection that sends no byte for this long is closed
 }
 
 // FromEnv returns a client configured by the environment variables of the hub:
@@ -112,22 +113,23 @@ func ParseModel(name string) (Model, bool) {
 	return Model{id, file}, ok && !strings.HasSuffix(name, ":")
 }
 
-// safePath says whether a name stays inside the folder that it is joined to.
+// safePath reports whether a name stays inside the folder that it is joined to.
 func safePath(name string) bool {
 	return name != "" && filepath.IsLocal(filepath.FromSlash(name)) && !strings.ContainsAny(name, "\\:\x00")
 }
 
-// repo is the folder of a model in the cache.
+// repo returns the folder of a model in the cache.
 func (c *Client) repo(m Model) string {
 	return filepath.Join(c.Cache, "models--"+strings.ReplaceAll(m.ID, "/", "--"))
 }
 
-// ErrNotCached says that a model is not in the cache, or not completely.
+// ErrNotCached reports that a model is not in the cache, or is incomplete there.
 var ErrNotCached = errors.New("not in the hub cache")
 
 // Find returns the folder of a model's snapshot in the cache, or the path of its .gguf
-// file. revision is a branch, a tag or a commit; empty means main. Find does not use the
-// network: a model that is not completely in the cache is [ErrNotCached].
+// file. revision is a branch, a tag or a commit; empty means main. Find does not use
+// the network: if the model is not completely in the cache, the error wraps
+// [ErrNotCached].
 func (c *Client) Find(m Model, revision string) (string, error) {
 	if revision == "" {
 		revision = "main"
@@ -170,8 +172,8 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 
 var splitName = regexp.MustCompile(`^(.*)-00001-of-(\d{5})\.gguf$`)
 
-// parts lists the files of a GGUF model: the file, or if it is the first of several, all
-// of them.
+// parts lists the files of a GGUF model: the file itself or, if it is the first of
+// several, all of them.
 func parts(file string) []string {
 	m := splitName.FindStringSubmatch(file)
 	if m == nil {
@@ -187,7 +189,7 @@ func parts(file string) []string {
 
 const indexFile = "model.safetensors.index.json"
 
-// shardsOf lists the files in an index of shards.
+// shardsOf lists the files that an index of shards names.
 func shardsOf(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -244,7 +246,7 @@ func needed(files []file) ([]file, error) {
 		}
 	}
 	if len(list) == n {
-		return nil, errors.New("it has no model*.safetensors, and other formats of weights are not supported" +
+		return nil, errors.New("it has no model*.safetensors, and other weight formats are not supported" +
 			ggufHint(files))
 	}
 	return list, nil
@@ -261,5 +263,5 @@ func ggufHint(files []file) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return "; it has GGUF files, name one as OWNER/NAME:FILE: " + strings.Join(names, ", ")
+	return "; it has GGUF files; name one as OWNER/NAME:FILE: " + strings.Join(names, ", ")
 }

@@ -30,7 +30,8 @@ type file struct {
 	} `json:"lfs"`
 }
 
-// hash is the name of the blob: the SHA-256 of a large file, git's SHA-1 of any other.
+// hash returns the name of the blob: the SHA-256 of a large file, git's SHA-1 of any
+// other.
 func (f *file) hash() string {
 	if f.LFS != nil {
 		return f.LFS.SHA256
@@ -49,8 +50,8 @@ func (f *file) bytes() int64 {
 const atOnce = 4
 
 // Pull fetches the files of a model that are missing in the cache and returns the same
-// path as Find. An incomplete file is not visible in the cache; the next Pull resumes it.
-// Each file is compared with its hash.
+// path as Find. An incomplete file is not visible in the cache; the next Pull resumes
+// it. The hash of each file is checked.
 func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, error) {
 	if revision == "" {
 		revision = "main"
@@ -146,13 +147,13 @@ func (c *Client) refused(resp *http.Response, m Model) error {
 	return &busyError{resp.Status}
 }
 
-// busyError is a status that may be temporary.
+// busyError reports an HTTP status that may be temporary.
 type busyError struct{ status string }
 
 func (e *busyError) Error() string { return "the hub answers " + e.status }
 
-// get requests an address, from byte from on. The token is sent to the endpoint's host
-// only.
+// get requests the content of an address from byte from on. It sends the token only to
+// the endpoint's host.
 func (c *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
 	c.once.Do(func() {
 		c.http = &http.Client{
@@ -212,7 +213,7 @@ func (c *Client) fetchAll(ctx context.Context, m Model, commit string, files []f
 		return err
 	})
 	if cause := context.Cause(ctx); cause != nil {
-		return cause // the first error, not one that it has caused
+		return cause // the first error, not a cancellation that it caused
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func FindDevice(name string, log func(line string)) (Device, error) {
 	switch {
 	case why != "":
 	case i >= len(list):
-		why = fmt.Sprintf("there is no card %d: the driver has %d, from 0", i, len(list))
+		why = fmt.Sprintf("there is no card %d: the driver has %d cards, numbered from 0", i, len(list))
 	case list[i].Why != "":
 		why = whyNot(&list[i])
 	default:

@@ -15,10 +15,10 @@ type part struct {
 	match bool
 }
 
-// behave returns a function that joins the parts of a text to words, by the name of its
-// behavior in files (SplitDelimiterBehavior of the package tokenizers).
+// behave returns the function that joins the parts of a text to words for a behavior,
+// given by its name in files (SplitDelimiterBehavior of the package tokenizers).
 func behave(name string) (func(parts []part, emit func(string)), error) {
-	// join emits runs of parts; begin says whether next begins a new one.
+	// join emits runs of parts; begin says whether next begins a new run.
 	join := func(begin func(last, next part) bool) func([]part, func(string)) {
 		return func(parts []part, emit func(string)) {
 			word := ""
@@ -56,7 +56,7 @@ func behave(name string) (func(parts []part, emit func(string)), error) {
 		"Isolated, Contiguous, MergedWithPrevious, MergedWithNext and Removed are", name)
 }
 
-// inverted swaps matches and the text between them, if invert is set.
+// inverted swaps matches and the text between them if invert is set.
 func inverted(parts []part, invert bool) []part {
 	if invert {
 		for i := range parts {
@@ -142,15 +142,15 @@ func runs(class func(rune) int) splitter {
 	}
 }
 
-// dropSpaces is a splitter at white space, which it drops.
+// dropSpaces is a splitter that splits at white space and drops it.
 func dropSpaces(s string, emit func(string)) {
 	for _, word := range strings.FieldsFunc(s, unicode.IsSpace) {
 		emit(word)
 	}
 }
 
-// isPunctuation says whether r is punctuation for the package tokenizers: an ASCII sign,
-// or in Unicode's class P.
+// isPunctuation reports whether the package tokenizers treats r as punctuation: an
+// ASCII punctuation character, or a character of Unicode's class P.
 func isPunctuation(r rune) bool {
 	isAlnum := r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 	return r > ' ' && r < 127 && !isAlnum || unicode.Is(unicode.P, r)

@@ -13,7 +13,7 @@ import (
 // precompiled_charsmap: a double-array trie maps source texts to offsets in a table of
 // replacements, which end with a zero byte.
 type charsmap struct {
-	units []uint32 // of the trie
+	units []uint32 // units of the trie
 	texts string   // the replacements
 }
 
@@ -35,7 +35,7 @@ func parseCharsmap(data []byte) (*charsmap, error) {
 
 // longest returns the length of the longest source text that s begins with, or 0 if
 // there is none, and its replacement. The units are those of Darts-clone: bit 31 and
-// bits 0 to 7 are the label, bit 8 says that the node has a value, and the rest is the
+// bits 0 to 7 are the label, bit 8 is set if the node has a value, and the rest is the
 // offset.
 func (c *charsmap) longest(s string) (n int, with string) {
 	offset := func(unit uint32) uint32 { return unit >> 10 << (unit & (1 << 9) >> 6) }
@@ -91,10 +91,10 @@ next:
 	return b.String()
 }
 
-// replaceGraphemes normalizes as the package tokenizers does with the same rules: a short
+// replaceGraphemes normalizes like the package tokenizers with the same rules: a short
 // grapheme is replaced as a whole if a rule matches its beginning, otherwise its
-// characters are replaced one by one. Of several rules the one with the shortest source
-// is used.
+// characters are replaced one by one. If several rules match, the one with the shortest
+// source is used.
 func (c *charsmap) replaceGraphemes(s string) string {
 	var b strings.Builder
 	for state := -1; s != ""; {
@@ -119,7 +119,7 @@ func (c *charsmap) replaceGraphemes(s string) string {
 	return b.String()
 }
 
-// shortest is longest for the shortest source text.
+// shortest is like longest, but for the shortest source text.
 func (c *charsmap) shortest(s string) (n int, with string) {
 	for i := 1; i <= len(s); i++ {
 		if n, with = c.longest(s[:i]); n > 0 {

@@ -21,12 +21,12 @@ type Message struct {
 
 // chatTemplate is a compiled chat template.
 type chatTemplate struct {
-	source string // the file that has it
+	source string // the file that contains it
 	text   string
 	t      *jinja.Template
 }
 
-// setTemplate compiles the chat template that the file source has.
+// setTemplate compiles the chat template of the file source.
 func (t *Tokenizer) setTemplate(source, text string) error {
 	if len(text) > templateSource {
 		return fmt.Errorf("%s: chat template of %d bytes, at most %d are taken", source, len(text), templateSource)
@@ -39,13 +39,13 @@ func (t *Tokenizer) setTemplate(source, text string) error {
 	return nil
 }
 
-// HasChatTemplate says whether the model has a chat template.
+// HasChatTemplate reports whether the model has a chat template.
 func (t *Tokenizer) HasChatTemplate() bool { return t.template != nil }
 
 // ApplyChat renders messages with the model's chat template. The text must be encoded
-// without special tokens, because the template writes them. With addGenerationPrompt the
-// text ends with the beginning of the assistant's turn. A template that fails, or takes
-// more time, memory or output than it may, is an error: see [Sandbox].
+// without special tokens, because the template writes them. With addGenerationPrompt
+// the text ends with the beginning of the assistant's turn. It returns an error if the
+// template fails or exceeds its limits on time, memory or output; see [Sandbox].
 func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
 	if t.template == nil {
 		return "", errors.New("the model has no chat template: --no-chat-template joins the messages")
@@ -93,7 +93,7 @@ func (r rendering) render() (string, error) {
 	return r.with(t)
 }
 
-// with renders with a compiled template.
+// with renders the messages with a compiled template.
 func (r rendering) with(t *jinja.Template) (text string, err error) {
 	defer func() {
 		if x := recover(); x != nil {
@@ -111,7 +111,7 @@ func (r rendering) with(t *jinja.Template) (text string, err error) {
 	text, err = t.RenderValues(map[string]jinja.Value{
 		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(r.AddGenerationPrompt),
 		"bos_token": jinja.NewString(r.BOS), "eos_token": jinja.NewString(r.EOS),
-		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as the reference has them
+		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as in the reference
 	})
 	if err == nil && len(text) > templateOutput {
 		return "", fmt.Errorf("its output has %d bytes, at most %d are taken", len(text), templateOutput)
@@ -159,7 +159,7 @@ func (t *Tokenizer) readConfig(dir string) error {
 	return nil
 }
 
-// readTemplate reads a chat template from a file of its own: chat_template.jinja or, in
+// readTemplate reads a chat template from a separate file: chat_template.jinja or, in
 // folders of older vision models, chat_template.json.
 func (t *Tokenizer) readTemplate(dir string) error {
 	name := filepath.Join(dir, "chat_template.jinja")
@@ -185,7 +185,7 @@ func (t *Tokenizer) readTemplate(dir string) error {
 }
 
 // token reads a special token, given as a string or an object with its content, and
-// returns its text and id, -1 if it is not in the vocabulary.
+// returns its text and its id, which is -1 if the token is not in the vocabulary.
 func (t *Tokenizer) token(raw json.RawMessage) (string, int32) {
 	var s string
 	var o struct{ Content string }

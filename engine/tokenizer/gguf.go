@@ -14,7 +14,7 @@ import (
 type ggufPre struct {
 	splits       []splitter
 	ignoreMerges bool
-	bos          bool // whether BOS is added if the file does not say
+	bos          bool // whether BOS is added if the file does not specify it
 }
 
 // The patterns of the tokenizer.json files that the names refer to.
@@ -41,8 +41,7 @@ var (
 	defaultSigns = `[\p{P}\$\+<=>\^~\|]+`
 )
 
-// ggufPres returns the pre-tokenizers by the names that llama.cpp writes
-// (llama-vocab.cpp).
+// ggufPres maps the names that llama.cpp writes (llama-vocab.cpp) to pre-tokenizers.
 var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	m := map[string]ggufPre{}
 	add := func(p ggufPre, names ...string) {
@@ -201,8 +200,8 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 	return t, t.ggufSpecials(path, meta, !unigram)
 }
 
-// ggufSpecials reads BOS, EOS and the chat template. bos says whether BOS is added if the
-// file does not say.
+// ggufSpecials reads BOS, EOS and the chat template. bos says whether BOS is added if
+// the file does not specify it.
 func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) error {
 	id := func(name string) int32 {
 		if v, ok := meta[name].(uint64); ok && v < uint64(len(t.pieces)) {

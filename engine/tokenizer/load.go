@@ -186,7 +186,7 @@ func (f *file) vocabulary() (map[string]int32, []float64, error) {
 // maxVocab is the limit of ids, so that a hostile file cannot ask for a huge table.
 const maxVocab = 1 << 24
 
-// setVocab fills the tables from ids by piece, as the file spells them.
+// setVocab fills the tables from a map of ids by piece, as the file spells the pieces.
 func (t *Tokenizer) setVocab(vocab map[string]int32) error {
 	top := int32(-1)
 	for piece, id := range vocab {
@@ -222,8 +222,8 @@ func (t *Tokenizer) setVocab(vocab map[string]int32) error {
 	return nil
 }
 
-// byteOf gives the byte for each of the printable characters that byte-level files
-// write instead of bytes.
+// byteOf maps each printable character that byte-level files write instead of a byte to
+// that byte.
 var byteOf = func() map[rune]byte {
 	m := map[rune]byte{}
 	n := rune(256)
@@ -238,8 +238,8 @@ var byteOf = func() map[rune]byte {
 	return m
 }()
 
-// bytesOf returns the bytes of a byte-level piece. It returns false if the piece has
-// other characters, as added tokens may have.
+// bytesOf returns the bytes of a byte-level piece. It returns false if the piece
+// contains other characters, as an added token may.
 func bytesOf(piece string) (string, bool) {
 	out := make([]byte, 0, len(piece))
 	for _, r := range piece {
@@ -276,12 +276,12 @@ func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error
 		if !okA || !okB || !okC {
 			return fmt.Errorf("merge %d, %q and %q, is not in the vocabulary", i, p[0], p[1])
 		}
-		t.merges.set(pair{a, b}, merge{int32(i), c}) // of equal pairs the last counts, as in the reference
+		t.merges.set(pair{a, b}, merge{int32(i), c}) // if a pair occurs twice, the last merge counts, as in the reference
 	}
 	return nil
 }
 
-// addTokens adds the tokens that are matched before splitting.
+// addTokens adds the tokens that are matched before the text is split.
 func (t *Tokenizer) addTokens(list []added) error {
 	for _, a := range list {
 		if a.Content == "" {

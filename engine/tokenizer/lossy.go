@@ -6,8 +6,8 @@ import (
 )
 
 // textOfBytes returns the text of a run of byte tokens. If the run is not UTF-8, a
-// tokenizer.json decodes every byte of it as U+FFFD, whereas SentencePiece keeps the
-// characters that are valid.
+// tokenizer.json decodes each of its bytes as U+FFFD, whereas SentencePiece keeps the
+// valid characters.
 func (t *Tokenizer) textOfBytes(run []byte) string {
 	if utf8.Valid(run) {
 		return string(run)
@@ -22,8 +22,8 @@ func (t *Tokenizer) textOfBytes(run []byte) string {
 	return b.String()
 }
 
-// lossy replaces bytes that are not UTF-8 by U+FFFD: the truncated start of a character
-// by one, every other byte by one each.
+// lossy replaces invalid UTF-8 by U+FFFD: one for the truncated start of a character,
+// and one for every other invalid byte.
 func lossy(s string) string {
 	if utf8.ValidString(s) {
 		return s
@@ -40,8 +40,8 @@ func lossy(s string) string {
 	return b.String()
 }
 
-// truncated returns how many bytes at the start of s are the start of a character, at
-// least 1, by table 3-7 of the Unicode standard.
+// truncated returns the number of bytes at the start of s that form the start of a
+// character, at least 1, by table 3-7 of the Unicode standard.
 func truncated(s string) int {
 	lo, hi := byte(0x80), byte(0xbf) // range of the next byte
 	size := 1

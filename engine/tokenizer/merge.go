@@ -7,8 +7,8 @@ type (
 	merge struct{ rank, id int32 }
 )
 
-// mergeSmall merges the pieces of a word of at most 48 bytes: always the pair with the
-// lowest rank, of equal ones the leftmost, until there is none.
+// mergeSmall merges the pieces of a word of at most 48 bytes: it repeatedly merges the
+// pair with the lowest rank, the leftmost of equal ones, until there is none.
 func (t *Tokenizer) mergeSmall(ids []int32) []int32 {
 	var ranks [64]merge // of the pairs that begin at each piece
 	none := merge{1 << 30, 0}
@@ -55,8 +55,8 @@ type candidate struct {
 
 func less(x, y candidate) bool { return x.rank < y.rank || x.rank == y.rank && x.pos < y.pos }
 
-// mergeHeap is mergeSmall for longer words, with a heap of candidates. A candidate whose
-// pieces have changed since is skipped.
+// mergeHeap is mergeSmall for longer words, with a heap of candidates. A candidate
+// whose pieces have since changed is skipped.
 func (t *Tokenizer) mergeHeap(ids []int32) []int32 {
 	n := len(ids)
 	next := make([]int32, n)

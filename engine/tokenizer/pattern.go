@@ -8,10 +8,10 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// patternTime limits the time of one match of a regular expression. A tokenizer.json may
-// have any expression, and one that backtracks can take forever on a text made for that.
-// The limit for all matches in a text also grows with its length. Patterns that have a
-// scanner need no limit.
+// patternTime limits the time of one match of a regular expression. A tokenizer.json
+// may contain any expression, and an expression that backtracks can take forever on a
+// text that exploits it. The limit for all matches in a text also grows with its
+// length. Patterns that have a scanner need no limit.
 const patternTime = 30 * time.Second
 
 // patternError is the value of the panic when an expression runs out of time.
@@ -28,7 +28,7 @@ func compilePattern(pattern string) (*regexp2.Regexp, error) {
 }
 
 // eachFound calls f for each match that is not empty. It panics with a patternError if
-// that takes too long.
+// the matching takes too long.
 func eachFound(re *regexp2.Regexp, text []rune, f func(m *regexp2.Match)) {
 	end := time.Now().Add(patternTime + time.Duration(len(text))*30*time.Microsecond)
 	m, err := re.FindRunesMatch(text)

@@ -48,7 +48,7 @@ type node struct {
 	} `json:"special_tokens"`
 }
 
-// parseNode reads a step; nil for none.
+// parseNode reads a step; it returns nil if there is none.
 func parseNode(raw json.RawMessage) (*node, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
@@ -67,7 +67,7 @@ func each(list []json.RawMessage, add func(json.RawMessage) error) error {
 	return nil
 }
 
-// addNormalizer adds a normalizer, or all of a sequence.
+// addNormalizer adds a normalizer, or all normalizers of a sequence.
 func (t *Tokenizer) addNormalizer(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
@@ -125,7 +125,7 @@ func (t *Tokenizer) addNormalizer(raw json.RawMessage) error {
 	return nil
 }
 
-// strip removes white space from the ends that the step names.
+// strip removes white space from the ends that the step specifies.
 func (n *node) strip(s string) string {
 	if n.StripLeft {
 		s = strings.TrimLeftFunc(s, unicode.IsSpace)
@@ -189,7 +189,7 @@ func nmt(s string) string {
 	}, s)
 }
 
-// addPreTokenizer adds a pre-tokenizer, or all of a sequence.
+// addPreTokenizer adds a pre-tokenizer, or all pre-tokenizers of a sequence.
 func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {
@@ -285,7 +285,8 @@ func (t *Tokenizer) addMetaspace(n *node) error {
 	return nil
 }
 
-// metaspaceScheme says whether Metaspace puts a ▁ before a text: always, first or never.
+// metaspaceScheme returns when Metaspace puts a ▁ before a text: always, first or
+// never.
 func (n *node) metaspaceScheme() string {
 	if n.PrependScheme != nil {
 		return *n.PrependScheme
@@ -379,8 +380,8 @@ func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
 }
 
 // setDecoder reads whether decoding drops the first space. Bytes and ▁ are decoded as
-// the model requires, whatever the decoder says; a decoder that would do anything else
-// is an error.
+// the model requires, regardless of the decoder; a decoder with any other effect is an
+// error.
 func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
 	n, err := parseNode(raw)
 	if n == nil || err != nil {

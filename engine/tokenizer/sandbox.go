@@ -30,11 +30,11 @@ const (
 	templateStack  = 64 << 20  // bytes
 )
 
-// Sandbox makes chat templates be rendered in a separate process, with limits on time,
-// memory, stack and output. A program that opens models it does not trust calls it first
-// in main: the separate process runs the same program, and there Sandbox does not return.
-// Without Sandbox templates are rendered in the program, with limits on time and output
-// only.
+// Sandbox moves the rendering of chat templates to a separate process, with limits on
+// time, memory, stack and output. A program that opens untrusted models should call
+// Sandbox first in main: the separate process runs the same program, and Sandbox does
+// not return there. Without Sandbox, templates are rendered in the program itself, with
+// limits only on time and output.
 func Sandbox() {
 	if os.Getenv(sandboxed) != "" {
 		serveTemplates(os.Stdin, os.Stdout)
@@ -67,7 +67,7 @@ func serveTemplates(in io.Reader, out io.Writer) {
 		if requests.Decode(&r) != nil {
 			return
 		}
-		// The alarm is for the case that the program no longer waits.
+		// The alarm ends the process if the program no longer waits for it.
 		alarm := time.AfterFunc(templateTime+time.Second, func() { os.Exit(1) })
 		text, err := r.render()
 		a := rendered{Text: text}
@@ -81,7 +81,7 @@ func serveTemplates(in io.Reader, out io.Writer) {
 	}
 }
 
-// sandbox is the process that renders templates. It is started when it is first needed.
+// sandbox is the process that renders templates. It is started when first needed.
 type sandbox struct {
 	on       bool
 	wait     time.Duration // for a result
@@ -127,8 +127,8 @@ func (b *sandbox) stop() {
 	b.cmd = nil
 }
 
-// render renders in the sandbox. A process that a template has killed is replaced for the
-// next one. A process that had died before is replaced for this one.
+// render renders in the sandbox. If a process from an earlier call has died, render
+// starts a new one and tries again. If the new process dies, the error is errDied.
 func (b *sandbox) render(r rendering) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -150,7 +150,7 @@ func (b *sandbox) render(r rendering) (string, error) {
 	}
 }
 
-// errDied says that a template killed the process.
+// errDied reports that a template killed the process.
 var errDied = fmt.Errorf("it takes more than %d MB of memory or calls itself without end", templateMemory>>20)
 
 // exchange sends a rendering and waits for its result.

@@ -16,6 +16,6 @@ func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// executable is the path of this program, which is valid even after the file was
+// executable is the path of this program, which remains valid after the file has been
 // replaced.
 func executable() (string, error) { return "/proc/self/exe", nil }

@@ -11,8 +11,8 @@ import (
 // splitter passes the words of a text to emit. Each word is merged separately.
 type splitter func(s string, emit func(string))
 
-// Patterns that have a hand-written scanner, exactly as files spell them. A cl100k
-// pattern has a pattern of numbers between head and tail.
+// Patterns that have a hand-written scanner, spelled exactly as in the files. A cl100k
+// pattern has a pattern for numbers between head and tail.
 const (
 	gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	cl100kHead  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|`
@@ -106,7 +106,7 @@ func init() {
 	}
 }
 
-// classOf returns the class of a character, 0 for one that is in none.
+// classOf returns the class of a character, or 0 if it has none.
 func classOf(r rune) uint8 {
 	switch {
 	case isLetter(r):
@@ -131,8 +131,8 @@ func decode(s string, i int) (r rune, w int, class uint8) {
 	return r, w, classOf(r)
 }
 
-// contraction returns the length of the contraction at s[i:], such as 's or 've, or 0 if
-// there is none. With fold, case does not matter and the long s (U+017F) is an s.
+// contraction returns the length of the contraction at s[i:], such as 's or 've, or 0
+// if there is none. With fold, case is ignored and the long s (U+017F) counts as an s.
 func contraction(s string, i int, fold bool) int {
 	if s[i] != '\'' || i+1 >= len(s) {
 		return 0

@@ -25,15 +25,15 @@ const (
 	pieceByte        = 6
 )
 
-// spm is a SentencePiece model: of a tokenizer.model, or of a GGUF file whose vocabulary
-// is "llama" or "t5".
+// spm is a SentencePiece model from a tokenizer.model, or from a GGUF file whose
+// vocabulary is "llama" or "t5".
 type spm struct {
 	pieces        []string
 	scores        []float32
 	types         []int
 	unigram       bool
 	dummyPrefix   bool   // a space is put before every text
-	extraSpaces   bool   // spaces are kept; otherwise ends are stripped and runs collapse
+	extraSpaces   bool   // all spaces are kept; otherwise spaces at the ends are stripped and runs of spaces collapse
 	escapeSpaces  bool   // spaces become ▁
 	charsmap      []byte // rules of the normalizer, see charsmap.go
 	unk, bos, eos int32
@@ -63,7 +63,7 @@ func loadSPM(dir string) (*Tokenizer, error) {
 }
 
 // readSPMConfig reads the tokenizer_config.json of a model: whether BOS is added, which
-// is the default as in the Llama class, whether EOS is added, and whether a text after
+// is the default, as in the Llama class, whether EOS is added, and whether a text after
 // a special token begins with a space ("legacy").
 func (t *Tokenizer) readSPMConfig(dir string) error {
 	c := struct {
@@ -184,7 +184,8 @@ func (m *spm) addPieces(t *Tokenizer) error {
 	return nil
 }
 
-// control returns the id and the text of a control piece, or -1 if id is none.
+// control returns the id and the text of a control piece, or -1 if id is not a control
+// piece.
 func (m *spm) control(id int32) (int32, string) {
 	if id >= 0 && int(id) < len(m.pieces) && m.types[id] == pieceControl {
 		return id, m.pieces[id]
@@ -192,7 +193,7 @@ func (m *spm) control(id int32) (int32, string) {
 	return -1, ""
 }
 
-// addNormalizers adds the steps that the model takes before it segments a text.
+// addNormalizers adds the steps that the model runs before it segments a text.
 func (m *spm) addNormalizers(t *Tokenizer) error {
 	if len(m.charsmap) > 0 {
 		c, err := parseCharsmap(m.charsmap)
@@ -225,8 +226,8 @@ func (m *spm) addNormalizers(t *Tokenizer) error {
 	return nil
 }
 
-// collapse strips spaces at both ends, at the end also ▁, and replaces runs of spaces by
-// one space.
+// collapse strips spaces at both ends, and also ▁ at the end, and replaces each run of
+// spaces by one space.
 func collapse(s string) string {
 	s = strings.TrimRight(strings.TrimLeft(s, " "), " ▁")
 	for strings.Contains(s, "  ") {
@@ -236,7 +237,8 @@ func collapse(s string) string {
 }
 
 // mergesByScore adds the merges of SentencePiece's BPE: every pair of pieces that
-// together spell a piece, which rank by the score of that piece, higher scores first.
+// together spell a piece. The merges are ranked by the score of that piece, higher
+// scores first.
 func (t *Tokenizer) mergesByScore(scores []float32) {
 	type ranked struct {
 		piece string

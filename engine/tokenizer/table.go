@@ -19,7 +19,7 @@ type mergeSlot struct {
 	used bool
 }
 
-// hash is multiplicative hashing by the golden ratio.
+// hash returns the multiplicative hash of a pair, by the golden ratio.
 func (t *mergeTable) hash(p pair) uint64 {
 	return (uint64(uint32(p.a))<<32 | uint64(uint32(p.b))) * 0x9e3779b97f4a7c15 >> t.shift
 }
@@ -40,7 +40,7 @@ func (t *mergeTable) get(p pair) (merge, bool) {
 	}
 }
 
-// set adds a pair, or replaces the merge of a pair that is there.
+// set adds a pair, or replaces the merge of a pair that is already in the table.
 func (t *mergeTable) set(p pair, m merge) {
 	if 2*t.n >= len(t.slots) {
 		old := t.slots
@@ -80,14 +80,14 @@ func (t *mergeTable) all(f func(p pair, m merge)) {
 	}
 }
 
-// Words of less than cacheWord bytes are cached, in cacheSize places. A word evicts the
-// word that had its place.
+// Words of fewer than cacheWord bytes are cached, in cacheSize places. A word evicts
+// the previous word in its place.
 const (
 	cacheWord = 128
 	cacheSize = 1 << 15
 )
 
-// wordCache holds the ids of words. One goroutine uses it at a time.
+// wordCache caches the ids of words. Only one goroutine may use it at a time.
 type wordCache struct {
 	seed  maphash.Seed
 	words []cachedWord

@@ -1,8 +1,8 @@
 // Package tokenizer turns text into the token ids that a model was trained with, and
 // back. It reads tokenizer.json, SentencePiece's tokenizer.model and the vocabularies
 // in GGUF files: byte-level BPE, BPE with byte fallback and unigram, with the special
-// tokens, the post-processor and the chat template. A step of a file that this package
-// does not know is an error, never a guess.
+// tokens, the post-processor and the chat template. If a file has a step that this
+// package does not know, the package returns an error instead of guessing.
 //
 //	tok, err := tokenizer.Load("models/smollm2-135m-instruct")
 //	if err != nil {
@@ -10,7 +10,7 @@
 //	}
 //	ids, err := tok.TryEncode("Hello", true)
 //
-// Tests compare the ids with those of the packages tokenizers, sentencepiece and
+// Tests compare the ids with the results of the packages tokenizers, sentencepiece and
 // llama.cpp.
 package tokenizer
 
@@ -22,8 +22,8 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNoTokenizer says that a checkpoint has no tokenizer. Its prompts must be given as
-// input_ids.
+// ErrNoTokenizer reports that a checkpoint has no tokenizer. Its prompts must be given
+// as input_ids.
 var ErrNoTokenizer = errors.New("no tokenizer")
 
 // Tokenizer is the tokenizer of one model. It is safe for concurrent use.
@@ -46,22 +46,22 @@ type Tokenizer struct {
 
 	// Encoding, in the order of the steps.
 	normalizers  []func(string) string
-	prepend      string              // put before a normalized text that is not empty
-	prependFirst bool                // prepend only to the beginning of the whole text
+	prepend      string              // written before a normalized text that is not empty
+	prependFirst bool                // write prepend only at the beginning of the whole text
 	first        func(string) string // applied to the beginning of the text, before the splits
 	splits       []splitter
 	byteLevel    bool  // the smallest pieces are bytes, otherwise characters
 	byteFallback bool  // a character outside the vocabulary becomes its bytes
 	unk          int32 // id of the unknown token, -1: none
 	fuseUnk      bool  // a run of unknown characters becomes one unknown token
-	ignoreMerges bool  // a word of the vocabulary is one token, whatever the merges say
+	ignoreMerges bool  // a word of the vocabulary is one token, regardless of the merges
 	merges       mergeTable
 	unigram      *lattice // nil: BPE
 	before       []int32  // ids that the post-processor puts before a text
-	after        []int32  // and after it
+	after        []int32  // ids that the post-processor puts after a text
 
 	// Decoding.
-	stripSpace  bool // drop the space that the normalizer put first
+	stripSpace  bool // drop the space that the normalizer put at the beginning
 	stripSpaces bool // drop all leading spaces
 	wholeRuns   bool // a run of byte tokens is text only if all of it is UTF-8
 
@@ -85,7 +85,7 @@ type added struct {
 	Special    bool   `json:"special"`
 }
 
-// Encode returns the ids of a text, with addSpecial including the tokens that the
+// Encode returns the ids of a text. With addSpecial, they include the tokens that the
 // post-processor adds, such as BOS. It panics if a regular expression of the tokenizer
 // backtracks for too long; [Tokenizer.TryEncode] returns an error instead.
 func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
@@ -123,11 +123,11 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
 	ends := make([]int32, len(ids))
 	at := 0
-	fresh := true // the next token may have a dummy space: first or after a special token
+	fresh := true // the next token is the first or follows a special token, and may have a dummy space
 	for i, id := range ids {
 		n := t.spells(text[at:], t.bytes(id), fresh && t.stripSpace && (at == 0 || !t.prependFirst))
 		if n < 0 && fresh {
-			n = t.spells(text[at:], t.bytes(id), true) // a pre-tokenizer put a space first
+			n = t.spells(text[at:], t.bytes(id), true) // a pre-tokenizer added a space before the word
 		}
 		if n < 0 {
 			if i == 0 && len(t.before) > 0 && id == t.before[0] {
@@ -145,9 +145,9 @@ func (t *Tokenizer) Ends(text string, ids []int32) []int32 {
 	return ends
 }
 
-// spells returns how many bytes at the start of text a piece spells, or -1 if text does
-// not start with it. A ▁ of the piece also spells a space. With dummy, the first space
-// of the piece is not in the text.
+// spells returns the number of bytes at the start of text that a piece spells, or -1 if
+// text does not start with the piece. A ▁ of the piece also spells a space. With dummy,
+// the first space of the piece is not in the text.
 func (t *Tokenizer) spells(text, piece string, dummy bool) int {
 	if dummy {
 		if t.byteLevel {
@@ -178,7 +178,7 @@ func (t *Tokenizer) spells(text, piece string, dummy bool) int {
 	return at
 }
 
-// bytes returns the bytes that a token stands for.
+// bytes returns the bytes that a token represents.
 func (t *Tokenizer) bytes(id int32) string {
 	if b, ok := t.isByte[id]; ok {
 		return string([]byte{b})
@@ -189,7 +189,7 @@ func (t *Tokenizer) bytes(id int32) string {
 	return t.pieces[id]
 }
 
-// Decode returns the text of ids. Bytes that are not UTF-8 become U+FFFD, as many as in
+// Decode returns the text of ids. Invalid UTF-8 becomes the same number of U+FFFD as in
 // the reference implementation.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var b strings.Builder
@@ -225,8 +225,8 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	return s
 }
 
-// Piece returns the text of one token for display. Bytes that are not a whole character
-// become the replacement character.
+// Piece returns the text of one token for display. Bytes that do not form a whole
+// character become the replacement character.
 func (t *Tokenizer) Piece(id int32) string {
 	s := t.bytes(id)
 	if !t.byteLevel {
@@ -235,11 +235,11 @@ func (t *Tokenizer) Piece(id int32) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// VocabSize is one more than the highest id.
+// VocabSize returns the highest id plus one.
 func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
 
-// SHA256 is the hash of the file that the tokenizer was read from or, for a GGUF file,
-// of its vocabulary.
+// SHA256 returns the hash of the file that the tokenizer was read from or, for a GGUF
+// file, of its vocabulary.
 func (t *Tokenizer) SHA256() string { return t.sha256 }
 
 // matchAdded appends the added tokens of m in s to out, and passes the text between
@@ -287,13 +287,13 @@ func match(s string, i, cur int, list []added) (*added, int, int) {
 	return nil, 0, 0
 }
 
-// wordEnds says whether s ends with a character of a word.
+// wordEnds reports whether s ends with a character of a word.
 func wordEnds(s string) bool {
 	r, n := utf8.DecodeLastRuneInString(s)
 	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
 }
 
-// wordBegins says whether s begins with a character of a word.
+// wordBegins reports whether s begins with a character of a word.
 func wordBegins(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
 	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
@@ -309,7 +309,7 @@ func (t *Tokenizer) split(s string, level int, out *[]int32, cache *wordCache) {
 }
 
 // word appends the ids of one word. A long word without a pre-tokenizer may be a whole
-// text, so it is divided at spaces first where that makes no difference.
+// text, so it is first divided at spaces if that does not change the ids.
 func (t *Tokenizer) word(s string, out *[]int32, cache *wordCache) {
 	for len(s) >= cacheWord && t.spaceBreaks() {
 		n := nextSpace(s)
@@ -322,7 +322,7 @@ func (t *Tokenizer) word(s string, out *[]int32, cache *wordCache) {
 	t.undivided(s, out, cache)
 }
 
-// undivided appends the ids of a word, from the cache if they are there.
+// undivided appends the ids of a word, from the cache if possible.
 func (t *Tokenizer) undivided(s string, out *[]int32, cache *wordCache) {
 	if s == "" {
 		return
@@ -366,7 +366,8 @@ func nextSpace(s string) int {
 }
 
 // spaceBreaks says whether words that begin with ▁ can be merged separately: whether no
-// merge joins a piece that begins with ▁ to a piece before it, unless that consists of ▁.
+// merge joins a piece that begins with ▁ to a piece before it, unless the earlier piece
+// consists of ▁.
 func (t *Tokenizer) spaceBreaks() bool {
 	t.breaksOnce.Do(func() {
 		if _, known := t.vocab["▁"]; t.byteLevel || t.unigram != nil || !known {
@@ -405,8 +406,8 @@ func (t *Tokenizer) letters(s string) []int32 {
 }
 
 // appendPiece appends the id of a piece. A piece outside the vocabulary becomes its
-// bytes or else the unknown token; *unknown says whether the piece before was unknown,
-// so that a run of them can be fused.
+// bytes or else the unknown token; *unknown says whether the previous piece was
+// unknown, so that a run of unknown pieces can be fused.
 func (t *Tokenizer) appendPiece(ids []int32, s string, unknown *bool) []int32 {
 	if id, ok := t.vocab[s]; ok {
 		*unknown = false

@@ -3,7 +3,7 @@ package tokenizer
 import "unicode"
 
 // Letters and numbers that were added in Unicode 15.1 and 16. The reference tokenizers
-// have them, but Go's tables are of Unicode 15.0.
+// include them, but Go's tables follow Unicode 15.0.
 var (
 	newLetters = &unicode.RangeTable{
 		R16: []unicode.Range16{{0x1c89, 0x1c8a, 1}, {0xa7cb, 0xa7cd, 1}, {0xa7da, 0xa7dc, 1}},

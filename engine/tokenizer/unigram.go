@@ -10,11 +10,12 @@ import (
 type lattice struct {
 	score   map[string]float64 // by piece
 	longest int                // bytes of the longest piece
-	single  bool               // sums are float32, as in SentencePiece; in tokenizers they are float64
+	single  bool               // sums are float32, as in SentencePiece; the package tokenizers uses float64
 	unk     float64            // score of a character that is not a piece
 }
 
-// unkPenalty is how far unk is below the least score: SentencePiece's kUnkPenalty.
+// unkPenalty is the difference between the lowest score and unk: SentencePiece's
+// kUnkPenalty.
 const unkPenalty = 10
 
 // newLattice makes a lattice from a vocabulary and the scores by id. types are the types
@@ -49,7 +50,7 @@ func (l *lattice) round(x float64) float64 {
 }
 
 // split calls emit for each piece of the best segmentation. A character that is not a
-// piece is a segment, too.
+// piece is also a segment.
 func (l *lattice) split(s string, emit func(piece string)) {
 	type node struct {
 		score float64

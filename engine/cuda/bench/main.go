@@ -1,9 +1,9 @@
 //go:build cuda
 
-// Command bench runs the card's tests, or its benchmarks, and leaves one JSON
-// file. `make test-cuda` and `make bench-cuda` call it; a bundle made by `make
-// cuda-bundle` holds it beside the test binaries, so that a machine with a card
-// and a driver needs nothing else.
+// Command bench runs the card's tests or its benchmarks and writes one JSON file. `make
+// test-cuda` and `make bench-cuda` call it; a bundle made by `make cuda-bundle`
+// contains it next to the test binaries, so that a machine with a card and a driver
+// needs nothing else.
 //
 //	bench test  -o FILE.json [-dir FOLDER]   the test binaries in FOLDER
 //	bench speed -o FILE.json [-quick]        captures of two shapes, at random
@@ -21,7 +21,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cuda"
 )
 
-// report is what both ways leave.
+// report is the content of the JSON file in both modes.
 type report struct {
 	What    string        `json:"what"`
 	Started string        `json:"started"`
@@ -40,7 +40,8 @@ type report struct {
 	Notes   []string      `json:"notes,omitempty"`
 }
 
-// limit bounds each way; what is not done by then is left out, and says so.
+// limit is the time limit of each mode. Whatever is not finished by then is left out,
+// with a note.
 const limit = 7*time.Minute + 30*time.Second
 
 func main() {
@@ -58,7 +59,7 @@ func run() error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	out := flags.String("o", "cuda-"+os.Args[1]+".json", "JSON file to write")
 	dir := flags.String("dir", ".", "folder of the test binaries")
-	quick := flags.Bool("quick", false, "tiny sizes: to see that it works")
+	quick := flags.Bool("quick", false, "tiny sizes, to check that it works")
 	_ = flags.Parse(os.Args[2:])
 	start := time.Now()
 	ctx, stop := context.WithTimeout(context.Background(), limit)

@@ -130,7 +130,7 @@ func (r *report) length(ctx context.Context, s shape, m *model.Model, compute st
 				r.Speed = append(r.Speed, out)
 				return nil
 			}
-			if round == 0 && n >= 65536 { // long: once is enough
+			if round == 0 && n >= 65536 { // long passes are measured once
 				round = 1
 			}
 			if round == 0 {
@@ -158,8 +158,8 @@ func (r *report) length(ctx context.Context, s shape, m *model.Model, compute st
 
 const decodeSteps = 32
 
-// prefill passes n tokens, then decodes some, and gives the seconds of both and
-// what the prefill's were spent on.
+// prefill runs n tokens, then decodes some. It returns the seconds of both and the
+// prefill's time by kind of work.
 func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record string, kinds func() (map[string]float64, error)) (sec, decode float64, spent map[string]float64, err error) {
 	s := m.NewSession()
 	defer s.Close()
@@ -194,8 +194,8 @@ func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record 
 	return sec, time.Since(start).Seconds(), spent, nil
 }
 
-// capture records the tokens into a dump, as users do, where it is not too
-// large for a benchmark.
+// capture records the tokens into a dump, as users do, unless the dump is too large for
+// a benchmark.
 func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32) error {
 	c := m.Config()
 	plan := dumps.Plan{WindowRows: 128, PromptWindows: 20, PromptWindowSize: 128, MaxNewTokens: 16, Store: dumps.StoreAuto, Precision: dumps.Fine, IgnoreEOS: true, Compute: compute}

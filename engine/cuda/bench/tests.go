@@ -20,11 +20,11 @@ type testResult struct {
 	Name    string  `json:"name"`
 	Result  string  `json:"result"` // pass, fail, skip
 	Seconds float64 `json:"seconds"`
-	Output  string  `json:"output,omitempty"` // of what did not pass
+	Output  string  `json:"output,omitempty"` // of tests that did not pass
 }
 
-// suites are the test binaries, the folder that each runs in, and the tests
-// that concern the card.
+// suites lists the test binaries, the folder that each runs in, and the tests that
+// concern the card.
 var suites = []struct{ binary, dir, run string }{
 	{"cuda.test", "engine/cuda", "."},
 	{"model.test", "engine/model", "Card"},
@@ -59,7 +59,7 @@ func (r *report) test(ctx context.Context, dir string) error {
 		if err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("%s: %w", s.binary, err)
 		}
-		if err != nil && r.Failed == 0 { // it died, or ran out of time, without saying so of a test
+		if err != nil && r.Failed == 0 { // the binary crashed or ran out of time without reporting a failed test
 			r.Failed++
 			r.Tests = append(r.Tests, testResult{s.dir, s.binary, "fail", 0, tail(out.String())})
 		}
@@ -94,7 +94,7 @@ func (r *report) parse(pkg, out string) {
 		default:
 			r.Skipped++
 		}
-		if t.Result != "pass" { // what it said stands before its line, what its parts said behind it
+		if t.Result != "pass" { // a test's own output precedes its result line; its subtests' output follows
 			to := i + 1
 			for to < len(lines) && strings.HasPrefix(lines[to], " ") {
 				to++

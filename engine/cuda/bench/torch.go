@@ -14,14 +14,14 @@ import (
 //go:embed torch.py
 var torchScript string
 
-// torch measures PyTorch's prefill of the same shapes, where this machine has it.
+// torch measures PyTorch's prefill of the same shapes, if PyTorch is installed.
 func (r *report) torch(ctx context.Context, lengths []int, quick bool) {
 	left := time.Duration(0)
 	if at, ok := ctx.Deadline(); ok {
 		left = time.Until(at)
 	}
 	if left < 20*time.Second {
-		r.note("PyTorch beside it: left out, no time")
+		r.note("PyTorch for comparison: left out, no time")
 		return
 	}
 	list := shapes
@@ -45,12 +45,12 @@ func (r *report) torch(ctx context.Context, lengths []int, quick bool) {
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.Output()
 	if err != nil {
-		r.note("PyTorch beside it: left out, this machine has none that sees the card (%v)", err)
+		r.note("PyTorch for comparison: left out, this machine has no PyTorch that can use the card (%v)", err)
 		return
 	}
 	var result any
 	if err := json.Unmarshal(out, &result); err != nil {
-		r.note("PyTorch beside it: %v", fmt.Errorf("its output is no JSON: %w", err))
+		r.note("PyTorch for comparison: %v", fmt.Errorf("its output is not JSON: %w", err))
 		return
 	}
 	r.Torch = result

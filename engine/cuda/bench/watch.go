@@ -6,11 +6,12 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// watcher takes what a capture with the default plan takes, and writes nothing.
+// watcher receives the same data as a capture with the default plan, but writes
+// nothing.
 type watcher struct {
 	prompt int
-	all    bool      // the sums over all prompt queries too, which --no-prompt-sums leaves out
-	sums   [][]int64 // by head: as long as adding takes, no more
+	all    bool      // also receive the sums over all prompt queries, which --no-prompt-sums leaves out
+	sums   [][]int64 // by head; summing takes the same time as in a capture
 	floats []float32
 }
 
