@@ -321,7 +321,7 @@ func TestSmallCard(t *testing.T) {
 		code, _, stderr := programWith(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
 			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--max-new-tokens", "2", "--ignore-eos")
 		switch {
-		case code == 0 && strings.Contains(stderr, "going on with"):
+		case code == 0 && strings.Contains(stderr, "continuing with"):
 			halved++
 		case code == 0:
 		case code == 1 && strings.Contains(stderr, "memory") && strings.Contains(stderr, "hint: ") && strings.Contains(stderr, "--"):
@@ -392,8 +392,8 @@ func TestComputeOnCard(t *testing.T) {
 	}
 }
 
-// TestNoRoomToCompareOnCard: where float32 weights find no room beside those of a
-// narrow arithmetic, the run says so and goes on.
+// TestNoRoomToCompareOnCard: if the card has no room for float32 weights in addition to
+// those of a rounded arithmetic, the run says so and continues.
 func TestNoRoomToCompareOnCard(t *testing.T) {
 	onlyEmulated(t)
 	f := openFixture(t, "llama")
@@ -403,7 +403,7 @@ func TestNoRoomToCompareOnCard(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "x.attn")
 		code, _, stderr := programWith(t, []string{fmt.Sprint("ATTNSCOPE_EMU_MEM=", memory)},
 			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--compute", "f16", "--max-new-tokens", "2", "--ignore-eos")
-		if none := strings.Contains(stderr, "compute f16 is not compared with f32, whose weights find no room beside it: "); none && code == 0 {
+		if none := strings.Contains(stderr, "compute f16 is not compared with f32: the card has no room for the f32 weights as well: "); none && code == 0 {
 			said++
 		} else if code != 0 && !strings.Contains(stderr, "hint: ") {
 			t.Errorf("%d bytes: exit %d: %s", memory, code, stderr)
