@@ -91,7 +91,7 @@ func decodeFloats(r *record, raw []byte, dst []float32) error {
 	case encF16:
 		simd.JoinHalves(dst, raw)
 	default:
-		return fmt.Errorf("encoding %d is not of an array: %w", r.Enc, ErrCorrupt)
+		return fmt.Errorf("encoding %d is not an array encoding: %w", r.Enc, ErrCorrupt)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (p *Plan) Check() error {
 		return fmt.Errorf("overview %d: at most %d", p.Overview, maxSide)
 	}
 	if bytes := 4 * p.Overview * p.Overview * len(p.Heads); bytes > maxBlock {
-		return fmt.Errorf("overview %d: with %d heads an overview takes %s, a block of a dump at most %s: "+
+		return fmt.Errorf("overview %d: with %d heads an overview takes %s, but a block of a dump takes at most %s: "+
 			"ask for a smaller side or fewer heads",
 			p.Overview, len(p.Heads), sizes.Text(int64(bytes)), sizes.Text(maxBlock))
 	}

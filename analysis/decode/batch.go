@@ -8,9 +8,9 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// batch collects compressed caches of a prompt, up to Config.Batch of them, to decode
-// from all at once: a step reads all weights of the model, whatever the number of
-// caches. Each cache is then scored by itself.
+// batch collects up to Config.Batch compressed caches of a prompt and decodes from all
+// of them at once, because each step reads all weights of the model for any number of
+// caches. Each cache is then scored separately.
 type batch struct {
 	runner *runner
 	ref    *reference
@@ -24,7 +24,7 @@ type member struct {
 	out   Result
 }
 
-// add adds a cache with a session of its own, which the batch closes.
+// add adds a cache that has its own session, which the batch closes.
 func (b *batch) add(ctx context.Context, k *cache, out Result) error {
 	b.list = append(b.list, member{k, out})
 	if len(b.list) >= b.runner.Batch {
@@ -33,8 +33,8 @@ func (b *batch) add(ctx context.Context, k *cache, out Result) error {
 	return nil
 }
 
-// addShared measures a cache that uses the session of the full cache, by itself, after
-// those that were added before. The session stays open.
+// addShared measures a cache that uses the session of the full cache. It first flushes
+// the batch and measures the cache alone. The session stays open.
 func (b *batch) addShared(ctx context.Context, k *cache, out Result) error {
 	if err := b.flush(ctx); err != nil {
 		return err
@@ -72,8 +72,8 @@ func (b *batch) close() {
 	b.list = nil
 }
 
-// greedy decodes the replies of all caches, one token of each per step. A reply that
-// has ended leaves the batch.
+// greedy decodes the replies of all caches, one token per reply and step. Replies that
+// have ended leave the batch.
 func (b *batch) greedy(ctx context.Context) error {
 	r := b.runner
 	sampler := model.NewSampler(0, 0)

@@ -7,8 +7,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Config says what is decoded: every prompt from the full cache, and from the caches
-// that every method leaves under every config. Functions may be nil.
+// Config says what is decoded: every prompt from the full cache and from the
+// compressed cache of every method under every config. Functions may be nil.
 type Config struct {
 	Model        *model.Model
 	Prompts      []prompts.Prompt
@@ -16,25 +16,25 @@ type Config struct {
 	Configs      []snapkv.Config
 	MaxNewTokens int
 	IgnoreEOS    bool   // decode MaxNewTokens tokens even if the model ends its reply
-	FollowWhole  bool   // score given replies whole instead of their first MaxNewTokens tokens
+	FollowWhole  bool   // score whole given replies, not only their first MaxNewTokens tokens
 	Score        string // the score of an answer, one of Scores
-	// Lenient leaves out, with a warning, methods that cannot select. Otherwise they
-	// are an error.
+	// Lenient leaves out, with a warning, methods that cannot select. Otherwise such
+	// methods are an error.
 	Lenient bool
-	// Skip reports pairs of a method and a config that are left out.
+	// Skip reports whether a method is left out under a config.
 	Skip func(method string, c snapkv.Config) bool
-	// Batch is the number of compressed caches that decode at once. Above 1, the speed
-	// and the memory of a single cache are not known and are NaN in results.
+	// Batch is the number of compressed caches that are decoded at once. Above 1, the
+	// speed and the memory of a single cache are not known and are NaN in results.
 	Batch  int
 	Encode func(text string) []int32 // tokens of an answer; nil: answers are not scored by probability
 	Decode func(ids []int32) string  // text of a reply; nil: no text and no answer scores
-	Warn   func(text string)         // called once per text
+	Warn   func(text string)         // receives each warning once
 
 	Progress func(capture.Progress)
 }
 
 // Check returns an error for settings that cannot be run, and a [capture.TooLongError]
-// for a prompt that is too long for the model together with a reply.
+// for a prompt that is too long for the model with its reply.
 func (c *Config) Check() error {
 	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (c *Config) Check() error {
 	if most == 0 {
 		return nil
 	}
-	for i := range c.Prompts { // every cache decodes a reply of its own, whatever reply is given
+	for i := range c.Prompts { // every cache decodes its own reply, even if a reply is given
 		if p := &c.Prompts[i]; len(p.Tokens)+c.MaxNewTokens > most {
 			return &capture.TooLongError{ID: p.ID, Tokens: len(p.Tokens), Reply: c.MaxNewTokens, Max: most}
 		}

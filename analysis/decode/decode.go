@@ -38,7 +38,7 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	return nil
 }
 
-// runner is a run and how far it has come.
+// runner holds the state of a run.
 type runner struct {
 	Config
 	entries []snapkv.Entry
@@ -49,13 +49,13 @@ type runner struct {
 	warned  map[string]bool
 }
 
-// newRunner makes a runner for a config that has passed Check.
+// newRunner returns a runner for a config that has passed Check.
 func newRunner(c Config) *runner {
 	entries, _ := snapkv.Entries(c.Methods, c.Configs)
 	return &runner{Config: c, entries: entries, started: time.Now(), warned: map[string]bool{}}
 }
 
-// warn passes a warning on, unless it was given before.
+// warn passes a warning on unless it was given before.
 func (r *runner) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !r.warned[text] && r.Warn != nil {
@@ -75,8 +75,8 @@ func (r *runner) report(id string) {
 	})
 }
 
-// forward runs tokens in pieces, so that a cancelled context ends it soon. Rows of
-// pass.Logits and pass.LogitsFrom count from the first of the tokens.
+// forward runs tokens in pieces, so that it ends soon after the context is canceled.
+// Rows of pass.Logits and pass.LogitsFrom count from the first of the tokens.
 func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, pass model.Pass) error {
 	show := pass.Logits
 	from := pass.LogitsFrom
@@ -98,7 +98,8 @@ func (r *runner) forward(ctx context.Context, s *model.Session, tokens []int32, 
 	return nil
 }
 
-// longestReply returns the largest number of tokens that follow a prompt in a cache.
+// longestReply returns the largest number of tokens that may follow a prompt in a
+// cache.
 func (r *runner) longestReply(p *prompts.Prompt) int {
 	n := r.MaxNewTokens
 	if r.FollowWhole {
@@ -176,7 +177,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	return b.flush(ctx)
 }
 
-// compress makes the cache that an entry keeps and adds it to the batch.
+// compress makes the compressed cache of an entry and adds it to the batch.
 func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chosen selection, b *batch) error {
 	c := e.Config
 	p := full.prompt
@@ -211,14 +212,14 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 	}, out)
 }
 
-// reference is what all caches are compared with: a reply, and the log-probabilities
-// that the full cache gives at each of its tokens.
+// reference holds the data with which all caches are compared: a reply, and the
+// log-probabilities that the full cache gives at each token of the reply.
 type reference struct {
 	reply    []int32
 	logProbs []float32 // [token, vocabulary]; nil until the full cache has been measured
 }
 
-// cache is a session that holds a prompt, compressed or not, and is measured.
+// cache is a session to measure. It holds a prompt, compressed or not.
 type cache struct {
 	runner       *runner
 	prompt       *prompts.Prompt
@@ -231,7 +232,7 @@ type cache struct {
 }
 
 // measure decodes a reply, then scores the reference reply and the first reference
-// answer. Without a given reply, that of the full cache becomes the reference.
+// answer. If no reply is given, the reply of the full cache becomes the reference.
 func (k *cache) measure(ctx context.Context, ref *reference, out *Result) error {
 	out.CacheBytes = k.session.CacheBytes()
 	out.PeakBytes = undefined()
@@ -282,7 +283,7 @@ func (k *cache) decodeAlone(ctx context.Context, out *Result) error {
 	return nil
 }
 
-// rewind drops everything after the prompt.
+// rewind drops all tokens after the prompt.
 func (k *cache) rewind() { k.session.Truncate(len(k.prompt.Tokens)) }
 
 // greedy decodes a reply, token by token.
@@ -313,7 +314,8 @@ func (r *runner) ends(ids []int32) bool {
 }
 
 // follow runs the reference reply and compares the distributions over the next token
-// with those of the full cache. The full cache, which is measured first, sets them.
+// with those of the full cache. The full cache is measured first and sets the
+// distributions to compare with.
 func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 	out.PPL, out.KL, out.Agreement = undefined(), undefined(), undefined()
 	n := len(ref.reply)
@@ -349,7 +351,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 		}
 	}}
 	tokens := ref.reply[:n-1]
-	if k.record != nil && k.record.generated != nil { // the oracle sees the row of the last token, too
+	if k.record != nil && k.record.generated != nil { // the oracle also needs the row of the last token
 		tokens = ref.reply
 		pass.Recorder = k.record.replyRecorder()
 	}

@@ -12,7 +12,7 @@ import (
 // call, in bytes. It is NaN on systems other than Linux, where writing 5 to clear_refs
 // resets VmHWM (proc_pid_clear_refs(5)).
 func peakMemory(f func() error) (float64, error) {
-	debug.FreeOSMemory() // memory that only the prefill needed does not count
+	debug.FreeOSMemory() // so that memory that only the prefill needed does not count
 	reset := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil
 	if err := f(); err != nil {
 		return math.NaN(), err
@@ -27,8 +27,8 @@ func peakMemory(f func() error) (float64, error) {
 	return highWater(text), nil
 }
 
-// highWater returns VmHWM, which /proc/self/status gives in KiB, in bytes; NaN if it is
-// not there.
+// highWater returns VmHWM, which /proc/self/status gives in KiB, in bytes; NaN if it
+// is missing.
 func highWater(status []byte) float64 {
 	_, rest, found := bytes.Cut(status, []byte("VmHWM:"))
 	if fields := bytes.Fields(rest); found && len(fields) > 0 {

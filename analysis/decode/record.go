@@ -12,8 +12,9 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// record holds what methods need of a prompt and is not in its cache: the last
-// queries, and the weights summed over all queries of the prompt and of the reply.
+// record holds the data that methods need but a cache does not hold: the last queries
+// of the prompt, and the weights summed over all queries of the prompt and of the
+// reply.
 type record struct {
 	config    model.Config
 	prompt    int             // tokens
@@ -24,7 +25,8 @@ type record struct {
 	parts     sync.Pool       // *[]float32, sums of a tile
 }
 
-// newRecord makes an empty record for what the entries need of a prompt of some tokens.
+// newRecord returns an empty record for a prompt of prompt tokens, with the parts that
+// the entries need.
 func newRecord(m *model.Model, entries []snapkv.Entry, prompt int) *record {
 	c := m.Config()
 	r := &record{config: c, prompt: prompt, queries: make([][]float32, c.Layers)}
@@ -46,7 +48,8 @@ func newRecord(m *model.Model, entries []snapkv.Entry, prompt int) *record {
 	return r
 }
 
-// recorder records the last queries of a prompt, and sums its rows.
+// recorder returns a recorder that keeps the last queries of a prompt and sums its
+// rows.
 func (r *record) recorder() *model.Recorder {
 	rec := &model.Recorder{States: r.keepQueries, Wants: r.wants}
 	if r.sums != nil {
@@ -56,7 +59,7 @@ func (r *record) recorder() *model.Recorder {
 	return rec
 }
 
-// replyRecorder sums the rows of a reply, for the oracle.
+// replyRecorder returns a recorder that sums the rows of a reply, for the oracle.
 func (r *record) replyRecorder() *model.Recorder {
 	return &model.Recorder{
 		Tile: func(layer int, t *cpu.Tile) { r.addTile(r.generated[layer], t) },
@@ -83,21 +86,21 @@ func (r *record) addTile(s *capture.Sums, t *cpu.Tile) {
 	s.Add(t.Head, t.Key0, x)
 }
 
-// wants asks a card for the sums over the prompt's rows and for the last queries.
+// wants tells a card to deliver the sums over the prompt's rows and the last queries.
 func (r *record) wants(_, pos0, n int) model.Wants {
 	end := pos0 + n
 	return model.Wants{Rows: end, LSE: end, States: max(pos0, r.prompt-r.rows), Sums: r.sums != nil}
 }
 
-// addFixed returns a callback that adds a card's sums to those of each layer, for keys
-// of the prompt.
+// addFixed returns a callback that adds a card's sums to the sums of each layer, for
+// keys of the prompt.
 func (r *record) addFixed(to []*capture.Sums) func(layer, head, window int, part []int64) {
 	return func(layer, head, _ int, part []int64) {
 		to[layer].AddFixed(head, part[:min(len(part), r.prompt)])
 	}
 }
 
-// keepQueries copies those of the last queries that are in a chunk.
+// keepQueries copies the last queries of the prompt, as far as they are in a chunk.
 func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
 	width := r.config.Heads * r.config.HeadDim
 	for i := range n {
@@ -107,8 +110,8 @@ func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
 	}
 }
 
-// layer returns a layer of the full cache as methods see it. The weights of the last
-// queries are computed from queries and keys.
+// layer returns a layer of the full cache as the input of methods. The weights of the
+// last queries are computed from queries and keys.
 func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 	c := &r.config
 	keys, err := s.Keys(id, 0, r.prompt)

@@ -7,7 +7,7 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Float is a float64 that is null in JSON where it is undefined: NaN or infinite.
+// Float is a float64 that becomes null in JSON if it is undefined: NaN or infinite.
 type Float float64
 
 func undefined() Float { return Float(math.NaN()) }
@@ -35,8 +35,8 @@ func (f *Float) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// Result is one prompt decoded from one cache. Measures are NaN where they are not
-// defined, such as scores without a reference answer. docs/MEASURES.md has the formulas.
+// Result is one prompt decoded from one cache. Undefined measures are NaN, such as
+// scores without a reference answer. docs/MEASURES.md has the formulas.
 type Result struct {
 	ID            string         `json:"id"`
 	Method        string         `json:"method"`   // snapkv.Full for the full cache
@@ -52,7 +52,7 @@ type Result struct {
 	Agreement     Float          `json:"agreement"`      // share of the reply's tokens where both predict the same
 	AnswerLogProb Float          `json:"answer_logprob"` // nats, summed over the tokens of the answer
 	AnswerRank    Float          `json:"answer_rank"`    // mean over the tokens of the answer; 1 is the best
-	Score         Float          `json:"score"`          // the one that Config.Score names
+	Score         Float          `json:"score"`          // the score that Config.Score names
 	ExactMatch    Float          `json:"exact_match"`
 	F1            Float          `json:"f1"`
 	RougeL        Float          `json:"rouge_l"`
@@ -63,8 +63,8 @@ type Result struct {
 	PeakBytes     Float          `json:"peak_bytes"`  // resident memory while decoding, without the full cache
 }
 
-// Full reports whether the result is of the full cache, which the others are compared
-// with.
+// Full reports whether the result is of the full cache, with which the others are
+// compared.
 func (r *Result) Full() bool { return r.Method == snapkv.Full }
 
 // logSoftmax writes the log-probabilities of logits into dst.

@@ -5,12 +5,12 @@ import (
 	"unicode"
 )
 
-// Scores are the scores of an answer that Config.Score can name: F1 of words, exact
+// Scores lists the scores of an answer that Config.Score can name: F1 of words, exact
 // match, ROUGE-L, and whether the reply contains the reference.
 var Scores = []string{"f1", "em", "rouge-l", "contains"}
 
-// score compares the text with reference answers and keeps the best of each score.
-// Without references all scores are NaN.
+// score compares the text with reference answers and keeps the best value of each
+// score. Without references, all scores are NaN.
 func (r *Result) score(references []string, which string) {
 	if len(references) == 0 {
 		r.ExactMatch, r.F1, r.RougeL, r.Contains = undefined(), undefined(), undefined(), undefined()
@@ -43,8 +43,8 @@ func (r *Result) score(references []string, which string) {
 	}
 }
 
-// words splits a text into the words that scores of answers compare, as the evaluation
-// of SQuAD does: in lower case, without punctuation and articles.
+// words splits a text into the words that answer scores compare, as the SQuAD
+// evaluation does: in lower case, without punctuation and articles.
 func words(text string) []string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPunct(r) || unicode.IsSymbol(r) {

@@ -8,15 +8,16 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// selection is what an entry keeps: [layer][head or kv head], ascending slots of the
-// cache, the window included. If the entry cannot select, err says why.
+// selection holds the positions that an entry keeps: [layer][head or kv head],
+// ascending slots of the cache, the window included. If the entry cannot select, err
+// says why.
 type selection struct {
 	keep [][][]int32
 	err  error
 }
 
-// selectAll selects by every entry on every layer of the full cache. Selections of
-// entries that keep everything are empty.
+// selectAll selects by every entry on every layer of the full cache. For entries that
+// keep everything, the selection is empty.
 func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snapkv.Entry) ([]selection, error) {
 	src := snapkv.Source{
 		Len: r.prompt, Layers: r.config.Layers,
@@ -41,7 +42,7 @@ func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snap
 	return run.out, nil
 }
 
-// selectRun is a sweep over the full cache of a prompt, and what it has selected.
+// selectRun is a sweep over the full cache of a prompt, with its selections so far.
 type selectRun struct {
 	record  *record
 	session *model.Session
@@ -50,10 +51,11 @@ type selectRun struct {
 	out     []selection
 }
 
-// layer selects on one layer: first the card, if there is one and it knows the method,
-// then the processor. Entries that failed on an earlier layer are left out.
+// layer selects on one layer: on the card, if there is one and it supports the method,
+// and otherwise on the processor. Entries that failed on an earlier layer are left
+// out.
 func (run *selectRun) layer(layer int) error {
-	var rest []bool // entries that are left to select by
+	var rest []bool // by entry: whether it is still to be selected
 	for i, e := range run.entries {
 		rest = append(rest, run.out[i].err == nil && !e.Method.KeepsAll(e.Config, run.record.prompt))
 	}
@@ -78,8 +80,8 @@ func (run *selectRun) layer(layer int) error {
 	return nil
 }
 
-// selectOnCard lets the card that holds the cache select by the methods that use pooled
-// votes alone, and removes them from rest.
+// selectOnCard selects on the card that holds the cache, by the methods that use only
+// pooled votes, and removes these methods from rest.
 func (run *selectRun) selectOnCard(layer int, rest []bool) error {
 	if run.session.InMemory() {
 		return nil

@@ -7,7 +7,7 @@ import (
 )
 
 // SummaryRow is the mean of the results of one cache over prompts. Numbers are means
-// over the prompts where they are defined, NaN if there are none.
+// over the prompts for which they are defined, or NaN if there are none.
 type SummaryRow struct {
 	Method              string
 	Capacity            int // -1 for the full cache if prompts differ in length
@@ -33,7 +33,7 @@ type SummaryRow struct {
 	PeakBytes           float64
 }
 
-// SummaryColumns are the columns of [SummaryTable].
+// SummaryColumns lists the columns of [SummaryTable].
 var SummaryColumns = []string{
 	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
 	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains",
@@ -41,7 +41,7 @@ var SummaryColumns = []string{
 }
 
 // Summarize averages results over prompts: a row for each cache, in the order in which
-// the caches first occur. The seed is that of the bootstrap.
+// the caches first occur. seed is the seed of the bootstrap.
 func Summarize(results []Result, seed uint64) []SummaryRow {
 	type cacheKey struct {
 		method                   string

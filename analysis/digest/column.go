@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// column holds a number for each position of a prompt: exact while it is summed,
-// then exact or short.
+// column holds a number for each position of a prompt, in float64 while it is summed
+// and afterwards in float64 or, if short, in float32.
 type column struct {
 	exact []float64
 	short []float32
@@ -24,7 +24,7 @@ var (
 	pooledColumns spare.Slices[float32]
 )
 
-// newColumn returns n zeros. short says that the column will be shortened.
+// newColumn returns n zeros. short means that the column will be shortened.
 func newColumn(n int, short bool) column {
 	if !short {
 		return column{exact: make([]float64, n)}
@@ -53,8 +53,8 @@ func (c *column) at(j int32) float64 {
 
 func (c *column) bytes() int { return 8*len(c.exact) + 4*len(c.short) }
 
-// rateShort is [analysis.HitRateConfig.Rate] for columns in float32. It finds the
-// value from which on positions are kept instead of listing them.
+// rateShort is like [analysis.HitRateConfig.Rate] for columns in float32. Instead of
+// listing the positions that are kept, it finds the smallest value that is kept.
 func rateShort(
 	cfg analysis.HitRateConfig, s analysis.Setting, vote, mean []float32, significant [][]int32,
 ) (analysis.HeadRate, error) {
@@ -87,7 +87,7 @@ func rateShort(
 		Chance:  float64(k) / float64(prefix),
 		Overlap: math.NaN(),
 	}
-	both := 0 // positions that are kept and among the k that the reply attends to most
+	both := 0 // kept positions among the k that the reply attends to most
 	if kept.Ties || attended.Ties {
 		for j, v := range vote {
 			if !kept.Keeps(v, int32(j)) {

@@ -10,17 +10,17 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// head is the digest of one head of one layer of a prompt: the votes of some
-// windows, the mean reply row, and the larger weights of the reply. Hit rates
-// under other budgets, thetas and pooling kernels follow from it without a second
-// look at the weights.
+// head is the digest of one head of one layer of a prompt: the votes of some windows,
+// the mean reply row, and the larger weights of the reply. Hit rates under other
+// budgets, thetas and pooling kernels follow from it without reading the weights
+// again.
 type head struct {
 	length  int // tokens of the prompt
 	rows    int // reply rows added
 	windows []int
 	votes   []column // of each window, [prefix], before pooling
 	mean    column   // [prompt]
-	least   float64  // thetas below it cannot be answered
+	least   float64  // smallest theta that can be answered
 	short   bool     // columns are kept in float32
 
 	// The prompt positions whose weight is above least, row by row.
@@ -29,13 +29,13 @@ type head struct {
 	ends    []int32 // of each reply row, where its positions end in keys
 }
 
-// newHead begins the digest of a head of prompt p. Its rows follow in order, the
-// prompt's by [head.addPrompt] and the reply's by [head.addReply], then
-// [head.finish]. Windows that leave no prefix, or that have more rows than were
-// recorded, are left out. Of the reply's weights only those above least are kept,
-// so rates for a smaller theta are errors.
+// newHead begins the digest of a head of prompt p. The caller then adds the rows in
+// order, the prompt's with [head.addPrompt] and the reply's with [head.addReply], and
+// calls [head.finish]. Windows that leave no prefix, or that have more rows than were
+// recorded, are left out. Only reply weights above least are kept, so rates for a
+// smaller theta are errors.
 //
-// With short, votes and the mean row are kept in float32: see [Spec].
+// With short, votes and the mean row are kept in float32; see [Spec].
 func newHead(p *dumps.Prompt, windows []int, least float64, short bool) *head {
 	unfit := func(w int) bool { return w >= p.PromptTokens || w > p.WindowRows }
 	d := &head{
@@ -60,7 +60,7 @@ func (d *head) addPrompt(back int, row []float32) {
 			continue
 		}
 		simd.AddWide(d.votes[i].exact, row)
-		if d.short { // finish adds it to the longer windows
+		if d.short { // finish adds the row to the longer windows
 			return
 		}
 	}
@@ -83,7 +83,7 @@ func (d *head) finish() {
 	for j := range d.mean.exact {
 		d.mean.exact[j] /= float64(d.rows)
 	}
-	d.keys = slices.Clone(d.keys) // of exactly the length that is needed
+	d.keys = slices.Clone(d.keys) // without spare capacity
 	d.weights = slices.Clone(d.weights)
 	d.ends = slices.Clone(d.ends)
 	if !d.short {
@@ -101,7 +101,7 @@ func (d *head) finish() {
 	}
 }
 
-// bytes is the memory that the digest holds.
+// bytes returns the memory that the digest holds.
 func (d *head) bytes() int {
 	n := d.mean.bytes()
 	for i := range d.votes {
@@ -110,7 +110,7 @@ func (d *head) bytes() int {
 	return n + 8*len(d.keys) + 4*len(d.ends) + 256
 }
 
-// ratesOf is [HeadStats.Rates].
+// ratesOf implements [HeadStats.Rates].
 func (d *head) ratesOf(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
 	if cfg.Exact || cfg.Generation != analysis.GenerationRows {
 		return nil, fmt.Errorf("generation %q, exact %v: a digest rates rows only", cfg.Generation, cfg.Exact)
@@ -137,7 +137,7 @@ func (d *head) ratesOf(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) 
 	return out, nil
 }
 
-// rate rates one setting by a window's vote.
+// rate rates one setting with a window's vote.
 func (d *head) rate(
 	cfg analysis.HitRateConfig, s analysis.Setting, vote *column, significant [][]int32,
 ) (analysis.HeadRate, error) {
@@ -147,7 +147,7 @@ func (d *head) rate(
 	return cfg.Rate(s, vote.exact, d.mean.exact, significant)
 }
 
-// meanRow is the mean reply row, [prompt].
+// meanRow returns the mean reply row, [prompt].
 func (d *head) meanRow() []float64 {
 	if !d.short {
 		return d.mean.exact
@@ -161,8 +161,9 @@ func (d *head) meanRow() []float64 {
 
 // kept measures the selection keep, ascending positions below prefix, as
 // [analysis.Methods] does. mass is the weight on the selection, summed over its
-// positions and averaged over the reply's rows. For each theta, significant counts
-// the weights above it on the prefix and hits those of them on the selection.
+// positions and averaged over the reply's rows. For each theta, significant counts the
+// weights above it on the prefix, and hits counts how many of these are on the
+// selection.
 func (d *head) kept(keep []int32, prefix int, thetas []float64) (mass float64, hits, significant []int) {
 	hits = make([]int, len(thetas))
 	significant = make([]int, len(thetas))

@@ -11,13 +11,13 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Kept sums what selections keep over heads, layers or both. docs/METHODS.md has the
+// Kept sums measures of selections over heads, layers or both. docs/METHODS.md has the
 // formulas.
 type Kept struct {
 	Mass        float64 // weight on the selection, mean over the reply's rows
-	Selections  int     // that were summed, one per head
+	Selections  int     // number of selections summed, one per head
 	Significant []int   // by theta: weights above it on the prefix
-	Hits        []int   // by theta: those of them on the selection
+	Hits        []int   // by theta: how many of these are on the selection
 }
 
 // Add adds the sums of other selections.
@@ -34,11 +34,11 @@ func (k *Kept) Add(o Kept) {
 	}
 }
 
-// MeanMass is the mass per selection.
+// MeanMass returns the mass per selection.
 func (k *Kept) MeanMass() float64 { return k.Mass / float64(k.Selections) }
 
-// HitRate is the hit rate under a theta, by its index. It is NaN if nothing is
-// significant.
+// HitRate returns the hit rate under a theta, given by its index. It is NaN if nothing
+// is significant.
 func (k *Kept) HitRate(theta int) float64 { return ratio(k.Hits[theta], k.Significant[theta]) }
 
 // sumKept adds up parts, [part][capacity], in their order.
@@ -75,7 +75,7 @@ func (c *KeptConfig) Configs() ([]snapkv.Config, error) {
 	return list, nil
 }
 
-// Check reports why no method can be measured on a prompt.
+// Check returns an error if no method can be measured on a prompt.
 func (c *KeptConfig) Check(h *dumps.Header, p *dumps.Prompt) error {
 	if err := checkHeads(h); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (c *KeptConfig) Check(h *dumps.Header, p *dumps.Prompt) error {
 	return err
 }
 
-// checkHeads reports that a dump does not have all heads.
+// checkHeads returns an error if a dump does not have all heads.
 func checkHeads(h *dumps.Header) error {
 	if recorded := len(h.Plan.Heads); recorded != h.Model.Heads {
 		return fmt.Errorf(
@@ -102,14 +102,14 @@ type Entry struct {
 	Budgets []int
 }
 
-// MethodKept is what a method keeps at each capacity, or why it cannot be measured.
+// MethodKept says what a method keeps at each capacity, or why it cannot be measured.
 type MethodKept struct {
 	Kept []Kept
 	Err  error
 }
 
 // SumLayers sums what methods keep, [layer][method], over the layers. A method that
-// cannot be measured in one of them has the error of the first.
+// cannot be measured in some layers has the error of the first of them.
 func SumLayers(layers [][]MethodKept) []MethodKept {
 	out := make([]MethodKept, len(layers[0]))
 	for m := range out {
@@ -151,7 +151,7 @@ func (in *Inputs) Kept(ctx context.Context, entries []Entry, c KeptConfig) ([]Me
 	errs := make([]error, len(parts))
 	err = parallel.TryLimit(ctx, workers, len(parts), func(i int) error {
 		byHead[i], errs[i] = in.keptOf(ctx, parts[i].heads, &entries[parts[i].entry], configs, c.Thetas)
-		return nil // the other methods are measured all the same
+		return nil // the other methods are still measured
 	})
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 // of a kv head, or all heads of a layer.
 type HeadRange struct{ From, N int }
 
-// AllOf is the range of all heads of a model.
+// AllOf returns the range of all heads of a model.
 func AllOf(h *dumps.Header) HeadRange { return HeadRange{0, h.Model.Heads} }
 
 // emptyLayer describes some heads of a layer of a prompt without any of the data.
@@ -31,8 +31,9 @@ func emptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *s
 	}
 }
 
-// Layer reads what needs names of some heads, with the last window rows. Unlike
-// [analysis.ReadLayer] it reads nothing else. What was not recorded stays nil.
+// Layer reads the parts that needs names for a range of heads, with the last window
+// rows. Unlike [analysis.ReadLayer], it reads nothing else. Parts that were not
+// recorded stay nil.
 func (r *LayerRows) Layer(
 	ctx context.Context, heads HeadRange, needs snapkv.Needs, window int,
 ) (*snapkv.Layer, error) {
@@ -68,7 +69,7 @@ func (r *LayerRows) Layer(
 	return l, nil
 }
 
-// windowBytes bounds the window rows that are read for one selection.
+// windowBytes bounds the memory of the window rows that are read for one selection.
 const windowBytes = 144 << 20
 
 // readWindow reads the last n prompt rows of some heads.
@@ -120,20 +121,22 @@ func (r *LayerRows) sumReply(ctx context.Context, l *snapkv.Layer, heads HeadRan
 	return nil
 }
 
-// Inputs hold what several methods read of one layer, so that it is read once.
+// Inputs holds the data of one layer that several methods use, so that it is read
+// once.
 type Inputs struct {
 	rows   *LayerRows
 	stats  []HeadStats
 	window int
-	all    *snapkv.Layer // of all heads; nil if each method reads its own
+	all    *snapkv.Layer // all heads; nil if each method reads its own heads
 }
 
-// inputBytes bounds the window rows that inputs hold.
+// inputBytes bounds the memory of the window rows in Inputs.
 const inputBytes = 64 << 20
 
-// Inputs reads what the methods of entries need. If the window's rows of all heads take
-// too much memory, or if some of it cannot be read, every method later reads its own
-// heads one by one, and fails by itself. stats are those of the layer's heads.
+// Inputs reads the data that the methods of entries need. If the window rows of all
+// heads take too much memory, or if some data cannot be read, every method later reads
+// its own heads, so that one method's error does not affect the others. stats are the
+// statistics of the layer's heads.
 func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, stats []HeadStats) *Inputs {
 	in := &Inputs{rows: r, stats: stats, window: window}
 	if 4*len(r.Heads)*window*r.Prompt.PromptTokens > inputBytes {
@@ -150,11 +153,11 @@ func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, sta
 	return in
 }
 
-// Complete reports whether the layer is not read any more: it may be released.
+// Complete reports whether the layer is not read again and may be released.
 func (in *Inputs) Complete() bool { return in.all != nil }
 
-// layer returns what a method needs of some heads. For the reply's sums it has the
-// digests' means, which rank alike.
+// layer returns the data that a method needs for a range of heads. In place of the
+// reply's sums, it has the digests' means, which give the same order.
 func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs) (*snapkv.Layer, error) {
 	generated := needs.Generated
 	needs.Generated = false
@@ -175,7 +178,7 @@ func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs
 	return l, nil
 }
 
-// part is what needs names of some heads, out of all. It shares the memory.
+// part returns the parts that needs names for a range of heads, as slices of all.
 func (in *Inputs) part(heads HeadRange, needs snapkv.Needs) *snapkv.Layer {
 	l := emptyLayer(in.rows.dump.Header(), in.rows.Prompt, in.rows.layer, heads)
 	end := heads.From + heads.N

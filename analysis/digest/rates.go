@@ -7,9 +7,9 @@ import (
 	"github.com/attnscope/attnscope/hitrate"
 )
 
-// Rates are the rates of a layer, or of one head, under one setting. They are the
-// columns of the same names in a table of hit rates: see docs/MEASURES.md. What is
-// undefined is NaN.
+// Rates holds the rates of a layer, or of one head, under one setting. Fields have the
+// names of the columns in a table of hit rates; see docs/MEASURES.md. Undefined rates
+// are NaN.
 type Rates struct {
 	Significant, Hits   int
 	HitRate             float64
@@ -20,8 +20,8 @@ type Rates struct {
 	Overlap, Mass       float64
 }
 
-// JoinHeads pools heads of one prompt, as [analysis.HitRates] does by layer. It has
-// no interval.
+// JoinHeads pools heads of one prompt, as [analysis.HitRates] does by layer. The
+// result has no interval.
 func JoinHeads(heads []analysis.HeadRate) Rates {
 	var counts hitrate.Counts
 	var chance, overlap, mass float64
@@ -67,7 +67,7 @@ func RatesByWindow(heads []HeadStats, cfg analysis.HitRateConfig) (map[int]Rates
 }
 
 // MeanOverPrompts averages each rate over the prompts for which it is defined, and
-// sums the counts. seed is that of the bootstrap.
+// sums the counts. seed is the seed of the bootstrap.
 func MeanOverPrompts(prompts []Rates, seed uint64) Rates {
 	mean := func(column func(p *Rates) float64) float64 { return analysis.Mean(columnOf(prompts, column)) }
 	hitRates := columnOf(prompts, func(p *Rates) float64 { return p.HitRate })
@@ -96,7 +96,7 @@ func columnOf(prompts []Rates, column func(p *Rates) float64) []float64 {
 	return values
 }
 
-// ratio is a of b, NaN of none.
+// ratio returns a/b, or NaN if b is 0.
 func ratio(a, b int) float64 {
 	if b == 0 {
 		return math.NaN()

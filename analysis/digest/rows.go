@@ -6,12 +6,12 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// AllHeads stands for the mean over the recorded heads of a layer.
+// AllHeads means the mean over the recorded heads of a layer.
 const AllHeads = -1
 
-// LayerRows reads the recorded rows of one layer of a prompt. Rows are numbered
-// through: first those of the prompt, then those of the reply. Row r is the query
-// at position First+r, and every row has Keys weights, zero for keys after its own
+// LayerRows reads the recorded rows of one layer of a prompt. Row numbers run through
+// the prompt's rows first and continue with the reply's rows. Row r is the query at
+// position First+r, and every row has Keys weights, zero for keys after its own
 // position.
 type LayerRows struct {
 	Prompt *dumps.Prompt
@@ -26,8 +26,8 @@ type LayerRows struct {
 	reader *dumps.LayerReader
 }
 
-// OpenLayer opens a recorded layer, by its id, of a prompt, by its index. Where the
-// dump stores queries and keys, it reads them once and holds them.
+// OpenLayer opens a recorded layer, by its id, of a prompt, by its index. If the dump
+// stores queries and keys, it reads them once and holds them.
 func OpenLayer(dump *dumps.Reader, prompt, layer int) (*LayerRows, error) {
 	reader, err := dump.LayerOf(prompt, layer)
 	if err != nil {
@@ -57,11 +57,11 @@ func LayerBytes(h *dumps.Header, p *dumps.Prompt) int {
 	return 4 * h.Model.HeadDim * (keys + queries)
 }
 
-// Bytes is the memory that the open layer holds.
+// Bytes returns the memory that the open layer holds.
 func (r *LayerRows) Bytes() int { return r.reader.Bytes() + 1 }
 
-// Release gives the memory back for the next layer. The rows must not be read after
-// it.
+// Release makes the memory available to the next layer. The rows must not be read
+// afterwards.
 func (r *LayerRows) Release() { r.reader.Release() }
 
 // Read writes rows [row0, row0+n) of a head, an index or [AllHeads], into dst,

@@ -7,7 +7,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Selection is what one method keeps of one layer of a prompt, head by head.
+// Selection selects the positions that one method keeps in one layer of a prompt, head
+// by head.
 type Selection struct {
 	Header *dumps.Header
 	Prompt *dumps.Prompt
@@ -20,9 +21,9 @@ type Selection struct {
 	Rank func(ctx context.Context, heads HeadRange) ([][]float64, error)
 }
 
-// Heads returns the prefix positions that are kept for each of some heads,
-// ascending. It equals [analysis.Indices], but looks at no more heads than the
-// method ranks together.
+// Heads returns the prefix positions that are kept for each head of want, ascending.
+// The result equals that of [analysis.Indices], but Heads ranks only the heads that
+// the method ranks together with them.
 func (s *Selection) Heads(ctx context.Context, want HeadRange) ([][]int32, error) {
 	if err := checkHeads(s.Header); err != nil {
 		return nil, err

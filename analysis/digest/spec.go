@@ -10,14 +10,14 @@ import (
 
 // Spec says what the digests of a layer hold.
 type Spec struct {
-	Windows []int // whose votes are kept, ascending
-	// Short says that votes and mean rows are kept in float32, which takes half the
+	Windows []int // windows whose votes are kept, ascending
+	// Short means that votes and mean rows are kept in float32, which takes half the
 	// memory. Positions whose votes are equal in float32 count as equal, and the lower
 	// one is kept.
 	Short bool
-	// Draft says that only 16 rows of the longest window and 16 of the reply are read,
-	// evenly spread and with the last. A draft of a long prompt is ready long before the
-	// whole is.
+	// Draft means that only 16 rows of the longest window and 16 of the reply are
+	// read, evenly spread and including the last. For a long prompt, a draft is ready
+	// long before the full digest.
 	Draft bool
 }
 
@@ -25,12 +25,12 @@ type Spec struct {
 // reads.
 const draftRows = 16
 
-// FitSpec returns a spec with as many windows for all heads of a capture as fit
-// into room bytes: all windows of the prompts if they take less than a quarter of
-// it, else a fine ladder of them, else the powers of two from 8 on, in float64 or
-// in float32. heads is the number of recorded heads of all layers together. The
-// longest window of the shortest prompt is always among them, unless nothing fits:
-// then the spec has no windows.
+// FitSpec returns a spec with as many windows for all heads of a capture as fit into
+// room bytes: all windows of the prompts if they take at most a quarter of room,
+// otherwise a fine ladder of windows (1, 2, 4, 6, 8, 12, 16, 24, ...), otherwise the
+// powers of two from 8 on, in float64 or else in float32. heads is the number of
+// recorded heads of all layers together. The longest window of the shortest prompt is
+// always among them. If nothing fits, the spec has no windows.
 func FitSpec(prompts []*dumps.Prompt, heads, room int) Spec {
 	positions := 0
 	longest := math.MaxInt
@@ -62,7 +62,7 @@ func FitSpec(prompts []*dumps.Prompt, heads, room int) Spec {
 		{coarse, 4, room},
 	} {
 		windows := append(ladder.windows, longest)
-		columns := len(windows) + 1 // the mean row is one
+		columns := len(windows) + 1 // and one for the mean row
 		if ladder.bytes*columns*positions*heads <= ladder.room {
 			return Spec{Windows: windows, Short: ladder.bytes == 4}
 		}
@@ -78,8 +78,8 @@ func (s Spec) HasAll() bool {
 	return n > 0 && s.Windows[n-1] == n
 }
 
-// Covering returns s if it holds all the windows, otherwise a spec of these windows
-// alone.
+// Covering returns s if it holds all the windows, otherwise a spec of only these
+// windows.
 func (s Spec) Covering(windows []int) Spec {
 	for _, w := range windows {
 		if !slices.Contains(s.Windows, w) {
@@ -114,8 +114,9 @@ func (s Spec) Drafted(prompts []*dumps.Prompt, heads int, windows []int, least i
 	return draft, whole*heads > least && 2*part <= whole
 }
 
-// ReaderRows is the number of rows that the measures of a prompt are means over:
-// those of its reply, or without a reply those recorded of the prompt.
+// ReaderRows returns the number of rows over which the measures of a prompt are
+// averaged: the rows of its reply or, without a reply, the recorded rows of the
+// prompt.
 func ReaderRows(p *dumps.Prompt) int {
 	if p.ReplyTokens > 0 {
 		return p.ReplyTokens
@@ -123,7 +124,7 @@ func ReaderRows(p *dumps.Prompt) int {
 	return p.WindowRows
 }
 
-// Readers is the number of rows, of n, that the measures are means over.
+// Readers returns the number of rows, of n, over which the measures are averaged.
 func (s Spec) Readers(n int) int {
 	if s.Draft {
 		return min(n, draftRows)
@@ -131,5 +132,5 @@ func (s Spec) Readers(n int) int {
 	return n
 }
 
-// String names the spec: equal specs have equal names.
+// String returns a name of the spec. Equal specs have equal names.
 func (s Spec) String() string { return fmt.Sprint(s.Windows, s.Short, s.Draft) }

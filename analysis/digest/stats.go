@@ -13,15 +13,15 @@ import (
 	"github.com/attnscope/attnscope/internal/spare"
 )
 
-// SinkKeys is the number of first positions that count as sinks: they draw weight
-// in most heads, whatever the text.
+// SinkKeys is the number of first positions that count as sinks: they draw weight in
+// most heads for any text.
 const SinkKeys = 4
 
 // LeastTheta is the smallest theta that digests answer for.
 const LeastTheta = 1e-3
 
-// HeadStats describe one head of a layer of a prompt. Entropy, Sink and Distance are
-// means over the reply's rows, or without a reply over the recorded prompt rows.
+// HeadStats describes one head of a layer of a prompt. Entropy, Sink and Distance are
+// means over the reply's rows or, without a reply, over the recorded prompt rows.
 type HeadStats struct {
 	Entropy  float64 // bits, of a row's weights
 	Sink     float64 // weight on the first SinkKeys positions
@@ -33,9 +33,9 @@ type HeadStats struct {
 }
 
 // Rates rates the head over all its reply rows, one result for each of cfg.Settings
-// whose window its spec holds. Without a reply there are no rates. A theta below
-// [LeastTheta] is an error, and so are cfg.Exact and means of the reply's rows, which
-// need the weights.
+// whose window its spec holds. Without a reply, there are no rates. A theta below
+// [LeastTheta] is an error. So are cfg.Exact and cfg.Generation "mean", which need the
+// weights.
 func (st *HeadStats) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) {
 	if st.digest == nil {
 		return nil, nil
@@ -43,7 +43,7 @@ func (st *HeadStats) Rates(cfg analysis.HitRateConfig) ([]analysis.HeadRate, err
 	return st.digest.ratesOf(cfg)
 }
 
-// Bytes is the memory that the statistics hold.
+// Bytes returns the memory that the statistics hold.
 func (st *HeadStats) Bytes() int {
 	if st.digest == nil {
 		return 128
@@ -51,8 +51,8 @@ func (st *HeadStats) Bytes() int {
 	return 128 + st.digest.bytes()
 }
 
-// Copying prepares the retrieval scores of a prompt. It is nil without a reply, or if
-// the dump lacks the ids of some tokens.
+// Copying prepares the retrieval scores of a prompt. It returns nil if there is no
+// reply or if the dump lacks the ids of some tokens.
 func Copying(p *dumps.Prompt) *analysis.Copying {
 	if p.ReplyTokens == 0 || len(p.Tokens) != p.PromptTokens+p.ReplyTokens {
 		return nil
@@ -60,9 +60,9 @@ func Copying(p *dumps.Prompt) *analysis.Copying {
 	return analysis.NewCopying(p.Tokens[:p.PromptTokens], p.Tokens[p.PromptTokens:])
 }
 
-// A reading is how the heads of a layer are read: so many at once, each in strips of
-// rows. With fewer rows the keys are gone through too often, and more do not fit in
-// a processor's cache.
+// A reading says how the heads of a layer are read: one head per worker, in strips of
+// rows. With fewer rows per strip, the keys are read too often; more rows do not fit
+// into a processor's cache.
 type reading struct{ workers, rows int }
 
 const (
@@ -77,14 +77,14 @@ func readingOf(h *dumps.Header, p *dumps.Prompt) reading {
 	return reading{workers, max(1, min(mostStripRows, readingBytes/(workers*row)))}
 }
 
-// StatsBytes estimates the memory that computing the statistics of a layer takes,
-// the open layer included.
+// StatsBytes estimates the memory for computing the statistics of a layer, including
+// the open layer.
 func StatsBytes(h *dumps.Header, p *dumps.Prompt) int {
 	r := readingOf(h, p)
 	return LayerBytes(h, p) + r.workers*r.rows*4*(p.PromptTokens+p.ReplyTokens)
 }
 
-// strips are the buffers that rows are read into.
+// strips holds the buffers into which rows are read.
 var strips spare.Slices[float32]
 
 // Stats computes the statistics of all recorded heads, in their order. copying may
@@ -103,9 +103,9 @@ func (r *LayerRows) Stats(spec Spec, copying *analysis.Copying) ([]HeadStats, er
 	return out, err
 }
 
-// rowsFor lists the rows that votes and measures are made of: those of the longest
-// window and of the reply, or without a reply all that were recorded. A draft takes
-// some of them, evenly spread.
+// rowsFor lists the rows from which votes and measures are computed: the rows of the
+// longest window and of the reply or, without a reply, all recorded rows. A draft
+// takes some of them, evenly spread.
 func (r *LayerRows) rowsFor(spec Spec) []int {
 	from := r.Rows - ReaderRows(r.Prompt)
 	window := 0
@@ -135,7 +135,7 @@ func (r *LayerRows) headStats(
 	if reply {
 		st.digest = newHead(r.Prompt, spec.Windows, LeastTheta, spec.Short)
 	}
-	attended := make([]int, r.Prompt.ReplyTokens) // by the row that gives out each reply token
+	attended := make([]int, r.Prompt.ReplyTokens) // by the row that predicts each reply token
 	for i := range attended {
 		attended[i] = -1
 	}

@@ -30,7 +30,7 @@ import (
 // Options says what is written.
 type Options struct {
 	Prompt    int     // index of the prompt
-	Layer     int     // id of a layer; -1: all recorded ones, and names of arrays end in .LAYER
+	Layer     int     // id of a layer; -1: all recorded layers, and array names end in .LAYER
 	MinWeight float32 // the table has only weights above this
 }
 
@@ -65,7 +65,7 @@ func Write(path string, r *dumps.Reader, o Options) error {
 	}
 }
 
-// layersOf are the layers that are written.
+// layersOf returns the ids of the layers that are written.
 func layersOf(r *dumps.Reader, layer int) []int {
 	if layer >= 0 {
 		return []int{layer}
@@ -85,7 +85,7 @@ func layersOf(r *dumps.Reader, layer int) []int {
 //	key_states       [kv heads, P+G, dim]    in dumps that store factors
 //	value_states     [kv heads, P+G, dim]    where recorded
 //
-// The prompt has tokens [P+G] and, where recorded, logits [G, vocab].
+// The prompt has tokens [P+G] and, if recorded, logits [G, vocab].
 func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 	h := r.Header()
 	p := &r.Prompts()[o.Prompt]

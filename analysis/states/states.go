@@ -1,5 +1,5 @@
 // Package states compresses keys and values from a file of tensors, so that anyone can
-// compare the selection with that of their own implementation.
+// compare the selection with that of another implementation.
 package states
 
 import (
@@ -26,9 +26,9 @@ import (
 //	value_states  [heads, capacity, dim of values]
 //
 // where the kept positions come first and the window last. If the group merges heads,
-// heads are kv heads. A prompt shorter than the capacity passes through: its states are
-// copied, there are no indices, and the metadata say passthrough=true. Settings are in
-// the metadata. If Compress fails it leaves no output.
+// heads are kv heads. A prompt shorter than the capacity passes through: its states
+// are copied, there are no indices, and the metadata say passthrough=true. The
+// settings are in the metadata. If Compress fails, it leaves no output.
 func Compress(in, out string, c snapkv.Config) error {
 	f, err := checkpoint.ReadSafetensors(in)
 	if err != nil {
@@ -46,7 +46,7 @@ func Compress(in, out string, c snapkv.Config) error {
 	return checkpoint.WriteSafetensors(out, list, meta)
 }
 
-// states are the tensors of an input file.
+// states holds the tensors of an input file.
 type states struct {
 	keys, values, queries tensor.Tensor
 }
@@ -84,13 +84,13 @@ func (s *states) check() error {
 		return fmt.Errorf("dtypes %s, %s and %s of keys, values and queries: want one",
 			s.keys.DType, s.values.DType, s.queries.DType)
 	case k[0] != v[0] || k[1] != v[1]:
-		return fmt.Errorf("key_states %v and value_states %v: want as many heads and positions", k, v)
+		return fmt.Errorf("key_states %v and value_states %v: want the same number of heads and positions", k, v)
 	case k[2] != q[2]:
 		return fmt.Errorf("key_states %v and query_states %v: want one head dimension", k, q)
 	case q[0]%k[0] != 0:
 		return fmt.Errorf("%d query heads on %d kv heads: want a multiple", q[0], k[0])
 	case q[1] > k[1]:
-		return fmt.Errorf("query_states hold %d rows of %d positions", q[1], k[1])
+		return fmt.Errorf("query_states has %d rows, more than the %d positions of key_states", q[1], k[1])
 	}
 	for _, t := range []tensor.Tensor{s.keys, s.values, s.queries} {
 		x, err := t.Float32()

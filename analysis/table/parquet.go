@@ -8,7 +8,7 @@ import (
 )
 
 // parquet writes the table with the types of the cells of its first row: strings,
-// 64-bit integers, or doubles, of which NaN is null.
+// 64-bit integers, or doubles, whose NaN becomes null.
 func (t *Table) parquet(w io.Writer) error {
 	group := parquet.Group{}
 	kinds := make([]any, len(t.Columns))
@@ -51,8 +51,8 @@ func (t *Table) parquet(w io.Writer) error {
 	return pw.Close()
 }
 
-// ordered is a group with its columns in a given order. Those of a plain Group are
-// sorted by name.
+// ordered is a group with its columns in a given order. A plain Group sorts its
+// columns by name.
 type ordered struct {
 	parquet.Group
 	names []string

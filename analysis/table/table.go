@@ -41,8 +41,8 @@ func (t *Table) Add(cells ...any) { t.Rows = append(t.Rows, cells) }
 // Formats lists the formats of [Table.Write].
 var Formats = []string{"table", "tsv", "csv", "json", "jsonl", "parquet"}
 
-// FormatOf returns the format of a file by its extension, and "" if the extension is
-// of none.
+// FormatOf returns the format of a file by its extension, or "" if no format has the
+// extension.
 func FormatOf(path string) string {
 	switch filepath.Ext(path) {
 	case ".tsv", ".txt":
@@ -70,7 +70,7 @@ func text(cell any) string {
 	return fmt.Sprint(cell)
 }
 
-// clean replaces what would break a cell out of its line or column.
+// clean replaces characters that would break the line or column of a cell.
 var clean = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
 
 // Write writes the table in one of [Formats]; "" is tsv. Unknown formats are errors.
@@ -114,7 +114,7 @@ func (t *Table) lines(emit func([]string)) {
 	}
 }
 
-// json writes an object for each row: the elements of an array, or a line each.
+// json writes an object for each row, as elements of an array or one per line.
 func (t *Table) json(b *bufio.Writer, array bool) {
 	if array {
 		b.WriteString("[")
@@ -155,11 +155,11 @@ func (t *Table) WriteFile(path, format string) error {
 	return outfile.Write(path, func(w io.Writer) error { return t.Write(w, format) })
 }
 
-// Column returns the index of a column, -1 if there is none of that name.
+// Column returns the index of a column, or -1 if no column has that name.
 func (t *Table) Column(name string) int { return slices.Index(t.Columns, name) }
 
-// Pick returns a table of some of the columns, in the given order. It panics if a
-// name is not that of a column.
+// Pick returns a table of some of the columns, in the given order. It panics if a name
+// is not a column of the table.
 func (t *Table) Pick(columns ...string) *Table {
 	out := New(columns...)
 	for _, row := range t.Rows {
@@ -173,7 +173,7 @@ func (t *Table) Pick(columns ...string) *Table {
 }
 
 // Format returns a table in which number has turned every float64 into text. Other
-// cells stay.
+// cells are unchanged.
 func (t *Table) Format(number func(column string, x float64) string) *Table {
 	out := New(t.Columns...)
 	for _, row := range t.Rows {

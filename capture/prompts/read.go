@@ -302,7 +302,8 @@ func (f *lineForm) document(base Record) ([]Record, error) {
 		return nil, errors.New("document without instructions")
 	}
 	if f.Outputs != nil && len(f.Outputs) != len(f.Instructions) {
-		return nil, fmt.Errorf("%d outputs for %d instructions: want as many", len(f.Outputs), len(f.Instructions))
+		return nil, fmt.Errorf("%d outputs for %d instructions: want one output per instruction",
+			len(f.Outputs), len(f.Instructions))
 	}
 	var list []Record
 	for i, ask := range f.Instructions {
