@@ -12,7 +12,7 @@ import (
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
-// retrieval is a task whose answer is somewhere in its prompt.
+// retrieval is a task whose answer is hidden in its prompt.
 type retrieval struct {
 	length int     // lines, or tokens of text
 	depth  float64 // of the answer, in [0, 1]
@@ -26,7 +26,7 @@ type answerRow struct {
 	length   int
 	depth    float64
 	id       string  // of the prompt
-	correct  float64 // 1 where the reply holds the answer, else 0
+	correct  float64 // 1 if the reply contains the answer, else 0
 	logprob  float64 // of the answer, nats
 	rank     float64 // of the answer's tokens, 1 is best
 	kl       float64 // from the full cache, nats per token
@@ -43,7 +43,7 @@ func answerTable(rows []answerRow) *table.Table {
 	}, rows)
 }
 
-// accuracyRow sums up the answers from one cache.
+// accuracyRow summarizes the answers from one cache.
 type accuracyRow struct {
 	cache    string
 	prompts  int
@@ -64,7 +64,7 @@ func accuracyTable(rows []accuracyRow) *table.Table {
 	}, rows)
 }
 
-// cachePairRow compares a cache with another of its capacity, prompt by prompt.
+// cachePairRow compares a cache with another of the same capacity, prompt by prompt.
 type cachePairRow struct {
 	cache, other string
 	prompts      int
@@ -83,14 +83,14 @@ func cachePairTable(rows []cachePairRow) *table.Table {
 	}, rows)
 }
 
-// grid is what a retrieval experiment found, as tables.
+// grid holds the tables of a retrieval experiment.
 type grid struct {
 	Accuracy *table.Table
 	Paired   *table.Table
 }
 
-// decodeGrid decodes retrieval tasks from the full cache and from each choice's,
-// and writes what [Lab.rateGrid] makes of the replies. Names of files begin with
+// decodeGrid decodes retrieval tasks from the full cache and from the cache of each
+// choice, and writes the tables and maps of [Lab.rateGrid]. File names begin with
 // prefix.
 func (l *Lab) decodeGrid(ctx context.Context, prefix string, tasks []retrieval, choices []choice, reply int, xlabel string) (*grid, error) {
 	var list []prompts.Prompt
@@ -126,7 +126,8 @@ func (l *Lab) rateGrid(prefix string, tasks []retrieval, results []labeled, xlab
 	return out, l.table(out.Paired, prefix+"paired")
 }
 
-// accuracyMaps draws a map of each cache.
+// accuracyMaps draws, for each cache, a map of the correct answers by length and
+// depth.
 func (l *Lab) accuracyMaps(prefix string, tasks []retrieval, answers []answerRow, accuracies []accuracyRow, xlabel string) error {
 	var lengths []int
 	var depths []float64
@@ -210,8 +211,8 @@ func accuraciesOf(answers []answerRow, seed uint64) []accuracyRow {
 	return rows
 }
 
-// pairedCaches compares every compressed cache with the first of its capacity,
-// prompt by prompt.
+// pairedCaches compares every compressed cache with the first one of the same
+// capacity, prompt by prompt.
 func pairedCaches(results []labeled, seed uint64) []cachePairRow {
 	first := map[int]string{}                 // label by capacity
 	values := map[string]map[string]labeled{} // by label and prompt

@@ -9,7 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// batchMemory is the most that the caches of a batch may take, in bytes.
+// batchMemory limits the memory of the caches of a batch, in bytes.
 const batchMemory = 4 << 30
 
 // batchRow is the time to decode several sequences at once.
@@ -36,10 +36,11 @@ func batchTable(rows []batchRow) *table.Table {
 	}, rows)
 }
 
-// batchSpeeds decodes some steps of several sequences at once, after prompts of
-// one length, from full caches and from compressed ones. A step reads the weights
-// once, and every cache. Sizes that take too much memory are left out. Which
-// positions are kept does not change the time: the first four and the last are.
+// batchSpeeds measures the speed of decoding several sequences at once, after prompts
+// of one length, from full caches and from compressed ones. A step reads the weights
+// once, and the cache of every sequence. Batch sizes that need too much memory are
+// left out. The choice of positions does not affect the time, so compressed caches
+// keep the first four and the last ones.
 func (l *Lab) batchSpeeds(ctx context.Context, length, capacity, steps int, sizes []int) ([]batchRow, error) {
 	r := rand.New(rand.NewPCG(l.Seed, 2))
 	ids := make([]int32, length)
@@ -81,8 +82,8 @@ func (l *Lab) batchSpeeds(ctx context.Context, length, capacity, steps int, size
 	return rows, nil
 }
 
-// sinksAndRecent are the first four and the last positions of a prompt, as many as
-// the capacity, for each head.
+// sinksAndRecent returns, for each head, the first four and the last positions of a
+// prompt, together as many as the capacity.
 func sinksAndRecent(heads, capacity, length int) [][]int32 {
 	keep := make([][]int32, heads)
 	for h := range keep {
@@ -98,8 +99,8 @@ func sinksAndRecent(heads, capacity, length int) [][]int32 {
 }
 
 // batchSpeed decodes some steps of n copies of a sequence that keep the given
-// positions. It returns the tokens per second of all copies together and the bytes
-// of their caches; above batchMemory nothing is decoded.
+// positions. It returns the tokens per second of all copies together and the bytes of
+// their caches; if these exceed batchMemory, nothing is decoded.
 func (l *Lab) batchSpeed(ctx context.Context, full *model.Session, keep [][]int32, n, steps int) (rate float64, bytes int, err error) {
 	list := make([]*model.Session, n)
 	tokens := make([]int32, n)

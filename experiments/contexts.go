@@ -12,7 +12,7 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// contextsReport is what contexts.md.tmpl shows.
+// contextsReport holds the data for contexts.md.tmpl.
 type contextsReport struct {
 	Overall   *table.Table
 	Documents int

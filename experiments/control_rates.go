@@ -12,13 +12,12 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// controlNames are the prompt's own vote and the votes that it is compared with.
-// What a wrong vote hits as well does not show that the window anticipates the
-// reply.
+// controlNames lists the prompt's own vote and the control votes. Hits that a control
+// vote also scores are no evidence that the window anticipates the reply.
 var controlNames = []string{"own", "other prompt", "random window"}
 
-// controlKey is a vote, as an index of controlNames, rated on a layer without the
-// first skip positions.
+// controlKey identifies a vote, by its index in controlNames, that is rated on a
+// layer without the first skip positions.
 type controlKey struct{ control, layer, skip int }
 
 // controlRow is the hit rate of one vote, over prompts.
@@ -43,8 +42,8 @@ func controlTable(rows []controlRow) *table.Table {
 	}, rows)
 }
 
-// controlRates rates three votes on the same reply rows, top 5 % of the prefix,
-// weights above 0.05:
+// controlRates rates three votes on the same reply rows. Each vote keeps the top 5 %
+// of the prefix, and weights above 0.05 are significant:
 //
 //	own            the vote of the prompt's last window
 //	other prompt   the vote of the next prompt's last window; its middle is cut or
@@ -52,8 +51,8 @@ func controlTable(rows []controlRow) *table.Table {
 //	               they are
 //	random window  the vote of one of the earlier prompt windows, drawn by seed
 //
-// There is a row for each vote, layer, all layers, and number of first positions
-// left out.
+// There is a row for each vote, each layer and all layers together, and each number
+// of first positions left out.
 func controlRates(path string, seed uint64) ([]controlRow, error) {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -94,8 +93,8 @@ func controlRates(path string, seed uint64) ([]controlRow, error) {
 	return controlRows(rates, plan.Layers, window, seed), nil
 }
 
-// controlCounts counts what each vote hits in one layer of a prompt, over its
-// heads. votes are those of [lastVotes]; without one of its own, a prompt has no
+// controlCounts counts the hits of each vote in one layer of a prompt, over its
+// heads. votes come from [lastVotes]; a prompt without a vote of its own has no
 // counts.
 func controlCounts(r *dumps.Reader, prompt, layer int, votes [][][]float64, seed uint64) (map[controlKey]hitrate.Counts, error) {
 	own := votes[prompt]
@@ -177,7 +176,7 @@ func controlRows(rates map[controlKey][]float64, layers []int, window int, seed 
 	return rows
 }
 
-// lastVotes are the votes of every prompt's last window over its prefix,
+// lastVotes returns the votes of every prompt's last window over its prefix,
 // [prompt][head][prefix]; nil for a prompt that is no longer than the window.
 func lastVotes(r *dumps.Reader, layer, window int) ([][][]float64, error) {
 	votes := make([][][]float64, len(r.Prompts()))
@@ -198,9 +197,9 @@ func lastVotes(r *dumps.Reader, layer, window int) ([][][]float64, error) {
 	return votes, nil
 }
 
-// randomWindow is the vote, [head][prefix], of one of the recorded prompt windows
-// before the last; nil where there is none. That window saw only the positions
-// before itself.
+// randomWindow returns the vote, [head][prefix], of a randomly drawn prompt window
+// before the last one; nil if there is none. That window saw only the positions
+// before it.
 func randomWindow(r *dumps.Reader, prompt, layer, prefix int, seed uint64) ([][]float64, error) {
 	sums, count, err := r.Windows(prompt, layer)
 	if err != nil || count < 2 {
@@ -219,8 +218,8 @@ func randomWindow(r *dumps.Reader, prompt, layer, prefix int, seed uint64) ([][]
 	return votes, nil
 }
 
-// fitted makes a vote over n positions from one over another number: its two
-// halves stay at the two ends, and the middle is cut or filled with zeros.
+// fitted resizes a vote to n positions. Its first half stays at the beginning and its
+// second half at the end; the middle is cut or filled with zeros.
 func fitted(vote []float64, n int) []float64 {
 	out := make([]float64, n)
 	front := (min(n, len(vote)) + 1) / 2

@@ -10,15 +10,15 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// choice is a method under one setting, with a label of its own.
+// choice is a method with its settings and a label.
 type choice struct {
 	label  string
 	method string
 	config snapkv.Config
 }
 
-// is reports whether the choice is this method under a setting that keeps the
-// same positions.
+// is reports whether the choice is this method with settings that keep the same
+// positions.
 func (c *choice) is(method string, cfg snapkv.Config) bool {
 	return c.method == method && c.config.Capacity == cfg.Capacity && c.config.RanksLike(cfg)
 }
@@ -29,7 +29,7 @@ type labeled struct {
 	decode.Result
 }
 
-// decoding is the setting with which experiments decode prompts.
+// decoding returns the configuration with which experiments decode prompts.
 func (l *Lab) decoding(list []prompts.Prompt) decode.Config {
 	return decode.Config{
 		Model:    l.Model,
@@ -40,10 +40,10 @@ func (l *Lab) decoding(list []prompts.Prompt) decode.Config {
 	}
 }
 
-// decodeAll decodes a reply to each prompt from the full cache and from each
-// choice's. name names the file that keeps the results for later runs; without
-// one, each run decodes anew. Where there is no model, the work is planned and the
-// error is errPlanned.
+// decodeAll decodes a reply to each prompt from the full cache and from the cache of
+// each choice. name is the name of the file that keeps the results for later runs; if
+// it is empty, each run decodes anew. Without a model, the work is only planned and
+// the error is errPlanned.
 func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt, choices []choice, reply int) ([]labeled, error) {
 	c := l.decoding(list)
 	c.MaxNewTokens = reply
@@ -95,7 +95,7 @@ func (l *Lab) decodeAll(ctx context.Context, name string, list []prompts.Prompt,
 	return out, nil
 }
 
-// labelOf is the label of the choice from which a result was decoded.
+// labelOf returns the label of the choice from which a result was decoded.
 func labelOf(r *decode.Result, choices []choice) string {
 	if r.Full() {
 		return snapkv.Full
@@ -110,7 +110,8 @@ func labelOf(r *decode.Result, choices []choice) string {
 	return ""
 }
 
-// retrievalChoices are what the retrieval experiments compare at each capacity.
+// retrievalChoices returns the choices that the retrieval experiments compare at each
+// capacity.
 func (l *Lab) retrievalChoices(window int, capacities ...int) []choice {
 	var list []choice
 	for _, capacity := range capacities {

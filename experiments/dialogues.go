@@ -11,21 +11,22 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// longPrompt is the number of tokens that prompts of dialogues exceed, as in the
+// longPrompt is the number of tokens that prompts of dialogues must exceed, as in the
 // authors' scripts.
 const longPrompt = 3000
 
 // fewDialogues is the number of prompts below which truncated documents are used.
 const fewDialogues = 10
 
-// chat makes a prompt of messages. doc names the document that prompts share.
+// chat makes a prompt from messages. doc names the document that several prompts
+// share.
 func (l *Lab) chat(id, set, doc string, references []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
 	record := prompts.Record{ID: id, Dataset: set, Messages: messages, References: references, Document: doc}
 	return prompts.Prepare(l.Tokenizer, record, prompts.Options{})
 }
 
-// longEnough is the number of tokens that prompts of dialogues exceed; with Quick,
-// any length will do.
+// longEnough returns the number of tokens that prompts of dialogues must exceed; with
+// Quick, any length will do.
 func (l *Lab) longEnough() int {
 	if l.Quick {
 		return 1
@@ -33,11 +34,10 @@ func (l *Lab) longEnough() int {
 	return longPrompt
 }
 
-// followed takes turns of recorded dialogues as the authors' scripts do
+// followed selects turns of recorded dialogues as the authors' scripts do
 // (observations/ in their repository, April 2024): prompts of more than 3,000 tokens
-// with replies of more than 512, which are followed token by token. It takes the
-// first such turn of each dialogue, and returns the number of dialogues that have
-// none.
+// with replies of more than 512, which are followed token by token. It selects the
+// first such turn of each dialogue, and returns the number of dialogues without one.
 func (l *Lab) followed(reply int) (list []prompts.Prompt, left int, err error) {
 	records, err := l.records()
 	if err != nil {
@@ -61,8 +61,8 @@ func (l *Lab) followed(reply int) (list []prompts.Prompt, left int, err error) {
 	return list, left, nil
 }
 
-// firstTurn is the first reply of a dialogue that is long enough and follows a long
-// prompt.
+// firstTurn returns the first reply of a dialogue that is long enough and follows a
+// long prompt.
 func (l *Lab) firstTurn(d *document, reply int) (p prompts.Prompt, found bool, err error) {
 	for i, m := range d.Messages {
 		if m.Role != "assistant" || i == 0 {
@@ -83,10 +83,11 @@ func (l *Lab) firstTurn(d *document, reply int) (p prompts.Prompt, found bool, e
 	return prompts.Prompt{}, false, nil
 }
 
-// dialogues are prompts of more than 3,000 tokens that end with a question: turns of
-// dialogues; then long documents with their first instruction; then, if there are
-// still few, shorter documents joined, with their reference answers as turns.
-// Truncated documents are used only if there are fewer than ten other prompts.
+// dialogues returns prompts of more than 3,000 tokens that end with a question: turns
+// of dialogues; then long documents with their first instruction; then, if there are
+// still few prompts, dialogues joined from shorter documents and their reference
+// answers. Truncated documents are used only if there are fewer than ten other
+// prompts.
 func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	list, left, err := l.followed(reply)
 	if err != nil {
@@ -99,7 +100,7 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	if err != nil {
 		return nil, err
 	}
-	want := 12 // prompts, as far as documents can be joined to reach it
+	want := 12 // prompts, if enough documents can be joined
 	most := 20
 	if l.Quick {
 		want = 2
@@ -142,9 +143,9 @@ func (l *Lab) dialogues(reply int) ([]prompts.Prompt, error) {
 	return list, nil
 }
 
-// joined makes a dialogue of short documents in random order: each with one of its
+// joined makes a dialogue from short documents in random order, each with one of its
 // instructions and the reference answer to it, until the documents have more tokens
-// than a prompt needs. The last has no answer. turns is nil if all documents
+// than a prompt needs. The last document has no answer. turns is nil if all documents
 // together are too short.
 func (l *Lab) joined(docs []document, r *rand.Rand) (id string, turns []tokenizer.Message) {
 	var names []string

@@ -25,8 +25,8 @@ type document struct {
 }
 
 // documentForm is a line of a set. It has the fields of this project (document,
-// instructions, outputs, as L-Eval has them under other names), of LongBench, of
-// kvpress, or of a dialogue.
+// instructions, outputs; L-Eval uses other names), of LongBench, of kvpress, or of a
+// dialogue.
 type documentForm struct {
 	ID           string              `json:"id"`
 	LongBenchID  string              `json:"_id"`
@@ -42,7 +42,7 @@ type documentForm struct {
 }
 
 // parseDocument reads a line of a set, which has a document or a dialogue. A missing
-// id is made of the set and the line.
+// id is made from the set and the line number.
 func parseDocument(text []byte, set string, line int) (document, error) {
 	var f documentForm
 	fail := func(format string, args ...any) (document, error) {
@@ -77,7 +77,7 @@ func parseDocument(text []byte, set string, line int) (document, error) {
 		case f.Input != "":
 			d.Instructions = []string{f.Input}
 			d.Outputs = f.Answers[:min(1, len(f.Answers))]
-		default: // a summary: the line has no task, only the name of the data set does
+		default: // a summary: the task follows from the data set's name, not from the line
 			d.Instructions = []string{"Summarise the text above."}
 			d.Outputs = f.Answers[:min(1, len(f.Answers))]
 		}
@@ -88,7 +88,7 @@ func parseDocument(text []byte, set string, line int) (document, error) {
 	return d, nil
 }
 
-// records reads the sets that were given, or else the documents that ship. A set
+// records reads the given sets, or the shipped documents if none are given. A set
 // without a document or dialogue is an error.
 func (l *Lab) records() ([]document, error) {
 	var list []document
@@ -131,7 +131,8 @@ func (l *Lab) records() ([]document, error) {
 	return list, err
 }
 
-// templateTokens is the room left for what a chat template adds to a message.
+// templateTokens is the number of tokens reserved for what a chat template adds to a
+// message.
 const templateTokens = 64
 
 // documents returns the records with a text, whole ones first. A text loses its

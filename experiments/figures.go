@@ -19,8 +19,8 @@ type lines struct {
 	index  map[string]int
 }
 
-// named returns the series of that name, a new one at the end if there is none.
-// It is valid until the next call.
+// named returns the series with that name, or appends a new one if there is none. The
+// result is valid until the next call.
 func (l *lines) named(name string) *viz.Series {
 	if l.index == nil {
 		l.index = map[string]int{}
@@ -47,11 +47,11 @@ func bandPoint(s *viz.Series, x float64, y estimate) {
 	s.High = append(s.High, y.high)
 }
 
-// rateOf is the hit rate of a row with its interval.
+// rateOf returns the hit rate of a row with its interval.
 func rateOf(r *analysis.HitRateRow) estimate { return estimate{r.HitRate, r.Low, r.High} }
 
-// baselines are the other choices of equal size that figures of hit rates show,
-// the first three of which need no attention.
+// baselines are the selections of equal size that figures of hit rates show for
+// comparison. The first three need no attention.
 var baselines = []struct {
 	name string
 	rate func(*analysis.HitRateRow) float64
@@ -210,7 +210,7 @@ func batchCurves(rows []batchRow) viz.Curves {
 	}
 }
 
-// headValue is what a map of heads shows in one cell.
+// headValue is the value of one cell in a map of heads.
 type headValue struct {
 	layer, head int
 	value       float64

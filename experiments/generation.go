@@ -12,8 +12,8 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// dialogueCapture is shared by generation, windows and sweep: prompts of more
-// than 3,000 tokens, replies of 512.
+// dialogueCapture makes the capture that generation, windows and sweep share: prompts
+// of more than 3,000 tokens with replies of 512.
 func (l *Lab) dialogueCapture(ctx context.Context) (string, []prompts.Prompt, error) {
 	reply := 512
 	windows := 20
@@ -35,7 +35,7 @@ func (l *Lab) dialogueCapture(ctx context.Context) (string, []prompts.Prompt, er
 	return path, list, err
 }
 
-// generationReport is what generation.md.tmpl shows.
+// generationReport holds the data for generation.md.tmpl.
 type generationReport struct {
 	Span     int     // tokens
 	Distinct float64 // share of a reply's 4-token sequences that are new
@@ -57,7 +57,7 @@ func generation(ctx context.Context, l *Lab) (any, error) {
 	return l.rateGeneration(ctx, path, len(list))
 }
 
-// span is the number of generated tokens that are rated together.
+// span returns the number of generated tokens that are rated together.
 func (l *Lab) span() int {
 	if l.Quick {
 		return 8
@@ -181,8 +181,8 @@ func (l *Lab) generationSideTables(path string, n int) ([]controlRow, error) {
 	return controls, l.figure(viz.SummaryFigure(s), "heads")
 }
 
-// distinctShare is the share of a reply's sequences of four tokens that have not
-// occurred in it before, as a mean over prompts: 1 where nothing is repeated.
+// distinctShare returns the share of a reply's 4-token sequences that do not repeat
+// an earlier one, as a mean over prompts. It is 1 if nothing is repeated.
 func distinctShare(path string) (float64, error) {
 	r, err := dumps.Open(path)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// Sinks and recent positions that the scores of heads leave out.
+// The scores of heads leave out this many sinks and recent positions.
 const (
 	sinkPositions   = 4
 	recentPositions = 16
 )
 
-// headRow has the scores of one head, as means over prompts, without the sinks.
+// headRow holds the scores of one head, as means over prompts, without the sinks.
 type headRow struct {
 	layer, head int
 	window      int
@@ -27,13 +27,13 @@ type headRow struct {
 	// halves is the share of positions that the top 5 % of the window's even rows
 	// and of its odd rows have in common.
 	halves float64
-	// persistence is the share, of the positions with more than 1/t of the reply's
-	// mean row, of those with more than 1/t of the window's mean row, where t is
-	// the length of the prefix (our reading of Scissorhands, arXiv:2305.17118).
+	// persistence is the share of the positions with a mean weight above 1/t in the
+	// reply that have a mean weight above 1/t in the window too, where t is the
+	// length of the prefix (our reading of Scissorhands, arXiv:2305.17118).
 	persistence float64
-	// variation is the standard deviation over the mean, over positions, of the
-	// number of window rows whose top 5 % hold the position (after CateKV; the 5 %
-	// are our choice). High values mean that the rows agree.
+	// variation is the coefficient of variation, over positions, of the number of
+	// window rows whose top 5 % contain the position (after CateKV; the 5 % is our
+	// choice). High values mean that the rows agree.
 	variation float64
 }
 
@@ -49,8 +49,8 @@ func headTable(rows []headRow) *table.Table {
 	}, rows)
 }
 
-// headScores tells the heads that attend to the same positions all along from the
-// others, by layer and head.
+// headScores computes, by layer and head, the scores that distinguish heads that
+// always attend to the same positions from the others.
 func headScores(path string, window int, seed uint64) ([]headRow, error) {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -107,8 +107,8 @@ func recordedRows(r *dumps.Reader, prompt, layer int) (rows, reply *dumps.Attent
 	return rows, reply, err
 }
 
-// halves is the overlap of the top 5 % of the even and of the odd rows [n, keys],
-// over the positions between the sinks and prefix.
+// halves returns the overlap of the top 5 % of the even and of the odd rows [n,
+// keys], over the positions between the sinks and prefix.
 func halves(rows []float32, n, keys, prefix int) float64 {
 	var vote [2][]float64
 	for odd := range vote {
@@ -126,9 +126,9 @@ func halves(rows []float32, n, keys, prefix int) float64 {
 	return float64(hitrate.Overlap(snapkv.TopK(vote[0], k), snapkv.TopK(vote[1], k))) / float64(k)
 }
 
-// persistence is the share of the positions important to the reply that are
-// important to the window too: their mean weight is above 1/prefix. vote sums the
-// window's rows; reply is [n, keys].
+// persistence returns the share of the positions important to the reply that are
+// important to the window too. Important means a mean weight above 1/prefix. vote
+// sums the window's rows; reply is [n, keys].
 func persistence(vote []float64, window int, reply []float32, n, keys int) float64 {
 	prefix := len(vote)
 	both := 0
@@ -147,8 +147,8 @@ func persistence(vote []float64, window int, reply []float32, n, keys int) float
 	return float64(both) / float64(all)
 }
 
-// variation is the standard deviation over the mean, over the positions between
-// sinks and recent ones, of the number of rows [n, keys] whose top 5 % hold the
+// variation returns the coefficient of variation, over the positions between sinks
+// and recent ones, of the number of rows [n, keys] whose top 5 % contain the
 // position.
 func variation(rows []float32, n, keys, prefix int) float64 {
 	size := prefix - sinkPositions - recentPositions

@@ -46,7 +46,7 @@ type Lab struct {
 	notes runNotes
 }
 
-// runNotes is what run.json says of an experiment. Its keys are sorted.
+// runNotes is the content of an experiment's run.json. Its keys are sorted.
 type runNotes struct {
 	Capture            *captureNotes `json:"capture,omitempty"`
 	Command            string        `json:"command"`
@@ -61,7 +61,7 @@ type runNotes struct {
 	Seed               uint64        `json:"seed"`
 }
 
-// captureNotes says what was captured last.
+// captureNotes describes the last capture.
 type captureNotes struct {
 	Model         string     `json:"model"`
 	ModelSHA256   string     `json:"model_sha256"`
@@ -70,9 +70,9 @@ type captureNotes struct {
 	PromptsSHA256 string     `json:"prompts_sha256"`
 }
 
-// Run runs one experiment and writes its tables, figures, run.json and README.md
-// into Dir/NAME. Captures and decoded results of earlier runs are used again
-// where prompts, plan and model are the same.
+// Run runs one experiment and writes its tables, figures, run.json and README.md into
+// Dir/NAME. Captures and decoded results of earlier runs are reused if prompts, plan
+// and model are the same.
 func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	l.name = e.Name
 	l.notes = runNotes{
@@ -109,10 +109,10 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 	return os.WriteFile(filepath.Join(l.dir(), "README.md"), readme, 0o644)
 }
 
-// dir is the folder of the experiment's results.
+// dir returns the folder of the experiment's results.
 func (l *Lab) dir() string { return filepath.Join(l.Dir, l.name) }
 
-// captures is the folder of captures and decoded results.
+// captures returns the folder of captures and decoded results.
 func (l *Lab) captures() string {
 	if l.Captures == "" {
 		return filepath.Join(l.Dir, "captures")
@@ -156,15 +156,15 @@ func (l *Lab) caption(format string, args ...any) string {
 	return text
 }
 
-// meta is what files of figures say of their origin.
+// meta returns the metadata of figures, which describe their origin.
 func (l *Lab) meta() viz.Meta {
 	return l.Origin.Meta().With("experiment", l.name)
 }
 
-// capture records all layers and heads of the prompts into NAME.attn in the
-// folder of captures and returns the path. A finished capture of the same
-// prompts, plan and model is used again, a partial one is completed. Where there
-// is no model, the capture is planned and the error is errPlanned.
+// capture records all layers and heads of the prompts into NAME.attn in the folder of
+// captures and returns the path. A finished capture of the same prompts, plan and
+// model is reused, and a partial one is completed. Without a model, the capture is
+// only planned and the error is errPlanned.
 func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, plan dumps.Plan) (string, error) {
 	for i := range l.Config.Layers {
 		plan.Layers = append(plan.Layers, i)

@@ -17,7 +17,7 @@ import (
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
-// methodsReport is what methods.md.tmpl shows.
+// methodsReport holds the data for methods.md.tmpl.
 type methodsReport struct {
 	Kept     *table.Table
 	Decoded  *table.Table
@@ -26,15 +26,15 @@ type methodsReport struct {
 	Warnings []analysis.Warning
 }
 
-// decodedColumns are those of decode.SummaryTable without times, so that equal runs
-// leave equal tables.
+// decodedColumns are the columns of decode.SummaryTable without the times, so that
+// equal runs write equal tables.
 var decodedColumns = []string{
 	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high",
 	"agreement", "answer_logprob", "answer_rank", "f1", "rouge_l", "contains", "cache_bytes",
 }
 
-// methods measures what every method keeps of one capture, and decodes from what
-// it keeps.
+// methods measures what every method keeps of one capture, and decodes from the kept
+// positions.
 func methods(ctx context.Context, l *Lab) (any, error) {
 	reply := 32
 	capacities := []int{128, 256, 512, 1024}
@@ -157,7 +157,7 @@ func (l *Lab) compareDecoded(results []decode.Result, reply int, report *methods
 	return l.curves(k, "kl-capacity")
 }
 
-// lossRow is the KL from the full cache of one compressed cache, over prompts.
+// lossRow is the KL of one compressed cache from the full cache, over prompts.
 type lossRow struct {
 	method   string
 	capacity int
@@ -191,7 +191,7 @@ func losses(results []decode.Result, seed uint64) []lossRow {
 	return rows
 }
 
-// pairRow compares a method with snapkv at its capacity, prompt by prompt.
+// pairRow compares a method with snapkv at the same capacity, prompt by prompt.
 type pairRow struct {
 	method   string
 	capacity int
@@ -211,7 +211,7 @@ func pairTable(rows []pairRow) *table.Table {
 	}, rows)
 }
 
-// againstSnapKV compares every method with snapkv at its capacity, prompt by
+// againstSnapKV compares every method with snapkv at the same capacity, prompt by
 // prompt.
 func againstSnapKV(results []decode.Result, seed uint64) []pairRow {
 	type promptKey struct {

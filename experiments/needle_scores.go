@@ -13,7 +13,7 @@ import (
 // needleCapacity is the capacity at which needleRow.kept is measured.
 const needleCapacity = 256
 
-// needleRow says what a head does with the needle, as means over prompts.
+// needleRow holds the scores of a head on the needle, as means over prompts.
 type needleRow struct {
 	layer, head int
 	prompts     int
@@ -27,10 +27,10 @@ func (r needleRow) cells() []any {
 	return []any{r.layer, r.head, r.prompts, r.mass, r.rank, r.kept, r.retrieval}
 }
 
-// needleValues has a head's values for each prompt.
+// needleValues holds a head's values for each prompt.
 type needleValues struct{ mass, rank, kept, retrieval []float64 }
 
-// needleScores scores every head of a dump whose prompts hold the needle.
+// needleScores scores every head of a dump whose prompts contain the needle.
 func needleScores(path, needle string) ([]needleRow, error) {
 	r, err := dumps.Open(path)
 	if err != nil {
@@ -112,7 +112,7 @@ func (v *needleValues) add(p *dumps.Prompt, rows, reply *dumps.Attention, head, 
 	return nil
 }
 
-// copying is what decides whether a head copies: its rows and the tokens.
+// copying holds the data that decide whether a head copies: its rows and the tokens.
 type copying struct {
 	last          []float32 // the prompt's last row, which predicts the first reply token
 	rows          []float32 // the reply's rows, [n, keys]; the last predicts nothing
@@ -120,10 +120,10 @@ type copying struct {
 	prompt, reply []int32
 }
 
-// copied is the retrieval score of a head (Wu et al., arXiv:2404.15574): the share
-// of the needle's tokens, at [lo, hi) of the prompt, that the head copies. A token
-// counts as copied when the row that predicts it looks most at a position of the
-// needle that holds it.
+// copied returns the retrieval score of a head (Wu et al., arXiv:2404.15574): the
+// share of the needle's tokens, at [lo, hi) of the prompt, that the head copies. A
+// token counts as copied if the row that predicts it has its largest weight on a
+// position of the needle that holds this token.
 func copied(c copying, lo, hi int) float64 {
 	if hi <= lo {
 		return math.NaN()
@@ -148,7 +148,7 @@ func copied(c copying, lo, hi int) float64 {
 }
 
 // phraseTokens finds the tokens [lo, hi) of a phrase in a text whose tokens end at
-// the given bytes; -1, -1 if the text does not hold it.
+// the given bytes; -1, -1 if the text does not contain it.
 func phraseTokens[I int | int32](text string, ends []I, phrase string) (lo, hi int) {
 	at := strings.Index(text, phrase)
 	if at < 0 || len(ends) == 0 {

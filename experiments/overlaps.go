@@ -25,7 +25,7 @@ type overlapRow struct {
 	withoutFour float64    // overlap without the first four positions
 }
 
-// pooled reports whether the row is about all sets together.
+// pooled reports whether the row covers all sets together.
 func (r overlapRow) pooled() bool { return strings.HasPrefix(r.set, "*") }
 
 func (r overlapRow) cells() []any {
@@ -48,7 +48,7 @@ type overlapKey struct {
 	layer int
 }
 
-// overlapValues has a value for each of several documents, pairs or layers.
+// overlapValues holds a value for each of several documents, pairs or layers.
 type overlapValues struct {
 	overlap     []float64
 	otherHalf   []float64
@@ -132,8 +132,8 @@ func pairOverlaps(path string, seed uint64) ([]overlapRow, error) {
 	return rows, nil
 }
 
-// setsOf are the sets in which documents of a set are counted: their own, and the
-// one of all whole or of all truncated documents.
+// setsOf returns the sets in which the documents of a set are counted: their own set,
+// and the set of all whole or of all truncated documents.
 func setsOf(set string) []string {
 	if strings.HasSuffix(set, truncatedGroup) {
 		return []string{set, "*" + truncatedGroup}
@@ -173,7 +173,7 @@ func documentOverlaps(r *dumps.Reader, first, n int) ([]overlapValues, error) {
 	return out, nil
 }
 
-// commonPrefix is the number of tokens with which all prompts begin.
+// commonPrefix returns the number of leading tokens that all prompts share.
 func commonPrefix(group []dumps.Prompt) int {
 	n := group[0].PromptTokens
 	for _, p := range group[1:] {
@@ -186,16 +186,16 @@ func commonPrefix(group []dumps.Prompt) int {
 	return n
 }
 
-// selections are the positions that one head attends to most, each time as many,
-// ascending.
+// selections holds the positions that one head attends to most, by different rows.
+// Each list has equally many positions, in ascending order.
 type selections struct {
 	all         []int32 // by all rows
 	even, odd   []int32 // by half of the rows
 	withoutFour []int32 // by all rows, counted from the fifth position on
 }
 
-// votedFor selects, by head, the k positions below shared that the rows after it,
-// of the instruction and of the reply, attend to most.
+// votedFor selects, for each head, the k positions below shared that the rows after
+// them, those of the instruction and of the reply, attend to most.
 func votedFor(r *dumps.Reader, prompt, layer, shared, k int) ([]selections, error) {
 	rows, reply, err := recordedRows(r, prompt, layer)
 	if err != nil {

@@ -10,12 +10,13 @@ import (
 	"github.com/attnscope/attnscope/internal/forecast"
 )
 
-// Plan is the work of experiments that are not run.
+// Plan lists the work of experiments without running them.
 type Plan struct {
 	Steps []PlanStep
 }
 
-// PlanStep is a capture, or decoding from full and compressed caches.
+// PlanStep is one capture, or the decoding of one set of prompts from full and
+// compressed caches.
 type PlanStep struct {
 	Experiment   string
 	Step         string
@@ -24,17 +25,17 @@ type PlanStep struct {
 	ReplyTokens  int
 	Bytes        int     // of the dump, estimated
 	Seconds      float64 // estimated, at 80 GFLOP/s per thread
-	Done         bool    // the results are there already
+	Done         bool    // the results exist already
 }
 
 // flopsPerThread is the speed of one thread, per second, behind the estimates.
 const flopsPerThread = 80e9
 
-// errPlanned ends a recipe whose work was planned and not run.
+// errPlanned ends a recipe whose work was only planned.
 var errPlanned = errors.New("planned, not run")
 
-// Seconds is the estimated time of all steps that are not done. Experiments that
-// share a capture count it once each.
+// Seconds returns the estimated time of all steps that are not done. A capture that
+// several experiments share counts once per experiment.
 func (p *Plan) Seconds() float64 {
 	sum := 0.0
 	for _, s := range p.Steps {
@@ -74,9 +75,9 @@ func (l *Lab) planCapture(name string, cfg *capture.Config) error {
 	return errPlanned
 }
 
-// planDecode notes how much work it would be to decode a reply of each prompt
-// from so many caches after one prefill. store holds earlier results; nil: there
-// are none. It returns errPlanned.
+// planDecode notes how much work it would be to decode a reply to each prompt from
+// the given number of caches after one prefill. store holds earlier results; nil
+// means none. It returns errPlanned.
 func (l *Lab) planDecode(list []prompts.Prompt, caches, reply int, store *resultStore) error {
 	cfg := capture.Config{
 		Prompts: list,

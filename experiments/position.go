@@ -21,10 +21,10 @@ var placements = []string{"after", "before", "middle", "absent"}
 // middle; whole documents have no such ending.
 const truncatedGroup = " (truncated)"
 
-// documentGroups are the endings of whole and of truncated documents.
+// documentGroups are the name endings of whole and of truncated documents.
 var documentGroups = []string{"", truncatedGroup}
 
-// group is the ending of the document's group.
+// group returns the name ending of the document's group.
 func (d *document) group() string {
 	if d.truncated {
 		return truncatedGroup
@@ -32,7 +32,7 @@ func (d *document) group() string {
 	return ""
 }
 
-// positionReport is what position.md.tmpl shows.
+// positionReport holds the data for position.md.tmpl.
 type positionReport struct {
 	Paired   *table.Table
 	Contents []int // numbers of matched contents, of each group that has any
@@ -59,8 +59,8 @@ func position(ctx context.Context, l *Lab) (any, error) {
 }
 
 // positionPrompts makes four prompts of each content and returns the number of
-// contents by group of documents. Whole documents come first; truncated ones are
-// taken where there are fewer than ten of those.
+// contents by group of documents. Whole documents come first; truncated ones are used
+// if there are fewer than ten whole ones.
 func (l *Lab) positionPrompts(reply int) ([]prompts.Prompt, map[string]int, error) {
 	most := 12 // contents of a group
 	if l.Quick {
@@ -214,8 +214,8 @@ func pairedPlaces(ctx context.Context, path string, list []prompts.Prompt, cfg a
 }
 
 // placed puts an instruction into a place relative to a text. The middle is the
-// beginning of a sentence in the second half, or of a character where no sentence
-// begins there.
+// beginning of a sentence in the second half, or of a character if no sentence begins
+// there.
 func placed(text, ask, place string) string {
 	switch place {
 	case "before":

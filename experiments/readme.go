@@ -11,7 +11,7 @@ import (
 )
 
 // The texts of the experiments' README.md: NAME.md.tmpl shows the report of the
-// experiment NAME, readme.md.tmpl is the frame around it.
+// experiment NAME, and readme.md.tmpl is the frame around it.
 //
 //go:embed templates/*.md.tmpl
 var templateFiles embed.FS
@@ -22,7 +22,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"few":   few,
 }).ParseFS(templateFiles, "templates/*.md.tmpl"))
 
-// readme is the text of an experiment's README.md.
+// readme returns the text of an experiment's README.md.
 func (l *Lab) readme(e Experiment, report any) ([]byte, error) {
 	var body bytes.Buffer
 	if err := templates.ExecuteTemplate(&body, e.Name+".md.tmpl", report); err != nil {
@@ -43,11 +43,11 @@ func (l *Lab) readme(e Experiment, report any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// short formats a number with three digits after the point.
+// short formats a number with three decimals.
 func short(x float64) string { return fmt.Sprintf("%.3f", x) }
 
-// markdown writes some columns of a table as Markdown, numbers with three digits
-// after the point. Without names it writes all columns.
+// markdown writes some columns of a table as Markdown, with three decimals for
+// numbers. Without names it writes all columns.
 func markdown(t *table.Table, columns ...string) string {
 	if len(columns) > 0 {
 		t = t.Pick(columns...)
@@ -67,7 +67,7 @@ func shortCell(column string, x float64) string {
 	return text
 }
 
-// few is a warning where there are fewer than ten prompts.
+// few returns a warning if there are fewer than ten prompts.
 func few(n int) string {
 	if n >= 10 {
 		return ""

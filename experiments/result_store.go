@@ -28,21 +28,21 @@ type resultStore struct {
 	done map[string][]decode.Result // by prompt id
 }
 
-// resultKey is what decides the results: where any of it differs, they are made
-// again. Its hash is the key of the work.
+// resultKey holds everything that determines the results: if any of it differs, they
+// are computed again. Its hash is the key of the work.
 type resultKey struct {
 	Model, Prompts string // hashes
 	Methods        []string
 	Configs        []snapkv.Config
-	Pairs          []string // where not all pairs are decoded: "METHOD N" with the number of a config
+	Pairs          []string // if not all pairs are decoded: "METHOD N", where N is the number of a config
 	Reply          int
 	IgnoreEOS      bool
 	Score          string
-	References     [][]string // of each prompt: what replies are scored on
+	References     [][]string // of each prompt: the answers that replies are scored against
 }
 
-// openStore reads the results that are there for this work. A last line that was
-// cut is dropped; results of other work are ignored and will be replaced.
+// openStore reads the existing results of this work. An incomplete last line is
+// dropped; results of other work are ignored and will be replaced.
 func (l *Lab) openStore(name string, c *decode.Config) (*resultStore, error) {
 	key, err := l.resultKey(c)
 	if err != nil {
@@ -109,7 +109,7 @@ func (l *Lab) resultKey(c *decode.Config) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// complete reports whether there are results of every prompt.
+// complete reports whether there are results for every prompt.
 func (s *resultStore) complete(list []prompts.Prompt) bool {
 	for i := range list {
 		if s.done[list[i].ID] == nil {
@@ -119,9 +119,9 @@ func (s *resultStore) complete(list []prompts.Prompt) bool {
 	return true
 }
 
-// run decodes the prompts without results and returns the results of all prompts,
-// in their order. Every result has gone through the file's JSON, so that a run that
-// was stopped and continued gives the bytes of one that was not.
+// run decodes the prompts without results and returns the results of all prompts, in
+// order. Every result passes through the file's JSON, so that a run that was stopped
+// and continued gives the same bytes as an uninterrupted one.
 func (s *resultStore) run(ctx context.Context, l *Lab, c decode.Config) ([]decode.Result, error) {
 	all := c.Prompts
 	if !s.complete(all) {
@@ -138,8 +138,8 @@ func (s *resultStore) run(ctx context.Context, l *Lab, c decode.Config) ([]decod
 	return out, nil
 }
 
-// decode writes a new file with the results that are there, and appends those of
-// the other prompts as they are decoded.
+// decode writes a new file with the existing results, and appends the results of the
+// other prompts as they are decoded.
 func (s *resultStore) decode(ctx context.Context, c decode.Config) error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
 		return err
@@ -187,7 +187,8 @@ func (s *resultStore) decode(ctx context.Context, c decode.Config) error {
 	return f.Close()
 }
 
-// note writes the results of one prompt and keeps them as they will be read.
+// note appends the results of one prompt to the file and adds them to s.done, in the
+// form in which a later run reads them.
 func (s *resultStore) note(w io.Writer, list []decode.Result) error {
 	text, err := json.Marshal(list)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 // the paper.
 const retrievalWindow = 16
 
-// poolingReport is what pooling.md.tmpl shows.
+// poolingReport holds the data for pooling.md.tmpl.
 type poolingReport struct {
 	*grid
 	Prompts int
 }
 
-// pooling is LongEval's lines task with and without pooling.
+// pooling runs LongEval's lines task with and without pooling.
 func pooling(ctx context.Context, l *Lab) (any, error) {
 	lines := []int{20, 50, 100, 150}
 	depths := []float64{0, 0.25, 0.5, 0.75, 0.99}
@@ -53,7 +53,7 @@ func pooling(ctx context.Context, l *Lab) (any, error) {
 	return &poolingReport{g, len(tasks)}, err
 }
 
-// needleReport is what needle.md.tmpl shows.
+// needleReport holds the data for needle.md.tmpl.
 type needleReport struct {
 	*grid
 	Layer, Head int     // of the head whose window looks at the needle most
@@ -148,15 +148,16 @@ func withNeedle(tasks []retrieval, needle string) []prompts.Prompt {
 	return list
 }
 
-// rulerReport is what ruler.md.tmpl shows.
+// rulerReport holds the data for ruler.md.tmpl.
 type rulerReport struct {
 	Single   *grid
 	Multikey *grid
 	Prompts  int
 }
 
-// ruler is retrieval of numbers hidden in a text, after RULER's tasks niah_single
-// and niah_multikey (arXiv:2404.06654), with prompts made by seed.
+// ruler tests the retrieval of numbers hidden in a text, after RULER's tasks
+// niah_single and niah_multikey (arXiv:2404.06654), with prompts generated from the
+// seed.
 func ruler(ctx context.Context, l *Lab) (any, error) {
 	haystack, err := l.haystack()
 	if err != nil {
@@ -171,7 +172,8 @@ func ruler(ctx context.Context, l *Lab) (any, error) {
 	return report, err
 }
 
-// rulerGrid hides so many numbers and asks for one of them.
+// rulerGrid hides a number for each of the given count of keys, asks for one of the
+// numbers, and rates the replies.
 func (l *Lab) rulerGrid(ctx context.Context, kind, haystack string, keys int, report *rulerReport) (*grid, error) {
 	lengths := []int{1000, 2000, 4000}
 	depths := []float64{0, 0.25, 0.5, 0.75, 1}

@@ -8,7 +8,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 )
 
-// allLayers stands for the layer of a row about all layers together.
+// allLayers is the layer of a row that covers all layers together.
 const allLayers = -1
 
 // sinkSkips are the numbers of first positions that are left out in turn: none,

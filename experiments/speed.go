@@ -12,7 +12,7 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// speedReport is what speed.md.tmpl shows.
+// speedReport holds the data for speed.md.tmpl.
 type speedReport struct {
 	Speed *table.Table
 	Batch *table.Table
@@ -30,7 +30,7 @@ type speedRow struct {
 	fullBytes    int64   // of the full cache
 }
 
-// milliseconds per decoded token.
+// milliseconds returns the milliseconds per decoded token.
 func (r speedRow) milliseconds() float64 { return 1000 / r.decode }
 
 func (r speedRow) cells() []any {
@@ -46,7 +46,7 @@ func speedTable(rows []speedRow) *table.Table {
 	}, rows)
 }
 
-// speed decodes after prompts of growing length, from the full cache and from
+// speed decodes after prompts of increasing length, from the full cache and from
 // compressed ones, then several sequences at once.
 func speed(ctx context.Context, l *Lab) (any, error) {
 	lengths := []int{512, 1024, 2048, 4096, 8000}

@@ -8,7 +8,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 )
 
-// sweepReport is what sweep.md.tmpl shows.
+// sweepReport holds the data for sweep.md.tmpl.
 type sweepReport struct {
 	Overall  *table.Table
 	Prompts  int

@@ -13,7 +13,8 @@ import (
 	"github.com/attnscope/attnscope/examples"
 )
 
-// Adjectives and nouns that names of lines and keys are made of.
+// The names of lines and keys consist of one of these adjectives and one of these
+// nouns.
 var (
 	adjectives = strings.Fields(`
 		amber ancient brisk calm clever cobalt crimson dusty eager early faint fierce gentle golden grand
@@ -54,7 +55,8 @@ func lineTask(seed uint64, lines int, depth float64) (text, answer string) {
 	return b.String(), answer
 }
 
-// haystack is the text of the set haystack, or else of the documents that ship.
+// haystack returns the text of the set haystack, or of the shipped documents if there
+// is no such set.
 func (l *Lab) haystack() (string, error) {
 	if path := l.Sets["haystack"]; path != "" {
 		text, err := os.ReadFile(path)
@@ -84,16 +86,17 @@ const (
 	needleAnswer   = "eat a sandwich and sit in Dolores Park"
 )
 
-// needleTask hides the needle at depth, in [0, 1], of about so many tokens of the
-// haystack, and asks for it.
+// needleTask hides the needle at depth, in [0, 1], in about the given number of
+// haystack tokens, and asks for it.
 func needleTask(tok *tokenizer.Tokenizer, hay string, tokens int, depth float64) string {
 	text := stack(tok, hay, tokens)
 	at := sentence(tok, text, depth)
 	return text[:at] + needleText + " " + text[at:] + "\n\n" + needleQuestion
 }
 
-// rulerTask hides so many numbers in the haystack, each under a key, and asks for
-// one of them. It is at depth, in [0, 1]; the others are anywhere.
+// rulerTask hides a number for each of the given count of keys in the haystack and
+// asks for one of them. That number is at depth, in [0, 1]; the others are at random
+// places.
 func rulerTask(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth float64, keys int) (text, answer string) {
 	r := rand.New(rand.NewPCG(seed, uint64(keys)))
 	text = stack(tok, hay, tokens)
@@ -117,7 +120,7 @@ func rulerTask(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, de
 	return text, answer
 }
 
-// newName draws an adjective and a noun that are not used together yet.
+// newName draws an adjective and a noun that have not been used together.
 func newName(r *rand.Rand, used map[string]bool) string {
 	for {
 		name := adjectives[r.IntN(len(adjectives))] + "-" + nouns[r.IntN(len(nouns))]
@@ -128,8 +131,8 @@ func newName(r *rand.Rand, used map[string]bool) string {
 	}
 }
 
-// stack is the beginning of a text, so many tokens long. A shorter text is
-// repeated.
+// stack returns the beginning of a text, with the given number of tokens. A shorter
+// text is repeated.
 func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
 	ids := tok.Encode(hay, false)
 	for len(ids) < tokens {
@@ -139,8 +142,8 @@ func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
 	return hay[:tok.Ends(hay, ids)[tokens-1]]
 }
 
-// sentence is the byte at which the sentence begins that holds the token at depth,
-// in [0, 1]; at depth 1 it is the end of the text.
+// sentence returns the byte offset at which the sentence with the token at depth, in
+// [0, 1], begins; at depth 1 it returns the end of the text.
 func sentence(tok *tokenizer.Tokenizer, text string, depth float64) int {
 	if depth >= 1 {
 		return len(text)

@@ -19,7 +19,7 @@ const (
 	variantTheta  = 0.005
 )
 
-// variantRow has variants (b) and (c) of the authors' first scripts, as means over
+// variantRow holds variants (b) and (c) of the authors' first scripts, as means over
 // prompts.
 type variantRow struct {
 	layer   int
@@ -38,7 +38,7 @@ func variantTable(rows []variantRow) *table.Table {
 // codeVariants computes, by layer and span of the reply:
 //
 //	(b)  of the positions whose mean weight in the span is above 0.005, the share
-//	     whose mean weight in the window is; mean over heads
+//	     whose mean weight in the window is too; mean over heads
 //	(c)  the number of positions above 0.05 in any row of the window; maximum
 //	     over heads
 func codeVariants(path string, span int) ([]variantRow, error) {
@@ -103,9 +103,9 @@ func variantsOf(rows, reply *dumps.Attention, span int) (overlaps []float64, typ
 	return overlaps, slices.Max(counts)
 }
 
-// sharedAbove is the share, of the positions that the n summed reply rows place
-// above the threshold on average, of those that the window does too; NaN where
-// there are none.
+// sharedAbove returns the share of the positions with a mean weight above the
+// threshold in the n summed reply rows that have one in the window too; NaN if there
+// are no such positions.
 func sharedAbove(vote, sums []float64, n int) float64 {
 	both := 0.0
 	all := 0.0
@@ -120,7 +120,7 @@ func sharedAbove(vote, sums []float64, n int) float64 {
 	return both / all
 }
 
-// everAbove is the number of positions before prefix whose weight passes
+// everAbove returns the number of positions before prefix whose weight exceeds
 // [hitrate.PaperTheta] in any of n rows, [n, keys].
 func everAbove(rows []float32, n, keys, prefix int) float64 {
 	count := 0.0

@@ -51,7 +51,7 @@ func windowTable(rows []windowRow) *table.Table {
 	}, rows)
 }
 
-// windowKey is a window rated on a layer.
+// windowKey identifies a window that is rated on a layer.
 type windowKey struct {
 	keys    int // index into windowKeys
 	skip    int
@@ -112,9 +112,9 @@ func windowRates(path string, seed uint64) ([]windowRow, error) {
 	return rows, nil
 }
 
-// promptWindowCounts counts what the votes of a prompt's windows hit in one layer,
-// head by head, and returns the number of windows. Windows with too few keys to
-// keep a position are left out.
+// promptWindowCounts counts the hits of the votes of a prompt's windows in one layer,
+// head by head, and returns the number of windows. Windows with too few keys to keep
+// a position are left out.
 func promptWindowCounts(r *dumps.Reader, prompt, layer int) (list []windowCounts, windows int, err error) {
 	sums, windows, err := r.Windows(prompt, layer)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// windowsReport is what windows.md.tmpl shows.
+// windowsReport holds the data for windows.md.tmpl.
 type windowsReport struct {
 	Prompts int
 	Lines   []windowsLine
