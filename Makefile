@@ -20,10 +20,10 @@ help: ## list the targets
 demo: ## capture the shipped prompts with the default model, and analyze them
 	$(ATTNSCOPE) demo -o demo
 
-build: ## the program, ./attnscope
+build: ## build the program, ./attnscope
 	CGO_ENABLED=0 $(GO) build -trimpath $(LINK) -o attnscope ./cmd/attnscope
 
-release: ## static binaries with checksums in dist/; the same commit and Go version give the same bytes on any machine
+release: ## build static binaries with checksums in dist/; the same commit and Go version give the same bytes on any machine
 	rm -rf dist && mkdir dist
 	for p in $(PLATFORMS); do \
 		os=$${p%/*} arch=$${p#*/} exe=; [ $$os = windows ] && exe=.exe; \
@@ -32,10 +32,10 @@ release: ## static binaries with checksums in dist/; the same commit and Go vers
 	done
 	cd dist && sha256sum attnscope-* >SHA256SUMS
 
-man: ## the manual page, dist/attnscope.1
+man: ## write the manual page, dist/attnscope.1
 	mkdir -p dist && $(ATTNSCOPE) man >dist/attnscope.1
 
-container: ## an image with nothing but the program, built by podman, buildah or docker
+container: ## build an image with nothing but the program, using podman, buildah or docker
 	$(or $(CONTAINER),$(shell command -v podman || command -v docker || echo buildah)) build -f Containerfile --build-arg REVISION=$(subst $(empty) ,,$(REVISION)) -t attnscope:$(VERSION) -t attnscope:latest .
 
 # gorgonia.org/cu looks for cuda.h and libcuda where a CUDA toolkit would put them.
@@ -48,7 +48,7 @@ BUNDLED_TESTS = ./engine/cuda ./engine/model ./cmd/attnscope
 CARD_TESTS = $(BUNDLED_TESTS) ./capture ./analysis/decode
 SHARED ?= ../shared
 
-cuda: $(CUDA)/libcuda.a ## the program with the CUDA backend; needs gcc, but neither a CUDA toolkit nor a card
+cuda: $(CUDA)/libcuda.a ## build the program with the CUDA backend; needs gcc, but neither a CUDA toolkit nor a card
 	$(CUDA_GO) build -tags cuda -trimpath -o attnscope ./cmd/attnscope
 
 $(CUDA)/libcuda.a: engine/cuda/tramp/tramp.c engine/cuda/tramp/symbols.h
@@ -68,7 +68,8 @@ test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend
 	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
 	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
-# What a machine with a card and a driver, but without Go, needs to test and measure.
+# The bundle holds what a machine with a card and a driver, but without Go, needs to
+# test and measure.
 $(BUNDLE): $(CUDA)/libcuda.a
 	rm -rf $@ && mkdir -p $@/engine/model $@/shared/fixtures
 	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./engine/cuda/bench
@@ -77,7 +78,7 @@ $(BUNDLE): $(CUDA)/libcuda.a
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
 	cp engine/cuda/bench/README.md $@/
 
-cuda-bundle: $(BUNDLE) ## tests and benchmarks for a machine with a card and without Go: build/cuda/attnscope-cuda.tar.gz
+cuda-bundle: $(BUNDLE) ## pack tests and benchmarks for a machine with a card and without Go: build/cuda/attnscope-cuda.tar.gz
 	tar -C $(CUDA) -czf $(BUNDLE).tar.gz attnscope-cuda
 	@ls -l $(BUNDLE).tar.gz
 
@@ -87,7 +88,7 @@ test-cuda: $(BUNDLE) ## test the CUDA backend on a real card; writes cuda-test.j
 bench-cuda: $(BUNDLE) ## measure captures of two model shapes on a real card; writes cuda-speed.json
 	$(BUNDLE)/bench speed -o cuda-speed.json
 
-test: lint ## what every change must pass
+test: lint ## run the checks that every change must pass
 	CGO_ENABLED=0 $(GO) build ./...
 	$(GO) test -count=1 ./...
 	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./engine/model
@@ -96,7 +97,7 @@ test: lint ## what every change must pass
 golden: ## write what the verbs print into the golden scripts, cmd/attnscope/testdata/script; read the diff before you commit
 	$(GO) test -count=1 -run TestScripts ./cmd/attnscope -update
 
-lint: ## formatting (gofumpt), vet, staticcheck, and functions that nobody calls (deadcode)
+lint: ## check formatting (gofumpt), vet, staticcheck, and functions that nobody calls (deadcode)
 	$(GO) vet ./...
 	GO=$(GO) .ci/lint
 
@@ -107,7 +108,7 @@ $(TORCH):
 	python3 -m venv build/torch
 	build/torch/bin/pip install --quiet torch transformers==4.57.1 gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
 
-test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## tests that need the default model, PyTorch or an hour
+test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## run the tests that need the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
 	./fuzz.sh 10m
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick

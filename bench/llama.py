@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Worker that runs llama.cpp: one JSON task a line in, one answer a line out.
+"""Worker that runs llama.cpp: it reads one JSON task per line and writes one answer per line.
 
   llama.py FILE.gguf --threads N
 
@@ -9,7 +9,7 @@ import argparse, json, os, resource, sys, time
 
 
 def high_water():
-    """The most memory that was resident, in bytes: of this program, not of the one that started it."""
+    """Returns the peak resident memory in bytes of this program, not of the one that started it."""
     try:
         return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM")) * 1024
     except (OSError, StopIteration):

@@ -26,11 +26,11 @@ import (
 
 // A task is a line that a worker reads.
 type task struct {
-	Op      string      `json:"op"`      // prefill, decode, gemm; of ours also peak, read, sweep
+	Op      string      `json:"op"`      // prefill, decode, gemm; our worker also takes peak, read, sweep
 	Tokens  int         `json:"tokens"`  // of the prompt
 	Reply   int         `json:"reply"`   // tokens decoded after it
 	Record  bool        `json:"record"`  // false: the model alone
-	Windows int         `json:"windows"` // older query windows of 128 rows, beside the last 128 rows
+	Windows int         `json:"windows"` // older query windows of 128 rows, in addition to the last 128 rows
 	Keep    int         `json:"keep"`    // slots of a compressed cache; 0: the full cache
 	ByHead  bool        `json:"by_head"` // compressed by query head
 	Batch   int         `json:"batch"`   // sequences that decode at once
@@ -42,15 +42,15 @@ type task struct {
 	Prompts int         `json:"prompts"` // of that length, recorded one after the other; 0: one
 }
 
-// An answer is the line with which a worker answers a task. Seconds is elapsed time, CPU
-// the user and system time of the worker in it.
+// An answer is the line with which a worker answers a task. Seconds is the elapsed
+// time, and CPU is the user and system time of the worker during it.
 type answer struct {
 	Tokens   int     `json:"tokens"` // that Seconds are for
 	Seconds  float64 `json:"seconds"`
 	CPU      float64 `json:"cpu"`
-	Peak     int64   `json:"peak"`     // bytes resident at most since the worker began
-	Need     int64   `json:"need"`     // bytes that the estimate says, of a recorded prefill
-	Expect   float64 `json:"expect"`   // seconds that the estimate says
+	Peak     int64   `json:"peak"`     // peak of the resident bytes since the worker began
+	Need     int64   `json:"need"`     // estimated bytes of a recorded prefill
+	Expect   float64 `json:"expect"`   // estimated seconds
 	FLOPs    float64 `json:"flops"`    // of the recorded prefill
 	Bytes    int64   `json:"bytes"`    // of the cache or of the dump
 	GFLOPS   float64 `json:"gflops"`   // peak

@@ -22,7 +22,7 @@ type row struct {
 	theirs string
 	unit   string
 	a, b   float64    // medians of both sides
-	ratio  [3]float64 // median, least, largest of the ratios a/b of neighbouring runs
+	ratio  [3]float64 // median, least, largest of the ratios a/b of neighboring runs
 	target float64    // 0: none; negative: at most its absolute value
 	peaks  [2]int64
 	remark string

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Worker that runs transformers: one JSON task a line in, one answer a line out.
+"""Worker that runs transformers: it reads one JSON task per line and writes one answer per line.
 
   theirs.py MODEL_DIR --mode sdpa|eager-win|eager-attn --threads N --dtype float32|bfloat16
 
@@ -14,7 +14,7 @@ import argparse, json, os, resource, sys, time
 
 
 def high_water():
-    """The most memory that was resident, in bytes: of this program, not of the one that started it."""
+    """Returns the peak resident memory in bytes of this program, not of the one that started it."""
     try:
         return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM")) * 1024
     except (OSError, StopIteration):
@@ -70,7 +70,7 @@ class Model:
 
 
 class Products:
-    """x·Wᵀ by torch (MKL) or numpy (OpenBLAS), the median of some runs."""
+    """Measures x·Wᵀ by torch (MKL) or numpy (OpenBLAS), as the median of several runs."""
 
     def __init__(self, a):
         import numpy, torch
@@ -107,7 +107,7 @@ def main():
     for line in sys.stdin:
         try:
             result = worker.run(json.loads(line))
-        except Exception as e:  # the harness shows it and goes on
+        except Exception as e:  # the harness shows it and continues
             result = {"error": f"{type(e).__name__}: {e}"}
         print(json.dumps(result), flush=True)
 

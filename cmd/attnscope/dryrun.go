@@ -35,7 +35,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps
 	return nil
 }
 
-// cardText is the memory that the run takes on a card.
+// cardText describes the memory that the run takes on a card.
 func cardText(src *capture.Source, need *forecast.Need, plan *dumps.Plan) string {
 	m := need.CardMemory(&src.Config, plan)
 	parts := fmt.Sprintf("%s: weights %s, cache %s, work %s, recording %s", sizes.Text(m.Total()),
@@ -47,7 +47,7 @@ func cardText(src *capture.Source, need *forecast.Need, plan *dumps.Plan) string
 	return fmt.Sprintf("%s; %s of %s is free on %s", parts, sizes.Text(d.Free), sizes.Text(d.Memory), src.Device.Name)
 }
 
-// freeText is the free space of the disk that a file goes to, if it is known.
+// freeText describes the free space of the disk that a file goes to, if it is known.
 func freeText(path string) string {
 	free, ok := freeBytes(path)
 	if !ok {

@@ -13,7 +13,7 @@ import (
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// modelInfo is what info says of a model besides its configuration.
+// modelInfo is what info prints about a model in addition to its configuration.
 type modelInfo struct {
 	dtypes       map[string]int // number of tensors by type
 	stored       int64          // bytes in the file

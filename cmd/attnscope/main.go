@@ -1,5 +1,5 @@
-// Command attnscope records what a language model attends to and shows what a
-// compressed KV cache would have kept of it.
+// Command attnscope records what a language model attends to and shows how much of
+// that a compressed KV cache would have kept.
 //
 //	attnscope capture -m MODEL -p prompts.jsonl -o run.attn
 //	attnscope hitrate run.attn

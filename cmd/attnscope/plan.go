@@ -9,7 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// planFlags say what of a prompt's attention is recorded.
+// planFlags say which parts of a prompt's attention are recorded.
 var planFlags = []cli.Flag{
 	&cli.IntFlag{
 		Name: "window-rows", Value: 128,
@@ -75,8 +75,8 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 	return p, nil
 }
 
-// headerOf describes the run: the model, the plan, and what tells this run from
-// another.
+// headerOf describes the run: the model, the plan, and what distinguishes this run
+// from another.
 func headerOf(c *cli.Context, s *capture.Source, plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
 	return capture.NewHeader(s, *plan, list, dumps.Manifest{
 		Program: "attnscope " + version(), Command: append([]string{"attnscope"}, commandOf(c)...),

@@ -64,8 +64,8 @@ func (b *bar) capture(p capture.Progress) {
 		b.what, prompt, p.Prompts, p.ID, p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
 }
 
-// figures are the speed, the time left, the size of the dump and the free space of
-// its disk.
+// figures returns the speed, the time left, the size of the dump and the free space
+// of its disk.
 func (b *bar) figures(p capture.Progress) []string {
 	var list []string
 	rate := p.Rate
@@ -91,8 +91,8 @@ func (b *bar) figures(p capture.Progress) []string {
 	return list
 }
 
-// line is the text in front of a bar: as much as leaves a third of the screen to
-// the bar.
+// line returns the text in front of a bar, short enough to leave a third of the
+// screen to the bar.
 func (b *bar) line(what string, p capture.Progress) string {
 	width := 80
 	if f, ok := b.w.(*os.File); ok {

@@ -65,7 +65,7 @@ func (f *statusFile) update(p capture.Progress) {
 		f.s.SecondsLeft = &left
 	}
 	if time.Since(f.last) >= time.Second {
-		_ = f.write() // the capture goes on without its status file
+		_ = f.write() // the capture continues without its status file
 	}
 }
 

@@ -204,8 +204,8 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	}, nil
 }
 
-// slurmResources reads what a task asks of Slurm. memory is what it is expected
-// to need, in bytes.
+// slurmResources reads the resources that a task requests from Slurm. memory is the
+// number of bytes that it is expected to need.
 func slurmResources(c *cli.Context, memory int64) cluster.Resources {
 	mem := c.String("mem")
 	if mem == "auto" {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// cache keeps values under a bound of bytes and drops the least recently used. If a
-// value is being built, requests for it wait.
+// cache keeps values within a limit of bytes and drops the least recently used ones.
+// Requests for a value that is being built wait for it.
 type cache struct {
 	mu    sync.Mutex
 	limit int
@@ -24,8 +24,8 @@ type cached struct {
 	err   error
 }
 
-// collectBytes is the number of dropped bytes from which on the garbage collector is
-// run before as much is allocated again.
+// collectBytes is the number of dropped bytes after which the garbage collector runs,
+// before as much is allocated again.
 const collectBytes = 16 << 20
 
 func newCache(limit int) *cache {
@@ -33,7 +33,7 @@ func newCache(limit int) *cache {
 }
 
 // get returns the value of key. If the cache does not have it, build makes it, once,
-// and tells its size; need bytes are freed before. Errors are not kept.
+// and returns its size; need bytes are freed first. Errors are not kept.
 func (c *cache) get(key any, need int, build func() (value any, bytes int, err error)) (any, error) {
 	c.mu.Lock()
 	if e, ok := c.items[key]; ok {
@@ -102,7 +102,8 @@ func (c *cache) shrink(limit int, except *cached) (dropped int) {
 	return dropped
 }
 
-// dropNext makes a value the first to be dropped: it was needed for another one only.
+// dropNext makes a value the first to be dropped, because it was needed only to build
+// another one.
 func (c *cache) dropNext(key any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,7 +117,7 @@ func (c *cache) drop(e *list.Element) {
 	delete(c.items, e.Value.(*cached).key)
 }
 
-// lookup is [cache.get] for values of a type.
+// lookup is [cache.get] with a typed result.
 func lookup[T any](c *cache, key any, need int, build func() (value T, bytes int, err error)) (T, error) {
 	v, err := c.get(key, need, func() (any, int, error) { return build() })
 	if err != nil {

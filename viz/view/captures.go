@@ -8,7 +8,7 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// capturesAnswer describes everything there is to look at.
+// capturesAnswer describes the captures and methods that the page can show.
 type capturesAnswer struct {
 	Captures []captureInfo `json:"captures"`
 	Methods  []methodInfo  `json:"methods"`
@@ -38,8 +38,8 @@ type promptInfo struct {
 	WindowRows   int         `json:"window_rows"`
 	Store        dumps.Store `json:"store"`
 	Followed     bool        `json:"followed"`
-	// Windows are those whose hit rates need no reading once a layer was read; null
-	// stands for all.
+	// Windows lists the windows whose hit rates need no further reading once a layer
+	// has been read; null means all.
 	Windows []int `json:"windows"`
 }
 

@@ -9,13 +9,13 @@ import (
 // place names a layer of a prompt of a capture: indices, and the id of the layer.
 type place struct{ capture, prompt, layer int }
 
-// header is that of a place's capture.
+// header returns the header of a place's capture.
 func (s *Server) header(at place) *dumps.Header { return s.captures[at.capture].Header() }
 
-// prompt is the prompt of a place.
+// prompt returns the prompt of a place.
 func (s *Server) prompt(at place) *dumps.Prompt { return &s.captures[at.capture].Prompts()[at.prompt] }
 
-// prompts are those of a capture with some indices.
+// prompts returns the prompts of a capture that have the given indices.
 func (s *Server) prompts(capture int, indices []int) []*dumps.Prompt {
 	all := s.captures[capture].Prompts()
 	list := make([]*dumps.Prompt, len(indices))
@@ -25,7 +25,7 @@ func (s *Server) prompts(capture int, indices []int) []*dumps.Prompt {
 	return list
 }
 
-// heads is the number of recorded heads of all layers of a capture.
+// heads returns the number of recorded heads of all layers of a capture.
 func (s *Server) heads(capture int) int {
 	plan := &s.captures[capture].Header().Plan
 	return len(plan.Heads) * len(plan.Layers)
@@ -47,8 +47,9 @@ func (s *Server) layer(at place) (*digest.LayerRows, error) {
 	})
 }
 
-// layerOnce opens a layer that is read once. It is the open one if the cache has it,
-// otherwise it is not kept. The rows must not be read after done was called.
+// layerOnce opens a layer that is read once. It returns the layer in the cache if
+// there is one; otherwise the opened layer is not kept. The rows must not be read
+// after done is called.
 func (s *Server) layerOnce(at place) (rows *digest.LayerRows, done func(), err error) {
 	if kept, ok := s.cache.peek(at); ok {
 		return kept.(*digest.LayerRows), func() {}, nil
@@ -100,7 +101,8 @@ func (s *Server) hasStats(at place, spec digest.Spec) bool {
 	return ok
 }
 
-// copyingKey names what the retrieval scores of a prompt share in the cache.
+// copyingKey names, in the cache, the data that the retrieval scores of a prompt
+// share.
 type copyingKey struct{ capture, prompt int }
 
 // copying prepares retrieval scores once for all layers of a prompt.
@@ -111,8 +113,8 @@ func (s *Server) copying(at place) (*analysis.Copying, error) {
 	})
 }
 
-// fitSpec returns the spec of the digests that the cache can hold of some prompts in
-// all layers, so that moving between its windows reads nothing again.
+// fitSpec returns the spec of the digests of some prompts that the cache can hold for
+// all layers, so that switching between its windows reads nothing again.
 func (s *Server) fitSpec(capture int, prompts []int) digest.Spec {
 	return digest.FitSpec(s.prompts(capture, prompts), s.heads(capture), s.cache.limit/8*7)
 }

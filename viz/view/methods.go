@@ -23,7 +23,8 @@ type methodsQuery struct {
 }
 
 // readMethods reads methods and capacity, both lists, and how they select. With
-// layer=all it asks for all layers, which is quick after each was asked for.
+// layer=all it asks for all layers, which is quick once each layer has been
+// requested.
 func (s *Server) readMethods(p *params) methodsQuery {
 	all := p.values.Get("layer") == "all"
 	if all {
@@ -53,7 +54,7 @@ func (s *Server) readMethods(p *params) methodsQuery {
 // all of them at once, so that another stop needs no second pass.
 var sliderThetas = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5}
 
-// thetasWith returns the stops, with theta before them if it is none of them.
+// thetasWith returns the stops, with theta before them if it is not one of them.
 func thetasWith(theta float64) []float64 {
 	if slices.Contains(sliderThetas, theta) {
 		return sliderThetas
@@ -69,7 +70,7 @@ type methodsAnswer struct {
 }
 
 // methodRow is what a method keeps at one capacity: the columns of the same names in
-// a table of [analysis.Methods]. Of several prompts they are means.
+// a table of [analysis.Methods]. For several prompts they are means.
 type methodRow struct {
 	Method   string `json:"method"`
 	Capacity int    `json:"capacity"`
@@ -180,8 +181,8 @@ func (s *Server) keptOfLayer(ctx context.Context, at place, q methodsQuery) []di
 	return out
 }
 
-// measureMethods measures methods on a layer. What they look at is read once for all,
-// and while they are measured nothing else is read.
+// measureMethods measures methods on a layer. Their input is read once for all of
+// them, and nothing else is read while they are measured.
 func (s *Server) measureMethods(
 	ctx context.Context, at place, methods []snapkv.Method, q methodsQuery,
 ) ([]digest.MethodKept, error) {
@@ -196,7 +197,8 @@ func (s *Server) measureMethods(
 	var entries []digest.Entry
 	var indices []int // of the entries among the methods
 	for i, m := range methods {
-		// Some budgets depend on all layers, so they come before this layer is held.
+		// Some budgets depend on all layers, so they are computed before this layer
+		// is held.
 		budgets, err := s.budgets(ctx, at, m, q.config)
 		if err != nil {
 			out[i].Err = err

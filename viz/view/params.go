@@ -31,7 +31,7 @@ func (p *params) failWith(err error) {
 	}
 }
 
-// int reads a number from lo to hi; fallback stands for a missing one.
+// int reads a number from lo to hi; a missing one is fallback.
 func (p *params) int(name string, fallback, lo, hi int) int {
 	text := p.values.Get(name)
 	if text == "" {
@@ -45,7 +45,7 @@ func (p *params) int(name string, fallback, lo, hi int) int {
 	return v
 }
 
-// float reads a number from lo to hi; fallback stands for a missing one.
+// float reads a number from lo to hi; a missing one is fallback.
 func (p *params) float(name string, fallback, lo, hi float64) float64 {
 	text := p.values.Get(name)
 	if text == "" {
@@ -87,7 +87,7 @@ func (p *params) list(name string, fallback []int, most int, want string, valid 
 // flag reads 0 or 1.
 func (p *params) flag(name string) bool { return p.int(name, 0, 0, 1) == 1 }
 
-// choice reads one of some words; the first stands for a missing one.
+// choice reads one of some words; the first is the default.
 func (p *params) choice(name string, words ...string) string {
 	text := p.values.Get(name)
 	if text == "" {
@@ -100,7 +100,7 @@ func (p *params) choice(name string, words ...string) string {
 	return text
 }
 
-// choose reads one of the values of a type; the first stands for a missing one.
+// choose reads one of the values of a type; the first is the default.
 func choose[T ~string](p *params, name string, values []T) T {
 	words := make([]string, len(values))
 	for i, v := range values {
@@ -184,8 +184,8 @@ type layerQuery struct {
 	prompts []int // indices
 }
 
-// readLayers reads c, p, layer and layers. p=all stands for the prompts that have a
-// reply, or if none has for the first prompt.
+// readLayers reads c, p, layer and layers. p=all means all prompts that have a reply,
+// or the first prompt if none has one.
 func (s *Server) readLayers(p *params) layerQuery {
 	all := p.values.Get("p") == "all"
 	if all {
@@ -230,14 +230,14 @@ func (s *Server) readRates(p *params, q layerQuery) analysis.HitRateConfig {
 	return cfg
 }
 
-// defaultCapacity stands for a missing capacity.
+// defaultCapacity is used if a request gives no capacity.
 func defaultCapacity() int { return snapkv.Presets["class"].Capacity }
 
 // capacity reads the capacity of a selection.
 func (p *params) capacity() int { return p.int("capacity", defaultCapacity(), 1, math.MaxInt32) }
 
-// config reads how a selection is made of a prompt: window, kernel, pooling, group
-// and seed.
+// config reads the settings of a selection on a prompt: window, kernel, pooling,
+// group and seed.
 func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
 	c := snapkv.Presets["class"]
 	c.Window = p.int("window", min(c.Window, prompt.WindowRows), 1, max(1, prompt.WindowRows))

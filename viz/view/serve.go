@@ -16,8 +16,8 @@ import (
 //go:embed web
 var web embed.FS
 
-// Listen listens on a loopback address such as 127.0.0.1:0. Port 0 stands for any
-// free port. Any other address is an error, since dumps may be private.
+// Listen listens on a loopback address such as 127.0.0.1:0. Port 0 takes any free
+// port. Any other address is an error, since dumps may be private.
 func Listen(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

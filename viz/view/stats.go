@@ -12,7 +12,7 @@ import (
 type statsQuery struct {
 	layerQuery
 	rates analysis.HitRateConfig
-	draft bool // a draft will do where the whole takes long
+	draft bool // a draft is enough if the whole takes long
 }
 
 func (s *Server) readStats(p *params) statsQuery {
@@ -24,9 +24,9 @@ func (s *Server) readStats(p *params) statsQuery {
 	return statsQuery{q, rates, p.flag("draft")}
 }
 
-// statsAnswer holds the measures of a layer's heads, each [heads]. Of several prompts
-// the measures are means over those for which they are defined, and Low and High
-// their 95 % bootstrap intervals.
+// statsAnswer holds the measures of a layer's heads, each [heads]. For several
+// prompts the measures are means over the prompts for which they are defined, and Low
+// and High are their 95 % bootstrap intervals.
 type statsAnswer struct {
 	Layer    int                 `json:"layer"`
 	Heads    []int               `json:"heads"`
@@ -34,19 +34,20 @@ type statsAnswer struct {
 	Measures map[string][]number `json:"measures"`
 	Low      map[string][]number `json:"low,omitempty"`
 	High     map[string][]number `json:"high,omitempty"`
-	// Draft says that only some rows were read. The measures are means over Rows of Of
-	// rows: those of the replies, or without replies the recorded rows of the prompts.
+	// Draft is true if only some rows were read. The measures are then means over
+	// Rows out of Of rows: the rows of the replies or, without replies, the recorded
+	// rows of the prompts.
 	Draft bool `json:"draft"`
 	Rows  int  `json:"rows"`
 	Of    int  `json:"of"`
 }
 
-// layersStats answers for one layer, or with a list for several.
+// layersStats answers for one layer, or for several if the request lists them.
 func (s *Server) layersStats(ctx context.Context, q statsQuery) (any, error) {
 	return perLayer(ctx, q.layerQuery, func(at place) (*statsAnswer, error) { return s.statsOf(ctx, at, q) })
 }
 
-// perLayer answers for the layer of q, or with a list for its layers.
+// perLayer answers for the layer of q, or for its layers if it lists them.
 func perLayer[A any](ctx context.Context, q layerQuery, answer func(at place) (A, error)) (any, error) {
 	if q.layers == nil {
 		return answer(q.at)

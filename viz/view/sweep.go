@@ -19,7 +19,7 @@ func (s *Server) readSweep(p *params) sweepQuery {
 }
 
 // sweepAnswer holds the hit rates of a layer: those of [analysis.HitRates] by layer.
-// Of several prompts they are means.
+// For several prompts they are means.
 type sweepAnswer struct {
 	Layer int        `json:"layer"`
 	Rows  []sweepRow `json:"rows"`
@@ -42,7 +42,7 @@ type sweepRow struct {
 	Prompts     int    `json:"prompts"`
 }
 
-// layersSweep answers for one layer, or with a list for several.
+// layersSweep answers for one layer, or for several if the request lists them.
 func (s *Server) layersSweep(ctx context.Context, q sweepQuery) (any, error) {
 	return perLayer(ctx, q.layerQuery, func(at place) (sweepAnswer, error) { return s.sweepOf(ctx, at, q) })
 }

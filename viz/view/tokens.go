@@ -54,7 +54,7 @@ func tokensOf(p *dumps.Prompt, piece func(id int32) string) tokensAnswer {
 	return out
 }
 
-// textOf is the text of prompt token i, empty if its offsets are damaged.
+// textOf returns the text of prompt token i, empty if its offsets are damaged.
 func textOf(p *dumps.Prompt, i int) string {
 	lo, hi := 0, int(p.Offsets[i])
 	if i > 0 {

@@ -43,9 +43,10 @@ type Options struct {
 	// token by its id. It is used for tokens whose text the dump does not hold. Where
 	// Pieces is nil, or returns nil, ids are shown.
 	Pieces func(h *dumps.Header) func(id int32) string
-	// Token guards the server; it is part of every path. Empty stands for a random one.
+	// Token guards the server; it is part of every path. If it is empty, the server
+	// makes a random one.
 	Token string
-	// CacheBytes bounds the memory for results; 0 stands for 256 MiB.
+	// CacheBytes bounds the memory for results; 0 means 256 MiB.
 	CacheBytes int
 }
 
@@ -57,7 +58,7 @@ type Server struct {
 	results  *cache              // small results that took long to compute
 	work     *semaphore.Weighted // bytes that computations hold together
 
-	draftWeights int // weights from which on a draft is worth it
+	draftWeights int // number of weights from which a draft pays off
 	levelBytes   int // bound of each level of a pyramid
 }
 
@@ -74,7 +75,7 @@ const (
 )
 
 // reserve waits until a computation may hold a number of bytes, and returns the
-// function that frees them. A number above workBytes stands for all of them.
+// function that frees them. A number above workBytes reserves all of them.
 func (s *Server) reserve(bytes int) (free func()) {
 	n := int64(max(1, min(bytes, workBytes)))
 	s.work.Acquire(context.Background(), n) // cannot fail: the context does not end

@@ -141,8 +141,8 @@ export class Compare {
     }
   }
 
-  // common says what can be subtracted: all rows, those of the prompt if the replies
-  // have other lengths, or none.
+  // common returns which rows can be subtracted: "all", "prompt" if the replies have
+  // different lengths, or "none".
   common() {
     const a = this.infoA();
     const b = this.infoB();

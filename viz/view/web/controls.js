@@ -59,8 +59,7 @@ function check(text, name) {
   };
 }
 
-// picker is a list of options with numbers as values. after is called when one was
-// picked.
+// picker is a list of options with numbers as values. after is called after a choice.
 function picker(text, name, options, after) {
   const list = options.map(([value, optionText]) =>
     element("option", { value: String(value), selected: state[name] === value }, optionText),
@@ -184,7 +183,7 @@ const controls = {
   },
 };
 
-// isHidden reports that a control has no effect in the present state.
+// isHidden reports whether a control has no effect in the present state.
 function isHidden(name, about) {
   switch (name) {
     case "top":

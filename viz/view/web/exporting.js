@@ -5,8 +5,8 @@ import { SVG } from "./svg.js";
 
 const ratio = 2; // pixels of a PNG per CSS pixel
 
-// exportView saves a view as png, svg or csv; name is that of the file without its
-// ending.
+// exportView saves a view as png, svg or csv; name is the file name without its
+// extension.
 export function exportView(view, kind, name, captures) {
   const file = `${name}.${kind}`;
   const stage = byId("main").firstElementChild;

@@ -42,7 +42,7 @@ export class Grid {
       draw();
     };
     await collect(this.batches(), ask({ draft: 1 }), take, alive);
-    draw.stop(); // the caller draws when all is there
+    draw.stop(); // the caller draws when all answers are there
     if (this.done || !alive()) {
       return;
     }
@@ -58,7 +58,7 @@ export class Grid {
     draw.stop();
   }
 
-  // batches are the layers in lists that are requested together.
+  // batches splits the layers into lists that are requested together.
   batches() {
     const list = [];
     for (let i = 0; i < this.layers.length; i += this.together) {
@@ -75,7 +75,8 @@ export class Grid {
     this.prompts = answer.prompts;
   }
 
-  // estimate says from what the drafts were made that are shown; empty without drafts.
+  // estimate says from how many rows the shown drafts were made; empty without
+  // drafts.
   estimate() {
     const draft = [...this.answers.values()].find(answer => answer.draft);
     if (!draft) {
@@ -89,7 +90,7 @@ export class Grid {
     return !!this.answers.get(layer)?.draft;
   }
 
-  // after shows what another grid of the same prompt holds until answers come.
+  // after shows the values of another grid of the same prompt until answers come.
   after(old) {
     if (old && old.captureIndex === this.captureIndex && old.prompt === this.prompt) {
       this.answers = new Map(old.answers);
@@ -131,9 +132,9 @@ export class Grid {
   }
 }
 
-// drawGrid draws a cell for each layer (down) and head (across). It returns a function
-// from a point to [layer, index of the head], or null; its right is the edge of the
-// grid.
+// drawGrid draws a cell for each layer (down) and head (across). It returns a
+// function from a point to [layer, index of the head], or null; its property right is
+// the right edge of the grid.
 //
 //	layers, heads  ids
 //	value          of (layer, index of the head); null where there is none
@@ -204,7 +205,7 @@ export function drawGrid(context, box, { layers, heads, value, color, title, ord
   return Object.assign(find, { right: x0 + width * heads.length });
 }
 
-// labels calls draw for as many items as have room, at equal distances.
+// labels calls draw for as many items as fit, at equal distances.
 function labels(items, size, room, draw) {
   const every = Math.max(1, Math.ceil(room / size));
   items.forEach((item, i) => {

@@ -1,15 +1,15 @@
-// Where the parts of the head view are.
+// The layout of the head view.
 import { state } from "./state.js";
 
 export const margin = { left: 96, right: 84, top: 26, bottom: 34 };
 export const voteHeight = 62;
 export const keptHeight = 9;
-export const sinkWidth = 12; // of a first position that stands apart
+export const sinkWidth = 12; // width of a first position that is drawn apart
 export const voteBottom = margin.top + voteHeight;
 
-// layoutOf says where things are, in CSS pixels, and what part of the map is in sight:
-// keys [k0, k1) and rows [r0, r1). Its functions turn keys and rows into points and
-// points into keys and rows.
+// layoutOf returns where the parts of the view are, in CSS pixels, and which part of
+// the map is in sight: keys [k0, k1) and rows [r0, r1). Its functions turn keys and
+// rows into points and points into keys and rows.
 export function layoutOf(info, width, height) {
   const sinks = state.apart ? Math.min(info.sinks, info.keys - 1) : 0;
   const x = margin.left + (sinks ? sinks * sinkWidth + 8 : 0);

@@ -56,7 +56,7 @@ function paintSinks(context, view, box, lines, color) {
 }
 
 // paintVeil dims the prefix positions that the chosen method drops. A pixel that
-// stands for several keys stays clear if one of them is kept.
+// covers several keys stays clear if one of them is kept.
 function paintVeil(context, view, box, columns) {
   const { mask } = view;
   if (!mask || view.kept.whole) {
@@ -196,7 +196,7 @@ function paintKeyAxis(context, view, box) {
   }
 }
 
-// paintRowAxis writes tokens beside the rows if they have room, else positions, and
+// paintRowAxis writes tokens next to the rows if they have room, else positions, and
 // draws a line above the reply.
 function paintRowAxis(context, view, box) {
   const { info } = view.map;

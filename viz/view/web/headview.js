@@ -209,7 +209,8 @@ export class HeadView {
     this.side.replaceChildren(...parts);
   }
 
-  // largest is a list of the largest weights; the first weight is that of a position.
+  // largest makes a list of the largest weights; weights[0] belongs to the position
+  // first.
   largest(title, weights, first, pick) {
     const list = [...weights].map((weight, i) => [first + i, weight]);
     list.sort((a, b) => b[1] - a[1] || a[0] - b[0]);
@@ -373,7 +374,7 @@ export class HeadView {
     this.redraw();
   }
 
-  // dragTo pans by the way from where the pointer was pressed.
+  // dragTo pans by the distance from the point where the pointer was pressed.
   dragTo(event) {
     const { x, y, box } = this.drag;
     const dx = event.clientX - x;
@@ -453,7 +454,8 @@ export class HeadView {
   }
 }
 
-// zoomed scales a range by a factor around a center, within limits and to a least size.
+// zoomed scales a range by a factor around a center, within limits and to at least a
+// minimum size.
 function zoomed([low, high], factor, center, [min, max], least) {
   const size = Math.min(max - min, Math.max(least, (high - low) * factor));
   const share = (center - low) / (high - low);

@@ -64,7 +64,8 @@ let firstHeadChosen = false;
 const capture = () => about.captures[state.c];
 const prompt = () => capture().prompts[state.p];
 
-// keepInRange corrects the state where the captures do not have what it names.
+// keepInRange corrects the parts of the state that name something the captures do not
+// have.
 function keepInRange() {
   const index = (value, count) => (Number.isInteger(value) && value >= 0 && value < count ? value : 0);
   if (!views[state.v]) {

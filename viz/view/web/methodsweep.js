@@ -109,8 +109,8 @@ export class MethodSweep {
     }
   }
 
-  // loadLayers requests layer by layer and draws the means over those that are there.
-  // Methods whose budgets depend on all layers come last.
+  // loadLayers requests layer by layer and draws the means over the layers that have
+  // arrived. Methods whose budgets depend on all layers come last.
   async loadLayers(layers, query, methods, alive) {
     const draw = paced(() => this.draw(), 150);
     const sums = new Map();

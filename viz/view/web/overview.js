@@ -154,7 +154,7 @@ export class Overview {
     colorBar(context, bar, marks, measure.name);
   }
 
-  // ofText says what the values are of.
+  // ofText says which prompts the values come from, and whether they are estimates.
   ofText() {
     const prompt =
       this.grid.prompt === "all"

@@ -1,8 +1,8 @@
 // The state of the page. It is kept in the address behind #, so that the browser's
 // history, bookmarks and exported pictures hold it.
 
-// The names and their order are those in the address, and must stay what they are:
-// exported pictures hold addresses.
+// The names and their order are those in the address, and must not change: exported
+// pictures hold addresses.
 const defaults = {
   v: "overview", // view: overview, head, text, sweep or compare
   c: 0, // capture, an index
@@ -16,7 +16,7 @@ const defaults = {
   mean: 0, // overview: mean over prompts
   scale: "log", // log, linear or quantile
   pool: "max", // cells of a zoomed-out map: max or mean
-  apart: 1, // map: the first positions stand apart
+  apart: 1, // map: draw the first positions apart
   veil: 1, // map: dim the dropped positions
   map: "rows", // rows (recorded rows) or whole (pooled map of the prompt)
 
@@ -48,7 +48,7 @@ const defaults = {
   shade: "vote", // text: shaded by vote, row or readers
   sw: "window", // sweep: over window or method
   y: "mass", // sweep over methods: mass or hit_rate
-  theme: "", // dark or light; empty for that of the system
+  theme: "", // dark or light; empty for the system's theme
 };
 
 // wholeMap is the change of state that shows the whole map, with nothing pinned.

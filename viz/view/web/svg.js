@@ -91,8 +91,8 @@ export class SVG {
     this.path += `M${round(x - radius)} ${round(y)}${half} ${2 * radius} 0${half} ${-2 * radius} 0`;
   }
 
-  // put adds an element; @ stands for the attributes of the transformation and the
-  // opacity.
+  // put adds an element; @ is replaced by the attributes of the transformation and
+  // the opacity.
   put(text) {
     const moved = this.matrix.some((value, i) => value !== identity[i]);
     let attributes = moved ? ` transform="matrix(${this.matrix.map(round).join(" ")})"` : "";

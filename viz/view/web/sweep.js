@@ -320,7 +320,7 @@ export class Sweep {
   }
 }
 
-// merged adds to fresh rows the old ones of other windows.
+// merged adds the old rows of other windows to fresh rows.
 function merged(fresh, old) {
   const rest = old.filter(row => !fresh.some(other => other.window === row.window));
   return [...fresh, ...rest].sort(byWindow);

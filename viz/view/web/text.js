@@ -1,7 +1,7 @@
 // Texts of numbers and tokens.
 
-// visible makes a token visible: line ends, tabs, outer spaces and the empty token
-// become signs.
+// visible makes a token visible: it replaces line ends, tabs, outer spaces and the
+// empty token with signs.
 export function visible(piece) {
   if (piece === "") {
     return "∅";

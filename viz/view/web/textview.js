@@ -224,7 +224,8 @@ export class TextView {
     return Math.max(0, Math.min(1, share));
   }
 
-  // keptShare is the share of heads that keep a token; undefined if that is not asked.
+  // keptShare is the share of heads that keep a token; undefined if it was not
+  // requested.
   keptShare(token) {
     return this.mask && token < this.mask.length ? this.mask[token] : undefined;
   }
@@ -249,8 +250,8 @@ export class TextView {
     }
   }
 
-  // pick marks a token: one of the reply shows what it attends to, one of the prompt
-  // its readers, or at the second click, if its row was recorded, what it attends to.
+  // pick marks a token. A reply token shows what it attends to. A prompt token shows
+  // its readers or, at the second click, if its row was recorded, what it attends to.
   pick(token) {
     const again = state.key === token && token >= this.info.first;
     if (token >= this.text.prompt || again) {
