@@ -336,7 +336,7 @@ func TestUnusableDevices(t *testing.T) {
 		d    Device
 		says string
 	}{
-		{Device{Driver: [2]int{10, 2}, Capability: [2]int{8, 0}}, "driver is too old: it speaks CUDA 10.2"},
+		{Device{Driver: [2]int{10, 2}, Capability: [2]int{8, 0}}, "driver is too old: it supports CUDA 10.2"},
 		{Device{Driver: [2]int{12, 4}, Capability: [2]int{7, 5}}, "compute capability 7.5"},
 		{Device{Driver: [2]int{11, 0}, Capability: [2]int{8, 0}}, ""},
 		{Device{Driver: [2]int{13, 0}, Capability: [2]int{12, 0}}, ""},
