@@ -26,7 +26,7 @@ type Config struct {
 	// Plan.MaxNewTokens.
 	FollowWhole bool
 	Progress    func(Progress) // called during the run and at the end of each prompt; may be nil
-	Warn        func(string)   // receives what is wrong with an incomplete dump; may be nil
+	Warn        func(string)   // receives the problems of an incomplete dump; may be nil
 
 	wrap   func(*os.File) dumps.File // tests make writes fail
 	floats bool                      // tests make a card deliver float32 rows and exact sums at every precision

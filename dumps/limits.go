@@ -34,7 +34,7 @@ func maxPrompts(size int64) uint64 { return maxEnd + 64*uint64(size) }
 // takes more room in the file than in the index, apart from the offset of its payload.
 func maxIndex(size int64) uint64 { return 8 + uint64(size)/frameBytes*indexEntryBytes }
 
-// limits checks what a record says about itself.
+// limits checks a record against the limits.
 func (r *record) limits() error {
 	most := uint64(maxBlock)
 	switch r.Kind {

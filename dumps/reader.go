@@ -170,7 +170,7 @@ func (r *Reader) Prompts() []Prompt { return r.prompts }
 // Complete reports whether the dump was finished and its index is whole.
 func (r *Reader) Complete() bool { return r.complete }
 
-// Warnings list what is wrong with a dump that can be read nevertheless.
+// Warnings returns the problems of a dump that can still be read.
 func (r *Reader) Warnings() []string { return r.warnings }
 
 // Size returns the length of the file in bytes.

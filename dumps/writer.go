@@ -89,7 +89,7 @@ func (w *Writer) begin(adopt bool) error {
 	return w.file.appendJSON(record{Kind: kindHeader}, w.header)
 }
 
-// Warnings list what Create found damaged in the file that it continues.
+// Warnings returns the damage that Create found in the file that it continues.
 func (w *Writer) Warnings() []string { return w.warnings }
 
 // Bytes returns the length of the file so far.
@@ -138,8 +138,8 @@ func (w *Writer) Abort() error {
 	return errors.Join(err, w.file.f.Close())
 }
 
-// indexOrder lists the records as the index does: prompts in the order of their
-// prompt set, even where a prompt was run again after later ones.
+// indexOrder lists the records as the index does: prompts in the order of their prompt
+// set, even if a prompt was run again after later ones.
 func (w *Writer) indexOrder() []record {
 	records := w.file.records
 	if slices.IsSorted(w.places) || slices.Contains(w.places, 0) {
