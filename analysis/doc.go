@@ -22,4 +22,9 @@
 //
 // A weight and theta are compared as float32, ties between positions go to the lower
 // one, and no result depends on the number of threads.
+//
+// Where to look: hitrates.go goes through the dumps for HitRates, head_rate.go rates one
+// head, and hitrate_row.go averages over prompts and lists the columns. For Methods,
+// methods.go goes through the dumps, evaluate.go measures selections, measures.go sums
+// them, and method_row.go averages and lists the columns.
 package analysis

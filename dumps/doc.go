@@ -36,6 +36,13 @@
 // wrap [ErrCorrupt] if the file is damaged, [ErrAbsent] if the plan leaves out the
 // requested data, and [ErrComplete] if there is nothing to resume. The complete
 // prompts of a cut or damaged dump can still be read; see [Reader.Warnings].
+//
+// # Where to look
+//
+// writer.go begins and ends a file, and resume.go continues one. prompt_writer.go takes
+// the values of a prompt, encoding.go rounds them as precision.go says, and queue.go
+// writes them and keeps the first error. reader.go finds the prompts of a file, and
+// layer_reader.go and attention.go return their weights.
 package dumps
 
 import "errors"

@@ -22,6 +22,10 @@
 // The token in the address is a secret: whoever knows it can read the dumps. Requests
 // from other machines, and requests that other web sites make the browser send, are
 // refused.
+//
+// Where to look: api.go lists the requests, and each has a file with its parameters and
+// its answer. The page is in web: main.js lists the views, and each has a file; the
+// measures of heads are in measures.js, the settings in controls.js and state.js.
 package view
 
 import (
