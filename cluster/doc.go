@@ -1,6 +1,6 @@
-// Package cluster runs a capture as a Slurm job array. The prompts are split into shards,
-// and each task of the array records one shard into a dump of its own. When all shards
-// are complete, their dumps are merged into one.
+// Package cluster runs a capture as a Slurm job array. The prompts are split into
+// shards, and each task of the array records one shard into its own dump. When all
+// shards are complete, their dumps are merged into one.
 //
 //	report, err := cluster.Run(ctx, cluster.Job{
 //		Out: "run.attn", Shards: 8, Prompts: 200,
@@ -10,8 +10,8 @@
 // Slurm schedules the tasks. [Run] writes the batch script, submits it with sbatch, and
 // then follows the queue and the files of the tasks until all shards are done.
 //
-// State. Everything that Run knows is in one folder, RUN.attn.submit. Run may therefore be
-// stopped at any time: the tasks continue, and the same call resumes following them.
+// State. Run keeps its entire state in one folder, RUN.attn.submit. Run may therefore
+// be stopped at any time: the tasks continue, and the same call follows them again.
 //
 //	job.json     the arguments, and each array job that was submitted
 //	job.sh       the batch script, which can also be given to sbatch by hand
@@ -21,11 +21,11 @@
 //	attnscope    a copy of the program, so that a rebuild does not change a running job
 //
 // Retries. A task that ends without a complete dump is submitted again. It resumes the
-// shard's dump after its last complete prompt, so finished prompts are never repeated. A
-// shard that fails more than Job.Retries times in a row without finishing a prompt is
-// given up; Run then ends with [ErrGivenUp], and calling it again tries the shard again.
-// A task that Slurm preempts, or that comes close to its time limit after it finished a
-// prompt, goes back into the queue and does not count as failed.
+// shard's dump after its last complete prompt, so finished prompts are never repeated.
+// If a shard fails more than Job.Retries times in a row without finishing a prompt, Run
+// stops retrying it and ends with [ErrGivenUp]; another call of Run tries the shard
+// again. A task that Slurm preempts, or that approaches its time limit after it has
+// finished a prompt, goes back into the queue and does not count as failed.
 //
 // Merge. The merged dump has the same numbers as a capture without shards on a processor
 // of the same kind. Run warns if shards were recorded on different processors, because

@@ -18,22 +18,23 @@ type Job struct {
 	Prompts       int    // of all shards together
 	PromptsSHA256 string // hash of all prompts, as dumps record it
 	Slurm         Resources
-	Retries       int           // extra attempts per shard that fails without finishing a prompt
+	Retries       int           // extra attempts per shard after failures without a finished prompt
 	Poll          time.Duration // longest time between two queries of the queue
 	Force         bool          // discard the state and replace Out
 	KeepShards    bool          // keep the dumps of the shards after merging
-	NoWait        bool          // submit and merge what is possible now, then return
+	NoWait        bool          // submit and merge what can be done now, then return
 	Log           func(format string, args ...any)
 }
 
-// Resources are the resources of one task. Empty and zero fields are left to the cluster.
+// Resources holds the resources of one task. For empty and zero fields, the cluster's
+// defaults apply.
 type Resources struct {
 	Partition, Account, QOS, Time, Mem, Gres string
 	CPUs                                     int           // per task
-	Running                                  int           // most tasks that run at the same time
+	Running                                  int           // largest number of tasks that run at the same time
 	Grace                                    time.Duration // from the warning to the time limit
-	Options                                  []string      // more options of sbatch, such as --constraint=avx512
-	Setup                                    []string      // shell lines before the capture, such as module load
+	Options                                  []string      // additional options of sbatch, such as --constraint=avx512
+	Setup                                    []string      // shell lines to run before the capture, such as module load
 }
 
 // Report is the result of a run.
@@ -45,10 +46,10 @@ type Report struct {
 	Warnings []string
 }
 
-// ErrGivenUp is in the chain of the error of a run that ended with shards missing.
+// ErrGivenUp is wrapped by the error of a run that ended with shards missing.
 var ErrGivenUp = errors.New("shards are missing")
 
-// dir is the state folder.
+// dir returns the state folder.
 func (j *Job) dir() string {
 	if j.Dir != "" {
 		return j.Dir
@@ -56,7 +57,7 @@ func (j *Job) dir() string {
 	return j.Out + ".submit"
 }
 
-// name is the first part of the name of an array job in the queue.
+// name returns the first part of an array job's name in the queue.
 func (j *Job) name() string {
 	base := strings.TrimSuffix(filepath.Base(j.Out), ".attn")
 	return strings.Map(func(r rune) rune {
@@ -67,7 +68,7 @@ func (j *Job) name() string {
 	}, base)
 }
 
-// check reports a number of shards that is not possible.
+// check returns an error if the number of shards is not possible.
 func (j *Job) check() error {
 	switch {
 	case j.Shards < 1:
@@ -84,12 +85,13 @@ func (j *Job) log(format string, args ...any) {
 	}
 }
 
-// shardPath is the dump of shard i.
+// shardPath returns the path of the dump of shard i.
 func shardPath(dir string, i int) string {
 	return filepath.Join(dir, "shards", fmt.Sprintf("shard-%04d.attn", i))
 }
 
-// logPath is the log of task i of an array job, as the script names it.
+// logPath returns the path of the log of task i of an array job, as the script names
+// it.
 func logPath(dir string, i int, job string) string {
 	return filepath.Join(dir, "logs", fmt.Sprintf("shard-%04d-job-%s.log", i, job))
 }

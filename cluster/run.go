@@ -16,9 +16,10 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 )
 
-// Run submits the job, or resumes a job that an earlier Run has submitted, and follows it
-// until the shards are merged. When ctx ends, Run returns and the tasks continue. The error
-// wraps [ErrGivenUp] if shards are missing at the end, and [ErrNoSlurm] without Slurm.
+// Run submits the job, or resumes a job that an earlier Run has submitted, and follows
+// it until the shards are merged. When ctx ends, Run returns and the tasks continue.
+// The error wraps [ErrGivenUp] if shards are missing at the end, and [ErrNoSlurm] if
+// Slurm is not installed.
 func Run(ctx context.Context, j Job) (Report, error) {
 	if err := j.check(); err != nil {
 		return Report{}, err
@@ -63,7 +64,7 @@ type runner struct {
 
 	logged     string // last line about all shards
 	loggedAt   time.Time
-	queueFails bool // the queue could not be queried, which was logged
+	queueFails bool // the last query of the queue failed, and the failure was logged
 }
 
 // open loads the state of an earlier run or creates a new one.
@@ -119,7 +120,7 @@ func (r *runner) resume(ctx context.Context, exists bool) (err error) {
 		return nil
 	case exists:
 		return fmt.Errorf("%s exists, but it is not the merged dump of %s", r.j.Out, r.dir)
-	case r.saved.Merged != "": // the output was removed since
+	case r.saved.Merged != "": // the output has since been removed
 		if r.saved, err = create(r.dir, r.j); err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func (r *runner) resume(ctx context.Context, exists bool) (err error) {
 	return nil
 }
 
-// isOurs says whether the output is the merged dump of this job.
+// isOurs reports whether the output is the merged dump of this job.
 func (r *runner) isOurs() bool {
 	d, err := dumps.Open(r.j.Out)
 	if err != nil {
@@ -145,7 +146,7 @@ func (r *runner) isOurs() bool {
 		d.Header().Manifest.PromptsSHA256 == r.saved.PromptsSHA256
 }
 
-// inQueue lists the jobs that have tasks which have not ended.
+// inQueue lists the jobs with tasks that have not ended.
 func (r *runner) inQueue(ctx context.Context) []string {
 	ids, cluster := r.saved.jobs()
 	if len(ids) == 0 {
@@ -165,8 +166,8 @@ func (r *runner) inQueue(ctx context.Context) []string {
 	return busy
 }
 
-// adopt finds the job of a round that was saved without its id, because the submitter died
-// while it called sbatch. A round that was not accepted is dropped.
+// adopt finds the job of a round that was saved without its id, because the submitter
+// died while it called sbatch. A round whose job Slurm did not accept is dropped.
 func (r *runner) adopt(ctx context.Context) error {
 	kept := r.saved.Rounds[:0]
 	for _, round := range r.saved.Rounds {
@@ -217,7 +218,7 @@ func (r *runner) follow(ctx context.Context) error {
 	}
 }
 
-// all says whether all shards satisfy a condition.
+// all reports whether all shards satisfy a condition.
 func (r *runner) all(holds func(*shard) bool) bool {
 	return !slices.ContainsFunc(r.shards, func(s *shard) bool { return !holds(s) })
 }
@@ -239,7 +240,7 @@ func (r *runner) poll(ctx context.Context) {
 	case ctx.Err() != nil:
 		return
 	case err != nil && !r.queueFails:
-		r.j.log("warning: the queue cannot be queried (%v): following the files of the tasks meanwhile", err)
+		r.j.log("warning: the queue cannot be queried (%v): following the files of the tasks instead", err)
 	}
 	r.queueFails = err != nil
 	if err == nil && slices.ContainsFunc(r.shards, func(s *shard) bool {
@@ -400,10 +401,10 @@ func (r *runner) progressLine() string {
 	return strings.Join(parts, "; ")
 }
 
-// quietFor is the longest time without a line about the shards in the log.
+// quietFor is the longest time that the log goes without a line about the shards.
 const quietFor = 10 * time.Minute
 
-// missing is the error of a run whose shards are not all done.
+// missing returns the error of a run in which not all shards are done.
 func (r *runner) missing() error {
 	var list []string
 	first := ""
@@ -419,7 +420,7 @@ func (r *runner) missing() error {
 	return fmt.Errorf("%s: %w: %s of %d (%s)", r.j.Out, ErrGivenUp, strings.Join(list, ", "), r.j.Shards, first)
 }
 
-// merge merges the dumps of the shards, which are complete, and removes them.
+// merge merges the complete dumps of the shards, then removes them.
 func (r *runner) merge(ctx context.Context) error {
 	var paths, hosts []string
 	prompts := 0

@@ -8,11 +8,11 @@ import (
 	"text/template"
 )
 
-// script is the batch script of every task. The submitter only needs its dump and its
-// exit code. Slurm sends USR1, which nothing else sends, when the time limit is near: the
-// capture then ends as on SIGTERM, and the task goes back into the queue if it has
-// finished a prompt since it began. On SIGTERM (preemption, scancel) the task ends, and
-// Slurm decides whether it is started again.
+// script is the batch script of every task. The submitter needs only the task's dump
+// and exit code. When the time limit is near, Slurm sends USR1, which nothing else
+// sends: the capture then ends as on SIGTERM, and the task goes back into the queue if
+// it has finished a prompt since it started. On SIGTERM (preemption, scancel) the task
+// ends, and Slurm decides whether to start it again.
 var script = template.Must(template.New("job.sh").Parse(`#!/bin/bash
 {{- range .Lines}}
 #SBATCH {{.}}
@@ -147,8 +147,8 @@ func directive(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// taskList formats ascending task numbers for --array of sbatch, such as "0-3,7%2" with
-// at most 2 running; 0 means no limit.
+// taskList formats ascending task numbers for --array of sbatch, such as "0-3,7%2" for
+// at most 2 running tasks. If running is 0, there is no limit.
 func taskList(tasks []int, running int) string {
 	var parts []string
 	for lo := 0; lo < len(tasks); {

@@ -21,7 +21,7 @@ type shard struct {
 	prompts  int    // finished prompts in the dump
 	now      int    // finished prompts, including those in the running task's status
 	tries    int    // tasks that ended without a complete dump during this run
-	failures int    // the most recent of them in a row that finished no prompt
+	failures int    // the number of most recent consecutive tries that finished no prompt
 	ended    int    // consecutive observations that the task has ended
 	old      bool   // the job was submitted by an earlier run
 	over     bool   // there will be no more attempts
@@ -34,7 +34,7 @@ type exited struct {
 	code      int
 }
 
-// readExit reads the exit file of shard i, if there is a valid one.
+// readExit reads the exit file of shard i. ok is false if there is no valid one.
 func readExit(dir string, i int) (e exited, ok bool) {
 	text, err := os.ReadFile(strings.TrimSuffix(shardPath(dir, i), ".attn") + ".exit")
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *shard) readStatus(dir string) {
 	}
 }
 
-// hasDump says whether the dump exists under its final name.
+// hasDump reports whether the dump exists under its final name.
 func (s *shard) hasDump(dir string) bool {
 	_, err := os.Stat(shardPath(dir, s.index))
 	return err == nil
@@ -100,8 +100,8 @@ func (s *shard) hasDump(dir string) bool {
 // observe updates the shard from the queue and the files. It returns true if the task has
 // ended without a complete dump. asked says whether the queue could be queried.
 //
-// Two consecutive observations are needed: files appear late on shared file systems, and
-// a task that is requeued seems to have ended for a moment.
+// Two consecutive observations are needed: files appear late on shared file systems,
+// and a requeued task seems to have ended for a moment.
 func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	if s.done || s.over || s.job == "" {
 		return false
@@ -149,8 +149,8 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	return true
 }
 
-// cause is the reason why the task ended without a complete dump. left says whether the
-// task wrote exit.
+// cause returns the reason why the task ended without a complete dump. left says
+// whether the task left an exit file, whose content is exit.
 func (s *shard) cause(dir string, exit exited, left bool) string {
 	var why string
 	switch {
@@ -169,8 +169,8 @@ func (s *shard) cause(dir string, exit exited, left bool) string {
 	return why
 }
 
-// lastLine returns the line of a log that most likely gives the cause of a failure: the
-// last line of the program that is not a hint or progress, or else the last line of
+// lastLine returns the line of a log that most likely states the cause of a failure:
+// the program's last line that is neither a hint nor progress, or else the last line of
 // another program, such as Slurm.
 func lastLine(path string) string {
 	f, err := os.Open(path)
@@ -193,7 +193,7 @@ func lastLine(path string) string {
 		line := strings.TrimSpace(string(lines[i]))
 		message, ours := strings.CutPrefix(line, "attnscope: ")
 		if ours && strings.HasPrefix(message, "shard ") && strings.Contains(message, ", job ") {
-			break // the first line of this start of the task
+			break // the first line that this start of the task logged
 		}
 		if ours && !strings.HasPrefix(message, "hint: ") && !strings.HasPrefix(message, "capture: ") {
 			return message

@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// ErrNoSlurm says that the commands of Slurm are not installed.
+// ErrNoSlurm reports that the commands of Slurm are not installed.
 var ErrNoSlurm = errors.New("sbatch is not in PATH")
 
 // task identifies one task of an array job.
 type task struct {
-	job   string // as sbatch printed it, without the cluster
+	job   string // id printed by sbatch, without the cluster
 	index int
 }
 
@@ -27,14 +27,15 @@ type status struct {
 	node   string
 }
 
-// active has the states of tasks that have not ended.
+// active contains the states of tasks that have not ended.
 var active = map[string]bool{
 	"PENDING": true, "RUNNING": true, "SUSPENDED": true, "CONFIGURING": true, "COMPLETING": true,
 	"RESIZING": true, "SIGNALING": true, "STAGE_OUT": true, "STOPPED": true,
 	"REQUEUED": true, "REQUEUE_FED": true, "REQUEUE_HOLD": true, "SPECIAL_EXIT": true, "RESV_DEL_HOLD": true,
 }
 
-// command runs a command of Slurm and returns its output. The error is its message.
+// command runs a command of Slurm and returns its output. An error contains the
+// command's message.
 func command(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out, errs bytes.Buffer
@@ -66,11 +67,11 @@ func sbatch(ctx context.Context, path, name string, tasks []int, running int) (j
 	}
 	lines := strings.Fields(out)
 	if len(lines) == 0 {
-		return "", "", errors.New("sbatch: it printed no job id")
+		return "", "", errors.New("sbatch printed no job id")
 	}
 	job, cluster, _ = strings.Cut(lines[len(lines)-1], ";")
 	if !jobID.MatchString(job) {
-		return "", "", fmt.Errorf("sbatch: it printed %q, want a job id", strings.TrimSpace(out))
+		return "", "", fmt.Errorf("sbatch printed %q, want a job id", strings.TrimSpace(out))
 	}
 	return job, cluster, nil
 }
@@ -134,8 +135,8 @@ func parseTasks(text string) []int {
 	return list
 }
 
-// accounting asks sacct for tasks that squeue has forgotten. A cluster without accounting
-// gives none.
+// accounting asks sacct for tasks that squeue has forgotten. On a cluster without
+// accounting, it returns none.
 func accounting(ctx context.Context, jobs []string, cluster string) map[task]status {
 	args := []string{
 		"--allocations", "--array", "--noheader", "--parsable2", "--format=JobID,State,NodeList",
@@ -170,8 +171,9 @@ func parseAccounting(out string) map[task]status {
 	return m
 }
 
-// findJob returns the id of the array job with a name, or an empty string: a submitter
-// may have died after it submitted a job and before it saved the id.
+// findJob returns the id of the array job with the given name, or an empty string if
+// there is none. It is needed if a submitter died after it submitted a job and before
+// it saved the id.
 func findJob(ctx context.Context, name string) string {
 	out, err := command(ctx, "squeue", "--noheader", "--states=all", "--format=%F", "--name="+name)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // saved is the content of job.json: the state that outlives the submitter.
 type saved struct {
-	Token         string   `json:"token"` // in the names of the jobs, to find them again
+	Token         string   `json:"token"` // part of the names of the jobs, to find them again
 	Output        string   `json:"output"`
 	Capture       []string `json:"capture"`
 	Shards        int      `json:"shards"`
@@ -39,7 +39,7 @@ type round struct {
 	Submitted string `json:"submitted"`
 }
 
-// now is the current time, as job.json has it.
+// now returns the current time in the format of job.json.
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
 // load reads job.json. It returns nil if there is none.
@@ -121,8 +121,8 @@ func (a argument) String() string {
 	return "not given"
 }
 
-// argumentValues returns the arguments by name. An argument that is given more than once
-// has all its values, in order.
+// argumentValues returns the arguments by name. If an argument is given more than once,
+// all its values are kept, in order.
 func argumentValues(args []string) map[string]argument {
 	m := map[string]argument{}
 	for _, arg := range args {
@@ -158,7 +158,7 @@ func create(dir string, j *Job) (*saved, error) {
 }
 
 // copyProgram copies the executable into the state folder: the executable of `go run`
-// exists only as long as the submitter, and a rebuild must not change a running job.
+// exists only while the submitter runs, and a rebuild must not change a running job.
 func copyProgram(from, to string) error {
 	src, err := os.Open(from)
 	if err != nil {

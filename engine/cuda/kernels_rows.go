@@ -120,7 +120,7 @@ type heads struct {
 	DstHead, DstRow  int // elements
 	Base             int
 	Counts           cu.DevicePtr // int32 [heads*Repeat], or 0
-	Src              cu.DevicePtr // float32 [Rows, LdSrc], from the first channel of the first head on
+	Src              cu.DevicePtr // float32 [Rows, LdSrc], starting at the first channel of the first head
 	LdSrc            int
 	Bias             cu.DevicePtr // [heads*dim], or 0
 	Clip             float32      // bound of the product with its bias; 0: none

@@ -1,6 +1,6 @@
-// Package attend computes rows of attention weights from queries and keys, one head
-// at a time. The reader of dumps rebuilds weights with it, and so does the decoder
-// from compressed caches.
+// Package attend computes rows of attention weights from queries and keys, one head at
+// a time. The dump reader uses it to rebuild weights, and so does the decoder that
+// reads compressed caches.
 package attend
 
 import (
@@ -10,16 +10,16 @@ import (
 	"github.com/attnscope/attnscope/internal/spare"
 )
 
-// Head says how the scores of a head become weights.
+// Head specifies how the scores of a head become weights.
 type Head struct {
 	Scale   float32 // score = scale q·k
 	SoftCap float32 // score = cap tanh(score/cap); 0: none
 	Window  int     // a query at position p sees the keys from p-Window+1 on; 0: all
 }
 
-// Rows writes the weights of the queries q [rows, dim], the first one at position
-// pos0, over the keys k [keys, dim] of positions 0 and following, into w [rows, keys].
-// A key that a query does not see has weight zero.
+// Rows writes the weights of the queries q [rows, dim], the first one at position pos0,
+// over the keys k [keys, dim] at positions 0 to keys-1, to w [rows, keys]. A key that a
+// query does not see has weight zero.
 func (h Head) Rows(w []float32, pos0 int, q, k simd.Mat[float32]) {
 	panel := make([]float32, q.Cols*simd.Width)
 	for j := 0; j < k.Rows; j += simd.Width {
@@ -37,7 +37,7 @@ func columns(w []float32, rows, keys, j int) simd.Mat[float32] {
 }
 
 // Packed holds the keys of one kv head in the layout that products read. Packing pays
-// off where rows are computed more than once.
+// off if rows are computed more than once.
 type Packed struct {
 	keys, dim int
 	panels    []float32 // [ceil(keys/Width)][dim][Width]
@@ -46,7 +46,8 @@ type Packed struct {
 // released holds the memory of Packed values that were released.
 var released spare.Slices[float32]
 
-// NewPacked makes room for keys, all zero: a damaged dump may lack some of them.
+// NewPacked allocates memory for keys. They are zero at first, because a damaged dump
+// may lack some of them.
 func NewPacked(keys, dim int) *Packed {
 	p := &Packed{keys: keys, dim: dim, panels: released.Take(simd.Panels(keys) * simd.Width * dim)}
 	clear(p.panels)
@@ -93,8 +94,8 @@ func (p *Packed) Keys() int { return p.keys }
 // Bytes returns the memory that the keys take.
 func (p *Packed) Bytes() int { return 4 * len(p.panels) }
 
-// PackedRows is Rows over the first keys of k, with the same numbers, for queries at
-// any positions: query r is at position pos[r].
+// PackedRows computes the same numbers as Rows, over the first keys keys of k, for
+// queries at any positions: query r is at position pos[r].
 func (h Head) PackedRows(w []float32, pos []int, keys int, q simd.Mat[float32], k *Packed) {
 	for j := 0; j < keys; j += simd.Width {
 		panel := k.panels[j*k.dim : (j+simd.Width)*k.dim]

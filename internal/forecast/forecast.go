@@ -1,4 +1,4 @@
-// Package forecast predicts what a capture needs: memory, disk and time. It reads the
+// Package forecast predicts the memory, disk space and time of a capture. It reads the
 // prompts, the plan and the configuration of the model, but no weights.
 package forecast
 
@@ -11,7 +11,8 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// Need is what a run needs in addition to the weights. Sizes are in bytes.
+// Need holds the resources that a run needs in addition to the weights. Sizes are in
+// bytes.
 type Need struct {
 	Prompts      int
 	PromptTokens int
@@ -19,17 +20,17 @@ type Need struct {
 	Positions    int   // of the longest prompt with its reply
 	Cache        int64 // keys and values of that prompt
 	Work         int64 // activations and scores
-	Recording    int64 // sums and rows that wait
+	Recording    int64 // sums, and rows that wait to be written
 	Disk         int64 // the dump; an estimate
 	FLOPs        float64
 	Generated    int     // reply tokens that are decoded one at a time: each reads all weights
-	CacheRead    float64 // keys and values that these tokens read
+	CacheRead    float64 // bytes of keys and values that these tokens read
 }
 
-// programBytes is the memory of the program before it has read anything.
+// programBytes is the memory that the program takes before it has read anything.
 const programBytes = 40 << 20
 
-// Capture predicts what capture.Run needs on the processor.
+// Capture predicts the resources that capture.Run needs on the processor.
 func Capture(c *capture.Config, m model.Config, threads int) Need {
 	var n Need
 	weights := m.TokenWeights()
@@ -46,8 +47,8 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate
 	n.Work = chunk*4*int64(activations) + int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
 
-	// Sums over all queries and over the current window, eight bytes per key; blocks
-	// that wait to be encoded and written; and garbage that is not collected yet.
+	// Sums over all queries and over the current window, eight bytes per key; blocks that
+	// wait to be encoded and written; and garbage that has not been collected yet.
 	plan := &c.Header.Plan
 	recorded := int64(len(plan.Layers)) * int64(len(plan.Heads)) * pos
 	sums := recorded * 8 * totals(plan)
@@ -67,8 +68,7 @@ func totals(plan *dumps.Plan) int64 {
 	return 1
 }
 
-// add adds one prompt. weights is the number of weights that a token is multiplied
-// with.
+// add adds one prompt. weights is the number of weights that a token is multiplied by.
 func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weights float64) {
 	plan := &c.Header.Plan
 	prompt := len(p.Tokens)
@@ -87,7 +87,7 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 	windows := int64(plan.Windows(prompt))
 	recorded := int64(len(plan.Layers)) * int64(len(plan.Heads)) * int64(prompt)
 	n.Disk += recorded * 5 / 2 * (totals(plan) + windows/2)
-	through := prompt // tokens that are read in pieces
+	through := prompt // tokens that pass through the model in pieces
 	if p.Reply != nil {
 		through += reply
 	} else {
@@ -98,8 +98,8 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 	n.FLOPs += 2*weights*float64(through) + attention*float64(through)*float64(through)
 }
 
-// CardMemory estimates the memory that a run with a plan takes on a card, its
-// weights included.
+// CardMemory estimates the memory that a run with a plan takes on a card, including the
+// weights.
 func (n *Need) CardMemory(m *model.Config, plan *dumps.Plan) cuda.Memory {
 	summed := len(plan.Layers)
 	if plan.NoPromptSums {

@@ -14,7 +14,7 @@ import (
 )
 
 // Write creates or replaces the file at path with what write writes to its argument,
-// with mode 0644. It returns the error of write as it is; errors of the file system
+// with mode 0644. It returns the error of write unchanged; errors of the file system
 // name path instead of the temporary file.
 func Write(path string, write func(w io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")

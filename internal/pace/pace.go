@@ -3,9 +3,9 @@ package pace
 
 import "time"
 
-// Pace measures the speed of a run. Reading and generating tokens have speeds of
-// their own. Tokens that an earlier run has done must not be planned, or be skipped.
-// The zero value is ready.
+// Pace measures the speed of a run. It measures reading and generating tokens
+// separately. Tokens that an earlier run has done must not be planned or must be
+// skipped. The zero value is ready.
 type Pace struct {
 	todo  [2]int64 // by Kind
 	done  [2]int64
@@ -22,8 +22,8 @@ const (
 	Generating
 )
 
-// slower is how many times as long a token is assumed to take to generate as to read,
-// until one has been generated.
+// slower is the assumed ratio of the time to generate a token to the time to read one,
+// used until a token has been generated.
 const slower = 12
 
 // Plan adds tokens that will be run.
@@ -47,8 +47,8 @@ func (p *Pace) Step(kind Kind, n int64) {
 	p.last = now
 }
 
-// Left returns the tokens per second so far and the time that remains. That is
-// negative before any token has been read.
+// Left returns the tokens per second so far and the remaining time, which is negative
+// before any token has been read.
 func (p *Pace) Left() (rate float64, left time.Duration) {
 	if p.done[Reading] == 0 {
 		return 0, -1

@@ -1,6 +1,6 @@
-// Package parallel is the one way in which this program runs the iterations of a
-// loop on several cores. The matrix kernels are the exception: they have their
-// own pool of threads, engine/cpu.Pool.
+// Package parallel runs the iterations of a loop on several cores. The whole program
+// uses it, except for the matrix kernels, which have their own pool of threads,
+// engine/cpu.Pool.
 package parallel
 
 import (
@@ -24,14 +24,14 @@ func For(n int, f func(i int)) {
 	_ = group.Wait() // f returns no error
 }
 
-// Try is For for iterations that can fail. After an error, or when ctx is
-// cancelled, it starts no further iteration. It returns the error of the lowest
-// failed iteration, or the error of ctx.
+// Try is like For, but its iterations can fail. After an error, or when ctx is
+// cancelled, it starts no further iteration. It returns the error of the lowest failed
+// iteration, or the error of ctx.
 func Try(ctx context.Context, n int, f func(i int) error) error {
 	return TryLimit(ctx, runtime.GOMAXPROCS(0), n, f)
 }
 
-// TryLimit is Try with at most limit calls at once.
+// TryLimit is like Try, with at most limit calls at once.
 func TryLimit(ctx context.Context, limit, n int, f func(i int) error) error {
 	var group errgroup.Group
 	group.SetLimit(limit)

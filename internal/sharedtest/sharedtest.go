@@ -1,7 +1,7 @@
 // Package sharedtest finds test data that is not in the repository, such as golden
-// values, tokenizers and prompts. It looks in $ATTNSCOPE_SHARED or, without that, in
-// the folder shared next to the repository. Tests whose data is missing are skipped
-// with a message that names it.
+// values, tokenizers and prompts. It looks in $ATTNSCOPE_SHARED or, if that is not set,
+// in the folder shared next to the repository. Tests whose data is missing are skipped
+// with a message that names the data.
 package sharedtest
 
 import (
@@ -22,8 +22,8 @@ func Dir(t testing.TB, name string) string {
 	return path
 }
 
-// Has reports whether a file or folder of the shared data exists, for tests that
-// can use a smaller twin in the repository instead.
+// Has reports whether a file or folder of the shared data exists, for tests that can
+// use a smaller substitute in the repository instead.
 func Has(name string) bool {
 	_, err := os.Stat(pathOf(name))
 	return err == nil

@@ -5,10 +5,12 @@ import (
 	"unsafe"
 )
 
-// HasDotBF16 says whether the processor multiplies pairs of bfloat16: AVX512_BF16.
+// HasDotBF16 reports whether the processor can multiply pairs of bfloat16
+// (AVX512_BF16).
 func HasDotBF16() bool { return active.dotBF16 != nil }
 
-// HasDotI8 says whether the processor multiplies groups of four bytes: AVX512_VNNI.
+// HasDotI8 reports whether the processor can multiply groups of four bytes
+// (AVX512_VNNI).
 func HasDotI8() bool { return active.dotI8 != nil }
 
 // DotBF16 computes C = A·B, or C += A·B with acc, for one panel of B. A and B are

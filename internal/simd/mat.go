@@ -7,7 +7,7 @@ type Mat[T any] struct {
 	Rows, Cols, Stride int
 }
 
-// Dense returns the view of a matrix whose rows lie next to each other.
+// Dense returns the view of a matrix with contiguous rows.
 func Dense[T any](data []T, rows, cols int) Mat[T] {
 	return Mat[T]{Data: data, Rows: rows, Cols: cols, Stride: cols}
 }
@@ -17,5 +17,5 @@ func (m Mat[T]) Sub(row, col, rows, cols int) Mat[T] {
 	return Mat[T]{Data: m.Data[row*m.Stride+col:], Rows: rows, Cols: cols, Stride: m.Stride}
 }
 
-// Panels is the number of panels that n columns take.
+// Panels returns the number of panels that n columns take.
 func Panels(n int) int { return (n + Width - 1) / Width }

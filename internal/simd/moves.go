@@ -6,8 +6,8 @@ import (
 	"unsafe"
 )
 
-// moves are the operations of a set that move or compare more than they compute. n
-// is a positive multiple of 16, and k one of 8.
+// moves holds the operations of a set that mostly move or compare values. n is a
+// positive multiple of 16, and k is a positive multiple of 8.
 type moves struct {
 	joinPlanes func(n int, dst *float32, p0, p1, p2, p3 *byte)
 	joinHalves func(n int, dst *float32, p0, p1 *byte)

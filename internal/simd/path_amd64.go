@@ -36,7 +36,7 @@ func init() {
 	active = byName(best[len(best)-1])
 }
 
-// paths names the sets that this processor can run, the fastest last.
+// paths lists the names of the sets that this processor can run, the fastest last.
 func paths() []string {
 	list := []string{"portable"}
 	if !hasAVX2() {
@@ -49,7 +49,7 @@ func paths() []string {
 	return list
 }
 
-// hasAVX2 says whether the processor has AVX2, FMA and F16C.
+// hasAVX2 reports whether the processor has AVX2, FMA and F16C.
 func hasAVX2() bool {
 	_, _, c, _ := cpuid(1, 0)
 	return cpu.X86.HasAVX2 && cpu.X86.HasFMA && c>>29&1 == 1
@@ -137,7 +137,8 @@ var avx2 = kernels{
 	moves: movesAVX2,
 }
 
-// movesAVX2 are the moves of both sets: wider registers would not make them faster.
+// movesAVX2 holds the moves of both the AVX2 and the AVX-512 set: wider registers would
+// not make them faster.
 var movesAVX2 = moves{
 	joinPlanes:    joinPlanes,
 	joinHalves:    joinHalves,

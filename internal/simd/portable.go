@@ -2,7 +2,7 @@ package simd
 
 import "unsafe"
 
-// portable is the set in plain Go.
+// portable is the set of kernels in plain Go.
 var portable = kernels{
 	name: "portable",
 	f32:  []kernel{{4, Width, mulPortable4}, {1, Width, mulPortable1}},
@@ -64,5 +64,5 @@ func store(c *float32, sum *[Width]float32, acc int) {
 	}
 }
 
-// at is the address of p[i].
+// at returns the address of p[i].
 func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }

@@ -15,10 +15,10 @@ type Quant struct {
 	Half  bool // scales and offsets are float16, otherwise float32
 }
 
-// GroupBytes is the size of one group of a panel.
+// GroupBytes returns the size of one group of a panel in bytes.
 func (q Quant) GroupBytes() int { return q.head() + q.Bits*q.Group*Width/8 }
 
-// head is the size of a group's scales and offsets.
+// head returns the size of a group's scales and offsets in bytes.
 func (q Quant) head() int {
 	if q.Half {
 		return 2 * Width * 2
@@ -26,8 +26,8 @@ func (q Quant) head() int {
 	return 2 * Width * 4
 }
 
-// PutScale writes the scale and the offset of output r to a group. It returns false
-// if q.Half is set and float16 does not hold them exactly.
+// PutScale writes the scale and the offset of output r to a group. It returns false if
+// q.Half is set and float16 cannot represent them exactly.
 func (q Quant) PutScale(group []byte, r int, scale, offset float32) bool {
 	for part, v := range [2]float32{scale, offset} {
 		if !q.Half {
@@ -43,7 +43,7 @@ func (q Quant) PutScale(group []byte, r int, scale, offset float32) bool {
 	return true
 }
 
-// Put writes the integers of output r to a group that was zero before.
+// Put writes the integers of output r to a group; their bits must be zero before.
 func (q Quant) Put(group []byte, r int, values []uint8) {
 	data := group[q.head():]
 	for k, v := range values {
@@ -89,7 +89,7 @@ func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
 	}
 }
 
-// scale reads a scale of a group, or from Width on an offset.
+// scale reads a scale of a group or, if at is Width or more, an offset.
 func (q Quant) scale(group []byte, at int) float32 {
 	if q.Half {
 		return fromHalf(binary.LittleEndian.Uint16(group[2*at:]))
@@ -97,7 +97,7 @@ func (q Quant) scale(group []byte, at int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(group[4*at:]))
 }
 
-// index is the place of the format in the tables of kernels.
+// index returns the index of the format in the tables of kernels.
 func (q Quant) index() int {
 	at := 0
 	if q.Bits == 8 {
@@ -110,8 +110,9 @@ func (q Quant) index() int {
 }
 
 // MulRow computes y = x·panel, or y += x·panel with acc, for one row x of
-// len(sums)*Group inputs; sums are the sums of x over each group. It returns false if
-// the path has no kernel for this form: the caller then unpacks the panel.
+// len(sums)*Group inputs; sums holds the sum of x over each group. MulRow returns false
+// if the active set has no kernel for this format; the caller must then unpack the
+// panel.
 func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, acc bool) bool {
 	f := active.gemv[q.index()]
 	groups := len(sums)
@@ -145,7 +146,7 @@ func WidenBF16(dst []float32, x []uint16) { widen(active.widenBF16, dst, x, bf16
 // WidenF16 is WidenBF16 for IEEE half precision.
 func WidenF16(dst []float32, x []uint16) { widen(active.widenF16, dst, x, fromHalf) }
 
-// widen uses the kernel f where there is one, and widenOne for the rest.
+// widen uses the kernel f if there is one, and widenOne for the rest.
 func widen(f func(n int, dst *float32, x *uint16), dst []float32, x []uint16, widenOne func(uint16) float32) {
 	dst = dst[:len(x)]
 	if n := len(x) &^ 15; n > 0 && f != nil {
@@ -172,7 +173,8 @@ func fromHalf(h uint16) float32 {
 	return math.Float32frombits(sign | math.Float32bits(v))
 }
 
-// toHalf narrows v to IEEE half precision; exact says whether it holds v exactly.
+// toHalf narrows v to IEEE half precision; exact says whether the result represents v
+// exactly.
 func toHalf(v float32) (h uint16, exact bool) {
 	u := math.Float32bits(v)
 	sign := uint16(u>>31) << 15

@@ -1,9 +1,9 @@
-// Package simd holds the float32 kernels that the CPU backend, the reader of dumps
-// and the selection methods share: matrix products over panels, exp, and vector
-// operations. Each kernel exists in plain Go and in Go assembler for AVX2 and
-// AVX-512; package variable active is the set in use. The environment variable
-// ATTNSCOPE_CPU=avx2 or ATTNSCOPE_CPU=portable selects a lower set than the processor
-// has. The sets agree up to rounding: sums are added in different orders.
+// Package simd holds the float32 kernels that the CPU backend, the reader of dumps and
+// the selection methods share: matrix products over panels, exp, and vector operations.
+// Each kernel exists in plain Go and in Go assembler for AVX2 and AVX-512; package
+// variable active is the set in use. The environment variable ATTNSCOPE_CPU=avx2 or
+// ATTNSCOPE_CPU=portable selects a lower set than the processor supports. The sets
+// agree up to rounding: sums are added in different orders.
 //
 // The scores of 28 queries against 32 keys of 64 dimensions:
 //
@@ -28,8 +28,8 @@ type kernel struct {
 	mul        func(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 }
 
-// kernels are the operations for one instruction set. A nil function means that the
-// set has none: the exported functions then use plain Go.
+// kernels holds the operations for one instruction set. If a function is nil, the set
+// has no kernel for it, and the exported function uses plain Go.
 type kernels struct {
 	name           string
 	f32, bf16, f16 []kernel // by the element type of the panel, by descending rows to one row
@@ -67,7 +67,8 @@ func MulPanel(c, a Mat[float32], b []float32, acc bool) {
 	mulPanel(active.f32, c, a, unsafe.Pointer(&b[0]), 4, acc)
 }
 
-// MulPanelBF16 is MulPanel for a panel of bfloat16, widened in registers.
+// MulPanelBF16 is MulPanel for a panel of bfloat16 values, which are widened in
+// registers.
 func MulPanelBF16(c, a Mat[float32], b []uint16, acc bool) {
 	if a.Cols == 0 {
 		return
@@ -76,8 +77,8 @@ func MulPanelBF16(c, a Mat[float32], b []uint16, acc bool) {
 	mulPanel(active.bf16, c, a, unsafe.Pointer(&b[0]), 2, acc)
 }
 
-// MulPanelF16 is MulPanel for a panel of IEEE half precision, widened in
-// registers.
+// MulPanelF16 is MulPanel for a panel of IEEE half-precision values, which are widened
+// in registers.
 func MulPanelF16(c, a Mat[float32], b []uint16, acc bool) {
 	if a.Cols == 0 {
 		return
@@ -86,8 +87,8 @@ func MulPanelF16(c, a Mat[float32], b []uint16, acc bool) {
 	mulPanel(active.f16, c, a, unsafe.Pointer(&b[0]), 2, acc)
 }
 
-// mulPanel covers the rows of C with the kernels of list, the largest that fits
-// first. size is the number of bytes from one column of the panel to the next.
+// mulPanel covers the rows of C with the kernels of list, always with the largest one
+// that fits. size is the number of bytes from one column of the panel to the next.
 func mulPanel(list []kernel, c, a Mat[float32], b unsafe.Pointer, size int, acc bool) {
 	if c.Rows == 0 {
 		return
@@ -117,8 +118,8 @@ func mulPanel(list []kernel, c, a Mat[float32], b unsafe.Pointer, size int, acc 
 	}
 }
 
-// edge computes the rows of one kernel call through a buffer of whole columns: C
-// has fewer columns than the kernel writes.
+// edge computes the rows of one kernel call through a buffer of full width, for a C
+// that has fewer columns than the kernel writes.
 func (kn *kernel) edge(c, a Mat[float32], b unsafe.Pointer, size, acc int) {
 	var buf [14 * Width]float32
 	if acc != 0 {

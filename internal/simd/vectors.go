@@ -2,7 +2,7 @@ package simd
 
 import "math"
 
-// vectors are the arithmetic operations of a set on vectors. Lengths are positive
+// vectors holds the arithmetic operations of a set on vectors. Lengths are positive
 // multiples of 16.
 type vectors struct {
 	expSum     func(n int, x *float32, m float32, sum *float32)
@@ -149,8 +149,8 @@ func MulScaled(dst, x, y []float32, s float32) {
 	}
 }
 
-// FixedOne is the fixed-point number for 1. With 2^40 a sum of 2^22 weights does not
-// overflow, and a step is 1e-12.
+// FixedOne is the fixed-point representation of 1. With 2^40, a sum of 2^22 weights
+// does not overflow, and a step is 1e-12.
 const FixedOne = 1 << 40
 
 // AddFixed adds x to the first len(x) values of dst in fixed point: dst[j] += x[j] *
@@ -179,8 +179,8 @@ func AddWide(dst []float64, x []float32) {
 }
 
 // RowSums returns three sums over a row of weights, none of which is negative: Σ w[j],
-// Σ w[j]·j and Σ w[j]·log2 w[j], where 0·log2 0 is 0 and a logarithm has an error below
-// 1e-6.
+// Σ w[j]·j and Σ w[j]·log2 w[j], where 0·log2 0 is 0 and the error of a logarithm is
+// below 1e-6.
 func RowSums(w []float32) (sum, place, log float64) {
 	var s [3]float64
 	from := 0

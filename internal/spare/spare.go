@@ -8,12 +8,12 @@ package spare
 
 import "sync"
 
-// Slices holds slices that nobody uses at present. The garbage collector may free
-// them. The zero value is ready for use, by several goroutines at once.
+// Slices holds slices that are not in use. The garbage collector may free them. The
+// zero value is ready to use. Several goroutines may use it at once.
 type Slices[T any] struct{ pool sync.Pool }
 
-// Take returns a slice of n values. It has either arbitrary content, if it was given
-// back before, or zeros.
+// Take returns a slice of n values. A recycled slice has arbitrary content; a new one
+// is zero.
 func (s *Slices[T]) Take(n int) []T {
 	if x, ok := s.pool.Get().(*[]T); ok && cap(*x) >= n {
 		return (*x)[:n]
@@ -21,5 +21,5 @@ func (s *Slices[T]) Take(n int) []T {
 	return make([]T, n)
 }
 
-// Give makes x available to later calls of Take. The caller must not use x any more.
+// Give makes x available to later calls of Take. The caller must not use x afterwards.
 func (s *Slices[T]) Give(x []T) { s.pool.Put(&x) }

@@ -12,13 +12,13 @@ import (
 type Cut struct {
 	Value float32
 	Last  int32
-	Ties  bool // a score equal to Value is at a position after Last
+	Ties  bool // there is a score equal to Value at a position after Last
 }
 
-// Keeps says whether score v at position j is one of the k largest.
+// Keeps reports whether score v at position j is one of the k largest.
 func (c Cut) Keeps(v float32, j int32) bool { return v > c.Value || v == c.Value && j <= c.Last }
 
-// CutOf returns the cut for the k largest scores, which are those that [Select] lists.
+// CutOf returns the cut for the k largest scores, the same scores that [Select] lists.
 func CutOf(score []float32, k int) Cut {
 	switch {
 	case k <= 0:
@@ -42,8 +42,9 @@ func CutOf(score []float32, k int) Cut {
 	return c
 }
 
-// kthOf is the k-th largest score. If there are many, a sample gives two bounds for it,
-// and only the scores between them are searched.
+// kthOf returns the k-th largest score. If there are many scores, a sample gives a
+// lower and an upper bound for it, and only the scores between these bounds are
+// searched.
 func kthOf(score []float32, k int) float32 {
 	n := len(score)
 	at := k * samples / n
@@ -63,7 +64,7 @@ func kthOf(score []float32, k int) float32 {
 	return kthLargest(b.gather(score), k-above)
 }
 
-// kthLargest is the k-th largest value of x, k from 1.
+// kthLargest returns the k-th largest value of x, with k counted from 1.
 func kthLargest(x []float32, k int) float32 {
 	if simd.Path() == "portable" {
 		return quickselect(slices.Clone(x), k)
@@ -72,11 +73,11 @@ func kthLargest(x []float32, k int) float32 {
 }
 
 // kthByCounting bisects the float32 numbers up to the largest of x. Counting with
-// vectors is faster than the comparisons of a quickselect, which a processor cannot
+// vector instructions is faster than quickselect, whose comparisons a processor cannot
 // predict.
 func kthByCounting(x []float32, k int) float32 {
 	lo, hi := ordered(float32(math.Inf(-1))), ordered(simd.Max(x))
-	for lo < hi { // at least k values are lo or more; fewer than k are above hi
+	for lo < hi { // at least k values are >= lo; fewer than k are > hi
 		mid := lo + (hi-lo+1)/2
 		if simd.CountNotBelow(x, unordered(mid)) >= k {
 			lo = mid
@@ -87,7 +88,7 @@ func kthByCounting(x []float32, k int) float32 {
 	return unordered(lo)
 }
 
-// ordered maps float32 to integers in the same order.
+// ordered maps float32 values to integers and preserves their order.
 func ordered(f float32) uint32 {
 	if u := math.Float32bits(f); u>>31 == 0 {
 		return u | 1<<31

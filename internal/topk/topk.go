@@ -1,10 +1,11 @@
 // Package topk selects the positions of the largest scores, for hitrate and snapkv,
-// which must agree on ties: of equal scores the lower position is selected.
+// which must agree on ties: among equal scores, the lower position is selected.
 //
 //	topk.Select([]float64{0.1, 0.5, 0.3, 0.5}, 2) // [1 3]
 //
-// Many scores are not sorted: a bound estimated from a sample first discards most of
-// them. If the estimate is wrong, all scores are examined, so that results are exact.
+// If there are many scores, they are not sorted: a bound estimated from a sample first
+// discards most of them. If the estimate is wrong, all scores are examined, so the
+// results are always exact.
 package topk
 
 import (
@@ -15,8 +16,8 @@ import (
 )
 
 // Select returns the positions of the k largest scores in ascending order, or all
-// positions if there are no more than k. Of equal scores it selects the lower position.
-// A k of 0 or less selects none.
+// positions if there are no more than k. Among equal scores, it selects the lower
+// position. If k is 0 or less, it selects none.
 func Select(score []float64, k int) []int32 {
 	if k >= len(score) {
 		k = len(score)
@@ -57,7 +58,7 @@ func Select(score []float64, k int) []int32 {
 // samples is the size of a sample of the scores.
 const samples = 1024
 
-// buffers are the buffers of one selection, recycled by the next.
+// buffers holds the buffers of one selection, which later selections reuse.
 type buffers[F float32 | float64] struct {
 	sampled, gathered []F
 	positions         []int32
@@ -68,7 +69,7 @@ var (
 	float64Buffers = sync.Pool{New: func() any { return new(buffers[float64]) }}
 )
 
-// sample returns scores at equal distances.
+// sample returns scores at equally spaced positions.
 func (b *buffers[F]) sample(score []F) []F {
 	b.sampled = slices.Grow(b.sampled[:0], samples)[:samples]
 	for i := range b.sampled {
@@ -87,8 +88,9 @@ func (b *buffers[F]) gather(score []F) []F {
 }
 
 // findCandidates sets b.positions to the positions of the scores above a bound, in one
-// pass. The bound comes from a sample; if it is good, they include the k largest scores
-// and few others. It returns false if it is not, or if sampling does not pay.
+// pass. The bound comes from a sample. If the bound is good, the positions include the
+// k largest scores and few others. findCandidates returns false if the bound is not
+// good or sampling does not pay off.
 func (b *buffers[F]) findCandidates(score []F, k int) bool {
 	n := len(score)
 	// Rank of the k-th largest score in the sample, plus three standard deviations, so
@@ -108,8 +110,8 @@ func (b *buffers[F]) findCandidates(score []F, k int) bool {
 	return len(b.positions) >= k
 }
 
-// quickselect returns the k-th largest value of x, k from 1, and reorders x. After too
-// many bad pivots it sorts.
+// quickselect returns the k-th largest value of x, with k counted from 1, and reorders
+// x. After too many bad pivots it sorts.
 func quickselect[F float32 | float64](x []F, k int) F {
 	lo := 0
 	hi := len(x) - 1
@@ -119,7 +121,7 @@ func quickselect[F float32 | float64](x []F, k int) F {
 			slices.Reverse(x[lo : hi+1])
 			break
 		}
-		quarter := (hi - lo) / 4 // not the ends, where methods put the scores of positions that always stay
+		quarter := (hi - lo) / 4 // avoid the ends, where methods put the scores of positions that are always kept
 		a := x[lo+quarter]
 		b := x[lo+2*quarter]
 		c := x[hi-quarter]

@@ -6,7 +6,7 @@ import (
 )
 
 // vdpbf16ps writes the instruction VDPBF16PS, dst += dot(a, b) of three 512-bit
-// registers, as bytes because the assembler does not know it:
+// registers, as bytes, because the assembler does not support it. The encoding is
 // EVEX.512.F3.0F38.W0 52 /r.
 func vdpbf16ps(b, a, dst int) {
 	not := func(v, bit int) byte { return byte(^v >> bit & 1) }
@@ -107,7 +107,7 @@ func rounding() {
 	line("")
 }
 
-// dotKernels writes the products over words and the rounding to them.
+// dotKernels writes the kernels of products over words and of the rounding to words.
 func dotKernels() {
 	line("DATA roundc<>+0(SB)/4, $1")
 	line("DATA roundc<>+4(SB)/4, $0x7fff")

@@ -1,11 +1,12 @@
 // Command gen writes kernels_amd64.s, the kernels of package simd in Go assembler.
-// main.go has the micro-kernels of matrix products, the other files the rest.
+// main.go contains the micro-kernels of matrix products; the other files contain the
+// rest.
 //
 //	go run ./gen > kernels_amd64.s
 //
 // A micro-kernel multiplies rows of A, which is row-major and not packed, by one panel
 // of B, [k][32], and stores or adds the products to rows of C. It addresses the rows of
-// A by one base register for every three rows and one index register.
+// A with one base register for every three rows and one index register.
 package main
 
 import (
@@ -23,10 +24,10 @@ func ins(f string, a ...any) { fmt.Fprintf(&out, "\t"+f+"\n", a...) }
 // line writes any other line: a label, a directive or a comment.
 func line(f string, a ...any) { fmt.Fprintf(&out, f+"\n", a...) }
 
-// bases hold the addresses of rows 0, 3, 6, 9, 12 of A.
+// bases lists the registers that hold the addresses of rows 0, 3, 6, 9, 12 of A.
 var bases = []string{"SI", "R10", "R11", "R12", "R13"}
 
-// rowAddr is the address of A[row][disp/4].
+// rowAddr returns the operand for the address of A[row][disp/4].
 func rowAddr(row, disp int) string {
 	switch base := bases[row/3]; row % 3 {
 	case 1:
@@ -58,7 +59,8 @@ func prologue(name string, rows int) {
 }
 
 // loop writes a loop over k, unrolled four times, and one for the remainder. A row of
-// the panel has so many bytes; body(u) writes the step from k to k+1 at offset u.
+// the panel has the given number of bytes; body(u) writes the step from k to k+1 at
+// offset u.
 func loop(name string, rows, bytes int, body func(u int)) {
 	advance := func(n int) {
 		ins("ADDQ $%d, DI", n*bytes)

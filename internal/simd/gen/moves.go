@@ -1,7 +1,7 @@
 package main
 
-// Operations that move or compare more than they compute exist in AVX2 only: both sets
-// of kernels use them.
+// Operations that mostly move or compare values exist only for AVX2; both sets of
+// kernels use them.
 
 // pointer is a pointer argument, loaded into a register that advances by step bytes
 // for every 16 values.
@@ -16,9 +16,9 @@ type operation struct {
 	signature string
 	size      int // bytes of the parameters
 	pointers  []pointer
-	before    func() // writes what comes before the loop; nil: nothing
+	before    func() // writes the code before the loop; nil: none
 	each      func() // writes the body of the loop
-	after     func() // writes what comes after the loop; nil: nothing
+	after     func() // writes the code after the loop; nil: none
 }
 
 func (o operation) write() {
@@ -112,7 +112,8 @@ func pack8() {
 		return []string{"(" + base + ")", "(" + base + ")(R9*1)", "(" + base + ")(R9*2)", "(" + base + ")(R11*1)"}[i%4]
 	}
 	// Registers 0 to 3 hold the first four values of rows i and i+4, registers 4 to 7
-	// their other four. Transposing the squares of four in each half completes the job.
+	// their other four. Transposing the 4x4 blocks in each half completes the
+	// transposition.
 	for i := range 4 {
 		ins("VMOVUPS %s, X%d", row(i), i)
 		ins("VINSERTF128 $1, %s, Y%d, Y%d", row(i+4), i, i)
@@ -165,8 +166,8 @@ func between() {
 }
 
 // count completes an operation that counts the positions where each of one or two
-// vectors, its first pointers, is at least a bound; its last pointer is the result. A
-// lane counts up to 2^31.
+// vectors, its first pointers, is at least a bound; its last pointer is the result.
+// Each lane can count up to 2^31.
 func (o operation) count(bounds ...string) operation {
 	o.before = func() {
 		for i, b := range bounds {

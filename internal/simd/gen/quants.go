@@ -15,7 +15,7 @@ type quant struct {
 
 var quants = []quant{{4, true}, {4, false}, {8, true}, {8, false}}
 
-// name is the name of a kernel for the format.
+// name returns the name of a kernel for the format.
 func (q quant) name(kind string, w width) string {
 	scale := "F32"
 	if q.half {
@@ -24,7 +24,7 @@ func (q quant) name(kind string, w width) string {
 	return fmt.Sprintf("%sQ%d%s_%s", kind, q.bits, scale, w.suffix)
 }
 
-// head is the number of bytes of a group's scales and offsets.
+// head returns the number of bytes of a group's scales and offsets.
 func (q quant) head() int {
 	if q.half {
 		return 128
@@ -44,7 +44,7 @@ func (q quant) load(w width, part, v, dst int) {
 }
 
 // gemv writes the kernel of y[32] = Σ_k x[k]·w[k][32], or y += with acc, for AVX-512.
-// xs are the sums of x over the groups.
+// xs holds the sums of x over the groups.
 //
 //	Z0 to Z3  sums over a group
 //	Z4, Z5    the results
@@ -328,7 +328,7 @@ func widenLoad(kind, from, to string) {
 	ins("VPSLLD $16, %s, %s", to, to)
 }
 
-// quantized writes the kernels of quantized panels and of half precision, and two
+// quantized writes the kernels for quantized panels and for half precision, and two
 // functions that need assembler: cpuid and pause.
 func quantized() {
 	for i := range 16 {

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// width is a width of registers: each vector operation has a kernel with Z registers
-// for AVX-512 and one with Y registers for AVX2. Both process 16 values at a time.
+// width is a register width: each vector operation has a kernel with Z registers for
+// AVX-512 and one with Y registers for AVX2. Both process 16 values at a time.
 type width struct {
 	reg    string
 	suffix string
@@ -15,11 +15,11 @@ type width struct {
 
 var widths = []width{{"Z", "512", 64}, {"Y", "256", 32}}
 
-// r is the name of register i.
+// r returns the name of register i.
 func (w width) r(i int) string { return fmt.Sprintf("%s%d", w.reg, i) }
 
-// expConstants are the constants of exp, in the order of expc. They approximate e^r on
-// [-ln2/2, ln2/2] by 1 + r + c2 r² + ... + c5 r⁵, with a relative error of 1.1e-7.
+// expConstants lists the constants of exp, in the order of expc. They approximate e^r
+// on [-ln2/2, ln2/2] by 1 + r + c2 r² + ... + c5 r⁵, with a relative error of 1.1e-7.
 var expConstants = []struct {
 	bits    uint32
 	meaning string
@@ -119,7 +119,7 @@ func (w width) reduce(op string) {
 	ins("%s X1, X0, X0", op)
 }
 
-// each writes a loop over CX values, 16 at a time, that advances some registers.
+// each writes a loop over CX values, 16 at a time, that advances the given registers.
 func (w width) each(label string, advance []string, body func(disp int)) {
 	ins("SHRQ $4, CX")
 	line("%s:", label)
@@ -212,7 +212,7 @@ func (w width) add() {
 	w.end("")
 }
 
-// sumRows writes dst[j] = Σ_r x[r*stride+j].
+// sumRows writes a kernel for dst[j] = Σ_r x[r*stride+j].
 func (w width) sumRows() {
 	name := "sumRows" + w.suffix
 	line("// func %s(n int, dst, x *float32, stride, rows int)", name)
@@ -248,7 +248,7 @@ func (w width) sumRows() {
 	w.end("")
 }
 
-// siluMul writes g/(1+exp(-g)) * u.
+// siluMul writes a kernel for g/(1+exp(-g)) * u.
 func (w width) siluMul() {
 	name := "siluMul" + w.suffix
 	line("// func %s(n int, dst, gate, up *float32)", name)
@@ -278,7 +278,7 @@ func (w width) siluMul() {
 	w.end("")
 }
 
-// sumSquares sums squares in float64.
+// sumSquares writes a kernel that sums squares in float64.
 func (w width) sumSquares() {
 	name := "sumSquares" + w.suffix
 	line("// func %s(n int, x *float32, sum *float64)", name)
@@ -314,7 +314,7 @@ func (w width) sumSquares() {
 	w.end("VMOVSD X0, (DX)")
 }
 
-// mulScaled writes x * s * y.
+// mulScaled writes a kernel for x * s * y.
 func (w width) mulScaled() {
 	name := "mulScaled" + w.suffix
 	line("// func %s(n int, dst, x, y *float32, s float32)", name)
@@ -332,7 +332,7 @@ func (w width) mulScaled() {
 	w.end("")
 }
 
-// addFixed adds float32 times 2^40 to int64, AVX-512 only.
+// addFixed writes a kernel that adds float32 times 2^40 to int64, for AVX-512 only.
 func addFixed() {
 	line("// func addFixed512(n int, dst *int64, x *float32)")
 	line("TEXT ·addFixed512(SB), NOSPLIT, $0-24")
@@ -359,7 +359,7 @@ func addFixed() {
 	line("")
 }
 
-// addWide adds float32 to float64.
+// addWide writes a kernel that adds float32 to float64.
 func (w width) addWide() {
 	name := "addWide" + w.suffix
 	line("// func %s(n int, dst *float64, x *float32)", name)
@@ -381,12 +381,12 @@ func (w width) addWide() {
 	w.end("")
 }
 
-// logConstants are l0 to l6 of log2(m) = t (l0 + l1 t + ... + l6 t⁶), t = m-1, for m
+// logConstants lists l0 to l6 of log2(m) = t (l0 + l1 t + ... + l6 t⁶), t = m-1, for m
 // from √½ to √2, with an error of 3.3e-7.
 var logConstants = []uint32{0x3fb8aa62, 0xbf38ac17, 0x3ef5ff83, 0xbeb7c9d9, 0x3e9832d0, 0xbe8b9f0d, 0x3e2ebab4}
 
-// rowSums writes Σ x[j], Σ x[j]·j and Σ x[j]·log2 x[j] to out, each summed in float64.
-// The exponent of x is separated as an integer before the logarithm.
+// rowSums writes a kernel for Σ x[j], Σ x[j]·j and Σ x[j]·log2 x[j], each summed in
+// float64. The exponent of x is separated as an integer before the logarithm.
 func (w width) rowSums() {
 	name := "rowSums" + w.suffix
 	line("// func %s(n int, x *float32, out *[3]float64)", name)
