@@ -87,3 +87,15 @@ func freeMemory(d cu.Device) (free int64, err error) {
 	<-done
 	return free, err
 }
+
+// usable returns the reason why a card cannot be used, or an empty string if it can.
+func (d *Device) usable() string {
+	less := func(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
+	switch {
+	case less(d.Driver, NeedDriver):
+		return fmt.Sprintf("the driver is too old: it supports CUDA %d.%d, the kernels need %d.%d", d.Driver[0], d.Driver[1], NeedDriver[0], NeedDriver[1])
+	case less(d.Capability, NeedCapability):
+		return fmt.Sprintf("compute capability %d.%d, the kernels need %d.%d (Ampere or later)", d.Capability[0], d.Capability[1], NeedCapability[0], NeedCapability[1])
+	}
+	return ""
+}

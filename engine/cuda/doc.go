@@ -34,18 +34,6 @@ var (
 	NeedCapability = [2]int{8, 0}  // Ampere: bfloat16 products
 )
 
-// usable returns the reason why a card cannot be used, or an empty string if it can.
-func (d *Device) usable() string {
-	less := func(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
-	switch {
-	case less(d.Driver, NeedDriver):
-		return fmt.Sprintf("the driver is too old: it supports CUDA %d.%d, the kernels need %d.%d", d.Driver[0], d.Driver[1], NeedDriver[0], NeedDriver[1])
-	case less(d.Capability, NeedCapability):
-		return fmt.Sprintf("compute capability %d.%d, the kernels need %d.%d (Ampere or later)", d.Capability[0], d.Capability[1], NeedCapability[0], NeedCapability[1])
-	}
-	return ""
-}
-
 // NoDeviceError says why a card cannot be used.
 type NoDeviceError struct{ Why string }
 
@@ -72,17 +60,3 @@ func (e *MemoryError) Error() string {
 
 // Hint tells the user what to do.
 func (e *MemoryError) Hint() string { return e.hint }
-
-func weightsHint(compute string) string {
-	if compute == "f32" {
-		return "--compute bf16 takes half of it; --device cpu runs on the processor"
-	}
-	return "--device cpu runs on the processor"
-}
-
-func cacheHint(compute string) string {
-	if compute == "f32" {
-		return "--compute bf16 takes half of it; or shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
-	}
-	return "shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
-}

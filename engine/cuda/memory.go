@@ -100,3 +100,26 @@ func (p *pool) trim() bool {
 	}
 	return some
 }
+
+// weightsHint says what to do if the weights do not fit.
+func weightsHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; --device cpu runs on the processor"
+	}
+	return "--device cpu runs on the processor"
+}
+
+// cacheHint says what to do if keys, values or activations do not fit.
+func cacheHint(compute string) string {
+	if compute == "f32" {
+		return "--compute bf16 takes half of it; or shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
+	}
+	return "shorten prompts with --max-prompt-tokens N --truncate middle, or use --device cpu"
+}
+
+// set writes the addresses, given the block's address.
+func (a *arena) set(base address) {
+	for i, p := range a.places {
+		*p = base + address(a.at[i])
+	}
+}

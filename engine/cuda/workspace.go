@@ -14,13 +14,6 @@ func (a *arena) add(place *address, n int64) {
 	a.total += (n + 255) / 256 * 256
 }
 
-// set writes the addresses, given the block's address.
-func (a *arena) set(base address) {
-	for i, p := range a.places {
-		*p = base + address(a.at[i])
-	}
-}
-
 // logitRows is the largest number of rows whose logits are computed together.
 const logitRows = 32
 
