@@ -146,7 +146,7 @@ func (in *inputs) steps() []step {
 	const rows, factors = " 0-qwen3-rows.attn", " 0-qwen3-factors.attn"
 	add("info.json", "info --json"+rows)
 	add("info-model.json", "info --json -m ../inputs/0-qwen3")
-	add("models.tsv", "models")
+	add("models.out", "models") // a list of descriptions
 	for _, name := range []string{"tsv", "csv", "json", "jsonl"} {
 		add("hitrate."+name, "hitrate --format "+name+" --window 8 --window 16"+both)
 	}
