@@ -38,22 +38,33 @@ func (cfg *HitRateConfig) Rate(s Setting, vote, mean []float64, significant [][]
 	skip := min(cfg.SkipFirst, prefix)
 	keep := topFrom(vote[:prefix], skip, kept)
 	attended := topFrom(mean[:prefix], skip, kept)
+	counts := hitrate.Count(significant, keep, kept, skip, prefix)
+	mass := 0.0
+	for _, j := range keep {
+		mass += mean[j]
+	}
+	return cfg.NewHeadRate(s, length, counts, hitrate.Overlap(keep, attended), mass), nil
+}
+
+// NewHeadRate returns the rate of a head of a prompt of length positions. common is
+// the number of kept positions among the equally many that the reply attends to most,
+// and mass the weight of the mean reply row on kept positions.
+func (cfg *HitRateConfig) NewHeadRate(s Setting, length int, counts hitrate.Counts, common int, mass float64) HeadRate {
+	kept := cfg.Kept(s, length)
 	rate := HeadRate{
 		Window:  s.Window,
 		Budget:  kept,
 		Top:     s.Top,
 		Theta:   s.Theta,
-		Counts:  hitrate.Count(significant, keep, kept, skip, prefix),
-		Chance:  float64(kept) / float64(prefix),
+		Counts:  counts,
+		Chance:  float64(kept) / float64(length-s.Window),
 		Overlap: math.NaN(),
+		Mass:    mass,
 	}
 	if kept > 0 {
-		rate.Overlap = float64(hitrate.Overlap(keep, attended)) / float64(kept)
+		rate.Overlap = float64(common) / float64(kept)
 	}
-	for _, j := range keep {
-		rate.Mass += mean[j]
-	}
-	return rate, nil
+	return rate
 }
 
 // topFrom returns the positions of the k largest of the values from skip on,

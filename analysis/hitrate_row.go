@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis/table"
@@ -111,18 +110,10 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	row.HitRate = Mean(rates)
 	row.Low, row.High = Interval(rates, a.cfg.Seed)
 	row.Chance = Mean(column(func(p *promptSum) float64 { return p.chance / float64(len(p.heads)) }))
-	row.Recent = Mean(column(func(p *promptSum) float64 { return over(p.counts.Recent, p.counts.Significant) }))
-	row.SinksRecent = Mean(column(func(p *promptSum) float64 { return over(p.counts.SinksRecent, p.counts.Significant) }))
-	row.Oracle = Mean(column(func(p *promptSum) float64 { return over(p.counts.Oracle, p.counts.Significant) }))
+	row.Recent = Mean(column(func(p *promptSum) float64 { return p.counts.RateOf(p.counts.Recent) }))
+	row.SinksRecent = Mean(column(func(p *promptSum) float64 { return p.counts.RateOf(p.counts.SinksRecent) }))
+	row.Oracle = Mean(column(func(p *promptSum) float64 { return p.counts.RateOf(p.counts.Oracle) }))
 	row.Overlap = Mean(column(func(p *promptSum) float64 { return p.overlap / float64(len(p.heads)) }))
 	row.Mass = Mean(column(func(p *promptSum) float64 { return p.mass / float64(len(p.heads)) }))
 	return row
-}
-
-// over returns a/b, or NaN if b is zero.
-func over(a, b int) float64 {
-	if b == 0 {
-		return math.NaN()
-	}
-	return float64(a) / float64(b)
 }

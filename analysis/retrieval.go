@@ -42,5 +42,5 @@ func (c *Copying) Score(best []int) float64 {
 			copied++
 		}
 	}
-	return over(copied, copyable)
+	return ratio(float64(copied), float64(copyable))
 }

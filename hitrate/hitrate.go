@@ -77,11 +77,16 @@ func (c *Counts) Add(o Counts) {
 
 // Rate returns the pooled hit rate, Hits/Significant. It is NaN if nothing is
 // significant.
-func (c Counts) Rate() float64 {
+func (c Counts) Rate() float64 { return c.RateOf(c.Hits) }
+
+// RateOf returns the pooled hit rate of a baseline, of whose positions hits are
+// significant: [Counts.Recent], [Counts.SinksRecent] or [Counts.Oracle]. It is NaN if
+// nothing is significant.
+func (c Counts) RateOf(hits int) float64 {
 	if c.Significant == 0 {
 		return math.NaN()
 	}
-	return float64(c.Hits) / float64(c.Significant)
+	return float64(hits) / float64(c.Significant)
 }
 
 // RowMean returns the mean of the rows' hit rates, without the skipped rows. It is NaN

@@ -1,8 +1,6 @@
 package digest
 
 import (
-	"math"
-
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/simd"
@@ -78,32 +76,22 @@ func rateShort(
 		at := j - int32(skip)
 		return kept.Keeps(vote[at], at)
 	}
-	rate := analysis.HeadRate{
-		Window:  s.Window,
-		Budget:  k,
-		Top:     s.Top,
-		Theta:   s.Theta,
-		Counts:  hitrate.CountKept(significant, keeps, k, skip, prefix),
-		Chance:  float64(k) / float64(prefix),
-		Overlap: math.NaN(),
-	}
-	both := 0 // kept positions among the k that the reply attends to most
+	counts := hitrate.CountKept(significant, keeps, k, skip, prefix)
+	common := 0 // kept positions among the k that the reply attends to most
+	mass := 0.0
 	if kept.Ties || attended.Ties {
 		for j, v := range vote {
 			if !kept.Keeps(v, int32(j)) {
 				continue
 			}
-			rate.Mass += float64(mean[j])
+			mass += float64(mean[j])
 			if attended.Keeps(mean[j], int32(j)) {
-				both++
+				common++
 			}
 		}
 	} else {
-		both = simd.CountBoth(vote, mean, kept.Value, attended.Value)
-		rate.Mass = simd.SumWhere(vote, mean, kept.Value)
+		common = simd.CountBoth(vote, mean, kept.Value, attended.Value)
+		mass = simd.SumWhere(vote, mean, kept.Value)
 	}
-	if k > 0 {
-		rate.Overlap = float64(both) / float64(k)
-	}
-	return rate, nil
+	return cfg.NewHeadRate(s, length, counts, common, mass), nil
 }

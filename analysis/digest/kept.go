@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -39,7 +40,9 @@ func (k *Kept) MeanMass() float64 { return k.Mass / float64(k.Selections) }
 
 // HitRate returns the hit rate under a theta, given by its index. It is NaN if nothing
 // is significant.
-func (k *Kept) HitRate(theta int) float64 { return ratio(k.Hits[theta], k.Significant[theta]) }
+func (k *Kept) HitRate(theta int) float64 {
+	return hitrate.Counts{Hits: k.Hits[theta], Significant: k.Significant[theta]}.Rate()
+}
 
 // sumKept adds up parts, [part][capacity], in their order.
 func sumKept(parts [][]Kept) []Kept {

@@ -39,9 +39,9 @@ func JoinHeads(heads []analysis.HeadRate) Rates {
 		Low:         math.NaN(),
 		High:        math.NaN(),
 		Chance:      chance / n,
-		Recent:      ratio(counts.Recent, counts.Significant),
-		SinksRecent: ratio(counts.SinksRecent, counts.Significant),
-		Oracle:      ratio(counts.Oracle, counts.Significant),
+		Recent:      counts.RateOf(counts.Recent),
+		SinksRecent: counts.RateOf(counts.SinksRecent),
+		Oracle:      counts.RateOf(counts.Oracle),
 		Overlap:     overlap / n,
 		Mass:        mass / n,
 	}
@@ -94,12 +94,4 @@ func columnOf(prompts []Rates, column func(p *Rates) float64) []float64 {
 		values[i] = column(&prompts[i])
 	}
 	return values
-}
-
-// ratio returns a/b, or NaN if b is 0.
-func ratio(a, b int) float64 {
-	if b == 0 {
-		return math.NaN()
-	}
-	return float64(a) / float64(b)
 }
