@@ -2,12 +2,8 @@ package hub
 
 import (
 	"context"
-	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -16,10 +12,6 @@ import (
 	"strings"
 	"time"
 )
-
-// maxFailures is the number of consecutive attempts without a byte of progress after
-// which the download of a file fails.
-const maxFailures = 5
 
 // fetch fetches one file into the cache and links it into the snapshot. report is called
 // with the number of bytes as they arrive.
@@ -30,9 +22,18 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 		return err
 	}
 	defer unlock()
+	snapshot := filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name))
 	if fi, err := os.Stat(blob); err == nil && fi.Size() == f.bytes() {
-		report(f.bytes())
-		return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
+		err := c.checkBlob(m, f.hash(), blob)
+		if err == nil {
+			report(f.bytes())
+			return link(blob, snapshot)
+		}
+		var changed *changedError
+		if !errors.As(err, &changed) {
+			return err
+		}
+		c.log("%s: the cached content has hash %s, the hub lists %s; fetching it again", f.Name, changed.got, f.hash())
 	}
 	part := blob + ".incomplete"
 	var have int64
@@ -44,8 +45,7 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 	}
 	report(have)
 	address := fmt.Sprintf("%s/%s/resolve/%s/%s", c.Endpoint, m.ID, commit, (&url.URL{Path: f.Name}).EscapedPath())
-	pause := c.pause
-	failed := 0
+	attempts := c.retrying(f.Name)
 	for have < f.bytes() || f.bytes() == 0 {
 		n, err := c.download(ctx, m, address, part, have, f.bytes(), report)
 		have += n
@@ -53,22 +53,13 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 			break
 		}
 		if n > 0 {
-			failed = 0
-			pause = c.pause
+			attempts.progress()
 		}
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		failed++
-		if failed == maxFailures || !temporary(err) || ctx.Err() != nil {
+		if err := attempts.again(ctx, err); err != nil {
 			return fmt.Errorf("%d of %d bytes were fetched, the same command resumes from there: %w", have, f.bytes(), err)
-		}
-		c.log("%s: %v; trying again", f.Name, err)
-		select {
-		case <-time.After(pause):
-			pause *= 2
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 	if err := check(part, f); err != nil {
@@ -78,7 +69,8 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 	if err := os.Rename(part, blob); err != nil {
 		return err
 	}
-	return link(blob, filepath.Join(c.repo(m), "snapshots", commit, filepath.FromSlash(f.Name)))
+	c.markChecked(m, f.hash(), blob)
+	return link(blob, snapshot)
 }
 
 // temporary reports whether another attempt may succeed: err is a connection error, or
@@ -151,22 +143,11 @@ func (c *Client) download(
 
 // check compares the hash of a file with the hash that the hub lists.
 func check(path string, f *file) error {
-	in, err := os.Open(path)
+	got, err := hashOf(path, len(f.hash()), f.bytes())
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	var h hash.Hash
-	if len(f.hash()) == 64 {
-		h = sha256.New()
-	} else { // as in git, with a header before the content
-		h = sha1.New()
-		fmt.Fprintf(h, "blob %d\x00", f.bytes())
-	}
-	if _, err := io.Copy(h, in); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != f.hash() {
+	if got != f.hash() {
 		return fmt.Errorf("the fetched file has hash %s, the hub lists %s: it was deleted; "+
 			"try again, or ask the model's owner", got, f.hash())
 	}

@@ -34,7 +34,7 @@ import (
 // Client fetches from one hub into one cache.
 type Client struct {
 	Endpoint string // https://host
-	Token    string // sent only to the endpoint's host; may be empty
+	Token    string // sent only to the endpoint, never from https to http; may be empty
 	Cache    string // folder
 	Offline  bool   // Pull returns an error
 	Log      func(line string)
@@ -42,8 +42,10 @@ type Client struct {
 
 	once    sync.Once
 	http    *http.Client
-	pause   time.Duration // before the second attempt of a file; doubles with each attempt
-	silence time.Duration // a connection that sends no byte for this long is closed
+	pause   time.Duration       // before the second attempt of a file; doubles with each attempt
+	silence time.Duration       // a connection that sends no byte for this long is closed
+	waited  func(time.Duration) // if set, receives the pauses, which are then skipped
+	hashed  func(blob string)   // if set, is told which cached blobs are read to check them
 }
 
 // FromEnv returns a client configured by the environment variables of the hub:
@@ -129,7 +131,8 @@ var ErrNotCached = errors.New("not in the hub cache")
 // Find returns the folder of a model's snapshot in the cache, or the path of its .gguf
 // file. revision is a branch, a tag or a commit; empty means main. Find does not use
 // the network: if the model is not completely in the cache, the error wraps
-// [ErrNotCached].
+// [ErrNotCached]. A blob whose content does not have the hash that is its name is an
+// error. Each blob is read for this only once.
 func (c *Client) Find(m Model, revision string) (string, error) {
 	if revision == "" {
 		revision = "main"
@@ -151,7 +154,11 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 				return "", missing
 			}
 		}
-		return filepath.Join(dir, filepath.FromSlash(m.File)), nil
+		var list []string
+		for _, part := range parts(m.File) {
+			list = append(list, filepath.Join(dir, filepath.FromSlash(part)))
+		}
+		return filepath.Join(dir, filepath.FromSlash(m.File)), c.checkSnapshot(m, list)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
 		return "", missing
@@ -162,12 +169,12 @@ func (c *Client) Find(m Model, revision string) (string, error) {
 				return "", missing
 			}
 		}
-		return dir, nil
+		return dir, c.checkSnapshot(m, readBySnapshot(dir))
 	}
 	if list, _ := filepath.Glob(filepath.Join(dir, "*.safetensors")); len(list) == 0 {
 		return "", missing
 	}
-	return dir, nil
+	return dir, c.checkSnapshot(m, readBySnapshot(dir))
 }
 
 var splitName = regexp.MustCompile(`^(.*)-00001-of-(\d{5})\.gguf$`)

@@ -6,15 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/attnscope/attnscope/internal/parallel"
 )
@@ -101,13 +97,24 @@ func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, er
 	return c.Find(m, commit)
 }
 
-func hexadecimal(s string) bool {
-	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
-}
-
-// list asks the hub for the commit and the files of a revision.
+// list asks the hub for the commit and the files of a revision. It asks again while the
+// hub is busy.
 func (c *Client) list(ctx context.Context, m Model, revision string) (string, []file, error) {
 	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.Endpoint, m.ID, url.PathEscape(revision))
+	attempts := c.retrying("the list of files")
+	for {
+		commit, files, err := c.listOnce(ctx, m, address)
+		var busy *busyError
+		if !errors.As(err, &busy) { // also if the hub cannot be reached: that is said at once
+			return commit, files, err
+		}
+		if err := attempts.again(ctx, err); err != nil {
+			return "", nil, err
+		}
+	}
+}
+
+func (c *Client) listOnce(ctx context.Context, m Model, address string) (string, []file, error) {
 	resp, err := c.get(ctx, address, 0)
 	if err != nil {
 		return "", nil, err
@@ -127,67 +134,6 @@ func (c *Client) list(ctx context.Context, m Model, revision string) (string, []
 		return "", nil, fmt.Errorf("the hub answers with commit %q, want a hash", answer.SHA)
 	}
 	return answer.SHA, answer.Siblings, nil
-}
-
-// refused returns an error for a status other than success.
-func (c *Client) refused(resp *http.Response, m Model) error {
-	switch {
-	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent:
-		return nil
-	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		what := "then set HF_TOKEN to a token that may read it"
-		if c.Token != "" {
-			what = "since the token in use may not read it"
-		}
-		return fmt.Errorf("the hub refuses access (%s): the model is gated, private or does not exist; "+
-			"ask for access at %s/%s, %s", resp.Status, c.Endpoint, m.ID, what)
-	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("the hub has no such model, revision or file (%s): %s", resp.Status, resp.Request.URL.Path)
-	}
-	return &busyError{resp.Status}
-}
-
-// busyError reports an HTTP status that may be temporary.
-type busyError struct{ status string }
-
-func (e *busyError) Error() string { return "the hub answers " + e.status }
-
-// get requests the content of an address from byte from on. It sends the token only to
-// the endpoint's host.
-func (c *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
-	c.once.Do(func() {
-		c.http = &http.Client{
-			Transport: &http.Transport{
-				Proxy:                 http.ProxyFromEnvironment,
-				DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-				TLSHandshakeTimeout:   10 * time.Second,
-				ResponseHeaderTimeout: c.silence,
-				MaxIdleConnsPerHost:   atOnce,
-			},
-			CheckRedirect: func(req *http.Request, via []*http.Request) error {
-				if req.URL.Host != via[0].URL.Host {
-					req.Header.Del("Authorization")
-				}
-				if len(via) > 10 {
-					return errors.New("more than ten redirects")
-				}
-				return nil
-			},
-		}
-	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("User-Agent", "attnscope")
-	req.Header.Set("Accept-Encoding", "identity")
-	if c.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
-	}
-	if from > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
-	}
-	return c.http.Do(req)
 }
 
 // fetchAll fetches files, atOnce at a time. The first error cancels the others.
