@@ -4,19 +4,65 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ardanlabs/jinja"
 )
 
-// Message is one turn of a chat.
+// Message is one turn of a plain chat.
 type Message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
+}
+
+// Chat is a conversation together with everything else that a chat template is given. The
+// values are JSON, because templates print them: the order of keys and the numbers are
+// kept. What is empty is not set.
+type Chat struct {
+	Messages  json.RawMessage // a list of objects, each with a role
+	Tools     json.RawMessage // a list of objects; one that is set and empty still is a list
+	Documents json.RawMessage // a list of objects
+
+	// Variables is an object with further variables, such as enable_thinking. They replace
+	// special tokens of the same name.
+	Variables json.RawMessage
+
+	AddGenerationPrompt bool   // end with the beginning of the assistant's turn
+	Continue            string // the field of the last message that the model continues, such as content
+	Template            string // the name of a template of the model; empty: as transformers chooses
+}
+
+// PlainChat is the chat of messages that have a role and a text.
+func PlainChat(msgs []Message, addGenerationPrompt bool) Chat {
+	var b strings.Builder
+	for i, m := range msgs {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`{"role":` + quoteJSON(m.Role) + `,"content":` + quoteJSON(m.Content) + `}`)
+	}
+	return Chat{Messages: json.RawMessage("[" + b.String() + "]"), AddGenerationPrompt: addGenerationPrompt}
+}
+
+// quoteJSON writes a string for JSON. Bytes that are not UTF-8 are kept as they are.
+func quoteJSON(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ':
+			fmt.Fprintf(&b, `\u%04x`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // chatTemplate is a compiled chat template.
@@ -26,8 +72,13 @@ type chatTemplate struct {
 	t      *jinja.Template
 }
 
-// setTemplate compiles the chat template of the file source.
+// setTemplate compiles the chat template of the file source, the model's default.
 func (t *Tokenizer) setTemplate(source, text string) error {
+	return t.addTemplate(source, "default", text)
+}
+
+// addTemplate compiles one of the named chat templates of a model.
+func (t *Tokenizer) addTemplate(source, name, text string) error {
 	if len(text) > templateSource {
 		return fmt.Errorf("%s: chat template of %d bytes, at most %d are taken", source, len(text), templateSource)
 	}
@@ -35,31 +86,83 @@ func (t *Tokenizer) setTemplate(source, text string) error {
 	if err != nil {
 		return fmt.Errorf("%s: chat template: %w", source, err)
 	}
-	t.template = &chatTemplate{source, text, c}
+	if t.templates == nil {
+		t.templates = map[string]*chatTemplate{}
+	}
+	t.templates[name] = &chatTemplate{source, text, c}
 	return nil
 }
 
-// HasChatTemplate reports whether the model has a chat template.
-func (t *Tokenizer) HasChatTemplate() bool { return t.template != nil }
-
-// ApplyChat renders messages with the model's chat template. The text must be encoded
-// without special tokens, because the template writes them. With addGenerationPrompt
-// the text ends with the beginning of the assistant's turn. It returns an error if the
-// template fails or exceeds its limits on time, memory or output; see [Sandbox].
-func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
-	if t.template == nil {
-		return "", errors.New("the model has no chat template: --no-chat-template joins the messages")
+// setSpecial sets a special token that templates know under name. Empty: there is none.
+func (t *Tokenizer) setSpecial(name, token string) {
+	if token == "" {
+		delete(t.specials, name)
+		return
 	}
-	r := rendering{t.template.text, t.bosToken, t.eosToken, msgs, addGenerationPrompt}
+	if t.specials == nil {
+		t.specials = map[string]string{}
+	}
+	t.specials[name] = token
+}
+
+// HasChatTemplate reports whether the model has a chat template.
+func (t *Tokenizer) HasChatTemplate() bool { return len(t.templates) > 0 }
+
+// chosen returns the template of a chat: the one it names, or tool_use if it has tools and
+// the model has such a template, or the default.
+func (t *Tokenizer) chosen(c Chat) (*chatTemplate, error) {
+	if !t.HasChatTemplate() {
+		return nil, errors.New("the model has no chat template: --no-chat-template joins the messages")
+	}
+	names := []string{c.Template}
+	if c.Template == "" {
+		names = []string{"default"}
+		if isSet(c.Tools) {
+			names = []string{"tool_use", "default"}
+		}
+	}
+	for _, name := range names {
+		if found := t.templates[name]; found != nil {
+			return found, nil
+		}
+	}
+	var have []string
+	for name := range t.templates {
+		have = append(have, name)
+	}
+	slices.Sort(have)
+	return nil, fmt.Errorf("the model has no chat template %q, only %q", names[len(names)-1], have)
+}
+
+// isSet reports whether a JSON value is there and not null.
+func isSet(v json.RawMessage) bool {
+	text := strings.TrimSpace(string(v))
+	return text != "" && text != "null"
+}
+
+// ApplyChat renders messages with the model's chat template, as RenderChat does.
+func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
+	return t.RenderChat(PlainChat(msgs, addGenerationPrompt))
+}
+
+// RenderChat renders a chat with the model's chat template, as apply_chat_template of
+// transformers does. The text must be encoded without special tokens, because the template
+// writes them. It returns an error if the chat is not one that transformers takes, or if
+// the template fails or exceeds its limits on time, memory or output; see [Sandbox].
+func (t *Tokenizer) RenderChat(c Chat) (string, error) {
+	chosen, err := t.chosen(c)
+	if err != nil {
+		return "", err
+	}
+	r := rendering{Template: chosen.text, Specials: t.specials, Chat: c}
 	var text string
-	var err error
 	if templates.on {
 		text, err = templates.render(r)
 	} else {
-		text, err = renderHere(r, t.template.t)
+		text, err = renderHere(r, chosen.t)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: chat template: %w", t.template.source, err)
+		return "", fmt.Errorf("%s: chat template: %w", chosen.source, err)
 	}
 	return text, nil
 }
@@ -93,7 +196,7 @@ func (r rendering) render() (string, error) {
 	return r.with(t)
 }
 
-// with renders the messages with a compiled template.
+// with renders the chat with a compiled template.
 func (r rendering) with(t *jinja.Template) (text string, err error) {
 	defer func() {
 		if x := recover(); x != nil {
@@ -101,109 +204,87 @@ func (r rendering) with(t *jinja.Template) (text string, err error) {
 			err = fmt.Errorf("it fails: %v", x)
 		}
 	}()
-	var list []jinja.Value
-	for _, m := range r.Messages {
-		d := jinja.NewDict()
-		d.AsDict().Set("role", jinja.NewString(m.Role))
-		d.AsDict().Set("content", jinja.NewString(m.Content))
-		list = append(list, d)
+	values, err := r.values()
+	if err != nil {
+		return "", err
 	}
-	text, err = t.RenderValues(map[string]jinja.Value{
-		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(r.AddGenerationPrompt),
-		"bos_token": jinja.NewString(r.BOS), "eos_token": jinja.NewString(r.EOS),
-		"tools": jinja.None(), "documents": jinja.None(), // defined and empty, as in the reference
-	})
+	text, err = t.RenderValues(values)
 	if err == nil && len(text) > templateOutput {
 		return "", fmt.Errorf("its output has %d bytes, at most %d are taken", len(text), templateOutput)
 	}
 	return text, err
 }
 
-// readConfig reads the special tokens and the chat template of a folder with a
-// tokenizer.json or tokenizer.model.
-func (t *Tokenizer) readConfig(dir string) error {
-	name := filepath.Join(dir, "tokenizer_config.json")
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return t.readTemplate(dir)
-	} else if err != nil {
-		return err
+// values are the variables of the template.
+func (r rendering) values() (map[string]jinja.Value, error) {
+	values := map[string]jinja.Value{}
+	for name, token := range r.Specials {
+		values[name] = jinja.NewString(token)
 	}
-	var c struct {
-		BOS      json.RawMessage `json:"bos_token"`
-		EOS      json.RawMessage `json:"eos_token"`
-		Template json.RawMessage `json:"chat_template"`
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	t.bosToken, t.bos = t.token(c.BOS)
-	t.eosToken, t.eos = t.token(c.EOS)
-	if err := t.readTemplate(dir); err != nil || t.template != nil {
-		return err
-	}
-	var one string
-	var named []struct{ Name, Template string }
-	switch {
-	case len(c.Template) == 0 || string(c.Template) == "null":
-		return nil
-	case json.Unmarshal(c.Template, &one) == nil:
-		return t.setTemplate(name, one)
-	case json.Unmarshal(c.Template, &named) == nil:
-		for _, n := range named {
-			if n.Name == "default" {
-				return t.setTemplate(name, n.Template)
-			}
+	if isSet(r.Chat.Variables) {
+		v, err := decodeJSON(r.Chat.Variables)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range v.AsDict().Keys {
+			values[name] = v.AsDict().Data[name]
 		}
 	}
-	return nil
+	for name, raw := range map[string]json.RawMessage{
+		"messages": r.Chat.Messages, "tools": r.Chat.Tools, "documents": r.Chat.Documents,
+	} {
+		values[name] = jinja.None()
+		if isSet(raw) {
+			v, err := decodeJSON(raw)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			values[name] = v
+		}
+	}
+	values["add_generation_prompt"] = jinja.NewBool(r.Chat.AddGenerationPrompt)
+	return values, nil
 }
 
-// readTemplate reads a chat template from a separate file: chat_template.jinja or, in
-// folders of older vision models, chat_template.json.
-func (t *Tokenizer) readTemplate(dir string) error {
-	name := filepath.Join(dir, "chat_template.jinja")
-	text, err := os.ReadFile(name)
-	if err == nil {
-		return t.setTemplate(name, string(text))
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	name = filepath.Join(dir, "chat_template.json")
-	if text, err = os.ReadFile(name); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	var c struct {
-		Template string `json:"chat_template"`
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return t.setTemplate(name, c.Template)
+// decodeJSON decodes a value and keeps the order of keys.
+func decodeJSON(raw json.RawMessage) (jinja.Value, error) {
+	d := json.NewDecoder(strings.NewReader(string(raw)))
+	d.UseNumber()
+	return decodeValue(d)
 }
 
-// token reads a special token, given as a string or an object with its content, and
-// returns its text and its id, which is -1 if the token is not in the vocabulary.
-func (t *Tokenizer) token(raw json.RawMessage) (string, int32) {
-	var s string
-	var o struct{ Content string }
-	if json.Unmarshal(raw, &s) != nil && json.Unmarshal(raw, &o) == nil {
-		s = o.Content
+func decodeValue(d *json.Decoder) (jinja.Value, error) {
+	tok, err := d.Token()
+	if err != nil {
+		return jinja.Undefined(), err
 	}
-	for _, m := range []map[byte][]added{t.addedRaw, t.addedNorm} {
-		if s == "" {
-			break
-		}
-		for _, a := range m[s[0]] {
-			if a.Content == s {
-				return s, a.ID
+	switch tok {
+	case json.Delim('['):
+		var list []jinja.Value
+		for d.More() {
+			v, err := decodeValue(d)
+			if err != nil {
+				return v, err
 			}
+			list = append(list, v)
 		}
+		_, err = d.Token()
+		return jinja.NewList(list), err
+	case json.Delim('{'):
+		dict := jinja.NewDict()
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				return dict, err
+			}
+			v, err := decodeValue(d)
+			if err != nil {
+				return v, err
+			}
+			dict.AsDict().Set(key.(string), v)
+		}
+		_, err = d.Token()
+		return dict, err
 	}
-	if id, ok := t.vocab[s]; ok && s != "" {
-		return s, id
-	}
-	return s, -1
+	return jinja.FromGoValue(tok), nil
 }

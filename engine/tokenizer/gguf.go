@@ -212,13 +212,13 @@ func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) err
 	t.bos = id("tokenizer.ggml.bos_token_id")
 	t.eos = id("tokenizer.ggml.eos_token_id")
 	if t.bos >= 0 {
-		t.bosToken = t.pieces[t.bos]
+		t.setSpecial("bos_token", t.pieces[t.bos])
 		if add, ok := meta["tokenizer.ggml.add_bos_token"].(bool); add || !ok && bos {
 			t.before = []int32{t.bos}
 		}
 	}
 	if t.eos >= 0 {
-		t.eosToken = t.pieces[t.eos]
+		t.setSpecial("eos_token", t.pieces[t.eos])
 		if add, _ := meta["tokenizer.ggml.add_eos_token"].(bool); add {
 			t.after = []int32{t.eos}
 		}

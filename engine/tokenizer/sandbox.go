@@ -45,9 +45,9 @@ func Sandbox() {
 
 // rendering is a template with the values that it is rendered with.
 type rendering struct {
-	Template, BOS, EOS  string
-	Messages            []Message
-	AddGenerationPrompt bool
+	Template string
+	Specials map[string]string // special tokens by the names that templates use
+	Chat     Chat
 }
 
 // rendered is the result of a rendering.

@@ -70,18 +70,18 @@ func TestHostileTemplates(t *testing.T) {
 }
 
 // TestSandboxIsTheSame checks that rendering with and without the separate process gives
-// the same text, and that bytes which are not UTF-8 are kept.
+// the same text, and that bytes of tokens and templates which are not UTF-8 are kept.
 func TestSandboxIsTheSame(t *testing.T) {
 	tok := newTokenizer()
-	tok.bosToken = "<s>"
-	tok.eosToken = "\xff"
+	tok.setSpecial("bos_token", "<s>")
+	tok.setSpecial("eos_token", "\xff")
 	err := tok.setTemplate("x", "{{ bos_token }}"+
 		"{% for m in messages %}{{ m['role'] ~ ':' ~ m['content']|trim }}{{ eos_token }}{% endfor %}"+
 		"{% if add_generation_prompt %}>{% endif %}\xfe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	msgs := []Message{{"user", " a\xc3 "}, {"assistant", "b\x00é"}}
+	msgs := []Message{{"user", " a "}, {"assistant", "b\x00é"}}
 	boxed, err := tok.ApplyChat(msgs, true)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestSandboxIsTheSame(t *testing.T) {
 	templates.on = false
 	here, err := tok.ApplyChat(msgs, true)
 	templates.on = true
-	if want := "<s>user:a\xc3\xffassistant:b\x00é\xff>\xfe"; err != nil || boxed != want || here != want {
+	if want := "<s>user:a\xffassistant:b\x00é\xff>\xfe"; err != nil || boxed != want || here != want {
 		t.Errorf("in the sandbox %q, here %q (%v), want %q", boxed, here, err, want)
 	}
 	if templates.cmd == nil {

@@ -115,8 +115,11 @@ func (m *spm) tokenizer() (*Tokenizer, error) {
 	}
 	t.unk = m.unk
 	t.fuseUnk = true
-	t.bos, t.bosToken = m.control(m.bos)
-	t.eos, t.eosToken = m.control(m.eos)
+	var bos, eos string
+	t.bos, bos = m.control(m.bos)
+	t.eos, eos = m.control(m.eos)
+	t.setSpecial("bos_token", bos)
+	t.setSpecial("eos_token", eos)
 	if err := m.addNormalizers(t); err != nil {
 		return nil, err
 	}

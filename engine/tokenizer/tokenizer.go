@@ -65,9 +65,9 @@ type Tokenizer struct {
 	stripSpaces bool // drop all leading spaces
 	wholeRuns   bool // a run of byte tokens is text only if all of it is UTF-8
 
-	bosToken, eosToken string
-	bos, eos           int32 // -1: none
-	template           *chatTemplate
+	bos, eos  int32             // -1: none
+	specials  map[string]string // bos_token, pad_token, ...: what chat templates know
+	templates map[string]*chatTemplate
 
 	breaksOnce    sync.Once // guards breaksAtSpace, see spaceBreaks
 	breaksAtSpace bool

@@ -76,8 +76,8 @@ func TestChatExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tok.bosToken = "<s>"
-			tok.eosToken = "</s>"
+			tok.setSpecial("bos_token", "<s>")
+			tok.setSpecial("eos_token", "</s>")
 			text, err := tok.ApplyChat(c.Messages, c.Add)
 			if ids := tok.Encode(text, false); err != nil || !slices.Equal(ids, c.IDs) {
 				t.Errorf("%s, %s: %q (%v): ids %v, want %v", c.Template, c.Case, text, err, ids, c.IDs)
@@ -95,7 +95,9 @@ func TestChatExamples(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", c.Template, err)
 			}
-			tok.bosToken = map[string]string{"deepseek-r1-distill-qwen": "<｜begin▁of▁sentence｜>"}[c.Template]
+			if c.Template == "deepseek-r1-distill-qwen" {
+				tok.setSpecial("bos_token", "<｜begin▁of▁sentence｜>")
+			}
 		}
 		if !tok.HasChatTemplate() {
 			continue
