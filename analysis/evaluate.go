@@ -18,7 +18,11 @@ type evaluation struct {
 	spans  [][2]int // ranges of reply rows
 	thetas []float32
 	gram   func(layer, head int) []float64
-	heads  []headReply
+	// oracles and outputs say whether the measures that compare with the best selection,
+	// and the errors of the heads' outputs, are computed. Otherwise they are NaN.
+	oracles bool
+	outputs bool
+	heads   []headReply
 }
 
 // headReply holds the data by which the selections of one head are measured.
@@ -27,9 +31,16 @@ type headReply struct {
 	significant [][][]int32 // [span][theta][position], rows with a weight above theta
 	out         []float32   // [row, value dim], output of the head; nil without values
 
-	mu      sync.Mutex // guards the caches below
-	rests   map[int]partialOutput
-	oracles map[oracleKey][]int32
+	mu       sync.Mutex // guards the caches below
+	rests    map[int]partialOutput
+	oracles  map[oracleKey][]int32
+	prefixes map[int][]prefixTotal
+}
+
+// prefixTotal is what a span of the reply pays to the whole prefix.
+type prefixTotal struct {
+	weight      float64
+	significant []int // [theta]
 }
 
 // partialOutput is the contribution of some positions to the output of a head.
@@ -43,10 +54,12 @@ type oracleKey struct{ span, window, budget int }
 // newEvaluation sums the reply's rows by span.
 func (a *methods) newEvaluation(l *Layer) *evaluation {
 	e := &evaluation{
-		layer: l,
-		spans: spansOf(l.Reply.Rows, a.cfg.Span, a.cfg.By),
-		gram:  a.cfg.Gram,
-		heads: make([]headReply, l.Heads),
+		layer:   l,
+		spans:   spansOf(l.Reply.Rows, a.cfg.Span, a.cfg.By),
+		gram:    a.cfg.Gram,
+		oracles: !a.cfg.SkipOracle,
+		outputs: !a.cfg.SkipOutputs && l.Values != nil,
+		heads:   make([]headReply, l.Heads),
 	}
 	for _, t := range a.cfg.Thetas {
 		e.thetas = append(e.thetas, float32(t))
@@ -55,12 +68,13 @@ func (a *methods) newEvaluation(l *Layer) *evaluation {
 		r := &e.heads[h]
 		r.rests = map[int]partialOutput{}
 		r.oracles = map[oracleKey][]int32{}
+		r.prefixes = map[int][]prefixTotal{}
 		for _, span := range e.spans {
 			sum, above := e.sumRows(h, span)
 			r.sum = append(r.sum, sum)
 			r.significant = append(r.significant, above)
 		}
-		if l.Values != nil {
+		if e.outputs {
 			r.out = e.output(h, l.Reply.Keys, func(i int) int { return i }).out
 		}
 	})
@@ -124,16 +138,19 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 func (e *evaluation) kept(h, span int, list []int32, window int) tally {
 	sum := e.heads[h].sum[span]
 	n := float64(e.spans[span][1] - e.spans[span][0])
-	best := e.oracle(h, oracleKey{span, window, len(list)})
-	cell := tally{cells: 1}
+	cell := tally{cells: 1, prefix: e.prefix(h, window)[span].weight}
 	for _, at := range list {
 		cell.mass += sum[at] / n
 	}
+	if !e.oracles {
+		cell.best = math.NaN()
+		cell.recall = math.NaN()
+		cell.jaccard = math.NaN()
+		return cell
+	}
+	best := e.oracle(h, oracleKey{span, window, len(list)})
 	for _, at := range best {
 		cell.best += sum[at] / n
-	}
-	for _, v := range sum[:e.layer.Len-window] {
-		cell.prefix += v / n
 	}
 	if len(list) > 0 {
 		both := float64(hitrate.Overlap(list, best))
@@ -152,11 +169,37 @@ func (e *evaluation) byTheta(cell tally, h, span int, list []int32, window int) 
 		for _, at := range list {
 			cells[t].hits += int(significant[at])
 		}
-		for _, v := range significant[:e.layer.Len-window] {
-			cells[t].significant += int(v)
-		}
+		cells[t].significant = e.prefix(h, window)[span].significant[t]
 	}
 	return cells
+}
+
+// prefix sums the weights and the significant positions of a head over the prefix,
+// [span].
+func (e *evaluation) prefix(h, window int) []prefixTotal {
+	r := &e.heads[h]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if totals, ok := r.prefixes[window]; ok {
+		return totals
+	}
+	totals := make([]prefixTotal, len(e.spans))
+	for span := range totals {
+		total := &totals[span]
+		n := float64(e.spans[span][1] - e.spans[span][0])
+		for _, v := range r.sum[span][:e.layer.Len-window] {
+			total.weight += v / n
+		}
+		for _, significant := range r.significant[span] {
+			count := 0
+			for _, v := range significant[:e.layer.Len-window] {
+				count += int(v)
+			}
+			total.significant = append(total.significant, count)
+		}
+	}
+	r.prefixes[window] = totals
+	return totals
 }
 
 // oracle returns the positions of the prefix with most of a span's weight.

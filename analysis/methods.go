@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -17,13 +18,27 @@ type MethodConfig struct {
 	Thetas  []float64 // weights above theta are significant
 	Span    int       // reply rows that are measured together if By has BySpan
 	By      []By      // keys whose values have their own rows in the result
-	// Lenient leaves out, with a warning, methods for which a dump lacks data.
-	// Otherwise such methods are an error.
+	// Lenient leaves out entirely, with a warning, methods for which one of the dumps
+	// lacks data. Otherwise such methods are an error.
 	Lenient bool
 	// Gram returns W_Oᵀ·W_O for a head's slice of the output projection, [value dim,
 	// value dim]. If it is nil, errors after the projection are NaN.
 	Gram func(layer, head int) []float64
 	Seed uint64 // of the bootstrap
+	// SkipOracle leaves out, to save time, the measures that compare with the best
+	// selection; SkipOutputs those of the errors of the heads' outputs. They are NaN.
+	SkipOracle  bool
+	SkipOutputs bool
+	// Progress is called, if it is not nil, after each layer of a prompt.
+	Progress func(Progress)
+}
+
+// Progress says how far [Methods] has come.
+type Progress struct {
+	Path   string // of the dump
+	Prompt string // id
+	Done   int64  // prompt tokens times layers that are finished, of all dumps
+	Total  int64
 }
 
 // methodKey identifies a group of cells that become one row.
@@ -43,6 +58,7 @@ type methods struct {
 	warned   map[Warning]bool
 	order    map[string]int // of the prompts in the dumps, by id
 	prompt   int            // number of the current prompt over all dumps; ids may occur twice
+	progress Progress
 }
 
 // promptTally is the contribution of one prompt to a group.
@@ -83,11 +99,17 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 		warned: map[Warning]bool{},
 		order:  map[string]int{"*": -1},
 	}
+	if cfg.Progress != nil {
+		if a.progress.Total, err = tokensTimesLayers(paths); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, path := range paths {
 		if err := a.dump(ctx, path); err != nil {
 			return nil, nil, err
 		}
 	}
+	a.dropLeftOut()
 	if len(a.sums) == 0 {
 		return nil, a.warnings, errors.New("nothing to measure: no prompt is longer than the window and has a reply")
 	}
@@ -96,6 +118,51 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 		lists[i] = a.rows(i)
 	}
 	return lists, a.warnings, nil
+}
+
+// dropLeftOut removes what was measured of methods that a warning says are left out,
+// at capacities that keep everything or in other dumps.
+func (a *methods) dropLeftOut() {
+	for _, w := range a.warnings {
+		if w.Kind != LeftOut {
+			continue
+		}
+		maps.DeleteFunc(a.sums, func(key methodKey, _ []promptTally) bool {
+			return a.entries[key.entry].Method.Name == w.Method
+		})
+	}
+}
+
+// tokensTimesLayers sums prompt tokens times recorded layers over the prompts that
+// have a reply.
+func tokensTimesLayers(paths []string) (int64, error) {
+	total := int64(0)
+	for _, path := range paths {
+		r, err := dumps.Open(path)
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range r.Prompts() {
+			if p.ReplyTokens > 0 {
+				total += int64(p.PromptTokens) * int64(len(r.Header().Plan.Layers))
+			}
+		}
+		if err := r.Close(); err != nil {
+			return 0, err
+		}
+	}
+	return total, nil
+}
+
+// report reports a finished layer.
+func (a *methods) report(path string, p *dumps.Prompt) {
+	if a.cfg.Progress == nil {
+		return
+	}
+	a.progress.Path = path
+	a.progress.Prompt = p.ID
+	a.progress.Done += int64(p.PromptTokens)
+	a.cfg.Progress(a.progress)
 }
 
 // warn adds a warning unless it was added before.
@@ -143,13 +210,14 @@ func (a *methods) dump(ctx context.Context, path string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			l, err := ReadLayer(r, i, layer)
+			l, err := readLayer(r, i, layer, rowsRead(p, a.entries))
 			if err != nil {
 				return err
 			}
 			if err := a.layer(r, p, l, sweep); err != nil {
 				return err
 			}
+			a.report(path, p)
 		}
 	}
 	return nil
@@ -169,14 +237,27 @@ func (a *methods) warnSharedBudgets(r *dumps.Reader) {
 	}
 }
 
+// rowsRead returns how many of a prompt's last rows the entries read.
+func rowsRead(p *dumps.Prompt, entries []snapkv.Entry) int {
+	n := 0
+	for _, e := range entries {
+		n = max(n, e.Config.Window)
+	}
+	return min(n, p.WindowRows)
+}
+
 // sweepOf prepares the sweep over a prompt of a dump.
 func sweepOf(ctx context.Context, r *dumps.Reader, prompt int, entries []snapkv.Entry) (*snapkv.Sweep, error) {
 	return snapkv.NewSweep(ctx, snapkv.Source{
 		Len:      r.Prompts()[prompt].PromptTokens,
 		Layers:   r.Header().Model.Layers,
 		Recorded: r.Header().Plan.Layers,
-		Read: func(_ context.Context, layer int, _ snapkv.Needs) (*snapkv.Layer, error) {
-			l, err := ReadLayer(r, prompt, layer)
+		Read: func(_ context.Context, layer int, needs snapkv.Needs) (*snapkv.Layer, error) {
+			read := readLayer
+			if needs == (snapkv.Needs{Rows: true}) {
+				read = readRows
+			}
+			l, err := read(r, prompt, layer, rowsRead(&r.Prompts()[prompt], entries))
 			if err != nil {
 				return nil, err
 			}

@@ -192,10 +192,14 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 	dumpstest.WithValues(t, path, "factors", "exact", 3, rand.New(rand.NewPCG(5, 6)))
 	cfg := methodConfig(snapkv.MethodNames()...)
 	cfg.Lenient, cfg.By = true, []By{ByLayer, ByHead, ByPrompt}
+	whole := cfg.Configs[0]
+	whole.Capacity = 1 << 20 // at which a method that lacks data would keep everything
+	cfg.Configs = append(cfg.Configs, whole)
 	rows, warnings, err := Methods(context.Background(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	warnings = Without(warnings, NothingDropped)
 	if len(warnings) != 1 || warnings[0].Kind != LeftOut || warnings[0].Method != "headkv" {
 		t.Errorf("warnings %q, want one that headkv has no scores", warnings)
 	}
@@ -239,6 +243,38 @@ func TestMethodsDoNotDependOnOrder(t *testing.T) {
 			}
 			i++
 		}
+	}
+}
+
+// TestSkippedMeasures: what is skipped is NaN, and the rest does not change.
+func TestSkippedMeasures(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, "factors", "fine", 2, rand.New(rand.NewPCG(7, 8)))
+	cfg := methodConfig("cake", "snapkv", "pyramidkv")
+	whole, _, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.SkipOracle = true
+	cfg.SkipOutputs = true
+	var last Progress
+	cfg.Progress = func(p Progress) { last = p }
+	fast, _, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range whole {
+		got := fast[i]
+		if row.OutputError == 0 || math.IsNaN(row.OutputError) || !math.IsNaN(got.OutputError) ||
+			!math.IsNaN(got.MassOfOracle) || !math.IsNaN(got.Recall) || !math.IsNaN(got.Jaccard) {
+			t.Errorf("row %d: %+v", i, got)
+		}
+		if got.Mass != row.Mass || got.HitRate != row.HitRate || got.Coverage != row.Coverage || got.CacheBytes != row.CacheBytes {
+			t.Errorf("row %d: %+v, want %+v", i, got, row)
+		}
+	}
+	if last.Done != last.Total || last.Total == 0 || last.Path != path {
+		t.Errorf("last progress %+v", last)
 	}
 }
 

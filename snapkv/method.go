@@ -165,21 +165,27 @@ func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]in
 	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil
 	}
-	budgets := make([]int, len(scores))
-	for h := range budgets {
-		budgets[h] = min(budget, len(scores[h]))
-	}
-	if m.ShareHeads != nil {
-		var err error
-		if budgets, err = m.ShareHeads(scores, budget*len(scores), l.Index, c); err != nil {
-			return nil, err
-		}
+	budgets, err := m.headBudgets(scores, l, c, budget)
+	if err != nil {
+		return nil, err
 	}
 	keep := make([][]int32, len(scores))
 	for h := range keep {
 		keep[h] = TopK(scores[h], budgets[h])
 	}
 	return keep, nil
+}
+
+// headBudgets distributes the budget of a layer over the lists of scores.
+func (m *Method) headBudgets(scores [][]float64, l *Layer, c Config, budget int) ([]int, error) {
+	if m.ShareHeads != nil {
+		return m.ShareHeads(scores, budget*len(scores), l.Index, c)
+	}
+	budgets := make([]int, len(scores))
+	for h := range budgets {
+		budgets[h] = min(budget, len(scores[h]))
+	}
+	return budgets, nil
 }
 
 // everything returns the whole prefix for each query head, or for each kv head if the

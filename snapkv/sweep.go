@@ -2,8 +2,10 @@ package snapkv
 
 import (
 	"context"
+	"slices"
 
 	"github.com/attnscope/attnscope/internal/parallel"
+	"github.com/attnscope/attnscope/internal/topk"
 )
 
 // Entry is one selection of a sweep: a method under a config.
@@ -126,7 +128,8 @@ func LayerStats(ctx context.Context, src Source, entries []Entry) ([][]float64, 
 	return stats, nil
 }
 
-// groups puts entries that share scores into one group, in the order of the entries.
+// groups puts entries that share scores into one group, those with the largest
+// capacity first.
 func groups(entries []Entry) [][]int {
 	var list [][]int
 next:
@@ -138,6 +141,11 @@ next:
 			}
 		}
 		list = append(list, []int{i})
+	}
+	for _, group := range list {
+		slices.SortStableFunc(group, func(a, b int) int {
+			return entries[b].Config.Capacity - entries[a].Config.Capacity
+		})
 	}
 	return list
 }
@@ -158,12 +166,11 @@ func (s *Sweep) Budget(entry, layer int) int { return s.budgets[entry][layer] }
 // Select selects by every entry on one layer, on all cores, and calls visit with the
 // selection of each entry, as [Method.Select] returns it, or with the error. Entries
 // for which skip returns true are left out; skip may be nil. visit is called from
-// several goroutines at once, with different entries. Once an entry has failed, the
-// entries after it that share its scores fail with the same error.
+// several goroutines at once, with different entries. The selections share memory, so
+// visit must not change them.
 func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int, keep [][]int32, err error)) {
 	parallel.For(len(s.groups), func(g int) {
 		var ranking *Ranking
-		var failed error
 		for _, i := range s.groups[g] {
 			if skip != nil && skip(i) {
 				continue
@@ -172,38 +179,56 @@ func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int
 			if ranking == nil {
 				ranking = NewRanking(e.Method, l)
 			}
-			var keep [][]int32
-			if failed == nil {
-				keep, failed = ranking.Select(e.Config, s.budgets[i][l.Index])
-			}
-			visit(i, keep, failed)
+			keep, err := ranking.Select(e.Config, s.budgets[i][l.Index])
+			visit(i, keep, err)
 		}
 	})
 }
 
 // Ranking selects by one method on one layer for several configs. It keeps the
-// scores from one config to the next and ranks again only if they would change.
+// scores from one config to the next and ranks again only if they would change. A
+// config that keeps less than the one before it is fast, because only the positions
+// that the other one kept are searched.
 type Ranking struct {
 	method *Method
 	layer  *Layer
+	ranked bool
 	config Config // for which scores were computed
 	scores [][]float64
+	err    error     // of the computation of scores
+	kept   [][]int32 // the last selection from scores; nil if there is none
 }
 
 // NewRanking returns a Ranking of a method on a layer. It computes nothing yet.
 func NewRanking(m *Method, l *Layer) *Ranking { return &Ranking{method: m, layer: l} }
 
-// Select is like [Method.Select] for the ranking's method and layer.
+// Select is like [Method.Select] for the ranking's method and layer. The lists that it
+// returns must not be changed.
 func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 	if r.method.KeepsAll(c, r.layer.Len) {
 		return everything(r.layer, c), nil
 	}
-	if r.scores == nil || !r.method.ranksAlike(r.config, c) {
-		scores, err := r.method.Rank(r.layer, c)
-		if err != nil {
-			return nil, err
-		}
-		r.scores, r.config = scores, c
+	if !r.ranked || !r.method.ranksAlike(r.config, c) {
+		r.ranked = true
+		r.config = c
+		r.kept = nil
+		r.scores, r.err = r.method.Rank(r.layer, c)
 	}
-	return r.method.Cut(r.scores, r.layer, c, budget)
+	if r.err != nil {
+		return nil, r.err
+	}
+	budgets, err := r.method.headBudgets(r.scores, r.layer, c, budget)
+	if err != nil {
+		return nil, err
+	}
+	keep := make([][]int32, len(budgets))
+	for h, k := range budgets {
+		if r.kept != nil && k <= len(r.kept[h]) {
+			keep[h] = topk.SelectAmong(r.scores[h], r.kept[h], k)
+		} else {
+			keep[h] = TopK(r.scores[h], k)
+		}
+	}
+	r.kept = keep
+	return keep, nil
 }

@@ -55,6 +55,20 @@ func Select(score []float64, k int) []int32 {
 	return keep
 }
 
+// SelectAmong is like [Select], but considers only the given positions, which are
+// ascending. If they include the k largest scores, the result is that of Select.
+func SelectAmong(score []float64, positions []int32, k int) []int32 {
+	b := float64Buffers.Get().(*buffers[float64])
+	b.positions = append(b.positions[:0], positions...)
+	few := b.gather(score)
+	keep := Select(few, k)
+	for i, at := range keep {
+		keep[i] = positions[at]
+	}
+	float64Buffers.Put(b)
+	return keep
+}
+
 // samples is the size of a sample of the scores.
 const samples = 1024
 

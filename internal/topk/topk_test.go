@@ -43,6 +43,9 @@ func TestAgainstSorting(t *testing.T) {
 		if got := Select(x, k); !slices.Equal(got, want) {
 			t.Fatalf("Select(%d scores, %d) = %.200v, want %.200v of %.200v", len(x), k, got, want, x)
 		}
+		if among := SelectAmong(x, Select(x, k+r.IntN(100)), k); !slices.Equal(among, want) {
+			t.Fatalf("SelectAmong a superset of the %d largest of %d scores = %.200v, want %.200v", k, len(x), among, want)
+		}
 		narrow := make([]float32, len(x))
 		for i, v := range x {
 			narrow[i] = float32(v)
