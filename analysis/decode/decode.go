@@ -47,12 +47,19 @@ type runner struct {
 	tokens  int64 // run through the model
 	total   int64 // expected tokens
 	warned  map[string]bool
+	large   map[largeKey]bool // that warnLarge has warned about
 }
 
 // newRunner returns a runner for a config that has passed Check.
 func newRunner(c Config) *runner {
 	entries, _ := snapkv.Entries(c.Methods, c.Configs)
-	return &runner{Config: c, entries: entries, started: time.Now(), warned: map[string]bool{}}
+	return &runner{
+		Config:  c,
+		entries: entries,
+		started: time.Now(),
+		warned:  map[string]bool{},
+		large:   map[largeKey]bool{},
+	}
 }
 
 // warn passes a warning on unless it was given before.
@@ -151,7 +158,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 		ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
 	}
 	out := Result{
-		ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(full.prefillSpeed),
+		ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(full.prefillSpeed), CacheRatio: 1,
 	}
 	if err := full.measure(ctx, &ref, &out); err != nil {
 		return err
@@ -190,6 +197,7 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 		return nil // this is the full cache, which has been measured
 	case c.Passthrough(len(p.Tokens)):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
+		out.CacheRatio = 1
 		same := &cache{runner: r, prompt: p, session: full.session, first: full.first}
 		return b.addShared(ctx, same, out)
 	case chosen.err != nil && r.Lenient:
@@ -206,10 +214,34 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 		s.Close()
 		return err
 	}
+	out.CacheRatio = Float(float64(s.CacheBytes()) / float64(full.session.CacheBytes()))
+	r.warnLarge(p, &out)
 	return b.add(ctx, &cache{
 		runner: r, prompt: p, session: s, first: full.first,
 		otherBytes: full.session.CacheBytes(),
 	}, out)
+}
+
+// warnLarge warns about a cache that saves no memory, once per capacity and group.
+func (r *runner) warnLarge(p *prompts.Prompt, out *Result) {
+	key := largeKey{out.Capacity, out.Group}
+	if out.CacheRatio < 1 || r.large[key] {
+		return
+	}
+	r.large[key] = true
+	advice := "choose a smaller --capacity"
+	if c := r.Model.Config(); !out.Group.Merges() && c.Heads > c.KVHeads {
+		advice = fmt.Sprintf("each of the %d query heads keeps positions of its own, where the full cache has %d kv heads; "+
+			"choose --group mean or a smaller --capacity", c.Heads, c.KVHeads)
+	}
+	r.warn("prompt %q: the cache of %s at capacity %d takes %.3g times the memory of the full cache: %s",
+		p.ID, out.Method, out.Capacity, float64(out.CacheRatio), advice)
+}
+
+// largeKey identifies what warnLarge warns about once.
+type largeKey struct {
+	capacity int
+	group    snapkv.Group
 }
 
 // reference holds the data with which all caches are compared: a reply, and the

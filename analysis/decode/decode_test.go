@@ -83,9 +83,11 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 		n := len(ids)
 		byKV := config(16, n)
 		byKV.Group = "mean"
+		var said []string
 		list := results(t, Config{
 			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "snapkv", "recent"),
 			Configs: []snapkv.Config{config(16, n), byKV, config(16, n+50), config(16, n/3)}, MaxNewTokens: 16, IgnoreEOS: true,
+			Warn: func(text string) { said = append(said, text) },
 		})
 		full := list[0]
 		if full.Method != "full" || float64(full.KL) != 0 || len(full.OutputIDs) != 16 {
@@ -109,6 +111,17 @@ func TestCapacityOfThePromptIsTheFullCache(t *testing.T) {
 			t.Errorf("dropping two thirds of the cache changed nothing")
 		}
 		c := m.Config()
+		layouts := float64(c.Heads) / float64(c.KVHeads) // stores per kv head, selecting by query head
+		ratio := layouts * float64(n/3) / float64(n)
+		if got := float64(list[4].CacheRatio); math.Abs(got-ratio) > 1e-7 || full.CacheRatio != 1 || list[3].CacheRatio != 1 {
+			t.Errorf("cache ratios %g, %g and %g, want %g, and 1 for what is not dropped", got, full.CacheRatio, list[3].CacheRatio, ratio)
+		}
+		warned := slices.ContainsFunc(said, func(s string) bool {
+			return strings.Contains(s, fmt.Sprintf("at capacity %d takes", n/3)) && strings.Contains(s, "--group mean")
+		})
+		if warned != (ratio >= 1) {
+			t.Errorf("cache of %g times the full one, warnings %q", ratio, said)
+		}
 		if want := int64(c.Layers * c.Heads * (n / 3) * (c.HeadDim + c.ValueDim) * 4); list[4].CacheBytes != want {
 			t.Errorf("capacity %d holds %d bytes, want %d", n/3, list[4].CacheBytes, want)
 		}

@@ -60,6 +60,7 @@ type Result struct {
 	PrefillTokens Float          `json:"prefill_tok_s"`
 	DecodeTokens  Float          `json:"decode_tok_s"`
 	CacheBytes    int64          `json:"cache_bytes"` // after the prompt
+	CacheRatio    Float          `json:"cache_ratio"` // CacheBytes over those of the full cache
 	PeakBytes     Float          `json:"peak_bytes"`  // resident memory while decoding, without the full cache
 }
 

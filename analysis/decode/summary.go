@@ -30,6 +30,7 @@ type SummaryRow struct {
 	PrefillTokens       float64 // per second
 	DecodeTokens        float64 // per second
 	CacheBytes          float64
+	CacheRatio          float64 // over the full cache
 	PeakBytes           float64
 }
 
@@ -37,7 +38,7 @@ type SummaryRow struct {
 var SummaryColumns = []string{
 	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
 	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains",
-	"prefill_tok_s", "decode_tok_s", "cache_bytes", "peak_bytes",
+	"prefill_tok_s", "decode_tok_s", "cache_bytes", "cache_ratio", "peak_bytes",
 }
 
 // Summarize averages results over prompts: a row for each cache, in the order in which
@@ -97,6 +98,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 		PrefillTokens: mean(func(r *Result) Float { return r.PrefillTokens }),
 		DecodeTokens:  mean(func(r *Result) Float { return r.DecodeTokens }),
 		CacheBytes:    mean(func(r *Result) Float { return Float(r.CacheBytes) }),
+		CacheRatio:    mean(func(r *Result) Float { return r.CacheRatio }),
 		PeakBytes:     mean(func(r *Result) Float { return r.PeakBytes }),
 	}
 	row.KLLow, row.KLHigh = analysis.Interval(kl, seed)
@@ -116,7 +118,7 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 		t.Add(
 			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling.String(), r.Group.String(), r.Prompts, r.PPL, r.KL, r.KLLow,
 			r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
-			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.PeakBytes,
+			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
 	}
 	return t

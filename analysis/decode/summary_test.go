@@ -13,7 +13,7 @@ import (
 func TestSummarize(t *testing.T) {
 	small := Result{
 		ID: "a", Method: "snapkv", Capacity: 64, Window: 32, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead,
-		PPL: 2, KL: 0.5, Score: 1, CacheBytes: 100,
+		PPL: 2, KL: 0.5, Score: 1, CacheBytes: 100, CacheRatio: 0.5,
 	}
 	other := small
 	other.ID = "b"
@@ -21,6 +21,7 @@ func TestSummarize(t *testing.T) {
 	other.KL = 1.5
 	other.Score = Float(math.NaN())
 	other.CacheBytes = 300
+	other.CacheRatio = 1
 	rows := Summarize([]Result{
 		{ID: "a", Method: snapkv.Full, Capacity: 200}, small, {ID: "b", Method: snapkv.Full, Capacity: 300}, other,
 	}, 1)
@@ -31,8 +32,8 @@ func TestSummarize(t *testing.T) {
 		t.Errorf("%+v, want the full cache of 2 prompts, with capacity -1", r)
 	}
 	r := rows[1]
-	if r.Method != "snapkv" || r.Capacity != 64 || r.PPL != 3 || r.KL != 1 || r.Score != 1 || r.CacheBytes != 200 {
-		t.Errorf("%+v, want the means 3, 1, 1 and 200", r)
+	if r.Method != "snapkv" || r.Capacity != 64 || r.PPL != 3 || r.KL != 1 || r.Score != 1 || r.CacheBytes != 200 || r.CacheRatio != 0.75 {
+		t.Errorf("%+v, want the means 3, 1, 1, 200 and 0.75", r)
 	}
 	if r.KLLow != 0.5 || r.KLHigh != 1.5 || !math.IsNaN(r.ScoreLow) {
 		t.Errorf("intervals [%g, %g] and from %g, want [0.5, 1.5] and NaN", r.KLLow, r.KLHigh, r.ScoreLow)
@@ -45,15 +46,15 @@ func TestSummaryTableHasEveryFieldInItsColumn(t *testing.T) {
 		Method: "snapkv", Capacity: 1, Window: 2, Kernel: 3, Pooling: snapkv.MaxPool, Group: snapkv.GroupSum, Prompts: 4,
 		PPL: 5, KL: 6, KLLow: 7, KLHigh: 8, Agreement: 9, AnswerLogProb: 10, AnswerRank: 11,
 		Score: 12, ScoreLow: 13, ScoreHigh: 14, ExactMatch: 15, F1: 16, RougeL: 17, Contains: 18,
-		PrefillTokens: 19, DecodeTokens: 20, CacheBytes: 21, PeakBytes: 22,
+		PrefillTokens: 19, DecodeTokens: 20, CacheBytes: 21, CacheRatio: 22, PeakBytes: 23,
 	}
 	var got strings.Builder
 	if err := SummaryTable([]SummaryRow{row}).Write(&got, "csv"); err != nil {
 		t.Fatal(err)
 	}
 	want := "method,capacity,window,kernel,pooling,group,prompts,ppl,kl,kl_low,kl_high,agreement,answer_logprob,answer_rank," +
-		"score,score_low,score_high,exact_match,f1,rouge_l,contains,prefill_tok_s,decode_tok_s,cache_bytes,peak_bytes\n" +
-		"snapkv,1,2,3,maxpool,sum,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22\n"
+		"score,score_low,score_high,exact_match,f1,rouge_l,contains,prefill_tok_s,decode_tok_s,cache_bytes,cache_ratio,peak_bytes\n" +
+		"snapkv,1,2,3,maxpool,sum,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n"
 	if got.String() != want {
 		t.Errorf("table\n%swant\n%s", got.String(), want)
 	}
