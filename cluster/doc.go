@@ -10,6 +10,11 @@
 // Slurm schedules the tasks. [Run] writes the batch script, submits it with sbatch, and
 // then follows the queue and the files of the tasks until all shards are done.
 //
+// Several arrays. A cluster limits the numbers and the count of an array's tasks
+// (MaxArraySize, max_array_tasks). Run then submits several arrays. Task i of an array
+// records shard first + i, where first is the argument of the script. If the number of
+// running tasks is limited, an array waits for those before it.
+//
 // State. Run keeps its entire state in one folder, RUN.attn.submit. Run may therefore
 // be stopped at any time: the tasks continue, and the same call follows them again.
 //

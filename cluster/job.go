@@ -90,8 +90,12 @@ func shardPath(dir string, i int) string {
 	return filepath.Join(dir, "shards", fmt.Sprintf("shard-%04d.attn", i))
 }
 
-// logPath returns the path of the log of task i of an array job, as the script names
-// it.
-func logPath(dir string, i int, job string) string {
-	return filepath.Join(dir, "logs", fmt.Sprintf("shard-%04d-job-%s.log", i, job))
+// logPattern returns the path of the logs of an array, with the wildcards of sbatch for
+// the task (%4a) and the job (%A). first is the shard of the array's task 0.
+func logPattern(dir string, first int) string {
+	name := "shard-%4a-job-%A.log"
+	if first > 0 {
+		name = fmt.Sprintf("shard-%d+%%4a-job-%%A.log", first)
+	}
+	return filepath.Join(strings.ReplaceAll(dir, "%", "%%"), "logs", name)
 }

@@ -93,15 +93,20 @@ func (r *runner) open(ctx context.Context) (err error) {
 		return err
 	}
 	for i := range r.j.Shards {
-		s := &shard{index: i, state: "waiting"}
-		for _, round := range r.saved.Rounds {
-			if slices.Contains(parseTasks(round.Tasks), i) {
+		r.shards = append(r.shards, &shard{index: i, state: "waiting"})
+	}
+	for _, round := range r.saved.Rounds {
+		for _, i := range parseTasks(round.Tasks) {
+			if i < len(r.shards) {
+				s := r.shards[i]
 				s.job = round.Job
+				s.first = round.First
 				s.old = true
 			}
 		}
+	}
+	for _, s := range r.shards {
 		s.readDump(r.dir)
-		r.shards = append(r.shards, s)
 	}
 	return nil
 }
@@ -225,12 +230,7 @@ func (r *runner) all(holds func(*shard) bool) bool {
 
 // poll updates every shard from the queue and the files.
 func (r *runner) poll(ctx context.Context) {
-	var jobs []string
-	for _, s := range r.shards {
-		if s.job != "" && !s.done && !s.over && !slices.Contains(jobs, s.job) {
-			jobs = append(jobs, s.job)
-		}
-	}
+	jobs := activeJobs(r.shards)
 	if len(jobs) == 0 {
 		return
 	}
@@ -244,7 +244,7 @@ func (r *runner) poll(ctx context.Context) {
 	}
 	r.queueFails = err != nil
 	if err == nil && slices.ContainsFunc(r.shards, func(s *shard) bool {
-		_, listed := q[task{s.job, s.index}]
+		_, listed := q[s.task()]
 		return s.job != "" && !s.done && !s.over && !listed
 	}) {
 		for t, s := range accounting(ctx, jobs, cluster) {
@@ -278,7 +278,7 @@ func (r *runner) decide(s *shard) {
 	if s.node != "" {
 		on = " on " + s.node
 	}
-	log, _ := filepath.Rel(r.dir, logPath(r.dir, s.index, s.job))
+	log, _ := filepath.Rel(r.dir, s.logPath(r.dir))
 	switch {
 	case s.old: // failures before this run do not count
 		s.tries = 0
@@ -306,45 +306,79 @@ func (r *runner) decide(s *shard) {
 	}
 }
 
-// submit submits an array job of all shards that have none.
+// submit submits all shards that have no job, as one job array or, if the cluster allows
+// fewer tasks in an array, as several.
 func (r *runner) submit(ctx context.Context) error {
-	var tasks []int
+	var shards []int
 	for _, s := range r.shards {
 		if !s.done && !s.over && s.job == "" {
-			tasks = append(tasks, s.index)
+			shards = append(shards, s.index)
 		}
 	}
-	if len(tasks) == 0 || ctx.Err() != nil {
+	if len(shards) == 0 || ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if _, err := exec.LookPath("sbatch"); err != nil {
 		return ErrNoSlurm
 	}
+	limit, err := r.j.arrayLimit(ctx)
+	if err != nil {
+		return err
+	}
+	arrays := splitArrays(shards, limit)
+	if len(arrays) > 1 {
+		r.j.log("the cluster allows task numbers up to %d in a job array: %d shards are %d arrays",
+			limit.numbers-1, len(shards), len(arrays))
+	}
+	for i := range arrays {
+		if err := r.submitArray(&arrays[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submitArray submits one job array. With a limit on the number of running tasks, the
+// array waits for those that were submitted before it, so that the limit holds for all
+// of them together.
+func (r *runner) submitArray(a *array) error {
 	n := len(r.saved.Rounds)
 	r.saved.Rounds = append(r.saved.Rounds, round{
 		Name:      fmt.Sprintf("%s-%s-%d", r.j.name(), r.saved.Token, n+1),
-		Tasks:     taskList(tasks, 0),
+		Tasks:     taskList(a.shards, 0),
+		First:     a.first,
 		Submitted: now(),
 	})
 	if err := r.saved.save(r.dir); err != nil {
 		return err
 	}
 	this := &r.saved.Rounds[n]
-	job, cluster, err := sbatch(ctx, filepath.Join(r.dir, "job.sh"), this.Name, tasks, r.j.Slurm.Running)
+	args := []string{
+		"--job-name=" + this.Name,
+		"--array=" + taskList(a.tasks(), r.j.Slurm.Running),
+	}
+	if a.first > 0 {
+		args = append(args, "--output="+logPattern(r.dir, a.first))
+	}
+	if jobs := activeJobs(r.shards); r.j.Slurm.Running > 0 && len(jobs) > 0 {
+		args = append(args, "--dependency="+r.j.Slurm.after(jobs))
+	}
+	job, cluster, err := sbatch(args, filepath.Join(r.dir, "job.sh"), a.first)
 	if err != nil {
 		r.saved.Rounds = r.saved.Rounds[:n]
 		return errors.Join(err, r.saved.save(r.dir))
 	}
 	this.Job = job
 	this.Cluster = cluster
-	for _, i := range tasks {
+	for _, i := range a.shards {
 		s := r.shards[i]
 		s.job = job
+		s.first = a.first
 		s.state = "pending"
 		s.why = ""
 		s.ended = 0
 	}
-	r.j.log("job %s: %s", job, shardsText(tasks, r.j.Shards))
+	r.j.log("job %s: %s", job, shardsText(a.shards, r.j.Shards))
 	return r.saved.save(r.dir)
 }
 

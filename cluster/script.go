@@ -19,9 +19,10 @@ var script = template.Must(template.New("job.sh").Parse(`#!/bin/bash
 {{- end}}
 
 # Written by attnscope submit. Task i of the array records shard i of {{.Shards}} into
-# shards/ of the folder below and resumes what an earlier task has finished.
+# shards/ of the folder below and resumes what an earlier task has finished. With an
+# argument F it records shard F + i: a cluster limits the numbers of tasks (MaxArraySize).
 state={{.Dir}}
-task=$SLURM_ARRAY_TASK_ID
+task=$((${1:-0} + SLURM_ARRAY_TASK_ID))
 shard=$(printf '%s/shards/shard-%04d' "$state" "$task")
 
 ended() {
@@ -56,7 +57,7 @@ wait "$pid"
 code=$?
 if [ "$code" != 0 ] && [ -n "$near" ] && [ "$(prompts)" -gt "$before" ]; then
 	echo "attnscope: the time limit is near: shard $task goes back into the queue"
-	scontrol requeue "${SLURM_ARRAY_JOB_ID}_$task" && trap - EXIT
+	scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && trap - EXIT
 fi
 exit "$code"
 `))
@@ -83,7 +84,7 @@ func (j *Job) Script() (string, error) {
 		"--job-name=" + directive(j.name()),
 		"--array=" + taskList(all, r.Running),
 		"--chdir=" + directive(work),
-		"--output=" + directive(strings.ReplaceAll(dir, "%", "%%")+"/logs/shard-%4a-job-%A.log"),
+		"--output=" + directive(logPattern(dir, 0)),
 		"--open-mode=append",
 		"--requeue",
 	}

@@ -15,6 +15,7 @@ import (
 type shard struct {
 	index    int
 	job      string // id of the array job that records it; empty: none
+	first    int    // the shard of the job's task 0
 	node     string
 	state    string // done, waiting, given up, cancelled, or a state of Slurm in lower case
 	why      string // reason of the state
@@ -26,6 +27,16 @@ type shard struct {
 	old      bool   // the job was submitted by an earlier run
 	over     bool   // there will be no more attempts
 	done     bool   // the dump is complete
+}
+
+// task identifies the task that records the shard.
+func (s *shard) task() task { return task{s.job, s.index - s.first} }
+
+// logPath returns the path of the task's log.
+func (s *shard) logPath(dir string) string {
+	pattern := logPattern("", s.first)
+	name := strings.NewReplacer("%4a", fmt.Sprintf("%04d", s.index-s.first), "%A", s.job).Replace(pattern)
+	return filepath.Join(dir, name)
 }
 
 // exited is the content of the file that a task writes when it ends, shard-0003.exit.
@@ -114,7 +125,7 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 	}
 	exit, left := readExit(dir, s.index)
 	left = left && exit.job == s.job
-	st, listed := q[task{s.job, s.index}]
+	st, listed := q[s.task()]
 	switch {
 	case listed && active[st.state]:
 		s.state = strings.ToLower(st.state)
@@ -135,7 +146,7 @@ func (s *shard) observe(dir string, q map[task]status, asked bool) bool {
 		s.state = "lost"
 		s.why = ""
 	default:
-		if _, err := os.Stat(logPath(dir, s.index, s.job)); err == nil {
+		if _, err := os.Stat(s.logPath(dir)); err == nil {
 			s.state = "running"
 			s.readStatus(dir)
 		}
@@ -163,7 +174,7 @@ func (s *shard) cause(dir string, exit exited, left bool) string {
 	default:
 		why = strings.ReplaceAll(s.state, "_", " ")
 	}
-	if line := lastLine(logPath(dir, s.index, s.job)); line != "" {
+	if line := lastLine(s.logPath(dir)); line != "" {
 		why += ": " + line
 	}
 	return why
@@ -212,7 +223,7 @@ func writeShards(dir string, list []*shard) error {
 	for _, s := range list {
 		log := ""
 		if s.job != "" {
-			log, _ = filepath.Rel(dir, logPath(dir, s.index, s.job))
+			log, _ = filepath.Rel(dir, s.logPath(dir))
 		}
 		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n",
 			s.index, s.state, s.job, s.node, s.now, s.tries, log, s.why)

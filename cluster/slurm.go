@@ -53,15 +53,19 @@ func command(ctx context.Context, name string, args ...string) (string, error) {
 
 var jobID = regexp.MustCompile(`^[0-9]+$`)
 
-// sbatch submits a script for some tasks. It returns the id of the job, and the cluster if
-// sbatch names one.
-func sbatch(ctx context.Context, path, name string, tasks []int, running int) (job, cluster string, err error) {
-	if _, err := exec.LookPath("sbatch"); err != nil {
-		return "", "", ErrNoSlurm
+// sbatch submits the script with some options, for the shards from first on. It returns
+// the id of the job, and the cluster if sbatch names one.
+func sbatch(options []string, script string, first int) (job, cluster string, err error) {
+	args := append([]string{"--parsable"}, options...)
+	args = append(args, script)
+	if first > 0 {
+		args = append(args, strconv.Itoa(first))
 	}
 	// This must not be interrupted: the id of an accepted job must be saved.
-	out, err := command(context.WithoutCancel(ctx),
-		"sbatch", "--parsable", "--job-name="+name, "--array="+taskList(tasks, running), path)
+	out, err := command(context.Background(), "sbatch", args...)
+	if err != nil && strings.Contains(err.Error(), "Invalid job array specification") {
+		err = fmt.Errorf("%w: the cluster allows fewer tasks in a job array (MaxArraySize): use fewer --shards", err)
+	}
 	if err != nil {
 		return "", "", err
 	}

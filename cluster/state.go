@@ -35,7 +35,8 @@ type round struct {
 	Name      string `json:"name"`
 	Job       string `json:"job,omitempty"`
 	Cluster   string `json:"cluster,omitempty"`
-	Tasks     string `json:"tasks"` // "0-3,7"
+	Tasks     string `json:"tasks"`           // its shards, "0-3,7"
+	First     int    `json:"first,omitempty"` // the shard of task 0
 	Submitted string `json:"submitted"`
 }
 

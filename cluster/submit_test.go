@@ -35,6 +35,70 @@ func TestTaskLists(t *testing.T) {
 	}
 }
 
+func TestSplitArrays(t *testing.T) {
+	upTo := func(n int) (list []int) {
+		for i := range n {
+			list = append(list, i)
+		}
+		return list
+	}
+	for _, c := range []struct {
+		shards []int
+		limit  arrayLimit
+		want   string // first shard and tasks of each array
+	}{
+		{upTo(1200), arrayLimit{}, "0:0-1199"},
+		{upTo(1200), arrayLimit{numbers: 1001}, "0:0-1000 1001:0-198"},
+		{upTo(1001), arrayLimit{numbers: 1001}, "0:0-1000"},
+		{upTo(2500), arrayLimit{numbers: 1001}, "0:0-1000 1001:0-1000 2002:0-497"},
+		{upTo(2500), arrayLimit{numbers: 4000001, count: 1000}, "0:0-999 0:1000-1999 0:2000-2499"},
+		{upTo(12), arrayLimit{numbers: 5, count: 3}, "0:0-2 0:3-4 5:0-2 5:3-4 10:0-1"},
+		{[]int{5, 1000, 1001, 2002}, arrayLimit{numbers: 1001}, "0:5,1000 1001:0 2002:0"},
+		{nil, arrayLimit{numbers: 1001}, ""},
+	} {
+		var got []string
+		for _, a := range splitArrays(c.shards, c.limit) {
+			got = append(got, fmt.Sprintf("%d:%s", a.first, taskList(a.tasks(), 0)))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%d shards, %+v: %v, want %s", len(c.shards), c.limit, got, c.want)
+		}
+	}
+}
+
+func TestArrayLimits(t *testing.T) {
+	for config, want := range map[string]arrayLimit{
+		"MaxArraySize            = 1001\nMaxJobCount = 10000\n":                              {numbers: 1001},
+		"SchedulerParameters     = bf_interval=1,max_array_tasks=500\nMaxArraySize = 4001\n": {4001, 500},
+		"nothing known\n": {},
+	} {
+		if got, err := parseArrayLimit(config); err != nil || got != want {
+			t.Errorf("%q: %+v, %v, want %+v", config, got, err, want)
+		}
+	}
+	if _, err := parseArrayLimit("MaxArraySize = 0\n"); err == nil || !strings.Contains(err.Error(), "forbids") {
+		t.Errorf("MaxArraySize 0: %v", err)
+	}
+}
+
+func TestFurtherOptions(t *testing.T) {
+	for _, c := range []struct {
+		options []string
+		want    string
+	}{
+		{nil, "afterany:7:8"},
+		{[]string{"--constraint=avx512"}, "afterany:7:8"},
+		{[]string{"--dependency=afterok:5"}, "afterok:5,afterany:7:8"},
+		{[]string{"dependency=afterok:5"}, "afterok:5,afterany:7:8"},
+		{[]string{"-d afterok:5"}, "afterok:5,afterany:7:8"},
+	} {
+		r := Resources{Options: c.options}
+		if got := r.after([]string{"7", "8"}); got != c.want {
+			t.Errorf("%q: %s, want %s", c.options, got, c.want)
+		}
+	}
+}
+
 func TestQueueAnswers(t *testing.T) {
 	got := parseQueue("12|0|RUNNING|n1|None\n12|[3-4%2]|PENDING||Resources\n13|3|NODE_FAIL|n2|NodeDown\n14|N/A|RUNNING|n1|None\nnoise\n")
 	want := map[task]status{

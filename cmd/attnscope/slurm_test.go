@@ -30,8 +30,9 @@ type slurmCluster struct {
 }
 
 // startCluster starts munged, slurmctld and two slurmd in a folder of their
-// own, or skips the test where Slurm is not installed.
-func startCluster(t *testing.T) *slurmCluster {
+// own, or skips the test where Slurm is not installed. more are further lines of its
+// configuration.
+func startCluster(t *testing.T, more ...string) *slurmCluster {
 	c := &slurmCluster{t: t, tool: map[string]string{}}
 	for _, name := range []string{"munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo"} {
 		path, err := exec.LookPath(name)
@@ -98,6 +99,7 @@ NodeName=n1 NodeHostname=%[1]s NodeAddr=127.0.0.1 Port=%[4]d CPUs=2
 NodeName=n2 NodeHostname=%[1]s NodeAddr=127.0.0.1 Port=%[5]d CPUs=2
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 `, host, c.dir, ports[0], ports[1], ports[2])
+	text += strings.Join(append(more, ""), "\n")
 	c.conf = filepath.Join(c.dir, "slurm.conf")
 	if err := os.WriteFile(c.conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -399,4 +401,72 @@ func sameTables(t *testing.T, a, b string) {
 			t.Errorf("%s: the tables differ", strings.Join(args, " "))
 		}
 	}
+}
+
+// TestSubmitSeveralArraysOnSlurm runs eleven shards on a Slurm that allows four tasks in
+// an array, at most two at a time: three arrays, one after the other. A shard of the second
+// array fails once, one of the third is cancelled, and the same command goes on.
+func TestSubmitSeveralArraysOnSlurm(t *testing.T) {
+	c := startCluster(t, "MaxArraySize=4")
+	program, dir := buildProgram(t), t.TempDir()
+	common := []string{"-m", randomLlama(t, 32, 2), "-p", promptsFile(t, 12, 60), "--max-new-tokens", "4", "--ignore-eos", "--window-rows", "32"}
+	submit := append([]string{
+		"submit", "--engine", "slurm", "--shards", "11", "-o", "run.attn", "--poll", "1s", "--running", "2", "--keep-shards",
+		"--setup", `[ "$task" != 5 ] || ! mkdir once || { echo "attnscope: the disk is gone"; exit 7; }`,
+		"--setup", fmt.Sprintf(`[ "$task" != 9 ] || while [ ! -e open-9 ] && kill -0 %d; do sleep 0.05; done`, os.Getpid()),
+	}, common...)
+	start := func() (*exec.Cmd, *bytes.Buffer) {
+		cmd := exec.Command(program, submit...)
+		cmd.Dir = dir
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, &said
+	}
+	first, said := start()
+	most := 0
+	var third string
+	c.wait("running task 1 of the third array", 3*time.Minute, func() bool {
+		out := c.run("squeue", "--array", "--noheader", "--states=running", "--format=%F %K")
+		most = max(most, strings.Count(out, "\n"))
+		text, _ := os.ReadFile(filepath.Join(dir, "run.attn.submit/job.json"))
+		var state struct {
+			Rounds []struct {
+				Job, Tasks string
+				First      int
+			}
+		}
+		if json.Unmarshal(text, &state) != nil || len(state.Rounds) < 3 {
+			return false
+		}
+		r := state.Rounds
+		if r[0].Tasks != "0-3" || r[1].Tasks != "4-7" || r[2].Tasks != "8-10" || r[1].First != 4 || r[2].First != 8 {
+			t.Fatalf("array jobs: %+v", r)
+		}
+		third = r[2].Job
+		return strings.Contains(out, third+" 1\n")
+	})
+	if most > 2 {
+		t.Errorf("%d tasks ran at the same time, want at most 2", most)
+	}
+	c.run("scancel", third+"_1")
+	if err := first.Wait(); err == nil {
+		t.Error("a shard was cancelled, but the submitter exits with 0")
+	}
+	for _, want := range []string{"11 shards are 3 arrays", "exit 7: the disk is gone (logs/shard-4+0001-job-", "shard 9 was cancelled", "shards are missing: 9 of 11"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("the submitter did not say %q:\n%s", want, said)
+		}
+	}
+	touch(t, dir, "open-9")
+	second, said := start()
+	if err := second.Wait(); err != nil {
+		t.Fatalf("%v: %s%s", err, said, c.logs())
+	}
+	if out, err := exec.Command(program, append([]string{"capture", "-o", filepath.Join(dir, "whole.attn")}, common...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	sameTables(t, filepath.Join(dir, "whole.attn"), filepath.Join(dir, "run.attn"))
 }

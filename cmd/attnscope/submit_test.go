@@ -93,24 +93,34 @@ func promptsFile(t *testing.T, n, tokens int) string {
 // a time, and keeps what squeue answers in files. Files in $FAKE change what
 // they do: "lose-N" makes task N vanish as with its node, "cancel-N" cancel it,
 // "kill-submitter" kill whoever called sbatch after the job is accepted,
-// "no-squeue" make squeue fail, "forget" make it forget ended tasks. What waits
-// ends with the test, whose process is $FAKE_OWNER.
+// "no-squeue" make squeue fail, "forget" make it forget ended tasks, "config" is what
+// scontrol shows of the cluster, whose MaxArraySize sbatch enforces. "options" lists
+// the options of every job. What waits ends with the test, whose process is $FAKE_OWNER.
 const fakeSlurm = `#!/bin/bash
 here() { kill -0 "$FAKE_OWNER" 2>/dev/null; }
 case $(basename "$0") in
 sbatch)
+	script= first= log= after=
 	for a; do
 		case $a in
 		--array=*) array=${a#*=} ;;
 		--job-name=*) name=${a#*=} ;;
+		--output=*) log=${a#*=} ;;
+		--dependency=afterany:*) after=${a#*:} ;;
+		-*) ;;
+		*) if [ -z "$script" ]; then script=$a; else first=$a; fi ;;
 		esac
-		script=$a
 	done
+	most=$(sed -n 's/^MaxArraySize *= *//p' "$FAKE/config" 2>/dev/null)
+	for n in $(echo "${array%%%*}" | tr ',-' '  '); do
+		[ -z "$most" ] || [ "$n" -lt "$most" ] || { echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2; exit 1; }
+	done
+	echo "$*" >>"$FAKE/options"
 	[ ! -e "$FAKE/refuse" ] || { echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1; }
 	id=$(($(cat "$FAKE/last" 2>/dev/null || echo 100) + 1))
 	echo "$id" >"$FAKE/last"
 	echo "$id" >"$FAKE/name-$name"
-	log=$(sed -n 's/^#SBATCH --output=//p' "$script")
+	log=${log:-$(sed -n 's/^#SBATCH --output=//p' "$script")}
 	tasks=
 	for part in ${array//,/ }; do
 		part=${part%%%*}
@@ -119,6 +129,9 @@ sbatch)
 	for i in $tasks; do echo "PENDING" >"$FAKE/$id.$i"; done
 	(
 		trap "" HUP
+		for job in ${after//:/ }; do
+			while grep -qE 'PENDING|RUNNING' "$FAKE/$job".*; do here || exit; sleep 0.05; done
+		done
 		for i in $tasks; do
 			(
 				export SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_JOB_ID=$id SLURM_CPUS_ON_NODE=1 SLURMD_NODENAME=fake
@@ -127,7 +140,7 @@ sbatch)
 				out=${out//%4a/$(printf %04d "$i")}
 				if [ -e "$FAKE/cancel-$i" ]; then rm "$FAKE/cancel-$i"; echo CANCELLED >"$FAKE/$id.$i"; exit; fi
 				if [ -e "$FAKE/lose-$i" ]; then rm "$FAKE/lose-$i"; echo "attnscope: shard $i, job $id" >"$out"; echo NODE_FAIL >"$FAKE/$id.$i"; exit; fi
-				if bash "$script" >"$out" 2>&1; then echo COMPLETED >"$FAKE/$id.$i"; else echo FAILED >"$FAKE/$id.$i"; fi
+				if bash "$script" $first >"$out" 2>&1; then echo COMPLETED >"$FAKE/$id.$i"; else echo FAILED >"$FAKE/$id.$i"; fi
 			) &
 			while [ "$(jobs -rp | wc -l)" -ge 2 ]; do here || exit; sleep 0.05; done
 		done
@@ -153,6 +166,7 @@ squeue)
 		done
 	done
 	;;
+scontrol) [ "$*" = "show config" ] && cat "$FAKE/config" ;;
 *) exit 1 ;;
 esac
 `
@@ -379,6 +393,56 @@ func TestSubmitMistakes(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	code, said = s.submit("-o", "other.attn")
 	s.expect(code, 1, said, "sbatch is not in PATH", "hint: .*--dry-run")
+}
+
+// TestSubmitSplitsLargeArrays: on a cluster that allows three tasks in an array, four
+// shards are two arrays. A shard of the second one fails once, another is cancelled, and
+// the same command goes on. With a limit of running tasks, each array waits for those
+// before it.
+func TestSubmitSplitsLargeArrays(t *testing.T) {
+	s := newSubmitted(t, "--running", "2")
+	config := "Configuration data as of today\nMaxArraySize            = 3\nMaxJobCount             = 10000\n"
+	if err := os.WriteFile(filepath.Join(s.fake, "config"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	touch(t, s.fake, "cancel-2")
+	code, said := s.submit("--shards", "8", "--setup",
+		`[ "$task" != 4 ] || ! mkdir "$FAKE/once" 2>/dev/null || { echo "attnscope: no, not now"; exit 9; }`)
+	s.expect(code, 1, said, `task numbers up to 2 in a job array: 8 shards are 3 arrays`,
+		`job 101: shards 0-2 of 8`, `job 102: shards 3-5 of 8`, `job 103: shards 6-7 of 8`,
+		`shard 4 failed on fake: exit 9: no, not now \(logs/shard-3\+0001-job-102.log\); it is submitted again`,
+		`job 104: shard 4 of 8`, `shard 2 was cancelled`, `shards are missing: 2 of 8`)
+	code, said = s.submit("--shards", "8")
+	s.expect(code, 0, said, `shard 2 of 8`, `run.attn: 10 prompts from 8 shards`)
+	if r := fmt.Sprint(s.rounds()); r != "[0-2 3-5 6-7 4 2]" {
+		t.Errorf("array jobs of %s", r)
+	}
+	text, _ := os.ReadFile(filepath.Join(s.fake, "options"))
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i, want := range []string{
+		`--array=0-2%2 \S*/job.sh$`,
+		`--array=0-2%2 --output=\S*/logs/shard-3\+%4a-job-%A.log --dependency=afterany:101 \S*/job.sh 3$`,
+		`--array=0-1%2 --output=\S*/logs/shard-6\+%4a-job-%A.log --dependency=afterany:101:102 \S*/job.sh 6$`,
+		`--array=1%2 --output=\S*/logs/shard-3\+%4a-job-%A.log (--dependency=\S+ )?\S*/job.sh 3$`,
+		`--array=2%2 \S*/job.sh$`,
+	} {
+		if i >= len(lines) || !regexp.MustCompile(want).MatchString(lines[i]) {
+			t.Errorf("sbatch %d: %q, want %q", i, lines[min(i, len(lines)-1)], want)
+		}
+	}
+	s.args = s.args[:len(s.args)-2]
+	s.compare()
+}
+
+// TestSubmitWhereArraysAreForbidden: MaxArraySize 0 forbids arrays, and a limit that
+// scontrol does not tell is named when sbatch refuses.
+func TestSubmitWhereArraysAreForbidden(t *testing.T) {
+	s := newSubmitted(t)
+	if err := os.WriteFile(filepath.Join(s.fake, "config"), []byte("MaxArraySize = 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, said := s.submit()
+	s.expect(code, 1, said, "MaxArraySize=0, which forbids job arrays", "capture --shard")
 }
 
 // TestSubmitScript holds the script that --dry-run prints: what the user asked
