@@ -38,11 +38,11 @@ type Checkpoint struct {
 	config       map[string]any
 	generation   map[string]any
 	tensors      map[string]tensor.Tensor
-	closers      []func() error
+	mapped       []*mapped // in the order of files
 }
 
 // Open opens a folder in the layout of the hub or a .gguf file. If a GGUF model has
-// several files, path names the first.
+// several files, path names the first, or a folder that holds no other model.
 func Open(path string) (*Checkpoint, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -52,7 +52,12 @@ func Open(path string) (*Checkpoint, error) {
 		if strings.HasSuffix(path, ".gguf") {
 			return openGGUF(path)
 		}
-		return nil, fmt.Errorf("%s: want a folder with config.json and safetensors, or a .gguf file", path)
+		return nil, notModel(path)
+	}
+	if file, err := soleGGUF(path); err != nil {
+		return nil, err
+	} else if file != "" {
+		return openGGUF(file)
 	}
 	ck := &Checkpoint{path: path, format: "safetensors"}
 	if ck.config, err = readObject(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
@@ -71,14 +76,17 @@ func Open(path string) (*Checkpoint, error) {
 	ck.tensors = all
 	for _, f := range files {
 		ck.files = append(ck.files, f.Path)
-		ck.closers = append(ck.closers, f.close)
+		ck.mapped = append(ck.mapped, f.mapped)
 	}
 	return ck, nil
 }
 
+// maxConfig is the largest configuration that is read, in bytes.
+const maxConfig = 16 << 20
+
 // readObject reads a JSON object, with numbers as json.Number.
 func readObject(path string) (map[string]any, error) {
-	text, err := os.ReadFile(path)
+	text, err := ReadFile(path, maxConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +161,25 @@ func (c *Checkpoint) SHA256() (string, error) {
 	return hex.EncodeToString(all[:]), nil
 }
 
+// Unchanged returns an error if a file has been written to since it was opened. What
+// was read from it may then be a mixture of two models.
+func (c *Checkpoint) Unchanged() error {
+	for _, m := range c.mapped {
+		if err := m.changed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close unmaps the files.
 func (c *Checkpoint) Close() error {
 	var first error
-	for _, f := range c.closers {
-		if err := f(); err != nil && first == nil {
+	for _, m := range c.mapped {
+		if err := m.close(); err != nil && first == nil {
 			first = err
 		}
 	}
-	c.closers = nil
+	c.mapped = nil
 	return first
 }

@@ -3,10 +3,12 @@ package checkpoint
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
-	"os"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/tensor"
@@ -28,16 +30,19 @@ var otherTypes = map[uint32]string{
 
 // Limits of a GGUF header. Real files stay far below them.
 const (
-	maxGGUFCount  = 1 << 24 // entries, tensors, elements of an array
-	maxGGUFString = 64 << 20
-	maxGGUFDims   = 8
+	maxGGUFEntries  = 1 << 16
+	maxGGUFElements = 1 << 23   // of all arrays together
+	maxGGUFText     = 256 << 20 // bytes of all strings together
+	maxGGUFDims     = 8
 )
 
 // cursor reads a GGUF header. err is the first error; after it, nothing is read.
 type cursor struct {
-	data []byte
-	at   int
-	err  error
+	data     []byte
+	at       int
+	err      error
+	elements uint64 // of the arrays so far
+	bytes    uint64 // of the strings so far
 }
 
 // take returns the next n bytes; what describes them in an error.
@@ -71,10 +76,12 @@ func (c *cursor) u64() uint64 {
 
 func (c *cursor) text() string {
 	n := c.u64()
-	if n > maxGGUFString && c.err == nil {
-		c.err = fmt.Errorf("byte %d: string of %d bytes, at most %d are read", c.at, n, maxGGUFString)
+	text := c.take(n, "string")
+	if c.bytes += uint64(len(text)); c.bytes > maxGGUFText && c.err == nil {
+		c.err = fmt.Errorf("byte %d: strings of more than %d bytes in all, at most so many are read", c.at, maxGGUFText)
+		return ""
 	}
-	return string(c.take(n, "string"))
+	return string(text)
 }
 
 // value reads a metadata value of a GGUF type: integers as int64 or uint64, floats as
@@ -127,12 +134,16 @@ func (c *cursor) value(kind uint32, depth int) any {
 // array reads a metadata array.
 func (c *cursor) array(depth int) any {
 	kind, n := c.u32(), c.u64()
-	if c.err == nil && (n > maxGGUFCount || n > uint64(len(c.data)-c.at) || depth > 3) {
+	if c.err == nil && (n > uint64(len(c.data)-c.at) || depth > 3) {
 		c.err = fmt.Errorf("byte %d: array of %d elements: the file is truncated or damaged", c.at, n)
+	}
+	if c.err == nil && n > maxGGUFElements-c.elements {
+		c.err = fmt.Errorf("byte %d: array of %d elements: at most %d are read of all arrays together", c.at, n, maxGGUFElements)
 	}
 	if c.err != nil {
 		return nil
 	}
+	c.elements += n
 	list := make([]any, 0, n)
 	for range n {
 		list = append(list, c.value(kind, depth+1))
@@ -161,8 +172,8 @@ var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
 
 // openSplits adds the other files of a model.
 func (ck *Checkpoint) openSplits() error {
-	count, _ := ck.config["split.count"].(uint64)
-	no, _ := ck.config["split.no"].(uint64)
+	count := wholeNumber(ck.config["split.count"])
+	no := wholeNumber(ck.config["split.no"])
 	if count < 2 {
 		return nil
 	}
@@ -171,48 +182,74 @@ func (ck *Checkpoint) openSplits() error {
 		return fmt.Errorf("%s: it is one of %d parts of a model: want names that end in -00001-of-%05d.gguf",
 			ck.path, count, count)
 	}
-	part := func(i uint64) string {
+	part := func(i int) string {
 		return fmt.Sprintf("%s-%05d-of-%s.gguf", strings.TrimSuffix(ck.path, name[0]), i, name[2])
 	}
 	if no != 0 {
 		return fmt.Errorf("%s: it is part %d of %d of a model: open the first, %s", ck.path, no+1, count, part(1))
 	}
-	for i := uint64(2); i <= count; i++ {
+	for i := 2; i <= count; i++ {
 		next, err := mapGGUF(part(i))
 		if err != nil {
 			return fmt.Errorf("part %d of %d: %w", i, count, err)
 		}
 		ck.files = append(ck.files, next.files...)
-		ck.closers = append(ck.closers, next.closers...)
-		for n, t := range next.tensors {
-			if _, twice := ck.tensors[n]; twice {
-				return fmt.Errorf("%s: tensor %s is in an earlier part, too", next.path, n)
-			}
-			ck.tensors[n] = t
+		ck.mapped = append(ck.mapped, next.mapped...)
+		if err := ck.add(next, i); err != nil {
+			return err
 		}
+	}
+	if want := wholeNumber(ck.config["split.tensors.count"]); want > 0 && want != len(ck.tensors) {
+		return fmt.Errorf("%s: its %d parts have %d tensors, the first says %d: they are parts of different models",
+			ck.path, count, len(ck.tensors), want)
 	}
 	return nil
 }
 
+// add adds the tensors of part number i of the model, if its metadata does not
+// contradict the first part's.
+func (ck *Checkpoint) add(part *Checkpoint, i int) error {
+	count := wholeNumber(ck.config["split.count"])
+	if n, of := wholeNumber(part.config["split.no"])+1, wholeNumber(part.config["split.count"]); n != i || of != count {
+		return fmt.Errorf("%s: it says that it is part %d of %d, want part %d of %d of the model of %s",
+			part.path, n, of, i, count, ck.path)
+	}
+	for _, key := range slices.Sorted(maps.Keys(part.config)) {
+		mine, given := ck.config[key]
+		if key != "split.no" && given && !reflect.DeepEqual(mine, part.config[key]) {
+			return fmt.Errorf("%s: %s differs from that of %s: they are parts of different models", part.path, key, ck.path)
+		}
+	}
+	for n, t := range part.tensors {
+		if _, twice := ck.tensors[n]; twice {
+			return fmt.Errorf("%s: tensor %s is in an earlier part, too: they are parts of different models", part.path, n)
+		}
+		ck.tensors[n] = t
+	}
+	return nil
+}
+
+// wholeNumber returns an integer of GGUF metadata, or 0.
+func wholeNumber(v any) int {
+	switch x := v.(type) {
+	case uint64:
+		return int(min(x, math.MaxInt32))
+	case int64:
+		return int(max(0, min(x, math.MaxInt32)))
+	}
+	return 0
+}
+
 // mapGGUF maps one file.
 func mapGGUF(path string) (*Checkpoint, error) {
-	f, err := os.Open(path)
+	m, err := openMapped(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
+	ck := &Checkpoint{path: path, format: "gguf", files: []string{path}, mapped: []*mapped{m}}
+	if err := m.parse(ck.parseGGUF); err != nil {
+		m.close()
 		return nil, err
-	}
-	data, closer, err := mapFile(f, fi.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	ck := &Checkpoint{path: path, format: "gguf", files: []string{path}, closers: []func() error{closer}}
-	if err := ck.parseGGUF(data); err != nil {
-		closer()
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return ck, nil
 }
@@ -224,17 +261,25 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 		return fmt.Errorf("begins with %q, want GGUF: not a GGUF file", magic)
 	}
 	version := c.u32()
+	if swapped := bits.ReverseBytes32(version); c.err == nil && swapped >= 2 && swapped <= 3 {
+		return fmt.Errorf("a big-endian GGUF file of version %d, only little-endian files are read: "+
+			"convert it with python3 -m gguf.scripts.gguf_convert_endian FILE little", swapped)
+	}
 	if c.err == nil && version != 2 && version != 3 {
 		return fmt.Errorf("GGUF version %d, want 2 or 3", version)
 	}
 	tensors := c.u64()
 	entries := c.u64()
-	if c.err == nil && (tensors > maxGGUFCount || entries > maxGGUFCount) {
-		return fmt.Errorf("%d tensors and %d metadata entries: at most %d are read", tensors, entries, maxGGUFCount)
+	if c.err == nil && (tensors > maxTensors || entries > maxGGUFEntries) {
+		return fmt.Errorf("%d tensors and %d metadata entries: at most %d and %d are read",
+			tensors, entries, maxTensors, maxGGUFEntries)
 	}
 	ck.config = map[string]any{}
 	for range entries {
 		key := c.text()
+		if _, twice := ck.config[key]; twice && c.err == nil {
+			return fmt.Errorf("metadata key %q occurs twice", shortName(key))
+		}
 		ck.config[key] = c.value(c.u32(), 0)
 		if c.err != nil {
 			return c.err
@@ -300,8 +345,11 @@ func (c *cursor) tensor() (ggufTensor, error) {
 // data.
 func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) error {
 	align := uint64(32)
-	if v, ok := ck.config["general.alignment"].(uint64); ok && v > 0 && v < 1<<20 {
-		align = v
+	if v, given := ck.config["general.alignment"]; given {
+		align = uint64(wholeNumber(v))
+		if bits.OnesCount64(align) != 1 || align > 1<<20 {
+			return fmt.Errorf("general.alignment is %v, want a power of two up to %d", v, 1<<20)
+		}
 	}
 	base := (uint64(headerEnd) + align - 1) / align * align
 	ck.tensors = make(map[string]tensor.Tensor, len(list))

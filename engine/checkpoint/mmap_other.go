@@ -8,10 +8,13 @@ import (
 )
 
 // mapFile reads the file: this system has no mmap.
-func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
-	b := make([]byte, size)
-	_, err := io.ReadFull(f, b)
-	return b, func() error { return nil }, err
+func (m *mapped) mapFile(f *os.File) error {
+	m.data = make([]byte, m.size)
+	m.free = func() error { return nil }
+	if _, err := io.ReadFull(f, m.data); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // forget does nothing without mmap.

@@ -9,16 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file read-only. All processes that map it share its pages.
-func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
-	if size == 0 {
-		return nil, func() error { return nil }, nil
+// mapFile maps the file read-only. All processes that map it share its pages.
+func (m *mapped) mapFile(f *os.File) error {
+	m.file = f
+	m.free = func() error { return nil }
+	if m.size == 0 {
+		return nil
 	}
-	m, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	data, err := unix.Mmap(int(f.Fd()), 0, int(m.size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	return m, func() error { return unix.Munmap(m) }, nil
+	m.data = data
+	m.free = func() error { return unix.Munmap(data) }
+	return nil
 }
 
 // forget lets the system reclaim the pages that lie completely within b, a part of a

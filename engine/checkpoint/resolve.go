@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,15 +41,19 @@ func (o *ResolveOptions) log(format string, args ...any) {
 }
 
 // Resolve returns the folder or file of a model. name is a path, which is returned
-// unchanged, the name of the default model, or a hub id (owner/name or
+// unchanged unless it is a folder that holds one GGUF model, the name of the default model, or a hub id (owner/name or
 // owner/name:FILE.gguf), which is looked up in the shared cache of the hub and fetched
 // if it is missing.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
 	if name == DefaultModel {
 		return resolveDefault(ctx, &o)
 	}
-	if _, err := os.Stat(name); err == nil {
-		return name, nil
+	if fi, err := os.Stat(name); err == nil {
+		if !fi.IsDir() {
+			return name, nil
+		}
+		file, err := soleGGUF(name)
+		return cmp.Or(file, name), err
 	}
 	m, ok := hub.ParseModel(name)
 	if !ok || m.File == "" && strings.HasSuffix(name, ".gguf") {

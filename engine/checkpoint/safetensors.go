@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -16,16 +16,12 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// maxHeader is the largest header of a safetensors file that is read, in bytes. The
-// reference implementation has the same limit.
-const maxHeader = 100 << 20
-
 // File is one safetensors file, memory-mapped.
 type File struct {
 	Path     string
 	Metadata map[string]string
 	tensors  map[string]tensor.Tensor
-	close    func() error
+	mapped   *mapped
 }
 
 // Names returns the names of the tensors in alphabetical order.
@@ -45,32 +41,20 @@ func (f *File) Tensor(name string) (tensor.Tensor, bool) {
 }
 
 // Close unmaps the file.
-func (f *File) Close() error { return f.close() }
+func (f *File) Close() error { return f.mapped.close() }
 
 // ReadSafetensors maps a file and checks its header: the dtypes are known, the data of
 // each tensor has the size of its shape, and together they cover the file without holes
 // or overlaps.
 func ReadSafetensors(path string) (*File, error) {
-	h, err := os.Open(path)
+	m, err := openMapped(path)
 	if err != nil {
 		return nil, err
 	}
-	defer h.Close()
-	fi, err := h.Stat()
-	if err != nil {
+	f := &File{Path: path, mapped: m}
+	if err := m.parse(f.parse); err != nil {
+		m.close()
 		return nil, err
-	}
-	if fi.IsDir() {
-		return nil, fmt.Errorf("%s: is a folder, want a safetensors file", path)
-	}
-	data, closer, err := mapFile(h, fi.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	f := &File{Path: path, close: closer}
-	if err := f.parse(data); err != nil {
-		closer()
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
 }
@@ -93,26 +77,25 @@ func (f *File) parse(data []byte) error {
 	if n > uint64(len(data)-8) {
 		return fmt.Errorf("header of %d bytes in a file of %d: the file is truncated", n, len(data))
 	}
-	var header map[string]json.RawMessage
-	if err := json.Unmarshal(data[8:8+n], &header); err != nil {
-		return fmt.Errorf("header: %w", err)
-	}
 	body := data[8+n:]
-	f.tensors = make(map[string]tensor.Tensor, len(header))
+	f.tensors = map[string]tensor.Tensor{}
 	var places []placed
-	for name, raw := range header {
-		if name == "__metadata__" {
-			if err := json.Unmarshal(raw, &f.Metadata); err != nil {
-				return fmt.Errorf("__metadata__: %w", err)
-			}
-			continue
+	header := headerReader{text: data[8 : 8+n]}
+	var err error
+	f.Metadata, err = header.read(func(name string, e headerEntry) error {
+		if _, twice := f.tensors[name]; twice {
+			return errors.New("the name occurs twice in the header")
 		}
-		t, lo, hi, err := tensorEntry(name, raw, body)
+		t, err := e.tensor(name, body)
 		if err != nil {
-			return fmt.Errorf("tensor %s: %w", name, err)
+			return err
 		}
 		f.tensors[name] = t
-		places = append(places, placed{lo, hi, name})
+		places = append(places, placed{e.offsets[0], e.offsets[1], name})
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return checkCover(places, uint64(len(body)))
 }
@@ -136,98 +119,115 @@ func checkCover(places []placed, size uint64) error {
 	return nil
 }
 
-// tensorEntry reads the header's entry of a tensor. The tensor is body[lo:hi].
-func tensorEntry(name string, raw json.RawMessage, body []byte) (t tensor.Tensor, lo, hi uint64, err error) {
-	var e struct {
-		DType   string    `json:"dtype"`
-		Shape   []uint64  `json:"shape"`
-		Offsets [2]uint64 `json:"data_offsets"`
-	}
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return t, 0, 0, err
-	}
-	d := tensor.ParseDType(e.DType)
+// tensor returns the tensor of an entry; body is the data of all tensors.
+func (e *headerEntry) tensor(name string, body []byte) (t tensor.Tensor, err error) {
+	d := tensor.ParseDType(e.dtype)
 	one, err := d.Bytes(1)
 	if err != nil {
-		return t, 0, 0, fmt.Errorf("dtype %q, want F32, F16, BF16, F64, BOOL or an integer type", e.DType)
+		return t, fmt.Errorf("dtype %q, want F32, F16, BF16, F64, BOOL or an integer type", shortName(e.dtype))
 	}
 	size := uint64(one)
-	shape := make([]int, len(e.Shape))
-	for i, dim := range e.Shape {
+	shape := make([]int, len(e.shape))
+	for i, dim := range e.shape {
 		over, low := bits.Mul64(size, dim)
 		if over != 0 || dim > math.MaxInt32<<16 {
-			return t, 0, 0, fmt.Errorf("shape %v is too large", e.Shape)
+			return t, fmt.Errorf("shape %v is too large", e.shape)
 		}
 		size = low
 		shape[i] = int(dim)
 	}
-	lo, hi = e.Offsets[0], e.Offsets[1]
+	lo, hi := e.offsets[0], e.offsets[1]
 	switch {
 	case lo > hi:
-		return t, 0, 0, fmt.Errorf("data_offsets [%d, %d] run backwards", lo, hi)
+		return t, fmt.Errorf("data_offsets [%d, %d] run backwards", lo, hi)
 	case hi > uint64(len(body)):
-		return t, 0, 0, fmt.Errorf("ends at byte %d of the data, the file has %d: the file is truncated; fetch it again",
+		return t, fmt.Errorf("ends at byte %d of the data, the file has %d: the file is truncated; fetch it again",
 			hi, len(body))
 	case hi-lo != size:
-		return t, 0, 0, fmt.Errorf("%d bytes of data for shape %v of %s, want %d", hi-lo, e.Shape, e.DType, size)
+		return t, fmt.Errorf("%d bytes of data for shape %v of %s, want %d", hi-lo, e.shape, e.dtype, size)
 	}
-	return tensor.Tensor{Name: name, DType: d, Shape: shape, Data: body[lo:hi:hi]}, lo, hi, nil
+	return tensor.Tensor{Name: name, DType: d, Shape: shape, Data: body[lo:hi:hi]}, nil
 }
 
-// openShards opens model.safetensors, or the shards that an index names.
+// maxIndex is the largest index of shards that is read, in bytes.
+const maxIndex = 32 << 20
+
+// openShards opens model.safetensors, or else the shards that an index names, as the
+// reference does.
 func openShards(dir string) ([]*File, map[string]tensor.Tensor, error) {
-	index := filepath.Join(dir, "model.safetensors.index.json")
-	text, err := os.ReadFile(index)
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err := ReadSafetensors(filepath.Join(dir, "model.safetensors"))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("%s: it has no model.safetensors and no model.safetensors.index.json", dir)
-		} else if err != nil {
-			return nil, nil, err
-		}
+	f, err := ReadSafetensors(filepath.Join(dir, wholeFile))
+	if err == nil {
 		return []*File{f}, f.tensors, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	placement, err := readIndex(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, noWeights(dir)
 	} else if err != nil {
 		return nil, nil, err
 	}
-	var ix struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(text, &ix); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", index, err)
-	}
-	shards := map[string]*File{}
 	var files []*File
-	fail := func(err error) ([]*File, map[string]tensor.Tensor, error) {
+	all, err := readShards(dir, placement, &files)
+	if err != nil {
 		for _, f := range files {
 			f.Close()
 		}
 		return nil, nil, err
 	}
-	var names []string
-	for _, shard := range ix.WeightMap {
-		if !slices.Contains(names, shard) {
-			names = append(names, shard)
-		}
+	return files, all, nil
+}
+
+// readIndex reads an index: the file of each tensor.
+func readIndex(index string) (map[string]string, error) {
+	text, err := ReadFile(index, maxIndex)
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
-	for _, shard := range names {
+	var ix struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(text, &ix); err != nil {
+		return nil, fmt.Errorf("%s: %w", index, err)
+	}
+	if len(ix.WeightMap) == 0 {
+		return nil, fmt.Errorf("%s: no weight_map, which names the file of each tensor", index)
+	}
+	return ix.WeightMap, nil
+}
+
+// readShards opens the shards of an index in the order of their names, adds them to
+// files, and returns their tensors. A tensor in two shards is an error: they are parts
+// of different models.
+func readShards(dir string, placement map[string]string, files *[]*File) (map[string]tensor.Tensor, error) {
+	index := filepath.Join(dir, indexFile)
+	where := map[string]string{} // of every tensor that a shard has
+	all := make(map[string]tensor.Tensor, len(placement))
+	names := slices.Sorted(maps.Values(placement))
+	for _, shard := range slices.Compact(names) {
 		if filepath.Base(shard) != shard || shard == ".." || shard == "." {
-			return fail(fmt.Errorf("%s: shard name %q, want a plain file name", index, shard))
+			return nil, fmt.Errorf("%s: shard name %q, want a plain file name", index, shard)
 		}
 		f, err := ReadSafetensors(filepath.Join(dir, shard))
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
-		shards[shard] = f
-		files = append(files, f)
-	}
-	all := make(map[string]tensor.Tensor, len(ix.WeightMap))
-	for name, shard := range ix.WeightMap {
-		t, ok := shards[shard].tensors[name]
-		if !ok {
-			return fail(fmt.Errorf("%s: tensor %s is not in %s, where the index places it", index, name, shard))
+		*files = append(*files, f)
+		for name, t := range f.tensors {
+			if other, twice := where[name]; twice {
+				return nil, fmt.Errorf("%s: tensor %s is in %s and in %s: these are parts of different models; fetch the model again",
+					dir, name, other, shard)
+			}
+			where[name] = shard
+			all[name] = t // the reference loads tensors that the index does not list, too
 		}
-		all[name] = t
 	}
-	return files, all, nil
+	for name, shard := range placement {
+		if where[name] != shard {
+			return nil, fmt.Errorf("%s: tensor %s is not in %s, where the index places it: "+
+				"the index and the file are parts of different models; fetch the model again", index, name, shard)
+		}
+	}
+	return all, nil
 }

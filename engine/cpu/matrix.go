@@ -170,11 +170,18 @@ func (m *Matrix) Bytes() int { return m.panels.bytes() }
 
 // Exact switches between the arithmetic of a matrix packed for BF16 or Int8 and
 // slow products with the original weights, to measure the error of the former. It
-// has no effect on other matrices.
-func (m *Matrix) Exact(on bool) {
-	if r, ok := m.panels.(*roundedPanels); ok {
-		r.exact = on
+// has no effect on other matrices. It returns the error of an original weight that the
+// products since the last call could not read; their results are not valid then.
+func (m *Matrix) Exact(on bool) error {
+	r, ok := m.panels.(*roundedPanels)
+	if !ok {
+		return nil
 	}
+	r.exact = on
+	if failed := r.failed.Swap(nil); failed != nil {
+		return *failed
+	}
+	return nil
 }
 
 // A product of many rows is computed block by block: a block of blockIn inputs of

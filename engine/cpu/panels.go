@@ -69,18 +69,20 @@ func (h *halfPanels) pack(w tensor.Tensor, panel, r, i int, _ []float32) error {
 	if h.bfloat16 {
 		exponent = 0x7f80
 	}
-	for x := range h.in {
-		v := binary.LittleEndian.Uint16(data[2*x:])
-		if v&exponent == exponent {
-			f := tensor.F16ToF32(v)
-			if h.bfloat16 {
-				f = tensor.BF16ToF32(v)
+	return tensor.Guard(func() error {
+		for x := range h.in {
+			v := binary.LittleEndian.Uint16(data[2*x:])
+			if v&exponent == exponent {
+				f := tensor.F16ToF32(v)
+				if h.bfloat16 {
+					f = tensor.BF16ToF32(v)
+				}
+				return notFinite(w, i, x, f)
 			}
-			return notFinite(w, i, x, f)
+			h.data[at+x*simd.Width] = v
 		}
-		h.data[at+x*simd.Width] = v
-	}
-	return nil
+		return nil
+	})
 }
 
 // part returns inputs [k0, k0+kl) of a panel, [kl][32].

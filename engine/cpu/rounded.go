@@ -3,6 +3,7 @@ package cpu
 import (
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/attnscope/attnscope/engine/tensor"
@@ -35,7 +36,8 @@ type roundedPanels struct {
 	step    []float32 // Int8: per output, the weight that the integer 1 represents
 	sums    []int32   // Int8: per output, the sum of its integers
 	source  []tensor.Tensor
-	exact   bool // multiply the original weights, as a reference
+	exact   bool                  // multiply the original weights, as a reference
+	failed  atomic.Pointer[error] // of reading an original weight
 }
 
 func newRoundedPanels(compute Compute, out, in int, source []tensor.Tensor) *roundedPanels {
@@ -122,7 +124,8 @@ func (rp *roundedPanels) original(dst []float32, panel, k0, kl int) []float32 {
 		}
 		w, i := locate(rp.source, output)
 		if err := w.Part(row, i, k0); err != nil {
-			panic(err) // pack has already read it
+			rp.failed.Store(&err)
+			return dst
 		}
 		for x, v := range row {
 			dst[x*simd.Width+r] = v

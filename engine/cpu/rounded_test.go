@@ -57,7 +57,9 @@ func TestRoundedProducts(t *testing.T) {
 					x[i] = float32(r.NormFloat64())
 				}
 				for _, exact := range []bool{false, true} {
-					m.Exact(exact)
+					if err := m.Exact(exact); err != nil {
+						t.Fatal(err)
+					}
 					for i := range y {
 						y[i] = 1
 					}

@@ -276,10 +276,15 @@ func checkFinite(t tensor.Tensor) error {
 			defer wg.Done()
 			buf := make([]float32, cols)
 			for i := int(next.Add(1)) - 1; i < rows && bad == nil; i = int(next.Add(1)) - 1 {
-				if at, v := firstBad(t, i, t.Data[i*width:(i+1)*width], buf); at >= 0 {
-					once.Do(func() {
-						bad = fmt.Errorf("tensor %s: element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again", t.Name, i, at, v)
-					})
+				err := tensor.Guard(func() error {
+					at, v := firstBad(t, i, t.Data[i*width:(i+1)*width], buf)
+					if at < 0 {
+						return nil
+					}
+					return fmt.Errorf("element [%d, %d] is %v: the weights are damaged; fetch the checkpoint again", i, at, v)
+				})
+				if err != nil {
+					once.Do(func() { bad = fmt.Errorf("tensor %s: %w", t.Name, err) })
 				}
 			}
 		}()

@@ -20,7 +20,7 @@ func (m *Model) Step(ctx context.Context, list []*Session, tokens []int32, passe
 	if len(list) < 2 {
 		return oneByOne(ctx, list, tokens, passes)
 	}
-	return m.backend.step(ctx, list, tokens, passes)
+	return m.orChanged(m.backend.step(ctx, list, tokens, passes))
 }
 
 // oneByOne runs the sequences of a step one after another.

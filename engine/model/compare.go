@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"math"
 
@@ -24,10 +25,11 @@ func (m *Model) CompareExact(ctx context.Context, tokens []int32) (ComputeError,
 	if err != nil {
 		return ComputeError{}, err
 	}
-	m.exact(true)
-	defer m.exact(false)
+	if err := m.exact(true); err != nil {
+		return ComputeError{}, err
+	}
 	exact, err := m.observe(ctx, tokens)
-	if err != nil {
+	if err := cmp.Or(m.exact(false), err); err != nil {
 		return ComputeError{}, err
 	}
 	return exact.far(rounded), nil
@@ -75,13 +77,16 @@ func (exact *observation) far(rounded *observation) ComputeError {
 	return e
 }
 
-// exact switches between the model's arithmetic and the exact weights.
-func (m *Model) exact(on bool) {
+// exact switches between the model's arithmetic and the exact weights. It returns the
+// error of an exact weight that could not be read.
+func (m *Model) exact(on bool) error {
+	var failed error
 	for i := range m.weights.layers {
 		for _, w := range m.weights.layers[i].matrices() {
-			w.Exact(on)
+			failed = cmp.Or(failed, w.Exact(on))
 		}
 	}
+	return failed
 }
 
 // observation holds the logits of a sequence's last token and its attention weights in

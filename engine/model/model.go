@@ -25,6 +25,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -49,11 +50,12 @@ type Model struct {
 	config  Config
 	weights *weights
 	backend backend
+	source  *checkpoint.Checkpoint // nil if the weights are random
 }
 
 // Load reads the weights of a checkpoint into the memory of the device. The checkpoint
 // must stay open as long as the model is used: embeddings are read from it. Load fails
-// if no part of the model reads some tensor.
+// if no part of the model reads some tensor, or if a file changes while it is read.
 func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	c, err := ReadConfig(ck)
 	if err != nil {
@@ -63,16 +65,29 @@ func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{config: c}
+	m := &Model{config: c, source: ck}
 	if onCard {
 		err = m.loadOnCard(ck, index, o)
 	} else {
 		err = m.loadOnProcessor(ck, o)
 	}
-	if err != nil {
-		return nil, err
+	loaded := err == nil
+	if err = m.orChanged(err); err == nil {
+		return m, nil
 	}
-	return m, nil
+	if loaded {
+		m.Close()
+	}
+	return nil, err
+}
+
+// orChanged returns the error of a file of the model that has changed, which explains
+// every other error, or else err.
+func (m *Model) orChanged(err error) error {
+	if m.source == nil {
+		return err
+	}
+	return cmp.Or(m.source.Unchanged(), err)
 }
 
 // loadOnProcessor packs the weights for the processor.

@@ -41,8 +41,8 @@ func (m *Model) NewSession() *Session { return &Session{m: m, seq: m.backend.new
 func (s *Session) Len() int { return s.seq.length() }
 
 // Forward appends tokens to the sequence. It fails if a token is outside the vocabulary
-// or the sequence is longer than the model's table of position embeddings. If a card
-// lacks memory, the error is a *cuda.MemoryError.
+// or the sequence is longer than the model's table of position embeddings, or if the
+// model's files have changed. If a card lacks memory, the error is a *cuda.MemoryError.
 func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	c := &s.m.config
 	for at, id := range tokens {
@@ -60,7 +60,7 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	} else if c.Rope.Varies(end) && end > p.Length {
 		single = true
 	}
-	return s.seq.forward(ctx, tokens, single, p)
+	return s.m.orChanged(s.seq.forward(ctx, tokens, single, p))
 }
 
 // Keys returns the keys of positions pos to pos+n-1 of a layer after the rotation,

@@ -156,12 +156,18 @@ func (t Tensor) AffineRow(i int, q []uint8, scale, offset []float32) error {
 	l := layout[t.DType]
 	data := t.Data[i*size : (i+1)*size]
 	groups := l.block / a.Group
-	for len(data) > 0 {
-		a.block(data[:l.bytes], q[:l.block], scale[:groups], offset[:groups])
-		data = data[l.bytes:]
-		q = q[l.block:]
-		scale = scale[groups:]
-		offset = offset[groups:]
+	err = Guard(func() error {
+		for len(data) > 0 {
+			a.block(data[:l.bytes], q[:l.block], scale[:groups], offset[:groups])
+			data = data[l.bytes:]
+			q = q[l.block:]
+			scale = scale[groups:]
+			offset = offset[groups:]
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (t Tensor) Cols() int {
 // Float32 returns all elements as float32.
 func (t Tensor) Float32() ([]float32, error) {
 	out := make([]float32, t.Elements())
-	if err := decode(out, t.DType, t.Data); err != nil {
+	if err := t.decode(out, t.Data); err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
 	return out, nil
@@ -63,7 +63,7 @@ func (t Tensor) Row(dst []float32, i int) error {
 		err = fmt.Errorf("row %d of %d", i, t.Rows())
 	}
 	if err == nil {
-		err = decode(dst[:t.Cols()], t.DType, t.Data[i*size:(i+1)*size])
+		err = t.decode(dst[:t.Cols()], t.Data[i*size:(i+1)*size])
 	}
 	if err != nil {
 		return fmt.Errorf("tensor %s: %w", t.Name, err)
@@ -85,7 +85,10 @@ func (t Tensor) Part(dst []float32, i, k0 int) error {
 		copy(dst, row[k0:])
 		return nil
 	}
-	return decode(dst, t.DType, t.Data[i*size+lo:i*size+lo+n])
+	if err := t.decode(dst, t.Data[i*size+lo:i*size+lo+n]); err != nil {
+		return fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // Slice returns rows [lo, hi) of the tensor as a matrix. It copies no data.
@@ -117,16 +120,22 @@ func FromInt32(name string, x []int32, shape ...int) Tensor {
 
 // Int32 returns the elements of an I32 or I64 tensor.
 func (t Tensor) Int32() ([]int32, error) {
+	if t.DType != I32 && t.DType != I64 {
+		return nil, fmt.Errorf("tensor %s: dtype %s, want I32 or I64", t.Name, t.DType)
+	}
 	out := make([]int32, t.Elements())
-	for i := range out {
-		switch t.DType {
-		case I32:
-			out[i] = int32(binary.LittleEndian.Uint32(t.Data[4*i:]))
-		case I64:
-			out[i] = int32(binary.LittleEndian.Uint64(t.Data[8*i:]))
-		default:
-			return nil, fmt.Errorf("tensor %s: dtype %s, want I32 or I64", t.Name, t.DType)
+	err := Guard(func() error {
+		for i := range out {
+			if t.DType == I32 {
+				out[i] = int32(binary.LittleEndian.Uint32(t.Data[4*i:]))
+			} else {
+				out[i] = int32(binary.LittleEndian.Uint64(t.Data[8*i:]))
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
 	return out, nil
 }

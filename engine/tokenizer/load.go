@@ -53,17 +53,8 @@ func Load(path string) (*Tokenizer, error) {
 	return t, t.readConfig(path)
 }
 
-// readFile reads a file of at most maxFile bytes.
-func readFile(name string) ([]byte, error) {
-	fi, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if fi.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, fi.Size(), maxFile)
-	}
-	return os.ReadFile(name)
-}
+// readFile reads a file of at most maxFile bytes that is no Git LFS pointer.
+func readFile(name string) ([]byte, error) { return checkpoint.ReadFile(name, maxFile) }
 
 func newTokenizer() *Tokenizer {
 	return &Tokenizer{
