@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -14,7 +13,7 @@ import (
 // tokenizer.json or tokenizer.model.
 func (t *Tokenizer) readConfig(dir string) error {
 	name := filepath.Join(dir, "tokenizer_config.json")
-	text, err := os.ReadFile(name)
+	text, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t.readTemplate(dir)
 	} else if err != nil {
@@ -79,7 +78,7 @@ func (t *Tokenizer) templatesOfConfig(file string, raw json.RawMessage) error {
 // chat_template.json.
 func (t *Tokenizer) readTemplate(dir string) error {
 	name := filepath.Join(dir, "chat_template.jinja")
-	text, err := os.ReadFile(name)
+	text, err := readFile(name)
 	if err == nil {
 		err = t.setTemplate(name, string(text))
 	}
@@ -91,7 +90,7 @@ func (t *Tokenizer) readTemplate(dir string) error {
 		return err
 	}
 	for _, name := range more {
-		text, err := os.ReadFile(name)
+		text, err := readFile(name)
 		if err != nil {
 			return err
 		}
@@ -104,7 +103,7 @@ func (t *Tokenizer) readTemplate(dir string) error {
 		return nil
 	}
 	name = filepath.Join(dir, "chat_template.json")
-	if text, err = os.ReadFile(name); errors.Is(err, fs.ErrNotExist) {
+	if text, err = readFile(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
