@@ -98,10 +98,9 @@ func (c *Config) tokens(p *prompts.Prompt) (read, generated int64) {
 	return int64(len(p.Tokens)), int64(c.ReplyRoom(p))
 }
 
-// Check reports the first prompt that cannot be run. For a prompt that is too long,
-// the error is a *TooLongError.
-func (c *Config) Check() error {
-	cfg := c.Model.Config()
+// Check reports the first prompt that a model of this configuration cannot run. For a
+// prompt that is too long, the error is a *TooLongError. The model need not be loaded.
+func (c *Config) Check(cfg *model.Config) error {
 	if len(c.Prompts) == 0 {
 		return errors.New("no prompts")
 	}
@@ -128,26 +127,42 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// CheckOutput returns the error that Run would return because of the files at c.Out, and
+// changes none of them. If the dump is already complete, it is dumps.ErrComplete.
+func (c *Config) CheckOutput() error { return dumps.CheckCreate(c.Out, &c.Header, c.createOptions()) }
+
+// createOptions says how the dump is created, with the ids of all prompts that it will
+// have.
+func (c *Config) createOptions() dumps.CreateOptions {
+	ids := []string{} // not nil even if there are none
+	for i := range c.Prompts {
+		if c.mine(i) {
+			ids = append(ids, c.Prompts[i].ID)
+		}
+	}
+	return dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap}
+}
+
 // Run records the prompts into the dump at c.Out. While it runs, and after an error or
 // a cancellation, the finished prompts are in c.Out + ".partial", which can be read
 // and resumed. If the dump is already complete, the error is dumps.ErrComplete.
 func Run(ctx context.Context, c Config) (Summary, error) {
-	if err := c.Check(); err != nil {
+	cfg := c.Model.Config()
+	if err := c.Check(&cfg); err != nil {
 		return Summary{}, err
 	}
 	r := &runner{c: &c, started: time.Now()}
-	ids := []string{} // of all prompts that the dump will have; not nil even if there are none
+	options := c.createOptions()
 	for i := range c.Prompts {
 		if !c.mine(i) {
 			continue
 		}
 		p := &c.Prompts[i]
-		ids = append(ids, p.ID)
 		r.total += int64(len(p.Tokens) + c.ReplyRoom(p))
 		r.pace.Plan(c.tokens(p))
 	}
-	r.todo = len(ids)
-	w, err := dumps.Create(c.Out, &c.Header, dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap})
+	r.todo = len(options.Prompts)
+	w, err := dumps.Create(c.Out, &c.Header, options)
 	if err != nil {
 		return Summary{}, err
 	}

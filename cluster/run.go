@@ -67,13 +67,78 @@ type runner struct {
 	queueFails bool // the last query of the queue failed, and the failure was logged
 }
 
-// open loads the state of an earlier run or creates a new one.
-func (r *runner) open(ctx context.Context) (err error) {
+// Check returns the error that Run would return before it calls Slurm, and changes no
+// file.
+func Check(j Job) error {
+	if _, err := j.Script(); err != nil {
+		return err
+	}
+	r := &runner{j: &j}
+	var err error
+	if r.dir, err = filepath.Abs(j.dir()); err != nil {
+		return err
+	}
+	if err := checkFolder(r.dir); err != nil {
+		return err
+	}
+	return r.load()
+}
+
+// checkFolder returns an error if a folder can neither be written nor created.
+func checkFolder(dir string) error {
+	at, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
+		return checkFolder(filepath.Dir(dir))
+	}
+	if err != nil {
+		return err
+	}
+	if !at.IsDir() {
+		return fmt.Errorf("%s is a file, want a folder", dir)
+	}
+	f, err := os.CreateTemp(dir, ".writable.*")
+	if err != nil {
+		return fmt.Errorf("%s: the folder cannot be written: %w", dir, errors.Unwrap(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// load reads the state of an earlier run, if there is one that is resumed, and checks
+// that it and the output belong to this job.
+func (r *runner) load() (err error) {
 	if r.saved, err = load(r.dir); err != nil && !r.j.Force {
 		return err
 	}
+	if r.j.Force {
+		return nil
+	}
 	_, missing := os.Stat(r.j.Out)
 	exists := missing == nil
+	if r.saved == nil {
+		if exists {
+			return fmt.Errorf("%s exists", r.j.Out)
+		}
+		return nil
+	}
+	if err := r.saved.checkSame(r.dir, r.j); err != nil {
+		return err
+	}
+	switch {
+	case exists && r.isOurs():
+		r.report.Merged = true
+		r.report.Already = true
+		r.report.Prompts = r.saved.Prompts
+	case exists:
+		return fmt.Errorf("%s exists, but it is not the merged dump of %s", r.j.Out, r.dir)
+	}
+	return nil
+}
+
+// open loads the state of an earlier run or creates a new one.
+func (r *runner) open(ctx context.Context) error {
+	if err := r.load(); err != nil || r.report.Already {
+		return err
+	}
 	if r.saved != nil && r.j.Force {
 		if busy := r.inQueue(ctx); len(busy) > 0 {
 			return fmt.Errorf("%s: job %s is still in the queue: scancel %s first",
@@ -81,15 +146,13 @@ func (r *runner) open(ctx context.Context) (err error) {
 		}
 		r.saved = nil
 	}
-	switch {
-	case r.saved == nil && exists && !r.j.Force:
-		return fmt.Errorf("%s exists", r.j.Out)
-	case r.saved == nil:
+	var err error
+	if r.saved == nil {
 		r.saved, err = create(r.dir, r.j)
-	default:
-		err = r.resume(ctx, exists)
+	} else {
+		err = r.resume(ctx)
 	}
-	if err != nil || r.report.Already {
+	if err != nil {
 		return err
 	}
 	for i := range r.j.Shards {
@@ -111,21 +174,10 @@ func (r *runner) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// resume checks that the state of an earlier run can be resumed. exists says whether the
-// output exists; if it is complete, there is nothing left to do.
-func (r *runner) resume(ctx context.Context, exists bool) (err error) {
-	if err := r.saved.checkSame(r.dir, r.j); err != nil {
-		return err
-	}
-	switch {
-	case exists && r.isOurs():
-		r.report.Merged = true
-		r.report.Already = true
-		r.report.Prompts = r.saved.Prompts
-		return nil
-	case exists:
-		return fmt.Errorf("%s exists, but it is not the merged dump of %s", r.j.Out, r.dir)
-	case r.saved.Merged != "": // the output has since been removed
+// resume continues the state of an earlier run. If its output was merged and has since
+// been removed, it starts over.
+func (r *runner) resume(ctx context.Context) (err error) {
+	if r.saved.Merged != "" {
 		if r.saved, err = create(r.dir, r.j); err != nil {
 			return err
 		}

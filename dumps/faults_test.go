@@ -329,3 +329,19 @@ func TestWritersRace(t *testing.T) {
 		t.Errorf("%v is left", left)
 	}
 }
+
+// TestNoRoomForTheHeader: a disk on which not even the header fits leaves no partial file,
+// which would look as if it held prompts.
+func TestNoRoomForTheHeader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	full := func(f *os.File) File {
+		return testFile{File: f, write: func([]byte, int64) (int, error) { return 0, syscall.ENOSPC }}
+	}
+	_, err := Create(path, faultHeader(), CreateOptions{Wrap: full})
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v, want a full disk", err)
+	}
+	if list, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(list) > 0 {
+		t.Errorf("left over: %v", list)
+	}
+}

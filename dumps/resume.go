@@ -90,8 +90,7 @@ func (w *Writer) resume(size int64) (resumed bool, err error) {
 		if w.options.Force {
 			return false, nil
 		}
-		return false, fmt.Errorf(
-			"%s exists: it holds an unfinished capture; use --resume to continue it or --force to start over", w.file.name)
+		return false, unfinished(w.file.name)
 	}
 	scan, err := scanFile(w.file.f, size, w.file.name)
 	if err == nil {

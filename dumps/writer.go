@@ -86,7 +86,11 @@ func (w *Writer) begin(adopt bool) error {
 	if err := w.file.f.Truncate(0); err != nil {
 		return err
 	}
-	return w.file.appendJSON(record{Kind: kindHeader}, w.header)
+	if err := w.file.appendJSON(record{Kind: kindHeader}, w.header); err != nil {
+		os.Remove(w.partial()) // it holds nothing
+		return err
+	}
+	return nil
 }
 
 // Warnings returns the damage that Create found in the file that it continues.

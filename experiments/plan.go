@@ -63,8 +63,11 @@ func (s PlanStep) cells() []any {
 }
 
 // planCapture notes how much work a capture would be, and whether it is done. It
-// returns errPlanned.
+// returns errPlanned, or the error that the capture would return for a prompt.
 func (l *Lab) planCapture(name string, cfg *capture.Config) error {
+	if err := cfg.Check(&l.Config); err != nil {
+		return err
+	}
 	step := l.planned("capture "+name, cfg)
 	step.Bytes = int(forecast.Capture(cfg, l.Config, l.Threads).Disk)
 	if r, err := dumps.Open(cfg.Out); err == nil {

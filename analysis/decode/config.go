@@ -33,18 +33,19 @@ type Config struct {
 	Progress func(capture.Progress)
 }
 
-// Check returns an error for settings that cannot be run, and a [capture.TooLongError]
-// for a prompt that is too long for the model with its reply.
-func (c *Config) Check() error {
+// Check returns an error for settings that a model of this configuration cannot run, and
+// a [capture.TooLongError] for a prompt that is too long for it with its reply. The model
+// need not be loaded.
+func (c *Config) Check(cfg *model.Config) error {
 	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
 		return err
 	}
-	run := capture.Config{Model: c.Model, Prompts: c.Prompts, FollowWhole: c.FollowWhole}
+	run := capture.Config{Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens
-	if err := run.Check(); err != nil {
+	if err := run.Check(cfg); err != nil {
 		return err
 	}
-	most := c.Model.Config().MaxPositions
+	most := cfg.MaxPositions
 	if most == 0 {
 		return nil
 	}

@@ -19,7 +19,8 @@ import (
 // emit ends the run. A prompt that passes through has the results of the full cache, with
 // a warning.
 func Run(ctx context.Context, c Config, emit func(Result) error) error {
-	if err := c.Check(); err != nil {
+	cfg := c.Model.Config()
+	if err := c.Check(&cfg); err != nil {
 		return err
 	}
 	r := newRunner(c)

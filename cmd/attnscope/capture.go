@@ -68,11 +68,11 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("dry-run") {
-		return dryRun(c, src, cfg, plan)
-	}
-	if err := checkCard(c, src, cfg, plan); err != nil {
+	if err := checkCapture(c, src, &cfg); err != nil {
 		return err
+	}
+	if c.Bool("dry-run") {
+		return dryRun(c, src, cfg, list)
 	}
 	if err := loadSource(src); err != nil {
 		return err
@@ -86,6 +86,24 @@ func runCapture(c *cli.Context) error {
 	}
 	disk := watchDisk(c, &cfg, src.Config)
 	return record(c, cfg, disk)
+}
+
+// checkCapture refuses what a capture cannot record or write, before the weights are
+// read.
+func checkCapture(c *cli.Context, src *capture.Source, cfg *capture.Config) error {
+	if err := cfg.Check(&src.Config); err != nil {
+		return err
+	}
+	if err := checkCard(c, src, *cfg, &cfg.Header.Plan); err != nil {
+		return err
+	}
+	if err := newStatusFile(c.String("status"), cfg.Out).check(); err != nil {
+		return err
+	}
+	if cfg.Out == "" || cfg.Resume { // whether a dump can be continued, its header says
+		return nil
+	}
+	return cfg.CheckOutput()
 }
 
 // captureConfig reads which prompts are recorded, and how far their replies go.
@@ -102,7 +120,8 @@ func captureConfig(c *cli.Context, plan *dumps.Plan, list []prompts.Prompt) (cap
 		return capture.Config{}, err
 	}
 	return capture.Config{
-		Prompts: list, Out: c.String("o"), Force: c.Bool("force"), Resume: c.Bool("resume"),
+		Prompts: list, Header: dumps.Header{Plan: *plan},
+		Out: c.String("o"), Force: c.Bool("force"), Resume: c.Bool("resume"),
 		FollowWhole: !c.IsSet("max-new-tokens"),
 		Mine:        func(i int) bool { return i%shards == shard },
 	}, nil
@@ -129,7 +148,7 @@ func record(c *cli.Context, cfg capture.Config, disk *diskWatch) error {
 	}
 	switch {
 	case errors.Is(err, dumps.ErrComplete):
-		notef(c, "%s is already complete", cfg.Out)
+		noteComplete(c, cfg.Out)
 		return nil
 	case err != nil:
 		_, missing := os.Stat(cfg.Out + ".partial")
@@ -141,6 +160,8 @@ func record(c *cli.Context, cfg capture.Config, disk *diskWatch) error {
 	noteSummary(c, cfg.Out, summary)
 	return nil
 }
+
+func noteComplete(c *cli.Context, out string) { notef(c, "%s is already complete", out) }
 
 // noteSummary prints what a capture recorded, and how fast.
 func noteSummary(c *cli.Context, out string, s capture.Summary) {

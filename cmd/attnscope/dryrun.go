@@ -1,21 +1,43 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
-// dryRun prints what a capture needs, without loading the weights.
-func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, plan *dumps.Plan) error {
+// dryRun prints what a capture needs, without loading the weights. It refuses what the
+// run would refuse later: checkpoints that lack a tensor, and dumps that cannot be
+// continued.
+func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prompts.Prompt) error {
+	plan := &cfg.Header.Plan
+	if err := model.CheckTensors(src.Checkpoint); err != nil {
+		return err
+	}
+	if cfg.Out != "" && cfg.Resume {
+		var err error
+		if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
+			return err
+		}
+		err = cfg.CheckOutput()
+		if errors.Is(err, dumps.ErrComplete) {
+			noteComplete(c, cfg.Out)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 	threads := threadCount(c)
-	cfg.Header.Plan = *plan
 	need := forecast.Capture(&cfg, src.Config, threads)
 	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
 	total := weights + need.Cache + need.Work + need.Recording

@@ -101,11 +101,8 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	if err != nil {
 		return decode.Config{}, err
 	}
-	if err := loadSource(src); err != nil {
-		return decode.Config{}, err
-	}
 	cfg := decode.Config{
-		Model: src.Model, Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
+		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
 		Score: c.String("score"), Batch: c.Int("batch"),
 		Warn: func(text string) { warnf(c, "%s", text) },
@@ -114,6 +111,13 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 		cfg.Encode = func(text string) []int32 { return tok.Encode(text, false) }
 		cfg.Decode = func(ids []int32) string { return tok.Decode(ids, true) }
 	}
+	if err := cfg.Check(&src.Config); err != nil {
+		return cfg, err
+	}
+	if err := loadSource(src); err != nil {
+		return cfg, err
+	}
+	cfg.Model = src.Model
 	return cfg, nil
 }
 

@@ -89,6 +89,24 @@ func (f *statusFile) end(err error) error {
 	return f.write()
 }
 
+// check returns an error if the file cannot be written.
+func (f *statusFile) check() error {
+	if f.path == "" {
+		return nil
+	}
+	if at, err := os.Stat(f.path); err == nil && at.IsDir() {
+		return fmt.Errorf("--status %s: it is a folder, want a file", f.path)
+	}
+	tmp := f.temporary()
+	if err := os.WriteFile(tmp, nil, 0o644); err != nil {
+		return fmt.Errorf("--status %s: %w", f.path, err)
+	}
+	return os.Remove(tmp)
+}
+
+// temporary returns the name of the file until it replaces the old one.
+func (f *statusFile) temporary() string { return fmt.Sprintf("%s.%d", f.path, os.Getpid()) }
+
 func (f *statusFile) write() error {
 	if f.path == "" {
 		return nil
@@ -102,7 +120,7 @@ func (f *statusFile) write() error {
 	if err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d", f.path, os.Getpid())
+	tmp := f.temporary()
 	if err := os.WriteFile(tmp, append(text, '\n'), 0o644); err != nil {
 		return errors.Join(fmt.Errorf("--status %s: %w", f.path, err), os.Remove(tmp))
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/cluster"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -100,6 +101,9 @@ func runSubmit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := cluster.Check(job); err != nil {
+		return err
+	}
 	if c.Bool("dry-run") {
 		text, err := job.Script()
 		if err != nil {
@@ -148,6 +152,9 @@ func checkSubmit(c *cli.Context) error {
 	case c.String("o") == "":
 		return hintf(usagef("submit: no output given"), "name the dump with -o RUN.attn")
 	}
+	if err := checkOutput(c.String("o"), true, false); err != nil { // cluster.Check looks at a file that exists
+		return err
+	}
 	for _, name := range []string{"shards", "cpus", "running", "retries"} {
 		if n := c.Int(name); n < 0 {
 			return usagef("submit: --%s %d: want 0 or more", name, n)
@@ -159,6 +166,9 @@ func checkSubmit(c *cli.Context) error {
 // submitJob checks everything that could stop a task, before anything waits in a
 // queue: the model, the plan and the prompts.
 func submitJob(c *cli.Context) (cluster.Job, error) {
+	if err := model.CheckDevice(c.String("device")); err != nil {
+		return cluster.Job{}, usagef("--%v", err)
+	}
 	src, err := openOn(c, "cpu") // the cards are on the nodes
 	if err != nil {
 		return cluster.Job{}, err
@@ -181,8 +191,16 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	} else if shards > len(list) {
 		return cluster.Job{}, usagef("submit: --shards %d: there are only %s", shards, count(len(list), "prompt"))
 	}
-	cfg := capture.Config{Prompts: list, FollowWhole: !c.IsSet("max-new-tokens")}
-	cfg.Header.Plan = *plan
+	cfg, err := captureConfig(c, plan, list)
+	if err != nil {
+		return cluster.Job{}, err
+	}
+	if err := cfg.Check(&src.Config); err != nil {
+		return cluster.Job{}, err
+	}
+	if err := model.CheckTensors(src.Checkpoint); err != nil {
+		return cluster.Job{}, err
+	}
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := forecast.Capture(&cfg, src.Config, threads)
 	memory := src.Config.WeightBytes(src.Checkpoint, plan.Compute) + need.Cache + need.Work + need.Recording

@@ -90,6 +90,17 @@ func (m *Model) orChanged(err error) error {
 	return cmp.Or(m.source.Unchanged(), err)
 }
 
+// CheckTensors returns the error that Load would return because of the names and the
+// shapes of the tensors. It reads no matrix but the embeddings, and keeps nothing.
+func CheckTensors(ck *checkpoint.Checkpoint) error {
+	c, err := ReadConfig(ck)
+	if err != nil {
+		return err
+	}
+	_, err = loadWeights(ck, &c, nil, "")
+	return err
+}
+
 // loadOnProcessor packs the weights for the processor.
 func (m *Model) loadOnProcessor(ck *checkpoint.Checkpoint, o Options) error {
 	compute := cpu.Compute(o.Compute)
