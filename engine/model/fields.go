@@ -15,6 +15,7 @@ type fields struct {
 	defaults map[string]any    // Architecture.Defaults
 	keys     map[string]string // name of a field in the source, if it differs
 	prefix   string            // of the names in GGUF metadata: the architecture and a dot
+	asked    map[string]bool   // keys of GGUF metadata that were asked for; nil: they are not collected
 	err      error
 }
 
@@ -32,6 +33,9 @@ func (f *fields) key(name string) string {
 // get returns the value of a field. ok is false if it is missing or null and has no
 // default.
 func (f *fields) get(name string) (any, bool) {
+	if f.asked != nil {
+		f.asked[f.key(name)] = true
+	}
 	v, ok := f.values[f.key(name)]
 	if !ok && !f.gguf() {
 		v, ok = f.values[name]

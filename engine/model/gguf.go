@@ -44,14 +44,11 @@ func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
 		return Config{}, fmt.Errorf("%s: general.architecture %q is not supported; these are: %s",
 			ck.Path(), kind, supported(func(a *Architecture) string { return a.GGUF }))
 	}
-	f := &fields{source: ck.Path(), values: meta, keys: ggufNames, prefix: kind + "."}
+	f := &fields{source: ck.Path(), values: meta, keys: ggufNames, prefix: kind + ".", asked: map[string]bool{}}
 	c := newConfig(Architectures[at], f)
 	c.gguf = true
 	if f.err != nil {
 		return c, f.err
-	}
-	if _, given := f.get("rms_norm_eps"); !given {
-		c.NormEps = float32(f.number("layer_norm_eps", 1e-5))
 	}
 	c.Activation = "silu"
 	embed, ok := ck.Tensor("token_embd.weight")
@@ -74,5 +71,22 @@ func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	if err := finish(&c, f); err != nil {
 		return c, err
 	}
-	return c, c.ropeTensors(ck, f)
+	c.ggufNormEps(f)
+	if size := f.count("attention.value_length", c.ValueDim, 1); size != c.ValueDim {
+		f.bad("attention.value_length", size, fmt.Sprintf("%d, the size of a key", c.ValueDim))
+	}
+	if err := c.ropeTensors(ck, f); err != nil {
+		return c, err
+	}
+	return c, checkMetadata(f)
+}
+
+// ggufNormEps reads the epsilon of the norms. Files may have one for each kind of norm;
+// that of the family's kind counts, as in llama.cpp.
+func (c *Config) ggufNormEps(f *fields) {
+	own, other := "rms_norm_eps", "layer_norm_eps"
+	if c.LayerNorm {
+		own, other = other, own
+	}
+	c.NormEps = float32(f.number(own, f.number(other, 1e-5)))
 }

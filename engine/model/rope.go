@@ -121,21 +121,32 @@ func ggufRope(c *Config, f *fields) Rope {
 		return r
 	}
 	r.InvFreq = plainFreq(r.Theta, r.Dim)
-	switch kind := f.text("rope.scaling.type", "none"); kind {
+	factor := "rope.scaling.factor"
+	if _, given := f.get(factor); !given {
+		factor = "rope.scale_linear" // the name in files of 2023
+	}
+	kind := "none"
+	if f.number(factor, 0) != 0 { // as in llama.cpp, a factor without a type is linear
+		kind = "linear"
+	}
+	switch kind = f.text("rope.scaling.type", kind); kind {
 	case "none", "":
 	case "linear":
 		r.Kind = kind
-		scale(r.InvFreq, f.positive("rope.scaling.factor", 1))
+		scale(r.InvFreq, f.positive(factor, 1))
 	case "longrope":
 		r.Kind = kind
 	case "yarn":
 		r.Kind = kind
-		p := &fields{source: f.source, prefix: f.prefix, values: f.values, keys: map[string]string{
-			"factor": "rope.scaling.factor", "original_max_position_embeddings": "rope.scaling.original_context_length",
+		p := &fields{source: f.source, prefix: f.prefix, values: f.values, asked: f.asked, keys: map[string]string{
+			"factor": factor, "original_max_position_embeddings": "rope.scaling.original_context_length",
 			"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow",
 		}}
 		r.yarn(c, p)
 		f.take(p)
+		if ext := f.number("rope.scaling.yarn_ext_factor", 1); ext != 1 {
+			f.bad("rope.scaling.yarn_ext_factor", ext, "1")
+		}
 		r.Factor *= f.number("rope.scaling.attn_factor", 1)
 	default:
 		f.bad("rope.scaling.type", kind, "none, linear, yarn or longrope")
