@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -22,7 +23,7 @@ const fewDialogues = 10
 // share.
 func (l *Lab) chat(id, set, doc string, references []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
 	record := prompts.Record{ID: id, Dataset: set, Messages: messages, References: references, Document: doc}
-	return prompts.Prepare(l.Tokenizer, record, prompts.Options{})
+	return prompts.Prepare(context.Background(), l.Tokenizer, record, prompts.Options{})
 }
 
 // longEnough returns the number of tokens that prompts of dialogues must exceed; with

@@ -1,6 +1,7 @@
 package prompts
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -33,16 +34,17 @@ type Prompt struct {
 }
 
 // Prepare renders and tokenizes one record. tok may be nil if the record has only
-// tokens. An empty prompt is an error.
-func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
+// tokens. An empty prompt is an error, and so is the end of ctx.
+func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	p := Prompt{ID: r.ID, Dataset: r.Dataset, References: r.References, Document: r.Document}
 	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("line %d: prompt %q: %w", r.Line, r.ID, err) }
 	needs := r.IDs == nil || r.Response != nil || o.Follow && len(r.References) > 0 && r.ResponseIDs == nil
 	if tok == nil && needs {
 		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
 	}
-	var err error
+	err := ctx.Err()
 	switch {
+	case err != nil:
 	case r.IDs != nil:
 		p.Tokens = r.IDs
 	case r.Text != nil:
@@ -50,7 +52,7 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 		p.Tokens, err = tok.TryEncode(p.Text, !o.NoSpecialTokens)
 	default:
 		var special bool
-		if p.Text, special, err = render(tok, r.Messages, o); err == nil {
+		if p.Text, special, err = render(ctx, tok, r.Messages, o); err == nil {
 			p.Tokens, err = tok.TryEncode(p.Text, special)
 		}
 	}
@@ -83,12 +85,12 @@ func Prepare(tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 
 // render turns messages into text. special reports whether the tokenizer must still
 // add its special tokens.
-func render(tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
+func render(ctx context.Context, tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
 	if o.System != "" {
 		msgs = append([]tokenizer.Message{{Role: "system", Content: o.System}}, msgs...)
 	}
 	if tok.HasChatTemplate() && !o.NoChatTemplate {
-		text, err = tok.ApplyChat(msgs, true)
+		text, err = tok.ApplyChat(ctx, msgs, true)
 		return text, false, err
 	}
 	var parts []string

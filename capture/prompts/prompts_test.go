@@ -97,7 +97,7 @@ func TestEmptyReplyIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{`{"prompt":"a","response":""}`, `{"prompt":"a","response_ids":[]}`, `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}]}`} {
-		p, err := Prepare(tok, read(t, line)[0], Options{})
+		p, err := Prepare(t.Context(), tok, read(t, line)[0], Options{})
 		if err != nil || p.Reply == nil || len(p.Reply) != 0 {
 			t.Errorf("%s: reply %v (%v), want an empty one", line, p.Reply, err)
 		}
@@ -128,14 +128,14 @@ func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := "one two three four five six seven eight nine ten"
-	p, err := Prepare(tok, Record{ID: "x", Text: &text}, Options{MaxPromptTokens: 5, Truncate: "middle"})
+	p, err := Prepare(t.Context(), tok, Record{ID: "x", Text: &text}, Options{MaxPromptTokens: 5, Truncate: "middle"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Text != "one two eight nine ten" || len(p.Tokens) != 5 || p.Truncated != 5 || int(p.Ends[4]) != len(p.Text) {
 		t.Errorf("%q, tokens %v, ends %v, cut %d", p.Text, p.Tokens, p.Ends, p.Truncated)
 	}
-	if _, err := Prepare(nil, Record{ID: "x", Line: 3, Text: &text}, Options{}); err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "input_ids") {
+	if _, err := Prepare(t.Context(), nil, Record{ID: "x", Line: 3, Text: &text}, Options{}); err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "input_ids") {
 		t.Errorf("without a tokenizer: %v", err)
 	}
 }

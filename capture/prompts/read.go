@@ -12,7 +12,7 @@
 //
 //	records, err := prompts.ReadFile("prompts.jsonl", os.Stdin)
 //	...
-//	p, err := prompts.Prepare(tok, records[0], prompts.Options{})
+//	p, err := prompts.Prepare(ctx, tok, records[0], prompts.Options{})
 package prompts
 
 import (

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,7 +88,7 @@ func demoCapture(c *cli.Context, dump string) error {
 	if err != nil {
 		return err
 	}
-	list, err := demoPrompts(src.Tokenizer)
+	list, err := demoPrompts(c.Context, src.Tokenizer)
 	if err != nil {
 		return err
 	}
@@ -118,14 +119,14 @@ func demoCapture(c *cli.Context, dump string) error {
 }
 
 // demoPrompts tokenizes the shipped prompts.
-func demoPrompts(tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
+func demoPrompts(ctx context.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
 	records, err := prompts.Read(bytes.NewReader(examples.Prompts), "examples/prompts.jsonl")
 	if err != nil {
 		return nil, err
 	}
 	var list []prompts.Prompt
 	for _, r := range records {
-		p, err := prompts.Prepare(tok, r, prompts.Options{})
+		p, err := prompts.Prepare(ctx, tok, r, prompts.Options{})
 		if err != nil {
 			return nil, err
 		}

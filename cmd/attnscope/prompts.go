@@ -50,7 +50,7 @@ func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, er
 	}
 	list := make([]prompts.Prompt, 0, len(records))
 	for _, rec := range records {
-		p, err := prompts.Prepare(tok, rec, opt)
+		p, err := prompts.Prepare(c.Context, tok, rec, opt)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
 		}

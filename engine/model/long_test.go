@@ -36,7 +36,7 @@ func levalPrompts(t *testing.T, path string) []prompts.Prompt {
 			t.Fatal(err)
 		}
 		for _, r := range records {
-			p, err := prompts.Prepare(tok, r, prompts.Options{})
+			p, err := prompts.Prepare(t.Context(), tok, r, prompts.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ardanlabs/jinja"
+	"github.com/attnscope/attnscope/internal/jinja"
 )
 
 // Message is one turn of a plain chat.
@@ -28,6 +29,8 @@ type Chat struct {
 	// Variables is an object with further variables, such as enable_thinking. They replace
 	// special tokens of the same name.
 	Variables json.RawMessage
+
+	Now time.Time // what strftime_now prints; zero: the present
 
 	AddGenerationPrompt bool   // end with the beginning of the assistant's turn
 	Continue            string // the field of the last message that the model continues, such as content
@@ -82,7 +85,7 @@ func (t *Tokenizer) addTemplate(source, name, text string) error {
 	if len(text) > templateSource {
 		return fmt.Errorf("%s: chat template of %d bytes, at most %d are taken", source, len(text), templateSource)
 	}
-	c, err := jinja.Compile(strings.TrimSuffix(text, "\n"))
+	c, err := jinja.Compile(text)
 	if err != nil {
 		return fmt.Errorf("%s: chat template: %w", source, err)
 	}
@@ -141,150 +144,32 @@ func isSet(v json.RawMessage) bool {
 }
 
 // ApplyChat renders messages with the model's chat template, as RenderChat does.
-func (t *Tokenizer) ApplyChat(msgs []Message, addGenerationPrompt bool) (string, error) {
-	return t.RenderChat(PlainChat(msgs, addGenerationPrompt))
+func (t *Tokenizer) ApplyChat(ctx context.Context, msgs []Message, addGenerationPrompt bool) (string, error) {
+	return t.RenderChat(ctx, PlainChat(msgs, addGenerationPrompt))
 }
 
 // RenderChat renders a chat with the model's chat template, as apply_chat_template of
-// transformers does. The text must be encoded without special tokens, because the template
-// writes them. It returns an error if the chat is not one that transformers takes, or if
-// the template fails or exceeds its limits on time, memory or output; see [Sandbox].
-func (t *Tokenizer) RenderChat(c Chat) (string, error) {
+// transformers 5 does. The text must be encoded without special tokens, because the
+// template writes them. It returns an error if the chat is not one that transformers takes,
+// if the template fails or exceeds its limits on time, memory or output (see [Sandbox]), or
+// if ctx ends.
+func (t *Tokenizer) RenderChat(ctx context.Context, c Chat) (string, error) {
 	chosen, err := t.chosen(c)
 	if err != nil {
 		return "", err
 	}
+	if c.Now.IsZero() {
+		c.Now = time.Now()
+	}
 	r := rendering{Template: chosen.text, Specials: t.specials, Chat: c}
 	var text string
 	if templates.on {
-		text, err = templates.render(r)
+		text, err = templates.render(ctx, r)
 	} else {
-		text, err = renderHere(r, chosen.t)
+		text, err = r.here(ctx, chosen.t)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: chat template: %w", chosen.source, err)
 	}
 	return text, nil
-}
-
-// renderHere renders in this process. A template that does not end in time keeps running,
-// since a goroutine cannot be stopped.
-func renderHere(r rendering, t *jinja.Template) (string, error) {
-	type result struct {
-		text string
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		text, err := r.with(t)
-		done <- result{text, err}
-	}()
-	select {
-	case r := <-done:
-		return r.text, r.err
-	case <-time.After(templateTime):
-		return "", fmt.Errorf("not done after %s", templateTime)
-	}
-}
-
-// render compiles the template and renders it.
-func (r rendering) render() (string, error) {
-	t, err := jinja.Compile(strings.TrimSuffix(r.Template, "\n"))
-	if err != nil {
-		return "", err
-	}
-	return r.with(t)
-}
-
-// with renders the chat with a compiled template.
-func (r rendering) with(t *jinja.Template) (text string, err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			text = ""
-			err = fmt.Errorf("it fails: %v", x)
-		}
-	}()
-	values, err := r.values()
-	if err != nil {
-		return "", err
-	}
-	text, err = t.RenderValues(values)
-	if err == nil && len(text) > templateOutput {
-		return "", fmt.Errorf("its output has %d bytes, at most %d are taken", len(text), templateOutput)
-	}
-	return text, err
-}
-
-// values are the variables of the template.
-func (r rendering) values() (map[string]jinja.Value, error) {
-	values := map[string]jinja.Value{}
-	for name, token := range r.Specials {
-		values[name] = jinja.NewString(token)
-	}
-	if isSet(r.Chat.Variables) {
-		v, err := decodeJSON(r.Chat.Variables)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range v.AsDict().Keys {
-			values[name] = v.AsDict().Data[name]
-		}
-	}
-	for name, raw := range map[string]json.RawMessage{
-		"messages": r.Chat.Messages, "tools": r.Chat.Tools, "documents": r.Chat.Documents,
-	} {
-		values[name] = jinja.None()
-		if isSet(raw) {
-			v, err := decodeJSON(raw)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			values[name] = v
-		}
-	}
-	values["add_generation_prompt"] = jinja.NewBool(r.Chat.AddGenerationPrompt)
-	return values, nil
-}
-
-// decodeJSON decodes a value and keeps the order of keys.
-func decodeJSON(raw json.RawMessage) (jinja.Value, error) {
-	d := json.NewDecoder(strings.NewReader(string(raw)))
-	d.UseNumber()
-	return decodeValue(d)
-}
-
-func decodeValue(d *json.Decoder) (jinja.Value, error) {
-	tok, err := d.Token()
-	if err != nil {
-		return jinja.Undefined(), err
-	}
-	switch tok {
-	case json.Delim('['):
-		var list []jinja.Value
-		for d.More() {
-			v, err := decodeValue(d)
-			if err != nil {
-				return v, err
-			}
-			list = append(list, v)
-		}
-		_, err = d.Token()
-		return jinja.NewList(list), err
-	case json.Delim('{'):
-		dict := jinja.NewDict()
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return dict, err
-			}
-			v, err := decodeValue(d)
-			if err != nil {
-				return v, err
-			}
-			dict.AsDict().Set(key.(string), v)
-		}
-		_, err = d.Token()
-		return dict, err
-	}
-	return jinja.FromGoValue(tok), nil
 }

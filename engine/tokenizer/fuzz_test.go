@@ -54,7 +54,7 @@ func FuzzChatTemplate(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		text, err := tok.ApplyChat([]Message{{"user", content}, {"assistant", "a"}}, true)
+		text, err := tok.ApplyChat(t.Context(), []Message{{"user", content}, {"assistant", "a"}}, true)
 		if err == nil && len(text) > templateOutput {
 			t.Errorf("%d bytes of output", len(text))
 		}

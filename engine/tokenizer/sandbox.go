@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bufio"
+	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -41,13 +42,6 @@ func Sandbox() {
 		os.Exit(0)
 	}
 	templates.on = true
-}
-
-// rendering is a template with the values that it is rendered with.
-type rendering struct {
-	Template string
-	Specials map[string]string // special tokens by the names that templates use
-	Chat     Chat
 }
 
 // rendered is the result of a rendering.
@@ -129,7 +123,7 @@ func (b *sandbox) stop() {
 
 // render renders in the sandbox. If a process from an earlier call has died, render
 // starts a new one and tries again. If the new process dies, the error is errDied.
-func (b *sandbox) render(r rendering) (string, error) {
+func (b *sandbox) render(ctx context.Context, r rendering) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	fresh := b.cmd == nil
@@ -139,7 +133,7 @@ func (b *sandbox) render(r rendering) (string, error) {
 				return "", fmt.Errorf("starting the process that renders it: %w", err)
 			}
 		}
-		a, err := b.exchange(r)
+		a, err := b.exchange(ctx, r)
 		if err == nil && a.Err != "" {
 			err = errors.New(a.Err)
 		}
@@ -153,8 +147,9 @@ func (b *sandbox) render(r rendering) (string, error) {
 // errDied reports that a template killed the process.
 var errDied = fmt.Errorf("it takes more than %d MB of memory or calls itself without end", templateMemory>>20)
 
-// exchange sends a rendering and waits for its result.
-func (b *sandbox) exchange(r rendering) (rendered, error) {
+// exchange sends a rendering and waits for its result, for as long as templates may take
+// and ctx lasts.
+func (b *sandbox) exchange(ctx context.Context, r rendering) (rendered, error) {
 	done := make(chan error, 1)
 	var a rendered
 	go func() {
@@ -173,6 +168,10 @@ func (b *sandbox) exchange(r rendering) (rendered, error) {
 			return rendered{}, errDied
 		}
 		return a, nil
+	case <-ctx.Done():
+		b.stop()
+		<-done
+		return rendered{}, ctx.Err()
 	case <-timer.C:
 		b.stop()
 		<-done

@@ -26,20 +26,23 @@ func TestHostileTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const exhausted = "takes more than 512 MB of memory or calls itself without end"
 	loop := strings.Repeat("{% for i in range(2000) %}", 3) + strings.Repeat("{% endfor %}", 3)
 	double := "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
+	keep := "{% set ns = namespace(l=[]) %}" +
+		"{% for i in range(60) %}{% set ns.l = ns.l + ['x' * 60000000 ~ i] %}{% endfor %}"
+	selfish := "{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}"
+	output := "{% for i in range(80) %}{{ 'x' * 1000000 }}{% endfor %}"
 	nested := strings.Repeat("[", 30000) + strings.Repeat("]", 30000)
 	for name, c := range map[string]struct{ template, want string }{
 		"a loop without end":           {loop, "not done after 1s"},
-		"a string that doubles":        {double, exhausted},
-		"a string times a thousand G":  {"{{ ('x' * 1000000000000)|length }}", exhausted},
-		"a range without end":          {"{{ range(100000000000)|length }}", exhausted},
-		"a macro that calls itself":    {"{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}", "calls itself without end"},
-		"output without end":           {"{% for i in range(80) %}{{ 'x' * 1000000 }}{% endfor %}", "at most 67108864 are taken"},
-		"a negative repeat":            {"{{ 'x' * -1 }}", "it fails"},
+		"a string that doubles":        {double, "a string of more than 67108864 bytes"},
+		"strings that are kept":        {keep, "takes more than 512 MB of memory or calls itself without end"},
+		"a string times a thousand G":  {"{{ ('x' * 1000000000000)|length }}", "of more than 67108864 bytes"},
+		"a range without end":          {"{{ range(100000000000)|length }}", "ranges larger than MAX_RANGE"},
+		"a macro that calls itself":    {selfish, "line 1: it calls itself without end"},
+		"output without end":           {output, "more than 67108864 bytes"},
 		"an exception of the template": {"{{ raise_exception('only users') }}", "only users"},
-		"lists in lists":               {"{{ " + nested + " }}", ""},
+		"lists in lists":               {"{{ " + nested + " }}", "more than 200 brackets in each other"},
 		"a source that is too long":    {"{{ '" + strings.Repeat("x", templateSource) + "' }}", "at most 131072 are taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +53,7 @@ func TestHostileTemplates(t *testing.T) {
 			tok := newTokenizer()
 			err := tok.setTemplate("bad.json", c.template)
 			if err == nil {
-				_, err = tok.ApplyChat([]Message{{"user", "hi"}}, true)
+				_, err = tok.ApplyChat(t.Context(), []Message{{"user", "hi"}}, true)
 			}
 			message := fmt.Sprint(err)
 			// On a busy machine the time can run out before the memory.
@@ -60,7 +63,7 @@ func TestHostileTemplates(t *testing.T) {
 				t.Errorf("error %v, want one that begins with bad.json: chat template and has %q", err, c.want)
 			}
 			for i := range 2 {
-				text, err := good.ApplyChat([]Message{{"user", fmt.Sprint("hi", i)}}, true)
+				text, err := good.ApplyChat(t.Context(), []Message{{"user", fmt.Sprint("hi", i)}}, true)
 				if want := fmt.Sprint("<user>hi", i); err != nil || text != want {
 					t.Fatalf("the next template renders %q (%v), want %q", text, err, want)
 				}
@@ -82,12 +85,12 @@ func TestSandboxIsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	msgs := []Message{{"user", " a "}, {"assistant", "b\x00é"}}
-	boxed, err := tok.ApplyChat(msgs, true)
+	boxed, err := tok.ApplyChat(t.Context(), msgs, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	templates.on = false
-	here, err := tok.ApplyChat(msgs, true)
+	here, err := tok.ApplyChat(t.Context(), msgs, true)
 	templates.on = true
 	if want := "<s>user:a\xffassistant:b\x00é\xff>\xfe"; err != nil || boxed != want || here != want {
 		t.Errorf("in the sandbox %q, here %q (%v), want %q", boxed, here, err, want)

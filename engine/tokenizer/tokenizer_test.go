@@ -26,7 +26,7 @@ func TestChatML(t *testing.T) {
 	}
 	messages := []Message{{"assistant", "ab"}, {"b", "b ab"}}
 	for add, want := range map[bool]string{false: "<s>a ab<s>b b ab", true: "<s>a ab<s>b b ab<s>a"} {
-		if got, err := tok.ApplyChat(messages, add); err != nil || got != want {
+		if got, err := tok.ApplyChat(t.Context(), messages, add); err != nil || got != want {
 			t.Errorf("add_generation_prompt %v: rendered %q (%v), want %q", add, got, err, want)
 		}
 	}
@@ -78,7 +78,7 @@ func TestChatExamples(t *testing.T) {
 			}
 			tok.setSpecial("bos_token", "<s>")
 			tok.setSpecial("eos_token", "</s>")
-			text, err := tok.ApplyChat(c.Messages, c.Add)
+			text, err := tok.ApplyChat(t.Context(), c.Messages, c.Add)
 			if ids := tok.Encode(text, false); err != nil || !slices.Equal(ids, c.IDs) {
 				t.Errorf("%s, %s: %q (%v): ids %v, want %v", c.Template, c.Case, text, err, ids, c.IDs)
 			}
@@ -103,7 +103,7 @@ func TestChatExamples(t *testing.T) {
 			continue
 		}
 		ran++
-		got, err := tok.ApplyChat(c.Messages, c.Add)
+		got, err := tok.ApplyChat(t.Context(), c.Messages, c.Add)
 		if err != nil || got != c.Rendered {
 			t.Errorf("%s, %s: rendered %q (%v), want %q", c.Template, c.Case, got, err, c.Rendered)
 		}
@@ -208,7 +208,7 @@ func TestTemplateFiles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got, err := tok.ApplyChat([]Message{{"user", "ab"}}, false); err != nil || got != "ab!" {
+		if got, err := tok.ApplyChat(t.Context(), []Message{{"user", "ab"}}, false); err != nil || got != "ab!" {
 			t.Errorf("%s: %q (%v), want ab!", name, got, err)
 		}
 	}
