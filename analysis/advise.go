@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -8,144 +9,275 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/snapkv"
 )
+
+// AdviceConfig says which loss [Advise] bounds, and how.
+type AdviceConfig struct {
+	Calibrations []Calibration
+	Bound        Bound
+	// Risk is the largest acceptable share of prompts that lose more than the bound.
+	Risk float64
+	By   By // "", ByLayer or ByHead
+}
 
 // Advice says how much of the cache each method needs.
 type Advice struct {
-	// By is "" if rows are about whole caches, and ByLayer or ByHead if each layer or
-	// head has its own rows.
-	By          By
+	Config      AdviceConfig
 	Calibration *Calibration // from which the predictions are computed
-	Rows        []AdviceRow
-	Warnings    []Warning
+	// Rows hold the methods that keep the bound, the smallest cache first, and then the
+	// others. By layer or head, they are in the order of layers, heads and methods.
+	Rows     []AdviceRow
+	Warnings []Warning
+	settings snapkv.Config // window, kernel and pooling of every row
 }
 
 // AdviceRow is the smallest capacity at which a method keeps the bound.
 type AdviceRow struct {
 	Layer, Head int // -1 for all
 	Method      string
+	Group       snapkv.Group
 	Capacity    int     // positions per head, the window included; -1 if none keeps the bound
 	Budget      int     // capacity - window; -1 if none keeps the bound
-	Predicted   float64 // mean KL, nats per reply token; NaN if none keeps the bound
-	Low, High   float64 // 95 % interval of Predicted
-	Measured    float64 // mean over prompts of the calibration's measure
-	Largest     int     // largest capacity that was tried
+	Share       float64 // of the prompts' positions that are kept; NaN if none keeps the bound
+	Bytes       float64 // of the cache, mean over prompts; NaN if none keeps the bound
+	FullBytes   float64 // of the full cache, mean over prompts
+	Predicted   float64 // loss, mean over prompts; NaN if none keeps the bound
+	// Low and High bound the loss of a single prompt: it is lower or higher with the
+	// probability Risk each.
+	Low, High float64
+	Measured  float64 // mean over prompts of the calibration's measure
+	Largest   int     // largest capacity that was tried
+	KeepsAll  bool    // no prompt is longer than the capacity
+
+	measures []float64 // the calibration's measure, of each prompt that loses anything
+	prompts  int
 }
 
 // adviceColumns lists the columns of Advice.Table after the key columns.
-var adviceColumns = []string{"method", "capacity", "budget", "predicted", "low", "high", "evidence"}
+var adviceColumns = []string{
+	"method", "group", "capacity", "budget", "share", "cache_bytes", "cache_ratio", "predicted", "low", "high", "evidence",
+}
 
-// Advise finds, for each method, the smallest capacity of cfg.Configs whose predicted
-// mean KL per reply token is at most loss. By layer or head, it finds the smallest
-// capacity at which the prediction from the measure of that layer or head alone is at
-// most loss. It uses the first calibration whose measure is defined for every row of
-// [Methods] and returns an error if there is none. Warnings are set even then.
-func Advise(ctx context.Context, paths []string, cfg MethodConfig, cals []Calibration, loss float64, by By) (*Advice, error) {
+// Advise finds, for each method, the smallest cache for which the loss of a prompt
+// exceeds the bound with at most the probability ask.Risk. cfg.Configs are the
+// capacities and groups that are tried; they agree in everything else. By layer or
+// head, the cache follows from the measure of that layer or head alone.
+// It uses the first calibration of the bound's loss whose measure is defined for every
+// row of [Methods], and returns an error if there is none. Warnings are set even then.
+func Advise(ctx context.Context, paths []string, cfg MethodConfig, ask AdviceConfig) (*Advice, error) {
+	advice := &Advice{Config: ask}
+	if len(cfg.Configs) > 0 {
+		advice.settings = cfg.Configs[0]
+	}
+	switch ask.By {
+	case "", ByLayer, ByHead:
+	default:
+		return advice, fmt.Errorf("by %q: want layer or head", string(ask.By))
+	}
+	if !(ask.Risk > 0 && ask.Risk <= 0.5) {
+		return advice, fmt.Errorf("risk %g: want a share of prompts above 0 and at most 0.5", ask.Risk)
+	}
+	measured, err := advice.measure(ctx, paths, cfg)
+	if err != nil {
+		return advice, err
+	}
+	advice.Rows = advice.smallest(measured, cfg)
+	return advice, nil
+}
+
+// measure computes the rows of [Methods] and chooses the calibration. It computes no
+// measures that the calibration does not need.
+func (a *Advice) measure(ctx context.Context, paths []string, cfg MethodConfig) ([]MethodRow, error) {
 	cfg.By = []By{ByPrompt}
-	switch by {
+	switch a.Config.By {
 	case ByLayer:
 		cfg.By = []By{ByPrompt, ByLayer}
 	case ByHead:
 		cfg.By = []By{ByPrompt, ByLayer, ByHead}
-	case "":
-	default:
-		return &Advice{}, fmt.Errorf("by %q: want layer or head", string(by))
 	}
-	measured, warnings, err := Methods(ctx, paths, cfg)
-	advice := &Advice{By: by, Warnings: warnings}
-	if err != nil {
-		return advice, err
+	var err error
+	if cfg.Configs, err = usefulConfigs(paths, cfg.Configs); err != nil {
+		return nil, err
 	}
-	var measure lossMeasure
-	if advice.Calibration, measure = bestCalibration(measured, cals); advice.Calibration == nil {
-		return advice, noCalibration(cals)
+	var rows []MethodRow
+	have := lossMeasure{}
+	var tried []string
+	for i := range a.Config.Calibrations {
+		c := &a.Config.Calibrations[i]
+		m, known := findLossMeasure(c.Measure)
+		if c.Loss != a.Config.Bound.Loss || !known {
+			continue
+		}
+		tried = append(tried, c.Measure)
+		if rows == nil || m.oracle && !have.oracle || m.outputs && !have.outputs {
+			have.oracle = have.oracle || m.oracle
+			have.outputs = have.outputs || m.outputs
+			cfg.SkipOracle = !have.oracle
+			cfg.SkipOutputs = !have.outputs
+			if rows, a.Warnings, err = Methods(ctx, paths, cfg); err != nil {
+				return nil, err
+			}
+		}
+		if !slices.ContainsFunc(rows, func(r MethodRow) bool { return math.IsNaN(m.of(&r)) }) {
+			a.Calibration = c
+			return rows, nil
+		}
 	}
-	type candidate struct {
-		method      string
-		layer, head int
+	if tried == nil {
+		return nil, fmt.Errorf("no calibration is for the loss %q: calibrate again with attnscope advise --calibrate",
+			string(a.Config.Bound.Loss))
 	}
+	return nil, fmt.Errorf("no calibration fits the dumps: none of its measures (%s) is defined for all methods and prompts",
+		strings.Join(tried, ", "))
+}
+
+// usefulConfigs leaves out the capacities that keep everything, but for the smallest of
+// them.
+func usefulConfigs(paths []string, configs []snapkv.Config) ([]snapkv.Config, error) {
+	longest := 0
+	for _, path := range paths {
+		r, err := dumps.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range r.Prompts() {
+			longest = max(longest, p.PromptTokens)
+		}
+		if err := r.Close(); err != nil {
+			return nil, err
+		}
+	}
+	whole := math.MaxInt
+	for _, c := range configs {
+		if c.Capacity >= longest {
+			whole = min(whole, c.Capacity)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(configs), func(c snapkv.Config) bool { return c.Capacity > whole }), nil
+}
+
+// candidate is what gets a row of its own.
+type candidate struct {
+	method      string
+	layer, head int
+}
+
+// variant is a group and capacity under which a candidate is measured.
+type variant struct {
+	group    snapkv.Group
+	capacity int
+}
+
+// smallest finds the smallest cache of each candidate and sorts the rows.
+func (a *Advice) smallest(measured []MethodRow, cfg MethodConfig) []AdviceRow {
 	var order []candidate
-	values := map[candidate]map[int][]float64{} // by capacity, of each prompt
+	rows := map[candidate]map[variant][]*MethodRow{} // of each prompt
 	for i := range measured {
 		row := &measured[i]
 		at := candidate{row.Method, row.Layer, row.Head}
-		if values[at] == nil {
-			values[at] = map[int][]float64{}
+		if rows[at] == nil {
+			rows[at] = map[variant][]*MethodRow{}
 			order = append(order, at)
 		}
-		values[at][row.Capacity] = append(values[at][row.Capacity], measure.of(row))
+		v := variant{row.Group, row.Capacity}
+		rows[at][v] = append(rows[at][v], row)
 	}
 	rank := map[string]int{}
 	for i, m := range cfg.Methods {
 		rank[m.Name] = i
 	}
-	slices.SortStableFunc(order, func(a, b candidate) int { return rank[a.method] - rank[b.method] })
+	slices.SortStableFunc(order, func(x, y candidate) int { return rank[x.method] - rank[y.method] })
+	var variants []variant
+	for _, c := range cfg.Configs {
+		variants = append(variants, variant{c.Group, c.Capacity})
+	}
+	slices.SortStableFunc(variants, func(x, y variant) int { return x.capacity - y.capacity })
+	var list []AdviceRow
 	for _, at := range order {
-		row := smallestCapacity(advice.Calibration, values[at], loss, cfg.Seed)
+		row := a.smallestCache(rows[at], variants)
 		row.Layer = at.layer
 		row.Head = at.head
 		row.Method = at.method
-		if row.Capacity >= 0 {
-			row.Budget = row.Capacity - cfg.Configs[0].Window
-		}
-		advice.Rows = append(advice.Rows, row)
+		list = append(list, row)
 	}
-	return advice, nil
+	if a.Config.By == "" {
+		slices.SortStableFunc(list, compareAdvice)
+	}
+	return list
 }
 
-// smallestCapacity finds the smallest capacity that keeps the bound; values holds the
-// measures of all prompts by capacity.
-func smallestCapacity(c *Calibration, values map[int][]float64, loss float64, seed uint64) AdviceRow {
-	var capacities []int
-	for capacity := range values {
-		capacities = append(capacities, capacity)
+// compareAdvice puts the row with the smaller cache first, and rows that keep no bound
+// last.
+func compareAdvice(x, y AdviceRow) int {
+	switch {
+	case x.Capacity < 0 && y.Capacity < 0:
+		return 0
+	case x.Capacity < 0:
+		return 1
+	case y.Capacity < 0:
+		return -1
 	}
-	slices.Sort(capacities)
-	row := AdviceRow{
+	return cmp.Or(cmp.Compare(x.Bytes, y.Bytes), cmp.Compare(x.Predicted, y.Predicted))
+}
+
+// smallestCache finds the smallest capacity of each group that keeps the bound, and
+// returns the row of the group whose cache is the smallest. variants are in ascending
+// order of the capacity.
+func (a *Advice) smallestCache(rows map[variant][]*MethodRow, variants []variant) AdviceRow {
+	best := AdviceRow{
 		Capacity:  -1,
 		Budget:    -1,
+		Share:     math.NaN(),
+		Bytes:     math.NaN(),
 		Predicted: math.NaN(),
 		Low:       math.NaN(),
 		High:      math.NaN(),
 		Measured:  math.NaN(),
-		Largest:   capacities[len(capacities)-1],
 	}
-	for _, capacity := range capacities {
-		x := values[capacity]
-		predicted := 0.0
-		for _, v := range x {
-			predicted += c.Predict(v) / float64(len(x))
+	found := map[snapkv.Group]bool{}
+	for _, v := range variants {
+		list := rows[v]
+		if len(list) == 0 || found[v.group] {
+			continue
 		}
-		if predicted <= loss {
-			row.Capacity = capacity
-			row.Predicted = predicted
-			row.Low, row.High = c.interval(x, seed)
-			row.Measured = Mean(x)
-			break
+		row := a.row(v, list)
+		if row.High <= a.Config.Bound.Value {
+			found[v.group] = true
+			if best.Capacity < 0 || row.Bytes < best.Bytes {
+				best = row
+			}
+		} else if best.Capacity < 0 {
+			best.Group = variants[0].group
+			best.FullBytes = row.FullBytes
+			best.Largest = v.capacity
 		}
 	}
+	return best
+}
+
+// row predicts the loss under one group and capacity from the rows of all prompts.
+func (a *Advice) row(v variant, list []*MethodRow) AdviceRow {
+	m, _ := findLossMeasure(a.Calibration.Measure)
+	row := AdviceRow{Group: v.group, Capacity: v.capacity, Budget: v.capacity - a.settings.Window, Largest: v.capacity}
+	n := float64(len(list))
+	for _, r := range list {
+		row.Bytes += r.CacheBytes / n
+		row.FullBytes += r.FullBytes / n
+		row.Measured += m.of(r) / n
+		row.Share += min(1, float64(v.capacity)/r.PromptTokens) / n
+		if float64(v.capacity) < r.PromptTokens {
+			row.measures = append(row.measures, m.of(r))
+		}
+	}
+	row.prompts = len(list)
+	row.KeepsAll = len(row.measures) == 0
+	p := a.Calibration.predict(row.measures, row.prompts, a.Config.Risk)
+	row.Predicted = p.mean
+	row.Low = p.low
+	row.High = p.high
 	return row
-}
-
-// bestCalibration returns the first calibration whose measure is defined for every
-// row, and that measure. If there is none, the calibration is nil.
-func bestCalibration(rows []MethodRow, cals []Calibration) (*Calibration, lossMeasure) {
-	for i := range cals {
-		m, ok := findLossMeasure(cals[i].Measure)
-		if ok && !slices.ContainsFunc(rows, func(r MethodRow) bool { return math.IsNaN(m.of(&r)) }) {
-			return &cals[i], m
-		}
-	}
-	return nil, lossMeasure{}
-}
-
-func noCalibration(cals []Calibration) error {
-	var names []string
-	for i := range cals {
-		names = append(names, cals[i].Measure)
-	}
-	return fmt.Errorf("no calibration fits the dumps: none of its measures (%s) is defined for all methods and prompts",
-		strings.Join(names, ", "))
 }
 
 // Found reports whether any method keeps the bound.
@@ -157,7 +289,7 @@ func (a *Advice) Found() bool {
 // columns layer and head by head.
 func (a *Advice) Table() *table.Table {
 	var keys []string
-	switch a.By {
+	switch a.Config.By {
 	case ByLayer:
 		keys = []string{"layer"}
 	case ByHead:
@@ -167,17 +299,23 @@ func (a *Advice) Table() *table.Table {
 	for i := range a.Rows {
 		row := &a.Rows[i]
 		cells := []any{row.Layer, row.Head}[:len(keys)]
-		t.Add(append(cells, row.Method, row.Capacity, row.Budget, row.Predicted, row.Low, row.High, a.evidence(row))...)
+		t.Add(append(
+			cells, row.Method, row.Group.String(), row.Capacity, row.Budget, row.Share, row.Bytes, row.Bytes/row.FullBytes,
+			row.Predicted, row.Low, row.High, a.evidence(row),
+		)...)
 	}
 	return t
 }
 
 // evidence says what a prediction is based on.
 func (a *Advice) evidence(row *AdviceRow) string {
-	if row.Capacity < 0 {
+	switch {
+	case row.Capacity < 0:
 		return fmt.Sprintf("above the bound up to capacity %d", row.Largest)
+	case row.KeepsAll:
+		return "keeps everything: no prompt is longer than the capacity"
 	}
 	c := a.Calibration
-	return fmt.Sprintf("%s %.4g; Spearman %.2f [%.2f, %.2f] with KL on %s, %d points",
-		c.Measure, row.Measured, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model, c.Points)
+	return fmt.Sprintf("%s %.4g; Spearman %.2f [%.2f, %.2f] with %s on %s, %d points",
+		c.Measure, row.Measured, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Loss, c.Model, c.Points)
 }

@@ -14,7 +14,7 @@ import (
 // TestSpearman has ranks to check by hand, with a tie: x ranks 0, 1.5, 1.5, 3,
 // y ranks 0, 2, 1, 3; correlation 4.5/√(4.5·5).
 func TestSpearman(t *testing.T) {
-	got := spearman([]Point{{X: 1, KL: 10}, {X: 2, KL: 30}, {X: 2, KL: 20}, {X: 9, KL: 40}})
+	got := spearman([]Point{{X: 1, Y: 10}, {X: 2, Y: 30}, {X: 2, Y: 20}, {X: 9, Y: 40}})
 	if want := 4.5 / math.Sqrt(4.5*5); math.Abs(got-want) > 1e-12 {
 		t.Errorf("%g, want %g", got, want)
 	}
@@ -42,7 +42,7 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 		real = append(real, Real{
 			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
 			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
-			KL: math.E * math.Pow(row.OutputError, 1.5),
+			KL: Measured(math.E * math.Pow(row.OutputError, 1.5)),
 		})
 	}
 	fitted, err := Calibrate(context.Background(), []string{path}, cfg, real)
@@ -58,32 +58,43 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 		t.Errorf("%d points of %d prompts, want 60 of 4: the oracle is no prediction", len(fitted.Points[0]), best.Prompts)
 	}
 	const bound = 0.5
-	advice, err := Advise(context.Background(), []string{path}, cfg, cals, bound, "")
+	ask := AdviceConfig{Calibrations: cals, Bound: Bound{LossKL, bound}, Risk: 0.3}
+	advice, err := Advise(context.Background(), []string{path}, cfg, ask)
 	if err != nil || !advice.Found() {
 		t.Fatal(err, advice)
 	}
-	for _, row := range advice.Rows {
+	for i, row := range advice.Rows {
 		want := -1
-		for _, c := range cfg.Configs {
-			sum := 0.0
+		for _, c := range cfg.Configs { // without residuals, the loss of one prompt in four may exceed the bound
+			above := 0
 			for _, r := range real {
-				if r.Method == row.Method && r.Capacity == c.Capacity {
-					sum += r.KL / 4
+				if r.Method == row.Method && r.Capacity == c.Capacity && float64(r.KL) > bound {
+					above++
 				}
 			}
-			if sum <= bound && want < 0 {
+			if above <= 1 && want < 0 {
 				want = c.Capacity
 			}
 		}
 		if row.Capacity != want {
 			t.Errorf("%s: capacity %d, want %d", row.Method, row.Capacity, want)
 		}
+		if i > 0 && row.Bytes < advice.Rows[i-1].Bytes {
+			t.Errorf("%s, %g bytes, stands after a larger cache", row.Method, row.Bytes)
+		}
+		if share := float64(row.Capacity) / (row.FullBytes / (dumpstest.Layers * 2 * dumpstest.Dim * 4 * dumpstest.KVHeads)); row.Capacity > 0 &&
+			math.Abs(row.Share-share) > 0.02 {
+			t.Errorf("%s: share %g, want about %g", row.Method, row.Share, share)
+		}
 	}
+	ask.Bound.Value = 1e-9
 	one := MethodConfig{Methods: cfg.Methods[1:2], Configs: cfg.Configs[:1], Thetas: cfg.Thetas}
-	if none, err := Advise(context.Background(), []string{path}, one, cals, 1e-9, ""); err != nil || none.Found() {
+	if none, err := Advise(context.Background(), []string{path}, one, ask); err != nil || none.Found() {
 		t.Errorf("a bound that nothing keeps is kept: %+v, %v", none, err)
 	}
-	byHead, err := Advise(context.Background(), []string{path}, cfg, cals, bound, ByHead)
+	ask.Bound.Value = bound
+	ask.By = ByHead
+	byHead, err := Advise(context.Background(), []string{path}, cfg, ask)
 	if err != nil || len(byHead.Rows) != 4*dumpstest.Layers*dumpstest.Heads {
 		t.Errorf("%v; %d rows by head", err, len(byHead.Rows))
 	}

@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"slices"
@@ -18,12 +19,45 @@ type Real struct {
 	Kernel   int            `json:"kernel"`
 	Pooling  snapkv.Pooling `json:"pooling"`
 	Group    snapkv.Group   `json:"group"`
-	KL       float64        `json:"kl"`
+	KL       Measured       `json:"kl"`
+	PPL      Measured       `json:"ppl"`
+	// Agreement is the share of the reply's tokens for which the most probable token is
+	// that of the full cache.
+	Agreement Measured `json:"agreement"`
 }
 
-// key returns r without its KL: it identifies the cache of a prompt.
+// Measured is a number of a result. It is NaN if the result lacks it or has null.
+type Measured float64
+
+// UnmarshalJSON reads null as NaN.
+func (m *Measured) UnmarshalJSON(text []byte) error {
+	v := math.NaN()
+	if string(text) != "null" {
+		if err := json.Unmarshal(text, &v); err != nil {
+			return err
+		}
+	}
+	*m = Measured(v)
+	return nil
+}
+
+// UnmarshalJSON sets the measures that the text lacks to NaN.
+func (r *Real) UnmarshalJSON(text []byte) error {
+	type plain Real
+	nan := Measured(math.NaN())
+	line := plain{KL: nan, PPL: nan, Agreement: nan}
+	if err := json.Unmarshal(text, &line); err != nil {
+		return err
+	}
+	*r = Real(line)
+	return nil
+}
+
+// key returns r without its measures: it identifies the cache of a prompt.
 func (r Real) key() Real {
 	r.KL = 0
+	r.PPL = 0
+	r.Agreement = 0
 	return r
 }
 
@@ -32,10 +66,11 @@ type Point struct {
 	Prompt, Method string
 	Capacity       int
 	X              float64 // the offline measure
-	KL             float64 // the real loss, nats per reply token
+	Y              float64 // the real loss
 }
 
-// CalibrationResult holds the calibrations that [Calibrate] made, the best first.
+// CalibrationResult holds the calibrations that [Calibrate] made: for each loss, the
+// best first.
 type CalibrationResult struct {
 	Calibrations []Calibration
 	Points       [][]Point // to which each calibration was fitted
@@ -46,10 +81,10 @@ type CalibrationResult struct {
 const leastPoints = 10
 
 // Calibrate joins the offline measures of dumps with the real losses on the same
-// prompts, and orders the measures by their rank correlation with the KL, the best
-// first. Intervals are bootstrapped over prompts. Bounds such as oracle and full are
-// left out because they predict nothing. With fewer than ten points in common,
-// Calibrate returns an error; warnings are set even then.
+// prompts, and orders the measures, for each way to state the loss, by their rank
+// correlation with it, the best first. Intervals are bootstrapped over prompts. Bounds
+// such as oracle and full are left out because they predict nothing. With fewer than
+// ten points in common, Calibrate returns an error; warnings are set even then.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) (*CalibrationResult, error) {
 	cfg.By = []By{ByPrompt}
 	cfg.Lenient = true
@@ -59,29 +94,52 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 	if err != nil {
 		return result, err
 	}
-	kl := map[Real]float64{}
-	for _, r := range real {
-		kl[r.key()] = r.KL
+	for _, loss := range losses {
+		result.fit(loss, rows, lossesOf(loss, real), cfg.Seed)
 	}
+	if len(result.Calibrations) == 0 {
+		return result, errors.New("the dumps and the lines of generate have fewer than ten prompts, methods and capacities" +
+			" in common: use the same prompts, flags and --max-new-tokens for both")
+	}
+	return result, nil
+}
+
+// lossesOf computes the loss of each compressed cache.
+func lossesOf(loss Loss, real []Real) map[Real]float64 {
+	full := map[string]float64{} // perplexity of the full cache, by prompt
+	for i := range real {
+		if real[i].Method == snapkv.Full {
+			full[real[i].ID] = float64(real[i].PPL)
+		}
+	}
+	list := map[Real]float64{}
+	for i := range real {
+		base, ok := full[real[i].ID]
+		if !ok {
+			base = math.NaN()
+		}
+		list[real[i].key()] = loss.of(&real[i], base)
+	}
+	return list
+}
+
+// fit adds the calibrations of all measures for one loss, the best first.
+func (r *CalibrationResult) fit(loss Loss, rows []MethodRow, real map[Real]float64, seed uint64) {
 	type fitted struct {
 		calibration Calibration
 		points      []Point
 	}
 	var list []fitted
 	for _, m := range lossMeasures {
-		points, model := pointsOf(rows, m, kl)
+		points, model := pointsOf(rows, m, real)
 		if len(points) < leastPoints {
 			continue
 		}
-		c := fit(points)
+		c := fit(loss, points)
 		c.Measure = m.name
 		c.Model = model
-		c.SpearmanLow, c.SpearmanHigh = spearmanInterval(points, cfg.Seed)
+		c.SpearmanLow, c.SpearmanHigh = spearmanInterval(points, seed)
 		list = append(list, fitted{c, points})
-	}
-	if len(list) == 0 {
-		return result, errors.New("the dumps and the lines of generate have fewer than ten prompts, methods and capacities" +
-			" in common: use the same prompts, flags and --max-new-tokens for both")
 	}
 	slices.SortStableFunc(list, func(a, b fitted) int { // an undefined correlation stays in its place
 		switch {
@@ -93,24 +151,23 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 		return 0
 	})
 	for _, f := range list {
-		result.Calibrations = append(result.Calibrations, f.calibration)
-		result.Points = append(result.Points, f.points)
+		r.Calibrations = append(r.Calibrations, f.calibration)
+		r.Points = append(r.Points, f.points)
 	}
-	return result, nil
 }
 
-// pointsOf pairs a measure of the rows with their KL if both are defined and the KL is
-// positive. It also returns the model of the last point.
-func pointsOf(rows []MethodRow, m lossMeasure, kl map[Real]float64) (points []Point, model string) {
+// pointsOf pairs a measure of the rows with their loss if both are defined and
+// something is dropped. It also returns the model of the last point.
+func pointsOf(rows []MethodRow, m lossMeasure, real map[Real]float64) (points []Point, model string) {
 	for i := range rows {
 		row := &rows[i]
-		v, ok := kl[Real{
+		y, ok := real[Real{
 			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
 			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
 		}]
 		x := m.of(row)
-		if ok && v > 0 && !math.IsNaN(x) {
-			points = append(points, Point{row.Prompt, row.Method, row.Capacity, x, v})
+		if ok && float64(row.Capacity) < row.PromptTokens && !math.IsNaN(y) && !math.IsNaN(x) {
+			points = append(points, Point{row.Prompt, row.Method, row.Capacity, x, y})
 			model = row.Model
 		}
 	}
@@ -121,15 +178,21 @@ func pointsOf(rows []MethodRow, m lossMeasure, kl map[Real]float64) (points []Po
 // keeps.
 const residualQuantiles = 41
 
-// fit returns the least-squares line through the logarithms of measure and KL.
-func fit(list []Point) Calibration {
-	var xs, ys []float64
+// fit returns the least-squares line through the logarithms of measure and loss.
+// Points whose measure is below Least count only for the residuals.
+func fit(loss Loss, list []Point) Calibration {
+	c := Calibration{Loss: loss, Points: len(list), Spearman: spearman(list)}
+	c.Least = leastMeasure(list)
+	var xs, ys []float64 // of the points that the line is fitted to
 	prompts := map[string]bool{}
 	for _, p := range list {
-		xs = append(xs, math.Log(max(p.X, floor)))
-		ys = append(ys, math.Log(max(p.KL, floor)))
 		prompts[p.Prompt] = true
+		if p.X >= c.Least {
+			xs = append(xs, math.Log(p.X))
+			ys = append(ys, math.Log(max(p.Y, loss.least())))
+		}
 	}
+	c.Prompts = len(prompts)
 	mx := Mean(xs)
 	my := Mean(ys)
 	sxy := 0.0
@@ -138,15 +201,14 @@ func fit(list []Point) Calibration {
 		sxy += (xs[i] - mx) * (ys[i] - my)
 		sxx += (xs[i] - mx) * (xs[i] - mx)
 	}
-	c := Calibration{Points: len(list), Prompts: len(prompts), Spearman: spearman(list)}
 	if sxx > 0 {
 		c.Slope = sxy / sxx
 	}
 	c.Intercept = my - c.Slope*mx
 	c.Fit = []float64{c.Intercept, c.Slope}
-	residuals := make([]float64, len(xs))
-	for i := range xs {
-		residuals[i] = ys[i] - c.Intercept - c.Slope*xs[i]
+	residuals := make([]float64, len(list))
+	for i, p := range list {
+		residuals[i] = math.Log(max(p.Y, loss.least())) - c.Intercept - c.Slope*math.Log(max(p.X, c.Least))
 	}
 	slices.Sort(residuals)
 	for i := range residualQuantiles {
@@ -154,4 +216,20 @@ func fit(list []Point) Calibration {
 		c.ResidualQuantiles = append(c.ResidualQuantiles, math.Round(q*1e4)/1e4)
 	}
 	return c
+}
+
+// leastMeasure returns the value that 2 % of the positive measures are below. There is
+// too little data to tell smaller values apart.
+func leastMeasure(list []Point) float64 {
+	var positive []float64
+	for _, p := range list {
+		if p.X > 0 {
+			positive = append(positive, p.X)
+		}
+	}
+	if len(positive) == 0 {
+		return smallestMeasure
+	}
+	slices.Sort(positive)
+	return max(smallestMeasure, positive[len(positive)/50])
 }

@@ -5,25 +5,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 )
 
 // lossMeasure is an offline measure that may predict the real loss. It is 0 if nothing
 // is lost.
 type lossMeasure struct {
-	name string // in calibrations
-	of   func(r *MethodRow) float64
+	name    string // in calibrations
+	of      func(r *MethodRow) float64
+	oracle  bool // needs the comparison with the best selection
+	outputs bool // needs the outputs of the heads
 }
 
 var lossMeasures = []lossMeasure{
-	{"output_error_wo", func(r *MethodRow) float64 { return r.OutputErrorWO }},
-	{"output_error", func(r *MethodRow) float64 { return r.OutputError }},
-	{"lost_mass", func(r *MethodRow) float64 { return r.Mass/r.Coverage - r.Mass }},
-	{"lost_coverage", func(r *MethodRow) float64 { return 1 - r.Coverage }},
-	{"lost_mass_of_oracle", func(r *MethodRow) float64 { return 1 - r.MassOfOracle }},
-	{"missed_hits", func(r *MethodRow) float64 { return 1 - r.HitRate }},
-	{"missed_oracle", func(r *MethodRow) float64 { return 1 - r.Recall }},
+	{name: "output_error_wo", of: func(r *MethodRow) float64 { return r.OutputErrorWO }, outputs: true},
+	{name: "output_error", of: func(r *MethodRow) float64 { return r.OutputError }, outputs: true},
+	{name: "lost_mass", of: func(r *MethodRow) float64 { return r.Mass/r.Coverage - r.Mass }},
+	{name: "lost_coverage", of: func(r *MethodRow) float64 { return 1 - r.Coverage }},
+	{name: "lost_mass_of_oracle", of: func(r *MethodRow) float64 { return 1 - r.MassOfOracle }, oracle: true},
+	{name: "missed_hits", of: func(r *MethodRow) float64 { return 1 - r.HitRate }},
+	{name: "missed_oracle", of: func(r *MethodRow) float64 { return 1 - r.Recall }, oracle: true},
 }
 
 // findLossMeasure returns the measure with the given name.
@@ -35,20 +36,18 @@ func findLossMeasure(name string) (m lossMeasure, ok bool) {
 	return lossMeasures[i], true
 }
 
-// floor keeps logarithms finite: smaller measures and losses are raised to it.
-const floor = 1e-6
-
-// Calibration says how an offline measure x predicts the mean KL of compressed
-// decoding, in nats per reply token: ln KL = Intercept + Slope ln x, plus one of the
-// residuals.
+// Calibration says how an offline measure x predicts a loss of compressed decoding:
+// ln loss = Intercept + Slope ln x, plus one of the residuals.
 type Calibration struct {
+	Loss              Loss      `json:"loss"` // "" is LossKL
 	Measure           string    `json:"measure"`
 	Model             string    `json:"model"`         // on which the losses were measured
-	Spearman          float64   `json:"spearman"`      // rank correlation of measure and KL
+	Spearman          float64   `json:"spearman"`      // rank correlation of measure and loss
 	SpearmanLow       float64   `json:"spearman_low"`  // 95 % bootstrap interval over prompts
 	SpearmanHigh      float64   `json:"spearman_high"` //
-	Points            int       `json:"points"`        // pairs of measure and KL
+	Points            int       `json:"points"`        // pairs of measure and loss
 	Prompts           int       `json:"prompts"`
+	Least             float64   `json:"least"` // smaller measures are raised to it
 	Intercept, Slope  float64   `json:"-"`
 	Fit               []float64 `json:"fit"` // intercept, slope
 	ResidualQuantiles []float64 `json:"residual_quantiles"`
@@ -57,8 +56,8 @@ type Calibration struct {
 //go:embed calibration.json
 var shipped []byte
 
-// Shipped returns the calibrations made on SmolLM2-135M-Instruct, the best first.
-// docs/ADVICE.md says how they were made.
+// Shipped returns the calibrations made on SmolLM2-135M-Instruct, for each loss the
+// best first. docs/ADVICE.md says how they were made.
 func Shipped() ([]Calibration, error) { return ParseCalibrations(shipped) }
 
 // ParseCalibrations reads what `attnscope advise --calibrate --save` writes.
@@ -69,51 +68,63 @@ func ParseCalibrations(text []byte) ([]Calibration, error) {
 	}
 	for i := range list {
 		c := &list[i]
+		if c.Loss == "" {
+			c.Loss = LossKL
+		}
 		_, known := findLossMeasure(c.Measure)
-		if len(c.Fit) != 2 || len(c.ResidualQuantiles) == 0 || !known {
+		if len(c.Fit) != 2 || len(c.ResidualQuantiles) == 0 || !known || !c.Loss.known() {
 			return nil, fmt.Errorf(
-				"calibration %d (measure %q): want fit [intercept, slope], residual_quantiles and a known measure",
-				i, c.Measure)
+				"calibration %d (loss %q, measure %q): want fit [intercept, slope], residual_quantiles, a known loss and a known measure",
+				i, string(c.Loss), c.Measure)
 		}
 		c.Intercept = c.Fit[0]
 		c.Slope = c.Fit[1]
+		c.Least = max(c.Least, smallestMeasure)
 	}
 	return list, nil
 }
+
+// smallestMeasure keeps logarithms finite.
+const smallestMeasure = 1e-6
 
 // String returns the measure with its rank correlation, in one line.
 func (c *Calibration) String() string {
 	return fmt.Sprintf("%s: Spearman %.3f [%.3f, %.3f]", c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh)
 }
 
-// Predict returns the expected KL for a value x of the measure: the mean over the
+// Predict returns the expected loss for a value x of the measure: the mean over the
 // residuals of exp(Intercept + Slope ln x + residual).
-func (c *Calibration) Predict(x float64) float64 {
-	if x <= floor {
-		return 0
-	}
-	sum := 0.0
-	for _, r := range c.ResidualQuantiles {
-		sum += math.Exp(r)
-	}
-	return math.Exp(c.Intercept+c.Slope*math.Log(x)) * sum / float64(len(c.ResidualQuantiles))
+func (c *Calibration) Predict(x float64) float64 { return c.predict([]float64{x}, 1, 0.5).mean }
+
+// prediction describes the loss of a prompt that is drawn at random from some prompts.
+type prediction struct {
+	mean      float64
+	low, high float64 // the loss is lower or higher with the probability risk each
 }
 
-// interval returns the 95 % interval of the mean KL over prompts whose measures are x.
-// Prompts are drawn with replacement, each with a residual drawn from the residuals of
-// the calibration.
-func (c *Calibration) interval(x []float64, seed uint64) (lo, hi float64) {
-	r := rand.New(rand.NewPCG(seed, 0xadc1))
-	means := make([]float64, resamples)
-	for i := range means {
-		for range x {
-			v := x[r.IntN(len(x))]
-			if v > floor {
-				residual := c.ResidualQuantiles[r.IntN(len(c.ResidualQuantiles))]
-				means[i] += math.Exp(c.Intercept+c.Slope*math.Log(v)+residual) / float64(len(x))
+// predict predicts the loss from the measures x of the prompts that lose anything, out
+// of n prompts. Each prompt's loss is spread like the residuals of the calibration.
+func (c *Calibration) predict(x []float64, n int, risk float64) prediction {
+	residuals := len(c.ResidualQuantiles)
+	values := make([]float64, (n-len(x))*residuals, n*residuals) // the others lose nothing
+	sum := 0.0
+	for _, v := range x {
+		center := c.Intercept + c.Slope*math.Log(max(v, c.Least))
+		for _, r := range c.ResidualQuantiles {
+			loss := math.Exp(center + r)
+			if c.Loss == LossAgreement {
+				loss = min(loss, 1)
 			}
+			values = append(values, loss)
+			sum += loss
 		}
 	}
-	slices.Sort(means)
-	return means[int(0.025*resamples)], means[int(0.975*resamples)-1]
+	slices.Sort(values)
+	last := len(values) - 1
+	above := int(risk * float64(len(values))) // values that may exceed the bound
+	return prediction{
+		mean: sum / float64(len(values)),
+		low:  values[min(above, last)],
+		high: values[max(last-above, 0)],
+	}
 }

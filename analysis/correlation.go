@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// spearman returns the rank correlation of measure and KL. Ties share their mean rank.
+// spearman returns the rank correlation of measure and loss. Ties share their mean rank.
 func spearman(list []Point) float64 {
 	x := make([]float64, len(list))
 	y := make([]float64, len(list))
 	for i, p := range list {
 		x[i] = p.X
-		y[i] = p.KL
+		y[i] = p.Y
 	}
 	return pearson(ranks(x), ranks(y))
 }

@@ -123,6 +123,7 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 		for span, rows := range e.spans {
 			cell := e.kept(h, span, list, window)
 			cell.bytes = bytes * float64(len(list)+window) * stores / float64(l.Heads)
+			cell.full = bytes * float64(l.Len) * float64(l.KVHeads) / float64(l.Heads)
 			n := float64(rows[1] - rows[0])
 			for i := rows[0]; i < rows[1]; i++ {
 				cell.error += errs[i] / n
@@ -139,8 +140,12 @@ func (e *evaluation) kept(h, span int, list []int32, window int) tally {
 	sum := e.heads[h].sum[span]
 	n := float64(e.spans[span][1] - e.spans[span][0])
 	cell := tally{cells: 1, prefix: e.prefix(h, window)[span].weight}
-	for _, at := range list {
-		cell.mass += sum[at] / n
+	if len(list) == e.layer.Len-window {
+		cell.mass = cell.prefix
+	} else {
+		for _, at := range list {
+			cell.mass += sum[at] / n
+		}
 	}
 	if !e.oracles {
 		cell.best = math.NaN()
@@ -166,10 +171,14 @@ func (e *evaluation) byTheta(cell tally, h, span int, list []int32, window int) 
 	for t := range cells {
 		significant := e.heads[h].significant[span][t]
 		cells[t] = cell
+		cells[t].significant = e.prefix(h, window)[span].significant[t]
+		if len(list) == e.layer.Len-window {
+			cells[t].hits = cells[t].significant
+			continue
+		}
 		for _, at := range list {
 			cells[t].hits += int(significant[at])
 		}
-		cells[t].significant = e.prefix(h, window)[span].significant[t]
 	}
 	return cells
 }

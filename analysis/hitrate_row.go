@@ -117,3 +117,8 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	row.Mass = Mean(column(func(p *promptSum) float64 { return p.mass / float64(len(p.heads)) }))
 	return row
 }
+
+// MinSignificant is the default of the number of significant positions that a hit rate
+// must rest on before it is shown without a mark. With 30, the standard error of a rate
+// is at most 0.09, the largest √(p(1-p)/n).
+const MinSignificant = 30

@@ -22,21 +22,40 @@ var ErrNothing = errors.New("nothing to rate: no prompt is longer than the windo
 // Prompts that cannot be rated are left out with a warning. HitRates returns an error
 // if a window was not recorded, and [ErrNothing] if no prompt can be rated.
 func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRateRow, []Warning, error) {
-	if err := cfg.Check(); err != nil {
-		return nil, nil, err
+	lists, warnings, err := HitRatesEach(ctx, paths, cfg)
+	if err != nil {
+		return nil, warnings, err
 	}
-	a := &hitRates{cfg: cfg, settings: cfg.Settings(), groups: map[groupKey][]promptSum{}}
+	return lists[0], warnings, nil
+}
+
+// HitRatesEach is [HitRates] for several configs, and reads the dumps once. The
+// warnings are those of the first config.
+func HitRatesEach(ctx context.Context, paths []string, cfgs ...HitRateConfig) ([][]HitRateRow, []Warning, error) {
+	var list hitRateList
+	for _, cfg := range cfgs {
+		if err := cfg.Check(); err != nil {
+			return nil, nil, err
+		}
+		list = append(list, &hitRates{cfg: cfg, settings: cfg.Settings(), groups: map[groupKey][]promptSum{}})
+	}
 	for _, path := range paths {
-		if err := a.dump(ctx, path); err != nil {
-			return nil, a.warnings, err
+		if err := list.dump(ctx, path); err != nil {
+			return nil, list[0].warnings, err
 		}
 	}
-	if len(a.groups) == 0 {
-		return nil, a.warnings, ErrNothing
+	out := make([][]HitRateRow, len(list))
+	for i, a := range list {
+		if len(a.groups) == 0 {
+			return nil, list[0].warnings, ErrNothing
+		}
+		out[i] = a.rows()
 	}
-	rows := a.rows()
-	return rows, a.warnings, nil
+	return out, list[0].warnings, nil
 }
+
+// hitRateList rates each layer that is read under every config.
+type hitRateList []*hitRates
 
 // hitRates gathers the rows of HitRates.
 type hitRates struct {
@@ -69,81 +88,107 @@ type promptSum struct {
 func (a *hitRates) warn(w Warning) { a.warnings = append(a.warnings, w) }
 
 // dump rates all prompts of a dump.
-func (a *hitRates) dump(ctx context.Context, path string) error {
+func (list hitRateList) dump(ctx context.Context, path string) error {
 	r, err := dumps.Open(path)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	a.warnings = append(a.warnings, dumpWarnings(r.Warnings())...)
-	h := r.Header()
-	if len(r.Prompts()) == 0 {
-		return fmt.Errorf("%s: no complete prompt in it", path)
-	}
-	late := 0 // rows after the window that do not count as prompt
-	if a.cfg.Exact {
-		late = 1
-	}
-	for _, w := range a.cfg.Windows {
-		if w+late > h.Plan.WindowRows {
-			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d",
-				path, windowText(w, a.cfg.Exact), h.Plan.WindowRows, w+late)
+	for _, a := range list {
+		if err := a.begin(r); err != nil {
+			return err
 		}
 	}
+	h := r.Header()
 	for i := range r.Prompts() {
 		p := &r.Prompts()[i]
-		a.prompt++
-		for _, w := range a.cfg.Windows {
-			if w+late >= p.PromptTokens {
-				a.warn(Warning{
-					Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact,
-				})
-			}
+		for _, a := range list {
+			a.beginPrompt(path, p)
 		}
 		if p.ReplyTokens == 0 {
-			a.warn(Warning{Kind: NoReply, Path: path, Prompt: p.ID})
 			continue
 		}
 		for _, layer := range h.Plan.Layers {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := a.layer(r, i, layer); err != nil {
+			rows, err := r.Weights(i, layer, dumps.Prefill)
+			if err != nil {
 				return err
+			}
+			reply, err := r.Weights(i, layer, dumps.Decode)
+			if err != nil {
+				return err
+			}
+			at := place{model: h.Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
+			for _, a := range list {
+				if err := a.layer(p, h.Plan.Heads, rows, reply, at); err != nil {
+					return fmt.Errorf("%s: prompt %q, layer %d: %w", path, p.ID, layer, err)
+				}
 			}
 		}
 	}
 	for _, w := range h.Model.LayerWindows {
 		if w > 0 {
-			a.warn(Warning{Kind: SlidingWindow, Path: path, Window: w})
+			list[0].warn(Warning{Kind: SlidingWindow, Path: path, Window: w})
 			break
 		}
 	}
 	return nil
 }
 
-// layer reads a layer's rows and rates its heads in parallel.
-func (a *hitRates) layer(r *dumps.Reader, prompt, layer int) error {
-	p := &r.Prompts()[prompt]
-	rows, err := r.Weights(prompt, layer, dumps.Prefill)
-	if err != nil {
-		return err
+// late returns how many rows after the window do not count as prompt.
+func (a *hitRates) late() int {
+	if a.cfg.Exact {
+		return 1
 	}
-	reply, err := r.Weights(prompt, layer, dumps.Decode)
-	if err != nil {
-		return err
+	return 0
+}
+
+// begin checks that a dump has what the config needs.
+func (a *hitRates) begin(r *dumps.Reader) error {
+	a.warnings = append(a.warnings, dumpWarnings(r.Warnings())...)
+	if len(r.Prompts()) == 0 {
+		return fmt.Errorf("%s: no complete prompt in it", r.Path())
 	}
+	recorded := r.Header().Plan.WindowRows
+	for _, w := range a.cfg.Windows {
+		if w+a.late() > recorded {
+			return fmt.Errorf("%s: %s, but the last %d prompt rows were recorded: capture with --window-rows %d",
+				r.Path(), windowText(w, a.cfg.Exact), recorded, w+a.late())
+		}
+	}
+	return nil
+}
+
+// beginPrompt warns about a prompt that cannot be rated.
+func (a *hitRates) beginPrompt(path string, p *dumps.Prompt) {
+	a.prompt++
+	for _, w := range a.cfg.Windows {
+		if w+a.late() >= p.PromptTokens {
+			a.warn(Warning{
+				Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact,
+			})
+		}
+	}
+	if p.ReplyTokens == 0 {
+		a.warn(Warning{Kind: NoReply, Path: path, Prompt: p.ID})
+	}
+}
+
+// layer rates the heads of a layer in parallel. heads are the ids of the recorded
+// heads.
+func (a *hitRates) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.Attention, at place) error {
 	results := make([][][]*HeadRate, rows.Heads) // [head][span][setting]
 	errs := make([]error, rows.Heads)
 	parallel.For(rows.Heads, func(h int) {
 		results[h], errs[h] = a.head(a.headRows(p, rows, reply, h))
 	})
-	at := place{model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
 	for h := range results {
 		if errs[h] != nil {
-			return fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, errs[h])
+			return errs[h]
 		}
-		at.head = r.Header().Plan.Heads[h]
+		at.head = heads[h]
 		for span, rates := range results[h] {
 			at.span = span
 			for setting, rate := range rates {

@@ -16,6 +16,7 @@ type tally struct {
 	error       float64 // relative error of the head's output, mean over rows
 	errorWO     float64 // relative error after the output projection
 	bytes       float64 // of kept keys and values
+	full        float64 // bytes of the full cache's keys and values
 }
 
 func (t *tally) add(o tally) {
@@ -30,6 +31,7 @@ func (t *tally) add(o tally) {
 	t.error += o.error
 	t.errorWO += o.errorWO
 	t.bytes += o.bytes
+	t.full += o.full
 }
 
 // measures holds the numbers of one prompt behind a [MethodRow]. The bytes are a sum

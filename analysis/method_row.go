@@ -31,6 +31,8 @@ type MethodRow struct {
 	CacheBytes    float64 // keys and values that are kept, float32
 	Prompts       int
 	Low, High     float64 // 95 % bootstrap interval of Mass over prompts
+	PromptTokens  float64 // of the prompts; not a column
+	FullBytes     float64 // of the full cache, like CacheBytes; not a column
 }
 
 // MethodColumns lists the value columns of [MethodTable].
@@ -116,6 +118,10 @@ func (a *methods) row(key methodKey) MethodRow {
 		OutputErrorWO: mean(func(m *measures) float64 { return m.outputErrorWO }),
 		CacheBytes:    mean(func(m *measures) float64 { return m.cacheBytes }),
 		Prompts:       len(sums),
+	}
+	for i := range sums {
+		row.PromptTokens += float64(sums[i].tokens) / float64(len(sums))
+		row.FullBytes += sums[i].full / float64(len(sums))
 	}
 	row.Low, row.High = Interval(column(func(m *measures) float64 { return m.mass }), a.cfg.Seed)
 	return row

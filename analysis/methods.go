@@ -58,12 +58,14 @@ type methods struct {
 	warned   map[Warning]bool
 	order    map[string]int // of the prompts in the dumps, by id
 	prompt   int            // number of the current prompt over all dumps; ids may occur twice
+	tokens   int            // of the current prompt
 	progress Progress
 }
 
 // promptTally is the contribution of one prompt to a group.
 type promptTally struct {
 	prompt int // methods.prompt
+	tokens int // of the prompt
 	tally
 }
 
@@ -201,6 +203,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 		if _, seen := a.order[p.ID]; !seen {
 			a.order[p.ID] = len(a.order)
 		}
+		a.tokens = p.PromptTokens
 		sweep, err := sweepOf(ctx, r, i, a.entries)
 		if err != nil {
 			return err
@@ -316,7 +319,7 @@ func (a *methods) add(cell methodKey, t tally) {
 		key := methodKey{place: cell.aggregate(by), entry: cell.entry, theta: cell.theta, by: i}
 		list := a.sums[key]
 		if n := len(list); n == 0 || list[n-1].prompt != a.prompt {
-			list = append(list, promptTally{prompt: a.prompt})
+			list = append(list, promptTally{prompt: a.prompt, tokens: a.tokens})
 		}
 		list[len(list)-1].add(t)
 		a.sums[key] = list

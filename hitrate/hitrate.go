@@ -38,9 +38,9 @@ const (
 	PaperWindow = 32   // rows of the observation window
 )
 
-// sinks is the number of first positions that the baseline of sinks and recent
-// positions keeps.
-const sinks = 4
+// Sinks is the number of first positions, the attention sinks, that the baseline of
+// sinks and recent positions keeps.
+const Sinks = 4
 
 // Budget returns k = floor(p*n), the number of positions in a share p of n. It adds
 // 1e-9 before rounding down, to offset the rounding error of p*n itself.
@@ -138,7 +138,7 @@ func CountKept(rows [][]int32, kept func(j int32) bool, k, skip, prefix int) Cou
 	tally := tallies.Take(prefix) // in how many rows a position is significant
 	var seen []int32              // positions with a tally
 	c := Counts{Rows: len(rows)}
-	first := min(sinks, k)
+	first := min(Sinks, k)
 	for _, row := range rows {
 		significant := 0
 		hits := 0

@@ -34,6 +34,9 @@ type SummaryRow struct {
 	PeakBytes           float64
 }
 
+// SummaryKeys lists the columns of [SummaryTable] that identify a row.
+var SummaryKeys = []string{"method", "capacity", "window", "kernel", "pooling", "group"}
+
 // SummaryColumns lists the columns of [SummaryTable].
 var SummaryColumns = []string{
 	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -24,18 +25,32 @@ const adviseWindow = 32
 func adviseCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "advise",
-		Usage:     "smallest budget of each method that keeps the predicted loss under a bound",
-		ArgsUsage: "RUN.attn... --loss 0.05",
-		Description: "The loss is the mean KL divergence between decoding from the full cache and from the compressed\n" +
-			"cache, in nats per reply token. Advise predicts it from the dump; docs/ADVICE.md explains how, and\n" +
-			"how well. Unless flags say otherwise, it tries all methods, capacities from 64 to 16384 and a window\n" +
-			"of 32. It exits with 1 if no method keeps the bound.\n\n" +
+		Usage:     "recommend a method and a budget that keep the predicted loss under a bound",
+		ArgsUsage: "RUN.attn... --loss 5%",
+		Description: "The loss is what decoding from the compressed cache loses, compared with the full cache. State the\n" +
+			"bound in one of three ways:\n\n" +
+			"   --loss 5%          the perplexity of the reply increases by at most 5 %\n" +
+			"   --loss 0.05        the mean KL divergence is at most 0.05 nats per reply token\n" +
+			"   --agreement 0.95   at least 95 % of the reply tokens stay the same\n\n" +
+			"Advise predicts the loss from the dump; docs/ADVICE.md explains how, and how well. It recommends on\n" +
+			"stderr the smallest cache for which at most --risk of the prompts lose more than the bound, and prints\n" +
+			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries all methods,\n" +
+			"selection by query head and by kv head, capacities from 64 to 16384 and a window of 32. It exits with\n" +
+			"1 if no method keeps the bound.\n\n" +
 			"With --calibrate it determines instead which measure of a dump predicts the loss best for your\n" +
 			"model. The losses come from attnscope generate on the same prompts, with the same method flags.",
 		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{
+				Name: "loss", DefaultText: "none; this or --agreement is required",
+				Usage: "accept at most `LOSS`: 5% (increase of the perplexity) or 0.05 (KL in nats per reply token)",
+			},
 			&cli.Float64Flag{
-				Name: "loss", DefaultText: "none; required",
-				Usage: "bound on the predicted KL, in `NATS` per reply token",
+				Name: "agreement", DefaultText: "none",
+				Usage: "accept at least this `SHARE` of reply tokens that stay the same, such as 0.95",
+			},
+			&cli.Float64Flag{
+				Name: "risk", Value: 0.05,
+				Usage: "accept that this `SHARE` of prompts loses more than the bound",
 			},
 			&cli.StringFlag{
 				Name: "by", DefaultText: "one budget for all",
@@ -86,26 +101,65 @@ func runAdvise(c *cli.Context) error {
 		isBound := func(m snapkv.Method) bool { return m.Role == snapkv.Bound }
 		cfg.Methods = slices.DeleteFunc(slices.Clone(cfg.Methods), isBound)
 	}
+	if !c.IsSet("group") && !c.IsSet("preset") {
+		for _, config := range slices.Clone(cfg.Configs) {
+			config.Group = snapkv.GroupMean
+			cfg.Configs = append(cfg.Configs, config)
+		}
+	}
 	cals, err := calibrations(c.String("calibration"))
 	if err != nil {
 		return err
 	}
-	loss := c.Float64("loss")
-	advice, err := analysis.Advise(c.Context, c.Args().Slice(), cfg, cals, loss, analysis.By(c.String("by")))
+	ask := analysis.AdviceConfig{
+		Calibrations: cals, Risk: c.Float64("risk"), By: analysis.By(c.String("by")),
+	}
+	if ask.Bound, err = boundOf(c); err != nil {
+		return err
+	}
+	bar := newBar(c.App.ErrWriter, "advise")
+	defer bar.close()
+	cfg.Progress = bar.layers
+	advice, err := analysis.Advise(c.Context, c.Args().Slice(), cfg, ask)
+	bar.close()
 	for _, w := range analysis.Without(advice.Warnings, analysis.NothingDropped) {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
-	if err := writeTable(c, advice.Table()); err != nil {
+	if err := writeTable(c, advice.Table(), table.Screen{Values: []string{"capacity", "share", "cache_ratio", "predicted", "high"}}); err != nil {
 		return err
 	}
+	if text := advice.Recommendation(); text != "" && advice.Found() {
+		notef(c, "%s", text)
+	}
 	if !advice.Found() {
-		err := fmt.Errorf("no method keeps the predicted loss under %g nats per token", loss)
-		return hintf(err, "allow more with --loss, or try larger capacities with --capacity")
+		err := fmt.Errorf("no method keeps the predicted loss under the bound, %s", ask.Bound)
+		return hintf(err, "allow more with --loss, --agreement or --risk, or try other capacities with --capacity")
 	}
 	return nil
+}
+
+// boundOf reads --loss or --agreement.
+func boundOf(c *cli.Context) (analysis.Bound, error) {
+	var bound analysis.Bound
+	var err error
+	switch {
+	case c.IsSet("loss") && c.IsSet("agreement"):
+		return bound, usagef("advise: --loss and --agreement are two bounds, want one")
+	case c.IsSet("loss"):
+		bound, err = analysis.ParseLoss(c.String("loss"))
+	case c.IsSet("agreement"):
+		bound, err = analysis.ParseAgreement(c.Float64("agreement"))
+	default:
+		return bound, hintf(usagef("advise: no bound given"),
+			"give --loss 5%% (perplexity), --loss 0.05 (nats per reply token) or --agreement 0.95")
+	}
+	if err != nil {
+		return bound, usagef("--%v", err)
+	}
+	return bound, nil
 }
 
 // checkAdvise refuses flags that advise cannot combine.
@@ -113,10 +167,16 @@ func checkAdvise(c *cli.Context) error {
 	switch {
 	case !c.Args().Present():
 		return noDump("advise")
-	case c.String("calibrate") == "" && !(c.Float64("loss") > 0):
-		return hintf(usagef("advise: no bound given"), "give --loss NATS above 0: the KL that a reply token may lose")
 	case !slices.Contains([]string{"", "layer", "head"}, c.String("by")):
 		return usagef("--by %q: want layer or head", c.String("by"))
+	}
+	if risk := c.Float64("risk"); !(risk > 0 && risk <= 0.5) {
+		return usagef("--risk %g: want a share of prompts above 0 and at most 0.5", risk)
+	}
+	if c.String("calibrate") == "" {
+		if _, err := boundOf(c); err != nil {
+			return err
+		}
 	}
 	if err := checkTable(c); err != nil {
 		return err

@@ -47,11 +47,11 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 			return err
 		}
 	}
-	t := table.New("measure", "spearman", "spearman_low", "spearman_high", "points", "prompts", "intercept", "slope")
+	t := table.New("loss", "measure", "spearman", "spearman_low", "spearman_high", "points", "prompts", "intercept", "slope")
 	for _, k := range result.Calibrations {
-		t.Add(k.Measure, k.Spearman, k.SpearmanLow, k.SpearmanHigh, k.Points, k.Prompts, k.Intercept, k.Slope)
+		t.Add(string(k.Loss), k.Measure, k.Spearman, k.SpearmanLow, k.SpearmanHigh, k.Points, k.Prompts, k.Intercept, k.Slope)
 	}
-	return writeTable(c, t)
+	return writeTable(c, t, table.Screen{})
 }
 
 // readReal reads the JSON lines that attnscope generate prints.

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis/decode"
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
 )
 
@@ -33,7 +34,7 @@ func generateCommand() *cli.Command {
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
 			computeFlag, deviceFlag, threadsFlag, seedFlag("the method random and of the intervals"),
-		}, tableFlags),
+		}, pivotFlags("kl"), tableFlags),
 		Action: runGenerate,
 	}
 }
@@ -78,7 +79,13 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return writeTable(c, decode.SummaryTable(decode.Summarize(all, c.Uint64("seed"))))
+	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
+	if c.IsSet("pivot") {
+		if t, err = pivoted(c, t, decode.SummaryKeys); err != nil {
+			return err
+		}
+	}
+	return writeTable(c, t, table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}})
 }
 
 func checkGenerate(c *cli.Context) error {

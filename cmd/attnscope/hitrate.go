@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -52,7 +53,8 @@ func hitrateCommand() *cli.Command {
 					" authors' scripts)",
 			},
 			seedFlag("the bootstrap"),
-		}, tableFlags),
+			minSignificantFlag,
+		}, pivotFlags("hit_rate"), tableFlags),
 		Action: runHitrate,
 	}
 }
@@ -75,14 +77,38 @@ func runHitrate(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
-	rows, warnings, err := analysis.HitRates(c.Context, c.Args().Slice(), cfg)
+	onScreen := tableFormat(c) == "table" && !c.Bool("wide")
+	cfgs := []analysis.HitRateConfig{cfg}
+	if onScreen {
+		cfgs = screenConfigs(cfg)
+	}
+	lists, warnings, err := analysis.HitRatesEach(c.Context, c.Args().Slice(), cfgs...)
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
-	return writeTable(c, analysis.HitRateTable(rows))
+	s := hitRateScreen{min: c.Int("min-significant"), lists: lists}
+	t := analysis.HitRateTable(lists[0])
+	if c.IsSet("pivot") {
+		if t, err = pivoted(c, t, s.keys()); err != nil {
+			return err
+		}
+		if !onScreen {
+			return writeTable(c, t, table.Screen{})
+		}
+		screen, err := s.pivot(c)
+		if err != nil {
+			return err
+		}
+		return writeTable(c, t, screen)
+	}
+	if !onScreen {
+		return writeTable(c, t, table.Screen{})
+	}
+	t, screen := s.table()
+	return writeTable(c, t, screen)
 }
 
 // hitrateConfig reads the flags. The preset has the settings that no flag gives.
@@ -115,6 +141,9 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	cfg.Kernel = c.Int("kernel")
 	cfg.Pooling = snapkv.Pooling(c.String("pooling"))
 	cfg.Seed = c.Uint64("seed")
+	if n := c.Int("min-significant"); n < 0 {
+		return cfg, usagef("--min-significant %d: want 0 or more", n)
+	}
 	if cfg.By, err = analysis.ParseBy(c.String("by")); err != nil {
 		return cfg, usagef("--%v", err)
 	}

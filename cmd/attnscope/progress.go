@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -116,6 +117,22 @@ func (b *bar) line(what string, p capture.Progress) string {
 		}
 	}
 	return what
+}
+
+// layers shows the progress of a computation over the layers of dumps.
+func (b *bar) layers(p analysis.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bar != nil {
+		b.bar.ChangeMax64(max(1, p.Total))
+		b.bar.Describe(b.what + " " + p.Prompt)
+		_ = b.bar.Set64(p.Done)
+		return
+	}
+	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
+		b.last = time.Now()
+		fmt.Fprintf(b.w, "attnscope: %s: prompt %s, %d %%\n", b.what, p.Prompt, 100*p.Done/max(1, p.Total))
+	}
 }
 
 // bytes shows the progress of a download.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/states"
+	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
@@ -47,7 +48,7 @@ func snapkvCommand() *cli.Command {
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
 			seedFlag("the method random and of the intervals"),
 			threadsFlag, revisionFlag, offlineFlag,
-		}, tableFlags),
+		}, pivotFlags("mass"), tableFlags),
 		Action: runSnapKV,
 	}
 }
@@ -77,10 +78,10 @@ func runSnapKV(c *cli.Context) error {
 			return err
 		}
 	}
-	groupings := [][]analysis.By{by}
+	groupings := [][]analysis.By{by, nil}
 	dir := c.String("figures")
 	if dir != "" {
-		groupings = append(groupings, nil, []analysis.By{analysis.ByLayer, analysis.ByHead})
+		groupings = append(groupings, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
 	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, groupings...)
 	for _, w := range warnings {
@@ -96,8 +97,29 @@ func runSnapKV(c *cli.Context) error {
 		}
 		notef(c, "%d figures in %s", len(written), dir)
 	}
-	return writeTable(c, analysis.MethodTable(rows[0]))
+	t := analysis.MethodTable(rows[0])
+	if c.IsSet("pivot") {
+		if t, err = pivoted(c, t, methodKeys); err != nil {
+			return err
+		}
+		return writeTable(c, t, table.Screen{})
+	}
+	screen := table.Screen{
+		Values: []string{"mass", "hit_rate", "cache_bytes"},
+		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
+	}
+	if len(by) > 0 {
+		screen.Totals = analysis.MethodTable(rows[1]).Rows
+	}
+	return writeTable(c, t, screen)
 }
+
+// methodKeys lists the columns that identify a row of the table. The budget follows
+// from capacity and window.
+var methodKeys = slices.Concat(
+	slices.DeleteFunc(slices.Clone(analysis.KeyColumns), func(name string) bool { return name == "budget" }),
+	[]string{"method", "capacity", "kernel", "pooling", "group"},
+)
 
 // methodConfig reads the flags of the table: what is measured, and by which keys.
 func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analysis.By, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // tableFlags are the flags of verbs that write a table.
@@ -17,6 +19,7 @@ var tableFlags = []cli.Flag{
 		Name: "format", DefaultText: "table on a terminal, else tsv",
 		Usage: "format of the table: table, tsv, csv, json, jsonl or parquet",
 	},
+	boolFlag("wide", "in the format table, print all columns with six digits"),
 	outputFlag("write the table to `FILE` instead of stdout; its extension sets the format"),
 	forceFlag,
 }
@@ -36,19 +39,52 @@ func checkTable(c *cli.Context) error {
 	return checkOutput(out, c.Bool("force"), false)
 }
 
-// writeTable writes a table to stdout or to the file of -o.
-func writeTable(c *cli.Context, t *table.Table) error {
-	format := c.String("format")
-	if out := c.String("o"); out != "" {
-		if format == "" {
-			format = table.FormatOf(out)
+// writeTable writes a table to stdout or to the file of -o. screen describes how it is
+// shown in the format table.
+func writeTable(c *cli.Context, t *table.Table, screen table.Screen) error {
+	format := tableFormat(c)
+	write := func(w io.Writer) error {
+		if format == "table" && !c.Bool("wide") {
+			return t.Screen(w, screen)
 		}
-		return t.WriteFile(out, format)
+		return t.Write(w, format)
 	}
-	if format == "" {
-		format = stdoutFormat(c)
+	if out := c.String("o"); out != "" {
+		return outfile.Write(out, write)
 	}
-	return t.Write(c.App.Writer, format)
+	return write(c.App.Writer)
+}
+
+// tableFormat returns the format in which the verb writes its table.
+func tableFormat(c *cli.Context) string {
+	if format := c.String("format"); format != "" {
+		return format
+	}
+	if out := c.String("o"); out != "" {
+		return table.FormatOf(out)
+	}
+	return stdoutFormat(c)
+}
+
+// pivotFlags are the flags of verbs whose tables can be pivoted; measure is the
+// default of --measure.
+func pivotFlags(measure string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name:  "pivot",
+			Usage: "print one measure, with a column for each value of `COLUMN`, such as window",
+		},
+		&cli.StringFlag{Name: "measure", Value: measure, Usage: "the `COLUMN` that --pivot prints"},
+	}
+}
+
+// pivoted applies --pivot to a table whose other key columns are keys.
+func pivoted(c *cli.Context, t *table.Table, keys []string) (*table.Table, error) {
+	out, err := t.Pivot(c.String("pivot"), c.String("measure"), keys)
+	if err != nil {
+		return nil, usagef("--%v", err)
+	}
+	return out, nil
 }
 
 // stdoutFormat is the format of a table on stdout where --format is not given.

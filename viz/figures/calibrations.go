@@ -7,8 +7,9 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// Calibrations draws, into dir, the KL of compressed decoding against each measure
-// that may predict it, with the fitted line.
+// Calibrations draws, into dir, the loss of compressed decoding against each measure
+// that may predict it, with the fitted line. There is a figure for each loss and
+// measure.
 func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Origin) error {
 	out := &folder{dir: dir, formats: bothFormats}
 	for i := range result.Calibrations {
@@ -19,17 +20,23 @@ func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Ori
 			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; "+
 				"dashed: least-squares fit of the logarithms.", c.Model, c.Points, c.Prompts),
 			XLabel:    c.Measure,
-			YLabel:    "mean KL from the full cache (nats per token)",
+			YLabel:    lossLabels[c.Loss],
 			Series:    pointSeries(result.Points[i]),
 			Intercept: c.Intercept,
 			Slope:     c.Slope,
 			Meta:      origin.Meta(),
 		})
-		if err := out.save(f, c.Measure); err != nil {
+		if err := out.save(f, string(c.Loss)+"-"+c.Measure); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+var lossLabels = map[analysis.Loss]string{
+	analysis.LossKL:         "mean KL from the full cache (nats per token)",
+	analysis.LossPerplexity: "increase of the perplexity, relative to the full cache",
+	analysis.LossAgreement:  "share of reply tokens that differ from the full cache's",
 }
 
 // pointSeries groups points by method.
@@ -44,7 +51,7 @@ func pointSeries(points []analysis.Point) []viz.Series {
 			list = append(list, viz.Series{Name: p.Method, Baseline: isBaseline(p.Method)})
 		}
 		list[i].X = append(list[i].X, p.X)
-		list[i].Y = append(list[i].Y, p.KL)
+		list[i].Y = append(list[i].Y, p.Y)
 	}
 	return list
 }

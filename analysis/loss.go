@@ -1,0 +1,96 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Loss names a way to state how much a compressed cache damages a reply, compared
+// with the full cache.
+type Loss string
+
+const (
+	// LossKL is the mean KL divergence from the full cache, in nats per reply token.
+	LossKL Loss = "kl"
+	// LossPerplexity is the relative increase of the perplexity of the reply: 0.05 is
+	// an increase of 5 %.
+	LossPerplexity Loss = "perplexity"
+	// LossAgreement is the share of reply tokens for which the most probable token is
+	// another one than with the full cache: 1 - agreement.
+	LossAgreement Loss = "agreement"
+)
+
+// losses lists the ways to state a loss.
+var losses = []Loss{LossKL, LossPerplexity, LossAgreement}
+
+// known reports whether l is one of the constants.
+func (l Loss) known() bool { return slices.Contains(losses, l) }
+
+// Text writes a loss for readers.
+func (l Loss) Text(v float64) string {
+	switch l {
+	case LossPerplexity:
+		return fmt.Sprintf("perplexity %+.2g %%", 100*v)
+	case LossAgreement:
+		return fmt.Sprintf("agreement %.3g", 1-v)
+	}
+	return fmt.Sprintf("%.2g nats per token", v)
+}
+
+// of returns the loss of one result of decoding, given the perplexity of the full
+// cache on the same reply. It is NaN if it is not defined.
+func (l Loss) of(r *Real, full float64) float64 {
+	switch l {
+	case LossPerplexity:
+		return float64(r.PPL)/full - 1
+	case LossAgreement:
+		return 1 - float64(r.Agreement)
+	}
+	return float64(r.KL)
+}
+
+// least is the smallest loss that is told from none: smaller ones are raised to it
+// before logarithms are taken.
+func (l Loss) least() float64 {
+	switch l {
+	case LossPerplexity, LossAgreement:
+		return 1e-3
+	}
+	return 1e-5
+}
+
+// Bound is the largest acceptable loss.
+type Bound struct {
+	Loss  Loss
+	Value float64 // above 0
+}
+
+// String writes the bound for readers.
+func (b Bound) String() string { return b.Loss.Text(b.Value) }
+
+// ParseLoss reads a bound as --loss takes it: "0.05" is in nats per reply token, "5%"
+// an increase of the perplexity.
+func ParseLoss(text string) (Bound, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || !(v > 0) || math.IsInf(v, 0) {
+		return Bound{}, fmt.Errorf(
+			"loss %q: want a number above 0, such as 0.05 (nats per token) or 5%% (increase of the perplexity)", text)
+	}
+	if percent {
+		return Bound{LossPerplexity, v / 100}, nil
+	}
+	return Bound{LossKL, v}, nil
+}
+
+// ParseAgreement reads a bound as --agreement takes it, the smallest acceptable share
+// of reply tokens that stay the same.
+func ParseAgreement(share float64) (Bound, error) {
+	if !(share > 0 && share < 1) {
+		return Bound{}, fmt.Errorf("agreement %g: want a share of the reply's tokens above 0 and below 1, such as 0.95", share)
+	}
+	return Bound{LossAgreement, 1 - share}, nil
+}

@@ -1,0 +1,159 @@
+package analysis
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+func TestParseLoss(t *testing.T) {
+	for text, want := range map[string]Bound{
+		"0.05": {LossKL, 0.05}, "5%": {LossPerplexity, 0.05}, " 2.5 % ": {LossPerplexity, 0.025}, "1e-3": {LossKL, 1e-3},
+	} {
+		if got, err := ParseLoss(text); err != nil || got.Loss != want.Loss || math.Abs(got.Value-want.Value) > 1e-15 {
+			t.Errorf("ParseLoss(%q) = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "%", "5%%", "inf", "NaN", "five"} {
+		if got, err := ParseLoss(text); err == nil {
+			t.Errorf("ParseLoss(%q) = %+v, want an error", text, got)
+		}
+	}
+	if got, err := ParseAgreement(0.95); err != nil || got.Loss != LossAgreement || math.Abs(got.Value-0.05) > 1e-15 {
+		t.Errorf("ParseAgreement(0.95) = %+v, %v", got, err)
+	}
+	for _, share := range []float64{0, 1, 95, -1, math.NaN()} {
+		if got, err := ParseAgreement(share); err == nil {
+			t.Errorf("ParseAgreement(%g) = %+v, want an error", share, got)
+		}
+	}
+}
+
+// TestPredict has values to check by hand: with the line y = x and the residuals
+// ln 1 and ln 2, prompts with the measures 0.1 and 0.3 lose 0.1, 0.2, 0.3 or 0.6,
+// and two further prompts, which lose nothing, lose 0 each.
+func TestPredict(t *testing.T) {
+	c := Calibration{Loss: LossKL, Slope: 1, Least: 0.01, ResidualQuantiles: []float64{0, math.Log(2)}}
+	for _, want := range []struct {
+		risk float64
+		prediction
+	}{
+		{0.05, prediction{mean: 1.2 / 8, low: 0, high: 0.6}},
+		{0.2, prediction{mean: 1.2 / 8, low: 0, high: 0.3}},  // one value of eight may be higher
+		{0.25, prediction{mean: 1.2 / 8, low: 0, high: 0.2}}, // two may
+		{0.5, prediction{mean: 1.2 / 8, low: 0.1, high: 0}},
+	} {
+		got := c.predict([]float64{0.1, 0.3}, 4, want.risk)
+		if math.Abs(got.mean-want.mean) > 1e-12 || math.Abs(got.low-want.low) > 1e-12 || math.Abs(got.high-want.high) > 1e-12 {
+			t.Errorf("risk %g: %+v, want %+v", want.risk, got, want.prediction)
+		}
+	}
+	if got := c.predict([]float64{0}, 1, 0.1).mean; math.Abs(got-0.015) > 1e-12 {
+		t.Errorf("a measure of 0 predicts %g, want that of the least measure, 0.015", got)
+	}
+	c.Loss = LossAgreement
+	if got := c.predict([]float64{0.9}, 1, 0.1).high; got != 1 {
+		t.Errorf("a share of tokens of %g, want at most 1", got)
+	}
+}
+
+// TestCalibrationOfEveryLoss plants a law for each way to state the loss: KL = x,
+// perplexity = 3·(1 + 2x) where the full cache has 3, and agreement = 1 - x/2.
+func TestCalibrationOfEveryLoss(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WithValues(t, path, "factors", "exact", 4, rand.New(rand.NewPCG(1, 2)))
+	cfg := methodConfig("snapkv", "random", "recent")
+	base := cfg.Configs[0]
+	cfg.Configs = nil
+	for _, n := range []int{8, 12, 16, 24, 32} {
+		base.Capacity = n
+		cfg.Configs = append(cfg.Configs, base)
+	}
+	cfg.By = []By{ByPrompt}
+	measured, _, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var real []Real
+	for _, row := range measured {
+		x := row.OutputError
+		real = append(real, Real{
+			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
+			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
+			KL: Measured(x), PPL: Measured(3 * (1 + 2*x)), Agreement: Measured(1 - x/2),
+		}, Real{ID: row.Prompt, Method: snapkv.Full, PPL: 3, Agreement: 1})
+	}
+	result, err := Calibrate(context.Background(), []string{path}, cfg, real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[Loss]float64{LossKL: 1, LossPerplexity: 2, LossAgreement: 0.5}
+	for _, c := range result.Calibrations {
+		factor, first := want[c.Loss]
+		if !first {
+			continue
+		}
+		delete(want, c.Loss)
+		if c.Measure != "output_error" || math.Abs(c.Slope-1) > 1e-9 || math.Abs(math.Exp(c.Intercept)-factor) > 1e-9 {
+			t.Errorf("%s: %s, slope %g, factor %g; want output_error, 1, %g",
+				c.Loss, c.Measure, c.Slope, math.Exp(c.Intercept), factor)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no calibration of %v", want)
+	}
+	ask := AdviceConfig{Calibrations: result.Calibrations, Bound: Bound{LossPerplexity, 1.4}, Risk: 0.05}
+	advice, err := Advise(context.Background(), []string{path}, cfg, ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := advice.Recommendation()
+	first := advice.Rows[0]
+	for _, part := range []string{
+		LossPerplexity.Text(first.Predicted), LossKL.Text(first.Predicted / 2), LossAgreement.Text(first.Predicted / 4),
+		"5 % of prompts lose more than",
+	} {
+		if first.Bytes < first.FullBytes && !strings.Contains(text, part) {
+			t.Errorf("recommendation %q lacks %q", text, part)
+		}
+	}
+}
+
+// TestRecommendationSaysWhatSavesNothing covers caches that are larger than the full
+// one, and capacities that keep everything.
+func TestRecommendationSaysWhatSavesNothing(t *testing.T) {
+	a := Advice{
+		Config: AdviceConfig{Bound: Bound{LossKL, 0.1}, Risk: 0.05}, Calibration: &Calibration{Measure: "missed_hits"},
+		Rows: []AdviceRow{{Method: "snapkv", Group: snapkv.GroupHead, Capacity: 64, Bytes: 3 << 20, FullBytes: 2 << 20}},
+	}
+	if text := a.Recommendation(); !strings.Contains(text, "1.50 times the full cache") || !strings.Contains(text, "--group mean") ||
+		strings.Contains(text, "Recommended") {
+		t.Errorf("a cache larger than the full one: %q", text)
+	}
+	a.Rows[0].KeepsAll = true
+	if text := a.Recommendation(); !strings.Contains(text, "keep everything") || strings.Contains(text, "Recommended") {
+		t.Errorf("a capacity that keeps everything: %q", text)
+	}
+	a.Rows[0] = AdviceRow{Method: "snapkv", Group: snapkv.GroupMean, Capacity: 64, Share: 0.25, Bytes: 1 << 20, FullBytes: 4 << 20}
+	if text := a.Recommendation(); !strings.Contains(text, "25 % of the prompts' positions") || !strings.Contains(text, "25 % of the full cache (4.0 MiB)") {
+		t.Errorf("a cache that saves memory: %q", text)
+	}
+}
+
+// TestRealReadsMissingMeasures: what a line of generate lacks, or has as null, is NaN.
+func TestRealReadsMissingMeasures(t *testing.T) {
+	var r Real
+	if err := json.Unmarshal([]byte(`{"id":"a","kl":null,"ppl":2.5}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.ID != "a" || !math.IsNaN(float64(r.KL)) || r.PPL != 2.5 || !math.IsNaN(float64(r.Agreement)) {
+		t.Errorf("%+v", r)
+	}
+}

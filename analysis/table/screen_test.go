@@ -1,0 +1,94 @@
+package table
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+// rates is a table like that of hitrate: two layers, two windows.
+func rates() *Table {
+	t := New("model", "prompt", "layer", "window", "theta", "n", "rate", "mass")
+	t.Add("m", "*", 0, 8, 0.05, 3, 1.0, 0.12345)
+	t.Add("m", "*", 0, 32, 0.05, 3, 2.0/3, 0.5)
+	t.Add("m", "*", 10, 8, 0.05, 1200, 0.98765, math.NaN())
+	t.Add("m", "*", 10, 32, 0.05, 1200, 0.00012345, 12345678.0)
+	return t
+}
+
+// TestScreen: what is the same in all rows stands above the table, doubtful cells are
+// in parentheses, and the total is the last row.
+func TestScreen(t *testing.T) {
+	var b strings.Builder
+	err := rates().Screen(&b, Screen{
+		Values:   []string{"rate", "mass"},
+		Totals:   [][]any{{"m", "*", -1, -1, 0.05, 1203, 0.5, 0.25}},
+		Doubtful: func(r int, column string) bool { return column == "rate" && r < 2 },
+		Notes:    []string{"In parentheses: fewer than 30."},
+	})
+	want := `model m, theta 0.05
+layer  window     n      rate      mass
+    0       8     3       (1)     0.123
+    0      32     3   (0.667)     0.500
+   10       8  1200     0.988         -
+   10      32  1200  0.000123  1.23e+07
+  all          1203     0.500     0.250
+In parentheses: fewer than 30.
+`
+	got := strings.ReplaceAll(b.String(), " \n", "\n")
+	if err != nil || squeeze(got) != squeeze(want) {
+		t.Errorf("%v\n%swant\n%s", err, got, want)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(b.String()), "\n")[1:7] {
+		if at := strings.Index(line, "  "); at < 0 {
+			t.Errorf("line %d, %q, has no columns", i, line)
+		}
+	}
+}
+
+// squeeze joins runs of spaces, so that a test does not count them.
+func squeeze(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// TestScreenAlignsColumns: numbers end, and words begin, in the same place.
+func TestScreenAlignsColumns(t *testing.T) {
+	x := New("name", "n")
+	x.Add("a", 1)
+	x.Add("longer", 1000)
+	var b strings.Builder
+	if err := x.Screen(&b, Screen{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "name       n\na          1\nlonger  1000\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
+func TestPivot(t *testing.T) {
+	keys := []string{"model", "prompt", "layer", "window", "theta"}
+	got, err := rates().Pivot("window", "rate", keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := got.Write(&b, "csv"); err != nil {
+		t.Fatal(err)
+	}
+	want := "model,prompt,layer,theta,window=8,window=32\nm,*,0,0.05,1,0.666667\nm,*,10,0.05,0.98765,0.00012345\n"
+	if b.String() != want {
+		t.Errorf("%s want %s", b.String(), want)
+	}
+	for _, bad := range [][2]string{{"rate", "mass"}, {"none", "rate"}, {"window", "layer"}, {"window", "none"}} {
+		if _, err := rates().Pivot(bad[0], bad[1], keys); err == nil {
+			t.Errorf("pivot %q of %q: no error", bad[0], bad[1])
+		}
+	}
+	if _, err := rates().Pivot("layer", "rate", []string{"layer"}); err == nil || !strings.Contains(err.Error(), "several rows") {
+		t.Errorf("two windows in one cell: %v", err)
+	}
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/hitrate"
+)
+
+// minSignificantFlag is the --min-significant of verbs that show hit rates.
+var minSignificantFlag = &cli.IntFlag{
+	Name: "min-significant", Value: analysis.MinSignificant,
+	Usage: "mark rates that rest on fewer than `N` significant positions",
+}
+
+// hitRateScreen shows hit rates at a terminal: with the rates without the first
+// positions, which attract attention in any prompt, with a total, and with marks on the
+// rates that rest on too few positions.
+type hitRateScreen struct {
+	min   int                     // significant positions that a rate needs
+	lists [][]analysis.HitRateRow // of each of screenConfigs
+}
+
+// The configs that screenConfigs returns, in their order. The last two are missing if
+// the first positions are left out anyway.
+const (
+	askedRates = iota
+	totalRates
+	askedWithoutFirst
+	totalWithoutFirst
+)
+
+// screenConfigs returns the config, the one of its total, and both without the first
+// positions.
+func screenConfigs(cfg analysis.HitRateConfig) []analysis.HitRateConfig {
+	total := cfg
+	total.By = nil
+	list := []analysis.HitRateConfig{cfg, total}
+	if cfg.SkipFirst > 0 {
+		return list
+	}
+	for _, c := range []analysis.HitRateConfig{cfg, total} {
+		c.SkipFirst = hitrate.Sinks
+		list = append(list, c)
+	}
+	return list
+}
+
+// withoutFirst is the column of the rates without the first positions.
+var withoutFirst = fmt.Sprintf("without_first_%d", hitrate.Sinks)
+
+// rateColumns are the columns that rest on the significant positions of a row.
+var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}
+
+// table returns the table of all rows and how to show it.
+func (s *hitRateScreen) table() (*table.Table, table.Screen) {
+	rows := slices.Clone(s.lists[askedRates])
+	t := s.join(rows, askedWithoutFirst)
+	screen := table.Screen{Values: []string{"significant", "hits", "hit_rate", withoutFirst}}
+	var others []analysis.HitRateRow
+	if s.hasSkipped() {
+		others = slices.Clone(s.lists[askedWithoutFirst])
+	}
+	if len(rows) > len(s.lists[totalRates]) {
+		screen.Totals = s.join(s.lists[totalRates], totalWithoutFirst).Rows
+		rows = append(rows, s.lists[totalRates]...)
+		if s.hasSkipped() {
+			others = append(others, s.lists[totalWithoutFirst]...)
+		}
+	}
+	screen.Doubtful = func(r int, column string) bool {
+		if column == withoutFirst {
+			return others[r].Significant < s.min
+		}
+		return slices.Contains(rateColumns, column) && rows[r].Significant < s.min
+	}
+	screen.Notes = s.notes(rows)
+	return t, screen
+}
+
+func (s *hitRateScreen) hasSkipped() bool { return len(s.lists) > askedWithoutFirst }
+
+// join makes a table of rows, with the rates of another list in a column after the hit
+// rate.
+func (s *hitRateScreen) join(rows []analysis.HitRateRow, other int) *table.Table {
+	t := analysis.HitRateTable(rows)
+	if !s.hasSkipped() {
+		return t
+	}
+	at := t.Column("hit_rate") + 1
+	t.Columns = slices.Insert(slices.Clone(t.Columns), at, withoutFirst)
+	for i := range t.Rows {
+		t.Rows[i] = slices.Insert(t.Rows[i], at, any(s.lists[other][i].HitRate))
+	}
+	return t
+}
+
+// notes explains the marks.
+func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
+	var notes []string
+	if s.hasSkipped() {
+		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
+			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
+	}
+	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Significant < s.min }) {
+		notes = append(notes, fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
+			"too few for a conclusion.", s.min))
+	}
+	return notes
+}
+
+// keys lists the columns that identify a row. The number of kept positions follows from
+// the share, unless it was given itself.
+func (s *hitRateScreen) keys() []string {
+	keys := slices.Clone(analysis.KeyColumns)
+	if !slices.ContainsFunc(s.lists[askedRates], func(r analysis.HitRateRow) bool { return math.IsNaN(r.Top) }) {
+		keys = slices.DeleteFunc(keys, func(name string) bool { return name == "budget" })
+	}
+	return keys
+}
+
+// pivot says how to show the pivoted table. A second pivot, of the counts, tells which
+// cells rest on too few positions.
+func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
+	screen := table.Screen{}
+	measure := c.String("measure")
+	if !slices.Contains(rateColumns, measure) {
+		return screen, nil
+	}
+	counts, err := analysis.HitRateTable(s.lists[askedRates]).Pivot(c.String("pivot"), "significant", s.keys())
+	if err != nil {
+		return screen, err
+	}
+	few := func(r int, column string) bool {
+		n, counted := counts.Rows[r][counts.Column(column)].(int)
+		return !slices.Contains(analysis.KeyColumns, column) && counted && n < s.min
+	}
+	screen.Doubtful = few
+	for r := range counts.Rows {
+		if slices.ContainsFunc(counts.Columns, func(name string) bool { return few(r, name) }) {
+			screen.Notes = []string{fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
+				"too few for a conclusion.", s.min)}
+		}
+	}
+	return screen, nil
+}
