@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // shard is one part of the prompts and its progress.
@@ -219,14 +220,18 @@ func lastLine(path string) string {
 // writeShards writes shards.tsv.
 func writeShards(dir string, list []*shard) error {
 	var b bytes.Buffer
-	b.WriteString("shard\tstate\tjob\tnode\tprompts\ttries\tlog\tnote\n")
+	rows := visible.NewRows(&b, '\t')
+	_ = rows.Write([]string{"shard", "state", "job", "node", "prompts", "tries", "log", "note"})
 	for _, s := range list {
 		log := ""
 		if s.job != "" {
 			log, _ = filepath.Rel(dir, s.logPath(dir))
 		}
-		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n",
-			s.index, s.state, s.job, s.node, s.now, s.tries, log, s.why)
+		_ = rows.Write([]string{
+			fmt.Sprint(s.index), visible.Cell(s.state), s.job, visible.Cell(s.node), fmt.Sprint(s.now), fmt.Sprint(s.tries), log,
+			visible.Cell(s.why),
+		})
 	}
+	rows.Flush()
 	return replace(filepath.Join(dir, "shards.tsv"), b.Bytes(), 0o644)
 }

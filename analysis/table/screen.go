@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // Screen says how [Table.Screen] writes a table for readers at a terminal.
@@ -155,7 +157,7 @@ func setting(cell any) string {
 func short(cell any) string {
 	v, ok := cell.(float64)
 	if !ok {
-		return clean.Replace(text(cell))
+		return visible.Line(text(cell))
 	}
 	switch size := math.Abs(v); {
 	case math.IsNaN(v):

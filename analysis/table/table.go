@@ -8,11 +8,16 @@
 // A cell is a string, an int or a float64. Numbers with a fraction have six
 // significant digits in text and all digits in JSON and Parquet. NaN is NaN in text
 // and null in JSON and Parquet.
+//
+// Strings may hold anything. In TSV and CSV, a cell with a separator, a quote or a line
+// end is quoted as RFC 4180 says; one that a spreadsheet would take for a formula, and one
+// that begins with an apostrophe, gets an apostrophe in front; control characters other
+// than tabs and line ends are escaped (\u001b). Aligned text and Markdown escape tabs and
+// line ends as well. JSON and Parquet have the string itself.
 package table
 
 import (
 	"bufio"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +29,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // Table has named columns. Each row has a cell for each column, in their order.
@@ -70,9 +76,6 @@ func text(cell any) string {
 	return fmt.Sprint(cell)
 }
 
-// clean replaces characters that would break the line or column of a cell.
-var clean = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ")
-
 // Write writes the table in one of [Formats]; "" is tsv. Unknown formats are errors.
 func (t *Table) Write(w io.Writer, format string) error {
 	b := bufio.NewWriter(w)
@@ -80,15 +83,12 @@ func (t *Table) Write(w io.Writer, format string) error {
 	switch format {
 	case "table":
 		tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-		t.lines(func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
+		t.lines(visible.Line, func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
 		err = tw.Flush()
 	case "tsv", "":
-		t.lines(func(cells []string) { fmt.Fprintln(b, strings.Join(cells, "\t")) })
+		err = t.separated(b, '\t')
 	case "csv":
-		cw := csv.NewWriter(b)
-		t.lines(func(cells []string) { _ = cw.Write(cells) })
-		cw.Flush()
-		err = cw.Error()
+		err = t.separated(b, ',')
 	case "json", "jsonl":
 		t.json(b, format == "json")
 	case "parquet":
@@ -102,16 +102,35 @@ func (t *Table) Write(w io.Writer, format string) error {
 	return err
 }
 
-// lines calls emit with the columns, then with the cells of each row.
-func (t *Table) lines(emit func([]string)) {
+// separated writes the table as CSV or TSV.
+func (t *Table) separated(w io.Writer, separator rune) error {
+	rows := visible.NewRows(w, separator)
+	t.lines(visible.Cell, func(cells []string) { _ = rows.Write(cells) })
+	rows.Flush()
+	return rows.Error()
+}
+
+// lines calls emit with the columns, then with the cells of each row. clean is applied to
+// every string.
+func (t *Table) lines(clean func(string) string, emit func([]string)) {
 	emit(t.Columns)
 	for _, row := range t.Rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
-			cells[i] = clean.Replace(text(c))
+			if cells[i] = text(c); !isNumber(c) {
+				cells[i] = clean(cells[i])
+			}
 		}
 		emit(cells)
 	}
+}
+
+func isNumber(cell any) bool {
+	switch cell.(type) {
+	case int, float64:
+		return true
+	}
+	return false
 }
 
 // json writes an object for each row, as elements of an array or one per line.
@@ -137,7 +156,7 @@ func (t *Table) json(b *bufio.Writer, array bool) {
 				continue
 			}
 			raw, _ := json.Marshal(c)
-			b.Write(raw)
+			b.WriteString(visible.Text(string(raw)))
 		}
 		b.WriteByte('}')
 		if !array {
@@ -191,7 +210,8 @@ func (t *Table) Format(number func(column string, x float64) string) *Table {
 // Markdown writes the table as a Markdown table.
 func (t *Table) Markdown(w io.Writer) {
 	first := true
-	t.lines(func(cells []string) {
+	inCell := func(s string) string { return strings.ReplaceAll(visible.Line(s), "|", `\|`) }
+	t.lines(inCell, func(cells []string) {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 		if first {
 			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(cells)))

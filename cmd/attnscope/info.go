@@ -9,6 +9,7 @@ import (
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 func infoCommand() *cli.Command {
@@ -94,7 +95,7 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	p := &info.Plan
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, sizes.Text(info.Bytes))
 	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n",
-		m.ID, m.Architecture, m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
+		visible.Line(m.ID), visible.Line(m.Architecture), m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
 	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens,
 		listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
@@ -106,7 +107,7 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 			kind = "followed"
 		}
 		fmt.Fprintf(w, "  %-24s %6d prompt tokens, %4d reply tokens %s, %d rows, stored as %s\n",
-			q.ID, q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
+			visible.Line(q.ID), q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 func main() {
@@ -40,7 +41,8 @@ const (
 )
 
 // run executes a command line and returns the exit code. Results go to stdout;
-// progress, warnings and errors go to stderr.
+// progress, warnings and errors go to stderr. Control characters reach neither as they
+// are; see streams.go.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return runAs(ctx, args, args, stdin, stdout, stderr)
 }
@@ -48,8 +50,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // runAs is run with another command line, named, in the manifests of dumps and
 // the metadata of figures.
 func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	results := &resultWriter{Writer: stdout}
-	app := newApp(stdin, results, stderr)
+	results := newResultWriter(stdout)
+	messages := &visible.Writer{W: stderr}
+	app := newApp(stdin, results, messages)
 	app.Metadata = map[string]any{commandKey: named}
 	if len(args) == 0 {
 		app.Writer = stderr
@@ -60,13 +63,15 @@ func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, s
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
 	}
-	if err == nil && results.err != nil { // verbs that print line by line do not check
-		err = fmt.Errorf("stdout: %w", results.err)
+	if failed := results.finish(); err == nil { // verbs that print line by line do not check
+		err = failed
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
-	return printError(stderr, err)
+	code := printError(messages, err)
+	_ = messages.Flush()
+	return code
 }
 
 // commandKey is the key of the command line in an app's metadata.
@@ -76,20 +81,6 @@ const commandKey = "command"
 func commandOf(c *cli.Context) []string {
 	args, _ := c.App.Metadata[commandKey].([]string)
 	return args
-}
-
-// resultWriter is stdout; it remembers the first failure.
-type resultWriter struct {
-	io.Writer
-	err error
-}
-
-func (w *resultWriter) Write(b []byte) (int, error) {
-	n, err := w.Writer.Write(b)
-	if err != nil && w.err == nil {
-		w.err = err
-	}
-	return n, err
 }
 
 // withoutAliases replaces other common spellings of --help and version.

@@ -14,6 +14,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // quietFor is the time between two progress lines when stderr is not a terminal:
@@ -31,17 +32,18 @@ type bar struct {
 	w       io.Writer
 	what    string
 	out     string                   // the growing file, for the free space of its disk; may be empty
-	bar     *progressbar.ProgressBar // nil if stderr is not a terminal
+	screen  *os.File                 // nil if stderr is not a terminal
+	bar     *progressbar.ProgressBar // nil if there is no screen
 	started time.Time
 	last    time.Time
 	mu      sync.Mutex // downloads report from several goroutines
 }
 
 func newBar(w io.Writer, what string) *bar {
-	b := &bar{w: w, what: what, started: time.Now(), last: time.Now()}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	b := &bar{w: w, what: visible.Line(what), started: time.Now(), last: time.Now()}
+	if b.screen = screenOf(w); b.screen != nil {
 		b.bar = progressbar.NewOptions64(1,
-			progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+			progressbar.OptionSetWriter(b.screen), progressbar.OptionSetDescription(b.what),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(200*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
 	}
@@ -62,7 +64,7 @@ func (b *bar) capture(p capture.Progress) {
 	}
 	b.last = time.Now()
 	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s), %d of %d tokens, %s\n",
-		b.what, prompt, p.Prompts, p.ID, p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
+		b.what, prompt, p.Prompts, visible.Line(p.ID), p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
 }
 
 // figures returns the speed, the time left, the size of the dump and the free space
@@ -96,12 +98,12 @@ func (b *bar) figures(p capture.Progress) []string {
 // screen to the bar.
 func (b *bar) line(what string, p capture.Progress) string {
 	width := 80
-	if f, ok := b.w.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+	if b.screen != nil {
+		if w, _, err := term.GetSize(int(b.screen.Fd())); err == nil {
 			width = w
 		}
 	}
-	id := []rune(p.ID)
+	id := []rune(visible.Line(p.ID))
 	if len(id) > 20 {
 		id = append(id[:19], '…')
 	}

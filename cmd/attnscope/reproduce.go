@@ -90,7 +90,7 @@ func runReproduce(c *cli.Context) error {
 		}
 		done.Add(e.Name, c.String("o")+"/"+e.Name+"/README.md")
 	}
-	return done.Write(c.App.Writer, stdoutFormat(c))
+	return printTable(c, done, stdoutFormat(c))
 }
 
 // chosenExperiments returns the experiments that the command line names.
@@ -154,7 +154,7 @@ func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Ex
 	total := time.Duration(lab.Plan.Seconds() * float64(time.Second)).Round(time.Minute)
 	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is"+
 		" listed for each", total, lab.Threads)
-	return lab.Plan.Table().Write(c.App.Writer, stdoutFormat(c))
+	return printTable(c, lab.Plan.Table(), stdoutFormat(c))
 }
 
 func runExperiment(c *cli.Context, lab *experiments.Lab, e experiments.Experiment) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func runSubmit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(c.App.Writer, text)
+		_, err = io.WriteString(exactOutput(c), text)
 		return err
 	}
 	report, err := cluster.Run(c.Context, job)

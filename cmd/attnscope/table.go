@@ -2,12 +2,10 @@ package main
 
 import (
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/internal/outfile"
@@ -52,7 +50,21 @@ func writeTable(c *cli.Context, t *table.Table, screen table.Screen) error {
 	if out := c.String("o"); out != "" {
 		return outfile.Write(out, write)
 	}
-	return write(c.App.Writer)
+	return write(tableOutput(c, format))
+}
+
+// printTable writes a table to stdout.
+func printTable(c *cli.Context, t *table.Table, format string) error {
+	return t.Write(tableOutput(c, format), format)
+}
+
+// tableOutput returns stdout for a table. Only aligned text is meant for people; all other
+// formats are written exactly.
+func tableOutput(c *cli.Context, format string) io.Writer {
+	if format == "table" {
+		return c.App.Writer
+	}
+	return exactOutput(c)
 }
 
 // tableFormat returns the format in which the verb writes its table.
@@ -89,11 +101,7 @@ func pivoted(c *cli.Context, t *table.Table, keys []string) (*table.Table, error
 
 // stdoutFormat is the format of a table on stdout where --format is not given.
 func stdoutFormat(c *cli.Context) string {
-	results, ok := c.App.Writer.(*resultWriter)
-	if !ok {
-		return "tsv"
-	}
-	if f, ok := results.Writer.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if results, ok := c.App.Writer.(*resultWriter); ok && results.terminal() {
 		return "table"
 	}
 	return "tsv"

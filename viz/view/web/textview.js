@@ -399,7 +399,7 @@ export class TextView {
     const header = ["position", "id", "piece", this.mode === "vote" ? "vote" : "weight", "kept"];
     const rows = this.text.pieces.map((piece, i) => {
       const value = this.values[i] >= 0 ? this.values[i] : "NaN";
-      return [i, this.text.ids?.[i] ?? "", csvCell(piece), value, this.keptShare(i) ?? ""];
+      return [i, this.text.ids?.[i] ?? "", piece, value, this.keptShare(i) ?? ""];
     });
     return csvText([header, ...rows]);
   }
@@ -423,10 +423,4 @@ function shadeColors(share, dark) {
     text = dark ? ink(color) : "#fff";
   }
   return [background, text];
-}
-
-// csvCell quotes a token, and keeps a spreadsheet from taking it for a formula.
-function csvCell(piece) {
-  const safe = /^[=+\-@\t\r]/.test(piece) ? "'" + piece : piece;
-  return `"${safe.replace(/"/g, '""')}"`;
 }
