@@ -178,20 +178,15 @@ func demoOverall(c *cli.Context, dump string) (*table.Table, error) {
 
 // demoGuide explains the results of the demo.
 func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
-	low := byLayer[0]
-	high := byLayer[0]
-	for _, row := range byLayer {
-		if row.HitRate < low.HitRate {
-			low = row
-		}
-		if row.HitRate > high.HitRate {
-			high = row
-		}
+	extremes := "No layer has enough significant positions to compare layers."
+	if low, high, _ := analysis.Extremes(byLayer, analysis.MinSignificant); low != nil {
+		extremes = fmt.Sprintf("Lowest hit rate: layer %d with %.3f. Highest: layer %d with %.3f. Layers with fewer than %d significant\n"+
+			"positions are not compared.", low.Layer, low.HitRate, high.Layer, high.HitRate, analysis.MinSignificant)
 	}
 	var b bytes.Buffer
 	b.WriteString(demoIntroduction)
 	overall.Markdown(&b)
-	fmt.Fprintf(&b, demoExplanation, low.Layer, low.HitRate, high.Layer, high.HitRate)
+	fmt.Fprintf(&b, demoExplanation, extremes)
 	return b.Bytes()
 }
 
@@ -211,7 +206,7 @@ const demoExplanation = `
 - **overlap**: the share of the kept positions that are among the 5 %% that the reply attended to most. **mass kept**: the share of
   the reply's attention that lies on kept positions of the prefix.
 
-Lowest hit rate: layer %v with %.3f. Highest: layer %v with %.3f.
+%s
 
 | file | content |
 |---|---|

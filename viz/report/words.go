@@ -22,8 +22,7 @@ type page struct {
 	Captures []capture
 	Overall  *rows
 	ByLayer  *rows
-	Low      string   // the layer with the lowest hit rate
-	High     string   // the layer with the highest
+	Extremes string   // the layers with the lowest and the highest hit rate
 	Figures  []figure // of rates and methods
 	Methods  *rows
 	Missing  string // why methods are not compared
@@ -51,7 +50,7 @@ func newPage(n *numbers) (*page, error) {
 		Reply:    n.text.reply,
 		Warnings: n.warnings,
 	}
-	p.Low, p.High = extremes(n.byLayer)
+	p.Extremes = extremes(n.byLayer)
 	rates, err := svg(rateCurves(n.byLayer, n.cfg), "Hit rate by layer",
 		"The blue line is the hit rate of the vote. The other lines keep equally many positions without looking at the "+
 			"attention: random positions, the last ones, and the first four with the last ones. "+
@@ -208,26 +207,22 @@ func layerRows(list []analysis.HitRateRow) *rows {
 	return out
 }
 
-// extremes names the layers with the lowest and the highest hit rate.
-func extremes(list []analysis.HitRateRow) (low, high string) {
-	var lo, hi *analysis.HitRateRow
-	for i := range list {
-		row := &list[i]
-		if math.IsNaN(row.HitRate) {
-			continue
-		}
-		if lo == nil || row.HitRate < lo.HitRate {
-			lo = row
-		}
-		if hi == nil || row.HitRate > hi.HitRate {
-			hi = row
-		}
+// extremes names the layers with the lowest and the highest hit rate, and says how many
+// are left out because they rest on too little data.
+func extremes(list []analysis.HitRateRow) string {
+	low, high, few := analysis.Extremes(list, analysis.MinSignificant)
+	say := func(r *analysis.HitRateRow) string {
+		return fmt.Sprintf("layer %d (%.3f, %d significant positions)", r.Layer, r.HitRate, r.Significant)
 	}
-	if lo == nil {
-		return "–", "–"
+	text := "No layer has enough significant positions for a comparison."
+	if low != nil {
+		text = fmt.Sprintf("Lowest hit rate: %s. Highest: %s.", say(low), say(high))
 	}
-	say := func(r *analysis.HitRateRow) string { return fmt.Sprintf("layer %d (%.3f)", r.Layer, r.HitRate) }
-	return say(lo), say(hi)
+	if few > 0 {
+		text += fmt.Sprintf(" Layers with fewer than %d significant positions, too few for a conclusion: %d.",
+			analysis.MinSignificant, few)
+	}
+	return text
 }
 
 // rateCurves draws the hit rate and its baselines by layer, for the first model.
