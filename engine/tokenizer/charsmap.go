@@ -64,17 +64,14 @@ func (c *charsmap) longest(s string) (n int, with string) {
 	return n, with
 }
 
-// replace normalizes a text, except for the texts in keep.
-func (c *charsmap) replace(s string, keep []string) string {
+// replace normalizes a text, except for the tokens in keep.
+func (c *charsmap) replace(s string, keep *matcher, limit int) string {
 	var b strings.Builder
-next:
 	for i := 0; i < len(s); {
-		for _, k := range keep {
-			if strings.HasPrefix(s[i:], k) {
-				b.WriteString(k)
-				i += len(k)
-				continue next
-			}
+		if _, n := keep.longest(s[i:]); n > 0 {
+			b.WriteString(s[i : i+n])
+			i += n
+			continue
 		}
 		n, with := c.longest(s[i:])
 		if n == 0 {
@@ -86,6 +83,7 @@ next:
 			}
 		}
 		b.WriteString(with)
+		checkGrowth(b.Len(), limit)
 		i += n
 	}
 	return b.String()
@@ -95,9 +93,10 @@ next:
 // grapheme is replaced as a whole if a rule matches its beginning, otherwise its
 // characters are replaced one by one. If several rules match, the one with the shortest
 // source is used.
-func (c *charsmap) replaceGraphemes(s string) string {
+func (c *charsmap) replaceGraphemes(s string, limit int) string {
 	var b strings.Builder
 	for state := -1; s != ""; {
+		checkGrowth(b.Len(), limit)
 		var cluster string
 		cluster, s, _, state = uniseg.FirstGraphemeClusterInString(s, state)
 		if len(cluster) < 6 {

@@ -9,44 +9,13 @@ import (
 	"strings"
 )
 
-// readConfig reads the special tokens and the chat template of a folder with a
-// tokenizer.json or tokenizer.model.
-func (t *Tokenizer) readConfig(dir string) error {
-	name := filepath.Join(dir, "tokenizer_config.json")
-	text, err := readFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return t.readTemplate(dir)
-	} else if err != nil {
-		return err
-	}
-	var c struct {
-		BOS      json.RawMessage `json:"bos_token"`
-		EOS      json.RawMessage `json:"eos_token"`
-		Unk      json.RawMessage `json:"unk_token"`
-		Sep      json.RawMessage `json:"sep_token"`
-		Pad      json.RawMessage `json:"pad_token"`
-		Cls      json.RawMessage `json:"cls_token"`
-		Mask     json.RawMessage `json:"mask_token"`
-		Template json.RawMessage `json:"chat_template"`
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	var bos, eos string
-	bos, t.bos = t.token(c.BOS)
-	eos, t.eos = t.token(c.EOS)
-	t.setSpecial("bos_token", bos)
-	t.setSpecial("eos_token", eos)
-	for key, raw := range map[string]json.RawMessage{
-		"unk_token": c.Unk, "sep_token": c.Sep, "pad_token": c.Pad, "cls_token": c.Cls, "mask_token": c.Mask,
-	} {
-		text, _ := t.token(raw)
-		t.setSpecial(key, text)
-	}
+// readTemplates reads the chat templates of a folder: from separate files, or else from
+// ofConfig, the entry chat_template of tokenizer_config.json.
+func (t *Tokenizer) readTemplates(dir string, ofConfig json.RawMessage) error {
 	if err := t.readTemplate(dir); err != nil || t.HasChatTemplate() {
 		return err
 	}
-	return t.templatesOfConfig(name, c.Template)
+	return t.templatesOfConfig(filepath.Join(dir, "tokenizer_config.json"), ofConfig)
 }
 
 // templatesOfConfig reads the entry chat_template of tokenizer_config.json: one template
@@ -115,28 +84,4 @@ func (t *Tokenizer) readTemplate(dir string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return t.setTemplate(name, c.Template)
-}
-
-// token reads a special token, given as a string or an object with its content, and
-// returns its text and its id, which is -1 if the token is not in the vocabulary.
-func (t *Tokenizer) token(raw json.RawMessage) (string, int32) {
-	var s string
-	var o struct{ Content string }
-	if json.Unmarshal(raw, &s) != nil && json.Unmarshal(raw, &o) == nil {
-		s = o.Content
-	}
-	for _, m := range []map[byte][]added{t.addedRaw, t.addedNorm} {
-		if s == "" {
-			break
-		}
-		for _, a := range m[s[0]] {
-			if a.Content == s {
-				return s, a.ID
-			}
-		}
-	}
-	if id, ok := t.vocab[s]; ok && s != "" {
-		return s, id
-	}
-	return s, -1
 }

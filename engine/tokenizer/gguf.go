@@ -150,7 +150,13 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 		}
 		t.merges.set(pair{left, right}, merge{int32(i), whole})
 	}
-	if err := t.addTokens(special); err != nil {
+	list := newAddedTokens(vocab)
+	for _, a := range special {
+		if err := list.add(a); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if err := t.setAdded(list, false); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, t.ggufSpecials(path, meta, pre.bos)
@@ -171,6 +177,10 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 			path, len(m.pieces), len(types), len(scores))
 	}
 	for i := range types {
+		if types[i] == pieceUserDefined {
+			// Converters write spaces for the ▁ of these pieces.
+			m.pieces[i] = strings.ReplaceAll(m.pieces[i], " ", "▁")
+		}
 		m.types = append(m.types, int(types[i]))
 		m.scores = append(m.scores, float32(scores[i]))
 	}
@@ -186,10 +196,22 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 	for _, b := range numbers(meta["tokenizer.ggml.precompiled_charsmap"]) {
 		m.charsmap = append(m.charsmap, byte(b))
 	}
-	t, err := m.tokenizer()
+	t, list, err := m.tokenizer()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	for i, p := range m.pieces {
+		if m.types[i] != pieceControl && m.types[i] != pieceUnknown {
+			continue
+		}
+		if err := list.add(added{Content: p, Special: true}); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if err := t.setAdded(list, false); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	m.matchUserDefined(t)
 	h := sha256.New()
 	for i := range m.pieces {
 		fmt.Fprintf(h, "%d %q %g %d\n", i, m.pieces[i], m.scores[i], m.types[i])

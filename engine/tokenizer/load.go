@@ -1,27 +1,35 @@
 package tokenizer
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 )
 
 // maxFile is the largest tokenizer file that is read, in bytes.
-const maxFile = 256 << 20
+const maxFile = 64 << 20
+
+// Options change how a tokenizer is read.
+type Options struct {
+	// IgnoreConfig are the names of settings that are ignored: keys of tokenizer_config.json
+	// or of the metadata of a GGUF file.
+	IgnoreConfig []string
+}
 
 // Load reads the tokenizer of a model: of a folder in the layout of the hub, from
 // tokenizer.json or else tokenizer.model, or of a GGUF file. If there is none, the error
 // wraps ErrNoTokenizer.
-func Load(path string) (*Tokenizer, error) {
+func Load(path string) (*Tokenizer, error) { return LoadWith(path, Options{}) }
+
+// LoadWith is Load with options.
+func LoadWith(path string, o Options) (t *Tokenizer, err error) {
+	defer recoverPattern(path, &err)
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -38,19 +46,26 @@ func Load(path string) (*Tokenizer, error) {
 	data, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(path, "tokenizer.model")); err == nil {
-			return loadSPM(path)
+			return loadSPM(path, o)
 		}
 		return nil, fmt.Errorf("%s: it has no tokenizer.json or tokenizer.model: %w", path, ErrNoTokenizer)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t, err := fromJSON(data)
+	f, err := parseFile(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	c, err := readConfig(path, o)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = c.tokenizer(f); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	t.source = path
-	return t, t.readConfig(path)
+	return t, t.readTemplates(path, c.values["chat_template"])
 }
 
 // readFile reads a file of at most maxFile bytes that is no Git LFS pointer.
@@ -59,17 +74,17 @@ func readFile(name string) ([]byte, error) { return checkpoint.ReadFile(name, ma
 func newTokenizer() *Tokenizer {
 	return &Tokenizer{
 		unk: -1, bos: -1, eos: -1, isByte: map[int32]byte{},
-		addedRaw: map[byte][]added{}, addedNorm: map[byte][]added{}, vocab: map[string]int32{},
+		vocab: map[string]int32{},
 	}
 }
 
 // file holds the fields of tokenizer.json that are read.
 type file struct {
-	AddedTokens   []added         `json:"added_tokens"`
-	Normalizer    json.RawMessage `json:"normalizer"`
-	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
-	PostProcessor json.RawMessage `json:"post_processor"`
-	Decoder       json.RawMessage `json:"decoder"`
+	AddedTokens   []added `json:"added_tokens"`
+	Normalizer    *node   `json:"normalizer"`
+	PreTokenizer  *node   `json:"pre_tokenizer"`
+	PostProcessor *node   `json:"post_processor"`
+	Decoder       *node   `json:"decoder"`
 	Model         struct {
 		Type         string          `json:"type"`
 		Vocab        json.RawMessage `json:"vocab"`
@@ -83,30 +98,67 @@ type file struct {
 		ByteFallback bool            `json:"byte_fallback"`
 		IgnoreMerges bool            `json:"ignore_merges"`
 	} `json:"model"`
+
+	data []byte
+
+	// The vocabulary and the merges, if they are not in Model.
+	vocab map[string]int32
+	pairs [][2]string
 }
 
-// fromJSON makes a tokenizer from a tokenizer.json.
-func fromJSON(data []byte) (*Tokenizer, error) {
-	var f file
-	if err := json.Unmarshal(data, &f); err != nil {
+// parseFile parses a tokenizer.json and checks its limits.
+func parseFile(data []byte) (*file, error) {
+	f := &file{data: data}
+	if err := json.Unmarshal(data, f); err != nil {
 		return nil, err
 	}
-	vocab, scores, err := f.vocabulary()
+	for _, step := range []struct {
+		kind string
+		node *node
+	}{
+		{"normalizer", f.Normalizer},
+		{"pre_tokenizer", f.PreTokenizer},
+		{"post_processor", f.PostProcessor},
+		{"decoder", f.Decoder},
+	} {
+		steps := 0
+		if err := step.node.check(step.kind, &steps); err != nil {
+			return nil, err
+		}
+	}
+	if len(f.AddedTokens) > maxAdded {
+		return nil, fmt.Errorf("%d added tokens; at most %d are taken", len(f.AddedTokens), maxAdded)
+	}
+	return f, nil
+}
+
+// fromJSON makes a tokenizer from a tokenizer.json alone.
+func fromJSON(data []byte) (t *Tokenizer, err error) {
+	defer recoverPattern("tokenizer.json", &err)
+	f, err := parseFile(data)
 	if err != nil {
 		return nil, err
 	}
+	return newConfig("").tokenizer(f)
+}
+
+// build makes the tokenizer of the file, with the file's added tokens in a list to which
+// others can be added: setAdded must follow.
+func (f *file) build() (*Tokenizer, *addedTokens, error) {
+	vocab, scores, err := f.vocabulary()
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, s := range []*string{f.Model.Prefix, f.Model.Suffix} {
 		if s != nil && *s != "" {
-			return nil, fmt.Errorf("continuing_subword_prefix or end_of_word_suffix %q is not supported", *s)
+			return nil, nil, fmt.Errorf("continuing_subword_prefix or end_of_word_suffix %.200q is not supported", *s)
 		}
 	}
 	if d := f.Model.Dropout; d != nil && *d != 0 {
-		return nil, fmt.Errorf("dropout %g is not supported: the same text would give different tokens each time; "+
+		return nil, nil, fmt.Errorf("dropout %g is not supported: the same text would give different tokens each time; "+
 			"set dropout to null", *d)
 	}
 	t := newTokenizer()
-	sum := sha256.Sum256(data)
-	t.sha256 = hex.EncodeToString(sum[:])
 	t.wholeRuns = true
 	t.fuseUnk = f.Model.FuseUnk
 	t.byteFallback = f.Model.ByteFallback
@@ -115,11 +167,11 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		func() error { return t.addNormalizer(f.Normalizer) },
 		func() error { return t.addPreTokenizer(f.PreTokenizer) },
 		func() error { return t.setVocab(vocab) },
-		func() error { return t.setMerges(vocab, f.Model.Merges) },
+		func() error { return t.setMerges(vocab, f) },
 		func() error { return t.setPostProcessor(f.PostProcessor) },
 	} {
 		if err := step(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if f.Model.UnkToken != nil {
@@ -135,14 +187,23 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		}
 	}
 	if err := t.setDecoder(f.Decoder); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return t, t.addTokens(f.AddedTokens)
+	list := newAddedTokens(vocab)
+	for _, a := range f.AddedTokens {
+		if err := list.add(a); err != nil {
+			return nil, nil, err
+		}
+	}
+	return t, list, nil
 }
 
 // vocabulary reads the vocabulary of a BPE or unigram model: ids by piece, and for a
 // unigram model the scores by id.
 func (f *file) vocabulary() (map[string]int32, []float64, error) {
+	if f.vocab != nil {
+		return f.vocab, nil, nil
+	}
 	switch f.Model.Type {
 	case "BPE", "":
 		var vocab map[string]int32
@@ -175,14 +236,17 @@ func (f *file) vocabulary() (map[string]int32, []float64, error) {
 }
 
 // maxVocab is the limit of ids, so that a hostile file cannot ask for a huge table.
-const maxVocab = 1 << 24
+const maxVocab = 1 << 21
 
 // setVocab fills the tables from a map of ids by piece, as the file spells the pieces.
 func (t *Tokenizer) setVocab(vocab map[string]int32) error {
+	if len(vocab) > maxVocab {
+		return fmt.Errorf("vocab: %d pieces, want at most %d", len(vocab), maxVocab)
+	}
 	top := int32(-1)
 	for piece, id := range vocab {
 		if id < 0 || id >= maxVocab {
-			return fmt.Errorf("token %q has id %d, want 0 to %d", piece, id, maxVocab)
+			return fmt.Errorf("token %q has id %d, want 0 to %d", piece, id, maxVocab-1)
 		}
 		top = max(top, id)
 	}
@@ -243,22 +307,32 @@ func bytesOf(piece string) (string, bool) {
 	return string(out), true
 }
 
-// setMerges reads merges in either of two forms, ["a b"] or [["a", "b"]].
-func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error {
-	var pairs [][2]string
-	if len(raw) == 0 {
-		return nil
+// mergePairs reads the merges in either of two forms, ["a b"] or [["a", "b"]].
+func (f *file) mergePairs() ([][2]string, error) {
+	if f.pairs != nil || len(f.Model.Merges) == 0 {
+		return f.pairs, nil
 	}
-	if json.Unmarshal(raw, &pairs) != nil {
-		var lines []string
-		if err := json.Unmarshal(raw, &lines); err != nil {
-			return fmt.Errorf("merges: %w", err)
-		}
-		pairs = nil
-		for _, line := range lines {
-			a, b, _ := strings.Cut(line, " ")
-			pairs = append(pairs, [2]string{a, b})
-		}
+	var pairs [][2]string
+	if json.Unmarshal(f.Model.Merges, &pairs) == nil {
+		return pairs, nil
+	}
+	var lines []string
+	if err := json.Unmarshal(f.Model.Merges, &lines); err != nil {
+		return nil, fmt.Errorf("merges: %w", err)
+	}
+	pairs = nil
+	for _, line := range lines {
+		a, b, _ := strings.Cut(line, " ")
+		pairs = append(pairs, [2]string{a, b})
+	}
+	return pairs, nil
+}
+
+// setMerges sets the merges of the file.
+func (t *Tokenizer) setMerges(vocab map[string]int32, f *file) error {
+	pairs, err := f.mergePairs()
+	if err != nil {
+		return err
 	}
 	for i, p := range pairs {
 		a, okA := vocab[p[0]]
@@ -270,41 +344,4 @@ func (t *Tokenizer) setMerges(vocab map[string]int32, raw json.RawMessage) error
 		t.merges.set(pair{a, b}, merge{int32(i), c}) // if a pair occurs twice, the last merge counts, as in the reference
 	}
 	return nil
-}
-
-// addTokens adds the tokens that are matched before the text is split.
-func (t *Tokenizer) addTokens(list []added) error {
-	for _, a := range list {
-		if a.Content == "" {
-			continue
-		}
-		if a.ID < 0 || a.ID >= maxVocab {
-			return fmt.Errorf("added token %q has id %d, want 0 to %d", a.Content, a.ID, maxVocab)
-		}
-		for int(a.ID) >= len(t.pieces) {
-			t.pieces = append(t.pieces, "")
-			t.special = append(t.special, false)
-		}
-		t.pieces[a.ID] = a.Content
-		t.special[a.ID] = a.Special
-		m := t.addedRaw
-		if a.Normalized {
-			m = t.addedNorm
-			for _, f := range t.normalizers {
-				a.Content = f(a.Content)
-			}
-		}
-		m[a.Content[0]] = append(m[a.Content[0]], a)
-	}
-	t.sortAdded()
-	return nil
-}
-
-// sortAdded puts longer tokens first, since the first match wins.
-func (t *Tokenizer) sortAdded() {
-	for _, m := range []map[byte][]added{t.addedRaw, t.addedNorm} {
-		for _, l := range m {
-			slices.SortStableFunc(l, func(a, b added) int { return len(b.Content) - len(a.Content) })
-		}
-	}
 }

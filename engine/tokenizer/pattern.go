@@ -12,10 +12,10 @@ import (
 // may contain any expression, and an expression that backtracks can take forever on a
 // text that exploits it. The limit for all matches in a text also grows with its
 // length. Patterns that have a scanner need no limit.
-const patternTime = 30 * time.Second
+const patternTime = 8 * time.Second
 
-// patternError is the value of the panic when an expression runs out of time.
-// [Tokenizer.TryEncode] recovers it.
+// patternError is the value of the panic when an expression runs out of time, or when a
+// normalizer makes a text too long. [Tokenizer.TryEncode] recovers it.
 type patternError struct{ error }
 
 // compilePattern compiles an expression with the time limit.
@@ -52,17 +52,20 @@ func outOfTime(re *regexp2.Regexp, err error) {
 }
 
 // TryEncode is [Tokenizer.Encode] for a tokenizer that may be hostile: it returns an error
-// if a regular expression of the tokenizer takes too long.
+// if a regular expression of the tokenizer takes too long or its normalizer makes the text
+// too long.
 func (t *Tokenizer) TryEncode(text string, addSpecial bool) (ids []int32, err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			p, ok := x.(patternError)
-			if !ok {
-				panic(x)
-			}
-			ids = nil
-			err = fmt.Errorf("%s: %w", t.source, p.error)
-		}
-	}()
+	defer recoverPattern(t.source, &err)
 	return t.Encode(text, addSpecial), nil
+}
+
+// recoverPattern turns the panic of a patternError into an error that names the source.
+func recoverPattern(source string, err *error) {
+	if x := recover(); x != nil {
+		p, ok := x.(patternError)
+		if !ok {
+			panic(x)
+		}
+		*err = fmt.Errorf("%s: %w", source, p.error)
+	}
 }

@@ -20,7 +20,7 @@ func TestPatternOutOfTime(t *testing.T) {
 	for name, use := range map[string]func(tok *Tokenizer){
 		"split": func(tok *Tokenizer) { tok.splits = []splitter{func(s string, emit func(string)) { eachMatch(s, re) }} },
 		"normalizer": func(tok *Tokenizer) {
-			tok.normalizers = []func(string) string{func(s string) string {
+			tok.normalizers = []normalizer{func(s string, _ int) string {
 				out, err := re.ReplaceFunc(s, func(regexp2.Match) string { return "" }, -1, -1)
 				outOfTime(re, err)
 				return out

@@ -14,13 +14,13 @@ import (
 
 // node is one step of the pipeline in a tokenizer.json: the fields of all types of step.
 type node struct {
-	Type          string            `json:"type"`
-	Normalizers   []json.RawMessage `json:"normalizers"`
-	PreTokenizers []json.RawMessage `json:"pretokenizers"`
-	Processors    []json.RawMessage `json:"processors"`
-	Decoders      []json.RawMessage `json:"decoders"`
-	Prepend       string            `json:"prepend"`
-	Content       string            `json:"content"`
+	Type          string  `json:"type"`
+	Normalizers   []*node `json:"normalizers"`
+	PreTokenizers []*node `json:"pretokenizers"`
+	Processors    []*node `json:"processors"`
+	Decoders      []*node `json:"decoders"`
+	Prepend       string  `json:"prepend"`
+	Content       string  `json:"content"`
 	Pattern       struct {
 		String string
 		Regex  string
@@ -48,19 +48,42 @@ type node struct {
 	} `json:"special_tokens"`
 }
 
-// parseNode reads a step; it returns nil if there is none.
-func parseNode(raw json.RawMessage) (*node, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
+// Limits of a pipeline, so that a small file cannot ask for endless work.
+const (
+	maxSteps   = 64       // normalizers, pre-tokenizers, post-processors or decoders
+	maxPattern = 16 << 10 // bytes of a pattern
+	maxContent = 16 << 10 // bytes of a text that a step inserts
+)
+
+// check reports what of a step and of the steps in it is beyond the limits; kind names
+// them in errors. steps counts them.
+func (n *node) check(kind string, steps *int) error {
+	if n == nil {
+		return nil
 	}
-	n := &node{}
-	return n, json.Unmarshal(raw, n)
+	if *steps++; *steps > maxSteps {
+		return fmt.Errorf("more than %d steps in %s; at most %d are taken", maxSteps, kind, maxSteps)
+	}
+	if size := max(len(n.Pattern.String), len(n.Pattern.Regex)); size > maxPattern {
+		return fmt.Errorf("%s %s: a pattern of %d bytes; at most %d are taken", kind, n.Type, size, maxPattern)
+	}
+	if size := max(len(n.Content), len(n.Prepend)); size > maxContent {
+		return fmt.Errorf("%s %s: it inserts a text of %d bytes; at most %d are taken", kind, n.Type, size, maxContent)
+	}
+	for _, list := range [][]*node{n.Normalizers, n.PreTokenizers, n.Processors, n.Decoders} {
+		for _, inner := range list {
+			if err := inner.check(kind, steps); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // each calls add for the steps of a sequence, up to the first error.
-func each(list []json.RawMessage, add func(json.RawMessage) error) error {
-	for _, raw := range list {
-		if err := add(raw); err != nil {
+func each(list []*node, add func(*node) error) error {
+	for _, n := range list {
+		if err := add(n); err != nil {
 			return err
 		}
 	}
@@ -68,42 +91,42 @@ func each(list []json.RawMessage, add func(json.RawMessage) error) error {
 }
 
 // addNormalizer adds a normalizer, or all normalizers of a sequence.
-func (t *Tokenizer) addNormalizer(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
+func (t *Tokenizer) addNormalizer(n *node) error {
+	if n == nil {
+		return nil
 	}
-	var f func(string) string
+	var f normalizer
 	switch n.Type {
 	case "Sequence":
 		return each(n.Normalizers, t.addNormalizer)
 	case "Prepend":
-		f = func(s string) string {
+		f = plain(func(s string) string {
 			if s == "" {
 				return s
 			}
 			return n.Prepend + s
-		}
+		})
 	case "Replace":
+		var err error
 		if f, err = replacer(n); err != nil {
 			return err
 		}
 	case "NFC":
-		f = norm.NFC.String
+		f = plain(norm.NFC.String)
 	case "NFD":
-		f = norm.NFD.String
+		f = plain(norm.NFD.String)
 	case "NFKC":
-		f = norm.NFKC.String
+		f = plain(norm.NFKC.String)
 	case "NFKD":
-		f = norm.NFKD.String
+		f = plain(norm.NFKD.String)
 	case "Lowercase":
-		f = lowercase
+		f = plain(lowercase)
 	case "Strip":
-		f = n.strip
+		f = plain(n.strip)
 	case "StripAccents":
-		f = stripAccents
+		f = plain(stripAccents)
 	case "Nmt":
-		f = nmt
+		f = plain(nmt)
 	case "Precompiled":
 		if n.Charsmap == nil || *n.Charsmap == "" {
 			return nil
@@ -123,6 +146,35 @@ func (t *Tokenizer) addNormalizer(raw json.RawMessage) error {
 	}
 	t.normalizers = append(t.normalizers, f)
 	return nil
+}
+
+// normalizer is a step of the normalization. It panics with a patternError rather than
+// return a text of more than limit bytes, or it at least does not take much more memory
+// than that.
+type normalizer func(text string, limit int) string
+
+// plain is the normalizer that makes a text at most a few times as long.
+func plain(f func(string) string) normalizer {
+	return func(text string, _ int) string { return f(text) }
+}
+
+// normalize runs all normalizers. Unicode's normal forms make a text at most eleven times
+// as long; a text that becomes much longer is refused with a panic of a patternError.
+func (t *Tokenizer) normalize(text string) string {
+	before := len(text)
+	limit := before + min(15*before+64<<10, 64<<20)
+	for _, f := range t.normalizers {
+		text = f(text, limit)
+		checkGrowth(len(text), limit)
+	}
+	return text
+}
+
+// checkGrowth panics if a normalized text is longer than the limit.
+func checkGrowth(size, limit int) {
+	if size > limit {
+		panic(patternError{fmt.Errorf("the normalizer makes the text too long: more than %d bytes", limit)})
+	}
 }
 
 // strip removes white space from the ends that the step specifies.
@@ -147,19 +199,27 @@ func stripAccents(s string) string {
 }
 
 // replacer returns the normalizer Replace, of a string or a regular expression.
-func replacer(n *node) (func(string) string, error) {
-	if n.Pattern.String != "" {
-		return func(s string) string { return strings.ReplaceAll(s, n.Pattern.String, n.Content) }, nil
+func replacer(n *node) (normalizer, error) {
+	if old := n.Pattern.String; old != "" {
+		return func(s string, limit int) string {
+			checkGrowth(len(s)+strings.Count(s, old)*(len(n.Content)-len(old)), limit)
+			return strings.ReplaceAll(s, old, n.Content)
+		}, nil
 	}
 	if n.Pattern.Regex == "" {
 		return nil, errors.New("normalizer Replace has no pattern")
 	}
 	re, err := compilePattern(n.Pattern.Regex)
 	if err != nil {
-		return nil, fmt.Errorf("normalizer Replace: pattern %q: %w", n.Pattern.Regex, err)
+		return nil, fmt.Errorf("normalizer Replace: pattern %.200q: %w", n.Pattern.Regex, err)
 	}
-	return func(s string) string {
-		out, err := re.ReplaceFunc(s, func(regexp2.Match) string { return n.Content }, -1, -1)
+	return func(s string, limit int) string {
+		inserted := 0
+		out, err := re.ReplaceFunc(s, func(regexp2.Match) string {
+			inserted += len(n.Content)
+			checkGrowth(inserted, limit)
+			return n.Content
+		}, -1, -1)
 		outOfTime(re, err)
 		return out
 	}, nil
@@ -190,10 +250,9 @@ func nmt(s string) string {
 }
 
 // addPreTokenizer adds a pre-tokenizer, or all pre-tokenizers of a sequence.
-func (t *Tokenizer) addPreTokenizer(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
+func (t *Tokenizer) addPreTokenizer(n *node) error {
+	if n == nil {
+		return nil
 	}
 	switch n.Type {
 	case "Sequence":
@@ -300,7 +359,7 @@ func (n *node) metaspaceScheme() string {
 // addSplit adds a pre-tokenizer Split of a string or a regular expression.
 func (t *Tokenizer) addSplit(n *node) error {
 	fail := func(err error) error {
-		return fmt.Errorf("pre_tokenizer Split: pattern %q%q: %w", n.Pattern.Regex, n.Pattern.String, err)
+		return fmt.Errorf("pre_tokenizer Split: pattern %.200q%.200q: %w", n.Pattern.Regex, n.Pattern.String, err)
 	}
 	b, err := behave(n.Behavior)
 	if err != nil {
@@ -338,10 +397,9 @@ func (t *Tokenizer) addSplit(n *node) error {
 }
 
 // setPostProcessor reads the tokens that are put before and after a text.
-func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
+func (t *Tokenizer) setPostProcessor(n *node) error {
+	if n == nil {
+		return nil
 	}
 	switch n.Type {
 	case "ByteLevel":
@@ -382,10 +440,9 @@ func (t *Tokenizer) setPostProcessor(raw json.RawMessage) error {
 // setDecoder reads whether decoding drops the first space. Bytes and ▁ are decoded as
 // the model requires, regardless of the decoder; a decoder with any other effect is an
 // error.
-func (t *Tokenizer) setDecoder(raw json.RawMessage) error {
-	n, err := parseNode(raw)
-	if n == nil || err != nil {
-		return err
+func (t *Tokenizer) setDecoder(n *node) error {
+	if n == nil {
+		return nil
 	}
 	switch n.Type {
 	case "ByteLevel", "ByteFallback", "Fuse":

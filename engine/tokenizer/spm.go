@@ -4,11 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,106 +35,233 @@ type spm struct {
 	extraSpaces   bool   // all spaces are kept; otherwise spaces at the ends are stripped and runs of spaces collapse
 	escapeSpaces  bool   // spaces become ▁
 	charsmap      []byte // rules of the normalizer, see charsmap.go
+	hub           bool   // segment as transformers 5 does, not as SentencePiece, where the two differ
 	unk, bos, eos int32
+	unkPiece      string
+	bosPiece      string
+	eosPiece      string
 }
 
 // defaultSPM returns a model with the defaults of fields that a file omits.
 func defaultSPM() *spm {
-	return &spm{unigram: true, dummyPrefix: true, escapeSpaces: true, unk: 0, bos: 1, eos: 2}
+	return &spm{
+		unigram: true, dummyPrefix: true, escapeSpaces: true, unk: 0, bos: 1, eos: 2,
+		unkPiece: "<unk>", bosPiece: "<s>", eosPiece: "</s>",
+	}
 }
 
-// loadSPM reads DIR/tokenizer.model.
-func loadSPM(dir string) (*Tokenizer, error) {
+// loadSPM reads DIR/tokenizer.model, as AutoTokenizer of transformers 5 does.
+func loadSPM(dir string, o Options) (*Tokenizer, error) {
 	name := filepath.Join(dir, "tokenizer.model")
 	data, err := readFile(name)
 	if err != nil {
 		return nil, err
 	}
-	t, err := fromSPM(data)
+	c, err := readConfig(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.fromSPM(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	t.source = dir
-	if err := t.readConfig(dir); err != nil {
-		return nil, err
-	}
-	return t, t.readSPMConfig(dir)
+	return t, t.readTemplates(dir, c.values["chat_template"])
 }
 
-// readSPMConfig reads the tokenizer_config.json of a model: whether BOS is added, which
-// is the default, as in the Llama class, whether EOS is added, and whether a text after
-// a special token begins with a space ("legacy").
-func (t *Tokenizer) readSPMConfig(dir string) error {
-	c := struct {
-		AddBOS *bool `json:"add_bos_token"`
-		AddEOS bool  `json:"add_eos_token"`
-		Legacy *bool `json:"legacy"`
-	}{}
-	name := filepath.Join(dir, "tokenizer_config.json")
-	if text, err := os.ReadFile(name); err == nil {
-		if err := json.Unmarshal(text, &c); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	t.before = nil
-	t.after = nil
-	if t.bos >= 0 && (c.AddBOS == nil || *c.AddBOS) {
-		t.before = []int32{t.bos}
-	}
-	if t.eos >= 0 && c.AddEOS {
-		t.after = []int32{t.eos}
-	}
-	t.prependFirst = c.Legacy != nil && !*c.Legacy
-	return nil
-}
-
-// fromSPM makes a tokenizer from a tokenizer.model.
-func fromSPM(data []byte) (*Tokenizer, error) {
+// fromSPM makes a tokenizer from a tokenizer.model with the configuration.
+func (c *config) fromSPM(data []byte) (*Tokenizer, error) {
 	m := defaultSPM()
 	if err := m.parse(data); err != nil {
 		return nil, err
 	}
-	t, err := m.tokenizer()
+	k, err := c.class(false)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
-	t.sha256 = hex.EncodeToString(sum[:])
+	c.spm = true
+	if c.older["additional_special_tokens"] {
+		c.drop("additional_special_tokens") // the pieces of the model replace them
+	}
+	for i, p := range m.pieces {
+		if m.types[i] == pieceControl || m.types[i] == pieceUserDefined && k.rebuild != nil {
+			c.extra = append(c.extra, specialToken{flags: true, added: added{Content: p, Special: m.types[i] == pieceControl}})
+		}
+	}
+	var t *Tokenizer
+	switch {
+	case k.rebuild == nil:
+		t, err = c.asIsSPM(m, k)
+	case slices.Contains(spmClasses, k.name):
+		t, err = c.rebuildSPM(m, k)
+	default:
+		err = fmt.Errorf("tokenizer_class %s is not supported for a tokenizer.model: --ignore-config tokenizer_class "+
+			"segments as SentencePiece does", k.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%x %s %v %v", sha256.Sum256(data), k.name, t.before, t.after)
+	for _, key := range []string{"legacy", "add_prefix_space", "split_special_tokens"} {
+		fmt.Fprintf(h, " %s", c.values[key])
+	}
+	fmt.Fprintf(h, " %+v", c.decoder)
+	t.sha256 = hex.EncodeToString(h.Sum(nil))
 	return t, nil
 }
 
-// tokenizer makes the tokenizer of the model.
-func (m *spm) tokenizer() (*Tokenizer, error) {
+// spmClasses are the classes of transformers 5 that rebuild the tokenizer of a
+// tokenizer.model.
+var spmClasses = []string{"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"}
+
+// asIsSPM makes the tokenizer that segments as SentencePiece does, with the special tokens
+// and control pieces matched in the text before.
+func (c *config) asIsSPM(m *spm, k class) (*Tokenizer, error) {
+	m.hub = c.isModel
+	m.rename(c.decoder)
+	t, list, err := m.tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range []struct {
+		id          int32
+		name, piece string
+	}{{m.bos, "bos_token", m.bosPiece}, {m.eos, "eos_token", m.eosPiece}, {m.unk, "unk_token", m.unkPiece}} {
+		if d.id >= 0 {
+			k.tokens = append(k.tokens, named(d.name, d.piece)...)
+		}
+	}
+	again := slices.Clone(c.decoder)
+	for i := range again {
+		again[i].Normalized = again[i].Normalized && !m.dummyPrefix
+	}
+	if err := c.finish(t, list, again, k); err != nil {
+		return nil, err
+	}
+	m.matchUserDefined(t)
+	if legacy, given := c.values["legacy"]; given {
+		t.prependFirst = string(legacy) != "true"
+	}
+	return t, nil
+}
+
+// rename gives pieces of a BPE model the texts that added_tokens_decoder has for their ids,
+// unless another piece has that text.
+func (m *spm) rename(decoder []added) {
+	if m.unigram {
+		return
+	}
+	ids := map[int32]bool{}
+	for _, a := range decoder {
+		ids[a.ID] = true
+	}
+	kept := map[string]bool{}
+	for i, p := range m.pieces {
+		kept[p] = kept[p] || !ids[int32(i)]
+	}
+	for _, a := range decoder {
+		if int(a.ID) >= len(m.pieces) || kept[a.Content] {
+			continue
+		}
+		m.pieces[a.ID] = a.Content
+		if m.types[a.ID] == pieceByte {
+			m.types[a.ID] = pieceControl // it is no byte any more
+		}
+	}
+}
+
+// rebuildSPM makes the tokenizer of a class that takes only the pieces of the model.
+func (c *config) rebuildSPM(m *spm, k class) (*Tokenizer, error) {
 	if len(m.pieces) == 0 || len(m.pieces) > maxVocab {
 		return nil, fmt.Errorf("%d pieces, want 1 to %d", len(m.pieces), maxVocab)
 	}
+	f := &file{vocab: m.ids()}
+	f.pairs = mergesOf(f.vocab)
+	k.rebuild(f, c)
+	t, list, err := f.build()
+	if err != nil {
+		return nil, err
+	}
+	return t, c.finish(t, list, c.decoder, k)
+}
+
+// ids returns the ids of all pieces.
+func (m *spm) ids() map[string]int32 {
+	ids := make(map[string]int32, len(m.pieces))
+	for i, p := range m.pieces {
+		ids[p] = int32(i)
+	}
+	return ids
+}
+
+// mergesOf returns every pair of pieces that together spell a piece, in the order of the
+// ids of the whole pieces and then of the lengths of the first parts.
+func mergesOf(vocab map[string]int32) [][2]string {
+	pieces := slices.SortedFunc(maps.Keys(vocab), func(a, b string) int { return int(vocab[a]) - int(vocab[b]) })
+	pairs := [][2]string{}
+	for _, p := range pieces {
+		for at := range p {
+			if at == 0 {
+				continue
+			}
+			_, okA := vocab[p[:at]]
+			_, okB := vocab[p[at:]]
+			if okA && okB {
+				pairs = append(pairs, [2]string{p[:at], p[at:]})
+			}
+		}
+	}
+	return pairs
+}
+
+// tokenizer makes the tokenizer of the model and the empty list of its added tokens:
+// setAdded and matchUserDefined must follow.
+func (m *spm) tokenizer() (*Tokenizer, *addedTokens, error) {
+	if len(m.pieces) == 0 || len(m.pieces) > maxVocab {
+		return nil, nil, fmt.Errorf("%d pieces, want 1 to %d", len(m.pieces), maxVocab)
+	}
 	t := newTokenizer()
 	if err := m.addPieces(t); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.unk = m.unk
 	t.fuseUnk = true
-	var bos, eos string
-	t.bos, bos = m.control(m.bos)
-	t.eos, eos = m.control(m.eos)
-	t.setSpecial("bos_token", bos)
-	t.setSpecial("eos_token", eos)
 	if err := m.addNormalizers(t); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	list := newAddedTokens(m.ids())
+	if !m.unigram && !m.hub && slices.Contains(m.types, pieceUnused) {
+		return nil, nil, errors.New("a BPE model with unused pieces is not supported")
+	}
+	if !m.unigram {
+		t.mergesByScore(m)
+	}
+	types := m.types
+	if m.hub {
+		// The package tokenizers knows no types: every piece is one like any other.
+		t.vocab = m.ids()
+		t.ignoreMerges = !m.unigram && slices.Contains(types, pieceUserDefined)
+		types = nil
 	}
 	if m.unigram {
 		scores := make([]float64, len(m.scores))
 		for i, s := range m.scores {
 			scores[i] = float64(s)
 		}
-		t.unigram = newLattice(t.vocab, scores, m.types)
-		return t, nil
+		t.unigram = newLattice(t.vocab, scores, types)
 	}
-	if slices.Contains(m.types, pieceUnused) {
-		return nil, errors.New("a BPE model with unused pieces is not supported")
+	return t, list, nil
+}
+
+// matchUserDefined makes the tokenizer match user-defined pieces in the normalized text:
+// they are never divided or merged.
+func (m *spm) matchUserDefined(t *Tokenizer) {
+	for i, p := range m.pieces {
+		if m.types[i] == pieceUserDefined {
+			t.addedNorm.add(p, token{added: added{ID: int32(i), Content: p}})
+		}
 	}
-	t.mergesByScore(m.scores)
-	return t, nil
 }
 
 // addPieces fills the vocabulary of t by the types of the pieces, and sets m.unk if a
@@ -159,17 +285,11 @@ func (m *spm) addPieces(t *Tokenizer) error {
 			if _, twice := t.vocab[p]; !twice {
 				t.vocab[p] = id
 			}
-			if m.types[i] == pieceUserDefined {
-				t.addedNorm[p[0]] = append(t.addedNorm[p[0]], added{ID: id, Content: p})
-			}
 		case pieceUnknown:
 			m.unk = id
 			t.special[i] = true
 		case pieceControl:
 			t.special[i] = true
-			if p != "" {
-				t.addedRaw[p[0]] = append(t.addedRaw[p[0]], added{ID: id, Content: p, Special: true})
-			}
 		case pieceByte:
 			var b int
 			if _, err := fmt.Sscanf(p, "<0x%02X>", &b); err != nil || b < 0 || b > 255 {
@@ -183,17 +303,7 @@ func (m *spm) addPieces(t *Tokenizer) error {
 			return fmt.Errorf("piece %d, %q, has type %d, want 1 to 6", i, p, m.types[i])
 		}
 	}
-	t.sortAdded()
 	return nil
-}
-
-// control returns the id and the text of a control piece, or -1 if id is not a control
-// piece.
-func (m *spm) control(id int32) (int32, string) {
-	if id >= 0 && int(id) < len(m.pieces) && m.types[id] == pieceControl {
-		return id, m.pieces[id]
-	}
-	return -1, ""
 }
 
 // addNormalizers adds the steps that the model runs before it segments a text.
@@ -203,21 +313,24 @@ func (m *spm) addNormalizers(t *Tokenizer) error {
 		if err != nil {
 			return err
 		}
-		var userDefined []string // longer ones first
+		keep := &matcher{}
 		for i, p := range m.pieces {
-			if m.types[i] == pieceUserDefined {
-				userDefined = append(userDefined, p)
+			if m.types[i] == pieceUserDefined && p != "" {
+				keep.add(p, token{})
 			}
 		}
-		slices.SortFunc(userDefined, func(a, b string) int { return len(b) - len(a) })
-		t.normalizers = append(t.normalizers, func(s string) string { return c.replace(s, userDefined) })
+		t.normalizers = append(t.normalizers, func(s string, limit int) string { return c.replace(s, keep, limit) })
 	}
 	if !m.extraSpaces {
-		t.normalizers = append(t.normalizers, collapse)
+		end := " ▁"
+		if m.hub {
+			end = " "
+		}
+		t.normalizers = append(t.normalizers, plain(func(s string) string { return collapse(s, end) }))
 		t.stripSpaces = true
 	}
 	if m.escapeSpaces {
-		t.normalizers = append(t.normalizers, func(s string) string { return strings.ReplaceAll(s, " ", "▁") })
+		t.normalizers = append(t.normalizers, plain(func(s string) string { return strings.ReplaceAll(s, " ", "▁") }))
 	}
 	if m.dummyPrefix {
 		t.stripSpace = true
@@ -229,10 +342,10 @@ func (m *spm) addNormalizers(t *Tokenizer) error {
 	return nil
 }
 
-// collapse strips spaces at both ends, and also ▁ at the end, and replaces each run of
-// spaces by one space.
-func collapse(s string) string {
-	s = strings.TrimRight(strings.TrimLeft(s, " "), " ▁")
+// collapse strips spaces from the beginning and the characters of end from the end, and
+// replaces each run of spaces by one space.
+func collapse(s, end string) string {
+	s = strings.TrimRight(strings.TrimLeft(s, " "), end)
 	for strings.Contains(s, "  ") {
 		s = strings.ReplaceAll(s, "  ", " ")
 	}
@@ -242,14 +355,17 @@ func collapse(s string) string {
 // mergesByScore adds the merges of SentencePiece's BPE: every pair of pieces that
 // together spell a piece. The merges are ranked by the score of that piece, higher
 // scores first.
-func (t *Tokenizer) mergesByScore(scores []float32) {
+func (t *Tokenizer) mergesByScore(m *spm) {
+	scores := m.scores
 	type ranked struct {
 		piece string
 		id    int32
 	}
 	var list []ranked
 	for p, id := range t.vocab {
-		list = append(list, ranked{p, id})
+		if !m.hub || m.types[id] == pieceNormal {
+			list = append(list, ranked{p, id})
+		}
 	}
 	slices.SortFunc(list, func(a, b ranked) int {
 		switch {
@@ -271,7 +387,7 @@ func (t *Tokenizer) mergesByScore(scores []float32) {
 			}
 			a, okA := t.vocab[x.piece[:at]]
 			b, okB := t.vocab[x.piece[at:]]
-			if okA && okB {
+			if okA && okB && (!m.hub || m.types[a] == pieceNormal && m.types[b] == pieceNormal) {
 				t.merges.set(pair{a, b}, merge{rank, x.id})
 			}
 		}
@@ -316,7 +432,7 @@ func (m *spm) parsePiece(data []byte) error {
 }
 
 // trainerField reads a field of trainer_spec.
-func (m *spm) trainerField(field int, v uint64, _ []byte) error {
+func (m *spm) trainerField(field int, v uint64, b []byte) error {
 	switch field {
 	case 3:
 		if m.unigram = v == 1; v > 2 {
@@ -332,6 +448,12 @@ func (m *spm) trainerField(field int, v uint64, _ []byte) error {
 		m.bos = int32(v)
 	case 42:
 		m.eos = int32(v)
+	case 45:
+		m.unkPiece = string(b)
+	case 46:
+		m.bosPiece = string(b)
+	case 47:
+		m.eosPiece = string(b)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func TestModelFileAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := loadSPM(dir)
+	got, err := loadSPM(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,4 +150,30 @@ func TestDamagedModelFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fromSPM makes a tokenizer from a tokenizer.model that segments as SentencePiece does, and
+// that matches control pieces in the text before.
+func fromSPM(data []byte) (tok *Tokenizer, err error) {
+	defer recoverPattern("tokenizer.model", &err)
+	m := defaultSPM()
+	if err := m.parse(data); err != nil {
+		return nil, err
+	}
+	tok, list, err := m.tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range m.pieces {
+		if m.types[i] == pieceControl {
+			if err := list.add(added{Content: p, Special: true}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := tok.setAdded(list, false); err != nil {
+		return nil, err
+	}
+	m.matchUserDefined(tok)
+	return tok, nil
 }

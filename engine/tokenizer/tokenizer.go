@@ -18,7 +18,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -39,13 +38,12 @@ type Tokenizer struct {
 	isByte  map[int32]byte   // the inverse of byteID, for byte fallback
 
 	// Added tokens are matched in the text before it is split: addedRaw before it is
-	// normalized, addedNorm afterwards. Keys are first bytes, lists have longer tokens
-	// first.
-	addedRaw  map[byte][]added
-	addedNorm map[byte][]added
+	// normalized, addedNorm afterwards.
+	addedRaw  matcher
+	addedNorm matcher
 
 	// Encoding, in the order of the steps.
-	normalizers  []func(string) string
+	normalizers  []normalizer
 	prepend      string              // written before a normalized text that is not empty
 	prependFirst bool                // write prepend only at the beginning of the whole text
 	first        func(string) string // applied to the beginning of the text, before the splits
@@ -68,21 +66,11 @@ type Tokenizer struct {
 	bos, eos  int32             // -1: none
 	specials  map[string]string // bos_token, pad_token, ...: what chat templates know
 	templates map[string]*chatTemplate
+	ignored   []string // settings that were ignored on request
 
 	breaksOnce    sync.Once // guards breaksAtSpace, see spaceBreaks
 	breaksAtSpace bool
 	caches        sync.Pool // of *wordCache
-}
-
-// added is a token that is matched in the text before any splitting.
-type added struct {
-	ID         int32  `json:"id"`
-	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"`
-	LStrip     bool   `json:"lstrip"`
-	RStrip     bool   `json:"rstrip"`
-	Normalized bool   `json:"normalized"`
-	Special    bool   `json:"special"`
 }
 
 // Encode returns the ids of a text. With addSpecial, they include the tokens that the
@@ -98,14 +86,13 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 	if addSpecial {
 		out = append(out, t.before...)
 	}
-	t.matchAdded(text, t.addedRaw, func(part string, at int) {
-		for _, f := range t.normalizers {
-			part = f(part)
-		}
-		if part != "" && (at == 0 || !t.prependFirst) {
+	t.addedRaw.each(text, func(part string, at int) {
+		isStart := at == 0 && !(t.stripSpaces && strings.HasPrefix(part, " "))
+		part = t.normalize(part)
+		if part != "" && (!t.prependFirst || isStart && !strings.HasPrefix(part, t.prepend)) {
 			part = t.prepend + part
 		}
-		t.matchAdded(part, t.addedNorm, func(x string, in int) {
+		t.addedNorm.each(part, func(x string, in int) {
 			if t.first != nil && at == 0 && in == 0 {
 				x = t.first(x)
 			}
@@ -241,63 +228,6 @@ func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
 // SHA256 returns the hash of the file that the tokenizer was read from or, for a GGUF
 // file, of its vocabulary.
 func (t *Tokenizer) SHA256() string { return t.sha256 }
-
-// matchAdded appends the added tokens of m in s to out, and passes the text between
-// them to rest, with its offset in s.
-func (t *Tokenizer) matchAdded(s string, m map[byte][]added, rest func(part string, at int), out *[]int32) {
-	cur := 0
-	for i := 0; i < len(s) && len(m) > 0; {
-		a, b, e := match(s, i, cur, m[s[i]])
-		if a == nil {
-			i++
-			continue
-		}
-		if b > cur {
-			rest(s[cur:b], cur)
-		}
-		*out = append(*out, a.ID)
-		cur = e
-		i = e
-	}
-	if cur < len(s) {
-		rest(s[cur:], cur)
-	}
-}
-
-// match returns the added token at s[i:], or nil, and the range of s that it covers.
-// The text from cur on is not covered by an earlier token.
-func match(s string, i, cur int, list []added) (*added, int, int) {
-	for at := range list {
-		a := &list[at]
-		if !strings.HasPrefix(s[i:], a.Content) {
-			continue
-		}
-		b, e := i, i+len(a.Content)
-		if a.SingleWord && (wordEnds(s[:b]) || wordBegins(s[e:])) {
-			continue
-		}
-		if a.LStrip {
-			b = cur + len(strings.TrimRightFunc(s[cur:b], unicode.IsSpace))
-		}
-		if a.RStrip {
-			e = len(s) - len(strings.TrimLeftFunc(s[e:], unicode.IsSpace))
-		}
-		return a, b, e
-	}
-	return nil, 0, 0
-}
-
-// wordEnds reports whether s ends with a character of a word.
-func wordEnds(s string) bool {
-	r, n := utf8.DecodeLastRuneInString(s)
-	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
-}
-
-// wordBegins reports whether s begins with a character of a word.
-func wordBegins(s string) bool {
-	r, n := utf8.DecodeRuneInString(s)
-	return n > 0 && (isLetter(r) || isNumber(r) || r == '_')
-}
 
 // split splits a text by the steps from level on and appends the ids of the words.
 func (t *Tokenizer) split(s string, level int, out *[]int32, cache *wordCache) {

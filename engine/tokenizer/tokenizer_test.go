@@ -88,7 +88,11 @@ func TestChatExamples(t *testing.T) {
 		tok, err := load(c.Template)
 		if err != nil {
 			tok = newTokenizer() // a template without a vocabulary
-			err := tok.readConfig(filepath.Join(dir, c.Template))
+			folder := filepath.Join(dir, c.Template)
+			config, err := readConfig(folder, Options{})
+			if err == nil {
+				err = tok.readTemplates(folder, config.values["chat_template"])
+			}
 			if text, none := os.ReadFile(filepath.Join(dir, "chat-templates", c.Template+".jinja")); none == nil {
 				err = tok.setTemplate(c.Template, string(text))
 			}
@@ -212,4 +216,16 @@ func TestTemplateFiles(t *testing.T) {
 			t.Errorf("%s: %q (%v), want ab!", name, got, err)
 		}
 	}
+}
+
+// modelFolder writes files to a new folder.
+func modelFolder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
