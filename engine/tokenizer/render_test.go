@@ -47,7 +47,7 @@ func TestNamedTemplates(t *testing.T) {
 			}
 		}
 		tok := newTokenizer()
-		if err := tok.readConfig(dir); err != nil {
+		if err := readTemplates(tok, dir); err != nil {
 			t.Fatal(err)
 		}
 		c.chat.Messages = json.RawMessage(`[{"role":"user","content":"x"}]`)

@@ -89,10 +89,7 @@ func TestChatExamples(t *testing.T) {
 		if err != nil {
 			tok = newTokenizer() // a template without a vocabulary
 			folder := filepath.Join(dir, c.Template)
-			config, err := readConfig(folder, Options{})
-			if err == nil {
-				err = tok.readTemplates(folder, config.values["chat_template"])
-			}
+			err := readTemplates(tok, folder)
 			if text, none := os.ReadFile(filepath.Join(dir, "chat-templates", c.Template+".jinja")); none == nil {
 				err = tok.setTemplate(c.Template, string(text))
 			}
@@ -228,4 +225,13 @@ func modelFolder(t *testing.T, files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+// readTemplates reads the chat templates of a folder without a vocabulary.
+func readTemplates(tok *Tokenizer, dir string) error {
+	c, err := readConfig(dir, Options{})
+	if err != nil {
+		return err
+	}
+	return tok.readTemplates(dir, c.values["chat_template"])
 }
