@@ -6,72 +6,46 @@ library's attention interface.
         r.record(tokenizer("...")["input_ids"], id="a", max_new_tokens=64)
 
 The model generates the reply with its own attention. Prompt and reply then run once
-more through an attention that works on a few queries at a time, in float32, so that
-only a slice of the N x N map exists at a time. One sequence is recorded at a time. The
-module needs torch, transformers, numpy and zstandard.
+more. In this run the module's own eager attention computes the weights, with the mask
+and the arguments that the module passes to it, in float32 and for a few queries at a
+time, so that only a slice of the N x N map exists at a time. One sequence is recorded
+at a time.
+
+Before a sequence that is longer than all sequences before it, the model runs once with
+its attention implementation set to "eager". The recorder keeps the last row of the mask
+and the arguments of each layer. It refuses to record if the row that follows from them
+is not the recorded one, within 1e-5. It also refuses what version 1 of the format cannot
+hold: rows that do not sum to 1 (learned sinks), queries that see later keys, and layers
+that differ in their numbers of heads. A refusal is a NotImplementedError.
+
+The module needs torch, transformers, numpy and zstandard, and attnscope_writer.py next to
+it. It works with transformers 4.57 and 5.
 """
+import contextlib
 import hashlib
-import json
-import os
+import inspect
 import struct
 import sys
+import warnings
 
-import numpy as np
 import torch
 import transformers
-import zstandard
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-HEADER, WEIGHTS, SUMS, WINDOW, PROMPT, INDEX, END = 1, 2, 7, 8, 11, 12, 13
-PREFILL, DECODE = 0, 1
+import attnscope_writer as writer
 
-
-def _crc_table():
-    t = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        t = np.where(t & 1, (t >> 1) ^ np.uint32(0x82F63B78), t >> 1)
-    return t
-
-
-CRC_TABLE = _crc_table()
-
-
-def crc32c(data):
-    """Returns the CRC-32C of bytes. Long data is cut into 512 columns, whose sums are
-    computed together and then joined."""
-    data = np.frombuffer(data, np.uint8)
-    crc = np.full(1, 0xFFFFFFFF, np.uint32)
-    width = len(data) // 512
-    if width > 64:
-        crc = _crc_columns(data[: 512 * width].reshape(512, width))
-        data = data[512 * width :]
-    for b in data:
-        crc = CRC_TABLE[(crc ^ b) & 255] ^ (crc >> 8)
-    return int(crc[0] ^ 0xFFFFFFFF)
-
-
-def _crc_columns(columns):
-    """The running CRC of rows [n, width] that follow each other, before its inversion."""
-    n, width = columns.shape
-    part = np.zeros(n, np.uint32)  # the sum of each row alone
-    part[0] = 0xFFFFFFFF
-    for i in range(width):
-        part = CRC_TABLE[(part ^ columns[:, i]) & 255] ^ (part >> 8)
-    shift = 1 << np.arange(32, dtype=np.uint32)  # what `width` zero bytes turn each bit into
-    for _ in range(width):
-        shift = CRC_TABLE[shift & 255] ^ (shift >> 8)
-    bits = np.arange(32, dtype=np.uint32)
-    crc = part[:1]
-    for p in part[1:]:
-        moved = np.where((crc >> bits) & 1, shift, 0).astype(np.uint32)
-        crc = np.bitwise_xor.reduce(moved, keepdims=True) ^ p
-    return crc
+TOLERANCE = 1e-5        # largest difference between a recorded weight and the model's
+DRIFT = 1e-3            # the same if float32 rounding of the layers before is included
+SUM_TOLERANCE = 1e-4    # of a row of weights: what `attnscope verify` accepts
+WHOLE_MAP = 1 << 30     # bytes of a layer's map up to which eager attention runs on all queries at once
+ATTENTION_LAYERS = ("full_attention", "sliding_attention", "chunked_attention", "attention")
 
 
 class Recorder:
-    """Writes one dump, as a context manager. A run that fails leaves PATH.partial, whose
-    finished prompts can be read.
+    """Writes one dump, as a context manager. A run that fails leaves PATH.partial if it
+    finished a prompt, and no file otherwise. Layers without attention, which hybrid
+    models have, are left out: a warning names them, and left_out lists them.
 
     model               a transformers model
     path                the dump; an existing one is an error unless force is set
@@ -81,93 +55,90 @@ class Recorder:
     max_new_tokens      longest reply
     chunk               queries that are computed at the same time
     tokenizer           if given, the text of each token is recorded
+    values              whether the values are recorded
+    store               "rows", or "factors": queries and keys, from which readers compute
+                        the rows; refused if the rows do not follow from them
     """
 
     def __init__(self, model, path, window_rows=128, prompt_windows=0, prompt_window_size=128,
-                 max_new_tokens=128, chunk=256, tokenizer=None, force=False):
-        if os.path.exists(path) and not force:
-            raise FileExistsError(f"{path} exists: force=True replaces it")
+                 max_new_tokens=128, chunk=256, tokenizer=None, force=False, values=False, store="rows"):
+        counts = dict(window_rows=(window_rows, 0), prompt_windows=(prompt_windows, 0),
+                      prompt_window_size=(prompt_window_size, 1), max_new_tokens=(max_new_tokens, 0), chunk=(chunk, 1))
+        for name, (value, least) in counts.items():
+            if value < least:
+                raise ValueError(f"{name} is {value}: it must be {least} or more")
+        if store not in ("rows", "factors"):
+            raise ValueError(f'store is {store!r}: it must be "rows" or "factors"')
+        if model.training:
+            raise ValueError("the model is in training mode, where dropout changes its weights: call model.eval()")
+        if model.config.is_encoder_decoder:
+            raise NotImplementedError("the model is an encoder with a decoder: only decoders are recorded")
         self.model = model
-        self.path = path
         self.chunk = chunk
         self.tokenizer = tokenizer
         self.plan = dict(
             window_rows=window_rows, prompt_windows=prompt_windows, prompt_window_size=prompt_window_size,
-            max_new_tokens=max_new_tokens, store="rows", precision="exact", values=False, logits=False,
+            max_new_tokens=max_new_tokens, store=store, precision="exact", values=values, logits=False,
             overview=0, ignore_eos=False, compute="f32", temperature=0.0, seed=0)
-        self.header = None
-        self.file = open(path + ".partial", "wb")
-        self.at = 0       # bytes written
-        self.index = []   # (offset of the payload, record head) of every record
-        self.prompts = 0  # complete ones
-        self.zstd = zstandard.ZstdCompressor(level=3)
+        self.left_out = []  # ids of layers without attention
+        self.checked = 0    # tokens of the longest sequence that was checked
+        self.eager = {}     # layer -> _Reference, of the sequence that is checked
+        self.layers = {}    # layer -> _Facts
+        self.ids = set()    # of recorded prompts
         self.plain = model.config._attn_implementation
-        ALL_ATTENTION_FUNCTIONS["attnscope"] = self._attend
-        ALL_MASK_ATTENTION_FUNCTIONS["attnscope"] = sdpa_mask
+        self.writer = writer.Writer(path, force=force)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self._write_index()
-        self.file.close()
-        if kind is None:
-            os.replace(self.path + ".partial", self.path)
+    def __exit__(self, *error):
+        self.writer.__exit__(*error)
 
-    def _write_index(self):
-        entries = b"".join(struct.pack("<Q", at) + head for at, head in self.index)
-        where = self.at
-        self._block(INDEX, struct.pack("<Q", len(self.index)) + entries)
-        self._block(END, None, row0=where & 0xFFFFFFFF, rows=where >> 32)
-
-    def _block(self, kind, raw, encoding=0, phase=PREFILL, layer=0, head0=0, heads=0, row0=0, rows=0, key0=0, keys=0):
-        """Writes a record head and its payload."""
-        stored = b"" if raw is None else self.zstd.compress(raw)
-        head = struct.pack(
-            "<4sBBBB8IQQI", b"ATN1", kind, encoding, phase, 0, self.prompts, layer, head0, heads,
-            row0, rows, key0, keys, len(raw or b""), len(stored), crc32c(stored))
-        frame = struct.pack("<II", 0x184D2A5A, 64) + head + struct.pack("<I", crc32c(head))
-        self.file.write(frame + stored)
-        if kind not in (INDEX, END):
-            self.index.append((self.at + len(frame), frame))
-        self.at += len(frame) + len(stored)
-
-    def _floats(self, kind, x, **where):
-        """Writes an array block of float32 in byte planes."""
-        planes = np.ascontiguousarray(x, "<f4").reshape(-1, 1).view(np.uint8).T
-        self._block(kind, planes.tobytes(), encoding=1, **where)
-        self.blocks += 1
+    @property
+    def header(self):
+        """The header of the dump; None before the first prompt."""
+        return self.writer.header
 
     def record(self, input_ids, id=None, reply=None, max_new_tokens=None, text=None, dataset=""):
         """Records one prompt and returns the token ids of its reply. A given reply is
-        followed; without one the model generates greedily."""
+        followed; without one the model generates it, without sampling. If this fails,
+        nothing of the prompt is left in the dump."""
         ids = [int(i) for i in input_ids]
+        id = str(self.writer.prompts) if id is None else id
+        if not ids:
+            raise ValueError(f"prompt {id!r} has no tokens")
+        if id in self.ids:
+            raise ValueError(f"prompt {id!r} is in the dump already: each prompt needs its own id")
         followed = reply is not None
         if not followed:
             reply = self._generate(ids, self.plan["max_new_tokens"] if max_new_tokens is None else max_new_tokens)
-        if self.header is None:
-            self.prompt = 0
-            self.seen = {}
-            self._run(ids[:1])  # shows scale, cap and window of every layer before the first block
-            self._write_header()
+        tokens = ids + [int(i) for i in reply]
         self.prompt = len(ids)
-        self.reply = len(reply)
-        self.blocks = 0
-        tokens = ids + list(reply)
-        self._run(tokens)
-        end = dict(
-            id=str(self.prompts) if id is None else id, dataset=dataset, text=text or "",
-            prompt_tokens=self.prompt, reply_tokens=self.reply,
-            window_rows=min(self.plan["window_rows"], self.prompt), tokens=tokens, followed=followed, store="rows",
-            blocks=self.blocks, sha256=hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest())
-        if self.tokenizer is not None:
-            end["pieces"] = [self.tokenizer.decode([t]) for t in tokens]
-        self._block(PROMPT, json.dumps(end).encode())
-        self.prompts += 1
+        try:
+            if len(tokens) > self.checked:
+                self._watch(tokens)
+            self._run(tokens, "attnscope")
+            self._check_layers()
+            self._finish(dict(
+                id=id, dataset=dataset, text=text or "", prompt_tokens=len(ids), reply_tokens=len(reply),
+                window_rows=min(self.plan["window_rows"], len(ids)), tokens=tokens, followed=followed,
+                store=self.plan["store"], sha256=hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest()))
+        except BaseException:
+            self.writer.discard()
+            raise
         return reply
 
+    def _finish(self, end):
+        if self.tokenizer is not None:
+            end["pieces"] = [self.tokenizer.decode([t]) for t in end["tokens"]]
+        self.writer.finish(end)
+        self.ids.add(end["id"])
+        self.checked = max(self.checked, len(end["tokens"]))
+        self.eager = {}
+
     def _generate(self, ids, n):
+        if n < 1:
+            return []
         prompt = torch.tensor([ids], device=self._device())
         out = self.model.generate(
             prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=n,
@@ -177,79 +148,406 @@ class Recorder:
     def _device(self):
         return next(self.model.parameters()).device
 
-    def _run(self, ids):
-        """Runs a sequence through the recording attention."""
-        self.model.set_attn_implementation("attnscope")
+    def _run(self, ids, implementation):
+        """Runs a sequence with an attention implementation."""
+        self.ran = set()
+        more = {}
+        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            more["logits_to_keep"] = 1
+        ALL_ATTENTION_FUNCTIONS.register("attnscope", self._attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register("attnscope", sdpa_mask)
+        self.model.set_attn_implementation(implementation)
         try:
             with torch.no_grad():
-                self.model(torch.tensor([ids], device=self._device()), use_cache=False, logits_to_keep=1)
+                self.model(torch.tensor([ids], device=self._device()), use_cache=False, **more)
         finally:
             self.model.set_attn_implementation(self.plain)
 
-    def _write_header(self):
+    def _watch(self, ids):
+        """Runs a sequence with the model's own eager attention, and keeps what it does in
+        the last row of each layer."""
+        self.eager = {}
+        with _replaced(self.model, self._watched):
+            self._run(ids, "eager")
+        if not self.eager:
+            raise NotImplementedError(
+                f"{type(self.model).__name__} computes its attention without the attention interface of transformers "
+                f"{transformers.__version__}: it cannot be recorded")
+        self._name_left_out()
+        if self.header is None:
+            self.writer.header = self._header()
+
+    def _watched(self, own, module, query, key, value, attention_mask=None, *args, **kwargs):
+        """Takes the place of the function eager_attention_forward of a modeling module."""
+        if args:
+            raise NotImplementedError(f"{type(module).__name__} calls its attention with {len(args)} more arguments")
+        call = _Call(own, module, query, key, value, attention_mask, kwargs)
+        call.check()
+        n = query.shape[2]
+        if query.shape[1] * n * n * 4 <= WHOLE_MAP:
+            out, w = own(module, query, key, value, attention_mask, **kwargs)
+            row = w[0, :, n - 1]
+        else:
+            parts = [call.rows(lo, min(n, lo + self.chunk)) for lo in range(0, n, self.chunk)]
+            out = torch.cat([o for o, _ in parts], 1).to(query.dtype)
+            w = row = parts[-1][1][:, -1]
+        if call.layer in self.eager:
+            raise NotImplementedError(f"layer {call.layer} computes attention twice: a dump has one map for each layer")
+        self.eager[call.layer] = _Reference(call, row if query.dtype == call.dtype else None)
+        return out, w
+
+    def _name_left_out(self):
+        """Finds the layers that computed no attention. Layers whose attention could not be
+        watched are an error."""
+        if self.header is not None:
+            return
         c = self.model.config.get_text_config()
-        layers = sorted(self.seen)
-        scale, cap, _, shape = self.seen[layers[0]]
-        if any((s, c_, sh) != (scale, cap, shape) for s, c_, _, sh in self.seen.values()):
-            raise NotImplementedError("layers with different scales, caps or heads do not fit into one dump")
+        kinds = getattr(c, "layer_types", None) or getattr(c, "layers_block_type", None) or []
+        names = []
+        for layer in range(c.num_hidden_layers):
+            if layer in self.eager:
+                continue
+            kind = kinds[layer] if layer < len(kinds) else _mixer(self.model, layer)
+            if kind in ATTENTION_LAYERS or kind.endswith("Attention"):
+                raise NotImplementedError(
+                    f"layer {layer} ({kind}) computes its attention without the attention interface: "
+                    "it cannot be recorded")
+            self.left_out.append(layer)
+            names.append(f"{layer} ({kind})")
+        if names:
+            warnings.warn(f"left out, because they have no attention: layers {', '.join(names)}", stacklevel=4)
+
+    def _header(self):
+        c = self.model.config.get_text_config()
+        shape, cap, scale, windows = self._common(max(c.num_hidden_layers, max(self.eager) + 1))
         heads, kv_heads, dim, value_dim = shape
-        self.plan.update(layers=layers, heads=list(range(heads)))
+        self.plan.update(layers=sorted(self.eager), heads=list(range(heads)))
         info = dict(
-            id=str(c.name_or_path), sha256="", architecture=c.model_type, layers=len(layers), heads=heads,
+            id=str(c.name_or_path), sha256="", architecture=c.model_type, layers=len(windows), heads=heads,
             kv_heads=kv_heads, head_dim=dim, value_dim=value_dim, vocab=c.vocab_size,
             max_positions=getattr(c, "max_position_embeddings", 0) or 0, scale=scale, soft_cap=cap,
-            layer_windows=[self.seen[i][2] for i in layers])
+            layer_windows=windows)
         manifest = dict(
             program=f"attnscope_torch, torch {torch.__version__}, transformers {transformers.__version__}", go="",
             command=sys.argv[:1], host="", threads=torch.get_num_threads(), created="", prompts_file="",
             prompts_sha256="", seed=0)
-        self.header = dict(version=1, model=info, plan=self.plan, manifest=manifest)
-        self._block(HEADER, json.dumps(self.header).encode())
+        return dict(version=1, model=info, plan=self.plan, manifest=manifest)
 
-    def _attend(self, module, query, key, value, attention_mask, scaling=None, dropout=0.0,
-                sliding_window=None, softcap=None, **kwargs):
-        """The attention function that transformers calls, for query [1, heads, n, dim] and
-        key and value [1, kv heads, n, dim]. It records the layer and returns its output."""
-        batch, heads, n, dim = query.shape
-        if batch != 1 or key.shape[2] != n:
+    def _common(self, layers):
+        """What the header says about all layers: shape, cap, scale, and the windows."""
+        facts = {layer: r.facts for layer, r in self.eager.items()}
+        first = min(facts)
+        for layer, f in facts.items():
+            for name, mine, others in (("shape", f.shape, facts[first].shape), ("soft cap", f.cap, facts[first].cap)):
+                if mine != others:
+                    raise NotImplementedError(
+                        f"layer {layer} has the {name} {mine} and layer {first} {others} "
+                        "(shape: heads, kv heads, head dimension, value dimension): version 1 of the dump format "
+                        "has one for all layers")
+        scales = {f.scale for f in facts.values()}
+        if len(scales) > 1 and self.plan["store"] == "factors":
             raise NotImplementedError(
-                f"{batch} sequences, {n} queries on {key.shape[2]} keys: one whole sequence is recorded at a time")
-        if kwargs.get("s_aux") is not None:
-            raise NotImplementedError("attention with learned sinks is not recorded")
-        scale = scaling if scaling is not None else dim**-0.5
-        window = sliding_window or 0
-        layer = module.layer_idx
-        self.seen[layer] = (float(scale), float(softcap or 0), int(window), (heads, key.shape[1], dim, value.shape[3]))
-        k, v = key[0].float(), value[0].float()
-        out = torch.empty(heads, n, v.shape[2], device=v.device)
-        kept = _Layer(self.plan, heads, self.prompt)
-        position = torch.arange(n, device=k.device)
+                f"the layers have scales from {min(scales):g} to {max(scales):g}, and a dump of factors has one: "
+                'record with store="rows"')
+        latent = getattr(self.model.config.get_text_config(), "kv_lora_rank", None)
+        if latent and (self.plan["store"] == "factors" or self.plan["values"]):
+            raise NotImplementedError(
+                f"the cache of this model holds latent vectors of {latent} numbers, not keys and values of heads: "
+                'record with store="rows" and without values')
+        scale = scales.pop() if len(scales) == 1 else 0.0  # readers of rows do not need it
+        return facts[first].shape, facts[first].cap, scale, [facts[i].window if i in facts else 0 for i in range(layers)]
+
+    def _attend(self, module, query, key, value, attention_mask, **kwargs):
+        """The attention function that transformers calls. It records the layer and returns
+        its output."""
+        call = _Call(_eager_of(module), module, query, key, value, attention_mask, kwargs)
+        call.check()
+        if call.layer in self.ran:
+            raise NotImplementedError(f"layer {call.layer} computes attention twice: a dump has one map for each layer")
+        self.ran.add(call.layer)
+        kept = _Layer(self.plan, query.shape[1], self.prompt)
+        n = query.shape[2]
+        out = None
         edges = kept.edges(n, self.chunk)
         for lo, hi in zip(edges, edges[1:]):
-            q = query[0, :, lo:hi].float().reshape(key.shape[1], -1, dim)
-            s = torch.matmul(q, k.transpose(1, 2)).reshape(heads, hi - lo, n) * scale
-            if softcap:
-                s = softcap * torch.tanh(s / softcap)
-            unseen = position[None] > position[lo:hi, None]
-            if window:
-                unseen |= position[None] <= position[lo:hi, None] - window
-            w = torch.softmax(s.masked_fill(unseen, float("-inf")), -1)
-            out[:, lo:hi] = torch.matmul(w.reshape(key.shape[1], -1, n), v).reshape(heads, hi - lo, -1)
+            part, w = call.rows(lo, hi)
+            call.check_rows(lo, w)
+            if out is None:
+                out = torch.empty(1, n, *part.shape[2:], dtype=query.dtype, device=part.device)
+            out[:, lo:hi] = part
             kept.add(lo, w)
-        if self.header is not None:
-            self._write_layer(layer, kept)
-        return out.transpose(0, 1)[None].to(query.dtype).contiguous(), None
+        last = w[:, -1]
+        reference = self.eager.get(call.layer)
+        if reference is not None:
+            reference.check(call, last)
+        if self.plan["store"] == "factors":
+            self._check_factors(call, last)
+            self._write_factors(call, kept)
+        else:
+            self._write_rows(call.layer, kept)
+        self._write_sums(call.layer, kept)
+        if self.plan["values"]:
+            self._write_states(writer.VALUES, call.layer, call.value[0])
+        return out, None
 
-    def _write_layer(self, layer, kept):
-        for phase, parts in ((PREFILL, kept.rows), (DECODE, kept.reply)):
+    def _check_layers(self):
+        """Compares the layers that have run with those of the header."""
+        if sorted(self.ran) != self.plan["layers"]:
+            raise NotImplementedError(
+                f"attention ran in layers {sorted(self.ran)} of this prompt, and the dump has {self.plan['layers']}")
+
+    def _check_factors(self, call, last):
+        """Computes the last row as readers of factors do, and compares."""
+        m = self.header["model"]
+        n = last.shape[1]
+        q = call.query[0, :, n - 1].reshape(m["kv_heads"], -1, m["head_dim"])
+        s = torch.matmul(q, call.key[0].transpose(1, 2)).reshape(m["heads"], n)
+        s = _score(s, m["scale"], m["soft_cap"])
+        window = m["layer_windows"][call.layer]
+        if window:
+            s[:, : max(0, n - window)] = float("-inf")
+        difference = (torch.softmax(s, -1) - last).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise NotImplementedError(
+                f"layer {call.layer}: the last row differs by {difference:.2g} from what follows from queries and keys "
+                'by section 4 of FORMAT.md: record with store="rows"')
+
+    def _write_rows(self, layer, kept):
+        blocks = []
+        for phase, parts in ((writer.PREFILL, kept.rows), (writer.DECODE, kept.reply)):
             for h in range(kept.heads if parts else 0):
-                x = torch.cat([p[h] for p in parts]).numpy()
-                self._floats(WEIGHTS, x, phase=phase, layer=layer, head0=h, heads=1, rows=x.shape[0], keys=x.shape[1])
-        self._floats(SUMS, kept.sums.numpy(), layer=layer, heads=kept.heads, rows=1, keys=kept.prompt)
+                row = 0
+                for part in parts:
+                    keys = part.shape[2]
+                    step = max(1, writer.MOST_BYTES // (4 * keys))
+                    for x in part[h].split(step):
+                        blocks.append(dict(
+                            kind=writer.WEIGHTS, x=x.numpy(), phase=phase, layer=layer, head0=h, heads=1,
+                            row0=row, rows=len(x), keys=keys))
+                        row += len(x)
+        self.writer.blocks_of(blocks)
+
+    def _write_factors(self, call, kept):
+        m = self.header["model"]
+        n = call.query.shape[2]
+        for phase, lo, hi in ((writer.PREFILL, kept.first, kept.prompt), (writer.DECODE, kept.prompt, n)):
+            if lo == hi:
+                continue
+            q = call.query[0, :, lo:hi]
+            self._write_states(writer.QUERIES, call.layer, q, phase)
+            sums = [_log_sums(call, m, i, min(hi, i + self.chunk)) for i in range(lo, hi, self.chunk)]
+            self.writer.floats(
+                writer.LSE, torch.cat(sums, 1).cpu().float().numpy(), phase=phase, layer=call.layer, heads=m["heads"],
+                rows=hi - lo, keys=1)
+        self._write_states(writer.KEYS, call.layer, call.key[0])
+
+    def _write_states(self, kind, layer, x, phase=writer.PREFILL):
+        """Writes x [heads, n, dim] as [n, heads, dim]."""
+        heads, n, dim = x.shape
+        x = x.transpose(0, 1).float().cpu().contiguous()
+        step = max(1, writer.MOST_BYTES // (4 * heads * dim))
+        self.writer.blocks_of([
+            dict(kind=kind, x=x[i : i + step].numpy(), phase=phase, layer=layer, heads=heads, row0=i,
+                 rows=min(step, n - i), keys=dim)
+            for i in range(0, n, step)])
+
+    def _write_sums(self, layer, kept):
+        self.writer.floats(writer.SUMS, kept.sums.numpy(), layer=layer, heads=kept.heads, rows=1, keys=kept.prompt)
         for i in range(kept.count):
             end = kept.prompt - (kept.count - 1 - i) * kept.size
             x = kept.windows[i, :, :end].numpy()
-            self._floats(WINDOW, x, layer=layer, head0=i, heads=kept.heads, row0=i, rows=1, keys=end)
+            self.writer.floats(writer.WINDOW, x, layer=layer, head0=i, heads=kept.heads, row0=i, rows=1, keys=end)
+
+
+class _Facts:
+    """What the header says about a layer."""
+
+    def __init__(self, call):
+        kwargs = call.kwargs
+        heads, dim = call.query.shape[1], call.query.shape[3]
+        scale = kwargs.get("scaling")
+        self.scale = float(dim**-0.5 if scale is None else scale)
+        self.cap = float(kwargs.get("softcap") or 0)
+        self.window = int(kwargs.get("sliding_window") or 0)
+        self.shape = heads, call.key.shape[1], dim, call.value.shape[3]
+
+
+class _Reference:
+    """What the model's own eager attention does in the last row of a layer. row is the row
+    itself, or None if the model computes it in a smaller dtype than float32."""
+
+    def __init__(self, call, row):
+        n = call.query.shape[2]
+        self.own = call.own
+        self.facts = _Facts(call)
+        self.row = row
+        self.mask = None if call.mask is None else call.mask[:, :, n - 1 :, :n].clone()
+        self.kwargs = call.sliced(n - 1, n)
+
+    def check(self, call, last):
+        """Compares the last recorded row [heads, keys] with the row that the eager
+        attention computes with its own mask and arguments, and with the row that it did
+        compute."""
+        n = call.query.shape[2]
+        mask = None if self.mask is None else self.mask.to(call.dtype)
+        own = self.own(call.module, call.query[:, :, n - 1 :], call.key, call.value, mask, **self.kwargs)[1][0, :, 0]
+        self._compare(call, last, own, TOLERANCE, "that the model's own eager attention computes")
+        if self.row is not None:
+            self._compare(call, last, self.row, DRIFT, "of a run with the model's own eager attention")
+
+    def _compare(self, call, last, own, tolerance, what):
+        difference = (own.to(last.device) - last).abs().max().item()
+        if not difference <= tolerance:
+            raise NotImplementedError(
+                f"layer {call.layer}: the last row would be recorded with a difference of {difference:.2g} from the row "
+                f"{what}; at most {tolerance:g} is allowed")
+
+
+class _Call:
+    """One call of an attention function, with query [1, heads, n, dim] and key and value
+    [1, kv heads, n, dim]. own is the eager attention function of the model. mask is as the
+    module passes it: additive, boolean (true: visible), or None (causal)."""
+
+    def __init__(self, own, module, query, key, value, mask, kwargs):
+        self.own = own
+        self.module = module
+        self.layer = getattr(module, "layer_idx", None)
+        self.dtype = query.dtype if query.dtype == torch.float64 else torch.float32
+        self.query = query.to(self.dtype)
+        self.key = key.to(self.dtype)
+        self.value = value.to(self.dtype)
+        self.mask = mask
+        self.kwargs = kwargs
+
+    def check(self):
+        """Refuses calls that are not the self-attention of one whole sequence."""
+        batch, heads, n, dim = self.query.shape
+        name = type(self.module).__name__
+        if self.layer is None:
+            raise NotImplementedError(f"{name} does not say which layer it is (layer_idx)")
+        if batch != 1 or self.key.shape[2] != n:
+            raise NotImplementedError(
+                f"{name} of layer {self.layer} computes attention for {batch} sequences, {n} queries on "
+                f"{self.key.shape[2]} keys: only the self-attention of one whole sequence is recorded")
+        if heads % self.key.shape[1] != 0:
+            raise NotImplementedError(
+                f"layer {self.layer} has {heads} query heads on {self.key.shape[1]} kv heads: the dump format needs a "
+                "multiple")
+        if self.mask is not None and (self.mask.ndim != 4 or self.mask.shape[2] != n or self.mask.shape[3] < n):
+            raise NotImplementedError(
+                f"layer {self.layer} has a mask of shape {list(self.mask.shape)} for {n} queries")
+        if self.mask is None and not self.kwargs.get("is_causal", getattr(self.module, "is_causal", True)):
+            raise NotImplementedError(f"layer {self.layer} is not causal: the rows of a dump see no later keys")
+
+    def sliced(self, lo, hi):
+        """The arguments of a call with queries lo to hi only."""
+        n = self.query.shape[2]
+        out = {}
+        for name, x in self.kwargs.items():
+            if isinstance(x, torch.Tensor) and x.ndim >= 3 and x.shape[-2:] == (n, n):
+                x = x[..., lo:hi, :hi]
+            out[name] = x
+        return out
+
+    def rows(self, lo, hi):
+        """Computes output [1, hi-lo, heads, dim] and weights [heads, hi-lo, hi] of queries
+        lo to hi."""
+        out, w = self.own(
+            self.module, self.query[:, :, lo:hi], self.key[:, :, :hi], self.value[:, :, :hi], self._mask(lo, hi),
+            **self.sliced(lo, hi))
+        return out, w[0]
+
+    def _mask(self, lo, hi):
+        """The additive mask of queries lo to hi."""
+        hidden = torch.finfo(self.dtype).min
+        n = self.query.shape[2]
+        if self.mask is None:
+            mask = torch.full((1, 1, hi - lo, hi), hidden, dtype=self.dtype, device=self.query.device)
+            return mask.triu(lo + 1)
+        mask = self.mask[:, :, lo:hi, :n]
+        later = mask[..., hi:]
+        if mask.dtype == torch.bool:
+            sees = later.any()
+            mask = torch.where(mask[..., :hi], torch.zeros((), dtype=self.dtype, device=mask.device), hidden)
+        else:
+            sees = (later > -1e4).any()
+            mask = mask[..., :hi].to(self.dtype)
+        if sees:
+            raise NotImplementedError(
+                f"layer {self.layer} is not causal, queries {lo} to {hi - 1} see later keys: the rows of a dump do not")
+        return mask
+
+    def check_rows(self, lo, w):
+        """Refuses rows that `attnscope verify` would report."""
+        sums = w.sum(-1)
+        off = (sums - 1).abs()
+        if not off.max() <= SUM_TOLERANCE:
+            worst = torch.nan_to_num(off, nan=float("inf")).flatten().argmax()
+            head, row = divmod(worst.item(), w.shape[1])
+            raise NotImplementedError(
+                f"layer {self.layer}, head {head}: the weights of query {lo + row} sum to {sums[head, row]:.6g}, "
+                "and version 1 of the dump format has only rows that sum to 1"
+                + (" (this layer has learned sinks)" if self._has_sinks() else ""))
+        if torch.triu(w[:, :, lo:], 1).any():
+            raise NotImplementedError(
+                f"layer {self.layer} is not causal, one of the queries {lo} to {lo + w.shape[1] - 1} sees later keys: "
+                "the rows of a dump do not")
+
+    def _has_sinks(self):
+        return self.kwargs.get("s_aux") is not None or hasattr(self.module, "sinks")
+
+
+def _score(s, scale, cap):
+    """Scores as FORMAT.md defines them, from products of queries and keys."""
+    s = s * scale
+    return cap * torch.tanh(s / cap) if cap else s
+
+
+def _log_sums(call, m, lo, hi):
+    """Log-sum-exps [heads, hi-lo] of the scores of queries lo to hi."""
+    q = call.query[0, :, lo:hi].reshape(m["kv_heads"], -1, m["head_dim"])
+    s = torch.matmul(q, call.key[0, :, :hi].transpose(1, 2)).reshape(m["heads"], hi - lo, hi)
+    s = _score(s, m["scale"], m["soft_cap"])
+    position = torch.arange(hi, device=s.device)
+    query = position[lo:hi, None]
+    unseen = position > query
+    window = m["layer_windows"][call.layer]
+    if window:
+        unseen |= position <= query - window
+    return torch.logsumexp(s.masked_fill(unseen, float("-inf")), -1)
+
+
+def _eager_of(module):
+    """The eager attention function of the modeling module that defines a module."""
+    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if own is None:
+        raise NotImplementedError(
+            f"{type(module).__name__}: its module {type(module).__module__} has no eager_attention_forward")
+    return own
+
+
+@contextlib.contextmanager
+def _replaced(model, watched):
+    """Calls watched(own, ...) instead of each eager attention function own of a model."""
+    names = {type(m).__module__ for m in model.modules()}
+    old = {name: getattr(sys.modules.get(name), "eager_attention_forward", None) for name in names}
+    old = {name: own for name, own in old.items() if own is not None}
+    try:
+        for name, own in old.items():
+            sys.modules[name].eager_attention_forward = lambda *args, own=own, **kwargs: watched(own, *args, **kwargs)
+        yield
+    finally:
+        for name, own in old.items():
+            sys.modules[name].eager_attention_forward = own
+
+
+def _mixer(model, layer):
+    """The class of a layer's attention, or of what the layer has instead."""
+    for name, m in model.named_modules():
+        if name.endswith(f"layers.{layer}") or name.endswith(f"h.{layer}"):
+            kinds = [type(x).__name__ for x in m.modules()]
+            return next((k for k in kinds if k.endswith("Attention")), kinds[1] if len(kinds) > 1 else kinds[0])
+    return "unknown"
 
 
 class _Layer:
@@ -261,9 +559,10 @@ class _Layer:
         self.first = max(0, prompt - plan["window_rows"])  # first recorded row
         self.size = plan["prompt_window_size"]
         self.count = min(plan["prompt_windows"], prompt // self.size)
+        self.keep = plan["store"] == "rows"
         self.sums = torch.zeros(heads, prompt, dtype=torch.float64)
         self.windows = torch.zeros(self.count, heads, prompt, dtype=torch.float64)
-        self.rows = []   # recorded rows of the prompt: parts [heads, n, prompt]
+        self.rows = []   # recorded rows of the prompt: parts [heads, n, keys]
         self.reply = []  # rows of the reply: parts [heads, n, keys]
 
     def edges(self, n, chunk):
@@ -276,13 +575,14 @@ class _Layer:
     def add(self, lo, w):
         """Takes the weights of a slice of queries from position lo on, [heads, n, keys]."""
         if lo >= self.prompt:
-            self.reply.append(w.cpu())
+            if self.keep:
+                self.reply.append(w.float().cpu())
             return
-        w = w[:, :, : self.prompt]
-        total = w.sum(1, dtype=torch.float64).cpu()
-        self.sums += total
+        keys = w.shape[2]
+        total = w.sum(1).double().cpu()
+        self.sums[:, :keys] += total
         start = self.prompt - self.count * self.size  # of the oldest window
         if self.count and lo >= start:
-            self.windows[(lo - start) // self.size] += total
-        if lo >= self.first:
-            self.rows.append(w.cpu())
+            self.windows[(lo - start) // self.size, :, :keys] += total
+        if self.keep and lo >= self.first:
+            self.rows.append(w.float().cpu())
