@@ -1,11 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -23,7 +19,9 @@ func viewCommand() *cli.Command {
 		Usage:     "show dumps of any length in the browser: heads, text, sweeps, comparisons",
 		ArgsUsage: "RUN.attn...",
 		Description: "View prints the address of a page that only this machine can open, and serves it until you interrupt\n" +
-			"it with Ctrl-C.",
+			"it with Ctrl-C. The browser is given a private file that leads to the address, because the address of a\n" +
+			"program's argument can be read by all users of this machine. If the browser cannot read that file, open\n" +
+			"the printed address.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "http", Value: "127.0.0.1:0",
@@ -74,7 +72,7 @@ func runView(c *cli.Context) error {
 	fmt.Fprintln(c.App.Writer, address)
 	notef(c, "the address contains a secret; do not share it. Ctrl-C ends the viewer")
 	if !c.Bool("no-open") {
-		openBrowser(address)
+		defer openBrowser(address)()
 	}
 	return s.Serve(c.Context, l)
 }
@@ -127,15 +125,3 @@ func ownTokenizer(c *cli.Context, h *dumps.Header) *tokenizer.Tokenizer {
 	return tok
 }
 
-// openBrowser shows an address in the user's browser, if there is a screen.
-func openBrowser(address string) error {
-	switch {
-	case runtime.GOOS == "darwin":
-		return exec.Command("open", address).Start()
-	case runtime.GOOS == "windows":
-		return exec.Command("rundll32", "url.dll,FileProtocolHandler", address).Start()
-	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
-		return errors.New("no screen")
-	}
-	return exec.Command("xdg-open", address).Start()
-}

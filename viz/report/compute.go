@@ -2,7 +2,6 @@ package report
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -49,6 +48,7 @@ type heatmap struct {
 // comparison is what selection methods keep at several capacities.
 type comparison struct {
 	missing    string // why there is no comparison; empty if there is one
+	err        error  // the failure that is the reason; nil if the prompts do not allow one
 	methods    []snapkv.Method
 	capacities []int
 	rows       []analysis.MethodRow
@@ -64,7 +64,10 @@ func compute(ctx context.Context, paths []string, cfg Config) (*numbers, error) 
 		return nil, err
 	}
 	if err := n.compare(ctx, paths); err != nil {
-		n.methods = comparison{missing: err.Error()}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		n.methods = comparison{missing: err.Error(), err: err}
 	}
 	if err := n.drawHeatmaps(ctx, paths[0]); err != nil {
 		return nil, err
@@ -117,12 +120,12 @@ func (n *numbers) rates(ctx context.Context, paths []string) error {
 	return err
 }
 
-// compare computes what SnapKV and other methods keep. An error says why they cannot
-// be compared.
+// compare computes what SnapKV and other methods keep.
 func (n *numbers) compare(ctx context.Context, paths []string) error {
 	c := comparison{capacities: n.capacities()}
 	if len(c.capacities) == 0 {
-		return errors.New("the prompts are too short")
+		n.methods.missing = "the prompts are too short"
+		return nil
 	}
 	for _, name := range []string{"snapkv", "h2o", "streamingllm", "tova", "pyramidkv", "recent", "random", "oracle"} {
 		m, err := snapkv.FindMethod(name)

@@ -10,10 +10,14 @@ package report
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/internal/sizes"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -32,8 +36,9 @@ const MaxBytes = 30 << 20
 
 // HTML returns the page for the given dumps, and warnings, which the page contains
 // too. The page loads nothing and runs no scripts. It is an error if the dumps contain
-// no prompt that is longer than the window and has a reply. If the dumps do not hold
-// what the comparison of methods needs, the page says why it is missing.
+// no prompt that is longer than the window and has a reply. If the page lacks a part
+// because a dump is damaged or because the page would be too large, it says so, and the
+// error is an [IncompleteError]: the page can be used.
 func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []analysis.Warning, error) {
 	n, err := compute(ctx, paths, cfg)
 	if err != nil {
@@ -44,14 +49,48 @@ func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []analysis.W
 		return nil, nil, err
 	}
 	text, err := p.html()
-	return text, p.Warnings, err
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings := p.Warnings
+	var missing []string
+	if p.LeftOut > 0 {
+		missing = append(missing, fmt.Sprintf("%d figures of layers, to keep it below %s; attnscope heatmap draws all of them",
+			p.LeftOut, sizes.Text(MaxBytes)))
+	}
+	switch {
+	case n.methods.err != nil:
+		missing = append(missing, fmt.Sprintf("the comparison of methods: %v", n.methods.err))
+	case p.Missing != "":
+		const comparison = "the comparison of methods"
+		warnings = append(warnings, analysis.Warning{Kind: analysis.LeftOut, Method: comparison, Reason: p.Missing})
+	}
+	if missing != nil {
+		return text, warnings, &IncompleteError{missing}
+	}
+	return text, warnings, nil
 }
 
-// WriteFile writes the page to path. A failed call leaves no file.
+// IncompleteError says what a page lacks that could be written otherwise.
+type IncompleteError struct {
+	Missing []string
+}
+
+func (e *IncompleteError) Error() string { return "the page lacks " + strings.Join(e.Missing, ", and ") }
+
+// WriteFile writes the page to path. A failed call leaves no file, unless the error is an
+// [IncompleteError].
 func WriteFile(ctx context.Context, path string, paths []string, cfg Config) ([]analysis.Warning, error) {
 	text, warnings, err := HTML(ctx, paths, cfg)
-	if err != nil {
+	var incomplete *IncompleteError
+	if err != nil && !errors.As(err, &incomplete) {
 		return warnings, err
 	}
-	return warnings, outfile.Write(path, func(w io.Writer) error { _, err := w.Write(text); return err })
+	if failed := outfile.Write(path, func(w io.Writer) error { _, err := w.Write(text); return err }); failed != nil {
+		return warnings, failed
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return warnings, err
 }

@@ -19,6 +19,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 //   - The Host must be a loopback name, so a name that is rebound to 127.0.0.1 is
 //     refused.
 //   - An Origin must be this server's.
+//   - Another site may only open the page itself, with the token, as the file does that
+//     hands the address to the browser.
 //   - The path must begin with the token. Without the token, the answer is the same
 //     for every path.
 func (s *Server) guard(next http.Handler) http.Handler {
@@ -30,7 +32,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if !loopbackHost(r.Host) || !sameOrigin(r) || !sameSite(r) {
+		if !loopbackHost(r.Host) || !sameOrigin(r) || !sameSite(r) && !s.opensPage(r) {
 			http.Error(w, "refused: the request does not come from the viewer's own page", http.StatusForbidden)
 			return
 		}
@@ -78,6 +80,14 @@ func loopbackHost(host string) bool {
 func sameOrigin(r *http.Request) bool {
 	list := r.Header.Values("Origin")
 	return len(list) == 0 || len(list) == 1 && list[0] == "http://"+r.Host
+}
+
+// opensPage reports whether a request opens the page in a tab or window of its own, with
+// the token.
+func (s *Server) opensPage(r *http.Request) bool {
+	h := r.Header
+	rest, ok := s.withoutToken(r.URL)
+	return ok && rest == "" && h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
 }
 
 // sameSite reports whether the browser says that the request comes from this site or

@@ -73,6 +73,36 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// TestAnotherSiteMayOnlyOpenThePage: the file that hands the address to the browser is
+// another site. Only the page itself opens from there, only with the token, and only as a
+// document of its own.
+func TestAnotherSiteMayOnlyOpenThePage(t *testing.T) {
+	v := open(t, "rows", 0)
+	for _, c := range []struct {
+		path, mode, dest string
+		want             int
+	}{
+		{"/" + testToken + "/", "navigate", "document", 200},
+		{"/" + testToken + "/", "navigate", "iframe", 403},
+		{"/" + testToken + "/", "no-cors", "document", 403},
+		{"/" + testToken + "/", "cors", "empty", 403},
+		{"/" + testToken + "/api/captures", "navigate", "document", 403},
+		{"/" + testToken + "/main.js", "navigate", "document", 403},
+		{"/0123456789abcdee/", "navigate", "document", 403},
+		{"/", "navigate", "document", 403},
+	} {
+		r := httptest.NewRequest("GET", "http://127.0.0.1:1234"+c.path, nil)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", c.mode)
+		r.Header.Set("Sec-Fetch-Dest", c.dest)
+		w := httptest.NewRecorder()
+		v.s.Handler().ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%s, %s, %s: %d, want %d", c.path, c.mode, c.dest, w.Code, c.want)
+		}
+	}
+}
+
 // TestQueriesThatMakeNoSense: each is answered with an error in JSON.
 func TestQueriesThatMakeNoSense(t *testing.T) {
 	v := open(t, "rows", 0)
