@@ -124,4 +124,3 @@ func ownTokenizer(c *cli.Context, h *dumps.Header) *tokenizer.Tokenizer {
 	}
 	return tok
 }
-

@@ -76,7 +76,9 @@ type IncompleteError struct {
 	Missing []string
 }
 
-func (e *IncompleteError) Error() string { return "the page lacks " + strings.Join(e.Missing, ", and ") }
+func (e *IncompleteError) Error() string {
+	return "the page lacks " + strings.Join(e.Missing, ", and ")
+}
 
 // WriteFile writes the page to path. A failed call leaves no file, unless the error is an
 // [IncompleteError].
