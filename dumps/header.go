@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Version is the version of the format that this package writes. FORMAT.md lists what
@@ -49,6 +50,30 @@ type Manifest struct {
 	PromptsSHA256   string   `json:"prompts_sha256"`
 	TokenizerSHA256 string   `json:"tokenizer_sha256,omitempty"`
 	Seed            int64    `json:"seed"`
+	Ignored         Ignored  `json:"ignored,omitzero"`
+}
+
+// Ignored lists what was not understood and was ignored because the user asked for it.
+type Ignored struct {
+	// Config holds keys of config.json, generation_config.json, tokenizer_config.json
+	// or of GGUF metadata, sorted.
+	Config []string `json:"config,omitempty"`
+	Fields []string `json:"fields,omitempty"` // of prompt records, sorted
+}
+
+// IsZero reports whether nothing was ignored.
+func (g Ignored) IsZero() bool { return len(g.Config) == 0 && len(g.Fields) == 0 }
+
+// String lists what was ignored as text; it is empty if nothing was.
+func (g Ignored) String() string {
+	var parts []string
+	if len(g.Config) > 0 {
+		parts = append(parts, "configuration keys "+strings.Join(g.Config, ", "))
+	}
+	if len(g.Fields) > 0 {
+		parts = append(parts, "prompt fields "+strings.Join(g.Fields, ", "))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // SHA256 returns the hash of the header: of model, plan and manifest. Captures have

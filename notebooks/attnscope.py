@@ -31,7 +31,8 @@ Block = namedtuple("Block", "at stored raw encoding head0 heads row0 rows key0 k
 
 class Dump:
     """An open dump. header, model and plan are the header as JSON gives it; prompts
-    lists the ends of the complete prompts."""
+    lists the ends of the complete prompts. ignored has the lists "config" and "fields":
+    what was not understood and was ignored at the user's request."""
 
     def __init__(self, path):
         self.data = np.memmap(path, dtype=np.uint8, mode="r")
@@ -40,6 +41,8 @@ class Dump:
         self._read_records()
         self.model = self.header["model"]
         self.plan = self.header["plan"]
+        ignored = self.header["manifest"].get("ignored", {})
+        self.ignored = {key: ignored.get(key, []) for key in ("config", "fields")}
 
     def _read_records(self):
         pending = {}  # blocks of the prompt that has not ended yet

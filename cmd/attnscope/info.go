@@ -100,6 +100,9 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens,
 		listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
+	if ignored := info.Manifest.Ignored; !ignored.IsZero() {
+		fmt.Fprintf(w, "ignored    %s\n", visible.Line(ignored.String()))
+	}
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
 	for _, q := range info.Prompts {
 		kind := "generated"
