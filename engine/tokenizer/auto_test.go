@@ -22,7 +22,7 @@ func TestAutoTokenizer(t *testing.T) {
 	file := "testdata/auto.jsonl.gz"
 	if python := os.Getenv("ATTNSCOPE_PYTHON"); os.Getenv("ATTNSCOPE_LONG") != "" && python != "" {
 		file = filepath.Join(t.TempDir(), "auto.jsonl.gz")
-		if out, err := exec.Command(python, "testdata/make_auto.py", file, "150").CombinedOutput(); err != nil {
+		if out, err := exec.Command(python, "testdata/make_auto.py", file, "60").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
@@ -125,4 +125,32 @@ func (c *autoCounts) run(t *testing.T, line autoLine) {
 	if wrong > 0 {
 		c.differ++
 	}
+}
+
+// autoKind reads a kind of testdata/auto.jsonl.gz: its vocabulary and its settings.
+func autoKind(t *testing.T, kind string) (vocabulary autoLine, cases []autoLine) {
+	t.Helper()
+	f, err := os.Open("testdata/auto.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(z); d.More(); {
+		var line autoLine
+		if err := d.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case line.Kind != kind:
+		case line.Case == "":
+			vocabulary = line
+		default:
+			cases = append(cases, line)
+		}
+	}
+	return vocabulary, cases
 }

@@ -97,19 +97,43 @@ var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 // vocabularies, sorted.
 func GGUFPres() []string { return slices.Sorted(maps.Keys(ggufPres())) }
 
+// loadGGUF makes the tokenizer of a GGUF file from its metadata without the keys that are
+// ignored.
+func loadGGUF(path string, meta map[string]any, o Options) (*Tokenizer, error) {
+	meta = maps.Clone(meta)
+	var ignored []string
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(o.IgnoreConfig))) {
+		if _, ok := meta[key]; ok && strings.HasPrefix(key, "tokenizer.") {
+			delete(meta, key)
+			ignored = append(ignored, key)
+		}
+	}
+	t, err := fromGGUF(path, meta)
+	if err == nil {
+		t.ignored = ignored
+	}
+	return t, err
+}
+
 // fromGGUF makes the tokenizer of a GGUF file from its metadata.
 func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	kind, _ := meta["tokenizer.ggml.model"].(string)
 	if kind == "" {
 		return nil, fmt.Errorf("%s: its metadata has no tokenizer.ggml.model: %w", path, ErrNoTokenizer)
 	}
+	if meta["tokenizer.ggml.normalizer.lowercase"] == true {
+		return nil, fmt.Errorf("%s: tokenizer.ggml.normalizer.lowercase is true, which is not supported: "+
+			"--ignore-config tokenizer.ggml.normalizer.lowercase goes on without it", path)
+	}
 	switch kind {
 	case "gpt2":
 	case "llama", "t5":
 		return spmFromGGUF(path, meta, kind == "t5")
+	case "gemma4":
+		return gemma4FromGGUF(path, meta)
 	default:
 		return nil, fmt.Errorf("%s: tokenizer.ggml.model %q is not supported; "+
-			"gpt2 (byte-level BPE), llama (SentencePiece BPE) and t5 (unigram) are", path, kind)
+			"gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (unigram) and gemma4 are", path, kind)
 	}
 	name, _ := meta["tokenizer.ggml.pre"].(string)
 	pre, ok := ggufPres()[name]
@@ -162,6 +186,57 @@ func fromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
 	return t, t.ggufSpecials(path, meta, pre.bos)
 }
 
+// gemma4FromGGUF makes the tokenizer of Gemma 4: BPE with merges over characters, with ▁ for
+// spaces and bytes for characters outside the vocabulary. As in llama.cpp, no word crosses
+// a newline, a run of newlines that is a piece is one token, and BOS is always added.
+func gemma4FromGGUF(path string, meta map[string]any) (*Tokenizer, error) {
+	tokens := texts(meta["tokenizer.ggml.tokens"])
+	types := numbers(meta["tokenizer.ggml.token_type"])
+	merges := texts(meta["tokenizer.ggml.merges"])
+	f := &file{vocab: make(map[string]int32, len(tokens)), pairs: [][2]string{}}
+	h := sha256.New()
+	for i, s := range tokens {
+		fmt.Fprintf(h, "%d %q\n", i, s)
+		f.vocab[s] = int32(i)
+		if i < len(types) && (types[i] == pieceControl || types[i] == pieceUserDefined) {
+			f.AddedTokens = append(f.AddedTokens, added{Content: s, Special: types[i] == pieceControl})
+		}
+	}
+	for _, line := range merges {
+		a, b, _ := strings.Cut(line, " ")
+		f.pairs = append(f.pairs, [2]string{a, b})
+	}
+	rebuildGemma(f, newConfig(path))
+	f.Model.UnkToken = nil
+	t, list, err := f.build()
+	if err == nil {
+		err = t.setAdded(list, false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	t.source = path
+	t.wholeNewlines = true
+	t.splits = append(t.splits, runs(func(r rune) int {
+		if r == '\n' {
+			return 1
+		}
+		return 0
+	}))
+	if id, ok := meta["tokenizer.ggml.unknown_token_id"].(uint64); ok && id < uint64(len(tokens)) {
+		t.unk = int32(id)
+	}
+	fmt.Fprintf(h, "%q gemma4", merges)
+	t.sha256 = hex.EncodeToString(h.Sum(nil))
+	if err := t.ggufSpecials(path, meta, true); err != nil {
+		return nil, err
+	}
+	if t.bos >= 0 {
+		t.before = []int32{t.bos}
+	}
+	return t, nil
+}
+
 // spmFromGGUF makes the tokenizer of a SentencePiece vocabulary in a GGUF file.
 func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, error) {
 	m := defaultSPM()
@@ -186,6 +261,9 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 	}
 	if v, ok := meta["tokenizer.ggml.add_space_prefix"].(bool); ok {
 		m.dummyPrefix = v
+	}
+	if v, ok := meta["tokenizer.ggml.escape_whitespaces"].(bool); ok {
+		m.escapeSpaces = v
 	}
 	if v, ok := meta["tokenizer.ggml.remove_extra_whitespaces"].(bool); ok {
 		m.extraSpaces = !v
@@ -225,24 +303,30 @@ func spmFromGGUF(path string, meta map[string]any, unigram bool) (*Tokenizer, er
 // ggufSpecials reads BOS, EOS and the chat template. bos says whether BOS is added if
 // the file does not specify it.
 func (t *Tokenizer) ggufSpecials(path string, meta map[string]any, bos bool) error {
-	id := func(name string) int32 {
-		if v, ok := meta[name].(uint64); ok && v < uint64(len(t.pieces)) {
-			return int32(v)
+	for _, end := range []struct {
+		name string
+		add  bool
+		id   *int32
+		to   *[]int32
+	}{{"bos", bos, &t.bos, &t.before}, {"eos", false, &t.eos, &t.after}} {
+		key := "tokenizer.ggml." + end.name + "_token_id"
+		*end.id = -1
+		if v, ok := meta[key].(uint64); ok && v < uint64(len(t.pieces)) {
+			*end.id = int32(v)
+		} else if meta[key] != nil {
+			return fmt.Errorf("%s: %s is %v, want the id of one of %d tokens", path, key, meta[key], len(t.pieces))
 		}
-		return -1
-	}
-	t.bos = id("tokenizer.ggml.bos_token_id")
-	t.eos = id("tokenizer.ggml.eos_token_id")
-	if t.bos >= 0 {
-		t.setSpecial("bos_token", t.pieces[t.bos])
-		if add, ok := meta["tokenizer.ggml.add_bos_token"].(bool); add || !ok && bos {
-			t.before = []int32{t.bos}
+		key = "tokenizer.ggml.add_" + end.name + "_token"
+		add, isFlag := meta[key].(bool)
+		if !isFlag && meta[key] != nil {
+			return fmt.Errorf("%s: %s is %v, want true or false", path, key, meta[key])
 		}
-	}
-	if t.eos >= 0 {
-		t.setSpecial("eos_token", t.pieces[t.eos])
-		if add, _ := meta["tokenizer.ggml.add_eos_token"].(bool); add {
-			t.after = []int32{t.eos}
+		if *end.id < 0 {
+			continue
+		}
+		t.setSpecial(end.name+"_token", t.pieces[*end.id])
+		if add || !isFlag && end.add {
+			*end.to = []int32{*end.id}
 		}
 	}
 	if text, ok := meta["tokenizer.chat_template"].(string); ok {

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,8 +33,11 @@ func TestSentencePieceOfGGUF(t *testing.T) {
 			meta["tokenizer.ggml.model"] = "t5"
 		}
 		list := map[string][]any{}
-		for i := range m.pieces {
-			list["tokens"] = append(list["tokens"], m.pieces[i])
+		for i, piece := range m.pieces {
+			if m.types[i] == pieceUserDefined {
+				piece = strings.ReplaceAll(piece, "▁", " ") // as the converter writes it
+			}
+			list["tokens"] = append(list["tokens"], piece)
 			list["scores"] = append(list["scores"], float64(m.scores[i]))
 			list["token_type"] = append(list["token_type"], int64(m.types[i]))
 		}
@@ -112,5 +116,89 @@ func TestVocabulariesOfLlamaCpp(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGemma4 checks the vocabulary gemma4 of GGUF files with the pieces and merges of a
+// tokenizer.json of Gemma, whose ids AutoTokenizer has. The vocabulary has no merges of
+// newlines, but a piece for two of them, which llama.cpp takes whole.
+func TestGemma4(t *testing.T) {
+	vocabulary, cases := autoKind(t, "gemma")
+	var f struct {
+		AddedTokens []added `json:"added_tokens"`
+		Model       struct {
+			Vocab  map[string]int
+			Merges [][2]string
+		}
+	}
+	if err := json.Unmarshal(vocabulary.Text, &f); err != nil {
+		t.Fatal(err)
+	}
+	tokens := make([]any, len(f.Model.Vocab))
+	types := make([]any, len(f.Model.Vocab))
+	for s, id := range f.Model.Vocab {
+		tokens[id] = s
+		types[id] = int64(pieceNormal)
+		if strings.HasPrefix(s, "<0x") {
+			types[id] = int64(pieceByte)
+		}
+	}
+	for _, a := range f.AddedTokens {
+		if a.SingleWord {
+			continue // GGUF has no such tokens
+		}
+		kind := int64(pieceUserDefined)
+		if a.Special {
+			kind = pieceControl
+		}
+		for int(a.ID) >= len(tokens) {
+			tokens = append(tokens, "")
+			types = append(types, int64(pieceNormal))
+		}
+		tokens[a.ID] = a.Content
+		types[a.ID] = kind
+	}
+	tokens = append(tokens, "\n\n")
+	types = append(types, int64(pieceNormal))
+	var merges []any
+	for _, m := range f.Model.Merges {
+		merges = append(merges, m[0]+" "+m[1])
+	}
+	tok, err := fromGGUF("x.gguf", map[string]any{
+		"tokenizer.ggml.model": "gemma4", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types,
+		"tokenizer.ggml.merges": merges, "tokenizer.ggml.bos_token_id": uint64(1), "tokenizer.ggml.unknown_token_id": uint64(0),
+		"tokenizer.ggml.add_bos_token": false,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, c := range cases {
+		if !strings.HasPrefix(c.Case, "class GemmaTokenizerFast") {
+			continue
+		}
+		for _, raw := range c.Strings {
+			var text string
+			var want []int32
+			if err := json.Unmarshal(raw, &[]any{&text, nil, &want}); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(text, "wor") || strings.Contains(text, "new>") || strings.Contains(text, "\n\n") || strings.Contains(text, "<mask>") || strings.Contains(text, "<pad>") {
+				continue // the class adds other tokens
+			}
+			checked++
+			if got := tok.Encode(text, false); !slices.Equal(got, want) {
+				t.Errorf("%q: %v, want %v", text, got, want)
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("only %d texts", checked)
+	}
+	end := int32(len(tokens) - 1)
+	for text, want := range map[string][]int32{"\n\n": {1, end}, "a\n\n": {1, tok.Encode("a", false)[0], end}} {
+		if got := tok.Encode(text, true); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func LoadWith(path string, o Options) (t *Tokenizer, err error) {
 			return nil, err
 		}
 		defer ck.Close()
-		return fromGGUF(path, ck.Config())
+		return loadGGUF(path, ck.Config(), o)
 	}
 	name := filepath.Join(path, "tokenizer.json")
 	data, err := readFile(name)

@@ -53,10 +53,13 @@ type Tokenizer struct {
 	unk          int32 // id of the unknown token, -1: none
 	fuseUnk      bool  // a run of unknown characters becomes one unknown token
 	ignoreMerges bool  // a word of the vocabulary is one token, regardless of the merges
-	merges       mergeTable
-	unigram      *lattice // nil: BPE
-	before       []int32  // ids that the post-processor puts before a text
-	after        []int32  // ids that the post-processor puts after a text
+
+	wholeNewlines bool // the same for words that begin with a newline
+
+	merges  mergeTable
+	unigram *lattice // nil: BPE
+	before  []int32  // ids that the post-processor puts before a text
+	after   []int32  // ids that the post-processor puts after a text
 
 	// Decoding.
 	stripSpace  bool // drop the space that the normalizer put at the beginning
@@ -262,9 +265,11 @@ func (t *Tokenizer) undivided(s string, out *[]int32, cache *wordCache) {
 		*out = append(*out, place.ids...)
 		return
 	}
-	if id, ok := t.vocab[s]; ok && t.ignoreMerges {
-		*out = append(*out, id)
-		return
+	if t.ignoreMerges || t.wholeNewlines && s[0] == '\n' {
+		if id, ok := t.vocab[s]; ok {
+			*out = append(*out, id)
+			return
+		}
 	}
 	var ids []int32
 	switch {
