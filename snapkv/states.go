@@ -44,7 +44,7 @@ func (s *States) Select(c Config) ([][]int32, error) {
 
 // Scores returns the pooled votes, [head or kv head][prefix], rounded to the dtype of
 // the states. It returns an error if the window is longer than the queries given, or
-// if a product is not a number.
+// if a score is not finite, because it is too large for the dtype.
 func (s *States) Scores(c Config) ([][]float64, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -95,10 +95,8 @@ func (s *States) vote(head, window int) ([]float64, error) {
 				sum += q[d] * v
 			}
 			row[j] = s.Round(s.Round(sum) / root)
-			if v := float64(row[j]); v != v {
-				return nil, fmt.Errorf(
-					"head %d: the score of window row %d and position %d is not a number: NaN or infinity in the states",
-					head, i, j)
+			if v := row[j]; v-v != 0 {
+				return nil, s.overflow(head, i, j, sum)
 			}
 			top = max(top, float64(row[j]))
 		}
@@ -115,4 +113,15 @@ func (s *States) vote(head, window int) ([]float64, error) {
 		out[j] = float64(s.Round(v))
 	}
 	return out, nil
+}
+
+// overflow describes a score that is not finite: of a head, a row of the window and a
+// position. sum is the product of query and key before it is rounded.
+func (s *States) overflow(head, row, position int, sum float32) error {
+	why := "the product of query and key overflows float32: are the states right?"
+	if sum-sum == 0 {
+		why = fmt.Sprintf("the product %g of query and key is too large for the dtype of the states: convert them to F32",
+			sum)
+	}
+	return fmt.Errorf("head %d: the score of window row %d and position %d is not finite: %s", head, row, position, why)
 }

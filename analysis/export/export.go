@@ -186,6 +186,9 @@ func writeNPZ(path string, list []tensor.Tensor) error {
 	return outfile.Write(path, func(w io.Writer) error {
 		z := zip.NewWriter(w)
 		for _, t := range list {
+			if err := t.CheckLength(); err != nil {
+				return err
+			}
 			f, err := z.CreateHeader(&zip.FileHeader{Name: t.Name + ".npy", Method: zip.Store})
 			if err != nil {
 				return err

@@ -12,8 +12,14 @@ import (
 )
 
 // WriteSafetensors writes tensors, in the order given, and metadata to a safetensors
-// file. A failed write leaves no file and does not change an existing one.
+// file. A failed write leaves no file and does not change an existing one. A tensor
+// whose data do not have the length of its shape is an error.
 func WriteSafetensors(path string, tensors []tensor.Tensor, meta map[string]string) error {
+	for _, t := range tensors {
+		if err := t.CheckLength(); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
 	var head bytes.Buffer
 	head.WriteByte('{')
 	if len(meta) > 0 {

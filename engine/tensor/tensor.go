@@ -30,6 +30,18 @@ func (t Tensor) Elements() int {
 	return n
 }
 
+// CheckLength returns an error if the data are shorter or longer than the shape says.
+func (t Tensor) CheckLength() error {
+	want, err := t.DType.Bytes(t.Elements())
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	if len(t.Data) != want {
+		return fmt.Errorf("tensor %s: %d bytes, but %v of %s take %d", t.Name, len(t.Data), t.Shape, t.DType, want)
+	}
+	return nil
+}
+
 // Rows returns the number of rows of the tensor seen as a matrix whose rows run along
 // the last axis.
 func (t Tensor) Rows() int {
