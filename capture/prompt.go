@@ -67,6 +67,13 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	info := r.describe(p)
 	about := ModelInfo("", &cfg)
 	info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
+	if info.Store == dumps.StoreFactors && cfg.Rope.Restarts(len(p.Tokens), one.room) {
+		if plan.Store == dumps.StoreFactors {
+			return fmt.Errorf("%d tokens and a reply of up to %d: past %d tokens this model computes all its keys anew, "+
+				"and factors have one key for each position: record rows (--store rows)", len(p.Tokens), one.room, cfg.Rope.Original)
+		}
+		info.Store = dumps.StoreRows
+	}
 	pw, err := r.w.Begin(info)
 	if err != nil {
 		return err

@@ -266,7 +266,7 @@ func (r *runner) sharedTokens(group []prompts.Prompt) int {
 	common := len(group[0].Tokens)
 	for i := range group {
 		tokens := group[i].Tokens
-		if rope.Varies(len(tokens)) {
+		if rope.Varies(len(tokens)) || rope.Restarts(len(tokens), r.c.ReplyRoom(&group[i])) {
 			return 0 // the document is rotated differently in each prompt
 		}
 		n := 0

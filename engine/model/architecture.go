@@ -24,6 +24,10 @@ type Architecture struct {
 	// Names maps the roles of tensors to the family's own names in hub checkpoints.
 	Names map[string]string
 
+	PartialRope bool        // partial_rotary_factor counts; other families ignore it
+	RestartRope bool        // keys are computed anew where the rotation of long sequences begins
+	LocalTheta  float64     // layers with a sliding window have their own rotation, of this base by default; 0: they do not
+	LocalBase   string      // the field that states this base; empty: none
 	Pairing     cpu.Pairing // how the rotation pairs channels, in hub checkpoints
 	GGUFPairing cpu.Pairing // the same, in GGUF files
 	Fused       bool        // q, k and v are one tensor; so are gate and up

@@ -17,10 +17,22 @@ func (m *Model) Step(ctx context.Context, list []*Session, tokens []int32, passe
 	if len(list) != len(tokens) || len(list) != len(passes) {
 		return fmt.Errorf("%d sequences, %d tokens, %d passes: want equal numbers", len(list), len(tokens), len(passes))
 	}
-	if len(list) < 2 {
+	restart := false
+	for i, s := range list {
+		restart = restart || m.config.Rope.Restart && s.long != m.config.Rope.Varies(max(passes[i].Length, s.Len()+1))
+	}
+	if len(list) < 2 || restart {
 		return oneByOne(ctx, list, tokens, passes)
 	}
-	return m.orChanged(m.backend.step(ctx, list, tokens, passes))
+	if err := m.backend.step(ctx, list, tokens, passes); err != nil {
+		return m.orChanged(err)
+	}
+	if m.config.Rope.Restart {
+		for i, s := range list {
+			s.tokens = append(s.tokens, tokens[i])
+		}
+	}
+	return m.orChanged(nil)
 }
 
 // oneByOne runs the sequences of a step one after another.

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/attnscope/attnscope/engine/cpu"
 )
@@ -11,10 +12,17 @@ var cohereDefaults = map[string]any{
 	"max_position_embeddings": 8192, "bos_token_id": 5, "eos_token_id": 255001, "rms_norm_eps": 1e-5, "logit_scale": 0.0625, "sliding_window": 4096,
 }
 
+// cohereWith returns the defaults of a generation, whose rotations have different bases.
+func cohereWith(theta float64) map[string]any {
+	d := maps.Clone(cohereDefaults)
+	d["rope_theta"] = theta
+	return d
+}
+
 // cohere has one norm for attention and feed-forward, and rotates pairs of adjacent
 // channels.
 var cohere = Architecture{
-	Name: "cohere", GGUF: "command-r", About: "Command R", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereDefaults,
+	Name: "cohere", GGUF: "command-r", About: "Command R", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereWith(5e5),
 	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps"},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("use_qk_norm", false) {
@@ -33,7 +41,7 @@ var cohere = Architecture{
 
 // cohere2 rotates only the layers with a sliding window.
 var cohere2 = Architecture{
-	Name: "cohere2", GGUF: "cohere2", About: "Command R7B, Command A", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereDefaults,
+	Name: "cohere2", GGUF: "cohere2", About: "Command R7B, Command A", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereWith(1e4),
 	Keys: cohere.Keys,
 	Adjust: func(c *Config, f *fields) error {
 		c.slidingWindow(f, f.everyNth(4))

@@ -205,6 +205,7 @@ func newConfig(a Architecture, f *fields) Config {
 func finish(c *Config, f *fields) error {
 	c.checkLayerTypes(f)
 	c.Rope, c.LocalRope = readRopes(c, f)
+	c.Rope.Restart = c.arch.RestartRope && c.Rope.Long != nil
 	if c.MaxPositions > 0 {
 		c.MaxPositions = max(c.MaxPositions, c.Rope.Positions)
 	}

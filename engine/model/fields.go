@@ -16,6 +16,7 @@ type fields struct {
 	keys     map[string]string // name of a field in the source, if it differs
 	prefix   string            // of the names in GGUF metadata: the architecture and a dot
 	asked    map[string]bool   // keys of GGUF metadata that were asked for; nil: they are not collected
+	nested   bool              // of a rotation that only layers of one kind have
 	err      error
 }
 

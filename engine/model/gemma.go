@@ -66,19 +66,19 @@ var gemma2 = Architecture{
 // sliding window and their own rotation.
 var gemma3 = Architecture{
 	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; the decoder of multimodal models)", PostNorms: true, QKNorm: true,
+	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
 	Defaults: map[string]any{
 		"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
 		"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 4096,
-		"query_pre_attn_scalar": 256, "rope_theta": 1e6, "rope_local_base_freq": 10000,
+		"query_pre_attn_scalar": 256, "rope_theta": 1e6,
 	},
 	Adjust: func(c *Config, f *fields) error {
 		c.gemmaScales(f)
 		c.gemmaScore(f, 62) // attn_logit_softcapping is not read by the reference either
 		c.LogitCap = float32(f.number("final_logit_softcapping", 0))
 		c.slidingWindow(f, f.everyNth(6))
-		if c.LocalRope == nil {
-			c.LocalRope = &Rope{Kind: "default", Factor: 1, Theta: f.number("rope_local_base_freq", 10000), Dim: c.HeadDim, Pairing: c.Rope.Pairing}
-			c.LocalRope.InvFreq = plainFreq(c.LocalRope.Theta, c.LocalRope.Dim)
+		if f.gguf() {
+			c.LocalRope = plainRope(c, f.number("rope_local_base_freq", c.arch.LocalTheta))
 		}
 		return nil
 	},

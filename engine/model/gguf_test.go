@@ -187,7 +187,7 @@ func TestRopeFactorsOfGGUF(t *testing.T) {
 			continue
 		}
 		for i, inv := range got.Rope.InvFreq {
-			if want := plain.Rope.InvFreq[i] / c.by; math.Abs(inv-want) > 1e-7*want {
+			if want := float64(plain.Rope.InvFreq[i]) / c.by; math.Abs(float64(inv)-want) > 1e-7*want {
 				t.Errorf("%s: frequency %d is %g, want %g", name, i, inv, want)
 			}
 		}

@@ -9,11 +9,11 @@ var glmDefaults = map[string]any{
 
 // glm rotates pairs of adjacent channels in half of each head, and has gate and up in one
 // tensor.
-var glm = Architecture{Name: "glm", About: "GLM-4 9B, GLM-Edge", FusedGate: true, Pairing: cpu.Adjacent, Defaults: glmDefaults}
+var glm = Architecture{Name: "glm", PartialRope: true, About: "GLM-4 9B, GLM-Edge", FusedGate: true, Pairing: cpu.Adjacent, Defaults: glmDefaults}
 
 // glm4 normalizes the inputs and outputs of blocks.
 var glm4 = Architecture{
-	Name: "glm4", GGUF: "glm4", About: "GLM-4-0414, Z1", FusedGate: true, PostNorms: true, Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: glmDefaults,
+	Name: "glm4", PartialRope: true, GGUF: "glm4", About: "GLM-4-0414, Z1", FusedGate: true, PostNorms: true, Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: glmDefaults,
 	Names: map[string]string{
 		"attn_out_norm": "model.layers.%d.post_self_attn_layernorm", "pre_ffn_norm": "model.layers.%d.post_attention_layernorm",
 		"post_ffn_norm": "model.layers.%d.post_mlp_layernorm",

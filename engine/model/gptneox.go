@@ -7,7 +7,7 @@ import (
 // gptneox has two norms of the same state in parallel blocks, and stores the query, key
 // and value of each head together.
 var gptneox = Architecture{
-	Name: "gpt_neox", GGUF: "gptneox", About: "GPT-NeoX, Pythia", Fused: true,
+	Name: "gpt_neox", PartialRope: true, GGUF: "gptneox", About: "GPT-NeoX, Pythia", Fused: true,
 	Defaults: map[string]any{
 		"vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44, "num_attention_heads": 64,
 		"max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 2, "hidden_act": "gelu", "partial_rotary_factor": 0.25, "rope_theta": 10000, "rms_norm_eps": 1e-5,

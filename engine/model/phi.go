@@ -4,7 +4,7 @@ import "fmt"
 
 // phi3 has q, k and v in one tensor, and gate and up in another.
 var phi3 = Architecture{
-	Name: "phi3", GGUF: "phi3", About: "Phi-3, Phi-3.5, Phi-4 (dense)", Fused: true,
+	Name: "phi3", PartialRope: true, GGUF: "phi3", About: "Phi-3, Phi-3.5, Phi-4 (dense)", Fused: true, RestartRope: true,
 	Defaults: map[string]any{
 		"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"max_position_embeddings": 4096, "original_max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 32000, "rms_norm_eps": 1e-5,
@@ -17,7 +17,7 @@ var phi3 = Architecture{
 
 // phi has one norm for attention and feed-forward, whose outputs are added together.
 var phi = Architecture{
-	Name: "phi", GGUF: "phi2", About: "Phi-1, Phi-1.5, Phi-2",
+	Name: "phi", PartialRope: true, GGUF: "phi2", About: "Phi-1, Phi-1.5, Phi-2",
 	Defaults: map[string]any{
 		"vocab_size": 51200, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
 		"max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "gelu_new", "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5,

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -19,7 +20,7 @@ type Rope struct {
 	Dim     int // rotated channels of a head
 	Pairing cpu.Pairing
 	Kind    string // one of RopeKinds
-	InvFreq []float64
+	InvFreq []float32
 	Factor  float64
 	// Positions is the number of positions that a stretched rotation reaches; 0 if the
 	// rotation is not stretched or reaches MaxPositions.
@@ -28,8 +29,17 @@ type Rope struct {
 	// frequencies Long; dynamic uses a base that grows with the length, faster for a
 	// larger Growth.
 	Original int
-	Long     []float64
+	Long     []float32
 	Growth   float64
+	// Restart says that all keys are computed anew when a sequence grows longer than
+	// Original (Phi-3). In other models with two lists of frequencies, keys stay as they are.
+	Restart bool
+}
+
+// Restarts reports whether a reply that follows a prompt may make the model compute the
+// keys of the prompt anew.
+func (r *Rope) Restarts(prompt, reply int) bool {
+	return r.Restart && !r.Varies(prompt) && r.Varies(prompt+reply)
 }
 
 // Varies reports whether sequences of this length are rotated differently from short
@@ -44,9 +54,11 @@ func (r *Rope) at(length int) *Rope {
 	long := *r
 	long.InvFreq = r.Long
 	if r.Growth > 0 {
-		ratio := float64(length) / float64(r.Original)
-		base := r.Theta * math.Pow(r.Growth*ratio-(r.Growth-1), float64(r.Dim)/float64(r.Dim-2))
-		long.InvFreq = plainFreq(base, r.Dim)
+		ratio := float32(float32(r.Growth)*float32(length)) / float32(r.Original)
+		grown := float64(ratio - float32(r.Growth-1))
+		power := float32(float64(r.Dim) / float64(r.Dim-2))
+		base := float32(r.Theta) * float32(math.Pow(grown, float64(power)))
+		long.InvFreq = plainFreq(float64(base), r.Dim)
 	}
 	return &long
 }
@@ -54,17 +66,20 @@ func (r *Rope) at(length int) *Rope {
 // readRopes reads the rotation of a model and the second rotation of layers with a
 // sliding window, which is nil if they have none. Older configurations have rope_theta
 // and rope_scaling; newer ones have rope_parameters, for all layers or by kind of
-// layer; GGUF files have rope keys of their own.
+// layer; GGUF files have rope keys of their own. Of rope_scaling and rope_parameters,
+// rope_scaling counts.
 func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	if f.gguf() {
 		return ggufRope(c, f), nil
 	}
 	p := f.object("rope_parameters")
-	if p == nil {
-		if p = f.object("rope_scaling"); p != nil && len(p.values) > 0 && p.text("rope_type", p.text("type", "")) == "" && p.object(fullLayer) == nil {
-			p.bad("rope_type", "missing", "one of "+strings.Join(RopeKinds, ", "))
-			f.take(p)
-		}
+	old := f.object("rope_scaling")
+	if c.arch.LocalTheta > 0 {
+		return readTwoRopes(c, f, p, old)
+	}
+	if old != nil && len(old.values) > 0 {
+		p = old
+		p.needRopeType()
 	}
 	if p == nil {
 		p = &fields{source: f.source, values: map[string]any{}}
@@ -76,25 +91,99 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 		f.take(p)
 		return r, nil
 	}
-	if full == nil {
-		full = &fields{source: f.source, values: map[string]any{}}
-	}
-	r := readRope(c, f, full)
-	f.take(full)
+	r := readLayersRope(c, f, full)
 	if sliding == nil {
 		return r, nil
 	}
-	local := readRope(c, f, sliding)
-	f.take(sliding)
+	local := readLayersRope(c, f, sliding)
 	return r, &local
+}
+
+// readTwoRopes reads the rotations of a family whose layers with a sliding window have
+// their own. There, rope_scaling concerns the other layers alone.
+func readTwoRopes(c *Config, f, p, old *fields) (Rope, *Rope) {
+	var full, sliding *fields
+	if p != nil && len(p.values) > 0 {
+		full = p.object(fullLayer)
+		sliding = p.object(slidingLayer)
+		if full == nil && sliding == nil {
+			p.bad(fullLayer, "missing", "the rotation of these layers, and that of "+slidingLayer)
+		}
+		f.take(p)
+	}
+	if full == nil {
+		full = &fields{source: f.source, values: map[string]any{}}
+	}
+	if old != nil && len(old.values) > 0 {
+		old.needRopeType()
+		joined := maps.Clone(full.values)
+		maps.Copy(joined, old.values)
+		full = &fields{source: old.source, values: joined, err: old.err}
+	}
+	r := readLayersRope(c, f, full)
+	theta := c.arch.LocalTheta
+	if c.arch.LocalBase != "" {
+		theta = f.number(c.arch.LocalBase, theta)
+	}
+	if sliding == nil {
+		return r, plainRope(c, theta)
+	}
+	sliding.defaults = map[string]any{"rope_theta": theta}
+	local := readLayersRope(c, f, sliding)
+	return r, &local
+}
+
+// pairing returns how the rotation pairs channels.
+func (c *Config) pairing() cpu.Pairing {
+	if c.gguf {
+		return c.arch.GGUFPairing
+	}
+	return c.arch.Pairing
+}
+
+// plainRope returns the rotation of whole heads by a base.
+func plainRope(c *Config, theta float64) *Rope {
+	return &Rope{Kind: "default", Factor: 1, Theta: theta, Dim: c.HeadDim, Pairing: c.pairing(), InvFreq: plainFreq(theta, c.HeadDim)}
+}
+
+// readLayersRope reads the rotation of the layers of one kind.
+func readLayersRope(c *Config, f, p *fields) Rope {
+	if p == nil {
+		p = &fields{source: f.source, values: map[string]any{}}
+	}
+	p.nested = true
+	r := readRope(c, f, p)
+	f.take(p)
+	return r
+}
+
+// needRopeType keeps an error if an object that scales the rotation does not say how.
+func (f *fields) needRopeType() {
+	if f.text("rope_type", f.text("type", "")) == "" && f.object(fullLayer) == nil {
+		f.bad("rope_type", "missing", "one of "+strings.Join(RopeKinds, ", "))
+	}
+}
+
+// ropeIgnored lists the fields of a rotation that may be left unread: those of other
+// kinds, which transformers ignores too, and what describes the training.
+var ropeIgnored = []string{
+	"rope_theta", "rope_type", "type", "partial_rotary_factor", "factor", "original_max_position_embeddings", "attention_factor",
+	"beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "finetuned",
+	fullLayer, slidingLayer,
 }
 
 // readRope reads one rotation from p, and fields that are missing in p from f.
 func readRope(c *Config, f, p *fields) Rope {
-	r := Rope{Factor: 1, Pairing: c.arch.Pairing}
+	r := Rope{Factor: 1, Pairing: c.pairing()}
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
 	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
 	r.Kind = p.text("rope_type", p.text("type", "default"))
+	if !c.arch.PartialRope && partial != 1 {
+		if r.Kind != "default" {
+			p.bad("partial_rotary_factor", partial, "1 in a "+c.Architecture+" model with this rope_type")
+		}
+		partial = 1 // as in transformers
+	}
 	r.Dim = int(float64(c.HeadDim) * partial)
 	if f.err != nil || p.err != nil {
 		return r
@@ -115,7 +204,7 @@ func readRope(c *Config, f, p *fields) Rope {
 // ggufRope reads the rotation of a GGUF file; ropeTensors adds the factors that are
 // stored as tensors.
 func ggufRope(c *Config, f *fields) Rope {
-	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.arch.GGUFPairing}
+	r := Rope{Kind: "default", Factor: 1, Theta: f.number("rope.freq_base", 10000), Pairing: c.pairing()}
 	r.Dim = f.count("rope.dimension_count", c.HeadDim, 2)
 	if f.err != nil {
 		return r
@@ -142,7 +231,7 @@ func ggufRope(c *Config, f *fields) Rope {
 			"factor": factor, "original_max_position_embeddings": "rope.scaling.original_context_length",
 			"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow",
 		}}
-		r.yarn(c, p)
+		r.yarn(p, p.number("original_max_position_embeddings", float64(c.MaxPositions)))
 		f.take(p)
 		if ext := f.number("rope.scaling.yarn_ext_factor", 1); ext != 1 {
 			f.bad("rope.scaling.yarn_ext_factor", ext, "1")
@@ -158,7 +247,7 @@ func ggufRope(c *Config, f *fields) Rope {
 // frequency (llama3), or two lists (longrope).
 func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 	r := &c.Rope
-	read := func(name string) ([]float64, error) {
+	read := func(name string) ([]float32, error) {
 		t, ok := ck.Tensor(name)
 		if !ok {
 			return nil, nil
@@ -170,9 +259,9 @@ func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ck.Path(), err)
 		}
-		out := make([]float64, len(v))
+		out := make([]float32, len(v))
 		for i, x := range v {
-			if out[i] = r.InvFreq[i] / float64(x); !(x > 0) {
+			if out[i] = r.InvFreq[i] / x; !(x > 0) {
 				return nil, fmt.Errorf("%s: tensor %s: element %d is %v, want a positive number", ck.Path(), name, i, x)
 			}
 		}
@@ -198,6 +287,7 @@ func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 		r.Kind = "longrope"
 		r.InvFreq = short
 		r.Long = long
+		r.Restart = c.arch.RestartRope
 		r.Original = f.count("rope.scaling.original_context_length", c.MaxPositions, 1)
 		r.Factor = f.number("rope.scaling.attn_factor", 1)
 	} else if r.Kind == "longrope" {
@@ -206,18 +296,29 @@ func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 	return f.err
 }
 
+// powers returns the base to the power of 2i/dim for each pair of channels i. Like all
+// arithmetic of frequencies in this file it rounds to float32 wherever transformers does:
+// at position 30,000, frequencies that are more precise change weights by 1e-3.
+func powers(theta float64, dim int) []float32 {
+	out := make([]float32, dim/2)
+	for i := range out {
+		out[i] = float32(math.Pow(float64(float32(theta)), float64(float32(2*i)/float32(dim))))
+	}
+	return out
+}
+
 // plainFreq returns the frequencies of a base without scaling.
-func plainFreq(theta float64, dim int) []float64 {
-	inv := make([]float64, dim/2)
-	for i := range inv {
-		inv[i] = 1 / math.Pow(theta, float64(2*i)/float64(dim))
+func plainFreq(theta float64, dim int) []float32 {
+	inv := powers(theta, dim)
+	for i, p := range inv {
+		inv[i] = 1 / p
 	}
 	return inv
 }
 
-func scale(inv []float64, factor float64) {
+func scale(inv []float32, factor float64) {
 	for i := range inv {
-		inv[i] /= factor
+		inv[i] /= float32(factor)
 	}
 }
 
@@ -236,11 +337,11 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 			p.bad("rope_type", "dynamic", "another kind if only two channels are rotated")
 		}
 	case "llama3":
-		r.llama3(p)
+		r.llama3(p, originalLength(c, f, p))
 	case "yarn":
-		r.yarn(c, p)
+		r.yarn(p, originalLength(c, f, p))
 	case "longrope", "su":
-		r.longrope(c, f, p)
+		r.longrope(c, p, originalLength(c, f, p))
 	default:
 		if f.err == nil {
 			f.err = fmt.Errorf("%s: rope_type %q is not supported; these are: %s", p.source, r.Kind, strings.Join(RopeKinds, ", "))
@@ -248,35 +349,48 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	}
 }
 
+// originalLength returns the number of positions before the rotation was stretched. The
+// configuration's own field takes precedence over that of the rotation, unless layers
+// have rotations of their own.
+func originalLength(c *Config, f, p *fields) float64 {
+	const name = "original_max_position_embeddings"
+	n := p.number(name, float64(c.MaxPositions))
+	if !p.nested {
+		n = f.number(name, n)
+	}
+	if n <= 0 {
+		p.bad(name, n, "a number above 0")
+	}
+	return n
+}
+
 // llama3 divides the low frequencies by a factor, leaves the high ones unchanged, and
 // blends in between (the rule of Llama 3.1).
-func (r *Rope) llama3(p *fields) {
-	factor := p.positive("factor", 0)
+func (r *Rope) llama3(p *fields, original float64) {
+	factor := float32(p.positive("factor", 0))
 	low := p.positive("low_freq_factor", 0)
 	high := p.positive("high_freq_factor", 0)
-	original := p.positive("original_max_position_embeddings", 0)
 	if p.err == nil && low == high {
 		p.bad("high_freq_factor", high, "another number than low_freq_factor")
 	}
 	for i, inv := range r.InvFreq {
-		wave := 2 * math.Pi / inv
+		wave := float32(2*math.Pi) / inv
 		switch {
-		case wave > original/low:
+		case wave > float32(original/low):
 			r.InvFreq[i] = inv / factor
-		case wave >= original/high:
-			smooth := (original/wave - low) / (high - low)
-			r.InvFreq[i] = (1-smooth)*inv/factor + smooth*inv
+		case wave >= float32(original/high):
+			smooth := (float32(original)/wave - float32(low)) / float32(high-low)
+			r.InvFreq[i] = float32((1-smooth)*inv)/factor + float32(smooth*inv)
 		}
 	}
 }
 
 // yarn interpolates the low frequencies and keeps the high ones (arXiv:2309.00071).
-func (r *Rope) yarn(c *Config, p *fields) {
+func (r *Rope) yarn(p *fields, original float64) {
 	factor := p.positive("factor", 0)
-	original := p.number("original_max_position_embeddings", float64(c.MaxPositions))
 	r.Positions = int(factor * original)
-	fast := p.number("beta_fast", 32)
-	slow := p.number("beta_slow", 1)
+	fast := orDefault(p.number("beta_fast", 0), 32)
+	slow := orDefault(p.number("beta_slow", 0), 1)
 	dim := float64(r.Dim)
 	at := func(turns float64) float64 {
 		return dim * math.Log(original/(turns*2*math.Pi)) / (2 * math.Log(r.Theta))
@@ -289,9 +403,10 @@ func (r *Rope) yarn(c *Config, p *fields) {
 	if lo == hi {
 		hi += 0.001
 	}
-	for i, inv := range r.InvFreq {
-		ramp := math.Min(1, math.Max(0, (float64(i)-lo)/(hi-lo)))
-		r.InvFreq[i] = inv/factor*ramp + inv*(1-ramp)
+	for i, power := range powers(r.Theta, r.Dim) {
+		ramp := min(1, max(0, (float32(i)-float32(lo))/float32(hi-lo)))
+		keep := 1 - ramp
+		r.InvFreq[i] = float32(1/float32(float32(factor)*power)*(1-keep)) + float32(1/power*keep)
 	}
 	mscale := func(m float64) float64 {
 		if factor <= 1 {
@@ -299,7 +414,7 @@ func (r *Rope) yarn(c *Config, p *fields) {
 		}
 		return 0.1*m*math.Log(factor) + 1
 	}
-	if m, all := p.number("mscale", 0), p.number("mscale_all_dim", 0); m > 0 && all > 0 {
+	if m, all := p.number("mscale", 0), p.number("mscale_all_dim", 0); m != 0 && all != 0 {
 		r.Factor = mscale(m) / mscale(all)
 	} else {
 		r.Factor = mscale(1)
@@ -307,30 +422,31 @@ func (r *Rope) yarn(c *Config, p *fields) {
 	r.Factor = p.number("attention_factor", r.Factor)
 }
 
+// orDefault returns x, or def if x is 0.
+func orDefault(x, def float64) float64 {
+	if x == 0 {
+		return def
+	}
+	return x
+}
+
 // longrope divides each frequency by its own factor, from one list for sequences up to
 // the original length and from another list for longer sequences (Phi-3).
-func (r *Rope) longrope(c *Config, f, p *fields) {
-	// Phi-3 has the original length outside rope_scaling. The factor then follows from it.
-	own := f.count("original_max_position_embeddings", 0, 0)
-	if r.Original = own; own == 0 {
-		r.Original = p.count("original_max_position_embeddings", c.MaxPositions, 1)
-	}
+func (r *Rope) longrope(c *Config, p *fields, original float64) {
 	short := p.floats("short_factor", len(r.InvFreq))
 	long := p.floats("long_factor", len(r.InvFreq))
 	if p.err != nil {
 		return
 	}
-	r.Long = append([]float64(nil), r.InvFreq...)
-	for i := range r.InvFreq {
-		r.InvFreq[i] /= short[i]
-		r.Long[i] /= long[i]
+	r.Original = int(original)
+	r.Long = make([]float32, len(r.InvFreq))
+	for i, power := range powers(r.Theta, r.Dim) {
+		r.InvFreq[i] = 1 / float32(float32(short[i])*power)
+		r.Long[i] = 1 / float32(float32(long[i])*power)
 	}
-	factor := float64(c.MaxPositions) / float64(r.Original)
-	if own == 0 {
-		factor = p.number("factor", factor)
-	}
+	factor := p.number("factor", float64(c.MaxPositions)/original)
 	if factor > 1 {
-		r.Factor = math.Sqrt(1 + math.Log(factor)/math.Log(float64(r.Original)))
+		r.Factor = math.Sqrt(1 + math.Log(factor)/math.Log(original))
 	}
 	r.Factor = p.number("attention_factor", r.Factor)
 }
@@ -363,9 +479,9 @@ func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 	sin = make([]float32, n*half)
 	for i := range n {
 		for j, f := range r.InvFreq {
-			angle := float64(float32(pos0+i) * float32(f))
-			cos[i*half+j] = float32(math.Cos(angle) * r.Factor)
-			sin[i*half+j] = float32(math.Sin(angle) * r.Factor)
+			angle := float64(float32(pos0+i) * f)
+			cos[i*half+j] = float32(math.Cos(angle)) * float32(r.Factor)
+			sin[i*half+j] = float32(math.Sin(angle)) * float32(r.Factor)
 		}
 	}
 	return cos, sin

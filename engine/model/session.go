@@ -12,6 +12,11 @@ import (
 type Session struct {
 	m   *Model
 	seq sequence
+
+	// Of a model whose keys are computed anew, see Rope.Restarts:
+	tokens     []int32 // of the cache
+	long       bool    // whether the cache has the rotation of long sequences
+	compressed bool    // the tokens are unknown
 }
 
 // Pass sets what a call of Forward hands over. All callbacks are optional.
@@ -54,6 +59,9 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	if c.Learned && end > c.MaxPositions {
 		return fmt.Errorf("%d tokens, but the model has embeddings of %d positions", end, c.MaxPositions)
 	}
+	if c.Rope.Restart {
+		return s.m.orChanged(s.forwardAnew(ctx, tokens, p))
+	}
 	single := false
 	if p.Length == 0 {
 		p.Length = end
@@ -61,6 +69,66 @@ func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
 		single = true
 	}
 	return s.m.orChanged(s.seq.forward(ctx, tokens, single, p))
+}
+
+// forwardAnew is Forward for a model whose keys are computed anew when the sequence
+// grows longer than the original length.
+func (s *Session) forwardAnew(ctx context.Context, tokens []int32, p Pass) error {
+	r := &s.m.config.Rope
+	end := s.Len() + len(tokens)
+	if p.Length == 0 {
+		p.Length = end
+	}
+	if !r.Varies(p.Length) { // the tokens after the original length are rotated as long ones, those before it are not
+		if short := min(max(r.Original-s.Len(), 0), len(tokens)); short > 0 {
+			if err := s.append(ctx, tokens[:short], p, false); err != nil {
+				return err
+			}
+			tokens = tokens[short:]
+			p = p.after(short)
+		}
+		if len(tokens) == 0 {
+			return nil
+		}
+	}
+	p.Length = max(p.Length, end)
+	return s.append(ctx, tokens, p, true)
+}
+
+// append runs tokens that are all rotated as in a long sequence, or as in a short one.
+// If the cache is rotated differently, it is computed anew.
+func (s *Session) append(ctx context.Context, tokens []int32, p Pass, long bool) error {
+	if n := s.Len(); n > 0 && s.long != long {
+		if s.compressed {
+			return fmt.Errorf("position %d is past %d, where this model computes all its keys anew, which a compressed cache does not allow: "+
+				"let the prompt and the reply together have at most %d tokens, or the prompt more", n, s.m.config.Rope.Original, s.m.config.Rope.Original)
+		}
+		s.seq.truncate(0)
+		again := Pass{LogitsFrom: n, Length: n}
+		if long {
+			again.Length = p.Length
+		}
+		if err := s.seq.forward(ctx, s.tokens, false, again); err != nil {
+			return err
+		}
+	}
+	s.long = long
+	if err := s.seq.forward(ctx, tokens, false, p); err != nil {
+		return err
+	}
+	s.tokens = append(s.tokens, tokens...)
+	return nil
+}
+
+// after returns the pass of the tokens that follow the first n.
+func (p Pass) after(n int) Pass {
+	out := p
+	out.LogitsFrom = max(p.LogitsFrom-n, 0)
+	out.RecordFrom = max(p.RecordFrom-n, 0)
+	if p.Logits != nil {
+		out.Logits = func(row int, logits []float32) { p.Logits(row+n, logits) }
+	}
+	return out
 }
 
 // Keys returns the keys of positions pos to pos+n-1 of a layer after the rotation,
@@ -85,7 +153,10 @@ func (s *Session) Reserve(n int) error { return s.seq.reserve(n) }
 
 // Truncate drops the tokens from position n on. In a compressed sequence, n must
 // not be less than the length at which it was compressed.
-func (s *Session) Truncate(n int) { s.seq.truncate(n) }
+func (s *Session) Truncate(n int) {
+	s.seq.truncate(n)
+	s.tokens = s.tokens[:min(n, len(s.tokens))]
+}
 
 // Close releases the memory. The session must not be used afterwards.
 func (s *Session) Close() { s.seq.close() }
@@ -119,7 +190,7 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 	if err != nil {
 		return nil, err
 	}
-	return &Session{m: s.m, seq: seq}, nil
+	return &Session{m: s.m, seq: seq, long: s.long, compressed: true}, nil
 }
 
 // checkSlots checks the slots that a layer is to keep.

@@ -5,7 +5,7 @@ import "fmt"
 // stablelm is llama with norms that subtract the mean. The larger model has one norm for
 // attention and feed-forward.
 var stablelm = Architecture{
-	Name: "stablelm", GGUF: "stablelm", About: "StableLM 2 (without norms of heads)",
+	Name: "stablelm", PartialRope: true, GGUF: "stablelm", About: "StableLM 2 (without norms of heads)",
 	Defaults: map[string]any{
 		"vocab_size": 50304, "hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 32, "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 0, "partial_rotary_factor": 0.25, "rms_norm_eps": 1e-5,

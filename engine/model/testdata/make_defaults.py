@@ -1,4 +1,4 @@
-"""Makes defaults.json: what the configuration classes of transformers 4.57 take for fields that config.json leaves out."""
+"""Makes defaults.json: what the configuration classes of transformers 5.24 take for fields that config.json leaves out."""
 import json, os
 from transformers import CONFIG_MAPPING
 
@@ -14,13 +14,15 @@ out = {}
 for kind in KINDS:
     c = CONFIG_MAPPING[kind]()
     heads = c.num_attention_heads
+    rope = getattr(c, "rope_parameters", None) or {}
+    rope = rope.get("full_attention", rope)
     window = getattr(c, "sliding_window", None)
     types = getattr(c, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * c.num_hidden_layers
     out[kind] = {
         "layers": c.num_hidden_layers, "hidden": c.hidden_size, "heads": heads, "kv_heads": first(c, "num_key_value_heads", otherwise=heads),
         "intermediate": first(c, "intermediate_size", "n_inner", otherwise=4 * c.hidden_size), "head_dim": first(c, "head_dim", otherwise=c.hidden_size // heads),
         "vocab": c.vocab_size, "positions": c.max_position_embeddings, "eps": first(c, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon", otherwise=1e-5),
-        "theta": first(c, "rope_theta", "rotary_emb_base", otherwise=0), "rotated": first(c, "partial_rotary_factor", "rotary_pct", otherwise=1.0),
+        "theta": rope.get("rope_theta", 0), "rotated": rope.get("partial_rotary_factor", 1.0),
         "windows": [window if t == "sliding_attention" and window else 0 for t in types], "activation": first(c, "hidden_act", "hidden_activation", "activation_function"),
         "bos": first(c, "bos_token_id", otherwise=-1), "eos": eos[0] if isinstance(eos := first(c, "eos_token_id", otherwise=-1), list) else eos, "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
         "top_experts": first(c, "num_experts_per_tok", otherwise=0), "expert_size": first(c, "moe_intermediate_size", otherwise=0),

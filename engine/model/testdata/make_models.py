@@ -1,6 +1,6 @@
 """Makes tiny random checkpoints with peaked attention, and what transformers computes with them in float32.
 
-usage: make_models.py [-o DIR] [NAME...]   (needs torch and transformers 4.57; without names all of them)
+usage: make_models.py [-o DIR] [NAME...]   (needs torch and transformers 5.24; without names all of them)
 
 A folder each: config.json, model.safetensors, expected.safetensors with
   input_ids [n], logits_last, logits_mean [vocab], argmax_all [n]: of the prompt
@@ -35,6 +35,7 @@ MODELS = {
     "llama-llama3": dict(rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64),
                          rope_theta=5000.0, spelling="new"),
     "phi3-longrope": dict(rope_scaling=LONG, original_max_position_embeddings=48, max_position_embeddings=192),
+    "phi3-crossing": dict(rope_scaling=LONG, original_max_position_embeddings=75, max_position_embeddings=192, spelling="new"),
     "phi3-longrope-short": dict(rope_scaling=LONG, original_max_position_embeddings=128, max_position_embeddings=512, spelling="new"),
     "phi3-partial": dict(partial_rotary_factor=0.75, head_dim=8, sliding_window=24, tie_word_embeddings=True),
     # Llama's kin and their settings.
@@ -73,7 +74,8 @@ MODELS = {
     "gemma3_text-pattern": dict(num_hidden_layers=4, head_dim=8, sliding_window=12, sliding_window_pattern=2, drop=["layer_types"]),
     "olmo2": dict(num_hidden_layers=4),
     "olmo2-biases": dict(attention_bias=True, num_key_value_heads=1, tie_word_embeddings=True),
-    "olmo3": dict(num_hidden_layers=4, sliding_window=16, rope_scaling=YARN),
+    "olmo3": dict(num_hidden_layers=4, sliding_window=16, rope_parameters={F: dict(YARN, rope_theta=10000.0), S: dict(rope_type="default", rope_theta=10000.0)}),
+    "olmo3-scaling": dict(num_hidden_layers=4, sliding_window=16, rope_scaling=YARN, rope_theta=1000.0, drop=["rope_parameters"], extra=dict(rope_scaling=YARN, rope_theta=1000.0)),
     "granite": dict(embedding_multiplier=6.0, attention_multiplier=0.3, residual_multiplier=0.4, logits_scaling=3.0),
     "granite-biases": dict(embedding_multiplier=3.0, attention_multiplier=0.5, residual_multiplier=0.22, logits_scaling=8.0, attention_bias=True, mlp_bias=True,
                            tie_word_embeddings=True, num_key_value_heads=1, spelling="new"),
@@ -126,27 +128,21 @@ MODELS = {
     "arcee": dict(head_dim=8, mlp_bias=True, rope_scaling=YARN),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
-KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
+KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron"]
 PROMPT, REPLY = 72, 8
 
 
 def respell(c, spelling, layer_types):
-    """Writes a configuration as older or newer versions of transformers do."""
-    scaling = c.pop("rope_scaling", None)
+    """Writes a configuration as older versions of transformers do; new and nested are as version 5 writes it."""
     if spelling == "old":
+        p = c.pop("rope_parameters")
         c["torch_dtype"] = c.pop("dtype")
-        c["rope_scaling"] = scaling
-        return
-    p = dict(scaling or {"rope_type": "default"})
-    p.setdefault("rope_type", p.pop("type", None))
-    p["rope_theta"] = c.pop("rope_theta", 10000.0)
-    if "partial_rotary_factor" in c:
-        p["partial_rotary_factor"] = c.pop("partial_rotary_factor")
-    if spelling == "nested":
-        p = {F: p, S: {"rope_type": "default", "rope_theta": c.pop("rope_local_base_freq")}}
-    c["rope_parameters"] = p
+        c["rope_theta"] = p.pop("rope_theta")
+        if "partial_rotary_factor" in p:
+            c["partial_rotary_factor"] = p.pop("partial_rotary_factor")
+        c["rope_scaling"] = None if p["rope_type"] == "default" else {"type": p.pop("rope_type"), **p}
 
 
 def randomise(model, peak):
@@ -171,6 +167,7 @@ def make(name, folder):
     torch.manual_seed(zlib.crc32(name.encode()) % 10000)
     kind, values = name.split("-")[0], dict(MODELS[name])
     peak = values.pop("peak", 1.2)  # of norms of queries and keys: less where many layers make small errors large
+    extra = values.pop("extra", {})  # fields of config.json as older versions wrote them
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
     base = {k: v for k, v in BASE.items() if kind != "gpt2" or k in ("vocab_size", "bos_token_id", "eos_token_id")}
     config = AutoConfig.for_model(kind, **{**base, **values})
@@ -184,7 +181,10 @@ def make(name, folder):
         for _ in range(REPLY):
             picked.append(logits)
             reply.append(int(logits.argmax()))
-            step = model(torch.tensor([[reply[-1]]]), past_key_values=cache, output_attentions=True, use_cache=True)
+            fed = torch.tensor([[reply[-1]]])
+            if kind == "phi3" and PROMPT + len(reply) == config.original_max_position_embeddings + 1:
+                cache, fed = None, torch.cat([ids, torch.tensor([reply])], 1)  # as its prepare_inputs_for_generation does
+            step = model(fed, past_key_values=cache, output_attentions=True, use_cache=True)
             logits, cache = step.logits[0, -1], step.past_key_values
             rows.append(step.attentions)
     i, j = torch.tril_indices(PROMPT, PROMPT)
@@ -195,7 +195,7 @@ def make(name, folder):
     for layer in (0, config.num_hidden_layers - 1):
         whole = torch.zeros(config.num_attention_heads, REPLY, PROMPT + REPLY)
         for r, attentions in enumerate(rows):
-            row = attentions[layer][0, :, 0]  # a layer's cache may hold its window alone
+            row = attentions[layer][0, :, -1]  # a layer's cache may hold its window alone
             whole[:, r, PROMPT + r + 1 - row.shape[-1]:PROMPT + r + 1] = row
         expected[f"attn_tri.{layer}"] = run.attentions[layer][0][:, i, j].half()
         expected[f"gen_attn.{layer}"] = whole
@@ -208,6 +208,7 @@ def make(name, folder):
         respell(c, spelling, values.get("layer_types"))
     for key in drop:
         c.pop(key, None)
+    c.update(extra)
     json.dump(c, open(path, "w"), indent=1)
     save_file({k: v.contiguous() for k, v in expected.items()}, os.path.join(out, "expected.safetensors"))
     top = run.attentions[-1][0].max(-1).values.mean()
