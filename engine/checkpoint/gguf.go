@@ -31,7 +31,7 @@ var otherTypes = map[uint32]string{
 // Limits of a GGUF header. Real files stay far below them.
 const (
 	maxGGUFEntries  = 1 << 16
-	maxGGUFElements = 1 << 23   // of all arrays together
+	maxGGUFElements = 1 << 22   // of all arrays together
 	maxGGUFText     = 256 << 20 // bytes of all strings together
 	maxGGUFDims     = 8
 )

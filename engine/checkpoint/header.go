@@ -11,7 +11,7 @@ import (
 // Limits of a safetensors header. Real files stay far below them.
 const (
 	maxHeader    = 100 << 20 // bytes; the reference implementation has the same limit
-	maxTensors   = 1 << 20
+	maxTensors   = 1 << 18
 	maxRank      = 64
 	maxMetadata  = 1 << 16 // entries of __metadata__
 	metadataName = "__metadata__"

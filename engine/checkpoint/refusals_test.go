@@ -296,10 +296,10 @@ func TestHugeHeadersAreBounded(t *testing.T) {
 		"too many tensors":          {file(t, "x.safetensors", safetensors(fields(maxTensors+5), 4)), "at most so many are read"},
 		"a shape of 20 million":     {file(t, "x.safetensors", safetensors(`{"a":{"shape":[`+strings.Repeat("0,", 20<<20)+`0]}}`, 0)), "more than 64 numbers"},
 		"a long name":               {file(t, "x.safetensors", safetensors(`{"`+strings.Repeat("n", 50<<20)+`":{"dtype":"F9","shape":[],"data_offsets":[0,0]}}`, 0)), `dtype "F9"`},
-		"an array":                  {file(t, "m.gguf", append(array("a", 0, 20<<20), make([]byte, 20<<20)...)), "at most 8388608 are read of all arrays"},
+		"an array":                  {file(t, "m.gguf", append(array("a", 0, 20<<20), make([]byte, 20<<20)...)), "at most 4194304 are read of all arrays"},
 		"as many strings as may be": {file(t, "m.gguf", append(array("a", 8, maxGGUFElements), make([]byte, 8*maxGGUFElements)...)), ""},
-		"entries":                   {file(t, "m.gguf", append(gguf(0, 1<<20), make([]byte, 40<<20)...)), "at most 1048576 and 65536 are read"},
-		"tensors":                   {file(t, "m.gguf", append(gguf(1<<21, 0), make([]byte, 64<<20)...)), "at most 1048576 and 65536 are read"},
+		"entries":                   {file(t, "m.gguf", append(gguf(0, 1<<20), make([]byte, 40<<20)...)), "at most 262144 and 65536 are read"},
+		"tensors":                   {file(t, "m.gguf", append(gguf(1<<19, 0), make([]byte, 64<<20)...)), "at most 262144 and 65536 are read"},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
