@@ -270,7 +270,9 @@ func (f *file) metaspace(scheme string) {
 
 // setUnk sets the unknown token to that of the configuration, or else to a default.
 func (f *file) setUnk(c *config, missing string) {
-	if t, err := parseToken(c.values["unk_token"]); err == nil && !c.isNull("unk_token") {
+	if raw, given := c.values["unk_token"]; given && !isSet(raw) {
+		missing = "None" // the text of Python's null
+	} else if t, err := parseToken(raw); err == nil && given {
 		missing = t.Content
 	}
 	f.Model.UnkToken = &missing
