@@ -22,7 +22,10 @@ const fewDialogues = 10
 // chat makes a prompt from messages. doc names the document that several prompts
 // share.
 func (l *Lab) chat(id, set, doc string, references []string, messages ...tokenizer.Message) (prompts.Prompt, error) {
-	record := prompts.Record{ID: id, Dataset: set, Messages: messages, References: references, Document: doc}
+	record := prompts.Record{ID: id, Dataset: set, References: references, Document: doc}
+	for _, m := range messages {
+		record.Messages = append(record.Messages, prompts.Message{Role: m.Role, Content: m.Content})
+	}
 	return prompts.Prepare(context.Background(), l.Tokenizer, record, prompts.Options{})
 }
 

@@ -1,9 +1,9 @@
 package prompts
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,7 +37,7 @@ type Prompt struct {
 // tokens. An empty prompt is an error, and so is the end of ctx.
 func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options) (Prompt, error) {
 	p := Prompt{ID: r.ID, Dataset: r.Dataset, References: r.References, Document: r.Document}
-	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("line %d: prompt %q: %w", r.Line, r.ID, err) }
+	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("%s: prompt %q: %w", r.place(), r.ID, err) }
 	needs := r.IDs == nil || r.Response != nil || o.Follow && len(r.References) > 0 && r.ResponseIDs == nil
 	if tok == nil && needs {
 		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
@@ -48,11 +48,12 @@ func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options)
 	case r.IDs != nil:
 		p.Tokens = r.IDs
 	case r.Text != nil:
-		p.Text = *r.Text
+		p.Text = *r.Text + r.AnswerPrefix
 		p.Tokens, err = tok.TryEncode(p.Text, !o.NoSpecialTokens)
 	default:
 		var special bool
-		if p.Text, special, err = render(ctx, tok, r.Messages, o); err == nil {
+		if p.Text, special, err = render(ctx, tok, &r, o); err == nil {
+			p.Text += r.AnswerPrefix
 			p.Tokens, err = tok.TryEncode(p.Text, special)
 		}
 	}
@@ -83,21 +84,64 @@ func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options)
 	return p, nil
 }
 
-// render turns messages into text. special reports whether the tokenizer must still
-// add its special tokens.
-func render(ctx context.Context, tok *tokenizer.Tokenizer, msgs []tokenizer.Message, o Options) (text string, special bool, err error) {
-	if o.System != "" {
-		msgs = append([]tokenizer.Message{{Role: "system", Content: o.System}}, msgs...)
-	}
+// render turns messages into text, and reports whether the tokenizer must still add its
+// special tokens.
+func render(ctx context.Context, tok *tokenizer.Tokenizer, r *Record, o Options) (string, bool, error) {
 	if tok.HasChatTemplate() && !o.NoChatTemplate {
-		text, err = tok.ApplyChat(ctx, msgs, true)
+		text, err := renderChat(ctx, tok, r, o)
 		return text, false, err
 	}
+	text, err := joined(r, o)
+	return text, !o.NoSpecialTokens, err
+}
+
+// renderChat renders messages with the chat template.
+func renderChat(ctx context.Context, tok *tokenizer.Tokenizer, r *Record, o Options) (string, error) {
+	msgs := r.Messages
+	if o.System != "" {
+		msgs = append([]Message{{Role: "system", Content: o.System}}, msgs...)
+	}
+	var list bytes.Buffer
+	for i := range msgs {
+		object, err := msgs[i].object()
+		if err != nil {
+			return "", err
+		}
+		list.WriteByte("[,"[min(i, 1)])
+		list.Write(object)
+	}
+	list.WriteByte(']')
+	return tok.RenderChat(ctx, tokenizer.Chat{
+		Messages: list.Bytes(), Tools: r.Tools, Documents: r.Documents, Variables: r.Variables, AddGenerationPrompt: true,
+	})
+}
+
+// joined joins the texts of messages. What only a chat template can write is an error.
+func joined(r *Record, o Options) (string, error) {
+	for _, f := range []struct {
+		name  string
+		value json.RawMessage
+	}{{"tools", r.Tools}, {"documents", r.Documents}, {"chat_template_kwargs", r.Variables}} {
+		if f.value != nil {
+			return "", fmt.Errorf("%s: only a chat template can use them, and none is applied: "+
+				"leave them out with --ignore-field %s", f.name, f.name)
+		}
+	}
 	var parts []string
-	for _, m := range msgs {
+	if o.System != "" {
+		parts = append(parts, o.System)
+	}
+	if r.Plain != nil {
+		return strings.Join(append(parts, *r.Plain), "\n\n"), nil
+	}
+	for i, m := range r.Messages {
+		if m.Beyond != nil {
+			return "", fmt.Errorf("message %d has %s: only a chat template can use that, and none is applied: "+
+				"leave it out with --ignore-field %s", i+1, strings.Join(m.Beyond, ", "), shellWord(strings.Join(m.Beyond, ",")))
+		}
 		parts = append(parts, m.Content)
 	}
-	return strings.Join(parts, "\n\n"), !o.NoSpecialTokens, nil
+	return strings.Join(parts, "\n\n"), nil
 }
 
 // cut removes the middle of a prompt that is too long.
@@ -124,10 +168,4 @@ func (p *Prompt) cut(o Options) {
 		p.Text = ""
 	}
 	p.Tokens = append(append([]int32(nil), p.Tokens[:head]...), p.Tokens[tail:]...)
-}
-
-// hashOf returns a short hash that identifies a text.
-func hashOf(text string) string {
-	h := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(h[:8])
 }

@@ -1,28 +1,24 @@
 package prompts
 
 import (
-	"bytes"
-	"os"
 	"strings"
 	"testing"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-func read(t *testing.T, text string) []Record {
+func readRecords(t *testing.T, text string) []Record {
 	t.Helper()
-	list, err := Read(strings.NewReader(text), "f.jsonl")
+	set, err := Read(strings.NewReader(text), "f.jsonl", ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return list
+	return set.Records
 }
 
 func TestForms(t *testing.T) {
-	list := read(t, strings.Join([]string{
+	list := readRecords(t, strings.Join([]string{
 		`{"id":"raw","prompt":"hello"}`,
 		`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`,
 		`{"id":"d","document":"D","instructions":["i","j"],"outputs":["o","p"]}`,
@@ -70,7 +66,8 @@ func TestMistakesNameTheLine(t *testing.T) {
 		"":                           "no prompts",
 		"{\"prompt\":\"a\"}\n\n":     "line 2 is empty",
 		"{\"prompt\":\"a\"}\n{\"p\"": "line 2",
-		"[1]":                        "line 1: starts with '['",
+		"[1]":                        "record 1: starts with '1'",
+		"1":                          `line 1: starts with "1"`,
 		`{"id":"x"}`:                 "line 1: no known fields",
 		`{"input_ids":[]}`:           "input_ids is empty",
 		`{"document":"d"}`:           "without instructions",
@@ -83,7 +80,7 @@ func TestMistakesNameTheLine(t *testing.T) {
 		`{"document":"d","instructions":["a"],"outputs":[]}`:             "0 outputs for 1",
 		"{\"id\":\"a\",\"prompt\":\"\"}\n{\"id\":\"a\",\"prompt\":\"\"}": `id "a" is used in line 1`,
 	} {
-		if _, err := Read(strings.NewReader(text), "f.jsonl"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.jsonl") {
+		if _, err := Read(strings.NewReader(text), "f.jsonl", ReadOptions{}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.jsonl") {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -97,28 +94,10 @@ func TestEmptyReplyIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{`{"prompt":"a","response":""}`, `{"prompt":"a","response_ids":[]}`, `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}]}`} {
-		p, err := Prepare(t.Context(), tok, read(t, line)[0], Options{})
+		p, err := Prepare(t.Context(), tok, readRecords(t, line)[0], Options{})
 		if err != nil || p.Reply == nil || len(p.Reply) != 0 {
 			t.Errorf("%s: reply %v (%v), want an empty one", line, p.Reply, err)
 		}
-	}
-}
-
-func TestZstdAndStdin(t *testing.T) {
-	var b bytes.Buffer
-	w, _ := zstd.NewWriter(&b)
-	w.Write([]byte(`{"id":"z","prompt":"p"}`))
-	w.Close()
-	path := t.TempDir() + "/p.jsonl.zst"
-	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	list, err := ReadFile(path, nil)
-	if err != nil || list[0].ID != "z" {
-		t.Errorf("%v %v", list, err)
-	}
-	if list, err = ReadFile("-", strings.NewReader(`{"prompt":"p"}`)); err != nil || list[0].ID != "1" {
-		t.Errorf("%v %v", list, err)
 	}
 }
 
@@ -137,17 +116,5 @@ func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
 	}
 	if _, err := Prepare(t.Context(), nil, Record{ID: "x", Line: 3, Text: &text}, Options{}); err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "input_ids") {
 		t.Errorf("without a tokenizer: %v", err)
-	}
-}
-
-// TestBounded: a set that decompresses to more than it may is an error that names
-// the line.
-func TestBounded(t *testing.T) {
-	text := strings.Repeat(`{"prompt":"x"}`+"\n", 10)
-	if list, err := Read(&bounded{strings.NewReader(text), int64(len(text))}, "f.zst"); err != nil || len(list) != 10 {
-		t.Errorf("%d prompts, %v", len(list), err)
-	}
-	if _, err := Read(&bounded{strings.NewReader(text), int64(len(text)) - 1}, "f.zst"); err == nil || !strings.HasPrefix(err.Error(), "f.zst: line ") || !strings.Contains(err.Error(), "a gigabyte and 64 times its size") {
-		t.Errorf("%v", err)
 	}
 }

@@ -60,7 +60,7 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := readPrompts(c, src.Tokenizer)
+	list, ignored, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,7 @@ func runCapture(c *cli.Context) error {
 	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
 		return err
 	}
+	cfg.Header.Manifest.Ignored.Fields = ignored
 	cfg.Model = src.Model
 	if err := noteComputeError(c, src, list); err != nil {
 		return err

@@ -120,12 +120,12 @@ func demoCapture(c *cli.Context, dump string) error {
 
 // demoPrompts tokenizes the shipped prompts.
 func demoPrompts(ctx context.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
-	records, err := prompts.Read(bytes.NewReader(examples.Prompts), "examples/prompts.jsonl")
+	set, err := prompts.Read(bytes.NewReader(examples.Prompts), "examples/prompts.jsonl", prompts.ReadOptions{})
 	if err != nil {
 		return nil, err
 	}
 	var list []prompts.Prompt
-	for _, r := range records {
+	for _, r := range set.Records {
 		p, err := prompts.Prepare(ctx, tok, r, prompts.Options{})
 		if err != nil {
 			return nil, err

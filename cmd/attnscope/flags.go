@@ -22,7 +22,7 @@ var (
 	offlineFlag  = boolFlag("offline", "never use the network")
 	promptsFlag  = &cli.StringFlag{
 		Name: "prompts", Aliases: []string{"p"},
-		Usage: "read prompts from `FILE`: .jsonl or .jsonl.zst, or - for stdin",
+		Usage: "read prompts from `FILE`, or - for stdin: JSON lines, JSON, CSV, TSV or Parquet",
 	}
 	forceFlag   = boolFlag("force", "replace an existing output file")
 	threadsFlag = &cli.IntFlag{Name: "threads", DefaultText: "one per core", Usage: "use `N` threads; 0: one per core"}

@@ -104,7 +104,7 @@ func checkGenerate(c *cli.Context) error {
 
 // decodeConfig reads the prompts and loads the model.
 func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Config, error) {
-	list, err := readPrompts(c, src.Tokenizer)
+	list, _, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return decode.Config{}, err
 	}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // promptFlags say how a prompt file is read.
@@ -20,6 +22,14 @@ var promptFlags = []cli.Flag{
 		Usage: "cut prompts longer than `N` tokens; needs --truncate",
 	},
 	&cli.StringFlag{Name: "truncate", Usage: "where to cut a longer prompt: middle"},
+	&cli.StringFlag{
+		Name:  "template",
+		Usage: "make each prompt by the text of `FILE`, in which {field} stands for a field of the record and {{ for a brace",
+	},
+	&cli.StringSliceFlag{
+		Name:  "ignore-field",
+		Usage: "leave out the field `NAME` of prompt records that is not understood; repeatable; '*': all such fields",
+	},
 }
 
 // noPrompts is the error of a verb that was called without -p.
@@ -34,32 +44,48 @@ func misplaced(verb, argument string) error {
 	return hintf(err, "name the model with -m and the prompts with -p")
 }
 
-// readPrompts reads and tokenizes the prompt file of -p.
-func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) ([]prompts.Prompt, error) {
+// readPrompts reads and tokenizes the prompt file of -p, and returns the names of the
+// fields that were ignored.
+func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) (list []prompts.Prompt, ignored []string, err error) {
 	if err := checkTruncation(c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	records, err := prompts.ReadFile(c.String("prompts"), c.App.Reader)
+	set, err := readSet(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if len(set.Ignored) > 0 {
+		notef(c, "fields that were ignored: %s", visible.Line(strings.Join(set.Ignored, ", ")))
 	}
 	opt := prompts.Options{
 		NoSpecialTokens: c.Bool("no-special-tokens"), NoChatTemplate: c.Bool("no-chat-template"),
 		System: c.String("system"), Follow: c.Bool("follow"),
 		MaxPromptTokens: c.Int("max-prompt-tokens"), Truncate: c.String("truncate"),
 	}
-	list := make([]prompts.Prompt, 0, len(records))
-	for _, rec := range records {
+	list = make([]prompts.Prompt, 0, len(set.Records))
+	for _, rec := range set.Records {
 		p, err := prompts.Prepare(c.Context, tok, rec, opt)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
+			return nil, nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
 		}
 		if p.Truncated > 0 {
 			warnf(c, "prompt %q: %d tokens cut from the middle", p.ID, p.Truncated)
 		}
 		list = append(list, p)
 	}
-	return list, nil
+	return list, set.Ignored, nil
+}
+
+// readSet reads the records of the prompt file of -p.
+func readSet(c *cli.Context) (prompts.Set, error) {
+	opt := prompts.ReadOptions{Ignore: c.StringSlice("ignore-field")}
+	if name := c.String("template"); name != "" {
+		var err error
+		if opt.Template, err = prompts.ReadTemplate(name); err != nil {
+			return prompts.Set{}, err
+		}
+	}
+	return prompts.ReadFile(c.String("prompts"), c.App.Reader, opt)
 }
 
 func checkTruncation(c *cli.Context) error {

@@ -179,7 +179,7 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	if err != nil {
 		return cluster.Job{}, err
 	}
-	list, err := readPrompts(c, src.Tokenizer)
+	list, _, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
 		return cluster.Job{}, err
 	}
@@ -250,6 +250,10 @@ func captureArgs(c *cli.Context) []string {
 		switch f.(type) {
 		case *cli.BoolFlag:
 			args = append(args, fmt.Sprintf("--%s=%t", name, c.Bool(name)))
+		case *cli.StringSliceFlag:
+			for _, v := range c.StringSlice(name) {
+				args = append(args, fmt.Sprintf("--%s=%s", name, v))
+			}
 		default:
 			args = append(args, fmt.Sprintf("--%s=%v", name, c.Value(name)))
 		}

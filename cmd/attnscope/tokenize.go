@@ -35,7 +35,7 @@ func runTokenize(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := readPrompts(c, tok)
+	list, _, err := readPrompts(c, tok)
 	if err != nil {
 		return err
 	}

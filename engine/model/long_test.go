@@ -31,11 +31,11 @@ func levalPrompts(t *testing.T, path string) []prompts.Prompt {
 	}
 	shortest := map[string]prompts.Prompt{}
 	for _, file := range files {
-		records, err := prompts.ReadFile(file, nil)
+		set, err := prompts.ReadFile(file, nil, prompts.ReadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range records {
+		for _, r := range set.Records {
 			p, err := prompts.Prepare(t.Context(), tok, r, prompts.Options{})
 			if err != nil {
 				t.Fatal(err)

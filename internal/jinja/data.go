@@ -64,3 +64,6 @@ func Equal(a, b any) bool { return equal(a, b) }
 
 // Strip removes what Python takes for white space from both ends of a string.
 func Strip(s string) string { return strings.TrimFunc(s, isSpace) }
+
+// Text is a value of DecodeJSON as Python's str writes it.
+func Text(v any) string { return str(v) }
