@@ -201,7 +201,9 @@ func (f *fields) object() (json.RawMessage, error) {
 
 // speakers are the roles that ShareGPT's names stand for.
 var speakers = map[string]string{
-	"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant", "system": "system",
+	"human": "user", "user": "user",
+	"gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
+	"system": "system",
 }
 
 // readShareGPT reads chats whose messages have the fields from and value.

@@ -40,7 +40,8 @@ func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options)
 	fail := func(err error) (Prompt, error) { return p, fmt.Errorf("%s: prompt %q: %w", r.place(), r.ID, err) }
 	needs := r.IDs == nil || r.Response != nil || o.Follow && len(r.References) > 0 && r.ResponseIDs == nil
 	if tok == nil && needs {
-		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
+		return fail(fmt.Errorf("%w: the model has none; give input_ids (and response_ids), "+
+			"or a model with tokenizer.json", tokenizer.ErrNoTokenizer))
 	}
 	err := ctx.Err()
 	switch {
