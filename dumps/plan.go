@@ -102,7 +102,7 @@ func (p *Plan) StoreBytes(m *ModelInfo, prompt, reply int) (rows, factors int64)
 	states := recorded*float64(m.Heads*m.HeadDim) + keys*float64(m.KVHeads*m.HeadDim)
 	factors = int64(layers * states * p.Precision.rules().bitsPerState / 8)
 	if p.Values {
-		values := int64(layers * keys * float64(m.KVHeads*m.HeadDim) * p.Precision.rules().bitsPerState / 8)
+		values := int64(layers * keys * float64(m.KVHeads*m.ValueDim) * p.Precision.rules().bitsPerState / 8)
 		rows += values
 		factors += values
 	}

@@ -42,10 +42,10 @@ func TestPlanWindows(t *testing.T) {
 }
 
 // TestPlanStore: the plan decides, or the estimated size. One layer of 2 heads on one
-// kv head of 4, 6 tokens and a reply of 2, all rows recorded: rows hold 2x8x8 weights
+// kv head of 4 (values of 2), 6 tokens and a reply of 2, all rows recorded: rows hold 2x8x8 weights
 // of 6.3 bits, factors 8x8 queries and 8x4 keys of 21 bits.
 func TestPlanStore(t *testing.T) {
-	m := dumps.ModelInfo{Heads: 2, KVHeads: 1, HeadDim: 4}
+	m := dumps.ModelInfo{Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 2}
 	plan := dumps.Plan{WindowRows: 6, Layers: []int{0}, Heads: []int{0, 1}, Precision: dumps.Fine}
 	rows, factors := plan.StoreBytes(&m, 6, 2)
 	if rows != 100 || factors != 252 {
@@ -63,7 +63,7 @@ func TestPlanStore(t *testing.T) {
 		t.Errorf("a plan of rows is stored as %s", got)
 	}
 	plan.Values = true
-	if withValues, _ := plan.StoreBytes(&m, 6, 2); withValues != 100+84 { // 8x4 values of 21 bits
-		t.Errorf("rows and values take %d bytes, want 184", withValues)
+	if withValues, _ := plan.StoreBytes(&m, 6, 2); withValues != 100+42 { // 8x2 values of 21 bits
+		t.Errorf("rows and values take %d bytes, want 142", withValues)
 	}
 }

@@ -109,7 +109,11 @@ func describeVerbs(list []*cli.Command) []verbWords {
 			Name: cmd.Name, Usage: cmd.Usage, Words: verbValues[cmd.Name+" "],
 			Files: strings.Contains(cmd.ArgsUsage, ".attn") && !strings.Contains(cmd.ArgsUsage, "-p "),
 		}
-		for _, f := range append(slices.Clone(cmd.Flags), cli.HelpFlag) {
+		flags := cmd.Flags
+		if !slices.Contains(flags, cli.HelpFlag) { // the command that runs has it already
+			flags = append(slices.Clone(flags), cli.HelpFlag)
+		}
+		for _, f := range flags {
 			v.Flags = append(v.Flags, describeFlag(cmd.Name, f))
 		}
 		verbs = append(verbs, v)

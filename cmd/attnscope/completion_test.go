@@ -180,3 +180,22 @@ func TestManualPage(t *testing.T) {
 		t.Error("brackets before a default became a link")
 	}
 }
+
+// TestCompletionListsEachFlagOnce also for the verb that prints the completion.
+func TestCompletionListsEachFlagOnce(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		for line := range strings.Lines(must(t, "completion", shell)) {
+			if strings.Count(line, "--help") > 1 || strings.Count(line, "-h ") > 1 {
+				t.Errorf("%s: %s", shell, line)
+			}
+		}
+		if shell == "fish" {
+			text := must(t, "completion", shell)
+			for line := range strings.Lines(text) {
+				if strings.Contains(line, "-l help") && strings.Count(text, line) > 1 {
+					t.Errorf("fish: %s occurs %d times", line, strings.Count(text, line))
+				}
+			}
+		}
+	}
+}

@@ -21,14 +21,20 @@ func (c *Config) CacheBytes() int64 {
 func (c *Config) TokenWeights() float64 {
 	projections := c.Hidden*(c.queryWidth()+c.keyWidth()+c.valueWidth()) + c.outputWidth()*c.Hidden
 	n := float64(c.Layers) * float64(projections)
-	dense := 3 * float64(c.Hidden) * float64(c.Intermediate)
+	matrices := 3.0 // gate, up and down
+	if c.Plain {
+		matrices = 2
+	}
+	dense := matrices * float64(c.Hidden) * float64(c.Intermediate)
+	expert := matrices * float64(c.Hidden) * float64(c.ExpertSize)
 	if c.Experts == 0 {
 		return n + float64(c.Layers)*dense
 	}
 	forwards := 0.0
 	for l := range c.Layers {
 		if c.sparse(l) {
-			forwards += float64(c.TopExperts)*dense + 3*float64(c.Hidden)*float64(c.SharedSize)
+			router := float64(c.Hidden) * float64(c.Experts)
+			forwards += router + float64(c.TopExperts)*expert + matrices*float64(c.Hidden)*float64(c.SharedSize)
 		} else {
 			forwards += dense
 		}

@@ -79,6 +79,29 @@ func TestUnknownPromptIsAnError(t *testing.T) {
 	}
 }
 
+// TestPromptOfAnyDump finds a prompt that only the second of two dumps has.
+func TestPromptOfAnyDump(t *testing.T) {
+	paths := []string{writeDump(t, "a"), writeDump(t, "b")}
+	for _, id := range []string{"a", "b"} {
+		cfg := HeatmapConfig{Prompt: id, Window: 4, Top: 0.2, Theta: 0.05}
+		drawn := 0
+		err := EachHeatmap(t.Context(), paths, cfg, func(h Heatmap) error {
+			if strings.HasPrefix(h.Name, id+"/") {
+				drawn++
+			}
+			return nil
+		})
+		if err != nil || drawn == 0 {
+			t.Errorf("%q: %d figures, %v", id, drawn, err)
+		}
+	}
+	cfg := HeatmapConfig{Prompt: "c", Window: 4, Top: 0.2, Theta: 0.05}
+	err := EachHeatmap(t.Context(), paths, cfg, func(Heatmap) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), `no prompt "c" in any of them`) {
+		t.Errorf("error %v, want one that names the prompt", err)
+	}
+}
+
 // TestLayerNumbers compares the numbers of a layer with sums over single weights.
 func TestLayerNumbers(t *testing.T) {
 	r, err := dumps.Open(writeDump(t, "a"))
@@ -134,6 +157,7 @@ func near(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
 func TestSafeName(t *testing.T) {
 	for id, want := range map[string]string{
 		"garden":     "garden",
+		"":           "-e3b0c442",
 		"minutes/1":  "minutes_1",
 		"a b":        "a_b-c8687a08",
 		"..":         "-5ec1f7e7",

@@ -48,7 +48,10 @@ func SafeName(id string) string {
 		}
 		return '_'
 	}, id)
-	if s = strings.TrimLeft(s, "."); s == "" || len(s) > 100 || s != id {
+	if s = strings.TrimLeft(s, "."); s == "" {
+		return distinctName(s, id)
+	}
+	if len(s) > 100 || s != id {
 		s = s[:min(len(s), 80)]
 		if strings.ContainsAny(strings.ReplaceAll(id, "/", "_"), "\\\x00") || s != strings.ReplaceAll(id, "/", "_") {
 			s = distinctName(s, id)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
@@ -69,6 +70,9 @@ func EachHeatmap(ctx context.Context, paths []string, cfg HeatmapConfig, use fun
 		if err := d.dump(ctx, path); err != nil {
 			return err
 		}
+	}
+	if err := d.missing(paths); err != nil {
+		return err
 	}
 	return d.summaries(ctx, paths)
 }
@@ -131,7 +135,7 @@ func (d *heatmaps) dump(ctx context.Context, path string) error {
 			}
 		}
 	}
-	return d.missing(path, len(r.Prompts()))
+	return nil
 }
 
 // selects says whether a prompt is drawn. Unless all are asked for, only the first
@@ -151,16 +155,18 @@ func (d *heatmaps) selects(path string, p *dumps.Prompt) bool {
 	return false
 }
 
-// missing returns an error if no prompt was drawn by the end of a dump.
-func (d *heatmaps) missing(path string, prompts int) error {
-	if d.found {
+// missing returns an error if no prompt of the dumps was drawn.
+func (d *heatmaps) missing(paths []string) error {
+	all := strings.Join(paths, ", ")
+	switch named := d.cfg.Prompt != "" && d.cfg.Prompt != "all"; {
+	case d.found:
 		return nil
-	}
-	if (d.cfg.Prompt == "" || d.cfg.Prompt == "all") && prompts > 0 {
-		return fmt.Errorf("%s: no prompt is longer than the window of %d: choose a smaller --window", path, d.cfg.Window)
-	}
-	if d.cfg.Prompt != "" {
-		return fmt.Errorf("%s: no prompt %q; attnscope info %s lists them", path, d.cfg.Prompt, path)
+	case named && len(paths) == 1:
+		return fmt.Errorf("%s: no prompt %q; attnscope info %s lists them", all, d.cfg.Prompt, all)
+	case named:
+		return fmt.Errorf("%s: no prompt %q in any of them; attnscope info lists the prompts of one", all, d.cfg.Prompt)
+	case d.prompts > 0:
+		return fmt.Errorf("%s: no prompt is longer than the window of %d: choose a smaller --window", all, d.cfg.Window)
 	}
 	return nil
 }

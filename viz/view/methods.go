@@ -41,9 +41,10 @@ func (s *Server) readMethods(p *params) methodsQuery {
 	if all {
 		q.layers = s.header(at.at).Plan.Layers
 	}
+	capacities := p.ints("capacity", []int{256}, 1, math.MaxInt32)
 	q.config = digest.KeptConfig{
-		Config:     p.config(s.prompts(q.capture, q.prompts)[0], defaultCapacity()),
-		Capacities: p.ints("capacity", []int{256}, 1, math.MaxInt32),
+		Config:     p.config(s.prompts(q.capture, q.prompts)[0], slices.Max(capacities)),
+		Capacities: capacities,
 		Thetas:     thetasWith(q.theta),
 	}
 	q.spec = s.specFor(q.capture, q.prompts, []int{q.config.Config.Window})

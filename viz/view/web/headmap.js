@@ -91,12 +91,27 @@ export class HeadMap {
   }
 
   // field returns a weight for each of width x height pixels over keys [k0, k1) and
-  // rows [r0, r1): NaN while it loads, notSeen where a row does not see the key.
-  field({ k0, k1, r0, r1 }, width, height, pool) {
-    const { info } = this;
-    const shown = this.levelsFor((k1 - k0) / width, (r1 - r0) / height);
+  // rows [r0, r1): NaN while it loads, notSeen where a row does not see the key. Its
+  // level is the one that value, the status line and CSV files speak of.
+  field(part, width, height, pool) {
     this.waiting = false;
-    this.shown = shown;
+    this.shown = this.levelsOf(part, width, height);
+    return this.pixels(part, this.shown, width, height, pool);
+  }
+
+  // beside is field for a part that is drawn next to it, at a level of its own: the first
+  // positions.
+  beside(part, width, height, pool) {
+    this.apart = { keys: part.k1, levels: this.levelsOf(part, width, height) };
+    return this.pixels(part, this.apart.levels, width, height, pool);
+  }
+
+  levelsOf({ k0, k1, r0, r1 }, width, height) {
+    return this.levelsFor((k1 - k0) / width, (r1 - r0) / height);
+  }
+
+  pixels({ k0, k1, r0, r1 }, shown, width, height, pool) {
+    const { info } = this;
     const cellKeys = info.factor ** shown.level;
     const cellRows = 2 ** shown.down;
     const rows = Math.ceil(info.rows / cellRows);
@@ -146,16 +161,18 @@ export class HeadMap {
   }
 
   // value says what is shown at a key and a row: the weight of the cell, and how many
-  // keys and rows it covers. It is null if there is nothing.
-  value(key, row, pool) {
-    if (!this.shown || row < 0 || row >= this.info.rows || key > this.position(row)) {
+  // keys and rows it covers. It is null if there is nothing. sinks is the number of first
+  // positions that are drawn apart.
+  value(key, row, pool, sinks = 0) {
+    const shown = key < sinks && this.apart?.keys === sinks ? this.apart.levels : this.shown;
+    if (!shown || row < 0 || row >= this.info.rows || key > this.position(row)) {
       return null;
     }
-    const keys = this.info.factor ** this.shown.level;
-    const rows = 2 ** this.shown.down;
+    const keys = this.info.factor ** shown.level;
+    const rows = 2 ** shown.down;
     const cell = Math.floor(key / keys);
     const out = new Float32Array(1);
-    this.strip(out, this.shown, Math.floor(row / rows), cell, cell + 1, pool);
+    this.strip(out, shown, Math.floor(row / rows), cell, cell + 1, pool);
     return Number.isNaN(out[0]) ? null : { weight: out[0], keys, rows };
   }
 }

@@ -46,7 +46,7 @@ function paintSinks(context, view, box, lines, color) {
   context.fillStyle = css("void");
   context.fillRect(margin.left, box.y, width, box.h);
   const part = { k0: 0, k1: box.sinks, r0: box.r0, r1: box.r1 };
-  const field = view.map.field(part, box.sinks, lines, state.pool);
+  const field = view.map.beside(part, box.sinks, lines, state.pool);
   context.drawImage(picture(field, box.sinks, lines, color), margin.left, box.y, width, box.h);
   context.fillStyle = css("soft");
   context.font = "11px system-ui, sans-serif";

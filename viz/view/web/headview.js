@@ -274,7 +274,7 @@ export class HeadView {
   }
 
   weightText(key, row) {
-    const value = this.map.value(key, row, state.pool);
+    const value = this.map.value(key, row, state.pool, this.box.sinks);
     if (value) {
       const cells = value.keys * value.rows > 1 ? ` (${state.pool} of ${value.keys} keys x ${value.rows} rows)` : "";
       return "weight " + format(value.weight) + cells;

@@ -57,15 +57,16 @@ export class MethodSweep {
   async update() {
     const capture = this.about.captures[state.c];
     const used = state.all ? capture.prompts : [capture.prompts[state.p]];
+    this.window = Math.max(1, Math.min(state.w, longestWindow(used))); // that is measured
     const query = {
       c: state.c,
       p: state.all ? "all" : state.p,
-      window: Math.max(1, Math.min(state.w, longestWindow(used))),
+      window: this.window,
       theta: state.theta,
       kernel: state.k,
       pooling: state.pooling,
       group: state.group,
-      capacity: capacitiesFor(used).join(),
+      capacity: capacitiesFor(used, this.window).join(),
     };
     const key = JSON.stringify(query);
     if (key === this.key) {
@@ -173,7 +174,7 @@ export class MethodSweep {
     const x = capacity => box.x + (high > low ? (Math.log(capacity) - low) / (high - low) : 0.5) * box.w;
     const y = value => box.y + (1 - value / top) * box.h;
     const values = [0, 0.2, 0.4, 0.6, 0.8, 1].filter(value => value <= top + 1e-9);
-    frame(context, { width, height, box, title: titleText(measure), values, y });
+    frame(context, { width, height, box, title: titleText(measure, this.window), values, y });
     for (const capacity of capacities) {
       context.fillText(capacity.toLocaleString("en"), x(capacity), box.y + box.h + 17);
     }
@@ -277,10 +278,10 @@ export class MethodSweep {
 
 const chosenMeasure = () => (state.y === "hit_rate" ? "hit_rate" : "mass");
 
-function titleText(measure) {
+function titleText(measure, window) {
   const pooling = state.k > 1 ? " " + state.pooling : "";
   const theta = measure === "hit_rate" ? `, weight > ${state.theta}` : "";
-  return `${names[measure]} by method and capacity; window ${state.w}, kernel ${state.k}${pooling}${theta}`;
+  return `${names[measure]} by method and capacity; window ${window}, kernel ${state.k}${pooling}${theta}`;
 }
 
 // tell writes a row into the status line.
@@ -302,17 +303,17 @@ function isRecorded(method, capture, prompts) {
 
 // capacitiesFor lists at most ten capacities: powers of two between the window and the
 // shortest prompt, or shares of that range if it is short.
-function capacitiesFor(prompts) {
+function capacitiesFor(prompts, window) {
   const shortest = Math.min(...prompts.map(prompt => prompt.prompt_tokens));
   const list = [];
   for (let capacity = 64; capacity < shortest; capacity *= 2) {
-    if (capacity > state.w) {
+    if (capacity > window) {
       list.push(capacity);
     }
   }
   if (list.length < 3) {
     for (const part of [8, 4, 2]) {
-      list.push(state.w + Math.max(1, Math.round((shortest - state.w) / part)));
+      list.push(window + Math.max(1, Math.round((shortest - window) / part)));
     }
   }
   return [...new Set(list)].sort((a, b) => a - b).slice(-10);
