@@ -12,6 +12,8 @@ targets=(
 	engine/tokenizer:FuzzModelFile
 	engine/tokenizer:FuzzByteLevel
 	engine/tokenizer:FuzzChatTemplate
+	internal/jinja:FuzzTemplate
+	internal/jinja:FuzzJSON
 	capture/prompts:FuzzRead
 	analysis/states:FuzzCompress
 	viz/view:FuzzRequest

@@ -37,15 +37,6 @@ func (r rendering) here(ctx context.Context, t *jinja.Template) (string, error) 
 	return text, err
 }
 
-// render compiles the template and renders it.
-func (r rendering) render() (string, error) {
-	t, err := jinja.Compile(r.Template)
-	if err != nil {
-		return "", err
-	}
-	return r.with(t, nil)
-}
-
 // parameters of apply_chat_template, which are not variables of a template.
 var parameters = strings.Fields(`conversation messages tools documents chat_template add_generation_prompt
 	continue_final_message tokenize sanitize_control_tokens padding truncation max_length return_tensors

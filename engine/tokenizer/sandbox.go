@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/jinja"
 )
 
 // Chat templates are programs that come with a model. A process cannot stop an endless
@@ -56,6 +58,8 @@ func serveTemplates(in io.Reader, out io.Writer) {
 	debug.SetMaxStack(templateStack)
 	requests := gob.NewDecoder(bufio.NewReader(in))
 	results := gob.NewEncoder(out)
+	var source string
+	var compiled *jinja.Template // of source; prompts of a set mostly have one template
 	for {
 		var r rendering
 		if requests.Decode(&r) != nil {
@@ -63,7 +67,14 @@ func serveTemplates(in io.Reader, out io.Writer) {
 		}
 		// The alarm ends the process if the program no longer waits for it.
 		alarm := time.AfterFunc(templateTime+time.Second, func() { os.Exit(1) })
-		text, err := r.render()
+		text, err := "", error(nil)
+		if compiled == nil || r.Template != source {
+			source = r.Template
+			compiled, err = jinja.Compile(source)
+		}
+		if err == nil {
+			text, err = r.with(compiled, nil)
+		}
 		a := rendered{Text: text}
 		if err != nil {
 			a = rendered{Err: err.Error()}

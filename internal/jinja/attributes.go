@@ -127,10 +127,10 @@ func unsafeAttribute(v any, name string) *undefined {
 
 // subscript returns an item or a slice, or false if there is none.
 func subscript(v, index any) (any, bool) {
-	if s, ok := index.(*slice); ok {
-		return cut(v, s)
-	}
 	if d, ok := v.(*dict); ok {
+		if !hashable(index) {
+			return nil, false
+		}
 		return d.get(index)
 	}
 	n, ok := numberOf(index)
@@ -193,13 +193,17 @@ func offsets(s string, from, to int) (int, int) {
 	return at, end
 }
 
-// cut is v[from:to:step], or false if v has no slices.
-func cut(v any, s *slice) (any, bool) {
+// cut is v[from:to:step]. Unlike an item that does not exist, it fails if v has no slices.
+func cut(v any, s *slice) any {
 	size := lengthOf(v)
-	switch v.(type) {
+	switch v := v.(type) {
 	case string, markup, list, tuple, span:
+	case *undefined:
+		v.use()
+	case *dict:
+		fail("unhashable type: 'slice'")
 	default:
-		return nil, false
+		fail("'%s' object is not subscriptable", typeName(v))
 	}
 	step := bounded(s.step, 1)
 	if step == 0 {
@@ -222,7 +226,14 @@ func cut(v any, s *slice) (any, bool) {
 			to = from
 		}
 		a, b := offsets(text, from, to)
-		return likeString(v, text[a:b]), true
+		return likeString(v, text[a:b])
+	}
+	if r, ok := v.(span); ok {
+		part := span{from: r.at(int64(from)), step: r.step * int64(step)}
+		if n := (to - from + step - sign(step)) / step; n > 0 {
+			part.size = int64(n)
+		}
+		return part
 	}
 	all := items(v)
 	var part []any
@@ -231,17 +242,23 @@ func cut(v any, s *slice) (any, bool) {
 	}
 	switch v.(type) {
 	case tuple:
-		return tuple(part), true
+		return tuple(part)
 	case list:
-		return list(part), true
-	case span:
-		fail("slices of ranges are not supported: make a list of it with |list")
+		return list(part)
 	}
 	var b strings.Builder
 	for _, c := range part {
 		b.WriteString(c.(string))
 	}
-	return likeString(v, b.String()), true
+	return likeString(v, b.String())
+}
+
+// sign is 1 or -1.
+func sign(n int) int {
+	if n < 0 {
+		return -1
+	}
+	return 1
 }
 
 // bounded is an index of a slice; beyond what a list can have, its size does not matter.

@@ -177,6 +177,9 @@ func (e *itemExpr) eval(f *frame) any {
 	v := e.value.eval(f)
 	i := e.index.eval(f)
 	f.r.line = e.line
+	if s, ok := i.(*slice); ok {
+		return cut(v, s)
+	}
 	return item(v, i)
 }
 

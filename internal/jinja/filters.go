@@ -137,10 +137,14 @@ func filterAttr(_ *frame, v any, a *values) any {
 
 func filterBatch(_ *frame, v any, a *values) any {
 	p := bind("batch", a, "linecount", "fill_with?")
-	next := iterate(v)
-	size := integer(p[0])
+	var next func() (any, bool)
+	var size int
 	var first []any
 	return &generator{"generator", func() (any, bool) {
+		if next == nil {
+			next = iterate(v)
+			size = integer(p[0])
+		}
 		batch := list(first)
 		for {
 			item, ok := next()
@@ -511,14 +515,27 @@ func filterIndent(_ *frame, v any, a *values) any {
 
 func filterItems(_ *frame, v any, a *values) any {
 	bind("items", a)
-	switch v := v.(type) {
-	case *undefined:
-		return generate("generator", nil)
-	case *dict:
-		return generate("generator", pairs(v))
-	}
-	fail("can only get item pairs from a mapping")
-	return nil
+	return late(func() []any {
+		switch v := v.(type) {
+		case *undefined:
+			return nil
+		case *dict:
+			return pairs(v)
+		}
+		fail("can only get item pairs from a mapping")
+		return nil
+	})
+}
+
+// late makes a generator of values that are computed when the first is asked for.
+func late(all func() []any) *generator {
+	var next func() (any, bool)
+	return &generator{"generator", func() (any, bool) {
+		if next == nil {
+			next = iterate(list(all()))
+		}
+		return next()
+	}}
 }
 
 func filterJoin(_ *frame, v any, a *values) any {
@@ -641,8 +658,7 @@ func filterReverse(_ *frame, v any, a *values) any {
 	if _, ok := asText(v); ok {
 		return likeString(v, join("", all))
 	}
-	switch v.(type) {
-	case *generator, *undefined:
+	if _, ok := v.(*generator); ok {
 		return list(all)
 	}
 	return generate("list_reverseiterator", all)
@@ -689,8 +705,12 @@ func filterRound(_ *frame, v any, a *values) any {
 
 func filterSlice(_ *frame, v any, a *values) any {
 	p := bind("slice", a, "slices", "fill_with?")
-	all := items(v)
-	n := integer(p[0])
+	return late(func() []any { return parts(items(v), integer(p[0]), p[1]) })
+}
+
+// parts divides items into n lists of about the same size. fill is added to the shorter
+// ones, unless it is absent or none.
+func parts(all []any, n int, fill any) []any {
 	checkItems(n)
 	if n == 0 {
 		fail("integer division or modulo by zero")
@@ -705,12 +725,12 @@ func filterSlice(_ *frame, v any, a *values) any {
 		}
 		part := list(slices.Clone(all[from : from+size]))
 		from += size
-		if given(p[1]) && p[1] != nil && !more {
-			part = append(part, p[1])
+		if given(fill) && fill != nil && !more {
+			part = append(part, fill)
 		}
 		out = append(out, part)
 	}
-	return generate("generator", out)
+	return out
 }
 
 func filterSort(_ *frame, v any, a *values) any {
@@ -790,13 +810,13 @@ func filterTruncate(_ *frame, v any, a *values) any {
 	if given(p[3]) && p[3] != nil {
 		leeway = integer(p[3])
 	}
-	s := argText("the value of truncate", v)
 	if size < count(end) || leeway < 0 {
 		fail("truncate to %d characters with an end of %d", size, count(end))
 	}
-	if count(s) <= size+leeway {
+	if length(v) <= size+leeway {
 		return v
 	}
+	s := argText("the value of truncate", v)
 	_, to := offsets(s, 0, size-count(end))
 	s = s[:to]
 	if !flag(p[1]) {
@@ -811,8 +831,11 @@ func filterUnique(_ *frame, v any, a *values) any {
 	p := bind("unique", a, "case_sensitive?", "attribute?")
 	get := getter(p[1], nil)
 	seen := map[string]bool{}
-	next := iterate(v)
+	var next func() (any, bool)
 	return &generator{"generator", func() (any, bool) {
+		if next == nil {
+			next = iterate(v)
+		}
 		for {
 			x, ok := next()
 			if !ok {

@@ -103,11 +103,17 @@ func percent(s string, v any) string {
 		checkText(b.Len() + len(text))
 		b.WriteString(text)
 	}
-	_, isList := v.(list)
-	if used < len(arguments) && mapping == nil && !isList {
+	if used < len(arguments) && (isTuple || !hasItems(v)) {
 		fail("not all arguments converted during string formatting")
 	}
 	return b.String()
+}
+
+// hasItems reports whether a value that is not a string has items by index or key. Python
+// does not mind if a format uses nothing of it.
+func hasItems(v any) bool {
+	_, isString := asText(v)
+	return isSequence(v) && !isString
 }
 
 // percentText formats a value for a % conversion.

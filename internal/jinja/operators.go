@@ -288,15 +288,33 @@ func floats2(op string, x, y float64) any {
 		}
 		return f
 	}
-	if x == 0 && y < 0 {
+	return power(x, y)
+}
+
+// power is x ** y, rounded once, for whole exponents and square roots.
+func power(x, y float64) float64 {
+	const most = 1100 // beyond, results are 0, 1 or too large for most bases
+	switch {
+	case x == 0 && y < 0:
 		fail("0.0 cannot be raised to a negative power")
+	case x == 0 || x == 1 || y == 0 || math.IsNaN(x+y) || math.IsInf(x, 0) || math.IsInf(y, 0):
+		return math.Pow(x, y)
+	case y == 0.5 && x > 0:
+		return math.Sqrt(x)
+	case y != math.Trunc(y) || math.Abs(y) > most:
+		fail("the power %s of a float is not supported", floatText(y))
 	}
-	v := math.Pow(x, y)
-	if math.IsNaN(v) && !math.IsNaN(x) && !math.IsNaN(y) {
-		fail("the power of a negative number is not real")
+	product := big.NewFloat(1).SetPrec(256)
+	factor := new(big.Float).SetPrec(256).SetFloat64(x)
+	for range int(math.Abs(y)) {
+		product.Mul(product, factor)
 	}
-	if math.IsInf(v, 0) && !math.IsInf(x, 0) && !math.IsInf(y, 0) {
-		fail("result too large")
+	if y < 0 {
+		product.Quo(big.NewFloat(1).SetPrec(256), product)
+	}
+	v, _ := product.Float64()
+	if math.IsInf(v, 0) {
+		fail("(34, 'Numerical result out of range')")
 	}
 	return v
 }

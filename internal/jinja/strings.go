@@ -274,6 +274,8 @@ func stringMethod(s, name string, a *values) any {
 		})
 	case "islower":
 		return cased(s, unicode.IsLower, unicode.IsUpper)
+	case "istitle":
+		return isTitle(s)
 	case "isupper":
 		return cased(s, unicode.IsUpper, unicode.IsLower)
 	}
@@ -353,6 +355,29 @@ func title(s string) string {
 		s = s[n:]
 	}
 	return b.String()
+}
+
+// isTitle reports whether a string has words, and all begin with a capital as those of title.
+func isTitle(s string) bool {
+	words := false
+	inside := false
+	for _, r := range s {
+		switch {
+		case unicode.IsUpper(r) || unicode.IsTitle(r):
+			if inside {
+				return false
+			}
+			inside = true
+			words = true
+		case unicode.IsLower(r):
+			if !inside {
+				return false
+			}
+		default:
+			inside = false
+		}
+	}
+	return words
 }
 
 func swapCase(s string) string {

@@ -24,7 +24,7 @@ func init() {
 		}
 	}
 	tests = map[string]testFunc{
-		"odd":         plain(func(v any) bool { return truth(arithmetic("%", v, int64(2))) }),
+		"odd":         plain(func(v any) bool { return equal(arithmetic("%", v, int64(2)), int64(1)) }),
 		"even":        plain(func(v any) bool { return equal(arithmetic("%", v, int64(2)), int64(0)) }),
 		"divisibleby": testDivisible,
 		"defined":     plain(func(v any) bool { return !isUndefined(v) }),

@@ -65,6 +65,17 @@ func (d *dict) set(key, value any) {
 	d.values = append(d.values, value)
 }
 
+// hashable reports whether a value can be a key.
+func hashable(v any) bool {
+	switch v := v.(type) {
+	case list, *dict, *view, *slice:
+		return false
+	case tuple:
+		return !slices.ContainsFunc(v, func(x any) bool { return !hashable(x) })
+	}
+	return true
+}
+
 // hashed is a text that is the same for keys which are equal.
 func hashed(key any) string {
 	switch k := key.(type) {
@@ -99,6 +110,10 @@ func hashed(key any) string {
 		return b.String()
 	case *undefined:
 		return "undefined"
+	case span:
+		return fmt.Sprintf("range %d %d %d", k.from, k.step, k.size)
+	case *generator, *namespace, *loop, *macro, *function, *method, *cycler, *joiner:
+		return fmt.Sprintf("%p", k)
 	}
 	fail("unhashable type: '%s'", typeName(key))
 	return ""
@@ -454,6 +469,8 @@ func writeRepr(b *strings.Builder, v any, depth int) {
 		fmt.Fprintf(b, "<LoopContext %d/%d>", v.index+1, v.length())
 	case *macro:
 		b.WriteString("<Macro " + repr(v.node.name) + ">")
+	case *slice:
+		all("slice(", []any{v.from, v.to, v.step}, ")")
 	case *generator:
 		fail("a %s is printed, whose text is an address in memory: make a list of it with |list", v.kind)
 	default:
