@@ -54,30 +54,34 @@ var (
 
 // CurvesFigure draws the curves.
 func CurvesFigure(k Curves) *Figure {
-	const w, h, legend = 6.6, 3.4, 1.55
-	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: k.Meta}
+	f := newFigure(6.6, 3.4, k.Meta)
+	f.entries = len(k.Series)
 	if k.LogY {
 		k.Series = positive(k.Series)
 	}
-	f.draw = func(c draw.Canvas) {
-		text(c, 0.12, h-0.25, 9, k.Title, true)
-		caption(c, 6, k.Caption)
+	f.draw = func(c draw.Canvas, g geometry) {
+		g.title(c, k.Title)
+		g.caption(c, k.Caption)
 		p := newPlot("", k.XLabel, k.YLabel)
 		k.axes(p)
 		styles := lineStyles(k.Series)
+		marks := markers(k.Series, styles)
 		for i, s := range k.Series {
 			s.band(p, styles[i].Color)
 		}
 		for i, s := range k.Series {
-			s.line(p, styles[i])
+			s.line(p, styles[i], marks[i])
 		}
-		p.Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
+		p.Draw(g.besideLegend().of(c))
 		for i, s := range k.Series {
-			y := h - 0.5 - 0.155*float64(i)
-			from := point(c, w-legend, y)
-			to := point(c, w-legend+0.25, y)
+			x, y := g.entry(i)
+			from := point(c, x, y)
+			to := point(c, x+0.25, y)
 			c.StrokeLine2(styles[i], from.X, from.Y, to.X, to.Y)
-			text(c, w-legend+0.32, y-0.04, 7, s.Name, false)
+			if !s.Baseline {
+				c.DrawGlyph(marks[i], point(c, x+0.125, y))
+			}
+			text(c, x+0.32, y-0.04, 7, s.Name, false)
 		}
 	}
 	return f
@@ -104,6 +108,25 @@ func lineStyles(list []Series) []draw.LineStyle {
 			Dashes: dashes[lines/len(hues)%len(dashes)],
 		}
 		lines++
+	}
+	return out
+}
+
+// shapes are the markers of the series. Their number and that of the hues have no
+// common divisor, so that many series differ in hue or marker.
+var shapes = []draw.GlyphDrawer{
+	draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.BoxGlyph{},
+}
+
+// markers returns a marker for each series, in the color of its line.
+func markers(list []Series, styles []draw.LineStyle) []draw.GlyphStyle {
+	out := make([]draw.GlyphStyle, len(list))
+	lines := 0
+	for i, s := range list {
+		out[i] = draw.GlyphStyle{Color: styles[i].Color, Radius: vg.Points(1.8), Shape: shapes[lines%len(shapes)]}
+		if !s.Baseline {
+			lines++
+		}
 	}
 	return out
 }
@@ -200,7 +223,7 @@ func positive(list []Series) []Series {
 }
 
 // line draws a series. Missing values split it into several pieces.
-func (s *Series) line(p *plot.Plot, style draw.LineStyle) {
+func (s *Series) line(p *plot.Plot, style draw.LineStyle, mark draw.GlyphStyle) {
 	for lo := 0; lo < len(s.Y); lo++ {
 		var xy plotter.XYs
 		for ; lo < len(s.Y) && !math.IsNaN(s.Y[lo]); lo++ {
@@ -215,7 +238,7 @@ func (s *Series) line(p *plot.Plot, style draw.LineStyle) {
 		}
 		if !s.Baseline && len(s.Y) <= 40 {
 			if points, err := plotter.NewScatter(xy); err == nil {
-				points.GlyphStyle = draw.GlyphStyle{Color: style.Color, Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
+				points.GlyphStyle = mark
 				p.Add(points)
 			}
 		}

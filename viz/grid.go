@@ -91,6 +91,7 @@ const (
 type cells struct {
 	g     Grid
 	color func(v float64) color.RGBA
+	dpi   int // of the image that replaces many cells
 }
 
 // DataRange implements plot.DataRanger. Column c covers [c, c+1].
@@ -129,8 +130,8 @@ func (h cells) image(c draw.Canvas, tx, ty func(float64) vg.Length) {
 		Min: vg.Point{X: tx(0), Y: ty(0)},
 		Max: vg.Point{X: tx(float64(h.g.Cols)), Y: ty(float64(h.g.Rows))},
 	}
-	width := int(float64(area.Max.X-area.Min.X) / 72 * dpi)
-	height := int(float64(area.Max.Y-area.Min.Y) / 72 * dpi)
+	width := int(float64(area.Max.X-area.Min.X) / 72 * float64(h.dpi))
+	height := int(float64(area.Max.Y-area.Min.Y) / 72 * float64(h.dpi))
 	g := h.g.maxPool(height, width)
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
 	for y := range height {
@@ -144,15 +145,28 @@ func (h cells) image(c draw.Canvas, tx, ty func(float64) vg.Length) {
 // scale maps values to positions in the color map.
 type scale struct {
 	log    bool
+	misses bool // of rates, spaced by the logarithm of 1 - rate
 	lo, hi float64
+	colors *colorMap
 }
 
+// linearScale returns a scale from 0 to 1.
+func linearScale(colors *colorMap) scale { return scale{hi: 1, colors: colors} }
+
+// missScale returns a scale of rates that resolves 0.99 from 1: every tenth of the
+// misses takes as much of the color map as the one before it.
+func missScale(colors *colorMap) scale { return scale{misses: true, hi: 1, colors: colors} }
+
+// missDecades is the number of tenths of the misses that missScale tells apart. Rates
+// from 0.999 on have the same color.
+const missDecades = 3
+
 // logScale returns a scale of the four decades below the largest value.
-func logScale(top float64) scale {
+func logScale(top float64, colors *colorMap) scale {
 	if top <= 0 {
 		top = 1
 	}
-	return scale{log: true, lo: top * 1e-4, hi: top}
+	return scale{log: true, lo: top * 1e-4, hi: top, colors: colors}
 }
 
 // position returns where v lies in the scale: 0 at lo, 1 at hi. NaN stays NaN. A
@@ -161,6 +175,9 @@ func logScale(top float64) scale {
 func (s scale) position(v float64) float64 {
 	if math.IsNaN(v) {
 		return v
+	}
+	if s.misses {
+		return min(1, -math.Log10(max(1-v, 1e-9))/missDecades)
 	}
 	if !s.log {
 		return (v - s.lo) / (s.hi - s.lo)
@@ -171,4 +188,4 @@ func (s scale) position(v float64) float64 {
 	return math.Log(v/s.lo) / math.Log(s.hi/s.lo)
 }
 
-func (s scale) color(v float64) color.RGBA { return colorOf(s.position(v)) }
+func (s scale) color(v float64) color.RGBA { return s.colors.at(s.position(v)) }

@@ -75,12 +75,13 @@ func (c columns) spread(g Grid) Grid {
 	return out
 }
 
-func (c columns) ticks() plot.ConstantTicks {
+// ticks labels about n positions.
+func (c columns) ticks(n int) plot.ConstantTicks {
 	ticks := []plot.Tick{{Value: float64(min(sinks, c.keys)*c.sinkWidth) / 2, Label: "0-3"}}
 	step := 100
-	for c.keys/step > 8 {
+	for c.keys/step > n {
 		step *= 2
-		if c.keys/step > 8 {
+		if c.keys/step > n {
 			step = step * 5 / 2
 		}
 	}
@@ -137,35 +138,53 @@ func stripColor(v float64) color.RGBA {
 }
 
 // LayerFigure draws the votes of the observation window above the attention of the
-// generated tokens, with a strip between them that shows where both agree.
+// generated tokens, with a strip between them that shows where both agree. Both maps
+// have the same color scale.
 func LayerFigure(l Layer) *Figure {
-	const w, h = 7.2, 5.4
-	const left, width = 0.12, 6.1
-	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: l.Meta}
-	f.draw = func(c draw.Canvas) {
-		text(c, 0.12, h-0.25, 10, l.Title, true)
-		caption(c, 6.5, l.Caption)
+	const left = 0.12
+	f := newFigure(7.2, 5.4, l.Meta)
+	f.draw = func(c draw.Canvas, g geometry) {
+		g.title(c, l.Title)
+		g.caption(c, l.Caption)
 		cols := newColumns(l.Vote.Cols)
+		weights := logScale(max(l.Vote.max(), l.Generated.max()), g.colors)
 		vote := keyPanel{
 			grid:   cols.spread(l.Vote),
-			scale:  logScale(l.Vote.max()),
+			scale:  weights,
 			cols:   cols,
-			title:  fmt.Sprintf("votes of the window: weight, mean over the last %d prompt rows", l.Window),
+			title:  g.pick(fmt.Sprintf("votes of the window: weight, mean over the last %d prompt rows", l.Window), "votes of the window"),
 			ylabel: "query head",
+			size:   g,
 		}
 		generated := keyPanel{
 			grid:   cols.spread(l.Generated),
-			scale:  logScale(l.Generated.max()),
+			scale:  weights,
 			cols:   cols,
-			title:  "attention of the generated tokens: weight, mean over heads",
+			title:  g.pick("attention of the generated tokens: weight, mean over heads", "attention of the generated tokens"),
 			ylabel: "generated token",
-			xlabel: "key position (the first four, the attention sinks, are drawn wider)",
+			xlabel: g.pick(fmt.Sprintf("key position (without the %d of the window; the first four are drawn wider)", l.Window),
+				"key position, window left out"),
+			size: g,
 		}
-		vote.draw(c, rect{left, 3.3, width, 1.75})
-		drawStrip(c, rect{left, 2.62, width, 0.68}, l.strip(cols))
-		generated.draw(c, rect{left, 0.25, width, 2.35})
-		colorBar(c, rect{6.32, 3.36, 0.8, 1.5}, vote.scale, "weight")
-		colorBar(c, rect{6.32, 0.62, 0.8, 1.75}, generated.scale, "weight")
+		bar := 0.98 // for the color bar
+		if g.narrow() {
+			bar = 0.8
+		}
+		width := g.w - left - bar
+		height := g.h - g.head - g.foot
+		strip := 0.68
+		upper := (height - strip) * 0.43
+		lower := height - strip - upper
+		generatedArea := rect{left, g.foot, width, lower}
+		voteArea := rect{left, g.foot + lower + strip, width, upper}
+		bottom := generated.draw(c, generatedArea)
+		drawStrip(c, rect{left, g.foot + lower, width, strip}, l.strip(cols), g)
+		top := vote.draw(c, voteArea)
+		from := besides(c, bottom, generatedArea, g.w-bar+0.05)
+		from.w = bar - 0.12
+		to := besides(c, top, voteArea, 0)
+		from.h = to.y + to.h - from.y // from the foot of the lower panel to the head of the upper one
+		colorBar(c, from, weights, "weight")
 	}
 	return f
 }
@@ -180,19 +199,22 @@ type keyPanel struct {
 	scale                 scale
 	cols                  columns
 	title, ylabel, xlabel string
+	size                  geometry
 }
 
-func (k *keyPanel) draw(c draw.Canvas, r rect) {
+// draw draws the panel and returns it as a plot.
+func (k *keyPanel) draw(c draw.Canvas, r rect) *plot.Plot {
 	p := newPlot(k.title, k.xlabel, k.ylabel)
-	p.Add(cells{k.grid, k.scale.color})
-	p.X.Tick.Marker = k.cols.ticks()
-	p.Y.Tick.Marker = indexTicks(k.grid.Rows, 9, true, strconv.Itoa)
+	p.Add(cells{k.grid, k.scale.color, k.size.dpi})
+	p.X.Tick.Marker = k.cols.ticks(k.size.labels(8))
+	p.Y.Tick.Marker = indexTicks(k.grid.Rows, min(9, int(r.h/0.18)), true, strconv.Itoa)
 	drawAligned(c, r, p)
+	return p
 }
 
-func drawStrip(c draw.Canvas, r rect, strip Grid) {
+func drawStrip(c draw.Canvas, r rect, strip Grid, g geometry) {
 	p := newPlot("", "", "")
-	p.Add(cells{strip, stripColor})
+	p.Add(cells{strip, stripColor, g.dpi})
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.Y.Tick.Marker = plot.ConstantTicks([]plot.Tick{
 		{Value: 2.5, Label: "voted only"},

@@ -90,7 +90,11 @@ func wrap(style draw.TextStyle, width vg.Length, s string) []string {
 	return append(lines, line)
 }
 
-// colorBar draws a color scale, with its title, as a narrow plot.
+// barWidth is the width of a color bar with its labels, in inches.
+const barWidth = 0.8
+
+// colorBar draws a color scale, with its title, as a narrow plot. r holds the height of
+// the bar itself; its labels are to the left of it.
 func colorBar(c draw.Canvas, r rect, s scale, title string) {
 	const steps = 128
 	g := NewGrid(steps, 1)
@@ -100,21 +104,44 @@ func colorBar(c draw.Canvas, r rect, s scale, title string) {
 	p := newPlot("", "", title)
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.X.LineStyle.Width = 0
-	p.Add(cells{g, colorOf})
+	p.Add(cells{g: g, color: s.colors.at})
 	var ticks []plot.Tick
-	if s.log {
+	switch {
+	case s.misses:
+		for _, v := range []float64{0, 0.5, 0.9, 0.99, 0.999} {
+			label := fmt.Sprint(v)
+			if v == 0.999 {
+				label = "1"
+			}
+			ticks = append(ticks, plot.Tick{Value: s.position(v) * steps, Label: label})
+		}
+	case s.log:
 		for e := math.Ceil(math.Log10(s.lo)); e <= math.Log10(s.hi); e++ {
 			at := s.position(math.Pow(10, e)) * steps
 			ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("1e%d", int(e))})
 		}
-	} else {
+	default:
 		for i := 0; i <= 4; i++ {
 			v := s.lo + (s.hi-s.lo)*float64(i)/4
 			ticks = append(ticks, plot.Tick{Value: float64(i) / 4 * steps, Label: fmt.Sprintf("%.2g", v)})
 		}
 	}
 	p.Y.Tick.Marker = plot.ConstantTicks(ticks)
-	p.Draw(r.of(c))
+	area := r.of(c)
+	data := p.DataCanvas(area)
+	area.Min.Y -= data.Min.Y - area.Min.Y
+	area.Max.Y += area.Max.Y - data.Max.Y
+	p.Draw(area)
+}
+
+// besides returns the rectangle of a color bar that is as high as the data of a plot in
+// r, with its left edge at x.
+func besides(c draw.Canvas, p *plot.Plot, r rect, x float64) rect {
+	area := r.of(c)
+	data := p.DataCanvas(area)
+	low := float64((data.Min.Y - area.Min.Y) / vg.Inch)
+	high := float64((data.Max.Y - area.Min.Y) / vg.Inch)
+	return rect{x, r.y + low, barWidth, high - low}
 }
 
 // indexTicks labels the centers of the cells 0..n-1. It labels every step-th cell,

@@ -99,8 +99,10 @@ func ReadMeta(path string) (Meta, error) {
 		m, err = readText(data)
 	case bytes.Contains(data[:min(len(data), 512)], []byte("<svg")) || bytes.HasPrefix(data, []byte("<?xml")):
 		m, err = readMetadata(data)
+	case bytes.HasPrefix(data, []byte("%PDF-")):
+		m = readInfo(data)
 	default:
-		err = errors.New("neither a PNG nor an SVG file")
+		err = errors.New("neither a PNG, an SVG nor a PDF file")
 	}
 	if err == nil && len(m) == 0 {
 		err = errors.New("the file has no metadata written by attnscope")

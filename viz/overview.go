@@ -3,7 +3,6 @@ package viz
 import (
 	"strconv"
 
-	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
 
@@ -17,19 +16,19 @@ type Overview struct {
 
 // OverviewFigure draws the map on a logarithmic color scale.
 func OverviewFigure(o Overview) *Figure {
-	const w, h = 6.6, 5.9
-	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: o.Meta}
-	f.draw = func(c draw.Canvas) {
-		s := logScale(o.Map.max())
-		text(c, 0.12, h-0.25, 9, o.Title, true)
-		caption(c, 6, o.Caption)
+	f := newFigure(6.6, 5.9, o.Meta)
+	f.draw = func(c draw.Canvas, g geometry) {
+		s := logScale(o.Map.max(), g.colors)
+		g.title(c, o.Title)
+		g.caption(c, o.Caption)
 		p := newPlot("", "key position", "query position")
-		p.Add(cells{o.Map, s.color})
+		p.Add(cells{o.Map, s.color, g.dpi})
 		label := func(i int) string { return strconv.Itoa(i * o.Tokens / o.Map.Cols) }
-		p.X.Tick.Marker = indexTicks(o.Map.Cols, 8, false, label)
+		p.X.Tick.Marker = indexTicks(o.Map.Cols, g.labels(8), false, label)
 		p.Y.Tick.Marker = indexTicks(o.Map.Rows, 8, true, label)
-		p.Draw(rect{0.1, 0.25, w - 1.2, h - 0.6}.of(c))
-		colorBar(c, rect{w - 1.05, 1.2, 0.85, h - 2.4}, s, "largest weight")
+		panel := rect{0.1, g.foot, g.w - 1.2, g.h - g.foot - g.head}
+		p.Draw(panel.of(c))
+		colorBar(c, besides(c, p, panel, g.w-1.05), s, "largest weight")
 	}
 	return f
 }

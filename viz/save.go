@@ -16,12 +16,44 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgpdf"
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-const dpi = 200 // of PNG files
+// Style says how a figure is drawn. The zero value is the default.
+type Style struct {
+	Width    float64 // in inches; 0 means the figure's own
+	DPI      int     // of PNG files; 0 means 200
+	ColorMap string  // of maps, one of ColorMaps; "" means viridis
+	Paper    bool    // for a paper, which has its own captions: without title and caption
+}
+
+// dpiOf returns the resolution of PNG files.
+func (s Style) dpiOf() int {
+	if s.DPI == 0 {
+		return 200
+	}
+	return s.DPI
+}
+
+// Check returns an error that names a setting without meaning as the command line
+// spells it.
+func (s Style) Check() error {
+	switch {
+	case s.Width != 0 && !(s.Width >= 2 && s.Width <= 40):
+		return fmt.Errorf("width %.3gin: want 2 to 40 inches", s.Width)
+	case s.DPI != 0 && (s.DPI < 30 || s.DPI > 2400):
+		return fmt.Errorf("dpi %d: want 30 to 2400", s.DPI)
+	case s.ColorMap != "" && colorMaps[s.ColorMap] == nil:
+		return fmt.Errorf("cmap %q: want %s", s.ColorMap, strings.Join(ColorMaps(), ", "))
+	}
+	return nil
+}
+
+// Formats lists the formats of [Figure.Encode].
+var Formats = []string{"png", "svg", "pdf"}
 
 func init() { plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"} }
 
@@ -31,13 +63,121 @@ type Meta map[string]string
 // Figure is a drawing that can be encoded in several formats. Encode and Save may be
 // called more than once.
 type Figure struct {
-	Width, Height vg.Length
+	Width, Height vg.Length // in the default style
 	Meta          Meta
-	draw          func(c draw.Canvas)
+	Style         Style
+	entries       int // of a legend
+	draw          func(c draw.Canvas, g geometry)
 }
 
-// Save writes the figure to a file. The extension of the path, .png or .svg, chooses
-// the format. A failed call leaves no file.
+// newFigure returns a figure of a size in inches.
+func newFigure(w, h float64, meta Meta) *Figure {
+	return &Figure{Width: vg.Length(w) * vg.Inch, Height: vg.Length(h) * vg.Inch, Meta: meta}
+}
+
+// geometry is the size of a drawing and the space that its parts get, in inches.
+type geometry struct {
+	w, h       float64
+	head, foot float64 // for the title and the caption
+	paper      bool
+	share      float64 // of the figure's own width
+	colors     *colorMap
+	dpi        int // of images within the figure
+	legend     legend
+}
+
+// legend is the space that the legend gets: a column to the right of the plot, or, in a
+// narrow figure, rows below it.
+type legend struct {
+	columns int     // below the plot; 0: to the right of it
+	height  float64 // below the plot, in inches
+}
+
+// Sizes of a legend, in inches.
+const (
+	legendWidth = 1.55
+	legendLine  = 0.155
+)
+
+// besideLegend returns the part of a figure that the legend leaves to the plot.
+func (g geometry) besideLegend() rect {
+	if g.legend.columns > 0 {
+		return rect{0.05, g.foot + g.legend.height, g.w - 0.15, g.h - g.foot - g.head - g.legend.height}
+	}
+	return rect{0.1, g.foot, g.w - legendWidth - 0.15, g.h - g.foot - g.head}
+}
+
+// entry returns where entry i of the legend begins.
+func (g geometry) entry(i int) (x, y float64) {
+	if n := g.legend.columns; n > 0 {
+		x = 0.15 + float64(i%n)*(g.w-0.2)/float64(n)
+		return x, g.foot + g.legend.height - legendLine*(float64(i/n)+0.5)
+	}
+	return g.w - legendWidth, g.h - g.head - 0.15 - legendLine*float64(i)
+}
+
+// geometry returns the size in the figure's style. A narrower figure keeps the sizes of
+// its fonts and is less high.
+func (f *Figure) geometry() geometry {
+	g := geometry{
+		w:      float64(f.Width / vg.Inch),
+		h:      float64(f.Height / vg.Inch),
+		head:   0.35,
+		foot:   0.25,
+		share:  1,
+		colors: findColorMap(f.Style.ColorMap),
+		dpi:    f.Style.dpiOf(),
+	}
+	if f.Style.Width > 0 {
+		g.share = f.Style.Width / g.w
+		g.w = f.Style.Width
+		g.h *= min(1, 0.4+0.6*g.share)
+	}
+	if f.entries > 0 && g.narrow() {
+		g.legend.columns = max(1, int(g.w/legendWidth))
+		rows := (f.entries + g.legend.columns - 1) / g.legend.columns
+		g.legend.height = legendLine*float64(rows) + 0.1
+		g.h += g.legend.height
+	}
+	if f.Style.Paper {
+		g.paper = true
+		g.h -= g.head + g.foot - 0.15
+		g.head = 0.1
+		g.foot = 0.05
+	}
+	return g
+}
+
+// labels returns how many labels of an axis fit where n fit at the figure's own width.
+func (g geometry) labels(n int) int { return max(2, min(n, int(float64(n)*g.share))) }
+
+// narrow reports whether the figure is much narrower than its texts expect.
+func (g geometry) narrow() bool { return g.share < 0.7 }
+
+// pick returns the text that fits: long, or short in a narrow figure.
+func (g geometry) pick(long, short string) string {
+	if g.narrow() {
+		return short
+	}
+	return long
+}
+
+// title writes the title, unless the figure is for a paper.
+func (g geometry) title(c draw.Canvas, s string) {
+	if !g.paper {
+		text(c, 0.12, g.h-0.25, 9, s, true)
+	}
+}
+
+// caption writes the caption, unless the figure is for a paper.
+func (g geometry) caption(c draw.Canvas, s string) {
+	if !g.paper {
+		caption(c, 6, s)
+	}
+}
+
+// Save writes the figure to a file. The extension of the path, .png, .svg or .pdf,
+// chooses the format. A failed call leaves no file.
 func (f *Figure) Save(path string) error {
 	data, err := f.Encode(strings.TrimPrefix(filepath.Ext(path), "."))
 	if err != nil {
@@ -46,26 +186,36 @@ func (f *Figure) Save(path string) error {
 	return outfile.Write(path, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
-// Encode draws the figure in the format "png" (200 dots per inch) or "svg".
+// Encode draws the figure in one of [Formats]. The text in SVG and PDF is text.
 func (f *Figure) Encode(format string) ([]byte, error) {
 	var b bytes.Buffer
+	g := f.geometry()
+	w := vg.Length(g.w) * vg.Inch
+	h := vg.Length(g.h) * vg.Inch
 	switch format {
 	case "png":
-		c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(f.Width, f.Height), vgimg.UseDPI(dpi))}
-		f.draw(draw.New(c))
+		c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(f.Style.dpiOf()))}
+		f.draw(draw.New(c), g)
 		if _, err := c.WriteTo(&b); err != nil {
 			return nil, err
 		}
 		return withText(b.Bytes(), f.Meta), nil
 	case "svg":
-		c := vgsvg.New(f.Width, f.Height)
-		f.draw(draw.New(c))
+		c := vgsvg.New(w, h)
+		f.draw(draw.New(c), g)
 		if _, err := c.WriteTo(&b); err != nil {
 			return nil, err
 		}
 		return withMetadata(b.Bytes(), f.Meta), nil
+	case "pdf":
+		c := vgpdf.New(w, h)
+		f.draw(draw.New(c), g)
+		if _, err := c.WriteTo(&b); err != nil {
+			return nil, err
+		}
+		return withInfo(b.Bytes(), f.Meta), nil
 	}
-	return nil, fmt.Errorf("format %q: want png or svg", format)
+	return nil, fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
 }
 
 func (m Meta) names() []string {

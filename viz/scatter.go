@@ -22,19 +22,19 @@ type Scatter struct {
 
 // ScatterFigure draws the points and the line.
 func ScatterFigure(k Scatter) *Figure {
-	const w, h, legend = 6.6, 4.0, 1.55
-	f := &Figure{Width: w * vg.Inch, Height: h * vg.Inch, Meta: k.Meta}
-	f.draw = func(c draw.Canvas) {
-		text(c, 0.12, h-0.25, 9, k.Title, true)
-		caption(c, 6, k.Caption)
+	f := newFigure(6.6, 4.0, k.Meta)
+	f.entries = len(k.Series)
+	f.draw = func(c draw.Canvas, g geometry) {
+		g.title(c, k.Title)
+		g.caption(c, k.Caption)
 		glyphs := k.glyphs()
-		k.plot(glyphs).Draw(rect{0.1, 0.25, w - legend - 0.15, h - 0.6}.of(c))
+		k.plot(glyphs).Draw(g.besideLegend().of(c))
 		for i, s := range k.Series {
-			y := h - 0.5 - 0.155*float64(i)
-			g := glyphs[i]
-			g.Radius = vg.Points(2.2)
-			c.DrawGlyph(g, point(c, w-legend+0.15, y))
-			text(c, w-legend+0.32, y-0.04, 7, s.Name, false)
+			x, y := g.entry(i)
+			mark := glyphs[i]
+			mark.Radius = vg.Points(2.2)
+			c.DrawGlyph(mark, point(c, x+0.15, y))
+			text(c, x+0.32, y-0.04, 7, s.Name, false)
 		}
 	}
 	return f

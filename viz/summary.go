@@ -1,8 +1,10 @@
 package viz
 
 import (
+	"image/color"
 	"strconv"
 
+	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -13,31 +15,97 @@ type Summary struct {
 	XLabel, YLabel string   // an empty YLabel means "layer"
 	Columns        []string // labels of the columns
 	Rates          Grid     // [layer, column], in [0, 1]; NaN where there is no rate
+	Few            []bool   // [layer, column]: cells that rest on too little data; nil: none
+	Misses         bool     // space the colors so that 0.99 differs from 1, as for hit rates
 	Layers         []int    // labels of the rows
 	BarTitle       string   // title of the color bar
 	Meta           Meta
 }
 
-// SummaryFigure draws the rates on a linear color scale from 0 to 1. The size of
-// the figure grows with the number of rows and columns.
+// SummaryFigure draws the rates on a color scale from 0 to 1. Cells that rest on too
+// little data are hatched. The size of the figure grows with the number of rows and
+// columns.
 func SummaryFigure(s Summary) *Figure {
 	w := 2.1 + 0.28*float64(max(6, min(32, s.Rates.Cols)))
 	h := 1.3 + 0.125*float64(max(16, min(80, s.Rates.Rows)))
-	f := &Figure{Width: vg.Length(w) * vg.Inch, Height: vg.Length(h) * vg.Inch, Meta: s.Meta}
-	f.draw = func(c draw.Canvas) {
-		rates := scale{lo: 0, hi: 1}
-		text(c, 0.12, h-0.25, 9, s.Title, true)
-		caption(c, 6, s.Caption)
+	f := newFigure(w, h, s.Meta)
+	f.draw = func(c draw.Canvas, g geometry) {
+		rates := linearScale(g.colors)
+		if s.Misses {
+			rates = missScale(g.colors)
+		}
+		g.title(c, s.Title)
+		g.caption(c, s.Caption)
 		ylabel := "layer"
 		if s.YLabel != "" {
 			ylabel = s.YLabel
 		}
 		p := newPlot("", s.XLabel, ylabel)
-		p.Add(cells{s.Rates, rates.color})
-		p.X.Tick.Marker = indexTicks(s.Rates.Cols, 16, false, func(i int) string { return s.Columns[i] })
+		p.Add(cells{s.enough(), rates.color, g.dpi})
+		if s.Few != nil {
+			p.Add(hatching{s.Rates, s.Few})
+		}
+		p.X.Tick.Marker = indexTicks(s.Rates.Cols, g.labels(16), false, func(i int) string { return s.Columns[i] })
 		p.Y.Tick.Marker = indexTicks(s.Rates.Rows, 16, true, func(i int) string { return strconv.Itoa(s.Layers[i]) })
-		p.Draw(rect{0.1, 0.25, w - 1.1, h - 0.6}.of(c))
-		colorBar(c, rect{w - 0.98, 0.6, 0.78, h - 1.1}, rates, s.BarTitle)
+		panel := rect{0.1, g.foot, g.w - 1.1, g.h - g.foot - g.head}
+		p.Draw(panel.of(c))
+		colorBar(c, besides(c, p, panel, g.w-0.98), rates, s.BarTitle)
 	}
 	return f
+}
+
+// enough returns the rates without those that rest on too little data.
+func (s *Summary) enough() Grid {
+	if s.Few == nil {
+		return s.Rates
+	}
+	g := NewGrid(s.Rates.Rows, s.Rates.Cols)
+	for i, v := range s.Rates.Values {
+		if !s.Few[i] {
+			g.Values[i] = v
+		}
+	}
+	return g
+}
+
+// hatching draws diagonal lines over cells that rest on too little data.
+type hatching struct {
+	g   Grid
+	few []bool
+}
+
+// DataRange implements plot.DataRanger.
+func (h hatching) DataRange() (xmin, xmax, ymin, ymax float64) { return cells{g: h.g}.DataRange() }
+
+// Plot implements plot.Plotter.
+func (h hatching) Plot(c draw.Canvas, p *plot.Plot) {
+	tx, ty := p.Transforms(&c)
+	lines := draw.LineStyle{Color: color.Gray{150}, Width: vg.Points(0.4)}
+	for r := range h.g.Rows {
+		for k := range h.g.Cols {
+			if !h.few[r*h.g.Cols+k] {
+				continue
+			}
+			lo := vg.Point{X: tx(float64(k)), Y: ty(float64(h.g.Rows - r - 1))}
+			hi := vg.Point{X: tx(float64(k + 1)), Y: ty(float64(h.g.Rows - r))}
+			hatch(c, lines, lo, hi)
+		}
+	}
+}
+
+// hatch draws diagonal lines, three points apart, within the rectangle from lo to hi.
+func hatch(c draw.Canvas, style draw.LineStyle, lo, hi vg.Point) {
+	const step = vg.Length(3)
+	height := hi.Y - lo.Y
+	for x := lo.X - height + step/2; x < hi.X; x += step {
+		from := vg.Point{X: x, Y: lo.Y} // rises to the right at 45 degrees
+		to := vg.Point{X: x + height, Y: hi.Y}
+		if from.X < lo.X {
+			from = vg.Point{X: lo.X, Y: lo.Y + lo.X - x}
+		}
+		if to.X > hi.X {
+			to = vg.Point{X: hi.X, Y: lo.Y + hi.X - x}
+		}
+		c.StrokeLine2(style, from.X, from.Y, to.X, to.Y)
+	}
 }

@@ -1,10 +1,5 @@
 package viz
 
-import (
-	"image/color"
-	"math"
-)
-
 // viridis is the color map of van der Walt and Smith (CC0), with 256 entries. Its
 // lightness grows evenly, and color-blind people can read it.
 var viridis = [256][3]uint8{
@@ -269,13 +264,3 @@ var viridis = [256][3]uint8{
 // Viridis returns the color map that all figures and the viewer use, from the
 // lowest value to the highest, as red, green and blue.
 func Viridis() [256][3]uint8 { return viridis }
-
-// colorOf returns the color of a position in [0, 1], which it clamps. NaN is light
-// gray.
-func colorOf(x float64) color.RGBA {
-	if math.IsNaN(x) {
-		return color.RGBA{225, 225, 225, 255}
-	}
-	c := viridis[int(math.Round(255*math.Min(1, math.Max(0, x))))]
-	return color.RGBA{c[0], c[1], c[2], 255}
-}

@@ -13,7 +13,7 @@ import (
 
 func TestViridisEntries(t *testing.T) {
 	for share, want := range map[float64]color.RGBA{0: {68, 1, 84, 255}, 1: {253, 231, 37, 255}, 0.5: {33, 145, 140, 255}, -3: {68, 1, 84, 255}} {
-		if got := colorOf(share); math.Abs(float64(got.R)-float64(want.R)) > 1 || math.Abs(float64(got.G)-float64(want.G)) > 1 || math.Abs(float64(got.B)-float64(want.B)) > 1 {
+		if got := findColorMap("").at(share); math.Abs(float64(got.R)-float64(want.R)) > 1 || math.Abs(float64(got.G)-float64(want.G)) > 1 || math.Abs(float64(got.B)-float64(want.B)) > 1 {
 			t.Errorf("color at %g is %v, want %v", share, got, want)
 		}
 	}
@@ -52,7 +52,7 @@ func TestFigureShowsCellColors(t *testing.T) {
 		}
 	}
 	for _, v := range g.Values {
-		if n := count[colorOf(v)]; n < 10000 {
+		if n := count[findColorMap("").at(v)]; n < 10000 {
 			t.Errorf("the color of %g covers %d pixels, want a quarter of the map", v, n)
 		}
 	}

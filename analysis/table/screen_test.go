@@ -69,6 +69,33 @@ func TestScreenAlignsColumns(t *testing.T) {
 	}
 }
 
+// TestLaTeX: special characters are escaped, constants are in comments, and numbers are
+// short.
+func TestLaTeX(t *testing.T) {
+	x := New("model", "name", "hit_rate", "n")
+	x.Add("m_1", "50% & more", 0.98765, 3)
+	x.Add("m_1", "a\\b", 1.5e-7, 12)
+	x.Add("m_1", "{x}", math.NaN(), 7)
+	var b strings.Builder
+	if err := x.Write(&b, "latex"); err != nil {
+		t.Fatal(err)
+	}
+	want := `% model: m\_1
+\begin{tabular}{lrr}
+\toprule
+name & hit rate & n \\
+\midrule
+50\% \& more & 0.988 & 3 \\
+a\textbackslash{}b & $1.5\cdot 10^{-7}$ & 12 \\
+\{x\} & -- & 7 \\
+\bottomrule
+\end{tabular}
+`
+	if b.String() != want {
+		t.Errorf("%s want %s", b.String(), want)
+	}
+}
+
 func TestPivot(t *testing.T) {
 	keys := []string{"model", "prompt", "layer", "window", "theta"}
 	got, err := rates().Pivot("window", "rate", keys)

@@ -45,7 +45,7 @@ func New(columns ...string) *Table { return &Table{Columns: columns} }
 func (t *Table) Add(cells ...any) { t.Rows = append(t.Rows, cells) }
 
 // Formats lists the formats of [Table.Write].
-var Formats = []string{"table", "tsv", "csv", "json", "jsonl", "parquet"}
+var Formats = []string{"table", "tsv", "csv", "json", "jsonl", "parquet", "latex"}
 
 // FormatOf returns the format of a file by its extension, or "" if no format has the
 // extension.
@@ -61,6 +61,8 @@ func FormatOf(path string) string {
 		return "jsonl"
 	case ".parquet":
 		return "parquet"
+	case ".tex":
+		return "latex"
 	}
 	return ""
 }
@@ -93,6 +95,8 @@ func (t *Table) Write(w io.Writer, format string) error {
 		t.json(b, format == "json")
 	case "parquet":
 		err = t.parquet(b)
+	case "latex":
+		t.latex(b)
 	default:
 		return fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
 	}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/viz"
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
@@ -15,7 +19,8 @@ func heatmapCommand() *cli.Command {
 		Usage:     "draw a heatmap of each layer, and summaries of the hit rates",
 		ArgsUsage: "RUN.attn... -o DIR",
 		Description: "A layer's figure shows what the observation window votes for, what each reply token attends to, and\n" +
-			"where they agree. The summaries show hit rates by layer and head and by layer and window.",
+			"where they agree. The summaries show hit rates by layer and head and by layer and window.\n\n" +
+			"For a paper with two columns: --style paper --width 3.3in --format pdf.",
 		Flags: []cli.Flag{
 			outputFlag("write the figures to folder `DIR`"),
 			&cli.StringFlag{
@@ -24,7 +29,17 @@ func heatmapCommand() *cli.Command {
 			},
 			&cli.StringFlag{Name: "layers", Value: "all", Usage: "draw these layers: all or `LIST` such as 0,3,7-9"},
 			oneWindowFlag, oneTopFlag, oneThetaFlag,
-			&cli.StringFlag{Name: "format", Value: "png,svg", Usage: "png, svg or both, separated by a comma"},
+			&cli.IntFlag{Name: "skip-first", Usage: "leave the first `N` positions (attention sinks) out of the hit rates"},
+			minSignificantFlag,
+			&cli.StringFlag{Name: "format", Value: "png,svg", Usage: "a comma-separated `LIST` of " + strings.Join(viz.Formats, ", ")},
+			&cli.StringFlag{
+				Name: "width", DefaultText: "the figure's own",
+				Usage: "draw the figures with this `WIDTH`, such as 3.3in or 84mm",
+			},
+			&cli.IntFlag{Name: "dpi", Value: 200, Usage: "resolution of PNG files, in dots per inch"},
+			&cli.StringFlag{Name: "cmap", Value: "viridis", Usage: "color map: " + strings.Join(viz.ColorMaps(), ", ")},
+			&cli.StringFlag{Name: "style", Usage: "paper: without title and caption, which the paper has", DefaultText: "with both"},
+			forceFlag,
 		},
 		Action: runHeatmap,
 	}
@@ -40,13 +55,24 @@ func runHeatmap(c *cli.Context) error {
 	}
 	cfg := figures.HeatmapConfig{
 		Prompt: c.String("prompt"), Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"),
+		SkipFirst: c.Int("skip-first"), MinSignificant: c.Int("min-significant"),
 		Formats: strings.Split(c.String("format"), ","), Origin: origin(c, c.Args().Slice()...),
 		Warn: func(text string) { notef(c, "%s", text) },
 	}
 	for _, format := range cfg.Formats {
-		if !slices.Contains([]string{"png", "svg"}, format) {
-			return usagef("--format %q: want png, svg or png,svg", c.String("format"))
+		if !slices.Contains(viz.Formats, format) {
+			return usagef("--format %q: want a list of %s", c.String("format"), strings.Join(viz.Formats, ", "))
 		}
+	}
+	var err error
+	if cfg.Style, err = styleOf(c); err != nil {
+		return err
+	}
+	if cfg.SkipFirst < 0 || cfg.MinSignificant < 0 {
+		return usagef("--skip-first %d, --min-significant %d: want 0 or more", cfg.SkipFirst, cfg.MinSignificant)
+	}
+	if err := checkFigures(out, cfg.Formats, c.Bool("force")); err != nil {
+		return err
 	}
 	if cfg.Window < 1 {
 		return usagef("--window %d: want 1 or more", cfg.Window)
@@ -67,5 +93,58 @@ func runHeatmap(c *cli.Context) error {
 		return err
 	}
 	notef(c, "%s in %s", count(len(written), "figure"), out)
+	return nil
+}
+
+// styleOf reads the flags that say how figures are drawn.
+func styleOf(c *cli.Context) (viz.Style, error) {
+	style := viz.Style{DPI: c.Int("dpi"), ColorMap: c.String("cmap")}
+	switch c.String("style") {
+	case "":
+	case "paper":
+		style.Paper = true
+	default:
+		return style, usagef("--style %q: want paper", c.String("style"))
+	}
+	if c.IsSet("width") {
+		width, err := inches(c.String("width"))
+		if err != nil {
+			return style, err
+		}
+		style.Width = width
+	}
+	if c.IsSet("dpi") && style.DPI < 1 {
+		return style, usagef("--dpi %d: want 30 to 2400", style.DPI)
+	}
+	if err := style.Check(); err != nil {
+		return style, usagef("--%v", err)
+	}
+	return style, nil
+}
+
+// inches reads a length with a unit: in, cm, mm or pt (72 per inch).
+func inches(text string) (float64, error) {
+	for unit, perInch := range map[string]float64{"in": 1, "cm": 2.54, "mm": 25.4, "pt": 72} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			if v, err := strconv.ParseFloat(strings.TrimSpace(number), 64); err == nil && v > 0 {
+				return v / perInch, nil
+			}
+		}
+	}
+	return 0, usagef("--width %q: want a length such as 3.3in, 84mm, 8.4cm or 240pt", text)
+}
+
+// checkFigures refuses a folder that already holds figures in one of the formats.
+func checkFigures(dir string, formats []string, force bool) error {
+	if force {
+		return nil
+	}
+	for _, format := range formats {
+		for _, pattern := range []string{"*." + format, filepath.Join("*", "*."+format)} {
+			if old, _ := filepath.Glob(filepath.Join(dir, pattern)); len(old) > 0 { // the pattern is well formed
+				return hintf(fmt.Errorf("%s exists", old[0]), "use --force to replace figures, or name another folder with -o")
+			}
+		}
+	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 var tableFlags = []cli.Flag{
 	&cli.StringFlag{
 		Name: "format", DefaultText: "table on a terminal, else tsv",
-		Usage: "format of the table: table, tsv, csv, json, jsonl or parquet",
+		Usage: "format of the table: table, tsv, csv, json, jsonl, parquet or latex",
 	},
 	boolFlag("wide", "in the format table, print all columns with six digits"),
 	outputFlag("write the table to `FILE` instead of stdout; its extension sets the format"),
@@ -32,7 +32,7 @@ func checkTable(c *cli.Context) error {
 	out := c.String("o")
 	if out != "" && format == "" && table.FormatOf(out) == "" {
 		err := usagef("-o %s: the extension names no table format", out)
-		return hintf(err, "use .tsv, .csv, .json, .jsonl or .parquet, or set --format")
+		return hintf(err, "use .tsv, .csv, .json, .jsonl, .parquet or .tex, or set --format")
 	}
 	return checkOutput(out, c.Bool("force"), false)
 }

@@ -1,6 +1,7 @@
 package figures
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -190,8 +191,10 @@ func TestMethodSeries(t *testing.T) {
 	if s.Baseline || !list[1].Baseline {
 		t.Error("random is a baseline, snapkv is none")
 	}
-	m := methodMap(rows, "snapkv")
-	if m.Title != "snapkv, capacity 16" || m.Rates.Values[0] != 0.5 {
-		t.Errorf("the map of snapkv is %q with %g, want capacity 16 with 0.5", m.Title, m.Rates.Values[0])
+	for capacity, want := range map[int]float64{16: 0.5, 32: 0.7} {
+		m := methodMap(rows, "snapkv", capacity)
+		if !strings.HasPrefix(m.Title, fmt.Sprintf("snapkv, capacity %d, window 8", capacity)) || m.Rates.Values[0] != want {
+			t.Errorf("the map of snapkv is %q with %g, want capacity %d with %g", m.Title, m.Rates.Values[0], capacity, want)
+		}
 	}
 }

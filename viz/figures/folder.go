@@ -13,7 +13,8 @@ import (
 // folder saves figures in several formats.
 type folder struct {
 	dir     string
-	formats []string // png, svg
+	formats []string // of [viz.Formats]
+	style   viz.Style
 	written []string // paths of the files
 }
 
@@ -27,6 +28,7 @@ func (d *folder) save(f *viz.Figure, name string) error {
 		return err
 	}
 	f.Meta = f.Meta.With("figure", filepath.ToSlash(name))
+	f.Style = d.style
 	for _, format := range d.formats {
 		if err := f.Save(path + "." + format); err != nil {
 			return err

@@ -21,14 +21,20 @@ import (
 
 // HeatmapConfig says what Heatmaps and EachHeatmap draw.
 type HeatmapConfig struct {
-	Prompt  string            // id, "all", or empty for the first prompt longer than the window
-	Window  int               // rows of the observation window
-	Top     float64           // share of the prefix that is kept
-	Theta   float64           // a weight strictly above it is significant
-	Layers  []int             // nil draws all recorded layers
-	Formats []string          // of the files that Heatmaps writes: png, svg
-	Origin  viz.Origin        // for the metadata of the figures
-	Warn    func(text string) // is told about prompts that are left out; may be nil
+	Prompt  string    // id, "all", or empty for the first prompt longer than the window
+	Window  int       // rows of the observation window
+	Top     float64   // share of the prefix that is kept
+	Theta   float64   // a weight strictly above it is significant
+	Layers  []int     // nil draws all recorded layers
+	Formats []string  // of the files that Heatmaps writes, of [viz.Formats]
+	Style   viz.Style // of the figures
+	// SkipFirst is the number of first positions that the hit rates leave out.
+	SkipFirst int
+	// MinSignificant is the number of significant positions that a rate must rest on;
+	// cells of others are hatched.
+	MinSignificant int
+	Origin         viz.Origin        // for the metadata of the figures
+	Warn           func(text string) // is told about prompts that are left out; may be nil
 }
 
 // HeatmapKind is the kind of a figure that EachHeatmap draws.
@@ -52,7 +58,7 @@ type Heatmap struct {
 // Heatmaps writes the figures of EachHeatmap into dir and returns the paths of the
 // files written. After an error these are the files written before it.
 func Heatmaps(ctx context.Context, paths []string, dir string, cfg HeatmapConfig) ([]string, error) {
-	out := &folder{dir: dir, formats: cfg.Formats}
+	out := &folder{dir: dir, formats: cfg.Formats, style: cfg.Style}
 	err := EachHeatmap(ctx, paths, cfg, func(h Heatmap) error { return out.save(h.Figure, h.Name) })
 	return out.written, err
 }
@@ -213,11 +219,16 @@ func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
 	cfg := analysis.Paper
 	cfg.Tops = []float64{d.cfg.Top}
 	cfg.Thetas = []float64{d.cfg.Theta}
+	cfg.SkipFirst = d.cfg.SkipFirst
 	s := viz.Summary{
 		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
-			"Gray: no weight was significant.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta),
+			"Gray: no weight was significant; hatched: fewer than %d.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta, d.cfg.MinSignificant),
 		BarTitle: "hit rate",
+		Misses:   true,
 		Meta:     d.meta,
+	}
+	if n := d.cfg.SkipFirst; n > 0 {
+		s.Caption += fmt.Sprintf(" The first %d positions are left out.", n)
 	}
 
 	draw := func(kind HeatmapKind, name string, column func(*analysis.HitRateRow) int) error {
@@ -228,7 +239,7 @@ func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
 		if err != nil {
 			return err
 		}
-		setRates(&s, rows, column)
+		setRates(&s, rows, d.cfg.MinSignificant, column)
 		return d.draw(kind, name, 0, viz.SummaryFigure(s))
 	}
 

@@ -27,8 +27,8 @@ var methodCurves = []methodCurve{
 }
 
 // Methods draws, into dir, measures of selection methods against the capacity, with a
-// line for each method, and for each method a map of the kept mass by layer and head
-// at its first capacity. overall holds rows over all layers and heads, byHead rows by
+// line for each method, and for each method and capacity a map of the kept mass by
+// layer and head. overall holds rows over all layers and heads, byHead rows by
 // layer and head. A measure without values is not drawn. Methods returns the paths of
 // the files written.
 func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin) ([]string, error) {
@@ -55,16 +55,17 @@ func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin
 			return out.written, err
 		}
 	}
-	var drawn []string
+	drawn := map[string]bool{}
 	for i := range byHead {
 		method := byHead[i].Method
-		if slices.Contains(drawn, method) {
+		name := fmt.Sprintf("mass-%s-%d", SafeName(method), byHead[i].Capacity)
+		if drawn[name] {
 			continue
 		}
-		drawn = append(drawn, method)
-		s := methodMap(byHead, method)
+		drawn[name] = true
+		s := methodMap(byHead, method, byHead[i].Capacity)
 		s.Meta = origin.Meta()
-		if err := out.save(viz.SummaryFigure(s), "mass-"+SafeName(method)); err != nil {
+		if err := out.save(viz.SummaryFigure(s), name); err != nil {
 			return out.written, err
 		}
 	}
@@ -117,9 +118,9 @@ func methodSeries(rows []analysis.MethodRow, curve methodCurve) []viz.Series {
 // it reads of the prompt, or it knows the reply.
 func isBaseline(method string) bool { return snapkv.RoleOf(method) != snapkv.Selector }
 
-// methodMap returns the kept mass of a method by layer and head, at the capacity of
-// its first row.
-func methodMap(rows []analysis.MethodRow, method string) viz.Summary {
+// methodMap returns the kept mass of a method at a capacity, by layer and head. If there
+// are several windows or kernels, it shows the first.
+func methodMap(rows []analysis.MethodRow, method string, capacity int) viz.Summary {
 	var layers, heads []int
 	for i := range rows {
 		layers = append(layers, rows[i].Layer)
@@ -136,14 +137,14 @@ func methodMap(rows []analysis.MethodRow, method string) viz.Summary {
 	}
 	for i := range rows {
 		r := &rows[i]
-		title := fmt.Sprintf("%s, capacity %d", method, r.Capacity)
-		if r.Method != method || s.Title != "" && s.Title != title {
+		title := fmt.Sprintf("%s, capacity %d, window %d, kernel %d, %s", method, r.Capacity, r.Window, r.Kernel, r.Pooling)
+		if r.Method != method || r.Capacity != capacity || s.Title != "" && s.Title != title {
 			continue
 		}
 		s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
 		s.Title = title
 		s.Caption = fmt.Sprintf("%s; share of the reply's attention on kept positions of the prefix, "+
-			"mean over %d prompts; window %d.", r.Model, r.Prompts, r.Window)
+			"mean over %d prompts. The window is not counted.", r.Model, r.Prompts)
 	}
 	return s
 }

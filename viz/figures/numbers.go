@@ -103,8 +103,8 @@ func overview(r *dumps.Reader, prompt, layer int) (viz.Overview, error) {
 }
 
 // setRates fills a summary with hit rates: a row for each layer, and a column for
-// each value of column.
-func setRates(s *viz.Summary, rows []analysis.HitRateRow, column func(*analysis.HitRateRow) int) {
+// each value of column. Rates of fewer than min significant positions are marked.
+func setRates(s *viz.Summary, rows []analysis.HitRateRow, min int, column func(*analysis.HitRateRow) int) {
 	var layers, columns []int
 	for i := range rows {
 		layers = append(layers, rows[i].Layer)
@@ -115,9 +115,12 @@ func setRates(s *viz.Summary, rows []analysis.HitRateRow, column func(*analysis.
 	s.Layers = layers
 	s.Columns = labels(columns)
 	s.Rates = viz.NewGrid(len(layers), len(columns))
+	s.Few = make([]bool, len(layers)*len(columns))
 	for i := range rows {
 		row := slices.Index(layers, rows[i].Layer)
-		s.Rates.Set(row, slices.Index(columns, column(&rows[i])), rows[i].HitRate)
+		at := slices.Index(columns, column(&rows[i]))
+		s.Rates.Set(row, at, rows[i].HitRate)
+		s.Few[row*len(columns)+at] = rows[i].Significant > 0 && rows[i].Significant < min
 	}
 }
 

@@ -186,6 +186,8 @@ func (n *numbers) drawHeatmaps(ctx context.Context, path string) error {
 		Top:    n.cfg.Top,
 		Theta:  n.cfg.Theta,
 		Origin: n.cfg.Origin,
+
+		MinSignificant: analysis.MinSignificant,
 	}
 	return figures.EachHeatmap(ctx, []string{path}, cfg, func(h figures.Heatmap) error {
 		data, err := h.Figure.Encode("png")
