@@ -29,10 +29,12 @@ func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Mani
 	run.Threads = s.options.Threads
 	run.Created = time.Now().UTC().Format(time.RFC3339)
 	run.PromptsSHA256 = PromptsSHA256(list)
+	run.PromptFieldsSHA256 = promptFieldsSHA256(list)
+	run.Prompts = len(list)
 	if s.Tokenizer != nil {
 		run.TokenizerSHA256 = s.Tokenizer.SHA256()
 	}
-	return dumps.Header{Model: info, Plan: plan, Manifest: run}, nil
+	return dumps.Header{Model: info, Plan: plan, Manifest: run, Identity: identity(s)}, nil
 }
 
 // ModelInfo describes a model as a dump's header does, without the hash of its

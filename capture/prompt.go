@@ -163,7 +163,7 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 		ID: p.ID, Index: index, Dataset: p.Dataset, SHA256: hex.EncodeToString(h.Sum(nil)), Text: p.Text,
 		PromptTokens: len(p.Tokens), WindowRows: min(r.c.Header.Plan.WindowRows, len(p.Tokens)),
 		Offsets: p.Ends, Document: p.Document, References: p.References,
-		Followed: p.Reply != nil, Truncated: p.Truncated,
+		Followed: p.Reply != nil, Truncated: p.Truncated, Kernel: r.c.Kernel,
 	}
 }
 

@@ -20,6 +20,7 @@ type Config struct {
 	Mine    func(i int) bool // reports whether prompt i of the set is recorded; nil: all are
 	Out     string           // path of the dump
 	Header  dumps.Header     // as NewHeader returns it
+	Kernel  string           // what computes the numbers, as Source.Kernel tells; empty: not recorded
 	Force   bool             // replace an existing dump
 	Resume  bool             // continue an incomplete dump
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
@@ -140,7 +141,7 @@ func (c *Config) createOptions() dumps.CreateOptions {
 			ids = append(ids, c.Prompts[i].ID)
 		}
 	}
-	return dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Wrap: c.wrap}
+	return dumps.CreateOptions{Force: c.Force, Resume: c.Resume, Prompts: ids, Kernel: c.Kernel, Wrap: c.wrap}
 }
 
 // Run records the prompts into the dump at c.Out. While it runs, and after an error or

@@ -536,7 +536,7 @@ func (r *runner) merge(ctx context.Context) error {
 			"numbers may differ in their last bits from a run on one machine; "+
 			"ask for one kind with --sbatch --constraint=..., or set ATTNSCOPE_CPU=avx2", strings.Join(hosts, "; ")))
 	}
-	if err := dumps.Merge(ctx, r.j.Out, paths, r.j.Force); err != nil {
+	if err := dumps.Merge(ctx, r.j.Out, paths, dumps.MergeOptions{Force: r.j.Force}); err != nil {
 		return err
 	}
 	r.report.Merged = true

@@ -80,6 +80,9 @@ func (r *Reader) gather(prompt, layer int, ph Phase, a *Attention) error {
 			return err
 		}
 		keys := int(rec.Keys)
+		if err := r.checkBlock(rec, x, prompt, ph); err != nil {
+			return err
+		}
 		for row := range int(rec.Rows) {
 			at := (h*a.Rows+int(rec.Row0)+row)*a.Keys + int(rec.Key0)
 			copy(a.Data[at:at+keys], x[row*keys:(row+1)*keys])
@@ -120,13 +123,13 @@ func (r *Reader) rebuild(prompt, layer int, ph Phase, a *Attention) error {
 		return err
 	}
 	how := m.attention(layer)
-	parallel.For(a.Heads, func(h int) {
+	return parallel.Try(context.Background(), a.Heads, func(h int) error {
 		head := r.header.Plan.Heads[h]
 		q := m.headRows(queries, head, m.Heads, a.Rows)
 		k := m.headRows(keys, head*m.KVHeads/m.Heads, m.KVHeads, a.Keys)
 		how.Rows(a.Head(h), a.Pos0, q, k)
+		return r.badWeight(a.Head(h), a.Keys, weightPlace{prompt, layer, head, func(i int) string { return phaseRow(ph, i) }})
 	})
-	return nil
 }
 
 // attention returns how a layer turns queries and keys into weights.

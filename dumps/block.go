@@ -93,12 +93,8 @@ func readRecord(f io.ReaderAt, at, size int64, head []byte) (record, error) {
 // readPayload reads a payload as it is stored.
 func readPayload(f io.ReaderAt, r *record) ([]byte, error) {
 	b := make([]byte, r.Stored)
-	return b, readInto(f, r, b)
-}
-
-func readInto(f io.ReaderAt, r *record, b []byte) error {
 	_, err := f.ReadAt(b, r.at)
-	return err
+	return b, err
 }
 
 // checkPayload reads a payload and compares its checksum.
@@ -113,18 +109,55 @@ func checkPayload(f io.ReaderAt, r *record) error {
 	return nil
 }
 
-// readJSON reads the payload of a header or of the end of a prompt into v.
-func readJSON(f io.ReaderAt, r record, v any) error {
-	stored, err := readPayload(f, &r)
+// checkSum is like checkPayload but waits until the memory for it is free.
+func checkSum(f io.ReaderAt, r *record) error {
+	decoding.take(int64(r.Stored))
+	defer decoding.give(int64(r.Stored))
+	return checkPayload(f, r)
+}
+
+// readJSON returns the payload of a header or of the end of a prompt, which may have at
+// most so many values, and how many it has at most.
+func readJSON(f io.ReaderAt, r record, most uint64) (raw []byte, values uint64, err error) {
+	stored, err := readOwn(f, &r, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Kind, err)
+		return nil, 0, fmt.Errorf("%s: %w", r.Kind, err)
 	}
-	raw, err := inflate(&r, stored)
-	if err != nil {
-		return fmt.Errorf("%s: %w", r.Kind, err)
+	if raw, err = inflate(&r, stored); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", r.Kind, err)
 	}
+	if values = countValues(raw, most); values > most {
+		return nil, values, fmt.Errorf("%s: JSON of more than %d values, which is the most that is read: %w", r.Kind, most, ErrCorrupt)
+	}
+	return raw, values, nil
+}
+
+// unmarshal reads the JSON of a record into v.
+func unmarshal(k kind, raw []byte, v any) error {
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%s: %v: %w", r.Kind, err, ErrCorrupt)
+		return fmt.Errorf("%s: %v: %w", k, err, ErrCorrupt)
 	}
 	return nil
 }
+
+// readOwn reads a record's payload together with its own head, which must say what r
+// says: r may come from an index, which is not believed. The payload lies in b if that
+// is large enough.
+func readOwn(f io.ReaderAt, r *record, b []byte) (stored []byte, err error) {
+	b = atLeast(b, frameBytes+r.Stored)[:frameBytes+r.Stored]
+	if _, err := f.ReadAt(b, r.at-frameBytes); err != nil {
+		return nil, err
+	}
+	own := record{}
+	if err := own.unmarshal(b); err != nil {
+		return nil, err
+	}
+	own.at = r.at
+	if own != *r {
+		return nil, errIndexLies
+	}
+	return b[frameBytes:], nil
+}
+
+// errIndexLies says that an index lists a record with another head than it has.
+var errIndexLies = fmt.Errorf("the index and the record's head differ (attnscope repair rebuilds the index): %w", ErrCorrupt)

@@ -3,7 +3,6 @@ package dumps
 import (
 	"fmt"
 	"reflect"
-	"strings"
 )
 
 // sameHeader compares the parts of a header that decide the numbers of a dump: model
@@ -24,7 +23,7 @@ func sameFields(what string, have, want any) error {
 	a := reflect.ValueOf(have)
 	b := reflect.ValueOf(want)
 	for i := range a.NumField() {
-		name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+		name := jsonName(a.Type().Field(i))
 		if name == "id" || sameField(a.Field(i), b.Field(i)) {
 			continue
 		}
@@ -50,15 +49,27 @@ func fieldText(v reflect.Value) string {
 	return fmt.Sprint(v)
 }
 
-// sameRun compares model, plan and prompt set: only a file that shares them can be
-// continued.
-func sameRun(path string, have, want *Header) error {
-	err := sameHeader(path, have, want)
+// sameRun compares model, plan, configuration and prompt set: only a file that shares
+// them can be continued. unknown lists what could not be compared.
+func sameRun(path string, have, want *Header) (unknown []string, err error) {
+	err = sameHeader(path, have, want)
+	if err == nil {
+		unknown, err = sameIdentity(path, have, want)
+	}
 	if a, b := have.Manifest.PromptsSHA256, want.Manifest.PromptsSHA256; err == nil && a != "" && b != "" && a != b {
 		err = fmt.Errorf("%s: the prompts differ (prompts_sha256 %.12s there, %.12s here)", path, a, b)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: cannot resume; use --force to start over", err)
+	a, b := have.Manifest.PromptFieldsSHA256, want.Manifest.PromptFieldsSHA256
+	switch {
+	case err != nil:
+	case a == "" || b == "":
+		unknown = append(unknown, "data sets and answers of prompts")
+	case a != b:
+		err = fmt.Errorf("%s: the data sets, answers or documents of the prompts differ "+
+			"(prompt_fields_sha256 %.12s there, %.12s here)", path, a, b)
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("%w: cannot resume; use --force to start over", err)
+	}
+	return unknown, nil
 }

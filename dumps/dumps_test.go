@@ -196,7 +196,7 @@ func TestMerge(t *testing.T) {
 		parts = append(parts, path)
 	}
 	out := filepath.Join(dir, "all.attn")
-	if err := dumps.Merge(t.Context(), out, parts, false); err != nil {
+	if err := dumps.Merge(t.Context(), out, parts, dumps.MergeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := dumps.Verify(t.Context(), out, func(p dumps.Problem) { t.Error(p) }); !ok || err != nil {
@@ -215,7 +215,7 @@ func TestMerge(t *testing.T) {
 			t.Fatalf("weight %d: %g, want %g", i, a.Data[i], b.Data[i])
 		}
 	}
-	if err := dumps.Merge(t.Context(), filepath.Join(dir, "twice.attn"), []string{parts[0], parts[0]}, false); err == nil || !strings.Contains(err.Error(), `"a"`) {
+	if err := dumps.Merge(t.Context(), filepath.Join(dir, "twice.attn"), []string{parts[0], parts[0]}, dumps.MergeOptions{}); err == nil || !strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("merging a dump with itself: %v, want an error that names the prompt", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +21,7 @@ type Header struct {
 	Model    ModelInfo `json:"model"`
 	Plan     Plan      `json:"plan"`
 	Manifest Manifest  `json:"manifest"`
+	Identity Identity  `json:"identity,omitzero"`
 }
 
 // ModelInfo describes the model as far as a reader needs to know it.
@@ -51,6 +54,15 @@ type Manifest struct {
 	TokenizerSHA256 string   `json:"tokenizer_sha256,omitempty"`
 	Seed            int64    `json:"seed"`
 	Ignored         Ignored  `json:"ignored,omitzero"`
+
+	// Prompts is the number of prompts in the set, of which a shard records a part; 0:
+	// unknown.
+	Prompts int `json:"prompts,omitempty"`
+	// PromptFieldsSHA256 is a hash of the fields of the prompts that are copied into the
+	// dump: data sets, answers and documents.
+	PromptFieldsSHA256 string `json:"prompt_fields_sha256,omitempty"`
+	// Lacks says which prompts a merge or a repair could not find.
+	Lacks Lacks `json:"lacks,omitzero"`
 }
 
 // Ignored lists what was not understood and was ignored because the user asked for it.
@@ -84,20 +96,88 @@ func (h *Header) SHA256() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// readHeader reads and checks the header of the file called name.
-func readHeader(f io.ReaderAt, r record, name string) (*Header, error) {
-	h := &Header{}
-	if err := readJSON(f, r, h); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+// readHeader reads and checks the header of the file called name. The warnings name what
+// it holds that this program does not know and, as FORMAT.md says, ignores.
+func readHeader(f io.ReaderAt, r record, name string) (h *Header, warnings []string, err error) {
+	raw, _, err := readJSON(f, r, maxHeaderValues)
+	h = &Header{}
+	if err == nil {
+		err = unmarshal(r.Kind, raw, h)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if h.Version != Version {
-		return nil, fmt.Errorf("%s: format version %d, this program reads version %d: use a newer attnscope",
+		return nil, nil, fmt.Errorf("%s: format version %d, this program reads version %d: use a newer attnscope",
 			name, h.Version, Version)
 	}
-	if !h.Model.sound() || !h.Plan.sound(&h.Model) {
-		return nil, fmt.Errorf("%s: the header's shapes make no sense: %w", name, ErrCorrupt)
+	if err := h.Plan.words(); err != nil {
+		return nil, nil, fmt.Errorf("%s: header: %w", name, err)
 	}
-	return h, nil
+	if !h.Model.sound() || !h.Plan.sound(&h.Model) {
+		return nil, nil, fmt.Errorf("%s: the header's shapes make no sense: %w", name, ErrCorrupt)
+	}
+	if keys := unknownKeys(raw); len(keys) > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: header: %s unknown to this program and ignored: %s",
+			name, plural(len(keys), "a field is", "fields are"), strings.Join(keys, ", ")))
+	}
+	return h, warnings, nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// maxUnknown is the number of unknown keys that are listed.
+const maxUnknown = 10
+
+// unknownKeys lists the keys of a header that this program does not know, such as
+// plan.stride, sorted. Those of the manifest do not change what a dump holds and are not
+// listed.
+func unknownKeys(raw []byte) []string {
+	var parts struct {
+		Model, Plan map[string]json.RawMessage
+	}
+	var top map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &top) // both were read before
+	_ = json.Unmarshal(raw, &parts)
+	var list []string
+	for _, part := range []struct {
+		prefix string
+		have   map[string]json.RawMessage
+		of     any
+	}{{"", top, Header{}}, {"model.", parts.Model, ModelInfo{}}, {"plan.", parts.Plan, Plan{}}} {
+		known := fieldNames(part.of)
+		for key := range part.have {
+			if !slices.ContainsFunc(known, func(name string) bool { return strings.EqualFold(name, key) }) {
+				list = append(list, fmt.Sprintf("%.100q", part.prefix+key))
+			}
+		}
+	}
+	slices.Sort(list)
+	if more := len(list) - maxUnknown; more > 0 {
+		list = append(list[:maxUnknown], fmt.Sprintf("and %d more", more))
+	}
+	return list
+}
+
+// fieldNames lists the names that the fields of a struct have in JSON.
+func fieldNames(v any) []string {
+	t := reflect.TypeOf(v)
+	var names []string
+	for i := range t.NumField() {
+		names = append(names, jsonName(t.Field(i)))
+	}
+	return names
+}
+
+// jsonName returns the name of a field in JSON.
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
 }
 
 // sound reports whether the shapes of the model are possible and within the limits.

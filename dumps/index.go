@@ -1,8 +1,10 @@
 package dumps
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
+	"slices"
 )
 
 // A complete dump ends with an index and an end record, whose head says where the
@@ -60,7 +62,29 @@ func readIndex(f io.ReaderAt, size int64) []record {
 	if err != nil {
 		return nil
 	}
-	return unmarshalIndex(raw, size)
+	list := unmarshalIndex(raw, size)
+	if !covers(list, at) {
+		return nil // some records are not listed, or listed twice: a walk finds them
+	}
+	return list
+}
+
+// covers reports whether the records, in some order, follow one another without a gap
+// from the first byte of the file to byte end.
+func covers(list []record, end int64) bool {
+	order := make([]*record, len(list))
+	for i := range list {
+		order[i] = &list[i]
+	}
+	slices.SortFunc(order, func(a, b *record) int { return cmp.Compare(a.at, b.at) })
+	next := int64(0)
+	for _, r := range order {
+		if r.at != next+frameBytes {
+			return false
+		}
+		next = r.at + int64(r.Stored)
+	}
+	return next == end
 }
 
 // unmarshalIndex returns the records of an index, or nil if one of them does not fit

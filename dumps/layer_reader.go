@@ -123,8 +123,7 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 	if ph == Decode {
 		row0 += p.WindowRows
 	}
-	l.rebuild(dst[:rows*keys], head, rowRange(row0, rows), keys)
-	return nil
+	return l.rebuild(dst[:rows*keys], head, rowRange(row0, rows), keys)
 }
 
 // JoinedRows writes rows [row0, row0+n) of both phases into dst, [n, P+G]: the rows of
@@ -152,8 +151,7 @@ func (l *LayerReader) PickRows(dst []float32, head int, rows []int) error {
 		}
 	}
 	if p.Store == StoreFactors {
-		l.rebuild(dst[:len(rows)*keys], head, rows, keys)
-		return nil
+		return l.rebuild(dst[:len(rows)*keys], head, rows, keys)
 	}
 	for len(rows) > 0 {
 		n := consecutive(rows, p.WindowRows)
@@ -222,9 +220,9 @@ func rowRange(row0, n int) []int {
 }
 
 // rebuild computes joined rows from queries and keys; dst is [rows, keys].
-func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) {
+func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) error {
 	if len(rows) == 0 {
-		return
+		return nil
 	}
 	p := &l.r.prompts[l.prompt]
 	m := &l.r.header.Model
@@ -242,6 +240,12 @@ func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) {
 		copy(queries[i*dim:(i+1)*dim], from[(row*m.Heads+h)*dim:])
 	}
 	m.attention(l.layer).PackedRows(dst, pos, keys, simd.Dense(queries, len(rows), dim), l.keys[h*m.KVHeads/m.Heads])
+	return l.r.badWeight(dst, keys, weightPlace{l.prompt, l.layer, h, func(i int) string {
+		if row := rows[i] - p.WindowRows; row >= 0 {
+			return phaseRow(Decode, row)
+		}
+		return phaseRow(Prefill, rows[i])
+	}})
 }
 
 // gather copies rows of a phase out of the blocks that hold them.
@@ -263,6 +267,9 @@ func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows int) erro
 		}
 		x, err := l.r.floats(rec)
 		if err != nil {
+			return err
+		}
+		if err := l.r.checkBlock(rec, x, l.prompt, ph); err != nil {
 			return err
 		}
 		for row := lo; row < hi; row++ {

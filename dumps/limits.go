@@ -8,18 +8,20 @@ import (
 // Limits on what a reader accepts; see FORMAT.md section 5. They bound the memory that
 // a reader allocates for any file.
 const (
-	maxBlock    = 1 << 30 // bytes of a payload, decompressed
-	maxStored   = 1 << 30 // bytes of a payload in the file
-	maxJSON     = 1 << 26 // bytes of a header, decompressed
-	maxEnd      = 1 << 28 // bytes of the end of a prompt, decompressed
-	maxLayers   = 1 << 12
-	maxHeads    = 1 << 12
-	maxDim      = 1 << 14
-	maxTokens   = 1 << 26
-	maxVocab    = 1 << 26
-	maxSide     = 1 << 12 // of an overview
-	maxElements = 1 << 31 // values returned at once: 8 GiB
-	maxDecoding = 2 << 30 // bytes of blocks that are being decoded at the same time
+	maxBlock        = 1 << 30 // bytes of a payload, decompressed
+	maxStored       = 1 << 30 // bytes of a payload in the file
+	maxJSON         = 1 << 26 // bytes of a header, decompressed
+	maxEnd          = 1 << 28 // bytes of the end of a prompt, decompressed
+	maxLayers       = 1 << 12
+	maxHeads        = 1 << 12
+	maxDim          = 1 << 14
+	maxTokens       = 1 << 26
+	maxVocab        = 1 << 26
+	maxSide         = 1 << 12 // of an overview
+	maxElements     = 1 << 31 // values returned at once: 8 GiB
+	maxHeaderValues = 1 << 18 // strings, numbers and keys in the JSON of a header
+	maxEndValues    = 1 << 24 // the same in the ends of prompts
+	maxDecoding     = 2 << 30 // bytes of blocks that are being decoded at the same time
 )
 
 // decoding bounds the bytes of blocks that all readers of the process decode at the
@@ -29,6 +31,30 @@ var decoding = newBudget(maxDecoding)
 // maxPrompts returns how many decompressed bytes the ends of all prompts may have in a
 // file of size bytes.
 func maxPrompts(size int64) uint64 { return maxEnd + 64*uint64(size) }
+
+// maxPromptValues returns how many values the JSON of the ends of all prompts may have in
+// a file of size bytes. A value takes at least a byte of the file, unless it is repeated.
+func maxPromptValues(size int64) uint64 { return maxEndValues + uint64(size) }
+
+// countValues returns a bound on the number of values in JSON: the commas outside of
+// strings, and one for each list or object. It stops soon after most.
+func countValues(text []byte, most uint64) uint64 {
+	n := uint64(1)
+	quoted := false
+	for i := 0; i < len(text) && n <= most; i++ {
+		switch text[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			i++ // the next byte neither ends a string nor counts
+		case ',', '[', '{':
+			if !quoted {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // maxIndex returns how many bytes an index may have in a file of size bytes. A record
 // takes more room in the file than in the index, apart from the offset of its payload.
@@ -49,6 +75,12 @@ func (r *record) limits() error {
 	}
 	if r.Raw > most || r.Stored > maxStored {
 		return fmt.Errorf("%s of %d bytes, at most %d are read: %w", r.Kind, max(r.Raw, r.Stored), most, ErrCorrupt)
+	}
+	if _, known := kindNames[r.Kind]; !known {
+		return fmt.Errorf("record of the unknown kind %d, want 1 to %d: %w", uint8(r.Kind), kindEnd, ErrCorrupt)
+	}
+	if r.Phase > Decode {
+		return fmt.Errorf("%s of the unknown phase %d, want 0 or 1: %w", r.Kind, uint8(r.Phase), ErrCorrupt)
 	}
 	if !r.Kind.array() {
 		return nil

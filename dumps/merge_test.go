@@ -74,7 +74,7 @@ func TestMergeCopiesLargeBlocks(t *testing.T) {
 	}
 	synthetic(t, a, "1/2", 1, 1, 2, 2*copyPiece+17, random)
 	synthetic(t, b, "0/2", 0, 1, 3, copyPiece, random)
-	if err := Merge(t.Context(), out, []string{a, b}, false); err != nil {
+	if err := Merge(t.Context(), out, []string{a, b}, MergeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Open(out)
@@ -111,7 +111,7 @@ func TestMergeCopiesLargeBlocks(t *testing.T) {
 	one[0] ^= 1
 	_, _ = f.WriteAt(one, at)
 	f.Close()
-	if err := Merge(t.Context(), filepath.Join(dir, "bad"), []string{a, b}, false); err == nil {
+	if err := Merge(t.Context(), filepath.Join(dir, "bad"), []string{a, b}, MergeOptions{}); err == nil {
 		t.Error("a flipped bit was merged")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "bad*")); len(left) > 0 {
@@ -142,7 +142,7 @@ func TestMergeInterrupted(t *testing.T) {
 	}
 	for _, pieces := range []int{0, 1, 4, 11} {
 		out := filepath.Join(dir, fmt.Sprint("out", pieces))
-		if err := Merge(&half{t.Context(), pieces}, out, in, false); !errors.Is(err, context.Canceled) {
+		if err := Merge(&half{t.Context(), pieces}, out, in, MergeOptions{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled after %d pieces: %v", pieces, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, "out*")); len(left) > 0 {
@@ -150,14 +150,14 @@ func TestMergeInterrupted(t *testing.T) {
 		}
 	}
 	out := filepath.Join(dir, "all")
-	if err := Merge(&half{t.Context(), 12}, out, in, false); err != nil {
+	if err := Merge(&half{t.Context(), 12}, out, in, MergeOptions{}); err != nil {
 		t.Errorf("never cancelled: %v", err)
 	}
 	was, err := os.Stat(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Merge(&half{t.Context(), 4}, out, in, true); !errors.Is(err, context.Canceled) {
+	if err := Merge(&half{t.Context(), 4}, out, in, MergeOptions{Force: true}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if is, err := os.Stat(out); err != nil || !os.SameFile(is, was) {
@@ -229,7 +229,7 @@ func mergeChild(t *testing.T, dir string) (peak int64) {
 // size of the dumps.
 func TestMergeMemoryIsFlat(t *testing.T) {
 	if dir := os.Getenv("ATTNSCOPE_TEST_MERGE"); dir != "" {
-		if err := Merge(t.Context(), filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, false); err != nil {
+		if err := Merge(t.Context(), filepath.Join(dir, "out"), []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}, MergeOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -284,7 +284,7 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	out := filepath.Join(dir, "out")
 	work := []func() error{
-		func() error { return Merge(b.Context(), out, in, true) },
+		func() error { return Merge(b.Context(), out, in, MergeOptions{Force: true}) },
 		func() error { return plainCopy(out, in) },
 	}
 	var took [2]time.Duration

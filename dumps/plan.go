@@ -58,6 +58,22 @@ func (p *Plan) Check() error {
 	return nil
 }
 
+// words returns an error if the plan names a precision or a store that this program does
+// not know. Empty ones mean Fine and StoreAuto.
+func (p *Plan) words() error {
+	if p.Precision != "" {
+		if _, err := ParsePrecision(string(p.Precision)); err != nil {
+			return fmt.Errorf("plan %w: %w", err, ErrCorrupt)
+		}
+	}
+	if p.Store != "" {
+		if _, err := ParseStore(string(p.Store)); err != nil {
+			return fmt.Errorf("plan %w: %w", err, ErrCorrupt)
+		}
+	}
+	return nil
+}
+
 // sound reports whether the plan fits the model and the limits.
 func (p *Plan) sound(m *ModelInfo) bool {
 	return len(p.Layers) > 0 && ascending(p.Layers, m.Layers) &&

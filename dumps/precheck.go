@@ -45,7 +45,8 @@ func CheckCreate(path string, h *Header, options CreateOptions) error {
 	case err != nil:
 		return err
 	}
-	return sameRun(w.partial(), scan.header, h)
+	_, err = sameRun(w.partial(), scan.header, h)
+	return err
 }
 
 // unfinished is the error for a partial file that is neither continued nor replaced.

@@ -80,8 +80,7 @@ var coarseRules = rules{
 	bitsPerWeight: 5, bitsPerState: 14,
 }
 
-// rules returns the rules of a precision. An unknown precision, which a reader does
-// not reject, has the rules of Fine.
+// rules returns the rules of a precision. Readers and writers reject unknown ones.
 func (p Precision) rules() *rules {
 	switch p {
 	case Exact:

@@ -24,6 +24,7 @@ type Prompt struct {
 	Store        Store    `json:"store"`
 	Truncated    int      `json:"truncated,omitempty"` // tokens that were cut from the prompt
 	Blocks       int      `json:"blocks"`              // records of the prompt before its end
+	Kernel       string   `json:"kernel,omitempty"`    // what computed the numbers: avx2, cuda NAME
 }
 
 // Shape returns how many rows of a phase the prompt has, how many keys each row
@@ -35,11 +36,37 @@ func (p *Prompt) Shape(ph Phase) (rows, keys, pos0 int) {
 	return p.WindowRows, p.PromptTokens, p.PromptTokens - p.WindowRows
 }
 
-// readPrompt reads and checks the end of a prompt.
-func readPrompt(f io.ReaderAt, r record) (*Prompt, error) {
-	p := &Prompt{}
-	if err := readJSON(f, r, p); err != nil {
+// endBudget counts what the ends of the prompts of a file of size bytes take.
+type endBudget struct {
+	name   string // of the file, for errors
+	size   int64
+	bytes  uint64 // decompressed
+	values uint64 // in their JSON
+}
+
+// take counts an end of so many bytes. Its error is about the whole file.
+func (b *endBudget) take(bytes uint64) error {
+	b.bytes += bytes
+	if b.bytes > maxPrompts(b.size) {
+		return fmt.Errorf("%s: the ends of its prompts take %d bytes in a file of %d bytes, at most %d are read: %w",
+			b.name, b.bytes, b.size, maxPrompts(b.size), ErrCorrupt)
+	}
+	return nil
+}
+
+// readPrompt reads and checks the end of a prompt, whose bytes the budget has counted.
+func (b *endBudget) readPrompt(f io.ReaderAt, r record) (*Prompt, error) {
+	raw, values, err := readJSON(f, r, maxPromptValues(b.size)-b.values)
+	if err != nil {
 		return nil, err
+	}
+	b.values += values
+	p := &Prompt{}
+	if err := unmarshal(r.Kind, raw, p); err != nil {
+		return nil, err
+	}
+	if p.Store != "" && p.Store != StoreRows && p.Store != StoreFactors {
+		return nil, fmt.Errorf("prompt %q: store %q, want %s or %s: %w", p.ID, p.Store, StoreRows, StoreFactors, ErrCorrupt)
 	}
 	if !p.sound() {
 		return nil, fmt.Errorf("prompt %q: its counts make no sense: %w", p.ID, ErrCorrupt)
@@ -55,7 +82,6 @@ func (p *Prompt) sound() bool {
 		within(p.WindowRows, 0, p.PromptTokens) &&
 		p.Blocks >= 0 && p.Index >= 0 &&
 		len(p.Tokens) == p.PromptTokens+p.ReplyTokens &&
-		(p.Store == "" || p.Store == StoreRows || p.Store == StoreFactors) &&
 		p.textFits()
 }
 

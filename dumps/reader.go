@@ -20,6 +20,9 @@ type Reader struct {
 	numbers  []uint32                // per prompt: its number in the file's records
 	complete bool
 	warnings []string
+
+	// unchecked readers return numbers that are no weights: Verify reports them.
+	unchecked bool
 }
 
 // blockKey identifies the blocks of one kind of one layer.
@@ -67,16 +70,19 @@ func (r *Reader) read() error {
 	r.size = fi.Size()
 	if list := readIndex(r.f, r.size); list != nil && r.useIndex(list) == nil {
 		r.complete = true
+		r.warnings = append(r.warnings, r.lackWarnings()...)
 		return nil
 	}
+	return r.walk()
+}
+
+// walk reads the file without its index.
+func (r *Reader) walk() error {
 	scan, err := scanFile(r.f, r.size, r.path)
 	if err != nil {
 		return err
 	}
-	r.prompts, r.blocks, r.numbers = nil, nil, nil // of an index that could not be used
-	r.header = scan.header
-	r.warnings = scan.warnings
-	if err := r.fill(scan.records, scan.prompts); err != nil {
+	if err := r.useScan(scan); err != nil {
 		return err
 	}
 	state := fmt.Sprintf("not complete; its %d finished prompts are read", len(r.prompts))
@@ -87,15 +93,25 @@ func (r *Reader) read() error {
 	return nil
 }
 
+// useScan takes the prompts that a walk over the file has found.
+func (r *Reader) useScan(scan *scanned) error {
+	r.prompts, r.blocks, r.numbers = nil, nil, nil // of an index that could not be used
+	r.complete = false
+	r.header = scan.header
+	r.warnings = scan.warnings
+	return r.fill(scan.records, scan.prompts)
+}
+
 func (r *Reader) useIndex(list []record) error {
 	if len(list) == 0 || list[0].Kind != kindHeader {
 		return ErrCorrupt
 	}
-	h, err := readHeader(r.f, list[0], r.path)
+	h, unknown, err := readHeader(r.f, list[0], r.path)
 	if err != nil {
 		return err
 	}
 	r.header = h
+	r.warnings = unknown
 	return r.fill(list, nil)
 }
 
@@ -105,7 +121,7 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 	blocks := map[blockKey][]record{} // of the current prompt
 	count := 0
 	number := uint32(0)
-	ends := uint64(0)
+	ends := endBudget{name: r.path, size: r.size}
 	for i, rec := range list {
 		switch rec.Kind {
 		case kindHeader:
@@ -115,8 +131,7 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 		case kindIndex, kindEnd:
 			return fmt.Errorf("%s: an index that lists an index: %w", r.path, ErrCorrupt)
 		case kindPrompt:
-			ends += rec.Raw
-			p, err := r.promptEnd(rec, prompts, ends)
+			p, err := r.promptEnd(rec, prompts, &ends)
 			if err != nil {
 				return err
 			}
@@ -143,15 +158,14 @@ func (r *Reader) fill(list []record, prompts []Prompt) error {
 }
 
 // promptEnd returns the next prompt, from prompts or, if that is nil, from the file.
-// ends is the size of the ends of prompts so far, decompressed.
-func (r *Reader) promptEnd(rec record, prompts []Prompt, ends uint64) (*Prompt, error) {
+func (r *Reader) promptEnd(rec record, prompts []Prompt, ends *endBudget) (*Prompt, error) {
 	if prompts != nil {
 		return &prompts[len(r.prompts)], nil
 	}
-	if ends > maxPrompts(r.size) {
-		return nil, tooLargeEnds(r.path, ends, r.size)
+	if err := ends.take(rec.Raw); err != nil {
+		return nil, err
 	}
-	p, err := readPrompt(r.f, rec)
+	p, err := ends.readPrompt(r.f, rec)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.path, err)
 	}
@@ -232,26 +246,31 @@ func (r *Reader) floats(rec *record) ([]float32, error) { return r.decode(rec, n
 
 // decode reads one array block. The values belong to b.
 func (r *Reader) decode(rec *record, b *buffer) ([]float32, error) {
+	values, err := r.decodeInto(rec, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
+	}
+	return values, nil
+}
+
+// decodeInto is like decode; its errors do not name the file and the block.
+func (r *Reader) decodeInto(rec *record, b *buffer) ([]float32, error) {
 	n := rec.elements()
-	bytes := int64(rec.Stored + rec.Raw + 4*n)
+	bytes := int64(frameBytes + rec.Stored + rec.Raw + 4*n)
 	decoding.take(bytes)
 	defer decoding.give(bytes)
-	b.stored = atLeast(b.stored, rec.Stored)
+	b.stored = atLeast(b.stored, frameBytes+rec.Stored)
 	b.raw = atLeast(b.raw, rec.Raw)
 	b.values = atLeast(b.values, n)
-	stored := b.stored[:rec.Stored]
 	values := b.values[:n]
-	err := readInto(r.f, rec, stored)
+	stored, err := readOwn(r.f, rec, b.stored)
 	if err == nil {
 		var raw []byte
 		if raw, err = inflateInto(b.raw[:0:rec.Raw], rec, stored); err == nil {
 			err = decodeFloats(rec, raw, values)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", r.path, r.placeOf(rec), err)
-	}
-	return values, nil
+	return values, err
 }
 
 // atLeast returns x if it holds n values, otherwise a new slice of n.

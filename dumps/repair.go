@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
 )
 
 // Repaired says what Repair did.
@@ -13,6 +16,7 @@ type Repaired struct {
 	Whole   bool      // there was nothing to do
 	Prompts int       // number of prompts in the dump
 	Lost    []Problem // damage of the prompts that were left out
+	Lacks   []string  // what the dump lacks, as far as it is known
 	Kept    string    // new name of the damaged file; empty if nothing was left out
 }
 
@@ -35,13 +39,21 @@ func Repair(ctx context.Context, path string) (Repaired, error) {
 	if err := lock(f); err != nil {
 		return Repaired{}, fmt.Errorf("%s: %w", r.path, err)
 	}
-	sound, lost, err := r.sortPrompts(ctx)
-	if err != nil {
-		return Repaired{}, err
-	}
 	scan, err := scanFile(f, r.size, r.path)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return Repaired{}, err
+	}
+	if err == nil && r.complete && !r.listsOf(scan) { // the index lies: the records' heads count
+		if err := r.useScan(scan); err != nil {
+			return Repaired{}, err
+		}
+	}
+	sound, lost, failed := r.sortPrompts(ctx)
+	if failed != nil {
+		return Repaired{}, failed
+	}
+	if len(sound) == 0 {
+		return Repaired{Lost: lost}, fmt.Errorf("%s: none of its prompts can be saved; the file is unchanged: %w", r.path, ErrCorrupt)
 	}
 	done := Repaired{Path: path, Prompts: len(sound), Lost: lost}
 	// The file can stay as it is, or gets an index, if no record before its end is
@@ -52,10 +64,14 @@ func Repair(ctx context.Context, path string) (Repaired, error) {
 		done.Path = r.path
 		done.Whole = true
 		return done, nil
-	case usable:
+	case usable && (scan.complete || r.counted()):
 		err = completeFile(r.path, f, scan)
 	default:
+		r.noteLost(lost, scan)
 		done.Kept, err = r.replaceWith(ctx, sound, len(lost) > 0 || r.complete)
+	}
+	if err == nil {
+		done.Lacks, err = lacksOf(r.path)
 	}
 	if err == nil && r.path != path {
 		err = os.Rename(r.path, path)
@@ -67,13 +83,66 @@ func Repair(ctx context.Context, path string) (Repaired, error) {
 	return done, syncFolder(path)
 }
 
-// sortPrompts separates the prompts whose checksums are right from the damaged ones.
+// listsOf reports whether the reader has exactly the records that a walk found.
+func (r *Reader) listsOf(scan *scanned) bool {
+	found := map[record]bool{}
+	for _, rec := range scan.records {
+		found[rec] = true
+	}
+	n := 0
+	for _, blocks := range r.blocks {
+		for _, list := range blocks {
+			for _, rec := range list {
+				if !found[rec] {
+					return false
+				}
+				n++
+			}
+		}
+	}
+	return n+len(r.prompts)+1 == len(scan.records)
+}
+
+// counted reports whether the dump knows which prompts of its set it lacks.
+func (r *Reader) counted() bool {
+	_, known := missingPlaces(r.header, r.prompts)
+	return known
+}
+
+// noteLost notes in the header what the repaired dump lacks.
+func (r *Reader) noteLost(lost []Problem, scan *scanned) {
+	h := *r.header
+	lacks := &h.Manifest.Lacks
+	if scan == nil || !scan.complete || scan.damaged {
+		name := filepath.Base(r.path)
+		if !slices.Contains(lacks.Dumps, name) {
+			lacks.Dumps = append(slices.Clone(lacks.Dumps), name)
+		}
+	}
+	lacks.Prompts = slices.Clone(lacks.Prompts)
+	for _, p := range lost {
+		lacks.Prompts = append(lacks.Prompts, p.Prompt)
+	}
+	r.header = &h
+}
+
+// lacksOf returns what the dump at path lacks.
+func lacksOf(path string) ([]string, error) {
+	r, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.Lacks(), nil
+}
+
+// sortPrompts separates the prompts whose blocks can be read from the damaged ones.
 func (r *Reader) sortPrompts(ctx context.Context) (sound []sourcePrompt, lost []Problem, err error) {
 	for i := range r.prompts {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", r.path, err)
 		}
-		if damage := r.damagedBlock(i); damage != nil {
+		if damage := r.damagedBlock(i, r.checkDecodes); damage != nil {
 			lost = append(lost, *damage)
 			continue
 		}
@@ -108,15 +177,20 @@ func (r *Reader) replaceWith(ctx context.Context, prompts []sourcePrompt, keep b
 	return kept, os.Rename(tmp, r.path)
 }
 
-// damagedBlock returns the first block of a prompt whose checksum is wrong, or nil.
-func (r *Reader) damagedBlock(prompt int) *Problem {
+// checkDecodes returns an error unless a block can be read.
+func (r *Reader) checkDecodes(_ io.ReaderAt, rec *record) error {
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	_, err := r.decodeInto(rec, b)
+	return err
+}
+
+// damagedBlock returns the first block of a prompt that does not pass a check, or nil.
+func (r *Reader) damagedBlock(prompt int, check func(io.ReaderAt, *record) error) *Problem {
 	for _, list := range r.blocks[prompt] {
 		for i := range list {
 			rec := &list[i]
-			decoding.take(int64(rec.Stored))
-			err := checkPayload(r.f, rec)
-			decoding.give(int64(rec.Stored))
-			if err != nil {
+			if err := check(r.f, rec); err != nil {
 				return &Problem{
 					Prompt: r.prompts[prompt].ID,
 					Layer:  int(rec.Layer),

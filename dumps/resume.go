@@ -22,7 +22,7 @@ func (w *Writer) checkExisting() (adopt bool, err error) {
 		return false, err
 	}
 	defer r.Close()
-	if err := sameRun(w.path, r.Header(), w.header); err != nil {
+	if _, err := sameRun(w.path, r.Header(), w.header); err != nil {
 		return false, err
 	}
 	for _, id := range w.options.Prompts {
@@ -125,12 +125,23 @@ func (w *Writer) keepDamaged(size int64) error {
 // keepSound continues after the complete prompts that scan has found. If some are
 // damaged, the others are copied into a new file; the damaged ones are run again.
 func (w *Writer) keepSound(scan *scanned) error {
-	if err := sameRun(w.file.name, scan.header, w.header); err != nil {
+	unknown, err := sameRun(w.file.name, scan.header, w.header)
+	if err != nil {
 		return err
 	}
-	r := &Reader{path: w.file.name, f: w.file.f, header: scan.header}
+	if len(unknown) > 0 {
+		w.warnings = append(w.warnings, notCompared(w.file.name, unknown))
+	}
+	r := &Reader{path: w.file.name, f: w.file.f, size: scan.size, header: scan.header}
 	if err := r.fill(scan.records, scan.prompts); err != nil {
 		return err
+	}
+	kernels := []string{w.options.Kernel}
+	for i := range r.prompts {
+		kernels = append(kernels, r.prompts[i].Kernel)
+	}
+	if text := kernelsDiffer(w.file.name, kernels); text != "" {
+		w.warnings = append(w.warnings, text)
 	}
 	w.header = scan.header
 	sound := w.soundPrompts(r)
@@ -145,6 +156,7 @@ func (w *Writer) keepSound(scan *scanned) error {
 	w.file.prompts = len(scan.prompts)
 	w.file.records = scan.records
 	w.file.offset = scan.end
+	w.file.length.Store(scan.end)
 	return w.file.f.Truncate(scan.end)
 }
 
@@ -153,7 +165,7 @@ func (w *Writer) keepSound(scan *scanned) error {
 func (w *Writer) soundPrompts(r *Reader) []int {
 	var sound []int
 	for i := range r.prompts {
-		if damage := r.damagedBlock(i); damage != nil {
+		if damage := r.damagedBlock(i, checkSum); damage != nil {
 			w.warn("%s: %s; the prompt is run again", r.path, damage)
 			continue
 		}

@@ -23,8 +23,8 @@ type scanned struct {
 	size    int64
 	name    string   // of the file, for errors
 	pending []record // blocks whose prompt has not ended yet
-	ends    uint64   // bytes of the ends of prompts, decompressed
-	gap     bool     // damage since the last complete prompt
+	ends    endBudget
+	gap     bool // damage since the last complete prompt
 }
 
 // maxWarnings is the number of damaged places that are listed.
@@ -42,7 +42,7 @@ func (s *scanned) warn(format string, args ...any) {
 // place it continues at the next record head, so that damage costs only the prompt it
 // is in. A file without a sound header is an error.
 func scanFile(f io.ReaderAt, size int64, name string) (*scanned, error) {
-	s := &scanned{f: f, size: size, name: name}
+	s := &scanned{f: f, size: size, name: name, ends: endBudget{name: name, size: size}}
 	head := make([]byte, frameBytes)
 	for at := int64(0); at < size; {
 		r, err := readRecord(f, at, size, head)
@@ -107,11 +107,12 @@ func (s *scanned) readHeader(r record, end int64) error {
 	if s.header != nil {
 		return fmt.Errorf("%s: byte %d: a second header: %w", s.name, r.at, ErrCorrupt)
 	}
-	h, err := readHeader(s.f, r, s.name)
+	h, unknown, err := readHeader(s.f, r, s.name)
 	if err != nil {
 		return err
 	}
 	s.header = h
+	s.warnings = append(s.warnings, unknown...)
 	s.records = append(s.records, r)
 	s.end = end
 	return nil
@@ -134,11 +135,10 @@ func (s *scanned) endPrompt(r record, end int64) error {
 	}
 	s.gap = s.gap || len(blocks) < len(s.pending)
 	s.pending = s.pending[:0]
-	s.ends += r.Raw
-	if s.ends > maxPrompts(s.size) {
-		return tooLargeEnds(s.name, s.ends, s.size)
+	if err := s.ends.take(r.Raw); err != nil {
+		return err
 	}
-	p, err := readPrompt(s.f, r)
+	p, err := s.ends.readPrompt(s.f, r)
 	if err == nil && p.Blocks != len(blocks) {
 		err = fmt.Errorf("%d blocks, its end counts %d: %w", len(blocks), p.Blocks, ErrCorrupt)
 	}
@@ -153,10 +153,6 @@ func (s *scanned) endPrompt(r record, end int64) error {
 	s.damaged = s.damaged || s.gap
 	s.gap = false
 	return nil
-}
-
-func tooLargeEnds(name string, ends uint64, size int64) error {
-	return fmt.Errorf("%s: the ends of its prompts take %d bytes in a file of %d bytes: %w", name, ends, size, ErrCorrupt)
 }
 
 // nextRecord finds the next sound record head at or after a byte; -1: none.

@@ -127,6 +127,9 @@ func (r *Reader) eachBlock(list []record, s stackShape, f func(rec *record, x []
 		if int(rec.NH) != s.heads || int(rec.Keys) != s.width || int(rec.Row0)+int(rec.Rows) > s.rows {
 			return r.misfit(rec)
 		}
+		if rec.Rows == 0 {
+			return nil
+		}
 		b := buffers.Get().(*buffer)
 		defer buffers.Put(b)
 		x, err := r.decode(rec, b)

@@ -39,6 +39,7 @@ func Verify(ctx context.Context, path string, report func(Problem)) (bool, error
 		return false, err
 	}
 	defer r.Close()
+	r.unchecked = true
 	v := &verifier{ctx: ctx, r: r, ok: true, report: report}
 	if !r.complete {
 		v.problem("", -1, "not complete: it was not finished, or it was cut")
@@ -98,8 +99,10 @@ func (v *verifier) records() {
 			delete(listed, at)
 			if err != nil { // the index still tells what was here
 				v.damageAt(&was, at, err)
+				v.broken[was.at] = true
 				rec = was
 			} else if was != rec {
+				v.broken[was.at] = true
 				v.damageAt(&was, at, fmt.Errorf("the index and the record's head differ: %w", ErrCorrupt))
 			}
 		} else if err != nil {

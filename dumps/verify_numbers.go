@@ -171,7 +171,7 @@ func (v *verifier) sums(prompt, layer int) {
 	sums, err := v.r.Sums(prompt, layer)
 	switch {
 	case err == nil:
-		v.addUp(p, layer, "sums over all queries", sums, p.PromptTokens)
+		v.addUp(p, layer, "sums over all queries", sums, sumShape{p.PromptTokens, p.PromptTokens})
 	case v.r.header.Plan.NoPromptSums && errors.Is(err, ErrAbsent):
 	default:
 		v.unreadable(prompt, layer, err)
@@ -180,20 +180,28 @@ func (v *verifier) sums(prompt, layer int) {
 
 // windows checks the sums over the queries of each query window.
 func (v *verifier) windows(prompt, layer int) {
-	sums, count, err := v.r.Windows(prompt, layer)
-	switch {
-	case err != nil:
+	p := &v.r.prompts[prompt]
+	plan := &v.r.header.Plan
+	list, err := v.r.windowBlocks(prompt, layer, plan.Windows(p.PromptTokens))
+	for i := 0; err == nil && i < len(list); i++ {
+		var sums []float32
+		if sums, err = v.r.floats(&list[i]); err == nil {
+			v.addUp(p, layer, fmt.Sprintf("sums of query window %d", i), sums, sumShape{int(list[i].Keys), plan.PromptWindowSize})
+		}
+	}
+	if err != nil {
 		v.unreadable(prompt, layer, err)
-	case count > 0:
-		v.addUp(&v.r.prompts[prompt], layer, "sums of query windows", sums, v.r.header.Plan.PromptWindowSize)
 	}
 }
 
-// addUp checks sums over a number of queries, [rows, P]: each sum is between 0 and
+// sumShape describes rows of sums: each has so many keys and sums so many queries.
+type sumShape struct{ keys, queries int }
+
+// addUp checks sums over a number of queries, [rows, keys]: each sum is between 0 and
 // that number, and each row adds up to it.
-func (v *verifier) addUp(p *Prompt, layer int, what string, sums []float32, queries int) {
-	n := p.PromptTokens
-	want := float64(queries)
+func (v *verifier) addUp(p *Prompt, layer int, what string, sums []float32, shape sumShape) {
+	n := shape.keys
+	want := float64(shape.queries)
 	for i := 0; i+n <= len(sums); i += n {
 		total := 0.0
 		for j, s := range sums[i : i+n] {
@@ -204,7 +212,7 @@ func (v *verifier) addUp(p *Prompt, layer int, what string, sums []float32, quer
 			total += float64(s)
 		}
 		if math.Abs(total-want) > 1e-3*want {
-			v.problem(p.ID, layer, "%s: row %d adds up to %.4f, want %d", what, i/n, total, queries)
+			v.problem(p.ID, layer, "%s: row %d adds up to %.4f, want %d", what, i/n, total, shape.queries)
 			return
 		}
 	}

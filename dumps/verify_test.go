@@ -38,7 +38,7 @@ func TestVerifyChecksNumbers(t *testing.T) {
 		"a value that is NaN":        {func(n *numbers) { n.values[3] = nan }, `prompt "p", layer 0: values: value 3 is NaN`},
 		"sums that are too large":    {func(n *numbers) { n.sums[0] = 3 }, "sums over all queries: row 0 adds up to 4.9200, want 4"},
 		"a negative sum":             {func(n *numbers) { n.sums[0], n.sums[1] = -1, 4 }, "sums over all queries: number 0 of row 0 is -1"},
-		"a window that is too small": {func(n *numbers) { n.window[0] = 0 }, "sums of query windows: row 0 adds up to 1.4000, want 2"},
+		"a window that is too small": {func(n *numbers) { n.window[0] = 0 }, "sums of query window 0: row 0 adds up to 1.4000, want 2"},
 		"an overview above one":      {func(n *numbers) { n.overview[2] = 1.5 }, "overview: cell 2 is 1.5"},
 		"a logit that is NaN":        {func(n *numbers) { n.logits[1] = nan }, `prompt "p": logits: value 1 is NaN`},
 		"right rows":                 {rows(.25, .25, .5, 0, .25, .25, .25, .25), ""},

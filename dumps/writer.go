@@ -17,6 +17,10 @@ type CreateOptions struct {
 	// complete dump at path has all of them.
 	Prompts []string
 
+	// Kernel names what computes the numbers of this run. With Resume, a warning says if
+	// other prompts were computed by something else.
+	Kernel string
+
 	// Wrap returns the File that the Writer writes and syncs in place of the real
 	// one. Nil: the file itself.
 	Wrap func(*os.File) File

@@ -82,6 +82,7 @@ func runCapture(c *cli.Context) error {
 	}
 	cfg.Header.Manifest.Ignored.Fields = ignored
 	cfg.Model = src.Model
+	cfg.Kernel = src.Kernel()
 	if err := noteComputeError(c, src, list); err != nil {
 		return err
 	}

@@ -47,7 +47,9 @@ type dumpInfo struct {
 	Plan     dumps.Plan      `json:"plan"`
 	Prompts  []promptInfo    `json:"prompts"`
 	Bytes    int64           `json:"bytes"`
+	Lacks    []string        `json:"lacks,omitempty"`
 	Manifest dumps.Manifest  `json:"manifest"`
+	Identity dumps.Identity  `json:"identity,omitzero"`
 }
 
 type promptInfo struct {
@@ -59,6 +61,7 @@ type promptInfo struct {
 	Store        dumps.Store `json:"store"`
 	Followed     bool        `json:"followed"`
 	Truncated    int         `json:"truncated,omitempty"`
+	Kernel       string      `json:"kernel,omitempty"`
 }
 
 func infoDump(c *cli.Context, path string) error {
@@ -70,12 +73,12 @@ func infoDump(c *cli.Context, path string) error {
 	h := r.Header()
 	info := dumpInfo{
 		Format: fmt.Sprintf("attn/%d", h.Version), Complete: r.Complete(), Model: h.Model, Plan: h.Plan,
-		Prompts: []promptInfo{}, Bytes: r.Size(), Manifest: h.Manifest,
+		Prompts: []promptInfo{}, Bytes: r.Size(), Lacks: r.Lacks(), Manifest: h.Manifest, Identity: h.Identity,
 	}
 	for _, p := range r.Prompts() {
 		info.Prompts = append(info.Prompts, promptInfo{
 			ID: p.ID, PromptTokens: p.PromptTokens, ReplyTokens: p.ReplyTokens, WindowRows: p.WindowRows,
-			Dataset: p.Dataset, Store: p.Store, Followed: p.Followed, Truncated: p.Truncated,
+			Dataset: p.Dataset, Store: p.Store, Followed: p.Followed, Truncated: p.Truncated, Kernel: p.Kernel,
 		})
 	}
 	if c.Bool("json") {
@@ -102,6 +105,9 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
 	if ignored := info.Manifest.Ignored; !ignored.IsZero() {
 		fmt.Fprintf(w, "ignored    %s\n", visible.Line(ignored.String()))
+	}
+	for _, what := range info.Lacks {
+		fmt.Fprintf(w, "lacks      %s\n", visible.Line(what))
 	}
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
 	for _, q := range info.Prompts {

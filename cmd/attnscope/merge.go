@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 func mergeCommand() *cli.Command {
@@ -13,9 +16,11 @@ func mergeCommand() *cli.Command {
 		ArgsUsage: "A.attn B.attn... -o ALL.attn",
 		Description: "Merge copies the complete prompts of all dumps into one, without recompressing them. The dumps must\n" +
 			"have been captured with the same model and the same recording flags, such as the shards of one\n" +
-			"prompt set.",
+			"prompt set. If the merged dump would lack prompts, because a shard is missing or was cut, merge says\n" +
+			"so and exits with 1; with --partial it merges what there is, and the dump says what it lacks.",
 		Flags: []cli.Flag{
 			outputFlag("write the merged dump to `ALL.attn`"),
+			boolFlag("partial", "merge dumps that lack prompts of their set"),
 			forceFlag,
 		},
 		Action: runMerge,
@@ -40,5 +45,21 @@ func runMerge(c *cli.Context) error {
 		}
 		r.Close()
 	}
-	return dumps.Merge(c.Context, out, c.Args().Slice(), c.Bool("force"))
+	err := dumps.Merge(c.Context, out, c.Args().Slice(), dumps.MergeOptions{
+		Force: c.Bool("force"), Partial: c.Bool("partial"),
+		Warn: func(text string) { warnf(c, "%s", visible.Line(text)) },
+	})
+	var incomplete *dumps.IncompleteError
+	if errors.As(err, &incomplete) {
+		return hintf(err, "merge the missing shards too, or finish a dump that was cut with attnscope capture --resume; "+
+			"--partial merges what there is")
+	}
+	if err != nil || !c.Bool("partial") {
+		return err
+	}
+	merged, err := openDump(c, out) // warns of what it lacks
+	if err != nil {
+		return err
+	}
+	return merged.Close()
 }

@@ -12,7 +12,9 @@ func repairCommand() *cli.Command {
 		Usage:     "recover the complete prompts of a damaged or unfinished dump",
 		ArgsUsage: "RUN.attn",
 		Description: "Repair rebuilds the dump from its complete, undamaged prompts. A damaged file is kept as\n" +
-			"RUN.attn.damaged. The command that made the dump, with --resume, records the missing prompts again.",
+			"RUN.attn.damaged, and the dump says what it lacks. If no prompt can be saved, the file stays as it is\n" +
+			"and the exit code is 1. The command that made the dump, with --resume, records the missing prompts\n" +
+			"again.",
 		Action: runRepair,
 	}
 }
@@ -23,6 +25,9 @@ func runRepair(c *cli.Context) error {
 	}
 	done, err := dumps.Repair(c.Context, c.Args().First())
 	if err != nil {
+		for _, p := range done.Lost {
+			warnf(c, "%s: %s", c.Args().First(), p)
+		}
 		return err
 	}
 	for _, p := range done.Lost {
@@ -35,6 +40,9 @@ func runRepair(c *cli.Context) error {
 		notef(c, "%s: %s, nothing to repair", done.Path, count(done.Prompts, "prompt"))
 		return nil
 	}
-	notef(c, "%s: complete, with %s; capture --resume adds what is missing", done.Path, count(done.Prompts, "prompt"))
+	notef(c, "%s: repaired, with %s", done.Path, count(done.Prompts, "prompt"))
+	for _, what := range done.Lacks {
+		warnf(c, "%s: it lacks %s; capture --resume adds what is missing", done.Path, what)
+	}
 	return nil
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 func verifyCommand() *cli.Command {
@@ -15,9 +17,23 @@ func verifyCommand() *cli.Command {
 		ArgsUsage: "RUN.attn...",
 		Description: "Verify compares checksums, adds up rows of weights and checks that no position attends to a later\n" +
 			"one. It prints each damaged place and exits with 1 if there is any. attnscope repair recovers the\n" +
-			"undamaged prompts.",
+			"undamaged prompts. Of an undamaged dump it says what it lacks after a merge or a repair.",
 		Action: runVerify,
 	}
+}
+
+// lacksOf describes what an undamaged dump lacks; empty: nothing.
+func lacksOf(path string) (string, error) {
+	r, err := dumps.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	list := r.Lacks()
+	if len(list) == 0 {
+		return "", nil
+	}
+	return ", but it lacks " + visible.Line(strings.Join(list, "; ")), nil
 }
 
 func runVerify(c *cli.Context) error {
@@ -35,7 +51,11 @@ func runVerify(c *cli.Context) error {
 			return err
 		}
 		if ok {
-			fmt.Fprintf(c.App.Writer, "%s: ok\n", path)
+			lacks, err := lacksOf(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.App.Writer, "%s: ok%s\n", path, lacks)
 			continue
 		}
 		damaged = true
