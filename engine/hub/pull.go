@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/attnscope/attnscope/internal/parallel"
 )
@@ -97,15 +98,20 @@ func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, er
 	return c.Find(m, commit)
 }
 
+// mostRefused is the number of attempts to list files while connections are refused:
+// fewer than for a busy hub, because the cause is often that there is no network.
+const mostRefused = 3
+
 // list asks the hub for the commit and the files of a revision. It asks again while the
-// hub is busy.
+// hub is busy, and for a short time if it refuses connections.
 func (c *Client) list(ctx context.Context, m Model, revision string) (string, []file, error) {
 	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.Endpoint, m.ID, url.PathEscape(revision))
 	attempts := c.retrying("the list of files")
 	for {
 		commit, files, err := c.listOnce(ctx, m, address)
 		var busy *busyError
-		if !errors.As(err, &busy) { // also if the hub cannot be reached: that is said at once
+		refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
+		if !errors.As(err, &busy) && !(refused && attempts.failed < mostRefused-1) {
 			return commit, files, err
 		}
 		if err := attempts.again(ctx, err); err != nil {

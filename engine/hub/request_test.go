@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -85,6 +86,36 @@ func TestListingGivesUp(t *testing.T) {
 	if want := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}; !slices.Equal(pauses, want) {
 		t.Errorf("paused %v, want %v", pauses, want)
 	}
+}
+
+// TestListingOfARefusingHub: a hub that refuses connections is asked three times, and found
+// when it is back.
+func TestListingOfARefusingHub(t *testing.T) {
+	s, c := newServer(t)
+	address := s.Listener.Addr().String()
+	s.Close()
+	var pauses int
+	c.waited = func(time.Duration) { pauses++ }
+	if _, err := c.Pull(t.Context(), tiny, ""); err == nil || pauses != mostRefused-1 {
+		t.Errorf("%v after %d pauses", err, pauses)
+	}
+	var back *httptest.Server
+	c.waited = func(time.Duration) {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Skipf("SKIPPED, the port of the hub was taken: %v", err)
+		}
+		back = httptest.NewUnstartedServer(s)
+		back.Listener.Close()
+		back.Listener = l
+		back.Start()
+	}
+	dir, err := c.Pull(t.Context(), tiny, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t, dir)
+	back.Close()
 }
 
 func TestRetryAfterDate(t *testing.T) {
