@@ -24,6 +24,13 @@ HEAD = struct.Struct("<II4sBBBB8IQQII")
 MAGIC, TAG = 0x184D2A5A, b"ATN1"
 PREFILL, DECODE = 0, 1
 
+# Closed sets and limits of FORMAT.md.
+PRECISIONS = ("", "exact", "fine", "coarse")
+STORES = {"plan": ("", "auto", "rows", "factors"), "prompt": ("", "rows", "factors")}
+MAX_BLOCK, MAX_HEADER, MAX_END = 1 << 30, 1 << 26, 1 << 28  # bytes, decompressed
+MAX_HEADER_VALUES, MAX_END_VALUES = 1 << 18, 1 << 24
+MAX_WEIGHT = 1.001
+
 # A block of the file: `at` is the offset of its payload, the other fields are those of
 # its record head.
 Block = namedtuple("Block", "at stored raw encoding head0 heads row0 rows key0 keys")
@@ -35,6 +42,7 @@ class Dump:
     what was not understood and was ignored at the user's request."""
 
     def __init__(self, path):
+        self.path = path
         self.data = np.memmap(path, dtype=np.uint8, mode="r")
         self.prompts = []
         self.blocks = []  # per prompt: (kind, phase, layer) -> list of Block
@@ -55,10 +63,20 @@ class Dump:
                 break  # the file is cut; everything complete has been read
             block = Block(payload, stored, raw, encoding, head0, heads, row0, rows, key0, keys)
             name = KINDS.get(kind)
+            if name is None and kind not in (12, 13):  # index and end
+                raise ValueError(f"{self.path}: byte {at}: record of the unknown kind {kind}")
+            if phase not in (PREFILL, DECODE):
+                raise ValueError(f"{self.path}: byte {at}: {name} of the unknown phase {phase}")
+            if raw > {"header": MAX_HEADER, "prompt": MAX_END}.get(name, MAX_BLOCK) and name:
+                raise ValueError(f"{self.path}: byte {at}: {name} of {raw} bytes is too large")
             if name == "header":
-                self.header = json.loads(self._raw(block))
+                self.header = self._json(block, name, MAX_HEADER_VALUES)
+                self._check("plan precision", self.header["plan"].get("precision", ""), PRECISIONS)
+                self._check("plan store", self.header["plan"].get("store", ""), STORES["plan"])
             elif name == "prompt":
-                self.prompts.append(json.loads(self._raw(block)))
+                prompt = self._json(block, name, MAX_END_VALUES + len(self.data))
+                self._check(f"prompt {prompt.get('id')!r}: store", prompt.get("store", ""), STORES["prompt"])
+                self.prompts.append(prompt)
                 self.blocks.append(pending)
                 pending = {}
             elif name:
@@ -69,6 +87,27 @@ class Dump:
         """The payload of a block, decompressed."""
         stored = self.data[block.at : block.at + block.stored].tobytes()
         return zstandard.ZstdDecompressor().decompress(stored, max_output_size=block.raw)
+
+    def _json(self, block, name, most):
+        """The JSON of a header or a prompt end, which has at most so many values."""
+        text = self._raw(block)
+        if text.count(b",") > most:
+            raise ValueError(f"{self.path}: {name}: JSON of more than {most} values, which is the most that is read")
+        return json.loads(text)
+
+    def _check(self, what, word, known):
+        if word not in known:
+            raise ValueError(f"{self.path}: {what} {word!r}: want {', '.join(filter(None, known))}")
+
+    def _weights(self, w, prompt, layer, phase):
+        """w [heads, rows, keys], or an error that names the first number that is no weight."""
+        bad = ~((w >= 0) & (w <= MAX_WEIGHT))
+        if bad.any():
+            h, row, key = np.argwhere(bad)[0]
+            raise ValueError(
+                f"{self.path}: prompt {self.prompts[prompt]['id']!r}, layer {layer}, head {self.plan['heads'][h]}, "
+                f"{('prompt', 'reply')[phase]} row {row}, key {key}: weight {w[h, row, key]}, want 0 to 1")
+        return w
 
     def _floats(self, block):
         """The numbers of an array block, float32, joined from their byte planes."""
@@ -92,9 +131,9 @@ class Dump:
         return p["window_rows"], n, n - p["window_rows"]
 
     def _rows(self, prompt, layer, phase):
-        if self.prompts[prompt]["store"] == "rows":
-            return self._stored_rows(prompt, layer, phase)
-        return self._rebuilt_rows(prompt, layer, phase)
+        factors = self.prompts[prompt].get("store") == "factors"
+        read = self._rebuilt_rows if factors else self._stored_rows
+        return self._weights(read(prompt, layer, phase), prompt, layer, phase)
 
     def _stored_rows(self, prompt, layer, phase):
         rows, keys, _ = self._shape(prompt, phase)

@@ -66,6 +66,47 @@ func TestPythonReadsTheSame(t *testing.T) {
 	}
 }
 
+// badScript prints the error of opening a dump or of reading its rows.
+const badScript = `
+import sys
+sys.dont_write_bytecode = True
+import attnscope
+try:
+    attnscope.Dump(sys.argv[1]).prompt_rows(0, 0)
+except ValueError as e:
+    print(e)
+`
+
+// TestPythonRefuses: the Python reader names numbers that are no weights.
+func TestPythonRefuses(t *testing.T) {
+	interpreter := python(t, "numpy, zstandard")
+	path := filepath.Join(t.TempDir(), "x.attn")
+	h := dumpstest.Header(dumps.StoreRows, dumps.Exact)
+	h.Plan.Layers = []int{0}
+	h.Plan.Heads = []int{2}
+	w, err := dumps.Create(path, h, dumps.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := dumps.Prompt{ID: "p", PromptTokens: 2, WindowRows: 2, Tokens: make([]int32, 2)}
+	pw, err := w.Begin(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nan := float32(math.NaN())
+	for _, err := range []error{
+		pw.Rows(dumps.Rows{Head: 2, Rows: 2, Keys: 2, Weights: []float32{1, 0, nan, 1}}), pw.Finish(p), w.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(interpreter, "-c", badScript, path).CombinedOutput()
+	if want := "prompt 'p', layer 0, head 2, prompt row 1, key 0: weight nan, want 0 to 1"; err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v\n%s, want %s", err, out, want)
+	}
+}
+
 // runNotebook executes the code cells of a notebook in one process.
 const runNotebook = `
 import json, sys
