@@ -51,7 +51,7 @@ func readChat(r *recordReader, f *fields, base Record) ([]Record, error) {
 	if base.Documents, err = f.objects("documents"); err != nil {
 		return nil, err
 	}
-	base.Variables = f.take("chat_template_kwargs")
+	base.Variables = slices.Clone(f.take("chat_template_kwargs"))
 	if base.Variables != nil && kindOf(base.Variables) != "object" {
 		return nil, fmt.Errorf("chat_template_kwargs: %s, want an object", kindOf(base.Variables))
 	}

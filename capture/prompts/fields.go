@@ -222,7 +222,7 @@ func (f *fields) list(name, element string) ([]json.RawMessage, error) {
 	return list, err
 }
 
-// objects returns a field that must be a list of objects, as it is.
+// objects returns a copy of a field that must be a list of objects.
 func (f *fields) objects(name string) (json.RawMessage, error) {
 	list, err := f.list(name, "an object")
 	if err != nil || list == nil {
@@ -233,7 +233,7 @@ func (f *fields) objects(name string) (json.RawMessage, error) {
 			return nil, fmt.Errorf("%s: element %d is a %s, want an object", name, i+1, kindOf(v))
 		}
 	}
-	return f.values[name], nil
+	return slices.Clone(f.values[name]), nil
 }
 
 // integers returns a field that must be a list of token ids.
@@ -262,11 +262,11 @@ func (f *fields) texts(name string) ([]string, error) {
 	if raw == nil {
 		return nil, nil
 	}
-	elements := []json.RawMessage{raw}
-	if kindOf(raw) == "list" {
-		if err := json.Unmarshal(raw, &elements); err != nil {
-			return nil, err
-		}
+	var elements []json.RawMessage
+	if kindOf(raw) != "list" {
+		elements = append(elements, raw)
+	} else if err := json.Unmarshal(raw, &elements); err != nil {
+		return nil, err
 	}
 	list := make([]string, len(elements))
 	for i, v := range elements {

@@ -217,15 +217,15 @@ func lineRows(in io.Reader) *rows {
 	line := 0
 	next := func() (json.RawMessage, error) {
 		line++
-		if !s.Scan() {
-			err := s.Err()
-			if err == nil {
-				return nil, io.EOF
-			}
+		more := s.Scan()
+		if err := s.Err(); err != nil { // what comes before it is only the beginning of a line
 			if errors.Is(err, bufio.ErrTooLong) {
 				err = fmt.Errorf("longer than %d bytes", maxLine)
 			}
 			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		if !more {
+			return nil, io.EOF
 		}
 		text := bytes.TrimSpace(s.Bytes())
 		if len(text) == 0 {

@@ -172,6 +172,11 @@ func readDocument(_ *recordReader, f *fields, base Record) ([]Record, error) {
 	if len(instructions) == 0 {
 		return nil, errors.New("document without instructions")
 	}
+	for i, v := range instructions {
+		if kindOf(v) != "string" {
+			return nil, fmt.Errorf("instructions: element %d is a %s, want a string", i+1, kindOf(v))
+		}
+	}
 	asked, err := f.texts("instructions")
 	if err != nil {
 		return nil, err

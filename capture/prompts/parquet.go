@@ -106,13 +106,8 @@ func writeValue(b *bytes.Buffer, node parquet.Node, value any) error {
 		b.WriteString("null")
 		return nil
 	case []any:
-		return writeList(b, node, v)
+		return writeList(b, elementOf(node), v)
 	case map[string]any:
-		if isList(node) {
-			inner := node.Fields()[0]
-			list, _ := v[inner.Name()].([]any)
-			return writeList(b, inner, list)
-		}
 		return writeGroup(b, node, v)
 	case string:
 		return writeText(b, []byte(v))
@@ -129,26 +124,25 @@ func writeValue(b *bytes.Buffer, node parquet.Node, value any) error {
 	return fmt.Errorf("values of type %s (%T) are not read: convert the file to JSON lines", node.Type(), value)
 }
 
-// isList reports whether a group is a list: a group with one repeated field.
-func isList(node parquet.Node) bool {
-	if node.Leaf() {
-		return false
+// elementOf returns the node of the elements of a list: a group LIST around a repeated
+// group around the element, or simply a repeated field.
+func elementOf(node parquet.Node) parquet.Node {
+	if node.Leaf() || len(node.Fields()) != 1 || !node.Fields()[0].Repeated() {
+		return node
 	}
-	fields := node.Fields()
-	return len(fields) == 1 && fields[0].Repeated()
+	list := node.Fields()[0]
+	if list.Leaf() || len(list.Fields()) != 1 {
+		return list
+	}
+	return list.Fields()[0]
 }
 
-// writeList writes the elements of a repeated field.
-func writeList(b *bytes.Buffer, node parquet.Node, list []any) error {
+// writeList writes the elements of a list.
+func writeList(b *bytes.Buffer, element parquet.Node, list []any) error {
 	b.WriteByte('[')
 	for i, v := range list {
 		if i > 0 {
 			b.WriteByte(',')
-		}
-		element := node
-		if wrapped, ok := v.(map[string]any); ok && len(node.Fields()) == 1 { // {"element": ...}
-			element = node.Fields()[0]
-			v = wrapped[element.(parquet.Field).Name()]
 		}
 		if err := writeValue(b, element, v); err != nil {
 			return err

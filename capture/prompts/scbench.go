@@ -58,7 +58,9 @@ type turn struct {
 }
 
 // readTurns reads records of SCBench. It returns a record per turn, which follows the
-// answers of the turns before it.
+// answers of the turns before it. If neither the field dataset nor the file names the set,
+// nothing is written around the context, and turns with options are asked as in
+// scbench_choice_eng.
 func readTurns(r *recordReader, f *fields, base Record) ([]Record, error) {
 	name := r.benchmark
 	if _, known := scbenchSets[base.Dataset]; known {
@@ -100,7 +102,10 @@ func readTurns(r *recordReader, f *fields, base Record) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		t, err := r.turn(one, set, known)
+		if i == 0 && !known && one.has("options") {
+			set.ask = scbenchSets["scbench_choice_eng"].ask
+		}
+		t, err := r.turn(one, set)
 		if err != nil {
 			return nil, fmt.Errorf("multi_turns: turn %d: %w", i+1, err)
 		}
@@ -138,9 +143,8 @@ func readTurns(r *recordReader, f *fields, base Record) ([]Record, error) {
 	return records, nil
 }
 
-// turn reads a turn. If the set is not known, a turn with options is one of
-// scbench_choice_eng.
-func (r *recordReader) turn(f *fields, set scbench, known bool) (turn, error) {
+// turn reads a turn.
+func (r *recordReader) turn(f *fields, set scbench) (turn, error) {
 	f.drop(r.options.Ignore, r.ignored)
 	input, err := f.wanted("input")
 	if err != nil {
@@ -158,12 +162,7 @@ func (r *recordReader) turn(f *fields, set scbench, known bool) (turn, error) {
 		return turn{}, err
 	}
 	values := []any{input}
-	wants := strings.Count(set.ask, "%s") > 1
-	if f.has("options") && (wants || !known) {
-		set.ask = scbenchSets["scbench_choice_eng"].ask
-		wants = true
-	}
-	if wants {
+	if strings.Count(set.ask, "%s") > 1 {
 		choices, err := f.texts("options")
 		if err != nil {
 			return turn{}, err
