@@ -101,6 +101,9 @@ lint: ## check formatting (gofumpt), vet, staticcheck, and functions that nobody
 	$(GO) vet ./...
 	GO=$(GO) .ci/lint
 
+# ATTNSCOPE_CHATS names what engine/tokenizer/testdata/make_chats.py made of templates of
+# public models; without it one test is skipped.
+#
 # test-long needs a Python with PyTorch: ATTNSCOPE_PYTHON, or one that is installed
 # into build/torch (about 2 GB). The second line adds Gemma 3 270M, which is under the
 # Gemma Terms of Use; without it one test is skipped.

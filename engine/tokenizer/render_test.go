@@ -143,8 +143,9 @@ func TestVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := tok.RenderChat(t.Context(), Chat{
-		Messages:  json.RawMessage(`[{"z":1,"role":"user","a":null,"content":"x","z":2}]`),
-		Variables: json.RawMessage(`{"bos_token":"B","enable_thinking":false,"extra":{"b":1.0,"a":[1e5,10000000000000000000000]}}`),
+		Messages: json.RawMessage(`[{"z":1,"role":"user","a":null,"content":"x","z":2}]`),
+		Variables: json.RawMessage(`{"bos_token":"B","enable_thinking":false,` +
+			`"extra":{"b":1.0,"a":[1e5,10000000000000000000000]}}`),
 	})
 	want := `B<pad>FalseTrue{"b": 1.0, "a": [100000.0, 10000000000000000000000]}True['z', 'role', 'content']`
 	if got != want || err != nil {
