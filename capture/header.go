@@ -31,6 +31,7 @@ func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Mani
 	run.PromptsSHA256 = PromptsSHA256(list)
 	run.PromptFieldsSHA256 = promptFieldsSHA256(list)
 	run.Prompts = len(list)
+	run.Ignored.Config = s.Ignored()
 	if s.Tokenizer != nil {
 		run.TokenizerSHA256 = s.Tokenizer.SHA256()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cuda"
@@ -19,6 +20,9 @@ type Options struct {
 	Compute  string            // arithmetic, as in model.Options; empty: f32
 	Threads  int               // 0: one per core
 	Log      func(line string) // receives messages for the user; may be nil
+	// IgnoreConfig names keys of the model's configuration that are not understood and
+	// are ignored. Open fails if the model has no such key.
+	IgnoreConfig []string
 	// Fetched receives the bytes fetched so far and the total while the hub sends the
 	// model; may be nil.
 	Fetched func(done, total int64)
@@ -76,15 +80,36 @@ func Open(ctx context.Context, name string, o Options) (*Source, error) {
 // read reads the configuration and the tokenizer.
 func (s *Source) read(path string) error {
 	var err error
-	if s.Config, err = model.ReadConfig(s.Checkpoint); err != nil {
+	ignore := s.options.IgnoreConfig
+	if s.Config, err = model.ReadConfig(s.Checkpoint, ignore...); err != nil {
 		return err
 	}
-	s.Tokenizer, err = tokenizer.Load(path)
+	s.Tokenizer, err = tokenizer.LoadWith(path, tokenizer.Options{IgnoreConfig: ignore})
 	if errors.Is(err, tokenizer.ErrNoTokenizer) {
 		s.NoTokenizer = err
-		return nil
+		err = nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	left := s.Ignored()
+	for _, key := range ignore {
+		if !slices.Contains(left, key) {
+			return fmt.Errorf("%s: no configuration key %s to ignore", path, key)
+		}
+	}
+	return nil
+}
+
+// Ignored returns the configuration keys that were set and were ignored at the user's
+// request, sorted.
+func (s *Source) Ignored() []string {
+	left := slices.Clone(s.Config.Ignored)
+	if s.Tokenizer != nil {
+		left = append(left, s.Tokenizer.Ignored()...)
+	}
+	slices.Sort(left)
+	return slices.Compact(left)
 }
 
 // Load loads the weights into the memory of the device. If the device was chosen
@@ -107,6 +132,7 @@ func (s *Source) LoadAs(compute string) (*model.Model, error) { return s.load(co
 func (s *Source) load(compute string) (*model.Model, error) {
 	return model.Load(s.Checkpoint, model.Options{
 		Threads: s.options.Threads, Compute: compute, Device: s.Device.Name, Log: s.options.Log,
+		IgnoreConfig: s.options.IgnoreConfig,
 	})
 }
 

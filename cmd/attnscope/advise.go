@@ -68,7 +68,7 @@ func adviseCommand() *cli.Command {
 			&cli.StringFlag{Name: "figures", Usage: "with --calibrate, draw KL against each measure into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
 			seedFlag("the method random and of the intervals"),
-			threadsFlag, revisionFlag, offlineFlag,
+			threadsFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 		}, methodFlags, tableFlags),
 		Action: runAdvise,
 	}

@@ -24,7 +24,7 @@ func captureCommand() *cli.Command {
 			"other verb answers from the dump, without the model. A run that was interrupted leaves\n" +
 			"RUN.attn.partial; the same command with --resume continues it.",
 		Flags: slices.Concat([]cli.Flag{
-			modelFlag, revisionFlag, offlineFlag, promptsFlag,
+			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag,
 			outputFlag("write the dump to `RUN.attn`"),
 		}, planFlags, promptFlags, []cli.Flag{
 			computeFlag, deviceFlag, threadsFlag, samplingSeedFlag,

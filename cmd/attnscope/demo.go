@@ -29,7 +29,7 @@ func demoCommand() *cli.Command {
 			"used again.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
-			modelFlag, revisionFlag, offlineFlag,
+			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 			boolFlag("quick", "capture only two prompts, with short replies"),
 		}, planFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, samplingSeedFlag, forceFlag}),
 		Action: runDemo,

@@ -20,7 +20,7 @@ import (
 // continued.
 func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prompts.Prompt) error {
 	plan := &cfg.Header.Plan
-	if err := model.CheckTensors(src.Checkpoint); err != nil {
+	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
 		return err
 	}
 	if cfg.Out != "" && cfg.Resume {

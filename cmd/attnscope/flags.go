@@ -35,6 +35,10 @@ var (
 		Name: "device", Value: "auto",
 		Usage: "run on `DEVICE`: auto (a card if this program and this machine have one), cpu, cuda or cuda:i",
 	}
+	ignoreConfigFlag = &cli.StringSliceFlag{
+		Name:  "ignore-config",
+		Usage: "ignore the configuration key `KEY` of the model, which is not understood; can be given several times",
+	}
 	samplingSeedFlag = &cli.Int64Flag{Name: "seed", Usage: "`SEED` of the sampling"}
 )
 

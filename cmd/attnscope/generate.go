@@ -23,7 +23,7 @@ func generateCommand() *cli.Command {
 			"against the reference answers, and perplexity and KL divergence (nats per token) on one reply. That\n" +
 			"reply is the prompt's own if it has one, else the one that the full cache generates. Decoding is\n" +
 			"greedy. --summary prints a table over the prompts instead.",
-		Flags: slices.Concat([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, methodFlags, []cli.Flag{
+		Flags: slices.Concat([]cli.Flag{modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag}, methodFlags, []cli.Flag{
 			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "generate up to `G` reply tokens"},
 			boolFlag("ignore-eos", "keep generating after an end-of-sequence token"),
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of an answer: " + strings.Join(decode.Scores, ", ")},

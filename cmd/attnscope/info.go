@@ -19,7 +19,7 @@ func infoCommand() *cli.Command {
 		ArgsUsage: "RUN.attn | -m MODEL | --devices",
 		Flags: []cli.Flag{
 			modelOf("describe `MODEL`: a folder in hub layout, a .gguf file, a hub id, or smollm2-135m"),
-			revisionFlag, offlineFlag,
+			revisionFlag, offlineFlag, ignoreConfigFlag,
 			boolFlag("devices", "list the devices that can run a model"),
 			boolFlag("json", "print JSON"),
 		},

@@ -34,6 +34,7 @@ func openOn(c *cli.Context, device string) (*capture.Source, error) {
 		Revision: c.String("revision"), Offline: c.Bool("offline"),
 		Device: device, Compute: c.String("compute"), Threads: c.Int("threads"),
 		Log: func(line string) { notef(c, "%s", line) }, Fetched: bar.bytes,
+		IgnoreConfig: c.StringSlice("ignore-config"),
 	})
 }
 

@@ -30,7 +30,7 @@ func reproduceCommand() *cli.Command {
 		ArgsUsage:   "NAME|all -m MODEL [-p SET=FILE]... -o DIR",
 		Description: strings.TrimSuffix(b.String(), "\n"),
 		Flags: []cli.Flag{
-			modelFlag, revisionFlag, offlineFlag,
+			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 			&cli.StringSliceFlag{
 				Name: "prompts", Aliases: []string{"p"}, DefaultText: "documents that ship",
 				Usage: "use the prompt set `SET=FILE`: documents with instructions, one JSON object per line;" +

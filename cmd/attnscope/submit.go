@@ -199,7 +199,7 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	if err := cfg.Check(&src.Config); err != nil {
 		return cluster.Job{}, err
 	}
-	if err := model.CheckTensors(src.Checkpoint); err != nil {
+	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
 		return cluster.Job{}, err
 	}
 	threads := max(1, c.Int("threads"), c.Int("cpus"))

@@ -15,7 +15,7 @@ func tokenizeCommand() *cli.Command {
 		ArgsUsage: "-m MODEL -p PROMPTS",
 		Description: "Tokenize prints a JSON object per prompt: id, input_ids and pieces, the text of each token. The\n" +
 			"model's weights are not needed.",
-		Flags:  append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, promptsFlag}, promptFlags...),
+		Flags:  append([]cli.Flag{modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag}, promptFlags...),
 		Action: runTokenize,
 	}
 }
@@ -31,7 +31,7 @@ func runTokenize(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tok, err := tokenizer.Load(path)
+	tok, err := tokenizer.LoadWith(path, tokenizer.Options{IgnoreConfig: c.StringSlice("ignore-config")})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,12 @@ type Architecture struct {
 	Defaults map[string]any
 	// Keys maps the field names of Llama's config.json to the family's own names.
 	Keys map[string]string
+	// Aliases maps field names to other names that config.json may have for them, as the
+	// attribute_map of the family's configuration class does. An alias takes precedence.
+	Aliases map[string]string
+	// Ignored lists keys of the family's config.json that may be left unread, besides
+	// those of hubIgnored.
+	Ignored keyTable
 	// Names maps the roles of tensors to the family's own names in hub checkpoints.
 	Names map[string]string
 

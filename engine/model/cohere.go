@@ -43,6 +43,10 @@ var cohere = Architecture{
 var cohere2 = Architecture{
 	Name: "cohere2", GGUF: "cohere2", About: "Command R7B, Command A", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Defaults: cohereWith(1e4),
 	Keys: cohere.Keys,
+	Ignored: keyTable{
+		"cache_implementation": nil, "layer_switch": nil, "order_of_interleaved_layers": nil, "position_embedding_type": {"rope_gptj"}, "rotary_pct": {1.0},
+		"use_embedding_sharing": {true}, "use_gated_activation": {true}, "use_parallel_block": {true}, "use_parallel_embedding": nil, "sliding_window_pattern": nil, "_sliding_window_pattern": nil,
+	},
 	Adjust: func(c *Config, f *fields) error {
 		c.slidingWindow(f, f.everyNth(4))
 		c.NoRope = make([]bool, c.Layers)

@@ -1,8 +1,10 @@
 package model
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -57,8 +59,11 @@ type Config struct {
 	SharedSize  int    // channels of the shared expert, which every token goes through and a gate scales; 0: none
 	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
 
-	arch Architecture
-	gguf bool // read from a GGUF file
+	Ignored []string // keys that were set and ignored because the caller asked for it, sorted
+
+	arch   Architecture
+	biased map[string]bool // the roles of linear layers that may have biases; nil: all
+	gguf   bool            // read from a GGUF file
 }
 
 // queryWidth is the number of elements of all query heads of a token.
@@ -75,17 +80,22 @@ func (c *Config) outputWidth() int { return c.Heads * c.ValueDim }
 
 // ReadConfig reads the configuration of a checkpoint, without its weights. It fails if
 // the model is not supported.
-func ReadConfig(ck *checkpoint.Checkpoint) (Config, error) {
+//
+// ignore names keys of config.json, generation_config.json or GGUF metadata that are
+// treated as if they were missing; Config.Ignored tells which of them were there.
+func ReadConfig(ck *checkpoint.Checkpoint, ignore ...string) (Config, error) {
 	var c Config
 	var err error
+	leave := &ignorer{keys: ignore, used: map[string]bool{}}
 	if ck.Format() == "gguf" {
-		c, err = ggufConfig(ck)
+		c, err = ggufConfig(ck, leave)
 	} else {
-		c, err = hubConfig(ck)
+		c, err = hubConfig(ck, leave)
 	}
 	if err != nil {
 		return Config{}, err
 	}
+	c.Ignored = slices.Sorted(maps.Keys(leave.used))
 	return c, c.check(ck.Path())
 }
 
@@ -104,10 +114,10 @@ func (c *Config) check(path string) error {
 
 // hubConfig reads config.json and, for the tokens that end a reply,
 // generation_config.json.
-func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
-	f := &fields{source: ck.Path() + "/config.json", values: ck.Config()}
-	if text, ok := f.values["text_config"].(map[string]any); ok { // the decoder of a multimodal model
-		f.values = text
+func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
+	f, err := decoderConfig(ck.Path()+"/config.json", ignore.without(ck.Config()))
+	if err != nil {
+		return Config{}, err
 	}
 	kind := f.text("model_type", "")
 	if kind == "" {
@@ -124,7 +134,9 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	a := Architectures[at]
 	f.defaults = a.Defaults
 	f.keys = a.Keys
-	if q := f.object("quantization_config"); q != nil {
+	f.aliases = a.Aliases
+	f.family = a.Name
+	if q := f.object("quantization_config"); q != nil && len(q.values) > 0 {
 		return Config{}, fmt.Errorf("%s: quantization_config of method %q is not supported; weights of type %s are, and GGUF files",
 			f.source, q.text("quant_method", "unknown"), strings.Join(tensor.FloatTypes(), ", "))
 	}
@@ -132,25 +144,58 @@ func hubConfig(ck *checkpoint.Checkpoint) (Config, error) {
 	c.Vocab = f.count("vocab_size", 0, 1)
 	c.EOS = f.ids("eos_token_id")
 	c.BOS = -1
-	g := &fields{source: ck.Path() + "/generation_config.json", values: ck.Generation()}
-	if ids := g.ids("eos_token_id"); len(ids) > 0 { // the end of a chat message is often only here
-		c.EOS = ids
+	ends, err := checkGeneration(ck, ignore)
+	if len(ends) > 0 { // the end of a chat message is often only here
+		c.EOS = ends
 	}
-	if err := cmp.Or(f.err, g.err); err != nil {
+	if err := cmp.Or(f.err, err); err != nil {
 		return c, err
 	}
-	if tied, given := f.values["tie_word_embeddings"]; given && tied != nil {
-		c.TiedHead = f.flag("tie_word_embeddings", false)
-	} else { // the default differs between families, so look at the weights
-		l := loader{ck: ck, c: &c}
-		_, separate := l.find(l.name("head", -1, ".weight"))
-		c.TiedHead = !separate
-	}
+	c.tieHead(ck, f)
 	if ids := f.ids("bos_token_id"); len(ids) == 1 {
 		c.BOS = ids[0]
 	}
-	c.Activation = activation(f.text("hidden_act", f.text("hidden_activation", "silu")))
-	return c, finish(&c, f)
+	c.Activation = activation(f.text("hidden_act", "silu"))
+	c.readBiases(f)
+	if err := finish(&c, f); err != nil {
+		return c, err
+	}
+	c.checkLayers(f)
+	return c, f.checkKeys(a.Ignored, hubIgnored)
+}
+
+// tieHead decides whether the output projection is the embedding matrix. As in
+// transformers, it is not if the checkpoint has an output projection that differs. If
+// the field is missing, the weights decide: the default differs between families.
+func (c *Config) tieHead(ck *checkpoint.Checkpoint, f *fields) {
+	l := loader{ck: ck, c: c}
+	head, separate := l.find(l.name("head", -1, ".weight"))
+	if !f.flag("tie_word_embeddings", true) {
+		return
+	}
+	embed, ok := l.find(l.name("embed", -1, ".weight"))
+	c.TiedHead = !separate || ok && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+}
+
+// oneWindow lists the families in which a sliding window holds for all layers, whatever
+// layer_types says.
+var oneWindow = []string{"mistral", "mixtral", "phi3", "starcoder2", "qwen3_moe"}
+
+// checkLayers reports layers that are said to slide in a family, or by a configuration,
+// without sliding windows. It must be called after the windows were read.
+func (c *Config) checkLayers(f *fields) {
+	types, _ := f.values["layer_types"].([]any)
+	f.asked["layer_types"] = true
+	_, window := f.get("sliding_window")
+	if slices.Contains(oneWindow, c.Architecture) && len(types) > 0 && window && slices.Max(c.LayerWindows) > 0 {
+		f.bad("layer_types", "given", "sliding_window alone in a "+c.Architecture+" model, where it holds for all layers")
+	}
+	slides := slices.Max(c.LayerWindows) > 0
+	for l, kind := range types {
+		if kind == slidingLayer && !slides {
+			f.bad(fmt.Sprintf("layer_types[%d]", l), kind, fullLayer+" in a "+c.Architecture+" model without sliding windows")
+		}
+	}
 }
 
 // Limits of a configuration, the same as a dump's. Memory of these sizes is allocated

@@ -15,7 +15,10 @@ type fields struct {
 	defaults map[string]any    // Architecture.Defaults
 	keys     map[string]string // name of a field in the source, if it differs
 	prefix   string            // of the names in GGUF metadata: the architecture and a dot
-	asked    map[string]bool   // keys of GGUF metadata that were asked for; nil: they are not collected
+	aliases  map[string]string // another name of a field in config.json, which takes precedence
+	family   string            // for errors
+	within   string            // the object that has the fields in config.json, and a dot
+	asked    map[string]bool   // keys that were asked for; nil: they are not collected
 	nested   bool              // of a rotation that only layers of one kind have
 	err      error
 }
@@ -38,8 +41,11 @@ func (f *fields) get(name string) (any, bool) {
 		f.asked[f.key(name)] = true
 	}
 	v, ok := f.values[f.key(name)]
-	if !ok && !f.gguf() {
-		v, ok = f.values[name]
+	if alias := f.aliases[name]; alias != "" && !f.gguf() {
+		f.asked[alias] = true
+		if other := f.values[alias]; other != nil {
+			v, ok = other, true
+		}
 	}
 	if !ok {
 		v, ok = f.defaults[name]
@@ -206,6 +212,9 @@ func (f *fields) everyNth(def int) func(layer int) bool {
 		if _, list := v.([]any); list {
 			return func(int) bool { return false }
 		}
+	}
+	if _, given := f.values["layer_types"].([]any); given {
+		return func(int) bool { return false } // which slidingWindow reads; the pattern may be a word then
 	}
 	n := f.count("sliding_window_pattern", def, 1)
 	return func(l int) bool { return (l+1)%n != 0 }

@@ -10,7 +10,11 @@ var gemmaDefaults = map[string]any{
 // gemma scales its embeddings and adds 1 to the weights of its norms.
 var gemma = Architecture{
 	Name: "gemma", GGUF: "gemma", About: "Gemma 1", Defaults: gemmaDefaults,
+	Ignored: anyValue("hidden_activation"),
 	Adjust: func(c *Config, f *fields) error {
+		if c.Activation == "gelu" { // of the first files, which meant the other one
+			c.Activation = "gelu_tanh"
+		}
 		c.gemmaScales(f)
 		return nil
 	},
@@ -42,7 +46,8 @@ func (c *Config) gemmaScore(f *fields, largest int) {
 // gemma2 normalizes the inputs and outputs of blocks, caps scores and logits, and has a
 // sliding window on every other layer.
 var gemma2 = Architecture{
-	Name: "gemma2", GGUF: "gemma2", About: "Gemma 2", PostNorms: true,
+	Ignored: anyValue("hidden_act"),
+	Name:    "gemma2", GGUF: "gemma2", About: "Gemma 2", PostNorms: true,
 	Defaults: map[string]any{
 		"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
 		"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 4096,
@@ -65,7 +70,8 @@ var gemma2 = Architecture{
 // gemma3 normalizes queries and keys too and has no caps. Five of six layers have a
 // sliding window and their own rotation.
 var gemma3 = Architecture{
-	Name: "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; the decoder of multimodal models)", PostNorms: true, QKNorm: true,
+	Ignored: anyValue("hidden_act", "attn_logit_softcapping", "_sliding_window_pattern", "sliding_window_pattern"),
+	Name:    "gemma3_text", GGUF: "gemma3", About: "Gemma 3 (text; the decoder of multimodal models)", PostNorms: true, QKNorm: true,
 	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
 	Defaults: map[string]any{
 		"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,

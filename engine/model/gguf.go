@@ -36,8 +36,8 @@ var ggufNames = map[string]string{
 }
 
 // ggufConfig reads the metadata of a GGUF file.
-func ggufConfig(ck *checkpoint.Checkpoint) (Config, error) {
-	meta := ck.Config()
+func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
+	meta := ignore.without(ck.Config())
 	kind, _ := meta["general.architecture"].(string)
 	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.GGUF == kind && kind != "" })
 	if at < 0 {

@@ -82,8 +82,8 @@ func checkMetadata(f *fields) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if !f.asked[key] && !f.mayIgnore(key) {
-			return fmt.Errorf("%s: metadata key %s is %v, which is not understood and may change what the model computes",
-				f.source, key, shortValue(f.values[key]))
+			return fmt.Errorf("%s: metadata key %s is %v, which is not understood and may change what the model computes; "+
+				"--ignore-config %s goes on without it", f.source, key, shortValue(f.values[key]), key)
 		}
 	}
 	return nil

@@ -18,6 +18,13 @@ var gpt2 = Architecture{
 		"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "n_inner",
 		"max_position_embeddings": "n_positions", "hidden_act": "activation_function", "rms_norm_eps": "layer_norm_epsilon",
 	},
+	Aliases: map[string]string{
+		"hidden_size": "hidden_size", "num_hidden_layers": "num_hidden_layers", "num_attention_heads": "num_attention_heads",
+		"max_position_embeddings": "max_position_embeddings",
+	},
+	Ignored: anyValue(
+		"n_ctx", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+	),
 	Names: map[string]string{
 		"embed": "transformer.wte", "positions": "transformer.wpe", "norm": "transformer.ln_f",
 		"attn_norm": "transformer.h.%d.ln_1", "ffn_norm": "transformer.h.%d.ln_2", "qkv": "transformer.h.%d.attn.c_attn", "o": "transformer.h.%d.attn.c_proj",

@@ -12,7 +12,8 @@ var gptneox = Architecture{
 		"vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44, "num_attention_heads": 64,
 		"max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 2, "hidden_act": "gelu", "partial_rotary_factor": 0.25, "rope_theta": 10000, "rms_norm_eps": 1e-5,
 	},
-	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps", "partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
+	Keys:    map[string]string{"rms_norm_eps": "layer_norm_eps", "partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
+	Ignored: anyValue("is_decoder", "gpt_j_residual"),
 	Names: map[string]string{
 		"embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
 		"attn_norm": "gpt_neox.layers.%d.input_layernorm", "ffn_norm": "gpt_neox.layers.%d.post_attention_layernorm",

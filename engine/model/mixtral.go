@@ -8,6 +8,7 @@ var mixtral = Architecture{
 		"num_key_value_heads": 8, "max_position_embeddings": 131072, "bos_token_id": 1, "eos_token_id": 2, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
 		"num_local_experts": 8, "num_experts_per_tok": 2,
 	},
+	Aliases: map[string]string{"num_local_experts": "num_experts"},
 	Names: map[string]string{
 		"router":      "model.layers.%d.block_sparse_moe.gate",
 		"expert_gate": "model.layers.%d.block_sparse_moe.experts.%d.w1",

@@ -40,9 +40,11 @@ type Options struct {
 	// int8 on the processor, f32, bf16 or f16 on a card. Empty is f32. The output head
 	// always computes in f32 on the processor.
 	Compute string
-	Chunk   int               // most tokens that pass through a layer together; 0: 504, on a card 2048
-	Device  string            // cpu, cuda or cuda:i; empty: cpu
-	Log     func(line string) // receives messages of a card for the user; may be nil
+	// IgnoreConfig names keys that are ignored, as in ReadConfig.
+	IgnoreConfig []string
+	Chunk        int               // most tokens that pass through a layer together; 0: 504, on a card 2048
+	Device       string            // cpu, cuda or cuda:i; empty: cpu
+	Log          func(line string) // receives messages of a card for the user; may be nil
 }
 
 // Model is a loaded decoder. Only one of its sessions may run at a time.
@@ -57,7 +59,7 @@ type Model struct {
 // must stay open as long as the model is used: embeddings are read from it. Load fails
 // if no part of the model reads some tensor, or if a file changes while it is read.
 func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
-	c, err := ReadConfig(ck)
+	c, err := ReadConfig(ck, o.IgnoreConfig...)
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +94,8 @@ func (m *Model) orChanged(err error) error {
 
 // CheckTensors returns the error that Load would return because of the names and the
 // shapes of the tensors. It reads no matrix but the embeddings, and keeps nothing.
-func CheckTensors(ck *checkpoint.Checkpoint) error {
-	c, err := ReadConfig(ck)
-	if err != nil {
-		return err
-	}
-	_, err = loadWeights(ck, &c, nil, "")
+func CheckTensors(ck *checkpoint.Checkpoint, c Config) error {
+	_, err := loadWeights(ck, &c, nil, "")
 	return err
 }
 

@@ -33,6 +33,7 @@ var olmo2 = Architecture{
 // together.
 var olmoe = Architecture{
 	Name: "olmoe", GGUF: "olmoe", About: "OLMoE", WideQKNorm: true, Names: qwenExperts,
+	Aliases: map[string]string{"num_experts": "num_local_experts"},
 	Defaults: map[string]any{
 		"vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 16,
 		"max_position_embeddings": 4096, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8,

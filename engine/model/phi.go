@@ -5,6 +5,7 @@ import "fmt"
 // phi3 has q, k and v in one tensor, and gate and up in another.
 var phi3 = Architecture{
 	Name: "phi3", PartialRope: true, GGUF: "phi3", About: "Phi-3, Phi-3.5, Phi-4 (dense)", Fused: true, RestartRope: true,
+	Ignored: keyTable{"full_attn_mod": {1.0}, "interpolate_factor": {1.0}},
 	Defaults: map[string]any{
 		"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"max_position_embeddings": 4096, "original_max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 32000, "rms_norm_eps": 1e-5,

@@ -59,6 +59,7 @@ var qwen2moe = Architecture{
 // qwen3moe is qwen3 with a mixture of experts. A sliding window applies to all layers.
 var qwen3moe = Architecture{
 	Name: "qwen3_moe", GGUF: "qwen3moe", About: "Qwen3 (mixture of experts)", QKNorm: true, Names: qwenExperts,
+	Aliases: map[string]string{"num_experts": "num_local_experts"},
 	Defaults: map[string]any{
 		"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 32,
 		"num_key_value_heads": 4, "max_position_embeddings": 32768, "sliding_window": 4096, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,

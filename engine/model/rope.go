@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
@@ -198,7 +199,17 @@ func readRope(c *Config, f, p *fields) Rope {
 	}
 	r.InvFreq = plainFreq(r.Theta, r.Dim)
 	r.adjust(c, f, p)
+	p.checkRope()
 	return r
+}
+
+// checkRope keeps an error that names the first field of a rotation that is not known.
+func (f *fields) checkRope() {
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
+		if f.err == nil && f.values[key] != nil && !slices.Contains(ropeIgnored, key) {
+			f.err = fmt.Errorf("%s: %s is %s, which is not understood and may change the rotation", f.source, key, jsonText(f.values[key]))
+		}
+	}
 }
 
 // ggufRope reads the rotation of a GGUF file; ropeTensors adds the factors that are

@@ -11,7 +11,8 @@ var smollm3 = Architecture{
 	Adjust: func(c *Config, f *fields) error {
 		every := f.count("no_rope_layer_interval", 4, 1)
 		c.NoRope = make([]bool, c.Layers)
-		marks, given := f.values["no_rope_layers"].([]any)
+		value, _ := f.get("no_rope_layers")
+		marks, given := value.([]any)
 		for l := range c.NoRope {
 			c.NoRope[l] = (l+1)%every == 0
 			if given && l < len(marks) {

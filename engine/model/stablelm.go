@@ -10,7 +10,8 @@ var stablelm = Architecture{
 		"vocab_size": 50304, "hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 32, "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 0, "partial_rotary_factor": 0.25, "rms_norm_eps": 1e-5,
 	},
-	Keys: map[string]string{"rms_norm_eps": "layer_norm_eps"},
+	Ignored: anyValue("norm_eps", "rope_pct", "num_heads"),
+	Keys:    map[string]string{"rms_norm_eps": "layer_norm_eps"},
 	Adjust: func(c *Config, f *fields) error {
 		if f.flag("qk_layernorm", false) {
 			return fmt.Errorf("%s: qk_layernorm is true; stablelm models are supported only without it", f.source)

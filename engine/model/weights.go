@@ -290,6 +290,9 @@ func (l *loader) vector(role string, at int, suffix string, n int, offset float3
 
 // bias reads a bias, or returns nil if the checkpoint has none.
 func (l *loader) bias(role string, at, n int) ([]float32, error) {
+	if l.c.biased != nil && !l.c.biased[role] && !strings.Contains(role, "norm") {
+		return nil, nil // unread reports a bias that the checkpoint has all the same
+	}
 	if _, ok := l.find(l.name(role, at, ".bias")); !ok {
 		return nil, nil
 	}

@@ -1,0 +1,56 @@
+package model
+
+import "strings"
+
+// A biasRule says which linear layers have biases: those of the roles, if the field is
+// true.
+type biasRule struct {
+	field string // empty: they always have
+	def   bool
+	roles string
+}
+
+// biasRules lists, by family, the layers that may have biases. In transformers, all
+// others have none, whatever the checkpoint holds.
+var biasRules = map[string][]biasRule{
+	"arcee":       {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "up down"}},
+	"cohere":      {{"attention_bias", false, "q k v o"}},
+	"cohere2":     {{"attention_bias", false, "q k v o"}},
+	"gemma":       {{"attention_bias", false, "q k v o"}},
+	"gemma2":      {{"attention_bias", false, "q k v o"}},
+	"gemma3_text": {{"attention_bias", false, "q k v o"}},
+	"glm":         {{"attention_bias", true, "q k v"}},
+	"glm4":        {{"attention_bias", true, "q k v"}},
+	"gpt2":        {{"", true, "qkv o up down"}},
+	"gpt_neox":    {{"attention_bias", true, "qkv o"}, {"", true, "up down"}},
+	"granite":     {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
+	"granitemoe":  {{"attention_bias", false, "q k v o"}},
+	"llama":       {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
+	"nemotron":    {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "up down"}},
+	"olmo":        {{"attention_bias", false, "q k v o"}},
+	"olmo2":       {{"attention_bias", false, "q k v o"}},
+	"olmo3":       {{"attention_bias", false, "q k v o"}},
+	"olmoe":       {{"attention_bias", false, "q k v o"}},
+	"phi":         {{"", true, "q k v o up down head"}},
+	"qwen2":       {{"", true, "q k v"}},
+	"qwen2_moe":   {{"qkv_bias", true, "q k v"}},
+	"qwen3":       {{"attention_bias", false, "q k v o"}},
+	"qwen3_moe":   {{"attention_bias", false, "q k v o"}},
+	"seed_oss":    {{"attention_bias", true, "q k v"}, {"attention_out_bias", false, "o"}, {"mlp_bias", false, "gate up down"}},
+	"smollm3":     {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
+	"stablelm":    {{"use_qkv_bias", false, "q k v"}},
+	"starcoder2":  {{"use_bias", true, "q k v o up down"}},
+}
+
+// readBiases reads which linear layers have biases.
+func (c *Config) readBiases(f *fields) {
+	c.biased = map[string]bool{}
+	for _, rule := range biasRules[c.Architecture] {
+		if rule.field != "" && !f.flag(rule.field, rule.def) {
+			continue
+		}
+		for role := range strings.FieldsSeq(rule.roles) {
+			c.biased[role] = true
+		}
+	}
+}
