@@ -115,3 +115,24 @@ func TestUnknownSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestIgnoreClass checks that tokenizer_class can be ignored also where the model has the
+// class without naming it.
+func TestIgnoreClass(t *testing.T) {
+	dir := modelFolder(t, map[string]string{
+		"config.json":    `{"model_type":"gpt2"}`,
+		"tokenizer.json": strings.Replace(tinyTokenizer, `"normalizer":null`, `"normalizer":{"type":"Lowercase"}`, 1),
+	})
+	for _, c := range []struct {
+		ignore []string
+		want   int
+	}{{nil, 0}, {[]string{"tokenizer_class"}, 1}} {
+		tok, err := LoadWith(dir, Options{IgnoreConfig: c.ignore})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids := tok.Encode("AB", false); len(ids) != c.want || len(tok.Ignored()) != len(c.ignore) {
+			t.Errorf("ignoring %v: %d tokens and %v ignored, want %d", c.ignore, len(ids), tok.Ignored(), c.want)
+		}
+	}
+}

@@ -83,6 +83,9 @@ func readConfig(dir string, o Options) (*config, error) {
 			c.ignored = append(c.ignored, key)
 		}
 	}
+	if slices.Contains(o.IgnoreConfig, "tokenizer_class") && !slices.Contains(c.ignored, "tokenizer_class") {
+		c.ignored = append(c.ignored, "tokenizer_class") // the class that the model has without it
+	}
 	slices.Sort(c.ignored)
 	if err := c.readModel(filepath.Join(dir, "config.json")); err != nil {
 		return nil, err
