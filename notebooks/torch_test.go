@@ -64,6 +64,102 @@ func TestTorchRecordsTheSame(t *testing.T) {
 	}
 }
 
+// refusals lists the kinds of testdata/torch_kinds.py that cannot be recorded, with a part
+// of the reason.
+var refusals = map[string]string{
+	"llama-training":                   "call model.eval()",
+	"llama4-chunks-factors":            `from what follows from queries and keys by section 4 of FORMAT.md: record with store="rows"`,
+	"gpt2-inverse-layer-scale-factors": `record with store="rows"`,
+	"gpt2-upcast":                      noInterface,
+	"gemma3-bidirectional":             "see later keys",
+	"deepseek-v3-values":               "latent vectors of 32 numbers",
+	"gpt-oss":                          "layer 0, head 0: the weights of query 0 sum to ",
+	"falcon":                           noInterface,
+	"bloom":                            noInterface,
+	"mamba2":                           noInterface,
+	"diffllama":                        "layer 0 computes attention twice",
+	"gemma4-two-head-dims":             "has the shape (4, 2, 32, 32) and layer 0 (4, 2, 16, 16)",
+	"t5":                               "only decoders are recorded",
+}
+
+const noInterface = "without the attention interface of transformers"
+
+// leftOut lists the layers without attention of hybrids.
+var leftOut = map[string][]int{
+	"lfm2":           {0, 2},
+	"qwen3-next":     {0, 1, 2},
+	"granite-hybrid": {0, 2},
+	"jamba":          {0, 2},
+	"bamba":          {0, 2},
+	"minimax":        {0, 2},
+}
+
+// rounded lists the kinds whose eager attention rounds weights to the dtype of the model,
+// with the largest difference. Recorded weights are in float32.
+var rounded = map[string]float64{"llama-bfloat16": 0.1, "llama-float16": 0.02}
+
+// TestTorchKinds: the recorded rows and sums of tiny models of many kinds are those that
+// the models return for output_attentions, the dumps pass verify, and what a dump cannot
+// hold is refused with the reason and leaves no file. A kind may be absent from a version
+// of transformers, or not use the attention interface there.
+func TestTorchKinds(t *testing.T) {
+	if os.Getenv("ATTNSCOPE_LONG") == "" {
+		t.Skip("SKIPPED, needs Python with transformers: set ATTNSCOPE_LONG=1 and ATTNSCOPE_PYTHON (make test-long)")
+	}
+	py := python(t, "torch, transformers, zstandard")
+	dir := t.TempDir()
+	cmd := exec.Command(py, "testdata/torch_kinds.py", dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := 0
+	for line := range strings.Lines(string(out)) {
+		var k torchKind
+		if err := json.Unmarshal([]byte(line), &k); err != nil {
+			t.Fatal(err)
+		}
+		want, refused := refusals[k.Kind]
+		switch {
+		case k.Outcome == "absent":
+			t.Logf("%s: not in this version of transformers", k.Kind)
+		case k.Outcome == "refused":
+			older := strings.Contains(k.Reason, noInterface)
+			if !older && (!refused || !strings.Contains(k.Reason, want)) {
+				t.Errorf("%s is refused: %s; want %q", k.Kind, k.Reason, want)
+			}
+			if len(k.Files) > 0 {
+				t.Errorf("%s: a refused run left %v", k.Kind, k.Files)
+			}
+		case refused:
+			t.Errorf("%s is recorded, want a refusal: %s", k.Kind, want)
+		default:
+			recorded++
+			if bound := max(1e-5, rounded[k.Kind]); !(k.Difference <= bound) {
+				t.Errorf("%s: rows differ by %g from the model's, at most %g is expected", k.Kind, k.Difference, bound)
+			}
+			if !slices.Equal(k.LeftOut, leftOut[k.Kind]) {
+				t.Errorf("%s: layers %v are left out, want %v", k.Kind, k.LeftOut, leftOut[k.Kind])
+			}
+			verify(t, filepath.Join(dir, k.Kind+".attn"))
+		}
+	}
+	if recorded < 30 {
+		t.Errorf("only %d kinds were recorded", recorded)
+	}
+}
+
+// torchKind is a line of torch_kinds.py.
+type torchKind struct {
+	Kind       string
+	Outcome    string
+	Reason     string
+	Files      []string
+	Difference float64
+	LeftOut    []int `json:"left_out"`
+}
+
 // compareRecordings records with attnscope_torch and with attnscope, and compares.
 func compareRecordings(t *testing.T, py, attnscope, model string) {
 	t.Helper()
