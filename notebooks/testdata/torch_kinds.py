@@ -118,8 +118,10 @@ def largest_difference(model, path, tokens, prompt, rows):
     model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = model(torch.tensor([tokens]), output_attentions=True, use_cache=False).attentions
-    if len(maps) != d.model["layers"]:  # hybrids may list the layers with attention only
-        maps = dict(zip(d.plan["layers"], [m for m in maps if m is not None]))
+    square = [m for m in maps if m is not None and m.shape[-2:] == (len(tokens), len(tokens))]
+    if len(square) != len(d.plan["layers"]):  # hybrids list states of other layers too, or nothing
+        raise ValueError(f"{len(square)} maps for the layers {d.plan['layers']}")
+    maps = dict(zip(d.plan["layers"], square))
     worst = 0.0
     for layer in d.plan["layers"]:
         own = maps[layer][0].double().numpy()
