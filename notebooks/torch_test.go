@@ -124,6 +124,8 @@ func TestTorchKinds(t *testing.T) {
 		switch {
 		case k.Outcome == "absent":
 			t.Logf("%s: not in this version of transformers", k.Kind)
+		case k.Outcome == "unmapped" && !refused:
+			t.Logf("%s: recorded, but this version of transformers does not return its maps", k.Kind)
 		case k.Outcome == "refused":
 			older := strings.Contains(k.Reason, noInterface)
 			if !older && (!refused || !strings.Contains(k.Reason, want)) {

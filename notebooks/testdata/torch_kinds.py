@@ -4,8 +4,9 @@ with what the models return for output_attentions with eager attention.
     torch_kinds.py FOLDER [KIND ...]
 
 prints a line of JSON for each kind: its name; "absent" if this version of transformers
-does not have the model, "refused" and the reason, or "recorded", the largest difference
-and the layers that were left out. A recorded dump is FOLDER/KIND.attn.
+does not have the model, "refused" and the reason, "unmapped" if the model was recorded
+but does not return its maps in this version, or "recorded", the largest difference and
+the layers that were left out. A recorded dump is FOLDER/KIND.attn.
 """
 import json
 import os
@@ -113,14 +114,15 @@ def build(family, settings):
 
 
 def largest_difference(model, path, tokens, prompt, rows):
-    """Compares a dump with the model's own maps of tokens."""
+    """Compares a dump with the model's own maps of tokens. Returns None if the model does
+    not return them."""
     d = attnscope.Dump(path)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = model(torch.tensor([tokens]), output_attentions=True, use_cache=False).attentions
     square = [m for m in maps if m is not None and m.shape[-2:] == (len(tokens), len(tokens))]
-    if len(square) != len(d.plan["layers"]):  # hybrids list states of other layers too, or nothing
-        raise ValueError(f"{len(square)} maps for the layers {d.plan['layers']}")
+    if len(square) != len(d.plan["layers"]):  # hybrids list states of other layers too
+        return None
     maps = dict(zip(d.plan["layers"], square))
     worst = 0.0
     for layer in d.plan["layers"]:
@@ -150,7 +152,8 @@ def try_kind(folder, name):
     except (NotImplementedError, ValueError) as e:
         left = [f for f in os.listdir(folder) if f.startswith(name + ".attn")]
         return dict(outcome="refused", reason=str(e), files=left)
-    return dict(outcome="recorded", difference=largest_difference(model, path, tokens, 50, 16), left_out=r.left_out)
+    difference = largest_difference(model, path, tokens, 50, 16)
+    return dict(outcome="recorded" if difference is not None else "unmapped", difference=difference, left_out=r.left_out)
 
 
 if __name__ == "__main__":
