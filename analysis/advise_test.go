@@ -105,12 +105,19 @@ func TestShippedCalibration(t *testing.T) {
 	if err != nil || len(list) < 3 {
 		t.Fatalf("%d calibrations: %v", len(list), err)
 	}
+	seen := map[Loss]int{}
 	for i, c := range list {
-		if i > 0 && c.Spearman > list[i-1].Spearman {
+		if i > 0 && c.Loss == list[i-1].Loss && c.Spearman > list[i-1].Spearman {
 			t.Errorf("%s is better than the one before", c.Measure)
 		}
+		seen[c.Loss]++
 		if a, b := c.Predict(0.01), c.Predict(0.1); !(a > 0 && a < b) {
 			t.Errorf("%s predicts %g at 0.01 and %g at 0.1", c.Measure, a, b)
+		}
+	}
+	for _, loss := range losses {
+		if seen[loss] < 3 {
+			t.Errorf("%d calibrations for %s, want one of each measure", seen[loss], loss)
 		}
 	}
 	if _, err := ParseCalibrations([]byte(`[{"measure":"none","fit":[0,1],"residual_quantiles":[0]}]`)); err == nil || !strings.Contains(err.Error(), "none") {
