@@ -111,8 +111,8 @@ func TestShippedCalibration(t *testing.T) {
 			t.Errorf("%s is better than the one before", c.Measure)
 		}
 		seen[c.Loss]++
-		if a, b := c.Predict(0.01), c.Predict(0.1); !(a > 0 && a < b) {
-			t.Errorf("%s predicts %g at 0.01 and %g at 0.1", c.Measure, a, b)
+		if a, b := c.Predict(0.3), c.Predict(0.6); !(a > 0 && a < b) {
+			t.Errorf("%s predicts %g at 0.3 and %g at 0.6", c.Measure, a, b)
 		}
 	}
 	for _, loss := range losses {
