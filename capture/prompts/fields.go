@@ -155,6 +155,21 @@ func (f *fields) has(name string) bool {
 	return ok && string(raw) != "null"
 }
 
+// empty reports whether a field says nothing: it is null, or an empty text, list or
+// object.
+func (f *fields) empty(name string) bool {
+	raw := f.values[name]
+	switch kindOf(raw) {
+	case "null":
+		return true
+	case "string":
+		return string(raw) == `""`
+	case "list", "object":
+		return len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	}
+	return false
+}
+
 // take returns the value of a field, which is used by that; nil if it is not there.
 func (f *fields) take(name string) json.RawMessage {
 	if !f.has(name) {
@@ -346,11 +361,11 @@ func (f *fields) drop(ignore []string, ignored map[string]bool) {
 }
 
 // unused returns an error that names the fields that nothing used and that are neither
-// metadata nor ignored. Errors say that they are in what.
+// empty nor metadata nor ignored. Errors say that they are in what.
 func (f *fields) unused(what string, o ReadOptions, ignored map[string]bool, harmless ...string) error {
 	var names []string
 	for _, name := range f.names {
-		if f.used[name] || !f.has(name) || slices.Contains(metadata, name) || slices.Contains(harmless, name) {
+		if f.used[name] || f.empty(name) || slices.Contains(metadata, name) || slices.Contains(harmless, name) {
 			continue
 		}
 		if slices.Contains(o.Ignore, "*") {

@@ -132,6 +132,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestEmptyFieldsSayNothing: a field without content is not a mistake.
+func TestEmptyFieldsSayNothing(t *testing.T) {
+	for _, field := range []string{`""`, `null`, `[]`, `{}`, `[ ]`} {
+		set, err := Read(strings.NewReader(`{"prompt":"a","suffix":`+field+`}`), "f", ReadOptions{})
+		if err != nil || len(set.Records) != 1 || *set.Records[0].Text != "a" {
+			t.Errorf("suffix %s: %+v, %v", field, set, err)
+		}
+	}
+	for _, field := range []string{`" "`, `0`, `false`, `[null]`} {
+		if _, err := Read(strings.NewReader(`{"prompt":"a","suffix":`+field+`}`), "f", ReadOptions{}); err == nil {
+			t.Errorf("suffix %s: no error", field)
+		}
+	}
+}
+
 // TestIgnore: fields that are ignored by name are left out, and listed.
 func TestIgnore(t *testing.T) {
 	text := `{"prompt":"a","suffix":"b"}` + "\n" + `{"messages":[{"role":"user","content":"q","weight":1}],"zz":1,"length":3}`

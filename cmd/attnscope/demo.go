@@ -140,7 +140,7 @@ func demoPrompts(ctx context.Context, tok *tokenizer.Tokenizer) ([]prompts.Promp
 func demoFigures(c *cli.Context, dump, dir string) error {
 	cfg := figures.HeatmapConfig{
 		Window: 32, Top: analysis.Paper.Tops[0], Theta: analysis.Paper.Thetas[0],
-		MinSignificant: analysis.MinSignificant, Formats: []string{"png"}, Origin: origin(c, dump),
+		MinSignificant: analysis.MinSignificant, Replace: true, Formats: []string{"png"}, Origin: origin(c, dump),
 	}
 	cfg.Origin.Arguments = []string{"heatmap", dump, "-o", dir}
 	if c.Bool("quick") {

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
-	"path/filepath"
+	"errors"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +55,7 @@ func runHeatmap(c *cli.Context) error {
 	}
 	cfg := figures.HeatmapConfig{
 		Prompt: c.String("prompt"), Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"),
-		SkipFirst: c.Int("skip-first"), MinSignificant: c.Int("min-significant"),
+		SkipFirst: c.Int("skip-first"), MinSignificant: c.Int("min-significant"), Replace: c.Bool("force"),
 		Formats: strings.Split(c.String("format"), ","), Origin: origin(c, c.Args().Slice()...),
 		Warn: func(text string) { notef(c, "%s", text) },
 	}
@@ -70,9 +70,6 @@ func runHeatmap(c *cli.Context) error {
 	}
 	if cfg.SkipFirst < 0 || cfg.MinSignificant < 0 {
 		return usagef("--skip-first %d, --min-significant %d: want 0 or more", cfg.SkipFirst, cfg.MinSignificant)
-	}
-	if err := checkFigures(out, cfg.Formats, c.Bool("force")); err != nil {
-		return err
 	}
 	if cfg.Window < 1 {
 		return usagef("--window %d: want 1 or more", cfg.Window)
@@ -89,6 +86,9 @@ func runHeatmap(c *cli.Context) error {
 		}
 	}
 	written, err := figures.Heatmaps(c.Context, c.Args().Slice(), out, cfg)
+	if errors.Is(err, fs.ErrExist) {
+		return hintf(err, "use --force to replace figures, or name another folder with -o")
+	}
 	if err != nil {
 		return err
 	}
@@ -132,19 +132,4 @@ func inches(text string) (float64, error) {
 		}
 	}
 	return 0, usagef("--width %q: want a length such as 3.3in, 84mm, 8.4cm or 240pt", text)
-}
-
-// checkFigures refuses a folder that already holds figures in one of the formats.
-func checkFigures(dir string, formats []string, force bool) error {
-	if force {
-		return nil
-	}
-	for _, format := range formats {
-		for _, pattern := range []string{"*." + format, filepath.Join("*", "*."+format)} {
-			if old, _ := filepath.Glob(filepath.Join(dir, pattern)); len(old) > 0 { // the pattern is well formed
-				return hintf(fmt.Errorf("%s exists", old[0]), "use --force to replace figures, or name another folder with -o")
-			}
-		}
-	}
-	return nil
 }

@@ -49,7 +49,7 @@ func TestDamageRepairResume(t *testing.T) {
 		t.Errorf("verify: exit %d, %q", code, stdout)
 	}
 	code, stdout, errs := call(t, "repair", out)
-	if code != 0 || stdout != "" || !place.MatchString(errs) || !strings.Contains(errs, "the prompt is left out") || !strings.Contains(errs, out+".damaged") || !strings.Contains(errs, "complete, with 3 prompts") {
+	if code != 0 || stdout != "" || !place.MatchString(errs) || !strings.Contains(errs, "the prompt is left out") || !strings.Contains(errs, out+".damaged") || !strings.Contains(errs, "repaired, with 3 prompts") || !strings.Contains(errs, "lacks 1 of the 4 prompts") {
 		t.Errorf("repair: exit %d, %q, %q", code, stdout, errs)
 	}
 	if kept, err := os.ReadFile(out + ".damaged"); err != nil || !bytes.Equal(kept, data) {

@@ -299,8 +299,12 @@ func TestOtherRunsAreNotResumed(t *testing.T) {
 			}
 		}
 	}
-	if code, _, errs := call(t, "merge", cut+".partial", "-o", filepath.Join(t.TempDir(), "m.attn")); code != 0 || !strings.Contains(errs, "not complete; its 1 finished prompts") {
-		t.Errorf("merge of a partial dump: exit %d, %q, want a warning", code, errs)
+	merged := filepath.Join(t.TempDir(), "m.attn")
+	if code, _, errs := call(t, "merge", cut+".partial", "-o", merged); code != 1 || !strings.Contains(errs, "not complete; its 1 finished prompts") {
+		t.Errorf("merge of a partial dump: exit %d, %q, want exit 1 and a warning", code, errs)
+	}
+	if code, _, errs := call(t, "merge", "--partial", cut+".partial", "-o", merged); code != 0 || !strings.Contains(errs, "not complete; its 1 finished prompts") {
+		t.Errorf("merge --partial of a partial dump: exit %d, %q, want a warning", code, errs)
 	}
 	must(t, append(base, "-o", cut)...)
 	if a, b := must(t, "hitrate", done), must(t, "hitrate", cut); a != b {

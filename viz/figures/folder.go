@@ -3,6 +3,8 @@ package figures
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ type folder struct {
 	dir     string
 	formats []string // of [viz.Formats]
 	style   viz.Style
+	keep    bool     // a file that exists is an error
 	written []string // paths of the files
 }
 
@@ -29,11 +32,27 @@ func (d *folder) save(f *viz.Figure, name string) error {
 	}
 	f.Meta = f.Meta.With("figure", filepath.ToSlash(name))
 	f.Style = d.style
+	if err := d.checkFree(path); err != nil {
+		return err
+	}
 	for _, format := range d.formats {
 		if err := f.Save(path + "." + format); err != nil {
 			return err
 		}
 		d.written = append(d.written, path+"."+format)
+	}
+	return nil
+}
+
+// checkFree returns an error if a figure exists that must be kept.
+func (d *folder) checkFree(path string) error {
+	if !d.keep {
+		return nil
+	}
+	for _, format := range d.formats {
+		if _, err := os.Stat(path + "." + format); err == nil {
+			return fmt.Errorf("%s.%s: %w", path, format, fs.ErrExist)
+		}
 	}
 	return nil
 }

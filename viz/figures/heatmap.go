@@ -28,6 +28,9 @@ type HeatmapConfig struct {
 	Layers  []int     // nil draws all recorded layers
 	Formats []string  // of the files that Heatmaps writes, of [viz.Formats]
 	Style   viz.Style // of the figures
+	// Replace says that files that exist are replaced. Otherwise Heatmaps returns an
+	// error that wraps fs.ErrExist.
+	Replace bool
 	// SkipFirst is the number of first positions that the hit rates leave out.
 	SkipFirst int
 	// MinSignificant is the number of significant positions that a rate must rest on;
@@ -58,7 +61,7 @@ type Heatmap struct {
 // Heatmaps writes the figures of EachHeatmap into dir and returns the paths of the
 // files written. After an error these are the files written before it.
 func Heatmaps(ctx context.Context, paths []string, dir string, cfg HeatmapConfig) ([]string, error) {
-	out := &folder{dir: dir, formats: cfg.Formats, style: cfg.Style}
+	out := &folder{dir: dir, formats: cfg.Formats, style: cfg.Style, keep: !cfg.Replace}
 	err := EachHeatmap(ctx, paths, cfg, func(h Heatmap) error { return out.save(h.Figure, h.Name) })
 	return out.written, err
 }
