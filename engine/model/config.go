@@ -174,7 +174,12 @@ func (c *Config) tieHead(ck *checkpoint.Checkpoint, f *fields) {
 		return
 	}
 	embed, ok := l.find(l.name("embed", -1, ".weight"))
-	c.TiedHead = !separate || ok && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+	same := false
+	f.keep(tensor.Guard(func() error {
+		same = ok && separate && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+		return nil
+	}))
+	c.TiedHead = !separate || same
 }
 
 // oneWindow lists the families in which a sliding window holds for all layers, whatever
@@ -298,6 +303,9 @@ func (c *Config) checkLayerTypes(f *fields) {
 func (c *Config) slidingWindow(f *fields, slides func(layer int) bool) {
 	w := f.count("sliding_window", 0, 0)
 	types, _ := f.values["layer_types"].([]any)
+	if slices.Contains(oneWindow, c.Architecture) {
+		types = nil // checkLayers refuses them
+	}
 	pattern, _ := f.get("sliding_window_pattern")
 	list, _ := pattern.([]any)
 	for l := range c.LayerWindows {

@@ -87,6 +87,8 @@ func TestDefaults(t *testing.T) {
 // what was seen and what is supported.
 func TestRefusals(t *testing.T) {
 	for text, want := range map[string][]string{
+		`{"model_type":"mixtral","sliding_window":8,"num_hidden_layers":2,"layer_types":["full_attention","full_attention"]}`:                              {"layer_types is given", "sliding_window alone"},
+		`{"model_type":"gemma3_text","rope_parameters":{"full_attention":{"rope_type":"default"},"sliding_attention":{"rope_type":"dynamic","factor":2}}}`: {"sliding_attention", "rope_type is dynamic", "sliding window"},
 		`{"model_type":"mamba"}`: {"config.json: model_type \"mamba\"", "llama", "gpt2"},
 		`{"model_type":"llama","rope_scaling":{"rope_type":"spiral","factor":2}}`:                             {"rope_scaling", `"spiral"`, "yarn, longrope"},
 		`{"model_type":"llama","rope_parameters":{"rope_type":"linear"}}`:                                     {"rope_parameters", "factor is missing"},
@@ -179,5 +181,18 @@ func TestTextConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		testFixture(t, src, dir, 512, 1)
+	}
+}
+
+// TestQuirksOfTransformers: what transformers makes of some keys, found by
+// TestEveryKeyOfConfigurations.
+func TestQuirksOfTransformers(t *testing.T) {
+	c, err := configOf(t, `{"model_type":"phi3","hidden_size":32,"num_attention_heads":4,"num_key_value_heads":4,"max_position_embeddings":32,
+		"original_max_position_embeddings":16,"rope_scaling":{"type":"yarn","factor":3,"short_factor":[1,2,3,4],"long_factor":[2,3,4,5]}}`)
+	if err != nil || c.Rope.Kind != "longrope" || len(c.Rope.Long) != 4 || c.Rope.Original != 16 {
+		t.Errorf("yarn in Phi-3 is %q of original length %d, %v; want longrope of 16", c.Rope.Kind, c.Rope.Original, err)
+	}
+	if c, err = configOf(t, `{"model_type":"olmo","rms_norm_eps":0.1}`); err != nil || c.NormEps != 1e-5 {
+		t.Errorf("the epsilon of OLMo is %g, %v; want 1e-5, whatever the configuration says", c.NormEps, err)
 	}
 }

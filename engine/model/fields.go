@@ -163,6 +163,13 @@ func (f *fields) object(name string) *fields {
 	return &fields{source: f.source + ": " + name, values: m}
 }
 
+// keep keeps an error of reading weights that decide what a field means.
+func (f *fields) keep(err error) {
+	if f.err == nil && err != nil {
+		f.err = fmt.Errorf("%s: %w", f.source, err)
+	}
+}
+
 // take keeps the error of a part of the fields, such as an object.
 func (f *fields) take(part *fields) {
 	if f.err == nil {

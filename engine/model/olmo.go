@@ -12,6 +12,9 @@ var olmo = Architecture{
 	Name: "olmo", GGUF: "olmo", GGUFPairing: llama.GGUFPairing, About: "OLMo 1", BareNorms: true, Defaults: olmoDefaults,
 	Adjust: func(c *Config, f *fields) error {
 		c.LayerNorm = true
+		if !f.gguf() {
+			c.NormEps = 1e-5 // whatever the configuration says, as in transformers
+		}
 		c.ClipQKV = float32(f.number("clip_qkv", 0))
 		return nil
 	},

@@ -96,8 +96,7 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	if sliding == nil {
 		return r, nil
 	}
-	local := readLayersRope(c, f, sliding)
-	return r, &local
+	return r, readLocalRope(c, f, sliding)
 }
 
 // readTwoRopes reads the rotations of a family whose layers with a sliding window have
@@ -130,8 +129,7 @@ func readTwoRopes(c *Config, f, p, old *fields) (Rope, *Rope) {
 		return r, plainRope(c, theta)
 	}
 	sliding.defaults = map[string]any{"rope_theta": theta}
-	local := readLayersRope(c, f, sliding)
-	return r, &local
+	return r, readLocalRope(c, f, sliding)
 }
 
 // pairing returns how the rotation pairs channels.
@@ -173,12 +171,26 @@ var ropeIgnored = []string{
 	fullLayer, slidingLayer,
 }
 
+// readLocalRope reads the rotation of layers with a sliding window. It may not depend on
+// the length of the sequence.
+func readLocalRope(c *Config, f, p *fields) *Rope {
+	r := readLayersRope(c, f, p)
+	if r.Long != nil || r.Growth > 0 {
+		p.bad("rope_type", r.Kind, "default, linear, llama3 or yarn in layers with a sliding window")
+		f.take(p)
+	}
+	return &r
+}
+
 // readRope reads one rotation from p, and fields that are missing in p from f.
 func readRope(c *Config, f, p *fields) Rope {
 	r := Rope{Factor: 1, Pairing: c.pairing()}
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
 	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
 	r.Kind = p.text("rope_type", p.text("type", "default"))
+	if c.arch.RestartRope && r.Kind == "yarn" {
+		r.Kind = "longrope" // transformers renames it in Phi-3
+	}
 	if !c.arch.PartialRope && partial != 1 {
 		if r.Kind != "default" {
 			p.bad("partial_rotary_factor", partial, "1 in a "+c.Architecture+" model with this rope_type")

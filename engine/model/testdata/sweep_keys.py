@@ -119,7 +119,7 @@ def changes(config):
             for v in values:
                 yield (key,), fitted(key, v, layers)
     for key in config:
-        if key not in ("model_type", "vocab_size"):
+        if key not in ("model_type", "vocab_size", "num_hidden_layers", "n_layer"):  # many random layers amplify rounding
             yield (key,), "left out"
 
 
@@ -168,7 +168,7 @@ def build(folder):
     config = AutoConfig.from_pretrained(folder)
     if too_large(config):
         raise ValueError("TOO LARGE")
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
     fill(model)
     return model
 
@@ -192,12 +192,13 @@ def main(root, only):
         common = {k: v for k, v in BASE.items() if not (kind in ("gpt2",) and k not in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"))}
         if kind in ("gpt_neox", "phi", "olmo") or kind == "gpt2":
             common.pop("num_key_value_heads", None)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**common, **own}), attn_implementation="eager").float().eval()
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**common, **own}), attn_implementation="eager", dtype=torch.float32).eval()
         fill(model)
         model.save_pretrained(base)
         config = json.load(open(os.path.join(base, "config.json")))
         model = build(base)
         shapes = {k: v.shape for k, v in model.state_dict().items()}
+        was_tied = model.config.tie_word_embeddings
         out = logits(model)
         write(base, out)
         print(json.dumps(dict(dir=name, base=name, key="", value=None, shape=list(out.shape))), flush=True)
@@ -213,8 +214,11 @@ def main(root, only):
             try:
                 model = build(folder)
                 got = logits(model)
-                if {k: v.shape for k, v in model.state_dict().items()} == shapes:
+                tied = model.config.tie_word_embeddings
+                if {k: v.shape for k, v in model.state_dict().items()} == shapes and tied >= was_tied:
                     os.symlink("../model.safetensors", os.path.join(folder, "model.safetensors"))
+                    if tied > was_tied:  # a head in the file decides
+                        got = logits(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval())
                 else:
                     model.save_pretrained(folder)
                     line["rebuilt"] = True
