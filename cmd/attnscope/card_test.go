@@ -71,7 +71,7 @@ func TestCaptureOnCardEqualsProcessor(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			f, dir := openFixture(t, c.model), t.TempDir()
+			f, dir := openShared(t, c.model), t.TempDir()
 			ids := f.ints("input_ids")
 			record := func(id string, ids []int32) string {
 				r := map[string]any{"id": id, "input_ids": ids}
@@ -258,7 +258,7 @@ func threePrompts(t *testing.T, f fixture) string {
 // takes up again.
 func TestFailuresOnCard(t *testing.T) {
 	onlyEmulated(t)
-	f := openFixture(t, "llama")
+	f := openShared(t, "llama")
 	p := threePrompts(t, f)
 	clean := filepath.Join(t.TempDir(), "clean.attn")
 	args := func(out string) []string {
@@ -313,7 +313,7 @@ func TestFailuresOnCard(t *testing.T) {
 // halved, then the run is refused with the numbers and the flag to change.
 func TestSmallCard(t *testing.T) {
 	onlyEmulated(t)
-	f := openFixture(t, "llama")
+	f := openShared(t, "llama")
 	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
 	halved, refused := 0, 0
 	for _, memory := range []int{1600 << 10, 1200 << 10, 1100 << 10, 900 << 10, 700 << 10, 400 << 10} {
@@ -352,7 +352,7 @@ func TestComputeOnCard(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
-	f, dir := openFixture(t, "llama"), t.TempDir()
+	f, dir := openShared(t, "llama"), t.TempDir()
 	p := threePrompts(t, f)
 	run := func(compute string) string {
 		out := filepath.Join(dir, compute+".attn")

@@ -52,6 +52,13 @@ func openFixture(t *testing.T, name string) fixture {
 	if name == "twin" || name == "llama" && !sharedtest.Has("fixtures/models/llama") {
 		return openFolder(t, twin)
 	}
+	return openShared(t, name)
+}
+
+// openShared opens a model that is not in the repository, for tests that rely on its
+// layers, its heads or the size of its weights. Without it, the test is skipped.
+func openShared(t *testing.T, name string) fixture {
+	t.Helper()
 	return openFolder(t, sharedtest.Dir(t, "fixtures/models/"+name))
 }
 
