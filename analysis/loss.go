@@ -52,7 +52,7 @@ func (l Loss) of(r *Real, full float64) float64 {
 	return float64(r.KL)
 }
 
-// least is the smallest loss that is told from none: smaller ones are raised to it
+// least is the smallest loss that is distinguished from none: smaller ones are raised to it
 // before logarithms are taken.
 func (l Loss) least() float64 {
 	switch l {

@@ -38,8 +38,7 @@ func (s Style) dpiOf() int {
 	return s.DPI
 }
 
-// Check returns an error that names a setting without meaning as the command line
-// spells it.
+// Check returns an error for an invalid setting, and names it as the command line does.
 func (s Style) Check() error {
 	switch {
 	case s.Width != 0 && !(s.Width >= 2 && s.Width <= 40):

@@ -288,8 +288,9 @@ func arrayRows(in io.Reader) *rows {
 	return &rows{unit: "record", next: next}
 }
 
-// tableOf returns the rows of a CSV or TSV file. It is one if its first line has the name
-// of a field that a form begins with; with anyColumns, or a name that says so, any names.
+// tableOf returns the rows of a CSV or TSV file. A file is one if its first line names a
+// field that a form begins with. With anyColumns, or if the file's name says that it is
+// CSV or TSV, the columns may have any names.
 func tableOf(in *bufio.Reader, name, packed string, anyColumns bool) (*rows, error) {
 	first, _ := in.Peek(1)
 	no := fmt.Errorf("line 1: starts with %q, want a JSON object per line, a JSON array of objects, "+

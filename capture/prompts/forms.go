@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// form is a form of records. A record has the first form of forms all of whose fields it
-// has.
+// form is a form of records. A record is read as the first of forms whose fields are all
+// present.
 type form struct {
 	name string
 	has  []string

@@ -76,8 +76,8 @@ type ReadOptions struct {
 	Template *Template // makes the prompt from the fields of a record; nil: by its form
 }
 
-// ReadFile reads the set of a file, or of stdin if its name is -. What kind of file it is,
-// its content tells. Errors name the file and the line.
+// ReadFile reads the set of a file, or of stdin if its name is -. The content of a file
+// determines its kind. Errors name the file and the line.
 func ReadFile(path string, stdin io.Reader, o ReadOptions) (Set, error) {
 	if path == "-" {
 		return Read(stdin, "stdin", o)

@@ -24,11 +24,11 @@ var promptFlags = []cli.Flag{
 	&cli.StringFlag{Name: "truncate", Usage: "where to cut a longer prompt: middle"},
 	&cli.StringFlag{
 		Name:  "template",
-		Usage: "make each prompt by the text of `FILE`, in which {field} stands for a field of the record and {{ for a brace",
+		Usage: "make each prompt from the template in `FILE`, where {field} stands for a field of the record and {{ for a brace",
 	},
 	&cli.StringSliceFlag{
 		Name:  "ignore-field",
-		Usage: "leave out the field `NAME` of prompt records that is not understood; repeatable; '*': all such fields",
+		Usage: "leave out the field `NAME` of prompt records, which is not understood; repeatable; '*' means all such fields",
 	},
 }
 

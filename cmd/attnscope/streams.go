@@ -59,7 +59,8 @@ func exactOutput(c *cli.Context) io.Writer {
 	return c.App.Writer
 }
 
-// screenOf returns the terminal behind stderr, or nil if stderr is none.
+// screenOf returns the terminal that stderr writes to, or nil if stderr is not a
+// terminal.
 func screenOf(stderr io.Writer) *os.File {
 	if messages, ok := stderr.(*visible.Writer); ok {
 		return screenOf(messages.W)

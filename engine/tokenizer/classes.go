@@ -18,7 +18,8 @@ type class struct {
 	bos     bool                     // with ends: BOS is added by default
 
 	// obeys says that add_bos_token and add_eos_token replace the post-processor, as the
-	// class of transformers 4 does. Transformers 5 ignores both keys beside a tokenizer.json.
+	// class of transformers 4 does. Transformers 5 ignores both keys if there is a
+	// tokenizer.json.
 	obeys bool
 }
 
