@@ -60,8 +60,8 @@ var adviceColumns = []string{
 	"method", "group", "capacity", "budget", "share", "cache_bytes", "cache_ratio", "predicted", "low", "high", "evidence",
 }
 
-// Advise finds, for each method, the smallest cache for which the loss of a prompt
-// exceeds the bound with at most the probability ask.Risk. cfg.Configs are the
+// Advise finds, for each method, the smallest cache for which the mean loss is within the
+// bound and the loss of a prompt exceeds it with at most the probability ask.Risk. cfg.Configs are the
 // capacities and groups that are tried; they agree in everything else. By layer or
 // head, the cache follows from the measure of that layer or head alone.
 // It uses the first calibration of the bound's loss whose measure is defined for every
@@ -76,8 +76,8 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, ask AdviceCon
 	default:
 		return advice, fmt.Errorf("by %q: want layer or head", string(ask.By))
 	}
-	if !(ask.Risk > 0 && ask.Risk <= 0.5) {
-		return advice, fmt.Errorf("risk %g: want a share of prompts above 0 and at most 0.5", ask.Risk)
+	if !(ask.Risk > 0 && ask.Risk < 0.5) {
+		return advice, fmt.Errorf("risk %g: want a share of prompts above 0 and below 0.5", ask.Risk)
 	}
 	measured, err := advice.measure(ctx, paths, cfg)
 	if err != nil {
@@ -243,7 +243,7 @@ func (a *Advice) smallestCache(rows map[variant][]*MethodRow, variants []variant
 			continue
 		}
 		row := a.row(v, list)
-		if row.High <= a.Config.Bound.Value {
+		if max(row.High, row.Predicted) <= a.Config.Bound.Value {
 			found[v.group] = true
 			if best.Capacity < 0 || row.Bytes < best.Bytes {
 				best = row

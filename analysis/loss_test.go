@@ -64,6 +64,22 @@ func TestPredict(t *testing.T) {
 	}
 }
 
+// TestMeanLossKeepsTheBound: a capacity at which few prompts exceed the bound, but by so
+// much that the mean does, is not accepted.
+func TestMeanLossKeepsTheBound(t *testing.T) {
+	c := Calibration{Loss: LossKL, Measure: "missed_hits", Slope: 1, Least: 1e-6, ResidualQuantiles: []float64{0}}
+	a := Advice{Config: AdviceConfig{Bound: Bound{LossKL, 0.2}, Risk: 0.3}, Calibration: &c}
+	row := func(missed float64) *MethodRow { return &MethodRow{HitRate: 1 - missed, PromptTokens: 100} }
+	rows := map[variant][]*MethodRow{
+		{snapkv.GroupHead, 8}:  {row(0.1), row(0.1), row(0.1), row(0.9)}, // mean 0.3
+		{snapkv.GroupHead, 16}: {row(0.1), row(0.1), row(0.1), row(0.3)}, // mean 0.15
+	}
+	got := a.smallestCache(rows, []variant{{snapkv.GroupHead, 8}, {snapkv.GroupHead, 16}})
+	if got.Capacity != 16 {
+		t.Errorf("capacity %d, want 16", got.Capacity)
+	}
+}
+
 // TestCalibrationOfEveryLoss plants a law for each way to state the loss: KL = x,
 // perplexity = 3·(1 + 2x) where the full cache has 3, and agreement = 1 - x/2.
 func TestCalibrationOfEveryLoss(t *testing.T) {

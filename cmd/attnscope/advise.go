@@ -170,8 +170,8 @@ func checkAdvise(c *cli.Context) error {
 	case !slices.Contains([]string{"", "layer", "head"}, c.String("by")):
 		return usagef("--by %q: want layer or head", c.String("by"))
 	}
-	if risk := c.Float64("risk"); !(risk > 0 && risk <= 0.5) {
-		return usagef("--risk %g: want a share of prompts above 0 and at most 0.5", risk)
+	if risk := c.Float64("risk"); !(risk > 0 && risk < 0.5) {
+		return usagef("--risk %g: want a share of prompts above 0 and below 0.5", risk)
 	}
 	if c.String("calibrate") == "" {
 		if _, err := boundOf(c); err != nil {

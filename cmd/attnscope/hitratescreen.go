@@ -103,6 +103,9 @@ func (s *hitRateScreen) join(rows []analysis.HitRateRow, other int) *table.Table
 // notes explains the marks.
 func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	var notes []string
+	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Prompts > 1 }) {
+		notes = append(notes, "Rates are means over prompts; significant and hits are sums over them.")
+	}
 	if s.hasSkipped() {
 		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
 			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
