@@ -20,12 +20,13 @@ func TestSpearman(t *testing.T) {
 	}
 }
 
-// TestCalibrationFindsItsLaw plants KL = e·x^1.5 and finds it again; the
-// advice is then the smallest capacity under the bound.
-func TestCalibrationFindsItsLaw(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.attn")
+// measuredDump makes a dump of four prompts with values, and measures what the methods
+// keep of each prompt at five capacities.
+func measuredDump(t *testing.T, methods ...string) (path string, cfg MethodConfig, rows []MethodRow) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.WithValues(t, path, "factors", "exact", 4, rand.New(rand.NewPCG(1, 2)))
-	cfg := methodConfig("snapkv", "random", "recent", "oracle")
+	cfg = methodConfig(methods...)
 	base := cfg.Configs[0]
 	cfg.Configs = nil
 	for _, n := range []int{8, 12, 16, 24, 32} {
@@ -33,10 +34,17 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 		cfg.Configs = append(cfg.Configs, base)
 	}
 	cfg.By = []By{ByPrompt}
-	measured, _, err := Methods(context.Background(), []string{path}, cfg)
+	rows, _, err := Methods(t.Context(), []string{path}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path, cfg, rows
+}
+
+// TestCalibrationFindsItsLaw plants KL = e·x^1.5 and finds it again; the
+// advice is then the smallest capacity under the bound.
+func TestCalibrationFindsItsLaw(t *testing.T) {
+	path, cfg, measured := measuredDump(t, "snapkv", "random", "recent", "oracle")
 	var real []Real
 	for _, row := range measured {
 		real = append(real, Real{

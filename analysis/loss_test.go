@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/attnscope/attnscope/dumps/dumpstest"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -83,20 +80,7 @@ func TestMeanLossKeepsTheBound(t *testing.T) {
 // TestCalibrationOfEveryLoss plants a law for each way to state the loss: KL = x,
 // perplexity = 3·(1 + 2x) where the full cache has 3, and agreement = 1 - x/2.
 func TestCalibrationOfEveryLoss(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.attn")
-	dumpstest.WithValues(t, path, "factors", "exact", 4, rand.New(rand.NewPCG(1, 2)))
-	cfg := methodConfig("snapkv", "random", "recent")
-	base := cfg.Configs[0]
-	cfg.Configs = nil
-	for _, n := range []int{8, 12, 16, 24, 32} {
-		base.Capacity = n
-		cfg.Configs = append(cfg.Configs, base)
-	}
-	cfg.By = []By{ByPrompt}
-	measured, _, err := Methods(context.Background(), []string{path}, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path, cfg, measured := measuredDump(t, "snapkv", "random", "recent")
 	var real []Real
 	for _, row := range measured {
 		x := row.OutputError

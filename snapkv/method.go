@@ -1,6 +1,10 @@
 package snapkv
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/topk"
+)
 
 // Scope is the set of query heads that the selection of one head depends on.
 type Scope uint8
@@ -165,13 +169,23 @@ func (m *Method) Cut(scores [][]float64, l *Layer, c Config, budget int) ([][]in
 	if m.KeepsAll(c, l.Len) {
 		return everything(l, c), nil
 	}
+	return m.cutFrom(nil, scores, l, c, budget)
+}
+
+// cutFrom is Cut for a prompt that does not pass through. kept holds a selection from
+// the same scores, or is nil; a list that is not longer is searched among its positions.
+func (m *Method) cutFrom(kept [][]int32, scores [][]float64, l *Layer, c Config, budget int) ([][]int32, error) {
 	budgets, err := m.headBudgets(scores, l, c, budget)
 	if err != nil {
 		return nil, err
 	}
 	keep := make([][]int32, len(scores))
-	for h := range keep {
-		keep[h] = TopK(scores[h], budgets[h])
+	for h, k := range budgets {
+		if kept != nil && k <= len(kept[h]) {
+			keep[h] = topk.SelectAmong(scores[h], kept[h], k)
+		} else {
+			keep[h] = TopK(scores[h], k)
+		}
 	}
 	return keep, nil
 }

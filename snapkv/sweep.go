@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/attnscope/attnscope/internal/parallel"
-	"github.com/attnscope/attnscope/internal/topk"
 )
 
 // Entry is one selection of a sweep: a method under a config.
@@ -217,17 +216,9 @@ func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	budgets, err := r.method.headBudgets(r.scores, r.layer, c, budget)
+	keep, err := r.method.cutFrom(r.kept, r.scores, r.layer, c, budget)
 	if err != nil {
 		return nil, err
-	}
-	keep := make([][]int32, len(budgets))
-	for h, k := range budgets {
-		if r.kept != nil && k <= len(r.kept[h]) {
-			keep[h] = topk.SelectAmong(r.scores[h], r.kept[h], k)
-		} else {
-			keep[h] = TopK(r.scores[h], k)
-		}
 	}
 	r.kept = keep
 	return keep, nil

@@ -111,10 +111,15 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
 	}
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Significant < s.min }) {
-		notes = append(notes, fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
-			"too few for a conclusion.", s.min))
+		notes = append(notes, s.fewNote())
 	}
 	return notes
+}
+
+// fewNote explains the parentheses.
+func (s *hitRateScreen) fewNote() string {
+	return fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
+		"too few for a conclusion.", s.min)
 }
 
 // keys lists the columns that identify a row. The number of kept positions follows from
@@ -146,8 +151,7 @@ func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
 	screen.Doubtful = few
 	for r := range counts.Rows {
 		if slices.ContainsFunc(counts.Columns, func(name string) bool { return few(r, name) }) {
-			screen.Notes = []string{fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
-				"too few for a conclusion.", s.min)}
+			screen.Notes = []string{s.fewNote()}
 		}
 	}
 	return screen, nil
