@@ -29,6 +29,8 @@ type HitRateConfig struct {
 	// prompt counts as the first row of the reply.
 	Exact bool
 	Seed  uint64 // of the bootstrap
+	// Progress is called, if it is not nil, after each layer of a prompt.
+	Progress func(Progress)
 }
 
 // Paper is the setting of arXiv:2404.14469v1, section 3.

@@ -30,7 +30,7 @@ func HitRates(ctx context.Context, paths []string, cfg HitRateConfig) ([]HitRate
 }
 
 // HitRatesEach is [HitRates] for several configs, and reads the dumps once. The
-// warnings are those of the first config.
+// warnings and the progress are those of the first config.
 func HitRatesEach(ctx context.Context, paths []string, cfgs ...HitRateConfig) ([][]HitRateRow, []Warning, error) {
 	var list hitRateList
 	for _, cfg := range cfgs {
@@ -38,6 +38,13 @@ func HitRatesEach(ctx context.Context, paths []string, cfgs ...HitRateConfig) ([
 			return nil, nil, err
 		}
 		list = append(list, &hitRates{cfg: cfg, settings: cfg.Settings(), groups: map[groupKey][]promptSum{}})
+	}
+	if report := cfgs[0].Progress; report != nil {
+		total, err := tokensTimesLayers(paths)
+		if err != nil {
+			return nil, nil, err
+		}
+		list[0].progress.Total = total
 	}
 	for _, path := range paths {
 		if err := list.dump(ctx, path); err != nil {
@@ -66,6 +73,7 @@ type hitRates struct {
 	warnings    []Warning
 	prompt      int  // number of the prompt over all dumps, since ids may occur in several
 	nothingKept bool // the warning NothingKept was given
+	progress    Progress
 }
 
 // groupKey identifies the group of cells that become one row.
@@ -121,11 +129,10 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 				return err
 			}
 			at := place{model: h.Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
-			for _, a := range list {
-				if err := a.layer(p, h.Plan.Heads, rows, reply, at); err != nil {
-					return fmt.Errorf("%s: prompt %q, layer %d: %w", path, p.ID, layer, err)
-				}
+			if err := list.layer(p, h.Plan.Heads, rows, reply, at); err != nil {
+				return fmt.Errorf("%s: prompt %q, layer %d: %w", path, p.ID, layer, err)
 			}
+			list[0].report(path, p)
 		}
 	}
 	for _, w := range h.Model.LayerWindows {
@@ -176,24 +183,37 @@ func (a *hitRates) beginPrompt(path string, p *dumps.Prompt) {
 	}
 }
 
+// report reports a finished layer.
+func (a *hitRates) report(path string, p *dumps.Prompt) {
+	if a.cfg.Progress == nil {
+		return
+	}
+	a.progress.Path = path
+	a.progress.Prompt = p.ID
+	a.progress.Done += int64(p.PromptTokens)
+	a.cfg.Progress(a.progress)
+}
+
 // layer rates the heads of a layer in parallel. heads are the ids of the recorded
 // heads.
-func (a *hitRates) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.Attention, at place) error {
-	results := make([][][]*HeadRate, rows.Heads) // [head][span][setting]
+func (list hitRateList) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.Attention, at place) error {
+	results := make([][][][]*HeadRate, rows.Heads) // [head][config][span][setting]
 	errs := make([]error, rows.Heads)
 	parallel.For(rows.Heads, func(h int) {
-		results[h], errs[h] = a.head(a.headRows(p, rows, reply, h))
+		results[h], errs[h] = list.head(p, rows, reply, h)
 	})
 	for h := range results {
 		if errs[h] != nil {
 			return errs[h]
 		}
 		at.head = heads[h]
-		for span, rates := range results[h] {
-			at.span = span
-			for setting, rate := range rates {
-				if rate != nil {
-					a.add(at, setting, rate)
+		for i, spans := range results[h] {
+			for span, rates := range spans {
+				at.span = span
+				for setting, rate := range rates {
+					if rate != nil {
+						list[i].add(at, setting, rate)
+					}
 				}
 			}
 		}
@@ -201,7 +221,24 @@ func (a *hitRates) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.Attent
 	return nil
 }
 
-// headRows holds the recorded rows of one head.
+// head rates one head under every config, [config][span][setting].
+func (list hitRateList) head(p *dumps.Prompt, rows, reply *dumps.Attention, h int) ([][][]*HeadRate, error) {
+	out := make([][][]*HeadRate, len(list))
+	known := map[bool]*headRows{} // by HitRateConfig.Exact
+	for i, a := range list {
+		if known[a.cfg.Exact] == nil {
+			known[a.cfg.Exact] = a.headRows(p, rows, reply, h)
+		}
+		var err error
+		if out[i], err = a.head(known[a.cfg.Exact]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// headRows holds the recorded rows of one head, and what was computed from them for one
+// config and serves the others.
 type headRows struct {
 	length     int       // tokens of the prompt
 	prompt     []float32 // the last n rows of the prompt, [n, promptKeys]
@@ -210,12 +247,23 @@ type headRows struct {
 	reply      []float32 // [replyRows, replyKeys]
 	replyRows  int
 	replyKeys  int
+
+	votes       map[int][]float64            // by window
+	means       map[[2]int][]float64         // mean rows, by span
+	significant map[significantKey][][]int32 // positions of each row
+}
+
+// significantKey says which significant positions headRows has.
+type significantKey struct {
+	span       [2]int
+	theta      float64
+	generation Generation
 }
 
 // headRows picks the rows of head h. With cfg.Exact, the prompt's last row counts as
 // the first row of the reply.
-func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int) headRows {
-	head := headRows{
+func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int) *headRows {
+	head := &headRows{
 		length:     p.PromptTokens,
 		prompt:     rows.Head(h),
 		n:          rows.Rows,
@@ -223,6 +271,10 @@ func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int
 		reply:      reply.Head(h),
 		replyRows:  p.ReplyTokens,
 		replyKeys:  reply.Keys,
+
+		votes:       map[int][]float64{},
+		means:       map[[2]int][]float64{},
+		significant: map[significantKey][][]int32{},
 	}
 	if a.cfg.Exact {
 		longer := make([]float32, (head.replyRows+1)*head.replyKeys)
@@ -237,26 +289,16 @@ func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int
 }
 
 // head rates one head, [span][setting]; a rate is nil if the window leaves no prefix.
-func (a *hitRates) head(h headRows) ([][]*HeadRate, error) {
-	votes := map[int][]float64{} // by window
+func (a *hitRates) head(h *headRows) ([][]*HeadRate, error) {
 	var out [][]*HeadRate
 	for _, span := range spansOf(h.replyRows, a.cfg.Span, a.cfg.By) {
-		part := h.reply[span[0]*h.replyKeys : span[1]*h.replyKeys]
-		n := span[1] - span[0]
-		mean := meanRow(part, n, h.replyKeys, h.length)
-		significant := map[float64][][]int32{} // by theta
 		rates := make([]*HeadRate, len(a.settings))
 		for i, s := range a.settings {
 			if s.Window >= h.length || s.Window > h.n {
 				continue
 			}
-			if significant[s.Theta] == nil {
-				significant[s.Theta] = a.significant(part, n, h.replyKeys, mean, float32(s.Theta))
-			}
-			if votes[s.Window] == nil {
-				votes[s.Window] = snapkv.Vote(h.prompt, h.n, h.promptKeys, s.Window, h.length-s.Window)
-			}
-			rate, err := a.cfg.Rate(s, votes[s.Window], mean, significant[s.Theta])
+			significant := h.significantIn(significantKey{span, s.Theta, a.cfg.Generation})
+			rate, err := a.cfg.Rate(s, h.vote(s.Window), h.mean(span), significant)
 			if err != nil {
 				return nil, err
 			}
@@ -265,6 +307,34 @@ func (a *hitRates) head(h headRows) ([][]*HeadRate, error) {
 		out = append(out, rates)
 	}
 	return out, nil
+}
+
+// vote returns the votes of a window.
+func (h *headRows) vote(window int) []float64 {
+	if h.votes[window] == nil {
+		h.votes[window] = snapkv.Vote(h.prompt, h.n, h.promptKeys, window, h.length-window)
+	}
+	return h.votes[window]
+}
+
+// mean returns the mean of the reply rows of a span over the prompt's positions.
+func (h *headRows) mean(span [2]int) []float64 {
+	if h.means[span] == nil {
+		h.means[span] = meanRow(h.reply[span[0]*h.replyKeys:span[1]*h.replyKeys], span[1]-span[0], h.replyKeys, h.length)
+	}
+	return h.means[span]
+}
+
+// significantIn lists the significant positions of each reply row of a span, or those of
+// their mean.
+func (h *headRows) significantIn(key significantKey) [][]int32 {
+	list := h.significant[key]
+	if list == nil {
+		from, to := key.span[0], key.span[1]
+		list = significant(h.reply[from*h.replyKeys:to*h.replyKeys], to-from, h.replyKeys, h.mean(key.span), key)
+		h.significant[key] = list
+	}
+	return list
 }
 
 // meanRow returns the mean of n rows [n, keys] at the first length positions.
@@ -283,9 +353,10 @@ func meanRow(rows []float32, n, keys, length int) []float64 {
 
 // significant lists the significant positions of each of n rows [n, keys], or those
 // of their mean.
-func (a *hitRates) significant(rows []float32, n, keys int, mean []float64, theta float32) [][]int32 {
+func significant(rows []float32, n, keys int, mean []float64, key significantKey) [][]int32 {
 	length := len(mean)
-	if a.cfg.Generation == GenerationRows {
+	theta := float32(key.theta)
+	if key.generation == GenerationRows {
 		return hitrate.Significant(rows, n, keys, length, theta)
 	}
 	row := make([]float32, length)

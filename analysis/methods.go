@@ -33,7 +33,7 @@ type MethodConfig struct {
 	Progress func(Progress)
 }
 
-// Progress says how far [Methods] has come.
+// Progress says how far [Methods] or [HitRates] has come.
 type Progress struct {
 	Path   string // of the dump
 	Prompt string // id
