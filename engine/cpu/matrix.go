@@ -24,7 +24,7 @@ func Dense(data []float32, rows, cols int) Mat { return simd.Dense(data, rows, c
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int             // a product with one row needs the sums of groups of this many inputs; 0: none
+	group   int             // a product of a row alone needs the sums of groups of this many inputs; 0: none
 	parts   []tensor.Tensor // the tensors given to Unpacked
 }
 
@@ -226,7 +226,18 @@ func (m *Matrix) Mul(p *Pool, dst, x Mat) { m.mul(p, dst, x, false) }
 // MulAdd computes dst += x·Wᵀ for x [n, in] and dst [n, out].
 func (m *Matrix) MulAdd(p *Pool, dst, x Mat) { m.mul(p, dst, x, true) }
 
-func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) {
+// MulEach computes dst = x·Wᵀ, or dst += x·Wᵀ with acc, where each row of dst is bit for
+// bit what a product with that row of x alone gives. It suits a few rows, since it does
+// not split the inputs into blocks as Mul does for many rows.
+func (m *Matrix) MulEach(p *Pool, dst, x Mat, acc bool) {
+	m.multiply(p, dst, x, acc, m.mulEach)
+}
+
+func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) { m.multiply(p, dst, x, acc, m.mulFloat) }
+
+// multiply computes dst = x·Wᵀ or dst += x·Wᵀ, with inFloat unless the processor
+// multiplies rounded weights directly; these products treat each row alone.
+func (m *Matrix) multiply(p *Pool, dst, x Mat, acc bool, inFloat func(p *Pool, dst, x Mat, acc bool)) {
 	if dst.Rows != x.Rows || dst.Cols != m.out || x.Cols != m.in {
 		panic(fmt.Sprintf("cpu: product [%d, %d] = [%d, %d] · [%d, %d]ᵀ",
 			dst.Rows, dst.Cols, x.Rows, x.Cols, m.out, m.in))
@@ -240,19 +251,36 @@ func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) {
 	case rounded && !r.exact && r.hasKernel():
 		r.mul(p, dst, x, acc)
 	case rounded && !r.exact:
-		m.mulFloat(p, dst, r.afterRounding(x), acc)
+		inFloat(p, dst, r.afterRounding(x), acc)
 	default:
-		m.mulFloat(p, dst, x, acc)
+		inFloat(p, dst, x, acc)
 	}
 }
 
 // mulFloat multiplies in float32.
 func (m *Matrix) mulFloat(p *Pool, dst, x Mat, acc bool) {
-	if x.Rows < fewRows {
-		m.mulFew(p, dst, x, acc)
-	} else {
+	switch {
+	case x.Rows == 1:
+		m.mulEach(p, dst, x, acc)
+	case x.Rows < fewRows:
+		m.mulFew(p, dst, x, acc, nil)
+	default:
 		m.mulMany(p, dst, x, acc)
 	}
+}
+
+// mulEach multiplies each row as if it were alone.
+func (m *Matrix) mulEach(p *Pool, dst, x Mat, acc bool) {
+	if m.group == 0 {
+		m.mulFew(p, dst, x, acc, nil)
+		return
+	}
+	groups := m.in / m.group
+	sums := Dense(resize(&p.groupSums, x.Rows*groups), x.Rows, groups)
+	p.Run(x.Rows, func(i, _ int) {
+		simd.GroupSums(sums.Data[i*groups:(i+1)*groups], x.Data[i*x.Stride:i*x.Stride+m.in], m.group)
+	})
+	m.mulFew(p, dst, x, acc, &sums)
 }
 
 // mulMany widens a block of panels once and multiplies all rows by it.
@@ -298,12 +326,7 @@ func (s *Scratch) spread(x Mat) Mat {
 }
 
 // mulFew multiplies a few rows, panel by panel: every weight is read once.
-func (m *Matrix) mulFew(p *Pool, dst, x Mat, acc bool) {
-	var sums []float32
-	if m.group > 0 && x.Rows == 1 {
-		sums = resize(&p.groupSums, m.in/m.group)
-		simd.GroupSums(sums, x.Data[:m.in], m.group)
-	}
+func (m *Matrix) mulFew(p *Pool, dst, x Mat, acc bool, sums *Mat) {
 	panels := simd.Panels(m.out)
 	group := fewGroup(panels, p.threads)
 	p.Run((panels+group-1)/group, func(task, worker int) {

@@ -18,8 +18,9 @@ type panels interface {
 	// memory or dst. k0 and kl are multiples of 32, except at the end of in.
 	wide(dst []float32, panel, k0, kl int) []float32
 	// mulFew multiplies a few rows by a panel, without widening it in memory where the
-	// processor can. sums holds the sums of a single row over groups of inputs.
-	mulFew(c, x Mat, panel int, acc bool, sums []float32, s *Scratch)
+	// processor can. Quantized panels multiply each row as if it were alone if sums holds
+	// its sums over groups of inputs; other panels always do.
+	mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch)
 	bytes() int
 }
 
@@ -48,7 +49,7 @@ func (f *floatPanels) wide(_ []float32, panel, k0, kl int) []float32 {
 	return f.data[(panel*f.in+k0)*simd.Width:][:kl*simd.Width]
 }
 
-func (f *floatPanels) mulFew(c, x Mat, panel int, acc bool, _ []float32, _ *Scratch) {
+func (f *floatPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) {
 	simd.MulPanel(c, x, f.wide(nil, panel, 0, f.in), acc)
 }
 
@@ -100,7 +101,7 @@ func (h *halfPanels) wide(dst []float32, panel, k0, kl int) []float32 {
 	return dst
 }
 
-func (h *halfPanels) mulFew(c, x Mat, panel int, acc bool, _ []float32, _ *Scratch) {
+func (h *halfPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) {
 	if h.bfloat16 {
 		simd.MulPanelBF16(c, x, h.part(panel, 0, h.in), acc)
 	} else {
@@ -157,17 +158,9 @@ func (q *quantizedPanels) wide(dst []float32, panel, k0, kl int) []float32 {
 	return dst
 }
 
-func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums []float32, s *Scratch) {
-	if c.Rows == 1 {
-		var y [simd.Width]float32
-		if acc {
-			copy(y[:c.Cols], c.Data)
-		}
-		data := q.data[panel*q.panelBytes() : (panel+1)*q.panelBytes()]
-		if q.form.MulRow(&y, x.Data[:q.in], sums, data, acc) {
-			copy(c.Data[:c.Cols], y[:])
-			return
-		}
+func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch) {
+	if sums != nil && q.mulRows(c, x, panel, acc, sums) {
+		return
 	}
 	const block = 128 // inputs whose widened weights stay in the first-level cache
 	buf := s.widened(block * simd.Width)
@@ -175,6 +168,25 @@ func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums []float32, 
 		kl := min(block, q.in-k0)
 		simd.MulPanel(c, x.Sub(0, k0, x.Rows, kl), q.wide(buf, panel, k0, kl), acc || k0 > 0)
 	}
+}
+
+// mulRows multiplies each row by the integers of a panel, which are not widened in
+// memory. It returns false if the processor has no kernel for that.
+func (q *quantizedPanels) mulRows(c, x Mat, panel int, acc bool, sums *Mat) bool {
+	data := q.data[panel*q.panelBytes() : (panel+1)*q.panelBytes()]
+	for i := range c.Rows {
+		var y [simd.Width]float32
+		row := c.Data[i*c.Stride : i*c.Stride+c.Cols]
+		if acc {
+			copy(y[:], row)
+		}
+		own := sums.Data[i*sums.Stride : i*sums.Stride+sums.Cols]
+		if !q.form.MulRow(&y, x.Data[i*x.Stride:i*x.Stride+q.in], own, data, acc) {
+			return false
+		}
+		copy(row, y[:])
+	}
+	return true
 }
 
 func (q *quantizedPanels) bytes() int { return len(q.data) }

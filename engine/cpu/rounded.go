@@ -134,7 +134,7 @@ func (rp *roundedPanels) original(dst []float32, panel, k0, kl int) []float32 {
 	return dst
 }
 
-func (rp *roundedPanels) mulFew(c, x Mat, panel int, acc bool, _ []float32, s *Scratch) {
+func (rp *roundedPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, s *Scratch) {
 	simd.MulPanel(c, x, rp.wide(s.widened(rp.in*simd.Width), panel, 0, rp.in), acc)
 }
 

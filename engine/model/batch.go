@@ -11,8 +11,8 @@ import (
 // Step appends tokens[i] to sequence list[i], for all sequences together. On the
 // processor, the weights are then read once for all of them; reading the weights is
 // most of the cost of a single token. passes[i] sets what sequence i hands over, as in
-// Forward; its only row is row 0. The numbers agree with those of Forward up to the
-// rounding of float32 sums.
+// Forward; its only row is row 0. The numbers are those of Forward, bit for bit, whatever
+// the other sequences are.
 func (m *Model) Step(ctx context.Context, list []*Session, tokens []int32, passes []Pass) error {
 	if len(list) != len(tokens) || len(list) != len(passes) {
 		return fmt.Errorf("%d sequences, %d tokens, %d passes: want equal numbers", len(list), len(tokens), len(passes))
@@ -59,6 +59,8 @@ func (p *processor) step(ctx context.Context, list []*Session, tokens []int32, p
 		b.pos[i] = seq.length()
 	}
 	b.lead = b.list[0]
+	b.lead.apart = true
+	defer func() { b.lead.apart = false }()
 	return b.run(ctx, tokens)
 }
 

@@ -79,6 +79,18 @@ func (s *cpuSequence) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 	})
 }
 
+// multiply computes dst = x·Wᵀ, or dst += x·Wᵀ with acc.
+func (s *cpuSequence) multiply(w *cpu.Matrix, dst, x cpu.Mat, acc bool) {
+	switch {
+	case s.apart:
+		w.MulEach(s.pool, dst, x, acc)
+	case acc:
+		w.MulAdd(s.pool, dst, x)
+	default:
+		w.Mul(s.pool, dst, x)
+	}
+}
+
 // layer runs a chunk through layer l.
 func (s *cpuSequence) layer(l int, in *chunk, t turns) {
 	_, k, v := s.project(l, in, t)
@@ -112,7 +124,7 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 	h := grow(&s.buf.h, in.n*c.Hidden)
 	qkv := grow(&s.buf.qkv, in.n*width)
 	s.normed(h, in.x, w.attnNorm, w.attnNormBias, in.n)
-	w.qkv.Mul(s.pool, cpu.Dense(qkv, in.n, width), cpu.Dense(h, in.n, c.Hidden))
+	s.multiply(w.qkv, cpu.Dense(qkv, in.n, width), cpu.Dense(h, in.n, c.Hidden), false)
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, in.x, w.ffnNorm, w.ffnNormBias, in.n)
 	}
@@ -199,10 +211,10 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	out := in.from(from, c.Hidden)
 	attn := cpu.Dense(s.buf.attn[from*c.outputWidth():], out.n, c.outputWidth())
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
-		w.out.MulAdd(s.pool, cpu.Dense(out.x, out.n, c.Hidden), attn)
+		s.multiply(w.out, cpu.Dense(out.x, out.n, c.Hidden), attn, true)
 		addBias(out.x, w.outBias, out.n)
 	} else {
-		w.out.Mul(s.pool, cpu.Dense(h, out.n, c.Hidden), attn)
+		s.multiply(w.out, cpu.Dense(h, out.n, c.Hidden), attn, false)
 		addBias(h, w.outBias, out.n)
 		s.addNormed(out.x, h, w.attnPostNorm, out.n)
 	}
@@ -270,11 +282,11 @@ func (s *cpuSequence) feedForward(w *layer, x, h []float32, n int) {
 	}
 	act := cpu.Dense(s.gated(w.gateUp, w.gateUpBias, h, n), n, c.Intermediate)
 	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
-		w.down.MulAdd(s.pool, cpu.Dense(x, n, c.Hidden), act)
+		s.multiply(w.down, cpu.Dense(x, n, c.Hidden), act, true)
 		addBias(x, w.downBias, n)
 		return
 	}
-	w.down.Mul(s.pool, cpu.Dense(h, n, c.Hidden), act)
+	s.multiply(w.down, cpu.Dense(h, n, c.Hidden), act, false)
 	addBias(h, w.downBias, n)
 	s.addNormed(x, h, w.ffnPostNorm, n)
 }
@@ -290,7 +302,7 @@ func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []floa
 	}
 	gu := grow(&s.buf.gateUp, n*width)
 	act := grow(&s.buf.act, n*channels)
-	gateUp.Mul(s.pool, cpu.Dense(gu, n, width), cpu.Dense(h, n, c.Hidden))
+	s.multiply(gateUp, cpu.Dense(gu, n, width), cpu.Dense(h, n, c.Hidden), false)
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		row := gu[i*width : (i+1)*width]
 		for j, v := range bias {

@@ -24,7 +24,7 @@ func (s *cpuSequence) logits(in *chunk) {
 		if p.Hidden != nil && lo+rows == in.n {
 			p.Hidden(c.Layers, h[(rows-1)*c.Hidden:])
 		}
-		s.head.Mul(s.pool, cpu.Dense(out, rows, c.Vocab), cpu.Dense(h, rows, c.Hidden))
+		s.multiply(s.head, cpu.Dense(out, rows, c.Vocab), cpu.Dense(h, rows, c.Hidden), false)
 		addBias(out, s.headBias, rows)
 		c.scaleLogits(out)
 		for i := range rows {

@@ -209,7 +209,7 @@ func (c *Config) route(logits []float32) []routed {
 func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	c := s.config
 	logits := grow(&s.buf.routed, n*c.Experts)
-	w.router.Mul(s.pool, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden))
+	s.multiply(w.router, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden), false)
 	type share struct {
 		row    int
 		weight float32
@@ -232,7 +232,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 		}
 		act := s.gated(w.experts[e].gateUp, nil, in[:rows*c.Hidden], rows)
 		y := in[rows*c.Hidden:]
-		w.experts[e].down.Mul(s.pool, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize))
+		s.multiply(w.experts[e].down, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize), false)
 		for i, r := range list {
 			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
@@ -250,7 +250,7 @@ func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
 	c := s.config
 	y := grow(&s.buf.gathered, n*c.Hidden)
 	act := s.gated(w.shared.gateUp, nil, h, n)
-	w.shared.down.Mul(s.pool, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize))
+	s.multiply(w.shared.down, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize), false)
 	for i := range n {
 		gate := 0.0
 		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {

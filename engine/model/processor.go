@@ -44,8 +44,9 @@ func (p *processor) weightBytes() int64 {
 // cpuSequence is a sequence on the processor. forward.go has its arithmetic.
 type cpuSequence struct {
 	*processor
-	kv  []*cpu.KV // by layer
-	buf buffers
+	kv    []*cpu.KV // by layer
+	buf   buffers
+	apart bool // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
 }
 
 // buffers holds the buffers of a chunk, [n, width] each. They grow with the largest
