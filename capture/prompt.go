@@ -53,74 +53,106 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 type promptRun struct {
 	*runner
 	p       *prompts.Prompt
+	info    dumps.Prompt
 	session *model.Session
+	shared  bool // the session is the document's
 	rec     *recorder
 	room    int       // largest number of reply tokens
 	logits  []float32 // of the last token
+	sampler *model.Sampler
+	reply   []int32
+
+	released bool
 }
 
-// prompt records one prompt, which begins with doc unless doc is nil.
+// prompt records one prompt, which begins with doc unless doc is nil. If the model is to
+// write a reply, the prompt joins the batch, which must have room; otherwise it is
+// finished.
 func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) error {
-	cfg := r.c.Model.Config()
-	plan := &r.c.Header.Plan
-	one := &promptRun{runner: r, p: p, room: r.c.ReplyRoom(p), logits: make([]float32, cfg.Vocab)}
-	info := r.describe(p)
-	about := ModelInfo("", &cfg)
-	info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
-	if info.Store == dumps.StoreFactors && cfg.Rope.Restarts(len(p.Tokens), one.room) {
-		if plan.Store == dumps.StoreFactors {
-			return fmt.Errorf("%d tokens and a reply of up to %d: past %d tokens this model computes all its keys anew, "+
-				"and factors have one key for each position: record rows (--store rows)", len(p.Tokens), one.room, cfg.Rope.Original)
-		}
-		info.Store = dumps.StoreRows
-	}
-	pw, err := r.w.Begin(info)
+	one, err := r.begin(p)
 	if err != nil {
 		return err
 	}
-	one.rec = newRecorder(plan, &cfg, len(p.Tokens), one.room, info.Store)
+	from := 0
+	if doc != nil {
+		from = doc.tokens
+	}
+	if err := one.open(doc); err != nil {
+		return err
+	}
+	if err := one.run(ctx, from); err != nil {
+		one.release()
+		return err
+	}
+	if one.toGenerate() {
+		r.replies.Add(one)
+		return nil
+	}
+	return one.finish()
+}
+
+// begin describes a prompt and starts its part of the dump.
+func (r *runner) begin(p *prompts.Prompt) (*promptRun, error) {
+	cfg := r.c.Model.Config()
+	plan := &r.c.Header.Plan
+	one := &promptRun{runner: r, p: p, info: r.describe(p), room: r.c.ReplyRoom(p), logits: make([]float32, cfg.Vocab)}
+	// The seed depends on the prompt alone, not on the order of the prompts.
+	one.sampler = model.NewSampler(plan.Temperature, plan.Seed^promptSeed(p.ID))
+	about := ModelInfo("", &cfg)
+	one.info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
+	if one.info.Store == dumps.StoreFactors && cfg.Rope.Restarts(len(p.Tokens), one.room) {
+		if plan.Store == dumps.StoreFactors {
+			return nil, fmt.Errorf("%d tokens and a reply of up to %d: past %d tokens this model computes all its keys anew, "+
+				"and factors have one key for each position: record rows (--store rows)", len(p.Tokens), one.room, cfg.Rope.Original)
+		}
+		one.info.Store = dumps.StoreRows
+	}
+	begin := r.w.Begin
+	if r.together() {
+		begin = r.w.BeginHeld
+	}
+	pw, err := begin(one.info)
+	if err != nil {
+		return nil, err
+	}
+	one.rec = newRecorder(plan, &cfg, len(p.Tokens), one.room, one.info.Store)
 	one.rec.pw = pw
 	if r.c.floats {
 		one.rec.rounding = nil
 		one.rec.sumBits = 0
 	}
-	from := 0
+	return one, nil
+}
+
+// open makes the session of a prompt: of a document, if doc is not nil. A prompt that is
+// decoded together with others has a copy of the document's cache.
+func (r *promptRun) open(doc *document) error {
+	positions := len(r.p.Tokens) + r.room
+	switch {
+	case doc == nil:
+		r.session = r.c.Model.NewSession()
+	case r.together():
+		var err error
+		if r.session, err = doc.session.Copy(doc.tokens, positions); err != nil {
+			return err
+		}
+	default:
+		r.shared = true
+		r.session = doc.session
+		r.session.Truncate(doc.tokens)
+	}
 	if doc != nil {
-		from = doc.tokens
-		one.session = doc.session
-		one.session.Truncate(from)
-		one.rec.addTotals(doc.sums)
-	} else {
-		one.session = r.c.Model.NewSession()
-		defer one.session.Close()
+		r.rec.addTotals(doc.sums)
 	}
-	defer pw.Settle() // before the session is closed
-	reply, err := one.run(ctx, from)
-	if err != nil {
+	if err := r.session.Reserve(positions); err != nil {
+		r.release()
 		return err
 	}
-	info.ReplyTokens = len(reply)
-	info.Tokens = append(slices.Clone(p.Tokens), reply...)
-	if err := pw.Finish(info); err != nil {
-		return err
-	}
-	r.summary.Prompts++
-	r.summary.PromptTokens += int64(len(p.Tokens))
-	r.summary.Replies += int64(len(reply))
-	ended := int64(one.room - len(reply)) // tokens saved by an early end
-	if p.Reply == nil {
-		r.pace.Skip(0, ended)
-	}
-	r.finished(p, ended)
 	return nil
 }
 
-// run records the prompt from token from on, then its reply, and finally keys and
-// values. It returns the reply.
-func (r *promptRun) run(ctx context.Context, from int) ([]int32, error) {
-	if err := r.session.Reserve(len(r.p.Tokens) + r.room); err != nil {
-		return nil, err
-	}
+// run records the prompt from token from on, and a given reply.
+func (r *promptRun) run(ctx context.Context, from int) error {
 	start := time.Now()
 	tokens := r.p.Tokens[from:]
 	err := r.read(ctx, tokens, model.Pass{
@@ -131,26 +163,60 @@ func (r *promptRun) run(ctx context.Context, from int) ([]int32, error) {
 		err = r.rec.finishPrompt()
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.summary.PrefillTime += time.Since(start)
-
+	if r.p.Reply == nil {
+		return nil
+	}
 	start = time.Now()
-	var reply []int32
-	if r.p.Reply != nil {
-		reply = r.p.Reply[:r.room]
-		err = r.follow(ctx, reply)
-	} else {
-		reply, err = r.generate(ctx)
-	}
-	if err == nil {
-		err = r.rec.finishReply()
-	}
+	r.reply = r.p.Reply[:r.room]
+	err = r.follow(ctx, r.reply)
+	r.summary.ReplyTime += time.Since(start)
+	return err
+}
+
+// toGenerate reports whether the model is to write a reply.
+func (r *promptRun) toGenerate() bool { return r.p.Reply == nil && r.room > 0 }
+
+// finish writes what remains of a prompt whose reply has ended, and closes it.
+func (r *promptRun) finish() error {
+	defer r.release()
+	start := time.Now()
+	err := r.rec.finishReply()
 	r.summary.ReplyTime += time.Since(start)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return reply, r.writeCache()
+	if err := r.writeCache(); err != nil {
+		return err
+	}
+	r.info.ReplyTokens = len(r.reply)
+	r.info.Tokens = slices.Concat(r.p.Tokens, r.reply)
+	if err := r.rec.pw.Finish(r.info); err != nil {
+		return err
+	}
+	r.summary.Prompts++
+	r.summary.PromptTokens += int64(len(r.p.Tokens))
+	r.summary.Replies += int64(len(r.reply))
+	ended := int64(r.room - len(r.reply)) // tokens saved by an early end
+	if r.p.Reply == nil {
+		r.pace.Skip(0, ended)
+	}
+	r.finished(r.p, ended)
+	return nil
+}
+
+// release closes the session once nothing reads it any more. It may be called again.
+func (r *promptRun) release() {
+	if r.released {
+		return
+	}
+	r.released = true
+	r.rec.pw.Settle()
+	if !r.shared {
+		r.session.Close()
+	}
 }
 
 // describe returns the description of a prompt in the dump, as far as it is known
@@ -227,60 +293,6 @@ func (r *promptRun) follow(ctx context.Context, reply []int32) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// generate lets the model write its reply token by token. Every token is run, even the
-// last one, so that each has a row.
-func (r *promptRun) generate(ctx context.Context) ([]int32, error) {
-	plan := &r.c.Header.Plan
-	eos := r.c.Model.Config().EOS
-	// The seed depends on the prompt alone, not on the order of the prompts.
-	sampler := model.NewSampler(plan.Temperature, plan.Seed^promptSeed(r.p.ID))
-	var reply []int32
-	for len(reply) < r.room {
-		if at := firstNaN(r.logits); at >= 0 {
-			return nil, fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
-				at, r.session.Len())
-		}
-		if plan.Logits {
-			if err := r.rec.pw.Logits(len(reply), 1, r.logits); err != nil {
-				return nil, err
-			}
-		}
-		next := sampler.Next(r.logits)
-		reply = append(reply, next)
-		last := len(reply) == r.room || !plan.IgnoreEOS && slices.Contains(eos, next)
-		if err := r.decode(ctx, next, !last); err != nil {
-			return nil, err
-		}
-		if last {
-			break
-		}
-	}
-	return reply, nil
-}
-
-// decode records one token of the reply. With logits, it stores the logits in
-// r.logits.
-func (r *promptRun) decode(ctx context.Context, token int32, logits bool) error {
-	if err := r.rec.beginReply(1); err != nil {
-		return err
-	}
-	pass := model.Pass{LogitsFrom: 1, Recorder: r.rec.callbacks}
-	if logits {
-		pass.LogitsFrom = 0
-		pass.Logits = func(_ int, l []float32) { copy(r.logits, l) }
-	}
-	if err := r.session.Forward(ctx, []int32{token}, pass); err != nil {
-		return err
-	}
-	if err := r.rec.endReply(); err != nil {
-		return err
-	}
-	r.tokens++
-	r.pace.Step(pace.Generating, 1)
-	r.report(r.p.ID)
 	return nil
 }
 

@@ -23,6 +23,11 @@ type Config struct {
 	Kernel  string           // what computes the numbers, as Source.Kernel tells; empty: not recorded
 	Force   bool             // replace an existing dump
 	Resume  bool             // continue an incomplete dump
+	// Batch is the largest number of replies that are decoded together, each on its own
+	// cache; less than 2 means one. The numbers of a prompt do not depend on it. Above 1,
+	// the file has the prompts in the order in which their replies end, and the blocks of a
+	// prompt stay in memory until then. A card gains nothing from it.
+	Batch int
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.
 	FollowWhole bool
@@ -152,7 +157,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if err := c.Check(&cfg); err != nil {
 		return Summary{}, err
 	}
-	r := &runner{c: &c, started: time.Now()}
+	r := &runner{c: &c, started: time.Now(), replies: c.Model.NewReplies(c.Batch)}
 	options := c.createOptions()
 	for i := range c.Prompts {
 		if !c.mine(i) {
@@ -175,6 +180,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	}
 	r.pace.Start()
 	if err := r.all(ctx); err != nil {
+		r.abandon()
 		return r.summary, errors.Join(err, w.Abort())
 	}
 	return r.summary, w.Close()
@@ -187,7 +193,9 @@ type runner struct {
 	c       *Config
 	w       *dumps.Writer
 	started time.Time
-	todo    int // prompts
+	replies *model.Replies // of prompts that have been read
+	ended   []*promptRun   // prompts whose replies have just ended
+	todo    int            // prompts
 	done    int
 	total   int64 // tokens
 	tokens  int64
@@ -195,8 +203,9 @@ type runner struct {
 	summary Summary
 }
 
-// all runs the prompts in order. Consecutive prompts that name the same document
-// form a group, which can share the cache of the document.
+// all runs the prompts in order: it reads a prompt as soon as its reply has room in the
+// batch. Consecutive prompts that name the same document form a group, which can share
+// the cache of the document.
 func (r *runner) all(ctx context.Context) error {
 	list := r.c.Prompts
 	for lo := 0; lo < len(list); {
@@ -209,7 +218,7 @@ func (r *runner) all(ctx context.Context) error {
 		}
 		lo = hi
 	}
-	return nil
+	return r.decodeAll(ctx)
 }
 
 // group runs the prompts [lo, hi) of one document.
@@ -235,6 +244,9 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 			r.finished(p, int64(len(p.Tokens)+r.c.ReplyRoom(p)))
 			continue
 		}
+		if err := r.makeRoom(ctx); err != nil {
+			return err
+		}
 		if shared > 0 && doc == nil {
 			var err error
 			if doc, err = r.readDocument(ctx, p, shared); err != nil {
@@ -248,6 +260,9 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		if err := r.prompt(ctx, p, doc); err != nil {
 			return fmt.Errorf("prompt %q: %w", p.ID, err)
 		}
+	}
+	if doc != nil && !r.together() { // the last prompt uses the document's cache
+		return r.decodeAll(ctx)
 	}
 	return nil
 }

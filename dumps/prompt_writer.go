@@ -19,6 +19,7 @@ type PromptWriter struct {
 	index uint32 // of the prompt in the file
 
 	mu     sync.Mutex
+	held   []job // blocks that Finish is to write; nil: blocks are written as they come
 	blocks int
 	maxQ   map[int]float64 // per layer: length of the longest query
 
@@ -184,6 +185,16 @@ func (p *PromptWriter) Finish(info Prompt) error {
 	if err != nil {
 		return err
 	}
+	if p.held != nil {
+		p.index = uint32(p.w.file.prompts)
+		for _, j := range p.held {
+			j.prompt = p.index
+			if err := p.w.queue.send(j); err != nil {
+				return err
+			}
+		}
+		p.held = []job{}
+	}
 	if err := p.w.queue.send(job{block: seal(record{Kind: kindPrompt, Prompt: p.index}, text)}); err != nil {
 		return err
 	}
@@ -228,9 +239,17 @@ func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte)
 		p.w.queue.pending.give(int64(n))
 		return fmt.Errorf("%s: %s: %d values, want %d", p.w.path, r.place(), n, want)
 	}
+	p.encoding.Add(1)
+	late := p.w.queue.encodeLater(r, n, encode, p.encoding.Done)
 	p.mu.Lock()
 	p.blocks++
+	hold := p.held != nil
+	if hold {
+		p.held = append(p.held, job{late: late})
+	}
 	p.mu.Unlock()
-	p.encoding.Add(1)
-	return p.w.queue.sendLater(r, n, encode, p.encoding.Done)
+	if hold {
+		return nil
+	}
+	return p.w.queue.send(job{late: late, prompt: p.index})
 }

@@ -34,6 +34,7 @@ type writeQueue struct {
 type job struct {
 	block   block
 	late    chan block
+	prompt  uint32 // of the block that arrives late: its number in the file
 	barrier chan struct{}
 }
 
@@ -59,7 +60,9 @@ func (q *writeQueue) run() {
 			q.syncSometimes()
 			close(j.barrier)
 		case j.late != nil:
-			q.write(<-j.late)
+			b := <-j.late
+			b.r.Prompt = j.prompt
+			q.write(b)
 		default:
 			q.write(j.block)
 		}
@@ -108,9 +111,10 @@ func (q *writeQueue) send(j job) error {
 	return nil
 }
 
-// sendLater queues a block of n values, which the caller has taken from the pending
-// budget. Another goroutine calls encode to get the payload and then calls encoded.
-func (q *writeQueue) sendLater(r record, n int, encode func(r *record) []byte, encoded func()) error {
+// encodeLater returns the channel on which a block of n values arrives, which the caller
+// has taken from the pending budget. Another goroutine calls encode to get the payload
+// and then calls encoded.
+func (q *writeQueue) encodeLater(r record, n int, encode func(r *record) []byte, encoded func()) chan block {
 	late := make(chan block, 1)
 	go func() {
 		defer encoded()
@@ -120,7 +124,7 @@ func (q *writeQueue) sendLater(r record, n int, encode func(r *record) []byte, e
 		<-q.encoding
 		q.pending.give(int64(n))
 	}()
-	return q.send(job{late: late})
+	return late
 }
 
 // wait returns when everything that was queued is written, or has failed.

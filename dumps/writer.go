@@ -106,13 +106,25 @@ func (w *Writer) Bytes() int64 { return w.file.length.Load() }
 // Done reports whether the prompt of an id is already complete.
 func (w *Writer) Done(id string) bool { return w.done[id] }
 
-// Begin starts a prompt. Only one prompt is written at a time.
+// Begin starts a prompt whose blocks are written as they come. No other prompt may be
+// under way until it is finished.
 func (w *Writer) Begin(p Prompt) (*PromptWriter, error) {
 	if w.done[p.ID] {
 		return nil, fmt.Errorf("%s: prompt %q is already in the dump", w.path, p.ID)
 	}
 	pw := &PromptWriter{w: w, index: uint32(w.file.prompts), maxQ: map[int]float64{}}
 	return pw, w.queue.failed()
+}
+
+// BeginHeld starts a prompt whose blocks stay in memory, encoded and compressed, until
+// Finish writes them. Several such prompts may be under way at once. The file has them in
+// the order in which they are finished, the index in the order of Prompt.Index.
+func (w *Writer) BeginHeld(p Prompt) (*PromptWriter, error) {
+	pw, err := w.Begin(p)
+	if err == nil {
+		pw.held = []job{}
+	}
+	return pw, err
 }
 
 // finished notes that all blocks of a prompt are in the file.

@@ -220,6 +220,20 @@ func (kv *KV) maxSlots() int {
 	return n
 }
 
+// Copy returns a copy of the first n positions with room for room positions. The store
+// must not be compressed.
+func (kv *KV) Copy(n, room int) *KV {
+	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(kv.heads)), seen: n}
+	for i := range out.heads {
+		s := &out.heads[i]
+		*s = kv.heads[i]
+		s.n = n
+		s.slabs = [2]*slab{} // the original keeps its memory
+		out.resize(s, max(n, room))
+	}
+	return out
+}
+
 // Compress returns a copy with only some slots of each head, in ascending order. keep
 // has one list per store or one list per query head. With one list per query head, the
 // query heads of a group copy from the same kv head.

@@ -118,6 +118,15 @@ func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, er
 	return nil, false, nil
 }
 
+// copy returns a copy of the first n tokens with room for room tokens.
+func (s *cpuSequence) copy(n, room int) *cpuSequence {
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv))}
+	for l, kv := range s.kv {
+		out.kv[l] = kv.Copy(n, room)
+	}
+	return out
+}
+
 func (s *cpuSequence) compress(keep [][][]int32) (sequence, error) {
 	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv))}
 	for l, kv := range s.kv {

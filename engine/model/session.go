@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // A Session holds the keys and values of a sequence while it grows. Positions are
@@ -160,6 +161,32 @@ func (s *Session) Truncate(n int) {
 
 // Close releases the memory. The session must not be used afterwards.
 func (s *Session) Close() { s.seq.close() }
+
+// Copy returns a new sequence of the first n tokens with room for the given number of
+// tokens. The session itself, which must not be compressed, does not change. Copy fails if
+// a card does not have the memory.
+func (s *Session) Copy(n, room int) (*Session, error) {
+	out := &Session{m: s.m, tokens: slices.Clone(s.tokens[:min(n, len(s.tokens))]), long: s.long}
+	if seq, ok := s.seq.(*cpuSequence); ok {
+		out.seq = seq.copy(n, room)
+		return out, nil
+	}
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = int32(i)
+	}
+	heads := slices.Repeat([][]int32{all}, s.m.config.KVHeads)
+	var err error
+	if out.seq, err = s.seq.compress(slices.Repeat([][][]int32{heads}, s.m.config.Layers)); err != nil {
+		return nil, err
+	}
+	out.Truncate(n)
+	if err := out.Reserve(room); err != nil {
+		out.Close()
+		return nil, err
+	}
+	return out, nil
+}
 
 // Select chooses slots of one layer on the card that holds the cache, by the votes
 // of its last n queries q, [n, heads*headDim], as Recorder.States received them.

@@ -1,0 +1,187 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
+)
+
+// mixed is a capture of prompts of mixed lengths: some share a document, some have given
+// replies, one has a reply of no token, and all others end where the model says.
+func mixed(t *testing.T) Config {
+	t.Helper()
+	cfg := tiny(t, 0)
+	vocab := cfg.Header.Model.Vocab
+	text := func(n, seed int) []int32 {
+		var ids []int32
+		for j := range n {
+			ids = append(ids, int32((7*j+3*seed+j*j%5)%vocab))
+		}
+		return ids
+	}
+	document := text(100, 1)
+	for i, n := range []int{40, 9, 23, 1, 60, 17, 30, 12, 8, 55} {
+		p := prompts.Prompt{ID: fmt.Sprint("p", i), Tokens: text(n, i)}
+		switch {
+		case i >= 4 && i <= 6:
+			p.Document = "d"
+			p.Tokens = slices.Concat(document, p.Tokens)
+		case i == 2:
+			p.Reply = text(5, 9)
+		case i == 7:
+			p.Reply = []int32{}
+		}
+		cfg.Prompts = append(cfg.Prompts, p)
+	}
+	cfg.Header.Plan.MaxNewTokens = 24
+	cfg.Header.Plan.IgnoreEOS = false
+	cfg.Header.Plan.Temperature = 1
+	cfg.Header.Plan.Values = true
+	return cfg
+}
+
+// inOrder runs a capture and returns its dump with the prompts in the order of the set, as
+// Merge copies them: every byte of every prompt.
+func inOrder(t *testing.T, cfg Config) []byte {
+	t.Helper()
+	if _, err := Run(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	return merged(t, cfg.Out)
+}
+
+func merged(t *testing.T, paths ...string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "merged.attn")
+	if err := dumps.Merge(context.Background(), out, paths, dumps.MergeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestPromptsDoNotDependOnTheBatch records a set with batches of several sizes, whole, in
+// shards, and resumed after a write has failed: the bytes of each prompt are the same.
+func TestPromptsDoNotDependOnTheBatch(t *testing.T) {
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		t.Run(string(store), func(t *testing.T) {
+			cfg := mixed(t)
+			cfg.Header.Plan.Store = store
+			dir := t.TempDir()
+			cfg.Out = filepath.Join(dir, "one.attn")
+			want := inOrder(t, cfg)
+			for _, n := range []int{2, 3, 8} {
+				cfg.Batch = n
+				cfg.Out = filepath.Join(dir, fmt.Sprint("batch", n, ".attn"))
+				if got := inOrder(t, cfg); !bytes.Equal(got, want) {
+					t.Errorf("batch %d: the prompts differ from those of batch 1", n)
+				}
+			}
+			cfg.Batch = 3
+			var shards []string
+			for shard := range 2 {
+				cfg.Mine = func(i int) bool { return i%2 == shard }
+				cfg.Header.Plan.Shard = fmt.Sprint(shard, "/2")
+				cfg.Out = filepath.Join(dir, fmt.Sprint("shard", shard, ".attn"))
+				if _, err := Run(context.Background(), cfg); err != nil {
+					t.Fatal(err)
+				}
+				shards = append(shards, cfg.Out)
+			}
+			if !bytes.Equal(merged(t, shards...), want) {
+				t.Error("shards with batch 3: the prompts differ from those of batch 1")
+			}
+		})
+	}
+}
+
+// TestReplyOrder lets replies end out of order: prompts are in the file in the order in
+// which their replies end, and in the index in the order of the set.
+func TestReplyOrder(t *testing.T) {
+	cfg := tiny(t, 4)
+	cfg.Header.Plan.MaxNewTokens = 400
+	cfg.Header.Plan.IgnoreEOS = false
+	cfg.Header.Plan.Temperature = 1
+	cfg.Batch = 4
+	cfg.Out = filepath.Join(t.TempDir(), "x.attn")
+	var ended []string
+	done := 0
+	cfg.Progress = func(p Progress) {
+		if p.Prompt > done {
+			done = p.Prompt
+			ended = append(ended, p.ID)
+		}
+	}
+	if _, err := Run(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if slices.IsSorted(ended) {
+		t.Fatalf("the replies ended in the order %v, which tests nothing", ended)
+	}
+	r, err := dumps.Open(cfg.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var ids []string
+	for _, p := range r.Prompts() {
+		ids = append(ids, p.ID)
+	}
+	if !slices.Equal(ids, []string{"p0", "p1", "p2", "p3"}) {
+		t.Errorf("the index has %v", ids)
+	}
+}
+
+// TestBatchAfterAFailedWrite lets writes of a capture with a batch fail: no finished prompt
+// is lost, at most a batch of prompts is run again, and the resumed dump has the same bytes
+// for each prompt.
+func TestBatchAfterAFailedWrite(t *testing.T) {
+	cfg := mixed(t)
+	dir := t.TempDir()
+	cfg.Out = filepath.Join(dir, "whole.attn")
+	want := inOrder(t, cfg)
+	cfg.Batch = 3
+	kept := 0
+	for bad := int64(1); ; bad += 17 {
+		cfg.Out = filepath.Join(dir, fmt.Sprint(bad, ".attn"))
+		cfg.Resume = false
+		var n atomic.Int64
+		cfg.wrap = func(f *os.File) dumps.File { return failing{f, &n, bad, bad%2 == 1} }
+		first, err := Run(context.Background(), cfg)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("write %d failed, but the capture says %v", bad, err)
+		}
+		cfg.Resume = true
+		cfg.wrap = nil
+		second, err := Run(context.Background(), cfg)
+		if err != nil {
+			t.Fatalf("write %d: resumed: %v", bad, err)
+		}
+		if second.Resumed != first.Prompts || second.Prompts != len(cfg.Prompts)-first.Prompts {
+			t.Fatalf("write %d: %d prompts were finished, %d were kept and %d run again", bad, first.Prompts, second.Resumed, second.Prompts)
+		}
+		kept += first.Prompts
+		if !bytes.Equal(merged(t, cfg.Out), want) {
+			t.Fatalf("write %d: the prompts of the resumed dump differ", bad)
+		}
+	}
+	if kept == 0 {
+		t.Error("no failure left a finished prompt")
+	}
+}

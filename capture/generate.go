@@ -1,0 +1,120 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/pace"
+)
+
+// together reports whether several replies may be decoded together.
+func (r *runner) together() bool { return r.c.Batch > 1 }
+
+// makeRoom decodes until the batch has room for another reply.
+func (r *runner) makeRoom(ctx context.Context) error {
+	for r.replies.Full() {
+		if err := r.decode(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeAll decodes until all replies of the batch have ended.
+func (r *runner) decodeAll(ctx context.Context) error {
+	for r.replies.Len() > 0 {
+		if err := r.decode(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decode records one token of each reply of the batch, and finishes the prompts whose
+// replies have ended.
+func (r *runner) decode(ctx context.Context) error {
+	start := time.Now()
+	list := r.replies.List()
+	first := list[0].(*promptRun).p.ID
+	if err := r.replies.Step(ctx); err != nil {
+		if len(list) == 1 {
+			return fmt.Errorf("prompt %q: %w", first, err)
+		}
+		return fmt.Errorf("prompt %q and %d more: %w", first, len(list)-1, err)
+	}
+	r.summary.ReplyTime += time.Since(start)
+	r.tokens += int64(len(list))
+	r.pace.Step(pace.Generating, int64(len(list)))
+	r.report(first)
+	ended := r.ended
+	r.ended = nil
+	for i, one := range ended {
+		if err := one.finish(); err != nil {
+			r.ended = ended[i+1:]
+			return fmt.Errorf("prompt %q: %w", one.p.ID, err)
+		}
+	}
+	return nil
+}
+
+// abandon releases the prompts that were under way when a run failed.
+func (r *runner) abandon() {
+	for _, one := range r.ended {
+		one.release()
+	}
+	for _, one := range r.replies.List() {
+		one.(*promptRun).release()
+	}
+}
+
+// Session returns the sequence that the reply is appended to.
+func (r *promptRun) Session() *model.Session { return r.session }
+
+// Next chooses the next token of the reply. Every token is run, even the last one, so
+// that each has a row.
+func (r *promptRun) Next() (int32, model.Pass, error) {
+	none := model.Pass{}
+	if at := firstNaN(r.logits); at >= 0 {
+		return 0, none, fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
+			at, r.session.Len())
+	}
+	if r.c.Header.Plan.Logits {
+		if err := r.rec.pw.Logits(len(r.reply), 1, r.logits); err != nil {
+			return 0, none, err
+		}
+	}
+	next := r.sampler.Next(r.logits)
+	r.reply = append(r.reply, next)
+	if err := r.rec.beginReply(1); err != nil {
+		return 0, none, err
+	}
+	pass := model.Pass{LogitsFrom: 1, Recorder: r.rec.callbacks}
+	if !r.last() {
+		pass.LogitsFrom = 0
+		pass.Logits = func(_ int, l []float32) { copy(r.logits, l) }
+	}
+	return next, pass, nil
+}
+
+// last reports whether the reply ends with its last token.
+func (r *promptRun) last() bool {
+	if len(r.reply) == r.room {
+		return true
+	}
+	return !r.c.Header.Plan.IgnoreEOS && slices.Contains(r.c.Model.Config().EOS, r.reply[len(r.reply)-1])
+}
+
+// Appended completes the row of the token that was appended.
+func (r *promptRun) Appended() (more bool, err error) {
+	if err := r.rec.endReply(); err != nil {
+		return false, err
+	}
+	if r.last() {
+		r.ended = append(r.ended, r)
+		return false, nil
+	}
+	return true, nil
+}
