@@ -28,6 +28,7 @@ type evaluation struct {
 // headReply holds the data by which the selections of one head are measured.
 type headReply struct {
 	sum         [][]float64 // [span][position], weight over the rows
+	mean        [][]float64 // the same, divided by the number of rows
 	significant [][][]int32 // [span][theta][position], rows with a weight above theta
 	out         []float32   // [row, value dim], output of the head; nil without values
 
@@ -72,6 +73,7 @@ func (a *methods) newEvaluation(l *Layer) *evaluation {
 		for _, span := range e.spans {
 			sum, above := e.sumRows(h, span)
 			r.sum = append(r.sum, sum)
+			r.mean = append(r.mean, over(sum, span[1]-span[0]))
 			r.significant = append(r.significant, above)
 		}
 		if e.outputs {
@@ -107,6 +109,15 @@ func (e *evaluation) sumRows(h int, span [2]int) (sum []float64, above [][]int32
 	return sum, above
 }
 
+// over divides numbers by n.
+func over(x []float64, n int) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = v / float64(n)
+	}
+	return out
+}
+
 // measure measures the positions that an entry keeps in the layer,
 // [head][span][theta].
 func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
@@ -121,7 +132,9 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 	for h, list := range snapkv.ByQueryHead(keep, l.Heads) {
 		errs, errsWO := e.errors(h, list, window)
 		for span, rows := range e.spans {
-			cell := e.kept(h, span, list, window)
+			cells := e.kept(h, span, list, window)
+			cell := &cells[0]
+			e.compare(cell, h, span, list, window)
 			cell.bytes = bytes * float64(len(list)+window) * stores / float64(l.Heads)
 			cell.full = bytes * float64(l.Len) * float64(l.KVHeads) / float64(l.Heads)
 			n := float64(rows[1] - rows[0])
@@ -129,56 +142,74 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 				cell.error += errs[i] / n
 				cell.errorWO += errsWO[i] / n
 			}
-			out[h] = append(out[h], e.byTheta(cell, h, span, list, window))
+			out[h] = append(out[h], byTheta(cells))
 		}
 	}
 	return out
 }
 
-// kept measures a head's selection by the weights of a span of the reply.
-func (e *evaluation) kept(h, span int, list []int32, window int) tally {
-	sum := e.heads[h].sum[span]
-	n := float64(e.spans[span][1] - e.spans[span][0])
-	cell := tally{cells: 1, prefix: e.prefix(h, window)[span].weight}
+// kept sums the weight of a span of the reply on a head's selection, in the first cell, and
+// counts the significant positions, [theta].
+func (e *evaluation) kept(h, span int, list []int32, window int) []tally {
+	r := &e.heads[h]
+	total := e.prefix(h, window)[span]
+	cells := make([]tally, len(e.thetas))
+	cells[0].cells = 1
+	cells[0].prefix = total.weight
+	for t := range cells {
+		cells[t].significant = total.significant[t]
+	}
 	if len(list) == e.layer.Len-window {
-		cell.mass = cell.prefix
-	} else {
+		cells[0].mass = total.weight
+		for t := range cells {
+			cells[t].hits = total.significant[t]
+		}
+		return cells
+	}
+	mean := r.mean[span]
+	significant := r.significant[span][0]
+	mass := 0.0
+	hits := 0
+	for _, at := range list { // one pass for the first theta, which is mostly the only one
+		mass += mean[at]
+		hits += int(significant[at])
+	}
+	cells[0].mass = mass
+	cells[0].hits = hits
+	for t := 1; t < len(cells); t++ {
 		for _, at := range list {
-			cell.mass += sum[at] / n
+			cells[t].hits += int(r.significant[span][t][at])
 		}
 	}
+	return cells
+}
+
+// compare compares a head's selection with the best one of the same size.
+func (e *evaluation) compare(cell *tally, h, span int, list []int32, window int) {
 	if !e.oracles {
 		cell.best = math.NaN()
 		cell.recall = math.NaN()
 		cell.jaccard = math.NaN()
-		return cell
+		return
 	}
 	best := e.oracle(h, oracleKey{span, window, len(list)})
 	for _, at := range best {
-		cell.best += sum[at] / n
+		cell.best += e.heads[h].mean[span][at]
 	}
 	if len(list) > 0 {
 		both := float64(hitrate.Overlap(list, best))
 		cell.recall = both / float64(len(list))
 		cell.jaccard = both / (float64(2*len(list)) - both)
 	}
-	return cell
 }
 
-// byTheta counts significant positions, and copies the other measures for each theta.
-func (e *evaluation) byTheta(cell tally, h, span int, list []int32, window int) []tally {
-	cells := make([]tally, len(e.thetas))
-	for t := range cells {
-		significant := e.heads[h].significant[span][t]
-		cells[t] = cell
-		cells[t].significant = e.prefix(h, window)[span].significant[t]
-		if len(list) == e.layer.Len-window {
-			cells[t].hits = cells[t].significant
-			continue
-		}
-		for _, at := range list {
-			cells[t].hits += int(significant[at])
-		}
+// byTheta copies the measures that do not depend on theta from the first cell to all.
+func byTheta(cells []tally) []tally {
+	for t := 1; t < len(cells); t++ {
+		significant, hits := cells[t].significant, cells[t].hits
+		cells[t] = cells[0]
+		cells[t].significant = significant
+		cells[t].hits = hits
 	}
 	return cells
 }
@@ -195,9 +226,8 @@ func (e *evaluation) prefix(h, window int) []prefixTotal {
 	totals := make([]prefixTotal, len(e.spans))
 	for span := range totals {
 		total := &totals[span]
-		n := float64(e.spans[span][1] - e.spans[span][0])
-		for _, v := range r.sum[span][:e.layer.Len-window] {
-			total.weight += v / n
+		for _, v := range r.mean[span][:e.layer.Len-window] {
+			total.weight += v
 		}
 		for _, significant := range r.significant[span] {
 			count := 0

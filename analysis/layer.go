@@ -1,12 +1,10 @@
 package analysis
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
 	"github.com/attnscope/attnscope/dumps"
-	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -28,38 +26,52 @@ func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 // readLayer is [ReadLayer] with the last n rows of the prompt; n is at most the number
 // of rows that were recorded.
 func readLayer(r *dumps.Reader, prompt, layer, n int) (*Layer, error) {
-	l, err := readRows(r, prompt, layer, n)
+	l, source, err := openLayer(r, prompt, layer, n)
 	if err != nil {
 		return nil, err
 	}
-	if l.Reply, err = r.Weights(prompt, layer, dumps.Decode); err != nil {
+	defer source.Release()
+	if l.Reply, err = source.Weights(dumps.Decode, 0, r.Prompts()[prompt].ReplyTokens); err != nil {
 		return nil, err
 	}
 	l.sumReply()
 	if l.Sums, err = r.Sums(prompt, layer); err != nil && !errors.Is(err, dumps.ErrAbsent) {
 		return nil, err
 	}
-	if r.Prompts()[prompt].Store != dumps.StoreFactors {
-		l.Values, err = r.Values(prompt, layer)
-		return l, err
+	if queries, keys := source.States(); keys != nil {
+		l.Keys = keys
+		l.Queries = queries[len(queries)-n*l.Heads*l.Dim:]
 	}
-	s, err := r.States(prompt, layer)
-	if err != nil {
-		return nil, err
-	}
-	l.Keys = s.Keys
-	l.Values = s.Values
-	l.Queries = s.Queries[len(s.Queries)-n*l.Heads*l.Dim:]
-	return l, nil
+	l.Values, err = r.Values(prompt, layer)
+	return l, err
 }
 
 // readRows reads the shape of a layer and the weights of the last n rows of the prompt.
 func readRows(r *dumps.Reader, prompt, layer, n int) (*Layer, error) {
+	l, source, err := openLayer(r, prompt, layer, n)
+	if err != nil {
+		return nil, err
+	}
+	source.Release()
+	return l, nil
+}
+
+// openLayer is readRows, and returns the reader of the layer as well.
+func openLayer(r *dumps.Reader, prompt, layer, n int) (*Layer, *dumps.LayerReader, error) {
 	h := r.Header()
 	p := &r.Prompts()[prompt]
 	if len(h.Plan.Heads) != h.Model.Heads {
-		return nil, fmt.Errorf("%s: %d of %d heads were recorded; a selection needs all: capture with --heads all",
+		return nil, nil, fmt.Errorf("%s: %d of %d heads were recorded; a selection needs all: capture with --heads all",
 			r.Path(), len(h.Plan.Heads), h.Model.Heads)
+	}
+	source, err := r.LayerOf(prompt, layer)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err := source.Weights(dumps.Prefill, p.WindowRows-n, n)
+	if err != nil {
+		source.Release()
+		return nil, nil, err
 	}
 	l := &Layer{Layer: snapkv.Layer{
 		Index:    layer,
@@ -70,24 +82,9 @@ func readRows(r *dumps.Reader, prompt, layer, n int) (*Layer, error) {
 		N:        n,
 		Dim:      h.Model.HeadDim,
 		ValueDim: h.Model.ValueDim,
+		Rows:     rows.Data,
 	}}
-	if n == p.WindowRows {
-		rows, err := r.Weights(prompt, layer, dumps.Prefill)
-		if err != nil {
-			return nil, err
-		}
-		l.Rows = rows.Data
-		return l, nil
-	}
-	source, err := r.LayerOf(prompt, layer)
-	if err != nil {
-		return nil, err
-	}
-	defer source.Release()
-	l.Rows = make([]float32, l.Heads*n*l.Len)
-	return l, parallel.Try(context.Background(), l.Heads, func(head int) error {
-		return source.Rows(l.Rows[head*n*l.Len:], dumps.Prefill, head, p.WindowRows-n, n)
-	})
+	return l, source, nil
 }
 
 // sumReply sums the rows of the reply over the positions of the prompt.

@@ -1,9 +1,11 @@
 package dumps
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/attnscope/attnscope/internal/attend"
+	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
@@ -124,6 +126,27 @@ func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error 
 		row0 += p.WindowRows
 	}
 	return l.rebuild(dst[:rows*keys], head, rowRange(row0, rows), keys)
+}
+
+// Weights returns rows [row0, row0+n) of a phase of all recorded heads, [heads, n, keys],
+// as [Reader.Weights] returns all rows. It reads several heads at once.
+func (l *LayerReader) Weights(ph Phase, row0, n int) (*Attention, error) {
+	p := &l.r.prompts[l.prompt]
+	rows, keys, pos0 := p.Shape(ph)
+	if row0 < 0 || n < 0 || row0+n > rows {
+		return nil, fmt.Errorf("%s: rows %d to %d of %d", l.r.path, row0, row0+n, rows)
+	}
+	if p.Store != StoreFactors && n == rows {
+		return l.r.Weights(l.prompt, l.layer, ph)
+	}
+	a := &Attention{Heads: len(l.r.header.Plan.Heads), Rows: n, Keys: keys, Pos0: pos0 + row0}
+	var err error
+	if a.Data, err = l.r.allocate("weights", a.Heads, a.Rows, a.Keys); err != nil {
+		return nil, err
+	}
+	return a, parallel.Try(context.Background(), a.Heads, func(head int) error {
+		return l.Rows(a.Head(head), ph, head, row0, n)
+	})
 }
 
 // JoinedRows writes rows [row0, row0+n) of both phases into dst, [n, P+G]: the rows of

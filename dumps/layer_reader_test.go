@@ -50,6 +50,23 @@ func TestLayerReaderGivesTheSameWeights(t *testing.T) {
 					}
 				}
 			}
+			for _, part := range [][2]int{{0, want.Rows}, {1, want.Rows - 1}, {want.Rows - 1, 1}} {
+				got, err := l.Weights(ph, part[0], part[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Heads != want.Heads || got.Rows != part[1] || got.Pos0 != want.Pos0+part[0] {
+					t.Fatalf("%s, phase %d, rows %v: %d heads, %d rows from %d", store, ph, part, got.Heads, got.Rows, got.Pos0)
+				}
+				for head := range want.Heads {
+					if !slices.Equal(got.Head(head), want.Head(head)[part[0]*want.Keys:][:part[1]*want.Keys]) {
+						t.Errorf("%s, phase %d, head %d, rows %v of all heads: not what Weights gives", store, ph, head, part)
+					}
+				}
+			}
+			if _, err := l.Weights(ph, 1, want.Rows); err == nil {
+				t.Errorf("phase %d: no error for a row too many", ph)
+			}
 			buf := make([]float32, want.Rows*want.Keys)
 			for _, bad := range [][3]int{{-1, 0, 1}, {want.Heads, 0, 1}, {0, -1, 1}, {0, 0, want.Rows + 1}, {0, want.Rows, 1}} {
 				if l.Rows(buf, ph, bad[0], bad[1], bad[2]) == nil {

@@ -25,18 +25,12 @@ func shareAdaKV(scores [][]float64, total, _ int, _ Config) ([]int, error) {
 	total = min(total, heads*prefix)
 	floor := int(adaFloor * float64(total) / float64(heads))
 	budgets := make([]int, heads)
-	var rest []float64 // scores of all heads, those within the floor set to -1
+	rest := make([]float64, 0, heads*prefix) // scores of all heads, those within the floor set to -1
 	for h := range scores {
 		budgets[h] = floor
-		taken := make([]bool, prefix)
+		rest = append(rest, scores[h]...)
 		for _, j := range TopK(scores[h], floor) {
-			taken[j] = true
-		}
-		for j, v := range scores[h] {
-			if taken[j] {
-				v = -1
-			}
-			rest = append(rest, v)
+			rest[h*prefix+int(j)] = -1
 		}
 	}
 	for _, at := range TopK(rest, total-floor*heads) {

@@ -23,6 +23,7 @@ var criticalKV = Method{
 	Source:     "arXiv:2502.03805",
 	Needs:      Needs{Rows: true, Values: true},
 	ByCapacity: true,
+	ByGroup:    true,
 	Score:      scoreCriticalKV,
 }
 

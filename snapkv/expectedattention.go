@@ -20,11 +20,12 @@ import (
 // Source: kvpress, ExpectedAttentionPress. It averages the rotations of the queries
 // over future positions; here queries keep the rotations of the window.
 var expectedAttention = Method{
-	Name:   "expectedattention",
-	Source: "kvpress",
-	Needs:  Needs{Keys: true, Queries: true},
-	Nested: true,
-	Score:  scoreExpectedAttention,
+	Name:    "expectedattention",
+	Source:  "kvpress",
+	Needs:   Needs{Keys: true, Queries: true},
+	Nested:  true,
+	ByGroup: true,
+	Score:   scoreExpectedAttention,
 }
 
 func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {

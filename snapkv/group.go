@@ -51,6 +51,10 @@ func (g Group) merge(scores [][]float64, kvHeads int) [][]float64 {
 	size := len(scores) / kvHeads
 	merged := make([][]float64, kvHeads)
 	for kv := range merged {
+		if kv > 0 && allSame(scores[(kv-1)*size:(kv+1)*size]) {
+			merged[kv] = merged[kv-1]
+			continue
+		}
 		sum := slices.Clone(scores[kv*size])
 		for _, s := range scores[kv*size+1 : (kv+1)*size] {
 			for j, v := range s {
@@ -69,4 +73,9 @@ func (g Group) merge(scores [][]float64, kvHeads int) [][]float64 {
 		merged[kv] = sum
 	}
 	return merged
+}
+
+// allSame reports whether all lists of scores share their memory.
+func allSame(scores [][]float64) bool {
+	return !slices.ContainsFunc(scores[1:], func(s []float64) bool { return !sameList(s, scores[0]) })
 }

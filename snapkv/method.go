@@ -52,6 +52,9 @@ type Method struct {
 	// ByCapacity means that scores depend on Config.Capacity, so that a sweep ranks
 	// again for each capacity.
 	ByCapacity bool
+	// ByGroup means that Score reads Config.Group. A sweep over several groups then
+	// computes the scores for each of them.
+	ByGroup bool
 	// IgnoresCapacity means that the whole prefix is kept at every capacity.
 	IgnoresCapacity bool
 	// PooledVotes means that the scores are the pooled votes of the window and that
@@ -61,7 +64,8 @@ type Method struct {
 	// ByStates means that [States.Select] selects by this method.
 	ByStates bool
 
-	// Score returns scores [query head][prefix position]; the largest are kept.
+	// Score returns scores [query head][prefix position]; the largest are kept. Heads
+	// with the same scores may share a list, which is then searched once.
 	Score func(l *Layer, c Config) ([][]float64, error)
 	// LayerStat computes the statistic of a layer that ShareLayers uses. It is nil if
 	// ShareLayers uses only the number of layers.
@@ -120,6 +124,15 @@ func (m *Method) KeepsAll(c Config, length int) bool {
 // pass [Config.RanksLike], and the scores do not depend on the capacity.
 func (m *Method) ranksAlike(a, b Config) bool { return !m.ByCapacity && a.RanksLike(b) }
 
+// scoresAlike reports whether the method gives the same scores under two configs before
+// the group merges them.
+func (m *Method) scoresAlike(a, b Config) bool {
+	if !m.ByGroup {
+		a.Group = b.Group
+	}
+	return m.ranksAlike(a, b)
+}
+
 // LayerBudgets returns the budget of every layer, in prefix positions per head. stats
 // [layer] holds the results of LayerStat; it is ignored if the method has no
 // LayerStat.
@@ -145,13 +158,25 @@ func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 // Rank returns the scores by which Cut selects, [head or kv head][prefix position]. It
 // returns an error if Check fails or if a score is NaN.
 func (m *Method) Rank(l *Layer, c Config) ([][]float64, error) {
-	if err := m.Check(l, c); err != nil {
-		return nil, err
-	}
-	scores, err := m.Score(l, c)
+	scores, err := m.scores(l, c)
 	if err != nil {
 		return nil, err
 	}
+	return m.merged(scores, l, c)
+}
+
+// scores returns the scores of the query heads, [query head][prefix position]. It returns
+// an error if Check fails.
+func (m *Method) scores(l *Layer, c Config) ([][]float64, error) {
+	if err := m.Check(l, c); err != nil {
+		return nil, err
+	}
+	return m.Score(l, c)
+}
+
+// merged merges the scores of the query heads as the group says, without changing them.
+// It returns an error if a score is NaN.
+func (m *Method) merged(scores [][]float64, l *Layer, c Config) ([][]float64, error) {
 	scores = c.Group.merge(scores, l.KVHeads)
 	for h := range scores {
 		for j, v := range scores[h] {
@@ -181,14 +206,20 @@ func (m *Method) cutFrom(kept [][]int32, scores [][]float64, l *Layer, c Config,
 	}
 	keep := make([][]int32, len(scores))
 	for h, k := range budgets {
-		if kept != nil && k <= len(kept[h]) {
+		switch {
+		case h > 0 && k == budgets[h-1] && sameList(scores[h], scores[h-1]):
+			keep[h] = keep[h-1]
+		case kept != nil && k <= len(kept[h]):
 			keep[h] = topk.SelectAmong(scores[h], kept[h], k)
-		} else {
+		default:
 			keep[h] = TopK(scores[h], k)
 		}
 	}
 	return keep, nil
 }
+
+// sameList reports whether two lists of scores share their memory.
+func sameList(a, b []float64) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // headBudgets distributes the budget of a layer over the lists of scores.
 func (m *Method) headBudgets(scores [][]float64, l *Layer, c Config, budget int) ([]int, error) {

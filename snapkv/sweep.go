@@ -3,6 +3,7 @@ package snapkv
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/attnscope/attnscope/internal/parallel"
 )
@@ -13,9 +14,15 @@ type Entry struct {
 	Config Config
 }
 
-// sharesScores reports whether e and o select from the same scores.
-func (e Entry) sharesScores(o Entry) bool {
+// sharesRanking reports whether e and o select from the same scores.
+func (e Entry) sharesRanking(o Entry) bool {
 	return e.Method == o.Method && e.Method.ranksAlike(e.Config, o.Config)
+}
+
+// sharesScores reports whether the scores of e and o are the same before their groups
+// merge them.
+func (e Entry) sharesScores(o Entry) bool {
+	return e.Method == o.Method && e.Method.scoresAlike(e.Config, o.Config)
 }
 
 // Entries pairs every method with every config, in the order of the methods, and
@@ -46,8 +53,8 @@ type Source struct {
 }
 
 // Sweep selects by several methods and configs on the layers of one prompt. Scores are
-// computed once for all entries that differ only in the capacity, unless the method's
-// scores depend on it.
+// computed once for all entries that differ only in the capacity and the group, unless the
+// method's scores depend on them.
 //
 //	sweep, err := snapkv.NewSweep(ctx, source, entries)
 //	for _, layer := range source.Recorded {
@@ -56,7 +63,8 @@ type Source struct {
 //	}
 type Sweep struct {
 	entries []Entry
-	groups  [][]int // entries that share scores
+	groups  [][]int // entries that share a ranking
+	scores  []int   // [group], the first group whose scores are the same before merging
 	budgets [][]int // [entry][layer], positions per head
 }
 
@@ -64,6 +72,14 @@ type Sweep struct {
 // on the layers, it reads each layer of the source once.
 func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) {
 	s := &Sweep{entries: entries, groups: groups(entries)}
+	for g, group := range s.groups {
+		shares := func(other []int) bool { return entries[other[0]].sharesScores(entries[group[0]]) }
+		from := slices.IndexFunc(s.groups[:g], shares)
+		if from < 0 {
+			from = g
+		}
+		s.scores = append(s.scores, from)
+	}
 	var measured []Entry // one of each group whose budgets depend on the layers
 	at := make([]int, len(s.groups))
 	for g, group := range s.groups {
@@ -127,14 +143,14 @@ func LayerStats(ctx context.Context, src Source, entries []Entry) ([][]float64, 
 	return stats, nil
 }
 
-// groups puts entries that share scores into one group, those with the largest
+// groups puts entries that share a ranking into one group, those with the largest
 // capacity first.
 func groups(entries []Entry) [][]int {
 	var list [][]int
 next:
 	for i, e := range entries {
 		for g, group := range list {
-			if e.sharesScores(entries[group[0]]) {
+			if e.sharesRanking(entries[group[0]]) {
 				list[g] = append(group, i)
 				continue next
 			}
@@ -168,6 +184,11 @@ func (s *Sweep) Budget(entry, layer int) int { return s.budgets[entry][layer] }
 // several goroutines at once, with different entries. The selections share memory, so
 // visit must not change them.
 func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int, keep [][]int32, err error)) {
+	scores := make([]func() ([][]float64, error), len(s.groups)) // computed by the first group that needs them
+	for g, group := range s.groups {
+		e := s.entries[group[0]]
+		scores[g] = sync.OnceValues(func() ([][]float64, error) { return e.Method.scores(l, e.Config) })
+	}
 	parallel.For(len(s.groups), func(g int) {
 		var ranking *Ranking
 		for _, i := range s.groups[g] {
@@ -177,6 +198,7 @@ func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int
 			e := s.entries[i]
 			if ranking == nil {
 				ranking = NewRanking(e.Method, l)
+				ranking.shared = scores[s.scores[g]]
 			}
 			keep, err := ranking.Select(e.Config, s.budgets[i][l.Index])
 			visit(i, keep, err)
@@ -196,6 +218,9 @@ type Ranking struct {
 	scores [][]float64
 	err    error     // of the computation of scores
 	kept   [][]int32 // the last selection from scores; nil if there is none
+	// shared returns the scores of the query heads if a sweep computes them for several
+	// rankings, else it is nil.
+	shared func() ([][]float64, error)
 }
 
 // NewRanking returns a Ranking of a method on a layer. It computes nothing yet.
@@ -211,7 +236,7 @@ func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 		r.ranked = true
 		r.config = c
 		r.kept = nil
-		r.scores, r.err = r.method.Rank(r.layer, c)
+		r.scores, r.err = r.rank(c)
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -222,4 +247,16 @@ func (r *Ranking) Select(c Config, budget int) ([][]int32, error) {
 	}
 	r.kept = keep
 	return keep, nil
+}
+
+// rank is [Method.Rank], from the shared scores if there are any.
+func (r *Ranking) rank(c Config) ([][]float64, error) {
+	if r.shared == nil {
+		return r.method.Rank(r.layer, c)
+	}
+	scores, err := r.shared()
+	if err != nil {
+		return nil, err
+	}
+	return r.method.merged(scores, r.layer, c)
 }

@@ -79,14 +79,22 @@ func TestSweepSelectsAsEachMethodAlone(t *testing.T) {
 	}
 }
 
-// TestSweepRanksOnce: scores are computed once for all capacities, unless the
-// method's scores depend on the capacity.
+// TestSweepRanksOnce: scores are computed once for all capacities and groups, unless the
+// method's scores depend on them.
 func TestSweepRanksOnce(t *testing.T) {
-	for _, byCapacity := range []bool{false, true} {
+	for _, test := range []struct {
+		byCapacity, byGroup bool
+		want                int
+	}{
+		{false, false, 2}, // two kernels
+		{false, true, 4},  // and two groups
+		{true, true, 12},  // and the three capacities that drop anything
+	} {
 		var mu sync.Mutex
 		ranked := 0
 		m := snapKV
-		m.ByCapacity = byCapacity
+		m.ByCapacity = test.byCapacity
+		m.ByGroup = test.byGroup
 		m.Score = func(l *Layer, c Config) ([][]float64, error) {
 			mu.Lock()
 			ranked++
@@ -104,12 +112,9 @@ func TestSweepRanksOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		sweep.Select(randomLayer(1), nil, func(int, [][]int32, error) {})
-		want := 4 // kernels and groups
-		if byCapacity {
-			want = 12 // and the capacities that drop anything
-		}
-		if ranked != want {
-			t.Errorf("by capacity %v: ranked %d times, want %d", byCapacity, ranked, want)
+		if ranked != test.want {
+			t.Errorf("by capacity %v, by group %v: ranked %d times, want %d",
+				test.byCapacity, test.byGroup, ranked, test.want)
 		}
 		if reads != [4]int{} {
 			t.Errorf("layers were read %v times, want none: no budget depends on them", reads)

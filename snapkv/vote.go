@@ -43,13 +43,9 @@ func pooledVotes(l *Layer, c Config) ([][]float64, error) {
 	return list, nil
 }
 
-// forAllHeads gives every head its own copy of one list of scores.
+// forAllHeads gives every head the same list of scores.
 func forAllHeads(score []float64, heads int) [][]float64 {
-	scores := make([][]float64, heads)
-	for h := range scores {
-		scores[h] = slices.Clone(score)
-	}
-	return scores
+	return slices.Repeat([][]float64{score}, heads)
 }
 
 // byKVHead scores each position of each kv head once and gives the scores to all of
@@ -59,7 +55,7 @@ func byKVHead(l *Layer, c Config, score func(j, kv int) float64) [][]float64 {
 	scores := make([][]float64, l.Heads)
 	for h := range scores {
 		if h%group != 0 {
-			scores[h] = slices.Clone(scores[h-1])
+			scores[h] = scores[h-1]
 			continue
 		}
 		scores[h] = make([]float64, l.Len-c.Window)

@@ -61,7 +61,7 @@ func kthOf(score []float32, k int) float32 {
 	if k <= above || k > above+len(b.positions) { // the bounds are wrong
 		return kthLargest(score, k)
 	}
-	return kthLargest(b.gather(score), k-above)
+	return kthLargest(b.gather(score, b.positions), k-above)
 }
 
 // kthLargest returns the k-th largest value of x, with k counted from 1.

@@ -29,9 +29,10 @@ func Select(score []float64, k int) []int32 {
 	defer float64Buffers.Put(b)
 	reduced := b.findCandidates(score, k)
 	if reduced {
-		score = b.gather(score)
+		score = b.gather(score, b.positions)
 	}
-	cut := quickselect(slices.Clone(score), k)
+	b.sampled = append(b.sampled[:0], score...) // which quickselect changes
+	cut := quickselect(b.sampled, k)
 	ties := k
 	for _, v := range score {
 		if v > cut {
@@ -59,9 +60,7 @@ func Select(score []float64, k int) []int32 {
 // ascending. If they include the k largest scores, the result is that of Select.
 func SelectAmong(score []float64, positions []int32, k int) []int32 {
 	b := float64Buffers.Get().(*buffers[float64])
-	b.positions = append(b.positions[:0], positions...)
-	few := b.gather(score)
-	keep := Select(few, k)
+	keep := Select(b.gather(score, positions), k)
 	for i, at := range keep {
 		keep[i] = positions[at]
 	}
@@ -92,10 +91,10 @@ func (b *buffers[F]) sample(score []F) []F {
 	return b.sampled
 }
 
-// gather returns the scores at b.positions.
-func (b *buffers[F]) gather(score []F) []F {
-	b.gathered = slices.Grow(b.gathered[:0], len(b.positions))[:len(b.positions)]
-	for i, j := range b.positions {
+// gather returns the scores at the given positions.
+func (b *buffers[F]) gather(score []F, positions []int32) []F {
+	b.gathered = slices.Grow(b.gathered[:0], len(positions))[:len(positions)]
+	for i, j := range positions {
 		b.gathered[i] = score[j]
 	}
 	return b.gathered
