@@ -251,6 +251,16 @@ type headRows struct {
 	votes       map[int][]float64            // by window
 	means       map[[2]int][]float64         // mean rows, by span
 	significant map[significantKey][][]int32 // positions of each row
+	rates       map[rateKey]*HeadRate
+}
+
+// rateKey is what the rate of a head depends on.
+type rateKey struct {
+	Setting
+	significantKey
+	skipFirst, kernel int
+	pooling           snapkv.Pooling
+	topOfPrompt       bool
 }
 
 // significantKey says which significant positions headRows has.
@@ -275,6 +285,7 @@ func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int
 		votes:       map[int][]float64{},
 		means:       map[[2]int][]float64{},
 		significant: map[significantKey][][]int32{},
+		rates:       map[rateKey]*HeadRate{},
 	}
 	if a.cfg.Exact {
 		longer := make([]float32, (head.replyRows+1)*head.replyKeys)
@@ -297,16 +308,29 @@ func (a *hitRates) head(h *headRows) ([][]*HeadRate, error) {
 			if s.Window >= h.length || s.Window > h.n {
 				continue
 			}
-			significant := h.significantIn(significantKey{span, s.Theta, a.cfg.Generation})
-			rate, err := a.cfg.Rate(s, h.vote(s.Window), h.mean(span), significant)
-			if err != nil {
+			var err error
+			if rates[i], err = h.rate(&a.cfg, s, span); err != nil {
 				return nil, err
 			}
-			rates[i] = &rate
 		}
 		out = append(out, rates)
 	}
 	return out, nil
+}
+
+// rate rates a span of the reply under one setting.
+func (h *headRows) rate(cfg *HitRateConfig, s Setting, span [2]int) (*HeadRate, error) {
+	positions := significantKey{span, s.Theta, cfg.Generation}
+	key := rateKey{s, positions, cfg.SkipFirst, cfg.Kernel, cfg.Pooling, cfg.TopOfPrompt}
+	if rate := h.rates[key]; rate != nil {
+		return rate, nil
+	}
+	rate, err := cfg.Rate(s, h.vote(s.Window), h.mean(span), h.significantIn(positions))
+	if err != nil {
+		return nil, err
+	}
+	h.rates[key] = &rate // a budget has no share, NaN, and is never found
+	return &rate, nil
 }
 
 // vote returns the votes of a window.

@@ -55,13 +55,14 @@ var (
 // CurvesFigure draws the curves.
 func CurvesFigure(k Curves) *Figure {
 	f := newFigure(6.6, 3.4, k.Meta)
+	f.caption = k.Caption
 	f.entries = len(k.Series)
 	if k.LogY {
 		k.Series = positive(k.Series)
 	}
 	f.draw = func(c draw.Canvas, g geometry) {
 		g.title(c, k.Title)
-		g.caption(c, k.Caption)
+		g.caption(c, f.caption)
 		p := newPlot("", k.XLabel, k.YLabel)
 		k.axes(p)
 		styles := lineStyles(k.Series)

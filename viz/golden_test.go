@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/*.svg anew; look at each of them afterwards")
 
-// TestGoldenFigures draws one figure of each kind and compares it with the file in
-// testdata.
+// TestGoldenFigures draws one figure of each kind, as it is, as wide as a column of a paper
+// and for a web page, and compares it with the files in testdata.
 func TestGoldenFigures(t *testing.T) {
 	capacities := []float64{64, 128, 256}
 	series := []viz.Series{
@@ -36,6 +36,8 @@ func TestGoldenFigures(t *testing.T) {
 	}}
 	rates := viz.NewGrid(2, 3)
 	copy(rates.Values, []float64{0, 0.25, 0.5, 0.75, 1, math.NaN()})
+	hits := viz.NewGrid(2, 3)
+	copy(hits.Values, []float64{0, 0.5, 0.9, 0.99, 0.999, 1})
 
 	for name, f := range map[string]*viz.Figure{
 		"curves": viz.CurvesFigure(viz.Curves{
@@ -49,6 +51,12 @@ func TestGoldenFigures(t *testing.T) {
 			Title: "hit rate", XLabel: "query head", Columns: []string{"0", "1", "2"}, Rates: rates,
 			Layers: []int{0, 5}, BarTitle: "hit rate",
 		}),
+		"misses": viz.SummaryFigure(viz.Summary{
+			Title: "hit rate", XLabel: "query head", Columns: []string{"0", "1", "2"}, Rates: hits, Misses: true,
+			Few: []bool{false, false, true, false, false, false}, Layers: []int{0, 5}, BarTitle: "hit rate",
+			Caption: "A caption that is so long that a narrow figure needs several lines for it, and makes place for them, " +
+				"so that the last line does not lie under the label of the axis, as it did before.",
+		}),
 		"overview": viz.OverviewFigure(viz.Overview{Title: "the whole map", Map: rates, Tokens: 600}),
 		"layer": viz.LayerFigure(viz.Layer{
 			Title: "layer 3", Caption: "a caption", Vote: vote, Generated: generated, Window: 2,
@@ -57,22 +65,31 @@ func TestGoldenFigures(t *testing.T) {
 			Meta:     viz.Meta{"layer": "3"},
 		}),
 	} {
-		got, err := f.Encode("svg")
-		if err != nil {
+		for kind, style := range map[string]viz.Style{"": {}, "-narrow": {Width: 3.3}, "-page": {Page: true}} {
+			f.Style = style
+			compare(t, name+kind, f)
+		}
+	}
+}
+
+// compare compares a figure with its file in testdata.
+func compare(t *testing.T, name string, f *viz.Figure) {
+	t.Helper()
+	got, err := f.Encode("svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("testdata", name+".svg")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", name+".svg")
-		if *update {
-			if err := os.WriteFile(path, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s: the figure differs; go test ./viz -run Golden -update writes it anew", path)
-		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: the figure differs; go test ./viz -run Golden -update writes it anew", path)
 	}
 }

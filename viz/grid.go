@@ -92,6 +92,9 @@ type cells struct {
 	g     Grid
 	color func(v float64) color.RGBA
 	dpi   int // of the image that replaces many cells
+	// pixels draws an image with a pixel for each cell, which a browser scales. Cells
+	// without a value show what is behind the image.
+	pixels bool
 }
 
 // DataRange implements plot.DataRanger. Column c covers [c, c+1].
@@ -102,6 +105,10 @@ func (h cells) DataRange() (xmin, xmax, ymin, ymax float64) {
 // Plot implements plot.Plotter.
 func (h cells) Plot(c draw.Canvas, p *plot.Plot) {
 	tx, ty := p.Transforms(&c)
+	if h.pixels {
+		c.DrawImage(h.area(tx, ty), h.pixelImage())
+		return
+	}
 	if h.g.Rows > maxCellRows || h.g.Cols > maxCellCols || h.g.Rows*h.g.Cols > maxCells {
 		h.image(c, tx, ty)
 		return
@@ -126,10 +133,7 @@ func (h cells) Plot(c draw.Canvas, p *plot.Plot) {
 // image draws the grid as one image in the resolution of the figure, so that no
 // viewer needs to interpolate.
 func (h cells) image(c draw.Canvas, tx, ty func(float64) vg.Length) {
-	area := vg.Rectangle{
-		Min: vg.Point{X: tx(0), Y: ty(0)},
-		Max: vg.Point{X: tx(float64(h.g.Cols)), Y: ty(float64(h.g.Rows))},
-	}
+	area := h.area(tx, ty)
 	width := int(float64(area.Max.X-area.Min.X) / 72 * float64(h.dpi))
 	height := int(float64(area.Max.Y-area.Min.Y) / 72 * float64(h.dpi))
 	g := h.g.maxPool(height, width)
@@ -140,6 +144,43 @@ func (h cells) image(c draw.Canvas, tx, ty func(float64) vg.Length) {
 		}
 	}
 	c.DrawImage(area, img)
+}
+
+// area returns the rectangle that the grid covers.
+func (h cells) area(tx, ty func(float64) vg.Length) vg.Rectangle {
+	return vg.Rectangle{
+		Min: vg.Point{X: tx(0), Y: ty(0)},
+		Max: vg.Point{X: tx(float64(h.g.Cols)), Y: ty(float64(h.g.Rows))},
+	}
+}
+
+// maxPixelRows is the number of rows of an image of pixels. Cells of more rows share
+// pixels, so that the page of a long reply stays small.
+const maxPixelRows = 160
+
+// pixelImage returns the grid as an image with a palette, which takes less space than one
+// with full colors.
+func (h cells) pixelImage() image.Image {
+	g := h.g.maxPool(maxPixelRows, h.g.Cols)
+	indices := map[color.RGBA]uint8{}
+	img := image.NewPaletted(image.Rect(0, 0, g.Cols, g.Rows), color.Palette{color.Transparent})
+	for i, v := range g.Values {
+		if math.IsNaN(v) {
+			continue
+		}
+		c := h.color(v)
+		at, known := indices[c]
+		if !known && len(img.Palette) < 256 {
+			at = uint8(len(img.Palette))
+			indices[c] = at
+			img.Palette = append(img.Palette, c)
+		}
+		if !known && at == 0 {
+			at = uint8(img.Palette.Index(c))
+		}
+		img.Pix[i] = at
+	}
+	return img
 }
 
 // scale maps values to positions in the color map.

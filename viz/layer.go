@@ -143,9 +143,10 @@ func stripColor(v float64) color.RGBA {
 func LayerFigure(l Layer) *Figure {
 	const left = 0.12
 	f := newFigure(7.2, 5.4, l.Meta)
+	f.caption = l.Caption
 	f.draw = func(c draw.Canvas, g geometry) {
 		g.title(c, l.Title)
-		g.caption(c, l.Caption)
+		g.caption(c, f.caption)
 		cols := newColumns(l.Vote.Cols)
 		weights := logScale(max(l.Vote.max(), l.Generated.max()), g.colors)
 		vote := keyPanel{
@@ -173,18 +174,19 @@ func LayerFigure(l Layer) *Figure {
 		width := g.w - left - bar
 		height := g.h - g.head - g.foot
 		strip := 0.68
+		const gap = 0.07 // below the strip
 		upper := (height - strip) * 0.43
 		lower := height - strip - upper
 		generatedArea := rect{left, g.foot, width, lower}
 		voteArea := rect{left, g.foot + lower + strip, width, upper}
 		bottom := generated.draw(c, generatedArea)
-		drawStrip(c, rect{left, g.foot + lower, width, strip}, l.strip(cols), g)
+		drawStrip(c, rect{left, g.foot + lower + gap, width, strip - gap}, l.strip(cols), g)
 		top := vote.draw(c, voteArea)
 		from := besides(c, bottom, generatedArea, g.w-bar+0.05)
 		from.w = bar - 0.12
 		to := besides(c, top, voteArea, 0)
 		from.h = to.y + to.h - from.y // from the foot of the lower panel to the head of the upper one
-		colorBar(c, from, weights, "weight")
+		colorBar(c, from, weights, "weight", g)
 	}
 	return f
 }
@@ -205,7 +207,7 @@ type keyPanel struct {
 // draw draws the panel and returns it as a plot.
 func (k *keyPanel) draw(c draw.Canvas, r rect) *plot.Plot {
 	p := newPlot(k.title, k.xlabel, k.ylabel)
-	p.Add(cells{k.grid, k.scale.color, k.size.dpi})
+	p.Add(cells{k.grid, k.scale.color, k.size.dpi, k.size.page})
 	p.X.Tick.Marker = k.cols.ticks(k.size.labels(8))
 	p.Y.Tick.Marker = indexTicks(k.grid.Rows, min(9, int(r.h/0.18)), true, strconv.Itoa)
 	drawAligned(c, r, p)
@@ -214,7 +216,7 @@ func (k *keyPanel) draw(c draw.Canvas, r rect) *plot.Plot {
 
 func drawStrip(c draw.Canvas, r rect, strip Grid, g geometry) {
 	p := newPlot("", "", "")
-	p.Add(cells{strip, stripColor, g.dpi})
+	p.Add(cells{strip, stripColor, g.dpi, g.page})
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.Y.Tick.Marker = plot.ConstantTicks([]plot.Tick{
 		{Value: 2.5, Label: "voted only"},

@@ -64,13 +64,23 @@ func textStyle(size float64, bold bool) draw.TextStyle {
 	return style
 }
 
+// Sizes of the caption: of its letters, in points, and the others in inches.
+const (
+	captionSize = 6
+	captionLine = 1.3 * captionSize / 72
+	captionLeft = 0.12
+)
+
+// captionWidth returns the width of a line of the caption of a figure.
+func captionWidth(figure vg.Length) vg.Length { return figure - 2*captionLeft*vg.Inch }
+
 // caption writes the small print at the foot of a figure, in as many lines as its
 // width requires.
-func caption(c draw.Canvas, size float64, s string) {
-	const left, foot = 0.12, 0.06
-	lines := wrap(textStyle(size, false), c.Max.X-c.Min.X-2*left*vg.Inch, s)
+func caption(c draw.Canvas, s string) {
+	const foot = 0.06
+	lines := wrap(textStyle(captionSize, false), captionWidth(c.Max.X-c.Min.X), s)
 	for i, line := range lines {
-		text(c, left, foot+float64(len(lines)-1-i)*1.3*size/72, size, line, false)
+		text(c, captionLeft, foot+float64(len(lines)-1-i)*captionLine, captionSize, line, false)
 	}
 }
 
@@ -93,9 +103,12 @@ func wrap(style draw.TextStyle, width vg.Length, s string) []string {
 // barWidth is the width of a color bar with its labels, in inches.
 const barWidth = 0.8
 
+// colorWidth is the width of the colors of a color bar, in inches.
+const colorWidth = 0.15
+
 // colorBar draws a color scale, with its title, as a narrow plot. r holds the height of
 // the bar itself; its labels are to the left of it.
-func colorBar(c draw.Canvas, r rect, s scale, title string) {
+func colorBar(c draw.Canvas, r rect, s scale, title string, size geometry) {
 	const steps = 128
 	g := NewGrid(steps, 1)
 	for i := range steps {
@@ -104,14 +117,14 @@ func colorBar(c draw.Canvas, r rect, s scale, title string) {
 	p := newPlot("", "", title)
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.X.LineStyle.Width = 0
-	p.Add(cells{g: g, color: s.colors.at})
+	p.Add(cells{g: g, color: s.colors.at, pixels: size.page})
 	var ticks []plot.Tick
 	switch {
 	case s.misses:
 		for _, v := range []float64{0, 0.5, 0.9, 0.99, 0.999} {
 			label := fmt.Sprint(v)
 			if v == 0.999 {
-				label = "1"
+				label = "0.999+" // the scale ends here
 			}
 			ticks = append(ticks, plot.Tick{Value: s.position(v) * steps, Label: label})
 		}
@@ -131,6 +144,7 @@ func colorBar(c draw.Canvas, r rect, s scale, title string) {
 	data := p.DataCanvas(area)
 	area.Min.Y -= data.Min.Y - area.Min.Y
 	area.Max.Y += area.Max.Y - data.Max.Y
+	area.Max.X -= max(0, data.Max.X-data.Min.X-colorWidth*vg.Inch)
 	p.Draw(area)
 }
 

@@ -28,6 +28,9 @@ type Style struct {
 	DPI      int     // of PNG files; 0 means 200
 	ColorMap string  // of maps, one of ColorMaps; "" means viridis
 	Paper    bool    // for a paper, which has its own captions: without title and caption
+	// Page is for SVG in a web page: large maps are small images that the browser
+	// scales, and the figure follows the color scheme of its reader.
+	Page bool
 }
 
 // dpiOf returns the resolution of PNG files.
@@ -66,6 +69,7 @@ type Figure struct {
 	Meta          Meta
 	Style         Style
 	entries       int // of a legend
+	caption       string
 	draw          func(c draw.Canvas, g geometry)
 }
 
@@ -82,6 +86,7 @@ type geometry struct {
 	share      float64 // of the figure's own width
 	colors     *colorMap
 	dpi        int // of images within the figure
+	page       bool
 	legend     legend
 }
 
@@ -126,6 +131,7 @@ func (f *Figure) geometry() geometry {
 		share:  1,
 		colors: findColorMap(f.Style.ColorMap),
 		dpi:    f.Style.dpiOf(),
+		page:   f.Style.Page,
 	}
 	if f.Style.Width > 0 {
 		g.share = f.Style.Width / g.w
@@ -138,6 +144,10 @@ func (f *Figure) geometry() geometry {
 		g.legend.height = legendLine*float64(rows) + 0.1
 		g.h += g.legend.height
 	}
+	lines := wrap(textStyle(captionSize, false), captionWidth(vg.Length(g.w)*vg.Inch), f.caption)
+	more := max(0, 0.08+captionLine*float64(len(lines))-g.foot)
+	g.foot += more
+	g.h += more
 	if f.Style.Paper {
 		g.paper = true
 		g.h -= g.head + g.foot - 0.15
@@ -171,7 +181,7 @@ func (g geometry) title(c draw.Canvas, s string) {
 // caption writes the caption, unless the figure is for a paper.
 func (g geometry) caption(c draw.Canvas, s string) {
 	if !g.paper {
-		caption(c, 6, s)
+		caption(c, s)
 	}
 }
 
@@ -205,7 +215,11 @@ func (f *Figure) Encode(format string) ([]byte, error) {
 		if _, err := c.WriteTo(&b); err != nil {
 			return nil, err
 		}
-		return withMetadata(b.Bytes(), f.Meta), nil
+		svg := b.Bytes()
+		if f.Style.Page {
+			svg = forPage(svg)
+		}
+		return withMetadata(svg, f.Meta), nil
 	case "pdf":
 		c := vgpdf.New(w, h)
 		f.draw(draw.New(c), g)
@@ -239,18 +253,43 @@ func withText(png []byte, m Meta) []byte {
 	return append(out, png[header:]...)
 }
 
-// withMetadata inserts a metadata element after the opening tag of an SVG file.
-func withMetadata(svg []byte, m Meta) []byte {
+// pageStyle is a style sheet that gives the black, white and gray parts of a figure
+// other colors where the reader prefers a dark scheme. Colors of data stay.
+const pageStyle = `
+<style>
+image { image-rendering: pixelated }
+text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !important }
+@media (prefers-color-scheme: dark) {
+text { fill: #dfe3e6 !important }
+path:not([style*="fill:"]) { fill: #dfe3e6 !important }
+path[style*="fill:#FFFFFF"] { fill: #15181b !important }
+path[style*="fill:#E1E1E1"] { fill: #3a4046 !important }
+path[style*="stroke:#000000"] { stroke: #c3cad0 !important }
+path[style*="stroke:#E1E1E1"] { stroke: #343a40 !important }
+path[style*="stroke:#787878"] { stroke: #98a1a9 !important }
+}
+</style>`
+
+// forPage adds the style sheet of a web page.
+func forPage(svg []byte) []byte { return insert(svg, pageStyle) }
+
+// insert inserts a text after the opening tag of an SVG file.
+func insert(svg []byte, text string) []byte {
 	start := bytes.Index(svg, []byte("<svg"))
 	if start < 0 {
 		return svg
 	}
 	at := start + bytes.IndexByte(svg[start:], '>') + 1
+	return slices.Concat(svg[:at], []byte(text), svg[at:])
+}
+
+// withMetadata inserts a metadata element after the opening tag of an SVG file.
+func withMetadata(svg []byte, m Meta) []byte {
 	var b strings.Builder
 	b.WriteString("\n<metadata>")
 	for _, name := range m.names() {
 		fmt.Fprintf(&b, "\n%s: %s", html.EscapeString(name), html.EscapeString(m[name]))
 	}
 	b.WriteString("\n</metadata>")
-	return slices.Concat(svg[:at], []byte(b.String()), svg[at:])
+	return insert(svg, b.String())
 }

@@ -23,10 +23,11 @@ type Scatter struct {
 // ScatterFigure draws the points and the line.
 func ScatterFigure(k Scatter) *Figure {
 	f := newFigure(6.6, 4.0, k.Meta)
+	f.caption = k.Caption
 	f.entries = len(k.Series)
 	f.draw = func(c draw.Canvas, g geometry) {
 		g.title(c, k.Title)
-		g.caption(c, k.Caption)
+		g.caption(c, f.caption)
 		glyphs := k.glyphs()
 		k.plot(glyphs).Draw(g.besideLegend().of(c))
 		for i, s := range k.Series {

@@ -29,19 +29,20 @@ func SummaryFigure(s Summary) *Figure {
 	w := 2.1 + 0.28*float64(max(6, min(32, s.Rates.Cols)))
 	h := 1.3 + 0.125*float64(max(16, min(80, s.Rates.Rows)))
 	f := newFigure(w, h, s.Meta)
+	f.caption = s.Caption
 	f.draw = func(c draw.Canvas, g geometry) {
 		rates := linearScale(g.colors)
 		if s.Misses {
 			rates = missScale(g.colors)
 		}
 		g.title(c, s.Title)
-		g.caption(c, s.Caption)
+		g.caption(c, f.caption)
 		ylabel := "layer"
 		if s.YLabel != "" {
 			ylabel = s.YLabel
 		}
 		p := newPlot("", s.XLabel, ylabel)
-		p.Add(cells{s.enough(), rates.color, g.dpi})
+		p.Add(cells{s.enough(), rates.color, g.dpi, false})
 		if s.Few != nil {
 			p.Add(hatching{s.Rates, s.Few})
 		}
@@ -49,7 +50,7 @@ func SummaryFigure(s Summary) *Figure {
 		p.Y.Tick.Marker = indexTicks(s.Rates.Rows, 16, true, func(i int) string { return strconv.Itoa(s.Layers[i]) })
 		panel := rect{0.1, g.foot, g.w - 1.1, g.h - g.foot - g.head}
 		p.Draw(panel.of(c))
-		colorBar(c, besides(c, p, panel, g.w-0.98), rates, s.BarTitle)
+		colorBar(c, besides(c, p, panel, g.w-0.98), rates, s.BarTitle, g)
 	}
 	return f
 }

@@ -213,6 +213,7 @@ const demoExplanation = `
 | run.attn | the dump, which attnscope info, hitrate, heatmap and export read |
 | hitrate.tsv | hit rates by layer, with all columns |
 | figures/layers-heads.png | hit rate of every head: dark heads attend to positions that the window did not vote for |
+| figures/layers-heads-without-first-4.png | the same without the first four positions, which every window votes for |
 | figures/layers-windows.png | hit rate by window size |
 | figures/PROMPT/layer-NN.png | top: what the window votes for; bottom: what each generated token attends to; between: where they agree |
 `

@@ -19,7 +19,8 @@ func heatmapCommand() *cli.Command {
 		Usage:     "draw a heatmap of each layer, and summaries of the hit rates",
 		ArgsUsage: "RUN.attn... -o DIR",
 		Description: "A layer's figure shows what the observation window votes for, what each reply token attends to, and\n" +
-			"where they agree. The summaries show hit rates by layer and head and by layer and window.\n\n" +
+			"where they agree. The summaries show hit rates by layer and head and by layer and window, of all\n" +
+			"positions and, unless --skip-first says how many to leave out, without the first four as well.\n\n" +
 			"For a paper with two columns: --style paper --width 3.3in --format pdf.",
 		Flags: []cli.Flag{
 			outputFlag("write the figures to folder `DIR`"),
@@ -29,7 +30,7 @@ func heatmapCommand() *cli.Command {
 			},
 			&cli.StringFlag{Name: "layers", Value: "all", Usage: "draw these layers: all or `LIST` such as 0,3,7-9"},
 			oneWindowFlag, oneTopFlag, oneThetaFlag,
-			&cli.IntFlag{Name: "skip-first", Usage: "leave the first `N` positions (attention sinks) out of the hit rates"},
+			&cli.IntFlag{Name: "skip-first", Usage: "leave the first `N` positions (attention sinks) out of all hit rates"},
 			minSignificantFlag,
 			&cli.StringFlag{Name: "format", Value: "png,svg", Usage: "a comma-separated `LIST` of " + strings.Join(viz.Formats, ", ")},
 			&cli.StringFlag{
@@ -85,7 +86,10 @@ func runHeatmap(c *cli.Context) error {
 			return err
 		}
 	}
+	bar := newBar(c.App.ErrWriter, "hit rates")
+	cfg.Progress = bar.layers
 	written, err := figures.Heatmaps(c.Context, c.Args().Slice(), out, cfg)
+	bar.close()
 	if errors.Is(err, fs.ErrExist) {
 		return hintf(err, "use --force to replace figures, or name another folder with -o")
 	}

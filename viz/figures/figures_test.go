@@ -64,10 +64,19 @@ func TestEachHeatmapDrawsTheChosenLayers(t *testing.T) {
 		},
 	} {
 		got := names(t, path, c.cfg)
-		want := append(c.want, "layers-heads", "layers-windows")
+		want := append(c.want, "layers-heads", "layers-windows",
+			"layers-heads-without-first-4", "layers-windows-without-first-4")
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: drew %v, want %v", c.name, got, want)
 		}
+	}
+}
+
+// TestChosenSkipFirst checks that only the rates that were asked for are drawn.
+func TestChosenSkipFirst(t *testing.T) {
+	got := names(t, writeDump(t, "a"), HeatmapConfig{Layers: []int{0}, SkipFirst: 2})
+	if want := []string{"a/layer-00", "layers-heads", "layers-windows"}; !slices.Equal(got, want) {
+		t.Errorf("drew %v, want %v", got, want)
 	}
 }
 

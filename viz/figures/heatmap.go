@@ -16,6 +16,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -31,13 +32,16 @@ type HeatmapConfig struct {
 	// Replace says that files that exist are replaced. Otherwise Heatmaps returns an
 	// error that wraps fs.ErrExist.
 	Replace bool
-	// SkipFirst is the number of first positions that the hit rates leave out.
+	// SkipFirst is the number of first positions that the hit rates leave out. If it is 0,
+	// rates without the attention sinks are drawn as well.
 	SkipFirst int
 	// MinSignificant is the number of significant positions that a rate must rest on;
 	// cells of others are hatched.
 	MinSignificant int
 	Origin         viz.Origin        // for the metadata of the figures
 	Warn           func(text string) // is told about prompts that are left out; may be nil
+	// Progress is called, if it is not nil, while hit rates are computed.
+	Progress func(analysis.Progress)
 }
 
 // HeatmapKind is the kind of a figure that EachHeatmap draws.
@@ -69,21 +73,32 @@ func Heatmaps(ctx context.Context, paths []string, dir string, cfg HeatmapConfig
 // EachHeatmap draws the figures of dumps and calls use with each of them:
 // PROMPT/layer-NN for each layer of the chosen prompts, PROMPT/overview-NN where the
 // dump has a picture of the whole map, then layers-heads and layers-windows over
-// all prompts of all dumps. Without a reply there are no rates, and the last two
+// all prompts of all dumps, with all positions and without the first four. Without a reply there are no rates, and the last four
 // are not drawn. It is an error if a dump recorded fewer prompt rows than the
 // window has, if the prompt does not exist, or if no prompt is longer than the
 // window. An error of use stops the drawing and is returned.
 func EachHeatmap(ctx context.Context, paths []string, cfg HeatmapConfig, use func(Heatmap) error) error {
 	d := &heatmaps{cfg: cfg, use: use, folders: map[string]string{}}
+	if err := d.layers(ctx, paths); err != nil {
+		return err
+	}
+	return d.summaries(ctx, paths)
+}
+
+// EachLayerMap draws the figures of layers that [EachHeatmap] draws, and no summaries.
+func EachLayerMap(ctx context.Context, paths []string, cfg HeatmapConfig, use func(Heatmap) error) error {
+	d := &heatmaps{cfg: cfg, use: use, folders: map[string]string{}}
+	return d.layers(ctx, paths)
+}
+
+// layers draws the layers of all dumps.
+func (d *heatmaps) layers(ctx context.Context, paths []string) error {
 	for _, path := range paths {
 		if err := d.dump(ctx, path); err != nil {
 			return err
 		}
 	}
-	if err := d.missing(paths); err != nil {
-		return err
-	}
-	return d.summaries(ctx, paths)
+	return d.missing(paths)
 }
 
 // heatmaps is the state of one call of EachHeatmap.
@@ -91,7 +106,6 @@ type heatmaps struct {
 	cfg        HeatmapConfig
 	use        func(Heatmap) error
 	meta       viz.Meta          // of the dump read last
-	model      string            // of the dump read last
 	prompts    int               // in all dumps read so far
 	windowRows int               // recorded prompt rows, the fewest of all dumps
 	found      bool              // a prompt was drawn
@@ -127,7 +141,6 @@ func (d *heatmaps) dump(ctx context.Context, path string) error {
 		return fmt.Errorf("%s: window %d, but the last %d prompt rows were recorded: capture with --window-rows %d",
 			path, d.cfg.Window, h.Plan.WindowRows, d.cfg.Window)
 	}
-	d.model = h.Model.ID
 	d.meta = d.cfg.Origin.Meta().
 		With("model", h.Model.ID).
 		With("model_sha256", h.Model.SHA256).
@@ -217,60 +230,52 @@ func (d *heatmaps) prompt(ctx context.Context, r *dumps.Reader, prompt int) erro
 	return nil
 }
 
-// summaries draws hit rates by layer and head, and by layer and window.
+// summaries draws hit rates by layer and head, and by layer and window, of all positions
+// but the first SkipFirst. If that is none, it draws them also without the attention
+// sinks, which every window votes for.
 func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
-	cfg := analysis.Paper
-	cfg.Tops = []float64{d.cfg.Top}
-	cfg.Thetas = []float64{d.cfg.Theta}
-	cfg.SkipFirst = d.cfg.SkipFirst
-	s := viz.Summary{
-		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
-			"Gray: no weight was significant; hatched: fewer than %d.", d.model, d.prompts, 100*d.cfg.Top, d.cfg.Theta, d.cfg.MinSignificant),
-		BarTitle: "hit rate",
-		Misses:   true,
-		Meta:     d.meta,
+	skips := []int{d.cfg.SkipFirst}
+	if d.cfg.SkipFirst == 0 {
+		skips = append(skips, hitrate.Sinks)
 	}
-	if n := d.cfg.SkipFirst; n > 0 {
-		s.Caption += fmt.Sprintf(" The first %d positions are left out.", n)
+	var cfgs []analysis.HitRateConfig
+	for _, skip := range skips {
+		cfgs = append(cfgs, rateConfigs(&d.cfg, skip, d.windowRows)...)
 	}
-
-	draw := func(kind HeatmapKind, name string, column func(*analysis.HitRateRow) int) error {
-		rows, _, err := analysis.HitRates(ctx, paths, cfg)
-		if errors.Is(err, analysis.ErrNothing) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		setRates(&s, rows, d.cfg.MinSignificant, column)
-		return d.draw(kind, name, 0, viz.SummaryFigure(s))
+	cfgs[0].Progress = d.cfg.Progress
+	lists, _, err := analysis.HitRatesEach(ctx, paths, cfgs...)
+	if errors.Is(err, analysis.ErrNothing) {
+		return nil
 	}
-
-	cfg.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
-	cfg.Windows = []int{d.cfg.Window}
-	s.Title = fmt.Sprintf("hit rate, window %d", d.cfg.Window)
-	s.XLabel = "query head"
-	if err := draw(HeadRates, "layers-heads", func(r *analysis.HitRateRow) int { return r.Head }); err != nil {
+	if err != nil {
 		return err
 	}
-
-	cfg.By = []analysis.By{analysis.ByLayer}
-	cfg.Windows = d.windows()
-	s.Title = "hit rate by size of the observation window"
-	s.XLabel = "observation window (prompt rows)"
-	return draw(WindowRates, "layers-windows", func(r *analysis.HitRateRow) int { return r.Window })
+	for i, skip := range skips {
+		suffix := ""
+		if skip != d.cfg.SkipFirst {
+			suffix = fmt.Sprintf("-without-first-%d", skip)
+		}
+		m := RateMap{SkipFirst: skip, MinSignificant: d.cfg.MinSignificant, Meta: d.meta}
+		if err := d.draw(HeadRates, "layers-heads"+suffix, 0, m.Heads(lists[2*i])); err != nil {
+			return err
+		}
+		if err := d.draw(WindowRates, "layers-windows"+suffix, 0, m.Windows(lists[2*i+1])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// windows returns the window sizes that are compared: the powers of two that were
-// recorded, and the configured window.
-func (d *heatmaps) windows() []int {
-	var list []int
-	for w := 1; w <= d.windowRows; w *= 2 {
-		list = append(list, w)
-	}
-	if !slices.Contains(list, d.cfg.Window) {
-		list = append(list, d.cfg.Window)
-		slices.Sort(list)
-	}
-	return list
+// rateConfigs returns the configs of the rates by layer and head and by layer and window.
+func rateConfigs(cfg *HeatmapConfig, skip, recorded int) []analysis.HitRateConfig {
+	heads := analysis.Paper
+	heads.Tops = []float64{cfg.Top}
+	heads.Thetas = []float64{cfg.Theta}
+	heads.SkipFirst = skip
+	heads.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
+	heads.Windows = []int{cfg.Window}
+	windows := heads
+	windows.By = []analysis.By{analysis.ByLayer}
+	windows.Windows = Windows(recorded, cfg.Window)
+	return []analysis.HitRateConfig{heads, windows}
 }

@@ -3,9 +3,7 @@ package figures
 import (
 	"fmt"
 	"math"
-	"slices"
 
-	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
@@ -100,40 +98,4 @@ func overview(r *dumps.Reader, prompt, layer int) (viz.Overview, error) {
 		Map:    g,
 		Tokens: p.PromptTokens,
 	}, nil
-}
-
-// setRates fills a summary with hit rates: a row for each layer, and a column for
-// each value of column. Rates of fewer than min significant positions are marked.
-func setRates(s *viz.Summary, rows []analysis.HitRateRow, min int, column func(*analysis.HitRateRow) int) {
-	var layers, columns []int
-	for i := range rows {
-		layers = append(layers, rows[i].Layer)
-		columns = append(columns, column(&rows[i]))
-	}
-	layers = distinct(layers)
-	columns = distinct(columns)
-	s.Layers = layers
-	s.Columns = labels(columns)
-	s.Rates = viz.NewGrid(len(layers), len(columns))
-	s.Few = make([]bool, len(layers)*len(columns))
-	for i := range rows {
-		row := slices.Index(layers, rows[i].Layer)
-		at := slices.Index(columns, column(&rows[i]))
-		s.Rates.Set(row, at, rows[i].HitRate)
-		s.Few[row*len(columns)+at] = rows[i].Significant > 0 && rows[i].Significant < min
-	}
-}
-
-// distinct returns the distinct values of a list in ascending order.
-func distinct(list []int) []int {
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
-func labels(list []int) []string {
-	var out []string
-	for _, v := range list {
-		out = append(out, fmt.Sprint(v))
-	}
-	return out
 }

@@ -1,0 +1,112 @@
+package figures
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/viz"
+)
+
+// RateMap draws hit rates as maps with a row for each layer. Rows of several models are
+// not mixed: it draws those of the first.
+type RateMap struct {
+	SkipFirst      int // first positions that the rates leave out
+	MinSignificant int // cells of fewer significant positions are hatched
+	Meta           viz.Meta
+}
+
+// Heads draws rates by layer and head.
+func (m *RateMap) Heads(rows []analysis.HitRateRow) *viz.Figure {
+	s := m.summary(rows, func(r *analysis.HitRateRow) int { return r.Head })
+	s.Title = fmt.Sprintf("hit rate%s, window %d", m.without(), rows[0].Window)
+	s.XLabel = "query head"
+	return viz.SummaryFigure(s)
+}
+
+// Windows draws rates by layer and size of the observation window.
+func (m *RateMap) Windows(rows []analysis.HitRateRow) *viz.Figure {
+	s := m.summary(rows, func(r *analysis.HitRateRow) int { return r.Window })
+	s.Title = fmt.Sprintf("hit rate%s by size of the observation window", m.without())
+	s.XLabel = "observation window (prompt rows)"
+	return viz.SummaryFigure(s)
+}
+
+// without says which positions are left out.
+func (m *RateMap) without() string {
+	if m.SkipFirst == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" without the first %d positions", m.SkipFirst)
+}
+
+// summary returns the map of the rates with a column for each value of column.
+func (m *RateMap) summary(rows []analysis.HitRateRow, column func(*analysis.HitRateRow) int) viz.Summary {
+	first := &rows[0]
+	rows = slices.Clone(rows)
+	rows = slices.DeleteFunc(rows, func(r analysis.HitRateRow) bool { return r.Model != first.Model })
+	prompts := 0
+	for i := range rows {
+		prompts = max(prompts, rows[i].Prompts)
+	}
+	s := viz.Summary{
+		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
+			"Gray: no weight was significant; hatched: fewer than %d. The colors are spaced by the logarithm of the misses.",
+			first.Model, prompts, 100*first.Top, first.Theta, m.MinSignificant),
+		BarTitle: "hit rate (spaced by the log of the misses)",
+		Misses:   true,
+		Meta:     m.Meta,
+	}
+	setRates(&s, rows, m.MinSignificant, column)
+	return s
+}
+
+// Windows returns the sizes of observation windows that are compared: the powers of two
+// up to the number of recorded prompt rows, and the chosen window.
+func Windows(recorded, chosen int) []int {
+	var list []int
+	for w := 1; w <= recorded; w *= 2 {
+		list = append(list, w)
+	}
+	if !slices.Contains(list, chosen) {
+		list = append(list, chosen)
+		slices.Sort(list)
+	}
+	return list
+}
+
+// setRates fills a summary with hit rates: a row for each layer, and a column for
+// each value of column. Rates of fewer than min significant positions are marked.
+func setRates(s *viz.Summary, rows []analysis.HitRateRow, min int, column func(*analysis.HitRateRow) int) {
+	var layers, columns []int
+	for i := range rows {
+		layers = append(layers, rows[i].Layer)
+		columns = append(columns, column(&rows[i]))
+	}
+	layers = distinct(layers)
+	columns = distinct(columns)
+	s.Layers = layers
+	s.Columns = labels(columns)
+	s.Rates = viz.NewGrid(len(layers), len(columns))
+	s.Few = make([]bool, len(layers)*len(columns))
+	for i := range rows {
+		row := slices.Index(layers, rows[i].Layer)
+		at := slices.Index(columns, column(&rows[i]))
+		s.Rates.Set(row, at, rows[i].HitRate)
+		s.Few[row*len(columns)+at] = rows[i].Significant > 0 && rows[i].Significant < min
+	}
+}
+
+// distinct returns the distinct values of a list in ascending order.
+func distinct(list []int) []int {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func labels(list []int) []string {
+	var out []string
+	for _, v := range list {
+		out = append(out, fmt.Sprint(v))
+	}
+	return out
+}
