@@ -6,11 +6,11 @@ import (
 )
 
 // HasDotBF16 reports whether the processor can multiply pairs of bfloat16
-// (AVX512_BF16).
+// (AVX512_BF16, or FEAT_BF16 of ARM).
 func HasDotBF16() bool { return active.dotBF16 != nil }
 
 // HasDotI8 reports whether the processor can multiply groups of four bytes
-// (AVX512_VNNI).
+// (AVX512_VNNI, or FEAT_DotProd of ARM).
 func HasDotI8() bool { return active.dotI8 != nil }
 
 // DotBF16 computes C = A·B, or C += A·B with acc, for one panel of B. A and B are
@@ -60,8 +60,8 @@ func DotI8(c Mat[int32], a Mat[uint8], b []int8) {
 // RoundBF16 writes x, rounded to the nearest bfloat16 (ties to even), to dst.
 func RoundBF16(dst []uint16, x []float32) {
 	dst = dst[:len(x)]
-	if n := len(x) &^ 15; n > 0 && active.name == "avx512" {
-		roundBF16(n, &dst[0], &x[0])
+	if n := len(x) &^ 15; n > 0 && active.roundBF16 != nil {
+		active.roundBF16(n, &dst[0], &x[0])
 		dst, x = dst[n:], x[n:]
 	}
 	for i, v := range x {
@@ -86,8 +86,8 @@ func RoundI8(dst []uint8, x []float32) (step float32) {
 	}
 	inverse := 127 / largest
 	dst = dst[:len(x)]
-	if n := len(x) &^ 15; n > 0 && active.name == "avx512" {
-		roundI8(n, &dst[0], &x[0], inverse)
+	if n := len(x) &^ 15; n > 0 && active.roundI8 != nil {
+		active.roundI8(n, &dst[0], &x[0], inverse)
 		dst, x = dst[n:], x[n:]
 	}
 	for i, v := range x {

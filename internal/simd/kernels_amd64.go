@@ -2,7 +2,7 @@ package simd
 
 import "unsafe"
 
-//go:generate sh -c "go run ./gen > kernels_amd64.s"
+//go:generate sh -c "go run ./gen amd64 > kernels_amd64.s"
 
 // The parameters of assembler functions are flat: assembler reads them from the stack
 // by their offsets. Strides are in elements; acc is 1 to add to C or y, otherwise 0.

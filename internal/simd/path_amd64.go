@@ -86,9 +86,11 @@ var avx512 = kernels{
 	},
 	widenBF16: widenBF16512,
 	widenF16:  widenF16512,
+	roundBF16: roundBF16_512,
+	roundI8:   roundI8_512,
 	pause:     pause,
 	peak:      peak512,
-	peakWidth: 16,
+	peakOps:   12 * 16,
 	vectors: vectors{
 		expSum:     expSum512,
 		max:        max512,
@@ -121,7 +123,7 @@ var avx2 = kernels{
 	widenF16:  widenF16256,
 	pause:     pause,
 	peak:      peak256,
-	peakWidth: 8,
+	peakOps:   12 * 8,
 	vectors: vectors{
 		expSum:     expSum256,
 		max:        max256,
@@ -150,9 +152,3 @@ var movesAVX2 = moves{
 	addDoubles:    addDoubles,
 	narrowScaled:  narrowScaled,
 }
-
-// roundBF16 and roundI8 round n values, n a multiple of 16. They need AVX-512.
-var (
-	roundBF16 = roundBF16_512
-	roundI8   = roundI8_512
-)

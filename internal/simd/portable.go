@@ -30,7 +30,7 @@ func mulPortable1(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int,
 	for x, v := range av {
 		row := bv[x*Width : x*Width+Width : x*Width+Width]
 		for j, w := range row {
-			sum[j] += v * w
+			sum[j] += float32(v * w)
 		}
 	}
 	store(c, &sum, acc)
@@ -41,7 +41,7 @@ func mulPortableHalf(k int, a *float32, b unsafe.Pointer, c *float32, acc int, w
 	av, bv := unsafe.Slice(a, k), unsafe.Slice((*uint16)(b), k*Width)
 	for x, v := range av {
 		for j, w := range bv[x*Width : x*Width+Width] {
-			sum[j] += v * widen(w)
+			sum[j] += float32(v * widen(w))
 		}
 	}
 	store(c, &sum, acc)

@@ -209,5 +209,5 @@ func Peak(n int) float64 {
 		return 0
 	}
 	active.peak(n)
-	return float64(n) * 12 * float64(active.peakWidth) * 2
+	return 2 * float64(n) * float64(active.peakOps)
 }

@@ -128,7 +128,7 @@ func SumSquares(x []float32) float64 {
 		x = x[n:]
 	}
 	for _, v := range x {
-		sum += float64(v) * float64(v)
+		sum += float64(v) * float64(v) // an exact product
 	}
 	return sum
 }
@@ -191,9 +191,9 @@ func RowSums(w []float32) (sum, place, log float64) {
 	for j, v := range w[from:] {
 		x := float64(v)
 		s[0] += x
-		s[1] += x * float64(from+j)
+		s[1] += float64(x * float64(from+j))
 		if v > 0 {
-			s[2] += x * math.Log2(x)
+			s[2] += float64(x * math.Log2(x))
 		}
 	}
 	return s[0], s[1], s[2]

@@ -63,7 +63,8 @@ func TestVectorsAgainstFloat64(t *testing.T) {
 			}
 			wide, sums := make([]float64, n+1), make([]float64, n+1)
 			for i, v := range y {
-				wide[i], sums[i] = 0.1*float64(i), 0.1*float64(i)+float64(v)
+				wide[i] = float64(0.1 * float64(i))
+				sums[i] = wide[i] + float64(v)
 			}
 			if AddWide(wide[:n], y); !slices.Equal(wide, sums) {
 				t.Fatalf("AddWide of %d: %v, want %v", n, wide, sums)

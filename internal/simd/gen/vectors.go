@@ -478,7 +478,8 @@ func (w width) peak() {
 	w.end("")
 }
 
-func vectors() {
+// tables writes the constants of the operations on vectors.
+func tables() {
 	data()
 	line("DATA siluc<>+0(SB)/4, $0x42a00000 // 80")
 	line("DATA siluc<>+4(SB)/4, $0x53800000 // 2^40")
@@ -493,6 +494,10 @@ func vectors() {
 	}
 	line("GLOBL places<>(SB), RODATA|NOPTR, $72")
 	line("")
+}
+
+func vectors() {
+	tables()
 	for _, w := range widths {
 		w.expSum()
 		w.max()

@@ -1,0 +1,80 @@
+package simd
+
+import (
+	"os"
+	"unsafe"
+)
+
+func init() {
+	dotProd, bf16 := features()
+	if bf16 {
+		neon.dotBF16 = []kernel{
+			{6, 16, dotBF16NEONx6},
+			{4, 16, dotBF16NEONx4},
+			{2, 32, dotBF16NEONx2},
+			{1, 32, dotBF16NEONx1},
+		}
+	}
+	if dotProd {
+		neon.dotI8 = []kernel{{4, 16, dotI8NEONx4}, {2, 16, dotI8NEONx2}, {1, 16, dotI8NEONx1}}
+	}
+	if os.Getenv("ATTNSCOPE_CPU") != "portable" {
+		active = neon
+	}
+}
+
+// paths lists the names of the sets that this processor can run, the fastest last.
+// Every arm64 processor that Go supports has NEON.
+func paths() []string { return []string{"portable", "neon"} }
+
+func byName(name string) kernels {
+	if name == "neon" {
+		return neon
+	}
+	return portable
+}
+
+var neon = kernels{
+	name: "neon",
+	f32:  []kernel{{6, 16, mulNEONx6}, {4, 16, mulNEONx4}, {3, 32, mulNEONx3}, {2, 32, mulNEONx2}, {1, 32, mulNEONx1}},
+	bf16: []kernel{{4, 16, mulBF16NEONx4}, {3, 32, mulBF16NEONx3}, {2, 32, mulBF16NEONx2}, {1, 32, mulBF16NEONx1}},
+	f16:  []kernel{{4, 16, mulF16NEONx4}, {3, 32, mulF16NEONx3}, {2, 32, mulF16NEONx2}, {1, 32, mulF16NEONx1}},
+
+	unpack: [4]func(groups, size int, b unsafe.Pointer, dst *float32){
+		unpackQ4F16NEON, unpackQ4F32NEON, unpackQ8F16NEON, unpackQ8F32NEON,
+	},
+	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
+		gemvQ4F16NEON, gemvQ4F32NEON, gemvQ8F16NEON, gemvQ8F32NEON,
+	},
+	widenBF16: widenBF16NEON,
+	widenF16:  widenF16NEON,
+	roundBF16: roundBF16NEON,
+	roundI8:   roundI8NEON,
+	pause:     pauseNEON,
+	peak:      peakNEON,
+	peakOps:   24 * 4,
+	vectors: vectors{
+		expSum:     expSumNEON,
+		max:        maxNEON,
+		scale:      scaleNEON,
+		axpy:       axpyNEON,
+		sumRows:    sumRowsNEON,
+		siluMul:    siluMulNEON,
+		sumSquares: sumSquaresNEON,
+		mulScaled:  mulScaledNEON,
+		addFixed:   addFixedNEON,
+		addWide:    addWideNEON,
+		rowSums:    rowSumsNEON,
+	},
+	moves: moves{
+		joinPlanes:    joinPlanesNEON,
+		joinHalves:    joinHalvesNEON,
+		pack8:         pack8NEON,
+		between:       betweenNEON,
+		countNotBelow: countNotBelowNEON,
+		countBoth:     countBothNEON,
+		sumWhere:      sumWhereNEON,
+		addDoubles:    addDoublesNEON,
+		narrowScaled:  narrowScaledNEON,
+	},
+}
