@@ -101,7 +101,8 @@ ARM64 = GOARCH=arm64 CGO_ENABLED=0
 ARM64_SKIP = TestModelFileThatShrinks|TestSmolLM2AgainstReference
 test-arm64: ## test the kernels for arm64 and the small models in an emulator, qemu-user; three minutes
 	$(ARM64) $(GO) vet ./internal/simd ./engine/cpu
-	$(ARM64) $(GO) test -count=1 -exec $(QEMU) ./internal/simd ./internal/topk ./engine/cpu
+	GO=$(GO) .ci/fused
+	$(ARM64) $(GO) test -count=1 -exec $(QEMU) ./internal/simd ./internal/topk ./engine/cpu ./engine/tensor ./snapkv
 	$(ARM64) $(GO) test -count=1 -exec '$(QEMU) -cpu cortex-a72' ./internal/simd
 	$(ARM64) $(GO) test -count=1 -exec $(QEMU) -skip '$(ARM64_SKIP)' ./engine/model
 

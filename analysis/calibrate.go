@@ -198,17 +198,17 @@ func fit(loss Loss, list []Point) Calibration {
 	sxy := 0.0
 	sxx := 0.0
 	for i := range xs {
-		sxy += (xs[i] - mx) * (ys[i] - my)
-		sxx += (xs[i] - mx) * (xs[i] - mx)
+		sxy += float64((xs[i] - mx) * (ys[i] - my))
+		sxx += float64((xs[i] - mx) * (xs[i] - mx))
 	}
 	if sxx > 0 {
 		c.Slope = sxy / sxx
 	}
-	c.Intercept = my - c.Slope*mx
+	c.Intercept = my - float64(c.Slope*mx)
 	c.Fit = []float64{c.Intercept, c.Slope}
 	residuals := make([]float64, len(list))
 	for i, p := range list {
-		residuals[i] = math.Log(max(p.Y, loss.least())) - c.Intercept - c.Slope*math.Log(max(p.X, c.Least))
+		residuals[i] = math.Log(max(p.Y, loss.least())) - c.Intercept - float64(c.Slope*math.Log(max(p.X, c.Least)))
 	}
 	slices.Sort(residuals)
 	for i := range residualQuantiles {

@@ -109,7 +109,7 @@ func (c *Calibration) predict(x []float64, n int, risk float64) prediction {
 	values := make([]float64, (n-len(x))*residuals, n*residuals) // the others lose nothing
 	sum := 0.0
 	for _, v := range x {
-		center := c.Intercept + c.Slope*math.Log(max(v, c.Least))
+		center := c.Intercept + float64(c.Slope*math.Log(max(v, c.Least)))
 		for _, r := range c.ResidualQuantiles {
 			loss := math.Exp(center + r)
 			if c.Loss == LossAgreement {

@@ -47,9 +47,9 @@ func pearson(x, y []float64) float64 {
 	xx := 0.0
 	yy := 0.0
 	for i := range x {
-		xy += (x[i] - mx) * (y[i] - my)
-		xx += (x[i] - mx) * (x[i] - mx)
-		yy += (y[i] - my) * (y[i] - my)
+		xy += float64((x[i] - mx) * (y[i] - my))
+		xx += float64((x[i] - mx) * (x[i] - mx))
+		yy += float64((y[i] - my) * (y[i] - my))
 	}
 	if xx == 0 || yy == 0 {
 		return math.NaN()

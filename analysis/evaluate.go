@@ -344,16 +344,16 @@ func length(x, gram []float64) float64 {
 	sum := 0.0
 	if gram == nil {
 		for _, v := range x {
-			sum += v * v
+			sum += float64(v * v)
 		}
 		return math.Sqrt(sum)
 	}
 	for i, v := range x {
 		dot := 0.0
 		for k, g := range gram[i*len(x) : (i+1)*len(x)] {
-			dot += g * x[k]
+			dot += float64(g * x[k])
 		}
-		sum += v * dot
+		sum += float64(v * dot)
 	}
 	return math.Sqrt(max(0, sum))
 }

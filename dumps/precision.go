@@ -130,7 +130,7 @@ func newRounding(absolute, relative float64, least int) *Rounding {
 	for e := range drop {
 		unit := math.Ldexp(1, e-127) // weights in [unit, 2 unit)
 		m := 10
-		for m > least && unit*math.Ldexp(1, -m) <= absolute+relative*unit { // error at m-1 bits
+		for m > least && unit*math.Ldexp(1, -m) <= absolute+float64(relative*unit) { // error at m-1 bits
 			m--
 		}
 		drop[e] = uint8(13 + 10 - m)

@@ -124,7 +124,7 @@ func longest(x []float32, dim int) float64 {
 	for ; len(x) >= dim; x = x[dim:] {
 		sum := 0.0
 		for _, v := range x[:dim] {
-			sum += float64(v) * float64(v)
+			sum += float64(v) * float64(v) // an exact product
 		}
 		top = max(top, sum)
 	}

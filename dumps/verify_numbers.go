@@ -145,7 +145,7 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 		query := l.queries[ph][((row0+row)*m.Heads+head)*m.HeadDim:][:m.HeadDim]
 		keys.Key(key, top)
 		want := m.score(query, key) - math.Log(float64(x[top]))
-		if !(math.Abs(want-float64(lse[row])) <= tolerance+1e-4*math.Abs(want)) {
+		if !(math.Abs(want-float64(lse[row])) <= tolerance+float64(1e-4*math.Abs(want))) {
 			return fmt.Sprintf("row %d: log-sum-exp %.4f, its queries and keys give %.4f", row0+row, lse[row], want)
 		}
 	}
@@ -156,7 +156,7 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 func (m *ModelInfo) score(query, key []float32) float64 {
 	score := 0.0
 	for d, v := range query {
-		score += float64(v) * float64(key[d])
+		score += float64(v) * float64(key[d]) // an exact product
 	}
 	score *= m.Scale
 	if m.SoftCap > 0 {

@@ -169,7 +169,7 @@ func variation(rows []float32, n, keys, prefix int) float64 {
 	mean := float64(n*k) / float64(size)
 	sum := 0.0
 	for _, c := range count {
-		sum += (c - mean) * (c - mean)
+		sum += float64((c - mean) * (c - mean))
 	}
 	return math.Sqrt(sum/float64(size)) / mean
 }

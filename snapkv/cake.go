@@ -31,7 +31,7 @@ func scoreCake(l *Layer, c Config) ([][]float64, error) {
 	for h := range scores {
 		score, variance := windowMoments(l, c, h)
 		for j := range score {
-			score[j] += cakeGamma * variance[j]
+			score[j] += float64(cakeGamma * variance[j])
 		}
 		var err error
 		if scores[h], err = Pool(score, c.Kernel, c.Pooling); err != nil {
@@ -48,7 +48,7 @@ func cakeStat(l *Layer, c Config) float64 {
 		mean, variance := windowMoments(l, c, h)
 		for j := range mean {
 			if mean[j] > 0 {
-				entropy -= mean[j] * math.Log(mean[j])
+				entropy -= float64(mean[j] * math.Log(mean[j]))
 			}
 			spread += variance[j]
 		}
@@ -83,13 +83,13 @@ func windowMoments(l *Layer, c Config, h int) (mean, variance []float64) {
 		for j := range mean {
 			v := float64(row[j])
 			mean[j] += v
-			variance[j] += v * v
+			variance[j] += v * v // an exact product
 		}
 	}
 	w := float64(c.Window)
 	for j := range mean {
 		mean[j] /= w
-		variance[j] = math.Max(0, variance[j]/w-mean[j]*mean[j])
+		variance[j] = math.Max(0, variance[j]/w-float64(mean[j]*mean[j]))
 	}
 	return mean, variance
 }

@@ -35,7 +35,7 @@ func shareHeadKV(scores [][]float64, total, layer int, c Config) ([]int, error) 
 	pool := float64(even/2) * float64(len(scores)*len(c.HeadScores))
 	budgets := make([]int, len(scores))
 	for h, v := range c.HeadScores[layer] {
-		budgets[h] = min(len(scores[h]), even-even/2+int(v/max(sum, 1e-30)*pool+0.5))
+		budgets[h] = min(len(scores[h]), even-even/2+int(float64(v/max(sum, 1e-30)*pool)+0.5))
 	}
 	return budgets, nil
 }

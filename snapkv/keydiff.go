@@ -35,8 +35,8 @@ func scoreKeyDiff(l *Layer, c Config) ([][]float64, error) {
 		dot := 0.0
 		square := 0.0
 		for d, v := range k {
-			dot += float64(v) * mean[kv][d]
-			square += mean[kv][d] * mean[kv][d]
+			dot += float64(float64(v) * mean[kv][d])
+			square += float64(mean[kv][d] * mean[kv][d])
 		}
 		return -dot / math.Max(norm(k)*math.Sqrt(square), 1e-12)
 	}), nil

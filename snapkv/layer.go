@@ -34,7 +34,7 @@ func (l *Layer) value(j, kv int) []float32 {
 func norm(x []float32) float64 {
 	sum := 0.0
 	for _, v := range x {
-		sum += float64(v) * float64(v)
+		sum += float64(v) * float64(v) // an exact product
 	}
 	return math.Sqrt(sum)
 }

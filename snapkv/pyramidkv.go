@@ -35,7 +35,7 @@ func sharePyramid(stats []float64, c Config) []int {
 		if layers > 1 {
 			depth = float64(i) / float64(layers-1)
 		}
-		budgets[i] = int(math.Round(first - (first-last)*depth))
+		budgets[i] = int(math.Round(first - float64((first-last)*depth)))
 	}
 	return budgets
 }

@@ -92,7 +92,7 @@ func (s *States) vote(head, window int) ([]float64, error) {
 		for j := range visible {
 			sum := float32(0)
 			for d, v := range keys[j*s.Dim : (j+1)*s.Dim] {
-				sum += q[d] * v
+				sum += float32(q[d] * v)
 			}
 			row[j] = s.Round(s.Round(sum) / root)
 			if v := row[j]; v-v != 0 {

@@ -89,7 +89,7 @@ func divergence(p, q []float32) float64 {
 	sum := 0.0
 	for i, lp := range p {
 		if lp != q[i] {
-			sum += math.Exp(float64(lp)) * float64(lp-q[i])
+			sum += float64(math.Exp(float64(lp)) * float64(lp-q[i]))
 		}
 	}
 	return max(0, sum)

@@ -181,7 +181,7 @@ func (st *HeadStats) add(row []float32, position int) {
 	row = row[:position+1]
 	total, place, log := simd.RowSums(row)
 	st.Entropy -= log
-	st.Distance += float64(position)*total - place
+	st.Distance += float64(float64(position)*total) - place
 	for _, w := range row[:min(SinkKeys, position+1)] {
 		st.Sink += float64(w)
 	}

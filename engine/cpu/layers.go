@@ -23,7 +23,7 @@ func LayerNorm(dst, x, weight, bias []float32, eps float32) {
 	mean := sum / float64(len(x))
 	for _, v := range x {
 		d := float64(v) - mean
-		squares += d * d
+		squares += float64(d * d)
 	}
 	scale := 1 / math.Sqrt(squares/float64(len(x))+float64(eps))
 	dst = dst[:len(x)]
@@ -79,7 +79,7 @@ func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 func geluTanh(dst, gate []float32, s *Scratch) {
 	e := s.Floats(len(gate))
 	for i, g := range gate {
-		inner := 0.7978845608028654 * (g + 0.044715*g*g*g)
+		inner := 0.7978845608028654 * (g + float32(0.044715*g*g*g))
 		e[i] = -2 * max(min(inner, 40), -40)
 	}
 	simd.ExpSum(e, 0)
@@ -106,15 +106,15 @@ func Rope(x, cos, sin []float32, pairing Pairing) {
 	if pairing == Adjacent {
 		for i, c := range cos {
 			a, b := x[2*i], x[2*i+1]
-			x[2*i] = a*c - b*sin[i]
-			x[2*i+1] = b*c + a*sin[i]
+			x[2*i] = float32(a*c) - float32(b*sin[i])
+			x[2*i+1] = float32(b*c) + float32(a*sin[i])
 		}
 		return
 	}
 	lo, hi := x[:n], x[n:2*n]
 	for i, c := range cos {
 		a, b := lo[i], hi[i]
-		lo[i] = a*c - b*sin[i]
-		hi[i] = b*c + a*sin[i]
+		lo[i] = float32(a*c) - float32(b*sin[i])
+		hi[i] = float32(b*c) + float32(a*sin[i])
 	}
 }

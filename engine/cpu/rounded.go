@@ -204,7 +204,7 @@ func (rp *roundedPanels) mulPanel(c Mat, a roundedRows, panel int, acc bool, s *
 	for i := range c.Rows {
 		for j := range c.Cols {
 			o := panel*simd.Width + j
-			v := a.step[i] * rp.step[o] * float32(sums[i*simd.Width+j]-128*rp.sums[o])
+			v := float32(a.step[i] * rp.step[o] * float32(sums[i*simd.Width+j]-128*rp.sums[o]))
 			if acc {
 				v += c.Data[i*c.Stride+j]
 			}

@@ -121,7 +121,7 @@ func (s *step) join(h, worker int) {
 			continue
 		}
 		factor := float32(math.Exp(float64(x[s.ValueDim] - top)))
-		total += x[s.ValueDim+1] * factor
+		total += float32(x[s.ValueDim+1] * factor)
 		simd.AddScaled(o, x, factor)
 		x[s.ValueDim] = factor // of the weights below
 	}

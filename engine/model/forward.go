@@ -262,7 +262,7 @@ func (s *cpuSequence) addNormed(x, h, norm []float32, n int) {
 			cpu.RMSNorm(row, row, norm, s.config.NormEps)
 		}
 		for j, v := range row {
-			x[i*d+j] += by * v
+			x[i*d+j] += float32(by * v)
 		}
 	})
 }

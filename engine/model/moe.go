@@ -236,7 +236,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 		for i, r := range list {
 			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
-				dst[j] += r.weight * v
+				dst[j] += float32(r.weight * v)
 			}
 		}
 	}
@@ -254,11 +254,11 @@ func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
 	for i := range n {
 		gate := 0.0
 		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {
-			gate += float64(v) * float64(w.sharedGate[j])
+			gate += float64(v) * float64(w.sharedGate[j]) // an exact product
 		}
 		share := float32(1 / (1 + math.Exp(-gate)))
 		for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
-			out[i*c.Hidden+j] += share * v
+			out[i*c.Hidden+j] += float32(share * v)
 		}
 	}
 }

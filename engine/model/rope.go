@@ -435,7 +435,7 @@ func (r *Rope) yarn(p *fields, original float64) {
 		if factor <= 1 {
 			return 1
 		}
-		return 0.1*m*math.Log(factor) + 1
+		return float64(0.1*m*math.Log(factor)) + 1
 	}
 	if m, all := p.number("mscale", 0), p.number("mscale_all_dim", 0); m != 0 && all != 0 {
 		r.Factor = mscale(m) / mscale(all)

@@ -185,7 +185,7 @@ func decodeQ45K(dst []float32, head, high, qs []byte) {
 	for sub := range 8 {
 		sc, mn := scaleAndMinimum(head[4:16], sub)
 		scale := d * float32(sc)
-		minimum := dmin * float32(mn)
+		minimum := float32(dmin * float32(mn))
 		for j := range 32 {
 			q := qs[sub/2*32+j] >> (4 * (sub % 2)) & 15
 			if high != nil {

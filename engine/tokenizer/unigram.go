@@ -35,7 +35,7 @@ func newLattice(vocab map[string]int32, scores []float64, types []int) *lattice 
 		l.longest = max(l.longest, len(p))
 		l.score[p] = scores[id]
 		if types != nil && types[id] == pieceUserDefined {
-			l.score[p] = l.round(float64(len(p))*most - 0.1)
+			l.score[p] = l.round(float64(float64(len(p))*most) - 0.1)
 		}
 	}
 	return l

@@ -48,7 +48,7 @@ func CutOf(score []float32, k int) Cut {
 func kthOf(score []float32, k int) float32 {
 	n := len(score)
 	at := k * samples / n
-	off := 3*int(math.Sqrt(float64(at)*(1-float64(at)/samples))) + 4
+	off := 3*int(math.Sqrt(float64(at)*(1-float64(at)/samples))) + 4 // an exact product
 	if n < 8*samples || at-off < 1 || at+off > samples {
 		return kthLargest(score, k)
 	}
