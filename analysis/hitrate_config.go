@@ -33,9 +33,11 @@ type HitRateConfig struct {
 	Progress func(Progress)
 }
 
-// Paper is the setting of arXiv:2404.14469v1, section 3.
+// Paper is the setting of arXiv:2404.14469v1, section 3. The window is the one of
+// [snapkv.Default]. Votes are not pooled: a hit rate measures the votes of the window,
+// not a selection method.
 var Paper = HitRateConfig{
-	Windows:    []int{hitrate.PaperWindow},
+	Windows:    []int{snapkv.Default.Window},
 	Tops:       []float64{hitrate.PaperTop},
 	Thetas:     []float64{hitrate.PaperTheta},
 	Span:       128,

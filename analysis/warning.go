@@ -3,6 +3,8 @@ package analysis
 import (
 	"fmt"
 	"slices"
+
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // WarningKind names what a [Warning] is about.
@@ -28,6 +30,9 @@ const (
 	LeftOut
 	// NothingDropped says that a prompt of Tokens tokens is shorter than Capacity.
 	NothingDropped
+	// FewerRows says that a dump recorded fewer prompt rows than the default window has,
+	// so that Window is used.
+	FewerRows
 )
 
 // Warning limits how far a result can be trusted. Fields that its kind does not use
@@ -70,6 +75,9 @@ func (w Warning) String() string {
 	case NothingDropped:
 		return fmt.Sprintf("%s: prompt %q has %d tokens, fewer than capacity %d: nothing is dropped",
 			w.Path, w.Prompt, w.Tokens, w.Capacity)
+	case FewerRows:
+		return fmt.Sprintf("%s: the last %d prompt rows were recorded, fewer than the default window of %d: the window is %d",
+			w.Path, w.Window, snapkv.Default.Window, w.Window)
 	}
 	return w.Reason
 }

@@ -48,9 +48,10 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	}
 	var configs []snapkv.Config
 	for _, n := range capacities {
-		configs = append(configs, snapkv.Config{
-			Window: 32, Capacity: n, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead, Seed: l.Seed,
-		})
+		config := snapkv.Default
+		config.Capacity = n
+		config.Seed = l.Seed
+		configs = append(configs, config)
 	}
 	run := l.decoding(list)
 	run.Methods = snapkv.Methods
@@ -62,7 +63,7 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan := dumps.Plan{WindowRows: 32, MaxNewTokens: reply, Values: true, Store: dumps.StoreFactors}
+	plan := dumps.Plan{WindowRows: snapkv.Default.Window, MaxNewTokens: reply, Values: true, Store: dumps.StoreFactors}
 	path, err := l.capture(ctx, "methods", list, plan)
 	if errors.Is(err, errPlanned) {
 		return nil, l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply, store)

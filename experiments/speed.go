@@ -74,8 +74,8 @@ func speed(ctx context.Context, l *Lab) (any, error) {
 		return nil, err
 	}
 	k := speedCurves(rows)
-	k.Caption = l.caption("capacity %d, window 32; %d tokens decoded; one sequence; %d threads."+
-		" Wall-clock times: they differ from run to run.", capacity, reply, l.Threads)
+	k.Caption = l.caption("capacity %d, window %d; %d tokens decoded; one sequence; %d threads."+
+		" Wall-clock times: they differ from run to run.", capacity, snapkv.Default.Window, reply, l.Threads)
 	if err := l.curves(k, "speed"); err != nil {
 		return nil, err
 	}
@@ -98,9 +98,9 @@ func speed(ctx context.Context, l *Lab) (any, error) {
 // decodeSpeeds measures decoding after random tokens. Compressed caches are left
 // out where a prompt is shorter than the capacity.
 func (l *Lab) decodeSpeeds(ctx context.Context, lengths []int, capacity, reply int) ([]speedRow, error) {
-	byHead := snapkv.Config{
-		Window: 32, Capacity: capacity, Kernel: 5, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead, Seed: l.Seed,
-	}
+	byHead := snapkv.Default
+	byHead.Capacity = capacity
+	byHead.Seed = l.Seed
 	grouped := byHead
 	grouped.Group = snapkv.GroupMean
 	choices := []choice{{"snapkv by query head", "snapkv", byHead}, {"snapkv by kv head", "snapkv", grouped}}

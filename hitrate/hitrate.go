@@ -33,9 +33,8 @@ import (
 
 // Settings of the paper's experiments, v1 section 3.
 const (
-	PaperTop    = 0.05 // share of the prefix that is kept
-	PaperTheta  = 0.05 // a significant weight is above it
-	PaperWindow = 32   // rows of the observation window
+	PaperTop   = 0.05 // share of the prefix that is kept
+	PaperTheta = 0.05 // a significant weight is above it
 )
 
 // Sinks is the number of first positions, the attention sinks, that the baseline of

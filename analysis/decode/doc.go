@@ -4,7 +4,7 @@
 //
 //	err := decode.Run(ctx, decode.Config{
 //		Model: m, Prompts: list, MaxNewTokens: 64,
-//		Methods: snapkv.Methods, Configs: []snapkv.Config{snapkv.Presets["paper"]}, Lenient: true,
+//		Methods: snapkv.Methods, Configs: []snapkv.Config{snapkv.Default}, Lenient: true,
 //	}, func(r decode.Result) error { results = append(results, r); return nil })
 //
 // A [Result] is one prompt decoded from one cache, and [Summarize] averages them over

@@ -26,13 +26,17 @@ func TestAgainstKvpress(t *testing.T) {
 	if err := exec.Command(python, "-c", "import kvpress").Run(); err != nil {
 		t.Skipf("SKIPPED: %s has no kvpress: pip install kvpress, and name the Python in ATTNSCOPE_PYTHON", python)
 	}
+	kvpress, err := snapkv.FindPreset("kvpress")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, c := range []snapkv.Config{
 		{Window: 64, Capacity: 128, Kernel: 5},
 		{Window: 32, Capacity: 200, Kernel: 7},
 		{Window: 16, Capacity: 40, Kernel: 1},
 	} {
-		c.Pooling = snapkv.Presets["kvpress"].Pooling
-		c.Group = snapkv.Presets["kvpress"].Group
+		c.Pooling = kvpress.Pooling
+		c.Group = kvpress.Group
 		path := filepath.Join(t.TempDir(), "states.safetensors")
 		cmd := exec.Command(python, "testdata/kvpress_check.py", path,
 			fmt.Sprint(c.Window), fmt.Sprint(c.Kernel), fmt.Sprint(c.Capacity), fmt.Sprint(i))

@@ -19,9 +19,6 @@ var adviseCapacities = []int{
 	64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 6144, 8192, 12288, 16384,
 }
 
-// adviseWindow is used if neither --window nor --preset is given.
-const adviseWindow = 32
-
 func adviseCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "advise",
@@ -35,10 +32,10 @@ func adviseCommand() *cli.Command {
 			"Advise predicts the loss from the dump; docs/ADVICE.md explains how, and how well. It recommends on\n" +
 			"stderr the smallest cache for which at most --risk of the prompts lose more than the bound, and prints\n" +
 			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries all methods,\n" +
-			"selection by query head and by kv head, capacities from 64 to 16384 and a window of 32. It exits with\n" +
-			"1 if no method keeps the bound.\n\n" +
+			"selection by query head and by kv head, and capacities from 64 to 16384. It exits with 1 if no method\n" +
+			"keeps the bound.\n\n" +
 			"With --calibrate it determines instead which measure of a dump predicts the loss best for your\n" +
-			"model. The losses come from attnscope generate on the same prompts, with the same method flags.",
+			"model. The losses come from attnscope generate on the same prompts, with the same method flags.\n\n" + presetHelp(),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "loss", DefaultText: "none; this or --agreement is required",
@@ -85,6 +82,7 @@ func runAdvise(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	s.fitDumps(c)
 	cfg := analysis.MethodConfig{
 		Methods: s.methods, Configs: s.configs, Thetas: []float64{hitrate.PaperTheta},
 		Lenient: s.all, Seed: c.Uint64("seed"),
@@ -192,21 +190,19 @@ func checkAdvise(c *cli.Context) error {
 	return nil
 }
 
-// setAdviseDefaults sets the window, the capacities and the methods that flags do
+// setAdviseDefaults sets the capacities and the methods that flags do
 // not give.
 func setAdviseDefaults(c *cli.Context) error {
-	if !c.IsSet("window") && !c.IsSet("preset") {
-		if err := c.Set("window", fmt.Sprint(adviseWindow)); err != nil {
+	if !c.IsSet("capacity") {
+		base, err := baseConfig(c)
+		if err != nil {
 			return err
 		}
-	}
-	if !c.IsSet("capacity") {
-		window := snapkv.Presets[c.String("preset")].Window
 		if c.IsSet("window") {
-			window = c.IntSlice("window")[0]
+			base.Window = c.IntSlice("window")[0]
 		}
 		for _, n := range adviseCapacities {
-			if n <= window {
+			if n <= base.Window {
 				continue
 			}
 			if err := c.Set("capacity", fmt.Sprint(n)); err != nil {

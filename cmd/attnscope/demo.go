@@ -16,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
+	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
 )
 
@@ -139,7 +140,7 @@ func demoPrompts(ctx context.Context, tok *tokenizer.Tokenizer) ([]prompts.Promp
 // the command that draws them.
 func demoFigures(c *cli.Context, dump, dir string) error {
 	cfg := figures.HeatmapConfig{
-		Window: 32, Top: analysis.Paper.Tops[0], Theta: analysis.Paper.Thetas[0],
+		Window: snapkv.Default.Window, Top: analysis.Paper.Tops[0], Theta: analysis.Paper.Thetas[0],
 		MinSignificant: analysis.MinSignificant, Replace: true, Formats: []string{"png"}, Origin: origin(c, dump),
 	}
 	cfg.Origin.Arguments = []string{"heatmap", dump, "-o", dir}

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // Flags that several verbs share: each is defined once, with one name, unit and
@@ -45,7 +46,7 @@ var (
 // Flags of the verbs that compute or draw hit rates for one setting.
 var (
 	oneWindowFlag = &cli.IntFlag{
-		Name: "window", Value: hitrate.PaperWindow,
+		Name: "window", Value: snapkv.Default.Window,
 		Usage: "let the last `ROWS` prompt tokens vote (the observation window)",
 	}
 	oneTopFlag = &cli.Float64Flag{

@@ -22,7 +22,7 @@ func generateCommand() *cli.Command {
 		Description: "Generate prints a JSON line for each prompt and cache, the full cache first: the text, its score\n" +
 			"against the reference answers, and perplexity and KL divergence (nats per token) on one reply. That\n" +
 			"reply is the prompt's own if it has one, else the one that the full cache generates. Decoding is\n" +
-			"greedy. --summary prints a table over the prompts instead.",
+			"greedy. --summary prints a table over the prompts instead.\n\n" + presetHelp(),
 		Flags: slices.Concat([]cli.Flag{modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag}, methodFlags, []cli.Flag{
 			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "generate up to `G` reply tokens"},
 			boolFlag("ignore-eos", "keep generating after an end-of-sequence token"),

@@ -86,6 +86,7 @@ func runHeatmap(c *cli.Context) error {
 			return err
 		}
 	}
+	cfg.Window = fittingWindow(c, cfg.Window)
 	bar := newBar(c.App.ErrWriter, "hit rates")
 	cfg.Progress = bar.layers
 	written, err := figures.Heatmaps(c.Context, c.Args().Slice(), out, cfg)

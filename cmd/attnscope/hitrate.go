@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -21,7 +22,7 @@ func hitrateCommand() *cli.Command {
 			"sinks_recent), the best possible one (oracle), the overlap of both sets and the kept share of the\n" +
 			"attention (mass). docs/MEASURES.md defines all columns.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.IntSliceFlag{Name: "window", DefaultText: "32", Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
+			&cli.IntSliceFlag{Name: "window", DefaultText: fmt.Sprint(snapkv.Default.Window), Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
 			&cli.Float64SliceFlag{
 				Name: "top", DefaultText: "0.05",
 				Usage: "keep a share `P` of the prefix, from 0 to 1 (repeatable)",
@@ -76,6 +77,9 @@ func runHitrate(c *cli.Context) error {
 	}
 	if err := checkTable(c); err != nil {
 		return err
+	}
+	if !c.IsSet("window") {
+		cfg.Windows = []int{fittingWindow(c, cfg.Windows[0])}
 	}
 	onScreen := tableFormat(c) == "table" && !c.Bool("wide")
 	cfgs := []analysis.HitRateConfig{cfg}

@@ -20,6 +20,7 @@ func runIndices(c *cli.Context, s selections) error {
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
 		return err
 	}
+	s.fitDumps(c)
 	r, err := openDump(c, c.Args().First())
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -31,8 +32,8 @@ var methodFlags = []cli.Flag{
 		Usage: "merge the votes of the query heads of a kv head: mean, max or sum; head: do not merge",
 	},
 	&cli.StringFlag{
-		Name: "preset", Value: "class",
-		Usage: "settings that the flags above override: " + strings.Join(snapkv.PresetNames(), ", "),
+		Name: "preset", Value: "default",
+		Usage: "take the settings that no flag gives from a preset: " + strings.Join(snapkv.PresetNames(), ", "),
 	},
 	&cli.StringFlag{
 		Name:  "head-scores",
@@ -42,8 +43,38 @@ var methodFlags = []cli.Flag{
 	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "let chunkkv keep chunks of `N` positions"},
 }
 
+// presetHelp is the part of the help that lists the presets.
+func presetHelp() string {
+	var b strings.Builder
+	b.WriteString("Settings come from --preset; each flag overrides one of them:\n\n")
+	const line = "   %-16s %6v %9v %7v  %-8s %-6s %s\n"
+	fmt.Fprintf(&b, line, "preset", "window", "capacity", "kernel", "pooling", "group", "from")
+	for _, p := range snapkv.Presets {
+		c := p.Config
+		fmt.Fprintf(&b, line, p.Name, c.Window, c.Capacity, c.Kernel, c.Pooling, c.Group, p.Source)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
 func presetInts(name, usage string) *cli.IntSliceFlag {
 	return &cli.IntSliceFlag{Name: name, Usage: usage, DefaultText: "the preset's"}
+}
+
+// fittingWindow returns window, unless it is the default and the dumps named as
+// arguments lack rows for it: then it returns a smaller one and prints a note. It also
+// returns window if a dump cannot be read, which the verb will report.
+func fittingWindow(c *cli.Context, window int) int {
+	if c.IsSet("window") || c.IsSet("preset") {
+		return window
+	}
+	fitting, warnings, err := analysis.DefaultWindow(c.Args().Slice())
+	if err != nil {
+		return window
+	}
+	for _, w := range warnings {
+		notef(c, "%s", w)
+	}
+	return fitting
 }
 
 // selections are the methods and settings that methodFlags ask for.
@@ -96,11 +127,22 @@ func selectionsOf(c *cli.Context) (selections, error) {
 	return s, nil
 }
 
+// fitDumps gives the selections the window that fits the dumps; see [fittingWindow].
+func (s *selections) fitDumps(c *cli.Context) {
+	window := fittingWindow(c, s.configs[0].Window)
+	if c.IsSet("window") {
+		return
+	}
+	for i := range s.configs {
+		s.configs[i].Window = window
+	}
+}
+
 // baseConfig is the preset with the flags that take one value.
 func baseConfig(c *cli.Context) (snapkv.Config, error) {
-	base, ok := snapkv.Presets[c.String("preset")]
-	if !ok {
-		return base, usagef("--preset %q: want one of %s", c.String("preset"), strings.Join(snapkv.PresetNames(), ", "))
+	base, err := snapkv.FindPreset(c.String("preset"))
+	if err != nil {
+		return base, usagef("--%v", err)
 	}
 	if c.IsSet("group") {
 		base.Group = snapkv.Group(c.String("group"))

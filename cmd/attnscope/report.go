@@ -45,6 +45,7 @@ func runReport(c *cli.Context) error {
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
 		return err
 	}
+	cfg.Window = fittingWindow(c, cfg.Window)
 	warnings, err := report.WriteFile(c.Context, out, c.Args().Slice(), cfg)
 	for _, w := range warnings {
 		warnf(c, "%s", w)

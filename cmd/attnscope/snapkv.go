@@ -23,7 +23,7 @@ func snapkvCommand() *cli.Command {
 		Description: "Each method selects positions of the prompts in the dumps. The table says how much of the reply's\n" +
 			"attention lies on the kept positions, and what the loss does to the output of a head;\n" +
 			"docs/MEASURES.md defines all columns. --indices writes the positions themselves. --states compresses\n" +
-			"tensors of your own with SnapKV, to compare with another implementation.",
+			"tensors of your own with SnapKV, to compare with another implementation.\n\n" + presetHelp(),
 		Flags: slices.Concat(methodFlags, []cli.Flag{
 			&cli.Float64SliceFlag{
 				Name: "theta", DefaultText: "0.05",
@@ -73,6 +73,7 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
+	s.fitDumps(c)
 	if c.String("model") != "" {
 		if cfg.Gram, err = outputGrams(c); err != nil {
 			return err

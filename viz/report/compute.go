@@ -136,13 +136,10 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 	}
 	cfg := analysis.MethodConfig{Methods: c.methods, Thetas: []float64{n.cfg.Theta}, Span: 128, Lenient: true}
 	for _, capacity := range c.capacities {
-		cfg.Configs = append(cfg.Configs, snapkv.Config{
-			Window:   n.cfg.Window,
-			Capacity: capacity,
-			Kernel:   5,
-			Pooling:  snapkv.AvgPool,
-			Group:    snapkv.GroupHead,
-		})
+		config := snapkv.Default
+		config.Window = n.cfg.Window
+		config.Capacity = capacity
+		cfg.Configs = append(cfg.Configs, config)
 	}
 	var warnings []analysis.Warning
 	var err error

@@ -231,7 +231,7 @@ func (s *Server) readRates(p *params, q layerQuery) analysis.HitRateConfig {
 }
 
 // defaultCapacity is used if a request gives no capacity.
-func defaultCapacity() int { return snapkv.Presets["class"].Capacity }
+func defaultCapacity() int { return snapkv.Default.Capacity }
 
 // capacity reads the capacity of a selection.
 func (p *params) capacity() int { return p.int("capacity", defaultCapacity(), 1, math.MaxInt32) }
@@ -239,7 +239,7 @@ func (p *params) capacity() int { return p.int("capacity", defaultCapacity(), 1,
 // config reads the settings of a selection on a prompt: window, kernel, pooling,
 // group and seed.
 func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
-	c := snapkv.Presets["class"]
+	c := snapkv.Default
 	c.Window = p.int("window", min(c.Window, prompt.WindowRows), 1, max(1, prompt.WindowRows))
 	c.Capacity = capacity
 	c.Kernel = p.kernel(c.Kernel)
