@@ -241,7 +241,7 @@ func (b *bench) dump(path string, store dumps.Store, precision dumps.Precision) 
 	if src.Tokenizer == nil {
 		return 0, src.NoTokenizer
 	}
-	if err := src.Load(); err != nil {
+	if err := src.Load(context.Background()); err != nil {
 		return 0, err
 	}
 	const prompt, reply = 3072, 128

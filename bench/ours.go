@@ -68,7 +68,7 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 			return err
 		}
 		defer src.Close()
-		if err := src.Load(); err != nil {
+		if err := src.Load(context.Background()); err != nil {
 			return err
 		}
 		w.m = src.Model

@@ -8,7 +8,7 @@
 //		return err
 //	}
 //	defer src.Close()
-//	if err := src.Load(); err != nil {
+//	if err := src.Load(ctx); err != nil {
 //		return err
 //	}
 //	header, err := capture.NewHeader(src, plan, list, dumps.Manifest{})

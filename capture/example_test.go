@@ -22,7 +22,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer src.Close()
-	if err := src.Load(); err != nil {
+	if err := src.Load(ctx); err != nil {
 		log.Fatal(err)
 	}
 

@@ -25,7 +25,7 @@ func tiny(t *testing.T, n int) Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(src.Close)
-	if err := src.Load(); err != nil {
+	if err := src.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := src.Config

@@ -23,9 +23,11 @@ type Options struct {
 	// IgnoreConfig names keys of the model's configuration that are not understood and
 	// are ignored. Open fails if the model has no such key.
 	IgnoreConfig []string
-	// Fetched receives the bytes fetched so far and the total while the hub sends the
-	// model; may be nil.
-	Fetched func(done, total int64)
+	// Fetching is told when the hub sends files, as in checkpoint.ResolveOptions; may be
+	// nil.
+	Fetching func() (progress func(done, total int64), end func())
+	// HeadersOnly says that neither Fetch nor Load will be called.
+	HeadersOnly bool
 }
 
 func (o *Options) log(format string, args ...any) {
@@ -34,12 +36,20 @@ func (o *Options) log(format string, args ...any) {
 	}
 }
 
+// resolve returns the options of finding the model.
+func (o *Options) resolve() checkpoint.ResolveOptions {
+	return checkpoint.ResolveOptions{
+		Revision: o.Revision, Offline: o.Offline, Log: o.Log, Fetching: o.Fetching, HeadersOnly: o.HeadersOnly,
+	}
+}
+
 // A Source is an opened model that can be captured: its checkpoint, the
-// configuration and tokenizer read from it, and the device that runs it. The
-// weights are in memory after Load.
+// configuration and tokenizer read from it, and the device that runs it. If the model
+// is on the hub, the checkpoint has only headers until Fetch. The weights are in memory
+// after Load.
 type Source struct {
-	Name       string // as the user gave it
-	Checkpoint *checkpoint.Checkpoint
+	Name       string                 // as the user gave it
+	Checkpoint *checkpoint.Checkpoint // another one after Fetch
 	Config     model.Config
 	Tokenizer  *tokenizer.Tokenizer // nil if the checkpoint has none
 	// NoTokenizer wraps tokenizer.ErrNoTokenizer and says what is missing; it is nil
@@ -48,43 +58,71 @@ type Source struct {
 	Device      model.Device
 	Model       *model.Model // nil before Load
 
+	place   *checkpoint.Place
 	options Options
 }
 
 // Open finds the device and the model. The model is a folder in the hub's layout, a
-// .gguf file, the name of the default model, or a hub id, which is fetched if it is
-// not in the cache. It reads the configuration and the tokenizer, but no weights.
+// .gguf file, the name of the default model, or a hub id. Open reads the configuration,
+// the tokenizer and the names and shapes of the weights. It fails if the model is not
+// supported. If the model is on the hub and not in the cache, Open fetches nothing else.
 func Open(ctx context.Context, name string, o Options) (*Source, error) {
 	device, err := model.FindDevice(o.Device, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	path, err := checkpoint.Resolve(ctx, name, checkpoint.ResolveOptions{
-		Revision: o.Revision, Offline: o.Offline, Log: o.Log, Progress: o.Fetched,
-	})
+	place, err := checkpoint.Locate(ctx, name, o.resolve())
 	if err != nil {
 		return nil, err
 	}
-	ck, err := checkpoint.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &Source{Name: name, Checkpoint: ck, Device: device, options: o}
-	if err := s.read(path); err != nil {
-		ck.Close()
+	s := &Source{Name: name, Device: device, place: place, options: o}
+	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// open opens the checkpoint. Of a model that is still on the hub it checks the tensors,
+// too, so that nothing is fetched in vain.
+func (s *Source) open(ctx context.Context) error {
+	ck, err := s.place.Open(ctx)
+	if err != nil {
+		return err
+	}
+	s.Checkpoint = ck
+	err = s.read()
+	if err == nil && ck.HeadersOnly() {
+		err = model.CheckTensors(ck, s.Config)
+	}
+	if err != nil {
+		ck.Close()
+	}
+	return err
+}
+
+// Path returns the folder or file of the model, or where it will be after Fetch.
+func (s *Source) Path() string { return s.place.Path() }
+
+// Fetch fetches the weights if they are not on this machine, and opens them.
+func (s *Source) Fetch(ctx context.Context) error {
+	if !s.Checkpoint.HeadersOnly() {
+		return nil
+	}
+	if err := s.place.Fetch(ctx); err != nil {
+		return err
+	}
+	return s.open(ctx)
+}
+
 // read reads the configuration and the tokenizer.
-func (s *Source) read(path string) error {
+func (s *Source) read() error {
 	var err error
 	ignore := s.options.IgnoreConfig
 	if s.Config, err = model.ReadConfig(s.Checkpoint, ignore...); err != nil {
 		return err
 	}
-	s.Tokenizer, err = tokenizer.LoadWith(path, tokenizer.Options{IgnoreConfig: ignore})
+	s.Tokenizer, err = tokenizer.Of(s.Checkpoint, tokenizer.Options{IgnoreConfig: ignore})
+	s.NoTokenizer = nil
 	if errors.Is(err, tokenizer.ErrNoTokenizer) {
 		s.NoTokenizer = err
 		err = nil
@@ -95,7 +133,7 @@ func (s *Source) read(path string) error {
 	left := s.Ignored()
 	for _, key := range ignore {
 		if !slices.Contains(left, key) {
-			return fmt.Errorf("%s: no configuration key %s to ignore", path, key)
+			return fmt.Errorf("%s: no configuration key %s to ignore", s.Checkpoint.Path(), key)
 		}
 	}
 	return nil
@@ -112,10 +150,14 @@ func (s *Source) Ignored() []string {
 	return slices.Compact(left)
 }
 
-// Load loads the weights into the memory of the device. If the device was chosen
-// automatically and cannot run the model, Load says so and uses the processor.
-func (s *Source) Load() error {
-	var err error
+// Load fetches the weights, if need be, and loads them into the memory of the device. If
+// the device was chosen automatically and cannot run the model, Load says so and uses
+// the processor.
+func (s *Source) Load(ctx context.Context) error {
+	err := s.Fetch(ctx)
+	if err != nil {
+		return err
+	}
 	s.Model, err = s.load(s.options.Compute)
 	var unsupported *cuda.UnsupportedError
 	if errors.As(err, &unsupported) && s.Device.Auto {

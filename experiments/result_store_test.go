@@ -24,7 +24,7 @@ func TestStoppedDecodingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	if err := src.Load(); err != nil {
+	if err := src.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m := src.Model

@@ -229,7 +229,7 @@ func TestRunChoosesOnCard(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer src.Close()
-			if err := src.Load(); err != nil {
+			if err := src.Load(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			m = src.Model

@@ -44,7 +44,7 @@ func loadModel(t *testing.T, dir string) *model.Model {
 		t.Fatal(err)
 	}
 	t.Cleanup(src.Close)
-	if err := src.Load(); err != nil {
+	if err := src.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return src.Model

@@ -74,7 +74,7 @@ func runCapture(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return dryRun(c, src, cfg, list)
 	}
-	if err := loadSource(src); err != nil {
+	if err := loadSource(c, src); err != nil {
 		return err
 	}
 	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {

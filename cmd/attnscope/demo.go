@@ -98,7 +98,7 @@ func demoCapture(c *cli.Context, dump string) error {
 		plan.MaxNewTokens = 16
 		plan.IgnoreEOS = true
 	}
-	if err := loadSource(src); err != nil {
+	if err := loadSource(c, src); err != nil {
 		return err
 	}
 	cfg := capture.Config{

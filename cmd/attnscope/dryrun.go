@@ -37,11 +37,14 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 			return err
 		}
 	}
+	w := c.App.Writer
+	if src.Checkpoint.HeadersOnly() {
+		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
+	}
 	threads := threadCount(c)
 	need := forecast.Capture(&cfg, src.Config, threads)
 	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
 	total := weights + need.Cache + need.Work + need.Recording
-	w := c.App.Writer
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(total),

@@ -121,7 +121,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	if err := cfg.Check(&src.Config); err != nil {
 		return cfg, err
 	}
-	if err := loadSource(src); err != nil {
+	if err := loadSource(c, src); err != nil {
 		return cfg, err
 	}
 	cfg.Model = src.Model

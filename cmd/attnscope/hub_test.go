@@ -1,69 +1,35 @@
 package main
 
 import (
-	"crypto/sha1"
-	"encoding/json"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/attnscope/attnscope/internal/hubtest"
 )
+
+const weightsFile = "model.safetensors"
 
 // TestHubModel: a hub id is fetched once, captured from, and found again when
 // offline.
 func TestHubModel(t *testing.T) {
-	const commit = "00112233445566778899aabbccddeeff00112233"
-	const dir = "../../engine/model/testdata/qwen3"
-	asked := 0
-	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
-		if name, ok := strings.CutPrefix(r.URL.Path, "/some/tiny/resolve/"+commit+"/"); ok {
-			http.ServeFile(w, r, filepath.Join(dir, filepath.Base(name)))
-			return
-		}
-		if r.URL.Path != "/api/models/some/tiny/revision/main" {
-			http.NotFound(w, r)
-			return
-		}
-		var list []map[string]any
-		for _, name := range []string{"config.json", "model.safetensors"} {
-			data, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				t.Error(err)
-			}
-			sum := sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...))
-			list = append(list, map[string]any{"rfilename": name, "size": len(data), "blobId": fmt.Sprintf("%x", sum)})
-		}
-		json.NewEncoder(w).Encode(map[string]any{"sha": commit, "siblings": list})
-	}))
-	defer hub.Close()
-	home := t.TempDir()
-	t.Setenv("HF_HOME", home)
-	t.Setenv("HF_HUB_CACHE", "")
-	t.Setenv("HF_TOKEN", "")
-	t.Setenv("HF_HUB_OFFLINE", "")
-	t.Setenv("HF_ENDPOINT", hub.URL)
-	want := filepath.Join(home, "hub", "models--some--tiny", "snapshots", commit)
+	hub := hubtest.Serve(t, map[string]string{"some/tiny": "../../engine/model/testdata/qwen3"})
+	want := filepath.Join(hub.Cache, "models--some--tiny", "snapshots", hubtest.Commit)
 	if got := strings.TrimSpace(must(t, "pull", "some/tiny")); got != want {
 		t.Errorf("pulled into %s, want %s", got, want)
 	}
-	before := asked
-	prompts := filepath.Join(home, "p.jsonl")
-	if err := os.WriteFile(prompts, []byte(`{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	dump := filepath.Join(home, "x.attn")
+	before := hub.Requests()
+	prompts := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}`)
+	dump := filepath.Join(t.TempDir(), "x.attn")
 	must(t, "capture", "-m", "some/tiny", "-p", prompts, "-o", dump, "--max-new-tokens", "2")
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	info := must(t, "info", "-m", "some/tiny")
 	if !strings.Contains(info, "qwen3: ") || !strings.Contains(info, "in memory") {
 		t.Errorf("info: %s", info)
 	}
-	if asked != before {
-		t.Errorf("%d requests after the pull", asked-before)
+	if hub.Requests() != before {
+		t.Errorf("%d requests after the pull", hub.Requests()-before)
 	}
 	if code, _, errs := call(t, "pull", "some/other"); code != 1 || !strings.Contains(errs, "some/other") || !strings.Contains(errs, "offline") {
 		t.Errorf("offline, not there: exit %d, %s", code, errs)
@@ -71,5 +37,175 @@ func TestHubModel(t *testing.T) {
 	t.Setenv("HF_HUB_OFFLINE", "")
 	if code, _, errs := call(t, "capture", "-m", "some/other", "-p", prompts, "-o", dump, "--force"); code != 1 || !strings.Contains(errs, "404") {
 		t.Errorf("unknown model: exit %d, %s", code, errs)
+	}
+}
+
+// TestNothingIsFetchedBeforeItIsNeeded: what needs no weights, and what fails before it
+// needs them, fetches none but their headers. A run then fetches them.
+func TestNothingIsFetchedBeforeItIsNeeded(t *testing.T) {
+	model := randomLlama(t, 256, 2)
+	hub := hubtest.Serve(t, map[string]string{"some/llama": model})
+	prompts := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}`)
+	wrong := write(t, "wrong.jsonl", `{"id":"a","input_ids":[1,999]}`)
+	dump := filepath.Join(t.TempDir(), "x.attn")
+	capture := func(prompts string, more ...string) []string {
+		args := []string{"capture", "-m", "some/llama", "-p", prompts, "-o", dump, "--max-new-tokens", "2", "--device", "cpu"}
+		return append(args, more...)
+	}
+	size := func(path string) int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	whole := size(filepath.Join(model, weightsFile))
+	before := int64(0)
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"info", "-m", "some/llama"}, 0, "some/llama: on the hub; its weights are not fetched, safetensors\narchitecture  llama: 2 layers"},
+		{[]string{"info", "-m", "some/llama", "--json"}, 0, `"fetched": false`},
+		{capture(prompts, "--dry-run"), 0, "the weights are not in the hub cache yet"},
+		{capture(wrong, "--dry-run"), 1, "token 1 is 999"},
+		{capture(wrong), 1, "token 1 is 999"},
+		{capture("none.jsonl"), 1, "none.jsonl"},
+		{[]string{"generate", "-m", "some/llama", "-p", wrong}, 1, "token 1 is 999"},
+		{[]string{"tokenize", "-m", "some/llama", "-p", prompts}, 1, "no tokenizer"},
+		{[]string{"submit", "--dry-run", "-m", "some/llama", "-p", prompts, "-o", dump}, 0, "capture"},
+		{[]string{"info", "-m", "some/llama", "--offline"}, 1, "offline mode forbids"},
+	} {
+		code, out, errs := call(t, c.args...)
+		if code != c.code || !strings.Contains(out+errs, c.want) {
+			t.Errorf("%v: exit %d, %s%s, want exit %d and %q", c.args, code, out, errs, c.code, c.want)
+		}
+		sent := hub.Sent(weightsFile)
+		if sent-before > 64<<10 || whole < 1<<20 {
+			t.Errorf("%v: %d of %d bytes of the weights were fetched", c.args, sent-before, whole)
+		}
+		before = sent
+	}
+	local := must(t, "capture", "-m", model, "-p", prompts, "--max-new-tokens", "2", "--device", "cpu", "--dry-run")
+	remote := must(t, capture(prompts, "--dry-run")...)
+	if needs(local) != needs(remote) || needs(local) == "" {
+		t.Errorf("a dry run needs\n%sof a model on the hub, and\n%sof the same model here", needs(remote), needs(local))
+	}
+	before = hub.Sent(weightsFile)
+	must(t, capture(prompts)...)
+	if got := hub.Sent(weightsFile) - before; got < whole || got > whole+64<<10 {
+		t.Errorf("the run fetched %d bytes of weights, want %d", got, whole)
+	}
+	if size(dump) == 0 {
+		t.Error("an empty dump")
+	}
+	if err := os.RemoveAll(hub.Cache); err != nil {
+		t.Fatal(err)
+	}
+	before = hub.Sent(weightsFile)
+	code, _, errs := call(t, capture(prompts, "--resume", "--dry-run")...)
+	if code != 0 || !strings.Contains(errs, "already complete") {
+		t.Errorf("resumed without the weights: exit %d, %s", code, errs)
+	}
+	if got := hub.Sent(weightsFile) - before; got > 64<<10 {
+		t.Errorf("the dry run of a resumed run fetched %d bytes of weights", got)
+	}
+}
+
+// needs returns the lines of a dry run that say how much memory it needs.
+func needs(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "prompts ") || strings.HasPrefix(line, "memory ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// TestUnsupportedModelIsNotFetched: what is wrong with a model is found before its weights
+// are fetched.
+func TestUnsupportedModelIsNotFetched(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(dir string)
+		want   string
+	}{
+		"an unknown family": {func(dir string) { replaceIn(t, dir, "config.json", `"model_type":"llama"`, `"model_type":"lxama"`) }, `model_type "lxama" is not supported`},
+		"an unknown key":    {func(dir string) { replaceIn(t, dir, "config.json", `"rope_theta"`, `"rope_theater":1,"rope_theta"`) }, "rope_theater"},
+		"a missing layer":   {func(dir string) { replaceIn(t, dir, "config.json", `_layers":2`, `_layers":3`) }, "no tensor model.layers.2."},
+		"a broken tokenizer": {func(dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte("{"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "tokenizer.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := randomLlama(t, 256, 2)
+			c.change(dir)
+			hub := hubtest.Serve(t, map[string]string{"some/odd": dir})
+			prompts := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3]}`)
+			for i, args := range [][]string{
+				{"pull", "some/odd"},
+				{"info", "-m", "some/odd"},
+				{"capture", "-m", "some/odd", "-p", prompts, "-o", filepath.Join(t.TempDir(), "x.attn")},
+			} {
+				code, _, errs := call(t, args...)
+				if code != 1 || !strings.Contains(errs, c.want) {
+					t.Errorf("%s: exit %d, %s, want %q", args[0], code, errs, c.want)
+				}
+				if sent := hub.Sent(weightsFile); sent > int64(i+1)*64<<10 {
+					t.Errorf("%s: %d bytes of weights were fetched", args[0], sent)
+				}
+			}
+		})
+	}
+}
+
+// replaceIn replaces a text in a file of a folder.
+func replaceIn(t *testing.T, dir, name, old, with string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		t.Fatalf("%s: no %q", path, old)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, with, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLimitAndTruncation: --limit uses the first prompts, and one warning counts all
+// prompts that were cut.
+func TestLimitAndTruncation(t *testing.T) {
+	model := randomLlama(t, 32, 2)
+	file := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}
+{"id":"b","input_ids":[1,2,3,4,5]}
+{"id":"c","input_ids":[1,2,3]}
+`)
+	args := []string{"capture", "-m", model, "-p", file, "--dry-run", "--device", "cpu", "--max-new-tokens", "2"}
+	for _, c := range []struct {
+		more      []string
+		code      int
+		out, errs string // parts
+		warnings  int
+	}{
+		{[]string{"--limit", "2"}, 0, "prompts    2, 13 prompt tokens", "", 0},
+		{[]string{"--limit", "9"}, 0, "prompts    3, 16 prompt tokens", "", 0},
+		{[]string{"--limit", "0"}, 2, "", "--limit 0: want 1 or more", 0},
+		{
+			[]string{"--max-prompt-tokens", "4", "--truncate", "middle"},
+			0, "prompts    3, 11 prompt tokens",
+			"2 of 3 prompts are longer than --max-prompt-tokens 4: 1 to 4 tokens of each are cut from the middle", 1,
+		},
+		{[]string{"--max-prompt-tokens", "6", "--truncate", "middle"}, 0, "prompts    3, 14 prompt tokens", `prompt "a": 2 tokens cut from the middle`, 1},
+	} {
+		code, out, errs := call(t, append(args, c.more...)...)
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.errs) || strings.Count(errs, "middle") != c.warnings {
+			t.Errorf("%v: exit %d, %s%s, want exit %d, %q, %q", c.more, code, out, errs, c.code, c.out, c.errs)
+		}
 	}
 }

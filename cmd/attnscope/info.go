@@ -97,11 +97,12 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	m := &info.Model
 	p := &info.Plan
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, sizes.Text(info.Bytes))
-	fmt.Fprintf(w, "model      %s (%s, %d layers, %d heads on %d kv heads of %d, vocabulary %d)\n",
-		visible.Line(m.ID), visible.Line(m.Architecture), m.Layers, m.Heads, m.KVHeads, m.HeadDim, m.Vocab)
-	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows; layers %s, heads %s\n",
-		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens,
-		listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
+	fmt.Fprintf(w, "model      %s (%s)\n", visible.Line(m.ID), visible.Line(m.Architecture))
+	fmt.Fprintf(w, "           %s, %s on %s of %d, vocabulary %d\n",
+		count(m.Layers, "layer"), count(m.Heads, "head"), count(m.KVHeads, "kv head"), m.HeadDim, m.Vocab)
+	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows\n",
+		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens)
+	fmt.Fprintf(w, "           layers %s, heads %s\n", listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
 	if ignored := info.Manifest.Ignored; !ignored.IsZero() {
 		fmt.Fprintf(w, "ignored    %s\n", visible.Line(ignored.String()))
@@ -110,12 +111,13 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 		fmt.Fprintf(w, "lacks      %s\n", visible.Line(what))
 	}
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
+	fmt.Fprintf(w, "  %-24s %6s  %5s %-9s  %5s  %s\n", "id", "prompt", "reply", "", "rows", "store")
 	for _, q := range info.Prompts {
 		kind := "generated"
 		if q.Followed {
 			kind = "followed"
 		}
-		fmt.Fprintf(w, "  %-24s %6d prompt tokens, %4d reply tokens %s, %d rows, stored as %s\n",
+		fmt.Fprintf(w, "  %-24s %6d  %5d %-9s  %5d  %s\n",
 			visible.Line(q.ID), q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
 	}
 }

@@ -10,13 +10,14 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // modelInfo is what info prints about a model in addition to its configuration.
 type modelInfo struct {
 	dtypes       map[string]int // number of tensors by type
-	stored       int64          // bytes in the file
+	stored       int64          // bytes of the tensors in the file
 	weights      int64          // bytes in memory
 	cache        int64          // bytes of the cache per token, in float32
 	slidingCount int            // layers with a sliding window
@@ -37,8 +38,9 @@ func infoModel(c *cli.Context) error {
 	}
 	cfg := &src.Config
 	return printJSON(c, map[string]any{
-		"id": src.Name, "path": src.Checkpoint.Path(), "format": src.Checkpoint.Format(), "architecture": cfg.Architecture,
-		"layers": cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
+		"id": src.Name, "path": src.Path(), "fetched": !src.Checkpoint.HeadersOnly(), "format": src.Checkpoint.Format(),
+		"architecture": cfg.Architecture,
+		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
 		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
 		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes,
@@ -57,7 +59,7 @@ func inspectModel(src *capture.Source) modelInfo {
 	for _, name := range src.Checkpoint.Names() {
 		t, _ := src.Checkpoint.Tensor(name)
 		info.dtypes[t.DType.String()]++
-		info.stored += int64(len(t.Data))
+		info.stored += storedBytes(t)
 	}
 	for _, window := range cfg.LayerWindows {
 		if window > 0 {
@@ -70,9 +72,15 @@ func inspectModel(src *capture.Source) modelInfo {
 func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	w := c.App.Writer
 	cfg := &src.Config
-	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, src.Checkpoint.Path(), src.Checkpoint.Format())
-	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, %d heads on %d kv heads of %d, vocabulary %d\n",
-		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Heads, cfg.KVHeads, cfg.HeadDim, cfg.Vocab)
+	where := src.Path()
+	if src.Checkpoint.HeadersOnly() {
+		where = "on the hub; its weights are not fetched"
+	}
+	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, where, src.Checkpoint.Format())
+	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, vocabulary %d\n",
+		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Vocab)
+	fmt.Fprintf(w, "attention     %s on %s of %d\n",
+		count(cfg.Heads, "head"), count(cfg.KVHeads, "kv head"), cfg.HeadDim)
 	if cfg.Experts > 0 {
 		fmt.Fprintf(w, "experts       %s\n", expertsText(cfg))
 	}
@@ -97,6 +105,15 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		tokens = fmt.Sprintf("%d tokens", src.Tokenizer.VocabSize())
 	}
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", tokens, info.chatTemplate)
+}
+
+// storedBytes returns the size of a tensor in its file.
+func storedBytes(t tensor.Tensor) int64 {
+	row, err := t.DType.Bytes(t.Cols())
+	if err != nil { // the file has no such tensor: its header was checked
+		return 0
+	}
+	return int64(row) * int64(t.Rows())
 }
 
 func expertsText(cfg *model.Config) string {

@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
-	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
@@ -27,49 +26,48 @@ func openOn(c *cli.Context, device string) (*capture.Source, error) {
 	if n := c.Int("threads"); n < 0 {
 		return nil, usagef("--threads %d: want 0 or more", n)
 	}
-	name := c.String("model")
-	bar := &lateBar{c: c, title: "fetching " + name}
-	defer bar.close()
-	return capture.Open(c.Context, name, capture.Options{
+	return openNamed(c, c.String("model"), device)
+}
+
+// openNamed opens a model by its name, without its weights.
+func openNamed(c *cli.Context, name, device string) (*capture.Source, error) {
+	o := modelOptions(c, name)
+	o.Device = device
+	return capture.Open(c.Context, name, o)
+}
+
+// modelOptions returns the options of opening a model on the processor.
+func modelOptions(c *cli.Context, name string) capture.Options {
+	return capture.Options{
 		Revision: c.String("revision"), Offline: c.Bool("offline"),
-		Device: device, Compute: c.String("compute"), Threads: c.Int("threads"),
-		Log: func(line string) { notef(c, "%s", line) }, Fetched: bar.bytes,
+		Compute: c.String("compute"), Threads: c.Int("threads"),
+		Log:          func(line string) { notef(c, "%s", line) },
+		Fetching:     func() (func(done, total int64), func()) { return fetchBar(c, name) },
+		HeadersOnly:  c.Command.Name == "info" || c.Bool("dry-run"),
 		IgnoreConfig: c.StringSlice("ignore-config"),
-	})
-}
-
-// resolveModel returns the folder or file of a model, fetching it if need be.
-func resolveModel(c *cli.Context, name string) (string, error) {
-	bar := &lateBar{c: c, title: "fetching " + name}
-	defer bar.close()
-	return checkpoint.Resolve(c.Context, name, checkpoint.ResolveOptions{
-		Revision: c.String("revision"), Offline: c.Bool("offline"),
-		Log: func(line string) { notef(c, "%s", line) }, Progress: bar.bytes,
-	})
-}
-
-// lateBar is a bar that appears with the first byte fetched.
-type lateBar struct {
-	c     *cli.Context
-	title string
-	once  sync.Once
-	bar   *bar
-}
-
-func (l *lateBar) bytes(done, total int64) {
-	l.once.Do(func() { l.bar = newBar(l.c.App.ErrWriter, l.title) })
-	l.bar.bytes(done, total)
-}
-
-func (l *lateBar) close() {
-	if l.bar != nil {
-		l.bar.close()
 	}
 }
 
-// loadSource brings the weights into memory.
-func loadSource(s *capture.Source) error {
-	err := s.Load()
+// fetchBar shows the progress of fetching a model: a bar that appears with the first
+// bytes.
+func fetchBar(c *cli.Context, name string) (progress func(done, total int64), end func()) {
+	var once sync.Once
+	var b *bar
+	progress = func(done, total int64) {
+		once.Do(func() { b = newBar(c.App.ErrWriter, "fetching "+name) })
+		b.bytes(done, total)
+	}
+	end = func() {
+		if b != nil {
+			b.close()
+		}
+	}
+	return progress, end
+}
+
+// loadSource brings the weights into memory. It fetches them, if need be.
+func loadSource(c *cli.Context, s *capture.Source) error {
+	err := s.Load(c.Context)
 	if os.Getenv("GOGC") == "" {
 		// Weights and cache lie outside the heap; sums and waiting blocks do not.
 		debug.SetGCPercent(50)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -23,7 +25,7 @@ func modelsCommand() *cli.Command {
 type architectureInfo struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
-	GGUF  string `json:"gguf,omitempty"`
+	GGUF  string `json:"gguf,omitempty"` // general.architecture; empty: not read from GGUF files
 }
 
 func runModels(c *cli.Context) error {
@@ -33,7 +35,7 @@ func runModels(c *cli.Context) error {
 	}
 	var list []architectureInfo
 	for _, a := range model.Architectures {
-		list = append(list, architectureInfo{a.Name, a.About, a.GGUF})
+		list = append(list, architectureInfo{a.Name, a.About, cmp.Or(a.GGUF, a.SharedGGUF)})
 	}
 	tokenizers := []string{
 		"tokenizer.json (BPE, unigram)", "tokenizer.model (SentencePiece BPE, unigram)", "GGUF vocabularies gpt2, llama, t5",
@@ -45,17 +47,48 @@ func runModels(c *cli.Context) error {
 		})
 	}
 	w := c.App.Writer
+	var lacking []string
+	fmt.Fprintf(w, "%-13s %-11s %s\n", "model_type", "GGUF", "models")
 	for _, a := range list {
-		gguf := ""
-		if a.GGUF != "" {
-			gguf = "; GGUF: " + a.GGUF
+		if a.GGUF == "" {
+			lacking = append(lacking, a.Name)
 		}
-		fmt.Fprintf(w, "%-14s %s%s\n", a.Name, a.About, gguf)
+		fmt.Fprintf(w, "%-13s %-11s %s\n", a.Name, cmp.Or(a.GGUF, "none"), indented(strings.Fields(a.About), 26))
 	}
-	fmt.Fprintf(w, "\nrope           %s\n", strings.Join(model.RopeKinds, ", "))
-	fmt.Fprintf(w, "safetensors    %s\n", strings.Join(tensor.FloatTypes(), ", "))
-	fmt.Fprintf(w, "GGUF           these and %s\n", strings.Join(tensor.BlockTypes(), ", "))
-	fmt.Fprintf(w, "tokenizers     %s\n", strings.Join(tokenizers, "; "))
-	fmt.Fprintf(w, "GGUF's pre     %s\n", strings.Join(tokenizer.GGUFPres(), ", "))
+	fmt.Fprintf(w, "\n%d families; not read from GGUF files: %s\n\n", len(list), strings.Join(lacking, ", "))
+	for _, l := range []struct {
+		name  string
+		items []string
+		sep   string
+	}{
+		{"rope", model.RopeKinds, ", "},
+		{"safetensors", tensor.FloatTypes(), ", "},
+		{"GGUF types", slices.Concat(tensor.FloatTypes(), tensor.BlockTypes()), ", "},
+		{"tokenizers", tokenizers, "; "},
+		{"GGUF's pre", tokenizer.GGUFPres(), ", "},
+	} {
+		fmt.Fprintf(w, "%-13s %s\n", l.name, indented(strings.Fields(strings.Join(l.items, l.sep)), 14))
+	}
 	return nil
+}
+
+// indented joins words to lines of at most 80 columns; the lines after the first are
+// indented.
+func indented(words []string, indent int) string {
+	var b strings.Builder
+	column := indent
+	for i, word := range words {
+		switch {
+		case i == 0:
+		case column+1+len(word) > 80:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
 }

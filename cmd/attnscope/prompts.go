@@ -17,6 +17,7 @@ var promptFlags = []cli.Flag{
 	boolFlag("no-chat-template", "join the text of the messages instead of applying the model's chat template"),
 	&cli.StringFlag{Name: "system", Usage: "put the system message `TEXT` before every chat"},
 	boolFlag("follow", "follow the reference answers (outputs, answers or answer) instead of generating a reply"),
+	&cli.IntFlag{Name: "limit", DefaultText: "all", Usage: "use only the first `N` prompts of the file"},
 	&cli.IntFlag{
 		Name: "max-prompt-tokens", DefaultText: "no limit",
 		Usage: "cut prompts longer than `N` tokens; needs --truncate",
@@ -47,7 +48,7 @@ func misplaced(verb, argument string) error {
 // readPrompts reads and tokenizes the prompt file of -p, and returns the names of the
 // fields that were ignored.
 func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) (list []prompts.Prompt, ignored []string, err error) {
-	if err := checkTruncation(c); err != nil {
+	if err := checkPromptFlags(c); err != nil {
 		return nil, nil, err
 	}
 	set, err := readSet(c)
@@ -62,18 +63,47 @@ func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) (list []prompts.Promp
 		System: c.String("system"), Follow: c.Bool("follow"),
 		MaxPromptTokens: c.Int("max-prompt-tokens"), Truncate: c.String("truncate"),
 	}
+	if n := c.Int("limit"); c.IsSet("limit") {
+		set.Records = set.Records[:min(n, len(set.Records))]
+	}
 	list = make([]prompts.Prompt, 0, len(set.Records))
 	for _, rec := range set.Records {
 		p, err := prompts.Prepare(c.Context, tok, rec, opt)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
 		}
-		if p.Truncated > 0 {
-			warnf(c, "prompt %q: %d tokens cut from the middle", p.ID, p.Truncated)
-		}
 		list = append(list, p)
 	}
+	warnTruncated(c, list)
 	return list, set.Ignored, nil
+}
+
+// warnTruncated says how many prompts were cut, and by how much.
+func warnTruncated(c *cli.Context, list []prompts.Prompt) {
+	var cut []prompts.Prompt
+	least, most := 0, 0
+	for _, p := range list {
+		if p.Truncated == 0 {
+			continue
+		}
+		cut = append(cut, p)
+		most = max(most, p.Truncated)
+		if least == 0 || p.Truncated < least {
+			least = p.Truncated
+		}
+	}
+	switch len(cut) {
+	case 0:
+	case 1:
+		warnf(c, "prompt %q: %s cut from the middle", cut[0].ID, count(most, "token"))
+	default:
+		removed := fmt.Sprintf("%d to %d tokens", least, most)
+		if least == most {
+			removed = count(most, "token")
+		}
+		warnf(c, "%d of %d prompts are longer than --max-prompt-tokens %d: %s of each are cut from the middle",
+			len(cut), len(list), c.Int("max-prompt-tokens"), removed)
+	}
 }
 
 // readSet reads the records of the prompt file of -p.
@@ -88,11 +118,13 @@ func readSet(c *cli.Context) (prompts.Set, error) {
 	return prompts.ReadFile(c.String("prompts"), c.App.Reader, opt)
 }
 
-func checkTruncation(c *cli.Context) error {
+func checkPromptFlags(c *cli.Context) error {
 	limited := c.IsSet("max-prompt-tokens")
 	limit := c.Int("max-prompt-tokens")
 	where := c.String("truncate")
 	switch {
+	case c.IsSet("limit") && c.Int("limit") < 1:
+		return usagef("--limit %d: want 1 or more", c.Int("limit"))
 	case limited && limit < 1:
 		return usagef("--max-prompt-tokens %d: want 1 or more", limit)
 	case where != "" && where != "middle":

@@ -78,7 +78,7 @@ func runReproduce(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return planExperiments(c, lab, list)
 	}
-	if err := loadSource(src); err != nil {
+	if err := loadSource(c, src); err != nil {
 		return err
 	}
 	lab.Model = src.Model

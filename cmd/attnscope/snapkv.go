@@ -158,7 +158,7 @@ func outputGrams(c *cli.Context) (func(layer, head int) []float64, error) {
 	if err := checkMadeBy(src, c.Args().Slice()); err != nil {
 		return nil, err
 	}
-	if err := loadSource(src); err != nil {
+	if err := loadSource(c, src); err != nil {
 		return nil, err
 	}
 	grams, err := src.Model.OutputGrams()

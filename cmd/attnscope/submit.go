@@ -209,6 +209,11 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 		" as much again during the merge",
 		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards),
 		sizes.Text(memory), sizes.Text(need.Disk))
+	if !c.Bool("dry-run") { // the nodes may have no network
+		if err := src.Fetch(c.Context); err != nil {
+			return cluster.Job{}, err
+		}
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return cluster.Job{}, err

@@ -5,7 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/capture"
 )
 
 func tokenizeCommand() *cli.Command {
@@ -27,11 +27,7 @@ func runTokenize(c *cli.Context) error {
 	case !c.IsSet("prompts"):
 		return noPrompts("tokenize")
 	}
-	path, err := resolveModel(c, c.String("model"))
-	if err != nil {
-		return err
-	}
-	tok, err := tokenizer.LoadWith(path, tokenizer.Options{IgnoreConfig: c.StringSlice("ignore-config")})
+	tok, err := capture.OpenTokenizer(c.Context, c.String("model"), modelOptions(c, c.String("model")))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -82,11 +83,8 @@ func runView(c *cli.Context) error {
 func piecesOf(c *cli.Context) (func(h *dumps.Header) func(id int32) string, error) {
 	var given *tokenizer.Tokenizer
 	if name := c.String("model"); name != "" {
-		path, err := resolveModel(c, name)
-		if err != nil {
-			return nil, err
-		}
-		if given, err = tokenizer.Load(path); err != nil {
+		var err error
+		if given, err = capture.OpenTokenizer(c.Context, name, modelOptions(c, name)); err != nil {
 			return nil, err
 		}
 	}

@@ -9,7 +9,8 @@
 //	defer ck.Close()
 //	w, ok := ck.Tensor("model.embed_tokens.weight")
 //
-// [Resolve] finds or fetches a model by its name. Files are not trusted: sizes in headers
+// [Resolve] finds or fetches a model by its name. [Locate] fetches no weights: a model of
+// the hub can be opened with the headers of its files alone. Files are not trusted: sizes in headers
 // are checked against the file before memory is allocated, and errors name the file, the
 // place in it, what was seen and what was expected.
 package checkpoint
@@ -38,7 +39,9 @@ type Checkpoint struct {
 	config       map[string]any
 	generation   map[string]any
 	tensors      map[string]tensor.Tensor
-	mapped       []*mapped // in the order of files
+	mapped       []*mapped // in the order of files; none if only headers were read
+	sums         []string  // hashes of the files that the hub lists, if only headers were read
+	headersOnly  bool
 }
 
 // Open opens a folder in the layout of the hub or a .gguf file. If a GGUF model has
@@ -50,16 +53,22 @@ func Open(path string) (*Checkpoint, error) {
 	}
 	if !fi.IsDir() {
 		if strings.HasSuffix(path, ".gguf") {
-			return openGGUF(path)
+			return openGGUF(path, mapGGUF)
 		}
 		return nil, notModel(path)
 	}
 	if file, err := soleGGUF(path); err != nil {
 		return nil, err
 	} else if file != "" {
-		return openGGUF(file)
+		return openGGUF(file, mapGGUF)
 	}
+	return openFolder(path, func(name string) (*File, error) { return ReadSafetensors(filepath.Join(path, name)) })
+}
+
+// openFolder opens a folder in the layout of the hub. open opens a file of weights.
+func openFolder(path string, open func(name string) (*File, error)) (*Checkpoint, error) {
 	ck := &Checkpoint{path: path, format: "safetensors"}
+	var err error
 	if ck.config, err = readObject(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: it has no config.json: %w", path, err)
 	} else if err != nil {
@@ -69,14 +78,16 @@ func Open(path string) (*Checkpoint, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	files, all, err := openShards(path)
+	files, all, err := openShards(path, open)
 	if err != nil {
 		return nil, err
 	}
 	ck.tensors = all
 	for _, f := range files {
 		ck.files = append(ck.files, f.Path)
-		ck.mapped = append(ck.mapped, f.mapped)
+		if f.mapped != nil {
+			ck.mapped = append(ck.mapped, f.mapped)
+		}
 	}
 	return ck, nil
 }
@@ -137,11 +148,24 @@ func (c *Checkpoint) Names() []string {
 	return list
 }
 
+// HeadersOnly reports whether only the headers of the files were read: the tensors have
+// names, types and shapes, but no data.
+func (c *Checkpoint) HeadersOnly() bool { return c.headersOnly }
+
 // SHA256 returns the hash of the weight file or, if there are several files, the hash
-// of their hashes in the order of their names.
+// of their hashes in the order of their names. Of files that are still on the hub, it
+// takes the hashes that the hub lists.
 func (c *Checkpoint) SHA256() (string, error) {
 	sums := make([][]byte, len(c.files))
 	for i, name := range c.files {
+		if c.headersOnly {
+			sum, err := hex.DecodeString(c.sums[i])
+			if err != nil || len(sum) != sha256.Size {
+				return "", fmt.Errorf("%s: the hub lists no SHA-256 of this file: fetch the model with attnscope pull first", name)
+			}
+			sums[i] = sum
+			continue
+		}
 		f, err := os.Open(name)
 		if err != nil {
 			return "", err

@@ -216,7 +216,7 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(safetensors(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s File
-		if s.parse(data) == nil {
+		if s.parse(data, uint64(len(data))) == nil {
 			for _, n := range s.Names() {
 				x, _ := s.Tensor(n)
 				_, _ = x.Float32()
@@ -229,7 +229,7 @@ func FuzzGGUF(f *testing.F) {
 	f.Add(tinyGGUF())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ck := &Checkpoint{}
-		if ck.parseGGUF(data) == nil {
+		if ck.parseGGUF(data, uint64(len(data))) == nil {
 			for _, n := range ck.Names() {
 				x, _ := ck.Tensor(n)
 				_, _ = x.Float32()

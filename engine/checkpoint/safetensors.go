@@ -16,12 +16,12 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// File is one safetensors file, memory-mapped.
+// File is one safetensors file, memory-mapped, or only its header.
 type File struct {
 	Path     string
 	Metadata map[string]string
 	tensors  map[string]tensor.Tensor
-	mapped   *mapped
+	mapped   *mapped // nil: only the header
 }
 
 // Names returns the names of the tensors in alphabetical order.
@@ -41,7 +41,12 @@ func (f *File) Tensor(name string) (tensor.Tensor, bool) {
 }
 
 // Close unmaps the file.
-func (f *File) Close() error { return f.mapped.close() }
+func (f *File) Close() error {
+	if f.mapped == nil {
+		return nil
+	}
+	return f.mapped.close()
+}
 
 // ReadSafetensors maps a file and checks its header: the dtypes are known, the data of
 // each tensor has the size of its shape, and together they cover the file without holes
@@ -52,7 +57,7 @@ func ReadSafetensors(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{Path: path, mapped: m}
-	if err := m.parse(f.parse); err != nil {
+	if err := m.parse(func(data []byte) error { return f.parse(data, uint64(len(data))) }); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -65,8 +70,9 @@ type placed struct {
 	name   string
 }
 
-// parse reads the header and the tensors of a file.
-func (f *File) parse(data []byte) error {
+// parse reads the header and the tensors of a file of size bytes, of which data are the
+// first. Without the rest, the tensors have no data.
+func (f *File) parse(data []byte, size uint64) error {
 	if len(data) < 8 {
 		return fmt.Errorf("%d bytes, too short for a safetensors file: it is empty or truncated", len(data))
 	}
@@ -74,10 +80,16 @@ func (f *File) parse(data []byte) error {
 	if n > maxHeader {
 		return fmt.Errorf("header of %d bytes, at most %d are read: not a safetensors file", n, maxHeader)
 	}
-	if n > uint64(len(data)-8) {
-		return fmt.Errorf("header of %d bytes in a file of %d: the file is truncated", n, len(data))
+	if n > size-8 {
+		return fmt.Errorf("header of %d bytes in a file of %d: the file is truncated", n, size)
 	}
-	body := data[8+n:]
+	if n > uint64(len(data)-8) {
+		return &moreError{bytes: 8 + n}
+	}
+	body := dataOf{size: size - 8 - n}
+	if uint64(len(data)) == size {
+		body.bytes = data[8+n:]
+	}
 	f.tensors = map[string]tensor.Tensor{}
 	var places []placed
 	header := headerReader{text: data[8 : 8+n]}
@@ -97,7 +109,7 @@ func (f *File) parse(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return checkCover(places, uint64(len(body)))
+	return checkCover(places, body.size)
 }
 
 // checkCover checks that tensors cover size bytes without holes or overlaps.
@@ -119,8 +131,22 @@ func checkCover(places []placed, size uint64) error {
 	return nil
 }
 
+// dataOf is a part of a file; bytes is nil if only the header of the file is there.
+type dataOf struct {
+	bytes []byte
+	size  uint64
+}
+
+// part returns the bytes from lo to hi, or nil if they are not there.
+func (d *dataOf) part(lo, hi uint64) []byte {
+	if d.bytes == nil {
+		return nil
+	}
+	return d.bytes[lo:hi:hi]
+}
+
 // tensor returns the tensor of an entry; body is the data of all tensors.
-func (e *headerEntry) tensor(name string, body []byte) (t tensor.Tensor, err error) {
+func (e *headerEntry) tensor(name string, body dataOf) (t tensor.Tensor, err error) {
 	d := tensor.ParseDType(e.dtype)
 	one, err := d.Bytes(1)
 	if err != nil {
@@ -140,22 +166,22 @@ func (e *headerEntry) tensor(name string, body []byte) (t tensor.Tensor, err err
 	switch {
 	case lo > hi:
 		return t, fmt.Errorf("data_offsets [%d, %d] run backwards", lo, hi)
-	case hi > uint64(len(body)):
+	case hi > body.size:
 		return t, fmt.Errorf("ends at byte %d of the data, the file has %d: the file is truncated; fetch it again",
-			hi, len(body))
+			hi, body.size)
 	case hi-lo != size:
 		return t, fmt.Errorf("%d bytes of data for shape %v of %s, want %d", hi-lo, e.shape, e.dtype, size)
 	}
-	return tensor.Tensor{Name: name, DType: d, Shape: shape, Data: body[lo:hi:hi]}, nil
+	return tensor.Tensor{Name: name, DType: d, Shape: shape, Data: body.part(lo, hi)}, nil
 }
 
 // maxIndex is the largest index of shards that is read, in bytes.
 const maxIndex = 32 << 20
 
 // openShards opens model.safetensors, or else the shards that an index names, as the
-// reference does.
-func openShards(dir string) ([]*File, map[string]tensor.Tensor, error) {
-	f, err := ReadSafetensors(filepath.Join(dir, wholeFile))
+// reference does. open opens a file of the folder.
+func openShards(dir string, open func(name string) (*File, error)) ([]*File, map[string]tensor.Tensor, error) {
+	f, err := open(wholeFile)
 	if err == nil {
 		return []*File{f}, f.tensors, nil
 	}
@@ -169,7 +195,7 @@ func openShards(dir string) ([]*File, map[string]tensor.Tensor, error) {
 		return nil, nil, err
 	}
 	var files []*File
-	all, err := readShards(dir, placement, &files)
+	all, err := readShards(dir, placement, open, &files)
 	if err != nil {
 		for _, f := range files {
 			f.Close()
@@ -200,7 +226,9 @@ func readIndex(index string) (map[string]string, error) {
 // readShards opens the shards of an index in the order of their names, adds them to
 // files, and returns their tensors. A tensor in two shards is an error: they are parts
 // of different models.
-func readShards(dir string, placement map[string]string, files *[]*File) (map[string]tensor.Tensor, error) {
+func readShards(
+	dir string, placement map[string]string, open func(name string) (*File, error), files *[]*File,
+) (map[string]tensor.Tensor, error) {
 	index := filepath.Join(dir, indexFile)
 	where := map[string]string{} // of every tensor that a shard has
 	all := make(map[string]tensor.Tensor, len(placement))
@@ -209,7 +237,7 @@ func readShards(dir string, placement map[string]string, files *[]*File) (map[st
 		if filepath.Base(shard) != shard || shard == ".." || shard == "." {
 			return nil, fmt.Errorf("%s: shard name %q, want a plain file name", index, shard)
 		}
-		f, err := ReadSafetensors(filepath.Join(dir, shard))
+		f, err := open(shard)
 		if err != nil {
 			return nil, err
 		}

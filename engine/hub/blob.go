@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // fetch fetches one file into the cache and links it into the snapshot. report is called
@@ -44,7 +43,7 @@ func (c *Client) fetch(ctx context.Context, m Model, commit string, f *file, rep
 		have = 0
 	}
 	report(have)
-	address := fmt.Sprintf("%s/%s/resolve/%s/%s", c.Endpoint, m.ID, commit, (&url.URL{Path: f.Name}).EscapedPath())
+	address := c.address(m, commit, f.Name)
 	attempts := c.retrying(f.Name)
 	for have < f.bytes() || f.bytes() == 0 {
 		n, err := c.download(ctx, m, address, part, have, f.bytes(), report)
@@ -90,9 +89,13 @@ var errSilent = errors.New("the connection sent no data for too long")
 func (c *Client) download(
 	ctx context.Context, m Model, address, part string, have, size int64, report func(int64),
 ) (n int64, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	resp, err := c.get(ctx, address, have)
+	ctx, watch := c.watchSilence(ctx)
+	defer watch.stop()
+	rest := ""
+	if have > 0 {
+		rest = fmt.Sprintf("bytes=%d-", have)
+	}
+	resp, err := c.get(ctx, address, rest)
 	if err != nil {
 		return 0, err
 	}
@@ -110,12 +113,10 @@ func (c *Client) download(
 	if err != nil {
 		return n, err
 	}
-	timer := time.AfterFunc(c.silence, func() { cancel(errSilent) })
-	defer timer.Stop()
+	body := watch.hear(resp.Body)
 	buf := make([]byte, 256<<10)
 	for {
-		k, err := resp.Body.Read(buf)
-		timer.Reset(c.silence)
+		k, err := body.Read(buf)
 		if have+n+int64(k) > size {
 			out.Close()
 			return n, fmt.Errorf("the hub sends more than the %d bytes that it lists", size)
@@ -130,9 +131,6 @@ func (c *Client) download(
 		}
 		if err == nil {
 			continue
-		}
-		if cause := context.Cause(ctx); cause != nil && err != io.EOF {
-			err = cause
 		}
 		if closed := out.Close(); err == io.EOF {
 			err = closed

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -50,52 +47,11 @@ const atOnce = 4
 // path as Find. An incomplete file is not visible in the cache; the next Pull resumes
 // it. The hash of each file is checked.
 func (c *Client) Pull(ctx context.Context, m Model, revision string) (string, error) {
-	if revision == "" {
-		revision = "main"
-	}
-	if c.Offline {
-		return "", fmt.Errorf("%s: %w (%s), and offline mode forbids fetching it", m.ID, ErrNotCached, c.Cache)
-	}
-	commit, files, err := c.list(ctx, m, revision)
+	s, err := c.Look(ctx, m, revision)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", m.ID, err)
-	}
-	if m.File != "" {
-		list := files
-		files = nil
-		for _, part := range parts(m.File) {
-			at := slices.IndexFunc(list, func(f file) bool { return f.Name == part })
-			if at < 0 {
-				return "", fmt.Errorf("%s: it has no %s%s", m.ID, part, ggufHint(list))
-			}
-			files = append(files, list[at])
-		}
-	} else if files, err = needed(files); err != nil {
-		return "", fmt.Errorf("%s: %w", m.ID, err)
-	}
-	for i := range files {
-		if f := &files[i]; !safePath(f.Name) || !hexadecimal(f.hash()) {
-			return "", fmt.Errorf("%s: the hub lists file %q with hash %q: refused", m.ID, f.Name, f.hash())
-		}
-	}
-	for _, dir := range []string{"blobs", "refs", "snapshots"} {
-		if err := os.MkdirAll(filepath.Join(c.repo(m), dir), 0o755); err != nil {
-			return "", err
-		}
-	}
-	if err := c.fetchAll(ctx, m, commit, files); err != nil {
 		return "", err
 	}
-	if revision != commit {
-		ref := filepath.Join(c.repo(m), "refs", filepath.FromSlash(revision))
-		if err := os.MkdirAll(filepath.Dir(ref), 0o755); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(ref, []byte(commit), 0o644); err != nil {
-			return "", err
-		}
-	}
-	return c.Find(m, commit)
+	return s.Fetch(ctx)
 }
 
 // mostRefused is the number of attempts to list files while connections are refused:
@@ -121,7 +77,7 @@ func (c *Client) list(ctx context.Context, m Model, revision string) (string, []
 }
 
 func (c *Client) listOnce(ctx context.Context, m Model, address string) (string, []file, error) {
-	resp, err := c.get(ctx, address, 0)
+	resp, err := c.get(ctx, address, "")
 	if err != nil {
 		return "", nil, err
 	}

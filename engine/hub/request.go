@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -133,9 +134,50 @@ func mayHaveToken(endpoint, to *url.URL) bool {
 	return upgrade && strings.EqualFold(to.Hostname(), endpoint.Hostname())
 }
 
-// get requests the content of an address from byte from on. It sends the token only to
-// the endpoint, as [mayHaveToken] says.
-func (c *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
+// silence ends a request whose body sends no byte for too long.
+type silence struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	most   time.Duration
+	body   io.Reader
+	timer  *time.Timer
+}
+
+// watchSilence returns the context of a request whose body will be read with hear.
+func (c *Client) watchSilence(ctx context.Context) (context.Context, *silence) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &silence{ctx: ctx, cancel: cancel, most: c.silence}
+}
+
+// hear returns a reader of the body that ends the request after a long silence.
+func (s *silence) hear(body io.Reader) io.Reader {
+	s.body = body
+	s.timer = time.AfterFunc(s.most, func() { s.cancel(errSilent) })
+	return s
+}
+
+// Read reads the body. If the request was ended, the error says why.
+func (s *silence) Read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	s.timer.Reset(s.most)
+	if cause := context.Cause(s.ctx); err != nil && err != io.EOF && cause != nil {
+		err = cause
+	}
+	return n, err
+}
+
+// stop ends the request.
+func (s *silence) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.cancel(nil)
+}
+
+// get requests the content of an address, or a range of it in the form of the header
+// Range, such as "bytes=8-15". It sends the token only to the endpoint, as
+// [mayHaveToken] says.
+func (c *Client) get(ctx context.Context, address, part string) (*http.Response, error) {
 	c.once.Do(func() {
 		c.http = &http.Client{
 			Transport: &http.Transport{
@@ -165,8 +207,8 @@ func (c *Client) get(ctx context.Context, address string, from int64) (*http.Res
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	if from > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	if part != "" {
+		req.Header.Set("Range", part)
 	}
 	return c.http.Do(req)
 }

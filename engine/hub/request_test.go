@@ -184,7 +184,7 @@ func TestTokenNotToHTTP(t *testing.T) {
 	}))
 	defer s.Close()
 	c := &Client{Endpoint: s.URL, Cache: t.TempDir(), Token: "secret", pause: time.Millisecond, silence: time.Second}
-	if resp, err := c.get(t.Context(), s.URL+"/x", 0); err == nil { // prepares c.http
+	if resp, err := c.get(t.Context(), s.URL+"/x", ""); err == nil { // prepares c.http
 		resp.Body.Close()
 	}
 	transport := c.http.Transport.(*http.Transport)

@@ -12,8 +12,12 @@ import (
 // architecture has its own file.
 type Architecture struct {
 	Name  string // model_type of config.json
-	GGUF  string // general.architecture of GGUF metadata; empty: not read from GGUF files
+	GGUF  string // general.architecture of GGUF metadata; empty: see SharedGGUF
 	About string // the models of the family, for the user
+
+	// SharedGGUF is the GGUF name of the family that GGUF files of this one are read as.
+	// If both names are empty, the family is not read from GGUF files.
+	SharedGGUF string
 
 	// Defaults has the values that the family's configuration class in transformers
 	// gives to fields that config.json leaves out. A test compares them with the

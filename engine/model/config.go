@@ -166,7 +166,9 @@ func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 
 // tieHead decides whether the output projection is the embedding matrix. As in
 // transformers, it is not if the checkpoint has an output projection that differs. If
-// the field is missing, the weights decide: the default differs between families.
+// the field is missing, the weights decide: the default differs between families. If
+// only the headers are there, an output projection is taken for the same only if the
+// configuration says so.
 func (c *Config) tieHead(ck *checkpoint.Checkpoint, f *fields) {
 	l := loader{ck: ck, c: c}
 	head, separate := l.find(l.name("head", -1, ".weight"))
@@ -174,6 +176,11 @@ func (c *Config) tieHead(ck *checkpoint.Checkpoint, f *fields) {
 		return
 	}
 	embed, ok := l.find(l.name("embed", -1, ".weight"))
+	if ck.HeadersOnly() {
+		_, said := f.get("tie_word_embeddings")
+		c.TiedHead = !separate || said
+		return
+	}
 	same := false
 	f.keep(tensor.Guard(func() error {
 		same = ok && separate && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)

@@ -58,11 +58,15 @@ func transposed(t tensor.Tensor) (tensor.Tensor, error) {
 	if len(t.Shape) != 2 {
 		return t, nil
 	}
+	rows, cols := t.Shape[0], t.Shape[1]
+	if t.Data == nil { // only the header was read
+		t.Shape = []int{cols, rows}
+		return t, nil
+	}
 	x, err := t.Float32()
 	if err != nil {
 		return t, err
 	}
-	rows, cols := t.Shape[0], t.Shape[1]
 	y := make([]float32, len(x))
 	for i := range rows {
 		for j := range cols {

@@ -39,6 +39,9 @@ var gptneox = Architecture{
 
 // headsApart reorders rows [heads, 3, dim] to [3, heads, dim].
 func headsApart(t tensor.Tensor, heads, dim int) (tensor.Tensor, error) {
+	if t.Data == nil { // only the header was read
+		return t, nil
+	}
 	x, err := t.Float32()
 	if err != nil || len(x)%(3*heads*dim) != 0 {
 		return t, err

@@ -2,7 +2,7 @@ package model
 
 // mistral is llama with a sliding window on every layer, if the configuration sets one.
 var mistral = Architecture{
-	Name: "mistral", About: "Mistral 7B and kin, with and without sliding window; GGUF files call it llama",
+	Name: "mistral", SharedGGUF: "llama", About: "Mistral 7B and kin, with and without sliding window",
 	Defaults: mistralDefaults,
 	Adjust: func(c *Config, f *fields) error {
 		c.slidingWindow(f, func(int) bool { return true })

@@ -2,7 +2,7 @@ package model
 
 // mixtral is mistral with a mixture of experts.
 var mixtral = Architecture{
-	Name: "mixtral", About: "Mixtral; GGUF files call it llama",
+	Name: "mixtral", SharedGGUF: "llama", About: "Mixtral",
 	Defaults: map[string]any{
 		"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 8, "max_position_embeddings": 131072, "bos_token_id": 1, "eos_token_id": 2, "rms_norm_eps": 1e-5, "rope_theta": 1e6,

@@ -59,6 +59,9 @@ type Model struct {
 // must stay open as long as the model is used: embeddings are read from it. Load fails
 // if no part of the model reads some tensor, or if a file changes while it is read.
 func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
+	if ck.HeadersOnly() {
+		return nil, fmt.Errorf("%s: only the headers of its files were read: fetch the weights first", ck.Path())
+	}
 	c, err := ReadConfig(ck, o.IgnoreConfig...)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,8 @@ func (m *Model) orChanged(err error) error {
 }
 
 // CheckTensors returns the error that Load would return because of the names and the
-// shapes of the tensors. It reads no matrix but the embeddings, and keeps nothing.
+// shapes of the tensors. It reads no matrix but the embeddings, and keeps nothing. Of a
+// checkpoint with headers only, it checks these.
 func CheckTensors(ck *checkpoint.Checkpoint, c Config) error {
 	_, err := loadWeights(ck, &c, nil, "")
 	return err

@@ -78,6 +78,9 @@ func (l *loader) sharedExpert(at int, w *layer) error {
 	if err != nil {
 		return err
 	}
+	if l.ck.HeadersOnly() {
+		return nil
+	}
 	w.sharedGate, err = t.Float32()
 	return err
 }

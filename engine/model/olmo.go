@@ -53,7 +53,7 @@ var olmoe = Architecture{
 // olmo3 has a sliding window in three of every four layers. The rotation of these
 // layers is not scaled, and rope_theta is not its base, as in transformers 5.
 var olmo3 = Architecture{
-	Name: "olmo3", About: "OLMo 3; GGUF files call it olmo2", PostNorms: true, NoPreNorms: true, WideQKNorm: true, LocalTheta: 5e5,
+	Name: "olmo3", SharedGGUF: "olmo2", About: "OLMo 3", PostNorms: true, NoPreNorms: true, WideQKNorm: true, LocalTheta: 5e5,
 	Defaults: map[string]any{
 		"vocab_size": 50304, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"max_position_embeddings": 2048, "eos_token_id": 50279, "rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 5e5,

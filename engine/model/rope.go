@@ -267,13 +267,17 @@ func ggufRope(c *Config, f *fields) Rope {
 }
 
 // ropeTensors reads the factors of frequencies that GGUF files keep as tensors: one per
-// frequency (llama3), or two lists (longrope).
+// frequency (llama3), or two lists (longrope). If only the headers are there, the
+// frequencies stay as they are.
 func (c *Config) ropeTensors(ck *checkpoint.Checkpoint, f *fields) error {
 	r := &c.Rope
 	read := func(name string) ([]float32, error) {
 		t, ok := ck.Tensor(name)
 		if !ok {
 			return nil, nil
+		}
+		if ck.HeadersOnly() && t.Elements() == len(r.InvFreq) {
+			return r.InvFreq, nil
 		}
 		v, err := t.Float32()
 		if err == nil && len(v) != len(r.InvFreq) {

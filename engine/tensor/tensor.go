@@ -17,8 +17,10 @@ import (
 type Tensor struct {
 	Name  string
 	DType DType
-	Shape []int  // outermost first
-	Data  []byte // little-endian, row-major; quantized types in blocks along the last axis
+	Shape []int // outermost first
+	// Data is little-endian and row-major, quantized types in blocks along the last axis.
+	// It is nil if only the header of the file was read.
+	Data []byte
 }
 
 // Elements returns the number of elements, the product of the shape.
@@ -106,10 +108,14 @@ func (t Tensor) Part(dst []float32, i, k0 int) error {
 // Slice returns rows [lo, hi) of the tensor as a matrix. It copies no data.
 func (t Tensor) Slice(lo, hi int) (Tensor, error) {
 	size, err := t.DType.Bytes(t.Cols())
-	if err != nil || lo < 0 || lo > hi || hi*size > len(t.Data) {
+	if err != nil || lo < 0 || lo > hi || hi > t.Rows() || t.Data != nil && hi*size > len(t.Data) {
 		return Tensor{}, fmt.Errorf("tensor %s: rows %d to %d of %d", t.Name, lo, hi, t.Rows())
 	}
-	return Tensor{t.Name, t.DType, []int{hi - lo, t.Cols()}, t.Data[lo*size : hi*size]}, nil
+	part := Tensor{Name: t.Name, DType: t.DType, Shape: []int{hi - lo, t.Cols()}}
+	if t.Data != nil {
+		part.Data = t.Data[lo*size : hi*size]
+	}
+	return part, nil
 }
 
 // FromFloat32 returns an F32 tensor with the values of x.

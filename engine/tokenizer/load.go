@@ -28,20 +28,34 @@ type Options struct {
 func Load(path string) (*Tokenizer, error) { return LoadWith(path, Options{}) }
 
 // LoadWith is Load with options.
-func LoadWith(path string, o Options) (t *Tokenizer, err error) {
-	defer recoverPattern(path, &err)
+func LoadWith(path string, o Options) (*Tokenizer, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !fi.IsDir() {
-		ck, err := checkpoint.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer ck.Close()
-		return loadGGUF(path, ck.Config(), o)
+	if fi.IsDir() {
+		return loadFolder(path, o)
 	}
+	ck, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer ck.Close()
+	return Of(ck, o)
+}
+
+// Of reads the tokenizer of a checkpoint, of which it needs no weights.
+func Of(ck *checkpoint.Checkpoint, o Options) (t *Tokenizer, err error) {
+	if ck.Format() != "gguf" {
+		return loadFolder(ck.Path(), o)
+	}
+	defer recoverPattern(ck.Path(), &err)
+	return loadGGUF(ck.Path(), ck.Config(), o)
+}
+
+// loadFolder reads the tokenizer of a folder in the layout of the hub.
+func loadFolder(path string, o Options) (t *Tokenizer, err error) {
+	defer recoverPattern(path, &err)
 	name := filepath.Join(path, "tokenizer.json")
 	data, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
