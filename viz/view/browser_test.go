@@ -130,7 +130,7 @@ func TestTextViewMarksWhatIsKept(t *testing.T) {
 	b.visit(v, "v=text&head=1&method=snapkv&w=8&cap=16")
 	dom := b.dom()
 	var want struct{ Kept []int }
-	v.json("api/kept?head=1&method=snapkv&window=8&capacity=16&kernel=1", &want)
+	v.json("api/kept?head=1&method=snapkv&window=8&capacity=16&kernel=5", &want)
 	kept := map[string]bool{}
 	for _, j := range want.Kept {
 		kept[fmt.Sprint(j)] = true

@@ -72,7 +72,7 @@ func TestPageSaysWhatTheAPISays(t *testing.T) {
 	}
 	near("difference", row[2], far)
 
-	b.visit(v, "v=sweep&sw=method&w=8&k=3")
+	b.visit(v, "v=sweep&sw=method&w=8&mk=3")
 	lines := b.table(0)
 	for _, row := range lines[1:] {
 		var got struct {

@@ -1,7 +1,7 @@
 // The header and the settings bar of the page.
 import { byId, element } from "./dom.js";
 import { measures } from "./measures.js";
-import { set, state, wholeMap } from "./state.js";
+import { kernelName, set, state, wholeMap } from "./state.js";
 import { percent } from "./text.js";
 import { later } from "./timing.js";
 
@@ -124,7 +124,7 @@ const controls = {
   top: slider("top", "top", () => ({ values: tops }), percent),
   theta: slider("θ", "theta", () => ({ values: thetas })),
   skip: slider("skip first", "skip", () => ({ values: skips })),
-  kernel: slider("kernel", "k", () => ({ values: kernels })),
+  kernel: about => slider("kernel", kernelName(), () => ({ values: kernels }))(about),
   pooling: choice("", "pooling", () => [
     ["avgpool", "average"],
     ["maxpool", "maximum"],
@@ -197,7 +197,7 @@ function isHidden(name, about) {
     case "map":
       return !captureOf(about).plan.overview;
     case "pooling":
-      return state.k === 1;
+      return state[kernelName()] === 1;
   }
   return false;
 }

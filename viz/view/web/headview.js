@@ -7,7 +7,7 @@ import { paintHead } from "./headpaint.js";
 import { keptMask, requestSelection } from "./kept.js";
 import { prepareCanvas } from "./plot.js";
 import { api, tokens } from "./requests.js";
-import { set, state, wholeMap } from "./state.js";
+import { kernelName, set, state, wholeMap } from "./state.js";
 import { csvText, format, visible } from "./text.js";
 import { later } from "./timing.js";
 import { WholeMap } from "./wholemap.js";
@@ -98,7 +98,8 @@ export class HeadView {
   async updateSelection(alive) {
     const window = this.window();
     const { place } = this.map;
-    const asked = JSON.stringify([place, window, state.k, state.pooling, state.method, state.cap, state.group]);
+    const kernel = state[kernelName()];
+    const asked = JSON.stringify([place, window, kernel, state.pooling, state.method, state.cap, state.group]);
     if (asked === this.asked) {
       return;
     }

@@ -1,11 +1,11 @@
 // What a selection method keeps of a prompt's prefix.
 import { api } from "./requests.js";
-import { state } from "./state.js";
+import { kernelName, state } from "./state.js";
 
 // request asks for the vote of a window in a head, and for what the chosen method
 // keeps: null without a method.
 export function requestSelection(place, window) {
-  const query = { ...place, window, kernel: state.k, pooling: state.pooling };
+  const query = { ...place, window, kernel: state[kernelName()], pooling: state.pooling };
   return Promise.all([
     api("vote", { ...query, capacity: window + 1 }).then(answer => answer.vote),
     state.method ? api("kept", { ...query, method: state.method, capacity: state.cap, group: state.group }) : null,

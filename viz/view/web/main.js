@@ -90,8 +90,10 @@ function keepInRange() {
   }
   state.w = Math.max(1, Math.min(Math.round(state.w) || 1, prompt().window_rows));
   state.cap = Math.max(state.w + 1, state.cap);
-  if (state.k % 2 !== 1 || state.k < 1) {
-    state.k = 1;
+  for (const [name, fallback] of [["k", 1], ["mk", 5]]) {
+    if (state[name] % 2 !== 1 || state[name] < 1) {
+      state[name] = fallback;
+    }
   }
 }
 

@@ -63,7 +63,7 @@ export class MethodSweep {
       p: state.all ? "all" : state.p,
       window: this.window,
       theta: state.theta,
-      kernel: state.k,
+      kernel: state.mk,
       pooling: state.pooling,
       group: state.group,
       capacity: capacitiesFor(used, this.window).join(),
@@ -279,9 +279,9 @@ export class MethodSweep {
 const chosenMeasure = () => (state.y === "hit_rate" ? "hit_rate" : "mass");
 
 function titleText(measure, window) {
-  const pooling = state.k > 1 ? " " + state.pooling : "";
+  const pooling = state.mk > 1 ? " " + state.pooling : "";
   const theta = measure === "hit_rate" ? `, weight > ${state.theta}` : "";
-  return `${names[measure]} by method and capacity; window ${window}, kernel ${state.k}${pooling}${theta}`;
+  return `${names[measure]} by method and capacity; window ${window}, kernel ${state.mk}${pooling}${theta}`;
 }
 
 // tell writes a row into the status line.

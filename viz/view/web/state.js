@@ -25,7 +25,8 @@ const defaults = {
   top: 0.05, // share of the prefix that is kept
   theta: 0.05, // weights above it are significant
   skip: 0, // first positions that are left out
-  k: 1, // pooling kernel
+  k: 1, // pooling kernel of hit rates, which measure the votes themselves
+  mk: 5, // pooling kernel of selection methods
   pooling: "avgpool",
   by: "top", // what bounds the kept positions: top or capacity
   cap: 320, // capacity, window included
@@ -55,6 +56,13 @@ const defaults = {
 export const wholeMap = { k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 };
 
 export const state = { ...defaults };
+
+// kernelName names the part of the state that is the pooling kernel of what is shown.
+export function kernelName() {
+  const ofMethods = state.v === "methods" || (state.v === "sweep" && state.sw === "method");
+  const ofMarked = (state.v === "head" || state.v === "text") && state.method !== "";
+  return ofMethods || ofMarked ? "mk" : "k";
+}
 
 const listeners = [];
 
