@@ -113,6 +113,40 @@ func TestNothingIsFetchedBeforeItIsNeeded(t *testing.T) {
 	}
 }
 
+// TestGGUFOnTheHub: the header of a GGUF file has all that info and tokenize need.
+func TestGGUFOnTheHub(t *testing.T) {
+	const dir = "../../engine/model/testdata/qwen3"
+	hubtest.Serve(t, map[string]string{"some/gguf": dir})
+	local := must(t, "info", "-m", dir+"/model.gguf")
+	remote := must(t, "info", "-m", "some/gguf:model.gguf")
+	if _, after, ok := strings.Cut(local, "\n"); !ok || !strings.HasSuffix(remote, after) || !strings.HasPrefix(remote, "some/gguf:model.gguf: on the hub") {
+		t.Errorf("info says\n%sof the file on the hub, and\n%sof the same file here", remote, local)
+	}
+	prompts := write(t, "p.jsonl", `{"id":"a","prompt":"the rain in Spain"}`)
+	code, here, said := call(t, "tokenize", "-m", dir+"/model.gguf", "-p", prompts)
+	again, there, also := call(t, "tokenize", "-m", "some/gguf:model.gguf", "-p", prompts)
+	if code != again || here != there || (code == 0) != (here != "") || (said == "") != (also == "") {
+		t.Errorf("tokenize: exit %d, %s%s; of the same file here: exit %d, %s%s", again, there, also, code, here, said)
+	}
+}
+
+// TestDefaultModelIsNotFetchedToLook: info and dry runs do not fetch the default model.
+func TestDefaultModelIsNotFetchedToLook(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("ATTNSCOPE_MODELS", "")
+	t.Setenv("PATH", t.TempDir()) // no pip
+	prompts := write(t, "p.jsonl", `{"id":"a","prompt":"x"}`)
+	for _, args := range [][]string{
+		{"info", "-m", "smollm2-135m"},
+		{"capture", "-p", prompts, "--dry-run", "--device", "cpu"},
+	} {
+		code, _, errs := call(t, args...)
+		if code != 1 || !strings.Contains(errs, "attnscope pull smollm2-135m fetches them (98 MB)") {
+			t.Errorf("%v: exit %d, %s", args, code, errs)
+		}
+	}
+}
+
 // needs returns the lines of a dry run that say how much memory it needs.
 func needs(out string) string {
 	var b strings.Builder

@@ -111,13 +111,17 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 		fmt.Fprintf(w, "lacks      %s\n", visible.Line(what))
 	}
 	fmt.Fprintf(w, "prompts    %d\n", len(info.Prompts))
-	fmt.Fprintf(w, "  %-24s %6s  %5s %-9s  %5s  %s\n", "id", "prompt", "reply", "", "rows", "store")
+	width := 2
+	for _, q := range info.Prompts {
+		width = max(width, min(40, len(visible.Line(q.ID))))
+	}
+	fmt.Fprintf(w, "  %-*s %7s  %5s %-9s  %5s  %s\n", width, "id", "prompt", "reply", "", "rows", "store")
 	for _, q := range info.Prompts {
 		kind := "generated"
 		if q.Followed {
 			kind = "followed"
 		}
-		fmt.Fprintf(w, "  %-24s %6d  %5d %-9s  %5d  %s\n",
+		fmt.Fprintf(w, "  %-*s %7d  %5d %-9s  %5d  %s\n", width,
 			visible.Line(q.ID), q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
 	}
 }

@@ -104,7 +104,11 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	if src.Tokenizer != nil {
 		tokens = fmt.Sprintf("%d tokens", src.Tokenizer.VocabSize())
 	}
-	fmt.Fprintf(w, "tokenizer     %s\nchat template %v\n", tokens, info.chatTemplate)
+	template := "no"
+	if info.chatTemplate {
+		template = "yes"
+	}
+	fmt.Fprintf(w, "tokenizer     %s\nchat template %s\n", tokens, template)
 }
 
 // storedBytes returns the size of a tensor in its file.

@@ -80,11 +80,11 @@ func (c *cursor) u64() uint64 {
 
 func (c *cursor) text() string {
 	n := c.u64()
-	text := c.take(n, "string")
-	if c.bytes += uint64(len(text)); c.bytes > maxGGUFText && c.err == nil {
+	if c.err == nil && n <= c.size-uint64(c.at) && n > maxGGUFText-c.bytes { // if the file is shorter, take says so
 		c.err = fmt.Errorf("byte %d: strings of more than %d bytes in all, at most so many are read", c.at, maxGGUFText)
-		return ""
 	}
+	text := c.take(n, "string")
+	c.bytes += uint64(len(text))
 	return string(text)
 }
 

@@ -12,11 +12,13 @@ import (
 )
 
 // firstBytes is how much of a file of weights is read first. Most headers of safetensors
-// are shorter; those of GGUF files, which hold the vocabulary, are not. Each further step
-// reads up to growth times as much.
+// are shorter; those of GGUF files, which hold the vocabulary, are not. What is there then
+// grows by the factor growth, but by no more than mostBytes, unless a header says how
+// long it is.
 const (
 	firstBytes = 64 << 10
 	growth     = 4
+	mostBytes  = 16 << 20
 )
 
 // headersAtOnce is the number of files whose headers are read at the same time.
@@ -93,7 +95,7 @@ func readHeader(ctx context.Context, s *hub.Snapshot, w hub.Weight, parse func(h
 		err = parse(head, uint64(w.Size))
 		var short *moreError
 		if errors.As(err, &short) && want < w.Size {
-			want = min(w.Size, max(growth*want, int64(short.bytes)))
+			want = min(w.Size, max(want+min((growth-1)*want, mostBytes), int64(short.bytes)))
 			continue
 		}
 		if err != nil {

@@ -113,3 +113,31 @@ func TestLongGGUFHeader(t *testing.T) {
 		t.Errorf("%d bytes were sent, want the header of %d and not the file of %d", n, header, len(data))
 	}
 }
+
+// TestHostileHeaders: a header that claims to be huge is refused before it is read.
+func TestHostileHeaders(t *testing.T) {
+	long := binary.LittleEndian.AppendUint64(nil, maxHeader+1)
+	var gguf []byte
+	gguf = append(gguf, "GGUF\x03\x00\x00\x00"...)
+	for _, v := range []uint64{1, 1, maxGGUFText + 1} { // tensors, metadata, bytes of the first key
+		gguf = binary.LittleEndian.AppendUint64(gguf, v)
+	}
+	for name, c := range map[string]struct {
+		head []byte
+		want string
+	}{
+		"safetensors": {long, "at most 104857600 are read"},
+		"GGUF":        {gguf, "strings of more than 268435456 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parse := (&File{}).parse
+			if name == "GGUF" {
+				parse = (&Checkpoint{}).parseGGUF
+			}
+			head := append(c.head, make([]byte, firstBytes-len(c.head))...)
+			if err := parse(head, maxGGUFText+1<<20); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}

@@ -158,6 +158,74 @@ func TestPull(t *testing.T) {
 	}
 }
 
+// TestLook: the small files are fetched, and of the weights only what is asked for, with
+// and without a hub that is busy, cut off, or ignores ranges.
+func TestLook(t *testing.T) {
+	const big = "model-00002-of-00002.safetensors"
+	for name, fault := range map[string]func(s *server, w http.ResponseWriter, try int) bool{
+		"well": nil,
+		"busy once": func(_ *server, w http.ResponseWriter, try int) bool {
+			if try == 1 {
+				http.Error(w, "busy", http.StatusServiceUnavailable)
+			}
+			return try == 1
+		},
+		"cut off once": func(s *server, w http.ResponseWriter, try int) bool {
+			if try == 1 {
+				w.Header().Set("Content-Length", "500")
+				w.WriteHeader(http.StatusPartialContent)
+				w.Write(s.files[big][1000:1100])
+				panic(http.ErrAbortHandler)
+			}
+			return false
+		},
+		"range ignored": func(s *server, w http.ResponseWriter, _ int) bool {
+			w.Write(s.files[big])
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, c := newServer(t)
+			if fault != nil {
+				s.fault = func(w http.ResponseWriter, _ *http.Request, name string, try int) bool {
+					return name == big && fault(s, w, try)
+				}
+			}
+			snapshot, err := c.Look(t.Context(), tiny, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"config.json", "tokenizer.json", indexFile} {
+				if got, err := os.ReadFile(filepath.Join(snapshot.Dir(), name)); err != nil || !bytes.Equal(got, s.files[name]) {
+					t.Errorf("%s: %d bytes, %v", name, len(got), err)
+				}
+			}
+			if _, err := c.Find(tiny, commit); !errors.Is(err, ErrNotCached) {
+				t.Errorf("without its weights, the model is found: %v", err)
+			}
+			weights := snapshot.Weights()
+			sum := sha256.Sum256(s.files[big])
+			want := Weight{Name: big, Size: 700_001, SHA256: hex.EncodeToString(sum[:])}
+			if len(weights) != 2 || weights[1] != want || s.tries[big] != 0 {
+				t.Errorf("weights %+v, want %+v last, asked for %d times", weights, want, s.tries[big])
+			}
+			part, err := snapshot.Range(t.Context(), big, 1000, 500)
+			if err != nil || !bytes.Equal(part, s.files[big][1000:1500]) {
+				t.Errorf("%d bytes, %v", len(part), err)
+			}
+			if !slices.Contains(s.asked, big+" bytes=1000-1499") {
+				t.Errorf("asked for %v", s.asked)
+			}
+			s.fault = nil
+			dir, err := snapshot.Fetch(t.Context())
+			if err != nil || dir != snapshot.Path() {
+				t.Fatalf("fetched into %s, want %s, %v", dir, snapshot.Path(), err)
+			}
+			s.whole(t, dir)
+		})
+	}
+}
+
 func TestPullOneFile(t *testing.T) {
 	s, c := newServer(t)
 	m, ok := ParseModel("o/tiny:tiny.Q8_0.gguf")
