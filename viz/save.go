@@ -28,7 +28,7 @@ type Style struct {
 	DPI      int     // of PNG files; 0 means 200
 	ColorMap string  // of maps, one of ColorMaps; "" means viridis
 	Paper    bool    // for a paper, which has its own captions: without title and caption
-	// Page is for SVG in a web page: large maps are small images that the browser
+	// Page is for SVG in a web page: maps are small images that the browser
 	// scales, and the figure follows the color scheme of its reader.
 	Page bool
 }
@@ -77,6 +77,9 @@ type Figure struct {
 func newFigure(w, h float64, meta Meta) *Figure {
 	return &Figure{Width: vg.Length(w) * vg.Inch, Height: vg.Length(h) * vg.Inch, Meta: meta}
 }
+
+// Caption returns the caption, for a page or a paper that sets it itself.
+func (f *Figure) Caption() string { return f.caption }
 
 // geometry is the size of a drawing and the space that its parts get, in inches.
 type geometry struct {
@@ -270,8 +273,11 @@ path[style*="stroke:#787878"] { stroke: #98a1a9 !important }
 }
 </style>`
 
-// forPage adds the style sheet of a web page.
-func forPage(svg []byte) []byte { return insert(svg, pageStyle) }
+// forPage adds the style sheet of a web page, and lets images fill their cells.
+func forPage(svg []byte) []byte {
+	svg = bytes.ReplaceAll(svg, []byte("<image "), []byte(`<image preserveAspectRatio="none" `))
+	return insert(svg, pageStyle)
+}
 
 // insert inserts a text after the opening tag of an SVG file.
 func insert(svg []byte, text string) []byte {

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/viz/report"
 )
 
@@ -18,6 +19,11 @@ func reportCommand() *cli.Command {
 				Usage: "draw the layers of the prompt with `ID`",
 			},
 			oneWindowFlag, oneTopFlag, oneThetaFlag,
+			&cli.IntFlag{
+				Name: "skip-first", Value: hitrate.Sinks,
+				Usage: "show next to each hit rate the one without the first `N` positions (attention sinks)",
+			},
+			minSignificantFlag,
 			forceFlag,
 		},
 		Action: runReport,
@@ -28,6 +34,7 @@ func runReport(c *cli.Context) error {
 	out := c.String("o")
 	cfg := report.Config{
 		Window: c.Int("window"), Top: c.Float64("top"), Theta: c.Float64("theta"), Prompt: c.String("prompt"),
+		SkipFirst: c.Int("skip-first"), MinSignificant: c.Int("min-significant"),
 		Origin: origin(c, c.Args().Slice()...),
 	}
 	switch {
@@ -41,12 +48,19 @@ func runReport(c *cli.Context) error {
 		return usagef("--top %g: want a share between 0 and 1", cfg.Top)
 	case !(cfg.Theta >= 0 && cfg.Theta <= 1):
 		return usagef("--theta %g: want a weight between 0 and 1", cfg.Theta)
+	case cfg.SkipFirst < 1:
+		return usagef("--skip-first %d: want 1 or more", cfg.SkipFirst)
+	case cfg.MinSignificant < 0:
+		return usagef("--min-significant %d: want 0 or more", cfg.MinSignificant)
 	}
 	if err := checkOutput(out, c.Bool("force"), false); err != nil {
 		return err
 	}
 	cfg.Window = fittingWindow(c, cfg.Window)
+	bar := newBar(c.App.ErrWriter, "report")
+	cfg.Progress = bar.layers
 	warnings, err := report.WriteFile(c.Context, out, c.Args().Slice(), cfg)
+	bar.close()
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}

@@ -21,11 +21,16 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 		return viz.Layer{}, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix",
 			r.Path(), p.ID, p.PromptTokens, window)
 	}
-	rows, err := r.Weights(prompt, layer, dumps.Prefill)
+	source, err := r.LayerOf(prompt, layer)
 	if err != nil {
 		return viz.Layer{}, err
 	}
-	reply, err := r.Weights(prompt, layer, dumps.Decode)
+	defer source.Release()
+	rows, err := source.Weights(dumps.Prefill, p.WindowRows-window, window)
+	if err != nil {
+		return viz.Layer{}, err
+	}
+	reply, err := source.Weights(dumps.Decode, 0, p.ReplyTokens)
 	if err != nil {
 		return viz.Layer{}, err
 	}

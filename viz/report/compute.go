@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
@@ -14,16 +15,23 @@ import (
 
 // numbers is everything that the page shows, before it is put into words.
 type numbers struct {
-	cfg          Config
-	captures     []capture
-	overall      []analysis.HitRateRow // all layers and heads together
-	withoutSinks []analysis.HitRateRow // the same without the first four positions
-	byLayer      []analysis.HitRateRow
-	methods      comparison
-	prompt       string // id of the prompt whose layers and text are shown
-	heatmaps     []heatmap
-	text         promptText
-	warnings     []analysis.Warning
+	cfg      Config
+	captures []capture
+	all      rates // of all positions
+	without  rates // without the first Config.SkipFirst positions
+	methods  comparison
+	prompt   string   // id of the prompt whose layers and text are shown
+	layers   []figure // encoded at once, because their numbers would take far more memory
+	text     promptText
+	warnings []analysis.Warning
+	progress progress
+}
+
+// rates holds hit rates that leave out the same number of first positions.
+type rates struct {
+	overall []analysis.HitRateRow // all layers and heads together, for each window
+	byLayer []analysis.HitRateRow // for each window
+	byHead  []analysis.HitRateRow // by layer and head
 }
 
 // capture describes a dump that the numbers come from.
@@ -34,15 +42,6 @@ type capture struct {
 	Bound    string // on the rounding of weights
 	*dumps.Header
 	Prompts []dumps.Prompt
-}
-
-// heatmap is a figure of the dump's first prompt that fits, or of its hit rates. It is
-// encoded at once, because the numbers behind the figures of all layers would take
-// far more memory.
-type heatmap struct {
-	kind  figures.HeatmapKind
-	layer int
-	png   []byte
 }
 
 // comparison is what selection methods keep at several capacities.
@@ -60,19 +59,43 @@ func compute(ctx context.Context, paths []string, cfg Config) (*numbers, error) 
 	if err := n.readHeaders(paths); err != nil {
 		return nil, err
 	}
+	n.progress = progress{report: cfg.Progress, passes: 2}
 	if err := n.rates(ctx, paths); err != nil {
 		return nil, err
 	}
+	n.progress.next()
 	if err := n.compare(ctx, paths); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
 		n.methods = comparison{missing: err.Error(), err: err}
 	}
-	if err := n.drawHeatmaps(ctx, paths[0]); err != nil {
+	if err := n.drawLayers(ctx, paths[0]); err != nil {
 		return nil, err
 	}
 	return n, n.readText(paths[0])
+}
+
+// progress joins the progress of several passes over the dumps.
+type progress struct {
+	report func(analysis.Progress) // may be nil
+	passes int
+	pass   int // the one that is running
+}
+
+// next says that a pass is finished.
+func (p *progress) next() { p.pass++ }
+
+// update returns the function that a pass reports to; nil if there is nobody to tell.
+func (p *progress) update() func(analysis.Progress) {
+	if p.report == nil {
+		return nil
+	}
+	return func(of analysis.Progress) {
+		of.Done += int64(p.pass) * of.Total
+		of.Total *= int64(p.passes)
+		p.report(of)
+	}
 }
 
 func (n *numbers) readHeaders(paths []string) error {
@@ -100,24 +123,60 @@ func (n *numbers) readHeaders(paths []string) error {
 	return nil
 }
 
-// rates computes the hit rates.
+// rates computes the hit rates, all in one pass over the dumps.
 func (n *numbers) rates(ctx context.Context, paths []string) error {
-	cfg := analysis.Paper
-	cfg.Windows = []int{n.cfg.Window}
-	cfg.Tops = []float64{n.cfg.Top}
-	cfg.Thetas = []float64{n.cfg.Theta}
+	recorded := math.MaxInt
+	for _, c := range n.captures {
+		recorded = min(recorded, c.Plan.WindowRows)
+	}
+	var cfgs []analysis.HitRateConfig
+	for _, skip := range []int{0, n.cfg.SkipFirst} {
+		overall := analysis.Paper
+		overall.Tops = []float64{n.cfg.Top}
+		overall.Thetas = []float64{n.cfg.Theta}
+		overall.Windows = windowsAround(n.cfg.Window, recorded)
+		overall.SkipFirst = skip
+		overall.By = nil
+		byLayer := overall
+		byLayer.By = []analysis.By{analysis.ByLayer}
+		byHead := overall
+		byHead.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
+		byHead.Windows = []int{n.cfg.Window}
+		cfgs = append(cfgs, overall, byLayer, byHead)
+	}
+	cfgs[0].Progress = n.progress.update()
+	lists, warnings, err := analysis.HitRatesEach(ctx, paths, cfgs...)
+	if err != nil {
+		return err
+	}
+	n.all = rates{lists[0], lists[1], lists[2]}
+	n.without = rates{lists[3], lists[4], lists[5]}
+	for _, w := range warnings {
+		if w.Kind != analysis.NoPrefix || w.Window == n.cfg.Window { // not of windows to compare with
+			n.warnings = append(n.warnings, w)
+		}
+	}
+	return nil
+}
 
-	var err error
-	if n.byLayer, _, err = analysis.HitRates(ctx, paths, cfg); err != nil {
-		return err
+// windowsAround returns the windows that are compared: the chosen one, those that are
+// smaller or larger by powers of four, and the number of recorded rows.
+func windowsAround(chosen, recorded int) []int {
+	list := []int{recorded}
+	for w := chosen; w >= 1; w /= 4 {
+		list = append(list, w)
 	}
-	cfg.By = nil
-	if n.overall, n.warnings, err = analysis.HitRates(ctx, paths, cfg); err != nil {
-		return err
+	for w := 4 * chosen; w < recorded; w *= 4 {
+		list = append(list, w)
 	}
-	cfg.SkipFirst = 4
-	n.withoutSinks, _, err = analysis.HitRates(ctx, paths, cfg)
-	return err
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// of returns the rows of a window.
+func of(window int, list []analysis.HitRateRow) []analysis.HitRateRow {
+	list = slices.Clone(list)
+	return slices.DeleteFunc(list, func(r analysis.HitRateRow) bool { return r.Window != window })
 }
 
 // compare computes what SnapKV and other methods keep.
@@ -134,7 +193,10 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 		}
 		c.methods = append(c.methods, m)
 	}
-	cfg := analysis.MethodConfig{Methods: c.methods, Thetas: []float64{n.cfg.Theta}, Span: 128, Lenient: true}
+	cfg := analysis.MethodConfig{
+		Methods: c.methods, Thetas: []float64{n.cfg.Theta}, Span: 128, Lenient: true,
+		SkipOracle: true, SkipOutputs: true, Progress: n.progress.update(),
+	}
 	for _, capacity := range c.capacities {
 		config := snapkv.Default
 		config.Window = n.cfg.Window
@@ -171,8 +233,8 @@ func (n *numbers) capacities() []int {
 	return list
 }
 
-// drawHeatmaps draws the heatmaps of a dump.
-func (n *numbers) drawHeatmaps(ctx context.Context, path string) error {
+// drawLayers draws the maps of the layers of a prompt.
+func (n *numbers) drawLayers(ctx context.Context, path string) error {
 	n.prompt = n.cfg.Prompt
 	if n.prompt == "" {
 		n.prompt = firstFit(n.captures[0].Prompts, n.cfg.Window)
@@ -183,12 +245,14 @@ func (n *numbers) drawHeatmaps(ctx context.Context, path string) error {
 		Top:    n.cfg.Top,
 		Theta:  n.cfg.Theta,
 		Origin: n.cfg.Origin,
-
-		MinSignificant: analysis.MinSignificant,
 	}
-	return figures.EachHeatmap(ctx, []string{path}, cfg, func(h figures.Heatmap) error {
-		data, err := h.Figure.Encode("png")
-		n.heatmaps = append(n.heatmaps, heatmap{kind: h.Kind, layer: h.Layer, png: data})
+	return figures.EachLayerMap(ctx, []string{path}, cfg, func(h figures.Heatmap) error {
+		name := fmt.Sprintf("Layer %d", h.Layer)
+		if h.Kind == figures.OverviewMap {
+			name += ", the whole map"
+		}
+		f, err := svg(h.Figure, name, "")
+		n.layers = append(n.layers, f)
 		return err
 	})
 }

@@ -2,10 +2,13 @@
 // their baselines, figures, a comparison of selection methods, explanations, and
 // where the numbers come from.
 //
-//	page, warnings, err := report.HTML(ctx, []string{"run.attn"}, report.Config{Window: 32, Top: 0.05, Theta: 0.05})
+//	page, warnings, err := report.HTML(ctx, []string{"run.attn"}, report.Config{
+//		Window: 32, Top: 0.05, Theta: 0.05, SkipFirst: 4, MinSignificant: 30,
+//	})
 //
 // The package works in three steps: compute.go computes the numbers, words.go puts
-// them into words, tables and figures, and layout.go lays out the page.
+// them into words, tables and figures, summary.go answers the main questions, and layout.go
+// lays out the page.
 package report
 
 import (
@@ -21,13 +24,17 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-// Config says what is computed. All fields but Prompt and Origin must be set.
+// Config says what is computed. All fields but Prompt, Origin and Progress must be set.
 type Config struct {
-	Window int        // rows of the observation window
-	Top    float64    // share of the prefix that is kept, in (0, 1]
-	Theta  float64    // a weight strictly above it is significant
-	Prompt string     // id of the prompt whose layers are drawn; empty for the first that fits
-	Origin viz.Origin // of the page and its figures
+	Window         int        // rows of the observation window
+	Top            float64    // share of the prefix that is kept, in (0, 1]
+	Theta          float64    // a weight strictly above it is significant
+	SkipFirst      int        // first positions that the second of two hit rates leaves out, 1 or more
+	MinSignificant int        // significant positions that a rate must rest on; others are marked
+	Prompt         string     // id of the prompt whose layers are drawn; empty for the first that fits
+	Origin         viz.Origin // of the page and its figures
+	// Progress is called, if it is not nil, after each layer of a prompt.
+	Progress func(analysis.Progress)
 }
 
 // MaxBytes is the largest size of a page. If a page is larger, every second figure of

@@ -16,7 +16,7 @@ import (
 	"github.com/attnscope/attnscope/viz"
 )
 
-var small = Config{Window: 4, Top: 0.2, Theta: 0.04, Origin: viz.Origin{Arguments: []string{"report", "x.attn"}}}
+var small = Config{Window: 4, Top: 0.2, Theta: 0.04, SkipFirst: 2, MinSignificant: 1, Origin: viz.Origin{Arguments: []string{"report", "x.attn"}}}
 
 func dump(t *testing.T, model, id string, n int) string {
 	t.Helper()
@@ -50,18 +50,27 @@ func TestPageHasTheNumbersOfTheTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range rows {
+	cfg.SkipFirst = small.SkipFirst
+	without, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range rows {
 		want := fmt.Sprintf("<tr><td>%d</td>", row.Layer)
-		for _, value := range []float64{
-			row.HitRate, row.Low, row.High, row.Chance, row.Recent, row.SinksRecent, row.Oracle, row.Overlap, row.Mass,
-		} {
+		for _, r := range []analysis.HitRateRow{row, without[i]} {
+			want += fmt.Sprintf("<td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%d</td>", r.HitRate, r.Low, r.High, r.Significant)
+		}
+		for _, value := range []float64{row.Chance, row.Recent, row.SinksRecent, row.Oracle, row.Overlap, row.Mass} {
 			want += fmt.Sprintf("<td>%.3f</td>", value)
 		}
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("no line %s", want)
 		}
 	}
-	for _, want := range []string{"Hit rate by layer", "Hit rate by layer and head", "Hit rate by size of the window", "Layer 0", "Layer 1", "p2", "sinks + recent", "Definitions"} {
+	for _, want := range []string{
+		"Hit rate by layer", "Hit rate by layer and head", "Hit rate by size of the window, without the first 2 positions",
+		"Layer 0", "Layer 1", "p2", "sinks + recent", "Definitions",
+	} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("no %q", want)
 		}
@@ -93,7 +102,7 @@ func TestPageIsOffline(t *testing.T) {
 // TestHostileNamesAreText checks that ids and names of models cannot become markup.
 func TestHostileNamesAreText(t *testing.T) {
 	const evil = `"><img src=x onerror=alert(1)></title></style><script>alert(2)</script>`
-	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, Origin: viz.Origin{Arguments: []string{evil}}})
+	page, _, err := HTML(t.Context(), []string{dump(t, evil, evil, 2)}, Config{Window: 4, Top: 0.2, Theta: 0.04, SkipFirst: 2, MinSignificant: 1, Origin: viz.Origin{Arguments: []string{evil}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +121,10 @@ func TestHostileNamesAreText(t *testing.T) {
 func TestNothingToReport(t *testing.T) {
 	path := dump(t, "random", "p", 1)
 	out := filepath.Join(t.TempDir(), "r.html")
-	for _, cfg := range []Config{{Window: 99, Top: 0.1, Theta: 0.1}, {Window: 4, Top: 0.1, Theta: 0.1, Prompt: "none"}} {
+	for _, cfg := range []Config{
+		{Window: 99, Top: 0.1, Theta: 0.1, SkipFirst: 4},
+		{Window: 4, Top: 0.1, Theta: 0.1, SkipFirst: 4, Prompt: "none"},
+	} {
 		if _, err := WriteFile(t.Context(), out, []string{path}, cfg); err == nil {
 			t.Errorf("%+v: no error", cfg)
 		}

@@ -2,11 +2,11 @@ package report
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/snapkv"
@@ -20,11 +20,14 @@ type page struct {
 	Title    string
 	Config   Config
 	Captures []capture
+	Answers  []answer // the summary
+	Sizes    *rows    // hit rates by size of the window
+	Summary  figure
 	Overall  *rows
 	ByLayer  *rows
-	Extremes string   // the layers with the lowest and the highest hit rate
-	Figures  []figure // of rates and methods
+	Rates    []figure
 	Methods  *rows
+	Kept     []figure
 	Missing  string // why methods are not compared
 	Prompt   string // id of the prompt that Layers and Text show
 	Layers   []figure
@@ -37,28 +40,26 @@ type page struct {
 
 // newPage puts the numbers into words and draws the figures.
 func newPage(n *numbers) (*page, error) {
+	window := n.cfg.Window
 	p := &page{
 		Title:    title(n.captures),
 		Config:   n.cfg,
 		Captures: n.captures,
-		Overall:  overallRows(n.overall, n.withoutSinks),
-		ByLayer:  layerRows(n.byLayer),
+		Answers:  answers(n),
+		Sizes:    sizeRows(n),
+		Overall:  overallRows(of(window, n.all.overall), of(window, n.without.overall), n.cfg),
+		ByLayer:  layerRows(of(window, n.all.byLayer), of(window, n.without.byLayer), n.cfg),
 		Missing:  n.methods.missing,
 		Prompt:   n.prompt,
+		Layers:   n.layers,
 		Text:     n.text.pieces,
 		TextCut:  n.text.cut,
 		Reply:    n.text.reply,
 		Warnings: n.warnings,
 	}
-	p.Extremes = extremes(n.byLayer)
-	rates, err := svg(rateCurves(n.byLayer, n.cfg), "Hit rate by layer",
-		"The blue line is the hit rate of the vote. The other lines keep equally many positions without looking at the "+
-			"attention: random positions, the last ones, and the first four with the last ones. "+
-			"The vote is worth the distance of its line from theirs.")
-	if err != nil {
+	if err := p.drawRates(n); err != nil {
 		return nil, err
 	}
-	p.Figures = append(p.Figures, rates)
 	if n.methods.missing == "" {
 		p.Methods = methodRows(&n.methods)
 	}
@@ -69,10 +70,53 @@ func newPage(n *numbers) (*page, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Figures = append(p.Figures, kept)
+		p.Kept = append(p.Kept, kept)
 	}
-	p.addHeatmaps(n.heatmaps)
 	return p, nil
+}
+
+// drawRates draws the hit rates by layer, head and window.
+func (p *page) drawRates(n *numbers) error {
+	window := n.cfg.Window
+	var err error
+	p.Summary, err = svg(rateCurves(of(window, n.all.byLayer), of(window, n.without.byLayer), n.cfg), "Hit rate by layer",
+		"The lines without markers keep equally many positions without looking at the attention: random positions, the "+
+			"last ones, and the first four with the last ones. The vote is worth the distance of its line from theirs.")
+	if err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		name, about string
+		draw        func(m *figures.RateMap, r rates) *viz.Figure
+	}{
+		{
+			"Hit rate by layer and head",
+			"Dark heads attend to positions that the window did not vote for.",
+			func(m *figures.RateMap, r rates) *viz.Figure { return m.Heads(r.byHead) },
+		},
+		{
+			"Hit rate by size of the window",
+			"Each column is another number of last prompt rows that vote.",
+			func(m *figures.RateMap, r rates) *viz.Figure { return m.Windows(r.byLayer) },
+		},
+	} {
+		for _, r := range []struct {
+			rates
+			skip int
+		}{{n.all, 0}, {n.without, n.cfg.SkipFirst}} {
+			name := kind.name
+			if r.skip > 0 {
+				name += fmt.Sprintf(", without the first %d positions", r.skip)
+			}
+			m := figures.RateMap{SkipFirst: r.skip, MinSignificant: n.cfg.MinSignificant, Meta: n.cfg.Origin.Meta()}
+			f, err := svg(kind.draw(&m, r.rates), name, kind.about)
+			if err != nil {
+				return err
+			}
+			p.Rates = append(p.Rates, f)
+		}
+	}
+	return nil
 }
 
 func title(captures []capture) string {
@@ -84,38 +128,16 @@ func title(captures []capture) string {
 	return captures[0].Model.ID
 }
 
-// addHeatmaps adds the maps of layers and the summaries of hit rates.
-func (p *page) addHeatmaps(list []heatmap) {
-	only := ""
-	if len(p.Captures) > 1 {
-		only = " This figure shows " + p.Captures[0].Name + " only."
-	}
-	for _, h := range list {
-		f := figure{Image: image("png", h.png), Width: pngWidth(h.png)}
-		switch h.kind {
-		case figures.HeadRates:
-			f.Name = "Hit rate by layer and head"
-			f.About = "Dark heads attend to positions that the window did not vote for. " +
-				"Gray: no weight was above the threshold, so there is no rate." + only
-			p.Figures = append(p.Figures, f)
-		case figures.WindowRates:
-			f.Name = "Hit rate by size of the window"
-			f.About = "Each column is another number of last prompt rows that vote." + only
-			p.Figures = append(p.Figures, f)
-		case figures.LayerMap:
-			f.Name = fmt.Sprintf("Layer %d", h.layer)
-			p.Layers = append(p.Layers, f)
-		case figures.OverviewMap:
-			f.Name = fmt.Sprintf("Layer %d, the whole map", h.layer)
-			p.Layers = append(p.Layers, f)
-		}
-	}
-}
-
 // rows is a table whose cells are text.
 type rows struct {
 	Head  []string
-	Cells [][]string
+	Cells [][]cell
+}
+
+// cell is a cell of a table.
+type cell struct {
+	Text string
+	Few  bool // rests on too few positions for a conclusion
 }
 
 // figure is an image with its texts.
@@ -126,28 +148,21 @@ type figure struct {
 	About string
 }
 
-// svg encodes a figure as SVG.
+// svg encodes a figure as SVG. Its caption becomes text of the page.
 func svg(f *viz.Figure, name, about string) (figure, error) {
+	f.Style.Page = true
+	f.Style.Paper = true
 	data, err := f.Encode("svg")
 	if err != nil {
 		return figure{}, err
 	}
-	width := int(f.Width.Points() * 4 / 3) // CSS pixels per point
-	return figure{Image: image("svg", data), Width: width, Name: name, About: about}, nil
+	return figure{
+		Image: template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(data)),
+		Width: int(f.Width.Points() * 4 / 3), // CSS pixels per point
+		Name:  name,
+		About: strings.TrimSpace(about + " " + f.Caption()),
+	}, nil
 }
-
-// image makes a data: URL of a PNG or SVG file.
-func image(format string, data []byte) template.URL {
-	kind := "image/png"
-	if format == "svg" {
-		kind = "image/svg+xml"
-	}
-	return template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(data))
-}
-
-// pngWidth returns the width of a PNG figure of package viz, which has 200 dots per
-// inch, in CSS pixels, of which 96 make an inch.
-func pngWidth(data []byte) int { return int(binary.BigEndian.Uint32(data[16:20])) * 96 / 200 }
 
 // number formats a rate or a measure.
 func number(x float64) string {
@@ -157,106 +172,125 @@ func number(x float64) string {
 	return fmt.Sprintf("%.3f", x)
 }
 
-// rateHead is the head of the hit-rate tables, after the first column.
-var rateHead = []string{
-	"hit rate", "from", "to", "chance", "recent", "sinks + recent", "oracle", "overlap", "kept mass", "attended positions",
+// baselineHead is the head of the hit-rate tables after the rates.
+var baselineHead = []string{
+	"chance", "recent", "sinks + recent", "oracle", "overlap", "kept mass",
 }
 
-func rateCells(r *analysis.HitRateRow, first string) []string {
-	cells := []string{first}
-	for _, x := range []float64{
-		r.HitRate, r.Low, r.High, r.Chance, r.Recent, r.SinksRecent, r.Oracle, r.Overlap, r.Mass,
-	} {
-		cells = append(cells, number(x))
+// rateCells returns the rate with its interval and the number of positions that it rests
+// on.
+func rateCells(r *analysis.HitRateRow, cfg Config) []cell {
+	few := r.Significant < cfg.MinSignificant
+	return []cell{
+		{number(r.HitRate), few},
+		{number(r.Low), few},
+		{number(r.High), few},
+		{fmt.Sprint(r.Significant), few},
 	}
-	return append(cells, fmt.Sprint(r.Significant))
+}
+
+// baselineCells returns the columns of baselineHead.
+func baselineCells(r *analysis.HitRateRow, cfg Config) []cell {
+	var list []cell
+	for _, x := range []float64{r.Chance, r.Recent, r.SinksRecent, r.Oracle, r.Overlap, r.Mass} {
+		list = append(list, cell{number(x), r.Significant < cfg.MinSignificant})
+	}
+	return list
 }
 
 // overallRows joins the rates of all positions with the rates without the first
-// four positions.
-func overallRows(counted, leftOut []analysis.HitRateRow) *rows {
-	out := &rows{Head: slices.Concat([]string{"first four positions"}, rateHead)}
+// positions.
+func overallRows(all, without []analysis.HitRateRow, cfg Config) *rows {
+	out := &rows{Head: slices.Concat([]string{"first positions", "hit rate", "from", "to", "attended positions"}, baselineHead)}
 	add := func(name string, list []analysis.HitRateRow) {
 		for i := range list {
 			first := name
 			if len(list) > 1 {
 				first = fmt.Sprintf("%s, %s", name, list[i].Model)
 			}
-			out.Cells = append(out.Cells, rateCells(&list[i], first))
+			out.Cells = append(out.Cells, slices.Concat([]cell{{Text: first}}, rateCells(&list[i], cfg), baselineCells(&list[i], cfg)))
 		}
 	}
-	add("counted", counted)
-	add("left out", leftOut)
+	add("counted", all)
+	add(fmt.Sprintf("first %d left out", cfg.SkipFirst), without)
 	return out
 }
 
-// layerRows makes the table of hit rates by layer. With several models, the first
-// row of each names it.
-func layerRows(list []analysis.HitRateRow) *rows {
-	out := &rows{Head: slices.Concat([]string{"layer"}, rateHead)}
-	several := slices.ContainsFunc(list, func(r analysis.HitRateRow) bool { return r.Model != list[0].Model })
+// layerRows makes the table of hit rates by layer, with and without the first positions.
+// With several models, the first row of each names it.
+func layerRows(all, without []analysis.HitRateRow, cfg Config) *rows {
+	out := &rows{Head: slices.Concat(
+		[]string{"layer", "hit rate", "from", "to", "attended positions"},
+		[]string{fmt.Sprintf("without the first %d", cfg.SkipFirst), "from", "to", "attended positions"},
+		baselineHead,
+	)}
+	several := slices.ContainsFunc(all, func(r analysis.HitRateRow) bool { return r.Model != all[0].Model })
 	model := ""
-	for i := range list {
-		name := fmt.Sprint(list[i].Layer)
-		if several && list[i].Model != model {
-			model = list[i].Model
+	for i := range all {
+		name := fmt.Sprint(all[i].Layer)
+		if several && all[i].Model != model {
+			model = all[i].Model
 			name = fmt.Sprintf("%s, %s", model, name)
 		}
-		out.Cells = append(out.Cells, rateCells(&list[i], name))
+		out.Cells = append(out.Cells, slices.Concat(
+			[]cell{{Text: name}}, rateCells(&all[i], cfg), rateCells(&without[i], cfg), baselineCells(&all[i], cfg),
+		))
 	}
 	return out
 }
 
-// extremes names the layers with the lowest and the highest hit rate, and says how many
-// are left out because they rest on too little data.
-func extremes(list []analysis.HitRateRow) string {
-	low, high, few := analysis.Extremes(list, analysis.MinSignificant)
-	say := func(r *analysis.HitRateRow) string {
-		return fmt.Sprintf("layer %d (%.3f, %d significant positions)", r.Layer, r.HitRate, r.Significant)
-	}
-	text := "No layer has enough significant positions for a comparison."
-	if low != nil {
-		text = fmt.Sprintf("Lowest hit rate: %s. Highest: %s.", say(low), say(high))
-	}
-	if few > 0 {
-		text += fmt.Sprintf(" Layers with fewer than %d significant positions, too few for a conclusion: %d.",
-			analysis.MinSignificant, few)
-	}
-	return text
-}
-
-// rateCurves draws the hit rate and its baselines by layer, for the first model.
-func rateCurves(list []analysis.HitRateRow, cfg Config) *viz.Figure {
-	first := &list[0]
-	vote := viz.Series{Name: "vote"}
-	chance := viz.Series{Name: "chance", Baseline: true}
-	recent := viz.Series{Name: "recent", Baseline: true}
-	sinks := viz.Series{Name: "sinks + recent", Baseline: true}
+// rateLine makes a line of values by layer, for the first model. Values that rest on too
+// few positions are left out.
+func rateLine(
+	name string, baseline bool, list []analysis.HitRateRow, cfg Config, value func(r *analysis.HitRateRow) float64,
+) viz.Series {
+	s := viz.Series{Name: name, Baseline: baseline}
 	for i := range list {
-		row := &list[i]
-		if row.Model != first.Model {
+		r := &list[i]
+		if r.Model != list[0].Model {
 			continue
 		}
-		x := float64(row.Layer)
-		vote.X = append(vote.X, x)
-		vote.Y = append(vote.Y, row.HitRate)
-		vote.Low = append(vote.Low, row.Low)
-		vote.High = append(vote.High, row.High)
-		chance.X = append(chance.X, x)
-		chance.Y = append(chance.Y, row.Chance)
-		recent.X = append(recent.X, x)
-		recent.Y = append(recent.Y, row.Recent)
-		sinks.X = append(sinks.X, x)
-		sinks.Y = append(sinks.Y, row.SinksRecent)
+		y := math.NaN()
+		low := math.NaN()
+		high := math.NaN()
+		if r.Significant >= cfg.MinSignificant {
+			y = value(r)
+			low = r.Low
+			high = r.High
+		}
+		s.X = append(s.X, float64(r.Layer))
+		s.Y = append(s.Y, y)
+		if !baseline {
+			s.Low = append(s.Low, low)
+			s.High = append(s.High, high)
+		}
 	}
+	return s
+}
+
+// rateCurves draws the hit rates and the baselines by layer, for the first model. Rates
+// that rest on too few positions are left out.
+func rateCurves(all, without []analysis.HitRateRow, cfg Config) *viz.Figure {
+	first := &all[0]
+	line := func(name string, baseline bool, list []analysis.HitRateRow, value func(r *analysis.HitRateRow) float64) viz.Series {
+		return rateLine(name, baseline, list, cfg, value)
+	}
+	rate := func(r *analysis.HitRateRow) float64 { return r.HitRate }
 	return viz.CurvesFigure(viz.Curves{
 		Title:  fmt.Sprintf("hit rate by layer, window %d", cfg.Window),
 		XLabel: "layer",
 		YLabel: "share of attended positions kept",
 		Hi:     1,
-		Series: []viz.Series{vote, chance, recent, sinks},
+		Series: []viz.Series{
+			line(fmt.Sprintf("without the first %d", cfg.SkipFirst), false, without, rate),
+			line("all positions", false, all, rate),
+			line("chance", true, all, func(r *analysis.HitRateRow) float64 { return r.Chance }),
+			line("recent", true, all, func(r *analysis.HitRateRow) float64 { return r.Recent }),
+			line("sinks + recent", true, all, func(r *analysis.HitRateRow) float64 { return r.SinksRecent }),
+		},
 		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
-			"The band is a 95 %% bootstrap interval over prompts.", first.Model, first.Prompts, 100*cfg.Top, cfg.Theta),
+			"Bands: 95 %% bootstrap intervals over prompts. No point: fewer than %d attended positions.",
+			first.Model, first.Prompts, 100*cfg.Top, cfg.Theta, cfg.MinSignificant),
 		Meta: cfg.Origin.Meta(),
 	})
 }
@@ -268,9 +302,9 @@ func methodRows(c *comparison) *rows {
 		out.Head = append(out.Head, fmt.Sprint(capacity))
 	}
 	for _, s := range c.series() {
-		cells := []string{s.Name}
+		cells := []cell{{Text: s.Name}}
 		for _, y := range s.Y {
-			cells = append(cells, number(y))
+			cells = append(cells, cell{Text: number(y)})
 		}
 		out.Cells = append(out.Cells, cells)
 	}

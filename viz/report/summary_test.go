@@ -1,0 +1,144 @@
+package report
+
+import (
+	"bytes"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// sinkDump has two layers. In layer 0 the reply attends to the first position, for which
+// the window votes, and to position 6, for which it does not. In layer 1 it attends to
+// position 7 in both rows, for which the window votes in half of the rows of prompt a.
+const sinkDump = `
+dump layers=2 heads=1 rows=2
+prompt a tokens=12 reply=2
+0 * *     0=0.5
+0 * 12-13 0=0.5 6=0.25
+1 * 10-11 7=0.5
+1 * 12    7=0.5
+1 * 13    7=0.5 8=0.25
+`
+
+func sinkPage(t *testing.T, cfg Config) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteText(t, path, sinkDump)
+	page, _, err := HTML(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(page)
+}
+
+// TestSinksDoNotFlatter checks that the summary names the layers that are lowest without
+// the first positions, shows both rates, and says how much the first positions add.
+func TestSinksDoNotFlatter(t *testing.T) {
+	page := sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 1})
+	for _, want := range []string{
+		"The vote kept 0.571 (n = 7) of the attended positions; without the first 4 positions, 0.400 (n = 5).",
+		"29 % of the attended positions are among the first 4 (2 of 7).",
+		"Without the first 4 positions: layer 0 (0.000, n = 2), layer 1 (0.667, n = 3).",
+		"Without the first 4 positions: layer 0 head 0 (0.000, n = 2), layer 1 head 0 (0.667, n = 3).",
+		"<tr><td>0</td><td>0.500</td><td>–</td><td>–</td><td>4</td><td>0.000</td><td>–</td><td>–</td><td>2</td>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+// TestTooFewPositionsAreNotHeadlined checks that a layer whose rate rests on too few
+// positions is marked in the table and not named in the summary.
+func TestTooFewPositionsAreNotHeadlined(t *testing.T) {
+	page := sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 3})
+	for _, want := range []string{
+		"Without the first 4 positions: layer 1 (0.667, n = 3). 1 of 2 layers have fewer than 3 attended positions there, too few to say.",
+		`<tr><td>0</td><td>0.500</td><td>–</td><td>–</td><td>4</td><td class="few">0.000</td>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	page = sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 9})
+	for _, want := range []string{
+		"0.571 (n = 7, too few for a conclusion)",
+		"No layer has 9 attended positions, which a conclusion needs.",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+// TestCurvesLeaveOutFewPositions checks that a rate that rests on too few positions has
+// neither a point nor a band.
+func TestCurvesLeaveOutFewPositions(t *testing.T) {
+	row := func(layer, significant int) analysis.HitRateRow {
+		r := analysis.HitRateRow{Significant: significant, HitRate: 0.5, Low: 0.4, High: 0.6}
+		r.Layer = layer
+		return r
+	}
+	rows := []analysis.HitRateRow{row(0, 29), row(1, 30)}
+	s := rateLine("x", false, rows, Config{MinSignificant: 30}, func(r *analysis.HitRateRow) float64 { return r.HitRate })
+	if !math.IsNaN(s.Y[0]) || !math.IsNaN(s.Low[0]) || s.Y[1] != 0.5 || s.High[1] != 0.6 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWindowsAround(t *testing.T) {
+	for _, c := range []struct {
+		chosen, recorded int
+		want             []int
+	}{
+		{32, 128, []int{2, 8, 32, 128}},
+		{32, 64, []int{2, 8, 32, 64}},
+		{32, 32, []int{2, 8, 32}},
+		{4, 100, []int{1, 4, 16, 64, 100}},
+	} {
+		if got := windowsAround(c.chosen, c.recorded); !slices.Equal(got, c.want) {
+			t.Errorf("window %d of %d rows: %v, want %v", c.chosen, c.recorded, got, c.want)
+		}
+	}
+}
+
+// TestProgressCoversBothPasses checks that the report says how far it has come, from the
+// first layer of the first pass to the last of the second.
+func TestProgressCoversBothPasses(t *testing.T) {
+	var seen []analysis.Progress
+	cfg := small
+	cfg.Progress = func(p analysis.Progress) { seen = append(seen, p) }
+	path := dump(t, "random", "p", 2)
+	if _, _, err := HTML(t.Context(), []string{path}, cfg); err != nil {
+		t.Fatal(err)
+	}
+	last := seen[len(seen)-1]
+	if first := seen[0]; first.Done <= 0 || first.Total != last.Total || first.Done*2 > first.Total {
+		t.Errorf("it begins with %+v", first)
+	}
+	if last.Done != last.Total/2 && last.Done != last.Total {
+		t.Errorf("it ends with %+v", last)
+	}
+	if !slices.IsSortedFunc(seen, func(a, b analysis.Progress) int { return int(a.Done - b.Done) }) {
+		t.Errorf("it goes back: %+v", seen)
+	}
+}
+
+// TestPageFollowsTheColorScheme checks that the page and its figures have a dark scheme,
+// and that paper is white.
+func TestPageFollowsTheColorScheme(t *testing.T) {
+	page := []byte(sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 1}))
+	for _, want := range []string{"color-scheme: light dark", "@media print { :root { color-scheme: light;", "@media (prefers-color-scheme: dark)"} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if bytes.Contains(page, []byte("data:image/png")) {
+		t.Error("a figure of the page is a PNG, which cannot follow the color scheme")
+	}
+}
