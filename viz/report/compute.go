@@ -48,6 +48,7 @@ type capture struct {
 type comparison struct {
 	missing    string // why there is no comparison; empty if there is one
 	err        error  // the failure that is the reason; nil if the prompts do not allow one
+	settings   string
 	methods    []snapkv.Method
 	capacities []int
 	rows       []analysis.MethodRow
@@ -202,6 +203,7 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 		config.Window = n.cfg.Window
 		config.Capacity = capacity
 		cfg.Configs = append(cfg.Configs, config)
+		c.settings = fmt.Sprintf("window %d, kernel %d, %s, group %s", config.Window, config.Kernel, config.Pooling, config.Group)
 	}
 	var warnings []analysis.Warning
 	var err error

@@ -151,6 +151,6 @@ func bestMethods(c *comparison) string {
 	if words == nil {
 		return ""
 	}
-	return fmt.Sprintf("The largest share of the reply's attention to the prefix, by capacity: %s. "+
-		"attnscope advise recommends a method and a budget for a loss that you accept.", strings.Join(words, ", "))
+	return fmt.Sprintf("The largest share of the reply's attention to the prefix, by capacity (%s): %s. "+
+		"attnscope advise recommends a method and a budget for a loss that you accept.", c.settings, strings.Join(words, ", "))
 }

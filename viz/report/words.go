@@ -27,6 +27,7 @@ type page struct {
 	ByLayer  *rows
 	Rates    []figure
 	Methods  *rows
+	Settings string // of the methods
 	Kept     []figure
 	Missing  string // why methods are not compared
 	Prompt   string // id of the prompt that Layers and Text show
@@ -62,6 +63,7 @@ func newPage(n *numbers) (*page, error) {
 	}
 	if n.methods.missing == "" {
 		p.Methods = methodRows(&n.methods)
+		p.Settings = n.methods.settings
 	}
 	if len(n.methods.series()) > 0 {
 		kept, err := svg(methodCurves(&n.methods, n.cfg), "Kept attention by method and capacity",
@@ -321,8 +323,8 @@ func methodCurves(c *comparison, cfg Config) *viz.Figure {
 		LogX:   true,
 		Hi:     1,
 		Series: c.series(),
-		Caption: fmt.Sprintf("%s, mean over %d prompts, all layers and heads; window %d, kernel 5, average pooling; "+
-			"bands: 95 %% bootstrap intervals over prompts.", first.Model, first.Prompts, cfg.Window),
+		Caption: fmt.Sprintf("%s, mean over %d prompts, all layers and heads; %s; "+
+			"bands: 95 %% bootstrap intervals over prompts.", first.Model, first.Prompts, c.settings),
 		Meta: cfg.Origin.Meta(),
 	})
 }
