@@ -307,6 +307,67 @@ func (a *Advice) Table() *table.Table {
 	return t
 }
 
+// Short makes a table for readers of the rows that keep the bound and drop something, with
+// the measure in place of the evidence, and says the rest in a few sentences. By layer or
+// head, the table has all rows.
+func (a *Advice) Short() (*table.Table, []string) {
+	full := a.Table()
+	if a.Config.By != "" {
+		return full, append(a.legend(), a.fewPrompts()...)
+	}
+	at := full.Column("evidence")
+	t := table.New(full.Columns...)
+	t.Columns[at] = a.Calibration.Measure
+	var everything, none []string
+	for i, row := range a.Rows {
+		switch {
+		case row.Capacity < 0:
+			none = append(none, row.Method)
+		case row.KeepsAll:
+			everything = append(everything, row.Method)
+		default:
+			full.Rows[i][at] = row.Measured
+			t.Add(full.Rows[i]...)
+		}
+	}
+	var notes []string
+	if len(t.Rows) > 0 {
+		notes = a.legend()
+	}
+	if len(everything) > 0 {
+		notes = append(notes, "Keep the bound only where they keep everything, which saves nothing: "+strings.Join(everything, ", ")+".")
+	}
+	if len(none) > 0 {
+		notes = append(notes, "Above the bound at every capacity that was tried: "+strings.Join(none, ", ")+".")
+	}
+	return t, notes
+}
+
+// legend explains the columns of the table.
+func (a *Advice) legend() []string {
+	c := a.Calibration
+	return []string{
+		fmt.Sprintf("predicted: mean of the %s; a prompt has less than low, or more than high, with probability %.3g each.",
+			c.Loss.words(), a.Config.Risk),
+		fmt.Sprintf("Predicted from %s, which has Spearman %.2f [%.2f, %.2f] with the loss of %s (%d points, %d prompts).",
+			c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model, c.Points, c.Prompts),
+	}
+}
+
+// fewPrompts says, in a list of at most one sentence, that there are too few prompts to say
+// how prompts differ.
+func (a *Advice) fewPrompts() []string {
+	n := 0
+	for i := range a.Rows {
+		n = max(n, a.Rows[i].prompts)
+	}
+	if n == 0 || n >= soundPrompts {
+		return nil
+	}
+	return []string{fmt.Sprintf("The dump has few prompts (%d): that others like them keep the bound rests on the calibration's prompts, "+
+		"not on these. Record %d or more.", n, soundPrompts)}
+}
+
 // evidence says what a prediction is based on.
 func (a *Advice) evidence(row *AdviceRow) string {
 	switch {

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -8,6 +9,19 @@ import (
 
 // resamples is the number of bootstrap samples behind an interval.
 const resamples = 2000
+
+// soundPrompts is the number of prompts below which bootstrap intervals are too narrow: the
+// samples hold only the few values that occurred.
+const soundPrompts = 10
+
+// FewPromptsNote says, in a list of at most one sentence, that intervals over n prompts are
+// too narrow. Over a single prompt there are none.
+func FewPromptsNote(n int) []string {
+	if n < 2 || n >= soundPrompts {
+		return nil
+	}
+	return []string{fmt.Sprintf("Intervals are bootstrapped over %d prompts; with fewer than %d they are too narrow.", n, soundPrompts)}
+}
 
 // Mean returns the mean of the values that are not NaN, or NaN if there are none.
 func Mean(x []float64) float64 {

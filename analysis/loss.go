@@ -40,6 +40,17 @@ func (l Loss) Text(v float64) string {
 	return fmt.Sprintf("%.2g nats per token", v)
 }
 
+// words names a loss with its unit.
+func (l Loss) words() string {
+	switch l {
+	case LossPerplexity:
+		return "relative increase of the reply's perplexity (0.05 is 5 %)"
+	case LossAgreement:
+		return "share of reply tokens that differ (1 - agreement)"
+	}
+	return "KL divergence from the full cache, in nats per reply token"
+}
+
 // of returns the loss of one result of decoding, given the perplexity of the full
 // cache on the same reply. It is NaN if it is not defined.
 func (l Loss) of(r *Real, full float64) float64 {

@@ -157,3 +157,53 @@ func TestRealReadsMissingMeasures(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestShortAdviceHasALineForWhatSavesNothing: only methods that save something have rows.
+func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
+	a := Advice{
+		Config:      AdviceConfig{Bound: Bound{LossKL, 0.1}, Risk: 0.05},
+		Calibration: &Calibration{Measure: "missed_hits", Loss: LossKL, Model: "m", Points: 1008, Prompts: 16},
+		Rows: []AdviceRow{
+			{Method: "cake", Group: snapkv.GroupMean, Capacity: 64, Measured: 0.25, Bytes: 1, FullBytes: 4, prompts: 4},
+			{Method: "recent", Capacity: 128, KeepsAll: true, Bytes: 4, FullBytes: 4, prompts: 4},
+			{Method: "random", Capacity: 128, KeepsAll: true, Bytes: 4, FullBytes: 4, prompts: 4},
+			{Method: "knorm", Capacity: -1, Bytes: math.NaN(), FullBytes: 4},
+		},
+	}
+	short, notes := a.Short()
+	if len(short.Rows) != 1 || short.Rows[0][0] != "cake" || short.Rows[0][short.Column("missed_hits")] != 0.25 {
+		t.Errorf("rows %v", short.Rows)
+	}
+	text := strings.Join(notes, "\n")
+	for _, part := range []string{"which saves nothing: recent, random.", "every capacity that was tried: knorm.", "nats per reply token"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("notes lack %q:\n%s", part, text)
+		}
+	}
+	if full := a.Table(); len(full.Rows) != 4 || full.Column("evidence") < 0 {
+		t.Errorf("the table for programs has %d rows", len(full.Rows))
+	}
+	if text := a.Recommendation(); !strings.Contains(text, "few prompts (4)") {
+		t.Errorf("recommendation of four prompts: %q", text)
+	}
+	for i := range a.Rows {
+		a.Rows[i].prompts = soundPrompts
+	}
+	if text := a.Recommendation(); strings.Contains(text, "few prompts") {
+		t.Errorf("recommendation of %d prompts: %q", soundPrompts, text)
+	}
+}
+
+// TestLargerCachesNamesWhatSavesNothing, once for each method and capacity.
+func TestLargerCachesNamesWhatSavesNothing(t *testing.T) {
+	if w := LargerCaches([]MethodRow{{Method: "a", CacheRatio: 1}, {Method: "b", CacheRatio: math.NaN()}}); w != nil {
+		t.Errorf("no cache is larger: %v", w)
+	}
+	row := MethodRow{Method: "snapkv", Capacity: 64, Group: snapkv.GroupHead, CacheRatio: 1.5}
+	w := LargerCaches([]MethodRow{row, row, {Method: "h2o", Capacity: 32, Group: snapkv.GroupMean, CacheRatio: 2}})
+	want := "larger than the full cache: snapkv at capacity 64 (1.50 times), h2o at capacity 32 (2.00 times); " +
+		"every query head keeps its own positions there: --group mean selects by kv head"
+	if len(w) != 1 || w[0].String() != want {
+		t.Errorf("got %v, want %s", w, want)
+	}
+}

@@ -29,6 +29,7 @@ type MethodRow struct {
 	OutputError   float64 // relative L2 error of the head's output
 	OutputErrorWO float64 // relative L2 error after the output projection
 	CacheBytes    float64 // keys and values that are kept, float32
+	CacheRatio    float64 // CacheBytes over FullBytes
 	Prompts       int
 	Low, High     float64 // 95 % bootstrap interval of Mass over prompts
 	PromptTokens  float64 // of the prompts; not a column
@@ -39,6 +40,7 @@ type MethodRow struct {
 var MethodColumns = []string{
 	"method", "capacity", "kernel", "pooling", "group", "mass", "mass_of_oracle", "hit_rate", "recall",
 	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
+	"cache_ratio",
 }
 
 // Cells returns the cells of the row in the columns [KeyColumns] and [MethodColumns].
@@ -47,6 +49,7 @@ func (r *MethodRow) Cells() []any {
 		r.Key.Cells(),
 		r.Method, r.Capacity, r.Kernel, r.Pooling.String(), r.Group.String(), r.Mass, r.MassOfOracle, r.HitRate, r.Recall,
 		r.Jaccard, r.Coverage, r.OutputError, r.OutputErrorWO, r.CacheBytes, r.Prompts, r.Low, r.High,
+		r.CacheRatio,
 	)
 }
 
@@ -123,6 +126,7 @@ func (a *methods) row(key methodKey) MethodRow {
 		row.PromptTokens += float64(sums[i].tokens) / float64(len(sums))
 		row.FullBytes += sums[i].full / float64(len(sums))
 	}
+	row.CacheRatio = ratio(row.CacheBytes, row.FullBytes)
 	row.Low, row.High = Interval(column(func(m *measures) float64 { return m.mass }), a.cfg.Seed)
 	return row
 }

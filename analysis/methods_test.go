@@ -284,15 +284,15 @@ func TestMethodTableHasEveryFieldInItsColumn(t *testing.T) {
 		Key:    Key{Model: "m", Dataset: "d", Prompt: "p", Layer: 1, Head: 2, Window: 3, Span: 4, Top: 5, Budget: 6, Theta: 7},
 		Method: "snapkv", Capacity: 8, Kernel: 9, Pooling: snapkv.MaxPool, Group: snapkv.GroupSum,
 		Mass: 10, MassOfOracle: 11, HitRate: 12, Recall: 13, Jaccard: 14, Coverage: 15, OutputError: 16, OutputErrorWO: 17,
-		CacheBytes: 18, Prompts: 19, Low: 20, High: 21,
+		CacheBytes: 18, Prompts: 19, Low: 20, High: 21, CacheRatio: 22,
 	}
 	var got strings.Builder
 	if err := MethodTable([]MethodRow{row}).Write(&got, "csv"); err != nil {
 		t.Fatal(err)
 	}
 	want := "model,dataset,prompt,layer,head,window,span,top,budget,theta,method,capacity,kernel,pooling,group," +
-		"mass,mass_of_oracle,hit_rate,recall,jaccard,coverage,output_error,output_error_wo,cache_bytes,prompts,mass_low,mass_high\n" +
-		"m,d,p,1,2,3,4,5,6,7,snapkv,8,9,maxpool,sum,10,11,12,13,14,15,16,17,18,19,20,21\n"
+		"mass,mass_of_oracle,hit_rate,recall,jaccard,coverage,output_error,output_error_wo,cache_bytes,prompts,mass_low,mass_high,cache_ratio\n" +
+		"m,d,p,1,2,3,4,5,6,7,snapkv,8,9,maxpool,sum,10,11,12,13,14,15,16,17,18,19,20,21,22\n"
 	if got.String() != want {
 		t.Errorf("table\n%swant\n%s", got.String(), want)
 	}

@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -33,6 +34,9 @@ const (
 	// FewerRows says that a dump recorded fewer prompt rows than the default window has,
 	// so that Window is used.
 	FewerRows
+	// LargerCache says that caches of some methods take more memory than the full cache;
+	// Reason names them.
+	LargerCache
 )
 
 // Warning limits how far a result can be trusted. Fields that its kind does not use
@@ -78,8 +82,39 @@ func (w Warning) String() string {
 	case FewerRows:
 		return fmt.Sprintf("%s: the last %d prompt rows were recorded, fewer than the default window of %d: the window is %d",
 			w.Path, w.Window, snapkv.Default.Window, w.Window)
+	case LargerCache:
+		return "larger than the full cache: " + w.Reason
 	}
 	return w.Reason
+}
+
+// LargerCaches returns a warning for the rows, of all layers and heads, whose cache takes
+// more memory than the full one, if there are any.
+func LargerCaches(rows []MethodRow) []Warning {
+	var list []string
+	group := false
+	for i := range rows {
+		r := &rows[i]
+		if !(r.CacheRatio > 1) {
+			continue
+		}
+		group = group || r.Group == snapkv.GroupHead
+		if text := fmt.Sprintf("%s at capacity %d (%.2f times)", r.Method, r.Capacity, r.CacheRatio); !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	const few = 3
+	if n := len(list); n > few {
+		list = append(list[:few:few], fmt.Sprintf("%d more", n-few))
+	}
+	text := strings.Join(list, ", ")
+	if group {
+		text += "; every query head keeps its own positions there: --group mean selects by kv head"
+	}
+	return []Warning{{Kind: LargerCache, Reason: text}}
 }
 
 // windowText names a window. With late, it also names the row after the window, which

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/attnscope/attnscope/internal/sizes"
 	"github.com/attnscope/attnscope/internal/visible"
 )
 
@@ -28,10 +29,17 @@ type Screen struct {
 }
 
 // Screen writes the table as aligned text: a line with the columns that are the same in
-// all rows, then the others. Numbers have three significant digits. Columns that are
-// empty in every row, because they do not apply, are left out.
+// all rows, then the others. Numbers have three significant digits, and columns whose
+// name ends in _bytes have units. Columns that are empty in every row, because they do not
+// apply, are left out. Of a table without rows, only its notes are written.
 func (t *Table) Screen(w io.Writer, s Screen) error {
 	b := bufio.NewWriter(w)
+	if len(t.Rows) == 0 && len(s.Notes) > 0 {
+		for _, note := range s.Notes {
+			fmt.Fprintln(b, note)
+		}
+		return b.Flush()
+	}
 	var shown []int
 	var same []string
 	for i, name := range t.Columns {
@@ -40,7 +48,7 @@ func (t *Table) Screen(w io.Writer, s Screen) error {
 		case slices.Contains(s.Values, name) || !t.constant(i):
 			shown = append(shown, i)
 		default:
-			same = append(same, name+" "+setting(t.Rows[0][i]))
+			same = append(same, name+" "+withUnit(name, t.Rows[0][i], setting))
 		}
 	}
 	if len(same) > 0 {
@@ -73,7 +81,7 @@ func (s *Screen) column(t *Table, rows [][]any, i int) []string {
 	list := []string{name}
 	anyDoubt := s.Doubtful != nil && slices.ContainsFunc(seq(len(rows)), func(r int) bool { return s.Doubtful(r, name) })
 	for r, row := range rows {
-		cell := short(row[i])
+		cell := withUnit(name, row[i], short)
 		switch {
 		case r >= len(t.Rows) && aggregated(row[i]):
 			cell = ""
@@ -153,6 +161,16 @@ func setting(cell any) string {
 	return short(cell)
 }
 
+// withUnit formats a cell of a column, a number of bytes with its unit, and anything else
+// by format.
+func withUnit(column string, cell any, format func(cell any) string) string {
+	v, number := cell.(float64)
+	if number && !math.IsNaN(v) && strings.HasSuffix(column, "_bytes") {
+		return sizes.Text(int64(math.Round(v)))
+	}
+	return format(cell)
+}
+
 // short formats a cell with three significant digits.
 func short(cell any) string {
 	v, ok := cell.(float64)
@@ -172,6 +190,8 @@ func short(cell any) string {
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	case size >= 1:
 		return strconv.FormatFloat(v, 'f', 2, 64)
+	case size < 0.1:
+		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 3, 64)
 }
@@ -181,14 +201,11 @@ func short(cell any) string {
 // column measure. Columns that are neither keys nor named are dropped. It returns an
 // error if a name is not a column, or if several rows fall into one cell.
 func (t *Table) Pivot(name, measure string, keys []string) (*Table, error) {
+	if err := t.CheckPivot(name, measure, keys); err != nil {
+		return nil, err
+	}
 	at := t.Column(name)
 	from := t.Column(measure)
-	if at < 0 || !slices.Contains(keys, name) {
-		return nil, fmt.Errorf("pivot %q: want one of %s", name, strings.Join(t.varying(keys), ", "))
-	}
-	if from < 0 || slices.Contains(keys, measure) {
-		return nil, fmt.Errorf("measure %q: want one of %s", measure, strings.Join(t.others(keys), ", "))
-	}
 	var rest []int
 	out := New()
 	for _, key := range keys {
@@ -234,9 +251,16 @@ func (t *Table) Pivot(name, measure string, keys []string) (*Table, error) {
 	return out, nil
 }
 
-// varying lists the keys that differ between rows.
-func (t *Table) varying(keys []string) []string {
-	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return t.constant(t.Column(key)) })
+// CheckPivot returns the error of [Table.Pivot] for a name that is not a key column, or a
+// measure that is not another column. The table needs no rows.
+func (t *Table) CheckPivot(name, measure string, keys []string) error {
+	if t.Column(name) < 0 || !slices.Contains(keys, name) {
+		return fmt.Errorf("pivot %q: want one of %s", name, strings.Join(keys, ", "))
+	}
+	if t.Column(measure) < 0 || slices.Contains(keys, measure) {
+		return fmt.Errorf("measure %q: want one of %s", measure, strings.Join(t.others(keys), ", "))
+	}
+	return nil
 }
 
 // others lists the columns that are not keys.

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -117,5 +118,53 @@ func TestPivot(t *testing.T) {
 	}
 	if _, err := rates().Pivot("layer", "rate", []string{"layer"}); err == nil || !strings.Contains(err.Error(), "several rows") {
 		t.Errorf("two windows in one cell: %v", err)
+	}
+}
+
+// TestScreenWritesBytesWithUnits, and small numbers with three significant digits.
+func TestScreenWritesBytesWithUnits(t *testing.T) {
+	x := New("method", "full_bytes", "cache_bytes", "loss")
+	x.Add("snapkv", 1536.0, 512.0, 0.012345)
+	x.Add("h2o", 1536.0, 80239100.0, 0.5)
+	x.Add("knorm", 1536.0, math.NaN(), 0.00012345)
+	var b strings.Builder
+	if err := x.Screen(&b, Screen{}); err != nil {
+		t.Fatal(err)
+	}
+	want := "full_bytes 1.5 KiB\n" +
+		"method  cache_bytes      loss\n" +
+		"snapkv        512 B    0.0123\n" +
+		"h2o        76.5 MiB     0.500\n" +
+		"knorm             -  0.000123\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// TestScreenWithoutRowsHasOnlyNotes: there are no columns to head.
+func TestScreenWithoutRowsHasOnlyNotes(t *testing.T) {
+	var b strings.Builder
+	if err := New("a", "b").Screen(&b, Screen{Notes: []string{"nothing found"}}); err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != "nothing found\n" {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+// TestCheckPivotNeedsNoRows: names are checked before anything is computed.
+func TestCheckPivotNeedsNoRows(t *testing.T) {
+	x := New("layer", "window", "rate", "hits")
+	keys := []string{"layer", "window"}
+	for _, test := range []struct{ name, measure, want string }{
+		{"window", "rate", "<nil>"},
+		{"windw", "rate", `pivot "windw": want one of layer, window`},
+		{"rate", "rate", `pivot "rate": want one of layer, window`},
+		{"window", "rat", `measure "rat": want one of rate, hits`},
+		{"window", "layer", `measure "layer": want one of rate, hits`},
+	} {
+		if got := fmt.Sprint(x.CheckPivot(test.name, test.measure, keys)); got != test.want {
+			t.Errorf("%s, %s: %s, want %s", test.name, test.measure, got, test.want)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func runAdvise(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := writeTable(c, advice.Table(), table.Screen{Values: []string{"capacity", "share", "cache_ratio", "predicted", "high"}}); err != nil {
+	if err := writeAdvice(c, advice); err != nil {
 		return err
 	}
 	if text := advice.Recommendation(); text != "" && advice.Found() {
@@ -137,6 +137,18 @@ func runAdvise(c *cli.Context) error {
 		return hintf(err, "allow more with --loss, --agreement or --risk, or try other capacities with --capacity")
 	}
 	return nil
+}
+
+// writeAdvice writes the table. At a terminal, methods that keep everything share a line.
+func writeAdvice(c *cli.Context, advice *analysis.Advice) error {
+	if !onScreen(c) {
+		return writeTable(c, advice.Table(), table.Screen{})
+	}
+	t, notes := advice.Short()
+	return writeTable(c, t, table.Screen{
+		Values: []string{"method", "capacity", "share", "cache_bytes", "cache_ratio", "predicted", "high"},
+		Notes:  notes,
+	})
 }
 
 // boundOf reads --loss or --agreement.

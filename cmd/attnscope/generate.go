@@ -48,7 +48,9 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("summary") {
-		err = checkTable(c)
+		if err = checkTable(c); err == nil {
+			err = checkPivot(c, decode.SummaryColumns, decode.SummaryKeys)
+		}
 	} else {
 		err = checkOutput(c.String("o"), c.Bool("force"), false)
 	}
@@ -84,6 +86,7 @@ func runGenerate(c *cli.Context) error {
 		if t, err = pivoted(c, t, decode.SummaryKeys); err != nil {
 			return err
 		}
+		return writeTable(c, t, table.Screen{Notes: []string{pivotNote("kl_low and kl_high")}})
 	}
 	return writeTable(c, t, table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}})
 }

@@ -78,12 +78,19 @@ func runHitrate(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
+	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns)
+	if cfg.SkipFirst == 0 {
+		columns = append(columns, withoutFirst)
+	}
+	if err := checkPivot(c, columns, analysis.KeyColumns); err != nil {
+		return err
+	}
 	if !c.IsSet("window") {
 		cfg.Windows = []int{fittingWindow(c, cfg.Windows[0])}
 	}
-	onScreen := tableFormat(c) == "table" && !c.Bool("wide")
+	screened := onScreen(c)
 	cfgs := []analysis.HitRateConfig{cfg}
-	if onScreen {
+	if screened || c.String("measure") == withoutFirst {
 		cfgs = screenConfigs(cfg)
 	}
 	lists, warnings, err := analysis.HitRatesEach(c.Context, c.Args().Slice(), cfgs...)
@@ -93,13 +100,16 @@ func runHitrate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s := hitRateScreen{min: c.Int("min-significant"), lists: lists}
+	s := hitRateScreen{min: c.Int("min-significant"), skip: cfg.SkipFirst, lists: lists}
 	t := analysis.HitRateTable(lists[0])
 	if c.IsSet("pivot") {
+		if c.String("measure") == withoutFirst {
+			t = s.join(lists[askedRates], askedWithoutFirst)
+		}
 		if t, err = pivoted(c, t, s.keys()); err != nil {
 			return err
 		}
-		if !onScreen {
+		if !screened {
 			return writeTable(c, t, table.Screen{})
 		}
 		screen, err := s.pivot(c)
@@ -108,7 +118,7 @@ func runHitrate(c *cli.Context) error {
 		}
 		return writeTable(c, t, screen)
 	}
-	if !onScreen {
+	if !screened {
 		return writeTable(c, t, table.Screen{})
 	}
 	t, screen := s.table()

@@ -23,6 +23,7 @@ var minSignificantFlag = &cli.IntFlag{
 // rates that rest on too few positions.
 type hitRateScreen struct {
 	min   int                     // significant positions that a rate needs
+	skip  int                     // first positions that are left out anyway
 	lists [][]analysis.HitRateRow // of each of screenConfigs
 }
 
@@ -106,6 +107,12 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Prompts > 1 }) {
 		notes = append(notes, "Rates are means over prompts; significant and hits are sums over them.")
 	}
+	most := slices.MaxFunc(rows, func(x, y analysis.HitRateRow) int { return x.Prompts - y.Prompts }).Prompts
+	notes = append(notes, analysis.FewPromptsNote(most)...)
+	if s.skip > 0 {
+		notes = append(notes, fmt.Sprintf("sinks_recent: with --skip-first %d, its first %d positions are %d to %d, which are no sinks.",
+			s.skip, hitrate.Sinks, s.skip, s.skip+hitrate.Sinks-1))
+	}
 	if s.hasSkipped() {
 		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
 			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
@@ -135,12 +142,20 @@ func (s *hitRateScreen) keys() []string {
 // pivot says how to show the pivoted table. A second pivot, of the counts, tells which
 // cells rest on too few positions.
 func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
-	screen := table.Screen{}
 	measure := c.String("measure")
-	if !slices.Contains(rateColumns, measure) {
+	note := pivotNote("ci_low and ci_high")
+	if s.hasSkipped() && measure != withoutFirst {
+		note += fmt.Sprintf(" The first %d positions raise rates: compare with --measure %s.", hitrate.Sinks, withoutFirst)
+	}
+	screen := table.Screen{Notes: []string{note}}
+	rows := s.lists[askedRates]
+	switch {
+	case measure == withoutFirst:
+		rows = s.lists[askedWithoutFirst]
+	case !slices.Contains(rateColumns, measure):
 		return screen, nil
 	}
-	counts, err := analysis.HitRateTable(s.lists[askedRates]).Pivot(c.String("pivot"), "significant", s.keys())
+	counts, err := analysis.HitRateTable(rows).Pivot(c.String("pivot"), "significant", s.keys())
 	if err != nil {
 		return screen, err
 	}
@@ -149,9 +164,13 @@ func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
 		return !slices.Contains(analysis.KeyColumns, column) && counted && n < s.min
 	}
 	screen.Doubtful = few
+	doubt := func(r int) bool {
+		return slices.ContainsFunc(counts.Columns, func(name string) bool { return few(r, name) })
+	}
 	for r := range counts.Rows {
-		if slices.ContainsFunc(counts.Columns, func(name string) bool { return few(r, name) }) {
-			screen.Notes = []string{s.fewNote()}
+		if doubt(r) {
+			screen.Notes = append(screen.Notes, s.fewNote())
+			break
 		}
 	}
 	return screen, nil

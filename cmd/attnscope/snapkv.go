@@ -73,6 +73,9 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
+	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns), methodKeys); err != nil {
+		return err
+	}
 	s.fitDumps(c)
 	if c.String("model") != "" {
 		if cfg.Gram, err = outputGrams(c); err != nil {
@@ -85,6 +88,9 @@ func runSnapKV(c *cli.Context) error {
 		groupings = append(groupings, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
 	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, groupings...)
+	if err == nil {
+		warnings = append(warnings, analysis.LargerCaches(rows[1])...)
+	}
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
@@ -103,12 +109,14 @@ func runSnapKV(c *cli.Context) error {
 		if t, err = pivoted(c, t, methodKeys); err != nil {
 			return err
 		}
-		return writeTable(c, t, table.Screen{})
+		return writeTable(c, t, table.Screen{Notes: []string{pivotNote("mass_low and mass_high")}})
 	}
 	screen := table.Screen{
-		Values: []string{"mass", "hit_rate", "cache_bytes"},
+		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio"},
 		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
 	}
+	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
+	screen.Notes = append(screen.Notes, analysis.FewPromptsNote(most)...)
 	if len(by) > 0 {
 		screen.Totals = analysis.MethodTable(rows[1]).Rows
 	}

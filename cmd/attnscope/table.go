@@ -37,12 +37,15 @@ func checkTable(c *cli.Context) error {
 	return checkOutput(out, c.Bool("force"), false)
 }
 
+// onScreen reports whether the table is written for readers, with [table.Table.Screen].
+func onScreen(c *cli.Context) bool { return tableFormat(c) == "table" && !c.Bool("wide") }
+
 // writeTable writes a table to stdout or to the file of -o. screen describes how it is
 // shown in the format table.
 func writeTable(c *cli.Context, t *table.Table, screen table.Screen) error {
 	format := tableFormat(c)
 	write := func(w io.Writer) error {
-		if format == "table" && !c.Bool("wide") {
+		if onScreen(c) {
 			return t.Screen(w, screen)
 		}
 		return t.Write(w, format)
@@ -84,10 +87,29 @@ func pivotFlags(measure string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name:  "pivot",
-			Usage: "print one measure, with a column for each value of `COLUMN`, such as window",
+			Usage: "print one measure, without intervals, with a column for each value of `COLUMN`, such as window",
 		},
 		&cli.StringFlag{Name: "measure", Value: measure, Usage: "the `COLUMN` that --pivot prints"},
 	}
+}
+
+// checkPivot refuses names that --pivot and --measure cannot have, before any work is done.
+// columns are those of the table, and keys those that identify a row.
+func checkPivot(c *cli.Context, columns, keys []string) error {
+	switch {
+	case c.IsSet("pivot"):
+		if err := table.New(columns...).CheckPivot(c.String("pivot"), c.String("measure"), keys); err != nil {
+			return usagef("--%v", err)
+		}
+	case c.IsSet("measure"):
+		return hintf(usagef("%s: --measure needs --pivot", c.Command.Name), "add, for example, --pivot window")
+	}
+	return nil
+}
+
+// pivotNote says what a pivoted table lacks.
+func pivotNote(intervals string) string {
+	return "This table has no intervals: --measure prints " + intervals + ", and the table without --pivot has everything."
 }
 
 // pivoted applies --pivot to a table whose other key columns are keys.
