@@ -40,6 +40,7 @@ type Lab struct {
 	Origin    viz.Origin
 	Log       func(format string, args ...any)
 	Progress  func(capture.Progress)
+	Batch     func(*capture.Config) int // replies that a capture decodes together; nil: 1
 	Plan      *Plan // filled where Model is nil
 
 	name  string // of the experiment that runs
@@ -199,6 +200,9 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	}
 	if l.Model == nil {
 		return "", l.planCapture(name, &cfg)
+	}
+	if l.Batch != nil {
+		cfg.Batch = l.Batch(&cfg)
 	}
 	if err := os.MkdirAll(l.captures(), 0o755); err != nil {
 		return "", err

@@ -27,7 +27,7 @@ func captureCommand() *cli.Command {
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag,
 			outputFlag("write the dump to `RUN.attn`"),
 		}, planFlags, promptFlags, []cli.Flag{
-			computeFlag, deviceFlag, threadsFlag, samplingSeedFlag,
+			computeFlag, deviceFlag, threadsFlag, batchFlag, samplingSeedFlag,
 			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts; attnscope merge joins the shards"},
 			boolFlag("resume", "continue RUN.attn.partial"),
 			&cli.StringFlag{Name: "status", Usage: "keep the progress in a JSON `FILE`, for other programs"},
@@ -51,6 +51,9 @@ func runCapture(c *cli.Context) error {
 	if err := checkOutput(out, c.Bool("force"), c.Bool("resume")); err != nil {
 		return err
 	}
+	if err := checkBatch(c); err != nil {
+		return err
+	}
 	src, err := openSource(c)
 	if err != nil {
 		return err
@@ -70,6 +73,9 @@ func runCapture(c *cli.Context) error {
 	}
 	if err := checkCapture(c, src, &cfg); err != nil {
 		return err
+	}
+	if cfg.Batch = givenBatch(c); c.String("batch") == "auto" {
+		cfg.Batch = autoBatch(c, src, &cfg)
 	}
 	if c.Bool("dry-run") {
 		return dryRun(c, src, cfg, list)

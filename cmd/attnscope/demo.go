@@ -108,6 +108,7 @@ func demoCapture(c *cli.Context, dump string) error {
 	if cfg.Header, err = headerOf(c, src, plan, list); err != nil {
 		return err
 	}
+	cfg.Batch = autoBatch(c, src, &cfg)
 	bar := newBar(c.App.ErrWriter, "demo")
 	cfg.Progress = bar.capture
 	summary, err := capture.Run(c.Context, cfg)

@@ -49,6 +49,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(total),
 		sizes.Text(weights), sizes.Text(need.Cache), sizes.Text(need.Work), sizes.Text(need.Recording))
+	fmt.Fprintf(w, "batch      %s\n", batchText(&need))
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
 	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
 	pace := need.Pace(cpu.Measure(threads), weights, plan.Compute)
@@ -58,6 +59,14 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
+}
+
+// batchText says how many replies are decoded together.
+func batchText(need *forecast.Need) string {
+	if need.Batch == 1 {
+		return "1 reply at a time"
+	}
+	return fmt.Sprintf("%d replies together", need.Batch)
 }
 
 // cardText describes the memory that the run takes on a card.

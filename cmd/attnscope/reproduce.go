@@ -141,6 +141,7 @@ func equip(c *cli.Context, lab *experiments.Lab, src *capture.Source) {
 	lab.Header = func(plan *dumps.Plan, list []prompts.Prompt) (dumps.Header, error) {
 		return headerOf(c, src, plan, list)
 	}
+	lab.Batch = func(cfg *capture.Config) int { return autoBatch(c, src, cfg) }
 }
 
 // planExperiments prints what the experiments would capture and decode.

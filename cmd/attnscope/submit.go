@@ -196,6 +196,10 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	if err != nil {
 		return cluster.Job{}, err
 	}
+	if err := checkBatch(c); err != nil {
+		return cluster.Job{}, err
+	}
+	cfg.Batch = givenBatch(c) // auto: a task takes what the memory that it is given allows
 	if err := cfg.Check(&src.Config); err != nil {
 		return cluster.Job{}, err
 	}

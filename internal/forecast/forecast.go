@@ -18,13 +18,19 @@ type Need struct {
 	PromptTokens int
 	ReplyTokens  int
 	Positions    int   // of the longest prompt with its reply
-	Cache        int64 // keys and values of that prompt
+	Batch        int   // replies that are decoded together
+	Cache        int64 // keys and values of that prompt, for each reply of the batch
 	Work         int64 // activations and scores
 	Recording    int64 // sums, and rows that wait to be written
 	Disk         int64 // the dump; an estimate
 	FLOPs        float64
-	Generated    int     // reply tokens that are decoded one at a time: each reads all weights
+	Generated    int     // reply tokens that are decoded: each step of the batch reads all weights
 	CacheRead    float64 // bytes of keys and values that these tokens read
+
+	replies   int   // prompts whose reply is generated
+	documents bool  // some prompts name a document
+	held      int64 // most bytes of a prompt in the dump
+	rows      int64 // most bytes of reply rows that wait for a block
 }
 
 // programBytes is the memory that the program takes before it has read anything.
@@ -39,8 +45,12 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 			n.add(c, &m, &c.Prompts[i], weights)
 		}
 	}
+	n.Batch = max(1, min(c.Batch, n.replies))
 	pos := int64(n.Positions)
-	n.Cache = pos * m.CacheBytes()
+	n.Cache = int64(n.Batch) * pos * m.CacheBytes()
+	if n.Batch > 1 && n.documents { // each reply has a copy of the document's cache
+		n.Cache += pos * m.CacheBytes()
+	}
 	chunk := min(504, pos)
 	queries := m.Heads * m.HeadDim
 	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
@@ -57,7 +67,29 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	}
 	waiting := min(64<<20, recorded*4*64)
 	n.Recording = sums + waiting + (sums+waiting)/2
+	if n.Batch > 1 { // prompts stay in memory, encoded, until their replies end
+		n.Recording += int64(n.Batch)*n.held + int64(n.Batch-1)*n.rows
+	}
 	return n
+}
+
+// MostBatch is the largest batch that Batch returns. The gain of larger ones is small.
+const MostBatch = 8
+
+// Batch returns how many replies of a capture can be decoded together if the machine has
+// the given memory available, in bytes, including that for the weights: as many as leave
+// half of it free, at most MostBatch.
+func Batch(c capture.Config, m model.Config, weights int64, threads int, available int64) int {
+	best := 1
+	for n := 2; n <= MostBatch; n++ {
+		c.Batch = n
+		need := Capture(&c, m, threads)
+		if need.Batch < n || weights+need.Cache+need.Work+need.Recording > available/2 {
+			break
+		}
+		best = n
+	}
+	return best
 }
 
 // totals returns 1 if the plan wants sums over all prompt queries, else 0.
@@ -74,24 +106,30 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 	prompt := len(p.Tokens)
 	reply := c.ReplyRoom(p)
 	n.Prompts++
+	n.documents = n.documents || p.Document != ""
 	n.PromptTokens += prompt
 	n.ReplyTokens += reply
 	n.Positions = max(n.Positions, prompt+reply)
 	info := capture.ModelInfo("", m)
 	rows, factors := plan.StoreBytes(&info, prompt, reply)
+	disk := factors
+	waiting := int64(min(reply, 64)) * int64(m.Heads*(m.HeadDim+1)) * 4 * int64(len(plan.Layers))
 	if plan.StoreFor(&info, prompt, reply) == dumps.StoreRows {
-		n.Disk += rows
-	} else {
-		n.Disk += factors
+		disk = rows
+		waiting = min(64<<20, int64(reply)*int64(prompt+reply)*4*int64(len(plan.Layers)*len(plan.Heads)))
 	}
 	windows := int64(plan.Windows(prompt))
 	recorded := int64(len(plan.Layers)) * int64(len(plan.Heads)) * int64(prompt)
-	n.Disk += recorded * 5 / 2 * (totals(plan) + windows/2)
+	disk += recorded * 5 / 2 * (totals(plan) + windows/2)
+	n.Disk += disk
+	n.held = max(n.held, disk)
 	through := prompt // tokens that pass through the model in pieces
 	if p.Reply != nil {
 		through += reply
 	} else {
 		n.Generated += reply
+		n.replies += min(1, reply)
+		n.rows = max(n.rows, waiting)
 		n.CacheRead += float64(m.CacheBytes()) * float64(reply) * (float64(prompt) + float64(reply)/2)
 	}
 	attention := float64(m.Layers * m.Heads * (m.HeadDim + m.ValueDim))
@@ -119,8 +157,8 @@ func (n *Need) Pace(r cpu.Rates, weights int64, compute string) Pace {
 	return Pace{FLOPs: r.FLOPs, Bytes: r.Bytes, Seconds: n.FLOPs/r.FLOPs + n.Read(weights)/r.Bytes}
 }
 
-// Read returns the bytes that decoding reads from memory: all weights and the cache,
-// for each token.
+// Read returns the bytes that decoding reads from memory: the cache for each token, and
+// all weights for each token of the batch together.
 func (n *Need) Read(weights int64) float64 {
-	return n.CacheRead + float64(n.Generated)*float64(weights)
+	return n.CacheRead + float64(n.Generated)/float64(max(1, n.Batch))*float64(weights)
 }
