@@ -131,17 +131,30 @@ func TestReplyOrder(t *testing.T) {
 	if slices.IsSorted(ended) {
 		t.Fatalf("the replies ended in the order %v, which tests nothing", ended)
 	}
-	r, err := dumps.Open(cfg.Out)
+	whole, err := os.ReadFile(cfg.Out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var ids []string
-	for _, p := range r.Prompts() {
-		ids = append(ids, p.ID)
+	cut := filepath.Join(t.TempDir(), "cut.attn")
+	if err := os.WriteFile(cut, whole[:len(whole)-100], 0o644); err != nil { // without its index
+		t.Fatal(err)
 	}
-	if !slices.Equal(ids, []string{"p0", "p1", "p2", "p3"}) {
-		t.Errorf("the index has %v", ids)
+	for _, path := range []string{cfg.Out, cut} {
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var ids []string
+		for _, p := range r.Prompts() {
+			ids = append(ids, p.ID)
+		}
+		if !slices.Equal(ids, []string{"p0", "p1", "p2", "p3"}) {
+			t.Errorf("%s lists %v", filepath.Base(path), ids)
+		}
+	}
+	if done, err := dumps.Repair(context.Background(), cfg.Out); err != nil || !done.Whole {
+		t.Errorf("repair says %+v, %v, want that the dump is whole", done, err)
 	}
 }
 

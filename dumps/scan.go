@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // scanned holds the result of a walk over the records of a file.
 type scanned struct {
 	header   *Header
-	prompts  []Prompt
-	records  []record // header and blocks of complete prompts, in order
+	prompts  []Prompt // complete ones, in the order of their set
+	records  []record // header and blocks of complete prompts, in the order of prompts
 	end      int64    // where the last complete prompt ends
 	complete bool     // the file ends with an end record
 	damaged  bool     // something before end is not part of a complete prompt
@@ -61,10 +62,23 @@ func scanFile(f io.ReaderAt, size int64, name string) (*scanned, error) {
 	if s.header == nil {
 		return nil, fmt.Errorf("%s: %d bytes, no header: it is empty or cut: %w", name, size, ErrCorrupt)
 	}
+	s.sort()
 	if s.dropped > 0 {
 		s.warnings = append(s.warnings, fmt.Sprintf("%s: %d more damaged places", name, s.dropped))
 	}
 	return s, nil
+}
+
+// sort puts the prompts in the order of their set, if they know it.
+func (s *scanned) sort() {
+	places := make([]int, len(s.prompts))
+	for i := range s.prompts {
+		places[i] = s.prompts[i].Index
+	}
+	s.records = setOrder(s.records, places)
+	if !slices.Contains(places, 0) {
+		slices.SortStableFunc(s.prompts, func(a, b Prompt) int { return a.Index - b.Index })
+	}
 }
 
 // skipDamage returns where the next record begins after a place that could not be

@@ -139,7 +139,7 @@ func (w *Writer) finished(p *Prompt) {
 func (w *Writer) Close() error {
 	err := w.queue.stop()
 	if err == nil {
-		err = w.file.finish(w.indexOrder())
+		err = w.file.finish(setOrder(w.file.records, w.places))
 	}
 	if err != nil {
 		return errors.Join(err, w.file.f.Close())
@@ -158,11 +158,11 @@ func (w *Writer) Abort() error {
 	return errors.Join(err, w.file.f.Close())
 }
 
-// indexOrder lists the records as the index does: prompts in the order of their prompt
-// set, even if a prompt was run again after later ones.
-func (w *Writer) indexOrder() []record {
-	records := w.file.records
-	if slices.IsSorted(w.places) || slices.Contains(w.places, 0) {
+// setOrder lists records as the index does: prompts in the order of their prompt set,
+// whatever the order in the file. places has the Prompt.Index of each prompt; if one is
+// not known, the order does not change.
+func setOrder(records []record, places []int) []record {
+	if slices.IsSorted(places) || slices.Contains(places, 0) {
 		return records
 	}
 	prompts := splitPrompts(records[1:])
@@ -170,7 +170,7 @@ func (w *Writer) indexOrder() []record {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return w.places[a] - w.places[b] })
+	slices.SortStableFunc(order, func(a, b int) int { return places[a] - places[b] })
 	list := records[:1:1] // the header
 	for _, i := range order {
 		list = append(list, prompts[i]...)

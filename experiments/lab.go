@@ -41,7 +41,7 @@ type Lab struct {
 	Log       func(format string, args ...any)
 	Progress  func(capture.Progress)
 	Batch     func(*capture.Config) int // replies that a capture decodes together; nil: 1
-	Plan      *Plan // filled where Model is nil
+	Plan      *Plan                     // filled where Model is nil
 
 	name  string // of the experiment that runs
 	notes runNotes

@@ -47,6 +47,7 @@ class Dump:
         self.prompts = []
         self.blocks = []  # per prompt: (kind, phase, layer) -> list of Block
         self._read_records()
+        self._sort()
         self.model = self.header["model"]
         self.plan = self.header["plan"]
         ignored = self.header["manifest"].get("ignored", {})
@@ -82,6 +83,14 @@ class Dump:
             elif name:
                 pending.setdefault((name, phase, layer), []).append(block)
             at = payload + stored
+
+    def _sort(self):
+        """Puts the prompts in the order of their set, if they know it: those whose replies
+        were decoded together are in the file in the order in which the replies ended."""
+        if all(p.get("index") for p in self.prompts):
+            order = sorted(range(len(self.prompts)), key=lambda i: self.prompts[i]["index"])
+            self.prompts = [self.prompts[i] for i in order]
+            self.blocks = [self.blocks[i] for i in order]
 
     def _raw(self, block):
         """The payload of a block, decompressed."""
