@@ -45,6 +45,7 @@ type Lab struct {
 
 	name  string // of the experiment that runs
 	notes runNotes
+	drawn []string // names of its figures
 }
 
 // runNotes is the content of an experiment's run.json. Its keys are sorted.
@@ -83,6 +84,7 @@ func (l *Lab) Run(ctx context.Context, e Experiment) error {
 		Quick:      l.Quick,
 		Seed:       l.Seed,
 	}
+	l.drawn = nil
 	l.Origin.Manifests = map[string]string{}
 	if l.Model != nil {
 		if err := os.MkdirAll(l.dir(), 0o755); err != nil {
@@ -139,6 +141,7 @@ func (l *Lab) figure(f *viz.Figure, name string) error {
 			return err
 		}
 	}
+	l.drawn = append(l.drawn, name)
 	return nil
 }
 

@@ -31,9 +31,10 @@ func (l *Lab) readme(e Experiment, report any) ([]byte, error) {
 	frame := struct {
 		Experiment
 		Command              string
+		Figures              []string // names of the files, without extension
 		Body                 string
 		Documents, Truncated int
-	}{Experiment: e, Command: l.notes.Command, Body: body.String()}
+	}{Experiment: e, Command: l.notes.Command, Figures: l.drawn, Body: body.String()}
 	if l.notes.Documents != nil {
 		frame.Documents = *l.notes.Documents
 		frame.Truncated = *l.notes.DocumentsTruncated
