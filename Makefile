@@ -99,12 +99,13 @@ test: lint ## run the checks that every change must pass
 QEMU ?= $(or $(shell command -v qemu-aarch64-static),qemu-aarch64)
 ARM64 = GOARCH=arm64 CGO_ENABLED=0
 ARM64_SKIP = TestModelFileThatShrinks|TestSmolLM2AgainstReference
-test-arm64: ## test the kernels for arm64 and the small models in an emulator, qemu-user; three minutes
+test-arm64: ## test the kernels for arm64 and the small models in an emulator, qemu-user; four minutes
 	$(ARM64) $(GO) vet ./internal/simd ./engine/cpu
 	GO=$(GO) .ci/fused
 	$(ARM64) $(GO) test -count=1 -exec $(QEMU) ./internal/simd ./internal/topk ./engine/cpu ./engine/tensor ./snapkv
 	$(ARM64) $(GO) test -count=1 -exec '$(QEMU) -cpu cortex-a72' ./internal/simd
 	$(ARM64) $(GO) test -count=1 -exec $(QEMU) -skip '$(ARM64_SKIP)' ./engine/model
+	GO=$(GO) QEMU=$(QEMU) .ci/same-bits
 
 golden: ## write what the verbs print into the golden scripts, cmd/attnscope/testdata/script; read the diff before you commit
 	$(GO) test -count=1 -run TestScripts ./cmd/attnscope -update

@@ -66,6 +66,21 @@ func TestDots(t *testing.T) {
 	})
 }
 
+func TestFeaturesNameNarrowProducts(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		want := Path() + " kernels"
+		switch {
+		case HasDotBF16() && HasDotI8():
+			want += ", products of bfloat16 and int8"
+		case HasDotI8():
+			want += ", products of int8"
+		}
+		if got := Features(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
 func TestRounding(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(11, 10))

@@ -1,0 +1,21 @@
+package simd
+
+import "strings"
+
+// Features describes what the processor runs: the instruction set in use and the
+// products of narrow values that it has, such as "neon kernels, products of bfloat16 and
+// int8".
+func Features() string {
+	var narrow []string
+	if HasDotBF16() {
+		narrow = append(narrow, "bfloat16")
+	}
+	if HasDotI8() {
+		narrow = append(narrow, "int8")
+	}
+	text := Path() + " kernels"
+	if len(narrow) > 0 {
+		text += ", products of " + strings.Join(narrow, " and ")
+	}
+	return text
+}
