@@ -16,8 +16,9 @@ const weightsFile = "model.safetensors"
 func TestHubModel(t *testing.T) {
 	hub := hubtest.Serve(t, map[string]string{"some/tiny": "../../engine/model/testdata/qwen3"})
 	want := filepath.Join(hub.Cache, "models--some--tiny", "snapshots", hubtest.Commit)
-	if got := strings.TrimSpace(must(t, "pull", "some/tiny")); got != want {
-		t.Errorf("pulled into %s, want %s", got, want)
+	code, out, errs := call(t, "pull", "some/tiny")
+	if code != 0 || strings.TrimSpace(out) != want || !strings.Contains(errs, "some/tiny: fetching 119.3 KiB from http") {
+		t.Errorf("pulled into %s, want %s; said %s", out, want, errs)
 	}
 	before := hub.Requests()
 	prompts := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}`)

@@ -2,9 +2,11 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,5 +141,48 @@ func TestHostileHeaders(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestEveryPartOfAFile: a header in any number of first bytes is read whole, or more bytes
+// are asked for.
+func TestEveryPartOfAFile(t *testing.T) {
+	whole := &Checkpoint{}
+	gguf := tinyGGUF()
+	if err := whole.parseGGUF(gguf, uint64(len(gguf))); err != nil {
+		t.Fatal(err)
+	}
+	tensors := safetensors(`{"a":{"dtype":"F32","shape":[64],"data_offsets":[0,256]}}`, 256)
+	for name, c := range map[string]struct {
+		data  []byte
+		parse func(head []byte, size uint64) (names []string, err error)
+		want  []string
+	}{
+		"GGUF": {gguf, func(head []byte, size uint64) ([]string, error) {
+			ck := &Checkpoint{}
+			err := ck.parseGGUF(head, size)
+			return ck.Names(), err
+		}, whole.Names()},
+		"safetensors": {tensors, func(head []byte, size uint64) ([]string, error) {
+			f := &File{}
+			err := f.parse(head, size)
+			return f.Names(), err
+		}, []string{"a"}},
+	} {
+		read := 0
+		for n := 8; n < len(c.data); n++ {
+			names, err := c.parse(c.data[:n], uint64(len(c.data)))
+			var more *moreError
+			switch {
+			case errors.As(err, &more) && read == 0 && more.bytes > uint64(n) && more.bytes <= uint64(len(c.data)):
+			case err == nil && slices.Equal(names, c.want):
+				read++
+			default:
+				t.Errorf("%s: of the first %d bytes: %v, %v, want %v", name, n, names, err, c.want)
+			}
+		}
+		if read < 16 { // the data after the header
+			t.Errorf("%s: the header was read from %d parts", name, read)
+		}
 	}
 }

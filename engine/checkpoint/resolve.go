@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/hub"
+	"github.com/attnscope/attnscope/internal/sizes"
 )
 
 // The default model is SmolLM2-135M-Instruct as Q4_1 GGUF, 98 MB, Apache-2.0. A Python
@@ -134,7 +135,11 @@ func (p *Place) Fetch(ctx context.Context) error {
 	if p.snapshot == nil {
 		return nil
 	}
-	p.options.log("%s: fetching it from %s into %s", p.name, p.client.Endpoint, p.client.Cache)
+	var size int64
+	for _, w := range p.snapshot.Weights() {
+		size += w.Size
+	}
+	p.options.log("%s: fetching %s from %s into %s", p.name, sizes.Text(size), p.client.Endpoint, p.client.Cache)
 	defer p.showProgress()()
 	path, err := p.snapshot.Fetch(ctx)
 	if err != nil {
