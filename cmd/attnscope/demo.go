@@ -16,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
+	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
 )
@@ -49,14 +50,16 @@ func runDemo(c *cli.Context) error {
 	if err := demoCapture(c, dump); err != nil {
 		return err
 	}
-	byLayer, warnings, err := analysis.HitRates(c.Context, []string{dump}, analysis.Paper)
+	without := analysis.Paper
+	without.SkipFirst = hitrate.Sinks
+	byLayer, warnings, err := analysis.HitRatesEach(c.Context, []string{dump}, analysis.Paper, without)
 	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
-	if err := analysis.HitRateTable(byLayer).WriteFile(filepath.Join(dir, "hitrate.tsv"), "tsv"); err != nil {
+	if err := analysis.HitRateTable(byLayer[0]).WriteFile(filepath.Join(dir, "hitrate.tsv"), "tsv"); err != nil {
 		return err
 	}
 	overall, err := demoOverall(c, dump)
@@ -66,7 +69,7 @@ func runDemo(c *cli.Context) error {
 	if err := demoFigures(c, dump, filepath.Join(dir, "figures")); err != nil {
 		return err
 	}
-	guide := demoGuide(byLayer, overall)
+	guide := demoGuide(byLayer[1], overall)
 	if err := os.WriteFile(filepath.Join(dir, "README.md"), guide, 0o644); err != nil {
 		return err
 	}
@@ -178,12 +181,15 @@ func demoOverall(c *cli.Context, dump string) (*table.Table, error) {
 	return out, nil
 }
 
-// demoGuide explains the results of the demo.
+// demoGuide explains the results of the demo. byLayer are the rates without the first
+// positions, which raise them in most layers.
 func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
-	extremes := "No layer has enough significant positions to compare layers."
+	extremes := fmt.Sprintf("Without the first %d positions, no layer has enough significant positions to compare layers.",
+		hitrate.Sinks)
 	if low, high, _ := analysis.Extremes(byLayer, analysis.MinSignificant); low != nil {
-		extremes = fmt.Sprintf("Lowest hit rate: layer %d with %.3f. Highest: layer %d with %.3f. Layers with fewer than %d significant\n"+
-			"positions are not compared.", low.Layer, low.HitRate, high.Layer, high.HitRate, analysis.MinSignificant)
+		extremes = fmt.Sprintf("Without the first %d positions, the lowest hit rate is that of layer %d with %.3f (n = %d), the highest that\n"+
+			"of layer %d with %.3f (n = %d). Layers with fewer than %d significant positions are not compared.",
+			hitrate.Sinks, low.Layer, low.HitRate, low.Significant, high.Layer, high.HitRate, high.Significant, analysis.MinSignificant)
 	}
 	var b bytes.Buffer
 	b.WriteString(demoIntroduction)
