@@ -32,7 +32,8 @@ func testBatchDecodesAsEachCacheAlone(t *testing.T, m *model.Model, ids []int32)
 				b := together[i]
 				sameCache := a.ID == b.ID && a.Method == b.Method && a.Capacity == b.Capacity && a.CacheBytes == b.CacheBytes
 				samePPL := a.PPL == b.PPL || math.IsNaN(float64(a.PPL))
-				if !sameCache || !samePPL || !slices.Equal(a.OutputIDs, b.OutputIDs) {
+				sameKL := a.KL == b.KL || math.IsNaN(float64(a.KL))
+				if !sameCache || !samePPL || !sameKL || !slices.Equal(a.OutputIDs, b.OutputIDs) {
 					t.Errorf("batch %d, result %d: %s %d %v, ppl %v; alone %s %d %v, ppl %v",
 						n, i, b.Method, b.Capacity, b.OutputIDs, b.PPL, a.Method, a.Capacity, a.OutputIDs, a.PPL)
 				}

@@ -171,7 +171,7 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result
 	if err != nil {
 		return err
 	}
-	b := &batch{runner: r, ref: &ref, emit: emit}
+	b := newBatch(r, &ref, emit)
 	defer b.close()
 	for i, e := range r.entries {
 		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/internal/forecast"
 )
@@ -43,4 +44,22 @@ func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
 	}
 	weights := src.Config.WeightBytes(src.Checkpoint, cfg.Header.Plan.Compute)
 	return forecast.Batch(*cfg, src.Config, weights, threadCount(c), availableMemory())
+}
+
+// autoCaches returns the number of compressed caches of generate that fit in the available
+// memory next to the full one. None is larger than the full cache with the positions of
+// each query head kept apart.
+func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
+	if src.Device.Card != nil {
+		return 1
+	}
+	longest := 0
+	for i := range cfg.Prompts {
+		longest = max(longest, len(cfg.Prompts[i].Tokens)+max(cfg.MaxNewTokens, len(cfg.Prompts[i].Reply)))
+	}
+	full := int64(longest) * src.Config.CacheBytes()
+	each := full / int64(src.Config.KVHeads) * int64(src.Config.Heads)
+	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
+	room := availableMemory()/2 - weights - full
+	return int(min(max(1, room/max(1, each)), forecast.MostBatch))
 }

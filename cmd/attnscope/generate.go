@@ -27,9 +27,10 @@ func generateCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "generate up to `G` reply tokens"},
 			boolFlag("ignore-eos", "keep generating after an end-of-sequence token"),
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of an answer: " + strings.Join(decode.Scores, ", ")},
-			&cli.IntFlag{
-				Name: "batch", Value: 1,
-				Usage: "decode `N` compressed caches at once; above 1, decode_tok_s and peak_bytes of a single cache are unknown",
+			&cli.StringFlag{
+				Name: "batch", Value: "1",
+				Usage: "decode up to `N` compressed caches of a prompt together, with the same numbers; auto: up to 8, as half of the available" +
+					" memory holds; above 1, decode_tok_s and peak_bytes of a single cache are unknown",
 			},
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
@@ -41,6 +42,9 @@ func generateCommand() *cli.Command {
 
 func runGenerate(c *cli.Context) error {
 	if err := checkGenerate(c); err != nil {
+		return err
+	}
+	if err := checkBatch(c); err != nil {
 		return err
 	}
 	s, err := selectionsOf(c)
@@ -114,7 +118,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	cfg := decode.Config{
 		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
-		Score: c.String("score"), Batch: c.Int("batch"),
+		Score: c.String("score"), Batch: givenBatch(c),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	if tok := src.Tokenizer; tok != nil {
@@ -123,6 +127,9 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	}
 	if err := cfg.Check(&src.Config); err != nil {
 		return cfg, err
+	}
+	if c.String("batch") == "auto" {
+		cfg.Batch = autoCaches(c, src, &cfg)
 	}
 	if err := loadSource(c, src); err != nil {
 		return cfg, err
