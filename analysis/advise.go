@@ -10,6 +10,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/sizes"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -346,7 +347,12 @@ func (a *Advice) Short() (*table.Table, []string) {
 // legend explains the columns of the table.
 func (a *Advice) legend() []string {
 	c := a.Calibration
+	settings := fmt.Sprintf("window %d, kernel %d, %s", a.settings.Window, a.settings.Kernel, a.settings.Pooling)
+	if a.Config.By == "" {
+		settings += fmt.Sprintf("; the full cache takes %s as float32", sizes.Text(int64(a.Rows[0].FullBytes)))
+	}
 	return []string{
+		settings + ".",
 		fmt.Sprintf("predicted: mean of the %s; a prompt has less than low, or more than high, with probability %.3g each.",
 			c.Loss.words(), a.Config.Risk),
 		fmt.Sprintf("Predicted from %s, which has Spearman %.2f [%.2f, %.2f] with the loss of %s (%d points, %d prompts).",

@@ -175,7 +175,7 @@ func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
 		t.Errorf("rows %v", short.Rows)
 	}
 	text := strings.Join(notes, "\n")
-	for _, part := range []string{"which saves nothing: recent, random.", "every capacity that was tried: knorm.", "nats per reply token"} {
+	for _, part := range []string{"which saves nothing: recent, random.", "every capacity that was tried: knorm.", "full cache takes 4 B", "nats per reply token"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("notes lack %q:\n%s", part, text)
 		}

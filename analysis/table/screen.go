@@ -165,11 +165,14 @@ func setting(cell any) string {
 // by format.
 func withUnit(column string, cell any, format func(cell any) string) string {
 	v, number := cell.(float64)
-	if number && !math.IsNaN(v) && strings.HasSuffix(column, "_bytes") {
+	if number && !math.IsNaN(v) && holdsBytes(column) {
 		return sizes.Text(int64(math.Round(v)))
 	}
 	return format(cell)
 }
+
+// holdsBytes reports whether a column holds numbers of bytes.
+func holdsBytes(column string) bool { return strings.HasSuffix(column, "_bytes") }
 
 // short formats a cell with three significant digits.
 func short(cell any) string {

@@ -141,6 +141,25 @@ func TestScreenWritesBytesWithUnits(t *testing.T) {
 	}
 }
 
+// TestWideTablesHaveExactBytes: all digits in the format table; other formats have six.
+func TestWideTablesHaveExactBytes(t *testing.T) {
+	x := New("method", "cache_bytes")
+	x.Add("snapkv", 80239104.0)
+	x.Add("h2o", math.NaN())
+	for format, want := range map[string]string{
+		"table": "  method  cache_bytes\n  snapkv     80239104\n     h2o          NaN\n",
+		"tsv":   "method\tcache_bytes\nsnapkv\t8.02391e+07\nh2o\tNaN\n",
+	} {
+		var b strings.Builder
+		if err := x.Write(&b, format); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != want {
+			t.Errorf("%s: got\n%q want\n%q", format, b.String(), want)
+		}
+	}
+}
+
 // TestScreenWithoutRowsHasOnlyNotes: there are no columns to head.
 func TestScreenWithoutRowsHasOnlyNotes(t *testing.T) {
 	var b strings.Builder

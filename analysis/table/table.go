@@ -78,6 +78,22 @@ func text(cell any) string {
 	return fmt.Sprint(cell)
 }
 
+// exactBytes returns a table in which numbers of bytes are whole numbers, which text has
+// with all digits.
+func (t *Table) exactBytes() *Table {
+	out := New(t.Columns...)
+	for _, row := range t.Rows {
+		cells := slices.Clone(row)
+		for i, cell := range row {
+			if v, number := cell.(float64); number && holdsBytes(t.Columns[i]) && !math.IsNaN(v) {
+				cells[i] = int(math.Round(v))
+			}
+		}
+		out.Add(cells...)
+	}
+	return out
+}
+
 // Write writes the table in one of [Formats]; "" is tsv. Unknown formats are errors.
 func (t *Table) Write(w io.Writer, format string) error {
 	b := bufio.NewWriter(w)
@@ -85,7 +101,7 @@ func (t *Table) Write(w io.Writer, format string) error {
 	switch format {
 	case "table":
 		tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-		t.lines(visible.Line, func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
+		t.exactBytes().lines(visible.Line, func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
 		err = tw.Flush()
 	case "tsv", "":
 		err = t.separated(b, '\t')
