@@ -1,0 +1,184 @@
+package main
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// The tests of this file run the command as a reader of its numbers does. Each stands for a
+// wrong conclusion that true numbers led to.
+
+// plantedDump has three layers. The window votes for positions 0 and 7. In layer 0 the reply
+// attends to few positions, of which the vote keeps one of five. In layer 1 half of what it
+// attends to is the first position. In layer 2 the vote keeps everything.
+const plantedDump = `
+dump layers=3 heads=1 rows=2
+prompt a tokens=12 reply=40
+0 * 10-11 7=0.5
+0 * 12    7=0.5
+0 * 13-16 8=0.5
+1 * 10-11 0=0.5
+1 * 12-51 0=0.5 8=0.25
+2 * 10-11 7=0.5
+2 * 12-51 7=0.5
+`
+
+func writePlantedDump(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "planted.attn")
+	dumpstest.WriteText(t, path, plantedDump)
+	return path
+}
+
+// reportText returns the report of a dump as text.
+func reportText(t *testing.T, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "r.html")
+	must(t, append([]string{"report", "-o", path}, args...)...)
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(page), " ")
+}
+
+// recordedDump captures two prompts of 150 and 160 tokens, with 64 of their rows.
+func recordedDump(t *testing.T, model, prompts string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.attn")
+	must(t, "capture", "-m", model, "-p", prompts, "-o", path, "--max-new-tokens", "8", "--ignore-eos",
+		"--window-rows", "64", "--prompt-windows", "0", "--no-prompt-sums")
+	return path
+}
+
+// TestFewPositionsAreNotAResult: the layer with the lowest rate, one hit of five, is neither
+// named as the lowest nor printed without a mark.
+func TestFewPositionsAreNotAResult(t *testing.T) {
+	dump := writePlantedDump(t)
+	table := must(t, "hitrate", dump, "--window", "2", "--top", "0.1", "--format", "table")
+	if !strings.Contains(table, "(0.200)") || !strings.Contains(table, " 0.500 ") {
+		t.Errorf("0.200 is not marked, or 0.500 is:\n%s", table)
+	}
+	page := reportText(t, dump, "--window", "2", "--top", "0.1")
+	if regexp.MustCompile(`(?i)lowest[^.]*layer 0\b`).MatchString(page) || strings.Contains(page, "layer 0 (0.200") {
+		t.Error("the report names layer 0, with one hit of five, as the lowest")
+	}
+	if !strings.Contains(page, "n = 5") && !strings.Contains(page, "fewer than 30") {
+		t.Error("the report does not say that a rate rests on few positions")
+	}
+}
+
+// TestOneSetOfDefaults: window, kernel, pooling and group that no flag names are the same in
+// every verb, and each says which they are. What "snapkv at 128" keeps is one number in the
+// table and in the report; TestSameNumbersEverywhere compares more of them.
+func TestOneSetOfDefaults(t *testing.T) {
+	model := randomLlama(t, 32, 2)
+	prompts := promptsFile(t, 2, 150)
+	dump := recordedDump(t, model, prompts)
+	var mass string
+	eachLine(t, must(t, "snapkv", dump, "--by", "none", "--capacity", "128", "--format", "jsonl"), func(row map[string]any) {
+		if row["window"] != 32.0 || row["kernel"] != 5.0 || row["pooling"] != "avgpool" || row["group"] != "head" {
+			t.Errorf("snapkv: %v", row)
+		}
+		mass = jsonOf(row["mass"])[:5]
+	})
+	decoded := must(t, "generate", "-m", model, "-p", prompts, "--capacity", "128", "--max-new-tokens", "2", "--ignore-eos")
+	eachLine(t, decoded, func(row map[string]any) {
+		same := row["window"] == 32.0 && row["kernel"] == 5.0 && row["pooling"] == "avgpool" && row["group"] == "head"
+		if row["method"] == "snapkv" && !same {
+			t.Errorf("generate: %v", row)
+		}
+	})
+	eachLine(t, must(t, "hitrate", dump, "--by", "none", "--format", "jsonl"), func(row map[string]any) {
+		if row["window"] != 32.0 {
+			t.Errorf("hitrate: %v", row)
+		}
+	})
+	_, _, advice := call(t, "advise", dump, "--loss", "20", "--method", "snapkv", "--capacity", "128")
+	if !strings.Contains(advice, "window 32, kernel 5, avgpool") {
+		t.Errorf("advise: %s", advice)
+	}
+	page := strings.Join(strings.Fields(reportText(t, dump)), " ")
+	if !strings.Contains(page, "window 32, kernel 5") {
+		t.Error("the report does not say which settings the methods have")
+	}
+	if line := regexp.MustCompile(`snapkv (0\.\d+) (0\.\d+)`).FindStringSubmatch(page); line == nil || !nearText(line[2], mass) {
+		t.Errorf("the report has %q, snapkv at 128 keeps %s", line, mass)
+	}
+}
+
+// nearText reports whether two numbers of three decimals differ at most in the last one.
+func nearText(a, b string) bool {
+	x, errX := strconv.ParseFloat(a, 64)
+	y, errY := strconv.ParseFloat(b, 64)
+	return errX == nil && errY == nil && math.Abs(x-y) < 0.0011
+}
+
+// TestSinksDoNotFlatter: next to the rate of a layer whose hits are all on the first
+// position stands the one without the first four positions, which is 0.
+func TestSinksDoNotFlatter(t *testing.T) {
+	dump := writePlantedDump(t)
+	table := must(t, "hitrate", dump, "--window", "2", "--top", "0.1", "--format", "table")
+	if !regexp.MustCompile(`(?m)^ *1 .* 0?\.?500 +0\.?0* `).MatchString(table) || !strings.Contains(table, "without_first_4") {
+		t.Errorf("no rate without the first four positions next to 0.500:\n%s", table)
+	}
+	page := strings.Join(strings.Fields(reportText(t, dump, "--window", "2", "--top", "0.1")), " ")
+	if !regexp.MustCompile(`(?i)without the first 4[^.]*: layer 1 \(0\.000`).MatchString(page) {
+		t.Error("the report does not name layer 1 as the lowest without the first positions")
+	}
+}
+
+// TestAdviceIsOneRecommendation: advise recommends one method and capacity in a sentence,
+// with what it saves, and lists no method that it left out.
+func TestAdviceIsOneRecommendation(t *testing.T) {
+	dump := recordedDump(t, randomLlama(t, 32, 2), promptsFile(t, 2, 150))
+	code, table, advice := call(t, "advise", dump, "--loss", "20", "--format", "jsonl")
+	if code != 0 || strings.Count(advice, "Recommended: ") != 1 {
+		t.Fatalf("exit %d: %s", code, advice)
+	}
+	for _, want := range []string{"with capacity ", " % of the prompts' positions", " % of the full cache (", " of prompts lose more than "} {
+		if !strings.Contains(advice, want) {
+			t.Errorf("the recommendation lacks %q: %s", want, advice)
+		}
+	}
+	left := regexp.MustCompile(`warning: (\w+) is left out`).FindAllStringSubmatch(advice, -1)
+	if len(left) == 0 {
+		t.Fatalf("no method is left out: %s", advice)
+	}
+	for _, name := range left {
+		if strings.Contains(table, `"method":"`+name[1]+`"`) {
+			t.Errorf("%s is left out and listed", name[1])
+		}
+	}
+}
+
+// TestLargerCachesAreNamed: a cache by query head that is larger than the full cache has a
+// ratio above 1 in its row, and a warning names the flag that helps.
+func TestLargerCachesAreNamed(t *testing.T) {
+	args := []string{
+		"generate", "-m", randomLlama(t, 32, 2), "-p", promptsFile(t, 1, 150), "--capacity", "120",
+		"--max-new-tokens", "2", "--ignore-eos",
+	}
+	for group, larger := range map[string]bool{"head": true, "mean": false} {
+		code, lines, warnings := call(t, append(args, "--group", group)...)
+		if code != 0 {
+			t.Fatal(warnings)
+		}
+		eachLine(t, lines, func(row map[string]any) {
+			ratio, ok := row["cache_ratio"].(float64)
+			if !ok || row["method"] == "full" && ratio != 1 || row["method"] == "snapkv" && (ratio > 1) != larger {
+				t.Errorf("group %s: %s has cache_ratio %v", group, row["method"], row["cache_ratio"])
+			}
+		})
+		if strings.Contains(warnings, "--group mean") != larger {
+			t.Errorf("group %s: %s", group, warnings)
+		}
+	}
+}
