@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -48,6 +49,9 @@ var Paper = HitRateConfig{
 	Pooling:    snapkv.AvgPool,
 }
 
+// HitRatePresets lists the names that [HitRatePreset] knows.
+var HitRatePresets = []string{"paper", "code", "code-exact"}
+
 // HitRatePreset returns a config by its name. paper is [Paper]. code has a window of
 // 128 and a share of the whole prompt, as in the authors' scripts. code-exact also
 // copies their prev_len = start - 1.
@@ -60,7 +64,7 @@ func HitRatePreset(name string) (HitRateConfig, error) {
 		cfg.TopOfPrompt = true
 		cfg.Exact = name == "code-exact"
 	default:
-		return cfg, fmt.Errorf("preset %q: want paper, code or code-exact", name)
+		return cfg, words.Check("preset", name, HitRatePresets)
 	}
 	return cfg, nil
 }
@@ -131,10 +135,7 @@ const (
 
 // Check returns an error if a is not one of the averages.
 func (a Average) Check() error {
-	if a != AveragePooled && a != AverageRows && a != AverageHeads {
-		return fmt.Errorf("average %q: want pooled, rows or heads", string(a))
-	}
-	return nil
+	return words.Check("average", a, []Average{AveragePooled, AverageRows, AverageHeads})
 }
 
 // of returns the hit rate of a prompt. counts holds the sums over its heads and rows,
@@ -160,10 +161,7 @@ const (
 
 // Check returns an error if g is not one of the choices.
 func (g Generation) Check() error {
-	if g != GenerationRows && g != GenerationMean {
-		return fmt.Errorf("generation %q: want rows or mean", string(g))
-	}
-	return nil
+	return words.Check("generation", g, []Generation{GenerationRows, GenerationMean})
 }
 
 // Setting is one combination of window, budget and theta.

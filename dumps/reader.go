@@ -34,7 +34,7 @@ type blockKey struct {
 
 // Open opens a dump. From a cut, damaged or unfinished dump, the complete prompts are
 // read, with a warning. If path does not exist, path.partial is opened. Errors about
-// damage wrap [ErrCorrupt].
+// damage wrap [ErrCorrupt]; a file of another kind is a [*NotDumpError].
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,6 +78,9 @@ func (r *Reader) read() error {
 
 // walk reads the file without its index.
 func (r *Reader) walk() error {
+	if err := checkKind(r.f, r.size, r.path); err != nil {
+		return err
+	}
 	scan, err := scanFile(r.f, r.size, r.path)
 	if err != nil {
 		return err

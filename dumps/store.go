@@ -1,10 +1,6 @@
 package dumps
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "github.com/attnscope/attnscope/internal/words"
 
 // Store is the form in which a dump keeps the recorded rows of attention. In a
 // [Plan] it may be StoreAuto or empty: each prompt then takes the smaller form. In a
@@ -27,12 +23,8 @@ func ParseStore(word string) (Store, error) { return parseWord("store", word, St
 
 // parseWord finds a word in a closed set; what names the set in the error.
 func parseWord[T ~string](what, word string, all []T) (T, error) {
-	if slices.Contains(all, T(word)) {
-		return T(word), nil
+	if err := words.Check(what, T(word), all); err != nil {
+		return "", err
 	}
-	names := make([]string, len(all))
-	for i, name := range all {
-		names[i] = string(name)
-	}
-	return "", fmt.Errorf("%s %q: want %s", what, word, strings.Join(names, ", "))
+	return T(word), nil
 }

@@ -334,8 +334,8 @@ func TestNumbersThatAreNoWeights(t *testing.T) {
 // unknown fields of the header are ignored, and named.
 func TestUnknownWords(t *testing.T) {
 	for _, c := range []struct{ old, text, want string }{
-		{`"precision":"exact"`, `"precision":"ultra"`, `plan precision "ultra": want exact, fine, coarse`},
-		{`"store":"rows","precision"`, `"store":"columns","precision"`, `plan store "columns": want auto, rows, factors`},
+		{`"precision":"exact"`, `"precision":"ultra"`, `plan precision "ultra": want exact, fine or coarse`},
+		{`"store":"rows","precision"`, `"store":"columns","precision"`, `plan store "columns": want auto, rows or factors`},
 	} {
 		var f forge
 		h := faultHeader()

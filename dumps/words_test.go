@@ -16,7 +16,7 @@ func TestParseStore(t *testing.T) {
 		}
 	}
 	_, err := dumps.ParseStore("columns")
-	if err == nil || err.Error() != `store "columns": want auto, rows, factors` {
+	if err == nil || err.Error() != `store "columns": want auto, rows or factors` {
 		t.Errorf("an unknown store: %v", err)
 	}
 }
@@ -28,7 +28,7 @@ func TestParsePrecision(t *testing.T) {
 		}
 	}
 	_, err := dumps.ParsePrecision("Fine")
-	if err == nil || !strings.Contains(err.Error(), `precision "Fine": want exact, fine, coarse`) {
+	if err == nil || !strings.Contains(err.Error(), `precision "Fine": want exact, fine or coarse`) {
 		t.Errorf("an unknown precision: %v", err)
 	}
 }

@@ -16,8 +16,8 @@ package experiments
 
 import (
 	"context"
-	"fmt"
-	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Experiment is one recipe.
@@ -115,5 +115,5 @@ func Find(name string) (Experiment, error) {
 		}
 		names = append(names, e.Name)
 	}
-	return Experiment{}, fmt.Errorf("experiment %q: want %s or all", name, strings.Join(names, ", "))
+	return Experiment{}, words.Check("experiment", name, append(names, "all"))
 }

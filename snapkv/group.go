@@ -1,8 +1,9 @@
 package snapkv
 
 import (
-	"fmt"
 	"slices"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Group says how the scores of the query heads that share a kv head are merged.
@@ -21,10 +22,7 @@ func Groups() []Group { return []Group{GroupHead, GroupMean, GroupMax, GroupSum}
 
 // Check returns an error if g is not one of [Groups].
 func (g Group) Check() error {
-	if !slices.Contains(Groups(), g) {
-		return fmt.Errorf("group %q: want head, mean, max or sum", string(g))
-	}
-	return nil
+	return words.Check("group", g, Groups())
 }
 
 // String returns the name of the group.

@@ -1,9 +1,6 @@
 package snapkv
 
-import (
-	"fmt"
-	"strings"
-)
+import "github.com/attnscope/attnscope/internal/words"
 
 // Methods lists every method, in the order of help, tables and plots.
 var Methods = []Method{
@@ -27,7 +24,7 @@ func FindMethod(name string) (Method, error) {
 			return m, nil
 		}
 	}
-	return Method{}, fmt.Errorf("method %q: want %s or all", name, strings.Join(MethodNames(), ", "))
+	return Method{}, words.Check("method", name, append(MethodNames(), "all"))
 }
 
 // RoleOf returns the role of the method with the given name, or Selector if there is

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/attnscope/attnscope/internal/simd"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Pooling says how votes are pooled over neighboring positions; see [Pool].
@@ -20,10 +21,7 @@ func Poolings() []Pooling { return []Pooling{AvgPool, MaxPool} }
 
 // Check returns an error if p is not one of [Poolings].
 func (p Pooling) Check() error {
-	if p != AvgPool && p != MaxPool {
-		return fmt.Errorf("pooling %q: want avgpool or maxpool", string(p))
-	}
-	return nil
+	return words.Check("pooling", p, Poolings())
 }
 
 // String returns the name of the pooling.

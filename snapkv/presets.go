@@ -1,9 +1,9 @@
 package snapkv
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Default is what every table, figure and page selects with unless it is asked for
@@ -69,7 +69,7 @@ func PresetNames() []string {
 func FindPreset(name string) (Config, error) {
 	i := slices.IndexFunc(Presets, func(p Preset) bool { return p.Name == name })
 	if i < 0 {
-		return Config{}, fmt.Errorf("preset %q: want one of %s", name, strings.Join(PresetNames(), ", "))
+		return Config{}, words.Check("preset", name, PresetNames())
 	}
 	return Presets[i].Config, nil
 }

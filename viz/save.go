@@ -20,6 +20,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Style says how a figure is drawn. The zero value is the default.
@@ -49,7 +50,7 @@ func (s Style) Check() error {
 	case s.DPI != 0 && (s.DPI < 30 || s.DPI > 2400):
 		return fmt.Errorf("dpi %d: want 30 to 2400", s.DPI)
 	case s.ColorMap != "" && colorMaps[s.ColorMap] == nil:
-		return fmt.Errorf("cmap %q: want %s", s.ColorMap, strings.Join(ColorMaps(), ", "))
+		return words.Check("cmap", s.ColorMap, ColorMaps())
 	}
 	return nil
 }
@@ -231,7 +232,7 @@ func (f *Figure) Encode(format string) ([]byte, error) {
 		}
 		return withInfo(b.Bytes(), f.Meta), nil
 	}
-	return nil, fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
+	return nil, words.Check("format", format, Formats)
 }
 
 func (m Meta) names() []string {

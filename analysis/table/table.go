@@ -30,6 +30,7 @@ import (
 
 	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/internal/visible"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Table has named columns. Each row has a cell for each column, in their order.
@@ -114,7 +115,7 @@ func (t *Table) Write(w io.Writer, format string) error {
 	case "latex":
 		t.latex(b)
 	default:
-		return fmt.Errorf("format %q: want %s", format, strings.Join(Formats, ", "))
+		return words.Check("format", format, Formats)
 	}
 	if err == nil {
 		err = b.Flush()

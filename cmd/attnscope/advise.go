@@ -167,7 +167,7 @@ func boundOf(c *cli.Context) (analysis.Bound, error) {
 			"give --loss 5%% (perplexity), --loss 0.05 (nats per reply token) or --agreement 0.95")
 	}
 	if err != nil {
-		return bound, usagef("--%v", err)
+		return bound, usagef("--%w", err)
 	}
 	return bound, nil
 }

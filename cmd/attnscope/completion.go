@@ -8,8 +8,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
+	"github.com/attnscope/attnscope/viz"
 )
 
 func completionCommand() *cli.Command {
@@ -81,8 +83,8 @@ var verbValues = map[string][]string{
 	"advise by":       {"layer", "head"},
 	"advise preset":   snapkv.PresetNames(),
 	"generate preset": snapkv.PresetNames(),
-	"heatmap format":  {"png", "svg"},
-	"hitrate preset":  {"paper", "code", "code-exact"},
+	"heatmap format":  viz.Formats,
+	"hitrate preset":  analysis.HitRatePresets,
 	"snapkv preset":   snapkv.PresetNames(),
 }
 
@@ -124,11 +126,7 @@ func describeVerbs(list []*cli.Command) []verbWords {
 func describeFlag(verb string, f cli.Flag) flagWords {
 	var w flagWords
 	for _, name := range f.Names() {
-		if len(name) == 1 {
-			w.Names = append(w.Names, "-"+name)
-		} else {
-			w.Names = append(w.Names, "--"+name)
-		}
+		w.Names = append(w.Names, dashed(name))
 	}
 	slices.SortStableFunc(w.Names, func(a, b string) int { return len(b) - len(a) })
 	usage := f.(cli.DocGenerationFlag).GetUsage()

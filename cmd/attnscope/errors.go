@@ -6,16 +6,27 @@ import (
 	"io"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // usageError is a mistake in the command line: exit code 2.
-type usageError struct{ msg string }
+type usageError struct{ error }
 
-func (e *usageError) Error() string { return e.msg }
+func (e *usageError) Unwrap() error { return e.error }
 
-// usagef makes an error that ends the program with exit code 2.
+// usagef makes an error that ends the program with exit code 2. Hints of an error that it
+// wraps with %w are printed, too.
 func usagef(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// checkWord checks that a flag has one of a few words.
+func checkWord(c *cli.Context, flag string, list []string) error {
+	if err := words.Check(flag, c.String(flag), list); err != nil {
+		return usagef("--%w", err)
+	}
+	return nil
 }
 
 // errQuiet ends the program with exit code 1 and without a message, after the

@@ -103,10 +103,8 @@ func checkGenerate(c *cli.Context) error {
 		return noPrompts("generate")
 	case c.Int("max-new-tokens") < 1:
 		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
-	case !slices.Contains(decode.Scores, c.String("score")):
-		return usagef("--score %q: want %s", c.String("score"), strings.Join(decode.Scores, ", "))
 	}
-	return nil
+	return checkWord(c, "score", decode.Scores)
 }
 
 // decodeConfig reads the prompts and loads the model.

@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 	"github.com/attnscope/attnscope/viz/figures"
 )
@@ -61,8 +61,8 @@ func runHeatmap(c *cli.Context) error {
 		Warn: func(text string) { notef(c, "%s", text) },
 	}
 	for _, format := range cfg.Formats {
-		if !slices.Contains(viz.Formats, format) {
-			return usagef("--format %q: want a list of %s", c.String("format"), strings.Join(viz.Formats, ", "))
+		if err := words.Check("format", format, viz.Formats); err != nil {
+			return usagef("--%w", err)
 		}
 	}
 	var err error
@@ -122,7 +122,7 @@ func styleOf(c *cli.Context) (viz.Style, error) {
 		return style, usagef("--dpi %d: want 30 to 2400", style.DPI)
 	}
 	if err := style.Check(); err != nil {
-		return style, usagef("--%v", err)
+		return style, usagef("--%w", err)
 	}
 	return style, nil
 }

@@ -133,7 +133,7 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	}
 	cfg, err := analysis.HitRatePreset(preset)
 	if err != nil {
-		return cfg, usagef("--%v", err)
+		return cfg, usagef("--%w", err)
 	}
 	if c.IsSet("window") {
 		cfg.Windows = c.IntSlice("window")
@@ -159,10 +159,10 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		return cfg, usagef("--min-significant %d: want 0 or more", n)
 	}
 	if cfg.By, err = analysis.ParseBy(c.String("by")); err != nil {
-		return cfg, usagef("--%v", err)
+		return cfg, usagef("--%w", err)
 	}
 	if err := cfg.Check(); err != nil {
-		return cfg, usagef("--%v", err)
+		return cfg, usagef("--%w", err)
 	}
 	return cfg, nil
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/internal/visible"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 func main() {
@@ -113,7 +114,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		OnUsageError:    onUsageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return hintf(usagef("unknown verb %q", c.Args().First()), "attnscope --help lists the verbs")
+				return unknownVerb(c)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -125,6 +126,24 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
+// unknownVerb returns the error of a command line that begins with no verb.
+func unknownVerb(c *cli.Context) error {
+	var verbs []string
+	for _, cmd := range c.App.Commands {
+		verbs = append(verbs, cmd.Name)
+	}
+	word := c.Args().First()
+	return hintf(usagef("unknown verb %q", word), "%s", hintOf(words.Suggestion(word, verbs), "attnscope --help lists the verbs"))
+}
+
+// hintOf joins a suggestion, which may be empty, and the place that lists all words.
+func hintOf(suggestion, list string) string {
+	if suggestion == "" {
+		return list
+	}
+	return suggestion + " " + list
+}
+
 // onUsageError turns an error of the flag parser into one with a hint.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	verb := ""
@@ -133,11 +152,35 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	}
 	help := strings.Join(strings.Fields("attnscope "+verb+" --help"), " ")
 	message := err.Error()
+	suggestion := ""
 	if flag, unknown := strings.CutPrefix(message, "flag provided but not defined: "); unknown {
+		flag = dashed(strings.TrimLeft(flag, "-"))
 		message = "unknown flag " + flag
+		suggestion = words.Suggestion(flag, flagNames(c))
 	}
 	if verb != "" {
 		message = verb + ": " + message
 	}
-	return hintf(usagef("%s", message), "%s lists the flags", help)
+	return hintf(usagef("%s", message), "%s", hintOf(suggestion, help+" lists the flags"))
+}
+
+// flagNames lists the flags of the verb with their dashes.
+func flagNames(c *cli.Context) []string {
+	var names []string
+	if c.Command != nil {
+		for _, f := range c.Command.Flags {
+			for _, name := range f.Names() {
+				names = append(names, dashed(name))
+			}
+		}
+	}
+	return names
+}
+
+// dashed returns a flag as it is written: -o, --output.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }

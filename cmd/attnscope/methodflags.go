@@ -117,7 +117,7 @@ func selectionsOf(c *cli.Context) (selections, error) {
 					cfg.Pooling = snapkv.Pooling(strings.TrimSpace(pooling))
 					cfg.Capacity = capacity
 					if err := cfg.Check(); err != nil {
-						return s, usagef("--%v", err)
+						return s, usagef("--%w", err)
 					}
 					s.configs = append(s.configs, cfg)
 				}
@@ -142,7 +142,7 @@ func (s *selections) fitDumps(c *cli.Context) {
 func baseConfig(c *cli.Context) (snapkv.Config, error) {
 	base, err := snapkv.FindPreset(c.String("preset"))
 	if err != nil {
-		return base, usagef("--%v", err)
+		return base, usagef("--%w", err)
 	}
 	if c.IsSet("group") {
 		base.Group = snapkv.Group(c.String("group"))
@@ -166,7 +166,7 @@ func methodsOf(text string) (methods []snapkv.Method, all bool, err error) {
 		}
 		m, err := snapkv.FindMethod(name)
 		if err != nil {
-			return nil, false, usagef("--%v", err)
+			return nil, false, usagef("--%w", err)
 		}
 		if !slices.Contains(names[:i], name) {
 			methods = append(methods, m)

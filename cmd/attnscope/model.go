@@ -16,7 +16,7 @@ import (
 // weights.
 func openSource(c *cli.Context) (*capture.Source, error) {
 	if err := model.CheckDevice(c.String("device")); err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	return openOn(c, c.String("device"))
 }

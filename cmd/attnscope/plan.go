@@ -52,10 +52,10 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 	}
 	var err error
 	if p.Store, err = dumps.ParseStore(c.String("store")); err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	if p.Precision, err = dumps.ParsePrecision(c.String("precision")); err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	if p.PromptWindows, p.PromptWindowSize, err = parseWindows(c.String("prompt-windows")); err != nil {
 		return nil, err
@@ -67,10 +67,10 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 		return nil, err
 	}
 	if err := model.CheckCompute(p.Compute, device); err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	if err := p.Check(); err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	return p, nil
 }

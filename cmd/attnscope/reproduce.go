@@ -108,7 +108,7 @@ func chosenExperiments(c *cli.Context) ([]experiments.Experiment, error) {
 	}
 	e, err := experiments.Find(name)
 	if err != nil {
-		return nil, usagef("%v", err)
+		return nil, usagef("%w", err)
 	}
 	return []experiments.Experiment{e}, nil
 }

@@ -140,14 +140,14 @@ func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analys
 		cfg.Thetas = []float64{hitrate.PaperTheta}
 	}
 	if err := analysis.CheckThetas(cfg.Thetas); err != nil {
-		return cfg, nil, usagef("--%v", err)
+		return cfg, nil, usagef("--%w", err)
 	}
 	if c.String("prompt") != "" {
 		return cfg, nil, hintf(usagef("snapkv: --prompt needs --indices"), "--by prompt prints a row for each prompt")
 	}
 	by, err := analysis.ParseBy(c.String("by"))
 	if err != nil {
-		return cfg, nil, usagef("--%v", err)
+		return cfg, nil, usagef("--%w", err)
 	}
 	if cfg.Span < 1 {
 		return cfg, nil, usagef("--span %d: want 1 or more", cfg.Span)

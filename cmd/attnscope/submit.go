@@ -168,7 +168,7 @@ func checkSubmit(c *cli.Context) error {
 // queue: the model, the plan and the prompts.
 func submitJob(c *cli.Context) (cluster.Job, error) {
 	if err := model.CheckDevice(c.String("device")); err != nil {
-		return cluster.Job{}, usagef("--%v", err)
+		return cluster.Job{}, usagef("--%w", err)
 	}
 	src, err := openOn(c, "cpu") // the cards are on the nodes
 	if err != nil {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,8 +24,10 @@ var tableFlags = []cli.Flag{
 // work is done.
 func checkTable(c *cli.Context) error {
 	format := c.String("format")
-	if format != "" && !slices.Contains(table.Formats, format) {
-		return usagef("--format %q: want %s", format, strings.Join(table.Formats, ", "))
+	if format != "" {
+		if err := checkWord(c, "format", table.Formats); err != nil {
+			return err
+		}
 	}
 	out := c.String("o")
 	if out != "" && format == "" && table.FormatOf(out) == "" {
@@ -116,7 +116,7 @@ func pivotNote(intervals string) string {
 func pivoted(c *cli.Context, t *table.Table, keys []string) (*table.Table, error) {
 	out, err := t.Pivot(c.String("pivot"), c.String("measure"), keys)
 	if err != nil {
-		return nil, usagef("--%v", err)
+		return nil, usagef("--%w", err)
 	}
 	return out, nil
 }
