@@ -12,6 +12,7 @@ import (
 
 	"github.com/attnscope/attnscope/internal/sizes"
 	"github.com/attnscope/attnscope/internal/visible"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Screen says how [Table.Screen] writes a table for readers at a terminal.
@@ -257,13 +258,10 @@ func (t *Table) Pivot(name, measure string, keys []string) (*Table, error) {
 // CheckPivot returns the error of [Table.Pivot] for a name that is not a key column, or a
 // measure that is not another column. The table needs no rows.
 func (t *Table) CheckPivot(name, measure string, keys []string) error {
-	if t.Column(name) < 0 || !slices.Contains(keys, name) {
-		return fmt.Errorf("pivot %q: want one of %s", name, strings.Join(keys, ", "))
+	if err := words.Check("pivot", name, keys); err != nil {
+		return err
 	}
-	if t.Column(measure) < 0 || slices.Contains(keys, measure) {
-		return fmt.Errorf("measure %q: want one of %s", measure, strings.Join(t.others(keys), ", "))
-	}
-	return nil
+	return words.Check("measure", measure, t.others(keys))
 }
 
 // others lists the columns that are not keys.

@@ -99,7 +99,7 @@ func checkPivot(c *cli.Context, columns, keys []string) error {
 	switch {
 	case c.IsSet("pivot"):
 		if err := table.New(columns...).CheckPivot(c.String("pivot"), c.String("measure"), keys); err != nil {
-			return usagef("--%v", err)
+			return usagef("--%w", err)
 		}
 	case c.IsSet("measure"):
 		return hintf(usagef("%s: --measure needs --pivot", c.Command.Name), "add, for example, --pivot window")
