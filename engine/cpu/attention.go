@@ -46,11 +46,30 @@ type Tile struct {
 	LSE     []float32 // per row, ln Σ exp(score)
 }
 
-// The scores of a tile should fit in the second-level cache.
+// The scores of a tile should fit in the second-level cache. Processors with AMX, whose
+// products have blocks of 32 rows, have larger caches than those without.
 const (
-	tileRows  = 28
-	tileBytes = 600 << 10
+	mostRows     = 28
+	mostBytes    = 600 << 10
+	mostBytesAMX = 1200 << 10
 )
+
+// rowsPerTile returns the number of queries of a tile.
+func rowsPerTile(q Queries) int {
+	rows := mostRows
+	bytes := mostBytes
+	if simd.HasTiles() {
+		rows = simd.TileRows
+		bytes = mostBytesAMX
+	}
+	switch {
+	case q.Rows < rows:
+		return q.Rows
+	case 4*rows*(q.Pos0+q.Rows) > bytes:
+		return rows / 2
+	}
+	return rows
+}
 
 // Run computes q.Out, the attention of q over the keys and values of kv.
 func (a *Attention) Run(p *Pool, kv *KV, q Queries) {
@@ -59,24 +78,38 @@ func (a *Attention) Run(p *Pool, kv *KV, q Queries) {
 		a.step(p, kv, q)
 		return
 	}
-	rows := tileRows
-	if q.Rows < rows {
-		rows = q.Rows
-	} else if 4*rows*(q.Pos0+q.Rows) > tileBytes {
-		rows = tileRows / 2
+	var split []splitStore
+	if simd.HasTiles() && q.Rows >= minTileQueries {
+		split = a.split(p, kv, q)
 	}
+	rows := rowsPerTile(q)
 	tiles := (q.Rows + rows - 1) / rows
 	p.Run(tiles*a.Heads, func(task, worker int) {
 		// The last queries see the most keys. They are processed first, so that no long tile
 		// is left for the end.
 		tile := tiles - 1 - task/a.Heads
 		row0 := tile * rows
-		a.tile(kv, q, task%a.Heads, row0, min(rows, q.Rows-row0), worker, p.Scratch(worker))
+		head := task % a.Heads
+		t := tileTask{head: head, row0: row0, rows: min(rows, q.Rows-row0), worker: worker}
+		if split != nil {
+			t.split = &split[head/(a.Heads/len(kv.heads))]
+		}
+		a.tile(kv, q, t, p.Scratch(worker))
 	})
 }
 
-// tile computes rows [row0, row0+rows) of one head.
-func (a *Attention) tile(kv *KV, q Queries, head, row0, rows, worker int, scratch *Scratch) {
+// tileTask names the rows of a tile: [row0, row0+rows) of one head.
+type tileTask struct {
+	head, row0, rows int
+	worker           int
+	split            *splitStore // if not nil, products are computed by tiles of the processor
+}
+
+// tile computes a tile.
+func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
+	head := t.head
+	row0 := t.row0
+	rows := t.rows
 	shown := q.Visit != nil && row0+rows > q.VisitFrom
 	wanted := row0+rows > q.OutFrom
 	if !shown && !wanted {
@@ -104,7 +137,10 @@ func (a *Attention) tile(kv *KV, q Queries, head, row0, rows, worker int, scratc
 		copy(x, q.Q[((row0+i)*a.Heads+head)*a.KeyDim:])
 		simd.Scale(x, a.Scale)
 	}
-	for j := 0; j < keys; j += simd.Width {
+	if t.split != nil {
+		t.split.mulKeys(w, scaled, key0, scratch)
+	}
+	for j := 0; j < keys && t.split == nil; j += simd.Width {
 		at := (key0 + j) / simd.Width * a.KeyDim * simd.Width
 		simd.MulPanel(w.Sub(0, j, rows, simd.Width), scaled, s.keys[at:at+a.KeyDim*simd.Width], false)
 	}
@@ -122,7 +158,10 @@ func (a *Attention) tile(kv *KV, q Queries, head, row0, rows, worker int, scratc
 	if wanted {
 		stride := a.Heads * a.ValueDim
 		o := Mat{Data: q.Out[row0*stride+head*a.ValueDim:], Rows: rows, Cols: a.ValueDim, Stride: stride}
-		for d := 0; d < a.ValueDim; d += simd.Width {
+		if t.split != nil {
+			t.split.mulValues(o, w, key0, scratch)
+		}
+		for d := 0; d < a.ValueDim && t.split == nil; d += simd.Width {
 			at := (d/simd.Width*s.room + key0) * simd.Width
 			values := s.values[at : at+keys*simd.Width]
 			simd.MulPanel(o.Sub(0, d, rows, min(simd.Width, a.ValueDim-d)), w, values, false)
@@ -138,7 +177,7 @@ func (a *Attention) tile(kv *KV, q Queries, head, row0, rows, worker int, scratc
 	for i := skip; i < rows; i++ {
 		simd.Scale(w.Data[i*stride:i*stride+keys], inverse[i])
 	}
-	q.Visit(worker, &Tile{
+	q.Visit(t.worker, &Tile{
 		Head: head,
 		Row0: row0 + skip, Rows: rows - skip, Pos0: pos0 + skip,
 		Key0: key0, Keys: keys,

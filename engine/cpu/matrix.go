@@ -233,15 +233,29 @@ func (m *Matrix) MulEach(p *Pool, dst, x Mat, acc bool) {
 	m.multiply(p, dst, x, acc, m.mulEach)
 }
 
-func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) { m.multiply(p, dst, x, acc, m.mulFloat) }
+func (m *Matrix) mul(p *Pool, dst, x Mat, acc bool) {
+	r, ok := m.panels.(*roundedPanels)
+	if ok && r.ownTiles() && simd.HasTiles() && x.Rows >= fewRows {
+		m.check(dst, x)
+		m.mulTiles(p, dst, x, simd.RoundedTerm, acc)
+		runtime.KeepAlive(m)
+		return
+	}
+	m.multiply(p, dst, x, acc, m.mulFloat)
+}
 
-// multiply computes dst = x·Wᵀ or dst += x·Wᵀ, with inFloat unless the processor
-// multiplies rounded weights directly; these products treat each row alone.
-func (m *Matrix) multiply(p *Pool, dst, x Mat, acc bool, inFloat func(p *Pool, dst, x Mat, acc bool)) {
+// check panics if the shapes of a product do not match.
+func (m *Matrix) check(dst, x Mat) {
 	if dst.Rows != x.Rows || dst.Cols != m.out || x.Cols != m.in {
 		panic(fmt.Sprintf("cpu: product [%d, %d] = [%d, %d] · [%d, %d]ᵀ",
 			dst.Rows, dst.Cols, x.Rows, x.Cols, m.out, m.in))
 	}
+}
+
+// multiply computes dst = x·Wᵀ or dst += x·Wᵀ, with inFloat unless the processor
+// multiplies rounded weights directly; these products treat each row alone.
+func (m *Matrix) multiply(p *Pool, dst, x Mat, acc bool, inFloat func(p *Pool, dst, x Mat, acc bool)) {
+	m.check(dst, x)
 	if x.Rows == 0 {
 		return
 	}
@@ -264,6 +278,8 @@ func (m *Matrix) mulFloat(p *Pool, dst, x Mat, acc bool) {
 		m.mulEach(p, dst, x, acc)
 	case x.Rows < fewRows:
 		m.mulFew(p, dst, x, acc, nil)
+	case simd.HasTiles():
+		m.mulTiles(p, dst, x, simd.ExactTerms, acc)
 	default:
 		m.mulMany(p, dst, x, acc)
 	}

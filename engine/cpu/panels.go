@@ -21,6 +21,10 @@ type panels interface {
 	// processor can. Quantized panels multiply each row as if it were alone if sums holds
 	// its sums over groups of inputs; other panels always do.
 	mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch)
+	// tiles returns inputs [k0, k0+kl) of a panel as an operand of products by tiles, with
+	// tileTerms terms per weight, either its own memory or dst.
+	tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16
+	tileTerms() int
 	bytes() int
 }
 
@@ -52,6 +56,12 @@ func (f *floatPanels) wide(_ []float32, panel, k0, kl int) []float32 {
 func (f *floatPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) {
 	simd.MulPanel(c, x, f.wide(nil, panel, 0, f.in), acc)
 }
+
+func (f *floatPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+	return wideTiles(f, dst, panel, k0, kl, s)
+}
+
+func (f *floatPanels) tileTerms() int { return simd.ExactTerms }
 
 func (f *floatPanels) bytes() int { return 4 * len(f.data) }
 
@@ -107,6 +117,23 @@ func (h *halfPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) {
 	} else {
 		simd.MulPanelF16(c, x, h.part(panel, 0, h.in), acc)
 	}
+}
+
+func (h *halfPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+	if !h.bfloat16 {
+		return wideTiles(h, dst, panel, k0, kl, s)
+	}
+	dst = dst[:simd.TileSize(kl, 1)]
+	simd.PackTilePanelBF16(dst, h.part(panel, k0, kl), kl)
+	return dst
+}
+
+// tileTerms is 1 for bfloat16, which is its own only term.
+func (h *halfPanels) tileTerms() int {
+	if h.bfloat16 {
+		return 1
+	}
+	return simd.ExactTerms
 }
 
 func (h *halfPanels) bytes() int { return 2 * len(h.data) }
@@ -188,5 +215,11 @@ func (q *quantizedPanels) mulRows(c, x Mat, panel int, acc bool, sums *Mat) bool
 	}
 	return true
 }
+
+func (q *quantizedPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+	return wideTiles(q, dst, panel, k0, kl, s)
+}
+
+func (q *quantizedPanels) tileTerms() int { return simd.ExactTerms }
 
 func (q *quantizedPanels) bytes() int { return len(q.data) }

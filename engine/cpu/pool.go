@@ -37,6 +37,8 @@ type Pool struct {
 	words     []uint32  // rounded activations
 	steps     []float32 // per rounded row, the value of one step
 	stepBuf   []float32 // attention of a decoding step
+	tiles     []uint16  // rows packed for products by tiles
+	split     []uint16  // keys and values of a layer packed for products by tiles
 
 	current  atomic.Pointer[job]
 	wait     chan struct{} // wakes the caller of Run when a job is done
@@ -61,6 +63,7 @@ const spins = 200
 type Scratch struct {
 	floats, panels []float32
 	integers       []int32
+	tiles          []uint16
 }
 
 // Floats returns n floats of unspecified content. A later call may return the same
@@ -69,6 +72,9 @@ func (s *Scratch) Floats(n int) []float32 { return resize(&s.floats, n) }
 
 // widened returns n floats for widened weights, of unspecified content.
 func (s *Scratch) widened(n int) []float32 { return resize(&s.panels, n) }
+
+// packed returns n values for operands of products by tiles, of unspecified content.
+func (s *Scratch) packed(n int) []uint16 { return resize(&s.tiles, n) }
 
 // resize returns n elements of a buffer of unspecified content; it reallocates the
 // buffer if it is too small.

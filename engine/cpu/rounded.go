@@ -138,6 +138,27 @@ func (rp *roundedPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, s *Scratc
 	simd.MulPanel(c, x, rp.wide(s.widened(rp.in*simd.Width), panel, 0, rp.in), acc)
 }
 
+// tiles returns the words of a panel themselves for BF16, whose layout is that of tiles.
+func (rp *roundedPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+	if !rp.ownTiles() {
+		return wideTiles(rp, dst, panel, k0, kl, s)
+	}
+	return slabOf[uint16](rp.slab)[2*panel*rp.words*simd.Width+k0*simd.Width:][:kl*simd.Width]
+}
+
+func (rp *roundedPanels) tileTerms() int {
+	if rp.ownTiles() {
+		return simd.RoundedTerm
+	}
+	return simd.ExactTerms
+}
+
+// ownTiles reports whether the words are operands of products by tiles: pairs of
+// bfloat16, in whole steps.
+func (rp *roundedPanels) ownTiles() bool {
+	return rp.compute == BF16 && !rp.exact && rp.in%simd.TileDepth == 0
+}
+
 func (rp *roundedPanels) bytes() int { return len(rp.slab.data) + 4*(len(rp.step)+len(rp.sums)) }
 
 // roundedRows holds activations rounded to words, [rows][stride], and for Int8 the

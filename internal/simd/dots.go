@@ -65,9 +65,14 @@ func RoundBF16(dst []uint16, x []float32) {
 		dst, x = dst[n:], x[n:]
 	}
 	for i, v := range x {
-		u := math.Float32bits(v)
-		dst[i] = uint16((u + 0x7fff + u>>16&1) >> 16)
+		dst[i] = roundedBF16(v)
 	}
+}
+
+// roundedBF16 rounds to the nearest bfloat16, ties to even.
+func roundedBF16(v float32) uint16 {
+	u := math.Float32bits(v)
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
 }
 
 // RoundI8 writes round(x*127/largest) + 128, which is from 1 to 255, to dst, where

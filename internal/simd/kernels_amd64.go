@@ -298,3 +298,35 @@ func countBoth(n int, x, y *float32, tx, ty float32, count *int64)
 
 //go:noescape
 func sumWhere(n int, x, y *float32, t float32, sum *float64)
+
+// Products by tiles and the packing of their operands: see tiles.go.
+
+//go:noescape
+func tiles32x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func tiles16x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func tiles32x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func tiles16x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func tiles32x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func tiles16x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+
+//go:noescape
+func splitRow1(steps int, dst *uint16, x *float32)
+
+//go:noescape
+func splitRow3(steps int, dst *uint16, x *float32)
+
+//go:noescape
+func splitPairs3(pairs int, dst *uint16, x *float32)
+
+//go:noescape
+func joinPairs(pairs int, dst *uint16, x *uint16)

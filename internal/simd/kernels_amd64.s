@@ -8318,3 +8318,746 @@ roundI8_512_loop:
 	VZEROUPPER
 	RET
 
+DATA tilec<>+0(SB)/4, $1
+DATA tilec<>+4(SB)/4, $0x7fff
+DATA tilec<>+8(SB)/4, $0xffff0000
+GLOBL tilec<>(SB), RODATA|NOPTR, $12
+
+// func tiles32x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles32x1x1(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles32x1x1_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm3
+	XCHGQ R8, DX
+	JMP tiles32x1x1_loop
+tiles32x1x1_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // tilezero %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // tilezero %tmm3
+tiles32x1x1_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R9
+	JNZ tiles32x1x1_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func tiles16x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles16x1x1(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles16x1x1_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	JMP tiles16x1x1_loop
+tiles16x1x1_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+tiles16x1x1_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R9
+	JNZ tiles16x1x1_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func tiles32x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles32x3x1(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles32x3x1_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm3
+	XCHGQ R8, DX
+	JMP tiles32x3x1_loop
+tiles32x3x1_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // tilezero %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // tilezero %tmm3
+tiles32x3x1_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x0c; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0xc00(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x14; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	ADDQ $6144, SI
+	ADDQ $2048, DI
+	DECQ R9
+	JNZ tiles32x3x1_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func tiles16x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles16x3x1(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles16x3x1_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	JMP tiles16x3x1_loop
+tiles16x3x1_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+tiles16x3x1_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	ADDQ $6144, SI
+	ADDQ $2048, DI
+	DECQ R9
+	JNZ tiles16x3x1_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func tiles32x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles32x3x3(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles32x3x3_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm3
+	XCHGQ R8, DX
+	JMP tiles32x3x3_loop
+tiles32x3x3_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // tilezero %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // tilezero %tmm3
+tiles32x3x3_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x0c; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0xc00(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x14; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x0c; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0xc00(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x840(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xac; BYTE $0x06; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x400(%rsi,%rax,1), %tmm5
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1040(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5 // tdpbf16ps %tmm6, %tmm5, %tmm2
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd // tdpbf16ps %tmm7, %tmm5, %tmm3
+	ADDQ $6144, SI
+	ADDQ $6144, DI
+	DECQ R9
+	JNZ tiles32x3x3_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
+	XCHGQ R8, DX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func tiles16x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+TEXT ·tiles16x3x3(SB), NOSPLIT, $0-56
+	MOVQ config+48(FP), AX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
+	MOVQ steps+0(FP), R9
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ c+24(FP), DX
+	MOVQ ldc+32(FP), BX
+	SHLQ $2, BX
+	MOVQ BX, R8
+	SHLQ $4, R8
+	ADDQ DX, R8
+	MOVQ acc+40(FP), R10
+	MOVQ $64, AX
+	MOVQ $128, CX
+	TESTQ R10, R10
+	JZ tiles16x3x3_zero
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdx,%rbx,1), %tmm1
+	JMP tiles16x3x3_loop
+tiles16x3x3_zero:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // tilezero %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // tilezero %tmm1
+tiles16x3x3_loop:
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x40(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x800(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x840(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xa4; BYTE $0x06; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rsi,%rax,1), %tmm4
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xb4; BYTE $0x0f; BYTE $0x00; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1000(%rdi,%rcx,1), %tmm6
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0xbc; BYTE $0x0f; BYTE $0x40; BYTE $0x10; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x1040(%rdi,%rcx,1), %tmm7
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xc4 // tdpbf16ps %tmm6, %tmm4, %tmm0
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc // tdpbf16ps %tmm7, %tmm4, %tmm1
+	ADDQ $6144, SI
+	ADDQ $6144, DI
+	DECQ R9
+	JNZ tiles16x3x3_loop
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
+	RET
+
+// func splitRow1(steps int, dst *uint16, x *float32)
+TEXT ·splitRow1(SB), NOSPLIT, $0-24
+	MOVQ steps+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VPBROADCASTD tilec<>+0(SB), Y13
+	VPBROADCASTD tilec<>+4(SB), Y14
+	VPBROADCASTD tilec<>+8(SB), Y15
+splitRow1_loop:
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 32(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 0(DI)
+	VMOVDQU 64(SI), Y0
+	VMOVDQU 96(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(DI)
+	ADDQ $128, SI
+	ADDQ $2048, DI
+	DECQ CX
+	JNZ splitRow1_loop
+	VZEROUPPER
+	RET
+
+// func splitRow3(steps int, dst *uint16, x *float32)
+TEXT ·splitRow3(SB), NOSPLIT, $0-24
+	MOVQ steps+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VPBROADCASTD tilec<>+0(SB), Y13
+	VPBROADCASTD tilec<>+4(SB), Y14
+	VPBROADCASTD tilec<>+8(SB), Y15
+splitRow3_loop:
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 32(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 0(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 2048(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 4096(DI)
+	VMOVDQU 64(SI), Y0
+	VMOVDQU 96(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 32(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 2080(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ $0xd8, Y2, Y2
+	VMOVDQU Y2, 4128(DI)
+	ADDQ $128, SI
+	ADDQ $6144, DI
+	DECQ CX
+	JNZ splitRow3_loop
+	VZEROUPPER
+	RET
+
+// func splitPairs3(pairs int, dst *uint16, x *float32)
+TEXT ·splitPairs3(SB), NOSPLIT, $0-24
+	MOVQ pairs+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+	VPBROADCASTD tilec<>+0(SB), Y13
+	VPBROADCASTD tilec<>+4(SB), Y14
+	VPBROADCASTD tilec<>+8(SB), Y15
+splitPairs3_loop:
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 128(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 0(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 2048(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 4096(DI)
+	VMOVDQU 32(SI), Y0
+	VMOVDQU 160(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 32(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 2080(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 4128(DI)
+	VMOVDQU 64(SI), Y0
+	VMOVDQU 192(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 64(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 2112(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 4160(DI)
+	VMOVDQU 96(SI), Y0
+	VMOVDQU 224(SI), Y1
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 96(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VSUBPS Y2, Y0, Y0
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VSUBPS Y3, Y1, Y1
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 2144(DI)
+	VPSRLD $16, Y0, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y0, Y2
+	VPADDD Y12, Y2, Y2
+	VPAND Y15, Y2, Y2
+	VPSRLD $16, Y1, Y12
+	VPAND Y13, Y12, Y12
+	VPADDD Y14, Y1, Y3
+	VPADDD Y12, Y3, Y3
+	VPAND Y15, Y3, Y3
+	VPSRLD $16, Y2, Y2
+	VPOR Y3, Y2, Y2
+	VMOVDQU Y2, 4192(DI)
+	ADDQ $256, SI
+	ADDQ $128, DI
+	DECQ CX
+	JNZ splitPairs3_loop
+	VZEROUPPER
+	RET
+
+// func joinPairs(pairs int, dst *uint16, x *uint16)
+TEXT ·joinPairs(SB), NOSPLIT, $0-24
+	MOVQ pairs+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ x+16(FP), SI
+joinPairs_loop:
+	VPMOVZXWD 0(SI), Y0
+	VPMOVZXWD 64(SI), Y1
+	VPSLLD $16, Y1, Y1
+	VPOR Y1, Y0, Y0
+	VMOVDQU Y0, 0(DI)
+	VPMOVZXWD 16(SI), Y0
+	VPMOVZXWD 80(SI), Y1
+	VPSLLD $16, Y1, Y1
+	VPOR Y1, Y0, Y0
+	VMOVDQU Y0, 32(DI)
+	VPMOVZXWD 32(SI), Y0
+	VPMOVZXWD 96(SI), Y1
+	VPSLLD $16, Y1, Y1
+	VPOR Y1, Y0, Y0
+	VMOVDQU Y0, 64(DI)
+	VPMOVZXWD 48(SI), Y0
+	VPMOVZXWD 112(SI), Y1
+	VPSLLD $16, Y1, Y1
+	VPOR Y1, Y0, Y0
+	VMOVDQU Y0, 96(DI)
+	ADDQ $128, SI
+	ADDQ $128, DI
+	DECQ CX
+	JNZ joinPairs_loop
+	VZEROUPPER
+	RET
+

@@ -26,14 +26,41 @@ func init() {
 			{1, 32, dotI8512x1},
 		}
 	}
+	choose(os.Getenv("ATTNSCOPE_CPU"))
+}
+
+// choose selects the kernels for a value of ATTNSCOPE_CPU.
+func choose(value string) {
 	best := paths()
-	switch os.Getenv("ATTNSCOPE_CPU") {
-	case "portable":
-		best = best[:1]
+	switch value {
+	case "", "amx", "amx-model":
+	case "avx512":
+		best = best[:min(3, len(best))]
 	case "avx2":
 		best = best[:min(2, len(best))]
+	case "portable":
+		best = best[:1]
+	default:
+		setting = unknownSetting(value, "amx", "amx-model", "avx512", "avx2", "portable")
 	}
 	active = byName(best[len(best)-1])
+	activeTiles = noTiles
+	switch {
+	case value == "amx-model":
+		activeTiles = modelTiles
+		reason = "tiles are computed by a slow Go model, because ATTNSCOPE_CPU says so"
+	case value != "" && value != "amx":
+		reason = "ATTNSCOPE_CPU=" + value
+	case !cpu.X86.HasAMXTile || !cpu.X86.HasAMXBF16:
+		reason = "the processor has no AMX tiles for bfloat16"
+	case active.name != "avx512":
+		reason = "the processor has AMX, but not the AVX-512 that comes with it"
+	case !permitTiles():
+		reason = "the processor has AMX, but the system does not permit its use"
+	default:
+		activeTiles = hardwareTiles
+		reason = "the processor has AMX, and the system permits its use"
+	}
 }
 
 // paths lists the names of the sets that this processor can run, the fastest last.
@@ -104,7 +131,8 @@ var avx512 = kernels{
 		addWide:    addWide512,
 		rowSums:    rowSums512,
 	},
-	moves: movesAVX2,
+	moves:  movesAVX2,
+	splits: splitsAVX2,
 }
 
 var avx2 = kernels{
@@ -136,7 +164,8 @@ var avx2 = kernels{
 		addWide:    addWide256,
 		rowSums:    rowSums256,
 	},
-	moves: movesAVX2,
+	moves:  movesAVX2,
+	splits: splitsAVX2,
 }
 
 // movesAVX2 holds the moves of both the AVX2 and the AVX-512 set: wider registers would
@@ -151,4 +180,11 @@ var movesAVX2 = moves{
 	sumWhere:      sumWhere,
 	addDoubles:    addDoubles,
 	narrowScaled:  narrowScaled,
+}
+
+// splitsAVX2 holds the packing of operands of tiles, for both sets.
+var splitsAVX2 = splits{
+	row:   [ExactTerms + 1]func(steps int, dst *uint16, x *float32){RoundedTerm: splitRow1, ExactTerms: splitRow3},
+	pairs: splitPairs3,
+	join:  joinPairs,
 }

@@ -18,8 +18,15 @@ func init() {
 	if dotProd {
 		neon.dotI8 = []kernel{{4, 16, dotI8NEONx4}, {2, 16, dotI8NEONx2}, {1, 16, dotI8NEONx1}}
 	}
-	if os.Getenv("ATTNSCOPE_CPU") != "portable" {
-		active = neon
+	active = neon
+	switch value := os.Getenv("ATTNSCOPE_CPU"); value {
+	case "", "neon":
+		reason = "every arm64 processor has NEON"
+	case "portable":
+		active = portable
+		reason = "ATTNSCOPE_CPU=portable"
+	default:
+		setting = unknownSetting(value, "neon", "portable")
 	}
 }
 

@@ -1,10 +1,11 @@
 // Package simd holds the float32 kernels that the CPU backend, the reader of dumps and
 // the selection methods share: matrix products over panels, exp, and vector operations.
 // Each kernel exists in plain Go and in Go assembler for AVX2, AVX-512 and NEON; package
-// variable active is the set in use. The environment variable ATTNSCOPE_CPU=avx2 or
-// ATTNSCOPE_CPU=portable selects a lower set than the processor supports. The sets
-// agree up to rounding, because sums are added in different orders; AVX2 and NEON add in
-// the same order and give the same bits.
+// variable active is the set in use. Processors with AMX also multiply by tiles, see
+// tiles.go. The environment variable ATTNSCOPE_CPU (avx512, avx2, portable) selects a
+// lower set than the processor supports, and amx-model a slow Go model of the tiles. The
+// sets agree up to rounding, because sums are added in different orders; AVX2 and NEON add
+// in the same order and give the same bits.
 //
 // Only kernels fuse a product with a sum. Go rounds products on amd64 and may fuse them
 // on arm64, so in Go code that is to give the same bits everywhere, a product that is
@@ -41,6 +42,7 @@ type kernels struct {
 	dotBF16, dotI8 []kernel // over words of narrow values, see dots.go
 	vectors
 	moves
+	splits
 
 	// Operations on quantized panels, by Quant.index.
 	unpack [4]func(groups, size int, b unsafe.Pointer, dst *float32)
@@ -58,8 +60,17 @@ type kernels struct {
 // active is the instruction set in use, chosen by init.
 var active = portable
 
-// Path names the instruction set in use: avx512, avx2, neon or portable.
-func Path() string { return active.name }
+// Path names the instruction set in use: amx, avx512, avx2, neon or portable, or amx-model
+// for the AMX path with a Go model of the tiles.
+func Path() string {
+	switch activeTiles {
+	case hardwareTiles:
+		return "amx"
+	case modelTiles:
+		return "amx-model"
+	}
+	return active.name
+}
 
 // MulPanel computes C = A·B, or C += A·B with acc, for one panel of B.
 //

@@ -211,5 +211,6 @@ func generateAMD64() string {
 	moves()
 	quantized()
 	dotKernels()
+	tiles()
 	return out.String()
 }

@@ -1,0 +1,162 @@
+package cpu
+
+import "github.com/attnscope/attnscope/internal/simd"
+
+// Products by tiles (AMX). Every float32 becomes three bfloat16 terms, whose products are
+// summed in float32: the results have the accuracy of float32, see package simd. The rows
+// of a product are packed once for all weights; weights are packed block by block, like
+// they are widened for other processors.
+
+// tileRows holds rows packed for products by tiles, in blocks of simd.TileRows rows.
+type tileRows struct {
+	data  []uint16
+	rows  int
+	terms int
+	size  int // values per block
+}
+
+// packTileRows packs x with the threads of the pool. The result is valid until the next
+// call.
+func (p *Pool) packTileRows(x Mat, terms int) tileRows {
+	t := tileRows{rows: x.Rows, terms: terms, size: simd.TileSize(x.Cols, terms)}
+	t.data = resize(&p.tiles, t.blocks()*t.size)
+	p.Run(t.blocks(), func(block, _ int) {
+		row := block * simd.TileRows
+		rows := x.Sub(row, 0, min(simd.TileRows, x.Rows-row), x.Cols)
+		simd.PackTileRows(t.data[block*t.size:(block+1)*t.size], rows, terms)
+	})
+	return t
+}
+
+// blocks returns the number of blocks.
+func (t *tileRows) blocks() int { return (t.rows + simd.TileRows - 1) / simd.TileRows }
+
+// part returns the inputs from k0 on, a multiple of simd.TileDepth, of a block of rows.
+func (t *tileRows) part(block, k0 int) []uint16 {
+	return t.data[block*t.size+simd.TileSize(k0, t.terms):]
+}
+
+// mulTiles computes dst = x·Wᵀ or dst += x·Wᵀ by tiles. x is split into terms bfloat16
+// values per element.
+func (m *Matrix) mulTiles(p *Pool, dst, x Mat, terms int, acc bool) {
+	a := p.packTileRows(x, terms)
+	panels := simd.Panels(m.out)
+	step := blockOf(m.in)
+	group := groupOf(panels, p.threads)
+	panelTerms := m.panels.tileTerms()
+	size := simd.TileSize(step, panelTerms)
+	p.Run((panels+group-1)/group, func(task, worker int) {
+		lo := task * group
+		hi := min(panels, lo+group)
+		s := p.Scratch(worker)
+		buf := s.packed(group * size)
+		var packed [groupPanels][]uint16
+		for k0 := 0; k0 < m.in; k0 += step {
+			kl := min(step, m.in-k0)
+			for j := lo; j < hi; j++ {
+				packed[j-lo] = m.panels.tiles(buf[(j-lo)*size:], j, k0, kl, s)
+			}
+			for block := range a.blocks() {
+				row := block * simd.TileRows
+				rows := min(simd.TileRows, x.Rows-row)
+				for j := lo; j < hi; j++ {
+					c := dst.Sub(row, j*simd.Width, rows, min(simd.Width, m.out-j*simd.Width))
+					simd.MulTiles(c, a.part(block, k0), terms, packed[j-lo], panelTerms, kl, acc || k0 > 0)
+				}
+			}
+		}
+	})
+}
+
+// wideTiles packs inputs [k0, k0+kl) of a panel from their float32 values.
+func wideTiles(p panels, dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+	dst = dst[:simd.TileSize(kl, simd.ExactTerms)]
+	simd.PackTilePanel(dst, p.wide(s.widened(kl*simd.Width), panel, k0, kl), kl)
+	return dst
+}
+
+// minTileQueries is the smallest number of queries whose attention is computed by tiles.
+const minTileQueries = 16
+
+// tileKeys is the number of weights of a row that are packed at a time.
+const tileKeys = 512
+
+// splitStore holds the keys and values of one store, packed for products by tiles, from
+// slot from on. It is made for one layer and one pass and is shared by all queries.
+type splitStore struct {
+	from    int
+	keySize int      // values per panel of 32 slots
+	steps   int      // panels of slots
+	keys    []uint16 // [steps][keySize]
+	values  []uint16 // [value panels][steps][3][32 x 32]
+}
+
+// split packs the keys and values that the queries see.
+func (a *Attention) split(p *Pool, kv *KV, q Queries) []splitStore {
+	const perTask = 16 // panels of slots
+	valueStep := simd.TileSize(simd.Width, simd.ExactTerms)
+	stores := make([]splitStore, len(kv.heads))
+	total := 0
+	most := 0
+	for h := range stores {
+		s := &kv.heads[h]
+		t := &stores[h]
+		t.keySize = simd.TileSize(a.KeyDim, simd.ExactTerms)
+		if a.Window > 0 {
+			t.from = s.slotFrom(max(0, q.Pos0-a.Window+1)) / simd.Width * simd.Width
+		}
+		t.steps = simd.Panels(s.n - t.from)
+		total += t.steps * (t.keySize + kv.valuePanels()*valueStep)
+		most = max(most, t.steps)
+	}
+	buf := resize(&p.split, total)
+	for h := range stores {
+		t := &stores[h]
+		t.keys = buf[:t.steps*t.keySize]
+		buf = buf[len(t.keys):]
+		t.values = buf[:kv.valuePanels()*t.steps*valueStep]
+		buf = buf[len(t.values):]
+	}
+	parts := (most + perTask - 1) / perTask
+	p.Run(len(stores)*parts, func(task, _ int) {
+		t := &stores[task%len(stores)]
+		s := &kv.heads[task%len(stores)]
+		lo := task / len(stores) * perTask
+		for i := lo; i < min(t.steps, lo+perTask); i++ {
+			slot := t.from + i*simd.Width
+			keys := s.keys[slot*a.KeyDim:][:simd.Width*a.KeyDim]
+			simd.PackTilePanel(t.keys[i*t.keySize:], keys, a.KeyDim)
+			for v := range kv.valuePanels() {
+				values := s.values[(v*s.room+slot)*simd.Width:][:simd.Width*simd.Width]
+				simd.PackTilePanel(t.values[(v*t.steps+i)*valueStep:], values, min(simd.Width, s.n-slot))
+			}
+		}
+	})
+	return stores
+}
+
+// mulKeys computes the scores w = scaled·Kᵀ over the slots from key0 on.
+func (t *splitStore) mulKeys(w, scaled Mat, key0 int, scratch *Scratch) {
+	queries := scratch.packed(t.keySize)
+	simd.PackTileRows(queries, scaled, simd.ExactTerms)
+	for j := 0; j < w.Cols; j += simd.Width {
+		keys := t.keys[(key0-t.from+j)/simd.Width*t.keySize:]
+		c := w.Sub(0, j, w.Rows, simd.Width)
+		simd.MulTiles(c, queries, simd.ExactTerms, keys, simd.ExactTerms, scaled.Cols, false)
+	}
+}
+
+// mulValues computes o = w·V over the slots from key0 on.
+func (t *splitStore) mulValues(o, w Mat, key0 int, scratch *Scratch) {
+	weights := scratch.packed(simd.TileSize(tileKeys, simd.ExactTerms))
+	valueStep := simd.TileSize(simd.Width, simd.ExactTerms)
+	for k0 := 0; k0 < w.Cols; k0 += tileKeys {
+		kl := min(tileKeys, w.Cols-k0)
+		simd.PackTileRows(weights, w.Sub(0, k0, w.Rows, kl), simd.ExactTerms)
+		for d := 0; d < o.Cols; d += simd.Width {
+			step := d/simd.Width*t.steps + (key0-t.from+k0)/simd.Width
+			c := o.Sub(0, d, o.Rows, min(simd.Width, o.Cols-d))
+			simd.MulTiles(c, weights, simd.ExactTerms, t.values[step*valueStep:], simd.ExactTerms, kl, k0 > 0)
+		}
+	}
+}

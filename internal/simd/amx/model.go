@@ -1,0 +1,88 @@
+package amx
+
+import "math"
+
+// tile is a tile register: 16 rows of 32 bfloat16 values (A and B) or 16 float32 (C).
+type tile struct {
+	half  [Rows][32]uint16
+	float [Rows][16]float32
+}
+
+// Run executes the program: C = A·B, or C += A·B with acc, over steps of the inner
+// dimension.
+//
+//	a, b  packed operands, see the constants of this package
+//	c     [16*RowTiles, 32], row i from c[i*stride] on
+func (p *Program) Run(steps int, a, b []uint16, c []float32, stride int, acc bool) {
+	var tiles [8]tile
+	if acc {
+		p.eachRow(c, stride, func(t *tile, r int, row []float32) { copy(t.float[r][:], row) }, &tiles)
+	}
+	for s := range steps {
+		stepA := a[s*p.TermsA*BlockBytes/2:]
+		stepB := b[s*p.TermsB*BlockBytes/2:]
+		for _, op := range p.Step {
+			switch op.Kind {
+			case LoadA:
+				tiles[op.Tile].load(stepA[op.Offset/2:], strideA/2)
+			case LoadB:
+				tiles[op.Tile].load(stepB[op.Offset/2:], strideB/2)
+			case Dot:
+				dot(&tiles[op.Tile], &tiles[op.A], &tiles[op.B])
+			}
+		}
+	}
+	p.eachRow(c, stride, func(t *tile, r int, row []float32) { copy(row, t.float[r][:]) }, &tiles)
+}
+
+// eachRow calls f for every row of every tile of C with its 16 values in memory.
+func (p *Program) eachRow(c []float32, stride int, f func(t *tile, r int, row []float32), tiles *[8]tile) {
+	for t := range 2 * p.RowTiles {
+		for r := range Rows {
+			f(&tiles[t], r, c[(t/2*Rows+r)*stride+t%2*16:][:16])
+		}
+	}
+}
+
+// load is TILELOADD.
+func (t *tile) load(from []uint16, stride int) {
+	for r := range Rows {
+		copy(t.half[r][:], from[r*stride:])
+	}
+}
+
+// dot is TDPBF16PS: c += a·b. Even and odd values of the inner dimension are summed
+// separately, each product added with one rounding, and both sums are added to c
+// (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2). Subnormal
+// values count as zero.
+func dot(c, a, b *tile) {
+	for m := range Rows {
+		var even, odd [16]float32
+		for k := range 16 {
+			a0 := widen(a.half[m][2*k])
+			a1 := widen(a.half[m][2*k+1])
+			for n := range 16 {
+				even[n] = flush(fma(a0, widen(b.half[k][2*n]), even[n]))
+				odd[n] = flush(fma(a1, widen(b.half[k][2*n+1]), odd[n]))
+			}
+		}
+		for n := range 16 {
+			c.float[m][n] = flush(flush(c.float[m][n]) + flush(even[n]+odd[n]))
+		}
+	}
+}
+
+// fma returns x*y + z. The product of two bfloat16 values is exact in float64; the sum is
+// rounded to float64 and then to float32, which differs from one rounding only where the
+// first lands on the middle between two float32.
+func fma(x, y, z float32) float32 { return float32(float64(x)*float64(y) + float64(z)) }
+
+func widen(h uint16) float32 { return flush(math.Float32frombits(uint32(h) << 16)) }
+
+// flush returns zero for subnormal values.
+func flush(x float32) float32 {
+	if math.Float32bits(x)&0x7f800000 == 0 {
+		return 0
+	}
+	return x
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/attnscope/attnscope/internal/simd/amx"
+)
+
+// tileIns is an AMX instruction: its bytes, because the assembler does not support AMX,
+// and its form in AT&T syntax, which a test assembles with binutils.
+type tileIns struct {
+	code []byte
+	text string
+}
+
+// tileCode holds all AMX instructions that were written, for the test.
+var tileCode []tileIns
+
+// put writes an instruction.
+func (t tileIns) put() {
+	parts := make([]string, len(t.code))
+	for i, c := range t.code {
+		parts[i] = fmt.Sprintf("BYTE $%#02x", c)
+	}
+	ins("%s // %s", strings.Join(parts, "; "), t.text)
+	tileCode = append(tileCode, t)
+}
+
+// vex returns an instruction VEX.128.pp.0F38.W0 with low registers only. vvvv is the
+// third operand.
+func vex(pp, vvvv, opcode byte, rest ...byte) []byte {
+	return append([]byte{0xc4, 0xe2, (^vvvv&15)<<3 | pp, opcode}, rest...)
+}
+
+// register numbers of the encoding
+var regNumber = map[string]byte{"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SI": 6, "DI": 7}
+
+// tileMove writes TILELOADD or TILESTORED between a tile and memory: row i is at base +
+// disp + i*index.
+func tileMove(store bool, tile int, base, index string, disp int) {
+	pp := byte(3)
+	if store {
+		pp = 2
+	}
+	code := vex(pp, 0, 0x4b, 0x84|byte(tile)<<3, regNumber[index]<<3|regNumber[base],
+		byte(disp), byte(disp>>8), byte(disp>>16), byte(disp>>24))
+	address := fmt.Sprintf("%#x(%%r%s,%%r%s,1)", disp, strings.ToLower(base), strings.ToLower(index))
+	text := fmt.Sprintf("{disp32} tileloadd %s, %%tmm%d", address, tile)
+	if store {
+		text = fmt.Sprintf("{disp32} tilestored %%tmm%d, %s", tile, address)
+	}
+	tileIns{code, text}.put()
+}
+
+func tileZero(tile int) {
+	tileIns{vex(3, 0, 0x49, 0xc0|byte(tile)<<3), fmt.Sprintf("tilezero %%tmm%d", tile)}.put()
+}
+
+func tileDot(c, a, b int) {
+	code := vex(2, byte(b), 0x5c, 0xc0|byte(c)<<3|byte(a))
+	tileIns{code, fmt.Sprintf("tdpbf16ps %%tmm%d, %%tmm%d, %%tmm%d", b, a, c)}.put()
+}
+
+// tileProgram writes a product of package amx. Tiles are configured at its start and
+// released at its end, so that no other code runs with tiles in use.
+func tileProgram(p *amx.Program) {
+	line("// func %s(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)", p.Name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-56", p.Name)
+	ins("MOVQ config+48(FP), AX")
+	tileIns{vex(0, 0, 0x49, 0x00), "ldtilecfg (%rax)"}.put()
+	ins("MOVQ steps+0(FP), R9")
+	ins("MOVQ a+8(FP), SI")
+	ins("MOVQ b+16(FP), DI")
+	ins("MOVQ c+24(FP), DX")
+	ins("MOVQ ldc+32(FP), BX")
+	ins("SHLQ $2, BX")
+	ins("MOVQ BX, R8") // R8: row 16 of C
+	ins("SHLQ $4, R8")
+	ins("ADDQ DX, R8")
+	ins("MOVQ acc+40(FP), R10")
+	ins("MOVQ $64, AX")
+	ins("MOVQ $128, CX")
+	ins("TESTQ R10, R10")
+	ins("JZ %s_zero", p.Name)
+	tileRows(p, false)
+	ins("JMP %s_loop", p.Name)
+	line("%s_zero:", p.Name)
+	for t := range 2 * p.RowTiles {
+		tileZero(t)
+	}
+	line("%s_loop:", p.Name)
+	for _, op := range p.Step {
+		switch op.Kind {
+		case amx.LoadA:
+			tileMove(false, op.Tile, "SI", "AX", op.Offset)
+		case amx.LoadB:
+			tileMove(false, op.Tile, "DI", "CX", op.Offset)
+		case amx.Dot:
+			tileDot(op.Tile, op.A, op.B)
+		}
+	}
+	ins("ADDQ $%d, SI", p.TermsA*amx.BlockBytes)
+	ins("ADDQ $%d, DI", p.TermsB*amx.BlockBytes)
+	ins("DECQ R9")
+	ins("JNZ %s_loop", p.Name)
+	tileRows(p, true)
+	tileIns{vex(0, 0, 0x49, 0xc0), "tilerelease"}.put()
+	ins("RET")
+	line("")
+}
+
+// tileRows loads the tiles of C from memory or stores them.
+func tileRows(p *amx.Program, store bool) {
+	for t := range p.RowTiles {
+		if t == 1 {
+			ins("XCHGQ R8, DX")
+		}
+		tileMove(store, 2*t, "DX", "BX", 0)
+		tileMove(store, 2*t+1, "DX", "BX", 64)
+		if t == 1 {
+			ins("XCHGQ R8, DX")
+		}
+	}
+}
+
+// term writes the next bfloat16 term of the 8 values in Y(v), as the upper half of float32
+// values, to Y(to), and subtracts it from Y(v) unless it is the last one. Y13 holds ones,
+// Y14 0x7fff, Y15 the mask of the upper half; Y12 is overwritten.
+func term(v, to int, last bool) {
+	ins("VPSRLD $16, Y%d, Y12", v)
+	ins("VPAND Y13, Y12, Y12")
+	ins("VPADDD Y14, Y%d, Y%d", v, to)
+	ins("VPADDD Y12, Y%d, Y%d", to, to)
+	ins("VPAND Y15, Y%d, Y%d", to, to)
+	if !last {
+		ins("VSUBPS Y%d, Y%d, Y%d", to, v, v)
+	}
+}
+
+// splitConstants loads the constants of term.
+func splitConstants() {
+	ins("VPBROADCASTD tilec<>+0(SB), Y13")
+	ins("VPBROADCASTD tilec<>+4(SB), Y14")
+	ins("VPBROADCASTD tilec<>+8(SB), Y15")
+}
+
+// splitRow writes the packing of one row of A: 32 values per step, each as terms
+// bfloat16 values.
+func splitRow(terms int) {
+	name := fmt.Sprintf("splitRow%d", terms)
+	line("// func %s(steps int, dst *uint16, x *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ steps+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	splitConstants()
+	line("%s_loop:", name)
+	for half := range 2 {
+		ins("VMOVDQU %d(SI), Y0", 64*half)
+		ins("VMOVDQU %d(SI), Y1", 64*half+32)
+		for t := range terms {
+			for v := range 2 {
+				term(v, 2+v, t == terms-1)
+				ins("VPSRLD $16, Y%d, Y%d", 2+v, 2+v)
+			}
+			ins("VPACKUSDW Y3, Y2, Y2") // in each half of 128 bits: 4 of Y2, 4 of Y3
+			ins("VPERMQ $0xd8, Y2, Y2")
+			ins("VMOVDQU Y2, %d(DI)", t*amx.BlockBytes+32*half)
+		}
+	}
+	ins("ADDQ $128, SI")
+	ins("ADDQ $%d, DI", terms*amx.BlockBytes)
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// splitPairs writes the packing of one step of B: 16 pairs of rows of a panel [32][32],
+// each value as three bfloat16 terms.
+func splitPairs() {
+	const name = "splitPairs3"
+	line("// func %s(pairs int, dst *uint16, x *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ pairs+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	splitConstants()
+	line("%s_loop:", name)
+	for col := range 4 {
+		ins("VMOVDQU %d(SI), Y0", 32*col)
+		ins("VMOVDQU %d(SI), Y1", 32*col+128)
+		for t := range 3 {
+			term(0, 2, t == 2)
+			term(1, 3, t == 2)
+			ins("VPSRLD $16, Y2, Y2")
+			ins("VPOR Y3, Y2, Y2")
+			ins("VMOVDQU Y2, %d(DI)", t*amx.BlockBytes+32*col)
+		}
+	}
+	ins("ADDQ $256, SI")
+	ins("ADDQ $128, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// joinPairs writes the packing of pairs of rows of a panel of bfloat16 values.
+func joinPairs() {
+	const name = "joinPairs"
+	line("// func %s(pairs int, dst *uint16, x *uint16)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ pairs+0(FP), CX")
+	ins("MOVQ dst+8(FP), DI")
+	ins("MOVQ x+16(FP), SI")
+	line("%s_loop:", name)
+	for col := range 4 {
+		ins("VPMOVZXWD %d(SI), Y0", 16*col)
+		ins("VPMOVZXWD %d(SI), Y1", 16*col+64)
+		ins("VPSLLD $16, Y1, Y1")
+		ins("VPOR Y1, Y0, Y0")
+		ins("VMOVDQU Y0, %d(DI)", 32*col)
+	}
+	ins("ADDQ $128, SI")
+	ins("ADDQ $128, DI")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// tiles writes the products and the packing of their operands.
+func tiles() {
+	line("DATA tilec<>+0(SB)/4, $1")
+	line("DATA tilec<>+4(SB)/4, $0x7fff")
+	line("DATA tilec<>+8(SB)/4, $0xffff0000")
+	line("GLOBL tilec<>(SB), RODATA|NOPTR, $12")
+	line("")
+	for _, p := range amx.Programs {
+		tileProgram(p)
+	}
+	splitRow(1)
+	splitRow(3)
+	splitPairs()
+	joinPairs()
+}

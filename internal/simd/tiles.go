@@ -1,0 +1,195 @@
+package simd
+
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/simd/amx"
+)
+
+// TileRows is the largest number of rows of a product by tiles, TileDepth the number of
+// values of the inner dimension per step. See package amx for the layouts.
+const (
+	TileRows  = 2 * amx.Rows
+	TileDepth = amx.Depth
+)
+
+// Numbers of bfloat16 terms per packed value: a value rounded to bfloat16, or one split
+// into three terms whose sum is the float32 exactly.
+const (
+	RoundedTerm = 1
+	ExactTerms  = 3
+)
+
+// tileMode tells what computes products by tiles.
+type tileMode int
+
+const (
+	noTiles       tileMode = iota
+	hardwareTiles          // AMX
+	modelTiles             // the Go model of package amx
+)
+
+// activeTiles is the mode in use.
+var activeTiles = noTiles
+
+// splits packs the operands of products by tiles. A nil function is plain Go.
+type splits struct {
+	row   [ExactTerms + 1]func(steps int, dst *uint16, x *float32) // by terms
+	pairs func(pairs int, dst *uint16, x *float32)
+	join  func(pairs int, dst *uint16, x *uint16)
+}
+
+// HasTiles reports whether products by tiles are in use: the processor has AMX and the
+// system permits it, or the Go model replaces them.
+func HasTiles() bool { return activeTiles != noTiles }
+
+// TileSteps returns the number of steps of an inner dimension.
+func TileSteps(k int) int { return (k + TileDepth - 1) / TileDepth }
+
+// TileSize returns the number of uint16 values of a packed operand: up to 32 rows or
+// columns, with k values each.
+func TileSize(k, terms int) int { return TileSteps(k) * terms * amx.BlockBytes / 2 }
+
+// PackTileRows packs at most TileRows rows of A, [rows, k], as one or three terms per
+// value. Values beyond k are zero. Rows beyond a.Rows are not written.
+func PackTileRows(dst []uint16, a Mat[float32], terms int) {
+	const block = amx.BlockBytes / 2
+	whole := a.Cols / TileDepth
+	tail := a.Cols % TileDepth
+	_ = dst[TileSize(a.Cols, terms)-1]
+	for r := range a.Rows {
+		row := a.Data[r*a.Stride : r*a.Stride+a.Cols]
+		to := dst[r*TileDepth:]
+		if whole > 0 {
+			if f := active.splits.row[terms]; f != nil {
+				f(whole, &to[0], &row[0])
+			} else {
+				splitRowPortable(to, row[:whole*TileDepth], terms)
+			}
+		}
+		if tail > 0 {
+			var last [TileDepth]float32
+			copy(last[:], row[whole*TileDepth:])
+			splitRowPortable(to[whole*terms*block:], last[:], terms)
+		}
+	}
+}
+
+// splitRowPortable packs one row, whose length is a multiple of TileDepth.
+func splitRowPortable(to []uint16, row []float32, terms int) {
+	const block = amx.BlockBytes / 2
+	for x, v := range row {
+		at := x/TileDepth*terms*block + x%TileDepth
+		for t := range terms {
+			h := roundedBF16(v)
+			to[at+t*block] = h
+			v -= bf16(h)
+		}
+	}
+}
+
+// PackTilePanel packs a panel of B, [k][Width] float32 values, as three terms per value.
+// Values beyond k are zero.
+func PackTilePanel(dst []uint16, panel []float32, k int) {
+	for s := range TileSteps(k) {
+		rows := min(TileDepth, k-s*TileDepth)
+		to := dst[s*ExactTerms*amx.BlockBytes/2:][:ExactTerms*amx.BlockBytes/2]
+		if rows < TileDepth {
+			clear(to)
+		}
+		from := panel[s*TileDepth*Width:][:rows*Width]
+		done := 0
+		if active.splits.pairs != nil && rows > 1 {
+			active.splits.pairs(rows/2, &to[0], &from[0])
+			done = rows &^ 1
+		}
+		splitPairsPortable(to, from, done)
+	}
+}
+
+// splitPairsPortable packs rows [done, ...) of one step of a panel.
+func splitPairsPortable(to []uint16, from []float32, done int) {
+	for x := done * Width; x < len(from); x++ {
+		v := from[x]
+		k := x / Width
+		for t := range ExactTerms {
+			h := roundedBF16(v)
+			to[t*amx.BlockBytes/2+k/2*2*Width+x%Width*2+k%2] = h
+			v -= bf16(h)
+		}
+	}
+}
+
+// PackTilePanelBF16 packs a panel of B, [k][Width] bfloat16 values, as one term per value.
+// Values beyond k are zero.
+func PackTilePanelBF16(dst, panel []uint16, k int) {
+	dst = dst[:TileSize(k, 1)]
+	done := 0
+	if active.splits.join != nil && k > 1 {
+		active.splits.join(k/2, &dst[0], &panel[0])
+		done = k &^ 1
+	}
+	clear(dst[done*Width:])
+	for x := done * Width; x < k*Width; x++ {
+		dst[x/Width/2*2*Width+x%Width*2+x/Width%2] = panel[x]
+	}
+}
+
+// MulTiles computes C = A·B, or C += A·B with acc, for packed operands. It needs HasTiles.
+//
+//	c     [rows, cols]  rows <= TileRows, cols <= Width
+//	a, b  packed with termsA and termsB terms: 1 and 1, 3 and 1, or 3 and 3
+//	k     the inner dimension
+func MulTiles(c Mat[float32], a []uint16, termsA int, b []uint16, termsB, k int, acc bool) {
+	if c.Rows == 0 || k == 0 {
+		return
+	}
+	rowTiles := (c.Rows + amx.Rows - 1) / amx.Rows
+	program := amx.Find(rowTiles, termsA, termsB)
+	steps := TileSteps(k)
+	_ = a[TileSize(k, termsA)-1]
+	_ = b[TileSize(k, termsB)-1]
+	if c.Rows == rowTiles*amx.Rows && c.Cols == Width {
+		_ = c.Data[(c.Rows-1)*c.Stride+c.Cols-1]
+		runTiles(program, steps, a, b, c, acc)
+		return
+	}
+	var buf [TileRows * Width]float32
+	for r := 0; acc && r < c.Rows; r++ {
+		copy(buf[r*Width:], c.Data[r*c.Stride:r*c.Stride+c.Cols])
+	}
+	runTiles(program, steps, a, b, Dense(buf[:], TileRows, Width), acc)
+	for r := range c.Rows {
+		copy(c.Data[r*c.Stride:r*c.Stride+c.Cols], buf[r*Width:])
+	}
+}
+
+// runTiles runs a program on the processor or in Go.
+func runTiles(p *amx.Program, steps int, a, b []uint16, c Mat[float32], acc bool) {
+	if activeTiles == modelTiles {
+		p.Run(steps, a, b, c.Data, c.Stride, acc)
+		return
+	}
+	flag := 0
+	if acc {
+		flag = 1
+	}
+	runHardwareTiles(p, steps, &a[0], &b[0], &c.Data[0], c.Stride, flag)
+}
+
+// reason tells why the kernels in use were chosen.
+var reason string
+
+// Reason tells in a few words why tiles are or are not in use, for a person.
+func Reason() string { return reason }
+
+// setting is the error of a value of ATTNSCOPE_CPU that is not known.
+var setting error
+
+// CheckSetting returns an error if the environment variable ATTNSCOPE_CPU has an unknown
+// value.
+func CheckSetting() error { return setting }
+
+func unknownSetting(value string, known ...string) error {
+	return fmt.Errorf("environment variable ATTNSCOPE_CPU: unknown value %q; known values: %q", value, known)
+}

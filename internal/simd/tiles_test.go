@@ -1,0 +1,261 @@
+package simd
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/attnscope/attnscope/internal/simd/amx"
+)
+
+// withTiles runs f with products by tiles in a mode.
+func withTiles(mode tileMode, f func()) {
+	before := activeTiles
+	activeTiles = mode
+	defer func() { activeTiles = before }()
+	f()
+}
+
+func normal(r *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+// TestTermsAddUpToTheValue splits values of all exponents and compares the sum of the
+// three terms, in float64, with the value.
+func TestTermsAddUpToTheValue(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const n = 4096
+	x := make([]float32, n)
+	for i := range x {
+		exponent := 40 + r.Uint32N(200) // the smallest term stays normal, the largest finite
+		x[i] = math.Float32frombits(r.Uint32()&0x807fffff | exponent<<23)
+	}
+	packed := make([]uint16, TileSize(n, ExactTerms))
+	PackTileRows(packed, Dense(x, 1, n), ExactTerms)
+	for i, v := range x {
+		sum := 0.0
+		for term := range ExactTerms {
+			at := (i/TileDepth*ExactTerms+term)*amx.BlockBytes/2 + i%TileDepth
+			sum += float64(bf16(packed[at]))
+		}
+		if sum != float64(v) {
+			t.Fatalf("value %x: terms add up to %g, want %g", math.Float32bits(v), sum, v)
+		}
+	}
+}
+
+// TestPackingOfTilesIsThatOfPlainGo compares the assembler with plain Go, bit for bit.
+func TestPackingOfTilesIsThatOfPlainGo(t *testing.T) {
+	if active.splits.join == nil {
+		t.Skip("SKIPPED: this processor has no kernels that pack tiles")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, k := range []int{1, 2, 31, 32, 33, 64, 95, 576} {
+		rows := Mat[float32]{Data: normal(r, 32*(k+5)), Rows: 32, Cols: k, Stride: k + 5}
+		panel := normal(r, k*Width)
+		halves := make([]uint16, k*Width)
+		for i := range halves {
+			halves[i] = uint16(r.Uint32() &^ 0x40) // not the mark of padding
+		}
+		pack := func() [][]uint16 {
+			lists := [][]uint16{
+				make([]uint16, TileSize(k, 1)), make([]uint16, TileSize(k, 3)),
+				make([]uint16, TileSize(k, 3)), make([]uint16, TileSize(k, 1)),
+			}
+			for _, list := range lists {
+				for i := range list {
+					list[i] = 0x7fc0 // NaN: padding must be overwritten
+				}
+			}
+			PackTileRows(lists[0], rows, RoundedTerm)
+			PackTileRows(lists[1], rows, ExactTerms)
+			PackTilePanel(lists[2], panel, k)
+			PackTilePanelBF16(lists[3], halves, k)
+			return lists
+		}
+		got := pack()
+		kernels := active.splits
+		active.splits = splits{}
+		want := pack()
+		active.splits = kernels
+		for i := range got {
+			if !slices.Equal(got[i], want[i]) {
+				t.Errorf("k %d: operand %d differs from plain Go", k, i)
+			}
+			if slices.Contains(got[i], 0x7fc0) {
+				t.Errorf("k %d: operand %d is not written whole", k, i)
+			}
+		}
+	}
+}
+
+// tileProduct computes a·b by tiles: a [rows, k], b a panel [k][Width].
+func tileProduct(c Mat[float32], a Mat[float32], b []float32, termsA, termsB int, acc bool) {
+	k := a.Cols
+	packedA := make([]uint16, TileSize(k, termsA))
+	packedB := make([]uint16, TileSize(k, termsB))
+	PackTileRows(packedA, a, termsA)
+	if termsB == ExactTerms {
+		PackTilePanel(packedB, b, k)
+	} else {
+		halves := make([]uint16, len(b))
+		RoundBF16(halves, b)
+		PackTilePanelBF16(packedB, halves, k)
+	}
+	MulTiles(c, packedA, termsA, packedB, termsB, k, acc)
+}
+
+// TestTilesAreAsAccurateAsFloat32 compares products with float64. Their largest error must
+// not exceed that of a loop in float32 over the same values by more than a tenth and the
+// rounding of a single value.
+func TestTilesAreAsAccurateAsFloat32(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, terms := range [][2]int{{1, 1}, {3, 1}, {3, 3}} {
+		for _, k := range []int{1, 20, 64, 100, 576, 1536} {
+			for _, shape := range [][2]int{{32, 32}, {16, 32}, {1, 32}, {17, 5}, {31, 32}} {
+				rows, cols := shape[0], shape[1]
+				a := normal(r, rows*k)
+				b := normal(r, k*Width)
+				start := normal(r, rows*cols)
+				if terms[0] == RoundedTerm {
+					roundAll(a)
+				}
+				if terms[1] == RoundedTerm {
+					roundAll(b)
+				}
+				got := slices.Clone(start)
+				withTiles(modelTiles, func() {
+					tileProduct(Dense(got, rows, cols), Dense(a, rows, k), b, terms[0], terms[1], true)
+				})
+				var worst, plain float64
+				for i := range rows {
+					for j := range cols {
+						want := float64(start[i*cols+j])
+						loop := start[i*cols+j]
+						for x := range k {
+							want += float64(a[i*k+x]) * float64(b[x*Width+j])
+							loop += float32(a[i*k+x] * b[x*Width+j])
+						}
+						worst = max(worst, math.Abs(want-float64(got[i*cols+j])))
+						plain = max(plain, math.Abs(want-float64(loop)))
+					}
+				}
+				if worst > 1.1*plain+6e-7 {
+					t.Errorf("terms %v, k %d, shape %v: error %g, float32 %g", terms, k, shape, worst, plain)
+				}
+			}
+		}
+	}
+}
+
+func roundAll(x []float32) {
+	for i, v := range x {
+		x[i] = bf16(roundedBF16(v))
+	}
+}
+
+// TestTwoTermsWouldNotBeFloat32 holds that the test of accuracy can fail: without the
+// third term, the error is several times that of float32.
+func TestTwoTermsWouldNotBeFloat32(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	const k = 64
+	a := normal(r, 32*k)
+	b := normal(r, k*Width)
+	packedA := make([]uint16, TileSize(k, ExactTerms))
+	packedB := make([]uint16, TileSize(k, ExactTerms))
+	PackTileRows(packedA, Dense(a, 32, k), ExactTerms)
+	PackTilePanel(packedB, b, k)
+	for s := range TileSteps(k) { // remove the third terms
+		clear(packedA[(s*3+2)*amx.BlockBytes/2:][:amx.BlockBytes/2])
+		clear(packedB[(s*3+2)*amx.BlockBytes/2:][:amx.BlockBytes/2])
+	}
+	c := make([]float32, 32*Width)
+	withTiles(modelTiles, func() {
+		MulTiles(Dense(c, 32, Width), packedA, ExactTerms, packedB, ExactTerms, k, false)
+	})
+	worst := 0.0
+	for i := range 32 {
+		for j := range Width {
+			want := 0.0
+			for x := range k {
+				want += float64(a[i*k+x]) * float64(b[x*Width+j])
+			}
+			worst = max(worst, math.Abs(want-float64(c[i*Width+j])))
+		}
+	}
+	if worst < 1.5e-5 {
+		t.Errorf("two terms have an error of %g", worst)
+	}
+}
+
+// checkHardwareTiles compares all programs on the processor with the Go model, bit for
+// bit, and returns the number of values that differ.
+func checkHardwareTiles() (differ int, report string) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, p := range amx.Programs {
+		for _, k := range []int{32, 96} {
+			for _, acc := range []bool{false, true} {
+				const stride = Width + 7
+				rows := amx.Rows * p.RowTiles
+				a := make([]uint16, TileSize(k, p.TermsA))
+				b := make([]uint16, TileSize(k, p.TermsB))
+				for _, list := range [][]uint16{a, b} {
+					for i := range list {
+						list[i] = roundedBF16(float32(r.NormFloat64()))
+					}
+				}
+				start := normal(r, rows*stride)
+				got := slices.Clone(start)
+				want := slices.Clone(start)
+				c := Mat[float32]{Data: got, Rows: rows, Cols: Width, Stride: stride}
+				withTiles(hardwareTiles, func() { runTiles(p, TileSteps(k), a, b, c, acc) })
+				c.Data = want
+				withTiles(modelTiles, func() { runTiles(p, TileSteps(k), a, b, c, acc) })
+				for i := range got {
+					if got[i] != want[i] {
+						differ++
+						report = fmt.Sprintf("%s, k %d, acc %v, element %d: %g, model %g", p.Name, k, acc, i, got[i], want[i])
+					}
+				}
+			}
+		}
+	}
+	return differ, report
+}
+
+// TestTilesOfTheProcessor runs the programs on a processor with AMX.
+func TestTilesOfTheProcessor(t *testing.T) {
+	if activeTiles != hardwareTiles {
+		t.Skip("SKIPPED: no AMX in use:", Reason())
+	}
+	if differ, report := checkHardwareTiles(); differ > 0 {
+		t.Errorf("%d values differ, the last: %s", differ, report)
+	}
+}
+
+// BenchmarkTiles measures products of 32 x 32 blocks, in useful operations.
+func BenchmarkTiles(b *testing.B) {
+	if activeTiles != hardwareTiles {
+		b.Skip("SKIPPED: no AMX in use: " + Reason())
+	}
+	for _, terms := range [][2]int{{1, 1}, {3, 1}, {3, 3}} {
+		for _, k := range []int{64, 320, 576} {
+			b.Run(fmt.Sprintf("terms%dx%d/k%d", terms[0], terms[1], k), func(b *testing.B) {
+				left := make([]uint16, TileSize(k, terms[0]))
+				right := make([]uint16, TileSize(k, terms[1]))
+				c := Dense(make([]float32, TileRows*Width), TileRows, Width)
+				for b.Loop() {
+					MulTiles(c, left, terms[0], right, terms[1], k, true)
+				}
+				operations := 2 * TileRows * Width * float64(k) * float64(b.N)
+				b.ReportMetric(operations/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
