@@ -93,6 +93,7 @@ test: lint ## run the checks that every change must pass
 	$(GO) test -count=1 ./...
 	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./engine/model
 	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./engine/model
+	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 ./engine/cpu
 
 # The emulator passes the signal of a shrunk file on without its address, and takes three
 # minutes for the model of 135 million parameters.
@@ -129,6 +130,7 @@ $(TORCH):
 
 test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## run the tests that need the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
+	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
 	./fuzz.sh 10m
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 

@@ -22,6 +22,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/visible"
 	"github.com/attnscope/attnscope/internal/words"
 )
@@ -48,6 +49,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return runAs(ctx, args, args, stdin, stdout, stderr)
 }
 
+// checkEnvironment returns a usage error for an environment variable whose value is not
+// known.
+func checkEnvironment() error {
+	if err := simd.CheckSetting(); err != nil {
+		return usagef("%v", err)
+	}
+	return nil
+}
+
 // runAs is run with another command line, named, in the manifests of dumps and
 // the metadata of figures.
 func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -61,6 +71,9 @@ func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, s
 		return exitUsage
 	}
 	args, err := reorder(app, withoutAliases(args))
+	if err == nil {
+		err = checkEnvironment()
+	}
 	if err == nil {
 		err = app.RunContext(ctx, append([]string{"attnscope"}, args...))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/cuda"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // Need holds the resources that a run needs in addition to the weights. Sizes are in
@@ -56,6 +57,11 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
 	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate
 	n.Work = chunk*4*int64(activations) + int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
+	if simd.HasTiles() {
+		// Products by tiles split a float32 into three values of two bytes: the rows of a
+		// piece, and the keys and values of one layer.
+		n.Work += chunk*6*int64(m.Intermediate) + n.Cache/int64(m.Layers)*6/4
+	}
 
 	// Sums over all queries and over the current window, eight bytes per key; blocks that
 	// wait to be encoded and written; and garbage that has not been collected yet.

@@ -50,6 +50,7 @@ var levels = []struct {
 	{"internal/forecast", 16},
 	{"internal/attend", 2},
 	{"internal/topk", 2},
+	{"internal/simd/amx", 0},
 	{"internal/simd", 1},
 	{"examples", 0},
 	{"notebooks", 60},

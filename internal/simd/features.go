@@ -17,5 +17,8 @@ func Features() string {
 	if len(narrow) > 0 {
 		text += ", products of " + strings.Join(narrow, " and ")
 	}
+	if reason != "" {
+		text += " (" + reason + ")"
+	}
 	return text
 }

@@ -2,6 +2,7 @@ package simd
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/attnscope/attnscope/internal/simd/amx"
 )
@@ -177,11 +178,8 @@ func runTiles(p *amx.Program, steps int, a, b []uint16, c Mat[float32], acc bool
 	runHardwareTiles(p, steps, &a[0], &b[0], &c.Data[0], c.Stride, flag)
 }
 
-// reason tells why the kernels in use were chosen.
+// reason tells in a few words why the kernels in use were chosen; Features prints it.
 var reason string
-
-// Reason tells in a few words why tiles are or are not in use, for a person.
-func Reason() string { return reason }
 
 // setting is the error of a value of ATTNSCOPE_CPU that is not known.
 var setting error
@@ -191,5 +189,6 @@ var setting error
 func CheckSetting() error { return setting }
 
 func unknownSetting(value string, known ...string) error {
-	return fmt.Errorf("environment variable ATTNSCOPE_CPU: unknown value %q; known values: %q", value, known)
+	return fmt.Errorf("environment variable ATTNSCOPE_CPU: unknown value %q; known values: %s",
+		value, strings.Join(known, ", "))
 }

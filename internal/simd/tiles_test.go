@@ -232,7 +232,7 @@ func checkHardwareTiles() (differ int, report string) {
 // TestTilesOfTheProcessor runs the programs on a processor with AMX.
 func TestTilesOfTheProcessor(t *testing.T) {
 	if activeTiles != hardwareTiles {
-		t.Skip("SKIPPED: no AMX in use:", Reason())
+		t.Skip("SKIPPED: no AMX in use:", reason)
 	}
 	if differ, report := checkHardwareTiles(); differ > 0 {
 		t.Errorf("%d values differ, the last: %s", differ, report)
@@ -242,7 +242,7 @@ func TestTilesOfTheProcessor(t *testing.T) {
 // BenchmarkTiles measures products of 32 x 32 blocks, in useful operations.
 func BenchmarkTiles(b *testing.B) {
 	if activeTiles != hardwareTiles {
-		b.Skip("SKIPPED: no AMX in use: " + Reason())
+		b.Skip("SKIPPED: no AMX in use: " + reason)
 	}
 	for _, terms := range [][2]int{{1, 1}, {3, 1}, {3, 3}} {
 		for _, k := range []int{64, 320, 576} {
