@@ -67,6 +67,9 @@ func TestDots(t *testing.T) {
 }
 
 func TestFeaturesNameNarrowProducts(t *testing.T) {
+	before := reason
+	reason = ""
+	defer func() { reason = before }()
 	onEachPath(t, func(t *testing.T) {
 		want := Path() + " kernels"
 		switch {
