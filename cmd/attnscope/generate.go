@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -85,14 +86,17 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	reply := fmt.Sprintf("max-new-tokens %d", c.Int("max-new-tokens"))
+	notes := s.settings(reply, "score "+c.String("score"))
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
 		if t, err = pivoted(c, t, decode.SummaryKeys); err != nil {
 			return err
 		}
-		return writeTable(c, t, table.Screen{Notes: []string{pivotNote("kl_low and kl_high")}})
+		return writeTable(c, t, table.Screen{Notes: append(notes, pivotNote("kl_low and kl_high"))})
 	}
-	return writeTable(c, t, table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}})
+	screen := table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}, Notes: notes}
+	return writeTable(c, t, screen)
 }
 
 func checkGenerate(c *cli.Context) error {

@@ -100,7 +100,7 @@ func runHitrate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s := hitRateScreen{min: c.Int("min-significant"), skip: cfg.SkipFirst, lists: lists}
+	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists}
 	t := analysis.HitRateTable(lists[0])
 	if c.IsSet("pivot") {
 		if c.String("measure") == withoutFirst {

@@ -23,7 +23,7 @@ var minSignificantFlag = &cli.IntFlag{
 // rates that rest on too few positions.
 type hitRateScreen struct {
 	min   int                     // significant positions that a rate needs
-	skip  int                     // first positions that are left out anyway
+	cfg   analysis.HitRateConfig  // that was asked for
 	lists [][]analysis.HitRateRow // of each of screenConfigs
 }
 
@@ -103,15 +103,15 @@ func (s *hitRateScreen) join(rows []analysis.HitRateRow, other int) *table.Table
 
 // notes explains the marks.
 func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
-	var notes []string
+	notes := []string{s.settings()}
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Prompts > 1 }) {
 		notes = append(notes, "Rates are means over prompts; significant and hits are sums over them.")
 	}
 	most := slices.MaxFunc(rows, func(x, y analysis.HitRateRow) int { return x.Prompts - y.Prompts }).Prompts
 	notes = append(notes, analysis.FewPromptsNote(most)...)
-	if s.skip > 0 {
+	if skip := s.cfg.SkipFirst; skip > 0 {
 		notes = append(notes, fmt.Sprintf("sinks_recent: with --skip-first %d, its first %d positions are %d to %d, which are no sinks.",
-			s.skip, hitrate.Sinks, s.skip, s.skip+hitrate.Sinks-1))
+			skip, hitrate.Sinks, skip, skip+hitrate.Sinks-1))
 	}
 	if s.hasSkipped() {
 		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
@@ -121,6 +121,19 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 		notes = append(notes, s.fewNote())
 	}
 	return notes
+}
+
+// settings names the settings that are not columns.
+func (s *hitRateScreen) settings() string {
+	text := fmt.Sprintf("Settings: kernel %d", s.cfg.Kernel)
+	if s.cfg.Kernel > 1 {
+		text += " (" + s.cfg.Pooling.String() + ")"
+	}
+	text += fmt.Sprintf(", skip-first %d, average %s, generation %s", s.cfg.SkipFirst, s.cfg.Average, s.cfg.Generation)
+	if s.cfg.TopOfPrompt {
+		text += "; top is a share of the whole prompt"
+	}
+	return text + "."
 }
 
 // fewNote explains the parentheses.
@@ -147,7 +160,7 @@ func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
 	if s.hasSkipped() && measure != withoutFirst {
 		note += fmt.Sprintf(" The first %d positions raise rates: compare with --measure %s.", hitrate.Sinks, withoutFirst)
 	}
-	screen := table.Screen{Notes: []string{note}}
+	screen := table.Screen{Notes: []string{s.settings(), note}}
 	rows := s.lists[askedRates]
 	switch {
 	case measure == withoutFirst:

@@ -138,6 +138,26 @@ func (s *selections) fitDumps(c *cli.Context) {
 	}
 }
 
+// settings makes a note of the settings that are not columns of a table: some of the verb,
+// and those of single methods. There is no note if there are none.
+func (s *selections) settings(list ...string) []string {
+	cfg := s.configs[0]
+	for _, m := range s.methods {
+		switch m.Name {
+		case "streamingllm":
+			list = append(list, fmt.Sprintf("sinks %d (streamingllm)", cfg.Sinks))
+		case "chunkkv":
+			list = append(list, fmt.Sprintf("chunk %d (chunkkv)", cfg.Chunk))
+		case "random":
+			list = append(list, fmt.Sprintf("seed %d (random)", cfg.Seed))
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return []string{"Settings: " + strings.Join(list, ", ") + "."}
+}
+
 // baseConfig is the preset with the flags that take one value.
 func baseConfig(c *cli.Context) (snapkv.Config, error) {
 	base, err := snapkv.FindPreset(c.String("preset"))

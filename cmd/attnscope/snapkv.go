@@ -109,14 +109,14 @@ func runSnapKV(c *cli.Context) error {
 		if t, err = pivoted(c, t, methodKeys); err != nil {
 			return err
 		}
-		return writeTable(c, t, table.Screen{Notes: []string{pivotNote("mass_low and mass_high")}})
+		return writeTable(c, t, table.Screen{Notes: append(s.settings(), pivotNote("mass_low and mass_high"))})
 	}
 	screen := table.Screen{
 		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio"},
 		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
 	}
 	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
-	screen.Notes = append(screen.Notes, analysis.FewPromptsNote(most)...)
+	screen.Notes = slices.Concat(screen.Notes, s.settings(), analysis.FewPromptsNote(most))
 	if len(by) > 0 {
 		screen.Totals = analysis.MethodTable(rows[1]).Rows
 	}
