@@ -120,11 +120,7 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rows, err := r.Weights(i, layer, dumps.Prefill)
-			if err != nil {
-				return err
-			}
-			reply, err := r.Weights(i, layer, dumps.Decode)
+			rows, reply, err := list.read(r, i, layer)
 			if err != nil {
 				return err
 			}
@@ -142,6 +138,29 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 		}
 	}
 	return nil
+}
+
+// read reads the rows of a layer that the configs rate: the last rows of the prompt
+// [head, row, key], as many as the largest window has, and those of the reply.
+func (list hitRateList) read(r *dumps.Reader, prompt, layer int) (rows, reply *dumps.Attention, err error) {
+	p := &r.Prompts()[prompt]
+	n := 0
+	for _, a := range list {
+		for _, w := range a.cfg.Windows {
+			n = max(n, w+a.late())
+		}
+	}
+	n = min(n, p.WindowRows)
+	source, err := r.LayerOf(prompt, layer)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer source.Release()
+	if rows, err = source.Weights(dumps.Prefill, p.WindowRows-n, n); err != nil {
+		return nil, nil, err
+	}
+	reply, err = source.Weights(dumps.Decode, 0, p.ReplyTokens)
+	return rows, reply, err
 }
 
 // late returns how many rows after the window do not count as prompt.
