@@ -19,7 +19,7 @@ func (a *Advice) Recommendation() string {
 	i := slices.IndexFunc(a.Rows, func(r AdviceRow) bool { return r.Capacity >= 0 && !r.KeepsAll })
 	if i < 0 {
 		return fmt.Sprintf("No method keeps %s at any capacity that was tried and drops anything: "+
-			"keep everything, accept a larger loss, or try larger capacities.", bound)
+			"keep everything, accept a larger loss or --risk, or calibrate with larger capacities (docs/ADVICE.md).", bound)
 	}
 	row := &a.Rows[i]
 	ratio := row.Bytes / row.FullBytes
