@@ -11,6 +11,9 @@ import (
 // checkDashes gives - its meaning before a verb runs: stdin for prompts, stdout for tables
 // and lines. Elsewhere it is refused, because it would be the name of a file.
 func checkDashes(c *cli.Context) error {
+	if c.Command.Hidden { // takes no files, and is not described
+		return nil
+	}
 	verb := describeVerbs([]*cli.Command{c.Command})[0]
 	if verb.Files && slices.Contains(c.Args().Slice(), "-") {
 		return hintf(usagef("%s: a dump cannot be read from stdin, because it is not read from front to back", verb.Name),
