@@ -31,8 +31,8 @@ func (a *Advice) Recommendation() string {
 		}
 		return text
 	}
-	text := fmt.Sprintf("Recommended: %s. It keeps %.3g %% of the prompts' positions and takes %s, %.3g %% of the full cache (%s). "+
-		"Expected loss: %s; %.3g %% of prompts lose more than %s. Evidence: %s.",
+	text := fmt.Sprintf("Recommended: %s. It keeps %.3g %% of the prompts' positions and takes %s, "+
+		"%.3g %% of the full cache (%s). Expected loss: %s; %.3g %% of prompts lose more than %s. Evidence: %s.",
 		a.describe(row), 100*row.Share, sizes.Text(int64(row.Bytes)), 100*ratio, sizes.Text(int64(row.FullBytes)),
 		strings.Join(a.expected(row), ", "), 100*a.Config.Risk, a.Config.Bound.Loss.Text(row.High), a.evidence(row))
 	return strings.Join(append([]string{text}, a.fewPrompts()...), " ")
