@@ -180,6 +180,22 @@ func TestSafeName(t *testing.T) {
 	}
 }
 
+// TestSettingsOfACaption checks that the settings of a figure are named if all of its
+// lines have the same.
+func TestSettingsOfACaption(t *testing.T) {
+	rows := make([]analysis.MethodRow, 2)
+	for i := range rows {
+		rows[i].Window, rows[i].Kernel, rows[i].Pooling = 32, 5, "avgpool"
+	}
+	if got, want := settings(rows), "; window 32, kernel 5, avgpool"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	rows[1].Window = 64
+	if got := settings(rows); got != "" {
+		t.Errorf("different windows are named %q", got)
+	}
+}
+
 // TestMethodSeries makes a line for each method, and leaves out values that are not
 // defined.
 func TestMethodSeries(t *testing.T) {

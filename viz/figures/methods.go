@@ -38,7 +38,8 @@ func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin
 		if len(series) == 0 {
 			continue
 		}
-		caption := fmt.Sprintf("%s; mean over %d prompts, all layers and heads", overall[0].Model, overall[0].Prompts)
+		caption := fmt.Sprintf("%s; mean over %d prompts, all layers and heads%s", overall[0].Model, overall[0].Prompts,
+			settings(overall))
 		if curve.interval {
 			caption += "; bands: 95 % bootstrap intervals over prompts"
 		}
@@ -70,6 +71,18 @@ func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin
 		}
 	}
 	return out.written, nil
+}
+
+// settings names the window, the kernel and the pooling of all rows, for a caption. It is
+// empty if rows differ, because their lines are then named after them.
+func settings(rows []analysis.MethodRow) string {
+	first := &rows[0]
+	for i := range rows {
+		if r := &rows[i]; r.Window != first.Window || r.Kernel != first.Kernel || r.Pooling != first.Pooling {
+			return ""
+		}
+	}
+	return fmt.Sprintf("; window %d, kernel %d, %s", first.Window, first.Kernel, first.Pooling)
 }
 
 // methodSeries makes a line for each method, or for each window, kernel, pooling and
