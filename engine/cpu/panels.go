@@ -186,7 +186,7 @@ func (q *quantizedPanels) wide(dst []float32, panel, k0, kl int) []float32 {
 }
 
 func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch) {
-	if sums != nil && q.mulRows(c, x, panel, acc, sums) {
+	if sums != nil && (q.mulTogether(c, x, panel, acc, sums, s) || q.mulRows(c, x, panel, acc, sums)) {
 		return
 	}
 	const block = 128 // inputs whose widened weights stay in the first-level cache
@@ -195,6 +195,32 @@ func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Sc
 		kl := min(block, q.in-k0)
 		simd.MulPanel(c, x.Sub(0, k0, x.Rows, kl), q.wide(buf, panel, k0, kl), acc || k0 > 0)
 	}
+}
+
+// mulTogether multiplies several rows with the integers of a panel, unpacked once for all
+// of them, with the results of mulRows. It returns false for fewer than three rows, and
+// if the processor has no kernels for that.
+func (q *quantizedPanels) mulTogether(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch) bool {
+	if c.Rows < 3 { // one after the other is as fast
+		return false
+	}
+	const width = simd.Width
+	buf := s.widened((q.form.Group + 2*c.Rows) * width)
+	y := buf[:c.Rows*width]
+	clear(y)
+	for i := range c.Rows {
+		if acc {
+			copy(y[i*width:], c.Data[i*c.Stride:i*c.Stride+c.Cols])
+		}
+	}
+	data := q.data[panel*q.panelBytes() : (panel+1)*q.panelBytes()]
+	if !q.form.MulRows(y, x, *sums, data, buf[c.Rows*width:]) {
+		return false
+	}
+	for i := range c.Rows {
+		copy(c.Data[i*c.Stride:i*c.Stride+c.Cols], y[i*width:])
+	}
+	return true
 }
 
 // mulRows multiplies each row by the integers of a panel, which are not widened in

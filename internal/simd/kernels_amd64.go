@@ -227,6 +227,18 @@ func unpackQ8F32_512(groups, size int, b unsafe.Pointer, dst *float32)
 func unpackQ8F32_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
+func intsQ4_256(size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func intsQ8_256(size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func addGroupF16_256(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func addGroupF32_256(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+
+//go:noescape
 func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 
 //go:noescape

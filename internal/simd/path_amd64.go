@@ -147,6 +147,10 @@ var avx2 = kernels{
 	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
 		gemvQ4F16_256, gemvQ4F32_256, gemvQ8F16_256, gemvQ8F32_256,
 	},
+	ints: [4]func(size int, b unsafe.Pointer, dst *float32){intsQ4_256, intsQ4_256, intsQ8_256, intsQ8_256},
+	addGroup: [4]func(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32){
+		addGroupF16_256, addGroupF32_256, addGroupF16_256, addGroupF32_256,
+	},
 	widenBF16: widenBF16256,
 	widenF16:  widenF16256,
 	pause:     pause,

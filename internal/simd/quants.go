@@ -129,6 +129,29 @@ func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, acc bo
 	return true
 }
 
+// MulRows is MulRow for several rows x, bit for bit: y[i] += x[i]·panel, with the integers
+// of a group unpacked once for all rows. y is [x.Rows][Width], sums [x.Rows, groups], and
+// buf has (Group + x.Rows)*Width floats. MulRows returns false if the active set has no
+// kernels for it.
+func (q Quant) MulRows(y []float32, x, sums Mat[float32], panel []byte, buf []float32) bool {
+	ints := active.ints[q.index()]
+	add := active.addGroup[q.index()]
+	if ints == nil || add == nil || x.Rows == 0 {
+		return false
+	}
+	_ = y[x.Rows*Width-1]
+	_ = sums.Data[(x.Rows-1)*sums.Stride+sums.Cols-1]
+	unpacked := buf[:q.Group*Width]
+	part := Dense(buf[q.Group*Width:], x.Rows, Width)
+	for g := range sums.Cols {
+		data := panel[g*q.GroupBytes() : (g+1)*q.GroupBytes()]
+		ints(q.Group, unsafe.Pointer(&data[q.head()]), &unpacked[0])
+		MulPanel(part, x.Sub(0, g*q.Group, x.Rows, q.Group), unpacked, false)
+		add(x.Rows, &part.Data[0], &sums.Data[g], sums.Stride, unsafe.Pointer(&data[0]), &y[0])
+	}
+	return true
+}
+
 // GroupSums writes the sum of each group of x to dst.
 func GroupSums(dst, x []float32, group int) {
 	for i := range dst {

@@ -47,6 +47,9 @@ type kernels struct {
 	// Operations on quantized panels, by Quant.index.
 	unpack [4]func(groups, size int, b unsafe.Pointer, dst *float32)
 	gemv   [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
+	// The same product of several rows, with the integers of a group unpacked once.
+	ints     [4]func(size int, b unsafe.Pointer, dst *float32)
+	addGroup [4]func(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
 
 	widenBF16 func(n int, dst *float32, x *uint16)
 	widenF16  func(n int, dst *float32, x *uint16)

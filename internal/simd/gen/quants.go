@@ -296,6 +296,90 @@ func (q quant) unpack(w width) {
 	w.end("")
 }
 
+// ints writes the kernel that unpacks the integers of a group to float32, [size][32], for
+// AVX2.
+func ints(bits int) {
+	name := fmt.Sprintf("intsQ%d_256", bits)
+	line("// func %s(size int, b unsafe.Pointer, dst *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVQ size+0(FP), CX")
+	ins("MOVQ b+8(FP), DI")
+	ins("MOVQ dst+16(FP), DX")
+	if bits == 4 {
+		ins("VPBROADCASTD nibbles<>+64(SB), Y15")
+		ins("SHRQ $3, CX")
+	}
+	line("%s_loop:", name)
+	for v := range 4 {
+		if bits == 8 {
+			ins("VPMOVZXBD %d(DI), Y%d", 8*v, v)
+			ins("VCVTDQ2PS Y%d, Y%d", v, v)
+			ins("VMOVUPS Y%d, %d(DX)", v, 32*v)
+			continue
+		}
+		ins("VMOVDQU %d(DI), Y%d", 32*v, v)
+		for i := range 8 {
+			ins("VPAND Y15, Y%d, Y4", v)
+			ins("VCVTDQ2PS Y4, Y4")
+			ins("VMOVUPS Y4, %d(DX)", 128*i+32*v)
+			if i < 7 {
+				ins("VPSRLD $4, Y%d, Y%d", v, v)
+			}
+		}
+	}
+	if bits == 8 {
+		ins("ADDQ $32, DI")
+		ins("ADDQ $128, DX")
+	} else {
+		ins("ADDQ $128, DI")
+		ins("ADDQ $1024, DX")
+	}
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// addGroup writes the kernel of y[r] += sums[r]*scale + xs[r]*offset for some rows of 32
+// outputs and the scales and offsets of a group, in the order of gemv256.
+func (q quant) addGroup() {
+	w := widths[1]
+	name := "addGroupF32_256"
+	if q.half {
+		name = "addGroupF16_256"
+	}
+	line("// func %s(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-48", name)
+	ins("MOVQ rows+0(FP), CX")
+	ins("MOVQ sums+8(FP), SI")
+	ins("MOVQ xs+16(FP), R8")
+	ins("MOVQ stride+24(FP), R9")
+	ins("SHLQ $2, R9")
+	ins("MOVQ b+32(FP), DI")
+	ins("MOVQ y+40(FP), DX")
+	for v := range 4 {
+		q.load(w, 0, v, v)
+		q.load(w, 1, v, 4+v)
+	}
+	line("%s_loop:", name)
+	ins("VBROADCASTSS (R8), Y8")
+	for v := range 4 {
+		ins("VMOVUPS %d(DX), Y9", 32*v)
+		ins("VFMADD231PS %d(SI), Y%d, Y9", 32*v, v)
+		ins("VFMADD231PS Y8, Y%d, Y9", 4+v)
+		ins("VMOVUPS Y9, %d(DX)", 32*v)
+	}
+	ins("ADDQ $128, SI")
+	ins("ADDQ $128, DX")
+	ins("ADDQ R9, R8")
+	ins("DECQ CX")
+	ins("JNZ %s_loop", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
 // widen writes the kernel that widens bfloat16 or float16 to float32.
 func (w width) widen(kind string) {
 	name := "widen" + kind + w.suffix
@@ -344,6 +428,10 @@ func quantized() {
 			q.unpack(w)
 		}
 	}
+	ints(4)
+	ints(8)
+	quants[0].addGroup()
+	quants[1].addGroup()
 	for _, w := range widths {
 		w.widen("BF16")
 		w.widen("F16")
