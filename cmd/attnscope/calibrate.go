@@ -26,7 +26,14 @@ func runCalibrate(c *cli.Context, cfg analysis.MethodConfig) error {
 	if err := checkOutput(c.String("save"), c.Bool("force"), false); err != nil {
 		return err
 	}
+	if err := checkFigures(c); err != nil {
+		return err
+	}
+	bar := newBar(c.App.ErrWriter, "calibrate")
+	defer bar.close()
+	cfg.Progress = bar.layers
 	result, err := analysis.Calibrate(c.Context, c.Args().Slice(), cfg, real)
+	bar.close()
 	for _, w := range analysis.Without(result.Warnings, analysis.NothingDropped) {
 		warnf(c, "%s", w)
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
+	"fmt"
 	"slices"
 	"time"
 
@@ -159,22 +159,36 @@ func record(c *cli.Context, cfg capture.Config, disk *diskWatch) error {
 		noteComplete(c, cfg.Out)
 		return nil
 	case err != nil:
-		_, missing := os.Stat(cfg.Out + ".partial")
-		if missing == nil && (errors.Is(err, context.Canceled) || isDiskFull(err)) {
-			return hintf(err, "%s.partial holds the finished prompts; the same command with --resume continues it", cfg.Out)
-		}
-		return err
+		return keptHint(err, cfg.Out)
 	}
 	noteSummary(c, cfg.Out, summary)
 	return nil
+}
+
+// keptHint adds to the error of a capture that was interrupted, or that filled the disk,
+// what is kept of it.
+func keptHint(err error, out string) error {
+	if !errors.Is(err, context.Canceled) && !isDiskFull(err) {
+		return err
+	}
+	r, failed := dumps.Open(out + ".partial")
+	if failed != nil {
+		return hintf(err, "no prompt was finished, so nothing is kept")
+	}
+	defer r.Close()
+	return hintf(err, "%s holds the finished prompts (%d); the same command with --resume continues it", r.Path(), len(r.Prompts()))
 }
 
 func noteComplete(c *cli.Context, out string) { notef(c, "%s is already complete", out) }
 
 // noteSummary prints what a capture recorded, and how fast.
 func noteSummary(c *cli.Context, out string, s capture.Summary) {
+	prompts := count(s.Prompts+s.Resumed, "prompt")
+	if s.Resumed > 0 {
+		prompts += fmt.Sprintf(", %d of them in this run", s.Prompts)
+	}
 	notef(c, "%s: %s, %d prompt and %d reply tokens; prefill %.0f tokens/s, reply %.1f tokens/s",
-		out, count(s.Prompts+s.Resumed, "prompt"), s.PromptTokens, s.Replies,
+		out, prompts, s.PromptTokens, s.Replies,
 		rate(s.PromptTokens-s.SharedTokens, s.PrefillTime), rate(s.Replies, s.ReplyTime))
 }
 

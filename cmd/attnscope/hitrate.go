@@ -20,7 +20,8 @@ func hitrateCommand() *cli.Command {
 			"positions that a reply token attends to with more than --theta, the hit rate is the share among\n" +
 			"those with most votes. The table also has the hit rates of simple rules (chance, recent,\n" +
 			"sinks_recent), the best possible one (oracle), the overlap of both sets and the kept share of the\n" +
-			"attention (mass). docs/MEASURES.md defines all columns.",
+			"attention (mass). docs/MEASURES.md defines all columns.\n\n" +
+			"The ten worst heads: --by layer,head --sort without_first_4 --first 10",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntSliceFlag{Name: "window", DefaultText: fmt.Sprint(snapkv.Default.Window), Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
 			&cli.Float64SliceFlag{
@@ -55,6 +56,11 @@ func hitrateCommand() *cli.Command {
 			},
 			seedFlag("the bootstrap"),
 			minSignificantFlag,
+			&cli.StringFlag{
+				Name: "sort", DefaultText: "by the keys",
+				Usage: "sort the rows by `COLUMN`, the lowest first; rates of fewer than --min-significant positions come last",
+			},
+			&cli.IntFlag{Name: "first", DefaultText: "all", Usage: "print only the first `N` rows"},
 		}, pivotFlags("hit_rate"), tableFlags),
 		Action: runHitrate,
 	}
@@ -85,21 +91,30 @@ func runHitrate(c *cli.Context) error {
 	if err := checkPivot(c, columns, analysis.KeyColumns); err != nil {
 		return err
 	}
+	order, err := rowOrderOf(c)
+	if err != nil {
+		return err
+	}
 	if !c.IsSet("window") {
 		cfg.Windows = []int{fittingWindow(c, cfg.Windows[0])}
 	}
 	screened := onScreen(c)
 	cfgs := []analysis.HitRateConfig{cfg}
-	if screened || c.String("measure") == withoutFirst {
+	if screened || c.String("measure") == withoutFirst || order.column == withoutFirst {
 		cfgs = screenConfigs(cfg)
 	}
+	bar := newBar(c.App.ErrWriter, "hitrate")
+	defer bar.close()
+	cfgs[0].Progress = bar.layers
 	lists, warnings, err := analysis.HitRatesEach(c.Context, c.Args().Slice(), cfgs...)
+	bar.close()
 	for _, w := range warnings {
 		warnf(c, "%s", w)
 	}
 	if err != nil {
 		return err
 	}
+	order.apply(lists)
 	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists}
 	t := analysis.HitRateTable(lists[0])
 	if c.IsSet("pivot") {

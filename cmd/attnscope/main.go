@@ -12,7 +12,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -81,7 +80,7 @@ func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, s
 		err = failed
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("interrupted: %w", err)
+		err = &interruptedError{err}
 	}
 	code := printError(messages, err)
 	_ = messages.Flush()

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/viz"
 )
 
 // outputFlag is -o, with a usage that says what is written.
@@ -29,6 +31,22 @@ func checkOutput(path string, force, resume bool) error {
 		return hintf(fmt.Errorf("%s is a folder", path), "name a file with -o")
 	case !force && !resume:
 		return hintf(fmt.Errorf("%s exists", path), "use --force to replace it, or name another file with -o")
+	}
+	return nil
+}
+
+// checkFigures refuses a folder of --figures that holds figures already, unless --force
+// is given.
+func checkFigures(c *cli.Context) error {
+	dir := c.String("figures")
+	if dir == "" || c.Bool("force") {
+		return nil
+	}
+	for _, format := range viz.Formats {
+		names, err := filepath.Glob(filepath.Join(dir, "*."+format))
+		if err == nil && len(names) > 0 {
+			return hintf(fmt.Errorf("%s exists", names[0]), "use --force to replace figures, or name another folder with --figures")
+		}
 	}
 	return nil
 }

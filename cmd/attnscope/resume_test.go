@@ -239,7 +239,10 @@ func TestSignalsLeaveAResumableFile(t *testing.T) {
 			t.Errorf("%v: %d prompts are done, the status says %+v", sig, done, s)
 		}
 		_, _, text := call(t, append(args, "--resume")...)
-		if !strings.Contains(text, fmt.Sprintf("%d prompts", len(lines))) {
+		if kept := fmt.Sprintf("holds the finished prompts (%d); the same", done); !strings.Contains(errs.String(), kept) {
+			t.Errorf("%v: %q, want %q", sig, errs.String(), kept)
+		}
+		if !strings.Contains(text, fmt.Sprintf("%d prompts, %d of them in this run, ", len(lines), len(lines)-done)) {
 			t.Errorf("%v: resumed: %q", sig, text)
 		}
 		if s := readStatus(t, state); s.State != "done" || s.PromptsDone != len(lines) || s.BytesWritten == 0 || s.SecondsLeft == nil || *s.SecondsLeft != 0 {

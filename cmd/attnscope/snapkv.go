@@ -73,6 +73,9 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
+	if err := checkFigures(c); err != nil {
+		return err
+	}
 	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns), methodKeys); err != nil {
 		return err
 	}
@@ -87,7 +90,11 @@ func runSnapKV(c *cli.Context) error {
 	if dir != "" {
 		groupings = append(groupings, []analysis.By{analysis.ByLayer, analysis.ByHead})
 	}
+	bar := newBar(c.App.ErrWriter, "snapkv")
+	defer bar.close()
+	cfg.Progress = bar.layers
 	rows, warnings, err := analysis.MethodsBy(c.Context, c.Args().Slice(), cfg, groupings...)
+	bar.close()
 	if err == nil {
 		warnings = append(warnings, analysis.LargerCaches(rows[1])...)
 	}
