@@ -139,6 +139,11 @@ func (b *bench) decode() {
 
 // batches shows how decode speed grows with the number of sequences.
 func (b *bench) batches() {
+	long := task{Op: "decode", Tokens: 2048, Reply: 32}
+	eight := long
+	eight.Batch = 8
+	b.few().pair("decode, 8 sequences of 2,048 tokens at once, float32", 2048, 0,
+		b.our("together", b.m.small, "f32", eight), b.our("one", b.m.small, "f32", long))
 	one := task{Op: "decode", Tokens: 512, Reply: 32}
 	for _, n := range []int{2, 4, 8} {
 		together := one
