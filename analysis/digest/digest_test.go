@@ -64,11 +64,11 @@ func TestRatesEqualHitRates(t *testing.T) {
 		for _, row := range want {
 			prompt := slices.IndexFunc(r.Prompts(), func(p dumps.Prompt) bool { return p.ID == row.Prompt })
 			_, heads := stats(t, r, prompt, row.Layer, digest.Spec{Windows: cfg.Windows, Short: short})
-			byWindow, err := digest.RatesByWindow(heads, cfg)
+			byWindow, err := digest.HeadRates(heads, cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := byWindow[row.Window]
+			got := digest.JoinHeads(byWindow[row.Window])
 			if got.Hits != row.Hits || got.Significant != row.Significant {
 				t.Errorf("short %v: %d of %d hits, want %d of %d", short, got.Hits, got.Significant, row.Hits, row.Significant)
 			}

@@ -20,8 +20,8 @@ type Rates struct {
 	Overlap, Mass       float64
 }
 
-// JoinHeads pools heads of one prompt, as [analysis.HitRates] does by layer. The
-// result has no interval.
+// JoinHeads pools heads of one prompt, as [analysis.HitRates] pools a layer or, for the
+// heads of all layers, the whole model. The result has no interval.
 func JoinHeads(heads []analysis.HeadRate) Rates {
 	var counts hitrate.Counts
 	var chance, overlap, mass float64
@@ -47,8 +47,8 @@ func JoinHeads(heads []analysis.HeadRate) Rates {
 	}
 }
 
-// RatesByWindow joins the heads of a layer under each window of cfg.
-func RatesByWindow(heads []HeadStats, cfg analysis.HitRateConfig) (map[int]Rates, error) {
+// HeadRates rates the heads of a layer and lists them by window of cfg.
+func HeadRates(heads []HeadStats, cfg analysis.HitRateConfig) (map[int][]analysis.HeadRate, error) {
 	byWindow := map[int][]analysis.HeadRate{}
 	for i := range heads {
 		rates, err := heads[i].Rates(cfg)
@@ -59,11 +59,7 @@ func RatesByWindow(heads []HeadStats, cfg analysis.HitRateConfig) (map[int]Rates
 			byWindow[rate.Window] = append(byWindow[rate.Window], rate)
 		}
 	}
-	out := make(map[int]Rates, len(byWindow))
-	for window, rates := range byWindow {
-		out[window] = JoinHeads(rates)
-	}
-	return out, nil
+	return byWindow, nil
 }
 
 // MeanOverPrompts averages each rate over the prompts for which it is defined, and

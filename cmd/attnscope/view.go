@@ -37,7 +37,7 @@ func viewCommand() *cli.Command {
 				Name:  "at",
 				Usage: "open at `STATE`: the part after # in the address of a view, which exported pictures contain too",
 			},
-			revisionFlag, offlineFlag,
+			minSignificantFlag, revisionFlag, offlineFlag,
 		},
 		Action: runView,
 	}
@@ -46,6 +46,10 @@ func viewCommand() *cli.Command {
 func runView(c *cli.Context) error {
 	if !c.Args().Present() {
 		return noDump("view")
+	}
+	at, err := stateOf(c)
+	if err != nil {
+		return err
 	}
 	pieces, err := piecesOf(c)
 	if err != nil {
@@ -67,7 +71,7 @@ func runView(c *cli.Context) error {
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(384 << 20)
 	address := s.URL(l)
-	if at := strings.TrimPrefix(c.String("at"), "#"); at != "" {
+	if at != "" {
 		address += "#" + at
 	}
 	fmt.Fprintln(c.App.Writer, address)
@@ -76,6 +80,22 @@ func runView(c *cli.Context) error {
 		defer openBrowser(address)()
 	}
 	return s.Serve(c.Context, l)
+}
+
+// stateOf returns the state of the page to open at, empty for its default.
+func stateOf(c *cli.Context) (string, error) {
+	at := strings.TrimPrefix(c.String("at"), "#")
+	if !c.IsSet("min-significant") {
+		return at, nil
+	}
+	n := c.Int("min-significant")
+	if n < 0 {
+		return "", usagef("--min-significant %d: want 0 or more", n)
+	}
+	if at != "" {
+		at += "&"
+	}
+	return at + fmt.Sprintf("min=%d", n), nil
 }
 
 // piecesOf returns a function that finds, for a dump, the text of its tokens: with

@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
@@ -13,6 +14,9 @@ type capturesAnswer struct {
 	Captures []captureInfo `json:"captures"`
 	Methods  []methodInfo  `json:"methods"`
 	Viridis  [256][3]uint8 `json:"viridis"` // red, green, blue of the color map
+	// MinSignificant is the number of significant positions below which the page does
+	// not rank a hit rate, unless the address names another.
+	MinSignificant int `json:"min_significant"`
 }
 
 type captureInfo struct {
@@ -52,7 +56,7 @@ type methodInfo struct {
 }
 
 func (s *Server) listCaptures(context.Context, struct{}) (capturesAnswer, error) {
-	out := capturesAnswer{Viridis: viz.Viridis()}
+	out := capturesAnswer{Viridis: viz.Viridis(), MinSignificant: analysis.MinSignificant}
 	for i := range s.captures {
 		out.Captures = append(out.Captures, s.captureInfo(i))
 	}

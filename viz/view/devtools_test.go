@@ -257,7 +257,8 @@ func TestKeysPointerAndExports(t *testing.T) {
 		{[]string{"t"}, "theme="},
 		{[]string{"3"}, "v=text"},
 		{[]string{"4"}, "v=sweep"},
-		{[]string{"5"}, "v=compare"},
+		{[]string{"5"}, "v=methods"},
+		{[]string{"6"}, "v=compare"},
 		{[]string{"2"}, "v=head"},
 	} {
 		b.press(c.keys...)

@@ -34,6 +34,10 @@ type statsAnswer struct {
 	Measures map[string][]number `json:"measures"`
 	Low      map[string][]number `json:"low,omitempty"`
 	High     map[string][]number `json:"high,omitempty"`
+	// Significant and Hits are the counts that the hit rates rest on, sums over the
+	// prompts.
+	Significant []int `json:"significant"`
+	Hits        []int `json:"hits"`
 	// Draft is true if only some rows were read. The measures are then means over
 	// Rows out of Of rows: the rows of the replies or, without replies, the recorded
 	// rows of the prompts.
@@ -68,6 +72,8 @@ func (s *Server) statsOf(ctx context.Context, at place, q statsQuery) (*statsAns
 	for h := range values {
 		values[h] = map[string][]float64{}
 	}
+	out.Significant = make([]int, len(out.Heads))
+	out.Hits = make([]int, len(out.Heads))
 	whole := s.specFor(at.capture, q.prompts, q.rates.Windows)
 	prompts := s.prompts(at.capture, q.prompts)
 	draft, worth := whole.Drafted(prompts, s.heads(at.capture), q.rates.Windows, s.draftWeights)
@@ -89,20 +95,25 @@ func (s *Server) statsOf(ctx context.Context, at place, q statsQuery) (*statsAns
 		out.Of += rows
 		out.Rows += spec.Readers(rows)
 		for h := range stats {
-			if err := addMeasures(values[h], &stats[h], q.rates); err != nil {
+			rate, err := addMeasures(values[h], &stats[h], q.rates)
+			if err != nil {
 				return nil, err
 			}
+			out.Significant[h] += rate.Significant
+			out.Hits[h] += rate.Hits
 		}
 	}
 	out.average(values, q.rates.Seed)
 	return out, nil
 }
 
-// addMeasures appends the measures of a head, by name.
-func addMeasures(to map[string][]float64, st *digest.HeadStats, cfg analysis.HitRateConfig) error {
+// addMeasures appends the measures of a head, by name, and returns its rates.
+func addMeasures(
+	to map[string][]float64, st *digest.HeadStats, cfg analysis.HitRateConfig,
+) (digest.Rates, error) {
 	rates, err := st.Rates(cfg)
 	if err != nil {
-		return err
+		return digest.Rates{}, err
 	}
 	rate := digest.JoinHeads(rates)
 	for name, v := range map[string]float64{
@@ -119,7 +130,7 @@ func addMeasures(to map[string][]float64, st *digest.HeadStats, cfg analysis.Hit
 	} {
 		to[name] = append(to[name], v)
 	}
-	return nil
+	return rate, nil
 }
 
 // average sets the measures from their values, by head and measure, over prompts.

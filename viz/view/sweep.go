@@ -5,23 +5,32 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/digest"
+	"github.com/attnscope/attnscope/internal/parallel"
 )
 
 // sweepQuery asks for the hit rates of layers under several windows.
 type sweepQuery struct {
 	layerQuery
-	rates analysis.HitRateConfig
+	rates  analysis.HitRateConfig
+	pooled bool // all layers together
 }
 
+// readSweep reads layers and rates. With layer=all it asks for one rate over all
+// layers, which is quick once each layer has been requested.
 func (s *Server) readSweep(p *params) sweepQuery {
+	pooled := p.values.Get("layer") == "all"
+	if pooled {
+		p.values.Del("layer")
+	}
 	q := s.readLayers(p)
-	return sweepQuery{q, s.readRates(p, q)}
+	return sweepQuery{q, s.readRates(p, q), pooled}
 }
 
-// sweepAnswer holds the hit rates of a layer: those of [analysis.HitRates] by layer.
-// For several prompts they are means.
+// sweepAnswer holds the hit rates of a layer, those of [analysis.HitRates] by layer, or
+// the rates of all layers together, those without keys. For several prompts they are
+// means.
 type sweepAnswer struct {
-	Layer int        `json:"layer"`
+	Layer int        `json:"layer"` // allLayers for all of them together
 	Rows  []sweepRow `json:"rows"`
 }
 
@@ -42,13 +51,19 @@ type sweepRow struct {
 	Prompts     int    `json:"prompts"`
 }
 
-// layersSweep answers for one layer, or for several if the request lists them.
+// layersSweep answers for one layer, for several if the request lists them, or for all
+// of them together.
 func (s *Server) layersSweep(ctx context.Context, q sweepQuery) (any, error) {
-	return perLayer(ctx, q.layerQuery, func(at place) (sweepAnswer, error) { return s.sweepOf(ctx, at, q) })
+	if q.pooled {
+		return s.sweepOf(ctx, place{q.at.capture, q.at.prompt, allLayers}, s.header(q.at).Plan.Layers, q)
+	}
+	return perLayer(ctx, q.layerQuery, func(at place) (sweepAnswer, error) {
+		return s.sweepOf(ctx, at, []int{at.layer}, q)
+	})
 }
 
-// sweepOf rates a layer.
-func (s *Server) sweepOf(ctx context.Context, at place, q sweepQuery) (sweepAnswer, error) {
+// sweepOf rates some layers together.
+func (s *Server) sweepOf(ctx context.Context, at place, layers []int, q sweepQuery) (sweepAnswer, error) {
 	out := sweepAnswer{Layer: at.layer, Rows: []sweepRow{}}
 	spec := s.specFor(at.capture, q.prompts, q.rates.Windows)
 	prompts := map[int][]digest.Rates{} // by window
@@ -60,16 +75,24 @@ func (s *Server) sweepOf(ctx context.Context, at place, q sweepQuery) (sweepAnsw
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
-		stats, err := s.stats(at, spec)
+		byLayer := make([]map[int][]analysis.HeadRate, len(layers)) // by window
+		err := parallel.Try(ctx, len(layers), func(i int) error {
+			stats, err := s.stats(place{at.capture, at.prompt, layers[i]}, spec)
+			if err != nil {
+				return err
+			}
+			byLayer[i], err = digest.HeadRates(stats, q.rates)
+			return err
+		})
 		if err != nil {
 			return out, err
 		}
-		byWindow, err := digest.RatesByWindow(stats, q.rates)
-		if err != nil {
-			return out, err
-		}
-		for window, rates := range byWindow {
-			prompts[window] = append(prompts[window], rates)
+		for window := range byLayer[0] {
+			var heads []analysis.HeadRate
+			for _, byWindow := range byLayer {
+				heads = append(heads, byWindow[window]...)
+			}
+			prompts[window] = append(prompts[window], digest.JoinHeads(heads))
 		}
 	}
 	for _, window := range q.rates.Windows {

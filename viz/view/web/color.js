@@ -1,6 +1,8 @@
 // Colors: viridis for amounts, blue to orange for differences. Both are even in
 // lightness and can be read by color-blind people.
 
+import { isDark } from "./dom.js";
+
 let viridis = [];
 
 // setViridis sets the 256 colors of the map, which the server sends.
@@ -13,16 +15,26 @@ export const rgb = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
 // amount is the color of a share in [0, 1].
 export const amount = share => viridis[Math.round(255 * Math.min(1, Math.max(0, share)))];
 
-const differenceStops = [
+// Colors from -1 to 1 on a light and on a dark page: no difference is close to the
+// background.
+const lightStops = [
   [33, 102, 172],
   [146, 197, 222],
   [244, 244, 244],
   [253, 184, 99],
   [179, 88, 6],
 ];
+const darkStops = [
+  [146, 197, 222],
+  [43, 110, 178],
+  [44, 49, 54],
+  [190, 98, 16],
+  [253, 190, 110],
+];
 
 // difference is the color of a difference in [-1, 1].
 export function difference(value) {
+  const differenceStops = isDark() ? darkStops : lightStops;
   const place = (Math.min(1, Math.max(-1, value)) + 1) * 2;
   const index = Math.min(3, Math.floor(place));
   const fraction = place - index;

@@ -6,7 +6,6 @@ import {
   element,
   heading,
   headerCell,
-  locate,
   numberCell,
   numberHeader,
   paragraph,
@@ -15,14 +14,19 @@ import {
 } from "./dom.js";
 import { drawGrid, Grid } from "./grid.js";
 import { byPalette, HeadMap, picture } from "./headmap.js";
-import { measures, settings } from "./measures.js";
-import { colorBar, prepareCanvas } from "./plot.js";
+import { isFew, measures, pooled, settings, settingsText, sinks } from "./measures.js";
+import { colorBar, isNarrow, paintTitle, prepareCanvas, titleLines } from "./plot.js";
+import { second } from "./second.js";
 import { set, state } from "./state.js";
 import { csvText, format } from "./text.js";
 import { later } from "./timing.js";
+import { followPointer, showTip } from "./tip.js";
 
-const sinks = 4; // first positions, which are left out of the maps
 const differenceSteps = 100; // colors on each side of zero
+const narrowHeight = 420; // of a grid or map on a narrow page
+const sameText =
+  "A and B are the same prompt of the same capture, so nothing differs. Choose another B, or open the viewer with a " +
+  "second dump.";
 
 export class Compare {
   constructor(stage, side, about) {
@@ -33,24 +37,21 @@ export class Compare {
     stage.append(this.canvas);
     this.redraw = later(() => this.draw(), 12);
     this.grids = []; // what was drawn: a function from points to cells, and the heads
-    this.canvas.addEventListener("pointermove", event => {
-      const hit = this.find(event);
-      this.canvas.style.cursor = hit ? "pointer" : "default";
-      if (hit) {
-        this.tell(hit);
-      }
-    });
-    this.canvas.addEventListener("click", event => {
-      const hit = this.find(event);
-      if (hit) {
-        set({ layer: hit.layer, head: hit.head });
-      }
+    followPointer(this.canvas, {
+      find: (x, y) => this.find(x, y),
+      show: (hit, event) => {
+        this.hover = hit;
+        this.redraw();
+        if (hit) {
+          this.tell(hit, event);
+        }
+      },
+      open: ({ layer, head }) => set({ layer, head }),
     });
   }
 
-  // find returns the layer and head, ids, under the pointer, if A has it.
-  find(event) {
-    const { x, y } = locate(this.canvas, event);
+  // find returns the layer and head, ids, at a point, if A has it.
+  find(x, y) {
     for (const { find, heads } of this.grids) {
       const hit = find(x, y);
       if (hit && this.a.heads.includes(heads[hit[1]])) {
@@ -60,13 +61,17 @@ export class Compare {
     return null;
   }
 
-  // tell writes a head's values into the status line.
-  tell({ layer, head }) {
-    const a = valueOf(this.a, layer, head);
-    const b = valueOf(this.b, layer, head);
-    const delta = this.delta(layer, head);
-    const values = `A ${format(a)}, B ${format(b)}, B − A ${format(delta)}`;
-    status(`layer ${layer}, head ${head}, ${measures[state.m].name}: ${values}`);
+  // tell writes a head's values beside the pointer and into the status line.
+  tell({ layer, head }, event) {
+    const line = (letter, grid) => {
+      const counts = grid.counts(layer, grid.heads.indexOf(head));
+      const few = counts && isFew(counts.significant) ? ": too few" : "";
+      return [letter, format(valueOf(grid, layer, head)), counts ? `n = ${counts.significant}${few}` : ""];
+    };
+    const rows = [line("A", this.a), line("B", this.b), ["B − A", format(this.delta(layer, head)), ""]];
+    const title = `layer ${layer}, head ${head}: ${measures[state.m].name}`;
+    showTip(event, title, rows, "Click to see the maps of this head below.");
+    status(`${title}: ${rows.map(cells => cells.filter(text => text).join(" ")).join(", ")}`);
   }
 
   infoA() {
@@ -74,7 +79,18 @@ export class Compare {
   }
 
   infoB() {
-    return this.about.captures[state.c2].prompts[state.p2];
+    const { c, p } = this.second();
+    return this.about.captures[c].prompts[p];
+  }
+
+  second() {
+    return second(this.about.captures);
+  }
+
+  // isSame reports whether A is compared with itself.
+  isSame() {
+    const { c, p } = this.second();
+    return c === state.c && p === state.p;
   }
 
   async update() {
@@ -98,7 +114,7 @@ export class Compare {
           "the prompts have equal tokens, the replies different lengths: the maps of the prompt rows are subtracted",
         none: "the prompts differ: the measures are subtracted, the maps are not",
       };
-      status(texts[this.common()]);
+      status(this.isSame() ? sameText : texts[this.common()]);
     } catch (error) {
       if (alive()) {
         this.key = "";
@@ -111,21 +127,30 @@ export class Compare {
 
   // updateGrids requests the measures of other prompts or settings.
   async updateGrids(alive) {
-    const { c, p, c2, p2 } = state;
-    const key = JSON.stringify([c, p, c2, p2, settings()]);
+    const { c, p } = state;
+    const { c: c2, p: p2 } = this.second();
+    const both = state.m === "without_first";
+    const key = JSON.stringify([c, p, c2, p2, both, settings()]);
     if (key === this.key) {
       return;
     }
-    this.a = new Grid(this.about.captures[c], c, p).after(this.a);
-    this.b = new Grid(this.about.captures[c2], c2, p2).after(this.b);
+    this.a = new Grid(this.about.captures[c], c, p, { both }).after(this.a);
+    this.b = new Grid(this.about.captures[c2], c2, p2, { both }).after(this.b);
     this.key = key;
+    this.totals = null;
     status("reading layers …");
     await Promise.all([this.a.load(this.redraw, alive), this.b.load(this.redraw, alive)]);
+    if (!alive()) {
+      return;
+    }
+    const total = async (c, p, grid) => (await pooled(c, p, [grid.window()])).get(grid.window()) ?? null;
+    this.totals = await Promise.all([total(c, p, this.a), total(c2, p2, this.b)]);
   }
 
   // updateMaps opens the maps of another head.
   async updateMaps(alive) {
-    const { c, p, c2, p2, layer, head } = state;
+    const { c, p, layer, head } = state;
+    const { c: c2, p: p2 } = this.second();
     const key = [c, p, c2, p2, layer, head].join();
     if (key === this.mapsKey) {
       return;
@@ -169,17 +194,24 @@ export class Compare {
     return a === null || b === null ? null : b - a;
   }
 
-  // deltas lists [layer, head, delta] of all cells that both have and that differ.
+  // isFew reports whether a value of a layer and head, ids, rests on too little.
+  isFew(layer, head) {
+    return [this.a, this.b].some(grid => grid.isFew(layer, grid.heads.indexOf(head)));
+  }
+
+  // deltas lists [layer, head, delta] of all cells that both have and that differ,
+  // without those that rest on too little.
   deltas() {
     const { layers, heads } = this.commonCells();
     const list = layers.flatMap(layer => heads.map(head => [layer, head, this.delta(layer, head)]));
-    return list.filter(([, , delta]) => delta);
+    return list.filter(([layer, head, delta]) => delta && !this.isFew(layer, head));
   }
 
   draw() {
     if (!this.a) {
       return;
     }
+    this.stage.style.minHeight = isNarrow(this.stage.clientWidth) ? 6 * narrowHeight + "px" : "";
     const { context, width, height, ratio } = prepareCanvas(this.canvas, this.stage);
     this.paint(context, width, height, ratio);
     const done = this.maps && this.a.done && this.b.done;
@@ -190,20 +222,33 @@ export class Compare {
   paint(context, width, height, ratio = 1) {
     context.fillStyle = css("bg");
     context.fillRect(0, 0, width, height);
-    const third = (width - 40) / 3;
-    const gridHeight = height * 0.56;
-    this.paintGrids(context, third, gridHeight);
-    if (this.maps) {
-      const box = { x: 10, y: gridHeight + 12, w: third - 66, h: height - gridHeight - 22, third };
-      this.paintMaps(context, box, ratio);
+    if (isNarrow(width)) {
+      // one below the other
+      const place = n => ({ x: 4, y: 8 + n * narrowHeight, w: width - 74, h: narrowHeight - 24 });
+      this.paintGrids(context, place);
+      this.paintMaps(context, n => place(3 + n), ratio);
+      return;
     }
+    const third = (width - 40) / 3;
+    const settings = titleLines(context, "", this.settingsText(), width - 60);
+    paintTitle(context, settings, 48, 20);
+    const y = 20 + 16 * (settings.length - 1);
+    const gridHeight = height * 0.56;
+    this.paintGrids(context, n => ({ x: 10 + n * third, y: y + 6, w: third - 66, h: gridHeight - y - 10 }));
+    const h = height - gridHeight - 22;
+    this.paintMaps(context, n => ({ x: 10 + n * third, y: gridHeight + 12, w: third - 66, h }), ratio);
   }
 
-  // paintGrids draws the measures of A and B and their difference.
-  paintGrids(context, third, height) {
+  settingsText() {
+    const [a, b] = [this.a.window(), this.b.window()];
+    return `${settingsText(a)}${a === b ? "" : ` (B: window ${b})`}`;
+  }
+
+  // paintGrids draws the measures of A and B and their difference; box is the place of the
+  // n-th of them.
+  paintGrids(context, box) {
     const top = Math.max(this.a.top(), this.b.top());
-    const box = n => ({ x: 10 + n * third, y: 10, w: third - 66, h: height - 14 });
-    const barHeight = Math.min(180, height - 70);
+    const barBeside = (n, find) => ({ x: find.right + 8, y: find.top, w: 11, h: Math.min(180, box(n).h - 70) });
     const markIn = heads => (state.head >= 0 ? [state.layer, heads.indexOf(state.head)] : null);
     const single = (n, letter, grid) => {
       const estimate = grid.estimate() ? " (≈ estimates)" : "";
@@ -213,6 +258,9 @@ export class Compare {
         value: (layer, head) => grid.value(layer, head),
         color: value => amount(value / top),
         title: `${letter}: ${measures[state.m].name}${estimate}`,
+        settings: letter === "A" ? this.infoA().id : this.infoB().id,
+        isFew: (layer, head) => grid.isFew(layer, head),
+        hover: this.hover && [this.hover.layer, grid.heads.indexOf(this.hover.head)],
         mark: markIn(grid.heads),
         isDraft: layer => grid.isDraft(layer),
       });
@@ -220,7 +268,7 @@ export class Compare {
     };
     this.grids = [single(0, "A", this.a), single(1, "B", this.b)];
     const marks = [0, 0.5, 1].map(share => [format(share * top, 2), share]);
-    colorBar(context, { x: 10 + 2 * third - 58, y: 58, w: 11, h: barHeight }, marks, "");
+    colorBar(context, barBeside(1, this.grids[1].find), marks, "");
     const { layers, heads } = this.commonCells();
     if (!layers.length || !heads.length) {
       return;
@@ -232,6 +280,9 @@ export class Compare {
       value: (layer, head) => this.delta(layer, heads[head]),
       color: value => difference(value / (largest || 1)),
       title: "B − A",
+      settings: " ",
+      isFew: (layer, head) => this.isFew(layer, heads[head]),
+      hover: this.hover && [this.hover.layer, heads.indexOf(this.hover.head)],
       mark: markIn(heads),
       isDraft: layer => this.a.isDraft(layer) || this.b.isDraft(layer),
     });
@@ -241,20 +292,22 @@ export class Compare {
       ["0", 0.5],
       [format(largest, 2), 1],
     ];
-    const bar = { x: 10 + 3 * third - 52, y: 58, w: 11, h: barHeight };
-    colorBar(context, bar, differenceMarks, "", share => difference(2 * share - 1));
+    colorBar(context, barBeside(2, find), differenceMarks, "", share => difference(2 * share - 1));
   }
 
   // paintMaps draws the maps of the chosen head, and their difference if their tokens
-  // are equal.
+  // are equal; box is the place of the n-th of them.
   paintMaps(context, box, ratio) {
+    if (!this.maps) {
+      return;
+    }
     const label = state.head < 0 ? `layer ${state.layer}, mean of heads` : `layer ${state.layer}, head ${state.head}`;
     const top = Math.max(...this.maps.map(map => map.info.top)) || 1;
     const color = byPalette(palette(scales[state.scale === "linear" ? "linear" : "log"](top)));
-    const width = Math.max(1, Math.round(box.w * ratio));
-    const height = Math.max(1, Math.round((box.h - 24) * ratio));
+    const width = Math.max(1, Math.round(box(0).w * ratio));
+    const height = Math.max(1, Math.round((box(0).h - 24) * ratio));
     const fields = this.maps.map((map, n) => {
-      const place = mapFrame(context, box, n, `${"AB"[n]}: ${label}`);
+      const place = mapFrame(context, box(n), `${"AB"[n]}: ${label}`);
       const { keys, rows } = map.info;
       const part = { k0: Math.min(sinks, keys - 1), k1: keys, r0: 0, r1: rows };
       const field = map.field(part, width, height, state.pool);
@@ -264,11 +317,11 @@ export class Compare {
     const common = this.common();
     if (common === "none") {
       context.fillStyle = css("soft");
-      context.fillText("different tokens: these maps are not subtracted", box.x + 2 * box.third + 38, box.y + 10);
+      context.fillText("different tokens: not subtracted", box(2).x + 38, box(2).y + 10);
       return;
     }
     const rowsText = common === "prompt" ? ", prompt rows" : "";
-    const place = mapFrame(context, box, 2, `B − A: ${label}${rowsText}`);
+    const place = mapFrame(context, box(2), `B − A: ${label}${rowsText}`);
     const [a, b] = common === "all" ? fields : this.maps.map(map => promptField(map, width, height));
     const largest = largestDifference(a, b);
     const image = picture(a, width, height, (_, pixels) => colorDifference(pixels, a, b, largest));
@@ -279,14 +332,14 @@ export class Compare {
     context.fillText(
       largest > leastDifference ? `largest ${format(largest, 2)}` : "equal",
       place.x + place.w,
-      box.y + 10,
+      box(2).y + 10,
     );
   }
 
   // panel writes the side panel.
   panel() {
-    const a = this.mean(this.a);
-    const b = this.mean(this.b);
+    const a = this.summary(0, this.a);
+    const b = this.summary(1, this.b);
     const delta = a === null || b === null ? null : b - a;
     const nameOf = (capture, info) => `${this.about.captures[capture].name}: ${info.id}`;
     const row = (letter, name, value) => element("tr", {}, cell(letter), cell(name), numberCell(format(value)));
@@ -296,12 +349,27 @@ export class Compare {
         "table",
         {},
         row("A", nameOf(state.c, this.infoA()), a),
-        row("B", nameOf(state.c2, this.infoB()), b),
+        row("B", nameOf(this.second().c, this.infoB()), b),
         row("B − A", "", delta),
       ),
+      paragraph(
+        measures[state.m].counted
+          ? "All layers and heads, pooled over the significant positions as the command hitrate does."
+          : "Mean over the layers and heads that both have.",
+      ),
+      ...(this.isSame() ? [paragraph(sameText)] : []),
       ...this.largestDeltas(),
       paragraph("Click a cell to see the maps of its head below. The maps leave out the first four positions."),
     );
+  }
+
+  // summary is the chosen measure over all layers and heads: a pooled hit rate, or a mean.
+  summary(index, grid) {
+    if (!measures[state.m].counted) {
+      return this.mean(grid);
+    }
+    const total = this.totals?.[index];
+    return (state.m === "without_first" ? total?.without_first?.hit_rate : total?.[state.m]) ?? null;
   }
 
   // mean averages the chosen measure over the cells that both have.
@@ -318,7 +386,7 @@ export class Compare {
       const { layers, heads } = this.commonCells();
       const comparable = layers.length && heads.length;
       const nothing = "The captures have no layer and head in common: nothing is subtracted.";
-      return [paragraph(comparable ? "No head differs." : nothing)];
+      return this.isSame() ? [] : [paragraph(comparable ? "No head differs." : nothing)];
     }
     const rows = list
       .slice(0, 12)
@@ -352,9 +420,9 @@ export class Compare {
 // valueOf is the measure of a layer and head, ids.
 const valueOf = (grid, layer, head) => grid.value(layer, grid.heads.indexOf(head));
 
-// mapFrame draws the title and the background of map n, and returns where it is.
-function mapFrame(context, box, n, title) {
-  const place = { x: box.x + n * box.third + 38, y: box.y + 18, w: box.w, h: box.h - 24 };
+// mapFrame draws the title and the background of a map in a box, and returns where it is.
+function mapFrame(context, box, title) {
+  const place = { x: box.x + 38, y: box.y + 18, w: box.w, h: box.h - 24 };
   context.fillStyle = css("ink");
   context.font = "12px system-ui, sans-serif";
   context.textAlign = "left";

@@ -1,7 +1,8 @@
 // The header and the settings bar of the page.
 import { byId, element } from "./dom.js";
 import { measures } from "./measures.js";
-import { kernelName, set, state, wholeMap } from "./state.js";
+import { second } from "./second.js";
+import { kernelName, set, shading, state, wholeMap } from "./state.js";
 import { percent } from "./text.js";
 import { later } from "./timing.js";
 
@@ -9,11 +10,13 @@ const label = (text, ...children) => element("label", { class: "control" }, text
 
 // A control is a function of the page's data that makes an element.
 
-// choice is a list of options [value, text].
-function choice(text, name, options) {
+// choice is a list of options [value, text, whether it cannot be chosen now]. chosen is
+// the value in effect, if it may differ from the state.
+function choice(text, name, options, chosen = () => state[name]) {
   return about => {
-    const list = options(about).map(([value, optionText]) =>
-      element("option", { value, selected: String(state[name]) === String(value) }, optionText),
+    const now = String(chosen(about));
+    const list = options(about).map(([value, optionText, disabled = false]) =>
+      element("option", { value, selected: now === String(value), disabled }, optionText),
     );
     const onchange = event => set({ [name]: event.target.value });
     return label(text, element("select", { "data-state": name, onchange }, ...list));
@@ -60,9 +63,9 @@ function check(text, name) {
 }
 
 // picker is a list of options with numbers as values. after is called after a choice.
-function picker(text, name, options, after) {
+function picker(text, name, options, after, chosen = state[name]) {
   const list = options.map(([value, optionText]) =>
-    element("option", { value: String(value), selected: state[name] === value }, optionText),
+    element("option", { value: String(value), selected: chosen === value }, optionText),
   );
   const onchange = event => {
     set({ [name]: +event.target.value }, false);
@@ -107,10 +110,11 @@ function methodText(method, about) {
 const tops = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5];
 const thetas = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5];
 const skips = [0, 1, 4, 8, 16, 32, 64];
+const leastCounts = [0, 10, 20, 30, 50, 100, 200, 500, 1000];
 const kernels = [1, 3, 5, 7, 9, 11, 13, 17, 21, 31];
 
 const controls = {
-  measure: choice("color", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
+  measure: choice("measure", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
   sort: choice("heads", "sort", () => [
     ["head", "in order"],
     ["value", "by value in each layer"],
@@ -123,6 +127,7 @@ const controls = {
   ]),
   top: slider("top", "top", () => ({ values: tops }), percent),
   theta: slider("θ", "theta", () => ({ values: thetas })),
+  min: slider("min. n", "min", () => ({ values: [...new Set([...leastCounts, state.min])].sort((a, b) => a - b) })),
   skip: slider("skip first", "skip", () => ({ values: skips })),
   kernel: about => slider("kernel", kernelName(), () => ({ values: kernels }))(about),
   pooling: choice("", "pooling", () => [
@@ -134,11 +139,11 @@ const controls = {
     ["", "no method"],
     ...about.methods.map(method => [method.name, methodText(method, about)]),
   ]),
-  group: choice("heads", "group", () => [
-    ["head", "each"],
-    ["mean", "mean of group"],
-    ["max", "max of group"],
-    ["sum", "sum of group"],
+  group: choice("select for", "group", () => [
+    ["head", "each query head"],
+    ["mean", "each kv head, by mean vote"],
+    ["max", "each kv head, by largest vote"],
+    ["sum", "each kv head, by summed vote"],
   ]),
   scale: choice("scale", "scale", () => [
     ["log", "log"],
@@ -159,15 +164,7 @@ const controls = {
     ["rows", "recorded rows"],
     ["whole", "whole prompt, pooled"],
   ]),
-  shade: choice("shade by", "shade", () => [
-    ["vote", "the window's vote"],
-    ["row", "attention of the marked token"],
-    ["readers", "attention to the marked word"],
-  ]),
-  sweep: choice("", "sw", () => [
-    ["window", "hit rate by layer and window"],
-    ["method", "methods by capacity"],
-  ]),
+  shade: choice("shaded by", "shade", shades, about => shading(sizeOf(promptOf(about)))),
   y: choice("show", "y", () => [
     ["mass", "kept mass"],
     ["hit_rate", "hit rate"],
@@ -176,12 +173,34 @@ const controls = {
   mean: check("mean over prompts", "mean"),
   base: check("baselines", "base"),
   second: about => {
+    const { c, p } = second(about.captures);
     const captures = about.captures.map((capture, i) => [i, capture.name]);
-    const prompts = about.captures[state.c2].prompts.map((prompt, i) => [i, prompt.id]);
-    const first = picker("B", "c2", captures, () => set({ p2: 0 }));
-    return element("span", { class: "control" }, first, picker("", "p2", prompts));
+    const prompts = about.captures[c].prompts.map((prompt, i) => [i, prompt.id]);
+    const first = picker("B", "c2", captures, () => set({ p2: 0 }), c);
+    const pick = picker("", "p2", prompts, () => set({ c2: c }), p);
+    return element("span", { class: "control" }, first, pick);
   },
 };
+
+// sizeOf is the number of rows and keys in the maps of a prompt.
+const sizeOf = ({ window_rows: rows, prompt_tokens: tokens, reply_tokens: reply }) => ({
+  rows: rows + reply,
+  keys: tokens + reply,
+});
+
+// shades lists what the text can be shaded by: what needs a marked token can be chosen
+// once one is marked.
+function shades(about) {
+  const size = sizeOf(promptOf(about));
+  const first = size.keys - size.rows;
+  const hasRow = state.row >= 0 && state.row < size.rows;
+  const hasKey = state.key >= 0 && state.key < size.keys;
+  return [
+    ["vote", "the window's vote"],
+    ["row", hasRow ? `attention of token ${first + state.row}` : "attention of a token: click one in the reply", !hasRow],
+    ["readers", hasKey ? `attention to token ${state.key}` : "attention to a token: click one in the prompt", !hasKey],
+  ];
+}
 
 // isHidden reports whether a control has no effect in the present state.
 function isHidden(name, about) {
@@ -191,13 +210,15 @@ function isHidden(name, about) {
     case "capacity":
       return isRated() ? state.by !== "capacity" : !state.method;
     case "group":
-      return !state.method && !(state.v === "sweep" && state.sw === "method");
+      return !state.method && state.v !== "methods";
     case "veil":
       return !state.method;
     case "map":
       return !captureOf(about).plan.overview;
     case "pooling":
       return state[kernelName()] === 1;
+    case "min":
+      return state.v !== "sweep" && !measures[state.m].counted;
   }
   return false;
 }
@@ -213,11 +234,17 @@ export function fillSettings(names, about) {
 export function fillHeader(about, views, actions) {
   const capture = captureOf(about);
   const parts = [element("h1", {}, "attnscope"), tabs(views), capturePicker(about)];
+  const isMean = (state.v === "overview" && state.mean) || (["sweep", "methods"].includes(state.v) && state.all);
   const prompts = capture.prompts.map((prompt, i) => [
     i,
     `${prompt.id} (${prompt.prompt_tokens}+${prompt.reply_tokens})`,
   ]);
-  parts.push(picker("prompt", "p", prompts, () => set(wholeMap)));
+  const promptPicker = picker(state.v === "compare" ? "A" : "prompt", "p", prompts, () => set(wholeMap));
+  if (isMean && prompts.length > 1) {
+    promptPicker.classList.add("idle"); // all prompts are shown
+    promptPicker.title = "all prompts are shown";
+  }
+  parts.push(promptPicker);
   if (["head", "text", "compare"].includes(state.v)) {
     const layers = capture.plan.layers.map(layer => [layer, String(layer)]);
     const heads = [[-1, "mean"], ...capture.plan.heads.map(head => [head, String(head)])];
@@ -251,9 +278,11 @@ function buttons({ save, theme, help }) {
     save(event.target.value);
     event.target.value = "";
   };
+  const toggleSettings = () => document.body.classList.toggle("settings");
   return element(
     "div",
     { class: "right" },
+    element("button", { class: "narrow", onclick: toggleSettings }, "settings"),
     element(
       "select",
       { "aria-label": "export", onchange },

@@ -2,7 +2,8 @@
 // as a grid.
 import { ink, rgb } from "./color.js";
 import { css } from "./dom.js";
-import { measures, needsNoReading, settings } from "./measures.js";
+import { isFew, measures, needsNoReading, settings, sinks } from "./measures.js";
+import { hatch, lineHeight, paintTitle, titleLines } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { state } from "./state.js";
 import { format } from "./text.js";
@@ -10,12 +11,15 @@ import { paced } from "./timing.js";
 
 // Grid holds the measures of every layer and head of a prompt, or with "all" the
 // means over all prompts, with intervals. For a long prompt the server first sends
-// drafts, made of a few rows.
+// drafts, made of a few rows. With both, it also holds the hit rates without the first
+// positions, which are requested last; skip is the number of positions left out.
 export class Grid {
-  constructor(capture, captureIndex, prompt) {
+  constructor(capture, captureIndex, prompt, { both = false, skip = state.skip } = {}) {
     this.capture = capture;
     this.captureIndex = captureIndex;
     this.prompt = prompt;
+    this.skip = skip;
+    this.without = both && !skip ? new Grid(capture, captureIndex, prompt, { skip: sinks }) : null;
     this.layers = capture.plan.layers;
     this.heads = capture.plan.heads;
     this.answers = new Map(); // by layer
@@ -32,8 +36,16 @@ export class Grid {
   // load requests all layers. It calls redraw when answers have come, except for the
   // last ones, and stops when alive returns false.
   async load(redraw, alive) {
+    await this.loadAll(redraw, alive);
+    if (this.without && alive()) {
+      redraw();
+      await this.without.loadAll(redraw, alive);
+    }
+  }
+
+  async loadAll(redraw, alive) {
     const draw = paced(redraw, 300);
-    const query = { c: this.captureIndex, p: this.prompt, ...settings(), window: this.window() };
+    const query = { c: this.captureIndex, p: this.prompt, ...settings(), skip: this.skip, window: this.window() };
     const ask = more => layers => api("stats", { ...query, layers: layers.join(), ...more });
     const take = (layers, answers) => {
       for (const answer of answers) {
@@ -43,7 +55,7 @@ export class Grid {
     };
     await collect(this.batches(), ask({ draft: 1 }), take, alive);
     draw.stop(); // the caller draws when all answers are there
-    if (this.done || !alive()) {
+    if (this.isRead || !alive()) {
       return;
     }
     redraw(); // before the server is busy again
@@ -94,24 +106,61 @@ export class Grid {
   after(old) {
     if (old && old.captureIndex === this.captureIndex && old.prompt === this.prompt) {
       this.answers = new Map(old.answers);
-      if (old.done && needsNoReading(this.capture, this.prompt, [this.window()])) {
+      if (old.isRead && needsNoReading(this.capture, this.prompt, [this.window()])) {
         this.together = this.layers.length;
+        if (this.without) {
+          this.without.together = this.together;
+        }
+      }
+      if (this.without && old.without) {
+        this.without.answers = new Map(old.without.answers);
       }
     }
     return this;
   }
 
-  get done() {
+  // isRead reports whether the answers of all layers are there, done also those without
+  // the first positions.
+  get isRead() {
     return this.complete.size === this.layers.length;
+  }
+
+  get done() {
+    return this.isRead && (!this.without || this.without.isRead);
   }
 
   // value is the measure of a head, by its index; null where it is not defined.
   value(layer, head, measure = state.m) {
+    if (measure === "without_first") {
+      return this.without?.value(layer, head, "hit_rate") ?? null;
+    }
     return this.answers.get(layer)?.measures[measure]?.[head] ?? null;
+  }
+
+  // counts are the significant positions of a head and the hits among them, which a
+  // counted measure rests on; null for other measures.
+  counts(layer, head, measure = state.m) {
+    if (measure === "without_first") {
+      return this.without?.counts(layer, head, "hit_rate") ?? null;
+    }
+    const answer = this.answers.get(layer);
+    if (!measures[measure].counted || !answer) {
+      return null;
+    }
+    return { significant: answer.significant[head], hits: answer.hits[head] };
+  }
+
+  // isFew reports whether the measure of a head rests on too few positions.
+  isFew(layer, head, measure = state.m) {
+    const counts = this.counts(layer, head, measure);
+    return !!counts && isFew(counts.significant);
   }
 
   // interval is [low, high] over prompts, or null.
   interval(layer, head, measure = state.m) {
+    if (measure === "without_first") {
+      return this.without?.interval(layer, head, "hit_rate") ?? null;
+    }
     const answer = this.answers.get(layer);
     const low = answer?.low?.[measure]?.[head] ?? null;
     const high = answer?.high?.[measure]?.[head] ?? null;
@@ -133,31 +182,29 @@ export class Grid {
 }
 
 // drawGrid draws a cell for each layer (down) and head (across). It returns a
-// function from a point to [layer, index of the head], or null; its property right is
-// the right edge of the grid.
+// function from a point to [layer, index of the head], or null; its properties right and
+// top are edges of the grid.
 //
 //	layers, heads  ids
 //	value          of (layer, index of the head); null where there is none
 //	color          of a value
-//	title          optional
+//	title          optional, with settings below it
+//	isFew          optional: whether a value rests on too few positions; it is hatched
+//	hover          optional: [layer, index of the head] of the cell under the pointer
 //	order          optional: the heads of a layer, indices, in the order to draw
 //	mark           optional: [layer, index of the head] of the marked cell
 //	isDraft        optional: whether the label of a layer marks an estimate
-export function drawGrid(context, box, { layers, heads, value, color, title, order, mark, isDraft }) {
+export function drawGrid(context, box, options) {
+  const { layers, heads, value, color, title, settings = "", order, isFew, mark, hover, isDraft } = options;
   const colors = { ink: css("ink"), soft: css("soft"), empty: css("void"), mark: css("mark") };
   const left = 38;
-  const top = title ? 40 : 22;
+  const lines = titleLines(context, title, settings, box.titleWidth ?? box.w - left);
+  const top = 24 + lines.length * lineHeight;
   const width = Math.min(72, (box.w - left) / heads.length);
   const height = Math.min(30, (box.h - top - 8) / layers.length);
   const x0 = box.x + left;
   const y0 = box.y + top;
-  context.textBaseline = "alphabetic";
-  context.textAlign = "left";
-  context.fillStyle = colors.ink;
-  context.font = "bold 13px system-ui, sans-serif";
-  if (title) {
-    context.fillText(title, x0, box.y + 14);
-  }
+  paintTitle(context, lines, x0, box.y + 14);
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = colors.soft;
   context.textAlign = "center";
@@ -178,22 +225,33 @@ export function drawGrid(context, box, { layers, heads, value, color, title, ord
       const number = value(layer, head);
       const x = x0 + column * width;
       const y = y0 + row * height;
-      context.fillStyle = number === null ? colors.empty : rgb(color(number));
-      context.fillRect(x, y, width - (width > 5 ? 1 : 0), height - (height > 5 ? 1 : 0));
+      const few = number !== null && isFew?.(layer, head);
+      const inner = { w: width - (width > 5 ? 1 : 0), h: height - (height > 5 ? 1 : 0) };
+      context.fillStyle = number === null || few ? colors.empty : rgb(color(number));
+      context.fillRect(x, y, inner.w, inner.h);
+      if (few) {
+        hatch(context, x, y, inner.w, inner.h);
+      }
       if (withText && number !== null) {
-        context.fillStyle = ink(color(number));
+        context.fillStyle = few ? colors.soft : ink(color(number));
         context.textAlign = "center";
         context.font = "10.5px system-ui, sans-serif";
         const text = Math.abs(number) <= 1 ? number.toFixed(2) : format(number, 2);
-        context.fillText(text, x + (width - 1) / 2, y + height / 2);
-      }
-      if (mark && mark[0] === layer && mark[1] === head) {
-        context.strokeStyle = colors.mark;
-        context.lineWidth = 2;
-        context.strokeRect(x, y, width - 1, height - 1);
+        context.fillText(few && width >= 36 ? `(${text})` : text, x + (width - 1) / 2, y + height / 2);
       }
     });
   });
+  const outline = (at, strokeStyle) => {
+    const row = at ? layers.indexOf(at[0]) : -1;
+    const column = row < 0 ? -1 : (order ? order(at[0]) : inOrder).indexOf(at[1]);
+    if (column >= 0) {
+      context.strokeStyle = strokeStyle;
+      context.lineWidth = 2;
+      context.strokeRect(x0 + column * width, y0 + row * height, width - 1, height - 1);
+    }
+  };
+  outline(mark, colors.mark);
+  outline(hover, colors.ink);
   const find = (x, y) => {
     const column = Math.floor((x - x0) / width);
     const row = Math.floor((y - y0) / height);
@@ -202,7 +260,7 @@ export function drawGrid(context, box, { layers, heads, value, color, title, ord
     }
     return [layers[row], order ? order(layers[row])[column] : column];
   };
-  return Object.assign(find, { right: x0 + width * heads.length });
+  return Object.assign(find, { right: x0 + width * heads.length, top: y0 });
 }
 
 // labels calls draw for as many items as fit, at equal distances.

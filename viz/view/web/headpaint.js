@@ -1,7 +1,7 @@
 // The drawing of the head view: votes along the top, what a method keeps below them, then
 // the map, with its axes and the lines under the pointer.
-import { palette, scaleMarks, scales } from "./color.js";
-import { css, element, isDark } from "./dom.js";
+import { pack, palette, scaleMarks, scales } from "./color.js";
+import { css, isDark } from "./dom.js";
 import { keptHeight, margin, sinkWidth, voteBottom, voteHeight } from "./headlayout.js";
 import { byPalette, picture } from "./headmap.js";
 import { colorBar, niceTicks } from "./plot.js";
@@ -21,15 +21,15 @@ export function paintHead(context, view, width, height, ratio) {
   const field = view.map.field(box, columns, lines, state.pool);
   const top = (box.sinks ? info.top : Math.max(info.top, info.sink_top)) || 1;
   const scale = scales[state.scale] || scales.log;
-  const color = byPalette(palette(scale(top, state.scale === "quantile" ? sampleOf(field) : [])));
+  const colors = byPalette(palette(scale(top, state.scale === "quantile" ? sampleOf(field) : [])));
+  const dropped = state.veil && view.mask && !view.kept.whole ? droppedIn(view, box, columns) : null;
+  const color = receding(colors, dropped, columns);
   context.fillStyle = css("void");
   context.fillRect(box.x, box.y, box.w, box.h);
   context.drawImage(picture(field, columns, lines, color), box.x, box.y, box.w, box.h);
   if (box.sinks) {
-    paintSinks(context, view, box, lines, color);
-  }
-  if (state.veil) {
-    paintVeil(context, view, box, columns);
+    const sinksDropped = dropped && Float32Array.from({ length: box.sinks }, (_, j) => 1 - (view.mask[j] ?? 1));
+    paintSinks(context, view, box, lines, receding(colors, sinksDropped, box.sinks));
   }
   paintVotes(context, view, box);
   paintKeyAxis(context, view, box);
@@ -55,32 +55,39 @@ function paintSinks(context, view, box, lines, color) {
   context.fillText("first " + box.sinks, margin.left + width / 2, box.bottom + 15);
 }
 
-// paintVeil dims the prefix positions that the chosen method drops. A pixel that
-// covers several keys stays clear if one of them is kept.
-function paintVeil(context, view, box, columns) {
-  const { mask } = view;
-  if (!mask || view.kept.whole) {
-    return;
-  }
-  const gray = isDark() ? 20 : 251;
-  const opacity = share => Math.round(175 * (1 - share));
-  const dim = (x, width, pixels, opacityAt) => {
-    const canvas = element("canvas", { width: pixels, height: 1 });
-    const image = canvas.getContext("2d").createImageData(pixels, 1);
-    for (let i = 0; i < pixels; i++) {
-      image.data.set([gray, gray, gray, opacityAt(i)], 4 * i);
-    }
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    context.drawImage(canvas, x, box.y, width, box.h);
-  };
-  dim(box.x, box.w, columns, x => {
+// droppedIn returns the share of heads that drop each of some columns of the map. A column
+// that covers several keys is as its least dropped key, and keys behind the prefix are
+// never dropped.
+function droppedIn({ mask }, box, columns) {
+  return Float32Array.from({ length: columns }, (_, x) => {
     const from = Math.floor(box.k0 + (x * (box.k1 - box.k0)) / columns);
     const to = Math.max(from + 1, Math.floor(box.k0 + ((x + 1) * (box.k1 - box.k0)) / columns));
-    return from >= mask.length ? 0 : opacity(largestIn(mask, from, to));
+    return from >= mask.length ? 0 : 1 - largestIn(mask, from, to);
   });
-  if (box.sinks) {
-    dim(margin.left, box.sinks * sinkWidth, box.sinks, j => (j < mask.length ? opacity(mask[j]) : 0));
+}
+
+const recedingContrast = 0.22; // of a dropped position to the background
+
+// receding colors as colors does, except that dropped columns are gray and close to the
+// background of the page, whether it is light or dark. A larger weight is farther from it.
+function receding(colors, dropped, columns) {
+  if (!dropped) {
+    return colors;
   }
+  const background = isDark() ? 20 : 251;
+  const direction = isDark() ? recedingContrast : -recedingContrast;
+  return (field, pixels) => {
+    colors(field, pixels);
+    for (let i = 0; i < pixels.length; i++) {
+      const share = dropped[i % columns];
+      if (share > 0 && pixels[i]) {
+        const pixel = pixels[i];
+        const [red, green, blue] = [pixel & 255, (pixel >> 8) & 255, (pixel >> 16) & 255];
+        const gray = background + direction * (0.299 * red + 0.587 * green + 0.114 * blue);
+        pixels[i] = pack([red, green, blue].map(channel => Math.round(channel + share * (gray - channel))));
+      }
+    }
+  };
 }
 
 // paintVotes draws the vote on each key, and below it what the method keeps.

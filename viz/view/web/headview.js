@@ -18,6 +18,7 @@ export class HeadView {
     this.side = side;
     this.about = about;
     this.canvas = element("canvas", {
+      class: "map",
       tabIndex: 0,
       "aria-label": "attention map of one head; arrow keys pan, plus and minus zoom",
     });

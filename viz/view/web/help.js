@@ -2,7 +2,7 @@
 import { byId, element, heading, paragraph } from "./dom.js";
 
 const keys = [
-  ["1 … 5", "switch views"],
+  ["1 … 6", "switch views"],
   ["[ ]", "previous and next layer"],
   [", .", "previous and next head"],
   ["arrows", "pan the map, move in the grid, step through the text"],

@@ -5,18 +5,20 @@ import { Compare } from "./compare.js";
 import { fillHeader, fillSettings } from "./controls.js";
 import { byId, element, isDark, status } from "./dom.js";
 import { exportView } from "./exporting.js";
+import { watchServer } from "./gone.js";
 import { HeadView } from "./headview.js";
 import { showHelp } from "./help.js";
 import { measures } from "./measures.js";
 import { MethodSweep } from "./methodsweep.js";
 import { Overview } from "./overview.js";
 import { api } from "./requests.js";
-import { onChange, readAddress, set, state } from "./state.js";
+import { onChange, readAddress, set, setDefault, state } from "./state.js";
 import { Sweep } from "./sweep.js";
 import { TextView } from "./textview.js";
 import { later } from "./timing.js";
+import { hideTip } from "./tip.js";
 
-const rateControls = ["window", "by", "top", "capacity", "theta", "skip"];
+const rateControls = ["window", "by", "top", "capacity", "theta", "skip", "min"];
 const voteControls = ["window", "kernel", "pooling", "method", "capacity", "group"];
 
 const views = {
@@ -36,9 +38,14 @@ const views = {
     controls: ["shade", "textscale", ...voteControls],
   },
   sweep: {
-    name: "Sweeps",
+    name: "Windows",
     type: Sweep,
-    controls: ["sweep", "all", ...rateControls, "kernel", "pooling", "base"],
+    controls: ["all", ...rateControls, "kernel", "pooling", "base"],
+  },
+  methods: {
+    name: "Methods",
+    type: MethodSweep,
+    controls: ["all", "y", "window", "theta", "kernel", "pooling", "group"],
   },
   compare: {
     name: "Compare",
@@ -46,15 +53,7 @@ const views = {
     controls: ["second", "measure", "scale", ...rateControls],
   },
 };
-const methodSweep = {
-  name: "Sweeps",
-  type: MethodSweep,
-  controls: ["sweep", "all", "y", "window", "theta", "kernel", "pooling", "group"],
-};
 const viewNames = Object.fromEntries(Object.entries(views).map(([name, { name: text }]) => [name, text]));
-
-const isMethodSweep = () => state.v === "sweep" && state.sw === "method";
-const chosenView = () => (isMethodSweep() ? methodSweep : views[state.v]);
 
 let about; // the captures and methods
 let view; // the view that is shown
@@ -73,8 +72,6 @@ function keepInRange() {
   }
   state.c = index(state.c, about.captures.length);
   state.p = index(state.p, capture().prompts.length);
-  state.c2 = index(state.c2, about.captures.length);
-  state.p2 = index(state.p2, about.captures[state.c2].prompts.length);
   const { plan } = capture();
   if (!plan.layers.includes(state.layer)) {
     state.layer = plan.layers[0];
@@ -113,8 +110,9 @@ function beginsWithFirstHead() {
 // settingsKey names the state on which the header and the settings depend. They are
 // filled again only if it changes: a slider must not be replaced while it is dragged.
 function settingsKey() {
-  const { v, sw, c, p, c2, p2, layer, head, by, method, k, theme } = state;
-  return [v, sw, c, p, c2, p2, layer, head, by, method, k === 1, theme].join();
+  const { v, c, p, c2, p2, layer, head, m, by, method, k, theme, shade, row, key, mean, all } = state;
+  const marked = v === "text" ? [shade, row, key] : [];
+  return [v, c, p, c2, p2, layer, head, m, by, method, k === 1, theme, mean, all, ...marked].join();
 }
 
 // render shows the state.
@@ -126,13 +124,14 @@ function render() {
     settingsShown = settingsKey();
     const focused = document.activeElement?.dataset?.state;
     fillHeader(about, viewNames, { save, theme: toggleTheme, help });
-    fillSettings(chosenView().controls, about);
+    fillSettings(views[state.v].controls, about);
     if (focused) {
       document.querySelector(`[data-state="${focused}"]`)?.focus();
     }
   }
-  const { type } = chosenView();
+  const { type } = views[state.v];
   if (!(view instanceof type)) {
+    hideTip();
     const stage = element("div", { class: "stage" });
     const side = element("aside", { "aria-label": "details" });
     byId("main").replaceChildren(stage, side);
@@ -153,9 +152,8 @@ function save(kind) {
   if (!kind || !view) {
     return;
   }
-  const name = isMethodSweep() ? "methods" : state.v;
   const head = state.head < 0 ? "mean" : state.head;
-  exportView(view, kind, `attnscope-${name}-l${state.layer}-h${head}`, about.captures);
+  exportView(view, kind, `attnscope-${state.v}-l${state.layer}-h${head}`, about.captures);
 }
 
 // step moves a state to the item before or after it in a list, around the ends.
@@ -209,9 +207,11 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => rend
 try {
   about = await api("captures");
   setViridis(about.viridis);
+  setDefault("min", about.min_significant);
   readAddress();
   onChange(render);
   render();
+  watchServer(about.captures, () => view?.update());
 } catch (error) {
   status(error.message, true);
 }

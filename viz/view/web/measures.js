@@ -1,15 +1,29 @@
 // The measures of the overview and of comparisons, and the settings they are
 // requested with.
+import { api } from "./requests.js";
 import { state } from "./state.js";
+import { percent } from "./text.js";
 
-// measures: name, what it says, and the top of its scale (0 for the largest value).
+// sinks is the number of first positions, which attract attention in any prompt.
+export const sinks = 4;
+
+// measures: name, what it says, and the top of its scale (0 for the largest value). A
+// counted one is a share of the significant positions, so it may rest on too few of them.
 export const measures = {
   hit_rate: {
     name: "hit rate",
     top: 1,
+    counted: true,
     about:
       "Of the prefix positions that get more than θ of a reply token's attention, the share that the window's " +
       "vote keeps.",
+  },
+  without_first: {
+    name: "hit rate without the first 4",
+    top: 1,
+    counted: true,
+    about:
+      "The hit rate if the first four positions, which attract attention in any prompt, are neither kept nor counted.",
   },
   mass: {
     name: "kept mass",
@@ -25,11 +39,13 @@ export const measures = {
   sinks_recent: {
     name: "hit rate of sinks + recent",
     top: 1,
+    counted: true,
     about: "The hit rate of keeping the first four positions and the last ones, without any vote.",
   },
   recent: {
     name: "hit rate of recent",
     top: 1,
+    counted: true,
     about: "The hit rate of keeping the last positions, without any vote.",
   },
   entropy: {
@@ -73,6 +89,31 @@ export function settings() {
   }
   return query;
 }
+
+// settingsText says what the hit rates of a window rest on.
+export function settingsText(window) {
+  const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${percent(state.top)} of the prefix kept`;
+  const skip = state.skip ? `, first ${state.skip} positions left out` : "";
+  const pooling = state.k > 1 ? ` (${state.pooling})` : "";
+  return `${window ? `window ${window}, ` : ""}${kept}, weight > ${state.theta}, kernel ${state.k}${pooling}${skip}`;
+}
+
+// pooled requests the rates of windows over all layers and heads, pooled as the command
+// hitrate pools them, by window: with rates.without_first, the rates without the first
+// positions, unless positions are left out anyway.
+export async function pooled(c, p, windows) {
+  const query = { ...settings(), c, p, layer: "all", window: windows.join() };
+  const [{ rows }, without] = await Promise.all([
+    api("sweep", query),
+    state.skip ? { rows: [] } : api("sweep", { ...query, skip: sinks }),
+  ]);
+  return new Map(
+    rows.map(row => [row.window, { ...row, without_first: without.rows.find(other => other.window === row.window) }]),
+  );
+}
+
+// isFew reports whether a hit rate of some significant positions rests on too few.
+export const isFew = significant => significant < state.min;
 
 // needsNoReading reports whether the server has the hit rates of some windows once it
 // has read a layer of the prompt, or with "all" of all prompts.

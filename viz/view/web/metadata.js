@@ -1,10 +1,11 @@
 // What an exported picture says about itself, in the same words as the figures of the
 // program: the command that shows it again, and the hash of each capture's manifest.
+import { second } from "./second.js";
 import { state } from "./state.js";
 
 // origin returns the entries of the picture that is shown.
 export function origin(captures) {
-  const used = state.v === "compare" && state.c2 !== state.c ? [state.c, state.c2] : [state.c];
+  const used = state.v === "compare" ? [...new Set([state.c, second(captures).c])] : [state.c];
   const args = ["view", ...captures.map(capture => capture.name), "--at", location.hash.slice(1)];
   const manifests = used.map(index => [captures[index].name, captures[index].manifest]);
   return {

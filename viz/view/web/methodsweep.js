@@ -1,12 +1,14 @@
-// The sweep over methods: what methods keep at each capacity, over all layers. Layers
-// are requested one by one, so that the picture comes at once and settles.
-import { cell, css, element, heading, headerCell, locate, numberCell, numberHeader, paragraph, status } from "./dom.js";
+// Methods: what they keep at each capacity, over all layers. Layers are requested one by
+// one. Until all have arrived, the picture is marked as provisional, because a mean over
+// some layers can rank the methods differently.
+import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
 import { longestWindow } from "./measures.js";
-import { frame, legend, prepareCanvas } from "./plot.js";
+import { frame, isNarrow, legend, plotOf, prepareCanvas } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { set, state } from "./state.js";
 import { csvText, format } from "./text.js";
 import { paced } from "./timing.js";
+import { followPointer, showTip } from "./tip.js";
 
 // Hues that color-blind people can tell apart (Okabe and Ito); after the last hue the
 // dashes change.
@@ -32,25 +34,18 @@ export class MethodSweep {
     this.asked = []; // methods
     this.canvas = element("canvas", { tabIndex: 0, "aria-label": "what methods keep by capacity" });
     stage.append(this.canvas);
-    this.canvas.addEventListener("pointermove", event => {
-      const { x, y } = locate(this.canvas, event);
-      const hit = this.find?.(x, y);
-      if (hit?.method !== this.hover?.method || hit?.capacity !== this.hover?.capacity) {
-        this.hover = hit;
-        this.draw();
-      }
-      if (hit) {
-        tell(hit);
-      }
-    });
-    this.canvas.addEventListener("pointerleave", () => {
-      this.hover = null;
-      this.draw();
-    });
-    this.canvas.addEventListener("click", () => {
-      if (this.hover) {
-        set({ v: "head", method: this.hover.method, cap: this.hover.capacity }, false);
-      }
+    followPointer(this.canvas, {
+      find: (x, y) => this.find?.(x, y),
+      show: (hit, event) => {
+        if (hit?.method !== this.hover?.method || hit?.capacity !== this.hover?.capacity) {
+          this.hover = hit;
+          this.draw();
+        }
+        if (hit && this.done) {
+          tell(hit, event);
+        }
+      },
+      open: ({ method, capacity }) => set({ v: "head", method, cap: capacity }, false),
     });
   }
 
@@ -82,6 +77,7 @@ export class MethodSweep {
     this.done = false;
     this.asked = methods.map(method => method.name);
     this.canvas.dataset.ready = "no";
+    this.side.classList.add("stale");
     try {
       if (setting !== this.measured) {
         // the server measures all thetas at once
@@ -105,6 +101,7 @@ export class MethodSweep {
     } catch (error) {
       if (alive()) {
         this.key = "";
+        this.arrived = null;
         status(error.message, true);
       }
     }
@@ -122,6 +119,7 @@ export class MethodSweep {
         continue;
       }
       let count = 0;
+      const before = dependent ? layers.length : 0;
       const ask = layer => api("methods", { ...query, methods: part.join(), layer });
       const take = (layer, answer) => {
         count++;
@@ -131,6 +129,8 @@ export class MethodSweep {
         Object.assign(this.leftOut, answer.left_out);
         this.rows = [...sums.values()].map(meanRow);
         draw();
+        const twice = methods.some(method => method.layers) ? 2 : 1;
+        this.arrived = (before + count) / (twice * layers.length);
         status(`layer ${count} of ${layers.length}`);
       };
       await collect(layers, ask, take, alive);
@@ -145,6 +145,7 @@ export class MethodSweep {
     const { context, width, height } = prepareCanvas(this.canvas, this.stage);
     this.paint(context, width, height);
     this.canvas.dataset.ready = this.done ? "yes" : "no";
+    this.canvas.dataset.provisional = this.done ? "no" : "yes";
   }
 
   // styles returns the line style of each method.
@@ -165,7 +166,15 @@ export class MethodSweep {
   // paint draws the view on a canvas or an SVG.
   paint(context, width, height) {
     const measure = chosenMeasure();
-    const box = { x: 58, y: 44, w: width - 58 - 190, h: height - 44 - 50 };
+    const styles = [...this.styles()];
+    const { lines: title, box, place } = plotOf(context, {
+      width,
+      height,
+      title: `${names[measure]} by method and capacity; ${this.ofText()}`,
+      settings: settingsText(measure, this.window),
+      entries: styles.length,
+      legendWidth: 190,
+    });
     const capacities = this.capacities();
     const low = Math.log(capacities[0] ?? 1);
     const high = Math.log(capacities.at(-1) ?? 2);
@@ -174,18 +183,25 @@ export class MethodSweep {
     const x = capacity => box.x + (high > low ? (Math.log(capacity) - low) / (high - low) : 0.5) * box.w;
     const y = value => box.y + (1 - value / top) * box.h;
     const values = [0, 0.2, 0.4, 0.6, 0.8, 1].filter(value => value <= top + 1e-9);
-    frame(context, { width, height, box, title: titleText(measure, this.window), values, y });
+    frame(context, { width, height, box, lines: title, values, y });
+    let free = -Infinity; // where the next label has room
     for (const capacity of capacities) {
-      context.fillText(capacity.toLocaleString("en"), x(capacity), box.y + box.h + 17);
+      const text = capacity.toLocaleString("en");
+      if (x(capacity) - 15 > free) {
+        context.fillText(text, x(capacity), box.y + box.h + 17);
+        free = x(capacity) + 18;
+      }
     }
-    const axis = "capacity: positions per head, window included (log scale)";
+    const axis = isNarrow(width) ? "capacity, window included" : "capacity: positions per head, window included (log scale)";
     context.fillText(axis, box.x + box.w / 2, box.y + box.h + 36);
-    const lines = [...this.styles()].map(([method, style]) => ({ method, style, rows: this.rowsOf(method, measure) }));
+    const lines = styles.map(([method, style]) => ({ method, style, rows: this.rowsOf(method, measure) }));
     for (const line of lines) {
       this.paintLine(context, line, measure, x, y);
     }
-    const step = Math.min(20, box.h / Math.max(1, lines.length));
-    lines.forEach(({ method, style }, i) => legend(context, box.x + box.w + 18, box.y + 6 + i * step, method, style));
+    lines.forEach(({ method, style }, i) => legend(context, ...place(i), method, style));
+    if (!this.done) {
+      this.paintProvisional(context, box);
+    }
     this.find = (pointX, pointY) => {
       let best = null;
       let nearest = 14 ** 2;
@@ -198,6 +214,30 @@ export class MethodSweep {
       }
       return best;
     };
+  }
+
+  // paintProvisional covers the plot and says that layers are missing.
+  paintProvisional(context, box) {
+    context.globalAlpha = 0.72;
+    context.fillStyle = css("bg");
+    context.fillRect(box.x + 1, box.y - 8, box.w, box.h + 16);
+    context.globalAlpha = 1;
+    const middle = box.x + box.w / 2;
+    const y = box.y + box.h / 2;
+    context.textAlign = "center";
+    context.fillStyle = css("mark");
+    context.font = "bold 17px system-ui, sans-serif";
+    context.fillText(`provisional: ${Math.round(100 * (this.arrived ?? 0))} % read`, middle, y - 10);
+    context.fillStyle = css("ink");
+    context.font = "12px system-ui, sans-serif";
+    context.fillText("The order of the methods can change", middle, y + 14);
+    context.fillText("until all layers are read.", middle, y + 31);
+  }
+
+  // ofText says which prompts the numbers come from.
+  ofText() {
+    const { prompts } = this.about.captures[state.c];
+    return state.all && prompts.length > 1 ? `mean over ${prompts.length} prompts` : `prompt ${prompts[state.p].id}`;
   }
 
   capacities() {
@@ -265,6 +305,7 @@ export class MethodSweep {
       parts.push(heading("Left out"), ...leftOut.map(([method, reason]) => paragraph(`${method}: ${reason}`)));
     }
     this.side.replaceChildren(...parts);
+    this.side.classList.remove("stale");
   }
 
   press() {
@@ -272,22 +313,33 @@ export class MethodSweep {
   }
 
   csv() {
+    if (!this.done) {
+      throw new Error("not all layers are read yet: export again in a moment");
+    }
     return csvText([columns, ...this.rows.map(row => columns.map(name => row[name] ?? "NaN"))]);
   }
 }
 
 const chosenMeasure = () => (state.y === "hit_rate" ? "hit_rate" : "mass");
 
-function titleText(measure, window) {
-  const pooling = state.mk > 1 ? " " + state.pooling : "";
+// settingsText says what the numbers of a window rest on.
+function settingsText(measure, window) {
+  const pooling = state.mk > 1 ? ` (${state.pooling})` : "";
   const theta = measure === "hit_rate" ? `, weight > ${state.theta}` : "";
-  return `${names[measure]} by method and capacity; window ${window}, kernel ${state.mk}${pooling}${theta}`;
+  const group = { head: "each query head by its own votes" }[state.group] ?? `kv heads by the ${state.group} of votes`;
+  return `window ${window}, kernel ${state.mk}${pooling}, ${group}${theta}`;
 }
 
-// tell writes a row into the status line.
-function tell(row) {
+// tell writes a row beside the pointer and into the status line.
+function tell(row, event) {
   const interval = row.mass_low === null ? "" : ` (${format(row.mass_low)} to ${format(row.mass_high)})`;
   const prompts = `${row.prompts} prompt${row.prompts === 1 ? "" : "s"}`;
+  const lines = [
+    ["kept mass", format(row.mass), interval.replace(" to ", "–")],
+    ["hit rate", format(row.hit_rate), ""],
+    ["prompts", String(row.prompts), ""],
+  ];
+  showTip(event, `${row.method}, capacity ${row.capacity}`, lines, "Click to see what it keeps of a head.");
   status(
     `${row.method}, capacity ${row.capacity}: kept mass ${format(row.mass)}${interval}, ` +
       `hit rate ${format(row.hit_rate)}, over ${prompts}`,

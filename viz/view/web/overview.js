@@ -1,16 +1,20 @@
 // The overview: layers by heads, colored by a measure. Answers come layer by layer; a
 // click opens the head.
 import { amount, rgb } from "./color.js";
-import { cell, css, element, heading, headerCell, locate, numberCell, numberHeader, paragraph, status } from "./dom.js";
+import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
 import { drawGrid, Grid } from "./grid.js";
-import { measures, settings } from "./measures.js";
-import { colorBar, frame, prepareCanvas } from "./plot.js";
+import { isFew, measures, pooled, settings, settingsText, sinks } from "./measures.js";
+import { colorBar, frame, isNarrow, plotOf, prepareCanvas } from "./plot.js";
 import { set, state, wholeMap } from "./state.js";
 import { csvText, format } from "./text.js";
+import { followPointer, showTip } from "./tip.js";
 
 const quarters = [0, 0.25, 0.5, 0.75, 1];
 
 const rangeText = range => (range ? ` ${format(range[0], 2)}–${format(range[1], 2)}` : "");
+
+// rate writes a rate of some significant positions, in parentheses if they are too few.
+const rate = (value, significant) => (isFew(significant) && value !== null ? `(${format(value)})` : format(value));
 
 export class Overview {
   constructor(stage, side, about) {
@@ -22,33 +26,39 @@ export class Overview {
       "aria-label": "layers by heads; arrow keys move, Enter opens the head",
     });
     stage.append(this.canvas);
-    const cellAt = event => {
-      const { x, y } = locate(this.canvas, event);
-      return this.find?.(x, y);
-    };
-    this.canvas.addEventListener("pointermove", event => {
-      const hit = cellAt(event);
-      this.canvas.style.cursor = hit ? "pointer" : "default";
-      if (hit) {
-        this.tell(hit);
-      }
-    });
-    this.canvas.addEventListener("click", event => {
-      const hit = cellAt(event);
-      if (hit) {
-        this.open(hit);
-      }
+    followPointer(this.canvas, {
+      find: (x, y) => this.find?.(x, y),
+      show: (hit, event) => {
+        this.hover = hit;
+        this.drawCanvas();
+        if (hit) {
+          this.tell(hit, event);
+        }
+      },
+      open: hit => this.open(hit),
     });
   }
 
-  // tell writes all measures of a head into the status line.
-  tell([layer, head]) {
+  // tell writes all measures of a head into the status line and, for an event of the
+  // pointer, beside it, with the counts that they rest on.
+  tell([layer, head], event) {
     const estimate = this.grid.isDraft(layer) ? "≈ " : "";
-    const values = Object.keys(measures).map(measure => {
-      const value = format(this.grid.value(layer, head, measure));
-      return `${measures[measure].name} ${value}${rangeText(this.grid.interval(layer, head, measure))}`;
+    const names = Object.keys(measures);
+    const rows = names.map(measure => {
+      const counts = this.grid.counts(layer, head, measure);
+      const few = this.grid.isFew(layer, head, measure) ? ": too few" : "";
+      return [
+        measures[measure].name,
+        format(this.grid.value(layer, head, measure)),
+        rangeText(this.grid.interval(layer, head, measure)).trim(),
+        counts ? `n = ${counts.significant}${few}` : "",
+      ];
     });
-    status(`layer ${layer}, head ${this.grid.heads[head]}: ${estimate}${values.join(", ")}`);
+    const title = `layer ${layer}, head ${this.grid.heads[head]}`;
+    status(`${title}: ${estimate}${rows.map(cells => cells.filter(text => text).join(" ")).join(", ")}`);
+    if (event) {
+      showTip(event, estimate + title, rows, "n: significant positions. Click to see the map of this head.");
+    }
   }
 
   open([layer, head]) {
@@ -64,8 +74,10 @@ export class Overview {
     }
     this.key = key;
     this.canvas.dataset.ready = "no";
-    const grid = new Grid(this.about.captures[state.c], state.c, prompt).after(this.grid);
+    const grid = new Grid(this.about.captures[state.c], state.c, prompt, { both: true }).after(this.grid);
     this.grid = grid;
+    this.total = null;
+    this.isSummed = false;
     const alive = () => this.grid === grid;
     status("reading layers …");
     try {
@@ -79,6 +91,12 @@ export class Overview {
       if (!alive()) {
         return;
       }
+      const totals = await pooled(state.c, prompt, [grid.window()]);
+      if (!alive()) {
+        return;
+      }
+      this.total = totals.get(grid.window()) ?? null;
+      this.isSummed = true;
       this.draw();
       status(`${grid.capture.model.id}, ${this.promptText()}`);
     } catch (error) {
@@ -97,13 +115,14 @@ export class Overview {
     return `prompt ${info.id}: ${info.prompt_tokens} prompt and ${info.reply_tokens} reply tokens`;
   }
 
-  // ranked lists [layer, head, value] of all heads, the highest first.
+  // ranked lists [layer, head, value] of all heads, the highest first, without those
+  // whose value rests on too little.
   ranked() {
     const list = [];
     for (const layer of this.grid.layers) {
       this.grid.heads.forEach((_, head) => {
         const value = this.grid.value(layer, head);
-        if (value !== null) {
+        if (value !== null && !this.grid.isFew(layer, head)) {
           list.push([layer, head, value]);
         }
       });
@@ -115,13 +134,17 @@ export class Overview {
     if (!this.grid) {
       return;
     }
-    const { context, width, height } = prepareCanvas(this.canvas, this.stage);
-    this.paint(context, width, height);
+    this.drawCanvas();
     this.panel();
     const { dataset } = this.canvas;
-    dataset.ready = this.grid.done ? "yes" : "no";
+    dataset.ready = this.grid.done && this.isSummed ? "yes" : "no";
     dataset.layers = this.grid.answers.size;
     dataset.whole = this.grid.complete.size;
+  }
+
+  drawCanvas() {
+    const { context, width, height } = prepareCanvas(this.canvas, this.stage);
+    this.paint(context, width, height);
   }
 
   // paint draws the view on a canvas or an SVG.
@@ -135,10 +158,14 @@ export class Overview {
     }
     context.fillStyle = css("bg");
     context.fillRect(0, 0, width, height);
+    const x = isNarrow(width) ? 0 : 14;
     this.find = drawGrid(
       context,
-      { x: 14, y: 12, w: width - 150, h: height - 30 },
+      { x, y: 12, w: width - (isNarrow(width) ? 80 : 150), h: height - 30, titleWidth: width - x - 50 },
       {
+        settings: settingsText(this.grid.window()),
+        isFew: (layer, head) => this.grid.isFew(layer, head),
+        hover: this.hover,
         layers: this.grid.layers,
         heads: this.grid.heads,
         value: (layer, head) => this.grid.value(layer, head),
@@ -149,9 +176,11 @@ export class Overview {
         isDraft: layer => this.grid.isDraft(layer),
       },
     );
-    const bar = { x: Math.min(width - 70, this.find.right + 26), y: 56, w: 14, h: Math.min(260, height - 100) };
+    const y = this.find.top;
+    const right = this.find.right + (isNarrow(width) ? 10 : 26);
+    const bar = { x: Math.min(width - 50, right), y, w: 14, h: Math.min(260, height - y - 40) };
     const marks = quarters.map(share => [format(share * top, 2), share]);
-    colorBar(context, bar, marks, measure.name);
+    colorBar(context, bar, marks, "");
   }
 
   // ofText says which prompts the values come from, and whether they are estimates.
@@ -176,15 +205,20 @@ export class Overview {
     const list = this.ranked();
     const { layers, heads } = this.grid;
     const top = this.grid.top();
-    const box = { x: 58, y: 44, w: width - 58 - 120, h: height - 44 - 50 };
+    const settings = settingsText(this.grid.window());
+    const { lines, box } = plotOf(context, { width, height, title, settings, entries: 0, legendWidth: 120 });
+    if (isNarrow(width)) {
+      box.w -= 56; // for the color bar
+    }
     const step = box.w / Math.max(1, list.length);
     const x = place => box.x + (place + 0.5) * step;
     const y = value => box.y + (1 - value / top) * box.h;
     const values = quarters.map(share => share * top);
-    frame(context, { width, height, box, title, values, y, name: value => format(value, 2) });
+    frame(context, { width, height, box, lines, values, y, name: value => format(value, 2) });
     const hasIntervals = list.some(([layer, head]) => this.grid.interval(layer, head));
-    const bars = hasIntervals ? "; bars: 95 % bootstrap intervals over prompts" : "";
-    context.fillText(`${list.length} heads, highest first${bars}`, box.x + box.w / 2, box.y + box.h + 30);
+    const bars = hasIntervals ? "; bars: 95 % intervals" : "";
+    const counted = measures[state.m]?.counted ? `, n at least ${state.min}` : "";
+    context.fillText(`${list.length} heads${counted}, highest first${bars}`, box.x + box.w / 2, box.y + box.h + 30);
     const radius = Math.max(1.5, Math.min(4, step / 2.4));
     const layerShare = layer => (layers.length > 1 ? layers.indexOf(layer) / (layers.length - 1) : 0);
     const circle = (place, value, size) => {
@@ -206,6 +240,11 @@ export class Overview {
       context.fillStyle = color;
       circle(place, value, radius);
       context.fill();
+      if (this.hover?.[0] === layer && this.hover[1] === head) {
+        context.strokeStyle = css("ink");
+        circle(place, value, radius + 2);
+        context.stroke();
+      }
       if (layer === state.layer && heads[head] === state.head) {
         context.strokeStyle = css("mark");
         context.lineWidth = 2;
@@ -214,7 +253,7 @@ export class Overview {
         context.lineWidth = 1;
       }
     });
-    const bar = { x: box.x + box.w + 34, y: 64, w: 12, h: Math.min(220, box.h - 40) };
+    const bar = { x: box.x + box.w + (isNarrow(width) ? 12 : 34), y: box.y + 20, w: 12, h: Math.min(220, box.h - 40) };
     const marks = [
       [layers[0], 0],
       [layers.at(-1), 0.9],
@@ -231,24 +270,85 @@ export class Overview {
     const list = this.ranked();
     const measure = measures[state.m] || measures.hit_rate;
     const estimate = this.grid.estimate();
-    const mean = list.length ? list.reduce((sum, [, , value]) => sum + value, 0) / list.length : NaN;
-    const undefinedText =
-      state.m === "retrieval" ? "no token of the reply occurs in the prompt" : "no weight was above θ";
-    const intervals = this.hasIntervals() ? " Intervals are bootstrapped over prompts." : "";
+    const soFar = this.grid.isRead ? "" : ` of ${this.grid.complete.size} layers of ${this.grid.layers.length}`;
     this.side.replaceChildren(
       heading(measure.name),
       paragraph(measure.about),
+      ...this.summary(list, measure),
       ...(estimate
         ? [paragraph(estimate + ", with votes of at most as many window rows. The other rows are being read.")]
         : []),
-      paragraph(
-        `Mean over ${list.length} heads: ${format(mean)}. Gray cells are undefined: ${undefinedText}.${intervals}`,
-      ),
-      heading("Highest"),
+      heading("Highest" + soFar),
       this.table(list.slice(0, 8)),
-      heading("Lowest"),
+      heading("Lowest" + soFar),
       this.table(list.slice(-8).reverse()),
+      ...this.cellKinds(measure).map(paragraph),
     );
+  }
+
+  // summary is about all layers and heads together: hit rates are pooled, with those
+  // without the first positions beside them, and other measures are averaged.
+  summary(list, measure) {
+    if (!measure.counted) {
+      const mean = list.length ? list.reduce((sum, [, , value]) => sum + value, 0) / list.length : NaN;
+      return [paragraph(`Mean over ${list.length} heads: ${format(mean)}.`)];
+    }
+    if (!this.total) {
+      return [paragraph(this.isSummed ? "There is no reply, so there are no hit rates." : "Reading all layers …")];
+    }
+    const { without_first: without } = this.total;
+    const row = (name, rates) =>
+      element(
+        "tr",
+        {},
+        cell(name),
+        numberCell(rate(rates.hit_rate, rates.significant)),
+        numberCell(rates.ci_low === null ? "–" : rangeText([rates.ci_low, rates.ci_high]).trim()),
+        numberCell(rates.significant.toLocaleString("en")),
+      );
+    const header = [headerCell(""), numberHeader("hit rate"), numberHeader("95 %"), numberHeader("n")];
+    const first = state.skip ? `without the first ${state.skip}` : "all positions";
+    return [
+      heading("All layers and heads"),
+      element(
+        "table",
+        { "data-table": "total" },
+        element("tr", {}, ...header),
+        row(first, this.total),
+        ...(without ? [row(`without the first ${sinks}`, without)] : []),
+      ),
+      paragraph(
+        "Pooled over the significant positions of a prompt (n), then averaged over prompts, as the command hitrate does.",
+      ),
+    ];
+  }
+
+  // cellKinds explains the cells that have no color.
+  cellKinds(measure) {
+    let few = 0;
+    let empty = 0;
+    for (const layer of this.grid.answers.keys()) {
+      this.grid.heads.forEach((_, head) => {
+        const missing = this.grid.value(layer, head) === null;
+        empty += missing ? 1 : 0;
+        few += !missing && this.grid.isFew(layer, head) ? 1 : 0;
+      });
+    }
+    const list = [];
+    if (measure.counted && few) {
+      list.push(
+        `${few} heads are hatched and not ranked: their rate rests on fewer than ${state.min} significant positions ` +
+          "(min. n), too few for a conclusion.",
+      );
+    }
+    if (empty) {
+      const why = state.m === "retrieval" ? "no token of the reply occurs in the prompt" : "no weight was above θ";
+      list.push(`${empty} heads are gray: ${why}.`);
+    }
+    if (this.hasIntervals()) {
+      list.push("Intervals are bootstrapped over prompts.");
+    }
+    return list;
   }
 
   hasIntervals() {
@@ -257,9 +357,16 @@ export class Overview {
 
   table(list) {
     const wide = this.hasIntervals();
+    const { counted } = measures[state.m] || measures.hit_rate;
     const header = [headerCell("layer"), headerCell("head"), numberHeader("value")];
     if (wide) {
       header.push(numberHeader("95 %"));
+    }
+    if (counted) {
+      header.push(numberHeader("n"));
+    }
+    if (state.m === "hit_rate" && this.grid.without) {
+      header.push(numberHeader(`w/o first ${sinks}`));
     }
     const rows = list.map(([layer, head, value]) => {
       const open = () => this.open([layer, head]);
@@ -271,6 +378,13 @@ export class Overview {
       const cells = [cell(String(layer)), cell(String(this.grid.heads[head])), numberCell(format(value))];
       if (wide) {
         cells.push(numberCell(rangeText(this.grid.interval(layer, head)) || "–"));
+      }
+      if (counted) {
+        cells.push(numberCell(String(this.grid.counts(layer, head).significant)));
+      }
+      if (state.m === "hit_rate" && this.grid.without) {
+        const counts = this.grid.counts(layer, head, "without_first");
+        cells.push(numberCell(rate(this.grid.value(layer, head, "without_first"), counts?.significant)));
       }
       return element("tr", { class: "pick", tabIndex: 0, onclick: open, onkeydown }, ...cells);
     });
@@ -305,14 +419,14 @@ export class Overview {
       throw new Error("not all rows are read yet: export again in a moment");
     }
     const names = Object.keys(measures);
-    const rows = [["layer", "head", ...names.flatMap(name => [name, name + "_low", name + "_high"])]];
+    const rows = [["layer", "head", ...names.flatMap(name => [name, name + "_low", name + "_high"]), "significant"]];
     for (const layer of this.grid.layers) {
       this.grid.heads.forEach((id, head) => {
         const values = names.flatMap(name => [
           this.grid.value(layer, head, name) ?? "NaN",
           ...(this.grid.interval(layer, head, name) ?? ["NaN", "NaN"]),
         ]);
-        rows.push([layer, id, ...values]);
+        rows.push([layer, id, ...values, this.grid.counts(layer, head, "hit_rate").significant]);
       });
     }
     return csvText(rows);

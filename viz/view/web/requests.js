@@ -22,7 +22,10 @@ export function api(path, params = {}, binary = false) {
 }
 
 async function request(url, binary) {
-  const response = await fetch(url);
+  const response = await fetch(url).catch(error => {
+    dispatchEvent(new Event("requestfailed")); // gone.js finds out whether the server is there
+    throw new Error(`the viewer does not answer: ${error.message}`);
+  });
   if (!response.ok) {
     const { error } = await response.json().catch(() => ({}));
     throw new Error(error || response.status + " " + response.statusText);

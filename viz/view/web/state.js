@@ -4,7 +4,7 @@
 // The names and their order are those in the address, and must not change: exported
 // pictures hold addresses.
 const defaults = {
-  v: "overview", // view: overview, head, text, sweep or compare
+  v: "overview", // view: overview, head, text, sweep (over windows), methods or compare
   c: 0, // capture, an index
   p: 0, // prompt, an index
   layer: -1, // id
@@ -32,6 +32,7 @@ const defaults = {
   cap: 320, // capacity, window included
   method: "", // selection that is marked; empty for none
   group: "head", // how the votes of a kv head's query heads are merged
+  min: 30, // significant positions that a hit rate needs; the server names the default
 
   // What is in sight of a map, and pinned.
   k0: 0, // first key in sight
@@ -44,13 +45,18 @@ const defaults = {
   // The other views.
   all: 1, // sweep: all prompts
   base: 1, // sweep: baselines
-  c2: 0, // comparison: capture B
-  p2: 0, // comparison: prompt B
+  c2: -1, // comparison: capture B; -1 for one that differs from A
+  p2: -1, // comparison: prompt B; -1 for one that differs from A
   shade: "vote", // text: shaded by vote, row or readers
-  sw: "window", // sweep: over window or method
-  y: "mass", // sweep over methods: mass or hit_rate
+  sw: "window", // of earlier versions: sweep over window or method
+  y: "mass", // methods: mass or hit_rate
   theme: "", // dark or light; empty for the system's theme
 };
+
+// setDefault sets a value that the address need not name.
+export function setDefault(name, value) {
+  defaults[name] = value;
+}
 
 // wholeMap is the change of state that shows the whole map, with nothing pinned.
 export const wholeMap = { k0: 0, k1: 0, r0: 0, r1: 0, row: -1, key: -1 };
@@ -59,9 +65,15 @@ export const state = { ...defaults };
 
 // kernelName names the part of the state that is the pooling kernel of what is shown.
 export function kernelName() {
-  const ofMethods = state.v === "methods" || (state.v === "sweep" && state.sw === "method");
   const ofMarked = (state.v === "head" || state.v === "text") && state.method !== "";
-  return ofMethods || ofMarked ? "mk" : "k";
+  return state.v === "methods" || ofMarked ? "mk" : "k";
+}
+
+// shading is what the text is shaded by now, in a map of some rows and keys: what was
+// chosen, or the vote if no row or key is marked for it.
+export function shading({ rows, keys }) {
+  const canShade = { row: state.row >= 0 && state.row < rows, readers: state.key >= 0 && state.key < keys };
+  return canShade[state.shade] ? state.shade : "vote";
 }
 
 const listeners = [];
@@ -91,6 +103,10 @@ export function readAddress() {
       state[name] = text;
     }
   }
+  if (state.v === "sweep" && state.sw === "method") {
+    state.v = "methods"; // as earlier versions named it
+  }
+  state.sw = defaults.sw;
 }
 
 // set changes the state, writes it to the address and tells the listeners. A quiet

@@ -1,13 +1,14 @@
 // The sweep over windows: the hit rate by layer for several windows, with what keeping
 // positions without a vote reaches.
 import { amount, rgb } from "./color.js";
-import { cell, css, element, heading, headerCell, locate, numberCell, numberHeader, paragraph, status } from "./dom.js";
-import { longestWindow, needsNoReading, settings } from "./measures.js";
-import { frame, legend, prepareCanvas } from "./plot.js";
+import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
+import { isFew, longestWindow, needsNoReading, pooled, settings, settingsText, sinks } from "./measures.js";
+import { frame, legend, plotOf, prepareCanvas } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { set, state } from "./state.js";
-import { csvText, format, percent } from "./text.js";
+import { csvText, format } from "./text.js";
 import { paced } from "./timing.js";
+import { followPointer, showTip } from "./tip.js";
 
 const baselines = {
   chance: "chance",
@@ -23,6 +24,7 @@ const drawnBaselines = [
   ["sinks_recent", [10, 3, 2, 3]],
   ["mass", [1, 2]],
 ];
+const hitRates = ["recent", "sinks_recent"]; // baselines that are shares of significant positions
 const columns = [
   "window",
   "significant",
@@ -61,34 +63,47 @@ export class Sweep {
     this.rows = new Map(); // by layer: rows by window
     this.canvas = element("canvas", { tabIndex: 0, "aria-label": "hit rate by layer" });
     stage.append(this.canvas);
-    this.canvas.addEventListener("pointermove", event => {
-      const layer = this.layerAt?.(locate(this.canvas, event).x);
-      if (layer !== undefined) {
-        this.hover = layer;
+    followPointer(this.canvas, {
+      find: (x, y) => this.layerAt?.(x, y),
+      show: (hit, event) => {
+        this.hover = hit?.layer;
         this.draw();
-        this.tell(layer);
-      }
-    });
-    this.canvas.addEventListener("pointerleave", () => {
-      this.hover = undefined;
-      this.draw();
-    });
-    this.canvas.addEventListener("click", () => {
-      if (this.hover !== undefined) {
-        set({ v: "head", layer: this.hover }, false);
-      }
+        if (hit) {
+          this.tell(hit.layer, event);
+        }
+      },
+      open: ({ layer }) => set({ v: "head", layer }, false),
     });
   }
 
-  // tell writes the rates of a layer under the chosen window into the status line.
-  tell(layer) {
-    const row = this.row(layer, Math.min(state.w, this.longest));
-    if (!row) {
+  // tell writes the rates of a layer beside the pointer, and those of the chosen window
+  // into the status line.
+  tell(layer, event) {
+    const main = this.row(layer, this.main());
+    if (!main) {
       return;
     }
-    const rates = Object.entries(baselines).map(([key, name]) => `${name} ${format(row[key])}`);
-    const interval = `${format(row.ci_low)} to ${format(row.ci_high)} over ${row.prompts} prompts`;
-    status(`layer ${layer}, window ${row.window}: hit rate ${format(row.hit_rate)} (${interval}), ${rates.join(", ")}`);
+    const line = (name, row) => [
+      name,
+      format(row.hit_rate),
+      row.ci_low === null ? "" : `${format(row.ci_low)}–${format(row.ci_high)}`,
+      `n = ${row.significant}${isFew(row.significant) ? ": too few" : ""}`,
+    ];
+    const rows = this.rows.get(layer).map(row => line("window " + row.window, row));
+    const without = this.without?.get(layer);
+    if (without) {
+      rows.push(line(`window ${main.window} without the first ${sinks}`, without));
+    }
+    const others = Object.entries(baselines).map(([key, name]) => [name, format(main[key]), "", ""]);
+    const prompts = `${main.prompts} prompt${main.prompts === 1 ? "" : "s"}`;
+    showTip(event, `layer ${layer}, ${prompts}`, [...rows, ...others], "Click to see the maps of this layer.");
+    const said = [line(`window ${main.window}: hit rate`, main), ...others];
+    status(`layer ${layer}, ${said.map(cells => cells.filter(text => text).join(" ")).join(", ")}`);
+  }
+
+  // main is the window that is chosen, or the longest one that there is.
+  main() {
+    return Math.min(state.w, this.longest ?? state.w);
   }
 
   row(layer, window) {
@@ -129,6 +144,15 @@ export class Sweep {
       }
       this.rows = rows;
       this.read = of;
+      const [totals, without] = await Promise.all([
+        pooled(query.c, query.p, windows),
+        this.loadWithout(query),
+      ]);
+      if (!alive()) {
+        return;
+      }
+      this.totals = totals;
+      this.without = without;
       this.done = true;
       this.draw();
       this.panel();
@@ -141,11 +165,22 @@ export class Sweep {
     }
   }
 
+  // loadWithout requests the rates of the chosen window without the first positions, by
+  // layer; null if positions are left out anyway.
+  async loadWithout(query) {
+    if (state.skip) {
+      return null;
+    }
+    const layers = this.layers().join();
+    const answers = await api("sweep", { ...query, skip: sinks, layers, window: this.main() });
+    return new Map(answers.map(({ layer, rows }) => [layer, rows[0]]));
+  }
+
   // load requests the rows of all layers. If nothing has to be read, it asks for all
   // layers together, the chosen window first; otherwise layer by layer.
   async load(query, windows, old, ready, alive) {
     const layers = this.layers();
-    const main = Math.min(state.w, this.longest);
+    const main = this.main();
     const rest = windows.filter(window => window !== main);
     const steps = ready
       ? [
@@ -197,15 +232,26 @@ export class Sweep {
   // paint draws the view on a canvas or an SVG.
   paint(context, width, height) {
     const layers = this.layers();
-    const box = { x: 58, y: 44, w: width - 58 - 170, h: height - 44 - 46 };
+    const main = this.main();
+    const entries = this.lines(main);
+    const settings = settingsText();
+    const { lines, box, place } = plotOf(context, {
+      width,
+      height,
+      title: `hit rate by layer; ${this.ofText()}`,
+      settings,
+      entries: entries.length,
+      legendWidth: 190,
+    });
     const last = layers.length - 1;
     const x = layer => box.x + (last > 0 ? layers.indexOf(layer) / last : 0.5) * box.w;
     const y = value => box.y + (1 - value) * box.h;
-    this.layerAt = pointX => {
+    this.layerAt = (pointX, pointY) => {
       const index = Math.round(((pointX - box.x) / box.w) * last);
-      return layers[Math.max(0, Math.min(last, index))];
+      const isInside = pointX > box.x - 12 && pointX < box.x + box.w + 12 && pointY > box.y && pointY < box.y + box.h;
+      return isInside ? { layer: layers[Math.max(0, Math.min(last, index))] } : null;
     };
-    frame(context, { width, height, box, title: titleText(), values: [0, 0.2, 0.4, 0.6, 0.8, 1], y });
+    frame(context, { width, height, box, lines, values: [0, 0.2, 0.4, 0.6, 0.8, 1], y });
     const every = Math.ceil(layers.length / Math.max(1, box.w / 28));
     layers.forEach((layer, i) => {
       if (i % every === 0) {
@@ -213,12 +259,11 @@ export class Sweep {
       }
     });
     context.fillText("layer", box.x + box.w / 2, box.y + box.h + 34);
-    const main = Math.min(state.w, this.longest ?? state.w);
     this.paintInterval(context, layers, main, x, y);
-    const lines = this.lines(main);
-    for (const { value, style } of lines) {
-      paintLine(context, layers, value, style, x, y);
+    for (const { row, value, style } of entries) {
+      paintLine(context, layers, layer => (row && isFew(row(layer)?.significant) ? null : value(layer)), style, x, y);
     }
+    this.paintFew(context, layers, entries, x, y);
     if (this.hover !== undefined && layers.includes(this.hover)) {
       context.strokeStyle = css("soft");
       context.lineWidth = 1;
@@ -227,14 +272,37 @@ export class Sweep {
       context.lineTo(x(this.hover), box.y + box.h);
       context.stroke();
     }
-    lines
-      .reverse()
-      .forEach(({ name, style }, i) => legend(context, box.x + box.w + 18, box.y + 8 + i * 20, name, style));
+    entries.reverse().forEach(({ name, style }, i) => legend(context, ...place(i), name, style));
+  }
+
+  // paintFew draws a hollow circle for each rate that rests on too few positions.
+  paintFew(context, layers, entries, x, y) {
+    for (const { row, value, style } of entries.filter(entry => entry.row)) {
+      for (const layer of layers) {
+        const rate = value(layer) ?? null;
+        if (rate !== null && isFew(row(layer).significant)) {
+          context.strokeStyle = style.color;
+          context.lineWidth = 1;
+          context.beginPath();
+          context.arc(x(layer), y(rate), 3.5, 0, 2 * Math.PI);
+          context.stroke();
+        }
+      }
+    }
+  }
+
+  // ofText says which prompts the rates come from.
+  ofText() {
+    const { prompts } = this.about.captures[state.c];
+    return state.all && prompts.length > 1 ? `mean over ${prompts.length} prompts` : `prompt ${prompts[state.p].id}`;
   }
 
   // paintInterval draws the interval of a window over all layers.
   paintInterval(context, layers, window, x, y) {
-    const known = layers.filter(layer => (this.row(layer, window)?.ci_low ?? null) !== null);
+    const known = layers.filter(layer => {
+      const row = this.row(layer, window);
+      return (row?.ci_low ?? null) !== null && !isFew(row.significant);
+    });
     if (known.length < 2) {
       return;
     }
@@ -257,36 +325,58 @@ export class Sweep {
     context.globalAlpha = 1;
   }
 
-  // lines lists the lines to draw: name, value of a layer, style.
+  // lines lists the lines to draw: name, value of a layer, style and, for hit rates, the
+  // row of a layer.
   lines(main) {
     const list = [];
     if (state.base) {
       for (const [key, dash] of drawnBaselines) {
         const style = { color: css("soft"), width: 1.2, dash };
-        list.push({ name: baselines[key], value: layer => this.row(layer, main)?.[key], style });
+        const row = hitRates.includes(key) ? layer => this.row(layer, main) : null;
+        list.push({ name: baselines[key], value: layer => this.row(layer, main)?.[key], style, row });
       }
+    }
+    if (this.without) {
+      const row = layer => this.without.get(layer);
+      const style = { color: css("mark"), width: 1.6, dash: [5, 3] };
+      list.push({ name: `${main} w/o the first ${sinks}`, value: layer => row(layer)?.hit_rate, style, row });
     }
     const windows = this.windows();
     windows.forEach((window, i) => {
       const chosen = window === main;
       const shade = 0.08 + (0.78 * i) / Math.max(1, windows.length - 1);
       const style = { color: chosen ? css("mark") : rgb(amount(shade)), width: chosen ? 2.6 : 1.5, dash: [] };
-      list.push({ name: "window " + window, value: layer => this.row(layer, window)?.hit_rate, style });
+      const row = layer => this.row(layer, window);
+      list.push({ name: "window " + window, value: layer => row(layer)?.hit_rate, style, row });
     });
     return list;
   }
 
   // panel writes the side panel.
   panel() {
-    const header = ["hit rate", "sinks + rec.", "overlap", "mass"].map(numberHeader);
-    const rows = this.windows().map(window => {
-      const rates = ["hit_rate", "sinks_recent", "overlap", "mass"].map(key => format(this.mean(window, key)));
-      const attributes = { class: "pick" + (window === state.w ? " on" : ""), onclick: () => set({ w: window }) };
-      return element("tr", attributes, cell(String(window)), ...rates.map(numberCell));
+    const names = ["hit rate", ...(state.skip ? [] : [`w/o first ${sinks}`]), "n", "sinks + rec.", "mass"];
+    const rows = [...this.totals.values()].map(row => {
+      const values = [rate(row), ...(state.skip ? [] : [rate(row.without_first)]), String(row.significant)];
+      values.push(format(row.sinks_recent), format(row.mass));
+      const attributes = { class: "pick" + (row.window === state.w ? " on" : ""), onclick: () => set({ w: row.window }) };
+      return element("tr", attributes, cell(String(row.window)), ...values.map(numberCell));
     });
+    const few = this.layers().filter(layer => isFew(this.row(layer, this.main())?.significant));
     this.side.replaceChildren(
-      heading("Mean over layers"),
-      element("table", {}, element("tr", {}, headerCell("window"), ...header), ...rows),
+      heading("All layers and heads"),
+      element("table", {}, element("tr", {}, headerCell("window"), ...names.map(numberHeader)), ...rows),
+      paragraph(
+        "Pooled over the significant positions of a prompt, then averaged over prompts, as the command hitrate does; " +
+          "n is their number over all prompts.",
+      ),
+      ...(few.length
+        ? [
+            paragraph(
+              `Hollow circles: fewer than ${state.min} significant positions (min. n), too few for a conclusion; with ` +
+                `window ${this.main()}, ${few.length === 1 ? "layer" : "layers"} ${few.join(", ")}.`,
+            ),
+          ]
+        : []),
       heading("How to read it"),
       paragraph(
         "The hit rate is the share of the positions a reply token attends to (weight above θ) that the window's " +
@@ -296,16 +386,10 @@ export class Sweep {
           "positions (kept mass).",
       ),
       paragraph(
-        "Skip the first positions to see the rates without sinks. The band is the 95 % bootstrap interval over " +
-          "prompts.",
+        `The dashed red line is the hit rate without the first ${sinks} positions, which attract attention in any ` +
+          "prompt. The band is the 95 % bootstrap interval over prompts.",
       ),
     );
-  }
-
-  // mean averages a rate over the layers that have it; null if none has.
-  mean(window, key) {
-    const values = [...this.rows.keys()].map(layer => this.row(layer, window)?.[key] ?? null).filter(v => v !== null);
-    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
   }
 
   press() {
@@ -326,39 +410,34 @@ function merged(fresh, old) {
   return [...fresh, ...rest].sort(byWindow);
 }
 
-function titleText() {
-  const kept = state.by === "capacity" ? `capacity ${state.cap}` : `top ${percent(state.top)} of the prefix`;
-  const skip = state.skip ? `, first ${state.skip} skipped` : "";
-  const pooling = state.k > 1 ? `, ${state.pooling} ${state.k}` : "";
-  return `hit rate by layer; ${kept}, weight > ${state.theta}${skip}${pooling}`;
-}
+// rate writes the hit rate of a row, in parentheses if it rests on too few positions.
+const rate = row => (row && isFew(row.significant) ? `(${format(row.hit_rate)})` : format(row?.hit_rate));
 
-// paintLine draws a value over the layers that have it: a line, or a circle for a
-// single layer.
+// paintLine draws a value over the layers that have it: lines, and circles for layers
+// without a neighbor.
 function paintLine(context, layers, value, { color, width, dash }, x, y) {
+  const points = layers.map(layer => value(layer) ?? null);
+  const at = i => [x(layers[i]), y(points[i])];
+  const has = i => (points[i] ?? null) !== null;
   context.strokeStyle = color;
   context.lineWidth = width;
   context.setLineDash(dash);
   context.beginPath();
-  let drawing = false;
-  for (const layer of layers) {
-    const v = value(layer) ?? null;
-    if (v === null) {
-      drawing = false;
-      continue;
+  layers.forEach((_, i) => {
+    if (has(i) && has(i - 1)) {
+      context.lineTo(...at(i));
+    } else if (has(i)) {
+      context.moveTo(...at(i));
     }
-    if (drawing) {
-      context.lineTo(x(layer), y(v));
-    } else {
-      context.moveTo(x(layer), y(v));
-    }
-    drawing = true;
-  }
-  if (layers.length === 1 && drawing) {
-    context.setLineDash([]);
-    context.beginPath();
-    context.arc(x(layers[0]), y(value(layers[0])), 2 + width, 0, 2 * Math.PI);
-  }
+  });
   context.stroke();
   context.setLineDash([]);
+  context.fillStyle = color;
+  for (const i of layers.keys()) {
+    if (has(i) && !has(i - 1) && !has(i + 1)) {
+      context.beginPath();
+      context.arc(...at(i), 1.5 + width, 0, 2 * Math.PI);
+      context.fill();
+    }
+  }
 }

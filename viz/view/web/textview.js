@@ -4,7 +4,7 @@ import { amount, ink, rgb } from "./color.js";
 import { cell, css, element, heading, isDark, numberCell, paragraph, pickRow, status } from "./dom.js";
 import { keptMask, requestSelection } from "./kept.js";
 import { api, tokens } from "./requests.js";
-import { set, state } from "./state.js";
+import { set, shading, state } from "./state.js";
 import { csvText, format, visible } from "./text.js";
 
 const chunkTokens = 512; // shaded together; a chunk that is out of sight costs nothing
@@ -99,12 +99,11 @@ export class TextView {
     const { c, p, layer, head } = state;
     const { info } = this;
     const place = { c, p, layer, head };
-    const hasRow = state.row >= 0 && state.row < info.rows;
-    const hasKey = state.key >= 0 && state.key < info.keys;
+    const mode = shading({ rows: info.rows, keys: info.keys });
     const [[vote, kept], row, column] = await Promise.all([
       requestSelection(place, this.window()),
-      hasRow ? api("row", { ...place, row: state.row }) : null,
-      hasKey ? api("column", { ...place, key: state.key }) : null,
+      mode === "row" ? api("row", { ...place, row: state.row }) : null,
+      mode === "readers" ? api("column", { ...place, key: state.key }) : null,
     ]);
     if (!alive()) {
       return;
@@ -113,7 +112,7 @@ export class TextView {
     this.row = row;
     this.column = column;
     this.mask = kept && keptMask(kept);
-    this.mode = (state.shade === "row" && !row) || (state.shade === "readers" && !column) ? "vote" : state.shade;
+    this.mode = mode;
     this.values = new Float32Array(info.keys).fill(-1); // -1: has no value
     if (this.mode === "vote") {
       this.values.set(vote);
