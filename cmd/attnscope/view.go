@@ -17,7 +17,7 @@ import (
 func viewCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "view",
-		Usage:     "show dumps of any length in the browser: heads, text, sweeps, comparisons",
+		Usage:     "show dumps of any length in the browser: heads, text, windows, methods, comparisons",
 		ArgsUsage: "RUN.attn...",
 		Description: "View prints the address of a page that only this machine can open, and serves it until you interrupt\n" +
 			"it with Ctrl-C. The browser is given a private file that leads to the address, because the address of a\n" +

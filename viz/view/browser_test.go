@@ -85,8 +85,8 @@ func TestPageInABrowser(t *testing.T) {
 	b := openTab(t)
 	v := evilDump(t)
 	for _, c := range []struct{ name, hash, want string }{
-		{"overview", "v=overview", `<tr class="pick"`},
-		{"overview by value", "v=overview&m=distance&sort=value&theme=dark", `<tr class="pick"`},
+		{"overview", "v=overview&min=0", `<tr class="pick"`},
+		{"overview by value", "v=overview&m=distance&sort=value&theme=dark&min=0", `<tr class="pick"`},
 		{"all heads ranked, mean over prompts", "v=overview&mean=1&sort=rank&m=retrieval", `<tr class="pick"`},
 		{"methods", "v=sweep&sw=method&w=8", "oracle"},
 		{"head", "v=head&head=1&row=18&key=3&method=snapkv&w=8&cap=16&scale=quantile", "attends to"},
@@ -96,7 +96,7 @@ func TestPageInABrowser(t *testing.T) {
 		{"text of a word", "v=text&head=0&key=3&shade=readers", "gets attention from"},
 		{"windows", "v=sweep&w=8&theta=0.01&skip=4", "as the command hitrate does"},
 		{"compare", "v=compare&head=1", "nothing differs"},
-		{"numbers out of range", "v=nothing&c=9&p=-3&layer=99&head=77&w=1e9&k=4&k0=-5&k1=NaN&row=1e9", `<tr class="pick"`},
+		{"numbers out of range", "v=nothing&c=9&p=-3&layer=99&head=77&w=1e9&k=4&k0=-5&k1=NaN&row=1e9&min=0", `<tr class="pick"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b.T, b.console = t, ""

@@ -264,8 +264,8 @@ func TestNarrowPage(t *testing.T) {
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": false})
 	for _, view := range []string{"overview", "head", "text", "sweep", "methods", "compare"} {
 		b.visit(v, "v="+view+"&w=8")
-		if got := b.eval("return document.documentElement.scrollWidth"); got != "390" {
-			t.Errorf("%s is %s pixels wide", view, got)
+		if got := b.eval("return document.documentElement.scrollWidth <= innerWidth && innerWidth === 390"); got != "true" {
+			t.Errorf("%s is wider than 390 pixels", view)
 		}
 		if got := b.eval(`return document.querySelector(".stage, .text").clientHeight >= 400`); got != "true" {
 			t.Errorf("%s has no room", view)

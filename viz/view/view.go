@@ -25,7 +25,8 @@
 //
 // Where to look: api.go lists the requests, and each has a file with its parameters and
 // its answer. The page is in web: main.js lists the views, and each has a file; the
-// measures of heads are in measures.js, the settings in controls.js and state.js.
+// measures of heads are in measures.js, the settings in controls.js and state.js, and what
+// the pointer shows in tip.js.
 package view
 
 import (

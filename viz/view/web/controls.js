@@ -197,8 +197,8 @@ function shades(about) {
   const hasKey = state.key >= 0 && state.key < size.keys;
   return [
     ["vote", "the window's vote"],
-    ["row", hasRow ? `attention of token ${first + state.row}` : "attention of a token: click one in the reply", !hasRow],
-    ["readers", hasKey ? `attention to token ${state.key}` : "attention to a token: click one in the prompt", !hasKey],
+    ["row", hasRow ? `attention of token ${first + state.row}` : "attention of a token: click a reply token", !hasRow],
+    ["readers", hasKey ? `attention to token ${state.key}` : "attention to a token: click a prompt token", !hasKey],
   ];
 }
 

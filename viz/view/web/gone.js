@@ -44,7 +44,7 @@ function show(captures, check) {
         "Start it again in the folder of the dumps, and open the address that it prints:",
     ),
     element("pre", {}, origin(captures).command),
-    element("p", {}, "If the connection was only interrupted, the page goes on by itself as soon as the program answers."),
+    element("p", {}, "If only the connection was interrupted, the page goes on by itself as soon as it is back."),
     element("button", { onclick: check }, "try now"),
   );
   gone.hidden = false;

@@ -192,8 +192,8 @@ export class MethodSweep {
         free = x(capacity) + 18;
       }
     }
-    const axis = isNarrow(width) ? "capacity, window included" : "capacity: positions per head, window included (log scale)";
-    context.fillText(axis, box.x + box.w / 2, box.y + box.h + 36);
+    const axis = "capacity: positions per head, window included (log scale)";
+    context.fillText(isNarrow(width) ? "capacity, window included" : axis, box.x + box.w / 2, box.y + box.h + 36);
     const lines = styles.map(([method, style]) => ({ method, style, rows: this.rowsOf(method, measure) }));
     for (const line of lines) {
       this.paintLine(context, line, measure, x, y);

@@ -270,7 +270,8 @@ export class Overview {
     const list = this.ranked();
     const measure = measures[state.m] || measures.hit_rate;
     const estimate = this.grid.estimate();
-    const soFar = this.grid.isRead ? "" : ` of ${this.grid.complete.size} layers of ${this.grid.layers.length}`;
+    const shown = this.grid.answers.size;
+    const soFar = shown < this.grid.layers.length ? ` so far (${shown} of ${this.grid.layers.length} layers)` : "";
     this.side.replaceChildren(
       heading(measure.name),
       paragraph(measure.about),
@@ -318,7 +319,8 @@ export class Overview {
         ...(without ? [row(`without the first ${sinks}`, without)] : []),
       ),
       paragraph(
-        "Pooled over the significant positions of a prompt (n), then averaged over prompts, as the command hitrate does.",
+        "Pooled over the significant positions of a prompt (n), then averaged over prompts, as the command hitrate " +
+          "does.",
       ),
     ];
   }

@@ -358,7 +358,8 @@ export class Sweep {
     const rows = [...this.totals.values()].map(row => {
       const values = [rate(row), ...(state.skip ? [] : [rate(row.without_first)]), String(row.significant)];
       values.push(format(row.sinks_recent), format(row.mass));
-      const attributes = { class: "pick" + (row.window === state.w ? " on" : ""), onclick: () => set({ w: row.window }) };
+      const onclick = () => set({ w: row.window });
+      const attributes = { class: "pick" + (row.window === state.w ? " on" : ""), onclick };
       return element("tr", attributes, cell(String(row.window)), ...values.map(numberCell));
     });
     const few = this.layers().filter(layer => isFew(this.row(layer, this.main())?.significant));
@@ -372,8 +373,8 @@ export class Sweep {
       ...(few.length
         ? [
             paragraph(
-              `Hollow circles: fewer than ${state.min} significant positions (min. n), too few for a conclusion; with ` +
-                `window ${this.main()}, ${few.length === 1 ? "layer" : "layers"} ${few.join(", ")}.`,
+              `Hollow circles: fewer than ${state.min} significant positions (min. n), too few for a conclusion; ` +
+                `with window ${this.main()}, ${few.length === 1 ? "layer" : "layers"} ${few.join(", ")}.`,
             ),
           ]
         : []),
