@@ -110,9 +110,9 @@ function beginsWithFirstHead() {
 // settingsKey names the state on which the header and the settings depend. They are
 // filled again only if it changes: a slider must not be replaced while it is dragged.
 function settingsKey() {
-  const { v, c, p, c2, p2, layer, head, m, by, method, k, theme, shade, row, key, mean, all } = state;
+  const { v, c, p, c2, p2, layer, head, m, by, method, k, mk, theme, shade, row, key, mean, all } = state;
   const marked = v === "text" ? [shade, row, key] : [];
-  return [v, c, p, c2, p2, layer, head, m, by, method, k === 1, theme, mean, all, ...marked].join();
+  return [v, c, p, c2, p2, layer, head, m, by, method, k === 1, mk === 1, theme, mean, all, ...marked].join();
 }
 
 // render shows the state.
