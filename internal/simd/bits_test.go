@@ -76,7 +76,9 @@ var bitsOf = []struct {
 		MulPanelF16(Dense(c, rows, Width), Dense(exactInputs(rows*k, r), rows, k), b, false)
 		return c
 	}},
-	{"Dot", 0xdd8f68c85038289, 0xdd8f68c85038289, false, func(r *rand.Rand) any { return Dot(exactInputs(577, r), exactInputs(577, r)) }},
+	{"Dot", 0xdd8f68c85038289, 0xdd8f68c85038289, false, func(r *rand.Rand) any {
+		return Dot(exactInputs(577, r), exactInputs(577, r))
+	}},
 	{"ExpSum", 0xdc11556228ee91fe, 0, true, func(r *rand.Rand) any {
 		x := exactInputs(577, r)
 		return append(x, ExpSum(x, 2))
@@ -102,7 +104,9 @@ var bitsOf = []struct {
 		SiLUMul(x, exactInputs(576, r), exactInputs(576, r))
 		return x
 	}},
-	{"SumSquares", 0xca934b1c8f78f6b8, 0xafa0cdab053a0028, true, func(r *rand.Rand) any { return SumSquares(exactInputs(577, r)) }},
+	{"SumSquares", 0xca934b1c8f78f6b8, 0xafa0cdab053a0028, true, func(r *rand.Rand) any {
+		return SumSquares(exactInputs(577, r))
+	}},
 	{"MulScaled", 0xb2b4cb1d08eb6f15, 0xb2b4cb1d08eb6f15, false, func(r *rand.Rand) any {
 		x := make([]float32, 577)
 		MulScaled(x, exactInputs(577, r), exactInputs(577, r), 0.3)

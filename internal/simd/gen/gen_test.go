@@ -52,7 +52,8 @@ func TestWordsAreTheirInstructions(t *testing.T) {
 		t.Fatalf("found %d words, want more than 1000", len(words))
 	}
 	object := filepath.Join(t.TempDir(), "words.o")
-	cmd := exec.Command(clang, "--target=aarch64-linux-gnu", "-march=armv8.6-a", "-c", "-x", "assembler", "-o", object, "-")
+	cmd := exec.Command(clang, "--target=aarch64-linux-gnu", "-march=armv8.6-a",
+		"-c", "-x", "assembler", "-o", object, "-")
 	cmd.Stdin = strings.NewReader(source)
 	if message, err := cmd.CombinedOutput(); err != nil {
 		if bytes.Contains(message, []byte("unable to create target")) {
