@@ -230,7 +230,7 @@ func summariesOfViewer(t *testing.T, dump string) summaries {
 	windows := strings.Trim(strings.ReplaceAll(fmt.Sprint(summaryWindows), " ", ","), "[]")
 	out := summaries{}
 	for _, skip := range []int{0, 4} {
-		for layer, name := range map[int]string{0: "0", 1: "1", 2: "2"} {
+		for layer, name := range map[int]string{-1: "all", 0: "0", 1: "1", 2: "2"} {
 			var sweep struct {
 				Rows []struct {
 					Window  int
