@@ -33,6 +33,7 @@ func generateCommand() *cli.Command {
 				Usage: "decode up to `N` compressed caches of a prompt together, with the same numbers; auto: up to 8, as half of the available" +
 					" memory holds; above 1, decode_tok_s and peak_bytes of a single cache are unknown",
 			},
+			boolFlag("dry-run", "print what would be decoded and the memory that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
 			computeFlag, deviceFlag, threadsFlag, seedFlag("the method random and of the intervals"),
@@ -71,6 +72,13 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("dry-run") {
+		return dryGenerate(c, src, &cfg)
+	}
+	if err := loadSource(c, src); err != nil {
+		return err
+	}
+	cfg.Model = src.Model
 	bar := newBar(c.App.ErrWriter, "generate")
 	defer bar.close()
 	cfg.Progress = bar.capture
@@ -111,7 +119,7 @@ func checkGenerate(c *cli.Context) error {
 	return checkWord(c, "score", decode.Scores)
 }
 
-// decodeConfig reads the prompts and loads the model.
+// decodeConfig reads the prompts. It does not load the weights.
 func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Config, error) {
 	list, _, err := readPrompts(c, src.Tokenizer)
 	if err != nil {
@@ -133,10 +141,6 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	if c.String("batch") == "auto" {
 		cfg.Batch = autoCaches(c, src, &cfg)
 	}
-	if err := loadSource(c, src); err != nil {
-		return cfg, err
-	}
-	cfg.Model = src.Model
 	return cfg, nil
 }
 

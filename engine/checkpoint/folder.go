@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/filekind"
 )
 
 // The weights of a folder in the layout of the hub are in one file, or in several
@@ -109,6 +111,12 @@ func notModel(path string) error {
 		return fmt.Errorf("%s: want the folder of this file, which has config.json, too: %s", path, dir)
 	case slices.Contains(pickled, suffix):
 		return fmt.Errorf("%s: pickled weights are not read because a pickle is a program: convert them with "+toSafetensors, path, dir)
+	}
+	if f, err := os.Open(path); err == nil {
+		defer f.Close()
+		if kind := filekind.OfFile(f); kind != filekind.Unknown {
+			return fmt.Errorf("%s: is %s, want a folder with config.json and safetensors, or a .gguf file", path, kind)
+		}
 	}
 	return fmt.Errorf("%s: want a folder with config.json and safetensors, or a .gguf file", path)
 }
