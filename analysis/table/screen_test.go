@@ -177,10 +177,10 @@ func TestCheckPivotNeedsNoRows(t *testing.T) {
 	keys := []string{"layer", "window"}
 	for _, test := range []struct{ name, measure, want string }{
 		{"window", "rate", "<nil>"},
-		{"windw", "rate", `pivot "windw": want one of layer, window`},
-		{"rate", "rate", `pivot "rate": want one of layer, window`},
-		{"window", "rat", `measure "rat": want one of rate, hits`},
-		{"window", "layer", `measure "layer": want one of rate, hits`},
+		{"windw", "rate", `pivot "windw": want layer or window`},
+		{"rate", "rate", `pivot "rate": want layer or window`},
+		{"window", "rat", `measure "rat": want rate or hits`},
+		{"window", "layer", `measure "layer": want rate or hits`},
 	} {
 		if got := fmt.Sprint(x.CheckPivot(test.name, test.measure, keys)); got != test.want {
 			t.Errorf("%s, %s: %s, want %s", test.name, test.measure, got, test.want)
