@@ -34,19 +34,25 @@ type Architecture struct {
 	// Names maps the roles of tensors to the family's own names in hub checkpoints.
 	Names map[string]string
 
-	PartialRope bool        // partial_rotary_factor counts; other families ignore it
-	RestartRope bool        // keys are computed anew where the rotation of long sequences begins
-	LocalTheta  float64     // layers with a sliding window have their own rotation, of this base by default; 0: they do not
-	LocalBase   string      // the field that states this base; empty: none
-	Pairing     cpu.Pairing // how the rotation pairs channels, in hub checkpoints
-	GGUFPairing cpu.Pairing // the same, in GGUF files
-	Fused       bool        // q, k and v are one tensor; so are gate and up
-	FusedGate   bool        // only gate and up are one tensor
-	BareNorms   bool        // norms have no weights (OLMo)
-	PostNorms   bool        // the outputs of attention and feed-forward are normalized before they are added (Gemma 2)
-	NoPreNorms  bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
-	QKNorm      bool        // every head's query and key is normalized
-	WideQKNorm  bool        // queries and keys are normalized over all heads together (OLMo 2)
+	// RopeKeys lists the keys of the object that describes the rotation which the family
+	// reads or may ignore, besides those of all families.
+	RopeKeys []string
+
+	PartialRope bool // partial_rotary_factor counts; other families ignore it
+	RestartRope bool // keys are computed anew where the rotation of long sequences begins
+	// YarnMultiplier says that GGUF files have mscale_all_dim of yarn; mscale is 1 then.
+	YarnMultiplier bool
+	LocalTheta     float64     // layers with a sliding window have their own rotation, of this base by default; 0: they do not
+	LocalBase      string      // the field that states this base; empty: none
+	Pairing        cpu.Pairing // how the rotation pairs channels, in hub checkpoints
+	GGUFPairing    cpu.Pairing // the same, in GGUF files
+	Fused          bool        // q, k and v are one tensor; so are gate and up
+	FusedGate      bool        // only gate and up are one tensor
+	BareNorms      bool        // norms have no weights (OLMo)
+	PostNorms      bool        // the outputs of attention and feed-forward are normalized before they are added (Gemma 2)
+	NoPreNorms     bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
+	QKNorm         bool        // every head's query and key is normalized
+	WideQKNorm     bool        // queries and keys are normalized over all heads together (OLMo 2)
 
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
@@ -59,6 +65,7 @@ type Architecture struct {
 var Architectures = []Architecture{
 	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
+	ministral3, qwen25vl, qwen3vl, cwm,
 }
 
 // supported joins the names that pick returns for the architectures.

@@ -109,8 +109,19 @@ func (r *Recorder) watchCard(p *cuda.Pass, start, recordFrom int) {
 	}
 }
 
+// noCard returns what a model needs that cards do not support, or an empty string.
+func (c *Config) noCard() string {
+	if c.QueryGrowth != 0 {
+		return "a model whose queries grow with their position"
+	}
+	return ""
+}
+
 // loadOnCard reads the weights as they are in the file and brings them to a card.
 func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) error {
+	if what := m.config.noCard(); what != "" {
+		return &cuda.UnsupportedError{What: what}
+	}
 	var err error
 	if m.weights, err = loadWeights(ck, &m.config, nil, cpu.F32); err != nil {
 		return err

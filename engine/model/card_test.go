@@ -76,6 +76,10 @@ func TestOwnModelsOnCard(t *testing.T) {
 			continue
 		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
+			if what := configAt(t, dir).noCard(); what != "" {
+				refusedByCard(t, dir, what)
+				return
+			}
 			weights := 1e-5
 			if filepath.Base(dir) == "gemma3_text" { // seven layers of 32 channels: a rounding of 1e-6 in the first doubles in each
 				weights = 1e-4
@@ -85,6 +89,38 @@ func TestOwnModelsOnCard(t *testing.T) {
 				checkFixture(t, openGolden(t, dir), loadOnCard(t, gguf, Options{}), weights)
 			}
 		})
+	}
+}
+
+// configAt reads the configuration of a model folder.
+func configAt(t testing.TB, dir string) *Config {
+	t.Helper()
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	c, err := ReadConfig(ck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// refusedByCard checks that a model that cards cannot run is refused by what it needs.
+func refusedByCard(t testing.TB, dir, what string) {
+	t.Helper()
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	m, err := Load(ck, Options{Device: "cuda"})
+	if err == nil {
+		m.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), what) {
+		t.Errorf("%v, want an error with %q", err, what)
 	}
 }
 

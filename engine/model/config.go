@@ -52,6 +52,11 @@ type Config struct {
 	NoRope    []bool // by layer: whether queries and keys are left unrotated (SmolLM3); nil: all are rotated
 	Learned   bool   // positions have embeddings, which are added to the token embeddings
 
+	// Queries at position p are multiplied by 1 + QueryGrowth ln(1 + floor(p/QueryFrom))
+	// after the rotation (Ministral 3).
+	QueryGrowth float64
+	QueryFrom   int
+
 	Experts     int    // of a mixture; 0: all layers are dense
 	TopExperts  int    // experts that each token goes through
 	NormExperts bool   // the weights of these experts are scaled to a sum of 1

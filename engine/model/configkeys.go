@@ -209,8 +209,12 @@ func checkGeneration(ck *checkpoint.Checkpoint, ignore *ignorer) ([]int32, error
 // under text_config, is causal, and how they tie the decoder's output projection.
 var wrappers = map[string]tieRule{
 	"aya_vision": {byDefault: true}, "gemma3": {byDefault: true}, "got_ocr2": {byDefault: true}, "internvl": {byDefault: true}, "mistral3": {byDefault: true},
-	"llava": {inner: true}, "llava_onevision": {inner: true}, "llava_next": {}, "llava_next_video": {}, "video_llava": {}, "vipllava": {},
+	"qwen2_5_vl": {inner: true}, "qwen3_vl": {}, "llava": {inner: true}, "llava_onevision": {inner: true}, "llava_next": {}, "llava_next_video": {}, "video_llava": {}, "vipllava": {},
 }
+
+// flat lists the wrappers whose configurations may have the fields of the decoder, whose
+// model_type ends in _text, beside those of the whole model.
+var flat = map[string]bool{"qwen2_5_vl": true}
 
 // A tieRule says whether the output projection of a wrapped decoder is the embedding
 // matrix if the wrapper's tie_word_embeddings is missing, and whether that of
@@ -223,7 +227,11 @@ func decoderConfig(source string, values map[string]any) (*fields, error) {
 	f := &fields{source: source, values: values, asked: map[string]bool{}}
 	text, ok := values["text_config"].(map[string]any)
 	if !ok {
-		return f, nil
+		if flat[f.text("model_type", "")] {
+			f.values = maps.Clone(values)
+			f.values["model_type"] = values["model_type"].(string) + "_text"
+		}
+		return f, f.err
 	}
 	outer := f.text("model_type", "")
 	rule, known := wrappers[outer]

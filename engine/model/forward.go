@@ -145,6 +145,11 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 		copy(k[i*nk:(i+1)*nk], row[nq:])
 		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
 		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, t, i)
+		if t.query != nil {
+			for j := range nq {
+				q[i*nq+j] *= t.query[i]
+			}
+		}
 		s.rotate(k[i*nk:(i+1)*nk], w.kNorm, t, i)
 	})
 	return q, k, v

@@ -42,6 +42,23 @@ var arcee = Architecture{
 	},
 }
 
+// cwm is llama with a sliding window in three of every four layers.
+var cwm = Architecture{
+	Name: "cwm", About: "Code World Model",
+	Defaults: map[string]any{
+		"vocab_size": 128256, "hidden_size": 6144, "intermediate_size": 21504, "num_hidden_layers": 64, "num_attention_heads": 48,
+		"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "sliding_window": 8192,
+		"bos_token_id": 128000, "eos_token_id": []any{128001, 128008, 128009}, "rope_theta": 1e6,
+		"rope_parameters": map[string]any{
+			"rope_type": "llama3", "rope_theta": 1e6, "factor": 16.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+		},
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.slidingWindow(f, func(l int) bool { return l%4 != 0 })
+		return nil
+	},
+}
+
 // seedoss is llama with biases, and with a head size that does not follow from the
 // hidden size.
 var seedoss = Architecture{

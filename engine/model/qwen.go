@@ -30,6 +30,49 @@ func qwenWindows(c *Config, f *fields) error {
 	return nil
 }
 
+// mropeKeys are the fields of a rotation by time, height and width. For text the three
+// are equal, and the rotation is that of the position.
+var mropeKeys = []string{"mrope_section", "mrope_interleaved"}
+
+// visionTokens are the tokens that stand for images, in configurations in which the
+// decoder's fields are not apart from those of the whole model.
+var visionTokens = anyValue("vision_config", "vision_start_token_id", "vision_end_token_id", "vision_token_id", "image_token_id", "video_token_id")
+
+// qwen25vl is the decoder of Qwen2.5-VL, which is qwen2.
+var qwen25vl = Architecture{
+	Name: "qwen2_5_vl_text", GGUF: "qwen2vl", About: "Qwen2.5-VL (text)", RopeKeys: mropeKeys, Ignored: visionTokens,
+	Defaults: map[string]any{
+		"vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80, "num_attention_heads": 64,
+		"num_key_value_heads": 8, "max_position_embeddings": 32768, "sliding_window": 4096, "max_window_layers": 80, "rms_norm_eps": 1e-5,
+		"rope_theta": 1e6, "bos_token_id": 151643, "eos_token_id": 151645,
+	},
+	Adjust: func(c *Config, f *fields) error {
+		leaveImages(f)
+		return qwenWindows(c, f)
+	},
+}
+
+// qwen3vl is the decoder of Qwen3-VL, which is qwen3.
+var qwen3vl = Architecture{
+	Name: "qwen3_vl_text", GGUF: "qwen3vl", About: "Qwen3-VL (text)", RopeKeys: mropeKeys, QKNorm: true,
+	Defaults: map[string]any{
+		"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 128000, "rope_theta": 5e5,
+	},
+	Adjust: func(_ *Config, f *fields) error {
+		leaveImages(f)
+		return nil
+	},
+}
+
+// leaveImages marks the keys of GGUF files that concern images as read.
+func leaveImages(f *fields) {
+	if f.gguf() {
+		f.get("rope.dimension_sections")
+		f.get("n_deepstack_layers")
+	}
+}
+
 // qwenExperts has the names of tensors of a mixture.
 var qwenExperts = map[string]string{
 	"router":      "model.layers.%d.mlp.gate",

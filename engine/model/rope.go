@@ -73,18 +73,10 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 	if f.gguf() {
 		return ggufRope(c, f), nil
 	}
-	p := f.object("rope_parameters")
-	old := f.object("rope_scaling")
 	if c.arch.LocalTheta > 0 {
-		return readTwoRopes(c, f, p, old)
+		return readTwoRopes(c, f, f.object("rope_parameters"), f.object("rope_scaling"))
 	}
-	if old != nil && len(old.values) > 0 {
-		p = old
-		p.needRopeType()
-	}
-	if p == nil {
-		p = &fields{source: f.source, values: map[string]any{}}
-	}
+	p := f.rotation()
 	full := p.object(fullLayer)
 	sliding := p.object(slidingLayer)
 	if full == nil && sliding == nil {
@@ -97,6 +89,20 @@ func readRopes(c *Config, f *fields) (Rope, *Rope) {
 		return r, nil
 	}
 	return r, readLocalRope(c, f, sliding)
+}
+
+// rotation returns the object that describes the rotation: rope_scaling if it is there,
+// else rope_parameters, else an empty one.
+func (f *fields) rotation() *fields {
+	p := f.object("rope_parameters")
+	if old := f.object("rope_scaling"); old != nil && len(old.values) > 0 {
+		p = old
+		p.needRopeType()
+	}
+	if p == nil {
+		p = &fields{source: f.source, values: map[string]any{}}
+	}
+	return p
 }
 
 // readTwoRopes reads the rotations of a family whose layers with a sliding window have
@@ -188,6 +194,9 @@ func readRope(c *Config, f, p *fields) Rope {
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
 	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
 	r.Kind = p.text("rope_type", p.text("type", "default"))
+	if r.Kind == "mrope" && slices.Contains(c.arch.RopeKeys, "mrope_section") {
+		r.Kind = "default"
+	}
 	if c.arch.RestartRope && r.Kind == "yarn" {
 		r.Kind = "longrope" // transformers renames it in Phi-3
 	}
@@ -211,14 +220,15 @@ func readRope(c *Config, f, p *fields) Rope {
 	}
 	r.InvFreq = plainFreq(r.Theta, r.Dim)
 	r.adjust(c, f, p)
-	p.checkRope()
+	p.checkRope(c.arch.RopeKeys)
 	return r
 }
 
-// checkRope keeps an error that names the first field of a rotation that is not known.
-func (f *fields) checkRope() {
+// checkRope keeps an error that names the first field of a rotation that is not known:
+// own lists those that the family reads or may ignore.
+func (f *fields) checkRope(own []string) {
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
-		if f.err == nil && f.values[key] != nil && !slices.Contains(ropeIgnored, key) {
+		if f.err == nil && f.values[key] != nil && !slices.Contains(ropeIgnored, key) && !slices.Contains(own, key) {
 			f.err = fmt.Errorf("%s: %s is %s, which is not understood and may change the rotation", f.source, key, jsonText(f.values[key]))
 		}
 	}
@@ -254,6 +264,10 @@ func ggufRope(c *Config, f *fields) Rope {
 			"factor": factor, "original_max_position_embeddings": "rope.scaling.original_context_length",
 			"attention_factor": "rope.scaling.yarn_attn_factor", "beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow",
 		}}
+		if c.arch.YarnMultiplier {
+			p.keys["mscale_all_dim"] = "rope.scaling.yarn_log_multiplier"
+			p.defaults = map[string]any{"mscale": 1.0}
+		}
 		r.yarn(p, p.number("original_max_position_embeddings", float64(c.MaxPositions)))
 		f.take(p)
 		if ext := f.number("rope.scaling.yarn_ext_factor", 1); ext != 1 {
@@ -483,6 +497,7 @@ func (r *Rope) longrope(c *Config, p *fields, original float64) {
 type turns struct {
 	cos, sin []float32
 	half     int
+	query    []float32 // factors of the queries, [n]; nil: 1
 }
 
 // add appends the turns of later positions.
@@ -490,12 +505,13 @@ func (t *turns) add(more turns) {
 	t.cos = append(t.cos, more.cos...)
 	t.sin = append(t.sin, more.sin...)
 	t.half = more.half
+	t.query = append(t.query, more.query...)
 }
 
 // turns returns the turns of positions pos0 to pos0+n-1.
 func (r *Rope) turns(pos0, n int) turns {
 	cos, sin := r.tables(pos0, n)
-	return turns{cos, sin, len(r.InvFreq)}
+	return turns{cos: cos, sin: sin, half: len(r.InvFreq)}
 }
 
 // tables returns the cosines and sines of positions pos0 to pos0+n-1, each
@@ -540,10 +556,25 @@ type rotations struct{ global, local turns }
 // tokens.
 func (c *Config) rotations(length, pos0, n int) rotations {
 	r := rotations{global: c.Rope.at(length).turns(pos0, n)}
+	r.global.query = c.queryFactors(pos0, n)
 	if c.LocalRope != nil {
 		r.local = c.LocalRope.turns(pos0, n)
 	}
 	return r
+}
+
+// queryFactors returns the factors of the queries at positions pos0 to pos0+n-1, or nil
+// if they are 1. They are rounded as in transformers.
+func (c *Config) queryFactors(pos0, n int) []float32 {
+	if c.QueryGrowth == 0 {
+		return nil
+	}
+	out := make([]float32, n)
+	for i := range out {
+		log := float32(math.Log1p(math.Floor(float64(pos0+i) / float64(c.QueryFrom))))
+		out[i] = 1 + float32(float32(c.QueryGrowth)*log)
+	}
+	return out
 }
 
 // of returns the turns of a layer.

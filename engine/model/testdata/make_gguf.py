@@ -8,7 +8,7 @@ import argparse, json, logging, os, sys
 from pathlib import Path
 
 KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
-        "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron"]
+        "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl"]
 
 p = argparse.ArgumentParser()
 p.add_argument("llama_cpp")
@@ -32,6 +32,8 @@ for name in a.names or KEPT:
         vocab = folder / "tokenizer.json"  # some families count it
         vocab.write_text(json.dumps({"model": {"vocab": {str(i): i for i in range(128)}}, "added_tokens": []}))
         m = cls(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf")
+        if hasattr(m, "impl"):  # the class of several families writes with another one
+            type(m.impl).set_vocab = lambda self: None
         m.hparams.setdefault("n_ctx", m.hparams.get("n_positions"))
         m.hparams.setdefault("rotary_pct", 1.0)
         m.write()

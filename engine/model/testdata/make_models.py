@@ -14,7 +14,7 @@ runs others too when ATTNSCOPE_TINY_MODELS names the folder that this script was
 import argparse, json, os, shutil, zlib
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 BASE = dict(hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2,
             vocab_size=128, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -126,12 +126,25 @@ MODELS = {
     "nemotron": dict(head_dim=8, partial_rotary_factor=0.5),
     "nemotron-biases": dict(head_dim=16, partial_rotary_factor=1.0, attention_bias=True, mlp_bias=True),
     "arcee": dict(head_dim=8, mlp_bias=True, rope_scaling=YARN),
+    "ministral3": dict(head_dim=8, rope_parameters=dict(YARN, rope_theta=10000.0, llama_4_scaling_beta=0.1, mscale=1.0, mscale_all_dim=1.0, original_max_position_embeddings=16)),
+    "ministral3-window": dict(head_dim=16, sliding_window=20, num_key_value_heads=1, tie_word_embeddings=True,
+                              rope_parameters=dict(YARN, rope_theta=1000.0, llama_4_scaling_beta=0.3, mscale=1.0, mscale_all_dim=0.5, original_max_position_embeddings=10)),
+    "ministral3-defaults": dict(head_dim=8, max_position_embeddings=262144),
+    "qwen2_5_vl": dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2])),
+    "qwen3_vl": dict(head_dim=16, attention_bias=True, rope_parameters=dict(rope_type="default", rope_theta=10000.0, mrope_section=[3, 3, 2], mrope_interleaved=True)),
+    "cwm": dict(num_hidden_layers=5, head_dim=16, sliding_window=16),
+    "cwm-types": dict(num_hidden_layers=3, head_dim=8, sliding_window=12, layer_types=[S, F, S], rope_parameters=dict(rope_type="default", rope_theta=10000.0)),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
-        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron"]
+        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm"]
 PROMPT, REPLY = 72, 8
+# The parts for images of models whose decoders are tested: as small as possible, and not used.
+VISION = {
+    "qwen2_5_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, window_size=8, fullatt_block_indexes=[0]),
+    "qwen3_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, num_position_embeddings=4, deepstack_visual_indexes=[]),
+}
 
 
 def respell(c, spelling, layer_types):
@@ -170,11 +183,16 @@ def make(name, folder):
     extra = values.pop("extra", {})  # fields of config.json as older versions wrote them
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
     base = {k: v for k, v in BASE.items() if kind != "gpt2" or k in ("vocab_size", "bos_token_id", "eos_token_id")}
-    config = AutoConfig.for_model(kind, **{**base, **values})
+    if kind in VISION:
+        config = AutoConfig.for_model(kind, text_config={**base, **values}, vision_config=VISION[kind], image_token_id=127, video_token_id=126,
+                                      vision_start_token_id=125, vision_end_token_id=124)
+    else:
+        config = AutoConfig.for_model(kind, **{**base, **values})
     config._attn_implementation = "eager"
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = (AutoModelForImageTextToText if kind in VISION else AutoModelForCausalLM).from_config(config, dtype=torch.float32).eval()
+    config = config.get_text_config()
     randomise(model, peak)
-    ids = torch.randint(3, BASE["vocab_size"], (1, PROMPT))
+    ids = torch.randint(3, BASE["vocab_size"] - 4, (1, PROMPT)) if kind in VISION else torch.randint(3, BASE["vocab_size"], (1, PROMPT))
     with torch.no_grad():
         run = model(ids, output_attentions=True, use_cache=True)
         logits, cache, picked, reply, rows = run.logits[0, -1], run.past_key_values, [], [], []
