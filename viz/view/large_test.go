@@ -228,7 +228,7 @@ func TestLargeCapture(t *testing.T) {
 	b.ready()
 	// the hit rate of a head, as the page says it and as the API does
 	b.press("ArrowRight", "ArrowDown")
-	said := regexp.MustCompile(`layer 1, head 1: hit rate ([\d.]+),`).FindStringSubmatch(b.status())
+	said := regexp.MustCompile(`layer 1, head 1: hit rate ([\d.]+) n = \d+,`).FindStringSubmatch(b.status())
 	var stats headsAnswerIn
 	v.json("api/stats?layer=1&window=32&theta=0.05&top=0.05", &stats)
 	if want := stats.Measures["hit_rate"][1]; said == nil || want == nil || math.Abs(number64(said[1])-*want) > 0.0051 {
