@@ -1,6 +1,6 @@
 // The drawing of the head view: votes along the top, what a method keeps below them, then
 // the map, with its axes and the lines under the pointer.
-import { pack, palette, scaleMarks, scales } from "./color.js";
+import { palette, scaleMarks, scales } from "./color.js";
 import { css, isDark } from "./dom.js";
 import { keptHeight, margin, sinkWidth, voteBottom, voteHeight } from "./headlayout.js";
 import { byPalette, picture } from "./headmap.js";
@@ -78,16 +78,25 @@ function receding(colors, dropped, columns) {
   const direction = isDark() ? recedingContrast : -recedingContrast;
   return (field, pixels) => {
     colors(field, pixels);
-    for (let i = 0; i < pixels.length; i++) {
-      const share = dropped[i % columns];
-      if (share > 0 && pixels[i]) {
-        const pixel = pixels[i];
-        const [red, green, blue] = [pixel & 255, (pixel >> 8) & 255, (pixel >> 16) & 255];
-        const gray = background + direction * (0.299 * red + 0.587 * green + 0.114 * blue);
-        pixels[i] = pack([red, green, blue].map(channel => Math.round(channel + share * (gray - channel))));
+    for (let i = 0; i < pixels.length; i += columns) {
+      for (let x = 0; x < columns; x++) {
+        if (dropped[x] > 0 && pixels[i + x]) {
+          pixels[i + x] = mixed(pixels[i + x], background, direction, dropped[x]);
+        }
       }
     }
   };
+}
+
+// mixed mixes a pixel with a gray, which lies in a direction from the background, by the
+// share of the gray. A map has a million pixels, so nothing is allocated.
+function mixed(pixel, background, direction, share) {
+  const red = pixel & 255;
+  const green = (pixel >> 8) & 255;
+  const blue = (pixel >> 16) & 255;
+  const gray = background + direction * (0.299 * red + 0.587 * green + 0.114 * blue);
+  const mix = channel => (channel + share * (gray - channel)) | 0;
+  return ((pixel & 0xff000000) | (mix(blue) << 16) | (mix(green) << 8) | mix(red)) >>> 0;
 }
 
 // paintVotes draws the vote on each key, and below it what the method keeps.
