@@ -75,7 +75,7 @@ func rowsPerTile(q Queries) int {
 func (a *Attention) Run(p *Pool, kv *KV, q Queries) {
 	defer runtime.KeepAlive(kv)
 	if q.Rows == 1 {
-		a.step(p, kv, q)
+		a.RunSteps(p, []Step{{KV: kv, Queries: q}})
 		return
 	}
 	var split []splitStore

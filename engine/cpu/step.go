@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"math"
+	"runtime"
+	"sync/atomic"
 
 	"github.com/attnscope/attnscope/internal/simd"
 )
@@ -10,6 +12,64 @@ import (
 // processes. It determines the order of sums, so it must not depend on the number of
 // threads.
 const stepSlots = 512
+
+// Step is the next row of a sequence, which attends to the sequence's own store.
+type Step struct {
+	KV      *KV
+	Queries Queries // of one row
+}
+
+// RunSteps computes the attention of the next row of each sequence, in one job for all
+// of them. Each output, and each tile that Visit receives, has the bits that Run would
+// give it.
+func (a *Attention) RunSteps(p *Pool, list []Step) {
+	defer runtime.KeepAlive(list)
+	steps := make([]step, len(list))
+	floats := 0
+	stores := 0
+	shown := false
+	for i := range list {
+		s := &steps[i]
+		*s = a.newStep(list[i])
+		floats += s.floats()
+		stores += len(s.kv.heads)
+		shown = shown || s.q.Visit != nil
+	}
+	buf := resize(&p.stepBuf, floats)
+	unfinished := make([]atomic.Int32, stores)
+	tasks := 0
+	for i := range steps {
+		s := &steps[i]
+		n := len(s.kv.heads)
+		s.use(buf[:s.floats()], unfinished[:n])
+		buf = buf[s.floats():]
+		unfinished = unfinished[n:]
+		tasks += s.tasks()
+	}
+	// The task that finishes a store joins its heads. If there are fewer stores than
+	// threads, and rows are shown, which takes time, heads are joined in a second job.
+	apart := shown && stores < p.threads
+	p.Run(tasks, func(task, worker int) {
+		i := 0
+		for ; task >= steps[i].tasks(); i++ {
+			task -= steps[i].tasks()
+		}
+		s := &steps[i]
+		store := task % len(s.kv.heads)
+		s.part(store, task/len(s.kv.heads))
+		if s.unfinished[store].Add(-1) > 0 || apart {
+			return
+		}
+		for h := store * s.group; h < (store+1)*s.group; h++ {
+			s.join(h, worker)
+		}
+	})
+	if apart {
+		p.Run(len(steps)*a.Heads, func(task, worker int) {
+			steps[task/a.Heads].join(task%a.Heads, worker)
+		})
+	}
+}
 
 // step is the attention of one query. Each store's slots are split into parts of
 // stepSlots. A task computes one part for all heads of a group, so that the cache is
@@ -25,40 +85,45 @@ type step struct {
 	scores []float32 // [Heads][stride], exponentials relative to their part's largest score
 	// partial holds, for each head and part, the weighted sum of the values [ValueDim],
 	// the largest score and the sum of the exponentials.
-	partial []float32
-	scaled  Mat // the query of each head, times Scale
+	partial    []float32
+	scaled     Mat            // the query of each head, times Scale
+	unfinished []atomic.Int32 // parts of each store that are not finished
 }
 
-// step computes the attention of a pass of one row.
-func (a *Attention) step(p *Pool, kv *KV, q Queries) {
-	if q.VisitFrom > 0 {
-		q.Visit = nil
+// newStep returns a step without buffers.
+func (a *Attention) newStep(of Step) step {
+	if of.Queries.VisitFrom > 0 {
+		of.Queries.Visit = nil
 	}
-	longest := kv.maxSlots()
-	s := step{
-		Attention: a, kv: kv, q: q,
-		group:  a.Heads / len(kv.heads),
+	longest := of.KV.maxSlots()
+	return step{
+		Attention: a, kv: of.KV, q: of.Queries,
+		group:  a.Heads / len(of.KV.heads),
 		parts:  (longest + stepSlots - 1) / stepSlots,
 		width:  a.ValueDim + 2,
 		stride: rowStride(longest),
 	}
+}
+
+// tasks returns the number of parts of all stores.
+func (s *step) tasks() int { return len(s.kv.heads) * s.parts }
+
+// floats returns the size of the buffer of a step.
+func (s *step) floats() int { return s.Heads * (s.stride + s.parts*s.width + s.KeyDim) }
+
+// use gives a step its buffers, and scales the query.
+func (s *step) use(buf []float32, unfinished []atomic.Int32) {
 	partial := s.parts * s.width // per head
-	buf := resize(&p.stepBuf, a.Heads*(s.stride+partial+a.KeyDim))
-	s.scores = buf[:a.Heads*s.stride]
-	s.partial = buf[a.Heads*s.stride:][:a.Heads*partial]
-	s.scaled = Dense(buf[a.Heads*(s.stride+partial):], a.Heads, a.KeyDim)
-	for i, v := range q.Q {
-		s.scaled.Data[i] = v * a.Scale
+	s.scores = buf[:s.Heads*s.stride]
+	s.partial = buf[s.Heads*s.stride:][:s.Heads*partial]
+	s.scaled = Dense(buf[s.Heads*(s.stride+partial):], s.Heads, s.KeyDim)
+	for i, v := range s.q.Q {
+		s.scaled.Data[i] = v * s.Scale
 	}
-	stores := len(kv.heads)
-	p.Run(stores*s.parts, func(task, _ int) { s.part(task%stores, task/stores) })
-	if q.Visit == nil {
-		for h := range a.Heads {
-			s.join(h, 0)
-		}
-		return
+	s.unfinished = unfinished
+	for i := range unfinished {
+		unfinished[i].Store(int32(s.parts))
 	}
-	p.Run(a.Heads, s.join)
 }
 
 // part computes one part of a store for the heads that read it.

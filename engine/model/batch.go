@@ -113,26 +113,35 @@ func (b *batch) rotations() rotations {
 	return all
 }
 
-// attend computes the attention of each sequence's query over its own cache.
+// attend computes the attention of each sequence's query over its own cache, of all
+// sequences together.
 func (b *batch) attend(l int, q, k, v []float32) {
 	c := b.config
 	nq, nk, nv, no := c.queryWidth(), c.keyWidth(), c.valueWidth(), c.outputWidth()
 	out := grow(&b.lead.buf.attn, len(b.list)*no)
 	b.lead.buf.attn = out
-	a := c.attention(l)
+	steps := make([]cpu.Step, len(b.list))
 	for i, s := range b.list {
-		qi, ki, vi := q[i*nq:(i+1)*nq], k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv]
-		s.kv[l].Append(nil, ki, vi, 1)
-		query := cpu.Queries{Q: qi, Out: out[i*no : (i+1)*no], Rows: 1, Pos0: b.pos[i]}
-		rec := b.passes[i].Recorder
-		if rec == nil || b.passes[i].RecordFrom > 0 {
-			a.Run(b.pool, s.kv[l], query)
-			continue
+		s.kv[l].Append(nil, k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv], 1)
+		query := cpu.Queries{Q: q[i*nq : (i+1)*nq], Out: out[i*no : (i+1)*no], Rows: 1, Pos0: b.pos[i]}
+		if rec := b.recorder(i); rec != nil {
+			query.Visit = rec.visit(l, 0)
 		}
-		query.Visit = rec.visit(l, 0)
-		a.Run(b.pool, s.kv[l], query)
-		if rec.States != nil {
-			rec.States(l, b.pos[i], 1, qi, ki, vi)
+		steps[i] = cpu.Step{KV: s.kv[l], Queries: query}
+	}
+	a := c.attention(l)
+	a.RunSteps(b.pool, steps)
+	for i := range b.list {
+		if rec := b.recorder(i); rec != nil && rec.States != nil {
+			rec.States(l, b.pos[i], 1, q[i*nq:(i+1)*nq], k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv])
 		}
 	}
+}
+
+// recorder returns the recorder of a sequence, or nil if nothing is recorded.
+func (b *batch) recorder(i int) *Recorder {
+	if b.passes[i].RecordFrom > 0 {
+		return nil
+	}
+	return b.passes[i].Recorder
 }

@@ -57,6 +57,9 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
 	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate
 	n.Work = chunk*4*int64(activations) + int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
+	if n.Batch > 1 { // scores of a row of each reply
+		n.Work += int64(n.Batch) * int64(m.Heads) * pos * 4
+	}
 	if simd.HasTiles() {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
 		// piece, and the keys and values of one layer.
