@@ -308,9 +308,9 @@ func (a *Advice) Table() *table.Table {
 	return t
 }
 
-// Short makes a table for readers of the rows that keep the bound and drop something, with
-// the measure in place of the evidence, and says the rest in a few sentences. By layer or
-// head, the table has all rows.
+// Short returns a table for readers, with the rows that stay within the bound and drop
+// something and with the measure in place of the evidence, and a few sentences about the
+// other rows. By layer or head, the table has all rows.
 func (a *Advice) Short() (*table.Table, []string) {
 	full := a.Table()
 	if a.Config.By != "" {
@@ -336,10 +336,10 @@ func (a *Advice) Short() (*table.Table, []string) {
 		notes = a.legend()
 	}
 	if len(everything) > 0 {
-		notes = append(notes, "Keep the bound only where they keep everything, which saves nothing: "+strings.Join(everything, ", ")+".")
+		notes = append(notes, "These methods stay within the bound only if they keep everything, which saves nothing: "+strings.Join(everything, ", ")+".")
 	}
 	if len(none) > 0 {
-		notes = append(notes, "Above the bound at every capacity that was tried: "+strings.Join(none, ", ")+".")
+		notes = append(notes, "These methods exceed the bound at every capacity that was tried: "+strings.Join(none, ", ")+".")
 	}
 	return t, notes
 }
@@ -353,9 +353,10 @@ func (a *Advice) legend() []string {
 	}
 	return []string{
 		settings + ".",
-		fmt.Sprintf("predicted: mean of the %s; a prompt has less than low, or more than high, with probability %.3g each.",
+		fmt.Sprintf("predicted: mean of the %s; for a single prompt, it is below low with probability %.3g, and above high with the same probability.",
 			c.Loss.words(), a.Config.Risk),
-		fmt.Sprintf("Predicted from %s, which has Spearman %.2f [%.2f, %.2f] with the loss of %s (%d points, %d prompts).",
+		fmt.Sprintf("The prediction uses %s, whose Spearman correlation with the loss is %.2f [%.2f, %.2f] in the calibration with %s "+
+			"(%d points, %d prompts).",
 			c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model, c.Points, c.Prompts),
 	}
 }
@@ -370,8 +371,8 @@ func (a *Advice) fewPrompts() []string {
 	if n == 0 || n >= soundPrompts {
 		return nil
 	}
-	return []string{fmt.Sprintf("The dump has few prompts (%d): that others like them keep the bound rests on the calibration's prompts, "+
-		"not on these. Record %d or more.", n, soundPrompts)}
+	return []string{fmt.Sprintf("The dump has only %d prompts, too few to show how much prompts differ: the share of prompts within the bound "+
+		"comes from the calibration alone. Record %d prompts or more.", n, soundPrompts)}
 }
 
 // evidence says what a prediction is based on.

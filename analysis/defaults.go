@@ -5,8 +5,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// DefaultWindow returns the observation window, in rows, that is used on the dumps if
-// none is asked for: the one of [snapkv.Default], or the number of prompt rows that every
+// DefaultWindow returns the observation window, in rows, that is used for the dumps if
+// none is asked for: that of [snapkv.Default], or the number of prompt rows that every
 // dump recorded, if that is less. In the second case, it also returns a warning of kind
 // FewerRows.
 func DefaultWindow(paths []string) (int, []Warning, error) {

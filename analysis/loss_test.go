@@ -183,13 +183,13 @@ func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
 	if full := a.Table(); len(full.Rows) != 4 || full.Column("evidence") < 0 {
 		t.Errorf("the table for programs has %d rows", len(full.Rows))
 	}
-	if text := a.Recommendation(); !strings.Contains(text, "few prompts (4)") {
+	if text := a.Recommendation(); !strings.Contains(text, "only 4 prompts") {
 		t.Errorf("recommendation of four prompts: %q", text)
 	}
 	for i := range a.Rows {
 		a.Rows[i].prompts = soundPrompts
 	}
-	if text := a.Recommendation(); strings.Contains(text, "few prompts") {
+	if text := a.Recommendation(); strings.Contains(text, "too few") {
 		t.Errorf("recommendation of %d prompts: %q", soundPrompts, text)
 	}
 }
@@ -201,8 +201,8 @@ func TestLargerCachesNamesWhatSavesNothing(t *testing.T) {
 	}
 	row := MethodRow{Method: "snapkv", Capacity: 64, Group: snapkv.GroupHead, CacheRatio: 1.5}
 	w := LargerCaches([]MethodRow{row, row, {Method: "h2o", Capacity: 32, Group: snapkv.GroupMean, CacheRatio: 2}})
-	want := "larger than the full cache: snapkv at capacity 64 (1.50 times), h2o at capacity 32 (2.00 times); " +
-		"every query head keeps its own positions there: --group mean selects by kv head"
+	want := "caches larger than the full cache: snapkv at capacity 64 (1.50 times), h2o at capacity 32 (2.00 times); " +
+		"with --group head, every query head keeps positions of its own; --group mean selects for each kv head"
 	if len(w) != 1 || w[0].String() != want {
 		t.Errorf("got %v, want %s", w, want)
 	}

@@ -18,13 +18,13 @@ func (a *Advice) Recommendation() string {
 	bound := fmt.Sprintf("%s for at least %.3g %% of prompts", a.atMost(), 100*(1-a.Config.Risk))
 	i := slices.IndexFunc(a.Rows, func(r AdviceRow) bool { return r.Capacity >= 0 && !r.KeepsAll })
 	if i < 0 {
-		return fmt.Sprintf("No method keeps %s at any capacity that was tried and drops anything: "+
+		return fmt.Sprintf("At the capacities that were tried, no method that drops anything achieves %s: "+
 			"keep everything, accept a larger loss or --risk, or calibrate with larger capacities (docs/ADVICE.md).", bound)
 	}
 	row := &a.Rows[i]
 	ratio := row.Bytes / row.FullBytes
 	if ratio >= 1 {
-		text := fmt.Sprintf("No method keeps %s with a smaller cache than the full cache. The smallest, %s, takes %s, "+
+		text := fmt.Sprintf("No method achieves %s with a cache smaller than the full cache. The smallest, %s, takes %s, "+
 			"%.2f times the full cache.", bound, a.describe(row), sizes.Text(int64(row.Bytes)), ratio)
 		if row.Group == snapkv.GroupHead {
 			text += " Selecting by kv head may save memory: --group mean."

@@ -32,7 +32,7 @@ const (
 	// NothingDropped says that a prompt of Tokens tokens is shorter than Capacity.
 	NothingDropped
 	// FewerRows says that a dump recorded fewer prompt rows than the default window has,
-	// so that Window is used.
+	// and that Window is used instead.
 	FewerRows
 	// LargerCache says that caches of some methods take more memory than the full cache;
 	// Reason names them.
@@ -80,10 +80,10 @@ func (w Warning) String() string {
 		return fmt.Sprintf("%s: prompt %q has %d tokens, fewer than capacity %d: nothing is dropped",
 			w.Path, w.Prompt, w.Tokens, w.Capacity)
 	case FewerRows:
-		return fmt.Sprintf("%s: the last %d prompt rows were recorded, fewer than the default window of %d: the window is %d",
+		return fmt.Sprintf("%s: only the last %d prompt rows were recorded, fewer than the default window of %d; the window is %d",
 			w.Path, w.Window, snapkv.Default.Window, w.Window)
 	case LargerCache:
-		return "larger than the full cache: " + w.Reason
+		return "caches larger than the full cache: " + w.Reason
 	}
 	return w.Reason
 }
@@ -112,7 +112,7 @@ func LargerCaches(rows []MethodRow) []Warning {
 	}
 	text := strings.Join(list, ", ")
 	if group {
-		text += "; every query head keeps its own positions there: --group mean selects by kv head"
+		text += "; with --group head, every query head keeps positions of its own; --group mean selects for each kv head"
 	}
 	return []Warning{{Kind: LargerCache, Reason: text}}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/attnscope/attnscope/internal/filekind"
 )
 
-// NotDumpError says that a file is not a dump: neither is its beginning one, nor has it any
+// NotDumpError says that a file is not a dump: it does not begin like one, and contains no
 // record.
 type NotDumpError struct {
 	Path string

@@ -6,8 +6,8 @@ import (
 	"github.com/attnscope/attnscope/internal/words"
 )
 
-// Default is what every table, figure and page selects with unless it is asked for
-// other settings. Window, kernel, pooling and group are those of init_snapkv in the
+// Default has the settings of every selection in tables, figures and pages, unless others
+// are asked for. Window, kernel, pooling and group are those of init_snapkv in the
 // authors' repository; the paper measures its hit rates with the same window (version
 // 1, section 3). docs/METHODS.md says why.
 var Default = Config{Window: 32, Capacity: 320, Kernel: 5, Pooling: AvgPool, Group: GroupHead}
@@ -22,7 +22,7 @@ type Preset struct {
 // Presets lists [Default] and the settings of papers and programs: both versions of
 // arXiv:2404.14469, the authors' repository, KVCache-Factory and NVIDIA's kvpress.
 var Presets = []Preset{
-	{"default", "reference, with fewer positions", Default},
+	{"default", "reference, with a smaller capacity", Default},
 	{
 		"reference", "authors' code, init_snapkv",
 		Config{Window: 32, Capacity: 2048, Kernel: 5, Pooling: AvgPool, Group: GroupHead},
@@ -32,7 +32,7 @@ var Presets = []Preset{
 		Config{Window: 64, Capacity: 320, Kernel: 5, Pooling: AvgPool, Group: GroupHead},
 	},
 	{"paper", "paper version 1, section 5: LongBench", longBench},
-	{"longbench", "the same", longBench},
+	{"longbench", "another name of paper", longBench},
 	{
 		"needle", "paper version 1: needle in a haystack",
 		Config{Window: 16, Capacity: 1024, Kernel: 5, Pooling: MaxPool, Group: GroupHead},
@@ -64,7 +64,7 @@ func PresetNames() []string {
 	return names
 }
 
-// FindPreset returns the settings of a preset. It is an error if there is none of that
+// FindPreset returns the settings of a preset, or an error if there is none with that
 // name.
 func FindPreset(name string) (Config, error) {
 	i := slices.IndexFunc(Presets, func(p Preset) bool { return p.Name == name })

@@ -33,8 +33,8 @@ func adviseCommand() *cli.Command {
 			"stderr the smallest cache for which at most --risk of the prompts lose more than the bound, and prints\n" +
 			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries all methods,\n" +
 			"selection by query head and by kv head, and capacities from 64 to 16384. It exits with 1 if no method\n" +
-			"keeps the bound.\n\n" +
-			"With --calibrate it determines instead which measure of a dump predicts the loss best for your\n" +
+			"stays within the bound.\n\n" +
+			"With --calibrate, it determines instead which measure of a dump predicts the loss best for your\n" +
 			"model. The losses come from attnscope generate on the same prompts, with the same method flags.\n\n" + presetHelp(),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
@@ -47,7 +47,7 @@ func adviseCommand() *cli.Command {
 			},
 			&cli.Float64Flag{
 				Name: "risk", Value: 0.05,
-				Usage: "accept that this `SHARE` of prompts loses more than the bound",
+				Usage: "accept that a `SHARE` of the prompts loses more than the bound",
 			},
 			&cli.StringFlag{
 				Name: "by", DefaultText: "one budget for all",
@@ -133,7 +133,7 @@ func runAdvise(c *cli.Context) error {
 		notef(c, "%s", text)
 	}
 	if !advice.Found() {
-		err := fmt.Errorf("no method keeps the predicted loss under the bound, %s", ask.Bound)
+		err := fmt.Errorf("no method keeps the predicted loss within the bound, %s", ask.Bound)
 		return hintf(err, "allow more with --loss, --agreement or --risk, or try other capacities with --capacity")
 	}
 	return nil

@@ -12,8 +12,8 @@ import (
 
 var batchFlag = &cli.StringFlag{
 	Name: "batch", Value: "auto",
-	Usage: "decode up to `N` replies together, which is faster and gives the same numbers; auto: up to 8, as many as half of the" +
-		" available memory holds, and 1 on a card",
+	Usage: "decode up to `N` replies together, which is faster and gives the same numbers; auto: as many as fit in half of the" +
+		" available memory, at most 8; on a card, 1",
 }
 
 // checkBatch checks the value of --batch.

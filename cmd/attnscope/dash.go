@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// checkDashes gives - its meaning before a verb runs: stdin for prompts, stdout for tables
-// and lines. Elsewhere it is refused, because it would be the name of a file.
+// checkDashes interprets - before a verb runs: it means stdin for prompts and stdout for
+// tables and lines. Elsewhere it is refused, because it would be taken for a file name.
 func checkDashes(c *cli.Context) error {
 	if c.Command.Hidden { // takes no files, and is not described
 		return nil
@@ -17,7 +17,7 @@ func checkDashes(c *cli.Context) error {
 	verb := describeVerbs([]*cli.Command{c.Command})[0]
 	if verb.Files && slices.Contains(c.Args().Slice(), "-") {
 		return hintf(usagef("%s: a dump cannot be read from stdin, because it is not read from front to back", verb.Name),
-			"name the file; a file called - is ./-")
+			"name the file; write ./- for a file called -")
 	}
 	for _, f := range verb.Flags {
 		name := strings.TrimLeft(f.Names[0], "-")
@@ -32,8 +32,8 @@ func checkDashes(c *cli.Context) error {
 			}
 			continue
 		}
-		return hintf(usagef("%s: %s - would be stdin or stdout, which it does not take", verb.Name, f.Names[0]),
-			"name a file or folder; one called - is ./-")
+		return hintf(usagef("%s: %s cannot be stdin or stdout (-)", verb.Name, f.Names[0]),
+			"name a file or a folder; write ./- for one called -")
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func TestDashes(t *testing.T) {
 		"capture -p - -o x.attn --status -": "--status", "info -m -": "--model", "generate -p x.jsonl --template -": "--template",
 	} {
 		code, _, errs := call(t, strings.Fields(args)...)
-		if code != exitUsage || !strings.Contains(errs, ": "+flag+" - would be stdin or stdout") {
+		if code != exitUsage || !strings.Contains(errs, ": "+flag+" cannot be stdin or stdout") {
 			t.Errorf("%s: exit %d: %s", args, code, errs)
 		}
 	}

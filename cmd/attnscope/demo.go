@@ -187,8 +187,8 @@ func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
 	extremes := fmt.Sprintf("Without the first %d positions, no layer has enough significant positions to compare layers.",
 		hitrate.Sinks)
 	if low, high, _ := analysis.Extremes(byLayer, analysis.MinSignificant); low != nil {
-		extremes = fmt.Sprintf("Without the first %d positions, the lowest hit rate is that of layer %d with %.3f (n = %d), the highest that\n"+
-			"of layer %d with %.3f (n = %d). Layers with fewer than %d significant positions are not compared.",
+		extremes = fmt.Sprintf("Without the first %d positions, layer %d has the lowest hit rate, %.3f (n = %d), and layer %d the highest,\n"+
+			"%.3f (n = %d). Layers with fewer than %d significant positions are not compared.",
 			hitrate.Sinks, low.Layer, low.HitRate, low.Significant, high.Layer, high.HitRate, high.Significant, analysis.MinSignificant)
 	}
 	var b bytes.Buffer

@@ -16,12 +16,12 @@ func hitrateCommand() *cli.Command {
 		Name:      "hitrate",
 		Usage:     "share of the positions a reply attends to that the observation window had voted for",
 		ArgsUsage: "RUN.attn...",
-		Description: "The last prompt tokens (the observation window) vote for the prefix positions they attend to. Of the\n" +
-			"positions that a reply token attends to with more than --theta, the hit rate is the share among\n" +
-			"those with most votes. The table also has the hit rates of simple rules (chance, recent,\n" +
-			"sinks_recent), the best possible one (oracle), the overlap of both sets and the kept share of the\n" +
-			"attention (mass). docs/MEASURES.md defines all columns.\n\n" +
-			"The ten worst heads: --by layer,head --sort without_first_4 --first 10",
+		Description: "The last prompt tokens (the observation window) vote for the prefix positions they attend to, and the\n" +
+			"positions with the most votes are kept. The hit rate is the share of kept positions among those to\n" +
+			"which a reply token gives a weight above --theta. The table also has the hit rates of simple rules\n" +
+			"(chance, recent, sinks_recent), the best possible one (oracle), the overlap of both sets and the\n" +
+			"kept share of the attention (mass). docs/MEASURES.md defines all columns.\n\n" +
+			"To list the ten worst heads: --by layer,head --sort without_first_4 --first 10",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntSliceFlag{Name: "window", DefaultText: fmt.Sprint(snapkv.Default.Window), Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
 			&cli.Float64SliceFlag{
@@ -57,8 +57,8 @@ func hitrateCommand() *cli.Command {
 			seedFlag("the bootstrap"),
 			minSignificantFlag,
 			&cli.StringFlag{
-				Name: "sort", DefaultText: "by the keys",
-				Usage: "sort the rows by `COLUMN`, the lowest first; rates of fewer than --min-significant positions come last",
+				Name: "sort", DefaultText: "the order of layers and heads",
+				Usage: "sort the rows by `COLUMN`, the lowest first; rates that rest on fewer than --min-significant positions come last",
 			},
 			&cli.IntFlag{Name: "first", DefaultText: "all", Usage: "print only the first `N` rows"},
 		}, pivotFlags("hit_rate"), tableFlags),

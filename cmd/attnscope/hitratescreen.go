@@ -110,7 +110,7 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	most := slices.MaxFunc(rows, func(x, y analysis.HitRateRow) int { return x.Prompts - y.Prompts }).Prompts
 	notes = append(notes, analysis.FewPromptsNote(most)...)
 	if skip := s.cfg.SkipFirst; skip > 0 {
-		notes = append(notes, fmt.Sprintf("sinks_recent: with --skip-first %d, its first %d positions are %d to %d, which are no sinks.",
+		notes = append(notes, fmt.Sprintf("sinks_recent: with --skip-first %d, its first %d positions are positions %d to %d, which are not sinks.",
 			skip, hitrate.Sinks, skip, skip+hitrate.Sinks-1))
 	}
 	if s.hasSkipped() {
@@ -138,7 +138,7 @@ func (s *hitRateScreen) settings() string {
 
 // fewNote explains the parentheses.
 func (s *hitRateScreen) fewNote() string {
-	return fmt.Sprintf("In parentheses: rates of fewer than %d significant positions (--min-significant), "+
+	return fmt.Sprintf("In parentheses: rates that rest on fewer than %d significant positions (--min-significant), "+
 		"too few for a conclusion.", s.min)
 }
 
@@ -158,7 +158,7 @@ func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
 	measure := c.String("measure")
 	note := pivotNote("ci_low and ci_high")
 	if s.hasSkipped() && measure != withoutFirst {
-		note += fmt.Sprintf(" The first %d positions raise rates: compare with --measure %s.", hitrate.Sinks, withoutFirst)
+		note += fmt.Sprintf(" The first %d positions raise the rates: compare with --measure %s.", hitrate.Sinks, withoutFirst)
 	}
 	screen := table.Screen{Notes: []string{s.settings(), note}}
 	rows := s.lists[askedRates]

@@ -234,7 +234,7 @@ func TestLimitAndTruncation(t *testing.T) {
 		{
 			[]string{"--max-prompt-tokens", "4", "--truncate", "middle"},
 			0, "prompts    3, 11 prompt tokens",
-			"2 of 3 prompts are longer than --max-prompt-tokens 4: 1 to 4 tokens of each are cut from the middle", 1,
+			"2 of 3 prompts are longer than --max-prompt-tokens 4: 1 to 4 tokens were cut from the middle of each", 1,
 		},
 		{[]string{"--max-prompt-tokens", "6", "--truncate", "middle"}, 0, "prompts    3, 14 prompt tokens", `prompt "a": 2 tokens cut from the middle`, 1},
 	} {

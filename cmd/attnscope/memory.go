@@ -13,9 +13,9 @@ import (
 // assumedMemory is the available memory where the system does not say how much it has.
 const assumedMemory = 8 << 30
 
-// availableMemory returns the memory that this process can take without driving others
-// out, in bytes: what the kernel calls available, within the limits of its control groups
-// and of its Slurm job.
+// availableMemory returns the memory, in bytes, that this process can take without
+// swapping: what the kernel reports as available, within the limits of the control groups
+// and of the Slurm job.
 func availableMemory() int64 {
 	n := min(availableIn(os.DirFS("/")), slurmMemory(os.Getenv("SLURM_MEM_PER_NODE")))
 	if n == math.MaxInt64 {
@@ -24,7 +24,7 @@ func availableMemory() int64 {
 	return n
 }
 
-// slurmMemory reads a number of megabytes; what is not one sets no limit.
+// slurmMemory parses a number of megabytes. Any other text means that there is no limit.
 func slurmMemory(megabytes string) int64 {
 	n, err := strconv.ParseInt(megabytes, 10, 64)
 	if err != nil || n < 1 {

@@ -33,7 +33,7 @@ var methodFlags = []cli.Flag{
 	},
 	&cli.StringFlag{
 		Name: "preset", Value: "default",
-		Usage: "take the settings that no flag gives from a preset: " + strings.Join(snapkv.PresetNames(), ", "),
+		Usage: "take the settings that other flags do not give from a preset: " + strings.Join(snapkv.PresetNames(), ", "),
 	},
 	&cli.StringFlag{
 		Name:  "head-scores",
@@ -46,7 +46,7 @@ var methodFlags = []cli.Flag{
 // presetHelp is the part of the help that lists the presets.
 func presetHelp() string {
 	var b strings.Builder
-	b.WriteString("Settings come from --preset; each flag overrides one of them:\n\n")
+	b.WriteString("--preset chooses all of these settings; a flag for one of them overrides the preset:\n\n")
 	const line = "   %-16s %6v %9v %7v  %-8s %-6s %s\n"
 	fmt.Fprintf(&b, line, "preset", "window", "capacity", "kernel", "pooling", "group", "from")
 	for _, p := range snapkv.Presets {
@@ -61,8 +61,8 @@ func presetInts(name, usage string) *cli.IntSliceFlag {
 }
 
 // fittingWindow returns window, unless it is the default and the dumps named as
-// arguments lack rows for it: then it returns a smaller one and prints a note. It also
-// returns window if a dump cannot be read, which the verb will report.
+// arguments lack rows for it. In that case, it returns a smaller window and prints a
+// note. It also returns window if a dump cannot be read, which the verb will report.
 func fittingWindow(c *cli.Context, window int) int {
 	if c.IsSet("window") || c.IsSet("preset") {
 		return window
@@ -127,7 +127,7 @@ func selectionsOf(c *cli.Context) (selections, error) {
 	return s, nil
 }
 
-// fitDumps gives the selections the window that fits the dumps; see [fittingWindow].
+// fitDumps sets the window to one that fits the dumps; see [fittingWindow].
 func (s *selections) fitDumps(c *cli.Context) {
 	window := fittingWindow(c, s.configs[0].Window)
 	if c.IsSet("window") {
@@ -138,8 +138,8 @@ func (s *selections) fitDumps(c *cli.Context) {
 	}
 }
 
-// settings makes a note of the settings that are not columns of a table: some of the verb,
-// and those of single methods. There is no note if there are none.
+// settings returns a note with the settings that are not columns of a table: the given
+// ones of the verb, and those of single methods. Without any, there is no note.
 func (s *selections) settings(list ...string) []string {
 	cfg := s.configs[0]
 	for _, m := range s.methods {

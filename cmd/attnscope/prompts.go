@@ -101,7 +101,7 @@ func warnTruncated(c *cli.Context, list []prompts.Prompt) {
 		if least == most {
 			removed = count(most, "token")
 		}
-		warnf(c, "%d of %d prompts are longer than --max-prompt-tokens %d: %s of each are cut from the middle",
+		warnf(c, "%d of %d prompts are longer than --max-prompt-tokens %d: %s were cut from the middle of each",
 			len(cut), len(list), c.Int("max-prompt-tokens"), removed)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/attnscope/attnscope/internal/words"
 )
 
-// rowOrder says in which order hit rates are printed, and how many rows.
+// rowOrder is the order in which hit rates are printed, and the number of rows.
 type rowOrder struct {
 	column string // empty: the rows keep their order
 	first  int    // 0: all rows

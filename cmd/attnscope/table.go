@@ -109,7 +109,7 @@ func checkPivot(c *cli.Context, columns, keys []string) error {
 
 // pivotNote says what a pivoted table lacks.
 func pivotNote(intervals string) string {
-	return "This table has no intervals: --measure prints " + intervals + ", and the table without --pivot has everything."
+	return "This table has no intervals: print " + intervals + " with --measure, or everything without --pivot."
 }
 
 // pivoted applies --pivot to a table whose other key columns are keys.
