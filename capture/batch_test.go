@@ -153,7 +153,7 @@ func TestReplyOrder(t *testing.T) {
 			t.Errorf("%s lists %v", filepath.Base(path), ids)
 		}
 	}
-	if done, err := dumps.Repair(context.Background(), cfg.Out); err != nil || !done.Whole {
+	if done, err := dumps.Repair(context.Background(), cfg.Out, nil); err != nil || !done.Whole {
 		t.Errorf("repair says %+v, %v, want that the dump is whole", done, err)
 	}
 }

@@ -62,7 +62,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 				if _, err := Run(context.Background(), cfg); err != nil {
 					t.Fatal(err)
 				}
-				if ok, err := dumps.Verify(t.Context(), cfg.Out, func(p dumps.Problem) { t.Error(p) }); err != nil || !ok {
+				if ok, err := dumps.Verify(t.Context(), cfg.Out, nil, func(p dumps.Problem) { t.Error(p) }); err != nil || !ok {
 					t.Errorf("verify: %v, %v", ok, err)
 				}
 				r, err := dumps.Open(cfg.Out)

@@ -19,8 +19,10 @@ type sourcePrompt struct {
 }
 
 // writeCopies writes a dump with prompts of other dumps to tmp, which is then renamed
-// to path. After an error, tmp is removed.
-func writeCopies(ctx context.Context, path, tmp string, h *Header, prompts []sourcePrompt) (err error) {
+// to path. After an error, tmp is removed. The bytes that are copied are added to copied.
+func writeCopies(
+	ctx context.Context, path, tmp string, h *Header, prompts []sourcePrompt, copied *counter,
+) (err error) {
 	f, err := os.Create(tmp)
 	if err != nil {
 		return err
@@ -32,6 +34,7 @@ func writeCopies(ctx context.Context, path, tmp string, h *Header, prompts []sou
 		}
 	}()
 	w := newRecordFile(tmp, f, nil)
+	w.copied = copied
 	if err := w.appendJSON(record{Kind: kindHeader}, h); err != nil {
 		return err
 	}
@@ -93,6 +96,7 @@ func (w *recordFile) copyBlock(ctx context.Context, r *Reader, rec record) error
 		}
 		at += int64(len(piece))
 		done += n
+		w.copied.add(n)
 		if done == int64(rec.Stored) {
 			break
 		}

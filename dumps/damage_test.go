@@ -103,7 +103,7 @@ func TestFlippedBits(t *testing.T) {
 			}
 			where := fmt.Sprintf("%s, %s, bit in byte %d of %d", store, name, at, len(bad))
 			found := 0
-			ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) {
+			ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) {
 				found++
 				if p.Prompt == "" && p.Layer >= 0 {
 					t.Errorf("%s: %+v: a layer of no prompt", where, p)
@@ -139,11 +139,11 @@ func TestFlippedBits(t *testing.T) {
 			if i%5 > 0 { // repairing is slow: it waits for the disk
 				continue
 			}
-			done, err := dumps.Repair(t.Context(), path)
+			done, err := dumps.Repair(t.Context(), path, nil)
 			if err != nil {
 				t.Fatalf("%s: repair: %v", where, err)
 			}
-			if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { t.Errorf("%s: repaired: %s", where, p) }); !ok || err != nil {
+			if ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) { t.Errorf("%s: repaired: %s", where, p) }); !ok || err != nil {
 				t.Fatalf("%s: repaired: %v", where, err)
 			}
 			if least := len(ids) - 1 - (len(data)-len(from)+len(data)-1)/len(data); done.Prompts < least {
@@ -186,7 +186,7 @@ func TestVerifyNamesThePlace(t *testing.T) {
 			t.Fatal(err)
 		}
 		var found []string
-		if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { found = append(found, p.String()) }); ok || err != nil {
+		if ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) { found = append(found, p.String()) }); ok || err != nil {
 			t.Fatalf("%s: %v %v", what, ok, err)
 		}
 		if want := `prompt "b", layer 1: head 2, weights of reply rows 0 to 4: byte `; len(found) != 1 || !strings.HasPrefix(found[0], want) {
@@ -235,7 +235,7 @@ func TestWithoutIndexPastDamage(t *testing.T) {
 			t.Errorf("%s is another one", name)
 		}
 	}
-	done, err := dumps.Repair(t.Context(), path)
+	done, err := dumps.Repair(t.Context(), path, nil)
 	if err != nil || done.Prompts != 3 {
 		t.Fatalf("repair: %+v, %v", done, err)
 	}
@@ -332,7 +332,7 @@ func TestResumeRunsDamagedPromptsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.repair {
-				if _, err := dumps.Repair(t.Context(), path); err != nil {
+				if _, err := dumps.Repair(t.Context(), path, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

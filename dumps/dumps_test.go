@@ -68,7 +68,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		path := random(t, store, "fine")
 		data, _ := os.ReadFile(path)
-		if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { t.Errorf("a sound dump: %s", p) }); !ok || err != nil {
+		if ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) { t.Errorf("a sound dump: %s", p) }); !ok || err != nil {
 			t.Fatalf("a sound dump: %v, %v", ok, err)
 		}
 		r := rand.New(rand.NewPCG(3, 3))
@@ -79,7 +79,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			if err := os.WriteFile(path, bad, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ok, err := dumps.Verify(t.Context(), path, func(dumps.Problem) {})
+			ok, err := dumps.Verify(t.Context(), path, nil, func(dumps.Problem) {})
 			if ok && err == nil {
 				t.Fatalf("%s: a flipped bit in byte %d of %d was not found", store, at, len(data))
 			}
@@ -199,7 +199,7 @@ func TestMerge(t *testing.T) {
 	if err := dumps.Merge(t.Context(), out, parts, dumps.MergeOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := dumps.Verify(t.Context(), out, func(p dumps.Problem) { t.Error(p) }); !ok || err != nil {
+	if ok, err := dumps.Verify(t.Context(), out, nil, func(p dumps.Problem) { t.Error(p) }); !ok || err != nil {
 		t.Fatalf("%v %v", ok, err)
 	}
 	a, err := open(t, out).Weights(1, 0, dumps.Prefill)

@@ -180,7 +180,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 // everyWeight verifies a dump and returns its weights as text.
 func everyWeight(t *testing.T, path string) string {
 	t.Helper()
-	if ok, err := Verify(t.Context(), path, func(p Problem) { t.Error(p) }); !ok || err != nil {
+	if ok, err := Verify(t.Context(), path, nil, func(p Problem) { t.Error(p) }); !ok || err != nil {
 		t.Fatalf("%s: %v %v", path, ok, err)
 	}
 	r, err := Open(path)
@@ -271,7 +271,7 @@ func TestTwoWriters(t *testing.T) {
 			t.Errorf("a second writer with %+v: %v", o, err)
 		}
 	}
-	if _, err := Repair(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another process is writing") {
+	if _, err := Repair(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "another process is writing") {
 		t.Errorf("repair of a file that is being written: %v", err)
 	}
 	if err := faultPrompt(first, 1); err != nil {

@@ -65,7 +65,7 @@ func readWhatever(t *testing.T, path string) {
 			t.Errorf("%d logits", len(x))
 		}
 	}
-	ok, err := dumps.Verify(t.Context(), path, func(dumps.Problem) {})
+	ok, err := dumps.Verify(t.Context(), path, nil, func(dumps.Problem) {})
 	if check(err) && ok && !r.Complete() {
 		t.Error("an unfinished dump is verified")
 	}
@@ -73,7 +73,7 @@ func readWhatever(t *testing.T, path string) {
 	if err != nil || crc32.ChecksumIEEE(data)%16 > 0 { // repairing is slow: it waits for the disk
 		return
 	}
-	if _, err := dumps.Repair(t.Context(), path); check(err) {
+	if _, err := dumps.Repair(t.Context(), path, nil); check(err) {
 		again, err := dumps.Open(path)
 		if err != nil || !again.Complete() {
 			t.Fatalf("repaired, and then: %v", err)

@@ -57,7 +57,7 @@ func (f *forge) save(t *testing.T, index bool) string {
 // readAll reads everything from a dump and returns the errors.
 func readAll(path string) error {
 	var errs []error
-	_, err := Verify(context.Background(), path, func(p Problem) { errs = append(errs, fmt.Errorf("%s: %w", p, ErrCorrupt)) })
+	_, err := Verify(context.Background(), path, nil, func(p Problem) { errs = append(errs, fmt.Errorf("%s: %w", p, ErrCorrupt)) })
 	errs = append(errs, err)
 	r, err := Open(path)
 	if err != nil {
@@ -229,7 +229,7 @@ func TestIndexLies(t *testing.T) {
 		f.list = change(f.list)
 		return f.save(t, true)
 	}
-	if ok, err := Verify(t.Context(), build(func(l []record) []record { return l }), func(p Problem) { t.Error(p) }); !ok || err != nil {
+	if ok, err := Verify(t.Context(), build(func(l []record) []record { return l }), nil, func(p Problem) { t.Error(p) }); !ok || err != nil {
 		t.Fatalf("an honest one: %v %v", ok, err)
 	}
 	for name, change := range map[string]func(list []record) []record{
@@ -245,7 +245,7 @@ func TestIndexLies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := build(change)
 			found := 0
-			if ok, err := Verify(t.Context(), path, func(Problem) { found++ }); err != nil || ok || found == 0 {
+			if ok, err := Verify(t.Context(), path, nil, func(Problem) { found++ }); err != nil || ok || found == 0 {
 				t.Errorf("verify: %v, %v, %d problems", ok, err, found)
 			}
 		})
@@ -416,7 +416,7 @@ func TestAMillionBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(false)
-	if done, err := Repair(t.Context(), path); err != nil || done.Prompts != prompts {
+	if done, err := Repair(t.Context(), path, nil); err != nil || done.Prompts != prompts {
 		t.Fatalf("%+v %v", done, err)
 	}
 	check(true)

@@ -45,6 +45,8 @@ type MergeOptions struct {
 	Force   bool         // replace an existing dump
 	Partial bool         // merge dumps that lack prompts of their set
 	Warn    func(string) // receives doubts about the result; may be nil
+
+	Progress Progress // may be nil
 }
 
 // warn says what could not be compared and that kernels differ.
@@ -115,7 +117,11 @@ func mergeInto(ctx context.Context, out string, dumps []*Reader, options MergeOp
 		return err
 	}
 	tmp := out + ".merging"
-	if err := writeCopies(ctx, out, tmp, &h, prompts); err != nil {
+	copied := counter{report: options.Progress}
+	for _, p := range prompts {
+		copied.total += p.r.storedBytes(p.index)
+	}
+	if err := writeCopies(ctx, out, tmp, &h, prompts, &copied); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, out); err != nil {

@@ -178,7 +178,7 @@ func TestVerifyAndRepairInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	find := func(ctx context.Context) (list []string, ok bool, err error) {
-		ok, err = Verify(ctx, path, func(p Problem) { list = append(list, p.String()) })
+		ok, err = Verify(ctx, path, nil, func(p Problem) { list = append(list, p.String()) })
 		return list, ok, err
 	}
 	all, _, err := find(t.Context()) // its blocks hold no weights
@@ -199,7 +199,7 @@ func TestVerifyAndRepairInterrupted(t *testing.T) {
 		t.Errorf("verify was interrupted at %d places", interrupted)
 	}
 	for n := range 3 {
-		if _, err := Repair(&half{t.Context(), n}, path); !errors.Is(err, context.Canceled) {
+		if _, err := Repair(&half{t.Context(), n}, path, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("repair after %d prompts: %v", n, err)
 		}
 	}

@@ -17,6 +17,7 @@ type recordFile struct {
 	offset  int64        // end of the last record
 	length  atomic.Int64 // offset, for other goroutines
 	piece   []byte       // buffer of copyBlock
+	copied  *counter     // of copyBlock
 }
 
 // newRecordFile returns a recordFile that starts at the beginning of f. wrap may be

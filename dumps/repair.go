@@ -24,8 +24,8 @@ type Repaired struct {
 // one. If everything before a cut is sound, the missing index is written there.
 // Otherwise the sound prompts are copied to a new file, and the damaged one is kept
 // under another name. If path does not exist, path.partial is repaired. If ctx ends
-// early, the file stays as it was.
-func Repair(ctx context.Context, path string) (Repaired, error) {
+// early, the file stays as it was. progress may be nil.
+func Repair(ctx context.Context, path string, progress Progress) (Repaired, error) {
 	r, err := Open(path)
 	if err != nil {
 		return Repaired{}, err
@@ -48,7 +48,11 @@ func Repair(ctx context.Context, path string) (Repaired, error) {
 			return Repaired{}, err
 		}
 	}
-	sound, lost, failed := r.sortPrompts(ctx)
+	checked := counter{report: progress}
+	for i := range r.prompts {
+		checked.total += 2 * r.storedBytes(i) // to check and to copy
+	}
+	sound, lost, failed := r.sortPrompts(ctx, &checked)
 	if failed != nil {
 		return Repaired{}, failed
 	}
@@ -68,7 +72,11 @@ func Repair(ctx context.Context, path string) (Repaired, error) {
 		err = completeFile(r.path, f, scan)
 	default:
 		r.noteLost(lost, scan)
-		done.Kept, err = r.replaceWith(ctx, sound, len(lost) > 0 || r.complete)
+		checked.total = checked.done
+		for _, p := range sound {
+			checked.total += r.storedBytes(p.index)
+		}
+		done.Kept, err = r.replaceWith(ctx, sound, len(lost) > 0 || r.complete, &checked)
 	}
 	if err == nil {
 		done.Lacks, err = lacksOf(r.path)
@@ -137,12 +145,14 @@ func lacksOf(path string) ([]string, error) {
 }
 
 // sortPrompts separates the prompts whose blocks can be read from the damaged ones.
-func (r *Reader) sortPrompts(ctx context.Context) (sound []sourcePrompt, lost []Problem, err error) {
+func (r *Reader) sortPrompts(ctx context.Context, checked *counter) (sound []sourcePrompt, lost []Problem, err error) {
 	for i := range r.prompts {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", r.path, err)
 		}
-		if damage := r.damagedBlock(i, r.checkDecodes); damage != nil {
+		damage := r.damagedBlock(i, r.checkDecodes)
+		checked.add(r.storedBytes(i))
+		if damage != nil {
 			lost = append(lost, *damage)
 			continue
 		}
@@ -164,9 +174,9 @@ func completeFile(name string, f *os.File, scan *scanned) error {
 
 // replaceWith replaces the file with a dump of some of its prompts. With keep, the
 // file is first renamed to the returned name.
-func (r *Reader) replaceWith(ctx context.Context, prompts []sourcePrompt, keep bool) (kept string, err error) {
+func (r *Reader) replaceWith(ctx context.Context, prompts []sourcePrompt, keep bool, copied *counter) (kept string, err error) {
 	tmp := r.path + ".repaired"
-	if err := writeCopies(ctx, r.path, tmp, r.header, prompts); err != nil {
+	if err := writeCopies(ctx, r.path, tmp, r.header, prompts, copied); err != nil {
 		return "", err
 	}
 	if keep {

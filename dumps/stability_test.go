@@ -28,7 +28,7 @@ func TestVersion1IsReadForEver(t *testing.T) {
 	for _, path := range files {
 		name := filepath.Base(path)
 		r := open(t, path)
-		if ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) {
+		if ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) {
 			if name != "unfinished.attn" {
 				t.Errorf("%s: %s", name, p)
 			}

@@ -67,11 +67,11 @@ func TestOwnHeadsAreBelieved(t *testing.T) {
 				}
 			}
 			r.Close()
-			done, err := Repair(t.Context(), path)
+			done, err := Repair(t.Context(), path, nil)
 			if err != nil || done.Whole || done.Prompts != 2 || len(done.Lost) > 0 || len(done.Lacks) > 0 {
 				t.Fatalf("repair: %+v, %v", done, err)
 			}
-			if ok, err := Verify(t.Context(), path, func(p Problem) { t.Error(p) }); !ok || err != nil {
+			if ok, err := Verify(t.Context(), path, nil, func(p Problem) { t.Error(p) }); !ok || err != nil {
 				t.Errorf("repaired: %v, %v", ok, err)
 			}
 		})
@@ -101,7 +101,7 @@ func TestRepairLeavesOutWhatDoesNotDecode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done, err := Repair(t.Context(), path)
+		done, err := Repair(t.Context(), path, nil)
 		if prompts == 1 {
 			after, _ := os.ReadFile(path)
 			if err == nil || !strings.Contains(err.Error(), "none of its prompts can be saved") || !slices.Equal(before, after) {
@@ -321,7 +321,7 @@ func TestNumbersThatAreNoWeights(t *testing.T) {
 			t.Errorf("the other phase: %v", err)
 		}
 		found := 0
-		if ok, err := Verify(t.Context(), path, func(Problem) { found++ }); ok || err != nil || found != 3 {
+		if ok, err := Verify(t.Context(), path, nil, func(Problem) { found++ }); ok || err != nil || found != 3 {
 			t.Errorf("verify: %v, %v, %d problems", ok, err, found)
 		}
 	}

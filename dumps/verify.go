@@ -32,8 +32,8 @@ func (p Problem) String() string {
 //   - that all numbers are finite.
 //
 // Verify returns whether the dump is whole. It returns an error if the dump cannot be
-// opened or if ctx ends early.
-func Verify(ctx context.Context, path string, report func(Problem)) (bool, error) {
+// opened or if ctx ends early. progress may be nil.
+func Verify(ctx context.Context, path string, progress Progress, report func(Problem)) (bool, error) {
 	r, err := Open(path)
 	if err != nil {
 		return false, err
@@ -41,14 +41,17 @@ func Verify(ctx context.Context, path string, report func(Problem)) (bool, error
 	defer r.Close()
 	r.unchecked = true
 	v := &verifier{ctx: ctx, r: r, ok: true, report: report}
+	v.progress = counter{report: progress, total: 2 * r.size}
 	if !r.complete {
 		v.problem("", -1, "not complete: it was not finished, or it was cut")
 	}
 	v.records()
+	v.progress.set(r.size)
 	v.prompts()
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("%s: %w", r.path, err)
 	}
+	v.progress.set(v.progress.total)
 	return v.ok, nil
 }
 
@@ -59,6 +62,8 @@ type verifier struct {
 	ok     bool
 	report func(Problem)
 	broken map[int64]bool // offsets of payloads that records has reported
+
+	progress counter // records and prompts pass over the file
 }
 
 func (v *verifier) problem(prompt string, layer int, format string, args ...any) {
@@ -116,6 +121,7 @@ func (v *verifier) records() {
 		}
 		v.payload(&rec)
 		at = rec.at + int64(rec.Stored)
+		v.progress.set(at)
 	}
 	if v.ctx.Err() != nil {
 		return // records that were not reached are not missing
@@ -164,6 +170,7 @@ func (v *verifier) prompts() {
 				return
 			}
 			v.layer(i, layer)
+			v.progress.add(v.r.layerBytes(i, layer))
 		}
 		v.logits(i)
 	}

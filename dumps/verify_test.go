@@ -85,7 +85,7 @@ func TestVerifyChecksNumbers(t *testing.T) {
 				}
 			}
 			var found []string
-			ok, err := Verify(t.Context(), path, func(p Problem) { found = append(found, p.String()) })
+			ok, err := Verify(t.Context(), path, nil, func(p Problem) { found = append(found, p.String()) })
 			if err != nil || ok != (c.want == "") || ok != (len(found) == 0) {
 				t.Fatalf("%v, %v: %q", ok, err, found)
 			}

@@ -132,7 +132,7 @@ func TestWriterLeavesNoFile(t *testing.T) {
 // verify fails the test if a dump has a problem.
 func verify(t *testing.T, path string) {
 	t.Helper()
-	ok, err := dumps.Verify(t.Context(), path, func(p dumps.Problem) { t.Errorf("%s: %s", path, p) })
+	ok, err := dumps.Verify(t.Context(), path, nil, func(p dumps.Problem) { t.Errorf("%s: %s", path, p) })
 	if err != nil || !ok {
 		t.Errorf("%s does not pass verify: %v", path, err)
 	}

@@ -2,7 +2,7 @@
 // .safetensors or .npz, or a long table of its weights as .csv or .parquet.
 //
 //	r, err := dumps.Open("run.attn")
-//	err = export.Write("prompt.npz", r, export.Options{Prompt: 0, Layer: -1})
+//	err = export.Write(ctx, "prompt.npz", r, export.Options{Prompt: 0, Layer: -1})
 //
 // [Arrays] lists the arrays with their shapes. The table has the columns layer, head,
 // phase (prompt or generation), row, key and weight.
@@ -11,6 +11,8 @@ package export
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,22 +34,25 @@ type Options struct {
 	Prompt    int     // index of the prompt
 	Layer     int     // id of a layer; -1: all recorded layers, and array names end in .LAYER
 	MinWeight float32 // the table has only weights above this
+
+	// Progress is called, if it is not nil, after each layer.
+	Progress func(done, total int)
 }
 
 // Extensions lists the file extensions of [Write].
 var Extensions = []string{".safetensors", ".npz", ".csv", ".parquet"}
 
 // Write writes one prompt of a dump to path, whose extension decides the format. A
-// failure leaves no file.
-func Write(path string, r *dumps.Reader, o Options) error {
+// failure leaves no file, and neither does ctx if it ends early.
+func Write(ctx context.Context, path string, r *dumps.Reader, o Options) error {
 	switch ext := filepath.Ext(path); ext {
 	case ".safetensors", ".npz":
-		list, err := Arrays(r, o)
+		list, err := Arrays(ctx, r, o)
 		if err != nil {
 			return err
 		}
 		if ext == ".npz" {
-			return writeNPZ(path, list)
+			return writeNPZ(ctx, path, list)
 		}
 		h := r.Header()
 		return checkpoint.WriteSafetensors(path, list, map[string]string{
@@ -57,9 +62,9 @@ func Write(path string, r *dumps.Reader, o Options) error {
 			"precision": string(h.Plan.Precision),
 		})
 	case ".csv":
-		return writeCSV(path, r, o)
+		return writeCSV(ctx, path, r, o)
 	case ".parquet":
-		return writeParquet(path, r, o)
+		return writeParquet(ctx, path, r, o)
 	default:
 		return fmt.Errorf("%s: extension %q: want one of %v", path, ext, Extensions)
 	}
@@ -71,6 +76,13 @@ func layersOf(r *dumps.Reader, layer int) []int {
 		return []int{layer}
 	}
 	return r.Header().Plan.Layers
+}
+
+// layerDone reports that layer i of layers is done.
+func (o *Options) layerDone(i int, layers []int) {
+	if o.Progress != nil {
+		o.Progress(i+1, len(layers))
+	}
 }
 
 // Arrays returns the arrays of a prompt of P tokens with a reply of G, whose last R
@@ -86,11 +98,15 @@ func layersOf(r *dumps.Reader, layer int) []int {
 //	value_states     [kv heads, P+G, dim]    where recorded
 //
 // The prompt has tokens [P+G] and, if recorded, logits [G, vocab].
-func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
+func Arrays(ctx context.Context, r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 	h := r.Header()
 	p := &r.Prompts()[o.Prompt]
 	var list []tensor.Tensor
-	for _, layer := range layersOf(r, o.Layer) {
+	layers := layersOf(r, o.Layer)
+	for i, layer := range layers {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		arrays, err := layerArrays(r, o.Prompt, layer)
 		if err != nil {
 			return nil, err
@@ -101,6 +117,7 @@ func Arrays(r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 			}
 			list = append(list, a)
 		}
+		o.layerDone(i, layers)
 	}
 	list = append(list, tensor.FromInt32("tokens", p.Tokens, len(p.Tokens)))
 	if h.Plan.Logits {
@@ -182,11 +199,11 @@ func headsFirst(x []float32, rows, heads, dim int) []float32 {
 	return out
 }
 
-func writeNPZ(path string, list []tensor.Tensor) error {
+func writeNPZ(ctx context.Context, path string, list []tensor.Tensor) error {
 	return outfile.Write(path, func(w io.Writer) error {
 		z := zip.NewWriter(w)
 		for _, t := range list {
-			if err := t.CheckLength(); err != nil {
+			if err := cmp.Or(ctx.Err(), t.CheckLength()); err != nil {
 				return err
 			}
 			f, err := z.CreateHeader(&zip.FileHeader{Name: t.Name + ".npy", Method: zip.Store})
@@ -231,14 +248,18 @@ type cell struct {
 }
 
 // cells calls emit with the weights above MinWeight, layer by layer.
-func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
-	for _, layer := range layersOf(r, o.Layer) {
+func cells(ctx context.Context, r *dumps.Reader, o Options, emit func(cell) error) error {
+	layers := layersOf(r, o.Layer)
+	for n, layer := range layers {
 		for ph, name := range []string{"prompt", "generation"} {
 			a, err := r.Weights(o.Prompt, layer, dumps.Phase(ph))
 			if err != nil {
 				return err
 			}
 			for i, v := range a.Data {
+				if err := ctx.Err(); i%a.Keys == 0 && err != nil {
+					return err
+				}
 				if !(v > o.MinWeight) {
 					continue
 				}
@@ -255,21 +276,22 @@ func cells(r *dumps.Reader, o Options, emit func(cell) error) error {
 				}
 			}
 		}
+		o.layerDone(n, layers)
 	}
 	return nil
 }
 
-func writeCSV(path string, r *dumps.Reader, o Options) error {
+func writeCSV(ctx context.Context, path string, r *dumps.Reader, o Options) error {
 	return outfile.Write(path, func(w io.Writer) error {
 		fmt.Fprintln(w, "layer,head,phase,row,key,weight")
-		return cells(r, o, func(c cell) error {
+		return cells(ctx, r, o, func(c cell) error {
 			_, err := fmt.Fprintf(w, "%d,%d,%s,%d,%d,%g\n", c.Layer, c.Head, c.Phase, c.Row, c.Key, c.Weight)
 			return err
 		})
 	})
 }
 
-func writeParquet(path string, r *dumps.Reader, o Options) error {
+func writeParquet(ctx context.Context, path string, r *dumps.Reader, o Options) error {
 	return outfile.Write(path, func(w io.Writer) error {
 		pw := parquet.NewGenericWriter[cell](w, parquet.Compression(&parquet.Zstd))
 		batch := make([]cell, 0, 1<<14)
@@ -278,7 +300,7 @@ func writeParquet(path string, r *dumps.Reader, o Options) error {
 			batch = batch[:0]
 			return err
 		}
-		err := cells(r, o, func(c cell) error {
+		err := cells(ctx, r, o, func(c cell) error {
 			if batch = append(batch, c); len(batch) == cap(batch) {
 				return flush()
 			}

@@ -1,9 +1,12 @@
 package export
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,9 +29,19 @@ func TestLongTables(t *testing.T) {
 	defer r.Close()
 	o := Options{Layer: -1, MinWeight: 0.02}
 	for _, name := range []string{"w.csv", "w.parquet"} {
-		if err := Write(filepath.Join(dir, name), r, o); err != nil {
+		if err := Write(t.Context(), filepath.Join(dir, name), r, o); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var steps [][2]int
+	o.Progress = func(done, total int) { steps = append(steps, [2]int{done, total}) }
+	for _, name := range []string{"a.npz", "w.csv"} {
+		if err := Write(t.Context(), filepath.Join(dir, name), r, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := [][2]int{{1, 2}, {2, 2}, {1, 2}, {2, 2}}; !slices.Equal(steps, want) {
+		t.Errorf("progress %v, want %v", steps, want)
 	}
 	rows, err := parquet.ReadFile[cell](filepath.Join(dir, "w.parquet"))
 	if err != nil {
@@ -64,5 +77,29 @@ func TestLongTables(t *testing.T) {
 	}
 	if len(rows) != want || len(lines) != want {
 		t.Errorf("%d rows in Parquet, %d in CSV, want %d", len(rows), len(lines), want)
+	}
+}
+
+// TestCanceled: an export that is canceled ends with the error of its context and leaves
+// no file.
+func TestCanceled(t *testing.T) {
+	dir := t.TempDir()
+	dump := filepath.Join(dir, "x.attn")
+	dumpstest.Random(t, dump, "rows", "exact", rand.New(rand.NewPCG(1, 1)))
+	r, err := dumps.Open(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, ext := range Extensions {
+		ctx, cancel := context.WithCancel(t.Context())
+		// The first layer is exported, the second is not.
+		o := Options{Layer: -1, Progress: func(int, int) { cancel() }}
+		if err := Write(ctx, filepath.Join(dir, "out"+ext), r, o); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: error %v, want that of the context", ext, err)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("files %v, %v, want only the dump", files, err)
 	}
 }

@@ -56,7 +56,10 @@ func runExport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return export.Write(out, r, export.Options{
+	bar := newBar(c.App.ErrWriter, "export")
+	defer bar.close()
+	return export.Write(c.Context, out, r, export.Options{
 		Prompt: prompt, Layer: c.Int("layer"), MinWeight: float32(c.Float64("min-weight")),
+		Progress: func(done, total int) { bar.steps(int64(done), int64(total)) },
 	})
 }

@@ -45,10 +45,13 @@ func runMerge(c *cli.Context) error {
 		}
 		r.Close()
 	}
+	bar := newBar(c.App.ErrWriter, "merge")
 	err := dumps.Merge(c.Context, out, c.Args().Slice(), dumps.MergeOptions{
 		Force: c.Bool("force"), Partial: c.Bool("partial"),
-		Warn: func(text string) { warnf(c, "%s", visible.Line(text)) },
+		Warn:     func(text string) { warnf(c, "%s", visible.Line(text)) },
+		Progress: bar.bytes,
 	})
+	bar.close()
 	var incomplete *dumps.IncompleteError
 	if errors.As(err, &incomplete) {
 		return hintf(err, "merge the missing shards too, or finish a dump that was cut with attnscope capture --resume; "+

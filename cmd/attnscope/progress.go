@@ -137,7 +137,22 @@ func (b *bar) layers(p analysis.Progress) {
 	}
 }
 
-// bytes shows the progress of a download.
+// steps shows how much of a work is done, which has total steps.
+func (b *bar) steps(done, total int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bar != nil {
+		b.bar.ChangeMax64(max(1, total))
+		_ = b.bar.Set64(done)
+		return
+	}
+	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
+		b.last = time.Now()
+		fmt.Fprintf(b.w, "attnscope: %s: %d %%\n", b.what, 100*done/max(1, total))
+	}
+}
+
+// bytes shows the progress of a download or of a copy.
 func (b *bar) bytes(done, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,6 +164,13 @@ func (b *bar) bytes(done, total int64) {
 	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
 		b.last = time.Now()
 		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, sizes.Text(done), sizes.Text(total))
+	}
+}
+
+// clear removes the bar from the screen, for lines that are printed meanwhile.
+func (b *bar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
 	}
 }
 

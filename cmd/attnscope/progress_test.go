@@ -38,3 +38,16 @@ func TestPlainProgress(t *testing.T) {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 }
+
+// TestPlainSteps: the progress of a work without tokens is a share.
+func TestPlainSteps(t *testing.T) {
+	var out bytes.Buffer
+	b := newBar(&out, "verify run.attn")
+	b.last = time.Now().Add(-11 * time.Second)
+	b.steps(300, 900)
+	b.steps(400, 900)
+	b.close()
+	if want := "attnscope: verify run.attn: 33 %\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}

@@ -67,13 +67,17 @@ func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) (list []prompts.Promp
 		set.Records = set.Records[:min(n, len(set.Records))]
 	}
 	list = make([]prompts.Prompt, 0, len(set.Records))
-	for _, rec := range set.Records {
+	bar := newBar(c.App.ErrWriter, "prompts")
+	defer bar.close()
+	for i, rec := range set.Records {
 		p, err := prompts.Prepare(c.Context, tok, rec, opt)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", c.String("prompts"), err)
 		}
 		list = append(list, p)
+		bar.steps(int64(i+1), int64(len(set.Records)))
 	}
+	bar.close()
 	warnTruncated(c, list)
 	return list, set.Ignored, nil
 }

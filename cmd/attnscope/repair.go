@@ -23,7 +23,9 @@ func runRepair(c *cli.Context) error {
 	if c.Args().Len() != 1 {
 		return hintf(usagef("repair: %d dumps given, want one", c.Args().Len()), "name one RUN.attn")
 	}
-	done, err := dumps.Repair(c.Context, c.Args().First())
+	bar := newBar(c.App.ErrWriter, "repair")
+	done, err := dumps.Repair(c.Context, c.Args().First(), bar.steps)
+	bar.close()
 	if err != nil {
 		for _, p := range done.Lost {
 			warnf(c, "%s: %s", c.Args().First(), p)

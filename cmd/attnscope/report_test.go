@@ -28,7 +28,7 @@ func damagedSums(t *testing.T) string {
 			t.Fatal(err)
 		}
 		var found []string
-		_, err := dumps.Verify(context.Background(), path, func(p dumps.Problem) { found = append(found, fmt.Sprint(p)) })
+		_, err := dumps.Verify(context.Background(), path, nil, func(p dumps.Problem) { found = append(found, fmt.Sprint(p)) })
 		if err == nil && len(found) == 1 && strings.Contains(found[0], "sums") {
 			return path
 		}

@@ -43,10 +43,13 @@ func runVerify(c *cli.Context) error {
 	damaged := false
 	for _, path := range c.Args().Slice() {
 		places := 0
-		ok, err := dumps.Verify(c.Context, path, func(p dumps.Problem) {
+		bar := newBar(c.App.ErrWriter, "verify "+path)
+		ok, err := dumps.Verify(c.Context, path, bar.steps, func(p dumps.Problem) {
 			places++
+			bar.clear()
 			fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
 		})
+		bar.close()
 		if err != nil {
 			return err
 		}
