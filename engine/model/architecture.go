@@ -33,6 +33,8 @@ type Architecture struct {
 	Ignored keyTable
 	// Names maps the roles of tensors to the family's own names in hub checkpoints.
 	Names map[string]string
+	// GGUFTensors maps the roles of tensors to the family's own names in GGUF files.
+	GGUFTensors map[string]string
 
 	// RopeKeys lists the keys of the object that describes the rotation which the family
 	// reads or may ignore, besides those of all families.
@@ -52,6 +54,9 @@ type Architecture struct {
 	PostNorms      bool        // the outputs of attention and feed-forward are normalized before they are added (Gemma 2)
 	NoPreNorms     bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
 	QKNorm         bool        // every head's query and key is normalized
+	MayQKNorm      bool        // some models of the family have these norms; in GGUF files their tensors decide
+	NormLast       bool        // queries and keys are normalized after the rotation, not before (Hunyuan)
+	RotaryDim      bool        // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
 	WideQKNorm     bool        // queries and keys are normalized over all heads together (OLMo 2)
 
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
@@ -65,7 +70,7 @@ type Architecture struct {
 var Architectures = []Architecture{
 	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
-	ministral3, qwen25vl, qwen3vl, cwm,
+	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1,
 }
 
 // supported joins the names that pick returns for the architectures.

@@ -111,8 +111,15 @@ func (r *Recorder) watchCard(p *cuda.Pass, start, recordFrom int) {
 
 // noCard returns what a model needs that cards do not support, or an empty string.
 func (c *Config) noCard() string {
-	if c.QueryGrowth != 0 {
+	switch {
+	case c.QueryGrowth != 0:
 		return "a model whose queries grow with their position"
+	case c.arch.NormLast:
+		return "a model that normalizes queries and keys after the rotation"
+	case c.Experts > 0 && c.Router.Biased:
+		return "a mixture whose router has a bias"
+	case c.SharedSize > 0 && !c.SharedGate:
+		return "a mixture with a shared expert without a gate"
 	}
 	return ""
 }
@@ -191,7 +198,7 @@ func (m *Model) decoder() *cuda.Decoder {
 		Layer:    func(i int) (*cuda.Layer, error) { return m.cardLayer(i), nil },
 		Turns:    c.cardTurns,
 		Route: func(logits []float32, take func(int, float32)) {
-			for _, r := range c.route(logits) {
+			for _, r := range c.route(logits, nil) {
 				take(r.expert, r.weight)
 			}
 		},

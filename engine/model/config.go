@@ -19,6 +19,7 @@ import (
 type Config struct {
 	Architecture string // name of the Architecture
 	Layers       int
+	LaterLayers  int // layers after these in the file, which predict several tokens ahead and are not run
 	Hidden       int
 	Intermediate int // channels of a dense feed-forward
 	Heads        int // query heads
@@ -61,7 +62,9 @@ type Config struct {
 	TopExperts  int    // experts that each token goes through
 	NormExperts bool   // the weights of these experts are scaled to a sum of 1
 	ExpertSize  int    // channels of an expert
-	SharedSize  int    // channels of the shared expert, which every token goes through and a gate scales; 0: none
+	SharedSize  int    // channels of the shared expert, which every token goes through; 0: none
+	SharedGate  bool   // a gate scales the shared expert
+	Router      Router // how the experts of a token are chosen
 	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
 
 	Ignored []string // keys that were set and ignored because the caller asked for it, sorted

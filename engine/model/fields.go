@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 )
 
@@ -190,6 +191,23 @@ func (f *fields) positive(name string, def float64) float64 {
 	}
 	f.bad(name, given, "a number above 0")
 	return 1
+}
+
+// single replaces a list of equal values, one for each layer, by one of them.
+func (f *fields) single(name string) {
+	key := f.key(name)
+	list, ok := f.values[key].([]any)
+	if !ok || len(list) == 0 {
+		return
+	}
+	for _, v := range list {
+		if v != list[0] {
+			f.bad(name, jsonText(list), "the same for all layers")
+			return
+		}
+	}
+	f.values = maps.Clone(f.values)
+	f.values[key] = list[0]
 }
 
 // floats reads a list of n numbers that are not 0.

@@ -163,11 +163,14 @@ func (s *cpuSequence) rotate(x, norm []float32, t turns, i int) {
 	}
 	for at := 0; at < len(x); at += c.HeadDim {
 		head := x[at : at+c.HeadDim]
-		if norm != nil && !c.arch.WideQKNorm {
+		if norm != nil && !c.arch.WideQKNorm && !c.arch.NormLast {
 			cpu.RMSNorm(head, head, norm, c.NormEps)
 		}
 		if t.half > 0 {
 			cpu.Rope(head, t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], c.Rope.Pairing)
+		}
+		if norm != nil && c.arch.NormLast {
+			cpu.RMSNorm(head, head, norm, c.NormEps)
 		}
 	}
 }

@@ -258,6 +258,47 @@ func TestLengthOfTheSequence(t *testing.T) {
 	}
 }
 
+// TestLayersThatPredictAhead: the tensors of the layers after the last one are left out as
+// far as the configuration says that there are such layers.
+func TestLayersThatPredictAhead(t *testing.T) {
+	f, err := checkpoint.ReadSafetensors("testdata/glm4_moe/model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	list := []tensor.Tensor{tensor.FromFloat32("model.layers.3.eh_proj.weight", []float32{1}, 1)}
+	for _, n := range f.Names() {
+		x, _ := f.Tensor(n)
+		list = append(list, x)
+	}
+	config, err := os.ReadFile("testdata/glm4_moe/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for later, want := range map[string]string{"0": "model.layers.3.eh_proj", "1": ""} {
+		dir := t.TempDir()
+		text := strings.Replace(string(config), `"num_nextn_predict_layers": 0`, `"num_nextn_predict_layers": `+later, 1)
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+			t.Fatal(err)
+		}
+		ck, err := checkpoint.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Load(ck, Options{Threads: 1})
+		if err == nil {
+			m.Close()
+		}
+		ck.Close()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s layers that predict ahead: %v, want %q", later, err, want)
+		}
+	}
+}
+
 // TestUnreadTensorIsRefused: a weight that the architecture does not have would
 // be left out of every number.
 func TestUnreadTensorIsRefused(t *testing.T) {

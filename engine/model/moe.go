@@ -12,6 +12,17 @@ import (
 // expert is one feed-forward of a mixture.
 type expert struct{ gateUp, down *cpu.Matrix }
 
+// A Router says how the experts of a token are chosen. By default they are those with the
+// largest softmax of the router's logits, which is also their weight.
+type Router struct {
+	Sigmoid bool // the sigmoids of the logits take the place of the softmax
+	Biased  bool // every expert has a bias, which counts in the choice and not in the weight
+	// Experts are in groups of equal size. The choice is among the TopGroups groups whose
+	// two best experts have the largest sum. 0 or 1: all experts are one group.
+	Groups, TopGroups int
+	Scale             float64 // factor of the weights; 0: 1
+}
+
 // sparse reports whether a layer has a mixture of experts.
 func (c *Config) sparse(layer int) bool { return c.Experts > 0 && (c.Sparse == nil || c.Sparse[layer]) }
 
@@ -33,6 +44,11 @@ func (l *loader) mixture(at int, w *layer) error {
 	var err error
 	if w.router, err = l.exactly().matrices(at, c.Hidden, part{"router", c.Experts}); err != nil {
 		return err
+	}
+	if c.Router.Biased {
+		if w.routerBias, err = l.vector("router_bias", at, "", c.Experts, 0); err != nil {
+			return err
+		}
 	}
 	stacks, err := l.stacks(at)
 	if err != nil {
@@ -58,7 +74,8 @@ func (l *loader) mixture(at int, w *layer) error {
 	return nil
 }
 
-// sharedExpert reads the expert that every token goes through, and its gate.
+// sharedExpert reads the expert that every token goes through, and its gate if it has
+// one.
 func (l *loader) sharedExpert(at int, w *layer) error {
 	c := l.c
 	gateUp, err := l.matrices(at, c.Hidden, part{"shared_gate", c.SharedSize}, part{"shared_up", c.SharedSize})
@@ -70,6 +87,9 @@ func (l *loader) sharedExpert(at int, w *layer) error {
 		return err
 	}
 	w.shared = &expert{gateUp, down}
+	if !c.SharedGate {
+		return nil
+	}
 	shape := []int{1, c.Hidden}
 	if t, ok := l.find(l.name("shared_router", at, ".weight")); ok && len(t.Shape) == 1 { // GGUF files have either
 		shape = shape[1:]
@@ -172,39 +192,158 @@ type routed struct {
 	weight float32
 }
 
-// route returns the TopExperts experts with the largest softmax of a token's router
-// logits, in descending order; equal ones are in order of their index. Their weights
-// are the softmax, scaled to a sum of 1 if NormExperts is set.
-func (c *Config) route(logits []float32) []routed {
+// route returns the TopExperts experts that the router chooses for a token, in descending
+// order; equal ones are in order of their index. Their weights are scaled to a sum of 1 if
+// NormExperts is set. bias is that of a layer's router, or nil.
+func (c *Config) route(logits, bias []float32) []routed {
+	p := c.Router.shares(logits)
+	choice := slices.Clone(p)
+	for e, b := range bias {
+		choice[e] = float64(float32(p[e]) + b)
+	}
+	c.Router.leaveGroups(choice)
+	var list []routed
+	kept := 0.0
+	for range c.TopExperts {
+		best := -1
+		for e, v := range choice {
+			if !math.IsInf(v, -1) && (best < 0 || v > choice[best]) {
+				best = e
+			}
+		}
+		if best < 0 { // only if the groups left have fewer experts, which checkGroups refuses
+			break
+		}
+		list = append(list, routed{best, float32(p[best])})
+		kept += p[best]
+		choice[best] = math.Inf(-1)
+	}
+	for i := range list {
+		if c.NormExperts {
+			list[i].weight = float32(float64(list[i].weight) / kept)
+		}
+		if c.Router.Scale > 0 {
+			list[i].weight *= float32(c.Router.Scale)
+		}
+	}
+	return list
+}
+
+// shares returns the softmax or the sigmoids of a router's logits.
+func (r *Router) shares(logits []float32) []float64 {
+	p := make([]float64, len(logits))
+	if r.Sigmoid {
+		for e, v := range logits {
+			p[e] = 1 / (1 + math.Exp(-float64(v)))
+		}
+		return p
+	}
 	top := math.Inf(-1)
 	for _, v := range logits {
 		top = max(top, float64(v))
 	}
-	p := make([]float64, len(logits))
 	sum := 0.0
 	for e, v := range logits {
 		p[e] = math.Exp(float64(v) - top)
 		sum += p[e]
 	}
-	var list []routed
-	kept := 0.0
-	for range c.TopExperts {
+	for e := range p {
+		p[e] /= sum
+	}
+	return p
+}
+
+// leaveGroups sets the experts outside the best groups to -Inf.
+func (r *Router) leaveGroups(choice []float64) {
+	if r.Groups < 2 {
+		return
+	}
+	size := len(choice) / r.Groups
+	sums := make([]float64, r.Groups)
+	for g := range sums {
+		best := slices.Sorted(slices.Values(choice[g*size : (g+1)*size]))
+		sums[g] = best[size-1] + best[size-2]
+	}
+	left := make([]bool, r.Groups)
+	for range r.TopGroups {
 		best := -1
-		for e, v := range p {
-			if v >= 0 && (best < 0 || v > p[best]) {
-				best = e
+		for g, v := range sums {
+			if !left[g] && (best < 0 || v > sums[best]) {
+				best = g
 			}
 		}
-		list = append(list, routed{best, float32(p[best] / sum)})
-		kept += p[best] / sum
-		p[best] = -1
+		left[best] = true
 	}
-	if c.NormExperts {
-		for i := range list {
-			list[i].weight = float32(float64(list[i].weight) / kept)
+	for e := range choice {
+		if !left[e/size] {
+			choice[e] = math.Inf(-1)
 		}
 	}
-	return list
+}
+
+// readDeepExperts reads a mixture under the names of DeepSeek V3: sigmoids, a bias for the
+// choice, groups of experts, shared experts without a gate, and dense layers at the
+// beginning.
+func (c *Config) readDeepExperts(f *fields, normed bool) {
+	if f.count("n_routed_experts", 0, 0) == 0 {
+		return
+	}
+	c.readExperts(f, "n_routed_experts")
+	c.ExpertSize = f.count("moe_intermediate_size", c.Intermediate, 1)
+	c.SharedSize = c.ExpertSize * f.count("n_shared_experts", 0, 0)
+	c.NormExperts = f.flag("norm_topk_prob", normed)
+	c.Router = Router{
+		Sigmoid: true, Biased: true, Scale: f.positive("routed_scaling_factor", 1),
+		Groups: f.count("n_group", 1, 0), TopGroups: f.count("topk_group", 1, 0),
+	}
+	c.checkGating(f)
+	c.checkGroups(f)
+	c.denseFirst(f.count("first_k_dense_replace", 0, 0))
+}
+
+// denseFirst says that the first n layers have no mixture.
+func (c *Config) denseFirst(n int) {
+	c.Sparse = make([]bool, c.Layers)
+	for l := range c.Sparse {
+		c.Sparse[l] = l >= n
+	}
+}
+
+// The functions of a router in GGUF files.
+const (
+	ggufSoftmax = 1
+	ggufSigmoid = 2
+)
+
+// checkGating reports a GGUF file whose router has another function than the family's.
+func (c *Config) checkGating(f *fields) {
+	if !f.gguf() {
+		return
+	}
+	want := ggufSoftmax
+	if c.Router.Sigmoid {
+		want = ggufSigmoid
+	}
+	if n := f.count("expert_gating_func", want, 0); n != 0 && n != want {
+		f.bad("expert_gating_func", n, fmt.Sprintf("%d in a %s model", want, c.Architecture))
+	}
+}
+
+// checkGroups reports groups of experts that are impossible.
+func (c *Config) checkGroups(f *fields) {
+	r := c.Router
+	if r.Groups < 2 || f.err != nil {
+		return
+	}
+	size := c.Experts / r.Groups
+	switch {
+	case c.Experts%r.Groups != 0 || size < 2:
+		f.bad("n_group", r.Groups, fmt.Sprintf("groups of equal size, of two or more of the %d experts", c.Experts))
+	case r.TopGroups < 1 || r.TopGroups > r.Groups:
+		f.bad("topk_group", r.TopGroups, fmt.Sprintf("1 to %d, the number of groups", r.Groups))
+	case c.TopExperts > size*r.TopGroups:
+		f.bad("num_experts_per_tok", c.TopExperts, fmt.Sprintf("at most %d, the experts of the chosen groups", size*r.TopGroups))
+	}
 }
 
 // mixture writes to out, for each of the n rows of h, the weighted sum of the outputs
@@ -219,7 +358,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	}
 	shares := make([][]share, c.Experts)
 	for i := range n {
-		for _, r := range c.route(logits[i*c.Experts : (i+1)*c.Experts]) {
+		for _, r := range c.route(logits[i*c.Experts:(i+1)*c.Experts], w.routerBias) {
 			shares[r.expert] = append(shares[r.expert], share{i, r.weight})
 		}
 	}
@@ -248,13 +387,20 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	}
 }
 
-// addShared adds the output of the shared expert, times the sigmoid of its gate.
+// addShared adds the output of the shared expert, times the sigmoid of its gate if it has
+// one.
 func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
 	c := s.config
 	y := grow(&s.buf.gathered, n*c.Hidden)
 	act := s.gated(w.shared.gateUp, nil, h, n)
 	s.multiply(w.shared.down, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize), false)
 	for i := range n {
+		if w.sharedGate == nil {
+			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
+				out[i*c.Hidden+j] += v
+			}
+			continue
+		}
 		gate := 0.0
 		for j, v := range h[i*c.Hidden : (i+1)*c.Hidden] {
 			gate += float64(v) * float64(w.sharedGate[j]) // an exact product

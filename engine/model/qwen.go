@@ -95,6 +95,7 @@ var qwen2moe = Architecture{
 		}
 		c.readQwenExperts(f, false)
 		c.SharedSize = f.count("shared_expert_intermediate_size", c.ExpertSize, 1)
+		c.SharedGate = true
 		return nil
 	},
 }

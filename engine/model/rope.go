@@ -192,7 +192,7 @@ func readLocalRope(c *Config, f, p *fields) *Rope {
 func readRope(c *Config, f, p *fields) Rope {
 	r := Rope{Factor: 1, Pairing: c.pairing()}
 	r.Theta = p.number("rope_theta", f.number("rope_theta", 10000))
-	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", 1))
+	partial := p.number("partial_rotary_factor", f.number("partial_rotary_factor", c.rotated(f)))
 	r.Kind = p.text("rope_type", p.text("type", "default"))
 	if r.Kind == "mrope" && slices.Contains(c.arch.RopeKeys, "mrope_section") {
 		r.Kind = "default"
@@ -222,6 +222,14 @@ func readRope(c *Config, f, p *fields) Rope {
 	r.adjust(c, f, p)
 	p.checkRope(c.arch.RopeKeys)
 	return r
+}
+
+// rotated returns the part of a head's channels that rotary_dim states, or 1.
+func (c *Config) rotated(f *fields) float64 {
+	if !c.arch.RotaryDim {
+		return 1
+	}
+	return float64(f.count("rotary_dim", c.HeadDim, 2)) / float64(c.HeadDim)
 }
 
 // checkRope keeps an error that names the first field of a rotation that is not known:
@@ -371,6 +379,9 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	case "linear":
 		scale(r.InvFreq, p.positive("factor", 0))
 	case "dynamic":
+		if slices.Contains(c.arch.RopeKeys, "alpha") && r.stretch(p) {
+			return
+		}
 		r.Growth = p.positive("factor", 0)
 		r.Original = max(1, c.MaxPositions)
 		r.Positions = int(r.Growth * float64(r.Original))
@@ -388,6 +399,22 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 			f.err = fmt.Errorf("%s: rope_type %q is not supported; these are: %s", p.source, r.Kind, strings.Join(RopeKinds, ", "))
 		}
 	}
+}
+
+// stretch makes the base larger by a factor that alpha states, and reports whether it is
+// stated (Hunyuan).
+func (r *Rope) stretch(p *fields) bool {
+	alpha := p.number("alpha", 0)
+	if alpha == 0 {
+		return false
+	}
+	if alpha < 0 || r.Dim < 4 {
+		p.bad("alpha", alpha, "a number above 0, and four rotated channels")
+		return true
+	}
+	r.Theta *= math.Pow(alpha, float64(r.Dim)/float64(r.Dim-2))
+	r.InvFreq = plainFreq(r.Theta, r.Dim)
+	return true
 }
 
 // originalLength returns the number of positions before the rotation was stretched. The

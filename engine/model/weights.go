@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -36,6 +37,7 @@ type layer struct {
 	gateUpBias       []float32
 	downBias         []float32
 	router           *cpu.Matrix // [experts, hidden]; nil in dense layers
+	routerBias       []float32
 	experts          []expert
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
@@ -159,6 +161,7 @@ var roles = map[string][2]string{
 	"post_ffn_norm": {"model.layers.%d.post_feedforward_layernorm", "blk.%d.post_ffw_norm"},
 
 	"router":          {"", "blk.%d.ffn_gate_inp"},
+	"router_bias":     {"", "blk.%d.exp_probs_b.bias"},
 	"experts_gate":    {"", "blk.%d.ffn_gate_exps"},
 	"experts_up":      {"", "blk.%d.ffn_up_exps"},
 	"experts_gate_up": {"model.layers.%d.mlp.experts.gate_up_proj", "blk.%d.ffn_gate_up_exps"},
@@ -193,7 +196,7 @@ func (l *loader) name(role string, at int, suffix string) string {
 		form = own
 	}
 	if l.c.gguf {
-		form = roles[role][1]
+		form = cmp.Or(l.c.arch.GGUFTensors[role], roles[role][1])
 	}
 	if at >= 0 {
 		form = fmt.Sprintf(form, at)
@@ -240,6 +243,9 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 			return t, fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 	}
+	if role == "router_bias" && len(t.Shape) == 2 && t.Shape[0] == 1 { // ERNIE
+		t.Shape = t.Shape[1:]
+	}
 	if !slices.Equal(t.Shape, shape) {
 		return t, l.misshapen(name, t, shape...)
 	}
@@ -252,7 +258,7 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 func (l *loader) unread() error {
 	head := strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")
 	for _, name := range l.ck.Names() {
-		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) {
+		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) || l.later(name) {
 			continue
 		}
 		if !slices.ContainsFunc(ignored, func(part string) bool { return strings.Contains(name, part) }) {
@@ -261,6 +267,21 @@ func (l *loader) unread() error {
 		}
 	}
 	return nil
+}
+
+// later reports whether a tensor belongs to one of the layers after the last one that
+// predict several tokens ahead.
+func (l *loader) later(name string) bool {
+	form := "model.layers.%d."
+	if l.c.gguf {
+		form = "blk.%d."
+	}
+	for i := range l.c.LaterLayers {
+		if strings.HasPrefix(name, fmt.Sprintf(form, l.c.Layers+i)) {
+			return true
+		}
+	}
+	return false
 }
 
 // ignored lists parts of the names of tensors that a decoder does not need.
@@ -423,6 +444,9 @@ func (l *loader) norms(at int, w *layer) error {
 	pre := !c.arch.NoPreNorms && !c.arch.BareNorms
 	post := c.arch.PostNorms
 	heads := c.arch.QKNorm || c.arch.WideQKNorm
+	if c.gguf && c.arch.MayQKNorm {
+		_, heads = l.find(l.name("q_norm", at, ".weight"))
+	}
 	ffnNorm := "ffn_norm"
 	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"

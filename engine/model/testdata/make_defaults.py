@@ -3,11 +3,20 @@ import json, os
 from transformers import CONFIG_MAPPING
 
 KINDS = """llama smollm3 mistral ministral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2 olmo3 granite granitemoe gpt2
-starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron arcee seed_oss ministral3 qwen2_5_vl_text qwen3_vl_text cwm""".split()
+starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron arcee seed_oss ministral3 qwen2_5_vl_text qwen3_vl_text cwm
+glm4_moe minimax_m2 ernie4_5 ernie4_5_moe hunyuan_v1_dense hunyuan_v1_moe dots1""".split()
 
 
 def first(c, *names, otherwise=None):
     return next((v for n in names if (v := getattr(c, n, None)) is not None), otherwise)
+
+
+def shared(c):
+    """Channels of the experts that every token goes through."""
+    if c.model_type == "hunyuan_v1_moe":
+        return c.intermediate_size
+    n = first(c, "n_shared_experts", "moe_num_shared_experts", otherwise=0)
+    return first(c, "shared_expert_intermediate_size", otherwise=n * first(c, "moe_intermediate_size", otherwise=0))
 
 
 out = {}
@@ -25,8 +34,9 @@ for kind in KINDS:
         "theta": rope.get("rope_theta", 0), "rotated": rope.get("partial_rotary_factor", 1.0),
         "windows": [window if t == "sliding_attention" and window else 0 for t in types], "activation": first(c, "hidden_act", "hidden_activation", "activation_function"),
         "bos": first(c, "bos_token_id", otherwise=-1), "eos": eos[0] if isinstance(eos := first(c, "eos_token_id", otherwise=-1), list) else eos, "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
-        "top_experts": first(c, "num_experts_per_tok", otherwise=0), "expert_size": first(c, "moe_intermediate_size", otherwise=0),
-        "shared_size": first(c, "shared_expert_intermediate_size", otherwise=0),
+        "top_experts": first(c, "num_experts_per_tok", otherwise=0),
+        "expert_size": first(c, "moe_intermediate_size", otherwise=0) if first(c, "num_local_experts", "num_experts") else 0,
+        "shared_size": shared(c),
     }
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "defaults.json"), "w") as f:
     f.write("{\n" + ",\n".join(f' "{k}": {json.dumps(v)}' for k, v in out.items()) + "\n}\n")

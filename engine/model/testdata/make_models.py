@@ -22,6 +22,7 @@ EXPERTS = dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=24)
 MOE = dict(EXPERTS, head_dim=16)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)
 LONG = dict(type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0])
+DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, moe_intermediate_size=24)
 S, F = "sliding_attention", "full_attention"
 MODELS = {
     # Rotary forms, in every spelling.
@@ -134,11 +135,31 @@ MODELS = {
     "qwen3_vl": dict(head_dim=16, attention_bias=True, rope_parameters=dict(rope_type="default", rope_theta=10000.0, mrope_section=[3, 3, 2], mrope_interleaved=True)),
     "cwm": dict(num_hidden_layers=5, head_dim=16, sliding_window=16),
     "cwm-types": dict(num_hidden_layers=3, head_dim=8, sliding_window=12, layer_types=[S, F, S], rope_parameters=dict(rope_type="default", rope_theta=10000.0)),
+    "glm4_moe": dict(DEEP, num_hidden_layers=3, head_dim=16, first_k_dense_replace=1, use_qk_norm=True, attention_bias=True, routed_scaling_factor=2.5, num_mtp_layers=0),
+    "glm4_moe-groups": dict(DEEP, num_hidden_layers=2, head_dim=16, first_k_dense_replace=0, n_group=3, topk_group=2, norm_topk_prob=False, n_shared_experts=2,
+                            rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25), num_mtp_layers=0),
+    "minimax_m2": dict(head_dim=16, num_local_experts=6, num_experts_per_tok=2, rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
+                       extra=dict(rotary_dim=8)),
+    "minimax_m2-rotary": dict(head_dim=16, num_local_experts=4, num_experts_per_tok=3, num_key_value_heads=1, rotary_dim=12, spelling="old", tie_word_embeddings=True),
+    "ernie4_5": dict(head_dim=16, tie_word_embeddings=False),
+    "ernie4_5-biases": dict(head_dim=8, use_bias=True, num_key_value_heads=1, rope_parameters=dict(YARN, rope_theta=10000.0)),
+    "ernie4_5_moe": dict(num_hidden_layers=4, moe_num_experts=6, moe_k=3, moe_intermediate_size=24, moe_num_shared_experts=2, moe_layer_start_index=1),
+    "ernie4_5_moe-some": dict(num_hidden_layers=5, moe_num_experts=4, moe_k=1, moe_intermediate_size=16, moe_num_shared_experts=0, moe_layer_start_index=0,
+                              moe_layer_end_index=3, moe_layer_interval=2, tie_word_embeddings=False),
+    "hunyuan_v1_dense": dict(head_dim=16, max_position_embeddings=32768, rope_parameters=dict(rope_type="dynamic", alpha=1000.0, rope_theta=10000.0, factor=1.0)),
+    "hunyuan_v1_dense-biases": dict(head_dim=8, attention_bias=True, tie_word_embeddings=True, num_key_value_heads=1, rope_parameters=dict(YARN, rope_theta=10000.0)),
+    "hunyuan_v1_moe": dict(head_dim=16, num_experts=4, moe_topk=2, extra=dict(moe_intermediate_size=[48, 48], moe_topk=[2, 2], num_shared_expert=[1, 1])),
+    "hunyuan_v1_moe-alpha": dict(head_dim=16, num_experts=3, moe_topk=1, num_key_value_heads=1, tie_word_embeddings=True,
+                                 rope_parameters=dict(rope_type="dynamic", alpha=1000.0, rope_theta=10000.0, factor=1.0)),
+    "dots1": dict(DEEP, num_hidden_layers=3, head_dim=16, first_k_dense_replace=1, routed_scaling_factor=2.5, norm_topk_prob=True, sliding_window=None),
+    "dots1-window": dict(DEEP, num_hidden_layers=3, head_dim=8, first_k_dense_replace=2, n_group=2, topk_group=1, num_experts_per_tok=2, sliding_window=16, max_window_layers=1,
+                         attention_bias=True),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
-        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm"]
+        "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
+        "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1"]
 PROMPT, REPLY = 72, 8
 # The parts for images of models whose decoders are tested: as small as possible, and not used.
 VISION = {
@@ -172,6 +193,9 @@ def randomise(model, peak):
             else:
                 p.copy_(torch.randn_like(p) * (0.25 if p.dim() >= 2 else 0.1))
             p.copy_(p.bfloat16().float())  # every stored type holds the same numbers
+        for key, b in model.named_buffers():
+            if "e_score_correction_bias" in key:
+                b.copy_((0.2 * torch.randn_like(b)).bfloat16().float())
 
 
 def make(name, folder):
