@@ -336,10 +336,12 @@ func (a *Advice) Short() (*table.Table, []string) {
 		notes = a.legend()
 	}
 	if len(everything) > 0 {
-		notes = append(notes, "These methods stay within the bound only if they keep everything, which saves nothing: "+strings.Join(everything, ", ")+".")
+		notes = append(notes, "These methods stay within the bound only if they keep everything, which saves nothing: "+
+			strings.Join(everything, ", ")+".")
 	}
 	if len(none) > 0 {
-		notes = append(notes, "These methods exceed the bound at every capacity that was tried: "+strings.Join(none, ", ")+".")
+		notes = append(notes, "These methods exceed the bound at every capacity that was tried: "+
+			strings.Join(none, ", ")+".")
 	}
 	return t, notes
 }
@@ -353,7 +355,8 @@ func (a *Advice) legend() []string {
 	}
 	return []string{
 		settings + ".",
-		fmt.Sprintf("predicted: mean of the %s; for a single prompt, it is below low with probability %.3g, and above high with the same probability.",
+		fmt.Sprintf("predicted: mean of the %s; for a single prompt, it is below low with probability %.3g, "+
+			"and above high with the same probability.",
 			c.Loss.words(), a.Config.Risk),
 		fmt.Sprintf("The prediction uses %s, whose Spearman correlation with the loss is %.2f [%.2f, %.2f] in the calibration with %s "+
 			"(%d points, %d prompts).",

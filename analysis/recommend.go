@@ -41,8 +41,11 @@ func (a *Advice) Recommendation() string {
 // atMost writes the bound as a condition.
 func (a *Advice) atMost() string {
 	b := a.Config.Bound
-	if b.Loss == LossAgreement {
+	switch b.Loss {
+	case LossAgreement:
 		return fmt.Sprintf("agreement of at least %.3g", 1-b.Value)
+	case LossPerplexity:
+		return fmt.Sprintf("an increase of the perplexity of at most %.2g %%", 100*b.Value)
 	}
 	return fmt.Sprintf("a loss of at most %s", b)
 }

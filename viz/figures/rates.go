@@ -51,9 +51,9 @@ func (m *RateMap) summary(rows []analysis.HitRateRow, column func(*analysis.HitR
 	}
 	s := viz.Summary{
 		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
-			"Gray: no weight was significant; hatched: fewer than %d. The colors are spaced by the logarithm of the misses.",
+			"Gray: no weight was significant; hatched: fewer than %d significant positions. The color scale is logarithmic in the miss rate, 1 - hit rate.",
 			first.Model, prompts, 100*first.Top, first.Theta, m.MinSignificant),
-		BarTitle: "hit rate (spaced by the log of the misses)",
+		BarTitle: "hit rate (log scale of 1 - hit rate)",
 		Misses:   true,
 		Meta:     m.Meta,
 	}

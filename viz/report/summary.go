@@ -37,7 +37,8 @@ func answers(n *numbers) []answer {
 // voted compares the hit rate with its baselines.
 func voted(all, without *analysis.HitRateRow, cfg Config) string {
 	return fmt.Sprintf("The vote kept %s of the attended positions; without the first %d positions, %s. "+
-		"Equally many random positions hold %s, the first four with the last ones %s and, without the first %d, %s.",
+		"For comparison, the same number of random positions would keep %s, and the first four positions with the "+
+		"last ones %s. Without the first %d positions, the last ones would keep %s.",
 		rated(all, cfg), cfg.SkipFirst, rated(without, cfg), number(all.Chance), number(all.SinksRecent), cfg.SkipFirst,
 		number(without.Recent))
 }
@@ -62,7 +63,7 @@ func sinkShare(all, without *analysis.HitRateRow, cfg Config) string {
 	}
 	share := 1 - float64(without.Significant)/float64(all.Significant)
 	return fmt.Sprintf("%.0f %% of the attended positions are among the first %d (%d of %d). They receive attention whatever the "+
-		"text says, and the window nearly always votes for them, so that they raise the rate.",
+		"text says, and the window nearly always votes for them, which raises the rate.",
 		100*share, cfg.SkipFirst, all.Significant-without.Significant, all.Significant)
 }
 
@@ -90,7 +91,8 @@ func placesOf(list []analysis.HitRateRow) []place {
 }
 
 // lowest names the places with the lowest rates without the first positions, and says
-// how many rest on too few positions to say. kind is layer or head.
+// how many places are left out because they have too few attended positions. kind is
+// layer or head.
 func lowest(kind string, list []place, cfg Config) string {
 	const named = 5
 	enough := slices.Clone(list)
@@ -100,12 +102,12 @@ func lowest(kind string, list []place, cfg Config) string {
 	for _, p := range enough[:min(named, len(enough))] {
 		words = append(words, fmt.Sprintf("%s (%s, n = %d)", p.name, number(p.HitRate), p.Significant))
 	}
-	text := fmt.Sprintf("No %s has %d attended positions, which a conclusion needs.", kind, cfg.MinSignificant)
+	text := fmt.Sprintf("Every %s has fewer than %d attended positions, too few for a conclusion.", kind, cfg.MinSignificant)
 	if words != nil {
 		text = fmt.Sprintf("Without the first %d positions: %s.", cfg.SkipFirst, strings.Join(words, ", "))
 	}
 	if few := len(list) - len(enough); few > 0 && words != nil {
-		text += fmt.Sprintf(" %d of %d %ss have fewer than %d attended positions there, too few to say.",
+		text += fmt.Sprintf(" %d of %d %ss are left out, because they have fewer than %d attended positions there.",
 			few, len(list), kind, cfg.MinSignificant)
 	}
 	return text
@@ -151,6 +153,6 @@ func bestMethods(c *comparison) string {
 	if words == nil {
 		return ""
 	}
-	return fmt.Sprintf("The largest share of the reply's attention to the prefix, by capacity (%s): %s. "+
+	return fmt.Sprintf("Methods that keep the largest share of the reply's attention to the prefix, by capacity (%s): %s. "+
 		"attnscope advise recommends a method and a budget for a loss that you accept.", c.settings, strings.Join(words, ", "))
 }

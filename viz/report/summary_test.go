@@ -58,7 +58,7 @@ func TestSinksDoNotFlatter(t *testing.T) {
 func TestTooFewPositionsAreNotHeadlined(t *testing.T) {
 	page := sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 3})
 	for _, want := range []string{
-		"Without the first 4 positions: layer 1 (0.667, n = 3). 1 of 2 layers have fewer than 3 attended positions there, too few to say.",
+		"Without the first 4 positions: layer 1 (0.667, n = 3). 1 of 2 layers are left out, because they have fewer than 3 attended positions there.",
 		`<tr><td>0</td><td>0.500</td><td>–</td><td>–</td><td>4</td><td class="few">0.000</td>`,
 	} {
 		if !strings.Contains(page, want) {
@@ -68,7 +68,7 @@ func TestTooFewPositionsAreNotHeadlined(t *testing.T) {
 	page = sinkPage(t, Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 9})
 	for _, want := range []string{
 		"0.571 (n = 7, too few for a conclusion)",
-		"No layer has 9 attended positions, which a conclusion needs.",
+		"Every layer has fewer than 9 attended positions, too few for a conclusion.",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)

@@ -82,8 +82,9 @@ func (p *page) drawRates(n *numbers) error {
 	window := n.cfg.Window
 	var err error
 	p.Summary, err = svg(rateCurves(of(window, n.all.byLayer), of(window, n.without.byLayer), n.cfg), "Hit rate by layer",
-		"The lines without markers keep equally many positions without looking at the attention: random positions, the "+
-			"last ones, and the first four with the last ones. The vote is worth the distance of its line from theirs.")
+		"The lines without markers show rules that keep the same number of positions without looking at the attention: "+
+			"random positions, the last ones, and the first four with the last ones. The distance between the lines "+
+			"shows what the vote is worth.")
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (p *page) drawRates(n *numbers) error {
 		},
 		{
 			"Hit rate by size of the window",
-			"Each column is another number of last prompt rows that vote.",
+			"Each column is a size of the window: the number of last prompt rows that vote.",
 			func(m *figures.RateMap, r rates) *viz.Figure { return m.Windows(r.byLayer) },
 		},
 	} {

@@ -94,7 +94,7 @@ func TestPageInABrowser(t *testing.T) {
 		{"text by vote", "v=text&head=0&method=recent&w=8&cap=16", "Reply: 4 tokens"},
 		{"text of a row", "v=text&head=0&row=17&shade=row", "attends to"},
 		{"text of a word", "v=text&head=0&key=3&shade=readers", "gets attention from"},
-		{"windows", "v=sweep&w=8&theta=0.01&skip=4", "as the command hitrate does"},
+		{"windows", "v=sweep&w=8&theta=0.01&skip=4", "as attnscope hitrate does"},
 		{"compare", "v=compare&head=1", "nothing differs"},
 		{"numbers out of range", "v=nothing&c=9&p=-3&layer=99&head=77&w=1e9&k=4&k0=-5&k1=NaN&row=1e9&min=0", `<tr class="pick"`},
 	} {

@@ -354,7 +354,7 @@ export class Compare {
       ),
       paragraph(
         measures[state.m].counted
-          ? "All layers and heads, pooled over the significant positions as the command hitrate does."
+          ? "All layers and heads, pooled over the significant positions as attnscope hitrate does."
           : "Mean over the layers and heads that both have.",
       ),
       ...(this.isSame() ? [paragraph(sameText)] : []),

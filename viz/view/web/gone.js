@@ -2,7 +2,7 @@
 import { byId, element } from "./dom.js";
 import { origin } from "./metadata.js";
 
-const pause = 5000; // milliseconds between two questions whether the server is there
+const pause = 5000; // milliseconds between two checks
 
 // isThere reports whether the server of this page answers.
 async function isThere() {
@@ -36,15 +36,15 @@ function show(captures, check) {
     return;
   }
   gone.replaceChildren(
-    element("h2", {}, "The viewer has ended"),
+    element("h2", {}, "The viewer no longer answers"),
     element(
       "p",
       {},
-      "This page gets its numbers from a program on the machine with the dumps, and that program no longer answers. " +
-        "Start it again in the folder of the dumps, and open the address that it prints:",
+      "This page gets its numbers from attnscope view, which runs on the machine with the dumps. If that program has " +
+        "ended, start it again in the folder of the dumps, and open the address that it prints:",
     ),
     element("pre", {}, origin(captures).command),
-    element("p", {}, "If only the connection was interrupted, the page goes on by itself as soon as it is back."),
+    element("p", {}, "If only the connection was interrupted, the page continues by itself when the connection is back."),
     element("button", { onclick: check }, "try now"),
   );
   gone.hidden = false;

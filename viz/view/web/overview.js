@@ -319,8 +319,7 @@ export class Overview {
         ...(without ? [row(`without the first ${sinks}`, without)] : []),
       ),
       paragraph(
-        "Pooled over the significant positions of a prompt (n), then averaged over prompts, as the command hitrate " +
-          "does.",
+        "Pooled over the significant positions of a prompt (n), then averaged over prompts, as attnscope hitrate does.",
       ),
     ];
   }

@@ -367,8 +367,8 @@ export class Sweep {
       heading("All layers and heads"),
       element("table", {}, element("tr", {}, headerCell("window"), ...names.map(numberHeader)), ...rows),
       paragraph(
-        "Pooled over the significant positions of a prompt, then averaged over prompts, as the command hitrate does; " +
-          "n is their number over all prompts.",
+        "Pooled over the significant positions of a prompt, then averaged over prompts, as attnscope hitrate does; " +
+          "n is the number of significant positions in all prompts.",
       ),
       ...(few.length
         ? [
