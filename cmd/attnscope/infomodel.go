@@ -10,7 +10,6 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/model"
-	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/sizes"
 )
 
@@ -37,13 +36,17 @@ func infoModel(c *cli.Context) error {
 		return nil
 	}
 	cfg := &src.Config
+	quantized := ""
+	if q := src.Checkpoint.Quantization(); q != nil {
+		quantized = q.String()
+	}
 	return printJSON(c, map[string]any{
 		"id": src.Name, "path": src.Path(), "fetched": !src.Checkpoint.HeadersOnly(), "format": src.Checkpoint.Format(),
 		"architecture": cfg.Architecture,
 		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
 		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
-		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes,
+		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
 		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache,
 	})
 }
@@ -58,8 +61,8 @@ func inspectModel(src *capture.Source) modelInfo {
 	}
 	for _, name := range src.Checkpoint.Names() {
 		t, _ := src.Checkpoint.Tensor(name)
-		info.dtypes[t.DType.String()]++
-		info.stored += storedBytes(t)
+		info.dtypes[t.Kind()]++
+		info.stored += t.StoredBytes()
 	}
 	for _, window := range cfg.LayerWindows {
 		if window > 0 {
@@ -97,6 +100,9 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	for _, t := range slices.Sorted(maps.Keys(info.dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", info.dtypes[t], t))
 	}
+	if q := src.Checkpoint.Quantization(); q != nil {
+		fmt.Fprintf(w, "quantized     %s\n", q)
+	}
 	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n",
 		sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
 	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", sizes.Text(1000*info.cache))
@@ -109,15 +115,6 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		template = "yes"
 	}
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %s\n", tokens, template)
-}
-
-// storedBytes returns the size of a tensor in its file.
-func storedBytes(t tensor.Tensor) int64 {
-	row, err := t.DType.Bytes(t.Cols())
-	if err != nil { // the file has no such tensor: its header was checked
-		return 0
-	}
-	return int64(row) * int64(t.Rows())
 }
 
 func expertsText(cfg *model.Config) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -42,11 +43,15 @@ func runModels(c *cli.Context) error {
 	}
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{
-			"architectures": list, "rope": model.RopeKinds, "safetensors": tensor.FloatTypes(), "gguf": tensor.BlockTypes(),
+			"architectures": list, "rope": model.RopeKinds, "safetensors": tensor.FloatTypes(), "quantization": checkpoint.Methods, "gguf": tensor.BlockTypes(),
 			"tokenizers": tokenizers, "gguf_pre": tokenizer.GGUFPres(),
 		})
 	}
 	w := c.App.Writer
+	var methods []string
+	for _, m := range checkpoint.Methods {
+		methods = append(methods, string(m))
+	}
 	var lacking []string
 	fmt.Fprintf(w, "%-16s %-13s %s\n", "model_type", "GGUF", "models")
 	for _, a := range list {
@@ -63,6 +68,7 @@ func runModels(c *cli.Context) error {
 	}{
 		{"rope", model.RopeKinds, ", "},
 		{"safetensors", tensor.FloatTypes(), ", "},
+		{"quantized", methods, ", "},
 		{"GGUF types", slices.Concat(tensor.FloatTypes(), tensor.BlockTypes()), ", "},
 		{"tokenizers", tokenizers, "; "},
 		{"GGUF's pre", tokenizer.GGUFPres(), ", "},

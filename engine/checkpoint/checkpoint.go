@@ -42,6 +42,8 @@ type Checkpoint struct {
 	mapped       []*mapped // in the order of files; none if only headers were read
 	sums         []string  // hashes of the files that the hub lists, if only headers were read
 	headersOnly  bool
+	stored       map[string]tensor.Tensor // of a quantized checkpoint, before it was assembled
+	quantization *Quantization            // nil: it was not assembled
 }
 
 // Open opens a folder in the layout of the hub or a .gguf file. If a GGUF model has
@@ -133,7 +135,11 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
 // Forget lets the system reclaim the memory of tensors that have been read, for example
 // after they were packed. They are read from disk again when needed.
 func (c *Checkpoint) Forget() {
-	for _, t := range c.tensors {
+	stored := c.tensors
+	if c.stored != nil {
+		stored = c.stored
+	}
+	for _, t := range stored {
 		forget(t.Data)
 	}
 }

@@ -73,9 +73,21 @@ type halfPanels struct {
 	data     []uint16
 }
 
+// halves returns row i of a tensor of float16 or bfloat16, as it is stored.
+func halves(w tensor.Tensor, i int) ([]byte, error) {
+	one, err := w.Slice(i, i+1)
+	if err == nil {
+		one, err = one.Plain()
+	}
+	return one.Data, err
+}
+
 func (h *halfPanels) pack(w tensor.Tensor, panel, r, i int, _ []float32) error {
 	at := panel*h.in*simd.Width + r
-	data := w.Data[i*h.in*2 : (i+1)*h.in*2]
+	data, err := halves(w, i)
+	if err != nil {
+		return err
+	}
 	exponent := uint16(0x7c00) // all ones: infinity or NaN
 	if h.bfloat16 {
 		exponent = 0x7f80

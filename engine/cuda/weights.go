@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -97,6 +98,10 @@ func castable(t tensor.DType) bool {
 // table copies rows that are looked up, such as embeddings: unchanged, or converted to
 // the compute type if the kernels do not support their type.
 func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
+	t, err := t.Plain()
+	if err != nil {
+		return 0, 0, err
+	}
 	if err := checkFinite(t); err != nil {
 		return 0, 0, err
 	}
@@ -119,7 +124,12 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	}
 	m.in = list[0].Cols()
 	quant, known := false, true
-	for _, t := range list {
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i], err = list[i].Plain(); err != nil {
+			return m, err
+		}
+		t := list[i]
 		if err := checkFinite(t); err != nil {
 			return m, err
 		}

@@ -144,9 +144,8 @@ func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	f.keys = a.Keys
 	f.aliases = a.Aliases
 	f.family = a.Name
-	if q := f.object("quantization_config"); q != nil && len(q.values) > 0 {
-		return Config{}, fmt.Errorf("%s: quantization_config of method %q is not supported; weights of type %s are, and GGUF files",
-			f.source, q.text("quant_method", "unknown"), strings.Join(tensor.FloatTypes(), ", "))
+	if err := assemble(ck, f, ignore); err != nil {
+		return Config{}, err
 	}
 	c := newConfig(a, f)
 	c.Vocab = f.count("vocab_size", 0, 1)
@@ -191,7 +190,8 @@ func (c *Config) tieHead(ck *checkpoint.Checkpoint, f *fields) {
 	}
 	same := false
 	f.keep(tensor.Guard(func() error {
-		same = ok && separate && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+		plain := ok && separate && head.Coded == nil && embed.Coded == nil
+		same = plain && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
 		return nil
 	}))
 	c.TiedHead = !separate || same

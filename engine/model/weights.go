@@ -239,18 +239,33 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 	}
 	if l.c.arch.Arrange != nil && !l.c.gguf {
 		var err error
-		if t, err = l.c.arch.Arrange(l.c, role, t); err != nil {
+		if t, err = l.arrange(role, t); err != nil {
 			return t, fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 	}
 	if role == "router_bias" && len(t.Shape) == 2 && t.Shape[0] == 1 { // ERNIE
 		t.Shape = t.Shape[1:]
 	}
+	if l.ck.HeadersOnly() && t.Coded != nil && t.Elements() == elements(shape) {
+		t.Shape = shape // the header of a weight of bitsandbytes does not have it
+	}
 	if !slices.Equal(t.Shape, shape) {
 		return t, l.misshapen(name, t, shape...)
 	}
 	return t, nil
 }
+
+// arrange brings a weight or a bias to the layout of Llama, if the family has another.
+func (l *loader) arrange(role string, t tensor.Tensor) (tensor.Tensor, error) {
+	plain, err := t.Plain()
+	if err != nil {
+		return t, err
+	}
+	return l.c.arch.Arrange(l.c, role, plain)
+}
+
+// elements returns the product of a shape.
+func elements(shape []int) int { return tensor.Tensor{Shape: shape}.Elements() }
 
 // unread returns an error if no role has asked for a tensor of the checkpoint: its
 // effect would be missing from every result. Masks, frequencies and parts that do not

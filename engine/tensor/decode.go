@@ -33,6 +33,14 @@ func decode(dst []float32, d DType, data []byte) error {
 		for i := range dst {
 			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
 		}
+	case F8_E4M3, F8_E5M2:
+		table := &e4m3
+		if d == F8_E5M2 {
+			table = &e5m2
+		}
+		for i := range dst {
+			dst[i] = table[data[i]]
+		}
 	default:
 		block := blocks[d]
 		if block == nil {

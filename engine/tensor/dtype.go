@@ -35,6 +35,8 @@ const (
 	IQ4_XS
 	MXFP4
 	TQ2_0
+	F8_E4M3
+	F8_E5M2
 )
 
 // layout holds, for each type, its name and the numbers of elements and bytes per
@@ -52,6 +54,7 @@ var layout = [...]struct {
 	Q2_K: {"Q2_K", 256, 84}, Q3_K: {"Q3_K", 256, 110}, Q4_K: {"Q4_K", 256, 144},
 	Q5_K: {"Q5_K", 256, 176}, Q6_K: {"Q6_K", 256, 210},
 	IQ4_NL: {"IQ4_NL", 32, 18}, IQ4_XS: {"IQ4_XS", 256, 136}, MXFP4: {"MXFP4", 32, 17}, TQ2_0: {"TQ2_0", 256, 66},
+	F8_E4M3: {"F8_E4M3", 1, 1}, F8_E5M2: {"F8_E5M2", 1, 1},
 }
 
 func (d DType) String() string {

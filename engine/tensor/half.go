@@ -51,3 +51,37 @@ func F32ToF16(v float32) uint16 {
 	u += 0xfff + u>>13&1
 	return sign | uint16((u-0x38000000)>>13)
 }
+
+// The values of all numbers of 8 bits: with 4 bits of exponent, no infinity and one NaN
+// of each sign, and with 5 bits of exponent as in IEEE formats.
+var e4m3, e5m2 = smallFloats()
+
+func smallFloats() (e4m3, e5m2 [256]float32) {
+	for b := range 256 {
+		magnitude := b & 0x7f
+		v := math.Ldexp(float64(magnitude&7), -9)
+		if magnitude >= 8 {
+			v = math.Ldexp(float64(8+magnitude&7), magnitude>>3-10)
+		}
+		if magnitude == 0x7f {
+			v = math.NaN()
+		}
+		if b >= 0x80 {
+			v = math.Copysign(v, -1)
+		}
+		e4m3[b] = float32(v)
+		e5m2[b] = F16ToF32(uint16(b) << 8)
+	}
+	return e4m3, e5m2
+}
+
+// round returns the nearest number of a type of floats, ties to even.
+func (d DType) round(v float32) float32 {
+	switch d {
+	case F16:
+		return F16ToF32(F32ToF16(v))
+	case BF16:
+		return BF16ToF32(F32ToBF16(v))
+	}
+	return v
+}

@@ -19,8 +19,11 @@ type Tensor struct {
 	DType DType
 	Shape []int // outermost first
 	// Data is little-endian and row-major, quantized types in blocks along the last axis.
-	// It is nil if only the header of the file was read.
+	// It is nil if only the header of the file was read, and if the tensor is coded.
 	Data []byte
+	// Coded computes the elements of a tensor that the checkpoint holds as integers or
+	// small floats with scales in other tensors. It is nil if Data holds the elements.
+	Coded Coded
 }
 
 // Elements returns the number of elements, the product of the shape.
@@ -31,6 +34,9 @@ func (t Tensor) Elements() int {
 	}
 	return n
 }
+
+// HeaderOnly reports whether only the header of the tensor's file was read.
+func (t Tensor) HeaderOnly() bool { return t.Data == nil && t.Coded == nil }
 
 // CheckLength returns an error if the data are shorter or longer than the shape says.
 func (t Tensor) CheckLength() error {
@@ -64,6 +70,14 @@ func (t Tensor) Cols() int {
 // Float32 returns all elements as float32.
 func (t Tensor) Float32() ([]float32, error) {
 	out := make([]float32, t.Elements())
+	if t.Coded != nil {
+		for i := range t.Rows() {
+			if err := t.Row(out[i*t.Cols():], i); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
 	if err := t.decode(out, t.Data); err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
@@ -72,6 +86,9 @@ func (t Tensor) Float32() ([]float32, error) {
 
 // Row decodes row i of the tensor as a matrix to the first Cols values of dst.
 func (t Tensor) Row(dst []float32, i int) error {
+	if t.Coded != nil {
+		return t.codedRow(dst[:t.Cols()], i)
+	}
 	size, err := t.DType.Bytes(t.Cols())
 	if err == nil && (i < 0 || (i+1)*size > len(t.Data)) {
 		err = fmt.Errorf("row %d of %d", i, t.Rows())
@@ -91,7 +108,7 @@ func (t Tensor) Part(dst []float32, i, k0 int) error {
 	lo, err1 := t.DType.Bytes(k0)
 	n, err2 := t.DType.Bytes(len(dst))
 	wholeBlocks := err == nil && err1 == nil && err2 == nil
-	if !wholeBlocks || k0 < 0 || k0+len(dst) > t.Cols() || i < 0 || (i+1)*size > len(t.Data) {
+	if t.Coded != nil || !wholeBlocks || k0 < 0 || k0+len(dst) > t.Cols() || i < 0 || (i+1)*size > len(t.Data) {
 		row := make([]float32, t.Cols())
 		if err := t.Row(row, i); err != nil {
 			return err
@@ -112,6 +129,9 @@ func (t Tensor) Slice(lo, hi int) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("tensor %s: rows %d to %d of %d", t.Name, lo, hi, t.Rows())
 	}
 	part := Tensor{Name: t.Name, DType: t.DType, Shape: []int{hi - lo, t.Cols()}}
+	if t.Coded != nil {
+		part.Coded = codedPart{t.Coded, lo}
+	}
 	if t.Data != nil {
 		part.Data = t.Data[lo*size : hi*size]
 	}
@@ -124,7 +144,7 @@ func FromFloat32(name string, x []float32, shape ...int) Tensor {
 	for i, v := range x {
 		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
 	}
-	return Tensor{name, F32, shape, data}
+	return Tensor{Name: name, DType: F32, Shape: shape, Data: data}
 }
 
 // FromInt32 returns an I32 tensor with the values of x.
@@ -133,7 +153,7 @@ func FromInt32(name string, x []int32, shape ...int) Tensor {
 	for i, v := range x {
 		binary.LittleEndian.PutUint32(data[4*i:], uint32(v))
 	}
-	return Tensor{name, I32, shape, data}
+	return Tensor{Name: name, DType: I32, Shape: shape, Data: data}
 }
 
 // Int32 returns the elements of an I32 or I64 tensor.
