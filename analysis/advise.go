@@ -11,6 +11,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -72,10 +73,10 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, ask AdviceCon
 	if len(cfg.Configs) > 0 {
 		advice.settings = cfg.Configs[0]
 	}
-	switch ask.By {
-	case "", ByLayer, ByHead:
-	default:
-		return advice, fmt.Errorf("by %q: want layer or head", string(ask.By))
+	if ask.By != "" {
+		if err := words.Check("by", ask.By, []By{ByLayer, ByHead}); err != nil {
+			return advice, err
+		}
 	}
 	if !(ask.Risk > 0 && ask.Risk < 0.5) {
 		return advice, fmt.Errorf("risk %g: want a share of prompts above 0 and below 0.5", ask.Risk)

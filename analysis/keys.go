@@ -1,9 +1,10 @@
 package analysis
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // By is a key that splits a result: each of its values has its own rows. The result
@@ -21,10 +22,7 @@ const (
 
 // Check returns an error if b is not one of the keys.
 func (b By) Check() error {
-	if !slices.Contains([]By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan}, b) {
-		return fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", string(b))
-	}
-	return nil
+	return words.Check("by", b, []By{ByLayer, ByHead, ByPrompt, ByDataset, BySpan})
 }
 
 // ParseBy reads a comma-separated list of keys; "none" and the empty text mean no key.
@@ -35,8 +33,8 @@ func ParseBy(list string) ([]By, error) {
 		if key == "" || key == "none" {
 			continue
 		}
-		if key.Check() != nil {
-			return nil, fmt.Errorf("by %q: want a comma list of layer, head, prompt, dataset, span", list)
+		if err := key.Check(); err != nil {
+			return nil, err
 		}
 		keys = append(keys, key)
 	}

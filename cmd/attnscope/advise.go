@@ -174,11 +174,13 @@ func boundOf(c *cli.Context) (analysis.Bound, error) {
 
 // checkAdvise refuses flags that advise cannot combine.
 func checkAdvise(c *cli.Context) error {
-	switch {
-	case !c.Args().Present():
+	if !c.Args().Present() {
 		return noDump("advise")
-	case !slices.Contains([]string{"", "layer", "head"}, c.String("by")):
-		return usagef("--by %q: want layer or head", c.String("by"))
+	}
+	if c.String("by") != "" {
+		if err := checkWord(c, "by", []string{"layer", "head"}); err != nil {
+			return err
+		}
 	}
 	if risk := c.Float64("risk"); !(risk > 0 && risk < 0.5) {
 		return usagef("--risk %g: want a share of prompts above 0 and below 0.5", risk)

@@ -40,7 +40,7 @@ func TestNoCard(t *testing.T) {
 			t.Errorf("%v: exit %d, stdout %q, stderr %q; want 1 and one error with its hint", args, code, stdout, stderr)
 		}
 	}
-	if code, _, stderr := programWith(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "gpu"); code != 2 || !strings.Contains(stderr, "want auto, cpu or cuda[:i]") {
+	if code, _, stderr := programWith(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--device", "gpu"); code != 2 || !strings.Contains(stderr, "want auto, cpu, cuda or cuda:i") || !strings.Contains(stderr, `did you mean "cuda"?`) {
 		t.Errorf("--device gpu: exit %d, %q; want 2", code, stderr)
 	}
 	code, _, stderr := programWith(t, none, "capture", "-m", f.dir, "-p", p, "-o", out, "--max-new-tokens", "2", "--device", "auto")

@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/engine/model"
 )
 
 func generateCommand() *cli.Command {
@@ -68,6 +69,9 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	defer src.Close()
+	if err := model.CheckCompute(c.String("compute"), src.Device.Name); err != nil {
+		return usagef("--%w", err)
+	}
 	cfg, err := decodeConfig(c, s, src)
 	if err != nil {
 		return err

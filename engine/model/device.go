@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // computes lists the arithmetics of the processor and of cards.
@@ -18,8 +18,8 @@ var computes = []string{"f32", "bf16", "f16", "int8"}
 // CheckCompute returns an error unless a device, named as in Device.Name, supports an
 // arithmetic.
 func CheckCompute(compute, device string) error {
-	if !slices.Contains(computes, compute) {
-		return fmt.Errorf("compute %q: want %s", compute, strings.Join(computes, ", "))
+	if err := words.Check("compute", compute, computes); err != nil {
+		return err
 	}
 	if compute == "f16" && !strings.HasPrefix(device, "cuda") {
 		return errors.New("compute f16 is a card's arithmetic: the processor has f32, bf16 and int8")
@@ -46,10 +46,11 @@ func (e *DeviceError) Hint() string {
 
 // CheckDevice returns an error unless FindDevice knows the name.
 func CheckDevice(name string) error {
-	if _, _, err := parseDevice(name); err != nil && name != "auto" {
-		return fmt.Errorf("device %q: want auto, cpu or cuda[:i]", name)
+	if name == "auto" {
+		return nil
 	}
-	return nil
+	_, _, err := parseDevice(name)
+	return err
 }
 
 // parseDevice reads the name of a device: cpu or an empty string, cuda (the first
@@ -63,9 +64,23 @@ func parseDevice(name string) (card int, onCard bool, err error) {
 		card, err = strconv.Atoi(number)
 	}
 	if kind != "cuda" || err != nil || card < 0 || numbered && strconv.Itoa(card) != number {
-		return 0, false, fmt.Errorf("device %q: want cpu or cuda[:i]", name)
+		return 0, false, unknownDevice(name)
 	}
 	return card, true, nil
+}
+
+// unknownDevice returns the error of a name that no device has. Many programs call a card
+// gpu, which differs from cpu by one letter.
+func unknownDevice(name string) error {
+	err := &words.UnknownError{What: "device", Word: name, Want: []string{"auto", "cpu", "cuda", "cuda:i"}}
+	lower := strings.ToLower(name)
+	switch {
+	case strings.HasPrefix(lower, "gpu"):
+		err.Meant = "cuda"
+	case strings.HasPrefix(lower, "cuda:"):
+		err.Meant = "cuda:0"
+	}
+	return err
 }
 
 // FindDevice finds a device by its name: cpu, cuda (the first card), cuda:i, or auto,

@@ -31,6 +31,7 @@ import (
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Options configure how a model is run.
@@ -107,7 +108,7 @@ func CheckTensors(ck *checkpoint.Checkpoint, c Config) error {
 func (m *Model) loadOnProcessor(ck *checkpoint.Checkpoint, o Options) error {
 	compute := cpu.Compute(o.Compute)
 	if compute != "" && !slices.Contains(cpu.Computes, compute) {
-		return fmt.Errorf("compute %q: want one of %v", o.Compute, cpu.Computes)
+		return words.Check("compute", compute, cpu.Computes)
 	}
 	p := &processor{config: &m.config, pool: cpu.NewPool(o.Threads), chunk: o.Chunk}
 	if p.chunk < 1 {

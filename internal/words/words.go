@@ -9,9 +9,10 @@ import (
 
 // UnknownError says that a word is none of a set.
 type UnknownError struct {
-	What string   // name of the set
-	Word string   // as it was given
-	Want []string // the words of the set
+	What  string   // name of the set
+	Word  string   // as it was given
+	Want  []string // the words of the set
+	Meant string   // the word that was meant, if it is known
 }
 
 func (e *UnknownError) Error() string {
@@ -19,7 +20,12 @@ func (e *UnknownError) Error() string {
 }
 
 // Hint suggests the nearest word of the set; it is empty if none is near.
-func (e *UnknownError) Hint() string { return Suggestion(e.Word, e.Want) }
+func (e *UnknownError) Hint() string {
+	if e.Meant != "" {
+		return didYouMean(e.Meant)
+	}
+	return Suggestion(e.Word, e.Want)
+}
 
 // Check returns an *UnknownError if word is none of set, which what names.
 func Check[T ~string](what string, word T, set []T) error {
@@ -30,7 +36,7 @@ func Check[T ~string](what string, word T, set []T) error {
 	for i, name := range set {
 		names[i] = string(name)
 	}
-	return &UnknownError{what, string(word), names}
+	return &UnknownError{What: what, Word: string(word), Want: names}
 }
 
 // Or lists words as a choice: "a, b or c".
@@ -46,10 +52,12 @@ func Or(list []string) string {
 // if none is near.
 func Suggestion(word string, set []string) string {
 	if near := Nearest(word, set); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
+		return didYouMean(near)
 	}
 	return ""
 }
+
+func didYouMean(word string) string { return fmt.Sprintf("did you mean %q?", word) }
 
 // Nearest returns the word of set that differs least from word, or "" if none is near: if
 // more than a third of its letters had to be changed, and it does not begin with word.
