@@ -14,8 +14,8 @@ const resamples = 2000
 // samples hold only the few values that occurred.
 const soundPrompts = 10
 
-// FewPromptsNote says, in a list of at most one sentence, that intervals over n prompts are
-// too narrow. Over a single prompt there are none.
+// FewPromptsNote returns the sentence that intervals over n prompts are too narrow, or no
+// sentence if there are enough prompts, or only one and hence no intervals.
 func FewPromptsNote(n int) []string {
 	if n < 2 || n >= soundPrompts {
 		return nil

@@ -23,8 +23,8 @@ type Options struct {
 	// IgnoreConfig names keys of the model's configuration that are not understood and
 	// are ignored. Open fails if the model has no such key.
 	IgnoreConfig []string
-	// Fetching is told when the hub sends files, as in checkpoint.ResolveOptions; may be
-	// nil.
+	// Fetching is called before files are fetched from the hub, as in
+	// checkpoint.ResolveOptions. It may be nil.
 	Fetching func() (progress func(done, total int64), end func())
 	// HeadersOnly says that neither Fetch nor Load will be called.
 	HeadersOnly bool
@@ -49,7 +49,7 @@ func (o *Options) resolve() checkpoint.ResolveOptions {
 // after Load.
 type Source struct {
 	Name       string                 // as the user gave it
-	Checkpoint *checkpoint.Checkpoint // another one after Fetch
+	Checkpoint *checkpoint.Checkpoint // replaced by Fetch
 	Config     model.Config
 	Tokenizer  *tokenizer.Tokenizer // nil if the checkpoint has none
 	// NoTokenizer wraps tokenizer.ErrNoTokenizer and says what is missing; it is nil

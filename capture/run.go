@@ -23,10 +23,10 @@ type Config struct {
 	Kernel  string           // what computes the numbers, as Source.Kernel tells; empty: not recorded
 	Force   bool             // replace an existing dump
 	Resume  bool             // continue an incomplete dump
-	// Batch is the largest number of replies that are decoded together, each on its own
-	// cache; less than 2 means one. The numbers of a prompt do not depend on it. Above 1,
-	// the file has the prompts in the order in which their replies end, and the blocks of a
-	// prompt stay in memory until then. A card gains nothing from it.
+	// Batch is the largest number of replies that are decoded together, each with a cache
+	// of its own; less than 2 means one. The numbers of a prompt do not depend on it. Above
+	// 1, the file has the prompts in the order in which their replies end, and the blocks of
+	// a prompt stay in memory until its reply ends. A card is no faster with it.
 	Batch int
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.

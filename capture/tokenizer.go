@@ -8,9 +8,9 @@ import (
 	"github.com/attnscope/attnscope/engine/tokenizer"
 )
 
-// OpenTokenizer reads the tokenizer of a model, which Open need not support. It fetches
-// no weights, except those of the default model. It uses Revision, Offline, Log,
-// IgnoreConfig and Fetching of the options.
+// OpenTokenizer reads the tokenizer of a model, even of one that Open does not support. It
+// fetches no weights, except those of the default model. Of the options, it uses Revision,
+// Offline, Log, IgnoreConfig and Fetching.
 func OpenTokenizer(ctx context.Context, name string, o Options) (*tokenizer.Tokenizer, error) {
 	place, err := checkpoint.Locate(ctx, name, o.resolve())
 	if err != nil {

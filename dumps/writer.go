@@ -117,8 +117,8 @@ func (w *Writer) Begin(p Prompt) (*PromptWriter, error) {
 }
 
 // BeginHeld starts a prompt whose blocks stay in memory, encoded and compressed, until
-// Finish writes them. Several such prompts may be under way at once. The file has them in
-// the order in which they are finished, the index in the order of Prompt.Index.
+// Finish writes them. Several such prompts may be under way at once. In the file, they are
+// in the order in which they are finished; in the index, in the order of Prompt.Index.
 func (w *Writer) BeginHeld(p Prompt) (*PromptWriter, error) {
 	pw, err := w.Begin(p)
 	if err == nil {

@@ -23,9 +23,9 @@ type Config struct {
 	Lenient bool
 	// Skip reports whether a method is left out under a config.
 	Skip func(method string, c snapkv.Config) bool
-	// Batch is the number of compressed caches of a prompt that are decoded together, at
-	// most. Results are the same, except that above 1 the speed and the memory of a single
-	// cache are not known and are NaN.
+	// Batch is the largest number of compressed caches of a prompt that are decoded
+	// together. Results do not depend on it, except that above 1 the speed and the memory
+	// of a single cache are not known and are NaN.
 	Batch  int
 	Encode func(text string) []int32 // tokens of an answer; nil: answers are not scored by probability
 	Decode func(ids []int32) string  // text of a reply; nil: no text and no answer scores

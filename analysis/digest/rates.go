@@ -20,8 +20,8 @@ type Rates struct {
 	Overlap, Mass       float64
 }
 
-// JoinHeads pools heads of one prompt, as [analysis.HitRates] pools a layer or, for the
-// heads of all layers, the whole model. The result has no interval.
+// JoinHeads pools the rates of heads of one prompt: of a layer, as [analysis.HitRates] does
+// by layer, or of all layers, as it does for the whole model. The result has no interval.
 func JoinHeads(heads []analysis.HeadRate) Rates {
 	var counts hitrate.Counts
 	var chance, overlap, mass float64

@@ -11,10 +11,10 @@ import (
 	"github.com/attnscope/attnscope/internal/parallel"
 )
 
-// firstBytes is how much of a file of weights is read first. Most headers of safetensors
-// are shorter; those of GGUF files, which hold the vocabulary, are not. What is there then
-// grows by the factor growth, but by no more than mostBytes, unless a header says how
-// long it is.
+// firstBytes is the number of bytes of a file of weights that are read first. Most headers
+// of safetensors files are shorter; those of GGUF files, which hold the vocabulary, are
+// longer. The number then grows by the factor growth, but by no more than mostBytes at a
+// time, unless a header says how long it is.
 const (
 	firstBytes = 64 << 10
 	growth     = 4
@@ -24,7 +24,7 @@ const (
 // headersAtOnce is the number of files whose headers are read at the same time.
 const headersAtOnce = 4
 
-// moreError reports that a header does not end within the bytes that are there.
+// moreError reports that a header does not end within the bytes that were read.
 type moreError struct{ bytes uint64 } // the header has at least so many
 
 func (e *moreError) Error() string { return fmt.Sprintf("the header has %d bytes or more", e.bytes) }

@@ -36,8 +36,8 @@ type ResolveOptions struct {
 	// the bytes fetched so far and the total, from several goroutines; end is called
 	// last. May be nil.
 	Fetching func() (progress func(done, total int64), end func())
-	// HeadersOnly says that Fetch will not be called. The default model, of which
-	// nothing but the whole file can be fetched, is then an error if it is missing.
+	// HeadersOnly says that Fetch will not be called. It is then an error if the default
+	// model, which can only be fetched as a whole, is missing.
 	HeadersOnly bool
 }
 
@@ -47,7 +47,7 @@ func (o *ResolveOptions) log(format string, args ...any) {
 	}
 }
 
-// Place is where a model is: a folder or file of this machine, or a snapshot of the hub
+// Place is where a model is: a folder or file on this machine, or a snapshot on the hub
 // whose weights are not in the cache yet.
 type Place struct {
 	name     string
@@ -57,8 +57,7 @@ type Place struct {
 	options  ResolveOptions
 }
 
-// Resolve returns the folder or file of a model: it locates it and fetches what is
-// missing.
+// Resolve locates a model, fetches what is missing, and returns its folder or file.
 func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error) {
 	p, err := Locate(ctx, name, o)
 	if err != nil {
@@ -121,8 +120,8 @@ func (p *Place) showProgress() (end func()) {
 	return end
 }
 
-// Open opens the model: with its weights if they are on this machine, else with the
-// headers of its files only.
+// Open opens the model with its weights if they are on this machine, and otherwise with
+// only the headers of its files.
 func (p *Place) Open(ctx context.Context) (*Checkpoint, error) {
 	if p.snapshot != nil {
 		return openHeaders(ctx, p.snapshot)
@@ -181,7 +180,7 @@ func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 			strings.Join(tried, " or "))
 	}
 	if o.HeadersOnly {
-		return "", fmt.Errorf("the default model is not in %s, and its weights are not fetched only to look at it: "+
+		return "", fmt.Errorf("the default model is not in %s, and this command does not fetch weights: "+
 			"attnscope pull %s fetches them (98 MB)", strings.Join(tried, " or "), DefaultModel)
 	}
 	if cache == "" {

@@ -61,7 +61,7 @@ type Model struct {
 // if no part of the model reads some tensor, or if a file changes while it is read.
 func Load(ck *checkpoint.Checkpoint, o Options) (*Model, error) {
 	if ck.HeadersOnly() {
-		return nil, fmt.Errorf("%s: only the headers of its files were read: fetch the weights first", ck.Path())
+		return nil, fmt.Errorf("%s: only the headers of the files were read: fetch the weights first", ck.Path())
 	}
 	c, err := ReadConfig(ck, o.IgnoreConfig...)
 	if err != nil {

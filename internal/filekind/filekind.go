@@ -1,5 +1,5 @@
-// Package filekind tells what a file is by its first bytes, for errors about files that
-// were given in place of others.
+// Package filekind recognizes the kind of a file by its first bytes, for errors about a
+// file of the wrong kind.
 package filekind
 
 import (

@@ -1,4 +1,4 @@
-// Package hubtest serves folders of models as a hub does, for tests.
+// Package hubtest is a hub for tests: it serves folders of models.
 package hubtest
 
 import (
@@ -30,8 +30,9 @@ type Hub struct {
 	requests int
 }
 
-// Serve starts a hub of models, by their ids; each is the folder of its files. The hub's
-// environment variables point to it and to an empty cache during the test.
+// Serve starts a hub. models maps the id of each model to the folder of its files. During
+// the test, the environment variables of the hub's client point to this hub and to an
+// empty cache.
 func Serve(t testing.TB, models map[string]string) *Hub {
 	t.Helper()
 	home := t.TempDir()
@@ -47,7 +48,7 @@ func Serve(t testing.TB, models map[string]string) *Hub {
 	return h
 }
 
-// Sent returns the bytes that were sent of the files with a name.
+// Sent returns the number of bytes that were sent of files with this name.
 func (h *Hub) Sent(name string) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -2,9 +2,8 @@ package simd
 
 import "strings"
 
-// Features describes what the processor runs: the instruction set in use and the
-// products of narrow values that it has, such as "neon kernels, products of bfloat16 and
-// int8".
+// Features describes the kernels in use: their instruction set, and the narrow types for
+// which the processor has products, such as "neon kernels, products of bfloat16 and int8".
 func Features() string {
 	var narrow []string
 	if HasDotBF16() {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// UnknownError says that a word is none of a set.
+// UnknownError reports a word that is not in a set.
 type UnknownError struct {
 	What  string   // name of the set
 	Word  string   // as it was given

@@ -33,7 +33,7 @@ type HeatmapConfig struct {
 	// error that wraps fs.ErrExist.
 	Replace bool
 	// SkipFirst is the number of first positions that the hit rates leave out. If it is 0,
-	// rates without the attention sinks are drawn as well.
+	// the rates without the attention sinks are drawn, too.
 	SkipFirst int
 	// MinSignificant is the number of significant positions that a rate must rest on;
 	// cells of others are hatched.

@@ -1,13 +1,13 @@
-// Package amx describes products of matrices with the tile instructions of Intel AMX,
-// and computes what they compute.
+// Package amx describes matrix products as programs of Intel's AMX tile instructions, and
+// executes these programs in Go.
 //
 // A tile is a register of 16 rows of 64 bytes. TDPBF16PS adds the product of a tile of
 // 16 x 32 bfloat16 values and one of 32 x 16 to a tile of 16 x 16 float32 values. A
-// float32 is the sum of three bfloat16 exactly (8 + 8 + 8 bits of mantissa), so a few
-// products of bfloat16 terms, added up in float32, give a product of float32 values.
+// float32 is exactly the sum of three bfloat16 values (8 + 8 + 8 bits of mantissa), so a
+// few products of bfloat16 terms, added up in float32, give a product of float32 values.
 //
 // A [Program] is a list of tile instructions. The generator of package simd writes it as
-// assembler; [Program.Run] executes it in Go, on processors without tiles.
+// assembly; [Program.Run] executes it in Go, on processors without tiles.
 package amx
 
 import "fmt"
@@ -29,7 +29,7 @@ const (
 	tileB   = 64
 )
 
-// Kind is what an instruction does.
+// Kind is the kind of an instruction.
 type Kind int
 
 const (
@@ -75,7 +75,7 @@ func Find(rowTiles, termsA, termsB int) *Program {
 }
 
 // newProgram writes one step. Term i of a value is about 2^-8i of it, so the products of
-// terms i and j with i+j > 2 are below the last bit of float32 and are left out.
+// terms i and j with i+j > 2 are below the last bit of a float32 and are left out.
 func newProgram(rowTiles, termsA, termsB int) *Program {
 	p := &Program{
 		Name:     fmt.Sprintf("tiles%dx%dx%d", Rows*rowTiles, termsA, termsB),
