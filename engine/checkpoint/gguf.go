@@ -18,15 +18,13 @@ import (
 var ggufTypes = map[uint32]tensor.DType{
 	0: tensor.F32, 1: tensor.F16, 2: tensor.Q4_0, 3: tensor.Q4_1, 6: tensor.Q5_0, 7: tensor.Q5_1, 8: tensor.Q8_0,
 	10: tensor.Q2_K, 11: tensor.Q3_K, 12: tensor.Q4_K, 13: tensor.Q5_K, 14: tensor.Q6_K,
-	20: tensor.IQ4_NL, 23: tensor.IQ4_XS, 39: tensor.MXFP4, 35: tensor.TQ2_0,
+	20: tensor.IQ4_NL, 23: tensor.IQ4_XS, 39: tensor.MXFP4, 34: tensor.TQ1_0, 35: tensor.TQ2_0,
+	16: tensor.IQ2_XXS, 17: tensor.IQ2_XS, 18: tensor.IQ3_XXS, 19: tensor.IQ1_S, 21: tensor.IQ3_S, 22: tensor.IQ2_S, 29: tensor.IQ1_M,
 	24: tensor.I8, 25: tensor.I16, 26: tensor.I32, 27: tensor.I64, 28: tensor.F64, 30: tensor.BF16,
 }
 
 // otherTypes names the types that are not supported.
-var otherTypes = map[uint32]string{
-	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S",
-	29: "IQ1_M", 34: "TQ1_0", 40: "NVFP4", 41: "Q1_0",
-}
+var otherTypes = map[uint32]string{9: "Q8_1", 15: "Q8_K", 40: "NVFP4", 41: "Q1_0"}
 
 // Limits of a GGUF header. Real files stay far below them.
 const (

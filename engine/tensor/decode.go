@@ -120,6 +120,14 @@ var blocks = map[DType]func(dst []float32, b []byte){
 			dst[i+16] = d * mxfp4Values[q>>4]
 		}
 	},
+	TQ1_0:   decodeTQ1,
+	IQ1_S:   decodeIQ1S,
+	IQ1_M:   decodeIQ1M,
+	IQ2_XXS: decodeIQ2XXS,
+	IQ2_XS:  decodeIQ2XS,
+	IQ2_S:   decodeIQ2S,
+	IQ3_XXS: decodeIQ3XXS,
+	IQ3_S:   decodeIQ3S,
 	TQ2_0: func(dst []float32, b []byte) {
 		d := half(b[64:])
 		for i := range dst {

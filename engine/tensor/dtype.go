@@ -35,6 +35,14 @@ const (
 	IQ4_XS
 	MXFP4
 	TQ2_0
+	TQ1_0
+	IQ1_S
+	IQ1_M
+	IQ2_XXS
+	IQ2_XS
+	IQ2_S
+	IQ3_XXS
+	IQ3_S
 	F8_E4M3
 	F8_E5M2
 )
@@ -54,6 +62,9 @@ var layout = [...]struct {
 	Q2_K: {"Q2_K", 256, 84}, Q3_K: {"Q3_K", 256, 110}, Q4_K: {"Q4_K", 256, 144},
 	Q5_K: {"Q5_K", 256, 176}, Q6_K: {"Q6_K", 256, 210},
 	IQ4_NL: {"IQ4_NL", 32, 18}, IQ4_XS: {"IQ4_XS", 256, 136}, MXFP4: {"MXFP4", 32, 17}, TQ2_0: {"TQ2_0", 256, 66},
+	TQ1_0: {"TQ1_0", 256, 54}, IQ1_S: {"IQ1_S", 256, 50}, IQ1_M: {"IQ1_M", 256, 56},
+	IQ2_XXS: {"IQ2_XXS", 256, 66}, IQ2_XS: {"IQ2_XS", 256, 74}, IQ2_S: {"IQ2_S", 256, 82},
+	IQ3_XXS: {"IQ3_XXS", 256, 98}, IQ3_S: {"IQ3_S", 256, 110},
 	F8_E4M3: {"F8_E4M3", 1, 1}, F8_E5M2: {"F8_E5M2", 1, 1},
 }
 

@@ -10,7 +10,8 @@ from gguf.quants import dequantize
 
 # Where the scales stand: halves by the place of their high byte, whose 0x40 goes; the exponent of MXFP4 loses its 0x80.
 SCALES = {"Q4_0": [1], "Q4_1": [1, 3], "Q5_0": [1], "Q5_1": [1, 3], "Q8_0": [1], "Q2_K": [81, 83], "Q3_K": [109], "Q4_K": [1, 3], "Q5_K": [1, 3],
-          "Q6_K": [209], "IQ4_NL": [1], "IQ4_XS": [1], "MXFP4": [0], "TQ2_0": [65]}
+          "Q6_K": [209], "IQ4_NL": [1], "IQ4_XS": [1], "MXFP4": [0], "TQ2_0": [65],
+          "TQ1_0": [53], "IQ1_S": [1], "IQ1_M": [55], "IQ2_XXS": [1], "IQ2_XS": [1], "IQ2_S": [1], "IQ3_XXS": [1], "IQ3_S": [1]}
 BLOCKS = 512
 
 
