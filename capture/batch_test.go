@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -155,6 +157,35 @@ func TestReplyOrder(t *testing.T) {
 	}
 	if done, err := dumps.Repair(context.Background(), cfg.Out, nil); err != nil || !done.Whole {
 		t.Errorf("repair says %+v, %v, want that the dump is whole", done, err)
+	}
+}
+
+// TestErrorNamesThePromptOfTheBatch breaks one reply of a batch: the error names its prompt
+// and no other.
+func TestErrorNamesThePromptOfTheBatch(t *testing.T) {
+	cfg := tiny(t, 3)
+	cfg.Out = filepath.Join(t.TempDir(), "x.attn")
+	cfg.Batch = 3
+	w, err := dumps.Create(cfg.Out, &cfg.Header, cfg.createOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{c: &cfg, w: w, replies: cfg.Model.NewReplies(cfg.Batch)}
+	defer func() {
+		r.abandon()
+		if err := w.Abort(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range cfg.Prompts {
+		if err := r.prompt(t.Context(), &cfg.Prompts[i], nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.replies.List()[1].(*promptRun).logits[5] = float32(math.NaN())
+	err = r.decode(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), `prompt "p1": logit 5 at position`) {
+		t.Errorf("%v, want the prompt whose reply failed", err)
 	}
 }
 

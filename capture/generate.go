@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,6 +41,10 @@ func (r *runner) decode(ctx context.Context) error {
 	list := r.replies.List()
 	first := list[0].(*promptRun).p.ID
 	if err := r.replies.Step(ctx); err != nil {
+		var own *replyError
+		if errors.As(err, &own) {
+			return err
+		}
 		if len(list) == 1 {
 			return fmt.Errorf("prompt %q: %w", first, err)
 		}
@@ -73,9 +78,27 @@ func (r *runner) abandon() {
 // Session returns the sequence that the reply is appended to.
 func (r *promptRun) Session() *model.Session { return r.session }
 
+// replyError is an error of one reply of a batch.
+type replyError struct {
+	id  string // of the prompt
+	err error
+}
+
+func (e *replyError) Error() string { return fmt.Sprintf("prompt %q: %v", e.id, e.err) }
+
+func (e *replyError) Unwrap() error { return e.err }
+
 // Next chooses the next token of the reply. Every token is run, even the last one, so
 // that each has a row.
 func (r *promptRun) Next() (int32, model.Pass, error) {
+	token, pass, err := r.next()
+	if err != nil {
+		return 0, pass, &replyError{r.p.ID, err}
+	}
+	return token, pass, nil
+}
+
+func (r *promptRun) next() (int32, model.Pass, error) {
 	none := model.Pass{}
 	if at := firstNaN(r.logits); at >= 0 {
 		return 0, none, fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
@@ -110,7 +133,7 @@ func (r *promptRun) last() bool {
 // Appended completes the row of the token that was appended.
 func (r *promptRun) Appended() (more bool, err error) {
 	if err := r.rec.endReply(); err != nil {
-		return false, err
+		return false, &replyError{r.p.ID, err}
 	}
 	if r.last() {
 		r.ended = append(r.ended, r)
