@@ -103,6 +103,9 @@ func (c *Client) download(
 	if err := c.refused(resp, m); err != nil {
 		return 0, err
 	}
+	if err := checkStart(resp, have); err != nil {
+		return 0, err
+	}
 	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
 	if resp.StatusCode != http.StatusPartialContent || have == 0 {
 		flags = os.O_CREATE | os.O_WRONLY | os.O_TRUNC

@@ -29,6 +29,8 @@ type server struct {
 	*httptest.Server
 	files map[string][]byte
 	lfs   map[string]bool
+	// negative names a large file that is listed with a size of -1.
+	negative string
 	// fault may answer a request for a file; true: it did. try counts from 1.
 	fault func(w http.ResponseWriter, r *http.Request, name string, try int) bool
 
@@ -76,7 +78,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f := map[string]any{"rfilename": name, "size": len(data), "blobId": hex.EncodeToString(sum[:])}
 			if s.lfs[name] {
 				sum := sha256.Sum256(data)
-				f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": len(data)}
+				size := len(data)
+				if name == s.negative {
+					size = -1
+				}
+				f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": size}
 			}
 			list = append(list, f)
 		}
@@ -223,6 +229,57 @@ func TestLook(t *testing.T) {
 			}
 			s.whole(t, dir)
 		})
+	}
+}
+
+// TestOtherPart: a hub, or a cache on the way, that sends another part of a file than the one
+// that was asked for, is not believed. What was fetched before stays.
+func TestOtherPart(t *testing.T) {
+	const big = "model-00002-of-00002.safetensors"
+	s, c := newServer(t)
+	s.fault = func(w http.ResponseWriter, r *http.Request, name string, _ int) bool {
+		if name != big || r.Header.Get("Range") == "" {
+			return false
+		}
+		w.Header().Set("Content-Range", "bytes 0-699999/700001")
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(s.files[big][:700_000])
+		return true
+	}
+	snapshot, err := c.Look(t.Context(), tiny, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `"bytes 0-699999/700001", want the bytes from 1000 on`
+	if part, err := snapshot.Range(t.Context(), big, 1000, 500); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%d bytes, %v", len(part), err)
+	}
+	sum := sha256.Sum256(s.files[big])
+	part := filepath.Join(c.repo(tiny), "blobs", hex.EncodeToString(sum[:])+".incomplete")
+	if err := os.WriteFile(part, s.files[big][:1000], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := snapshot.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("fetched: %v", err)
+	}
+	if fi, err := os.Stat(part); err != nil || fi.Size() != 1000 {
+		t.Errorf("what was fetched before is lost: %v", err)
+	}
+	s.fault = nil
+	dir, err := snapshot.Fetch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t, dir)
+}
+
+// TestNegativeSize: a list of files with a size below zero is refused.
+func TestNegativeSize(t *testing.T) {
+	s, c := newServer(t)
+	s.negative = "model-00001-of-00002.safetensors"
+	snapshot, err := c.Look(t.Context(), tiny, "")
+	if err == nil || !strings.Contains(err.Error(), s.negative+`" with -1 bytes`) {
+		t.Errorf("%+v, %v", snapshot, err)
 	}
 }
 

@@ -123,6 +123,20 @@ func (c *Client) refused(resp *http.Response, m Model) error {
 	return fmt.Errorf("the hub answers %s to %s", resp.Status, resp.Request.URL.Path)
 }
 
+// checkStart returns an error if a response with a part of a file names another part than
+// the one from byte from on.
+func checkStart(resp *http.Response, from int64) error {
+	part := resp.Header.Get("Content-Range")
+	if resp.StatusCode != http.StatusPartialContent || part == "" {
+		return nil
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(part, "bytes "), "-")
+	if n, err := strconv.ParseInt(first, 10, 64); err != nil || n != from {
+		return fmt.Errorf("the hub sends %q, want the bytes from %d on", part, from)
+	}
+	return nil
+}
+
 // mayHaveToken reports whether a redirection from the endpoint may take the token along:
 // only to the endpoint itself, or from http to https on the same host. It never takes
 // the token from https to http, or to another host or port.

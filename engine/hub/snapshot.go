@@ -50,6 +50,9 @@ func (c *Client) Look(ctx context.Context, m Model, revision string) (*Snapshot,
 		if f := &files[i]; !safePath(f.Name) || !hexadecimal(f.hash()) {
 			return nil, fmt.Errorf("%s: the hub lists file %q with hash %q: refused", m.ID, f.Name, f.hash())
 		}
+		if n := files[i].bytes(); n < 0 {
+			return nil, fmt.Errorf("%s: the hub lists file %q with %d bytes: refused", m.ID, files[i].Name, n)
+		}
 	}
 	for _, dir := range []string{"blobs", "refs", "snapshots"} {
 		if err := os.MkdirAll(filepath.Join(c.repo(m), dir), 0o755); err != nil {
@@ -136,6 +139,9 @@ func (s *Snapshot) rangeOnce(ctx context.Context, address string, from, n int64)
 	}
 	defer resp.Body.Close()
 	if err := s.client.refused(resp, s.model); err != nil {
+		return nil, err
+	}
+	if err := checkStart(resp, from); err != nil {
 		return nil, err
 	}
 	body := watch.hear(resp.Body)
