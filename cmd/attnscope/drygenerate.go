@@ -33,7 +33,7 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error 
 	}
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "caches     the full one and up to %d compressed ones for each prompt\n", selections)
+	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(selections, "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: weights %s, full cache %s, compressed caches up to %s, work %s\n",
 		sizes.Text(weights+need.Cache+compressed+need.Work), sizes.Text(weights), sizes.Text(need.Cache),
 		sizes.Text(compressed), sizes.Text(need.Work))

@@ -19,8 +19,8 @@ func heatmapCommand() *cli.Command {
 		Usage:     "draw a heatmap of each layer, and summaries of the hit rates",
 		ArgsUsage: "RUN.attn... -o DIR",
 		Description: "A layer's figure shows what the observation window votes for, what each reply token attends to, and\n" +
-			"where they agree. The summaries show hit rates by layer and head and by layer and window, of all\n" +
-			"positions and, unless --skip-first says how many to leave out, without the first four as well.\n\n" +
+			"where they agree. The summaries show hit rates by layer and head and by layer and window, once with\n" +
+			"all positions and once without the first four; with --skip-first N, only without the first N.\n\n" +
 			"For a paper with two columns: --style paper --width 3.3in --format pdf.",
 		Flags: []cli.Flag{
 			outputFlag("write the figures to folder `DIR`"),

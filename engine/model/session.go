@@ -102,7 +102,7 @@ func (s *Session) append(ctx context.Context, tokens []int32, p Pass, long bool)
 	if n := s.Len(); n > 0 && s.long != long {
 		if s.compressed {
 			return fmt.Errorf("position %d is past %d, where this model computes all its keys anew, which a compressed cache does not allow: "+
-				"let the prompt and the reply together have at most %d tokens, or the prompt more", n, s.m.config.Rope.Original, s.m.config.Rope.Original)
+				"keep the prompt and the reply together within %d tokens, or use a longer prompt", n, s.m.config.Rope.Original, s.m.config.Rope.Original)
 		}
 		s.seq.truncate(0)
 		again := Pass{LogitsFrom: n, Length: n}
