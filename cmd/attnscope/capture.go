@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -158,25 +157,13 @@ func record(c *cli.Context, cfg capture.Config, disk *diskWatch) error {
 	case errors.Is(err, dumps.ErrComplete):
 		noteComplete(c, cfg.Out)
 		return nil
+	case isDiskFull(err):
+		return hintf(err, "%s", keptPrompts(cfg.Out, "the same command with --resume"))
 	case err != nil:
-		return keptHint(err, cfg.Out)
+		return err
 	}
 	noteSummary(c, cfg.Out, summary)
 	return nil
-}
-
-// keptHint adds to the error of a capture that was interrupted, or that filled the disk,
-// what is kept of it.
-func keptHint(err error, out string) error {
-	if !errors.Is(err, context.Canceled) && !isDiskFull(err) {
-		return err
-	}
-	r, failed := dumps.Open(out + ".partial")
-	if failed != nil {
-		return hintf(err, "no prompt was finished, so nothing is kept")
-	}
-	defer r.Close()
-	return hintf(err, "%s holds the finished prompts (%d); the same command with --resume continues it", r.Path(), len(r.Prompts()))
 }
 
 func noteComplete(c *cli.Context, out string) { notef(c, "%s is already complete", out) }

@@ -117,7 +117,7 @@ func demoCapture(c *cli.Context, dump string) error {
 	summary, err := capture.Run(c.Context, cfg)
 	bar.close()
 	if err != nil {
-		return keptHint(err, dump)
+		return err
 	}
 	noteSummary(c, dump, summary)
 	return nil

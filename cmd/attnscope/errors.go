@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,20 +32,6 @@ func checkWord(c *cli.Context, flag string, list []string) error {
 // errQuiet ends the program with exit code 1 and without a message, after the
 // verb has printed what is wrong.
 var errQuiet = errors.New("failed")
-
-// interruptedError is the error of a run that the user stopped, such as by Ctrl-C.
-type interruptedError struct{ error }
-
-func (e *interruptedError) Error() string {
-	cause := context.Canceled.Error()
-	place := strings.TrimSuffix(strings.TrimSuffix(e.error.Error(), cause), ": ")
-	if place == "" {
-		return "interrupted"
-	}
-	return "interrupted: " + place
-}
-
-func (e *interruptedError) Unwrap() error { return e.error }
 
 // hintError is an error with advice on what to do about it.
 type hintError struct {

@@ -11,7 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -79,9 +78,6 @@ func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, s
 	if failed := results.finish(); err == nil { // verbs that print line by line do not check
 		err = failed
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = &interruptedError{err}
-	}
 	code := printError(messages, err)
 	_ = messages.Flush()
 	return code
@@ -135,6 +131,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
 		cmd.Before = checkDashes
+		cmd.Action = explained(cmd.Action)
 	}
 	return app
 }

@@ -2,16 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
 // TestDamageRepairResume goes the way of a user whose disk has flipped a bit: the
@@ -66,26 +62,5 @@ func TestDamageRepairResume(t *testing.T) {
 	}
 	if code, _, errs := call(t, append(args, "--resume")...); code != 0 || !strings.Contains(errs, "is already complete") {
 		t.Errorf("resumed again: exit %d, %q", code, errs)
-	}
-}
-
-// TestInterruptedVerbs: those that read whole dumps stop, say so, and leave no file.
-func TestInterruptedVerbs(t *testing.T) {
-	dir := t.TempDir()
-	in, out := filepath.Join(dir, "a.attn"), filepath.Join(dir, "all.attn")
-	dumpstest.Random(t, in, "rows", "fine", rand.New(rand.NewPCG(1, 2)))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for _, c := range []struct {
-		names string // the file
-		args  []string
-	}{{out, []string{"merge", in, "-o", out}}, {in, []string{"verify", in}}, {in, []string{"repair", in}}} {
-		var stdout, stderr bytes.Buffer
-		if code := run(ctx, c.args, strings.NewReader(""), &stdout, &stderr); code != exitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "attnscope: interrupted: "+c.names) {
-			t.Errorf("%v: exit %d, %q%q", c.args, code, stdout.String(), stderr.String())
-		}
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
-		t.Errorf("left: %s", left)
 	}
 }
