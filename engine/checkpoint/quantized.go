@@ -89,7 +89,7 @@ func (c *Checkpoint) Assemble(q Quantization) error {
 			continue
 		}
 		if _, twice := all[name]; twice {
-			return fmt.Errorf("%s: the weight %s is there both as it is and quantized", c.path, name)
+			return fmt.Errorf("%s: the weight %s is stored both unquantized and quantized", c.path, name)
 		}
 		all[name] = t
 	}
@@ -306,7 +306,7 @@ func (a *assembler) bitsandbytes(name string) error {
 		return err
 	}
 	if format := a.part(layer + "weight_format"); format != nil && format.Data != nil && !isZero(*format) {
-		return fmt.Errorf("tensor %s: its layout is not by rows; save it with a bitsandbytes of version 0.45 or later", name)
+		return fmt.Errorf("tensor %s: its layout is not by rows; save it with bitsandbytes 0.45 or later", name)
 	}
 	return a.add(tensor.Int8Rows(t, most))
 }

@@ -123,7 +123,7 @@ func readQuantization(f *fields) (checkpoint.Quantization, error) {
 	q := checkpoint.Quantization{Method: checkpoint.Method(name)}
 	m, known := methods[q.Method]
 	if f.err == nil && !known {
-		return q, fmt.Errorf("%s: quantization_config of method %q is not supported; these are: %s; weights of type %s are, and GGUF files",
+		return q, fmt.Errorf("%s: quantization_config of method %q is not supported; these are: %s; unquantized weights of type %s and GGUF files are supported, too",
 			f.source, name, joined(checkpoint.Methods), strings.Join(tensor.FloatTypes(), ", "))
 	}
 	f.family = name + " quantized"

@@ -257,7 +257,7 @@ func (p *PackedRows) zero(i, group, scale int) float32 {
 // NF4 is a weight as bitsandbytes stores 4 bits: codes in the order of the elements,
 // the first of two in the higher half of a byte, and a scale for each block of them.
 type NF4 struct {
-	Codes  Tensor // any type; two codes a byte
+	Codes  Tensor // any type; two codes per byte
 	Values Tensor // F32 [16]: the values of the codes
 	// Scales is F32 [blocks], or U8 [blocks] of codes whose values are ScaleValues times
 	// the element of ScaleScales for each ScaleBlock of them, plus Offset.
@@ -292,7 +292,7 @@ func (f *NF4) Tensor(name string) (Tensor, error) {
 	}
 	t := Tensor{Name: name, DType: f.Round, Shape: shape, Coded: f}
 	if f.Block <= 0 || t.Elements() != elements {
-		return Tensor{}, misfit(f.Codes, fmt.Sprintf("two codes a byte of a weight %v, in blocks above 0", shape))
+		return Tensor{}, misfit(f.Codes, fmt.Sprintf("two codes per byte of a weight %v, in blocks above 0", shape))
 	}
 	if f.Values.DType != F32 || f.Values.Elements() != 16 {
 		return Tensor{}, misfit(f.Values, "F32 of shape [16]")
