@@ -28,7 +28,7 @@ func demoCommand() *cli.Command {
 		ArgsUsage: "[-o DIR]",
 		Description: "The demo captures the shipped prompts with the default model, computes hit rates and draws figures.\n" +
 			"It prints a guide to the results, which DIR/README.md holds too. A dump that is already in DIR is\n" +
-			"used again.",
+			"used again. Files that are not of a demo are replaced only with --force.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
@@ -43,6 +43,9 @@ func runDemo(c *cli.Context) error {
 		return hintf(usagef("demo: unexpected argument %q", c.Args().First()), "name the folder with -o DIR")
 	}
 	dir := c.String("o")
+	if err := checkDemo(c, dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -75,6 +78,34 @@ func runDemo(c *cli.Context) error {
 	}
 	_, err = c.App.Writer.Write(guide)
 	return err
+}
+
+// checkDemo refuses to replace files that are not of an earlier demo, unless --force is
+// given: a guide of other content, and results without their dump.
+func checkDemo(c *cli.Context, dir string) error {
+	if c.Bool("force") {
+		return nil
+	}
+	refused := func(path string) error {
+		return hintf(fmt.Errorf("%s exists, and is not of an earlier demo", path),
+			"use --force to replace it, or name another folder with -o")
+	}
+	guide := filepath.Join(dir, "README.md")
+	if text, err := os.ReadFile(guide); err == nil && !bytes.HasPrefix(text, []byte(demoIntroduction)) {
+		return refused(guide)
+	}
+	for _, dump := range []string{"run.attn", "run.attn.partial"} {
+		if _, err := os.Stat(filepath.Join(dir, dump)); err == nil {
+			return nil
+		}
+	}
+	for _, name := range []string{"hitrate.tsv", "figures"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return refused(path)
+		}
+	}
+	return nil
 }
 
 // demoCapture records the shipped prompts, unless there is a complete dump.

@@ -20,7 +20,8 @@ func reproduceCommand() *cli.Command {
 	var b strings.Builder
 	b.WriteString("Each experiment writes tables (CSV, Parquet), figures (PNG, SVG), run.json and a README.md to\n" +
 		"DIR/NAME. Captures are kept in DIR/captures and used again if prompts, plan and model are the same;\n" +
-		"the same command continues an interrupted run.\n\n")
+		"the same command continues an interrupted run. Results of another model, seed or size are replaced\n" +
+		"only with --force.\n\n")
 	for _, e := range experiments.Experiments {
 		fmt.Fprintf(&b, "%-11s %s (%s). Sets: %s.\n", e.Name, e.Question, e.Figure, e.Sets)
 	}
@@ -48,6 +49,7 @@ func reproduceCommand() *cli.Command {
 				Usage: "keep the captures in folder `DIR`",
 			},
 			deviceFlag, threadsFlag, seedFlag("generated prompts and of the intervals"),
+			boolFlag("force", "replace results of another run"),
 		},
 		Action: runReproduce,
 	}
@@ -77,6 +79,9 @@ func runReproduce(c *cli.Context) error {
 	equip(c, lab, src)
 	if c.Bool("dry-run") {
 		return planExperiments(c, lab, list)
+	}
+	if err := checkResults(c, lab, list); err != nil {
+		return err
 	}
 	if err := loadSource(c, src); err != nil {
 		return err
@@ -142,6 +147,19 @@ func equip(c *cli.Context, lab *experiments.Lab, src *capture.Source) {
 		return headerOf(c, src, plan, list)
 	}
 	lab.Batch = func(cfg *capture.Config) int { return autoBatch(c, src, cfg) }
+}
+
+// checkResults refuses to replace results of another run, unless --force is given.
+func checkResults(c *cli.Context, lab *experiments.Lab, list []experiments.Experiment) error {
+	if c.Bool("force") {
+		return nil
+	}
+	for _, e := range list {
+		if err := lab.CheckResults(e); err != nil {
+			return hintf(err, "use --force to replace the results, or name another folder with -o")
+		}
+	}
+	return nil
 }
 
 // planExperiments prints what the experiments would capture and decode.
