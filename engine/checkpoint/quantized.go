@@ -19,6 +19,9 @@ type Quantization struct {
 	// LessOne says that zero points of GPTQ are stored less one.
 	LessOne bool
 	Block   tensor.Block // that has a scale, of fp8; 0: as the scales divide the weight
+	// DType is the type of decoded weights of bitsandbytes if only headers were read, which
+	// do not tell it; Unknown stands for BF16.
+	DType tensor.DType
 }
 
 // String returns the method and its settings, such as "gptq, 4 bits".
@@ -175,7 +178,8 @@ func (a *assembler) fp8(name string) error {
 	if scales == nil {
 		s, err := a.need(name+"_scale", name)
 		if err != nil {
-			return fmt.Errorf("tensor %s: no tensor %s_scale_inv or %s_scale, which is needed to decode it", name, name, name)
+			return fmt.Errorf("tensor %s: no tensor %s_scale_inv or %s_scale, which is needed to decode it",
+				name, name, name)
 		}
 		scales = &s
 	}
@@ -208,9 +212,6 @@ func (a *assembler) gptq(name string) error {
 	}
 	if g.Zeros, err = a.need(layer+".qzeros", name); err != nil {
 		return err
-	}
-	if bias, ok := a.stored[layer+".bias"]; ok && isZero(bias) { // older files have one for every layer
-		a.part(layer + ".bias")
 	}
 	return a.add(g.Tensor(layer + ".weight"))
 }
@@ -323,8 +324,8 @@ type bnbState struct {
 	ScaleOffset *float32 `json:"nested_offset"`
 }
 
-// torchTypes are the names of types of floats in torch.
-var torchTypes = map[string]tensor.DType{"float32": tensor.F32, "float16": tensor.F16, "bfloat16": tensor.BF16}
+// TorchTypes are the names of types of floats in torch.
+var TorchTypes = map[string]tensor.DType{"float32": tensor.F32, "float16": tensor.F16, "bfloat16": tensor.BF16}
 
 // fourBits makes a weight of 4 bits of bitsandbytes.
 func (a *assembler) fourBits(name string, codes tensor.Tensor) error {
@@ -342,7 +343,8 @@ func (a *assembler) fourBits(name string, codes tensor.Tensor) error {
 		}
 	}
 	if text == nil {
-		return fmt.Errorf("tensor %s: no tensor %s.quant_state.bitsandbytes__nf4 or __fp4, which is needed to decode it", name, name)
+		return fmt.Errorf("tensor %s: no tensor %s.quant_state.bitsandbytes__nf4 or __fp4, which is needed to decode it",
+			name, name)
 	}
 	f.ScaleValues = a.part(name + ".nested_quant_map")
 	f.ScaleScales = a.part(name + ".nested_absmax")
@@ -350,6 +352,9 @@ func (a *assembler) fourBits(name string, codes tensor.Tensor) error {
 		return fmt.Errorf("tensor %s: only one of nested_quant_map and nested_absmax is there", name)
 	}
 	f.Round = tensor.BF16
+	if a.q.DType != tensor.Unknown {
+		f.Round = a.q.DType
+	}
 	f.Block = 64
 	f.ScaleBlock = 256
 	if text.Data != nil {
@@ -373,12 +378,12 @@ func readState(text tensor.Tensor, f *tensor.NF4) error {
 		return err
 	}
 	var known bool
-	if f.Round, known = torchTypes[s.DType]; !known {
+	if f.Round, known = TorchTypes[s.DType]; !known {
 		return fmt.Errorf("dtype %q, want float32, float16 or bfloat16", s.DType)
 	}
 	elements := 1
 	for _, n := range s.Shape {
-		if n < 1 || n > 1<<31 || elements > 1<<40 {
+		if n < 1 || n > 1<<40/elements {
 			return fmt.Errorf("shape %v", s.Shape)
 		}
 		elements *= n

@@ -20,6 +20,9 @@ func TestHeadersSayTheSame(t *testing.T) {
 		t.Fatalf("%d models, %v", len(dirs), err)
 	}
 	models := map[string]string{}
+	for _, dir := range quantizedFolders(t) {
+		models["quantized/"+filepath.Base(dir)] = dir
+	}
 	for _, config := range dirs {
 		models["test/"+filepath.Base(filepath.Dir(config))] = filepath.Dir(config)
 	}

@@ -111,6 +111,11 @@ func assemble(ck *checkpoint.Checkpoint, decoder *fields, ignore *ignorer) error
 	if err != nil {
 		return err
 	}
+	for _, key := range []string{"torch_dtype", "dtype"} {
+		if name, _ := values[key].(string); ck.HeadersOnly() && q.Method == checkpoint.BitsAndBytes && name != "" {
+			q.DType = checkpoint.TorchTypes[name]
+		}
+	}
 	return ck.Assemble(q)
 }
 

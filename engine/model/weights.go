@@ -276,6 +276,9 @@ func (l *loader) unread() error {
 		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) || l.later(name) {
 			continue
 		}
+		if strings.HasSuffix(name, ".bias") && l.noBias(name) {
+			continue
+		}
 		if !slices.ContainsFunc(ignored, func(part string) bool { return strings.Contains(name, part) }) {
 			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: its effect would be missing",
 				l.ck.Path(), name, l.c.Architecture)
@@ -297,6 +300,19 @@ func (l *loader) later(name string) bool {
 		}
 	}
 	return false
+}
+
+// noBias reports whether a bias that nobody asked for is one of zeros, which older
+// GPTQ checkpoints have for every layer. If only headers were read, all biases of such
+// checkpoints are taken for one.
+func (l *loader) noBias(name string) bool {
+	if l.ck.HeadersOnly() {
+		q := l.ck.Quantization()
+		return q != nil && q.Method == checkpoint.GPTQ
+	}
+	t, _ := l.ck.Tensor(name)
+	v, err := t.Float32()
+	return err == nil && !slices.ContainsFunc(v, func(x float32) bool { return x != 0 })
 }
 
 // ignored lists parts of the names of tensors that a decoder does not need.

@@ -144,6 +144,32 @@ func bitField(word func(i int) uint32, bits, n int) uint32 {
 	return v & (1<<bits - 1)
 }
 
+// unpacker reads a row of integers that bitField would read one by one, from words that
+// lie stride bytes apart.
+type unpacker struct {
+	words  []byte
+	stride int
+	bits   int
+}
+
+// unpack writes the first len(dst) integers.
+func (u unpacker) unpack(dst []float32) {
+	var held uint64 // bits that were read and not used
+	have := 0       // their number
+	at := 0
+	mask := uint64(1)<<u.bits - 1
+	for x := range dst {
+		if have < u.bits {
+			held |= uint64(binary.LittleEndian.Uint32(u.words[at:])) << have
+			have += 32
+			at += u.stride
+		}
+		dst[x] = float32(held & mask)
+		held >>= u.bits
+		have -= u.bits
+	}
+}
+
 // misfit returns the error of a tensor that does not fit the others of a weight.
 func misfit(t Tensor, want string) error {
 	return fmt.Errorf("tensor %s: %s of shape %v, want %s", t.Name, t.DType, t.Shape, want)

@@ -75,13 +75,16 @@ func smallFloats() (e4m3, e5m2 [256]float32) {
 	return e4m3, e5m2
 }
 
-// round returns the nearest number of a type of floats, ties to even.
-func (d DType) round(v float32) float32 {
+// roundAll replaces numbers by the nearest numbers of a type of floats, ties to even.
+func (d DType) roundAll(x []float32) {
 	switch d {
 	case F16:
-		return F16ToF32(F32ToF16(v))
+		for i, v := range x {
+			x[i] = F16ToF32(F32ToF16(v))
+		}
 	case BF16:
-		return BF16ToF32(F32ToBF16(v))
+		for i, v := range x {
+			x[i] = BF16ToF32(F32ToBF16(v))
+		}
 	}
-	return v
 }

@@ -94,12 +94,13 @@ func (g *GPTQ) Row(dst []float32, i int) error {
 		zeros[at] = float32(z)
 		scales[at] = g.Scales.at(at*out + i)
 	}
-	column := func(w int) uint32 { return g.Codes.word(w*out + i) }
-	for x := range dst {
-		q := float32(bitField(column, g.Bits, x))
+	u := unpacker{words: g.Codes.Data[4*i:], stride: 4 * out, bits: g.Bits}
+	u.unpack(dst)
+	for x, q := range dst {
 		at := g.group[x]
-		dst[x] = g.Scales.DType.round((q - zeros[at]) * scales[at])
+		dst[x] = (q - zeros[at]) * scales[at]
 	}
+	g.Scales.DType.roundAll(dst)
 	return nil
 }
 
@@ -133,7 +134,8 @@ func (a *AWQ) Tensor(name string) (Tensor, error) {
 	out := a.Codes.Shape[1] * 8
 	if !a.Scales.isFloat() || len(a.Scales.Shape) != 2 || a.Scales.Shape[1] != out ||
 		a.Scales.Shape[0] == 0 || in%a.Scales.Shape[0] != 0 {
-		return Tensor{}, misfit(a.Scales, fmt.Sprintf("floats [groups, %d] with a number of groups that divides %d", out, in))
+		return Tensor{}, misfit(a.Scales,
+			fmt.Sprintf("floats [groups, %d] with a number of groups that divides %d", out, in))
 	}
 	if a.Zeros != nil && !a.Zeros.has(I32, a.Scales.Shape[0], out/8) {
 		return Tensor{}, misfit(*a.Zeros, fmt.Sprintf("I32 of shape [%d, %d]", a.Scales.Shape[0], out/8))
@@ -146,15 +148,19 @@ func (a *AWQ) Row(dst []float32, i int) error {
 	words := a.Codes.Cols()
 	out := words * 8
 	shift := 4 * awqPlace[i%8]
-	size := len(dst) / a.Scales.Rows()
-	for x := range dst {
-		group := x / size
-		q := int(a.Codes.word(x*words+i/8) >> shift & 15)
+	groups := a.Scales.Rows()
+	size := len(dst) / groups
+	for g := range groups {
+		scale := a.Scales.at(g*out + i)
+		zero := float32(0)
 		if a.Zeros != nil {
-			q -= int(a.Zeros.word(group*words+i/8) >> shift & 15)
+			zero = float32(a.Zeros.word(g*words+i/8) >> shift & 15)
 		}
-		dst[x] = a.Scales.DType.round(float32(q) * a.Scales.at(group*out+i))
+		for x := g * size; x < (g+1)*size; x++ {
+			dst[x] = (float32(a.Codes.word(x*words+i/8)>>shift&15) - zero) * scale
+		}
 	}
+	a.Scales.DType.roundAll(dst)
 	return nil
 }
 
@@ -205,9 +211,11 @@ func (p *PackedRows) Tensor(name string) (Tensor, error) {
 	}
 	whole := p.Scales.Elements() == 1 || len(p.Scales.Shape) == 2 && p.Scales.Shape[0] == out
 	if !p.Scales.isFloat() || !whole || groups == 0 || p.Groups == nil && in%groups != 0 {
-		return Tensor{}, misfit(p.Scales, fmt.Sprintf("floats [%d, groups] with a number of groups that divides %d", out, in))
+		return Tensor{}, misfit(p.Scales,
+			fmt.Sprintf("floats [%d, groups] with a number of groups that divides %d", out, in))
 	}
-	if z := p.Zeros; z != nil && !z.has(I32, (out*p.Bits+31)/32, groups) && (z.DType != I8 || z.Elements() != p.Scales.Elements()) {
+	bytes := p.Zeros != nil && p.Zeros.DType == I8 && p.Zeros.Elements() == p.Scales.Elements()
+	if z := p.Zeros; z != nil && !bytes && !z.has(I32, (out*p.Bits+31)/32, groups) {
 		return Tensor{}, misfit(*z, fmt.Sprintf("I32 of shape [%d, %d]", (out*p.Bits+31)/32, groups))
 	}
 	if p.Groups != nil && p.Groups.Elements() != in {
@@ -225,22 +233,26 @@ func (p *PackedRows) Tensor(name string) (Tensor, error) {
 // Row implements Coded.
 func (p *PackedRows) Row(dst []float32, i int) error {
 	groups := p.Scales.Cols()
-	words := p.Codes.Cols()
-	one := p.Scales.Elements() == 1
-	less := float32(int(1) << (p.Bits - 1))
-	row := func(w int) uint32 { return p.Codes.word(i*words + w) }
-	for x := range dst {
-		at := int(p.group[x])
-		scale := i*groups + at
-		if one {
-			scale = 0
-		}
-		v := float32(bitField(row, p.Bits, x)) - less
-		if p.Zeros != nil {
-			v -= p.zero(i, at, scale)
-		}
-		dst[x] = p.Scales.DType.round(v * p.Scales.at(scale))
+	if p.Scales.Elements() == 1 {
+		groups = 1
 	}
+	scales := make([]float32, groups)
+	zeros := make([]float32, groups)
+	for at := range groups {
+		place := (i*groups + at) % p.Scales.Elements() // one scale may be that of all
+		scales[at] = p.Scales.at(place)
+		zeros[at] = float32(int(1) << (p.Bits - 1))
+		if p.Zeros != nil {
+			zeros[at] += p.zero(i, at, place)
+		}
+	}
+	u := unpacker{words: p.Codes.Data[4*i*p.Codes.Cols():], stride: 4, bits: p.Bits}
+	u.unpack(dst)
+	for x, q := range dst {
+		at := p.group[x]
+		dst[x] = (q - zeros[at]) * scales[at]
+	}
+	p.Scales.DType.roundAll(dst)
 	return nil
 }
 
@@ -310,7 +322,8 @@ func (f *NF4) Tensor(name string) (Tensor, error) {
 	if f.ScaleValues.DType != F32 || f.ScaleValues.Elements() != 256 {
 		return Tensor{}, misfit(*f.ScaleValues, "F32 of shape [256]")
 	}
-	if f.ScaleBlock <= 0 || f.ScaleScales.DType != F32 || f.ScaleScales.Elements() != (blocks+f.ScaleBlock-1)/f.ScaleBlock {
+	if f.ScaleBlock <= 0 || f.ScaleScales.DType != F32 ||
+		f.ScaleScales.Elements() != (blocks+f.ScaleBlock-1)/f.ScaleBlock {
 		return Tensor{}, misfit(*f.ScaleScales, fmt.Sprintf("F32, one for each %d of %d blocks", f.ScaleBlock, blocks))
 	}
 	return t, nil
@@ -318,11 +331,19 @@ func (f *NF4) Tensor(name string) (Tensor, error) {
 
 // Row implements Coded.
 func (f *NF4) Row(dst []float32, i int) error {
+	var values [16]float32
+	for c := range values {
+		values[c] = f.Values.at(c)
+	}
+	var scale float32
 	for x := range dst {
 		n := i*len(dst) + x
-		code := f.Codes.Data[n/2] >> (4 * (1 - n%2)) & 15
-		dst[x] = f.Round.round(f.Values.at(int(code)) * f.scale(n/f.Block))
+		if x == 0 || n%f.Block == 0 {
+			scale = f.scale(n / f.Block)
+		}
+		dst[x] = values[f.Codes.Data[n/2]>>(4*(1-n%2))&15] * scale
 	}
+	f.Round.roundAll(dst)
 	return nil
 }
 

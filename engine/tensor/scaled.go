@@ -29,14 +29,26 @@ func (s *scaled) Row(dst []float32, i int) error {
 	blocks := (s.down + s.rows - 1) / s.rows
 	first := (i/s.down*blocks + i%s.down/s.rows) * s.across
 	n := len(dst)
-	for x := range dst {
-		block := first + x/s.cols
-		v := s.codes.at(i*n + x)
-		if s.zeros != nil {
-			v -= s.zeros.at(block)
+	codes := s.codes.Data[i*n : (i+1)*n]
+	if s.codes.DType == I8 {
+		for x, code := range codes {
+			dst[x] = float32(int8(code))
 		}
-		dst[x] = s.round.round(v * s.scales.at(block))
+	} else if err := decode(dst, s.codes.DType, codes); err != nil {
+		return err
 	}
+	for block := range s.across {
+		scale := s.scales.at(first + block)
+		zero := float32(0)
+		if s.zeros != nil {
+			zero = s.zeros.at(first + block)
+		}
+		part := dst[block*s.cols : min(n, (block+1)*s.cols)]
+		for x, v := range part {
+			part[x] = (v - zero) * scale
+		}
+	}
+	s.round.roundAll(dst)
 	return nil
 }
 
@@ -54,7 +66,8 @@ func Scaled(method string, codes, scales Tensor, zeros *Tensor, b Block) (Tensor
 	if !scales.isFloat() {
 		return Tensor{}, misfit(scales, "F32, F16 or BF16")
 	}
-	if zeros != nil && (zeros.DType != I8 && zeros.DType != U8 && zeros.DType != codes.DType || zeros.Elements() != scales.Elements()) {
+	isInteger := zeros != nil && (zeros.DType == I8 || zeros.DType == U8)
+	if zeros != nil && (!isInteger && zeros.DType != codes.DType || zeros.Elements() != scales.Elements()) {
 		return Tensor{}, misfit(*zeros, fmt.Sprintf("I8 of shape %v", scales.Shape))
 	}
 	s := &scaled{codes: codes, scales: scales, zeros: zeros, round: scales.DType, method: method}
@@ -106,8 +119,8 @@ func (m *int8Rows) String() string { return "bitsandbytes int8" }
 
 func (m *int8Rows) Row(dst []float32, i int) error {
 	scale := m.most.at(i)
-	for x := range dst {
-		v := m.codes.at(i*len(dst)+x) * scale
+	for x, code := range m.codes.Data[i*len(dst):][:len(dst)] {
+		v := float32(int8(code)) * scale
 		dst[x] = v * 7.874015718698502e-3 // 1 / 127
 	}
 	return nil
@@ -143,10 +156,11 @@ func (m *mxfp4) Row(dst []float32, i int) error {
 		at := i*groups + g
 		scale := math.Ldexp(1, int(m.exponents.Data[at])-127)
 		for x, b := range m.blocks.Data[16*at : 16*at+16] {
-			dst[32*g+2*x] = BF16.round(float32(scale * e2m1[b&15]))
-			dst[32*g+2*x+1] = BF16.round(float32(scale * e2m1[b>>4]))
+			dst[32*g+2*x] = float32(scale * e2m1[b&15])
+			dst[32*g+2*x+1] = float32(scale * e2m1[b>>4])
 		}
 	}
+	BF16.roundAll(dst)
 	return nil
 }
 

@@ -201,6 +201,7 @@ def make(kind):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", **BASE,
+              **({"dtype": "float32"} if kind == "bnb-fp4" else {}),  # of the decoded weights, which the headers of the file do not tell
               "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "golden.json").write_text(json.dumps({"weights": golden, "prompt": PROMPT, "logits": logits.tolist(), "tokens": tokens.tolist()}) + "\n")
