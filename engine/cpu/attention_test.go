@@ -40,6 +40,11 @@ func TestAttentionAgainstLoop(t *testing.T) {
 		{"compressed by head", 90, 7, 0, 0, true, true},
 		{"compressed, window", 90, 7, 50, 0, true, true},
 		{"compressed, short window", 90, 9, 4, 2, true, false},
+		{"later piece, window", 133, 64, 40, 0, false, false},
+		{"later piece, short window", 133, 70, 3, 0, false, false},
+		{"compressed, piece", 75, 49, 0, 2, true, false},
+		{"compressed by head, piece, window", 90, 53, 50, 0, true, true},
+		{"compressed by head, long, piece, window", 900, 40, 333, 0, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window}
