@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/attnscope/attnscope/internal/parallel"
 )
@@ -185,25 +186,39 @@ func (s *Sweep) Budget(entry, layer int) int { return s.budgets[entry][layer] }
 // visit must not change them.
 func (s *Sweep) Select(l *Layer, skip func(entry int) bool, visit func(entry int, keep [][]int32, err error)) {
 	scores := make([]func() ([][]float64, error), len(s.groups)) // computed by the first group that needs them
+	users := make([]atomic.Int32, len(s.groups))                 // groups that are not done with these scores
 	for g, group := range s.groups {
 		e := s.entries[group[0]]
 		scores[g] = sync.OnceValues(func() ([][]float64, error) { return e.Method.scores(l, e.Config) })
+		users[s.scores[g]].Add(1)
 	}
 	parallel.For(len(s.groups), func(g int) {
-		var ranking *Ranking
-		for _, i := range s.groups[g] {
-			if skip != nil && skip(i) {
-				continue
-			}
-			e := s.entries[i]
-			if ranking == nil {
-				ranking = NewRanking(e.Method, l)
-				ranking.shared = scores[s.scores[g]]
-			}
-			keep, err := ranking.Select(e.Config, s.budgets[i][l.Index])
-			visit(i, keep, err)
+		from := s.scores[g]
+		s.selectGroup(l, g, scores[from], skip, visit)
+		if users[from].Add(-1) == 0 {
+			scores[from] = nil // the scores of all groups together may not fit in memory
 		}
 	})
+}
+
+// selectGroup selects by the entries of a group, whose scores the function scores returns.
+func (s *Sweep) selectGroup(
+	l *Layer, g int, scores func() ([][]float64, error),
+	skip func(entry int) bool, visit func(entry int, keep [][]int32, err error),
+) {
+	var ranking *Ranking
+	for _, i := range s.groups[g] {
+		if skip != nil && skip(i) {
+			continue
+		}
+		e := s.entries[i]
+		if ranking == nil {
+			ranking = NewRanking(e.Method, l)
+			ranking.shared = scores
+		}
+		keep, err := ranking.Select(e.Config, s.budgets[i][l.Index])
+		visit(i, keep, err)
+	}
 }
 
 // Ranking selects by one method on one layer for several configs. It keeps the

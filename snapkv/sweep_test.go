@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
+	"weak"
 )
 
 // sweepConfigs differ in kernel, group and capacity; capacity 200 passes through.
@@ -34,6 +36,66 @@ func randomSource(reads *[4]int) Source {
 			l.Index = layer
 			return l, nil
 		},
+	}
+}
+
+// TestSweepForgetsScores selects under many kernels and groups, and counts the lists of
+// scores that are in memory: those of selections that are done are not.
+func TestSweepForgetsScores(t *testing.T) {
+	var lock sync.Mutex
+	var scores []weak.Pointer[float64]
+	method := Method{Name: "counted", Score: func(l *Layer, c Config) ([][]float64, error) {
+		list := make([][]float64, l.Heads)
+		for h := range list {
+			list[h] = make([]float64, l.Len-c.Window)
+		}
+		lock.Lock()
+		defer lock.Unlock()
+		scores = append(scores, weak.Make(&list[0][0]))
+		return list, nil
+	}}
+	var configs []Config
+	for kernel := 1; kernel <= 79; kernel += 2 {
+		for _, group := range []Group{GroupHead, GroupMean} {
+			c := testConfig(28)
+			c.Kernel = kernel
+			c.Group = group
+			configs = append(configs, c)
+		}
+	}
+	entries, err := Entries([]Method{method}, configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reads [4]int
+	src := randomSource(&reads)
+	sweep, err := NewSweep(t.Context(), src, entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := src.Read(t.Context(), 0, Needs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	most := 0
+	sweep.Select(l, nil, func(_ int, _ [][]int32, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		runtime.GC()
+		lock.Lock()
+		defer lock.Unlock()
+		n := 0
+		for _, p := range scores {
+			if p.Value() != nil {
+				n++
+			}
+		}
+		most = max(most, n)
+	})
+	if len(scores) != 40 || most > 10 { // a stack may hold the last one of a core a little longer
+		t.Errorf("scores were computed %d times, want 40, and %d of them were in memory at once, on 2 cores", len(scores), most)
 	}
 }
 
