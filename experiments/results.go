@@ -41,11 +41,11 @@ func (l *Lab) CheckResults(e Experiment) error {
 	}
 	switch {
 	case was.Capture != nil && was.Capture.Model != l.ModelID:
-		return &ExistsError{path, fmt.Sprintf("results of model %s; this run has %s", was.Capture.Model, l.ModelID)}
+		return &ExistsError{path, fmt.Sprintf("results of model %s; this run has model %s", was.Capture.Model, l.ModelID)}
 	case was.Seed != l.Seed:
-		return &ExistsError{path, fmt.Sprintf("results of seed %d; this run has %d", was.Seed, l.Seed)}
+		return &ExistsError{path, fmt.Sprintf("results of seed %d; this run has seed %d", was.Seed, l.Seed)}
 	case was.Quick != l.Quick:
-		return &ExistsError{path, fmt.Sprintf("results with quick %t; this run has %t", was.Quick, l.Quick)}
+		return &ExistsError{path, fmt.Sprintf("results with quick %t; this run has quick %t", was.Quick, l.Quick)}
 	}
 	return nil
 }

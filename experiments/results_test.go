@@ -17,9 +17,9 @@ func TestCheckResults(t *testing.T) {
 		"a readme":    {"README.md", "mine", "it is not of this experiment, whose run.json is missing"},
 		"other notes": {"run.json", `{"experiment": "needle"}`, "it is not of this experiment"},
 		"not JSON":    {"run.json", "x", "it is not of this experiment"},
-		"the model":   {"run.json", `{"experiment": "windows", "capture": {"model": "n"}}`, "results of model n; this run has m"},
-		"the seed":    {"run.json", `{"experiment": "windows"}`, "results of seed 0; this run has 3"},
-		"the size":    {"run.json", `{"experiment": "windows", "seed": 3}`, "results with quick false; this run has true"},
+		"the model":   {"run.json", `{"experiment": "windows", "capture": {"model": "n"}}`, "results of model n; this run has model m"},
+		"the seed":    {"run.json", `{"experiment": "windows"}`, "results of seed 0; this run has seed 3"},
+		"the size":    {"run.json", `{"experiment": "windows", "seed": 3}`, "results with quick false; this run has quick true"},
 	} {
 		l := &Lab{Dir: t.TempDir(), ModelID: "m", Seed: 3, Quick: true}
 		path := filepath.Join(l.Dir, "windows", c.file)

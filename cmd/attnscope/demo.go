@@ -28,7 +28,7 @@ func demoCommand() *cli.Command {
 		ArgsUsage: "[-o DIR]",
 		Description: "The demo captures the shipped prompts with the default model, computes hit rates and draws figures.\n" +
 			"It prints a guide to the results, which DIR/README.md holds too. A dump that is already in DIR is\n" +
-			"used again. Files that are not of a demo are replaced only with --force.",
+			"used again. Files that no demo wrote are replaced only with --force.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
@@ -80,14 +80,14 @@ func runDemo(c *cli.Context) error {
 	return err
 }
 
-// checkDemo refuses to replace files that are not of an earlier demo, unless --force is
-// given: a guide of other content, and results without their dump.
+// checkDemo refuses to replace files that no demo wrote, unless --force is given: a guide
+// with other content, and results without their dump.
 func checkDemo(c *cli.Context, dir string) error {
 	if c.Bool("force") {
 		return nil
 	}
 	refused := func(path string) error {
-		return hintf(fmt.Errorf("%s exists, and is not of an earlier demo", path),
+		return hintf(fmt.Errorf("%s exists, and was not written by a demo", path),
 			"use --force to replace it, or name another folder with -o")
 	}
 	guide := filepath.Join(dir, "README.md")

@@ -43,8 +43,8 @@ func explained(action cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
-// keptBy says what an interruption leaves of what a verb writes; empty: the verb writes no
-// files. This is the one place for all verbs, apart from those whose error has a hint:
+// keptBy says which files of a verb are kept after an interruption; empty: the verb writes
+// no files. It covers all verbs, except those whose errors have a hint of their own:
 // submit, whose jobs keep running, and reproduce.
 func keptBy(c *cli.Context) string {
 	out := c.String("o")
@@ -57,7 +57,7 @@ func keptBy(c *cli.Context) string {
 	case "demo":
 		return keptPrompts(filepath.Join(out, "run.attn"), "the same command")
 	case "heatmap":
-		return fmt.Sprintf("the figures that were finished are in %s; the same command with --force draws all", out)
+		return fmt.Sprintf("the figures that were finished are in %s; the same command with --force draws all figures", out)
 	case "pull":
 		return "what was fetched is kept; the same command continues"
 	case "repair":

@@ -41,7 +41,7 @@ func TestInterruptedVerbs(t *testing.T) {
 		{[]string{"report", in, "-o", filepath.Join(dir, "r.html")}, notWritten("r.html")},
 		{
 			[]string{"heatmap", in, "-o", dir, "--window", "4"},
-			"the figures that were finished are in " + dir + "; the same command with --force draws all",
+			"the figures that were finished are in " + dir + "; the same command with --force draws all figures",
 		},
 	} {
 		var stdout, stderr bytes.Buffer
