@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -100,6 +101,12 @@ func (r *runner) begin(p *prompts.Prompt) (*promptRun, error) {
 	one.sampler = model.NewSampler(plan.Temperature, plan.Seed^promptSeed(p.ID))
 	about := ModelInfo("", &cfg)
 	one.info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
+	if one.info.Store == dumps.StoreFactors && cfg.KeyBias != nil {
+		if plan.Store == dumps.StoreFactors {
+			return nil, errors.New("the scores of this model have biases of the positions (ALiBi), which factors do not have: record rows (--store rows)")
+		}
+		one.info.Store = dumps.StoreRows
+	}
 	if one.info.Store == dumps.StoreFactors && cfg.Rope.Restarts(len(p.Tokens), one.room) {
 		if plan.Store == dumps.StoreFactors {
 			return nil, fmt.Errorf("%d tokens and a reply of up to %d: past %d tokens this model computes all its keys anew, "+

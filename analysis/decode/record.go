@@ -137,8 +137,13 @@ func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 	}
 	head := attend.Head{Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[id]}
 	l.Rows = make([]float32, c.Heads*r.rows*r.prompt)
+	bias := c.KeyBias.Table(r.prompt)
 	group := c.Heads / c.KVHeads
 	parallel.For(c.Heads, func(h int) {
+		head := head
+		if bias != nil {
+			head.Bias = bias[h]
+		}
 		q := simd.Mat[float32]{Data: l.Queries[h*c.HeadDim:], Rows: r.rows, Cols: c.HeadDim, Stride: c.Heads * c.HeadDim}
 		k := simd.Mat[float32]{Data: keys[h/group*c.HeadDim:], Rows: r.prompt, Cols: c.HeadDim, Stride: c.KVHeads * c.HeadDim}
 		head.Rows(l.Rows[h*r.rows*r.prompt:], r.prompt-r.rows, q, k)

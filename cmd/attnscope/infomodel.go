@@ -92,10 +92,17 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 			info.slidingCount, cfg.Layers, slices.Max(cfg.LayerWindows))
 	}
 	encoding := "rope " + cfg.Rope.Kind
-	if cfg.Learned {
+	switch {
+	case cfg.Learned:
 		encoding = "embedded"
+	case cfg.KeyBias != nil:
+		encoding = "as biases of the scores (ALiBi)"
 	}
-	fmt.Fprintf(w, "context       %d positions, %s\n", cfg.MaxPositions, encoding)
+	positions := fmt.Sprintf("%d positions", cfg.MaxPositions)
+	if cfg.MaxPositions == 0 {
+		positions = "positions without a stated limit"
+	}
+	fmt.Fprintf(w, "context       %s, %s\n", positions, encoding)
 	var types []string
 	for _, t := range slices.Sorted(maps.Keys(info.dtypes)) {
 		types = append(types, fmt.Sprintf("%d %s", info.dtypes[t], t))

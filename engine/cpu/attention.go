@@ -13,7 +13,9 @@ type Attention struct {
 	KeyDim, ValueDim int
 	Scale            float32 // of the scores
 	SoftCap          float32 // scores become cap*tanh(score/cap); 0 = off
-	Window           int     // a query at position p sees the keys after p-Window; 0 = all
+	// Bias is added to the scaled scores, by query head and position of the key; nil: none.
+	Bias   [][]float32
+	Window int // a query at position p sees the keys after p-Window; 0 = all
 }
 
 // Queries are consecutive rows of a sequence that attend in one pass. Their keys and
@@ -153,6 +155,7 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 		}
 		clear(row[:lo])
 		clear(row[hi:])
+		a.addBias(row[lo:hi], head, s, key0+lo)
 		inverse[i], lse[i] = a.exp(row[lo:hi])
 	}
 	if wanted {
@@ -193,6 +196,21 @@ func (a *Attention) exp(x []float32) (inverse, lse float32) {
 	m := simd.Max(x)
 	sum := simd.ExpSum(x, m)
 	return 1 / sum, m + float32(math.Log(float64(sum)))
+}
+
+// addBias adds the biases of a head to the scores x of the slots of a store from slot on.
+func (a *Attention) addBias(x []float32, head int, s *store, slot int) {
+	switch {
+	case a.Bias == nil:
+	case s.pos == nil:
+		for i, v := range a.Bias[head][slot : slot+len(x)] {
+			x[i] += v
+		}
+	default:
+		for i, p := range s.pos[slot : slot+len(x)] {
+			x[i] += a.Bias[head][p]
+		}
+	}
 }
 
 // capScores applies the soft cap if the model has one.

@@ -49,6 +49,12 @@ func TestAttentionAgainstLoop(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window}
 			total := c.before + c.n
+			if c.softCap == 0 { // no model has both
+				a.Bias = make([][]float32, heads)
+				for h := range a.Bias {
+					a.Bias[h] = normal(total)
+				}
+			}
 			k, v, q := normal(total*kvHeads*kd), normal(total*kvHeads*vd), normal(c.n*heads*kd)
 			kv := NewKV(kvHeads, kd, vd)
 			kept := make([][]int32, heads) // positions a query head has
@@ -115,6 +121,9 @@ func TestAttentionAgainstLoop(t *testing.T) {
 							s += float64(q[(i*heads+h)*kd+d]) * float64(k[(int(j)*kvHeads+g)*kd+d])
 						}
 						s *= 0.3
+						if a.Bias != nil {
+							s += float64(a.Bias[h][j])
+						}
 						if c.softCap > 0 {
 							s = float64(c.softCap) * math.Tanh(s/float64(c.softCap))
 						}

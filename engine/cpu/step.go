@@ -159,6 +159,7 @@ func (s *step) part(store, part int) {
 		clear(row[lo:from])
 		x := row[from:]
 		into := partial.Data[r*partial.Stride:]
+		s.addBias(x, h0+r, kv, from)
 		s.capScores(x)
 		into[s.ValueDim] = simd.Max(x)
 		into[s.ValueDim+1] = simd.ExpSum(x, into[s.ValueDim])

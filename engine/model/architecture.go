@@ -54,7 +54,6 @@ type Architecture struct {
 	PostNorms      bool        // the outputs of attention and feed-forward are normalized before they are added (Gemma 2)
 	NoPreNorms     bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
 	QKNorm         bool        // every head's query and key is normalized
-	MayQKNorm      bool        // some models of the family have these norms; in GGUF files their tensors decide
 	NormLast       bool        // queries and keys are normalized after the rotation, not before (Hunyuan)
 	RotaryDim      bool        // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
 	WideQKNorm     bool        // queries and keys are normalized over all heads together (OLMo 2)
@@ -62,6 +61,9 @@ type Architecture struct {
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
+	// Inspect sets what only the tensors of a GGUF file tell; has reports whether there is a
+	// tensor of a name.
+	Inspect func(c *Config, has func(name string) bool)
 	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
 }
@@ -70,7 +72,7 @@ type Architecture struct {
 var Architectures = []Architecture{
 	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
-	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1,
+	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1, gptj, gptneo, opt, falcon, bloom, mpt,
 }
 
 // supported joins the names that pick returns for the architectures.

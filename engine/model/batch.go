@@ -129,7 +129,7 @@ func (b *batch) attend(l int, q, k, v []float32) {
 		}
 		steps[i] = cpu.Step{KV: s.kv[l], Queries: query}
 	}
-	a := c.attention(l)
+	a := c.attention(l, slices.Max(b.pos)+1)
 	a.RunSteps(b.pool, steps)
 	for i := range b.list {
 		if rec := b.recorder(i); rec != nil && rec.States != nil {

@@ -52,6 +52,11 @@ type Config struct {
 	LocalRope *Rope  // of layers with a sliding window, if it differs (Gemma 3)
 	NoRope    []bool // by layer: whether queries and keys are left unrotated (SmolLM3); nil: all are rotated
 	Learned   bool   // positions have embeddings, which are added to the token embeddings
+	// UnusedPlaces is the number of rows before the embedding of position 0 (OPT).
+	UnusedPlaces int
+
+	EmbedNorm bool     // the embeddings are normalized (BLOOM)
+	KeyBias   *KeyBias // of the scores, instead of a rotation; nil: none
 
 	// Queries at position p are multiplied by 1 + QueryGrowth ln(1 + floor(p/QueryFrom))
 	// after the rotation (Ministral 3).

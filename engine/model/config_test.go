@@ -82,7 +82,7 @@ func TestDefaults(t *testing.T) {
 		if c.NormEps != float32(w.Eps) || c.Activation != activation(w.Activation) || !slices.Equal(c.LayerWindows, w.Windows) {
 			t.Errorf("%s: eps %g, activation %s, windows %v; want %g, %s, %v", a.Name, c.NormEps, c.Activation, c.LayerWindows, w.Eps, w.Activation, w.Windows)
 		}
-		if !c.Learned && (c.Rope.Theta != w.Theta || c.Rope.Dim != int(float64(w.HeadDim)*w.Rotated)) {
+		if c.Rope.Kind != "none" && (c.Rope.Theta != w.Theta || c.Rope.Dim != int(float64(w.HeadDim)*w.Rotated)) {
 			t.Errorf("%s: theta %g, %d rotated; want %g, %g of %d", a.Name, c.Rope.Theta, c.Rope.Dim, w.Theta, w.Rotated, w.HeadDim)
 		}
 	}

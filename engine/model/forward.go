@@ -66,6 +66,9 @@ func (s *cpuSequence) embedding(row []float32, id int32, pos int) error {
 			row[j] += v
 		}
 	}
+	if s.embedNorm != nil {
+		c.norm(row, row, s.embedNorm, s.embedNormBias)
+	}
 	return nil
 }
 
@@ -175,9 +178,11 @@ func (s *cpuSequence) rotate(x, norm []float32, t turns, i int) {
 	}
 }
 
-// attention returns the shape of layer l's attention.
-func (c *Config) attention(l int) cpu.Attention {
+// attention returns the shape of layer l's attention, for queries and keys at positions
+// below end.
+func (c *Config) attention(l, end int) cpu.Attention {
 	return cpu.Attention{
+		Bias:  c.KeyBias.Table(end),
 		Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim,
 		Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l],
 	}
@@ -189,7 +194,7 @@ func (c *Config) attention(l int) cpu.Attention {
 func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
 	c := s.config
 	p := in.p
-	a := c.attention(l)
+	a := c.attention(l, in.pos0+in.n)
 	s.buf.attn = grow(&s.buf.attn, in.n*c.outputWidth())
 	q := cpu.Queries{
 		Q: s.buf.q[:in.n*c.queryWidth()], Out: s.buf.attn, Rows: in.n, Pos0: in.pos0, OutFrom: outFrom,

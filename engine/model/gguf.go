@@ -63,7 +63,14 @@ func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 		return c, fmt.Errorf("%s: no matrix token_embd.weight", ck.Path())
 	}
 	c.Vocab = embed.Shape[0]
-	_, separate := ck.Tensor("output.weight")
+	has := func(name string) bool {
+		_, ok := ck.Tensor(name)
+		return ok
+	}
+	if c.arch.Inspect != nil {
+		c.arch.Inspect(&c, has)
+	}
+	separate := has("output.weight")
 	c.TiedHead = !separate
 	plain := &fields{source: ck.Path(), values: meta}
 	c.EOS = plain.ids("tokenizer.ggml.eos_token_id")

@@ -17,7 +17,7 @@ var ggufIgnored = map[string][]any{
 	"rope.scaling.original_context_length": nil, // of yarn and longrope, which read it
 	"attention.layer_norm_epsilon":         nil, // a family reads that of its kind of norm
 	"attention.layer_norm_rms_epsilon":     nil,
-	"tensor_data_layout":                   {"Meta AI original pth"},
+	"tensor_data_layout":                   {"Meta AI original pth", "jploski"},
 	"attention.causal":                     {true},
 	"attention.clamp_kqv":                  {0.0},
 	"attention.max_alibi_bias":             {0.0},

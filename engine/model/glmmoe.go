@@ -2,7 +2,7 @@ package model
 
 // glm4moe has a mixture with the router of DeepSeek V3. Half of each head is rotated.
 var glm4moe = Architecture{
-	Name: "glm4_moe", GGUF: "glm4moe", About: "GLM-4.5, GLM-4.6", PartialRope: true, MayQKNorm: true,
+	Name: "glm4_moe", GGUF: "glm4moe", About: "GLM-4.5, GLM-4.6", PartialRope: true,
 	Defaults: map[string]any{
 		"vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 10944, "num_hidden_layers": 46, "num_attention_heads": 96,
 		"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "partial_rotary_factor": 0.5,
@@ -13,8 +13,13 @@ var glm4moe = Architecture{
 	Names:   deepNames,
 	// The norm before the feed-forward is the one after the attention.
 	GGUFTensors: map[string]string{"ffn_norm": "blk.%d.post_attention_norm"},
+	Inspect: func(c *Config, has func(name string) bool) {
+		c.arch.QKNorm = has("blk.0.attn_q_norm.weight")
+	},
 	Adjust: func(c *Config, f *fields) error {
-		c.arch.QKNorm = f.flag("use_qk_norm", false)
+		if !f.gguf() {
+			c.arch.QKNorm = f.flag("use_qk_norm", false)
+		}
 		c.leaveLater(f)
 		c.readDeepExperts(f, true)
 		return nil

@@ -22,7 +22,7 @@ var gptneox = Architecture{
 	},
 	Arrange: func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error) {
 		if role == "qkv" {
-			return headsApart(t, c.Heads, c.HeadDim)
+			return headsApart(t, c.Heads, 1, c.HeadDim)
 		}
 		return t, nil
 	},
@@ -37,21 +37,23 @@ var gptneox = Architecture{
 	},
 }
 
-// headsApart reorders rows [heads, 3, dim] to [3, heads, dim].
-func headsApart(t tensor.Tensor, heads, dim int) (tensor.Tensor, error) {
+// headsApart reorders rows [kvHeads, group queries and a key and a value, dim] to all
+// queries, all keys, all values.
+func headsApart(t tensor.Tensor, kvHeads, group, dim int) (tensor.Tensor, error) {
 	if t.Data == nil { // only the header was read
 		return t, nil
 	}
+	heads := kvHeads * (group + 2)
 	x, err := t.Float32()
-	if err != nil || len(x)%(3*heads*dim) != 0 {
+	if err != nil || len(x)%(heads*dim) != 0 {
 		return t, err
 	}
-	row := len(x) / (3 * heads * dim)
+	size := len(x) / heads // of a head
 	y := make([]float32, 0, len(x))
-	for part := range 3 {
-		for h := range heads {
-			at := (h*3 + part) * dim * row
-			y = append(y, x[at:at+dim*row]...)
+	for _, part := range [][2]int{{0, group}, {group, group + 1}, {group + 1, group + 2}} {
+		for h := range kvHeads {
+			at := h * (group + 2) * size
+			y = append(y, x[at+part[0]*size:at+part[1]*size]...)
 		}
 	}
 	return tensor.FromFloat32(t.Name, y, t.Shape...), nil

@@ -18,6 +18,8 @@ type weights struct {
 	embed          tensor.Tensor
 	places         *tensor.Tensor // embeddings of positions; nil if queries and keys are rotated
 	norm, normBias []float32
+	embedNorm      []float32 // of the embeddings
+	embedNormBias  []float32
 	head           *cpu.Matrix
 	headBias       []float32
 	layers         []layer
@@ -90,6 +92,14 @@ func (l *loader) ends(w *weights) error {
 			return err
 		}
 	}
+	if c.EmbedNorm {
+		if w.embedNorm, err = l.vector("embed_norm", -1, ".weight", c.Hidden, 0); err != nil {
+			return err
+		}
+		if w.embedNormBias, err = l.bias("embed_norm", -1, c.Hidden); err != nil {
+			return err
+		}
+	}
 	if w.normBias, err = l.bias("norm", -1, c.Hidden); err != nil {
 		return err
 	}
@@ -97,9 +107,12 @@ func (l *loader) ends(w *weights) error {
 		return err
 	}
 	if c.Learned {
-		t, err := l.tensor("positions", -1, ".weight", c.MaxPositions, c.Hidden)
+		t, err := l.tensor("positions", -1, ".weight", c.UnusedPlaces+c.MaxPositions, c.Hidden)
 		if err != nil {
 			return err
+		}
+		if t, err = t.Slice(c.UnusedPlaces, c.UnusedPlaces+c.MaxPositions); err != nil {
+			return fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 		w.places = &t
 	}
@@ -142,6 +155,7 @@ var roles = map[string][2]string{
 	"embed":         {"model.embed_tokens", "token_embd"},
 	"norm":          {"model.norm", "output_norm"},
 	"head":          {"lm_head", "output"},
+	"embed_norm":    {"", "token_embd_norm"},
 	"positions":     {"", "position_embd"},
 	"attn_norm":     {"model.layers.%d.input_layernorm", "blk.%d.attn_norm"},
 	"ffn_norm":      {"model.layers.%d.post_attention_layernorm", "blk.%d.ffn_norm"},
@@ -198,7 +212,7 @@ func (l *loader) name(role string, at int, suffix string) string {
 	if l.c.gguf {
 		form = cmp.Or(l.c.arch.GGUFTensors[role], roles[role][1])
 	}
-	if at >= 0 {
+	if at >= 0 && form != "" {
 		form = fmt.Sprintf(form, at)
 	}
 	return form + suffix
@@ -207,6 +221,9 @@ func (l *loader) name(role string, at int, suffix string) string {
 // find looks up a tensor by its name in a checkpoint of the whole model, of the
 // decoder without its head, or of a multimodal model.
 func (l *loader) find(name string) (tensor.Tensor, bool) {
+	if strings.HasPrefix(name, ".") { // the family has no such role
+		return tensor.Tensor{}, false
+	}
 	_, bare, _ := strings.Cut(name, ".")
 	for _, n := range []string{name, bare, "language_model." + name, "model.language_model." + bare} {
 		if t, ok := l.ck.Tensor(n); ok {
@@ -475,9 +492,6 @@ func (l *loader) norms(at int, w *layer) error {
 	pre := !c.arch.NoPreNorms && !c.arch.BareNorms
 	post := c.arch.PostNorms
 	heads := c.arch.QKNorm || c.arch.WideQKNorm
-	if c.gguf && c.arch.MayQKNorm {
-		_, heads = l.find(l.name("q_norm", at, ".weight"))
-	}
 	ffnNorm := "ffn_norm"
 	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"

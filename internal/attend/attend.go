@@ -15,6 +15,8 @@ type Head struct {
 	Scale   float32 // score = scale q·k
 	SoftCap float32 // score = cap tanh(score/cap); 0: none
 	Window  int     // a query at position p sees the keys from p-Window+1 on; 0: all
+	// Bias is added to the scaled scores, by position of the key; nil: none.
+	Bias []float32
 }
 
 // Rows writes the weights of the queries q [rows, dim], the first one at position pos0,
@@ -121,6 +123,11 @@ func (h Head) softmax(row []float32, pos int) {
 		}
 	} else {
 		simd.Scale(x, h.Scale)
+	}
+	if h.Bias != nil {
+		for i, v := range h.Bias[lo:hi] {
+			x[i] += v
+		}
 	}
 	sum := simd.ExpSum(x, simd.Max(x))
 	simd.Scale(x, 1/sum)

@@ -20,7 +20,11 @@ func TestRowsAgainstLoop(t *testing.T) {
 	for i := range k {
 		k[i] = float32(r.NormFloat64())
 	}
-	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}} {
+	bias := make([]float32, keys)
+	for i := range bias {
+		bias[i] = float32(r.NormFloat64())
+	}
+	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}, {Scale: 0.3, Bias: bias}} {
 		w := make([]float32, rows*keys)
 		h.Rows(w, pos0, simd.Dense(q, rows, dim), simd.Dense(k, keys, dim))
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
@@ -66,6 +70,9 @@ func TestRowsAgainstLoop(t *testing.T) {
 				s *= float64(h.Scale)
 				if h.SoftCap > 0 {
 					s = float64(h.SoftCap) * math.Tanh(s/float64(h.SoftCap))
+				}
+				if h.Bias != nil {
+					s += float64(h.Bias[j])
 				}
 				want[j] = math.Exp(s)
 				sum += want[j]

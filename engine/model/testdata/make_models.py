@@ -14,7 +14,7 @@ runs others too when ATTNSCOPE_TINY_MODELS names the folder that this script was
 import argparse, json, os, shutil, zlib
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 BASE = dict(hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2,
             vocab_size=128, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -154,13 +154,32 @@ MODELS = {
     "dots1": dict(DEEP, num_hidden_layers=3, head_dim=16, first_k_dense_replace=1, routed_scaling_factor=2.5, norm_topk_prob=True, sliding_window=None),
     "dots1-window": dict(DEEP, num_hidden_layers=3, head_dim=8, first_k_dense_replace=2, n_group=2, topk_group=1, num_experts_per_tok=2, sliding_window=16, max_window_layers=1,
                          attention_bias=True),
+    "gptj": dict(n_embd=32, n_layer=2, n_head=4, n_positions=128, rotary_dim=4, tie_word_embeddings=False),
+    "gptj-inner": dict(n_embd=32, n_layer=3, n_head=2, n_positions=96, n_inner=40, rotary_dim=16, activation_function="relu", tie_word_embeddings=True),
+    "gpt_neo": dict(num_hidden_layers=4, attention_types=[[["global", "local"], 2]], window_size=16, max_position_embeddings=128),
+    "gpt_neo-local": dict(num_hidden_layers=3, num_attention_heads=2, attention_types=[[["local"], 2], [["global"], 1]], window_size=5, max_position_embeddings=96, intermediate_size=None),
+    "opt": dict(ffn_dim=48, max_position_embeddings=128),
+    "opt-plain": dict(ffn_dim=48, max_position_embeddings=96, enable_bias=False, layer_norm_elementwise_affine=False, activation_function="gelu", tie_word_embeddings=False),
+    "falcon": dict(ffn_hidden_size=128, num_kv_heads=1),
+    "falcon-groups": dict(num_kv_heads=2, new_decoder_architecture=True, ffn_hidden_size=128, tie_word_embeddings=False),
+    "falcon-one": dict(num_kv_heads=2, new_decoder_architecture=True, num_ln_in_parallel_attn=1, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
+    "falcon-serial": dict(parallel_attn=False, multi_query=False, bias=True),
+    "falcon-alibi": dict(alibi=True, parallel_attn=False, multi_query=False, bias=True, num_attention_heads=6, hidden_size=36, tie_word_embeddings=False),
+    "falcon-alibi-one": dict(alibi=True, num_attention_heads=2),
+    "bloom": dict(hidden_size=36, num_attention_heads=6),
+    "bloom-four": dict(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, tie_word_embeddings=False),
+    "mpt": dict(hidden_size=36, num_attention_heads=6, max_seq_len=128, attn_config=dict(clip_qkv=2.0)),
+    "mpt-scale": dict(hidden_size=32, num_attention_heads=4, max_seq_len=96, attn_config=dict(softmax_scale=0.6), tie_word_embeddings=False),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
-        "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1"]
+        "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
+        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt"]
 PROMPT, REPLY = 72, 8
+# Families whose configurations lack some of BASE.
+FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
 # The parts for images of models whose decoders are tested: as small as possible, and not used.
 VISION = {
     "qwen2_5_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, window_size=8, fullatt_block_indexes=[0]),
@@ -186,9 +205,9 @@ def randomise(model, peak):
                 p.add_(0.2 * torch.randn_like(p))
                 if "q_norm" in key or "k_norm" in key:
                     p.add_(peak)
-            elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn")) and p.dim() == 2:
+            elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
-            elif "wpe" in key:
+            elif "wpe" in key or "embed_positions" in key:
                 p.copy_(0.1 * torch.randn_like(p))
             else:
                 p.copy_(torch.randn_like(p) * (0.25 if p.dim() >= 2 else 0.1))
@@ -206,7 +225,8 @@ def make(name, folder):
     peak = values.pop("peak", 1.2)  # of norms of queries and keys: less where many layers make small errors large
     extra = values.pop("extra", {})  # fields of config.json as older versions wrote them
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
-    base = {k: v for k, v in BASE.items() if kind != "gpt2" or k in ("vocab_size", "bos_token_id", "eos_token_id")}
+    base = {k: v for k, v in BASE.items() if kind not in FOREIGN or hasattr(CONFIG_MAPPING[kind](), k)}
+    base = {k: v for k, v in base.items() if kind not in ("gpt2", "gptj") or k in ("vocab_size", "bos_token_id", "eos_token_id")}
     if kind in VISION:
         config = AutoConfig.for_model(kind, text_config={**base, **values}, vision_config=VISION[kind], image_token_id=127, video_token_id=126,
                                       vision_start_token_id=125, vision_end_token_id=124)
