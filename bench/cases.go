@@ -11,12 +11,14 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/examples"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // all runs every comparison.
 func (b *bench) all() {
 	for _, part := range []func(){
-		b.peak, b.products, b.prefill, b.llama, b.decode, b.recording, b.analysis, b.batches, b.compressed, b.scaling,
+		b.peak, b.products, b.prefill, b.bfloat16, b.set, b.llama, b.decode, b.recording, b.analysis, b.batches,
+		b.compressed, b.scaling,
 	} {
 		part()
 		b.r.save(b.o.out)
@@ -46,6 +48,14 @@ func (b *bench) lengths(full ...int) []int {
 		}
 	}
 	return some
+}
+
+// withTiles returns the target on this processor: one of AMX, and one without.
+func withTiles(amx, without float64) float64 {
+	if simd.HasTiles() {
+		return amx
+	}
+	return without
 }
 
 // peak measures the limits of the machine.
@@ -87,7 +97,8 @@ func (b *bench) prefill() {
 		plain := task{Op: "prefill", Tokens: n}
 		sdpa, eager := 0.0, 0.0 // targets
 		if n == 2048 || n == 4096 {
-			sdpa, eager = 1.3, 3.5
+			sdpa = withTiles(2.3, 1.3)
+			eager = withTiles(7, 3.5)
 		}
 		compare := func(name, model string) {
 			ours := b.our("recording", model, "f32", recorded)
@@ -99,17 +110,50 @@ func (b *bench) prefill() {
 			compare("prefill, random 0.5B float32", b.m.big)
 		}
 	}
-	const n = 2048
-	recorded := task{Op: "prefill", Tokens: n, Record: true}
-	plain := task{Op: "prefill", Tokens: n}
-	b.pair("prefill, SmolLM2-135M bfloat16 weights", n, 0,
-		b.our("recording, float32 activations", b.m.half, "f32", recorded),
-		b.torch("sdpa", "bfloat16", b.m.half, plain))
+}
+
+// bfloat16 compares a recorded prefill of bfloat16 weights with transformers in
+// bfloat16, which records nothing: with the numbers of float32, and with --compute.
+func (b *bench) bfloat16() {
+	for _, n := range b.lengths(2048, 4096) {
+		recorded := task{Op: "prefill", Tokens: n, Record: true}
+		plain := task{Op: "prefill", Tokens: n}
+		for _, m := range []struct{ name, path string }{{"SmolLM2-135M", b.m.half}, {"random 0.5B", b.m.bigHalf}} {
+			if b.o.quick && n > 2048 {
+				continue
+			}
+			theirs := b.torch("sdpa", "bfloat16", m.path, plain)
+			b.pair("prefill, "+m.name+" bfloat16 weights", n, withTiles(1.2, 0),
+				b.our("recording, float32's numbers", m.path, "f32", recorded), theirs)
+			b.pair("prefill, "+m.name+", --compute bf16", n, withTiles(1.8, 0),
+				b.our("recording, bf16", m.path, "bf16", recorded), theirs)
+		}
+	}
+	recorded := task{Op: "prefill", Tokens: 2048, Record: true}
 	for _, compute := range []string{"bf16", "int8"} {
-		b.pair("prefill, SmolLM2-135M, --compute "+compute, n, 0,
+		b.pair("prefill, SmolLM2-135M, --compute "+compute, 2048, 0,
 			b.our("recording, "+compute, b.m.half, compute, recorded),
 			b.our("recording, f32", b.m.half, "f32", recorded))
 	}
+}
+
+// set compares the capture of a set of prompts, with generated replies, with scripts for
+// transformers: one that keeps the same rows, of one prompt after the other, and one that
+// generates as many replies at once as ours and records nothing.
+func (b *bench) set() {
+	t := task{Op: "set", Tokens: 2048, Reply: 64, Prompts: 16, Batch: 8}
+	long := *b
+	long.o.rounds = min(3, b.o.rounds)
+	if b.o.quick {
+		t.Prompts = 4
+		t.Batch = 4
+		long.o.rounds = 1
+	}
+	name := fmt.Sprintf("set of %d prompts with %d generated tokens each, SmolLM2-135M ", t.Prompts, t.Reply)
+	long.pair(name+"float32", t.Tokens, withTiles(8, 0),
+		b.our("recording", b.m.small, "f32", t.recorded()), b.torch("eager-win", "float32", b.m.small, t))
+	long.pair(name+"bfloat16 weights", t.Tokens, withTiles(2, 0),
+		b.our("recording, float32's numbers", b.m.half, "f32", t.recorded()), b.torch("sdpa", "bfloat16", b.m.half, t))
 }
 
 // llama compares recorded prefill and decoding with llama.cpp on the same file.
@@ -117,8 +161,10 @@ func (b *bench) llama() {
 	for _, n := range []int{2048, 4096} {
 		prefill := task{Op: "prefill", Tokens: n}
 		decode := task{Op: "decode", Tokens: n, Reply: 64}
-		b.pair("prefill, SmolLM2-135M Q4_1", n, 2.5, b.our("recording", b.m.gguf, "f32", prefill.recorded()), b.cpp(prefill))
-		b.pair("decode, SmolLM2-135M Q4_1", n, 1.5, b.our("recording", b.m.gguf, "f32", decode.recorded()), b.cpp(decode))
+		b.pair("prefill, SmolLM2-135M Q4_1", n, withTiles(2, 2.5),
+			b.our("recording", b.m.gguf, "f32", prefill.recorded()), b.cpp(prefill))
+		b.pair("decode, SmolLM2-135M Q4_1", n, 1.5,
+			b.our("recording", b.m.gguf, "f32", decode.recorded()), b.cpp(decode))
 	}
 }
 
@@ -142,7 +188,7 @@ func (b *bench) batches() {
 	long := task{Op: "decode", Tokens: 2048, Reply: 32}
 	eight := long
 	eight.Batch = 8
-	b.few().pair("decode, 8 sequences of 2,048 tokens at once, float32", 2048, 0,
+	b.few().pair("decode, 8 sequences of 2,048 tokens at once, float32", 2048, 3,
 		b.our("together", b.m.small, "f32", eight), b.our("one", b.m.small, "f32", long))
 	one := task{Op: "decode", Tokens: 512, Reply: 32}
 	for _, n := range []int{2, 4, 8} {

@@ -10,9 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// machine describes the processor, its memory, and the versions that are compared.
+// machine describes the processor, its features, its memory, and the versions that are
+// compared.
 func machine(python, llama string) string {
 	cpu := "unknown processor"
 	mem := 0.0 // GiB
@@ -27,7 +30,7 @@ func machine(python, llama string) string {
 			mem = kb / (1 << 20)
 		}
 	})
-	text := fmt.Sprintf("%s, %d threads, %.0f GiB, %s", cpu, runtime.NumCPU(), mem, runtime.Version())
+	text := fmt.Sprintf("%s, %s, %d threads, %.0f GiB, %s", cpu, simd.Features(), runtime.NumCPU(), mem, runtime.Version())
 	for _, v := range []struct{ python, packages string }{{python, "torch transformers numpy"}, {llama, "llama_cpp"}} {
 		if v.python == "" {
 			continue
@@ -36,6 +39,12 @@ func machine(python, llama string) string {
 		out, err := exec.Command(v.python, append([]string{"-c", script}, strings.Fields(v.packages)...)...).Output()
 		if err == nil {
 			text += ", " + strings.Join(strings.Split(strings.TrimSpace(string(out)), "\n"), ", ")
+		}
+	}
+	if llama != "" {
+		script := "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
+		if out, err := exec.Command(llama, "-c", script).Output(); err == nil {
+			text += ", llama.cpp with " + lastLine(out)
 		}
 	}
 	return text

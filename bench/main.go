@@ -14,19 +14,20 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
-	"strings"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 type options struct {
 	out, dir, python, llama string
 	quick, noSetup          bool
 	rounds, threads         int
+	shrink                  int
 	only                    string
 }
 
@@ -39,10 +40,12 @@ func main() {
 	flag.StringVar(&o.out, "o", "results/bench", "`folder` of the table")
 	flag.StringVar(&o.dir, "dir", "", "`folder` of models and environments (default: the user's cache)")
 	flag.StringVar(&o.python, "python", os.Getenv("BENCH_PYTHON"), "python with torch and transformers (default: BENCH_PYTHON, or a new environment)")
-	flag.StringVar(&o.llama, "llama", os.Getenv("BENCH_LLAMA_PYTHON"), "python with llama_cpp (default: BENCH_LLAMA_PYTHON, or a new environment)")
+	flag.StringVar(&o.llama, "llama", os.Getenv("BENCH_LLAMA_PYTHON"),
+		"python with llama_cpp (default: BENCH_LLAMA_PYTHON, or llama.cpp compiled for this machine)")
 	flag.BoolVar(&o.quick, "quick", false, "fewer lengths and rounds")
 	flag.BoolVar(&o.noSetup, "no-setup", false, "leave out comparisons whose environment is missing")
 	flag.IntVar(&o.rounds, "rounds", 0, "pairs of runs per comparison (default 5, quick 3)")
+	flag.IntVar(&o.shrink, "shrink", 1, "divide the numbers of tokens by this, to try out the program")
 	flag.StringVar(&o.only, "only", "", "only comparisons whose name contains this `text`")
 	flag.Parse()
 	var err error
@@ -81,6 +84,7 @@ func run(o options) error {
 			o.rounds = 3
 		}
 	}
+	o.shrink = max(1, o.shrink)
 	if o.dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
@@ -93,47 +97,23 @@ func run(o options) error {
 		return err
 	}
 	debug.FreeOSMemory() // the memory in which the models were made
-	o.environments()
-	r := &report{started: time.Now(), machine: machine(o.python, o.llama), quick: o.quick, busy: busy(2 * time.Second)}
+	made := o.environments(m.gguf)
+	r := &report{
+		started: time.Now(), machine: machine(o.python, o.llama),
+		quick: o.quick, shrink: o.shrink, busy: busy(2 * time.Second),
+	}
+	for _, line := range made {
+		r.tell("%s", line)
+	}
+	if !simd.HasTiles() {
+		r.tell("This processor has no AMX: rows whose target needs it have the target of AVX-512, or none.")
+	}
 	if r.busy > 0.1 {
 		note(fmt.Sprintf("%.0f %% of the machine is in use by other programs: trust nothing but the ratios", 100*r.busy))
 	}
 	b := &bench{o: o, m: m, r: r}
 	b.all()
 	return r.write(o.out)
-}
-
-// environments makes the Python environments that are missing. If that fails, the
-// comparisons that need one are left out, and the table says so.
-func (o *options) environments() {
-	if o.python == "" && !o.noSetup {
-		o.python = venv(filepath.Join(o.dir, "torch"), "torch", "transformers>=4.56,<5", "numpy", "safetensors")
-	}
-	if o.llama == "" && !o.noSetup {
-		o.llama = venv(filepath.Join(o.dir, "llama"), "llama-cpp-python", "numpy")
-	}
-}
-
-// venv makes a virtual environment and returns its python, or an empty string if that
-// fails.
-func venv(dir string, packages ...string) string {
-	python := filepath.Join(dir, "bin", "python")
-	if _, err := os.Stat(filepath.Join(dir, "ready")); err == nil {
-		return python
-	}
-	note("making " + dir + " with " + strings.Join(packages, ", "))
-	create := []string{"python3", "-m", "venv", dir}
-	install := append([]string{python, "-m", "pip", "install", "--quiet"}, packages...)
-	for _, argv := range [][]string{create, install} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			note(fmt.Sprintf("SKIPPED: %s: %v: %s", strings.Join(argv, " "), err, lastLine(out)))
-			return ""
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644); err != nil {
-		note(err.Error())
-	}
-	return python
 }
 
 // errAbsent says that a side cannot run on this machine.
@@ -170,5 +150,5 @@ func (b *bench) cpp(t task) side {
 	if b.o.llama == "" {
 		return side{name: "llama.cpp"}
 	}
-	return side{"llama.cpp", []string{b.o.llama, "bench/llama.py", b.m.gguf, "--threads", fmt.Sprint(b.o.threads)}, t}
+	return side{"llama.cpp", llamaArgs(b.o.llama, b.m.gguf, b.o.threads), t}
 }

@@ -26,20 +26,20 @@ import (
 
 // A task is a line that a worker reads.
 type task struct {
-	Op      string      `json:"op"`      // prefill, decode, gemm; our worker also takes peak, read, sweep
+	Op      string      `json:"op"`      // prefill, decode, set, gemm; our worker also takes peak, read, sweep
 	Tokens  int         `json:"tokens"`  // of the prompt
 	Reply   int         `json:"reply"`   // tokens decoded after it
 	Record  bool        `json:"record"`  // false: the model alone
 	Windows int         `json:"windows"` // older query windows of 128 rows, in addition to the last 128 rows
 	Keep    int         `json:"keep"`    // slots of a compressed cache; 0: the full cache
 	ByHead  bool        `json:"by_head"` // compressed by query head
-	Batch   int         `json:"batch"`   // sequences that decode at once
+	Batch   int         `json:"batch"`   // sequences that decode at once; set: at most
 	Store   dumps.Store `json:"store"`   // of the dump; empty: auto
 	N       int         `json:"n"`       // gemm: rows, outputs, inputs
 	Out     int         `json:"out"`
 	In      int         `json:"in"`
 	Path    string      `json:"path"`    // read, sweep: the dump
-	Prompts int         `json:"prompts"` // of that length, recorded one after the other; 0: one
+	Prompts int         `json:"prompts"` // of that length; 0: one
 }
 
 // An answer is the line with which a worker answers a task. Seconds is the elapsed
@@ -98,6 +98,16 @@ func ours(path string, threads int, compute string, in io.Reader, out io.Writer)
 	return lines.Err()
 }
 
+// shrunk returns the task with its numbers of tokens divided by n.
+func (t task) shrunk(n int) task {
+	t.Tokens /= n
+	if t.Reply > 0 {
+		t.Reply = max(2, t.Reply/n)
+	}
+	t.Keep /= n
+	return t
+}
+
 // recorded returns the task with recording.
 func (t task) recorded() task {
 	t.Record = true
@@ -145,9 +155,9 @@ func (w *engine) measure(t task) (answer, error) {
 	return w.bare(t)
 }
 
-// ids returns random tokens.
-func (w *engine) ids(n int) []int32 {
-	r := rand.New(rand.NewPCG(7, uint64(n)))
+// ids returns random tokens, others for each prompt.
+func (w *engine) ids(n, prompt int) []int32 {
+	r := rand.New(rand.NewPCG(7+uint64(prompt), uint64(n)))
 	ids := make([]int32, n)
 	for i := range ids {
 		ids[i] = int32(r.IntN(w.m.Config().Vocab))
@@ -179,16 +189,16 @@ func header(cfg *model.Config, plan dumps.Plan) dumps.Header {
 	return dumps.Header{Plan: plan, Model: capture.ModelInfo("bench", cfg)}
 }
 
-// record captures a prompt into a dump. The time of a prefill ends when the dump is
+// record captures prompts into a dump. The time of a prefill ends when the dump is
 // closed and on disk.
 func (w *engine) record(t task) (answer, error) {
 	cfg := w.m.Config()
-	ids := w.ids(t.Tokens)
 	var reply clock // started after the prompt
 	var decoded answer
 	c := capture.Config{
 		Model: w.m, Out: filepath.Join(w.dir, "run.attn"), Force: true, Header: header(&cfg, t.plan(&cfg)),
-		Prompts: slices.Repeat([]prompts.Prompt{{Tokens: ids}}, max(1, t.Prompts)),
+		Prompts: make([]prompts.Prompt, max(1, t.Prompts)),
+		Batch:   max(1, t.Batch),
 		Progress: func(p capture.Progress) {
 			switch {
 			case t.Op == "decode" && p.Tokens == int64(t.Tokens) && reply.start.IsZero():
@@ -199,7 +209,7 @@ func (w *engine) record(t task) (answer, error) {
 		},
 	}
 	for i := range c.Prompts {
-		c.Prompts[i].ID = fmt.Sprint("random-", i)
+		c.Prompts[i] = prompts.Prompt{ID: fmt.Sprint("random-", i), Tokens: w.ids(t.Tokens, i)}
 	}
 	need := forecast.Capture(&c, cfg, w.threads)
 	pace := need.Pace(cpu.Measure(w.threads), w.m.WeightBytes(), w.compute)
@@ -208,8 +218,11 @@ func (w *engine) record(t task) (answer, error) {
 		return answer{}, err
 	}
 	a := all.answer(t.Tokens * len(c.Prompts))
-	if t.Op == "decode" {
+	switch t.Op {
+	case "decode":
 		a = decoded
+	case "set":
+		a.Tokens += t.Reply * len(c.Prompts)
 	}
 	a.Need = need.Cache + need.Work + need.Recording + w.m.WeightBytes()
 	a.Expect = pace.Seconds
@@ -222,7 +235,7 @@ func (w *engine) record(t task) (answer, error) {
 
 // bare runs the model and records nothing.
 func (w *engine) bare(t task) (answer, error) {
-	ids := w.ids(t.Tokens)
+	ids := w.ids(t.Tokens, 0)
 	logits := make([]float32, w.m.Config().Vocab)
 	s := w.m.NewSession()
 	s.Reserve(len(ids) + t.Reply)

@@ -44,6 +44,12 @@ func (b *bench) pair(name string, tokens int, target float64, ours, theirs side)
 	if b.o.only != "" && !strings.Contains(name, b.o.only) {
 		return
 	}
+	if b.o.shrink > 1 {
+		tokens /= b.o.shrink
+		target = 0
+		ours.task = ours.task.shrunk(b.o.shrink)
+		theirs.task = theirs.task.shrunk(b.o.shrink)
+	}
 	note(fmt.Sprintf("%s, %d tokens: %s against %s", name, tokens, ours.name, theirs.name))
 	l := row{name: name, tokens: tokens, ours: ours.name, theirs: theirs.name, unit: "tokens/s", target: target}
 	switch ours.task.Op {

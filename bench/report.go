@@ -14,6 +14,7 @@ type report struct {
 	started time.Time
 	machine string
 	quick   bool
+	shrink  int // the numbers of tokens were divided by it
 	busy    float64
 	rows    []row
 	notes   []string // measurements without a comparison
@@ -81,6 +82,9 @@ func (r *report) base(dir string) string {
 	base := filepath.Join(dir, r.started.UTC().Format("2006-01-02"))
 	if r.quick {
 		base += "-quick"
+	}
+	if r.shrink > 1 {
+		base += fmt.Sprintf("-shrunk-%d", r.shrink)
 	}
 	return base
 }

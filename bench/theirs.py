@@ -3,8 +3,10 @@
 
   theirs.py MODEL_DIR --mode sdpa|eager-win|eager-attn --threads N --dtype float32|bfloat16
 
-Tasks: {"op": "prefill", "tokens": P}, {"op": "decode", "tokens": P, "reply": G} and, without a model,
-{"op": "gemm", "n": rows, "out": O, "in": I}. Modes:
+Tasks: {"op": "prefill", "tokens": P}, {"op": "decode", "tokens": P, "reply": G},
+{"op": "set", "prompts": N, "tokens": P, "reply": G, "batch": B} and, without a model,
+{"op": "gemm", "n": rows, "out": O, "in": I}. A set is read and answered with sdpa by generate(), B prompts at once, and
+otherwise one prompt after the other, with a row kept of each generated token. Modes:
   sdpa        scaled_dot_product_attention, nothing kept
   eager-win   eager attention, each layer's last 128 rows kept, the rest dropped: the least that recording takes
   eager-attn  eager attention, output_attentions=True: what the plain interface gives
@@ -46,11 +48,36 @@ class Model:
         self.kept.append(outputs[1][:, :, -128:, :].clone())
         return outputs[0], None
 
-    def ids(self, n):
+    def ids(self, n, prompts=1):
         g = self.torch.Generator().manual_seed(7)
-        return self.torch.randint(0, self.model.config.vocab_size, (1, n), generator=g)
+        return self.torch.randint(0, self.model.config.vocab_size, (prompts, n), generator=g)
+
+    def generate(self, t):
+        """Reads the prompts of a set and generates a reply to each; returns the number of tokens."""
+        ids, reply = self.ids(t["tokens"], t["prompts"]), t["reply"]
+        if self.mode == "sdpa":
+            for some in ids.split(t["batch"]):
+                out = self.model.generate(some, attention_mask=self.torch.ones_like(some), do_sample=False,
+                                          min_new_tokens=reply, max_new_tokens=reply, pad_token_id=0)
+                assert out.shape[1] == t["tokens"] + reply, out.shape
+            return ids.numel() + len(ids) * reply
+        from transformers import DynamicCache
+        for prompt in ids.split(1):
+            self.kept.clear()
+            cache = DynamicCache()
+            out = self.model(prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            for _ in range(reply):
+                out = self.model(out.logits[:, -1:].argmax(-1), past_key_values=cache, use_cache=True, logits_to_keep=1)
+            layers = len(self.model.model.layers)
+            assert len(self.kept) == layers * (1 + reply), len(self.kept)
+        return ids.numel() + len(ids) * reply
 
     def run(self, t):
+        if t["op"] == "set":
+            with self.torch.inference_mode():
+                start, used = time.perf_counter(), cpu()
+                tokens = self.generate(t)
+                return answer(tokens, time.perf_counter() - start, cpu() - used)
         from transformers import DynamicCache
         all_rows = self.mode == "eager-attn"
         ids, cache = self.ids(t["tokens"]), DynamicCache()

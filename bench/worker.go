@@ -70,7 +70,7 @@ func (w *worker) do(t task) (answer, error) {
 		return answer{}, fmt.Errorf("%s: %w", w.name, err)
 	}
 	if !w.lines.Scan() {
-		return answer{}, fmt.Errorf("%s died: %s", w.name, lastLine(w.tail.text))
+		return answer{}, fmt.Errorf("%s died (%v): %s", w.name, w.cmd.Wait(), lastLine(w.tail.text))
 	}
 	var a answer
 	if err := json.Unmarshal(w.lines.Bytes(), &a); err != nil {
