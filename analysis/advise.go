@@ -30,7 +30,11 @@ type Advice struct {
 	Calibration *Calibration // from which the predictions are computed
 	// Rows hold the methods that keep the bound, the smallest cache first, and then the
 	// others. By layer or head, they are in the order of layers, heads and methods.
-	Rows     []AdviceRow
+	Rows []AdviceRow
+	// Closest comes closest to the bound if no method that drops something keeps it: of
+	// the caches smaller than the full one, it has the smallest upper end of the loss. It
+	// is nil otherwise, if there is no such cache, and by layer or head.
+	Closest  *AdviceRow
 	Warnings []Warning
 	settings snapkv.Config // window, kernel and pooling of every row
 }
@@ -206,8 +210,38 @@ func (a *Advice) smallest(measured []MethodRow, cfg MethodConfig) []AdviceRow {
 	}
 	if a.Config.By == "" {
 		slices.SortStableFunc(list, compareAdvice)
+		if !slices.ContainsFunc(list, dropsSomething) {
+			a.Closest = a.closest(order, rows, variants)
+		}
 	}
 	return list
+}
+
+// dropsSomething reports whether a row keeps the bound without keeping everything.
+func dropsSomething(r AdviceRow) bool { return r.Capacity >= 0 && !r.KeepsAll }
+
+// closest returns the row for [Advice.Closest].
+func (a *Advice) closest(order []candidate, rows map[candidate]map[variant][]*MethodRow, variants []variant) *AdviceRow {
+	var best *AdviceRow
+	for _, at := range order {
+		for _, v := range variants {
+			list := rows[at][v]
+			if len(list) == 0 {
+				continue
+			}
+			row := a.row(v, list)
+			row.Layer = at.layer
+			row.Head = at.head
+			row.Method = at.method
+			if row.KeepsAll || row.Bytes >= row.FullBytes {
+				continue
+			}
+			if best == nil || max(row.High, row.Predicted) < max(best.High, best.Predicted) {
+				best = &row
+			}
+		}
+	}
+	return best
 }
 
 // compareAdvice puts the row with the smaller cache first, and rows that keep no bound

@@ -2,9 +2,11 @@ package analysis
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,11 +102,60 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 	if none, err := Advise(context.Background(), []string{path}, one, ask); err != nil || none.Found() {
 		t.Errorf("a bound that nothing keeps is kept: %+v, %v", none, err)
 	}
+	checkClosest(t, path, cfg, ask, real)
 	ask.Bound.Value = bound
+	if advice.Closest != nil {
+		t.Errorf("a bound that methods keep is missed by %+v", advice.Closest)
+	}
 	ask.By = ByHead
 	byHead, err := Advise(context.Background(), []string{path}, cfg, ask)
 	if err != nil || len(byHead.Rows) != 4*dumpstest.Layers*dumpstest.Heads {
 		t.Errorf("%v; %d rows by head", err, len(byHead.Rows))
+	}
+}
+
+// checkClosest compares the method and capacity that come closest to a bound that nothing
+// keeps with those that lose least, as planted. Of four prompts, one may lose more.
+func checkClosest(t *testing.T, path string, cfg MethodConfig, ask AdviceConfig, real []Real) {
+	t.Helper()
+	advice, err := Advise(t.Context(), []string{path}, cfg, ask)
+	if err != nil || advice.Closest == nil {
+		t.Fatal(err, advice)
+	}
+	row := advice.Closest
+	type choice struct {
+		method   string
+		capacity int
+	}
+	losses := map[choice][]float64{}
+	for _, r := range real {
+		if r.Capacity > 16 { // by query head, these caches are larger than the full one
+			continue
+		}
+		at := choice{r.Method, r.Capacity}
+		losses[at] = append(losses[at], float64(r.KL))
+	}
+	least := math.Inf(1)
+	var want choice
+	for at, list := range losses {
+		slices.Sort(list)
+		if list[2] < least {
+			least = list[2]
+			want = at
+		}
+	}
+	mean := 0.0
+	for _, loss := range losses[want] {
+		mean += loss / 4
+	}
+	if got := (choice{row.Method, row.Capacity}); got != want || math.Abs(row.High-least) > 1e-9 || math.Abs(row.Predicted-mean) > 0.01*mean {
+		t.Errorf("%+v with loss %g, at most %g, is closest; want %+v with %g, %g", got, row.Predicted, row.High, want, mean, least)
+	}
+	text := strings.Join(advice.NearMiss(), " ")
+	for _, part := range []string{"The closest is " + want.method, fmt.Sprintf("capacity %d,", want.capacity), LossKL.Text(mean), LossKL.Text(least)} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q lacks %q", text, part)
+		}
 	}
 }
 

@@ -16,10 +16,11 @@ func (a *Advice) Recommendation() string {
 		return ""
 	}
 	bound := fmt.Sprintf("%s for at least %.3g %% of prompts", a.atMost(), 100*(1-a.Config.Risk))
-	i := slices.IndexFunc(a.Rows, func(r AdviceRow) bool { return r.Capacity >= 0 && !r.KeepsAll })
+	i := slices.IndexFunc(a.Rows, dropsSomething)
 	if i < 0 {
-		return fmt.Sprintf("At the capacities that were tried, no method that drops anything achieves %s: "+
+		text := fmt.Sprintf("At the capacities that were tried, no method that drops anything achieves %s: "+
 			"keep everything, accept a larger loss or --risk, or calibrate with larger capacities (docs/ADVICE.md).", bound)
+		return strings.Join(append([]string{text}, a.NearMiss()...), " ")
 	}
 	row := &a.Rows[i]
 	ratio := row.Bytes / row.FullBytes
@@ -36,6 +37,18 @@ func (a *Advice) Recommendation() string {
 		a.describe(row), 100*row.Share, sizes.Text(int64(row.Bytes)), 100*ratio, sizes.Text(int64(row.FullBytes)),
 		strings.Join(a.expected(row), ", "), 100*a.Config.Risk, a.Config.Bound.Loss.Text(row.High), a.evidence(row))
 	return strings.Join(append([]string{text}, a.fewPrompts()...), " ")
+}
+
+// NearMiss describes what comes closest to a bound that nothing keeps, in a sentence, if
+// there is any.
+func (a *Advice) NearMiss() []string {
+	row := a.Closest
+	if row == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("The closest is %s, with %.3g %% of the full cache. Expected loss: %s; %.3g %% of prompts lose more than %s.",
+		a.describe(row), 100*row.Bytes/row.FullBytes, strings.Join(a.expected(row), ", "), 100*a.Config.Risk,
+		a.Config.Bound.Loss.Text(row.High))}
 }
 
 // atMost writes the bound as a condition.

@@ -134,7 +134,9 @@ func runAdvise(c *cli.Context) error {
 	}
 	if !advice.Found() {
 		err := fmt.Errorf("no method keeps the predicted loss within the bound, %s", ask.Bound)
-		return hintf(err, "allow more with --loss, --agreement or --risk, or try other capacities with --capacity")
+		what := "Allow more with --loss, --agreement or --risk, try other capacities with --capacity, or calibrate with larger" +
+			" capacities (docs/ADVICE.md)."
+		return hintf(err, "%s", strings.Join(append(advice.NearMiss(), what), " "))
 	}
 	return nil
 }
