@@ -160,6 +160,33 @@ func TestReplyOrder(t *testing.T) {
 	}
 }
 
+// TestPromptFailsWhileOthersDecode lets the third prompt fail while the replies of the first
+// two are decoded: both are recorded, as they are with a batch of 1.
+func TestPromptFailsWhileOthersDecode(t *testing.T) {
+	for _, batch := range []int{1, 4} {
+		cfg := tiny(t, 4)
+		cfg.Out = filepath.Join(t.TempDir(), "x.attn")
+		cfg.Batch = batch
+		cfg.Progress = func(p Progress) {
+			if p.ID == "p1" { // the set has been checked
+				cfg.Prompts[2].Tokens[3] = -1
+			}
+		}
+		summary, err := Run(t.Context(), cfg)
+		if err == nil || !strings.HasPrefix(err.Error(), `prompt "p2": token 3 is -1`) {
+			t.Errorf("batch %d: %v, want the prompt that failed", batch, err)
+		}
+		r, err := dumps.Open(cfg.Out + ".partial")
+		if err != nil {
+			t.Fatalf("batch %d: %v", batch, err)
+		}
+		defer r.Close()
+		if n := len(r.Prompts()); n != 2 || summary.Prompts != 2 {
+			t.Errorf("batch %d: %d prompts are kept and %d were counted, want the two before it", batch, n, summary.Prompts)
+		}
+	}
+}
+
 // TestErrorNamesThePromptOfTheBatch breaks one reply of a batch: the error names its prompt
 // and no other.
 func TestErrorNamesThePromptOfTheBatch(t *testing.T) {

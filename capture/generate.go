@@ -34,6 +34,16 @@ func (r *runner) decodeAll(ctx context.Context) error {
 	return nil
 }
 
+// afterOthers returns the error of a prompt that could not be read. First it finishes the
+// prompts before it whose replies are being decoded, unless nothing can be run or written
+// any more: they would fail to be recorded in every run of the set.
+func (r *runner) afterOthers(ctx context.Context, err error) error {
+	if ctx.Err() == nil && r.w.Failed() == nil {
+		_ = r.decodeAll(ctx) // the first error is the cause
+	}
+	return err
+}
+
 // decode records one token of each reply of the batch, and finishes the prompts whose
 // replies have ended.
 func (r *runner) decode(ctx context.Context) error {
@@ -100,9 +110,8 @@ func (r *promptRun) Next() (int32, model.Pass, error) {
 
 func (r *promptRun) next() (int32, model.Pass, error) {
 	none := model.Pass{}
-	if at := firstNaN(r.logits); at >= 0 {
-		return 0, none, fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
-			at, r.session.Len())
+	if err := r.checkLogits(); err != nil {
+		return 0, none, err
 	}
 	if r.c.Header.Plan.Logits {
 		if err := r.rec.pw.Logits(len(r.reply), 1, r.logits); err != nil {
@@ -120,6 +129,15 @@ func (r *promptRun) next() (int32, model.Pass, error) {
 		pass.Logits = func(_ int, l []float32) { copy(r.logits, l) }
 	}
 	return next, pass, nil
+}
+
+// checkLogits returns an error if a logit of the last token is not a number.
+func (r *promptRun) checkLogits() error {
+	if at := firstNaN(r.logits); at >= 0 {
+		return fmt.Errorf("logit %d at position %d is not a number: the weights are damaged or overflow in this arithmetic",
+			at, r.session.Len())
+	}
+	return nil
 }
 
 // last reports whether the reply ends with its last token.

@@ -81,7 +81,11 @@ func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) e
 	if err := one.open(doc); err != nil {
 		return err
 	}
-	if err := one.run(ctx, from); err != nil {
+	err = one.run(ctx, from)
+	if err == nil && one.toGenerate() {
+		err = one.checkLogits() // before it joins the replies of others
+	}
+	if err != nil {
 		one.release()
 		return err
 	}

@@ -250,7 +250,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		if shared > 0 && doc == nil {
 			var err error
 			if doc, err = r.readDocument(ctx, p, shared); err != nil {
-				return fmt.Errorf("prompt %q: %w", p.ID, err)
+				return r.afterOthers(ctx, fmt.Errorf("prompt %q: %w", p.ID, err))
 			}
 		} else if doc != nil {
 			r.summary.SharedTokens += int64(shared)
@@ -258,7 +258,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 			r.pace.Skip(int64(shared), 0)
 		}
 		if err := r.prompt(ctx, p, doc); err != nil {
-			return fmt.Errorf("prompt %q: %w", p.ID, err)
+			return r.afterOthers(ctx, fmt.Errorf("prompt %q: %w", p.ID, err))
 		}
 	}
 	if doc != nil && !r.together() { // the last prompt uses the document's cache

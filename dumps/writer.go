@@ -103,6 +103,9 @@ func (w *Writer) Warnings() []string { return w.warnings }
 // Bytes returns the length of the file so far.
 func (w *Writer) Bytes() int64 { return w.file.length.Load() }
 
+// Failed returns the error of the first write that failed, after which nothing is written.
+func (w *Writer) Failed() error { return w.queue.failed() }
+
 // Done reports whether the prompt of an id is already complete.
 func (w *Writer) Done(id string) bool { return w.done[id] }
 
