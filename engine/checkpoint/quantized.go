@@ -83,7 +83,7 @@ func (c *Checkpoint) Assemble(q Quantization) error {
 		}
 	}
 	if len(a.made) == 0 {
-		return fmt.Errorf("%s: its configuration says that its weights are quantized with %s, but no tensor is: "+
+		return fmt.Errorf("%s/config.json: quantization_config says that weights are quantized with %s, but no tensor is: "+
 			"the configuration and the weights are of different models", c.path, q.Method)
 	}
 	all := a.made

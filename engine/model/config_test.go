@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 		`{"model_type":"llama","num_key_value_heads":5}`:                                                      {"32 query heads for 5 kv heads"},
 		`{"model_type":"qwen2","layer_types":["full_attention","linear_attention"]}`:                          {"layer_types[1] is linear_attention", "full_attention"},
 		`{"model_type":"llama","quantization_config":{"quant_method":"hqq"}}`:                                 {"quantization_config", `"hqq"`, "gptq", "BF16"},
-		`{"model_type":"llama","quantization_config":{"quant_method":"gptq"}}`:                                {"quantized with gptq, but no tensor is"},
+		`{"model_type":"llama","quantization_config":{"quant_method":"gptq"}}`:                                {"quantization_config", "quantized with gptq, but no tensor is"},
 		`{"model_type":"gpt2","scale_attn_by_inverse_layer_idx":true}`:                                        {"scale_attn_by_inverse_layer_idx is true"},
 		`{"model_type":"qwen2_moe","use_sliding_window":true}`:                                                {"use_sliding_window is true"},
 		`{"model_type":"phi3","rope_scaling":{"type":"longrope","short_factor":[1],"long_factor":[1]}}`:       {"rope_scaling", "short_factor is a list of 1"},
