@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
+
+	"github.com/attnscope/attnscope/internal/filekind"
 )
 
 // rows are the records of a file, each a JSON object.
@@ -61,38 +63,24 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// others are files that are no sets, by their first bytes, and how to make sets of them.
-var others = []struct{ magic, what, how string }{
-	{"PK\x03\x04", "a zip archive", "unzip it first"},
-	{"BZh", "compressed by bzip2", "run bunzip2 on it first"},
-	{"\xfd7zXZ\x00", "compressed by xz", "run unxz on it first"},
-	{
-		"ARROW1", "an Arrow file",
-		`convert it with python -c "import pandas; pandas.read_feather('FILE').to_parquet('prompts.parquet')"`,
-	},
-	{
-		"\xff\xff\xff\xff", "an Arrow stream",
-		`convert it with python -c "from datasets import Dataset; Dataset.from_file('FILE').to_parquet('prompts.parquet')"`,
-	},
-	{"\x5a\x2a\x4d\x18\x40\x00\x00\x00ATN1", "an attnscope dump", "name the prompts from which it was captured"},
-	{"GGUF", "a GGUF model", "name it with -m"},
-	{"<!DOCTYPE html", "an HTML page", "extract its text, and write records of it"},
-	{"SQLite format 3", "a SQLite database", `export a table with sqlite3 -json FILE "select * from TABLE"`},
-	{"\x80\x02", "a Python pickle", "convert it to JSON lines with Python"},
-	{"\x80\x03", "a Python pickle", "convert it to JSON lines with Python"},
-	{"\x80\x04", "a Python pickle", "convert it to JSON lines with Python"},
-	{"\x80\x05", "a Python pickle", "convert it to JSON lines with Python"},
-	{"%PDF", "a PDF document", "extract its text, and write records of it"},
-	{"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS", "fetch the file itself with git lfs pull"},
-	{"\xff\xfe\x00\x00", "text in UTF-32", "convert it with iconv -f utf-32 -t utf-8 FILE"},
-	{"\x00\x00\xfe\xff", "text in UTF-32", "convert it with iconv -f utf-32 -t utf-8 FILE"},
+// conversions say how to make a set of a file that is none.
+var conversions = map[filekind.Kind]string{
+	filekind.Zip:   "unzip it first",
+	filekind.Bzip2: "run bunzip2 on it first",
+	filekind.XZ:    "run unxz on it first",
+	filekind.Arrow: `convert it with python -c "import pandas; pandas.read_feather('FILE').to_parquet('prompts.parquet')"`,
+	filekind.ArrowStream: `convert it with python -c "from datasets import Dataset; ` +
+		`Dataset.from_file('FILE').to_parquet('prompts.parquet')"`,
+	filekind.Dump:        "name the prompts from which it was captured",
+	filekind.GGUF:        "name it with -m",
+	filekind.Safetensors: "if it is a part of a model, name the model's folder with -m",
+	filekind.HTML:        "extract its text, and write records of it",
+	filekind.SQLite:      `export a table with sqlite3 -json FILE "select * from TABLE"`,
+	filekind.Pickle:      "convert it to JSON lines with Python",
+	filekind.PDF:         "extract its text, and write records of it",
+	filekind.LFSPointer:  "fetch the file itself with git lfs pull",
+	filekind.UTF32:       "convert it with iconv -f utf-32 -t utf-8 FILE",
 }
-
-const (
-	gzipMagic    = "\x1f\x8b"
-	zstdMagic    = "\x28\xb5\x2f\xfd"
-	parquetMagic = "PAR1"
-)
 
 // rowsOf returns the records of a file. With anyColumns, the columns of a CSV file may have
 // any names.
@@ -100,17 +88,17 @@ func rowsOf(file io.Reader, name string, anyColumns bool) (*rows, error) {
 	raw := &counted{r: file}
 	in := bufio.NewReaderSize(raw, 1<<16)
 	done := func() {}
-	head, _ := in.Peek(64)
+	head, _ := in.Peek(filekind.HeadBytes)
 	packed := ""
-	switch {
-	case bytes.HasPrefix(head, []byte(gzipMagic)):
+	switch filekind.Of(head) {
+	case filekind.Gzip:
 		z, err := gzip.NewReader(in)
 		if err != nil {
 			return nil, err
 		}
 		in = bufio.NewReaderSize(&bounded{r: z, file: raw}, 1<<16)
 		packed = "gzip"
-	case bytes.HasPrefix(head, []byte(zstdMagic)):
+	case filekind.Zstd:
 		z, err := zstd.NewReader(in,
 			zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
 		if err != nil {
@@ -131,20 +119,19 @@ func rowsOf(file io.Reader, name string, anyColumns bool) (*rows, error) {
 
 // uncompressedRows returns the records of a file that begins with head.
 func uncompressedRows(in *bufio.Reader, file io.Reader, name, packed string, anyColumns bool) (*rows, error) {
-	head, err := in.Peek(64)
+	head, err := in.Peek(filekind.HeadBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	for _, o := range others {
-		if bytes.HasPrefix(head, []byte(o.magic)) {
-			how := strings.ReplaceAll(o.how, "FILE", name)
-			return nil, fmt.Errorf("is %s, want records as JSON lines, JSON, CSV, TSV or Parquet: %s", o.what, how)
-		}
+	kind := filekind.Of(head)
+	if how := conversions[kind]; how != "" {
+		how = strings.ReplaceAll(how, "FILE", name)
+		return nil, fmt.Errorf("is %s, want records as JSON lines, JSON, CSV, TSV or Parquet: %s", kind, how)
 	}
-	switch {
-	case bytes.HasPrefix(head, []byte(gzipMagic)), bytes.HasPrefix(head, []byte(zstdMagic)):
+	switch kind {
+	case filekind.Gzip, filekind.Zstd:
 		return nil, errors.New("is compressed twice: decompress it once first")
-	case bytes.HasPrefix(head, []byte(parquetMagic)):
+	case filekind.Parquet:
 		f, ok := file.(*os.File)
 		if packed != "" || !ok || !isRegular(f) {
 			return nil, errors.New("is Parquet, which can only be read from a file that is not compressed otherwise")
