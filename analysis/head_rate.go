@@ -22,12 +22,13 @@ type HeadRate struct {
 // Rate rates one head under one setting. It returns an error for an invalid kernel or
 // pooling.
 //
-//	vote         [prefix]  weight summed over the window's rows, before pooling
+//	vote         [prefix]  weight summed over the window's rows, before pooling; may be longer
 //	mean         [length]  the mean reply row over the prompt's positions
 //	significant  [rows][]  significant positions of each reply row, ascending
 func (cfg *HitRateConfig) Rate(s Setting, vote, mean []float64, significant [][]int32) (HeadRate, error) {
 	length := len(mean)
-	prefix := length - s.Window
+	prefix := cfg.Prefix(s, length)
+	vote = vote[:prefix]
 	kept := cfg.Kept(s, length)
 	if cfg.Kernel > 1 {
 		var err error
@@ -36,7 +37,7 @@ func (cfg *HitRateConfig) Rate(s Setting, vote, mean []float64, significant [][]
 		}
 	}
 	skip := min(cfg.SkipFirst, prefix)
-	keep := topFrom(vote[:prefix], skip, kept)
+	keep := topFrom(vote, skip, kept)
 	attended := topFrom(mean[:prefix], skip, kept)
 	counts := hitrate.Count(significant, keep, kept, skip, prefix)
 	mass := 0.0
@@ -57,7 +58,7 @@ func (cfg *HitRateConfig) NewHeadRate(s Setting, length int, counts hitrate.Coun
 		Top:     s.Top,
 		Theta:   s.Theta,
 		Counts:  counts,
-		Chance:  float64(kept) / float64(length-s.Window),
+		Chance:  float64(kept) / float64(cfg.Prefix(s, length)),
 		Overlap: math.NaN(),
 		Mass:    mass,
 	}

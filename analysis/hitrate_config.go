@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/internal/words"
@@ -26,6 +27,9 @@ type HitRateConfig struct {
 	// TopOfPrompt takes the share Tops of the whole prompt, window included, as
 	// the authors' code does.
 	TopOfPrompt bool
+	// SamePrefix rates all windows on the prefix of the largest one. Otherwise a smaller
+	// window has a longer prefix, and rates of two windows are not of the same positions.
+	SamePrefix bool
 	// Exact also copies the authors' prev_len = start - 1: the last row of the
 	// prompt counts as the first row of the reply.
 	Exact bool
@@ -189,10 +193,19 @@ func (cfg *HitRateConfig) Settings() []Setting {
 	return list
 }
 
+// Prefix returns the number of first positions that are rated under s in a prompt of
+// length tokens. It is below 1 if the window leaves none.
+func (cfg *HitRateConfig) Prefix(s Setting, length int) int {
+	if cfg.SamePrefix {
+		return length - slices.Max(cfg.Windows)
+	}
+	return length - s.Window
+}
+
 // Kept returns the number of positions that a vote under s keeps in a prompt of length
 // tokens.
 func (cfg *HitRateConfig) Kept(s Setting, length int) int {
-	prefix := length - s.Window
+	prefix := cfg.Prefix(s, length)
 	if math.IsNaN(s.Top) {
 		return min(s.Budget, prefix)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
@@ -190,10 +191,15 @@ func (a *hitRates) begin(r *dumps.Reader) error {
 // beginPrompt warns about a prompt that cannot be rated.
 func (a *hitRates) beginPrompt(path string, p *dumps.Prompt) {
 	a.prompt++
-	for _, w := range a.cfg.Windows {
+	windows := a.cfg.Windows
+	if a.cfg.SamePrefix && len(windows) > 1 {
+		windows = []int{slices.Max(windows)}
+	}
+	for _, w := range windows {
 		if w+a.late() >= p.PromptTokens {
 			a.warn(Warning{
 				Kind: NoPrefix, Path: path, Prompt: p.ID, Tokens: p.PromptTokens, Window: w, Late: a.cfg.Exact,
+				Every: a.cfg.SamePrefix,
 			})
 		}
 	}
@@ -280,6 +286,7 @@ type rateKey struct {
 	skipFirst, kernel int
 	pooling           snapkv.Pooling
 	topOfPrompt       bool
+	prefix            int
 }
 
 // significantKey says which significant positions headRows has.
@@ -324,7 +331,7 @@ func (a *hitRates) head(h *headRows) ([][]*HeadRate, error) {
 	for _, span := range spansOf(h.replyRows, a.cfg.Span, a.cfg.By) {
 		rates := make([]*HeadRate, len(a.settings))
 		for i, s := range a.settings {
-			if s.Window >= h.length || s.Window > h.n {
+			if a.cfg.Prefix(s, h.length) < 1 || s.Window > h.n {
 				continue
 			}
 			var err error
@@ -340,7 +347,7 @@ func (a *hitRates) head(h *headRows) ([][]*HeadRate, error) {
 // rate rates a span of the reply under one setting.
 func (h *headRows) rate(cfg *HitRateConfig, s Setting, span [2]int) (*HeadRate, error) {
 	positions := significantKey{span, s.Theta, cfg.Generation}
-	key := rateKey{s, positions, cfg.SkipFirst, cfg.Kernel, cfg.Pooling, cfg.TopOfPrompt}
+	key := rateKey{s, positions, cfg.SkipFirst, cfg.Kernel, cfg.Pooling, cfg.TopOfPrompt, cfg.Prefix(s, h.length)}
 	if rate := h.rates[key]; rate != nil {
 		return rate, nil
 	}

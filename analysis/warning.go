@@ -48,6 +48,7 @@ type Warning struct {
 	Tokens   int    // length of the prompt
 	Window   int    // observation window, or window of a sliding layer
 	Late     bool   // the window ends one row early, as in the authors' code
+	Every    bool   // the prompt is left out for all windows, which share a prefix
 	Capacity int
 	Method   string
 	Layers   int // of the model
@@ -59,8 +60,12 @@ type Warning struct {
 func (w Warning) String() string {
 	switch w.Kind {
 	case NoPrefix:
-		return fmt.Sprintf("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out there",
-			w.Path, w.Prompt, w.Tokens, windowText(w.Window, w.Late))
+		where := "there"
+		if w.Every {
+			where = "for every window"
+		}
+		return fmt.Sprintf("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out %s",
+			w.Path, w.Prompt, w.Tokens, windowText(w.Window, w.Late), where)
 	case NoReply:
 		return fmt.Sprintf("%s: prompt %q has no reply rows; it is left out", w.Path, w.Prompt)
 	case SlidingWindow:

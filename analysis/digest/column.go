@@ -57,7 +57,8 @@ func rateShort(
 	cfg analysis.HitRateConfig, s analysis.Setting, vote, mean []float32, significant [][]int32,
 ) (analysis.HeadRate, error) {
 	length := len(mean)
-	prefix := length - s.Window
+	prefix := cfg.Prefix(s, length)
+	vote = vote[:prefix]
 	k := cfg.Kept(s, length)
 	if cfg.Kernel > 1 {
 		pooled := pooledColumns.Take(len(vote))
@@ -68,7 +69,7 @@ func rateShort(
 		vote = pooled
 	}
 	skip := min(cfg.SkipFirst, prefix)
-	vote = vote[skip:prefix]
+	vote = vote[skip:]
 	mean = mean[skip:prefix]
 	kept := topk.CutOf(vote, k)
 	attended := topk.CutOf(mean, k)

@@ -119,7 +119,7 @@ func (d *head) ratesOf(cfg analysis.HitRateConfig) ([]analysis.HeadRate, error) 
 	var out []analysis.HeadRate
 	for _, s := range cfg.Settings() {
 		at, ok := slices.BinarySearch(d.windows, s.Window)
-		if !ok {
+		if !ok || cfg.Prefix(s, d.length) < 1 {
 			continue
 		}
 		if s.Theta < d.least {

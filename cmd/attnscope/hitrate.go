@@ -43,6 +43,10 @@ func hitrateCommand() *cli.Command {
 				Name: "generation", Value: "rows",
 				Usage: "apply --theta to each reply row (rows) or to their mean (mean)",
 			},
+			&cli.BoolFlag{
+				Name:  "same-prefix",
+				Usage: "rate all windows on the positions before the largest one, so that their rates can be compared",
+			},
 			&cli.IntFlag{Name: "skip-first", Usage: "leave out the first `N` positions (attention sinks)"},
 			&cli.IntFlag{
 				Name: "kernel", Value: 1,
@@ -114,6 +118,9 @@ func runHitrate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if !screened && hasOtherPrefixes(cfg) {
+		warnf(c, "%s", otherPrefixesNote)
+	}
 	order.apply(lists)
 	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists}
 	t := analysis.HitRateTable(lists[0])
@@ -166,6 +173,7 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	cfg.Span = c.Int("span")
 	cfg.Average = analysis.Average(c.String("average"))
 	cfg.Generation = analysis.Generation(c.String("generation"))
+	cfg.SamePrefix = c.Bool("same-prefix")
 	cfg.SkipFirst = c.Int("skip-first")
 	cfg.Kernel = c.Int("kernel")
 	cfg.Pooling = snapkv.Pooling(c.String("pooling"))

@@ -101,9 +101,18 @@ func (s *hitRateScreen) join(rows []analysis.HitRateRow, other int) *table.Table
 	return t
 }
 
+// hasOtherPrefixes says whether the config rates windows on different positions.
+func hasOtherPrefixes(cfg analysis.HitRateConfig) bool {
+	return !cfg.SamePrefix && slices.Max(cfg.Windows) > slices.Min(cfg.Windows)
+}
+
+// otherPrefixesNote says what that means.
+const otherPrefixesNote = "each window is rated on the positions before it, so rates of different windows are not " +
+	"of the same positions; to compare windows, add --same-prefix"
+
 // notes explains the marks.
 func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
-	notes := []string{s.settings()}
+	notes := s.settings()
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Prompts > 1 }) {
 		notes = append(notes, "Rates are means over prompts; significant and hits are sums over them.")
 	}
@@ -123,8 +132,9 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	return notes
 }
 
-// settings names the settings that are not columns.
-func (s *hitRateScreen) settings() string {
+// settings names the settings that are not columns, and says whether windows can be
+// compared.
+func (s *hitRateScreen) settings() []string {
 	text := fmt.Sprintf("Settings: kernel %d", s.cfg.Kernel)
 	if s.cfg.Kernel > 1 {
 		text += " (" + s.cfg.Pooling.String() + ")"
@@ -133,7 +143,14 @@ func (s *hitRateScreen) settings() string {
 	if s.cfg.TopOfPrompt {
 		text += "; top is a share of the whole prompt"
 	}
-	return text + "."
+	if s.cfg.SamePrefix && len(s.cfg.Windows) > 1 {
+		text += fmt.Sprintf("; every window is rated on the prefix of the largest, %d (--same-prefix)", slices.Max(s.cfg.Windows))
+	}
+	notes := []string{text + "."}
+	if hasOtherPrefixes(s.cfg) {
+		notes = append(notes, "Note: "+otherPrefixesNote+".")
+	}
+	return notes
 }
 
 // fewNote explains the parentheses.
@@ -160,7 +177,7 @@ func (s *hitRateScreen) pivot(c *cli.Context) (table.Screen, error) {
 	if s.hasSkipped() && measure != withoutFirst {
 		note += fmt.Sprintf(" The first %d positions raise the rates: compare with --measure %s.", hitrate.Sinks, withoutFirst)
 	}
-	screen := table.Screen{Notes: []string{s.settings(), note}}
+	screen := table.Screen{Notes: append(s.settings(), note)}
 	rows := s.lists[askedRates]
 	switch {
 	case measure == withoutFirst:
