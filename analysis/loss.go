@@ -82,17 +82,26 @@ type Bound struct {
 // String writes the bound for readers.
 func (b Bound) String() string { return b.Loss.Text(b.Value) }
 
+// largestKL is the largest bound in nats per reply token that is not taken for a
+// forgotten percent sign.
+const largestKL = 2
+
 // ParseLoss reads a bound as --loss takes it: "0.05" is in nats per reply token, "5%"
 // an increase of the perplexity.
 func ParseLoss(text string) (Bound, error) {
 	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
-	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	number = strings.TrimSpace(number)
+	v, err := strconv.ParseFloat(number, 64)
 	if err != nil || !(v > 0) || math.IsInf(v, 0) {
 		return Bound{}, fmt.Errorf(
 			"loss %q: want a number above 0, such as 0.05 (nats per token) or 5%% (increase of the perplexity)", text)
 	}
 	if percent {
 		return Bound{LossPerplexity, v / 100}, nil
+	}
+	if v > largestKL {
+		return Bound{}, fmt.Errorf("loss %q: %s nats per token, want at most %d, which makes the perplexity about 7 times as high: "+
+			"did you mean %s%% (increase of the perplexity)?", text, number, largestKL, number)
 	}
 	return Bound{LossKL, v}, nil
 }

@@ -23,6 +23,15 @@ func TestParseLoss(t *testing.T) {
 			t.Errorf("ParseLoss(%q) = %+v, want an error", text, got)
 		}
 	}
+	if got, err := ParseLoss("2"); err != nil || got != (Bound{LossKL, 2}) {
+		t.Errorf("ParseLoss(2) = %+v, %v", got, err)
+	}
+	for _, text := range []string{"25", " 5 ", "2.01"} {
+		want := "did you mean " + strings.TrimSpace(text) + "% (increase of the perplexity)?"
+		if got, err := ParseLoss(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseLoss(%q) = %+v, %v; want an error with %q", text, got, err, want)
+		}
+	}
 	if got, err := ParseAgreement(0.95); err != nil || got.Loss != LossAgreement || math.Abs(got.Value-0.05) > 1e-15 {
 		t.Errorf("ParseAgreement(0.95) = %+v, %v", got, err)
 	}

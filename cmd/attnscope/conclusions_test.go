@@ -101,7 +101,7 @@ func TestOneSetOfDefaults(t *testing.T) {
 			t.Errorf("hitrate: %v", row)
 		}
 	})
-	_, _, advice := call(t, "advise", dump, "--loss", "20", "--method", "snapkv", "--capacity", "128")
+	_, _, advice := call(t, "advise", dump, "--loss", "2", "--method", "snapkv", "--capacity", "128")
 	if !strings.Contains(advice, "window 32, kernel 5, avgpool") {
 		t.Errorf("advise: %s", advice)
 	}
@@ -139,7 +139,7 @@ func TestSinksDoNotFlatter(t *testing.T) {
 // with what it saves, and lists no method that it left out.
 func TestAdviceIsOneRecommendation(t *testing.T) {
 	dump := recordedDump(t, randomLlama(t, 32, 2), promptsFile(t, 2, 150))
-	code, table, advice := call(t, "advise", dump, "--loss", "20", "--format", "jsonl")
+	code, table, advice := call(t, "advise", dump, "--loss", "2", "--format", "jsonl")
 	if code != 0 || strings.Count(advice, "Recommended: ") != 1 {
 		t.Fatalf("exit %d: %s", code, advice)
 	}
