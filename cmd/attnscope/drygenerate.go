@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,10 +12,11 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
-// dryGenerate prints what generate would decode and the memory that it needs on the
-// processor, without loading the weights.
+// dryGenerate prints what generate would decode and the memory and time that it needs
+// on the processor, without loading the weights.
 func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error {
 	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
 		return err
@@ -25,38 +27,92 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error 
 	}
 	need := forecast.Capture(&run, src.Config, threadCount(c))
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
-	selections := len(cfg.Methods) * len(cfg.Configs)
-	compressed := int64(max(1, min(cfg.Batch, selections))) * largestCache(cfg, &src.Config)
+	entries, err := compressing(cfg)
+	if err != nil {
+		return err
+	}
+	compressed := int64(max(1, min(cfg.Batch, len(entries)))) * largestCache(cfg, entries, &src.Config)
 	w := c.App.Writer
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(selections, "compressed cache"))
+	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(entries), "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: weights %s, full cache %s, compressed caches up to %s, work %s\n",
 		sizes.Text(weights+need.Cache+compressed+need.Work), sizes.Text(weights), sizes.Text(need.Cache),
 		sizes.Text(compressed), sizes.Text(need.Work))
+	addCaches(&need, cfg, entries, &src.Config)
+	printTime(c, &need, weights, c.String("compute"))
 	return nil
 }
 
-// largestCache returns the bytes of the largest compressed cache of any prompt and setting.
-// If the query heads of a kv head select for themselves, each has its own copy.
-func largestCache(cfg *decode.Config, m *model.Config) int64 {
+// compressing returns the selections whose caches are compressed: all but those that are
+// the full cache.
+func compressing(cfg *decode.Config) ([]snapkv.Entry, error) {
+	entries, err := snapkv.Entries(cfg.Methods, cfg.Configs)
+	return slices.DeleteFunc(entries, func(e snapkv.Entry) bool { return e.Method.IgnoresCapacity }), err
+}
+
+// largestCache returns the bytes of the largest compressed cache of any prompt.
+func largestCache(cfg *decode.Config, entries []snapkv.Entry, m *model.Config) int64 {
 	most := int64(0)
 	for i := range cfg.Prompts {
 		p := &cfg.Prompts[i]
 		reply := cfg.MaxNewTokens
 		if p.Reply != nil && cfg.FollowWhole {
-			reply = len(p.Reply)
+			reply = max(reply, len(p.Reply))
 		}
-		for _, s := range cfg.Configs {
-			bytes := int64(min(len(p.Tokens), s.Capacity)+reply) * m.CacheBytes()
-			if !s.Group.Merges() {
-				bytes = bytes / int64(m.KVHeads) * int64(m.Heads)
-			}
-			most = max(most, bytes)
+		for _, e := range entries {
+			most = max(most, cacheBytes(e.Config, len(p.Tokens), reply, m))
 		}
 	}
 	return most
+}
+
+// cacheBytes returns the bytes of a compressed cache of a prompt and its reply. If the query
+// heads of a kv head select for themselves, each has its own copy.
+func cacheBytes(s snapkv.Config, prompt, reply int, m *model.Config) int64 {
+	bytes := int64(min(prompt, s.Capacity)+reply) * m.CacheBytes()
+	if s.Group.Merges() {
+		return bytes
+	}
+	return bytes / int64(m.KVHeads) * int64(m.Heads)
+}
+
+// addCaches sets the work of need to that of generate: the prompt once, and from each cache
+// a reply that is decoded and one that is scored. A cache that drops nothing is the full
+// one. The compressed caches of a prompt decode together, the full one alone.
+func addCaches(need *forecast.Need, cfg *decode.Config, entries []snapkv.Entry, m *model.Config) {
+	prefill := capture.Config{Prompts: slices.Clone(cfg.Prompts)}
+	for i := range prefill.Prompts {
+		prefill.Prompts[i].Reply = nil
+	}
+	need.FLOPs = forecast.Capture(&prefill, *m, 1).FLOPs
+	need.Generated = 0 // steps, each of which reads all weights
+	need.Batch = 1
+	need.CacheRead = 0
+	replies := cfg.MaxNewTokens
+	for i := range cfg.Prompts {
+		p := &cfg.Prompts[i]
+		scored := replies
+		if p.Reply != nil {
+			scored = len(p.Reply)
+			if !cfg.FollowWhole {
+				scored = min(scored, replies)
+			}
+		}
+		need.CacheRead += float64(replies) * float64(len(p.Tokens)+replies/2) * float64(m.CacheBytes())
+		caches := 0
+		for _, e := range entries {
+			if e.Config.Passthrough(len(p.Tokens)) {
+				continue
+			}
+			caches++
+			need.CacheRead += float64(replies) * float64(cacheBytes(e.Config, len(p.Tokens), replies/2, m))
+		}
+		batch := max(1, cfg.Batch)
+		need.Generated += replies * (1 + (caches+batch-1)/batch)
+		need.FLOPs += 2 * m.TokenWeights() * float64(scored*(1+caches))
+	}
 }

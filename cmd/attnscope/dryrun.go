@@ -41,8 +41,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
-	threads := threadCount(c)
-	need := forecast.Capture(&cfg, src.Config, threads)
+	need := forecast.Capture(&cfg, src.Config, threadCount(c))
 	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
 	total := weights + need.Cache + need.Work + need.Recording
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
@@ -52,13 +51,21 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	fmt.Fprintf(w, "batch      %s\n", batchText(&need))
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
 	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
-	pace := need.Pace(cpu.Measure(threads), weights, plan.Compute)
-	fmt.Fprintf(w, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s, as %d threads do just now\n",
-		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
+	printTime(c, &need, weights, plan.Compute)
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
+}
+
+// printTime predicts how long a run takes on the processor, at the speed that it has just
+// now.
+func printTime(c *cli.Context, need *forecast.Need, weights int64, compute string) {
+	threads := threadCount(c)
+	pace := need.Pace(cpu.Measure(threads), weights, compute)
+	fmt.Fprintf(c.App.Writer, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s,"+
+		" as %d threads do just now\n",
+		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
 }
 
 // batchText says how many replies are decoded together.

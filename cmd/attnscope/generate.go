@@ -34,7 +34,7 @@ func generateCommand() *cli.Command {
 				Usage: "decode from up to `N` compressed caches of a prompt together, with the same results; auto: as many as fit in half of" +
 					" the available memory, at most 8; above 1, decode_tok_s and peak_bytes of single caches are unknown",
 			},
-			boolFlag("dry-run", "print what would be decoded and the memory that it needs, and stop"),
+			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
 			computeFlag, deviceFlag, threadsFlag, seedFlag("the method random and of the intervals"),
