@@ -108,6 +108,7 @@ type heatmaps struct {
 	meta       viz.Meta          // of the dump read last
 	prompts    int               // in all dumps read so far
 	windowRows int               // recorded prompt rows, the fewest of all dumps
+	shortest   int               // tokens of the shortest prompt that can be rated
 	found      bool              // a prompt was drawn
 	folders    map[string]string // id of each prompt drawn, by the name of its folder
 }
@@ -150,6 +151,9 @@ func (d *heatmaps) dump(ctx context.Context, path string) error {
 		d.windowRows = h.Plan.WindowRows
 	}
 	for i := range r.Prompts() {
+		if n := r.Prompts()[i].PromptTokens; n > d.cfg.Window && (d.shortest == 0 || n < d.shortest) {
+			d.shortest = n
+		}
 		if d.selects(path, &r.Prompts()[i]) {
 			d.found = true
 			if err := d.prompt(ctx, r, i); err != nil {
@@ -240,7 +244,7 @@ func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
 	}
 	var cfgs []analysis.HitRateConfig
 	for _, skip := range skips {
-		cfgs = append(cfgs, rateConfigs(&d.cfg, skip, d.windowRows)...)
+		cfgs = append(cfgs, rateConfigs(&d.cfg, skip, LongestWindow(d.windowRows, d.shortest, d.cfg.Window))...)
 	}
 	cfgs[0].Progress = d.cfg.Progress
 	lists, _, err := analysis.HitRatesEach(ctx, paths, cfgs...)
@@ -266,8 +270,9 @@ func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
 	return nil
 }
 
-// rateConfigs returns the configs of the rates by layer and head and by layer and window.
-func rateConfigs(cfg *HeatmapConfig, skip, recorded int) []analysis.HitRateConfig {
+// rateConfigs returns the configs of the rates by layer and head and by layer and window, all
+// windows on the same positions.
+func rateConfigs(cfg *HeatmapConfig, skip, longest int) []analysis.HitRateConfig {
 	heads := analysis.Paper
 	heads.Tops = []float64{cfg.Top}
 	heads.Thetas = []float64{cfg.Theta}
@@ -276,6 +281,7 @@ func rateConfigs(cfg *HeatmapConfig, skip, recorded int) []analysis.HitRateConfi
 	heads.Windows = []int{cfg.Window}
 	windows := heads
 	windows.By = []analysis.By{analysis.ByLayer}
-	windows.Windows = Windows(recorded, cfg.Window)
+	windows.Windows = Windows(longest, cfg.Window)
+	windows.SamePrefix = true
 	return []analysis.HitRateConfig{heads, windows}
 }

@@ -24,11 +24,13 @@ func (m *RateMap) Heads(rows []analysis.HitRateRow) *viz.Figure {
 	return viz.SummaryFigure(s)
 }
 
-// Windows draws rates by layer and size of the observation window.
+// Windows draws rates by layer and size of the observation window. The rates are of the
+// same positions ([analysis.HitRateConfig.SamePrefix]).
 func (m *RateMap) Windows(rows []analysis.HitRateRow) *viz.Figure {
 	s := m.summary(rows, func(r *analysis.HitRateRow) int { return r.Window })
 	s.Title = fmt.Sprintf("hit rate%s by size of the observation window", m.without())
 	s.XLabel = "observation window (prompt rows)"
+	s.Caption += fmt.Sprintf(" All windows are rated on the same positions, the prefix of the largest window, %d.", rows[len(rows)-1].Window)
 	return viz.SummaryFigure(s)
 }
 
@@ -61,11 +63,18 @@ func (m *RateMap) summary(rows []analysis.HitRateRow, column func(*analysis.HitR
 	return s
 }
 
+// LongestWindow returns the longest window that is compared with the chosen one: the number
+// of recorded rows or, if that is less, half of the shortest prompt, since all windows are
+// rated on its prefix.
+func LongestWindow(recorded, shortest, chosen int) int {
+	return max(chosen, min(recorded, shortest/2))
+}
+
 // Windows returns the sizes of observation windows that are compared: the powers of two
-// up to the number of recorded prompt rows, and the chosen window.
-func Windows(recorded, chosen int) []int {
+// up to the longest, and the chosen window.
+func Windows(longest, chosen int) []int {
 	var list []int
-	for w := 1; w <= recorded; w *= 2 {
+	for w := 1; w <= longest; w *= 2 {
 		list = append(list, w)
 	}
 	if !slices.Contains(list, chosen) {

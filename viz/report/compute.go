@@ -29,9 +29,13 @@ type numbers struct {
 
 // rates holds hit rates that leave out the same number of first positions.
 type rates struct {
-	overall []analysis.HitRateRow // all layers and heads together, for each window
-	byLayer []analysis.HitRateRow // for each window
+	overall []analysis.HitRateRow // all layers and heads together
+	byLayer []analysis.HitRateRow
 	byHead  []analysis.HitRateRow // by layer and head
+
+	// For each window, all on the same positions:
+	sizes        []analysis.HitRateRow // all layers and heads together
+	sizesByLayer []analysis.HitRateRow
 }
 
 // capture describes a dump that the numbers come from.
@@ -130,54 +134,49 @@ func (n *numbers) rates(ctx context.Context, paths []string) error {
 	for _, c := range n.captures {
 		recorded = min(recorded, c.Plan.WindowRows)
 	}
+	longest := figures.LongestWindow(recorded, n.shortest(), n.cfg.Window)
 	var cfgs []analysis.HitRateConfig
 	for _, skip := range []int{0, n.cfg.SkipFirst} {
 		overall := analysis.Paper
 		overall.Tops = []float64{n.cfg.Top}
 		overall.Thetas = []float64{n.cfg.Theta}
-		overall.Windows = windowsAround(n.cfg.Window, recorded)
+		overall.Windows = []int{n.cfg.Window}
 		overall.SkipFirst = skip
 		overall.By = nil
 		byLayer := overall
 		byLayer.By = []analysis.By{analysis.ByLayer}
 		byHead := overall
 		byHead.By = []analysis.By{analysis.ByLayer, analysis.ByHead}
-		byHead.Windows = []int{n.cfg.Window}
-		cfgs = append(cfgs, overall, byLayer, byHead)
+		sizes := overall
+		sizes.Windows = windowsAround(n.cfg.Window, longest)
+		sizes.SamePrefix = true
+		sizesByLayer := sizes
+		sizesByLayer.By = byLayer.By
+		cfgs = append(cfgs, overall, byLayer, byHead, sizes, sizesByLayer)
 	}
 	cfgs[0].Progress = n.progress.update()
 	lists, warnings, err := analysis.HitRatesEach(ctx, paths, cfgs...)
 	if err != nil {
 		return err
 	}
-	n.all = rates{lists[0], lists[1], lists[2]}
-	n.without = rates{lists[3], lists[4], lists[5]}
-	for _, w := range warnings {
-		if w.Kind != analysis.NoPrefix || w.Window == n.cfg.Window { // not of windows to compare with
-			n.warnings = append(n.warnings, w)
-		}
-	}
+	n.all = rates{lists[0], lists[1], lists[2], lists[3], lists[4]}
+	n.without = rates{lists[5], lists[6], lists[7], lists[8], lists[9]}
+	n.warnings = append(n.warnings, warnings...)
 	return nil
 }
 
 // windowsAround returns the windows that are compared: the chosen one, those that are
-// smaller or larger by powers of four, and the number of recorded rows.
-func windowsAround(chosen, recorded int) []int {
-	list := []int{recorded}
+// smaller or larger by powers of four, and the longest.
+func windowsAround(chosen, longest int) []int {
+	list := []int{longest}
 	for w := chosen; w >= 1; w /= 4 {
 		list = append(list, w)
 	}
-	for w := 4 * chosen; w < recorded; w *= 4 {
+	for w := 4 * chosen; w < longest; w *= 4 {
 		list = append(list, w)
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// of returns the rows of a window.
-func of(window int, list []analysis.HitRateRow) []analysis.HitRateRow {
-	list = slices.Clone(list)
-	return slices.DeleteFunc(list, func(r analysis.HitRateRow) bool { return r.Window != window })
 }
 
 // compare computes what SnapKV and other methods keep.
@@ -215,9 +214,8 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 	return nil
 }
 
-// capacities returns the powers of two from 64 to 4096 that are larger than the
-// window and smaller than the shortest prompt.
-func (n *numbers) capacities() []int {
+// shortest returns the length of the shortest prompt that can be rated.
+func (n *numbers) shortest() int {
 	shortest := math.MaxInt
 	for _, c := range n.captures {
 		for _, p := range c.Prompts {
@@ -226,6 +224,13 @@ func (n *numbers) capacities() []int {
 			}
 		}
 	}
+	return shortest
+}
+
+// capacities returns the powers of two from 64 to 4096 that are larger than the
+// window and smaller than the shortest prompt.
+func (n *numbers) capacities() []int {
+	shortest := n.shortest()
 	var list []int
 	for c := 64; c < shortest && c <= 4096; c *= 2 {
 		if c > n.cfg.Window {

@@ -19,13 +19,12 @@ type answer struct {
 
 // answers returns the summary of the first model, whose numbers come first.
 func answers(n *numbers) []answer {
-	window := n.cfg.Window
-	all := of(window, n.all.overall)[0]
-	without := of(window, n.without.overall)[0]
+	all := n.all.overall[0]
+	without := n.without.overall[0]
 	list := []answer{
 		{"Did the window vote for what the reply attended to?", voted(&all, &without, n.cfg)},
 		{"How much is due to the first positions?", sinkShare(&all, &without, n.cfg)},
-		{"Which layers miss most?", lowest("layer", placesOf(of(window, n.without.byLayer)), n.cfg)},
+		{"Which layers miss most?", lowest("layer", placesOf(n.without.byLayer), n.cfg)},
 		{"Which heads miss most?", lowest("head", placesOf(n.without.byHead), n.cfg)},
 	}
 	if text := bestMethods(&n.methods); text != "" {
@@ -119,13 +118,13 @@ func sizeRows(n *numbers) *rows {
 		"window", "hit rate", "from", "to", "attended positions",
 		fmt.Sprintf("without the first %d", n.cfg.SkipFirst), "from", "to", "attended positions",
 	}}
-	for i := range n.all.overall {
-		all := &n.all.overall[i]
-		if all.Model != n.all.overall[0].Model {
+	for i := range n.all.sizes {
+		all := &n.all.sizes[i]
+		if all.Model != n.all.sizes[0].Model {
 			continue
 		}
 		out.Cells = append(out.Cells, slices.Concat(
-			[]cell{{Text: fmt.Sprint(all.Window)}}, rateCells(all, n.cfg), rateCells(&n.without.overall[i], n.cfg),
+			[]cell{{Text: fmt.Sprint(all.Window)}}, rateCells(all, n.cfg), rateCells(&n.without.sizes[i], n.cfg),
 		))
 	}
 	return out

@@ -142,3 +142,33 @@ func TestPageFollowsTheColorScheme(t *testing.T) {
 		t.Error("a figure of the page is a PNG, which cannot follow the color scheme")
 	}
 }
+
+// TestSizesAreOfTheSamePositions: position 7 is in the prefix of window 1, but not in that
+// of window 4. Its rate is not compared with that of window 4, but stands above the table.
+func TestSizesAreOfTheSamePositions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteText(t, path, `
+dump layers=1 heads=1 rows=4
+prompt a tokens=10 reply=1
+0 0 6-8 3=0.5
+0 0 9   1=0.2 7=0.4
+0 0 10  1=0.1 3=0.2 7=0.3
+`)
+	page, _, err := HTML(t.Context(), []string{path}, Config{Window: 1, Top: 0.17, Theta: 0.05, SkipFirst: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"The vote kept 0.333 (n = 3)",
+		"those before the last 4 prompt tokens",
+		"<tr><td>1</td><td>0.500</td><td>–</td><td>–</td><td>2</td>",
+		"<tr><td>4</td><td>0.500</td><td>–</td><td>–</td><td>2</td>",
+	} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if n := bytes.Count(page, []byte("All windows are rated on the same positions, the prefix of the largest window, 4.")); n != 2 {
+		t.Errorf("%d captions of figures name the prefix, want 2", n)
+	}
+}

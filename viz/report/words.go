@@ -22,6 +22,7 @@ type page struct {
 	Captures []capture
 	Answers  []answer // the summary
 	Sizes    *rows    // hit rates by size of the window
+	Longest  int      // the largest of these windows
 	Summary  figure
 	Overall  *rows
 	ByLayer  *rows
@@ -41,15 +42,15 @@ type page struct {
 
 // newPage puts the numbers into words and draws the figures.
 func newPage(n *numbers) (*page, error) {
-	window := n.cfg.Window
 	p := &page{
 		Title:    title(n.captures),
 		Config:   n.cfg,
 		Captures: n.captures,
 		Answers:  answers(n),
 		Sizes:    sizeRows(n),
-		Overall:  overallRows(of(window, n.all.overall), of(window, n.without.overall), n.cfg),
-		ByLayer:  layerRows(of(window, n.all.byLayer), of(window, n.without.byLayer), n.cfg),
+		Longest:  n.all.sizes[len(n.all.sizes)-1].Window,
+		Overall:  overallRows(n.all.overall, n.without.overall, n.cfg),
+		ByLayer:  layerRows(n.all.byLayer, n.without.byLayer, n.cfg),
 		Missing:  n.methods.missing,
 		Prompt:   n.prompt,
 		Layers:   n.layers,
@@ -79,9 +80,8 @@ func newPage(n *numbers) (*page, error) {
 
 // drawRates draws the hit rates by layer, head and window.
 func (p *page) drawRates(n *numbers) error {
-	window := n.cfg.Window
 	var err error
-	p.Summary, err = svg(rateCurves(of(window, n.all.byLayer), of(window, n.without.byLayer), n.cfg), "Hit rate by layer",
+	p.Summary, err = svg(rateCurves(n.all.byLayer, n.without.byLayer, n.cfg), "Hit rate by layer",
 		"The lines without markers show rules that keep the same number of positions without looking at the attention: "+
 			"random positions, the last ones, and the first four with the last ones. The distance between the lines "+
 			"shows what the vote is worth.")
@@ -100,7 +100,7 @@ func (p *page) drawRates(n *numbers) error {
 		{
 			"Hit rate by size of the window",
 			"Each column is a size of the window: the number of last prompt rows that vote.",
-			func(m *figures.RateMap, r rates) *viz.Figure { return m.Windows(r.byLayer) },
+			func(m *figures.RateMap, r rates) *viz.Figure { return m.Windows(r.sizesByLayer) },
 		},
 	} {
 		for _, r := range []struct {
