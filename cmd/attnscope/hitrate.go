@@ -45,7 +45,7 @@ func hitrateCommand() *cli.Command {
 			},
 			&cli.BoolFlag{
 				Name:  "same-prefix",
-				Usage: "rate all windows on the positions before the largest one, so that their rates can be compared",
+				Usage: "rate all windows on the positions before the largest window, so that their rates can be compared",
 			},
 			&cli.IntFlag{Name: "skip-first", Usage: "leave out the first `N` positions (attention sinks)"},
 			&cli.IntFlag{

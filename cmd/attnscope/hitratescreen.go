@@ -107,8 +107,8 @@ func hasOtherPrefixes(cfg analysis.HitRateConfig) bool {
 }
 
 // otherPrefixesNote says what that means.
-const otherPrefixesNote = "each window is rated on the positions before it, so rates of different windows are not " +
-	"of the same positions; to compare windows, add --same-prefix"
+const otherPrefixesNote = "each window is rated on the positions before it, so the rates of different windows rest on " +
+	"different positions; to compare windows, add --same-prefix"
 
 // notes explains the marks.
 func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
