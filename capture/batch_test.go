@@ -122,6 +122,9 @@ func TestReplyOrder(t *testing.T) {
 	var ended []string
 	done := 0
 	cfg.Progress = func(p Progress) {
+		if p.ID != fmt.Sprint("p", p.Place-1) {
+			t.Errorf("prompt %s has place %d", p.ID, p.Place)
+		}
 		if p.Prompt > done {
 			done = p.Prompt
 			ended = append(ended, p.ID)

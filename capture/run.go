@@ -42,6 +42,7 @@ type Config struct {
 type Progress struct {
 	Prompt, Prompts int    // prompts done, and all prompts
 	ID              string // of the current prompt
+	Place           int    // of the current prompt among all, from 1; 0: prompts run one after the other
 	Tokens, Total   int64  // tokens done, and an upper bound of all tokens: replies may end early
 	Elapsed         time.Duration
 	Rate            float64       // tokens per second in this run; 0: not known yet
@@ -157,8 +158,11 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if err := c.Check(&cfg); err != nil {
 		return Summary{}, err
 	}
-	r := &runner{c: &c, started: time.Now(), replies: c.Model.NewReplies(c.Batch)}
+	r := &runner{c: &c, started: time.Now(), replies: c.Model.NewReplies(c.Batch), places: map[string]int{}}
 	options := c.createOptions()
+	for i, id := range options.Prompts {
+		r.places[id] = i + 1
+	}
 	for i := range c.Prompts {
 		if !c.mine(i) {
 			continue
@@ -195,6 +199,7 @@ type runner struct {
 	started time.Time
 	replies *model.Replies // of prompts that have been read
 	ended   []*promptRun   // prompts whose replies have just ended
+	places  map[string]int // of the prompts by id, from 1
 	todo    int            // prompts
 	done    int
 	total   int64 // tokens
@@ -312,7 +317,7 @@ func (r *runner) report(id string) {
 	}
 	rate, left := r.pace.Left()
 	r.c.Progress(Progress{
-		Prompt: r.done, Prompts: r.todo, ID: id, Tokens: r.tokens, Total: r.total,
+		Prompt: r.done, Prompts: r.todo, ID: id, Place: r.places[id], Tokens: r.tokens, Total: r.total,
 		Elapsed: time.Since(r.started), Rate: rate, Left: left, Bytes: r.w.Bytes(),
 	})
 }

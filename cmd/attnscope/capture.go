@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -75,6 +76,9 @@ func runCapture(c *cli.Context) error {
 	}
 	if cfg.Batch = givenBatch(c); c.String("batch") == "auto" {
 		cfg.Batch = autoBatch(c, src, &cfg)
+		if err := c.Set("batch", strconv.Itoa(cfg.Batch)); err != nil { // for keptCapture
+			return err
+		}
 	}
 	if c.Bool("dry-run") {
 		return dryRun(c, src, cfg, list)
@@ -158,7 +162,7 @@ func record(c *cli.Context, cfg capture.Config, disk *diskWatch) error {
 		noteComplete(c, cfg.Out)
 		return nil
 	case isDiskFull(err):
-		return hintf(err, "%s", keptPrompts(cfg.Out, "the same command with --resume"))
+		return hintf(err, "%s", keptCapture(c))
 	case err != nil:
 		return err
 	}

@@ -53,7 +53,7 @@ func keptBy(c *cli.Context) string {
 		if c.Bool("dry-run") {
 			return ""
 		}
-		return keptPrompts(out, "the same command with --resume")
+		return keptCapture(c)
 	case "demo":
 		return keptPrompts(filepath.Join(out, "run.attn"), "the same command")
 	case "heatmap":
@@ -74,6 +74,22 @@ func keptBy(c *cli.Context) string {
 	return "nothing is kept: " + out + " was not written"
 }
 
+// keptCapture says what a capture keeps that was interrupted or has failed.
+func keptCapture(c *cli.Context) string {
+	kept := keptPrompts(c.String("o"), "the same command with --resume")
+	if kept != nothingKept || c.String("batch") == "1" {
+		return kept
+	}
+	several := "several"
+	if n := givenBatch(c); n > 1 {
+		several = fmt.Sprintf("up to %d", n)
+	}
+	return fmt.Sprintf("%s: %s prompts run together; with --batch 1, each is kept before the next one starts", kept, several)
+}
+
+// nothingKept says that a capture kept nothing.
+const nothingKept = "no prompt was finished, so nothing is kept"
+
 // keptPrompts says what a capture into out keeps, and which command continues it.
 func keptPrompts(out, again string) string {
 	r, err := dumps.Open(out + ".partial")
@@ -84,5 +100,5 @@ func keptPrompts(out, again string) string {
 	if _, err := os.Stat(out); err == nil {
 		return out + " is kept as it was"
 	}
-	return "no prompt was finished, so nothing is kept"
+	return nothingKept
 }

@@ -26,10 +26,17 @@ func TestInterruptedVerbs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	notWritten := func(name string) string { return "nothing is kept: " + filepath.Join(dir, name) + " was not written" }
+	captured := []string{"capture", "-m", randomLlama(t, 16, 1), "-p", promptsFile(t, 4, 20), "-o", filepath.Join(dir, "c.attn")}
 	for _, c := range []struct {
 		args []string
 		kept string // empty: no hint, because the verb writes no file
 	}{
+		{append(captured, "--batch", "1"), "no prompt was finished, so nothing is kept"},
+		{
+			append(captured, "--batch", "3"),
+			"no prompt was finished, so nothing is kept: up to 3 prompts run together; " +
+				"with --batch 1, each is kept before the next one starts",
+		},
 		{[]string{"merge", in, "-o", filepath.Join(dir, "all.attn")}, notWritten("all.attn")},
 		{[]string{"verify", in}, ""},
 		{[]string{"repair", in}, in + " is kept as it was"},

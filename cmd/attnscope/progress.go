@@ -55,7 +55,10 @@ func (b *bar) capture(p capture.Progress) {
 	if b.bar == nil && time.Since(b.last) < quietFor(time.Since(b.started)) {
 		return
 	}
-	prompt := min(p.Prompt+1, p.Prompts)
+	prompt := p.Place
+	if prompt == 0 {
+		prompt = min(p.Prompt+1, p.Prompts)
+	}
 	if b.bar != nil {
 		b.bar.ChangeMax64(max(1, p.Total))
 		b.bar.Describe(b.line(fmt.Sprintf("%s %d/%d", b.what, prompt, p.Prompts), p))
@@ -63,8 +66,12 @@ func (b *bar) capture(p capture.Progress) {
 		return
 	}
 	b.last = time.Now()
-	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s), %d of %d tokens, %s\n",
-		b.what, prompt, p.Prompts, visible.Line(p.ID), p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
+	finished := ""
+	if p.Place > 0 { // prompts before this one may be under way, and prompts after it finished
+		finished = fmt.Sprintf(" %d finished,", p.Prompt)
+	}
+	fmt.Fprintf(b.w, "attnscope: %s: prompt %d of %d (%s),%s %d of %d tokens, %s\n",
+		b.what, prompt, p.Prompts, visible.Line(p.ID), finished, p.Tokens, p.Total, strings.Join(b.figures(p), ", "))
 }
 
 // figures returns the speed, the time left, the size of the dump and the free space

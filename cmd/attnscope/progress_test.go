@@ -37,6 +37,13 @@ func TestPlainProgress(t *testing.T) {
 	if want := "attnscope: capture: prompt 1 of 8 (), 0 of 1000 tokens, unknown time left\n"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
+	out.Reset()
+	b.last = time.Now().Add(-61 * time.Second)
+	b.capture(capture.Progress{Place: 2, Prompts: 8, ID: "garden/1", Total: 1000, Left: -1})
+	want := "attnscope: capture: prompt 2 of 8 (garden/1), 0 finished, 0 of 1000 tokens, unknown time left\n"
+	if out.String() != want {
+		t.Errorf("several prompts under way: %q, want %q", out.String(), want)
+	}
 }
 
 // TestPlainSteps: the progress of a work without tokens is a share.
