@@ -21,7 +21,7 @@ func hitrateCommand() *cli.Command {
 			"which a reply token gives a weight above --theta. The table also has the hit rates of simple rules\n" +
 			"(chance, recent, sinks_recent), the best possible one (oracle), the overlap of both sets and the\n" +
 			"kept share of the attention (mass). docs/MEASURES.md defines all columns.\n\n" +
-			"To list the ten worst heads: --by layer,head --sort without_first_4 --first 10",
+			"To list the ten worst heads: --by layer,head --skip-first 4 --sort hit_rate --first 10",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntSliceFlag{Name: "window", DefaultText: fmt.Sprint(snapkv.Default.Window), Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
 			&cli.Float64SliceFlag{
@@ -122,7 +122,10 @@ func runHitrate(c *cli.Context) error {
 		warnf(c, "%s", otherPrefixesNote)
 	}
 	order.apply(lists)
-	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists}
+	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists, order: order}
+	if !screened && order.column == withoutFirst {
+		notef(c, "%s", sortNote)
+	}
 	t := analysis.HitRateTable(lists[0])
 	if c.IsSet("pivot") {
 		if c.String("measure") == withoutFirst {

@@ -25,6 +25,7 @@ type hitRateScreen struct {
 	min   int                     // significant positions that a rate needs
 	cfg   analysis.HitRateConfig  // that was asked for
 	lists [][]analysis.HitRateRow // of each of screenConfigs
+	order rowOrder                // of the rows
 }
 
 // The configs that screenConfigs returns, in their order. The last two are missing if
@@ -54,6 +55,11 @@ func screenConfigs(cfg analysis.HitRateConfig) []analysis.HitRateConfig {
 
 // withoutFirst is the column of the rates without the first positions.
 var withoutFirst = fmt.Sprintf("without_first_%d", hitrate.Sinks)
+
+// sortNote says to which rate the other columns belong if the rows are sorted by
+// withoutFirst.
+var sortNote = fmt.Sprintf("%s sorts the rows, but significant, hits, ci_low and ci_high are those of hit_rate: "+
+	"for those of the other rate, use --skip-first %d --sort hit_rate.", withoutFirst, hitrate.Sinks)
 
 // rateColumns are the columns that rest on the significant positions of a row.
 var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}
@@ -125,6 +131,9 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	if s.hasSkipped() {
 		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
 			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
+	}
+	if s.order.column == withoutFirst {
+		notes = append(notes, sortNote)
 	}
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Significant < s.min }) {
 		notes = append(notes, s.fewNote())
