@@ -107,6 +107,10 @@ func runHitrate(c *cli.Context) error {
 	if screened || c.String("measure") == withoutFirst || order.column == withoutFirst {
 		cfgs = screenConfigs(cfg)
 	}
+	pooled := screened && len(cfg.By) == 0 && !c.IsSet("pivot")
+	if pooled {
+		cfgs = append(cfgs, layersConfig(cfg))
+	}
 	bar := newBar(c.App.ErrWriter, "hitrate")
 	defer bar.close()
 	cfgs[0].Progress = bar.layers
@@ -121,15 +125,20 @@ func runHitrate(c *cli.Context) error {
 	if !screened && hasOtherPrefixes(cfg) {
 		warnf(c, "%s", otherPrefixesNote)
 	}
-	order.apply(lists)
 	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists, order: order}
+	if pooled {
+		last := len(lists) - 1
+		s.byLayer = lists[last]
+		s.lists = lists[:last]
+	}
+	order.apply(s.lists)
 	if !screened && order.column == withoutFirst {
 		notef(c, "%s", sortNote)
 	}
-	t := analysis.HitRateTable(lists[0])
+	t := analysis.HitRateTable(s.lists[askedRates])
 	if c.IsSet("pivot") {
 		if c.String("measure") == withoutFirst {
-			t = s.join(lists[askedRates], askedWithoutFirst)
+			t = s.join(s.lists[askedRates], askedWithoutFirst)
 		}
 		if t, err = pivoted(c, t, s.keys()); err != nil {
 			return err

@@ -26,6 +26,10 @@ type hitRateScreen struct {
 	cfg   analysis.HitRateConfig  // that was asked for
 	lists [][]analysis.HitRateRow // of each of screenConfigs
 	order rowOrder                // of the rows
+
+	// By layer, without the first positions unless others are left out; nil if the
+	// table is not pooled over layers.
+	byLayer []analysis.HitRateRow
 }
 
 // The configs that screenConfigs returns, in their order. The last two are missing if
@@ -137,6 +141,39 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	}
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Significant < s.min }) {
 		notes = append(notes, s.fewNote())
+	}
+	return append(notes, s.spreadNotes()...)
+}
+
+// layersConfig returns the config of byLayer.
+func layersConfig(cfg analysis.HitRateConfig) analysis.HitRateConfig {
+	cfg.By = []analysis.By{analysis.ByLayer}
+	if cfg.SkipFirst == 0 {
+		cfg.SkipFirst = hitrate.Sinks
+	}
+	return cfg
+}
+
+// spreadNotes says for each window in which layers the significant positions are. There
+// is no note for several models, budgets or thresholds.
+func (s *hitRateScreen) spreadNotes() []string {
+	if len(s.cfg.Settings()) > len(s.cfg.Windows) {
+		return nil
+	}
+	byWindow := map[int][]analysis.HitRateRow{}
+	for _, r := range s.byLayer {
+		if r.Model != s.byLayer[0].Model {
+			return nil
+		}
+		byWindow[r.Window] = append(byWindow[r.Window], r)
+	}
+	var notes []string
+	for _, window := range s.cfg.Windows {
+		text := analysis.SpreadOf(byWindow[window], s.min).Text("significant positions")
+		if text == "" {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("Window %d without the first %d positions: %s", window, layersConfig(s.cfg).SkipFirst, text))
 	}
 	return notes
 }

@@ -22,7 +22,7 @@ func answers(n *numbers) []answer {
 	all := n.all.overall[0]
 	without := n.without.overall[0]
 	list := []answer{
-		{"Did the window vote for what the reply attended to?", voted(&all, &without, n.cfg)},
+		{"Did the window vote for what the reply attended to?", voted(&all, &without, n.cfg) + spread(n.without.byLayer, n.cfg)},
 		{"How much is due to the first positions?", sinkShare(&all, &without, n.cfg)},
 		{"Which layers miss most?", lowest("layer", placesOf(n.without.byLayer), n.cfg)},
 		{"Which heads miss most?", lowest("head", placesOf(n.without.byHead), n.cfg)},
@@ -40,6 +40,17 @@ func voted(all, without *analysis.HitRateRow, cfg Config) string {
 		"last ones %s. Without the first %d positions, the last ones would keep %s.",
 		rated(all, cfg), cfg.SkipFirst, rated(without, cfg), number(all.Chance), number(all.SinksRecent), cfg.SkipFirst,
 		number(without.Recent))
+}
+
+// spread says in which layers the attended positions without the first ones are.
+func spread(byLayer []analysis.HitRateRow, cfg Config) string {
+	list := slices.Clone(byLayer)
+	list = slices.DeleteFunc(list, func(r analysis.HitRateRow) bool { return r.Model != list[0].Model })
+	text := analysis.SpreadOf(list, cfg.MinSignificant).Text("attended positions")
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf(" Without the first %d positions: %s", cfg.SkipFirst, text)
 }
 
 // rated writes a rate with its interval and the number of positions that it rests on.
