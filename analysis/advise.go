@@ -59,6 +59,7 @@ type AdviceRow struct {
 
 	measures []float64 // the calibration's measure, of each prompt that loses anything
 	prompts  int
+	allowed  float64 // share of the prompts' positions that the capacity allows
 }
 
 // adviceColumns lists the columns of Advice.Table after the key columns.
@@ -302,7 +303,8 @@ func (a *Advice) row(v variant, list []*MethodRow) AdviceRow {
 		row.Bytes += r.CacheBytes / n
 		row.FullBytes += r.FullBytes / n
 		row.Measured += m.of(r) / n
-		row.Share += min(1, float64(v.capacity)/r.PromptTokens) / n
+		row.Share += r.Kept / n
+		row.allowed += min(1, float64(v.capacity)/r.PromptTokens) / n
 		if float64(v.capacity) < r.PromptTokens {
 			row.measures = append(row.measures, m.of(r))
 		}

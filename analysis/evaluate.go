@@ -136,6 +136,7 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 			cell := &cells[0]
 			e.compare(cell, h, span, list, window)
 			cell.bytes = bytes * float64(len(list)+window) * stores / float64(l.Heads)
+			cell.kept = float64(len(list)+window) / float64(l.Len)
 			cell.full = bytes * float64(l.Len) * float64(l.KVHeads) / float64(l.Heads)
 			n := float64(rows[1] - rows[0])
 			for i := rows[0]; i < rows[1]; i++ {

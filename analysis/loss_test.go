@@ -154,6 +154,37 @@ func TestRecommendationSaysWhatSavesNothing(t *testing.T) {
 	if text := a.Recommendation(); !strings.Contains(text, "25 % of the prompts' positions") || !strings.Contains(text, "25 % of the full cache (4.0 MiB)") {
 		t.Errorf("a cache that saves memory: %q", text)
 	}
+	a.Rows[0].allowed = 0.3
+	if text := a.Recommendation(); !strings.Contains(text, "25 % of the prompts' positions (the capacity allows 30 %)") {
+		t.Errorf("a method that keeps less than its capacity: %q", text)
+	}
+}
+
+// TestShareIsOfKeptPositions: the share is of positions that a method keeps, not of those
+// that the capacity allows.
+func TestShareIsOfKeptPositions(t *testing.T) {
+	a := Advice{
+		Config:      AdviceConfig{Bound: Bound{LossKL, 1}, Risk: 0.3},
+		Calibration: &Calibration{Loss: LossKL, Measure: "missed_hits", Slope: 1, Least: 1e-6, ResidualQuantiles: []float64{0}},
+	}
+	row := a.row(variant{snapkv.GroupMean, 60}, []*MethodRow{{PromptTokens: 100, Kept: 0.5}, {PromptTokens: 50, Kept: 1}})
+	if math.Abs(row.Share-0.75) > 1e-12 || math.Abs(row.allowed-0.8) > 1e-12 {
+		t.Errorf("share %g of %g, want 0.75 of 0.8", row.Share, row.allowed)
+	}
+	path, cfg, _ := measuredDump(t, "snapkv", "cake", "full")
+	for i := range cfg.Configs {
+		cfg.Configs[i].Group = snapkv.GroupMean
+	}
+	cfg.By = []By{ByPrompt}
+	rows, _, err := Methods(context.Background(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows { // by kv head, all positions take the same memory
+		if !(r.Kept > 0) || math.Abs(r.Kept-r.CacheRatio) > 1e-12 {
+			t.Errorf("%s at capacity %d keeps %g, its cache has the ratio %g", r.Method, r.Capacity, r.Kept, r.CacheRatio)
+		}
+	}
 }
 
 // TestRealReadsMissingMeasures: what a line of generate lacks, or has as null, is NaN.

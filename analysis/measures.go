@@ -17,6 +17,7 @@ type tally struct {
 	errorWO     float64 // relative error after the output projection
 	bytes       float64 // of kept keys and values
 	full        float64 // bytes of the full cache's keys and values
+	kept        float64 // share of the prompt's positions that are kept
 }
 
 func (t *tally) add(o tally) {
@@ -32,6 +33,7 @@ func (t *tally) add(o tally) {
 	t.errorWO += o.errorWO
 	t.bytes += o.bytes
 	t.full += o.full
+	t.kept += o.kept
 }
 
 // measures holds the numbers of one prompt behind a [MethodRow]. The bytes are a sum
@@ -46,6 +48,7 @@ type measures struct {
 	outputError   float64
 	outputErrorWO float64
 	cacheBytes    float64
+	kept          float64
 }
 
 func (t *tally) measures() measures {
@@ -60,6 +63,7 @@ func (t *tally) measures() measures {
 		outputError:   t.error / n,
 		outputErrorWO: t.errorWO / n,
 		cacheBytes:    t.bytes,
+		kept:          t.kept / n,
 	}
 }
 

@@ -34,6 +34,7 @@ type MethodRow struct {
 	Low, High     float64 // 95 % bootstrap interval of Mass over prompts
 	PromptTokens  float64 // of the prompts; not a column
 	FullBytes     float64 // of the full cache, like CacheBytes; not a column
+	Kept          float64 // share of the prompt's positions that are kept; not a column
 }
 
 // MethodColumns lists the value columns of [MethodTable].
@@ -120,6 +121,7 @@ func (a *methods) row(key methodKey) MethodRow {
 		OutputError:   mean(func(m *measures) float64 { return m.outputError }),
 		OutputErrorWO: mean(func(m *measures) float64 { return m.outputErrorWO }),
 		CacheBytes:    mean(func(m *measures) float64 { return m.cacheBytes }),
+		Kept:          mean(func(m *measures) float64 { return m.kept }),
 		Prompts:       len(sums),
 	}
 	for i := range sums {

@@ -32,9 +32,13 @@ func (a *Advice) Recommendation() string {
 		}
 		return text
 	}
-	text := fmt.Sprintf("Recommended: %s. It keeps %.3g %% of the prompts' positions and takes %s, "+
+	allowed := ""
+	if row.Share < row.allowed-0.01 { // cake, for example, leaves a part of some budgets unused
+		allowed = fmt.Sprintf(" (the capacity allows %.3g %%)", 100*row.allowed)
+	}
+	text := fmt.Sprintf("Recommended: %s. It keeps %.3g %% of the prompts' positions%s and takes %s, "+
 		"%.3g %% of the full cache (%s). Expected loss: %s; %.3g %% of prompts lose more than %s. Evidence: %s.",
-		a.describe(row), 100*row.Share, sizes.Text(int64(row.Bytes)), 100*ratio, sizes.Text(int64(row.FullBytes)),
+		a.describe(row), 100*row.Share, allowed, sizes.Text(int64(row.Bytes)), 100*ratio, sizes.Text(int64(row.FullBytes)),
 		strings.Join(a.expected(row), ", "), 100*a.Config.Risk, a.Config.Bound.Loss.Text(row.High), a.evidence(row))
 	return strings.Join(append([]string{text}, a.fewPrompts()...), " ")
 }
