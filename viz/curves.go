@@ -246,23 +246,36 @@ func (s *Series) line(p *plot.Plot, style draw.LineStyle, mark draw.GlyphStyle) 
 	}
 }
 
-// band fills the interval between Low and High.
+// band fills the interval between Low and High. Missing values split it into several
+// pieces, as they split the line.
 func (s *Series) band(p *plot.Plot, c color.Color) {
 	if len(s.Low) != len(s.X) || len(s.High) != len(s.X) {
 		return
 	}
-	var upper, lower plotter.XYs
-	for i := range s.X {
-		if !math.IsNaN(s.Low[i]) && !math.IsNaN(s.High[i]) {
-			upper = append(upper, plotter.XY{X: s.X[i], Y: s.High[i]})
-			lower = append(lower, plotter.XY{X: s.X[i], Y: s.Low[i]})
+	for _, piece := range s.bandPieces() {
+		fillBand(p, piece, c)
+	}
+}
+
+// bandPieces returns the outlines of the pieces of the band.
+func (s *Series) bandPieces() []plotter.XYs {
+	var pieces []plotter.XYs
+	for lo := 0; lo < len(s.X); lo++ {
+		var upper, lower plotter.XYs
+		for ; lo < len(s.X) && !math.IsNaN(s.Low[lo]) && !math.IsNaN(s.High[lo]); lo++ {
+			upper = append(upper, plotter.XY{X: s.X[lo], Y: s.High[lo]})
+			lower = append(lower, plotter.XY{X: s.X[lo], Y: s.Low[lo]})
+		}
+		if len(upper) > 1 {
+			slices.Reverse(lower)
+			pieces = append(pieces, append(upper, lower...))
 		}
 	}
-	if len(upper) < 2 {
-		return
-	}
-	slices.Reverse(lower)
-	area, err := plotter.NewPolygon(append(upper, lower...))
+	return pieces
+}
+
+func fillBand(p *plot.Plot, outline plotter.XYs, c color.Color) {
+	area, err := plotter.NewPolygon(outline)
 	if err != nil {
 		return
 	}

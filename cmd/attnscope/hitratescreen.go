@@ -173,7 +173,7 @@ func (s *hitRateScreen) spreadNotes() []string {
 		if text == "" {
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("Window %d without the first %d positions: %s", window, layersConfig(s.cfg).SkipFirst, text))
+		notes = append(notes, fmt.Sprintf("Window %d, --skip-first %d: %s", window, layersConfig(s.cfg).SkipFirst, text))
 	}
 	return notes
 }

@@ -147,22 +147,52 @@ func bestMethods(c *comparison) string {
 	var words []string
 	for _, capacity := range c.capacities {
 		var best *analysis.MethodRow
-		for i := range c.rows {
-			r := &c.rows[i]
-			if r.Capacity != capacity || r.Model != c.rows[0].Model || snapkv.RoleOf(r.Method) != snapkv.Selector {
-				continue
-			}
-			if best == nil || r.Mass > best.Mass {
-				best = r
+		rows := c.selectors(capacity)
+		for i := range rows {
+			if best == nil || rows[i].Mass > best.Mass {
+				best = &rows[i]
 			}
 		}
 		if best != nil {
-			words = append(words, fmt.Sprintf("%s at %d (%s)", best.Method, capacity, number(best.Mass)))
+			words = append(words, kept(best, rows))
 		}
 	}
 	if words == nil {
 		return ""
 	}
-	return fmt.Sprintf("Methods that keep the largest share of the reply's attention to the prefix, by capacity (%s): %s. "+
-		"attnscope advise recommends a method and a budget for a loss that you accept.", c.settings, strings.Join(words, ", "))
+	return fmt.Sprintf("Of the methods shown below, these keep the largest share of the reply's attention to the prefix, by capacity "+
+		"(%s): %s. attnscope snapkv --method all compares more methods. attnscope advise recommends a method and a budget "+
+		"for a loss that you accept; it predicts that loss from the weights that each head drops, so it can name another method.",
+		c.settings, strings.Join(words, "; "))
+}
+
+// selectors returns the rows of the first model's selecting methods at a capacity.
+func (c *comparison) selectors(capacity int) []analysis.MethodRow {
+	var list []analysis.MethodRow
+	for _, r := range c.rows {
+		if r.Capacity == capacity && r.Model == c.rows[0].Model && snapkv.RoleOf(r.Method) == snapkv.Selector {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// kept names the best method of rows with its interval, and those whose intervals overlap
+// with it.
+func kept(best *analysis.MethodRow, rows []analysis.MethodRow) string {
+	text := fmt.Sprintf("%s at %d (%s", best.Method, best.Capacity, number(best.Mass))
+	if math.IsNaN(best.Low) {
+		return text + ")"
+	}
+	text += fmt.Sprintf(", 95 %% interval %s to %s", number(best.Low), number(best.High))
+	var others []string
+	for i := range rows {
+		if r := &rows[i]; r.Method != best.Method && r.High >= best.Low {
+			others = append(others, r.Method+" "+number(r.Mass))
+		}
+	}
+	if others != nil {
+		text += "; overlapping: " + strings.Join(others, ", ")
+	}
+	return text + ")"
 }

@@ -172,3 +172,28 @@ prompt a tokens=10 reply=1
 		t.Errorf("%d captions of figures name the prefix, want 2", n)
 	}
 }
+
+// TestBestMethodsNameTies: h2o's interval overlaps with that of tova, snapkv's does not.
+// Without intervals nothing is said about ties.
+func TestBestMethodsNameTies(t *testing.T) {
+	row := func(method string, mass, low, high float64) analysis.MethodRow {
+		r := analysis.MethodRow{Mass: mass, Low: low, High: high}
+		r.Method = method
+		r.Capacity = 64
+		return r
+	}
+	c := comparison{capacities: []int{64}, settings: "window 32", rows: []analysis.MethodRow{
+		row("snapkv", 0.3, 0.2, 0.39), row("tova", 0.5, 0.4, 0.6), row("h2o", 0.45, 0.3, 0.5), row("oracle", 0.9, 0.8, 1),
+	}}
+	want := "(window 32): tova at 64 (0.500, 95 % interval 0.400 to 0.600; overlapping: h2o 0.450)."
+	if got := bestMethods(&c); !strings.Contains(got, want) || !strings.HasPrefix(got, "Of the methods shown below") {
+		t.Errorf("%q lacks %q", got, want)
+	}
+	for i := range c.rows {
+		c.rows[i].Low = math.NaN()
+		c.rows[i].High = math.NaN()
+	}
+	if got := bestMethods(&c); !strings.Contains(got, ": tova at 64 (0.500).") {
+		t.Errorf("%q", got)
+	}
+}
