@@ -17,6 +17,7 @@ var chunkKV = Method{
 	Needs:  Needs{Rows: true},
 	Scope:  ScopeLayer,
 	Nested: true,
+	Alike:  true,
 	Score:  scoreChunkKV,
 }
 

@@ -15,6 +15,7 @@ var keyDiff = Method{
 	Source: "arXiv:2504.15364",
 	Needs:  Needs{Keys: true},
 	Nested: true,
+	Alike:  true,
 	Score:  scoreKeyDiff,
 }
 

@@ -11,6 +11,7 @@ var knorm = Method{
 	Source: "arXiv:2406.11430",
 	Needs:  Needs{Keys: true},
 	Nested: true,
+	Alike:  true,
 	Score:  scoreKnorm,
 }
 

@@ -55,6 +55,9 @@ type Method struct {
 	// ByGroup means that Score reads Config.Group. A sweep over several groups then
 	// computes the scores for each of them.
 	ByGroup bool
+	// Alike means that the query heads of a kv head keep the same positions even if the
+	// group does not merge them.
+	Alike bool
 	// IgnoresCapacity means that the whole prefix is kept at every capacity.
 	IgnoresCapacity bool
 	// PooledVotes means that the scores are the pooled votes of the window and that

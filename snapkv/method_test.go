@@ -117,6 +117,30 @@ func TestScope(t *testing.T) {
 	}
 }
 
+// TestAlike: exactly the methods that say so keep the same positions for the query heads
+// of a kv head.
+func TestAlike(t *testing.T) {
+	for _, m := range Methods {
+		if m.IgnoresCapacity {
+			continue
+		}
+		l := randomLayer(1)
+		c := testConfig(28)
+		c.Group = GroupHead
+		keep, err := m.Select(l, c, m.LayerBudgets([]float64{1, 2, 3, 4}, c)[l.Index])
+		if err != nil {
+			t.Fatal(err)
+		}
+		alike := true
+		for h := range keep {
+			alike = alike && slices.Equal(keep[h], keep[h-h%(l.Heads/l.KVHeads)])
+		}
+		if alike != m.Alike {
+			t.Errorf("%s: Alike is %t, but %t for a random layer", m.Name, m.Alike, alike)
+		}
+	}
+}
+
 // TestContract checks the promises of every method: ascending positions of the prefix,
 // as many as the budget, nested if Nested, and the same for weights of another scale.
 func TestContract(t *testing.T) {

@@ -8,6 +8,7 @@ var recent = Method{
 	Source: "baseline",
 	Role:   Baseline,
 	Nested: true,
+	Alike:  true,
 	Score:  scoreRecent,
 }
 

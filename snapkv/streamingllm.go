@@ -15,6 +15,7 @@ var streamingLLM = Method{
 	Name:   "streamingllm",
 	Source: "arXiv:2309.17453",
 	Nested: true,
+	Alike:  true,
 	Score:  scoreStreamingLLM,
 }
 

@@ -12,6 +12,7 @@ var tova = Method{
 	Needs:  Needs{Rows: true},
 	Scope:  ScopeLayer,
 	Nested: true,
+	Alike:  true,
 	Score:  scoreTOVA,
 }
 

@@ -158,6 +158,27 @@ func (s *selections) settings(list ...string) []string {
 	return []string{"Settings: " + strings.Join(list, ", ") + "."}
 }
 
+// storedApart says, in a list of at most one sentence, which methods keep the same
+// positions for several query heads, if the table counts these once for each query head.
+func (s *selections) storedApart(rows []analysis.MethodRow) []string {
+	apart := func(name string) bool {
+		return slices.ContainsFunc(rows, func(r analysis.MethodRow) bool {
+			return r.Method == name && r.Group == snapkv.GroupHead && r.CacheRatio > 1.01*r.Kept
+		})
+	}
+	var names []string
+	for _, m := range s.methods {
+		if m.Alike && apart(m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("cache_bytes: with --group head, each query head stores its positions by itself, as generate does. "+
+		"With %s, the query heads of a kv head keep the same positions; --group mean stores these once.", strings.Join(names, ", "))}
+}
+
 // baseConfig is the preset with the flags that take one value.
 func baseConfig(c *cli.Context) (snapkv.Config, error) {
 	base, err := snapkv.FindPreset(c.String("preset"))

@@ -123,7 +123,7 @@ func runSnapKV(c *cli.Context) error {
 		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
 	}
 	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
-	screen.Notes = slices.Concat(screen.Notes, s.settings(), analysis.FewPromptsNote(most))
+	screen.Notes = slices.Concat(screen.Notes, s.settings(), s.storedApart(rows[0]), analysis.FewPromptsNote(most))
 	if len(by) > 0 {
 		screen.Totals = analysis.MethodTable(rows[1]).Rows
 	}
