@@ -390,11 +390,15 @@ func (a *Advice) legend() []string {
 	if a.Config.By == "" {
 		settings += fmt.Sprintf("; the full cache takes %s as float32", sizes.Text(int64(a.Rows[0].FullBytes)))
 	}
+	predicted := fmt.Sprintf("predicted: mean of the %s; for a single prompt, it is below low with probability %.3g, "+
+		"and above high with the same probability.",
+		c.Loss.words(), a.Config.Risk)
+	if slices.ContainsFunc(a.Rows, func(r AdviceRow) bool { return r.Predicted > r.High }) {
+		predicted += " A mean above high comes from the few prompts that lose far more than most."
+	}
 	return []string{
 		settings + ".",
-		fmt.Sprintf("predicted: mean of the %s; for a single prompt, it is below low with probability %.3g, "+
-			"and above high with the same probability.",
-			c.Loss.words(), a.Config.Risk),
+		predicted,
 		fmt.Sprintf("The prediction uses %s, whose Spearman correlation with the loss is %.2f [%.2f, %.2f] in the calibration with %s "+
 			"(%d points, %d prompts).",
 			c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model, c.Points, c.Prompts),

@@ -211,6 +211,15 @@ func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
 		},
 	}
 	short, notes := a.Short()
+	const skew = "A mean above high comes from the few prompts that lose far more than most."
+	if text := strings.Join(notes, " "); strings.Contains(text, skew) {
+		t.Errorf("no mean is above high: %s", text)
+	}
+	a.Rows[0].Predicted = 0.161
+	a.Rows[0].High = 0.0354
+	if _, skewed := a.Short(); !strings.Contains(strings.Join(skewed, " "), skew) {
+		t.Errorf("the mean is above high: %q", skewed)
+	}
 	if len(short.Rows) != 1 || short.Rows[0][0] != "cake" || short.Rows[0][short.Column("missed_hits")] != 0.25 {
 		t.Errorf("rows %v", short.Rows)
 	}
