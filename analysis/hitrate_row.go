@@ -19,6 +19,7 @@ type HitRateRow struct {
 	Prompts     int
 	Significant int     // significant positions
 	Hits        int     // of these, positions that the vote kept
+	Sparsest    int     // significant positions of the prompt with the fewest, among those with any
 	HitRate     float64 // of the vote
 	Low, High   float64 // 95 % bootstrap interval of HitRate over prompts
 	Chance      float64 // hit rate expected of random positions
@@ -52,6 +53,13 @@ func HitRateTable(rows []HitRateRow) *table.Table {
 		t.Add(rows[i].Cells()...)
 	}
 	return t
+}
+
+// HasSparsePrompt says whether a prompt has less than its share of the positions that a rate
+// needs, least. A rate is a mean over prompts, so that this prompt counts as much as any
+// other.
+func (r *HitRateRow) HasSparsePrompt(least int) bool {
+	return r.Prompts > 1 && r.Sparsest*r.Prompts < least && r.Sparsest > 0
 }
 
 // rows turns the groups into rows, in the order of their keys; prompts stay in
@@ -91,6 +99,9 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	var counts hitrate.Counts
 	for i := range prompts {
 		counts.Add(prompts[i].counts)
+		if n := prompts[i].counts.Significant; n > 0 && (row.Sparsest == 0 || n < row.Sparsest) {
+			row.Sparsest = n
+		}
 		if prompts[i].budget != row.Budget {
 			row.Budget = -1
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -142,7 +143,56 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Significant < s.min }) {
 		notes = append(notes, s.fewNote())
 	}
+	notes = append(notes, s.sparseNote(rows)...)
 	return append(notes, s.spreadNotes()...)
+}
+
+// placeName says of which layers and heads a row is, and of which window if there are
+// several.
+func (s *hitRateScreen) placeName(r *analysis.HitRateRow) string {
+	name := "all layers"
+	if r.Layer >= 0 {
+		name = fmt.Sprintf("layer %d", r.Layer)
+	}
+	if r.Head >= 0 {
+		name += fmt.Sprintf(" head %d", r.Head)
+	}
+	if len(s.cfg.Windows) > 1 {
+		name += fmt.Sprintf(" window %d", r.Window)
+	}
+	return name
+}
+
+// sparseNote names rates that have enough positions, but not in each of their prompts.
+func (s *hitRateScreen) sparseNote(rows []analysis.HitRateRow) []string {
+	lists := [][]analysis.HitRateRow{rows}
+	if s.hasSkipped() {
+		lists = append(lists, s.lists[askedWithoutFirst])
+	}
+	var names []string
+	for i, list := range lists {
+		for j := range list {
+			r := &list[j]
+			if r.Significant < s.min || !r.HasSparsePrompt(s.min) {
+				continue
+			}
+			name := s.placeName(r)
+			if i > 0 {
+				name += " " + withoutFirst
+			}
+			names = append(names, fmt.Sprintf("%s (%d)", name, r.Sparsest))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	const named = 6
+	text := strings.Join(names[:min(named, len(names))], ", ")
+	if more := len(names) - named; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return []string{fmt.Sprintf("A prompt with few significant positions counts as much as any other in the mean of %s; in parentheses "+
+		"are its positions. Add prompt to --by to see each prompt.", text)}
 }
 
 // layersConfig returns the config of byLayer.

@@ -109,12 +109,21 @@ func lowest(kind string, list []place, cfg Config) string {
 	enough = slices.DeleteFunc(enough, func(p place) bool { return p.Significant < cfg.MinSignificant })
 	slices.SortStableFunc(enough, func(a, b place) int { return cmp.Compare(a.HitRate, b.HitRate) })
 	var words []string
+	sparse := false
 	for _, p := range enough[:min(named, len(enough))] {
-		words = append(words, fmt.Sprintf("%s (%s, n = %d)", p.name, number(p.HitRate), p.Significant))
+		n := fmt.Sprintf("n = %d", p.Significant)
+		if p.HasSparsePrompt(cfg.MinSignificant) {
+			n += fmt.Sprintf(", only %d in one prompt", p.Sparsest)
+			sparse = true
+		}
+		words = append(words, fmt.Sprintf("%s (%s, %s)", p.name, number(p.HitRate), n))
 	}
 	text := fmt.Sprintf("Every %s has fewer than %d attended positions, too few for a conclusion.", kind, cfg.MinSignificant)
 	if words != nil {
 		text = fmt.Sprintf("Without the first %d positions: %s.", cfg.SkipFirst, strings.Join(words, ", "))
+	}
+	if sparse {
+		text += " A rate is a mean over prompts: one with only a few positions counts as much as any other."
 	}
 	if few := len(list) - len(enough); few > 0 && words != nil {
 		text += fmt.Sprintf(" %d of %d %ss are left out, because they have fewer than %d attended positions there.",

@@ -197,3 +197,21 @@ func TestBestMethodsNameTies(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestLowestNamesSparsePrompts: a rate that one prompt with 3 of 45 positions decides as
+// much as the others says so.
+func TestLowestNamesSparsePrompts(t *testing.T) {
+	cfg := Config{SkipFirst: 4, MinSignificant: 30}
+	list := []place{
+		{"layer 1", &analysis.HitRateRow{HitRate: 0.1, Significant: 45, Sparsest: 3, Prompts: 4}},
+		{"layer 2", &analysis.HitRateRow{HitRate: 0.2, Significant: 90, Sparsest: 20, Prompts: 4}},
+	}
+	want := "Without the first 4 positions: layer 1 (0.100, n = 45, only 3 in one prompt), layer 2 (0.200, n = 90). " +
+		"A rate is a mean over prompts: one with only a few positions counts as much as any other."
+	if got := lowest("layer", list, cfg); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := lowest("layer", list[1:], cfg); got != "Without the first 4 positions: layer 2 (0.200, n = 90)." {
+		t.Errorf("%q", got)
+	}
+}
