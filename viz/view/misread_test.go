@@ -212,6 +212,16 @@ func TestCompareOpensOnTwoPrompts(t *testing.T) {
 	}
 }
 
+// TestWindowsSayTheyDiffer: the rates of two windows are not of the same positions, and the
+// page says so.
+func TestWindowsSayTheyDiffer(t *testing.T) {
+	b := openTab(t)
+	b.visit(evilDump(t), "v=sweep&w=8")
+	if text := b.text("aside"); !strings.Contains(text, "the rates of different windows are not of the same positions") {
+		t.Errorf("the panel does not say that the windows differ: %s", text)
+	}
+}
+
 // TestSelectorSaysWhatIsShaded: without a marked token the text is shaded by the vote, and
 // the selector says so.
 func TestSelectorSaysWhatIsShaded(t *testing.T) {

@@ -44,7 +44,11 @@ function show(captures, check) {
         "ended, start it again in the folder of the dumps, and open the address that it prints:",
     ),
     element("pre", {}, origin(captures).command),
-    element("p", {}, "If only the connection was interrupted, the page continues by itself when the connection is back."),
+    element(
+      "p",
+      {},
+      "If only the connection was interrupted, the page continues by itself when the connection is back.",
+    ),
     element("button", { onclick: check }, "try now"),
   );
   gone.hidden = false;

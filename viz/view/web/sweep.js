@@ -370,6 +370,10 @@ export class Sweep {
         "Pooled over the significant positions of a prompt, then averaged over prompts, as attnscope hitrate does; " +
           "n is the number of significant positions in all prompts.",
       ),
+      paragraph(
+        "Each window is rated on the positions before it, so the rates of different windows are not of the same " +
+          "positions (n differs). attnscope hitrate --same-prefix compares windows on the same ones.",
+      ),
       ...(few.length
         ? [
             paragraph(
