@@ -117,9 +117,9 @@ func (j *Job) Script() (string, error) {
 		Dir                   string
 		Shards                int
 		Threads               bool
-	}{Lines: lines, Setup: r.Setup, Dir: quote(dir), Shards: j.Shards, Threads: true}
+	}{Lines: lines, Setup: r.Setup, Dir: Quote(dir), Shards: j.Shards, Threads: true}
 	for _, a := range j.Capture {
-		data.Capture = append(data.Capture, quote(a))
+		data.Capture = append(data.Capture, Quote(a))
 		data.Threads = data.Threads && !strings.HasPrefix(a, "--threads=")
 	}
 	var b strings.Builder
@@ -132,8 +132,8 @@ func (j *Job) Script() (string, error) {
 // plainWord matches words that need no quotes.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// quote quotes a text as one word of the shell.
-func quote(s string) string {
+// Quote quotes a text as one word of the shell.
+func Quote(s string) string {
 	if plainWord.MatchString(s) {
 		return s
 	}

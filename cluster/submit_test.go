@@ -129,9 +129,9 @@ func TestQuotedWordsAreOneWord(t *testing.T) {
 		t.Skip("SKIPPED, quoting was not tried: no bash")
 	}
 	for _, word := range []string{"plain", "", "a b", "it's", `"$HOME" \ ` + "`x`", "--prompts=/a b/p*.jsonl", "line\nline", "--heads=0,3,7-9", "ünï", "#x", "~"} {
-		out, err := exec.Command("bash", "-c", "printf '%s|' "+quote(word)+" end").Output()
+		out, err := exec.Command("bash", "-c", "printf '%s|' "+Quote(word)+" end").Output()
 		if err != nil || string(out) != word+"|end|" {
-			t.Errorf("%q became %s: bash read %q (%v)", word, quote(word), out, err)
+			t.Errorf("%q became %s: bash read %q (%v)", word, Quote(word), out, err)
 		}
 	}
 }

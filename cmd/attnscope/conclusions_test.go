@@ -58,6 +58,32 @@ func recordedDump(t *testing.T, model, prompts string) string {
 	return path
 }
 
+// TestInfoLeadsBackToThePrompts: info prints the command of the capture, and how much was
+// cut from prompts, which generate does not cut unless it is told.
+func TestInfoLeadsBackToThePrompts(t *testing.T) {
+	model := randomLlama(t, 32, 2)
+	prompts := promptsFile(t, 2, 40)
+	dir := t.TempDir()
+	info := func(name string, flags ...string) string {
+		out := filepath.Join(dir, name)
+		must(t, append([]string{"capture", "-m", model, "-p", prompts, "-o", out, "--max-new-tokens", "1"}, flags...)...)
+		return must(t, "info", out)
+	}
+	cut := info("cut.attn", "--max-prompt-tokens", "30", "--truncate", "middle")
+	for _, want := range []string{
+		"\ncommand    attnscope capture -m " + model + " -p " + prompts + " -o " + filepath.Join(dir, "cut.attn") +
+			" --max-new-tokens 1 --max-prompt-tokens 30 --truncate middle\n",
+		"\ncut        2 of 2 prompts, by 30 tokens in all; generate needs the same --max-prompt-tokens and --truncate\n",
+	} {
+		if !strings.Contains(cut, want) {
+			t.Errorf("info lacks %q:\n%s", want, cut)
+		}
+	}
+	if whole := info("whole.attn"); strings.Contains(whole, "\ncut ") {
+		t.Errorf("info of whole prompts:\n%s", whole)
+	}
+}
+
 // TestFewPositionsAreNotAResult: the layer with the lowest rate, one hit of five, is neither
 // named as the lowest nor printed without a mark.
 func TestFewPositionsAreNotAResult(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/cluster"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/sizes"
 	"github.com/attnscope/attnscope/internal/visible"
@@ -104,6 +105,16 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens)
 	fmt.Fprintf(w, "           layers %s, heads %s\n", listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
+	if command := info.Manifest.Command; len(command) > 0 {
+		words := make([]string, len(command))
+		for i, word := range command {
+			words[i] = cluster.Quote(word)
+		}
+		fmt.Fprintf(w, "command    %s\n", visible.Line(strings.Join(words, " ")))
+	}
+	if text := cutText(info.Prompts); text != "" {
+		fmt.Fprintf(w, "cut        %s\n", text)
+	}
 	if ignored := info.Manifest.Ignored; !ignored.IsZero() {
 		fmt.Fprintf(w, "ignored    %s\n", visible.Line(ignored.String()))
 	}
@@ -124,6 +135,22 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 		fmt.Fprintf(w, "  %-*s %7d  %5d %-9s  %5d  %s\n", width,
 			visible.Line(q.ID), q.PromptTokens, q.ReplyTokens, kind, q.WindowRows, q.Store)
 	}
+}
+
+// cutText says how many tokens were cut from prompts; empty: none.
+func cutText(list []promptInfo) string {
+	prompts, tokens := 0, 0
+	for _, p := range list {
+		if p.Truncated > 0 {
+			prompts++
+			tokens += p.Truncated
+		}
+	}
+	if prompts == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %s, by %s in all; generate needs the same --max-prompt-tokens and --truncate",
+		prompts, count(len(list), "prompt"), count(tokens, "token"))
 }
 
 // listText is a list of layers or heads, of which the model has n.
