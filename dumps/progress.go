@@ -11,7 +11,12 @@ type counter struct {
 	total  int64
 }
 
-func (c *counter) add(n int64) { c.set(c.done + n) }
+// add adds n bytes. A nil counter, of a caller without progress, counts nothing.
+func (c *counter) add(n int64) {
+	if c != nil {
+		c.set(c.done + n)
+	}
+}
 
 func (c *counter) set(done int64) {
 	c.done = done
