@@ -43,6 +43,17 @@ func TestNotADump(t *testing.T) {
 	}
 }
 
+// TestEmptyFile: an empty file is called empty.
+func TestEmptyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dumps.Open(path); !errors.Is(err, dumps.ErrCorrupt) || err.Error() != path+": the file is empty: corrupt dump" {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestDamagedBeginning damages the first bytes of a dump and cuts off its index: it is
 // still recognized as a damaged dump.
 func TestDamagedBeginning(t *testing.T) {

@@ -59,8 +59,11 @@ func scanFile(f io.ReaderAt, size int64, name string) (*scanned, error) {
 			return nil, err
 		}
 	}
-	if s.header == nil {
-		return nil, fmt.Errorf("%s: %d bytes, no header: it is empty or cut: %w", name, size, ErrCorrupt)
+	switch {
+	case s.header == nil && size == 0:
+		return nil, fmt.Errorf("%s: the file is empty: %w", name, ErrCorrupt)
+	case s.header == nil:
+		return nil, fmt.Errorf("%s: %d bytes, no header: it is cut: %w", name, size, ErrCorrupt)
 	}
 	s.sort()
 	if s.dropped > 0 {
