@@ -132,15 +132,16 @@ func (b *bar) line(what string, p capture.Progress) string {
 func (b *bar) layers(p analysis.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	prompt := visible.Line(p.Prompt)
 	if b.bar != nil {
 		b.bar.ChangeMax64(max(1, p.Total))
-		b.bar.Describe(b.what + " " + p.Prompt)
+		b.bar.Describe(b.what + " " + prompt)
 		_ = b.bar.Set64(p.Done)
 		return
 	}
 	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
 		b.last = time.Now()
-		fmt.Fprintf(b.w, "attnscope: %s: prompt %s, %d %%\n", b.what, p.Prompt, 100*p.Done/max(1, p.Total))
+		fmt.Fprintf(b.w, "attnscope: %s: prompt %s, %d %%\n", b.what, prompt, 100*p.Done/max(1, p.Total))
 	}
 }
 

@@ -42,6 +42,11 @@ func rateName(skip, window, layer, head int) string {
 	return fmt.Sprintf("hit_rate skip=%d window=%d layer=%d head=%d", skip, window, layer, head)
 }
 
+// sameName names a hit rate of one of several windows that are rated on the same positions.
+func sameName(skip, window int) string {
+	return fmt.Sprintf("hit_rate on the same positions skip=%d window=%d", skip, window)
+}
+
 func massName(method string, capacity int) string { return fmt.Sprintf("mass %s %d", method, capacity) }
 
 // TestSameNumbersEverywhere: the command's tables, a reader of the dump in Python, the
@@ -91,6 +96,12 @@ func summariesOfCommand(t *testing.T, dump string) summaries {
 			eachLine(t, must(t, args...), func(row map[string]any) {
 				number := func(name string) int { return int(row[name].(float64)) }
 				out[rateName(skip, number("window"), number("layer"), number("head"))] = row["hit_rate"].(float64)
+			})
+			if by != "none" {
+				continue
+			}
+			eachLine(t, must(t, append(args, "--same-prefix")...), func(row map[string]any) {
+				out[sameName(skip, int(row["window"].(float64)))] = row["hit_rate"].(float64)
 			})
 		}
 	}
@@ -300,7 +311,7 @@ func summariesOfReport(t *testing.T, dump string) summaries {
 					out[rateName(skip, window, first, -1)] = value
 					layers++
 				case isRate && head[0] == "window" && numeric == nil && slices.Contains(summaryWindows, first):
-					out[rateName(skip, first, -1, -1)] = value
+					out[sameName(skip, first)] = value
 				case isRate && cells[0] == "counted":
 					out[rateName(0, window, -1, -1)] = value
 				case isRate && strings.HasPrefix(cells[0], "first 4"):
