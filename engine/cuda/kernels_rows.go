@@ -34,7 +34,7 @@ var sourceTypes = map[tensor.DType]int{
 func sourceType(t tensor.DType) (int, error) {
 	n, ok := sourceTypes[t]
 	if !ok {
-		return 0, fmt.Errorf("weights of type %s cannot be read on the card", t)
+		return 0, fmt.Errorf("weights of type %s cannot be read on the card: run with --device cpu", t)
 	}
 	return n, nil
 }

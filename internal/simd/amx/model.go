@@ -75,7 +75,7 @@ func dot(c, a, b *tile) {
 // fma returns x*y + z. The product of two bfloat16 values is exact in float64; the sum is
 // rounded to float64 and then to float32, which differs from one rounding only where the
 // first lands on the middle between two float32.
-func fma(x, y, z float32) float32 { return float32(float64(x)*float64(y) + float64(z)) }
+func fma(x, y, z float32) float32 { return float32(float64(float64(x)*float64(y)) + float64(z)) }
 
 func widen(h uint16) float32 { return flush(math.Float32frombits(uint32(h) << 16)) }
 
