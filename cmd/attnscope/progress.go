@@ -130,23 +130,27 @@ func (b *bar) line(what string, p capture.Progress) string {
 
 // layers shows the progress of a computation over the layers of dumps.
 func (b *bar) layers(p analysis.Progress) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	prompt := visible.Line(p.Prompt)
 	if b.bar != nil {
-		b.bar.ChangeMax64(max(1, p.Total))
+		b.mu.Lock()
 		b.bar.Describe(b.what + " " + prompt)
-		_ = b.bar.Set64(p.Done)
-		return
+		b.mu.Unlock()
 	}
-	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
-		b.last = time.Now()
-		fmt.Fprintf(b.w, "attnscope: %s: prompt %s, %d %%\n", b.what, prompt, 100*p.Done/max(1, p.Total))
-	}
+	b.show(p.Done, p.Total, func() string { return fmt.Sprintf("prompt %s, %d %%", prompt, 100*p.Done/max(1, p.Total)) })
 }
 
 // steps shows how much of a work is done, which has total steps.
 func (b *bar) steps(done, total int64) {
+	b.show(done, total, func() string { return fmt.Sprintf("%d %%", 100*done/max(1, total)) })
+}
+
+// bytes shows the progress of a download or of a copy.
+func (b *bar) bytes(done, total int64) {
+	b.show(min(done, total), total, func() string { return sizes.Text(done) + " of " + sizes.Text(total) })
+}
+
+// show moves the bar or, without a screen, prints text now and then.
+func (b *bar) show(done, total int64, text func() string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.bar != nil {
@@ -156,22 +160,7 @@ func (b *bar) steps(done, total int64) {
 	}
 	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
 		b.last = time.Now()
-		fmt.Fprintf(b.w, "attnscope: %s: %d %%\n", b.what, 100*done/max(1, total))
-	}
-}
-
-// bytes shows the progress of a download or of a copy.
-func (b *bar) bytes(done, total int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.bar != nil {
-		b.bar.ChangeMax64(max(1, total))
-		_ = b.bar.Set64(min(done, total))
-		return
-	}
-	if time.Since(b.last) >= quietFor(time.Since(b.started)) {
-		b.last = time.Now()
-		fmt.Fprintf(b.w, "attnscope: %s: %s of %s\n", b.what, sizes.Text(done), sizes.Text(total))
+		fmt.Fprintf(b.w, "attnscope: %s: %s\n", b.what, text())
 	}
 }
 
