@@ -16,6 +16,19 @@ type Attention struct {
 	// Bias is added to the scaled scores, by query head and position of the key; nil: none.
 	Bias   [][]float32
 	Window int // a query at position p sees the keys after p-Window; 0 = all
+	Chunk  int // a query at position p sees the keys from p/Chunk*Chunk on; 0 = all
+}
+
+// first returns the position of the first key that a query at position p sees.
+func (a *Attention) first(p int) int {
+	first := 0
+	if a.Window > 0 {
+		first = max(0, p-a.Window+1)
+	}
+	if a.Chunk > 0 {
+		first = max(first, p/a.Chunk*a.Chunk)
+	}
+	return first
 }
 
 // Queries are consecutive rows of a sequence that attend in one pass. Their keys and
@@ -122,10 +135,7 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 	// this pass are in its last slots.
 	pos0 := q.Pos0 + row0
 	first := pos0 - (kv.seen - s.n) // slot of the first row's own key
-	key0 := 0
-	if a.Window > 0 {
-		key0 = s.slotFrom(max(0, pos0-a.Window+1)) / simd.Width * simd.Width
-	}
+	key0 := s.slotFrom(a.first(pos0)) / simd.Width * simd.Width
 	keys := first + rows - key0 // number of slots from key0 to the last that the last row sees
 	stride := rowStride(keys)
 
@@ -148,11 +158,8 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 	}
 	for i := range rows {
 		row := w.Data[i*stride : i*stride+keys]
-		lo := 0
+		lo := s.slotFrom(a.first(pos0+i)) - key0
 		hi := keys - rows + i + 1
-		if a.Window > 0 {
-			lo = s.slotFrom(max(0, pos0+i-a.Window+1)) - key0
-		}
 		clear(row[:lo])
 		clear(row[hi:])
 		a.addBias(row[lo:hi], head, s, key0+lo)

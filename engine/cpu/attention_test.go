@@ -9,7 +9,7 @@ import (
 )
 
 // TestAttentionAgainstLoop compares outputs and visited weights with a loop in float64,
-// for full and compressed stores, groups, sliding windows, soft caps and odd sizes.
+// for full and compressed stores, groups, sliding windows, chunks, soft caps and odd sizes.
 func TestAttentionAgainstLoop(t *testing.T) {
 	const heads, kvHeads, kd, vd = 4, 2, 20, 36
 	r := rand.New(rand.NewPCG(3, 4))
@@ -28,26 +28,36 @@ func TestAttentionAgainstLoop(t *testing.T) {
 		window           int
 		softCap          float32
 		compress, byHead bool
+		chunk            int
 	}{
-		{"prefill", 0, 61, 0, 0, false, false},
-		{"prefill, window", 0, 133, 40, 0, false, false},
-		{"decode, cap", 70, 1, 0, 3, false, false},
-		{"decode, window", 70, 1, 33, 0, false, false},
-		{"decode, long", 1300, 1, 0, 0, false, false},
-		{"decode, long, window", 1300, 1, 700, 3, false, false},
-		{"compressed, long", 1900, 1, 900, 0, true, true},
-		{"compressed", 90, 1, 0, 0, true, false},
-		{"compressed by head", 90, 7, 0, 0, true, true},
-		{"compressed, window", 90, 7, 50, 0, true, true},
-		{"compressed, short window", 90, 9, 4, 2, true, false},
-		{"later piece, window", 133, 64, 40, 0, false, false},
-		{"later piece, short window", 133, 70, 3, 0, false, false},
-		{"compressed, piece", 75, 49, 0, 2, true, false},
-		{"compressed by head, piece, window", 90, 53, 50, 0, true, true},
-		{"compressed by head, long, piece, window", 900, 40, 333, 0, true, true},
+		{"prefill", 0, 61, 0, 0, false, false, 0},
+		{"prefill, window", 0, 133, 40, 0, false, false, 0},
+		{"decode, cap", 70, 1, 0, 3, false, false, 0},
+		{"decode, window", 70, 1, 33, 0, false, false, 0},
+		{"decode, long", 1300, 1, 0, 0, false, false, 0},
+		{"decode, long, window", 1300, 1, 700, 3, false, false, 0},
+		{"compressed, long", 1900, 1, 900, 0, true, true, 0},
+		{"compressed", 90, 1, 0, 0, true, false, 0},
+		{"compressed by head", 90, 7, 0, 0, true, true, 0},
+		{"compressed, window", 90, 7, 50, 0, true, true, 0},
+		{"compressed, short window", 90, 9, 4, 2, true, false, 0},
+		{"later piece, window", 133, 64, 40, 0, false, false, 0},
+		{"later piece, short window", 133, 70, 3, 0, false, false, 0},
+		{"compressed, piece", 75, 49, 0, 2, true, false, 0},
+		{"compressed by head, piece, window", 90, 53, 50, 0, true, true, 0},
+		{"compressed by head, long, piece, window", 900, 40, 333, 0, true, true, 0},
+		{"prefill, chunk", 0, 133, 0, 0, false, false, 48},
+		{"prefill, short chunk", 0, 97, 0, 2, false, false, 5},
+		{"later piece, chunk", 70, 64, 0, 0, false, false, 40},
+		{"decode, chunk", 70, 1, 0, 0, false, false, 33},
+		{"decode, first of a chunk", 66, 1, 0, 0, false, false, 33},
+		{"decode, long, chunk", 1300, 1, 0, 3, false, false, 700},
+		{"compressed, chunk", 90, 7, 0, 0, true, false, 31},
+		{"compressed by head, piece, chunk", 90, 53, 0, 2, true, true, 50},
+		{"compressed, long, chunk", 1900, 1, 0, 0, true, true, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window}
+			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window, Chunk: c.chunk}
 			total := c.before + c.n
 			if c.softCap == 0 { // no model has both
 				a.Bias = make([][]float32, heads)
@@ -113,7 +123,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 					sum, want := 0.0, make([]float64, vd)
 					weights := make([]float64, len(kept[h]))
 					for slot, j := range kept[h] {
-						if int(j) > pos || c.window > 0 && int(j) <= pos-c.window {
+						if int(j) > pos || c.window > 0 && int(j) <= pos-c.window || c.chunk > 0 && int(j)/c.chunk < pos/c.chunk {
 							continue
 						}
 						s := 0.0

@@ -131,17 +131,14 @@ func (s *step) part(store, part int) {
 	kv := &s.kv.heads[store]
 	lo := part * stepSlots
 	hi := min(kv.n, lo+stepSlots)
-	first := 0
-	if s.Window > 0 {
-		first = kv.slotFrom(max(0, s.q.Pos0-s.Window+1))
-	}
+	first := kv.slotFrom(s.first(s.q.Pos0))
 	h0 := store * s.group
 	w := Mat{Data: s.scores[h0*s.stride:], Rows: s.group, Cols: s.stride, Stride: s.stride}
 	partial := Mat{
 		Data: s.partial[(h0*s.parts+part)*s.width:],
 		Rows: s.group, Cols: s.width, Stride: s.parts * s.width,
 	}
-	if hi <= max(lo, first) { // the window sees no slot of this part
+	if hi <= max(lo, first) { // the query sees no slot of this part
 		for r := range s.group {
 			partial.Data[r*partial.Stride+s.ValueDim] = float32(math.Inf(-1))
 			clear(w.Data[r*s.stride+min(lo, kv.n) : r*s.stride+hi])

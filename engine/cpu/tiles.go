@@ -102,9 +102,7 @@ func (a *Attention) split(p *Pool, kv *KV, q Queries) []splitStore {
 		s := &kv.heads[h]
 		t := &stores[h]
 		t.keySize = simd.TileSize(a.KeyDim, simd.ExactTerms)
-		if a.Window > 0 {
-			t.from = s.slotFrom(max(0, q.Pos0-a.Window+1)) / simd.Width * simd.Width
-		}
+		t.from = s.slotFrom(a.first(q.Pos0)) / simd.Width * simd.Width
 		t.steps = simd.Panels(s.n - t.from)
 		total += t.steps * (t.keySize + kv.valuePanels()*valueStep)
 		most = max(most, t.steps)
