@@ -11,9 +11,10 @@ import (
 	"strings"
 )
 
-// Version is the version of the format that this package writes. FORMAT.md lists what
-// each version changed.
-const Version = 1
+// Version is the highest version of the format that this package reads and writes. A dump
+// has the lowest version that describes its model. FORMAT.md lists what each version
+// changed.
+const Version = 2
 
 // Header is the first record of a dump.
 type Header struct {
@@ -39,6 +40,11 @@ type ModelInfo struct {
 	Scale        float64 `json:"scale"`         // score = scale q·k
 	SoftCap      float64 `json:"soft_cap"`      // score = cap tanh(score/cap); 0: none
 	LayerWindows []int   `json:"layer_windows"` // sliding window of each layer, in tokens; 0: none
+
+	// LayerShapes describes each layer of a model whose layers differ in more than their
+	// windows, or which has what version 1 cannot express. If it is empty, all layers are
+	// alike; Layer serves both. The sizes above are then the largest of all layers.
+	LayerShapes []LayerShape `json:"layer_shapes,omitempty"`
 }
 
 // Manifest says where a dump comes from; it does not change what the dump holds.
@@ -107,14 +113,14 @@ func readHeader(f io.ReaderAt, r record, name string) (h *Header, warnings []str
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if h.Version != Version {
-		return nil, nil, fmt.Errorf("%s: format version %d, this program reads version %d: use a newer attnscope",
+	if !within(h.Version, 1, Version) {
+		return nil, nil, fmt.Errorf("%s: format version %d, this program reads versions 1 to %d: use a newer attnscope",
 			name, h.Version, Version)
 	}
 	if err := h.Plan.words(); err != nil {
 		return nil, nil, fmt.Errorf("%s: header: %w", name, err)
 	}
-	if !h.Model.sound() || !h.Plan.sound(&h.Model) {
+	if !h.Model.sound() || !h.Plan.sound(&h.Model) || h.Version != h.Model.version() {
 		return nil, nil, fmt.Errorf("%s: the header's shapes make no sense: %w", name, ErrCorrupt)
 	}
 	if keys := unknownKeys(raw); len(keys) > 0 {
@@ -194,7 +200,8 @@ func (m *ModelInfo) sound() bool {
 		within(m.HeadDim, 1, maxDim) &&
 		within(m.ValueDim, 0, maxDim) &&
 		within(m.Vocab, 0, maxVocab) &&
-		len(m.LayerWindows) <= m.Layers
+		len(m.LayerWindows) <= m.Layers &&
+		m.soundShapes()
 }
 
 func within(v, lo, hi int) bool { return v >= lo && v <= hi }

@@ -34,7 +34,7 @@ func synthetic(t testing.TB, path, shard string, first, prompts, blocks, size in
 		}
 	}
 	h := &Header{
-		Version: Version, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
+		Version: 1, Model: ModelInfo{ID: "synthetic", Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 1, LayerWindows: []int{0}},
 		Plan: Plan{Layers: []int{0}, Heads: []int{0}, WindowRows: 1, Shard: shard},
 	}
 	w := newRecordFile(path, f, nil)

@@ -3,6 +3,7 @@ package dumps
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -78,6 +79,7 @@ func (p *Plan) words() error {
 func (p *Plan) sound(m *ModelInfo) bool {
 	return len(p.Layers) > 0 && ascending(p.Layers, m.Layers) &&
 		len(p.Heads) > 0 && ascending(p.Heads, m.Heads) &&
+		!slices.ContainsFunc(p.Layers, func(l int) bool { s := m.Layer(l); return !s.HasAttention() }) &&
 		within(p.WindowRows, 0, maxTokens) &&
 		within(p.PromptWindows, 0, maxTokens) &&
 		within(p.PromptWindowSize, 0, maxTokens) &&

@@ -43,7 +43,7 @@ type Writer struct {
 // there is nothing to continue. Create returns an error if another process is writing
 // the file, or if a file exists that options do not allow it to replace or continue.
 func Create(path string, h *Header, options CreateOptions) (*Writer, error) {
-	h.Version = Version
+	h.Version = h.Model.version()
 	w := &Writer{path: path, options: options, header: h, done: map[string]bool{}}
 	adopt, err := w.checkExisting()
 	if err != nil {
