@@ -15,6 +15,7 @@ type Head struct {
 	Scale   float32 // score = scale q·k
 	SoftCap float32 // score = cap tanh(score/cap); 0: none
 	Window  int     // a query at position p sees the keys from p-Window+1 on; 0: all
+	Chunk   int     // a query at position p sees the keys from p/Chunk*Chunk on; 0: all
 	// Bias is added to the scaled scores, by position of the key; nil: none.
 	Bias []float32
 }
@@ -113,6 +114,9 @@ func (h Head) softmax(row []float32, pos int) {
 	lo, hi := 0, min(pos+1, len(row))
 	if h.Window > 0 {
 		lo = max(0, pos-h.Window+1)
+	}
+	if h.Chunk > 0 {
+		lo = max(lo, pos/h.Chunk*h.Chunk)
 	}
 	clear(row[:lo])
 	clear(row[hi:])

@@ -24,7 +24,7 @@ func TestRowsAgainstLoop(t *testing.T) {
 	for i := range bias {
 		bias[i] = float32(r.NormFloat64())
 	}
-	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}, {Scale: 0.3, Bias: bias}} {
+	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}, {Scale: 0.3, Chunk: 36}, {Scale: 0.3, Bias: bias}} {
 		w := make([]float32, rows*keys)
 		h.Rows(w, pos0, simd.Dense(q, rows, dim), simd.Dense(k, keys, dim))
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
@@ -60,7 +60,7 @@ func TestRowsAgainstLoop(t *testing.T) {
 		for i := range rows {
 			want, sum := make([]float64, keys), 0.0
 			for j := range keys {
-				if j > pos0+i || h.Window > 0 && j <= pos0+i-h.Window {
+				if j > pos0+i || h.Window > 0 && j <= pos0+i-h.Window || h.Chunk > 0 && j/h.Chunk < (pos0+i)/h.Chunk {
 					continue
 				}
 				s := 0.0
