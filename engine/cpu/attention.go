@@ -17,6 +17,10 @@ type Attention struct {
 	Bias   [][]float32
 	Window int // a query at position p sees the keys after p-Window; 0 = all
 	Chunk  int // a query at position p sees the keys from p/Chunk*Chunk on; 0 = all
+	// Sinks has a score for each query head that joins the scores of every query of the
+	// head. It has a share in the sum that divides the exponentials, but no value; nil:
+	// none.
+	Sinks []float32
 }
 
 // first returns the position of the first key that a query at position p sees.
@@ -58,7 +62,8 @@ type Tile struct {
 	Keys    int       // number of keys from Key0 to the last one that the last row sees
 	Stride  int       // between rows of Weights
 	Weights []float32 // row i: Weights[i*Stride:][:Keys]; zero where a key is not visible
-	LSE     []float32 // per row, ln Σ exp(score)
+	LSE     []float32 // per row, ln Σ exp(score), with the sink's score
+	Sinks   []float32 // per row, the share of the sink; nil: none. Weights and sink sum to 1
 }
 
 // The scores of a tile should fit in the second-level cache. Processors with AMX, whose
@@ -139,11 +144,12 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 	keys := first + rows - key0 // number of slots from key0 to the last that the last row sees
 	stride := rowStride(keys)
 
-	buf := scratch.Floats(rows * (stride + 2 + a.KeyDim))
+	buf := scratch.Floats(rows * (stride + 3 + a.KeyDim))
 	w := Mat{Data: buf[:rows*stride], Rows: rows, Cols: keys, Stride: stride}
 	lse := buf[rows*stride:][:rows]
 	inverse := buf[rows*(stride+1):][:rows]
-	scaled := Dense(buf[rows*(stride+2):], rows, a.KeyDim)
+	sinks := buf[rows*(stride+2):][:rows]
+	scaled := Dense(buf[rows*(stride+3):], rows, a.KeyDim)
 	for i := range rows {
 		x := scaled.Data[i*a.KeyDim : (i+1)*a.KeyDim]
 		copy(x, q.Q[((row0+i)*a.Heads+head)*a.KeyDim:])
@@ -163,7 +169,7 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 		clear(row[:lo])
 		clear(row[hi:])
 		a.addBias(row[lo:hi], head, s, key0+lo)
-		inverse[i], lse[i] = a.exp(row[lo:hi])
+		inverse[i], lse[i], sinks[i] = a.exp(row[lo:hi], head)
 	}
 	if wanted {
 		stride := a.Heads * a.ValueDim
@@ -187,22 +193,46 @@ func (a *Attention) tile(kv *KV, q Queries, t tileTask, scratch *Scratch) {
 	for i := skip; i < rows; i++ {
 		simd.Scale(w.Data[i*stride:i*stride+keys], inverse[i])
 	}
-	q.Visit(t.worker, &Tile{
+	visited := Tile{
 		Head: head,
 		Row0: row0 + skip, Rows: rows - skip, Pos0: pos0 + skip,
 		Key0: key0, Keys: keys,
 		Stride: stride, Weights: w.Data[skip*stride:],
 		LSE: lse[skip:rows],
-	})
+	}
+	if a.Sinks != nil {
+		visited.Sinks = sinks[skip:rows]
+	}
+	q.Visit(t.worker, &visited)
 }
 
-// exp replaces scores, already scaled, by exponentials relative to the largest. It
-// returns the inverse of their sum and the log-sum-exp of the scores.
-func (a *Attention) exp(x []float32) (inverse, lse float32) {
+// exp replaces the scores of a head, already scaled, by exponentials relative to the
+// largest. It returns the inverse of their sum and the log-sum-exp of the scores, both
+// with the head's sink, and the share of the sink.
+func (a *Attention) exp(x []float32, head int) (inverse, lse, share float32) {
 	a.capScores(x)
-	m := simd.Max(x)
+	m := a.withSink(simd.Max(x), head)
 	sum := simd.ExpSum(x, m)
-	return 1 / sum, m + float32(math.Log(float64(sum)))
+	share = a.sink(head, m)
+	sum += share
+	return 1 / sum, m + float32(math.Log(float64(sum))), share / sum
+}
+
+// withSink returns the larger of a score and the score of a head's sink.
+func (a *Attention) withSink(score float32, head int) float32 {
+	if a.Sinks == nil {
+		return score
+	}
+	return max(score, a.Sinks[head])
+}
+
+// sink returns the exponential of the score of a head's sink relative to m, or 0 if there
+// is none.
+func (a *Attention) sink(head int, m float32) float32 {
+	if a.Sinks == nil {
+		return 0
+	}
+	return float32(math.Exp(float64(a.Sinks[head] - m)))
 }
 
 // addBias adds the biases of a head to the scores x of the slots of a store from slot on.

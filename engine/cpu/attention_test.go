@@ -29,36 +29,46 @@ func TestAttentionAgainstLoop(t *testing.T) {
 		softCap          float32
 		compress, byHead bool
 		chunk            int
+		sink             bool
 	}{
-		{"prefill", 0, 61, 0, 0, false, false, 0},
-		{"prefill, window", 0, 133, 40, 0, false, false, 0},
-		{"decode, cap", 70, 1, 0, 3, false, false, 0},
-		{"decode, window", 70, 1, 33, 0, false, false, 0},
-		{"decode, long", 1300, 1, 0, 0, false, false, 0},
-		{"decode, long, window", 1300, 1, 700, 3, false, false, 0},
-		{"compressed, long", 1900, 1, 900, 0, true, true, 0},
-		{"compressed", 90, 1, 0, 0, true, false, 0},
-		{"compressed by head", 90, 7, 0, 0, true, true, 0},
-		{"compressed, window", 90, 7, 50, 0, true, true, 0},
-		{"compressed, short window", 90, 9, 4, 2, true, false, 0},
-		{"later piece, window", 133, 64, 40, 0, false, false, 0},
-		{"later piece, short window", 133, 70, 3, 0, false, false, 0},
-		{"compressed, piece", 75, 49, 0, 2, true, false, 0},
-		{"compressed by head, piece, window", 90, 53, 50, 0, true, true, 0},
-		{"compressed by head, long, piece, window", 900, 40, 333, 0, true, true, 0},
-		{"prefill, chunk", 0, 133, 0, 0, false, false, 48},
-		{"prefill, short chunk", 0, 97, 0, 2, false, false, 5},
-		{"later piece, chunk", 70, 64, 0, 0, false, false, 40},
-		{"decode, chunk", 70, 1, 0, 0, false, false, 33},
-		{"decode, first of a chunk", 66, 1, 0, 0, false, false, 33},
-		{"decode, long, chunk", 1300, 1, 0, 3, false, false, 700},
-		{"compressed, chunk", 90, 7, 0, 0, true, false, 31},
-		{"compressed by head, piece, chunk", 90, 53, 0, 2, true, true, 50},
-		{"compressed, long, chunk", 1900, 1, 0, 0, true, true, 1000},
+		{"prefill", 0, 61, 0, 0, false, false, 0, false},
+		{"prefill, window", 0, 133, 40, 0, false, false, 0, false},
+		{"decode, cap", 70, 1, 0, 3, false, false, 0, false},
+		{"decode, window", 70, 1, 33, 0, false, false, 0, false},
+		{"decode, long", 1300, 1, 0, 0, false, false, 0, false},
+		{"decode, long, window", 1300, 1, 700, 3, false, false, 0, false},
+		{"compressed, long", 1900, 1, 900, 0, true, true, 0, false},
+		{"compressed", 90, 1, 0, 0, true, false, 0, false},
+		{"compressed by head", 90, 7, 0, 0, true, true, 0, false},
+		{"compressed, window", 90, 7, 50, 0, true, true, 0, false},
+		{"compressed, short window", 90, 9, 4, 2, true, false, 0, false},
+		{"later piece, window", 133, 64, 40, 0, false, false, 0, false},
+		{"later piece, short window", 133, 70, 3, 0, false, false, 0, false},
+		{"compressed, piece", 75, 49, 0, 2, true, false, 0, false},
+		{"compressed by head, piece, window", 90, 53, 50, 0, true, true, 0, false},
+		{"compressed by head, long, piece, window", 900, 40, 333, 0, true, true, 0, false},
+		{"prefill, chunk", 0, 133, 0, 0, false, false, 48, false},
+		{"prefill, short chunk", 0, 97, 0, 2, false, false, 5, false},
+		{"later piece, chunk", 70, 64, 0, 0, false, false, 40, false},
+		{"decode, chunk", 70, 1, 0, 0, false, false, 33, false},
+		{"decode, first of a chunk", 66, 1, 0, 0, false, false, 33, false},
+		{"decode, long, chunk", 1300, 1, 0, 3, false, false, 700, false},
+		{"compressed, chunk", 90, 7, 0, 0, true, false, 31, false},
+		{"compressed by head, piece, chunk", 90, 53, 0, 2, true, true, 50, false},
+		{"compressed, long, chunk", 1900, 1, 0, 0, true, true, 1000, false},
+		{"prefill, window, sink", 0, 133, 40, 0, false, false, 0, true},
+		{"piece, sink", 90, 49, 0, 0, false, false, 0, true},
+		{"decode, long, window, sink", 1300, 1, 700, 0, false, false, 0, true},
+		{"compressed by head, piece, window, sink", 90, 53, 50, 2, true, true, 0, true},
+		{"compressed, long, sink", 1900, 1, 900, 0, true, true, 0, true},
+		{"compressed by head, piece, chunk, sink", 90, 53, 0, 2, true, true, 50, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := Attention{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3, SoftCap: c.softCap, Window: c.window, Chunk: c.chunk}
 			total := c.before + c.n
+			if c.sink {
+				a.Sinks = []float32{-1, 0.5, 4, 30} // the last one is far above all keys
+			}
 			if c.softCap == 0 { // no model has both
 				a.Bias = make([][]float32, heads)
 				for h := range a.Bias {
@@ -102,7 +112,7 @@ func TestAttentionAgainstLoop(t *testing.T) {
 				}
 			}
 			out := make([]float32, c.n*heads*vd)
-			shown, lse := map[[2]int][]float32{}, map[[2]int]float32{} // by row and head
+			shown, lse, sinks := map[[2]int][]float32{}, map[[2]int]float32{}, map[[2]int]float32{} // by row and head
 			var mu sync.Mutex
 			visit := func(_ int, tile *Tile) {
 				mu.Lock()
@@ -111,6 +121,9 @@ func TestAttentionAgainstLoop(t *testing.T) {
 					at := [2]int{tile.Row0 + r, tile.Head}
 					row := make([]float32, tile.Key0, tile.Key0+tile.Keys)
 					shown[at], lse[at] = append(row, tile.Weights[r*tile.Stride:][:tile.Keys]...), tile.LSE[r]
+					if tile.Sinks != nil {
+						sinks[at] = tile.Sinks[r]
+					}
 					if tile.Pos0+r != c.before+tile.Row0+r {
 						t.Errorf("row %d has position %d, want %d", tile.Row0+r, tile.Pos0+r, c.before+tile.Row0+r)
 					}
@@ -142,6 +155,15 @@ func TestAttentionAgainstLoop(t *testing.T) {
 						for d := range want {
 							want[d] += math.Exp(s) * float64(v[(int(j)*kvHeads+g)*vd+d])
 						}
+					}
+					sink := 0.0
+					if c.sink {
+						sink = math.Exp(float64(a.Sinks[h]))
+						sum += sink
+					}
+					got, shared := sinks[[2]int{i, h}]
+					if shared != c.sink || math.Abs(float64(got)-sink/sum) > 1e-6 {
+						t.Fatalf("row %d head %d: the sink has %g, want %g", i, h, got, sink/sum)
 					}
 					row := shown[[2]int{i, h}]
 					for slot, w := range weights {

@@ -175,7 +175,9 @@ func (s *step) join(h, worker int) {
 	for at := s.ValueDim; at < len(sums); at += s.width {
 		top = max(top, sums[at])
 	}
-	total := float32(0)
+	top = s.withSink(top, h)
+	sink := s.sink(h, top)
+	total := sink
 	o := s.q.Out[h*s.ValueDim : (h+1)*s.ValueDim]
 	clear(o)
 	for part := range s.parts {
@@ -199,9 +201,13 @@ func (s *step) join(h, worker int) {
 			simd.Scale(w[lo:min(slots, lo+stepSlots)], max(0, sums[part*s.width+s.ValueDim])/total)
 		}
 	}
-	s.q.Visit(worker, &Tile{
+	visited := Tile{
 		Head: h, Rows: 1, Pos0: s.q.Pos0,
 		Keys: slots, Stride: s.stride, Weights: w,
 		LSE: []float32{top + float32(math.Log(float64(total)))},
-	})
+	}
+	if s.Sinks != nil {
+		visited.Sinks = []float32{sink / total}
+	}
+	s.q.Visit(worker, &visited)
 }

@@ -12,7 +12,7 @@ import (
 type shownRow struct {
 	pos0, key0 int
 	weights    []float32
-	lse        float32
+	lse, sink  float32
 }
 
 // TestStepsAreAsIfAlone computes the attention of sequences of different lengths
@@ -50,6 +50,7 @@ func TestStepsAreAsIfAlone(t *testing.T) {
 	for _, a := range []Attention{
 		{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.3},
 		{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.5, SoftCap: 4, Window: 600},
+		{Heads: heads, KeyDim: kd, ValueDim: vd, Scale: 0.4, Window: 700, Sinks: []float32{0, 1, 2, -1, -2, 20}},
 	} {
 		var out [][]float32
 		var shown []map[int]shownRow
@@ -62,7 +63,10 @@ func TestStepsAreAsIfAlone(t *testing.T) {
 				q.Visit = func(_ int, tile *Tile) {
 					mu.Lock()
 					defer mu.Unlock()
-					row := shownRow{tile.Pos0, tile.Key0, slices.Clone(tile.Weights[:tile.Keys]), tile.LSE[0]}
+					row := shownRow{tile.Pos0, tile.Key0, slices.Clone(tile.Weights[:tile.Keys]), tile.LSE[0], 0}
+					if tile.Sinks != nil {
+						row.sink = tile.Sinks[0]
+					}
 					if _, twice := shown[i][tile.Head]; twice || tile.Rows != 1 {
 						t.Errorf("sequence %d, head %d: shown twice, or %d rows", i, tile.Head, tile.Rows)
 					}
@@ -102,7 +106,7 @@ func TestStepsAreAsIfAlone(t *testing.T) {
 					}
 					for h, want := range wantShown[i] {
 						got := shown[i][h]
-						if got.pos0 != want.pos0 || got.key0 != want.key0 || got.lse != want.lse || !slices.Equal(got.weights, want.weights) {
+						if got.pos0 != want.pos0 || got.key0 != want.key0 || got.lse != want.lse || got.sink != want.sink || !slices.Equal(got.weights, want.weights) {
 							t.Errorf("sequence %d, head %d: weights %v together, %v alone", i, h, got.weights[:1], want.weights[:1])
 						}
 					}
