@@ -93,7 +93,7 @@ test: lint ## run the checks that every change must pass
 	$(GO) test -count=1 ./...
 	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./engine/model
 	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./engine/model
-	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 ./engine/cpu
+	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 ./engine/cpu ./internal/forecast
 
 # The emulator passes the signal of a shrunk file on without its address, and takes three
 # minutes for the model of 135 million parameters.

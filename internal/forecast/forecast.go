@@ -62,8 +62,9 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	}
 	if simd.HasTiles() {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
-		// piece, and the keys and values of one layer.
-		n.Work += chunk*6*int64(m.Intermediate) + n.Cache/int64(m.Layers)*6/4
+		// piece, and the keys and values of one layer of the prompt that is being read. The
+		// replies of a batch do not use tiles.
+		n.Work += chunk*6*int64(m.Intermediate) + pos*m.CacheBytes()/int64(m.Layers)*6/4
 	}
 
 	// Sums over all queries and over the current window, eight bytes per key; blocks that
