@@ -60,7 +60,7 @@ type flagWords struct {
 var flagValues = map[string][]string{
 	"average":    {"pooled", "rows", "heads"},
 	"by":         {"layer", "head", "prompt", "dataset", "span"},
-	"compute":    {"f32", "bf16", "f16", "int8"},
+	"compute":    {"f32", "bf16", "f16"},
 	"device":     {"auto", "cpu", "cuda"},
 	"engine":     {"slurm"},
 	"generation": {"rows", "mean"},

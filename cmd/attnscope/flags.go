@@ -29,7 +29,7 @@ var (
 	threadsFlag = &cli.IntFlag{Name: "threads", DefaultText: "one per core", Usage: "use `N` threads; 0: one per core"}
 	computeFlag = &cli.StringFlag{
 		Name: "compute", Value: "f32",
-		Usage: "arithmetic: on the processor f32, bf16 or int8, for the matrix products of the prompt;" +
+		Usage: "arithmetic: on the processor f32 or bf16, for the matrix products of the prompt;" +
 			" on a card f32, bf16 or f16, for everything",
 	}
 	deviceFlag = &cli.StringFlag{

@@ -36,7 +36,7 @@ func Unpacked(weights ...tensor.Tensor) *Matrix { return &Matrix{parts: weights}
 func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
 // Pack packs weights of equal width into one matrix, their outputs one after another,
-// for products in the arithmetic compute. With BF16 and Int8 the tensors must stay
+// for products in the arithmetic compute. With BF16 the tensors must stay
 // readable, since [Matrix.Exact] products read them again. Pack fails if a weight is
 // not finite.
 func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
@@ -44,8 +44,8 @@ func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
 	if err := m.measure(weights); err != nil {
 		return nil, err
 	}
-	if compute == BF16 || compute == Int8 {
-		m.panels = newRoundedPanels(compute, m.out, m.in, weights)
+	if compute == BF16 {
+		m.panels = newRoundedPanels(m.out, m.in, weights)
 		return m, m.packRows(p, weights)
 	}
 	m.choosePanels(weights, true)
@@ -149,11 +149,8 @@ func (m *Matrix) Out() int { return m.out }
 // PackedBytes returns the memory that Pack uses for a weight [out, in] of a type.
 func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 	panels := int64(simd.Panels(out))
-	switch compute {
-	case BF16:
-		return panels * simd.Width * int64(in+1) / 2 * 4
-	case Int8:
-		return panels * simd.Width * (int64(in+3)/4*4 + 8)
+	if compute == BF16 {
+		return panels * simd.Width * (int64(in+1) / 2 * 4)
 	}
 	if a, ok := d.Affine(); ok {
 		form := simd.Quant{Bits: a.Bits, Group: a.Group, Half: a.Half}
@@ -168,7 +165,7 @@ func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 // Bytes returns the memory of the packed weight.
 func (m *Matrix) Bytes() int { return m.panels.bytes() }
 
-// Exact switches between the arithmetic of a matrix packed for BF16 or Int8 and
+// Exact switches between the arithmetic of a matrix packed for BF16 and
 // slow products with the original weights, to measure the error of the former. It
 // has no effect on other matrices. It returns the error of an original weight that the
 // products since the last call could not read; their results are not valid then.
@@ -262,7 +259,7 @@ func (m *Matrix) multiply(p *Pool, dst, x Mat, acc bool, inFloat func(p *Pool, d
 	defer runtime.KeepAlive(m)
 	r, rounded := m.panels.(*roundedPanels)
 	switch {
-	case rounded && !r.exact && r.hasKernel():
+	case rounded && !r.exact && simd.HasDotBF16():
 		r.mul(p, dst, x, acc)
 	case rounded && !r.exact:
 		inFloat(p, dst, r.afterRounding(x), acc)

@@ -35,7 +35,6 @@ type Pool struct {
 	// Buffers of the caller of Run.
 	groupSums []float32 // sums of groups of a row's inputs
 	words     []uint32  // rounded activations
-	steps     []float32 // per rounded row, the value of one step
 	stepBuf   []float32 // attention of a decoding step
 	tiles     []uint16  // rows packed for products by tiles
 	split     []uint16  // keys and values of a layer packed for products by tiles
@@ -62,7 +61,6 @@ const spins = 200
 // Scratch is a worker's own buffer, kept between tasks.
 type Scratch struct {
 	floats, panels []float32
-	integers       []int32
 	tiles          []uint16
 }
 

@@ -54,11 +54,8 @@ const attained = 0.87
 func (r Rates) OfModel(compute Compute) Rates {
 	r.FLOPs *= attained
 	r.Bytes *= attained
-	switch compute { // speed compared with float32, attention included
-	case BF16:
+	if compute == BF16 { // speed compared with float32, attention included
 		r.FLOPs /= 0.75
-	case Int8:
-		r.FLOPs /= 0.65
 	}
 	return r
 }

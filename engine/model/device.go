@@ -13,7 +13,7 @@ import (
 )
 
 // computes lists the arithmetics of the processor and of cards.
-var computes = []string{"f32", "bf16", "f16", "int8"}
+var computes = []string{"f32", "bf16", "f16"}
 
 // CheckCompute returns an error unless a device, named as in Device.Name, supports an
 // arithmetic.
@@ -22,7 +22,7 @@ func CheckCompute(compute, device string) error {
 		return err
 	}
 	if compute == "f16" && !strings.HasPrefix(device, "cuda") {
-		return errors.New("compute f16 is a card's arithmetic: the processor has f32, bf16 and int8")
+		return errors.New("compute f16 is a card's arithmetic: the processor has f32 and bf16")
 	}
 	return nil
 }

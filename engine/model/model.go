@@ -37,9 +37,9 @@ import (
 // Options configure how a model is run.
 type Options struct {
 	Threads int // 0: one per core
-	// Compute is the arithmetic of the products with the layers' weights: f32, bf16 or
-	// int8 on the processor, f32, bf16 or f16 on a card. Empty is f32. The output head
-	// always computes in f32 on the processor.
+	// Compute is the arithmetic of the products with the layers' weights: f32 or bf16 on
+	// the processor, f32, bf16 or f16 on a card. Empty is f32. The output head always
+	// computes in f32 on the processor.
 	Compute string
 	// IgnoreConfig names keys that are ignored, as in ReadConfig.
 	IgnoreConfig []string

@@ -161,7 +161,7 @@ func (n *Need) CardMemory(m *model.Config, plan *dumps.Plan) cuda.Memory {
 type Pace struct{ FLOPs, Bytes, Seconds float64 }
 
 // Pace predicts the duration on a machine with the given rates, for the given bytes
-// of packed weights and an arithmetic: f32, bf16 or int8.
+// of packed weights and an arithmetic: f32 or bf16.
 func (n *Need) Pace(r cpu.Rates, weights int64, compute string) Pace {
 	r = r.OfModel(cpu.Compute(compute))
 	return Pace{FLOPs: r.FLOPs, Bytes: r.Bytes, Seconds: n.FLOPs/r.FLOPs + n.Read(weights)/r.Bytes}

@@ -162,11 +162,6 @@ var bitsOf = []struct {
 		RoundBF16(x, exactInputs(577, r))
 		return x
 	}},
-	{"RoundI8", 0x6ceedfe40b5338df, 0x6ceedfe40b5338df, false, func(r *rand.Rand) any {
-		x := make([]uint8, 577)
-		RoundI8(x, exactInputs(577, r))
-		return x
-	}},
 }
 
 // TestBitsAreTheSameOnEveryProcessor holds that the sets of kernels give the same bits

@@ -6,12 +6,11 @@ import (
 	"testing"
 )
 
-// TestDots compares products of bfloat16 pairs with a loop in float64, and products of
-// integers with the exact sum.
+// TestDots compares products of bfloat16 pairs with a loop in float64.
 func TestDots(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
-		if !HasDotBF16() && !HasDotI8() {
-			t.Log("this set has no such instructions")
+		if !HasDotBF16() {
+			t.Skip("SKIPPED: this set has no such instructions")
 		}
 		r := rand.New(rand.NewPCG(9, 10))
 		for _, rows := range []int{1, 3, 14, 29} {
@@ -39,28 +38,6 @@ func TestDots(t *testing.T) {
 						}
 					}
 				}
-				if HasDotI8() {
-					a, b := make([]uint8, rows*4*k), make([]int8, k*Width*4)
-					for i := range a {
-						a[i] = uint8(r.UintN(256))
-					}
-					for i := range b {
-						b[i] = int8(r.IntN(256) - 128)
-					}
-					c := make([]int32, rows*Width)
-					DotI8(Mat[int32]{c, rows, cols, Width}, Dense(a, rows, 4*k), b)
-					for i := range rows {
-						for j := range Width {
-							want := int32(0)
-							for x := 0; x < 4*k && j < cols; x++ {
-								want += int32(a[i*4*k+x]) * int32(b[(x/4*Width+j)*4+x%4])
-							}
-							if c[i*Width+j] != want {
-								t.Fatalf("int8, %d rows, %d columns: C[%d,%d] = %d, want %d", rows, cols, i, j, c[i*Width+j], want)
-							}
-						}
-					}
-				}
 			}
 		}
 	})
@@ -72,11 +49,8 @@ func TestFeaturesNameNarrowProducts(t *testing.T) {
 	defer func() { reason = before }()
 	onEachPath(t, func(t *testing.T) {
 		want := Path() + " kernels"
-		switch {
-		case HasDotBF16() && HasDotI8():
-			want += ", products of bfloat16 and int8"
-		case HasDotI8():
-			want += ", products of int8"
+		if HasDotBF16() {
+			want += ", products of bfloat16"
 		}
 		if got := Features(); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -99,16 +73,6 @@ func TestRounding(t *testing.T) {
 			if e := math.Abs(float64(bf16(half[i]) - v)); e > math.Abs(float64(v))/256 {
 				t.Fatalf("%g rounds to %g, want an error below 1/256", v, bf16(half[i]))
 			}
-		}
-		bytes := make([]uint8, 101)
-		step := RoundI8(bytes, x)
-		for i, v := range x {
-			if got := step * float32(int(bytes[i])-128); math.Abs(float64(got-v)) > 0.5001*float64(step) || bytes[i] == 0 {
-				t.Fatalf("%g rounds to %d steps of %g, want an error of half a step", v, int(bytes[i])-128, step)
-			}
-		}
-		if step = RoundI8(bytes, make([]float32, 101)); step != 0 || bytes[7] != 128 {
-			t.Errorf("zeros round to %d steps of %g, want 0 of 0", int(bytes[7])-128, step)
 		}
 	})
 }

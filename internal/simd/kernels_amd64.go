@@ -262,25 +262,7 @@ func dotBF16512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc 
 func dotBF16512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
-func dotI8512x14(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8512x8(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8512x4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8512x2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8512x1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
 func roundBF16_512(n int, dst *uint16, x *float32)
-
-//go:noescape
-func roundI8_512(n int, dst *uint8, x *float32, inverse float32)
 
 // Operations that move or compare, for both sets: see type moves.
 

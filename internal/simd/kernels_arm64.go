@@ -60,15 +60,6 @@ func dotBF16NEONx2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc
 func dotBF16NEONx1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 
 //go:noescape
-func dotI8NEONx4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8NEONx2(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
-func dotI8NEONx1(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
-
-//go:noescape
 func scaleNEON(n int, x *float32, s float32)
 
 //go:noescape
@@ -133,9 +124,6 @@ func countBothNEON(n int, x, y *float32, tx, ty float32, count *int64)
 
 //go:noescape
 func roundBF16NEON(n int, dst *uint16, x *float32)
-
-//go:noescape
-func roundI8NEON(n int, dst *uint8, x *float32, inverse float32)
 
 //go:noescape
 func gemvQ4F16NEON(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)

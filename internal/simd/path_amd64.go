@@ -17,15 +17,6 @@ func init() {
 			{1, 32, dotBF16512x1},
 		}
 	}
-	if cpu.X86.HasAVX512VNNI {
-		avx512.dotI8 = []kernel{
-			{14, 32, dotI8512x14},
-			{8, 32, dotI8512x8},
-			{4, 32, dotI8512x4},
-			{2, 32, dotI8512x2},
-			{1, 32, dotI8512x1},
-		}
-	}
 	choose(os.Getenv("ATTNSCOPE_CPU"))
 }
 
@@ -114,7 +105,6 @@ var avx512 = kernels{
 	widenBF16: widenBF16512,
 	widenF16:  widenF16512,
 	roundBF16: roundBF16_512,
-	roundI8:   roundI8_512,
 	pause:     pause,
 	peak:      peak512,
 	peakOps:   12 * 16,

@@ -6,17 +6,13 @@ import (
 )
 
 func init() {
-	dotProd, bf16 := features()
-	if bf16 {
+	if processorHasBF16() {
 		neon.dotBF16 = []kernel{
 			{6, 16, dotBF16NEONx6},
 			{4, 16, dotBF16NEONx4},
 			{2, 32, dotBF16NEONx2},
 			{1, 32, dotBF16NEONx1},
 		}
-	}
-	if dotProd {
-		neon.dotI8 = []kernel{{4, 16, dotI8NEONx4}, {2, 16, dotI8NEONx2}, {1, 16, dotI8NEONx1}}
 	}
 	active = neon
 	switch value := os.Getenv("ATTNSCOPE_CPU"); value {
@@ -56,7 +52,6 @@ var neon = kernels{
 	widenBF16: widenBF16NEON,
 	widenF16:  widenF16NEON,
 	roundBF16: roundBF16NEON,
-	roundI8:   roundI8NEON,
 	pause:     pauseNEON,
 	peak:      peakNEON,
 	peakOps:   24 * 4,

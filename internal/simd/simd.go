@@ -39,7 +39,7 @@ type kernel struct {
 type kernels struct {
 	name           string
 	f32, bf16, f16 []kernel // by the element type of the panel, by descending rows to one row
-	dotBF16, dotI8 []kernel // over words of narrow values, see dots.go
+	dotBF16        []kernel // over words of two bfloat16, see dots.go
 	vectors
 	moves
 	splits
@@ -54,7 +54,6 @@ type kernels struct {
 	widenBF16 func(n int, dst *float32, x *uint16)
 	widenF16  func(n int, dst *float32, x *uint16)
 	roundBF16 func(n int, dst *uint16, x *float32)
-	roundI8   func(n int, dst *uint8, x *float32, inverse float32)
 	pause     func(n int)
 	peak      func(n int)
 	peakOps   int // multiply-adds per round of peak

@@ -21,10 +21,10 @@ func vdpbf16ps(b, a, dst int) {
 	ins("%s // VDPBF16PS Z%d, Z%d, Z%d", strings.Join(parts, "; "), b, a, dst)
 }
 
-// dots writes a kernel of rows x 32 elements over words of 32 bits: two bfloat16, or
-// four bytes, unsigned in A and signed in B. A is row-major, B a panel [k][32].
-func dots(rows int, kind string) {
-	name := fmt.Sprintf("dot%s512x%d", kind, rows)
+// dots writes a kernel of rows x 32 elements over words of two bfloat16. A is row-major,
+// B a panel [k][32].
+func dots(rows int) {
+	name := fmt.Sprintf("dotBF16512x%d", rows)
 	prologue(name, rows)
 	for i := range 2 * rows {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
@@ -38,26 +38,11 @@ func dots(rows int, kind string) {
 			r := 28 + i%2
 			ins("VPBROADCASTD %s, Z%d", rowAddr(i, 4*u), r)
 			for h := range 2 {
-				if kind == "BF16" {
-					vdpbf16ps(r, 30+h, 2*i+h)
-				} else {
-					ins("VPDPBUSD Z%d, Z%d, Z%d", 30+h, r, 2*i+h)
-				}
+				vdpbf16ps(r, 30+h, 2*i+h)
 			}
 		}
 	})
-	if kind == "BF16" {
-		epilogue(name, rows, "Z", 64)
-		return
-	}
-	for i := range rows { // integer sums are always stored, never added
-		ins("VMOVDQU32 Z%d, (DX)", 2*i)
-		ins("VMOVDQU32 Z%d, 64(DX)", 2*i+1)
-		ins("ADDQ R8, DX")
-	}
-	ins("VZEROUPPER")
-	ins("RET")
-	line("")
+	epilogue(name, rows, "Z", 64)
 }
 
 // rounding writes the rounding of activations, 16 at a time.
@@ -85,39 +70,16 @@ func rounding() {
 	ins("VZEROUPPER")
 	ins("RET")
 	line("")
-	line("// func roundI8_512(n int, dst *uint8, x *float32, inverse float32)")
-	line("TEXT ·roundI8_512(SB), NOSPLIT, $0-28")
-	ins("MOVQ n+0(FP), CX")
-	ins("MOVQ dst+8(FP), DI")
-	ins("MOVQ x+16(FP), SI")
-	ins("VBROADCASTSS inverse+24(FP), Z5")
-	ins("VPBROADCASTD roundc<>+8(SB), Z6")
-	ins("SHRQ $4, CX")
-	line("roundI8_512_loop:")
-	ins("VMULPS (SI), Z5, Z0")
-	ins("VCVTPS2DQ Z0, Z0")
-	ins("VPADDD Z6, Z0, Z0")
-	ins("VPMOVDB Z0, (DI)")
-	ins("ADDQ $64, SI")
-	ins("ADDQ $16, DI")
-	ins("DECQ CX")
-	ins("JNZ roundI8_512_loop")
-	ins("VZEROUPPER")
-	ins("RET")
-	line("")
 }
 
 // dotKernels writes the kernels of products over words and of the rounding to words.
 func dotKernels() {
 	line("DATA roundc<>+0(SB)/4, $1")
 	line("DATA roundc<>+4(SB)/4, $0x7fff")
-	line("DATA roundc<>+8(SB)/4, $128")
-	line("GLOBL roundc<>(SB), RODATA|NOPTR, $12")
+	line("GLOBL roundc<>(SB), RODATA|NOPTR, $8")
 	line("")
-	for _, kind := range []string{"BF16", "I8"} {
-		for _, rows := range []int{14, 8, 4, 2, 1} {
-			dots(rows, kind)
-		}
+	for _, rows := range []int{14, 8, 4, 2, 1} {
+		dots(rows)
 	}
 	rounding()
 }

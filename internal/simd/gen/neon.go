@@ -43,7 +43,6 @@ var (
 	fcmge = ternary{"fcmge", 0x6e20e400, "4s", ""}
 	fcmgt = ternary{"fcmgt", 0x6ea0e400, "4s", ""}
 	bic   = ternary{"bic", 0x4e601c00, "16b", ""}
-	sdot  = ternary{"sdot", 0x4e809400, "4s", "16b"}
 
 	faddD = ternary{"fadd", 0x4e60d400, "2d", ""}
 	fmulD = ternary{"fmul", 0x6e60dc00, "2d", ""}
@@ -66,7 +65,6 @@ func (e element) write(d, n, m, i int) {
 var (
 	fmlaElement  = element{"fmla", 0x4f801000, "4s", "s"}
 	bfdotElement = element{"bfdot", 0x4f40f000, "8h", "2h"}
-	sdotElement  = element{"sdot", 0x4f80e000, "16b", "4b"}
 )
 
 // unary is an instruction d = f(n).

@@ -178,24 +178,4 @@ func neonRounding() {
 			})
 		},
 	}.neon()
-	operation{
-		name: "roundI8", signature: "n int, dst *uint8, x *float32, inverse float32", size: 28,
-		pointers: []pointer{{"dst+8", "R1", 16}, {"x+16", "R2", 64}},
-		before: func() {
-			argument("inverse+24", 16)
-			ins("VMOVI $128, V17.B16")
-		},
-		each: func() {
-			quarters(func(i int) {
-				loadNEON(16*i, "R2", i)
-				fmul.write(i, i, 16)
-				fcvtns.write(i, i)
-			})
-			ins("VUZP1 V1.H8, V0.H8, V0.H8")
-			ins("VUZP1 V3.H8, V2.H8, V2.H8")
-			ins("VUZP1 V2.B16, V0.B16, V0.B16")
-			ins("VADD V17.B16, V0.B16, V0.B16")
-			storeNEON(0, 0, "R1")
-		},
-	}.neon()
 }

@@ -3,11 +3,11 @@ package main
 import "fmt"
 
 // neonProduct is a micro-kernel of rows x cols elements. kind is the element type of the
-// panel: empty for float32; BF16 or F16, which are widened in registers; or DotBF16 and
-// DotI8 for words of two bfloat16 or four bytes.
+// panel: empty for float32; BF16 or F16, which are widened in registers; or DotBF16 for
+// words of two bfloat16.
 //
-// Registers hold, in this order: the sums, row by row; four columns of each row of A;
-// what the kind needs; and columns of the panel.
+// Registers hold, in this order: the sums, row by row; four columns of each row of A; and
+// columns of the panel.
 type neonProduct struct {
 	kind       string
 	rows, cols int
@@ -34,18 +34,12 @@ var neonProducts = []neonProduct{
 	{"DotBF16", 4, 16},
 	{"DotBF16", 2, 32},
 	{"DotBF16", 1, 32},
-	{"DotI8", 4, 16},
-	{"DotI8", 2, 16},
-	{"DotI8", 1, 16},
 }
 
 // name returns the name of the function.
 func (m neonProduct) name() string {
-	switch m.kind {
-	case "DotBF16":
+	if m.kind == "DotBF16" {
 		return fmt.Sprintf("dotBF16NEONx%d", m.rows)
-	case "DotI8":
-		return fmt.Sprintf("dotI8NEONx%d", m.rows)
 	}
 	return fmt.Sprintf("mul%sNEONx%d", m.kind, m.rows)
 }
@@ -67,19 +61,8 @@ func (m neonProduct) pointer(row int) string {
 	return fmt.Sprintf("R%d", 6+row)
 }
 
-// Registers of DotI8 beyond the sums and A: 1 and -128 in each byte, and the sums of
-// the columns of the panel.
-func (m neonProduct) ones() int            { return m.a(m.rows) }
-func (m neonProduct) sign() int            { return m.a(m.rows) + 1 }
-func (m neonProduct) columnSums(v int) int { return m.a(m.rows) + 2 + v }
-
 // panel returns the first register for columns of the panel.
-func (m neonProduct) panel() int {
-	if m.kind == "DotI8" {
-		return m.columnSums(m.vectors())
-	}
-	return m.a(m.rows)
-}
+func (m neonProduct) panel() int { return m.a(m.rows) }
 
 // half reports whether the panel holds values of two bytes, to be widened.
 func (m neonProduct) half() bool { return m.kind == "BF16" || m.kind == "F16" }
@@ -112,11 +95,8 @@ func (m neonProduct) loadColumns(v, disp, r int) {
 // step adds the products of column i of the registers of A with row i of the panel.
 func (m neonProduct) step(i, disp int) {
 	op := fmlaElement
-	switch m.kind {
-	case "DotBF16":
+	if m.kind == "DotBF16" {
 		op = bfdotElement
-	case "DotI8":
-		op = sdotElement
 	}
 	free := (32 - m.panel()) &^ 1
 	for v := 0; v < m.vectors(); v += 2 {
@@ -126,23 +106,16 @@ func (m neonProduct) step(i, disp int) {
 			op.write(m.sum(row, v), b, m.a(row), i)
 			op.write(m.sum(row, v+1), b+1, m.a(row), i)
 		}
-		if m.kind == "DotI8" {
-			sdot.write(m.columnSums(v), b, m.ones())
-			sdot.write(m.columnSums(v+1), b+1, m.ones())
-		}
 	}
 }
 
-// loadRows loads the next columns of A, four or one. Bytes of DotI8 become signed.
+// loadRows loads the next columns of A, four or one.
 func (m neonProduct) loadRows(one bool) {
 	for row := range m.rows {
 		if one {
 			ins("FMOVS.P 4(%s), F%d", m.pointer(row), m.a(row))
 		} else {
 			ins("FMOVQ.P 16(%s), F%d", m.pointer(row), m.a(row))
-		}
-		if m.kind == "DotI8" {
-			ins("VEOR V%d.B16, V%d.B16, V%d.B16", m.sign(), m.a(row), m.a(row))
 		}
 	}
 }
@@ -166,13 +139,6 @@ func (m neonProduct) write() {
 	for r := range m.rows * m.vectors() {
 		zero(r)
 	}
-	if m.kind == "DotI8" {
-		ins("VMOVI $1, V%d.B16", m.ones())
-		ins("VMOVI $128, V%d.B16", m.sign())
-		for v := range m.vectors() {
-			zero(m.columnSums(v))
-		}
-	}
 	bytes := m.columnBytes()
 	ins("LSR $2, R0, R12")
 	ins("CBZ R12, %s_tail", name)
@@ -194,11 +160,7 @@ func (m neonProduct) write() {
 	ins("SUB $1, R12")
 	ins("CBNZ R12, %s_one", name)
 	line("%s_done:", name)
-	if m.kind == "DotI8" {
-		m.addColumnSums()
-	} else {
-		m.addC()
-	}
+	m.addC()
 	for row := range m.rows {
 		for v := 0; v < m.vectors(); v += 2 {
 			storePair(m.sum(row, v), m.sum(row, v+1), 16*v, "R4")
@@ -225,14 +187,4 @@ func (m neonProduct) addC() {
 		ins("ADD R5, R13")
 	}
 	line("%s_store:", m.name())
-}
-
-// addColumnSums corrects that 128 was subtracted from the bytes of A.
-func (m neonProduct) addColumnSums() {
-	for v := range m.vectors() {
-		ins("VSHL $7, V%d.S4, V%d.S4", m.columnSums(v), m.columnSums(v))
-		for row := range m.rows {
-			ins("VADD V%d.S4, V%d.S4, V%d.S4", m.columnSums(v), m.sum(row, v), m.sum(row, v))
-		}
-	}
 }
