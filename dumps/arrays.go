@@ -17,7 +17,7 @@ func (r *Reader) Sums(prompt, layer int) ([]float32, error) {
 	if len(list) != 1 {
 		return nil, fmt.Errorf("%s: sums over all queries of layer %d: %w", r.path, layer, ErrAbsent)
 	}
-	if list[0].elements() != uint64(len(r.header.Plan.Heads)*p.PromptTokens) {
+	if list[0].elements() != uint64(len(r.header.HeadsOf(layer))*p.PromptTokens) {
 		return nil, r.misfit(&list[0])
 	}
 	return r.summed(&list[0], p.PromptTokens)
@@ -37,7 +37,7 @@ func (r *Reader) Windows(prompt, layer int) (sums []float32, count int, err erro
 	if err != nil {
 		return nil, 0, err
 	}
-	heads := len(plan.Heads)
+	heads := len(r.header.HeadsOf(layer))
 	n := p.PromptTokens
 	if sums, err = r.allocate("query windows", heads, count, n); err != nil {
 		return nil, 0, err
@@ -68,7 +68,7 @@ func (r *Reader) windowBlocks(prompt, layer, count int) ([]record, error) {
 	for i := range list {
 		rec := &list[i]
 		keys := p.PromptTokens - (count-1-i)*r.header.Plan.PromptWindowSize // the last position it sees, and one
-		if int(rec.Row0) != i || int(rec.Keys) != keys || int(rec.NH) != len(r.header.Plan.Heads) || rec.Rows != 1 {
+		if int(rec.Row0) != i || int(rec.Keys) != keys || int(rec.NH) != len(r.header.HeadsOf(layer)) || rec.Rows != 1 {
 			return nil, r.misfit(rec)
 		}
 	}
@@ -83,8 +83,9 @@ func (r *Reader) summed(rec *record, queries int) ([]float32, error) {
 	}
 	if at := outside(x, sumLimit(queries)); at >= 0 && !r.unchecked {
 		keys := max(1, int(rec.Keys))
+		heads := r.header.HeadsOf(int(rec.Layer))
 		return nil, fmt.Errorf("%s: %s: head %d, key %d: sum %g, want 0 to %d: %w", r.path, r.placeOf(rec),
-			r.header.Plan.Heads[min(at/keys, len(r.header.Plan.Heads)-1)], at%keys, x[at], queries, ErrCorrupt)
+			heads[min(at/keys, len(heads)-1)], at%keys, x[at], queries, ErrCorrupt)
 	}
 	return x, nil
 }
@@ -101,7 +102,7 @@ func (r *Reader) Overview(prompt, layer int) (cells []float32, side int, err err
 		return nil, 0, fmt.Errorf("%s: overview of layer %d: %w (capture with --overview SIDE)", r.path, layer, ErrAbsent)
 	}
 	side = r.header.Plan.Overview
-	if list[0].elements() != uint64(len(r.header.Plan.Heads)*side*side) {
+	if list[0].elements() != uint64(len(r.header.HeadsOf(layer))*side*side) {
 		return nil, 0, r.misfit(&list[0])
 	}
 	cells, err = r.summed(&list[0], 1)

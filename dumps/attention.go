@@ -11,14 +11,14 @@ import (
 )
 
 // Attention holds the weights of one layer and phase, [heads, rows, keys]. Heads are
-// in the order of Plan.Heads. Row r is the query at position Pos0+r. Keys that the
+// in the order of [Header.HeadsOf]. Row r is the query at position Pos0+r. Keys that the
 // query does not see have weight zero.
 type Attention struct {
 	Heads, Rows, Keys, Pos0 int
 	Data                    []float32
 }
 
-// Head returns the rows of one head, [rows, keys]; h is an index into Plan.Heads.
+// Head returns the rows of one head, [rows, keys]; h is an index into Header.HeadsOf.
 func (a *Attention) Head(h int) []float32 {
 	return a.Data[h*a.Rows*a.Keys : (h+1)*a.Rows*a.Keys]
 }
@@ -39,7 +39,7 @@ func (r *Reader) Weights(prompt, layer int, ph Phase) (*Attention, error) {
 	if err := r.checkStored(prompt, layer, ph); err != nil {
 		return nil, err
 	}
-	a := &Attention{Heads: len(r.header.Plan.Heads), Rows: rows, Keys: keys, Pos0: pos0}
+	a := &Attention{Heads: len(r.header.HeadsOf(layer)), Rows: rows, Keys: keys, Pos0: pos0}
 	if a.Data, err = r.allocate("weights", a.Heads, a.Rows, a.Keys); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (r *Reader) checkStored(prompt, layer int, ph Phase) error {
 	k := kindQueries
 	if p.Store != StoreFactors {
 		k = kindWeights
-		want *= len(r.header.Plan.Heads)
+		want *= len(r.header.HeadsOf(layer))
 	}
 	return r.checkRows(prompt, layer, k, r.find(prompt, layer, k, ph), want)
 }
@@ -65,10 +65,11 @@ func (r *Reader) checkStored(prompt, layer int, ph Phase) error {
 // gather fills a with weights of the rows form.
 func (r *Reader) gather(prompt, layer int, ph Phase, a *Attention) error {
 	list := r.find(prompt, layer, kindWeights, ph)
+	heads := r.header.HeadsOf(layer)
 	rows := make([]atomic.Int64, a.Heads) // read so far
 	err := parallel.Try(context.Background(), len(list), func(i int) error {
 		rec := &list[i]
-		h := slices.Index(r.header.Plan.Heads, int(rec.Head0))
+		h := slices.Index(heads, int(rec.Head0))
 		if h < 0 {
 			return nil
 		}
@@ -95,7 +96,7 @@ func (r *Reader) gather(prompt, layer int, ph Phase, a *Attention) error {
 	}
 	for h := range rows {
 		if n := int(rows[h].Load()); n != a.Rows {
-			return r.missingRows(prompt, layer, r.header.Plan.Heads[h], n, a.Rows)
+			return r.missingRows(prompt, layer, heads[h], n, a.Rows)
 		}
 	}
 	return nil
@@ -113,30 +114,30 @@ func (r *Reader) rebuild(prompt, layer int, ph Phase, a *Attention) error {
 		return nil
 	}
 	m := &r.header.Model
-	queries, err := r.stack(prompt, stackOf(m, layer, kindQueries, ph, a.Rows))
+	of := stackOf(m, layer, kindQueries, ph, a.Rows)
+	queries, err := r.stack(prompt, of)
 	if err != nil {
 		return err
 	}
 	p := &r.prompts[prompt]
-	keys, err := r.stack(prompt, stackOf(m, layer, kindKeys, Prefill, p.PromptTokens+p.ReplyTokens))
+	from := stackOf(m, layer, kindKeys, Prefill, p.PromptTokens+p.ReplyTokens)
+	keys, err := r.stack(prompt, from)
 	if err != nil {
 		return err
 	}
-	how := m.attention(layer)
+	s := m.Layer(layer)
+	how := s.attention()
+	heads := r.header.HeadsOf(layer)
 	return parallel.Try(context.Background(), a.Heads, func(h int) error {
-		head := r.header.Plan.Heads[h]
-		q := m.headRows(queries, head, m.Heads, a.Rows)
-		k := m.headRows(keys, head*m.KVHeads/m.Heads, m.KVHeads, a.Keys)
+		head := heads[h]
+		q := headRows(queries, head, a.Rows, of)
+		k := headRows(keys, s.KVHead(head), a.Keys, from)
 		how.Rows(a.Head(h), a.Pos0, q, k)
 		return r.badWeight(a.Head(h), a.Keys, weightPlace{prompt, layer, head, func(i int) string { return phaseRow(ph, i) }})
 	})
 }
 
-// attention returns how a layer turns queries and keys into weights.
-func (m *ModelInfo) attention(layer int) attend.Head {
-	how := attend.Head{Scale: float32(m.Scale), SoftCap: float32(m.SoftCap)}
-	if layer < len(m.LayerWindows) {
-		how.Window = m.LayerWindows[layer]
-	}
-	return how
+// attention returns how the layer turns queries and keys into weights.
+func (s *LayerShape) attention() attend.Head {
+	return attend.Head{Scale: float32(s.Scale), SoftCap: float32(s.SoftCap), Window: s.Window, Chunk: s.Chunk}
 }

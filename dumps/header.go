@@ -196,7 +196,7 @@ func (m *ModelInfo) sound() bool {
 	return within(m.Layers, 1, maxLayers) &&
 		within(m.Heads, 1, maxHeads) &&
 		within(m.KVHeads, 1, m.Heads) &&
-		m.Heads%m.KVHeads == 0 &&
+		(len(m.LayerShapes) > 0 || m.Heads%m.KVHeads == 0) &&
 		within(m.HeadDim, 1, maxDim) &&
 		within(m.ValueDim, 0, maxDim) &&
 		within(m.Vocab, 0, maxVocab) &&

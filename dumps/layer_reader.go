@@ -15,7 +15,8 @@ import (
 type LayerReader struct {
 	r             *Reader
 	prompt, layer int
-	queries       [2][]float32     // by phase, [rows, model heads, dim]; factors only
+	shape         LayerShape
+	queries       [2][]float32     // by phase, [rows, heads of the layer, dim]; factors only
 	keys          []*attend.Packed // P+G of each kv head; factors only
 }
 
@@ -30,7 +31,7 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 	if err := r.checkLayer(layer); err != nil {
 		return nil, err
 	}
-	l := &LayerReader{r: r, prompt: prompt, layer: layer}
+	l := &LayerReader{r: r, prompt: prompt, layer: layer, shape: r.header.Model.Layer(layer)}
 	if p.Store != StoreFactors {
 		return l, nil
 	}
@@ -46,29 +47,29 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 
 // packedKeys reads n keys of each kv head of a layer.
 func (r *Reader) packedKeys(prompt, layer, n int) ([]*attend.Packed, error) {
-	m := &r.header.Model
-	shape := stackOf(m, layer, kindKeys, Prefill, n)
+	shape := stackOf(&r.header.Model, layer, kindKeys, Prefill, n)
 	list, err := r.blocksOf(prompt, shape)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.checkShape("keys", n, m.KVHeads, m.HeadDim); err != nil {
+	heads, dim := shape.heads, shape.width
+	if _, err := r.checkShape("keys", n, heads, dim); err != nil {
 		return nil, err
 	}
-	out := make([]*attend.Packed, m.KVHeads)
+	out := make([]*attend.Packed, heads)
 	for kv := range out {
-		out[kv] = attend.NewPacked(n, m.HeadDim)
+		out[kv] = attend.NewPacked(n, dim)
 	}
 	return out, r.eachBlock(list, shape, func(rec *record, x []float32) {
 		for kv, packed := range out {
-			packed.Put(int(rec.Row0), m.headRows(x, kv, m.KVHeads, int(rec.Rows)))
+			packed.Put(int(rec.Row0), headRows(x, kv, int(rec.Rows), shape))
 		}
 	})
 }
 
-// headRows returns the view of one head in x [rows, heads, dim].
-func (m *ModelInfo) headRows(x []float32, head, heads, rows int) simd.Mat[float32] {
-	return simd.Mat[float32]{Data: x[head*m.HeadDim:], Rows: rows, Cols: m.HeadDim, Stride: heads * m.HeadDim}
+// headRows returns the view of one head in x, rows of a stack.
+func headRows(x []float32, head, rows int, s stackShape) simd.Mat[float32] {
+	return simd.Mat[float32]{Data: x[head*s.width:], Rows: rows, Cols: s.width, Stride: s.heads * s.width}
 }
 
 // Bytes returns the bytes of memory that the layer holds.
@@ -89,26 +90,26 @@ func (l *LayerReader) Release() {
 	l.keys = nil
 }
 
-// States returns the queries of the recorded prompt rows, [R, model heads, dim], which
+// States returns the queries of the recorded prompt rows, [R, heads of the layer, dim], which
 // are shared and must not be changed, and a copy of the keys, [P+G, kv heads, dim]. In
 // the rows form both are nil.
 func (l *LayerReader) States() (queries, keys []float32) {
 	if l.keys == nil {
 		return nil, nil
 	}
-	m := &l.r.header.Model
+	s := &l.shape
 	n := l.keys[0].Keys()
-	keys = make([]float32, n*m.KVHeads*m.HeadDim)
+	keys = make([]float32, n*s.KVHeads*s.KeyDim)
 	for kv, k := range l.keys {
 		for j := range n {
-			k.Key(keys[(j*m.KVHeads+kv)*m.HeadDim:][:m.HeadDim], j)
+			k.Key(keys[(j*s.KVHeads+kv)*s.KeyDim:][:s.KeyDim], j)
 		}
 	}
 	return l.queries[Prefill], keys
 }
 
 // Rows writes rows [row0, row0+rows) of a phase into dst, [rows, keys], where keys is
-// P with Prefill and P+G with Decode. head is an index into Plan.Heads. The numbers
+// P with Prefill and P+G with Decode. head is an index into Header.HeadsOf. The numbers
 // are the same as those of [Reader.Weights].
 func (l *LayerReader) Rows(dst []float32, ph Phase, head, row0, rows int) error {
 	p := &l.r.prompts[l.prompt]
@@ -139,7 +140,7 @@ func (l *LayerReader) Weights(ph Phase, row0, n int) (*Attention, error) {
 	if p.Store != StoreFactors && n == rows {
 		return l.r.Weights(l.prompt, l.layer, ph)
 	}
-	a := &Attention{Heads: len(l.r.header.Plan.Heads), Rows: n, Keys: keys, Pos0: pos0 + row0}
+	a := &Attention{Heads: len(l.heads()), Rows: n, Keys: keys, Pos0: pos0 + row0}
 	var err error
 	if a.Data, err = l.r.allocate("weights", a.Heads, a.Rows, a.Keys); err != nil {
 		return nil, err
@@ -221,10 +222,13 @@ func (l *LayerReader) joinedRun(dst []float32, head, row0, n int) error {
 	return nil
 }
 
-// checkHead checks that head is an index into Plan.Heads and that dst has room for its
-// weights.
+// heads lists the recorded heads of the layer.
+func (l *LayerReader) heads() []int { return l.r.header.HeadsOf(l.layer) }
+
+// checkHead checks that head is an index into the recorded heads and that dst has room
+// for its weights.
 func (l *LayerReader) checkHead(dst []float32, head, weights int) error {
-	if heads := len(l.r.header.Plan.Heads); head < 0 || head >= heads {
+	if heads := len(l.heads()); head < 0 || head >= heads {
 		return fmt.Errorf("%s: head %d of %d recorded", l.r.path, head, heads)
 	}
 	if len(dst) < weights {
@@ -248,9 +252,8 @@ func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) err
 		return nil
 	}
 	p := &l.r.prompts[l.prompt]
-	m := &l.r.header.Model
-	h := l.r.header.Plan.Heads[head]
-	dim := m.HeadDim
+	h := l.heads()[head]
+	dim := l.shape.KeyDim
 	queries := make([]float32, len(rows)*dim)
 	pos := make([]int, len(rows))
 	for i, row := range rows {
@@ -260,9 +263,9 @@ func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) err
 			from = l.queries[Decode]
 			row -= p.WindowRows
 		}
-		copy(queries[i*dim:(i+1)*dim], from[(row*m.Heads+h)*dim:])
+		copy(queries[i*dim:(i+1)*dim], from[(row*l.shape.Heads+h)*dim:])
 	}
-	m.attention(l.layer).PackedRows(dst, pos, keys, simd.Dense(queries, len(rows), dim), l.keys[h*m.KVHeads/m.Heads])
+	l.shape.attention().PackedRows(dst, pos, keys, simd.Dense(queries, len(rows), dim), l.keys[l.shape.KVHead(h)])
 	return l.r.badWeight(dst, keys, weightPlace{l.prompt, l.layer, h, func(i int) string {
 		if row := rows[i] - p.WindowRows; row >= 0 {
 			return phaseRow(Decode, row)
@@ -275,7 +278,7 @@ func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) err
 func (l *LayerReader) gather(dst []float32, ph Phase, head, row0, rows int) error {
 	clear(dst)
 	_, keys, _ := l.r.prompts[l.prompt].Shape(ph)
-	id := l.r.header.Plan.Heads[head]
+	id := l.heads()[head]
 	got := 0
 	list := l.r.find(l.prompt, l.layer, kindWeights, ph)
 	for i := range list {

@@ -94,7 +94,7 @@ func readAll(path string) error {
 func TestHostileFiles(t *testing.T) {
 	header := func(change func(h *Header)) *Header {
 		h := faultHeader()
-		h.Version = Version
+		h.Version = h.Model.version()
 		change(h)
 		return h
 	}
@@ -213,7 +213,7 @@ func TestIndexLies(t *testing.T) {
 	build := func(change func(list []record) []record) string {
 		var f forge
 		h := faultHeader()
-		h.Version, h.Plan.WindowRows = Version, 0
+		h.Version, h.Plan.WindowRows = 1, 0
 		f.json(kindHeader, 0, h)
 		for i := range 2 {
 			for layer := range 2 {
@@ -288,7 +288,7 @@ func TestBeyondFourGigabytes(t *testing.T) {
 	}
 	defer out.Close()
 	h := faultHeader()
-	h.Version, h.Plan.WindowRows = Version, 0
+	h.Version, h.Plan.WindowRows = 1, 0
 	var at int64
 	var list []record
 	put := func(r record, stored []byte, hole uint64) {

@@ -3,7 +3,6 @@ package dumps
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/attnscope/attnscope/internal/sizes"
 )
@@ -79,12 +78,22 @@ func (p *Plan) words() error {
 func (p *Plan) sound(m *ModelInfo) bool {
 	return len(p.Layers) > 0 && ascending(p.Layers, m.Layers) &&
 		len(p.Heads) > 0 && ascending(p.Heads, m.Heads) &&
-		!slices.ContainsFunc(p.Layers, func(l int) bool { s := m.Layer(l); return !s.HasAttention() }) &&
+		p.checkKinds(m) == nil &&
 		within(p.WindowRows, 0, maxTokens) &&
 		within(p.PromptWindows, 0, maxTokens) &&
 		within(p.PromptWindowSize, 0, maxTokens) &&
 		within(p.MaxNewTokens, 0, math.MaxInt32) &&
 		within(p.Overview, 0, maxSide)
+}
+
+// checkKinds returns an error if the plan names a layer without attention.
+func (p *Plan) checkKinds(m *ModelInfo) error {
+	for _, l := range p.Layers {
+		if s := m.Layer(l); !s.HasAttention() {
+			return fmt.Errorf("layer %d has no attention (its kind is %s), so there is nothing to record", l, s.Kind)
+		}
+	}
+	return nil
 }
 
 // Windows returns the number of query windows that are summed for a prompt of the
@@ -112,17 +121,30 @@ func (p *Plan) StoreFor(m *ModelInfo, prompt, reply int) Store {
 // StoreBytes estimates the size of a prompt's recorded rows in each of the two forms,
 // from measured bits per number.
 func (p *Plan) StoreBytes(m *ModelInfo, prompt, reply int) (rows, factors int64) {
-	layers := float64(len(p.Layers))
-	heads := float64(len(p.Heads))
+	h := &Header{Model: *m, Plan: *p}
 	recorded := float64(min(p.WindowRows, prompt) + reply)
 	keys := float64(prompt + reply)
-	rows = int64(layers * heads * recorded * keys * p.Precision.rules().bitsPerWeight / 8)
-	states := recorded*float64(m.Heads*m.HeadDim) + keys*float64(m.KVHeads*m.HeadDim)
-	factors = int64(layers * states * p.Precision.rules().bitsPerState / 8)
+	weights, states, values, latents := 0.0, 0.0, 0.0, 0.0
+	for _, l := range p.Layers {
+		s := m.Layer(l)
+		weights += float64(len(h.HeadsOf(l))) * recorded * keys
+		states += recorded * float64(s.Heads*s.KeyDim)
+	}
+	for _, l := range h.cachesOf() {
+		s := m.Layer(l)
+		states += keys * float64(s.KVHeads*s.KeyDim)
+		if s.Latent {
+			latents += keys * float64(s.KVHeads*s.ValueDim)
+		} else {
+			values += keys * float64(s.KVHeads*s.ValueDim)
+		}
+	}
+	bits := p.Precision.rules()
+	rows = int64(weights * bits.bitsPerWeight / 8)
+	factors = int64(states * bits.bitsPerState / 8)
 	if p.Values {
-		values := int64(layers * keys * float64(m.KVHeads*m.ValueDim) * p.Precision.rules().bitsPerState / 8)
-		rows += values
-		factors += values
+		rows += int64((values + latents) * bits.bitsPerState / 8)
+		factors += int64(values * bits.bitsPerState / 8) // a latent is a part of its key
 	}
 	return rows, factors
 }

@@ -104,14 +104,15 @@ func (p Precision) SumBits() int { return p.rules().sumBits }
 
 // keyBits returns the number of mantissa bits, 10 to 23, that keeps the rounding of
 // keys from moving a score by more than the precision allows. A score's error is
-// about scale·|q|·|k|·2^-bits/√dim, and a weight moves by at most a quarter of it.
-// maxQ and maxK are the lengths of the longest query and key of the layer.
-func (p Precision) keyBits(m *ModelInfo, maxQ, maxK float64) int {
+// about scale·|q|·|k|·2^-bits/√dim, and a weight moves by at most a quarter of it. maxQ is
+// the largest scale·|q| of the layers that read the keys, maxK the length of the longest
+// key and dim the number of its elements.
+func (p Precision) keyBits(dim int, maxQ, maxK float64) int {
 	allowed := p.rules().keyError
 	if allowed == 0 {
 		return float32Bits
 	}
-	moved := m.Scale * maxQ * maxK / math.Sqrt(float64(m.HeadDim))
+	moved := maxQ * maxK / math.Sqrt(float64(dim))
 	bits := int(math.Ceil(math.Log2(moved / allowed)))
 	return min(float32Bits, max(10, bits))
 }

@@ -21,7 +21,7 @@ type PromptWriter struct {
 	mu     sync.Mutex
 	held   []job // blocks that Finish is to write; nil: blocks are written as they come
 	blocks int
-	maxQ   map[int]float64 // per layer: length of the longest query
+	maxQ   map[int]float64 // per cache: length of the longest query of its readers, times the scale
 
 	encoding sync.WaitGroup // blocks that are being read and encoded
 }
@@ -53,20 +53,19 @@ func (p *PromptWriter) Rows(rows Rows) error {
 	return p.sendOwned(rows.record(), rows.flat(), encF32, float32Bits)
 }
 
-// Queries writes n queries of all heads of the model after the rotation, q
+// Queries writes n queries of all heads of a layer after the rotation, q
 // [n, heads*dim], and the log-sum-exps of their scores, lse [heads, n]. row0 counts
 // from the first recorded row of the phase.
 func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float32) error {
-	m := &p.w.header.Model
-	dim := m.HeadDim
+	s := p.w.header.Model.Layer(layer)
 	p.mu.Lock()
-	p.maxQ[layer] = max(p.maxQ[layer], longest(q, dim))
+	p.maxQ[s.CacheOf] = max(p.maxQ[s.CacheOf], s.Scale*longest(q, s.KeyDim))
 	p.mu.Unlock()
 	r := record{
-		Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(m.Heads),
-		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(dim),
+		Kind: kindQueries, Phase: ph, Layer: uint32(layer), NH: uint32(s.Heads),
+		Row0: uint32(row0), Rows: uint32(n), Keys: uint32(s.KeyDim),
 	}
-	if err := p.send(r, q[:n*m.Heads*dim], p.precision().rules().queryBits); err != nil {
+	if err := p.send(r, q[:n*s.Heads*s.KeyDim], p.precision().rules().queryBits); err != nil {
 		return err
 	}
 	r.Kind = kindLSE
@@ -75,33 +74,50 @@ func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float3
 }
 
 // Keys writes n keys after the rotation, k [n, kvHeads*dim], of positions pos0 and
-// following. Write a layer's queries first: their lengths decide how many bits the
-// keys need.
+// following. Layers that share a cache have one set of keys, under the id of the layer that
+// owns it. Write the queries of all of its readers first: their lengths decide how many bits
+// the keys need.
 func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
-	m := &p.w.header.Model
-	return p.send(keysRecord(m, layer, pos0, n), k, p.keyBits(layer, k))
+	if err := p.checkCache(layer); err != nil {
+		return err
+	}
+	return p.send(p.keysRecord(layer, pos0, n), k, p.keyBits(layer, k))
 }
 
 // KeysLater is like Keys but takes the keys from read, which another goroutine calls
 // before Settle returns.
 func (p *PromptWriter) KeysLater(layer, pos0, n int, read func() []float32) error {
-	if err := p.w.queue.failed(); err != nil {
+	err := p.w.queue.failed()
+	if err == nil {
+		err = p.checkCache(layer)
+	}
+	if err != nil {
 		return err
 	}
-	m := &p.w.header.Model
-	values := n * m.KVHeads * m.HeadDim
+	r := p.keysRecord(layer, pos0, n)
+	values := int(r.elements())
 	p.take(values)
-	return p.sendLater(keysRecord(m, layer, pos0, n), values, func(r *record) []byte {
+	return p.sendLater(r, values, func(r *record) []byte {
 		k := read()
 		return p.encode(r, k, encF32, p.keyBits(layer, k))
 	})
 }
 
-func keysRecord(m *ModelInfo, layer, pos0, n int) record {
+func (p *PromptWriter) keysRecord(layer, pos0, n int) record {
+	s := p.w.header.Model.Layer(layer)
 	return record{
-		Kind: kindKeys, Layer: uint32(layer), NH: uint32(m.KVHeads),
-		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(m.HeadDim),
+		Kind: kindKeys, Layer: uint32(layer), NH: uint32(s.KVHeads),
+		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(s.KeyDim),
 	}
+}
+
+// checkCache returns an error unless a layer has a cache of its own.
+func (p *PromptWriter) checkCache(layer int) error {
+	if s := p.w.header.Model.Layer(layer); s.CacheOf != layer {
+		return fmt.Errorf("%s: keys or values of layer %d, which reads the cache of layer %d: write them once, for layer %d",
+			p.w.path, layer, s.CacheOf, s.CacheOf)
+	}
+	return nil
 }
 
 // Settle waits until all blocks so far have been read and encoded. Afterwards the
@@ -110,12 +126,12 @@ func (p *PromptWriter) Settle() { p.encoding.Wait() }
 
 // keyBits returns the number of mantissa bits that the keys of a layer need.
 func (p *PromptWriter) keyBits(layer int, k []float32) int {
-	m := &p.w.header.Model
-	maxK := longest(k, m.HeadDim)
+	s := p.w.header.Model.Layer(layer)
+	maxK := longest(k, s.KeyDim)
 	p.mu.Lock()
 	maxQ := p.maxQ[layer]
 	p.mu.Unlock()
-	return p.precision().keyBits(m, maxQ, maxK)
+	return p.precision().keyBits(s.KeyDim, maxQ, maxK)
 }
 
 // longest returns the length of the longest of the vectors x [n, dim].
@@ -131,18 +147,23 @@ func longest(x []float32, dim int) float64 {
 	return math.Sqrt(top)
 }
 
-// Values writes n values, v [n, kvHeads*valueDim], of positions pos0 and following.
+// Values writes n values, v [n, kvHeads*valueDim], of positions pos0 and following: once
+// for layers that share a cache. In the factors form, a latent cache has none, because
+// its keys contain them.
 func (p *PromptWriter) Values(layer, pos0, n int, v []float32) error {
-	m := &p.w.header.Model
+	if err := p.checkCache(layer); err != nil {
+		return err
+	}
+	s := p.w.header.Model.Layer(layer)
 	return p.send(record{
-		Kind: kindValues, Layer: uint32(layer), NH: uint32(m.KVHeads),
-		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(m.ValueDim),
+		Kind: kindValues, Layer: uint32(layer), NH: uint32(s.KVHeads),
+		Row0: uint32(pos0), Rows: uint32(n), Keys: uint32(s.ValueDim),
 	}, v, p.precision().rules().valueBits)
 }
 
 // Sums writes the weights summed over all queries of the prompt, [heads, P].
 func (p *PromptWriter) Sums(layer int, sums []float32) error {
-	heads := len(p.w.header.Plan.Heads)
+	heads := len(p.w.header.HeadsOf(layer))
 	if heads == 0 || len(sums) == 0 {
 		return nil
 	}

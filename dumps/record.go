@@ -60,6 +60,10 @@ func (k kind) array() bool {
 // inLayer reports whether records of the kind belong to a layer.
 func (k kind) inLayer() bool { return k.array() && k != kindLogits }
 
+// cached reports whether records of the kind belong to the cache of a layer, which others
+// may read.
+func (k kind) cached() bool { return k == kindKeys || k == kindValues }
+
 // record is the head of a block; see FORMAT.md section 4.
 type record struct {
 	Kind        kind

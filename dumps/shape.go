@@ -81,6 +81,9 @@ func (s *LayerShape) First(p int) int {
 // of the model; its rotation is not known.
 func (m *ModelInfo) Layer(layer int) LayerShape {
 	if len(m.LayerShapes) > 0 {
+		if layer < 0 || layer >= len(m.LayerShapes) {
+			return LayerShape{Kind: KindNone}
+		}
 		return m.LayerShapes[layer]
 	}
 	s := LayerShape{

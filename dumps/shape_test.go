@@ -21,7 +21,7 @@ func TestVersionOfShapes(t *testing.T) {
 		"chunk":    func(s []LayerShape) { s[1].Window, s[1].Chunk = 0, 8 },
 		"scale":    func(s []LayerShape) { s[1].Scale = 1 },
 		"kv heads": func(s []LayerShape) { s[1].KVHeads = 1 },
-		"key dim":  func(s []LayerShape) { s[1].KeyDim = 4 },
+		"key dim":  func(s []LayerShape) { s[1].KeyDim, s[1].Rope.Dim = 4, 4 },
 		"cache":    func(s []LayerShape) { s[1].CacheOf = 0 },
 		"linear":   func(s []LayerShape) { s[1] = LayerShape{Kind: KindLinear, CacheOf: 1} },
 		"latent":   func(s []LayerShape) { s[0].KVHeads, s[0].Latent = 1, true },

@@ -11,12 +11,12 @@ import (
 // recorded are nil. R is the number of recorded prompt rows; P and G are the numbers
 // of tokens of prompt and reply.
 type States struct {
-	Queries  []float32 // of the recorded prompt rows, [R, model heads, dim]
-	Replies  []float32 // of the reply's rows, [G, model heads, dim]
-	LSE      []float32 // log-sum-exps of the scores of Queries, [model heads, R]
-	ReplyLSE []float32 // log-sum-exps of the scores of Replies, [model heads, G]
-	Keys     []float32 // [P+G, kvHeads, dim]
-	Values   []float32 // [P+G, kvHeads, valueDim]
+	Queries  []float32 // of the recorded prompt rows, [R, heads of the layer, dim]
+	Replies  []float32 // of the reply's rows, [G, heads of the layer, dim]
+	LSE      []float32 // log-sum-exps of the scores of Queries, [heads of the layer, R]
+	ReplyLSE []float32 // log-sum-exps of the scores of Replies, [heads of the layer, G]
+	Keys     []float32 // of the cache that the layer reads, [P+G, kvHeads, dim]
+	Values   []float32 // of the same cache, [P+G, kvHeads, valueDim]
 }
 
 // States reads the factors of a layer. For a prompt in the rows form the error is
@@ -28,6 +28,9 @@ func (r *Reader) States(prompt, layer int) (*States, error) {
 	}
 	if p.Store != StoreFactors {
 		return nil, fmt.Errorf("%s: queries and keys: %w (capture with --store factors)", r.path, ErrAbsent)
+	}
+	if err := r.checkLayer(layer); err != nil {
+		return nil, err
 	}
 	s := &States{}
 	m := &r.header.Model
@@ -41,23 +44,49 @@ func (r *Reader) States(prompt, layer int) (*States, error) {
 		{&s.LSE, stackOf(m, layer, kindLSE, Prefill, p.WindowRows)},
 		{&s.ReplyLSE, stackOf(m, layer, kindLSE, Decode, p.ReplyTokens)},
 		{&s.Keys, stackOf(m, layer, kindKeys, Prefill, n)},
-		{&s.Values, stackOf(m, layer, kindValues, Prefill, n)},
 	} {
 		if *part.dst, err = r.stack(prompt, part.of); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	s.Values, err = r.Values(prompt, layer)
+	return s, err
 }
 
 // Values returns the values of all positions, [P+G, kvHeads, valueDim], or nil if they
-// were not recorded.
+// were not recorded. In the factors form, those of a latent cache are parts of its keys.
 func (r *Reader) Values(prompt, layer int) ([]float32, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
 		return nil, err
 	}
-	return r.stack(prompt, stackOf(&r.header.Model, layer, kindValues, Prefill, p.PromptTokens+p.ReplyTokens))
+	if err := r.checkLayer(layer); err != nil {
+		return nil, err
+	}
+	m := &r.header.Model
+	n := p.PromptTokens + p.ReplyTokens
+	s := m.Layer(layer)
+	if !s.Latent || p.Store != StoreFactors {
+		return r.stack(prompt, stackOf(m, layer, kindValues, Prefill, n))
+	}
+	if !r.header.Plan.Values {
+		return nil, nil
+	}
+	keys, err := r.stack(prompt, stackOf(m, layer, kindKeys, Prefill, n))
+	if err != nil {
+		return nil, err
+	}
+	return s.values(keys), nil
+}
+
+// values cuts the values of a latent cache out of its keys, [n, key dim].
+func (s *LayerShape) values(keys []float32) []float32 {
+	n := len(keys) / s.KeyDim
+	out := make([]float32, 0, n*s.ValueDim)
+	for i := range n {
+		out = append(out, keys[i*s.KeyDim:][:s.ValueDim]...)
+	}
+	return out
 }
 
 // stackShape describes blocks that together form one array, [rows, heads, width]; the
@@ -70,18 +99,22 @@ type stackShape struct {
 	rows, heads, width int
 }
 
-// stackOf returns the shape of the queries, log-sum-exps, keys or values of a layer.
+// stackOf returns the shape of the queries, log-sum-exps, keys or values of a layer. Keys
+// and values are stored with the layer whose cache it reads.
 func stackOf(m *ModelInfo, layer int, k kind, ph Phase, rows int) stackShape {
+	of := m.Layer(layer)
 	s := stackShape{layer: layer, kind: k, phase: ph, rows: rows}
 	switch k {
 	case kindQueries:
-		s.heads, s.width = m.Heads, m.HeadDim
+		s.heads, s.width = of.Heads, of.KeyDim
 	case kindLSE:
-		s.heads, s.width = m.Heads, 1
+		s.heads, s.width = of.Heads, 1
 	case kindKeys:
-		s.heads, s.width = m.KVHeads, m.HeadDim
+		s.layer = of.CacheOf
+		s.heads, s.width = of.KVHeads, of.KeyDim
 	case kindValues:
-		s.heads, s.width = m.KVHeads, m.ValueDim
+		s.layer = of.CacheOf
+		s.heads, s.width = of.KVHeads, of.ValueDim
 	}
 	return s
 }

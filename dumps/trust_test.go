@@ -19,7 +19,7 @@ func forged(t *testing.T, change func(list []record)) string {
 	t.Helper()
 	var f forge
 	h := faultHeader()
-	h.Version = Version
+	h.Version = h.Model.version()
 	h.Plan.WindowRows = 0
 	f.json(kindHeader, 0, h)
 	for i := range 2 {
@@ -84,7 +84,7 @@ func TestRepairLeavesOutWhatDoesNotDecode(t *testing.T) {
 	for _, prompts := range []int{1, 2} {
 		var f forge
 		h := faultHeader()
-		h.Version = Version
+		h.Version = h.Model.version()
 		f.json(kindHeader, 0, h)
 		r := record{Kind: kindSums, NH: 2, Rows: 1, Keys: 20, Enc: encF32}
 		for i := range prompts {
@@ -339,7 +339,7 @@ func TestUnknownWords(t *testing.T) {
 	} {
 		var f forge
 		h := faultHeader()
-		h.Version = Version
+		h.Version = h.Model.version()
 		text, _ := json.Marshal(h)
 		changed := strings.Replace(string(text), c.old, c.text, 1)
 		f.zstd(record{Kind: kindHeader}, []byte(changed))
@@ -349,7 +349,7 @@ func TestUnknownWords(t *testing.T) {
 	}
 	var f forge
 	h := faultHeader()
-	h.Version = Version
+	h.Version = h.Model.version()
 	text, _ := json.Marshal(h)
 	changed := strings.Replace(string(text), `"plan":{`, `"future":1,"plan":{"stride":2,`, 1)
 	f.zstd(record{Kind: kindHeader}, []byte(changed))
@@ -377,7 +377,7 @@ func TestUnknownWords(t *testing.T) {
 func TestKeysOfNoRows(t *testing.T) {
 	var f forge
 	h := faultHeader()
-	h.Version = Version
+	h.Version = h.Model.version()
 	h.Model.KVHeads = 2
 	f.json(kindHeader, 0, h)
 	keys := record{Kind: kindKeys, NH: 2, Keys: 4, Enc: encF32}
@@ -426,7 +426,7 @@ func TestBytesAfterResume(t *testing.T) {
 // and the error names what is too much.
 func TestHostileLists(t *testing.T) {
 	header := faultHeader()
-	header.Version = Version
+	header.Version = 1
 	text, _ := json.Marshal(header)
 	prompt := `{"id":"a","prompt_tokens":1,"reply_tokens":0,"window_rows":0,"tokens":[1],"LIST":[` + "VALUES" + `],"blocks":0}`
 	const many = 30 << 20

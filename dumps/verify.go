@@ -198,9 +198,11 @@ func (v *verifier) reported(prompt, layer int, err error) bool {
 	if len(v.broken) == 0 || !errors.Is(err, ErrCorrupt) {
 		return false
 	}
+	cache := v.r.header.Model.Layer(layer).CacheOf
 	for key, list := range v.r.blocks[prompt] {
 		for _, rec := range list {
-			if int(key.layer) == layer && v.broken[rec.at] {
+			mine := int(key.layer) == layer || int(key.layer) == cache && key.kind.cached()
+			if mine && v.broken[rec.at] {
 				return true
 			}
 		}

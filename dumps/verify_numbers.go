@@ -49,7 +49,7 @@ func (v *verifier) checkRows(prompt, layer int) error {
 		if len(buf) < step*keys {
 			buf = make([]float32, step*keys)
 		}
-		for h, id := range r.header.Plan.Heads {
+		for h, id := range l.heads() {
 			bad, err := l.checkHeadRows(buf, ph, h, step, lse[ph])
 			if err != nil {
 				return err
@@ -70,7 +70,7 @@ func (l *LayerReader) checkStates() error {
 			return fmt.Errorf("%s queries: value %d is %g: %w", ph, at, x[at], ErrCorrupt)
 		}
 	}
-	key := make([]float32, l.r.header.Model.HeadDim)
+	key := make([]float32, l.shape.KeyDim)
 	for kv, keys := range l.keys {
 		for j := range keys.Keys() {
 			keys.Key(key, j)
@@ -86,14 +86,14 @@ func (l *LayerReader) checkStates() error {
 // first bad one. buf has room for step rows; lse is nil in the rows form.
 func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []float32) (bad string, err error) {
 	rows, keys, pos0 := l.r.prompts[l.prompt].Shape(ph)
-	id := l.r.header.Plan.Heads[h]
+	id := l.heads()[h]
 	for row0 := 0; row0 < rows; row0 += step {
 		a := &Attention{Heads: 1, Rows: min(step, rows-row0), Keys: keys, Pos0: pos0 + row0}
 		a.Data = buf[:a.Rows*keys]
 		if err := l.Rows(a.Data, ph, h, row0, a.Rows); err != nil {
 			return "", err
 		}
-		bad := a.check(l.r.header.Plan.Precision, row0)
+		bad := a.check(&l.shape, l.r.header.Plan.Precision, row0)
 		if bad == "" && lse != nil {
 			bad = l.checkLSE(a, ph, id, row0, lse[id*rows+row0:])
 		}
@@ -106,10 +106,11 @@ func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []
 
 // check describes the first thing that is wrong with the weights of one head. row0 is
 // the number of the first row.
-func (a *Attention) check(precision Precision, row0 int) (bad string) {
+func (a *Attention) check(s *LayerShape, precision Precision, row0 int) (bad string) {
 	tolerance := precision.rules().sumTolerance
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]
+		first := s.First(a.Pos0 + row)
 		sum := 0.0
 		for j, w := range x {
 			if !(w >= 0 && w <= 1.001) {
@@ -118,6 +119,9 @@ func (a *Attention) check(precision Precision, row0 int) (bad string) {
 			sum += float64(w)
 			if j > a.Pos0+row && w != 0 {
 				return fmt.Sprintf("row %d sees key %d, which comes later", row0+row, j)
+			}
+			if j < first && w != 0 {
+				return fmt.Sprintf("row %d sees key %d, but its layer sees nothing before key %d there", row0+row, j, first)
 			}
 		}
 		if math.Abs(sum-1) > tolerance {
@@ -130,10 +134,10 @@ func (a *Attention) check(precision Precision, row0 int) (bad string) {
 // checkLSE compares the stored log-sum-exp of each row, lse [rows], with the one that
 // the row's largest weight implies: score - log(weight).
 func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []float32) (bad string) {
-	m := &l.r.header.Model
+	s := &l.shape
 	tolerance := l.r.header.Plan.Precision.rules().lseTolerance
-	keys := l.keys[head*m.KVHeads/m.Heads]
-	key := make([]float32, m.HeadDim)
+	keys := l.keys[s.KVHead(head)]
+	key := make([]float32, s.KeyDim)
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]
 		top := 0
@@ -142,9 +146,9 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 				top = j
 			}
 		}
-		query := l.queries[ph][((row0+row)*m.Heads+head)*m.HeadDim:][:m.HeadDim]
+		query := l.queries[ph][((row0+row)*s.Heads+head)*s.KeyDim:][:s.KeyDim]
 		keys.Key(key, top)
-		want := m.score(query, key) - math.Log(float64(x[top]))
+		want := s.score(query, key) - math.Log(float64(x[top]))
 		if !(math.Abs(want-float64(lse[row])) <= tolerance+float64(1e-4*math.Abs(want))) {
 			return fmt.Sprintf("row %d: log-sum-exp %.4f, its queries and keys give %.4f", row0+row, lse[row], want)
 		}
@@ -153,14 +157,14 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 }
 
 // score returns the score of a query and a key, before the softmax.
-func (m *ModelInfo) score(query, key []float32) float64 {
+func (s *LayerShape) score(query, key []float32) float64 {
 	score := 0.0
 	for d, v := range query {
 		score += float64(v) * float64(key[d]) // an exact product
 	}
-	score *= m.Scale
-	if m.SoftCap > 0 {
-		score = m.SoftCap * math.Tanh(score/m.SoftCap)
+	score *= s.Scale
+	if s.SoftCap > 0 {
+		score = s.SoftCap * math.Tanh(score/s.SoftCap)
 	}
 	return score
 }

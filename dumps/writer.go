@@ -44,6 +44,9 @@ type Writer struct {
 // the file, or if a file exists that options do not allow it to replace or continue.
 func Create(path string, h *Header, options CreateOptions) (*Writer, error) {
 	h.Version = h.Model.version()
+	if err := h.Plan.checkKinds(&h.Model); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	w := &Writer{path: path, options: options, header: h, done: map[string]bool{}}
 	adopt, err := w.checkExisting()
 	if err != nil {
