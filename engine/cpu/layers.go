@@ -75,6 +75,16 @@ func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	}
 }
 
+// ClampedSwiGLU writes g sigmoid(alpha g) (u + 1) to dst, with g = min(gate, limit) and u
+// = up clamped to [-limit, limit].
+func ClampedSwiGLU(dst, gate, up []float32, alpha, limit float32) {
+	for i, g := range gate {
+		g = min(g, limit)
+		u := max(min(up[i], limit), -limit)
+		dst[i] = g / (1 + float32(math.Exp(-float64(float32(alpha*g))))) * (u + 1)
+	}
+}
+
 // geluTanh writes the tanh form of GELU, g/2 (1 + tanh(√(2/π)(g + 0.044715 g³))).
 func geluTanh(dst, gate []float32, s *Scratch) {
 	e := s.Floats(len(gate))

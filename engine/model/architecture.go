@@ -55,8 +55,14 @@ type Architecture struct {
 	NoPreNorms     bool        // the inputs of attention and feed-forward are not normalized (OLMo 2); only with PostNorms
 	QKNorm         bool        // every head's query and key is normalized
 	NormLast       bool        // queries and keys are normalized after the rotation, not before (Hunyuan)
-	RotaryDim      bool        // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
-	WideQKNorm     bool        // queries and keys are normalized over all heads together (OLMo 2)
+	Sinks          bool        // every query head has a learned sink
+	WholeYarn      bool        // yarn does not round its limits in GGUF files, which do not say it (truncate)
+	// CrossedExperts says that the weights of all experts are one tensor [experts, in, out] in
+	// hub checkpoints, unless they are coded, that channels of gate and up alternate there,
+	// and that experts have biases.
+	CrossedExperts bool
+	RotaryDim      bool // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
+	WideQKNorm     bool // queries and keys are normalized over all heads together (OLMo 2)
 
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
@@ -73,6 +79,7 @@ var Architectures = []Architecture{
 	llama, smollm3, mistral, ministral, mixtral, qwen2, qwen3, qwen2moe, qwen3moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmo3, olmoe, granite, granitemoe,
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
 	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1, gptj, gptneo, opt, falcon, bloom, mpt,
+	gptoss,
 }
 
 // supported joins the names that pick returns for the architectures.

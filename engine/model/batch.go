@@ -130,6 +130,7 @@ func (b *batch) attend(l int, q, k, v []float32) {
 		steps[i] = cpu.Step{KV: s.kv[l], Queries: query}
 	}
 	a := c.attention(l, slices.Max(b.pos)+1)
+	a.Sinks = b.layers[l].sinks
 	a.RunSteps(b.pool, steps)
 	for i := range b.list {
 		if rec := b.recorder(i); rec != nil && rec.States != nil {

@@ -23,6 +23,7 @@ var biasRules = map[string][]biasRule{
 	"cohere":           {{"attention_bias", false, "q k v o"}},
 	"cohere2":          {{"attention_bias", false, "q k v o"}},
 	"falcon":           {{"bias", false, "qkv o up down"}},
+	"gpt_oss":          {{"attention_bias", true, "q k v o"}},
 	"gptj":             {{"", true, "up down head"}},
 	"gpt_neo":          {{"", true, "o up down"}},
 	"opt":              {{"enable_bias", true, "q k v o up down"}},

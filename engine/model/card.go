@@ -114,6 +114,8 @@ func (c *Config) noCard() string {
 	switch {
 	case c.QueryGrowth != 0:
 		return "a model whose queries grow with their position"
+	case c.arch.Sinks:
+		return "a model with learned sinks in attention"
 	case c.KeyBias != nil:
 		return "a model with biases of the positions (ALiBi)"
 	case c.arch.NormLast:

@@ -42,11 +42,12 @@ type Config struct {
 	TiedHead     bool    // the output projection is the embedding matrix
 	LayerWindows []int   // by layer: a query at position p sees the keys after p-window; 0: all keys
 
-	Activation    string  // one of cpu.Activations
-	Plain         bool    // the feed-forward has no gate: down(act(up(x)))
-	Parallel      bool    // attention and feed-forward read the same state, and both are added to it
-	ResidualScale float32 // factor of the output that a block adds (Granite); 1 elsewhere
-	ClipQKV       float32 // bound of queries, keys and values before the rotation (OLMo); 0: none
+	Activation    string       // one of cpu.Activations
+	ClampedGate   *ClampedGate // of the feed-forward, instead of Activation (gpt-oss); nil: none
+	Plain         bool         // the feed-forward has no gate: down(act(up(x)))
+	Parallel      bool         // attention and feed-forward read the same state, and both are added to it
+	ResidualScale float32      // factor of the output that a block adds (Granite); 1 elsewhere
+	ClipQKV       float32      // bound of queries, keys and values before the rotation (OLMo); 0: none
 
 	Rope      Rope
 	LocalRope *Rope  // of layers with a sliding window, if it differs (Gemma 3)
@@ -78,6 +79,9 @@ type Config struct {
 	biased map[string]bool // the roles of linear layers that may have biases; nil: all
 	gguf   bool            // read from a GGUF file
 }
+
+// HasSinks reports whether query heads have learned sinks, which take a part of every row.
+func (c *Config) HasSinks() bool { return c.arch.Sinks }
 
 // queryWidth is the number of elements of all query heads of a token.
 func (c *Config) queryWidth() int { return c.Heads * c.HeadDim }

@@ -195,6 +195,7 @@ func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
 	c := s.config
 	p := in.p
 	a := c.attention(l, in.pos0+in.n)
+	a.Sinks = s.layers[l].sinks
 	s.buf.attn = grow(&s.buf.attn, in.n*c.outputWidth())
 	q := cpu.Queries{
 		Q: s.buf.q[:in.n*c.queryWidth()], Out: s.buf.attn, Rows: in.n, Pos0: in.pos0, OutFrom: outFrom,
@@ -320,6 +321,10 @@ func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []floa
 		row := gu[i*width : (i+1)*width]
 		for j, v := range bias {
 			row[j] += v
+		}
+		if g := c.ClampedGate; g != nil {
+			cpu.ClampedSwiGLU(act[i*channels:(i+1)*channels], row[:channels], row[channels:], g.Alpha, g.Limit)
+			return
 		}
 		cpu.Activate(c.Activation, act[i*channels:(i+1)*channels], row[:channels], row[channels:], scratch)
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // golden2026 lists the checkpoints of the families of 2026.
-var golden2026 = []string{"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt"}
+var golden2026 = []string{"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss"}
 
 // TestGoldens2026 compares the rows of all layers with those of transformers: the last 64
 // of the prompt, and those of the reply, which is decoded, and followed in one pass.
@@ -58,7 +58,11 @@ func checkFollowed2026(t *testing.T, g golden, m *Model, ids, reply []int32) {
 
 func checkRows2026(t *testing.T, g golden, c Config, w *watcher, n, gen int) {
 	t.Helper()
+	if w.sums != "" {
+		t.Error(w.sums)
+	}
 	for l := range c.Layers {
+		checkSinks2026(t, g, w, l, c.Heads)
 		last, rows := g.floats(fmt.Sprintf("attn_last64.%d", l)), g.floats(fmt.Sprintf("gen_attn.%d", l))
 		for h := range c.Heads {
 			for pos := n - 64; pos < n+gen; pos++ {
@@ -75,6 +79,31 @@ func checkRows2026(t *testing.T, g golden, c Config, w *watcher, n, gen int) {
 						t.Fatalf("layer %d, head %d, query %d, key %d: weight %g, want %g", l, h, pos, j, v, want[j])
 					}
 				}
+			}
+		}
+	}
+}
+
+// checkSinks2026 compares the shares of the sinks of a layer, if the model has sinks.
+func checkSinks2026(t *testing.T, g golden, w *watcher, l, heads int) {
+	t.Helper()
+	n, gen := len(g.ints("input_ids")), len(g.ints("gen_ids"))
+	if _, ok := g.f.Tensor(fmt.Sprintf("sink.%d", l)); !ok {
+		if w.sinks != nil {
+			t.Fatal("rows have sinks, those of transformers have none")
+		}
+		return
+	}
+	last, rest := g.floats(fmt.Sprintf("sink.%d", l)), g.floats(fmt.Sprintf("gen_sink.%d", l))
+	for h := range heads {
+		for pos := n - 64; pos < n+gen; pos++ {
+			want := rest[h*gen+max(0, pos-n)]
+			if pos < n {
+				want = last[h*64+pos-(n-64)]
+			}
+			got, ok := w.sinks[[3]int{l, h, pos}]
+			if !ok || math.Abs(float64(got)-float64(want)) > 1e-5 {
+				t.Fatalf("layer %d, head %d, query %d: the sink has %g (%v), want %g", l, h, pos, got, ok, want)
 			}
 		}
 	}

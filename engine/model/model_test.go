@@ -55,8 +55,10 @@ func (g golden) ints(name string) []int32 {
 
 // watcher keeps every weight it is shown: [layer][head][position][key].
 type watcher struct {
-	mu   sync.Mutex
-	rows map[[3]int][]float32
+	mu    sync.Mutex
+	rows  map[[3]int][]float32
+	sinks map[[3]int]float32 // the share of the sink in these rows; nil: no head has one
+	sums  string             // a row that does not sum to 1 with its sink
 }
 
 func (w *watcher) recorder() *Recorder { return &Recorder{Tile: w.tile} }
@@ -69,6 +71,20 @@ func (w *watcher) tile(layer int, t *cpu.Tile) {
 		row := make([]float32, pos+1)
 		copy(row[min(t.Key0, pos+1):], t.Weights[i*t.Stride:i*t.Stride+t.Keys])
 		w.rows[[3]int{layer, t.Head, pos}] = row
+		sum := 0.0
+		for _, v := range row {
+			sum += float64(v)
+		}
+		if t.Sinks != nil {
+			if w.sinks == nil {
+				w.sinks = map[[3]int]float32{}
+			}
+			w.sinks[[3]int{layer, t.Head, pos}] = t.Sinks[i]
+			sum += float64(t.Sinks[i])
+		}
+		if math.Abs(sum-1) > 1e-5 {
+			w.sums = fmt.Sprintf("layer %d, head %d, position %d: the row and its sink sum to %g", layer, t.Head, pos, sum)
+		}
 	}
 }
 
@@ -172,6 +188,9 @@ func checkFixture(t *testing.T, g golden, m *Model, weights float64) {
 	}
 	if !slices.Equal(got, reply) {
 		t.Fatalf("greedy tokens %v, want %v", got, reply)
+	}
+	if w.sums != "" {
+		t.Error(w.sums)
 	}
 	for l := range c.Layers {
 		tri, ok := g.f.Tensor(fmt.Sprintf("attn_tri.%d", l))

@@ -10,12 +10,16 @@ import (
 )
 
 // expert is one feed-forward of a mixture.
-type expert struct{ gateUp, down *cpu.Matrix }
+type expert struct {
+	gateUp, down         *cpu.Matrix
+	gateUpBias, downBias []float32 // nil: none
+}
 
 // A Router says how the experts of a token are chosen. By default they are those with the
 // largest softmax of the router's logits, which is also their weight.
 type Router struct {
 	Sigmoid bool // the sigmoids of the logits take the place of the softmax
+	Offset  bool // the logits have a bias, which counts in both
 	Biased  bool // every expert has a bias, which counts in the choice and not in the weight
 	// Experts are in groups of equal size. The choice is among the TopGroups groups whose
 	// two best experts have the largest sum. 0 or 1: all experts are one group.
@@ -50,7 +54,16 @@ func (l *loader) mixture(at int, w *layer) error {
 			return err
 		}
 	}
+	if c.Router.Offset {
+		if w.routerOffset, err = l.vector("router", at, ".bias", c.Experts, 0); err != nil {
+			return err
+		}
+	}
 	stacks, err := l.stacks(at)
+	if err != nil {
+		return err
+	}
+	biases, err := l.expertBiases(at)
 	if err != nil {
 		return err
 	}
@@ -65,6 +78,10 @@ func (l *loader) mixture(at int, w *layer) error {
 		}
 		if x.down, err = l.pack(down); err != nil {
 			return err
+		}
+		if biases != nil {
+			x.gateUpBias = biases.gateUp[e*2*c.ExpertSize:][:2*c.ExpertSize]
+			x.downBias = biases.down[e*c.Hidden:][:c.Hidden]
 		}
 		w.experts = append(w.experts, x)
 	}
@@ -86,7 +103,7 @@ func (l *loader) sharedExpert(at int, w *layer) error {
 	if err != nil {
 		return err
 	}
-	w.shared = &expert{gateUp, down}
+	w.shared = &expert{gateUp: gateUp, down: down}
 	if !c.SharedGate {
 		return nil
 	}
@@ -109,6 +126,26 @@ func (l *loader) sharedExpert(at int, w *layer) error {
 type stack struct {
 	t    tensor.Tensor
 	rows int // per expert
+	// crossed says that a matrix is [in, out], and twins that outputs of gate and up
+	// alternate.
+	crossed, twins bool
+}
+
+// matrices returns the matrices of an expert.
+func (s *stack) matrices(e int) ([]tensor.Tensor, error) {
+	t, err := s.t.Slice(e*s.rows, (e+1)*s.rows)
+	if err == nil && s.crossed {
+		t, err = t.Transposed()
+	}
+	if err != nil || !s.twins {
+		return []tensor.Tensor{t}, err
+	}
+	gate, err := t.EveryRow(0, 2)
+	if err != nil {
+		return nil, err
+	}
+	up, err := t.EveryRow(1, 2)
+	return []tensor.Tensor{gate, up}, err
 }
 
 // stacks finds the tensors that hold all experts, by role. The map is empty if each
@@ -128,11 +165,21 @@ func (l *loader) stacks(at int) (map[string]stack, error) {
 			if _, ok := l.find(name); name == suffix || !ok {
 				continue
 			}
-			t, err := l.tensor(role, at, suffix, c.Experts, shape[0], shape[1])
-			if err != nil {
+			s := stack{rows: shape[0]}
+			if c.arch.CrossedExperts && !c.gguf {
+				t, _ := l.find(name)
+				s.twins = role == "experts_gate_up"
+				s.crossed = t.Coded == nil
+			}
+			if s.crossed {
+				shape[0], shape[1] = shape[1], shape[0]
+				s.rows = shape[0]
+			}
+			var err error
+			if s.t, err = l.tensor(role, at, suffix, c.Experts, shape[0], shape[1]); err != nil {
 				return nil, err
 			}
-			found[role] = stack{t, shape[0]}
+			found[role] = s
 			break
 		}
 	}
@@ -146,16 +193,68 @@ func (l *loader) expert(at, e int, stacks map[string]stack) (gateUp []tensor.Ten
 		if !ok {
 			continue
 		}
-		t, err := s.t.Slice(e*s.rows, (e+1)*s.rows)
+		list, err := s.matrices(e)
 		if err != nil {
-			return nil, t, fmt.Errorf("%s: %w", l.ck.Path(), err)
+			return nil, down, fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 		if role == "experts_down" {
-			return gateUp, t, nil
+			return gateUp, list[0], nil
 		}
-		gateUp = append(gateUp, t)
+		gateUp = append(gateUp, list...)
 	}
 	return l.singleExpert(at, e)
+}
+
+// stackedBiases holds the biases of all experts of a layer: [experts, 2*channels], gate
+// before up, and [experts, hidden].
+type stackedBiases struct{ gateUp, down []float32 }
+
+// expertBiases reads the biases of the experts, if the family has them.
+func (l *loader) expertBiases(at int) (*stackedBiases, error) {
+	c := l.c
+	if !c.arch.CrossedExperts {
+		return nil, nil
+	}
+	suffix := "_bias"
+	if c.gguf {
+		suffix = ".bias"
+	}
+	var b stackedBiases
+	var err error
+	if b.down, err = l.stackedVectors("experts_down", at, suffix, c.Hidden); err != nil {
+		return nil, err
+	}
+	n := c.ExpertSize
+	b.gateUp = make([]float32, c.Experts*2*n)
+	if !c.gguf {
+		both, err := l.stackedVectors("experts_gate_up", at, suffix, 2*n)
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range both {
+			b.gateUp[i/(2*n)*2*n+i%2*n+i%(2*n)/2] = v
+		}
+		return &b, nil
+	}
+	for half, role := range []string{"experts_gate", "experts_up"} {
+		v, err := l.stackedVectors(role, at, suffix, n)
+		if err != nil {
+			return nil, err
+		}
+		for e := range c.Experts {
+			copy(b.gateUp[(2*e+half)*n:], v[e*n:(e+1)*n])
+		}
+	}
+	return &b, nil
+}
+
+// stackedVectors reads a tensor that holds one vector of every expert.
+func (l *loader) stackedVectors(role string, at int, suffix string, n int) ([]float32, error) {
+	t, err := l.tensor(role, at, suffix, l.c.Experts, n)
+	if err != nil {
+		return nil, err
+	}
+	return l.finite(t, 0)
 }
 
 // singleExpert finds the tensors of an expert that has its own.
@@ -313,6 +412,8 @@ func (c *Config) denseFirst(n int) {
 const (
 	ggufSoftmax = 1
 	ggufSigmoid = 2
+	// The softmax of the logits of the chosen experts.
+	ggufSoftmaxOfChosen = 3
 )
 
 // checkGating reports a GGUF file whose router has another function than the family's.
@@ -352,6 +453,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	c := s.config
 	logits := grow(&s.buf.routed, n*c.Experts)
 	s.multiply(w.router, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden), false)
+	addBias(logits, w.routerOffset, n)
 	type share struct {
 		row    int
 		weight float32
@@ -372,9 +474,10 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 		for i, r := range list {
 			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
 		}
-		act := s.gated(w.experts[e].gateUp, nil, in[:rows*c.Hidden], rows)
+		act := s.gated(w.experts[e].gateUp, w.experts[e].gateUpBias, in[:rows*c.Hidden], rows)
 		y := in[rows*c.Hidden:]
 		s.multiply(w.experts[e].down, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize), false)
+		addBias(y, w.experts[e].downBias, rows)
 		for i, r := range list {
 			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {

@@ -276,6 +276,9 @@ func ggufRope(c *Config, f *fields) Rope {
 			p.keys["mscale_all_dim"] = "rope.scaling.yarn_log_multiplier"
 			p.defaults = map[string]any{"mscale": 1.0}
 		}
+		if c.arch.WholeYarn {
+			p.defaults = map[string]any{"truncate": false}
+		}
 		r.yarn(p, p.number("original_max_position_embeddings", float64(c.MaxPositions)))
 		f.take(p)
 		if ext := f.number("rope.scaling.yarn_ext_factor", 1); ext != 1 {

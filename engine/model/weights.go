@@ -32,6 +32,7 @@ type layer struct {
 	attnNormBias, ffnNormBias []float32
 	attnPostNorm, ffnPostNorm []float32
 	qNorm, kNorm              []float32
+	sinks                     []float32 // [query heads]: scores of the sinks
 
 	qkv, out         *cpu.Matrix
 	qkvBias, outBias []float32
@@ -39,7 +40,8 @@ type layer struct {
 	gateUpBias       []float32
 	downBias         []float32
 	router           *cpu.Matrix // [experts, hidden]; nil in dense layers
-	routerBias       []float32
+	routerBias       []float32   // counts in the choice of experts only
+	routerOffset     []float32   // is added to the router's logits
 	experts          []expert
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
@@ -174,6 +176,7 @@ var roles = map[string][2]string{
 	"attn_out_norm": {"model.layers.%d.post_attention_layernorm", "blk.%d.post_attention_norm"},
 	"post_ffn_norm": {"model.layers.%d.post_feedforward_layernorm", "blk.%d.post_ffw_norm"},
 
+	"sinks":           {"", "blk.%d.attn_sinks"},
 	"router":          {"", "blk.%d.ffn_gate_inp"},
 	"router_bias":     {"", "blk.%d.exp_probs_b.bias"},
 	"experts_gate":    {"", "blk.%d.ffn_gate_exps"},
@@ -346,8 +349,14 @@ func (l *loader) vector(role string, at int, suffix string, n int, offset float3
 	if err != nil {
 		return nil, err
 	}
+	return l.finite(t, offset)
+}
+
+// finite returns the elements of a tensor, with offset added to each. It fails if one of
+// them is not finite. If only headers were read, all elements are 0.
+func (l *loader) finite(t tensor.Tensor, offset float32) ([]float32, error) {
 	if l.ck.HeadersOnly() {
-		return make([]float32, n), nil
+		return make([]float32, t.Elements()), nil
 	}
 	v, err := t.Float32()
 	if err != nil {
@@ -452,6 +461,11 @@ func (l *loader) layer(at int) (layer, error) {
 	if w.out, err = l.pack(w.output); err != nil {
 		return w, err
 	}
+	if c.arch.Sinks {
+		if w.sinks, err = l.sinks(at); err != nil {
+			return w, err
+		}
+	}
 	if c.sparse(at) {
 		return w, l.mixture(at, &w)
 	}
@@ -466,6 +480,15 @@ func (l *loader) layer(at int) (layer, error) {
 	}
 	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
 	return w, err
+}
+
+// sinks reads the scores of a layer's sinks.
+func (l *loader) sinks(at int) ([]float32, error) {
+	suffix := ""
+	if l.c.gguf {
+		suffix = ".weight"
+	}
+	return l.vector("sinks", at, suffix, l.c.Heads, 0)
 }
 
 // parts returns the tensors that hold the projection to queries, keys and values, and

@@ -23,6 +23,7 @@ MOE = dict(EXPERTS, head_dim=16)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)
 LONG = dict(type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0])
 DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, moe_intermediate_size=24)
+OSS = dict(head_dim=16, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, sliding_window=16)
 S, F = "sliding_attention", "full_attention"
 MODELS = {
     # Rotary forms, in every spelling.
@@ -170,13 +171,18 @@ MODELS = {
     "bloom-four": dict(hidden_size=32, num_attention_heads=4, num_hidden_layers=3, tie_word_embeddings=False),
     "mpt": dict(hidden_size=36, num_attention_heads=6, max_seq_len=128, attn_config=dict(clip_qkv=2.0)),
     "mpt-scale": dict(hidden_size=32, num_attention_heads=4, max_seq_len=96, attn_config=dict(softmax_scale=0.6), tie_word_embeddings=False),
+    "gpt_oss": dict(OSS, rope_parameters=dict(YARN, rope_theta=10000.0, truncate=False)),
+    "gpt_oss-limits": dict(OSS, num_hidden_layers=3, layer_types=[F, S, F], swiglu_alpha=1.2, swiglu_limit=0.3, attention_bias=False, num_key_value_heads=1,
+                           rope_parameters=dict(rope_type="default", rope_theta=500.0), tie_word_embeddings=True),
+    "gpt_oss-mxfp4": dict(OSS, intermediate_size=64, num_hidden_layers=1, mxfp4=True, spelling="old",
+                          rope_parameters=dict(YARN, rope_theta=10000.0, truncate=False)),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
-        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt"]
+        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
 FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
@@ -207,6 +213,8 @@ def randomise(model, peak):
                     p.add_(peak)
             elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
+            elif "sinks" in key:
+                p.copy_(1.0 + 1.5 * torch.randn_like(p))
             elif "wpe" in key or "embed_positions" in key:
                 p.copy_(0.1 * torch.randn_like(p))
             else:
@@ -217,6 +225,38 @@ def randomise(model, peak):
                 b.copy_((0.2 * torch.randn_like(b)).bfloat16().float())
 
 
+def to_mxfp4(w):
+    """Codes weights [experts, in, out] as blocks and scales [experts, out, in/32, ...], and returns what they decode to."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+    x = w.transpose(1, 2)
+    x = x.reshape(*x.shape[:2], -1, 32)
+    power = (x.abs().amax(-1) / 6).log2().ceil()
+    levels = torch.tensor([0, .5, 1, 1.5, 2, 3, 4, 6])
+    scaled = x / power.exp2()[..., None]
+    codes = (scaled.abs()[..., None] - levels).abs().argmin(-1) + 8 * (scaled < 0)
+    blocks = (codes[..., 0::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+    scales = (power + 127).to(torch.uint8)
+    return blocks, scales, convert_moe_packed_tensors(blocks, scales).float()
+
+
+def code_experts(model):
+    """Gives the experts weights that MXFP4 has, and returns the tensors that code them."""
+    coded = {}
+    for key, p in model.named_parameters():
+        if key.endswith(("gate_up_proj", "down_proj")):
+            with torch.no_grad():
+                coded[key + "_blocks"], coded[key + "_scales"], plain = to_mxfp4(p)
+                p.copy_(plain)
+    return coded
+
+
+def save_coded(out, coded):
+    """Replaces the weights of experts in a saved checkpoint."""
+    path = os.path.join(out, "model.safetensors")
+    rest = {k: v for k, v in load_file(path).items() if k + "_blocks" not in coded}
+    save_file({**rest, **{k: v.contiguous() for k, v in coded.items()}}, path, metadata={"format": "pt"})
+
+
 def make(name, folder):
     out = os.path.join(folder, name)
     shutil.rmtree(out, ignore_errors=True)
@@ -224,6 +264,7 @@ def make(name, folder):
     kind, values = name.split("-")[0], dict(MODELS[name])
     peak = values.pop("peak", 1.2)  # of norms of queries and keys: less where many layers make small errors large
     extra = values.pop("extra", {})  # fields of config.json as older versions wrote them
+    mxfp4 = values.pop("mxfp4", False)
     spelling, drop, dtype = values.pop("spelling", None), values.pop("drop", []), values.pop("dtype", "bfloat16")
     base = {k: v for k, v in BASE.items() if kind not in FOREIGN or hasattr(CONFIG_MAPPING[kind](), k)}
     base = {k: v for k, v in base.items() if kind not in ("gpt2", "gptj") or k in ("vocab_size", "bos_token_id", "eos_token_id")}
@@ -236,6 +277,7 @@ def make(name, folder):
     model = (AutoModelForImageTextToText if kind in VISION else AutoModelForCausalLM).from_config(config, dtype=torch.float32).eval()
     config = config.get_text_config()
     randomise(model, peak)
+    coded = code_experts(model) if mxfp4 else {}
     ids = torch.randint(3, BASE["vocab_size"] - 4, (1, PROMPT)) if kind in VISION else torch.randint(3, BASE["vocab_size"], (1, PROMPT))
     with torch.no_grad():
         run = model(ids, output_attentions=True, use_cache=True)
@@ -264,6 +306,9 @@ def make(name, folder):
     model.to(getattr(torch, dtype)).save_pretrained(out)
     if os.path.exists(os.path.join(out, "generation_config.json")):
         os.remove(os.path.join(out, "generation_config.json"))
+    if mxfp4:
+        save_coded(out, coded)
+        extra = dict(quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn"]), initial_context_length=32)
     path = os.path.join(out, "config.json")
     c = json.load(open(path))
     if spelling:
