@@ -128,11 +128,18 @@ func (r *Reader) rebuild(prompt, layer int, ph Phase, a *Attention) error {
 	s := m.Layer(layer)
 	how := s.attention()
 	heads := r.header.HeadsOf(layer)
+	sinks, err := r.Sinks(prompt, layer, ph)
+	if err != nil {
+		return err
+	}
 	return parallel.Try(context.Background(), a.Heads, func(h int) error {
 		head := heads[h]
 		q := headRows(queries, head, a.Rows, of)
 		k := headRows(keys, s.KVHead(head), a.Keys, from)
 		how.Rows(a.Head(h), a.Pos0, q, k)
+		if sinks != nil {
+			leaveToSinks(a.Head(h), a.Keys, sinks[h*a.Rows:][:a.Rows])
+		}
 		return r.badWeight(a.Head(h), a.Keys, weightPlace{prompt, layer, head, func(i int) string { return phaseRow(ph, i) }})
 	})
 }

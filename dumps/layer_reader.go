@@ -18,6 +18,7 @@ type LayerReader struct {
 	shape         LayerShape
 	queries       [2][]float32     // by phase, [rows, heads of the layer, dim]; factors only
 	keys          []*attend.Packed // P+G of each kv head; factors only
+	sinks         [2][]float32     // by phase, [recorded heads, rows]; factors only, nil without sinks
 }
 
 // LayerOf opens a layer; layer is a true id. In the factors form it reads all queries
@@ -38,6 +39,9 @@ func (r *Reader) LayerOf(prompt, layer int) (*LayerReader, error) {
 	for _, ph := range Phases {
 		rows, _, _ := p.Shape(ph)
 		if l.queries[ph], err = r.stack(prompt, stackOf(&r.header.Model, layer, kindQueries, ph, rows)); err != nil {
+			return nil, err
+		}
+		if l.sinks[ph], err = r.Sinks(prompt, layer, ph); err != nil {
 			return nil, err
 		}
 	}
@@ -256,16 +260,25 @@ func (l *LayerReader) rebuild(dst []float32, head int, rows []int, keys int) err
 	dim := l.shape.KeyDim
 	queries := make([]float32, len(rows)*dim)
 	pos := make([]int, len(rows))
+	shares := make([]float32, len(rows))
 	for i, row := range rows {
 		pos[i] = p.PromptTokens - p.WindowRows + row
-		from := l.queries[Prefill]
+		ph := Prefill
 		if row >= p.WindowRows {
-			from = l.queries[Decode]
+			ph = Decode
 			row -= p.WindowRows
 		}
+		if l.shape.Sink {
+			all, _, _ := p.Shape(ph)
+			shares[i] = l.sinks[ph][head*all+row]
+		}
+		from := l.queries[ph]
 		copy(queries[i*dim:(i+1)*dim], from[(row*l.shape.Heads+h)*dim:])
 	}
 	l.shape.attention().PackedRows(dst, pos, keys, simd.Dense(queries, len(rows), dim), l.keys[l.shape.KVHead(h)])
+	if l.shape.Sink {
+		leaveToSinks(dst, keys, shares)
+	}
 	return l.r.badWeight(dst, keys, weightPlace{l.prompt, l.layer, h, func(i int) string {
 		if row := rows[i] - p.WindowRows; row >= 0 {
 			return phaseRow(Decode, row)

@@ -77,7 +77,7 @@ func (r *record) limits() error {
 		return fmt.Errorf("%s of %d bytes, at most %d are read: %w", r.Kind, max(r.Raw, r.Stored), most, ErrCorrupt)
 	}
 	if _, known := kindNames[r.Kind]; !known {
-		return fmt.Errorf("record of the unknown kind %d, want 1 to %d: %w", uint8(r.Kind), kindEnd, ErrCorrupt)
+		return fmt.Errorf("record of the unknown kind %d, want 1 to %d: %w", uint8(r.Kind), lastKind, ErrCorrupt)
 	}
 	if r.Phase > Decode {
 		return fmt.Errorf("%s of the unknown phase %d, want 0 or 1: %w", r.Kind, uint8(r.Phase), ErrCorrupt)

@@ -23,6 +23,10 @@ const (
 	kindPrompt
 	kindIndex
 	kindEnd
+	kindSinks
+	kindSinkSums
+
+	lastKind = kindSinkSums
 )
 
 var kindNames = map[kind]string{
@@ -39,6 +43,8 @@ var kindNames = map[kind]string{
 	kindPrompt:   "prompt end",
 	kindIndex:    "index",
 	kindEnd:      "end",
+	kindSinks:    "sinks",
+	kindSinkSums: "sums of sinks",
 }
 
 func (k kind) String() string {
@@ -152,7 +158,7 @@ func (r *record) whatInLayer() string {
 	last := int(r.Row0) + max(0, int(r.Rows)-1)
 	rows := fmt.Sprintf("rows %d to %d", r.Row0, last)
 	switch r.Kind {
-	case kindHeader, kindPrompt, kindIndex, kindEnd, kindSums, kindOverview:
+	case kindHeader, kindPrompt, kindIndex, kindEnd, kindSums, kindOverview, kindSinkSums:
 		return r.Kind.String()
 	case kindLogits:
 		return fmt.Sprintf("logits of reply %s", rows)

@@ -96,6 +96,7 @@ func checkLayer(t *testing.T, r *dumps.Reader, a *dumpstest.ShapedLayer, bound f
 			}
 		}
 	}
+	checkSinks(t, r, a)
 	if sums, err := r.Sums(1, a.Layer); err != nil || !closeTo(sums, a.Sums(0, dumpstest.Prompt), 1e-3) {
 		t.Errorf("layer %d: other sums (%v)", a.Layer, err)
 	}
@@ -112,6 +113,70 @@ func checkLayer(t *testing.T, r *dumps.Reader, a *dumpstest.ShapedLayer, bound f
 	}
 	if _, keys := l.States(); !slices.Equal(keys, states.Keys) {
 		t.Errorf("layer %d: LayerReader gives other keys", a.Layer)
+	}
+}
+
+// checkSinks compares the shares of the sinks with what was written.
+func checkSinks(t *testing.T, r *dumps.Reader, a *dumpstest.ShapedLayer) {
+	for _, phase := range dumps.Phases {
+		rows, _, pos := r.Prompts()[1].Shape(phase)
+		got, err := r.Sinks(1, a.Layer, phase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !a.Shape.Sink {
+			if got != nil {
+				t.Errorf("layer %d without sinks has their shares", a.Layer)
+			}
+			continue
+		}
+		if !slices.Equal(got, a.SinkRows(pos, rows)) {
+			t.Errorf("layer %d, %s: other shares of sinks", a.Layer, phase)
+		}
+	}
+	all, windows, err := r.SinkSums(1, a.Layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Shape.Sink {
+		return
+	}
+	want := a.SinkSums()
+	for h := range a.Shape.Heads {
+		got := append([]float32{all[h]}, windows[h*dumpstest.Windows:(h+1)*dumpstest.Windows]...)
+		if !slices.Equal(got, want[h*(1+dumpstest.Windows):(h+1)*(1+dumpstest.Windows)]) {
+			t.Errorf("layer %d, head %d: sums of sinks %v", a.Layer, h, got)
+		}
+	}
+}
+
+// TestVerifySinks: weights that do not leave the share of the sink, and sums of sinks that
+// do not add up, are problems.
+func TestVerifySinks(t *testing.T) {
+	shapes := dumpstest.Kinds()["sinks"]
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		w, err := dumps.Create(path, dumpstest.ShapesHeader(shapes, store, dumps.Fine), dumps.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dumpstest.AddWrongSinks(t, w, "p", shapes, store)
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var problems []string
+		whole, err := dumps.Verify(context.Background(), path, nil, func(p dumps.Problem) { problems = append(problems, p.String()) })
+		text := strings.Join(problems, "; ")
+		wants := []string{`layer 1: head 3, prompt row 0 sums to `, " with its sink", `layer 0: sums over all queries: row 0 adds up to`}
+		if store == dumps.StoreFactors {
+			wants[0] = `layer 1: head 3, prompt row 0: log-sum-exp`
+			wants[1] = ""
+		}
+		for _, want := range wants {
+			if err != nil || whole || !strings.Contains(text, want) {
+				t.Errorf("%s: %t, %v, problems %s, want %q", store, whole, err, text, want)
+			}
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *LayerShape) values(keys []float32) []float32 {
 }
 
 // stackShape describes blocks that together form one array, [rows, heads, width]; the
-// array of log-sum-exps is [heads, rows].
+// arrays of log-sum-exps and of sinks are [heads, rows].
 type stackShape struct {
 	layer int
 	kind  kind
@@ -132,7 +132,7 @@ func (r *Reader) stack(prompt int, s stackShape) ([]float32, error) {
 	}
 	return out, r.eachBlock(list, s, func(rec *record, x []float32) {
 		row0, n := int(rec.Row0), int(rec.Rows)
-		if s.kind != kindLSE {
+		if s.kind != kindLSE && s.kind != kindSinks {
 			copy(out[row0*s.heads*s.width:], x)
 			return
 		}

@@ -26,7 +26,7 @@ func (p Problem) String() string {
 
 // Verify reads all of a dump and reports every problem that it finds. It checks
 //   - every checksum, and that the index lists exactly the records of the file;
-//   - that each row of weights sums to one and sees no later key;
+//   - that each row of weights sums to one, with the share of a sink, and sees no later key;
 //   - that sums over queries add up to the number of queries;
 //   - that log-sum-exps match queries and keys;
 //   - that all numbers are finite.
@@ -179,8 +179,13 @@ func (v *verifier) prompts() {
 // layer checks the numbers of a layer of a prompt.
 func (v *verifier) layer(prompt, layer int) {
 	v.weights(prompt, layer)
-	v.sums(prompt, layer)
-	v.windows(prompt, layer)
+	all, windows, err := v.r.SinkSums(prompt, layer)
+	if err != nil {
+		v.unreadable(prompt, layer, err)
+	} else {
+		v.sums(prompt, layer, all)
+		v.windows(prompt, layer, windows)
+	}
 	v.overview(prompt, layer)
 	v.values(prompt, layer)
 }

@@ -45,12 +45,16 @@ func (v *verifier) checkRows(prompt, layer int) error {
 	var buf []float32
 	for _, ph := range Phases {
 		rows, keys, _ := p.Shape(ph)
+		sinks, err := r.Sinks(prompt, layer, ph)
+		if err != nil {
+			return err
+		}
 		step := max(1, min(rows, verifySlice/keys))
 		if len(buf) < step*keys {
 			buf = make([]float32, step*keys)
 		}
 		for h, id := range l.heads() {
-			bad, err := l.checkHeadRows(buf, ph, h, step, lse[ph])
+			bad, err := l.checkHeadRows(buf, headRange{ph, h, step}, lse[ph], sinks)
 			if err != nil {
 				return err
 			}
@@ -83,8 +87,10 @@ func (l *LayerReader) checkStates() error {
 }
 
 // checkHeadRows checks the rows of one head, step rows at a time, and describes the
-// first bad one. buf has room for step rows; lse is nil in the rows form.
-func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []float32) (bad string, err error) {
+// first bad one. buf has room for step rows; lse is nil in the rows form, and sinks
+// without sinks.
+func (l *LayerReader) checkHeadRows(buf []float32, of headRange, lse, sinks []float32) (bad string, err error) {
+	ph, h, step := of.phase, of.head, of.step
 	rows, keys, pos0 := l.r.prompts[l.prompt].Shape(ph)
 	id := l.heads()[h]
 	for row0 := 0; row0 < rows; row0 += step {
@@ -93,9 +99,13 @@ func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []
 		if err := l.Rows(a.Data, ph, h, row0, a.Rows); err != nil {
 			return "", err
 		}
-		bad := a.check(&l.shape, l.r.header.Plan.Precision, row0)
+		var shares []float32
+		if sinks != nil {
+			shares = sinks[h*rows+row0:][:a.Rows]
+		}
+		bad := a.check(&l.shape, l.r.header.Plan.Precision, row0, shares)
 		if bad == "" && lse != nil {
-			bad = l.checkLSE(a, ph, id, row0, lse[id*rows+row0:])
+			bad = l.checkLSE(a, headPlace{ph, id, row0}, lse[id*rows+row0:], shares)
 		}
 		if bad != "" {
 			return bad, nil
@@ -104,9 +114,22 @@ func (l *LayerReader) checkHeadRows(buf []float32, ph Phase, h, step int, lse []
 	return "", nil
 }
 
+// headRange names the rows of one head, an index into the recorded ones, of which step are
+// checked at a time.
+type headRange struct {
+	phase      Phase
+	head, step int
+}
+
+// headPlace names rows of one head of the model from row0 on.
+type headPlace struct {
+	phase      Phase
+	head, row0 int
+}
+
 // check describes the first thing that is wrong with the weights of one head. row0 is
-// the number of the first row.
-func (a *Attention) check(s *LayerShape, precision Precision, row0 int) (bad string) {
+// the number of the first row; sinks has the shares of the sink, or is nil.
+func (a *Attention) check(s *LayerShape, precision Precision, row0 int, sinks []float32) (bad string) {
 	tolerance := precision.rules().sumTolerance
 	for row := range a.Rows {
 		x := a.Data[row*a.Keys : (row+1)*a.Keys]
@@ -124,16 +147,28 @@ func (a *Attention) check(s *LayerShape, precision Precision, row0 int) (bad str
 				return fmt.Sprintf("row %d sees key %d, but its layer sees nothing before key %d there", row0+row, j, first)
 			}
 		}
+		if sinks != nil {
+			if share := sinks[row]; !(share >= 0 && share <= 1.001) {
+				return fmt.Sprintf("row %d: the share of the sink is %g", row0+row, share)
+			}
+			sum += float64(sinks[row])
+		}
 		if math.Abs(sum-1) > tolerance {
-			return fmt.Sprintf("row %d sums to %.4f", row0+row, sum)
+			what := ""
+			if sinks != nil {
+				what = " with its sink"
+			}
+			return fmt.Sprintf("row %d sums to %.4f%s", row0+row, sum, what)
 		}
 	}
 	return ""
 }
 
 // checkLSE compares the stored log-sum-exp of each row, lse [rows], with the one that
-// the row's largest weight implies: score - log(weight).
-func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []float32) (bad string) {
+// the row's largest weight implies: score - log(weight). sinks has the shares of the sink,
+// or is nil.
+func (l *LayerReader) checkLSE(a *Attention, of headPlace, lse, sinks []float32) (bad string) {
+	ph, head, row0 := of.phase, of.head, of.row0
 	s := &l.shape
 	tolerance := l.r.header.Plan.Precision.rules().lseTolerance
 	keys := l.keys[s.KVHead(head)]
@@ -149,7 +184,11 @@ func (l *LayerReader) checkLSE(a *Attention, ph Phase, head, row0 int, lse []flo
 		query := l.queries[ph][((row0+row)*s.Heads+head)*s.KeyDim:][:s.KeyDim]
 		keys.Key(key, top)
 		want := s.score(query, key) - math.Log(float64(x[top]))
-		if !(math.Abs(want-float64(lse[row])) <= tolerance+float64(1e-4*math.Abs(want))) {
+		most := tolerance + float64(1e-4*math.Abs(want))
+		if sinks != nil { // what a large share leaves to the keys is rounded
+			most += 2e-7 / float64(max(1e-7, 1-sinks[row]))
+		}
+		if !(math.Abs(want-float64(lse[row])) <= most) {
 			return fmt.Sprintf("row %d: log-sum-exp %.4f, its queries and keys give %.4f", row0+row, lse[row], want)
 		}
 	}
@@ -169,28 +208,34 @@ func (s *LayerShape) score(query, key []float32) float64 {
 	return score
 }
 
-// sums checks the sums over all queries of the prompt.
-func (v *verifier) sums(prompt, layer int) {
+// sums checks the sums over all queries of the prompt. sinks has those of the sinks, or is
+// nil.
+func (v *verifier) sums(prompt, layer int, sinks []float32) {
 	p := &v.r.prompts[prompt]
 	sums, err := v.r.Sums(prompt, layer)
 	switch {
 	case err == nil:
-		v.addUp(p, layer, "sums over all queries", sums, sumShape{p.PromptTokens, p.PromptTokens})
+		v.addUp(p, layer, "sums over all queries", sums, sumShape{p.PromptTokens, p.PromptTokens, sinks, 1})
 	case v.r.header.Plan.NoPromptSums && errors.Is(err, ErrAbsent):
 	default:
 		v.unreadable(prompt, layer, err)
 	}
 }
 
-// windows checks the sums over the queries of each query window.
-func (v *verifier) windows(prompt, layer int) {
+// windows checks the sums over the queries of each query window. sinks has those of the
+// sinks, [heads, windows], or is nil.
+func (v *verifier) windows(prompt, layer int, sinks []float32) {
 	p := &v.r.prompts[prompt]
 	plan := &v.r.header.Plan
 	list, err := v.r.windowBlocks(prompt, layer, plan.Windows(p.PromptTokens))
 	for i := 0; err == nil && i < len(list); i++ {
 		var sums []float32
 		if sums, err = v.r.floats(&list[i]); err == nil {
-			v.addUp(p, layer, fmt.Sprintf("sums of query window %d", i), sums, sumShape{int(list[i].Keys), plan.PromptWindowSize})
+			shape := sumShape{int(list[i].Keys), plan.PromptWindowSize, nil, len(list)}
+			if sinks != nil {
+				shape.sinks = sinks[i:]
+			}
+			v.addUp(p, layer, fmt.Sprintf("sums of query window %d", i), sums, shape)
 		}
 	}
 	if err != nil {
@@ -198,8 +243,13 @@ func (v *verifier) windows(prompt, layer int) {
 	}
 }
 
-// sumShape describes rows of sums: each has so many keys and sums so many queries.
-type sumShape struct{ keys, queries int }
+// sumShape describes rows of sums: each has so many keys and sums so many queries. If
+// sinks is not nil, every stride-th element is the sum of a row's sink.
+type sumShape struct {
+	keys, queries int
+	sinks         []float32
+	stride        int
+}
 
 // addUp checks sums over a number of queries, [rows, keys]: each sum is between 0 and
 // that number, and each row adds up to it.
@@ -208,6 +258,9 @@ func (v *verifier) addUp(p *Prompt, layer int, what string, sums []float32, shap
 	want := float64(shape.queries)
 	for i := 0; i+n <= len(sums); i += n {
 		total := 0.0
+		if shape.sinks != nil {
+			total = float64(shape.sinks[i/n*shape.stride])
+		}
 		for j, s := range sums[i : i+n] {
 			if !(s >= 0 && float64(s) <= 1.001*want) {
 				v.problem(p.ID, layer, "%s: number %d of row %d is %g", what, j, i/n, s)

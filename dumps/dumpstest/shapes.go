@@ -67,6 +67,11 @@ func Kinds() map[string][]dumps.LayerShape {
 				s.CacheOf = l - 2
 			}
 		}),
+		// gpt-oss: learned sinks.
+		"sinks": shapesOf(2, func(l int, s *dumps.LayerShape) {
+			s.Sink = true
+			s.Window = 9 * l
+		}),
 		// Qwen3-Next, Nemotron-H: attention in some layers only.
 		"hybrid": shapesOf(4, func(l int, s *dumps.LayerShape) {
 			switch l {
@@ -115,12 +120,29 @@ func Shapes(
 // AddShapes writes one more prompt of a model with the given layers.
 func AddShapes(t testing.TB, w *dumps.Writer, id string, shapes []dumps.LayerShape, store dumps.Store, seed uint64) {
 	t.Helper()
+	addLayers(t, w, id, ShapedLayers(shapes, rand.New(rand.NewPCG(seed, 2))), store)
+}
+
+// AddWrongSinks writes a prompt whose sinks are too small: of layer 0 in the sums, of layer
+// 1 in the rows.
+func AddWrongSinks(t testing.TB, w *dumps.Writer, id string, shapes []dumps.LayerShape, store dumps.Store) {
+	t.Helper()
+	layers := ShapedLayers(shapes, rand.New(rand.NewPCG(3, 2)))
+	layers[0].sinkError = 0.5
+	for i := range layers[1].Sinks {
+		layers[1].Sinks[i] /= 2
+	}
+	addLayers(t, w, id, layers, store)
+}
+
+// addLayers writes a prompt with the given attention.
+func addLayers(t testing.TB, w *dumps.Writer, id string, layers []*ShapedLayer, store dumps.Store) {
+	t.Helper()
 	p := dumps.Prompt{
 		ID: id, PromptTokens: Prompt, WindowRows: Rows, ReplyTokens: Reply, Store: store, Tokens: make([]int32, Prompt+Reply),
 	}
 	pw, err := w.Begin(p)
 	must(t, err)
-	layers := ShapedLayers(shapes, rand.New(rand.NewPCG(seed, 2)))
 	for _, a := range layers {
 		if a != nil {
 			must(t, a.write(pw, &p))
@@ -149,6 +171,9 @@ type ShapedLayer struct {
 	Values  []float32 // [position, kv heads, value dim]
 	Weights []float32 // [heads, position, position]
 	LSE     []float32 // [heads, position]
+	Sinks   []float32 // the shares of the sinks, [heads, position]; nil without sinks
+
+	sinkError float32 // is missing in the sums of the sinks
 }
 
 // ShapedLayers draws the attention of layers; layers without attention are nil.
@@ -184,9 +209,16 @@ func (a *ShapedLayer) attend() {
 	s := &a.Shape
 	a.Weights = make([]float32, s.Heads*n*n)
 	a.LSE = make([]float32, s.Heads*n)
+	if s.Sink {
+		a.Sinks = make([]float32, s.Heads*n)
+	}
 	for h := range s.Heads {
+		sink := 0.0
+		if s.Sink {
+			sink = math.Exp(float64(2*h) - 1) // from a small part of most rows to most of them
+		}
 		for p := range n {
-			sum := 0.0
+			sum := sink
 			e := make([]float64, n)
 			for j := s.First(p); j <= p; j++ {
 				score := 0.0
@@ -204,6 +236,9 @@ func (a *ShapedLayer) attend() {
 				a.Weights[(h*n+p)*n+j] = float32(v / sum)
 			}
 			a.LSE[h*n+p] = float32(math.Log(sum))
+			if s.Sink {
+				a.Sinks[h*n+p] = float32(sink / sum)
+			}
 		}
 	}
 }
@@ -239,8 +274,48 @@ func (a *ShapedLayer) write(pw *dumps.PromptWriter, p *dumps.Prompt) error {
 		if err := a.writeRows(pw, p, phase); err != nil {
 			return err
 		}
+		if a.Sinks == nil {
+			continue
+		}
+		n, _, pos := p.Shape(phase)
+		if err := pw.Sinks(a.Layer, phase, 0, n, a.SinkRows(pos, n)); err != nil {
+			return err
+		}
 	}
-	return nil
+	if a.Sinks == nil {
+		return nil
+	}
+	return pw.SinkSums(a.Layer, a.SinkSums())
+}
+
+// SinkRows returns the shares of the sinks at n positions from pos on, [heads, n].
+func (a *ShapedLayer) SinkRows(pos, n int) []float32 {
+	out := make([]float32, 0, a.Shape.Heads*n)
+	for h := range a.Shape.Heads {
+		out = append(out, a.Sinks[h*(Prompt+Reply)+pos:][:n]...)
+	}
+	return out
+}
+
+// SinkSums returns the shares of the sinks summed over all prompt queries and over those
+// of each query window, [heads, 1 + Windows].
+func (a *ShapedLayer) SinkSums() []float32 {
+	sum := func(h, lo, hi int) float32 {
+		total := 0.0
+		for _, v := range a.Sinks[h*(Prompt+Reply)+lo : h*(Prompt+Reply)+hi] {
+			total += float64(v)
+		}
+		return float32(total) - a.sinkError
+	}
+	var out []float32
+	for h := range a.Shape.Heads {
+		out = append(out, sum(h, 0, Prompt))
+		for i := range Windows {
+			end := Prompt - (Windows-1-i)*WindowSize
+			out = append(out, sum(h, end-WindowSize, end))
+		}
+	}
+	return out
 }
 
 // writeRows writes the rows of a phase, or its queries.
