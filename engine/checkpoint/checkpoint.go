@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,14 +134,34 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, bool) {
 }
 
 // Forget lets the system reclaim the memory of tensors that have been read, for example
-// after they were packed. They are read from disk again when needed.
-func (c *Checkpoint) Forget() {
-	stored := c.tensors
-	if c.stored != nil {
-		stored = c.stored
+// after they were packed. They are read from disk again when needed. Without names, it
+// forgets all tensors.
+func (c *Checkpoint) Forget(names ...string) {
+	if len(names) == 0 {
+		names = slices.Collect(maps.Keys(c.tensors))
 	}
-	for _, t := range stored {
-		forget(t.Data)
+	for _, name := range names {
+		c.eachPart(name, forget)
+	}
+}
+
+// Ahead asks the system to read tensors from disk, because they will be needed soon.
+func (c *Checkpoint) Ahead(names ...string) {
+	for _, name := range names {
+		c.eachPart(name, ahead)
+	}
+}
+
+// eachPart calls f with the parts of the mapped files that hold a tensor: several if it
+// is computed from others.
+func (c *Checkpoint) eachPart(name string, f func(b []byte)) {
+	t := c.tensors[name]
+	if t.Coded == nil {
+		f(t.Data)
+		return
+	}
+	for _, part := range t.Coded.Parts() {
+		f(c.stored[part.Name].Data)
 	}
 }
 

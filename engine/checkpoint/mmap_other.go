@@ -19,3 +19,6 @@ func (m *mapped) mapFile(f *os.File) error {
 
 // forget does nothing without mmap.
 func forget([]byte) {}
+
+// ahead does nothing without mmap.
+func ahead([]byte) {}

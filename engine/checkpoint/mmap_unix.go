@@ -37,3 +37,13 @@ func forget(b []byte) {
 		_ = unix.Madvise(b[skip:skip+whole], unix.MADV_DONTNEED)
 	}
 }
+
+// ahead asks the system to read the pages of b, a part of a mapped file.
+func ahead(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	skip := int(uintptr(unsafe.Pointer(&b[0])) & uintptr(os.Getpagesize()-1))
+	start := unsafe.Add(unsafe.Pointer(&b[0]), -skip) // the mapping begins at a page
+	_ = unix.Madvise(unsafe.Slice((*byte)(start), len(b)+skip), unix.MADV_WILLNEED)
+}

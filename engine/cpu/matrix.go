@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -24,15 +25,24 @@ func Dense(data []float32, rows, cols int) Mat { return simd.Dense(data, rows, c
 type Matrix struct {
 	out, in int
 	panels  panels
-	group   int             // a product of a row alone needs the sums of groups of this many inputs; 0: none
-	parts   []tensor.Tensor // the tensors given to Unpacked
+	group   int // a product of a row alone needs the sums of groups of this many inputs; 0: none
+	compute Compute
+
+	parts  []tensor.Tensor // the tensors given to Unpacked or Deferred
+	read   func() ([]tensor.Tensor, error)
+	exact  bool  // what Exact has set
+	failed error // of products with the original weights of panels that were unloaded
 }
 
 // Unpacked returns a matrix that only holds its tensors as stored in the file, for a
 // backend that converts them itself. It cannot be multiplied.
-func Unpacked(weights ...tensor.Tensor) *Matrix { return &Matrix{parts: weights} }
+func Unpacked(compute Compute, weights ...tensor.Tensor) *Matrix {
+	m := &Matrix{compute: compute, parts: weights}
+	_ = m.measure(weights) // only Bytes needs the size
+	return m
+}
 
-// Parts returns the tensors that Unpacked was given, in order.
+// Parts returns the tensors that Unpacked or Deferred was given, in order.
 func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 
 // Pack packs weights of equal width into one matrix, their outputs one after another,
@@ -40,24 +50,30 @@ func (m *Matrix) Parts() []tensor.Tensor { return m.parts }
 // readable, since [Matrix.Exact] products read them again. Pack fails if a weight is
 // not finite.
 func Pack(p *Pool, compute Compute, weights ...tensor.Tensor) (*Matrix, error) {
-	m := &Matrix{}
+	m := &Matrix{compute: compute}
 	if err := m.measure(weights); err != nil {
 		return nil, err
 	}
-	if compute == BF16 {
-		m.panels = newRoundedPanels(m.out, m.in, weights)
-		return m, m.packRows(p, weights)
-	}
-	m.choosePanels(weights, true)
-	err := m.packRows(p, weights)
-	if errors.As(err, &errInexact{}) {
-		m.choosePanels(weights, false)
-		err = m.packRows(p, weights)
-	}
-	if err != nil {
+	if err := m.pack(p, weights); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// pack packs the weights of a matrix whose size is known.
+func (m *Matrix) pack(p *Pool, weights []tensor.Tensor) error {
+	if m.compute == BF16 {
+		m.panels = newRoundedPanels(p, m.out, m.in, weights)
+		return m.packRows(p, weights)
+	}
+	m.choosePanels(p, weights, true)
+	err := m.packRows(p, weights)
+	if errors.As(err, &errInexact{}) {
+		p.keep(m.panels.memory())
+		m.choosePanels(p, weights, false)
+		err = m.packRows(p, weights)
+	}
+	return err
 }
 
 // measure sets the numbers of inputs and outputs of the matrix.
@@ -79,7 +95,7 @@ func (m *Matrix) measure(weights []tensor.Tensor) error {
 
 // choosePanels makes empty panels of the smallest element type that holds all
 // weights exactly. half allows quantized panels with float16 scales.
-func (m *Matrix) choosePanels(weights []tensor.Tensor, half bool) {
+func (m *Matrix) choosePanels(p *Pool, weights []tensor.Tensor, half bool) {
 	n := simd.Panels(m.out)
 	types := map[tensor.DType]bool{}
 	form := simd.Quant{Bits: 4, Group: 32, Half: half}
@@ -97,15 +113,15 @@ func (m *Matrix) choosePanels(weights []tensor.Tensor, half bool) {
 	switch {
 	case quantized && len(weights) > 0:
 		q := &quantizedPanels{in: m.in, form: form}
-		q.slab = newSlab(n * q.panelBytes())
+		q.slab = p.zeroSlab(n * q.panelBytes())
 		q.data = q.slab.data
 		m.panels = q
 		m.group = form.Group
 	case len(types) == 1 && (types[tensor.BF16] || types[tensor.F16]):
-		slab := newSlab(2 * n * m.in * simd.Width)
+		slab := p.panelSlab(2*n*m.in*simd.Width, m.out)
 		m.panels = &halfPanels{in: m.in, bfloat16: types[tensor.BF16], slab: slab, data: slabOf[uint16](slab)}
 	default:
-		slab := newSlab(4 * n * m.in * simd.Width)
+		slab := p.panelSlab(4*n*m.in*simd.Width, m.out)
 		m.panels = &floatPanels{in: m.in, slab: slab, data: slabOf[float32](slab)}
 	}
 }
@@ -115,6 +131,11 @@ func (m *Matrix) packRows(p *Pool, weights []tensor.Tensor) error {
 	var once sync.Once
 	var bad error
 	p.Run(simd.Panels(m.out), func(panel, worker int) {
+		if h, ok := m.panels.(*halfPanels); ok && panel*simd.Width+simd.Width <= m.out {
+			if w, i := locate(weights, panel*simd.Width); h.fastPanel(w, panel, i) {
+				return
+			}
+		}
 		row := p.Scratch(worker).Floats(m.in)
 		for r := range min(simd.Width, m.out-panel*simd.Width) {
 			w, i := locate(weights, panel*simd.Width+r)
@@ -162,23 +183,27 @@ func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 	return panels * simd.Width * int64(in) * 4
 }
 
-// Bytes returns the memory of the packed weight.
-func (m *Matrix) Bytes() int { return m.panels.bytes() }
+// Bytes returns the memory of the packed weight, or the memory that it would take.
+func (m *Matrix) Bytes() int {
+	if m.panels == nil {
+		return m.packedBytes()
+	}
+	return m.panels.bytes()
+}
 
 // Exact switches between the arithmetic of a matrix packed for BF16 and
 // slow products with the original weights, to measure the error of the former. It
 // has no effect on other matrices. It returns the error of an original weight that the
 // products since the last call could not read; their results are not valid then.
 func (m *Matrix) Exact(on bool) error {
-	r, ok := m.panels.(*roundedPanels)
-	if !ok {
-		return nil
+	m.exact = on
+	failed := m.failed
+	m.failed = nil
+	if r, ok := m.panels.(*roundedPanels); ok {
+		r.exact = on
+		failed = cmp.Or(failed, r.takeFailed())
 	}
-	r.exact = on
-	if failed := r.failed.Swap(nil); failed != nil {
-		return *failed
-	}
-	return nil
+	return failed
 }
 
 // A product of many rows is computed block by block: a block of blockIn inputs of

@@ -26,6 +26,7 @@ type panels interface {
 	tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16
 	tileTerms() int
 	bytes() int
+	memory() *slab
 }
 
 // floatPanels are panels of float32.
@@ -64,6 +65,8 @@ func (f *floatPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint1
 func (f *floatPanels) tileTerms() int { return simd.ExactTerms }
 
 func (f *floatPanels) bytes() int { return 4 * len(f.data) }
+
+func (f *floatPanels) memory() *slab { return f.slab }
 
 // halfPanels are panels of bfloat16 or float16.
 type halfPanels struct {
@@ -149,6 +152,8 @@ func (h *halfPanels) tileTerms() int {
 }
 
 func (h *halfPanels) bytes() int { return 2 * len(h.data) }
+
+func (h *halfPanels) memory() *slab { return h.slab }
 
 // quantizedPanels are panels of integers with scales and offsets.
 type quantizedPanels struct {
@@ -261,3 +266,5 @@ func (q *quantizedPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []u
 func (q *quantizedPanels) tileTerms() int { return simd.ExactTerms }
 
 func (q *quantizedPanels) bytes() int { return len(q.data) }
+
+func (q *quantizedPanels) memory() *slab { return q.slab }

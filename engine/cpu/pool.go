@@ -38,6 +38,7 @@ type Pool struct {
 	stepBuf   []float32 // attention of a decoding step
 	tiles     []uint16  // rows packed for products by tiles
 	split     []uint16  // keys and values of a layer packed for products by tiles
+	unused    []*slab   // memory of matrices that have been unloaded
 
 	current  atomic.Pointer[job]
 	wait     chan struct{} // wakes the caller of Run when a job is done

@@ -35,11 +35,11 @@ type roundedPanels struct {
 	failed  atomic.Pointer[error] // of reading an original weight
 }
 
-func newRoundedPanels(out, in int, source []tensor.Tensor) *roundedPanels {
+func newRoundedPanels(p *Pool, out, in int, source []tensor.Tensor) *roundedPanels {
 	words := (in + 1) / 2
 	return &roundedPanels{
 		out: out, in: in, words: words, source: source,
-		slab: newSlab(4 * simd.Panels(out) * words * simd.Width),
+		slab: p.zeroSlab(4 * simd.Panels(out) * words * simd.Width),
 	}
 }
 
@@ -122,6 +122,17 @@ func (rp *roundedPanels) tileTerms() int {
 // ownTiles reports whether the words are operands of products by tiles: pairs of
 // bfloat16, in whole steps.
 func (rp *roundedPanels) ownTiles() bool { return !rp.exact && rp.in%simd.TileDepth == 0 }
+
+func (rp *roundedPanels) memory() *slab { return rp.slab }
+
+// takeFailed returns the error of an original weight that could not be read since the
+// last call.
+func (rp *roundedPanels) takeFailed() error {
+	if failed := rp.failed.Swap(nil); failed != nil {
+		return *failed
+	}
+	return nil
+}
 
 func (rp *roundedPanels) bytes() int { return len(rp.slab.data) }
 

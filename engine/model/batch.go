@@ -76,23 +76,24 @@ type batch struct {
 func (b *batch) run(ctx context.Context, tokens []int32) error {
 	c := b.config
 	in := &chunk{n: len(b.list), p: &Pass{Logits: b.logits}}
-	in.x = grow(&b.lead.buf.x, in.n*c.Hidden)
+	in.x = grow(&b.buf.x, in.n*c.Hidden)
 	for i := range b.list {
 		if err := b.lead.embedding(in.x[i*c.Hidden:(i+1)*c.Hidden], tokens[i], b.pos[i]); err != nil {
 			return err
 		}
 	}
 	angles := b.rotations()
-	for l := range b.layers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	err := b.eachLayer(ctx, in.n, func(l int) error {
 		q, k, v := b.lead.project(l, in, angles.of(c, l))
 		b.attend(l, q, k, v)
 		b.lead.finish(l, in, 0)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	b.lead.logits(in)
-	return nil
+	return b.endPass()
 }
 
 // logits passes on the logits of a sequence that wants them.
@@ -118,8 +119,8 @@ func (b *batch) rotations() rotations {
 func (b *batch) attend(l int, q, k, v []float32) {
 	c := b.config
 	nq, nk, nv, no := c.queryWidth(), c.keyWidth(), c.valueWidth(), c.outputWidth()
-	out := grow(&b.lead.buf.attn, len(b.list)*no)
-	b.lead.buf.attn = out
+	out := grow(&b.buf.attn, len(b.list)*no)
+	b.buf.attn = out
 	steps := make([]cpu.Step, len(b.list))
 	for i, s := range b.list {
 		s.kv[l].Append(nil, k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv], 1)

@@ -134,7 +134,7 @@ func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) erro
 		return &cuda.UnsupportedError{What: what}
 	}
 	var err error
-	if m.weights, err = loadWeights(ck, &m.config, nil, cpu.F32); err != nil {
+	if m.weights, err = loadWeights(ck, &m.config, false, cpu.F32); err != nil {
 		return err
 	}
 	card, err := cuda.Load(index, m.decoder(), cuda.Options{Compute: o.Compute, Chunk: o.Chunk, Log: o.Log})

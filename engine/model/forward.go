@@ -22,28 +22,47 @@ func (c *chunk) from(row, hidden int) *chunk {
 
 // pass runs tokens through all layers. The first token is row row0 of the pass.
 func (s *cpuSequence) pass(ctx context.Context, tokens []int32, row0 int, p *Pass) error {
-	c := s.config
 	in := &chunk{n: len(tokens), pos0: s.length(), row0: row0, p: p}
-	in.x = grow(&s.buf.x, in.n*c.Hidden)
+	in.x = grow(&s.buf.x, in.n*s.config.Hidden)
+	angles, err := s.enter(in, tokens)
+	if err != nil {
+		return err
+	}
+	err = s.eachLayer(ctx, in.n, func(l int) error {
+		s.through(l, in, angles)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.leave(in)
+	return s.endPass()
+}
+
+// enter writes the embeddings of a chunk's tokens and returns their rotations.
+func (s *cpuSequence) enter(in *chunk, tokens []int32) (rotations, error) {
+	c := s.config
 	for i, id := range tokens {
 		if err := s.embedding(in.x[i*c.Hidden:(i+1)*c.Hidden], id, in.pos0+i); err != nil {
-			return err
+			return rotations{}, err
 		}
 	}
-	angles := c.rotations(max(p.Length, in.pos0+in.n), in.pos0, in.n)
-	for l := range s.layers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if p.Hidden != nil {
-			p.Hidden(l, in.x[(in.n-1)*c.Hidden:])
-		}
-		s.layer(l, in, angles.of(c, l))
+	return c.rotations(max(in.p.Length, in.pos0+in.n), in.pos0, in.n), nil
+}
+
+// through runs a chunk through layer l.
+func (s *cpuSequence) through(l int, in *chunk, angles rotations) {
+	if in.p.Hidden != nil {
+		in.p.Hidden(l, in.x[(in.n-1)*s.config.Hidden:])
 	}
-	if p.Logits != nil && row0+in.n > p.LogitsFrom {
+	s.layer(l, in, angles.of(s.config, l))
+}
+
+// leave computes the logits that are wanted of a chunk that has passed through all layers.
+func (s *cpuSequence) leave(in *chunk) {
+	if in.p.Logits != nil && in.row0+in.n > in.p.LogitsFrom {
 		s.logits(in)
 	}
-	return nil
 }
 
 // embedding writes the embedding of a token at a position to row.
@@ -84,7 +103,9 @@ func (s *cpuSequence) rows(n int, f func(i int, scratch *cpu.Scratch)) {
 
 // multiply computes dst = x·Wᵀ, or dst += x·Wᵀ with acc.
 func (s *cpuSequence) multiply(w *cpu.Matrix, dst, x cpu.Mat, acc bool) {
+	s.load(w)
 	switch {
+	case !w.Loaded(): // eachLayer returns the error
 	case s.apart:
 		w.MulEach(s.pool, dst, x, acc)
 	case acc:

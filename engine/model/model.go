@@ -43,7 +43,11 @@ type Options struct {
 	Compute string
 	// IgnoreConfig names keys that are ignored, as in ReadConfig.
 	IgnoreConfig []string
-	Chunk        int               // most tokens that pass through a layer together; 0: 504, on a card 2048
+	Chunk        int // most tokens that pass through a layer together; 0: 504, on a card 2048
+	// WeightMemory is the most memory in bytes that weights may take on the processor, as in
+	// Config.Place; 0: no limit. Weights that do not fit are read from the file in each
+	// pass. Results do not depend on it.
+	WeightMemory int64
 	Device       string            // cpu, cuda or cuda:i; empty: cpu
 	Log          func(line string) // receives messages of a card for the user; may be nil
 }
@@ -100,7 +104,7 @@ func (m *Model) orChanged(err error) error {
 // shapes of the tensors. It reads no matrix but the embeddings, and keeps nothing. Of a
 // checkpoint with headers only, it checks these.
 func CheckTensors(ck *checkpoint.Checkpoint, c Config) error {
-	_, err := loadWeights(ck, &c, nil, "")
+	_, err := loadWeights(ck, &c, false, "")
 	return err
 }
 
@@ -110,12 +114,16 @@ func (m *Model) loadOnProcessor(ck *checkpoint.Checkpoint, o Options) error {
 	if compute != "" && !slices.Contains(cpu.Computes, compute) {
 		return words.Check("compute", compute, cpu.Computes)
 	}
-	p := &processor{config: &m.config, pool: cpu.NewPool(o.Threads), chunk: o.Chunk}
+	p := &processor{config: &m.config, source: ck, pool: cpu.NewPool(o.Threads), chunk: o.Chunk}
 	if p.chunk < 1 {
 		p.chunk = chunkTokens
 	}
 	var err error
-	if p.weights, err = loadWeights(ck, &m.config, p.pool, compute); err != nil {
+	if p.weights, err = loadWeights(ck, &m.config, true, compute); err == nil {
+		p.placement = p.place(ck, o.WeightMemory)
+		err = p.loadKept()
+	}
+	if err != nil {
 		p.close()
 		return err
 	}

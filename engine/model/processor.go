@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 
+	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
@@ -14,8 +15,12 @@ const chunkTokens = 504
 type processor struct {
 	config *Config
 	*weights
-	pool  *cpu.Pool
-	chunk int // most tokens that pass through a layer together
+	source    *checkpoint.Checkpoint
+	placement Placement
+	pool      *cpu.Pool
+	chunk     int // most tokens that pass through a layer together
+	buf       buffers
+	failed    error // of loading a weight
 }
 
 func (p *processor) newSequence() sequence {
@@ -32,25 +37,18 @@ func (p *processor) piece() int { return chunkTokens }
 func (p *processor) close() { p.pool.Close() }
 
 func (p *processor) weightBytes() int64 {
-	n := int64(p.head.Bytes())
-	for i := range p.layers {
-		for _, w := range p.layers[i].matrices() {
-			n += int64(w.Bytes())
-		}
-	}
-	return n
+	return p.placement.Memory
 }
 
 // cpuSequence is a sequence on the processor. forward.go has its arithmetic.
 type cpuSequence struct {
 	*processor
 	kv    []*cpu.KV // by layer
-	buf   buffers
-	apart bool // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
+	apart bool      // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
 }
 
-// buffers holds the buffers of a chunk, [n, width] each. They grow with the largest
-// chunk.
+// buffers holds the buffers of a chunk, [n, width] each, which all sequences of a model
+// share. They grow with the largest chunk.
 type buffers struct {
 	x, h   []float32 // hidden states, and the input or output of a block
 	qkv    []float32
@@ -139,6 +137,8 @@ func (s *cpuSequence) forward(ctx context.Context, tokens []int32, single bool, 
 	step := s.chunk
 	if single {
 		step = 1
+	} else if s.streams() {
+		return s.throughLayers(ctx, []*cpuSequence{s}, [][]int32{tokens}, []Pass{p})
 	}
 	for lo := 0; lo < len(tokens); lo += step {
 		hi := min(lo+step, len(tokens))

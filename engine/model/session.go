@@ -50,26 +50,43 @@ func (s *Session) Len() int { return s.seq.length() }
 // or the sequence is longer than the model's table of position embeddings, or if the
 // model's files have changed. If a card lacks memory, the error is a *cuda.MemoryError.
 func (s *Session) Forward(ctx context.Context, tokens []int32, p Pass) error {
+	if s.m.config.Rope.Restart {
+		if err := s.check(tokens); err != nil {
+			return err
+		}
+		return s.m.orChanged(s.forwardAnew(ctx, tokens, p))
+	}
+	single, err := s.prepare(tokens, &p)
+	if err != nil {
+		return err
+	}
+	return s.m.orChanged(s.seq.forward(ctx, tokens, single, p))
+}
+
+// check reports tokens that cannot be appended.
+func (s *Session) check(tokens []int32) error {
 	c := &s.m.config
 	for at, id := range tokens {
 		if id < 0 || int(id) >= c.Vocab {
 			return fmt.Errorf("token %d is %d, but the vocabulary has %d tokens", at, id, c.Vocab)
 		}
 	}
-	end := s.Len() + len(tokens)
-	if c.Learned && end > c.MaxPositions {
+	if end := s.Len() + len(tokens); c.Learned && end > c.MaxPositions {
 		return fmt.Errorf("%d tokens, but the model has embeddings of %d positions", end, c.MaxPositions)
 	}
-	if c.Rope.Restart {
-		return s.m.orChanged(s.forwardAnew(ctx, tokens, p))
-	}
-	single := false
+	return nil
+}
+
+// prepare checks tokens and completes their pass. single says that they must pass through
+// the layers one at a time.
+func (s *Session) prepare(tokens []int32, p *Pass) (single bool, err error) {
+	end := s.Len() + len(tokens)
 	if p.Length == 0 {
 		p.Length = end
-	} else if c.Rope.Varies(end) && end > p.Length {
+	} else if s.m.config.Rope.Varies(end) && end > p.Length {
 		single = true
 	}
-	return s.m.orChanged(s.seq.forward(ctx, tokens, single, p))
+	return single, s.check(tokens)
 }
 
 // forwardAnew is Forward for a model whose keys are computed anew when the sequence

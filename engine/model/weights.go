@@ -55,18 +55,37 @@ func (w *layer) matrices() []*cpu.Matrix {
 		return append(list, w.gateUp, w.down)
 	}
 	list = append(list, w.router)
-	for _, e := range w.experts {
-		list = append(list, e.gateUp, e.down)
-	}
+	list = append(list, w.expertMatrices()...)
 	if w.shared != nil {
 		list = append(list, w.shared.gateUp, w.shared.down)
 	}
 	return list
 }
 
-// loadWeights reads all weights. Without a pool they are not converted.
-func loadWeights(ck *checkpoint.Checkpoint, c *Config, pool *cpu.Pool, compute cpu.Compute) (*weights, error) {
-	l := &loader{ck: ck, c: c, pool: pool, used: map[string]bool{}}
+// expertMatrices lists the packed matrices of the experts that a router chooses from.
+func (w *layer) expertMatrices() []*cpu.Matrix {
+	var list []*cpu.Matrix
+	for _, e := range w.experts {
+		list = append(list, e.gateUp, e.down)
+	}
+	return list
+}
+
+// isExpert reports whether a matrix of the layer is that of an expert.
+func (w *layer) isExpert(m *cpu.Matrix) bool {
+	return slices.ContainsFunc(w.experts, func(e expert) bool { return m == e.gateUp || m == e.down })
+}
+
+// loadWeights finds all weights. Matrices are not read from the file yet; with deferred,
+// they can be loaded.
+func loadWeights(ck *checkpoint.Checkpoint, c *Config, deferred bool, compute cpu.Compute) (*weights, error) {
+	l := &loader{ck: ck, c: c, deferred: deferred, used: map[string]bool{}}
+	return l.weights(compute)
+}
+
+// weights finds all weights. The head always computes in float32.
+func (l *loader) weights(compute cpu.Compute) (*weights, error) {
+	ck, c := l.ck, l.c
 	w := &weights{layers: make([]layer, c.Layers)}
 	if err := l.ends(w); err != nil {
 		return nil, err
@@ -77,8 +96,8 @@ func loadWeights(ck *checkpoint.Checkpoint, c *Config, pool *cpu.Pool, compute c
 		if w.layers[i], err = l.layer(i); err != nil {
 			return nil, err
 		}
-		ck.Forget()
 	}
+	ck.Forget()
 	return w, l.unread()
 }
 
@@ -133,7 +152,7 @@ func (l *loader) ends(w *weights) error {
 
 // checkFinite reports the first element of a matrix that is not finite.
 func (l *loader) checkFinite(t tensor.Tensor) error {
-	if l.ck.HeadersOnly() {
+	if l.ck.HeadersOnly() || l.sizes {
 		return nil
 	}
 	row := make([]float32, t.Cols())
@@ -191,11 +210,12 @@ var roles = map[string][2]string{
 
 // loader reads tensors by role and checks their shapes.
 type loader struct {
-	ck      *checkpoint.Checkpoint
-	c       *Config
-	pool    *cpu.Pool       // nil: the weights stay as they are in the file
-	used    map[string]bool // names that were asked for and found
-	compute cpu.Compute     // of the products with the matrices that are packed next
+	ck       *checkpoint.Checkpoint
+	c        *Config
+	deferred bool            // matrices can be loaded
+	sizes    bool            // only the sizes of matrices are wanted
+	used     map[string]bool // names that were asked for and found
+	compute  cpu.Compute     // of the products with the matrices that are packed next
 }
 
 // exactly returns a loader that keeps weights exact in every arithmetic. Routers need
@@ -383,13 +403,17 @@ func (l *loader) bias(role string, at, n int) ([]float32, error) {
 	return l.vector(role, at, ".bias", n, 0)
 }
 
-// pack packs tensors into one matrix, with their outputs in order. For a card it keeps
-// the tensors unpacked.
-func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) {
-	if l.pool == nil {
-		return cpu.Unpacked(list...), nil
+// pack makes one matrix of tensors, with their outputs in order. It is packed when it is
+// loaded; for a card the tensors stay as they are.
+func (l *loader) pack(list ...tensor.Tensor) (*cpu.Matrix, error) { return l.packLater(nil, list) }
+
+// packLater is like pack, but read, if it is not nil, finds the tensors again when the
+// matrix is loaded.
+func (l *loader) packLater(read func() ([]tensor.Tensor, error), list []tensor.Tensor) (*cpu.Matrix, error) {
+	if !l.deferred {
+		return cpu.Unpacked(l.compute, list...), nil
 	}
-	m, err := cpu.Pack(l.pool, l.compute, list...)
+	m, err := cpu.Deferred(l.compute, list, read)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.ck.Path(), err)
 	}
@@ -402,17 +426,30 @@ type part struct {
 	out  int
 }
 
-// matrices finds weights [out, in] by role and packs them as one matrix.
+// matrices finds weights [out, in] by role and makes one matrix of them.
 func (l *loader) matrices(at, in int, parts ...part) (*cpu.Matrix, error) {
-	list := make([]tensor.Tensor, len(parts))
-	for i, p := range parts {
-		t, err := l.tensor(p.role, at, ".weight", p.out, in)
-		if err != nil {
-			return nil, err
+	read := func() ([]tensor.Tensor, error) {
+		list := make([]tensor.Tensor, len(parts))
+		for i, p := range parts {
+			t, err := l.tensor(p.role, at, ".weight", p.out, in)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = t
 		}
-		list[i] = t
+		return list, nil
 	}
-	return l.pack(list...)
+	list, err := read()
+	if err != nil {
+		return nil, err
+	}
+	if l.c.arch.Arrange == nil || l.c.gguf || !l.deferred {
+		return l.packLater(nil, list)
+	}
+	for i := range list { // may be copies, which are made again when they are needed
+		list[i].Data = nil
+	}
+	return l.packLater(read, list)
 }
 
 // biases reads the biases of matrices that are packed as one, or returns nil if there
