@@ -10,6 +10,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
@@ -41,20 +42,43 @@ func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Mani
 // ModelInfo describes a model as a dump's header does, without the hash of its
 // weights.
 func ModelInfo(id string, c *model.Config) dumps.ModelInfo {
-	return dumps.ModelInfo{
+	info := dumps.ModelInfo{
 		ID:           id,
 		Architecture: c.Architecture,
-		Layers:       c.Layers,
-		Heads:        c.Heads,
-		KVHeads:      c.KVHeads,
-		HeadDim:      c.HeadDim,
-		ValueDim:     c.ValueDim,
 		Vocab:        c.Vocab,
 		MaxPositions: c.MaxPositions,
-		Scale:        float64(c.Scale),
-		SoftCap:      float64(c.SoftCap),
-		LayerWindows: c.LayerWindows,
 	}
+	shapes := make([]dumps.LayerShape, len(c.Shapes))
+	for l := range shapes {
+		shapes[l] = layerShape(&c.Shapes[l])
+	}
+	info.SetLayers(shapes)
+	return info
+}
+
+// layerShape describes a layer as a dump's header does.
+func layerShape(s *model.LayerShape) dumps.LayerShape {
+	out := dumps.LayerShape{
+		Kind:     dumps.LayerKind(s.Kind),
+		Heads:    s.Heads,
+		KVHeads:  s.KVHeads,
+		KeyDim:   s.KeyDim,
+		ValueDim: s.ValueDim,
+		Scale:    float64(s.Scale),
+		SoftCap:  float64(s.SoftCap),
+		Window:   s.Window,
+		Chunk:    s.Chunk,
+		Sink:     s.Sink,
+		CacheOf:  s.CacheOf,
+		Latent:   s.Latent,
+	}
+	if s.Rope != nil {
+		out.Rope = dumps.RopeShape{At: s.RopeAt, Dim: s.Rope.Dim, Pairing: "halves"}
+		if s.Rope.Pairing == cpu.Adjacent {
+			out.Rope.Pairing = "adjacent"
+		}
+	}
+	return out
 }
 
 // PromptsSHA256 returns a hash that identifies a prompt set: the hash of the ids,

@@ -15,7 +15,8 @@ import (
 // TestAddCaches counts by hand: of two methods and two capacities, full and the capacity
 // above the prompt's length are the full cache.
 func TestAddCaches(t *testing.T) {
-	m := model.Config{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Hidden: 8, Intermediate: 16, Vocab: 32}
+	shape := model.LayerShape{Kind: model.Attention, Heads: 2, KVHeads: 1, KeyDim: 4, ValueDim: 4}
+	m := model.Config{Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Hidden: 8, Intermediate: 16, Vocab: 32, Shapes: []model.LayerShape{shape}}
 	var methods []snapkv.Method
 	for _, name := range []string{"snapkv", snapkv.Full} {
 		method, err := snapkv.FindMethod(name)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/capture"
@@ -60,7 +62,7 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 	if p.PromptWindows, p.PromptWindowSize, err = parseWindows(c.String("prompt-windows")); err != nil {
 		return nil, err
 	}
-	if p.Layers, err = parseList("layers", c.String("layers"), cfg.Layers); err != nil {
+	if p.Layers, err = attentionLayers(c.String("layers"), &cfg); err != nil {
 		return nil, err
 	}
 	if p.Heads, err = parseList("heads", c.String("heads"), cfg.Heads); err != nil {
@@ -73,6 +75,26 @@ func planOf(c *cli.Context, cfg model.Config, device string) (*dumps.Plan, error
 		return nil, usagef("--%w", err)
 	}
 	return p, nil
+}
+
+// attentionLayers reads a list of layers, all of which must have attention. By default it
+// is all layers that have.
+func attentionLayers(text string, cfg *model.Config) ([]int, error) {
+	all := cfg.AttentionLayers()
+	if text == "" || text == "all" {
+		return all, nil
+	}
+	list, err := parseList("layers", text, cfg.Layers)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range list {
+		if !slices.Contains(all, l) {
+			return nil, usagef("--layers %s: layer %d has no attention (%s); layers with attention: %s",
+				text, l, cfg.Shapes[l].Kind, listText(all, cfg.Layers))
+		}
+	}
+	return list, nil
 }
 
 // headerOf describes the run: the model, the plan, and what distinguishes this run

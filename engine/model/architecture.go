@@ -72,6 +72,9 @@ type Architecture struct {
 	Inspect func(c *Config, has func(name string) bool)
 	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
+	// Vary changes the shapes of layers that are not like the others. It is called last,
+	// when c.Shapes holds the shapes that follow from the other fields.
+	Vary func(c *Config, f *fields) error
 }
 
 // Architectures lists the supported families in the order in which help shows them.

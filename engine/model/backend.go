@@ -27,7 +27,8 @@ type sequence interface {
 	reserve(n int) error
 	truncate(n int)
 	choose(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error)
-	// compress returns a new sequence that keeps slots keep[layer][kv head or query head].
+	// compress returns a new sequence that keeps slots keep[layer][kv head or query head],
+	// for layers with a cache of their own.
 	compress(keep [][][]int32) (sequence, error)
 	close()
 }

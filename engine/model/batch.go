@@ -84,13 +84,16 @@ func (b *batch) run(ctx context.Context, tokens []int32) error {
 	}
 	angles := b.rotations()
 	err := b.eachLayer(ctx, in.n, func(l int) error {
-		q, k, v := b.lead.project(l, in, angles.of(c, l))
+		q, k, v := b.lead.project(l, in, angles.layer(&c.Shapes[l]))
 		b.attend(l, q, k, v)
 		b.lead.finish(l, in, 0)
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	for _, s := range b.list {
+		s.seen++
 	}
 	b.lead.logits(in)
 	return b.endPass()
@@ -105,11 +108,9 @@ func (b *batch) logits(row int, l []float32) {
 
 // rotations joins the rotations of the sequences' positions.
 func (b *batch) rotations() rotations {
-	var all rotations
+	all := rotations{of: map[*Rope]turns{}}
 	for i, pos := range b.pos {
-		one := b.config.rotations(max(b.passes[i].Length, pos+1), pos, 1)
-		all.global.add(one.global)
-		all.local.add(one.local)
+		all.add(b.config.rotations(max(b.passes[i].Length, pos+1), pos, 1))
 	}
 	return all
 }
@@ -118,17 +119,20 @@ func (b *batch) rotations() rotations {
 // sequences together.
 func (b *batch) attend(l int, q, k, v []float32) {
 	c := b.config
-	nq, nk, nv, no := c.queryWidth(), c.keyWidth(), c.valueWidth(), c.outputWidth()
+	shape := &c.Shapes[l]
+	nq, nk, nv, no := shape.queryWidth(), shape.keyWidth(), shape.valueWidth(), shape.outputWidth()
 	out := grow(&b.buf.attn, len(b.list)*no)
 	b.buf.attn = out
 	steps := make([]cpu.Step, len(b.list))
 	for i, s := range b.list {
-		s.kv[l].Append(nil, k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv], 1)
+		if shape.CacheOf == l {
+			s.kv[l].Append(nil, k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv], 1)
+		}
 		query := cpu.Queries{Q: q[i*nq : (i+1)*nq], Out: out[i*no : (i+1)*no], Rows: 1, Pos0: b.pos[i]}
 		if rec := b.recorder(i); rec != nil {
 			query.Visit = rec.visit(l, 0)
 		}
-		steps[i] = cpu.Step{KV: s.kv[l], Queries: query}
+		steps[i] = cpu.Step{KV: s.cache(l), Queries: query}
 	}
 	a := c.attention(l, slices.Max(b.pos)+1)
 	a.Sinks = b.layers[l].sinks

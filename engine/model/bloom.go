@@ -39,7 +39,7 @@ var bloom = Architecture{
 		c.Activation = "gelu_tanh"
 		c.EmbedNorm = true
 		c.KeyBias = newKeyBias(c.Heads)
-		c.Rope = Rope{Kind: "none"}
+		c.Rope = Rope{Kind: noRotation}
 		return nil
 	},
 }

@@ -111,11 +111,12 @@ func (r *Recorder) watchCard(p *cuda.Pass, start, recordFrom int) {
 
 // noCard returns what a model needs that cards do not support, or an empty string.
 func (c *Config) noCard() string {
+	if what := c.differ(); what != "" {
+		return what
+	}
 	switch {
 	case c.QueryGrowth != 0:
 		return "a model whose queries grow with their position"
-	case c.arch.Sinks:
-		return "a model with learned sinks in attention"
 	case c.KeyBias != nil:
 		return "a model with biases of the positions (ALiBi)"
 	case c.arch.NormLast:
@@ -207,6 +208,24 @@ func (m *Model) decoder() *cuda.Decoder {
 			}
 		},
 	}
+}
+
+// The kinds of rotation by which a card knows the rotation of a layer.
+const (
+	noTurns = iota
+	globalTurns
+	localTurns
+)
+
+// ropeKind returns the kind of rotation of a layer.
+func (c *Config) ropeKind(layer int) int {
+	switch {
+	case c.Shapes[layer].Rope == nil:
+		return noTurns
+	case c.hasLocalRope(layer):
+		return localTurns
+	}
+	return globalTurns
 }
 
 // cardTurns returns the turns of positions pos0 to pos0+n-1 for a kind of rotation, in

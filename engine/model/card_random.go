@@ -17,6 +17,7 @@ func RandomOnCard(index int, s cuda.Sizes, theta float64, o Options) (*Model, er
 		Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), NormEps: 1e-5,
 		LayerWindows: make([]int, s.Layers), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
 	}
+	c.Shapes = c.alike()
 	card, err := cuda.LoadRandom(index, s, theta, cuda.Options{Compute: o.Compute, Chunk: o.Chunk, Log: o.Log})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,11 @@ type Config struct {
 	TiedHead     bool    // the output projection is the embedding matrix
 	LayerWindows []int   // by layer: a query at position p sees the keys after p-window; 0: all keys
 
+	// Shapes describes the attention of each layer. Heads, KVHeads, HeadDim, ValueDim, Scale,
+	// SoftCap, LayerWindows, Rope, LocalRope and NoRope are what they follow from, unless the
+	// family sets them (Architecture.Vary).
+	Shapes []LayerShape
+
 	Activation    string       // one of cpu.Activations
 	ClampedGate   *ClampedGate // of the feed-forward, instead of Activation (gpt-oss); nil: none
 	Plain         bool         // the feed-forward has no gate: down(act(up(x)))
@@ -83,18 +88,6 @@ type Config struct {
 // HasSinks reports whether query heads have learned sinks, which take a part of every row.
 func (c *Config) HasSinks() bool { return c.arch.Sinks }
 
-// queryWidth is the number of elements of all query heads of a token.
-func (c *Config) queryWidth() int { return c.Heads * c.HeadDim }
-
-// keyWidth is the number of elements of all keys of a token.
-func (c *Config) keyWidth() int { return c.KVHeads * c.HeadDim }
-
-// valueWidth is the number of elements of all values of a token.
-func (c *Config) valueWidth() int { return c.KVHeads * c.ValueDim }
-
-// outputWidth is the number of elements of the attention's output of a token.
-func (c *Config) outputWidth() int { return c.Heads * c.ValueDim }
-
 // ReadConfig reads the configuration of a checkpoint, without its weights. It fails if
 // the model is not supported.
 //
@@ -118,15 +111,10 @@ func ReadConfig(ck *checkpoint.Checkpoint, ignore ...string) (Config, error) {
 
 // check reports inconsistent sizes and unsupported features.
 func (c *Config) check(path string) error {
-	switch {
-	case c.Heads%c.KVHeads != 0:
-		return fmt.Errorf("%s: %d query heads for %d kv heads: want a multiple", path, c.Heads, c.KVHeads)
-	case !c.Learned && (c.Rope.Dim%2 != 0 || c.Rope.Dim > c.HeadDim):
-		return fmt.Errorf("%s: heads of %d channels, of which %d are rotated: want an even number", path, c.HeadDim, c.Rope.Dim)
-	case !slices.Contains(cpu.Activations, c.Activation):
+	if !slices.Contains(cpu.Activations, c.Activation) {
 		return fmt.Errorf("%s: activation %q is not supported; these are: %s", path, c.Activation, strings.Join(cpu.Activations, ", "))
 	}
-	return nil
+	return c.checkShapes(path)
 }
 
 // hubConfig reads config.json and, for the tokens that end a reply,
@@ -174,6 +162,9 @@ func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	c.Activation = activation(f.text("hidden_act", "silu"))
 	c.readBiases(f)
 	if err := finish(&c, f); err != nil {
+		return c, err
+	}
+	if err := c.shapeLayers(f); err != nil {
 		return c, err
 	}
 	c.checkLayers(f)

@@ -79,7 +79,7 @@ var falcon = Architecture{
 			// The eager attention of transformers 5 adds the bias to the scores and once more with
 			// the mask; that of sdpa, which hands over no weights, adds it once.
 			c.KeyBias.Scale = 2 * c.Scale
-			c.Rope = Rope{Kind: "none"}
+			c.Rope = Rope{Kind: noRotation}
 		}
 		return nil
 	},

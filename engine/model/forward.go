@@ -55,11 +55,12 @@ func (s *cpuSequence) through(l int, in *chunk, angles rotations) {
 	if in.p.Hidden != nil {
 		in.p.Hidden(l, in.x[(in.n-1)*s.config.Hidden:])
 	}
-	s.layer(l, in, angles.of(s.config, l))
+	s.layer(l, in, angles.layer(&s.config.Shapes[l]))
 }
 
 // leave computes the logits that are wanted of a chunk that has passed through all layers.
 func (s *cpuSequence) leave(in *chunk) {
+	s.seen = in.pos0 + in.n
 	if in.p.Logits != nil && in.row0+in.n > in.p.LogitsFrom {
 		s.logits(in)
 	}
@@ -118,7 +119,9 @@ func (s *cpuSequence) multiply(w *cpu.Matrix, dst, x cpu.Mat, acc bool) {
 // layer runs a chunk through layer l.
 func (s *cpuSequence) layer(l int, in *chunk, t turns) {
 	_, k, v := s.project(l, in, t)
-	s.kv[l].Append(s.pool, k, v, in.n)
+	if s.config.Shapes[l].CacheOf == l {
+		s.kv[l].Append(s.pool, k, v, in.n)
+	}
 	from := s.outputsFrom(l, in)
 	s.attend(l, in, from)
 	if from < in.n {
@@ -143,7 +146,11 @@ func (s *cpuSequence) outputsFrom(l int, in *chunk) int {
 func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 	c := s.config
 	w := &s.layers[l]
-	nq, nk, nv := c.queryWidth(), c.keyWidth(), c.valueWidth()
+	shape := &c.Shapes[l]
+	nq, nk, nv := shape.queryWidth(), shape.keyWidth(), shape.valueWidth()
+	if shape.CacheOf != l {
+		nk, nv = 0, 0
+	}
 	width := nq + nk + nv
 	h := grow(&s.buf.h, in.n*c.Hidden)
 	qkv := grow(&s.buf.qkv, in.n*width)
@@ -168,30 +175,30 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 		copy(q[i*nq:(i+1)*nq], row)
 		copy(k[i*nk:(i+1)*nk], row[nq:])
 		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
-		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, t, i)
+		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, shape, t, i)
 		if t.query != nil {
 			for j := range nq {
 				q[i*nq+j] *= t.query[i]
 			}
 		}
-		s.rotate(k[i*nk:(i+1)*nk], w.kNorm, t, i)
+		s.rotate(k[i*nk:(i+1)*nk], w.kNorm, shape, t, i)
 	})
 	return q, k, v
 }
 
-// rotate normalizes and rotates the queries or keys of all heads at row i.
-func (s *cpuSequence) rotate(x, norm []float32, t turns, i int) {
+// rotate normalizes and rotates the queries or keys x of all heads at row i.
+func (s *cpuSequence) rotate(x, norm []float32, shape *LayerShape, t turns, i int) {
 	c := s.config
 	if norm != nil && c.arch.WideQKNorm {
 		cpu.RMSNorm(x, x, norm, c.NormEps)
 	}
-	for at := 0; at < len(x); at += c.HeadDim {
-		head := x[at : at+c.HeadDim]
+	for at := 0; at < len(x); at += shape.KeyDim {
+		head := x[at : at+shape.KeyDim]
 		if norm != nil && !c.arch.WideQKNorm && !c.arch.NormLast {
 			cpu.RMSNorm(head, head, norm, c.NormEps)
 		}
 		if t.half > 0 {
-			cpu.Rope(head, t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], c.Rope.Pairing)
+			cpu.Rope(head[shape.RopeAt:], t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], t.pairing)
 		}
 		if norm != nil && c.arch.NormLast {
 			cpu.RMSNorm(head, head, norm, c.NormEps)
@@ -202,10 +209,15 @@ func (s *cpuSequence) rotate(x, norm []float32, t turns, i int) {
 // attention returns the shape of layer l's attention, for queries and keys at positions
 // below end.
 func (c *Config) attention(l, end int) cpu.Attention {
+	shape := &c.Shapes[l]
 	return cpu.Attention{
-		Bias:  c.KeyBias.Table(end),
-		Heads: c.Heads, KeyDim: c.HeadDim, ValueDim: c.ValueDim,
-		Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[l],
+		Bias:     c.KeyBias.Table(end),
+		Heads:    shape.Heads,
+		KeyDim:   shape.KeyDim,
+		ValueDim: shape.ValueDim,
+		Scale:    shape.Scale,
+		SoftCap:  shape.SoftCap,
+		Window:   shape.Window,
 	}
 }
 
@@ -213,26 +225,29 @@ func (c *Config) attention(l, end int) cpu.Attention {
 // the cache, and shows it to the recorder. Outputs before row outFrom are not
 // computed.
 func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
-	c := s.config
+	shape := &s.config.Shapes[l]
 	p := in.p
-	a := c.attention(l, in.pos0+in.n)
+	a := s.config.attention(l, in.pos0+in.n)
 	a.Sinks = s.layers[l].sinks
-	s.buf.attn = grow(&s.buf.attn, in.n*c.outputWidth())
+	s.buf.attn = grow(&s.buf.attn, in.n*shape.outputWidth())
 	q := cpu.Queries{
-		Q: s.buf.q[:in.n*c.queryWidth()], Out: s.buf.attn, Rows: in.n, Pos0: in.pos0, OutFrom: outFrom,
+		Q: s.buf.q[:in.n*shape.queryWidth()], Out: s.buf.attn, Rows: in.n, Pos0: in.pos0, OutFrom: outFrom,
 	}
 	if p.Recorder == nil || in.row0+in.n <= p.RecordFrom {
-		a.Run(s.pool, s.kv[l], q)
+		a.Run(s.pool, s.cache(l), q)
 		return
 	}
 	from := max(0, p.RecordFrom-in.row0)
 	q.VisitFrom = from
 	q.Visit = p.Recorder.visit(l, in.row0)
-	a.Run(s.pool, s.kv[l], q)
+	a.Run(s.pool, s.cache(l), q)
 	if p.Recorder.States == nil {
 		return
 	}
-	nq, nk, nv := c.queryWidth(), c.keyWidth(), c.valueWidth()
+	nq, nk, nv := shape.queryWidth(), shape.keyWidth(), shape.valueWidth()
+	if shape.CacheOf != l {
+		nk, nv = 0, 0
+	}
 	p.Recorder.States(l, in.pos0+from, in.n-from,
 		s.buf.q[from*nq:in.n*nq], s.buf.k[from*nk:in.n*nk], s.buf.v[from*nv:in.n*nv])
 }
@@ -244,7 +259,8 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	w := &s.layers[l]
 	h := grow(&s.buf.h, in.n*c.Hidden)[from*c.Hidden:]
 	out := in.from(from, c.Hidden)
-	attn := cpu.Dense(s.buf.attn[from*c.outputWidth():], out.n, c.outputWidth())
+	width := c.Shapes[l].outputWidth()
+	attn := cpu.Dense(s.buf.attn[from*width:], out.n, width)
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		s.multiply(w.out, cpu.Dense(out.x, out.n, c.Hidden), attn, true)
 		addBias(out.x, w.outBias, out.n)

@@ -92,6 +92,9 @@ func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	if err := c.ropeTensors(ck, f); err != nil {
 		return c, err
 	}
+	if err := c.shapeLayers(f); err != nil {
+		return c, err
+	}
 	return c, checkMetadata(f)
 }
 

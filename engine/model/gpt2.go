@@ -48,7 +48,7 @@ var gpt2 = Architecture{
 		c.Plain = true
 		c.Learned = true
 		c.plainGGUF(f)
-		c.Rope = Rope{Kind: "none"}
+		c.Rope = Rope{Kind: noRotation}
 		return nil
 	},
 }

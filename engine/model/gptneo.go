@@ -26,7 +26,7 @@ var gptneo = Architecture{
 		c.Learned = true
 		c.Scale = 1
 		c.KVHeads = c.Heads
-		c.Rope = Rope{Kind: "none"}
+		c.Rope = Rope{Kind: noRotation}
 		window := f.count("window_size", 256, 1)
 		kinds := f.layerKinds("attention_types")
 		if f.err == nil && len(kinds) != c.Layers {

@@ -12,15 +12,24 @@ import (
 // CacheBytes returns the memory of the keys and values of one position on the
 // processor.
 func (c *Config) CacheBytes() int64 {
-	return int64(c.Layers) * int64(c.KVHeads) * int64(c.HeadDim+c.ValueDim) * 4
+	n := 0
+	for l := range c.Shapes {
+		if s := &c.Shapes[l]; s.HasAttention() && s.CacheOf == l {
+			n += s.entryDim()
+		}
+	}
+	return 4 * int64(n)
 }
 
 // TokenWeights returns the number of weights that one token is multiplied by in all
 // layers: the weights of the attention's projections, and of the feed-forward or of the
 // experts that the token goes through.
 func (c *Config) TokenWeights() float64 {
-	projections := c.Hidden*(c.queryWidth()+c.keyWidth()+c.valueWidth()) + c.outputWidth()*c.Hidden
-	n := float64(c.Layers) * float64(projections)
+	n := 0.0
+	for l := range c.Shapes {
+		s := &c.Shapes[l]
+		n += float64(c.Hidden) * float64(s.queryWidth()+s.keyWidth()+s.valueWidth()+s.outputWidth())
+	}
 	matrices := 3.0 // gate, up and down
 	if c.Plain {
 		matrices = 2

@@ -4,7 +4,8 @@ import "testing"
 
 // TestTokenWeights counts the weights that a token is multiplied with, by hand.
 func TestTokenWeights(t *testing.T) {
-	base := Config{Hidden: 8, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Intermediate: 16}
+	base := Config{Hidden: 8, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, ValueDim: 4, Intermediate: 16, LayerWindows: make([]int, 2)}
+	base.Shapes = base.alike()
 	const projections = 8*(8+4+4) + 8*8
 	for name, c := range map[string]struct {
 		change func(c *Config)

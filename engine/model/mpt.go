@@ -26,7 +26,7 @@ var mpt = Architecture{
 		c.KVHeads = c.Heads
 		c.Activation = "gelu"
 		c.KeyBias = newKeyBias(c.Heads)
-		c.Rope = Rope{Kind: "none"}
+		c.Rope = Rope{Kind: noRotation}
 		if f.gguf() {
 			c.ClipQKV = float32(f.number("clip_qkv", 0))
 			if most := f.number("attention.max_alibi_bias", 8); most != 8 {

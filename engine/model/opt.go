@@ -34,7 +34,7 @@ var opt = Architecture{
 		c.KVHeads = c.Heads
 		c.Learned = true
 		c.UnusedPlaces = 2
-		c.Rope = Rope{Kind: "none"}
+		c.Rope = Rope{Kind: noRotation}
 		return nil
 	},
 }

@@ -24,10 +24,11 @@ type processor struct {
 }
 
 func (p *processor) newSequence() sequence {
-	c := p.config
-	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, c.Layers)}
-	for i := range s.kv {
-		s.kv[i] = cpu.NewKV(c.KVHeads, c.HeadDim, c.ValueDim)
+	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, p.config.Layers)}
+	for l := range s.kv {
+		if shape := &p.config.Shapes[l]; shape.HasAttention() && shape.CacheOf == l {
+			s.kv[l] = cpu.NewKV(shape.KVHeads, shape.KeyDim, shape.ValueDim)
+		}
 	}
 	return s
 }
@@ -43,7 +44,8 @@ func (p *processor) weightBytes() int64 {
 // cpuSequence is a sequence on the processor. forward.go has its arithmetic.
 type cpuSequence struct {
 	*processor
-	kv    []*cpu.KV // by layer
+	kv    []*cpu.KV // by layer; nil for a layer without attention or with the cache of another one
+	seen  int       // tokens so far
 	apart bool      // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
 }
 
@@ -72,41 +74,56 @@ func grow(b *[]float32, n int) []float32 {
 	return (*b)[:n]
 }
 
-func (s *cpuSequence) length() int { return s.kv[0].Len() }
+func (s *cpuSequence) length() int { return s.seen }
+
+// cache returns the keys and values that a layer reads.
+func (s *cpuSequence) cache(layer int) *cpu.KV { return s.kv[s.config.Shapes[layer].CacheOf] }
+
+// stores lists the keys and values of all layers, each once.
+func (s *cpuSequence) stores() []*cpu.KV {
+	list := make([]*cpu.KV, 0, len(s.kv))
+	for _, kv := range s.kv {
+		if kv != nil {
+			list = append(list, kv)
+		}
+	}
+	return list
+}
 
 func (s *cpuSequence) keys(layer, pos, n int) ([]float32, error) {
-	return s.kv[layer].Keys(pos, n), nil
+	return s.cache(layer).Keys(pos, n), nil
 }
 
 func (s *cpuSequence) values(layer, pos, n int) ([]float32, error) {
-	return s.kv[layer].Values(pos, n), nil
+	return s.cache(layer).Values(pos, n), nil
 }
 
 func (s *cpuSequence) inMemory() bool { return true }
 
 func (s *cpuSequence) cacheBytes() int64 {
 	var n int64
-	for _, kv := range s.kv {
+	for _, kv := range s.stores() {
 		n += int64(kv.Bytes())
 	}
 	return n
 }
 
 func (s *cpuSequence) reserve(n int) error {
-	for _, kv := range s.kv {
+	for _, kv := range s.stores() {
 		kv.Reserve(n)
 	}
 	return nil
 }
 
 func (s *cpuSequence) truncate(n int) {
-	for _, kv := range s.kv {
+	for _, kv := range s.stores() {
 		kv.Truncate(n)
 	}
+	s.seen = min(s.seen, n)
 }
 
 func (s *cpuSequence) close() {
-	for _, kv := range s.kv {
+	for _, kv := range s.stores() {
 		kv.Free()
 	}
 }
@@ -118,17 +135,21 @@ func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, er
 
 // copy returns a copy of the first n tokens with room for room tokens.
 func (s *cpuSequence) copy(n, room int) *cpuSequence {
-	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv))}
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), seen: n}
 	for l, kv := range s.kv {
-		out.kv[l] = kv.Copy(n, room)
+		if kv != nil {
+			out.kv[l] = kv.Copy(n, room)
+		}
 	}
 	return out
 }
 
 func (s *cpuSequence) compress(keep [][][]int32) (sequence, error) {
-	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv))}
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), seen: s.seen}
 	for l, kv := range s.kv {
-		out.kv[l] = kv.Compress(keep[l])
+		if kv != nil {
+			out.kv[l] = kv.Compress(keep[l])
+		}
 	}
 	return out, nil
 }

@@ -22,7 +22,7 @@ type Recorder struct {
 	// States follows all tiles of a chunk of one layer. It receives the queries q
 	// [n, heads*headDim] and keys k [n, kvHeads*headDim] after the rotation and the
 	// values v [n, kvHeads*valueDim] of positions pos0 to pos0+n-1. On a card, k and
-	// v are nil.
+	// v are nil. They are empty in a layer that reads the cache of another one.
 	States func(layer, pos0, n int, q, k, v []float32)
 
 	// Wants is called once per layer and pass over positions pos0 to pos0+n-1.

@@ -527,6 +527,7 @@ func (r *Rope) longrope(c *Config, p *fields, original float64) {
 type turns struct {
 	cos, sin []float32
 	half     int
+	pairing  cpu.Pairing
 	query    []float32 // factors of the queries, [n]; nil: 1
 }
 
@@ -535,13 +536,13 @@ func (t *turns) add(more turns) {
 	t.cos = append(t.cos, more.cos...)
 	t.sin = append(t.sin, more.sin...)
 	t.half = more.half
-	t.query = append(t.query, more.query...)
+	t.pairing = more.pairing
 }
 
 // turns returns the turns of positions pos0 to pos0+n-1.
 func (r *Rope) turns(pos0, n int) turns {
 	cos, sin := r.tables(pos0, n)
-	return turns{cos: cos, sin: sin, half: len(r.InvFreq)}
+	return turns{cos: cos, sin: sin, half: len(r.InvFreq), pairing: r.Pairing}
 }
 
 // tables returns the cosines and sines of positions pos0 to pos0+n-1, each
@@ -560,37 +561,30 @@ func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// The kinds of rotation that a layer can have. Cards know them by these numbers.
-const (
-	noTurns = iota
-	globalTurns
-	localTurns
-)
-
-// ropeKind returns the kind of rotation of a layer.
-func (c *Config) ropeKind(layer int) int {
-	switch {
-	case c.NoRope != nil && c.NoRope[layer]:
-		return noTurns
-	case c.LocalRope != nil && c.LayerWindows[layer] > 0:
-		return localTurns
-	}
-	return globalTurns
+// rotations holds the turns of a range of positions for each rotation of a model.
+type rotations struct {
+	of    map[*Rope]turns
+	query []float32 // factors of the queries, [n]; nil: 1
 }
-
-// rotations holds the turns of a range of positions for each kind of layer. local is
-// empty in models with one rotation.
-type rotations struct{ global, local turns }
 
 // rotations returns the turns of positions pos0 to pos0+n-1 in a sequence of length
 // tokens.
 func (c *Config) rotations(length, pos0, n int) rotations {
-	r := rotations{global: c.Rope.at(length).turns(pos0, n)}
-	r.global.query = c.queryFactors(pos0, n)
-	if c.LocalRope != nil {
-		r.local = c.LocalRope.turns(pos0, n)
+	r := rotations{of: map[*Rope]turns{}, query: c.queryFactors(pos0, n)}
+	for _, rope := range c.ropes() {
+		r.of[rope] = rope.at(length).turns(pos0, n)
 	}
 	return r
+}
+
+// add appends the turns of later positions.
+func (r *rotations) add(more rotations) {
+	r.query = append(r.query, more.query...)
+	for rope, t := range more.of {
+		all := r.of[rope]
+		all.add(t)
+		r.of[rope] = all
+	}
 }
 
 // queryFactors returns the factors of the queries at positions pos0 to pos0+n-1, or nil
@@ -607,13 +601,9 @@ func (c *Config) queryFactors(pos0, n int) []float32 {
 	return out
 }
 
-// of returns the turns of a layer.
-func (r *rotations) of(c *Config, layer int) turns {
-	switch c.ropeKind(layer) {
-	case noTurns:
-		return turns{}
-	case localTurns:
-		return r.local
-	}
-	return r.global
+// layer returns the turns of a layer.
+func (r *rotations) layer(s *LayerShape) turns {
+	t := r.of[s.Rope]
+	t.query = r.query
+	return t
 }

@@ -481,7 +481,7 @@ func (l *loader) layer(at int) (layer, error) {
 	if err := l.norms(at, &w); err != nil {
 		return w, err
 	}
-	qkv, gateUp := c.parts()
+	qkv, gateUp := c.parts(at)
 	var err error
 	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
 		return w, err
@@ -492,13 +492,13 @@ func (l *loader) layer(at int) (layer, error) {
 	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
 		return w, err
 	}
-	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.outputWidth()); err != nil {
+	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.Shapes[at].outputWidth()); err != nil {
 		return w, err
 	}
 	if w.out, err = l.pack(w.output); err != nil {
 		return w, err
 	}
-	if c.arch.Sinks {
+	if c.Shapes[at].Sink {
 		if w.sinks, err = l.sinks(at); err != nil {
 			return w, err
 		}
@@ -529,11 +529,15 @@ func (l *loader) sinks(at int) ([]float32, error) {
 }
 
 // parts returns the tensors that hold the projection to queries, keys and values, and
-// the tensors of the first product of the feed-forward.
-func (c *Config) parts() (qkv, gateUp []part) {
-	qkv = []part{{"q", c.queryWidth()}, {"k", c.keyWidth()}, {"v", c.valueWidth()}}
+// the tensors of the first product of the feed-forward, in a layer.
+func (c *Config) parts(layer int) (qkv, gateUp []part) {
+	shape := &c.Shapes[layer]
+	qkv = []part{{"q", shape.queryWidth()}, {"k", shape.keyWidth()}, {"v", shape.valueWidth()}}
 	if c.arch.Fused {
-		qkv = []part{{"qkv", c.queryWidth() + c.keyWidth() + c.valueWidth()}}
+		qkv = []part{{"qkv", shape.queryWidth() + shape.keyWidth() + shape.valueWidth()}}
+	}
+	if shape.CacheOf != layer {
+		qkv = qkv[:1]
 	}
 	switch {
 	case c.Plain:
@@ -556,9 +560,10 @@ func (l *loader) norms(at int, w *layer) error {
 	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"
 	}
-	qDim, kDim := c.HeadDim, c.HeadDim
+	shape := &c.Shapes[at]
+	qDim, kDim := shape.KeyDim, shape.KeyDim
 	if c.arch.WideQKNorm {
-		qDim, kDim = c.queryWidth(), c.keyWidth()
+		qDim, kDim = shape.queryWidth(), shape.keyWidth()
 	}
 	_, own := l.find(l.name(ffnNorm, at, ".weight")) // parallel blocks may share attention's
 	for _, n := range []struct {
@@ -572,7 +577,7 @@ func (l *loader) norms(at int, w *layer) error {
 		{&w.attnPostNorm, nil, "attn_out_norm", c.Hidden, post},
 		{&w.ffnPostNorm, nil, "post_ffn_norm", c.Hidden, post},
 		{&w.qNorm, nil, "q_norm", qDim, heads},
-		{&w.kNorm, nil, "k_norm", kDim, heads},
+		{&w.kNorm, nil, "k_norm", kDim, heads && shape.CacheOf == at},
 	} {
 		if !n.have {
 			continue
