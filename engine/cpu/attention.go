@@ -98,6 +98,7 @@ func (a *Attention) Run(p *Pool, kv *KV, q Queries) {
 		a.RunSteps(p, []Step{{KV: kv, Queries: q}})
 		return
 	}
+	kv = kv.withValues(p)
 	var split []splitStore
 	if simd.HasTiles() && q.Rows >= minTileQueries {
 		split = a.split(p, kv, q)

@@ -13,6 +13,7 @@ import (
 // layout of weights·V.
 type KV struct {
 	keyDim, valueDim int
+	latent           bool // values are the first channels of the keys, and not stored again
 	heads            []store
 	seen             int // positions appended, including those dropped by Compress
 }
@@ -22,7 +23,7 @@ type store struct {
 	n      int       // slots in use
 	room   int       // slots that fit, a multiple of 32
 	keys   []float32 // [room/32][keyDim][32]
-	values []float32 // [valuePanels][room][32]
+	values []float32 // [valuePanels][room][32]; nil in a store of latents
 	slabs  [2]*slab  // the memory of keys and values
 	pos    []int32   // position of each slot, ascending; nil: slot i holds position i
 }
@@ -41,6 +42,25 @@ func NewKV(kvHeads, keyDim, valueDim int) *KV {
 	return &KV{keyDim: keyDim, valueDim: valueDim, heads: make([]store, kvHeads)}
 }
 
+// NewLatentKV returns an empty store with one entry per position for all query heads: a
+// key, whose first valueDim channels are also the value.
+func NewLatentKV(keyDim, valueDim int) *KV {
+	return &KV{keyDim: keyDim, valueDim: valueDim, latent: true, heads: make([]store, 1)}
+}
+
+// sameKind returns an empty store of the same sizes, for a number of heads.
+func (kv *KV) sameKind(heads, seen int) *KV {
+	return &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, latent: kv.latent, heads: make([]store, heads), seen: seen}
+}
+
+// entryDim is the number of elements that are kept per slot.
+func (kv *KV) entryDim() int {
+	if kv.latent {
+		return kv.keyDim
+	}
+	return kv.keyDim + kv.valueDim
+}
+
 func (kv *KV) valuePanels() int { return simd.Panels(kv.valueDim) }
 
 // Len returns the number of positions appended and not truncated, which is the position
@@ -51,7 +71,7 @@ func (kv *KV) Len() int { return kv.seen }
 func (kv *KV) Bytes() int {
 	n := 0
 	for i := range kv.heads {
-		n += 4 * kv.heads[i].n * (kv.keyDim + kv.valueDim)
+		n += 4 * kv.heads[i].n * kv.entryDim()
 	}
 	return n
 }
@@ -66,12 +86,16 @@ func (kv *KV) grow(s *store, n int) {
 // resize moves a store to memory for n slots.
 func (kv *KV) resize(s *store, n int) {
 	room := simd.Panels(n) * simd.Width
-	slabs := [2]*slab{newSlab(4 * room * kv.keyDim), newSlab(4 * kv.valuePanels() * room * simd.Width)}
+	slabs := [2]*slab{newSlab(4 * room * kv.keyDim)}
 	keys := slabOf[float32](slabs[0])
-	values := slabOf[float32](slabs[1])
 	copy(keys, s.keys)
-	for p := range kv.valuePanels() {
-		copy(values[p*room*simd.Width:], s.values[p*s.room*simd.Width:(p*s.room+s.n)*simd.Width])
+	var values []float32
+	if !kv.latent {
+		slabs[1] = newSlab(4 * kv.valuePanels() * room * simd.Width)
+		values = slabOf[float32](slabs[1])
+		for p := range kv.valuePanels() {
+			copy(values[p*room*simd.Width:], s.values[p*s.room*simd.Width:(p*s.room+s.n)*simd.Width])
+		}
 	}
 	old := s.slabs
 	s.keys = keys
@@ -107,7 +131,7 @@ func (kv *KV) Reserve(n int) {
 const appendBlock = 64
 
 // Append adds n positions: keys k [n, kvHeads*keyDim] after the rotation, and values
-// v [n, kvHeads*valueDim]. A store compressed by query head copies each kv head's
+// v [n, kvHeads*valueDim], which a store of latents does not need. A store compressed by query head copies each kv head's
 // rows to all heads of its group. The threads of p share the work; a nil p means the
 // caller's thread.
 func (kv *KV) Append(p *Pool, k, v []float32, n int) {
@@ -129,7 +153,10 @@ func (kv *KV) Append(p *Pool, k, v []float32, n int) {
 		s := &kv.heads[h]
 		for i := lo; i < min(n, lo+appendBlock); i++ {
 			key := k[i*keyStride+h/group*kv.keyDim:][:kv.keyDim]
-			value := v[i*valueStride+h/group*kv.valueDim:][:kv.valueDim]
+			var value []float32
+			if !kv.latent {
+				value = v[i*valueStride+h/group*kv.valueDim:][:kv.valueDim]
+			}
 			kv.put(s, s.n+i, key, value)
 		}
 	}
@@ -152,6 +179,9 @@ func (kv *KV) put(s *store, slot int, key, value []float32) {
 	for d, x := range key {
 		panel[d*simd.Width] = x
 	}
+	if kv.latent {
+		return
+	}
 	for p := range kv.valuePanels() {
 		copy(s.values[(p*s.room+slot)*simd.Width:][:simd.Width], value[p*simd.Width:min(len(value), (p+1)*simd.Width)])
 	}
@@ -170,6 +200,13 @@ func (kv *KV) Key(h, slot int, dst []float32) {
 func (kv *KV) Value(h, slot int, dst []float32) {
 	defer runtime.KeepAlive(kv)
 	s := &kv.heads[h]
+	if kv.latent {
+		panel := s.keys[slot/simd.Width*kv.keyDim*simd.Width+slot%simd.Width:]
+		for d := range kv.valueDim {
+			dst[d] = panel[d*simd.Width]
+		}
+		return
+	}
 	for d := 0; d < kv.valueDim; d += simd.Width {
 		n := min(simd.Width, kv.valueDim-d)
 		copy(dst[d:d+n], s.values[(d/simd.Width*s.room+slot)*simd.Width:])
@@ -223,7 +260,7 @@ func (kv *KV) maxSlots() int {
 // Copy returns a copy of the first n positions with room for room positions. The store
 // must not be compressed.
 func (kv *KV) Copy(n, room int) *KV {
-	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(kv.heads)), seen: n}
+	out := kv.sameKind(len(kv.heads), n)
 	for i := range out.heads {
 		s := &out.heads[i]
 		*s = kv.heads[i]
@@ -238,7 +275,7 @@ func (kv *KV) Copy(n, room int) *KV {
 // has one list per store or one list per query head. With one list per query head, the
 // query heads of a group copy from the same kv head.
 func (kv *KV) Compress(keep [][]int32) *KV {
-	out := &KV{keyDim: kv.keyDim, valueDim: kv.valueDim, heads: make([]store, len(keep)), seen: kv.seen}
+	out := kv.sameKind(len(keep), kv.seen)
 	group := len(keep) / len(kv.heads)
 	key := make([]float32, kv.keyDim)
 	value := make([]float32, kv.valueDim)

@@ -37,6 +37,7 @@ type Pool struct {
 	words     []uint32  // rounded activations
 	stepBuf   []float32 // attention of a decoding step
 	tiles     []uint16  // rows packed for products by tiles
+	values    []float32 // values of a layer of latents
 	split     []uint16  // keys and values of a layer packed for products by tiles
 	unused    []*slab   // memory of matrices that have been unloaded
 

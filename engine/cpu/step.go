@@ -56,7 +56,7 @@ func (a *Attention) RunSteps(p *Pool, list []Step) {
 		}
 		s := &steps[i]
 		store := task % len(s.kv.heads)
-		s.part(store, task/len(s.kv.heads))
+		s.part(store, task/len(s.kv.heads), p.Scratch(worker))
 		if s.unfinished[store].Add(-1) > 0 || apart {
 			return
 		}
@@ -127,7 +127,7 @@ func (s *step) use(buf []float32, unfinished []atomic.Int32) {
 }
 
 // part computes one part of a store for the heads that read it.
-func (s *step) part(store, part int) {
+func (s *step) part(store, part int, scratch *Scratch) {
 	kv := &s.kv.heads[store]
 	lo := part * stepSlots
 	hi := min(kv.n, lo+stepSlots)
@@ -162,9 +162,9 @@ func (s *step) part(store, part int) {
 		into[s.ValueDim+1] = simd.ExpSum(x, into[s.ValueDim])
 	}
 	for d := 0; d < s.ValueDim; d += simd.Width {
-		at := (d/simd.Width*kv.room + lo) * simd.Width
 		out := partial.Sub(0, d, s.group, min(simd.Width, s.ValueDim-d))
-		simd.MulPanel(out, w.Sub(0, lo, s.group, hi-lo), kv.values[at:at+(hi-lo)*simd.Width], false)
+		values := s.kv.panelValues(kv, d/simd.Width, lo, hi, scratch)
+		simd.MulPanel(out, w.Sub(0, lo, s.group, hi-lo), values, false)
 	}
 }
 

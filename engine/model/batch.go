@@ -84,7 +84,7 @@ func (b *batch) run(ctx context.Context, tokens []int32) error {
 	}
 	angles := b.rotations()
 	err := b.eachLayer(ctx, in.n, func(l int) error {
-		q, k, v := b.lead.project(l, in, angles.layer(&c.Shapes[l]))
+		q, k, v := b.lead.states(l, in, angles.layer(&c.Shapes[l]))
 		b.attend(l, q, k, v)
 		b.lead.finish(l, in, 0)
 		return nil

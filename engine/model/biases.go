@@ -14,9 +14,12 @@ type biasRule struct {
 // others have none, whatever the checkpoint holds.
 var biasRules = map[string][]biasRule{
 	"arcee":            {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "up down"}},
+	"deepseek_v2":      {{"attention_bias", false, "q_a kv_a o"}, {"mlp_bias", false, "gate up down shared_gate shared_up shared_down"}},
+	"deepseek_v3":      {{"attention_bias", false, "q_a kv_a o"}},
 	"dots1":            {{"attention_bias", false, "q k v o"}},
 	"ernie4_5":         {{"use_bias", false, "q k v o gate up down"}},
 	"glm4_moe":         {{"attention_bias", false, "q k v"}},
+	"glm4_moe_lite":    {{"attention_bias", false, "q_a kv_a o"}},
 	"hunyuan_v1_dense": {{"attention_bias", false, "q k v o"}},
 	"hunyuan_v1_moe":   {{"attention_bias", false, "q k v o"}},
 	"bloom":            {{"", true, "qkv o up down"}},
@@ -37,6 +40,8 @@ var biasRules = map[string][]biasRule{
 	"granite":          {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
 	"granitemoe":       {{"attention_bias", false, "q k v o"}},
 	"llama":            {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
+	"kimi_k2":          {{"attention_bias", false, "q_a kv_a o"}},
+	"minicpm3":         {{"attention_bias", false, "q_a kv_a o"}, {"mlp_bias", false, "gate up down"}},
 	"nemotron":         {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "up down"}},
 	"olmo":             {{"attention_bias", false, "q k v o"}},
 	"olmo2":            {{"attention_bias", false, "q k v o"}},
@@ -53,6 +58,7 @@ var biasRules = map[string][]biasRule{
 	"smollm3":          {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
 	"stablelm":         {{"use_qkv_bias", false, "q k v"}},
 	"starcoder2":       {{"use_bias", true, "q k v o up down"}},
+	"youtu":            {{"attention_bias", false, "q_a kv_a o"}},
 }
 
 // readBiases reads which linear layers have biases.

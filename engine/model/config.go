@@ -78,6 +78,8 @@ type Config struct {
 	Router      Router // how the experts of a token are chosen
 	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
 
+	Latent *Latent // the cache has one latent for all heads; nil: it has keys and values
+
 	Ignored []string // keys that were set and ignored because the caller asked for it, sorted
 
 	arch   Architecture

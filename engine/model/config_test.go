@@ -53,6 +53,9 @@ func TestDefaults(t *testing.T) {
 	}
 	for _, a := range Architectures {
 		w, ok := want[a.Name]
+		if a.Name == "kimi_k2" { // transformers does not know this name
+			w, ok = want["deepseek_v3"]
+		}
 		if !ok {
 			t.Errorf("%s: no defaults in testdata", a.Name)
 			continue
@@ -62,10 +65,17 @@ func TestDefaults(t *testing.T) {
 			text = `{"model_type":"glm4_moe","head_dim":128}`
 			w.HeadDim = 128
 		}
+		if a.Name == "deepseek_v2" { // whose class has no default
+			text = `{"model_type":"deepseek_v2","num_experts_per_tok":6}`
+			w.TopExperts = 6
+		}
 		c, err := configOf(t, text)
 		if err != nil {
 			t.Errorf("%s: %v", a.Name, err)
 			continue
+		}
+		if c.Latent != nil { // transformers states the heads, and calls the rotated channels head_dim
+			c.KVHeads, c.HeadDim = c.Heads, c.Latent.Rotated
 		}
 		eos := -1
 		if len(c.EOS) > 0 {
@@ -113,6 +123,10 @@ func TestRefusals(t *testing.T) {
 		`{"model_type":"llama","rope_scaling":{"factor":8}}`:                                                  {"rope_scaling", "rope_type is missing", "llama3"},
 		`{"model_type":"glm","partial_rotary_factor":0}`:                                                      {"partial_rotary_factor is 0"},
 		`{"model_type":"llama","partial_rotary_factor":0.5,"rope_scaling":{"rope_type":"linear","factor":2}}`: {"partial_rotary_factor is 0.5, want 1"},
+		`{"model_type":"deepseek_v2"}`:                                                                        {"num_experts_per_tok is missing"},
+		`{"model_type":"deepseek_v2","num_experts_per_tok":6,"topk_method":"noaux_tc"}`:                       {"topk_method is noaux_tc", "group_limited_greedy"},
+		`{"model_type":"deepseek_v3","kv_lora_rank":20000}`:                                                   {"kv_lora_rank is 20000", "at most 16384"},
+		`{"model_type":"glm4_moe_lite","num_hidden_layers":2,"mlp_layer_types":["dense"]}`:                    {"mlp_layer_types", "each of the 2 layers"},
 		`{"model_type":"mixtral","num_local_experts":2,"num_experts_per_tok":3}`:                              {"num_experts_per_tok is 3", "at most 2"},
 	} {
 		_, err := configOf(t, text)

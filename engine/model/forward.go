@@ -118,7 +118,7 @@ func (s *cpuSequence) multiply(w *cpu.Matrix, dst, x cpu.Mat, acc bool) {
 
 // layer runs a chunk through layer l.
 func (s *cpuSequence) layer(l int, in *chunk, t turns) {
-	_, k, v := s.project(l, in, t)
+	_, k, v := s.states(l, in, t)
 	if s.config.Shapes[l].CacheOf == l {
 		s.kv[l].Append(s.pool, k, v, in.n)
 	}
@@ -139,6 +139,14 @@ func (s *cpuSequence) outputsFrom(l int, in *chunk) int {
 		return in.n
 	}
 	return min(in.n, max(0, in.p.LogitsFrom-in.row0))
+}
+
+// states computes the queries, keys and values of a chunk in layer l.
+func (s *cpuSequence) states(l int, in *chunk, t turns) (q, k, v []float32) {
+	if s.config.Latent != nil {
+		return s.projectLatent(l, in, t)
+	}
+	return s.project(l, in, t)
 }
 
 // project computes the rotated queries and keys and the values of a chunk in layer
@@ -261,6 +269,9 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	out := in.from(from, c.Hidden)
 	width := c.Shapes[l].outputWidth()
 	attn := cpu.Dense(s.buf.attn[from*width:], out.n, width)
+	if w.latent != nil {
+		attn = s.headOutputs(w, attn)
+	}
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		s.multiply(w.out, cpu.Dense(out.x, out.n, c.Hidden), attn, true)
 		addBias(out.x, w.outBias, out.n)

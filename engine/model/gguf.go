@@ -40,6 +40,8 @@ var ggufNames = map[string]string{
 	"logit_scale":                     "logit_scale",
 	"clip_qkv":                        "attention.clamp_kqv",
 	"rope_local_base_freq":            "rope.freq_base_swa",
+	"q_lora_rank":                     "attention.q_lora_rank",
+	"kv_lora_rank":                    "attention.kv_lora_rank",
 }
 
 // ggufConfig reads the metadata of a GGUF file.
@@ -86,7 +88,7 @@ func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 		return c, err
 	}
 	c.ggufNormEps(f)
-	if size := f.count("attention.value_length", c.ValueDim, 1); size != c.ValueDim {
+	if size := f.count("attention.value_length", c.ValueDim, 1); size != c.ValueDim && c.Latent == nil {
 		f.bad("attention.value_length", size, fmt.Sprintf("%d, the size of a key", c.ValueDim))
 	}
 	if err := c.ropeTensors(ck, f); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // golden2026 lists the checkpoints of the families of 2026.
-var golden2026 = []string{"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss"}
+var golden2026 = []string{"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss", "deepseek_v2", "deepseek_v3"}
 
 // TestGoldens2026 compares the rows of all layers with those of transformers: the last 64
 // of the prompt, and those of the reply, which is decoded, and followed in one pass.

@@ -10,7 +10,7 @@ import (
 )
 
 // CacheBytes returns the memory of the keys and values of one position on the
-// processor.
+// processor. A latent counts once.
 func (c *Config) CacheBytes() int64 {
 	n := 0
 	for l := range c.Shapes {
@@ -28,6 +28,10 @@ func (c *Config) TokenWeights() float64 {
 	n := 0.0
 	for l := range c.Shapes {
 		s := &c.Shapes[l]
+		if s.Latent {
+			n += float64(c.Latent.weights(c.Hidden, s.Heads))
+			continue
+		}
 		n += float64(c.Hidden) * float64(s.queryWidth()+s.keyWidth()+s.valueWidth()+s.outputWidth())
 	}
 	matrices := 3.0 // gate, up and down
@@ -56,13 +60,19 @@ func (c *Config) TokenWeights() float64 {
 // otherwise they are read from the file.
 func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 	var n int64
+	l := &loader{ck: ck, c: c}
 	for _, name := range ck.Names() {
+		if l.later(name) {
+			continue
+		}
 		t, _ := ck.Tensor(name)
 		embed := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd.")
 		head := strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
 		switch {
 		case len(t.Shape) < 2:
 			n += 4 * int64(t.Elements())
+		case c.Latent != nil && c.isUpProjection(name):
+			n += c.Latent.packedBytes(name, t.DType, c.Heads)
 		case embed && !c.TiedHead:
 		case embed || head:
 			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())

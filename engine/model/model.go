@@ -143,8 +143,12 @@ func (m *Model) Close() { m.backend.close() }
 // whole pass before it hands over the result.
 func (m *Model) Piece() int { return m.backend.piece() }
 
-// OutputProjection returns W_O of a layer, [hidden, heads*valueDim].
+// OutputProjection returns W_O of a layer, [hidden, heads*valueDim]. With a latent as
+// value, it is W_O W_UV.
 func (m *Model) OutputProjection(layer int) ([]float32, error) {
+	if m.config.Latent != nil {
+		return m.config.latentOutput(&m.weights.layers[layer])
+	}
 	return m.weights.layers[layer].output.Float32()
 }
 

@@ -130,8 +130,10 @@ func TestOwnModels(t *testing.T) {
 		for _, way := range []struct{ chunk, threads int }{{512, 2}, {7, 2}, {1, 1}} {
 			t.Run(fmt.Sprintf("%s/chunk=%d", filepath.Base(dir), way.chunk), func(t *testing.T) { testFixture(t, dir, dir, way.chunk, way.threads) })
 		}
-		if gguf := filepath.Join(dir, "model.gguf"); exists(gguf) { // testdata/make_gguf.py
-			t.Run(filepath.Base(dir)+"/gguf", func(t *testing.T) { testFixture(t, dir, gguf, 7, 2) })
+		for _, name := range []string{"model.gguf", "old.gguf"} { // testdata/make_gguf.py
+			if gguf := filepath.Join(dir, name); exists(gguf) {
+				t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) { testFixture(t, dir, gguf, 7, 2) })
+			}
 		}
 	}
 }

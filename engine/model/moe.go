@@ -21,9 +21,11 @@ type Router struct {
 	Sigmoid bool // the sigmoids of the logits take the place of the softmax
 	Offset  bool // the logits have a bias, which counts in both
 	Biased  bool // every expert has a bias, which counts in the choice and not in the weight
-	// Experts are in groups of equal size. The choice is among the TopGroups groups whose
-	// two best experts have the largest sum. 0 or 1: all experts are one group.
+	// Experts are in groups of equal size. The choice is among the TopGroups best groups: those
+	// whose two best experts have the largest sum, or with BestOne, whose best expert is the
+	// best. 0 or 1: all experts are one group.
 	Groups, TopGroups int
+	BestOne           bool
 	Scale             float64 // factor of the weights; 0: 1
 }
 
@@ -95,8 +97,15 @@ func (l *loader) mixture(at int, w *layer) error {
 // one.
 func (l *loader) sharedExpert(at int, w *layer) error {
 	c := l.c
-	gateUp, err := l.matrices(at, c.Hidden, part{"shared_gate", c.SharedSize}, part{"shared_up", c.SharedSize})
+	parts := []part{{"shared_gate", c.SharedSize}, {"shared_up", c.SharedSize}}
+	gateUp, err := l.matrices(at, c.Hidden, parts...)
 	if err != nil {
+		return err
+	}
+	if w.gateUpBias, err = l.biases(at, parts...); err != nil {
+		return err
+	}
+	if w.downBias, err = l.bias("shared_down", at, c.Hidden); err != nil {
 		return err
 	}
 	down, err := l.matrices(at, c.SharedSize, part{"shared_down", c.Hidden})
@@ -361,7 +370,10 @@ func (r *Router) leaveGroups(choice []float64) {
 	sums := make([]float64, r.Groups)
 	for g := range sums {
 		best := slices.Sorted(slices.Values(choice[g*size : (g+1)*size]))
-		sums[g] = best[size-1] + best[size-2]
+		sums[g] = best[size-1]
+		if !r.BestOne {
+			sums[g] += best[size-2]
+		}
 	}
 	left := make([]bool, r.Groups)
 	for range r.TopGroups {
@@ -438,7 +450,7 @@ func (c *Config) checkGroups(f *fields) {
 	}
 	size := c.Experts / r.Groups
 	switch {
-	case c.Experts%r.Groups != 0 || size < 2:
+	case c.Experts%r.Groups != 0 || size < 2 && !r.BestOne:
 		f.bad("n_group", r.Groups, fmt.Sprintf("groups of equal size, of two or more of the %d experts", c.Experts))
 	case r.TopGroups < 1 || r.TopGroups > r.Groups:
 		f.bad("topk_group", r.TopGroups, fmt.Sprintf("1 to %d, the number of groups", r.Groups))
@@ -495,8 +507,9 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
 	c := s.config
 	y := grow(&s.buf.gathered, n*c.Hidden)
-	act := s.gated(w.shared.gateUp, nil, h, n)
+	act := s.gated(w.shared.gateUp, w.gateUpBias, h, n)
 	s.multiply(w.shared.down, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize), false)
+	addBias(y, w.downBias, n)
 	for i := range n {
 		if w.sharedGate == nil {
 			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {

@@ -27,10 +27,18 @@ func (p *processor) newSequence() sequence {
 	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, p.config.Layers)}
 	for l := range s.kv {
 		if shape := &p.config.Shapes[l]; shape.HasAttention() && shape.CacheOf == l {
-			s.kv[l] = cpu.NewKV(shape.KVHeads, shape.KeyDim, shape.ValueDim)
+			s.kv[l] = newKV(shape)
 		}
 	}
 	return s
+}
+
+// newKV returns an empty cache of a layer.
+func newKV(s *LayerShape) *cpu.KV {
+	if s.Latent {
+		return cpu.NewLatentKV(s.KeyDim, s.ValueDim)
+	}
+	return cpu.NewKV(s.KVHeads, s.KeyDim, s.ValueDim)
 }
 
 func (p *processor) piece() int { return chunkTokens }
@@ -57,6 +65,7 @@ type buffers struct {
 	q, k   []float32
 	v      []float32
 	attn   []float32
+	heads  []float32 // latent attention: queries, and later outputs, of the heads
 	gateUp []float32
 	act    []float32
 	logits []float32

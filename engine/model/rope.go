@@ -479,18 +479,21 @@ func (r *Rope) yarn(p *fields, original float64) {
 		keep := 1 - ramp
 		r.InvFreq[i] = float32(1/float32(float32(factor)*power)*(1-keep)) + float32(1/power*keep)
 	}
-	mscale := func(m float64) float64 {
-		if factor <= 1 {
-			return 1
-		}
-		return float64(0.1*m*math.Log(factor)) + 1
-	}
 	if m, all := p.number("mscale", 0), p.number("mscale_all_dim", 0); m != 0 && all != 0 {
-		r.Factor = mscale(m) / mscale(all)
+		r.Factor = yarnScale(factor, m) / yarnScale(factor, all)
 	} else {
-		r.Factor = mscale(1)
+		r.Factor = yarnScale(factor, 1)
 	}
 	r.Factor = p.number("attention_factor", r.Factor)
+}
+
+// yarnScale is what yarn multiplies queries and keys by, for a rotation that is stretched
+// by a factor.
+func yarnScale(factor, m float64) float64 {
+	if factor <= 1 {
+		return 1
+	}
+	return float64(0.1*m*math.Log(factor)) + 1
 }
 
 // orDefault returns x, or def if x is 0.

@@ -90,6 +90,10 @@ func (c *Config) alike() []LayerShape {
 			CacheOf:  l,
 			Rope:     rope,
 		}
+		if c.Latent != nil {
+			list[l].Latent = true
+			list[l].RopeAt = c.Latent.Rank
+		}
 	}
 	return list
 }

@@ -35,9 +35,10 @@ type layer struct {
 	sinks                     []float32 // [query heads]: scores of the sinks
 
 	qkv, out         *cpu.Matrix
+	latent           *latentWeights // nil: the cache has keys and values
 	qkvBias, outBias []float32
 	gateUp, down     *cpu.Matrix // gateUp is up alone if there is no gate
-	gateUpBias       []float32
+	gateUpBias       []float32   // of a dense layer, or of the shared expert
 	downBias         []float32
 	router           *cpu.Matrix // [experts, hidden]; nil in dense layers
 	routerBias       []float32   // counts in the choice of experts only
@@ -51,6 +52,9 @@ type layer struct {
 // matrices lists the packed matrices of a layer.
 func (w *layer) matrices() []*cpu.Matrix {
 	list := []*cpu.Matrix{w.qkv, w.out}
+	if w.latent != nil {
+		list = append(list, w.latent.matrices()...)
+	}
 	if w.router == nil {
 		return append(list, w.gateUp, w.down)
 	}
@@ -185,6 +189,14 @@ var roles = map[string][2]string{
 	"v":             {"model.layers.%d.self_attn.v_proj", "blk.%d.attn_v"},
 	"qkv":           {"model.layers.%d.self_attn.qkv_proj", "blk.%d.attn_qkv"},
 	"o":             {"model.layers.%d.self_attn.o_proj", "blk.%d.attn_output"},
+	"q_a":           {"model.layers.%d.self_attn.q_a_proj", "blk.%d.attn_q_a"},
+	"q_b":           {"model.layers.%d.self_attn.q_b_proj", "blk.%d.attn_q_b"},
+	"q_a_norm":      {"model.layers.%d.self_attn.q_a_layernorm", "blk.%d.attn_q_a_norm"},
+	"kv_a":          {"model.layers.%d.self_attn.kv_a_proj_with_mqa", "blk.%d.attn_kv_a_mqa"},
+	"kv_a_norm":     {"model.layers.%d.self_attn.kv_a_layernorm", "blk.%d.attn_kv_a_norm"},
+	"kv_b":          {"model.layers.%d.self_attn.kv_b_proj", "blk.%d.attn_kv_b"},
+	"k_b":           {"", "blk.%d.attn_k_b"},
+	"v_b":           {"", "blk.%d.attn_v_b"},
 	"q_norm":        {"model.layers.%d.self_attn.q_norm", "blk.%d.attn_q_norm"},
 	"k_norm":        {"model.layers.%d.self_attn.k_norm", "blk.%d.attn_k_norm"},
 	"gate":          {"model.layers.%d.mlp.gate_proj", "blk.%d.ffn_gate"},
@@ -492,8 +504,13 @@ func (l *loader) layer(at int) (layer, error) {
 	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
 		return w, err
 	}
-	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.Shapes[at].outputWidth()); err != nil {
+	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.headsWidth(at)); err != nil {
 		return w, err
+	}
+	if c.Shapes[at].Latent {
+		if w.latent, err = l.latent(at); err != nil {
+			return w, err
+		}
 	}
 	if w.out, err = l.pack(w.output); err != nil {
 		return w, err
@@ -533,7 +550,10 @@ func (l *loader) sinks(at int) ([]float32, error) {
 func (c *Config) parts(layer int) (qkv, gateUp []part) {
 	shape := &c.Shapes[layer]
 	qkv = []part{{"q", shape.queryWidth()}, {"k", shape.keyWidth()}, {"v", shape.valueWidth()}}
-	if c.arch.Fused {
+	switch {
+	case shape.Latent:
+		qkv = c.Latent.first(shape.Heads)
+	case c.arch.Fused:
 		qkv = []part{{"qkv", shape.queryWidth() + shape.keyWidth() + shape.valueWidth()}}
 	}
 	if shape.CacheOf != layer {

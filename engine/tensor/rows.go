@@ -35,24 +35,33 @@ type everyRow struct {
 
 func (e everyRow) Row(dst []float32, i int) error { return e.Coded.Row(dst, e.first+i*e.step) }
 
-// Transposed returns the transpose of a matrix of floats, in the same type.
+// Transposed returns a copy of a matrix [rows, cols] as [cols, rows]. Floats keep their
+// type; all others become float32. If only the header was read, so is the result's.
 func (t Tensor) Transposed() (Tensor, error) {
-	if len(t.Shape) != 2 || !t.isFloat() || t.Coded != nil {
-		return Tensor{}, misfit(t, "a matrix of floats")
+	if len(t.Shape) != 2 {
+		return Tensor{}, misfit(t, "a matrix")
 	}
 	rows, cols := t.Shape[0], t.Shape[1]
 	out := Tensor{Name: t.Name, DType: t.DType, Shape: []int{cols, rows}}
-	if t.Data == nil {
+	if !t.isFloat() {
+		out.DType = F32
+	}
+	if t.HeaderOnly() || t.Coded != nil && t.Coded.Parts()[0].Data == nil {
 		return out, nil
 	}
-	size, err := t.DType.Bytes(1)
+	size, err := out.DType.Bytes(1)
 	if err != nil {
 		return out, err
 	}
-	out.Data = make([]byte, len(t.Data))
+	out.Data = make([]byte, rows*cols*size)
+	row := make([]float32, cols)
+	from := make([]byte, cols*size)
 	return out, Guard(func() error {
 		for i := range rows {
-			from := t.Data[i*cols*size : (i+1)*cols*size]
+			if err := t.Row(row, i); err != nil {
+				return err
+			}
+			out.DType.encode(from, row)
 			for j := range cols {
 				copy(out.Data[(j*rows+i)*size:][:size], from[j*size:])
 			}

@@ -24,6 +24,7 @@ YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)
 LONG = dict(type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0])
 DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, moe_intermediate_size=24)
 OSS = dict(head_dim=16, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, sliding_window=16)
+LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
 S, F = "sliding_attention", "full_attention"
 MODELS = {
     # Rotary forms, in every spelling.
@@ -176,13 +177,27 @@ MODELS = {
                            rope_parameters=dict(rope_type="default", rope_theta=500.0), tie_word_embeddings=True),
     "gpt_oss-mxfp4": dict(OSS, intermediate_size=64, num_hidden_layers=1, mxfp4=True, spelling="old",
                           rope_parameters=dict(YARN, rope_theta=10000.0, truncate=False)),
+    # A latent in the cache: sizes that are no multiples of 32, and with yarn.
+    "deepseek_v2": dict(DEEP, **LATENT, num_hidden_layers=3, first_k_dense_replace=1, n_group=3, topk_group=2, topk_method="group_limited_greedy", routed_scaling_factor=1.7,
+                        head_dim=8),
+    "deepseek_v2-lite": dict({**DEEP, **LATENT, "q_lora_rank": None, "n_shared_experts": 2}, topk_method="greedy", n_group=1, topk_group=1, attention_bias=True,
+                             mlp_bias=True, rope_parameters=dict(YARN, rope_theta=10000.0, mscale=0.707, mscale_all_dim=0.707), head_dim=8),
+    "deepseek_v3": dict(DEEP, **LATENT, num_hidden_layers=3, first_k_dense_replace=1, n_group=2, topk_group=1, num_mtp_layers=0, attention_bias=True,
+                        rope_parameters=dict(YARN, rope_theta=10000.0, mscale=1.0, mscale_all_dim=1.0)),
+    "deepseek_v3-plain": dict(DEEP, **{**LATENT, **dict(kv_lora_rank=40, v_head_dim=33, qk_nope_head_dim=5, q_lora_rank=None)}, first_k_dense_replace=0, n_group=1, topk_group=1,
+                              num_mtp_layers=0, rope_interleave=False, tie_word_embeddings=True, spelling="old"),
+    "glm4_moe_lite": dict(DEEP, **LATENT, num_hidden_layers=3, mlp_layer_types=["dense", "sparse", "sparse"], rms_norm_eps=1e-5, extra=dict(first_k_dense_replace=1)),
+    "glm4_moe_lite-types": dict(DEEP, **LATENT, num_hidden_layers=3, mlp_layer_types=["sparse", "dense", "sparse"], norm_topk_prob=False, attention_bias=True),
+    "youtu": dict(LATENT, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
+    "minicpm3": dict({**LATENT, "v_head_dim": 8}, num_hidden_layers=3),
+    "minicpm3-biases": dict(LATENT, q_lora_rank=None, v_head_dim=None, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, scale_emb=3, scale_depth=1.1, dim_model_base=16),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
-        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4"]
+        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
 FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
@@ -211,7 +226,7 @@ def randomise(model, peak):
                 p.add_(0.2 * torch.randn_like(p))
                 if "q_norm" in key or "k_norm" in key:
                     p.add_(peak)
-            elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv")) and p.dim() == 2:
+            elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
             elif "sinks" in key:
                 p.copy_(1.0 + 1.5 * torch.randn_like(p))
