@@ -215,10 +215,10 @@ func (q *quantizedPanels) mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Sc
 }
 
 // mulTogether multiplies several rows with the integers of a panel, unpacked once for all
-// of them, with the results of mulRows. It returns false for fewer than three rows, and
-// if the processor has no kernels for that.
+// of them, with the results of mulRows. It returns false if the processor has no kernels
+// for that, and for so few rows that mulRows is as fast.
 func (q *quantizedPanels) mulTogether(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch) bool {
-	if c.Rows < 3 { // one after the other is as fast
+	if c.Rows < 2 {
 		return false
 	}
 	const width = simd.Width

@@ -227,6 +227,30 @@ func unpackQ8F32_512(groups, size int, b unsafe.Pointer, dst *float32)
 func unpackQ8F32_256(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
+func gemvRowsQ4F16_512x4(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ4F16_512x2(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ4F32_512x4(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ4F32_512x2(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ8F16_512x4(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ8F16_512x2(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ8F32_512x4(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func gemvRowsQ8F32_512x2(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+
+//go:noescape
 func intsQ4_256(size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape

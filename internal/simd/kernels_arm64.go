@@ -150,6 +150,18 @@ func gemvQ8F32NEON(groups, size int, x, xs *float32, b unsafe.Pointer, y *float3
 func unpackQ8F32NEON(groups, size int, b unsafe.Pointer, dst *float32)
 
 //go:noescape
+func intsQ4NEON(size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func intsQ8NEON(size int, b unsafe.Pointer, dst *float32)
+
+//go:noescape
+func addGroupF16NEON(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+
+//go:noescape
+func addGroupF32NEON(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+
+//go:noescape
 func widenBF16NEON(n int, dst *float32, x *uint16)
 
 //go:noescape

@@ -6603,6 +6603,384 @@ unpackQ8F32NEON_loop:
 	CBNZ R0, unpackQ8F32NEON_group
 	RET
 
+// func intsQ4NEON(size int, b unsafe.Pointer, dst *float32)
+TEXT ·intsQ4NEON(SB), NOSPLIT, $0-24
+	MOVD size+0(FP), R0
+	MOVD b+8(FP), R2
+	MOVD dst+16(FP), R3
+	MOVD $15, R17
+	VDUP R17, V22.S4
+	VSHL $4, V22.S4, V23.S4
+	VSHL $8, V22.S4, V24.S4
+	VSHL $12, V22.S4, V25.S4
+	VSHL $16, V22.S4, V26.S4
+	VSHL $20, V22.S4, V27.S4
+	VSHL $24, V22.S4, V28.S4
+	VSHL $28, V22.S4, V29.S4
+	LSR $3, R0
+intsQ4NEON_loop:
+	FLDPQ 0(R2), (F16, F17)
+	VAND V22.B16, V16.B16, V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VAND V22.B16, V17.B16, V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	ADD $0, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V23.B16, V16.B16, V18.B16
+	WORD $0x6f3ce652 // ucvtf v18.4s, v18.4s, #4
+	VAND V23.B16, V17.B16, V19.B16
+	WORD $0x6f3ce673 // ucvtf v19.4s, v19.4s, #4
+	ADD $128, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V24.B16, V16.B16, V18.B16
+	WORD $0x6f38e652 // ucvtf v18.4s, v18.4s, #8
+	VAND V24.B16, V17.B16, V19.B16
+	WORD $0x6f38e673 // ucvtf v19.4s, v19.4s, #8
+	ADD $256, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V25.B16, V16.B16, V18.B16
+	WORD $0x6f34e652 // ucvtf v18.4s, v18.4s, #12
+	VAND V25.B16, V17.B16, V19.B16
+	WORD $0x6f34e673 // ucvtf v19.4s, v19.4s, #12
+	ADD $384, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V26.B16, V16.B16, V18.B16
+	WORD $0x6f30e652 // ucvtf v18.4s, v18.4s, #16
+	VAND V26.B16, V17.B16, V19.B16
+	WORD $0x6f30e673 // ucvtf v19.4s, v19.4s, #16
+	ADD $512, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V27.B16, V16.B16, V18.B16
+	WORD $0x6f2ce652 // ucvtf v18.4s, v18.4s, #20
+	VAND V27.B16, V17.B16, V19.B16
+	WORD $0x6f2ce673 // ucvtf v19.4s, v19.4s, #20
+	ADD $640, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V28.B16, V16.B16, V18.B16
+	WORD $0x6f28e652 // ucvtf v18.4s, v18.4s, #24
+	VAND V28.B16, V17.B16, V19.B16
+	WORD $0x6f28e673 // ucvtf v19.4s, v19.4s, #24
+	ADD $768, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	VAND V29.B16, V16.B16, V18.B16
+	WORD $0x6f24e652 // ucvtf v18.4s, v18.4s, #28
+	VAND V29.B16, V17.B16, V19.B16
+	WORD $0x6f24e673 // ucvtf v19.4s, v19.4s, #28
+	ADD $896, R3, R4
+	FSTPQ (F18, F19), 0(R4)
+	FLDPQ 32(R2), (F16, F17)
+	VAND V22.B16, V16.B16, V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VAND V22.B16, V17.B16, V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	ADD $0, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V23.B16, V16.B16, V18.B16
+	WORD $0x6f3ce652 // ucvtf v18.4s, v18.4s, #4
+	VAND V23.B16, V17.B16, V19.B16
+	WORD $0x6f3ce673 // ucvtf v19.4s, v19.4s, #4
+	ADD $128, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V24.B16, V16.B16, V18.B16
+	WORD $0x6f38e652 // ucvtf v18.4s, v18.4s, #8
+	VAND V24.B16, V17.B16, V19.B16
+	WORD $0x6f38e673 // ucvtf v19.4s, v19.4s, #8
+	ADD $256, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V25.B16, V16.B16, V18.B16
+	WORD $0x6f34e652 // ucvtf v18.4s, v18.4s, #12
+	VAND V25.B16, V17.B16, V19.B16
+	WORD $0x6f34e673 // ucvtf v19.4s, v19.4s, #12
+	ADD $384, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V26.B16, V16.B16, V18.B16
+	WORD $0x6f30e652 // ucvtf v18.4s, v18.4s, #16
+	VAND V26.B16, V17.B16, V19.B16
+	WORD $0x6f30e673 // ucvtf v19.4s, v19.4s, #16
+	ADD $512, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V27.B16, V16.B16, V18.B16
+	WORD $0x6f2ce652 // ucvtf v18.4s, v18.4s, #20
+	VAND V27.B16, V17.B16, V19.B16
+	WORD $0x6f2ce673 // ucvtf v19.4s, v19.4s, #20
+	ADD $640, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V28.B16, V16.B16, V18.B16
+	WORD $0x6f28e652 // ucvtf v18.4s, v18.4s, #24
+	VAND V28.B16, V17.B16, V19.B16
+	WORD $0x6f28e673 // ucvtf v19.4s, v19.4s, #24
+	ADD $768, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	VAND V29.B16, V16.B16, V18.B16
+	WORD $0x6f24e652 // ucvtf v18.4s, v18.4s, #28
+	VAND V29.B16, V17.B16, V19.B16
+	WORD $0x6f24e673 // ucvtf v19.4s, v19.4s, #28
+	ADD $896, R3, R4
+	FSTPQ (F18, F19), 32(R4)
+	FLDPQ 64(R2), (F16, F17)
+	VAND V22.B16, V16.B16, V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VAND V22.B16, V17.B16, V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	ADD $0, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V23.B16, V16.B16, V18.B16
+	WORD $0x6f3ce652 // ucvtf v18.4s, v18.4s, #4
+	VAND V23.B16, V17.B16, V19.B16
+	WORD $0x6f3ce673 // ucvtf v19.4s, v19.4s, #4
+	ADD $128, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V24.B16, V16.B16, V18.B16
+	WORD $0x6f38e652 // ucvtf v18.4s, v18.4s, #8
+	VAND V24.B16, V17.B16, V19.B16
+	WORD $0x6f38e673 // ucvtf v19.4s, v19.4s, #8
+	ADD $256, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V25.B16, V16.B16, V18.B16
+	WORD $0x6f34e652 // ucvtf v18.4s, v18.4s, #12
+	VAND V25.B16, V17.B16, V19.B16
+	WORD $0x6f34e673 // ucvtf v19.4s, v19.4s, #12
+	ADD $384, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V26.B16, V16.B16, V18.B16
+	WORD $0x6f30e652 // ucvtf v18.4s, v18.4s, #16
+	VAND V26.B16, V17.B16, V19.B16
+	WORD $0x6f30e673 // ucvtf v19.4s, v19.4s, #16
+	ADD $512, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V27.B16, V16.B16, V18.B16
+	WORD $0x6f2ce652 // ucvtf v18.4s, v18.4s, #20
+	VAND V27.B16, V17.B16, V19.B16
+	WORD $0x6f2ce673 // ucvtf v19.4s, v19.4s, #20
+	ADD $640, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V28.B16, V16.B16, V18.B16
+	WORD $0x6f28e652 // ucvtf v18.4s, v18.4s, #24
+	VAND V28.B16, V17.B16, V19.B16
+	WORD $0x6f28e673 // ucvtf v19.4s, v19.4s, #24
+	ADD $768, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	VAND V29.B16, V16.B16, V18.B16
+	WORD $0x6f24e652 // ucvtf v18.4s, v18.4s, #28
+	VAND V29.B16, V17.B16, V19.B16
+	WORD $0x6f24e673 // ucvtf v19.4s, v19.4s, #28
+	ADD $896, R3, R4
+	FSTPQ (F18, F19), 64(R4)
+	FLDPQ 96(R2), (F16, F17)
+	VAND V22.B16, V16.B16, V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VAND V22.B16, V17.B16, V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	ADD $0, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V23.B16, V16.B16, V18.B16
+	WORD $0x6f3ce652 // ucvtf v18.4s, v18.4s, #4
+	VAND V23.B16, V17.B16, V19.B16
+	WORD $0x6f3ce673 // ucvtf v19.4s, v19.4s, #4
+	ADD $128, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V24.B16, V16.B16, V18.B16
+	WORD $0x6f38e652 // ucvtf v18.4s, v18.4s, #8
+	VAND V24.B16, V17.B16, V19.B16
+	WORD $0x6f38e673 // ucvtf v19.4s, v19.4s, #8
+	ADD $256, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V25.B16, V16.B16, V18.B16
+	WORD $0x6f34e652 // ucvtf v18.4s, v18.4s, #12
+	VAND V25.B16, V17.B16, V19.B16
+	WORD $0x6f34e673 // ucvtf v19.4s, v19.4s, #12
+	ADD $384, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V26.B16, V16.B16, V18.B16
+	WORD $0x6f30e652 // ucvtf v18.4s, v18.4s, #16
+	VAND V26.B16, V17.B16, V19.B16
+	WORD $0x6f30e673 // ucvtf v19.4s, v19.4s, #16
+	ADD $512, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V27.B16, V16.B16, V18.B16
+	WORD $0x6f2ce652 // ucvtf v18.4s, v18.4s, #20
+	VAND V27.B16, V17.B16, V19.B16
+	WORD $0x6f2ce673 // ucvtf v19.4s, v19.4s, #20
+	ADD $640, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V28.B16, V16.B16, V18.B16
+	WORD $0x6f28e652 // ucvtf v18.4s, v18.4s, #24
+	VAND V28.B16, V17.B16, V19.B16
+	WORD $0x6f28e673 // ucvtf v19.4s, v19.4s, #24
+	ADD $768, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	VAND V29.B16, V16.B16, V18.B16
+	WORD $0x6f24e652 // ucvtf v18.4s, v18.4s, #28
+	VAND V29.B16, V17.B16, V19.B16
+	WORD $0x6f24e673 // ucvtf v19.4s, v19.4s, #28
+	ADD $896, R3, R4
+	FSTPQ (F18, F19), 96(R4)
+	ADD $128, R2
+	ADD $1024, R3
+	SUB $1, R0
+	CBNZ R0, intsQ4NEON_loop
+	RET
+
+// func intsQ8NEON(size int, b unsafe.Pointer, dst *float32)
+TEXT ·intsQ8NEON(SB), NOSPLIT, $0-24
+	MOVD size+0(FP), R0
+	MOVD b+8(FP), R2
+	MOVD dst+16(FP), R3
+	MOVD $bytec<>(SB), R16
+	FLDPQ 0(R16), (F26, F27)
+	FLDPQ 32(R16), (F28, F29)
+intsQ8NEON_loop:
+	FLDPQ 0(R2), (F16, F17)
+	VTBL V26.B16, [V16.B16], V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VTBL V27.B16, [V16.B16], V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	FSTPQ (F18, F19), 0(R3)
+	VTBL V28.B16, [V16.B16], V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VTBL V29.B16, [V16.B16], V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	FSTPQ (F18, F19), 32(R3)
+	VTBL V26.B16, [V17.B16], V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VTBL V27.B16, [V17.B16], V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	FSTPQ (F18, F19), 64(R3)
+	VTBL V28.B16, [V17.B16], V18.B16
+	WORD $0x6e21da52 // ucvtf v18.4s, v18.4s
+	VTBL V29.B16, [V17.B16], V19.B16
+	WORD $0x6e21da73 // ucvtf v19.4s, v19.4s
+	FSTPQ (F18, F19), 96(R3)
+	ADD $32, R2
+	ADD $128, R3
+	SUB $1, R0
+	CBNZ R0, intsQ8NEON_loop
+	RET
+
+// func addGroupF16NEON(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+TEXT ·addGroupF16NEON(SB), NOSPLIT, $0-48
+	MOVD rows+0(FP), R0
+	MOVD sums+8(FP), R1
+	MOVD xs+16(FP), R2
+	MOVD stride+24(FP), R3
+	LSL $2, R3
+	MOVD b+32(FP), R4
+	MOVD y+40(FP), R5
+	FMOVQ 0(R4), F0
+	WORD $0x4e217801 // fcvtl2 v1.4s, v0.8h
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ 64(R4), F8
+	WORD $0x4e217909 // fcvtl2 v9.4s, v8.8h
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ 16(R4), F2
+	WORD $0x4e217843 // fcvtl2 v3.4s, v2.8h
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ 80(R4), F10
+	WORD $0x4e21794b // fcvtl2 v11.4s, v10.8h
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVQ 32(R4), F4
+	WORD $0x4e217885 // fcvtl2 v5.4s, v4.8h
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ 96(R4), F12
+	WORD $0x4e21798d // fcvtl2 v13.4s, v12.8h
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	FMOVQ 48(R4), F6
+	WORD $0x4e2178c7 // fcvtl2 v7.4s, v6.8h
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ 112(R4), F14
+	WORD $0x4e2179cf // fcvtl2 v15.4s, v14.8h
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+addGroupF16NEON_loop:
+	FMOVS (R2), F20
+	FLDPQ 0(R1), (F16, F17)
+	FLDPQ 0(R5), (F18, F19)
+	WORD $0x4e20ce12 // fmla v18.4s, v16.4s, v0.4s
+	WORD $0x4f941112 // fmla v18.4s, v8.4s, v20.s[0]
+	WORD $0x4e21ce33 // fmla v19.4s, v17.4s, v1.4s
+	WORD $0x4f941133 // fmla v19.4s, v9.4s, v20.s[0]
+	FSTPQ (F18, F19), 0(R5)
+	FLDPQ 32(R1), (F16, F17)
+	FLDPQ 32(R5), (F18, F19)
+	WORD $0x4e22ce12 // fmla v18.4s, v16.4s, v2.4s
+	WORD $0x4f941152 // fmla v18.4s, v10.4s, v20.s[0]
+	WORD $0x4e23ce33 // fmla v19.4s, v17.4s, v3.4s
+	WORD $0x4f941173 // fmla v19.4s, v11.4s, v20.s[0]
+	FSTPQ (F18, F19), 32(R5)
+	FLDPQ 64(R1), (F16, F17)
+	FLDPQ 64(R5), (F18, F19)
+	WORD $0x4e24ce12 // fmla v18.4s, v16.4s, v4.4s
+	WORD $0x4f941192 // fmla v18.4s, v12.4s, v20.s[0]
+	WORD $0x4e25ce33 // fmla v19.4s, v17.4s, v5.4s
+	WORD $0x4f9411b3 // fmla v19.4s, v13.4s, v20.s[0]
+	FSTPQ (F18, F19), 64(R5)
+	FLDPQ 96(R1), (F16, F17)
+	FLDPQ 96(R5), (F18, F19)
+	WORD $0x4e26ce12 // fmla v18.4s, v16.4s, v6.4s
+	WORD $0x4f9411d2 // fmla v18.4s, v14.4s, v20.s[0]
+	WORD $0x4e27ce33 // fmla v19.4s, v17.4s, v7.4s
+	WORD $0x4f9411f3 // fmla v19.4s, v15.4s, v20.s[0]
+	FSTPQ (F18, F19), 96(R5)
+	ADD $128, R1
+	ADD $128, R5
+	ADD R3, R2
+	SUB $1, R0
+	CBNZ R0, addGroupF16NEON_loop
+	RET
+
+// func addGroupF32NEON(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
+TEXT ·addGroupF32NEON(SB), NOSPLIT, $0-48
+	MOVD rows+0(FP), R0
+	MOVD sums+8(FP), R1
+	MOVD xs+16(FP), R2
+	MOVD stride+24(FP), R3
+	LSL $2, R3
+	MOVD b+32(FP), R4
+	MOVD y+40(FP), R5
+	FLDPQ 0(R4), (F0, F1)
+	FLDPQ 128(R4), (F8, F9)
+	FLDPQ 32(R4), (F2, F3)
+	FLDPQ 160(R4), (F10, F11)
+	FLDPQ 64(R4), (F4, F5)
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 96(R4), (F6, F7)
+	FLDPQ 224(R4), (F14, F15)
+addGroupF32NEON_loop:
+	FMOVS (R2), F20
+	FLDPQ 0(R1), (F16, F17)
+	FLDPQ 0(R5), (F18, F19)
+	WORD $0x4e20ce12 // fmla v18.4s, v16.4s, v0.4s
+	WORD $0x4f941112 // fmla v18.4s, v8.4s, v20.s[0]
+	WORD $0x4e21ce33 // fmla v19.4s, v17.4s, v1.4s
+	WORD $0x4f941133 // fmla v19.4s, v9.4s, v20.s[0]
+	FSTPQ (F18, F19), 0(R5)
+	FLDPQ 32(R1), (F16, F17)
+	FLDPQ 32(R5), (F18, F19)
+	WORD $0x4e22ce12 // fmla v18.4s, v16.4s, v2.4s
+	WORD $0x4f941152 // fmla v18.4s, v10.4s, v20.s[0]
+	WORD $0x4e23ce33 // fmla v19.4s, v17.4s, v3.4s
+	WORD $0x4f941173 // fmla v19.4s, v11.4s, v20.s[0]
+	FSTPQ (F18, F19), 32(R5)
+	FLDPQ 64(R1), (F16, F17)
+	FLDPQ 64(R5), (F18, F19)
+	WORD $0x4e24ce12 // fmla v18.4s, v16.4s, v4.4s
+	WORD $0x4f941192 // fmla v18.4s, v12.4s, v20.s[0]
+	WORD $0x4e25ce33 // fmla v19.4s, v17.4s, v5.4s
+	WORD $0x4f9411b3 // fmla v19.4s, v13.4s, v20.s[0]
+	FSTPQ (F18, F19), 64(R5)
+	FLDPQ 96(R1), (F16, F17)
+	FLDPQ 96(R5), (F18, F19)
+	WORD $0x4e26ce12 // fmla v18.4s, v16.4s, v6.4s
+	WORD $0x4f9411d2 // fmla v18.4s, v14.4s, v20.s[0]
+	WORD $0x4e27ce33 // fmla v19.4s, v17.4s, v7.4s
+	WORD $0x4f9411f3 // fmla v19.4s, v15.4s, v20.s[0]
+	FSTPQ (F18, F19), 96(R5)
+	ADD $128, R1
+	ADD $128, R5
+	ADD R3, R2
+	SUB $1, R0
+	CBNZ R0, addGroupF32NEON_loop
+	RET
+
 // func widenBF16NEON(n int, dst *float32, x *uint16)
 TEXT ·widenBF16NEON(SB), NOSPLIT, $0-24
 	MOVD n+0(FP), R0

@@ -9,13 +9,7 @@ import (
 
 func init() {
 	if cpu.X86.HasAVX512BF16 {
-		avx512.dotBF16 = []kernel{
-			{14, 32, dotBF16512x14},
-			{8, 32, dotBF16512x8},
-			{4, 32, dotBF16512x4},
-			{2, 32, dotBF16512x2},
-			{1, 32, dotBF16512x1},
-		}
+		avx512.dotBF16 = dots512
 	}
 	choose(os.Getenv("ATTNSCOPE_CPU"))
 }
@@ -102,6 +96,12 @@ var avx512 = kernels{
 	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
 		gemvQ4F16_512, gemvQ4F32_512, gemvQ8F16_512, gemvQ8F32_512,
 	},
+	gemvRows: [4][]rowsKernel{
+		{{4, gemvRowsQ4F16_512x4}, {2, gemvRowsQ4F16_512x2}},
+		{{4, gemvRowsQ4F32_512x4}, {2, gemvRowsQ4F32_512x2}},
+		{{4, gemvRowsQ8F16_512x4}, {2, gemvRowsQ8F16_512x2}},
+		{{4, gemvRowsQ8F32_512x4}, {2, gemvRowsQ8F32_512x2}},
+	},
 	widenBF16: widenBF16512,
 	widenF16:  widenF16512,
 	roundBF16: roundBF16_512,
@@ -123,6 +123,15 @@ var avx512 = kernels{
 	},
 	moves:  movesAVX2,
 	splits: splitsAVX2,
+}
+
+// dots512 are the products of bfloat16 pairs, which not all processors with AVX-512 have.
+var dots512 = []kernel{
+	{14, 32, dotBF16512x14},
+	{8, 32, dotBF16512x8},
+	{4, 32, dotBF16512x4},
+	{2, 32, dotBF16512x2},
+	{1, 32, dotBF16512x1},
 }
 
 var avx2 = kernels{

@@ -49,6 +49,10 @@ var neon = kernels{
 	gemv: [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int){
 		gemvQ4F16NEON, gemvQ4F32NEON, gemvQ8F16NEON, gemvQ8F32NEON,
 	},
+	ints: [4]func(size int, b unsafe.Pointer, dst *float32){intsQ4NEON, intsQ4NEON, intsQ8NEON, intsQ8NEON},
+	addGroup: [4]func(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32){
+		addGroupF16NEON, addGroupF32NEON, addGroupF16NEON, addGroupF32NEON,
+	},
 	widenBF16: widenBF16NEON,
 	widenF16:  widenF16NEON,
 	roundBF16: roundBF16NEON,

@@ -130,13 +130,17 @@ func (q Quant) MulRow(y *[Width]float32, x, sums []float32, panel []byte, acc bo
 }
 
 // MulRows is MulRow for several rows x, bit for bit: y[i] += x[i]·panel, with the integers
-// of a group unpacked once for all rows. y is [x.Rows][Width], sums [x.Rows, groups], and
-// buf has (Group + x.Rows)*Width floats. MulRows returns false if the active set has no
-// kernels for it.
+// unpacked once for all rows, or for four rows at a time. y is [x.Rows][Width], sums
+// [x.Rows, groups], and buf has (Group + x.Rows)*Width floats. MulRows returns false if
+// MulRow is as fast for so few rows, or if the active set has no kernels for it.
 func (q Quant) MulRows(y []float32, x, sums Mat[float32], panel []byte, buf []float32) bool {
+	if len(active.gemvRows[q.index()]) > 0 && x.Rows > 1 {
+		q.mulRowsInRegisters(y, x, sums, panel)
+		return true
+	}
 	ints := active.ints[q.index()]
 	add := active.addGroup[q.index()]
-	if ints == nil || add == nil || x.Rows == 0 {
+	if ints == nil || add == nil || x.Rows < 3 {
 		return false
 	}
 	_ = y[x.Rows*Width-1]
@@ -152,8 +156,44 @@ func (q Quant) MulRows(y []float32, x, sums Mat[float32], panel []byte, buf []fl
 	return true
 }
 
-// GroupSums writes the sum of each group of x to dst.
+// mulRowsInRegisters computes MulRows with the kernels for several rows, and the last row
+// alone if their number is odd.
+func (q Quant) mulRowsInRegisters(y []float32, x, sums Mat[float32], panel []byte) {
+	groups := sums.Cols
+	_ = y[x.Rows*Width-1]
+	_ = x.Data[(x.Rows-1)*x.Stride+groups*q.Group-1]
+	_ = sums.Data[(x.Rows-1)*sums.Stride+groups-1]
+	_ = panel[groups*q.GroupBytes()-1]
+	row := 0
+	for _, k := range active.gemvRows[q.index()] {
+		for ; row+k.rows <= x.Rows; row += k.rows {
+			k.mul(groups, q.Group, &x.Data[row*x.Stride], x.Stride, &sums.Data[row*sums.Stride], sums.Stride,
+				unsafe.Pointer(&panel[0]), &y[row*Width])
+		}
+	}
+	if row < x.Rows {
+		last := (*[Width]float32)(y[row*Width:])
+		q.MulRow(last, x.Data[row*x.Stride:], sums.Data[row*sums.Stride:][:groups], panel, true)
+	}
+}
+
+// GroupSums writes the sum of each group of x to dst. It adds up four groups at a time,
+// because their sums do not depend on each other.
 func GroupSums(dst, x []float32, group int) {
+	for len(dst) >= 4 {
+		var s0, s1, s2, s3 float32
+		x1 := x[group:][:group]
+		x2 := x[2*group:][:group]
+		x3 := x[3*group:][:group]
+		for k, v := range x[:group] {
+			s0 += v
+			s1 += x1[k]
+			s2 += x2[k]
+			s3 += x3[k]
+		}
+		dst[0], dst[1], dst[2], dst[3] = s0, s1, s2, s3
+		dst, x = dst[4:], x[4*group:]
+	}
 	for i := range dst {
 		var s float32
 		for _, v := range x[i*group : (i+1)*group] {

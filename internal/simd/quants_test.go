@@ -3,6 +3,7 @@ package simd
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -112,6 +113,42 @@ func TestWiden(t *testing.T) {
 		}
 		if dst[100] != 0 {
 			t.Fatal("wrote past the end")
+		}
+	})
+}
+
+// TestRowsTogetherAreRowsAlone compares the product of several rows with the products of
+// each row alone, bit for bit.
+func TestRowsTogetherAreRowsAlone(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(21, 22))
+		together := 0
+		for _, q := range []Quant{{4, 32, true}, {4, 16, false}, {8, 32, true}, {8, 16, false}} {
+			for rows := 2; rows <= 9; rows++ {
+				const groups, spare = 3, 5
+				n := groups * q.Group
+				panel := quantPanel(q, groups, r)
+				x := Mat[float32]{Data: random(rows*(n+spare), r), Rows: rows, Cols: n, Stride: n + spare}
+				sums := Mat[float32]{Data: make([]float32, rows*(groups+spare)), Rows: rows, Cols: groups, Stride: groups + spare}
+				got := random(rows*Width, r)
+				want := slices.Clone(got)
+				for i := range rows {
+					own := sums.Data[i*sums.Stride:][:groups]
+					GroupSums(own, x.Data[i*x.Stride:][:n], q.Group)
+					q.MulRow((*[Width]float32)(want[i*Width:]), x.Data[i*x.Stride:][:n], own, panel, true)
+				}
+				if !q.MulRows(got, x, sums, panel, make([]float32, (q.Group+rows)*Width)) {
+					continue
+				}
+				together++
+				if !slices.Equal(got, want) {
+					t.Fatalf("%v, %d rows: together %v, alone %v", q, rows, got, want)
+				}
+			}
+		}
+		// Four formats by eight numbers of rows; AVX2 and NEON do not take two rows together.
+		if want := map[string]int{"portable": 0, "avx512": 32, "avx2": 28, "neon": 28}[active.name]; together != want {
+			t.Errorf("%d products of several rows, want %d", together, want)
 		}
 	})
 }

@@ -34,6 +34,12 @@ type kernel struct {
 	mul        func(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc int, acc int)
 }
 
+// rowsKernel multiplies rows by a quantized panel: y[r] += x[r]·panel.
+type rowsKernel struct {
+	rows int
+	mul  func(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)
+}
+
 // kernels holds the operations for one instruction set. If a function is nil, the set
 // has no kernel for it, and the exported function uses plain Go.
 type kernels struct {
@@ -47,7 +53,9 @@ type kernels struct {
 	// Operations on quantized panels, by Quant.index.
 	unpack [4]func(groups, size int, b unsafe.Pointer, dst *float32)
 	gemv   [4]func(groups, size int, x, xs *float32, b unsafe.Pointer, y *float32, acc int)
-	// The same product of several rows, with the integers of a group unpacked once.
+	// The same product of several rows, with the integers of a group unpacked once: for
+	// numbers of rows by a kernel of its own, or by unpacking them to memory.
+	gemvRows [4][]rowsKernel
 	ints     [4]func(size int, b unsafe.Pointer, dst *float32)
 	addGroup [4]func(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)
 

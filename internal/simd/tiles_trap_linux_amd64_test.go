@@ -37,43 +37,54 @@ func TestTilesOfATracedProcess(t *testing.T) {
 	if activeTiles == hardwareTiles {
 		t.Skip("SKIPPED: this processor has AMX, and TestTilesOfTheProcessor runs")
 	}
-	runtime.LockOSThread() // all requests of a tracer must come from one thread
-	defer runtime.UnlockOSThread()
-	output, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	child := exec.Command(os.Args[0], "-test.run=^TestTileChild$", "-test.count=1")
-	child.Env = append(os.Environ(), trapChild+"=1")
-	child.Stdout = output
-	child.Stderr = output
-	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	if err := child.Start(); err != nil {
-		t.Skipf("SKIPPED: processes cannot be traced here: %v", err)
-	}
-	tracer := &tracer{pid: child.Process.Pid, tiles: map[int]*[8]trapTile{}}
-	status, err := tracer.run()
-	text, _ := os.ReadFile(output.Name())
-	if err != nil {
-		syscall.Kill(child.Process.Pid, syscall.SIGKILL)
-		t.Fatalf("%v; output of the child: %s", err, text)
-	}
-	if status != 0 || !bytes.Contains(text, []byte("programs agree")) {
-		t.Errorf("the child ended with %d: %s", status, text)
+	tracer, text := traceTest(t, "tiles", "-test.run=^TestTileChild$")
+	if !bytes.Contains(text, []byte("programs agree")) {
+		t.Errorf("the child did not compare the programs: %s", text)
 	}
 	if tracer.dots != 480 { // 60 per step of all programs, 4 steps, with and without acc
 		t.Errorf("%d products of tiles, want 480", tracer.dots)
 	}
 }
 
+// traceTest runs this program in a traced process, with a value of trapChild and flags. It
+// returns what the tests print.
+func traceTest(t *testing.T, value string, flags ...string) (*tracer, []byte) {
+	runtime.LockOSThread() // all requests of a tracer must come from one thread
+	defer runtime.UnlockOSThread()
+	output, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(os.Args[0], append(flags, "-test.count=1")...)
+	child.Env = append(os.Environ(), trapChild+"="+value)
+	child.Stdout = output
+	child.Stderr = output
+	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := child.Start(); err != nil {
+		t.Skipf("SKIPPED: processes cannot be traced here: %v", err)
+	}
+	tracer := &tracer{pid: child.Process.Pid, tiles: map[int]*[8]trapTile{}, vectors: map[int]*vectorState{}}
+	status, err := tracer.run()
+	text, _ := os.ReadFile(output.Name())
+	if err != nil {
+		syscall.Kill(child.Process.Pid, syscall.SIGKILL)
+		t.Fatalf("%v; output of the child: %s", err, text)
+	}
+	if status != 0 {
+		t.Errorf("the child ended with %d: %s", status, text)
+	}
+	return tracer, text
+}
+
 // trapTile is a tile: 16 rows of 64 bytes.
 type trapTile [16][64]byte
 
-// tracer executes the AMX instructions of a process.
+// tracer executes the instructions of AMX and AVX-512 of a process.
 type tracer struct {
-	pid   int
-	tiles map[int]*[8]trapTile // by thread; nil: not configured
-	dots  int
+	pid     int
+	tiles   map[int]*[8]trapTile // by thread; nil: not configured
+	vectors map[int]*vectorState // by thread
+	dots    int
 }
 
 // run traces the child until it ends and returns its exit status.
@@ -128,6 +139,9 @@ func (tr *tracer) execute(pid int) error {
 	code := make([]byte, 10)
 	if err := tr.move(unix.ProcessVMReadv, code, uint64(regs.Rip), 10, 0, 1); err != nil {
 		return err
+	}
+	if code[0] == 0x62 {
+		return tr.executeVector(pid, &regs)
 	}
 	if code[0] != 0xc4 || code[1] != 0xe2 {
 		return fmt.Errorf("illegal instruction % x", code)

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // neonMasks loads the masks of the eight nibbles of a word into registers 22 to 29.
 func neonMasks() {
 	ins("MOVD $15, R17")
@@ -194,6 +196,90 @@ func (q quant) neonUnpack() {
 	line("")
 }
 
+// neonInts writes the kernel that unpacks the integers of a group to float32, [size][32].
+func neonInts(bits int) {
+	name := fmt.Sprintf("intsQ%dNEON", bits)
+	line("// func %s(size int, b unsafe.Pointer, dst *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-24", name)
+	ins("MOVD size+0(FP), R0")
+	ins("MOVD b+8(FP), R2")
+	ins("MOVD dst+16(FP), R3")
+	if bits == 4 {
+		neonMasks()
+		ins("LSR $3, R0")
+	} else {
+		neonByteTables()
+	}
+	line("%s_loop:", name)
+	if bits == 4 {
+		for v := 0; v < 8; v += 2 {
+			loadPair(16*v, "R2", 16, 17)
+			for i := range 8 {
+				neonInteger(18, 16, i)
+				neonInteger(19, 17, i)
+				ins("ADD $%d, R3, R4", 128*i)
+				storePair(18, 19, 16*v, "R4")
+			}
+		}
+		ins("ADD $128, R2")
+		ins("ADD $1024, R3")
+	} else {
+		loadPair(0, "R2", 16, 17)
+		for v := 0; v < 8; v += 2 {
+			neonByte(18, 16+v/4, v%4)
+			neonByte(19, 16+v/4, v%4+1)
+			storePair(18, 19, 16*v, "R3")
+		}
+		ins("ADD $32, R2")
+		ins("ADD $128, R3")
+	}
+	ins("SUB $1, R0")
+	ins("CBNZ R0, %s_loop", name)
+	ins("RET")
+	line("")
+}
+
+// neonAddGroup writes the kernel of y[r] += sums[r]*scale + xs[r]*offset for some rows of
+// 32 outputs and the scales and offsets of a group, in the order of neonGemv. Registers 0
+// to 7 hold scales, 8 to 15 offsets.
+func (q quant) neonAddGroup() {
+	name := "addGroupF32NEON"
+	if q.half {
+		name = "addGroupF16NEON"
+	}
+	line("// func %s(rows int, sums, xs *float32, stride int, b unsafe.Pointer, y *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-48", name)
+	ins("MOVD rows+0(FP), R0")
+	ins("MOVD sums+8(FP), R1")
+	ins("MOVD xs+16(FP), R2")
+	ins("MOVD stride+24(FP), R3")
+	ins("LSL $2, R3")
+	ins("MOVD b+32(FP), R4")
+	ins("MOVD y+40(FP), R5")
+	for v := 0; v < 8; v += 2 {
+		q.neonLoad("R4", 0, v, v)
+		q.neonLoad("R4", 1, v, 8+v)
+	}
+	line("%s_loop:", name)
+	ins("FMOVS (R2), F20")
+	for v := 0; v < 8; v += 2 {
+		loadPair(16*v, "R1", 16, 17)
+		loadPair(16*v, "R5", 18, 19)
+		for i := range 2 {
+			fmla.write(18+i, 16+i, v+i)
+			fmlaElement.write(18+i, 8+v+i, 20, 0)
+		}
+		storePair(18, 19, 16*v, "R5")
+	}
+	ins("ADD $128, R1")
+	ins("ADD $128, R5")
+	ins("ADD R3, R2")
+	ins("SUB $1, R0")
+	ins("CBNZ R0, %s_loop", name)
+	ins("RET")
+	line("")
+}
+
 // neonWiden writes the kernel that widens bfloat16 or float16 to float32.
 func neonWiden(kind string, low, high unary) {
 	operation{
@@ -222,6 +308,10 @@ func neonQuantized() {
 		q.neonGemv()
 		q.neonUnpack()
 	}
+	neonInts(4)
+	neonInts(8)
+	quants[0].neonAddGroup()
+	quants[1].neonAddGroup()
 	neonWiden("BF16", shllH, shllH2)
 	neonWiden("F16", fcvtlH, fcvtlH2)
 	line("// func pauseNEON(n int)")

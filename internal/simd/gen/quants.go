@@ -32,15 +32,16 @@ func (q quant) head() int {
 	return 256
 }
 
-// load loads the scales (part 0) or offsets (part 1) of the v-th register of outputs.
-func (q quant) load(w width, part, v, dst int) {
+// load loads the scales (part 0) or offsets (part 1) of the v-th register of outputs of
+// the group at the address in base.
+func (q quant) load(w width, base string, part, v, dst int) {
 	size := q.head() / 64
 	disp := (part*32 + v*w.bytes/4) * size
 	if q.half {
-		ins("VCVTPH2PS %d(DI), %s", disp, w.r(dst))
+		ins("VCVTPH2PS %d(%s), %s", disp, base, w.r(dst))
 		return
 	}
-	ins("VMOVUPS %d(DI), %s", disp, w.r(dst))
+	ins("VMOVUPS %d(%s), %s", disp, base, w.r(dst))
 }
 
 // gemv writes the kernel of y[32] = Σ_k x[k]·w[k][32], or y += with acc, for AVX-512.
@@ -70,50 +71,19 @@ func (q quant) gemv() {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
 	for v := range 2 {
-		q.load(w, 0, v, 16+v)
-		q.load(w, 1, v, 18+v)
+		q.load(w, "DI", 0, v, 16+v)
+		q.load(w, "DI", 1, v, 18+v)
 	}
 	ins("PREFETCHT0 4096(DI)")
 	ins("PREFETCHT0 4160(DI)")
 	ins("ADDQ $%d, DI", q.head())
 	ins("MOVQ R9, BX")
 	line("%s_loop:", name)
-	if q.bits == 4 {
-		ins("PREFETCHT0 4096(DI)")
-		ins("PREFETCHT0 4160(DI)")
-		ins("VMOVDQU32 (DI), Z6")
-		ins("VMOVDQU32 64(DI), Z7")
-		for i := range 8 {
-			a, b := 8+2*i, 9+2*i
-			if i >= 4 {
-				a, b = 20+2*(i-4), 21+2*(i-4)
-			}
-			ins("VPERMPS Z31, Z6, Z%d", a)
-			ins("VPERMPS Z31, Z7, Z%d", b)
-			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, a, 2*(i%2))
-			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, 2*(i%2)+1)
-			if i < 7 {
-				ins("VPSRLD $4, Z6, Z6")
-				ins("VPSRLD $4, Z7, Z7")
-			}
-		}
-		ins("ADDQ $128, DI")
-		ins("ADDQ $32, SI")
-	} else {
-		ins("PREFETCHT0 4096(DI)")
-		ins("PREFETCHT0 4160(DI)")
-		for i := range 4 {
-			a, b := 8+2*i, 9+2*i
-			ins("VPMOVZXBD %d(DI), Z%d", 32*i, a)
-			ins("VPMOVZXBD %d(DI), Z%d", 32*i+16, b)
-			ins("VCVTDQ2PS Z%d, Z%d", a, a)
-			ins("VCVTDQ2PS Z%d, Z%d", b, b)
-			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, a, 2*(i%2))
-			ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, 2*(i%2)+1)
-		}
-		ins("ADDQ $128, DI")
-		ins("ADDQ $16, SI")
-	}
+	q.integers512(6, func(i, a, b int) {
+		ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, a, 2*(i%2))
+		ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, 2*(i%2)+1)
+	})
+	ins("ADDQ $%d, SI", 4*q.inputs())
 	ins("DECQ BX")
 	ins("JNZ %s_loop", name)
 	ins("VADDPS Z2, Z0, Z0")
@@ -127,6 +97,131 @@ func (q quant) gemv() {
 	ins("JNZ %s_group", name)
 	ins("VMOVUPS Z4, (DX)")
 	ins("VMOVUPS Z5, 64(DX)")
+	w.end("")
+}
+
+// inputs returns the number of inputs per round of integers512.
+func (q quant) inputs() int {
+	if q.bits == 4 {
+		return 8
+	}
+	return 4
+}
+
+// integers512 writes a round that converts the integers of some inputs to float32 and
+// calls each for every input, with the registers of its first and last 16 outputs. They
+// begin after the two registers of the words, and reuse each other's names.
+func (q quant) integers512(words int, each func(i, a, b int)) {
+	ins("PREFETCHT0 4096(DI)")
+	ins("PREFETCHT0 4160(DI)")
+	if q.bits == 4 {
+		ins("VMOVDQU32 (DI), Z%d", words)
+		ins("VMOVDQU32 64(DI), Z%d", words+1)
+	}
+	for i := range q.inputs() {
+		a := words + 2 + 2*(i%2)
+		if q.bits == 4 {
+			ins("VPERMPS Z31, Z%d, Z%d", words, a)
+			ins("VPERMPS Z31, Z%d, Z%d", words+1, a+1)
+		} else {
+			for half := range 2 {
+				ins("VPMOVZXBD %d(DI), Z%d", 32*i+16*half, a+half)
+				ins("VCVTDQ2PS Z%d, Z%d", a+half, a+half)
+			}
+		}
+		each(i, a, a+1)
+		if q.bits == 4 && i < 7 {
+			ins("VPSRLD $4, Z%d, Z%d", words, words)
+			ins("VPSRLD $4, Z%d, Z%d", words+1, words+1)
+		}
+	}
+	ins("ADDQ $128, DI")
+}
+
+// gemvRows writes the kernel of y[r][32] += Σ_k x[r][k]·w[k][32] for two or four rows, for
+// AVX-512: gemv with the integers converted once for all rows, which adds up each row in
+// the same order.
+//
+//	Z0 to Z15   sums over a group, four registers per row
+//	Z16 to Z23  the results, two registers per row
+//	Z24 to Z29  words and integers; then scales and offsets
+//	Z31         a table of the numbers 0 to 15
+//	R10, R13    the addresses of the fourth row of x and of its sums
+//	AX          the address of the group's scales
+func (q quant) gemvRows(rows int) {
+	w := widths[0]
+	name := q.name("gemvRows", w) + fmt.Sprintf("x%d", rows)
+	line("// func %s(groups, size int, x *float32, ldx int, xs *float32, ldxs int, b unsafe.Pointer, y *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-64", name)
+	ins("MOVQ groups+0(FP), CX")
+	ins("MOVQ size+8(FP), R9")
+	ins("MOVQ x+16(FP), SI")
+	ins("MOVQ ldx+24(FP), R11")
+	ins("MOVQ xs+32(FP), R8")
+	ins("MOVQ ldxs+40(FP), R12")
+	ins("MOVQ b+48(FP), DI")
+	ins("MOVQ y+56(FP), DX")
+	ins("SHLQ $2, R11")
+	ins("SHLQ $2, R12")
+	ins("LEAQ (SI)(R11*2), R10")
+	ins("ADDQ R11, R10")
+	ins("LEAQ (R8)(R12*2), R13")
+	ins("ADDQ R12, R13")
+	at := func(row int, base, stride, fourth string, disp int) string {
+		return []string{
+			fmt.Sprintf("%d(%s)", disp, base), fmt.Sprintf("%d(%s)(%s*1)", disp, base, stride),
+			fmt.Sprintf("%d(%s)(%s*2)", disp, base, stride), fmt.Sprintf("%d(%s)", disp, fourth),
+		}[row]
+	}
+	if q.bits == 4 {
+		ins("VMOVUPS nibbles<>+0(SB), Z31")
+		ins("SHRQ $3, R9")
+	} else {
+		ins("SHRQ $2, R9")
+	}
+	for v := range 2 * rows {
+		ins("VMOVUPS %d(DX), Z%d", 64*v, 16+v)
+	}
+	line("%s_group:", name)
+	for v := range 4 * rows {
+		ins("VPXORD Z%d, Z%d, Z%d", v, v, v)
+	}
+	ins("MOVQ DI, AX")
+	ins("ADDQ $%d, DI", q.head())
+	ins("MOVQ R9, BX")
+	line("%s_loop:", name)
+	q.integers512(24, func(i, a, b int) {
+		for row := range rows {
+			x := at(row, "SI", "R11", "R10", 4*i)
+			ins("VFMADD231PS.BCST %s, Z%d, Z%d", x, a, 4*row+2*(i%2))
+			ins("VFMADD231PS.BCST %s, Z%d, Z%d", x, b, 4*row+2*(i%2)+1)
+		}
+	})
+	ins("ADDQ $%d, SI", 4*q.inputs())
+	if rows > 3 {
+		ins("ADDQ $%d, R10", 4*q.inputs())
+	}
+	ins("DECQ BX")
+	ins("JNZ %s_loop", name)
+	for v := range 2 {
+		q.load(w, "AX", 0, v, 24+v)
+		q.load(w, "AX", 1, v, 26+v)
+	}
+	for row := range rows {
+		for v := range 2 {
+			sum, result := 4*row+v, 16+2*row+v
+			ins("VADDPS Z%d, Z%d, Z%d", sum+2, sum, sum)
+			ins("VFMADD231PS Z%d, Z%d, Z%d", 24+v, sum, result)
+			ins("VFMADD231PS.BCST %s, Z%d, Z%d", at(row, "R8", "R12", "R13", 0), 26+v, result)
+		}
+	}
+	ins("ADDQ $4, R8")
+	ins("ADDQ $4, R13")
+	ins("DECQ CX")
+	ins("JNZ %s_group", name)
+	for v := range 2 * rows {
+		ins("VMOVUPS Z%d, %d(DX)", 16+v, 64*v)
+	}
 	w.end("")
 }
 
@@ -209,16 +304,9 @@ func (q quant) gemv256() {
 	ins("JNZ %s_loop", name)
 	ins("VBROADCASTSS (R8), Y14")
 	for v := range 4 {
-		load := func(part int) {
-			if disp := (part*32 + 8*v) * q.head() / 64; q.half {
-				ins("VCVTPH2PS %d(R10), Y12", disp)
-			} else {
-				ins("VMOVUPS %d(R10), Y12", disp)
-			}
-		}
-		load(0)
+		q.load(w, "R10", 0, v, 12)
 		ins("VFMADD231PS Y12, Y%d, Y%d", v, 4+v)
-		load(1)
+		q.load(w, "R10", 1, v, 12)
 		ins("VFMADD231PS Y14, Y12, Y%d", 4+v)
 	}
 	ins("ADDQ $4, R8")
@@ -252,8 +340,8 @@ func (q quant) unpack(w width) {
 	}
 	line("%s_group:", name)
 	for v := range n {
-		q.load(w, 0, v, v)
-		q.load(w, 1, v, n+v)
+		q.load(w, "DI", 0, v, v)
+		q.load(w, "DI", 1, v, n+v)
 	}
 	ins("ADDQ $%d, DI", q.head())
 	ins("MOVQ R9, BX")
@@ -359,8 +447,8 @@ func (q quant) addGroup() {
 	ins("MOVQ b+32(FP), DI")
 	ins("MOVQ y+40(FP), DX")
 	for v := range 4 {
-		q.load(w, 0, v, v)
-		q.load(w, 1, v, 4+v)
+		q.load(w, "DI", 0, v, v)
+		q.load(w, "DI", 1, v, 4+v)
 	}
 	line("%s_loop:", name)
 	ins("VBROADCASTSS (R8), Y8")
@@ -424,6 +512,8 @@ func quantized() {
 	for _, q := range quants {
 		q.gemv()
 		q.gemv256()
+		q.gemvRows(4)
+		q.gemvRows(2)
 		for _, w := range widths {
 			q.unpack(w)
 		}
