@@ -38,8 +38,9 @@ func (r *runner) decodeAll(ctx context.Context) error {
 // prompts before it whose replies are being decoded, unless nothing can be run or written
 // any more: they would fail to be recorded in every run of the set.
 func (r *runner) afterOthers(ctx context.Context, err error) error {
-	if ctx.Err() == nil && r.w.Failed() == nil {
-		_ = r.decodeAll(ctx) // the first error is the cause
+	if ctx.Err() == nil && r.w.Failed() == nil { // the first error is the cause
+		_ = r.readWaiting(ctx)
+		_ = r.decodeAll(ctx)
 	}
 	return err
 }
@@ -77,7 +78,7 @@ func (r *runner) decode(ctx context.Context) error {
 
 // abandon releases the prompts that were under way when a run failed.
 func (r *runner) abandon() {
-	for _, one := range r.ended {
+	for _, one := range slices.Concat(r.waiting, r.ended) {
 		one.release()
 	}
 	for _, one := range r.replies.List() {

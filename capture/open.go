@@ -14,12 +14,15 @@ import (
 
 // Options says how a model is found and run.
 type Options struct {
-	Revision string            // of a hub id; empty: main
-	Offline  bool              // never use the network
-	Device   string            // as for model.FindDevice; empty: cpu
-	Compute  string            // arithmetic, as in model.Options; empty: f32
-	Threads  int               // 0: one per core
-	Log      func(line string) // receives messages for the user; may be nil
+	Revision string // of a hub id; empty: main
+	Offline  bool   // never use the network
+	Device   string // as for model.FindDevice; empty: cpu
+	Compute  string // arithmetic, as in model.Options; empty: f32
+	Threads  int    // 0: one per core
+	// WeightMemory is the most memory in bytes that weights may take, as in model.Options; 0:
+	// no limit.
+	WeightMemory int64
+	Log          func(line string) // receives messages for the user; may be nil
 	// IgnoreConfig names keys of the model's configuration that are not understood and
 	// are ignored. Open fails if the model has no such key.
 	IgnoreConfig []string
@@ -174,7 +177,7 @@ func (s *Source) LoadAs(compute string) (*model.Model, error) { return s.load(co
 func (s *Source) load(compute string) (*model.Model, error) {
 	return model.Load(s.Checkpoint, model.Options{
 		Threads: s.options.Threads, Compute: compute, Device: s.Device.Name, Log: s.options.Log,
-		IgnoreConfig: s.options.IgnoreConfig,
+		IgnoreConfig: s.options.IgnoreConfig, WeightMemory: s.options.WeightMemory,
 	})
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
-	"github.com/attnscope/attnscope/internal/pace"
 )
 
 // document holds the cache of a text with which several prompts begin, and the sums
@@ -40,7 +39,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 	start := time.Now()
 	err := s.Reserve(shared)
 	if err == nil {
-		err = one.read(ctx, p.Tokens[:shared], model.Pass{LogitsFrom: shared})
+		err = r.forward(ctx, []*promptRun{one}, [][]int32{p.Tokens[:shared]}, []model.Pass{{LogitsFrom: shared}})
 	}
 	if err != nil {
 		s.Close()
@@ -64,36 +63,6 @@ type promptRun struct {
 	reply   []int32
 
 	released bool
-}
-
-// prompt records one prompt, which begins with doc unless doc is nil. If the model is to
-// write a reply, the prompt joins the batch, which must have room; otherwise it is
-// finished.
-func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, doc *document) error {
-	one, err := r.begin(p)
-	if err != nil {
-		return err
-	}
-	from := 0
-	if doc != nil {
-		from = doc.tokens
-	}
-	if err := one.open(doc); err != nil {
-		return err
-	}
-	err = one.run(ctx, from)
-	if err == nil && one.toGenerate() {
-		err = one.checkLogits() // before it joins the replies of others
-	}
-	if err != nil {
-		one.release()
-		return err
-	}
-	if one.toGenerate() {
-		r.replies.Add(one)
-		return nil
-	}
-	return one.finish()
 }
 
 // begin describes a prompt and starts its part of the dump.
@@ -122,7 +91,7 @@ func (r *runner) begin(p *prompts.Prompt) (*promptRun, error) {
 		one.info.Store = dumps.StoreRows
 	}
 	begin := r.w.Begin
-	if r.together() {
+	if r.together() || r.c.Model.Streams() {
 		begin = r.w.BeginHeld
 	}
 	pw, err := begin(one.info)
@@ -131,6 +100,9 @@ func (r *runner) begin(p *prompts.Prompt) (*promptRun, error) {
 	}
 	one.rec = newRecorder(plan, &cfg, len(p.Tokens), one.room, one.info.Store)
 	one.rec.pw = pw
+	if r.c.Model.Streams() {
+		one.rec.piece = r.c.Model.Piece()
+	}
 	if r.c.floats {
 		one.rec.rounding = nil
 		one.rec.sumBits = 0
@@ -157,37 +129,13 @@ func (r *promptRun) open(doc *document) error {
 	}
 	if doc != nil {
 		r.rec.addTotals(doc.sums)
+		r.rec.from = doc.tokens
 	}
 	if err := r.session.Reserve(positions); err != nil {
 		r.release()
 		return err
 	}
 	return nil
-}
-
-// run records the prompt from token from on, and a given reply.
-func (r *promptRun) run(ctx context.Context, from int) error {
-	start := time.Now()
-	tokens := r.p.Tokens[from:]
-	err := r.read(ctx, tokens, model.Pass{
-		LogitsFrom: len(tokens) - 1,
-		Logits:     func(_ int, l []float32) { copy(r.logits, l) },
-	})
-	if err == nil {
-		err = r.rec.finishPrompt()
-	}
-	if err != nil {
-		return err
-	}
-	r.summary.PrefillTime += time.Since(start)
-	if r.p.Reply == nil {
-		return nil
-	}
-	start = time.Now()
-	r.reply = r.p.Reply[:r.room]
-	err = r.follow(ctx, r.reply)
-	r.summary.ReplyTime += time.Since(start)
-	return err
 }
 
 // toGenerate reports whether the model is to write a reply.
@@ -245,69 +193,6 @@ func (r *runner) describe(p *prompts.Prompt) dumps.Prompt {
 		Offsets: p.Ends, Document: p.Document, References: p.References,
 		Followed: p.Reply != nil, Truncated: p.Truncated, Kernel: r.c.Kernel,
 	}
-}
-
-// read records tokens in pieces. Between pieces it reports the progress and checks
-// ctx. pass.LogitsFrom counts from the first of the tokens.
-func (r *promptRun) read(ctx context.Context, tokens []int32, pass model.Pass) error {
-	pass.Recorder = r.rec.callbacks
-	logits := pass.Logits
-	from := pass.LogitsFrom
-	piece := r.c.Model.Piece()
-	if pass.Length == 0 {
-		pass.Length = r.session.Len() + len(tokens)
-	}
-	for lo := 0; lo < len(tokens); lo += piece {
-		hi := min(lo+piece, len(tokens))
-		pass.LogitsFrom = max(0, from-lo)
-		if logits != nil {
-			pass.Logits = func(row int, l []float32) { logits(lo+row, l) }
-		}
-		if err := r.session.Forward(ctx, tokens[lo:hi], pass); err != nil {
-			return err
-		}
-		if err := r.rec.failed(); err != nil {
-			return err
-		}
-		r.tokens += int64(hi - lo)
-		r.pace.Step(pace.Reading, int64(hi-lo))
-		r.report(r.p.ID)
-	}
-	return nil
-}
-
-// follow records a given reply. Many of its tokens are read at once, but they are
-// rotated as if they were decoded one by one.
-func (r *promptRun) follow(ctx context.Context, reply []int32) error {
-	wanted := r.c.Header.Plan.Logits
-	if wanted && len(reply) > 0 {
-		if err := r.rec.pw.Logits(0, 1, r.logits); err != nil {
-			return err
-		}
-	}
-	piece := r.c.Model.Piece()
-	for lo := 0; lo < len(reply); lo += piece {
-		hi := min(lo+piece, len(reply))
-		if err := r.rec.beginReply(hi - lo); err != nil {
-			return err
-		}
-		pass := model.Pass{LogitsFrom: hi - lo, Length: 1}
-		if wanted {
-			pass.LogitsFrom = 0
-			pass.Logits = func(row int, l []float32) {
-				if next := lo + row + 1; next < len(reply) {
-					r.rec.fail(r.rec.pw.Logits(next, 1, slices.Clone(l)))
-				}
-			}
-		}
-		if err := r.read(ctx, reply[lo:hi], pass); err != nil {
-			return err
-		}
-		if err := r.rec.endReply(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func promptSeed(id string) int64 {

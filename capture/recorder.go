@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"math"
 	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -28,6 +29,12 @@ type recorder struct {
 	windows  int                 // query windows whose sums are recorded; the last one ends with the prompt
 	rounding *dumps.Rounding     // of recorded rows, on the card; nil: a card delivers float32
 	sumBits  int                 // mantissa bits of a window's sums, on the card; 0: it does not round
+
+	// If all tokens pass through a layer before the next one, the blocks are put in the
+	// order in which pieces of the prompt would have brought them one after the other.
+	piece  int              // tokens; 0: they come piece by piece
+	from   int              // first position of the first piece
+	passed func(tokens int) // called when tokens have passed through a layer; may be nil
 
 	callbacks *model.Recorder
 	scratch   sync.Pool // column sums, one slice per worker
@@ -106,6 +113,7 @@ func (r *recorder) windowStart(w int) int {
 func (r *recorder) tile(layer int, t *cpu.Tile) {
 	l := r.layers[layer]
 	head := r.headAt[t.Head]
+	r.order(t.Pos0)
 	if l == nil || head < 0 && r.store != dumps.StoreFactors {
 		return
 	}
@@ -113,6 +121,13 @@ func (r *recorder) tile(layer int, t *cpu.Tile) {
 		l.sum(head, t)
 	}
 	l.recorded(head, t, nil)
+}
+
+// order tells the writer which piece of the prompt the next blocks belong to.
+func (r *recorder) order(pos int) {
+	if r.piece > 0 && r.pw != nil && pos < r.prompt {
+		r.pw.Order((pos - r.from) / r.piece)
+	}
 }
 
 // sum adds a tile to the total and to the query windows of its rows.
@@ -204,6 +219,10 @@ func (l *layerRecorder) recorded(head int, t *cpu.Tile, halves []uint16) {
 // states records the rotated queries of positions pos0 to pos0+n-1, [n, heads*dim],
 // after all tiles of these positions.
 func (r *recorder) states(layer, pos0, n int, q, _, _ []float32) {
+	if r.passed != nil {
+		r.passed(n)
+	}
+	r.order(pos0)
 	l := r.layers[layer]
 	if l == nil {
 		return
@@ -344,6 +363,9 @@ func (r *recorder) addTotals(sums []*Sums) {
 
 // finishPrompt writes everything that is summed or pooled over the whole prompt.
 func (r *recorder) finishPrompt() error {
+	if r.piece > 0 {
+		r.pw.Order(math.MaxInt)
+	}
 	for _, layer := range r.plan.Layers {
 		l := r.layers[layer]
 		if l.overview != nil {

@@ -197,6 +197,7 @@ type runner struct {
 	c       *Config
 	w       *dumps.Writer
 	started time.Time
+	waiting []*promptRun   // prompts that are going to be read together
 	replies *model.Replies // of prompts that have been read
 	ended   []*promptRun   // prompts whose replies have just ended
 	places  map[string]int // of the prompts by id, from 1
@@ -209,7 +210,8 @@ type runner struct {
 }
 
 // all runs the prompts in order: it reads a prompt as soon as its reply has room in the
-// batch. Consecutive prompts that name the same document form a group, which can share
+// batch or, if weights are read from the file in each pass, as many prompts together as
+// there is room for. Consecutive prompts that name the same document form a group, which can share
 // the cache of the document.
 func (r *runner) all(ctx context.Context) error {
 	list := r.c.Prompts
@@ -222,6 +224,9 @@ func (r *runner) all(ctx context.Context) error {
 			return err
 		}
 		lo = hi
+	}
+	if err := r.readWaiting(ctx); err != nil {
+		return r.afterOthers(ctx, err)
 	}
 	return r.decodeAll(ctx)
 }
@@ -255,7 +260,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 		if shared > 0 && doc == nil {
 			var err error
 			if doc, err = r.readDocument(ctx, p, shared); err != nil {
-				return r.afterOthers(ctx, fmt.Errorf("prompt %q: %w", p.ID, err))
+				return r.afterOthers(ctx, err)
 			}
 		} else if doc != nil {
 			r.summary.SharedTokens += int64(shared)
@@ -263,7 +268,7 @@ func (r *runner) group(ctx context.Context, lo, hi int) error {
 			r.pace.Skip(int64(shared), 0)
 		}
 		if err := r.prompt(ctx, p, doc); err != nil {
-			return r.afterOthers(ctx, fmt.Errorf("prompt %q: %w", p.ID, err))
+			return r.afterOthers(ctx, err)
 		}
 	}
 	if doc != nil && !r.together() { // the last prompt uses the document's cache

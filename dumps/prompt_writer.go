@@ -1,9 +1,11 @@
 package dumps
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -20,6 +22,7 @@ type PromptWriter struct {
 
 	mu     sync.Mutex
 	held   []job // blocks that Finish is to write; nil: blocks are written as they come
+	order  int   // of the next blocks among the held ones
 	blocks int
 	maxQ   map[int]float64 // per cache: length of the longest query of its readers, times the scale
 
@@ -199,6 +202,15 @@ func (p *PromptWriter) Logits(row0, n int, logits []float32) error {
 	}, logits, p.precision().SumBits())
 }
 
+// Order sets the place of the next blocks of a prompt whose blocks are held: in the file,
+// blocks are in ascending order of n, and blocks of equal n in the order of the calls. It
+// has no effect on other prompts.
+func (p *PromptWriter) Order(n int) {
+	p.mu.Lock()
+	p.order = n
+	p.mu.Unlock()
+}
+
 // Finish completes the prompt and waits until it is in the file.
 func (p *PromptWriter) Finish(info Prompt) error {
 	info.Blocks = p.blocks
@@ -208,6 +220,7 @@ func (p *PromptWriter) Finish(info Prompt) error {
 	}
 	if p.held != nil {
 		p.index = uint32(p.w.file.prompts)
+		slices.SortStableFunc(p.held, func(a, b job) int { return cmp.Compare(a.order, b.order) })
 		for _, j := range p.held {
 			j.prompt = p.index
 			if err := p.w.queue.send(j); err != nil {
@@ -266,7 +279,7 @@ func (p *PromptWriter) sendLater(r record, n int, encode func(r *record) []byte)
 	p.blocks++
 	hold := p.held != nil
 	if hold {
-		p.held = append(p.held, job{late: late})
+		p.held = append(p.held, job{late: late, order: p.order})
 	}
 	p.mu.Unlock()
 	if hold {

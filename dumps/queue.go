@@ -35,6 +35,7 @@ type job struct {
 	block   block
 	late    chan block
 	prompt  uint32 // of the block that arrives late: its number in the file
+	order   int    // of a held block in its prompt
 	barrier chan struct{}
 }
 
