@@ -128,6 +128,9 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 		stores = float64(l.KVHeads)
 	}
 	bytes := float64(4 * (l.Dim + l.ValueDim)) // per position
+	if l.Latent {
+		bytes = float64(4 * l.Dim) // the value is a part of the key
+	}
 	out := make([][][]tally, l.Heads)
 	for h, list := range snapkv.ByQueryHead(keep, l.Heads) {
 		errs, errsWO := e.errors(h, list, window)
@@ -316,7 +319,7 @@ func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []flo
 	}
 	var gram []float64
 	if e.gram != nil {
-		gram = e.gram(l.Index, h)
+		gram = e.gram(l.Place(h))
 	}
 	rest := e.rest(h, window)
 	kept := e.output(h, len(keep), func(i int) int { return int(keep[i]) })

@@ -126,15 +126,24 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 				return err
 			}
 			at := place{model: h.Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
-			if err := list.layer(p, h.Plan.Heads, rows, reply, at); err != nil {
+			if err := list.layer(p, h.HeadsOf(layer), rows, reply, at); err != nil {
 				return fmt.Errorf("%s: prompt %q, layer %d: %w", path, p.ID, layer, err)
 			}
 			list[0].report(path, p)
 		}
 	}
-	for _, w := range h.Model.LayerWindows {
-		if w > 0 {
-			list[0].warn(Warning{Kind: SlidingWindow, Path: path, Window: w})
+	for _, w := range shapeWarnings(path, h) {
+		list[0].warn(w)
+	}
+	for _, layer := range h.Plan.Layers {
+		if s := h.Model.Layer(layer); s.Window > 0 {
+			list[0].warn(Warning{Kind: SlidingWindow, Path: path, Window: s.Window})
+			break
+		}
+	}
+	for _, layer := range h.Plan.Layers {
+		if s := h.Model.Layer(layer); s.Chunk > 0 {
+			list[0].warn(Warning{Kind: Chunks, Path: path, Window: s.Chunk})
 			break
 		}
 	}

@@ -9,8 +9,9 @@ import (
 )
 
 // Indices returns the prefix positions that a method keeps in one prompt, given by its
-// index in the dump: [recorded layer][head or kv head], ascending. A prompt that
-// passes through keeps its whole prefix. It returns an error if the window leaves no
+// index in the dump: [recorded layer][head or kv head], ascending. Layers that read one
+// cache have the same lists, one per kv head. A prompt that passes through keeps its whole
+// prefix. It returns an error if the window leaves no
 // prefix or was not recorded.
 func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][][]int32, error) {
 	if err := c.Check(); err != nil {
@@ -30,19 +31,24 @@ func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, 
 	if err != nil {
 		return nil, err
 	}
-	var out [][][]int32
-	for _, layer := range r.Header().Plan.Layers {
+	h := r.Header()
+	byCache := map[int][][]int32{}
+	for _, layer := range cachesOf(h) {
 		l, err := ReadLayer(r, prompt, layer)
 		if err != nil {
 			return nil, err
 		}
 		sweep.Select(&l.Layer, nil, func(_ int, keep [][]int32, why error) {
-			out = append(out, keep)
+			byCache[layer] = keep
 			err = why
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: prompt %q, layer %d: %w", r.Path(), p.ID, layer, err)
 		}
+	}
+	out := make([][][]int32, len(h.Plan.Layers))
+	for i, layer := range h.Plan.Layers {
+		out[i] = byCache[h.Model.Layer(layer).CacheOf]
 	}
 	return out, nil
 }

@@ -146,7 +146,7 @@ func tokensTimesLayers(paths []string) (int64, error) {
 		}
 		for _, p := range r.Prompts() {
 			if p.ReplyTokens > 0 {
-				total += int64(p.PromptTokens) * int64(len(r.Header().Plan.Layers))
+				total += int64(p.PromptTokens) * int64(len(cachesOf(r.Header())))
 			}
 		}
 		if err := r.Close(); err != nil {
@@ -193,6 +193,10 @@ func (a *methods) dump(ctx context.Context, path string) error {
 				path, c.Window, plan.WindowRows, c.Window)
 		}
 	}
+	caches := cachesOf(r.Header())
+	for _, w := range append(shapeWarnings(path, r.Header()), jointWarnings(path, r.Header(), a.cfg.Configs)...) {
+		a.warn(w)
+	}
 	for i := range r.Prompts() {
 		p := &r.Prompts()[i]
 		a.prompt++
@@ -209,7 +213,7 @@ func (a *methods) dump(ctx context.Context, path string) error {
 			return err
 		}
 		a.warnSharedBudgets(r)
-		for _, layer := range plan.Layers {
+		for _, layer := range caches {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -229,8 +233,8 @@ func (a *methods) dump(ctx context.Context, path string) error {
 // warnSharedBudgets warns about methods that distribute a budget over all layers if
 // the dump does not have all layers.
 func (a *methods) warnSharedBudgets(r *dumps.Reader) {
-	recorded := len(r.Header().Plan.Layers)
-	layers := r.Header().Model.Layers
+	recorded := len(cachesOf(r.Header()))
+	layers := len(r.Header().Model.Caches())
 	for _, e := range a.entries {
 		if e.Method.LayerStat != nil && recorded != layers {
 			a.warn(Warning{
@@ -254,7 +258,8 @@ func sweepOf(ctx context.Context, r *dumps.Reader, prompt int, entries []snapkv.
 	return snapkv.NewSweep(ctx, snapkv.Source{
 		Len:      r.Prompts()[prompt].PromptTokens,
 		Layers:   r.Header().Model.Layers,
-		Recorded: r.Header().Plan.Layers,
+		Caches:   r.Header().Model.Caches(),
+		Recorded: cachesOf(r.Header()),
 		Read: func(_ context.Context, layer int, needs snapkv.Needs) (*snapkv.Layer, error) {
 			read := readLayer
 			if needs == (snapkv.Needs{Rows: true}) {
@@ -296,13 +301,13 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 			a.warn(Warning{Kind: NothingDropped, Path: r.Path(), Prompt: p.ID, Tokens: l.Len, Capacity: c.Capacity})
 		}
 		key := methodKey{
-			place: place{model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID, layer: l.Index},
+			place: place{model: r.Header().Model.ID, dataset: p.Dataset, prompt: p.ID},
 			entry: i,
 		}
-		for head, spans := range res.cells {
+		for joined, spans := range res.cells {
+			key.layer, key.head = l.Place(joined)
 			for span, thetas := range spans {
 				for theta, cell := range thetas {
-					key.head = head
 					key.span = span
 					key.theta = theta
 					a.add(key, cell)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -37,6 +38,14 @@ const (
 	// LargerCache says that caches of some methods take more memory than the full cache;
 	// Reason names them.
 	LargerCache
+	// Chunks says that some layers see only the keys of the query's chunk of Window
+	// positions.
+	Chunks
+	// NoAttention says that Layers of the model have no attention and no rows.
+	NoAttention
+	// OneSelection says that GroupHead became GroupMean, because a cache is read by all
+	// heads or by several layers; Reason says which.
+	OneSelection
 )
 
 // Warning limits how far a result can be trusted. Fields that its kind does not use
@@ -87,10 +96,49 @@ func (w Warning) String() string {
 	case FewerRows:
 		return fmt.Sprintf("%s: only the last %d prompt rows were recorded, fewer than the default window of %d; the window is %d",
 			w.Path, w.Window, snapkv.Default.Window, w.Window)
+	case Chunks:
+		return fmt.Sprintf("%s: in some layers a query sees only the keys of its own chunk of %d positions; all others have weight 0 "+
+			"and are never significant", w.Path, w.Window)
+	case NoAttention:
+		return fmt.Sprintf("%s: %d of %d layers have no attention; there is nothing to rate or to select in them",
+			w.Path, w.Layers-w.Recorded, w.Layers)
+	case OneSelection:
+		return fmt.Sprintf("%s: %s; they have one selection per kv head, by the mean of their scores (as with --group mean)",
+			w.Path, w.Reason)
 	case LargerCache:
 		return "caches larger than the full cache: " + w.Reason
 	}
 	return w.Reason
+}
+
+// shapeWarnings says what the layers of a dump are that is easily overlooked. Sinks and
+// shared entries matter to selections only.
+func shapeWarnings(path string, h *dumps.Header) []Warning {
+	var list []Warning
+	if attending := len(h.Model.AttentionLayers()); attending < h.Model.Layers {
+		list = append(list, Warning{Kind: NoAttention, Path: path, Recorded: attending, Layers: h.Model.Layers})
+	}
+	return list
+}
+
+// jointWarnings says which heads have one selection although the config does not merge them.
+func jointWarnings(path string, h *dumps.Header, configs []snapkv.Config) []Warning {
+	if !slices.ContainsFunc(configs, func(c snapkv.Config) bool { return !c.Group.Merges() }) {
+		return nil
+	}
+	latent, shared := false, false
+	for _, layer := range h.Plan.Layers {
+		latent = latent || h.Model.Layer(layer).Latent
+		shared = shared || h.Model.SharedCache(layer)
+	}
+	var list []Warning
+	if latent {
+		list = append(list, Warning{Kind: OneSelection, Path: path, Reason: "all heads of a layer read the same cache entries"})
+	}
+	if shared {
+		list = append(list, Warning{Kind: OneSelection, Path: path, Reason: "some layers read the cache of an earlier layer"})
+	}
+	return list
 }
 
 // LargerCaches returns a warning for the rows, of all layers and heads, whose cache takes

@@ -53,7 +53,8 @@ func cakeStat(l *Layer, c Config) float64 {
 			spread += variance[j]
 		}
 	}
-	return entropy * spread
+	readers := float64(max(1, len(l.Readers))) // a cache with several readers counts as one layer
+	return entropy / readers * (spread / readers)
 }
 
 func shareCake(stats []float64, c Config) []int {

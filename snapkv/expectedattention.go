@@ -13,6 +13,8 @@ import (
 //
 //	score[h, j] = exp(mean·K[j] / √d + K[j]ᵀ·Cov·K[j] / (2d)) · |V[j]|
 //
+// A layer whose scores have another scale s has s for 1/√d and s² for 1/d.
+//
 // If every query head selects for itself, scores are the logarithms of this: they give
 // the same order and do not underflow. If the group merges heads, the exponentials
 // become probabilities over the positions before they are multiplied by the norms.
@@ -44,7 +46,7 @@ func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {
 			k := l.key(j, h/group)
 			dot := float64(simd.Dot(k, mean))
 			square := float64(simd.Dot(k, spread.Data[j*d:(j+1)*d]))
-			score[j] = dot/math.Sqrt(float64(d)) + square/float64(2*d)
+			score[j] = l.expected(dot, square)
 		}
 		if merged {
 			softmax(score)
@@ -62,6 +64,14 @@ func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {
 		scores[h] = score
 	}
 	return scores, nil
+}
+
+// expected returns the logarithm of the expected weight, from mean·K and Kᵀ·Cov·K.
+func (l *Layer) expected(dot, square float64) float64 {
+	if l.Scale == 0 {
+		return dot/math.Sqrt(float64(l.Dim)) + square/float64(2*l.Dim)
+	}
+	return float64(l.Scale*dot) + float64(l.Scale*l.Scale*square/2)
 }
 
 // softmax turns scores into probabilities, in place.

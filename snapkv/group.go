@@ -31,6 +31,15 @@ func (g Group) String() string { return string(g) }
 // Merges reports whether the query heads of a kv head select together.
 func (g Group) Merges() bool { return g != GroupHead }
 
+// For returns the group that applies to heads: GroupMean in place of GroupHead if the
+// query heads of a kv head have one selection in any case ([Layer.Joint]).
+func (g Group) For(joint bool) Group {
+	if joint && !g.Merges() {
+		return GroupMean
+	}
+	return g
+}
+
 // selections returns the number of selections of a layer: one per kv head if the group
 // merges, otherwise one per query head.
 func (g Group) selections(heads, kvHeads int) int {

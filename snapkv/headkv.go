@@ -26,13 +26,15 @@ func shareHeadKV(scores [][]float64, total, layer int, c Config) ([]int, error) 
 		return nil, errors.New("headkv needs a score for each head of each layer (--head-scores)")
 	}
 	sum := 0.0
+	heads := 0 // of the model
 	for _, list := range c.HeadScores {
+		heads += len(list)
 		for _, v := range list {
 			sum += v
 		}
 	}
 	even := total / len(scores)
-	pool := float64(even/2) * float64(len(scores)*len(c.HeadScores))
+	pool := float64(even/2) * float64(heads)
 	budgets := make([]int, len(scores))
 	for h, v := range c.HeadScores[layer] {
 		budgets[h] = min(len(scores[h]), even-even/2+int(float64(v/max(sum, 1e-30)*pool)+0.5))

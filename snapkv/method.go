@@ -99,6 +99,9 @@ func (m *Method) Check(l *Layer, c Config) error {
 		return fmt.Errorf("%s needs values: capture with --values", m.Name)
 	case m.Needs.Generated && l.Generated == nil:
 		return fmt.Errorf("%s needs the reply's rows", m.Name)
+	case m.ShareHeads != nil && l.Latent:
+		return fmt.Errorf("%s distributes a budget over the heads of a layer, but in layer %d all heads read one cache entry "+
+			"(multi-head latent attention): there is one selection for all", m.Name, l.Index)
 	}
 	return c.Check()
 }
@@ -107,7 +110,10 @@ func (m *Method) Check(l *Layer, c Config) error {
 // of the method, but at least the query heads of a kv head if the group merges them,
 // and the whole layer if the method reads keys, queries or values, which a Layer holds
 // for all heads.
-func (m *Method) ScopeWith(g Group) Scope {
+//
+// joint is [Layer.Joint]: the query heads of a kv head then have one selection.
+func (m *Method) ScopeWith(g Group, joint bool) Scope {
+	g = g.For(joint)
 	switch {
 	case m.Needs.States():
 		return ScopeLayer
@@ -136,9 +142,10 @@ func (m *Method) scoresAlike(a, b Config) bool {
 	return m.ranksAlike(a, b)
 }
 
-// LayerBudgets returns the budget of every layer, in prefix positions per head. stats
-// [layer] holds the results of LayerStat; it is ignored if the method has no
-// LayerStat.
+// LayerBudgets returns the budget of every cache, in prefix positions per head. stats
+// [cache] holds the results of LayerStat; it is ignored if the method has no
+// LayerStat. A model has one cache per layer, unless layers share caches or have no
+// attention.
 func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 	if m.ShareLayers != nil {
 		return m.ShareLayers(stats, c)
@@ -152,7 +159,8 @@ func (m *Method) LayerBudgets(stats []float64, c Config) []int {
 
 // Select selects on one layer, with a budget in positions per head; ShareHeads may
 // distribute the total of the layer differently. It returns the prefix positions to
-// keep, ascending, by query head, or by kv head if the group merges heads. The window
+// keep, ascending, by query head, or by kv head if the group merges heads or the layer is
+// joint ([Layer.Joint]). The window
 // is also kept but is not in the lists.
 func (m *Method) Select(l *Layer, c Config, budget int) ([][]int32, error) {
 	return NewRanking(m, l).Select(c, budget)
@@ -174,13 +182,13 @@ func (m *Method) scores(l *Layer, c Config) ([][]float64, error) {
 	if err := m.Check(l, c); err != nil {
 		return nil, err
 	}
-	return m.Score(l, c)
+	return m.Score(l, l.config(c))
 }
 
 // merged merges the scores of the query heads as the group says, without changing them.
 // It returns an error if a score is NaN.
 func (m *Method) merged(scores [][]float64, l *Layer, c Config) ([][]float64, error) {
-	scores = c.Group.merge(scores, l.KVHeads)
+	scores = l.config(c).Group.merge(scores, l.KVHeads)
 	for h := range scores {
 		for j, v := range scores[h] {
 			if v != v {
@@ -243,7 +251,7 @@ func everything(l *Layer, c Config) [][]int32 {
 	for j := range all {
 		all[j] = int32(j)
 	}
-	keep := make([][]int32, c.Group.selections(l.Heads, l.KVHeads))
+	keep := make([][]int32, l.config(c).Group.selections(l.Heads, l.KVHeads))
 	for h := range keep {
 		keep[h] = all
 	}

@@ -47,9 +47,10 @@ func Entries(methods []Method, configs []Config) ([]Entry, error) {
 type Source struct {
 	Len      int   // positions of the prompt
 	Layers   int   // layers of the model
-	Recorded []int // ids of the layers that Read can read, ascending
-	// Read reads a layer. It must fill the recorded parts that needs names, and may
-	// fill more.
+	Caches   []int // ids of the layers that have a cache of their own, ascending; nil: all
+	Recorded []int // ids of the caches that Read can read, ascending
+	// Read reads a layer, or all layers that read the cache of the layer, joined. It must
+	// fill the recorded parts that needs names, and may fill more.
 	Read func(ctx context.Context, layer int, needs Needs) (*Layer, error)
 }
 
@@ -66,7 +67,7 @@ type Sweep struct {
 	entries []Entry
 	groups  [][]int // entries that share a ranking
 	scores  []int   // [group], the first group whose scores are the same before merging
-	budgets [][]int // [entry][layer], positions per head
+	budgets [][]int // [entry][layer], positions per head; 0 in layers without a cache
 }
 
 // NewSweep computes the budgets of all entries. Only if the budgets of a method depend
@@ -99,6 +100,7 @@ func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) 
 		return nil, err
 	}
 	none := make([]float64, src.Layers)
+	caches := src.caches()
 	s.budgets = make([][]int, len(entries))
 	for g, group := range s.groups {
 		own := none
@@ -106,10 +108,43 @@ func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) 
 			own = stats[at[g]]
 		}
 		for _, i := range group {
-			s.budgets[i] = entries[i].Method.LayerBudgets(own, entries[i].Config)
+			s.budgets[i] = budgetsOf(&entries[i], own, caches)
 		}
 	}
 	return s, nil
+}
+
+// caches returns Caches, or all layers.
+func (s *Source) caches() []int {
+	if s.Caches != nil {
+		return s.Caches
+	}
+	list := make([]int, s.Layers)
+	for l := range list {
+		list[l] = l
+	}
+	return list
+}
+
+// budgetsOf returns the budget of every layer, [layer]: the total is shared between the
+// caches. stats [layer] holds the results of LayerStat.
+func budgetsOf(e *Entry, stats []float64, caches []int) []int {
+	own := make([]float64, len(caches))
+	for i, l := range caches {
+		own[i] = stats[l]
+	}
+	budgets := make([]int, len(stats))
+	for i, budget := range e.Method.LayerBudgets(own, e.Config) {
+		budgets[caches[i]] = budget
+	}
+	return budgets
+}
+
+// Budget returns the number of prefix positions per head that the method keeps in a layer
+// of the source, before it distributes the total of the layer over its heads. stats
+// [layer] holds the results of LayerStat.
+func (s *Source) Budget(e *Entry, stats []float64, layer int) int {
+	return budgetsOf(e, stats, s.caches())[layer]
 }
 
 // LayerStats computes Method.LayerStat of every entry on every recorded layer,

@@ -80,8 +80,10 @@ func (c *KeptConfig) Configs() ([]snapkv.Config, error) {
 
 // Check returns an error if no method can be measured on a prompt.
 func (c *KeptConfig) Check(h *dumps.Header, p *dumps.Prompt) error {
-	if err := checkHeads(h); err != nil {
-		return err
+	for _, layer := range h.Plan.Layers {
+		if err := checkHeads(h, layer); err != nil {
+			return err
+		}
 	}
 	if p.ReplyTokens == 0 || p.PromptTokens <= c.Config.Window {
 		return fmt.Errorf("prompt %q has no reply, or is not longer than the window", p.ID)
@@ -90,13 +92,13 @@ func (c *KeptConfig) Check(h *dumps.Header, p *dumps.Prompt) error {
 	return err
 }
 
-// checkHeads returns an error if a dump does not have all heads.
-func checkHeads(h *dumps.Header) error {
-	if recorded := len(h.Plan.Heads); recorded != h.Model.Heads {
-		return fmt.Errorf(
-			"%d of %d heads were recorded; a selection needs all: capture with --heads all", recorded, h.Model.Heads)
+// checkHeads returns an error if a dump does not have all heads of a layer.
+func checkHeads(h *dumps.Header, layer int) error {
+	if h.AllHeads(layer) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%d of %d heads were recorded; a selection needs all: capture with --heads all",
+		len(h.HeadsOf(layer)), h.Model.Layer(layer).Heads)
 }
 
 // Entry is a method to measure, with its budget per head at each capacity.
@@ -134,15 +136,15 @@ func (in *Inputs) Kept(ctx context.Context, entries []Entry, c KeptConfig) ([]Me
 	if err != nil {
 		return nil, err
 	}
-	model := in.rows.dump.Header().Model
+	of := in.rows.empty(in.rows.all())
 	type part struct {
 		entry int
 		heads HeadRange
 	}
 	var parts []part
 	for i := range entries {
-		step := entries[i].Method.ScopeWith(c.Config.Group).Heads(model.Heads, model.KVHeads)
-		for from := 0; from < model.Heads; from += step {
+		step := together(&entries[i].Method, c.Config.Group, of)
+		for from := 0; from < of.Heads; from += step {
 			parts = append(parts, part{i, HeadRange{from, step}})
 		}
 	}

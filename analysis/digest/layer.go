@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/internal/parallel"
 	"github.com/attnscope/attnscope/snapkv"
@@ -14,30 +16,80 @@ import (
 // of a kv head, or all heads of a layer.
 type HeadRange struct{ From, N int }
 
-// AllOf returns the range of all heads of a model.
-func AllOf(h *dumps.Header) HeadRange { return HeadRange{0, h.Model.Heads} }
+// AllOf returns the range of all heads of a layer.
+func AllOf(h *dumps.Header, layer int) HeadRange { return HeadRange{0, h.Model.Layer(layer).Heads} }
 
-// emptyLayer describes some heads of a layer of a prompt without any of the data.
-func emptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
-	return &snapkv.Layer{
-		Index:    layer,
-		Layers:   h.Model.Layers,
-		Heads:    heads.N,
-		KVHeads:  max(1, heads.N*h.Model.KVHeads/h.Model.Heads),
-		Len:      p.PromptTokens,
-		N:        p.WindowRows,
-		Dim:      h.Model.HeadDim,
-		ValueDim: h.Model.ValueDim,
+// together returns the number of heads of a layer that a method ranks together. of is the
+// layer with all its heads; if others read the same cache, it is the layer.
+func together(m *snapkv.Method, g snapkv.Group, of *snapkv.Layer) int {
+	if len(of.Readers) > 1 {
+		return of.Heads
 	}
+	return m.ScopeWith(g, of.Joint()).Heads(of.Heads, of.KVHeads)
 }
+
+// emptyLayer describes some heads of a layer of a prompt without any of the data. Of
+// layers that read one cache, it has the heads of this one only.
+func emptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
+	l := analysis.EmptyLayer(&h.Model, layer, p.PromptTokens)
+	l.KVHeads = max(1, heads.N*l.KVHeads/l.Heads)
+	l.Heads = heads.N
+	l.N = p.WindowRows
+	if readers := h.Model.Readers(h.Model.Layer(layer).CacheOf); len(readers) > 1 {
+		l.Readers = readers
+	}
+	return &l
+}
+
+// empty is emptyLayer of the rows' layer.
+func (r *LayerRows) empty(heads HeadRange) *snapkv.Layer {
+	return emptyLayer(r.dump.Header(), r.Prompt, r.layer, heads)
+}
+
+// all returns the range of all heads of the layer.
+func (r *LayerRows) all() HeadRange { return AllOf(r.dump.Header(), r.layer) }
 
 // Layer reads the parts that needs names for a range of heads, with the last window
 // rows. Unlike [analysis.ReadLayer], it reads nothing else. Parts that were not
-// recorded stay nil.
+// recorded stay nil. If other layers read the same cache, the result has all heads of all
+// of them.
 func (r *LayerRows) Layer(
 	ctx context.Context, heads HeadRange, needs snapkv.Needs, window int,
 ) (*snapkv.Layer, error) {
-	l := emptyLayer(r.dump.Header(), r.Prompt, r.layer, heads)
+	readers := r.empty(heads).Readers
+	if len(readers) < 2 {
+		return r.one(ctx, heads, needs, window)
+	}
+	plan := &r.dump.Header().Plan
+	list := make([]*snapkv.Layer, len(readers))
+	for i, layer := range readers {
+		if !slices.Contains(plan.Layers, layer) {
+			return nil, fmt.Errorf("layer %d reads the same cache and was not recorded; a selection pools the votes of all: "+
+				"capture with --layers all", layer)
+		}
+		rows := r
+		if layer != r.layer {
+			var err error
+			if rows, err = OpenLayer(r.dump, r.index, layer); err != nil {
+				return nil, err
+			}
+			defer rows.Release()
+		}
+		l, err := rows.one(ctx, rows.all(), needs, window)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = l
+	}
+	return snapkv.JoinReaders(list), nil
+}
+
+// one is Layer without the heads of other layers.
+func (r *LayerRows) one(
+	ctx context.Context, heads HeadRange, needs snapkv.Needs, window int,
+) (*snapkv.Layer, error) {
+	l := r.empty(heads)
+	l.Readers = nil
 	if needs.Sums {
 		sums, err := r.dump.Sums(r.index, r.layer)
 		if err != nil && !errors.Is(err, dumps.ErrAbsent) {
@@ -139,7 +191,8 @@ const inputBytes = 64 << 20
 // statistics of the layer's heads.
 func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, stats []HeadStats) *Inputs {
 	in := &Inputs{rows: r, stats: stats, window: window}
-	if 4*len(r.Heads)*window*r.Prompt.PromptTokens > inputBytes {
+	readers := max(1, len(r.empty(r.all()).Readers))
+	if 4*len(r.Heads)*readers*window*r.Prompt.PromptTokens > inputBytes {
 		return in
 	}
 	var needs snapkv.Needs
@@ -147,7 +200,7 @@ func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, sta
 		needs = needs.Union(entries[i].Method.Needs)
 	}
 	needs.Generated = false // the digests have the reply's mean rows
-	if all, err := r.Layer(ctx, AllOf(r.dump.Header()), needs, window); err == nil {
+	if all, err := r.Layer(ctx, r.all(), needs, window); err == nil {
 		in.all = all
 	}
 	return in
@@ -159,6 +212,12 @@ func (in *Inputs) Complete() bool { return in.all != nil }
 // layer returns the data that a method needs for a range of heads. In place of the
 // reply's sums, it has the digests' means, which give the same order.
 func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs) (*snapkv.Layer, error) {
+	if of := in.rows.empty(heads); len(of.Readers) > 1 {
+		if in.all != nil && !needs.Generated {
+			return in.all, nil
+		}
+		return in.rows.Layer(ctx, heads, needs, in.window)
+	}
 	generated := needs.Generated
 	needs.Generated = false
 	var l *snapkv.Layer
@@ -180,7 +239,7 @@ func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs
 
 // part returns the parts that needs names for a range of heads, as slices of all.
 func (in *Inputs) part(heads HeadRange, needs snapkv.Needs) *snapkv.Layer {
-	l := emptyLayer(in.rows.dump.Header(), in.rows.Prompt, in.rows.layer, heads)
+	l := in.rows.empty(heads)
 	end := heads.From + heads.N
 	if needs.Rows {
 		size := in.window * l.Len

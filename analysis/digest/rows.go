@@ -36,7 +36,7 @@ func OpenLayer(dump *dumps.Reader, prompt, layer int) (*LayerRows, error) {
 	p := &dump.Prompts()[prompt]
 	return &LayerRows{
 		Prompt: p,
-		Heads:  dump.Header().Plan.Heads,
+		Heads:  dump.Header().HeadsOf(layer),
 		Rows:   p.WindowRows + p.ReplyTokens,
 		Keys:   p.PromptTokens + p.ReplyTokens,
 		First:  p.PromptTokens - p.WindowRows,
@@ -48,13 +48,14 @@ func OpenLayer(dump *dumps.Reader, prompt, layer int) (*LayerRows, error) {
 }
 
 // LayerBytes estimates the memory that an open layer of a prompt holds.
-func LayerBytes(h *dumps.Header, p *dumps.Prompt) int {
+func LayerBytes(h *dumps.Header, p *dumps.Prompt, layer int) int {
 	if p.Store != dumps.StoreFactors {
 		return 1
 	}
-	keys := (p.PromptTokens + p.ReplyTokens) * h.Model.KVHeads
-	queries := (p.WindowRows + p.ReplyTokens) * h.Model.Heads
-	return 4 * h.Model.HeadDim * (keys + queries)
+	s := h.Model.Layer(layer)
+	keys := (p.PromptTokens + p.ReplyTokens) * s.KVHeads
+	queries := (p.WindowRows + p.ReplyTokens) * s.Heads
+	return 4 * s.KeyDim * (keys + queries)
 }
 
 // Bytes returns the memory that the open layer holds.

@@ -25,10 +25,10 @@ type Selection struct {
 // The result equals that of [analysis.Indices], but Heads ranks only the heads that
 // the method ranks together with them.
 func (s *Selection) Heads(ctx context.Context, want HeadRange) ([][]int32, error) {
-	if err := checkHeads(s.Header); err != nil {
+	if err := checkHeads(s.Header, s.Layer); err != nil {
 		return nil, err
 	}
-	step := s.Method.ScopeWith(s.Config.Group).Heads(s.Header.Model.Heads, s.Header.Model.KVHeads)
+	step := together(&s.Method, s.Config.Group, emptyLayer(s.Header, s.Prompt, s.Layer, AllOf(s.Header, s.Layer)))
 	end := want.From + want.N
 	out := make([][]int32, 0, want.N)
 	for head := want.From / step * step; head < end; head += step {

@@ -79,9 +79,9 @@ func readingOf(h *dumps.Header, p *dumps.Prompt) reading {
 
 // StatsBytes estimates the memory for computing the statistics of a layer, including
 // the open layer.
-func StatsBytes(h *dumps.Header, p *dumps.Prompt) int {
+func StatsBytes(h *dumps.Header, p *dumps.Prompt, layer int) int {
 	r := readingOf(h, p)
-	return LayerBytes(h, p) + r.workers*r.rows*4*(p.PromptTokens+p.ReplyTokens)
+	return LayerBytes(h, p, layer) + r.workers*r.rows*4*(p.PromptTokens+p.ReplyTokens)
 }
 
 // strips holds the buffers into which rows are read.

@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/snapkv"
@@ -71,7 +72,7 @@ type keptAnswer struct {
 func (s *Server) kept(ctx context.Context, q keptQuery) (keptAnswer, error) {
 	h := s.header(q.at)
 	prompt := s.prompt(q.at)
-	heads := digest.AllOf(h)
+	heads := digest.AllOf(h, q.at.layer)
 	if q.head != digest.AllHeads {
 		heads = digest.HeadRange{From: q.head, N: 1}
 	}
@@ -80,7 +81,7 @@ func (s *Server) kept(ctx context.Context, q keptQuery) (keptAnswer, error) {
 		return keptAnswer{}, err
 	}
 	out := keptAnswer{
-		Heads:  h.Model.Heads,
+		Heads:  digest.AllOf(h, q.at.layer).N,
 		Prefix: prompt.PromptTokens - q.config.Window,
 		Whole:  q.config.Passthrough(prompt.PromptTokens),
 		Window: q.config.Window,
@@ -160,33 +161,42 @@ func (s *Server) scores(ctx context.Context, q keptQuery, heads digest.HeadRange
 
 // budget returns the number of positions per head that a method keeps of a layer.
 func (s *Server) budget(ctx context.Context, at place, m snapkv.Method, c snapkv.Config) (int, error) {
-	stats := make([]float64, s.header(at).Model.Layers)
+	source := s.source(at, c)
+	stats := make([]float64, source.Layers)
 	if m.LayerStat != nil {
 		var err error
 		if stats, err = s.layerStats(ctx, at, m, c); err != nil {
 			return 0, err
 		}
 	}
-	return m.LayerBudgets(stats, c)[at.layer], nil
+	cache := s.header(at).Model.Layer(at.layer).CacheOf
+	return source.Budget(&snapkv.Entry{Method: &m, Config: c}, stats, cache), nil
+}
+
+// source reads the layers of a prompt, or all layers that read one cache together.
+func (s *Server) source(at place, c snapkv.Config) snapkv.Source {
+	h := s.header(at)
+	caches := h.Model.Caches()
+	return snapkv.Source{
+		Len:    s.prompt(at).PromptTokens,
+		Layers: h.Model.Layers,
+		Caches: caches,
+		Recorded: slices.DeleteFunc(slices.Clone(caches), func(layer int) bool {
+			return !slices.Contains(h.Plan.Layers, layer)
+		}),
+		Read: func(ctx context.Context, layer int, needs snapkv.Needs) (*snapkv.Layer, error) {
+			at := place{at.capture, at.prompt, layer}
+			defer s.cache.dropNext(at)
+			return s.readHeads(ctx, at, digest.AllOf(h, layer), needs, c.Window)
+		},
+	}
 }
 
 // layerStats returns the statistics of all layers that a method's budgets depend on.
 func (s *Server) layerStats(ctx context.Context, at place, m snapkv.Method, c snapkv.Config) ([]float64, error) {
-	h := s.header(at)
-	all := digest.AllOf(h)
-	key := rankKeyOf(place{at.capture, at.prompt, allLayers}, all, &m, c)
+	key := rankKeyOf(place{at.capture, at.prompt, allLayers}, digest.HeadRange{}, &m, c)
 	return lookup(s.results, key, 0, func() ([]float64, int, error) {
-		source := snapkv.Source{
-			Len:      s.prompt(at).PromptTokens,
-			Layers:   h.Model.Layers,
-			Recorded: h.Plan.Layers,
-			Read: func(ctx context.Context, layer int, needs snapkv.Needs) (*snapkv.Layer, error) {
-				at := place{at.capture, at.prompt, layer}
-				defer s.cache.dropNext(at)
-				return s.readHeads(ctx, at, all, needs, c.Window)
-			},
-		}
-		stats, err := snapkv.LayerStats(ctx, source, []snapkv.Entry{{Method: &m, Config: c}})
+		stats, err := snapkv.LayerStats(ctx, s.source(at, c), []snapkv.Entry{{Method: &m, Config: c}})
 		if err != nil {
 			return nil, 0, err
 		}

@@ -37,7 +37,7 @@ func (s *Server) openLayer(at place) (*digest.LayerRows, error) {
 
 // layer opens a layer and keeps it open while the cache has room.
 func (s *Server) layer(at place) (*digest.LayerRows, error) {
-	need := digest.LayerBytes(s.header(at), s.prompt(at))
+	need := digest.LayerBytes(s.header(at), s.prompt(at), at.layer)
 	return lookup(s.cache, at, need, func() (*digest.LayerRows, int, error) {
 		rows, err := s.openLayer(at)
 		if err != nil {
@@ -70,7 +70,7 @@ type statsKey struct {
 // stats computes the statistics of all heads of a layer, or takes them from the
 // cache.
 func (s *Server) stats(at place, spec digest.Spec) ([]digest.HeadStats, error) {
-	need := digest.StatsBytes(s.header(at), s.prompt(at))
+	need := digest.StatsBytes(s.header(at), s.prompt(at), at.layer)
 	key := statsKey{at, spec.String()}
 	return lookup(s.cache, key, max(0, need-workBytes), func() ([]digest.HeadStats, int, error) {
 		defer s.reserve(need)()
