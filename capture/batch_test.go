@@ -22,7 +22,13 @@ import (
 // replies, one has a reply of no token, and all others end where the model says.
 func mixed(t *testing.T) Config {
 	t.Helper()
-	cfg := tiny(t, 0)
+	return mixedOf(t, "../engine/model/testdata/qwen3")
+}
+
+// mixedOf is mixed with the model of a folder.
+func mixedOf(t *testing.T, dir string) Config {
+	t.Helper()
+	cfg := tinyOf(t, dir, 0)
 	vocab := cfg.Header.Model.Vocab
 	text := func(n, seed int) []int32 {
 		var ids []int32

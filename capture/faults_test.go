@@ -20,7 +20,13 @@ import (
 // tiny is a capture of n short prompts on a tiny model.
 func tiny(t *testing.T, n int) Config {
 	t.Helper()
-	src, err := Open(t.Context(), "../engine/model/testdata/qwen3", Options{Threads: 1})
+	return tinyOf(t, "../engine/model/testdata/qwen3", n)
+}
+
+// tinyOf is tiny with the model of a folder.
+func tinyOf(t *testing.T, dir string, n int) Config {
+	t.Helper()
+	src, err := Open(t.Context(), dir, Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 type document struct {
 	tokens  int
 	session *model.Session
-	sums    []*Sums // by recorded layer
+	sums    []layerTotals // by recorded layer
 }
 
 // readDocument runs the first tokens of a prompt, which its group shares. Of these
@@ -72,9 +72,6 @@ func (r *runner) begin(p *prompts.Prompt) (*promptRun, error) {
 	one := &promptRun{runner: r, p: p, info: r.describe(p), room: r.c.ReplyRoom(p), logits: make([]float32, cfg.Vocab)}
 	// The seed depends on the prompt alone, not on the order of the prompts.
 	one.sampler = model.NewSampler(plan.Temperature, plan.Seed^promptSeed(p.ID))
-	if cfg.HasSinks() {
-		return nil, errors.New("this model has learned sinks in attention, which are not recorded yet")
-	}
 	about := ModelInfo("", &cfg)
 	one.info.Store = plan.StoreFor(&about, len(p.Tokens), one.room)
 	if one.info.Store == dumps.StoreFactors && cfg.KeyBias != nil {

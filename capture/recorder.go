@@ -51,9 +51,10 @@ type layerRecorder struct {
 	overview *overview // nil if the plan leaves it out
 	lse      []float32 // [heads, R]
 	reply    *replyBuffer
-	lock     sync.Mutex  // guards the elements of windows and whole
-	windows  []*Sums     // sums of the windows that are being filled
-	whole    [][]float32 // the same, [heads, keys], if a card delivers them complete
+	sinks    *sinkRecorder // nil: the layer has no sinks
+	lock     sync.Mutex    // guards the elements of windows and whole
+	windows  []*Sums       // sums of the windows that are being filled
+	whole    [][]float32   // the same, [heads, keys], if a card delivers them complete
 }
 
 // newRecorder returns a recorder for a prompt of prompt tokens and a reply of at most
@@ -88,6 +89,9 @@ func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dump
 			l.overview = newOverview(len(plan.Heads), plan.Overview, prompt)
 		}
 		l.reply = newReplyBuffer(r, layer, room)
+		if c.HasSinks() {
+			l.sinks = newSinkRecorder(r, layer)
+		}
 		r.layers[layer] = l
 	}
 	r.callbacks = &model.Recorder{
@@ -119,6 +123,9 @@ func (r *recorder) tile(layer int, t *cpu.Tile) {
 	}
 	if head >= 0 && t.Pos0 < r.prompt {
 		l.sum(head, t)
+	}
+	if head >= 0 && l.sinks != nil {
+		l.sinks.tile(head, t)
 	}
 	l.recorded(head, t, nil)
 }
@@ -342,21 +349,35 @@ func (r *recorder) cardDone(layer, end int) {
 	}
 }
 
+// layerTotals holds sums over all queries of a text in one layer.
+type layerTotals struct {
+	weights *Sums // nil if the plan leaves them out
+	sinks   *Sums // nil without sinks
+}
+
 // totals returns the sums over all queries so far, by recorded layer.
-func (r *recorder) totals() []*Sums {
-	list := make([]*Sums, len(r.plan.Layers))
+func (r *recorder) totals() []layerTotals {
+	list := make([]layerTotals, len(r.plan.Layers))
 	for i, layer := range r.plan.Layers {
-		list[i] = r.layers[layer].total
+		l := r.layers[layer]
+		list[i].weights = l.total
+		if l.sinks != nil {
+			list[i].sinks = l.sinks.sums
+		}
 	}
 	return list
 }
 
 // addTotals starts the totals from the sums over the document with which the prompt
 // begins.
-func (r *recorder) addTotals(sums []*Sums) {
+func (r *recorder) addTotals(sums []layerTotals) {
 	for i, layer := range r.plan.Layers {
-		if l := r.layers[layer]; l.total != nil {
-			l.total = sums[i].clone(r.prompt)
+		l := r.layers[layer]
+		if l.total != nil {
+			l.total = sums[i].weights.clone(r.prompt)
+		}
+		if l.sinks != nil {
+			l.sinks.sums = sums[i].sinks.clone(1 + r.windows)
 		}
 	}
 }
@@ -370,6 +391,11 @@ func (r *recorder) finishPrompt() error {
 		l := r.layers[layer]
 		if l.overview != nil {
 			if err := r.pw.Overview(layer, r.plan.Overview, l.overview.cells); err != nil {
+				return err
+			}
+		}
+		if l.sinks != nil {
+			if err := l.sinks.finishPrompt(); err != nil {
 				return err
 			}
 		}
@@ -387,7 +413,14 @@ func (r *recorder) finishPrompt() error {
 // beginReply prepares for a pass over n reply tokens.
 func (r *recorder) beginReply(n int) error {
 	for _, layer := range r.plan.Layers {
-		if err := r.layers[layer].reply.begin(n); err != nil {
+		l := r.layers[layer]
+		if err := l.reply.begin(n); err != nil {
+			return err
+		}
+		if l.sinks == nil {
+			continue
+		}
+		if err := l.sinks.begin(n); err != nil {
 			return err
 		}
 	}
@@ -397,7 +430,11 @@ func (r *recorder) beginReply(n int) error {
 // endReply ends the pass that beginReply prepared for.
 func (r *recorder) endReply() error {
 	for _, layer := range r.plan.Layers {
-		r.layers[layer].reply.end()
+		l := r.layers[layer]
+		if l.sinks != nil {
+			l.sinks.n += l.reply.coming
+		}
+		l.reply.end()
 	}
 	return r.failed()
 }
@@ -405,7 +442,14 @@ func (r *recorder) endReply() error {
 // finishReply writes the rows of the reply that are still buffered.
 func (r *recorder) finishReply() error {
 	for _, layer := range r.plan.Layers {
-		if err := r.layers[layer].reply.flush(); err != nil {
+		l := r.layers[layer]
+		if err := l.reply.flush(); err != nil {
+			return err
+		}
+		if l.sinks == nil {
+			continue
+		}
+		if err := l.sinks.flush(); err != nil {
 			return err
 		}
 	}
