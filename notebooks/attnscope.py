@@ -18,7 +18,7 @@ import zstandard
 
 KINDS = {
     1: "header", 2: "weights", 3: "queries", 4: "lse", 5: "keys", 6: "values",
-    7: "sums", 8: "window", 9: "overview", 10: "logits", 11: "prompt",
+    7: "sums", 8: "window", 9: "overview", 10: "logits", 11: "prompt", 14: "sinks", 15: "sink_sums",
 }
 HEAD = struct.Struct("<II4sBBBB8IQQII")
 MAGIC, TAG = 0x184D2A5A, b"ATN1"
@@ -173,6 +173,8 @@ class Dump:
             score = np.where(visible, score, -np.inf)
             e = np.exp(score - score.max(1, keepdims=True))
             out[i] = e / e.sum(1, keepdims=True)
+        if self.has_sinks(layer):
+            out *= 1 - self.sinks(prompt, layer, phase)[:, :, None]
         return out
 
     def prompt_rows(self, prompt, layer):
@@ -183,6 +185,31 @@ class Dump:
         """Weights of the rows of the reply, [heads, G, P + G]. A key that a row does not
         see has weight zero."""
         return self._rows(prompt, layer, DECODE)
+
+    def has_sinks(self, layer):
+        """Whether a learned sink takes a part of every row of a layer."""
+        shapes = self.model.get("layer_shapes")
+        return bool(shapes and shapes[layer]["sink"])
+
+    def sinks(self, prompt, layer, phase=PREFILL):
+        """The shares of the sinks in the recorded rows of a layer, [heads, rows]: with its
+        weights, each row sums to 1. None if the layer has no sinks."""
+        if not self.has_sinks(layer):
+            return None
+        rows, _, _ = self._shape(prompt, phase)
+        out = np.zeros((len(self.plan["heads"]), rows), np.float32)
+        for b in self.blocks[prompt].get(("sinks", phase, layer), []):
+            out[:, b.row0 : b.row0 + b.rows] = self._floats(b).reshape(b.heads, b.rows)
+        return out
+
+    def sink_sums(self, prompt, layer):
+        """The shares of the sinks of a layer summed over all queries of the prompt [heads],
+        and over those of each query window [heads, windows]. None if the layer has no sinks."""
+        if not self.has_sinks(layer):
+            return None
+        block = self.blocks[prompt]["sink_sums", PREFILL, layer][0]
+        x = self._floats(block).reshape(block.heads, block.keys)
+        return x[:, 0], x[:, 1:]
 
     def key_states(self, prompt, layer):
         """Keys after the rotation, [kv heads, P + G, dim]. Only the store "factors" has

@@ -14,9 +14,10 @@ at a time.
 Before a sequence that is longer than all sequences before it, the model runs once with
 its attention implementation set to "eager". The recorder keeps the last row of the mask
 and the arguments of each layer. It refuses to record if the row that follows from them
-is not the recorded one, within 1e-5. It also refuses what version 1 of the format cannot
-hold: rows that do not sum to 1 (learned sinks), queries that see later keys, and layers
-that differ in their numbers of heads. A refusal is a NotImplementedError.
+is not the recorded one, within 1e-5. It also refuses what the format cannot hold: rows
+that do not sum to 1 (unless a learned sink takes the rest, which is recorded), queries that
+see later keys, and layers that differ in their numbers of heads. A refusal is a
+NotImplementedError.
 
 The module needs torch, transformers, numpy and zstandard, and attnscope_writer.py next to
 it. It works with transformers 4.57 and 5.
@@ -231,7 +232,24 @@ class Recorder:
             program=f"attnscope_torch, torch {torch.__version__}, transformers {transformers.__version__}", go="",
             command=sys.argv[:1], host="", threads=torch.get_num_threads(), created="", prompts_file="",
             prompts_sha256="", seed=0)
-        return dict(version=1, model=info, plan=self.plan, manifest=manifest)
+        version = 1
+        if any(r.facts.sink for r in self.eager.values()):
+            version = 2
+            info["layer_shapes"] = [self._layer_shape(layer, info) for layer in range(len(windows))]
+        return dict(version=version, model=info, plan=self.plan, manifest=manifest)
+
+    def _layer_shape(self, layer, info):
+        """The shape of a layer in a header of version 2."""
+        rope = dict(at=0, dim=0, pairing="")  # readers do not need it
+        r = self.eager.get(layer)
+        if r is None:
+            return dict(kind="linear", heads=0, kv_heads=0, key_dim=0, value_dim=0, scale=0, soft_cap=0, window=0,
+                        chunk=0, sink=False, cache_of=layer, latent=False, rope=rope)
+        f = r.facts
+        heads, kv_heads, key_dim, value_dim = f.shape
+        return dict(kind="attention", heads=heads, kv_heads=kv_heads, key_dim=key_dim, value_dim=value_dim,
+                    scale=f.scale, soft_cap=f.cap, window=f.window, chunk=0, sink=f.sink, cache_of=layer,
+                    latent=False, rope=rope)
 
     def _common(self, layers):
         """What the header says about all layers: shape, cap, scale, and the windows."""
@@ -265,7 +283,7 @@ class Recorder:
         if call.layer in self.ran:
             raise NotImplementedError(f"layer {call.layer} computes attention twice: a dump has one map for each layer")
         self.ran.add(call.layer)
-        kept = _Layer(self.plan, query.shape[1], self.prompt)
+        kept = _Layer(self.plan, query.shape[1], self.prompt, call.has_sinks())
         n = query.shape[2]
         out = None
         edges = kept.edges(n, self.chunk)
@@ -286,6 +304,7 @@ class Recorder:
         else:
             self._write_rows(call.layer, kept)
         self._write_sums(call.layer, kept)
+        self._write_sinks(call.layer, kept)
         if self.plan["values"]:
             self._write_states(writer.VALUES, call.layer, call.value[0])
         return out, None
@@ -306,7 +325,10 @@ class Recorder:
         window = m["layer_windows"][call.layer]
         if window:
             s[:, : max(0, n - window)] = float("-inf")
-        difference = (torch.softmax(s, -1) - last).abs().max().item()
+        w = torch.softmax(s, -1)
+        if call.has_sinks():
+            w = w * last.sum(-1, keepdim=True)
+        difference = (w - last).abs().max().item()
         if not difference <= TOLERANCE:
             raise NotImplementedError(
                 f"layer {call.layer}: the last row differs by {difference:.2g} from what follows from queries and keys "
@@ -359,6 +381,22 @@ class Recorder:
             self.writer.floats(writer.WINDOW, x, layer=layer, head0=i, heads=kept.heads, row0=i, rows=1, keys=end)
 
 
+    def _write_sinks(self, layer, kept):
+        """Writes the shares of the sinks: of recorded rows, and summed over queries."""
+        if kept.shares is None:
+            return
+        shares = torch.cat(kept.shares, 1)  # [heads, position]
+        prompt = shares[:, : kept.prompt]
+        for phase, x in ((writer.PREFILL, prompt[:, kept.first :]), (writer.DECODE, shares[:, kept.prompt :])):
+            if x.shape[1]:
+                self.writer.floats(
+                    writer.SINKS, x.numpy(), phase=phase, layer=layer, heads=kept.heads, rows=x.shape[1], keys=1)
+        start = kept.prompt - kept.count * kept.size
+        sums = [prompt.sum(1)] + [prompt[:, start + i * kept.size :][:, : kept.size].sum(1) for i in range(kept.count)]
+        self.writer.floats(
+            writer.SINK_SUMS, torch.stack(sums, 1).numpy(), layer=layer, heads=kept.heads, rows=1, keys=1 + kept.count)
+
+
 class _Facts:
     """What the header says about a layer."""
 
@@ -370,6 +408,7 @@ class _Facts:
         self.cap = float(kwargs.get("softcap") or 0)
         self.window = int(kwargs.get("sliding_window") or 0)
         self.shape = heads, call.key.shape[1], dim, call.value.shape[3]
+        self.sink = call.has_sinks()
 
 
 class _Reference:
@@ -480,21 +519,25 @@ class _Call:
     def check_rows(self, lo, w):
         """Refuses rows that `attnscope verify` would report."""
         sums = w.sum(-1)
-        off = (sums - 1).abs()
+        off = (sums - 1).clamp(min=0) if self.has_sinks() else (sums - 1).abs()
         if not off.max() <= SUM_TOLERANCE:
             worst = torch.nan_to_num(off, nan=float("inf")).flatten().argmax()
             head, row = divmod(worst.item(), w.shape[1])
             raise NotImplementedError(
                 f"layer {self.layer}, head {head}: the weights of query {lo + row} sum to {sums[head, row]:.6g}, "
-                "and version 1 of the dump format has only rows that sum to 1"
-                + (" (this layer has learned sinks)" if self._has_sinks() else ""))
+                + ("more than 1" if self.has_sinks() else "and this layer has no sinks that take the rest"))
         if torch.triu(w[:, :, lo:], 1).any():
             raise NotImplementedError(
                 f"layer {self.layer} is not causal, one of the queries {lo} to {lo + w.shape[1] - 1} sees later keys: "
                 "the rows of a dump do not")
 
-    def _has_sinks(self):
-        return self.kwargs.get("s_aux") is not None or hasattr(self.module, "sinks")
+    def sinks(self):
+        """The scores of the layer's learned sinks, [heads], or None."""
+        sinks = self.kwargs.get("s_aux")
+        return getattr(self.module, "sinks", None) if sinks is None else sinks
+
+    def has_sinks(self):
+        return self.sinks() is not None
 
 
 def _score(s, scale, cap):
@@ -514,7 +557,11 @@ def _log_sums(call, m, lo, hi):
     window = m["layer_windows"][call.layer]
     if window:
         unseen |= position <= query - window
-    return torch.logsumexp(s.masked_fill(unseen, float("-inf")), -1)
+    sums = torch.logsumexp(s.masked_fill(unseen, float("-inf")), -1)
+    sinks = call.sinks()
+    if sinks is None:
+        return sums
+    return torch.logaddexp(sums, sinks.to(sums.dtype).reshape(-1, 1).expand_as(sums))
 
 
 def _eager_of(module):
@@ -553,8 +600,9 @@ def _mixer(model, layer):
 class _Layer:
     """What is kept of the weights of one layer."""
 
-    def __init__(self, plan, heads, prompt):
+    def __init__(self, plan, heads, prompt, sinks=False):
         self.heads = heads
+        self.shares = [] if sinks else None  # of the sinks in all rows: parts [heads, n]
         self.prompt = prompt
         self.first = max(0, prompt - plan["window_rows"])  # first recorded row
         self.size = plan["prompt_window_size"]
@@ -574,6 +622,8 @@ class _Layer:
 
     def add(self, lo, w):
         """Takes the weights of a slice of queries from position lo on, [heads, n, keys]."""
+        if self.shares is not None:
+            self.shares.append((1 - w.double().sum(-1)).clamp(min=0).cpu())
         if lo >= self.prompt:
             if self.keep:
                 self.reply.append(w.float().cpu())

@@ -15,6 +15,7 @@ import numpy as np
 import zstandard
 
 HEADER, WEIGHTS, QUERIES, LSE, KEYS, VALUES, SUMS, WINDOW, PROMPT, INDEX, END = 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13
+SINKS, SINK_SUMS = 14, 15
 PREFILL, DECODE = 0, 1
 MOST_BYTES = 1 << 28  # of a block; the format allows 2^30
 

@@ -66,6 +66,61 @@ func TestPythonReadsTheSame(t *testing.T) {
 	}
 }
 
+// sinksScript prints the rows and shares of the sinks of layer 1, and sums of the shares.
+const sinksScript = `
+import sys
+sys.dont_write_bytecode = True
+import attnscope
+d = attnscope.Dump(sys.argv[1])
+total, windows = d.sink_sums(0, 1)
+for x in (d.prompt_rows(0, 1), d.generation_rows(0, 1), d.sinks(0, 1), d.sinks(0, 1, attnscope.DECODE), total, windows):
+    print(" ".join("%.9g" % v for v in x.ravel()))
+`
+
+// TestPythonReadsSinks: both readers agree on the rows and the shares of a model with
+// learned sinks.
+func TestPythonReadsSinks(t *testing.T) {
+	interpreter := python(t, "numpy, zstandard")
+	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		dumpstest.Shapes(t, path, dumpstest.Kinds()["sinks"], store, dumps.Exact, "p")
+		out, err := exec.Command(interpreter, "-c", sinksScript, path).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", store, err, out)
+		}
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var want [6][]float32
+		for i, ph := range dumps.Phases {
+			a, err := r.Weights(0, 1, ph)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[i] = a.Data
+			if want[2+i], err = r.Sinks(0, 1, ph); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want[4], want[5], err = r.SinkSums(0, 1); err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+			fields := strings.Fields(line)
+			if len(fields) != len(want[i]) {
+				t.Fatalf("%s: array %d: Python reads %d numbers, Go %d", store, i, len(fields), len(want[i]))
+			}
+			for j, f := range fields {
+				if v, _ := strconv.ParseFloat(f, 64); math.Abs(v-float64(want[i][j])) > 1e-6 {
+					t.Fatalf("%s: array %d, number %d is %g in Python, %g in Go", store, i, j, v, want[i][j])
+				}
+			}
+		}
+	}
+}
+
 // badScript prints the error of opening a dump or of reading its rows.
 const badScript = `
 import sys

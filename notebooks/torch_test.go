@@ -47,7 +47,7 @@ func TestTorchRecordsTheSame(t *testing.T) {
 	}
 	py := python(t, "torch, transformers, zstandard")
 	attnscope := program(t)
-	for _, name := range []string{"qwen3", "granite-biases"} {
+	for _, name := range []string{"qwen3", "granite-biases", "gpt_oss"} {
 		t.Run(name, func(t *testing.T) {
 			compareRecordings(t, py, attnscope, "../engine/model/testdata/"+name)
 		})
@@ -73,7 +73,6 @@ var refusals = map[string]string{
 	"gpt2-upcast":                      noInterface,
 	"gemma3-bidirectional":             "see later keys",
 	"deepseek-v3-values":               "latent vectors of 32 numbers",
-	"gpt-oss":                          "layer 0, head 0: the weights of query 0 sum to ",
 	"falcon":                           noInterface,
 	"bloom":                            noInterface,
 	"mamba2":                           noInterface,
@@ -289,7 +288,34 @@ func same(t *testing.T, a, b *dumps.Reader) {
 				t.Fatal(err)
 			}
 			near("windows", x, y, 8)
+			sameSinks(t, a, b, p, layer)
 		}
+	}
+}
+
+// sameSinks compares the shares of the sinks of a layer, if it has sinks.
+func sameSinks(t *testing.T, a, b *dumps.Reader, prompt, layer int) {
+	t.Helper()
+	var x, y []float32
+	for _, r := range []*dumps.Reader{a, b} {
+		x, y = y, nil
+		for _, ph := range dumps.Phases {
+			shares, err := r.Sinks(prompt, layer, ph)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y = append(y, shares...)
+		}
+		all, windows, err := r.SinkSums(prompt, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range slices.Concat(all, windows) {
+			y = append(y, v/float32(r.Prompts()[prompt].PromptTokens))
+		}
+	}
+	if !slices.EqualFunc(x, y, func(v, w float32) bool { return math.Abs(float64(v-w)) <= 1e-5 }) {
+		t.Fatalf("prompt %d, layer %d: shares of sinks %v and %v", prompt, layer, x, y)
 	}
 }
 
