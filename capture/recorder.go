@@ -89,7 +89,7 @@ func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dump
 			l.overview = newOverview(len(plan.Heads), plan.Overview, prompt)
 		}
 		l.reply = newReplyBuffer(r, layer, room)
-		if c.HasSinks() {
+		if c.Shapes[layer].Sink {
 			l.sinks = newSinkRecorder(r, layer)
 		}
 		r.layers[layer] = l

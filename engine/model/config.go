@@ -87,9 +87,6 @@ type Config struct {
 	gguf   bool            // read from a GGUF file
 }
 
-// HasSinks reports whether query heads have learned sinks, which take a part of every row.
-func (c *Config) HasSinks() bool { return c.arch.Sinks }
-
 // ReadConfig reads the configuration of a checkpoint, without its weights. It fails if
 // the model is not supported.
 //
