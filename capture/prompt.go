@@ -45,6 +45,7 @@ func (r *runner) readDocument(ctx context.Context, p *prompts.Prompt, shared int
 		s.Close()
 		return nil, err
 	}
+	s.Mark()
 	r.summary.PrefillTime += time.Since(start)
 	return &document{shared, s, one.rec.totals()}, nil
 }
@@ -122,7 +123,9 @@ func (r *promptRun) open(doc *document) error {
 	default:
 		r.shared = true
 		r.session = doc.session
-		r.session.Truncate(doc.tokens)
+		if err := r.session.Truncate(doc.tokens); err != nil {
+			return err
+		}
 	}
 	if doc != nil {
 		r.rec.addTotals(doc.sums)

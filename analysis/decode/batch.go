@@ -150,6 +150,6 @@ func (m *member) Appended() (more bool, err error) {
 	if m.choose() {
 		return true, nil
 	}
-	m.cache.rewind()
-	return false, nil
+	m.cache.rewind(&err)
+	return false, err
 }

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,6 +144,7 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		full.session.Close()
 		return nil, err
 	}
+	full.session.Mark()
 	full.prefillSpeed = float64(len(p.Tokens)) / took.Seconds()
 	return full, nil
 }
@@ -211,6 +213,7 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 	if err != nil {
 		return err
 	}
+	s.Mark()
 	if err := s.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
 		s.Close()
 		return err
@@ -316,16 +319,18 @@ func (k *cache) decodeAlone(ctx context.Context, out *Result) error {
 	return nil
 }
 
-// rewind drops all tokens after the prompt.
-func (k *cache) rewind() { k.session.Truncate(len(k.prompt.Tokens)) }
+// rewind drops all tokens after the prompt. It sets err, if that is nil, to its own error.
+func (k *cache) rewind(err *error) {
+	*err = cmp.Or(*err, k.session.Truncate(len(k.prompt.Tokens)))
+}
 
 // greedy decodes a reply, token by token.
-func (k *cache) greedy(ctx context.Context) ([]int32, error) {
-	defer k.rewind()
+func (k *cache) greedy(ctx context.Context) (ids []int32, err error) {
+	defer k.rewind(&err)
 	r := k.runner
 	sampler := model.NewSampler(0, 0)
 	logits := slices.Clone(k.first)
-	ids := []int32{}
+	ids = []int32{}
 	for len(ids) < r.MaxNewTokens {
 		next := sampler.Next(logits)
 		ids = append(ids, next)
@@ -349,13 +354,13 @@ func (r *runner) ends(ids []int32) bool {
 // follow runs the reference reply and compares the distributions over the next token
 // with those of the full cache. The full cache is measured first and sets the
 // distributions to compare with.
-func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
+func (k *cache) follow(ctx context.Context, ref *reference, out *Result) (err error) {
 	out.PPL, out.KL, out.Agreement = undefined(), undefined(), undefined()
 	n := len(ref.reply)
 	if n == 0 {
 		return nil
 	}
-	defer k.rewind()
+	defer k.rewind(&err)
 	vocab := len(k.first)
 	isReference := ref.logProbs == nil
 	if isReference {
@@ -399,7 +404,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) error {
 
 // answer computes the log-probability of the first reference answer and the mean rank
 // of its tokens.
-func (k *cache) answer(ctx context.Context, out *Result) error {
+func (k *cache) answer(ctx context.Context, out *Result) (err error) {
 	out.AnswerLogProb, out.AnswerRank = undefined(), undefined()
 	r := k.runner
 	if len(k.prompt.References) == 0 || r.Encode == nil {
@@ -415,7 +420,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 			k.prompt.ID, most, most-length, len(ids))
 		ids = ids[:most-length]
 	}
-	defer k.rewind()
+	defer k.rewind(&err)
 	sum := 0.0
 	ranks := 0.0
 	logProbs := make([]float32, len(k.first))
@@ -432,7 +437,7 @@ func (k *cache) answer(ctx context.Context, out *Result) error {
 	}
 	see(0, k.first)
 	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }}
-	err := r.forward(ctx, k.session, ids[:len(ids)-1], pass)
+	err = r.forward(ctx, k.session, ids[:len(ids)-1], pass)
 	out.AnswerLogProb = Float(sum)
 	out.AnswerRank = Float(ranks / float64(len(ids)))
 	return err

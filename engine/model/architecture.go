@@ -63,6 +63,11 @@ type Architecture struct {
 	CrossedExperts bool
 	RotaryDim      bool // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
 	WideQKNorm     bool // queries and keys are normalized over all heads together (OLMo 2)
+	// OutputGate says that the projection of a query head has the gate of its output as its
+	// second half. The sigmoid of the gate scales the output.
+	OutputGate bool
+	// LayerTypes has the kinds of layers that layer_types may name, besides attention.
+	LayerTypes map[string]LayerKind
 
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
@@ -75,6 +80,9 @@ type Architecture struct {
 	// Vary changes the shapes of layers that are not like the others. It is called last,
 	// when c.Shapes holds the shapes that follow from the other fields.
 	Vary func(c *Config, f *fields) error
+	// Mixer reads what a layer has instead of attention or beside it; nil if it has nothing.
+	// Vary sets c.Mixers then.
+	Mixer func(l *loader, at int) (mixer, error)
 }
 
 // Architectures lists the supported families in the order in which help shows them.
@@ -84,6 +92,7 @@ var Architectures = []Architecture{
 	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1, gptj, gptneo, opt, falcon, bloom, mpt,
 	gptoss,
 	deepseek2, deepseek3, kimi2, glm4lite, youtu, minicpm3,
+	qwen3next, qwen35, qwen35moe, lfm2, lfm2moe,
 }
 
 // supported joins the names that pick returns for the architectures.

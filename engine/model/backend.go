@@ -25,7 +25,8 @@ type sequence interface {
 	inMemory() bool
 	cacheBytes() int64
 	reserve(n int) error
-	truncate(n int)
+	truncate(n int) error
+	mark()
 	choose(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error)
 	// compress returns a new sequence that keeps slots keep[layer][kv head or query head],
 	// for layers with a cache of their own.

@@ -84,8 +84,15 @@ func (b *batch) run(ctx context.Context, tokens []int32) error {
 	}
 	angles := b.rotations()
 	err := b.eachLayer(ctx, in.n, func(l int) error {
-		q, k, v := b.lead.states(l, in, angles.layer(&c.Shapes[l]))
-		b.attend(l, q, k, v)
+		if shape := &c.Shapes[l]; shape.HasAttention() {
+			q, k, v := b.lead.states(l, in, angles.layer(shape))
+			b.attend(l, q, k, v)
+		} else {
+			b.lead.normedInput(l, in)
+		}
+		if b.layers[l].mixer != nil {
+			b.lead.mix(l, in.n, 0, b.mixerStates(l))
+		}
 		b.lead.finish(l, in, 0)
 		return nil
 	})
@@ -142,6 +149,15 @@ func (b *batch) attend(l int, q, k, v []float32) {
 			rec.States(l, b.pos[i], 1, q[i*nq:(i+1)*nq], k[i*nk:(i+1)*nk], v[i*nv:(i+1)*nv])
 		}
 	}
+}
+
+// mixerStates returns the states of the sequences in a layer.
+func (b *batch) mixerStates(l int) [][]float32 {
+	list := make([][]float32, len(b.list))
+	for i, s := range b.list {
+		list[i] = s.mixerStates[l]
+	}
+	return list
 }
 
 // recorder returns the recorder of a sequence, or nil if nothing is recorded.

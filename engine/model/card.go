@@ -32,8 +32,13 @@ func (s cardSequence) length() int         { return s.Len() }
 func (s cardSequence) inMemory() bool      { return false }
 func (s cardSequence) cacheBytes() int64   { return s.CacheBytes() }
 func (s cardSequence) reserve(n int) error { return s.Reserve(n) }
-func (s cardSequence) truncate(n int)      { s.Truncate(n) }
+func (s cardSequence) mark()               {}
 func (s cardSequence) close()              { s.Close() }
+
+func (s cardSequence) truncate(n int) error {
+	s.Truncate(n)
+	return nil
+}
 
 func (s cardSequence) keys(layer, pos, n int) ([]float32, error)   { return s.Keys(layer, pos, n) }
 func (s cardSequence) values(layer, pos, n int) ([]float32, error) { return s.Values(layer, pos, n) }

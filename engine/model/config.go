@@ -47,6 +47,10 @@ type Config struct {
 	// family sets them (Architecture.Vary).
 	Shapes []LayerShape
 
+	Mixers []MixerSize // by layer: what it has instead of attention or beside it; nil: nothing
+	Delta  *DeltaShape // of layers with the gated delta rule; nil: there are none
+	Conv   *ShortConv  // of layers with a short convolution; nil: there are none
+
 	Activation    string       // one of cpu.Activations
 	ClampedGate   *ClampedGate // of the feed-forward, instead of Activation (gpt-oss); nil: none
 	Plain         bool         // the feed-forward has no gate: down(act(up(x)))
@@ -244,7 +248,7 @@ func newConfig(a Architecture, f *fields) Config {
 		return c
 	}
 	c.Intermediate = f.count("intermediate_size", 4*c.Hidden, 1)
-	c.KVHeads = f.count("num_key_value_heads", c.Heads, 1)
+	c.KVHeads = f.most("num_key_value_heads", c.Heads, 1)
 	c.HeadDim = f.count("head_dim", c.Hidden/c.Heads, 1)
 	for _, x := range []struct {
 		name    string
@@ -305,7 +309,8 @@ const (
 func (c *Config) checkLayerTypes(f *fields) {
 	types, _ := f.values["layer_types"].([]any)
 	for l, kind := range types {
-		if kind != slidingLayer && kind != fullLayer {
+		name, _ := kind.(string)
+		if _, own := c.arch.LayerTypes[name]; !own && name != slidingLayer && name != fullLayer {
 			f.bad(fmt.Sprintf("layer_types[%d]", l), kind, slidingLayer+" or "+fullLayer)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 )
 
 // fields reads config.json or GGUF metadata. Both use the field names of Llama's
@@ -208,6 +209,35 @@ func (f *fields) single(name string) {
 	}
 	f.values = maps.Clone(f.values)
 	f.values[key] = list[0]
+}
+
+// perLayer reads a list of whole numbers, one for each layer, which GGUF files have where
+// layers differ; nil if the field is something else.
+func (f *fields) perLayer(name string) []int {
+	v, _ := f.get(name)
+	list, _ := v.([]any)
+	var out []int
+	for _, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		out = append(out, one.count(name, 0, 0))
+		f.take(&one)
+	}
+	return out
+}
+
+// most reads a whole number from lo on, or the largest one of a list with one for each
+// layer, or returns def.
+func (f *fields) most(name string, def, lo int) int {
+	list := f.perLayer(name)
+	if len(list) == 0 {
+		return f.count(name, def, lo)
+	}
+	n := slices.Max(list)
+	if n < lo {
+		f.bad(name, jsonText(list), fmt.Sprintf("a whole number from %d for some layer", lo))
+		return lo
+	}
+	return n
 }
 
 // floats reads a list of n numbers that are not 0.

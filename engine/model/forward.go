@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"math"
 
 	"github.com/attnscope/attnscope/engine/cpu"
 )
@@ -118,12 +119,19 @@ func (s *cpuSequence) multiply(w *cpu.Matrix, dst, x cpu.Mat, acc bool) {
 
 // layer runs a chunk through layer l.
 func (s *cpuSequence) layer(l int, in *chunk, t turns) {
-	_, k, v := s.states(l, in, t)
-	if s.config.Shapes[l].CacheOf == l {
-		s.kv[l].Append(s.pool, k, v, in.n)
-	}
 	from := s.outputsFrom(l, in)
-	s.attend(l, in, from)
+	if shape := &s.config.Shapes[l]; shape.HasAttention() {
+		_, k, v := s.states(l, in, t)
+		if shape.CacheOf == l {
+			s.kv[l].Append(s.pool, k, v, in.n)
+		}
+		s.attend(l, in, from)
+	} else {
+		s.normedInput(l, in)
+	}
+	if s.layers[l].mixer != nil {
+		s.mix(l, in.n, from, s.mixerStates[l:l+1])
+	}
 	if from < in.n {
 		s.finish(l, in, from)
 	}
@@ -159,14 +167,18 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 	if shape.CacheOf != l {
 		nk, nv = 0, 0
 	}
-	width := nq + nk + nv
-	h := grow(&s.buf.h, in.n*c.Hidden)
+	gates := 0
+	if c.arch.OutputGate {
+		gates = nq
+	}
+	width := nq + gates + nk + nv
+	h := s.normedInput(l, in)
 	qkv := grow(&s.buf.qkv, in.n*width)
-	s.normed(h, in.x, w.attnNorm, w.attnNormBias, in.n)
 	s.multiply(w.qkv, cpu.Dense(qkv, in.n, width), cpu.Dense(h, in.n, c.Hidden), false)
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, in.x, w.ffnNorm, w.ffnNormBias, in.n)
 	}
+	s.buf.gates = grow(&s.buf.gates, in.n*gates)
 	q = grow(&s.buf.q, in.n*nq)
 	k = grow(&s.buf.k, in.n*nk)
 	v = grow(&s.buf.v, in.n*nv)
@@ -180,7 +192,12 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 				row[j] = min(max(x, -c.ClipQKV), c.ClipQKV)
 			}
 		}
-		copy(q[i*nq:(i+1)*nq], row)
+		if gates > 0 {
+			s.splitGates(q[i*nq:(i+1)*nq], i, row, shape)
+			row = row[gates:]
+		} else {
+			copy(q[i*nq:(i+1)*nq], row)
+		}
 		copy(k[i*nk:(i+1)*nk], row[nq:])
 		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
 		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, shape, t, i)
@@ -192,6 +209,34 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 		s.rotate(k[i*nk:(i+1)*nk], w.kNorm, shape, t, i)
 	})
 	return q, k, v
+}
+
+// normedInput writes the input of a layer's attention or mixer to s.buf.h.
+func (s *cpuSequence) normedInput(l int, in *chunk) []float32 {
+	h := grow(&s.buf.h, in.n*s.config.Hidden)
+	s.normed(h, in.x, s.layers[l].attnNorm, s.layers[l].attnNormBias, in.n)
+	return h
+}
+
+// splitGates splits row i of a projection that has a query and a gate for each head.
+func (s *cpuSequence) splitGates(q []float32, i int, row []float32, shape *LayerShape) {
+	d := shape.KeyDim
+	gates := s.buf.gates[i*len(q) : (i+1)*len(q)]
+	for h := range shape.Heads {
+		copy(q[h*d:(h+1)*d], row[2*h*d:])
+		copy(gates[h*d:(h+1)*d], row[(2*h+1)*d:])
+	}
+}
+
+// applyGates multiplies attention's outputs of the rows from row from on by the sigmoids of
+// their gates.
+func (s *cpuSequence) applyGates(attn cpu.Mat, from int) {
+	s.rows(attn.Rows, func(i int, _ *cpu.Scratch) {
+		row := attn.Data[i*attn.Stride:][:attn.Cols]
+		for j, g := range s.buf.gates[(from+i)*attn.Cols:][:attn.Cols] {
+			row[j] *= float32(1 / (1 + math.Exp(-float64(g))))
+		}
+	})
 }
 
 // rotate normalizes and rotates the queries or keys x of all heads at row i.
@@ -261,26 +306,44 @@ func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
 }
 
 // finish runs the rows of a chunk from row from on through the rest of a layer: the
-// output projection and the feed-forward.
+// output projection, what the mixer adds, and the feed-forward.
 func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	c := s.config
 	w := &s.layers[l]
 	h := grow(&s.buf.h, in.n*c.Hidden)[from*c.Hidden:]
 	out := in.from(from, c.Hidden)
+	if w.out != nil {
+		s.addAttention(l, out, h, from)
+	}
+	if w.mixer != nil {
+		s.addNormed(out.x, s.buf.mixerOut[from*c.Hidden:], w.attnPostNorm, out.n)
+	}
+	if w.down != nil || w.router != nil {
+		s.feedForward(w, out.x, h, out.n)
+	}
+}
+
+// addAttention adds the projection of attention's outputs, of the rows of a chunk from row
+// from on, to the hidden states of out. h is a buffer.
+func (s *cpuSequence) addAttention(l int, out *chunk, h []float32, from int) {
+	c := s.config
+	w := &s.layers[l]
 	width := c.Shapes[l].outputWidth()
 	attn := cpu.Dense(s.buf.attn[from*width:], out.n, width)
 	if w.latent != nil {
 		attn = s.headOutputs(w, attn)
 	}
+	if c.arch.OutputGate {
+		s.applyGates(attn, from)
+	}
 	if w.attnPostNorm == nil && c.ResidualScale == 1 {
 		s.multiply(w.out, cpu.Dense(out.x, out.n, c.Hidden), attn, true)
 		addBias(out.x, w.outBias, out.n)
-	} else {
-		s.multiply(w.out, cpu.Dense(h, out.n, c.Hidden), attn, false)
-		addBias(h, w.outBias, out.n)
-		s.addNormed(out.x, h, w.attnPostNorm, out.n)
+		return
 	}
-	s.feedForward(w, out.x, h, out.n)
+	s.multiply(w.out, cpu.Dense(h, out.n, c.Hidden), attn, false)
+	addBias(h, w.outBias, out.n)
+	s.addNormed(out.x, h, w.attnPostNorm, out.n)
 }
 
 // normed writes norm(x) to h, or x if the family has no norm there; [n, hidden].

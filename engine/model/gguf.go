@@ -42,6 +42,13 @@ var ggufNames = map[string]string{
 	"rope_local_base_freq":            "rope.freq_base_swa",
 	"q_lora_rank":                     "attention.q_lora_rank",
 	"kv_lora_rank":                    "attention.kv_lora_rank",
+	"recurrent_layers":                "attention.recurrent_layers",
+	"linear_conv_kernel_dim":          "ssm.conv_kernel",
+	"linear_key_head_dim":             "ssm.state_size",
+	"linear_num_key_heads":            "ssm.group_count",
+	"linear_num_value_heads":          "ssm.time_step_rank",
+	"conv_L_cache":                    "shortconv.l_cache",
+	"num_dense_layers":                "leading_dense_block_count",
 }
 
 // ggufConfig reads the metadata of a GGUF file.

@@ -11,7 +11,11 @@ import (
 )
 
 // golden2026 lists the checkpoints of the families of 2026.
-var golden2026 = []string{"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss", "deepseek_v2", "deepseek_v3"}
+var golden2026 = []string{
+	"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss",
+	"deepseek_v2", "deepseek_v3",
+	"qwen3_next", "qwen3_5_text", "lfm2",
+}
 
 // TestGoldens2026 compares the rows of all layers with those of transformers: the last 64
 // of the prompt, and those of the reply, which is decoded, and followed in one pass.
@@ -61,10 +65,10 @@ func checkRows2026(t *testing.T, g golden, c Config, w *watcher, n, gen int) {
 	if w.sums != "" {
 		t.Error(w.sums)
 	}
-	for l := range c.Layers {
+	for _, l := range c.AttentionLayers() {
 		checkSinks2026(t, g, w, l, c.Heads)
 		last, rows := g.floats(fmt.Sprintf("attn_last64.%d", l)), g.floats(fmt.Sprintf("gen_attn.%d", l))
-		for h := range c.Heads {
+		for h := range c.Shapes[l].Heads {
 			for pos := n - 64; pos < n+gen; pos++ {
 				want := rows[(h*gen+max(0, pos-n))*(n+gen):][:pos+1]
 				if pos < n {

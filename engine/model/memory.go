@@ -34,6 +34,9 @@ func (c *Config) TokenWeights() float64 {
 		}
 		n += float64(c.Hidden) * float64(s.queryWidth()+s.keyWidth()+s.valueWidth()+s.outputWidth())
 	}
+	for _, m := range c.Mixers {
+		n += float64(m.Weights)
+	}
 	matrices := 3.0 // gate, up and down
 	if c.Plain {
 		matrices = 2

@@ -146,6 +146,9 @@ func (m *Model) Piece() int { return m.backend.piece() }
 // OutputProjection returns W_O of a layer, [hidden, heads*valueDim]. With a latent as
 // value, it is W_O W_UV.
 func (m *Model) OutputProjection(layer int) ([]float32, error) {
+	if !m.config.Shapes[layer].HasAttention() {
+		return nil, errNoAttention(layer)
+	}
 	if m.config.Latent != nil {
 		return m.config.latentOutput(&m.weights.layers[layer])
 	}

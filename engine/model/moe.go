@@ -27,6 +27,7 @@ type Router struct {
 	Groups, TopGroups int
 	BestOne           bool
 	Scale             float64 // factor of the weights; 0: 1
+	NormFloor         float64 // added to the sum by which weights are divided if they are scaled to a sum of 1
 }
 
 // sparse reports whether a layer has a mixture of experts.
@@ -311,7 +312,7 @@ func (c *Config) route(logits, bias []float32) []routed {
 	}
 	c.Router.leaveGroups(choice)
 	var list []routed
-	kept := 0.0
+	kept := c.Router.NormFloor
 	for range c.TopExperts {
 		best := -1
 		for e, v := range choice {

@@ -24,7 +24,7 @@ type processor struct {
 }
 
 func (p *processor) newSequence() sequence {
-	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, p.config.Layers)}
+	s := &cpuSequence{processor: p, kv: make([]*cpu.KV, p.config.Layers), mixerStates: p.config.newStates()}
 	for l := range s.kv {
 		if shape := &p.config.Shapes[l]; shape.HasAttention() && shape.CacheOf == l {
 			s.kv[l] = newKV(shape)
@@ -52,9 +52,11 @@ func (p *processor) weightBytes() int64 {
 // cpuSequence is a sequence on the processor. forward.go has its arithmetic.
 type cpuSequence struct {
 	*processor
-	kv    []*cpu.KV // by layer; nil for a layer without attention or with the cache of another one
-	seen  int       // tokens so far
-	apart bool      // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
+	kv          []*cpu.KV   // by layer; nil for a layer without attention or with the cache of another one
+	mixerStates [][]float32 // by layer; nil for a layer without a state
+	marked      mark
+	seen        int  // tokens so far
+	apart       bool // the rows of a chunk belong to different sequences: each is multiplied as if it were alone
 }
 
 // buffers holds the buffers of a chunk, [n, width] each, which all sequences of a model
@@ -73,6 +75,12 @@ type buffers struct {
 	routed   []float32 // mixture of experts: the router's logits
 	gathered []float32 // mixture of experts: the rows of one expert and their results
 	mixed    []float32 // mixture of experts: the weighted sum of the results
+
+	gates      []float32 // of the attention's output
+	mixer      []float32 // the projections of a mixer
+	mixerConv  []float32 // a mixer's convolution
+	mixerRates []float32 // what a mixer writes and keeps
+	mixerOut   []float32
 }
 
 // grow returns a buffer of n elements, which keeps its memory between calls.
@@ -124,11 +132,20 @@ func (s *cpuSequence) reserve(n int) error {
 	return nil
 }
 
-func (s *cpuSequence) truncate(n int) {
+func (s *cpuSequence) truncate(n int) error {
+	if n >= s.seen {
+		return nil
+	}
+	states, err := s.statesAt(n)
+	if err != nil {
+		return err
+	}
+	s.mixerStates = cloneStates(states)
 	for _, kv := range s.stores() {
 		kv.Truncate(n)
 	}
-	s.seen = min(s.seen, n)
+	s.seen = n
+	return nil
 }
 
 func (s *cpuSequence) close() {
@@ -143,18 +160,22 @@ func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, er
 }
 
 // copy returns a copy of the first n tokens with room for room tokens.
-func (s *cpuSequence) copy(n, room int) *cpuSequence {
-	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), seen: n}
+func (s *cpuSequence) copy(n, room int) (*cpuSequence, error) {
+	states, err := s.statesAt(n)
+	if err != nil {
+		return nil, err
+	}
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), mixerStates: cloneStates(states), seen: n}
 	for l, kv := range s.kv {
 		if kv != nil {
 			out.kv[l] = kv.Copy(n, room)
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (s *cpuSequence) compress(keep [][][]int32) (sequence, error) {
-	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), seen: s.seen}
+	out := &cpuSequence{processor: s.processor, kv: make([]*cpu.KV, len(s.kv)), mixerStates: cloneStates(s.mixerStates), seen: s.seen}
 	for l, kv := range s.kv {
 		if kv != nil {
 			out.kv[l] = kv.Compress(keep[l])

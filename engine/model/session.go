@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -121,7 +122,9 @@ func (s *Session) append(ctx context.Context, tokens []int32, p Pass, long bool)
 			return fmt.Errorf("position %d is past %d, where this model computes all its keys anew, which a compressed cache does not allow: "+
 				"keep the prompt and the reply together within %d tokens, or use a longer prompt", n, s.m.config.Rope.Original, s.m.config.Rope.Original)
 		}
-		s.seq.truncate(0)
+		if err := s.seq.truncate(0); err != nil {
+			return err
+		}
 		again := Pass{LogitsFrom: n, Length: n}
 		if long {
 			again.Length = p.Length
@@ -169,11 +172,20 @@ func (s *Session) CacheBytes() int64 { return s.seq.cacheBytes() }
 // does not have the memory.
 func (s *Session) Reserve(n int) error { return s.seq.reserve(n) }
 
+// Mark keeps what Truncate and Copy need to return to the present length in a model with
+// layers whose state does not tell its past (linear attention, convolutions). Only the
+// last mark counts, besides the empty sequence. Other models need no marks.
+func (s *Session) Mark() { s.seq.mark() }
+
 // Truncate drops the tokens from position n on. In a compressed sequence, n must
-// not be less than the length at which it was compressed.
-func (s *Session) Truncate(n int) {
-	s.seq.truncate(n)
+// not be less than the length at which it was compressed. In a model with states, it fails
+// if n is neither the length of the last Mark nor 0.
+func (s *Session) Truncate(n int) error {
+	if err := s.seq.truncate(n); err != nil {
+		return err
+	}
 	s.tokens = s.tokens[:min(n, len(s.tokens))]
+	return nil
 }
 
 // Close releases the memory. The session must not be used afterwards.
@@ -181,12 +193,14 @@ func (s *Session) Close() { s.seq.close() }
 
 // Copy returns a new sequence of the first n tokens with room for the given number of
 // tokens. The session itself, which must not be compressed, does not change. Copy fails if
-// a card does not have the memory.
+// a card does not have the memory. In a model with states, n must be the present length
+// or that of the last Mark.
 func (s *Session) Copy(n, room int) (*Session, error) {
 	out := &Session{m: s.m, tokens: slices.Clone(s.tokens[:min(n, len(s.tokens))]), long: s.long}
 	if seq, ok := s.seq.(*cpuSequence); ok {
-		out.seq = seq.copy(n, room)
-		return out, nil
+		copied, err := seq.copy(n, room)
+		out.seq = copied
+		return out, err
 	}
 	all := make([]int32, n)
 	for i := range all {
@@ -197,8 +211,7 @@ func (s *Session) Copy(n, room int) (*Session, error) {
 	if out.seq, err = s.seq.compress(slices.Repeat([][][]int32{heads}, s.m.config.Layers)); err != nil {
 		return nil, err
 	}
-	out.Truncate(n)
-	if err := out.Reserve(room); err != nil {
+	if err := cmp.Or(out.Truncate(n), out.Reserve(room)); err != nil {
 		out.Close()
 		return nil, err
 	}

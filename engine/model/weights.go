@@ -47,16 +47,26 @@ type layer struct {
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
 	output           tensor.Tensor // W_O as stored in the file
+	mixer            mixer         // instead of attention or beside it; nil: none
 }
 
 // matrices lists the packed matrices of a layer.
 func (w *layer) matrices() []*cpu.Matrix {
-	list := []*cpu.Matrix{w.qkv, w.out}
+	var list []*cpu.Matrix
+	if w.qkv != nil {
+		list = append(list, w.qkv, w.out)
+	}
 	if w.latent != nil {
 		list = append(list, w.latent.matrices()...)
 	}
+	if w.mixer != nil {
+		list = append(list, w.mixer.matrices()...)
+	}
+	if w.down != nil {
+		list = append(list, w.gateUp, w.down)
+	}
 	if w.router == nil {
-		return append(list, w.gateUp, w.down)
+		return list
 	}
 	list = append(list, w.router)
 	list = append(list, w.expertMatrices()...)
@@ -373,6 +383,7 @@ var ignored = []string{
 	".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
 	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
 	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.",
+	"mtp.", // layers that predict several tokens ahead (Qwen3-Next)
 }
 
 // vector reads a norm or a bias and adds offset to each element.
@@ -493,47 +504,70 @@ func (l *loader) layer(at int) (layer, error) {
 	if err := l.norms(at, &w); err != nil {
 		return w, err
 	}
-	qkv, gateUp := c.parts(at)
-	var err error
-	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
-		return w, err
-	}
-	if w.qkvBias, err = l.biases(at, qkv...); err != nil {
-		return w, err
-	}
-	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
-		return w, err
-	}
-	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.headsWidth(at)); err != nil {
-		return w, err
-	}
-	if c.Shapes[at].Latent {
-		if w.latent, err = l.latent(at); err != nil {
+	if c.Shapes[at].HasAttention() {
+		if err := l.attention(at, &w); err != nil {
 			return w, err
 		}
 	}
-	if w.out, err = l.pack(w.output); err != nil {
-		return w, err
-	}
-	if c.Shapes[at].Sink {
-		if w.sinks, err = l.sinks(at); err != nil {
+	if c.arch.Mixer != nil {
+		var err error
+		if w.mixer, err = c.arch.Mixer(l, at); err != nil {
 			return w, err
 		}
 	}
 	if c.sparse(at) {
 		return w, l.mixture(at, &w)
 	}
+	return w, l.feedForward(at, &w)
+}
+
+// attention reads the projections of a layer's attention.
+func (l *loader) attention(at int, w *layer) error {
+	c := l.c
+	qkv, _ := c.parts(at)
+	var err error
+	if w.qkv, err = l.matrices(at, c.Hidden, qkv...); err != nil {
+		return err
+	}
+	if w.qkvBias, err = l.biases(at, qkv...); err != nil {
+		return err
+	}
+	if w.outBias, err = l.bias("o", at, c.Hidden); err != nil {
+		return err
+	}
+	if w.output, err = l.tensor("o", at, ".weight", c.Hidden, c.headsWidth(at)); err != nil {
+		return err
+	}
+	if c.Shapes[at].Latent {
+		if w.latent, err = l.latent(at); err != nil {
+			return err
+		}
+	}
+	if w.out, err = l.pack(w.output); err != nil {
+		return err
+	}
+	if c.Shapes[at].Sink {
+		w.sinks, err = l.sinks(at)
+	}
+	return err
+}
+
+// feedForward reads a layer's dense feed-forward.
+func (l *loader) feedForward(at int, w *layer) error {
+	c := l.c
+	_, gateUp := c.parts(at)
+	var err error
 	if w.gateUp, err = l.matrices(at, c.Hidden, gateUp...); err != nil {
-		return w, err
+		return err
 	}
 	if w.gateUpBias, err = l.biases(at, gateUp...); err != nil {
-		return w, err
+		return err
 	}
 	if w.downBias, err = l.bias("down", at, c.Hidden); err != nil {
-		return w, err
+		return err
 	}
 	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
-	return w, err
+	return err
 }
 
 // sinks reads the scores of a layer's sinks.
@@ -556,6 +590,9 @@ func (c *Config) parts(layer int) (qkv, gateUp []part) {
 	case c.arch.Fused:
 		qkv = []part{{"qkv", shape.queryWidth() + shape.keyWidth() + shape.valueWidth()}}
 	}
+	if c.arch.OutputGate {
+		qkv[0].out += shape.queryWidth()
+	}
 	if shape.CacheOf != layer {
 		qkv = qkv[:1]
 	}
@@ -575,7 +612,7 @@ func (l *loader) norms(at int, w *layer) error {
 	c := l.c
 	pre := !c.arch.NoPreNorms && !c.arch.BareNorms
 	post := c.arch.PostNorms
-	heads := c.arch.QKNorm || c.arch.WideQKNorm
+	heads := (c.arch.QKNorm || c.arch.WideQKNorm) && c.Shapes[at].HasAttention()
 	ffnNorm := "ffn_norm"
 	if post && !c.gguf {
 		ffnNorm = "pre_ffn_norm"

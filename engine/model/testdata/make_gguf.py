@@ -10,7 +10,8 @@ from pathlib import Path
 
 KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
         "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl",
-        "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "minicpm3"]  # with --old: deepseek_v3
+        "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "minicpm3",
+        "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe"]  # with --old: deepseek_v3
 
 p = argparse.ArgumentParser()
 p.add_argument("llama_cpp")
@@ -52,6 +53,7 @@ for name in a.names or KEPT:
         cls = get_model_class({"MptForCausalLM": "MPTForCausalLM"}.get(kind, kind))
         cls.set_vocab = lambda self: None
         cls.get_vocab_base_pre = lambda self, tokenizer: "default"
+        cls.no_mtp = True  # the test checkpoints have no layers that predict several tokens ahead
         vocab = folder / "tokenizer.json"  # some families count it
         vocab.write_text(json.dumps({"model": {"vocab": {str(i): i for i in range(128)}}, "added_tokens": []}))
         m = cls(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / ("old.gguf" if a.old else "model.gguf"))

@@ -26,6 +26,8 @@ DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3, moe_i
 OSS = dict(head_dim=16, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, sliding_window=16)
 LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
 S, F = "sliding_attention", "full_attention"
+L, C = "linear_attention", "conv"
+DELTA = dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8)
 MODELS = {
     # Rotary forms, in every spelling.
     "llama-linear": dict(rope_scaling={"type": "linear", "factor": 2.5}, spelling="old"),
@@ -191,13 +193,27 @@ MODELS = {
     "youtu": dict(LATENT, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
     "minicpm3": dict({**LATENT, "v_head_dim": 8}, num_hidden_layers=3),
     "minicpm3-biases": dict(LATENT, q_lora_rank=None, v_head_dim=None, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, scale_emb=3, scale_depth=1.1, dim_model_base=16),
+    # Layers without attention.
+    "qwen3_next": dict(DELTA, **EXPERTS, num_hidden_layers=4, layer_types=[L, F, L, F], shared_expert_intermediate_size=16, norm_topk_prob=True),
+    "qwen3_next-interval": dict(DELTA, **EXPERTS, num_hidden_layers=3, extra=dict(full_attention_interval=3), shared_expert_intermediate_size=24, norm_topk_prob=False,
+                                linear_num_key_heads=4, linear_num_value_heads=4, linear_conv_kernel_dim=2, decoder_sparse_step=2, attention_bias=True, drop=["layer_types"],
+                                full_attention_interval=3),
+    "qwen3_next-dense": dict(DELTA, **EXPERTS, num_hidden_layers=5, layer_types=[L, L, F, F, L], mlp_only_layers=[0, 3], shared_expert_intermediate_size=16, norm_topk_prob=True),
+    "qwen3_5_text": dict(dict(DELTA, linear_value_head_dim=12), num_hidden_layers=4, layer_types=[F, L, L, F], tie_word_embeddings=True),
+    "qwen3_5_text-one": dict(dict(DELTA, linear_num_key_heads=1), num_hidden_layers=2, layer_types=[L, F], num_key_value_heads=4),
+    "qwen3_5_moe_text": dict(DELTA, **EXPERTS, num_hidden_layers=4, shared_expert_intermediate_size=24, linear_conv_kernel_dim=3),
+    "lfm2": dict(num_hidden_layers=4, layer_types=[C, F, C, F]),
+    "lfm2-biases": dict(num_hidden_layers=4, layer_types=[F, C, C, F], conv_bias=True, conv_L_cache=4, num_key_value_heads=1, block_auto_adjust_ff_dim=False),
+    "lfm2_moe": dict(EXPERTS, num_hidden_layers=4, layer_types=[C, F, C, F], num_dense_layers=1),
+    "lfm2_moe-plain": dict(EXPERTS, num_hidden_layers=3, layer_types=[F, C, F], num_dense_layers=0, use_expert_bias=False, routed_scaling_factor=1.5, norm_topk_prob=False, tie_word_embeddings=False),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
-        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3"]
+        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3",
+        "qwen3_next", "qwen3_5_text", "lfm2", "lfm2_moe"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
 FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
@@ -224,19 +240,21 @@ def randomise(model, peak):
         for key, p in model.named_parameters():
             if "norm" in key or "ln_" in key:
                 p.add_(0.2 * torch.randn_like(p))
-                if "q_norm" in key or "k_norm" in key:
+                if any(s in key for s in ("q_norm", "k_norm", "q_layernorm", "k_layernorm")):
                     p.add_(peak)
             elif any(s in key for s in ("q_proj", "k_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj")) and p.dim() == 2:
                 p.copy_(0.35 * torch.randn_like(p))
             elif "sinks" in key:
                 p.copy_(1.0 + 1.5 * torch.randn_like(p))
+            elif key.endswith("A_log"):  # of states that last
+                p.copy_(torch.randn_like(p) - 2)
             elif "wpe" in key or "embed_positions" in key:
                 p.copy_(0.1 * torch.randn_like(p))
             else:
                 p.copy_(torch.randn_like(p) * (0.25 if p.dim() >= 2 else 0.1))
             p.copy_(p.bfloat16().float())  # every stored type holds the same numbers
         for key, b in model.named_buffers():
-            if "e_score_correction_bias" in key:
+            if key.endswith(("e_score_correction_bias", "expert_bias")):
                 b.copy_((0.2 * torch.randn_like(b)).bfloat16().float())
 
 
@@ -311,12 +329,15 @@ def make(name, folder):
         "input_ids": ids[0].int(), "logits_last": run.logits[0, -1], "logits_mean": run.logits[0].mean(0),
         "argmax_all": run.logits[0].argmax(-1).int(), "gen_ids": torch.tensor(reply).int(), "gen_logits": torch.stack(picked),
     }
-    for layer in (0, config.num_hidden_layers - 1):
+    types = getattr(config, "layer_types", None) or [F] * config.num_hidden_layers
+    attends = [i for i, kind in enumerate(types) if kind in (S, F)]  # attentions has these layers
+    for layer in (attends[0], attends[-1]):
+        at = attends.index(layer)
         whole = torch.zeros(config.num_attention_heads, REPLY, PROMPT + REPLY)
         for r, attentions in enumerate(rows):
-            row = attentions[layer][0, :, -1]  # a layer's cache may hold its window alone
+            row = attentions[at][0, :, -1]  # a layer's cache may hold its window alone
             whole[:, r, PROMPT + r + 1 - row.shape[-1]:PROMPT + r + 1] = row
-        expected[f"attn_tri.{layer}"] = run.attentions[layer][0][:, i, j].half()
+        expected[f"attn_tri.{layer}"] = run.attentions[at][0][:, i, j].half()
         expected[f"gen_attn.{layer}"] = whole
     model.to(getattr(torch, dtype)).save_pretrained(out)
     if os.path.exists(os.path.join(out, "generation_config.json")):
