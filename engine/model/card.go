@@ -120,6 +120,8 @@ func (c *Config) noCard() string {
 		return what
 	}
 	switch {
+	case c.arch.OutputGate:
+		return "attention with a gate on its output"
 	case c.QueryGrowth != 0:
 		return "a model whose queries grow with their position"
 	case c.KeyBias != nil:

@@ -209,7 +209,7 @@ func checkGeneration(ck *checkpoint.Checkpoint, ignore *ignorer) ([]int32, error
 // under text_config, is causal, and how they tie the decoder's output projection.
 var wrappers = map[string]tieRule{
 	"aya_vision": {byDefault: true}, "gemma3": {byDefault: true}, "got_ocr2": {byDefault: true}, "internvl": {byDefault: true}, "mistral3": {byDefault: true},
-	"qwen2_5_vl": {inner: true}, "qwen3_vl": {}, "llava": {inner: true}, "llava_onevision": {inner: true}, "llava_next": {}, "llava_next_video": {}, "video_llava": {}, "vipllava": {},
+	"qwen2_5_vl": {inner: true}, "qwen3_vl": {}, "qwen3_5": {}, "qwen3_5_moe": {}, "lfm2_vl": {byDefault: true}, "llava": {inner: true}, "llava_onevision": {inner: true}, "llava_next": {}, "llava_next_video": {}, "video_llava": {}, "vipllava": {},
 }
 
 // flat lists the wrappers whose configurations may have the fields of the decoder, whose
