@@ -1,4 +1,5 @@
-"""Makes the folders quantized/*: one tiny Llama, with its weights coded by every method that is read, and what they decode to. Needs torch, transformers,
+"""Makes the folders quantized/*: one tiny Llama, with its weights coded by every method that is read, and what they decode to; *-latent
+is a tiny DeepSeek V3 with dense layers. Needs torch, transformers,
 safetensors, compressed-tensors and bitsandbytes (version 0.50, which runs on the processor). Usage: make_quantized.py [NAME...]
 
 golden.json of each folder has the type and the SHA-256 of every decoded weight, and logits and greedy tokens of transformers in float32 with these weights.
@@ -12,16 +13,19 @@ import hashlib, json, pathlib, sys
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 BASE = dict(vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=128, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True)
+# A decoder whose cache has a latent. The rows of W_UK and W_UV of a head are parts of blocks.
+LATENT = {**BASE, **dict(num_key_value_heads=4, q_lora_rank=32, kv_lora_rank=32, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=12, first_k_dense_replace=1,
+                         num_mtp_layers=0)}
 FOLDER = pathlib.Path(__file__).parent / "quantized"
 PROMPT = [1] + [(7 * i * i + 3 * i) % 61 + 3 for i in range(40)]
 
 
 def linear(name):
-    return name.endswith("_proj.weight")
+    return name.endswith(("_proj.weight", "_proj_with_mqa.weight"))
 
 
 def pack_bits(values, bits):
@@ -149,6 +153,8 @@ def bnb4(kind, double, dtype):
 
 KINDS = {
     "fp8-block": lambda: (fp8((32, 32)), {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [32, 32]}),
+    "fp8-latent": lambda: (fp8((8, 16)), {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [8, 16]}),
+    "gptq4-latent": lambda: gptq(4, 16),
     "fp8-tensor": lambda: (fp8(None, static=True), {"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None, "dequantize": False,
                                                     "modules_to_not_convert": ["lm_head"]}),
     "fbgemm": lambda: (fp8(None, "_scale", by_row=True), {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]}),
@@ -176,7 +182,10 @@ KINDS = {
 def make(kind):
     code, settings = KINDS[kind]()
     torch.manual_seed(3)
-    model = LlamaForCausalLM(LlamaConfig(**BASE, attn_implementation="eager")).eval()
+    latent = kind.endswith("-latent")
+    sizes = LATENT if latent else BASE
+    model = (DeepseekV3ForCausalLM(DeepseekV3Config(**sizes, attn_implementation="eager")) if latent else
+             LlamaForCausalLM(LlamaConfig(**sizes, attn_implementation="eager"))).eval()
     r = np.random.default_rng(5)
     tensors, plain, golden = {}, {}, {}
     for name, p in model.state_dict().items():
@@ -200,7 +209,8 @@ def make(kind):
     folder = FOLDER / kind
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", **BASE,
+    config = {"architectures": ["DeepseekV3ForCausalLM" if latent else "LlamaForCausalLM"], "model_type": "deepseek_v3" if latent else "llama", "rms_norm_eps": 1e-6,
+              "rope_theta": 10000.0, "hidden_act": "silu", **sizes,
               **({"dtype": "float32"} if kind == "bnb-fp4" else {}),  # of the decoded weights, which the headers of the file do not tell
               "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
