@@ -43,7 +43,7 @@ func infoModel(c *cli.Context) error {
 	return printJSON(c, map[string]any{
 		"id": src.Name, "path": src.Path(), "fetched": !src.Checkpoint.HeadersOnly(), "format": src.Checkpoint.Format(),
 		"architecture": cfg.Architecture,
-		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim,
+		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim, "latent": cfg.Latent != nil,
 		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
 		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
@@ -82,8 +82,7 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, where, src.Checkpoint.Format())
 	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, vocabulary %d\n",
 		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Vocab)
-	fmt.Fprintf(w, "attention     %s on %s of %d\n",
-		count(cfg.Heads, "head"), count(cfg.KVHeads, "kv head"), cfg.HeadDim)
+	fmt.Fprintf(w, "attention     %s\n", attentionText(cfg))
 	if cfg.Experts > 0 {
 		fmt.Fprintf(w, "experts       %s\n", expertsText(cfg))
 	}
@@ -122,6 +121,15 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		template = "yes"
 	}
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %s\n", tokens, template)
+}
+
+// attentionText describes the heads and what the cache holds.
+func attentionText(cfg *model.Config) string {
+	heads := count(cfg.Heads, "head")
+	if m := cfg.Latent; m != nil {
+		return fmt.Sprintf("%s on one latent of %d channels and a rotated key of %d", heads, m.Rank, m.Rotated)
+	}
+	return fmt.Sprintf("%s on %s of %d", heads, count(cfg.KVHeads, "kv head"), cfg.HeadDim)
 }
 
 func expertsText(cfg *model.Config) string {

@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HF_HUB_OFFLINE", "1")
 			env.Setenv("HF_HOME", filepath.Join(env.WorkDir, "hub"))
 			env.Setenv("ATTNSCOPE_MODELS", filepath.Join(env.WorkDir, "models"))
+			env.Setenv("CHECKPOINTS", filepath.Join(root, "engine/model/testdata"))
 			env.Setenv("QUANTIZED", filepath.Join(root, "engine/model/testdata/quantized"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))

@@ -114,8 +114,8 @@ func (r *Recorder) watchCard(p *cuda.Pass, start, recordFrom int) {
 	}
 }
 
-// noCard returns what a model needs that cards do not support, or an empty string.
-func (c *Config) noCard() string {
+// NoCard returns what a model needs that cards do not support, or an empty string.
+func (c *Config) NoCard() string {
 	if what := c.differ(); what != "" {
 		return what
 	}
@@ -138,7 +138,7 @@ func (c *Config) noCard() string {
 
 // loadOnCard reads the weights as they are in the file and brings them to a card.
 func (m *Model) loadOnCard(ck *checkpoint.Checkpoint, index int, o Options) error {
-	if what := m.config.noCard(); what != "" {
+	if what := m.config.NoCard(); what != "" {
 		return &cuda.UnsupportedError{What: what}
 	}
 	var err error

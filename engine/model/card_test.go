@@ -76,7 +76,7 @@ func TestOwnModelsOnCard(t *testing.T) {
 			continue
 		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			if what := configAt(t, dir).noCard(); what != "" {
+			if what := configAt(t, dir).NoCard(); what != "" {
 				refusedByCard(t, dir, what)
 				return
 			}

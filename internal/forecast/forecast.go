@@ -56,7 +56,11 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	queries := m.Heads * m.HeadDim
 	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
 	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate
-	n.Work = chunk*4*int64(activations) + int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
+	if m.Latent != nil { // queries and outputs of the heads, and the values of a layer
+		activations += m.Heads * max(m.Latent.Plain+m.Latent.Rotated, m.Latent.Value)
+		n.Work = pos * int64(m.ValueDim) * 4
+	}
+	n.Work += chunk*4*int64(activations) + int64(threads)*(1<<20+pos*4*14) + int64(m.Vocab)*8 + programBytes
 	if n.Batch > 1 { // scores of a row of each reply
 		n.Work += int64(n.Batch) * int64(m.Heads) * pos * 4
 	}
@@ -64,7 +68,7 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
 		// piece, and the keys and values of one layer of the prompt that is being read. The
 		// replies of a batch do not use tiles.
-		n.Work += chunk*6*int64(m.Intermediate) + pos*m.CacheBytes()/int64(m.Layers)*6/4
+		n.Work += chunk*6*int64(m.Intermediate) + pos*int64(keysAndValues)*6
 	}
 
 	// Sums over all queries and over the current window, eight bytes per key; blocks that
