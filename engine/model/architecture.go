@@ -58,11 +58,13 @@ type Architecture struct {
 	Sinks          bool        // every query head has a learned sink
 	WholeYarn      bool        // yarn does not round its limits in GGUF files, which do not say it (truncate)
 	// CrossedExperts says that the weights of all experts are one tensor [experts, in, out] in
-	// hub checkpoints, unless they are coded, that channels of gate and up alternate there,
-	// and that experts have biases.
+	// hub checkpoints, unless they are coded.
 	CrossedExperts bool
-	RotaryDim      bool // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
-	WideQKNorm     bool // queries and keys are normalized over all heads together (OLMo 2)
+	// TwinChannels says that channels of gate and up alternate in that tensor, and that
+	// experts have biases.
+	TwinChannels bool
+	RotaryDim    bool // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
+	WideQKNorm   bool // queries and keys are normalized over all heads together (OLMo 2)
 	// OutputGate says that the projection of a query head has the gate of its output as its
 	// second half. The sigmoid of the gate scales the output.
 	OutputGate bool
@@ -93,6 +95,7 @@ var Architectures = []Architecture{
 	gptoss,
 	deepseek2, deepseek3, kimi2, glm4lite, youtu, minicpm3,
 	qwen3next, qwen35, qwen35moe, lfm2, lfm2moe,
+	gemma3n, gemma4, llama4,
 }
 
 // supported joins the names that pick returns for the architectures.

@@ -82,6 +82,9 @@ func (b *batch) run(ctx context.Context, tokens []int32) error {
 			return err
 		}
 	}
+	if err := b.lead.begin(tokens, in); err != nil {
+		return err
+	}
 	angles := b.rotations()
 	err := b.eachLayer(ctx, in.n, func(l int) error {
 		if shape := &c.Shapes[l]; shape.HasAttention() {
@@ -127,7 +130,8 @@ func (b *batch) rotations() rotations {
 func (b *batch) attend(l int, q, k, v []float32) {
 	c := b.config
 	shape := &c.Shapes[l]
-	nq, nk, nv, no := shape.queryWidth(), shape.keyWidth(), shape.valueWidth(), shape.outputWidth()
+	nq, no := shape.queryWidth(), shape.outputWidth()
+	nk, nv := c.newWidths(l)
 	out := grow(&b.buf.attn, len(b.list)*no)
 	b.buf.attn = out
 	steps := make([]cpu.Step, len(b.list))

@@ -126,6 +126,10 @@ func (c *Config) NoCard() string {
 		return "a model whose queries grow with their position"
 	case c.KeyBias != nil:
 		return "a model with biases of the positions (ALiBi)"
+	case c.ValueNorm:
+		return "a model that normalizes values"
+	case c.BareQKNorm:
+		return "a model that normalizes queries and keys without weights"
 	case c.arch.NormLast:
 		return "a model that normalizes queries and keys after the rotation"
 	case c.Experts > 0 && c.Router.Biased:

@@ -69,9 +69,12 @@ type Config struct {
 	KeyBias   *KeyBias // of the scores, instead of a rotation; nil: none
 
 	// Queries at position p are multiplied by 1 + QueryGrowth ln(1 + floor(p/QueryFrom))
-	// after the rotation (Ministral 3).
-	QueryGrowth float64
-	QueryFrom   int
+	// after the rotation (Ministral 3). With QueryFromOne, it is that of p+1, and only in
+	// layers that are not rotated (Llama 4).
+	QueryGrowth  float64
+	QueryFrom    int
+	QueryFromOne bool
+	BareQKNorm   bool // every rotated head of queries and keys is normalized after the rotation, without weights (Llama 4)
 
 	Experts     int    // of a mixture; 0: all layers are dense
 	TopExperts  int    // experts that each token goes through
@@ -81,6 +84,23 @@ type Config struct {
 	SharedGate  bool   // a gate scales the shared expert
 	Router      Router // how the experts of a token are chosen
 	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
+	BesideDense bool   // the mixture is added to the dense feed-forward (Gemma 4)
+
+	Intermediates []int  // by layer: channels of a dense feed-forward; nil: Intermediate
+	Trims         []Trim // by layer: which gates count (Gemma 3n); nil: all
+	ValueNorm     bool   // every head's value is normalized, without weights (Gemma 3n and 4)
+	KeyValues     []bool // by layer: whether values are the keys before their norm (Gemma 4); nil: none are
+	LayerScale    bool   // the output of each layer has a factor (Gemma 4)
+
+	// Every layer may have an input of its own (Gemma 3n and 4).
+	LayerInput int // its channels; 0: none
+	LayerVocab int // the tokens that it is made from; others count as token 0
+
+	// A token may have several states, of which a layer computes one (Gemma 3n).
+	Streams      int  // states; 0: one
+	ActiveStream int  // the one that layers compute
+	StreamScale  bool // that state has a factor where a layer's own input is computed from it
+	Laurel       int  // channels of the path beside the attention
 
 	Latent *Latent // the cache has one latent for all heads; nil: it has keys and values
 
@@ -90,6 +110,25 @@ type Config struct {
 	biased map[string]bool // the roles of linear layers that may have biases; nil: all
 	gguf   bool            // read from a GGUF file
 }
+
+// intermediate is the number of channels of a layer's dense feed-forward.
+func (c *Config) intermediate(layer int) int {
+	if c.Intermediates == nil {
+		return c.Intermediate
+	}
+	return c.Intermediates[layer]
+}
+
+// trim returns which gates of a layer's feed-forward count.
+func (c *Config) trim(layer int) Trim {
+	if c.Trims == nil {
+		return Trim{}
+	}
+	return c.Trims[layer]
+}
+
+// keyValues reports whether the values of a layer are its keys before their norm.
+func (c *Config) keyValues(layer int) bool { return c.KeyValues != nil && c.KeyValues[layer] }
 
 // ReadConfig reads the configuration of a checkpoint, without its weights. It fails if
 // the model is not supported.
@@ -247,7 +286,7 @@ func newConfig(a Architecture, f *fields) Config {
 	if f.err != nil {
 		return c
 	}
-	c.Intermediate = f.count("intermediate_size", 4*c.Hidden, 1)
+	c.Intermediate, c.Intermediates = f.layerCounts("intermediate_size", c.Layers, 4*c.Hidden)
 	c.KVHeads = f.most("num_key_value_heads", c.Heads, 1)
 	c.HeadDim = f.count("head_dim", c.Hidden/c.Heads, 1)
 	for _, x := range []struct {
@@ -303,6 +342,7 @@ func activation(name string) string {
 const (
 	slidingLayer = "sliding_attention"
 	fullLayer    = "full_attention"
+	chunkedLayer = "chunked_attention"
 )
 
 // checkLayerTypes reports an unsupported kind of layer as an error.

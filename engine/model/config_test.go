@@ -92,7 +92,12 @@ func TestDefaults(t *testing.T) {
 		if c.NormEps != float32(w.Eps) || c.Activation != activation(w.Activation) || !slices.Equal(c.LayerWindows, w.Windows) {
 			t.Errorf("%s: eps %g, activation %s, windows %v; want %g, %s, %v", a.Name, c.NormEps, c.Activation, c.LayerWindows, w.Eps, w.Activation, w.Windows)
 		}
-		if c.Rope.Kind != "none" && (c.Rope.Theta != w.Theta || c.Rope.Dim != int(float64(w.HeadDim)*w.Rotated)) {
+		if c.Rope.Kind == "proportional" { // of the larger heads; the channels that are not rotated have the frequency 0
+			turning := 2 * len(slices.DeleteFunc(slices.Clone(c.Rope.InvFreq), func(v float32) bool { return v == 0 }))
+			if c.Rope.Theta != w.Theta || c.Rope.Dim != 512 || turning != int(512*w.Rotated) {
+				t.Errorf("%s: theta %g, %d of %d rotated; want %g, %g of 512", a.Name, c.Rope.Theta, turning, c.Rope.Dim, w.Theta, w.Rotated)
+			}
+		} else if c.Rope.Kind != "none" && (c.Rope.Theta != w.Theta || c.Rope.Dim != int(float64(w.HeadDim)*w.Rotated)) {
 			t.Errorf("%s: theta %g, %d rotated; want %g, %g of %d", a.Name, c.Rope.Theta, c.Rope.Dim, w.Theta, w.Rotated, w.HeadDim)
 		}
 	}

@@ -103,6 +103,21 @@ func (f *fields) count(name string, def, lo int) int {
 	return int(n)
 }
 
+// layerCounts reads a whole number from 1, or a list of one for each layer, some of which
+// may be 0. It returns the
+// largest of them, and the list unless they are equal.
+func (f *fields) layerCounts(name string, layers, def int) (most int, list []int) {
+	list = f.perLayer(name)
+	if list != nil && len(list) != layers {
+		f.bad(name, fmt.Sprintf("a list of %d", len(list)), fmt.Sprintf("a number, or one for each of %d layers", layers))
+	}
+	most = f.most(name, def, 1)
+	if f.err != nil || list == nil || slices.Min(list) == most {
+		return most, nil
+	}
+	return most, list
+}
+
 // text reads a string, or returns def.
 func (f *fields) text(name, def string) string {
 	v, ok := f.get(name)

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/attnscope/attnscope/engine/cpu"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // chunk is a run of tokens that pass through the layers together.
@@ -14,6 +15,19 @@ type chunk struct {
 	pos0 int       // position of the first one
 	row0 int       // its index in the pass
 	p    *Pass
+
+	own    []float32 // the inputs of all layers' own, [n, layers, LayerInput]
+	states []float32 // the states of the tokens, [Streams][n, hidden]
+	waits  bool      // other chunks pass through a layer before this one enters the next
+}
+
+// room returns memory for states of a chunk: a buffer that all chunks share, unless this
+// chunk waits for others.
+func (c *chunk) room(b *[]float32, n int) []float32 {
+	if c.waits {
+		return make([]float32, n)
+	}
+	return grow(b, n)
 }
 
 // from returns the rows of a chunk from row on.
@@ -48,7 +62,7 @@ func (s *cpuSequence) enter(in *chunk, tokens []int32) (rotations, error) {
 			return rotations{}, err
 		}
 	}
-	return c.rotations(max(in.p.Length, in.pos0+in.n), in.pos0, in.n), nil
+	return c.rotations(max(in.p.Length, in.pos0+in.n), in.pos0, in.n), s.begin(tokens, in)
 }
 
 // through runs a chunk through layer l.
@@ -65,6 +79,12 @@ func (s *cpuSequence) leave(in *chunk) {
 	if in.p.Logits != nil && in.row0+in.n > in.p.LogitsFrom {
 		s.logits(in)
 	}
+}
+
+// begin computes what follows from the embeddings in in.x before the first layer.
+func (s *cpuSequence) begin(tokens []int32, in *chunk) error {
+	s.widen(in)
+	return s.layerInputs(tokens, in)
 }
 
 // embedding writes the embedding of a token at a position to row.
@@ -163,18 +183,25 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 	c := s.config
 	w := &s.layers[l]
 	shape := &c.Shapes[l]
-	nq, nk, nv := shape.queryWidth(), shape.keyWidth(), shape.valueWidth()
-	if shape.CacheOf != l {
-		nk, nv = 0, 0
+	nq := shape.queryWidth()
+	nk, nv := c.newWidths(l)
+	if w.altUp != nil {
+		s.predict(w.altUp, in)
 	}
 	gates := 0
 	if c.arch.OutputGate {
 		gates = nq
 	}
 	width := nq + gates + nk + nv
+	if c.keyValues(l) {
+		width -= nv
+	}
 	h := s.normedInput(l, in)
 	qkv := grow(&s.buf.qkv, in.n*width)
 	s.multiply(w.qkv, cpu.Dense(qkv, in.n, width), cpu.Dense(h, in.n, c.Hidden), false)
+	if w.altUp != nil {
+		s.laurel(w.altUp, h, in.n)
+	}
 	if c.Parallel && w.ffnNorm != nil {
 		s.normed(h, in.x, w.ffnNorm, w.ffnNormBias, in.n)
 	}
@@ -199,7 +226,10 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 			copy(q[i*nq:(i+1)*nq], row)
 		}
 		copy(k[i*nk:(i+1)*nk], row[nq:])
-		copy(v[i*nv:(i+1)*nv], row[nq+nk:])
+		copy(v[i*nv:(i+1)*nv], row[len(row)-nv:])
+		if c.ValueNorm {
+			bareNorm(v[i*nv:(i+1)*nv], shape.ValueDim, c.NormEps)
+		}
 		s.rotate(q[i*nq:(i+1)*nq], w.qNorm, shape, t, i)
 		if t.query != nil {
 			for j := range nq {
@@ -256,6 +286,9 @@ func (s *cpuSequence) rotate(x, norm []float32, shape *LayerShape, t turns, i in
 		if norm != nil && c.arch.NormLast {
 			cpu.RMSNorm(head, head, norm, c.NormEps)
 		}
+		if c.BareQKNorm && shape.Rope != nil {
+			bareNorm(head, len(head), c.NormEps)
+		}
 	}
 }
 
@@ -271,6 +304,7 @@ func (c *Config) attention(l, end int) cpu.Attention {
 		Scale:    shape.Scale,
 		SoftCap:  shape.SoftCap,
 		Window:   shape.Window,
+		Chunk:    shape.Chunk,
 	}
 }
 
@@ -297,10 +331,8 @@ func (s *cpuSequence) attend(l int, in *chunk, outFrom int) {
 	if p.Recorder.States == nil {
 		return
 	}
-	nq, nk, nv := shape.queryWidth(), shape.keyWidth(), shape.valueWidth()
-	if shape.CacheOf != l {
-		nk, nv = 0, 0
-	}
+	nq := shape.queryWidth()
+	nk, nv := s.config.newWidths(l)
 	p.Recorder.States(l, in.pos0+from, in.n-from,
 		s.buf.q[from*nq:in.n*nq], s.buf.k[from*nk:in.n*nk], s.buf.v[from*nv:in.n*nv])
 }
@@ -315,12 +347,16 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	if w.out != nil {
 		s.addAttention(l, out, h, from)
 	}
+	if w.altUp != nil {
+		s.addLaurel(out.x, from)
+	}
 	if w.mixer != nil {
 		s.addNormed(out.x, s.buf.mixerOut[from*c.Hidden:], w.attnPostNorm, out.n)
 	}
 	if w.down != nil || w.router != nil {
-		s.feedForward(w, out.x, h, out.n)
+		s.feedForward(l, out.x, h, out.n)
 	}
+	s.complete(l, in, from)
 }
 
 // addAttention adds the projection of attention's outputs, of the rows of a chunk from row
@@ -344,6 +380,29 @@ func (s *cpuSequence) addAttention(l int, out *chunk, h []float32, from int) {
 	s.multiply(w.out, cpu.Dense(h, out.n, c.Hidden), attn, false)
 	addBias(h, w.outBias, out.n)
 	s.addNormed(out.x, h, w.attnPostNorm, out.n)
+}
+
+// complete makes the rest of the output of layer l for the rows of a chunk from row from on.
+func (s *cpuSequence) complete(l int, in *chunk, from int) {
+	w := &s.layers[l]
+	out := in.from(from, s.config.Hidden)
+	switch {
+	case w.altUp != nil:
+		s.correct(l, in, from)
+	case w.own != nil:
+		simd.AddScaled(out.x, s.ownInput(l, in, from, out.x), 1)
+	}
+	if s.config.LayerScale {
+		simd.Scale(out.x, w.scale)
+	}
+}
+
+// bareNorm normalizes each head of x, without weights.
+func bareNorm(x []float32, dim int, eps float32) {
+	for at := 0; at < len(x); at += dim {
+		head := x[at : at+dim]
+		simd.Scale(head, float32(1/math.Sqrt(simd.SumSquares(head)/float64(dim)+float64(eps))))
+	}
 }
 
 // normed writes norm(x) to h, or x if the family has no norm there; [n, hidden].
@@ -394,18 +453,19 @@ func (s *cpuSequence) addNormed(x, h, norm []float32, n int) {
 
 // feedForward adds the feed-forward of n rows to x. In parallel blocks h is its input;
 // otherwise h is a buffer for that input.
-func (s *cpuSequence) feedForward(w *layer, x, h []float32, n int) {
+func (s *cpuSequence) feedForward(l int, x, h []float32, n int) {
 	c := s.config
+	w := &s.layers[l]
 	if !c.Parallel {
 		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
 	}
-	if w.router != nil {
+	if w.router != nil && w.beside == nil {
 		out := grow(&s.buf.mixed, n*c.Hidden)
 		s.mixture(w, out, h, n)
 		s.addNormed(x, out, w.ffnPostNorm, n)
 		return
 	}
-	act := cpu.Dense(s.gated(w.gateUp, w.gateUpBias, h, n), n, c.Intermediate)
+	act := cpu.Dense(s.gated(w.gateUp, w.gateUpBias, h, n, c.trim(l)), n, c.intermediate(l))
 	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
 		s.multiply(w.down, cpu.Dense(x, n, c.Hidden), act, true)
 		addBias(x, w.downBias, n)
@@ -413,12 +473,15 @@ func (s *cpuSequence) feedForward(w *layer, x, h []float32, n int) {
 	}
 	s.multiply(w.down, cpu.Dense(h, n, c.Hidden), act, false)
 	addBias(h, w.downBias, n)
+	if w.beside != nil {
+		s.addMixture(w, x, h, n)
+	}
 	s.addNormed(x, h, w.ffnPostNorm, n)
 }
 
 // gated returns act(gate·h) * (up·h), or act(up·h) if there is no gate,
-// [n, channels].
-func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []float32 {
+// [n, channels]. Gates are trimmed first.
+func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int, trim Trim) []float32 {
 	c := s.config
 	width := gateUp.Out()
 	channels := width
@@ -433,6 +496,7 @@ func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int) []floa
 		for j, v := range bias {
 			row[j] += v
 		}
+		trim.apply(row[:channels])
 		if g := c.ClampedGate; g != nil {
 			cpu.ClampedSwiGLU(act[i*channels:(i+1)*channels], row[:channels], row[channels:], g.Alpha, g.Limit)
 			return

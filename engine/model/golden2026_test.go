@@ -15,6 +15,7 @@ var golden2026 = []string{
 	"ministral3", "qwen2_5_vl", "qwen3_vl", "glm4_moe", "minimax_m2", "ernie4_5", "hunyuan_v1_dense", "gptj", "gpt_neo", "opt", "falcon", "falcon-alibi", "bloom", "mpt", "gpt_oss",
 	"deepseek_v2", "deepseek_v3",
 	"qwen3_next", "qwen3_5_text", "lfm2",
+	"gemma3n_text", "gemma4_text", "llama4_text",
 }
 
 // TestGoldens2026 compares the rows of all layers with those of transformers: the last 64

@@ -14,6 +14,7 @@ const logitRows = 32
 func (s *cpuSequence) logits(in *chunk) {
 	c := s.config
 	p := in.p
+	s.narrow(in, max(0, p.LogitsFrom-in.row0))
 	for lo := max(0, p.LogitsFrom-in.row0); lo < in.n; lo += logitRows {
 		rows := min(logitRows, in.n-lo)
 		h := grow(&s.buf.h, rows*c.Hidden)

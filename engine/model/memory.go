@@ -32,7 +32,11 @@ func (c *Config) TokenWeights() float64 {
 			n += float64(c.Latent.weights(c.Hidden, s.Heads))
 			continue
 		}
-		n += float64(c.Hidden) * float64(s.queryWidth()+s.keyWidth()+s.valueWidth()+s.outputWidth())
+		keys, values := c.newWidths(l)
+		if c.keyValues(l) {
+			values = 0
+		}
+		n += float64(c.Hidden) * float64(s.queryWidth()+keys+values+s.outputWidth()+3*c.LayerInput+2*c.Laurel)
 	}
 	for _, m := range c.Mixers {
 		n += float64(m.Weights)
@@ -41,18 +45,15 @@ func (c *Config) TokenWeights() float64 {
 	if c.Plain {
 		matrices = 2
 	}
-	dense := matrices * float64(c.Hidden) * float64(c.Intermediate)
 	expert := matrices * float64(c.Hidden) * float64(c.ExpertSize)
-	if c.Experts == 0 {
-		return n + float64(c.Layers)*dense
-	}
 	forwards := 0.0
 	for l := range c.Layers {
 		if c.sparse(l) {
 			router := float64(c.Hidden) * float64(c.Experts)
 			forwards += router + float64(c.TopExperts)*expert + matrices*float64(c.Hidden)*float64(c.SharedSize)
-		} else {
-			forwards += dense
+		}
+		if !c.sparse(l) || c.BesideDense {
+			forwards += matrices * float64(c.Hidden) * float64(c.intermediate(l))
 		}
 	}
 	return n + forwards
@@ -60,7 +61,7 @@ func (c *Config) TokenWeights() float64 {
 
 // WeightBytes returns the memory that a checkpoint's weights take on the processor in
 // an arithmetic. Embeddings count only if they are also the output projection;
-// otherwise they are read from the file.
+// otherwise they are read from the file. Those of every layer's own are never kept.
 func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 	var n int64
 	l := &loader{ck: ck, c: c}
@@ -76,7 +77,7 @@ func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 			n += 4 * int64(t.Elements())
 		case c.Latent != nil && c.isUpProjection(name):
 			n += c.Latent.packedBytes(name, t.DType, c.Heads)
-		case embed && !c.TiedHead:
+		case embed && !c.TiedHead, strings.Contains(name, "embed_tokens_per_layer."), strings.HasPrefix(name, "per_layer_token_embd."):
 		case embed || head:
 			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
 		default:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // expert is one feed-forward of a mixture.
@@ -28,6 +29,7 @@ type Router struct {
 	BestOne           bool
 	Scale             float64 // factor of the weights; 0: 1
 	NormFloor         float64 // added to the sum by which weights are divided if they are scaled to a sum of 1
+	ScaleInput        bool    // the weight of an expert multiplies its input, not its output (Llama 4)
 }
 
 // sparse reports whether a layer has a mixture of experts.
@@ -59,6 +61,11 @@ func (l *loader) mixture(at int, w *layer) error {
 	}
 	if c.Router.Offset {
 		if w.routerOffset, err = l.vector("router", at, ".bias", c.Experts, 0); err != nil {
+			return err
+		}
+	}
+	if c.BesideDense {
+		if w.beside, err = l.besideDense(at); err != nil {
 			return err
 		}
 	}
@@ -178,7 +185,7 @@ func (l *loader) stacks(at int) (map[string]stack, error) {
 			s := stack{rows: shape[0]}
 			if c.arch.CrossedExperts && !c.gguf {
 				t, _ := l.find(name)
-				s.twins = role == "experts_gate_up"
+				s.twins = c.arch.TwinChannels && role == "experts_gate_up"
 				s.crossed = t.Coded == nil
 			}
 			if s.crossed {
@@ -222,7 +229,7 @@ type stackedBiases struct{ gateUp, down []float32 }
 // expertBiases reads the biases of the experts, if the family has them.
 func (l *loader) expertBiases(at int) (*stackedBiases, error) {
 	c := l.c
-	if !c.arch.CrossedExperts {
+	if !c.arch.TwinChannels {
 		return nil, nil
 	}
 	suffix := "_bias"
@@ -461,12 +468,24 @@ func (c *Config) checkGroups(f *fields) {
 }
 
 // mixture writes to out, for each of the n rows of h, the weighted sum of the outputs
-// of its experts. It gathers the rows of each expert to multiply them in one product.
+// of its experts.
 func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
+	s.experts(w, out, h, s.routing(w, h, n), n)
+}
+
+// routing returns the router's logits of n rows.
+func (s *cpuSequence) routing(w *layer, h []float32, n int) []float32 {
 	c := s.config
 	logits := grow(&s.buf.routed, n*c.Experts)
 	s.multiply(w.router, cpu.Dense(logits, n, c.Experts), cpu.Dense(h, n, c.Hidden), false)
 	addBias(logits, w.routerOffset, n)
+	return logits
+}
+
+// experts writes to out the weighted sum of the outputs of the experts that the router's
+// logits choose. It gathers the rows of each expert to multiply them in one product.
+func (s *cpuSequence) experts(w *layer, out, h, logits []float32, n int) {
+	c := s.config
 	type share struct {
 		row    int
 		weight float32
@@ -474,6 +493,9 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 	shares := make([][]share, c.Experts)
 	for i := range n {
 		for _, r := range c.route(logits[i*c.Experts:(i+1)*c.Experts], w.routerBias) {
+			if w.beside != nil {
+				r.weight *= w.beside.expertScale[r.expert]
+			}
 			shares[r.expert] = append(shares[r.expert], share{i, r.weight})
 		}
 	}
@@ -485,9 +507,14 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 		rows := len(list)
 		in := grow(&s.buf.gathered, 2*rows*c.Hidden) // the second half receives the result
 		for i, r := range list {
-			copy(in[i*c.Hidden:(i+1)*c.Hidden], h[r.row*c.Hidden:(r.row+1)*c.Hidden])
+			row := in[i*c.Hidden : (i+1)*c.Hidden]
+			copy(row, h[r.row*c.Hidden:(r.row+1)*c.Hidden])
+			if c.Router.ScaleInput {
+				simd.Scale(row, r.weight)
+				list[i].weight = 1
+			}
 		}
-		act := s.gated(w.experts[e].gateUp, w.experts[e].gateUpBias, in[:rows*c.Hidden], rows)
+		act := s.gated(w.experts[e].gateUp, w.experts[e].gateUpBias, in[:rows*c.Hidden], rows, Trim{})
 		y := in[rows*c.Hidden:]
 		s.multiply(w.experts[e].down, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize), false)
 		addBias(y, w.experts[e].downBias, rows)
@@ -508,7 +535,7 @@ func (s *cpuSequence) mixture(w *layer, out, h []float32, n int) {
 func (s *cpuSequence) addShared(w *layer, out, h []float32, n int) {
 	c := s.config
 	y := grow(&s.buf.gathered, n*c.Hidden)
-	act := s.gated(w.shared.gateUp, w.gateUpBias, h, n)
+	act := s.gated(w.shared.gateUp, w.gateUpBias, h, n, Trim{})
 	s.multiply(w.shared.down, cpu.Dense(y, n, c.Hidden), cpu.Dense(act, n, c.SharedSize), false)
 	addBias(y, w.downBias, n)
 	for i := range n {

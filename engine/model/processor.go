@@ -81,6 +81,10 @@ type buffers struct {
 	mixerConv  []float32 // a mixer's convolution
 	mixerRates []float32 // what a mixer writes and keeps
 	mixerOut   []float32
+	own        []float32 // the inputs of all layers' own, [n, layers, LayerInput]
+	states     []float32 // the states of the tokens, [Streams][n, hidden]
+	laurel     []float32 // the path beside the attention
+	beside     []float32 // the mixture beside the feed-forward: its input and its output
 }
 
 // grow returns a buffer of n elements, which keeps its memory between calls.
@@ -94,7 +98,11 @@ func grow(b *[]float32, n int) []float32 {
 func (s *cpuSequence) length() int { return s.seen }
 
 // cache returns the keys and values that a layer reads.
-func (s *cpuSequence) cache(layer int) *cpu.KV { return s.kv[s.config.Shapes[layer].CacheOf] }
+func (s *cpuSequence) cache(layer int) *cpu.KV {
+	shape := &s.config.Shapes[layer]
+	before, all := s.config.reader(layer)
+	return s.kv[shape.CacheOf].Reader(before, all, shape.KVHeads)
+}
 
 // stores lists the keys and values of all layers, each once.
 func (s *cpuSequence) stores() []*cpu.KV {

@@ -12,7 +12,7 @@ import (
 )
 
 // RopeKinds lists the supported kinds of rotation.
-var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope"}
+var RopeKinds = []string{"default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional"}
 
 // Rope is the rotary position encoding. Channel pair i of a head is rotated by the angle
 // position*InvFreq[i]; cosines and sines are multiplied by Factor.
@@ -199,6 +199,11 @@ func readRope(c *Config, f, p *fields) Rope {
 	}
 	if c.arch.RestartRope && r.Kind == "yarn" {
 		r.Kind = "longrope" // transformers renames it in Phi-3
+	}
+	if r.Kind == "proportional" {
+		r.proportional(c, p, partial)
+		p.checkRope(c.arch.RopeKeys)
+		return r
 	}
 	if !c.arch.PartialRope && partial != 1 {
 		if r.Kind != "default" {
@@ -404,6 +409,27 @@ func (r *Rope) adjust(c *Config, f, p *fields) {
 	}
 }
 
+// proportional gives the channels of a whole head frequencies, and makes those after the
+// rotated part 0 (Gemma 4).
+func (r *Rope) proportional(c *Config, p *fields, partial float64) {
+	r.Dim = c.HeadDim
+	scale := p.positive("factor", 1)
+	if r.Theta <= 0 {
+		p.bad("rope_theta", r.Theta, "a positive number")
+	}
+	if partial <= 0 || partial > 1 {
+		p.bad("partial_rotary_factor", partial, "a number above 0, at most 1")
+	}
+	if p.err != nil {
+		return
+	}
+	r.InvFreq = plainFreq(r.Theta, r.Dim)
+	for i := range r.InvFreq {
+		r.InvFreq[i] /= float32(scale)
+	}
+	clear(r.InvFreq[int(partial*float64(r.Dim))/2:])
+}
+
 // stretch makes the base larger by a factor that alpha states, and reports whether it is
 // stated (Hunyuan).
 func (r *Rope) stretch(p *fields) bool {
@@ -568,12 +594,13 @@ func (r *Rope) tables(pos0, n int) (cos, sin []float32) {
 type rotations struct {
 	of    map[*Rope]turns
 	query []float32 // factors of the queries, [n]; nil: 1
+	still bool      // only the queries of layers that are not rotated have factors
 }
 
 // rotations returns the turns of positions pos0 to pos0+n-1 in a sequence of length
 // tokens.
 func (c *Config) rotations(length, pos0, n int) rotations {
-	r := rotations{of: map[*Rope]turns{}, query: c.queryFactors(pos0, n)}
+	r := rotations{of: map[*Rope]turns{}, query: c.queryFactors(pos0, n), still: c.QueryFromOne}
 	for _, rope := range c.ropes() {
 		r.of[rope] = rope.at(length).turns(pos0, n)
 	}
@@ -583,6 +610,7 @@ func (c *Config) rotations(length, pos0, n int) rotations {
 // add appends the turns of later positions.
 func (r *rotations) add(more rotations) {
 	r.query = append(r.query, more.query...)
+	r.still = more.still
 	for rope, t := range more.of {
 		all := r.of[rope]
 		all.add(t)
@@ -596,6 +624,9 @@ func (c *Config) queryFactors(pos0, n int) []float32 {
 	if c.QueryGrowth == 0 {
 		return nil
 	}
+	if c.QueryFromOne {
+		pos0++
+	}
 	out := make([]float32, n)
 	for i := range out {
 		log := float32(math.Log1p(math.Floor(float64(pos0+i) / float64(c.QueryFrom))))
@@ -607,6 +638,8 @@ func (c *Config) queryFactors(pos0, n int) []float32 {
 // layer returns the turns of a layer.
 func (r *rotations) layer(s *LayerShape) turns {
 	t := r.of[s.Rope]
-	t.query = r.query
+	if !r.still || s.Rope == nil {
+		t.query = r.query
+	}
 	return t
 }

@@ -104,6 +104,30 @@ func (c *Config) hasLocalRope(layer int) bool {
 	return c.LocalRope != nil && c.LayerWindows[layer] > 0
 }
 
+// newWidths returns the numbers of elements of the keys and the values that a layer adds to
+// its cache for a token: 0 if it reads the cache of another one.
+func (c *Config) newWidths(layer int) (keys, values int) {
+	s := &c.Shapes[layer]
+	if s.CacheOf != layer {
+		return 0, 0
+	}
+	return s.keyWidth(), s.valueWidth()
+}
+
+// reader returns how many layers read the cache that a layer reads, and how many of them
+// come before it.
+func (c *Config) reader(layer int) (before, all int) {
+	for l := range c.Shapes {
+		if c.Shapes[l].HasAttention() && c.Shapes[l].CacheOf == c.Shapes[layer].CacheOf {
+			all++
+			if l < layer {
+				before++
+			}
+		}
+	}
+	return before, all
+}
+
 // AttentionLayers lists the layers that have attention, in ascending order.
 func (c *Config) AttentionLayers() []int {
 	var list []int

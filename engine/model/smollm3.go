@@ -9,20 +9,25 @@ var smollm3 = Architecture{
 		"num_key_value_heads": 4, "max_position_embeddings": 32768, "bos_token_id": 128000, "eos_token_id": 128001, "rope_theta": 2e6,
 	},
 	Adjust: func(c *Config, f *fields) error {
-		every := f.count("no_rope_layer_interval", 4, 1)
-		c.NoRope = make([]bool, c.Layers)
-		value, _ := f.get("no_rope_layers")
-		marks, given := value.([]any)
-		for l := range c.NoRope {
-			c.NoRope[l] = (l+1)%every == 0
-			if given && l < len(marks) {
-				one := fields{source: f.source, values: map[string]any{"no_rope_layers": marks[l]}}
-				c.NoRope[l] = one.number("no_rope_layers", 1) == 0
-			}
-		}
+		c.unrotated(f)
 		if f.flag("use_sliding_window", false) {
 			c.slidingWindow(f, func(l int) bool { return c.NoRope[l] })
 		}
 		return nil
 	},
+}
+
+// unrotated reads which layers are not rotated.
+func (c *Config) unrotated(f *fields) {
+	every := f.count("no_rope_layer_interval", 4, 1)
+	c.NoRope = make([]bool, c.Layers)
+	value, _ := f.get("no_rope_layers")
+	marks, given := value.([]any)
+	for l := range c.NoRope {
+		c.NoRope[l] = (l+1)%every == 0
+		if given && l < len(marks) {
+			one := fields{source: f.source, values: map[string]any{"no_rope_layers": marks[l]}}
+			c.NoRope[l] = one.number("no_rope_layers", 1) == 0
+		}
+	}
 }

@@ -16,7 +16,7 @@ import (
 type Placement struct {
 	Kept     int   // layers that stay in memory, the first ones
 	Layers   int   // all layers
-	HeadKept bool  // whether the output projection stays
+	HeadKept bool  // whether the output projection stays, and other matrices outside the layers
 	Memory   int64 // bytes of the weights that stay, and of the largest of the others
 	Packed   int64 // bytes that a pass of many tokens packs
 	Read     int64 // bytes of the file that it reads
@@ -40,7 +40,7 @@ func (c *Config) Place(ck *checkpoint.Checkpoint, compute string, limit int64) (
 
 // place decides which weights stay in memory.
 func (w *weights) place(ck *checkpoint.Checkpoint, limit int64) Placement {
-	units := []int64{int64(w.head.Bytes())} // the head and the layers
+	units := []int64{bytesOf(w.outer())} // the head and the layers
 	for i := range w.layers {
 		units = append(units, bytesOf(w.layers[i].matrices()))
 	}
@@ -63,13 +63,27 @@ func (w *weights) place(ck *checkpoint.Checkpoint, limit int64) Placement {
 		}
 	}
 	if !p.HeadKept {
-		add([]*cpu.Matrix{w.head})
+		add(w.outer())
 	}
 	for i := p.Kept; i < len(w.layers); i++ {
 		add(w.layers[i].matrices())
 		p.Experts += bytesOf(w.layers[i].expertMatrices())
 	}
 	return p
+}
+
+// outer lists the matrices outside the layers: the head, and those that are used before
+// the first layer or after the last one.
+func (w *weights) outer() []*cpu.Matrix {
+	list := []*cpu.Matrix{w.head}
+	if w.own != nil {
+		list = append(list, w.own.projection)
+	}
+	if w.tokenStates != nil {
+		list = append(list, w.tokenStates.widen...)
+		list = append(list, w.tokenStates.narrow...)
+	}
+	return list
 }
 
 func bytesOf(list []*cpu.Matrix) int64 {
@@ -96,7 +110,9 @@ func (p *processor) streams() bool { return p.placement.Streams() }
 func (p *processor) loadKept() error {
 	defer p.pool.Release()
 	if p.placement.HeadKept {
-		p.load(p.head)
+		for _, m := range p.outer() {
+			p.load(m)
+		}
 	}
 	for i := range p.placement.Kept {
 		for _, m := range p.layers[i].matrices() {
@@ -129,6 +145,9 @@ func (p *processor) takeFailed() error {
 // that do not stay in memory are loaded when they are used, and released after f. They
 // are read from disk while the layer before is computed.
 func (p *processor) eachLayer(ctx context.Context, tokens int, f func(l int) error) error {
+	if !p.placement.HeadKept {
+		p.unload(p.outer()...)
+	}
 	for l := range p.layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -149,7 +168,7 @@ func (p *processor) eachLayer(ctx context.Context, tokens int, f func(l int) err
 // that could not be loaded.
 func (p *processor) endPass() error {
 	if !p.placement.HeadKept {
-		p.unload(p.head)
+		p.unload(p.outer()...)
 	}
 	return p.takeFailed()
 }
@@ -204,8 +223,8 @@ func (p *processor) throughLayers(ctx context.Context, list []*cpuSequence, toke
 	for i, s := range list {
 		total += len(tokens[i])
 		for lo := 0; lo < len(tokens[i]); lo += p.chunk {
-			in := &chunk{n: min(p.chunk, len(tokens[i])-lo), pos0: s.length() + lo, row0: lo, p: &passes[i]}
-			in.x = make([]float32, in.n*p.config.Hidden)
+			in := &chunk{n: min(p.chunk, len(tokens[i])-lo), pos0: s.length() + lo, row0: lo, p: &passes[i], waits: true}
+			in.x = in.room(nil, in.n*p.config.Hidden)
 			angles, err := s.enter(in, tokens[i][lo:lo+in.n])
 			if err != nil {
 				return err

@@ -23,6 +23,8 @@ type weights struct {
 	head           *cpu.Matrix
 	headBias       []float32
 	layers         []layer
+	own            *layerEmbeddings // nil: layers have no inputs of their own
+	tokenStates    *tokenStates     // nil: a token has one state
 }
 
 // layer holds the weights of one layer; a bias or norm that the family does not
@@ -48,6 +50,10 @@ type layer struct {
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
 	output           tensor.Tensor // W_O as stored in the file
 	mixer            mixer         // instead of attention or beside it; nil: none
+	own              *layerInput
+	altUp            *altUp
+	beside           *besideDense // of a mixture beside the feed-forward
+	scale            float32      // of the output, if the family has one
 }
 
 // matrices lists the packed matrices of a layer.
@@ -61,6 +67,12 @@ func (w *layer) matrices() []*cpu.Matrix {
 	}
 	if w.mixer != nil {
 		list = append(list, w.mixer.matrices()...)
+	}
+	if w.own != nil {
+		list = append(list, w.own.gate, w.own.out)
+	}
+	if w.altUp != nil {
+		list = append(list, w.altUp.router, w.altUp.left, w.altUp.right)
 	}
 	if w.down != nil {
 		list = append(list, w.gateUp, w.down)
@@ -150,6 +162,12 @@ func (l *loader) ends(w *weights) error {
 			return fmt.Errorf("%s: %w", l.ck.Path(), err)
 		}
 		w.places = &t
+	}
+	if w.own, err = l.layerEmbeddings(); err != nil {
+		return err
+	}
+	if w.tokenStates, err = l.tokenStates(); err != nil {
+		return err
 	}
 	head := w.embed
 	if !c.TiedHead {
@@ -335,7 +353,7 @@ func elements(shape []int) int { return tensor.Tensor{Shape: shape}.Elements() }
 func (l *loader) unread() error {
 	head := strings.TrimPrefix(l.name("head", -1, ".weight"), "model.")
 	for _, name := range l.ck.Names() {
-		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) || l.later(name) {
+		if l.used[name] || l.c.TiedHead && strings.HasSuffix(name, head) || l.later(name) || l.borrowed(name) {
 			continue
 		}
 		if strings.HasSuffix(name, ".bias") && l.noBias(name) {
@@ -364,6 +382,24 @@ func (l *loader) later(name string) bool {
 	return false
 }
 
+// borrowed reports whether a tensor makes keys or values of a layer that reads the cache of
+// another one. Checkpoints may have them, and transformers ignores them too.
+func (l *loader) borrowed(name string) bool {
+	for at := range l.c.Shapes {
+		if l.c.Shapes[at].CacheOf == at {
+			continue
+		}
+		for _, role := range []string{"k", "v", "k_norm"} {
+			own := l.name(role, at, ".")
+			_, bare, _ := strings.Cut(own, ".")
+			if strings.HasPrefix(name, own) || !l.c.gguf && strings.Contains("."+name, "."+bare) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // noBias reports whether a bias that nobody asked for is one of zeros, which older
 // GPTQ checkpoints have for every layer. If only headers were read, all biases of such
 // checkpoints are taken for one.
@@ -382,7 +418,7 @@ var ignored = []string{
 	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq",
 	".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
 	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
-	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.",
+	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.", "audio_tower.", "embed_vision.", "embed_audio.",
 	"mtp.", // layers that predict several tokens ahead (Qwen3-Next)
 }
 
@@ -515,8 +551,13 @@ func (l *loader) layer(at int) (layer, error) {
 			return w, err
 		}
 	}
+	if err := l.extras(at, &w); err != nil {
+		return w, err
+	}
 	if c.sparse(at) {
-		return w, l.mixture(at, &w)
+		if err := l.mixture(at, &w); err != nil || !c.BesideDense {
+			return w, err
+		}
 	}
 	return w, l.feedForward(at, &w)
 }
@@ -566,17 +607,40 @@ func (l *loader) feedForward(at int, w *layer) error {
 	if w.downBias, err = l.bias("down", at, c.Hidden); err != nil {
 		return err
 	}
-	w.down, err = l.matrices(at, c.Intermediate, part{"down", c.Hidden})
+	w.down, err = l.matrices(at, c.intermediate(at), part{"down", c.Hidden})
 	return err
 }
 
 // sinks reads the scores of a layer's sinks.
 func (l *loader) sinks(at int) ([]float32, error) {
-	suffix := ""
-	if l.c.gguf {
-		suffix = ".weight"
+	return l.vector("sinks", at, l.bare(), l.c.Heads, 0)
+}
+
+// extras reads the weights of a layer that few families have.
+func (l *loader) extras(at int, w *layer) error {
+	var err error
+	if w.own, err = l.layerInput(at); err != nil {
+		return err
 	}
-	return l.vector("sinks", at, suffix, l.c.Heads, 0)
+	if w.altUp, err = l.altUp(at); err != nil {
+		return err
+	}
+	if l.c.LayerScale {
+		scale, err := l.vector("layer_scale", at, l.bare(), 1, 0)
+		if err != nil {
+			return err
+		}
+		w.scale = scale[0]
+	}
+	return nil
+}
+
+// bare returns the suffix of weights that are no matrix of a linear layer and no norm.
+func (l *loader) bare() string {
+	if l.c.gguf {
+		return ".weight"
+	}
+	return ""
 }
 
 // parts returns the tensors that hold the projection to queries, keys and values, and
@@ -595,14 +659,16 @@ func (c *Config) parts(layer int) (qkv, gateUp []part) {
 	}
 	if shape.CacheOf != layer {
 		qkv = qkv[:1]
+	} else if c.keyValues(layer) {
+		qkv = qkv[:2]
 	}
 	switch {
 	case c.Plain:
-		gateUp = []part{{"up", c.Intermediate}}
+		gateUp = []part{{"up", c.intermediate(layer)}}
 	case c.arch.Fused || c.arch.FusedGate:
-		gateUp = []part{{"gate_up", 2 * c.Intermediate}}
+		gateUp = []part{{"gate_up", 2 * c.intermediate(layer)}}
 	default:
-		gateUp = []part{{"gate", c.Intermediate}, {"up", c.Intermediate}}
+		gateUp = []part{{"gate", c.intermediate(layer)}, {"up", c.intermediate(layer)}}
 	}
 	return qkv, gateUp
 }

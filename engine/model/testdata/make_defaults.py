@@ -6,7 +6,8 @@ KINDS = """llama smollm3 mistral ministral mixtral qwen2 qwen3 qwen2_moe qwen3_m
 starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron arcee seed_oss ministral3 qwen2_5_vl_text qwen3_vl_text cwm
 glm4_moe minimax_m2 ernie4_5 ernie4_5_moe hunyuan_v1_dense hunyuan_v1_moe dots1 gptj gpt_neo opt falcon bloom mpt gpt_oss
 deepseek_v2 deepseek_v3 glm4_moe_lite youtu minicpm3
-qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe""".split()
+qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe
+gemma3n_text gemma4_text llama4_text""".split()
 
 
 def first(c, *names, otherwise=None):
@@ -15,7 +16,7 @@ def first(c, *names, otherwise=None):
 
 def shared(c):
     """Channels of the experts that every token goes through."""
-    if c.model_type == "hunyuan_v1_moe":
+    if c.model_type in ("hunyuan_v1_moe", "llama4_text"):
         return c.intermediate_size
     n = first(c, "n_shared_experts", "moe_num_shared_experts", otherwise=0)
     return first(c, "shared_expert_intermediate_size", otherwise=n * first(c, "moe_intermediate_size", otherwise=0))
@@ -23,7 +24,8 @@ def shared(c):
 
 def intermediate(c):
     """Channels of the feed-forward."""
-    n = first(c, "intermediate_size", "n_inner", otherwise=4 * c.hidden_size)
+    n = first(c, "intermediate_size_mlp", "intermediate_size", "n_inner", otherwise=4 * c.hidden_size)
+    n = n[0] if isinstance(n, list) else n
     if getattr(c, "block_auto_adjust_ff_dim", False):
         of = c.block_multiple_of
         n = (int(c.block_ffn_dim_multiplier * int(2 * n / 3)) + of - 1) // of * of
@@ -38,6 +40,7 @@ def activation(c):
 out = {}
 for kind in KINDS:
     c = CONFIG_MAPPING[kind]()
+    c.allow_global_per_layer_attribute_access = True
     heads = c.num_attention_heads
     rope = getattr(c, "rope_parameters", None) or {}
     rope = rope.get("full_attention", rope)
@@ -52,7 +55,7 @@ for kind in KINDS:
         "windows": [window if t == "sliding_attention" and window else 0 for t in types], "activation": activation(c),
         "bos": first(c, "bos_token_id", otherwise=-1), "eos": eos[0] if isinstance(eos := first(c, "eos_token_id", otherwise=-1), list) else eos, "experts": first(c, "num_local_experts", "num_experts", otherwise=0),
         "top_experts": first(c, "num_experts_per_tok", otherwise=0),
-        "expert_size": first(c, "moe_intermediate_size", otherwise=0) if first(c, "num_local_experts", "num_experts") else 0,
+        "expert_size": first(c, "moe_intermediate_size", otherwise=c.intermediate_size if kind == "llama4_text" else 0) if first(c, "num_local_experts", "num_experts") else 0,
         "shared_size": shared(c),
     }
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "defaults.json"), "w") as f:

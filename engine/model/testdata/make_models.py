@@ -28,6 +28,9 @@ LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_he
 S, F = "sliding_attention", "full_attention"
 L, C = "linear_attention", "conv"
 DELTA = dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8)
+OWN = dict(head_dim=8, sliding_window=16, hidden_size_per_layer_input=6, vocab_size_per_layer_input=128)
+LLAMA4 = dict(head_dim=8, intermediate_size=24, intermediate_size_mlp=40, num_local_experts=4)
+K = "chunked_attention"
 MODELS = {
     # Rotary forms, in every spelling.
     "llama-linear": dict(rope_scaling={"type": "linear", "factor": 2.5}, spelling="old"),
@@ -206,6 +209,19 @@ MODELS = {
     "lfm2-biases": dict(num_hidden_layers=4, layer_types=[F, C, C, F], conv_bias=True, conv_L_cache=4, num_key_value_heads=1, block_auto_adjust_ff_dim=False),
     "lfm2_moe": dict(EXPERTS, num_hidden_layers=4, layer_types=[C, F, C, F], num_dense_layers=1),
     "lfm2_moe-plain": dict(EXPERTS, num_hidden_layers=3, layer_types=[F, C, F], num_dense_layers=0, use_expert_bias=False, routed_scaling_factor=1.5, norm_topk_prob=False, tie_word_embeddings=False),
+    "gemma3n_text": dict(OWN, peak=0.5, num_hidden_layers=5, layer_types=[S, F, S, F, S], num_kv_shared_layers=2, laurel_rank=5, intermediate_size=[48, 40, 48, 56, 48],
+                         activation_sparsity_pattern=[0.95, 0.5, 0.3, 0.0, 0.8], rope_parameters={F: dict(rope_type="default", rope_theta=5000.0), S: dict(rope_type="default", rope_theta=100.0)}),
+    "gemma3n_text-states": dict(OWN, peak=0.5, num_hidden_layers=3, layer_types=[S, F, F], num_kv_shared_layers=0, laurel_rank=3, altup_num_inputs=3, altup_active_idx=1,
+                                altup_correct_scale=False, vocab_size_per_layer_input=100, final_logit_softcapping=5.0, num_key_value_heads=1, attention_bias=True),
+    "gemma4_text": dict(OWN, peak=0.2, num_hidden_layers=6, layer_types=[S, F, S, F, S, F], num_kv_shared_layers=2, use_double_wide_mlp=True, global_head_dim=12,
+                        final_logit_softcapping=15.0),
+    "gemma4_text-moe": dict(OWN, peak=0.5, num_hidden_layers=3, layer_types=[S, F, S], hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1,
+                            global_head_dim=16, enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=24, attention_bias=True),
+    "llama4_text": dict(LLAMA4, num_hidden_layers=4, interleave_moe_layer_step=2, attention_chunk_size=16, attn_scale=0.3, floor_scale=12),
+    "llama4_text-plain": dict(LLAMA4, num_hidden_layers=3, moe_layers=[0, 2], num_experts_per_tok=2, no_rope_layers=[1, 0, 1], layer_types=[K, F, F], attention_chunk_size=20,
+                              use_qk_norm=False, attn_temperature_tuning=False, attention_bias=True, tie_word_embeddings=True,
+                              rope_parameters=dict(rope_type="llama3", rope_theta=5000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)),
+    "llama4_text-large": dict(LLAMA4, num_hidden_layers=4, num_key_value_heads=1),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
@@ -213,7 +229,8 @@ KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-cr
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
         "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3",
-        "qwen3_next", "qwen3_5_text", "lfm2", "lfm2_moe"]
+        "qwen3_next", "qwen3_5_text", "lfm2", "lfm2_moe",
+        "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
 FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
@@ -238,7 +255,7 @@ def respell(c, spelling, layer_types):
 def randomise(model, peak):
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "norm" in key or "ln_" in key:
+            if "norm" in key or "ln_" in key or key.endswith("scale"):
                 p.add_(0.2 * torch.randn_like(p))
                 if any(s in key for s in ("q_norm", "k_norm", "q_layernorm", "k_layernorm")):
                     p.add_(peak)
@@ -256,6 +273,8 @@ def randomise(model, peak):
         for key, b in model.named_buffers():
             if key.endswith(("e_score_correction_bias", "expert_bias")):
                 b.copy_((0.2 * torch.randn_like(b)).bfloat16().float())
+            elif key.endswith("layer_scalar"):
+                b.fill_((0.6 + 0.4 * torch.rand(1)).bfloat16().item())
 
 
 def to_mxfp4(w):

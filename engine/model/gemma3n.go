@@ -1,0 +1,181 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// ownNames has the names of the tensors that make every layer's own input.
+var ownNames = map[string]string{
+	"own_embed":           "model.embed_tokens_per_layer",
+	"own_projection":      "model.per_layer_model_projection",
+	"own_projection_norm": "model.per_layer_projection_norm",
+	"own_gate":            "model.layers.%d.per_layer_input_gate",
+	"own_out":             "model.layers.%d.per_layer_projection",
+	"own_norm":            "model.layers.%d.post_per_layer_input_norm",
+}
+
+// ownGGUF has the same names in GGUF files.
+var ownGGUF = map[string]string{
+	"own_embed":           "per_layer_token_embd",
+	"own_projection":      "per_layer_model_proj",
+	"own_projection_norm": "per_layer_proj_norm",
+	"own_gate":            "blk.%d.inp_gate",
+	"own_out":             "blk.%d.proj",
+	"own_norm":            "blk.%d.post_norm",
+}
+
+// gemma3n has several states of a token, an input of every layer's own, and caches that
+// later layers share.
+var gemma3n = Architecture{
+	Name: "gemma3n_text", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
+	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
+	Ignored: anyValue("hidden_act", "altup_coef_clip"), // which concerns training
+	Defaults: map[string]any{
+		"vocab_size": 262400, "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 35, "num_attention_heads": 8,
+		"num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 512,
+		"final_logit_softcapping": 30, "vocab_size_per_layer_input": 262144, "hidden_size_per_layer_input": 256, "altup_num_inputs": 4,
+		"num_kv_shared_layers": 15, "laurel_rank": 64, "rope_theta": 1e6, "hidden_activation": "gelu_pytorch_tanh",
+	},
+	Names: merged(ownNames, map[string]string{
+		"widen": "model.altup_projections.%d", "narrow": "model.altup_unembed_projections.%d",
+		"altup_router": "model.layers.%d.altup.modality_router", "altup_norm": "model.layers.%d.altup.router_norm",
+		"altup_predict": "model.layers.%d.altup.prediction_coefs", "altup_correct": "model.layers.%d.altup.correction_coefs",
+		"altup_scale": "model.layers.%d.altup.correct_output_scale",
+		"laurel_left": "model.layers.%d.laurel.linear_left", "laurel_right": "model.layers.%d.laurel.linear_right",
+		"laurel_norm": "model.layers.%d.laurel.post_laurel_norm",
+	}),
+	GGUFTensors: merged(ownGGUF, map[string]string{
+		"widen": "altup_proj", "narrow": "altup_unembd_proj",
+		"altup_router": "blk.%d.altup_router", "altup_norm": "blk.%d.altup_router_norm",
+		"altup_predict": "blk.%d.altup_predict_coef", "altup_correct": "blk.%d.altup_correct_coef", "altup_scale": "blk.%d.altup_correct_scale",
+		"laurel_left": "blk.%d.laurel_l", "laurel_right": "blk.%d.laurel_r", "laurel_norm": "blk.%d.laurel_post_norm",
+	}),
+	Adjust: func(c *Config, f *fields) error {
+		c.gemma4Scales(f)
+		c.slidingWindow(f, f.everyNth(5))
+		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
+		c.Streams = f.count("altup_num_inputs", 4, 2)
+		c.ActiveStream = f.count("altup_active_idx", 0, 0)
+		c.StreamScale = f.flag("altup_correct_scale", true)
+		c.Laurel = f.count("laurel_rank", 64, 1)
+		if c.ActiveStream >= c.Streams {
+			f.bad("altup_active_idx", c.ActiveStream, fmt.Sprintf("less than %d, the number of states", c.Streams))
+		}
+		c.readTrims(f)
+		return nil
+	},
+	Vary: func(c *Config, f *fields) error {
+		c.shareCaches(f, f.count("num_kv_shared_layers", 15, 0))
+		return nil
+	},
+}
+
+// merged returns a map with the entries of both.
+func merged[V any](a, b map[string]V) map[string]V {
+	all := make(map[string]V, len(a)+len(b))
+	for k, v := range a {
+		all[k] = v
+	}
+	for k, v := range b {
+		all[k] = v
+	}
+	return all
+}
+
+// gemma4Scales sets what Gemma 3n and Gemma 4 have in common: scores without a factor,
+// values that are normalized without weights, and an input of every layer's own.
+func (c *Config) gemma4Scales(f *fields) {
+	c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
+	c.Activation = "gelu_tanh"
+	if !f.gguf() {
+		c.Activation = activation(f.text("hidden_activation", "gelu_pytorch_tanh"))
+	}
+	c.LogitCap = float32(f.number("final_logit_softcapping", 0))
+	c.ValueNorm = true
+	c.LayerInput = f.count("hidden_size_per_layer_input", 256, 0)
+	c.Scale = 1
+}
+
+// readTrims reads the part of the gates that each layer sets to 0.
+func (c *Config) readTrims(f *fields) {
+	parts := make([]float64, c.Layers)
+	if c.Layers > 10 {
+		for l := range 10 {
+			parts[l] = 0.95
+		}
+	}
+	if v, given := f.get("activation_sparsity_pattern"); given {
+		list, ok := v.([]any)
+		if !ok || len(list) != c.Layers {
+			f.bad("activation_sparsity_pattern", jsonText(v), fmt.Sprintf("a list of %d numbers, one for each layer", c.Layers))
+			return
+		}
+		for l, x := range list {
+			n, ok := x.(json.Number)
+			if ok {
+				var err error
+				parts[l], err = n.Float64()
+				ok = err == nil && parts[l] >= 0 && parts[l] < 1
+			}
+			if !ok {
+				f.bad("activation_sparsity_pattern", jsonText(v), "numbers from 0 to less than 1")
+				return
+			}
+		}
+	}
+	c.Trims = make([]Trim, c.Layers)
+	for l, part := range parts {
+		if part > 0 {
+			deviations := math.Erfinv(float64(2*float32(part)-1)) * math.Sqrt2
+			c.Trims[l] = Trim{On: true, Deviations: float32(deviations)}
+		}
+	}
+}
+
+// shareCaches says that the last n layers read the cache of the last layer before them
+// that has the same kind.
+func (c *Config) shareCaches(f *fields, n int) {
+	own := c.Layers - n
+	for l := max(own, 0); l < c.Layers && f.err == nil; l++ {
+		kind := c.Shapes[l].Window > 0
+		from := own - 1
+		for from >= 0 && (c.Shapes[from].Window > 0) != kind {
+			from--
+		}
+		if from < 0 {
+			f.bad("num_kv_shared_layers", n, "fewer, so that a layer of each kind has its own cache")
+			return
+		}
+		c.Shapes[l].CacheOf = from
+	}
+}
+
+// A Trim says which gates of a feed-forward count (Gemma 3n): what exceeds their mean by a
+// number of standard deviations.
+type Trim struct {
+	On         bool
+	Deviations float32
+}
+
+// apply replaces gates by how far they exceed the bound, or 0.
+func (t Trim) apply(gate []float32) {
+	if !t.On {
+		return
+	}
+	var sum, squares float64
+	for _, v := range gate {
+		sum += float64(v)
+	}
+	mean := sum / float64(len(gate))
+	for _, v := range gate {
+		d := float64(v) - mean
+		squares += float64(d * d)
+	}
+	deviation := float32(math.Sqrt(squares / float64(len(gate))))
+	bound := float32(mean) + float32(deviation*t.Deviations)
+	for i, v := range gate {
+		gate[i] = max(v-bound, 0)
+	}
+}
