@@ -152,7 +152,7 @@ type stack struct {
 func (s *stack) matrices(e int) ([]tensor.Tensor, error) {
 	t, err := s.t.Slice(e*s.rows, (e+1)*s.rows)
 	if err == nil && s.crossed {
-		t, err = t.Transposed()
+		t, err = t.TransposedView()
 	}
 	if err != nil || !s.twins {
 		return []tensor.Tensor{t}, err

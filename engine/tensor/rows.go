@@ -2,38 +2,32 @@ package tensor
 
 import "fmt"
 
-// EveryRow returns the rows first, first+step, first+2*step, ... of a tensor of floats or
-// a coded one, seen as a matrix. It copies the data of floats.
+// EveryRow returns the rows first, first+step, first+2*step, ... of a tensor seen as a
+// matrix. It copies no data.
 func (t Tensor) EveryRow(first, step int) (Tensor, error) {
-	cols := t.Cols()
-	size, err := t.DType.Bytes(cols)
-	if err != nil || step < 1 || first < 0 || t.Coded == nil && !t.isFloat() {
-		return Tensor{}, fmt.Errorf("tensor %s: rows %d, %d, ... of %s", t.Name, first, first+step, t.DType)
+	if step < 1 || first < 0 || first > t.Rows() {
+		return Tensor{}, fmt.Errorf("tensor %s: rows %d, %d, ... of %d", t.Name, first, first+step, t.Rows())
 	}
-	rows := max(0, t.Rows()-first+step-1) / step
-	out := Tensor{Name: t.Name, DType: t.DType, Shape: []int{rows, cols}}
-	switch {
-	case t.Coded != nil:
-		out.Coded = everyRow{t.Coded, first, step}
-	case t.Data != nil:
-		err = Guard(func() error {
-			out.Data = make([]byte, 0, rows*size)
-			for i := range rows {
-				out.Data = append(out.Data, t.Data[(first+i*step)*size:][:size]...)
-			}
-			return nil
-		})
-	}
-	return out, err
+	rows := (t.Rows() - first + step - 1) / step
+	return Tensor{Name: t.Name, DType: t.DType, Shape: []int{rows, t.Cols()}, Coded: everyRow{t, first, step}}, nil
 }
 
-// everyRow is a coded tensor of some rows of another one.
+// everyRow has some rows of a tensor.
 type everyRow struct {
-	Coded
+	t           Tensor
 	first, step int
 }
 
-func (e everyRow) Row(dst []float32, i int) error { return e.Coded.Row(dst, e.first+i*e.step) }
+func (e everyRow) Row(dst []float32, i int) error { return e.t.Row(dst, e.first+i*e.step) }
+
+func (e everyRow) Parts() []Tensor {
+	if e.t.Coded != nil {
+		return e.t.Coded.Parts()
+	}
+	return []Tensor{e.t}
+}
+
+func (e everyRow) String() string { return e.t.Kind() }
 
 // Transposed returns a copy of a matrix [rows, cols] as [cols, rows]. Floats keep their
 // type; all others become float32. If only the header was read, so is the result's.
@@ -69,3 +63,27 @@ func (t Tensor) Transposed() (Tensor, error) {
 		return nil
 	})
 }
+
+// TransposedView is Transposed of a matrix of floats without a copy: each row is read from
+// a column. Rows that follow each other find the data in the processor's caches.
+func (t Tensor) TransposedView() (Tensor, error) {
+	if len(t.Shape) != 2 || !t.isFloat() || t.Coded != nil {
+		return Tensor{}, misfit(t, "a matrix of floats")
+	}
+	return Tensor{Name: t.Name, DType: t.DType, Shape: []int{t.Shape[1], t.Shape[0]}, Coded: transpose{t}}, nil
+}
+
+// transpose has the columns of a matrix as rows.
+type transpose struct{ t Tensor }
+
+func (c transpose) Row(dst []float32, i int) error {
+	cols := c.t.Shape[1]
+	for x := range dst {
+		dst[x] = c.t.at(x*cols + i)
+	}
+	return nil
+}
+
+func (c transpose) Parts() []Tensor { return []Tensor{c.t} }
+
+func (c transpose) String() string { return c.t.DType.String() }

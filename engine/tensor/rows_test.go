@@ -40,6 +40,21 @@ func TestRowsAndTransposes(t *testing.T) {
 		if err != nil || across.DType != d || !slices.Equal(across.Shape, []int{3, 5}) || !slices.Equal(got, want) {
 			t.Errorf("%s: transposed: %v %v %v %v", d, across.DType, across.Shape, got, err)
 		}
+		view, err := m.TransposedView()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err = view.Float32()
+		if err != nil || view.DType != d || !slices.Equal(view.Shape, []int{3, 5}) || !slices.Equal(got, want) {
+			t.Errorf("%s: view of the transpose: %v %v %v %v", d, view.DType, view.Shape, got, err)
+		}
+		odd, err := view.EveryRow(0, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := odd.Float32(); err != nil || !slices.Equal(got, slices.Concat(want[:5], want[10:])) {
+			t.Errorf("%s: rows of a view: %v %v", d, got, err)
+		}
 	}
 	blocks := Tensor{Name: "b", DType: U8, Shape: []int{4, 1, 16}, Data: make([]byte, 64)}
 	for i := range blocks.Data {
