@@ -305,8 +305,8 @@ func (e *evaluation) rest(h, window int) partialOutput {
 }
 
 // errors returns the relative L2 error of a head's output for each row of the reply,
-// if only the kept positions, the window and the reply are read and their weights are
-// normalized again; and the same after the output projection. Errors are NaN if the
+// if only the kept positions, the window and the reply are read and their weights, with the
+// share of a sink, are normalized again; and the same after the output projection. Errors are NaN if the
 // values or the projection are not known.
 func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []float64) {
 	l := e.layer
@@ -328,6 +328,9 @@ func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []flo
 	full := make([]float64, vd)
 	for r := range rows {
 		total := kept.mass[r] + rest.mass[r]
+		if l.ReplySinks != nil { // the sink stays
+			total += float64(l.ReplySinks[h*rows+r])
+		}
 		for d := range vd {
 			full[d] = float64(whole[r*vd+d])
 			diff[d] = full[d]

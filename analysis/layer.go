@@ -15,6 +15,9 @@ import (
 type Layer struct {
 	snapkv.Layer
 	Reply *dumps.Attention // [head, row, position of prompt and reply]
+	// ReplySinks has the shares of the sinks in the rows of the reply, [head, row]; nil: the
+	// layer has none.
+	ReplySinks []float32
 }
 
 // ReadLayer reads a layer of a prompt, given by its index in the dump and the id of
@@ -86,6 +89,15 @@ func joinLayers(list []*Layer) *Layer {
 		}
 	}
 	all.Reply = &reply
+	if list[0].ReplySinks == nil {
+		return all
+	}
+	all.ReplySinks = make([]float32, all.Heads*reply.Rows)
+	for i, l := range list {
+		for h := range l.Heads {
+			copy(all.ReplySinks[all.Joined(i, h)*reply.Rows:][:reply.Rows], l.ReplySinks[h*reply.Rows:])
+		}
+	}
 	return all
 }
 
@@ -105,6 +117,9 @@ func readOne(r *dumps.Reader, prompt, layer, n int) (*Layer, error) {
 	}
 	defer source.Release()
 	if l.Reply, err = source.Weights(dumps.Decode, 0, r.Prompts()[prompt].ReplyTokens); err != nil {
+		return nil, err
+	}
+	if l.ReplySinks, err = r.Sinks(prompt, layer, dumps.Decode); err != nil {
 		return nil, err
 	}
 	l.sumReply()

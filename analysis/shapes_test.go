@@ -108,6 +108,55 @@ func checkKept(t *testing.T, h *dumps.Header, m *snapkv.Method, c snapkv.Config,
 	}
 }
 
+// TestOutputErrorsWithSinks writes the error of a head's output once more, for positions
+// that are dropped from a layer with sinks: in the softmax over what is left, the sink keeps
+// its score. The kept mass does not contain it.
+func TestOutputErrorsWithSinks(t *testing.T) {
+	const all, prompt, window, row = dumpstest.Prompt + dumpstest.Reply, dumpstest.Prompt, 8, 1
+	r := kindDump(t, "sinks")
+	l, err := ReadLayer(r, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := dumpstest.ShapedLayers(dumpstest.Kinds()["sinks"], rand.New(rand.NewPCG(2, 2)))[0]
+	e := (&methods{cfg: MethodConfig{Thetas: []float64{0.05}}}).newEvaluation(l)
+	keep := []int32{3, 4, 11, 20}
+	for h := range l.Heads {
+		errs, _ := e.errors(h, keep, window)
+		full, kept := make([]float64, l.ValueDim), make([]float64, l.ValueDim)
+		pos := (h*all + prompt + row) * all
+		total := float64(a.Sinks[h*all+prompt+row]) // of what is left
+		mass := 0.0
+		for j := range prompt + row + 1 {
+			stays := j >= prompt-window || slices.Contains(keep, int32(j))
+			w := float64(a.Weights[pos+j])
+			if stays {
+				total += w
+			}
+			if stays && j < prompt-window {
+				mass += w
+			}
+			for d := range full {
+				v := w * float64(a.Values[(j*l.KVHeads+h*l.KVHeads/l.Heads)*l.ValueDim+d])
+				full[d] += v
+				if stays {
+					kept[d] += v
+				}
+			}
+		}
+		for d := range kept {
+			kept[d] = full[d] - kept[d]/total
+		}
+		if want := length(kept, nil) / length(full, nil); math.Abs(errs[row]-want) > 1e-5 || want < 0.05 {
+			t.Errorf("head %d: error %g, want %g", h, errs[row], want)
+		}
+		one := e.output(h, len(keep), func(i int) int { return int(keep[i]) })
+		if math.Abs(one.mass[row]-mass) > 1e-6 {
+			t.Errorf("head %d: kept mass %g, want %g", h, one.mass[row], mass)
+		}
+	}
+}
+
 // TestSharedCachesPoolVotes writes the selection of snapkv once more: the votes of all
 // query heads, of all layers, that read a kv head are averaged.
 func TestSharedCachesPoolVotes(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 // eachModel runs a test with models of the repository and of the shared data, which are
 // small and random, and with 160 tokens.
 func eachModel(t *testing.T, f func(t *testing.T, m *model.Model, ids []int32)) {
-	for _, name := range []string{"llama-llama3", "qwen3", "shared llama", "shared mistral"} {
+	for _, name := range []string{"llama-llama3", "qwen3", "gpt_oss", "shared llama", "shared mistral"} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("..", "..", "engine", "model", "testdata", name)
 			if shared, ok := strings.CutPrefix(name, "shared "); ok {
@@ -180,6 +180,7 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 			t.Fatal(err)
 		}
 		defer r.Close()
+		sameRows(t, r, rec, s)
 		compared := 0
 		for i, e := range run.entries {
 			method, cfg := e.Method, e.Config
@@ -220,6 +221,25 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 		}
 		if compared < 1000 {
 			t.Errorf("%s: only %d positions compared", store, compared)
+		}
+	}
+}
+
+// sameRows compares the rows that a record computes from the cache with those of a dump.
+func sameRows(t *testing.T, r *dumps.Reader, rec *record, s *model.Session) {
+	t.Helper()
+	for _, layer := range r.Header().Plan.Layers {
+		got, err := rec.layer(s, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := r.Weights(0, layer, dumps.Prefill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near := func(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-5 }
+		if !slices.EqualFunc(got.Rows, want.Data, near) {
+			t.Errorf("layer %d: the rows of the cache are not those of the dump", layer)
 		}
 	}
 }

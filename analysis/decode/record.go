@@ -17,19 +17,20 @@ import (
 // reply.
 type record struct {
 	config    model.Config
-	prompt    int             // tokens
-	rows      int             // last queries that are kept
-	queries   [][]float32     // [layer][row, heads*dim], rotated
-	sums      []*capture.Sums // [layer], over the prompt's queries; nil if no method needs them
-	generated []*capture.Sums // [layer], over the reply's queries; nil if no method needs them
-	parts     sync.Pool       // *[]float32, sums of a tile
+	sinks     func(layer int) []float32 // scores of the sinks, by query head; nil: the layer has none
+	prompt    int                       // tokens
+	rows      int                       // last queries that are kept
+	queries   [][]float32               // [layer][row, heads*dim], rotated
+	sums      []*capture.Sums           // [layer], over the prompt's queries; nil if no method needs them
+	generated []*capture.Sums           // [layer], over the reply's queries; nil if no method needs them
+	parts     sync.Pool                 // *[]float32, sums of a tile
 }
 
 // newRecord returns an empty record for a prompt of prompt tokens, with the parts that
 // the entries need.
 func newRecord(m *model.Model, entries []snapkv.Entry, prompt int) *record {
 	c := m.Config()
-	r := &record{config: c, prompt: prompt, queries: make([][]float32, c.Layers)}
+	r := &record{config: c, sinks: m.Sinks, prompt: prompt, queries: make([][]float32, c.Layers)}
 	r.parts.New = func() any { return new([]float32) }
 	var needs snapkv.Needs
 	for _, e := range entries {
@@ -138,11 +139,15 @@ func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 	head := attend.Head{Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[id]}
 	l.Rows = make([]float32, c.Heads*r.rows*r.prompt)
 	bias := c.KeyBias.Table(r.prompt)
+	sinks := r.sinks(id)
 	group := c.Heads / c.KVHeads
 	parallel.For(c.Heads, func(h int) {
 		head := head
 		if bias != nil {
 			head.Bias = bias[h]
+		}
+		if sinks != nil {
+			head.Sink = &sinks[h]
 		}
 		q := simd.Mat[float32]{Data: l.Queries[h*c.HeadDim:], Rows: r.rows, Cols: c.HeadDim, Stride: c.Heads * c.HeadDim}
 		k := simd.Mat[float32]{Data: keys[h/group*c.HeadDim:], Rows: r.prompt, Cols: c.HeadDim, Stride: c.KVHeads * c.HeadDim}

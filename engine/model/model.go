@@ -155,5 +155,9 @@ func (m *Model) OutputProjection(layer int) ([]float32, error) {
 	return m.weights.layers[layer].output.Float32()
 }
 
+// Sinks returns the scores of the learned sinks of a layer, by query head, or nil if it has
+// none.
+func (m *Model) Sinks(layer int) []float32 { return m.weights.layers[layer].sinks }
+
 // WeightBytes returns the memory of the weights on the device.
 func (m *Model) WeightBytes() int64 { return m.backend.weightBytes() }

@@ -18,6 +18,9 @@ type Head struct {
 	Chunk   int     // a query at position p sees the keys from p/Chunk*Chunk on; 0: all
 	// Bias is added to the scaled scores, by position of the key; nil: none.
 	Bias []float32
+	// Sink is the score of a learned sink, which joins the scores of every row: the weights
+	// of a row and the share of the sink sum to 1. nil: none.
+	Sink *float32
 }
 
 // Rows writes the weights of the queries q [rows, dim], the first one at position pos0,
@@ -133,6 +136,13 @@ func (h Head) softmax(row []float32, pos int) {
 			x[i] += v
 		}
 	}
-	sum := simd.ExpSum(x, simd.Max(x))
+	top := simd.Max(x)
+	if h.Sink != nil {
+		top = max(top, *h.Sink)
+	}
+	sum := simd.ExpSum(x, top)
+	if h.Sink != nil {
+		sum += float32(math.Exp(float64(*h.Sink - top)))
+	}
 	simd.Scale(x, 1/sum)
 }

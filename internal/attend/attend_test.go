@@ -24,7 +24,8 @@ func TestRowsAgainstLoop(t *testing.T) {
 	for i := range bias {
 		bias[i] = float32(r.NormFloat64())
 	}
-	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}, {Scale: 0.3, Chunk: 36}, {Scale: 0.3, Bias: bias}} {
+	low, high := float32(1), float32(9) // scores of sinks
+	for _, h := range []Head{{Scale: 0.3}, {Scale: 0.3, SoftCap: 2}, {Scale: 0.3, Window: 20}, {Scale: 0.3, Chunk: 36}, {Scale: 0.3, Bias: bias}, {Scale: 0.3, Sink: &low}, {Scale: 0.3, Window: 20, Sink: &high}} {
 		w := make([]float32, rows*keys)
 		h.Rows(w, pos0, simd.Dense(q, rows, dim), simd.Dense(k, keys, dim))
 		for _, n := range []int{keys, 64, 75} { // the first of the packed keys, and all
@@ -76,6 +77,9 @@ func TestRowsAgainstLoop(t *testing.T) {
 				}
 				want[j] = math.Exp(s)
 				sum += want[j]
+			}
+			if h.Sink != nil {
+				sum += math.Exp(float64(*h.Sink))
 			}
 			for j := range keys {
 				if got := float64(w[i*keys+j]); math.Abs(got-want[j]/sum) > 1e-6 {
