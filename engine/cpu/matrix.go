@@ -313,12 +313,19 @@ func (m *Matrix) mulEach(p *Pool, dst, x Mat, acc bool) {
 		m.mulFew(p, dst, x, acc, nil)
 		return
 	}
+	sums := m.sumGroups(p, x)
+	m.mulFew(p, dst, x, acc, &sums)
+}
+
+// sumGroups returns the sums of the rows of x over groups of inputs, valid until the next
+// call.
+func (m *Matrix) sumGroups(p *Pool, x Mat) Mat {
 	groups := m.in / m.group
 	sums := Dense(resize(&p.groupSums, x.Rows*groups), x.Rows, groups)
 	p.Run(x.Rows, func(i, _ int) {
 		simd.GroupSums(sums.Data[i*groups:(i+1)*groups], x.Data[i*x.Stride:i*x.Stride+m.in], m.group)
 	})
-	m.mulFew(p, dst, x, acc, &sums)
+	return sums
 }
 
 // mulMany widens a block of panels once and multiplies all rows by it.

@@ -3,6 +3,7 @@ package cpu
 import (
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 
 	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/simd"
@@ -22,8 +23,9 @@ type panels interface {
 	// its sums over groups of inputs; other panels always do.
 	mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch)
 	// tiles returns inputs [k0, k0+kl) of a panel as an operand of products by tiles, with
-	// tileTerms terms per weight, either its own memory or dst.
-	tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16
+	// tileTerms terms per weight, either its own memory or dst. floats, [kl/32][2][32], is
+	// for scales.
+	tiles(dst []uint16, floats []float32, panel, k0, kl int, s *Scratch) tilePanel
 	tileTerms() int
 	bytes() int
 	memory() *slab
@@ -58,7 +60,7 @@ func (f *floatPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) 
 	simd.MulPanel(c, x, f.wide(nil, panel, 0, f.in), acc)
 }
 
-func (f *floatPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+func (f *floatPanels) tiles(dst []uint16, _ []float32, panel, k0, kl int, s *Scratch) tilePanel {
 	return wideTiles(f, dst, panel, k0, kl, s)
 }
 
@@ -134,13 +136,13 @@ func (h *halfPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, _ *Scratch) {
 	}
 }
 
-func (h *halfPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+func (h *halfPanels) tiles(dst []uint16, _ []float32, panel, k0, kl int, s *Scratch) tilePanel {
 	if !h.bfloat16 {
 		return wideTiles(h, dst, panel, k0, kl, s)
 	}
 	dst = dst[:simd.TileSize(kl, 1)]
 	simd.PackTilePanelBF16(dst, h.part(panel, k0, kl), kl)
-	return dst
+	return tilePanel{data: dst, terms: 1}
 }
 
 // tileTerms is 1 for bfloat16, which is its own only term.
@@ -161,6 +163,9 @@ type quantizedPanels struct {
 	form simd.Quant
 	slab *slab
 	data []byte
+	// uncentered is set if offsets are not multiples of their scales: Q4_0 to Q8_0 have only
+	// such multiples, Q4_1 and the K-quants others.
+	uncentered atomic.Bool
 }
 
 // errInexact reports that float16 cannot represent a scale or an offset exactly.
@@ -189,6 +194,9 @@ func (q *quantizedPanels) pack(w tensor.Tensor, panel, r, i int, row []float32) 
 		}
 		if !q.form.PutScale(data[g*size:], r, scale, offset) {
 			return errInexact{}
+		}
+		if _, rest := q.form.Center(scale, offset); rest != 0 {
+			q.uncentered.Store(true)
 		}
 		q.form.Put(data[g*size:(g+1)*size], r, integers[g*group:(g+1)*group])
 	}
@@ -259,11 +267,29 @@ func (q *quantizedPanels) mulRows(c, x Mat, panel int, acc bool, sums *Mat) bool
 	return true
 }
 
-func (q *quantizedPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
-	return wideTiles(q, dst, panel, k0, kl, s)
+// tiles returns integers and their scales if a group is a step of the tiles. Smaller groups
+// would leave half of each tile empty, so their weights are widened to three terms.
+func (q *quantizedPanels) tiles(dst []uint16, floats []float32, panel, k0, kl int, s *Scratch) tilePanel {
+	if !q.form.ScalesWithTiles() {
+		return wideTiles(q, dst, panel, k0, kl, s)
+	}
+	groups := kl / q.form.Group
+	t := tilePanel{data: dst, terms: 1, scales: floats[:groups*simd.Width]}
+	rests := floats[groups*simd.Width:][:groups*simd.Width]
+	if q.uncentered.Load() {
+		t.rests = rests
+	}
+	at := panel*q.panelBytes() + k0/q.form.Group*q.form.GroupBytes()
+	q.form.PackTiles(dst, t.scales, rests, q.data[at:], groups)
+	return t
 }
 
-func (q *quantizedPanels) tileTerms() int { return simd.ExactTerms }
+func (q *quantizedPanels) tileTerms() int {
+	if q.form.ScalesWithTiles() {
+		return 1
+	}
+	return simd.ExactTerms
+}
 
 func (q *quantizedPanels) bytes() int { return len(q.data) }
 

@@ -105,11 +105,12 @@ func (rp *roundedPanels) mulFew(c, x Mat, panel int, acc bool, _ *Mat, s *Scratc
 }
 
 // tiles returns the words of a panel themselves, whose layout is that of tiles.
-func (rp *roundedPanels) tiles(dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+func (rp *roundedPanels) tiles(dst []uint16, _ []float32, panel, k0, kl int, s *Scratch) tilePanel {
 	if !rp.ownTiles() {
 		return wideTiles(rp, dst, panel, k0, kl, s)
 	}
-	return slabOf[uint16](rp.slab)[2*panel*rp.words*simd.Width+k0*simd.Width:][:kl*simd.Width]
+	own := slabOf[uint16](rp.slab)[2*panel*rp.words*simd.Width+k0*simd.Width:][:kl*simd.Width]
+	return tilePanel{data: own, terms: simd.RoundedTerm}
 }
 
 func (rp *roundedPanels) tileTerms() int {

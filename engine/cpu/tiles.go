@@ -5,7 +5,8 @@ import "github.com/attnscope/attnscope/internal/simd"
 // Products by tiles (AMX). Every float32 becomes three bfloat16 terms, whose products are
 // summed in float32: the results have the accuracy of float32, see package simd. The rows
 // of a product are packed once for all weights; weights are packed block by block, like
-// they are widened for other processors.
+// they are widened for other processors. Integers of quantized weights are one term; the
+// products of a group of inputs are summed before they are scaled.
 
 // tileRows holds rows packed for products by tiles, in blocks of simd.TileRows rows.
 type tileRows struct {
@@ -36,6 +37,44 @@ func (t *tileRows) part(block, k0 int) []uint16 {
 	return t.data[block*t.size+simd.TileSize(k0, t.terms):]
 }
 
+// tilePanel is a part of a panel, packed for products by tiles: terms per weight, or, with
+// scales, integers. Such weights are scale*integer + rest, with scales and rests of
+// [groups of 32 inputs][32 outputs].
+type tilePanel struct {
+	data   []uint16
+	terms  int
+	scales []float32
+	rests  []float32 // nil: all are 0
+}
+
+// mul computes c = a·panel, or c += a·panel with acc, over k inputs. a is packed with terms
+// terms; sums are the sums of its rows over the groups, and buf is for MulScaledTiles.
+func (t *tilePanel) mul(c Mat, a []uint16, terms, k int, sums Mat, acc bool, buf []float32) {
+	if t.scales == nil {
+		simd.MulTiles(c, a, terms, t.data, t.terms, k, acc)
+		return
+	}
+	switch {
+	case t.rests != nil:
+		simd.MulPanel(c, sums, t.rests, acc)
+	case !acc:
+		for r := range c.Rows {
+			clear(c.Data[r*c.Stride : r*c.Stride+c.Cols])
+		}
+	}
+	simd.MulScaledTiles(c, a, t.data, t.scales, k/simd.TileDepth, buf)
+}
+
+// tileSums returns the sums of the rows of x over groups of inputs, if the panels have
+// offsets that need them. The result is valid until the next call.
+func (m *Matrix) tileSums(p *Pool, x Mat) Mat {
+	q, ok := m.panels.(*quantizedPanels)
+	if !ok || !q.form.ScalesWithTiles() || !q.uncentered.Load() {
+		return Mat{}
+	}
+	return m.sumGroups(p, x)
+}
+
 // mulTiles computes dst = x·Wᵀ or dst += x·Wᵀ by tiles. x is split into terms bfloat16
 // values per element.
 func (m *Matrix) mulTiles(p *Pool, dst, x Mat, terms int, acc bool) {
@@ -45,23 +84,30 @@ func (m *Matrix) mulTiles(p *Pool, dst, x Mat, terms int, acc bool) {
 	group := groupOf(panels, p.threads)
 	panelTerms := m.panels.tileTerms()
 	size := simd.TileSize(step, panelTerms)
+	sums := m.tileSums(p, x)
 	p.Run((panels+group-1)/group, func(task, worker int) {
 		lo := task * group
 		hi := min(panels, lo+group)
 		s := p.Scratch(worker)
 		buf := s.packed(group * size)
-		var packed [groupPanels][]uint16
+		floats := s.Floats(2*group*step + 2*simd.TileRows*simd.Width)
+		results := floats[2*group*step:]
+		var packed [groupPanels]tilePanel
 		for k0 := 0; k0 < m.in; k0 += step {
 			kl := min(step, m.in-k0)
 			for j := lo; j < hi; j++ {
-				packed[j-lo] = m.panels.tiles(buf[(j-lo)*size:], j, k0, kl, s)
+				packed[j-lo] = m.panels.tiles(buf[(j-lo)*size:], floats[2*(j-lo)*step:], j, k0, kl, s)
 			}
 			for block := range a.blocks() {
 				row := block * simd.TileRows
 				rows := min(simd.TileRows, x.Rows-row)
+				var some Mat
+				if sums.Rows > 0 {
+					some = sums.Sub(row, k0/simd.TileDepth, rows, kl/simd.TileDepth)
+				}
 				for j := lo; j < hi; j++ {
 					c := dst.Sub(row, j*simd.Width, rows, min(simd.Width, m.out-j*simd.Width))
-					simd.MulTiles(c, a.part(block, k0), terms, packed[j-lo], panelTerms, kl, acc || k0 > 0)
+					packed[j-lo].mul(c, a.part(block, k0), terms, kl, some, acc || k0 > 0, results)
 				}
 			}
 		}
@@ -69,10 +115,10 @@ func (m *Matrix) mulTiles(p *Pool, dst, x Mat, terms int, acc bool) {
 }
 
 // wideTiles packs inputs [k0, k0+kl) of a panel from their float32 values.
-func wideTiles(p panels, dst []uint16, panel, k0, kl int, s *Scratch) []uint16 {
+func wideTiles(p panels, dst []uint16, panel, k0, kl int, s *Scratch) tilePanel {
 	dst = dst[:simd.TileSize(kl, simd.ExactTerms)]
 	simd.PackTilePanel(dst, p.wide(s.widened(kl*simd.Width), panel, k0, kl), kl)
-	return dst
+	return tilePanel{data: dst, terms: simd.ExactTerms}
 }
 
 // minTileQueries is the smallest number of queries whose attention is computed by tiles.

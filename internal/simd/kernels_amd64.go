@@ -338,6 +338,24 @@ func tiles32x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *
 func tiles16x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
 
 //go:noescape
+func scaledTiles32x3x1(steps int, a, b *uint16, scales, c *float32, ldc int, buf *float32, config *byte)
+
+//go:noescape
+func scaledTiles16x3x1(steps int, a, b *uint16, scales, c *float32, ldc int, buf *float32, config *byte)
+
+//go:noescape
+func tileGroupsQ4F16_256(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)
+
+//go:noescape
+func tileGroupsQ4F32_256(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)
+
+//go:noescape
+func tileGroupsQ8F16_256(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)
+
+//go:noescape
+func tileGroupsQ8F32_256(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)
+
+//go:noescape
 func splitRow1(steps int, dst *uint16, x *float32)
 
 //go:noescape

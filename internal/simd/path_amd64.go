@@ -190,4 +190,7 @@ var splitsAVX2 = splits{
 	row:   [ExactTerms + 1]func(steps int, dst *uint16, x *float32){RoundedTerm: splitRow1, ExactTerms: splitRow3},
 	pairs: splitPairs3,
 	join:  joinPairs,
+	groups: [4]func(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32){
+		tileGroupsQ4F16_256, tileGroupsQ4F32_256, tileGroupsQ8F16_256, tileGroupsQ8F32_256,
+	},
 }

@@ -76,17 +76,19 @@ func (q Quant) Unpack(dst []float32, panel []byte, groups int) {
 		for k := range q.Group {
 			row := dst[k*Width : (k+1)*Width]
 			for r := range row {
-				var v byte
-				if q.Bits == 4 {
-					v = data[(k/8*Width+r)*4+k%8/2] >> (k % 2 * 4) & 15
-				} else {
-					v = data[k*Width+r]
-				}
-				row[r] = float32(scale[r]*float32(v)) + offset[r]
+				row[r] = float32(scale[r]*float32(q.integer(data, k, r))) + offset[r]
 			}
 		}
 		dst, panel = dst[q.Group*Width:], panel[q.GroupBytes():]
 	}
+}
+
+// integer reads the integer of input k and output r from the integers of a group.
+func (q Quant) integer(data []byte, k, r int) byte {
+	if q.Bits == 4 {
+		return data[(k/8*Width+r)*4+k%8/2] >> (k % 2 * 4) & 15
+	}
+	return data[k*Width+r]
 }
 
 // scale reads a scale of a group or, if at is Width or more, an offset.

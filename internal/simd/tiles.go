@@ -2,7 +2,9 @@ package simd
 
 import (
 	"fmt"
+	"math"
 	"strings"
+	"unsafe"
 
 	"github.com/attnscope/attnscope/internal/simd/amx"
 )
@@ -38,6 +40,8 @@ type splits struct {
 	row   [ExactTerms + 1]func(steps int, dst *uint16, x *float32) // by terms
 	pairs func(pairs int, dst *uint16, x *float32)
 	join  func(pairs int, dst *uint16, x *uint16)
+	// groups packs groups of quantized panels, by Quant.index.
+	groups [4]func(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)
 }
 
 // HasTiles reports whether products by tiles are in use: the processor has AMX and the
@@ -136,6 +140,91 @@ func PackTilePanelBF16(dst, panel []uint16, k int) {
 	}
 }
 
+// ScalesWithTiles reports whether panels of this format are operands of MulScaledTiles:
+// their groups must be steps.
+func (q Quant) ScalesWithTiles() bool { return q.Group == TileDepth }
+
+// Center returns the integer that PackTiles subtracts from the integers of a group, and
+// the rest of the offset: scale*q + offset = scale*(q - center) + rest. The center is the
+// integer whose weight is nearest to 0, which leaves the smallest rest.
+func (q Quant) Center(scale, offset float32) (center, rest float32) {
+	most := float32(int(1)<<q.Bits - 1)
+	center = float32(math.RoundToEven(float64(-offset / scale)))
+	if !(center > 0) { // or no number, because the scale is 0
+		center = 0
+	}
+	center = min(center, most)
+	return center, float32(float64(float64(center)*float64(scale)) + float64(offset))
+}
+
+// PackTiles packs the first groups of a panel as the operand B of MulScaledTiles: integers
+// less their center, as one term each, and scales and rests of offsets, [groups][Width].
+// It needs ScalesWithTiles.
+func (q Quant) PackTiles(dst []uint16, scales, rests []float32, panel []byte, groups int) {
+	const block = amx.BlockBytes / 2
+	_ = dst[groups*block-1]
+	_ = scales[groups*Width-1]
+	_ = rests[groups*Width-1]
+	_ = panel[groups*q.GroupBytes()-1]
+	if f := active.splits.groups[q.index()]; f != nil {
+		f(groups, unsafe.Pointer(&panel[0]), &dst[0], &scales[0], &rests[0])
+		return
+	}
+	for g := range groups {
+		group := panel[g*q.GroupBytes():]
+		data := group[q.head():]
+		for r := range Width {
+			scale := q.scale(group, r)
+			center, rest := q.Center(scale, q.scale(group, Width+r))
+			scales[g*Width+r] = scale
+			rests[g*Width+r] = rest
+			for k := range q.Group {
+				v := float32(q.integer(data, k, r)) - center
+				dst[g*block+k/2*2*Width+2*r+k%2] = roundedBF16(v)
+			}
+		}
+	}
+}
+
+// MulScaledTiles computes C += Σ_g (A_g·B_g)∘s_g over the groups g of the inner dimension,
+// for A packed with three terms and B and its scales packed by PackTiles. buf has
+// 2*TileRows*Width floats. It needs HasTiles.
+//
+//	c  [rows, cols]  rows <= TileRows, cols <= Width
+func MulScaledTiles(c Mat[float32], a, b []uint16, scales []float32, groups int, buf []float32) {
+	if c.Rows == 0 || groups == 0 {
+		return
+	}
+	rowTiles := (c.Rows + amx.Rows - 1) / amx.Rows
+	program := amx.Find(rowTiles, ExactTerms, 1, true)
+	_ = a[TileSize(groups*TileDepth, ExactTerms)-1]
+	_ = b[TileSize(groups*TileDepth, 1)-1]
+	_ = scales[groups*Width-1]
+	if c.Rows == rowTiles*amx.Rows && c.Cols == Width {
+		_ = c.Data[(c.Rows-1)*c.Stride+c.Cols-1]
+		runScaledTiles(program, groups, a, b, scales, c, buf)
+		return
+	}
+	whole := Dense(buf[TileRows*Width:], TileRows, Width)
+	for r := range c.Rows {
+		copy(whole.Data[r*Width:], c.Data[r*c.Stride:r*c.Stride+c.Cols])
+	}
+	runScaledTiles(program, groups, a, b, scales, whole, buf)
+	for r := range c.Rows {
+		copy(c.Data[r*c.Stride:r*c.Stride+c.Cols], whole.Data[r*Width:])
+	}
+}
+
+// runScaledTiles runs a scaled program on the processor or in Go.
+func runScaledTiles(p *amx.Program, steps int, a, b []uint16, scales []float32, c Mat[float32], buf []float32) {
+	if activeTiles == modelTiles {
+		p.RunScaled(steps, a, b, scales, c.Data, c.Stride)
+		return
+	}
+	_ = buf[TileRows*Width-1]
+	runScaledHardwareTiles(p, steps, &a[0], &b[0], &scales[0], &c.Data[0], c.Stride, &buf[0])
+}
+
 // MulTiles computes C = A·B, or C += A·B with acc, for packed operands. It needs HasTiles.
 //
 //	c     [rows, cols]  rows <= TileRows, cols <= Width
@@ -146,7 +235,7 @@ func MulTiles(c Mat[float32], a []uint16, termsA int, b []uint16, termsB, k int,
 		return
 	}
 	rowTiles := (c.Rows + amx.Rows - 1) / amx.Rows
-	program := amx.Find(rowTiles, termsA, termsB)
+	program := amx.Find(rowTiles, termsA, termsB, false)
 	steps := TileSteps(k)
 	_ = a[TileSize(k, termsA)-1]
 	_ = b[TileSize(k, termsB)-1]

@@ -44,3 +44,12 @@ func runHardwareTiles(p *amx.Program, steps int, a, b *uint16, c *float32, ldc, 
 		panic("simd: no kernel for program " + p.Name)
 	}
 }
+
+// runScaledHardwareTiles runs a scaled program on the processor.
+func runScaledHardwareTiles(p *amx.Program, steps int, a, b *uint16, scales, c *float32, ldc int, buf *float32) {
+	if p.RowTiles == 2 {
+		scaledTiles32x3x1(steps, a, b, scales, c, ldc, buf, &tileConfig[0])
+	} else {
+		scaledTiles16x3x1(steps, a, b, scales, c, ldc, buf, &tileConfig[0])
+	}
+}

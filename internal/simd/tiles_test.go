@@ -154,6 +154,109 @@ func TestTilesAreAsAccurateAsFloat32(t *testing.T) {
 	}
 }
 
+// TestScaledTilesAreAsAccurateAsFloat32 compares products with quantized panels with
+// float64. Their largest error must not exceed that of a loop in float32 over the weights,
+// rounded to float32, by more than a tenth and the rounding of a single value.
+func TestScaledTilesAreAsAccurateAsFloat32(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	buf := make([]float32, 2*TileRows*Width)
+	for _, q := range []Quant{{4, 32, true}, {4, 32, false}, {8, 32, true}, {8, 32, false}} {
+		for _, groups := range []int{1, 3, 18} {
+			for _, shape := range [][2]int{{32, 32}, {16, 32}, {1, 32}, {17, 5}, {31, 32}} {
+				rows, cols := shape[0], shape[1]
+				k := groups * TileDepth
+				panel := quantPanel(q, groups, r)
+				w := make([]float32, k*Width)
+				q.Unpack(w, panel, groups)
+				a := normal(r, rows*k)
+				start := normal(r, rows*cols)
+				got := slices.Clone(start)
+				packedA := make([]uint16, TileSize(k, ExactTerms))
+				packedB := make([]uint16, TileSize(k, 1))
+				scales := make([]float32, groups*Width)
+				rests := make([]float32, groups*Width)
+				sums := Dense(make([]float32, rows*groups), rows, groups)
+				PackTileRows(packedA, Dense(a, rows, k), ExactTerms)
+				q.PackTiles(packedB, scales, rests, panel, groups)
+				for i := range rows {
+					GroupSums(sums.Data[i*groups:(i+1)*groups], a[i*k:(i+1)*k], q.Group)
+				}
+				MulPanel(Dense(got, rows, cols), sums, rests, true)
+				withTiles(modelTiles, func() {
+					MulScaledTiles(Dense(got, rows, cols), packedA, packedB, scales, groups, buf)
+				})
+				var worst, plain float64
+				for i := range rows {
+					for j := range cols {
+						want := float64(start[i*cols+j])
+						loop := start[i*cols+j]
+						for x := range k {
+							group := panel[x/TileDepth*q.GroupBytes():]
+							v := float64(q.scale(group, j))*float64(q.integer(group[q.head():], x%TileDepth, j)) +
+								float64(q.scale(group, Width+j))
+							want += float64(a[i*k+x]) * v
+							loop += float32(a[i*k+x] * w[x*Width+j])
+						}
+						worst = max(worst, math.Abs(want-float64(got[i*cols+j])))
+						plain = max(plain, math.Abs(want-float64(loop)))
+					}
+				}
+				if worst > 1.1*plain+2e-6 { // results are up to 32
+					t.Errorf("%v, %d groups, shape %v: error %g, float32 %g", q, groups, shape, worst, plain)
+				}
+			}
+		}
+	}
+}
+
+// TestGroupsAreCentered packs groups with known centers, with the assembler and with plain
+// Go: zero is among the weights of Q4_0 and Q8_0, so no offset is left.
+func TestGroupsAreCentered(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		for _, q := range []Quant{{4, 32, true}, {4, 32, false}, {8, 32, true}, {8, 32, false}} {
+			most := float32(int(1)<<q.Bits - 1)
+			for _, c := range []struct{ scale, offset, center, rest float32 }{
+				{0.25, -2, 8, 0},
+				{-0.25, 2, 8, 0},
+				{0.25, -1.9375, 8, 0.0625},
+				{0.25, 2, 0, 2},
+				{0.25, -100, most, -100 + 0.25*most},
+				{0, 0, 0, 0},
+				{0, 3, 0, 3},
+				{0, -3, most, -3},
+			} {
+				panel := make([]byte, 2*q.GroupBytes())
+				for o := range 2 * Width {
+					group := panel[o/Width*q.GroupBytes():][:q.GroupBytes()]
+					q.PutScale(group, o%Width, c.scale, c.offset)
+					values := make([]uint8, q.Group)
+					for k := range values {
+						values[k] = uint8((3*k + o) % (1 << q.Bits))
+					}
+					q.Put(group, o%Width, values)
+				}
+				packed := make([]uint16, TileSize(2*TileDepth, 1))
+				scales := make([]float32, 2*Width)
+				rests := make([]float32, 2*Width)
+				q.PackTiles(packed, scales, rests, panel, 2)
+				for o := range 2 * Width {
+					if scales[o] != c.scale || rests[o] != c.rest {
+						t.Fatalf("%v, scale %g, offset %g: output %d has scale %g, rest %g, want rest %g",
+							q, c.scale, c.offset, o, scales[o], rests[o], c.rest)
+					}
+					for k := range q.Group {
+						got := bf16(packed[o/Width*amx.BlockBytes/2+k/2*2*Width+o%Width*2+k%2])
+						if want := float32((3*k+o)%(1<<q.Bits)) - c.center; got != want {
+							t.Fatalf("%v, scale %g, offset %g: input %d, output %d is %g, want %g",
+								q, c.scale, c.offset, k, o, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func roundAll(x []float32) {
 	for i, v := range x {
 		x[i] = bf16(roundedBF16(v))
@@ -214,9 +317,17 @@ func checkHardwareTiles() (differ int, report string) {
 				got := slices.Clone(start)
 				want := slices.Clone(start)
 				c := Mat[float32]{Data: got, Rows: rows, Cols: Width, Stride: stride}
-				withTiles(hardwareTiles, func() { runTiles(p, TileSteps(k), a, b, c, acc) })
+				scales := normal(r, TileSteps(k)*Width)
+				run := func() {
+					if p.Scaled {
+						runScaledTiles(p, TileSteps(k), a, b, scales, c, make([]float32, TileRows*Width))
+					} else {
+						runTiles(p, TileSteps(k), a, b, c, acc)
+					}
+				}
+				withTiles(hardwareTiles, run)
 				c.Data = want
-				withTiles(modelTiles, func() { runTiles(p, TileSteps(k), a, b, c, acc) })
+				withTiles(modelTiles, run)
 				for i := range got {
 					if got[i] != want[i] {
 						differ++
@@ -243,6 +354,20 @@ func TestTilesOfTheProcessor(t *testing.T) {
 func BenchmarkTiles(b *testing.B) {
 	if activeTiles != hardwareTiles {
 		b.Skip("SKIPPED: no AMX in use: " + reason)
+	}
+	for _, k := range []int{64, 320, 576} {
+		b.Run(fmt.Sprintf("scaled3x1/k%d", k), func(b *testing.B) {
+			left := make([]uint16, TileSize(k, ExactTerms))
+			right := make([]uint16, TileSize(k, 1))
+			scales := make([]float32, TileSteps(k)*Width)
+			buf := make([]float32, 2*TileRows*Width)
+			c := Dense(make([]float32, TileRows*Width), TileRows, Width)
+			for b.Loop() {
+				MulScaledTiles(c, left, right, scales, TileSteps(k), buf)
+			}
+			operations := 2 * TileRows * Width * float64(k) * float64(b.N)
+			b.ReportMetric(operations/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
 	}
 	for _, terms := range [][2]int{{1, 1}, {3, 1}, {3, 3}} {
 		for _, k := range []int{64, 320, 576} {

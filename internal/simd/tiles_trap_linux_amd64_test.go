@@ -41,8 +41,8 @@ func TestTilesOfATracedProcess(t *testing.T) {
 	if !bytes.Contains(text, []byte("programs agree")) {
 		t.Errorf("the child did not compare the programs: %s", text)
 	}
-	if tracer.dots != 480 { // 60 per step of all programs, 4 steps, with and without acc
-		t.Errorf("%d products of tiles, want 480", tracer.dots)
+	if tracer.dots != 624 { // 78 per step of all programs, 4 steps, with and without acc
+		t.Errorf("%d products of tiles, want 624", tracer.dots)
 	}
 }
 

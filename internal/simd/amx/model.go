@@ -19,29 +19,56 @@ func (p *Program) Run(steps int, a, b []uint16, c []float32, stride int, acc boo
 		p.eachRow(c, stride, func(t *tile, r int, row []float32) { copy(t.float[r][:], row) }, &tiles)
 	}
 	for s := range steps {
-		stepA := a[s*p.TermsA*BlockBytes/2:]
-		stepB := b[s*p.TermsB*BlockBytes/2:]
-		for _, op := range p.Step {
-			switch op.Kind {
-			case LoadA:
-				tiles[op.Tile].load(stepA[op.Offset/2:], strideA/2)
-			case LoadB:
-				tiles[op.Tile].load(stepB[op.Offset/2:], strideB/2)
-			case Dot:
-				dot(&tiles[op.Tile], &tiles[op.A], &tiles[op.B])
+		p.step(s, a, b, &tiles)
+	}
+	p.eachRow(c, stride, func(t *tile, r int, row []float32) { copy(row, t.float[r][:]) }, &tiles)
+}
+
+// RunScaled executes a scaled program. scales is [steps][Cols].
+func (p *Program) RunScaled(steps int, a, b []uint16, scales, c []float32, stride int) {
+	for s := range steps {
+		var tiles [8]tile
+		p.step(s, a, b, &tiles)
+		for t := range 2 * p.RowTiles {
+			scale := scales[s*Cols+t%2*16:][:16]
+			for r := range Rows {
+				row := p.row(c, stride, t, r)
+				for i, v := range tiles[t].float[r] {
+					row[i] = fma(v, scale[i], row[i])
+				}
 			}
 		}
 	}
-	p.eachRow(c, stride, func(t *tile, r int, row []float32) { copy(row, t.float[r][:]) }, &tiles)
+}
+
+// step executes step s.
+func (p *Program) step(s int, a, b []uint16, tiles *[8]tile) {
+	stepA := a[s*p.TermsA*BlockBytes/2:]
+	stepB := b[s*p.TermsB*BlockBytes/2:]
+	for _, op := range p.Step {
+		switch op.Kind {
+		case LoadA:
+			tiles[op.Tile].load(stepA[op.Offset/2:], strideA/2)
+		case LoadB:
+			tiles[op.Tile].load(stepB[op.Offset/2:], strideB/2)
+		case Dot:
+			dot(&tiles[op.Tile], &tiles[op.A], &tiles[op.B])
+		}
+	}
 }
 
 // eachRow calls f for every row of every tile of C with its 16 values in memory.
 func (p *Program) eachRow(c []float32, stride int, f func(t *tile, r int, row []float32), tiles *[8]tile) {
 	for t := range 2 * p.RowTiles {
 		for r := range Rows {
-			f(&tiles[t], r, c[(t/2*Rows+r)*stride+t%2*16:][:16])
+			f(&tiles[t], r, p.row(c, stride, t, r))
 		}
 	}
+}
+
+// row returns the values of row r of tile t of C in memory.
+func (p *Program) row(c []float32, stride, t, r int) []float32 {
+	return c[(t/2*Rows+r)*stride+t%2*16:][:16]
 }
 
 // load is TILELOADD.

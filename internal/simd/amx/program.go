@@ -48,30 +48,43 @@ type Op struct {
 
 // Program computes C = A·B or C += A·B for a block of RowTiles*16 rows and 32 columns of
 // C. Tile 2i+j holds rows 16i and columns 16j of C; tiles 4 and 5 hold A, 6 and 7 hold B.
+//
+// A scaled program computes C += (A·B)∘S: in each step, the products are summed apart, and
+// each column of the sums is multiplied by a float32 of that step before it is added to C.
 type Program struct {
 	Name     string
 	RowTiles int // 1 or 2
 	TermsA   int // bfloat16 terms per value of A
 	TermsB   int
+	Scaled   bool
 	Step     []Op
 }
 
 // Programs lists the products that package simd uses: rounded values (1x1), float32 with
-// bfloat16 (3x1), and float32 with float32 (3x3), each for 32 and for 16 rows.
+// bfloat16 (3x1), float32 with float32 (3x3), and float32 with integers that are scaled by
+// the step (3x1), each for 32 and for 16 rows.
 var Programs = []*Program{
 	newProgram(2, 1, 1), newProgram(1, 1, 1),
 	newProgram(2, 3, 1), newProgram(1, 3, 1),
 	newProgram(2, 3, 3), newProgram(1, 3, 3),
+	newProgram(2, 3, 1).scaled(), newProgram(1, 3, 1).scaled(),
 }
 
 // Find returns the program for a number of row tiles and terms.
-func Find(rowTiles, termsA, termsB int) *Program {
+func Find(rowTiles, termsA, termsB int, scaled bool) *Program {
 	for _, p := range Programs {
-		if p.RowTiles == rowTiles && p.TermsA == termsA && p.TermsB == termsB {
+		if p.RowTiles == rowTiles && p.TermsA == termsA && p.TermsB == termsB && p.Scaled == scaled {
 			return p
 		}
 	}
-	panic(fmt.Sprintf("amx: no program of %d row tiles, %d and %d terms", rowTiles, termsA, termsB))
+	panic(fmt.Sprintf("amx: no program of %d row tiles, %d and %d terms, scaled %v", rowTiles, termsA, termsB, scaled))
+}
+
+// scaled makes p a scaled program.
+func (p *Program) scaled() *Program {
+	p.Scaled = true
+	p.Name = fmt.Sprintf("scaledTiles%dx%dx%d", Rows*p.RowTiles, p.TermsA, p.TermsB)
+	return p
 }
 
 // newProgram writes one step. Term i of a value is about 2^-8i of it, so the products of

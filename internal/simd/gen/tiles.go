@@ -90,6 +90,71 @@ func tileProgram(p *amx.Program) {
 		tileZero(t)
 	}
 	line("%s_loop:", p.Name)
+	tileStep(p)
+	ins("DECQ R9")
+	ins("JNZ %s_loop", p.Name)
+	tileRows(p, true)
+	tileIns{vex(0, 0, 0x49, 0xc0), "tilerelease"}.put()
+	ins("RET")
+	line("")
+}
+
+// scaledTileProgram writes a scaled program of package amx. The tiles of each step are
+// stored to a buffer of 32 columns, from which vectors are scaled and added to C.
+//
+//	AX, CX  64 and 128, the strides of A and of B and the buffer
+//	SI, DI  A and B
+//	DX      the buffer
+//	BX      the stride of C
+//	R10     C
+//	R11     the scales
+//	R12     a row of C
+func scaledTileProgram(p *amx.Program) {
+	line("// func %s(steps int, a, b *uint16, scales, c *float32, ldc int, buf *float32, config *byte)", p.Name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-64", p.Name)
+	ins("MOVQ config+56(FP), AX")
+	tileIns{vex(0, 0, 0x49, 0x00), "ldtilecfg (%rax)"}.put()
+	ins("MOVQ steps+0(FP), R9")
+	ins("MOVQ a+8(FP), SI")
+	ins("MOVQ b+16(FP), DI")
+	ins("MOVQ scales+24(FP), R11")
+	ins("MOVQ c+32(FP), R10")
+	ins("MOVQ ldc+40(FP), BX")
+	ins("SHLQ $2, BX")
+	ins("MOVQ buf+48(FP), DX")
+	ins("MOVQ $64, AX")
+	ins("MOVQ $128, CX")
+	line("%s_loop:", p.Name)
+	for t := range 2 * p.RowTiles {
+		tileZero(t)
+	}
+	tileStep(p)
+	for t := range 2 * p.RowTiles {
+		tileMove(true, t, "DX", "CX", t/2*16*128+t%2*64)
+	}
+	ins("VMOVUPS (R11), Z0")
+	ins("VMOVUPS 64(R11), Z1")
+	ins("ADDQ $128, R11")
+	ins("MOVQ R10, R12")
+	for row := range 16 * p.RowTiles {
+		for v := range 2 {
+			r := 2 + 2*(row%4) + v
+			ins("VMOVUPS %d(R12), Z%d", 64*v, r)
+			ins("VFMADD231PS %d(DX), Z%d, Z%d", 128*row+64*v, v, r)
+			ins("VMOVUPS Z%d, %d(R12)", r, 64*v)
+		}
+		ins("ADDQ BX, R12")
+	}
+	ins("DECQ R9")
+	ins("JNZ %s_loop", p.Name)
+	tileIns{vex(0, 0, 0x49, 0xc0), "tilerelease"}.put()
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
+// tileStep writes the loads and products of a step, and advances A and B.
+func tileStep(p *amx.Program) {
 	for _, op := range p.Step {
 		switch op.Kind {
 		case amx.LoadA:
@@ -102,12 +167,6 @@ func tileProgram(p *amx.Program) {
 	}
 	ins("ADDQ $%d, SI", p.TermsA*amx.BlockBytes)
 	ins("ADDQ $%d, DI", p.TermsB*amx.BlockBytes)
-	ins("DECQ R9")
-	ins("JNZ %s_loop", p.Name)
-	tileRows(p, true)
-	tileIns{vex(0, 0, 0x49, 0xc0), "tilerelease"}.put()
-	ins("RET")
-	line("")
 }
 
 // tileRows loads the tiles of C from memory or stores them.
@@ -234,18 +293,103 @@ func joinPairs() {
 	line("")
 }
 
+// tileGroups writes the packing of groups of 32 inputs of a quantized panel: integers less
+// a center, as pairs of bfloat16, and the scales and what is left of the offsets as
+// float32.
+//
+//	Y0 to Y2    scales, offsets and centers of 8 outputs
+//	Y13         zeros
+//	Y14         the largest integer
+//	Y15         the mask of 4 bits
+//	R10, R11    the integers and the scales of these outputs
+func (q quant) tileGroups() {
+	name := q.name("tileGroups", widths[1])
+	line("// func %s(groups int, b unsafe.Pointer, dst *uint16, scales, offsets *float32)", name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-40", name)
+	ins("MOVQ groups+0(FP), CX")
+	ins("MOVQ b+8(FP), R11")
+	ins("MOVQ dst+16(FP), DI")
+	ins("MOVQ scales+24(FP), SI")
+	ins("MOVQ offsets+32(FP), DX")
+	ins("VXORPS Y13, Y13, Y13")
+	most := 12
+	if q.bits == 8 {
+		most = 16
+	}
+	ins("VBROADCASTSS tilec<>+%d(SB), Y14", most)
+	ins("VPBROADCASTD nibbles<>+64(SB), Y15")
+	line("%s_group:", name)
+	ins("LEAQ %d(R11), R10", q.head())
+	ins("MOVQ $4, BX")
+	line("%s_outputs:", name)
+	q.load(widths[1], "R11", 0, 0, 0)
+	q.load(widths[1], "R11", 1, 0, 1)
+	ins("VSUBPS Y1, Y13, Y2")
+	ins("VDIVPS Y0, Y2, Y2")
+	ins("VROUNDPS $0, Y2, Y2")
+	ins("VMAXPS Y13, Y2, Y2") // 0 if the scale is 0 and the quotient no number
+	ins("VMINPS Y14, Y2, Y2")
+	ins("VFMADD231PS Y2, Y0, Y1")
+	ins("VMOVUPS Y0, (SI)")
+	ins("VMOVUPS Y1, (DX)")
+	for pair := range 16 {
+		if q.bits == 8 {
+			ins("VPMOVZXBD %d(R10), Y4", 64*pair)
+			ins("VPMOVZXBD %d(R10), Y5", 64*pair+32)
+		} else {
+			if pair%4 == 0 {
+				ins("VMOVDQU %d(R10), Y3", pair/4*128)
+			}
+			ins("VPAND Y15, Y3, Y4")
+			ins("VPSRLD $4, Y3, Y5")
+			ins("VPAND Y15, Y5, Y5")
+			ins("VPSRLD $8, Y3, Y3")
+		}
+		for r := 4; r <= 5; r++ {
+			ins("VCVTDQ2PS Y%d, Y%d", r, r)
+			ins("VSUBPS Y2, Y%d, Y%d", r, r)
+		}
+		ins("VPSRLD $16, Y4, Y4")
+		ins("VPOR Y5, Y4, Y4")
+		ins("VMOVDQU Y4, %d(DI)", 128*pair)
+	}
+	ins("ADDQ $%d, R10", map[int]int{4: 32, 8: 8}[q.bits])
+	ins("ADDQ $%d, R11", q.head()/8)
+	for _, r := range []string{"DI", "SI", "DX"} {
+		ins("ADDQ $32, %s", r)
+	}
+	ins("DECQ BX")
+	ins("JNZ %s_outputs", name)
+	ins("ADDQ $%d, R11", q.head()/2+4*q.bits*32)
+	ins("ADDQ $%d, DI", amx.BlockBytes-128)
+	ins("DECQ CX")
+	ins("JNZ %s_group", name)
+	ins("VZEROUPPER")
+	ins("RET")
+	line("")
+}
+
 // tiles writes the products and the packing of their operands.
 func tiles() {
 	line("DATA tilec<>+0(SB)/4, $1")
 	line("DATA tilec<>+4(SB)/4, $0x7fff")
 	line("DATA tilec<>+8(SB)/4, $0xffff0000")
-	line("GLOBL tilec<>(SB), RODATA|NOPTR, $12")
+	line("DATA tilec<>+12(SB)/4, $15.0")
+	line("DATA tilec<>+16(SB)/4, $255.0")
+	line("GLOBL tilec<>(SB), RODATA|NOPTR, $20")
 	line("")
 	for _, p := range amx.Programs {
-		tileProgram(p)
+		if p.Scaled {
+			scaledTileProgram(p)
+		} else {
+			tileProgram(p)
+		}
 	}
 	splitRow(1)
 	splitRow(3)
 	splitPairs()
 	joinPairs()
+	for _, q := range quants {
+		q.tileGroups()
+	}
 }
