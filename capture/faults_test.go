@@ -42,9 +42,7 @@ func tinyOf(t *testing.T, dir string, n int) Config {
 			Store: dumps.StoreRows, Precision: dumps.Fine, IgnoreEOS: true, Logits: true,
 		},
 	}}
-	for i := range c.Layers {
-		cfg.Header.Plan.Layers = append(cfg.Header.Plan.Layers, i)
-	}
+	cfg.Header.Plan.Layers = c.AttentionLayers()
 	for i := range c.Heads {
 		cfg.Header.Plan.Heads = append(cfg.Header.Plan.Heads, i)
 	}

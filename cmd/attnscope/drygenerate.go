@@ -39,9 +39,10 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error 
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(entries), "compressed cache"))
-	fmt.Fprintf(w, "memory     %s: weights %s, full cache %s, compressed caches up to %s, work %s\n",
-		sizes.Text(weights+need.Cache+compressed+need.Work), sizes.Text(weights), sizes.Text(need.Cache),
-		sizes.Text(compressed), sizes.Text(need.Work))
+	states := 2 * int64(1+max(1, min(cfg.Batch, len(entries)))) * src.Config.StateBytes() // after the prompt, and now
+	fmt.Fprintf(w, "memory     %s: weights %s, full cache %s, compressed caches up to %s%s, work %s\n",
+		sizes.Text(weights+need.Cache+compressed+states+need.Work), sizes.Text(weights), sizes.Text(need.Cache),
+		sizes.Text(compressed), statesText(states), sizes.Text(need.Work))
 	addCaches(&need, cfg, entries, &src.Config)
 	printTime(c, &need, weights, c.String("compute"))
 	return nil

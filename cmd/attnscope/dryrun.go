@@ -43,11 +43,10 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	}
 	need := forecast.Capture(&cfg, src.Config, threadCount(c))
 	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
-	total := weights + need.Cache + need.Work + need.Recording
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "memory     %s: weights %s, cache %s, work %s, recording %s\n", sizes.Text(total),
-		sizes.Text(weights), sizes.Text(need.Cache), sizes.Text(need.Work), sizes.Text(need.Recording))
+	fmt.Fprintf(w, "memory     %s: weights %s, cache %s%s, work %s, recording %s\n", sizes.Text(need.Memory(weights)),
+		sizes.Text(weights), sizes.Text(need.Cache), statesText(need.States), sizes.Text(need.Work), sizes.Text(need.Recording))
 	fmt.Fprintf(w, "batch      %s\n", batchText(&need))
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
 	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
@@ -56,6 +55,14 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}
 	return nil
+}
+
+// statesText names the memory of the states of layers without attention, if there are any.
+func statesText(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return ", states " + sizes.Text(bytes)
 }
 
 // printTime predicts how long a run takes on the processor, at the speed that it has just

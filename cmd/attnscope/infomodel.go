@@ -43,11 +43,11 @@ func infoModel(c *cli.Context) error {
 	return printJSON(c, map[string]any{
 		"id": src.Name, "path": src.Path(), "fetched": !src.Checkpoint.HeadersOnly(), "format": src.Checkpoint.Format(),
 		"architecture": cfg.Architecture,
-		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim, "latent": cfg.Latent != nil,
+		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim, "attention_layers": cfg.AttentionLayers(), "latent": cfg.Latent != nil,
 		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
 		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
-		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache,
+		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache, "state_bytes": cfg.StateBytes(),
 	})
 }
 
@@ -83,6 +83,9 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, vocabulary %d\n",
 		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Vocab)
 	fmt.Fprintf(w, "attention     %s\n", attentionText(cfg))
+	if n := len(cfg.AttentionLayers()); n < cfg.Layers {
+		fmt.Fprintf(w, "layers        %d of %d have attention\n", n, cfg.Layers)
+	}
 	if cfg.Experts > 0 {
 		fmt.Fprintf(w, "experts       %s\n", expertsText(cfg))
 	}
@@ -111,7 +114,7 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	}
 	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n",
 		sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
-	fmt.Fprintf(w, "cache         %s for 1,000 tokens\n", sizes.Text(1000*info.cache))
+	fmt.Fprintf(w, "cache         %s for 1,000 tokens%s\n", sizes.Text(1000*info.cache), statesText(cfg.StateBytes()))
 	tokens := "none: prompts must give input_ids"
 	if src.Tokenizer != nil {
 		tokens = fmt.Sprintf("%d tokens", src.Tokenizer.VocabSize())

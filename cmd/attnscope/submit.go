@@ -208,7 +208,7 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	}
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := forecast.Capture(&cfg, src.Config, threads)
-	memory := src.Config.WeightBytes(src.Checkpoint, plan.Compute) + need.Cache + need.Work + need.Recording
+	memory := need.Memory(src.Config.WeightBytes(src.Checkpoint, plan.Compute))
 	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and"+
 		" as much again during the merge",
 		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards),

@@ -44,6 +44,7 @@ func (d *DeltaShape) size(hidden int) MixerSize {
 	return MixerSize{
 		State:   (d.Kernel-1)*d.channels() + d.ValueHeads*d.KeyDim*d.ValueDim,
 		Weights: hidden * (d.channels() + 2*d.valueWidth() + 2*d.ValueHeads),
+		Width:   2*d.channels() + 2*d.ValueHeads + hidden,
 	}
 }
 

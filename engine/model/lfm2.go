@@ -144,7 +144,7 @@ func (c *Config) varyShortConv(f *fields) error {
 			return heads[l] == 0
 		}
 		return listed && !slices.Contains(attention, int32(l))
-	}, MixerSize{State: (c.Conv.Kernel - 1) * c.Hidden, Weights: 4 * c.Hidden * c.Hidden})
+	}, MixerSize{State: (c.Conv.Kernel - 1) * c.Hidden, Weights: 4 * c.Hidden * c.Hidden, Width: 5 * c.Hidden})
 	return nil
 }
 

@@ -56,6 +56,16 @@ func (m *mixing) convolve(s *cpuSequence, c *cpu.Conv, dst, x cpu.Mat) {
 type MixerSize struct {
 	State   int // elements of the state that a sequence keeps
 	Weights int // weights that each token is multiplied by
+	Width   int // activations of a token
+}
+
+// MixerWidth returns the largest number of activations that a token has in a mixer.
+func (c *Config) MixerWidth() int {
+	n := 0
+	for _, m := range c.Mixers {
+		n = max(n, m.Width)
+	}
+	return n
 }
 
 // linearLayers gives layers a mixer instead of attention: those that layer_types or, in

@@ -21,6 +21,7 @@ type Need struct {
 	Positions    int   // of the longest prompt with its reply
 	Batch        int   // replies that are decoded together
 	Cache        int64 // keys and values of that prompt, for each reply of the batch
+	States       int64 // states of layers without attention, of each sequence and where a document ended
 	Work         int64 // activations and scores
 	Recording    int64 // sums, and rows that wait to be written
 	Disk         int64 // the dump; an estimate
@@ -49,13 +50,17 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	n.Batch = max(1, min(c.Batch, n.replies))
 	pos := int64(n.Positions)
 	n.Cache = int64(n.Batch) * pos * m.CacheBytes()
+	n.States = int64(n.Batch) * m.StateBytes()
 	if n.Batch > 1 && n.documents { // each reply has a copy of the document's cache
 		n.Cache += pos * m.CacheBytes()
+	}
+	if n.documents {
+		n.States += 2 * m.StateBytes()
 	}
 	chunk := min(504, pos)
 	queries := m.Heads * m.HeadDim
 	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
-	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate
+	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate + m.MixerWidth()
 	if m.Latent != nil { // queries and outputs of the heads, and the values of a layer
 		activations += m.Heads * max(m.Latent.Plain+m.Latent.Rotated, m.Latent.Value)
 		n.Work = pos * int64(m.ValueDim) * 4
@@ -87,6 +92,11 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	return n
 }
 
+// Memory returns the memory of a run whose weights take the given bytes.
+func (n *Need) Memory(weights int64) int64 {
+	return weights + n.Cache + n.States + n.Work + n.Recording
+}
+
 // MostBatch is the largest batch that Batch returns. The gain of larger ones is small.
 const MostBatch = 8
 
@@ -98,7 +108,7 @@ func Batch(c capture.Config, m model.Config, weights int64, threads int, availab
 	for n := 2; n <= MostBatch; n++ {
 		c.Batch = n
 		need := Capture(&c, m, threads)
-		if need.Batch < n || weights+need.Cache+need.Work+need.Recording > available/2 {
+		if need.Batch < n || need.Memory(weights) > available/2 {
 			break
 		}
 		best = n
@@ -146,7 +156,11 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 		n.rows = max(n.rows, waiting)
 		n.CacheRead += float64(m.CacheBytes()) * float64(reply) * (float64(prompt) + float64(reply)/2)
 	}
-	attention := float64(m.Layers * m.Heads * (m.HeadDim + m.ValueDim))
+	attention := 0.0
+	for _, l := range m.AttentionLayers() {
+		shape := &m.Shapes[l]
+		attention += float64(shape.Heads * (shape.KeyDim + shape.ValueDim))
+	}
 	n.FLOPs += 2*weights*float64(through) + attention*float64(through)*float64(through)
 }
 

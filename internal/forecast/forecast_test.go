@@ -15,6 +15,9 @@ import (
 // ATTNSCOPE_CPU=amx-model as well.
 func TestBatchAddsCachesAndScores(t *testing.T) {
 	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
+	for l := range m.Layers {
+		m.Shapes = append(m.Shapes, model.LayerShape{Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: l})
+	}
 	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
 	for range 8 {
 		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
@@ -27,7 +30,38 @@ func TestBatchAddsCachesAndScores(t *testing.T) {
 	if want := int64(8 * 6 * positions * 4); eight.Work-one.Work != want {
 		t.Errorf("eight replies need %d bytes of working memory more than one, want %d", eight.Work-one.Work, want)
 	}
-	if want := int64(positions) * m.CacheBytes(); one.Cache != want || eight.Cache != 8*want {
+	if want := int64(positions) * 4 * 2 * 64 * 4; one.Cache != want || eight.Cache != 8*want {
 		t.Errorf("caches of %d and %d bytes, want %d and %d", one.Cache, eight.Cache, want, 8*want)
+	}
+}
+
+// TestStatesAreCounted compares the states of one reply, of eight, and of prompts with a
+// document, whose states at its end are kept too.
+func TestStatesAreCounted(t *testing.T) {
+	m := model.Config{
+		Layers: 2, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000,
+		Shapes: []model.LayerShape{{Kind: model.Linear}, {Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: 1}},
+		Mixers: []model.MixerSize{{State: 1000, Weights: 5000, Width: 300}, {}},
+	}
+	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{1}, Heads: []int{0}}}}
+	for range 8 {
+		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
+	}
+	for _, way := range []struct {
+		batch    int
+		document string
+		want     int64
+	}{{1, "", 4000}, {8, "", 32000}, {1, "d", 12000}, {8, "d", 40000}} {
+		c.Batch = way.batch
+		for i := range c.Prompts {
+			c.Prompts[i].Document = way.document
+		}
+		need := Capture(&c, m, 2)
+		if need.States != way.want {
+			t.Errorf("batch %d, document %q: states of %d bytes, want %d", way.batch, way.document, need.States, way.want)
+		}
+		if got := need.Memory(7) - need.Cache - need.Work - need.Recording; got != way.want+7 {
+			t.Errorf("%d bytes of weights and states, want %d", got, way.want+7)
+		}
 	}
 }
