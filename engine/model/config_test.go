@@ -131,6 +131,7 @@ func TestRefusals(t *testing.T) {
 		`{"model_type":"deepseek_v2"}`:                                                                        {"num_experts_per_tok is missing"},
 		`{"model_type":"deepseek_v2","num_experts_per_tok":6,"topk_method":"noaux_tc"}`:                       {"topk_method is noaux_tc", "group_limited_greedy"},
 		`{"model_type":"deepseek_v3","kv_lora_rank":20000}`:                                                   {"kv_lora_rank is 20000", "at most 16384"},
+		`{"model_type":"glm4_moe_lite","partial_rotary_factor":0.5}`:                                          {"partial_rotary_factor is 0.5", "qk_rope_head_dim"},
 		`{"model_type":"glm4_moe_lite","num_hidden_layers":2,"mlp_layer_types":["dense"]}`:                    {"mlp_layer_types", "each of the 2 layers"},
 		`{"model_type":"mixtral","num_local_experts":2,"num_experts_per_tok":3}`:                              {"num_experts_per_tok is 3", "at most 2"},
 	} {

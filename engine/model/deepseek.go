@@ -107,6 +107,9 @@ var glm4lite = Architecture{
 	Adjust: func(c *Config, f *fields) error {
 		c.leaveLater(f)
 		c.readLatent(f)
+		if part := f.rotation().number("partial_rotary_factor", f.number("partial_rotary_factor", 1)); part != 1 {
+			f.bad("partial_rotary_factor", part, "1: qk_rope_head_dim is the number of rotated channels")
+		}
 		c.readDeepExperts(f, true)
 		c.denseFirst(1)
 		c.sparseTypes(f)

@@ -21,6 +21,8 @@ EXPERTS = dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=24)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=10000.0)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16, rope_theta=5000.0)
 LONG = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0], original_max_position_embeddings=16, rope_theta=10000.0)
+DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=24)
+LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
 S, F = "sliding_attention", "full_attention"
 SETTINGS = {
     "llama": {}, "llama-llama3": dict(rope_parameters=LLAMA3, attention_bias=True),
@@ -46,6 +48,10 @@ SETTINGS = {
     "stablelm": dict(partial_rotary_factor=0.5), "glm": dict(head_dim=8), "glm4": dict(head_dim=16),
     "exaone4": dict(num_hidden_layers=4, sliding_window=8, head_dim=8), "nemotron": dict(head_dim=8), "arcee": dict(head_dim=8, rope_parameters=YARN),
     "seed_oss": dict(head_dim=12),
+    "deepseek_v2": dict(DEEP, **LATENT, first_k_dense_replace=1, n_group=3, topk_group=2, topk_method="group_limited_greedy"),
+    "deepseek_v2-greedy": dict(DEEP, **{**LATENT, "q_lora_rank": None}, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.8)),
+    "deepseek_v3": dict(DEEP, **LATENT, first_k_dense_replace=1, n_group=2, topk_group=1, num_mtp_layers=0, rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)),
+    "glm4_moe_lite": dict(DEEP, **LATENT), "youtu": dict(LATENT), "minicpm3": dict(LATENT, dim_model_base=16),
 }
 # Legal values of keys that are not a matter of adding something.
 VALUES = {
@@ -62,7 +68,8 @@ VALUES = {
     "use_bidirectional_attention": [True], "attn_implementation": [], "initializer_range": [0.5], "problem_type": ["regression"],
     "num_local_experts": [3], "num_experts": [4], "attn_logit_softcapping": [5.0, None], "final_logit_softcapping": [5.0, None], "low_freq_factor": [2.0],
     "high_freq_factor": [3.0], "sliding_window_pattern": [2, 3], "rms_norm_eps": [0.1], "layer_norm_eps": [0.1], "norm_eps": [0.1], "norm_epsilon": [0.1],
-    "layer_norm_epsilon": [0.1], "no_rope_layer_interval": [2, 3], "decoder_sparse_step": [1, 2, 3],
+    "q_lora_rank": [12, None], "kv_lora_rank": [16], "qk_rope_head_dim": [6], "n_group": [1], "topk_group": [1], "topk_method": ["greedy"],
+    "mlp_layer_types": [["dense", "dense"], ["sparse", "sparse"]], "layer_norm_epsilon": [0.1], "no_rope_layer_interval": [2, 3], "decoder_sparse_step": [1, 2, 3],
 }
 # Keys that are missing in what transformers writes, and what they mean to some family or did to older versions.
 MORE = {
