@@ -205,20 +205,22 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
-// writeCache writes, for all positions, the keys in the factors form and the values if
-// the plan asks for them.
+// writeCache writes, for all positions of every cache that a recorded layer reads, the keys
+// in the factors form and the values if the plan asks for them.
 func (r *promptRun) writeCache() error {
 	const step = 1024
-	plan := &r.c.Header.Plan
-	for _, layer := range plan.Layers {
+	header := &r.c.Header
+	factors := r.rec.store == dumps.StoreFactors
+	for _, layer := range header.Caches() {
+		shape := header.Model.Layer(layer)
 		for pos := 0; pos < r.session.Len(); pos += step {
 			n := min(step, r.session.Len()-pos)
-			if r.rec.store == dumps.StoreFactors {
+			if factors {
 				if err := r.writeKeys(layer, pos, n); err != nil {
 					return err
 				}
 			}
-			if !plan.Values {
+			if !header.Plan.Values || factors && shape.Latent { // the keys hold a latent's values
 				continue
 			}
 			v, err := r.session.Values(layer, pos, n)

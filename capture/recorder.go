@@ -2,6 +2,7 @@ package capture
 
 import (
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -23,8 +24,7 @@ type recorder struct {
 	prompt   int                 // P, tokens of the prompt
 	rows     int                 // R, recorded prompt rows: positions P-R to P-1
 	store    dumps.Store         // StoreRows or StoreFactors
-	heads    int                 // query heads of the model
-	headAt   []int               // by query head: its index among the recorded ones, or -1
+	headAt   []int               // by query head: its index among the recorded ones of its layer, or -1
 	layers   []*layerRecorder    // by layer; nil: not recorded
 	windows  int                 // query windows whose sums are recorded; the last one ends with the prompt
 	rounding *dumps.Rounding     // of recorded rows, on the card; nil: a card delivers float32
@@ -47,6 +47,8 @@ type recorder struct {
 type layerRecorder struct {
 	r        *recorder
 	layer    int
+	heads    int       // query heads of the layer
+	chosen   []int     // those that are recorded
 	total    *Sums     // over all prompt queries; nil if the plan leaves them out
 	overview *overview // nil if the plan leaves it out
 	lse      []float32 // [heads, R]
@@ -61,36 +63,37 @@ type layerRecorder struct {
 // room tokens.
 func newRecorder(plan *dumps.Plan, c *model.Config, prompt, room int, store dumps.Store) *recorder {
 	r := &recorder{
-		plan: plan, prompt: prompt, store: store, heads: c.Heads,
+		plan: plan, prompt: prompt, store: store,
 		rows:     min(plan.WindowRows, prompt),
-		headAt:   make([]int, c.Heads),
 		layers:   make([]*layerRecorder, c.Layers),
 		windows:  plan.Windows(prompt),
 		rounding: plan.Precision.Rounding(),
 		sumBits:  plan.Precision.SumBits(),
 	}
-	for h := range r.headAt {
-		r.headAt[h] = -1
-	}
+	header := dumps.Header{Model: ModelInfo("", c), Plan: *plan}
+	r.headAt = slices.Repeat([]int{-1}, header.Model.Heads)
 	for i, h := range plan.Heads {
 		r.headAt[h] = i
 	}
 	for _, layer := range plan.Layers {
+		heads := c.Shapes[layer].Heads
 		l := &layerRecorder{
 			r: r, layer: layer,
-			lse:     make([]float32, r.heads*r.rows),
+			heads:   heads,
+			chosen:  header.HeadsOf(layer),
+			lse:     make([]float32, heads*r.rows),
 			windows: make([]*Sums, r.windows),
 			whole:   make([][]float32, r.windows),
 		}
 		if !plan.NoPromptSums {
-			l.total = NewSums(len(plan.Heads), prompt)
+			l.total = NewSums(len(l.chosen), prompt)
 		}
 		if plan.Overview > 0 {
-			l.overview = newOverview(len(plan.Heads), plan.Overview, prompt)
+			l.overview = newOverview(len(l.chosen), plan.Overview, prompt)
 		}
-		l.reply = newReplyBuffer(r, layer, room)
+		l.reply = newReplyBuffer(l, room)
 		if c.Shapes[layer].Sink {
-			l.sinks = newSinkRecorder(r, layer)
+			l.sinks = newSinkRecorder(l)
 		}
 		r.layers[layer] = l
 	}
@@ -185,7 +188,7 @@ func (l *layerRecorder) window(w int) *Sums {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	if l.windows[w] == nil {
-		l.windows[w] = NewSums(len(l.r.plan.Heads), l.r.windowStart(w+1))
+		l.windows[w] = NewSums(len(l.chosen), l.r.windowStart(w+1))
 	}
 	return l.windows[w]
 }
@@ -249,8 +252,8 @@ func (r *recorder) states(layer, pos0, n int, q, _, _ []float32) {
 	skip := max(0, first-pos0)
 	row0 := pos0 + skip - first
 	rows := n - skip
-	lse := make([]float32, r.heads*rows)
-	for h := range r.heads {
+	lse := make([]float32, l.heads*rows)
+	for h := range l.heads {
 		copy(lse[h*rows:(h+1)*rows], l.lse[h*r.rows+row0:])
 	}
 	r.fail(r.pw.Queries(layer, dumps.Prefill, row0, rows, q[skip*len(q)/n:], lse))
@@ -330,7 +333,7 @@ func (r *recorder) cardWindow(layer, head, window int, sums []float32) {
 	l := r.layers[layer]
 	l.lock.Lock()
 	if l.whole[window] == nil {
-		l.whole[window] = make([]float32, len(r.plan.Heads)*len(sums))
+		l.whole[window] = make([]float32, len(l.chosen)*len(sums))
 	}
 	all := l.whole[window]
 	l.lock.Unlock()

@@ -18,7 +18,7 @@ const (
 // time; in the rows form they are written at once.
 type replyBuffer struct {
 	r      *recorder
-	layer  int
+	of     *layerRecorder
 	room   int         // rows that fit
 	stride int         // keys of the longest row
 	row0   int         // reply row of the first row in the buffer
@@ -30,8 +30,9 @@ type replyBuffer struct {
 	q      []float32   // factors form: [room, heads*dim]
 }
 
-func newReplyBuffer(r *recorder, layer, room int) *replyBuffer {
-	b := &replyBuffer{r: r, layer: layer, stride: r.prompt + room, room: max(1, min(room, replyBlockRows))}
+func newReplyBuffer(l *layerRecorder, room int) *replyBuffer {
+	r := l.r
+	b := &replyBuffer{r: r, of: l, stride: r.prompt + room, room: max(1, min(room, replyBlockRows))}
 	if r.store == dumps.StoreRows {
 		row := int64(4*len(r.plan.Layers)*max(1, len(r.plan.Heads))) * int64(max(1, b.stride))
 		b.room = max(1, min(b.room, int(replyBytes/row)))
@@ -57,11 +58,11 @@ func (b *replyBuffer) begin(n int) error {
 		b.q = nil
 	}
 	if b.r.store == dumps.StoreRows && b.data == nil {
-		b.data = make([][]float32, len(b.r.plan.Heads))
-		b.halves = make([][]uint16, len(b.r.plan.Heads))
+		b.data = make([][]float32, len(b.of.chosen))
+		b.halves = make([][]uint16, len(b.of.chosen))
 	}
 	if b.r.store == dumps.StoreFactors && b.lse == nil {
-		b.lse = make([]float32, b.r.heads*b.room)
+		b.lse = make([]float32, b.of.heads*b.room)
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func (b *replyBuffer) tile(t *cpu.Tile, halves []uint16, head int) error {
 		copy(b.lse[t.Head*b.room+row-b.row0:], t.LSE[:t.Rows])
 	case b.coming > 1: // tiles of a followed reply are large enough for blocks of their own
 		return b.r.pw.Rows(dumps.Rows{
-			Layer: b.layer, Head: t.Head, Phase: dumps.Decode,
+			Layer: b.of.layer, Head: t.Head, Phase: dumps.Decode,
 			Row0: row, Rows: t.Rows, Key0: t.Key0, Keys: t.Keys, Stride: t.Stride,
 			Weights: t.Weights, Halves: halves,
 		})
@@ -125,16 +126,16 @@ func (b *replyBuffer) flush() error {
 		return nil
 	}
 	if b.r.store == dumps.StoreFactors {
-		lse := make([]float32, b.r.heads*rows)
-		for h := range b.r.heads {
+		lse := make([]float32, b.of.heads*rows)
+		for h := range b.of.heads {
 			copy(lse[h*rows:(h+1)*rows], b.lse[h*b.room:])
 		}
-		return b.r.pw.Queries(b.layer, dumps.Decode, row0, rows, b.q[:rows*len(b.q)/b.room], lse)
+		return b.r.pw.Queries(b.of.layer, dumps.Decode, row0, rows, b.q[:rows*len(b.q)/b.room], lse)
 	}
 	keys := b.r.prompt + row0 + rows
-	for i, head := range b.r.plan.Heads {
+	for i, head := range b.of.chosen {
 		err := b.r.pw.Rows(dumps.Rows{
-			Layer: b.layer, Head: head, Phase: dumps.Decode,
+			Layer: b.of.layer, Head: head, Phase: dumps.Decode,
 			Row0: row0, Rows: rows, Keys: keys, Stride: b.stride,
 			Weights: b.data[i], Halves: b.halves[i],
 		})

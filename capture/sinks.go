@@ -7,10 +7,10 @@ import (
 
 // sinkRecorder records the shares of the sinks of one layer.
 type sinkRecorder struct {
-	r     *recorder
-	layer int
-	sums  *Sums     // over all prompt queries, and over those of each query window: [heads, 1 + windows]
-	rows  []float32 // of the recorded prompt rows, [heads, R]
+	r    *recorder
+	of   *layerRecorder
+	sums *Sums     // over all prompt queries, and over those of each query window: [heads, 1 + windows]
+	rows []float32 // of the recorded prompt rows, [heads, R]
 
 	// The rows of the reply that are not written yet, [heads, room]. The first one is row
 	// row0 of the reply.
@@ -18,9 +18,10 @@ type sinkRecorder struct {
 	row0, n, room int
 }
 
-func newSinkRecorder(r *recorder, layer int) *sinkRecorder {
-	heads := len(r.plan.Heads)
-	return &sinkRecorder{r: r, layer: layer, sums: NewSums(heads, 1+r.windows), rows: make([]float32, heads*r.rows)}
+func newSinkRecorder(l *layerRecorder) *sinkRecorder {
+	r := l.r
+	heads := len(l.chosen)
+	return &sinkRecorder{r: r, of: l, sums: NewSums(heads, 1+r.windows), rows: make([]float32, heads*r.rows)}
 }
 
 // tile records the shares of the rows of a tile. head is its index among the recorded
@@ -49,11 +50,11 @@ func (s *sinkRecorder) tile(head int, t *cpu.Tile) {
 // finishPrompt writes the rows and the sums of the prompt.
 func (s *sinkRecorder) finishPrompt() error {
 	if s.r.rows > 0 {
-		if err := s.r.pw.Sinks(s.layer, dumps.Prefill, 0, s.r.rows, s.rows); err != nil {
+		if err := s.r.pw.Sinks(s.of.layer, dumps.Prefill, 0, s.r.rows, s.rows); err != nil {
 			return err
 		}
 	}
-	return s.r.pw.SinkSums(s.layer, s.sums.Floats(1+s.r.windows))
+	return s.r.pw.SinkSums(s.of.layer, s.sums.Floats(1+s.r.windows))
 }
 
 // begin makes room for the n reply rows of the next pass.
@@ -66,7 +67,7 @@ func (s *sinkRecorder) begin(n int) error {
 	}
 	if n > s.room {
 		s.room = max(n, replyBlockRows)
-		s.reply = make([]float32, len(s.r.plan.Heads)*s.room)
+		s.reply = make([]float32, len(s.of.chosen)*s.room)
 	}
 	return nil
 }
@@ -76,12 +77,12 @@ func (s *sinkRecorder) flush() error {
 	if s.n == 0 {
 		return nil
 	}
-	heads := len(s.r.plan.Heads)
+	heads := len(s.of.chosen)
 	shares := make([]float32, 0, heads*s.n)
 	for h := range heads {
 		shares = append(shares, s.reply[h*s.room:][:s.n]...)
 	}
-	err := s.r.pw.Sinks(s.layer, dumps.Decode, s.row0, s.n, shares)
+	err := s.r.pw.Sinks(s.of.layer, dumps.Decode, s.row0, s.n, shares)
 	s.row0 += s.n
 	s.n = 0
 	return err

@@ -130,7 +130,7 @@ func (p *Plan) StoreBytes(m *ModelInfo, prompt, reply int) (rows, factors int64)
 		weights += float64(len(h.HeadsOf(l))) * recorded * keys
 		states += recorded * float64(s.Heads*s.KeyDim)
 	}
-	for _, l := range h.cachesOf() {
+	for _, l := range h.Caches() {
 		s := m.Layer(l)
 		states += keys * float64(s.KVHeads*s.KeyDim)
 		if s.Latent {

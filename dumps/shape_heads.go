@@ -31,8 +31,9 @@ func (h *Header) AllHeads(layer int) bool {
 	return len(h.HeadsOf(layer)) == s.Heads
 }
 
-// cachesOf lists the layers whose caches the layers of the plan read, in ascending order.
-func (h *Header) cachesOf() []int {
+// Caches lists the layers whose caches the layers of the plan read, in ascending order. Their
+// keys and values are in a dump, even if the layers themselves were not recorded.
+func (h *Header) Caches() []int {
 	var list []int
 	for _, l := range h.Plan.Layers {
 		list = append(list, h.Model.Layer(l).CacheOf)

@@ -145,6 +145,7 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		return nil, err
 	}
 	full.session.Mark()
+	full.session.Mark() // for rewind
 	full.prefillSpeed = float64(len(p.Tokens)) / took.Seconds()
 	return full, nil
 }
@@ -218,6 +219,7 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 		s.Close()
 		return err
 	}
+	s.Mark()
 	out.CacheRatio = Float(float64(s.CacheBytes()) / float64(full.session.CacheBytes()))
 	r.warnLarge(p, &out)
 	return b.add(ctx, &cache{

@@ -3,7 +3,9 @@ package decode
 import (
 	"sync"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/attend"
@@ -14,13 +16,14 @@ import (
 
 // record holds the data that methods need but a cache does not hold: the last queries
 // of the prompt, and the weights summed over all queries of the prompt and of the
-// reply.
+// reply. Layers without attention have none of these.
 type record struct {
 	config    model.Config
-	sinks     func(layer int) []float32 // scores of the sinks, by query head; nil: the layer has none
+	about     dumps.ModelInfo
 	prompt    int                       // tokens
 	rows      int                       // last queries that are kept
 	queries   [][]float32               // [layer][row, heads*dim], rotated
+	sinks     func(layer int) []float32 // scores of the sinks, by query head; nil: the layer has none
 	sums      []*capture.Sums           // [layer], over the prompt's queries; nil if no method needs them
 	generated []*capture.Sums           // [layer], over the reply's queries; nil if no method needs them
 	parts     sync.Pool                 // *[]float32, sums of a tile
@@ -30,20 +33,30 @@ type record struct {
 // the entries need.
 func newRecord(m *model.Model, entries []snapkv.Entry, prompt int) *record {
 	c := m.Config()
-	r := &record{config: c, sinks: m.Sinks, prompt: prompt, queries: make([][]float32, c.Layers)}
+	r := &record{
+		config: c, about: capture.ModelInfo("", &c), prompt: prompt,
+		sinks: m.Sinks, queries: make([][]float32, c.Layers),
+	}
 	r.parts.New = func() any { return new([]float32) }
 	var needs snapkv.Needs
 	for _, e := range entries {
 		r.rows = max(r.rows, min(e.Config.Window, prompt))
 		needs = needs.Union(e.Method.Needs)
 	}
-	for l := range r.queries {
-		r.queries[l] = make([]float32, r.rows*c.Heads*c.HeadDim)
+	if needs.Sums {
+		r.sums = make([]*capture.Sums, c.Layers)
+	}
+	if needs.Generated {
+		r.generated = make([]*capture.Sums, c.Layers)
+	}
+	for _, l := range c.AttentionLayers() {
+		s := &c.Shapes[l]
+		r.queries[l] = make([]float32, r.rows*s.Heads*s.KeyDim)
 		if needs.Sums {
-			r.sums = append(r.sums, capture.NewSums(c.Heads, prompt))
+			r.sums[l] = capture.NewSums(s.Heads, prompt)
 		}
 		if needs.Generated {
-			r.generated = append(r.generated, capture.NewSums(c.Heads, prompt))
+			r.generated[l] = capture.NewSums(s.Heads, prompt)
 		}
 	}
 	return r
@@ -103,7 +116,8 @@ func (r *record) addFixed(to []*capture.Sums) func(layer, head, window int, part
 
 // keepQueries copies the last queries of the prompt, as far as they are in a chunk.
 func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
-	width := r.config.Heads * r.config.HeadDim
+	s := &r.config.Shapes[layer]
+	width := s.Heads * s.KeyDim
 	for i := range n {
 		if row := pos0 + i - (r.prompt - r.rows); row >= 0 && row < r.rows {
 			copy(r.queries[layer][row*width:], q[i*width:(i+1)*width])
@@ -111,10 +125,27 @@ func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
 	}
 }
 
-// layer returns a layer of the full cache as the input of methods. The weights of the
-// last queries are computed from queries and keys.
+// layer returns a layer of the full cache as the input of methods, together with all layers
+// that read the same cache. The weights of the last queries are computed from queries and
+// keys.
 func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
-	c := &r.config
+	readers := r.about.Readers(id)
+	list := make([]*snapkv.Layer, len(readers))
+	for i, reader := range readers {
+		var err error
+		if list[i], err = r.one(s, reader); err != nil {
+			return nil, err
+		}
+	}
+	if len(list) == 1 {
+		return list[0], nil
+	}
+	return snapkv.JoinReaders(list), nil
+}
+
+// one returns a single layer.
+func (r *record) one(s *model.Session, id int) (*snapkv.Layer, error) {
+	shape := &r.config.Shapes[id]
 	keys, err := s.Keys(id, 0, r.prompt)
 	if err != nil {
 		return nil, err
@@ -123,25 +154,27 @@ func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &snapkv.Layer{
-		Index: id, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Len: r.prompt, N: r.rows,
-		Dim: c.HeadDim, ValueDim: c.ValueDim, Queries: r.queries[id], Keys: keys, Values: values,
-	}
+	empty := analysis.EmptyLayer(&r.about, id, r.prompt)
+	l := &empty
+	l.N = r.rows
+	l.Queries = r.queries[id]
+	l.Keys = keys
+	l.Values = values
 	if r.sums != nil {
 		l.Sums = r.sums[id].Floats(r.prompt)
 	}
 	if r.generated != nil {
-		l.Generated = make([]float64, c.Heads*r.prompt)
+		l.Generated = make([]float64, l.Heads*r.prompt)
 		for i, v := range r.generated[id].Floats(r.prompt) {
 			l.Generated[i] = float64(v)
 		}
 	}
-	head := attend.Head{Scale: c.Scale, SoftCap: c.SoftCap, Window: c.LayerWindows[id]}
-	l.Rows = make([]float32, c.Heads*r.rows*r.prompt)
-	bias := c.KeyBias.Table(r.prompt)
+	head := attend.Head{Scale: shape.Scale, SoftCap: shape.SoftCap, Window: shape.Window, Chunk: shape.Chunk}
+	l.Rows = make([]float32, l.Heads*r.rows*r.prompt)
+	bias := r.config.KeyBias.Table(r.prompt)
 	sinks := r.sinks(id)
-	group := c.Heads / c.KVHeads
-	parallel.For(c.Heads, func(h int) {
+	group := l.Heads / l.KVHeads
+	parallel.For(l.Heads, func(h int) {
 		head := head
 		if bias != nil {
 			head.Bias = bias[h]
@@ -149,8 +182,8 @@ func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 		if sinks != nil {
 			head.Sink = &sinks[h]
 		}
-		q := simd.Mat[float32]{Data: l.Queries[h*c.HeadDim:], Rows: r.rows, Cols: c.HeadDim, Stride: c.Heads * c.HeadDim}
-		k := simd.Mat[float32]{Data: keys[h/group*c.HeadDim:], Rows: r.prompt, Cols: c.HeadDim, Stride: c.KVHeads * c.HeadDim}
+		q := simd.Mat[float32]{Data: l.Queries[h*l.Dim:], Rows: r.rows, Cols: l.Dim, Stride: l.Heads * l.Dim}
+		k := simd.Mat[float32]{Data: keys[h/group*l.Dim:], Rows: r.prompt, Cols: l.Dim, Stride: l.KVHeads * l.Dim}
 		head.Rows(l.Rows[h*r.rows*r.prompt:], r.prompt-r.rows, q, k)
 	})
 	return l, nil

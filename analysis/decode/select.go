@@ -9,7 +9,7 @@ import (
 )
 
 // selection holds the positions that an entry keeps: [layer][head or kv head],
-// ascending slots of the cache, the window included. If the entry cannot select, err
+// ascending slots of the cache, the window included, for layers that have a cache. If the entry cannot select, err
 // says why.
 type selection struct {
 	keep [][][]int32
@@ -19,12 +19,10 @@ type selection struct {
 // selectAll selects by every entry on every layer of the full cache. For entries that
 // keep everything, the selection is empty.
 func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snapkv.Entry) ([]selection, error) {
+	caches := r.about.Caches()
 	src := snapkv.Source{
-		Len: r.prompt, Layers: r.config.Layers,
+		Len: r.prompt, Layers: r.config.Layers, Caches: caches, Recorded: caches,
 		Read: func(_ context.Context, layer int, _ snapkv.Needs) (*snapkv.Layer, error) { return r.layer(s, layer) },
-	}
-	for l := range r.config.Layers {
-		src.Recorded = append(src.Recorded, l)
 	}
 	sweep, err := snapkv.NewSweep(ctx, src, entries)
 	if err != nil {
@@ -34,7 +32,7 @@ func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snap
 	for i := range run.out {
 		run.out[i].keep = make([][][]int32, r.config.Layers)
 	}
-	for layer := range r.config.Layers {
+	for _, layer := range caches {
 		if err := run.layer(layer); err != nil {
 			return nil, err
 		}

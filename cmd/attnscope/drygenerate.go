@@ -74,11 +74,17 @@ func largestCache(cfg *decode.Config, entries []snapkv.Entry, m *model.Config) i
 // cacheBytes returns the bytes of a compressed cache of a prompt and its reply. If the query
 // heads of a kv head select for themselves, each has its own copy.
 func cacheBytes(s snapkv.Config, prompt, reply int, m *model.Config) int64 {
-	bytes := int64(min(prompt, s.Capacity)+reply) * m.CacheBytes()
-	if s.Group.Merges() {
-		return bytes
+	about := capture.ModelInfo("", m)
+	bytes := int64(0) // of a position
+	for _, l := range about.Caches() {
+		shape := about.Layer(l)
+		copies := 1
+		if !s.Group.For(shape.Latent || about.SharedCache(l)).Merges() {
+			copies = shape.Heads / shape.KVHeads
+		}
+		bytes += int64(4 * about.EntryDim(l) * copies)
 	}
-	return bytes / int64(m.KVHeads) * int64(m.Heads)
+	return int64(min(prompt, s.Capacity)+reply) * bytes
 }
 
 // addCaches sets the work of need to that of generate: the prompt once, and from each cache
