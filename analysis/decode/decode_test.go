@@ -235,7 +235,7 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 func sameRows(t *testing.T, r *dumps.Reader, rec *record, s *model.Session) {
 	t.Helper()
 	for _, layer := range r.Header().Plan.Layers {
-		got, err := rec.layer(s, layer)
+		got, err := rec.one(s, layer)
 		if err != nil {
 			t.Fatal(err)
 		}
