@@ -105,7 +105,7 @@ func readObject(path string) (map[string]any, error) {
 		return nil, err
 	}
 	var object map[string]any
-	dec := json.NewDecoder(bytes.NewReader(text))
+	dec := json.NewDecoder(bytes.NewReader(replaceConstants(text)))
 	dec.UseNumber()
 	if err := dec.Decode(&object); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
