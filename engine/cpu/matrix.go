@@ -167,6 +167,9 @@ func notFinite(w tensor.Tensor, i, x int, v float32) error {
 // Out returns the number of outputs.
 func (m *Matrix) Out() int { return m.out }
 
+// In returns the number of inputs.
+func (m *Matrix) In() int { return m.in }
+
 // PackedBytes returns the memory that Pack uses for a weight [out, in] of a type.
 func PackedBytes(compute Compute, d tensor.DType, out, in int) int64 {
 	panels := int64(simd.Panels(out))

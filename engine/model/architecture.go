@@ -11,9 +11,11 @@ import (
 // An Architecture describes how a family of checkpoints differs from Llama. Each
 // architecture has its own file.
 type Architecture struct {
-	Name  string // model_type of config.json
-	GGUF  string // general.architecture of GGUF metadata; empty: see SharedGGUF
-	About string // the models of the family, for the user
+	Name string // model_type of config.json
+	GGUF string // general.architecture of GGUF metadata; empty: see SharedGGUF
+	// AlsoGGUF lists other names that GGUF files of the family may have.
+	AlsoGGUF []string
+	About    string // the models of the family, for the user
 
 	// SharedGGUF is the GGUF name of the family that GGUF files of this one are read as.
 	// If both names are empty, the family is not read from GGUF files.
@@ -71,6 +73,9 @@ type Architecture struct {
 	// LayerTypes has the kinds of layers that layer_types may name, besides attention.
 	LayerTypes map[string]LayerKind
 
+	// Prepare replaces fields before any is read, for families whose configurations state
+	// what all families have in another form.
+	Prepare func(f *fields)
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
@@ -96,6 +101,7 @@ var Architectures = []Architecture{
 	deepseek2, deepseek3, kimi2, glm4lite, youtu, minicpm3,
 	qwen3next, qwen35, qwen35moe, lfm2, lfm2moe,
 	gemma3n, gemma4, llama4,
+	graniteHybrid, bamba, falconh1, nemotronh,
 }
 
 // supported joins the names that pick returns for the architectures.

@@ -90,7 +90,7 @@ func (b *batch) run(ctx context.Context, tokens []int32) error {
 		if shape := &c.Shapes[l]; shape.HasAttention() {
 			q, k, v := b.lead.states(l, in, angles.layer(shape))
 			b.attend(l, q, k, v)
-		} else {
+		} else if shape.Kind != None {
 			b.lead.normedInput(l, in)
 		}
 		if b.layers[l].mixer != nil {

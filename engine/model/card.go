@@ -120,6 +120,10 @@ func (c *Config) NoCard() string {
 		return what
 	}
 	switch {
+	case c.recurrent():
+		return "layers with a recurrence beside attention"
+	case c.Factors != nil:
+		return "constants that multiply queries, keys and outputs"
 	case c.arch.OutputGate:
 		return "attention with a gate on its output"
 	case c.QueryGrowth != 0:

@@ -50,6 +50,10 @@ type Config struct {
 	Mixers []MixerSize // by layer: what it has instead of attention or beside it; nil: nothing
 	Delta  *DeltaShape // of layers with the gated delta rule; nil: there are none
 	Conv   *ShortConv  // of layers with a short convolution; nil: there are none
+	Mamba  *MambaShape // of Mamba-2 layers; nil: there are none
+
+	FeedForward []bool   // by layer: whether it has a feed-forward; nil: all layers have one
+	Factors     *Factors // constants that multiply what layers compute (Falcon-H1); nil: 1
 
 	Activation    string       // one of cpu.Activations
 	ClampedGate   *ClampedGate // of the feed-forward, instead of Activation (gpt-oss); nil: none
@@ -76,15 +80,16 @@ type Config struct {
 	QueryFromOne bool
 	BareQKNorm   bool // every rotated head of queries and keys is normalized after the rotation, without weights (Llama 4)
 
-	Experts     int    // of a mixture; 0: all layers are dense
-	TopExperts  int    // experts that each token goes through
-	NormExperts bool   // the weights of these experts are scaled to a sum of 1
-	ExpertSize  int    // channels of an expert
-	SharedSize  int    // channels of the shared expert, which every token goes through; 0: none
-	SharedGate  bool   // a gate scales the shared expert
-	Router      Router // how the experts of a token are chosen
-	Sparse      []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
-	BesideDense bool   // the mixture is added to the dense feed-forward (Gemma 4)
+	Experts      int    // of a mixture; 0: all layers are dense
+	TopExperts   int    // experts that each token goes through
+	NormExperts  bool   // the weights of these experts are scaled to a sum of 1
+	ExpertSize   int    // channels of an expert
+	SharedSize   int    // channels of the shared expert, which every token goes through; 0: none
+	SharedGate   bool   // a gate scales the shared expert
+	ExpertHidden int    // channels that the experts but the shared one read and write; 0: Hidden
+	Router       Router // how the experts of a token are chosen
+	Sparse       []bool // by layer: whether it has a mixture; nil: all layers have one if Experts > 0
+	BesideDense  bool   // the mixture is added to the dense feed-forward (Gemma 4)
 
 	Intermediates []int  // by layer: channels of a dense feed-forward; nil: Intermediate
 	Trims         []Trim // by layer: which gates count (Gemma 3n); nil: all
@@ -185,6 +190,9 @@ func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	f.family = a.Name
 	if err := assemble(ck, f, ignore); err != nil {
 		return Config{}, err
+	}
+	if a.Prepare != nil {
+		a.Prepare(f)
 	}
 	c := newConfig(a, f)
 	c.Vocab = f.count("vocab_size", 0, 1)

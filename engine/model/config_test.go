@@ -69,6 +69,12 @@ func TestDefaults(t *testing.T) {
 			text = `{"model_type":"deepseek_v2","num_experts_per_tok":6}`
 			w.TopExperts = 6
 		}
+		switch a.Name { // by default, no layer has attention
+		case "granitemoehybrid":
+			text = `{"model_type":"granitemoehybrid","layer_types":["attention"]}`
+		case "bamba":
+			text = `{"model_type":"bamba","attn_layer_indices":[3]}`
+		}
 		c, err := configOf(t, text)
 		if err != nil {
 			t.Errorf("%s: %v", a.Name, err)

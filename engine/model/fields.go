@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // fields reads config.json or GGUF metadata. Both use the field names of Llama's
@@ -84,9 +85,35 @@ func (f *fields) number(name string, def float64) float64 {
 		return x
 	case int: // from defaults
 		return float64(x)
+	case map[string]any: // {"__float__": "Infinity"}
+		if text, ok := x["__float__"].(string); ok {
+			if n, err := strconv.ParseFloat(text, 64); err == nil {
+				return n
+			}
+		}
 	}
 	f.bad(name, v, "a number")
 	return def
+}
+
+// numbers reads a list of n numbers, or returns def.
+func (f *fields) numbers(name string, n int, def ...float64) []float64 {
+	v, ok := f.get(name)
+	if !ok {
+		return def
+	}
+	list, ok := v.([]any)
+	if !ok || len(list) != n {
+		f.bad(name, jsonText(v), fmt.Sprintf("a list of %d numbers", n))
+		return def
+	}
+	out := make([]float64, n)
+	for i, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		out[i] = one.number(name, 0)
+		f.take(&one)
+	}
+	return out
 }
 
 // count reads a whole number from lo to 2^31-1, or returns def.

@@ -146,7 +146,7 @@ func (s *cpuSequence) layer(l int, in *chunk, t turns) {
 			s.kv[l].Append(s.pool, k, v, in.n)
 		}
 		s.attend(l, in, from)
-	} else {
+	} else if shape.Kind != None {
 		s.normedInput(l, in)
 	}
 	if s.layers[l].mixer != nil {
@@ -211,8 +211,14 @@ func (s *cpuSequence) project(l int, in *chunk, t turns) (q, k, v []float32) {
 	v = grow(&s.buf.v, in.n*nv)
 	s.rows(in.n, func(i int, _ *cpu.Scratch) {
 		row := qkv[i*width : (i+1)*width]
+		if c.Factors != nil {
+			simd.Scale(row, c.Factors.AttentionIn)
+		}
 		for j, b := range w.qkvBias {
 			row[j] += b
+		}
+		if c.Factors != nil {
+			simd.Scale(row[nq:nq+nk], c.Factors.Key)
 		}
 		if c.ClipQKV > 0 {
 			for j, x := range row {
@@ -351,7 +357,7 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 		s.addLaurel(out.x, from)
 	}
 	if w.mixer != nil {
-		s.addNormed(out.x, s.buf.mixerOut[from*c.Hidden:], w.attnPostNorm, out.n)
+		s.addNormed(out.x, s.buf.mixerOut[from*c.Hidden:], w.attnPostNorm, c.addFactors().MixerOut, out.n)
 	}
 	if w.down != nil || w.router != nil {
 		s.feedForward(l, out.x, h, out.n)
@@ -372,14 +378,15 @@ func (s *cpuSequence) addAttention(l int, out *chunk, h []float32, from int) {
 	if c.arch.OutputGate {
 		s.applyGates(attn, from)
 	}
-	if w.attnPostNorm == nil && c.ResidualScale == 1 {
+	by := c.addFactors().AttentionOut
+	if w.attnPostNorm == nil && by == 1 {
 		s.multiply(w.out, cpu.Dense(out.x, out.n, c.Hidden), attn, true)
 		addBias(out.x, w.outBias, out.n)
 		return
 	}
 	s.multiply(w.out, cpu.Dense(h, out.n, c.Hidden), attn, false)
 	addBias(h, w.outBias, out.n)
-	s.addNormed(out.x, h, w.attnPostNorm, out.n)
+	s.addNormed(out.x, h, w.attnPostNorm, by, out.n)
 }
 
 // complete makes the rest of the output of layer l for the rows of a chunk from row from on.
@@ -436,10 +443,18 @@ func addBias(x, bias []float32, n int) {
 	}
 }
 
-// addNormed adds norm(h), or h if norm is nil, times the residual scale to x.
-func (s *cpuSequence) addNormed(x, h, norm []float32, n int) {
+// addFactors returns the factors of what a layer adds to the hidden states.
+func (c *Config) addFactors() Factors {
+	by := c.ResidualScale
+	if c.Factors == nil {
+		return Factors{AttentionOut: by, MixerOut: by, Down: by}
+	}
+	return Factors{AttentionOut: by * c.Factors.AttentionOut, MixerOut: by * c.Factors.MixerOut, Down: by * c.Factors.Down}
+}
+
+// addNormed adds norm(h), or h if norm is nil, times a factor to x.
+func (s *cpuSequence) addNormed(x, h, norm []float32, by float32, n int) {
 	d := s.config.Hidden
-	by := s.config.ResidualScale
 	s.rows(n, func(i int, _ *cpu.Scratch) {
 		row := h[i*d : (i+1)*d]
 		if norm != nil {
@@ -459,14 +474,15 @@ func (s *cpuSequence) feedForward(l int, x, h []float32, n int) {
 	if !c.Parallel {
 		s.normed(h, x, w.ffnNorm, w.ffnNormBias, n)
 	}
+	by := c.addFactors().Down
 	if w.router != nil && w.beside == nil {
 		out := grow(&s.buf.mixed, n*c.Hidden)
 		s.mixture(w, out, h, n)
-		s.addNormed(x, out, w.ffnPostNorm, n)
+		s.addNormed(x, out, w.ffnPostNorm, by, n)
 		return
 	}
 	act := cpu.Dense(s.gated(w.gateUp, w.gateUpBias, h, n, c.trim(l)), n, c.intermediate(l))
-	if w.ffnPostNorm == nil && c.ResidualScale == 1 {
+	if w.ffnPostNorm == nil && by == 1 {
 		s.multiply(w.down, cpu.Dense(x, n, c.Hidden), act, true)
 		addBias(x, w.downBias, n)
 		return
@@ -476,7 +492,7 @@ func (s *cpuSequence) feedForward(l int, x, h []float32, n int) {
 	if w.beside != nil {
 		s.addMixture(w, x, h, n)
 	}
-	s.addNormed(x, h, w.ffnPostNorm, n)
+	s.addNormed(x, h, w.ffnPostNorm, by, n)
 }
 
 // gated returns act(gate·h) * (up·h), or act(up·h) if there is no gate,
@@ -490,11 +506,14 @@ func (s *cpuSequence) gated(gateUp *cpu.Matrix, bias, h []float32, n int, trim T
 	}
 	gu := grow(&s.buf.gateUp, n*width)
 	act := grow(&s.buf.act, n*channels)
-	s.multiply(gateUp, cpu.Dense(gu, n, width), cpu.Dense(h, n, c.Hidden), false)
+	s.multiply(gateUp, cpu.Dense(gu, n, width), cpu.Dense(h, n, gateUp.In()), false)
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		row := gu[i*width : (i+1)*width]
 		for j, v := range bias {
 			row[j] += v
+		}
+		if c.Factors != nil {
+			simd.Scale(row[:channels], c.Factors.Gate)
 		}
 		trim.apply(row[:channels])
 		if g := c.ClampedGate; g != nil {

@@ -49,18 +49,29 @@ var ggufNames = map[string]string{
 	"linear_num_value_heads":          "ssm.time_step_rank",
 	"conv_L_cache":                    "shortconv.l_cache",
 	"num_dense_layers":                "leading_dense_block_count",
+	"mamba_n_heads":                   "ssm.time_step_rank",
+	"mamba_n_groups":                  "ssm.group_count",
+	"mamba_d_state":                   "ssm.state_size",
+	"mamba_d_conv":                    "ssm.conv_kernel",
+	"mamba_inner":                     "ssm.inner_size",
+	"moe_latent_size":                 "moe_latent_size",
 }
 
 // ggufConfig reads the metadata of a GGUF file.
 func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	meta := ignore.without(ck.Config())
 	kind, _ := meta["general.architecture"].(string)
-	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.GGUF == kind && kind != "" })
+	at := slices.IndexFunc(Architectures, func(a Architecture) bool {
+		return kind != "" && (a.GGUF == kind || slices.Contains(a.AlsoGGUF, kind))
+	})
 	if at < 0 {
 		return Config{}, fmt.Errorf("%s: general.architecture %q is not supported; these are: %s",
 			ck.Path(), kind, supported(func(a *Architecture) string { return a.GGUF }))
 	}
 	f := &fields{source: ck.Path(), values: meta, keys: ggufNames, prefix: kind + ".", asked: map[string]bool{}}
+	if prepare := Architectures[at].Prepare; prepare != nil {
+		prepare(f)
+	}
 	c := newConfig(Architectures[at], f)
 	c.gguf = true
 	if f.err != nil {

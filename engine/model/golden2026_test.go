@@ -16,6 +16,7 @@ var golden2026 = []string{
 	"deepseek_v2", "deepseek_v3",
 	"qwen3_next", "qwen3_5_text", "lfm2",
 	"gemma3n_text", "gemma4_text", "llama4_text",
+	"granitemoehybrid", "falcon_h1", "nemotron_h",
 }
 
 // TestGoldens2026 compares the rows of all layers with those of transformers: the last 64

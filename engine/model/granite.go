@@ -9,6 +9,10 @@ var graniteDefaults = map[string]any{
 var granite = Architecture{
 	Name: "granite", GGUF: "granite", GGUFPairing: llama.GGUFPairing, About: "Granite 3.x (dense)", Defaults: graniteDefaults,
 	Adjust: func(c *Config, f *fields) error {
+		if f.gguf() { // files of Granite 4 without Mamba-2 layers state the size of the feed-forward twice
+			c.Intermediate = f.count("shared_expert_intermediate_size", c.Intermediate, 1)
+			f.leaveMamba()
+		}
 		return c.graniteScales(f)
 	},
 }
@@ -28,8 +32,20 @@ var granitemoe = Architecture{
 		}
 		c.readExperts(f, count)
 		c.NormExperts = true // the softmax is taken over the chosen experts
+		if f.gguf() {
+			c.SharedSize = f.count("shared_expert_intermediate_size", 0, 0)
+			f.leaveMamba()
+		}
 		return c.graniteScales(f)
 	},
+}
+
+// leaveMamba marks the sizes of Mamba-2 layers as read. Files of Granite 4 state them even
+// if the model has none of these layers.
+func (f *fields) leaveMamba() {
+	for _, name := range []string{"mamba_n_heads", "mamba_n_groups", "mamba_d_state", "mamba_d_conv", "mamba_inner"} {
+		f.get(name)
+	}
 }
 
 // graniteScales reads the constants.

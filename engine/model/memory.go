@@ -45,18 +45,21 @@ func (c *Config) TokenWeights() float64 {
 	if c.Plain {
 		matrices = 2
 	}
-	expert := matrices * float64(c.Hidden) * float64(c.ExpertSize)
-	forwards := 0.0
+	expert := matrices * float64(c.expertWidth()) * float64(c.ExpertSize)
 	for l := range c.Layers {
+		if !c.feeds(l) {
+			continue
+		}
 		if c.sparse(l) {
 			router := float64(c.Hidden) * float64(c.Experts)
-			forwards += router + float64(c.TopExperts)*expert + matrices*float64(c.Hidden)*float64(c.SharedSize)
+			n += router + float64(c.TopExperts)*expert + matrices*float64(c.Hidden)*float64(c.SharedSize)
+			n += 2 * float64(c.Hidden) * float64(c.ExpertHidden)
 		}
 		if !c.sparse(l) || c.BesideDense {
-			forwards += matrices * float64(c.Hidden) * float64(c.intermediate(l))
+			n += matrices * float64(c.Hidden) * float64(c.intermediate(l))
 		}
 	}
-	return n + forwards
+	return n
 }
 
 // WeightBytes returns the memory that a checkpoint's weights take on the processor in
@@ -70,7 +73,7 @@ func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 			continue
 		}
 		t, _ := ck.Tensor(name)
-		embed := strings.Contains(name, "embed_tokens.") || strings.HasPrefix(name, "token_embd.")
+		embed := strings.Contains(name, "embed_tokens.") || name == l.name("embed", -1, ".weight")
 		head := strings.HasPrefix(name, "lm_head.") || strings.HasPrefix(name, "output.")
 		switch {
 		case len(t.Shape) < 2:

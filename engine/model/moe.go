@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -35,6 +36,12 @@ type Router struct {
 // sparse reports whether a layer has a mixture of experts.
 func (c *Config) sparse(layer int) bool { return c.Experts > 0 && (c.Sparse == nil || c.Sparse[layer]) }
 
+// feeds reports whether a layer has a feed-forward or a mixture.
+func (c *Config) feeds(layer int) bool { return c.FeedForward == nil || c.FeedForward[layer] }
+
+// expertWidth is the number of channels that an expert reads and writes.
+func (c *Config) expertWidth() int { return cmp.Or(c.ExpertHidden, c.Hidden) }
+
 // readExperts reads the sizes of a mixture; count is the field that gives the number
 // of experts.
 func (c *Config) readExperts(f *fields, count string) {
@@ -66,6 +73,14 @@ func (l *loader) mixture(at int, w *layer) error {
 	}
 	if c.BesideDense {
 		if w.beside, err = l.besideDense(at); err != nil {
+			return err
+		}
+	}
+	if c.ExpertHidden > 0 {
+		if w.toExperts, err = l.matrices(at, c.Hidden, part{"experts_in", c.ExpertHidden}); err != nil {
+			return err
+		}
+		if w.fromExperts, err = l.matrices(at, c.ExpertHidden, part{"experts_out", c.Hidden}); err != nil {
 			return err
 		}
 	}
@@ -106,6 +121,12 @@ func (l *loader) mixture(at int, w *layer) error {
 func (l *loader) sharedExpert(at int, w *layer) error {
 	c := l.c
 	parts := []part{{"shared_gate", c.SharedSize}, {"shared_up", c.SharedSize}}
+	switch {
+	case c.Plain:
+		parts = parts[1:]
+	case !c.gguf && c.arch.Names["shared_gate_up"] != "":
+		parts = []part{{"shared_gate_up", 2 * c.SharedSize}}
+	}
 	gateUp, err := l.matrices(at, c.Hidden, parts...)
 	if err != nil {
 		return err
@@ -169,11 +190,12 @@ func (s *stack) matrices(e int) ([]tensor.Tensor, error) {
 // expert has tensors of its own.
 func (l *loader) stacks(at int) (map[string]stack, error) {
 	c := l.c
+	width := c.expertWidth()
 	shapes := map[string][2]int{
-		"experts_gate":    {c.ExpertSize, c.Hidden},
-		"experts_up":      {c.ExpertSize, c.Hidden},
-		"experts_gate_up": {2 * c.ExpertSize, c.Hidden},
-		"experts_down":    {c.Hidden, c.ExpertSize},
+		"experts_gate":    {c.ExpertSize, width},
+		"experts_up":      {c.ExpertSize, width},
+		"experts_gate_up": {2 * c.ExpertSize, width},
+		"experts_down":    {width, c.ExpertSize},
 	}
 	found := map[string]stack{}
 	for role, shape := range shapes {
@@ -278,14 +300,18 @@ func (l *loader) stackedVectors(role string, at int, suffix string, n int) ([]fl
 func (l *loader) singleExpert(at, e int) (gateUp []tensor.Tensor, down tensor.Tensor, err error) {
 	c := l.c
 	var list []tensor.Tensor
+	width := c.expertWidth()
 	for _, p := range []struct {
 		role    string
 		out, in int
 	}{
-		{"expert_gate", c.ExpertSize, c.Hidden},
-		{"expert_up", c.ExpertSize, c.Hidden},
-		{"expert_down", c.Hidden, c.ExpertSize},
+		{"expert_gate", c.ExpertSize, width},
+		{"expert_up", c.ExpertSize, width},
+		{"expert_down", width, c.ExpertSize},
 	} {
+		if p.role == "expert_gate" && c.Plain {
+			continue
+		}
 		name := fmt.Sprintf(c.arch.Names[p.role], at, e) + ".weight"
 		if l.c.gguf || c.arch.Names[p.role] == "" {
 			name = l.name("experts_down", at, ".weight")
@@ -299,7 +325,8 @@ func (l *loader) singleExpert(at, e int) (gateUp []tensor.Tensor, down tensor.Te
 		}
 		list = append(list, t)
 	}
-	return list[:2], list[2], nil
+	last := len(list) - 1
+	return list[:last], list[last], nil
 }
 
 // routed is an expert that a token is sent to.
@@ -499,31 +526,42 @@ func (s *cpuSequence) experts(w *layer, out, h, logits []float32, n int) {
 			shares[r.expert] = append(shares[r.expert], share{i, r.weight})
 		}
 	}
-	clear(out)
+	width := c.expertWidth()
+	sum, x := out, h
+	if w.toExperts != nil {
+		latent := grow(&s.buf.expertsIn, 2*n*width) // the second half receives the sum
+		x = latent[:n*width]
+		sum = latent[n*width:]
+		s.multiply(w.toExperts, cpu.Dense(x, n, width), cpu.Dense(h, n, c.Hidden), false)
+	}
+	clear(sum)
 	for e, list := range shares {
 		if len(list) == 0 {
 			continue
 		}
 		rows := len(list)
-		in := grow(&s.buf.gathered, 2*rows*c.Hidden) // the second half receives the result
+		in := grow(&s.buf.gathered, 2*rows*width) // the second half receives the result
 		for i, r := range list {
-			row := in[i*c.Hidden : (i+1)*c.Hidden]
-			copy(row, h[r.row*c.Hidden:(r.row+1)*c.Hidden])
+			row := in[i*width : (i+1)*width]
+			copy(row, x[r.row*width:(r.row+1)*width])
 			if c.Router.ScaleInput {
 				simd.Scale(row, r.weight)
 				list[i].weight = 1
 			}
 		}
-		act := s.gated(w.experts[e].gateUp, w.experts[e].gateUpBias, in[:rows*c.Hidden], rows, Trim{})
-		y := in[rows*c.Hidden:]
-		s.multiply(w.experts[e].down, cpu.Dense(y, rows, c.Hidden), cpu.Dense(act, rows, c.ExpertSize), false)
+		act := s.gated(w.experts[e].gateUp, w.experts[e].gateUpBias, in[:rows*width], rows, Trim{})
+		y := in[rows*width:]
+		s.multiply(w.experts[e].down, cpu.Dense(y, rows, width), cpu.Dense(act, rows, c.ExpertSize), false)
 		addBias(y, w.experts[e].downBias, rows)
 		for i, r := range list {
-			dst := out[r.row*c.Hidden : (r.row+1)*c.Hidden]
-			for j, v := range y[i*c.Hidden : (i+1)*c.Hidden] {
+			dst := sum[r.row*width : (r.row+1)*width]
+			for j, v := range y[i*width : (i+1)*width] {
 				dst[j] += float32(r.weight * v)
 			}
 		}
+	}
+	if w.fromExperts != nil {
+		s.multiply(w.fromExperts, cpu.Dense(out, n, c.Hidden), cpu.Dense(sum, n, width), false)
 	}
 	if w.shared != nil {
 		s.addShared(w, out, h, n)

@@ -72,9 +72,10 @@ type buffers struct {
 	act    []float32
 	logits []float32
 
-	routed   []float32 // mixture of experts: the router's logits
-	gathered []float32 // mixture of experts: the rows of one expert and their results
-	mixed    []float32 // mixture of experts: the weighted sum of the results
+	routed    []float32 // mixture of experts: the router's logits
+	gathered  []float32 // mixture of experts: the rows of one expert and their results
+	mixed     []float32 // mixture of experts: the weighted sum of the results
+	expertsIn []float32 // mixture of experts: what they read, if it is not the hidden state
 
 	gates      []float32 // of the attention's output
 	mixer      []float32 // the projections of a mixer

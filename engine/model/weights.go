@@ -46,6 +46,8 @@ type layer struct {
 	routerBias       []float32   // counts in the choice of experts only
 	routerOffset     []float32   // is added to the router's logits
 	experts          []expert
+	toExperts        *cpu.Matrix // to what the experts read; nil: the hidden state
+	fromExperts      *cpu.Matrix // from what they write
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
 	output           tensor.Tensor // W_O as stored in the file
@@ -82,6 +84,9 @@ func (w *layer) matrices() []*cpu.Matrix {
 	}
 	list = append(list, w.router)
 	list = append(list, w.expertMatrices()...)
+	if w.toExperts != nil {
+		list = append(list, w.toExperts, w.fromExperts)
+	}
 	if w.shared != nil {
 		list = append(list, w.shared.gateUp, w.shared.down)
 	}
@@ -288,15 +293,16 @@ func (l *loader) find(name string) (tensor.Tensor, bool) {
 		return tensor.Tensor{}, false
 	}
 	_, bare, _ := strings.Cut(name, ".")
-	for _, n := range []string{name, bare, "language_model." + name, "model.language_model." + bare} {
+	names := []string{name, bare, "language_model." + name, "model.language_model." + bare}
+	if l.c.gguf {
+		names = []string{name, strings.TrimSuffix(name, ".weight")} // Falcon-H1 has norms without the suffix
+	}
+	for _, n := range names {
 		if t, ok := l.ck.Tensor(n); ok {
 			if l.used != nil {
 				l.used[n] = true
 			}
 			return t, true
-		}
-		if l.c.gguf {
-			break
 		}
 	}
 	return tensor.Tensor{}, false
@@ -424,7 +430,12 @@ var ignored = []string{
 
 // vector reads a norm or a bias and adds offset to each element.
 func (l *loader) vector(role string, at int, suffix string, n int, offset float32) ([]float32, error) {
-	t, err := l.tensor(role, at, suffix, n)
+	return l.vectorOf(role, at, suffix, offset, n)
+}
+
+// vectorOf reads a vector that is stored with a shape.
+func (l *loader) vectorOf(role string, at int, suffix string, offset float32, shape ...int) ([]float32, error) {
+	t, err := l.tensor(role, at, suffix, shape...)
 	if err != nil {
 		return nil, err
 	}
@@ -550,6 +561,9 @@ func (l *loader) layer(at int) (layer, error) {
 		if w.mixer, err = c.arch.Mixer(l, at); err != nil {
 			return w, err
 		}
+	}
+	if !c.feeds(at) {
+		return w, nil
 	}
 	if err := l.extras(at, &w); err != nil {
 		return w, err
@@ -695,8 +709,8 @@ func (l *loader) norms(at int, w *layer) error {
 		dim       int
 		have      bool
 	}{
-		{&w.attnNorm, &w.attnNormBias, "attn_norm", c.Hidden, pre},
-		{&w.ffnNorm, &w.ffnNormBias, ffnNorm, c.Hidden, pre && (own || !c.Parallel)},
+		{&w.attnNorm, &w.attnNormBias, "attn_norm", c.Hidden, pre && shape.Kind != None},
+		{&w.ffnNorm, &w.ffnNormBias, ffnNorm, c.Hidden, pre && c.feeds(at) && (own || !c.Parallel)},
 		{&w.attnPostNorm, nil, "attn_out_norm", c.Hidden, post},
 		{&w.ffnPostNorm, nil, "post_ffn_norm", c.Hidden, post},
 		{&w.qNorm, nil, "q_norm", qDim, heads},

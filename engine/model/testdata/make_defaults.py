@@ -7,7 +7,8 @@ starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron 
 glm4_moe minimax_m2 ernie4_5 ernie4_5_moe hunyuan_v1_dense hunyuan_v1_moe dots1 gptj gpt_neo opt falcon bloom mpt gpt_oss
 deepseek_v2 deepseek_v3 glm4_moe_lite youtu minicpm3
 qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe
-gemma3n_text gemma4_text llama4_text""".split()
+gemma3n_text gemma4_text llama4_text
+granitemoehybrid bamba falcon_h1 nemotron_h""".split()
 
 
 def first(c, *names, otherwise=None):
@@ -18,6 +19,10 @@ def shared(c):
     """Channels of the experts that every token goes through."""
     if c.model_type in ("hunyuan_v1_moe", "llama4_text"):
         return c.intermediate_size
+    if c.model_type == "granitemoehybrid":
+        return c.shared_intermediate_size
+    if c.model_type == "nemotron_h":
+        return c.moe_shared_expert_intermediate_size
     n = first(c, "n_shared_experts", "moe_num_shared_experts", otherwise=0)
     return first(c, "shared_expert_intermediate_size", otherwise=n * first(c, "moe_intermediate_size", otherwise=0))
 
@@ -34,7 +39,7 @@ def intermediate(c):
 
 def activation(c):
     fixed = {"bloom": "gelu_tanh", "lfm2": "silu", "lfm2_moe": "silu"}
-    return first(c, "hidden_act", "hidden_activation", "activation_function", "activation", otherwise=fixed.get(c.model_type, "gelu"))
+    return first(c, "hidden_act", "hidden_activation", "activation_function", "activation", "mlp_hidden_act", otherwise=fixed.get(c.model_type, "gelu"))
 
 
 out = {}

@@ -11,7 +11,8 @@ from pathlib import Path
 KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
         "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl",
         "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "minicpm3",
-        "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe"]  # with --old: deepseek_v3
+        "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe", "granitemoehybrid",
+        "granitemoehybrid-dense", "falcon_h1", "nemotron_h", "nemotron_h-dense"]  # with --old: deepseek_v3
 
 p = argparse.ArgumentParser()
 p.add_argument("llama_cpp")
@@ -49,6 +50,8 @@ os.environ["TQDM_DISABLE"] = "1"
 for name in a.names or KEPT:
     folder = Path(a.o, name)
     try:
+        if name.startswith("nemotron_h"):  # whose configuration of transformers has a mixture always
+            ModelBase.load_hparams = staticmethod(lambda dir, *_, **__: json.loads((dir / "config.json").read_text().replace("Infinity", "1e9")))
         kind = ModelBase.load_hparams(folder, False)["architectures"][0]
         cls = get_model_class({"MptForCausalLM": "MPTForCausalLM"}.get(kind, kind))
         cls.set_vocab = lambda self: None

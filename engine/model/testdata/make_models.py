@@ -27,6 +27,8 @@ OSS = dict(head_dim=16, intermediate_size=24, num_local_experts=4, num_experts_p
 LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
 S, F = "sliding_attention", "full_attention"
 L, C = "linear_attention", "conv"
+MAMBA = dict(mamba_n_heads=4, mamba_d_state=8, mamba_d_head="auto")
+NEMOTRON = dict(head_dim=16, mamba_num_heads=8, mamba_head_dim=8, n_groups=2, ssm_state_size=6)
 DELTA = dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8)
 OWN = dict(head_dim=8, sliding_window=16, hidden_size_per_layer_input=6, vocab_size_per_layer_input=128)
 LLAMA4 = dict(head_dim=8, intermediate_size=24, intermediate_size_mlp=40, num_local_experts=4)
@@ -222,6 +224,31 @@ MODELS = {
                               use_qk_norm=False, attn_temperature_tuning=False, attention_bias=True, tie_word_embeddings=True,
                               rope_parameters=dict(rope_type="llama3", rope_theta=5000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)),
     "llama4_text-large": dict(LLAMA4, num_hidden_layers=4, num_key_value_heads=1),
+    "granitemoehybrid": dict(MAMBA, num_hidden_layers=4, layer_types=[L, F, L, F], num_local_experts=5, num_experts_per_tok=2, intermediate_size=20, shared_intermediate_size=24,
+                             embedding_multiplier=3.0, attention_multiplier=0.5, residual_multiplier=0.5, logits_scaling=2.0, position_embedding_type="nope", tie_word_embeddings=True,
+                             extra=dict(layer_types=["mamba", "attention", "mamba", "attention"])),
+    "granitemoehybrid-dense": dict(MAMBA, num_hidden_layers=3, layer_types=[F, L, F], num_local_experts=0, shared_intermediate_size=40, mamba_n_groups=2, attention_multiplier=0.4,
+                                   position_embedding_type="nope", num_experts_per_tok=0, extra=dict(layer_types=["attention", "mamba", "attention"])),
+    "granitemoehybrid-steps": dict(MAMBA, num_hidden_layers=3, layer_types=[L, F, L], num_local_experts=0, shared_intermediate_size=40, mamba_proj_bias=True, mamba_conv_bias=False,
+                                   attention_bias=True, attention_multiplier=0.4, position_embedding_type="rope", time_step_limit=[0.2, 1.5]),
+    "granitemoehybrid-attention": dict(num_hidden_layers=2, layer_types=[F, F], num_local_experts=0, shared_intermediate_size=40, attention_multiplier=0.4, num_experts_per_tok=0,
+                                       position_embedding_type="rope", mamba_n_heads=8, mamba_d_state=16, extra=dict(layer_types=["attention", "attention"])),
+    "bamba": dict(MAMBA, num_hidden_layers=4, attn_layer_indices=[1, 3], mamba_n_groups=4),
+    # Powers of 2, by which GGUF files multiply weights without rounding.
+    "falcon_h1": dict(MAMBA, num_hidden_layers=3, mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12, head_dim=16, embedding_multiplier=2.0, lm_head_multiplier=0.25,
+                      mlp_multipliers=[0.5, 2.0], key_multiplier=0.5, attention_in_multiplier=2.0, attention_out_multiplier=0.5, ssm_multipliers=[0.5, 2.0, 0.25, 4.0, 0.5],
+                      ssm_in_multiplier=0.5, ssm_out_multiplier=2.0),
+    "falcon_h1-normed": dict(MAMBA, mamba_d_ssm=None, mamba_rms_norm=True, mamba_norm_before_gate=False, mamba_n_groups=2, attention_bias=True, mlp_bias=True,
+                             mamba_proj_bias=True, projectors_bias=True, mamba_conv_bias=False, ssm_multipliers=[0.8, 1.1, 0.9, 1.2, 0.7], ssm_in_multiplier=1.2, key_multiplier=0.5),
+    "falcon_h1-last": dict(MAMBA, mamba_d_ssm=32, mamba_n_heads=2, mamba_rms_norm=True, mamba_norm_before_gate=True, num_key_value_heads=1, tie_word_embeddings=True),
+    "nemotron_h": dict(NEMOTRON, layers_block_type=["mamba", "moe", "attention", "moe"], **DEEP, moe_shared_expert_intermediate_size=20, routed_scaling_factor=2.5,
+                       drop=["layers_block_type", "layer_types"], extra=dict(hybrid_override_pattern="ME*E", num_hidden_layers=4)),
+    "nemotron_h-latent": dict(NEMOTRON, layers_block_type=["mamba", "attention", "moe"], **DEEP, moe_shared_expert_intermediate_size=16, moe_latent_size=20, n_group=2, topk_group=1,
+                              num_key_value_heads=1, use_bias=True, use_conv_bias=False, norm_topk_prob=False, time_step_min=0.3, drop=["layers_block_type", "layer_types"],
+                              extra=dict(hybrid_override_pattern="M*E", num_hidden_layers=3)),
+    "nemotron_h-dense": dict(NEMOTRON, layers_block_type=[L, "mlp", F, "mlp"], mlp_bias=True, drop=["layers_block_type", "layer_types", "num_experts_per_tok", "n_routed_experts", "n_shared_experts", "n_group", "topk_group"],
+                             extra=dict(hybrid_override_pattern="M-*-", num_hidden_layers=4)),
+    "nemotron_h-list": dict(NEMOTRON, layers_block_type=[L, "mlp", F, "moe", F, L], **DEEP, moe_shared_expert_intermediate_size=20),
     "seed_oss": dict(head_dim=12, attention_out_bias=True, mlp_bias=True),
 }
 KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-crossing", "phi3-partial", "llama-biases", "mistral-window", "mixtral", "qwen2-types", "qwen3",
@@ -230,10 +257,14 @@ KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-cr
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
         "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3",
         "qwen3_next", "qwen3_5_text", "lfm2", "lfm2_moe",
-        "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large"]
+        "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large",
+
+        "granitemoehybrid", "granitemoehybrid-dense", "bamba", "falcon_h1", "nemotron_h", "nemotron_h-dense"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
 FOREIGN = ["gpt_neo", "opt", "falcon", "bloom", "mpt"]
+# With limits of the steps of Mamba-2 layers, which transformers heeds only if several tokens are computed together.
+WHOLE = ["granitemoehybrid-steps", "nemotron_h-latent"]
 # The parts for images of models whose decoders are tested: as small as possible, and not used.
 VISION = {
     "qwen2_5_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, window_size=8, fullatt_block_indexes=[0]),
@@ -334,13 +365,16 @@ def make(name, folder):
     with torch.no_grad():
         run = model(ids, output_attentions=True, use_cache=True)
         logits, cache, picked, reply, rows = run.logits[0, -1], run.past_key_values, [], [], []
-        for _ in range(REPLY):
+        for r in range(REPLY):
             picked.append(logits)
             reply.append(int(logits.argmax()))
             fed = torch.tensor([[reply[-1]]])
             if kind == "phi3" and PROMPT + len(reply) == config.original_max_position_embeddings + 1:
                 cache, fed = None, torch.cat([ids, torch.tensor([reply])], 1)  # as its prepare_inputs_for_generation does
-            step = model(fed, past_key_values=cache, output_attentions=True, use_cache=True)
+            if name in WHOLE:
+                cache, fed = None, torch.cat([ids, torch.tensor([reply])], 1)
+            places = dict(position_ids=torch.tensor([[PROMPT + r]])) if kind == "bamba" else {}  # which it would count from 0
+            step = model(fed, past_key_values=cache, output_attentions=True, use_cache=True, **places)
             logits, cache = step.logits[0, -1], step.past_key_values
             rows.append(step.attentions)
     i, j = torch.tril_indices(PROMPT, PROMPT)
@@ -349,7 +383,7 @@ def make(name, folder):
         "argmax_all": run.logits[0].argmax(-1).int(), "gen_ids": torch.tensor(reply).int(), "gen_logits": torch.stack(picked),
     }
     types = getattr(config, "layer_types", None) or [F] * config.num_hidden_layers
-    attends = [i for i, kind in enumerate(types) if kind in (S, F)]  # attentions has these layers
+    attends = [i for i, kind in enumerate(types) if kind in (S, F, "hybrid")]  # attentions has these layers
     for layer in (attends[0], attends[-1]):
         at = attends.index(layer)
         whole = torch.zeros(config.num_attention_heads, REPLY, PROMPT + REPLY)
