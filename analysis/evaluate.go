@@ -141,6 +141,10 @@ func (e *evaluation) measure(keep [][]int32, entry snapkv.Entry) [][][]tally {
 			cell.bytes = bytes * float64(len(list)+window) * stores / float64(l.Heads)
 			cell.kept = float64(len(list)+window) / float64(l.Len)
 			cell.full = bytes * float64(l.Len) * float64(l.KVHeads) / float64(l.Heads)
+			if l.ReplySinks != nil {
+				cell.sink = meanShare(l.ReplySinks[h*l.Reply.Rows:], rows)
+				cell.sinks = 1
+			}
 			n := float64(rows[1] - rows[0])
 			for i := rows[0]; i < rows[1]; i++ {
 				cell.error += errs[i] / n

@@ -17,6 +17,7 @@ type HeadRate struct {
 	Chance         float64 // hit rate expected of random positions
 	Overlap        float64 // share of kept positions that the reply attends to most; NaN if none is kept
 	Mass           float64 // weight of the mean reply row on kept positions
+	Sink           float64 // share of the head's learned sink in the mean reply row; NaN: it has none
 }
 
 // Rate rates one head under one setting. It returns an error for an invalid kernel or
@@ -61,6 +62,7 @@ func (cfg *HitRateConfig) NewHeadRate(s Setting, length int, counts hitrate.Coun
 		Chance:  float64(kept) / float64(cfg.Prefix(s, length)),
 		Overlap: math.NaN(),
 		Mass:    mass,
+		Sink:    math.NaN(),
 	}
 	if kept > 0 {
 		rate.Overlap = float64(common) / float64(kept)

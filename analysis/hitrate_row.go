@@ -28,6 +28,7 @@ type HitRateRow struct {
 	Oracle      float64 // hit rate of the positions that are significant in most rows
 	Overlap     float64 // share of kept positions that the reply attends to most
 	Mass        float64 // share of the reply's weight on kept positions
+	Sink        float64 // share of the reply's weight that learned sinks take; NaN: there are none
 }
 
 // HitRateColumns lists the value columns of [HitRateTable].
@@ -45,14 +46,32 @@ func (r *HitRateRow) Cells() []any {
 	)
 }
 
+// SinkColumn is the column of the share that learned sinks take. Only tables of models with
+// such sinks have it.
+const SinkColumn = "learned_sink"
+
 // HitRateTable makes a table of the rows, with the columns [KeyColumns] and
-// [HitRateColumns].
+// [HitRateColumns], and [SinkColumn] if there are learned sinks.
 func HitRateTable(rows []HitRateRow) *table.Table {
 	t := table.New(slices.Concat(KeyColumns, HitRateColumns)...)
 	for i := range rows {
 		t.Add(rows[i].Cells()...)
 	}
+	addSinks(t, rows, func(r *HitRateRow) float64 { return r.Sink })
 	return t
+}
+
+// addSinks adds the column of the shares of learned sinks to a table of rows, if there are
+// any.
+func addSinks[T any](t *table.Table, rows []T, of func(r *T) float64) {
+	has := func(r T) bool { return of(&r) > 0 } // a sink always takes something; NaN is no sink
+	if !slices.ContainsFunc(rows, has) {
+		return
+	}
+	t.Columns = append(t.Columns, SinkColumn)
+	for i := range rows {
+		t.Rows[i] = append(t.Rows[i], of(&rows[i]))
+	}
 }
 
 // HasSparsePrompt says whether a prompt has less than its share of the positions that a rate
@@ -126,6 +145,7 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	row.Oracle = Mean(column(func(p *promptSum) float64 { return p.counts.RateOf(p.counts.Oracle) }))
 	row.Overlap = Mean(column(func(p *promptSum) float64 { return p.overlap / float64(len(p.heads)) }))
 	row.Mass = Mean(column(func(p *promptSum) float64 { return p.mass / float64(len(p.heads)) }))
+	row.Sink = Mean(column(func(p *promptSum) float64 { return ratio(p.sink, float64(p.sinks)) }))
 	return row
 }
 

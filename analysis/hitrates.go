@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -92,6 +93,8 @@ type promptSum struct {
 	heads         []float64 // mean over rows of each head's rate
 	chance        float64
 	overlap, mass float64
+	sink          float64
+	sinks         int // heads with a learned sink
 }
 
 func (a *hitRates) warn(w Warning) { a.warnings = append(a.warnings, w) }
@@ -121,12 +124,12 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rows, reply, err := list.read(r, i, layer)
+			rows, err := list.read(r, i, layer)
 			if err != nil {
 				return err
 			}
 			at := place{model: h.Model.ID, dataset: p.Dataset, prompt: p.ID, layer: layer}
-			if err := list.layer(p, h.HeadsOf(layer), rows, reply, at); err != nil {
+			if err := list.layer(p, h.HeadsOf(layer), rows, at); err != nil {
 				return fmt.Errorf("%s: prompt %q, layer %d: %w", path, p.ID, layer, err)
 			}
 			list[0].report(path, p)
@@ -150,9 +153,17 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 	return nil
 }
 
-// read reads the rows of a layer that the configs rate: the last rows of the prompt
+// ratedRows are the rows of a layer that the configs rate: the last rows of the prompt
 // [head, row, key], as many as the largest window has, and those of the reply.
-func (list hitRateList) read(r *dumps.Reader, prompt, layer int) (rows, reply *dumps.Attention, err error) {
+type ratedRows struct {
+	prompt, reply *dumps.Attention
+	// Shares of learned sinks, [head, row], in all recorded rows of the prompt and in those
+	// of the reply; nil: the layer has none.
+	promptSinks, replySinks []float32
+}
+
+// read reads the rows of a layer that the configs rate.
+func (list hitRateList) read(r *dumps.Reader, prompt, layer int) (*ratedRows, error) {
 	p := &r.Prompts()[prompt]
 	n := 0
 	for _, a := range list {
@@ -163,14 +174,21 @@ func (list hitRateList) read(r *dumps.Reader, prompt, layer int) (rows, reply *d
 	n = min(n, p.WindowRows)
 	source, err := r.LayerOf(prompt, layer)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer source.Release()
-	if rows, err = source.Weights(dumps.Prefill, p.WindowRows-n, n); err != nil {
-		return nil, nil, err
+	rows := &ratedRows{}
+	if rows.prompt, err = source.Weights(dumps.Prefill, p.WindowRows-n, n); err != nil {
+		return nil, err
 	}
-	reply, err = source.Weights(dumps.Decode, 0, p.ReplyTokens)
-	return rows, reply, err
+	if rows.promptSinks, err = r.Sinks(prompt, layer, dumps.Prefill); err != nil {
+		return nil, err
+	}
+	if rows.replySinks, err = r.Sinks(prompt, layer, dumps.Decode); err != nil {
+		return nil, err
+	}
+	rows.reply, err = source.Weights(dumps.Decode, 0, p.ReplyTokens)
+	return rows, err
 }
 
 // late returns how many rows after the window do not count as prompt.
@@ -230,11 +248,11 @@ func (a *hitRates) report(path string, p *dumps.Prompt) {
 
 // layer rates the heads of a layer in parallel. heads are the ids of the recorded
 // heads.
-func (list hitRateList) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.Attention, at place) error {
-	results := make([][][][]*HeadRate, rows.Heads) // [head][config][span][setting]
-	errs := make([]error, rows.Heads)
-	parallel.For(rows.Heads, func(h int) {
-		results[h], errs[h] = list.head(p, rows, reply, h)
+func (list hitRateList) layer(p *dumps.Prompt, heads []int, rows *ratedRows, at place) error {
+	results := make([][][][]*HeadRate, len(heads)) // [head][config][span][setting]
+	errs := make([]error, len(heads))
+	parallel.For(len(heads), func(h int) {
+		results[h], errs[h] = list.head(p, rows, h)
 	})
 	for h := range results {
 		if errs[h] != nil {
@@ -256,12 +274,12 @@ func (list hitRateList) layer(p *dumps.Prompt, heads []int, rows, reply *dumps.A
 }
 
 // head rates one head under every config, [config][span][setting].
-func (list hitRateList) head(p *dumps.Prompt, rows, reply *dumps.Attention, h int) ([][][]*HeadRate, error) {
+func (list hitRateList) head(p *dumps.Prompt, rows *ratedRows, h int) ([][][]*HeadRate, error) {
 	out := make([][][]*HeadRate, len(list))
 	known := map[bool]*headRows{} // by HitRateConfig.Exact
 	for i, a := range list {
 		if known[a.cfg.Exact] == nil {
-			known[a.cfg.Exact] = a.headRows(p, rows, reply, h)
+			known[a.cfg.Exact] = a.headRows(p, rows, h)
 		}
 		var err error
 		if out[i], err = a.head(known[a.cfg.Exact]); err != nil {
@@ -281,6 +299,7 @@ type headRows struct {
 	reply      []float32 // [replyRows, replyKeys]
 	replyRows  int
 	replyKeys  int
+	sinks      []float32 // share of the head's learned sink, [replyRows]; nil: it has none
 
 	votes       map[int][]float64            // by window
 	means       map[[2]int][]float64         // mean rows, by span
@@ -307,20 +326,27 @@ type significantKey struct {
 
 // headRows picks the rows of head h. With cfg.Exact, the prompt's last row counts as
 // the first row of the reply.
-func (a *hitRates) headRows(p *dumps.Prompt, rows, reply *dumps.Attention, h int) *headRows {
+func (a *hitRates) headRows(p *dumps.Prompt, rows *ratedRows, h int) *headRows {
 	head := &headRows{
 		length:     p.PromptTokens,
-		prompt:     rows.Head(h),
-		n:          rows.Rows,
+		prompt:     rows.prompt.Head(h),
+		n:          rows.prompt.Rows,
 		promptKeys: p.PromptTokens,
-		reply:      reply.Head(h),
+		reply:      rows.reply.Head(h),
 		replyRows:  p.ReplyTokens,
-		replyKeys:  reply.Keys,
+		replyKeys:  rows.reply.Keys,
 
 		votes:       map[int][]float64{},
 		means:       map[[2]int][]float64{},
 		significant: map[significantKey][][]int32{},
 		rates:       map[rateKey]*HeadRate{},
+	}
+	if rows.replySinks != nil {
+		head.sinks = rows.replySinks[h*p.ReplyTokens:][:p.ReplyTokens]
+	}
+	if a.cfg.Exact && head.sinks != nil {
+		last := rows.promptSinks[(h+1)*p.WindowRows-1]
+		head.sinks = append([]float32{last}, head.sinks...)
 	}
 	if a.cfg.Exact {
 		longer := make([]float32, (head.replyRows+1)*head.replyKeys)
@@ -364,8 +390,22 @@ func (h *headRows) rate(cfg *HitRateConfig, s Setting, span [2]int) (*HeadRate, 
 	if err != nil {
 		return nil, err
 	}
+	rate.Sink = meanShare(h.sinks, span)
 	h.rates[key] = &rate // a budget has no share, NaN, and is never found
 	return &rate, nil
+}
+
+// meanShare returns the mean share of a learned sink in the rows of a span, or NaN if there
+// is no sink.
+func meanShare(shares []float32, span [2]int) float64 {
+	if shares == nil {
+		return math.NaN()
+	}
+	sum := 0.0
+	for _, v := range shares[span[0]:span[1]] {
+		sum += float64(v)
+	}
+	return sum / float64(span[1]-span[0])
 }
 
 // vote returns the votes of a window.
@@ -443,6 +483,10 @@ func (a *hitRates) add(at place, setting int, rate *HeadRate) {
 	s.chance += rate.Chance
 	s.overlap += rate.Overlap
 	s.mass += rate.Mass
+	if !math.IsNaN(rate.Sink) {
+		s.sink += rate.Sink
+		s.sinks++
+	}
 	if rate.Budget == 0 && !a.nothingKept {
 		a.nothingKept = true
 		a.warn(Warning{Kind: NothingKept})

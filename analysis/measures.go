@@ -18,6 +18,8 @@ type tally struct {
 	bytes       float64 // of kept keys and values
 	full        float64 // bytes of the full cache's keys and values
 	kept        float64 // share of the prompt's positions that are kept
+	sink        float64 // share of learned sinks in a mean reply row
+	sinks       int     // cells of heads with learned sinks
 }
 
 func (t *tally) add(o tally) {
@@ -34,6 +36,8 @@ func (t *tally) add(o tally) {
 	t.bytes += o.bytes
 	t.full += o.full
 	t.kept += o.kept
+	t.sink += o.sink
+	t.sinks += o.sinks
 }
 
 // measures holds the numbers of one prompt behind a [MethodRow]. The bytes are a sum
@@ -49,6 +53,7 @@ type measures struct {
 	outputErrorWO float64
 	cacheBytes    float64
 	kept          float64
+	sink          float64
 }
 
 func (t *tally) measures() measures {
@@ -64,6 +69,7 @@ func (t *tally) measures() measures {
 		outputErrorWO: t.errorWO / n,
 		cacheBytes:    t.bytes,
 		kept:          t.kept / n,
+		sink:          ratio(t.sink, float64(t.sinks)),
 	}
 }
 

@@ -34,6 +34,7 @@ type MethodRow struct {
 	Low, High     float64 // 95 % bootstrap interval of Mass over prompts
 	PromptTokens  float64 // of the prompts; not a column
 	FullBytes     float64 // of the full cache, like CacheBytes; not a column
+	Sink          float64 // share of the reply's weight that learned sinks take; NaN: there are none
 	Kept          float64 // share of the prompt's positions that are kept; not a column
 }
 
@@ -55,12 +56,13 @@ func (r *MethodRow) Cells() []any {
 }
 
 // MethodTable makes a table of the rows, with the columns [KeyColumns] and
-// [MethodColumns].
+// [MethodColumns], and [SinkColumn] if there are learned sinks.
 func MethodTable(rows []MethodRow) *table.Table {
 	t := table.New(slices.Concat(KeyColumns, MethodColumns)...)
 	for i := range rows {
 		t.Add(rows[i].Cells()...)
 	}
+	addSinks(t, rows, func(r *MethodRow) float64 { return r.Sink })
 	return t
 }
 
@@ -122,6 +124,7 @@ func (a *methods) row(key methodKey) MethodRow {
 		OutputErrorWO: mean(func(m *measures) float64 { return m.outputErrorWO }),
 		CacheBytes:    mean(func(m *measures) float64 { return m.cacheBytes }),
 		Kept:          mean(func(m *measures) float64 { return m.kept }),
+		Sink:          mean(func(m *measures) float64 { return m.sink }),
 		Prompts:       len(sums),
 	}
 	for i := range sums {

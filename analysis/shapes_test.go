@@ -108,6 +108,60 @@ func checkKept(t *testing.T, h *dumps.Header, m *snapkv.Method, c snapkv.Config,
 	}
 }
 
+// TestTablesHaveSharesOfSinks: tables of a model with learned sinks have their mean share
+// in the rated rows, those of other models lack the column.
+func TestTablesHaveSharesOfSinks(t *testing.T) {
+	const all = dumpstest.Prompt + dumpstest.Reply
+	shapes := dumpstest.Kinds()["sinks"]
+	cfg := Paper
+	cfg.Windows = []int{8}
+	cfg.By = []By{ByLayer, ByHead}
+	for _, exact := range []bool{false, true} {
+		cfg.Exact = exact
+		path := kindDump(t, "sinks").Path()
+		rows, _, err := HitRates(context.Background(), []string{path}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		methods, _, err := Methods(context.Background(), []string{path}, MethodConfig{
+			Methods: snapkv.Methods[:1], By: cfg.By, Thetas: []float64{0.05},
+			Configs: []snapkv.Config{{Window: 8, Capacity: 16, Kernel: 3, Pooling: snapkv.AvgPool, Group: snapkv.GroupHead}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, row := range rows {
+			want := [2]float64{} // by the rates, and by the methods
+			for seed := range 2 {
+				a := dumpstest.ShapedLayers(shapes, rand.New(rand.NewPCG(uint64(seed+1), 2)))[row.Layer]
+				for w, from := range [2]int{dumpstest.Prompt, dumpstest.Prompt} {
+					if exact && w == 0 {
+						from--
+					}
+					shares := a.Sinks[row.Head*all:][from:all]
+					for _, share := range shares {
+						want[w] += float64(share) / float64(len(shares)) / 2
+					}
+				}
+			}
+			if math.Abs(row.Sink-want[0]) > 1e-6 || want[0] < 1e-3 {
+				t.Errorf("layer %d, head %d: share %g, want %g", row.Layer, row.Head, row.Sink, want[0])
+			}
+			m := methods[i]
+			if m.Layer != row.Layer || m.Head != row.Head || math.Abs(m.Sink-want[1]) > 1e-6 {
+				t.Errorf("methods: layer %d, head %d: share %g, want %g", m.Layer, m.Head, m.Sink, want[1])
+			}
+		}
+		if HitRateTable(rows).Column(SinkColumn) < 0 || MethodTable(methods).Column(SinkColumn) < 0 {
+			t.Error("a table has no column of shares")
+		}
+	}
+	other, _, err := HitRates(context.Background(), []string{kindDump(t, "shared").Path()}, cfg)
+	if err != nil || HitRateTable(other).Column(SinkColumn) >= 0 || !math.IsNaN(other[0].Sink) {
+		t.Errorf("a model without learned sinks has shares: %v", err)
+	}
+}
+
 // TestOutputErrorsWithSinks writes the error of a head's output once more, for positions
 // that are dropped from a layer with sinks: in the softmax over what is left, the sink keeps
 // its score. The kept mass does not contain it.

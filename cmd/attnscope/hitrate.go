@@ -88,7 +88,7 @@ func runHitrate(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
-	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns)
+	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns, []string{analysis.SinkColumn})
 	if cfg.SkipFirst == 0 {
 		columns = append(columns, withoutFirst)
 	}
@@ -131,7 +131,9 @@ func runHitrate(c *cli.Context) error {
 		s.byLayer = lists[last]
 		s.lists = lists[:last]
 	}
-	order.apply(s.lists)
+	if err := order.apply(s.lists); err != nil {
+		return err
+	}
 	if !screened && order.column == withoutFirst {
 		notef(c, "%s", sortNote)
 	}

@@ -66,6 +66,10 @@ var withoutFirst = fmt.Sprintf("without_first_%d", hitrate.Sinks)
 var sortNote = fmt.Sprintf("%s sorts the rows, but significant, hits, ci_low and ci_high are those of hit_rate: "+
 	"for those of the other rate, use --skip-first %d --sort hit_rate.", withoutFirst, hitrate.Sinks)
 
+// sinkNote explains the shares of learned sinks.
+const sinkNote = analysis.SinkColumn + ": share of the reply's attention that the heads' learned sinks take, which are no positions. " +
+	"No rate and no mass contains it."
+
 // rateColumns are the columns that rest on the significant positions of a row.
 var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}
 
@@ -73,7 +77,7 @@ var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_rec
 func (s *hitRateScreen) table() (*table.Table, table.Screen) {
 	rows := slices.Clone(s.lists[askedRates])
 	t := s.join(rows, askedWithoutFirst)
-	screen := table.Screen{Values: []string{"significant", "hits", "hit_rate", withoutFirst}}
+	screen := table.Screen{Values: []string{"significant", "hits", "hit_rate", withoutFirst, analysis.SinkColumn}}
 	var others []analysis.HitRateRow
 	if s.hasSkipped() {
 		others = slices.Clone(s.lists[askedWithoutFirst])
@@ -136,6 +140,9 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	if s.hasSkipped() {
 		notes = append(notes, fmt.Sprintf("%s: the hit rate if the first %d positions, which attract attention in any prompt, "+
 			"are left out (--skip-first %d).", withoutFirst, hitrate.Sinks, hitrate.Sinks))
+	}
+	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Sink > 0 }) {
+		notes = append(notes, sinkNote)
 	}
 	if s.order.column == withoutFirst {
 		notes = append(notes, sortNote)

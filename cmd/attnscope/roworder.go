@@ -29,7 +29,7 @@ func rowOrderOf(c *cli.Context) (rowOrder, error) {
 	case o.column == "":
 		return o, nil
 	}
-	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns)
+	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns, []string{analysis.SinkColumn})
 	if c.Int("skip-first") == 0 {
 		columns = append(columns, withoutFirst)
 	}
@@ -39,8 +39,9 @@ func rowOrderOf(c *cli.Context) (rowOrder, error) {
 	return o, nil
 }
 
-// apply sorts and cuts the first list and its rates without the first positions.
-func (o rowOrder) apply(lists [][]analysis.HitRateRow) {
+// apply sorts and cuts the first list and its rates without the first positions. It fails
+// if the rows lack the column.
+func (o rowOrder) apply(lists [][]analysis.HitRateRow) error {
 	list := lists[askedRates]
 	places := make([]int, len(list))
 	for i := range places {
@@ -55,6 +56,9 @@ func (o rowOrder) apply(lists [][]analysis.HitRateRow) {
 		}
 		t := analysis.HitRateTable(by)
 		column := t.Column(name)
+		if column < 0 {
+			return usagef("--sort %s: these dumps have no learned sinks", name)
+		}
 		doubtful := func(i int) bool { return slices.Contains(rateColumns, name) && by[i].Significant < o.min }
 		slices.SortStableFunc(places, func(a, b int) int {
 			if doubtful(a) != doubtful(b) {
@@ -79,6 +83,7 @@ func (o rowOrder) apply(lists [][]analysis.HitRateRow) {
 		}
 		lists[which] = ordered
 	}
+	return nil
 }
 
 // compareCells orders the cells of a column: texts, and numbers, of which NaN is last.

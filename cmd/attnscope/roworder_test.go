@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -31,7 +32,9 @@ func TestRowOrder(t *testing.T) {
 		without := slices.Clone(rows)
 		without[0].HitRate = 0.1
 		lists := [][]analysis.HitRateRow{slices.Clone(rows), {row(-1, 248, 0.6)}, without}
-		c.order.apply(lists)
+		if err := c.order.apply(lists); err != nil {
+			t.Fatal(err)
+		}
 		for _, which := range []int{askedRates, askedWithoutFirst} {
 			var got []int
 			for i := range lists[which] {
@@ -44,5 +47,9 @@ func TestRowOrder(t *testing.T) {
 		if len(lists[totalRates]) != 1 {
 			t.Errorf("%+v changes the total", c.order)
 		}
+	}
+	err := rowOrder{column: analysis.SinkColumn}.apply([][]analysis.HitRateRow{slices.Clone(rows)})
+	if want := "these dumps have no learned sinks"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("sorted by shares that do not exist: %v, want %q", err, want)
 	}
 }

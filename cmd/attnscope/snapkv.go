@@ -76,7 +76,7 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkFigures(c); err != nil {
 		return err
 	}
-	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns), methodKeys); err != nil {
+	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns, []string{analysis.SinkColumn}), methodKeys); err != nil {
 		return err
 	}
 	s.fitDumps(c)
@@ -119,11 +119,14 @@ func runSnapKV(c *cli.Context) error {
 		return writeTable(c, t, table.Screen{Notes: append(s.settings(), pivotNote("mass_low and mass_high"))})
 	}
 	screen := table.Screen{
-		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio"},
+		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio", analysis.SinkColumn},
 		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
 	}
 	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
 	screen.Notes = slices.Concat(screen.Notes, s.settings(), s.storedApart(rows[0]), analysis.FewPromptsNote(most))
+	if slices.ContainsFunc(rows[0], func(r analysis.MethodRow) bool { return r.Sink > 0 }) {
+		screen.Notes = append(screen.Notes, sinkNote)
+	}
 	if len(by) > 0 {
 		screen.Totals = analysis.MethodTable(rows[1]).Rows
 	}
