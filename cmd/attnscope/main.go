@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -68,6 +69,11 @@ func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, s
 		_ = app.RunContext(ctx, []string{"attnscope", "--help"})
 		return exitUsage
 	}
+	if handled, err := helpWith(app, args); handled {
+		code := printError(messages, cmp.Or(err, results.finish()))
+		_ = messages.Flush()
+		return code
+	}
 	args, err := reorder(app, withoutAliases(args))
 	if err == nil {
 		err = checkEnvironment()
@@ -108,9 +114,10 @@ func withoutAliases(args []string) []string {
 // newApp builds the command tree of commands.go.
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
-		Name:            "attnscope",
-		Usage:           "record what a language model attends to, and show what a compressed KV cache would keep of it",
-		UsageText:       "attnscope VERB [flags] [files]     (flags and files in any order; -- ends the flags)",
+		Name:  "attnscope",
+		Usage: "record what a language model attends to, and show what a compressed KV cache would keep of it",
+		UsageText: "attnscope VERB [flags] [files]     (flags and files in any order; -- ends the flags)\n" +
+			"attnscope help WORD                (a verb, or a term such as hit rate; help terms lists them)",
 		Version:         version(),
 		HideVersion:     true,
 		Reader:          stdin,
@@ -138,12 +145,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 
 // unknownVerb returns the error of a command line that begins with no verb.
 func unknownVerb(c *cli.Context) error {
-	var verbs []string
-	for _, cmd := range c.App.Commands {
-		verbs = append(verbs, cmd.Name)
-	}
 	word := c.Args().First()
-	return hintf(usagef("unknown verb %q", word), "%s", hintOf(words.Suggestion(word, verbs), "attnscope --help lists the verbs"))
+	return hintf(usagef("unknown verb %q", word), "%s", hintOf(words.Suggestion(word, verbNames(c.App)), "attnscope --help lists the verbs"))
 }
 
 // hintOf joins a suggestion, which may be empty, and the place that lists all words.
