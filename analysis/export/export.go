@@ -5,7 +5,8 @@
 //	err = export.Write(ctx, "prompt.npz", r, export.Options{Prompt: 0, Layer: -1})
 //
 // [Arrays] lists the arrays with their shapes. The table has the columns layer, head,
-// phase (prompt or generation), row, key and weight.
+// phase (prompt or generation), row, key and weight; in rows with the key -1, the weight is
+// the share of the head's learned sink.
 package export
 
 import (
@@ -97,6 +98,13 @@ func (o *Options) layerDone(i int, layers []int) {
 //	key_states       [kv heads, P+G, dim]    in dumps that store factors
 //	value_states     [kv heads, P+G, dim]    where recorded
 //
+// and, if its heads have learned sinks, their shares of these rows and sums:
+//
+//	prompt_sinks      [heads, R]
+//	generation_sinks  [heads, G]
+//	window_sinks      [heads, W]
+//	prompt_sink_sums  [heads]                where sums of all rows were recorded
+//
 // The prompt has tokens [P+G] and, if recorded, logits [G, vocab].
 func Arrays(ctx context.Context, r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 	h := r.Header()
@@ -168,6 +176,9 @@ func layerArrays(r *dumps.Reader, prompt, layer int) ([]tensor.Tensor, error) {
 			return nil, err
 		}
 		add("overview", cells, heads, side, side)
+	}
+	if err := addSinks(r, prompt, layer, add); err != nil {
+		return nil, err
 	}
 	if p.Store == dumps.StoreFactors {
 		s, err := r.States(prompt, layer)
@@ -274,6 +285,9 @@ func cells(ctx context.Context, r *dumps.Reader, o Options, emit func(cell) erro
 				if err := emit(c); err != nil {
 					return err
 				}
+			}
+			if err := sinkCells(r, o, cell{Layer: int32(layer), Phase: name}, emit); err != nil {
+				return err
 			}
 		}
 		o.layerDone(n, layers)

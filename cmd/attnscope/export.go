@@ -17,7 +17,8 @@ func exportCommand() *cli.Command {
 		ArgsUsage: "RUN.attn -o FILE",
 		Description: "The extension of FILE sets the format. Arrays (.safetensors, .npz) hold prompt_rows,\n" +
 			"generation_rows, prompt_windows, tokens and what else was recorded, of all layers unless --layer\n" +
-			"names one. Tables (.csv, .parquet) have a line per weight: layer, head, phase, row, key, weight.",
+			"names one. Tables (.csv, .parquet) have a line per weight: layer, head, phase, row, key, weight.\n" +
+			"The key -1 is the learned sink of a head, if the model has such sinks.",
 		Flags: []cli.Flag{
 			outputFlag("write to `FILE`"),
 			&cli.StringFlag{Name: "prompt", DefaultText: "the first", Usage: "export the prompt with `ID`"},
