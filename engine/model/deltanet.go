@@ -74,7 +74,9 @@ func (d *deltaNet) mix(s *cpuSequence, m *mixing) {
 	s.multiply(d.rate, cpu.Dense(rates, m.n, 2*d.ValueHeads), in, false)
 	m.convolve(s, &d.conv, x, qkv)
 	s.rows(m.n, func(i int, scratch *cpu.Scratch) {
-		d.activate(x.Data[i*x.Stride:][:x.Cols], scratch)
+		row := x.Data[i*x.Stride:][:x.Cols]
+		cpu.Activate(s.config.Activation, row, row, nil, scratch)
+		d.normalize(row)
 		d.rates(rates[i*2*d.ValueHeads:][:2*d.ValueHeads])
 	})
 	y := qkv.Data[:m.n*d.valueWidth()] // what was convolved is not needed any more
@@ -108,10 +110,9 @@ func (d *deltaNet) mix(s *cpuSequence, m *mixing) {
 	s.multiply(d.out, cpu.Dense(m.out[m.from*hidden:], rows, hidden), cpu.Dense(y, rows, d.valueWidth()), false)
 }
 
-// activate applies SiLU to a row of the convolution, and gives its queries and keys the
-// length 1 and its queries the scale of the rule.
-func (d *deltaNet) activate(row []float32, scratch *cpu.Scratch) {
-	cpu.Activate("silu", row, row, nil, scratch)
+// normalize gives the queries and keys of a row the length 1, and the queries the scale of
+// the rule.
+func (d *deltaNet) normalize(row []float32) {
 	scale := float32(1 / math.Sqrt(float64(d.KeyDim)))
 	for at := 0; at < 2*d.keyWidth(); at += d.KeyDim {
 		head := row[at : at+d.KeyDim]

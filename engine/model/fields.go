@@ -56,6 +56,13 @@ func (f *fields) get(name string) (any, bool) {
 	return v, ok && v != nil
 }
 
+// leave marks fields as read that have no effect because of others.
+func (f *fields) leave(names ...string) {
+	for _, name := range names {
+		f.get(name)
+	}
+}
+
 // bad keeps the error that a field has the value v instead of a value described by
 // want.
 func (f *fields) bad(name string, v any, want string) {

@@ -121,7 +121,7 @@ type ShortConv struct {
 // readShortConv reads the size of the convolutions.
 func (c *Config) readShortConv(f *fields) error {
 	c.Activation = "silu"
-	c.Conv = &ShortConv{Kernel: f.count("conv_L_cache", 3, 2), Biased: f.flag("conv_bias", false)}
+	c.Conv = &ShortConv{Kernel: f.count("conv_L_cache", 3, 1), Biased: f.flag("conv_bias", false)}
 	for _, role := range []string{"conv_in", "conv", "conv_out"} {
 		if c.biased != nil {
 			c.biased[role] = c.Conv.Biased

@@ -21,9 +21,13 @@ var qwen3next = Architecture{
 		"full_attention_interval": 4,
 	},
 	Adjust: func(c *Config, f *fields) error {
-		c.readQwenExperts(f, true)
-		c.SharedSize = f.count("shared_expert_intermediate_size", c.ExpertSize, 1)
-		c.SharedGate = true
+		if f.count("num_experts", 0, 0) > 0 {
+			c.readQwenExperts(f, true)
+			c.SharedSize = f.count("shared_expert_intermediate_size", c.ExpertSize, 1)
+			c.SharedGate = true
+		} else {
+			f.leave("num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size", "norm_topk_prob", "decoder_sparse_step", "mlp_only_layers")
+		}
 		return c.readDelta(f)
 	},
 	Vary: (*Config).varyDelta,
@@ -97,7 +101,7 @@ func (c *Config) readDelta(f *fields) error {
 		KeyHeads:   f.count("linear_num_key_heads", 16, 1),
 		ValueHeads: f.count("linear_num_value_heads", 32, 1),
 		KeyDim:     f.count("linear_key_head_dim", 128, 1),
-		Kernel:     f.count("linear_conv_kernel_dim", 4, 2),
+		Kernel:     f.count("linear_conv_kernel_dim", 4, 1),
 	}
 	if f.gguf() {
 		c.leaveLater(f)

@@ -207,6 +207,12 @@ MODELS = {
     "qwen3_5_text": dict(dict(DELTA, linear_value_head_dim=12), num_hidden_layers=4, layer_types=[F, L, L, F], tie_word_embeddings=True),
     "qwen3_5_text-one": dict(dict(DELTA, linear_num_key_heads=1), num_hidden_layers=2, layer_types=[L, F], num_key_value_heads=4),
     "qwen3_5_moe_text": dict(DELTA, **EXPERTS, num_hidden_layers=4, shared_expert_intermediate_size=24, linear_conv_kernel_dim=3),
+    "qwen3_next-act": dict(DELTA, num_hidden_layers=3, layer_types=[L, F, L], num_experts=0, hidden_act="gelu", linear_conv_kernel_dim=5, tie_word_embeddings=True,
+                           rope_parameters=dict(YARN, rope_theta=10000.0, partial_rotary_factor=1.0), rms_norm_eps=1e-3),
+    "lfm2-idxs": dict(num_hidden_layers=3, full_attn_idxs=[2], drop=["layer_types"], rope_parameters=dict(YARN, rope_theta=10000.0), num_key_value_heads=4,
+                      extra=dict(full_attn_idxs=[2])),
+    "qwen3_5": dict(DELTA, num_hidden_layers=3, layer_types=[L, F, L], rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)),
+    "qwen3_5_moe": dict(DELTA, **EXPERTS, num_hidden_layers=2, layer_types=[F, L], shared_expert_intermediate_size=16),
     "lfm2": dict(num_hidden_layers=4, layer_types=[C, F, C, F]),
     "lfm2-biases": dict(num_hidden_layers=4, layer_types=[F, C, C, F], conv_bias=True, conv_L_cache=4, num_key_value_heads=1, block_auto_adjust_ff_dim=False),
     "lfm2_moe": dict(EXPERTS, num_hidden_layers=4, layer_types=[C, F, C, F], num_dense_layers=1),
@@ -256,9 +262,8 @@ KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-cr
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
         "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3",
-        "qwen3_next", "qwen3_5_text", "lfm2", "lfm2_moe",
+        "qwen3_next", "qwen3_5_text", "qwen3_5_moe", "lfm2", "lfm2_moe",
         "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large",
-
         "granitemoehybrid", "granitemoehybrid-dense", "bamba", "falcon_h1", "nemotron_h", "nemotron_h-dense"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
@@ -268,6 +273,8 @@ WHOLE = ["granitemoehybrid-steps", "nemotron_h-latent"]
 # The parts for images of models whose decoders are tested: as small as possible, and not used.
 VISION = {
     "qwen2_5_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, window_size=8, fullatt_block_indexes=[0]),
+    "qwen3_5": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, num_position_embeddings=4),
+    "qwen3_5_moe": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, num_position_embeddings=4),
     "qwen3_vl": dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=2, num_position_embeddings=4, deepstack_visual_indexes=[]),
 }
 
