@@ -271,25 +271,6 @@ func (kv *KV) Copy(n, room int) *KV {
 	return out
 }
 
-// Reader returns the stores that layer number i of n layers reads, which share this
-// cache of kvHeads heads: all of them or, if the cache is compressed by query head, those
-// of its own query heads. The stores of a kv head are then those of the first layer's
-// query heads, then those of the second layer's, and so on. The result is valid until the
-// next change of the cache.
-func (kv *KV) Reader(i, n, kvHeads int) *KV {
-	if n == 1 || len(kv.heads) == kvHeads {
-		return kv
-	}
-	group := len(kv.heads) / (kvHeads * n)
-	view := *kv
-	view.heads = make([]store, 0, kvHeads*group)
-	for h := range kvHeads {
-		at := (h*n + i) * group
-		view.heads = append(view.heads, kv.heads[at:at+group]...)
-	}
-	return &view
-}
-
 // Compress returns a copy with only some slots of each head, in ascending order. keep
 // has one list per store or one list per query head. With one list per query head, the
 // query heads of a group copy from the same kv head.

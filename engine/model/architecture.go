@@ -79,9 +79,9 @@ type Architecture struct {
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
-	// Inspect sets what only the tensors of a GGUF file tell; has reports whether there is a
-	// tensor of a name.
-	Inspect func(c *Config, has func(name string) bool)
+	// Inspect sets what only the tensors of a GGUF file tell; rows returns the number of rows
+	// of a tensor, or 0 if there is none of that name.
+	Inspect func(c *Config, rows func(name string) int)
 	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
 	// Vary changes the shapes of layers that are not like the others. It is called last,

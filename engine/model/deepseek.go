@@ -31,9 +31,9 @@ var deepseek3 = Architecture{
 		"q_lora_rank": 1536, "head_dim": 64, "v_head_dim": 128, "qk_nope_head_dim": 128, "n_group": 8, "topk_group": 4, "num_experts_per_tok": 8,
 		"first_k_dense_replace": 3, "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 1, "num_nextn_predict_layers": 1,
 	},
-	Inspect: func(c *Config, has func(name string) bool) {
+	Inspect: func(c *Config, rows func(name string) int) {
 		for l := range c.Layers {
-			c.Router.Biased = c.Router.Biased || has(fmt.Sprintf("blk.%d.exp_probs_b.bias", l))
+			c.Router.Biased = c.Router.Biased || rows(fmt.Sprintf("blk.%d.exp_probs_b.bias", l)) > 0
 		}
 	},
 	Adjust: func(c *Config, f *fields) error {

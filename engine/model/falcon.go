@@ -32,8 +32,8 @@ var falcon = Architecture{
 		}
 		return t, nil
 	},
-	Inspect: func(c *Config, has func(name string) bool) {
-		if has("blk.0.attn_norm_2.weight") { // of two norms, the first is that of the feed-forward
+	Inspect: func(c *Config, rows func(name string) int) {
+		if rows("blk.0.attn_norm_2.weight") > 0 { // of two norms, the first is that of the feed-forward
 			c.arch.GGUFTensors = map[string]string{"attn_norm": "blk.%d.attn_norm_2", "ffn_norm": "blk.%d.attn_norm"}
 		}
 	},

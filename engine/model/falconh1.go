@@ -15,8 +15,8 @@ var falconh1 = Architecture{
 	Ignored:     mambaIgnored.and(anyValue("attn_layer_indices", "mamba_norm_before_gate", "mamba_expand")),
 	Names:       joinNames(mambaNames, feedForwardNames),
 	GGUFTensors: mambaGGUF,
-	Inspect: func(c *Config, has func(name string) bool) {
-		c.Mamba = &MambaShape{Normed: has("blk.0.ssm_norm.weight")}
+	Inspect: func(c *Config, rows func(name string) int) {
+		c.Mamba = &MambaShape{Normed: rows("blk.0.ssm_norm.weight") > 0}
 	},
 	Adjust: func(c *Config, f *fields) error {
 		if f.gguf() {

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 )
@@ -29,7 +28,7 @@ var ownGGUF = map[string]string{
 // gemma3n has several states of a token, an input of every layer's own, and caches that
 // later layers share.
 var gemma3n = Architecture{
-	Name: "gemma3n_text", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
+	Name: "gemma3n_text", GGUF: "gemma3n", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
 	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
 	Ignored: anyValue("hidden_act", "altup_coef_clip"), // which concerns training
 	Defaults: map[string]any{
@@ -52,14 +51,22 @@ var gemma3n = Architecture{
 		"altup_predict": "blk.%d.altup_predict_coef", "altup_correct": "blk.%d.altup_correct_coef", "altup_scale": "blk.%d.altup_correct_scale",
 		"laurel_left": "blk.%d.laurel_l", "laurel_right": "blk.%d.laurel_r", "laurel_norm": "blk.%d.laurel_post_norm",
 	}),
+	Inspect: func(c *Config, rows func(name string) int) {
+		c.LayerVocab = rows("per_layer_token_embd.weight")
+		c.Laurel = rows("blk.0.laurel_l.weight")
+	},
 	Adjust: func(c *Config, f *fields) error {
 		c.gemma4Scales(f)
 		c.slidingWindow(f, f.everyNth(5))
-		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
+		if f.gguf() {
+			c.LocalRope = plainRope(c, f.number("rope_local_base_freq", c.arch.LocalTheta))
+		} else {
+			c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
+			c.Laurel = f.count("laurel_rank", 64, 1)
+		}
 		c.Streams = f.count("altup_num_inputs", 4, 2)
 		c.ActiveStream = f.count("altup_active_idx", 0, 0)
 		c.StreamScale = f.flag("altup_correct_scale", true)
-		c.Laurel = f.count("laurel_rank", 64, 1)
 		if c.ActiveStream >= c.Streams {
 			f.bad("altup_active_idx", c.ActiveStream, fmt.Sprintf("less than %d, the number of states", c.Streams))
 		}
@@ -67,7 +74,7 @@ var gemma3n = Architecture{
 		return nil
 	},
 	Vary: func(c *Config, f *fields) error {
-		c.shareCaches(f, f.count("num_kv_shared_layers", 15, 0))
+		c.shareCaches(f, f.count("num_kv_shared_layers", max(0, c.Layers-20), 0))
 		return nil
 	},
 }
@@ -98,38 +105,39 @@ func (c *Config) gemma4Scales(f *fields) {
 	c.Scale = 1
 }
 
-// readTrims reads the part of the gates that each layer sets to 0.
+// readTrims reads the part of the gates that each layer sets to 0. GGUF files state the
+// bound that follows from it.
 func (c *Config) readTrims(f *fields) {
-	parts := make([]float64, c.Layers)
-	if c.Layers > 10 {
-		for l := range 10 {
-			parts[l] = 0.95
-		}
-	}
-	if v, given := f.get("activation_sparsity_pattern"); given {
-		list, ok := v.([]any)
-		if !ok || len(list) != c.Layers {
-			f.bad("activation_sparsity_pattern", jsonText(v), fmt.Sprintf("a list of %d numbers, one for each layer", c.Layers))
-			return
-		}
-		for l, x := range list {
-			n, ok := x.(json.Number)
-			if ok {
-				var err error
-				parts[l], err = n.Float64()
-				ok = err == nil && parts[l] >= 0 && parts[l] < 1
-			}
-			if !ok {
-				f.bad("activation_sparsity_pattern", jsonText(v), "numbers from 0 to less than 1")
-				return
-			}
-		}
+	bound := func(part float64) float64 { return math.Erfinv(float64(2*float32(part)-1)) * math.Sqrt2 }
+	name, want := "activation_sparsity_pattern", "numbers from 0 to less than 1"
+	if f.gguf() {
+		name, want = "activation_sparsity_scale", "numbers"
 	}
 	c.Trims = make([]Trim, c.Layers)
-	for l, part := range parts {
-		if part > 0 {
-			deviations := math.Erfinv(float64(2*float32(part)-1)) * math.Sqrt2
-			c.Trims[l] = Trim{On: true, Deviations: float32(deviations)}
+	v, given := f.get(name)
+	if !given {
+		for l := range min(10, c.Layers) {
+			c.Trims[l] = Trim{On: c.Layers > 10, Deviations: float32(bound(0.95))}
+		}
+		return
+	}
+	list, ok := v.([]any)
+	if !ok || len(list) != c.Layers {
+		f.bad(name, jsonText(v), fmt.Sprintf("a list of %d numbers, one for each layer", c.Layers))
+		return
+	}
+	for l, x := range list {
+		one := fields{source: f.source, values: map[string]any{name: x}}
+		n := one.number(name, 0)
+		if one.err != nil || math.IsNaN(n) || !f.gguf() && (n < 0 || n >= 1) {
+			f.bad(name, jsonText(v), want)
+			return
+		}
+		if !f.gguf() {
+			n = bound(n)
+		}
+		if !math.IsInf(n, -1) {
+			c.Trims[l] = Trim{On: true, Deviations: float32(n)}
 		}
 	}
 }

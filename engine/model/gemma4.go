@@ -15,7 +15,7 @@ import (
 // layer's own, and may have caches that later layers share, values that are the keys, and
 // a mixture of experts beside the feed-forward.
 var gemma4 = Architecture{
-	Name: "gemma4_text", About: "Gemma 4 (text)", PostNorms: true, QKNorm: true, LocalTheta: 1e4,
+	Name: "gemma4_text", GGUF: "gemma4", About: "Gemma 4 (text)", PostNorms: true, QKNorm: true, LocalTheta: 1e4,
 	Ignored: anyValue("hidden_act").and(keyTable{"use_bidirectional_attention": {"vision"}}), // of images
 	Defaults: map[string]any{
 		"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 30, "num_attention_heads": 8,
@@ -26,6 +26,7 @@ var gemma4 = Architecture{
 			fullLayer:    map[string]any{"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
 		},
 	},
+	Keys: map[string]string{"num_experts_per_tok": "top_k_experts"},
 	Names: merged(ownNames, map[string]string{
 		"layer_scale":      "model.layers.%d.layer_scalar",
 		"router":           "model.layers.%d.router.proj",
@@ -37,9 +38,29 @@ var gemma4 = Architecture{
 		"experts_out_norm": "model.layers.%d.post_feedforward_layernorm_2",
 		"dense_out_norm":   "model.layers.%d.post_feedforward_layernorm_1",
 	}),
+	GGUFTensors: merged(ownGGUF, map[string]string{
+		"layer_scale":      "blk.%d.layer_output_scale",
+		"router_scale":     "blk.%d.ffn_gate_inp.scale",
+		"expert_scale":     "blk.%d.ffn_down_exps.scale",
+		"experts_norm":     "blk.%d.pre_ffw_norm_2",
+		"experts_out_norm": "blk.%d.post_ffw_norm_2",
+		"dense_out_norm":   "blk.%d.post_ffw_norm_1",
+	}),
+	Inspect: func(c *Config, rows func(name string) int) {
+		c.LayerVocab = rows("per_layer_token_embd.weight")
+		c.LayerScale = rows("blk.0.layer_output_scale.weight") > 0
+		c.KeyValues = make([]bool, c.Layers)
+		for l := range c.KeyValues {
+			c.KeyValues[l] = rows(fmt.Sprintf("blk.%d.attn_k.weight", l)) > 0 && rows(fmt.Sprintf("blk.%d.attn_v.weight", l)) == 0
+		}
+	},
 	Adjust: func(c *Config, f *fields) error {
 		c.gemma4Scales(f)
 		c.slidingWindow(f, func(l int) bool { return (l+1)%6 != 0 })
+		c.readBesideDense(f)
+		if f.gguf() {
+			return nil
+		}
 		c.LayerWindows[c.Layers-1] = 0 // whatever layer_types says
 		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
 		c.LayerScale = true
@@ -49,11 +70,14 @@ var gemma4 = Architecture{
 				c.Intermediates[l] *= 2
 			}
 		}
-		c.readBesideDense(f)
 		return nil
 	},
 	Vary: func(c *Config, f *fields) error {
-		c.readGemma4Heads(f)
+		if f.gguf() {
+			c.ggufGemma4Heads(f)
+		} else {
+			c.readGemma4Heads(f)
+		}
 		c.shareCaches(f, f.count("num_kv_shared_layers", 0, 0))
 		return nil
 	},
@@ -62,9 +86,9 @@ var gemma4 = Architecture{
 // readBesideDense reads the sizes of the mixture.
 func (c *Config) readBesideDense(f *fields) {
 	experts := f.count("num_experts", 0, 0)
-	top := f.count("top_k_experts", 0, 0)
+	top := f.count("num_experts_per_tok", 0, 0)
 	size := f.count("moe_intermediate_size", 0, 0)
-	if !f.flag("enable_moe_block", false) {
+	if !f.flag("enable_moe_block", f.gguf() && experts > 0) {
 		return
 	}
 	c.Experts = experts
@@ -77,7 +101,7 @@ func (c *Config) readBesideDense(f *fields) {
 	case experts < 1 || size < 1:
 		f.bad("num_experts", experts, "1 or more, and moe_intermediate_size too, because enable_moe_block is true")
 	case top < 1 || top > experts:
-		f.bad("top_k_experts", top, fmt.Sprintf("1 to %d, the number of experts", experts))
+		f.bad("num_experts_per_tok", top, fmt.Sprintf("1 to %d, the number of experts", experts))
 	}
 }
 
@@ -109,6 +133,33 @@ func (c *Config) readGemma4Heads(f *fields) {
 	}
 	if f.err == nil {
 		c.rotateByKind(f)
+	}
+}
+
+// ggufGemma4Heads reads the sizes of the heads from a GGUF file, where key_length is that of
+// full layers. The rotation of these layers has factors, which ropeTensors has applied.
+func (c *Config) ggufGemma4Heads(f *fields) {
+	sliding := *c
+	sliding.HeadDim = f.count("attention.key_length_swa", c.HeadDim, 2)
+	for _, name := range []string{"attention.value_length_swa", "rope.dimension_count_swa"} {
+		if n := f.count(name, sliding.HeadDim, 2); n != sliding.HeadDim {
+			f.bad(name, n, fmt.Sprintf("%d, the size of a key", sliding.HeadDim))
+			return
+		}
+	}
+	c.LocalRope = plainRope(&sliding, f.number("rope_local_base_freq", c.arch.LocalTheta))
+	c.Rope.Kind = "proportional"
+	kvHeads := f.perLayer("num_key_value_heads")
+	for l := range c.Shapes {
+		s := &c.Shapes[l]
+		if s.Window > 0 {
+			s.KeyDim = sliding.HeadDim
+			s.ValueDim = sliding.HeadDim
+			s.Rope = c.LocalRope
+		}
+		if l < len(kvHeads) {
+			s.KVHeads = kvHeads[l]
+		}
 	}
 }
 
@@ -178,8 +229,8 @@ func (l *loader) besideDense(at int) (*besideDense, error) {
 		suffix string
 		n      int
 	}{
-		{&w.routerScale, "router_scale", l.bare(), c.Hidden},
-		{&w.expertScale, "expert_scale", l.bare(), c.Experts},
+		{&w.routerScale, "router_scale", "", c.Hidden},
+		{&w.expertScale, "expert_scale", "", c.Experts},
 		{&w.norm, "experts_norm", ".weight", c.Hidden},
 		{&w.expertsNorm, "experts_out_norm", ".weight", c.Hidden},
 		{&w.denseNorm, "dense_out_norm", ".weight", c.Hidden},

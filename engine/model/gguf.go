@@ -40,6 +40,10 @@ var ggufNames = map[string]string{
 	"logit_scale":                     "logit_scale",
 	"clip_qkv":                        "attention.clamp_kqv",
 	"rope_local_base_freq":            "rope.freq_base_swa",
+	"altup_active_idx":                "altup.active_idx",
+	"altup_num_inputs":                "altup.num_inputs",
+	"hidden_size_per_layer_input":     "embedding_length_per_layer_input",
+	"num_kv_shared_layers":            "attention.shared_kv_layers",
 	"q_lora_rank":                     "attention.q_lora_rank",
 	"kv_lora_rank":                    "attention.kv_lora_rank",
 	"recurrent_layers":                "attention.recurrent_layers",
@@ -83,15 +87,16 @@ func ggufConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 		return c, fmt.Errorf("%s: no matrix token_embd.weight", ck.Path())
 	}
 	c.Vocab = embed.Shape[0]
-	has := func(name string) bool {
-		_, ok := ck.Tensor(name)
-		return ok
+	rows := func(name string) int {
+		if t, ok := ck.Tensor(name); ok {
+			return t.Rows()
+		}
+		return 0
 	}
 	if c.arch.Inspect != nil {
-		c.arch.Inspect(&c, has)
+		c.arch.Inspect(&c, rows)
 	}
-	separate := has("output.weight")
-	c.TiedHead = !separate
+	c.TiedHead = rows("output.weight") == 0
 	plain := &fields{source: ck.Path(), values: meta}
 	c.EOS = plain.ids("tokenizer.ggml.eos_token_id")
 	for _, id := range plain.ids("tokenizer.ggml.eot_token_id") {

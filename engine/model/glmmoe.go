@@ -13,8 +13,8 @@ var glm4moe = Architecture{
 	Names:   deepNames,
 	// The norm before the feed-forward is the one after the attention.
 	GGUFTensors: map[string]string{"ffn_norm": "blk.%d.post_attention_norm"},
-	Inspect: func(c *Config, has func(name string) bool) {
-		c.arch.QKNorm = has("blk.0.attn_q_norm.weight")
+	Inspect: func(c *Config, rows func(name string) int) {
+		c.arch.QKNorm = rows("blk.0.attn_q_norm.weight") > 0
 	},
 	Adjust: func(c *Config, f *fields) error {
 		if !f.gguf() {

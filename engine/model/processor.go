@@ -99,11 +99,7 @@ func grow(b *[]float32, n int) []float32 {
 func (s *cpuSequence) length() int { return s.seen }
 
 // cache returns the keys and values that a layer reads.
-func (s *cpuSequence) cache(layer int) *cpu.KV {
-	shape := &s.config.Shapes[layer]
-	before, all := s.config.reader(layer)
-	return s.kv[shape.CacheOf].Reader(before, all, shape.KVHeads)
-}
+func (s *cpuSequence) cache(layer int) *cpu.KV { return s.kv[s.config.Shapes[layer].CacheOf] }
 
 // stores lists the keys and values of all layers, each once.
 func (s *cpuSequence) stores() []*cpu.KV {

@@ -229,10 +229,9 @@ func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][]
 
 // Compress returns a new sequence whose layers keep only some slots of their caches.
 // keep returns, for a layer, the slots of each kv head or of each query head in
-// ascending order. It is called for the layers that have a cache of their own. If several
-// layers read a cache, the query heads of a kv head are those of the first layer, then
-// those of the next one, and so on. Later tokens take the positions that follow the
-// uncompressed sequence. The session itself does not change.
+// ascending order. It is called for the layers that have a cache of their own; a cache that
+// several layers read keeps slots by kv head. Later tokens take the positions that follow
+// the uncompressed sequence. The session itself does not change.
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	all := make([][][]int32, s.m.config.Layers)
 	for layer := range all {
@@ -258,9 +257,12 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 // checkSlots checks the slots that a layer is to keep.
 func (s *Session) checkSlots(layer int, slots [][]int32) error {
 	c := &s.m.config.Shapes[layer]
-	_, readers := s.m.config.reader(layer)
-	if heads := readers * c.Heads; len(slots) != heads && len(slots) != c.KVHeads {
-		return fmt.Errorf("layer %d: slots for %d heads, want %d (query heads) or %d (kv heads)", layer, len(slots), heads, c.KVHeads)
+	switch {
+	case len(slots) == c.KVHeads:
+	case s.m.config.shared(layer):
+		return fmt.Errorf("layer %d: slots for %d heads, want %d (kv heads), because other layers read its cache", layer, len(slots), c.KVHeads)
+	case len(slots) != c.Heads:
+		return fmt.Errorf("layer %d: slots for %d heads, want %d (query heads) or %d (kv heads)", layer, len(slots), c.Heads, c.KVHeads)
 	}
 	for h, list := range slots {
 		last := int32(-1)

@@ -114,18 +114,14 @@ func (c *Config) newWidths(layer int) (keys, values int) {
 	return s.keyWidth(), s.valueWidth()
 }
 
-// reader returns how many layers read the cache that a layer reads, and how many of them
-// come before it.
-func (c *Config) reader(layer int) (before, all int) {
+// shared reports whether several layers read the cache of a layer.
+func (c *Config) shared(cache int) bool {
 	for l := range c.Shapes {
-		if c.Shapes[l].HasAttention() && c.Shapes[l].CacheOf == c.Shapes[layer].CacheOf {
-			all++
-			if l < layer {
-				before++
-			}
+		if l != cache && c.Shapes[l].HasAttention() && c.Shapes[l].CacheOf == cache {
+			return true
 		}
 	}
-	return before, all
+	return false
 }
 
 // AttentionLayers lists the layers that have attention, in ascending order.

@@ -12,7 +12,8 @@ KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_mo
         "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl",
         "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "minicpm3",
         "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe", "granitemoehybrid",
-        "granitemoehybrid-dense", "falcon_h1", "nemotron_h", "nemotron_h-dense"]  # with --old: deepseek_v3
+        "granitemoehybrid-dense", "falcon_h1", "nemotron_h", "nemotron_h-dense",
+        "gemma3n_text", "gemma4_text", "gemma4_text-moe", "llama4_text-large"]  # with --old: deepseek_v3
 
 p = argparse.ArgumentParser()
 p.add_argument("llama_cpp")
