@@ -3,6 +3,7 @@ package viz
 import (
 	"fmt"
 	"image/color"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -18,28 +19,45 @@ type Layer struct {
 	Generated      Grid   // [generated token, key]: weight, averaged over heads
 	Voted          []bool // [key]: among the positions with the most votes
 	Attended       []bool // [key]: among equally many positions with the largest generated attention
-	Window         int    // rows of the observation window
-	Meta           Meta
+	// VoteSinks and GeneratedSinks are the shares that learned sinks take of the rows of Vote
+	// and Generated, which are no keys; nil: the model has none.
+	VoteSinks, GeneratedSinks []float64
+	Window                    int // rows of the observation window
+	Meta                      Meta
 }
 
 // sinks is the number of leading positions, the attention sinks, that are drawn
 // wider and apart from the rest.
 const sinks = 4
 
+// learnedWidth is the number of columns of the shares of learned sinks.
+const learnedWidth = 3
+
 // columns maps keys to the columns of the figure: first the sinks, each several
-// columns wide, then a gap, then the other keys, max-pooled.
+// columns wide, then a gap, then the other keys, max-pooled. The shares of learned sinks,
+// if there are any, follow after another gap.
 type columns struct {
 	keys, sinkWidth, gap, bins int
+	learned                    bool
 }
 
-func newColumns(keys int) columns {
-	c := columns{keys: keys, bins: min(keys-min(sinks, keys), 460)}
+func newColumns(keys int, learned bool) columns {
+	c := columns{keys: keys, bins: min(keys-min(sinks, keys), 460), learned: learned}
 	c.sinkWidth = max(1, c.bins/90)
 	c.gap = c.sinkWidth
 	return c
 }
 
-func (c columns) count() int { return min(sinks, c.keys)*c.sinkWidth + c.gap + c.bins }
+func (c columns) count() int {
+	n := c.ofKeys()
+	if c.learned {
+		n += c.gap + learnedWidth*c.sinkWidth
+	}
+	return n
+}
+
+// ofKeys returns the number of columns of the keys.
+func (c columns) ofKeys() int { return min(sinks, c.keys)*c.sinkWidth + c.gap + c.bins }
 
 // column returns the first column of key j.
 func (c columns) column(j int) int {
@@ -59,10 +77,14 @@ func (c columns) width(j int) int {
 }
 
 // spread distributes the keys of each row over the columns. A column that several
-// keys share shows the largest of their values.
-func (c columns) spread(g Grid) Grid {
+// keys share shows the largest of their values. learned has the shares of learned sinks by
+// row, or is nil.
+func (c columns) spread(g Grid, learned []float64) Grid {
 	out := NewGrid(g.Rows, c.count())
 	for r := range g.Rows {
+		for k := c.ofKeys() + c.gap; k < c.count() && r < len(learned); k++ {
+			out.Set(r, k, learned[r])
+		}
 		for j := range g.Cols {
 			first := c.column(j)
 			for k := first; k < first+c.width(j); k++ {
@@ -87,6 +109,13 @@ func (c columns) ticks(n int) plot.ConstantTicks {
 	}
 	for j := step; j < c.keys; j += step {
 		ticks = append(ticks, plot.Tick{Value: float64(c.column(j)), Label: strconv.Itoa(j)})
+	}
+	if c.learned {
+		last := len(ticks) - 1
+		if last > 0 && ticks[last].Value > float64(c.ofKeys())-float64(c.bins)/12 {
+			ticks = ticks[:last] // which would lie below the next label
+		}
+		ticks = append(ticks, plot.Tick{Value: float64(c.ofKeys()+c.gap+c.count()) / 2, Label: "sink"})
 	}
 	return ticks
 }
@@ -147,10 +176,10 @@ func LayerFigure(l Layer) *Figure {
 	f.draw = func(c draw.Canvas, g geometry) {
 		g.title(c, l.Title)
 		g.caption(c, f.caption)
-		cols := newColumns(l.Vote.Cols)
-		weights := logScale(max(l.Vote.max(), l.Generated.max()), g.colors)
+		cols := newColumns(l.Vote.Cols, l.VoteSinks != nil)
+		weights := logScale(slices.Max(slices.Concat([]float64{l.Vote.max(), l.Generated.max()}, l.VoteSinks, l.GeneratedSinks)), g.colors)
 		vote := keyPanel{
-			grid:   cols.spread(l.Vote),
+			grid:   cols.spread(l.Vote, l.VoteSinks),
 			scale:  weights,
 			cols:   cols,
 			title:  g.pick(fmt.Sprintf("votes of the window: weight, mean over the last %d prompt rows", l.Window), "votes of the window"),
@@ -158,7 +187,7 @@ func LayerFigure(l Layer) *Figure {
 			size:   g,
 		}
 		generated := keyPanel{
-			grid:   cols.spread(l.Generated),
+			grid:   cols.spread(l.Generated, l.GeneratedSinks),
 			scale:  weights,
 			cols:   cols,
 			title:  g.pick("attention of the generated tokens: weight, mean over heads", "attention of the generated tokens"),

@@ -54,6 +54,14 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 			attention[j] += sum
 		}
 	}
+	voteSinks, generatedSinks, err := sinkShares(r, prompt, layer, window)
+	if err != nil {
+		return viz.Layer{}, err
+	}
+	sinkText := ""
+	if voteSinks != nil {
+		sinkText = " Last column: the share of the learned sinks, which are no positions."
+	}
 	k := hitrate.Budget(d.cfg.Top, prefix)
 	voted := snapkv.TopK(votes, k)
 	attended := snapkv.TopK(attention, k)
@@ -61,14 +69,43 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 	return viz.Layer{
 		Title: fmt.Sprintf("%s, layer %d: prompt %s", r.Header().Model.ID, layer, p.ID),
 		Caption: fmt.Sprintf("%d prompt tokens, %d reply tokens. Strip: the %d positions (%.3g %% of the prefix) with the largest vote "+
-			"and generated attention, averaged over heads; %.0f %% are shared.",
-			p.PromptTokens, p.ReplyTokens, k, 100*d.cfg.Top, 100*shared),
+			"and generated attention, averaged over heads; %.0f %% are shared.%s",
+			p.PromptTokens, p.ReplyTokens, k, 100*d.cfg.Top, 100*shared, sinkText),
 		Vote:      vote,
 		Generated: generated,
 		Voted:     marks(voted, prefix),
 		Attended:  marks(attended, prefix),
 		Window:    window,
+
+		VoteSinks:      voteSinks,
+		GeneratedSinks: generatedSinks,
 	}, nil
+}
+
+// sinkShares returns the shares of the learned sinks of a layer: of each head, averaged over
+// the window, and of each row of the reply, averaged over heads. Both are nil if it has none.
+func sinkShares(r *dumps.Reader, prompt, layer, window int) (vote, generated []float64, err error) {
+	inPrompt, err := r.Sinks(prompt, layer, dumps.Prefill)
+	if err != nil || inPrompt == nil {
+		return nil, nil, err
+	}
+	inReply, err := r.Sinks(prompt, layer, dumps.Decode)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &r.Prompts()[prompt]
+	heads := len(r.Header().HeadsOf(layer))
+	vote = make([]float64, heads)
+	generated = make([]float64, max(1, p.ReplyTokens))
+	for h := range heads {
+		for _, share := range inPrompt[(h+1)*p.WindowRows-window : (h+1)*p.WindowRows] {
+			vote[h] += float64(share) / float64(window)
+		}
+		for t := range p.ReplyTokens {
+			generated[t] += float64(inReply[h*p.ReplyTokens+t]) / float64(heads)
+		}
+	}
+	return vote, generated, nil
 }
 
 // marks returns n flags that are true at the given positions.
