@@ -70,11 +70,11 @@ func (s LayerSpread) Text(positions string) string {
 		noun = "layer"
 	}
 	return fmt.Sprintf("%.0f %% of the %s are in %s %s, so the pooled rate is mostly theirs; %s.",
-		100*s.Share, positions, noun, ranges(s.Layers), mean)
+		100*s.Share, positions, noun, Ranges(s.Layers), mean)
 }
 
-// ranges writes ascending numbers, consecutive ones as a range: 0-3, 7.
-func ranges(list []int) string {
+// Ranges writes ascending numbers, consecutive ones as a range: 0-3, 7.
+func Ranges(list []int) string {
 	var words []string
 	for len(list) > 0 {
 		n := 1

@@ -9,6 +9,19 @@ import (
 	"testing"
 )
 
+// TestFormatNamesTheFieldsOfShapes: the page explains every field of a layer's shape.
+func TestFormatNamesTheFieldsOfShapes(t *testing.T) {
+	page, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Concat(fieldNames(LayerShape{}), fieldNames(RopeShape{}), []string{"layer_shapes"}) {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("FORMAT.md does not name %s", name)
+		}
+	}
+}
+
 // TestFormatPage decodes the record that FORMAT.md shows in hex, so that page and code
 // agree.
 func TestFormatPage(t *testing.T) {

@@ -41,3 +41,8 @@ func (h *Header) Caches() []int {
 	slices.Sort(list)
 	return slices.Compact(list)
 }
+
+// Rotates reports whether some layer is known to rotate queries and keys.
+func (m *ModelInfo) Rotates() bool {
+	return slices.ContainsFunc(m.LayerShapes, func(s LayerShape) bool { return s.Rope.Dim > 0 })
+}

@@ -6,8 +6,9 @@
     reply = d.generation_rows(0, layer=3)  # [heads, G, P + G]
 
 P and G are the tokens of a prompt and of its reply, R the recorded rows at the end of
-the prompt. Heads are in the order of plan["heads"]. The reader does not use the index:
-of a dump that was cut it reads the complete prompts.
+the prompt. Heads are in the order of heads(layer): those of plan["heads"] that the layer
+has. layer(l) describes a layer in dumps of both versions of the format. The reader does not
+use the index: of a dump that was cut it reads the complete prompts.
 """
 import json
 import struct
@@ -22,6 +23,7 @@ KINDS = {
 }
 HEAD = struct.Struct("<II4sBBBB8IQQII")
 MAGIC, TAG = 0x184D2A5A, b"ATN1"
+VERSION = 2  # the newest that is read
 PREFILL, DECODE = 0, 1
 
 # Closed sets and limits of FORMAT.md.
@@ -72,6 +74,9 @@ class Dump:
                 raise ValueError(f"{self.path}: byte {at}: {name} of {raw} bytes is too large")
             if name == "header":
                 self.header = self._json(block, name, MAX_HEADER_VALUES)
+                if not 1 <= self.header["version"] <= VERSION:
+                    raise ValueError(
+                        f"{self.path}: format version {self.header['version']}, this program reads versions 1 to {VERSION}")
                 self._check("plan precision", self.header["plan"].get("precision", ""), PRECISIONS)
                 self._check("plan store", self.header["plan"].get("store", ""), STORES["plan"])
             elif name == "prompt":
@@ -114,7 +119,7 @@ class Dump:
         if bad.any():
             h, row, key = np.argwhere(bad)[0]
             raise ValueError(
-                f"{self.path}: prompt {self.prompts[prompt]['id']!r}, layer {layer}, head {self.plan['heads'][h]}, "
+                f"{self.path}: prompt {self.prompts[prompt]['id']!r}, layer {layer}, head {self.heads(layer)[h]}, "
                 f"{('prompt', 'reply')[phase]} row {row}, key {key}: weight {w[h, row, key]}, want 0 to 1")
         return w
 
@@ -146,7 +151,7 @@ class Dump:
 
     def _stored_rows(self, prompt, layer, phase):
         rows, keys, _ = self._shape(prompt, phase)
-        heads = self.plan["heads"]
+        heads = self.heads(layer)
         out = np.zeros((len(heads), rows, keys), np.float32)
         for b in self.blocks[prompt].get(("weights", phase, layer), []):
             part = self._floats(b).reshape(b.rows, b.keys)
@@ -156,26 +161,43 @@ class Dump:
     def _rebuilt_rows(self, prompt, layer, phase):
         """Weights computed from queries and keys: FORMAT.md, section 4."""
         rows, keys, pos0 = self._shape(prompt, phase)
-        m, heads = self.model, self.plan["heads"]
-        q = self._stack(prompt, "queries", phase, layer, rows, m["heads"], m["head_dim"])
+        s, heads = self.layer(layer), self.heads(layer)
+        q = self._stack(prompt, "queries", phase, layer, rows, s["heads"], s["key_dim"])
         k = self.key_states(prompt, layer)
         position = pos0 + np.arange(rows)[:, None]
         key = np.arange(keys)[None]
         visible = key <= position
-        window = (m["layer_windows"] or [0] * m["layers"])[layer]
-        if window:
-            visible &= key > position - window
+        if s["window"]:
+            visible &= key > position - s["window"]
+        if s["chunk"]:
+            visible &= key >= position // s["chunk"] * s["chunk"]
         out = np.zeros((len(heads), rows, keys), np.float32)
         for i, head in enumerate(heads):
-            score = m["scale"] * (q[:, head] @ k[head * m["kv_heads"] // m["heads"], :keys].T)
-            if m["soft_cap"]:
-                score = m["soft_cap"] * np.tanh(score / m["soft_cap"])
+            score = s["scale"] * (q[:, head] @ k[head * s["kv_heads"] // s["heads"], :keys].T)
+            if s["soft_cap"]:
+                score = s["soft_cap"] * np.tanh(score / s["soft_cap"])
             score = np.where(visible, score, -np.inf)
             e = np.exp(score - score.max(1, keepdims=True))
             out[i] = e / e.sum(1, keepdims=True)
         if self.has_sinks(layer):
             out *= 1 - self.sinks(prompt, layer, phase)[:, :, None]
         return out
+
+    def layer(self, layer):
+        """The shape of a layer, as a dictionary with the fields of layer_shapes in FORMAT.md. In
+        version 1 all layers have attention and differ only in their windows."""
+        m = self.model
+        if m.get("layer_shapes"):
+            return m["layer_shapes"][layer]
+        windows = m.get("layer_windows") or []
+        return dict(
+            kind="attention", heads=m["heads"], kv_heads=m["kv_heads"], key_dim=m["head_dim"], value_dim=m["value_dim"],
+            scale=m["scale"], soft_cap=m["soft_cap"], window=windows[layer] if layer < len(windows) else 0, chunk=0,
+            sink=False, cache_of=layer, latent=False)
+
+    def heads(self, layer):
+        """The recorded heads of a layer, ids in ascending order."""
+        return [h for h in self.plan["heads"] if h < self.layer(layer)["heads"]]
 
     def prompt_rows(self, prompt, layer):
         """Weights of the last R rows of the prompt, [heads, R, P]."""
@@ -188,8 +210,7 @@ class Dump:
 
     def has_sinks(self, layer):
         """Whether a learned sink takes a part of every row of a layer."""
-        shapes = self.model.get("layer_shapes")
-        return bool(shapes and shapes[layer]["sink"])
+        return self.layer(layer)["sink"]
 
     def sinks(self, prompt, layer, phase=PREFILL):
         """The shares of the sinks in the recorded rows of a layer, [heads, rows]: with its
@@ -197,7 +218,7 @@ class Dump:
         if not self.has_sinks(layer):
             return None
         rows, _, _ = self._shape(prompt, phase)
-        out = np.zeros((len(self.plan["heads"]), rows), np.float32)
+        out = np.zeros((len(self.heads(layer)), rows), np.float32)
         for b in self.blocks[prompt].get(("sinks", phase, layer), []):
             out[:, b.row0 : b.row0 + b.rows] = self._floats(b).reshape(b.heads, b.rows)
         return out
@@ -212,19 +233,30 @@ class Dump:
         return x[:, 0], x[:, 1:]
 
     def key_states(self, prompt, layer):
-        """Keys after the rotation, [kv heads, P + G, dim]. Only the store "factors" has
-        them."""
-        p, m = self.prompts[prompt], self.model
+        """Keys after the rotation, [kv heads, P + G, dim], of the cache that the layer reads.
+        Only the store "factors" has them."""
+        p, s = self.prompts[prompt], self.layer(layer)
         n = p["prompt_tokens"] + p["reply_tokens"]
-        return self._stack(prompt, "keys", PREFILL, layer, n, m["kv_heads"], m["head_dim"]).transpose(1, 0, 2)
+        return self._stack(prompt, "keys", PREFILL, s["cache_of"], n, s["kv_heads"], s["key_dim"]).transpose(1, 0, 2)
+
+    def value_states(self, prompt, layer):
+        """Values, [kv heads, P + G, dim], of the cache that the layer reads; None if the dump
+        has none. In the store "factors", those of a latent cache are parts of its keys."""
+        p, s = self.prompts[prompt], self.layer(layer)
+        if not self.plan["values"]:
+            return None
+        if s["latent"] and p.get("store") == "factors":
+            return self.key_states(prompt, layer)[:, :, : s["value_dim"]]
+        n = p["prompt_tokens"] + p["reply_tokens"]
+        return self._stack(prompt, "values", PREFILL, s["cache_of"], n, s["kv_heads"], s["value_dim"]).transpose(1, 0, 2)
 
     def sums(self, prompt, layer):
         """Weights summed over all queries of the prompt, [heads, P]."""
         block = self.blocks[prompt]["sums", PREFILL, layer][0]
-        return self._floats(block).reshape(len(self.plan["heads"]), -1)
+        return self._floats(block).reshape(len(self.heads(layer)), -1)
 
     def window_sums(self, prompt, layer):
         """Weights summed over the queries of each older query window: a list of
         [heads, keys] from the oldest window to the one that ends with the prompt."""
         blocks = sorted(self.blocks[prompt].get(("window", PREFILL, layer), []), key=lambda b: b.row0)
-        return [self._floats(b).reshape(len(self.plan["heads"]), -1) for b in blocks]
+        return [self._floats(b).reshape(len(self.heads(layer)), -1) for b in blocks]

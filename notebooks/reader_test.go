@@ -121,6 +121,88 @@ func TestPythonReadsSinks(t *testing.T) {
 	}
 }
 
+// kindsScript prints the arrays of every recorded layer.
+const kindsScript = `
+import sys
+sys.dont_write_bytecode = True
+import attnscope
+d = attnscope.Dump(sys.argv[1])
+for l in d.plan["layers"]:
+    arrays = [d.prompt_rows(0, l), d.generation_rows(0, l), d.sums(0, l), d.value_states(0, l).transpose(1, 0, 2)]
+    if d.prompts[0]["store"] == "factors":
+        arrays.append(d.key_states(0, l).transpose(1, 0, 2))
+    for x in arrays:
+        print(" ".join("%.9g" % v for v in x.ravel()))
+`
+
+// TestPythonReadsEveryKindOfLayer: both readers agree on all arrays of models with layers
+// of every kind.
+func TestPythonReadsEveryKindOfLayer(t *testing.T) {
+	interpreter := python(t, "numpy, zstandard")
+	for _, kind := range dumpstest.KindNames() {
+		for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
+			path := filepath.Join(t.TempDir(), "x.attn")
+			dumpstest.Shapes(t, path, dumpstest.Kinds()[kind], store, dumps.Fine, "p")
+			out, err := exec.Command(interpreter, "-c", kindsScript, path).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s, %s: %v\n%s", kind, store, err, out)
+			}
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			want := layerArrays(t, path)
+			if len(lines) != len(want) {
+				t.Fatalf("%s, %s: %d arrays, want %d", kind, store, len(lines), len(want))
+			}
+			for i, line := range lines {
+				fields := strings.Fields(line)
+				if len(fields) != len(want[i]) {
+					t.Fatalf("%s, %s: array %d has %d numbers in Python, %d in Go", kind, store, i, len(fields), len(want[i]))
+				}
+				for j, f := range fields {
+					if v, _ := strconv.ParseFloat(f, 64); math.Abs(v-float64(want[i][j])) > 1e-6 {
+						t.Fatalf("%s, %s: array %d, number %d is %g in Python, %g in Go", kind, store, i, j, v, want[i][j])
+					}
+				}
+			}
+		}
+	}
+}
+
+// layerArrays reads what kindsScript prints.
+func layerArrays(t *testing.T, path string) [][]float32 {
+	t.Helper()
+	r, err := dumps.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var list [][]float32
+	add := func(x []float32, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, x)
+	}
+	for _, l := range r.Header().Plan.Layers {
+		for _, ph := range dumps.Phases {
+			a, err := r.Weights(0, l, ph)
+			if err != nil {
+				t.Fatal(err)
+			}
+			add(a.Data, nil)
+		}
+		add(r.Sums(0, l))
+		add(r.Values(0, l))
+		if r.Prompts()[0].Store == dumps.StoreFactors {
+			s, err := r.States(0, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			add(s.Keys, nil)
+		}
+	}
+	return list
+}
+
 // badScript prints the error of opening a dump or of reading its rows.
 const badScript = `
 import sys

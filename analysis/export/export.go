@@ -105,6 +105,9 @@ func (o *Options) layerDone(i int, layers []int) {
 //	window_sinks      [heads, W]
 //	prompt_sink_sums  [heads]                where sums of all rows were recorded
 //
+// Heads and dimensions are those of the layer; keys and values are those of the cache that
+// it reads.
+//
 // The prompt has tokens [P+G] and, if recorded, logits [G, vocab].
 func Arrays(ctx context.Context, r *dumps.Reader, o Options) ([]tensor.Tensor, error) {
 	h := r.Header()
@@ -142,8 +145,8 @@ func Arrays(ctx context.Context, r *dumps.Reader, o Options) ([]tensor.Tensor, e
 func layerArrays(r *dumps.Reader, prompt, layer int) ([]tensor.Tensor, error) {
 	h := r.Header()
 	p := &r.Prompts()[prompt]
-	m := &h.Model
-	heads := len(h.Plan.Heads)
+	shape := h.Model.Layer(layer)
+	heads := len(h.HeadsOf(layer))
 	tokens := p.PromptTokens + p.ReplyTokens
 	var list []tensor.Tensor
 	add := func(name string, x []float32, shape ...int) {
@@ -185,16 +188,16 @@ func layerArrays(r *dumps.Reader, prompt, layer int) ([]tensor.Tensor, error) {
 		if err != nil {
 			return nil, err
 		}
-		queries := headsFirst(s.Queries, p.WindowRows, m.Heads, m.HeadDim)
-		add("query_states", queries, m.Heads, p.WindowRows, m.HeadDim)
-		add("key_states", headsFirst(s.Keys, tokens, m.KVHeads, m.HeadDim), m.KVHeads, tokens, m.HeadDim)
+		queries := headsFirst(s.Queries, p.WindowRows, shape.Heads, shape.KeyDim)
+		add("query_states", queries, shape.Heads, p.WindowRows, shape.KeyDim)
+		add("key_states", headsFirst(s.Keys, tokens, shape.KVHeads, shape.KeyDim), shape.KVHeads, tokens, shape.KeyDim)
 	}
 	values, err := r.Values(prompt, layer)
 	if err != nil {
 		return nil, err
 	}
 	if values != nil {
-		add("value_states", headsFirst(values, tokens, m.KVHeads, m.ValueDim), m.KVHeads, tokens, m.ValueDim)
+		add("value_states", headsFirst(values, tokens, shape.KVHeads, shape.ValueDim), shape.KVHeads, tokens, shape.ValueDim)
 	}
 	return list, nil
 }
@@ -262,6 +265,7 @@ type cell struct {
 func cells(ctx context.Context, r *dumps.Reader, o Options, emit func(cell) error) error {
 	layers := layersOf(r, o.Layer)
 	for n, layer := range layers {
+		heads := r.Header().HeadsOf(layer)
 		for ph, name := range []string{"prompt", "generation"} {
 			a, err := r.Weights(o.Prompt, layer, dumps.Phase(ph))
 			if err != nil {
@@ -276,7 +280,7 @@ func cells(ctx context.Context, r *dumps.Reader, o Options, emit func(cell) erro
 				}
 				c := cell{
 					Layer:  int32(layer),
-					Head:   int32(r.Header().Plan.Heads[i/(a.Rows*a.Keys)]),
+					Head:   int32(heads[i/(a.Rows*a.Keys)]),
 					Phase:  name,
 					Row:    int32(i / a.Keys % a.Rows),
 					Key:    int32(i % a.Keys),

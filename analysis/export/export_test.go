@@ -103,3 +103,50 @@ func TestCanceled(t *testing.T) {
 		t.Errorf("files %v, %v, want only the dump", files, err)
 	}
 }
+
+// TestArraysOfEveryKindOfLayer: arrays have the heads and dimensions of their layer, and
+// cells the ids of its heads.
+func TestArraysOfEveryKindOfLayer(t *testing.T) {
+	for _, kind := range dumpstest.KindNames() {
+		path := filepath.Join(t.TempDir(), "x.attn")
+		shapes := dumpstest.Kinds()[kind]
+		dumpstest.Shapes(t, path, shapes, dumps.StoreFactors, dumps.Exact, "p")
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		list, err := Arrays(t.Context(), r, Options{Layer: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string][]int{}
+		for _, a := range list {
+			got[a.Name] = a.Shape
+		}
+		const n = dumpstest.Prompt + dumpstest.Reply
+		for l, s := range shapes {
+			suffix := "." + strconv.Itoa(l)
+			if !s.HasAttention() {
+				if got["prompt_rows"+suffix] != nil {
+					t.Errorf("%s: layer %d has rows but no attention", kind, l)
+				}
+				continue
+			}
+			want := map[string][]int{
+				"prompt_rows":  {s.Heads, dumpstest.Rows, dumpstest.Prompt},
+				"query_states": {s.Heads, dumpstest.Rows, s.KeyDim},
+				"key_states":   {s.KVHeads, n, s.KeyDim},
+				"value_states": {s.KVHeads, n, s.ValueDim},
+			}
+			if s.Sink {
+				want["generation_sinks"] = []int{s.Heads, dumpstest.Reply}
+			}
+			for name, shape := range want {
+				if !slices.Equal(got[name+suffix], shape) {
+					t.Errorf("%s: %s%s has shape %v, want %v", kind, name, suffix, got[name+suffix], shape)
+				}
+			}
+		}
+	}
+}
