@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -111,4 +112,58 @@ func decodeAll(t *testing.T, s *Session, tokens []int32) []float32 {
 		}
 	}
 	return all
+}
+
+// TestPublishedLatents reads configurations as they are published: one latent per position
+// is cached, and yarn makes the scale of the scores larger.
+func TestPublishedLatents(t *testing.T) {
+	yarn := func(m float64) string {
+		return fmt.Sprintf(`,"rope_theta":10000,"rope_scaling":{"type":"yarn","factor":40,"beta_fast":32,"beta_slow":1,"mscale":%g,"mscale_all_dim":%g,"original_max_position_embeddings":4096}`, m, m)
+	}
+	deep := `,"attention_bias":false,"attention_dropout":0.0,"auto_map":{"AutoConfig":"x"},"ep_size":1,"moe_layer_freq":1,"pretraining_tp":1,"aux_loss_alpha":0.001,` +
+		`"seq_aux":true,"tie_word_embeddings":false,"torch_dtype":"bfloat16","hidden_act":"silu","rms_norm_eps":1e-06,"max_position_embeddings":163840,` +
+		`"kv_lora_rank":512,"qk_rope_head_dim":64,"initializer_range":0.02,"use_cache":true`
+	longrope := `"rope_scaling":{"type":"longrope","original_max_position_embeddings":32768,"short_factor":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],` +
+		`"long_factor":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]}`
+	v3 := `"scoring_func":"sigmoid","topk_method":"noaux_tc","norm_topk_prob":true,"q_lora_rank":1536,"qk_nope_head_dim":128,"v_head_dim":128` + deep
+	for _, c := range []struct {
+		text         string
+		cache        int64 // bytes per position
+		scale        float64
+		experts, all int // that a token goes through, and all
+	}{
+		{`{"model_type":"deepseek_v3","num_hidden_layers":61,"num_attention_heads":128,"num_key_value_heads":128,"n_group":8,"topk_group":4,` + v3 + yarn(1) + `}`, 61 * 576 * 4, 0.1352337788608801, 8, 256},
+		{
+			`{"model_type":"kimi_k2","num_hidden_layers":61,"num_attention_heads":64,"num_key_value_heads":64,"n_group":1,"topk_group":1,"n_routed_experts":384,"num_nextn_predict_layers":0,` + v3 +
+				`,"rope_theta":50000.0,"rope_scaling":{"type":"yarn","factor":32.0,"beta_fast":1.0,"beta_slow":1.0,"mscale":1.0,"mscale_all_dim":1.0,"original_max_position_embeddings":4096}}`,
+			61 * 576 * 4, 0.13086079996295005, 8, 384,
+		},
+		{
+			`{"model_type":"deepseek_v2","num_hidden_layers":27,"hidden_size":2048,"num_attention_heads":16,"num_key_value_heads":16,"q_lora_rank":null,"qk_nope_head_dim":128,"v_head_dim":128,` +
+				`"scoring_func":"softmax","topk_method":"greedy","n_group":1,"topk_group":1,"norm_topk_prob":false,"num_experts_per_tok":6,"first_k_dense_replace":1` + deep + yarn(0.707) + `}`,
+			27 * 576 * 4, 0.1147213867929261, 6, 64,
+		},
+		{
+			`{"model_type":"glm4_moe_lite","topk_method":"noaux_tc","norm_topk_prob":true,"n_group":1,"topk_group":1,"first_k_dense_replace":1,"num_hidden_layers":47,"num_attention_heads":20,` +
+				`"num_nextn_predict_layers":1,"partial_rotary_factor":1.0,"rope_scaling":null,"rope_theta":1000000,"qk_nope_head_dim":192,"qk_rope_head_dim":64,"v_head_dim":256,"kv_lora_rank":512}`,
+			47 * 576 * 4, 0.0625, 4, 64,
+		},
+		{
+			`{"model_type":"minicpm3","hidden_size":2560,"num_attention_heads":40,"num_key_value_heads":40,"num_hidden_layers":62,"qk_nope_head_dim":64,"qk_rope_head_dim":32,"q_lora_rank":768,` +
+				`"kv_lora_rank":256,"scale_emb":12,"dim_model_base":256,"scale_depth":1.4,"eos_token_id":[2,73440],` + longrope + `}`,
+			62 * 288 * 4, 1 / math.Sqrt(96), 0, 0,
+		},
+	} {
+		got, err := configOf(t, c.text)
+		if err != nil {
+			t.Errorf("%.40s: %v", c.text, err)
+			continue
+		}
+		if got.CacheBytes() != c.cache || got.TopExperts != c.experts || got.Experts != c.all {
+			t.Errorf("%s: %d bytes per position, %d of %d experts; want %d, %d, %d", got.Architecture, got.CacheBytes(), got.TopExperts, got.Experts, c.cache, c.experts, c.all)
+		}
+		if math.Abs(float64(got.Scale)/c.scale-1) > 1e-6 || got.Rope.Factor != 1 {
+			t.Errorf("%s: scale %.9g, rotation times %g; want %.9g, 1", got.Architecture, got.Scale, got.Rope.Factor, c.scale)
+		}
+	}
 }

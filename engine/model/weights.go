@@ -424,7 +424,7 @@ var ignored = []string{
 	"rotary_emb.inv_freq", "rotary_emb.long_inv_freq", "rotary_emb.original_inv_freq",
 	".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
 	"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
-	"vision_tower.", "vision_model.", "multi_modal_projector.", "visual.", "audio_tower.", "embed_vision.", "embed_audio.",
+	"vision_tower.", "vision_model.", "multi_modal_projector.", "mm_projector.", "visual.", "audio_tower.", "embed_vision.", "embed_audio.",
 	"mtp.", // layers that predict several tokens ahead (Qwen3-Next)
 }
 

@@ -37,6 +37,16 @@ var (
 	deepseekSigns   = `\s?[!-/:-~！-／：-～‘-‟　-。]+`
 	deepseek3Words  = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|` +
 		`[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	youtuScripts = `[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+`
+	youtuWords   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	// Kimi K2's own pattern, whose words have no Chinese characters. llama.cpp also joins words
+	// whose case changes within.
+	kimiWords = `\p{Han}+|` +
+		`[^\r\n\p{L}\p{N}]?(?:(?!\p{Han})[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])*(?:(?!\p{Han})[\p{Ll}\p{Lm}\p{Lo}\p{M}])+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`[^\r\n\p{L}\p{N}]?(?:(?!\p{Han})[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])+(?:(?!\p{Han})[\p{Ll}\p{Lm}\p{Lo}\p{M}])*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|` +
+		`\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	falconSigns  = `[\p{P}\$\+<=>\^~\|` + "`" + `]+`
 	defaultSigns = `[\p{P}\$\+<=>\^~\|]+`
 )
@@ -84,6 +94,8 @@ var ggufPres = sync.OnceValue(func() map[string]ggufPre {
 	add(ggufPre{splits: []splitter{
 		pattern(`\p{N}{1,3}`), pattern(`[一-龥぀-ゟ゠-ヿ]+`), pattern(deepseek3Words),
 	}}, "deepseek-v3", "hunyuan-dense", "joyai-llm")
+	add(ggufPre{splits: []splitter{pattern(youtuScripts), pattern(youtuWords)}, ignoreMerges: true}, "youtu")
+	add(ggufPre{splits: []splitter{pattern(kimiWords)}}, "kimi-k2")
 	add(ggufPre{splits: []splitter{
 		pattern(falconSigns), splitGPT2, pattern(`[0-9][0-9][0-9]`),
 	}}, "falcon")
