@@ -58,7 +58,7 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	run.Configs = configs
 	run.MaxNewTokens = reply
 	run.Lenient = true
-	run.Batch = 8
+	run.Batch = mostCaches
 	store, err := l.openStore("methods", &run)
 	if err != nil {
 		return nil, err

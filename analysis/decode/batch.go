@@ -5,26 +5,39 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// batch decodes from up to Config.Batch compressed caches of a prompt together, because
-// each step reads all weights of the model for any number of caches. A cache whose reply
-// has ended is scored by itself, and the next one takes its place.
+// batch decodes from up to Config.Batch caches together, full and compressed ones of one
+// prompt or of several, because each step reads all weights of the model for any number
+// of caches. A cache whose reply has ended is scored by itself, and the next one takes
+// its place.
 type batch struct {
 	runner  *runner
-	ref     *reference
 	emit    func(Result) error
 	replies *model.Replies
-	list    []*member // in the order of the configs, without those that were emitted
+	groups  []*group // prompts whose results were not all emitted, in order
+	open    []*group // prompts that have not been compressed, in order
 }
 
-func newBatch(r *runner, ref *reference, emit func(Result) error) *batch {
-	return &batch{runner: r, ref: ref, emit: emit, replies: r.Model.NewReplies(r.Batch)}
+func newBatch(r *runner, emit func(Result) error) *batch {
+	return &batch{runner: r, emit: emit, replies: r.Model.NewReplies(r.Batch)}
+}
+
+// group holds the caches of a prompt.
+type group struct {
+	prompt  *prompts.Prompt
+	full    *cache
+	ref     reference
+	members []*member // the full cache first, then those of the entries, in order
+	emitted int       // members
+	added   bool      // there are no more members to come
 }
 
 // member is a cache of a batch and its result so far. It implements model.Reply.
 type member struct {
+	group   *group
 	cache   *cache
 	out     Result
 	shared  bool // the session is that of the full cache
@@ -34,10 +47,27 @@ type member struct {
 	done    bool // the result is complete
 }
 
-// add adds a cache that has its own session, which the batch closes.
-func (b *batch) add(ctx context.Context, k *cache, out Result) error {
-	m := &member{cache: k, out: out}
-	b.list = append(b.list, m)
+// addFull adds the full cache of a prompt, which stays open until complete closes it.
+func (b *batch) addFull(ctx context.Context, g *group, out Result) error {
+	b.groups = append(b.groups, g)
+	b.open = append(b.open, g)
+	return b.join(ctx, &member{group: g, cache: g.full, out: out, shared: true})
+}
+
+// add adds a compressed cache, whose session the batch closes.
+func (b *batch) add(ctx context.Context, g *group, k *cache, out Result) error {
+	return b.join(ctx, &member{group: g, cache: k, out: out})
+}
+
+// addShared measures a cache that is the full cache of its prompt.
+func (b *batch) addShared(ctx context.Context, g *group, k *cache, out Result) error {
+	g.members = append(g.members, &member{group: g, cache: k, out: out, shared: true, ended: true})
+	return b.settle(ctx)
+}
+
+// join decodes the reply of a member together with others, if there is room for others.
+func (b *batch) join(ctx context.Context, m *member) error {
+	m.group.members = append(m.group.members, m)
 	if b.runner.Batch < 2 {
 		m.ended = true // it is decoded when it is measured
 		return b.settle(ctx)
@@ -53,14 +83,14 @@ func (b *batch) add(ctx context.Context, k *cache, out Result) error {
 	return b.settle(ctx)
 }
 
-// addShared measures a cache that uses the session of the full cache, which stays open,
-// after all others have ended.
-func (b *batch) addShared(ctx context.Context, k *cache, out Result) error {
-	if err := b.flush(ctx); err != nil {
-		return err
-	}
-	b.list = append(b.list, &member{cache: k, out: out, shared: true, ended: true})
-	return b.settle(ctx)
+// complete ends the prompt that has been open for the longest time: all its caches are in
+// the batch.
+func (b *batch) complete(g *group) error {
+	b.open = b.open[1:]
+	g.full.session.Close()
+	g.full = nil
+	g.added = true
+	return b.emitDone()
 }
 
 // flush decodes and measures what has not ended.
@@ -83,31 +113,49 @@ func (b *batch) step(ctx context.Context) error {
 
 // settle measures the caches whose replies have ended and emits results in order.
 func (b *batch) settle(ctx context.Context) error {
-	for _, m := range b.list {
-		if m.done || !m.ended {
-			continue
+	for _, g := range b.groups {
+		for _, m := range g.members {
+			if m.done || !m.ended {
+				continue
+			}
+			if err := m.cache.measure(ctx, &g.ref, &m.out); err != nil {
+				return fmt.Errorf("prompt %q, %s, capacity %d: %w", g.prompt.ID, m.out.Method, m.out.Capacity, err)
+			}
+			m.close()
 		}
-		if err := m.cache.measure(ctx, b.ref, &m.out); err != nil {
-			return fmt.Errorf("%s, capacity %d: %w", m.out.Method, m.out.Capacity, err)
-		}
-		m.close()
 	}
-	for len(b.list) > 0 && b.list[0].done {
-		out := b.list[0].out
-		b.list = b.list[1:]
-		if err := b.emit(out); err != nil {
-			return err
+	return b.emitDone()
+}
+
+// emitDone emits the results that all earlier results have preceded.
+func (b *batch) emitDone() error {
+	for len(b.groups) > 0 {
+		g := b.groups[0]
+		for ; g.emitted < len(g.members) && g.members[g.emitted].done; g.emitted++ {
+			if err := b.emit(g.members[g.emitted].out); err != nil {
+				return err
+			}
 		}
+		if !g.added || g.emitted < len(g.members) {
+			return nil
+		}
+		b.groups = b.groups[1:]
+		b.runner.done++
+		b.runner.report(g.prompt.ID)
 	}
 	return nil
 }
 
 // close closes the sessions of all caches, after an error those that have not ended.
 func (b *batch) close() {
-	for _, m := range b.list {
-		m.close()
+	for _, g := range b.groups {
+		for _, m := range g.members {
+			m.close()
+		}
 	}
-	b.list = nil
+	for _, g := range b.open {
+		g.full.session.Close()
+	}
 }
 
 func (m *member) close() {
@@ -135,7 +183,7 @@ func (m *member) choose() bool {
 	return !m.ended
 }
 
-// Session returns the compressed cache.
+// Session returns the cache.
 func (m *member) Session() *model.Session { return m.cache.session }
 
 // Next returns the token that was chosen last.

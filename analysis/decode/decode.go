@@ -29,15 +29,36 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	for i := range c.Prompts {
 		r.total += int64(len(c.Prompts[i].Tokens)) + caches*int64(2*c.MaxNewTokens) // decoded, then scored
 	}
-	for i := range c.Prompts {
-		p := &c.Prompts[i]
-		if err := r.prompt(ctx, p, emit); err != nil {
-			return fmt.Errorf("prompt %q: %w", p.ID, err)
+	return r.run(ctx, emit)
+}
+
+// run reads prompts while the batch has room for their full caches. A prompt whose full
+// cache has been measured is compressed, in the order of the prompts, and its compressed
+// caches join the batch; then its full cache is closed.
+func (r *runner) run(ctx context.Context, emit func(Result) error) error {
+	b := newBatch(r, emit)
+	defer b.close()
+	next := 0
+	for next < len(r.Prompts) || len(b.open) > 0 {
+		switch {
+		case len(b.open) > 0 && b.open[0].members[0].done:
+			g := b.open[0]
+			if err := r.compressAll(ctx, g, b); err != nil {
+				return fmt.Errorf("prompt %q: %w", g.prompt.ID, err)
+			}
+		case next < len(r.Prompts) && len(b.open) < r.FullCaches() && !b.replies.Full():
+			p := &r.Prompts[next]
+			next++
+			if err := r.start(ctx, p, b); err != nil {
+				return fmt.Errorf("prompt %q: %w", p.ID, err)
+			}
+		default:
+			if err := b.step(ctx); err != nil {
+				return err
+			}
 		}
-		r.done++
-		r.report(p.ID)
 	}
-	return nil
+	return b.flush(ctx)
 }
 
 // runner holds the state of a run.
@@ -150,48 +171,46 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 	return full, nil
 }
 
-// prompt decodes a prompt from the full cache and from all compressed ones.
-func (r *runner) prompt(ctx context.Context, p *prompts.Prompt, emit func(Result) error) error {
+// start runs a prompt and adds its full cache to the batch.
+func (r *runner) start(ctx context.Context, p *prompts.Prompt, b *batch) error {
 	full, err := r.prefill(ctx, p)
 	if err != nil {
 		return err
 	}
-	defer full.session.Close()
-	ref := reference{reply: p.Reply}
+	g := &group{prompt: p, full: full}
+	g.ref.reply = p.Reply
 	if p.Reply != nil && !r.FollowWhole {
-		ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
+		g.ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
 	}
-	out := Result{
+	return b.addFull(ctx, g, Result{
 		ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(full.prefillSpeed), CacheRatio: 1,
-	}
-	if err := full.measure(ctx, &ref, &out); err != nil {
-		return err
-	}
-	if err := emit(out); err != nil {
-		return err
-	}
-	selections, err := full.record.selectAll(ctx, full.session, r.entries)
+	})
+}
+
+// compressAll adds the compressed caches of a prompt, whose full cache has been measured,
+// to the batch, and closes the full cache.
+func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
+	selections, err := g.full.record.selectAll(ctx, g.full.session, r.entries)
 	if err != nil {
 		return err
 	}
-	b := newBatch(r, &ref, emit)
-	defer b.close()
 	for i, e := range r.entries {
 		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {
 			continue
 		}
-		if err := r.compress(ctx, full, e, selections[i], b); err != nil {
+		if err := r.compress(ctx, g, e, selections[i], b); err != nil {
 			return err
 		}
 		selections[i].keep = nil // not needed any more
 	}
-	return b.flush(ctx)
+	return b.complete(g)
 }
 
 // compress makes the compressed cache of an entry and adds it to the batch.
-func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chosen selection, b *batch) error {
+func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen selection, b *batch) error {
 	c := e.Config
-	p := full.prompt
+	full := g.full
+	p := g.prompt
 	out := Result{
 		ID: p.ID, Method: e.Method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel,
 		Pooling: c.Pooling, Group: c.Group, PrefillTokens: Float(full.prefillSpeed),
@@ -202,8 +221,8 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 	case c.Passthrough(len(p.Tokens)):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
 		out.CacheRatio = 1
-		same := &cache{runner: r, prompt: p, session: full.session, first: full.first}
-		return b.addShared(ctx, same, out)
+		same := &cache{runner: r, prompt: p, session: full.session, first: full.first, ids: full.ids}
+		return b.addShared(ctx, g, same, out)
 	case chosen.err != nil && r.Lenient:
 		r.warn("%s is left out: %v", e.Method.Name, chosen.err)
 		return nil
@@ -222,7 +241,7 @@ func (r *runner) compress(ctx context.Context, full *cache, e snapkv.Entry, chos
 	s.Mark()
 	out.CacheRatio = Float(float64(s.CacheBytes()) / float64(full.session.CacheBytes()))
 	r.warnLarge(p, &out)
-	return b.add(ctx, &cache{
+	return b.add(ctx, g, &cache{
 		runner: r, prompt: p, session: s, first: full.first,
 		otherBytes: full.session.CacheBytes(),
 	}, out)

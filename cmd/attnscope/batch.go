@@ -46,9 +46,9 @@ func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
 	return forecast.Batch(*cfg, src.Config, weights, threadCount(c), availableMemory())
 }
 
-// autoCaches returns the number of compressed caches of generate that fit in the available
-// memory next to the full one. None is larger than the full cache with the positions of
-// each query head kept apart.
+// autoCaches returns the number of caches of generate that fit in the available memory
+// together, next to the full caches that are held for them. None is larger than the full
+// cache with the positions of each query head kept apart.
 func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
 	if src.Device.Card != nil {
 		return 1
@@ -60,6 +60,14 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
 	full := int64(longest) * src.Config.CacheBytes()
 	each := full / int64(src.Config.KVHeads) * int64(src.Config.Heads)
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
-	room := availableMemory()/2 - weights - full
-	return int(min(max(1, room/max(1, each)), forecast.MostBatch))
+	room := availableMemory()/2 - weights
+	run := *cfg
+	best := 1
+	for run.Batch = 2; run.Batch <= forecast.MostBatch; run.Batch++ {
+		if int64(run.FullCaches())*full+int64(run.Batch)*each > room {
+			break
+		}
+		best = run.Batch
+	}
+	return best
 }

@@ -31,7 +31,10 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error 
 	if err != nil {
 		return err
 	}
-	compressed := int64(max(1, min(cfg.Batch, len(entries)))) * largestCache(cfg, entries, &src.Config)
+	batch := max(1, cfg.Batch)
+	caches := int64(max(1, min(batch, len(entries)*need.Prompts)))
+	compressed := caches * largestCache(cfg, entries, &src.Config)
+	full := int64(cfg.FullCaches()) * need.Cache
 	w := c.App.Writer
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
@@ -39,9 +42,9 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error 
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(entries), "compressed cache"))
-	states := 2 * int64(1+max(1, min(cfg.Batch, len(entries)))) * src.Config.StateBytes() // after the prompt, and now
-	fmt.Fprintf(w, "memory     %s: weights %s, full cache %s, compressed caches up to %s%s, work %s\n",
-		sizes.Text(weights+need.Cache+compressed+states+need.Work), sizes.Text(weights), sizes.Text(need.Cache),
+	states := 2 * (int64(cfg.FullCaches()) + caches) * src.Config.StateBytes() // after the prompt, and now
+	fmt.Fprintf(w, "memory     %s: weights %s, full caches %s, compressed caches up to %s%s, work %s\n",
+		sizes.Text(weights+full+compressed+states+need.Work), sizes.Text(weights), sizes.Text(full),
 		sizes.Text(compressed), statesText(states), sizes.Text(need.Work))
 	addCaches(&need, cfg, entries, &src.Config)
 	printTime(c, &need, weights, c.String("compute"))
@@ -89,16 +92,16 @@ func cacheBytes(s snapkv.Config, prompt, reply int, m *model.Config) int64 {
 
 // addCaches sets the work of need to that of generate: the prompt once, and from each cache
 // a reply that is decoded and one that is scored. A cache that drops nothing is the full
-// one. The compressed caches of a prompt decode together, the full one alone.
+// one. The caches of all prompts decode together, as many as the batch holds.
 func addCaches(need *forecast.Need, cfg *decode.Config, entries []snapkv.Entry, m *model.Config) {
 	prefill := capture.Config{Prompts: slices.Clone(cfg.Prompts)}
 	for i := range prefill.Prompts {
 		prefill.Prompts[i].Reply = nil
 	}
 	need.FLOPs = forecast.Capture(&prefill, *m, 1).FLOPs
-	need.Generated = 0 // steps, each of which reads all weights
-	need.Batch = 1
+	need.Generated = 0
 	need.CacheRead = 0
+	replying := 0 // caches of all prompts
 	replies := cfg.MaxNewTokens
 	for i := range cfg.Prompts {
 		p := &cfg.Prompts[i]
@@ -118,8 +121,9 @@ func addCaches(need *forecast.Need, cfg *decode.Config, entries []snapkv.Entry, 
 			caches++
 			need.CacheRead += float64(replies) * float64(cacheBytes(e.Config, len(p.Tokens), replies/2, m))
 		}
-		batch := max(1, cfg.Batch)
-		need.Generated += replies * (1 + (caches+batch-1)/batch)
+		need.Generated += replies * (1 + caches)
+		replying += 1 + caches
 		need.FLOPs += 2 * m.TokenWeights() * float64(scored*(1+caches))
 	}
+	need.Batch = max(1, min(cfg.Batch, replying))
 }

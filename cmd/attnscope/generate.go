@@ -31,8 +31,8 @@ func generateCommand() *cli.Command {
 			&cli.StringFlag{Name: "score", Value: "f1", Usage: "score of an answer: " + strings.Join(decode.Scores, ", ")},
 			&cli.StringFlag{
 				Name: "batch", Value: "1",
-				Usage: "decode from up to `N` compressed caches of a prompt together, with the same results; auto: as many as fit in half of" +
-					" the available memory, at most 8; above 1, decode_tok_s and peak_bytes of single caches are unknown",
+				Usage: "decode from up to `N` caches together, of one prompt or of several, with the same results; auto: as many as fit" +
+					" in half of the available memory, at most 8; above 1, decode_tok_s and peak_bytes of single caches are unknown",
 			},
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),

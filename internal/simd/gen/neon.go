@@ -97,7 +97,6 @@ var (
 var (
 	scvtf    = unary{"scvtf", 0x4e21d800, "4s", "4s", ""}
 	ucvtf    = unary{"ucvtf", 0x6e21d800, "4s", "4s", ""}
-	fcvtns   = unary{"fcvtns", 0x4e21a800, "4s", "4s", ""}
 	fixed    = unary{"fcvtzs", 0x4f58fc00, "2d", "2d", ", #40"}
 	sshr23   = unary{"sshr", 0x4f290400, "4s", "4s", ", #23"}
 	fneg     = unary{"fneg", 0x6ea0f800, "4s", "4s", ""}
