@@ -42,10 +42,16 @@ func (m *MambaShape) projected() int { return m.inner() + m.channels() + m.Heads
 
 // size returns the size of a layer's state and weights.
 func (m *MambaShape) size(hidden int) MixerSize {
+	rule := m.rule()
 	return MixerSize{
-		State:   (m.Kernel-1)*m.channels() + m.Heads*m.State*m.HeadDim,
+		State:   (m.Kernel-1)*m.channels() + rule.StateSize(),
 		Weights: hidden * (m.projected() + m.inner()),
 	}
+}
+
+// rule returns the recurrence without its weights.
+func (m *MambaShape) rule() cpu.SSD {
+	return cpu.SSD{Heads: m.Heads, HeadDim: m.HeadDim, Groups: m.Groups, State: m.State, MinStep: m.MinStep, MaxStep: m.MaxStep}
 }
 
 // readMamba reads the sizes of the Mamba-2 layers. inner is the number of elements of the
@@ -89,6 +95,10 @@ func (m *MambaShape) limitSteps(f *fields) {
 	}
 }
 
+// mambaHeads is the number of heads that one task of the recurrence computes. Their vectors
+// are often the same, and are multiplied once.
+const mambaHeads = 4
+
 // mamba2 is a Mamba-2 layer.
 type mamba2 struct {
 	*MambaShape
@@ -96,7 +106,7 @@ type mamba2 struct {
 	inBias, outBias []float32
 	factors         []float32 // of what is projected, before the bias; nil: 1
 	conv            cpu.Conv
-	rule            cpu.SSD
+	ssd             cpu.SSD
 	norm            cpu.GatedNorm
 }
 
@@ -126,10 +136,10 @@ func (m *mamba2) mix(s *cpuSequence, mx *mixing) {
 		cpu.Activate("silu", row, row, nil, scratch)
 	})
 	steps := all.Sub(0, inner+channels, n, m.Heads)
-	mx.each(s, m.Heads, func(head int, state []float32, row, rows int, scratch *cpu.Scratch) {
-		state = state[m.conv.StateSize():]
-		buf := scratch.Floats(m.HeadDim)
-		m.rule.Run(y.Sub(row, 0, rows, inner), xbc.Sub(row, 0, rows, channels), steps.Sub(row, 0, rows, m.Heads), state, head, head+1, buf)
+	mx.each(s, (m.Heads+mambaHeads-1)/mambaHeads, func(part int, state []float32, row, rows int, scratch *cpu.Scratch) {
+		lo := part * mambaHeads
+		hi := min(lo+mambaHeads, m.Heads)
+		m.ssd.Run(y.Sub(row, 0, rows, inner), xbc.Sub(row, 0, rows, channels), steps.Sub(row, 0, rows, m.Heads), state[m.conv.StateSize():], lo, hi, scratch)
 	})
 	n -= mx.from
 	if n == 0 {
@@ -197,7 +207,7 @@ func (l *loader) mamba(at int) (mixer, error) {
 	if m.conv, err = l.conv("mamba_conv", at, shape.channels(), shape.Kernel); err != nil {
 		return nil, err
 	}
-	if m.rule, err = l.mambaRule(at); err != nil {
+	if m.ssd, err = l.mambaRule(at); err != nil {
 		return nil, err
 	}
 	m.norm = cpu.GatedNorm{Group: shape.inner() / shape.Groups, Eps: l.c.NormEps, NormFirst: shape.NormFirst}
@@ -210,7 +220,7 @@ func (l *loader) mamba(at int) (mixer, error) {
 // mambaRule reads the recurrence of a Mamba-2 layer.
 func (l *loader) mambaRule(at int) (cpu.SSD, error) {
 	m := l.c.Mamba
-	r := cpu.SSD{Heads: m.Heads, HeadDim: m.HeadDim, Groups: m.Groups, State: m.State, MinStep: m.MinStep, MaxStep: m.MaxStep}
+	r := m.rule()
 	var err error
 	if r.A, err = l.mambaVector("mamba_a", at, "", m.Heads, 1); err != nil {
 		return r, err
