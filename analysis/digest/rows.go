@@ -77,6 +77,34 @@ func (r *LayerRows) Read(ctx context.Context, dst []float32, head, row0, n int) 
 	return r.reader.JoinedRows(dst, head, row0, n)
 }
 
+// Sinks returns the share of the learned sink of a head, an index or [AllHeads], in each
+// row, [Rows]; or nil if the layer has no learned sinks.
+func (r *LayerRows) Sinks(head int) ([]float32, error) {
+	var parts [len(dumps.Phases)][]float32 // [head, row]
+	for i, ph := range dumps.Phases {
+		var err error
+		if parts[i], err = r.dump.Sinks(r.index, r.layer, ph); err != nil || parts[i] == nil && i == 0 {
+			return nil, err
+		}
+	}
+	from, to := head, head+1
+	if head == AllHeads {
+		from, to = 0, len(r.Heads)
+	}
+	out := make([]float32, 0, r.Rows)
+	for _, shares := range parts {
+		rows := len(shares) / len(r.Heads)
+		for row := range rows {
+			sum := 0.0
+			for h := from; h < to; h++ {
+				sum += float64(shares[h*rows+row])
+			}
+			out = append(out, float32(sum/float64(to-from)))
+		}
+	}
+	return out, nil
+}
+
 // mean averages over the heads in float64, in the order of the heads.
 func (r *LayerRows) mean(ctx context.Context, dst []float32, row0, n int) error {
 	const strip = 64 // rows at a time: bounds the memory

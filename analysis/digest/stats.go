@@ -20,12 +20,14 @@ const SinkKeys = 4
 // LeastTheta is the smallest theta that digests answer for.
 const LeastTheta = 1e-3
 
-// HeadStats describes one head of a layer of a prompt. Entropy, Sink and Distance are
+// HeadStats describes one head of a layer of a prompt. Entropy, Sink, Distance and Learned are
 // means over the reply's rows or, without a reply, over the recorded prompt rows.
 type HeadStats struct {
 	Entropy  float64 // bits, of a row's weights
 	Sink     float64 // weight on the first SinkKeys positions
 	Distance float64 // positions from the query back to the keys, weighted
+	// Learned is the share of the head's learned sink; NaN: it has none.
+	Learned float64
 	// Retrieval is the score of [analysis.Copying]; NaN without a reply.
 	Retrieval float64
 
@@ -97,10 +99,28 @@ func (r *LayerRows) Stats(spec Spec, copying *analysis.Copying) ([]HeadStats, er
 		strip := strips.Take(reading.rows * r.Keys)
 		defer strips.Give(strip)
 		var err error
-		out[head], err = r.headStats(strip, head, rows, spec, copying)
+		if out[head], err = r.headStats(strip, head, rows, spec, copying); err != nil {
+			return err
+		}
+		out[head].Learned, err = r.meanSink(head)
 		return err
 	})
 	return out, err
+}
+
+// meanSink returns the mean share of a head's learned sink in the rows that the measures are
+// about, or NaN if it has none.
+func (r *LayerRows) meanSink(head int) (float64, error) {
+	shares, err := r.Sinks(head)
+	if err != nil || shares == nil {
+		return math.NaN(), err
+	}
+	shares = shares[r.Rows-ReaderRows(r.Prompt):]
+	sum := 0.0
+	for _, v := range shares {
+		sum += float64(v)
+	}
+	return sum / float64(len(shares)), nil
 }
 
 // rowsFor lists the rows from which votes and measures are computed: the rows of the

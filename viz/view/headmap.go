@@ -23,6 +23,8 @@ type mapAnswer struct {
 	Top     float32 `json:"top"`
 	SinkTop float32 `json:"sink_top"`
 	Sinks   int     `json:"sinks"`
+	// Learned has the share of the learned sink in each row; it is missing if there is none.
+	Learned []float32 `json:"learned,omitempty"`
 }
 
 func (s *Server) headMap(ctx context.Context, q headQuery) (mapAnswer, error) {
@@ -48,7 +50,8 @@ func (s *Server) headMap(ctx context.Context, q headQuery) (mapAnswer, error) {
 	for _, l := range m.levels {
 		out.Levels = append(out.Levels, l.cells)
 	}
-	return out, nil
+	out.Learned, err = m.layer.Sinks(m.head)
+	return out, err
 }
 
 // tileQuery names a tile of the map of a head.

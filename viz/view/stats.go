@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"math"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/digest"
@@ -129,6 +130,9 @@ func addMeasures(
 		"retrieval":    st.Retrieval,
 	} {
 		to[name] = append(to[name], v)
+	}
+	if !math.IsNaN(st.Learned) {
+		to["learned_sink"] = append(to["learned_sink"], st.Learned)
 	}
 	return rate, nil
 }

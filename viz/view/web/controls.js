@@ -1,6 +1,6 @@
 // The header and the settings bar of the page.
 import { byId, element } from "./dom.js";
-import { measures } from "./measures.js";
+import { measures, namesFor } from "./measures.js";
 import { second } from "./second.js";
 import { kernelName, set, shading, state, wholeMap } from "./state.js";
 import { percent } from "./text.js";
@@ -114,7 +114,9 @@ const leastCounts = [0, 10, 20, 30, 50, 100, 200, 500, 1000];
 const kernels = [1, 3, 5, 7, 9, 11, 13, 17, 21, 31];
 
 const controls = {
-  measure: choice("measure", "m", () => Object.entries(measures).map(([name, measure]) => [name, measure.name])),
+  measure: choice("measure", "m", about =>
+    namesFor(about.captures[state.c]).map(name => [name, measures[name].name]),
+  ),
   sort: choice("heads", "sort", () => [
     ["head", "in order"],
     ["value", "by value in each layer"],

@@ -5,6 +5,7 @@ export const margin = { left: 96, right: 84, top: 26, bottom: 34 };
 export const voteHeight = 62;
 export const keptHeight = 9;
 export const sinkWidth = 12; // width of a first position that is drawn apart
+export const learnedWidth = 8; // width of the strip of a learned sink, right of the map
 export const voteBottom = margin.top + voteHeight;
 
 // layoutOf returns where the parts of the view are, in CSS pixels, and which part of

@@ -2,7 +2,7 @@
 // the map, with its axes and the lines under the pointer.
 import { palette, scaleMarks, scales } from "./color.js";
 import { css, isDark } from "./dom.js";
-import { keptHeight, margin, sinkWidth, voteBottom, voteHeight } from "./headlayout.js";
+import { keptHeight, learnedWidth, margin, sinkWidth, voteBottom, voteHeight } from "./headlayout.js";
 import { byPalette, picture } from "./headmap.js";
 import { colorBar, niceTicks } from "./plot.js";
 import { state } from "./state.js";
@@ -31,6 +31,9 @@ export function paintHead(context, view, width, height, ratio) {
     const sinksDropped = dropped && Float32Array.from({ length: box.sinks }, (_, j) => 1 - (view.mask[j] ?? 1));
     paintSinks(context, view, box, lines, receding(colors, sinksDropped, box.sinks));
   }
+  if (info.learned) {
+    paintLearned(context, info.learned, box, lines, colors);
+  }
   paintVotes(context, view, box);
   paintKeyAxis(context, view, box);
   paintRowAxis(context, view, box);
@@ -53,6 +56,23 @@ function paintSinks(context, view, box, lines, color) {
   context.textAlign = "center";
   context.textBaseline = "alphabetic";
   context.fillText("first " + box.sinks, margin.left + width / 2, box.bottom + 15);
+}
+
+// paintLearned draws the shares of a learned sink, by row, in a strip right of the map. A line
+// that covers several rows shows the largest of them.
+function paintLearned(context, learned, box, lines, colors) {
+  const field = Float32Array.from({ length: lines }, (_, y) => {
+    const from = Math.floor(box.r0 + (y * (box.r1 - box.r0)) / lines);
+    const to = Math.max(from + 1, Math.floor(box.r0 + ((y + 1) * (box.r1 - box.r0)) / lines));
+    return largestIn(learned, from, to);
+  });
+  const x = box.right + 4;
+  context.drawImage(picture(field, 1, lines, colors), x, box.y, learnedWidth, box.h);
+  context.fillStyle = css("soft");
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "left";
+  context.textBaseline = "alphabetic";
+  context.fillText("learned sink", x, box.y - 5);
 }
 
 // droppedIn returns the share of heads that drop each of some columns of the map. A column

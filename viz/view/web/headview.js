@@ -195,6 +195,9 @@ export class HeadView {
     if (row) {
       const title = `Row ${row.row}, position ${row.position}: “${this.piece(row.position)}” attends to`;
       parts.push(...this.largest(title, row.weights, 0, position => set({ key: position })));
+      if (info.learned) {
+        parts.push(paragraph(`The learned sink, which is no position, takes ${format(info.learned[row.row])}.`));
+      }
     }
     if (column) {
       const title = `Key ${column.key}: “${this.piece(column.key)}” gets most attention from`;
@@ -272,7 +275,14 @@ export class HeadView {
     }
     const position = info.first + row;
     const token = row < info.prompt_rows ? "prompt" : "reply";
-    status(`${token} token ${position} “${this.piece(position)}” → ${keyText}: ${this.weightText(key, row)}`);
+    const query = `${token} token ${position} “${this.piece(position)}”`;
+    status(`${query} → ${keyText}: ${this.weightText(key, row)}${this.sinkText(row)}`);
+  }
+
+  // sinkText names the share of the learned sink in a row, if there is one.
+  sinkText(row) {
+    const { learned } = this.map.info;
+    return learned ? `; learned sink ${format(learned[row])}` : "";
   }
 
   weightText(key, row) {

@@ -8,7 +8,7 @@ import { exportView } from "./exporting.js";
 import { watchServer } from "./gone.js";
 import { HeadView } from "./headview.js";
 import { showHelp } from "./help.js";
-import { measures } from "./measures.js";
+import { namesFor } from "./measures.js";
 import { MethodSweep } from "./methodsweep.js";
 import { Overview } from "./overview.js";
 import { api } from "./requests.js";
@@ -82,7 +82,7 @@ function keepInRange() {
   if (state.head === -1 && beginsWithFirstHead()) {
     state.head = plan.heads[0];
   }
-  if (!measures[state.m]) {
+  if (!namesFor(capture()).includes(state.m)) {
     state.m = "hit_rate";
   }
   state.w = Math.max(1, Math.min(Math.round(state.w) || 1, prompt().window_rows));

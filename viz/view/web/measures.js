@@ -58,6 +58,14 @@ export const measures = {
     top: 1,
     about: "Attention on the first four positions, which says little about the text.",
   },
+  learned_sink: {
+    name: "learned sink",
+    top: 1,
+    learned: true,
+    about:
+      "Share of the reply's attention that the head's learned sink takes. It is no position: it gets no vote and is " +
+      "in no mass.",
+  },
   retrieval: {
     name: "retrieval score",
     top: 0,
@@ -72,6 +80,12 @@ export const measures = {
     about: "Mean number of positions from a reply token back to the keys, weighted by attention.",
   },
 };
+
+// namesFor lists the measures that a capture has: only some models have learned sinks.
+export function namesFor(capture) {
+  const learned = capture.model.layer_shapes?.some(shape => shape.sink);
+  return Object.keys(measures).filter(name => learned || !measures[name].learned);
+}
 
 // settings are the parameters of a request for hit rates.
 export function settings() {

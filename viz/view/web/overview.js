@@ -3,7 +3,7 @@
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
 import { drawGrid, Grid } from "./grid.js";
-import { isFew, measures, pooled, settings, settingsText, sinks } from "./measures.js";
+import { isFew, measures, namesFor, pooled, settings, settingsText, sinks } from "./measures.js";
 import { colorBar, frame, isNarrow, plotOf, prepareCanvas } from "./plot.js";
 import { set, state, wholeMap } from "./state.js";
 import { csvText, format } from "./text.js";
@@ -43,7 +43,7 @@ export class Overview {
   // pointer, beside it, with the counts that they rest on.
   tell([layer, head], event) {
     const estimate = this.grid.isDraft(layer) ? "≈ " : "";
-    const names = Object.keys(measures);
+    const names = namesFor(this.about.captures[state.c]);
     const rows = names.map(measure => {
       const counts = this.grid.counts(layer, head, measure);
       const few = this.grid.isFew(layer, head, measure) ? ": too few" : "";
@@ -419,7 +419,7 @@ export class Overview {
     if (!this.grid.done) {
       throw new Error("not all rows are read yet: export again in a moment");
     }
-    const names = Object.keys(measures);
+    const names = namesFor(this.about.captures[state.c]);
     const rows = [["layer", "head", ...names.flatMap(name => [name, name + "_low", name + "_high"]), "significant"]];
     for (const layer of this.grid.layers) {
       this.grid.heads.forEach((id, head) => {
