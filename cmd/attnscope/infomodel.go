@@ -40,13 +40,14 @@ func infoModel(c *cli.Context) error {
 	if q := src.Checkpoint.Quantization(); q != nil {
 		quantized = q.String()
 	}
+	chunked, _ := cfg.Chunked()
 	return printJSON(c, map[string]any{
 		"id": src.Name, "path": src.Path(), "fetched": !src.Checkpoint.HeadersOnly(), "format": src.Checkpoint.Format(),
 		"architecture": cfg.Architecture,
 		"layers":       cfg.Layers, "heads": cfg.Heads, "kv_heads": cfg.KVHeads, "head_dim": cfg.HeadDim, "attention_layers": cfg.AttentionLayers(), "latent": cfg.Latent != nil,
 		"hidden": cfg.Hidden, "vocab": cfg.Vocab, "max_positions": cfg.MaxPositions,
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
-		"sliding_layers": info.slidingCount, "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
+		"sliding_layers": info.slidingCount, "chunked_layers": chunked, "shared_cache_layers": cfg.Borrowing(), "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
 		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache, "state_bytes": cfg.StateBytes(),
 	})
 }
@@ -93,6 +94,12 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		fmt.Fprintf(w, "sliding       %d of %d layers see the last %d positions only\n",
 			info.slidingCount, cfg.Layers, slices.Max(cfg.LayerWindows))
 	}
+	if n, size := cfg.Chunked(); n > 0 {
+		fmt.Fprintf(w, "chunks        %d of %d layers see only the positions of the same chunk of %d\n", n, cfg.Layers, size)
+	}
+	if n := cfg.Borrowing(); n > 0 {
+		fmt.Fprintf(w, "shared        %d of %d layers read the cache of an earlier layer\n", n, cfg.Layers)
+	}
 	encoding := "rope " + cfg.Rope.Kind
 	switch {
 	case cfg.Learned:
@@ -132,7 +139,25 @@ func attentionText(cfg *model.Config) string {
 	if m := cfg.Latent; m != nil {
 		return fmt.Sprintf("%s on one latent of %d channels and a rotated key of %d", heads, m.Rank, m.Rotated)
 	}
-	return fmt.Sprintf("%s on %s of %d", heads, count(cfg.KVHeads, "kv head"), cfg.HeadDim)
+	type shape struct{ kvHeads, dim int }
+	layers := map[shape]int{}
+	var list []shape
+	for _, l := range cfg.AttentionLayers() {
+		s := shape{cfg.Shapes[l].KVHeads, cfg.Shapes[l].KeyDim}
+		if layers[s] == 0 {
+			list = append(list, s)
+		}
+		layers[s]++
+	}
+	var texts []string
+	for _, s := range list {
+		text := fmt.Sprintf("%s of %d", count(s.kvHeads, "kv head"), s.dim)
+		if len(list) > 1 {
+			text += fmt.Sprintf(" (%s)", count(layers[s], "layer"))
+		}
+		texts = append(texts, text)
+	}
+	return heads + " on " + strings.Join(texts, ", ")
 }
 
 func expertsText(cfg *model.Config) string {

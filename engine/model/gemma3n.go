@@ -37,7 +37,7 @@ var gemma3n = Architecture{
 		"final_logit_softcapping": 30, "vocab_size_per_layer_input": 262144, "hidden_size_per_layer_input": 256, "altup_num_inputs": 4,
 		"num_kv_shared_layers": 15, "laurel_rank": 64, "rope_theta": 1e6, "hidden_activation": "gelu_pytorch_tanh",
 	},
-	Names: merged(ownNames, map[string]string{
+	Names: joinNames(ownNames, map[string]string{
 		"widen": "model.altup_projections.%d", "narrow": "model.altup_unembed_projections.%d",
 		"altup_router": "model.layers.%d.altup.modality_router", "altup_norm": "model.layers.%d.altup.router_norm",
 		"altup_predict": "model.layers.%d.altup.prediction_coefs", "altup_correct": "model.layers.%d.altup.correction_coefs",
@@ -45,7 +45,7 @@ var gemma3n = Architecture{
 		"laurel_left": "model.layers.%d.laurel.linear_left", "laurel_right": "model.layers.%d.laurel.linear_right",
 		"laurel_norm": "model.layers.%d.laurel.post_laurel_norm",
 	}),
-	GGUFTensors: merged(ownGGUF, map[string]string{
+	GGUFTensors: joinNames(ownGGUF, map[string]string{
 		"widen": "altup_proj", "narrow": "altup_unembd_proj",
 		"altup_router": "blk.%d.altup_router", "altup_norm": "blk.%d.altup_router_norm",
 		"altup_predict": "blk.%d.altup_predict_coef", "altup_correct": "blk.%d.altup_correct_coef", "altup_scale": "blk.%d.altup_correct_scale",
@@ -77,18 +77,6 @@ var gemma3n = Architecture{
 		c.shareCaches(f, f.count("num_kv_shared_layers", max(0, c.Layers-20), 0))
 		return nil
 	},
-}
-
-// merged returns a map with the entries of both.
-func merged[V any](a, b map[string]V) map[string]V {
-	all := make(map[string]V, len(a)+len(b))
-	for k, v := range a {
-		all[k] = v
-	}
-	for k, v := range b {
-		all[k] = v
-	}
-	return all
 }
 
 // gemma4Scales sets what Gemma 3n and Gemma 4 have in common: scores without a factor,

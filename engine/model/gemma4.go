@@ -27,7 +27,7 @@ var gemma4 = Architecture{
 		},
 	},
 	Keys: map[string]string{"num_experts_per_tok": "top_k_experts"},
-	Names: merged(ownNames, map[string]string{
+	Names: joinNames(ownNames, map[string]string{
 		"layer_scale":      "model.layers.%d.layer_scalar",
 		"router":           "model.layers.%d.router.proj",
 		"router_scale":     "model.layers.%d.router.scale",
@@ -38,7 +38,7 @@ var gemma4 = Architecture{
 		"experts_out_norm": "model.layers.%d.post_feedforward_layernorm_2",
 		"dense_out_norm":   "model.layers.%d.post_feedforward_layernorm_1",
 	}),
-	GGUFTensors: merged(ownGGUF, map[string]string{
+	GGUFTensors: joinNames(ownGGUF, map[string]string{
 		"layer_scale":      "blk.%d.layer_output_scale",
 		"router_scale":     "blk.%d.ffn_gate_inp.scale",
 		"expert_scale":     "blk.%d.ffn_down_exps.scale",

@@ -114,6 +114,28 @@ func (c *Config) newWidths(layer int) (keys, values int) {
 	return s.keyWidth(), s.valueWidth()
 }
 
+// Chunked returns the number of layers that attend within chunks, and the size of a chunk.
+func (c *Config) Chunked() (layers, size int) {
+	for l := range c.Shapes {
+		if c.Shapes[l].Chunk > 0 {
+			layers++
+			size = c.Shapes[l].Chunk
+		}
+	}
+	return layers, size
+}
+
+// Borrowing returns the number of layers that read the cache of an earlier layer.
+func (c *Config) Borrowing() int {
+	n := 0
+	for l := range c.Shapes {
+		if c.Shapes[l].HasAttention() && c.Shapes[l].CacheOf != l {
+			n++
+		}
+	}
+	return n
+}
+
 // shared reports whether several layers read the cache of a layer.
 func (c *Config) shared(cache int) bool {
 	for l := range c.Shapes {
