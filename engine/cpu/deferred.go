@@ -103,10 +103,10 @@ func (m *Matrix) packedBytes() int {
 	quantized := true
 	most := int64(0)
 	for _, w := range m.parts {
-		types[w.DType] = true
-		_, affine := w.DType.Affine()
+		types[w.Exactly()] = true
+		_, affine := w.Exactly().Affine()
 		quantized = quantized && affine
-		most = max(most, PackedBytes(m.compute, w.DType, m.out, m.in))
+		most = max(most, PackedBytes(m.compute, w.Exactly(), m.out, m.in))
 	}
 	if len(types) > 1 && !quantized {
 		most = PackedBytes(m.compute, tensor.F32, m.out, m.in)

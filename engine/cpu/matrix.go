@@ -101,8 +101,8 @@ func (m *Matrix) choosePanels(p *Pool, weights []tensor.Tensor, half bool) {
 	form := simd.Quant{Bits: 4, Group: 32, Half: half}
 	quantized := true
 	for _, w := range weights {
-		types[w.DType] = true
-		a, ok := w.DType.Affine()
+		types[w.Exactly()] = true
+		a, ok := w.Exactly().Affine()
 		quantized = quantized && ok
 		form.Bits = max(form.Bits, a.Bits)
 		form.Half = form.Half && a.Half

@@ -176,7 +176,7 @@ func (errInexact) Error() string { return "scales do not fit float16" }
 func (q *quantizedPanels) panelBytes() int { return q.in / q.form.Group * q.form.GroupBytes() }
 
 func (q *quantizedPanels) pack(w tensor.Tensor, panel, r, i int, row []float32) error {
-	a, _ := w.DType.Affine()
+	a, _ := w.Exactly().Affine()
 	integers := make([]uint8, q.in)
 	scales := row[:q.in/a.Group]
 	offsets := row[q.in/2:][:q.in/a.Group]

@@ -82,9 +82,9 @@ func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 			n += c.Latent.packedBytes(name, t.DType, c.Heads)
 		case embed && !c.TiedHead, strings.Contains(name, "embed_tokens_per_layer."), strings.HasPrefix(name, "per_layer_token_embd."):
 		case embed || head:
-			n += cpu.PackedBytes(cpu.F32, t.DType, t.Rows(), t.Cols())
+			n += cpu.PackedBytes(cpu.F32, t.Exactly(), t.Rows(), t.Cols())
 		default:
-			n += cpu.PackedBytes(cpu.Compute(compute), t.DType, t.Rows(), t.Cols())
+			n += cpu.PackedBytes(cpu.Compute(compute), t.Exactly(), t.Rows(), t.Cols())
 		}
 	}
 	return n

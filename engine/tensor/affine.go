@@ -48,6 +48,15 @@ var affine = map[DType]Affine{
 			q[i] = v + 128 // int8 to 0..255
 		}
 	}},
+	MXFP4: {8, 32, false, func(b []byte, q []uint8, scale, offset []float32) {
+		d := mxfp4Scale(b[0])
+		scale[0] = d
+		offset[0] = -12 * d // the least of mxfp4Values
+		nibbles(q, b[1:17])
+		for i, code := range q {
+			q[i] = uint8(12 + mxfp4Values[code])
+		}
+	}},
 	Q2_K: {4, 16, false, func(b []byte, q []uint8, scale, offset []float32) {
 		d := half(b[80:])
 		dmin := half(b[82:])
@@ -139,9 +148,43 @@ func (d DType) Affine() (Affine, bool) {
 	return a, ok
 }
 
-// AffineRow decodes row i of a tensor of an affine type, seen as a matrix, to integers
-// q [cols] and to scales and offsets [cols/group].
+// Exactly returns the smallest type that holds the elements exactly: the tensor's own, or
+// MXFP4 if they are coded like that in the layout of the hub.
+func (t Tensor) Exactly() DType {
+	if m, _ := mxfp4Of(t.Coded, 0); m != nil {
+		return MXFP4
+	}
+	return t.DType
+}
+
+// mxfp4Of returns the stack of MXFP4 that codes a tensor, and the row of it that is row i of
+// the tensor; or nil.
+func mxfp4Of(c Coded, i int) (*mxfp4, int) {
+	for {
+		switch x := c.(type) {
+		case *mxfp4:
+			return x, i
+		case codedPart:
+			c = x.Coded
+			i += x.first
+		case everyRow:
+			c = x.t.Coded
+			i = x.first + i*x.step
+		default:
+			return nil, 0
+		}
+	}
+}
+
+// AffineRow decodes row i of a tensor that Exactly an affine type holds, seen as a matrix,
+// to integers q [cols] and to scales and offsets [cols/group].
 func (t Tensor) AffineRow(i int, q []uint8, scale, offset []float32) error {
+	if m, row := mxfp4Of(t.Coded, i); m != nil && i >= 0 && i < t.Rows() {
+		if err := Guard(func() error { m.affineRow(row, q, scale, offset); return nil }); err != nil {
+			return fmt.Errorf("tensor %s: %w", t.Name, err)
+		}
+		return nil
+	}
 	a, ok := affine[t.DType]
 	size, err := t.DType.Bytes(t.Cols())
 	if err == nil && !ok {

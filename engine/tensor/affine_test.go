@@ -19,6 +19,9 @@ func TestAffineAgainstDecoding(t *testing.T) {
 				w.Data[i] &= 0xbf
 			}
 		}
+		for b := 0; d == MXFP4 && b < len(w.Data); b += l.bytes {
+			w.Data[b] %= 252 // larger exponents give infinite numbers
+		}
 		want, err := w.Float32()
 		if err != nil {
 			t.Fatal(err)

@@ -110,11 +110,7 @@ var blocks = map[DType]func(dst []float32, b []byte){
 		}
 	},
 	MXFP4: func(dst []float32, b []byte) {
-		bits := uint32(0x00200000) << b[0] // half of 2^(b-127), which is subnormal for b < 2
-		if b[0] >= 2 {
-			bits = uint32(b[0]-1) << 23
-		}
-		d := math.Float32frombits(bits)
+		d := mxfp4Scale(b[0])
 		for i, q := range b[1:17] {
 			dst[i] = d * mxfp4Values[q&15]
 			dst[i+16] = d * mxfp4Values[q>>4]
@@ -142,6 +138,14 @@ var (
 	iq4Values   = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 	mxfp4Values = [16]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
 )
+
+// mxfp4Scale returns half of 2^(e-127), which is subnormal for e < 2.
+func mxfp4Scale(e byte) float32 {
+	if e < 2 {
+		return math.Float32frombits(0x00200000 << e)
+	}
+	return math.Float32frombits(uint32(e-1) << 23)
+}
 
 // decodeIQ4 decodes 16 bytes to 32 values.
 func decodeIQ4(dst []float32, d float32, qs []byte) {

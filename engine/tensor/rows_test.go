@@ -81,4 +81,20 @@ func TestRowsAndTransposes(t *testing.T) {
 	if err != nil || !slices.Equal(across.Shape, []int{32, 4}) || got[1*4+2] != all[2*32+1] || got[31*4] != all[31] {
 		t.Errorf("MXFP4 transposed: %v %v %v", across.Shape, got, err)
 	}
+	part, err := odd.Slice(1, 2) // row 3 of the stack
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, scale, offset := make([]uint8, 32), make([]float32, 1), make([]float32, 1)
+	if err := part.AffineRow(0, q, scale, offset); err != nil || part.Exactly() != MXFP4 || mx.DType != BF16 {
+		t.Fatalf("%v, %s as %s", err, mx.DType, part.Exactly())
+	}
+	for i, v := range q {
+		if got := float32(v)*scale[0] + offset[0]; got != all[96+i] {
+			t.Errorf("element %d of row 3 is %g, want %g", i, got, all[96+i])
+		}
+	}
+	if err := part.AffineRow(1, q, scale, offset); err == nil {
+		t.Error("row 1 of 1 was read")
+	}
 }

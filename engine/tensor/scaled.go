@@ -164,6 +164,21 @@ func (m *mxfp4) Row(dst []float32, i int) error {
 	return nil
 }
 
+// affineRow is AffineRow of a row.
+func (m *mxfp4) affineRow(i int, q []uint8, scale, offset []float32) {
+	groups := m.exponents.Cols()
+	for g := range groups {
+		at := i*groups + g
+		d := mxfp4Scale(m.exponents.Data[at])
+		scale[g] = d
+		offset[g] = -12 * d
+		for x, b := range m.blocks.Data[16*at : 16*at+16] {
+			q[32*g+2*x] = uint8(12 + mxfp4Values[b&15])
+			q[32*g+2*x+1] = uint8(12 + mxfp4Values[b>>4])
+		}
+	}
+}
+
 // MX returns the tensor [..., rows, 32*groups] of MXFP4 blocks U8 [..., rows, groups, 16]
 // and exponents U8 [..., rows, groups], rounded to bfloat16.
 func MX(name string, blocks, exponents Tensor) (Tensor, error) {
