@@ -18,6 +18,8 @@ type MambaShape struct {
 	State   int
 	Kernel  int // positions that the convolution reads
 
+	Activation string // of what is convolved, one of cpu.Activations
+
 	MinStep, MaxStep float64 // limits of the step of a position
 
 	Normed    bool // outputs are normalized, the channels of a group together
@@ -65,6 +67,8 @@ func (c *Config) readMamba(f *fields, inner int) *MambaShape {
 		Normed:  true,
 		MinStep: 0,
 		MaxStep: math.Inf(1),
+
+		Activation: c.Activation,
 	}
 	if f.err != nil {
 		return m
@@ -133,7 +137,7 @@ func (m *mamba2) mix(s *cpuSequence, mx *mixing) {
 	mx.convolve(s, &m.conv, xbc, all.Sub(0, inner, n, channels))
 	s.rows(n, func(i int, scratch *cpu.Scratch) {
 		row := xbc.Data[i*channels : (i+1)*channels]
-		cpu.Activate("silu", row, row, nil, scratch)
+		cpu.Activate(m.Activation, row, row, nil, scratch)
 	})
 	steps := all.Sub(0, inner+channels, n, m.Heads)
 	mx.each(s, (m.Heads+mambaHeads-1)/mambaHeads, func(part int, state []float32, row, rows int, scratch *cpu.Scratch) {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/engine/cpu"
 )
 
 // The kinds of layers of Nemotron-H that are a feed-forward alone.
@@ -36,7 +39,7 @@ var nemotronh = Architecture{
 		"use_mamba_kernels", "moe_shared_expert_overlap", "num_nextn_predict_layers", "num_hidden_layers", "hybrid_override_pattern", "layers_block_type",
 		"n_group", "topk_group", "n_routed_experts", "num_local_experts", "n_shared_experts", "num_experts_per_tok", "moe_intermediate_size",
 		"moe_shared_expert_intermediate_size", "norm_topk_prob", "routed_scaling_factor", "moe_latent_size",
-	)).and(keyTable{"mamba_hidden_act": {"silu"}}),
+	)),
 	Names: map[string]string{
 		"embed": "backbone.embeddings", "norm": "backbone.norm_f", "attn_norm": "backbone.layers.%d.norm", "ffn_norm": "backbone.layers.%d.norm",
 		"q": "backbone.layers.%d.mixer.q_proj", "k": "backbone.layers.%d.mixer.k_proj", "v": "backbone.layers.%d.mixer.v_proj", "o": "backbone.layers.%d.mixer.o_proj",
@@ -63,6 +66,9 @@ var nemotronh = Architecture{
 			inner = f.count("mamba_inner", 0, 1)
 		}
 		c.Mamba = c.readMamba(f, inner)
+		if c.Mamba.Activation = activation(f.text("mamba_hidden_act", "silu")); !slices.Contains(cpu.Activations, c.Mamba.Activation) {
+			f.bad("mamba_hidden_act", c.Mamba.Activation, strings.Join(cpu.Activations, ", "))
+		}
 		if !f.gguf() {
 			c.Mamba.MinStep = f.number("time_step_min", 0.001) // time_step_limit is not read
 		}

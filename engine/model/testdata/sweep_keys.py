@@ -23,7 +23,8 @@ LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
 LONG = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0], original_max_position_embeddings=16, rope_theta=10000.0)
 DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=24)
 LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
-S, F = "sliding_attention", "full_attention"
+S, F, L = "sliding_attention", "full_attention", "linear_attention"
+MAMBA = dict(mamba_n_heads=4, mamba_d_state=8, mamba_n_groups=2, layer_types=[F, L])
 SETTINGS = {
     "llama": {}, "llama-llama3": dict(rope_parameters=LLAMA3, attention_bias=True),
     "llama-dynamic": dict(rope_parameters=dict(rope_type="dynamic", factor=4.0, rope_theta=10000.0)),
@@ -52,6 +53,13 @@ SETTINGS = {
     "deepseek_v2-greedy": dict(DEEP, **{**LATENT, "q_lora_rank": None}, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.8)),
     "deepseek_v3": dict(DEEP, **LATENT, first_k_dense_replace=1, n_group=2, topk_group=1, num_mtp_layers=0, rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)),
     "glm4_moe_lite": dict(DEEP, **LATENT), "youtu": dict(LATENT), "minicpm3": dict(LATENT, dim_model_base=16),
+    "granitemoehybrid": dict(MAMBA, num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=24, attention_multiplier=0.3, position_embedding_type="rope"),
+    "granitemoehybrid-dense": dict(MAMBA, num_local_experts=0, shared_intermediate_size=24, attention_multiplier=0.3),
+    "bamba": dict(mamba_n_heads=4, mamba_d_state=8, attn_layer_indices=[1]),
+    "falcon_h1": dict(mamba_n_heads=4, mamba_d_state=8, mamba_d_ssm=32, mamba_d_head=8, head_dim=8),
+    "falcon_h1-normed": dict(mamba_n_heads=4, mamba_d_state=8, mamba_d_ssm=None, mamba_d_head=16, mamba_rms_norm=True, mamba_n_groups=2),
+    "nemotron_h": dict(head_dim=8, mamba_num_heads=4, mamba_head_dim=8, n_groups=2, ssm_state_size=8, layers_block_type=[L, "mlp", F, "moe"], n_routed_experts=6,
+                       moe_intermediate_size=16, moe_shared_expert_intermediate_size=16),
 }
 # Legal values of keys that are not a matter of adding something.
 VALUES = {
@@ -67,6 +75,8 @@ VALUES = {
     "original_max_position_embeddings": [8, 24], "beta_fast": [16.0], "beta_slow": [2.0], "query_pre_attn_scalar": [24], "max_window_layers": [0, 1],
     "use_bidirectional_attention": [True], "attn_implementation": [], "initializer_range": [0.5], "problem_type": ["regression"],
     "num_local_experts": [3], "num_experts": [4], "attn_logit_softcapping": [5.0, None], "final_logit_softcapping": [5.0, None], "low_freq_factor": [2.0],
+    "mamba_hidden_act": ["relu"], "mlp_hidden_act": ["silu"], "time_step_limit": [[0.1, 0.5]], "attn_layer_indices": [[0], [0, 1]], "mlp_multipliers": [[0.5, 2.0]],
+    "ssm_multipliers": [[0.5, 2.0, 0.7, 1.3, 0.9]], "position_embedding_type": ["rope", None, "nope"], "layers_block_type": [["full_attention", "moe", "linear_attention", "mlp"]],
     "high_freq_factor": [3.0], "sliding_window_pattern": [2, 3], "rms_norm_eps": [0.1], "layer_norm_eps": [0.1], "norm_eps": [0.1], "norm_epsilon": [0.1],
     "q_lora_rank": [12, None], "kv_lora_rank": [16], "qk_rope_head_dim": [6], "n_group": [1], "topk_group": [1], "topk_method": ["greedy"],
     "mlp_layer_types": [["dense", "dense"], ["sparse", "sparse"]], "layer_norm_epsilon": [0.1], "no_rope_layer_interval": [2, 3], "decoder_sparse_step": [1, 2, 3],
@@ -111,7 +121,7 @@ def others(key, old, layers):
 
 def changes(config):
     """Pairs of a path and a value: the keys of a configuration, of its objects, and keys that it lacks; then keys that are left out."""
-    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    layers = config.get("num_hidden_layers", config.get("n_layer")) or len(config["layers_block_type"])
     for key, old in list(config.items()):
         if isinstance(old, dict) and key.startswith("rope"):
             for part, inner in [((key,), old)] if not any(isinstance(v, dict) for v in old.values()) else [((key, k), v) for k, v in old.items()]:
