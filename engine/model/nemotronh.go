@@ -35,7 +35,7 @@ var nemotronh = Architecture{
 	Aliases: map[string]string{"mamba_n_groups": "mamba_n_groups", "mamba_d_conv": "mamba_d_conv", "n_routed_experts": "num_local_experts"},
 	Ignored: mambaIgnored.and(anyValue(
 		"attention_head_dim", "chunk_size", "expand", "mamba_expand", "mamba_proj_bias", "mamba_ssm_cache_dtype", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
-		"norm_eps", "num_query_groups", "rescale_prenorm_residual", "residual_in_fp32", "time_step_floor", "time_step_limit", "time_step_max", "time_step_rank",
+		"norm_eps", "rms_norm_eps", "num_query_groups", "rescale_prenorm_residual", "residual_in_fp32", "time_step_floor", "time_step_limit", "time_step_max", "time_step_rank",
 		"use_mamba_kernels", "moe_shared_expert_overlap", "num_nextn_predict_layers", "num_hidden_layers", "hybrid_override_pattern", "layers_block_type",
 		"n_group", "topk_group", "n_routed_experts", "num_local_experts", "n_shared_experts", "num_experts_per_tok", "moe_intermediate_size",
 		"moe_shared_expert_intermediate_size", "norm_topk_prob", "routed_scaling_factor", "moe_latent_size",
