@@ -188,6 +188,10 @@ func (s *Source) UseProcessor(reason error) {
 	s.Device = model.Device{Name: "cpu", Auto: true}
 }
 
+// LimitWeights sets the memory that the weights of the next Load may take, as
+// Options.WeightMemory does.
+func (s *Source) LimitWeights(bytes int64) { s.options.WeightMemory = bytes }
+
 // Close releases the model and the checkpoint.
 func (s *Source) Close() {
 	if s.Model != nil {

@@ -49,9 +49,9 @@ func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
 // autoCaches returns the number of caches of generate that fit in the available memory
 // together, next to the full caches that are held for them. None is larger than the full
 // cache with the positions of each query head kept apart.
-func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
+func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, error) {
 	if src.Device.Card != nil {
-		return 1
+		return 1, nil
 	}
 	longest := 0
 	for i := range cfg.Prompts {
@@ -60,7 +60,18 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
 	full := int64(longest) * src.Config.CacheBytes()
 	each := full / int64(src.Config.KVHeads) * int64(src.Config.Heads)
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
-	room := availableMemory()/2 - weights
+	memory, _, err := givenMemory(c)
+	if err != nil {
+		return 1, err
+	}
+	room := memory/2 - weights
+	if weights > memory {
+		least, err := src.Config.Place(src.Checkpoint, c.String("compute"), 1)
+		if err != nil {
+			return 1, err
+		}
+		room = memory*9/10 - least.Memory
+	}
 	run := *cfg
 	best := 1
 	for run.Batch = 2; run.Batch <= forecast.MostBatch; run.Batch++ {
@@ -69,5 +80,5 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) int {
 		}
 		best = run.Batch
 	}
-	return best
+	return best, nil
 }

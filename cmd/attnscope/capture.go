@@ -27,7 +27,7 @@ func captureCommand() *cli.Command {
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag, promptsFlag,
 			outputFlag("write the dump to `RUN.attn`"),
 		}, planFlags, promptFlags, []cli.Flag{
-			computeFlag, deviceFlag, threadsFlag, batchFlag, samplingSeedFlag,
+			computeFlag, deviceFlag, threadsFlag, batchFlag, memoryFlag, samplingSeedFlag,
 			&cli.StringFlag{Name: "shard", Usage: "record only shard `I/N` of the prompts; attnscope merge joins the shards"},
 			boolFlag("resume", "continue RUN.attn.partial"),
 			&cli.StringFlag{Name: "status", Usage: "keep the progress in a JSON `FILE`, for other programs"},
@@ -74,15 +74,17 @@ func runCapture(c *cli.Context) error {
 	if err := checkCapture(c, src, &cfg); err != nil {
 		return err
 	}
-	if cfg.Batch = givenBatch(c); c.String("batch") == "auto" {
-		cfg.Batch = autoBatch(c, src, &cfg)
-		if err := c.Set("batch", strconv.Itoa(cfg.Batch)); err != nil { // for keptCapture
-			return err
-		}
+	fit, err := fitCapture(c, src, &cfg)
+	if err != nil {
+		return err
+	}
+	if err := c.Set("batch", strconv.Itoa(cfg.Batch)); err != nil { // for keptCapture
+		return err
 	}
 	if c.Bool("dry-run") {
-		return dryRun(c, src, cfg, list)
+		return dryRun(c, src, cfg, list, &fit)
 	}
+	noteStreaming(c, &fit)
 	if err := loadSource(c, src); err != nil {
 		return err
 	}

@@ -15,39 +15,82 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// dryGenerate prints what generate would decode and the memory and time that it needs
-// on the processor, without loading the weights.
-func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) error {
-	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
-		return err
+// generateFit holds the memory that generate takes on the processor.
+type generateFit struct {
+	forecast.Fit
+	compressed int64 // bytes of the compressed caches
+	entries    []snapkv.Entry
+}
+
+// total returns the memory of the run. The dump of a capture does not count.
+func (f *generateFit) total() int64 {
+	return f.WeightMemory() + f.Need.Cache + f.compressed + f.Need.States + f.Need.Work
+}
+
+// need sets what the caches take, besides the work of reading a prompt.
+func (f *generateFit) need(cfg *decode.Config, src *capture.Source, n forecast.Need) {
+	full := int64(cfg.FullCaches())
+	caches := int64(max(1, min(cfg.Batch, len(f.entries)*n.Prompts)))
+	f.compressed = caches * largestCache(cfg, f.entries, &src.Config)
+	n.Cache *= full
+	n.States = 2 * (full + caches) * src.Config.StateBytes() // after the prompt, and now
+	n.Recording = 0
+	f.Need = n
+}
+
+// fitGenerate says which weights stay in memory. It must be called before they are loaded.
+func fitGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) (generateFit, error) {
+	var f generateFit
+	memory, given, err := givenMemory(c)
+	if err != nil {
+		return f, err
 	}
 	run := capture.Config{
 		Prompts: cfg.Prompts, FollowWhole: cfg.FollowWhole,
 		Header: dumps.Header{Plan: dumps.Plan{MaxNewTokens: cfg.MaxNewTokens, Compute: c.String("compute")}},
 	}
-	need := forecast.Capture(&run, src.Config, threadCount(c))
-	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
-	entries, err := compressing(cfg)
-	if err != nil {
+	if f.entries, err = compressing(cfg); err != nil {
+		return f, err
+	}
+	f.Weights = src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
+	f.need(cfg, src, forecast.Capture(&run, src.Config, threadCount(c)))
+	if src.Device.Card != nil || f.total() <= memory {
+		return f, nil
+	}
+	f.need(cfg, src, forecast.Streamed(&run, src.Config, threadCount(c)))
+	if err := f.Stream(memory, f.compressed, src.Config, src.Checkpoint, c.String("compute")); err != nil {
+		return f, err
+	}
+	if err := tooLittle(c, memory, f.total(), given); err != nil {
+		return f, err
+	}
+	src.LimitWeights(f.Limit)
+	return f, nil
+}
+
+// dryGenerate prints what generate would decode and the memory and time that it needs
+// on the processor, without loading the weights.
+func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *generateFit) error {
+	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
 		return err
 	}
-	batch := max(1, cfg.Batch)
-	caches := int64(max(1, min(batch, len(entries)*need.Prompts)))
-	compressed := caches * largestCache(cfg, entries, &src.Config)
-	full := int64(cfg.FullCaches()) * need.Cache
+	need := fit.Need
 	w := c.App.Writer
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(entries), "compressed cache"))
-	states := 2 * (int64(cfg.FullCaches()) + caches) * src.Config.StateBytes() // after the prompt, and now
-	fmt.Fprintf(w, "memory     %s: weights %s, full caches %s, compressed caches up to %s%s, work %s\n",
-		sizes.Text(weights+full+compressed+states+need.Work), sizes.Text(weights), sizes.Text(full),
-		sizes.Text(compressed), statesText(states), sizes.Text(need.Work))
-	addCaches(&need, cfg, entries, &src.Config)
-	printTime(c, &need, weights, c.String("compute"))
+	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(fit.entries), "compressed cache"))
+	fmt.Fprintf(w, "memory     %s: %s, full caches %s, compressed caches up to %s%s, work %s\n",
+		sizes.Text(fit.total()), weightsPart(&fit.Fit), sizes.Text(need.Cache), sizes.Text(fit.compressed),
+		statesText(need.States), sizes.Text(need.Work))
+	addCaches(&need, cfg, fit.entries, &src.Config)
+	printTime(c, &need, fit.Weights, c.String("compute"))
+	need.Passes = need.Prompts * (2 + len(fit.entries)) // the prompt, and a reply that is scored from each cache
+	need.Passes += (need.Generated + need.Batch - 1) / need.Batch
+	fit.Need = need
+	printStreaming(c, src, &fit.Fit, count(need.Batch, "cache"))
 	return nil
 }
 

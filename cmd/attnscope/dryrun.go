@@ -18,7 +18,7 @@ import (
 // dryRun prints what a capture needs, without loading the weights. It refuses what the
 // run would refuse later: checkpoints that lack a tensor, and dumps that cannot be
 // continued.
-func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prompts.Prompt) error {
+func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prompts.Prompt, fit *forecast.Fit) error {
 	plan := &cfg.Header.Plan
 	if err := model.CheckTensors(src.Checkpoint, src.Config); err != nil {
 		return err
@@ -41,16 +41,15 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
-	need := forecast.Capture(&cfg, src.Config, threadCount(c))
-	weights := src.Config.WeightBytes(src.Checkpoint, plan.Compute)
+	need := fit.Need
 	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
 		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
-	fmt.Fprintf(w, "memory     %s: weights %s, cache %s%s, work %s, recording %s\n", sizes.Text(need.Memory(weights)),
-		sizes.Text(weights), sizes.Text(need.Cache), statesText(need.States), sizes.Text(need.Work), sizes.Text(need.Recording))
+	fmt.Fprintf(w, "memory     %s: %s\n", sizes.Text(fit.Memory()), memoryParts(fit))
 	fmt.Fprintf(w, "batch      %s\n", batchText(&need))
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
 	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
-	printTime(c, &need, weights, plan.Compute)
+	printTime(c, &need, fit.Weights, plan.Compute)
+	printStreaming(c, src, fit, count(need.Batch, "prompt"))
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}

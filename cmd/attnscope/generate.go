@@ -37,7 +37,7 @@ func generateCommand() *cli.Command {
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
-			computeFlag, deviceFlag, threadsFlag, seedFlag("the method random and of the intervals"),
+			computeFlag, deviceFlag, threadsFlag, memoryFlag, seedFlag("the method random and of the intervals"),
 		}, pivotFlags("kl"), tableFlags),
 		Action: runGenerate,
 	}
@@ -76,9 +76,14 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("dry-run") {
-		return dryGenerate(c, src, &cfg)
+	fit, err := fitGenerate(c, src, &cfg)
+	if err != nil {
+		return err
 	}
+	if c.Bool("dry-run") {
+		return dryGenerate(c, src, &cfg, &fit)
+	}
+	noteStreaming(c, &fit.Fit)
 	if err := loadSource(c, src); err != nil {
 		return err
 	}
@@ -143,9 +148,9 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 		return cfg, err
 	}
 	if c.String("batch") == "auto" {
-		cfg.Batch = autoCaches(c, src, &cfg)
+		cfg.Batch, err = autoCaches(c, src, &cfg)
 	}
-	return cfg, nil
+	return cfg, err
 }
 
 // printResults writes a JSON line for each prompt and cache as it is decoded.

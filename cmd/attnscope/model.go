@@ -67,6 +67,11 @@ func fetchBar(c *cli.Context, name string) (progress func(done, total int64), en
 
 // loadSource brings the weights into memory. It fetches them, if need be.
 func loadSource(c *cli.Context, s *capture.Source) error {
+	if !hasFlag(c, "memory") {
+		if err := limitWeights(c, s); err != nil {
+			return err
+		}
+	}
 	err := s.Load(c.Context)
 	if os.Getenv("GOGC") == "" {
 		// Weights and cache lie outside the heap; sums and waiting blocks do not.

@@ -76,3 +76,20 @@ func perSecond(f func()) float64 {
 	slices.Sort(rates)
 	return rates[len(rates)/2]
 }
+
+// MeasurePacking measures how fast a pool of threads packs bfloat16 weights that are in
+// memory, in bytes per second.
+func MeasurePacking(threads int) float64 {
+	const out, in = 2048, 2048
+	p := NewPool(threads)
+	defer p.Close()
+	w := tensor.Tensor{Name: "w", DType: tensor.BF16, Shape: []int{out, in}, Data: make([]byte, 2*out*in)}
+	m, err := Deferred(F32, []tensor.Tensor{w}, nil)
+	if err != nil {
+		return 0
+	}
+	return 2 * out * in * perSecond(func() {
+		_ = m.Load(p) // zeros are finite
+		m.Unload(p)
+	})
+}

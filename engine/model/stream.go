@@ -17,7 +17,7 @@ type Placement struct {
 	Kept     int   // layers that stay in memory, the first ones
 	Layers   int   // all layers
 	HeadKept bool  // whether the output projection stays, and other matrices outside the layers
-	Memory   int64 // bytes of the weights that stay, and of the largest of the others
+	Memory   int64 // bytes of the weights that stay, of the largest of the others, and of the file while that is packed
 	Packed   int64 // bytes that a pass of many tokens packs
 	Read     int64 // bytes of the file that it reads
 	Experts  int64 // of the packed bytes, those of experts, which a pass of few tokens packs in part
@@ -45,21 +45,28 @@ func (w *weights) place(ck *checkpoint.Checkpoint, limit int64) Placement {
 		units = append(units, bytesOf(w.layers[i].matrices()))
 	}
 	largest := make([]int64, len(units)+1) // of this unit and those after it
+	room := make([]int64, len(units)+1)    // the same for the largest matrix in the file
 	for i := len(units) - 1; i >= 0; i-- {
 		largest[i] = max(largest[i+1], units[i])
+		list := w.outer()
+		if i > 0 {
+			list = w.layers[i-1].matrices()
+		}
+		room[i] = room[i+1]
+		for _, m := range list {
+			room[i] = max(room[i], storedBytes(ck, m.Parts()))
+		}
 	}
 	kept := int64(0)
 	n := 0
-	for ; n < len(units) && (limit < 1 || kept+units[n]+largest[n+1] <= limit); n++ {
+	for ; n < len(units) && (limit < 1 || kept+units[n]+largest[n+1]+room[n+1] <= limit); n++ {
 		kept += units[n]
 	}
-	p := Placement{Kept: max(0, n-1), Layers: len(w.layers), HeadKept: n > 0, Memory: kept + largest[n]}
+	p := Placement{Kept: max(0, n-1), Layers: len(w.layers), HeadKept: n > 0, Memory: kept + largest[n] + room[n]}
 	add := func(list []*cpu.Matrix) {
 		p.Packed += bytesOf(list)
 		for _, m := range list {
-			for _, t := range m.Parts() {
-				p.Read += storedBytes(ck, t)
-			}
+			p.Read += storedBytes(ck, m.Parts())
 		}
 	}
 	if !p.HeadKept {
@@ -94,13 +101,17 @@ func bytesOf(list []*cpu.Matrix) int64 {
 	return n
 }
 
-// storedBytes returns the size in the file of a tensor or of a part of one.
-func storedBytes(ck *checkpoint.Checkpoint, part tensor.Tensor) int64 {
-	t, ok := ck.Tensor(part.Name)
-	if !ok || t.Elements() == 0 {
-		return part.StoredBytes()
+// storedBytes returns the size in the file of tensors or of parts of them.
+func storedBytes(ck *checkpoint.Checkpoint, parts []tensor.Tensor) int64 {
+	n := int64(0)
+	for _, part := range parts {
+		t, ok := ck.Tensor(part.Name)
+		if !ok || t.Elements() == 0 {
+			t = part
+		}
+		n += int64(float64(t.StoredBytes()) * float64(part.Elements()) / float64(max(1, t.Elements())))
 	}
-	return int64(float64(t.StoredBytes()) * float64(part.Elements()) / float64(t.Elements()))
+	return n
 }
 
 // streams reports whether some weights are read in each pass.

@@ -28,26 +28,40 @@ type Need struct {
 	FLOPs        float64
 	Generated    int     // reply tokens that are decoded: each step of the batch reads all weights
 	CacheRead    float64 // bytes of keys and values that these tokens read
+	Passes       int     // through all layers, if those that read many tokens take them together
 
 	replies   int   // prompts whose reply is generated
 	documents bool  // some prompts name a document
 	held      int64 // most bytes of a prompt in the dump
 	rows      int64 // most bytes of reply rows that wait for a block
+	pieces    int   // of given replies
 }
 
 // programBytes is the memory that the program takes before it has read anything.
 const programBytes = 40 << 20
 
 // Capture predicts the resources that capture.Run needs on the processor.
-func Capture(c *capture.Config, m model.Config, threads int) Need {
+func Capture(c *capture.Config, m model.Config, threads int) Need { return need(c, &m, threads, false) }
+
+// Streamed is like Capture for a model that reads some weights from the file in each
+// pass. As many prompts as replies in the batch are then read together.
+func Streamed(c *capture.Config, m model.Config, threads int) Need { return need(c, &m, threads, true) }
+
+func need(c *capture.Config, m *model.Config, threads int, streams bool) Need {
 	var n Need
 	weights := m.TokenWeights()
 	for i := range c.Prompts {
 		if c.Mine == nil || c.Mine(i) {
-			n.add(c, &m, &c.Prompts[i], weights)
+			n.add(c, m, &c.Prompts[i], weights)
 		}
 	}
 	n.Batch = max(1, min(c.Batch, n.replies))
+	together := 1 // prompts that are read together
+	if streams {
+		n.Batch = max(1, min(c.Batch, n.Prompts))
+		together = n.Batch
+	}
+	n.Passes = (n.Prompts+n.pieces+together-1)/together + (n.Generated+n.Batch-1)/n.Batch
 	pos := int64(n.Positions)
 	n.Cache = int64(n.Batch) * pos * m.CacheBytes()
 	n.States = int64(n.Batch) * m.StateBytes()
@@ -69,6 +83,9 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 	if n.Batch > 1 { // scores of a row of each reply
 		n.Work += int64(n.Batch) * int64(m.Heads) * pos * 4
 	}
+	if streams { // the hidden states of all tokens of the prompts
+		n.Work += int64(together) * pos * int64(m.Hidden) * 4
+	}
 	if simd.HasTiles() {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
 		// piece, and the keys and values of one layer of the prompt that is being read. The
@@ -85,8 +102,9 @@ func Capture(c *capture.Config, m model.Config, threads int) Need {
 		sums += recorded * 8
 	}
 	waiting := min(64<<20, recorded*4*64)
+	sums *= int64(together)
 	n.Recording = sums + waiting + (sums+waiting)/2
-	if n.Batch > 1 { // prompts stay in memory, encoded, until their replies end
+	if n.Batch > 1 || streams { // prompts stay in memory, encoded, until their replies end
 		n.Recording += int64(n.Batch)*n.held + int64(n.Batch-1)*n.rows
 	}
 	return n
@@ -150,6 +168,7 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 	through := prompt // tokens that pass through the model in pieces
 	if p.Reply != nil {
 		through += reply
+		n.pieces += (reply + 503) / 504
 	} else {
 		n.Generated += reply
 		n.replies += min(1, reply)
