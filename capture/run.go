@@ -26,7 +26,8 @@ type Config struct {
 	// Batch is the largest number of replies that are decoded together, each with a cache
 	// of its own; less than 2 means one. The numbers of a prompt do not depend on it. Above
 	// 1, the file has the prompts in the order in which their replies end, and the blocks of
-	// a prompt stay in memory until its reply ends. A card is no faster with it.
+	// a prompt stay in memory until its reply ends. A card is no faster with it. If the model
+	// reads weights from the file in each pass, as many prompts are also read together.
 	Batch int
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.

@@ -209,6 +209,20 @@ func submitJob(c *cli.Context) (cluster.Job, error) {
 	threads := max(1, c.Int("threads"), c.Int("cpus"))
 	need := forecast.Capture(&cfg, src.Config, threads)
 	memory := need.Memory(src.Config.WeightBytes(src.Checkpoint, plan.Compute))
+	limit, given, err := givenMemory(c)
+	if err != nil {
+		return cluster.Job{}, err
+	}
+	if given {
+		fit, err := forecast.FitIn(limit, cfg, src.Config, src.Checkpoint, threads)
+		if err == nil {
+			err = tooLittle(c, limit, fit.Memory(), given)
+		}
+		if err != nil {
+			return cluster.Job{}, err
+		}
+		memory = fit.Memory()
+	}
 	notef(c, "%s in %s, about %.3g TFLOP each; a task needs about %s of memory; all dumps need %s of disk, and"+
 		" as much again during the merge",
 		count(len(list), "prompt"), count(shards, "shard"), need.FLOPs/1e12/float64(shards),
