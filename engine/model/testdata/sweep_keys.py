@@ -23,8 +23,9 @@ LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
 LONG = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0], original_max_position_embeddings=16, rope_theta=10000.0)
 DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=24)
 LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
-S, F, L = "sliding_attention", "full_attention", "linear_attention"
+S, F, L, C = "sliding_attention", "full_attention", "linear_attention", "conv"
 MAMBA = dict(mamba_n_heads=4, mamba_d_state=8, mamba_n_groups=2, layer_types=[F, L])
+DELTA = dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12)
 SETTINGS = {
     "llama": {}, "llama-llama3": dict(rope_parameters=LLAMA3, attention_bias=True),
     "llama-dynamic": dict(rope_parameters=dict(rope_type="dynamic", factor=4.0, rope_theta=10000.0)),
@@ -60,6 +61,11 @@ SETTINGS = {
     "falcon_h1-normed": dict(mamba_n_heads=4, mamba_d_state=8, mamba_d_ssm=None, mamba_d_head=16, mamba_rms_norm=True, mamba_n_groups=2),
     "nemotron_h": dict(head_dim=8, mamba_num_heads=4, mamba_head_dim=8, n_groups=2, ssm_state_size=8, layers_block_type=[L, "mlp", F, "moe"], n_routed_experts=6,
                        moe_intermediate_size=16, moe_shared_expert_intermediate_size=16),
+    "qwen3_next": dict(DELTA, **EXPERTS, num_hidden_layers=4, layer_types=[L, F, L, F], mlp_only_layers=[2], shared_expert_intermediate_size=16),
+    "qwen3_5_text": dict(DELTA, num_hidden_layers=3, layer_types=[L, F, L]),
+    "qwen3_5_moe_text": dict(DELTA, **EXPERTS, num_hidden_layers=2, layer_types=[L, F], shared_expert_intermediate_size=16),
+    "lfm2": dict(num_hidden_layers=3, layer_types=[C, F, C]), "lfm2-adjust": dict(num_hidden_layers=2, layer_types=[C, F], block_auto_adjust_ff_dim=True, block_multiple_of=16),
+    "lfm2_moe": dict(EXPERTS, num_hidden_layers=3, layer_types=[C, F, C], num_dense_layers=1),
 }
 # Legal values of keys that are not a matter of adding something.
 VALUES = {
@@ -167,7 +173,9 @@ def fill(model):
         for name, p in model.named_parameters():
             g = torch.Generator().manual_seed(zlib.crc32(name.encode()))
             r = torch.randn(p.shape, generator=g)
-            if p.dim() < 2:
+            if name.endswith("A_log"):  # states that last: outputs near zero are normalized to noise
+                p.copy_(0.3 * r - 2)
+            elif p.dim() < 2:
                 p.copy_(r * 0.3 if "bias" in name else 1 + 0.2 * r)
             elif "embed" in name or "wte" in name or "wpe" in name:
                 p.copy_(r * 0.5)
