@@ -12,11 +12,11 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// longTiny returns a folder with the model of tiny, for longer prompts.
-func longTiny(t *testing.T) string {
+// longTiny returns a folder with a test model, for longer prompts.
+func longTiny(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../engine/model/testdata/qwen3")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("../engine/model/testdata/"+name)); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "config.json")
@@ -58,7 +58,7 @@ func TestDumpOfStreamedWeights(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		t.Run(string(store), func(t *testing.T) {
 			cfg := mixed(t)
-			folder := longTiny(t)
+			folder := longTiny(t, "qwen3")
 			cfg.Model = modelOf(t, folder, false)
 			cfg.Header.Plan.Store = store
 			cfg.Header.Plan.WindowRows = 20 // in two pieces of the long prompts
@@ -104,6 +104,52 @@ func TestDumpOfStreamedWeights(t *testing.T) {
 				if n == 1 && !bytes.Equal(got, whole) {
 					t.Error("batch 1: the file differs from that of a model in memory")
 				}
+			}
+		})
+	}
+}
+
+// TestDumpOfStreamedKinds does the same for models with layers of other kinds: with sinks,
+// a recurrence, Mamba-2, shared caches, chunks, latents and experts.
+func TestDumpOfStreamedKinds(t *testing.T) {
+	for _, name := range []string{
+		"gpt_oss", "qwen3_next", "lfm2", "granitemoehybrid", "nemotron_h", "gemma3n_text-states", "gemma4_text", "llama4_text", "deepseek_v2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := longTiny(t, name)
+			cfg := Config{Model: modelOf(t, folder, false), Batch: 2}
+			c := cfg.Model.Config()
+			cfg.Header = dumps.Header{Model: ModelInfo("tiny", &c), Plan: dumps.Plan{
+				WindowRows: 30, PromptWindows: 3, PromptWindowSize: 20, MaxNewTokens: 3, Store: dumps.StoreRows, Precision: dumps.Fine,
+				IgnoreEOS: true, Values: true,
+			}}
+			most := 0
+			for l := range c.Shapes {
+				if c.Shapes[l].HasAttention() {
+					cfg.Header.Plan.Layers = append(cfg.Header.Plan.Layers, l)
+					most = max(most, c.Shapes[l].Heads)
+				}
+			}
+			for h := range most {
+				cfg.Header.Plan.Heads = append(cfg.Header.Plan.Heads, h)
+			}
+			for i, n := range []int{530, 20, 45} {
+				p := prompts.Prompt{ID: fmt.Sprint("p", i)}
+				for j := range n {
+					p.Tokens = append(p.Tokens, int32((5*j+7*i+j*j%11+3)%c.Vocab))
+				}
+				if i == 1 {
+					p.Reply = p.Tokens[3:9]
+				}
+				cfg.Prompts = append(cfg.Prompts, p)
+			}
+			dir := t.TempDir()
+			cfg.Out = filepath.Join(dir, "memory.attn")
+			want := inOrder(t, cfg)
+			cfg.Model = modelOf(t, folder, true)
+			cfg.Out = filepath.Join(dir, "streamed.attn")
+			if got := inOrder(t, cfg); !bytes.Equal(got, want) {
+				t.Error("the prompts differ from those of a model in memory")
 			}
 		})
 	}
