@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/attnscope/attnscope/dumps"
 )
 
 // LayerSpread says how the significant positions of a pooled rate are spread over layers. A
@@ -70,23 +71,5 @@ func (s LayerSpread) Text(positions string) string {
 		noun = "layer"
 	}
 	return fmt.Sprintf("%.0f %% of the %s are in %s %s, so the pooled rate is mostly theirs; %s.",
-		100*s.Share, positions, noun, Ranges(s.Layers), mean)
-}
-
-// Ranges writes ascending numbers, consecutive ones as a range: 0-3, 7.
-func Ranges(list []int) string {
-	var words []string
-	for len(list) > 0 {
-		n := 1
-		for n < len(list) && list[n] == list[0]+n {
-			n++
-		}
-		word := fmt.Sprint(list[0])
-		if n > 1 {
-			word += fmt.Sprintf("-%d", list[n-1])
-		}
-		words = append(words, word)
-		list = list[n:]
-	}
-	return strings.Join(words, ", ")
+		100*s.Share, positions, noun, dumps.Ranges(s.Layers), mean)
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/attnscope/attnscope/dumps"
 )
 
 func TestSpreadOf(t *testing.T) {
@@ -32,7 +34,7 @@ func TestSpreadOf(t *testing.T) {
 	if got := SpreadOf(rows, 99).Text("x"); got != "" {
 		t.Errorf("%q although no layer has enough positions, want nothing", got)
 	}
-	if got, want := Ranges([]int{0, 1, 2, 5, 7, 8}), "0-2, 5, 7-8"; got != want {
+	if got, want := dumps.Ranges([]int{0, 1, 2, 5, 7, 8}), "0-2, 5, 7-8"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -1,6 +1,10 @@
 package snapkv
 
-import "github.com/attnscope/attnscope/internal/words"
+import (
+	"fmt"
+
+	"github.com/attnscope/attnscope/internal/words"
+)
 
 // Methods lists every method, in the order of help, tables and plots.
 var Methods = []Method{
@@ -23,6 +27,9 @@ func FindMethod(name string) (Method, error) {
 		if m.Name == name {
 			return m, nil
 		}
+	}
+	if name == "all" {
+		return Method{}, fmt.Errorf("method %q: want one method here", name)
 	}
 	return Method{}, words.Check("method", name, append(MethodNames(), "all"))
 }

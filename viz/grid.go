@@ -95,6 +95,8 @@ type cells struct {
 	// pixels draws an image with a pixel for each cell, which a browser scales. Cells
 	// without a value show what is behind the image.
 	pixels bool
+	// none marks cells, [row, column], that stand for nothing and are left blank; nil: none.
+	none []bool
 }
 
 // DataRange implements plot.DataRanger. Column c covers [c, c+1].
@@ -116,6 +118,9 @@ func (h cells) Plot(c draw.Canvas, p *plot.Plot) {
 	const overlap = vg.Length(0.3) // hides the seams between neighboring cells
 	for r := range h.g.Rows {
 		for k := range h.g.Cols {
+			if h.none != nil && h.none[r*h.g.Cols+k] {
+				continue
+			}
 			x0, x1 := tx(float64(k)), tx(float64(k+1))
 			y0, y1 := ty(float64(h.g.Rows-r-1)), ty(float64(h.g.Rows-r))
 			if k < h.g.Cols-1 {

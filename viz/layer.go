@@ -236,7 +236,7 @@ type keyPanel struct {
 // draw draws the panel and returns it as a plot.
 func (k *keyPanel) draw(c draw.Canvas, r rect) *plot.Plot {
 	p := newPlot(k.title, k.xlabel, k.ylabel)
-	p.Add(cells{k.grid, k.scale.color, k.size.dpi, k.size.page})
+	p.Add(cells{g: k.grid, color: k.scale.color, dpi: k.size.dpi, pixels: k.size.page})
 	p.X.Tick.Marker = k.cols.ticks(k.size.labels(8))
 	p.Y.Tick.Marker = indexTicks(k.grid.Rows, min(9, int(r.h/0.18)), true, strconv.Itoa)
 	drawAligned(c, r, p)
@@ -245,7 +245,7 @@ func (k *keyPanel) draw(c draw.Canvas, r rect) *plot.Plot {
 
 func drawStrip(c draw.Canvas, r rect, strip Grid, g geometry) {
 	p := newPlot("", "", "")
-	p.Add(cells{strip, stripColor, g.dpi, g.page})
+	p.Add(cells{g: strip, color: stripColor, dpi: g.dpi, pixels: g.page})
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.Y.Tick.Marker = plot.ConstantTicks([]plot.Tick{
 		{Value: 2.5, Label: "voted only"},

@@ -23,7 +23,7 @@ func OverviewFigure(o Overview) *Figure {
 		g.title(c, o.Title)
 		g.caption(c, f.caption)
 		p := newPlot("", "key position", "query position")
-		p.Add(cells{o.Map, s.color, g.dpi, g.page})
+		p.Add(cells{g: o.Map, color: s.color, dpi: g.dpi, pixels: g.page})
 		label := func(i int) string { return strconv.Itoa(i * o.Tokens / o.Map.Cols) }
 		p.X.Tick.Marker = indexTicks(o.Map.Cols, g.labels(8), false, label)
 		p.Y.Tick.Marker = indexTicks(o.Map.Rows, 8, true, label)

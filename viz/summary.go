@@ -16,6 +16,8 @@ type Summary struct {
 	Columns        []string // labels of the columns
 	Rates          Grid     // [layer, column], in [0, 1]; NaN where there is no rate
 	Few            []bool   // [layer, column]: cells that rest on too little data; nil: none
+	None           []bool   // [layer, column]: cells that stand for nothing, because there is no such head; nil: none
+	NoAttention    []bool   // [layer]: layers without attention, which say so; nil: none
 	Misses         bool     // space the colors so that 0.99 differs from 1, as for hit rates
 	Layers         []int    // labels of the rows
 	BarTitle       string   // title of the color bar
@@ -42,7 +44,10 @@ func SummaryFigure(s Summary) *Figure {
 			ylabel = s.YLabel
 		}
 		p := newPlot("", s.XLabel, ylabel)
-		p.Add(cells{s.enough(), rates.color, g.dpi, false})
+		p.Add(cells{g: s.enough(), color: rates.color, dpi: g.dpi, none: s.blank()})
+		if s.NoAttention != nil {
+			p.Add(holes{s.Rates, s.NoAttention})
+		}
 		if s.Few != nil {
 			p.Add(hatching{s.Rates, s.Few})
 		}
@@ -53,6 +58,53 @@ func SummaryFigure(s Summary) *Figure {
 		colorBar(c, besides(c, p, panel, g.w-0.98), rates, s.BarTitle, g)
 	}
 	return f
+}
+
+// blank marks the cells that are not drawn; nil: none.
+func (s *Summary) blank() []bool {
+	if s.None == nil && s.NoAttention == nil {
+		return nil
+	}
+	list := make([]bool, len(s.Rates.Values))
+	for i := range list {
+		list[i] = s.None != nil && s.None[i] || s.NoAttention != nil && s.NoAttention[i/s.Rates.Cols]
+	}
+	return list
+}
+
+// holes writes "no attention" into the rows of layers that have none, if there is room.
+type holes struct {
+	g    Grid
+	rows []bool
+}
+
+// DataRange implements plot.DataRanger.
+func (h holes) DataRange() (xmin, xmax, ymin, ymax float64) { return cells{g: h.g}.DataRange() }
+
+// Plot implements plot.Plotter.
+func (h holes) Plot(c draw.Canvas, p *plot.Plot) {
+	const size = 5.5 // points
+	tx, ty := p.Transforms(&c)
+	style := textStyle(size, false)
+	style.Color = color.Gray{110}
+	style.XAlign = draw.XCenter
+	style.YAlign = draw.YCenter
+	line := draw.LineStyle{Color: color.Gray{190}, Width: vg.Points(0.4)}
+	for r, none := range h.rows {
+		if !none {
+			continue
+		}
+		lo, hi := ty(float64(h.g.Rows-r-1)), ty(float64(h.g.Rows-r))
+		left, right := tx(0), tx(float64(h.g.Cols))
+		middle := vg.Point{X: (left + right) / 2, Y: (lo + hi) / 2}
+		width := vg.Length(0)
+		if hi-lo >= vg.Points(size) {
+			c.FillText(style, middle, "no attention")
+			width = style.Width("no attention") + vg.Points(4)
+		}
+		c.StrokeLine2(line, left, middle.Y, middle.X-width/2, middle.Y)
+		c.StrokeLine2(line, middle.X+width/2, middle.Y, right, middle.Y)
+	}
 }
 
 // enough returns the rates without those that rest on too little data.

@@ -199,7 +199,8 @@ func (r *LayerRows) Inputs(ctx context.Context, entries []Entry, window int, sta
 	for i := range entries {
 		needs = needs.Union(entries[i].Method.Needs)
 	}
-	needs.Generated = false // the digests have the reply's mean rows
+	// The digests have the reply's mean rows, but only those of this layer.
+	needs.Generated = needs.Generated && readers > 1
 	if all, err := r.Layer(ctx, r.all(), needs, window); err == nil {
 		in.all = all
 	}
@@ -213,7 +214,7 @@ func (in *Inputs) Complete() bool { return in.all != nil }
 // reply's sums, it has the digests' means, which give the same order.
 func (in *Inputs) layer(ctx context.Context, heads HeadRange, needs snapkv.Needs) (*snapkv.Layer, error) {
 	if of := in.rows.empty(heads); len(of.Readers) > 1 {
-		if in.all != nil && !needs.Generated {
+		if in.all != nil {
 			return in.all, nil
 		}
 		return in.rows.Layer(ctx, heads, needs, in.window)

@@ -56,7 +56,6 @@ func compareKind(t *testing.T, r *dumps.Reader, m *snapkv.Method, group snapkv.G
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer open.Release()
 		budget := source.Budget(&snapkv.Entry{Method: m, Config: c}, make([]float64, h.Model.Layers), h.Model.Layer(layer).CacheOf)
 		s := Selection{
 			Header: h, Prompt: &r.Prompts()[0], Layer: layer, Method: *m, Config: c, Budget: budget,
@@ -82,7 +81,11 @@ func compareKind(t *testing.T, r *dumps.Reader, m *snapkv.Method, group snapkv.G
 			t.Fatal(err)
 		}
 		entries := []Entry{{*m, []int{budget}}}
-		kept, err := open.Inputs(ctx, entries, 8, stats).Kept(ctx, entries, KeptConfig{Config: c, Capacities: []int{16}, Thetas: []float64{0.05}})
+		in := open.Inputs(ctx, entries, 8, stats)
+		if in.Complete() {
+			open.Release() // as the viewer does
+		}
+		kept, err := in.Kept(ctx, entries, KeptConfig{Config: c, Capacities: []int{16}, Thetas: []float64{0.05}})
 		if err != nil || kept[0].Err != nil {
 			t.Fatal(err, kept[0].Err)
 		}

@@ -99,9 +99,8 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	p := &info.Plan
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, sizes.Text(info.Bytes))
 	fmt.Fprintf(w, "model      %s (%s)\n", visible.Line(m.ID), visible.Line(m.Architecture))
-	if lines := shapeLines(m); lines == nil {
-		fmt.Fprintf(w, "           %s, %s on %s of %d, vocabulary %d\n",
-			count(m.Layers, "layer"), count(m.Heads, "head"), count(m.KVHeads, "kv head"), m.HeadDim, m.Vocab)
+	if lines := m.Sizes(); len(m.LayerShapes) == 0 {
+		fmt.Fprintf(w, "           %s, vocabulary %d\n", lines[0], m.Vocab)
 	} else {
 		fmt.Fprintf(w, "           %s, vocabulary %d\n", count(m.Layers, "layer"), m.Vocab)
 		for _, line := range lines {

@@ -33,9 +33,12 @@ func shapesOf(n int, change func(layer int, s *dumps.LayerShape)) []dumps.LayerS
 // format describes.
 func Kinds() map[string][]dumps.LayerShape {
 	return map[string][]dumps.LayerShape{
-		// Gemma 4: heads of other sizes in some layers.
+		// Gemma 4: heads of other sizes in some layers; and other numbers of heads.
 		"sizes": shapesOf(3, func(l int, s *dumps.LayerShape) {
 			s.Window = 9
+			if l == 2 {
+				s.Heads = 2
+			}
 			if l == 1 {
 				s.Window = 0
 				s.KVHeads = 1

@@ -106,6 +106,7 @@ type heatmaps struct {
 	cfg        HeatmapConfig
 	use        func(Heatmap) error
 	meta       viz.Meta          // of the dump read last
+	model      *dumps.ModelInfo  // of the first dump
 	prompts    int               // in all dumps read so far
 	windowRows int               // recorded prompt rows, the fewest of all dumps
 	shortest   int               // tokens of the shortest prompt that can be rated
@@ -147,6 +148,9 @@ func (d *heatmaps) dump(ctx context.Context, path string) error {
 		With("model_sha256", h.Model.SHA256).
 		With("manifest_sha256", h.SHA256())
 	d.prompts += len(r.Prompts())
+	if d.model == nil {
+		d.model = &h.Model
+	}
 	if d.windowRows == 0 || h.Plan.WindowRows < d.windowRows {
 		d.windowRows = h.Plan.WindowRows
 	}
@@ -259,7 +263,7 @@ func (d *heatmaps) summaries(ctx context.Context, paths []string) error {
 		if skip != d.cfg.SkipFirst {
 			suffix = fmt.Sprintf("-without-first-%d", skip)
 		}
-		m := RateMap{SkipFirst: skip, MinSignificant: d.cfg.MinSignificant, Meta: d.meta}
+		m := RateMap{SkipFirst: skip, MinSignificant: d.cfg.MinSignificant, Model: d.model, Meta: d.meta}
 		if err := d.draw(HeadRates, "layers-heads"+suffix, 0, m.Heads(lists[2*i])); err != nil {
 			return err
 		}

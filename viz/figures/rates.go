@@ -3,8 +3,10 @@ package figures
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -13,12 +15,16 @@ import (
 type RateMap struct {
 	SkipFirst      int // first positions that the rates leave out
 	MinSignificant int // cells of fewer significant positions are hatched
-	Meta           viz.Meta
+	// Model says which layers have no attention and how many heads the others have. Nil: all
+	// layers have the same heads.
+	Model *dumps.ModelInfo
+	Meta  viz.Meta
 }
 
 // Heads draws rates by layer and head.
 func (m *RateMap) Heads(rows []analysis.HitRateRow) *viz.Figure {
 	s := m.summary(rows, func(r *analysis.HitRateRow) int { return r.Head })
+	m.markHeads(&s, rows[0].Model)
 	s.Title = fmt.Sprintf("hit rate%s, window %d", m.without(), rows[0].Window)
 	s.XLabel = "query head"
 	return viz.SummaryFigure(s)
@@ -59,8 +65,42 @@ func (m *RateMap) summary(rows []analysis.HitRateRow, column func(*analysis.HitR
 		Misses:   true,
 		Meta:     m.Meta,
 	}
-	setRates(&s, rows, m.MinSignificant, column)
+	m.setRates(&s, rows, column)
 	return s
+}
+
+// knows reports whether the layers of a model are known, by its id.
+func (m *RateMap) knows(id string) bool { return m.Model != nil && m.Model.ID == id }
+
+// holes lists the layers of a model without attention.
+func (m *RateMap) holes(id string) []int {
+	var list []int
+	if !m.knows(id) {
+		return nil
+	}
+	for l := range m.Model.Layers {
+		if s := m.Model.Layer(l); !s.HasAttention() {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// markHeads marks the cells of heads that a layer does not have.
+func (m *RateMap) markHeads(s *viz.Summary, id string) {
+	if !m.knows(id) {
+		return
+	}
+	none := make([]bool, len(s.Rates.Values))
+	for row, layer := range s.Layers {
+		for at, label := range s.Columns {
+			head, err := strconv.Atoi(label)
+			none[row*len(s.Columns)+at] = err == nil && head >= m.Model.Layer(layer).Heads
+		}
+	}
+	if slices.Contains(none, true) {
+		s.None = none
+	}
 }
 
 // LongestWindow returns the longest window that is compared with the chosen one: the number
@@ -85,14 +125,16 @@ func Windows(longest, chosen int) []int {
 }
 
 // setRates fills a summary with hit rates: a row for each layer, and a column for
-// each value of column. Rates of fewer than min significant positions are marked.
-func setRates(s *viz.Summary, rows []analysis.HitRateRow, min int, column func(*analysis.HitRateRow) int) {
+// each value of column. Rates of too few significant positions are marked, and so are
+// layers without attention.
+func (m *RateMap) setRates(s *viz.Summary, rows []analysis.HitRateRow, column func(*analysis.HitRateRow) int) {
 	var layers, columns []int
 	for i := range rows {
 		layers = append(layers, rows[i].Layer)
 		columns = append(columns, column(&rows[i]))
 	}
-	layers = distinct(layers)
+	holes := m.holes(rows[0].Model)
+	layers = distinct(append(layers, holes...))
 	columns = distinct(columns)
 	s.Layers = layers
 	s.Columns = labels(columns)
@@ -102,7 +144,14 @@ func setRates(s *viz.Summary, rows []analysis.HitRateRow, min int, column func(*
 		row := slices.Index(layers, rows[i].Layer)
 		at := slices.Index(columns, column(&rows[i]))
 		s.Rates.Set(row, at, rows[i].HitRate)
-		s.Few[row*len(columns)+at] = rows[i].Significant > 0 && rows[i].Significant < min
+		s.Few[row*len(columns)+at] = rows[i].Significant > 0 && rows[i].Significant < m.MinSignificant
+	}
+	if len(holes) == 0 {
+		return
+	}
+	s.NoAttention = make([]bool, len(layers))
+	for row, layer := range layers {
+		s.NoAttention[row] = slices.Contains(holes, layer)
 	}
 }
 

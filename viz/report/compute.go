@@ -81,6 +81,15 @@ func compute(ctx context.Context, paths []string, cfg Config) (*numbers, error) 
 	return n, n.readText(paths[0])
 }
 
+// warn adds warnings that are not listed yet: several passes over the dumps give the same.
+func (n *numbers) warn(warnings []analysis.Warning) {
+	for _, w := range warnings {
+		if !slices.Contains(n.warnings, w) {
+			n.warnings = append(n.warnings, w)
+		}
+	}
+}
+
 // progress joins the progress of several passes over the dumps.
 type progress struct {
 	report func(analysis.Progress) // may be nil
@@ -161,7 +170,7 @@ func (n *numbers) rates(ctx context.Context, paths []string) error {
 	}
 	n.all = rates{lists[0], lists[1], lists[2], lists[3], lists[4]}
 	n.without = rates{lists[5], lists[6], lists[7], lists[8], lists[9]}
-	n.warnings = append(n.warnings, warnings...)
+	n.warn(warnings)
 	return nil
 }
 
@@ -210,7 +219,7 @@ func (n *numbers) compare(ctx context.Context, paths []string) error {
 		return err
 	}
 	n.methods = c
-	n.warnings = append(n.warnings, warnings...)
+	n.warn(warnings)
 	return nil
 }
 

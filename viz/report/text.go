@@ -46,8 +46,11 @@ func (n *numbers) readText(path string) error {
 		if err != nil {
 			return err
 		}
-		plan := &r.Header().Plan
-		n.text.shade(words, kept, len(plan.Layers)*len(plan.Heads))
+		heads := 0
+		for _, layer := range r.Header().Plan.Layers {
+			heads += len(r.Header().HeadsOf(layer))
+		}
+		n.text.shade(words, kept, heads)
 		if len(p.Pieces) == p.PromptTokens+p.ReplyTokens {
 			n.text.reply = strings.ToValidUTF8(strings.Join(p.Pieces[p.PromptTokens:], ""), "\uFFFD")
 		}
@@ -116,7 +119,7 @@ func keepers(r *dumps.Reader, prompt int, cfg Config) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		for h := range r.Header().Plan.Heads {
+		for h := range r.Header().HeadsOf(layer) {
 			if err := l.Rows(rows, dumps.Prefill, h, p.WindowRows-cfg.Window, cfg.Window); err != nil {
 				return nil, err
 			}

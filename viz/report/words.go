@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 	"github.com/attnscope/attnscope/viz/figures"
@@ -26,6 +27,7 @@ type page struct {
 	Summary  figure
 	Overall  *rows
 	ByLayer  *rows
+	Holes    []string // which layers have no attention, by model
 	Rates    []figure
 	Methods  *rows
 	Settings string // of the methods
@@ -50,7 +52,8 @@ func newPage(n *numbers) (*page, error) {
 		Sizes:    sizeRows(n),
 		Longest:  n.all.sizes[len(n.all.sizes)-1].Window,
 		Overall:  overallRows(n.all.overall, n.without.overall, n.cfg),
-		ByLayer:  layerRows(n.all.byLayer, n.without.byLayer, n.cfg),
+		ByLayer:  layerRows(n.all.byLayer, n.without.byLayer, n.models(), n.cfg),
+		Holes:    holes(n.captures),
 		Missing:  n.methods.missing,
 		Prompt:   n.prompt,
 		Layers:   n.layers,
@@ -111,7 +114,7 @@ func (p *page) drawRates(n *numbers) error {
 			if r.skip > 0 {
 				name += fmt.Sprintf(", without the first %d positions", r.skip)
 			}
-			m := figures.RateMap{SkipFirst: r.skip, MinSignificant: n.cfg.MinSignificant, Meta: n.cfg.Origin.Meta()}
+			m := figures.RateMap{SkipFirst: r.skip, MinSignificant: n.cfg.MinSignificant, Model: &n.captures[0].Model, Meta: n.cfg.Origin.Meta()}
 			f, err := svg(kind.draw(&m, r.rates), name, kind.about)
 			if err != nil {
 				return err
@@ -221,7 +224,9 @@ func overallRows(all, without []analysis.HitRateRow, cfg Config) *rows {
 
 // layerRows makes the table of hit rates by layer, with and without the first positions.
 // With several models, the first row of each names it.
-func layerRows(all, without []analysis.HitRateRow, cfg Config) *rows {
+//
+// Layers without attention have rows that say so.
+func layerRows(all, without []analysis.HitRateRow, models map[string]*dumps.ModelInfo, cfg Config) *rows {
 	out := &rows{Head: slices.Concat(
 		[]string{"layer", "hit rate", "from", "to", "attended positions"},
 		[]string{fmt.Sprintf("without the first %d", cfg.SkipFirst), "from", "to", "attended positions"},
@@ -229,17 +234,57 @@ func layerRows(all, without []analysis.HitRateRow, cfg Config) *rows {
 	)}
 	several := slices.ContainsFunc(all, func(r analysis.HitRateRow) bool { return r.Model != all[0].Model })
 	model := ""
-	for i := range all {
-		name := fmt.Sprint(all[i].Layer)
-		if several && all[i].Model != model {
-			model = all[i].Model
-			name = fmt.Sprintf("%s, %s", model, name)
+	next := 0 // layer of the model
+	name := func(layer int, id string) cell {
+		text := fmt.Sprint(layer)
+		if several && id != model {
+			text = fmt.Sprintf("%s, %s", id, text)
 		}
+		model = id
+		return cell{Text: text}
+	}
+	noRows := func(id string, to int) {
+		for ; next < to; next++ {
+			if s := models[id].Layer(next); !s.HasAttention() {
+				out.Cells = append(out.Cells, []cell{name(next, id), {Text: "no attention"}})
+			}
+		}
+	}
+	for i := range all {
+		if i > 0 && all[i].Model != all[i-1].Model {
+			noRows(all[i-1].Model, models[all[i-1].Model].Layers)
+			next = 0
+		}
+		noRows(all[i].Model, all[i].Layer)
 		out.Cells = append(out.Cells, slices.Concat(
-			[]cell{{Text: name}}, rateCells(&all[i], cfg), rateCells(&without[i], cfg), baselineCells(&all[i], cfg),
+			[]cell{name(all[i].Layer, all[i].Model)},
+			rateCells(&all[i], cfg), rateCells(&without[i], cfg), baselineCells(&all[i], cfg),
 		))
 	}
+	if n := len(all); n > 0 {
+		noRows(all[n-1].Model, models[all[n-1].Model].Layers)
+	}
 	return out
+}
+
+// holes says for each model which layers have no attention.
+func holes(captures []capture) []string {
+	var list []string
+	for _, c := range captures {
+		if text := c.Model.Holes(); text != "" && !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// models returns the models of the dumps by their ids.
+func (n *numbers) models() map[string]*dumps.ModelInfo {
+	list := map[string]*dumps.ModelInfo{}
+	for i := range n.captures {
+		list[n.captures[i].Model.ID] = &n.captures[i].Model
+	}
+	return list
 }
 
 // rateLine makes a line of values by layer, for the first model. Values that rest on too

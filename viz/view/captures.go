@@ -25,6 +25,7 @@ type captureInfo struct {
 	Bytes    int64           `json:"bytes"`
 	Manifest string          `json:"manifest"` // sha256 of the header
 	Model    dumps.ModelInfo `json:"model"`
+	Sizes    []string        `json:"sizes"` // of the layers, in words
 	Plan     dumps.Plan      `json:"plan"`
 	Bound    string          `json:"bound"` // the error that the precision allows
 	Warnings []string        `json:"warnings"`
@@ -81,6 +82,7 @@ func (s *Server) captureInfo(index int) captureInfo {
 		Bytes:    c.Size(),
 		Manifest: h.SHA256(),
 		Model:    h.Model,
+		Sizes:    h.Model.Sizes(),
 		Plan:     h.Plan,
 		Bound:    h.Plan.Precision.Bound(),
 		Warnings: append([]string{}, c.Warnings()...),

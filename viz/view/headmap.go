@@ -173,7 +173,7 @@ func (s *Server) overview(_ context.Context, q headQuery) (overviewAnswer, error
 	if q.head != digest.AllHeads {
 		return out, nil
 	}
-	for h := 1; h < len(c.Header().Plan.Heads); h++ {
+	for h := 1; h < len(c.Header().HeadsOf(q.at.layer)); h++ {
 		for i, v := range cells[h*size : (h+1)*size] {
 			out.Cells[i] = max(out.Cells[i], v)
 		}

@@ -27,8 +27,12 @@ func (s *Server) prompts(capture int, indices []int) []*dumps.Prompt {
 
 // heads returns the number of recorded heads of all layers of a capture.
 func (s *Server) heads(capture int) int {
-	plan := &s.captures[capture].Header().Plan
-	return len(plan.Heads) * len(plan.Layers)
+	h := s.captures[capture].Header()
+	n := 0
+	for _, layer := range h.Plan.Layers {
+		n += len(h.HeadsOf(layer))
+	}
+	return n
 }
 
 func (s *Server) openLayer(at place) (*digest.LayerRows, error) {

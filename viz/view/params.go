@@ -164,7 +164,7 @@ type headQuery struct {
 // readHead reads c, p, layer and head.
 func (s *Server) readHead(p *params) headQuery {
 	at := s.readPlace(p)
-	heads := s.header(at).Plan.Heads
+	heads := s.header(at).HeadsOf(at.layer)
 	id := p.int("head", digest.AllHeads, digest.AllHeads, math.MaxInt32)
 	if id == digest.AllHeads {
 		return headQuery{at, digest.AllHeads}

@@ -68,7 +68,7 @@ func perLayer[A any](ctx context.Context, q layerQuery, answer func(at place) (A
 
 // statsOf measures the heads of a layer.
 func (s *Server) statsOf(ctx context.Context, at place, q statsQuery) (*statsAnswer, error) {
-	out := &statsAnswer{Layer: at.layer, Heads: s.header(at).Plan.Heads, Prompts: len(q.prompts)}
+	out := &statsAnswer{Layer: at.layer, Heads: s.header(at).HeadsOf(at.layer), Prompts: len(q.prompts)}
 	values := make([]map[string][]float64, len(out.Heads)) // by head and measure, over prompts
 	for h := range values {
 		values[h] = map[string][]float64{}

@@ -12,7 +12,7 @@ import {
   pickRow,
   status,
 } from "./dom.js";
-import { drawGrid, Grid } from "./grid.js";
+import { drawGrid, Grid, shapesOf } from "./grid.js";
 import { byPalette, HeadMap, picture } from "./headmap.js";
 import { isFew, measures, pooled, settings, settingsText, sinks } from "./measures.js";
 import { colorBar, isNarrow, paintTitle, prepareCanvas, titleLines } from "./plot.js";
@@ -255,6 +255,7 @@ export class Compare {
       const find = drawGrid(context, box(n), {
         layers: grid.layers,
         heads: grid.heads,
+        ...shapesOf(grid.capture),
         value: (layer, head) => grid.value(layer, head),
         color: value => amount(value / top),
         title: `${letter}: ${measures[state.m].name}${estimate}`,

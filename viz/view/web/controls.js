@@ -1,5 +1,6 @@
 // The header and the settings bar of the page.
 import { byId, element } from "./dom.js";
+import { headsOf } from "./grid.js";
 import { measures, namesFor } from "./measures.js";
 import { second } from "./second.js";
 import { kernelName, set, shading, state, wholeMap } from "./state.js";
@@ -249,7 +250,7 @@ export function fillHeader(about, views, actions) {
   parts.push(promptPicker);
   if (["head", "text", "compare"].includes(state.v)) {
     const layers = capture.plan.layers.map(layer => [layer, String(layer)]);
-    const heads = [[-1, "mean"], ...capture.plan.heads.map(head => [head, String(head)])];
+    const heads = [[-1, "mean"], ...headsOf(capture, state.layer).map(head => [head, String(head)])];
     parts.push(picker("layer", "layer", layers), picker("head", "head", heads));
   }
   parts.push(buttons(actions));

@@ -181,6 +181,36 @@ export class Grid {
   }
 }
 
+// shapesOf returns what drawGrid must know about the layers of a capture that differ: those
+// without attention, and which of the heads a layer has.
+export function shapesOf(capture) {
+  const shapes = capture.model.layer_shapes ?? [];
+  return {
+    holes: shapes.flatMap((shape, layer) => (shape.kind === "attention" ? [] : [layer])),
+    exists: (layer, head) => !shapes.length || capture.plan.heads[head] < shapes[layer].heads,
+  };
+}
+
+// headsOf lists the recorded heads of a layer.
+export function headsOf(capture, layer) {
+  const { exists } = shapesOf(capture);
+  return capture.plan.heads.filter((_, index) => exists(layer, index));
+}
+
+// paintHole writes into the row of a layer that it has no attention.
+function paintHole(context, box, color) {
+  context.fillStyle = color;
+  context.fillRect(box.x, box.y + box.h / 2, box.w, 0.5);
+  if (box.h < 9 || box.w < 70) {
+    return;
+  }
+  context.font = "10px system-ui, sans-serif";
+  context.textAlign = "center";
+  const { width } = context.measureText("no attention");
+  context.clearRect(box.x + box.w / 2 - width / 2 - 4, box.y, width + 8, box.h - 1);
+  context.fillText("no attention", box.x + box.w / 2, box.y + box.h / 2);
+}
+
 // drawGrid draws a cell for each layer (down) and head (across). It returns a
 // function from a point to [layer, index of the head], or null; its properties right and
 // top are edges of the grid.
@@ -194,8 +224,11 @@ export class Grid {
 //	order          optional: the heads of a layer, indices, in the order to draw
 //	mark           optional: [layer, index of the head] of the marked cell
 //	isDraft        optional: whether the label of a layer marks an estimate
+//	holes          optional: ids of layers without attention, which say so
+//	exists         optional: whether a layer has a head; the cells of others are blank
 export function drawGrid(context, box, options) {
-  const { layers, heads, value, color, title, settings = "", order, isFew, mark, hover, isDraft } = options;
+  const { heads, value, color, title, settings = "", order, isFew, mark, hover, isDraft, holes = [], exists } = options;
+  const layers = [...options.layers, ...holes].sort((a, b) => a - b);
   const colors = { ink: css("ink"), soft: css("soft"), empty: css("void"), mark: css("mark") };
   const left = 38;
   const lines = titleLines(context, title, settings, box.titleWidth ?? box.w - left);
@@ -221,7 +254,14 @@ export function drawGrid(context, box, options) {
   const inOrder = heads.map((_, i) => i);
   const withText = height >= 13 && width >= 30;
   layers.forEach((layer, row) => {
+    if (holes.includes(layer)) {
+      paintHole(context, { x: x0, y: y0 + row * height, w: width * heads.length, h: height }, colors.soft);
+      return;
+    }
     (order ? order(layer) : inOrder).forEach((head, column) => {
+      if (exists && !exists(layer, head)) {
+        return;
+      }
       const number = value(layer, head);
       const x = x0 + column * width;
       const y = y0 + row * height;
@@ -255,10 +295,11 @@ export function drawGrid(context, box, options) {
   const find = (x, y) => {
     const column = Math.floor((x - x0) / width);
     const row = Math.floor((y - y0) / height);
-    if (column < 0 || row < 0 || column >= heads.length || row >= layers.length) {
+    if (column < 0 || row < 0 || column >= heads.length || row >= layers.length || holes.includes(layers[row])) {
       return null;
     }
-    return [layers[row], order ? order(layers[row])[column] : column];
+    const head = order ? order(layers[row])[column] : column;
+    return exists && !exists(layers[row], head) ? null : [layers[row], head];
   };
   return Object.assign(find, { right: x0 + width * heads.length, top: y0 });
 }

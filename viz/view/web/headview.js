@@ -1,6 +1,7 @@
 // The head view: the attention map of one head, with the votes of the window and what a
 // method keeps. It requests what headpaint.js draws, and answers pointer and keys.
 import { cell, element, heading, locate, numberCell, paragraph, pickRow, status } from "./dom.js";
+import { headsOf } from "./grid.js";
 import { layoutOf } from "./headlayout.js";
 import { HeadMap } from "./headmap.js";
 import { paintHead } from "./headpaint.js";
@@ -126,7 +127,7 @@ export class HeadView {
   async readAhead(alive) {
     await new Promise(resolve => setTimeout(resolve, 250));
     const { c, p, layer, head } = state;
-    const { heads } = this.about.captures[c].plan;
+    const heads = headsOf(this.about.captures[c], layer);
     const index = heads.indexOf(head);
     for (const next of [heads[index + 1], heads[index - 1]]) {
       if (alive() && head >= 0 && next !== undefined) {

@@ -22,8 +22,8 @@ export function showHelp(capture) {
   const { model } = capture;
   const list = keys.flatMap(([key, text]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, text)]);
   const about =
-    `${capture.name}: ${model.id} (${model.architecture}), ${model.layers} layers, ` +
-    `${model.heads} query heads, ${model.kv_heads} kv heads. ${capture.bound}`;
+    `${capture.name}: ${model.id} (${model.architecture}), ${model.layers} layers: ` +
+    `${capture.sizes.join("; ")}. ${capture.bound}`;
   const dialog = byId("help");
   dialog.replaceChildren(
     heading("Keys"),

@@ -6,6 +6,7 @@ import { fillHeader, fillSettings } from "./controls.js";
 import { byId, element, isDark, status } from "./dom.js";
 import { exportView } from "./exporting.js";
 import { watchServer } from "./gone.js";
+import { shapesOf } from "./grid.js";
 import { HeadView } from "./headview.js";
 import { showHelp } from "./help.js";
 import { namesFor } from "./measures.js";
@@ -76,7 +77,7 @@ function keepInRange() {
   if (!plan.layers.includes(state.layer)) {
     state.layer = plan.layers[0];
   }
-  if (!plan.heads.includes(state.head)) {
+  if (!plan.heads.includes(state.head) || !shapesOf(capture()).exists(state.layer, plan.heads.indexOf(state.head))) {
     state.head = -1;
   }
   if (state.head === -1 && beginsWithFirstHead()) {

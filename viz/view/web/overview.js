@@ -2,7 +2,7 @@
 // click opens the head.
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
-import { drawGrid, Grid } from "./grid.js";
+import { drawGrid, Grid, shapesOf } from "./grid.js";
 import { isFew, measures, namesFor, pooled, settings, settingsText, sinks } from "./measures.js";
 import { colorBar, frame, isNarrow, plotOf, prepareCanvas } from "./plot.js";
 import { set, state, wholeMap } from "./state.js";
@@ -168,6 +168,7 @@ export class Overview {
         hover: this.hover,
         layers: this.grid.layers,
         heads: this.grid.heads,
+        ...shapesOf(this.grid.capture),
         value: (layer, head) => this.grid.value(layer, head),
         color: value => amount(value / top),
         title: `${measure.name}: layer (down) by query head (across); ${of}`,
