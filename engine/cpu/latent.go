@@ -54,8 +54,20 @@ func (kv *KV) transpose(dst []float32, s *store, panel, lo int) {
 			clear(to)
 		}
 		keys := s.keys[(lo+at/simd.Width)*kv.keyDim+d0*simd.Width:][:channels*simd.Width]
-		for d := range channels {
-			for slot, x := range keys[d*simd.Width : (d+1)*simd.Width] {
+		d := 0
+		for ; d+4 <= channels; d += 4 { // four channels at once take half the time
+			x0, x1 := keys[d*simd.Width:][:simd.Width], keys[(d+1)*simd.Width:][:simd.Width]
+			x2, x3 := keys[(d+2)*simd.Width:][:simd.Width], keys[(d+3)*simd.Width:][:simd.Width]
+			for slot := range simd.Width {
+				four := to[slot*simd.Width+d:][:4]
+				four[0] = x0[slot]
+				four[1] = x1[slot]
+				four[2] = x2[slot]
+				four[3] = x3[slot]
+			}
+		}
+		for ; d < channels; d++ {
+			for slot, x := range keys[d*simd.Width:][:simd.Width] {
 				to[slot*simd.Width+d] = x
 			}
 		}

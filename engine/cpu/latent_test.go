@@ -10,7 +10,7 @@ import (
 // values, bit for bit: passes of many queries and steps, whole, truncated, copied and
 // compressed.
 func TestLatentsAreKeysAndValues(t *testing.T) {
-	const heads, keyDim, valueDim, n = 6, 52, 40, 700
+	const heads, keyDim, valueDim, n = 6, 52, 42, 700
 	random := rand.New(rand.NewPCG(1, 2))
 	floats := func(n int) []float32 {
 		x := make([]float32, n)

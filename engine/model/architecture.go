@@ -98,7 +98,7 @@ var Architectures = []Architecture{
 	gpt2, starcoder2, phi, cohere, cohere2, gptneox, stablelm, glm, glm4, exaone4, nemotron, arcee, seedoss,
 	ministral3, qwen25vl, qwen3vl, cwm, glm4moe, minimaxm2, ernie, erniemoe, hunyuan, hunyuanmoe, dots1, gptj, gptneo, opt, falcon, bloom, mpt,
 	gptoss,
-	deepseek2, deepseek3, kimi2, glm4lite, youtu, minicpm3,
+	deepseek2, deepseek3, kimi2, glm4lite, mistral4, youtu, minicpm3,
 	qwen3next, qwen35, qwen35moe, lfm2, lfm2moe,
 	gemma3n, gemma4, llama4,
 	graniteHybrid, bamba, falconh1, nemotronh,

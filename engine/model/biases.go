@@ -48,6 +48,7 @@ var biasRules = map[string][]biasRule{
 	"llama":            {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "gate up down"}},
 	"kimi_k2":          {{"attention_bias", false, "q_a kv_a o"}},
 	"minicpm3":         {{"attention_bias", false, "q_a kv_a o"}, {"mlp_bias", false, "gate up down"}},
+	"mistral4":         {{"attention_bias", false, "q_a kv_a o"}},
 	"nemotron":         {{"attention_bias", false, "q k v o"}, {"mlp_bias", false, "up down"}},
 	"nemotron_h":       {{"mlp_bias", false, "up down"}, {"use_bias", false, "mamba_in mamba_out"}, {"use_conv_bias", true, "mamba_conv"}},
 	"olmo":             {{"attention_bias", false, "q k v o"}},

@@ -82,6 +82,9 @@ func TestDefaults(t *testing.T) {
 		}
 		if c.Latent != nil { // transformers states the heads, and calls the rotated channels head_dim
 			c.KVHeads, c.HeadDim = c.Heads, c.Latent.Rotated
+			if a.Name == "mistral4" {
+				c.HeadDim = c.Latent.headSize()
+			}
 		}
 		eos := -1
 		if len(c.EOS) > 0 {

@@ -132,6 +132,46 @@ var youtu = Architecture{
 	},
 }
 
+// mistral4 has queries that grow with the logarithm of their position, and a router with a
+// softmax. Its configuration calls all channels of a head head_dim.
+var mistral4 = Architecture{
+	Name: "mistral4", GGUF: "mistral4", About: "Mistral Small 4", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, PartialRope: true, RotaryDim: true,
+	Keys: map[string]string{"rotary_dim": "qk_rope_head_dim"}, Aliases: map[string]string{"n_routed_experts": "num_local_experts"}, Names: deepNames,
+	Ignored:  latentIgnored,
+	RopeKeys: ministral3.RopeKeys,
+	Defaults: map[string]any{
+		"vocab_size": 131072, "hidden_size": 4096, "intermediate_size": 12288, "moe_intermediate_size": 2048, "num_hidden_layers": 36,
+		"num_attention_heads": 32, "n_shared_experts": 1, "n_routed_experts": 128, "kv_lora_rank": 256, "q_lora_rank": 1024, "rotary_dim": 64,
+		"head_dim": 128, "v_head_dim": 128, "qk_nope_head_dim": 64, "num_experts_per_tok": 4, "max_position_embeddings": 1048576,
+		"bos_token_id": 1, "eos_token_id": 2,
+		"rope_parameters": map[string]any{
+			"type": "yarn", "rope_theta": 10000.0, "factor": 128.0, "original_max_position_embeddings": 8192,
+			"mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+		},
+	},
+	Adjust: func(c *Config, f *fields) error {
+		c.readQueryGrowth(f)
+		if f.gguf() {
+			if c.QueryGrowth == 0 {
+				f.bad("attention.temperature_scale", "missing", "how queries grow with their position: convert the model anew")
+			}
+			c.ggufLatent(f)
+			c.ggufDeepExperts(f)
+			c.Router.BestOne = false
+			return nil
+		}
+		rotated := f.count("rotary_dim", 0, 2)
+		if size := rotated + f.count("qk_nope_head_dim", 0, 1); f.err == nil && (c.HeadDim != size || c.Rope.Dim != rotated) {
+			f.bad("head_dim", c.HeadDim, fmt.Sprintf("%d, of which %d channels are rotated", size, rotated))
+		}
+		c.HeadDim = rotated
+		c.readLatent(f)
+		c.readDeepExperts(f, true)
+		c.Router.Sigmoid, c.Router.Biased = false, false
+		return nil
+	},
+}
+
 // minicpm3 has a latent, multiplies embeddings and what a block adds by constants, and
 // divides the logits by one. GGUF files do not state these: llama.cpp takes those of the
 // published model.

@@ -17,18 +17,23 @@ var ministral3 = Architecture{
 	YarnMultiplier: true,
 	Adjust: func(c *Config, f *fields) error {
 		c.slidingWindow(f, func(int) bool { return true })
-		if f.gguf() {
-			c.QueryGrowth = f.number("attention.temperature_scale", 0)
-			c.QueryFrom = f.count("rope.scaling.original_context_length", max(1, c.MaxPositions), 1)
-			return nil
-		}
-		p := f.rotation()
-		if _, given := p.get("llama_4_scaling_beta"); !given {
-			p.bad("llama_4_scaling_beta", "missing", "a number")
-		}
-		c.QueryGrowth = p.number("llama_4_scaling_beta", 0)
-		c.QueryFrom = p.count("original_max_position_embeddings", 0, 1)
-		f.take(p)
+		c.readQueryGrowth(f)
 		return nil
 	},
+}
+
+// readQueryGrowth reads how queries grow with the logarithm of their position.
+func (c *Config) readQueryGrowth(f *fields) {
+	if f.gguf() {
+		c.QueryGrowth = f.number("attention.temperature_scale", 0)
+		c.QueryFrom = f.count("rope.scaling.original_context_length", max(1, c.MaxPositions), 1)
+		return
+	}
+	p := f.rotation()
+	if _, given := p.get("llama_4_scaling_beta"); !given {
+		p.bad("llama_4_scaling_beta", "missing", "a number")
+	}
+	c.QueryGrowth = p.number("llama_4_scaling_beta", 0)
+	c.QueryFrom = f.count("original_max_position_embeddings", p.count("original_max_position_embeddings", 0, 1), 1)
+	f.take(p)
 }

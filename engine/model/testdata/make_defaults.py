@@ -5,7 +5,7 @@ from transformers import CONFIG_MAPPING
 KINDS = """llama smollm3 mistral ministral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2 olmo3 granite granitemoe gpt2
 starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron arcee seed_oss ministral3 qwen2_5_vl_text qwen3_vl_text cwm
 glm4_moe minimax_m2 ernie4_5 ernie4_5_moe hunyuan_v1_dense hunyuan_v1_moe dots1 gptj gpt_neo opt falcon bloom mpt gpt_oss
-deepseek_v2 deepseek_v3 glm4_moe_lite youtu minicpm3
+deepseek_v2 deepseek_v3 glm4_moe_lite mistral4 youtu minicpm3
 qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe
 gemma3n_text gemma4_text llama4_text
 granitemoehybrid bamba falcon_h1 nemotron_h""".split()

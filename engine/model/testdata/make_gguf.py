@@ -10,7 +10,7 @@ from pathlib import Path
 
 KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
         "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl",
-        "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "minicpm3",
+        "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "mistral4", "minicpm3",
         "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe", "granitemoehybrid",
         "granitemoehybrid-dense", "falcon_h1", "nemotron_h", "nemotron_h-dense",
         "gemma3n_text", "gemma4_text", "gemma4_text-moe", "llama4_text-large"]  # with --old: deepseek_v3
@@ -54,7 +54,7 @@ for name in a.names or KEPT:
         if name.startswith("nemotron_h"):  # whose configuration of transformers has a mixture always
             ModelBase.load_hparams = staticmethod(lambda dir, *_, **__: json.loads((dir / "config.json").read_text().replace("Infinity", "1e9")))
         kind = ModelBase.load_hparams(folder, False)["architectures"][0]
-        cls = get_model_class({"MptForCausalLM": "MPTForCausalLM"}.get(kind, kind))
+        cls = get_model_class({"MptForCausalLM": "MPTForCausalLM", "Mistral4ForCausalLM": "Mistral3ForConditionalGeneration"}.get(kind, kind))
         cls.set_vocab = lambda self: None
         cls.get_vocab_base_pre = lambda self, tokenizer: "default"
         cls.no_mtp = True  # the test checkpoints have no layers that predict several tokens ahead
@@ -63,6 +63,8 @@ for name in a.names or KEPT:
         m = cls(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / ("old.gguf" if a.old else "model.gguf"))
         if a.old:
             as_before(m)
+        if name.startswith("mistral4"):  # the converter of the hub's layout forgets it, that of Mistral's own layout does not
+            m.impl.gguf_writer.add_attn_temperature_scale(m.impl.rope_parameters["llama_4_scaling_beta"])
         if hasattr(m, "impl"):  # the class of several families writes with another one
             type(m.impl).set_vocab = lambda self: None
         m.hparams.setdefault("n_ctx", m.hparams.get("n_positions"))

@@ -14,7 +14,7 @@ runs others too when ATTNSCOPE_TINY_MODELS names the folder that this script was
 import argparse, json, os, shutil, zlib
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, Mistral4Config, Mistral4ForCausalLM
 
 BASE = dict(hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2,
             vocab_size=128, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -195,6 +195,10 @@ MODELS = {
                               num_mtp_layers=0, rope_interleave=False, tie_word_embeddings=True, spelling="old"),
     "glm4_moe_lite": dict(DEEP, **LATENT, num_hidden_layers=3, mlp_layer_types=["dense", "sparse", "sparse"], rms_norm_eps=1e-5, extra=dict(first_k_dense_replace=1)),
     "glm4_moe_lite-types": dict(DEEP, **LATENT, num_hidden_layers=3, mlp_layer_types=["sparse", "dense", "sparse"], norm_topk_prob=False, attention_bias=True),
+    "mistral4": dict(DEEP, **LATENT, num_hidden_layers=3, first_k_dense_replace=1, attention_bias=True, routed_scaling_factor=1.5,
+                     rope_parameters=dict(YARN, rope_theta=10000.0, llama_4_scaling_beta=0.1, mscale=1.0, mscale_all_dim=1.0, original_max_position_embeddings=16)),
+    "mistral4-groups": dict(DEEP, **{**LATENT, "q_lora_rank": None}, first_k_dense_replace=0, n_group=2, topk_group=1, norm_topk_prob=False, rope_interleave=False,
+                            rope_parameters=dict(YARN, rope_theta=500.0, llama_4_scaling_beta=0.3, mscale=1.0, mscale_all_dim=0.5, original_max_position_embeddings=10)),
     "youtu": dict(LATENT, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
     "minicpm3": dict({**LATENT, "v_head_dim": 8}, num_hidden_layers=3),
     "minicpm3-biases": dict(LATENT, q_lora_rank=None, v_head_dim=None, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, scale_emb=3, scale_depth=1.1, dim_model_base=16),
@@ -261,7 +265,7 @@ KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-cr
         "qwen2-yarn", "qwen3_moe", "qwen3_moe-mixed", "qwen2_moe", "smollm3", "smollm3-window", "gemma", "gemma2", "gemma2-nocaps", "gemma3_text", "gemma3_text-nested", "olmo2-biases", "olmo3", "granite-biases", "granitemoe", "gpt2", "starcoder2", "starcoder2-window", "phi", "cohere2",
         "gpt_neox", "stablelm", "olmo", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl", "cwm", "glm4_moe", "glm4_moe-groups",
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
-        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "minicpm3",
+        "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "mistral4", "minicpm3",
         "qwen3_next", "qwen3_5_text", "qwen3_5_moe", "lfm2", "lfm2_moe",
         "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large",
         "granitemoehybrid", "granitemoehybrid-dense", "bamba", "falcon_h1", "nemotron_h", "nemotron_h-dense"]
@@ -364,6 +368,8 @@ def make(name, folder):
     else:
         config = AutoConfig.for_model(kind, **{**base, **values})
     config._attn_implementation = "eager"
+    if kind == "mistral4":  # which AutoModelForCausalLM does not know
+        AutoModelForCausalLM.register(Mistral4Config, Mistral4ForCausalLM, exist_ok=True)
     model = (AutoModelForImageTextToText if kind in VISION else AutoModelForCausalLM).from_config(config, dtype=torch.float32).eval()
     config = config.get_text_config()
     randomise(model, peak)

@@ -8,8 +8,9 @@ transformers says if it does not accept the value) or shape. Weights depend on t
 """
 import copy, json, os, sys, warnings, zlib
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, logging
+from transformers import AutoConfig, AutoModelForCausalLM, Mistral4Config, Mistral4ForCausalLM, logging
 
+AutoModelForCausalLM.register(Mistral4Config, Mistral4ForCausalLM, exist_ok=True)
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 warnings.simplefilter("ignore")
@@ -53,7 +54,8 @@ SETTINGS = {
     "deepseek_v2": dict(DEEP, **LATENT, first_k_dense_replace=1, n_group=3, topk_group=2, topk_method="group_limited_greedy"),
     "deepseek_v2-greedy": dict(DEEP, **{**LATENT, "q_lora_rank": None}, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.8)),
     "deepseek_v3": dict(DEEP, **LATENT, first_k_dense_replace=1, n_group=2, topk_group=1, num_mtp_layers=0, rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)),
-    "glm4_moe_lite": dict(DEEP, **LATENT), "youtu": dict(LATENT), "minicpm3": dict(LATENT, dim_model_base=16),
+    "glm4_moe_lite": dict(DEEP, **LATENT),
+    "mistral4": dict(DEEP, **LATENT, rope_parameters=dict(YARN, llama_4_scaling_beta=0.1, mscale=1.0, mscale_all_dim=1.0)), "youtu": dict(LATENT), "minicpm3": dict(LATENT, dim_model_base=16),
     "granitemoehybrid": dict(MAMBA, num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=24, attention_multiplier=0.3, position_embedding_type="rope"),
     "granitemoehybrid-dense": dict(MAMBA, num_local_experts=0, shared_intermediate_size=24, attention_multiplier=0.3),
     "bamba": dict(mamba_n_heads=4, mamba_d_state=8, attn_layer_indices=[1]),
