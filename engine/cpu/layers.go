@@ -51,9 +51,11 @@ func Activate(kind string, dst, gate, up []float32, s *Scratch) {
 	}
 	switch kind {
 	case "silu":
-		for i, g := range gate {
-			dst[i] = g / (1 + float32(math.Exp(-float64(g))))
+		ones := s.Floats(len(gate))
+		for i := range ones {
+			ones[i] = 1
 		}
+		simd.SiLUMul(dst, gate, ones)
 	case "gelu_tanh":
 		geluTanh(dst, gate, s)
 	case "gelu":
