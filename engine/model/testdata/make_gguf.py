@@ -11,9 +11,9 @@ from pathlib import Path
 KEPT = ["llama-llama3", "mixtral", "qwen2-yarn", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3-longrope", "olmo2-biases", "olmo3",
         "granite-biases", "granitemoe", "gpt2", "starcoder2", "smollm3", "olmo", "phi", "cohere2", "gpt_neox", "stablelm", "olmoe", "glm4", "exaone4", "nemotron", "ministral3", "qwen2_5_vl", "qwen3_vl",
         "glm4_moe", "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "falcon", "falcon-groups", "bloom", "mpt", "gpt_oss", "gpt_oss-mxfp4", "deepseek_v2-lite", "deepseek_v3", "mistral4", "minicpm3",
-        "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "lfm2", "lfm2_moe", "granitemoehybrid",
+        "qwen3_next", "qwen3_5_text", "qwen3_5_moe", "lfm2", "lfm2_moe", "granitemoehybrid",
         "granitemoehybrid-dense", "falcon_h1", "nemotron_h", "nemotron_h-dense",
-        "gemma3n_text", "gemma4_text", "gemma4_text-moe", "llama4_text-large"]  # with --old: deepseek_v3
+        "gemma3n_text", "gemma4_text", "gemma4_text-moe", "llama4_text-large"]  # with --old: deepseek_v3, qwen3_next
 
 p = argparse.ArgumentParser()
 p.add_argument("llama_cpp")
@@ -27,9 +27,12 @@ from conversion import get_model_class
 from conversion.base import ModelBase, ModelType
 
 
-
 def as_before(m):
-    """Leaves kv_b as it is, with the lengths of the heads' keys and values."""
+    """Leaves kv_b as it is, with the lengths of the heads' keys and values, or qkvz of linear layers."""
+    if "linear_num_key_heads" in m.hparams:
+        divide = m.modify_tensors
+        m.modify_tensors = lambda data, name, bid: [(m.map_tensor_name(name), data)] if "in_proj_qkvz" in name else divide(data, name, bid)
+        return
     c, split, rest = m.hparams, m.modify_tensors, m.set_gguf_parameters
     heads = c["num_key_value_heads"]
 
