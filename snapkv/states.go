@@ -15,6 +15,9 @@ type States struct {
 	Dim     int       // elements of a query or key
 	Queries []float32 // [Heads, Rows, Dim]
 	Keys    []float32 // [KVHeads, Len, Dim]
+	// Sinks are the scores of learned sinks, [Heads], which join the softmax of each row;
+	// nil: there are none, as in the published code.
+	Sinks []float32
 	Round   func(float32) float32
 }
 
@@ -23,7 +26,7 @@ type States struct {
 // dtype of the states:
 //
 //   - products of the window's queries and all keys, divided by √dim,
-//   - causal mask within the window, softmax in float32,
+//   - causal mask within the window, softmax in float32, with the sinks if there are any,
 //   - sum over the window's rows, for each position of the prefix,
 //   - pooling, then the Capacity - Window largest.
 //
@@ -101,6 +104,11 @@ func (s *States) vote(head, window int) ([]float64, error) {
 			top = max(top, float64(row[j]))
 		}
 		total := 0.0
+		if s.Sinks != nil {
+			sink := float64(s.Sinks[head])
+			top = max(top, sink)
+			total = math.Exp(sink - top)
+		}
 		for j := range visible {
 			total += math.Exp(float64(row[j]) - top)
 		}

@@ -250,6 +250,97 @@ func sameRows(t *testing.T, r *dumps.Reader, rec *record, s *model.Session) {
 	}
 }
 
+// TestThreeWaysWithSinks selects by snapkv in a model with learned sinks: from the cache,
+// from a dump, and from tensors with the scores of the sinks. The selections are equal, and
+// so are the votes, which are others without the sinks.
+func TestThreeWaysWithSinks(t *testing.T) {
+	m := loadModel(t, filepath.Join("..", "..", "engine", "model", "testdata", "gpt_oss-limits"))
+	c := m.Config()
+	ids := make([]int32, 160)
+	for i := range ids {
+		ids[i] = int32((i*i + 3*i) % c.Vocab)
+	}
+	const layer = 2 // which sees all keys
+	cfg := config(16, 48)
+	rec := newRecord(m, newRunner(Config{Model: m, Methods: named(t, "snapkv"), Configs: []snapkv.Config{cfg}}).entries, len(ids))
+	s := m.NewSession()
+	if err := s.Forward(t.Context(), ids, model.Pass{LogitsFrom: len(ids), Recorder: rec.recorder()}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := rec.layer(s, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shape := c.Shapes[layer]
+	perHead := func(x []float32, heads int) []float32 { // [row, head, dim] to [head, row, dim]
+		rows := len(x) / heads / shape.KeyDim
+		out := make([]float32, 0, len(x))
+		for h := range heads {
+			for i := range rows {
+				out = append(out, x[(i*heads+h)*shape.KeyDim:][:shape.KeyDim]...)
+			}
+		}
+		return out
+	}
+	tensors := &snapkv.States{
+		Heads: shape.Heads, KVHeads: shape.KVHeads, Len: len(ids), Rows: l.N, Dim: shape.KeyDim,
+		Queries: perHead(l.Queries, shape.Heads), Keys: perHead(l.Keys, shape.KVHeads),
+		Round: func(v float32) float32 { return v }, Sinks: m.Sinks(layer),
+	}
+	method := named(t, "snapkv")[0]
+	cached, err := method.Select(l, cfg, cfg.Budget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, err := tensors.Select(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := tensors.Scores(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tensors.Sinks = nil
+	without, err := tensors.Scores(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "x.attn")
+	header := dumps.Header{Model: capture.ModelInfo("", &c), Plan: dumps.Plan{
+		WindowRows: 16, Store: dumps.StoreFactors, Precision: dumps.Exact, Layers: []int{layer}, Heads: []int{0, 1, 2, 3},
+	}}
+	list := []prompts.Prompt{{ID: "p", Tokens: ids}}
+	if _, err := capture.Run(t.Context(), capture.Config{Model: m, Prompts: list, Out: path, Header: header}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := dumps.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	recorded, err := analysis.Indices(t.Context(), r, 0, method, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(cached) != fmt.Sprint(given) || fmt.Sprint(cached) != fmt.Sprint(recorded[0]) {
+		t.Errorf("from the cache %v,\nfrom tensors %v,\nfrom a dump %v", cached, given, recorded[0])
+	}
+	rows, err := method.Rank(l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, differ := 0.0, 0.0
+	for h := range with {
+		for j, v := range with[h] {
+			most = max(most, math.Abs(v-rows[h][j]))
+			differ = max(differ, math.Abs(v-without[h][j]))
+		}
+	}
+	if most > 1e-5 || differ < 1e-4 {
+		t.Errorf("votes differ by %g from those of the cache, and by %g from those without sinks", most, differ)
+	}
+}
+
 // TestFollowedReply scores the given reply under every cache.
 func TestFollowedReply(t *testing.T) { eachModel(t, testFollowedReply) }
 

@@ -18,6 +18,10 @@ import (
 //	value_states  [kv heads, length, dim of values]
 //	query_states  [heads, length or the last rows of it, dim]
 //
+// and, if the model has learned sinks (gpt-oss), which the published code does not know,
+//
+//	sinks         [heads]
+//
 // all of one dtype (F32, F16 or BF16); a batch dimension of 1 before them is allowed.
 // The output holds
 //
@@ -49,6 +53,7 @@ func Compress(in, out string, c snapkv.Config) error {
 // states holds the tensors of an input file.
 type states struct {
 	keys, values, queries tensor.Tensor
+	sinks                 *tensor.Tensor // nil: there are none
 }
 
 // read reads the tensors and checks their shapes, dtypes and elements.
@@ -73,6 +78,9 @@ func read(f *checkpoint.File) (*states, error) {
 		}
 		*part.dst = t
 	}
+	if t, ok := f.Tensor("sinks"); ok {
+		s.sinks = &t
+	}
 	return s, s.check()
 }
 
@@ -91,8 +99,15 @@ func (s *states) check() error {
 		return fmt.Errorf("%d query heads on %d kv heads: want a multiple", q[0], k[0])
 	case q[1] > k[1]:
 		return fmt.Errorf("query_states has %d rows, more than the %d positions of key_states", q[1], k[1])
+	case s.sinks != nil && (s.sinks.DType != s.keys.DType || s.sinks.Elements() != q[0]):
+		return fmt.Errorf("sinks is %s of shape %v, want %s of shape [%d], a score for each query head",
+			s.sinks.DType, s.sinks.Shape, s.keys.DType, q[0])
 	}
-	for _, t := range []tensor.Tensor{s.keys, s.values, s.queries} {
+	list := []tensor.Tensor{s.keys, s.values, s.queries}
+	if s.sinks != nil {
+		list = append(list, *s.sinks)
+	}
+	for _, t := range list {
 		x, err := t.Float32()
 		if err != nil {
 			return err
@@ -148,6 +163,11 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 		Heads: s.queries.Shape[0], KVHeads: s.keys.Shape[0], Len: s.keys.Shape[1],
 		Rows: s.queries.Shape[1], Dim: s.keys.Shape[2],
 		Queries: queries, Keys: keys, Round: round(s.keys.DType),
+	}
+	if s.sinks != nil {
+		if in.Sinks, err = s.sinks.Float32(); err != nil {
+			return nil, nil, err
+		}
 	}
 	keep, err := in.Select(c)
 	if err != nil {
