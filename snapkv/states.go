@@ -18,7 +18,7 @@ type States struct {
 	// Sinks are the scores of learned sinks, [Heads], which join the softmax of each row;
 	// nil: there are none, as in the published code.
 	Sinks []float32
-	Round   func(float32) float32
+	Round func(float32) float32
 }
 
 // Select repeats the published update_kv (arXiv:2404.14469, listing 1; snapkv_utils.py
