@@ -24,7 +24,7 @@ func (t *Table) latex(b *bufio.Writer) {
 		switch {
 		case t.unused(i):
 		case t.constant(i):
-			fmt.Fprintf(b, "%% %s: %s\n", name, latexSpecial.Replace(setting(t.Rows[0][i])))
+			fmt.Fprintf(b, "%% %s: %s\n", name, latexSpecial.Replace(setting(t.firstCell(i))))
 		default:
 			shown = append(shown, i)
 			if t.numeric(i) {

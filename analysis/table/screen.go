@@ -49,7 +49,7 @@ func (t *Table) Screen(w io.Writer, s Screen) error {
 		case slices.Contains(s.Values, name) || !t.constant(i):
 			shown = append(shown, i)
 		default:
-			same = append(same, name+" "+withUnit(name, t.Rows[0][i], setting))
+			same = append(same, name+" "+withUnit(name, t.firstCell(i), setting))
 		}
 	}
 	if len(same) > 0 {
@@ -134,14 +134,27 @@ func aggregated(cell any) bool { return cell == "*" || cell == -1 }
 func (t *Table) unused(i int) bool {
 	return !slices.ContainsFunc(t.Rows, func(row []any) bool {
 		v, number := row[i].(float64)
-		return !aggregated(row[i]) && row[i] != "" && !(number && math.IsNaN(v))
+		return !isNone(row[i]) && !aggregated(row[i]) && row[i] != "" && !(number && math.IsNaN(v))
 	})
 }
 
 // constant reports whether a column is the same in all rows, of which there are
 // several.
 func (t *Table) constant(i int) bool {
-	return len(t.Rows) > 1 && !slices.ContainsFunc(t.Rows, func(row []any) bool { return text(row[i]) != text(t.Rows[0][i]) })
+	first := t.firstCell(i)
+	return len(t.Rows) > 1 && !slices.ContainsFunc(t.Rows, func(row []any) bool {
+		return !isNone(row[i]) && text(row[i]) != text(first)
+	})
+}
+
+// firstCell returns the first cell of a column that is not None, or None.
+func (t *Table) firstCell(i int) any {
+	for _, row := range t.Rows {
+		if !isNone(row[i]) {
+			return row[i]
+		}
+	}
+	return None
 }
 
 // numeric reports whether a column holds numbers.

@@ -5,7 +5,7 @@
 //	t.Add(0, 0.75)
 //	err := t.Write(os.Stdout, "tsv")
 //
-// A cell is a string, an int or a float64. Numbers with a fraction have six
+// A cell is a string, an int, a float64 or [None]. Numbers with a fraction have six
 // significant digits in text and all digits in JSON and Parquet. NaN is NaN in text
 // and null in JSON and Parquet.
 //

@@ -146,19 +146,19 @@ func runHitrate(c *cli.Context) error {
 			return err
 		}
 		if !screened {
-			return writeTable(c, t, table.Screen{})
+			return writeByLayer(c, t, table.Screen{})
 		}
 		screen, err := s.pivot(c)
 		if err != nil {
 			return err
 		}
-		return writeTable(c, t, screen)
+		return writeByLayer(c, t, screen)
 	}
 	if !screened {
-		return writeTable(c, t, table.Screen{})
+		return writeByLayer(c, t, table.Screen{})
 	}
 	t, screen := s.table()
-	return writeTable(c, t, screen)
+	return writeByLayer(c, t, screen)
 }
 
 // hitrateConfig reads the flags. The preset has the settings that no flag gives.

@@ -109,7 +109,7 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	}
 	fmt.Fprintf(w, "recorded   last %d prompt rows, sums over %d x %d older rows, up to %d reply rows\n",
 		p.WindowRows, p.PromptWindows, p.PromptWindowSize, p.MaxNewTokens)
-	fmt.Fprintf(w, "           layers %s, heads %s\n", layersText(p.Layers, m), listText(p.Heads, m.Heads))
+	fmt.Fprintf(w, "           layers %s, heads %s\n", listText(p.Layers, m.Layers), listText(p.Heads, m.Heads))
 	fmt.Fprintf(w, "precision  %s: %s\n", p.Precision, p.Precision.Bound())
 	if command := info.Manifest.Command; len(command) > 0 {
 		words := make([]string, len(command))
@@ -157,14 +157,6 @@ func cutText(list []promptInfo) string {
 	}
 	return fmt.Sprintf("%d of %s, by %s in all; generate needs the same --max-prompt-tokens and --truncate",
 		prompts, count(len(list), "prompt"), count(tokens, "token"))
-}
-
-// layersText is a list of recorded layers.
-func layersText(list []int, m *dumps.ModelInfo) string {
-	if n := len(m.AttentionLayers()); n > 1 && n < m.Layers && n == len(list) {
-		return fmt.Sprintf("all %d with attention", n)
-	}
-	return listText(list, m.Layers)
 }
 
 // listText is a list of layers or heads, of which the model has n.

@@ -116,7 +116,7 @@ func runSnapKV(c *cli.Context) error {
 		if t, err = pivoted(c, t, methodKeys); err != nil {
 			return err
 		}
-		return writeTable(c, t, table.Screen{Notes: append(s.settings(), pivotNote("mass_low and mass_high"))})
+		return writeByLayer(c, t, table.Screen{Notes: append(s.settings(), pivotNote("mass_low and mass_high"))})
 	}
 	screen := table.Screen{
 		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio", analysis.SinkColumn},
@@ -130,7 +130,7 @@ func runSnapKV(c *cli.Context) error {
 	if len(by) > 0 {
 		screen.Totals = analysis.MethodTable(rows[1]).Rows
 	}
-	return writeTable(c, t, screen)
+	return writeByLayer(c, t, screen)
 }
 
 // methodKeys lists the columns that identify a row of the table. The budget follows
