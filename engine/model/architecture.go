@@ -100,7 +100,7 @@ var Architectures = []Architecture{
 	gptoss,
 	deepseek2, deepseek3, kimi2, glm4lite, mistral4, youtu, minicpm3,
 	qwen3next, qwen35, qwen35moe, lfm2, lfm2moe,
-	gemma3n, gemma4, llama4,
+	gemma3n, gemma4, gemma4unified, llama4,
 	graniteHybrid, bamba, falconh1, nemotronh,
 }
 

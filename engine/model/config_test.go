@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,35 +190,53 @@ func TestEndsOfReplies(t *testing.T) {
 	}
 }
 
-// TestTextConfig: the decoder of a model that sees too lies under text_config,
-// and its tensors under a longer name; the rest is passed over.
+// TestTextConfig: the decoder of a model that sees too lies under text_config, and its
+// tensors have longer names. Layers that read the cache of an earlier one may have keys and
+// values of their own in the file.
 func TestTextConfig(t *testing.T) {
-	const src = "testdata/gemma3_text"
-	f, err := checkpoint.ReadSafetensors(src + "/model.safetensors")
+	for inner, outer := range map[string]string{"gemma3_text": "gemma3", "gemma3n_text": "gemma3n", "gemma4_text": "gemma4", "llama4_text": "llama4"} {
+		for _, prefix := range []string{"language_model.model.", "model.language_model."} { // older and newer
+			t.Run(outer+"/"+prefix, func(t *testing.T) { testTextConfig(t, "testdata/"+inner, outer, prefix) })
+		}
+	}
+}
+
+func testTextConfig(t *testing.T, src, outer, prefix string) {
+	f, err := checkpoint.Open(src)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	c, err := ReadConfig(f)
+	if err != nil {
+		t.Fatal(err)
+	}
 	text, err := os.ReadFile(src + "/config.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, prefix := range []string{"language_model.model.", "model.language_model."} { // older and newer
-		list := []tensor.Tensor{tensor.FromFloat32("vision_tower.x", []float32{1}, 1)}
-		for _, n := range f.Names() {
-			x, _ := f.Tensor(n)
-			x.Name = prefix + strings.TrimPrefix(n, "model.")
-			list = append(list, x)
+	list := []tensor.Tensor{tensor.FromFloat32("vision_tower.x", []float32{1}, 1), tensor.FromFloat32("model.embed_audio.x", []float32{1}, 1)}
+	for l := range c.Shapes {
+		if c.Shapes[l].CacheOf != l {
+			list = append(list, tensor.FromFloat32(fmt.Sprintf("%slayers.%d.self_attn.k_proj.weight", prefix, l), []float32{1}, 1))
 		}
-		dir := t.TempDir()
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type":"gemma3","vision_config":{},"text_config":`+string(text)+`}`), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		testFixture(t, src, dir, 512, 1)
 	}
+	for _, n := range f.Names() {
+		x, _ := f.Tensor(n)
+		x.Name = "language_model." + n
+		if bare, ok := strings.CutPrefix(n, "model."); ok {
+			x.Name = prefix + bare
+		}
+		list = append(list, x)
+	}
+	dir := t.TempDir()
+	if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type":"`+outer+`","vision_config":{},"text_config":`+string(text)+`}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	testFixture(t, src, dir, 512, 1)
 }
 
 // TestQuirksOfTransformers: what transformers makes of some keys, found by

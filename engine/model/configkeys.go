@@ -208,7 +208,7 @@ func checkGeneration(ck *checkpoint.Checkpoint, ignore *ignorer) ([]int32, error
 // wrappers lists the model_types of models with more than a decoder whose decoder,
 // under text_config, is causal, and how they tie the decoder's output projection.
 var wrappers = map[string]tieRule{
-	"aya_vision": {byDefault: true}, "gemma3": {byDefault: true}, "gemma3n": {byDefault: true}, "gemma4": {byDefault: true}, "llama4": {inner: true}, "got_ocr2": {byDefault: true}, "internvl": {byDefault: true}, "kimi_k25": {byDefault: true}, "mistral3": {byDefault: true},
+	"aya_vision": {byDefault: true}, "gemma3": {byDefault: true}, "gemma3n": {byDefault: true}, "gemma4": {byDefault: true}, "gemma4_unified": {byDefault: true}, "llama4": {inner: true}, "got_ocr2": {byDefault: true}, "internvl": {byDefault: true}, "kimi_k25": {byDefault: true}, "mistral3": {byDefault: true},
 	"qwen2_5_vl": {inner: true}, "qwen3_vl": {}, "qwen3_5": {}, "qwen3_5_moe": {}, "lfm2_vl": {byDefault: true}, "llava": {inner: true}, "llava_onevision": {inner: true}, "llava_next": {}, "llava_next_video": {}, "video_llava": {}, "vipllava": {},
 }
 

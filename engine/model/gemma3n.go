@@ -30,7 +30,7 @@ var ownGGUF = map[string]string{
 var gemma3n = Architecture{
 	Name: "gemma3n_text", GGUF: "gemma3n", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
 	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
-	Ignored: anyValue("hidden_act", "altup_coef_clip"), // which concerns training
+	Ignored: anyValue("hidden_act", "query_pre_attn_scalar", "altup_coef_clip", "altup_lr_multiplier"), // the last two concern training
 	Defaults: map[string]any{
 		"vocab_size": 262400, "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 35, "num_attention_heads": 8,
 		"num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768, "bos_token_id": 2, "eos_token_id": 1, "sliding_window": 512,
@@ -64,7 +64,7 @@ var gemma3n = Architecture{
 			c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
 			c.Laurel = f.count("laurel_rank", 64, 1)
 		}
-		c.Streams = f.count("altup_num_inputs", 4, 2)
+		c.Streams = f.count("altup_num_inputs", 4, 1)
 		c.ActiveStream = f.count("altup_active_idx", 0, 0)
 		c.StreamScale = f.flag("altup_correct_scale", true)
 		if c.ActiveStream >= c.Streams {

@@ -62,7 +62,7 @@ var gemma4 = Architecture{
 			return nil
 		}
 		c.LayerWindows[c.Layers-1] = 0 // whatever layer_types says
-		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 1)
+		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 0)
 		c.LayerScale = true
 		if f.flag("use_double_wide_mlp", false) {
 			c.Intermediates = slices.Repeat([]int{c.Intermediate}, c.Layers)
@@ -82,6 +82,20 @@ var gemma4 = Architecture{
 		return nil
 	},
 }
+
+// gemma4unified is gemma4 without inputs of the layers' own and without experts.
+var gemma4unified = func() Architecture {
+	a := gemma4
+	a.Name = "gemma4_unified_text"
+	a.GGUF = ""
+	a.SharedGGUF = gemma4.GGUF
+	a.About = "Gemma 4 unified (text)"
+	a.Defaults = maps.Clone(gemma4.Defaults)
+	a.Defaults["hidden_size_per_layer_input"] = 0
+	a.Defaults["sliding_window"] = 1024
+	a.Defaults["max_position_embeddings"] = 262144
+	return a
+}()
 
 // readBesideDense reads the sizes of the mixture.
 func (c *Config) readBesideDense(f *fields) {

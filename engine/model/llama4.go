@@ -18,7 +18,8 @@ var llama4 = Architecture{
 		"num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
 		"bos_token_id": 1, "eos_token_id": 2, "rope_theta": 5e5, "num_local_experts": 16, "num_experts_per_tok": 1, "attention_chunk_size": 8192,
 	},
-	Keys: map[string]string{"intermediate_size": "intermediate_size_mlp", "moe_intermediate_size": "intermediate_size"},
+	Ignored: anyValue("for_llm_compressor"),
+	Keys:    map[string]string{"intermediate_size": "intermediate_size_mlp", "moe_intermediate_size": "intermediate_size"},
 	Names: map[string]string{
 		"gate": "model.layers.%d.feed_forward.gate_proj", "up": "model.layers.%d.feed_forward.up_proj", "down": "model.layers.%d.feed_forward.down_proj",
 		"router":          "model.layers.%d.feed_forward.router",
@@ -52,8 +53,10 @@ func (c *Config) readLlama4(f *fields) {
 	c.QueryGrowth = f.number("attn_scale", 0.1)
 	c.QueryFrom = f.count("floor_scale", 8192, 1)
 	c.QueryFromOne = true
-	if !f.flag("attn_temperature_tuning", true) {
+	if v, _ := f.get("attn_temperature_tuning"); isZero(v) {
 		c.QueryGrowth = 0
+	} else if _, number := v.(json.Number); !number { // published files have 4
+		f.flag("attn_temperature_tuning", true)
 	}
 	c.readExperts(f, "num_local_experts")
 	c.ExpertSize = f.count("moe_intermediate_size", 0, 1)
@@ -77,6 +80,9 @@ func (c *Config) readLlama4(f *fields) {
 		c.Sparse[l] = true
 	}
 }
+
+// isZero reports whether a value of a JSON file is false or 0.
+func isZero(v any) bool { return sameValue(false, v) || sameValue(0.0, v) }
 
 // readLlama4GGUF reads the fields of a GGUF file, which lacks those that all checkpoints
 // share.

@@ -7,7 +7,7 @@ starcoder2 phi cohere cohere2 gpt_neox stablelm olmoe glm glm4 exaone4 nemotron 
 glm4_moe minimax_m2 ernie4_5 ernie4_5_moe hunyuan_v1_dense hunyuan_v1_moe dots1 gptj gpt_neo opt falcon bloom mpt gpt_oss
 deepseek_v2 deepseek_v3 glm4_moe_lite mistral4 youtu minicpm3
 qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe
-gemma3n_text gemma4_text llama4_text
+gemma3n_text gemma4_text gemma4_unified_text llama4_text
 granitemoehybrid bamba falcon_h1 nemotron_h""".split()
 
 

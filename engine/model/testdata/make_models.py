@@ -229,6 +229,8 @@ MODELS = {
                         final_logit_softcapping=15.0),
     "gemma4_text-moe": dict(OWN, peak=0.5, num_hidden_layers=3, layer_types=[S, F, S], hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1,
                             global_head_dim=16, enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=24, attention_bias=True),
+    "gemma4_unified_text": dict(peak=0.2, head_dim=8, sliding_window=16, num_hidden_layers=4, layer_types=[S, S, F, F], num_kv_shared_layers=1, global_head_dim=12,
+                                attention_k_eq_v=True, num_global_key_value_heads=1),
     "llama4_text": dict(LLAMA4, num_hidden_layers=4, interleave_moe_layer_step=2, attention_chunk_size=16, attn_scale=0.3, floor_scale=12),
     "llama4_text-plain": dict(LLAMA4, num_hidden_layers=3, moe_layers=[0, 2], num_experts_per_tok=2, no_rope_layers=[1, 0, 1], layer_types=[K, F, F], attention_chunk_size=20,
                               use_qk_norm=False, attn_temperature_tuning=False, attention_bias=True, tie_word_embeddings=True,
@@ -267,7 +269,7 @@ KEPT = ["llama-dynamic", "llama-yarn", "llama-llama3", "phi3-longrope", "phi3-cr
         "minimax_m2", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "dots1", "gptj", "gpt_neo",
         "opt", "falcon", "falcon-groups", "falcon-alibi", "bloom", "mpt", "gpt_oss", "gpt_oss-limits", "gpt_oss-mxfp4", "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "mistral4", "minicpm3",
         "qwen3_next", "qwen3_5_text", "qwen3_5_moe", "lfm2", "lfm2_moe",
-        "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "llama4_text", "llama4_text-plain", "llama4_text-large",
+        "gemma3n_text", "gemma3n_text-states", "gemma4_text", "gemma4_text-moe", "gemma4_unified_text", "llama4_text", "llama4_text-plain", "llama4_text-large",
         "granitemoehybrid", "granitemoehybrid-dense", "bamba", "falcon_h1", "nemotron_h", "nemotron_h-dense"]
 PROMPT, REPLY = 72, 8
 # Families whose configurations lack some of BASE.
@@ -396,7 +398,7 @@ def make(name, folder):
         "argmax_all": run.logits[0].argmax(-1).int(), "gen_ids": torch.tensor(reply).int(), "gen_logits": torch.stack(picked),
     }
     types = getattr(config, "layer_types", None) or [F] * config.num_hidden_layers
-    attends = [i for i, kind in enumerate(types) if kind in (S, F, "hybrid")]  # attentions has these layers
+    attends = [i for i, kind in enumerate(types) if kind in (S, F, K, "hybrid")]  # attentions has these layers
     for layer in (attends[0], attends[-1]):
         at = attends.index(layer)
         whole = torch.zeros(config.num_attention_heads, REPLY, PROMPT + REPLY)
