@@ -85,7 +85,7 @@ func (c *Config) linearLayers(f *fields, otherwise func(layer int) bool, size Mi
 			linear, _ = list[l].(bool)
 		}
 		if linear {
-			c.Shapes[l] = LayerShape{Kind: Linear}
+			c.Shapes[l] = LayerShape{Kind: Linear, CacheOf: l}
 			c.Mixers[l] = size
 		}
 	}

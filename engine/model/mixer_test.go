@@ -70,6 +70,17 @@ func TestStatesReturn(t *testing.T) {
 			if !slices.Equal(follow(t, s, first), start) {
 				t.Error("other logits after a return to the start")
 			}
+			config := m.Config()
+			for l := range config.Layers {
+				_, keys := s.Keys(l, 0, 1)
+				_, values := s.Values(l, 0, 1)
+				_, output := m.OutputProjection(l)
+				for _, err := range []error{keys, values, output} {
+					if has := config.Shapes[l].HasAttention(); has != (err == nil) || !has && !strings.Contains(err.Error(), fmt.Sprintf("layer %d has no attention", l)) {
+						t.Errorf("layer %d, which is %s: %v", l, config.Shapes[l].Kind, err)
+					}
+				}
+			}
 			whole := compressAll(t, s)
 			defer whole.Close()
 			if !slices.Equal(follow(t, whole, next), want) {

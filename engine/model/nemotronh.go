@@ -78,7 +78,7 @@ var nemotronh = Architecture{
 		c.linearLayers(f, func(int) bool { return false }, c.Mamba.size(c.Hidden))
 		for l, feeds := range c.FeedForward {
 			if feeds {
-				c.Shapes[l] = LayerShape{Kind: None}
+				c.Shapes[l] = LayerShape{Kind: None, CacheOf: l}
 			}
 		}
 		return nil

@@ -113,10 +113,16 @@ func (s *cpuSequence) stores() []*cpu.KV {
 }
 
 func (s *cpuSequence) keys(layer, pos, n int) ([]float32, error) {
+	if !s.config.Shapes[layer].HasAttention() {
+		return nil, errNoAttention(layer)
+	}
 	return s.cache(layer).Keys(pos, n), nil
 }
 
 func (s *cpuSequence) values(layer, pos, n int) ([]float32, error) {
+	if !s.config.Shapes[layer].HasAttention() {
+		return nil, errNoAttention(layer)
+	}
 	return s.cache(layer).Values(pos, n), nil
 }
 
