@@ -282,7 +282,7 @@ func (l *loader) headParts(t tensor.Tensor, heads int, sizes ...int) ([]tensor.T
 // conv reads a causal convolution, [channels, 1, kernel] in hub checkpoints and
 // [channels, kernel] in GGUF files, and its bias if it has one.
 func (l *loader) conv(role string, at, channels, kernel int) (cpu.Conv, error) {
-	c := cpu.Conv{Channels: channels, Kernel: kernel, Weights: make([]float32, channels*kernel)}
+	c := cpu.Conv{Channels: channels, Kernel: kernel}
 	shape := []int{channels, 1, kernel}
 	if l.c.gguf {
 		shape = []int{channels, kernel}
@@ -291,13 +291,14 @@ func (l *loader) conv(role string, at, channels, kernel int) (cpu.Conv, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.Bias, err = l.bias(role, at, channels); err != nil || l.ck.HeadersOnly() {
+	if c.Bias, err = l.bias(role, at, channels); err != nil {
 		return c, err
 	}
-	v, err := t.Float32()
+	v, err := l.finite(t, 0)
 	if err != nil {
-		return c, fmt.Errorf("%s: %w", l.ck.Path(), err)
+		return c, err
 	}
+	c.Weights = make([]float32, channels*kernel)
 	for i, x := range v {
 		c.Weights[i%kernel*channels+i/kernel] = x
 	}

@@ -158,6 +158,9 @@ func (f *fields) nemotronTypes() []any {
 	heads := f.perLayer("num_key_value_heads")
 	feeds := f.perLayer("intermediate_size")
 	experts := f.count("num_experts", 0, 0)
+	if later := f.count("num_nextn_predict_layers", 0, 0); later > 0 {
+		f.bad("num_nextn_predict_layers", later, "0; convert the model without the layers that predict several tokens ahead (--no-mtp)")
+	}
 	if f.err == nil && (len(heads) != layers || len(feeds) != layers) {
 		f.bad("num_key_value_heads", fmt.Sprintf("a list of %d", len(heads)), fmt.Sprintf("lists of %d, here and in %s", layers, f.key("intermediate_size")))
 	}
