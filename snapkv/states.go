@@ -13,6 +13,7 @@ type States struct {
 	Len     int       // positions of the prompt
 	Rows    int       // queries given, the last of the prompt
 	Dim     int       // elements of a query or key
+	Scale   float32   // factor of the scores; 0: 1/√Dim
 	Queries []float32 // [Heads, Rows, Dim]
 	Keys    []float32 // [KVHeads, Len, Dim]
 	// Sinks are the scores of learned sinks, [Heads], which join the softmax of each row;
@@ -25,7 +26,9 @@ type States struct {
 // in the authors' repository), operation by operation, and rounds each result to the
 // dtype of the states:
 //
-//   - products of the window's queries and all keys, divided by √dim,
+//   - products of the window's queries and all keys, divided by √dim or, if Scale is
+//     set, multiplied by it, as the published code is adapted to models with a scale of
+//     their own,
 //   - causal mask within the window, softmax in float32, with the sinks if there are any,
 //   - sum over the window's rows, for each position of the prefix,
 //   - pooling, then the Capacity - Window largest.
@@ -81,12 +84,19 @@ func (s *States) Scores(c Config) ([][]float64, error) {
 	return pooled, nil
 }
 
+// scaled returns the score of a product of a query and a key.
+func (s *States) scaled(product float32) float32 {
+	if s.Scale != 0 {
+		return product * s.Scale
+	}
+	return product / float32(math.Sqrt(float64(s.Dim)))
+}
+
 // vote returns the weights of a head summed over the rows of the window, [prefix].
 func (s *States) vote(head, window int) ([]float64, error) {
 	prefix := s.Len - window
 	vote := make([]float32, prefix)
 	row := make([]float32, s.Len)
-	root := float32(math.Sqrt(float64(s.Dim)))
 	keys := s.Keys[head/(s.Heads/s.KVHeads)*s.Len*s.Dim:]
 	for i := range window {
 		q := s.Queries[(head*s.Rows+s.Rows-window+i)*s.Dim:][:s.Dim]
@@ -97,7 +107,7 @@ func (s *States) vote(head, window int) ([]float64, error) {
 			for d, v := range keys[j*s.Dim : (j+1)*s.Dim] {
 				sum += float32(q[d] * v)
 			}
-			row[j] = s.Round(s.Round(sum) / root)
+			row[j] = s.Round(s.scaled(s.Round(sum)))
 			if v := row[j]; v-v != 0 {
 				return nil, s.overflow(head, i, j, sum)
 			}

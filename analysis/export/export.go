@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -95,6 +96,7 @@ func (o *Options) layerDone(i int, layers []int) {
 //	prompt_sums      [heads, P]              sums of all rows, where recorded
 //	overview         [heads, side, side]     pooled map, where recorded
 //	query_states     [heads, R, dim]         in dumps that store factors
+//	scale            [1]                     factor of the scores, unless it is 1/√dim
 //	key_states       [kv heads, P+G, dim]    in dumps that store factors
 //	value_states     [kv heads, P+G, dim]    where recorded
 //
@@ -190,6 +192,9 @@ func layerArrays(r *dumps.Reader, prompt, layer int) ([]tensor.Tensor, error) {
 		}
 		queries := headsFirst(s.Queries, p.WindowRows, shape.Heads, shape.KeyDim)
 		add("query_states", queries, shape.Heads, p.WindowRows, shape.KeyDim)
+		if scale := float32(shape.Scale); scale != float32(1/math.Sqrt(float64(shape.KeyDim))) {
+			add("scale", []float32{scale}, 1)
+		}
 		add("key_states", headsFirst(s.Keys, tokens, shape.KVHeads, shape.KeyDim), shape.KVHeads, tokens, shape.KeyDim)
 	}
 	values, err := r.Values(prompt, layer)

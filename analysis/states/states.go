@@ -22,7 +22,9 @@ import (
 //
 //	sinks         [heads]
 //
-// all of one dtype (F32, F16 or BF16); a batch dimension of 1 before them is allowed.
+// all of one dtype (F32, F16 or BF16); a batch dimension of 1 before them is allowed. If
+// scores are not divided by √dim, it also holds scale [1], F32, by which they are
+// multiplied.
 // The output holds
 //
 //	indices       [heads, capacity - window], int32, ascending positions of the prefix
@@ -54,6 +56,7 @@ func Compress(in, out string, c snapkv.Config) error {
 type states struct {
 	keys, values, queries tensor.Tensor
 	sinks                 *tensor.Tensor // nil: there are none
+	scale                 float32        // 0: 1/√dim
 }
 
 // read reads the tensors and checks their shapes, dtypes and elements.
@@ -80,6 +83,16 @@ func read(f *checkpoint.File) (*states, error) {
 	}
 	if t, ok := f.Tensor("sinks"); ok {
 		s.sinks = &t
+	}
+	if t, ok := f.Tensor("scale"); ok {
+		x, err := t.Float32()
+		if err != nil {
+			return nil, err
+		}
+		if len(x) != 1 || x[0]-x[0] != 0 || x[0] == 0 {
+			return nil, fmt.Errorf("scale has shape %v and elements %v, want one number other than 0", t.Shape, x)
+		}
+		s.scale = x[0]
 	}
 	return s, s.check()
 }
@@ -162,6 +175,7 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 	in := &snapkv.States{
 		Heads: s.queries.Shape[0], KVHeads: s.keys.Shape[0], Len: s.keys.Shape[1],
 		Rows: s.queries.Shape[1], Dim: s.keys.Shape[2],
+		Scale:   s.scale,
 		Queries: queries, Keys: keys, Round: round(s.keys.DType),
 	}
 	if s.sinks != nil {

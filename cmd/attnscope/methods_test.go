@@ -46,9 +46,24 @@ func int32s(t *testing.T, path, name string) ([]int32, []int) {
 // compresses them: the positions are those that --indices names.
 func TestSameSelectionFromDumpAndTensors(t *testing.T) {
 	_, dump := captured(t, "llama", "--store", "factors", "--values")
+	sameSelection(t, dump, longPrompt, "head", "mean", "max")
+}
+
+// TestSameSelectionOfLatents: with one latent for all heads, scores have a scale of their
+// own, which the export names.
+func TestSameSelectionOfLatents(t *testing.T) {
+	f := openFolder(t, "../../engine/model/testdata/deepseek_v3")
+	dump := filepath.Join(t.TempDir(), "x.attn")
+	p := write(t, "p.jsonl", jsonOf(map[string]any{"id": "x", "input_ids": f.ints("input_ids")}))
+	must(t, "capture", "-m", f.dir, "-p", p, "-o", dump, "--max-new-tokens", "8", "--ignore-eos", "--precision", "exact", "--store", "factors", "--values")
+	sameSelection(t, dump, len(f.ints("input_ids")), "mean", "max")
+}
+
+// sameSelection compares the selections of two layers, for some groups.
+func sameSelection(t *testing.T, dump string, prompt int, groups ...string) {
+	t.Helper()
 	dir := t.TempDir()
-	prompt := longPrompt
-	for _, group := range []string{"head", "mean", "max"} {
+	for _, group := range groups {
 		flags := []string{"--window", "16", "--capacity", "60", "--kernel", "7", "--pooling", "maxpool", "--group", group}
 		indices := filepath.Join(dir, group+"-indices.safetensors")
 		must(t, append([]string{"snapkv", dump, "--indices", indices}, flags...)...)
@@ -77,6 +92,13 @@ func TestSameSelectionFromDumpAndTensors(t *testing.T) {
 					v, x.Shape[1] = cut, prompt
 				}
 				list = append(list, tensor.FromFloat32(name, v, x.Shape...))
+			}
+			if x, ok := e.Tensor("scale"); ok {
+				v, err := x.Float32()
+				if err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, tensor.FromFloat32("scale", v, 1))
 			}
 			e.Close()
 			if err := checkpoint.WriteSafetensors(states, list, nil); err != nil {
