@@ -90,8 +90,7 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *g
 	need.Passes = need.Prompts * (2 + len(fit.entries)) // the prompt, and a reply that is scored from each cache
 	need.Passes += (need.Generated + need.Batch - 1) / need.Batch
 	fit.Need = need
-	printStreaming(c, src, &fit.Fit, count(need.Batch, "cache"))
-	return nil
+	return printStreaming(c, src, &fit.Fit, count(need.Batch, "cache"))
 }
 
 // compressing returns the selections whose caches are compressed: all but those that are

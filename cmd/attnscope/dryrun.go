@@ -49,7 +49,9 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
 	fmt.Fprintf(w, "disk       about %s%s\n", sizes.Text(need.Disk), freeText(cfg.Out))
 	printTime(c, &need, fit.Weights, plan.Compute)
-	printStreaming(c, src, fit, count(need.Batch, "prompt"))
+	if err := printStreaming(c, src, fit, count(need.Batch, "prompt")); err != nil {
+		return err
+	}
 	if cfg.Out != "" {
 		fmt.Fprintf(w, "output     %s\n", cfg.Out)
 	}

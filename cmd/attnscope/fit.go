@@ -136,15 +136,19 @@ func limitWeights(c *cli.Context, src *capture.Source) error {
 
 // printStreaming prints what it costs that weights are read from the file. together says
 // what a pass is shared by.
-func printStreaming(c *cli.Context, src *capture.Source, f *forecast.Fit, together string) {
+func printStreaming(c *cli.Context, src *capture.Source, f *forecast.Fit, together string) error {
 	if !f.Streams() {
-		return
+		return nil
 	}
 	passes := f.Passes(&src.Config)
 	read := passes * float64(f.Placement.Read)
 	packed := passes * float64(f.Placement.Packed)
-	rate := cpu.MeasurePacking(threadCount(c))
+	rate, err := cpu.MeasurePacking(threadCount(c), f.Placement.DType)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(c.App.Writer, "streamed   %s: about %.0f passes over %s together\n", streamText(f), passes, together)
 	fmt.Fprintf(c.App.Writer, "           about %.3g s more: %.3g GB to read at 1 GB/s, if the disk has that speed, and to pack at %.1f GB/s\n",
 		read/1e9+packed/rate, read/1e9, rate/1e9)
+	return nil
 }

@@ -77,19 +77,27 @@ func perSecond(f func()) float64 {
 	return rates[len(rates)/2]
 }
 
-// MeasurePacking measures how fast a pool of threads packs bfloat16 weights that are in
-// memory, in bytes per second.
-func MeasurePacking(threads int) float64 {
-	const out, in = 2048, 2048
+// MeasurePacking measures how fast a pool of threads packs weights of a type that are in
+// memory, in packed bytes per second.
+func MeasurePacking(threads int, d tensor.DType) (float64, error) {
+	const out, in = 1024, 2048
+	size, err := d.Bytes(out * in)
+	if err != nil {
+		return 0, err
+	}
 	p := NewPool(threads)
 	defer p.Close()
-	w := tensor.Tensor{Name: "w", DType: tensor.BF16, Shape: []int{out, in}, Data: make([]byte, 2*out*in)}
+	w := tensor.Tensor{Name: "w", DType: d, Shape: []int{out, in}, Data: make([]byte, size)}
 	m, err := Deferred(F32, []tensor.Tensor{w}, nil)
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	return 2 * out * in * perSecond(func() {
-		_ = m.Load(p) // zeros are finite
+	n := float64(m.Bytes())
+	rate := n * perSecond(func() {
+		if failed := m.Load(p); failed != nil {
+			err = failed
+		}
 		m.Unload(p)
 	})
+	return rate, err
 }

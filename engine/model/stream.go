@@ -14,13 +14,14 @@ import (
 // Placement says which weights stay in memory. The others are read from the file and
 // packed anew in each pass through the layers: one layer at a time, and the head.
 type Placement struct {
-	Kept     int   // layers that stay in memory, the first ones
-	Layers   int   // all layers
-	HeadKept bool  // whether the output projection stays, and other matrices outside the layers
-	Memory   int64 // bytes of the weights that stay, of the largest of the others, and of the file while that is packed
-	Packed   int64 // bytes that a pass of many tokens packs
-	Read     int64 // bytes of the file that it reads
-	Experts  int64 // of the packed bytes, those of experts, which a pass of few tokens packs in part
+	Kept     int          // layers that stay in memory, the first ones
+	Layers   int          // all layers
+	HeadKept bool         // whether the output projection stays, and other matrices outside the layers
+	Memory   int64        // bytes of the weights that stay, of the largest of the others, and of the file while that is packed
+	Packed   int64        // bytes that a pass of many tokens packs
+	Read     int64        // bytes of the file that it reads
+	DType    tensor.DType // of most of the weights that are read
+	Experts  int64        // of the packed bytes, those of experts, which a pass of few tokens packs in part
 }
 
 // Streams reports whether some weights are read in each pass.
@@ -63,10 +64,17 @@ func (w *weights) place(ck *checkpoint.Checkpoint, limit int64) Placement {
 		kept += units[n]
 	}
 	p := Placement{Kept: max(0, n-1), Layers: len(w.layers), HeadKept: n > 0, Memory: kept + largest[n] + room[n]}
+	elements := map[tensor.DType]int{}
 	add := func(list []*cpu.Matrix) {
 		p.Packed += bytesOf(list)
 		for _, m := range list {
 			p.Read += storedBytes(ck, m.Parts())
+			for _, t := range m.Parts() {
+				elements[t.DType] += t.Elements()
+				if elements[t.DType] > elements[p.DType] {
+					p.DType = t.DType
+				}
+			}
 		}
 	}
 	if !p.HeadKept {

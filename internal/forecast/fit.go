@@ -52,16 +52,29 @@ func FitIn(memory int64, c capture.Config, m model.Config, ck *checkpoint.Checkp
 	if given < 1 {
 		most = MostStreamed
 	}
-	for c.Batch = 1; c.Batch <= most; c.Batch++ {
-		next := f
-		next.Batch = c.Batch
-		next.Need = Streamed(&c, m, threads)
-		if c.Batch > 1 && (next.Need.Batch < c.Batch || next.Memory() > usable(memory)) {
+	f.Batch = streamedBatch(c, m, threads, usable(memory)-least.Memory, most)
+	c.Batch = f.Batch
+	f.Need = Streamed(&c, m, threads)
+	return f, f.Stream(memory, 0, m, ck, compute)
+}
+
+// StreamedBatch returns how many prompts of a capture are read and decoded together if
+// weights are read from the file in each pass: as many as take so many bytes of memory,
+// without the weights, at most MostStreamed.
+func StreamedBatch(c capture.Config, m model.Config, threads int, memory int64) int {
+	return streamedBatch(c, m, threads, memory, MostStreamed)
+}
+
+func streamedBatch(c capture.Config, m model.Config, threads int, memory int64, most int) int {
+	best := 1
+	for n := 2; n <= most; n++ {
+		c.Batch = n
+		if need := Streamed(&c, m, threads); need.Batch < n || need.Memory(0) > memory {
 			break
 		}
-		f = next
+		best = n
 	}
-	return f, f.Stream(memory, 0, m, ck, compute)
+	return best
 }
 
 // usable returns the part of the memory that a run plans to use if it reads weights from

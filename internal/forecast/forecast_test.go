@@ -65,3 +65,31 @@ func TestStatesAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamedBatch reads as many prompts together as memory allows.
+func TestStreamedBatch(t *testing.T) {
+	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
+	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
+	for range 40 {
+		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
+	}
+	last := 0
+	for memory := int64(1); ; memory += 1 << 20 {
+		n := StreamedBatch(c, m, 2, memory)
+		c.Batch = n
+		need := Streamed(&c, m, 2)
+		if n < last || n > 1 && need.Memory(0) > memory || need.Passes != (40+n-1)/n+(40*24+n-1)/n {
+			t.Errorf("%d bytes: %d prompts together after %d, which take %d bytes in %d passes", memory, n, last, need.Memory(0), need.Passes)
+		}
+		if last = n; n == MostStreamed {
+			break
+		}
+		if memory > 1<<30 {
+			t.Fatalf("%d prompts together in a GiB", n)
+		}
+	}
+	c.Prompts = c.Prompts[:3]
+	if n := StreamedBatch(c, m, 2, 1<<40); n != 3 {
+		t.Errorf("%d of 3 prompts together", n)
+	}
+}
