@@ -214,3 +214,33 @@ func TestTextIsShadedByTheHeadsThatKeepIt(t *testing.T) {
 		t.Errorf("%d positions are kept; or the reply is missing", shaded)
 	}
 }
+
+// TestPageHasSharesOfSinks: the tables of a model with learned sinks have their share in a
+// last column, and other pages do not name it.
+func TestPageHasSharesOfSinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.Shapes(t, path, dumpstest.Kinds()["sinks"], dumps.StoreRows, dumps.Exact, "p", "q")
+	page, _, err := HTML(t.Context(), []string{path}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := analysis.Paper
+	cfg.Windows, cfg.Tops, cfg.Thetas = []int{4}, []float64{0.2}, []float64{0.04}
+	rows, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		want := fmt.Sprintf("<td>%.3f</td><td>%.3f</td></tr>", row.Mass, row.Sink)
+		if row.Sink < 0.1 || !bytes.Contains(page, []byte(want)) {
+			t.Errorf("layer %d: share %g, no line with %s", row.Layer, row.Sink, want)
+		}
+	}
+	if n := bytes.Count(page, []byte("<th>learned sink</th>")); n != 2 || !bytes.Contains(page, []byte("<dt>learned sink</dt>")) {
+		t.Errorf("%d columns named learned sink, or no definition", n)
+	}
+	page, _, err = HTML(t.Context(), []string{dump(t, "random", "p", 2)}, small)
+	if err != nil || bytes.Contains(page, []byte("learned sink")) {
+		t.Errorf("a page of a model without learned sinks names them (%v)", err)
+	}
+}

@@ -27,6 +27,7 @@ type page struct {
 	Summary  figure
 	Overall  *rows
 	ByLayer  *rows
+	Learned  bool     // a model has learned sinks
 	Holes    []string // which layers have no attention, by model
 	Rates    []figure
 	Methods  *rows
@@ -53,6 +54,7 @@ func newPage(n *numbers) (*page, error) {
 		Longest:  n.all.sizes[len(n.all.sizes)-1].Window,
 		Overall:  overallRows(n.all.overall, n.without.overall, n.cfg),
 		ByLayer:  layerRows(n.all.byLayer, n.without.byLayer, n.models(), n.cfg),
+		Learned:  hasSinks(n.all.byLayer),
 		Holes:    holes(n.captures),
 		Missing:  n.methods.missing,
 		Prompt:   n.prompt,
@@ -178,9 +180,18 @@ func number(x float64) string {
 	return fmt.Sprintf("%.3f", x)
 }
 
-// baselineHead is the head of the hit-rate tables after the rates.
-var baselineHead = []string{
-	"chance", "recent", "sinks + recent", "oracle", "overlap", "kept mass",
+// baselineHead returns the head of the hit-rate tables after the rates.
+func baselineHead(learned bool) []string {
+	list := []string{"chance", "recent", "sinks + recent", "oracle", "overlap", "kept mass"}
+	if learned {
+		list = append(list, "learned sink")
+	}
+	return list
+}
+
+// hasSinks reports whether some rows are of models with learned sinks.
+func hasSinks(list []analysis.HitRateRow) bool {
+	return slices.ContainsFunc(list, func(r analysis.HitRateRow) bool { return r.Sink > 0 })
 }
 
 // rateCells returns the rate with its interval and the number of positions that it rests
@@ -196,10 +207,13 @@ func rateCells(r *analysis.HitRateRow, cfg Config) []cell {
 }
 
 // baselineCells returns the columns of baselineHead.
-func baselineCells(r *analysis.HitRateRow, cfg Config) []cell {
+func baselineCells(r *analysis.HitRateRow, cfg Config, learned bool) []cell {
 	var list []cell
 	for _, x := range []float64{r.Chance, r.Recent, r.SinksRecent, r.Oracle, r.Overlap, r.Mass} {
 		list = append(list, cell{number(x), r.Significant < cfg.MinSignificant})
+	}
+	if learned { // which does not rest on significant positions
+		list = append(list, cell{Text: number(r.Sink)})
 	}
 	return list
 }
@@ -207,14 +221,17 @@ func baselineCells(r *analysis.HitRateRow, cfg Config) []cell {
 // overallRows joins the rates of all positions with the rates without the first
 // positions.
 func overallRows(all, without []analysis.HitRateRow, cfg Config) *rows {
-	out := &rows{Head: slices.Concat([]string{"first positions", "hit rate", "from", "to", "attended positions"}, baselineHead)}
+	learned := hasSinks(all)
+	out := &rows{Head: slices.Concat(
+		[]string{"first positions", "hit rate", "from", "to", "attended positions"}, baselineHead(learned),
+	)}
 	add := func(name string, list []analysis.HitRateRow) {
 		for i := range list {
 			first := name
 			if len(list) > 1 {
 				first = fmt.Sprintf("%s, %s", name, list[i].Model)
 			}
-			out.Cells = append(out.Cells, slices.Concat([]cell{{Text: first}}, rateCells(&list[i], cfg), baselineCells(&list[i], cfg)))
+			out.Cells = append(out.Cells, slices.Concat([]cell{{Text: first}}, rateCells(&list[i], cfg), baselineCells(&list[i], cfg, learned)))
 		}
 	}
 	add("counted", all)
@@ -227,10 +244,11 @@ func overallRows(all, without []analysis.HitRateRow, cfg Config) *rows {
 //
 // Layers without attention have rows that say so.
 func layerRows(all, without []analysis.HitRateRow, models map[string]*dumps.ModelInfo, cfg Config) *rows {
+	learned := hasSinks(all)
 	out := &rows{Head: slices.Concat(
 		[]string{"layer", "hit rate", "from", "to", "attended positions"},
 		[]string{fmt.Sprintf("without the first %d", cfg.SkipFirst), "from", "to", "attended positions"},
-		baselineHead,
+		baselineHead(learned),
 	)}
 	several := slices.ContainsFunc(all, func(r analysis.HitRateRow) bool { return r.Model != all[0].Model })
 	model := ""
@@ -258,7 +276,7 @@ func layerRows(all, without []analysis.HitRateRow, models map[string]*dumps.Mode
 		noRows(all[i].Model, all[i].Layer)
 		out.Cells = append(out.Cells, slices.Concat(
 			[]cell{name(all[i].Layer, all[i].Model)},
-			rateCells(&all[i], cfg), rateCells(&without[i], cfg), baselineCells(&all[i], cfg),
+			rateCells(&all[i], cfg), rateCells(&without[i], cfg), baselineCells(&all[i], cfg, learned),
 		))
 	}
 	if n := len(all); n > 0 {
