@@ -21,6 +21,10 @@ func (c *Config) CacheBytes() int64 {
 	return 4 * int64(n)
 }
 
+// HeldWidth returns the number of elements that a token keeps between layers besides its
+// hidden state: further states, and the inputs of the layers' own.
+func (c *Config) HeldWidth() int { return c.Streams*c.Hidden + c.Layers*c.LayerInput }
+
 // TokenWeights returns the number of weights that one token is multiplied by in all
 // layers: the weights of the attention's projections, and of the feed-forward or of the
 // experts that the token goes through.

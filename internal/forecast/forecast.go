@@ -3,6 +3,8 @@
 package forecast
 
 import (
+	"slices"
+
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
@@ -72,9 +74,18 @@ func need(c *capture.Config, m *model.Config, threads int, streams bool) Need {
 		n.States += 2 * m.StateBytes()
 	}
 	chunk := min(504, pos)
-	queries := m.Heads * m.HeadDim
-	keysAndValues := m.KVHeads * (m.HeadDim + m.ValueDim)
-	activations := 2*m.Hidden + 2*(queries+keysAndValues) + m.Heads*m.ValueDim + 3*m.Intermediate + m.MixerWidth()
+	queries, keysAndValues, outputs := 0, 0, 0
+	for _, l := range m.AttentionLayers() {
+		s := &m.Shapes[l]
+		queries = max(queries, s.Heads*s.KeyDim)
+		keysAndValues = max(keysAndValues, s.KVHeads*(s.KeyDim+s.ValueDim))
+		outputs = max(outputs, s.Heads*s.ValueDim)
+	}
+	feedForward := m.Intermediate
+	if m.Intermediates != nil {
+		feedForward = slices.Max(m.Intermediates)
+	}
+	activations := 2*m.Hidden + 2*(queries+keysAndValues) + outputs + 3*feedForward + m.MixerWidth() + m.HeldWidth()
 	if m.Latent != nil { // queries and outputs of the heads, and the values of a layer
 		activations += m.Heads * max(m.Latent.Plain+m.Latent.Rotated, m.Latent.Value)
 		n.Work = pos * int64(m.ValueDim) * 4
@@ -84,13 +95,13 @@ func need(c *capture.Config, m *model.Config, threads int, streams bool) Need {
 		n.Work += int64(n.Batch) * int64(m.Heads) * pos * 4
 	}
 	if streams { // the hidden states of all tokens of the prompts
-		n.Work += int64(together) * pos * int64(m.Hidden) * 4
+		n.Work += int64(together) * pos * int64(m.Hidden+m.HeldWidth()) * 4
 	}
 	if simd.HasTiles() {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
 		// piece, and the keys and values of one layer of the prompt that is being read. The
 		// replies of a batch do not use tiles.
-		n.Work += chunk*6*int64(m.Intermediate) + pos*int64(keysAndValues)*6
+		n.Work += chunk*6*int64(feedForward) + pos*int64(keysAndValues)*6
 	}
 
 	// Sums over all queries and over the current window, eight bytes per key; blocks that

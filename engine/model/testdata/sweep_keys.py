@@ -24,6 +24,7 @@ LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
 LONG = dict(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.0, 1.9, 3.1, 7.0], original_max_position_embeddings=16, rope_theta=10000.0)
 DEEP = dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=24)
 LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, q_lora_rank=20, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10)
+OWN = dict(head_dim=8, sliding_window=8, hidden_size_per_layer_input=6, vocab_size_per_layer_input=64)
 S, F, L, C = "sliding_attention", "full_attention", "linear_attention", "conv"
 MAMBA = dict(mamba_n_heads=4, mamba_d_state=8, mamba_n_groups=2, layer_types=[F, L])
 DELTA = dict(head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12)
@@ -68,6 +69,13 @@ SETTINGS = {
     "qwen3_5_moe_text": dict(DELTA, **EXPERTS, num_hidden_layers=2, layer_types=[L, F], shared_expert_intermediate_size=16),
     "lfm2": dict(num_hidden_layers=3, layer_types=[C, F, C]), "lfm2-adjust": dict(num_hidden_layers=2, layer_types=[C, F], block_auto_adjust_ff_dim=True, block_multiple_of=16),
     "lfm2_moe": dict(EXPERTS, num_hidden_layers=3, layer_types=[C, F, C], num_dense_layers=1),
+    "gemma3n_text": dict(OWN, num_hidden_layers=3, layer_types=[S, F, S], num_kv_shared_layers=1, laurel_rank=4, activation_sparsity_pattern=[0.9, 0.0, 0.5]),
+    "gemma4_text": dict(OWN, num_hidden_layers=3, layer_types=[S, F, F], num_kv_shared_layers=1, per_layer_config={"1": {"head_dim": 12}, "2": {"head_dim": 12}}),
+    "gemma4_text-moe": dict(OWN, hidden_size_per_layer_input=0, layer_types=[S, F], attention_k_eq_v=True, enable_moe_block=True, num_experts=4, top_k_experts=2,
+                            moe_intermediate_size=16, per_layer_config={"1": {"head_dim": 12, "num_key_value_heads": 1}}),
+    "gemma4_unified_text": dict(head_dim=8, sliding_window=8, layer_types=[S, F], per_layer_config={"1": {"head_dim": 12}}),
+    "llama4_text": dict(head_dim=8, num_hidden_layers=3, intermediate_size=24, intermediate_size_mlp=40, num_local_experts=4, attention_chunk_size=8, no_rope_layer_interval=3,
+                        interleave_moe_layer_step=2, floor_scale=4),
 }
 # Legal values of keys that are not a matter of adding something.
 VALUES = {
@@ -186,6 +194,7 @@ def fill(model):
 
 
 def too_large(c):
+    c.allow_global_per_layer_attribute_access = True
     names = "hidden_size intermediate_size num_attention_heads vocab_size num_hidden_layers n_embd n_layer n_inner head_dim num_experts moe_intermediate_size num_local_experts"
     values = [getattr(c, n, None) or 0 for n in names.split()]
     return max(v for v in values if isinstance(v, int)) > 400
