@@ -20,6 +20,11 @@ type States struct {
 	// nil: there are none, as in the published code.
 	Sinks []float32
 	Round func(float32) float32
+
+	// What the published code does not know. 0: as there.
+	SoftCap float64 // score = cap tanh(score/cap)
+	Window  int     // a query at position p sees the keys from p-Window+1 on
+	Chunk   int     // a query at position p sees the keys from p/Chunk*Chunk on
 }
 
 // Select repeats the published update_kv (arXiv:2404.14469, listing 1; snapkv_utils.py
@@ -101,13 +106,14 @@ func (s *States) vote(head, window int) ([]float64, error) {
 	for i := range window {
 		q := s.Queries[(head*s.Rows+s.Rows-window+i)*s.Dim:][:s.Dim]
 		visible := prefix + i + 1
+		first := s.first(visible - 1)
 		top := math.Inf(-1)
-		for j := range visible {
+		for j := first; j < visible; j++ {
 			sum := float32(0)
 			for d, v := range keys[j*s.Dim : (j+1)*s.Dim] {
 				sum += float32(q[d] * v)
 			}
-			row[j] = s.Round(s.scaled(s.Round(sum)))
+			row[j] = s.capped(s.Round(s.scaled(s.Round(sum))))
 			if v := row[j]; v-v != 0 {
 				return nil, s.overflow(head, i, j, sum)
 			}
@@ -119,10 +125,10 @@ func (s *States) vote(head, window int) ([]float64, error) {
 			top = max(top, sink)
 			total = math.Exp(sink - top)
 		}
-		for j := range visible {
+		for j := first; j < visible; j++ {
 			total += math.Exp(float64(row[j]) - top)
 		}
-		for j := range vote {
+		for j := first; j < prefix; j++ {
 			vote[j] += s.Round(float32(math.Exp(float64(row[j])-top) / total))
 		}
 	}
@@ -131,6 +137,26 @@ func (s *States) vote(head, window int) ([]float64, error) {
 		out[j] = float64(s.Round(v))
 	}
 	return out, nil
+}
+
+// first returns the first key that a query at a position sees.
+func (s *States) first(pos int) int {
+	first := 0
+	if s.Window > 0 {
+		first = max(0, pos-s.Window+1)
+	}
+	if s.Chunk > 0 {
+		first = max(first, pos/s.Chunk*s.Chunk)
+	}
+	return first
+}
+
+// capped applies the soft cap to a score.
+func (s *States) capped(score float32) float32 {
+	if s.SoftCap == 0 {
+		return score
+	}
+	return s.Round(float32(s.SoftCap * math.Tanh(float64(score)/s.SoftCap)))
 }
 
 // overflow describes a score that is not finite: of a head, a row of the window and a

@@ -166,7 +166,6 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		return nil, err
 	}
 	full.session.Mark()
-	full.session.Mark() // for rewind
 	full.prefillSpeed = float64(len(p.Tokens)) / took.Seconds()
 	return full, nil
 }
@@ -233,7 +232,6 @@ func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen 
 	if err != nil {
 		return err
 	}
-	s.Mark()
 	if err := s.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
 		s.Close()
 		return err

@@ -57,12 +57,19 @@ func Write(ctx context.Context, path string, r *dumps.Reader, o Options) error {
 			return writeNPZ(ctx, path, list)
 		}
 		h := r.Header()
-		return checkpoint.WriteSafetensors(path, list, map[string]string{
+		meta := map[string]string{
 			"format":    "attnscope export",
 			"model":     h.Model.ID,
 			"prompt":    r.Prompts()[o.Prompt].ID,
 			"precision": string(h.Plan.Precision),
-		})
+		}
+		if o.Layer >= 0 && len(h.Model.LayerShapes) > 0 { // for attnscope snapkv --states
+			s := h.Model.Layer(o.Layer)
+			meta["soft_cap"] = strconv.FormatFloat(s.SoftCap, 'g', -1, 64)
+			meta["window"] = strconv.Itoa(s.Window)
+			meta["chunk"] = strconv.Itoa(s.Chunk)
+		}
+		return checkpoint.WriteSafetensors(path, list, meta)
 	case ".csv":
 		return writeCSV(ctx, path, r, o)
 	case ".parquet":

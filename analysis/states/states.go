@@ -4,6 +4,7 @@ package states
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
@@ -24,7 +25,8 @@ import (
 //
 // all of one dtype (F32, F16 or BF16); a batch dimension of 1 before them is allowed. If
 // scores are not divided by √dim, it also holds scale [1], F32, by which they are
-// multiplied.
+// multiplied. Its metadata may have the numbers soft_cap, window and chunk (what a query
+// sees; 0: everything before it), as an export of one layer has them.
 // The output holds
 //
 //	indices       [heads, capacity - window], int32, ascending positions of the prefix
@@ -55,13 +57,25 @@ func Compress(in, out string, c snapkv.Config) error {
 // states holds the tensors of an input file.
 type states struct {
 	keys, values, queries tensor.Tensor
-	sinks                 *tensor.Tensor // nil: there are none
-	scale                 float32        // 0: 1/√dim
+	sinks                 *tensor.Tensor     // nil: there are none
+	scale                 float32            // 0: 1/√dim
+	settings              map[string]float64 // soft_cap, window and chunk of the layer, from the metadata
 }
 
 // read reads the tensors and checks their shapes, dtypes and elements.
 func read(f *checkpoint.File) (*states, error) {
-	s := &states{}
+	s := &states{settings: map[string]float64{}}
+	for _, name := range []string{"soft_cap", "window", "chunk"} {
+		text, ok := f.Metadata[name]
+		if !ok {
+			continue
+		}
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(v >= 0) || math.IsInf(v, 0) || v > 1<<26 {
+			return nil, fmt.Errorf("metadata: %s is %q, want a number, 0 or more", name, text)
+		}
+		s.settings[name] = v
+	}
 	for _, part := range []struct {
 		name string
 		dst  *tensor.Tensor
@@ -177,6 +191,8 @@ func (s *states) compress(c snapkv.Config) ([]tensor.Tensor, map[string]string, 
 		Rows: s.queries.Shape[1], Dim: s.keys.Shape[2],
 		Scale:   s.scale,
 		Queries: queries, Keys: keys, Round: round(s.keys.DType),
+		SoftCap: s.settings["soft_cap"],
+		Window:  int(s.settings["window"]), Chunk: int(s.settings["chunk"]),
 	}
 	if s.sinks != nil {
 		if in.Sinks, err = s.sinks.Float32(); err != nil {

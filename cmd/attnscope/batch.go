@@ -8,6 +8,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/internal/forecast"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 var batchFlag = &cli.StringFlag{
@@ -61,7 +62,7 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, e
 		longest = max(longest, len(cfg.Prompts[i].Tokens)+max(cfg.MaxNewTokens, len(cfg.Prompts[i].Reply)))
 	}
 	full := int64(longest) * src.Config.CacheBytes()
-	each := full / int64(src.Config.KVHeads) * int64(src.Config.Heads)
+	each := cacheBytes(snapkv.Config{Capacity: longest, Group: snapkv.GroupHead}, longest, 0, &src.Config)
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
 	memory, _, err := givenMemory(c)
 	if err != nil {
