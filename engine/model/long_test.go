@@ -18,9 +18,8 @@ import (
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-// levalPrompts are the shortest prompts of ten documents, tokenised with the
-// chat template.
-func levalPrompts(t *testing.T, path string) []prompts.Prompt {
+// levalPrompts are the shortest prompts of n documents, tokenised with the chat template.
+func levalPrompts(t *testing.T, path string, n int) []prompts.Prompt {
 	tok, err := tokenizer.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -50,10 +49,10 @@ func levalPrompts(t *testing.T, path string) []prompts.Prompt {
 		list = append(list, p)
 	}
 	slices.SortFunc(list, func(a, b prompts.Prompt) int { return len(a.Tokens) - len(b.Tokens) })
-	if len(list) < 10 {
-		t.Fatalf("%d documents of L-Eval", len(list))
+	if len(list) < n {
+		t.Fatalf("%d documents of L-Eval, want %d", len(list), n)
 	}
-	return list[:10]
+	return list[:n]
 }
 
 // TestGreedyTokensOfTransformers: the default model decodes ten prompts of L-Eval
@@ -70,7 +69,7 @@ func TestGreedyTokensOfTransformers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := levalPrompts(t, path)
+	list := levalPrompts(t, path, 10)
 	ids := make([][]int32, len(list))
 	for i := range list {
 		ids[i] = list[i].Tokens

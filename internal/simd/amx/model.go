@@ -2,9 +2,10 @@ package amx
 
 import "math"
 
-// tile is a tile register: 16 rows of 32 bfloat16 values (A and B) or 16 float32 (C).
+// tile is a tile register: 16 rows of 32 bfloat16 values, widened (A and B), or 16 float32
+// (C).
 type tile struct {
-	half  [Rows][32]uint16
+	half  [Rows][32]float32
 	float [Rows][16]float32
 }
 
@@ -74,23 +75,27 @@ func (p *Program) row(c []float32, stride, t, r int) []float32 {
 // load is TILELOADD.
 func (t *tile) load(from []uint16, stride int) {
 	for r := range Rows {
-		copy(t.half[r][:], from[r*stride:])
+		for i, h := range from[r*stride:][:32] {
+			t.half[r][i] = flush(math.Float32frombits(uint32(h) << 16))
+		}
 	}
 }
 
 // dot is TDPBF16PS: c += a·b. Even and odd values of the inner dimension are summed
 // separately, each product added with one rounding, and both sums are added to c
 // (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2). Subnormal
-// values count as zero.
+// values count as zero. The product of two bfloat16 values is exact in float32, so the
+// addition rounds only once.
 func dot(c, a, b *tile) {
 	for m := range Rows {
 		var even, odd [16]float32
 		for k := range 16 {
-			a0 := widen(a.half[m][2*k])
-			a1 := widen(a.half[m][2*k+1])
+			a0 := a.half[m][2*k]
+			a1 := a.half[m][2*k+1]
+			row := &b.half[k]
 			for n := range 16 {
-				even[n] = flush(fma(a0, widen(b.half[k][2*n]), even[n]))
-				odd[n] = flush(fma(a1, widen(b.half[k][2*n+1]), odd[n]))
+				even[n] += float32(a0 * row[2*n])
+				odd[n] += float32(a1 * row[2*n+1])
 			}
 		}
 		for n := range 16 {
@@ -99,12 +104,10 @@ func dot(c, a, b *tile) {
 	}
 }
 
-// fma returns x*y + z. The product of two bfloat16 values is exact in float64; the sum is
+// fma returns x*y + z. The product of two float32 values is exact in float64; the sum is
 // rounded to float64 and then to float32, which differs from one rounding only where the
 // first lands on the middle between two float32.
 func fma(x, y, z float32) float32 { return float32(float64(float64(x)*float64(y)) + float64(z)) }
-
-func widen(h uint16) float32 { return flush(math.Float32frombits(uint32(h) << 16)) }
 
 // flush returns zero for subnormal values.
 func flush(x float32) float32 {
