@@ -9,7 +9,7 @@ type LayerKind string
 const (
 	KindAttention LayerKind = "attention" // it has rows of weights
 	KindLinear    LayerKind = "linear"    // a recurrence or a convolution: it has a state, but no weights
-	KindNone      LayerKind = "none"      // a feed-forward alone
+	KindNone      LayerKind = "none"      // only a feed-forward
 )
 
 // LayerShape describes the attention of one layer. Sizes are 0 in a layer without
@@ -33,7 +33,7 @@ type LayerShape struct {
 	Sink bool `json:"sink"`
 	// CacheOf is the layer whose keys and values this one reads: itself or an earlier one.
 	CacheOf int `json:"cache_of"`
-	// Latent says that a cache entry is one latent for all heads, and its value the first
+	// Latent says that a cache entry is one latent for all heads, and its value is the first
 	// ValueDim channels of its key (MLA).
 	Latent bool `json:"latent"`
 

@@ -72,7 +72,7 @@ func (m *ModelInfo) shapeText(layer int) string {
 	case KindLinear:
 		return "no attention (a recurrence or a convolution)"
 	case KindNone:
-		return "no attention (a feed-forward alone)"
+		return "no attention (only a feed-forward)"
 	}
 	text := fmt.Sprintf("%s on %s of %d", counted(s.Heads, "head"), counted(s.KVHeads, "kv head"), s.KeyDim)
 	switch {

@@ -64,8 +64,8 @@ func (r *LayerRows) Layer(
 	list := make([]*snapkv.Layer, len(readers))
 	for i, layer := range readers {
 		if !slices.Contains(plan.Layers, layer) {
-			return nil, fmt.Errorf("layer %d reads the same cache and was not recorded; a selection pools the votes of all: "+
-				"capture with --layers all", layer)
+			return nil, fmt.Errorf("layer %d, which reads the same cache, was not recorded; a selection pools the votes of "+
+				"all layers that read a cache: capture with --layers all", layer)
 		}
 		rows := r
 		if layer != r.layer {

@@ -67,8 +67,8 @@ var sortNote = fmt.Sprintf("%s sorts the rows, but significant, hits, ci_low and
 	"for those of the other rate, use --skip-first %d --sort hit_rate.", withoutFirst, hitrate.Sinks)
 
 // sinkNote explains the shares of learned sinks.
-const sinkNote = analysis.SinkColumn + ": share of the reply's attention that the heads' learned sinks take, which are no positions. " +
-	"No rate and no mass contains it."
+const sinkNote = analysis.SinkColumn + ": share of the reply's attention that the heads' learned sinks take. They are not positions, " +
+	"and no rate and no mass contains this share."
 
 // rateColumns are the columns that rest on the significant positions of a row.
 var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}

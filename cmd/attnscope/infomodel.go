@@ -95,7 +95,7 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 			info.slidingCount, cfg.Layers, slices.Max(cfg.LayerWindows))
 	}
 	if n, size := cfg.Chunked(); n > 0 {
-		fmt.Fprintf(w, "chunks        %d of %d layers see only the positions of the same chunk of %d\n", n, cfg.Layers, size)
+		fmt.Fprintf(w, "chunks        in %d of %d layers, a query sees only its own chunk of %d positions\n", n, cfg.Layers, size)
 	}
 	if n := cfg.Borrowing(); n > 0 {
 		fmt.Fprintf(w, "shared        %d of %d layers read the cache of an earlier layer\n", n, cfg.Layers)

@@ -53,12 +53,12 @@ func runModels(c *cli.Context) error {
 		methods = append(methods, string(m))
 	}
 	var lacking []string
-	fmt.Fprintf(w, "%-16s %-13s %s\n", "model_type", "GGUF", "models")
+	fmt.Fprintf(w, "%-19s %-13s %s\n", "model_type", "GGUF", "models")
 	for _, a := range list {
 		if a.GGUF == "" {
 			lacking = append(lacking, a.Name)
 		}
-		fmt.Fprintf(w, "%-16s %-13s %s\n", a.Name, cmp.Or(a.GGUF, "none"), indented(strings.Fields(a.About), 31))
+		fmt.Fprintf(w, "%-19s %-13s %s\n", a.Name, cmp.Or(a.GGUF, "none"), indented(strings.Fields(a.About), 34))
 	}
 	fmt.Fprintf(w, "\n%d families; not read from GGUF files: %s\n\n", len(list), strings.Join(lacking, ", "))
 	for _, l := range []struct {

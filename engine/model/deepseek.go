@@ -49,13 +49,13 @@ var deepseek3 = Architecture{
 	},
 }
 
-// kimi2 is deepseek3 under another name.
+// kimi2 is deepseek3 with another model_type.
 var kimi2 = func() Architecture {
 	a := deepseek3
 	a.Name = "kimi_k2"
 	a.GGUF = ""
 	a.SharedGGUF = deepseek3.GGUF
-	a.About = "Kimi K2"
+	a.About = "Kimi K2 and K2.5 (text)"
 	return a
 }()
 
@@ -153,7 +153,7 @@ var mistral4 = Architecture{
 		c.readQueryGrowth(f)
 		if f.gguf() {
 			if c.QueryGrowth == 0 {
-				f.bad("attention.temperature_scale", "missing", "how queries grow with their position: convert the model anew")
+				f.bad("attention.temperature_scale", "missing", "how queries grow with their position: convert the model again with a newer converter")
 			}
 			c.ggufLatent(f)
 			c.ggufDeepExperts(f)

@@ -7,7 +7,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// A mixer is what a layer has instead of attention or beside it: it combines the input of
+// A mixer is what a layer has instead of attention or in addition to it: it combines the input of
 // a token with a state of the earlier ones, which has the same size at every position.
 // Architecture.Mixer reads its weights.
 type mixer interface {
@@ -146,8 +146,8 @@ func (s *cpuSequence) statesAt(n int) ([][]float32, error) {
 	case s.marked.states != nil && s.marked.n == n:
 		return s.marked.states, nil
 	}
-	return nil, fmt.Errorf("the sequence has %d tokens and cannot be cut to %d: the model has layers whose state does not tell earlier ones, "+
-		"and none was kept there", s.seen, n)
+	return nil, fmt.Errorf("the sequence has %d tokens and cannot be cut to %d: the model has layers without attention, "+
+		"and their states at that length were not kept", s.seen, n)
 }
 
 func cloneStates(list [][]float32) [][]float32 {

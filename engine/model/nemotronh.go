@@ -9,7 +9,7 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// The kinds of layers of Nemotron-H that are a feed-forward alone.
+// The kinds of layers of Nemotron-H that have only a feed-forward.
 const (
 	denseLayer  = "mlp"
 	expertLayer = "moe"

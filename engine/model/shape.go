@@ -12,7 +12,7 @@ type LayerKind string
 const (
 	Attention LayerKind = "attention"
 	Linear    LayerKind = "linear" // a recurrence or a convolution
-	None      LayerKind = "none"   // a feed-forward alone
+	None      LayerKind = "none"   // only a feed-forward
 )
 
 // LayerShape describes the attention of one layer. Sizes are 0 in a layer without

@@ -10,7 +10,7 @@ import (
 type Term struct {
 	Name    string
 	Aliases []string // other names of the same thing, such as those of flags and columns
-	Text    string   // two or three sentences
+	Text    string   // one to three sentences
 	Formula string   // may be empty
 	More    string   // where the documentation says more
 }
@@ -150,7 +150,7 @@ var Terms = []Term{
 		Name:    "sinks",
 		Aliases: []string{"sink", "attention sinks", "sinks_recent", "skip-first"},
 		Text: "The first positions of a prompt, which most heads attend to whatever the text says (arXiv:2309.17453). " +
-			"They raise every hit rate, so compare it with sinks_recent and compute it once with --skip-first 4. " +
+			"They raise every hit rate, so compare a rate with sinks_recent, and compute it again with --skip-first 4. " +
 			"A learned sink (gpt-oss) is not a position: it takes a part of every row and has neither a key in the cache nor a value.",
 		Formula: "sinks_recent = hit rate of the first min(4, k) positions and the last k − 4",
 		More:    "docs/MEASURES.md",
@@ -162,7 +162,7 @@ var Terms = []Term{
 	},
 	{
 		Name:    "vote",
-		Text:    "What a head of the observation window gives a position of the prefix. The positions with the largest votes are selected.",
+		Text:    "The attention that the queries of the observation window give a position of the prefix, for one head. The positions with the largest votes are selected.",
 		Formula: "vote of head h for position j = sum over the window's queries of the weight on j (arXiv:2404.14469, listing 1)",
 		More:    "docs/METHODS.md",
 	},

@@ -60,7 +60,7 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 	}
 	sinkText := ""
 	if voteSinks != nil {
-		sinkText = " Last column: the share of the learned sinks, which are no positions."
+		sinkText = " Last column: the share of the learned sinks, which are not positions."
 	}
 	k := hitrate.Budget(d.cfg.Top, prefix)
 	voted := snapkv.TopK(votes, k)

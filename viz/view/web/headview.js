@@ -197,7 +197,7 @@ export class HeadView {
       const title = `Row ${row.row}, position ${row.position}: “${this.piece(row.position)}” attends to`;
       parts.push(...this.largest(title, row.weights, 0, position => set({ key: position })));
       if (info.learned) {
-        parts.push(paragraph(`The learned sink, which is no position, takes ${format(info.learned[row.row])}.`));
+        parts.push(paragraph(`The learned sink, which is not a position, takes ${format(info.learned[row.row])}.`));
       }
     }
     if (column) {

@@ -63,8 +63,8 @@ export const measures = {
     top: 1,
     learned: true,
     about:
-      "Share of the reply's attention that the head's learned sink takes. It is no position: it gets no vote and is " +
-      "in no mass.",
+      "Share of the reply's attention that the head's learned sink takes. It is not a position: it gets no vote " +
+      "and is not counted in any mass.",
   },
   retrieval: {
     name: "retrieval score",
