@@ -15,9 +15,9 @@ Before a sequence that is longer than all sequences before it, the model runs on
 its attention implementation set to "eager". The recorder keeps the last row of the mask
 and the arguments of each layer. It refuses to record if the row that follows from them
 is not the recorded one, within 1e-5. It also refuses what the format cannot hold: rows
-that do not sum to 1 (unless a learned sink takes the rest, which is recorded), queries that
-see later keys, and layers that differ in their numbers of heads. A refusal is a
-NotImplementedError.
+that do not sum to 1 (unless a learned sink takes the rest, which is recorded), and queries
+that see later keys. A refusal is a NotImplementedError. Layers may differ in their heads.
+Layers that read the cache of another one (Gemma 3n) are recorded as if they had their own.
 
 The module needs torch, transformers, numpy and zstandard, and attnscope_writer.py next to
 it. It works with transformers 4.57 and 5.
@@ -220,26 +220,29 @@ class Recorder:
 
     def _header(self):
         c = self.model.config.get_text_config()
-        shape, cap, scale, windows = self._common(max(c.num_hidden_layers, max(self.eager) + 1))
-        heads, kv_heads, dim, value_dim = shape
-        self.plan.update(layers=sorted(self.eager), heads=list(range(heads)))
+        layers = max(c.num_hidden_layers, max(self.eager) + 1)
+        shapes = [self._layer_shape(layer, c) for layer in range(layers)]
+        self._check_latent(c)
+        self.shapes = {layer: shapes[layer] for layer in self.eager}
+        most = {name: max(s[name] for s in self.shapes.values()) for name in ("heads", "kv_heads", "key_dim", "value_dim")}
+        self.plan.update(layers=sorted(self.eager), heads=list(range(most["heads"])))
+        one = {name: self._common(name) for name in ("scale", "soft_cap")}
         info = dict(
-            id=str(c.name_or_path), sha256="", architecture=c.model_type, layers=len(windows), heads=heads,
-            kv_heads=kv_heads, head_dim=dim, value_dim=value_dim, vocab=c.vocab_size,
-            max_positions=getattr(c, "max_position_embeddings", 0) or 0, scale=scale, soft_cap=cap,
-            layer_windows=windows)
+            id=str(c.name_or_path), sha256="", architecture=c.model_type, layers=layers, heads=most["heads"],
+            kv_heads=most["kv_heads"], head_dim=most["key_dim"], value_dim=most["value_dim"], vocab=c.vocab_size,
+            max_positions=getattr(c, "max_position_embeddings", 0) or 0, **one, layer_windows=[s["window"] for s in shapes])
+        version = 1
+        if self._differ(shapes):
+            version = 2
+            info["layer_shapes"] = shapes
         manifest = dict(
             program=f"attnscope_torch, torch {torch.__version__}, transformers {transformers.__version__}", go="",
             command=sys.argv[:1], host="", threads=torch.get_num_threads(), created="", prompts_file="",
             prompts_sha256="", seed=0)
-        version = 1
-        if any(r.facts.sink for r in self.eager.values()):
-            version = 2
-            info["layer_shapes"] = [self._layer_shape(layer, info) for layer in range(len(windows))]
         return dict(version=version, model=info, plan=self.plan, manifest=manifest)
 
-    def _layer_shape(self, layer, info):
-        """The shape of a layer in a header of version 2."""
+    def _layer_shape(self, layer, config):
+        """The shape of a layer, as in a header of version 2."""
         rope = dict(at=0, dim=0, pairing="")  # readers do not need it
         r = self.eager.get(layer)
         if r is None:
@@ -247,33 +250,30 @@ class Recorder:
                         chunk=0, sink=False, cache_of=layer, latent=False, rope=rope)
         f = r.facts
         heads, kv_heads, key_dim, value_dim = f.shape
+        rank = getattr(config, "kv_lora_rank", None)
+        if rank:  # the cache has one entry for all heads, and its rotated part
+            kv_heads, key_dim, value_dim = 1, rank + config.qk_rope_head_dim, rank
         return dict(kind="attention", heads=heads, kv_heads=kv_heads, key_dim=key_dim, value_dim=value_dim,
                     scale=f.scale, soft_cap=f.cap, window=f.window, chunk=0, sink=f.sink, cache_of=layer,
-                    latent=False, rope=rope)
+                    latent=bool(rank), rope=rope)
 
-    def _common(self, layers):
-        """What the header says about all layers: shape, cap, scale, and the windows."""
-        facts = {layer: r.facts for layer, r in self.eager.items()}
-        first = min(facts)
-        for layer, f in facts.items():
-            for name, mine, others in (("shape", f.shape, facts[first].shape), ("soft cap", f.cap, facts[first].cap)):
-                if mine != others:
-                    raise NotImplementedError(
-                        f"layer {layer} has the {name} {mine} and layer {first} {others} "
-                        "(shape: heads, kv heads, head dimension, value dimension): version 1 of the dump format "
-                        "has one for all layers")
-        scales = {f.scale for f in facts.values()}
-        if len(scales) > 1 and self.plan["store"] == "factors":
-            raise NotImplementedError(
-                f"the layers have scales from {min(scales):g} to {max(scales):g}, and a dump of factors has one: "
-                'record with store="rows"')
-        latent = getattr(self.model.config.get_text_config(), "kv_lora_rank", None)
+    def _common(self, name):
+        """A number that all layers with attention have, or 0 if they differ."""
+        values = {s[name] for s in self.shapes.values()}
+        return values.pop() if len(values) == 1 else 0.0
+
+    @staticmethod
+    def _differ(shapes):
+        """Whether layers differ in more than their windows, or have what version 1 cannot say."""
+        plain = [dict(s, window=0, cache_of=0) for s in shapes]
+        return any(s != plain[0] or s["sink"] or s["latent"] or s["kind"] != "attention" for s in plain)
+
+    def _check_latent(self, config):
+        latent = getattr(config, "kv_lora_rank", None)
         if latent and (self.plan["store"] == "factors" or self.plan["values"]):
             raise NotImplementedError(
                 f"the cache of this model holds latent vectors of {latent} numbers, not keys and values of heads: "
                 'record with store="rows" and without values')
-        scale = scales.pop() if len(scales) == 1 else 0.0  # readers of rows do not need it
-        return facts[first].shape, facts[first].cap, scale, [facts[i].window if i in facts else 0 for i in range(layers)]
 
     def _attend(self, module, query, key, value, attention_mask, **kwargs):
         """The attention function that transformers calls. It records the layer and returns
@@ -317,12 +317,12 @@ class Recorder:
 
     def _check_factors(self, call, last):
         """Computes the last row as readers of factors do, and compares."""
-        m = self.header["model"]
+        m = self.shapes[call.layer]
         n = last.shape[1]
-        q = call.query[0, :, n - 1].reshape(m["kv_heads"], -1, m["head_dim"])
+        q = call.query[0, :, n - 1].reshape(m["kv_heads"], -1, m["key_dim"])
         s = torch.matmul(q, call.key[0].transpose(1, 2)).reshape(m["heads"], n)
         s = _score(s, m["scale"], m["soft_cap"])
-        window = m["layer_windows"][call.layer]
+        window = m["window"]
         if window:
             s[:, : max(0, n - window)] = float("-inf")
         w = torch.softmax(s, -1)
@@ -350,7 +350,7 @@ class Recorder:
         self.writer.blocks_of(blocks)
 
     def _write_factors(self, call, kept):
-        m = self.header["model"]
+        m = self.shapes[call.layer]
         n = call.query.shape[2]
         for phase, lo, hi in ((writer.PREFILL, kept.first, kept.prompt), (writer.DECODE, kept.prompt, n)):
             if lo == hi:
@@ -547,14 +547,14 @@ def _score(s, scale, cap):
 
 
 def _log_sums(call, m, lo, hi):
-    """Log-sum-exps [heads, hi-lo] of the scores of queries lo to hi."""
-    q = call.query[0, :, lo:hi].reshape(m["kv_heads"], -1, m["head_dim"])
+    """Log-sum-exps [heads, hi-lo] of the scores of queries lo to hi. m is the shape of the layer."""
+    q = call.query[0, :, lo:hi].reshape(m["kv_heads"], -1, m["key_dim"])
     s = torch.matmul(q, call.key[0, :, :hi].transpose(1, 2)).reshape(m["heads"], hi - lo, hi)
     s = _score(s, m["scale"], m["soft_cap"])
     position = torch.arange(hi, device=s.device)
     query = position[lo:hi, None]
     unseen = position > query
-    window = m["layer_windows"][call.layer]
+    window = m["window"]
     if window:
         unseen |= position <= query - window
     sums = torch.logsumexp(s.masked_fill(unseen, float("-inf")), -1)

@@ -67,18 +67,16 @@ func TestTorchRecordsTheSame(t *testing.T) {
 // refusals lists the kinds of testdata/torch_kinds.py that cannot be recorded, with a part
 // of the reason.
 var refusals = map[string]string{
-	"llama-training":                   "call model.eval()",
-	"llama4-chunks-factors":            `from what follows from queries and keys by section 4 of FORMAT.md: record with store="rows"`,
-	"gpt2-inverse-layer-scale-factors": `record with store="rows"`,
-	"gpt2-upcast":                      noInterface,
-	"gemma3-bidirectional":             "see later keys",
-	"deepseek-v3-values":               "latent vectors of 32 numbers",
-	"falcon":                           noInterface,
-	"bloom":                            noInterface,
-	"mamba2":                           noInterface,
-	"diffllama":                        "layer 0 computes attention twice",
-	"gemma4-two-head-dims":             "has the shape (4, 2, 32, 32) and layer 0 (4, 2, 16, 16)",
-	"t5":                               "only decoders are recorded",
+	"llama-training":        "call model.eval()",
+	"llama4-chunks-factors": `from what follows from queries and keys by section 4 of FORMAT.md: record with store="rows"`,
+	"gpt2-upcast":           noInterface,
+	"gemma3-bidirectional":  "see later keys",
+	"deepseek-v3-values":    "latent vectors of 32 numbers",
+	"falcon":                noInterface,
+	"bloom":                 noInterface,
+	"mamba2":                noInterface,
+	"diffllama":             "layer 0 computes attention twice",
+	"t5":                    "only decoders are recorded",
 }
 
 const noInterface = "without the attention interface of transformers"
