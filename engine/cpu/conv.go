@@ -1,8 +1,8 @@
 package cpu
 
-// A Conv is a causal convolution over positions, of each channel by itself. Its state
-// holds the inputs of the last Kernel-1 positions, [kernel-1, channels], which are zero at
-// the beginning of a sequence.
+// A Conv is a causal convolution over positions, separate for each channel. Its state
+// holds the inputs of the last Kernel-1 positions, [kernel-1, channels], which are zero
+// at the beginning of a sequence.
 type Conv struct {
 	Channels int
 	Kernel   int       // positions that an output depends on
@@ -14,8 +14,8 @@ type Conv struct {
 func (c *Conv) StateSize() int { return (c.Kernel - 1) * c.Channels }
 
 // Run writes the outputs of channels lo to hi-1 of the rows x, which are the positions
-// that follow those of the state, to dst, and brings the state to the last row. dst must
-// not overlap x.
+// that follow those of the state, to dst, and updates the state to that after the last
+// row. dst must not overlap x.
 func (c *Conv) Run(dst, x Mat, state []float32, lo, hi int) {
 	for i := range x.Rows {
 		out := dst.Data[i*dst.Stride:][lo:hi]

@@ -14,9 +14,9 @@ import (
 //	S ← exp(Δ A[h]) S + b (Δ x)ᵀ
 //	y = Sᵀ c + D[h] x
 //
-// Positions are computed in blocks, by the products of matrices of section 6.2: the
-// outputs of a block follow from the state before it, and from the positions in it as in
-// attention without softmax.
+// Positions are computed in blocks, by the matrix products of section 6.2. The outputs of
+// a block are the sum of two parts: one follows from the state before the block, the
+// other from the positions in the block, as in attention without softmax.
 type SSD struct {
 	Heads, HeadDim   int
 	Groups, State    int       // heads of a group, which are consecutive, have the same b and c
@@ -41,9 +41,9 @@ func (s *SSD) StateSize() int { return s.Heads * s.headSize() }
 // InputWidth returns the number of channels of x, b and c together.
 func (s *SSD) InputWidth() int { return s.Heads*s.HeadDim + 2*s.Groups*s.State }
 
-// Run writes y of heads lo to hi-1, [positions, Heads*HeadDim], and brings their states to
-// the last position. The rows of xbc, [positions, InputWidth], hold x of all heads, then b
-// of all groups, then c; dt is [positions, Heads].
+// Run writes y of heads lo to hi-1, [positions, Heads*HeadDim], and updates their states
+// to those after the last position. The rows of xbc, [positions, InputWidth], hold x of
+// all heads, then b of all groups, then c; dt is [positions, Heads].
 func (s *SSD) Run(y, xbc, dt Mat, state []float32, lo, hi int, scratch *Scratch) {
 	k := newSSDBuffers(s, scratch)
 	for row := 0; row < y.Rows; row += ssdBlock {

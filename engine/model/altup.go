@@ -8,13 +8,13 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// The states of a token in Gemma 3n (arXiv:2301.13310): there are several, of which a
-// layer computes only one, the active state. All states are predicted before the layer,
-// by a mixture of all of them, and corrected after it, by how far the layer moved the
-// active one from its prediction.
+// In Gemma 3n, a token has several states (arXiv:2301.13310). A layer computes only one
+// of them, the active state. Before the layer, each state is predicted as a mixture of
+// all states. After it, each prediction is corrected by the difference between the output
+// of the layer and the prediction of the active state.
 
-// tokenStates holds the weights that make the states from an embedding, and one state from
-// them after the last layer.
+// tokenStates holds the weights that make the states from an embedding before the first
+// layer, and one state from all states after the last layer.
 type tokenStates struct {
 	widen  []*cpu.Matrix // of the states after the first, [hidden, hidden]
 	narrow []*cpu.Matrix
@@ -27,7 +27,7 @@ type altUp struct {
 	predict []float32   // [Streams, Streams, Streams]
 	correct []float32   // [Streams, Streams]
 	scale   []float32   // of the active state, before the layer's own input is computed from it
-	left    *cpu.Matrix // a path of low rank beside the attention: [Laurel, hidden]
+	left    *cpu.Matrix // a low-rank path parallel to the attention: [Laurel, hidden]
 	right   *cpu.Matrix // [hidden, Laurel]
 	leave   []float32   // the norm of that path
 }
@@ -46,8 +46,8 @@ func (l *loader) tokenStates() (*tokenStates, error) {
 	return &w, err
 }
 
-// squares reads the matrices [hidden, hidden] of all states but the first. GGUF files have
-// them in one tensor.
+// squares reads the matrices [hidden, hidden] of all states but the first. GGUF files
+// have them in one tensor.
 func (l *loader) squares(role string) ([]*cpu.Matrix, error) {
 	c := l.c
 	list := make([]*cpu.Matrix, c.Streams-1)
@@ -146,7 +146,8 @@ func matchMagnitude(x, like []float32) {
 
 func meanSquare(x []float32) float32 { return float32(simd.SumSquares(x) / float64(len(x))) }
 
-// narrow joins the states of a chunk's rows from row from on, and writes the result to in.x.
+// narrow joins the states of a chunk's rows from row from on, and writes the result to
+// in.x.
 func (s *cpuSequence) narrow(in *chunk, from int) {
 	c := s.config
 	if c.Streams == 0 || from >= in.n {
@@ -259,8 +260,8 @@ func (s *cpuSequence) correct(l int, in *chunk, from int) {
 	}
 }
 
-// laurel writes to s.buf.laurel what the path of low rank makes of the attention's input
-// h: h itself and the norm of right·left·h.
+// laurel writes the output of the low-rank path for the attention's input h to
+// s.buf.laurel: the sum of h and the norm of right·left·h.
 func (s *cpuSequence) laurel(w *altUp, h []float32, n int) {
 	c := s.config
 	low := grow(&s.buf.act, n*c.Laurel)
@@ -274,7 +275,7 @@ func (s *cpuSequence) laurel(w *altUp, h []float32, n int) {
 	})
 }
 
-// addLaurel joins the output x of the attention with that of the path of low rank.
+// addLaurel combines the output x of the attention with the output of the low-rank path.
 func (s *cpuSequence) addLaurel(x []float32, from int) {
 	for i, v := range s.buf.laurel[from*s.config.Hidden:][:len(x)] {
 		x[i] = (x[i] + v) / float32(math.Sqrt2)

@@ -59,16 +59,16 @@ type Architecture struct {
 	NormLast       bool        // queries and keys are normalized after the rotation, not before (Hunyuan)
 	Sinks          bool        // every query head has a learned sink
 	WholeYarn      bool        // yarn does not round its limits in GGUF files, which do not say it (truncate)
-	// CrossedExperts says that the weights of all experts are one tensor [experts, in, out] in
-	// hub checkpoints, unless they are coded.
+	// CrossedExperts says that the weights of all experts are one tensor [experts, in,
+	// out] in hub checkpoints, unless they are coded.
 	CrossedExperts bool
 	// TwinChannels says that channels of gate and up alternate in that tensor, and that
 	// experts have biases.
 	TwinChannels bool
 	RotaryDim    bool // rotary_dim is the number of rotated channels, if partial_rotary_factor is missing
 	WideQKNorm   bool // queries and keys are normalized over all heads together (OLMo 2)
-	// OutputGate says that the projection of a query head has the gate of its output as its
-	// second half. The sigmoid of the gate scales the output.
+	// OutputGate says that the projection of a query head has the gate of its output as
+	// its second half. The sigmoid of the gate scales the output.
 	OutputGate bool
 	// LayerTypes has the kinds of layers that layer_types may name, besides attention.
 	LayerTypes map[string]LayerKind
@@ -79,15 +79,15 @@ type Architecture struct {
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
-	// Inspect sets what only the tensors of a GGUF file tell; rows returns the number of rows
-	// of a tensor, or 0 if there is none of that name.
+	// Inspect sets what only the tensors of a GGUF file tell; rows returns the number of
+	// rows of a tensor, or 0 if there is none of that name.
 	Inspect func(c *Config, rows func(name string) int)
 	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error
 	// Vary changes the shapes of layers that are not like the others. It is called last,
 	// when c.Shapes holds the shapes that follow from the other fields.
 	Vary func(c *Config, f *fields) error
-	// Mixer reads what a layer has instead of attention or beside it; nil if it has nothing.
+	// Mixer reads the mixer of a layer; nil if the family has none.
 	// Vary sets c.Mixers then.
 	Mixer func(l *loader, at int) (mixer, error)
 }

@@ -121,7 +121,7 @@ func (c *Config) NoCard() string {
 	}
 	switch {
 	case c.recurrent():
-		return "layers with a recurrence beside attention"
+		return "layers with both attention and a recurrence"
 	case c.Factors != nil:
 		return "constants that multiply queries, keys and outputs"
 	case c.arch.OutputGate:

@@ -42,12 +42,12 @@ type Config struct {
 	TiedHead     bool    // the output projection is the embedding matrix
 	LayerWindows []int   // by layer: a query at position p sees the keys after p-window; 0: all keys
 
-	// Shapes describes the attention of each layer. Heads, KVHeads, HeadDim, ValueDim, Scale,
-	// SoftCap, LayerWindows, Rope, LocalRope and NoRope are what they follow from, unless the
-	// family sets them (Architecture.Vary).
+	// Shapes describes the attention of each layer. Heads, KVHeads, HeadDim, ValueDim,
+	// Scale, SoftCap, LayerWindows, Rope, LocalRope and NoRope are what they follow from,
+	// unless the family sets them (Architecture.Vary).
 	Shapes []LayerShape
 
-	Mixers []MixerSize // by layer: what it has instead of attention or beside it; nil: nothing
+	Mixers []MixerSize // by layer, of the mixer instead of attention or in addition to it; nil: none
 	Delta  *DeltaShape // of layers with the gated delta rule; nil: there are none
 	Conv   *ShortConv  // of layers with a short convolution; nil: there are none
 	Mamba  *MambaShape // of Mamba-2 layers; nil: there are none
@@ -105,7 +105,7 @@ type Config struct {
 	Streams      int  // states; 0: one
 	ActiveStream int  // the one that layers compute
 	StreamScale  bool // that state has a factor where a layer's own input is computed from it
-	Laurel       int  // channels of the path beside the attention
+	Laurel       int  // channels of the low-rank path parallel to the attention
 
 	Latent *Latent // the cache has one latent for all heads; nil: it has keys and values
 

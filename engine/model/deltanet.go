@@ -18,7 +18,8 @@ type DeltaShape struct {
 	ValueDim   int
 	Kernel     int // positions that the convolution before the rule reads
 
-	// Tiled says that value head i has key head i mod KeyHeads, not i / (ValueHeads/KeyHeads).
+	// Tiled says that value head i has key head i mod KeyHeads, not i /
+	// (ValueHeads/KeyHeads).
 	Tiled bool
 }
 
@@ -79,7 +80,7 @@ func (d *deltaNet) mix(s *cpuSequence, m *mixing) {
 		d.normalize(row)
 		d.rates(rates[i*2*d.ValueHeads:][:2*d.ValueHeads])
 	})
-	y := qkv.Data[:m.n*d.valueWidth()] // what was convolved is not needed any more
+	y := qkv.Data[:m.n*d.valueWidth()] // the input of the convolution is no longer needed
 	m.each(s, d.ValueHeads, func(head int, state []float32, row, n int, scratch *cpu.Scratch) {
 		size := d.KeyDim * d.ValueDim
 		state = state[d.conv.StateSize()+head*size:][:size]
@@ -110,8 +111,8 @@ func (d *deltaNet) mix(s *cpuSequence, m *mixing) {
 	s.multiply(d.out, cpu.Dense(m.out[m.from*hidden:], rows, hidden), cpu.Dense(y, rows, d.valueWidth()), false)
 }
 
-// normalize gives the queries and keys of a row the length 1, and the queries the scale of
-// the rule.
+// normalize gives the queries and keys of a row the length 1, and the queries the scale
+// of the rule.
 func (d *deltaNet) normalize(row []float32) {
 	scale := float32(1 / math.Sqrt(float64(d.KeyDim)))
 	for at := 0; at < 2*d.keyWidth(); at += d.KeyDim {
@@ -124,8 +125,8 @@ func (d *deltaNet) normalize(row []float32) {
 	}
 }
 
-// rates turns the projections of a row to the shares that are written, which are sigmoids,
-// and those that are kept.
+// rates computes the shares that are written and the shares that are kept from the
+// projections of a row. The shares that are written are sigmoids.
 func (d *deltaNet) rates(row []float32) {
 	for h := range d.ValueHeads {
 		row[h] = float32(1 / (1 + math.Exp(-float64(row[h]))))

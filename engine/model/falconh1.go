@@ -2,9 +2,9 @@ package model
 
 import "slices"
 
-// falconh1 has attention and the recurrence of Mamba-2 side by side in every layer. Both
-// read the same state, and both outputs are added to it. Constants multiply what goes into
-// and comes out of most products; GGUF files have weights multiplied by them.
+// falconh1 has both attention and the recurrence of Mamba-2 in every layer. Both read the
+// same hidden state, and both outputs are added to it. Constants multiply the inputs and
+// outputs of most products; in GGUF files, they are already multiplied into the weights.
 var falconh1 = Architecture{
 	Name: "falcon_h1", GGUF: "falcon-h1", About: "Falcon-H1", Mixer: (*loader).mamba,
 	Defaults: joinDefaults(mambaDefaults, map[string]any{

@@ -73,7 +73,8 @@ func (s *cpuSequence) through(l int, in *chunk, angles rotations) {
 	s.layer(l, in, angles.layer(&s.config.Shapes[l]))
 }
 
-// leave computes the logits that are wanted of a chunk that has passed through all layers.
+// leave computes the logits that are wanted of a chunk that has passed through all
+// layers.
 func (s *cpuSequence) leave(in *chunk) {
 	s.seen = in.pos0 + in.n
 	if in.p.Logits != nil && in.row0+in.n > in.p.LogitsFrom {
@@ -264,8 +265,8 @@ func (s *cpuSequence) splitGates(q []float32, i int, row []float32, shape *Layer
 	}
 }
 
-// applyGates multiplies attention's outputs of the rows from row from on by the sigmoids of
-// their gates.
+// applyGates multiplies attention's outputs of the rows from row from on by the sigmoids
+// of their gates.
 func (s *cpuSequence) applyGates(attn cpu.Mat, from int) {
 	s.rows(attn.Rows, func(i int, _ *cpu.Scratch) {
 		row := attn.Data[i*attn.Stride:][:attn.Cols]
@@ -365,8 +366,8 @@ func (s *cpuSequence) finish(l int, in *chunk, from int) {
 	s.complete(l, in, from)
 }
 
-// addAttention adds the projection of attention's outputs, of the rows of a chunk from row
-// from on, to the hidden states of out. h is a buffer.
+// addAttention adds the projection of attention's outputs, of the rows of a chunk from
+// row from on, to the hidden states of out. h is a buffer.
 func (s *cpuSequence) addAttention(l int, out *chunk, h []float32, from int) {
 	c := s.config
 	w := &s.layers[l]
@@ -389,7 +390,8 @@ func (s *cpuSequence) addAttention(l int, out *chunk, h []float32, from int) {
 	s.addNormed(out.x, h, w.attnPostNorm, by, out.n)
 }
 
-// complete makes the rest of the output of layer l for the rows of a chunk from row from on.
+// complete computes the rest of the output of layer l for the rows of a chunk from row
+// from on.
 func (s *cpuSequence) complete(l int, in *chunk, from int) {
 	w := &s.layers[l]
 	out := in.from(from, s.config.Hidden)

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// ownNames has the names of the tensors that make every layer's own input.
+// ownNames has the names of the tensors that make the separate input of each layer.
 var ownNames = map[string]string{
 	"own_embed":           "model.embed_tokens_per_layer",
 	"own_projection":      "model.per_layer_model_projection",
@@ -25,7 +25,7 @@ var ownGGUF = map[string]string{
 	"own_norm":            "blk.%d.post_norm",
 }
 
-// gemma3n has several states of a token, an input of every layer's own, and caches that
+// gemma3n has several states per token, a separate input for each layer, and caches that
 // later layers share.
 var gemma3n = Architecture{
 	Name: "gemma3n_text", GGUF: "gemma3n", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
@@ -80,7 +80,7 @@ var gemma3n = Architecture{
 }
 
 // gemma4Scales sets what Gemma 3n and Gemma 4 have in common: scores without a factor,
-// values that are normalized without weights, and an input of every layer's own.
+// values that are normalized without weights, and a separate input for each layer.
 func (c *Config) gemma4Scales(f *fields) {
 	c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
 	c.Activation = "gelu_tanh"
@@ -130,8 +130,8 @@ func (c *Config) readTrims(f *fields) {
 	}
 }
 
-// shareCaches says that the last n layers read the cache of the last layer before them
-// that has the same kind.
+// shareCaches lets each of the last n layers read the cache of the last layer of the same
+// kind before them.
 func (c *Config) shareCaches(f *fields, n int) {
 	own := c.Layers - n
 	for l := max(own, 0); l < c.Layers && f.err == nil; l++ {
@@ -148,14 +148,14 @@ func (c *Config) shareCaches(f *fields, n int) {
 	}
 }
 
-// A Trim says which gates of a feed-forward count (Gemma 3n): what exceeds their mean by a
-// number of standard deviations.
+// A Trim says which gates of a feed-forward are used (Gemma 3n): the part of each gate
+// that exceeds the mean of the gates by a number of standard deviations.
 type Trim struct {
 	On         bool
 	Deviations float32
 }
 
-// apply replaces gates by how far they exceed the bound, or 0.
+// apply replaces each gate by its excess over the bound, or by 0 if there is none.
 func (t Trim) apply(gate []float32) {
 	if !t.On {
 		return

@@ -11,9 +11,9 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// gemma4 has full layers with larger heads than the sliding ones, an input of every
-// layer's own, and may have caches that later layers share, values that are the keys, and
-// a mixture of experts beside the feed-forward.
+// gemma4 has full layers with larger heads than its sliding layers, and a separate input
+// for each layer. It may have caches that later layers share, values that are the keys,
+// and a mixture of experts in parallel to the feed-forward.
 var gemma4 = Architecture{
 	Name: "gemma4_text", GGUF: "gemma4", About: "Gemma 4 (text)", PostNorms: true, QKNorm: true, LocalTheta: 1e4,
 	Ignored: anyValue("hidden_act").and(keyTable{"use_bidirectional_attention": {"vision"}}), // of images
@@ -61,7 +61,7 @@ var gemma4 = Architecture{
 		if f.gguf() {
 			return nil
 		}
-		c.LayerWindows[c.Layers-1] = 0 // whatever layer_types says
+		c.LayerWindows[c.Layers-1] = 0 // even if layer_types says otherwise
 		c.LayerVocab = f.count("vocab_size_per_layer_input", c.Vocab, 0)
 		c.LayerScale = true
 		if f.flag("use_double_wide_mlp", false) {
@@ -83,7 +83,7 @@ var gemma4 = Architecture{
 	},
 }
 
-// gemma4unified is gemma4 without inputs of the layers' own and without experts.
+// gemma4unified is gemma4 without separate inputs of the layers and without experts.
 var gemma4unified = func() Architecture {
 	a := gemma4
 	a.Name = "gemma4_unified_text"
@@ -150,8 +150,9 @@ func (c *Config) readGemma4Heads(f *fields) {
 	}
 }
 
-// ggufGemma4Heads reads the sizes of the heads from a GGUF file, where key_length is that of
-// full layers. The rotation of these layers has factors, which ropeTensors has applied.
+// ggufGemma4Heads reads the sizes of the heads from a GGUF file, where key_length is the
+// length in full layers. The rotation of these layers has factors, which ropeTensors has
+// applied.
 func (c *Config) ggufGemma4Heads(f *fields) {
 	sliding := *c
 	sliding.HeadDim = f.count("attention.key_length_swa", c.HeadDim, 2)
@@ -223,8 +224,8 @@ func (f *fields) layerSizes(l int, s *LayerShape) {
 	f.take(one)
 }
 
-// besideDense holds the weights of a mixture that is added to the feed-forward of the same
-// layer (Gemma 4).
+// besideDense holds the weights of a mixture that is added to the feed-forward of the
+// same layer (Gemma 4).
 type besideDense struct {
 	routerScale []float32 // of the router's input
 	expertScale []float32 // of the experts' outputs, by expert

@@ -18,7 +18,7 @@ var mambaDefaults = map[string]any{
 
 // graniteHybrid is granitemoe with Mamba-2 layers in place of most attention layers, and
 // with a shared expert, which is the whole feed-forward in models without a mixture. Most
-// models rotate nothing.
+// models have no rotation.
 var graniteHybrid = Architecture{
 	Name: "granitemoehybrid", GGUF: "granitehybrid", GGUFPairing: llama.GGUFPairing, About: "Granite 4 (dense and mixture of experts)",
 	LayerTypes: mambaLayers, Mixer: (*loader).mamba,
@@ -68,15 +68,17 @@ func (c *Config) readGraniteFeedForward(f *fields) {
 	c.SharedSize = shared
 }
 
-// varyMamba gives layers the recurrence of Mamba-2 instead of attention, as layer_types
-// says; all of them if it is missing. In GGUF files, these layers have no kv heads.
+// varyMamba gives layers the recurrence of Mamba-2 instead of attention: those that
+// layer_types names, or all layers if it is missing. In GGUF files, these layers have no
+// kv heads.
 func (c *Config) varyMamba(f *fields) error {
 	heads := f.perLayer("num_key_value_heads")
 	c.linearLayers(f, func(l int) bool { return !f.gguf() || l < len(heads) && heads[l] == 0 }, c.Mamba.size(c.Hidden))
 	return nil
 }
 
-// bamba has Mamba-2 layers and a few attention layers, of whose heads half are rotated.
+// bamba has Mamba-2 layers and a few attention layers, in which half of each head is
+// rotated.
 var bamba = Architecture{
 	Name: "bamba", About: "Bamba", PartialRope: true, LayerTypes: mambaLayers, Mixer: (*loader).mamba,
 	Defaults: joinDefaults(mambaDefaults, map[string]any{

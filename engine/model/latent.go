@@ -10,10 +10,11 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// A Latent is the multi-head latent attention of DeepSeek V2 (arXiv:2405.04434, section
-// 2.1). The cache has one entry per position for all heads: a latent, from which every
-// head's key and value follow, and a rotated key. Queries are multiplied by the heads'
-// W_UK and outputs by their W_UV, so that attention is over the entries themselves.
+// Latent describes the multi-head latent attention of DeepSeek V2 (arXiv:2405.04434,
+// section 2.1). The cache has one entry per position for all heads: a latent, from which
+// every head's key and value follow, and a rotated key. Queries are multiplied by the
+// heads' W_UK and outputs by their W_UV, so that attention is over the entries
+// themselves.
 type Latent struct {
 	QueryRank int // channels of the latent that queries are made from; 0: they are made from the hidden state
 	Rank      int // channels of the cached latent
@@ -22,13 +23,13 @@ type Latent struct {
 	Value     int // channels of a head's value
 }
 
-// latentEps is the epsilon of the norms of the latents, whatever that of the other norms.
+// latentEps is the epsilon of the norms of the latents; other norms have their own.
 const latentEps = 1e-6
 
 // headSize returns the channels of a head's query before it is multiplied by W_UK.
 func (m *Latent) headSize() int { return m.Plain + m.Rotated }
 
-// entry returns the elements that the cache keeps of a position.
+// entry returns the number of elements that the cache keeps per position.
 func (m *Latent) entry() int { return m.Rank + m.Rotated }
 
 // first returns the tensors of the product with the hidden state: queries or their
@@ -50,8 +51,8 @@ func (m *Latent) weights(hidden, heads int) int {
 	return n + heads*m.Rank*(m.Plain+m.Value) + heads*m.Value*hidden
 }
 
-// headsWidth is the number of inputs of a layer's output projection: its attention's output
-// or, with a latent, the heads' values that follow from it.
+// headsWidth is the number of inputs of a layer's output projection: its attention's
+// output or, with a latent, the heads' values that follow from it.
 func (c *Config) headsWidth(layer int) int {
 	s := &c.Shapes[layer]
 	if s.Latent {
@@ -137,8 +138,8 @@ func (l *loader) upProjections(at int, w *latentWeights) error {
 	return nil
 }
 
-// packCrossed makes a matrix of the transpose of a tensor, which is made when the matrix is
-// loaded.
+// packCrossed makes a matrix of the transpose of a tensor, which is made when the matrix
+// is loaded.
 func (l *loader) packCrossed(t tensor.Tensor) (*cpu.Matrix, error) {
 	header, err := tensor.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}.Transposed()
 	if err != nil {
@@ -151,9 +152,9 @@ func (l *loader) packCrossed(t tensor.Tensor) (*cpu.Matrix, error) {
 	return l.packLater(read, []tensor.Tensor{header})
 }
 
-// perHead returns W_UK and W_UV [Value, Rank] of each head. Files of the hub, and older
-// GGUF files, hold those of a head one after the other, W_UK crossed, [Plain, Rank]; newer
-// GGUF files hold two tensors, with W_UKᵀ [Rank, Plain].
+// perHead returns W_UK and W_UV [Value, Rank] of each head. Hub checkpoints and older
+// GGUF files hold one tensor, with W_UK [Plain, Rank], then W_UV of each head. Newer GGUF
+// files hold two tensors: W_UKᵀ [Rank, Plain] and W_UV.
 func (l *loader) perHead(at int) (keys, values []tensor.Tensor, crossed bool, err error) {
 	m := l.c.Latent
 	heads := l.c.Heads
@@ -283,8 +284,8 @@ func (t *turns) rotate(x []float32, i int) {
 	cpu.Rope(x, t.cos[i*t.half:(i+1)*t.half], t.sin[i*t.half:(i+1)*t.half], t.pairing)
 }
 
-// headOutputs returns the outputs of the heads, [n, heads*Value], from their weighted sums
-// of latents, [n, heads*Rank].
+// headOutputs returns the outputs of the heads, [n, heads*Value], from their weighted
+// sums of latents, [n, heads*Rank].
 func (s *cpuSequence) headOutputs(w *layer, sums cpu.Mat) cpu.Mat {
 	c := s.config
 	m := c.Latent

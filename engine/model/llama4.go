@@ -7,9 +7,9 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// llama4 attends within chunks in layers that are rotated, and to everything in layers
-// that are not, whose queries grow with their position. Its experts read the state times
-// their weight.
+// llama4 has layers with a rotation, in which a query sees only its own chunk, and layers
+// without, in which it sees all earlier positions and grows with its own position. The
+// input of an expert is multiplied by the expert's weight.
 var llama4 = Architecture{
 	Name: "llama4_text", GGUF: "llama4", About: "Llama 4 (text)", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	LayerTypes: map[string]LayerKind{chunkedLayer: Attention},
@@ -106,8 +106,8 @@ func (c *Config) readLlama4GGUF(f *fields) {
 	}
 }
 
-// readChunks says which layers attend within chunks: those that layer_types names, or else
-// those that are rotated.
+// readChunks says which layers attend within chunks: those that layer_types names, or
+// else those that are rotated.
 func (c *Config) readChunks(f *fields) {
 	size := 8192
 	if !f.gguf() {

@@ -51,7 +51,7 @@ func (m *MambaShape) size(hidden int) MixerSize {
 	}
 }
 
-// rule returns the recurrence without its weights.
+// rule returns the recurrence, without its weights.
 func (m *MambaShape) rule() cpu.SSD {
 	return cpu.SSD{Heads: m.Heads, HeadDim: m.HeadDim, Groups: m.Groups, State: m.State, MinStep: m.MinStep, MaxStep: m.MaxStep}
 }
@@ -99,8 +99,8 @@ func (m *MambaShape) limitSteps(f *fields) {
 	}
 }
 
-// mambaHeads is the number of heads that one task of the recurrence computes. Their vectors
-// are often the same, and are multiplied once.
+// mambaHeads is the number of heads that one task of the recurrence computes. Their
+// vectors are often the same, and are multiplied once.
 const mambaHeads = 4
 
 // mamba2 is a Mamba-2 layer.

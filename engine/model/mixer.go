@@ -7,14 +7,14 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// A mixer is what a layer has instead of attention or in addition to it: it combines the input of
-// a token with a state of the earlier ones, which has the same size at every position.
-// Architecture.Mixer reads its weights.
+// A mixer computes what a layer has instead of attention or in addition to it. It
+// combines the input of a token with a state of the earlier tokens, which has the same
+// size at every position. Architecture.Mixer reads its weights.
 type mixer interface {
 	// matrices lists the packed matrices.
 	matrices() []*cpu.Matrix
-	// mix writes the outputs of all rows of m from row m.from on, and brings the states to
-	// the last row.
+	// mix writes the outputs of all rows of m from row m.from on, and updates the states
+	// to those after the last row.
 	mix(s *cpuSequence, m *mixing)
 }
 
@@ -28,8 +28,8 @@ type mixing struct {
 }
 
 // each calls f for all states and parts of a layer, on all threads: with a state and the
-// rows that pass through it. Either all rows are consecutive positions of one sequence, or
-// each row belongs to a sequence of its own.
+// rows that pass through it. Either all rows are consecutive positions of one sequence,
+// or each row belongs to a sequence of its own.
 func (m *mixing) each(s *cpuSequence, parts int, f func(part int, state []float32, row, n int, scratch *cpu.Scratch)) {
 	rows := m.n / len(m.states)
 	s.pool.Run(len(m.states)*parts, func(task, worker int) {
@@ -68,8 +68,8 @@ func (c *Config) MixerWidth() int {
 	return n
 }
 
-// linearLayers gives layers a mixer instead of attention: those that layer_types or, in
-// GGUF files, recurrent_layers says, or else those that otherwise selects.
+// linearLayers gives layers a mixer instead of attention: the layers that layer_types or,
+// in GGUF files, recurrent_layers lists. If neither is given, otherwise selects them.
 func (c *Config) linearLayers(f *fields, otherwise func(layer int) bool, size MixerSize) {
 	types, _ := f.values["layer_types"].([]any)
 	pattern, _ := f.get("recurrent_layers")
@@ -101,7 +101,8 @@ func (c *Config) StateBytes() int64 {
 	return 4 * int64(n)
 }
 
-// newStates returns the states of an empty sequence, by layer; nil where a layer has none.
+// newStates returns the states of an empty sequence, by layer; nil where a layer has
+// none.
 func (c *Config) newStates() [][]float32 {
 	list := make([][]float32, c.Layers)
 	for l, m := range c.Mixers {
@@ -120,16 +121,17 @@ func (s *cpuSequence) mix(l, n, from int, states [][]float32) {
 	s.layers[l].mixer.mix(s, m)
 }
 
-// A mark is a length that a sequence with states can be cut to, and its states then.
+// A mark is a length to which a sequence with states can be cut, and the states there.
 type mark struct {
 	n      int
 	states [][]float32
 }
 
-// recurrent reports whether the model has states, which do not tell their past.
+// recurrent reports whether the model has states, from which earlier states do not
+// follow.
 func (c *Config) recurrent() bool { return c.StateBytes() > 0 }
 
-// mark keeps the present states, instead of those that were kept before.
+// mark keeps the present states and drops those of the last mark.
 func (s *cpuSequence) mark() {
 	if s.config.recurrent() {
 		s.marked = mark{s.seen, cloneStates(s.mixerStates)}

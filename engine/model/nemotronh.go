@@ -15,8 +15,8 @@ const (
 	expertLayer = "moe"
 )
 
-// nemotronh has layers of one part each: attention, the recurrence of Mamba-2, a
-// feed-forward, or a mixture of experts. Nothing is rotated.
+// nemotronh has layers that do one thing each: attention, the recurrence of Mamba-2, a
+// feed-forward, or a mixture of experts. It has no rotation.
 var nemotronh = Architecture{
 	Name: "nemotron_h", GGUF: "nemotron_h", AlsoGGUF: []string{"nemotron_h_moe"}, About: "Nemotron-H, Nemotron Nano 2 and 3",
 	LayerTypes: map[string]LayerKind{linearLayer: Linear, "mamba": Linear, "attention": Attention, denseLayer: None, expertLayer: None},
@@ -151,8 +151,8 @@ func (f *fields) nemotronPattern() []any {
 	return types
 }
 
-// nemotronTypes returns the kinds of layers of a GGUF file, as llama.cpp tells them apart: a
-// layer without kv heads and without a feed-forward is recurrent.
+// nemotronTypes returns the kinds of layers of a GGUF file, as llama.cpp tells them
+// apart: a layer without kv heads and without a feed-forward is recurrent.
 func (f *fields) nemotronTypes() []any {
 	layers := f.count("num_hidden_layers", 0, 1)
 	heads := f.perLayer("num_key_value_heads")

@@ -7,8 +7,8 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// layerEmbeddings holds the weights from which every layer's own input is made (Gemma 3n
-// and 4): a small embedding of the token, and a projection of its common embedding.
+// layerEmbeddings holds the weights that make the separate input of each layer (Gemma 3n
+// and 4): a small embedding of the token, and a projection of its ordinary embedding.
 type layerEmbeddings struct {
 	table      tensor.Tensor // [LayerVocab, Layers*LayerInput]; its rows are read from the file
 	projection *cpu.Matrix   // [Layers*LayerInput, Hidden]

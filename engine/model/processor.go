@@ -84,8 +84,8 @@ type buffers struct {
 	mixerOut   []float32
 	own        []float32 // the inputs of all layers' own, [n, layers, LayerInput]
 	states     []float32 // the states of the tokens, [Streams][n, hidden]
-	laurel     []float32 // the path beside the attention
-	beside     []float32 // the mixture beside the feed-forward: its input and its output
+	laurel     []float32 // the low-rank path parallel to the attention
+	beside     []float32 // the mixture parallel to the feed-forward: its input and its output
 }
 
 // grow returns a buffer of n elements, which keeps its memory between calls.

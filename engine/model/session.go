@@ -173,13 +173,13 @@ func (s *Session) CacheBytes() int64 { return s.seq.cacheBytes() }
 func (s *Session) Reserve(n int) error { return s.seq.reserve(n) }
 
 // Mark keeps what Truncate and Copy need to return to the present length in a model with
-// layers whose state does not tell its past (linear attention, convolutions). Only the
-// last mark counts, besides the empty sequence. Other models need no marks.
+// layers from whose state earlier states do not follow (linear attention, convolutions).
+// Only the last mark is kept; a return to the empty sequence and other models need none.
 func (s *Session) Mark() { s.seq.mark() }
 
-// Truncate drops the tokens from position n on. In a compressed sequence, n must
-// not be less than the length at which it was compressed. In a model with states, it fails
-// if n is neither the length of the last Mark nor 0.
+// Truncate drops the tokens from position n on. In a compressed sequence, n must not be
+// less than the length at which it was compressed. In a model with states, it fails if n
+// is neither the length of the last Mark nor 0.
 func (s *Session) Truncate(n int) error {
 	if err := s.seq.truncate(n); err != nil {
 		return err
@@ -192,9 +192,9 @@ func (s *Session) Truncate(n int) error {
 func (s *Session) Close() { s.seq.close() }
 
 // Copy returns a new sequence of the first n tokens with room for the given number of
-// tokens. The session itself, which must not be compressed, does not change. Copy fails if
-// a card does not have the memory. In a model with states, n must be the present length
-// or that of the last Mark.
+// tokens. The session itself, which must not be compressed, does not change. Copy fails
+// if a card does not have the memory. In a model with states, n must be the present
+// length or that of the last Mark.
 func (s *Session) Copy(n, room int) (*Session, error) {
 	out := &Session{m: s.m, tokens: slices.Clone(s.tokens[:min(n, len(s.tokens))]), long: s.long}
 	if seq, ok := s.seq.(*cpuSequence); ok {
@@ -227,11 +227,11 @@ func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][]
 	return s.seq.choose(layer, q, n, picks)
 }
 
-// Compress returns a new sequence whose layers keep only some slots of their caches.
-// keep returns, for a layer, the slots of each kv head or of each query head in
-// ascending order. It is called for the layers that have a cache of their own; a cache that
-// several layers read keeps slots by kv head. Later tokens take the positions that follow
-// the uncompressed sequence. The session itself does not change.
+// Compress returns a new sequence whose layers keep only some slots of their caches. keep
+// returns, for a layer, the slots of each kv head or of each query head in ascending
+// order. It is called for the layers that have a cache of their own; a cache that several
+// layers read keeps slots by kv head. Later tokens take the positions that follow the
+// uncompressed sequence. The session itself does not change.
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	all := make([][][]int32, s.m.config.Layers)
 	for layer := range all {

@@ -12,7 +12,7 @@ import (
 )
 
 // Placement says which weights stay in memory. The others are read from the file and
-// packed anew in each pass through the layers: one layer at a time, and the head.
+// packed again in each pass through the layers: one layer at a time, and the head.
 type Placement struct {
 	Kept     int          // layers that stay in memory, the first ones
 	Layers   int          // all layers
@@ -276,9 +276,9 @@ func (m *Model) Streams() bool {
 	return ok && p.streams()
 }
 
-// ForwardAll appends tokens[i] to list[i], as Forward does with passes[i]. Weights that do
-// not stay in memory are read once for all sequences, which must be different ones. The
-// numbers are those of Forward, bit for bit.
+// ForwardAll appends tokens[i] to list[i], as Forward does with passes[i]. Weights that
+// do not stay in memory are read once for all sequences, which must be different ones.
+// The numbers are those of Forward, bit for bit.
 func (m *Model) ForwardAll(ctx context.Context, list []*Session, tokens [][]int32, passes []Pass) error {
 	if len(list) != len(tokens) || len(list) != len(passes) {
 		return fmt.Errorf("%d sequences, tokens of %d, %d passes: want equal numbers", len(list), len(tokens), len(passes))

@@ -51,10 +51,10 @@ type layer struct {
 	shared           *expert
 	sharedGate       []float32     // [hidden]: how much of the shared expert a token takes
 	output           tensor.Tensor // W_O as stored in the file
-	mixer            mixer         // instead of attention or beside it; nil: none
+	mixer            mixer         // instead of attention or in addition to it; nil: none
 	own              *layerInput
 	altUp            *altUp
-	beside           *besideDense // of a mixture beside the feed-forward
+	beside           *besideDense // of a mixture parallel to the feed-forward
 	scale            float32      // of the output, if the family has one
 }
 
@@ -388,8 +388,8 @@ func (l *loader) later(name string) bool {
 	return false
 }
 
-// borrowed reports whether a tensor makes keys or values of a layer that reads the cache of
-// another one. Checkpoints may have them, and transformers ignores them too.
+// borrowed reports whether a tensor makes keys or values of a layer that reads the cache
+// of another one. Checkpoints may have them, and transformers ignores them too.
 func (l *loader) borrowed(name string) bool {
 	for at := range l.c.Shapes {
 		if l.c.Shapes[at].CacheOf == at {
@@ -630,7 +630,7 @@ func (l *loader) sinks(at int) ([]float32, error) {
 	return l.vector("sinks", at, l.bare(), l.c.Heads, 0)
 }
 
-// extras reads the weights of a layer that few families have.
+// extras reads the weights that only the layers of few families have.
 func (l *loader) extras(at int, w *layer) error {
 	var err error
 	if w.own, err = l.layerInput(at); err != nil {
