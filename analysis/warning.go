@@ -111,8 +111,7 @@ func (w Warning) String() string {
 	return w.Reason
 }
 
-// shapeWarnings says what the layers of a dump are that is easily overlooked. Sinks and
-// shared entries matter to selections only.
+// shapeWarnings warns if layers have no attention, which is easily overlooked.
 func shapeWarnings(path string, h *dumps.Header) []Warning {
 	var list []Warning
 	if attending := len(h.Model.AttentionLayers()); attending < h.Model.Layers {
@@ -121,7 +120,8 @@ func shapeWarnings(path string, h *dumps.Header) []Warning {
 	return list
 }
 
-// jointWarnings says which heads have one selection although the config does not merge them.
+// jointWarnings warns about heads that have one selection although the config does not
+// merge them.
 func jointWarnings(path string, h *dumps.Header, configs []snapkv.Config) []Warning {
 	if !slices.ContainsFunc(configs, func(c snapkv.Config) bool { return !c.Group.Merges() }) {
 		return nil

@@ -185,9 +185,8 @@ func (r *runner) forward(ctx context.Context, list []*promptRun, tokens [][]int3
 	return nil
 }
 
-// passed counts tokens on their way through the layers: a token counts once it has passed
-// through as many layers as the model has, or as many other tokens as there are layers
-// have passed through one.
+// passed counts tokens for the progress while all tokens pass through one layer after
+// another: a token in one layer counts as 1/layers of a token.
 type passed struct {
 	*runner
 	each   int64 // layers

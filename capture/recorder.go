@@ -31,8 +31,8 @@ type recorder struct {
 	sumBits  int                 // mantissa bits of a window's sums, on the card; 0: it does not round
 
 	// If all tokens pass through a layer before the next one, the blocks are put in the
-	// order in which pieces of the prompt would have brought them one after the other.
-	piece  int              // tokens; 0: they come piece by piece
+	// order that they would have if the pieces of the prompt were read one after another.
+	piece  int              // tokens; 0: the tokens pass through the layers piece by piece
 	from   int              // first position of the first piece
 	passed func(tokens int) // called when tokens have passed through a layer; may be nil
 
@@ -56,7 +56,7 @@ type layerRecorder struct {
 	sinks    *sinkRecorder // nil: the layer has no sinks
 	lock     sync.Mutex    // guards the elements of windows and whole
 	windows  []*Sums       // sums of the windows that are being filled
-	whole    [][]float32   // the same, [heads, keys], if a card delivers them complete
+	whole    [][]float32   // the same, [heads, keys], if a card computes them as a whole
 }
 
 // newRecorder returns a recorder for a prompt of prompt tokens and a reply of at most

@@ -42,8 +42,9 @@ type ModelInfo struct {
 	LayerWindows []int   `json:"layer_windows"` // sliding window of each layer, in tokens; 0: none
 
 	// LayerShapes describes each layer of a model whose layers differ in more than their
-	// windows, or which has what version 1 cannot express. If it is empty, all layers are
-	// alike; Layer serves both. The sizes above are then the largest of all layers.
+	// windows, or have properties that version 1 cannot express. The sizes above are then
+	// the largest of all layers. If it is empty, all layers are alike. Layer returns the
+	// shape of a layer in both cases.
 	LayerShapes []LayerShape `json:"layer_shapes,omitempty"`
 }
 

@@ -2,7 +2,7 @@ package dumps
 
 import "slices"
 
-// LayerKind says what a layer does with earlier positions.
+// LayerKind says how a layer reads earlier positions.
 type LayerKind string
 
 // The kinds of layers.
@@ -23,18 +23,19 @@ type LayerShape struct {
 	Scale    float64   `json:"scale"`     // score = scale q·k
 	SoftCap  float64   `json:"soft_cap"`  // score = cap tanh(score/cap); 0: none
 
-	// A query at position p sees the keys after p-Window, or from floor(p/Chunk) Chunk on;
-	// 0: all keys.
+	// A query at position p sees the keys after p-Window, or from floor(p/Chunk) Chunk
+	// on; 0: all keys.
 	Window int `json:"window"`
 	Chunk  int `json:"chunk"`
 
-	// Sink says that a learned sink takes a part of every row: the weights of the keys and
-	// the sink's sum to 1.
+	// Sink says that a learned sink takes a part of every row: the weights of the keys
+	// and the sink's sum to 1.
 	Sink bool `json:"sink"`
-	// CacheOf is the layer whose keys and values this one reads: itself or an earlier one.
+	// CacheOf is the layer whose keys and values this one reads: itself or an earlier
+	// one.
 	CacheOf int `json:"cache_of"`
-	// Latent says that a cache entry is one latent for all heads, and its value is the first
-	// ValueDim channels of its key (MLA).
+	// Latent says that a cache entry is one latent for all heads, and its value is the
+	// first ValueDim channels of its key (MLA).
 	Latent bool `json:"latent"`
 
 	Rope RopeShape `json:"rope"`
@@ -124,8 +125,8 @@ func (m *ModelInfo) Readers(cache int) []int {
 	return list
 }
 
-// SetLayers describes the layers of the model. If version 1 can express all that
-// matters, LayerShapes stays empty and only the older fields are set. Otherwise Heads, KVHeads,
+// SetLayers describes the layers of the model. If version 1 can express all that matters,
+// LayerShapes stays empty and only the older fields are set. Otherwise Heads, KVHeads,
 // HeadDim and ValueDim are the largest of all layers, and Scale and SoftCap are 0 where
 // layers differ.
 func (m *ModelInfo) SetLayers(shapes []LayerShape) {

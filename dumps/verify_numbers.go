@@ -114,7 +114,7 @@ func (l *LayerReader) checkHeadRows(buf []float32, of headRange, lse, sinks []fl
 	return "", nil
 }
 
-// headRange names the rows of one head, an index into the recorded ones, of which step are
+// headRange names the rows of one head, an index into the recorded heads. step rows are
 // checked at a time.
 type headRange struct {
 	phase      Phase
@@ -164,9 +164,9 @@ func (a *Attention) check(s *LayerShape, precision Precision, row0 int, sinks []
 	return ""
 }
 
-// checkLSE compares the stored log-sum-exp of each row, lse [rows], with the one that
-// the row's largest weight implies: score - log(weight). sinks has the shares of the sink,
-// or is nil.
+// checkLSE compares the stored log-sum-exp of each row, lse [rows], with the one that the
+// row's largest weight implies: score - log(weight). sinks has the shares of the sink, or
+// is nil.
 func (l *LayerReader) checkLSE(a *Attention, of headPlace, lse, sinks []float32) (bad string) {
 	ph, head, row0 := of.phase, of.head, of.row0
 	s := &l.shape
@@ -208,8 +208,8 @@ func (s *LayerShape) score(query, key []float32) float64 {
 	return score
 }
 
-// sums checks the sums over all queries of the prompt. sinks has those of the sinks, or is
-// nil.
+// sums checks the sums over all queries of the prompt. sinks has those of the sinks, or
+// is nil.
 func (v *verifier) sums(prompt, layer int, sinks []float32) {
 	p := &v.r.prompts[prompt]
 	sums, err := v.r.Sums(prompt, layer)
@@ -243,8 +243,9 @@ func (v *verifier) windows(prompt, layer int, sinks []float32) {
 	}
 }
 
-// sumShape describes rows of sums: each has so many keys and sums so many queries. If
-// sinks is not nil, every stride-th element is the sum of a row's sink.
+// sumShape describes rows of sums: the number of keys of each row, and the number of
+// queries that it sums. If sinks is not nil, every stride-th element is the sum of the
+// shares of the sink for one row.
 type sumShape struct {
 	keys, queries int
 	sinks         []float32

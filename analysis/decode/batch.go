@@ -11,7 +11,7 @@ import (
 
 // batch decodes from up to Config.Batch caches together, full and compressed ones of one
 // prompt or of several, because each step reads all weights of the model for any number
-// of caches. A cache whose reply has ended is scored by itself, and the next one takes
+// of caches. A cache whose reply has ended is scored separately, and the next one takes
 // its place.
 type batch struct {
 	runner  *runner

@@ -23,9 +23,9 @@ type Config struct {
 	Lenient bool
 	// Skip reports whether a method is left out under a config.
 	Skip func(method string, c snapkv.Config) bool
-	// Batch is the largest number of caches that are decoded together, full and compressed
-	// ones of one prompt or of several. Results do not depend on it, except that above 1 the
-	// speed and the memory of a single cache are not known and are NaN.
+	// Batch is the largest number of caches that are decoded together, full and
+	// compressed ones of one prompt or of several. Results do not depend on it, except
+	// that above 1 the speed and the memory of a single cache are not known and are NaN.
 	Batch  int
 	Encode func(text string) []int32 // tokens of an answer; nil: answers are not scored by probability
 	Decode func(ids []int32) string  // text of a reply; nil: no text and no answer scores
@@ -34,8 +34,8 @@ type Config struct {
 	Progress func(capture.Progress)
 }
 
-// FullCaches returns the largest number of full caches that are held at once: those of the
-// prompts whose caches fill the batch, and of the next prompt.
+// FullCaches returns the largest number of full caches that are in memory at once: those
+// of the prompts whose caches fill the batch, and the one of the next prompt.
 func (c *Config) FullCaches() int {
 	entries, _ := snapkv.Entries(c.Methods, c.Configs)
 	caches := 1 + len(entries) // of a prompt

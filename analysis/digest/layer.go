@@ -19,8 +19,8 @@ type HeadRange struct{ From, N int }
 // AllOf returns the range of all heads of a layer.
 func AllOf(h *dumps.Header, layer int) HeadRange { return HeadRange{0, h.Model.Layer(layer).Heads} }
 
-// together returns the number of heads of a layer that a method ranks together. of is the
-// layer with all its heads; if others read the same cache, it is the layer.
+// together returns the number of heads of a layer that a method ranks together. of has
+// all heads of the layer, or of all layers that read the same cache.
 func together(m *snapkv.Method, g snapkv.Group, of *snapkv.Layer) int {
 	if len(of.Readers) > 1 {
 		return of.Heads
@@ -28,8 +28,8 @@ func together(m *snapkv.Method, g snapkv.Group, of *snapkv.Layer) int {
 	return m.ScopeWith(g, of.Joint()).Heads(of.Heads, of.KVHeads)
 }
 
-// emptyLayer describes some heads of a layer of a prompt without any of the data. Of
-// layers that read one cache, it has the heads of this one only.
+// emptyLayer describes some heads of a layer of a prompt, without data. If several layers
+// read the same cache, it has the heads of this layer only.
 func emptyLayer(h *dumps.Header, p *dumps.Prompt, layer int, heads HeadRange) *snapkv.Layer {
 	l := analysis.EmptyLayer(&h.Model, layer, p.PromptTokens)
 	l.KVHeads = max(1, heads.N*l.KVHeads/l.Heads)

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// None is a cell that says that there is nothing to have a value: "none" in text and null
-// in JSON and Parquet. NaN, in contrast, is a value that is not defined.
+// None is the cell of something that does not exist, such as the attention of a layer
+// without attention: "none" in text, null in JSON and Parquet. NaN, in contrast, is an
+// undefined value of something that exists.
 var None none
 
 type none struct{}
@@ -21,11 +22,11 @@ func (none) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 // isNone reports whether a cell is None.
 func isNone(cell any) bool { return cell == any(None) }
 
-// WithLayers returns the table with a row of None for each layer that a model has but that
-// has no attention, if the rows are about single layers; holes lists these layers. The rows
-// of a model, data set and prompt are in the order of their layers, unless they were
-// sorted otherwise: then the new rows come last. A table that is pivoted by layer gets
-// columns instead. origin lists the rows of the result by their number in t, or -1.
+// WithLayers returns the table with a row of None for each layer that a model has but
+// that has no attention, if the rows are about single layers; holes lists these layers.
+// The rows of a model, data set and prompt are in the order of their layers, unless they
+// were sorted otherwise: then the new rows come last. A table that is pivoted by layer
+// gets columns instead. origin lists the rows of the result by their number in t, or -1.
 func (t *Table) WithLayers(holes func(model string) []int) (out *Table, origin []int) {
 	layer, model := t.Column("layer"), t.Column("model")
 	if model < 0 {
@@ -69,8 +70,8 @@ type group struct {
 	ascends bool // in the order of the layers
 }
 
-// groups puts rows of equal cells in the columns at together. If such rows do not follow
-// each other, all rows are one group of their first key.
+// groups groups rows whose cells in the columns at are equal. If equal rows are not
+// consecutive, all rows are one group with the key of the first row.
 func (t *Table) groups(layer int, at []int) []*group {
 	at = slices.DeleteFunc(at, func(i int) bool { return i < 0 })
 	var list []*group

@@ -36,8 +36,8 @@ func givenMemory(c *cli.Context) (bytes int64, given bool, err error) {
 	return bytes, true, nil
 }
 
-// fitCapture sets the batch of a capture that runs on the processor, and says which
-// weights the model keeps in memory. Weights should not be loaded yet.
+// fitCapture sets the batch of a capture that runs on the processor, and chooses the
+// weights that the model keeps in memory. Call it before weights are loaded.
 func fitCapture(c *cli.Context, src *capture.Source, cfg *capture.Config) (forecast.Fit, error) {
 	memory, given, err := givenMemory(c)
 	if err != nil {
@@ -134,8 +134,8 @@ func limitWeights(c *cli.Context, src *capture.Source) error {
 	return nil
 }
 
-// printStreaming prints what it costs that weights are read from the file. together says
-// what a pass is shared by.
+// printStreaming prints the cost of reading weights from the file. together names the
+// prompts or caches that share a pass.
 func printStreaming(c *cli.Context, src *capture.Source, f *forecast.Fit, together string) error {
 	if !f.Streams() {
 		return nil

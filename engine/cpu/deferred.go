@@ -54,8 +54,8 @@ func (m *Matrix) Unload(p *Pool) {
 	m.panels = nil
 }
 
-// slab returns memory of unspecified content, if there is any of that size which a matrix
-// no longer uses, or new memory, which is zero.
+// slab returns memory that a matrix of the same size no longer uses, whose content is
+// unspecified, or else new memory, which is zero.
 func (p *Pool) slab(bytes int) (s *slab, zero bool) {
 	for i, s := range p.unused {
 		if len(s.data) == bytes {

@@ -3,8 +3,8 @@ package cpu
 import "github.com/attnscope/attnscope/internal/simd"
 
 // A store of latents keeps its values only as the first channels of its keys, in the
-// layout of keys. Products with the values need them in the layout of values: a pass
-// of many queries makes them for the whole layer, a step for one part at a time.
+// layout of keys. Products with the values need the layout of values: a pass of many
+// queries converts the whole layer, and a decoding step one part at a time.
 
 // withValues returns the store, or a copy of a store of latents that has values in a
 // buffer of the pool. The copy is valid until the next call.

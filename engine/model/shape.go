@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// LayerKind says what a layer does with earlier positions.
+// LayerKind says how a layer reads earlier positions.
 type LayerKind string
 
 // The kinds of layers.
@@ -26,8 +26,8 @@ type LayerShape struct {
 	Scale    float32 // factor of the scores
 	SoftCap  float32 // of the scores; 0: none
 
-	// A query at position p sees the keys after p-Window, or from floor(p/Chunk) Chunk on;
-	// 0: all keys.
+	// A query at position p sees the keys after p-Window, or from floor(p/Chunk) Chunk
+	// on; 0: all keys.
 	Window int
 	Chunk  int
 
@@ -104,8 +104,8 @@ func (c *Config) hasLocalRope(layer int) bool {
 	return c.LocalRope != nil && c.LayerWindows[layer] > 0
 }
 
-// newWidths returns the numbers of elements of the keys and the values that a layer adds to
-// its cache for a token: 0 if it reads the cache of another one.
+// newWidths returns the numbers of elements of the keys and the values that a layer adds
+// to its cache for a token: 0 if it reads the cache of another one.
 func (c *Config) newWidths(layer int) (keys, values int) {
 	s := &c.Shapes[layer]
 	if s.CacheOf != layer {
@@ -114,7 +114,8 @@ func (c *Config) newWidths(layer int) (keys, values int) {
 	return s.keyWidth(), s.valueWidth()
 }
 
-// Chunked returns the number of layers that attend within chunks, and the size of a chunk.
+// Chunked returns the number of layers that attend within chunks, and the size of a
+// chunk.
 func (c *Config) Chunked() (layers, size int) {
 	for l := range c.Shapes {
 		if c.Shapes[l].Chunk > 0 {

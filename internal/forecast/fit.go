@@ -11,7 +11,8 @@ import (
 const MostStreamed = 32
 
 // spared is the share of the memory that a capture leaves free if it reads weights from
-// the file, because estimates are not exact and the system holds parts of files.
+// the file, because estimates are not exact and the system keeps parts of files in
+// memory.
 const spared = 0.1
 
 // Fit says how a capture uses the memory that it may take.
@@ -25,10 +26,10 @@ type Fit struct {
 	Limit int64
 }
 
-// FitIn returns how a capture uses so many bytes of memory on the processor: how many
+// FitIn returns how a capture on the processor uses the given bytes of memory: how many
 // replies are decoded together, at most c.Batch if that is above 0, and which weights are
-// read from the file in each pass. Fit.Memory may be larger than the memory: then not even one layer
-// and one prompt fit.
+// read from the file in each pass. If Fit.Memory is larger than memory, not even one
+// layer and one prompt fit.
 func FitIn(memory int64, c capture.Config, m model.Config, ck *checkpoint.Checkpoint, threads int) (Fit, error) {
 	compute := c.Header.Plan.Compute
 	f := Fit{Weights: m.WeightBytes(ck, compute)}
@@ -81,8 +82,8 @@ func streamedBatch(c capture.Config, m model.Config, threads int, memory int64, 
 // the file.
 func usable(memory int64) int64 { return memory - int64(spared*float64(memory)) }
 
-// Stream sets the limit of the weights to what is left of the memory. more is the memory
-// that the run takes in addition to f.Need.
+// Stream limits the weights to the memory that the rest of the run leaves. more is the
+// memory that the run takes in addition to f.Need.
 func (f *Fit) Stream(memory, more int64, m model.Config, ck *checkpoint.Checkpoint, compute string) error {
 	f.Limit = max(1, usable(memory)-f.Need.Memory(more))
 	var err error
@@ -104,8 +105,9 @@ func (f *Fit) WeightMemory() int64 {
 // Streams reports whether some weights are read from the file in each pass.
 func (f *Fit) Streams() bool { return f.Limit > 0 && f.Placement.Streams() }
 
-// Passes returns the number of passes through the layers, as passes that read all weights
-// that are not in memory: a step of a few replies needs only some of the experts.
+// Passes returns the number of passes through the layers. A pass that reads only a part
+// of the weights that are not in memory counts as that part: a step of a few replies
+// needs only some of the experts.
 func (f *Fit) Passes(m *model.Config) float64 {
 	n := float64(f.Need.Passes)
 	if f.Placement.Experts == 0 {

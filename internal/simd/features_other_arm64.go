@@ -2,5 +2,6 @@
 
 package simd
 
-// processorHasBF16 reports whether the processor has FEAT_BF16, which nothing tells here.
+// processorHasBF16 is false, because this system does not say whether the processor has
+// FEAT_BF16.
 func processorHasBF16() bool { return false }

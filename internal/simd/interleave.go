@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// Interleave packs 32 rows of n little-endian values of two bytes, which lie one after
-// another in rows, to a panel [n][32]. It returns false if all bits of exponent, the
-// highest bits after the sign, are set in some value.
+// Interleave packs 32 consecutive rows of n little-endian values of two bytes into a
+// panel [n][32]. exponent is the mask of the bits of the exponent, which follow the sign.
+// The result is false if all of them are set in some value, which is then not finite.
 func Interleave(dst []uint16, rows []byte, n int, exponent uint16) bool {
 	if n == 0 {
 		return true

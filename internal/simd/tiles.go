@@ -125,8 +125,8 @@ func splitPairsPortable(to []uint16, from []float32, done int) {
 	}
 }
 
-// PackTilePanelBF16 packs a panel of B, [k][Width] bfloat16 values, as one term per value.
-// Values beyond k are zero.
+// PackTilePanelBF16 packs a panel of B, [k][Width] bfloat16 values, as one term per
+// value. Values beyond k are zero.
 func PackTilePanelBF16(dst, panel []uint16, k int) {
 	dst = dst[:TileSize(k, 1)]
 	done := 0
@@ -146,7 +146,7 @@ func (q Quant) ScalesWithTiles() bool { return q.Group == TileDepth }
 
 // Center returns the integer that PackTiles subtracts from the integers of a group, and
 // the rest of the offset: scale*q + offset = scale*(q - center) + rest. The center is the
-// integer whose weight is nearest to 0, which leaves the smallest rest.
+// integer whose weight is nearest to 0, so that the rest is smallest.
 func (q Quant) Center(scale, offset float32) (center, rest float32) {
 	most := float32(int(1)<<q.Bits - 1)
 	center = float32(math.RoundToEven(float64(-offset / scale)))
@@ -157,9 +157,9 @@ func (q Quant) Center(scale, offset float32) (center, rest float32) {
 	return center, float32(float64(float64(center)*float64(scale)) + float64(offset))
 }
 
-// PackTiles packs the first groups of a panel as the operand B of MulScaledTiles: integers
-// less their center, as one term each, and scales and rests of offsets, [groups][Width].
-// It needs ScalesWithTiles.
+// PackTiles packs the first groups of a panel as the operand B of MulScaledTiles:
+// integers less their center, as one term each, and scales and rests of offsets,
+// [groups][Width]. It needs ScalesWithTiles.
 func (q Quant) PackTiles(dst []uint16, scales, rests []float32, panel []byte, groups int) {
 	const block = amx.BlockBytes / 2
 	_ = dst[groups*block-1]
@@ -186,9 +186,9 @@ func (q Quant) PackTiles(dst []uint16, scales, rests []float32, panel []byte, gr
 	}
 }
 
-// MulScaledTiles computes C += Σ_g (A_g·B_g)∘s_g over the groups g of the inner dimension,
-// for A packed with three terms and B and its scales packed by PackTiles. buf has
-// 2*TileRows*Width floats. It needs HasTiles.
+// MulScaledTiles computes C += Σ_g (A_g·B_g)∘s_g over the groups g of the inner
+// dimension, for A packed with three terms and B and its scales packed by PackTiles. buf
+// has 2*TileRows*Width floats. It needs HasTiles.
 //
 //	c  [rows, cols]  rows <= TileRows, cols <= Width
 func MulScaledTiles(c Mat[float32], a, b []uint16, scales []float32, groups int, buf []float32) {
@@ -225,7 +225,8 @@ func runScaledTiles(p *amx.Program, steps int, a, b []uint16, scales []float32, 
 	runScaledHardwareTiles(p, steps, &a[0], &b[0], &scales[0], &c.Data[0], c.Stride, &buf[0])
 }
 
-// MulTiles computes C = A·B, or C += A·B with acc, for packed operands. It needs HasTiles.
+// MulTiles computes C = A·B, or C += A·B with acc, for packed operands. It needs
+// HasTiles.
 //
 //	c     [rows, cols]  rows <= TileRows, cols <= Width
 //	a, b  packed with termsA and termsB terms: 1 and 1, 3 and 1, or 3 and 3

@@ -49,8 +49,9 @@ type Op struct {
 // Program computes C = A·B or C += A·B for a block of RowTiles*16 rows and 32 columns of
 // C. Tile 2i+j holds rows 16i and columns 16j of C; tiles 4 and 5 hold A, 6 and 7 hold B.
 //
-// A scaled program computes C += (A·B)∘S: in each step, the products are summed apart, and
-// each column of the sums is multiplied by a float32 of that step before it is added to C.
+// A scaled program computes C += (A·B)∘S: in each step, the products are summed
+// separately, and each column of the sums is multiplied by a float32 of that step before
+// it is added to C.
 type Program struct {
 	Name     string
 	RowTiles int // 1 or 2
@@ -61,8 +62,8 @@ type Program struct {
 }
 
 // Programs lists the products that package simd uses: rounded values (1x1), float32 with
-// bfloat16 (3x1), float32 with float32 (3x3), and float32 with integers that are scaled by
-// the step (3x1), each for 32 and for 16 rows.
+// bfloat16 (3x1), float32 with float32 (3x3), and float32 with integers that are scaled
+// by the step (3x1), each for 32 and for 16 rows.
 var Programs = []*Program{
 	newProgram(2, 1, 1), newProgram(1, 1, 1),
 	newProgram(2, 3, 1), newProgram(1, 3, 1),
