@@ -27,6 +27,9 @@ type architectureInfo struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
 	GGUF  string `json:"gguf,omitempty"` // general.architecture; empty: not read from GGUF files
+	Card  bool   `json:"card"`           // whether cards run models of the family
+	// OffCard says why cards run none.
+	OffCard string `json:"off_card,omitempty"`
 }
 
 func runModels(c *cli.Context) error {
@@ -36,7 +39,13 @@ func runModels(c *cli.Context) error {
 	}
 	var list []architectureInfo
 	for _, a := range model.Architectures {
-		list = append(list, architectureInfo{a.Name, a.About, cmp.Or(a.GGUF, a.SharedGGUF)})
+		list = append(list, architectureInfo{
+			Name:    a.Name,
+			About:   a.About,
+			GGUF:    cmp.Or(a.GGUF, a.SharedGGUF),
+			Card:    a.OffCard == "",
+			OffCard: a.OffCard,
+		})
 	}
 	tokenizers := []string{
 		"tokenizer.json (BPE, unigram)", "tokenizer.model (SentencePiece BPE, unigram)", "GGUF vocabularies gpt2, llama, t5",
@@ -53,14 +62,19 @@ func runModels(c *cli.Context) error {
 		methods = append(methods, string(m))
 	}
 	var lacking []string
-	fmt.Fprintf(w, "%-19s %-13s %s\n", "model_type", "GGUF", "models")
+	fmt.Fprintf(w, "%-19s %-13s %-4s %s\n", "model_type", "GGUF", "card", "models")
 	for _, a := range list {
 		if a.GGUF == "" {
 			lacking = append(lacking, a.Name)
 		}
-		fmt.Fprintf(w, "%-19s %-13s %s\n", a.Name, cmp.Or(a.GGUF, "none"), indented(strings.Fields(a.About), 34))
+		card := "yes"
+		if !a.Card {
+			card = "no"
+		}
+		fmt.Fprintf(w, "%-19s %-13s %-4s %s\n", a.Name, cmp.Or(a.GGUF, "none"), card, indented(strings.Fields(a.About), 39))
 	}
-	fmt.Fprintf(w, "\n%d families; not read from GGUF files: %s\n\n", len(list), strings.Join(lacking, ", "))
+	fmt.Fprintf(w, "\n%d families, all read from safetensors; not from GGUF files: %s\n", len(list), strings.Join(lacking, ", "))
+	fmt.Fprint(w, "docs/MODELS.md says why cards do not run a family, and what each family is checked against.\n\n")
 	for _, l := range []struct {
 		name  string
 		items []string

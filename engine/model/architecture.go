@@ -21,6 +21,10 @@ type Architecture struct {
 	// If both names are empty, the family is not read from GGUF files.
 	SharedGGUF string
 
+	// OffCard says why cards run no model of the family; empty: they run all or some, and
+	// Config.NoCard tells which.
+	OffCard string
+
 	// Defaults has the values that the family's configuration class in transformers
 	// gives to fields that config.json leaves out. A test compares them with the
 	// classes.

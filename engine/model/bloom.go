@@ -8,7 +8,7 @@ import (
 
 // bloom has biases of the positions instead of a rotation, and normalizes the embeddings.
 var bloom = Architecture{
-	Name: "bloom", GGUF: "bloom", About: "BLOOM, BLOOMZ", Fused: true,
+	Name: "bloom", OffCard: "biases of positions (ALiBi)", GGUF: "bloom", About: "BLOOM, BLOOMZ", Fused: true,
 	Defaults: map[string]any{
 		"vocab_size": 250880, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8, "bos_token_id": 1, "eos_token_id": 2,
 		"rms_norm_eps": 1e-5,

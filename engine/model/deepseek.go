@@ -22,7 +22,7 @@ var deepAliases = map[string]string{"num_nextn_predict_layers": "num_mtp_layers"
 // deepseek3 has a latent, and a mixture whose router has sigmoids and a bias. GGUF files
 // of all families with a latent are read as this one.
 var deepseek3 = Architecture{
-	Name: "deepseek_v3", GGUF: "deepseek2", About: "DeepSeek V3 and R1", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
+	Name: "deepseek_v3", OffCard: "latent attention", GGUF: "deepseek2", About: "DeepSeek V3 and R1", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	Keys: latentKeys, Aliases: deepAliases, Names: deepNames,
 	Ignored: latentIgnored.and(keyTable{"scoring_func": {"sigmoid"}, "topk_method": {"noaux_tc"}}),
 	Defaults: map[string]any{
@@ -62,7 +62,7 @@ var kimi2 = func() Architecture {
 // deepseek2 has a router with a softmax. A group of experts is as good as its best one,
 // and the weights of the experts are not scaled to a sum of 1, as in transformers.
 var deepseek2 = Architecture{
-	Name: "deepseek_v2", SharedGGUF: "deepseek2", About: "DeepSeek V2, V2-Lite, and Coder V2", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
+	Name: "deepseek_v2", OffCard: "latent attention", SharedGGUF: "deepseek2", About: "DeepSeek V2, V2-Lite, and Coder V2", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	Keys: latentKeys, Aliases: map[string]string{"n_routed_experts": "num_experts"}, Names: deepNames,
 	Ignored: latentIgnored.and(keyTable{"scoring_func": {"softmax"}, "norm_topk_prob": nil}),
 	Defaults: map[string]any{
@@ -95,7 +95,7 @@ var deepseek2 = Architecture{
 
 // glm4lite is deepseek3 whose configuration lists the layers with a mixture.
 var glm4lite = Architecture{
-	Name: "glm4_moe_lite", SharedGGUF: "deepseek2", About: "GLM-4.7-Flash", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
+	Name: "glm4_moe_lite", OffCard: "latent attention", SharedGGUF: "deepseek2", About: "GLM-4.7-Flash", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	Keys: latentKeys, Aliases: deepAliases, Names: deepNames,
 	Ignored: latentIgnored.and(keyTable{"scoring_func": {"sigmoid"}, "topk_method": {"noaux_tc"}, "first_k_dense_replace": {1.0}}),
 	Defaults: map[string]any{
@@ -119,7 +119,7 @@ var glm4lite = Architecture{
 
 // youtu is deepseek3 without a mixture.
 var youtu = Architecture{
-	Name: "youtu", SharedGGUF: "deepseek2", About: "Youtu-LLM", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Keys: latentKeys,
+	Name: "youtu", OffCard: "latent attention", SharedGGUF: "deepseek2", About: "Youtu-LLM", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, Keys: latentKeys,
 	Ignored: latentIgnored.and(anyValue("embedding_initializer_range")),
 	Defaults: map[string]any{
 		"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 32, "num_attention_heads": 16,
@@ -135,7 +135,7 @@ var youtu = Architecture{
 // mistral4 has queries that grow with the logarithm of their position, and a router with a
 // softmax. Its configuration calls all channels of a head head_dim.
 var mistral4 = Architecture{
-	Name: "mistral4", GGUF: "mistral4", About: "Mistral Small 4", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, PartialRope: true, RotaryDim: true,
+	Name: "mistral4", OffCard: "latent attention", GGUF: "mistral4", About: "Mistral Small 4", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, PartialRope: true, RotaryDim: true,
 	Keys: map[string]string{"rotary_dim": "qk_rope_head_dim"}, Aliases: map[string]string{"n_routed_experts": "num_local_experts"}, Names: deepNames,
 	Ignored:  latentIgnored,
 	RopeKeys: ministral3.RopeKeys,
@@ -176,7 +176,7 @@ var mistral4 = Architecture{
 // divides the logits by one. GGUF files do not state these: llama.cpp takes those of the
 // published model.
 var minicpm3 = Architecture{
-	Name: "minicpm3", GGUF: "minicpm3", About: "MiniCPM3", Keys: latentKeys, Ignored: latentIgnored,
+	Name: "minicpm3", OffCard: "latent attention", GGUF: "minicpm3", About: "MiniCPM3", Keys: latentKeys, Ignored: latentIgnored,
 	Defaults: map[string]any{
 		"vocab_size": 73448, "hidden_size": 2560, "intermediate_size": 6400, "num_hidden_layers": 62, "num_attention_heads": 40,
 		"kv_lora_rank": 256, "q_lora_rank": 768, "head_dim": 32, "qk_nope_head_dim": 64, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5,

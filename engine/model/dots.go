@@ -2,7 +2,7 @@ package model
 
 // dots1 is qwen3 with a mixture that has the router of DeepSeek V3.
 var dots1 = Architecture{
-	Name: "dots1", GGUF: "dots1", About: "dots.llm1", QKNorm: true, Names: deepNames,
+	Name: "dots1", OffCard: "a router with a bias", GGUF: "dots1", About: "dots.llm1", QKNorm: true, Names: deepNames,
 	Aliases: map[string]string{"n_routed_experts": "num_local_experts"},
 	Ignored: keyTable{"scoring_func": {"sigmoid", "noaux_tc"}, "topk_method": {"noaux_tc"}, "moe_layer_freq": {1.0}, "ep_size": nil, "aux_loss_alpha": nil, "seq_aux": nil},
 	Defaults: map[string]any{

@@ -20,7 +20,7 @@ var ernie = Architecture{
 // erniemoe is ernie with a mixture, whose router has a bias for the choice, and with
 // experts that every token goes through.
 var erniemoe = Architecture{
-	Name: "ernie4_5_moe", GGUF: "ernie4_5-moe", About: "ERNIE 4.5 (mixture of experts)", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
+	Name: "ernie4_5_moe", OffCard: "a router with a bias", GGUF: "ernie4_5-moe", About: "ERNIE 4.5 (mixture of experts)", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	Defaults: map[string]any{
 		"vocab_size": 103424, "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 28, "num_attention_heads": 20,
 		"num_key_value_heads": 4, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "bos_token_id": 1, "eos_token_id": 2,

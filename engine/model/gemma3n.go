@@ -28,7 +28,7 @@ var ownGGUF = map[string]string{
 // gemma3n has several states per token, a separate input for each layer, and caches that
 // later layers share.
 var gemma3n = Architecture{
-	Name: "gemma3n_text", GGUF: "gemma3n", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
+	Name: "gemma3n_text", OffCard: "norms of values", GGUF: "gemma3n", About: "Gemma 3n (text)", PostNorms: true, QKNorm: true,
 	LocalTheta: 1e4, LocalBase: "rope_local_base_freq",
 	Ignored: anyValue("hidden_act", "query_pre_attn_scalar", "altup_coef_clip", "altup_lr_multiplier"), // the last two concern training
 	Defaults: map[string]any{

@@ -15,7 +15,7 @@ import (
 // for each layer. It may have caches that later layers share, values that are the keys,
 // and a mixture of experts in parallel to the feed-forward.
 var gemma4 = Architecture{
-	Name: "gemma4_text", GGUF: "gemma4", About: "Gemma 4 (text)", PostNorms: true, QKNorm: true, LocalTheta: 1e4,
+	Name: "gemma4_text", OffCard: "layers of different shapes", GGUF: "gemma4", About: "Gemma 4 (text)", PostNorms: true, QKNorm: true, LocalTheta: 1e4,
 	Ignored: anyValue("hidden_act").and(keyTable{"use_bidirectional_attention": {"vision"}}), // of images
 	Defaults: map[string]any{
 		"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 30, "num_attention_heads": 8,

@@ -2,7 +2,7 @@ package model
 
 // glm4moe has a mixture with the router of DeepSeek V3. Half of each head is rotated.
 var glm4moe = Architecture{
-	Name: "glm4_moe", GGUF: "glm4moe", About: "GLM-4.5, GLM-4.6", PartialRope: true,
+	Name: "glm4_moe", OffCard: "a router with a bias", GGUF: "glm4moe", About: "GLM-4.5, GLM-4.6", PartialRope: true,
 	Defaults: map[string]any{
 		"vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 10944, "num_hidden_layers": 46, "num_attention_heads": 96,
 		"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "partial_rotary_factor": 0.5,

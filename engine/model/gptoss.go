@@ -4,7 +4,7 @@ package model
 // every other layer. All layers are mixtures, whose experts and router have biases and
 // whose gates are clamped.
 var gptoss = Architecture{
-	Name: "gpt_oss", GGUF: "gpt-oss", About: "gpt-oss", Sinks: true, CrossedExperts: true, TwinChannels: true, WholeYarn: true,
+	Name: "gpt_oss", OffCard: "learned sinks", GGUF: "gpt-oss", About: "gpt-oss", Sinks: true, CrossedExperts: true, TwinChannels: true, WholeYarn: true,
 	Defaults: map[string]any{
 		"vocab_size": 201088, "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 36, "num_attention_heads": 64,
 		"num_key_value_heads": 8, "head_dim": 64, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 150000,

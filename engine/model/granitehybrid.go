@@ -20,7 +20,7 @@ var mambaDefaults = map[string]any{
 // with a shared expert, which is the whole feed-forward in models without a mixture. Most
 // models have no rotation.
 var graniteHybrid = Architecture{
-	Name: "granitemoehybrid", GGUF: "granitehybrid", GGUFPairing: llama.GGUFPairing, About: "Granite 4 (dense and mixture of experts)",
+	Name: "granitemoehybrid", OffCard: "layers without attention", GGUF: "granitehybrid", GGUFPairing: llama.GGUFPairing, About: "Granite 4 (dense and mixture of experts)",
 	LayerTypes: mambaLayers, Mixer: (*loader).mamba,
 	Defaults: joinDefaults(graniteDefaults, mambaDefaults, map[string]any{"shared_expert_intermediate_size": 1024}),
 	Keys:     map[string]string{"shared_expert_intermediate_size": "shared_intermediate_size"},
@@ -80,7 +80,7 @@ func (c *Config) varyMamba(f *fields) error {
 // bamba has Mamba-2 layers and a few attention layers, in which half of each head is
 // rotated.
 var bamba = Architecture{
-	Name: "bamba", About: "Bamba", PartialRope: true, LayerTypes: mambaLayers, Mixer: (*loader).mamba,
+	Name: "bamba", OffCard: "layers without attention", About: "Bamba", PartialRope: true, LayerTypes: mambaLayers, Mixer: (*loader).mamba,
 	Defaults: joinDefaults(mambaDefaults, map[string]any{
 		"vocab_size": 128000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 8, "max_position_embeddings": 262144, "rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2,

@@ -24,7 +24,7 @@ var hunyuanNames = map[string]string{
 // hunyuan normalizes every head's query and key after the rotation, whose base a constant
 // stretches.
 var hunyuan = Architecture{
-	Name: "hunyuan_v1_dense", GGUF: "hunyuan-dense", About: "Hunyuan (dense)", QKNorm: true, NormLast: true, RopeKeys: []string{"alpha"},
+	Name: "hunyuan_v1_dense", OffCard: "norms after the rotation", GGUF: "hunyuan-dense", About: "Hunyuan (dense)", QKNorm: true, NormLast: true, RopeKeys: []string{"alpha"},
 	Defaults: hunyuanDefaults, Names: hunyuanNames,
 	Ignored: hunyuanIgnored.and(anyValue("moe_topk", "num_experts", "num_experts_per_tok")),
 }
@@ -32,7 +32,7 @@ var hunyuan = Architecture{
 // hunyuanmoe is hunyuan with a mixture in all layers, and an expert that every token goes
 // through. All experts are as large as the dense feed-forward would be.
 var hunyuanmoe = Architecture{
-	Name: "hunyuan_v1_moe", GGUF: "hunyuan-moe", About: "Hunyuan (mixture of experts)", QKNorm: true, NormLast: true, RopeKeys: []string{"alpha"},
+	Name: "hunyuan_v1_moe", OffCard: "norms after the rotation", GGUF: "hunyuan-moe", About: "Hunyuan (mixture of experts)", QKNorm: true, NormLast: true, RopeKeys: []string{"alpha"},
 	Defaults: hunyuanMoeDefaults(), Ignored: hunyuanIgnored,
 	Keys:    map[string]string{"num_experts_per_tok": "moe_topk"},
 	Aliases: map[string]string{"num_experts": "num_local_experts", "num_experts_per_tok": "num_experts_per_tok"},

@@ -12,7 +12,7 @@ const convLayer = "conv"
 // lfm2 has attention in a few layers. The other layers have a short convolution between
 // two gates.
 var lfm2 = Architecture{
-	Name: "lfm2", GGUF: "lfm2", About: "LFM2", QKNorm: true, LayerTypes: map[string]LayerKind{convLayer: Linear}, Mixer: (*loader).shortConv,
+	Name: "lfm2", OffCard: "layers without attention", GGUF: "lfm2", About: "LFM2", QKNorm: true, LayerTypes: map[string]LayerKind{convLayer: Linear}, Mixer: (*loader).shortConv,
 	Defaults: map[string]any{
 		"vocab_size": 65536, "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 8, "max_position_embeddings": 128000, "rms_norm_eps": 1e-5, "rope_theta": 1e6, "bos_token_id": 1, "eos_token_id": 2,
@@ -34,7 +34,7 @@ var lfm2 = Architecture{
 
 // lfm2moe is lfm2 with a mixture of experts after the first layers.
 var lfm2moe = Architecture{
-	Name: "lfm2_moe", GGUF: "lfm2moe", About: "LFM2 (mixture of experts)", QKNorm: true,
+	Name: "lfm2_moe", OffCard: "layers without attention", GGUF: "lfm2moe", About: "LFM2 (mixture of experts)", QKNorm: true,
 	LayerTypes: map[string]LayerKind{convLayer: Linear}, Mixer: (*loader).shortConv,
 	Defaults: map[string]any{
 		"vocab_size": 65536, "hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -11,7 +11,7 @@ import (
 // without, in which it sees all earlier positions and grows with its own position. The
 // input of an expert is multiplied by the expert's weight.
 var llama4 = Architecture{
-	Name: "llama4_text", GGUF: "llama4", About: "Llama 4 (text)", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
+	Name: "llama4_text", OffCard: "attention within chunks", GGUF: "llama4", About: "Llama 4 (text)", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent,
 	LayerTypes: map[string]LayerKind{chunkedLayer: Attention},
 	Defaults: map[string]any{
 		"vocab_size": 202048, "hidden_size": 5120, "intermediate_size": 16384, "moe_intermediate_size": 8192, "num_hidden_layers": 48,

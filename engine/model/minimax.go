@@ -3,7 +3,7 @@ package model
 // minimaxm2 has a mixture in all layers, whose router has sigmoids and a bias. Queries and
 // keys are normalized over all heads together, and a part of each head is rotated.
 var minimaxm2 = Architecture{
-	Name: "minimax_m2", GGUF: "minimax-m2", About: "MiniMax M2", PartialRope: true, RotaryDim: true, WideQKNorm: true,
+	Name: "minimax_m2", OffCard: "a router with a bias", GGUF: "minimax-m2", About: "MiniMax M2", PartialRope: true, RotaryDim: true, WideQKNorm: true,
 	Defaults: map[string]any{
 		"vocab_size": 200064, "hidden_size": 3072, "intermediate_size": 1536, "num_hidden_layers": 62, "num_attention_heads": 48,
 		"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 196608, "rope_theta": 5e6, "bos_token_id": 200034, "eos_token_id": 200020,

@@ -4,7 +4,7 @@ import "github.com/attnscope/attnscope/engine/cpu"
 
 // ministral3 is mistral with queries that grow with the logarithm of their position.
 var ministral3 = Architecture{
-	Name: "ministral3", GGUF: "mistral3", GGUFPairing: cpu.Adjacent, About: "Ministral 3",
+	Name: "ministral3", OffCard: "queries that grow with their position", GGUF: "mistral3", GGUFPairing: cpu.Adjacent, About: "Ministral 3",
 	Defaults: map[string]any{
 		"vocab_size": 131072, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 34, "num_attention_heads": 32,
 		"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 262144, "bos_token_id": 1, "eos_token_id": 2, "rms_norm_eps": 1e-5,

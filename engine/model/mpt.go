@@ -2,7 +2,7 @@ package model
 
 // mpt has biases of the positions instead of a rotation, and norms without biases.
 var mpt = Architecture{
-	Name: "mpt", GGUF: "mpt", About: "MPT", Fused: true,
+	Name: "mpt", OffCard: "biases of positions (ALiBi)", GGUF: "mpt", About: "MPT", Fused: true,
 	Defaults: map[string]any{
 		"vocab_size": 50368, "hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 16, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
 	},

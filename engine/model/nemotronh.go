@@ -18,7 +18,7 @@ const (
 // nemotronh has layers that do one thing each: attention, the recurrence of Mamba-2, a
 // feed-forward, or a mixture of experts. It has no rotation.
 var nemotronh = Architecture{
-	Name: "nemotron_h", GGUF: "nemotron_h", AlsoGGUF: []string{"nemotron_h_moe"}, About: "Nemotron-H, Nemotron Nano 2 and 3",
+	Name: "nemotron_h", OffCard: "layers without attention", GGUF: "nemotron_h", AlsoGGUF: []string{"nemotron_h_moe"}, About: "Nemotron-H, Nemotron Nano 2 and 3",
 	LayerTypes: map[string]LayerKind{linearLayer: Linear, "mamba": Linear, "attention": Attention, denseLayer: None, expertLayer: None},
 	Mixer:      (*loader).mamba, Prepare: prepareNemotron,
 	Defaults: map[string]any{

@@ -11,7 +11,7 @@ const linearLayer = "linear_attention"
 // qwen3next has attention, with a gate on its output, in every fourth layer. The other
 // layers have the gated delta rule. Most layers have a mixture of experts.
 var qwen3next = Architecture{
-	Name: "qwen3_next", GGUF: "qwen3next", About: "Qwen3-Next", QKNorm: true, PartialRope: true, OutputGate: true, Names: deltaExperts,
+	Name: "qwen3_next", OffCard: "layers without attention", GGUF: "qwen3next", About: "Qwen3-Next", QKNorm: true, PartialRope: true, OutputGate: true, Names: deltaExperts,
 	GGUFTensors: deltaGGUF, LayerTypes: map[string]LayerKind{linearLayer: Linear}, Mixer: (*loader).deltaNet,
 	Defaults: map[string]any{
 		"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 48, "num_attention_heads": 16,
@@ -35,7 +35,7 @@ var qwen3next = Architecture{
 
 // qwen35 is qwen3next without experts.
 var qwen35 = Architecture{
-	Name: "qwen3_5_text", GGUF: "qwen35", About: "Qwen3.5 (text; the decoder of multimodal models)", QKNorm: true, PartialRope: true, OutputGate: true,
+	Name: "qwen3_5_text", OffCard: "layers without attention", GGUF: "qwen35", About: "Qwen3.5 (text; the decoder of multimodal models)", QKNorm: true, PartialRope: true, OutputGate: true,
 	RopeKeys: mropeKeys, Names: deltaNames, GGUFTensors: deltaGGUF, LayerTypes: map[string]LayerKind{linearLayer: Linear}, Mixer: (*loader).deltaNet,
 	Ignored: qwen35Ignored,
 	Defaults: map[string]any{
@@ -53,7 +53,7 @@ var qwen35 = Architecture{
 
 // qwen35moe is qwen3next under other names, with a mixture in every layer.
 var qwen35moe = Architecture{
-	Name: "qwen3_5_moe_text", GGUF: "qwen35moe", About: "Qwen3.5 (mixture of experts; text)", QKNorm: true, PartialRope: true, OutputGate: true,
+	Name: "qwen3_5_moe_text", OffCard: "layers without attention", GGUF: "qwen35moe", About: "Qwen3.5 (mixture of experts; text)", QKNorm: true, PartialRope: true, OutputGate: true,
 	RopeKeys: mropeKeys, Names: deltaExperts, GGUFTensors: deltaGGUF, LayerTypes: map[string]LayerKind{linearLayer: Linear}, Mixer: (*loader).deltaNet,
 	Ignored: qwen35Ignored,
 	Defaults: map[string]any{
