@@ -22,7 +22,7 @@ var planFlags = []cli.Flag{
 		Usage: "record sums over older query windows, `COUNTxSIZE` tokens; 0: none",
 	},
 	&cli.IntFlag{Name: "max-new-tokens", Value: 128, Usage: "generate and record up to `G` reply tokens"},
-	&cli.StringFlag{Name: "layers", Value: "all", Usage: "record these layers: all or `LIST` such as 0,3,7-9"},
+	&cli.StringFlag{Name: "layers", Value: "all", Usage: "record these layers: all that have attention, or `LIST` such as 0,3,7-9"},
 	&cli.StringFlag{Name: "heads", Value: "all", Usage: "record these query heads: all or `LIST`"},
 	&cli.StringFlag{
 		Name: "store", Value: "auto",

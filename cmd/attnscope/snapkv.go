@@ -41,8 +41,8 @@ func snapkvCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "states",
-				Usage: "compress the key_states, value_states and query_states of `FILE.safetensors`, with the sinks if it has" +
-					" any, instead of reading a dump",
+				Usage: "compress the key_states, value_states and query_states of `FILE.safetensors`, with the sinks and the scale if it has" +
+					" them, instead of reading a dump",
 			},
 			&cli.StringFlag{Name: "figures", Usage: "also draw the kept mass by capacity, and by layer and head, into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
