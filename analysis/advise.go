@@ -37,6 +37,7 @@ type Advice struct {
 	Closest  *AdviceRow
 	Warnings []Warning
 	settings snapkv.Config // window, kernel and pooling of every row
+	latent   bool          // all heads of a layer read one cache entry
 }
 
 // AdviceRow is the smallest capacity at which a method keeps the bound.
@@ -86,12 +87,43 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, ask AdviceCon
 	if !(ask.Risk > 0 && ask.Risk < 0.5) {
 		return advice, fmt.Errorf("risk %g: want a share of prompts above 0 and below 0.5", ask.Risk)
 	}
+	if err := advice.checkCaches(paths); err != nil {
+		return advice, err
+	}
 	measured, err := advice.measure(ctx, paths, cfg)
 	if err != nil {
 		return advice, err
 	}
 	advice.Rows = advice.smallest(measured, cfg)
 	return advice, nil
+}
+
+// checkCaches returns an error if budgets by layer or head are asked for where a cache
+// is one for several layers or for all heads. It notes which of both the dumps have.
+func (a *Advice) checkCaches(paths []string) error {
+	for _, path := range paths {
+		r, err := dumps.Open(path)
+		if err != nil {
+			return err
+		}
+		h := r.Header()
+		if err := r.Close(); err != nil {
+			return err
+		}
+		for _, layer := range h.Model.AttentionLayers() {
+			a.latent = a.latent || h.Model.Layer(layer).Latent
+			shared := h.Model.SharedCache(layer)
+			switch {
+			case shared && a.Config.By != "":
+				return fmt.Errorf("%s: layer %d shares its cache with another layer, so layers and heads cannot have budgets of "+
+					"their own: advise without --by", path, layer)
+			case a.latent && a.Config.By == ByHead:
+				return fmt.Errorf("%s: with multi-head latent attention all heads read one cache entry, so heads cannot have "+
+					"budgets of their own: advise without --by, or with --by layer", path)
+			}
+		}
+	}
+	return nil
 }
 
 // measure computes the rows of [Methods] and chooses the calibration. It computes no

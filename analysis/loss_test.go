@@ -245,7 +245,7 @@ func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
 
 // TestLargerCachesNamesWhatSavesNothing, once for each method and capacity.
 func TestLargerCachesNamesWhatSavesNothing(t *testing.T) {
-	if w := LargerCaches([]MethodRow{{Method: "a", CacheRatio: 1}, {Method: "b", CacheRatio: math.NaN()}}); w != nil {
+	if w := LargerCaches([]MethodRow{{Method: "a", CacheRatio: 1}, {Method: "b", CacheRatio: math.NaN()}, {Method: "c", CacheRatio: 1 + 1e-12}}); w != nil {
 		t.Errorf("no cache is larger: %v", w)
 	}
 	row := MethodRow{Method: "snapkv", Capacity: 64, Group: snapkv.GroupHead, CacheRatio: 1.5}

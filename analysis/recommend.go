@@ -70,7 +70,10 @@ func (a *Advice) atMost() string {
 // describe names a method with its settings.
 func (a *Advice) describe(row *AdviceRow) string {
 	by := "by query head"
-	if row.Group.Merges() {
+	switch {
+	case a.latent:
+		by = "for all heads of a layer together"
+	case row.Group.Merges():
 		by = fmt.Sprintf("by kv head (--group %s)", row.Group)
 	}
 	return fmt.Sprintf("%s with capacity %d, selecting %s, window %d, kernel %d, %s",

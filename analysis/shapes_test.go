@@ -322,3 +322,37 @@ func TestSelectionsNeedAllReaders(t *testing.T) {
 		t.Errorf("%v, want %q", err, want)
 	}
 }
+
+// TestAdviceKnowsWhatOneCacheServes: heads that read one cache entry, and layers that read
+// one cache, cannot have budgets of their own.
+func TestAdviceKnowsWhatOneCacheServes(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		by   By
+		want string // of the error
+		text string // of the recommendation
+	}{
+		{"latent", ByHead, "heads cannot have budgets of their own", ""},
+		{"latent", ByLayer, "", ""},
+		{"latent", "", "", "for all heads of a layer together"},
+		{"shared", ByHead, "layers and heads cannot have budgets of their own", ""},
+		{"shared", ByLayer, "layers and heads cannot have budgets of their own", ""},
+		{"shared", "", "", "by query head"},
+	} {
+		r := kindDump(t, c.kind)
+		cals, err := Shipped()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := kindConfig(r.Header(), snapkv.GroupHead)
+		advice, err := Advise(t.Context(), []string{r.Path()}, MethodConfig{
+			Methods: snapkv.Methods[:1], Configs: []snapkv.Config{config}, Thetas: []float64{0.05},
+		}, AdviceConfig{Calibrations: cals, Risk: 0.05, By: c.by, Bound: Bound{Loss: LossKL, Value: 1000}})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s by %q: %v, want %q", c.kind, c.by, err, c.want)
+		}
+		if err == nil && !strings.Contains(advice.Recommendation(), c.text) {
+			t.Errorf("%s: %q, want %q", c.kind, advice.Recommendation(), c.text)
+		}
+	}
+}

@@ -148,7 +148,7 @@ func LargerCaches(rows []MethodRow) []Warning {
 	group := false
 	for i := range rows {
 		r := &rows[i]
-		if !(r.CacheRatio > 1) {
+		if !(r.CacheRatio > 1+1e-6) { // sums of bytes over layers that share a cache are rounded
 			continue
 		}
 		group = group || r.Group == snapkv.GroupHead

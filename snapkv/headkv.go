@@ -19,6 +19,8 @@ var headKV = Method{
 	Scope:      ScopeLayer,
 	Score:      pooledVotes,
 	ShareHeads: shareHeadKV,
+
+	ByHeadScores: true,
 }
 
 func shareHeadKV(scores [][]float64, total, layer int, c Config) ([]int, error) {

@@ -67,6 +67,9 @@ type Method struct {
 	// ByStates means that [States.Select] selects by this method.
 	ByStates bool
 
+	// ByHeadScores means that ShareHeads reads Config.HeadScores, which must be given.
+	ByHeadScores bool
+
 	// Score returns scores [query head][prefix position]; the largest are kept. Heads
 	// with the same scores may share a list, which is then searched once.
 	Score func(l *Layer, c Config) ([][]float64, error)
@@ -99,11 +102,24 @@ func (m *Method) Check(l *Layer, c Config) error {
 		return fmt.Errorf("%s needs values: capture with --values", m.Name)
 	case m.Needs.Generated && l.Generated == nil:
 		return fmt.Errorf("%s needs the reply's rows", m.Name)
-	case m.ShareHeads != nil && l.Latent:
-		return fmt.Errorf("%s distributes a budget over the heads of a layer, but in layer %d all heads read one cache entry "+
-			"(multi-head latent attention): there is one selection for all", m.Name, l.Index)
+	}
+	if err := m.CheckModel(l.Latent, c); err != nil {
+		return err
 	}
 	return c.Check()
+}
+
+// CheckModel returns an error if no layer of a model can be compressed by the method,
+// whatever the prompt. latent is [Layer.Latent] of its layers.
+func (m *Method) CheckModel(latent bool, c Config) error {
+	switch {
+	case m.ShareHeads != nil && latent:
+		return fmt.Errorf("%s distributes a budget over the heads of a layer, but with multi-head latent attention "+
+			"all heads read one cache entry: there is one selection for all", m.Name)
+	case m.ByHeadScores && c.HeadScores == nil:
+		return fmt.Errorf("%s needs a score for each head of each layer (--head-scores)", m.Name)
+	}
+	return nil
 }
 
 // ScopeWith returns which heads must be in a [Layer] together for a group: the scope

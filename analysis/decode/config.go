@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"fmt"
+
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/model"
@@ -43,12 +45,45 @@ func (c *Config) FullCaches() int {
 	return max(1, min(batch, len(c.Prompts), (batch+caches-1)/caches+1))
 }
 
+// checkMethod returns an error if the method cannot select in the model, whatever the prompt.
+func (c *Config) checkMethod(m *snapkv.Method, cfg *model.Config) error {
+	for _, config := range c.Configs {
+		if err := m.CheckModel(cfg.Latent != nil, config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WithoutUnusable returns the config without the methods that cannot select in a model of
+// this configuration, whatever the prompt, if Lenient leaves these out. Each has a warning.
+func (c *Config) WithoutUnusable(cfg *model.Config) Config {
+	out := *c
+	if !c.Lenient {
+		return out
+	}
+	out.Methods = nil
+	for i := range c.Methods {
+		if err := c.checkMethod(&c.Methods[i], cfg); err == nil {
+			out.Methods = append(out.Methods, c.Methods[i])
+		} else if c.Warn != nil {
+			c.Warn(fmt.Sprintf("%s is left out: %v", c.Methods[i].Name, err))
+		}
+	}
+	return out
+}
+
 // Check returns an error for settings that a model of this configuration cannot run, and
 // a [capture.TooLongError] for a prompt that is too long for it with its reply. The model
 // need not be loaded.
 func (c *Config) Check(cfg *model.Config) error {
 	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
 		return err
+	}
+	for i := range c.Methods {
+		if err := c.checkMethod(&c.Methods[i], cfg); err != nil && !c.Lenient {
+			return err
+		}
 	}
 	run := capture.Config{Prompts: c.Prompts, FollowWhole: c.FollowWhole}
 	run.Header.Plan.MaxNewTokens = c.MaxNewTokens

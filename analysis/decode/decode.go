@@ -21,6 +21,7 @@ import (
 // a warning.
 func Run(ctx context.Context, c Config, emit func(Result) error) error {
 	cfg := c.Model.Config()
+	c = c.WithoutUnusable(&cfg)
 	if err := c.Check(&cfg); err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/capture/prompts"
@@ -53,5 +55,41 @@ func TestEveryKindOfLayer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnusableMethodsHaveNoResults: a method that cannot select in a model has no row for
+// the prompts that no selection would shorten either, which would show it without loss.
+func TestUnusableMethodsHaveNoResults(t *testing.T) {
+	m := loadModel(t, sharedtest.Dir(t, "fixtures/models-2026/deepseek_v2"))
+	ids := make([]int32, 40)
+	for i := range ids {
+		ids[i] = int32(i * 7 % m.Config().Vocab)
+	}
+	var warnings []string
+	c := Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "short", Tokens: ids[:3]}, {ID: "long", Tokens: ids}},
+		Methods: named(t, "snapkv", "adakv", "headkv"), Lenient: true,
+		Configs: []snapkv.Config{config(8, 20)}, MaxNewTokens: 2, IgnoreEOS: true,
+		Warn: func(text string) { warnings = append(warnings, text) },
+	}
+	count := map[string]int{}
+	for _, r := range results(t, c) {
+		count[r.Method]++
+	}
+	if want := map[string]int{"full": 2, "snapkv": 2}; !maps.Equal(count, want) {
+		t.Errorf("results of %v, want %v", count, want)
+	}
+	for _, name := range []string{"adakv", "headkv"} {
+		left := func(text string) bool { return strings.HasPrefix(text, name+" is left out: ") }
+		if !slices.ContainsFunc(warnings, left) {
+			t.Errorf("no warning about %s: %q", name, warnings)
+		}
+		c.Methods = named(t, name)
+		c.Lenient = false
+		cfg := m.Config()
+		if err := c.Check(&cfg); err == nil || !strings.Contains(err.Error(), "one selection for all") {
+			t.Errorf("%s: %v, want the reason before anything runs", name, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,7 +16,7 @@ var latexSpecial = strings.NewReplacer(
 )
 
 // latex writes the table as a tabular with the rules of the package booktabs. Columns
-// that are the same in all rows are in a comment above it. Numbers have three
+// that are the same in all rows are in a comment above it, unless Values lists them. Numbers have three
 // significant digits.
 func (t *Table) latex(b *bufio.Writer) {
 	var shown []int
@@ -23,7 +24,7 @@ func (t *Table) latex(b *bufio.Writer) {
 	for i, name := range t.Columns {
 		switch {
 		case t.unused(i):
-		case t.constant(i):
+		case t.constant(i) && !slices.Contains(t.Values, name):
 			fmt.Fprintf(b, "%% %s: %s\n", name, latexSpecial.Replace(setting(t.firstCell(i))))
 		default:
 			shown = append(shown, i)

@@ -103,3 +103,21 @@ func TestWithLayersOfOtherTables(t *testing.T) {
 		t.Errorf("pivoted row of a model without holes: %v", out.Rows[1])
 	}
 }
+
+// TestLatexShowsWhatLayersLack: with rates of one layer only, the rows of the other layers
+// say that they have none, instead of a comment with a rate that seems to be that of all.
+func TestLatexShowsWhatLayersLack(t *testing.T) {
+	table := New("model", "layer", "window", "rate")
+	table.Add("hybrid", 3, 32, 0.25)
+	out, _ := table.WithLayers(holesOfTest)
+	out.Values = []string{"rate"}
+	var b bytes.Buffer
+	if err := out.Write(&b, "latex"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"% window: 32\n", "layer & rate", "\n0 & none \\\\\n", "\n3 & 0.250 \\\\\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}

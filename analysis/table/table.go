@@ -37,6 +37,9 @@ import (
 type Table struct {
 	Columns []string
 	Rows    [][]any
+	// Values lists columns that hold results: LaTeX shows them even if all rows have the
+	// same value.
+	Values []string
 }
 
 // New returns an empty table.

@@ -144,6 +144,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 		cfg.Encode = func(text string) []int32 { return tok.Encode(text, false) }
 		cfg.Decode = func(ids []int32) string { return tok.Decode(ids, true) }
 	}
+	cfg = cfg.WithoutUnusable(&src.Config)
 	if err := cfg.Check(&src.Config); err != nil {
 		return cfg, err
 	}

@@ -48,6 +48,7 @@ func writeTable(c *cli.Context, t *table.Table, screen table.Screen) error {
 		if onScreen(c) {
 			return t.Screen(w, screen)
 		}
+		t.Values = screen.Values
 		return t.Write(w, format)
 	}
 	if out := c.String("o"); out != "" {
