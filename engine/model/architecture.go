@@ -21,8 +21,8 @@ type Architecture struct {
 	// If both names are empty, the family is not read from GGUF files.
 	SharedGGUF string
 
-	// OffCard says why cards run no model of the family; empty: they run all or some, and
-	// Config.NoCard tells which.
+	// OffCard says why cards run no model of the family. If it is empty, they run all or
+	// some, and Config.NoCard says why they do not run a model.
 	OffCard string
 
 	// Defaults has the values that the family's configuration class in transformers

@@ -6,7 +6,7 @@ import "slices"
 // same hidden state, and both outputs are added to it. Constants multiply the inputs and
 // outputs of most products; in GGUF files, they are already multiplied into the weights.
 var falconh1 = Architecture{
-	Name: "falcon_h1", OffCard: "a recurrence beside attention", GGUF: "falcon-h1", About: "Falcon-H1", Mixer: (*loader).mamba,
+	Name: "falcon_h1", OffCard: "attention and a recurrence in the same layer", GGUF: "falcon-h1", About: "Falcon-H1", Mixer: (*loader).mamba,
 	Defaults: joinDefaults(mambaDefaults, map[string]any{
 		"vocab_size": 128000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
 		"num_key_value_heads": 8, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2,
