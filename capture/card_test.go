@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/attnscope/attnscope/capture/prompts"
@@ -105,6 +106,94 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 			}
 			if halves := rounded == values; halves != (precision != dumps.Exact) {
 				t.Errorf("%s: %d of %d weights are halves", precision, rounded, values)
+			}
+		}
+	}
+}
+
+// TestTotalsCrossOncePerPromptOnCard: however many passes read a prompt, the sums over its
+// queries and its overview come once, and they are those that pass by pass add up to, bit
+// for bit; for a prompt that begins with a shared document too.
+func TestTotalsCrossOncePerPromptOnCard(t *testing.T) {
+	if list, why := cuda.Devices(); why != "" || list[0].Why != "" {
+		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
+	}
+	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	m, err := model.Load(ck, model.Options{Device: "cuda", Compute: "f32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	cfg := m.Config()
+	plan := tiny(t, 1).Header.Plan
+	plan.WindowRows, plan.PromptWindows, plan.Overview = 0, 0, 5
+	tokens := make([]int32, 90)
+	for i := range tokens {
+		tokens[i] = int32(i * i % cfg.Vocab)
+	}
+	// read reads the positions after from in passes of 20 tokens.
+	read := func(s *model.Session, rec *recorder, from, end int, once bool) (bytes int) {
+		var lock sync.Mutex
+		all := *rec.callbacks
+		all.Sums = func(layer, head, window int, part []int64) {
+			lock.Lock()
+			bytes += 8 * len(part)
+			lock.Unlock()
+			rec.cardSums(layer, head, window, part)
+		}
+		all.Wants = func(layer, pos0, n int) model.Wants {
+			w := rec.wants(layer, pos0, n)
+			if !once {
+				w.Until = 0
+			}
+			return w
+		}
+		for lo := from; lo < end; lo += 20 {
+			hi := min(end, lo+20)
+			pass := model.Pass{LogitsFrom: hi - lo, Recorder: &all, Length: end}
+			if err := s.Forward(t.Context(), tokens[lo:hi], pass); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return bytes
+	}
+	for _, shared := range []int{0, 30} {
+		run := func(once bool) (*recorder, int) {
+			s := m.NewSession()
+			defer s.Close()
+			rec := newRecorder(&plan, &cfg, len(tokens), 0, dumps.StoreRows)
+			bytes := 0
+			if shared > 0 {
+				document := plan
+				document.Overview = 0
+				doc := newRecorder(&document, &cfg, shared, 0, dumps.StoreRows)
+				bytes = read(s, doc, 0, shared, once)
+				rec.addTotals(doc.totals())
+				rec.from = shared
+			}
+			return rec, bytes + read(s, rec, shared, len(tokens), once)
+		}
+		got, bytes := run(true)
+		want, _ := run(false)
+		if most := 8 * len(plan.Layers) * len(plan.Heads) * (len(tokens) + shared); bytes != most {
+			t.Errorf("%d shared tokens: %d bytes of sums crossed, want %d", shared, bytes, most)
+		}
+		for _, layer := range plan.Layers {
+			a, b := got.layers[layer], want.layers[layer]
+			sums := a.total.Floats(len(tokens))
+			if !slices.Equal(sums, b.total.Floats(len(tokens))) || !slices.Equal(a.overview.cells, b.overview.cells) {
+				t.Errorf("%d shared tokens, layer %d: the sums or the overview differ", shared, layer)
+			}
+			total := 0.0
+			for _, v := range sums {
+				total += float64(v)
+			}
+			if rows := float64(len(plan.Heads) * len(tokens)); math.Abs(total-rows) > 1e-3*rows {
+				t.Errorf("%d shared tokens, layer %d: the sums add up to %g, want %g", shared, layer, total, rows)
 			}
 		}
 	}

@@ -299,6 +299,7 @@ func (r *recorder) wants(layer, pos0, n int) model.Wants {
 		return w
 	}
 	w.Sums = !r.plan.NoPromptSums
+	w.Until = r.prompt
 	w.Windows = r.windows
 	w.WindowSize = r.plan.PromptWindowSize
 	w.WindowStart = r.windowStart(0)
@@ -318,7 +319,7 @@ func (r *recorder) cardRows(layer int, t *model.Rows) {
 	r.layers[layer].recorded(r.headAt[t.Head], tile, t.Halves)
 }
 
-// cardSums adds a part of the sums of a window, or of all queries (window -1).
+// cardSums adds a part of the sums of a window, or the sums over all queries (window -1).
 func (r *recorder) cardSums(layer, head, window int, part []int64) {
 	l := r.layers[layer]
 	sums := l.total
@@ -340,7 +341,7 @@ func (r *recorder) cardWindow(layer, head, window int, sums []float32) {
 	copy(all[r.headAt[head]*len(sums):], sums)
 }
 
-// cardCells merges the pooled picture of some rows.
+// cardCells merges a head's pooled picture.
 func (r *recorder) cardCells(layer, head int, cells []float32) {
 	r.layers[layer].overview.merge(r.headAt[head], cells)
 }

@@ -429,3 +429,13 @@ func testMissingHeadScoresAreNamed(t *testing.T, m *model.Model, ids []int32) {
 		t.Errorf("%v, want an error that names --head-scores", err)
 	}
 }
+
+// TestSumsOnceOnCard: a card keeps the sums over a prompt until all of it has been read.
+func TestSumsOnceOnCard(t *testing.T) {
+	r := &record{prompt: 9000, rows: 8}
+	for pos := 0; pos < r.prompt; pos += 4096 {
+		if w := r.wants(0, pos, min(4096, r.prompt-pos)); w.Until != r.prompt {
+			t.Errorf("from position %d on, a card is asked for sums up to %d, want %d", pos, w.Until, r.prompt)
+		}
+	}
+}

@@ -103,7 +103,10 @@ func (r *record) addTile(s *capture.Sums, t *cpu.Tile) {
 // wants tells a card to deliver the sums over the prompt's rows and the last queries.
 func (r *record) wants(_, pos0, n int) model.Wants {
 	end := pos0 + n
-	return model.Wants{Rows: end, LSE: end, States: max(pos0, r.prompt-r.rows), Sums: r.sums != nil}
+	return model.Wants{
+		Rows: end, LSE: end, States: max(pos0, r.prompt-r.rows),
+		Sums: r.sums != nil, Until: r.prompt,
+	}
 }
 
 // addFixed returns a callback that adds a card's sums to the sums of each layer, for

@@ -149,12 +149,12 @@ type Pass struct {
 	// all queries (window -1), for keys 0 to len(part)-1, in units of 2^-40. The sums of a
 	// window come in several parts. Done reports that the window sums of a layer's queries
 	// before end have been delivered; the sums of window -1 are delivered at the end of
-	// the pass.
+	// the pass that reaches Record.Until.
 	Sums func(layer, head, window int, part []int64)
 	// Whole receives the complete sums of a window whose queries were summed in one piece,
 	// for keys 0 to len(sums)-1, rounded to Record.SumBits.
 	Whole func(layer, head, window int, sums []float32)
-	// Cells receives the largest weights of the pass, [Side, Side].
+	// Cells receives the largest weights, [Side, Side], along with the sums of window -1.
 	Cells func(layer, head int, cells []float32)
 	Done  func(layer, end int)
 	// States receives the queries of positions pos0 to pos0+n-1 after the rotation; k and
@@ -174,6 +174,10 @@ type Record struct {
 	// Nil asks for float32.
 	Halves *[256]uint8
 	Sums   bool // sums over all queries
+	// Until is the position up to which Sums and Cells cover the queries of this pass and
+	// of those that follow. They stay on the card until a pass ends there. 0: they cover
+	// this pass alone.
+	Until int
 	// Query windows, each of which has its own sums: window w holds the WindowSize
 	// positions from WindowStart + w*WindowSize on.
 	WindowStart, WindowSize, Windows int

@@ -46,9 +46,27 @@ func (s *Sizes) weights(compute string) int64 {
 	return (int64(s.Layers)*attn + int64(s.SparseLayers)*sparse + int64(s.Layers-s.SparseLayers)*dense + tables*h*int64(s.Vocab)) * elementBytes(compute)
 }
 
-// Memory estimates the memory of a sequence of n positions while the weights of some
-// layers and heads are summed over the queries.
-func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory {
+// Recorded specifies what is added up on the card over all queries of a sequence.
+type Recorded struct {
+	Layers, Heads int  // number of layers, and of heads in each
+	Sums          bool // sums over the queries
+	Side          int  // a pooled picture of Side x Side cells; 0: none
+}
+
+// totals returns the memory of sums and pictures of a sequence of n positions.
+func (r *Recorded) totals(n int) int64 {
+	return int64(r.Layers) * int64(r.Heads) * (b2i(r.Sums)*8*int64(n) + 4*int64(r.Side)*int64(r.Side))
+}
+
+func b2i(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Memory estimates the memory of a sequence of n positions that is recorded.
+func (s *Sizes) Memory(compute string, chunk, n int, r Recorded) Memory {
 	size := elementBytes(compute)
 	if chunk < 1 {
 		chunk = DefaultChunk
@@ -59,7 +77,7 @@ func (s *Sizes) Memory(compute string, chunk, n, sumLayers, sumHeads int) Memory
 		Weights:   s.weights(compute),
 		Cache:     int64(n) * int64(s.Layers*s.KVHeads*(s.HeadDim+s.ValueDim)) * size,
 		Work:      w.plan(s, size, chunk, 0).total + s.scoreBytes(n),
-		Recording: (ringSlots+1)*s.slotBytes(n) + int64(sumLayers)*int64(sumHeads)*int64(n)*8,
+		Recording: (ringSlots+1)*max(s.slotBytes(n), 4*int64(r.Side)*int64(r.Side)) + r.totals(n),
 	}
 }
 

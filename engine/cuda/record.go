@@ -14,7 +14,7 @@ import (
 )
 
 // recording holds the data that a pass records. Sums are computed on the card and
-// handed over once; rows are handed over as they are computed.
+// handed over once they are complete; rows are handed over as they are computed.
 type recording struct {
 	s     *sequence
 	p     *Pass
@@ -22,9 +22,7 @@ type recording struct {
 	end   int
 	ring  *ring
 	want  []Record
-	total []block // by layer: int64 [heads, end]; empty: no sums
-	cells []block // by layer: float32 [heads, side, side]
-	fixed block   // sums of whole windows, before they are rounded; empty: all sums are sent in parts
+	fixed block // sums of whole windows, before they are rounded; empty: all sums are sent in parts
 }
 
 // wanted specifies what is recorded for a layer's chunk.
@@ -37,8 +35,8 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 		return nil, nil
 	}
 	c, d := s.c, s.c.d
-	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers), total: make([]block, d.Layers), cells: make([]block, d.Layers)}
-	some, side, rounded := false, 0, false
+	r := &recording{s: s, p: p, pos0: s.len, end: s.len + n, want: make([]Record, d.Layers)}
+	some, side, keys, rounded := false, 0, r.end, false
 	err := func() error {
 		for i := range r.want {
 			w := p.Record(i, r.pos0, n)
@@ -46,36 +44,22 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 			side = max(side, w.Side)
 			rounded = rounded || w.SumBits > 0 && w.Windows > 0
 			some = some || w.sums() || min(w.Rows, w.LSE, w.States) < r.end
-			_, listed := r.heads(i)
 			if w.sums() && s.layers[i].compressed() {
 				return fmt.Errorf("sums over the queries of a compressed cache are not supported")
 			}
-			for _, b := range []struct {
-				at    *block
-				bytes int64
-				what  string
-			}{
-				{&r.total[i], b2i(w.Sums) * int64(listed) * int64(r.end) * 8, "sums over queries"},
-				{&r.cells[i], int64(listed) * int64(w.Side) * int64(w.Side) * 4, "a picture of the map"},
-			} {
-				if b.bytes == 0 {
-					continue
-				}
-				var err error
-				if *b.at, err = c.pool.get(b.bytes, b.what); err != nil {
-					return err
-				}
-				if err := cu.MemsetD8Async(b.at.at, 0, b.bytes, c.t.compute); err != nil {
-					return call("cuMemsetD8Async", err)
-				}
+			if err := r.beginTotals(i); err != nil {
+				return err
+			}
+			if r.asksTotals(i) {
+				keys = max(keys, s.totals[i].keys)
 			}
 		}
 		if !some {
 			return nil
 		}
-		least := max(8*int64(r.end), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
+		least := max(8*int64(keys), 4*int64(d.Heads*d.HeadDim), 4*int64(side*side), minSlotBytes)
 		var err error
-		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(r.end, maxKeys(s.layers)+n))), least)
+		r.ring, err = c.recordRing(max(least, d.Sizes.slotBytes(max(keys, maxKeys(s.layers)+n))), least)
 		var small *MemoryError
 		if err == nil && rounded {
 			r.fixed, err = c.pool.get(r.ring.bytes, "sums of query windows")
@@ -86,20 +70,13 @@ func (s *sequence) record(p *Pass, n int) (*recording, error) {
 		return err
 	}()
 	if err != nil {
-		r.giveBack()
+		r.giveBack(true)
 		return nil, hinted(err, "record less: --layers, --heads, --prompt-windows 0; or use --device cpu")
 	}
 	if !some {
 		return nil, nil
 	}
 	return r, nil
-}
-
-func b2i(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func maxKeys(layers []kvLayer) int {
@@ -175,9 +152,10 @@ func (r *recording) sums(i int, a attention) error {
 	if err != nil {
 		return err
 	}
-	o := attentionSumsOut{Total: r.total[i].at, LdTotal: r.end, Cells: r.cells[i].at, Side: w.Side, Prompt: w.Prompt, List: list, Listed: listed}
-	if w.Side == 0 {
-		o.Cells = 0
+	o := attentionSumsOut{Side: w.Side, Prompt: w.Prompt, List: list, Listed: listed}
+	if r.asksTotals(i) {
+		t := &r.s.totals[i]
+		o.Total, o.LdTotal, o.Cells = t.sums.at, t.keys, t.cells.at
 	}
 	end := a.Pos0 + a.N
 	first, last := w.windows(a.Pos0, end)
@@ -473,56 +451,25 @@ func (r *recording) copied(src address, n int64, show func(host pinned)) error {
 	return r.ring.send(slot, slot.dev.at, n, func() { show(slot.host) })
 }
 
-// finish sends the sums over the whole pass, or nothing after a failure, and waits until
-// everything is delivered.
+// finish sends the sums over all queries that are complete, or nothing after a failure,
+// and waits until everything is delivered.
 func (r *recording) finish(failed error) error {
 	if r == nil {
 		return failed
 	}
-	defer r.giveBack()
-	for i := range r.want {
-		if failed == nil {
-			failed = r.totals(i)
-		}
+	if failed == nil {
+		failed = r.finishTotals()
 	}
 	if err := r.ring.drain(failed != nil); failed == nil {
 		failed = err
 	}
+	r.giveBack(failed != nil)
 	return failed
 }
 
-// totals sends a layer's sums over the whole pass and its pooled picture.
-func (r *recording) totals(i int) error {
-	w := &r.want[i]
-	_, listed := r.heads(i)
-	if w.Sums && listed > 0 {
-		heads := min(listed, int(r.ring.bytes/8)/r.end)
-		for h0 := 0; h0 < listed; h0 += heads {
-			n := min(heads, listed-h0)
-			err := r.copied(r.total[i].off(int64(8*h0*r.end)), int64(8*n*r.end), func(host pinned) {
-				parallel.For(n, func(h int) { r.p.Sums(i, r.head(i, h0+h), -1, host.longs(int64(8*h*r.end), r.end)) })
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	cells := w.Side * w.Side
-	for h := 0; h < listed && cells > 0; h++ {
-		err := r.copied(r.cells[i].off(int64(4*h*cells)), int64(4*cells), func(host pinned) { r.p.Cells(i, r.head(i, h), host.floats(0, cells)) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *recording) giveBack() {
+func (r *recording) giveBack(failed bool) {
 	r.s.c.pool.put(r.fixed)
-	for i := range r.total {
-		r.s.c.pool.put(r.total[i])
-		r.s.c.pool.put(r.cells[i])
-	}
+	r.giveBackTotals(failed)
 }
 
 // longs returns n 64-bit numbers from a byte offset.

@@ -25,6 +25,8 @@ type ring struct {
 	pending []delivery // copies that are running, oldest first
 	work    chan delivery
 	unshown sync.WaitGroup
+	copies  int   // sent so far
+	sent    int64 // their bytes
 }
 
 type slot struct {
@@ -156,6 +158,8 @@ func (r *ring) send(s *slot, src address, n int64, show func()) error {
 		return err
 	}
 	r.pending = append(r.pending, delivery{s, show})
+	r.copies++
+	r.sent += n
 	return nil
 }
 

@@ -14,6 +14,7 @@ type sequence struct {
 	c      *card
 	len    int // positions appended, including those that a compression has dropped
 	layers []kvLayer
+	totals []totals // by layer
 }
 
 // kvLayer holds one layer's keys and values, [stores, room, dim] of the compute type. A
@@ -32,7 +33,7 @@ func (l *kvLayer) compressed() bool { return l.slots != nil }
 
 // NewSequence starts an empty sequence.
 func (c *card) NewSequence() Sequence {
-	s := &sequence{c: c, layers: make([]kvLayer, c.d.Layers)}
+	s := &sequence{c: c, layers: make([]kvLayer, c.d.Layers), totals: make([]totals, c.d.Layers)}
 	for i := range s.layers {
 		s.layers[i].stores = c.d.KVHeads
 	}
@@ -63,6 +64,7 @@ func (s *sequence) Close() {
 				s.c.pool.put(b)
 			}
 			*l = kvLayer{}
+			s.dropTotals(i)
 		}
 		return nil
 	})
@@ -149,7 +151,7 @@ func (s *sequence) Truncate(n int) {
 
 // Compress keeps some slots of each layer.
 func (s *sequence) Compress(keep [][][]int32) (Sequence, error) {
-	out := &sequence{c: s.c, len: s.len, layers: make([]kvLayer, len(s.layers))}
+	out := &sequence{c: s.c, len: s.len, layers: make([]kvLayer, len(s.layers)), totals: make([]totals, len(s.layers))}
 	err := s.c.t.do(func() error {
 		for i := range s.layers {
 			if err := s.compress(&out.layers[i], &s.layers[i], keep[i]); err != nil {

@@ -124,11 +124,16 @@ func refusedByCard(t testing.TB, dir, what string) {
 	}
 }
 
-// sumsOnly asks for the sums of all heads and nothing else.
-func sumsOnly() *Recorder {
+// sumsOnly asks for the sums of all heads over a prompt and for a picture of side cells,
+// and nothing else.
+func sumsOnly(prompt, side int) *Recorder {
 	return &Recorder{
-		Wants: func(_, pos0, n int) Wants { return Wants{Rows: pos0 + n, LSE: pos0 + n, States: pos0 + n, Sums: true} },
+		Wants: func(_, pos0, n int) Wants {
+			end := pos0 + n
+			return Wants{Rows: end, LSE: end, States: end, Sums: true, Until: prompt, Side: side, Prompt: prompt}
+		},
 		Sums:  func(int, int, int, []int64) {},
+		Cells: func(int, int, []float32) {},
 	}
 }
 
@@ -138,11 +143,11 @@ func TestMemoryOnCard(t *testing.T) {
 	needCard(t)
 	g := openGolden(t, sharedtest.Dir(t, "fixtures/models/llama"))
 	for _, compute := range []string{"f32", "bf16"} {
-		for _, n := range []int{40, 168} {
+		for n, side := range map[int]int{40: 0, 168: 0, 160: 150} {
 			m := loadOnCard(t, sharedtest.Dir(t, "fixtures/models/llama"), Options{Compute: compute})
 			c, s := m.Config(), m.NewSession()
 			ids := g.ints("input_ids")[:n]
-			pass := Pass{LogitsFrom: n - 1, Logits: func(int, []float32) {}, Recorder: sumsOnly()}
+			pass := Pass{LogitsFrom: n - 1, Logits: func(int, []float32) {}, Recorder: sumsOnly(n, side)}
 			err := s.Forward(context.Background(), ids, pass)
 			if err == nil { // a step of decoding takes scores
 				err = s.Forward(context.Background(), ids[:1], Pass{Logits: func(int, []float32) {}})
@@ -151,7 +156,7 @@ func TestMemoryOnCard(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Close()
-			got, want := m.Card().PeakBytes(), c.CardMemory(compute, n+1, c.Layers, c.Heads).Total()
+			got, want := m.Card().PeakBytes(), c.CardMemory(compute, n+1, cuda.Recorded{Layers: c.Layers, Heads: c.Heads, Sums: true, Side: side}).Total()
 			if float64(got) < 0.8*float64(want) || float64(got) > 1.2*float64(want) {
 				t.Errorf("%s, %d tokens: %d bytes were in use, the estimate is %d", compute, n, got, want)
 			}

@@ -109,9 +109,9 @@ func MostCardBytes(ck *checkpoint.Checkpoint) int64 {
 	return n
 }
 
-// CardMemory estimates the memory that a sequence of n positions takes on a card
-// while the attention of some layers and heads is summed over the queries.
-func (c *Config) CardMemory(compute string, n, layers, heads int) cuda.Memory {
+// CardMemory estimates the memory that a sequence of n positions that is recorded takes on
+// a card.
+func (c *Config) CardMemory(compute string, n int, r cuda.Recorded) cuda.Memory {
 	s := c.sizes()
-	return s.Memory(compute, 0, n, layers, heads)
+	return s.Memory(compute, 0, n, r)
 }

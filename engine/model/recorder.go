@@ -31,13 +31,14 @@ type Recorder struct {
 	// log-sum-exps were asked for.
 	Rows func(layer int, r *Rows)
 	// Sums receives weights added up over the queries of one window, or over all
-	// queries of the pass (window -1), for keys 0 to len(part)-1, in units of 2^-40.
-	// The sums of one window come in several parts, which must be added.
+	// queries (window -1), for keys 0 to len(part)-1, in units of 2^-40. The sums of one
+	// window come in several parts, which must be added. Those over all queries come at the
+	// end of the pass that reaches Wants.Until.
 	Sums func(layer, head, window int, part []int64)
 	// Whole receives the complete sums of a window whose queries the card summed in one
 	// piece, rounded to Wants.SumBits.
 	Whole func(layer, head, window int, sums []float32)
-	// Cells receives the largest weights of the pass, [Side, Side].
+	// Cells receives the largest weights, [Side, Side], along with the sums of window -1.
 	Cells func(layer, head int, cells []float32)
 	// Done reports that the window sums of a layer's queries before position end have been
 	// delivered; the States of those queries follow.

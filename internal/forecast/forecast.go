@@ -197,11 +197,9 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 // CardMemory estimates the memory that a run with a plan takes on a card, including the
 // weights.
 func (n *Need) CardMemory(m *model.Config, plan *dumps.Plan) cuda.Memory {
-	summed := len(plan.Layers)
-	if plan.NoPromptSums {
-		summed = 0
-	}
-	return m.CardMemory(plan.Compute, n.Positions, summed, len(plan.Heads))
+	return m.CardMemory(plan.Compute, n.Positions, cuda.Recorded{
+		Layers: len(plan.Layers), Heads: len(plan.Heads), Sums: !plan.NoPromptSums, Side: plan.Overview,
+	})
 }
 
 // Pace is the expected speed of a run on the processor, per second, and its duration

@@ -93,3 +93,20 @@ func TestStreamedBatch(t *testing.T) {
 		t.Errorf("%d of 3 prompts together", n)
 	}
 }
+
+// TestCardMemoryOfTotals compares plans with and without the sums and pictures that stay on
+// a card until a prompt has been read.
+func TestCardMemoryOfTotals(t *testing.T) {
+	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
+	need := Need{Positions: 1000}
+	recording := func(none bool, side int) int64 {
+		plan := dumps.Plan{Layers: []int{0, 1, 3}, Heads: []int{0, 5}, NoPromptSums: none, Overview: side}
+		return need.CardMemory(&m, &plan).Recording
+	}
+	if got, want := recording(false, 0)-recording(true, 0), int64(3*2*1000*8); got != want {
+		t.Errorf("the sums take %d bytes, want %d", got, want)
+	}
+	if got, want := recording(true, 50)-recording(true, 0), int64(3*2*50*50*4); got != want {
+		t.Errorf("the overview takes %d bytes, want %d", got, want)
+	}
+}

@@ -46,7 +46,10 @@ func (w *watcher) wants(_, pos0, n int) model.Wants {
 	}
 	first := max(pos0, w.prompt-rows)
 	count := min(windows, w.prompt/windowSize)
-	return model.Wants{Rows: end, LSE: first, States: first, Sums: w.all, Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize, SumBits: 16}
+	return model.Wants{
+		Rows: end, LSE: first, States: first, Sums: w.all, Until: w.prompt,
+		Windows: count, WindowSize: windowSize, WindowStart: w.prompt - count*windowSize, SumBits: 16,
+	}
 }
 
 func (w *watcher) addSums(_, head, _ int, part []int64) {
