@@ -194,6 +194,7 @@ func TestTiedChoiceOnCard(t *testing.T) {
 	}
 	w, rows, s := prefilled(t, m, slices.Repeat([]int32{7}, 90), entries)
 	w.config.Layers = 1
+	w.about.Layers = 1
 	sameChoice(t, w, rows, s, entries)
 	sameChoice(t, w, nil, s, entries)
 	got, err := w.selectAll(t.Context(), s, entries)
