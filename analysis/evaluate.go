@@ -308,10 +308,10 @@ func (e *evaluation) rest(h, window int) partialOutput {
 	return part
 }
 
-// errors returns the relative L2 error of a head's output for each row of the reply,
-// if only the kept positions, the window and the reply are read and their weights, with the
-// share of a sink, are normalized again; and the same after the output projection. Errors are NaN if the
-// values or the projection are not known.
+// errors returns the relative L2 error of a head's output for each row of the reply, if
+// only the kept positions, the window and the reply are read and their weights, with the
+// share of a sink, are normalized again; and the same after the output projection. Errors
+// are NaN if the values or the projection are not known.
 func (e *evaluation) errors(h int, keep []int32, window int) (errs, errsWO []float64) {
 	l := e.layer
 	rows := l.Reply.Rows

@@ -46,8 +46,8 @@ func (r *HitRateRow) Cells() []any {
 	)
 }
 
-// SinkColumn is the column of the share that learned sinks take. Only tables of models with
-// such sinks have it.
+// SinkColumn is the column of the share that learned sinks take. Only tables of models
+// with such sinks have it.
 const SinkColumn = "learned_sink"
 
 // HitRateTable makes a table of the rows, with the columns [KeyColumns] and
@@ -61,8 +61,8 @@ func HitRateTable(rows []HitRateRow) *table.Table {
 	return t
 }
 
-// addSinks adds the column of the shares of learned sinks to a table of rows, if there are
-// any.
+// addSinks adds the column of the shares of learned sinks to a table of rows, if there
+// are any.
 func addSinks[T any](t *table.Table, rows []T, of func(r *T) float64) {
 	has := func(r T) bool { return of(&r) > 0 } // a sink always takes something; NaN is no sink
 	if !slices.ContainsFunc(rows, has) {

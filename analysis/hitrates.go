@@ -157,8 +157,8 @@ func (list hitRateList) dump(ctx context.Context, path string) error {
 // [head, row, key], as many as the largest window has, and those of the reply.
 type ratedRows struct {
 	prompt, reply *dumps.Attention
-	// Shares of learned sinks, [head, row], in all recorded rows of the prompt and in those
-	// of the reply; nil: the layer has none.
+	// Shares of learned sinks, [head, row], in all recorded rows of the prompt and in
+	// those of the reply; nil: the layer has none.
 	promptSinks, replySinks []float32
 }
 
@@ -395,8 +395,8 @@ func (h *headRows) rate(cfg *HitRateConfig, s Setting, span [2]int) (*HeadRate, 
 	return &rate, nil
 }
 
-// meanShare returns the mean share of a learned sink in the rows of a span, or NaN if there
-// is no sink.
+// meanShare returns the mean share of a learned sink in the rows of a span, or NaN if
+// there is no sink.
 func meanShare(shares []float32, span [2]int) float64 {
 	if shares == nil {
 		return math.NaN()

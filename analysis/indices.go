@@ -10,9 +10,8 @@ import (
 
 // Indices returns the prefix positions that a method keeps in one prompt, given by its
 // index in the dump: [recorded layer][head or kv head], ascending. Layers that read one
-// cache have the same lists, one per kv head. A prompt that passes through keeps its whole
-// prefix. It returns an error if the window leaves no
-// prefix or was not recorded.
+// cache have the same lists, one per kv head. A prompt that passes through keeps its
+// whole prefix. It returns an error if the window leaves no prefix or was not recorded.
 func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, c snapkv.Config) ([][][]int32, error) {
 	if err := c.Check(); err != nil {
 		return nil, err

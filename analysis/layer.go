@@ -15,15 +15,16 @@ import (
 type Layer struct {
 	snapkv.Layer
 	Reply *dumps.Attention // [head, row, position of prompt and reply]
-	// ReplySinks has the shares of the sinks in the rows of the reply, [head, row]; nil: the
-	// layer has none.
+	// ReplySinks has the shares of the sinks in the rows of the reply, [head, row]; nil:
+	// the layer has none.
 	ReplySinks []float32
 }
 
-// ReadLayer reads a layer of a prompt, given by its index in the dump and the id of
-// the layer in the model, with all rows of the prompt that were recorded, and with it all
-// layers that read the same cache. Sums, queries, keys and values are nil if they were not
-// recorded. It returns an error if not all heads, or not all of these layers, were recorded.
+// ReadLayer reads a layer of a prompt, given by its index in the dump and the id of the
+// layer in the model, with all rows of the prompt that were recorded, and with it all
+// layers that read the same cache. Sums, queries, keys and values are nil if they were
+// not recorded. It returns an error if not all heads, or not all of these layers, were
+// recorded.
 func ReadLayer(r *dumps.Reader, prompt, layer int) (*Layer, error) {
 	return readLayer(r, prompt, layer, r.Prompts()[prompt].WindowRows)
 }
@@ -54,8 +55,8 @@ func readGroup(r *dumps.Reader, layer int, read func(reader int) (*Layer, error)
 	return joinLayers(list), nil
 }
 
-// readersOf lists the layers that read the cache of a layer. It returns an error if some of
-// them were not recorded.
+// readersOf lists the layers that read the cache of a layer. It returns an error if some
+// of them were not recorded.
 func readersOf(r *dumps.Reader, layer int) ([]int, error) {
 	h := r.Header()
 	readers := h.Model.Readers(h.Model.Layer(layer).CacheOf)
@@ -169,7 +170,8 @@ func openLayer(r *dumps.Reader, prompt, layer, n int) (*Layer, *dumps.LayerReade
 	return l, source, nil
 }
 
-// EmptyLayer describes a layer of a model for a prompt of length tokens, without any data.
+// EmptyLayer describes a layer of a model for a prompt of length tokens, without any
+// data.
 func EmptyLayer(m *dumps.ModelInfo, layer, length int) snapkv.Layer {
 	s := m.Layer(layer)
 	l := snapkv.Layer{

@@ -163,8 +163,8 @@ func TestTablesHaveSharesOfSinks(t *testing.T) {
 }
 
 // TestOutputErrorsWithSinks writes the error of a head's output once more, for positions
-// that are dropped from a layer with sinks: in the softmax over what is left, the sink keeps
-// its score. The kept mass does not contain it.
+// that are dropped from a layer with sinks: in the softmax over what is left, the sink
+// keeps its score. The kept mass does not contain it.
 func TestOutputErrorsWithSinks(t *testing.T) {
 	const all, prompt, window, row = dumpstest.Prompt + dumpstest.Reply, dumpstest.Prompt, 8, 1
 	r := kindDump(t, "sinks")
@@ -261,8 +261,8 @@ func TestSharedCachesPoolVotes(t *testing.T) {
 	}
 }
 
-// TestBytesAreCountedPerCache: the full cache has one entry per cache, kv head and position,
-// and a latent entry is a key alone.
+// TestBytesAreCountedPerCache: the full cache has one entry per cache, kv head and
+// position, and a latent entry is a key alone.
 func TestBytesAreCountedPerCache(t *testing.T) {
 	for _, kind := range dumpstest.KindNames() {
 		r := kindDump(t, kind)
@@ -310,8 +310,8 @@ func TestBytesAreCountedPerCache(t *testing.T) {
 	}
 }
 
-// TestSelectionsNeedAllReaders: a selection on a shared cache pools the votes of all layers
-// that read it.
+// TestSelectionsNeedAllReaders: a selection on a shared cache pools the votes of all
+// layers that read it.
 func TestSelectionsNeedAllReaders(t *testing.T) {
 	shapes := dumpstest.Kinds()["shared"]
 	h := dumpstest.ShapesHeader(shapes, dumps.StoreRows, dumps.Exact)
@@ -323,8 +323,8 @@ func TestSelectionsNeedAllReaders(t *testing.T) {
 	}
 }
 
-// TestAdviceKnowsWhatOneCacheServes: heads that read one cache entry, and layers that read
-// one cache, cannot have budgets of their own.
+// TestAdviceKnowsWhatOneCacheServes: heads that read one cache entry, and layers that
+// read one cache, cannot have budgets of their own.
 func TestAdviceKnowsWhatOneCacheServes(t *testing.T) {
 	for _, c := range []struct {
 		kind string

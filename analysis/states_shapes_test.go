@@ -11,8 +11,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// TestStatesOfEveryKindOfLayer: from tensors, snapkv selects what it selects from a dump, in
-// every kind of layer whose cache one layer reads.
+// TestStatesOfEveryKindOfLayer: from tensors, snapkv selects what it selects from a dump,
+// in every kind of layer whose cache one layer reads.
 func TestStatesOfEveryKindOfLayer(t *testing.T) {
 	const prompt = dumpstest.Prompt
 	for _, kind := range dumpstest.KindNames() {

@@ -19,8 +19,8 @@ type Options struct {
 	Device   string // as for model.FindDevice; empty: cpu
 	Compute  string // arithmetic, as in model.Options; empty: f32
 	Threads  int    // 0: one per core
-	// WeightMemory is the most memory in bytes that weights may take, as in model.Options; 0:
-	// no limit.
+	// WeightMemory is the most memory in bytes that weights may take, as in
+	// model.Options; 0: no limit.
 	WeightMemory int64
 	Log          func(line string) // receives messages for the user; may be nil
 	// IgnoreConfig names keys of the model's configuration that are not understood and

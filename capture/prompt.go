@@ -205,8 +205,8 @@ func firstNaN(x []float32) int {
 	return slices.IndexFunc(x, func(v float32) bool { return v != v })
 }
 
-// writeCache writes, for all positions of every cache that a recorded layer reads, the keys
-// in the factors form and the values if the plan asks for them.
+// writeCache writes, for all positions of every cache that a recorded layer reads, the
+// keys in the factors form and the values if the plan asks for them.
 func (r *promptRun) writeCache() error {
 	const step = 1024
 	header := &r.c.Header

@@ -24,10 +24,11 @@ type Config struct {
 	Force   bool             // replace an existing dump
 	Resume  bool             // continue an incomplete dump
 	// Batch is the largest number of replies that are decoded together, each with a cache
-	// of its own; less than 2 means one. The numbers of a prompt do not depend on it. Above
-	// 1, the file has the prompts in the order in which their replies end, and the blocks of
-	// a prompt stay in memory until its reply ends. A card is no faster with it. If the model
-	// reads weights from the file in each pass, as many prompts are also read together.
+	// of its own; less than 2 means one. The numbers of a prompt do not depend on it.
+	// Above 1, the file has the prompts in the order in which their replies end, and the
+	// blocks of a prompt stay in memory until its reply ends. A card is no faster with
+	// it. If the model reads weights from the file in each pass, as many prompts are also
+	// read together.
 	Batch int
 	// FollowWhole records given replies as a whole. Otherwise they are cut to
 	// Plan.MaxNewTokens.
@@ -212,8 +213,8 @@ type runner struct {
 
 // all runs the prompts in order: it reads a prompt as soon as its reply has room in the
 // batch or, if weights are read from the file in each pass, as many prompts together as
-// there is room for. Consecutive prompts that name the same document form a group, which can share
-// the cache of the document.
+// there is room for. Consecutive prompts that name the same document form a group, which
+// can share the cache of the document.
 func (r *runner) all(ctx context.Context) error {
 	list := r.c.Prompts
 	for lo := 0; lo < len(list); {

@@ -48,7 +48,8 @@ func TestSinksAreRecorded(t *testing.T) {
 	}
 }
 
-// checkSinkRows checks the rows of a layer and compares shares with those of another dump.
+// checkSinkRows checks the rows of a layer and compares shares with those of another
+// dump.
 func checkSinkRows(t *testing.T, r, other *dumps.Reader, prompt, layer int) {
 	t.Helper()
 	heads := r.Header().HeadsOf(layer)

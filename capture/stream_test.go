@@ -52,8 +52,8 @@ func modelOf(t *testing.T, dir string, stream bool) *model.Model {
 	return src.Model
 }
 
-// TestDumpOfStreamedWeights records a set with all weights in memory and with weights that
-// are read in each pass: the dumps are the same, byte for byte.
+// TestDumpOfStreamedWeights records a set with all weights in memory and with weights
+// that are read in each pass: the dumps are the same, byte for byte.
 func TestDumpOfStreamedWeights(t *testing.T) {
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
 		t.Run(string(store), func(t *testing.T) {
@@ -109,8 +109,8 @@ func TestDumpOfStreamedWeights(t *testing.T) {
 	}
 }
 
-// TestDumpOfStreamedKinds does the same for models with layers of other kinds: with sinks,
-// a recurrence, Mamba-2, shared caches, chunks, latents and experts.
+// TestDumpOfStreamedKinds does the same for models with layers of other kinds: with
+// sinks, a recurrence, Mamba-2, shared caches, chunks, latents and experts.
 func TestDumpOfStreamedKinds(t *testing.T) {
 	for _, name := range []string{
 		"gpt_oss", "qwen3_next", "lfm2", "granitemoehybrid", "nemotron_h", "gemma3n_text-states", "gemma4_text", "llama4_text", "deepseek_v2",

@@ -94,9 +94,9 @@ func (l *LayerReader) Release() {
 	l.keys = nil
 }
 
-// States returns the queries of the recorded prompt rows, [R, heads of the layer, dim], which
-// are shared and must not be changed, and a copy of the keys, [P+G, kv heads, dim]. In
-// the rows form both are nil.
+// States returns the queries of the recorded prompt rows, [R, heads of the layer, dim],
+// which are shared and must not be changed, and a copy of the keys, [P+G, kv heads, dim].
+// In the rows form both are nil.
 func (l *LayerReader) States() (queries, keys []float32) {
 	if l.keys == nil {
 		return nil, nil

@@ -102,11 +102,11 @@ func (p Precision) Rounding() *Rounding { return p.rules().weights }
 // within 2^-17 of its value, 23 keep the whole float32.
 func (p Precision) SumBits() int { return p.rules().sumBits }
 
-// keyBits returns the number of mantissa bits, 10 to 23, that keeps the rounding of
-// keys from moving a score by more than the precision allows. A score's error is
-// about scale·|q|·|k|·2^-bits/√dim, and a weight moves by at most a quarter of it. maxQ is
-// the largest scale·|q| of the layers that read the keys, maxK the length of the longest
-// key and dim the number of its elements.
+// keyBits returns the number of mantissa bits, 10 to 23, that keeps the rounding of keys
+// from moving a score by more than the precision allows. A score's error is about
+// scale·|q|·|k|·2^-bits/√dim, and a weight moves by at most a quarter of it. maxQ is the
+// largest scale·|q| of the layers that read the keys, maxK the length of the longest key
+// and dim the number of its elements.
 func (p Precision) keyBits(dim int, maxQ, maxK float64) int {
 	allowed := p.rules().keyError
 	if allowed == 0 {

@@ -77,9 +77,9 @@ func (p *PromptWriter) Queries(layer int, ph Phase, row0, n int, q, lse []float3
 }
 
 // Keys writes n keys after the rotation, k [n, kvHeads*dim], of positions pos0 and
-// following. Layers that share a cache have one set of keys, under the id of the layer that
-// owns it. Write the queries of all of its readers first: their lengths decide how many bits
-// the keys need.
+// following. Layers that share a cache have one set of keys, under the id of the layer
+// that owns it. Write the queries of all of its readers first: their lengths decide how
+// many bits the keys need.
 func (p *PromptWriter) Keys(layer, pos0, n int, k []float32) error {
 	if err := p.checkCache(layer); err != nil {
 		return err

@@ -31,8 +31,8 @@ func (h *Header) AllHeads(layer int) bool {
 	return len(h.HeadsOf(layer)) == s.Heads
 }
 
-// Caches lists the layers whose caches the layers of the plan read, in ascending order. Their
-// keys and values are in a dump, even if the layers themselves were not recorded.
+// Caches lists the layers whose caches the layers of the plan read, in ascending order.
+// Their keys and values are in a dump, even if the layers themselves were not recorded.
 func (h *Header) Caches() []int {
 	var list []int
 	for _, l := range h.Plan.Layers {

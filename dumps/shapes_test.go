@@ -20,7 +20,8 @@ func closeTo(a, b []float32, most float64) bool {
 	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Abs(float64(x)-float64(y)) <= most })
 }
 
-// TestShapes writes models of every kind of layer in both stores and reads everything back.
+// TestShapes writes models of every kind of layer in both stores and reads everything
+// back.
 func TestShapes(t *testing.T) {
 	for _, name := range dumpstest.KindNames() {
 		for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
@@ -150,8 +151,8 @@ func checkSinks(t *testing.T, r *dumps.Reader, a *dumpstest.ShapedLayer) {
 	}
 }
 
-// TestVerifySinks: weights that do not leave the share of the sink, and sums of sinks that
-// do not add up, are problems.
+// TestVerifySinks: weights that do not leave the share of the sink, and sums of sinks
+// that do not add up, are problems.
 func TestVerifySinks(t *testing.T) {
 	shapes := dumpstest.Kinds()["sinks"]
 	for _, store := range []dumps.Store{dumps.StoreRows, dumps.StoreFactors} {
@@ -219,7 +220,7 @@ func TestSharedCacheIsStoredOnce(t *testing.T) {
 	}
 }
 
-// TestLayersWithoutAttention cannot be in a plan.
+// TestLayersWithoutAttention: a plan with a layer without attention is refused.
 func TestLayersWithoutAttention(t *testing.T) {
 	h := dumpstest.ShapesHeader(dumpstest.Kinds()["hybrid"], dumps.StoreRows, dumps.Exact)
 	h.Plan.Layers = []int{0, 1}

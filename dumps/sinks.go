@@ -13,8 +13,8 @@ func (p *PromptWriter) Sinks(layer int, ph Phase, row0, n int, shares []float32)
 }
 
 // SinkSums writes the shares of the sinks of a layer summed over queries, [heads, 1 +
-// windows]: over all queries of the prompt, and over those of each query window. The first
-// is 0 if the plan leaves prompt sums out.
+// windows]: over all queries of the prompt, and over those of each query window. The
+// first is 0 if the plan leaves prompt sums out.
 func (p *PromptWriter) SinkSums(layer int, sums []float32) error {
 	heads := len(p.w.header.HeadsOf(layer))
 	return p.send(record{
@@ -23,8 +23,8 @@ func (p *PromptWriter) SinkSums(layer int, sums []float32) error {
 }
 
 // Sinks returns the shares of the sinks in the recorded rows of a layer, [heads, rows],
-// whose heads are those of [Header.HeadsOf]: with the weights of its keys, each row sums to
-// 1. It returns nil if the layer has no sinks.
+// whose heads are those of [Header.HeadsOf]: with the weights of its keys, each row sums
+// to 1. It returns nil if the layer has no sinks.
 func (r *Reader) Sinks(prompt, layer int, ph Phase) ([]float32, error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -49,9 +49,10 @@ func (r *Reader) Sinks(prompt, layer int, ph Phase) ([]float32, error) {
 	return shares, nil
 }
 
-// SinkSums returns the shares of the sinks of a layer summed over queries: over all queries
-// of the prompt, [heads], and over those of each query window, [heads, windows]. If the plan
-// leaves prompt sums out, the first are 0. Both are nil if the layer has no sinks.
+// SinkSums returns the shares of the sinks of a layer summed over queries: over all
+// queries of the prompt, [heads], and over those of each query window, [heads, windows].
+// If the plan leaves prompt sums out, the first are 0. Both are nil if the layer has no
+// sinks.
 func (r *Reader) SinkSums(prompt, layer int) (all, windows []float32, err error) {
 	p, err := r.promptAt(prompt)
 	if err != nil {
@@ -85,8 +86,8 @@ func (r *Reader) SinkSums(prompt, layer int) (all, windows []float32, err error)
 	return all, windows, nil
 }
 
-// leaveToSinks scales rows of weights, [rows, keys], that sum to 1 so that their sums leave
-// the shares of the sinks.
+// leaveToSinks scales rows of weights, [rows, keys], that sum to 1 so that their sums
+// leave the shares of the sinks.
 func leaveToSinks(rows []float32, keys int, shares []float32) {
 	for i, share := range shares {
 		for j := range keys {

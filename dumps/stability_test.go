@@ -50,7 +50,8 @@ func TestVersion1IsReadForEver(t *testing.T) {
 }
 
 // TestVersion2IsReadForEver is the same for version 2: learned sinks, layers without
-// attention, latents, shared caches, and chunks. Both forms of a dump hold the same weights.
+// attention, latents, shared caches, and chunks. Both forms of a dump hold the same
+// weights.
 func TestVersion2IsReadForEver(t *testing.T) {
 	weights := readForEver(t, "testdata/v2", 10)
 	compared := 0

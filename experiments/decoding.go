@@ -10,8 +10,8 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// mostCaches is the largest number of caches that are decoded together. The results do not
-// depend on it.
+// mostCaches is the largest number of caches that are decoded together. The results do
+// not depend on it.
 const mostCaches = 8
 
 // choice is a method with its settings and a label.

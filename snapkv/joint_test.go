@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestJoinReaders: the heads of layers that read one cache are ordered by kv head, then by
-// layer, and every array follows that order.
+// TestJoinReaders: the heads of layers that read one cache are ordered by kv head, then
+// by layer, and every array follows that order.
 func TestJoinReaders(t *testing.T) {
 	a, b := randomLayer(1), randomLayer(2)
 	a.Index = 3
@@ -43,8 +43,8 @@ func TestJoinReaders(t *testing.T) {
 	}
 }
 
-// TestJointSelections: a cache that several layers, or all heads, read has one selection per
-// kv head; with GroupHead it is that of GroupMean.
+// TestJointSelections: a cache that several layers, or all heads, read has one selection
+// per kv head; with GroupHead it is that of GroupMean.
 func TestJointSelections(t *testing.T) {
 	a, b := randomLayer(1), randomLayer(2)
 	b.Keys, b.Values = a.Keys, a.Values

@@ -5,8 +5,8 @@ import "math"
 // Layer is one layer of one prompt, as methods see it. Parts that a method does not
 // need may be nil; see [Needs]. Weights are attention weights, after the softmax.
 //
-// If several layers of the model read one cache, they are one Layer: its heads are those of
-// all of them ([JoinReaders]), so that the votes of all are pooled.
+// If several layers of the model read one cache, they are one Layer: its heads are those
+// of all of them ([JoinReaders]), so that the votes of all are pooled.
 type Layer struct {
 	Index    int       // id of the layer, or of the one that owns the cache
 	Layers   int       // layers of the model
@@ -60,10 +60,10 @@ func (l *Layer) Joined(r, h int) int {
 	return h/of*of*readers + r*of + h%of
 }
 
-// JoinReaders puts the heads of layers that read one cache together, in the order of their
-// kv heads: first all query heads of kv head 0, layer after layer, then those of kv head 1.
-// The layers have the same kv heads and the same number of query heads; the result owns
-// the keys and values of the first.
+// JoinReaders puts the heads of layers that read one cache together, in the order of
+// their kv heads: first all query heads of kv head 0, layer after layer, then those of kv
+// head 1. The layers have the same kv heads and the same number of query heads; the
+// result owns the keys and values of the first.
 func JoinReaders(layers []*Layer) *Layer {
 	all := *layers[0]
 	all.Readers = nil

@@ -95,7 +95,8 @@ type cells struct {
 	// pixels draws an image with a pixel for each cell, which a browser scales. Cells
 	// without a value show what is behind the image.
 	pixels bool
-	// none marks cells, [row, column], that stand for nothing and are left blank; nil: none.
+	// none marks cells, [row, column], that stand for nothing and are left blank; nil:
+	// none.
 	none []bool
 }
 

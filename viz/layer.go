@@ -19,8 +19,8 @@ type Layer struct {
 	Generated      Grid   // [generated token, key]: weight, averaged over heads
 	Voted          []bool // [key]: among the positions with the most votes
 	Attended       []bool // [key]: among equally many positions with the largest generated attention
-	// VoteSinks and GeneratedSinks are the shares that learned sinks take of the rows of Vote
-	// and Generated, which are no keys; nil: the model has none.
+	// VoteSinks and GeneratedSinks are the shares that learned sinks take of the rows of
+	// Vote and Generated, which are no keys; nil: the model has none.
 	VoteSinks, GeneratedSinks []float64
 	Window                    int // rows of the observation window
 	Meta                      Meta
@@ -76,8 +76,8 @@ func (c columns) width(j int) int {
 	return 1
 }
 
-// spread distributes the keys of each row over the columns. A column that several
-// keys share shows the largest of their values. learned has the shares of learned sinks by
+// spread distributes the keys of each row over the columns. A column that several keys
+// share shows the largest of their values. learned has the shares of learned sinks by
 // row, or is nil.
 func (c columns) spread(g Grid, learned []float64) Grid {
 	out := NewGrid(g.Rows, c.count())

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestLearnedSinksAreApart: the shares of learned sinks are columns of their own after a gap
-// behind the keys, and without them the columns are as ever.
+// TestLearnedSinksAreApart: the shares of learned sinks are columns of their own after a
+// gap behind the keys, and without them the columns are as ever.
 func TestLearnedSinksAreApart(t *testing.T) {
 	const keys = 30
 	g := NewGrid(2, keys)

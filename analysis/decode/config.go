@@ -45,7 +45,8 @@ func (c *Config) FullCaches() int {
 	return max(1, min(batch, len(c.Prompts), (batch+caches-1)/caches+1))
 }
 
-// checkMethod returns an error if the method cannot select in the model, whatever the prompt.
+// checkMethod returns an error if the method cannot select in the model, whatever the
+// prompt.
 func (c *Config) checkMethod(m *snapkv.Method, cfg *model.Config) error {
 	for _, config := range c.Configs {
 		if err := m.CheckModel(cfg.Latent != nil, config); err != nil {
@@ -56,7 +57,8 @@ func (c *Config) checkMethod(m *snapkv.Method, cfg *model.Config) error {
 }
 
 // WithoutUnusable returns the config without the methods that cannot select in a model of
-// this configuration, whatever the prompt, if Lenient leaves these out. Each has a warning.
+// this configuration, whatever the prompt, if Lenient leaves these out. Each has a
+// warning.
 func (c *Config) WithoutUnusable(cfg *model.Config) Config {
 	out := *c
 	if !c.Lenient {

@@ -339,7 +339,8 @@ func (k *cache) decodeAlone(ctx context.Context, out *Result) error {
 	return nil
 }
 
-// rewind drops all tokens after the prompt. It sets err, if that is nil, to its own error.
+// rewind drops all tokens after the prompt. It sets err, if that is nil, to its own
+// error.
 func (k *cache) rewind(err *error) {
 	*err = cmp.Or(*err, k.session.Truncate(len(k.prompt.Tokens)))
 }

@@ -251,8 +251,8 @@ func sameRows(t *testing.T, r *dumps.Reader, rec *record, s *model.Session) {
 }
 
 // TestThreeWaysWithSinks selects by snapkv in a model with learned sinks: from the cache,
-// from a dump, and from tensors with the scores of the sinks. The selections are equal, and
-// so are the votes, which are others without the sinks.
+// from a dump, and from tensors with the scores of the sinks. The selections are equal,
+// and so are the votes, which would differ without the sinks.
 func TestThreeWaysWithSinks(t *testing.T) {
 	m := loadModel(t, filepath.Join("..", "..", "engine", "model", "testdata", "gpt_oss-limits"))
 	c := m.Config()

@@ -15,8 +15,8 @@ import (
 // heads, sinks, linear layers, convolutions, shared caches, heads of other sizes, chunks.
 var kinds = []string{"deepseek_v2", "deepseek_v3", "gpt_oss", "qwen3_next", "lfm2", "gemma3n_text", "gemma4_text", "llama4_text"}
 
-// TestEveryKindOfLayer selects by every method on models with layers of every kind, as the
-// dump of the same prompt says, and decodes from the compressed caches.
+// TestEveryKindOfLayer selects by every method on models with layers of every kind, as
+// the dump of the same prompt says, and decodes from the compressed caches.
 func TestEveryKindOfLayer(t *testing.T) {
 	for _, name := range kinds {
 		t.Run(name, func(t *testing.T) {

@@ -128,9 +128,9 @@ func (r *record) keepQueries(layer, pos0, n int, q, _, _ []float32) {
 	}
 }
 
-// layer returns a layer of the full cache as the input of methods, together with all layers
-// that read the same cache. The weights of the last queries are computed from queries and
-// keys.
+// layer returns a layer of the full cache as the input of methods, together with all
+// layers that read the same cache. The weights of the last queries are computed from
+// queries and keys.
 func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 	readers := r.about.Readers(id)
 	list := make([]*snapkv.Layer, len(readers))

@@ -8,9 +8,9 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// selection holds the positions that an entry keeps: [layer][head or kv head],
-// ascending slots of the cache, the window included, for layers that have a cache. If the entry cannot select, err
-// says why.
+// selection holds the positions that an entry keeps: [layer][head or kv head], ascending
+// slots of the cache, the window included, for layers that have a cache. If the entry
+// cannot select, err says why.
 type selection struct {
 	keep [][][]int32
 	err  error

@@ -20,8 +20,9 @@ const SinkKeys = 4
 // LeastTheta is the smallest theta that digests answer for.
 const LeastTheta = 1e-3
 
-// HeadStats describes one head of a layer of a prompt. Entropy, Sink, Distance and Learned are
-// means over the reply's rows or, without a reply, over the recorded prompt rows.
+// HeadStats describes one head of a layer of a prompt. Entropy, Sink, Distance and
+// Learned are means over the reply's rows or, without a reply, over the recorded prompt
+// rows.
 type HeadStats struct {
 	Entropy  float64 // bits, of a row's weights
 	Sink     float64 // weight on the first SinkKeys positions
@@ -108,8 +109,8 @@ func (r *LayerRows) Stats(spec Spec, copying *analysis.Copying) ([]HeadStats, er
 	return out, err
 }
 
-// meanSink returns the mean share of a head's learned sink in the rows that the measures are
-// about, or NaN if it has none.
+// meanSink returns the mean share of a head's learned sink in the rows that the measures
+// are about, or NaN if it has none.
 func (r *LayerRows) meanSink(head int) (float64, error) {
 	shares, err := r.Sinks(head)
 	if err != nil || shares == nil {

@@ -5,8 +5,8 @@
 //	err = export.Write(ctx, "prompt.npz", r, export.Options{Prompt: 0, Layer: -1})
 //
 // [Arrays] lists the arrays with their shapes. The table has the columns layer, head,
-// phase (prompt or generation), row, key and weight; in rows with the key -1, the weight is
-// the share of the head's learned sink.
+// phase (prompt or generation), row, key and weight; in rows with the key -1, the weight
+// is the share of the head's learned sink.
 package export
 
 import (
@@ -114,8 +114,8 @@ func (o *Options) layerDone(i int, layers []int) {
 //	window_sinks      [heads, W]
 //	prompt_sink_sums  [heads]                where sums of all rows were recorded
 //
-// Heads and dimensions are those of the layer; keys and values are those of the cache that
-// it reads.
+// Heads and dimensions are those of the layer; keys and values are those of the cache
+// that it reads.
 //
 // The prompt has tokens [P+G] and, if recorded, logits [G, vocab].
 func Arrays(ctx context.Context, r *dumps.Reader, o Options) ([]tensor.Tensor, error) {

@@ -30,8 +30,8 @@ func addSinks(r *dumps.Reader, prompt, layer int, add func(name string, x []floa
 // sinkKey stands for the learned sink in the column key of a table.
 const sinkKey = -1
 
-// sinkCells calls emit with the shares of the learned sinks of a layer and a phase that are
-// above the least weight, if the layer has any.
+// sinkCells calls emit with the shares of the learned sinks of a layer and a phase that
+// are above the least weight, if the layer has any.
 func sinkCells(r *dumps.Reader, o Options, of cell, emit func(cell) error) error {
 	ph := dumps.Prefill
 	if of.Phase == "generation" {

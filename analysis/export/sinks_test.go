@@ -13,8 +13,8 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// TestSinks: arrays have the shares of learned sinks, and tables have them as rows with the
-// key -1, so that every row of the attention is whole.
+// TestSinks: arrays have the shares of learned sinks, and tables have them as rows with
+// the key -1, so that every row of the attention is whole.
 func TestSinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Shapes(t, path, dumpstest.Kinds()["sinks"], dumps.StoreRows, dumps.Exact, "p")

@@ -16,8 +16,8 @@ var latexSpecial = strings.NewReplacer(
 )
 
 // latex writes the table as a tabular with the rules of the package booktabs. Columns
-// that are the same in all rows are in a comment above it, unless Values lists them. Numbers have three
-// significant digits.
+// that are the same in all rows are in a comment above it, unless Values lists them.
+// Numbers have three significant digits.
 func (t *Table) latex(b *bufio.Writer) {
 	var shown []int
 	var align strings.Builder

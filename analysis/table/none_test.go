@@ -104,8 +104,9 @@ func TestWithLayersOfOtherTables(t *testing.T) {
 	}
 }
 
-// TestLatexShowsWhatLayersLack: with rates of one layer only, the rows of the other layers
-// say that they have none, instead of a comment with a rate that seems to be that of all.
+// TestLatexShowsWhatLayersLack: with rates of one layer only, the rows of the other
+// layers say that they have none, instead of a comment with a rate that seems to be that
+// of all.
 func TestLatexShowsWhatLayersLack(t *testing.T) {
 	table := New("model", "layer", "window", "rate")
 	table.Add("hybrid", 3, 32, 0.25)

@@ -38,7 +38,8 @@ func (f *generateFit) need(cfg *decode.Config, src *capture.Source, n forecast.N
 	f.Need = n
 }
 
-// fitGenerate says which weights stay in memory. It must be called before they are loaded.
+// fitGenerate says which weights stay in memory. It must be called before they are
+// loaded.
 func fitGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) (generateFit, error) {
 	var f generateFit
 	memory, given, err := givenMemory(c)

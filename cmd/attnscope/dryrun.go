@@ -58,7 +58,8 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 	return nil
 }
 
-// statesText names the memory of the states of layers without attention, if there are any.
+// statesText names the memory of the states of layers without attention, if there are
+// any.
 func statesText(bytes int64) string {
 	if bytes == 0 {
 		return ""

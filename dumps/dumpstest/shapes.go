@@ -126,8 +126,8 @@ func AddShapes(t testing.TB, w *dumps.Writer, id string, shapes []dumps.LayerSha
 	addLayers(t, w, id, ShapedLayers(shapes, rand.New(rand.NewPCG(seed, 2))), store)
 }
 
-// AddWrongSinks writes a prompt whose sinks are too small: of layer 0 in the sums, of layer
-// 1 in the rows.
+// AddWrongSinks writes a prompt whose sinks are too small: of layer 0 in the sums, of
+// layer 1 in the rows.
 func AddWrongSinks(t testing.TB, w *dumps.Writer, id string, shapes []dumps.LayerShape, store dumps.Store) {
 	t.Helper()
 	layers := ShapedLayers(shapes, rand.New(rand.NewPCG(3, 2)))

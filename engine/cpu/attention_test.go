@@ -9,7 +9,8 @@ import (
 )
 
 // TestAttentionAgainstLoop compares outputs and visited weights with a loop in float64,
-// for full and compressed stores, groups, sliding windows, chunks, soft caps and odd sizes.
+// for full and compressed stores, groups, sliding windows, chunks, soft caps and odd
+// sizes.
 func TestAttentionAgainstLoop(t *testing.T) {
 	const heads, kvHeads, kd, vd = 4, 2, 20, 36
 	r := rand.New(rand.NewPCG(3, 4))

@@ -130,10 +130,10 @@ func (kv *KV) Reserve(n int) {
 // appendBlock is the number of positions that one task of Append copies.
 const appendBlock = 64
 
-// Append adds n positions: keys k [n, kvHeads*keyDim] after the rotation, and values
-// v [n, kvHeads*valueDim], which a store of latents does not need. A store compressed by query head copies each kv head's
-// rows to all heads of its group. The threads of p share the work; a nil p means the
-// caller's thread.
+// Append adds n positions: keys k [n, kvHeads*keyDim] after the rotation, and values v
+// [n, kvHeads*valueDim], which a store of latents does not need. A store compressed by
+// query head copies each kv head's rows to all heads of its group. The threads of p share
+// the work; a nil p means the caller's thread.
 func (kv *KV) Append(p *Pool, k, v []float32, n int) {
 	keyStride := len(k) / n
 	valueStride := len(v) / n

@@ -22,9 +22,9 @@ type panels interface {
 	// processor can. Quantized panels multiply each row as if it were alone if sums holds
 	// its sums over groups of inputs; other panels always do.
 	mulFew(c, x Mat, panel int, acc bool, sums *Mat, s *Scratch)
-	// tiles returns inputs [k0, k0+kl) of a panel as an operand of products by tiles, with
-	// tileTerms terms per weight, either its own memory or dst. floats, [kl/32][2][32], is
-	// for scales.
+	// tiles returns inputs [k0, k0+kl) of a panel as an operand of products by tiles,
+	// with tileTerms terms per weight, either its own memory or dst. floats,
+	// [kl/32][2][32], is for scales.
 	tiles(dst []uint16, floats []float32, panel, k0, kl int, s *Scratch) tilePanel
 	tileTerms() int
 	bytes() int
@@ -163,8 +163,8 @@ type quantizedPanels struct {
 	form simd.Quant
 	slab *slab
 	data []byte
-	// uncentered is set if offsets are not multiples of their scales: Q4_0 to Q8_0 have only
-	// such multiples, Q4_1 and the K-quants others.
+	// uncentered is set if offsets are not multiples of their scales: Q4_0 to Q8_0 have
+	// only such multiples, Q4_1 and the K-quants others.
 	uncentered atomic.Bool
 }
 
@@ -267,8 +267,9 @@ func (q *quantizedPanels) mulRows(c, x Mat, panel int, acc bool, sums *Mat) bool
 	return true
 }
 
-// tiles returns integers and their scales if a group is a step of the tiles. Smaller groups
-// would leave half of each tile empty, so their weights are widened to three terms.
+// tiles returns integers and their scales if a group is a step of the tiles. Smaller
+// groups would leave half of each tile empty, so their weights are widened to three
+// terms.
 func (q *quantizedPanels) tiles(dst []uint16, floats []float32, panel, k0, kl int, s *Scratch) tilePanel {
 	if !q.form.ScalesWithTiles() {
 		return wideTiles(q, dst, panel, k0, kl, s)

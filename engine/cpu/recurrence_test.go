@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestConvAgainstLoop compares a convolution in pieces of several lengths, of columns of a
-// wider matrix, with the sum that defines it.
+// TestConvAgainstLoop compares a convolution in pieces of several lengths, of columns of
+// a wider matrix, with the sum that defines it.
 func TestConvAgainstLoop(t *testing.T) {
 	const n, channels, kernel, width = 23, 10, 4, 13
 	r := rand.New(rand.NewPCG(5, 6))

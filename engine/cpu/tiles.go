@@ -37,8 +37,8 @@ func (t *tileRows) part(block, k0 int) []uint16 {
 	return t.data[block*t.size+simd.TileSize(k0, t.terms):]
 }
 
-// tilePanel is a part of a panel, packed for products by tiles: terms per weight, or, with
-// scales, integers. Such weights are scale*integer + rest, with scales and rests of
+// tilePanel is a part of a panel, packed for products by tiles: terms per weight, or,
+// with scales, integers. Such weights are scale*integer + rest, with scales and rests of
 // [groups of 32 inputs][32 outputs].
 type tilePanel struct {
 	data   []uint16
@@ -47,8 +47,9 @@ type tilePanel struct {
 	rests  []float32 // nil: all are 0
 }
 
-// mul computes c = a·panel, or c += a·panel with acc, over k inputs. a is packed with terms
-// terms; sums are the sums of its rows over the groups, and buf is for MulScaledTiles.
+// mul computes c = a·panel, or c += a·panel with acc, over k inputs. a is packed with
+// terms terms; sums are the sums of its rows over the groups, and buf is for
+// MulScaledTiles.
 func (t *tilePanel) mul(c Mat, a []uint16, terms, k int, sums Mat, acc bool, buf []float32) {
 	if t.scales == nil {
 		simd.MulTiles(c, a, terms, t.data, t.terms, k, acc)

@@ -43,10 +43,10 @@ const accuracyCases = "ATTNSCOPE_TEST_ACCURACY"
 
 // TestTilesAgainstFloat64 compares attention and logits by tiles with those of
 // transformers in float64, and those by vectors likewise: over the golden models, and
-// over pieces of 20 prompts on the default model, whose weights are quantized. The root mean
-// square over all cases of a set must not be larger with tiles by more than a twentieth:
-// the errors of softmax and norms are common to both. The Go model of the tiles takes ten
-// seconds of processor time for a piece of 32 tokens.
+// over pieces of 20 prompts on the default model, whose weights are quantized. The root
+// mean square over all cases of a set must not be larger with tiles by more than a
+// twentieth: the errors of softmax and norms are common to both. The Go model of the
+// tiles takes ten seconds of processor time for a piece of 32 tokens.
 func TestTilesAgainstFloat64(t *testing.T) {
 	python := os.Getenv("ATTNSCOPE_PYTHON")
 	if os.Getenv("ATTNSCOPE_LONG") == "" || python == "" {

@@ -83,8 +83,8 @@ type Architecture struct {
 	// Arrange converts a weight or bias of a hub checkpoint to the layout [out, in], with
 	// queries, keys and values in this order.
 	Arrange func(c *Config, role string, t tensor.Tensor) (tensor.Tensor, error)
-	// Inspect sets what only the tensors of a GGUF file tell; rows returns the number of
-	// rows of a tensor, or 0 if there is none of that name.
+	// Inspect sets what follows only from the tensors of a GGUF file; rows returns the
+	// number of rows of a tensor, or 0 if there is none of that name.
 	Inspect func(c *Config, rows func(name string) int)
 	// Adjust sets the fields that are specific to the family; f reads its configuration.
 	Adjust func(c *Config, f *fields) error

@@ -28,8 +28,8 @@ type sequence interface {
 	truncate(n int) error
 	mark()
 	choose(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error)
-	// compress returns a new sequence that keeps slots keep[layer][kv head or query head],
-	// for layers with a cache of their own.
+	// compress returns a new sequence that keeps slots keep[layer][kv head or query
+	// head], for layers with a cache of their own.
 	compress(keep [][][]int32) (sequence, error)
 	close()
 }

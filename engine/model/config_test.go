@@ -190,8 +190,8 @@ func TestEndsOfReplies(t *testing.T) {
 	}
 }
 
-// TestTextConfig: the decoder of a model that sees too lies under text_config, and its
-// tensors have longer names. Layers that read the cache of an earlier one may have keys and
+// TestTextConfig: the decoder of a multimodal model is under text_config, and its tensors
+// have longer names. Layers that read the cache of an earlier one may have keys and
 // values of their own in the file.
 func TestTextConfig(t *testing.T) {
 	for inner, outer := range map[string]string{"gemma3_text": "gemma3", "gemma3n_text": "gemma3n", "gemma4_text": "gemma4", "llama4_text": "llama4"} {

@@ -132,8 +132,8 @@ var youtu = Architecture{
 	},
 }
 
-// mistral4 has queries that grow with the logarithm of their position, and a router with a
-// softmax. Its configuration calls all channels of a head head_dim.
+// mistral4 has queries that grow with the logarithm of their position, and a router with
+// a softmax. Its configuration calls all channels of a head head_dim.
 var mistral4 = Architecture{
 	Name: "mistral4", OffCard: "latent attention", GGUF: "mistral4", About: "Mistral Small 4", Pairing: cpu.Adjacent, GGUFPairing: cpu.Adjacent, PartialRope: true, RotaryDim: true,
 	Keys: map[string]string{"rotary_dim": "qk_rope_head_dim"}, Aliases: map[string]string{"n_routed_experts": "num_local_experts"}, Names: deepNames,

@@ -41,6 +41,6 @@ var gptoss = Architecture{
 	},
 }
 
-// A ClampedGate computes min(gate, Limit) sigmoid(Alpha min(gate, Limit)) (up + 1), with up
-// clamped to [-Limit, Limit], in place of act(gate) up.
+// A ClampedGate computes min(gate, Limit) sigmoid(Alpha min(gate, Limit)) (up + 1), with
+// up clamped to [-Limit, Limit], in place of act(gate) up.
 type ClampedGate struct{ Alpha, Limit float32 }

@@ -5,9 +5,9 @@ import (
 	"github.com/attnscope/attnscope/internal/simd"
 )
 
-// OutputGrams returns W_Oᵀ·W_O for every head's slice W_O of the output
-// projection, [layer][head][value dim * value dim]; nil for layers without attention. With it, |W_O·x| is computed
-// as √(xᵀ·W_Oᵀ·W_O·x), without a vector of the model's width.
+// OutputGrams returns W_Oᵀ·W_O for every head's slice W_O of the output projection,
+// [layer][head][value dim * value dim]; nil for layers without attention. With it,
+// |W_O·x| is computed as √(xᵀ·W_Oᵀ·W_O·x), without a vector of the model's width.
 func (m *Model) OutputGrams() ([][][]float64, error) {
 	c := m.Config()
 	out := make([][][]float64, c.Layers)

@@ -40,8 +40,8 @@ var granitemoe = Architecture{
 	},
 }
 
-// leaveMamba marks the sizes of Mamba-2 layers as read. Files of Granite 4 state them even
-// if the model has none of these layers.
+// leaveMamba marks the sizes of Mamba-2 layers as read. Files of Granite 4 state them
+// even if the model has none of these layers.
 func (f *fields) leaveMamba() {
 	for _, name := range []string{"mamba_n_heads", "mamba_n_groups", "mamba_d_state", "mamba_d_conv", "mamba_inner"} {
 		f.get(name)

@@ -55,8 +55,8 @@ func TestOutputProjectionOfLatents(t *testing.T) {
 	}
 }
 
-// TestCompressedLatents decodes from a compressed cache that keeps every slot, once for all
-// heads and once by query head, and checks that values are parts of keys.
+// TestCompressedLatents decodes from a compressed cache that keeps every slot, once for
+// all heads and once by query head, and checks that values are parts of keys.
 func TestCompressedLatents(t *testing.T) {
 	g := openGolden(t, "testdata/deepseek_v3")
 	m := load(t, "testdata/deepseek_v3", 64, 2)
@@ -114,8 +114,8 @@ func decodeAll(t *testing.T, s *Session, tokens []int32) []float32 {
 	return all
 }
 
-// TestPublishedLatents reads configurations as they are published: one latent per position
-// is cached, and yarn makes the scale of the scores larger.
+// TestPublishedLatents reads configurations as they are published: one latent per
+// position is cached, and yarn makes the scale of the scores larger.
 func TestPublishedLatents(t *testing.T) {
 	yarn := func(m float64) string {
 		return fmt.Sprintf(`,"rope_theta":10000,"rope_scaling":{"type":"yarn","factor":40,"beta_fast":32,"beta_slow":1,"mscale":%g,"mscale_all_dim":%g,"original_max_position_embeddings":4096}`, m, m)

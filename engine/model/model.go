@@ -44,9 +44,9 @@ type Options struct {
 	// IgnoreConfig names keys that are ignored, as in ReadConfig.
 	IgnoreConfig []string
 	Chunk        int // most tokens that pass through a layer together; 0: 504, on a card 2048
-	// WeightMemory is the most memory in bytes that weights may take on the processor, as in
-	// Config.Place; 0: no limit. Weights that do not fit are read from the file in each
-	// pass. Results do not depend on it.
+	// WeightMemory is the most memory in bytes that weights may take on the processor, as
+	// in Config.Place; 0: no limit. Weights that do not fit are read from the file in
+	// each pass. Results do not depend on it.
 	WeightMemory int64
 	Device       string            // cpu, cuda or cuda:i; empty: cpu
 	Log          func(line string) // receives messages of a card for the user; may be nil
@@ -155,8 +155,8 @@ func (m *Model) OutputProjection(layer int) ([]float32, error) {
 	return m.weights.layers[layer].output.Float32()
 }
 
-// Sinks returns the scores of the learned sinks of a layer, by query head, or nil if it has
-// none.
+// Sinks returns the scores of the learned sinks of a layer, by query head, or nil if it
+// has none.
 func (m *Model) Sinks(layer int) []float32 { return m.weights.layers[layer].sinks }
 
 // WeightBytes returns the memory of the weights on the device.

@@ -23,9 +23,9 @@ type Router struct {
 	Sigmoid bool // the sigmoids of the logits take the place of the softmax
 	Offset  bool // the logits have a bias, which counts in both
 	Biased  bool // every expert has a bias, which counts in the choice and not in the weight
-	// Experts are in groups of equal size. The choice is among the TopGroups best groups: those
-	// whose two best experts have the largest sum, or with BestOne, whose best expert is the
-	// best. 0 or 1: all experts are one group.
+	// Experts are in groups of equal size. The choice is among the TopGroups best groups:
+	// those whose two best experts have the largest sum, or with BestOne, whose best
+	// expert is the best. 0 or 1: all experts are one group.
 	Groups, TopGroups int
 	BestOne           bool
 	Scale             float64 // factor of the weights; 0: 1

@@ -10,9 +10,9 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// TestSharedCachesAreCompressedOnce compresses the caches of a model whose last layers read
-// those of earlier ones: a cache that keeps everything decodes as the full one does, bit for
-// bit, and the readers of a smaller cache attend to the slots of its owner.
+// TestSharedCachesAreCompressedOnce compresses the caches of a model whose last layers
+// read those of earlier ones: a cache that keeps everything decodes as the full one does,
+// bit for bit, and the readers of a smaller cache attend to the slots of its owner.
 func TestSharedCachesAreCompressedOnce(t *testing.T) {
 	for _, name := range []string{"gemma3n_text", "gemma4_text"} {
 		t.Run(name, func(t *testing.T) {
@@ -65,8 +65,8 @@ func TestSharedCachesAreCompressedOnce(t *testing.T) {
 	}
 }
 
-// keepEvery keeps every n-th position of each kv head. It is asked for layers with a cache
-// of their own only.
+// keepEvery keeps every n-th position of each kv head. It is asked for layers with a
+// cache of their own only.
 func keepEvery(s *Session, n int) func(layer int) ([][]int32, error) {
 	return func(layer int) ([][]int32, error) {
 		shape := s.m.config.Shapes[layer]

@@ -157,8 +157,8 @@ func (t Tensor) Exactly() DType {
 	return t.DType
 }
 
-// mxfp4Of returns the stack of MXFP4 that codes a tensor, and the row of it that is row i of
-// the tensor; or nil.
+// mxfp4Of returns the stack of MXFP4 that codes a tensor, and the row of it that is row i
+// of the tensor; or nil.
 func mxfp4Of(c Coded, i int) (*mxfp4, int) {
 	for {
 		switch x := c.(type) {
@@ -176,8 +176,8 @@ func mxfp4Of(c Coded, i int) (*mxfp4, int) {
 	}
 }
 
-// AffineRow decodes row i of a tensor that Exactly an affine type holds, seen as a matrix,
-// to integers q [cols] and to scales and offsets [cols/group].
+// AffineRow decodes row i of a tensor that Exactly an affine type holds, seen as a
+// matrix, to integers q [cols] and to scales and offsets [cols/group].
 func (t Tensor) AffineRow(i int, q []uint8, scale, offset []float32) error {
 	if m, row := mxfp4Of(t.Coded, i); m != nil && i >= 0 && i < t.Rows() {
 		if err := Guard(func() error { m.affineRow(row, q, scale, offset); return nil }); err != nil {

@@ -64,8 +64,8 @@ func (t Tensor) Transposed() (Tensor, error) {
 	})
 }
 
-// TransposedView is Transposed of a matrix of floats without a copy: each row is read from
-// a column. Rows that follow each other find the data in the processor's caches.
+// TransposedView is Transposed of a matrix of floats without a copy: each row is read
+// from a column. Rows that follow each other find the data in the processor's caches.
 func (t Tensor) TransposedView() (Tensor, error) {
 	if len(t.Shape) != 2 || !t.isFloat() || t.Coded != nil {
 		return Tensor{}, misfit(t, "a matrix of floats")

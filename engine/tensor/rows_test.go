@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRowsAndTransposes picks rows of matrices of every type of floats and of a coded one,
-// and transposes them.
+// TestRowsAndTransposes picks rows of matrices of every type of floats and of a coded
+// one, and transposes them.
 func TestRowsAndTransposes(t *testing.T) {
 	x := []float32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	for _, d := range []DType{F32, F16, BF16} {

@@ -18,8 +18,8 @@ type Head struct {
 	Chunk   int     // a query at position p sees the keys from p/Chunk*Chunk on; 0: all
 	// Bias is added to the scaled scores, by position of the key; nil: none.
 	Bias []float32
-	// Sink is the score of a learned sink, which joins the scores of every row: the weights
-	// of a row and the share of the sink sum to 1. nil: none.
+	// Sink is the score of a learned sink, which joins the scores of every row: the
+	// weights of a row and the share of the sink sum to 1. nil: none.
 	Sink *float32
 }
 

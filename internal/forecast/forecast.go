@@ -99,8 +99,8 @@ func need(c *capture.Config, m *model.Config, threads int, streams bool) Need {
 	}
 	if simd.HasTiles() {
 		// Products by tiles split a float32 into three values of two bytes: the rows of a
-		// piece, and the keys and values of one layer of the prompt that is being read. The
-		// replies of a batch do not use tiles.
+		// piece, and the keys and values of one layer of the prompt that is being read.
+		// The replies of a batch do not use tiles.
 		n.Work += chunk*6*int64(feedForward) + pos*int64(keysAndValues)*6
 	}
 

@@ -280,8 +280,9 @@ func (tr *tracer) vector(state *vectorState, code []byte, regs *syscall.PtraceRe
 	return e.bytes, nil
 }
 
-// compute returns the result and its number of lanes. x is the operand that may be memory,
-// y the third operand, z the old value of the destination, or the source of a store.
+// compute returns the result and its number of lanes. x is the operand that may be
+// memory, y the third operand, z the old value of the destination, or the source of a
+// store.
 func (e *evex) compute(x, y, z *zmm, state *vectorState) (out zmm, lanes int, err error) {
 	n := e.length / 4
 	if e.wide {

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// processorHasBF16 reports whether the processor has FEAT_BF16. The kernel passes its list
-// of features to every process; x/sys/cpu does not have this one.
+// processorHasBF16 reports whether the processor has FEAT_BF16. The kernel passes its
+// list of features to every process; x/sys/cpu does not have this one.
 func processorHasBF16() bool {
 	const (
 		hwcap2  = 26 // AT_HWCAP2

@@ -146,7 +146,8 @@ func TestRowsTogetherAreRowsAlone(t *testing.T) {
 				}
 			}
 		}
-		// Four formats by eight numbers of rows; AVX2 and NEON do not take two rows together.
+		// Four formats by eight numbers of rows; AVX2 and NEON do not take two rows
+		// together.
 		if want := map[string]int{"portable": 0, "avx512": 32, "avx2": 28, "neon": 28}[active.name]; together != want {
 			t.Errorf("%d products of several rows, want %d", together, want)
 		}

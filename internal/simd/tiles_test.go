@@ -155,8 +155,8 @@ func TestTilesAreAsAccurateAsFloat32(t *testing.T) {
 }
 
 // TestScaledTilesAreAsAccurateAsFloat32 compares products with quantized panels with
-// float64. Their largest error must not exceed that of a loop in float32 over the weights,
-// rounded to float32, by more than a tenth and the rounding of a single value.
+// float64. Their largest error must not exceed that of a loop in float32 over the
+// weights, rounded to float32, by more than a tenth and the rounding of a single value.
 func TestScaledTilesAreAsAccurateAsFloat32(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	buf := make([]float32, 2*TileRows*Width)
@@ -209,8 +209,8 @@ func TestScaledTilesAreAsAccurateAsFloat32(t *testing.T) {
 	}
 }
 
-// TestGroupsAreCentered packs groups with known centers, with the assembler and with plain
-// Go: zero is among the weights of Q4_0 and Q8_0, so no offset is left.
+// TestGroupsAreCentered packs groups with known centers, with the assembler and with
+// plain Go: zero is among the weights of Q4_0 and Q8_0, so no offset is left.
 func TestGroupsAreCentered(t *testing.T) {
 	onEachPath(t, func(t *testing.T) {
 		for _, q := range []Quant{{4, 32, true}, {4, 32, false}, {8, 32, true}, {8, 32, false}} {

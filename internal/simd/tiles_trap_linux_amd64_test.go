@@ -46,8 +46,8 @@ func TestTilesOfATracedProcess(t *testing.T) {
 	}
 }
 
-// traceTest runs this program in a traced process, with a value of trapChild and flags. It
-// returns what the tests print.
+// traceTest runs this program in a traced process, with a value of trapChild and flags.
+// It returns what the tests print.
 func traceTest(t *testing.T, value string, flags ...string) (*tracer, []byte) {
 	runtime.LockOSThread() // all requests of a tracer must come from one thread
 	defer runtime.UnlockOSThread()

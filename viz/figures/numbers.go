@@ -82,8 +82,9 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 	}, nil
 }
 
-// sinkShares returns the shares of the learned sinks of a layer: of each head, averaged over
-// the window, and of each row of the reply, averaged over heads. Both are nil if it has none.
+// sinkShares returns the shares of the learned sinks of a layer: of each head, averaged
+// over the window, and of each row of the reply, averaged over heads. Both are nil if it
+// has none.
 func sinkShares(r *dumps.Reader, prompt, layer, window int) (vote, generated []float64, err error) {
 	inPrompt, err := r.Sinks(prompt, layer, dumps.Prefill)
 	if err != nil || inPrompt == nil {

@@ -15,8 +15,8 @@ import (
 type RateMap struct {
 	SkipFirst      int // first positions that the rates leave out
 	MinSignificant int // cells of fewer significant positions are hatched
-	// Model says which layers have no attention and how many heads the others have. Nil: all
-	// layers have the same heads.
+	// Model says which layers have no attention and how many heads the others have. Nil:
+	// all layers have the same heads.
 	Model *dumps.ModelInfo
 	Meta  viz.Meta
 }

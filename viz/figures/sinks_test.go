@@ -10,8 +10,9 @@ import (
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
-// TestLayerFigureHasSinks compares the shares of learned sinks in the figure of a layer with
-// the rows of the dump: what the keys leave. The figure of a model without them has none.
+// TestLayerFigureHasSinks compares the shares of learned sinks in the figure of a layer
+// with the rows of the dump: what the keys leave. The figure of a model without them has
+// none.
 func TestLayerFigureHasSinks(t *testing.T) {
 	const window = 8
 	for kind, has := range map[string]bool{"sinks": true, "chunks": false} {
@@ -61,7 +62,7 @@ func TestLayerFigureHasSinks(t *testing.T) {
 	}
 }
 
-// left returns what the keys leave of each row of a head.
+// left returns the part of each row of a head that the keys do not take.
 func left(a *dumps.Attention, head int) []float64 {
 	out := make([]float64, a.Rows)
 	for i := range out {

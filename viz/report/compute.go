@@ -81,7 +81,8 @@ func compute(ctx context.Context, paths []string, cfg Config) (*numbers, error) 
 	return n, n.readText(paths[0])
 }
 
-// warn adds warnings that are not listed yet: several passes over the dumps give the same.
+// warn adds warnings that are not listed yet: several passes over the dumps give the
+// same.
 func (n *numbers) warn(warnings []analysis.Warning) {
 	for _, w := range warnings {
 		if !slices.Contains(n.warnings, w) {

@@ -215,8 +215,8 @@ func TestTextIsShadedByTheHeadsThatKeepIt(t *testing.T) {
 	}
 }
 
-// TestPageHasSharesOfSinks: the tables of a model with learned sinks have their share in a
-// last column, and other pages do not name it.
+// TestPageHasSharesOfSinks: the tables of a model with learned sinks have their share in
+// a last column, and other pages do not name it.
 func TestPageHasSharesOfSinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Shapes(t, path, dumpstest.Kinds()["sinks"], dumps.StoreRows, dumps.Exact, "p", "q")

@@ -23,7 +23,8 @@ type mapAnswer struct {
 	Top     float32 `json:"top"`
 	SinkTop float32 `json:"sink_top"`
 	Sinks   int     `json:"sinks"`
-	// Learned has the share of the learned sink in each row; it is missing if there is none.
+	// Learned has the share of the learned sink in each row; it is missing if there is
+	// none.
 	Learned []float32 `json:"learned,omitempty"`
 }
 

@@ -2,8 +2,8 @@ package amx
 
 import "math"
 
-// tile is a tile register: 16 rows of 32 bfloat16 values, widened (A and B), or 16 float32
-// (C).
+// tile is a tile register: 16 rows of 32 bfloat16 values, widened (A and B), or 16
+// float32 (C).
 type tile struct {
 	half  [Rows][32]float32
 	float [Rows][16]float32

@@ -138,9 +138,9 @@ func (q quant) integers512(words int, each func(i, a, b int)) {
 	ins("ADDQ $128, DI")
 }
 
-// gemvRows writes the kernel of y[r][32] += Σ_k x[r][k]·w[k][32] for two or four rows, for
-// AVX-512: gemv with the integers converted once for all rows, which adds up each row in
-// the same order.
+// gemvRows writes the kernel of y[r][32] += Σ_k x[r][k]·w[k][32] for two or four rows,
+// for AVX-512: gemv with the integers converted once for all rows, which adds up each row
+// in the same order.
 //
 //	Z0 to Z15   sums over a group, four registers per row
 //	Z16 to Z23  the results, two registers per row

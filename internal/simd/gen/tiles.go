@@ -293,8 +293,8 @@ func joinPairs() {
 	line("")
 }
 
-// tileGroups writes the packing of groups of 32 inputs of a quantized panel: integers less
-// a center, as pairs of bfloat16, and the scales and what is left of the offsets as
+// tileGroups writes the packing of groups of 32 inputs of a quantized panel: integers
+// less a center, as pairs of bfloat16, and the scales and what is left of the offsets as
 // float32.
 //
 //	Y0 to Y2    scales, offsets and centers of 8 outputs
