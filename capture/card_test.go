@@ -198,3 +198,61 @@ func TestTotalsCrossOncePerPromptOnCard(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchOnCard: prompts that share a document and are decoded together have copies of its
+// cache, and the same numbers as one after the other.
+func TestBatchOnCard(t *testing.T) {
+	if list, why := cuda.Devices(); why != "" || list[0].Why != "" {
+		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
+	}
+	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	m, err := model.Load(ck, model.Options{Device: "cuda", Compute: "f32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	record := func(batch int) *dumps.Reader {
+		cfg := mixed(t)
+		cfg.Model, cfg.Batch, cfg.Prompts = m, batch, cfg.Prompts[4:7]
+		cfg.Header.Plan.MaxNewTokens = 4
+		cfg.Out = filepath.Join(t.TempDir(), "x.attn")
+		sum, err := Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatalf("batch %d: %v", batch, err)
+		}
+		if sum.SharedTokens < 2*minShared {
+			t.Errorf("batch %d: %d shared tokens", batch, sum.SharedTokens)
+		}
+		r, err := dumps.Open(cfg.Out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close() })
+		return r
+	}
+	want, got := record(1), record(3)
+	for i, p := range want.Prompts() {
+		at := slices.IndexFunc(got.Prompts(), func(q dumps.Prompt) bool { return q.ID == p.ID })
+		if at < 0 || !slices.Equal(p.Tokens, got.Prompts()[at].Tokens) {
+			t.Fatalf("prompt %s: other tokens in the batch, or none", p.ID)
+		}
+		for _, l := range want.Header().Plan.Layers {
+			a, err := want.Sums(i, l)
+			b, err2 := got.Sums(at, l)
+			if err != nil || err2 != nil || len(a) == 0 || !slices.Equal(a, b) {
+				t.Errorf("prompt %s, layer %d: other sums in the batch (%v, %v)", p.ID, l, err, err2)
+			}
+			for _, phase := range []dumps.Phase{dumps.Prefill, dumps.Decode} {
+				x, err := want.Weights(i, l, phase)
+				y, err2 := got.Weights(at, l, phase)
+				if err != nil || err2 != nil || len(x.Data) == 0 || !slices.Equal(x.Data, y.Data) {
+					t.Errorf("prompt %s, layer %d, phase %v: other rows in the batch (%v, %v)", p.ID, l, phase, err, err2)
+				}
+			}
+		}
+	}
+}

@@ -116,6 +116,9 @@ type Sequence interface {
 	// Compress returns a new sequence that keeps some slots, [layer][kv head or query
 	// head] in ascending order.
 	Compress(keep [][][]int32) (Sequence, error)
+	// Copy returns a new sequence of the first n positions with room for the given number
+	// of positions. The cache must not be compressed.
+	Copy(n, room int) (Sequence, error)
 	Truncate(n int)
 	Reserve(n int) error
 	CacheBytes() int64

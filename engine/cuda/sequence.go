@@ -120,18 +120,63 @@ func (s *sequence) grow(l *kvLayer, need int) error {
 		fresh = append(fresh, b)
 	}
 	for i, b := range keep {
-		n := int64(old.keys) * rows[i]
-		for st := int64(0); n > 0 && st < int64(l.stores); st++ {
-			err := cu.MemcpyDtoDAsync(fresh[i].off(st*int64(room)*rows[i]), b.off(st*int64(old.room)*rows[i]), n, s.c.t.compute)
-			if err != nil {
-				return call("cuMemcpyDtoDAsync", err)
-			}
+		if err := s.copySlots(fresh[i], *b, l.stores, [2]int{room, old.room}, int64(old.keys), rows[i]); err != nil {
+			return err
 		}
 		s.c.pool.put(*b)
 		*b = fresh[i]
 	}
 	l.room = room
 	return nil
+}
+
+// copySlots copies the first n slots of each store, with row bytes each, to memory with
+// another number of slots; rooms are those of the destination and of the source.
+func (s *sequence) copySlots(to, from block, stores int, rooms [2]int, n, row int64) error {
+	for st := int64(0); n > 0 && st < int64(stores); st++ {
+		at := [2]int64{st * int64(rooms[0]) * row, st * int64(rooms[1]) * row}
+		if err := cu.MemcpyDtoDAsync(to.off(at[0]), from.off(at[1]), n*row, s.c.t.compute); err != nil {
+			return call("cuMemcpyDtoDAsync", err)
+		}
+	}
+	return nil
+}
+
+// Copy returns a new sequence of the first n positions.
+func (s *sequence) Copy(n, room int) (Sequence, error) {
+	out := s.c.NewSequence().(*sequence)
+	err := s.c.t.do(func() error {
+		if err := out.reserve(max(n, room)); err != nil {
+			return err
+		}
+		size := s.c.dt.bytes()
+		for i := range out.layers {
+			to, from := &out.layers[i], &s.layers[i]
+			if from.compressed() {
+				return fmt.Errorf("layer %d: a compressed cache cannot be copied", i)
+			}
+			rooms := [2]int{to.room, from.room}
+			err := inOrder(
+				func() error {
+					return s.copySlots(to.k, from.k, to.stores, rooms, int64(n), int64(s.c.d.HeadDim)*size)
+				},
+				func() error {
+					return s.copySlots(to.v, from.v, to.stores, rooms, int64(n), int64(s.c.d.ValueDim)*size)
+				},
+			)
+			if err != nil {
+				return err
+			}
+			to.keys = n
+		}
+		out.len = n
+		return nil
+	})
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *sequence) Truncate(n int) {

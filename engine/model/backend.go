@@ -27,6 +27,8 @@ type sequence interface {
 	reserve(n int) error
 	truncate(n int) error
 	mark()
+	// copy returns a new sequence of the first n tokens with room for room tokens.
+	copy(n, room int) (sequence, error)
 	choose(layer int, q []float32, n int, picks []Pick) (keep [][][]int32, ok bool, err error)
 	// compress returns a new sequence that keeps slots keep[layer][kv head or query
 	// head], for layers with a cache of their own.

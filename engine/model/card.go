@@ -40,6 +40,14 @@ func (s cardSequence) truncate(n int) error {
 	return nil
 }
 
+func (s cardSequence) copy(n, room int) (sequence, error) {
+	c, err := s.Copy(n, room)
+	if err != nil {
+		return nil, err
+	}
+	return cardSequence{c}, nil
+}
+
 func (s cardSequence) keys(layer, pos, n int) ([]float32, error)   { return s.Keys(layer, pos, n) }
 func (s cardSequence) values(layer, pos, n int) ([]float32, error) { return s.Values(layer, pos, n) }
 

@@ -170,8 +170,7 @@ func (s *cpuSequence) choose(int, []float32, int, []Pick) ([][][]int32, bool, er
 	return nil, false, nil
 }
 
-// copy returns a copy of the first n tokens with room for room tokens.
-func (s *cpuSequence) copy(n, room int) (*cpuSequence, error) {
+func (s *cpuSequence) copy(n, room int) (sequence, error) {
 	states, err := s.statesAt(n)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -197,22 +196,8 @@ func (s *Session) Close() { s.seq.close() }
 // length or that of the last Mark.
 func (s *Session) Copy(n, room int) (*Session, error) {
 	out := &Session{m: s.m, tokens: slices.Clone(s.tokens[:min(n, len(s.tokens))]), long: s.long}
-	if seq, ok := s.seq.(*cpuSequence); ok {
-		copied, err := seq.copy(n, room)
-		out.seq = copied
-		return out, err
-	}
-	all := make([]int32, n)
-	for i := range all {
-		all[i] = int32(i)
-	}
-	heads := slices.Repeat([][]int32{all}, s.m.config.KVHeads)
 	var err error
-	if out.seq, err = s.seq.compress(slices.Repeat([][][]int32{heads}, s.m.config.Layers)); err != nil {
-		return nil, err
-	}
-	if err := cmp.Or(out.Truncate(n), out.Reserve(room)); err != nil {
-		out.Close()
+	if out.seq, err = s.seq.copy(n, room); err != nil {
 		return nil, err
 	}
 	return out, nil
