@@ -54,10 +54,11 @@ const (
 	AWQ               Method = "awq"
 	CompressedTensors Method = "compressed-tensors"
 	BitsAndBytes      Method = "bitsandbytes"
+	ModelOpt          Method = "modelopt"
 )
 
 // Methods lists the methods that are read.
-var Methods = []Method{FP8, FBGEMM, MXFP4, GPTQ, AWQ, CompressedTensors, BitsAndBytes}
+var Methods = []Method{FP8, FBGEMM, MXFP4, GPTQ, AWQ, CompressedTensors, BitsAndBytes, ModelOpt}
 
 // Assemble makes the weights of a quantized hub checkpoint from the tensors that code
 // them: from then on, Tensor and Names have a weight, such as "x.weight", instead of its
@@ -154,6 +155,8 @@ func (a *assembler) assemble(name string) error {
 		return a.compressed(name)
 	case BitsAndBytes:
 		return a.bitsandbytes(name)
+	case ModelOpt:
+		return a.modelopt(name)
 	}
 	return fmt.Errorf("method %q is not one of %v", a.q.Method, Methods)
 }
@@ -243,7 +246,10 @@ func (a *assembler) awq(name string) error {
 
 func (a *assembler) compressed(name string) error {
 	layer, packed := strings.CutSuffix(name, ".weight_packed")
-	if packed {
+	switch {
+	case packed && (a.q.Kind == NVFP4 || a.q.Kind == MXFP4Packed):
+		return a.fp4(name, layer)
+	case packed:
 		return a.packedRows(name, layer)
 	}
 	layer, ok := strings.CutSuffix(name, ".weight")
@@ -259,6 +265,50 @@ func (a *assembler) compressed(name string) error {
 	a.dropInputScales(layer + ".")
 	a.part(layer + ".input_zero_point")
 	return a.add(tensor.Scaled(string(CompressedTensors), t, scales, a.part(layer+".weight_zero_point"), a.q.Block))
+}
+
+// The formats of compressed-tensors with floats of 4 bits.
+const (
+	NVFP4       = "nvfp4-pack-quantized"
+	MXFP4Packed = "mxfp4-pack-quantized"
+)
+
+// fp4 makes a weight of compressed-tensors of floats of 4 bits.
+func (a *assembler) fp4(name, layer string) error {
+	f := &tensor.FP4{Codes: *a.part(name), Method: strings.TrimSuffix(a.q.Kind, "-pack-quantized")}
+	var err error
+	if f.Scales, err = a.need(layer+".weight_scale", name); err != nil {
+		return err
+	}
+	if a.q.Kind == NVFP4 {
+		global, err := a.need(layer+".weight_global_scale", name)
+		if err != nil {
+			return err
+		}
+		f.Global = &global
+	}
+	a.part(layer + ".input_global_scale")
+	return a.add(f.Tensor(layer + ".weight"))
+}
+
+// modelopt makes a weight of NVFP4 of ModelOpt.
+func (a *assembler) modelopt(name string) error {
+	layer, ok := strings.CutSuffix(name, ".weight")
+	if !ok || a.stored[name].DType != tensor.U8 {
+		return nil
+	}
+	f := &tensor.FP4{Codes: *a.part(name), Method: "nvfp4", Times: true}
+	var err error
+	if f.Scales, err = a.need(layer+".weight_scale", name); err != nil {
+		return err
+	}
+	global, err := a.need(layer+".weight_scale_2", name)
+	if err != nil {
+		return err
+	}
+	f.Global = &global
+	a.dropInputScales(layer + ".")
+	return a.add(f.Tensor(name))
 }
 
 // packedRows makes a weight of compressed-tensors that is packed into words.

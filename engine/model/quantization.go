@@ -64,6 +64,13 @@ var methods = map[checkpoint.Method]method{
 			and(keyTable{"kv_cache_scheme": {}, "moe_sparsity_config": {}}),
 		read: readCompressed,
 	},
+	checkpoint.ModelOpt: {
+		ignored: anyValue("config_groups", "ignore", "exclude_modules", "producer").and(keyTable{"kv_cache_scheme": {}, "kv_cache_quant_algo": {}, "group_size": {16.0}}),
+		read: func(f *fields, q *checkpoint.Quantization) {
+			q.Kind = f.oneOf("quant_algo", "", "NVFP4")
+			q.Group = 16
+		},
+	},
 	checkpoint.BitsAndBytes: {
 		ignored: anyValue("llm_int8_threshold", "llm_int8_skip_modules", "llm_int8_enable_fp32_cpu_offload", "bnb_4bit_compute_dtype",
 			"bnb_4bit_use_double_quant", "bnb_4bit_quant_storage").and(keyTable{"llm_int8_has_fp16_weight": {false}}),
@@ -203,7 +210,12 @@ func (f *fields) noneIn(name, what string) {
 }
 
 // compressedFormats lists the formats of compressed-tensors that are read.
-var compressedFormats = []string{"pack-quantized", "int-quantized", "float-quantized", "naive-quantized"}
+var compressedFormats = []string{
+	"pack-quantized", "int-quantized", "float-quantized", "naive-quantized", checkpoint.NVFP4, checkpoint.MXFP4Packed,
+}
+
+// fp4Groups has the inputs that share a scale in the formats with floats of 4 bits.
+var fp4Groups = map[string]int{checkpoint.NVFP4: 16, checkpoint.MXFP4Packed: 32}
 
 // readCompressed reads the configuration of compressed-tensors: one format, and groups
 // of layers whose weights are quantized alike.
@@ -263,6 +275,13 @@ func readScheme(f *fields, q *checkpoint.Quantization) {
 	w.source = f.source
 	q.Bits = w.count("num_bits", 8, 1)
 	kind := w.oneOf("type", "int", "int", "float")
+	if want := fp4Groups[q.Kind]; want > 0 {
+		if q.Group = w.group(); q.Bits != 4 || kind != "float" || q.Group != want {
+			w.bad(w.within+"num_bits", fmt.Sprintf("%d of type %s in groups of %d", q.Bits, kind, q.Group), fmt.Sprintf("4 of type float in groups of %d", want))
+		}
+		f.keepNamed(w.checkKeys(weightsIgnored))
+		return
+	}
 	if q.Bits > 8 || q.Bits < 8 && q.Kind != "pack-quantized" || kind == "float" && q.Kind == "pack-quantized" {
 		w.bad(w.within+"num_bits", fmt.Sprintf("%d of type %s", q.Bits, kind), "8, or up to 8 bits of type int in the format pack-quantized")
 	}

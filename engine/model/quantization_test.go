@@ -145,7 +145,7 @@ func TestQuantizationIsReadByRule(t *testing.T) {
 		{"awq", `"version": "gemm"`, `"version": "gemv"`, `quantization_config.version is "gemv", want gemm`},
 		{"fp8-block", `"fmt": "e4m3"`, `"fmt": "e3m4"`, "quantization_config.fmt"},
 		{"fp8-block", `"weight_block_size"`, `"weight_blocks"`, "quantization_config.weight_blocks"},
-		{"ct-int4", `"pack-quantized"`, `"nvfp4-pack-quantized"`, "quantization_config.format"},
+		{"ct-int4", `"pack-quantized"`, `"marlin-24"`, "quantization_config.format"},
 		{"ct-int4", `"kv_cache_scheme": null`, `"kv_cache_scheme": {"num_bits": 8}`, "quantization_config.kv_cache_scheme"},
 		{"ct-int4", `"num_bits": 4`, `"num_bits": 9`, "config_groups.group_0.weights.num_bits is 9"},
 		{"ct-int4", `"dynamic": false`, `"dynamic": true`, "config_groups.group_0.weights.dynamic"},

@@ -132,6 +132,44 @@ def compressed(fmt, **args):
                   "config_groups": {"group_0": dumped}, "global_compression_ratio": None}
 
 
+def fp4(fmt, group, modelopt=False):
+    """NVFP4 and MXFP4 of compressed-tensors, quantized and decoded by the package; or NVFP4 of ModelOpt, by its formula: codes * (weight_scale * weight_scale_2)."""
+    from compressed_tensors.compressors.base import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    weights = QuantizationArgs(num_bits=4, type="float", symmetric=True, strategy="tensor_group" if group == 16 else "group", group_size=group)
+    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+
+    def code(name, w, r):
+        layer = name.removesuffix(".weight")
+        w = w.to(torch.bfloat16)
+        most = w.reshape(w.shape[0], -1, group).abs().amax(-1).float()
+        state = {"weight": w}
+        if group == 16:
+            state["weight_global_scale"] = (448 * 6 / w.abs().max().float()).reshape(1)
+            state["weight_scale"] = (most / 6 * state["weight_global_scale"]).to(torch.float8_e4m3fn).float()
+        else:
+            state["weight_scale"] = torch.exp2(torch.ceil(torch.log2(most / 6))).to(torch.bfloat16)
+        compressor = BaseCompressor.get_value_from_registry(fmt)
+        parts = compressor.compress(state, scheme)
+        if not modelopt:
+            return {f"{layer}.{k}": v for k, v in parts.items()}, compressor.decompress(dict(parts), scheme)["weight"]
+        from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+        second = 1 / parts["weight_global_scale"].reshape(())
+        values = unpack_fp4_from_uint8(parts["weight_packed"], *w.shape, dtype=torch.float32)
+        scales = (parts["weight_scale"].float() * second).repeat_interleave(16, -1)
+        return {layer + ".weight": parts["weight_packed"], layer + ".weight_scale": parts["weight_scale"], layer + ".weight_scale_2": second,
+                layer + ".input_scale": torch.tensor(0.01)}, (values * scales).to(torch.bfloat16)
+
+    dumped = json.loads(scheme.model_dump_json())
+    dumped["format"] = None
+    if modelopt:
+        group_0 = {"weights": {"dynamic": False, "num_bits": 4, "type": "float", "group_size": 16}, "targets": ["Linear"]}
+        return code, {"quant_method": "modelopt", "quant_algo": "NVFP4", "producer": {"name": "modelopt", "version": "0.33.0"}, "ignore": ["lm_head"],
+                      "config_groups": {"group_0": group_0}}
+    return code, {"quant_method": "compressed-tensors", "format": fmt, "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
+                  "config_groups": {"group_0": dumped}, "global_compression_ratio": None}
+
+
 def bnb8(name, w, r):
     import bitsandbytes.functional as F
     q, scb, _ = F.int8_vectorwise_quant(w.to(torch.float16))
@@ -172,6 +210,9 @@ KINDS = {
     "ct-int8-naive": lambda: compressed("naive-quantized", num_bits=8, type="int", symmetric=True, strategy="tensor"),
     "ct-fp8": lambda: compressed("float-quantized", num_bits=8, type="float", symmetric=True, strategy="channel"),
     "ct-fp8-block": lambda: compressed("float-quantized", num_bits=8, type="float", symmetric=True, strategy="block", block_structure=[32, 32]),
+    "ct-nvfp4": lambda: fp4("nvfp4-pack-quantized", 16),
+    "ct-mxfp4": lambda: fp4("mxfp4-pack-quantized", 32),
+    "modelopt-nvfp4": lambda: fp4("nvfp4-pack-quantized", 16, modelopt=True),
     "bnb-int8": lambda: (bnb8, {"load_in_8bit": True, "load_in_4bit": False, "llm_int8_threshold": 6.0}),
     "bnb-nf4": lambda: bnb4("nf4", False, torch.float16),
     "bnb-nf4-double": lambda: bnb4("nf4", True, torch.bfloat16),
