@@ -225,10 +225,14 @@ func (r *Reader) promptAt(prompt int) (*Prompt, error) {
 
 // checkLayer returns an error if a layer was not recorded.
 func (r *Reader) checkLayer(layer int) error {
-	if !slices.Contains(r.header.Plan.Layers, layer) {
-		return fmt.Errorf("%s: layer %d: %w; the dump has layers %v", r.path, layer, ErrAbsent, r.header.Plan.Layers)
+	if slices.Contains(r.header.Plan.Layers, layer) {
+		return nil
 	}
-	return nil
+	why := ""
+	if m := &r.header.Model; layer >= 0 && layer < m.Layers && !slices.Contains(m.AttentionLayers(), layer) {
+		why = ": the layer has no attention"
+	}
+	return fmt.Errorf("%s: layer %d: %w%s; the dump has layers %v", r.path, layer, ErrAbsent, why, r.header.Plan.Layers)
 }
 
 // find lists the blocks of one kind of a layer of a prompt.

@@ -59,8 +59,8 @@ func checkShapes(t *testing.T, shapes []dumps.LayerShape, store dumps.Store, pre
 		if s.HasAttention() {
 			continue
 		}
-		if _, err := r.Weights(0, l, dumps.Prefill); !errors.Is(err, dumps.ErrAbsent) {
-			t.Errorf("layer %d without attention: %v, want ErrAbsent", l, err)
+		if _, err := r.Weights(0, l, dumps.Prefill); !errors.Is(err, dumps.ErrAbsent) || !strings.Contains(err.Error(), "no attention") {
+			t.Errorf("layer %d without attention: %v, want ErrAbsent with the reason", l, err)
 		}
 	}
 }

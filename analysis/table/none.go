@@ -35,16 +35,15 @@ func (t *Table) WithLayers(holes func(model string) []int) (out *Table, origin [
 	if layer < 0 {
 		return t.withColumns(model, holes), seq(len(t.Rows))
 	}
-	groups := t.groups(layer, []int{model, t.Column("dataset"), t.Column("prompt")})
 	out = New(t.Columns...)
-	for _, g := range groups {
-		missing := holes(fmt.Sprint(g.key[0]))
-		if !g.layers {
-			missing = nil
+	for _, g := range t.groups(layer, []int{model, t.Column("dataset"), t.Column("prompt")}) {
+		var missing []hole
+		if g.layers {
+			missing = g.holes(holes)
 		}
 		add := func(below int) {
-			for len(missing) > 0 && missing[0] < below {
-				out.Rows = append(out.Rows, t.noneRow(layer, missing[0], g))
+			for len(missing) > 0 && missing[0].layer < below {
+				out.Rows = append(out.Rows, t.noneRow(layer, missing[0], g.at))
 				origin = append(origin, -1)
 				missing = missing[1:]
 			}
@@ -61,56 +60,87 @@ func (t *Table) WithLayers(holes func(model string) []int) (out *Table, origin [
 	return out, origin
 }
 
-// group holds the rows of a model, data set and prompt.
+// group holds rows of a model, data set and prompt, or all rows of a table in which those
+// of several alternate.
 type group struct {
-	key     []any // of the columns at
+	keys    [][]any // of the columns at, in the order of their first rows
 	at      []int
 	rows    []int
 	layers  bool // the rows are about single layers
 	ascends bool // in the order of the layers
 }
 
-// groups groups rows whose cells in the columns at are equal. If equal rows are not
-// consecutive, all rows are one group with the key of the first row.
+// hole is a layer without attention of the model, data set and prompt of a key.
+type hole struct {
+	layer int
+	key   []any
+}
+
+// holes lists the layers that need a row for each key, in their order.
+func (g *group) holes(of func(model string) []int) []hole {
+	var list []hole
+	for _, key := range g.keys {
+		for _, layer := range of(fmt.Sprint(key[0])) {
+			list = append(list, hole{layer, key})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b hole) int { return a.layer - b.layer })
+	return list
+}
+
+// groups puts rows of equal cells in the columns at together. If the rows of two groups
+// alternate, all rows are one group with all keys.
 func (t *Table) groups(layer int, at []int) []*group {
 	at = slices.DeleteFunc(at, func(i int) bool { return i < 0 })
+	all := &group{at: at, ascends: true}
 	var list []*group
 	seen := map[string]bool{}
+	last := ""
 	for r, row := range t.Rows {
 		key := make([]any, len(at))
 		for i, column := range at {
 			key[i] = row[column]
 		}
 		id := fmt.Sprintf("%q", key)
-		if r == 0 || id != fmt.Sprintf("%q", list[len(list)-1].key) {
-			if seen[id] { // sorted by something else
-				return []*group{{key: list[0].key, at: at, rows: seq(len(t.Rows)), layers: list[0].layers}}
+		if r == 0 || id != last {
+			list = append(list, &group{keys: [][]any{key}, at: at, ascends: true})
+			if !seen[id] {
+				all.keys = append(all.keys, key)
 			}
 			seen[id] = true
-			list = append(list, &group{key: key, at: at, ascends: true})
 		}
-		g := list[len(list)-1]
-		number, _ := row[layer].(int)
-		g.layers = g.layers || number >= 0
-		if n := len(g.rows); n > 0 {
-			last, _ := t.Rows[g.rows[n-1]][layer].(int)
-			g.ascends = g.ascends && last <= number
+		last = id
+		for _, g := range []*group{all, list[len(list)-1]} {
+			g.add(t, layer, r)
 		}
-		g.rows = append(g.rows, r)
+	}
+	if len(list) > len(all.keys) { // sorted by something else
+		return []*group{all}
 	}
 	return list
 }
 
-// noneRow returns the row of a layer without attention.
-func (t *Table) noneRow(layer, id int, g *group) []any {
+// add appends row r of a table.
+func (g *group) add(t *Table, layer, r int) {
+	number, _ := t.Rows[r][layer].(int)
+	g.layers = g.layers || number >= 0
+	if n := len(g.rows); n > 0 {
+		last, _ := t.Rows[g.rows[n-1]][layer].(int)
+		g.ascends = g.ascends && last <= number
+	}
+	g.rows = append(g.rows, r)
+}
+
+// noneRow returns the row of a layer without attention. at lists the columns of its key.
+func (t *Table) noneRow(layer int, h hole, at []int) []any {
 	row := make([]any, len(t.Columns))
 	for i := range row {
 		row[i] = None
 	}
-	for i, column := range g.at {
-		row[column] = g.key[i]
+	for i, column := range at {
+		row[column] = h.key[i]
 	}
-	row[layer] = id
+	row[layer] = h.layer
 	return row
 }
 

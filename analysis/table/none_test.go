@@ -122,3 +122,25 @@ func TestLatexShowsWhatLayersLack(t *testing.T) {
 		}
 	}
 }
+
+// TestAlternatingPromptsHaveTheirLayers: every prompt gets rows of the layers without
+// attention, also if the rows of the prompts alternate.
+func TestAlternatingPromptsHaveTheirLayers(t *testing.T) {
+	table := New("model", "prompt", "layer", "head")
+	for head := range 2 {
+		for _, prompt := range []string{"a", "b"} {
+			table.Add("hybrid", prompt, 1, head)
+		}
+	}
+	out, origin := table.WithLayers(holesOfTest)
+	var got []string
+	for _, row := range out.Rows {
+		got = append(got, strings.Join([]string{text(row[1]), text(row[2]), text(row[3])}, " "))
+	}
+	want := []string{
+		"a 0 none", "b 0 none", "a 1 0", "b 1 0", "a 1 1", "b 1 1", "a 2 none", "b 2 none", "a 4 none", "b 4 none",
+	}
+	if !slices.Equal(got, want) || !slices.Equal(origin, []int{-1, -1, 0, 1, 2, 3, -1, -1, -1, -1}) {
+		t.Errorf("rows %q of %v, want %q", got, origin, want)
+	}
+}

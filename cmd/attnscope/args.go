@@ -29,6 +29,8 @@ func reorder(app *cli.App, args []string) ([]string, error) {
 			i = len(rest)
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
 			files = append(files, arg)
+		case slices.Contains(helpFlags, arg): // cli/v2 takes a file for a topic
+			return []string{args[0], "--help"}, nil
 		default:
 			flags = append(flags, arg)
 			name, _, inline := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -46,6 +48,9 @@ func reorder(app *cli.App, args []string) ([]string, error) {
 	}
 	return slices.Concat(args[:1], flags, files), nil
 }
+
+// helpFlags are the spellings of --help.
+var helpFlags = []string{"--help", "-help", "-h", "--h"}
 
 func findCommand(list []*cli.Command, name string) *cli.Command {
 	for _, cmd := range list {

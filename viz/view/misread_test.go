@@ -7,11 +7,13 @@ import (
 	"image"
 	"image/png"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
 // TestPooledRatesAreThoseOfTheTables compares the rates over all layers and heads, and
@@ -328,4 +330,39 @@ func standOut(img image.Image, in image.Rectangle, background int) float64 {
 		}
 	}
 	return float64(n) / float64(in.Dx()*in.Dy())
+}
+
+// TestShortPromptsDoNotShortenTheWindow: means over prompts leave out prompts that are no
+// longer than the default window, as the tables do, instead of giving all prompts its rows.
+func TestShortPromptsDoNotShortenTheWindow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	var prompts []dumpstest.Planted
+	for _, n := range []int{1, 60, 40} {
+		weight := func(layer, head, query, key int) float32 {
+			if (query*7+key*key*5+layer*3+head)%17 == 0 {
+				return 0.06
+			}
+			return 0.01
+		}
+		prompts = append(prompts, dumpstest.Planted{ID: fmt.Sprint(n), Tokens: make([]int32, n), Reply: 4, Weight: weight})
+	}
+	dumpstest.WritePlanted(t, path, dumpstest.PlantedShape{Layers: 2, Heads: 2, Rows: 64}, prompts)
+	v := serve(t, path, Options{Token: testToken})
+	cfg := analysis.Paper
+	cfg.By = nil
+	want, _, err := analysis.HitRates(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Rows []map[string]float64 }
+	v.json("api/sweep?p=all&layer=all", &got)
+	if len(got.Rows) != 1 || want[0].Significant == 0 || got.Rows[0]["window"] != 32 || got.Rows[0]["prompts"] != 2 ||
+		got.Rows[0]["significant"] != float64(want[0].Significant) || math.Abs(got.Rows[0]["hit_rate"]-want[0].HitRate) > 1e-12 {
+		t.Errorf("%v, want window 32 on 2 prompts, %+v", got.Rows, want[0])
+	}
+	b := openTab(t)
+	b.visit(v, "v=overview&mean=1")
+	if title := b.eval(`return document.querySelector("aside").innerText`); !strings.Contains(title, fmt.Sprint(want[0].Significant)) {
+		t.Errorf("the page says\n%s\nwant n %d", title, want[0].Significant)
+	}
 }

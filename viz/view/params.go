@@ -184,8 +184,9 @@ type layerQuery struct {
 	prompts []int // indices
 }
 
-// readLayers reads c, p, layer and layers. p=all means all prompts that have a reply,
-// or the first prompt if none has one.
+// readLayers reads c, p, layer and layers. p=all means all prompts that have a reply and
+// are longer than the default window, as in the tables. If there are none, it means all
+// that have a reply, or the first prompt if none has one.
 func (s *Server) readLayers(p *params) layerQuery {
 	all := p.values.Get("p") == "all"
 	if all {
@@ -193,14 +194,17 @@ func (s *Server) readLayers(p *params) layerQuery {
 	}
 	q := layerQuery{at: s.readPlace(p)}
 	q.layers = p.layers(s.header(q.at).Plan.Layers)
-	for i, prompt := range s.captures[q.at.capture].Prompts() {
-		if all && prompt.ReplyTokens > 0 {
-			q.prompts = append(q.prompts, i)
+	for _, window := range []int{analysis.Paper.Windows[0], 0} {
+		for i, prompt := range s.captures[q.at.capture].Prompts() {
+			if all && prompt.ReplyTokens > 0 && prompt.PromptTokens > window {
+				q.prompts = append(q.prompts, i)
+			}
+		}
+		if len(q.prompts) > 0 {
+			return q
 		}
 	}
-	if len(q.prompts) == 0 {
-		q.prompts = []int{q.at.prompt}
-	}
+	q.prompts = []int{q.at.prompt}
 	return q
 }
 
@@ -208,8 +212,9 @@ func (s *Server) readLayers(p *params) layerQuery {
 // or budget, skip, kernel and pooling. The prompt with the fewest recorded rows
 // bounds the window.
 func (s *Server) readRates(p *params, q layerQuery) analysis.HitRateConfig {
-	shortest := s.prompt(q.at)
-	for _, prompt := range s.prompts(q.at.capture, q.prompts) {
+	prompts := s.prompts(q.at.capture, q.prompts)
+	shortest := prompts[0]
+	for _, prompt := range prompts {
 		if prompt.WindowRows < shortest.WindowRows {
 			shortest = prompt
 		}

@@ -1,7 +1,7 @@
 // The header and the settings bar of the page.
 import { byId, element } from "./dom.js";
 import { headsOf } from "./grid.js";
-import { measures, namesFor } from "./measures.js";
+import { isMean, longestWindow, measures, namesFor, shownPrompts } from "./measures.js";
 import { second } from "./second.js";
 import { kernelName, set, shading, state, wholeMap } from "./state.js";
 import { percent } from "./text.js";
@@ -90,11 +90,11 @@ function capacities(about) {
 }
 
 function windows(about) {
-  const { windows: ready, window_rows: rows, prompt_tokens: tokens } = promptOf(about);
+  const { windows: ready } = promptOf(about);
   if (ready && isRated()) {
     return { values: [...new Set([...ready, state.w])].sort((a, b) => a - b) };
   }
-  return { min: 1, max: Math.max(1, Math.min(rows, tokens - 1)) };
+  return { min: 1, max: longestWindow(shownPrompts(captureOf(about))) };
 }
 
 // methodText is the name of a method, and what the capture lacks for it.
@@ -237,13 +237,12 @@ export function fillSettings(names, about) {
 export function fillHeader(about, views, actions) {
   const capture = captureOf(about);
   const parts = [element("h1", {}, "attnscope"), tabs(views), capturePicker(about)];
-  const isMean = (state.v === "overview" && state.mean) || (["sweep", "methods"].includes(state.v) && state.all);
   const prompts = capture.prompts.map((prompt, i) => [
     i,
     `${prompt.id} (${prompt.prompt_tokens}+${prompt.reply_tokens})`,
   ]);
   const promptPicker = picker(state.v === "compare" ? "A" : "prompt", "p", prompts, () => set(wholeMap));
-  if (isMean && prompts.length > 1) {
+  if (isMean() && prompts.length > 1) {
     promptPicker.classList.add("idle"); // all prompts are shown
     promptPicker.title = "all prompts are shown";
   }

@@ -2,7 +2,7 @@
 // as a grid.
 import { ink, rgb } from "./color.js";
 import { css } from "./dom.js";
-import { isFew, measures, needsNoReading, settings, sinks } from "./measures.js";
+import { isFew, longestWindow, measures, needsNoReading, promptsOfMean, settings, sinks } from "./measures.js";
 import { hatch, lineHeight, paintTitle, titleLines } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { state } from "./state.js";
@@ -29,8 +29,8 @@ export class Grid {
   }
 
   window() {
-    const used = this.prompt === "all" ? this.capture.prompts : [this.capture.prompts[this.prompt]];
-    return Math.max(1, Math.min(state.w, ...used.map(prompt => prompt.window_rows)));
+    const used = this.prompt === "all" ? promptsOfMean(this.capture) : [this.capture.prompts[this.prompt]];
+    return Math.min(state.w, longestWindow(used));
   }
 
   // load requests all layers. It calls redraw when answers have come, except for the

@@ -86,7 +86,8 @@ function keepInRange() {
   if (!namesFor(capture()).includes(state.m)) {
     state.m = "hit_rate";
   }
-  state.w = Math.max(1, Math.min(Math.round(state.w) || 1, prompt().window_rows));
+  const mostRows = Math.max(...capture().prompts.map(({ window_rows: rows }) => rows)); // views take what a prompt has
+  state.w = Math.max(1, Math.min(Math.round(state.w) || 1, mostRows));
   state.cap = Math.max(state.w + 1, state.cap);
   for (const [name, fallback] of [["k", 1], ["mk", 5]]) {
     if (state[name] % 2 !== 1 || state[name] < 1) {

@@ -1,7 +1,7 @@
 // The measures of the overview and of comparisons, and the settings they are
 // requested with.
 import { api } from "./requests.js";
-import { state } from "./state.js";
+import { defaults, state } from "./state.js";
 import { percent } from "./text.js";
 
 // sinks is the number of first positions, which attract attention in any prompt.
@@ -135,6 +135,19 @@ export function needsNoReading(capture, prompt, windows) {
   const list = prompt === "all" ? capture.windows : capture.prompts[prompt].windows;
   return !list || windows.every(window => list.includes(window));
 }
+
+// promptsOfMean lists the prompts of a mean over prompts: those that are longer than the
+// default window, as in the tables. If there are none, all.
+export function promptsOfMean(capture) {
+  const long = capture.prompts.filter(prompt => prompt.reply_tokens && prompt.prompt_tokens > defaults.w);
+  return long.length ? long : capture.prompts;
+}
+
+// isMean reports whether the view shows a mean over prompts.
+export const isMean = () => (state.v === "overview" && state.mean) || (["sweep", "methods"].includes(state.v) && state.all);
+
+// shownPrompts lists the prompts that the view is about.
+export const shownPrompts = capture => (isMean() ? promptsOfMean(capture) : [capture.prompts[state.p]]);
 
 // longestWindow is the longest window that all of some prompts have.
 export function longestWindow(prompts) {

@@ -2,7 +2,7 @@
 // one. Until all have arrived, the picture is marked as provisional, because a mean over
 // some layers can rank the methods differently.
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
-import { longestWindow } from "./measures.js";
+import { longestWindow, shownPrompts } from "./measures.js";
 import { frame, isNarrow, legend, plotOf, prepareCanvas } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { set, state } from "./state.js";
@@ -51,7 +51,7 @@ export class MethodSweep {
 
   async update() {
     const capture = this.about.captures[state.c];
-    const used = state.all ? capture.prompts : [capture.prompts[state.p]];
+    const used = shownPrompts(capture);
     this.window = Math.max(1, Math.min(state.w, longestWindow(used))); // that is measured
     const query = {
       c: state.c,
@@ -236,8 +236,9 @@ export class MethodSweep {
 
   // ofText says which prompts the numbers come from.
   ofText() {
-    const { prompts } = this.about.captures[state.c];
-    return state.all && prompts.length > 1 ? `mean over ${prompts.length} prompts` : `prompt ${prompts[state.p].id}`;
+    const capture = this.about.captures[state.c];
+    const used = shownPrompts(capture);
+    return used.length > 1 ? `mean over ${used.length} prompts` : `prompt ${used[0].id}`;
   }
 
   capacities() {

@@ -3,7 +3,7 @@
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
 import { drawGrid, Grid, shapesOf } from "./grid.js";
-import { isFew, measures, namesFor, pooled, settings, settingsText, sinks } from "./measures.js";
+import { isFew, longestWindow, measures, namesFor, pooled, settings, settingsText, shownPrompts, sinks } from "./measures.js";
 import { colorBar, frame, isNarrow, plotOf, prepareCanvas } from "./plot.js";
 import { set, state, wholeMap } from "./state.js";
 import { csvText, format } from "./text.js";
@@ -296,7 +296,7 @@ export class Overview {
       return [paragraph(`Mean over ${list.length} heads: ${format(mean)}.`)];
     }
     if (!this.total) {
-      return [paragraph(this.isSummed ? "There is no reply, so there are no hit rates." : "Reading all layers …")];
+      return [paragraph(this.isSummed ? this.whyNoRates() : "Reading all layers …")];
     }
     const { without_first: without } = this.total;
     const row = (name, rates) =>
@@ -325,6 +325,18 @@ export class Overview {
     ];
   }
 
+  // hasPrefix reports whether the window leaves any prompt that is shown positions to keep.
+  hasPrefix() {
+    return shownPrompts(this.about.captures[state.c]).some(prompt => longestWindow([prompt]) < prompt.prompt_tokens);
+  }
+
+  // whyNoRates says why there is no hit rate at all.
+  whyNoRates() {
+    return this.hasPrefix()
+      ? "There is no reply, so there are no hit rates."
+      : "The window is the whole prompt: no position is left to keep, so there are no hit rates.";
+  }
+
   // cellKinds explains the cells that have no color.
   cellKinds(measure) {
     let few = 0;
@@ -344,7 +356,8 @@ export class Overview {
       );
     }
     if (empty) {
-      const why = state.m === "retrieval" ? "no token of the reply occurs in the prompt" : "no weight was above θ";
+      const above = this.hasPrefix() ? "no weight was above θ" : "the window leaves no prefix";
+      const why = state.m === "retrieval" ? "no token of the reply occurs in the prompt" : above;
       list.push(`${empty} heads are gray: ${why}.`);
     }
     if (this.hasIntervals()) {

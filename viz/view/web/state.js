@@ -3,7 +3,7 @@
 
 // The names and their order are those in the address, and must not change: exported
 // pictures hold addresses.
-const defaults = {
+export const defaults = {
   v: "overview", // view: overview, head, text, sweep (over windows), methods or compare
   c: 0, // capture, an index
   p: 0, // prompt, an index

@@ -2,7 +2,7 @@
 // positions without a vote reaches.
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
-import { isFew, longestWindow, needsNoReading, pooled, settings, settingsText, sinks } from "./measures.js";
+import { isFew, longestWindow, needsNoReading, pooled, settings, settingsText, shownPrompts, sinks } from "./measures.js";
 import { frame, legend, plotOf, prepareCanvas } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { set, state } from "./state.js";
@@ -112,7 +112,7 @@ export class Sweep {
 
   async update() {
     const capture = this.about.captures[state.c];
-    const used = state.all ? capture.prompts : [capture.prompts[state.p]];
+    const used = shownPrompts(capture);
     this.longest = longestWindow(used);
     const windows = windowsUpTo(this.longest);
     const query = { ...settings(), c: state.c, p: state.all ? "all" : state.p };
@@ -156,7 +156,7 @@ export class Sweep {
       this.done = true;
       this.draw();
       this.panel();
-      status(used.length > 1 ? `mean over ${capture.prompts.length} prompts` : `prompt ${used[0].id}`);
+      status(used.length > 1 ? `mean over ${used.length} prompts` : `prompt ${used[0].id}`);
     } catch (error) {
       if (alive()) {
         this.key = "";
@@ -293,8 +293,8 @@ export class Sweep {
 
   // ofText says which prompts the rates come from.
   ofText() {
-    const { prompts } = this.about.captures[state.c];
-    return state.all && prompts.length > 1 ? `mean over ${prompts.length} prompts` : `prompt ${prompts[state.p].id}`;
+    const used = shownPrompts(this.about.captures[state.c]);
+    return used.length > 1 ? `mean over ${used.length} prompts` : `prompt ${used[0].id}`;
   }
 
   // paintInterval draws the interval of a window over all layers.
