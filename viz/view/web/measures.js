@@ -144,7 +144,8 @@ export function promptsOfMean(capture) {
 }
 
 // isMean reports whether the view shows a mean over prompts.
-export const isMean = () => (state.v === "overview" && state.mean) || (["sweep", "methods"].includes(state.v) && state.all);
+export const isMean = () =>
+  (state.v === "overview" && state.mean) || (["sweep", "methods"].includes(state.v) && state.all);
 
 // shownPrompts lists the prompts that the view is about.
 export const shownPrompts = capture => (isMean() ? promptsOfMean(capture) : [capture.prompts[state.p]]);

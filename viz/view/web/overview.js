@@ -3,7 +3,17 @@
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
 import { drawGrid, Grid, shapesOf } from "./grid.js";
-import { isFew, longestWindow, measures, namesFor, pooled, settings, settingsText, shownPrompts, sinks } from "./measures.js";
+import {
+  isFew,
+  longestWindow,
+  measures,
+  namesFor,
+  pooled,
+  settings,
+  settingsText,
+  shownPrompts,
+  sinks,
+} from "./measures.js";
 import { colorBar, frame, isNarrow, plotOf, prepareCanvas } from "./plot.js";
 import { set, state, wholeMap } from "./state.js";
 import { csvText, format } from "./text.js";

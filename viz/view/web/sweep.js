@@ -2,7 +2,16 @@
 // positions without a vote reaches.
 import { amount, rgb } from "./color.js";
 import { cell, css, element, heading, headerCell, numberCell, numberHeader, paragraph, status } from "./dom.js";
-import { isFew, longestWindow, needsNoReading, pooled, settings, settingsText, shownPrompts, sinks } from "./measures.js";
+import {
+  isFew,
+  longestWindow,
+  needsNoReading,
+  pooled,
+  settings,
+  settingsText,
+  shownPrompts,
+  sinks,
+} from "./measures.js";
 import { frame, legend, plotOf, prepareCanvas } from "./plot.js";
 import { api, collect } from "./requests.js";
 import { set, state } from "./state.js";
