@@ -155,7 +155,7 @@ func runHitrate(c *cli.Context) error {
 		return writeByLayer(c, t, screen)
 	}
 	if !screened {
-		return writeByLayer(c, t, table.Screen{})
+		return writeByLayer(c, t, table.Screen{Values: rateValues})
 	}
 	t, screen := s.table()
 	return writeByLayer(c, t, screen)

@@ -70,6 +70,9 @@ var sortNote = fmt.Sprintf("%s sorts the rows, but significant, hits, ci_low and
 const sinkNote = analysis.SinkColumn + ": share of the reply's attention that the heads' learned sinks take. They are not positions, " +
 	"and no rate and no mass contains this share."
 
+// rateValues are the columns that are shown even if all rows have the same value.
+var rateValues = []string{"significant", "hits", "hit_rate", withoutFirst, analysis.SinkColumn}
+
 // rateColumns are the columns that rest on the significant positions of a row.
 var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}
 
@@ -77,7 +80,7 @@ var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_rec
 func (s *hitRateScreen) table() (*table.Table, table.Screen) {
 	rows := slices.Clone(s.lists[askedRates])
 	t := s.join(rows, askedWithoutFirst)
-	screen := table.Screen{Values: []string{"significant", "hits", "hit_rate", withoutFirst, analysis.SinkColumn}}
+	screen := table.Screen{Values: rateValues}
 	var others []analysis.HitRateRow
 	if s.hasSkipped() {
 		others = slices.Clone(s.lists[askedWithoutFirst])
