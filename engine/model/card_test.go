@@ -92,21 +92,6 @@ func TestOwnModelsOnCard(t *testing.T) {
 	}
 }
 
-// configAt reads the configuration of a model folder.
-func configAt(t testing.TB, dir string) *Config {
-	t.Helper()
-	ck, err := checkpoint.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ck.Close()
-	c, err := ReadConfig(ck)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &c
-}
-
 // refusedByCard checks that a model that cards cannot run is refused by what it needs.
 func refusedByCard(t testing.TB, dir, what string) {
 	t.Helper()

@@ -21,7 +21,7 @@ func TestFamiliesOnCards(t *testing.T) {
 	runs := map[string]bool{}
 	why := map[string]string{}
 	for _, path := range list {
-		c := readConfigAt(t, filepath.Dir(path))
+		c := configAt(t, filepath.Dir(path))
 		what := c.NoCard()
 		runs[c.Architecture] = runs[c.Architecture] || what == ""
 		if what != "" {
@@ -86,13 +86,13 @@ func checkpointsOf(t *testing.T, pattern string) map[string]int {
 	}
 	counts := map[string]int{}
 	for _, path := range list {
-		counts[readConfigAt(t, filepath.Dir(path)).Architecture]++
+		counts[configAt(t, filepath.Dir(path)).Architecture]++
 	}
 	return counts
 }
 
-// readConfigAt reads the configuration of a checkpoint in a folder.
-func readConfigAt(t *testing.T, dir string) Config {
+// configAt reads the configuration of a model folder.
+func configAt(t testing.TB, dir string) *Config {
 	t.Helper()
 	ck, err := checkpoint.Open(dir)
 	if err != nil {
@@ -103,7 +103,7 @@ func readConfigAt(t *testing.T, dir string) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &c
 }
 
 const modelsText = `# Model families
