@@ -16,14 +16,12 @@ typedef int (*gemm_t)(void *, int, int, int, int, int, const void *, const void 
 
 static struct { create_t create; destroy_t destroy; stream_t stream; gemm_t gemm; } blas;
 
-static const char *blas_open(const char *path) {
-	static const char *names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL};
-	void *lib = NULL;
-	if (path && *path)
-		lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	else
-		for (int i = 0; names[i] && !lib; i++)
-			lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+// light is the library that cuBLAS needs beside it, or empty. It is opened first: a loader
+// that does not know the folder would not find it.
+static const char *blas_open(const char *path, const char *light) {
+	if (*light)
+		dlopen(light, RTLD_NOW | RTLD_GLOBAL);
+	void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!lib)
 		return dlerror();
 	blas.create = (create_t)dlsym(lib, "cublasCreate_v2");
@@ -56,37 +54,69 @@ import (
 	"gorgonia.org/cu"
 )
 
-// blas is a handle of cuBLAS, which users get from a toolkit or from the Python package
-// of that name. It is looked up when needed and never linked.
+// blas is a handle of cuBLAS, which users get from a toolkit or from a Python package. It
+// is looked up when needed and never linked.
 type blas struct{ h unsafe.Pointer }
 
-var blasLibrary = sync.OnceValue(func() error {
-	path := C.CString(os.Getenv("ATTNSCOPE_LIBCUBLAS"))
-	defer C.free(unsafe.Pointer(path))
-	if why := C.blas_open(path); why != nil {
-		return fmt.Errorf("no cuBLAS: %s", C.GoString(why))
-	}
-	return nil
-})
+// blasLibrary is the library that works, once one was found.
+var blasLibrary struct {
+	sync.Mutex
+	path string
+}
 
 // openBlas returns a handle that works on a stream. It must be called on the card's
-// thread.
+// thread. It tries the libraries of blasNames until a handle can be created.
 func openBlas(s cu.Stream) (*blas, error) {
-	if os.Getenv("ATTNSCOPE_LIBCUBLAS") == "none" {
-		return nil, fmt.Errorf("no cuBLAS: ATTNSCOPE_LIBCUBLAS=none")
-	}
-	if err := blasLibrary(); err != nil {
-		return nil, err
-	}
+	blasLibrary.Lock()
+	defer blasLibrary.Unlock()
 	b := &blas{}
-	if r := C.blas_create(&b.h); r != 0 {
-		return nil, fmt.Errorf("cublasCreate: error %d", int(r))
+	if blasLibrary.path == "" {
+		if err := b.find(); err != nil {
+			return nil, err
+		}
+	} else if r := C.blas_create(&b.h); r != 0 {
+		return nil, fmt.Errorf("cublasCreate of %s: error %d", blasLibrary.path, int(r))
 	}
 	if r := C.blas_stream(b.h, *(*C.CUstream)(unsafe.Pointer(&s))); r != 0 {
 		b.close()
 		return nil, fmt.Errorf("cublasSetStream: error %d", int(r))
 	}
 	return b, nil
+}
+
+// find opens the first library of cuBLAS in which a handle can be created. blasLibrary
+// must be locked.
+func (b *blas) find() error {
+	names := []string{os.Getenv(blasSetting)}
+	switch names[0] {
+	case "none":
+		return fmt.Errorf("no cuBLAS: %s=none", blasSetting)
+	case "":
+		names = blasNames(cu.Version()/1000, blasFolders(os.Getenv, pythonOf(os.Getenv("PATH"))))
+	}
+	var why error
+	for _, name := range names {
+		if why = b.open(name); why == nil {
+			blasLibrary.path = name
+			return nil
+		}
+	}
+	return fmt.Errorf("no cuBLAS: %w; %s names a library", why, blasSetting)
+}
+
+// open opens a library and creates a handle.
+func (b *blas) open(name string) error {
+	path := C.CString(name)
+	defer C.free(unsafe.Pointer(path))
+	light := C.CString(lightOf(name))
+	defer C.free(unsafe.Pointer(light))
+	if why := C.blas_open(path, light); why != nil {
+		return fmt.Errorf("%s", C.GoString(why))
+	}
+	if r := C.blas_create(&b.h); r != 0 {
+		return fmt.Errorf("cublasCreate of %s: error %d", name, int(r))
+	}
+	return nil
 }
 
 // blasType maps types to the numbers that cuBLAS gives them.

@@ -92,11 +92,11 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 		return nil, &UnsupportedError{fmt.Sprintf("a model with activation %s", d.Activation)}
 	}
 	var err error
-	if c.t, err = open(i, kernelsPTX); err != nil {
+	if c.t, err = open(i); err != nil {
 		return nil, err
 	}
 	err = c.t.do(func() error {
-		k, err := loadKernels(c.t.mod)
+		k, err := loadKernels(c.t.mod, c.t.images.ptx)
 		if err != nil {
 			return err
 		}

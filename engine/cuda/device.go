@@ -21,26 +21,56 @@ const Built = true
 
 // Devices lists the cards. If there are none, why says why.
 func Devices() (list []Device, why string) {
-	if why := C.GoString(C.attnscope_cuda_why()); why != "" {
-		return nil, strings.TrimSpace(why)
-	}
-	n, err := cu.NumDevices()
-	if err != nil {
-		return nil, fmt.Sprintf("cuDeviceGetCount: %v", err)
-	}
-	if n == 0 {
-		return nil, "the driver is installed, but it finds no card"
-	}
+	n, why := countDevices()
 	for i := range n {
 		d, err := describe(i)
+		if err == nil && d.Why == "" {
+			d.Free, err = freeMemory(i)
+		}
 		if err != nil {
 			d.Why = err.Error()
 		}
 		list = append(list, d)
 	}
-	return list, ""
+	return list, why
 }
 
+// countDevices returns the number of cards. If it is 0, why says why.
+func countDevices() (n int, why string) {
+	if why := C.GoString(C.attnscope_cuda_why()); why != "" {
+		return 0, strings.TrimSpace(why)
+	}
+	n, err := cu.NumDevices()
+	if err != nil {
+		return 0, fmt.Sprintf("cuDeviceGetCount: %v", err)
+	}
+	if n == 0 {
+		return 0, "the driver is installed, but it finds no card"
+	}
+	return n, ""
+}
+
+// deviceAt returns card i, or a *NoDeviceError if it cannot be used. It creates no context:
+// a context on each of eight cards takes seconds.
+func deviceAt(i int) (Device, error) {
+	n, why := countDevices()
+	switch {
+	case why != "":
+		return Device{}, &NoDeviceError{why}
+	case i < 0 || i >= n:
+		return Device{}, &NoDeviceError{fmt.Sprintf("there is no card %d: the driver has %d cards, numbered from 0", i, n)}
+	}
+	d, err := describe(i)
+	if err != nil {
+		d.Why = err.Error()
+	}
+	if d.Why != "" {
+		return Device{}, &NoDeviceError{fmt.Sprintf("card %d (%s): %s", i, d.Name, d.Why)}
+	}
+	return d, nil
+}
+
+// describe returns a card without its free memory.
 func describe(i int) (Device, error) {
 	out := Device{Index: i, Name: "card", Driver: [2]int{cu.Version() / 1000, cu.Version() % 1000 / 10}}
 	d, err := cu.GetDevice(i)
@@ -59,14 +89,16 @@ func describe(i int) (Device, error) {
 		}
 	}
 	out.Why = out.usable()
-	if out.Why == "" {
-		out.Free, err = freeMemory(d)
-	}
-	return out, err
+	return out, nil
 }
 
-// freeMemory runs in its own thread, because the query needs a context.
-func freeMemory(d cu.Device) (free int64, err error) {
+// freeMemory returns the free memory of a card. The query needs a context and runs in a
+// thread of its own.
+func freeMemory(i int) (free int64, err error) {
+	d, err := cu.GetDevice(i)
+	if err != nil {
+		return 0, fmt.Errorf("cuDeviceGet: %w", err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

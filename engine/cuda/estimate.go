@@ -89,7 +89,7 @@ func (s *Sizes) slotBytes(n int) int64 {
 }
 
 // decodeRows is the largest number of queries whose attention is computed as in
-// decoding, where each key is read once for all of them.
+// decoding. Each query has blocks of its own; a key is read once for the query heads of a group.
 const decodeRows = 8
 
 // scoreBytes returns the memory that decoding needs for n positions.

@@ -3,7 +3,6 @@
 package cuda
 
 import (
-	_ "embed"
 	"fmt"
 	"math"
 	"regexp"
@@ -11,13 +10,6 @@ import (
 
 	"gorgonia.org/cu"
 )
-
-// The kernels can be compiled by clang 14 or later, without a toolkit. PTX 7.0 for sm_80
-// runs with every driver from CUDA 11.0 on and on every card from Ampere on.
-//go:generate sh kernels/build.sh
-
-//go:embed kernels/kernels.ptx
-var kernelsPTX string
 
 // dtype is the type of the operands of products: activations, unquantized weights, keys
 // and values.
@@ -39,16 +31,16 @@ func (d dtype) bytes() int64 {
 	return 2
 }
 
-// kernels holds the functions of the embedded PTX, by name.
+// kernels holds the functions of a module, by name.
 type kernels struct{ fn map[string]cu.Function }
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
 
-// loadKernels looks up all functions, and raises the limit of shared memory for
+// loadKernels looks up all functions that the PTX has, and raises the limit of shared memory for
 // functions that need it.
-func loadKernels(mod cu.Module) (*kernels, error) {
+func loadKernels(mod cu.Module, ptx string) (*kernels, error) {
 	k := &kernels{fn: map[string]cu.Function{}}
-	for _, m := range entryName.FindAllStringSubmatch(kernelsPTX, -1) {
+	for _, m := range entryName.FindAllStringSubmatch(ptx, -1) {
 		f, err := mod.Function(m[1])
 		if err != nil {
 			return nil, fmt.Errorf("kernel %s: %w", m[1], err)

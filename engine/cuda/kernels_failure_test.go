@@ -71,13 +71,17 @@ func TestChild(t *testing.T) {
 func TestPTXOfOtherParametersIsRefused(t *testing.T) {
 	emulated(t)
 	onCard(t)
+	m, err := kernelImages()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, change := range [][2]string{
 		{".param .u32 add_scaled_param_3", ".param .u64 add_scaled_param_3"},
 		{".entry add_scaled(", ".entry add_scaled2("},
 		{".version", ".verzion"},
 	} {
-		ptx := strings.Replace(kernelsPTX, change[0], change[1], 1)
-		if ptx == kernelsPTX {
+		ptx := strings.Replace(m.ptx, change[0], change[1], 1)
+		if ptx == m.ptx {
 			t.Fatalf("the PTX has no %q", change[0])
 		}
 		if _, err := cu.LoadData(ptx); err == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -25,11 +26,19 @@ type bench struct {
 }
 
 var loadOnce = sync.OnceValues(func() (*kernels, error) {
-	mod, err := cu.LoadData(kernelsPTX)
+	m, err := kernelImages()
 	if err != nil {
 		return nil, err
 	}
-	return loadKernels(mod)
+	about, err := deviceAt(0)
+	if err != nil {
+		return nil, err
+	}
+	mod, _, err := m.loadModule(about.Capability, os.Getenv(imageSetting))
+	if err != nil {
+		return nil, err
+	}
+	return loadKernels(mod, m.ptx)
 })
 
 func onCard(t *testing.T) *bench {
@@ -91,6 +100,9 @@ func up[T number](b *bench, x []T) cu.DevicePtr {
 	p := room[T](b, len(x))
 	if len(x) > 0 {
 		b.must(cu.MemcpyHtoD(p, unsafe.Pointer(&x[0]), int64(len(x))*int64(unsafe.Sizeof(x[0]))))
+		// The call may return before the copy has arrived, and kernels run in a stream that does
+		// not wait for it.
+		b.must(cu.Synchronize())
 	}
 	return p
 }

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"gorgonia.org/cu"
@@ -17,6 +18,7 @@ type thread struct {
 	device  cu.Device
 	about   Device
 	ctx     cu.CUContext
+	images  *images
 	mod     cu.Module
 	compute cu.Stream // kernels, in order
 	copies  cu.Stream // recorded data, to the host
@@ -25,23 +27,22 @@ type thread struct {
 	done    chan struct{}
 }
 
-// open starts the thread of card i and loads the kernels' PTX there.
-func open(i int, ptx string) (*thread, error) {
-	list, why := Devices()
-	switch {
-	case why != "":
-		return nil, &NoDeviceError{why}
-	case i < 0 || i >= len(list):
-		return nil, &NoDeviceError{fmt.Sprintf("there is no card %d: the driver has %d cards, numbered from 0", i, len(list))}
-	case list[i].Why != "":
-		return nil, &NoDeviceError{fmt.Sprintf("card %d (%s): %s", i, list[i].Name, list[i].Why)}
+// open starts the thread of card i and loads the kernels there.
+func open(i int) (*thread, error) {
+	about, err := deviceAt(i)
+	if err != nil {
+		return nil, err
 	}
-	t := &thread{about: list[i], jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
+	m, err := kernelImages()
+	if err != nil {
+		return nil, err
+	}
+	t := &thread{about: about, images: m, jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the system thread ends with the goroutine
 		defer close(t.done)
-		err := t.start(i, ptx)
+		err := t.start(i)
 		started <- err
 		if err != nil {
 			t.stop()
@@ -58,12 +59,12 @@ func open(i int, ptx string) (*thread, error) {
 		t.stop()
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("card %d (%s): %w", i, list[i].Name, err)
+		return nil, fmt.Errorf("card %d (%s): %w", i, about.Name, err)
 	}
 	return t, nil
 }
 
-func (t *thread) start(i int, ptx string) (err error) {
+func (t *thread) start(i int) (err error) {
 	if t.device, err = cu.GetDevice(i); err != nil {
 		return call("cuDeviceGet", err)
 	}
@@ -74,8 +75,8 @@ func (t *thread) start(i int, ptx string) (err error) {
 	if err = cu.SetCurrentContext(t.ctx); err != nil {
 		return call("cuCtxSetCurrent", err)
 	}
-	if t.mod, err = cu.LoadData(ptx); err != nil {
-		return call("cuModuleLoadData", err)
+	if t.mod, _, err = t.images.loadModule(t.about.Capability, os.Getenv(imageSetting)); err != nil {
+		return err
 	}
 	if t.compute, err = cu.MakeStream(cu.NonBlocking); err != nil {
 		return call("cuStreamCreate", err)

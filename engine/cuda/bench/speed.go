@@ -3,14 +3,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
@@ -38,7 +42,8 @@ type speedResult struct {
 	Compute string             `json:"compute"`
 	What    string             `json:"what"` // prefill, prefill+record, prefill+record without sums, capture; decode after each
 	Tokens  int                `json:"tokens"`
-	Seconds float64            `json:"seconds,omitempty"`
+	Seconds float64            `json:"seconds,omitempty"`     // the median of All
+	All     []float64          `json:"all_seconds,omitempty"` // of each round, in the order in which they ran
 	Rate    float64            `json:"tokens_per_s,omitempty"`
 	TFLOPS  float64            `json:"tflop_per_s,omitempty"`
 	Share   float64            `json:"share_of_product,omitempty"` // of the rate of one large product on this card
@@ -113,10 +118,28 @@ func (r *report) shape(ctx context.Context, s shape, compute string, lengths []i
 	return nil
 }
 
+// variants are the ways in which a prompt is read, the plain one first.
+var variants = []string{"", "+record", "+record without sums"}
+
+// rounds is the number of times that each variant is measured, after one that warms up. The
+// order of the variants is reversed from round to round, so that none always runs on a
+// warmer card.
+const rounds = 3
+
+// timing is one measurement of a variant.
+type timing struct {
+	prefill, decode float64 // seconds
+	spent           map[string]float64
+}
+
 func (r *report) length(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32, n int, kinds func() (map[string]float64, error)) error {
-	plain := 0.0
-	for round := range 2 { // alternately; the first round warms up and is not counted
-		for _, record := range []string{"", "+record", "+record without sums"} {
+	times := map[string][]timing{}
+	for round := range 1 + rounds {
+		order := slices.Clone(variants)
+		if round%2 == 0 {
+			slices.Reverse(order)
+		}
+		for _, record := range order {
 			if _, err := kinds(); err != nil {
 				return err
 			}
@@ -124,36 +147,44 @@ func (r *report) length(ctx context.Context, s shape, m *model.Model, compute st
 			if errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
-			out := speedResult{Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Seconds: sec, Rate: float64(n) / sec, Peak: m.Card().PeakBytes()}
 			if err != nil {
-				out = speedResult{Shape: s.name, Compute: compute, What: out.What, Tokens: n, Failed: err.Error()}
-				r.Speed = append(r.Speed, out)
+				r.Speed = append(r.Speed, speedResult{Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Failed: err.Error()})
 				return nil
 			}
-			if round == 0 && n >= 65536 { // long passes are measured once
-				round = 1
+			if round > 0 {
+				times[record] = append(times[record], timing{sec, decode, spent})
 			}
-			if round == 0 {
-				continue
-			}
-			out.TFLOPS = flops(&s.sizes, n) / sec / 1e12
-			out.Share = out.TFLOPS / r.Product.TFLOPS
-			out.Kinds = spent
-			if record == "" {
-				plain = sec
-			} else {
-				out.Ratio = sec / plain
-			}
-			r.Speed = append(r.Speed, out)
-			what := strings.Replace(out.What, "prefill", "decode", 1)
-			r.Speed = append(r.Speed, speedResult{Shape: s.name, Compute: compute, What: what, Tokens: n, Seconds: decode, Rate: decodeSteps / decode})
-			fmt.Fprintf(os.Stderr, "bench: %s %s %s %d tokens: %.3f s, %.0f tokens/s, %.1f TFLOP/s; %s %.1f tokens/s\n", s.name, compute, out.What, n, sec, out.Rate, out.TFLOPS, what, decodeSteps/decode)
-		}
-		if n >= 65536 {
-			break
 		}
 	}
+	plain := median(times[""])
+	for _, record := range variants {
+		t := median(times[record])
+		out := speedResult{
+			Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Seconds: t.prefill,
+			Rate: float64(n) / t.prefill, Kinds: t.spent, Peak: m.Card().PeakBytes(),
+		}
+		for _, x := range times[record] {
+			out.All = append(out.All, x.prefill)
+		}
+		out.TFLOPS = flops(&s.sizes, n) / t.prefill / 1e12
+		out.Share = out.TFLOPS / r.Product.TFLOPS
+		if record != "" {
+			out.Ratio = t.prefill / plain.prefill
+		}
+		r.Speed = append(r.Speed, out)
+		what := strings.Replace(out.What, "prefill", "decode", 1)
+		r.Speed = append(r.Speed, speedResult{Shape: s.name, Compute: compute, What: what, Tokens: n, Seconds: t.decode, Rate: decodeSteps / t.decode})
+		fmt.Fprintf(os.Stderr, "bench: %s %s %s %d tokens: %.3f s, %.0f tokens/s, %.1f TFLOP/s; %s %.1f tokens/s\n",
+			s.name, compute, out.What, n, t.prefill, out.Rate, out.TFLOPS, what, decodeSteps/t.decode)
+	}
 	return r.capture(ctx, s, m, compute, tokens[:n])
+}
+
+// median returns the measurement with the median time of the prefill.
+func median(list []timing) timing {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b timing) int { return cmp.Compare(a.prefill, b.prefill) })
+	return list[len(list)/2]
 }
 
 const decodeSteps = 32
@@ -194,8 +225,7 @@ func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record 
 	return sec, time.Since(start).Seconds(), spent, nil
 }
 
-// capture records the tokens into a dump, as users do, unless the dump is too large for
-// a benchmark.
+// capture records the tokens into a dump, as users do, unless the disk has no room for it.
 func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32) error {
 	c := m.Config()
 	plan := dumps.Plan{WindowRows: 128, PromptWindows: 20, PromptWindowSize: 128, MaxNewTokens: 16, Store: dumps.StoreAuto, Precision: dumps.Fine, IgnoreEOS: true, Compute: compute}
@@ -208,8 +238,10 @@ func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute s
 	out := speedResult{Shape: s.name, Compute: compute, What: "capture", Tokens: len(tokens)}
 	info := capture.ModelInfo(s.name, &c)
 	rows, factors := plan.StoreBytes(&info, len(tokens), 16)
-	if need := min(rows, factors); need > 2<<30 {
-		out.Failed = fmt.Sprintf("left out: the dump would take about %d MB", need>>20)
+	need := min(rows, factors)
+	if free := freeSpace(os.TempDir()); need > free-free/8 {
+		out.Failed = fmt.Sprintf("left out: the dump would take about %d MB, and %s has %d MB free; TMPDIR names another folder",
+			need>>20, os.TempDir(), free>>20)
 		r.Speed = append(r.Speed, out)
 		return nil
 	}
@@ -218,10 +250,7 @@ func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute s
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := capture.Config{Model: m, Prompts: []prompts.Prompt{{ID: "x", Tokens: tokens}}, Out: filepath.Join(dir, "x.attn"), Header: dumps.Header{Plan: plan, Model: dumps.ModelInfo{
-		ID: s.name, Architecture: c.Architecture, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, ValueDim: c.ValueDim,
-		Vocab: c.Vocab, Scale: float64(c.Scale), LayerWindows: c.LayerWindows,
-	}}}
+	cfg := capture.Config{Model: m, Prompts: []prompts.Prompt{{ID: "x", Tokens: tokens}}, Out: filepath.Join(dir, "x.attn"), Header: dumps.Header{Plan: plan, Model: info}}
 	start := time.Now()
 	sum, err := capture.Run(ctx, cfg)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -240,4 +269,13 @@ func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute s
 	}
 	r.Speed = append(r.Speed, out)
 	return nil
+}
+
+// freeSpace returns the free bytes where folder lies; 0 if the system does not say.
+func freeSpace(folder string) int64 {
+	var s unix.Statfs_t
+	if unix.Statfs(folder, &s) != nil {
+		return 0
+	}
+	return int64(s.Bavail) * int64(s.Bsize)
 }

@@ -173,6 +173,7 @@ struct emu_registration {
     emu_register(name, threads, (void *)f, &emu_signature<A...>::call, sizes, sizeof...(A));
   }
 };
+#define KERNEL_ON(threads, blocks, name, ...) KERNEL(threads, name, __VA_ARGS__)
 #define KERNEL(threads, name, ...) \
   static void name(__VA_ARGS__); \
   static emu_registration emu_register_##name(#name, threads, name); \

@@ -294,8 +294,9 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
   }
 }
 
-#define ATTENTION(T, D) \
-  KERNEL(128, attention_##T##_##D, T *out, float *stat, float *lse, const T *q, const T *k, const T *v, const int *counts, const int *pos, \
+// blocks is how many blocks of the first pass are to fit on a multiprocessor.
+#define ATTENTION(T, D, blocks) \
+  KERNEL_ON(128, blocks, attention_##T##_##D, T *out, float *stat, float *lse, const T *q, const T *k, const T *v, const int *counts, const int *pos, \
       const float *sinks, int n, int pos0, int keys, int room, int heads, int stores, int kdim, int vdim, int window, int sink_keys, \
       float scale, float cap) { \
     attention<T, D>(out, stat, lse, q, k, v, counts, pos, sinks, n, pos0, keys, room, heads, stores, kdim, vdim, window, sink_keys, scale, cap); \
@@ -312,6 +313,6 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
     attention_sums<T, D>(total, ld_total, windows, ld_window, win_start, win_size, win_count, cells, side, prompt, list, first, rows, q, k, \
         stat, n, pos0, room, heads, stores, kdim, window, sink_keys, scale, cap); \
   }
-ATTENTION(f32, 64) ATTENTION(f32, 128) ATTENTION(f32, 256)
-ATTENTION(f16, 64) ATTENTION(f16, 128) ATTENTION(f16, 256)
-ATTENTION(bf16, 64) ATTENTION(bf16, 128) ATTENTION(bf16, 256)
+ATTENTION(f32, 64, 1) ATTENTION(f32, 128, 1) ATTENTION(f32, 256, 1)
+ATTENTION(f16, 64, 1) ATTENTION(f16, 128, 3) ATTENTION(f16, 256, 1)
+ATTENTION(bf16, 64, 1) ATTENTION(bf16, 128, 3) ATTENTION(bf16, 256, 1)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the kernels without a card: on the emulated one in several orders of
-# threads and under the race detector, the committed PTX in the interpreter, the
-# PTX against its source, and the PTX in ptxas.
+# threads and under the race detector, the embedded PTX in the interpreter, the PTX
+# against its source, and the cubins and what ptxas says of them against limits.tsv.
 #
 # usage: check.sh FOLDER   with libcuda.a (`make cuda` leaves it in build/cuda)
 set -e
@@ -26,23 +26,24 @@ done
 go test -race -tags cuda -c -o "$out/kernels-race.test" .
 ATTNSCOPE_EMU_ORDER=5 "$out/kernels-race.test" -test.run "$kernel_tests"
 
+(cd "$cuda/../.." && go run ./engine/cuda/kernels/pack -x "$out/images" "$here/kernels.tar.zst")
 if python3 -c 'import numpy' 2>/dev/null; then
-	python3 "$here/replay.py" "$here/kernels.ptx" "$out/launches"
+	python3 "$here/replay.py" "$out/images/kernels.ptx" "$out/launches"
 else
-	echo "SKIPPED: no numpy here; the committed PTX has not been run"
+	echo "SKIPPED: no numpy here; the embedded PTX has not been run"
 fi
 rm -f "$out/launches"
 
 # Any clang from 14 on makes PTX that works, but not the same to the byte.
 if ${CLANG:-clang} --version 2>/dev/null | grep -q 'version 14\.0'; then
-	sh "$here/build.sh" "$out/kernels.ptx"
-	cmp "$out/kernels.ptx" "$here/kernels.ptx" || { echo "kernels.ptx is not what the source gives: run go generate -tags cuda ./engine/cuda" >&2; exit 1; }
-	echo "kernels.ptx is what the source gives"
+	sh "$here/build.sh" ptx "$out/kernels.ptx"
+	cmp "$out/kernels.ptx" "$out/images/kernels.ptx" || { echo "kernels.tar.zst is not what the source gives: run go generate -tags cuda ./engine/cuda" >&2; exit 1; }
+	echo "the embedded PTX is what the source gives"
 else
-	echo "SKIPPED: no clang 14 here; kernels.ptx has not been compared with its source"
+	echo "SKIPPED: no clang 14 here; the embedded PTX has not been compared with its source"
 fi
 
 if ! python3 "$here/ptxas.py" --where >/dev/null; then
-	python3 -m pip install --quiet --target "$out/ptxas" nvidia-cuda-nvcc-cu12 2>/dev/null || true
+	python3 -m pip install --quiet --target "$out/ptxas" nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-nvdisasm==13.5.37 2>/dev/null || true
 fi
-PYTHONPATH="$out/ptxas" python3 "$here/ptxas.py" "$here/kernels.ptx"
+PYTHONPATH="$out/ptxas" python3 "$here/ptxas.py" --check "$out/images"

@@ -21,6 +21,9 @@ struct __attribute__((aligned(16))) uint4 { uint32_t x, y, z, w; };
 #define DEVICE_MEMBER __attribute__((device, always_inline))
 #define KERNEL(threads, name, ...) \
   extern "C" __attribute__((global, launch_bounds(threads))) void name(__VA_ARGS__)
+// A kernel of which at least blocks blocks fit on a multiprocessor: ptxas limits its registers.
+#define KERNEL_ON(threads, blocks, name, ...) \
+  extern "C" __attribute__((global, launch_bounds(threads, blocks))) void name(__VA_ARGS__)
 #define SHARED __attribute__((shared))
 // The dynamic shared memory of the launch.
 #define DYN_SHARED(name) extern SHARED __attribute__((aligned(16))) uint8_t name[]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs launches that the emulated driver recorded (ATTNSCOPE_EMU_RECORD) once more,
-from the committed PTX in the interpreter, and compares all memory afterwards. The
+from the embedded PTX in the interpreter, and compares all memory afterwards. The
 emulated driver runs the source and is itself judged by the Go tests; so this says
 that the PTX does what the source says.
 

@@ -93,8 +93,9 @@ template <int P, int O, int LD, class T> DEVICE void add_values(float (&o)[O][4]
   v += (lane & 15) * LD + (lane >> 4) * 8;
   UNROLL for (int j = 0; j < P; j += 2) { // the accumulator's layout is that of the next product's left side
     const uint32_t x[4] = {pack(T(), p[j][0], p[j][1]), pack(T(), p[j][2], p[j][3]), pack(T(), p[j + 1][0], p[j + 1][1]), pack(T(), p[j + 1][2], p[j + 1][3])};
+    // Channels from dim on are computed and never stored: with a test of dim here, ptxas loads
+    // every matrix into the same registers, and each load waits for the product before it.
     UNROLL for (int n = 0; n < O; n += 2) {
-      if (8 * n >= dim) continue;
       uint32_t y[4];
       load_matrices_transposed(y, v + j * 8 * LD + 8 * n);
       mma(T(), o[n], x, y[0], y[1]);
