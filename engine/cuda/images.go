@@ -89,8 +89,8 @@ func (m *images) cubinFor(capability [2]int) (arch, cubin string) {
 // imageSetting.
 func (m *images) loadModule(capability [2]int, setting string) (mod cu.Module, image string, err error) {
 	if arch, cubin := m.cubinFor(capability); arch != "" && setting != "ptx" {
-		if mod, err = cu.LoadData(cubin); err == nil {
-			return mod, arch, nil
+		if mod, err = cu.LoadData(cubin); err == nil || outOfMemory(err) {
+			return mod, arch, call("cuModuleLoadData", err)
 		}
 	}
 	mod, err = cu.LoadData(m.ptx)
