@@ -58,8 +58,8 @@ func TestChild(t *testing.T) {
 	const n = 1000
 	x, y := room[float32](b, n), room[float32](b, n)
 	switch mistake {
-	case "read": // far behind the memory
-		b.must(b.addScaled(x, y+4*100000, 1, n))
+	case "read": // from the end of the memory into the guard page
+		b.must(b.addScaled(x, y+4*n, 1, n))
 	case "write": // one number past the end, before the guard
 		b.must(b.addScaled(x, x, 1, n+1))
 	case "guard":
