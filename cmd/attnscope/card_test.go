@@ -273,7 +273,7 @@ func TestFailuresOnCard(t *testing.T) {
 		{"cuMemAlloc_v2:3", false, "memory is too small for weights"},
 		{"cuMemcpyHtoD_v2:5", false, "cuMemcpyHtoD"},
 		{"cuDevicePrimaryCtxRetain:2", false, "cuDevicePrimaryCtxRetain"},
-		{"cuModuleLoadDataEx:1:222", false, "cuModuleLoadData: CUDA error"},
+		{"cuModuleLoadDataEx:2:222", false, "cuModuleLoadData: CUDA error"},
 		{"cuStreamCreate:1", false, "cuStreamCreate"},
 		{"cuMemHostAlloc:1", false, "cuMemHostAlloc"},
 		{"cuMemHostAlloc:4", false, "pinned host memory"},
