@@ -18,11 +18,10 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// TestRowsCrossAsHalvesOnCard: a dump whose rows and windows' sums the card has
-// rounded holds the same numbers, bit for bit, as one whose rows came as float32
-// and sums in fixed point and were rounded by the writer, at every precision;
-// generated rows and followed ones too.
-func TestRowsCrossAsHalvesOnCard(t *testing.T) {
+// modelOnCard loads a checkpoint of engine/model/testdata on the first card. The test is
+// skipped if no card can be used.
+func modelOnCard(t *testing.T, name string, o model.Options) *model.Model {
+	t.Helper()
 	list, why := cuda.Devices()
 	if why == "" {
 		why = list[0].Why
@@ -30,17 +29,27 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 	if why != "" {
 		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
 	}
+	ck, err := checkpoint.Open("../engine/model/testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ck.Close() })
+	o.Device = "cuda"
+	m, err := model.Load(ck, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// TestRowsCrossAsHalvesOnCard: a dump whose rows and windows' sums the card has
+// rounded holds the same numbers, bit for bit, as one whose rows came as float32
+// and sums in fixed point and were rounded by the writer, at every precision;
+// generated rows and followed ones too.
+func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 	for _, c := range []struct{ model, compute string }{{"qwen3", "f32"}, {"starcoder2-window", "bf16"}} {
-		ck, err := checkpoint.Open("../engine/model/testdata/" + c.model)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ck.Close()
-		m, err := model.Load(ck, model.Options{Device: "cuda", Compute: c.compute, Chunk: 29})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
+		m := modelOnCard(t, c.model, model.Options{Compute: c.compute, Chunk: 29})
 		for _, precision := range dumps.Precisions() {
 			read := func(name string, floats bool) *dumps.Reader {
 				cfg := tiny(t, 1)
@@ -115,19 +124,7 @@ func TestRowsCrossAsHalvesOnCard(t *testing.T) {
 // queries and its overview come once, and they are those that pass by pass add up to, bit
 // for bit; for a prompt that begins with a shared document too.
 func TestTotalsCrossOncePerPromptOnCard(t *testing.T) {
-	if list, why := cuda.Devices(); why != "" || list[0].Why != "" {
-		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
-	}
-	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ck.Close()
-	m, err := model.Load(ck, model.Options{Device: "cuda", Compute: "f32"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := modelOnCard(t, "qwen3", model.Options{Compute: "f32"})
 	cfg := m.Config()
 	plan := tiny(t, 1).Header.Plan
 	plan.WindowRows, plan.PromptWindows, plan.Overview = 0, 0, 5
@@ -202,19 +199,7 @@ func TestTotalsCrossOncePerPromptOnCard(t *testing.T) {
 // TestBatchOnCard: prompts that share a document and are decoded together have copies of its
 // cache, and the same numbers as one after the other.
 func TestBatchOnCard(t *testing.T) {
-	if list, why := cuda.Devices(); why != "" || list[0].Why != "" {
-		t.Skipf("SKIPPED, no card: %s (ATTNSCOPE_LIBCUDA names an emulated driver)", why)
-	}
-	ck, err := checkpoint.Open("../engine/model/testdata/qwen3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ck.Close()
-	m, err := model.Load(ck, model.Options{Device: "cuda", Compute: "f32"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := modelOnCard(t, "qwen3", model.Options{Compute: "f32"})
 	record := func(batch int) *dumps.Reader {
 		cfg := mixed(t)
 		cfg.Model, cfg.Batch, cfg.Prompts = m, batch, cfg.Prompts[4:7]

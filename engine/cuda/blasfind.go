@@ -83,8 +83,8 @@ func blasNames(driver int, folders []string) []string {
 	return list
 }
 
-// pythonOf returns the path of the Python interpreter that the search path finds, with
-// links resolved no further than the folder of a virtual environment; or an empty string.
+// pythonOf returns the path of the Python interpreter that the search path finds, or an
+// empty string. It does not follow links: the packages of a virtual environment are beside the link.
 func pythonOf(path string) string {
 	for _, folder := range filepath.SplitList(path) {
 		for _, name := range []string{"python3", "python"} {
