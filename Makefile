@@ -11,7 +11,7 @@ empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
 BUNDLE = build/cuda/attnscope-cuda
-.PHONY: help golden same demo test test-long fuzz build release man container lint bench bench-go reproduce clean test-arm64 cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: help golden same demo test test-long fuzz build release man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -34,6 +34,10 @@ release: ## build static binaries with checksums in dist/; the same commit and G
 
 man: ## write the manual page, dist/attnscope.1
 	mkdir -p dist && $(ATTNSCOPE) man >dist/attnscope.1
+
+site: ## write the documentation as a static web site, build/site
+	mkdir -p build && $(GO) build -o build/attnscope ./cmd/attnscope
+	$(GO) run ./site -attnscope build/attnscope -o build/site
 
 container: ## build an image with nothing but the program, using podman, buildah or docker
 	$(or $(CONTAINER),$(shell command -v podman || command -v docker || echo buildah)) build -f Containerfile --build-arg REVISION=$(subst $(empty) ,,$(REVISION)) -t attnscope:$(VERSION) -t attnscope:latest .
