@@ -15,7 +15,6 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/tensor"
 	"github.com/attnscope/attnscope/internal/sharedtest"
-	"github.com/attnscope/attnscope/internal/simd"
 )
 
 // golden holds the expected values of a fixture, made by transformers.
@@ -146,13 +145,7 @@ func exists(path string) bool {
 
 // testFixture runs the model at path against the values in dir.
 func testFixture(t *testing.T, dir, path string, chunk, threads int) {
-	weights := 1e-5
-	// Each of this model's seven layers doubles a rounding of the one before. Portable
-	// kernels, which round every product, end 3.2e-5 away.
-	if strings.Contains(dir, "gemma4") && simd.Path() == "portable" {
-		weights = 1e-4
-	}
-	checkFixture(t, openGolden(t, dir), load(t, path, chunk, threads), weights)
+	checkFixture(t, openGolden(t, dir), load(t, path, chunk, threads), 1e-5)
 }
 
 // checkFixture compares a model's logits, weights and greedy tokens with golden

@@ -52,13 +52,13 @@ var bitsOf = []struct {
 	only256          bool
 	compute          func(r *rand.Rand) any
 }{
-	{"MulPanel", 0xcf861435fd1114e9, 0xdc0d7ea334914067, false, func(r *rand.Rand) any {
+	{"MulPanel", 0xcf861435fd1114e9, 0xa6e884e5a0670acb, false, func(r *rand.Rand) any {
 		const rows, k = 29, 67
 		c := exactInputs(rows*Width, r)
 		MulPanel(Dense(c, rows, Width), Dense(exactInputs(rows*k, r), rows, k), exactInputs(k*Width, r), true)
 		return c
 	}},
-	{"MulPanelBF16", 0x27828d4afb2c622c, 0x7fd3028e403aba14, false, func(r *rand.Rand) any {
+	{"MulPanelBF16", 0x27828d4afb2c622c, 0x39151665b63edd0d, false, func(r *rand.Rand) any {
 		const rows, k = 7, 67
 		b := make([]uint16, k*Width)
 		RoundBF16(b, exactInputs(k*Width, r))
@@ -66,7 +66,7 @@ var bitsOf = []struct {
 		MulPanelBF16(Dense(c, rows, Width), Dense(exactInputs(rows*k, r), rows, k), b, false)
 		return c
 	}},
-	{"MulPanelF16", 0xd2a29bdd1cd11485, 0x9c59cf839e2456fd, false, func(r *rand.Rand) any {
+	{"MulPanelF16", 0xd2a29bdd1cd11485, 0x855d186e73ec9b9c, false, func(r *rand.Rand) any {
 		const rows, k = 7, 67
 		b := make([]uint16, k*Width)
 		for i := range b {

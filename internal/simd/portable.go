@@ -2,7 +2,9 @@ package simd
 
 import "unsafe"
 
-// portable is the set of kernels in plain Go.
+// portable is the set of kernels in plain Go. A product of two float32 is exact in
+// float64, so that a sum is the same whether the compiler fuses the multiplication with
+// the addition or not.
 var portable = kernels{
 	name: "portable",
 	f32:  []kernel{{4, Width, mulPortable4}, {1, Width, mulPortable1}},
@@ -25,23 +27,25 @@ func mulPortable4(k int, a *float32, lda int, b unsafe.Pointer, c *float32, ldc 
 }
 
 func mulPortable1(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int, acc int) {
-	var sum [Width]float32
-	av, bv := unsafe.Slice(a, k), unsafe.Slice((*float32)(b), k*Width)
+	var sum [Width]float64
+	av := unsafe.Slice(a, k)
+	bv := unsafe.Slice((*float32)(b), k*Width)
 	for x, v := range av {
 		row := bv[x*Width : x*Width+Width : x*Width+Width]
 		for j, w := range row {
-			sum[j] += float32(v * w)
+			sum[j] += float64(v) * float64(w)
 		}
 	}
 	store(c, &sum, acc)
 }
 
 func mulPortableHalf(k int, a *float32, b unsafe.Pointer, c *float32, acc int, widen func(uint16) float32) {
-	var sum [Width]float32
-	av, bv := unsafe.Slice(a, k), unsafe.Slice((*uint16)(b), k*Width)
+	var sum [Width]float64
+	av := unsafe.Slice(a, k)
+	bv := unsafe.Slice((*uint16)(b), k*Width)
 	for x, v := range av {
 		for j, w := range bv[x*Width : x*Width+Width] {
-			sum[j] += float32(v * widen(w))
+			sum[j] += float64(v) * float64(widen(w))
 		}
 	}
 	store(c, &sum, acc)
@@ -53,14 +57,14 @@ func bf16(w uint16) float32 {
 	return *(*float32)(unsafe.Pointer(&u))
 }
 
-// store writes sums to c, or adds them if acc is not 0.
-func store(c *float32, sum *[Width]float32, acc int) {
+// store writes sums to c, or adds them if acc is not 0. They are rounded once.
+func store(c *float32, sum *[Width]float64, acc int) {
 	cv := unsafe.Slice(c, Width)
 	for j, v := range sum {
 		if acc != 0 {
-			v += cv[j]
+			v += float64(cv[j])
 		}
-		cv[j] = v
+		cv[j] = float32(v)
 	}
 }
 

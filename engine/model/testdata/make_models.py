@@ -208,7 +208,7 @@ MODELS = {
                                 linear_num_key_heads=4, linear_num_value_heads=4, linear_conv_kernel_dim=2, decoder_sparse_step=2, attention_bias=True, drop=["layer_types"],
                                 full_attention_interval=3),
     "qwen3_next-dense": dict(DELTA, **EXPERTS, num_hidden_layers=5, layer_types=[L, L, F, F, L], mlp_only_layers=[0, 3], shared_expert_intermediate_size=16, norm_topk_prob=True),
-    "qwen3_5_text": dict(dict(DELTA, linear_value_head_dim=12), num_hidden_layers=4, layer_types=[F, L, L, F], tie_word_embeddings=True),
+    "qwen3_5_text": dict(dict(DELTA, linear_value_head_dim=12), peak=0.3, num_hidden_layers=4, layer_types=[F, L, L, F], tie_word_embeddings=True),
     "qwen3_5_text-one": dict(dict(DELTA, linear_num_key_heads=1), num_hidden_layers=2, layer_types=[L, F], num_key_value_heads=4),
     "qwen3_5_moe_text": dict(DELTA, **EXPERTS, num_hidden_layers=4, shared_expert_intermediate_size=24, linear_conv_kernel_dim=3),
     "qwen3_next-act": dict(DELTA, num_hidden_layers=3, layer_types=[L, F, L], num_experts=0, hidden_act="gelu", linear_conv_kernel_dim=5, tie_word_embeddings=True,
