@@ -53,6 +53,30 @@ func (s *Sums) Floats(keys int) []float32 {
 	return out
 }
 
+// Pick returns the sums of some keys only: of head h, those of the list keep[h], or of the
+// list of its kv head if there are fewer lists than heads.
+func (s *Sums) Pick(keep [][]int32) *Sums {
+	out := NewSums(len(s.total), 0)
+	for h, row := range s.total {
+		list := keep[h*len(keep)/len(s.total)]
+		out.total[h] = make([]int64, len(list))
+		for i, key := range list {
+			out.total[h][i] = row[key]
+		}
+	}
+	return out
+}
+
+// Grow adds n keys, whose sums are zero.
+func (s *Sums) Grow(n int) {
+	for h := range s.total {
+		s.total[h] = append(s.total[h], make([]int64, n)...)
+	}
+}
+
+// Clone returns a copy.
+func (s *Sums) Clone() *Sums { return s.clone(len(s.total[0])) }
+
 // clone returns a copy with room for more keys.
 func (s *Sums) clone(keys int) *Sums {
 	c := NewSums(len(s.total), keys)

@@ -160,7 +160,7 @@ func (b *batch) close() {
 
 func (m *member) close() {
 	if !m.done && !m.shared {
-		m.cache.session.Close()
+		m.cache.close()
 	}
 	m.done = true
 }
@@ -189,12 +189,18 @@ func (m *member) Session() *model.Session { return m.cache.session }
 // Next returns the token that was chosen last.
 func (m *member) Next() (int32, model.Pass, error) {
 	pass := model.Pass{Logits: func(_ int, l []float32) { copy(m.logits, l) }}
+	if v := m.cache.eviction; v != nil {
+		pass.Recorder = v.recorder(1)
+	}
 	return m.cache.ids[len(m.cache.ids)-1], pass, nil
 }
 
 // Appended chooses the next token. After the last one it drops the reply from the cache.
 func (m *member) Appended() (more bool, err error) {
 	m.cache.runner.tokens++
+	if err := m.cache.appended(1); err != nil {
+		return false, err
+	}
 	if m.choose() {
 		return true, nil
 	}

@@ -25,6 +25,10 @@ type Config struct {
 	Lenient bool
 	// Skip reports whether a method is left out under a config.
 	Skip func(method string, c snapkv.Config) bool
+	// DecodeEvery is the number of reply tokens after which every method selects again, so
+	// that its cache stays within the capacity while the reply grows. 0: what the reply adds
+	// is never dropped.
+	DecodeEvery int
 	// Batch is the largest number of caches that are decoded together, full and
 	// compressed ones of one prompt or of several. Results do not depend on it, except
 	// that above 1 the speed and the memory of a single cache are not known and are NaN.
@@ -48,6 +52,9 @@ func (c *Config) FullCaches() int {
 // checkMethod returns an error if the method cannot select in the model, whatever the
 // prompt.
 func (c *Config) checkMethod(m *snapkv.Method, cfg *model.Config) error {
+	if err := m.CheckDecoding(); err != nil && c.DecodeEvery > 0 {
+		return err
+	}
 	for _, config := range c.Configs {
 		if err := m.CheckModel(cfg.Latent != nil, config); err != nil {
 			return err

@@ -213,11 +213,13 @@ func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen 
 	p := g.prompt
 	out := Result{
 		ID: p.ID, Method: e.Method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel,
-		Pooling: c.Pooling, Group: c.Group, PrefillTokens: Float(full.prefillSpeed),
+		Pooling: c.Pooling, Group: c.Group, PrefillTokens: Float(full.prefillSpeed), DecodeEvery: r.DecodeEvery,
 	}
 	switch {
 	case e.Method.IgnoresCapacity:
 		return nil // this is the full cache, which has been measured
+	case c.Passthrough(len(p.Tokens)) && r.DecodeEvery > 0:
+		chosen.keep = full.record.everything()
 	case c.Passthrough(len(p.Tokens)):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
 		out.CacheRatio = 1
@@ -233,17 +235,23 @@ func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen 
 	if err != nil {
 		return err
 	}
-	if err := s.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
-		s.Close()
-		return err
-	}
-	s.Mark()
+	k := &cache{runner: r, prompt: p, session: s, first: full.first, otherBytes: full.session.CacheBytes()}
 	out.CacheRatio = Float(float64(s.CacheBytes()) / float64(full.session.CacheBytes()))
 	r.warnLarge(p, &out)
-	return b.add(ctx, g, &cache{
-		runner: r, prompt: p, session: s, first: full.first,
-		otherBytes: full.session.CacheBytes(),
-	}, out)
+	if r.DecodeEvery > 0 {
+		k.base = s
+		k.eviction = newEviction(full.record, e, r.DecodeEvery, chosen)
+		k.otherBytes += s.CacheBytes()
+		err = k.restart()
+	} else {
+		err = s.Reserve(len(p.Tokens) + r.longestReply(p))
+		s.Mark()
+	}
+	if err != nil {
+		k.close()
+		return err
+	}
+	return b.add(ctx, g, k, out)
 }
 
 // warnLarge warns about a cache that saves no memory, once per capacity and group.
@@ -285,6 +293,74 @@ type cache struct {
 	prefillSpeed float64   // tokens per second, of the full cache
 	otherBytes   int64     // memory of the full cache, held while this one decodes
 	ids          []int32   // the reply, if it was decoded in a batch
+
+	// A cache that drops slots while it decodes cannot be cut to the prompt. It then starts
+	// again from a copy of base, the cache at the end of the prompt.
+	eviction *eviction // nil: nothing is dropped
+	base     *model.Session
+}
+
+// close closes the sessions of a cache.
+func (k *cache) close() {
+	k.session.Close()
+	if k.base != nil && k.base != k.session {
+		k.base.Close()
+	}
+}
+
+// restart replaces the session by a copy of the base.
+func (k *cache) restart() error {
+	s, err := k.base.Compress(func(layer int) ([][]int32, error) {
+		slots, err := k.base.Slots(layer)
+		all := make([][]int32, len(slots))
+		for h, n := range slots {
+			all[h] = ascending(0, n)
+		}
+		return all, err
+	})
+	if err != nil {
+		return err
+	}
+	if k.session != k.base {
+		k.session.Close()
+	}
+	k.session = s
+	k.eviction.rewind()
+	return nil
+}
+
+// forward runs tokens of a reply, like runner.forward, and drops slots when it is time.
+func (k *cache) forward(ctx context.Context, tokens []int32, pass model.Pass) error {
+	if k.eviction == nil {
+		return k.runner.forward(ctx, k.session, tokens, pass)
+	}
+	show := pass.Logits
+	pass.Length = max(1, pass.Length)
+	for lo := 0; lo < len(tokens); {
+		n := min(k.eviction.left(), k.runner.Model.Piece(), len(tokens)-lo)
+		pass.Recorder = k.eviction.recorder(n)
+		pass.Logits = func(row int, l []float32) { show(lo+row, l) }
+		if err := k.runner.forward(ctx, k.session, tokens[lo:lo+n], pass); err != nil {
+			return err
+		}
+		if err := k.appended(n); err != nil {
+			return err
+		}
+		lo += n
+	}
+	return nil
+}
+
+// appended follows n tokens that were appended to the session.
+func (k *cache) appended(n int) (err error) {
+	if k.eviction == nil {
+		return nil
+	}
+	s, err := k.eviction.appended(k.session, n)
+	if err == nil {
+		k.session = s
+	}
+	return err
 }
 
 // measure decodes a reply, then scores the reference reply and the first reference
@@ -342,6 +418,10 @@ func (k *cache) decodeAlone(ctx context.Context, out *Result) error {
 // rewind drops all tokens after the prompt. It sets err, if that is nil, to its own
 // error.
 func (k *cache) rewind(err *error) {
+	if k.eviction != nil {
+		*err = cmp.Or(*err, k.restart())
+		return
+	}
 	*err = cmp.Or(*err, k.session.Truncate(len(k.prompt.Tokens)))
 }
 
@@ -359,7 +439,7 @@ func (k *cache) greedy(ctx context.Context) (ids []int32, err error) {
 			break
 		}
 		pass := model.Pass{Logits: func(_ int, l []float32) { copy(logits, l) }}
-		if err := r.forward(ctx, k.session, []int32{next}, pass); err != nil {
+		if err := k.forward(ctx, []int32{next}, pass); err != nil {
 			return nil, err
 		}
 	}
@@ -414,7 +494,7 @@ func (k *cache) follow(ctx context.Context, ref *reference, out *Result) (err er
 		tokens = ref.reply
 		pass.Recorder = k.record.replyRecorder()
 	}
-	if err := k.runner.forward(ctx, k.session, tokens, pass); err != nil {
+	if err := k.forward(ctx, tokens, pass); err != nil {
 		return err
 	}
 	out.PPL = Float(math.Exp(loss / float64(n)))
@@ -458,7 +538,7 @@ func (k *cache) answer(ctx context.Context, out *Result) (err error) {
 	}
 	see(0, k.first)
 	pass := model.Pass{Length: 1, Logits: func(row int, l []float32) { see(row+1, l) }}
-	err = r.forward(ctx, k.session, ids[:len(ids)-1], pass)
+	err = k.forward(ctx, ids[:len(ids)-1], pass)
 	out.AnswerLogProb = Float(sum)
 	out.AnswerRank = Float(ranks / float64(len(ids)))
 	return err

@@ -148,7 +148,6 @@ func (r *record) layer(s *model.Session, id int) (*snapkv.Layer, error) {
 
 // one returns a single layer.
 func (r *record) one(s *model.Session, id int) (*snapkv.Layer, error) {
-	shape := &r.config.Shapes[id]
 	keys, err := s.Keys(id, 0, r.prompt)
 	if err != nil {
 		return nil, err
@@ -157,8 +156,7 @@ func (r *record) one(s *model.Session, id int) (*snapkv.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	empty := analysis.EmptyLayer(&r.about, id, r.prompt)
-	l := &empty
+	l := r.empty(id, r.prompt)
 	l.N = r.rows
 	l.Queries = r.queries[id]
 	l.Keys = keys
@@ -172,22 +170,37 @@ func (r *record) one(s *model.Session, id int) (*snapkv.Layer, error) {
 			l.Generated[i] = float64(v)
 		}
 	}
+	r.weigh(l, id, r.prompt, func(int) []int32 { return nil })
+	return l, nil
+}
+
+// empty describes a layer of a cache with a number of positions.
+func (r *record) empty(id, positions int) *snapkv.Layer {
+	l := analysis.EmptyLayer(&r.about, id, positions)
+	return &l
+}
+
+// weigh sets the rows of a layer to the weights of its queries, the last of a sequence of
+// length tokens, over its keys. positions returns those of the keys of a kv head of the
+// layer; nil: key i is at position i.
+func (r *record) weigh(l *snapkv.Layer, id, length int, positions func(kv int) []int32) {
+	shape := &r.config.Shapes[id]
 	head := attend.Head{Scale: shape.Scale, SoftCap: shape.SoftCap, Window: shape.Window, Chunk: shape.Chunk}
-	l.Rows = make([]float32, l.Heads*r.rows*r.prompt)
-	bias := r.config.KeyBias.Table(r.prompt)
+	l.Rows = make([]float32, l.Heads*l.N*l.Len)
+	bias := r.config.KeyBias.Table(length)
 	sinks := r.sinks(id)
 	group := l.Heads / l.KVHeads
 	parallel.For(l.Heads, func(h int) {
 		head := head
+		head.Positions = positions(h / group)
 		if bias != nil {
 			head.Bias = bias[h]
 		}
 		if sinks != nil {
 			head.Sink = &sinks[h]
 		}
-		q := simd.Mat[float32]{Data: l.Queries[h*l.Dim:], Rows: r.rows, Cols: l.Dim, Stride: l.Heads * l.Dim}
-		k := simd.Mat[float32]{Data: keys[h/group*l.Dim:], Rows: r.prompt, Cols: l.Dim, Stride: l.KVHeads * l.Dim}
-		head.Rows(l.Rows[h*r.rows*r.prompt:], r.prompt-r.rows, q, k)
+		q := simd.Mat[float32]{Data: l.Queries[h*l.Dim:], Rows: l.N, Cols: l.Dim, Stride: l.Heads * l.Dim}
+		k := simd.Mat[float32]{Data: l.Keys[h/group*l.Dim:], Rows: l.Len, Cols: l.Dim, Stride: l.KVHeads * l.Dim}
+		head.Rows(l.Rows[h*l.N*l.Len:], length-l.N, q, k)
 	})
-	return l, nil
 }

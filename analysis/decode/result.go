@@ -45,6 +45,7 @@ type Result struct {
 	Kernel        int            `json:"kernel"`
 	Pooling       snapkv.Pooling `json:"pooling"`
 	Group         snapkv.Group   `json:"group"`
+	DecodeEvery   int            `json:"decode_every,omitempty"` // Config.DecodeEvery, of compressed caches
 	Text          string         `json:"text"`
 	OutputIDs     []int32        `json:"output_ids"`
 	PPL           Float          `json:"ppl"`            // perplexity of the reference reply, per token

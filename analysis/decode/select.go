@@ -12,8 +12,9 @@ import (
 // slots of the cache, the window included, for layers that have a cache. If the entry
 // cannot select, err says why.
 type selection struct {
-	keep [][][]int32
-	err  error
+	keep    [][][]int32
+	targets []int // [layer], positions that each head keeps, or may keep if the prompt passes through
+	err     error
 }
 
 // selectAll selects by every entry on every layer of the full cache. For entries that
@@ -29,8 +30,16 @@ func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snap
 		return nil, err
 	}
 	run := &selectRun{record: r, session: s, sweep: sweep, entries: entries, out: make([]selection, len(entries))}
-	for i := range run.out {
+	for i, e := range entries {
 		run.out[i].keep = make([][][]int32, r.config.Layers)
+		run.out[i].targets = make([]int, r.config.Layers)
+		for layer := range run.out[i].targets {
+			budget := sweep.Budget(i, layer)
+			if e.Method.LayerStat != nil && e.Method.KeepsAll(e.Config, r.prompt) { // the statistics were not computed
+				budget = e.Config.Budget()
+			}
+			run.out[i].targets[layer] = budget + e.Config.Window
+		}
 	}
 	for _, layer := range caches {
 		if err := run.layer(layer); err != nil {
@@ -108,6 +117,15 @@ func (run *selectRun) selectOnCard(layer int, rest []bool) error {
 		rest[i] = false
 	}
 	return nil
+}
+
+// everything returns the slots of a cache that keeps the whole prompt, as in selection.
+func (r *record) everything() [][][]int32 {
+	keep := make([][][]int32, r.config.Layers)
+	for _, layer := range r.about.Caches() {
+		keep[layer] = slices.Repeat([][]int32{ascending(0, r.prompt)}, r.config.Shapes[layer].KVHeads)
+	}
+	return keep
 }
 
 // withWindow appends the positions of the window to each list of prefix positions.

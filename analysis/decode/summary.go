@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"slices"
+
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/snapkv"
@@ -15,6 +17,7 @@ type SummaryRow struct {
 	Kernel              int
 	Pooling             snapkv.Pooling
 	Group               snapkv.Group
+	DecodeEvery         int // 0 for the full cache
 	Prompts             int
 	PPL                 float64
 	KL, KLLow, KLHigh   float64 // with the 95 % bootstrap interval over prompts
@@ -52,11 +55,12 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		capacity, window, kernel int
 		pooling                  snapkv.Pooling
 		group                    snapkv.Group
+		every                    int
 	}
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
 	for _, r := range results {
-		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group}
+		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery}
 		if r.Full() {
 			key = cacheKey{method: r.Method}
 		}
@@ -87,7 +91,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	score := column(func(r *Result) Float { return r.Score })
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
-		Pooling: first.Pooling, Group: first.Group, Prompts: len(list),
+		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
@@ -114,7 +118,11 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	return row
 }
 
-// SummaryTable makes a table of the rows, with the columns [SummaryColumns].
+// DecodeEveryColumn is the column of Config.DecodeEvery.
+const DecodeEveryColumn = "decode_every"
+
+// SummaryTable makes a table of the rows, with the columns [SummaryColumns], and
+// [DecodeEveryColumn] if a cache selects again while it decodes.
 func SummaryTable(rows []SummaryRow) *table.Table {
 	t := table.New(SummaryColumns...)
 	for _, r := range rows {
@@ -123,6 +131,12 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 			r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
 			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
+	}
+	if slices.ContainsFunc(rows, func(r SummaryRow) bool { return r.DecodeEvery > 0 }) {
+		t.Columns = append(t.Columns, DecodeEveryColumn)
+		for i := range t.Rows {
+			t.Rows[i] = append(t.Rows[i], rows[i].DecodeEvery)
+		}
 	}
 	return t
 }

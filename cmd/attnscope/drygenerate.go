@@ -32,6 +32,9 @@ func (f *generateFit) need(cfg *decode.Config, src *capture.Source, n forecast.N
 	full := int64(cfg.FullCaches())
 	caches := int64(max(1, min(cfg.Batch, len(f.entries)*n.Prompts)))
 	f.compressed = caches * largestCache(cfg, f.entries, &src.Config)
+	if cfg.DecodeEvery > 0 { // a cache after the prompt, the one that decodes, and what is left of it
+		f.compressed *= 3
+	}
 	n.Cache *= full
 	n.States = 2 * (full + caches) * src.Config.StateBytes() // after the prompt, and now
 	n.Recording = 0

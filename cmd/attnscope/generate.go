@@ -34,6 +34,10 @@ func generateCommand() *cli.Command {
 				Usage: "decode from up to `N` caches together, of one prompt or of several, with the same results; auto: as many as fit" +
 					" in half of the available memory, at most 8; above 1, decode_tok_s and peak_bytes of single caches are unknown",
 			},
+			&cli.IntFlag{
+				Name: "decode-every", DefaultText: "never",
+				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the capacity",
+			},
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
@@ -72,6 +76,9 @@ func runGenerate(c *cli.Context) error {
 	if err := model.CheckCompute(c.String("compute"), src.Device.Name); err != nil {
 		return usagef("--%w", err)
 	}
+	if c.IsSet("decode-every") && src.Device.Card != nil {
+		return hintf(usagef("--decode-every: a card cannot compress a cache twice"), "decode on the processor with --device cpu")
+	}
 	cfg, err := decodeConfig(c, s, src)
 	if err != nil {
 		return err
@@ -104,7 +111,11 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	reply := fmt.Sprintf("max-new-tokens %d", c.Int("max-new-tokens"))
-	notes := s.settings(reply, "score "+c.String("score"))
+	list := []string{reply, "score " + c.String("score")}
+	if cfg.DecodeEvery > 0 {
+		list = append(list, fmt.Sprintf("decode-every %d", cfg.DecodeEvery))
+	}
+	notes := s.settings(list...)
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
 		if t, err = pivoted(c, t, decode.SummaryKeys); err != nil {
@@ -124,6 +135,8 @@ func checkGenerate(c *cli.Context) error {
 		return noPrompts("generate")
 	case c.Int("max-new-tokens") < 1:
 		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
+	case c.IsSet("decode-every") && c.Int("decode-every") < 1:
+		return usagef("--decode-every %d: want 1 or more", c.Int("decode-every"))
 	}
 	return checkWord(c, "score", decode.Scores)
 }
@@ -137,7 +150,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	cfg := decode.Config{
 		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
-		Score: c.String("score"), Batch: givenBatch(c),
+		Score: c.String("score"), Batch: givenBatch(c), DecodeEvery: c.Int("decode-every"),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	if tok := src.Tokenizer; tok != nil {

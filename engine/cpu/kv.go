@@ -235,6 +235,44 @@ func (kv *KV) Values(slot0, n int) []float32 {
 	return out
 }
 
+// Stores returns the number of stores: one per kv head or, if compressed by query head,
+// one per query head.
+func (kv *KV) Stores() int { return len(kv.heads) }
+
+// Slots returns the number of slots of store h.
+func (kv *KV) Slots(h int) int { return kv.heads[h].n }
+
+// Positions returns the position of each slot of store h.
+func (kv *KV) Positions(h int) []int32 {
+	s := &kv.heads[h]
+	list := make([]int32, s.n)
+	for i := range list {
+		list[i] = int32(i)
+	}
+	if s.pos != nil {
+		copy(list, s.pos)
+	}
+	return list
+}
+
+// KeysOf returns the keys of store h, [slots, keyDim].
+func (kv *KV) KeysOf(h int) []float32 {
+	out := make([]float32, kv.heads[h].n*kv.keyDim)
+	for slot := range kv.heads[h].n {
+		kv.Key(h, slot, out[slot*kv.keyDim:][:kv.keyDim])
+	}
+	return out
+}
+
+// ValuesOf returns the values of store h, [slots, valueDim].
+func (kv *KV) ValuesOf(h int) []float32 {
+	out := make([]float32, kv.heads[h].n*kv.valueDim)
+	for slot := range kv.heads[h].n {
+		kv.Value(h, slot, out[slot*kv.valueDim:][:kv.valueDim])
+	}
+	return out
+}
+
 // Truncate drops all positions from n on. A compressed store cannot be truncated
 // below its length at the time of Compress.
 func (kv *KV) Truncate(n int) {

@@ -22,6 +22,10 @@ type sequence interface {
 	forward(ctx context.Context, tokens []int32, single bool, p Pass) error
 	keys(layer, pos, n int) ([]float32, error)
 	values(layer, pos, n int) ([]float32, error)
+	// stores returns what is kept of a layer with a cache of its own, compressed or not.
+	stores(layer int) ([]Store, error)
+	// slots returns the number of slots of each store of a layer.
+	slots(layer int) ([]int, error)
 	inMemory() bool
 	cacheBytes() int64
 	reserve(n int) error

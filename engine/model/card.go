@@ -51,6 +51,14 @@ func (s cardSequence) copy(n, room int) (sequence, error) {
 func (s cardSequence) keys(layer, pos, n int) ([]float32, error)   { return s.Keys(layer, pos, n) }
 func (s cardSequence) values(layer, pos, n int) ([]float32, error) { return s.Values(layer, pos, n) }
 
+func (s cardSequence) slots(int) ([]int, error) {
+	return nil, errors.New("a compressed cache on a card cannot be compressed again: use --device cpu")
+}
+
+func (s cardSequence) stores(int) ([]Store, error) {
+	return nil, errors.New("the keys of a compressed cache cannot be read from a card: use --device cpu")
+}
+
 func (s cardSequence) choose(layer int, q []float32, n int, picks []Pick) ([][][]int32, bool, error) {
 	keep, err := s.Select(layer, q, n, picks)
 	var small *cuda.MemoryError

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
@@ -101,8 +102,8 @@ func (s *cpuSequence) length() int { return s.seen }
 // cache returns the keys and values that a layer reads.
 func (s *cpuSequence) cache(layer int) *cpu.KV { return s.kv[s.config.Shapes[layer].CacheOf] }
 
-// stores lists the keys and values of all layers, each once.
-func (s *cpuSequence) stores() []*cpu.KV {
+// caches lists the keys and values of all layers, each once.
+func (s *cpuSequence) caches() []*cpu.KV {
 	list := make([]*cpu.KV, 0, len(s.kv))
 	for _, kv := range s.kv {
 		if kv != nil {
@@ -126,18 +127,38 @@ func (s *cpuSequence) values(layer, pos, n int) ([]float32, error) {
 	return s.cache(layer).Values(pos, n), nil
 }
 
+func (s *cpuSequence) stores(layer int) ([]Store, error) {
+	kv := s.kv[layer]
+	if kv == nil {
+		return nil, fmt.Errorf("layer %d has no cache of its own", layer)
+	}
+	list := make([]Store, kv.Stores())
+	for h := range list {
+		list[h] = Store{Positions: kv.Positions(h), Keys: kv.KeysOf(h), Values: kv.ValuesOf(h)}
+	}
+	return list, nil
+}
+
+func (s *cpuSequence) slots(layer int) ([]int, error) {
+	list := make([]int, s.kv[layer].Stores())
+	for h := range list {
+		list[h] = s.kv[layer].Slots(h)
+	}
+	return list, nil
+}
+
 func (s *cpuSequence) inMemory() bool { return true }
 
 func (s *cpuSequence) cacheBytes() int64 {
 	var n int64
-	for _, kv := range s.stores() {
+	for _, kv := range s.caches() {
 		n += int64(kv.Bytes())
 	}
 	return n
 }
 
 func (s *cpuSequence) reserve(n int) error {
-	for _, kv := range s.stores() {
+	for _, kv := range s.caches() {
 		kv.Reserve(n)
 	}
 	return nil
@@ -152,7 +173,7 @@ func (s *cpuSequence) truncate(n int) error {
 		return err
 	}
 	s.mixerStates = cloneStates(states)
-	for _, kv := range s.stores() {
+	for _, kv := range s.caches() {
 		kv.Truncate(n)
 	}
 	s.seen = n
@@ -160,7 +181,7 @@ func (s *cpuSequence) truncate(n int) error {
 }
 
 func (s *cpuSequence) close() {
-	for _, kv := range s.stores() {
+	for _, kv := range s.caches() {
 		kv.Free()
 	}
 }

@@ -159,6 +159,22 @@ func (s *Session) Keys(layer, pos, n int) ([]float32, error) { return s.seq.keys
 // [n, kvHeads*valueDim]. The layer must not be compressed.
 func (s *Session) Values(layer, pos, n int) ([]float32, error) { return s.seq.values(layer, pos, n) }
 
+// Store is what a sequence keeps of one layer for a kv head or, if the cache was
+// compressed by query head, for a query head.
+type Store struct {
+	Positions []int32   // of the slots, ascending
+	Keys      []float32 // [slot, keyDim], after the rotation
+	Values    []float32 // [slot, valueDim]
+}
+
+// Stores returns what is kept of a layer that has a cache of its own, compressed or not.
+// It fails on a card.
+func (s *Session) Stores(layer int) ([]Store, error) { return s.seq.stores(layer) }
+
+// Slots returns the number of slots of each store of a layer that has a cache of its own.
+// It fails on a card.
+func (s *Session) Slots(layer int) ([]int, error) { return s.seq.slots(layer) }
+
 // InMemory reports whether keys and values are in the processor's memory. If so,
 // Keys and Values may be called from several goroutines and do not fail.
 func (s *Session) InMemory() bool { return s.seq.inMemory() }
@@ -216,7 +232,8 @@ func (s *Session) Select(layer int, q []float32, n int, picks []Pick) (keep [][]
 // returns, for a layer, the slots of each kv head or of each query head in ascending
 // order. It is called for the layers that have a cache of their own; a cache that several
 // layers read keeps slots by kv head. Later tokens take the positions that follow the
-// uncompressed sequence. The session itself does not change.
+// uncompressed sequence. The session itself does not change. It may be compressed, by
+// query head only if the slots are given by query head; on a card it must not be.
 func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, error) {
 	all := make([][][]int32, s.m.config.Layers)
 	for layer := range all {
@@ -227,7 +244,13 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 		if err != nil {
 			return nil, err
 		}
-		if err := s.checkSlots(layer, slots); err != nil {
+		have := slices.Repeat([]int{s.Len()}, len(slots))
+		if s.compressed {
+			if have, err = s.seq.slots(layer); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.checkSlots(layer, slots, have); err != nil {
 			return nil, err
 		}
 		all[layer] = slots
@@ -239,10 +262,13 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 	return &Session{m: s.m, seq: seq, long: s.long, compressed: true}, nil
 }
 
-// checkSlots checks the slots that a layer is to keep.
-func (s *Session) checkSlots(layer int, slots [][]int32) error {
+// checkSlots checks the slots that a layer is to keep. have has the number of slots of
+// each store.
+func (s *Session) checkSlots(layer int, slots [][]int32, have []int) error {
 	c := &s.m.config.Shapes[layer]
 	switch {
+	case len(slots)%len(have) != 0:
+		return fmt.Errorf("layer %d: slots for %d heads, but the compressed cache has %d stores", layer, len(slots), len(have))
 	case len(slots) == c.KVHeads:
 	case s.m.config.shared(layer):
 		return fmt.Errorf("layer %d: slots for %d heads, want %d (kv heads), because other layers read its cache", layer, len(slots), c.KVHeads)
@@ -251,9 +277,10 @@ func (s *Session) checkSlots(layer int, slots [][]int32) error {
 	}
 	for h, list := range slots {
 		last := int32(-1)
+		most := have[h*len(have)/len(slots)]
 		for _, at := range list {
-			if at <= last || int(at) >= s.Len() {
-				return fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", layer, h, at, last, s.Len())
+			if at <= last || int(at) >= most {
+				return fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", layer, h, at, last, most)
 			}
 			last = at
 		}

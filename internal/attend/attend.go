@@ -5,6 +5,7 @@ package attend
 
 import (
 	"math"
+	"slices"
 
 	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/internal/spare"
@@ -21,11 +22,22 @@ type Head struct {
 	// Sink is the score of a learned sink, which joins the scores of every row: the
 	// weights of a row and the share of the sink sum to 1. nil: none.
 	Sink *float32
+	// Positions are the positions of the keys, ascending; nil: key i is at position i.
+	Positions []int32
+}
+
+// from returns the first of keys keys whose position is at least pos.
+func (h Head) from(pos, keys int) int {
+	if h.Positions == nil {
+		return max(0, min(pos, keys))
+	}
+	at, _ := slices.BinarySearch(h.Positions[:keys], int32(pos))
+	return at
 }
 
 // Rows writes the weights of the queries q [rows, dim], the first one at position pos0,
-// over the keys k [keys, dim] at positions 0 to keys-1, to w [rows, keys]. A key that a
-// query does not see has weight zero.
+// over the keys k [keys, dim] to w [rows, keys]. A key that a query does not see has
+// weight zero.
 func (h Head) Rows(w []float32, pos0 int, q, k simd.Mat[float32]) {
 	panel := make([]float32, q.Cols*simd.Width)
 	for j := 0; j < k.Rows; j += simd.Width {
@@ -114,12 +126,12 @@ func (h Head) PackedRows(w []float32, pos []int, keys int, q simd.Mat[float32], 
 
 // softmax turns the scores of the query at pos into weights.
 func (h Head) softmax(row []float32, pos int) {
-	lo, hi := 0, min(pos+1, len(row))
+	lo, hi := 0, h.from(pos+1, len(row))
 	if h.Window > 0 {
-		lo = max(0, pos-h.Window+1)
+		lo = h.from(pos-h.Window+1, len(row))
 	}
 	if h.Chunk > 0 {
-		lo = max(lo, pos/h.Chunk*h.Chunk)
+		lo = max(lo, h.from(pos/h.Chunk*h.Chunk, len(row)))
 	}
 	clear(row[:lo])
 	clear(row[hi:])
@@ -131,9 +143,15 @@ func (h Head) softmax(row []float32, pos int) {
 	} else {
 		simd.Scale(x, h.Scale)
 	}
-	if h.Bias != nil {
+	switch {
+	case h.Bias == nil:
+	case h.Positions == nil:
 		for i, v := range h.Bias[lo:hi] {
 			x[i] += v
+		}
+	default:
+		for i, pos := range h.Positions[lo:hi] {
+			x[i] += h.Bias[pos]
 		}
 	}
 	top := simd.Max(x)

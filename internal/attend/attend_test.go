@@ -89,3 +89,53 @@ func TestRowsAgainstLoop(t *testing.T) {
 		}
 	}
 }
+
+// TestRowsOverSomePositions compares the weights over keys at given positions with those
+// over all keys up to the last position, where the others are left out of the softmax.
+func TestRowsOverSomePositions(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	const rows, keys, dim, pos0 = 4, 60, 6, 56
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	q := random(rows * dim)
+	k := random(keys * dim)
+	bias := random(keys)
+	var positions []int32
+	var some []float32
+	for j := range keys {
+		if j%3 != 1 || j >= pos0 {
+			positions = append(positions, int32(j))
+			some = append(some, k[j*dim:(j+1)*dim]...)
+		}
+	}
+	sink := float32(0.5)
+	for _, h := range []Head{{Scale: 0.4}, {Scale: 0.4, Window: 21}, {Scale: 0.4, Chunk: 36}, {Scale: 0.4, Bias: bias, Sink: &sink}} {
+		all := make([]float32, rows*keys)
+		h.Rows(all, pos0, simd.Dense(q, rows, dim), simd.Dense(k, keys, dim))
+		h.Positions = positions
+		n := len(positions)
+		got := make([]float32, rows*n)
+		h.Rows(got, pos0, simd.Dense(q, rows, dim), simd.Dense(some, n, dim))
+		for i := range rows {
+			kept := 0.0
+			share := 1.0 // of the keys and the sink
+			for j, v := range all[i*keys : (i+1)*keys] {
+				share -= float64(v)
+				if slices.Contains(positions, int32(j)) {
+					kept += float64(v)
+				}
+			}
+			for slot, j := range positions {
+				want := float64(all[i*keys+int(j)]) / (kept + share)
+				if v := float64(got[i*n+slot]); math.Abs(v-want) > 1e-6 {
+					t.Fatalf("%+v: row %d, position %d: %g, want %g", h, i, j, v, want)
+				}
+			}
+		}
+	}
+}
