@@ -39,6 +39,7 @@ var levels = []struct {
 	{"engine/model", 13},
 	{"engine/tokenizer", 12},
 	{"engine/cpu", 12},
+	{"engine/cuda/bench/judge", 12},
 	{"engine/cuda/bench", 45}, // a program
 	{"engine/cuda", 12},
 	{"engine/checkpoint", 11},
