@@ -27,13 +27,7 @@ const (
 var Scorers = []Scorer{QAF1, Rouge, Classification, Retrieval, RetrievalZH, Count, CodeSim, MatchAll, MatchPart}
 
 // Check returns an error if there is no such scorer.
-func (s Scorer) Check() error {
-	names := make([]string, len(Scorers))
-	for i, known := range Scorers {
-		names[i] = string(known)
-	}
-	return words.Check("scorer", string(s), names)
-}
+func (s Scorer) Check() error { return words.Check("scorer", s, Scorers) }
 
 // Score returns the score of a reply, in [0, 1]. The scores of LongBench are those of the
 // best reference. classes are the names of all classes, for Classification. Without

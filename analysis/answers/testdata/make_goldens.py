@@ -32,7 +32,7 @@ WORDS = """the The a an A river Theory of banana Anna ΟΔΟΣ İstanbul naïve 
 42 number _x_ Straße 北京 a\u0301 x² ½ ² … “quoted” Paris France in is was built by 1889 Eiffel tower tall metres
 and not all of them over under again never green blue sun night committee agreed budget rose fell percent""".split()
 SPACES = [" ", " ", " ", " ", " ", " ", "  ", "\n", "\t", "\u00a0", "\x1c", ". ", ", ", "."]
-CLASSES = ["Number of something", "Number", "Date", "Place", "Individual", "Organization", "Other number",
+CLASSES = ["Number", "Number of", "Number of something", "Date", "Place", "Individual", "Organization", "Other number",
            "Description of a person", "Description", "Age", "Other entity", "Other location", "Country", "City", "State"]
 CODE = ["for i in range(n):", "    return self.value + other", "if (a != b) { // compare", "x = y  # assign", "```python",
         "", "int main(void) {", "    print(f\"{a} {b}\")", "return x;", "def f(x, y=None):", "\tfor (;;) break;"]
@@ -81,6 +81,8 @@ def retrieval(word):
 
 def classification():
     named = r.sample(CLASSES, r.randint(0, 5))
+    if r.random() < 0.3:  # two of its substrings are classes, one after the other
+        named = ["Number of something"]
     return "Type: " + ", ".join(named) + r.choice(["", "\n", " or so"]), [r.choice(named or CLASSES)], CLASSES
 
 
