@@ -143,31 +143,6 @@ func TestVariantsOfPlantedAttention(t *testing.T) {
 	}
 }
 
-func TestLineTask(t *testing.T) {
-	text, answer := lineTask(3, 40, 0.5)
-	lines := strings.Split(text, "\n")
-	count, found := 0, false
-	names := map[string]bool{}
-	for _, line := range lines {
-		if name, rest, ok := strings.Cut(line, ": REGISTER_CONTENT is <"); ok {
-			count++
-			if names[name] {
-				t.Errorf("%s stands twice", name)
-			}
-			names[name] = true
-			if count == 21 {
-				found = strings.TrimSuffix(rest, ">") == answer && strings.Contains(lines[len(lines)-1], strings.TrimPrefix(name, "line "))
-			}
-		}
-	}
-	if count != 40 || !found {
-		t.Errorf("%d lines, want 40, and the line in the middle asked for (%s): %s", count, answer, lines[len(lines)-1])
-	}
-	if again, _ := lineTask(3, 40, 0.5); again != text {
-		t.Error("the same seed gives another text")
-	}
-}
-
 func TestPlacedKeepsTheContent(t *testing.T) {
 	text := "One thing. Two things. Three thïngs. Four things."
 	for _, place := range placements {

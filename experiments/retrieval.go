@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/analysis/tasks"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -34,23 +35,23 @@ func pooling(ctx context.Context, l *Lab) (any, error) {
 		repeats = 1
 		capacities = []int{128}
 	}
-	var tasks []retrieval
+	var list []retrieval
 	for _, n := range lines {
 		for _, depth := range depths {
 			for repeat := range repeats {
-				text, answer := lineTask(l.Seed+uint64(1000*repeat)+uint64(100*depth), n, depth)
+				text, answer := tasks.Lines(l.Seed+uint64(1000*repeat)+uint64(100*depth), n, depth)
 				id := fmt.Sprintf("lines-%d-%.0f-%d", n, 100*depth, repeat)
 				p, err := l.chat(id, "lines", "", []string{answer}, tokenizer.Message{Role: "user", Content: text})
 				if err != nil {
 					return nil, err
 				}
-				tasks = append(tasks, retrieval{n, depth, p})
+				list = append(list, retrieval{n, depth, p})
 			}
 		}
 	}
 	choices := l.retrievalChoices(retrievalWindow, capacities...)
-	g, err := l.decodeGrid(ctx, "", tasks, choices, 16, "lines in the record")
-	return &poolingReport{g, len(tasks)}, err
+	g, err := l.decodeGrid(ctx, "", list, choices, 16, "lines in the record")
+	return &poolingReport{g, len(list)}, err
 }
 
 // needleReport holds the data for needle.md.tmpl.
@@ -73,40 +74,40 @@ func needle(ctx context.Context, l *Lab) (any, error) {
 		depths = []float64{0, 0.5}
 		capacities = []int{128}
 	}
-	haystack, err := l.haystack()
+	haystack, err := tasks.Haystack(l.Sets["haystack"])
 	if err != nil {
 		return nil, err
 	}
-	var tasks []retrieval
+	var list []retrieval
 	for _, n := range lengths {
 		for _, depth := range depths {
 			id := fmt.Sprintf("needle-%d-%.0f", n, 100*depth)
-			text := needleTask(l.Tokenizer, haystack, n, depth)
-			p, err := l.chat(id, "needle", "", []string{needleAnswer}, tokenizer.Message{Role: "user", Content: text})
+			text := tasks.Needle(l.Tokenizer, haystack, n, depth)
+			p, err := l.chat(id, "needle", "", []string{tasks.NeedleAnswer}, tokenizer.Message{Role: "user", Content: text})
 			if err != nil {
 				return nil, err
 			}
-			tasks = append(tasks, retrieval{n, depth, p})
+			list = append(list, retrieval{n, depth, p})
 		}
 	}
 	choices := l.retrievalChoices(retrievalWindow, capacities...)
-	g, err := l.decodeGrid(ctx, "", tasks, choices, 24, "length, tokens")
+	g, err := l.decodeGrid(ctx, "", list, choices, 24, "length, tokens")
 	if err != nil && !errors.Is(err, errPlanned) {
 		return nil, err
 	}
-	report := &needleReport{grid: g, Prompts: len(tasks)}
-	return report, l.needleHeads(ctx, tasks, report)
+	report := &needleReport{grid: g, Prompts: len(list)}
+	return report, l.needleHeads(ctx, list, report)
 }
 
 // needleHeads finds the heads whose window looks at the needle, and those that
 // would copy it.
-func (l *Lab) needleHeads(ctx context.Context, tasks []retrieval, report *needleReport) error {
+func (l *Lab) needleHeads(ctx context.Context, list []retrieval, report *needleReport) error {
 	plan := dumps.Plan{WindowRows: retrievalWindow, MaxNewTokens: 64}
-	path, err := l.capture(ctx, "needle", withNeedle(tasks, needleText), plan)
+	path, err := l.capture(ctx, "needle", withNeedle(list, tasks.NeedleText), plan)
 	if err != nil {
 		return err
 	}
-	rows, err := needleScores(path, needleText)
+	rows, err := needleScores(path, tasks.NeedleText)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (l *Lab) needleHeads(ctx context.Context, tasks []retrieval, report *needle
 	s := headMap(values)
 	s.Title = "retrieval score of each head"
 	s.BarTitle = "share of the needle copied"
-	s.Caption = l.caption("%d prompts; the needle as the reply, teacher forced", len(tasks))
+	s.Caption = l.caption("%d prompts; the needle as the reply, teacher forced", len(list))
 	s.Meta = l.meta()
 	return l.figure(viz.SummaryFigure(s), "retrieval-heads")
 }
@@ -159,7 +160,7 @@ type rulerReport struct {
 // niah_single and niah_multikey (arXiv:2404.06654), with prompts generated from the
 // seed.
 func ruler(ctx context.Context, l *Lab) (any, error) {
-	haystack, err := l.haystack()
+	haystack, err := tasks.Haystack(l.Sets["haystack"])
 	if err != nil {
 		return nil, err
 	}
@@ -183,22 +184,22 @@ func (l *Lab) rulerGrid(ctx context.Context, kind, haystack string, keys int, re
 		depths = []float64{0.5}
 		capacities = []int{128}
 	}
-	var tasks []retrieval
+	var list []retrieval
 	for _, n := range lengths {
 		for _, depth := range depths {
 			seed := l.Seed + uint64(1000*n) + uint64(100*depth)
-			text, answer := rulerTask(l.Tokenizer, seed, haystack, n, depth, keys)
+			text, answer := tasks.Number(l.Tokenizer, seed, haystack, n, depth, keys)
 			id := fmt.Sprintf("ruler-%s-%d-%.0f", kind, n, 100*depth)
 			p, err := l.chat(id, "ruler-"+kind, "", []string{answer}, tokenizer.Message{Role: "user", Content: text})
 			if err != nil {
 				return nil, err
 			}
-			tasks = append(tasks, retrieval{n, depth, p})
+			list = append(list, retrieval{n, depth, p})
 		}
 	}
-	report.Prompts += len(tasks)
+	report.Prompts += len(list)
 	choices := l.retrievalChoices(retrievalWindow, capacities...)
-	return l.decodeGrid(ctx, kind+"-", tasks, choices, 24, "length, tokens")
+	return l.decodeGrid(ctx, kind+"-", list, choices, 24, "length, tokens")
 }
 
 // needleTable makes a table of the rows.
