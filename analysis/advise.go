@@ -432,8 +432,9 @@ func (a *Advice) legend() []string {
 		settings + ".",
 		predicted,
 		fmt.Sprintf("The prediction uses %s, whose Spearman correlation with the loss is %.2f [%.2f, %.2f] in the calibration with %s "+
-			"(%d points, %d prompts).",
-			c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model, c.Points, c.Prompts),
+			"(%s, %s).",
+			c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Model,
+			words.Count(c.Points, "point"), words.Count(c.Prompts, "prompt")),
 	}
 }
 
@@ -447,8 +448,8 @@ func (a *Advice) fewPrompts() []string {
 	if n == 0 || n >= soundPrompts {
 		return nil
 	}
-	return []string{fmt.Sprintf("The dump has only %d prompts, too few to show how much prompts differ: the share of prompts within the bound "+
-		"comes from the calibration alone. Record %d prompts or more.", n, soundPrompts)}
+	return []string{fmt.Sprintf("The dump has only %s, too few to show how much prompts differ: the share of prompts within the bound "+
+		"comes from the calibration alone. Record %d prompts or more.", words.Count(n, "prompt"), soundPrompts)}
 }
 
 // evidence says what a prediction is based on.
@@ -460,6 +461,7 @@ func (a *Advice) evidence(row *AdviceRow) string {
 		return "keeps everything: no prompt is longer than the capacity"
 	}
 	c := a.Calibration
-	return fmt.Sprintf("%s %.4g; Spearman %.2f [%.2f, %.2f] with %s on %s, %d points",
-		c.Measure, row.Measured, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Loss, c.Model, c.Points)
+	return fmt.Sprintf("%s %.4g; Spearman %.2f [%.2f, %.2f] with %s on %s, %s",
+		c.Measure, row.Measured, c.Spearman, c.SpearmanLow, c.SpearmanHigh, c.Loss, c.Model,
+		words.Count(c.Points, "point"))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -23,8 +24,8 @@ func Indices(ctx context.Context, r *dumps.Reader, prompt int, m snapkv.Method, 
 			"%s: prompt %q: window %d, but its last %d rows were recorded: capture with --window-rows %d",
 			r.Path(), p.ID, c.Window, p.WindowRows, c.Window)
 	case c.Window >= p.PromptTokens:
-		return nil, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix",
-			r.Path(), p.ID, p.PromptTokens, c.Window)
+		return nil, fmt.Errorf("%s: prompt %q has %s: window %d leaves no prefix",
+			r.Path(), p.ID, words.Count(p.PromptTokens, "token"), c.Window)
 	}
 	sweep, err := sweepOf(ctx, r, prompt, []snapkv.Entry{{Method: &m, Config: c}})
 	if err != nil {

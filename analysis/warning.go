@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -73,8 +74,8 @@ func (w Warning) String() string {
 		if w.Every {
 			where = "for every window"
 		}
-		return fmt.Sprintf("%s: prompt %q has %d tokens: %s leaves no prefix; it is left out %s",
-			w.Path, w.Prompt, w.Tokens, windowText(w.Window, w.Late), where)
+		return fmt.Sprintf("%s: prompt %q has %s: %s leaves no prefix; it is left out %s",
+			w.Path, w.Prompt, words.Count(w.Tokens, "token"), windowText(w.Window, w.Late), where)
 	case NoReply:
 		return fmt.Sprintf("%s: prompt %q has no reply rows; it is left out", w.Path, w.Prompt)
 	case SlidingWindow:
@@ -91,8 +92,8 @@ func (w Warning) String() string {
 	case LeftOut:
 		return fmt.Sprintf("%s is left out: %s", w.Method, w.Reason)
 	case NothingDropped:
-		return fmt.Sprintf("%s: prompt %q has %d tokens, fewer than capacity %d: nothing is dropped",
-			w.Path, w.Prompt, w.Tokens, w.Capacity)
+		return fmt.Sprintf("%s: prompt %q has %s, fewer than capacity %d: nothing is dropped",
+			w.Path, w.Prompt, words.Count(w.Tokens, "token"), w.Capacity)
 	case FewerRows:
 		return fmt.Sprintf("%s: only the last %d prompt rows were recorded, fewer than the default window of %d; the window is %d",
 			w.Path, w.Window, snapkv.Default.Window, w.Window)

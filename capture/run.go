@@ -11,6 +11,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/pace"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Config says what Run records.
@@ -72,9 +73,10 @@ type TooLongError struct {
 
 func (e *TooLongError) Error() string {
 	if e.Tokens > e.Max {
-		return fmt.Sprintf("prompt %q: %d tokens, the model takes %d", e.ID, e.Tokens, e.Max)
+		return fmt.Sprintf("prompt %q: %s, the model takes %d", e.ID, words.Count(e.Tokens, "token"), e.Max)
 	}
-	return fmt.Sprintf("prompt %q: %d tokens and a reply of %d exceed the model's %d positions", e.ID, e.Tokens, e.Reply, e.Max)
+	return fmt.Sprintf("prompt %q: %s and a reply of %d exceed the model's %d positions",
+		e.ID, words.Count(e.Tokens, "token"), e.Reply, e.Max)
 }
 
 // Hint says how the user can avoid the error.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Run submits the job, or resumes a job that an earlier Run has submitted, and follows
@@ -335,7 +336,8 @@ func (r *runner) decide(s *shard) {
 	case s.old: // failures before this run do not count
 		s.tries = 0
 		s.failures = 0
-		r.j.log("shard %d has ended with %d prompts finished: %s; it is submitted again", s.index, s.prompts, s.why)
+		r.j.log("shard %d has ended with %s finished: %s; it is submitted again",
+			s.index, words.Count(s.prompts, "prompt"), s.why)
 	case s.state == "cancelled":
 		s.over = true
 		r.j.log("warning: shard %d was cancelled; the same command submits it again", s.index)
@@ -345,7 +347,8 @@ func (r *runner) decide(s *shard) {
 		r.j.log("warning: shard %d failed%s %d times in a row without finishing a prompt: %s (%s)",
 			s.index, on, s.failures, s.why, log)
 	case s.failures == 0:
-		r.j.log("shard %d ended%s with %d prompts finished: %s; it is submitted again", s.index, on, s.prompts, s.why)
+		r.j.log("shard %d ended%s with %s finished: %s; it is submitted again",
+			s.index, on, words.Count(s.prompts, "prompt"), s.why)
 	default:
 		r.j.log("warning: shard %d failed%s: %s (%s); it is submitted again, attempt %d of %d",
 			s.index, on, s.why, log, s.failures+1, r.j.Retries+1)
@@ -452,7 +455,7 @@ func (r *runner) logProgress() (changed bool) {
 		for _, s := range r.shards {
 			prompts += s.now
 		}
-		r.j.log("%s; %d of %d prompts", line, prompts, r.j.Prompts)
+		r.j.log("%s; %d of %s", line, prompts, words.Count(r.j.Prompts, "prompt"))
 		r.logged = line
 		r.loggedAt = time.Now()
 	}
@@ -473,7 +476,7 @@ func (r *runner) progressLine() string {
 			where[s.state] = append(where[s.state], detail)
 		}
 	}
-	parts := []string{fmt.Sprintf("%d of %d shards done", count["done"], len(r.shards))}
+	parts := []string{fmt.Sprintf("%d of %s done", count["done"], words.Count(len(r.shards), "shard"))}
 	for _, state := range slices.Sorted(maps.Keys(count)) {
 		if state == "done" {
 			continue

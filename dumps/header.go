@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Version is the highest version of the format that this package reads and writes. A dump
@@ -126,16 +128,9 @@ func readHeader(f io.ReaderAt, r record, name string) (h *Header, warnings []str
 	}
 	if keys := unknownKeys(raw); len(keys) > 0 {
 		warnings = append(warnings, fmt.Sprintf("%s: header: %s unknown to this program and ignored: %s",
-			name, plural(len(keys), "a field is", "fields are"), strings.Join(keys, ", ")))
+			name, words.Plural(len(keys), "a field is", "fields are"), strings.Join(keys, ", ")))
 	}
 	return h, warnings, nil
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 // maxUnknown is the number of unknown keys that are listed.

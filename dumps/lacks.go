@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Lacks says what a dump lacks after a merge or a repair.
@@ -20,13 +22,14 @@ func (l Lacks) IsZero() bool { return len(l.Shards) == 0 && len(l.Dumps) == 0 &&
 func (l *Lacks) texts() []string {
 	var list []string
 	if len(l.Shards) > 0 {
-		list = append(list, plural(len(l.Shards), "shard ", "shards ")+listed(l.Shards))
+		list = append(list, words.Plural(len(l.Shards), "shard ", "shards ")+listed(l.Shards))
 	}
 	if len(l.Dumps) > 0 {
-		list = append(list, "what was not in "+listed(l.Dumps)+plural(len(l.Dumps), ", which was", ", which were")+" not whole")
+		were := words.Plural(len(l.Dumps), ", which was", ", which were")
+		list = append(list, "what was not in "+listed(l.Dumps)+were+" not whole")
 	}
 	if len(l.Prompts) > 0 {
-		list = append(list, plural(len(l.Prompts), "prompt ", "prompts ")+listed(l.Prompts))
+		list = append(list, words.Plural(len(l.Prompts), "prompt ", "prompts ")+listed(l.Prompts))
 	}
 	return list
 }
@@ -85,7 +88,7 @@ func (r *Reader) Lacks() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("%d of the %d prompts of its set: %s %s", len(places), r.header.Manifest.Prompts,
-		plural(len(places), "number", "numbers"), listed(places))}
+		words.Plural(len(places), "number", "numbers"), listed(places))}
 }
 
 // without leaves out the ids of prompts that the dump has.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Merge joins dumps of one model and plan into a dump at out, without recompressing
@@ -209,7 +211,7 @@ func mergedLacks(h *Header, dumps []*Reader) (lacks Lacks, texts []string) {
 			return Lacks{}, nil // whatever the dumps lack, others have
 		}
 		number := fmt.Sprintf("%d of the %d prompts of the set: %s %s", len(places), h.Manifest.Prompts,
-			plural(len(places), "number", "numbers"), listed(places))
+			words.Plural(len(places), "number", "numbers"), listed(places))
 		return lacks, append(lacks.texts(), number)
 	}
 	for _, r := range dumps {

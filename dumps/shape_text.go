@@ -3,6 +3,8 @@ package dumps
 import (
 	"fmt"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // Sizes describes the layers of a model in words: a line for each group of layers that
@@ -10,7 +12,7 @@ import (
 func (m *ModelInfo) Sizes() []string {
 	if len(m.LayerShapes) == 0 {
 		return []string{fmt.Sprintf("%s, %s on %s of %d",
-			counted(m.Layers, "layer"), counted(m.Heads, "head"), counted(m.KVHeads, "kv head"), m.HeadDim)}
+			words.Count(m.Layers, "layer"), words.Count(m.Heads, "head"), words.Count(m.KVHeads, "kv head"), m.HeadDim)}
 	}
 	var texts []string
 	layers := map[string][]int{}
@@ -24,13 +26,10 @@ func (m *ModelInfo) Sizes() []string {
 	lines := make([]string, len(texts))
 	for i, text := range texts {
 		list := layers[text]
-		lines[i] = fmt.Sprintf("%s %s: %s", plural(len(list), "layer", "layers"), Ranges(list), text)
+		lines[i] = fmt.Sprintf("%s %s: %s", words.Plural(len(list), "layer", "layers"), Ranges(list), text)
 	}
 	return lines
 }
-
-// counted is a number with a noun.
-func counted(n int, noun string) string { return fmt.Sprintf("%d %s", n, plural(n, noun, noun+"s")) }
 
 // Holes says in words which layers have no attention; it is empty if all have.
 func (m *ModelInfo) Holes() string {
@@ -44,7 +43,7 @@ func (m *ModelInfo) Holes() string {
 		return ""
 	}
 	return fmt.Sprintf("%s %s of %d %s no attention: there is nothing to rate or to select.",
-		plural(len(list), "Layer", "Layers"), Ranges(list), m.Layers, plural(len(list), "has", "have"))
+		words.Plural(len(list), "Layer", "Layers"), Ranges(list), m.Layers, words.Plural(len(list), "has", "have"))
 }
 
 // Ranges writes ascending numbers, consecutive ones as a range: 0-3, 7.
@@ -74,10 +73,11 @@ func (m *ModelInfo) shapeText(layer int) string {
 	case KindNone:
 		return "no attention (only a feed-forward)"
 	}
-	text := fmt.Sprintf("%s on %s of %d", counted(s.Heads, "head"), counted(s.KVHeads, "kv head"), s.KeyDim)
+	text := fmt.Sprintf("%s on %s of %d", words.Count(s.Heads, "head"), words.Count(s.KVHeads, "kv head"), s.KeyDim)
 	switch {
 	case s.Latent:
-		text = fmt.Sprintf("%s on one entry of %d, whose first %d channels are the value", counted(s.Heads, "head"), s.KeyDim, s.ValueDim)
+		text = fmt.Sprintf("%s on one entry of %d, whose first %d channels are the value",
+			words.Count(s.Heads, "head"), s.KeyDim, s.ValueDim)
 	case s.ValueDim != s.KeyDim:
 		text += fmt.Sprintf(", values of %d", s.ValueDim)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -138,9 +139,9 @@ func (l *Lab) generationCurves(rows []analysis.HitRateRow, window, n int) viz.Cu
 	})
 	k.Title = fmt.Sprintf("hit rate of generated tokens against the prompt's last %d", window)
 	k.Caption = fmt.Sprintf(
-		"%s; top 5 %% of the prefix, weight > 0.05; mean over %d prompts; bands: 95 %% bootstrap intervals."+
+		"%s; top 5 %% of the prefix, weight > 0.05; mean over %s; bands: 95 %% bootstrap intervals."+
 			" Gray: other choices of the same size.",
-		rows[0].Model, n)
+		rows[0].Model, words.Count(n, "prompt"))
 	return k
 }
 
@@ -176,7 +177,7 @@ func (l *Lab) generationSideTables(path string, n int) ([]controlRow, error) {
 	s := headMap(values)
 	s.Title = "hit rate without the first four positions"
 	s.BarTitle = "hit rate"
-	s.Caption = l.caption("window 32, top 5 %%, weight > 0.05; mean over %d prompts", n)
+	s.Caption = l.caption("window 32, top 5 %%, weight > 0.05; mean over %s", words.Count(n, "prompt"))
 	s.Meta = l.meta()
 	return controls, l.figure(viz.SummaryFigure(s), "heads")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
 )
@@ -152,9 +153,9 @@ func (l *Lab) compareDecoded(results []decode.Result, reply int, report *methods
 		return err
 	}
 	k := lossCurves(losses(results, l.Seed))
-	k.Caption = l.caption("%d prompts, replies of up to %d tokens, teacher forced;"+
+	k.Caption = l.caption("%s, replies of up to %d tokens, teacher forced;"+
 		" band: 95 %% bootstrap interval of snapkv, the bands of the others are as wide; differences from snapkv are in paired.csv",
-		report.Prompts, reply)
+		words.Count(report.Prompts, "prompt"), reply)
 	return l.curves(k, "kl-capacity")
 }
 

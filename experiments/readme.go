@@ -8,6 +8,7 @@ import (
 	"text/template"
 
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // The texts of the experiments' README.md: NAME.md.tmpl shows the report of the
@@ -73,5 +74,5 @@ func few(n int) string {
 	if n >= 10 {
 		return ""
 	}
-	return fmt.Sprintf("\n**Only %d prompts: read the numbers as an illustration, not as a finding.**\n", n)
+	return fmt.Sprintf("\n**Only %s: read the numbers as an illustration, not as a finding.**\n", words.Count(n, "prompt"))
 }

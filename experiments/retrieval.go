@@ -10,6 +10,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -130,7 +131,7 @@ func (l *Lab) needleHeads(ctx context.Context, list []retrieval, report *needleR
 	s := headMap(values)
 	s.Title = "retrieval score of each head"
 	s.BarTitle = "share of the needle copied"
-	s.Caption = l.caption("%d prompts; the needle as the reply, teacher forced", len(list))
+	s.Caption = l.caption("%s; the needle as the reply, teacher forced", words.Count(len(list), "prompt"))
 	s.Meta = l.meta()
 	return l.figure(viz.SummaryFigure(s), "retrieval-heads")
 }

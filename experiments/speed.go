@@ -9,6 +9,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -74,8 +75,8 @@ func speed(ctx context.Context, l *Lab) (any, error) {
 		return nil, err
 	}
 	k := speedCurves(rows)
-	k.Caption = l.caption("capacity %d, window %d; %d tokens decoded; one sequence; %d threads."+
-		" Wall-clock times: they differ from run to run.", capacity, snapkv.Default.Window, reply, l.Threads)
+	k.Caption = l.caption("capacity %d, window %d; %d tokens decoded; one sequence; %s."+
+		" Wall-clock times: they differ from run to run.", capacity, snapkv.Default.Window, reply, words.Count(l.Threads, "thread"))
 	if err := l.curves(k, "speed"); err != nil {
 		return nil, err
 	}
@@ -89,8 +90,9 @@ func speed(ctx context.Context, l *Lab) (any, error) {
 	}
 	k = batchCurves(batch)
 	if n := len(batch); n > 0 {
-		k.Caption = fmt.Sprintf("after prompts of %d tokens; compressed to %d positions; %d threads."+
-			" Wall-clock times: they differ from run to run.", batch[0].promptTokens, batch[n-1].capacity, l.Threads)
+		k.Caption = fmt.Sprintf("after prompts of %d tokens; compressed to %d positions; %s."+
+			" Wall-clock times: they differ from run to run.", batch[0].promptTokens, batch[n-1].capacity,
+			words.Count(l.Threads, "thread"))
 	}
 	return report, l.curves(k, "batch")
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // sweepReport holds the data for sweep.md.tmpl.
@@ -47,8 +48,8 @@ func (l *Lab) rateSweep(ctx context.Context, path string, n int) (*sweepReport, 
 	}
 	k := sweepCurves(rows)
 	k.Caption = fmt.Sprintf(
-		"%s; top 5 %% of the prefix, weight > 0.05, all layers; mean over %d prompts; bands: 95 %% bootstrap intervals.",
-		byLayer[0].Model, n)
+		"%s; top 5 %% of the prefix, weight > 0.05, all layers; mean over %s; bands: 95 %% bootstrap intervals.",
+		byLayer[0].Model, words.Count(n, "prompt"))
 	if err := l.curves(k, "hit-rate-window"); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package experiments
 
 import (
 	"context"
+
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // windowsReport holds the data for windows.md.tmpl.
@@ -34,8 +36,8 @@ func windows(ctx context.Context, l *Lab) (any, error) {
 	for _, keys := range windowKeys {
 		for _, skip := range sinkSkips {
 			k := windowCurves(rows, keys, skip)
-			k.Caption = l.caption("top 5 %% of the keys, weight > 0.05; all layers; mean over %d prompts;"+
-				" band: 95 %% bootstrap interval; thin: every fifth layer.", len(list))
+			k.Caption = l.caption("top 5 %% of the keys, weight > 0.05; all layers; mean over %s;"+
+				" band: 95 %% bootstrap interval; thin: every fifth layer.", words.Count(len(list), "prompt"))
 			name := "hit-rate-" + keys
 			if skip > 0 {
 				name += "-without-first-four"

@@ -83,8 +83,9 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *g
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
-	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
-		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
+	fmt.Fprintf(w, "prompts    %d, %s and up to %s; the longest takes %s\n",
+		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
+		count(need.Positions, "position"))
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(fit.entries), "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: %s, full caches %s, compressed caches up to %s%s, work %s\n",
 		sizes.Text(fit.total()), weightsPart(&fit.Fit), sizes.Text(need.Cache), sizes.Text(fit.compressed),

@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // dryRun prints what a capture needs, without loading the weights. It refuses what the
@@ -42,8 +43,9 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
 	need := fit.Need
-	fmt.Fprintf(w, "prompts    %d, %d prompt tokens and up to %d reply tokens; the longest takes %d positions\n",
-		need.Prompts, need.PromptTokens, need.ReplyTokens, need.Positions)
+	fmt.Fprintf(w, "prompts    %d, %s and up to %s; the longest takes %s\n",
+		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
+		count(need.Positions, "position"))
 	fmt.Fprintf(w, "memory     %s: %s\n", sizes.Text(fit.Memory()), memoryParts(fit))
 	fmt.Fprintf(w, "batch      %s\n", batchText(&need))
 	fmt.Fprintf(w, "vram       %s\n", cardText(src, &need, plan))
@@ -73,8 +75,9 @@ func printTime(c *cli.Context, need *forecast.Need, weights int64, compute strin
 	threads := threadCount(c)
 	pace := need.Pace(cpu.Measure(threads), weights, compute)
 	fmt.Fprintf(c.App.Writer, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s,"+
-		" as %d threads do just now\n",
-		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9, threads)
+		" as %s %s just now\n",
+		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9,
+		count(threads, "thread"), words.Plural(threads, "does", "do"))
 }
 
 // batchText says how many replies are decoded together.

@@ -25,7 +25,7 @@ type deviceInfo struct {
 
 // infoDevices is info --devices.
 func infoDevices(c *cli.Context) error {
-	processor := fmt.Sprintf("%s, %d threads, %s", model.Processor(), runtime.GOMAXPROCS(0), simd.Features())
+	processor := fmt.Sprintf("%s, %s, %s", model.Processor(), count(runtime.GOMAXPROCS(0), "thread"), simd.Features())
 	list := []deviceInfo{{Device: "cpu", Usable: true, About: processor}}
 	cards, why := cuda.Devices()
 	if why != "" {

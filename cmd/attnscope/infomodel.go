@@ -81,8 +81,8 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		where = "on the hub; its weights are not fetched"
 	}
 	fmt.Fprintf(w, "%s: %s, %s\n", src.Name, where, src.Checkpoint.Format())
-	fmt.Fprintf(w, "architecture  %s: %d layers, hidden %d, vocabulary %d\n",
-		cfg.Architecture, cfg.Layers, cfg.Hidden, cfg.Vocab)
+	fmt.Fprintf(w, "architecture  %s: %s, hidden %d, vocabulary %d\n",
+		cfg.Architecture, count(cfg.Layers, "layer"), cfg.Hidden, cfg.Vocab)
 	fmt.Fprintf(w, "attention     %s\n", attentionText(cfg))
 	if n := len(cfg.AttentionLayers()); n < cfg.Layers {
 		fmt.Fprintf(w, "layers        %d of %d have attention\n", n, cfg.Layers)

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/internal/outfile"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -62,9 +63,4 @@ func withOutput(c *cli.Context, write func(io.Writer) error) error {
 }
 
 // count is a number of things: "1 prompt", "2 prompts".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
+func count(n int, thing string) string { return words.Count(n, thing) }

@@ -171,8 +171,8 @@ func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Ex
 		}
 	}
 	total := time.Duration(lab.Plan.Seconds() * float64(time.Second)).Round(time.Minute)
-	notef(c, "about %s in all, at 80 GFLOP/s per thread on %d threads; a capture that experiments share is"+
-		" listed for each", total, lab.Threads)
+	notef(c, "about %s in all, at 80 GFLOP/s per thread on %s; a capture that experiments share is"+
+		" listed for each", total, count(lab.Threads, "thread"))
 	return printTable(c, lab.Plan.Table(), stdoutFormat(c))
 }
 

@@ -109,7 +109,7 @@ func runSnapKV(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		notef(c, "%d figures in %s", len(written), dir)
+		notef(c, "%s in %s", count(len(written), "figure"), dir)
 	}
 	t := analysis.MethodTable(rows[0])
 	if c.IsSet("pivot") {

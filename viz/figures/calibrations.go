@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -17,8 +18,9 @@ func Calibrations(dir string, result *analysis.CalibrationResult, origin viz.Ori
 		f := viz.ScatterFigure(viz.Scatter{
 			Title: fmt.Sprintf("real loss against %s: Spearman %.2f [%.2f, %.2f]",
 				c.Measure, c.Spearman, c.SpearmanLow, c.SpearmanHigh),
-			Caption: fmt.Sprintf("%s; %d points: %d prompts x methods x capacities; interval bootstrapped over prompts; "+
-				"dashed: least-squares fit of the logarithms.", c.Model, c.Points, c.Prompts),
+			Caption: fmt.Sprintf("%s; %s: %s x methods x capacities; interval bootstrapped over prompts; "+
+				"dashed: least-squares fit of the logarithms.", c.Model,
+				words.Count(c.Points, "point"), words.Count(c.Prompts, "prompt")),
 			XLabel:    c.Measure,
 			YLabel:    lossLabels[c.Loss],
 			Series:    pointSeries(result.Points[i]),

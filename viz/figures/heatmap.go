@@ -17,6 +17,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -179,8 +180,8 @@ func (d *heatmaps) selects(path string, p *dumps.Prompt) bool {
 		return true
 	}
 	if d.cfg.Warn != nil {
-		d.cfg.Warn(fmt.Sprintf("%s: prompt %q has %d tokens and is left out: window %d leaves no prefix",
-			path, p.ID, p.PromptTokens, d.cfg.Window))
+		d.cfg.Warn(fmt.Sprintf("%s: prompt %q has %s and is left out: window %d leaves no prefix",
+			path, p.ID, words.Count(p.PromptTokens, "token"), d.cfg.Window))
 	}
 	return false
 }

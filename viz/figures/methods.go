@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -38,8 +39,8 @@ func Methods(dir string, overall, byHead []analysis.MethodRow, origin viz.Origin
 		if len(series) == 0 {
 			continue
 		}
-		caption := fmt.Sprintf("%s; mean over %d prompts, all layers and heads%s", overall[0].Model, overall[0].Prompts,
-			settings(overall))
+		caption := fmt.Sprintf("%s; mean over %s, all layers and heads%s", overall[0].Model,
+			words.Count(overall[0].Prompts, "prompt"), settings(overall))
 		if curve.interval {
 			caption += "; bands: 95 % bootstrap intervals over prompts"
 		}
@@ -157,7 +158,7 @@ func methodMap(rows []analysis.MethodRow, method string, capacity int) viz.Summa
 		s.Rates.Set(slices.Index(layers, r.Layer), slices.Index(heads, r.Head), r.Mass)
 		s.Title = title
 		s.Caption = fmt.Sprintf("%s; share of the reply's attention on kept positions of the prefix, "+
-			"mean over %d prompts. The window is not counted.", r.Model, r.Prompts)
+			"mean over %s. The window is not counted.", r.Model, words.Count(r.Prompts, "prompt"))
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -18,8 +19,8 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 	window := d.cfg.Window
 	prefix := p.PromptTokens - window
 	if prefix < 1 {
-		return viz.Layer{}, fmt.Errorf("%s: prompt %q has %d tokens: window %d leaves no prefix",
-			r.Path(), p.ID, p.PromptTokens, window)
+		return viz.Layer{}, fmt.Errorf("%s: prompt %q has %s: window %d leaves no prefix",
+			r.Path(), p.ID, words.Count(p.PromptTokens, "token"), window)
 	}
 	source, err := r.LayerOf(prompt, layer)
 	if err != nil {
@@ -68,9 +69,10 @@ func (d *heatmaps) layer(r *dumps.Reader, prompt, layer int) (viz.Layer, error) 
 	shared := float64(hitrate.Overlap(voted, attended)) / math.Max(1, float64(k))
 	return viz.Layer{
 		Title: fmt.Sprintf("%s, layer %d: prompt %s", r.Header().Model.ID, layer, p.ID),
-		Caption: fmt.Sprintf("%d prompt tokens, %d reply tokens. Strip: the %d positions (%.3g %% of the prefix) with the largest vote "+
+		Caption: fmt.Sprintf("%s, %s. Strip: the %s (%.3g %% of the prefix) with the largest vote "+
 			"and generated attention, averaged over heads; %.0f %% are shared.%s",
-			p.PromptTokens, p.ReplyTokens, k, 100*d.cfg.Top, 100*shared, sinkText),
+			words.Count(p.PromptTokens, "prompt token"), words.Count(p.ReplyTokens, "reply token"),
+			words.Count(k, "position"), 100*d.cfg.Top, 100*shared, sinkText),
 		Vote:      vote,
 		Generated: generated,
 		Voted:     marks(voted, prefix),
@@ -136,8 +138,8 @@ func overview(r *dumps.Reader, prompt, layer int) (viz.Overview, error) {
 	}
 	return viz.Overview{
 		Title: fmt.Sprintf("%s, layer %d: prompt %s, the whole map", r.Header().Model.ID, layer, p.ID),
-		Caption: fmt.Sprintf("%d tokens in %d x %d cells. Each cell shows the largest weight of its queries and keys "+
-			"over all heads.", p.PromptTokens, side, side),
+		Caption: fmt.Sprintf("%s in %d x %d cells. Each cell shows the largest weight of its queries and keys "+
+			"over all heads.", words.Count(p.PromptTokens, "token"), side, side),
 		Map:    g,
 		Tokens: p.PromptTokens,
 	}, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -58,9 +59,9 @@ func (m *RateMap) summary(rows []analysis.HitRateRow, column func(*analysis.HitR
 		prompts = max(prompts, rows[i].Prompts)
 	}
 	s := viz.Summary{
-		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
+		Caption: fmt.Sprintf("%s, mean over %s; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
 			"Gray: no weight was significant; hatched: fewer than %d significant positions. The color scale is logarithmic in the miss rate, 1 - hit rate.",
-			first.Model, prompts, 100*first.Top, first.Theta, m.MinSignificant),
+			first.Model, words.Count(prompts, "prompt"), 100*first.Top, first.Theta, m.MinSignificant),
 		BarTitle: "hit rate (log scale of 1 - hit rate)",
 		Misses:   true,
 		Meta:     m.Meta,

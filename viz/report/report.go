@@ -21,6 +21,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -62,8 +63,8 @@ func HTML(ctx context.Context, paths []string, cfg Config) ([]byte, []analysis.W
 	warnings := p.Warnings
 	var missing []string
 	if p.LeftOut > 0 {
-		missing = append(missing, fmt.Sprintf("%d figures of layers, to keep it below %s; attnscope heatmap draws all of them",
-			p.LeftOut, sizes.Text(MaxBytes)))
+		missing = append(missing, fmt.Sprintf("%s, to keep it below %s; attnscope heatmap draws all of them",
+			words.Count(p.LeftOut, "layer figure"), sizes.Text(MaxBytes)))
 	}
 	switch {
 	case n.methods.err != nil:

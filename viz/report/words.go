@@ -10,6 +10,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 	"github.com/attnscope/attnscope/viz/figures"
@@ -354,9 +355,10 @@ func rateCurves(all, without []analysis.HitRateRow, cfg Config) *viz.Figure {
 			line("recent", true, all, func(r *analysis.HitRateRow) float64 { return r.Recent }),
 			line("sinks + recent", true, all, func(r *analysis.HitRateRow) float64 { return r.SinksRecent }),
 		},
-		Caption: fmt.Sprintf("%s, mean over %d prompts; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
-			"Bands: 95 %% bootstrap intervals over prompts. No point: fewer than %d attended positions.",
-			first.Model, first.Prompts, 100*cfg.Top, cfg.Theta, cfg.MinSignificant),
+		Caption: fmt.Sprintf("%s, mean over %s; kept: top %.3g %% of the prefix; significant: weight > %.3g. "+
+			"Bands: 95 %% bootstrap intervals over prompts. No point: fewer than %s.",
+			first.Model, words.Count(first.Prompts, "prompt"), 100*cfg.Top, cfg.Theta,
+			words.Count(cfg.MinSignificant, "attended position")),
 		Meta: cfg.Origin.Meta(),
 	})
 }
@@ -387,8 +389,8 @@ func methodCurves(c *comparison, cfg Config) *viz.Figure {
 		LogX:   true,
 		Hi:     1,
 		Series: c.series(),
-		Caption: fmt.Sprintf("%s, mean over %d prompts, all layers and heads; %s; "+
-			"bands: 95 %% bootstrap intervals over prompts.", first.Model, first.Prompts, c.settings),
+		Caption: fmt.Sprintf("%s, mean over %s, all layers and heads; %s; "+
+			"bands: 95 %% bootstrap intervals over prompts.", first.Model, words.Count(first.Prompts, "prompt"), c.settings),
 		Meta: cfg.Origin.Meta(),
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/digest"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -256,7 +257,7 @@ func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
 	}
 	if c.Window >= prompt.PromptTokens {
 		p.failWith(fmt.Errorf(
-			"prompt %q has %d tokens: window %d leaves no prefix", prompt.ID, prompt.PromptTokens, c.Window))
+			"prompt %q has %s: window %d leaves no prefix", prompt.ID, words.Count(prompt.PromptTokens, "token"), c.Window))
 	}
 	return c
 }
