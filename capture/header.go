@@ -33,6 +33,7 @@ func NewHeader(s *Source, plan dumps.Plan, list []prompts.Prompt, run dumps.Mani
 	run.PromptFieldsSHA256 = promptFieldsSHA256(list)
 	run.Prompts = len(list)
 	run.Ignored.Config = s.Ignored()
+	run.ModelRevision = s.place.Commit()
 	if s.Tokenizer != nil {
 		run.TokenizerSHA256 = s.Tokenizer.SHA256()
 	}

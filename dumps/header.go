@@ -64,6 +64,8 @@ type Manifest struct {
 	Seed            int64    `json:"seed"`
 	Ignored         Ignored  `json:"ignored,omitzero"`
 
+	// ModelRevision is the commit of a model of the hub; empty: unknown, or not of the hub.
+	ModelRevision string `json:"model_revision,omitempty"`
 	// Prompts is the number of prompts in the set, of which a shard records a part; 0:
 	// unknown.
 	Prompts int `json:"prompts,omitempty"`

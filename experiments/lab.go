@@ -67,6 +67,7 @@ type runNotes struct {
 type captureNotes struct {
 	Model         string     `json:"model"`
 	ModelSHA256   string     `json:"model_sha256"`
+	ModelRevision string     `json:"model_revision,omitempty"`
 	Plan          dumps.Plan `json:"plan"`
 	Prompts       int        `json:"prompts"`
 	PromptsSHA256 string     `json:"prompts_sha256"`
@@ -188,6 +189,7 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	l.notes.Capture = &captureNotes{
 		Model:         header.Model.ID,
 		ModelSHA256:   header.Model.SHA256,
+		ModelRevision: header.Manifest.ModelRevision,
 		Plan:          header.Plan,
 		Prompts:       len(list),
 		PromptsSHA256: header.Manifest.PromptsSHA256,

@@ -22,6 +22,7 @@ func commands() []*cli.Command {
 		reportCommand(),
 		viewCommand(),
 		exportCommand(),
+		citeCommand(),
 		tokenizeCommand(),
 		modelsCommand(),
 		pullCommand(),

@@ -24,6 +24,9 @@ func TestHubModel(t *testing.T) {
 	prompts := write(t, "p.jsonl", `{"id":"a","input_ids":[1,2,3,4,5,6,7,8]}`)
 	dump := filepath.Join(t.TempDir(), "x.attn")
 	must(t, "capture", "-m", "some/tiny", "-p", prompts, "-o", dump, "--max-new-tokens", "2")
+	if cited := must(t, "cite", dump); !strings.Contains(cited, "{revision "+hubtest.Commit+"; SHA-256 of the weights ") {
+		t.Errorf("the commit is not cited: %s", cited)
+	}
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	info := must(t, "info", "-m", "some/tiny")
 	if !strings.Contains(info, "qwen3: ") || !strings.Contains(info, "in memory") {

@@ -99,6 +99,9 @@ func printDump(c *cli.Context, path string, info *dumpInfo) {
 	p := &info.Plan
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", path, info.Format, state, sizes.Text(info.Bytes))
 	fmt.Fprintf(w, "model      %s (%s)\n", visible.Line(m.ID), visible.Line(m.Architecture))
+	if revision := info.Manifest.ModelRevision; revision != "" {
+		fmt.Fprintf(w, "           revision %s\n", visible.Line(revision))
+	}
 	if lines := m.Sizes(); len(m.LayerShapes) == 0 {
 		fmt.Fprintf(w, "           %s, vocabulary %d\n", lines[0], m.Vocab)
 	} else {

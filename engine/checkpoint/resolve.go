@@ -152,6 +152,14 @@ func (p *Place) Fetch(ctx context.Context) error {
 // Path returns the folder or file of the model, or where it will be after Fetch.
 func (p *Place) Path() string { return p.path }
 
+// Commit returns the commit of a model of the hub, and an empty string for other models.
+func (p *Place) Commit() string {
+	if p.client == nil {
+		return ""
+	}
+	return p.client.Commit(p.path)
+}
+
 // resolveDefault finds the file of the default model, or fetches it.
 func resolveDefault(ctx context.Context, o *ResolveOptions) (string, error) {
 	var tried []string

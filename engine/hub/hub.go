@@ -125,6 +125,20 @@ func (c *Client) repo(m Model) string {
 	return filepath.Join(c.Cache, "models--"+strings.ReplaceAll(m.ID, "/", "--"))
 }
 
+// Commit returns the commit that a path in the cache belongs to; it is empty for paths
+// that are not in the snapshot of a commit.
+func (c *Client) Commit(path string) string {
+	inside, err := filepath.Rel(c.Cache, path)
+	if err != nil {
+		return ""
+	}
+	parts := strings.Split(filepath.ToSlash(inside), "/")
+	if len(parts) < 3 || parts[1] != "snapshots" {
+		return ""
+	}
+	return parts[2]
+}
+
 // ErrNotCached reports that a model is not in the cache, or is incomplete there.
 var ErrNotCached = errors.New("not in the hub cache")
 

@@ -32,6 +32,7 @@ var levels = []struct {
 	{"analysis/answers", 18},
 	{"analysis/table", 19},
 	{"analysis/decode", 21},
+	{"analysis/cite", 21},
 	{"analysis/digest", 21},
 	{"analysis/tasks", 21},
 	{"analysis", 20},

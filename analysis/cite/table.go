@@ -1,0 +1,184 @@
+package cite
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/attnscope/attnscope/snapkv"
+)
+
+// maxTable is the size of the largest table that is read.
+const maxTable = 256 << 20
+
+// Table adds what a table written by attnscope names in its columns model, dataset and
+// method. path ends in .tsv, .txt, .csv, .json or .jsonl. In the folder of an experiment,
+// run.json adds the hashes of model and prompts.
+func (l *List) Table(path string) error {
+	rows, err := readTable(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("%s: the table has no rows", path)
+	}
+	models := distinct(rows, "model")
+	methods := distinct(rows, "method")
+	run, err := readRun(filepath.Join(filepath.Dir(path), "run.json"))
+	if err != nil {
+		return err
+	}
+	if len(models)+len(methods) == 0 && run == nil {
+		return fmt.Errorf("%s: the table has neither a column model nor a column method", path)
+	}
+	if run != nil {
+		l.Remark("%s: %s", path, run.Command)
+		l.Model(run.Capture.Model, run.Capture.Revision, run.Capture.SHA256)
+		if sum := run.Capture.PromptsSHA256; sum != "" {
+			l.Remark("SHA-256 of ids and tokens of the prompts: %s", sum)
+		}
+	} else {
+		for _, model := range models {
+			l.Model(model, "", "")
+		}
+		l.Remark("%s names no dump: cite the dump as well, for the model's revision and the prompts", path)
+	}
+	for _, set := range distinct(rows, "dataset") {
+		l.Dataset(set)
+	}
+	for _, name := range methods {
+		m, err := snapkv.FindMethod(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		l.Method(&m)
+	}
+	return nil
+}
+
+// row is a row of a table: its cells as text, by column.
+type row map[string]string
+
+// distinct returns the values of a column in the order of the rows.
+func distinct(rows []row, column string) []string {
+	var out []string
+	for _, r := range rows {
+		if v := r[column]; v != "" && !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// readTable reads a table by the extension of its file.
+func readTable(path string) ([]row, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTable+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxTable {
+		return nil, fmt.Errorf("larger than %d MB, which is the most that is read", maxTable>>20)
+	}
+	switch filepath.Ext(path) {
+	case ".tsv", ".txt":
+		return readCells(text, '\t')
+	case ".csv":
+		return readCells(text, ',')
+	case ".json", ".jsonl":
+		return readObjects(text)
+	}
+	return nil, errors.New("neither a dump, a figure (.png, .svg, .pdf) nor a table (.tsv, .txt, .csv, .json, .jsonl)")
+}
+
+func readCells(text []byte, separator rune) ([]row, error) {
+	r := csv.NewReader(bytes.NewReader(text))
+	r.Comma = separator
+	lines, err := r.ReadAll()
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	var rows []row
+	for _, cells := range lines[1:] {
+		one := row{}
+		for i, cell := range cells {
+			one[lines[0][i]] = strings.TrimPrefix(cell, "'") // which keeps spreadsheets from computing
+		}
+		rows = append(rows, one)
+	}
+	return rows, nil
+}
+
+// readObjects reads an array of objects, or objects one after the other.
+func readObjects(text []byte) ([]row, error) {
+	var objects []map[string]any
+	d := json.NewDecoder(bytes.NewReader(text))
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
+		if err := d.Decode(&objects); err != nil {
+			return nil, err
+		}
+	} else {
+		for {
+			var one map[string]any
+			err := d.Decode(&one)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			objects = append(objects, one)
+		}
+	}
+	rows := make([]row, len(objects))
+	for i, object := range objects {
+		rows[i] = row{}
+		for name, value := range object {
+			if s, ok := value.(string); ok {
+				rows[i][name] = s
+			}
+		}
+	}
+	return rows, nil
+}
+
+// run is what run.json, beside the tables of an experiment, says about the capture.
+type run struct {
+	Command string `json:"command"`
+	Capture struct {
+		Model         string `json:"model"`
+		SHA256        string `json:"model_sha256"`
+		Revision      string `json:"model_revision"`
+		PromptsSHA256 string `json:"prompts_sha256"`
+	} `json:"capture"`
+}
+
+// readRun reads run.json; nil: there is none.
+func readRun(path string) (*run, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var r run
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if r.Capture.Model == "" {
+		return nil, nil
+	}
+	return &r, nil
+}
