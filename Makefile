@@ -11,7 +11,7 @@ empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
 BUNDLE = build/cuda/attnscope-cuda
-.PHONY: help golden same demo test test-long fuzz build release man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+.PHONY: help golden same demo test test-long fuzz build release wheels man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -29,6 +29,13 @@ release: ## build static binaries with checksums in dist/; the same commit and G
 		os=$${p%/*} arch=$${p#*/} exe=; [ $$os = windows ] && exe=.exe; \
 		GOFLAGS= GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch \
 			$(GO) build -trimpath $(LINK) -o dist/attnscope-$(VERSION)-$$os-$$arch$$exe ./cmd/attnscope || exit 1; \
+	done
+	cd dist && sha256sum attnscope-* >SHA256SUMS
+
+wheels: release ## build Python wheels for the same platforms in dist/; reproducible, too
+	for p in $(PLATFORMS); do \
+		exe=; [ $${p%/*} = windows ] && exe=.exe; \
+		$(GO) run ./python/wheel -version $(VERSION) -platform $$p -binary dist/attnscope-$(VERSION)-$${p%/*}-$${p#*/}$$exe -o dist || exit 1; \
 	done
 	cd dist && sha256sum attnscope-* >SHA256SUMS
 

@@ -64,6 +64,7 @@ func TestSameNumbersEverywhere(t *testing.T) {
 		exact float64 // how far its numbers may be off
 	}{
 		{"Python", summariesOfPython, 2e-6},
+		{"Python package", summariesOfPackage, 0},
 		{"viewer", summariesOfViewer, 2e-6},
 		{"report", summariesOfReport, 5.1e-4},
 	} {
@@ -131,11 +132,10 @@ func eachLine(t *testing.T, text string, use func(row map[string]any)) {
 // rebuilds, by the formulas of docs/MEASURES.md.
 const computeSummaries = `
 import json, sys
-sys.dont_write_bytecode = True
 import numpy as np
-import attnscope
+import reader
 path, settings = sys.argv[1], json.loads(sys.argv[2])
-d = attnscope.Dump(path)
+d = reader.Dump(path)
 layers, heads = d.plan["layers"], d.plan["heads"]
 out = {}
 def kept(vote, k, skip=0):
@@ -187,19 +187,26 @@ json.dump(out, sys.stdout)
 `
 
 func summariesOfPython(t *testing.T, dump string) summaries {
+	return summariesFrom(t, computeSummaries, dump, "PYTHONPATH=../../python/attnscope")
+}
+
+// summariesFrom runs a script in Python, which prints the numbers as JSON.
+func summariesFrom(t *testing.T, script, dump string, env ...string) summaries {
+	t.Helper()
 	python := os.Getenv("ATTNSCOPE_PYTHON")
 	if python == "" {
 		python = "python3"
 	}
-	if err := exec.Command(python, "-c", "import numpy, zstandard").Run(); err != nil {
-		t.Skipf("SKIPPED: %s has no numpy or zstandard (pip install them, or name another Python in ATTNSCOPE_PYTHON)", python)
+	if err := exec.Command(python, "-c", "import numpy, zstandard, pandas").Run(); err != nil {
+		t.Skipf("SKIPPED: %s has no numpy, zstandard or pandas (pip install them, or name another Python in ATTNSCOPE_PYTHON)", python)
 	}
 	settings := jsonOf(map[string]any{
 		"windows": summaryWindows, "top": summaryTop, "theta": summaryTheta, "capacities": summaryCapacities,
-		"window": snapkv.Default.Window, "kernel": snapkv.Default.Kernel,
+		"methods": summaryMethods,
+		"window":  snapkv.Default.Window, "kernel": snapkv.Default.Kernel,
 	})
-	cmd := exec.Command(python, "-c", computeSummaries, dump, settings)
-	cmd.Env = append(os.Environ(), "PYTHONPATH=../../notebooks")
+	cmd := exec.Command(python, "-c", script, dump, settings)
+	cmd.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1"), env...)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
@@ -210,6 +217,35 @@ func summariesOfPython(t *testing.T, dump string) summaries {
 		t.Fatalf("%v: %s", err, text)
 	}
 	return out
+}
+
+// askPackage asks the Python package for what a notebook shows.
+const askPackage = `
+import json, sys
+import attnscope
+run, settings = attnscope.open(sys.argv[1]), json.loads(sys.argv[2])
+out = {}
+for skip in (0, 4):
+    for by in ("none", "layer", "layer,head"):
+        for _, row in run.hit_rates(by=by, window=settings["windows"], theta=settings["theta"], skip_first=skip).iterrows():
+            out["hit_rate skip=%d window=%d layer=%d head=%d" % (skip, row["window"], row["layer"], row["head"])] = row["hit_rate"]
+    for _, row in run.hit_rates(
+            by="none", window=settings["windows"], theta=settings["theta"], skip_first=skip, same_prefix=True).iterrows():
+        out["hit_rate on the same positions skip=%d window=%d" % (skip, row["window"])] = row["hit_rate"]
+    summary = run.summary(window=settings["window"], theta=settings["theta"])
+    assert summary["hit_rate"] == out["hit_rate skip=0 window=%d layer=-1 head=-1" % settings["window"]], summary
+for _, row in run.snapkv(by="none", method=settings["methods"], capacity=settings["capacities"]).iterrows():
+    out["mass %s %d" % (row["method"], row["capacity"])] = row["mass"]
+json.dump(out, sys.stdout)
+`
+
+// summariesOfPackage asks the Python package, which runs this program.
+func summariesOfPackage(t *testing.T, dump string) summaries {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return summariesFrom(t, askPackage, dump, "PYTHONPATH=../../python", "ATTNSCOPE="+self, "ATTNSCOPE_TEST_MAIN=1")
 }
 
 // summariesOfViewer asks the viewer for what its page shows.

@@ -37,6 +37,10 @@ func viewCommand() *cli.Command {
 				Name:  "at",
 				Usage: "open at `STATE`: the part after # in the address of a view, which exported pictures contain too",
 			},
+			&cli.StringFlag{
+				Name: "frame", DefaultText: "none",
+				Usage: "let pages of the space-separated `ORIGINS`, such as http://localhost:8888, show the viewer in a frame",
+			},
 			minSignificantFlag, revisionFlag, offlineFlag,
 		},
 		Action: runView,
@@ -55,7 +59,7 @@ func runView(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := view.Open(c.Args().Slice(), view.Options{Pieces: pieces})
+	s, err := view.Open(c.Args().Slice(), view.Options{Pieces: pieces, Frames: strings.Fields(c.String("frame"))})
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ var levels = []struct {
 	{"internal/simd/amx", 0},
 	{"internal/simd", 1},
 	{"examples", 0},
-	{"notebooks", 60},
+	{"python", 60},
 	{"internal", 0},
 }
 

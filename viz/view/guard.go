@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"net"
 	"net/http"
@@ -10,9 +11,9 @@ import (
 )
 
 // policy lets the page load its own scripts, styles and images and send requests to
-// its own server, nothing else.
+// its own server, nothing else. The origins that may show it in a frame follow.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; " +
-	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors "
 
 // guard passes on the requests of this server's own page and refuses those that
 // another web site makes a browser send:
@@ -20,13 +21,13 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 //     refused.
 //   - An Origin must be this server's.
 //   - Another site may only open the page itself, with the token, as the file does that
-//     hands the address to the browser.
+//     hands the address to the browser, or in a frame if [Options.Frames] names the site.
 //   - The path must begin with the token. Without the token, the answer is the same
 //     for every path.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
+		h.Set("Content-Security-Policy", policy+cmp.Or(strings.Join(s.frames, " "), "'none'"))
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -82,12 +83,14 @@ func sameOrigin(r *http.Request) bool {
 	return len(list) == 0 || len(list) == 1 && list[0] == "http://"+r.Host
 }
 
-// opensPage reports whether a request opens the page in a tab or window of its own, with
-// the token.
+// opensPage reports whether a request opens the page, with the token: in a tab or window
+// of its own or, if some origins may show it, in a frame. The browser compares the origin.
 func (s *Server) opensPage(r *http.Request) bool {
 	h := r.Header
 	rest, ok := s.withoutToken(r.URL)
-	return ok && rest == "" && h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
+	dest := h.Get("Sec-Fetch-Dest")
+	framed := dest == "iframe" && len(s.frames) > 0
+	return ok && rest == "" && h.Get("Sec-Fetch-Mode") == "navigate" && (dest == "document" || framed)
 }
 
 // sameSite reports whether the browser says that the request comes from this site or

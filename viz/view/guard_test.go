@@ -2,11 +2,15 @@ package view
 
 import (
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
 // TestGuard: only paths behind the token answer with content, and no refusal tells what
@@ -99,6 +103,47 @@ func TestAnotherSiteMayOnlyOpenThePage(t *testing.T) {
 		v.s.Handler().ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%s, %s, %s: %d, want %d", c.path, c.mode, c.dest, w.Code, c.want)
+		}
+	}
+}
+
+// TestFrames: another page may show the viewer in a frame only if its origin was named.
+func TestFrames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.Random(t, path, "rows", "exact", rand.New(rand.NewPCG(1, 2)))
+	for _, c := range []struct {
+		frames    []string
+		code      int
+		ancestors string
+	}{
+		{nil, 403, "frame-ancestors 'none'"},
+		{[]string{"http://localhost:*", "vscode-webview:"}, 200, "frame-ancestors http://localhost:* vscode-webview:"},
+	} {
+		s, err := Open([]string{path}, Options{Token: testToken, Frames: c.frames})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for _, place := range []string{"", "api/captures"} {
+			r := httptest.NewRequest("GET", "http://127.0.0.1:1234/"+testToken+"/"+place, nil)
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			r.Header.Set("Sec-Fetch-Mode", "navigate")
+			r.Header.Set("Sec-Fetch-Dest", "iframe")
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, r)
+			want := c.code
+			if place != "" {
+				want = 403
+			}
+			if got := w.Header().Get("Content-Security-Policy"); w.Code != want || !strings.HasSuffix(got, c.ancestors) {
+				t.Errorf("%q, frames %v: %d with the policy %q, want %d and %q", place, c.frames, w.Code, got, want, c.ancestors)
+			}
+		}
+	}
+	for _, bad := range []string{"", "'self'", "localhost", "http://a;", "http://a b", "*", "http://a/b", "http://a,b"} {
+		if s, err := Open([]string{path}, Options{Frames: []string{bad}}); err == nil {
+			s.Close()
+			t.Errorf("the origin %q is accepted", bad)
 		}
 	}
 }

@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 
 	"golang.org/x/sync/semaphore"
 
@@ -53,12 +54,19 @@ type Options struct {
 	Token string
 	// CacheBytes bounds the memory for results; 0 means 256 MiB.
 	CacheBytes int
+	// Frames lists the origins of the pages that may show the viewer in a frame, as the
+	// directive frame-ancestors does: http://localhost:8888, http://127.0.0.1:*.
+	Frames []string
 }
+
+// origin matches an origin of Options.Frames.
+var origin = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:(//[A-Za-z0-9.*-]+(:([0-9]+|\*))?)?$`)
 
 // Server answers the viewer's requests from open dumps.
 type Server struct {
 	captures []*capture
 	token    string
+	frames   []string            // origins that may show the page in a frame
 	cache    *cache              // layers, digests, scores, pyramids
 	results  *cache              // small results that took long to compute
 	work     *semaphore.Weighted // bytes that computations hold together
@@ -107,8 +115,14 @@ func Open(paths []string, o Options) (*Server, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = defaultCacheBytes
 	}
+	for _, f := range o.Frames {
+		if !origin.MatchString(f) {
+			return nil, fmt.Errorf("frame %q: want an origin, such as http://localhost:8888", f)
+		}
+	}
 	s := &Server{
 		token:        o.Token,
+		frames:       o.Frames,
 		cache:        newCache(o.CacheBytes),
 		results:      newCache(min(resultBytes, o.CacheBytes)),
 		work:         semaphore.NewWeighted(workBytes),

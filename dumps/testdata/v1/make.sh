@@ -19,10 +19,10 @@ rm shard-?.attn
 head -c 40000 rows-fine.attn >unfinished.attn
 python3 - <<'END' # with torch and transformers
 import sys
-sys.path.insert(0, "../../../notebooks")
+sys.path.insert(0, "../../../python")
 sys.dont_write_bytecode = True
-import torch, transformers, attnscope_torch
+import torch, transformers, attnscope
 model = transformers.AutoModelForCausalLM.from_pretrained("../../../engine/model/testdata/qwen3", dtype=torch.float32)
-with attnscope_torch.Recorder(model, "torch.attn", window_rows=8, prompt_windows=2, prompt_window_size=8) as r:
+with attnscope.Recorder(model, "torch.attn", window_rows=8, prompt_windows=2, prompt_window_size=8) as r:
     r.record([(7 * i + 3) % 128 for i in range(24)], id="one", reply=[5, 9, 77, 2, 64])
 END

@@ -1,4 +1,4 @@
-package notebooks
+package python
 
 import (
 	"math"
@@ -16,9 +16,8 @@ import (
 // more prompt is taken back, and the blocks of the last one are never finished.
 const writerScript = `
 import sys
-sys.dont_write_bytecode = True
 import numpy as np
-import attnscope_writer as aw
+import writer as aw
 
 random = np.random.default_rng(1)
 assert aw.crc32c(b"123456789") == 0xE3069283
@@ -64,7 +63,7 @@ with aw.Writer(sys.argv[1], header) as w:
     blocks(w, 5)
 `
 
-// TestWriterInPython: a dump that attnscope_writer writes passes verify, has the prompts
+// TestWriterInPython: a dump that the module writer writes passes verify, has the prompts
 // that were finished and only those, and holds the arrays that were given.
 func TestWriterInPython(t *testing.T) {
 	interpreter := python(t, "numpy, zstandard")

@@ -1,7 +1,8 @@
-// Package notebooks holds Python code and notebooks. Its only Go code are tests: the
-// Python reader, which was written from FORMAT.md, reads the same numbers as the Go
-// reader, the Python writer records the same, and the notebooks run.
-package notebooks
+// Package python holds the Python package. Its only Go code are tests: the Python reader,
+// which was written from FORMAT.md, reads the same numbers as the Go reader, the Python
+// writer records the same, what the package returns is what the program prints, and the
+// notebooks run.
+package python
 
 import (
 	"math"
@@ -19,9 +20,8 @@ import (
 // script prints shapes and weights of a layer.
 const script = `
 import sys
-sys.dont_write_bytecode = True
-import attnscope
-d = attnscope.Dump(sys.argv[1])
+import reader
+d = reader.Dump(sys.argv[1])
 for w in (d.prompt_rows(0, 1), d.generation_rows(0, 1)):
     print(" ".join(map(str, w.shape)))
     print(" ".join("%.9g" % x for x in w.ravel()))
@@ -69,11 +69,10 @@ func TestPythonReadsTheSame(t *testing.T) {
 // sinksScript prints the rows and shares of the sinks of layer 1, and sums of the shares.
 const sinksScript = `
 import sys
-sys.dont_write_bytecode = True
-import attnscope
-d = attnscope.Dump(sys.argv[1])
+import reader
+d = reader.Dump(sys.argv[1])
 total, windows = d.sink_sums(0, 1)
-for x in (d.prompt_rows(0, 1), d.generation_rows(0, 1), d.sinks(0, 1), d.sinks(0, 1, attnscope.DECODE), total, windows):
+for x in (d.prompt_rows(0, 1), d.generation_rows(0, 1), d.sinks(0, 1), d.sinks(0, 1, reader.DECODE), total, windows):
     print(" ".join("%.9g" % v for v in x.ravel()))
 `
 
@@ -124,9 +123,8 @@ func TestPythonReadsSinks(t *testing.T) {
 // kindsScript prints the arrays of every recorded layer.
 const kindsScript = `
 import sys
-sys.dont_write_bytecode = True
-import attnscope
-d = attnscope.Dump(sys.argv[1])
+import reader
+d = reader.Dump(sys.argv[1])
 for l in d.plan["layers"]:
     arrays = [d.prompt_rows(0, l), d.generation_rows(0, l), d.sums(0, l), d.value_states(0, l).transpose(1, 0, 2)]
     if d.prompts[0]["store"] == "factors":
@@ -206,10 +204,9 @@ func layerArrays(t *testing.T, path string) [][]float32 {
 // badScript prints the error of opening a dump or of reading its rows.
 const badScript = `
 import sys
-sys.dont_write_bytecode = True
-import attnscope
+import reader
 try:
-    attnscope.Dump(sys.argv[1]).prompt_rows(0, 0)
+    reader.Dump(sys.argv[1]).prompt_rows(0, 0)
 except ValueError as e:
     print(e)
 `
@@ -247,7 +244,6 @@ func TestPythonRefuses(t *testing.T) {
 // runNotebook executes the code cells of a notebook in one process.
 const runNotebook = `
 import json, sys
-sys.dont_write_bytecode = True
 space = {}
 for cell in json.load(open(sys.argv[1]))["cells"]:
     if cell["cell_type"] == "code":
@@ -260,7 +256,7 @@ func TestFirstLookRuns(t *testing.T) {
 	interpreter := python(t, "numpy, zstandard")
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Random(t, path, "factors", "fine", rand.New(rand.NewPCG(1, 2)))
-	cmd := exec.Command(interpreter, "-c", runNotebook, "first_look.ipynb")
+	cmd := exec.Command(interpreter, "-c", runNotebook, "../notebooks/first_look.ipynb")
 	cmd.Env = append(cmd.Environ(), "ATTNSCOPE_DUMP="+path, "MPLBACKEND=Agg")
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "hits ") {

@@ -1,4 +1,4 @@
-package notebooks
+package python
 
 import (
 	"math/rand/v2"
@@ -10,6 +10,18 @@ import (
 
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
+
+// TestMain lets Python find the package, and the modules reader and writer on their own:
+// they do not need the package.
+func TestMain(m *testing.M) {
+	folder, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("PYTHONPATH", folder+string(filepath.ListSeparator)+filepath.Join(folder, "attnscope"))
+	os.Setenv("PYTHONDONTWRITEBYTECODE", "1")
+	os.Exit(m.Run())
+}
 
 // python returns the Python interpreter, $ATTNSCOPE_PYTHON or python3. The test is
 // skipped where it lacks some of the packages.
@@ -26,12 +38,11 @@ func python(t *testing.T, packages string) string {
 }
 
 // readTables compares tables in all formats, read by pandas and by DuckDB, and the
-// data frames of attnscope_frames.
+// data frames of the package.
 const readTables = `
 import sys
-sys.dont_write_bytecode = True
 import duckdb, numpy as np, pandas as pd
-import attnscope, attnscope_frames as frames
+import attnscope
 dump, folder = sys.argv[1:]
 for verb in ("hitrate", "snapkv"):
     base = folder + "/" + verb
@@ -47,23 +58,23 @@ for verb in ("hitrate", "snapkv"):
             else:
                 a, b = frame[c].astype(float).to_numpy(), want[c].astype(float).to_numpy()
                 assert np.allclose(a, b, rtol=1e-5, equal_nan=True), (verb, name, c, a, b)
-d = attnscope.Dump(dump)
+d = attnscope.open(dump)
 layer = d.plan["layers"][1]
-mine = frames.weights(d, 0, layer, 0.01)
+mine = d.weights(0, layer, 0.01)
 theirs = pd.read_csv(folder + "/weights.csv")
 mine = mine.sort_values(["phase", "head", "row", "key"]).reset_index(drop=True)
 theirs = theirs.sort_values(["phase", "head", "row", "key"]).reset_index(drop=True)
 for c in ("layer", "head", "phase", "row", "key"):
     assert list(mine[c]) == list(theirs[c]), c
 assert np.allclose(mine["weight"], theirs["weight"], atol=1e-6)
-t = frames.table("hitrate", dump, window=[4, 8], by="layer,prompt")
+t = attnscope.hit_rates(dump, window=[4, 8], by="layer,prompt")
 assert sorted(set(t["window"])) == [4, 8] and len(t) == 2 * len(d.prompts) * len(d.plan["layers"]), t
-assert list(frames.prompts(d)["prompt_tokens"]) == [p["prompt_tokens"] for p in d.prompts]
+assert list(d.frame()["prompt_tokens"]) == [p["prompt_tokens"] for p in d.prompts]
 try:
-    frames.table("hitrate", dump, nonsense=1)
+    attnscope.hit_rates(dump, nonsense=1)
     raise SystemExit("no error")
-except RuntimeError as e:
-    assert "nonsense" in str(e), e
+except attnscope.Error as e:
+    assert "nonsense" in e.message and e.code == 2, e
 print("fine")
 `
 
@@ -94,7 +105,6 @@ func TestTablesAndFrames(t *testing.T) {
 // runCells executes the code cells of a notebook in one process.
 const runCells = `
 import json, sys
-sys.dont_write_bytecode = True
 space = {}
 for cell in json.load(open(sys.argv[1]))["cells"]:
     if cell["cell_type"] == "code":
@@ -108,13 +118,13 @@ func TestNotebooksRun(t *testing.T) {
 		"methods":       "numpy, zstandard, pandas",
 		"window_sweep":  "numpy, zstandard, pandas",
 		"paper_figures": "numpy, zstandard, pandas",
-		"pytorch":       "numpy, zstandard, torch, transformers",
+		"pytorch":       "numpy, zstandard, pandas, torch, transformers",
 	} {
 		t.Run(name, func(t *testing.T) {
 			py := python(t, packages)
 			dump := filepath.Join(t.TempDir(), "x.attn")
 			dumpstest.WithValues(t, dump, "factors", "fine", 2, rand.New(rand.NewPCG(1, 2)))
-			cmd := exec.Command(py, "-c", runCells, name+".ipynb")
+			cmd := exec.Command(py, "-c", runCells, "../notebooks/"+name+".ipynb")
 			cmd.Env = append(cmd.Environ(), "ATTNSCOPE="+program(t), "ATTNSCOPE_DUMP="+dump, "MPLBACKEND=Agg")
 			if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "fine") {
 				t.Fatalf("%v\n%s", err, out)

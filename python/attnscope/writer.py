@@ -1,10 +1,11 @@
 """Writes attention dumps (dumps/FORMAT.md) with numpy and zstandard.
 
-    with attnscope_writer.Writer("run.attn", header) as w:
-        w.floats(attnscope_writer.SUMS, sums, layer=0, heads=8, rows=1, keys=100)
+    from attnscope import writer
+    with writer.Writer("run.attn", header) as w:
+        w.floats(writer.SUMS, sums, layer=0, heads=8, rows=1, keys=100)
         w.finish(prompt)
 
-attnscope_torch records PyTorch models with it.
+The module recorder records PyTorch models with it.
 """
 import json
 import os

@@ -1,4 +1,4 @@
-package notebooks
+package python
 
 import (
 	"encoding/json"
@@ -28,16 +28,15 @@ func program(t *testing.T) string {
 
 const recordScript = `
 import sys
-sys.dont_write_bytecode = True
-import torch, transformers, attnscope_torch
+import torch, transformers, attnscope
 transformers.logging.set_verbosity_error()
 model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
-with attnscope_torch.Recorder(model, sys.argv[2], window_rows=16, prompt_windows=3, prompt_window_size=8, chunk=13) as r:
+with attnscope.Recorder(model, sys.argv[2], window_rows=16, prompt_windows=3, prompt_window_size=8, chunk=13) as r:
     for n in (60, 75):
         r.record([(7 * i + n) % model.config.vocab_size for i in range(n)], id=str(n), max_new_tokens=12)
 `
 
-// TestTorchRecordsTheSame: a dump that attnscope_torch writes passes verify, and its
+// TestTorchRecordsTheSame: a dump that attnscope.Recorder writes passes verify, and its
 // weights, sums and hit rates are those of a capture by attnscope. ATTNSCOPE_PYTHON
 // names a Python with torch and transformers. Models of the repository run on any
 // clone, the others need the shared test data.
@@ -159,7 +158,7 @@ type torchKind struct {
 	LeftOut    []int `json:"left_out"`
 }
 
-// compareRecordings records with attnscope_torch and with attnscope, and compares.
+// compareRecordings records with attnscope.Recorder and with attnscope, and compares.
 func compareRecordings(t *testing.T, py, attnscope, model string) {
 	t.Helper()
 	dir := t.TempDir()

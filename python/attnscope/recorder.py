@@ -1,8 +1,8 @@
 """Records attention dumps (dumps/FORMAT.md) from any transformers model that uses the
 library's attention interface.
 
-    import attnscope_torch
-    with attnscope_torch.Recorder(model, "run.attn", window_rows=128) as r:
+    import attnscope
+    with attnscope.Recorder(model, "run.attn", window_rows=128) as r:
         r.record(tokenizer("...")["input_ids"], id="a", max_new_tokens=64)
 
 The model generates the reply with its own attention. Prompt and reply then run once
@@ -19,8 +19,7 @@ that do not sum to 1 (unless a learned sink takes the rest, which is recorded), 
 that see later keys. A refusal is a NotImplementedError. Layers may differ in their heads.
 Layers that read the cache of another one (Gemma 3n) are recorded as if they had their own.
 
-The module needs torch, transformers, numpy and zstandard, and attnscope_writer.py next to
-it. It works with transformers 4.57 and 5.
+The module needs torch and transformers, 4.57 or 5.
 """
 import contextlib
 import hashlib
@@ -34,7 +33,7 @@ import transformers
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-import attnscope_writer as writer
+from attnscope import _dump, _progress, _prompts, writer
 
 TOLERANCE = 1e-5        # largest difference between a recorded weight and the model's
 DRIFT = 1e-3            # the same if float32 rounding of the layers before is included
@@ -236,7 +235,7 @@ class Recorder:
             version = 2
             info["layer_shapes"] = shapes
         manifest = dict(
-            program=f"attnscope_torch, torch {torch.__version__}, transformers {transformers.__version__}", go="",
+            program=f"attnscope.recorder, torch {torch.__version__}, transformers {transformers.__version__}", go="",
             command=sys.argv[:1], host="", threads=torch.get_num_threads(), created="", prompts_file="",
             prompts_sha256="", seed=0)
         return dict(version=version, model=info, plan=self.plan, manifest=manifest)
@@ -395,6 +394,29 @@ class Recorder:
         sums = [prompt.sum(1)] + [prompt[:, start + i * kept.size :][:, : kept.size].sum(1) for i in range(kept.count)]
         self.writer.floats(
             writer.SINK_SUMS, torch.stack(sums, 1).numpy(), layer=layer, heads=kept.heads, rows=1, keys=1 + kept.count)
+
+
+def record(model, path, prompts, tokenizer=None, max_new_tokens=128, **settings):
+    """Records a transformers model over a prompt set and returns the open dump.
+
+    prompts         texts, which need a tokenizer; or records: dictionaries with "prompt" (a
+                    text) or "input_ids", and perhaps "id", "dataset" and "response_ids", the
+                    reply that is followed. A data frame or a dataset will do, too
+    tokenizer       of transformers; the text of each token is then recorded
+    max_new_tokens  longest reply
+    settings        as of Recorder: window_rows, prompt_windows, values, store, force, ...
+    """
+    records = list(_prompts.records(prompts))
+    with Recorder(model, str(path), tokenizer=tokenizer, max_new_tokens=max_new_tokens, **settings) as r, \
+            _progress.Progress("record") as bar:
+        for i, p in enumerate(records):
+            id = str(p.get("id", i + 1))
+            bar.show(i, len(records), f"prompt {i + 1} of {len(records)} ({id})")
+            if "input_ids" not in p and tokenizer is None:
+                raise ValueError(f"prompt {id!r} is a text, and no tokenizer was given")
+            ids = p["input_ids"] if "input_ids" in p else tokenizer(p["prompt"])["input_ids"]
+            r.record(ids, id=id, reply=p.get("response_ids"), text=p.get("prompt"), dataset=p.get("dataset", ""))
+    return _dump.open(path)
 
 
 class _Facts:

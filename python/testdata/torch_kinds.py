@@ -1,4 +1,4 @@
-"""Records tiny random models of many kinds with attnscope_torch, and compares the rows
+"""Records tiny random models of many kinds with attnscope.Recorder, and compares the rows
 with what the models return for output_attentions with eager attention.
 
     torch_kinds.py FOLDER [KIND ...]
@@ -20,7 +20,6 @@ import torch
 import transformers as T
 
 import attnscope
-import attnscope_torch
 
 warnings.filterwarnings("ignore")
 T.logging.set_verbosity_error()
@@ -117,7 +116,7 @@ def build(family, settings):
 def largest_difference(model, path, tokens, prompt, rows):
     """Compares a dump with the model's own maps of tokens. Returns None if the model does
     not return them."""
-    d = attnscope.Dump(path)
+    d = attnscope.open(path)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = model(torch.tensor([tokens]), output_attentions=True, use_cache=False).attentions
@@ -148,7 +147,7 @@ def try_kind(folder, name):
     torch.manual_seed(1)
     tokens = torch.randint(3, 300, (56,)).tolist()
     try:
-        with attnscope_torch.Recorder(model, path, window_rows=16, prompt_windows=2, prompt_window_size=8, chunk=13, **recorder) as r:
+        with attnscope.Recorder(model, path, window_rows=16, prompt_windows=2, prompt_window_size=8, chunk=13, **recorder) as r:
             r.record(tokens[:50], id="a", reply=tokens[50:])
     except (NotImplementedError, ValueError) as e:
         left = [f for f in os.listdir(folder) if f.startswith(name + ".attn")]

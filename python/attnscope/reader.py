@@ -1,7 +1,7 @@
 """Reads attention dumps (dumps/FORMAT.md) with numpy and zstandard.
 
-    import attnscope
-    d = attnscope.Dump("run.attn")
+    import reader                          # or: from attnscope import reader
+    d = reader.Dump("run.attn")
     rows = d.prompt_rows(0, layer=3)       # [heads, R, P]
     reply = d.generation_rows(0, layer=3)  # [heads, G, P + G]
 
@@ -9,6 +9,9 @@ P and G are the tokens of a prompt and of its reply, R the recorded rows at the 
 the prompt. Heads are in the order of heads(layer): those of plan["heads"] that the layer
 has. layer(l) describes a layer in dumps of both versions of the format. The reader does not
 use the index: of a dump that was cut it reads the complete prompts.
+
+This file was written from FORMAT.md and imports nothing of the package, so that it
+checks the format independently and can be copied alone.
 """
 import json
 import struct
