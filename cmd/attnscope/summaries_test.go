@@ -221,8 +221,9 @@ func summariesFrom(t *testing.T, script, dump string, env ...string) summaries {
 
 // askPackage asks the Python package for what a notebook shows.
 const askPackage = `
-import json, sys
+import json, sys, warnings
 import attnscope
+warnings.simplefilter("ignore")
 run, settings = attnscope.open(sys.argv[1]), json.loads(sys.argv[2])
 out = {}
 for skip in (0, 4):
