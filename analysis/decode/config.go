@@ -29,6 +29,12 @@ type Config struct {
 	// that its cache stays within the capacity while the reply grows. 0: what the reply adds
 	// is never dropped.
 	DecodeEvery int
+	// Formats are the formats in which every cache is held, the full one included. nil: as
+	// it is, without quantization, as the zero format says.
+	Formats []model.CacheFormat
+	// EqualBytes gives every quantized cache as many positions as fit into the bytes that
+	// the capacity takes without quantization.
+	EqualBytes bool
 	// Batch is the largest number of caches that are decoded together, full and
 	// compressed ones of one prompt or of several. Results do not depend on it, except
 	// that above 1 the speed and the memory of a single cache are not known and are NaN.
@@ -43,8 +49,7 @@ type Config struct {
 // FullCaches returns the largest number of full caches that are in memory at once: those
 // of the prompts whose caches fill the batch, and the one of the next prompt.
 func (c *Config) FullCaches() int {
-	entries, _ := snapkv.Entries(c.Methods, c.Configs)
-	caches := 1 + len(entries) // of a prompt
+	caches := (1 + len(c.Methods)*len(c.Configs)) * len(c.formats()) // of a prompt
 	batch := max(1, c.Batch)
 	return max(1, min(batch, len(c.Prompts), (batch+caches-1)/caches+1))
 }
@@ -87,6 +92,9 @@ func (c *Config) WithoutUnusable(cfg *model.Config) Config {
 // need not be loaded.
 func (c *Config) Check(cfg *model.Config) error {
 	if _, err := snapkv.Entries(c.Methods, c.Configs); err != nil {
+		return err
+	}
+	if err := c.checkFormats(cfg); err != nil {
 		return err
 	}
 	for i := range c.Methods {

@@ -26,7 +26,7 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 		return err
 	}
 	r := newRunner(c)
-	caches := int64(1 + len(r.entries))
+	caches := int64(1 + len(r.forms))
 	for i := range c.Prompts {
 		r.total += int64(len(c.Prompts[i].Tokens)) + caches*int64(2*c.MaxNewTokens) // decoded, then scored
 	}
@@ -65,7 +65,7 @@ func (r *runner) run(ctx context.Context, emit func(Result) error) error {
 // runner holds the state of a run.
 type runner struct {
 	Config
-	entries []snapkv.Entry
+	forms   []Form
 	started time.Time
 	done    int   // prompts
 	tokens  int64 // run through the model
@@ -76,10 +76,10 @@ type runner struct {
 
 // newRunner returns a runner for a config that has passed Check.
 func newRunner(c Config) *runner {
-	entries, _ := snapkv.Entries(c.Methods, c.Configs)
+	cfg := c.Model.Config()
 	return &runner{
 		Config:  c,
-		entries: entries,
+		forms:   c.Forms(&cfg),
 		started: time.Now(),
 		warned:  map[string]bool{},
 		large:   map[largeKey]bool{},
@@ -104,6 +104,15 @@ func (r *runner) report(id string) {
 		Tokens: min(r.tokens, r.total), Total: r.total,
 		Elapsed: time.Since(r.started), Left: -1,
 	})
+}
+
+// entries returns the entries of the forms.
+func (r *runner) entries() []snapkv.Entry {
+	list := make([]snapkv.Entry, len(r.forms))
+	for i, f := range r.forms {
+		list[i] = f.Entry
+	}
+	return list
 }
 
 // forward runs tokens in pieces, so that it ends soon after the context is canceled.
@@ -146,7 +155,7 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		prompt:  p,
 		session: r.Model.NewSession(),
 		first:   make([]float32, r.Model.Config().Vocab),
-		record:  newRecord(r.Model, r.entries, len(p.Tokens)),
+		record:  newRecord(r.Model, r.entries(), len(p.Tokens)),
 	}
 	if err := full.session.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
 		full.session.Close()
@@ -190,11 +199,11 @@ func (r *runner) start(ctx context.Context, p *prompts.Prompt, b *batch) error {
 // compressAll adds the compressed caches of a prompt, whose full cache has been measured,
 // to the batch, and closes the full cache.
 func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
-	selections, err := g.full.record.selectAll(ctx, g.full.session, r.entries)
+	selections, err := g.full.record.selectAll(ctx, g.full.session, r.entries())
 	if err != nil {
 		return err
 	}
-	for i, e := range r.entries {
+	for i, e := range r.forms {
 		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {
 			continue
 		}
@@ -206,8 +215,35 @@ func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
 	return b.complete(g)
 }
 
-// compress makes the compressed cache of an entry and adds it to the batch.
-func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen selection, b *batch) error {
+// quantizeFull quantizes a copy of the full cache and adds it to the batch.
+func (r *runner) quantizeFull(ctx context.Context, g *group, f model.CacheFormat, b *batch) error {
+	p := g.prompt
+	s, err := g.full.session.Copy(len(p.Tokens), len(p.Tokens)+r.longestReply(p))
+	if err != nil {
+		return err
+	}
+	k := &cache{runner: r, prompt: p, session: s, first: g.full.first, otherBytes: g.full.session.CacheBytes()}
+	out := Result{ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(g.full.prefillSpeed)}
+	return r.hold(ctx, g, k, f, out, b)
+}
+
+// hold quantizes a cache, if its format says so, and adds it to the batch.
+func (r *runner) hold(ctx context.Context, g *group, k *cache, f model.CacheFormat, out Result, b *batch) error {
+	if f.Bits > 0 {
+		if err := k.session.Quantize(f); err != nil {
+			k.close()
+			return err
+		}
+		out.KVBits = f.Bits
+	}
+	k.session.Mark()
+	out.CacheRatio = Float(float64(k.session.CacheBytes()) / float64(g.full.session.CacheBytes()))
+	r.warnLarge(g.prompt, &out)
+	return b.add(ctx, g, k, out)
+}
+
+// compress makes the compressed cache of a form and adds it to the batch.
+func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selection, b *batch) error {
 	c := e.Config
 	full := g.full
 	p := g.prompt
@@ -217,8 +253,10 @@ func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen 
 	}
 	switch {
 	case e.Method.IgnoresCapacity:
-		return nil // this is the full cache, which has been measured
+		return r.quantizeFull(ctx, g, e.Format, b)
 	case c.Passthrough(len(p.Tokens)) && r.DecodeEvery > 0:
+		chosen.keep = full.record.everything()
+	case c.Passthrough(len(p.Tokens)) && e.Format.Bits > 0:
 		chosen.keep = full.record.everything()
 	case c.Passthrough(len(p.Tokens)):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
@@ -236,22 +274,19 @@ func (r *runner) compress(ctx context.Context, g *group, e snapkv.Entry, chosen 
 		return err
 	}
 	k := &cache{runner: r, prompt: p, session: s, first: full.first, otherBytes: full.session.CacheBytes()}
-	out.CacheRatio = Float(float64(s.CacheBytes()) / float64(full.session.CacheBytes()))
-	r.warnLarge(p, &out)
 	if r.DecodeEvery > 0 {
 		k.base = s
-		k.eviction = newEviction(full.record, e, r.DecodeEvery, chosen)
+		k.eviction = newEviction(full.record, e.Entry, r.DecodeEvery, chosen)
 		k.otherBytes += s.CacheBytes()
 		err = k.restart()
 	} else {
 		err = s.Reserve(len(p.Tokens) + r.longestReply(p))
-		s.Mark()
 	}
 	if err != nil {
 		k.close()
 		return err
 	}
-	return b.add(ctx, g, k, out)
+	return r.hold(ctx, g, k, e.Format, out, b)
 }
 
 // warnLarge warns about a cache that saves no memory, once per capacity and group.

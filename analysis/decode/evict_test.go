@@ -200,14 +200,14 @@ func evictingCache(t *testing.T, m *model.Model, ids []int32, method string, eve
 		t.Fatal(err)
 	}
 	t.Cleanup(full.session.Close)
-	chosen, err := full.record.selectAll(t.Context(), full.session, r.entries)
+	chosen, err := full.record.selectAll(t.Context(), full.session, r.entries())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := newBatch(r, func(Result) error { return nil })
 	g := &group{prompt: &list[0], full: full}
 	r.Batch = 2 // the cache joins the batch, and is not decoded yet
-	if err := r.compress(t.Context(), g, r.entries[0], chosen[0], b); err != nil {
+	if err := r.compress(t.Context(), g, r.forms[0], chosen[0], b); err != nil {
 		t.Fatal(err)
 	}
 	k := g.members[0].cache

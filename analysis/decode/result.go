@@ -46,6 +46,7 @@ type Result struct {
 	Pooling       snapkv.Pooling `json:"pooling"`
 	Group         snapkv.Group   `json:"group"`
 	DecodeEvery   int            `json:"decode_every,omitempty"` // Config.DecodeEvery, of compressed caches
+	KVBits        int            `json:"kv_bits,omitempty"`      // of a quantized cache
 	Text          string         `json:"text"`
 	OutputIDs     []int32        `json:"output_ids"`
 	PPL           Float          `json:"ppl"`            // perplexity of the reference reply, per token
@@ -67,7 +68,7 @@ type Result struct {
 
 // Full reports whether the result is of the full cache, with which the others are
 // compared.
-func (r *Result) Full() bool { return r.Method == snapkv.Full }
+func (r *Result) Full() bool { return r.Method == snapkv.Full && r.KVBits == 0 }
 
 // logSoftmax writes the log-probabilities of logits into dst.
 func logSoftmax(dst, logits []float32) {

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
@@ -18,6 +19,7 @@ type SummaryRow struct {
 	Pooling             snapkv.Pooling
 	Group               snapkv.Group
 	DecodeEvery         int // 0 for the full cache
+	KVBits              int // of a quantized cache, else 0
 	Prompts             int
 	PPL                 float64
 	KL, KLLow, KLHigh   float64 // with the 95 % bootstrap interval over prompts
@@ -55,14 +57,14 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		capacity, window, kernel int
 		pooling                  snapkv.Pooling
 		group                    snapkv.Group
-		every                    int
+		every, bits              int
 	}
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
 	for _, r := range results {
-		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery}
-		if r.Full() {
-			key = cacheKey{method: r.Method}
+		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits}
+		if r.Method == snapkv.Full {
+			key = cacheKey{method: r.Method, bits: r.KVBits}
 		}
 		if groups[key] == nil {
 			order = append(order, key)
@@ -91,7 +93,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	score := column(func(r *Result) Float { return r.Score })
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
-		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, Prompts: len(list),
+		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
@@ -118,11 +120,16 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	return row
 }
 
-// DecodeEveryColumn is the column of Config.DecodeEvery.
-const DecodeEveryColumn = "decode_every"
+// DecodeEveryColumn and KVBitsColumn are columns that a [SummaryTable] has if a cache
+// selects again while it decodes, or is quantized.
+const (
+	DecodeEveryColumn = "decode_every"
+	KVBitsColumn      = "kv_bits"
+)
 
-// SummaryTable makes a table of the rows, with the columns [SummaryColumns], and
-// [DecodeEveryColumn] if a cache selects again while it decodes.
+// SummaryTable makes a table of the rows, with the columns [SummaryColumns] and, if they
+// are needed, [DecodeEveryColumn] and [KVBitsColumn]. A cache that is not quantized has 16
+// bits.
 func SummaryTable(rows []SummaryRow) *table.Table {
 	t := table.New(SummaryColumns...)
 	for _, r := range rows {
@@ -132,11 +139,18 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
 	}
-	if slices.ContainsFunc(rows, func(r SummaryRow) bool { return r.DecodeEvery > 0 }) {
-		t.Columns = append(t.Columns, DecodeEveryColumn)
-		for i := range t.Rows {
-			t.Rows[i] = append(t.Rows[i], rows[i].DecodeEvery)
-		}
-	}
+	addColumn(t, rows, DecodeEveryColumn, 0, func(r *SummaryRow) int { return r.DecodeEvery })
+	addColumn(t, rows, KVBitsColumn, 16, func(r *SummaryRow) int { return r.KVBits })
 	return t
+}
+
+// addColumn adds a column if one of the rows has a value in it; the others have missing.
+func addColumn(t *table.Table, rows []SummaryRow, name string, missing int, of func(r *SummaryRow) int) {
+	if !slices.ContainsFunc(rows, func(r SummaryRow) bool { return of(&r) > 0 }) {
+		return
+	}
+	t.Columns = append(t.Columns, name)
+	for i := range rows {
+		t.Rows[i] = append(t.Rows[i], cmp.Or(of(&rows[i]), missing))
+	}
 }

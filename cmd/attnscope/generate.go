@@ -38,6 +38,13 @@ func generateCommand() *cli.Command {
 				Name: "decode-every", DefaultText: "never",
 				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the capacity",
 			},
+			&cli.IntSliceFlag{
+				Name: "kv-bits", DefaultText: "16",
+				Usage: "hold the caches in `N` bits per number, 2 to 8, quantized as KIVI does; 16: not quantized (repeatable)",
+			},
+			&cli.IntFlag{Name: "kv-group", Value: 32, Usage: "with --kv-bits, let `N` numbers share a scale and a minimum"},
+			&cli.IntFlag{Name: "kv-residual", Value: 128, Usage: "with --kv-bits, do not quantize the last `N` positions"},
+			boolFlag("equal-bytes", "with --kv-bits, let quantized caches keep as many positions as fit into the bytes of --capacity at 16 bits"),
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
@@ -76,8 +83,10 @@ func runGenerate(c *cli.Context) error {
 	if err := model.CheckCompute(c.String("compute"), src.Device.Name); err != nil {
 		return usagef("--%w", err)
 	}
-	if c.IsSet("decode-every") && src.Device.Card != nil {
-		return hintf(usagef("--decode-every: a card cannot compress a cache twice"), "decode on the processor with --device cpu")
+	for _, name := range []string{"decode-every", "kv-bits"} {
+		if c.IsSet(name) && src.Device.Card != nil {
+			return hintf(usagef("--%s: caches on a card are compressed once and are not quantized", name), "decode on the processor with --device cpu")
+		}
 	}
 	cfg, err := decodeConfig(c, s, src)
 	if err != nil {
@@ -115,6 +124,11 @@ func runGenerate(c *cli.Context) error {
 	if cfg.DecodeEvery > 0 {
 		list = append(list, fmt.Sprintf("decode-every %d", cfg.DecodeEvery))
 	}
+	for _, f := range cfg.Formats {
+		if f.Bits > 0 {
+			list = append(list, decode.FormatText(f))
+		}
+	}
 	notes := s.settings(list...)
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
@@ -138,7 +152,41 @@ func checkGenerate(c *cli.Context) error {
 	case c.IsSet("decode-every") && c.Int("decode-every") < 1:
 		return usagef("--decode-every %d: want 1 or more", c.Int("decode-every"))
 	}
+	if err := checkFormats(c); err != nil {
+		return err
+	}
 	return checkWord(c, "score", decode.Scores)
+}
+
+// formatsOf returns the formats that --kv-bits, --kv-group and --kv-residual ask for.
+func formatsOf(c *cli.Context) []model.CacheFormat {
+	var list []model.CacheFormat
+	for _, bits := range c.IntSlice("kv-bits") {
+		f := model.CacheFormat{Bits: bits, Group: c.Int("kv-group"), Residual: c.Int("kv-residual")}
+		if bits == 16 {
+			f = model.CacheFormat{}
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// checkFormats checks the flags of formatsOf.
+func checkFormats(c *cli.Context) error {
+	for _, name := range []string{"kv-group", "kv-residual", "equal-bytes"} {
+		if c.IsSet(name) && !c.IsSet("kv-bits") {
+			return hintf(usagef("--%s needs --kv-bits", name), "add, for example, --kv-bits 4")
+		}
+	}
+	for i, f := range formatsOf(c) {
+		if bits := c.IntSlice("kv-bits")[i]; bits != 16 && (bits < 2 || bits > 8) {
+			return usagef("--kv-bits %d: want 2 to 8, or 16 for a cache that is not quantized", bits)
+		}
+		if err := f.Check(); err != nil {
+			return usagef("--kv-%w", err)
+		}
+	}
+	return nil
 }
 
 // decodeConfig reads the prompts. It does not load the weights.
@@ -151,6 +199,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
 		Score: c.String("score"), Batch: givenBatch(c), DecodeEvery: c.Int("decode-every"),
+		Formats: formatsOf(c), EqualBytes: c.Bool("equal-bytes"),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	if tok := src.Tokenizer; tok != nil {

@@ -26,6 +26,8 @@ type store struct {
 	values []float32 // [valuePanels][room][32]; nil in a store of latents
 	slabs  [2]*slab  // the memory of keys and values
 	pos    []int32   // position of each slot, ascending; nil: slot i holds position i
+
+	quantized *quantized // nil: the store is not quantized
 }
 
 // slotFrom returns the first slot whose position is at least p.
@@ -67,11 +69,17 @@ func (kv *KV) valuePanels() int { return simd.Panels(kv.valueDim) }
 // of the next token. A compressed store has fewer slots.
 func (kv *KV) Len() int { return kv.seen }
 
-// Bytes returns the memory of the keys and values in use.
+// Bytes returns the memory of the keys and values in use; of quantized ones, the size
+// that CacheFormat.Bytes defines.
 func (kv *KV) Bytes() int {
 	n := 0
 	for i := range kv.heads {
-		n += 4 * kv.heads[i].n * kv.entryDim()
+		s := &kv.heads[i]
+		if s.quantized != nil {
+			n += s.quantized.format.Bytes(s.n, kv.keyDim, kv.valueDim)
+			continue
+		}
+		n += 4 * s.n * kv.entryDim()
 	}
 	return n
 }
@@ -140,6 +148,9 @@ func (kv *KV) Append(p *Pool, k, v []float32, n int) {
 	group := len(kv.heads) * kv.keyDim / keyStride
 	for h := range kv.heads {
 		s := &kv.heads[h]
+		if s.quantized != nil {
+			kv.settle(s)
+		}
 		kv.grow(s, s.n+n)
 		for i := 0; i < n && s.pos != nil; i++ {
 			s.pos = append(s.pos[:s.n+i], int32(kv.seen+i))
@@ -182,9 +193,27 @@ func (kv *KV) put(s *store, slot int, key, value []float32) {
 	if kv.latent {
 		return
 	}
+	kv.writeValue(s, slot, value)
+}
+
+// writeValue writes a value into a slot of a store that is not one of latents.
+func (kv *KV) writeValue(s *store, slot int, value []float32) {
 	for p := range kv.valuePanels() {
 		copy(s.values[(p*s.room+slot)*simd.Width:][:simd.Width], value[p*simd.Width:min(len(value), (p+1)*simd.Width)])
 	}
+}
+
+// readValue copies the value in a slot of a store that is not one of latents into dst.
+func (kv *KV) readValue(s *store, slot int, dst []float32) {
+	for d := 0; d < kv.valueDim; d += simd.Width {
+		n := min(simd.Width, kv.valueDim-d)
+		copy(dst[d:d+n], s.values[(d/simd.Width*s.room+slot)*simd.Width:])
+	}
+}
+
+// keyAt returns the place of channel d of the key in a slot.
+func (kv *KV) keyAt(s *store, slot, d int) *float32 {
+	return &s.keys[(slot/simd.Width*kv.keyDim+d)*simd.Width+slot%simd.Width]
 }
 
 // Key copies the key in a slot of head h into dst.
@@ -207,10 +236,7 @@ func (kv *KV) Value(h, slot int, dst []float32) {
 		}
 		return
 	}
-	for d := 0; d < kv.valueDim; d += simd.Width {
-		n := min(simd.Width, kv.valueDim-d)
-		copy(dst[d:d+n], s.values[(d/simd.Width*s.room+slot)*simd.Width:])
-	}
+	kv.readValue(s, slot, dst)
 }
 
 // Keys returns the keys of n slots from slot0 on, [n, stores*keyDim].
@@ -274,7 +300,8 @@ func (kv *KV) ValuesOf(h int) []float32 {
 }
 
 // Truncate drops all positions from n on. A compressed store cannot be truncated
-// below its length at the time of Compress.
+// below its length at the time of Compress, and a quantized one only to its length at the
+// time of Quantize.
 func (kv *KV) Truncate(n int) {
 	if n >= kv.seen {
 		return
@@ -282,6 +309,9 @@ func (kv *KV) Truncate(n int) {
 	for i := range kv.heads {
 		s := &kv.heads[i]
 		s.n -= kv.seen - n
+		if s.quantized != nil {
+			kv.reset(s)
+		}
 	}
 	kv.seen = n
 }
@@ -296,7 +326,7 @@ func (kv *KV) maxSlots() int {
 }
 
 // Copy returns a copy of the first n positions with room for room positions. The store
-// must not be compressed.
+// must be neither compressed nor quantized.
 func (kv *KV) Copy(n, room int) *KV {
 	out := kv.sameKind(len(kv.heads), n)
 	for i := range out.heads {

@@ -37,5 +37,6 @@ type sequence interface {
 	// compress returns a new sequence that keeps slots keep[layer][kv head or query
 	// head], for layers with a cache of their own.
 	compress(keep [][][]int32) (sequence, error)
+	quantize(f CacheFormat) error
 	close()
 }

@@ -76,6 +76,10 @@ func (s cardSequence) compress(keep [][][]int32) (sequence, error) {
 	return cardSequence{c}, nil
 }
 
+func (s cardSequence) quantize(CacheFormat) error {
+	return errors.New("a cache on a card cannot be quantized: use --device cpu")
+}
+
 func (s cardSequence) forward(ctx context.Context, tokens []int32, single bool, p Pass) error {
 	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Length: p.Length, Logits: p.Logits, Hidden: p.Hidden}
 	if single {

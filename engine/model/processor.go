@@ -215,6 +215,13 @@ func (s *cpuSequence) compress(keep [][][]int32) (sequence, error) {
 	return out, nil
 }
 
+func (s *cpuSequence) quantize(f CacheFormat) error {
+	for _, kv := range s.caches() {
+		kv.Quantize(f)
+	}
+	return nil
+}
+
 func (s *cpuSequence) forward(ctx context.Context, tokens []int32, single bool, p Pass) error {
 	step := s.chunk
 	if single {

@@ -2,8 +2,11 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/attnscope/attnscope/engine/cpu"
 )
 
 // A Session holds the keys and values of a sequence while it grows. Positions are
@@ -18,6 +21,8 @@ type Session struct {
 	tokens     []int32 // of the cache
 	long       bool    // whether the cache has the rotation of long sequences
 	compressed bool    // the tokens are unknown
+
+	quantized bool // tokens pass through the layers one at a time
 }
 
 // Pass sets what a call of Forward hands over. All callbacks are optional.
@@ -81,6 +86,7 @@ func (s *Session) check(tokens []int32) error {
 // the layers one at a time.
 func (s *Session) prepare(tokens []int32, p *Pass) (single bool, err error) {
 	end := s.Len() + len(tokens)
+	single = s.quantized
 	if p.Length == 0 {
 		p.Length = end
 	} else if s.m.config.Rope.Varies(end) && end > p.Length {
@@ -261,6 +267,31 @@ func (s *Session) Compress(keep func(layer int) ([][]int32, error)) (*Session, e
 	}
 	return &Session{m: s.m, seq: seq, long: s.long, compressed: true}, nil
 }
+
+// CacheFormat says how a cache is quantized.
+type CacheFormat = cpu.CacheFormat
+
+// Quantize quantizes keys and values, those that the session holds and those of later
+// tokens, which then pass through the layers one at a time. The session can then be
+// truncated to its present length only, and neither copied nor compressed. It fails on a
+// card and in models with latent attention.
+func (s *Session) Quantize(f CacheFormat) error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	if s.m.config.Latent != nil {
+		return ErrLatentFormat
+	}
+	if err := s.seq.quantize(f); err != nil {
+		return err
+	}
+	s.quantized = true
+	return nil
+}
+
+// ErrLatentFormat says that latent entries, which are keys and values at once, have no
+// channels of keys and positions of values to quantize.
+var ErrLatentFormat = errors.New("a cache of latent entries cannot be quantized as keys by channel and values by position")
 
 // checkSlots checks the slots that a layer is to keep. have has the number of slots of
 // each store.
