@@ -23,6 +23,7 @@ type methodsReport struct {
 	Kept     *table.Table
 	Decoded  *table.Table
 	Paired   *table.Table
+	Ranking  *table.Table
 	Prompts  int
 	Warnings []analysis.Warning
 }
@@ -80,14 +81,19 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 		Lenient: true,
 		Seed:    l.Seed,
 	}
-	if err := l.measureKept(ctx, path, cfg, report); err != nil {
+	kept, err := l.measureKept(ctx, path, cfg, report)
+	if err != nil {
 		return nil, err
 	}
 	results, err := store.run(ctx, l, run)
 	if err != nil {
 		return nil, err
 	}
-	return report, l.compareDecoded(results, reply, report)
+	if err := l.compareDecoded(results, reply, report); err != nil {
+		return nil, err
+	}
+	report.Ranking = rankTable(ranking(kept, results, l.Seed))
+	return report, l.table(report.Ranking, "ranking")
 }
 
 // methodPrompts asks the shortest documents, whole ones first, for up to ten
@@ -126,20 +132,22 @@ func (l *Lab) methodPrompts(reply int) ([]prompts.Prompt, error) {
 	return list, nil
 }
 
-// measureKept writes the table and the figures of what methods keep.
-func (l *Lab) measureKept(ctx context.Context, path string, cfg analysis.MethodConfig, report *methodsReport) error {
+// measureKept writes the table and the figures of what methods keep, and returns what
+// they keep of each prompt.
+func (l *Lab) measureKept(ctx context.Context, path string, cfg analysis.MethodConfig, report *methodsReport) ([]analysis.MethodRow, error) {
 	byHead := []analysis.By{analysis.ByLayer, analysis.ByHead}
-	rows, warnings, err := analysis.MethodsBy(ctx, []string{path}, cfg, nil, byHead)
+	byPrompt := []analysis.By{analysis.ByPrompt}
+	rows, warnings, err := analysis.MethodsBy(ctx, []string{path}, cfg, nil, byHead, byPrompt)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	report.Kept = analysis.MethodTable(rows[0])
 	report.Warnings = warnings
 	if err := l.table(report.Kept, "kept"); err != nil {
-		return err
+		return nil, err
 	}
 	_, err = figures.Methods(l.dir(), rows[0], rows[1], l.Origin)
-	return err
+	return rows[2], err
 }
 
 // compareDecoded writes the tables and the figure of what replies lose.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/decode"
 )
 
@@ -34,5 +35,37 @@ func TestMethodsArePairedWithSnapKV(t *testing.T) {
 			!near(row.kl.p, w.p) || !near(row.logprob.mean, w.logprob) {
 			t.Errorf("row %d is %+v, want h2o, two prompts, and capacity, kl difference, its p, logprob difference %v", i, row, w)
 		}
+	}
+}
+
+// TestRanking: mass orders four methods as KL does but for one of six pairs, tau is
+// (5-1)/6; its first choice loses 0.1 more than the best method. Without the baseline,
+// the three others have the same order.
+func TestRanking(t *testing.T) {
+	mass := map[string]float64{"snapkv": 0.8, "h2o": 0.7, "tova": 0.5, "random": 0.9}
+	kl := map[string]float64{"snapkv": 0.1, "h2o": 0.3, "tova": 0.6, "random": 0.2}
+	var kept []analysis.MethodRow
+	results := []decode.Result{{ID: "a", Method: "full", Capacity: 100}}
+	for name := range mass {
+		row := analysis.MethodRow{Method: name, Capacity: 8, Mass: mass[name], HitRate: math.NaN(), Recall: 1, OutputError: 1}
+		row.Prompt = "a"
+		kept = append(kept, row)
+		results = append(results, decode.Result{
+			ID: "a", Method: name, Capacity: 8, KL: decode.Float(kl[name]),
+			Agreement: decode.Float(math.NaN()), AnswerLogProb: decode.Float(math.NaN()),
+		})
+	}
+	kept = append(kept, analysis.MethodRow{Method: "oracle", Capacity: 8, Mass: 1})
+	got := ranking(kept, results, 1)
+	if len(got) != 2 {
+		t.Fatalf("%d rows, want one with and one without baselines: %+v", len(got), got)
+	}
+	all := got[0]
+	if all.methods != 4 || math.Abs(all.tau.mean-4.0/6) > 1e-12 || all.choice != "random" || all.best != "snapkv" || math.Abs(all.regret-0.1) > 1e-12 {
+		t.Errorf("all: %+v", all)
+	}
+	rivals := got[1]
+	if rivals.methods != 3 || rivals.tau.mean != 1 || rivals.choice != "snapkv" || rivals.regret != 0 || rivals.compared != "without baselines" {
+		t.Errorf("without baselines: %+v", rivals)
 	}
 }
