@@ -42,6 +42,7 @@ var notRun = []struct{ source, begins, why string }{
 	{"docs/CUDA.md", "make", "needs a card"},
 	{"docs/CUDA.md", "./attnscope", "needs a card"},
 	{"docs/REPRODUCTION.md", "make reproduce", "takes two hours"},
+	{"docs/TUTORIAL.md", "attnscope view", "serves until it is interrupted; viz/view tests it"},
 	{"docs/ADVICE.md", "attnscope advise", "the tiny model of this test loses nothing that could be calibrated; cmd/attnscope tests it"},
 }
 
@@ -66,6 +67,9 @@ func TestBlocks(t *testing.T) {
 			continue
 		}
 		t.Run(p.source, func(t *testing.T) {
+			for _, command := range commandsIn(p) {
+				checkFlags(t, b.program, block{source: p.source}, command)
+			}
 			var script strings.Builder
 			for _, block := range blocksOf(p) {
 				count++
@@ -119,6 +123,21 @@ func blocksOf(p *page) []block {
 	return list
 }
 
+// commandsIn returns the commands that a document names within its text.
+func commandsIn(p *page) []string {
+	var list []string
+	_ = ast.Walk(markdown.Parser().Parse(text.NewReader(p.text)), func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if n.Kind() != ast.KindCodeSpan || !entering {
+			return ast.WalkContinue, nil
+		}
+		if command := plain(n, p.text); strings.HasPrefix(command, "attnscope ") {
+			list = append(list, command)
+		}
+		return ast.WalkContinue, nil
+	})
+	return list
+}
+
 // runnable returns the commands of a block that can be run, and checks the others.
 func runnable(t *testing.T, program string, b block, used map[int]bool) string {
 	var script strings.Builder
@@ -146,7 +165,7 @@ var (
 func checkFlags(t *testing.T, program string, b block, line string) {
 	line, _, _ = strings.Cut(line, " #")
 	verb := verbIn.FindStringSubmatchIndex(line)
-	if verb == nil {
+	if verb == nil || line[verb[2]:verb[3]] == "help" {
 		return
 	}
 	help, err := helpOf(program, line[verb[2]:verb[3]])
@@ -218,7 +237,9 @@ func runScript(t *testing.T, program, source, script string) {
 }
 
 // before has commands that make what a document assumes.
-var before = map[string]string{}
+var before = map[string]string{
+	"docs/TUTORIAL.md": "mkdir demo\nattnscope capture -m MODEL -p prompts.jsonl --max-new-tokens 8 --ignore-eos -o demo/run.attn\n",
+}
 
 // makeModel makes a folder with a tiny model, whose tokens are letters.
 func makeModel(t *testing.T, dir string) {

@@ -57,6 +57,8 @@ func plan(program string) []struct {
 	}{
 		{"Start", []entry{
 			{label: "Overview", source: "README.md", url: "index.html"},
+			{label: "Tutorial", source: "docs/TUTORIAL.md"},
+			{label: "Method and budget", source: "docs/GUIDE.md"},
 		}},
 		{"Use", []entry{
 			{label: "Prompts", source: "docs/PROMPTS.md"},
