@@ -63,6 +63,7 @@ func plan(program string) []struct {
 		{"Use", []entry{
 			{label: "Prompts", source: "docs/PROMPTS.md"},
 			{label: "Long runs", source: "docs/LONG-RUNS.md"},
+			{label: "Leaderboard", source: "docs/LEADERBOARD.md"},
 			{label: "Clusters", source: "docs/CLUSTERS.md"},
 			{label: "NVIDIA cards", source: "docs/CUDA.md"},
 			{label: "Quantized weights", source: "docs/QUANTIZED.md"},

@@ -15,6 +15,7 @@ func commands() []*cli.Command {
 		hitrateCommand(),
 		snapkvCommand(),
 		generateCommand(),
+		leaderboardCommand(),
 		adviseCommand(),
 		reproduceCommand(),
 		heatmapCommand(),

@@ -192,7 +192,7 @@ func TestStoppedAndShardedRunsGiveTheSame(t *testing.T) {
 	}
 
 	s := &c.Samples[3]
-	run, err := c.decoding(s)
+	run, err := c.Decoding(s)
 	if err != nil {
 		t.Fatal(err)
 	}

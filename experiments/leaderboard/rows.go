@@ -20,7 +20,7 @@ const AllLengths = -1
 // Row is the mean over the prompts of one task and length, of one method at one budget.
 // Intervals are 95 % bootstrap intervals over prompts.
 type Row struct {
-	Run                 int // in Board.Runs
+	Run                 int // number of the run in the board, from 1
 	Model               string
 	Task                string // or AllTasks
 	Length              int    // or AllLengths
@@ -48,19 +48,19 @@ type RowOptions struct {
 
 // Columns lists the columns of [Table].
 var Columns = []string{
-	"model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high", "loss", "loss_low",
+	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high", "loss", "loss_low",
 	"loss_high", "p", "p_holm", "kl", "agreement", "cache_bytes", "cache_ratio", "decode_tok_s",
 }
 
 // Keys lists the columns that identify a row.
-var Keys = []string{"model", "task", "length", "budget", "method"}
+var Keys = []string{"run", "model", "task", "length", "budget", "method"}
 
 // Table makes a table of rows, with the columns [Columns].
 func Table(rows []Row) *table.Table {
 	t := table.New(Columns...)
 	for _, r := range rows {
 		t.Add(
-			r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow, r.ScoreHigh, r.Loss,
+			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow, r.ScoreHigh, r.Loss,
 			r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
 		)
 	}
@@ -123,7 +123,7 @@ func (b *Board) Rows(o RowOptions) []Row {
 			holm(rows)
 			slices.SortStableFunc(rows, compareRows)
 			for _, row := range rows {
-				row.Run = i
+				row.Run = i + 1
 				out = append(out, row)
 			}
 		}
@@ -268,6 +268,9 @@ type PairRow struct {
 var PairColumns = []string{
 	"task", "length", "budget", "method", "prompts", "first", "second", "difference", "difference_low", "difference_high", "p",
 }
+
+// PairKeys lists the columns that identify a row.
+var PairKeys = []string{"task", "length", "budget", "method"}
 
 // PairTable makes a table of rows, with the columns [PairColumns].
 func PairTable(rows []PairRow) *table.Table {

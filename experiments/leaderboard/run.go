@@ -53,7 +53,7 @@ type Config struct {
 // budget that is no larger than the window. The model need not be loaded.
 func (c *Config) Check(cfg *model.Config) error {
 	for i := range c.Samples {
-		run, err := c.decoding(&c.Samples[i])
+		run, err := c.Decoding(&c.Samples[i])
 		if err != nil {
 			return err
 		}
@@ -64,8 +64,8 @@ func (c *Config) Check(cfg *model.Config) error {
 	return nil
 }
 
-// decoding returns the configuration that decodes the replies to a sample.
-func (c *Config) decoding(s *tasks.Sample) (decode.Config, error) {
+// Decoding returns the configuration that decodes the replies to a sample.
+func (c *Config) Decoding(s *tasks.Sample) (decode.Config, error) {
 	out := decode.Config{
 		Model: c.Model, Prompts: []prompts.Prompt{s.Prompt}, Methods: c.Methods, MaxNewTokens: s.Task.Reply,
 		Lenient: c.Lenient, Batch: c.Batch,
@@ -157,7 +157,7 @@ func (r *recorder) write(v any) error {
 
 // sample runs a sample, the n-th of the missing ones.
 func (r *recorder) sample(ctx context.Context, n int, s *tasks.Sample) error {
-	run, err := r.decoding(s)
+	run, err := r.Decoding(s)
 	if err != nil {
 		return err
 	}
@@ -219,16 +219,23 @@ func (c *Config) about() Run {
 		out.Methods = append(out.Methods, m.Name)
 	}
 	out.Budgets = c.Budgets
+	out.Plan = c.Plan()
+	return out
+}
+
+// Plan returns the number of samples of each task and length.
+func (c *Config) Plan() []Planned {
+	var plan []Planned
 	for i := range c.Samples {
 		s := &c.Samples[i]
-		last := len(out.Plan) - 1
-		if last < 0 || out.Plan[last].Task != s.Task.Name || out.Plan[last].Length != s.Length {
-			out.Plan = append(out.Plan, Planned{Task: s.Task.Name, Suite: s.Task.Suite, Length: s.Length})
+		last := len(plan) - 1
+		if last < 0 || plan[last].Task != s.Task.Name || plan[last].Length != s.Length {
+			plan = append(plan, Planned{Task: s.Task.Name, Suite: s.Task.Suite, Length: s.Length})
 			last++
 		}
-		out.Plan[last].Samples++
+		plan[last].Samples++
 	}
-	return out
+	return plan
 }
 
 // answer returns the answer to a sample, without results.

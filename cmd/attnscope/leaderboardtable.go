@@ -1,0 +1,116 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/experiments/leaderboard"
+	"github.com/attnscope/attnscope/internal/outfile"
+)
+
+// boardColumns returns the columns of the table, and those that identify a row.
+func boardColumns(c *cli.Context) (columns, keys []string) {
+	if c.Bool("compare") {
+		return leaderboard.PairColumns, leaderboard.PairKeys
+	}
+	return leaderboard.Columns, leaderboard.Keys
+}
+
+// showBoard prints the table and writes the page and the figure.
+func showBoard(c *cli.Context, board *leaderboard.Board) error {
+	for _, r := range board.Runs {
+		if missing, planned := r.Missing(); missing > 0 {
+			warnf(c, "%s: %d of %s have no answer yet", r.Model, missing, count(planned, "planned prompt"))
+		}
+	}
+	if c.Bool("compare") {
+		return compareRuns(c, board)
+	}
+	o := leaderboard.RowOptions{Seed: c.Uint64("seed"), Against: c.String("against")}
+	rows := board.Rows(o)
+	if len(rows) == 0 {
+		return errors.New("no prompt has an answer yet")
+	}
+	if out := c.String("page"); out != "" {
+		if err := outfile.Write(out, func(w io.Writer) error { return leaderboard.WritePage(w, board, rows, o) }); err != nil {
+			return err
+		}
+	}
+	if out := c.String("figure"); out != "" {
+		if err := leaderboard.Figure(board, rows, origin(c).Meta()).Save(out); err != nil {
+			return err
+		}
+	}
+	t := leaderboard.Table(rows)
+	notes := boardNotes(board, rows, o)
+	if c.IsSet("pivot") {
+		var err error
+		if t, err = pivoted(c, t, leaderboard.Keys); err != nil {
+			return err
+		}
+		return writeBoard(c, t, nil, append(notes, pivotNote("score_low and score_high")))
+	}
+	return writeBoard(c, t, []string{"prompts", "score", "loss", "p_holm", "kl", "cache_bytes", "cache_ratio"}, notes)
+}
+
+// boardNotes returns what a reader must know of a table's rows.
+func boardNotes(board *leaderboard.Board, rows []leaderboard.Row, o leaderboard.RowOptions) []string {
+	var notes []string
+	for _, r := range board.Runs {
+		notes = append(notes, fmt.Sprintf("Settings of %s: %s.", r.Model, r.Settings))
+	}
+	notes = append(notes, fmt.Sprintf("loss: the score of %s minus this score, prompt by prompt. "+
+		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.", cmp.Or(o.Against, "the full cache")))
+	fewest := rows[0].Prompts
+	for _, r := range rows {
+		fewest = min(fewest, r.Prompts)
+	}
+	return append(notes, analysis.FewPromptsNote(fewest)...)
+}
+
+// compareRuns prints a table of two runs.
+func compareRuns(c *cli.Context, board *leaderboard.Board) error {
+	if n := len(board.Runs); n != 2 {
+		return hintf(fmt.Errorf("--compare: the files hold %s, want two", count(n, "run")),
+			"runs of one model, device, arithmetic and settings are one run")
+	}
+	first, second := board.Runs[0], board.Runs[1]
+	rows := leaderboard.Compare(first, second, c.Uint64("seed"))
+	if len(rows) == 0 {
+		return hintf(errors.New("--compare: no prompt has an answer in both runs"),
+			"prompts are the same only with the same tokenizer, seed, lengths and files")
+	}
+	t := leaderboard.PairTable(rows)
+	describe := func(r *leaderboard.BoardRun) string {
+		return fmt.Sprintf("%s (%s, %s; %s)", r.Model, r.Device, r.Compute, r.Settings)
+	}
+	notes := append([]string{fmt.Sprintf("first: %s. second: %s.", describe(first), describe(second))},
+		analysis.FewPromptsNote(rows[0].Prompts)...)
+	if c.IsSet("pivot") {
+		var err error
+		if t, err = pivoted(c, t, leaderboard.PairKeys); err != nil {
+			return err
+		}
+		return writeBoard(c, t, nil, notes)
+	}
+	return writeBoard(c, t, []string{"prompts", "first", "second", "difference", "p"}, notes)
+}
+
+// writeBoard prints a table: to stdout if -o is the file of results, else as other verbs do.
+func writeBoard(c *cli.Context, t *table.Table, values, notes []string) error {
+	screen := table.Screen{Values: values, Notes: notes}
+	if !c.IsSet("model") {
+		return writeTable(c, t, screen)
+	}
+	format := cmp.Or(c.String("format"), stdoutFormat(c))
+	if format == "table" && !c.Bool("wide") {
+		return t.Screen(c.App.Writer, screen)
+	}
+	return printTable(c, t, format)
+}
