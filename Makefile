@@ -11,7 +11,8 @@ empty =
 LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empty) ,,$(REVISION))'
 
 BUNDLE = build/cuda/attnscope-cuda
-.PHONY: help golden same demo test test-long fuzz build release wheels man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated cuda-bundle test-cuda bench-cuda $(BUNDLE)
+SLIM = build/cuda/attnscope-first-card
+.PHONY: help golden same demo test test-long fuzz build release wheels man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -72,32 +73,48 @@ $(CUDA)/libcuda_emu.so: $(wildcard engine/cuda/emu/* engine/cuda/kernels/*.cu en
 
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend without a card: first without a driver, then on an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./engine/... ./capture/... ./analysis/decode ./cmd/attnscope
-	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope
+	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope ./engine/cuda/bench
 	sh engine/cuda/kernels/check.sh $(CUDA)
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./engine/cuda/bench
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./engine/model
 	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
 	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
-# The bundle holds what a machine with a card and a driver, but without Go, needs to
-# test and measure.
-$(BUNDLE): $(CUDA)/libcuda.a
-	rm -rf $@ && mkdir -p $@/engine/model $@/shared/fixtures
-	$(CUDA_GO) build -tags cuda -trimpath -ldflags '-s -w' -o $@/bench ./engine/cuda/bench
-	for p in $(BUNDLED_TESTS); do $(CUDA_GO) test -tags cuda -trimpath -ldflags '-s -w' -c -o $@/$$(basename $$p).test $$p || exit 1; done
+# The slim bundle holds what a machine with a card and a driver, but without Go, needs for
+# a first run; the other one also has the tests of whole models and of the command.
+CUDA_BINARY = -tags cuda -trimpath -ldflags '-s -w'
+SLIM_MODELS = gemma2 llama-biases qwen2_moe
+$(SLIM): $(CUDA)/libcuda.a
+	rm -rf $@ && mkdir -p $@
+	$(CUDA_GO) build $(CUDA_BINARY) -o $@/bench ./engine/cuda/bench
+	$(CUDA_GO) test $(CUDA_BINARY) -c -o $@/cuda.test ./engine/cuda
+	for m in $(SLIM_MODELS); do mkdir -p $@/models/$$m && cp engine/model/testdata/$$m/config.json engine/model/testdata/$$m/model.safetensors $@/models/$$m/ || exit 1; done
+	cp engine/cuda/bench/first-card engine/cuda/bench/README.md docs/CUDA.md $@/
+	mkdir -p $@/engine/cuda/kernels && cp engine/cuda/kernels/shared.tsv $@/engine/cuda/kernels/
+
+$(BUNDLE): $(SLIM)
+	rm -rf $@ && cp -r $(SLIM) $@ && mkdir -p $@/engine/model $@/shared/fixtures
+	for p in $(filter-out ./engine/cuda,$(BUNDLED_TESTS)); do $(CUDA_GO) test $(CUDA_BINARY) -c -o $@/$$(basename $$p).test $$p || exit 1; done
 	cp -r engine/model/testdata $@/engine/model/
 	test ! -d $(SHARED)/fixtures/models || cp -r $(SHARED)/fixtures/models $@/shared/fixtures/
-	cp engine/cuda/bench/README.md $@/
 
-cuda-bundle: $(BUNDLE) ## pack tests and benchmarks for a machine with a card and without Go: build/cuda/attnscope-cuda.tar.gz
+first-card: $(SLIM) ## test and measure a real card within ten minutes; writes first-card.json and first-card.md
+	$(SLIM)/first-card -o first-card.json
+
+cuda-bundle-slim: $(SLIM) ## pack first-card for a machine with a card and without Go: build/cuda/attnscope-first-card.tar.xz
+	tar -C $(CUDA) -c attnscope-first-card | xz -9e >$(SLIM).tar.xz
+	@ls -l $(SLIM).tar.xz
+
+cuda-bundle: $(BUNDLE) ## pack first-card and all tests of a card: build/cuda/attnscope-cuda.tar.gz
 	tar -C $(CUDA) -czf $(BUNDLE).tar.gz attnscope-cuda
 	@ls -l $(BUNDLE).tar.gz
 
 test-cuda: $(BUNDLE) ## test the CUDA backend on a real card; writes cuda-test.json
 	$(BUNDLE)/bench test -dir $(BUNDLE) -o cuda-test.json
 
-bench-cuda: $(BUNDLE) ## measure captures of two model shapes on a real card; writes cuda-speed.json
-	$(BUNDLE)/bench speed -o cuda-speed.json
+bench-cuda: $(SLIM) ## measure captures of three model shapes on a real card; writes cuda-speed.json
+	$(SLIM)/bench speed -o cuda-speed.json
 
 test: lint ## run the checks that every change must pass
 	CGO_ENABLED=0 $(GO) build ./...

@@ -322,7 +322,10 @@ func (c *card) product(p product) error {
 	case p.M <= gemvRows:
 		return c.l.gemv(p)
 	case c.blas != nil:
-		return c.blas.mul(p)
+		c.l.times.mark("cublasGemmEx")
+		err := c.blas.mul(p)
+		c.l.times.mark("")
+		return err
 	}
 	return c.l.gemm(p)
 }

@@ -92,6 +92,31 @@ func describe(i int) (Device, error) {
 	return out, nil
 }
 
+// Rates holds what bounds the speed of a card.
+type Rates struct{ Multiprocessors, ClockKHz, MemoryClockKHz, MemoryBits int }
+
+// RatesOf returns the rates of card i.
+func RatesOf(i int) (r Rates, err error) {
+	d, err := cu.GetDevice(i)
+	if err != nil {
+		return r, fmt.Errorf("cuDeviceGet: %w", err)
+	}
+	for _, a := range []struct {
+		to   *int
+		attr cu.DeviceAttribute
+	}{
+		{&r.Multiprocessors, cu.MultiprocessorCount},
+		{&r.ClockKHz, cu.ClockRate},
+		{&r.MemoryClockKHz, cu.MemoryClockRate},
+		{&r.MemoryBits, cu.GlobalMemoryBusWidth},
+	} {
+		if *a.to, err = d.Attribute(a.attr); err != nil {
+			return r, fmt.Errorf("cuDeviceGetAttribute: %w", err)
+		}
+	}
+	return r, nil
+}
+
 // freeMemory returns the free memory of a card. The query needs a context and runs in a
 // thread of its own.
 func freeMemory(i int) (free int64, err error) {

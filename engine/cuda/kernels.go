@@ -32,7 +32,10 @@ func (d dtype) bytes() int64 {
 }
 
 // kernels holds the functions of a module, by name.
-type kernels struct{ fn map[string]cu.Function }
+type kernels struct {
+	fn    map[string]cu.Function
+	times *stopwatch // of each launch
+}
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
 
@@ -109,9 +112,11 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 		}
 		at[i] = unsafe.Pointer(&slots[i])
 	}
+	l.times.mark(name)
 	if err := f.Launch(d.x, y, z, d.threads, 1, 1, sharedBytes(name), l.stream, at); err != nil {
 		return fmt.Errorf("kernel %s: %w", name, err)
 	}
+	l.times.mark("")
 	return nil
 }
 

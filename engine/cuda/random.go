@@ -85,18 +85,46 @@ func (c *card) random() error {
 }
 
 // Watch starts to measure the card's time by kind of work. It returns a function that
-// returns the milliseconds of each kind since Watch or since its last call.
-func Watch(m Model) func() (map[string]float64, error) {
+// returns the time of each kind since Watch or since its last call.
+func Watch(m Model) func() (map[string]Spent, error) {
 	c := m.(*card)
-	_ = c.t.do(func() error { c.times = &stopwatch{t: c.t}; return nil })
-	return func() (out map[string]float64, err error) {
-		err = c.t.do(func() (err error) { out, err = c.times.read(); return err })
+	w := &stopwatch{t: c.t}
+	_ = c.t.do(func() error { c.times = w; return nil })
+	return c.reading(w)
+}
+
+// WatchKernels starts to measure the time of each kernel, between an event before and one
+// after each launch. It returns a function that returns these times since WatchKernels
+// or since its last call, and one that ends the measurement.
+func WatchKernels(m Model) (read func() (map[string]Spent, error), end func()) {
+	c := m.(*card)
+	w := &stopwatch{t: c.t}
+	_ = c.t.do(func() error { c.l.times = w; return nil })
+	return c.reading(w), func() { _ = c.t.do(func() error { c.l.times = nil; return nil }) }
+}
+
+// reading returns a function that reads a stopwatch on the card's thread.
+func (c *card) reading(w *stopwatch) func() (map[string]Spent, error) {
+	return func() (out map[string]Spent, err error) {
+		err = c.t.do(func() (err error) { out, err = w.read(); return err })
 		return out, err
 	}
 }
 
-// Blas reports whether products run on cuBLAS.
-func Blas(m Model) bool { return m.(*card).blas != nil }
+// Image names the compiled kernels that the driver took: an architecture such as sm_90a,
+// or ptx if the driver has compiled them.
+func Image(m Model) string { return m.(*card).t.image }
+
+// Blas returns the library of cuBLAS that multiplies, or an empty string if attnscope's own
+// kernels do.
+func Blas(m Model) string {
+	if m.(*card).blas == nil {
+		return ""
+	}
+	blasLibrary.Lock()
+	defer blasLibrary.Unlock()
+	return blasLibrary.path
+}
 
 // ProductRate measures the product of two n x n matrices, in operations per second. It is
 // the speed that the card reaches in practice. blas reports whether cuBLAS was used.
@@ -134,7 +162,7 @@ func ProductRate(m Model, n int) (rate float64, blas bool, err error) {
 			return err
 		}
 		ms, err := w.read()
-		rate = rounds * 2 * float64(n) * float64(size) / max(ms["product"]/1e3, 1e-9)
+		rate = rounds * 2 * float64(n) * float64(size) / max(ms["product"].Milliseconds/1e3, 1e-9)
 		return err
 	})
 	return rate, c.blas != nil, err

@@ -26,9 +26,15 @@ func (w *stopwatch) mark(kind string) {
 	}
 }
 
-// read returns the milliseconds of each kind of work since the last reading.
-func (w *stopwatch) read() (map[string]float64, error) {
-	out := map[string]float64{}
+// Spent is the card's time for one kind of work.
+type Spent struct {
+	Milliseconds float64
+	Times        int // number of uninterrupted pieces; of a kernel, its launches
+}
+
+// read returns the time of each kind of work since the last reading.
+func (w *stopwatch) read() (map[string]Spent, error) {
+	out := map[string]Spent{}
 	if err := w.t.compute.Synchronize(); err != nil {
 		return nil, call("cuStreamSynchronize", err)
 	}
@@ -38,7 +44,8 @@ func (w *stopwatch) read() (map[string]float64, error) {
 			if err != nil {
 				return nil, call("cuEventElapsedTime", err)
 			}
-			out[m.kind] += ms
+			s := out[m.kind]
+			out[m.kind] = Spent{s.Milliseconds + ms, s.Times + 1}
 		}
 	}
 	for i := range w.marks {

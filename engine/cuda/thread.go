@@ -20,6 +20,7 @@ type thread struct {
 	ctx     cu.CUContext
 	images  *images
 	mod     cu.Module
+	image   string    // the kernels that were loaded: an architecture, or ptx
 	compute cu.Stream // kernels, in order
 	copies  cu.Stream // recorded data, to the host
 	jobs    chan func()
@@ -75,7 +76,7 @@ func (t *thread) start(i int) (err error) {
 	if err = cu.SetCurrentContext(t.ctx); err != nil {
 		return call("cuCtxSetCurrent", err)
 	}
-	if t.mod, _, err = t.images.loadModule(t.about.Capability, os.Getenv(imageSetting)); err != nil {
+	if t.mod, t.image, err = t.images.loadModule(t.about.Capability, os.Getenv(imageSetting)); err != nil {
 		return err
 	}
 	if t.compute, err = cu.MakeStream(cu.NonBlocking); err != nil {

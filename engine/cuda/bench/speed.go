@@ -20,6 +20,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/cuda/bench/judge"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
@@ -29,18 +30,69 @@ type shape struct {
 	theta float64
 }
 
+// shapes has a model for each head size that the kernels are compiled for.
 var shapes = []shape{
-	{"smollm2-135m", cuda.Sizes{Layers: 30, Hidden: 576, Intermediate: 1536, Heads: 9, KVHeads: 3, HeadDim: 64, ValueDim: 64, Vocab: 49152, TiedHead: true}, 1e5},
-	{"7b", cuda.Sizes{Layers: 32, Hidden: 4096, Intermediate: 14336, Heads: 32, KVHeads: 8, HeadDim: 128, ValueDim: 128, Vocab: 32000, TiedHead: true}, 1e6},
+	{
+		"smollm2-135m", cuda.Sizes{
+			Layers: 30, Hidden: 576, Intermediate: 1536, Heads: 9, KVHeads: 3,
+			HeadDim: 64, ValueDim: 64, Vocab: 49152, TiedHead: true,
+		}, 1e5,
+	},
+	{
+		"7b", cuda.Sizes{
+			Layers: 32, Hidden: 4096, Intermediate: 14336, Heads: 32, KVHeads: 8,
+			HeadDim: 128, ValueDim: 128, Vocab: 32000, TiedHead: true,
+		}, 1e6,
+	},
+	{
+		"gemma-2b", cuda.Sizes{
+			Layers: 26, Hidden: 2304, Intermediate: 9216, Heads: 8, KVHeads: 4,
+			HeadDim: 256, ValueDim: 256, Vocab: 256000, TiedHead: true,
+		}, 1e4,
+	},
 }
 
-var tiny = shape{"tiny", cuda.Sizes{Layers: 2, Hidden: 64, Intermediate: 96, Heads: 4, KVHeads: 2, HeadDim: 16, ValueDim: 16, Vocab: 128, TiedHead: true}, 1e4}
+var tiny = shape{
+	"tiny", cuda.Sizes{
+		Layers: 2, Hidden: 64, Intermediate: 96, Heads: 4, KVHeads: 2, HeadDim: 16, ValueDim: 16, Vocab: 128, TiedHead: true,
+	}, 1e4,
+}
+
+// products returns the operations of the products of a prompt of n tokens, attention those
+// of its causal attention, and scores those of its scores alone.
+func (s *shape) products(n int) float64 {
+	z := &s.sizes
+	width := z.HeadDim + z.ValueDim
+	layer := z.Hidden*(z.Heads*width+z.KVHeads*width) + 3*z.Hidden*z.Intermediate
+	return 2 * float64(z.Layers) * float64(layer) * float64(n)
+}
+
+func (s *shape) attention(n int) float64 {
+	z := &s.sizes
+	return float64(z.Layers*z.Heads*(z.HeadDim+z.ValueDim)) * float64(n) * float64(n)
+}
+
+func (s *shape) scores(n int) float64 {
+	z := &s.sizes
+	return float64(z.Layers*z.Heads*z.HeadDim) * float64(n) * float64(n)
+}
+
+// bytesPerToken returns the bytes that must be read to decode one token after n: the weights
+// and the cache, in 16 bits.
+func (s *shape) bytesPerToken(n int) float64 {
+	z := &s.sizes
+	cache := float64(z.Layers*z.KVHeads*(z.HeadDim+z.ValueDim)) * float64(n)
+	return s.products(n)/float64(n) + 2*float64(z.Hidden*z.Vocab) + 2*cache
+}
+
+// compute is the type of weights, cache and products.
+const compute = "bf16"
 
 // speedResult is one measurement.
 type speedResult struct {
 	Shape   string             `json:"shape"`
 	Compute string             `json:"compute"`
-	What    string             `json:"what"` // prefill, prefill+record, prefill+record without sums, capture; decode after each
+	What    string             `json:"what"` // a variant, capture; decode after each
 	Tokens  int                `json:"tokens"`
 	Seconds float64            `json:"seconds,omitempty"`     // the median of All
 	All     []float64          `json:"all_seconds,omitempty"` // of each round, in the order in which they ran
@@ -61,123 +113,253 @@ type product struct {
 	Blas   bool    `json:"cublas"`
 }
 
-func flops(s *cuda.Sizes, n int) float64 {
-	per := float64(s.Layers) * float64(s.Hidden*(s.Heads*(s.HeadDim+s.ValueDim)+s.KVHeads*(s.HeadDim+s.ValueDim))+3*s.Hidden*s.Intermediate)
-	return 2*per*float64(n) + float64(s.Layers*s.Heads*(s.HeadDim+s.ValueDim))*float64(n)*float64(n)
+// chosen returns the shapes to measure.
+func (o *options) chosen() ([]shape, error) {
+	if o.quick {
+		return []shape{tiny}, nil
+	}
+	if o.shapes == "" {
+		return shapes, nil
+	}
+	var list []shape
+	for _, name := range strings.Split(o.shapes, ",") {
+		at := slices.IndexFunc(shapes, func(s shape) bool { return s.name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("-shape %s: there is no shape %q", o.shapes, name)
+		}
+		list = append(list, shapes[at])
+	}
+	return list, nil
 }
 
-// speed measures both shapes at three lengths, as long as there is time.
-func (r *report) speed(ctx context.Context, quick bool) error {
-	list, lengths, computes := shapes, []int{4096, 16384, 65536}, []string{"bf16"}
-	if quick {
-		list, lengths, computes = []shape{tiny}, []int{64, 160}, []string{"bf16", "f32"}
+// speed measures shapes at several lengths in bfloat16, as long as there is time.
+func (r *report) speed(ctx context.Context, o *options) error {
+	list, err := o.chosen()
+	if err != nil {
+		return err
 	}
-	for _, compute := range computes {
-		for _, s := range list {
-			if err := r.shape(ctx, s, compute, lengths, quick); err != nil {
-				if errors.Is(err, context.DeadlineExceeded) {
-					r.note("%s: out of time: the rest is left out", s.name)
-					break
-				}
-				r.note("%s, %s: %v", s.name, compute, err)
-			}
+	lengths, err := o.lengths()
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		err := r.shape(ctx, s, lengths, o)
+		var small *cuda.MemoryError
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			r.note("%s: out of time: the rest is left out", s.name)
+			return nil
+		case errors.As(err, &small):
+			r.note("%s: left out: %v", s.name, err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	r.torch(ctx, lengths, quick)
 	return nil
 }
 
-func (r *report) shape(ctx context.Context, s shape, compute string, lengths []int, quick bool) error {
-	m, err := model.RandomOnCard(0, s.sizes, s.theta, model.Options{Compute: compute, Log: func(line string) { r.note("%s: %s", s.name, line) }})
+// bench measures a model of a shape.
+type bench struct {
+	*report
+	*options
+	shape shape
+	model *model.Model
+	kinds func() (map[string]cuda.Spent, error)
+}
+
+func (r *report) shape(ctx context.Context, s shape, lengths []int, o *options) error {
+	log := func(line string) { r.note("%s: %s", s.name, line) }
+	m, err := model.RandomOnCard(0, s.sizes, s.theta, model.Options{Compute: compute, Log: log})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if r.Product == nil {
-		n := 8192
-		if quick {
-			n = 128
-		}
-		rate, blas, err := cuda.ProductRate(m.Card(), n)
-		if err != nil {
-			return err
-		}
-		r.Product = &product{n, rate / 1e12, blas}
+	if err := r.measureProduct(m, o); err != nil {
+		return err
 	}
-	kinds := cuda.Watch(m.Card())
+	b := &bench{r, o, s, m, cuda.Watch(m.Card())}
 	for _, n := range lengths {
-		tokens := make([]int32, n+64)
+		tokens := make([]int32, n+mostDecoded)
 		rng := rand.New(rand.NewPCG(1, uint64(n)))
 		for i := range tokens {
 			tokens[i] = rng.Int32N(int32(s.sizes.Vocab))
 		}
-		if err := r.length(ctx, s, m, compute, tokens, n, kinds); err != nil {
+		if err := b.length(ctx, tokens, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// variants are the ways in which a prompt is read, the plain one first.
-var variants = []string{"", "+record", "+record without sums"}
+// variant is a way in which a prompt is read.
+type variant string
 
-// rounds is the number of times that each variant is measured, after one that warms up. The
-// order of the variants is reversed from round to round, so that none always runs on a
-// warmer card.
-const rounds = 3
+const (
+	plain     variant = "prefill"
+	recording variant = "prefill+record"
+	noSums    variant = "prefill+record without sums" // over all queries
+)
+
+var variants = []variant{plain, recording, noSums}
 
 // timing is one measurement of a variant.
 type timing struct {
 	prefill, decode float64 // seconds
-	spent           map[string]float64
+	spent           map[string]cuda.Spent
 }
 
-func (r *report) length(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32, n int, kinds func() (map[string]float64, error)) error {
-	times := map[string][]timing{}
-	for round := range 1 + rounds {
+// warmTokens is the length of the prompt that warms up: a longer one would take too much of
+// the time that there is.
+const warmTokens = 4096
+
+// length measures a length, or says in a result that the card's memory is too small.
+func (b *bench) length(ctx context.Context, tokens []int32, n int) error {
+	err := b.prompt(ctx, tokens, n)
+	var small *cuda.MemoryError
+	if errors.As(err, &small) {
+		b.note("%s, %d tokens: left out: %v", b.shape.name, n, err)
+		out := b.result(string(plain), n)
+		out.Failed = err.Error()
+		b.Speed = append(b.Speed, out)
+		return nil
+	}
+	return err
+}
+
+// result returns a measurement without numbers.
+func (b *bench) result(what string, n int) speedResult {
+	return speedResult{Shape: b.shape.name, Compute: compute, What: what, Tokens: n}
+}
+
+// prompt measures each variant several times, after one that warms up. The order of the
+// variants is reversed from round to round, so that none always runs on a warmer card.
+func (b *bench) prompt(ctx context.Context, tokens []int32, n int) error {
+	for _, v := range variants {
+		if _, err := b.read(ctx, tokens, min(n, warmTokens), v); err != nil {
+			return err
+		}
+	}
+	times := map[variant][]timing{}
+	for round := range b.rounds {
 		order := slices.Clone(variants)
-		if round%2 == 0 {
+		if round%2 == 1 {
 			slices.Reverse(order)
 		}
-		for _, record := range order {
-			if _, err := kinds(); err != nil {
-				return err
-			}
-			sec, decode, spent, err := prefill(ctx, m, tokens, n, record, kinds)
-			if errors.Is(err, context.DeadlineExceeded) {
-				return err
-			}
+		for _, v := range order {
+			t, err := b.read(ctx, tokens, n, v)
 			if err != nil {
-				r.Speed = append(r.Speed, speedResult{Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Failed: err.Error()})
-				return nil
+				return err
 			}
-			if round > 0 {
-				times[record] = append(times[record], timing{sec, decode, spent})
-			}
+			times[v] = append(times[v], t)
 		}
 	}
-	plain := median(times[""])
-	for _, record := range variants {
-		t := median(times[record])
-		out := speedResult{
-			Shape: s.name, Compute: compute, What: "prefill" + record, Tokens: n, Seconds: t.prefill,
-			Rate: float64(n) / t.prefill, Kinds: t.spent, Peak: m.Card().PeakBytes(),
-		}
-		for _, x := range times[record] {
-			out.All = append(out.All, x.prefill)
-		}
-		out.TFLOPS = flops(&s.sizes, n) / t.prefill / 1e12
-		out.Share = out.TFLOPS / r.Product.TFLOPS
-		if record != "" {
-			out.Ratio = t.prefill / plain.prefill
-		}
-		r.Speed = append(r.Speed, out)
-		what := strings.Replace(out.What, "prefill", "decode", 1)
-		r.Speed = append(r.Speed, speedResult{Shape: s.name, Compute: compute, What: what, Tokens: n, Seconds: t.decode, Rate: decodeSteps / t.decode})
-		fmt.Fprintf(os.Stderr, "bench: %s %s %s %d tokens: %.3f s, %.0f tokens/s, %.1f TFLOP/s; %s %.1f tokens/s\n",
-			s.name, compute, out.What, n, t.prefill, out.Rate, out.TFLOPS, what, decodeSteps/t.decode)
+	without := median(times[plain]).prefill
+	for _, v := range variants {
+		b.report.Speed = append(b.report.Speed, b.summary(v, n, times[v], without)...)
 	}
-	return r.capture(ctx, s, m, compute, tokens[:n])
+	b.values(n, times)
+	if err := b.kernels(ctx, tokens, n); err != nil {
+		return err
+	}
+	if n > b.options.capture {
+		return nil
+	}
+	return b.record(ctx, tokens[:n], without)
+}
+
+// summary returns the results of a variant, prefill and decoding. without is the time of
+// a prefill that is not recorded.
+func (b *bench) summary(v variant, n int, list []timing, without float64) []speedResult {
+	t := median(list)
+	out := b.result(string(v), n)
+	out.Seconds = t.prefill
+	out.Rate = float64(n) / t.prefill
+	out.Peak = b.model.Card().PeakBytes()
+	out.Kinds = map[string]float64{}
+	for kind, spent := range t.spent {
+		out.Kinds[kind] = spent.Milliseconds
+	}
+	for _, x := range list {
+		out.All = append(out.All, x.prefill)
+	}
+	out.TFLOPS = (b.shape.products(n) + b.shape.attention(n)) / t.prefill / 1e12
+	out.Share = out.TFLOPS / b.Product.TFLOPS
+	if v != plain {
+		out.Ratio = t.prefill / without
+	}
+	decode := b.result(strings.Replace(string(v), "prefill", "decode", 1), n)
+	decode.Seconds = t.decode
+	decode.Rate = float64(b.decoded()) / t.decode
+	fmt.Fprintf(os.Stderr, "bench: %s %s %s %d tokens: %.3f s, %.0f tokens/s, %.1f TFLOP/s; %s %.1f tokens/s\n",
+		b.shape.name, compute, v, n, t.prefill, out.Rate, out.TFLOPS, decode.What, decode.Rate)
+	return []speedResult{out, decode}
+}
+
+// values keeps the numbers that are predicted.
+func (b *bench) values(n int, times map[variant][]timing) {
+	s := &b.shape
+	without := median(times[plain])
+	b.add(judge.Prefill, s.name, n, (s.products(n)+s.attention(n))/without.prefill/1e12)
+	b.add(judge.Recording, s.name, n, median(times[recording]).prefill/without.prefill)
+	b.add(judge.NoSums, s.name, n, median(times[noSums]).prefill/without.prefill)
+	rate := float64(b.decoded()) / without.decode
+	b.add(judge.DecodeRate, s.name, n, rate)
+	b.add(judge.Decode, s.name, n, rate*s.bytesPerToken(n)/1e9)
+	recorded := cuda.Recorded{Layers: s.sizes.Layers, Heads: s.sizes.Heads, Sums: true}
+	estimate := s.sizes.Memory(compute, 0, n+mostDecoded, recorded).Total()
+	b.add(judge.Memory, s.name, n, float64(b.model.Card().PeakBytes())/float64(estimate))
+}
+
+// kernels measures the time of each kernel, in a prompt that is not recorded and in one that is.
+func (b *bench) kernels(ctx context.Context, tokens []int32, n int) error {
+	read, end := cuda.WatchKernels(b.model.Card())
+	defer end()
+	for _, v := range []variant{plain, recording} {
+		t, err := b.readWith(ctx, tokens, n, v, read)
+		if err != nil {
+			return err
+		}
+		b.kernelValues(n, v, t.spent)
+	}
+	return nil
+}
+
+func (b *bench) kernelValues(n int, v variant, spent map[string]cuda.Spent) {
+	sum := map[judge.Measure]float64{} // seconds
+	var list []judge.Kernel
+	for name, s := range spent {
+		list = append(list, judge.Kernel{
+			Shape: b.shape.name, Tokens: n, Recording: v == recording,
+			Kernel: name, Launches: s.Times, Milliseconds: s.Milliseconds,
+		})
+		sum[kernelMeasure(name)] += s.Milliseconds / 1e3
+	}
+	slices.SortFunc(list, func(a, b judge.Kernel) int { return cmp.Compare(b.Milliseconds, a.Milliseconds) })
+	b.report.Kernels = append(b.report.Kernels, list...)
+	work := map[judge.Measure]float64{judge.Attention: b.shape.attention(n), judge.Products: b.shape.products(n)}
+	if v == recording {
+		work = map[judge.Measure]float64{judge.Sums: b.shape.scores(n)}
+	}
+	for m, operations := range work {
+		if sum[m] > 0 {
+			b.add(m, b.shape.name, n, operations/sum[m]/1e12)
+		}
+	}
+}
+
+// kernelMeasure returns the measure that a kernel's time counts for, or an empty one.
+func kernelMeasure(name string) judge.Measure {
+	switch {
+	case strings.HasPrefix(name, "attention_sums_"):
+		return judge.Sums
+	case strings.HasPrefix(name, "attention_rows_"):
+		return ""
+	case strings.HasPrefix(name, "attention_"):
+		return judge.Attention
+	case strings.HasPrefix(name, "gemm_"), name == "cublasGemmEx":
+		return judge.Products
+	}
+	return ""
 }
 
 // median returns the measurement with the median time of the prefill.
@@ -187,62 +369,84 @@ func median(list []timing) timing {
 	return list[len(list)/2]
 }
 
-const decodeSteps = 32
+// mostDecoded is the number of tokens that are decoded after a prompt.
+const mostDecoded = 32
 
-// prefill runs n tokens, then decodes some. It returns the seconds of both and the
-// prefill's time by kind of work.
-func prefill(ctx context.Context, m *model.Model, tokens []int32, n int, record string, kinds func() (map[string]float64, error)) (sec, decode float64, spent map[string]float64, err error) {
-	s := m.NewSession()
+// decoded returns the number of tokens that are decoded after a prompt.
+func (o *options) decoded() int {
+	if o.quick {
+		return 4
+	}
+	return mostDecoded
+}
+
+// read runs n tokens, then decodes some.
+func (b *bench) read(ctx context.Context, tokens []int32, n int, v variant) (timing, error) {
+	return b.readWith(ctx, tokens, n, v, b.kinds)
+}
+
+// readWith is read with the prefill's time measured by a stopwatch of the card.
+func (b *bench) readWith(
+	ctx context.Context, tokens []int32, n int, v variant, spent func() (map[string]cuda.Spent, error),
+) (t timing, err error) {
+	if _, err := spent(); err != nil { // forget what came before
+		return t, err
+	}
+	s := b.model.NewSession()
 	defer s.Close()
-	if err := s.Reserve(n + decodeSteps); err != nil {
-		return 0, 0, nil, err
+	if err := s.Reserve(n + mostDecoded); err != nil {
+		return t, err
 	}
-	c := m.Config()
+	c := b.model.Config()
 	pass := model.Pass{Logits: func(int, []float32) {}}
-	w := newWatcher(&c, n, record == "+record").recorder()
+	if v != plain {
+		pass.Recorder = newWatcher(&c, n, v == recording).recorder()
+	}
 	start := time.Now()
-	for lo := 0; lo < n; lo += m.Piece() {
-		hi := min(n, lo+m.Piece())
+	for lo := 0; lo < n; lo += b.model.Piece() {
+		hi := min(n, lo+b.model.Piece())
 		pass.LogitsFrom = min(hi-lo, n-1-lo)
-		if record != "" {
-			pass.Recorder = w
-		}
 		if err := s.Forward(ctx, tokens[lo:hi], pass); err != nil {
-			return 0, 0, nil, err
+			return t, err
 		}
 	}
-	sec = time.Since(start).Seconds()
-	if spent, err = kinds(); err != nil {
-		return 0, 0, nil, err
+	t.prefill = time.Since(start).Seconds()
+	if t.spent, err = spent(); err != nil {
+		return t, err
 	}
 	start = time.Now()
 	pass.LogitsFrom = 0
-	for i := range decodeSteps {
+	for i := range b.decoded() {
 		if err := s.Forward(ctx, tokens[n+i:n+i+1], pass); err != nil {
-			return 0, 0, nil, err
+			return t, err
 		}
 	}
-	return sec, time.Since(start).Seconds(), spent, nil
+	t.decode = time.Since(start).Seconds()
+	return t, nil
 }
 
-// capture records the tokens into a dump, as users do, unless the disk has no room for it.
-func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute string, tokens []int32) error {
-	c := m.Config()
-	plan := dumps.Plan{WindowRows: 128, PromptWindows: 20, PromptWindowSize: 128, MaxNewTokens: 16, Store: dumps.StoreAuto, Precision: dumps.Fine, IgnoreEOS: true, Compute: compute}
+// record records the tokens into a dump, as users do, unless the disk has no room for it.
+// without is the time of a prefill that is not recorded.
+func (b *bench) record(ctx context.Context, tokens []int32, without float64) error {
+	c := b.model.Config()
+	plan := dumps.Plan{
+		WindowRows: rows, PromptWindows: windows, PromptWindowSize: windowSize, MaxNewTokens: 16,
+		Store: dumps.StoreAuto, Precision: dumps.Fine, IgnoreEOS: true, Compute: compute,
+	}
 	for l := range c.Layers {
 		plan.Layers = append(plan.Layers, l)
 	}
 	for h := range c.Heads {
 		plan.Heads = append(plan.Heads, h)
 	}
-	out := speedResult{Shape: s.name, Compute: compute, What: "capture", Tokens: len(tokens)}
-	info := capture.ModelInfo(s.name, &c)
-	rows, factors := plan.StoreBytes(&info, len(tokens), 16)
-	need := min(rows, factors)
+	out := b.result("capture", len(tokens))
+	info := capture.ModelInfo(b.shape.name, &c)
+	asRows, factors := plan.StoreBytes(&info, len(tokens), 16)
+	need := min(asRows, factors)
 	if free := freeSpace(os.TempDir()); need > free-free/8 {
-		out.Failed = fmt.Sprintf("left out: the dump would take about %d MB, and %s has %d MB free; TMPDIR names another folder",
+		out.Failed = fmt.Sprintf("left out: the dump takes about %d MB, and %s has %d MB free; TMPDIR names another folder",
 			need>>20, os.TempDir(), free>>20)
-		r.Speed = append(r.Speed, out)
+		b.Speed = append(b.Speed, out)
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "attnscope-bench")
@@ -250,24 +454,24 @@ func (r *report) capture(ctx context.Context, s shape, m *model.Model, compute s
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := capture.Config{Model: m, Prompts: []prompts.Prompt{{ID: "x", Tokens: tokens}}, Out: filepath.Join(dir, "x.attn"), Header: dumps.Header{Plan: plan, Model: info}}
+	cfg := capture.Config{
+		Model: b.model, Prompts: []prompts.Prompt{{ID: "x", Tokens: tokens}}, Out: filepath.Join(dir, "x.attn"),
+		Header: dumps.Header{Plan: plan, Model: info},
+	}
 	start := time.Now()
 	sum, err := capture.Run(ctx, cfg)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
 	if err != nil {
-		out.Failed = err.Error()
-	} else {
-		out.Seconds = time.Since(start).Seconds()
-		out.Rate = float64(len(tokens)) / sum.PrefillTime.Seconds()
-		if info, err := os.Stat(cfg.Out); err == nil {
-			out.Bytes = info.Size()
-		}
-		fmt.Fprintf(os.Stderr, "bench: %s %s capture %d tokens: %.2f s in all, prefill %.0f tokens/s, reply %.1f tokens/s, %d MB\n",
-			s.name, compute, len(tokens), out.Seconds, out.Rate, float64(sum.Replies)/sum.ReplyTime.Seconds(), out.Bytes>>20)
+		return fmt.Errorf("capture: %w", err)
 	}
-	r.Speed = append(r.Speed, out)
+	out.Seconds = time.Since(start).Seconds()
+	out.Rate = float64(len(tokens)) / sum.PrefillTime.Seconds()
+	if info, err := os.Stat(cfg.Out); err == nil {
+		out.Bytes = info.Size()
+	}
+	b.add(judge.Capture, b.shape.name, len(tokens), sum.PrefillTime.Seconds()/without)
+	fmt.Fprintf(os.Stderr, "bench: %s %s capture %d tokens: %.2f s in all, prefill %.0f tokens/s, %d MB\n",
+		b.shape.name, compute, len(tokens), out.Seconds, out.Rate, out.Bytes>>20)
+	b.Speed = append(b.Speed, out)
 	return nil
 }
 

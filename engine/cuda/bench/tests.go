@@ -13,18 +13,12 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/attnscope/attnscope/engine/cuda/bench/judge"
 )
 
-type testResult struct {
-	Package string  `json:"package"`
-	Name    string  `json:"name"`
-	Result  string  `json:"result"` // pass, fail, skip
-	Seconds float64 `json:"seconds"`
-	Output  string  `json:"output,omitempty"` // of tests that did not pass
-}
-
 // suites lists the test binaries, the folder that each runs in, and the tests that
-// concern the card.
+// concern the card. The slim bundle has the first one alone.
 var suites = []struct{ binary, dir, run string }{
 	{"cuda.test", "engine/cuda", "."},
 	{"model.test", "engine/model", "Card"},
@@ -34,17 +28,22 @@ var suites = []struct{ binary, dir, run string }{
 var ended = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
 
 // test runs the test binaries.
-func (r *report) test(ctx context.Context, dir string) error {
-	dir, err := filepath.Abs(dir)
+func (r *report) test(ctx context.Context, o *options) error {
+	dir, err := filepath.Abs(o.dir)
 	if err != nil {
 		return err
 	}
 	for _, s := range suites {
+		binary := filepath.Join(dir, s.binary)
+		if !exists(binary) {
+			r.note("%s: left out: %s does not have it", s.binary, dir)
+			continue
+		}
 		work := filepath.Join(dir, s.dir)
 		if err := os.MkdirAll(work, 0o755); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, filepath.Join(dir, s.binary), "-test.v", "-test.run", s.run)
+		cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", s.run)
 		cmd.Dir = work
 		cmd.Env = os.Environ()
 		if shared := filepath.Join(dir, "shared"); os.Getenv("ATTNSCOPE_SHARED") == "" && exists(shared) {
@@ -59,16 +58,40 @@ func (r *report) test(ctx context.Context, dir string) error {
 		if err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("%s: %w", s.binary, err)
 		}
-		if err != nil && r.Failed == 0 { // the binary crashed or ran out of time without reporting a failed test
-			r.Failed++
-			r.Tests = append(r.Tests, testResult{s.dir, s.binary, "fail", 0, tail(out.String())})
+		switch {
+		case err != nil && ctx.Err() != nil:
+			r.note("%s: out of time after %s", s.binary, running(out.String()))
+		case err != nil && r.count("fail") == 0: // the binary crashed without reporting a failed test
+			r.Tests = append(r.Tests, judge.Test{Package: s.dir, Name: s.binary, Result: "fail", Output: tail(out.String())})
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s: %d passed, %d failed, %d skipped so far\n", s.dir, r.Passed, r.Failed, r.Skipped)
+		fmt.Fprintf(os.Stderr, "bench: %s: %d passed, %d failed, %d skipped so far\n",
+			s.dir, r.count("pass"), r.count("fail"), r.count("skip"))
 	}
-	if r.Failed > 0 {
-		return fmt.Errorf("%d tests failed", r.Failed)
+	if n := r.count("fail"); n > 0 {
+		return fmt.Errorf("%d tests failed", n)
 	}
 	return nil
+}
+
+// count returns the number of tests with a result.
+func (r *report) count(result string) (n int) {
+	for _, t := range r.Tests {
+		if t.Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+var begun = regexp.MustCompile(`(?m)^=== RUN +([^\s/]+)$`)
+
+// running returns the test that began last.
+func running(out string) string {
+	all := begun.FindAllStringSubmatch(out, -1)
+	if len(all) == 0 {
+		return "no test"
+	}
+	return all[len(all)-1][1]
 }
 
 func exists(path string) bool {
@@ -84,16 +107,8 @@ func (r *report) parse(pkg, out string) {
 		if m == nil {
 			continue
 		}
-		t := testResult{Package: pkg, Name: m[2], Result: strings.ToLower(m[1])}
+		t := judge.Test{Package: pkg, Name: m[2], Result: strings.ToLower(m[1])}
 		_, _ = fmt.Sscan(m[3], &t.Seconds)
-		switch t.Result {
-		case "pass":
-			r.Passed++
-		case "fail":
-			r.Failed++
-		default:
-			r.Skipped++
-		}
 		if t.Result != "pass" { // a test's own output precedes its result line; its subtests' output follows
 			to := i + 1
 			for to < len(lines) && strings.HasPrefix(lines[to], " ") {

@@ -1,6 +1,7 @@
-"""Prefill of a shape with random weights in PyTorch, bfloat16: sdpa, which
-records nothing, and eager attention that keeps the last 128 rows of every head,
-until memory runs out. One JSON list on stdout."""
+"""Shapes with random numbers in PyTorch, bfloat16. First causal attention of one layer, by
+FlashAttention (flash) and by cuDNN (cudnn); then a prefill with sdpa, which records
+nothing, and one with eager attention that keeps the last 128 rows of every head,
+until memory runs out. One JSON object on stdout."""
 import json
 import sys
 import time
@@ -50,6 +51,35 @@ def prefill(w, s, theta, ids, eager):
     return rms(x[-1:]) @ w["embed"].T
 
 
+def attention(shape, n, what):
+    """The median time of one layer's attention, of five after one that warms up."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    s = shape["sizes"]
+    r = {"shape": shape["name"], "tokens": n, "what": what}
+    try:
+        q, k, v = (torch.randn(1, s["Heads"], n, s["HeadDim"], device=dev, dtype=dt) for _ in range(3))
+        times = []
+        with sdpa_kernel({"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}[what]):
+            for _ in range(6):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                F.scaled_dot_product_attention(q, k, v, is_causal=True)
+                end.record()
+                torch.cuda.synchronize()
+                times.append(start.elapsed_time(end) / 1e3)
+        r["seconds"] = sorted(times[1:])[2]
+    except (RuntimeError, AttributeError) as e:
+        r["failed"] = str(e).split("\n")[0]
+    return r
+
+
+for shape in asked["shapes"]:
+    for n in asked["lengths"]:
+        for what in ("flash", "cudnn"):
+            if time.time() < stop:
+                results.append(attention(shape, n, what))
+
 for shape in asked["shapes"]:
     s, out_of_memory = shape["sizes"], False
     h, ff, qkv = s["Hidden"], s["Intermediate"], (s["Heads"] + 2 * s["KVHeads"]) * s["HeadDim"]
@@ -60,7 +90,7 @@ for shape in asked["shapes"]:
         for eager in (False, True):
             if time.time() > stop or eager and out_of_memory:
                 continue
-            r = {"shape": shape["name"], "tokens": n, "what": "eager, last 128 rows kept" if eager else "sdpa, nothing recorded"}
+            r = {"shape": shape["name"], "tokens": n, "what": "eager" if eager else "sdpa"}
             try:
                 ids = torch.randint(s["Vocab"], (n,), device=dev)
                 for _ in range(2):  # the first warms up
@@ -69,7 +99,6 @@ for shape in asked["shapes"]:
                     prefill(w, s, shape["theta"], ids, eager)
                     torch.cuda.synchronize()
                     r["seconds"] = time.time() - start
-                r["tokens_per_s"] = n / r["seconds"]
             except torch.OutOfMemoryError as e:
                 r["failed"], out_of_memory = "out of memory: " + str(e).split(".")[0], eager
                 torch.cuda.empty_cache()

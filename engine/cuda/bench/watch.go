@@ -18,7 +18,7 @@ type watcher struct {
 func newWatcher(c *model.Config, prompt int, all bool) *watcher {
 	w := &watcher{prompt: prompt, all: all, sums: make([][]int64, c.Heads), floats: make([]float32, 512*c.Heads*c.HeadDim)}
 	for h := range w.sums {
-		w.sums[h] = make([]int64, prompt+decodeSteps)
+		w.sums[h] = make([]int64, prompt+mostDecoded)
 	}
 	return w
 }

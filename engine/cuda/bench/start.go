@@ -1,0 +1,58 @@
+//go:build cuda
+
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/cuda/bench/judge"
+	"github.com/attnscope/attnscope/engine/model"
+)
+
+// start loads a card with a tiny model, and measures a large product if there is room for
+// it. The process has not used the card before.
+func (r *report) start(_ context.Context, o *options) error {
+	begin := time.Now()
+	log := func(line string) { r.note("%s", line) }
+	m, err := model.RandomOnCard(0, tiny.sizes, tiny.theta, model.Options{Compute: compute, Log: log})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	r.Image = cuda.Image(m.Card())
+	r.Cublas = cuda.Blas(m.Card())
+	measure := judge.Start
+	if os.Getenv("ATTNSCOPE_CUDA_IMAGE") == "ptx" {
+		measure = judge.StartPTX
+	}
+	r.add(measure, "", 0, time.Since(begin).Seconds())
+	if err := r.measureProduct(m, o); err != nil {
+		return err
+	}
+	measure = judge.ProductOwn
+	if r.Product.Blas {
+		measure = judge.ProductCublas
+	}
+	r.add(measure, "", 0, r.Product.TFLOPS)
+	return nil
+}
+
+// measureProduct measures one large product, unless that has been done.
+func (r *report) measureProduct(m *model.Model, o *options) error {
+	if r.Product != nil {
+		return nil
+	}
+	n := 8192
+	if o.quick {
+		n = 128
+	}
+	rate, blas, err := cuda.ProductRate(m.Card(), n)
+	if err != nil {
+		return err
+	}
+	r.Product = &product{n, rate / 1e12, blas}
+	return nil
+}
