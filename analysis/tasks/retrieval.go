@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/attnscope/attnscope/analysis/answers"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -115,6 +116,23 @@ func Number(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth
 	return text, answer
 }
 
+// ends returns the byte end of each token. If the tokens do not spell the text, because
+// the vocabulary lacks some of it, all take equally many bytes.
+func ends(tok *tokenizer.Tokenizer, text string, ids []int32) []int32 {
+	if list := tok.Ends(text, ids); list != nil {
+		return list
+	}
+	list := make([]int32, len(ids))
+	for i := range list {
+		at := len(text) * (i + 1) / len(ids)
+		for at < len(text) && !utf8.RuneStart(text[at]) {
+			at++
+		}
+		list[i] = int32(at)
+	}
+	return list
+}
+
 // stack returns the beginning of a text, with the given number of tokens. A shorter
 // text is repeated.
 func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
@@ -123,7 +141,7 @@ func stack(tok *tokenizer.Tokenizer, hay string, tokens int) string {
 		hay += "\n" + hay
 		ids = tok.Encode(hay, false)
 	}
-	return hay[:tok.Ends(hay, ids)[tokens-1]]
+	return hay[:ends(tok, hay, ids)[tokens-1]]
 }
 
 // sentence returns the byte offset at which the sentence with the token at depth, in
@@ -135,7 +153,7 @@ func sentence(tok *tokenizer.Tokenizer, text string, depth float64) int {
 	ids := tok.Encode(text, false)
 	at := 0
 	if n := int(depth * float64(len(ids))); n > 0 {
-		at = int(tok.Ends(text, ids)[n-1])
+		at = int(ends(tok, text, ids)[n-1])
 	}
 	if dot := strings.LastIndex(text[:at], ". "); dot >= 0 {
 		return dot + 2

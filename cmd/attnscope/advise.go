@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -131,6 +133,7 @@ func runAdvise(c *cli.Context) error {
 	}
 	if text := advice.Recommendation(); text != "" && advice.Found() {
 		notef(c, "%s", text)
+		suggestAdvised(c, advice)
 	}
 	if !advice.Found() {
 		err := fmt.Errorf("no method keeps the predicted loss within the bound, %s", ask.Bound)
@@ -139,6 +142,29 @@ func runAdvise(c *cli.Context) error {
 		return hintf(err, "%s", strings.Join(append(advice.NearMiss(), what), " "))
 	}
 	return nil
+}
+
+// suggestAdvised suggests to measure the recommended cache on the prompts of the dump.
+func suggestAdvised(c *cli.Context, advice *analysis.Advice) {
+	r, err := dumps.Open(c.Args().First())
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	at := slices.IndexFunc(advice.Rows, func(row analysis.AdviceRow) bool { return row.Capacity >= 0 })
+	row := &advice.Rows[at]
+	h := r.Header()
+	words := []string{
+		"generate", "-m", h.Model.ID, "-p", cmp.Or(h.Manifest.PromptsFile, "prompts.jsonl"), "--method", row.Method,
+		"--group", string(row.Group), "--capacity", fmt.Sprint(row.Capacity), "--summary",
+	}
+	recorded := h.Manifest.Command
+	for i, word := range recorded[:max(0, len(recorded)-1)] {
+		if word == "--max-prompt-tokens" || word == "--truncate" { // generate must cut the prompts as the capture did
+			words = append(words, word, recorded[i+1])
+		}
+	}
+	suggest(c, words...)
 }
 
 // writeAdvice writes the table. At a terminal, methods that keep everything share a line.

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,13 +22,13 @@ func citeCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "cite",
 		Usage:     "print in BibTeX what dumps, tables and figures rest on",
-		ArgsUsage: "[RUN.attn | FIGURE | TABLE]...",
+		ArgsUsage: "[RUN.attn | FIGURE | TABLE | DIR]...",
 		Description: "Cite prints entries for attnscope, the model with its revision and the hash of its weights, the\n" +
 			"prompts and their data sets, and the papers of the methods. A dump names its model and its prompts. A\n" +
 			"figure (.png, .svg, .pdf) names the command that drew it and its dumps, which are read if they are\n" +
 			"where the command names them and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its models,\n" +
 			"data sets and methods in its columns. Lines that begin with % say where an entry comes from, and what\n" +
-			"you must add. Without a file, cite prints how to cite attnscope.",
+			"you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite prints how to cite attnscope.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name:  "method",
@@ -58,6 +60,9 @@ func runCite(c *cli.Context) error {
 
 // citeFile adds what a file rests on.
 func citeFile(c *cli.Context, list *cite.List, path string) error {
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		return citeFolder(list, path)
+	}
 	switch ext := filepath.Ext(path); {
 	case slices.Contains(viz.Formats, strings.TrimPrefix(ext, ".")):
 		return citeFigure(list, path)
@@ -68,6 +73,22 @@ func citeFile(c *cli.Context, list *cite.List, path string) error {
 		return list.Table(path)
 	}
 	return citeDump(c, list, path)
+}
+
+// citeFolder adds the tables of a folder and its subfolders, which reproduce wrote.
+func citeFolder(list *cite.List, dir string) error {
+	found := false
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".csv" {
+			return err
+		}
+		found = true
+		return list.Table(path)
+	})
+	if err == nil && !found {
+		err = hintf(fmt.Errorf("%s: no .csv table in this folder", dir), "name a file")
+	}
+	return err
 }
 
 func citeDump(c *cli.Context, list *cite.List, path string) error {

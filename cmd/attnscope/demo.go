@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,11 +15,13 @@ import (
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/cluster"
 	"github.com/attnscope/attnscope/engine/tokenizer"
 	"github.com/attnscope/attnscope/examples"
 	"github.com/attnscope/attnscope/hitrate"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz/figures"
+	"github.com/attnscope/attnscope/viz/view"
 )
 
 func demoCommand() *cli.Command {
@@ -33,6 +36,7 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 			boolFlag("quick", "capture only two prompts, with short replies"),
+			boolFlag("open", "show the dump in the viewer at the end, as attnscope view does, until you interrupt it with Ctrl-C"),
 		}, planFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, samplingSeedFlag, forceFlag}),
 		Action: runDemo,
 	}
@@ -72,12 +76,18 @@ func runDemo(c *cli.Context) error {
 	if err := demoFigures(c, dump, filepath.Join(dir, "figures")); err != nil {
 		return err
 	}
-	guide := demoGuide(byLayer[1], overall)
+	guide := demoGuide(dir, byLayer[1], overall)
 	if err := os.WriteFile(filepath.Join(dir, "README.md"), guide, 0o644); err != nil {
 		return err
 	}
-	_, err = c.App.Writer.Write(guide)
-	return err
+	if _, err := c.App.Writer.Write(guide); err != nil || !c.Bool("open") {
+		return err
+	}
+	pieces, err := piecesOf(c)
+	if err != nil {
+		return err
+	}
+	return serve(c, []string{dump}, viewing{address: anyPort, open: true, options: view.Options{Pieces: pieces}})
 }
 
 // checkDemo refuses to replace files that no demo wrote, unless --force is given: a guide
@@ -214,10 +224,11 @@ func demoOverall(c *cli.Context, dump string) (*table.Table, error) {
 
 // demoGuide explains the results of the demo. byLayer are the rates without the first
 // positions, which raise them in most layers.
-func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
+func demoGuide(dir string, byLayer []analysis.HitRateRow, overall *table.Table) []byte {
 	extremes := fmt.Sprintf("Without the first %d positions, no layer has enough significant positions to compare layers.",
 		hitrate.Sinks)
-	if low, high, _ := analysis.Extremes(byLayer, analysis.MinSignificant); low != nil {
+	low, high, _ := analysis.Extremes(byLayer, analysis.MinSignificant)
+	if low != nil {
 		extremes = fmt.Sprintf("Without the first %d positions, layer %d has the lowest hit rate, %.3f (n = %d), and layer %d the highest,\n"+
 			"%.3f (n = %d). Layers with fewer than %d significant positions are not compared.",
 			hitrate.Sinks, low.Layer, low.HitRate, low.Significant, high.Layer, high.HitRate, high.Significant, analysis.MinSignificant)
@@ -226,6 +237,11 @@ func demoGuide(byLayer []analysis.HitRateRow, overall *table.Table) []byte {
 	b.WriteString(demoIntroduction)
 	overall.Markdown(&b)
 	fmt.Fprintf(&b, demoExplanation, extremes)
+	look := demoLook
+	if low != nil {
+		look = fmt.Sprintf(demoLookAtLayer, low.Layer) + look
+	}
+	b.WriteString("\n## What to look at\n\n" + strings.ReplaceAll(look, "DIR", cluster.Quote(filepath.ToSlash(dir))))
 	return b.Bytes()
 }
 
@@ -256,3 +272,14 @@ const demoExplanation = `
 | figures/layers-windows.png | hit rate by window size |
 | figures/PROMPT/layer-NN.png | top: what the window votes for; bottom: what each generated token attends to; between: where they agree |
 `
+
+// demoLookAtLayer and demoLook say what to look at, in a folder DIR.
+const (
+	demoLookAtLayer = "- The figure of layer %[1]d of a prompt, DIR/figures/PROMPT/layer-%02[1]d.png: the reply attends to positions in the lower map that\n" +
+		"  the upper map does not vote for.\n"
+	demoLook = "- DIR/figures/layers-heads-without-first-4.png: which heads a compressed cache would harm most.\n" +
+		"- `attnscope view DIR/run.attn` shows every head, the text and the kept positions in the browser (`attnscope demo --open` ends there).\n" +
+		"- `attnscope snapkv DIR/run.attn --method all --capacity 64,128` compares the methods, and\n" +
+		"  `attnscope advise DIR/run.attn --loss 5%` recommends one with its budget.\n" +
+		"- `attnscope capture -m MODEL -p prompts.jsonl -o run.attn` records your own model; `attnscope help hit rate` explains a term.\n"
+)

@@ -139,6 +139,7 @@ func redraw(c *cli.Context, args []string, name, out string) error {
 	if args[0] == "reproduce" {
 		moved = append([]string{args[0], "--offline", "--captures", filepath.Join(folder, "captures")}, moved[1:]...)
 	}
+	moved = slices.Insert(moved, 1, "--quiet")
 	notef(c, "drawing with: %s", viz.Origin{Arguments: args}.Command())
 	code := runAs(c.Context, moved, args, strings.NewReader(""), io.Discard, c.App.ErrWriter)
 	if code != exitDone {

@@ -137,8 +137,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
+		cmd.Flags = append(cmd.Flags, quietFlag)
 		cmd.Before = checkDashes
-		cmd.Action = explained(cmd.Action)
+		cmd.Action = followed(explained(cmd.Action))
 	}
 	return app
 }

@@ -40,6 +40,9 @@ type bar struct {
 }
 
 func newBar(w io.Writer, what string) *bar {
+	if _, quiet := w.(quietly); quiet {
+		w = io.Discard
+	}
 	b := &bar{w: w, what: visible.Line(what), started: time.Now(), last: time.Now()}
 	if b.screen = screenOf(w); b.screen != nil {
 		b.bar = progressbar.NewOptions64(1,

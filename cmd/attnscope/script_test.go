@@ -35,7 +35,7 @@ var update = flag.Bool("update", false, "write what the verbs print into the gol
 //
 //	attnscope ARG... [<FILE]       run a verb that exits with 0; <FILE is its stdin
 //	exits CODE ARG... [<FILE]      run a verb that exits with CODE
-//	serves ARG...                  run a verb until it prints a line, then interrupt it
+//	serves ARG...                  run a verb until it prints an address, then interrupt it
 //	dump FILE.txt FILE.attn        write the dump that a text describes (dumpstest.WriteText)
 //	random FILE.attn STORE ID...   write a random dump with all kinds of blocks
 //	model DIR [KEY=JSON...]        make a model of 2 layers, with changes of its config.json
@@ -58,6 +58,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values["test"] = env.T()
 			env.Setenv("HF_HUB_OFFLINE", "1")
+			env.Setenv("DISPLAY", "") // no browser is opened
+			env.Setenv("WAYLAND_DISPLAY", "")
 			env.Setenv("HF_HOME", filepath.Join(env.WorkDir, "hub"))
 			env.Setenv("ATTNSCOPE_MODELS", filepath.Join(env.WorkDir, "models"))
 			env.Setenv("CHECKPOINTS", filepath.Join(root, "engine/model/testdata"))
@@ -112,6 +114,7 @@ func TestScripts(t *testing.T) {
 // scriptVariables are the environment variables that a script may set for a verb.
 var scriptVariables = []string{
 	"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "ATTNSCOPE_MODELS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT",
+	"DISPLAY", "WAYLAND_DISPLAY",
 }
 
 // oneVerb guards the process's folder and environment, which verbs run in.
@@ -140,7 +143,7 @@ func serveVerb(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var stderr bytes.Buffer
-	stdout := &firstLine{stop: stop}
+	stdout := &addressLine{stop: stop}
 	code := inScript(ts, func() int { return run(ctx, args, strings.NewReader(""), stdout, &stderr) })
 	ts.Stdout().Write(stdout.Bytes())
 	ts.Stderr().Write(stderr.Bytes())
@@ -149,14 +152,14 @@ func serveVerb(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// firstLine calls stop once a line is written.
-type firstLine struct {
+// addressLine calls stop once an address is written.
+type addressLine struct {
 	bytes.Buffer
 	stop func()
 }
 
-func (w *firstLine) Write(b []byte) (int, error) {
-	if bytes.ContainsRune(b, '\n') {
+func (w *addressLine) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("http://")) {
 		defer w.stop()
 	}
 	return w.Buffer.Write(b)

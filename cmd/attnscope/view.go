@@ -14,6 +14,9 @@ import (
 	"github.com/attnscope/attnscope/viz/view"
 )
 
+// anyPort is the loopback address with a free port.
+const anyPort = "127.0.0.1:0"
+
 func viewCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "view",
@@ -25,7 +28,7 @@ func viewCommand() *cli.Command {
 			"the printed address.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
-				Name: "http", Value: "127.0.0.1:0",
+				Name: "http", Value: anyPort,
 				Usage: "listen on the loopback `ADDRESS`; port 0: any free port",
 			},
 			boolFlag("no-open", "print the address without opening a browser"),
@@ -59,7 +62,23 @@ func runView(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := view.Open(c.Args().Slice(), view.Options{Pieces: pieces, Frames: strings.Fields(c.String("frame"))})
+	return serve(c, c.Args().Slice(), viewing{
+		address: c.String("http"), at: at, open: !c.Bool("no-open"),
+		options: view.Options{Pieces: pieces, Frames: strings.Fields(c.String("frame"))},
+	})
+}
+
+// viewing says how dumps are shown.
+type viewing struct {
+	address string // to listen on
+	at      string // the state of the page
+	open    bool   // open a browser
+	options view.Options
+}
+
+// serve shows dumps in the browser until the context ends.
+func serve(c *cli.Context, paths []string, v viewing) error {
+	s, err := view.Open(paths, v.options)
 	if err != nil {
 		return err
 	}
@@ -67,7 +86,7 @@ func runView(c *cli.Context) error {
 	for _, w := range s.Warnings() {
 		warnf(c, "%s", w)
 	}
-	l, err := view.Listen(c.String("http"))
+	l, err := view.Listen(v.address)
 	if err != nil {
 		return err
 	}
@@ -75,12 +94,12 @@ func runView(c *cli.Context) error {
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(384 << 20)
 	address := s.URL(l)
-	if at != "" {
-		address += "#" + at
+	if v.at != "" {
+		address += "#" + v.at
 	}
 	fmt.Fprintln(c.App.Writer, address)
 	notef(c, "the address contains a secret; do not share it. Ctrl-C ends the viewer")
-	if !c.Bool("no-open") {
+	if v.open {
 		defer openBrowser(address)()
 	}
 	return s.Serve(c.Context, l)

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/attnscope/attnscope/cluster"
+	"github.com/attnscope/attnscope/viz"
+)
+
+// quietFlag is a flag of every verb.
+var quietFlag = &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print neither progress nor the next command"}
+
+// quietly is the stderr of a verb with --quiet.
+type quietly struct{ io.Writer }
+
+// followed wraps the action of a verb: it obeys --quiet and, after a success, prints on a
+// terminal the command that users run next. Scripts and logs do not get it.
+func followed(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Bool("quiet") {
+			c.App.ErrWriter = quietly{c.App.ErrWriter}
+		}
+		err := action(c)
+		if err != nil || screenOf(c.App.ErrWriter) == nil {
+			return err
+		}
+		if next := nextCommand(c); next != nil {
+			for i, word := range next {
+				next[i] = cluster.Quote(word)
+			}
+			fmt.Fprintf(c.App.ErrWriter, "attnscope: next: attnscope %s\n", strings.Join(next, " "))
+		}
+		return nil
+	}
+}
+
+// nextKey is the key of a next command that a verb has chosen, in an app's metadata.
+const nextKey = "next"
+
+// suggest sets the next command, which otherwise nextCommand chooses.
+func suggest(c *cli.Context, words ...string) { c.App.Metadata[nextKey] = words }
+
+// nextCommand returns the arguments of the next command, or nil if there is none.
+func nextCommand(c *cli.Context) []string {
+	if words, ok := c.App.Metadata[nextKey].([]string); ok {
+		return words
+	}
+	if c.Bool("dry-run") {
+		args := slices.Clone(commandOf(c))
+		return slices.DeleteFunc(args, func(a string) bool { return strings.TrimLeft(a, "-") == "dry-run" && a != "dry-run" })
+	}
+	if choose := nextCommands[c.Command.Name]; choose != nil {
+		return choose(c)
+	}
+	return nil
+}
+
+// nextCommands has a function for each verb that something follows.
+var nextCommands = map[string]func(c *cli.Context) []string{
+	"demo":    func(c *cli.Context) []string { return []string{"view", filepath.Join(c.String("o"), "run.attn")} },
+	"capture": func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },
+	"submit":  func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },
+	"merge":   func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },
+	"info":    afterInfo,
+	"verify":  onDumps("hitrate"),
+	"repair":  onDumps("verify"),
+	"hitrate": onDumps("snapkv", "--method", "all", "--capacity", "128,256,512,1024"),
+	"snapkv":  afterSnapKV,
+	"generate": func(c *cli.Context) []string {
+		return citeOr(c, "reproduce", "methods", "-m", c.String("model"), "--dry-run")
+	},
+	"reproduce": func(c *cli.Context) []string { return []string{"cite", c.String("o")} },
+	"heatmap":   onDumps("view"),
+	"figure":    afterFigure,
+	"report":    onDumps("view"),
+	"export":    onDumps("cite"),
+	"tokenize": func(c *cli.Context) []string {
+		return []string{"capture", "-m", c.String("model"), "-p", c.String("prompts"), "-o", "run.attn"}
+	},
+	"models": func(c *cli.Context) []string { return []string{"info", "-m", "MODEL"} },
+	"pull": func(c *cli.Context) []string {
+		return []string{"capture", "-m", c.Args().First(), "-p", "prompts.jsonl", "-o", "run.attn"}
+	},
+}
+
+// onDumps returns a command about the dumps of the command line.
+func onDumps(verb string, flags ...string) func(c *cli.Context) []string {
+	return func(c *cli.Context) []string {
+		return slices.Concat([]string{verb}, c.Args().Slice(), flags)
+	}
+}
+
+// citeOr cites the table of -o; without -o, it is another command.
+func citeOr(c *cli.Context, other ...string) []string {
+	if out := c.String("o"); out != "" && filepath.Ext(out) != ".parquet" && filepath.Ext(out) != ".tex" {
+		return []string{"cite", out}
+	}
+	return other
+}
+
+// afterDemo shows the dump, unless the demo has shown it.
+func afterDemo(c *cli.Context) []string {
+	dump := filepath.Join(c.String("o"), "run.attn")
+	if c.Bool("open") {
+		return []string{"snapkv", dump, "--method", "all", "--capacity", "64,128"}
+	}
+	return []string{"view", dump}
+}
+
+func afterInfo(c *cli.Context) []string {
+	switch {
+	case c.Args().Present():
+		return onDumps("hitrate")(c)
+	case c.IsSet("model"):
+		return []string{"capture", "-m", c.String("model"), "-p", "prompts.jsonl", "-o", "run.attn"}
+	}
+	return nil
+}
+
+// afterSnapKV asks for advice, unless the selection was of tensors in a file.
+func afterSnapKV(c *cli.Context) []string {
+	if !c.Args().Present() {
+		return nil
+	}
+	return append(onDumps("advise")(c), "--loss", "5%")
+}
+
+func afterFigure(c *cli.Context) []string {
+	out := c.String("o")
+	if out == "" {
+		out = filepath.Base(c.String("from"))
+	}
+	if c.Bool("print") || !slices.Contains(viz.Formats, strings.TrimPrefix(filepath.Ext(out), ".")) {
+		return nil
+	}
+	return []string{"cite", out}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/attnscope/attnscope/dumps/dumpstest"
+)
+
+// onTerminal runs a command line with a terminal as stderr, and returns what both streams
+// got.
+func onTerminal(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("SKIPPED, no terminal was tested: %v", err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(filepath.Join("/dev/pts", strconv.Itoa(number)), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(master) // ends with an error when the terminal is closed
+		read <- string(text)
+	}()
+	var out bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(""), &out, terminal)
+	terminal.Close()
+	return code, out.String(), <-read
+}
+
+var nextPattern = regexp.MustCompile(`attnscope: next: attnscope ([^\r\n]*)`)
+
+// TestNextCommand: on a terminal, verbs end with a command that works; --quiet and a
+// file do not get it, and stdout never does.
+func TestNextCommand(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	dump := "run one.attn" // the name needs quotes
+	dumpstest.WriteText(t, dump, "dump layers=2 heads=2 rows=4 windows=2x4\nprompt a tokens=12 reply=2\n")
+	for _, c := range []struct{ line, next string }{
+		{"info DUMP", "hitrate DUMP"},
+		{"verify DUMP", "hitrate DUMP"},
+		{"repair DUMP", "verify DUMP"},
+		{"hitrate DUMP --window 4", "snapkv DUMP --method all --capacity 128,256,512,1024"},
+		{"snapkv DUMP --capacity 6 --window 4 -o t.csv", "advise DUMP --loss 5%"},
+		{"heatmap DUMP -o figures --window 4 --layers 0 --format svg", "view DUMP"},
+		{"cite DUMP", ""},
+		{"models", "info -m MODEL"},
+		{"version", ""},
+	} {
+		args := func(line string) []string {
+			words := strings.Fields(line)
+			for i := range words {
+				words[i] = strings.ReplaceAll(words[i], "DUMP", dump)
+			}
+			return words
+		}
+		quoted := strings.ReplaceAll(c.next, "DUMP", "'"+dump+"'")
+		code, stdout, stderr := onTerminal(t, args(c.line)...)
+		got := ""
+		if m := nextPattern.FindStringSubmatch(stderr); m != nil {
+			got = m[1]
+		}
+		if code != 0 || got != quoted || strings.Contains(stdout, "next:") {
+			t.Errorf("%s: exit %d, next %q, want %q; stderr %q", c.line, code, got, quoted, stderr)
+		}
+		force := []string{}
+		if strings.Contains(c.line, "-o ") {
+			force = []string{"--force"}
+		}
+		for _, quiet := range []string{"-q", "--quiet"} {
+			if code, _, stderr := onTerminal(t, slices.Concat(args(c.line), force, []string{quiet})...); code != 0 || strings.Contains(stderr, "next") {
+				t.Errorf("%s %s: exit %d, %q", c.line, quiet, code, stderr)
+			}
+		}
+		if code, _, stderr := call(t, slices.Concat(args(c.line), force)...); code != 0 || strings.Contains(stderr, "next:") {
+			t.Errorf("%s, not on a terminal: exit %d, %q", c.line, code, stderr)
+		}
+		if verb, _, _ := strings.Cut(c.next, " "); c.next != "" && findCommand(commands(), verb) == nil {
+			t.Errorf("%s: the next command %q is no verb", c.line, c.next)
+		}
+	}
+	if code, _, stderr := onTerminal(t, "info", "none.attn"); code != 1 || strings.Contains(stderr, "next") {
+		t.Errorf("after an error: exit %d, %q", code, stderr)
+	}
+}
