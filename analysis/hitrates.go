@@ -42,7 +42,7 @@ func HitRatesEach(ctx context.Context, paths []string, cfgs ...HitRateConfig) ([
 		list = append(list, &hitRates{cfg: cfg, settings: cfg.Settings(), groups: map[groupKey][]promptSum{}})
 	}
 	if report := cfgs[0].Progress; report != nil {
-		total, err := tokensTimesLayers(paths)
+		total, err := tokensTimesLayers(paths, "")
 		if err != nil {
 			return nil, nil, err
 		}

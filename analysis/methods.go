@@ -18,6 +18,8 @@ type MethodConfig struct {
 	Thetas  []float64 // weights above theta are significant
 	Span    int       // reply rows that are measured together if By has BySpan
 	By      []By      // keys whose values have their own rows in the result
+	// Prompt is the id of the only prompt that is measured; if it is empty, all are.
+	Prompt string
 	// Lenient leaves out entirely, with a warning, methods for which one of the dumps
 	// lacks data. Otherwise such methods are an error.
 	Lenient bool
@@ -102,7 +104,7 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 		order:  map[string]int{"*": -1},
 	}
 	if cfg.Progress != nil {
-		if a.progress.Total, err = tokensTimesLayers(paths); err != nil {
+		if a.progress.Total, err = tokensTimesLayers(paths, cfg.Prompt); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -136,8 +138,8 @@ func (a *methods) dropLeftOut() {
 }
 
 // tokensTimesLayers sums prompt tokens times recorded layers over the prompts that
-// have a reply.
-func tokensTimesLayers(paths []string) (int64, error) {
+// have a reply, or over those with an id that is not empty.
+func tokensTimesLayers(paths []string, id string) (int64, error) {
 	total := int64(0)
 	for _, path := range paths {
 		r, err := dumps.Open(path)
@@ -145,7 +147,7 @@ func tokensTimesLayers(paths []string) (int64, error) {
 			return 0, err
 		}
 		for _, p := range r.Prompts() {
-			if p.ReplyTokens > 0 {
+			if p.ReplyTokens > 0 && (id == "" || p.ID == id) {
 				total += int64(p.PromptTokens) * int64(len(cachesOf(r.Header())))
 			}
 		}
@@ -199,6 +201,9 @@ func (a *methods) dump(ctx context.Context, path string) error {
 	}
 	for i := range r.Prompts() {
 		p := &r.Prompts()[i]
+		if a.cfg.Prompt != "" && p.ID != a.cfg.Prompt {
+			continue
+		}
 		a.prompt++
 		if p.ReplyTokens == 0 {
 			a.warn(Warning{Kind: NoReply, Path: path, Prompt: p.ID})

@@ -145,6 +145,61 @@ func TestIndicesOfRaggedBudgets(t *testing.T) {
 	}
 }
 
+// TestKeptPositionsOfAFile: the positions that --indices writes have with --kept the
+// measures of the method that selected them, by query head and by kv head, with even and
+// uneven budgets.
+func TestKeptPositionsOfAFile(t *testing.T) {
+	_, dump := captured(t, "llama")
+	for _, method := range []string{"snapkv", "adakv"} {
+		for _, group := range []string{"head", "mean"} {
+			file := filepath.Join(t.TempDir(), "i.safetensors")
+			must(t, "snapkv", dump, "--method", method, "--group", group, "--window", "16", "--capacity", "40", "--indices", file)
+			lines := strings.Split(strings.TrimSpace(must(t, "snapkv", dump, "--kept", file, "--method", method, "--group", group, "--by", "layer,head")), "\n")
+			rows := map[string][]string{} // without the column of the method
+			for _, line := range lines[1:] {
+				cells := strings.Split(line, "\t")
+				at := slices.Index(strings.Split(lines[0], "\t"), "method")
+				rows[cells[at]] = append(rows[cells[at]], strings.Join(slices.Delete(cells, at, at+1), "\t"))
+			}
+			if len(rows["given"]) < 4 || !slices.Equal(rows["given"], rows[method]) {
+				t.Errorf("%s, group %s: given\n%s\nwant\n%s", method, group, strings.Join(rows["given"], "\n"), strings.Join(rows[method], "\n"))
+			}
+		}
+	}
+}
+
+// TestKeptPositionsThatDoNotFit: files of --kept that are of another model or prompt.
+func TestKeptPositionsThatDoNotFit(t *testing.T) {
+	f, dump := captured(t, "llama")
+	layers, _ := f.shape()
+	file := filepath.Join(t.TempDir(), "i.safetensors")
+	for _, c := range []struct {
+		heads, position int
+		layers          int
+		want            string
+	}{
+		{3, 0, layers, "positions of 3 heads are given"},
+		{2, 100000, layers, "position 100000 is given: want 0 to"},
+		{2, -2, layers, "position -2 is given"},
+		{2, 0, 1, "no indices.1: it has indices.0"},
+	} {
+		var list []tensor.Tensor
+		for l := range c.layers {
+			x := make([]int32, c.heads)
+			for i := range x {
+				x[i] = int32(c.position)
+			}
+			list = append(list, tensor.FromInt32(fmt.Sprint("indices.", l), x, c.heads, 1))
+		}
+		if err := checkpoint.WriteSafetensors(file, list, nil); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errs := call(t, "snapkv", dump, "--kept", file, "--window", "8"); code != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("exit %d, %s, want %q", code, errs, c.want)
+		}
+	}
+}
+
 // TestGenerateLines reads the JSON lines of generate and its summary.
 func TestGenerateLines(t *testing.T) {
 	f := openFixture(t, "llama")

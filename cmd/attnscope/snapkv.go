@@ -33,11 +33,16 @@ func snapkvCommand() *cli.Command {
 			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
 			&cli.StringFlag{
 				Name: "prompt", DefaultText: "the only one",
-				Usage: "with --indices, select from the prompt with `ID`",
+				Usage: "with --indices, select from the prompt with `ID`; with --kept, the prompt that the positions are of",
 			},
 			&cli.StringFlag{
 				Name:  "indices",
 				Usage: "write the kept positions of one prompt, method and capacity to `FILE.safetensors` instead of a table",
+			},
+			&cli.StringFlag{
+				Name: "kept",
+				Usage: "measure the positions in `FILE.safetensors`, in the form that --indices writes, which another program may have" +
+					" selected; --method names methods to compare them with",
 			},
 			&cli.StringFlag{
 				Name: "states",
@@ -66,6 +71,12 @@ func runSnapKV(c *cli.Context) error {
 	case c.String("indices") != "":
 		return runIndices(c, s)
 	}
+	prompt := ""
+	if c.String("kept") != "" {
+		if prompt, err = s.keepFile(c); err != nil {
+			return err
+		}
+	}
 	cfg, by, err := methodConfig(c, s)
 	if err != nil {
 		return err
@@ -79,7 +90,9 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns, []string{analysis.SinkColumn}), methodKeys); err != nil {
 		return err
 	}
-	s.fitDumps(c)
+	if cfg.Prompt = prompt; prompt == "" {
+		s.fitDumps(c)
+	}
 	if c.String("model") != "" {
 		if cfg.Gram, err = outputGrams(c); err != nil {
 			return err
@@ -152,8 +165,8 @@ func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analys
 	if err := analysis.CheckThetas(cfg.Thetas); err != nil {
 		return cfg, nil, usagef("--%w", err)
 	}
-	if c.String("prompt") != "" {
-		return cfg, nil, hintf(usagef("snapkv: --prompt needs --indices"), "--by prompt prints a row for each prompt")
+	if c.String("prompt") != "" && c.String("kept") == "" {
+		return cfg, nil, hintf(usagef("snapkv: --prompt needs --indices or --kept"), "--by prompt prints a row for each prompt")
 	}
 	by, err := analysis.ParseBy(c.String("by"))
 	if err != nil {
