@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/attnscope/attnscope/internal/filelock"
 )
 
 // CheckCreate returns the error that [Create] would return for the same arguments, such
@@ -25,7 +27,7 @@ func CheckCreate(path string, h *Header, options CreateOptions) error {
 		return err
 	}
 	defer f.Close()
-	if err := lock(f); err != nil {
+	if err := filelock.Lock(f); err != nil {
 		return fmt.Errorf("%s: %w", w.partial(), err)
 	}
 	fi, err := f.Stat()

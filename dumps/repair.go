@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/attnscope/attnscope/internal/filelock"
 )
 
 // Repaired says what Repair did.
@@ -36,7 +38,7 @@ func Repair(ctx context.Context, path string, progress Progress) (Repaired, erro
 		return Repaired{}, err
 	}
 	defer f.Close()
-	if err := lock(f); err != nil {
+	if err := filelock.Lock(f); err != nil {
 		return Repaired{}, fmt.Errorf("%s: %w", r.path, err)
 	}
 	scan, err := scanFile(f, r.size, r.path)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/attnscope/attnscope/internal/filelock"
 )
 
 // checkExisting looks at a dump that already has the name of the finished one. adopt
@@ -56,7 +58,7 @@ func (w *Writer) adopt() error {
 	}
 	f, err := os.OpenFile(w.path, os.O_RDWR, 0)
 	if err == nil {
-		if err = lock(f); err == nil {
+		if err = filelock.Lock(f); err == nil {
 			err = os.Rename(w.path, w.partial())
 		}
 	}

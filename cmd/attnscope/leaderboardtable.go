@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,7 +57,12 @@ func showBoard(c *cli.Context, board *leaderboard.Board) error {
 		}
 		return writeBoard(c, t, nil, append(notes, pivotNote("score_low and score_high")))
 	}
-	return writeBoard(c, t, []string{"prompts", "score", "loss", "p_holm", "kl", "cache_bytes", "cache_ratio"}, notes)
+	return writeBoard(c, t, screenColumns, notes)
+}
+
+// screenColumns are the results that the format table shows without --wide.
+var screenColumns = []string{
+	"prompts", "score", "score_low", "score_high", "loss", "p_holm", "kl", "cache_bytes", "cache_ratio", "decode_tok_s",
 }
 
 // boardNotes returns what a reader must know of a table's rows.
@@ -103,14 +109,36 @@ func compareRuns(c *cli.Context, board *leaderboard.Board) error {
 }
 
 // writeBoard prints a table: to stdout if -o is the file of results, else as other verbs do.
+// For readers at a terminal, it has the columns that identify a row and those of values, or
+// all columns if values is nil.
 func writeBoard(c *cli.Context, t *table.Table, values, notes []string) error {
 	screen := table.Screen{Values: values, Notes: notes}
-	if !c.IsSet("model") {
-		return writeTable(c, t, screen)
+	format := tableFormat(c)
+	if c.IsSet("model") {
+		format = cmp.Or(c.String("format"), stdoutFormat(c))
 	}
-	format := cmp.Or(c.String("format"), stdoutFormat(c))
-	if format == "table" && !c.Bool("wide") {
+	if format == "table" && !c.Bool("wide") && values != nil {
+		_, keys := boardColumns(c)
+		t = withColumns(t, slices.Concat(keys, values))
+	}
+	switch {
+	case !c.IsSet("model"):
+		return writeTable(c, t, screen)
+	case format == "table" && !c.Bool("wide"):
 		return t.Screen(c.App.Writer, screen)
 	}
 	return printTable(c, t, format)
+}
+
+// withColumns returns a table with some of the columns.
+func withColumns(t *table.Table, names []string) *table.Table {
+	out := table.New(names...)
+	for _, row := range t.Rows {
+		var cells []any
+		for _, name := range names {
+			cells = append(cells, row[slices.Index(t.Columns, name)])
+		}
+		out.Add(cells...)
+	}
+	return out
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/tasks"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/internal/filelock"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -211,6 +212,28 @@ func TestStoppedAndShardedRunsGiveTheSame(t *testing.T) {
 	}
 	if len(a.Results) != 5 || a.Results[1].Capacity != int(math.Round(0.1*float64(a.PromptTokens))) || a.Results[2].Capacity != 64 {
 		t.Errorf("results %+v", a.Results)
+	}
+}
+
+// TestOneRunWritesAFile: another run into the same file is refused and leaves it as it is.
+func TestOneRunWritesAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.jsonl")
+	if err := os.WriteFile(path, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := filelock.Lock(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := Record(t.Context(), Config{}, path); err == nil || err.Error() != path+": another process is writing it" {
+		t.Errorf("error %v", err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "{" {
+		t.Errorf("the file holds %q, error %v", text, err)
 	}
 }
 

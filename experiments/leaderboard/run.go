@@ -30,6 +30,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/internal/filelock"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -90,15 +91,18 @@ func (c *Config) Decoding(s *tasks.Sample) (decode.Config, error) {
 // line that was cut when a run was killed is removed.
 func Record(ctx context.Context, c Config, path string) error {
 	about := c.about()
-	board, size, err := readOpen(path)
-	if err != nil {
-		return err
-	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if err := filelock.Lock(f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	board, size, err := readOpen(path)
+	if err != nil {
+		return err
+	}
 	if err := f.Truncate(size); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package dumps
+package filelock
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock makes this process the file's only writer until the file is closed. Where the
-// file system has no locks, such as Lustre mounted without them, lock succeeds without
-// locking: users must see to it that only one capture writes a file.
-func lock(f *os.File) error {
+// Lock makes this process the file's only writer until the file is closed. Where the
+// file system has no locks, such as Lustre mounted without them, Lock succeeds without
+// locking: users must see to it that only one run writes a file.
+func Lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):

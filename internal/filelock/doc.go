@@ -1,0 +1,2 @@
+// Package filelock locks files that several runs must not write at once.
+package filelock
