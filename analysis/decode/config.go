@@ -25,6 +25,9 @@ type Config struct {
 	Lenient bool
 	// Skip reports whether a method is left out under a config.
 	Skip func(method string, c snapkv.Config) bool
+	// Place is where caches are compressed: at the end of the prompt, or at that of its
+	// context.
+	Place Place
 	// DecodeEvery is the number of reply tokens after which every method selects again, so
 	// that its cache stays within the capacity while the reply grows. 0: what the reply adds
 	// is never dropped.
@@ -95,6 +98,9 @@ func (c *Config) Check(cfg *model.Config) error {
 		return err
 	}
 	if err := c.checkFormats(cfg); err != nil {
+		return err
+	}
+	if err := c.checkPlace(); err != nil {
 		return err
 	}
 	for i := range c.Methods {

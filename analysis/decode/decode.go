@@ -39,6 +39,7 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 func (r *runner) run(ctx context.Context, emit func(Result) error) error {
 	b := newBatch(r, emit)
 	defer b.close()
+	defer r.dropContext()
 	next := 0
 	for next < len(r.Prompts) || len(b.open) > 0 {
 		switch {
@@ -72,6 +73,7 @@ type runner struct {
 	total   int64 // expected tokens
 	warned  map[string]bool
 	large   map[largeKey]bool // that warnLarge has warned about
+	context *cache            // the context of the last prompt, if the next one has the same; or nil
 }
 
 // newRunner returns a runner for a config that has passed Check.
@@ -155,18 +157,29 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		prompt:  p,
 		session: r.Model.NewSession(),
 		first:   make([]float32, r.Model.Config().Vocab),
-		record:  newRecord(r.Model, r.entries(), len(p.Tokens)),
+		record:  newRecord(r.Model, r.entries(), r.compressed(p)),
 	}
 	if err := full.session.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
 		full.session.Close()
 		return nil, err
 	}
 	start := time.Now()
-	err := r.forward(ctx, full.session, p.Tokens, model.Pass{
-		Recorder:   full.record.recorder(),
-		LogitsFrom: len(p.Tokens) - 1,
-		Logits:     func(_ int, l []float32) { copy(full.first, l) },
-	})
+	head := r.compressed(p)
+	pass := model.Pass{
+		Recorder: full.record.recorder(), LogitsFrom: len(p.Tokens) - 1, Length: len(p.Tokens),
+		Logits: func(_ int, l []float32) { copy(full.first, l) },
+	}
+	known, err := r.reuseContext(full)
+	if err == nil && !known {
+		if err = r.forward(ctx, full.session, p.Tokens[:head], pass); err == nil {
+			err = r.keepContext(full)
+		}
+	}
+	if err == nil && head < len(p.Tokens) {
+		pass.Recorder = nil
+		pass.LogitsFrom -= head
+		err = r.forward(ctx, full.session, p.Tokens[head:], pass)
+	}
 	took := time.Since(start)
 	if err == nil && slices.ContainsFunc(full.first, func(v float32) bool { return v != v }) {
 		err = errors.New("the model's logits are not numbers: the weights are damaged or overflow")
@@ -176,7 +189,11 @@ func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error)
 		return nil, err
 	}
 	full.session.Mark()
+	full.bytes = full.session.CacheBytes()
 	full.prefillSpeed = float64(len(p.Tokens)) / took.Seconds()
+	if known {
+		full.prefillSpeed = math.NaN() // only a part of the prompt was read
+	}
 	return full, nil
 }
 
@@ -199,6 +216,11 @@ func (r *runner) start(ctx context.Context, p *prompts.Prompt, b *batch) error {
 // compressAll adds the compressed caches of a prompt, whose full cache has been measured,
 // to the batch, and closes the full cache.
 func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
+	if r.compressed(g.prompt) < len(g.prompt.Tokens) {
+		if err := r.cutToContext(ctx, g); err != nil {
+			return err
+		}
+	}
 	selections, err := g.full.record.selectAll(ctx, g.full.session, r.entries())
 	if err != nil {
 		return err
@@ -218,11 +240,11 @@ func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
 // quantizeFull quantizes a copy of the full cache and adds it to the batch.
 func (r *runner) quantizeFull(ctx context.Context, g *group, f model.CacheFormat, b *batch) error {
 	p := g.prompt
-	s, err := g.full.session.Copy(len(p.Tokens), len(p.Tokens)+r.longestReply(p))
+	s, err := g.full.session.Copy(r.compressed(p), len(p.Tokens)+r.longestReply(p))
 	if err != nil {
 		return err
 	}
-	k := &cache{runner: r, prompt: p, session: s, first: g.full.first, otherBytes: g.full.session.CacheBytes()}
+	k := &cache{runner: r, prompt: p, session: s, first: g.full.first, otherBytes: g.full.bytes}
 	out := Result{ID: p.ID, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(g.full.prefillSpeed)}
 	return r.hold(ctx, g, k, f, out, b)
 }
@@ -236,8 +258,15 @@ func (r *runner) hold(ctx context.Context, g *group, k *cache, f model.CacheForm
 		}
 		out.KVBits = f.Bits
 	}
+	if err := r.ask(ctx, k); err != nil {
+		k.close()
+		return err
+	}
 	k.session.Mark()
-	out.CacheRatio = Float(float64(k.session.CacheBytes()) / float64(g.full.session.CacheBytes()))
+	out.CacheRatio = Float(float64(k.session.CacheBytes()) / float64(g.full.bytes))
+	if r.Place == AtContext {
+		out.CompressAt = AtContext
+	}
 	r.warnLarge(g.prompt, &out)
 	return b.add(ctx, g, k, out)
 }
@@ -254,9 +283,7 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	switch {
 	case e.Method.IgnoresCapacity:
 		return r.quantizeFull(ctx, g, e.Format, b)
-	case c.Passthrough(len(p.Tokens)) && r.DecodeEvery > 0:
-		chosen.keep = full.record.everything()
-	case c.Passthrough(len(p.Tokens)) && e.Format.Bits > 0:
+	case c.Passthrough(full.record.prompt) && (r.DecodeEvery > 0 || r.Place == AtContext || e.Format.Bits > 0):
 		chosen.keep = full.record.everything()
 	case c.Passthrough(len(p.Tokens)):
 		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
@@ -273,7 +300,7 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	if err != nil {
 		return err
 	}
-	k := &cache{runner: r, prompt: p, session: s, first: full.first, otherBytes: full.session.CacheBytes()}
+	k := &cache{runner: r, prompt: p, session: s, first: full.first, otherBytes: full.bytes}
 	if r.DecodeEvery > 0 {
 		k.base = s
 		k.eviction = newEviction(full.record, e.Entry, r.DecodeEvery, chosen)
@@ -326,6 +353,7 @@ type cache struct {
 	first        []float32 // logits after the prompt
 	record       *record   // of the prefill; nil unless this is the full cache
 	prefillSpeed float64   // tokens per second, of the full cache
+	bytes        int64     // after the prompt, of the full cache
 	otherBytes   int64     // memory of the full cache, held while this one decodes
 	ids          []int32   // the reply, if it was decoded in a batch
 

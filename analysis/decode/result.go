@@ -46,6 +46,7 @@ type Result struct {
 	Pooling       snapkv.Pooling `json:"pooling"`
 	Group         snapkv.Group   `json:"group"`
 	DecodeEvery   int            `json:"decode_every,omitempty"` // Config.DecodeEvery, of compressed caches
+	CompressAt    Place          `json:"compress_at,omitempty"`  // AtContext, of caches that are compressed there
 	KVBits        int            `json:"kv_bits,omitempty"`      // of a quantized cache
 	Text          string         `json:"text"`
 	OutputIDs     []int32        `json:"output_ids"`

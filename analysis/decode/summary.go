@@ -20,6 +20,7 @@ type SummaryRow struct {
 	Group               snapkv.Group
 	DecodeEvery         int // 0 for the full cache
 	KVBits              int // of a quantized cache, else 0
+	CompressAt          Place
 	Prompts             int
 	PPL                 float64
 	KL, KLLow, KLHigh   float64 // with the 95 % bootstrap interval over prompts
@@ -58,11 +59,12 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		pooling                  snapkv.Pooling
 		group                    snapkv.Group
 		every, bits              int
+		place                    Place
 	}
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
 	for _, r := range results {
-		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits}
+		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits, r.CompressAt}
 		if r.Method == snapkv.Full {
 			key = cacheKey{method: r.Method, bits: r.KVBits}
 		}
@@ -93,7 +95,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	score := column(func(r *Result) Float { return r.Score })
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
-		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits, Prompts: len(list),
+		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits, CompressAt: first.CompressAt, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
@@ -120,16 +122,16 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	return row
 }
 
-// DecodeEveryColumn and KVBitsColumn are columns that a [SummaryTable] has if a cache
-// selects again while it decodes, or is quantized.
+// These are columns that a [SummaryTable] has if a cache selects again while it decodes,
+// is quantized, or was compressed at the end of the context.
 const (
 	DecodeEveryColumn = "decode_every"
 	KVBitsColumn      = "kv_bits"
+	CompressAtColumn  = "compress_at"
 )
 
 // SummaryTable makes a table of the rows, with the columns [SummaryColumns] and, if they
-// are needed, [DecodeEveryColumn] and [KVBitsColumn]. A cache that is not quantized has 16
-// bits.
+// are needed, [DecodeEveryColumn], [KVBitsColumn] and [CompressAtColumn].
 func SummaryTable(rows []SummaryRow) *table.Table {
 	t := table.New(SummaryColumns...)
 	for _, r := range rows {
@@ -141,16 +143,26 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 	}
 	addColumn(t, rows, DecodeEveryColumn, 0, func(r *SummaryRow) int { return r.DecodeEvery })
 	addColumn(t, rows, KVBitsColumn, 16, func(r *SummaryRow) int { return r.KVBits })
+	addColumn(t, rows, CompressAtColumn, AtPrompt, func(r *SummaryRow) Place { return r.CompressAt })
 	return t
 }
 
 // addColumn adds a column if one of the rows has a value in it; the others have missing.
-func addColumn(t *table.Table, rows []SummaryRow, name string, missing int, of func(r *SummaryRow) int) {
-	if !slices.ContainsFunc(rows, func(r SummaryRow) bool { return of(&r) > 0 }) {
+func addColumn[T int | Place](t *table.Table, rows []SummaryRow, name string, missing T, of func(r *SummaryRow) T) {
+	var none T
+	if !slices.ContainsFunc(rows, func(r SummaryRow) bool { return of(&r) != none }) {
 		return
 	}
 	t.Columns = append(t.Columns, name)
 	for i := range rows {
-		t.Rows[i] = append(t.Rows[i], cmp.Or(of(&rows[i]), missing))
+		t.Rows[i] = append(t.Rows[i], cell(cmp.Or(of(&rows[i]), missing)))
 	}
+}
+
+// cell returns a value as tables know it: a place is text.
+func cell(v any) any {
+	if p, ok := v.(Place); ok {
+		return string(p)
+	}
+	return v
 }

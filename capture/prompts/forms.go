@@ -1,6 +1,7 @@
 package prompts
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -199,6 +200,7 @@ func readDocument(_ *recordReader, f *fields, base Record) ([]Record, error) {
 		r := ask(base, document+"\n\n"+question)
 		r.ID = fmt.Sprintf("%s/%d", base.ID, i)
 		r.Document = base.ID
+		r.Context = document
 		if outputs != nil {
 			r.References = []string{outputs[i]}
 		}
@@ -243,6 +245,7 @@ func readContext(_ *recordReader, f *fields, base Record) ([]Record, error) {
 	if base.Document == "" {
 		base.Document = hashOf(content)
 	}
+	base.Context = content
 	_, kvpress := f.values["answer_prefix"]
 	if question != nil && *question != "" && !kvpress {
 		content += "\n\n"
@@ -284,8 +287,9 @@ func readChoices(_ *recordReader, f *fields, base Record) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		if name == "context" && base.Document == "" {
-			base.Document = hashOf(v)
+		if name == "context" {
+			base.Document = cmp.Or(base.Document, hashOf(v))
+			base.Context = v
 		}
 		values = append(values, strings.TrimSpace(v))
 	}

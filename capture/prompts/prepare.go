@@ -30,6 +30,7 @@ type Prompt struct {
 	Reply       []int32 // the reply to follow; nil: the model generates one
 	References  []string
 	Document    string // as in Record
+	Context     int    // the first tokens, up to the end of Record.Context; 0: not known
 	Truncated   int    // tokens cut from the middle
 }
 
@@ -66,6 +67,7 @@ func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options)
 	}
 	if p.Text != "" {
 		p.Ends = tok.Ends(p.Text, p.Tokens)
+		p.Context = contextTokens(p.Text, p.Ends, strings.TrimSpace(r.Context))
 	}
 	p.cut(o)
 	switch {
@@ -83,6 +85,22 @@ func Prepare(ctx context.Context, tok *tokenizer.Tokenizer, r Record, o Options)
 		p.Reply = []int32{} // an empty reply is followed too, not generated
 	}
 	return p, nil
+}
+
+// contextTokens returns the number of tokens of a text up to the end of a context in it, or
+// 0 if that is not known. A token that the context shares with the text after it does not
+// count.
+func contextTokens(text string, ends []int32, context string) int {
+	at := strings.Index(text, context)
+	if context == "" || at < 0 {
+		return 0
+	}
+	end := int32(at + len(context))
+	n := 0
+	for n < len(ends) && ends[n] <= end {
+		n++
+	}
+	return n
 }
 
 // render turns messages into text, and reports whether the tokenizer must still add its
@@ -154,6 +172,9 @@ func (p *Prompt) cut(o Options) {
 	p.Truncated = len(p.Tokens) - n
 	head := n / 2
 	tail := len(p.Tokens) - (n - head)
+	if p.Context > head {
+		p.Context = max(head, p.Context-p.Truncated)
+	}
 	if p.Ends != nil {
 		from, to := p.Ends[max(0, head-1)], p.Ends[tail-1]
 		if head == 0 {

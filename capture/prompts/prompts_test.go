@@ -118,3 +118,42 @@ func TestTruncateMiddleKeepsTextAndEnds(t *testing.T) {
 		t.Errorf("without a tokenizer: %v", err)
 	}
 }
+
+// TestContextsEndWhereTheRecordSays checks the tokens up to the end of the context for the
+// forms that give it by itself, and after the middle was cut out.
+func TestContextsEndWhereTheRecordSays(t *testing.T) {
+	tok, err := tokenizer.Load(sharedtest.Dir(t, "data/tokenizers/smollm2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const context = "Many words are here. The key is 17."
+	for _, line := range []string{
+		`{"document":"Many words are here. The key is 17.","instructions":["Which key?","Why?"]}`,
+		`{"context":"Many words are here. The key is 17.","input":"Which key?","answers":["17"]}`,
+		`{"context":" Many words are here. The key is 17.\n","question":"Which key?","answer_prefix":"The key is","answer":["17"]}`,
+		`{"context":"Many words are here. The key is 17.","multi_turns":[{"input":"Which key?","answer":"17"},{"input":"Why?","answer":"so"}]}`,
+		`{"context":"Many words are here. The key is 17.","question":"Which?","choice_A":"a","choice_B":"b","choice_C":"c","choice_D":"d","answer":"B"}`,
+	} {
+		for _, record := range readRecords(t, line) {
+			p, err := Prepare(t.Context(), tok, record, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Context == 0 || p.Context >= len(p.Tokens) || !strings.HasSuffix(p.Text[:p.Ends[p.Context-1]], context) {
+				t.Errorf("%s: the context ends after %d of %d tokens", line, p.Context, len(p.Tokens))
+				continue
+			}
+			cut, err := Prepare(t.Context(), tok, record, Options{MaxPromptTokens: len(p.Tokens) - 2, Truncate: "middle"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest := func(p Prompt) string { return p.Text[p.Ends[p.Context-1]:] }
+			if head := (len(p.Tokens) - 2) / 2; p.Context >= head+2 && rest(cut) != rest(p) {
+				t.Errorf("%s: cut, the text after the context is %q, want %q", line, rest(cut), rest(p))
+			}
+		}
+	}
+	if p, err := Prepare(t.Context(), tok, readRecords(t, `{"prompt":"no context"}`)[0], Options{}); err != nil || p.Context != 0 {
+		t.Errorf("a text has a context of %d tokens (%v), want 0", p.Context, err)
+	}
+}

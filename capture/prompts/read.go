@@ -43,6 +43,7 @@ type Record struct {
 	Messages    []Message
 	IDs         []int32
 	Document    string   // the same for records that begin with the same text; may be empty
+	Context     string   // the text that is asked about, if the record gives it by itself; a part of Text or Messages
 	Response    *string  // a reply to follow instead of generating one
 	ResponseIDs []int32  // the same, as tokens
 	References  []string // answers for scoring, which Options.Follow follows

@@ -125,6 +125,7 @@ func readTurns(r *recordReader, f *fields, base Record) ([]Record, error) {
 		rec := base
 		rec.ID = fmt.Sprintf("%s/%d", base.ID, i)
 		rec.Document = base.ID
+		rec.Context = context
 		rec.Messages = slices.Clone(msgs)
 		text := plain.String()
 		rec.Plain = &text

@@ -38,6 +38,11 @@ func generateCommand() *cli.Command {
 				Name: "decode-every", DefaultText: "never",
 				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the capacity",
 			},
+			&cli.StringFlag{
+				Name: "compress-at", Value: string(decode.AtPrompt),
+				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that of its context: " +
+					strings.Join(decode.Places, ", "),
+			},
 			&cli.IntSliceFlag{
 				Name: "kv-bits", DefaultText: "16",
 				Usage: "hold the caches in `N` bits per number, 2 to 8, quantized as KIVI does; 16: not quantized (repeatable)",
@@ -124,6 +129,9 @@ func runGenerate(c *cli.Context) error {
 	if cfg.DecodeEvery > 0 {
 		list = append(list, fmt.Sprintf("decode-every %d", cfg.DecodeEvery))
 	}
+	if cfg.Place == decode.AtContext {
+		list = append(list, "compressed at the end of the context")
+	}
 	for _, f := range cfg.Formats {
 		if f.Bits > 0 {
 			list = append(list, decode.FormatText(f))
@@ -153,6 +161,9 @@ func checkGenerate(c *cli.Context) error {
 		return usagef("--decode-every %d: want 1 or more", c.Int("decode-every"))
 	}
 	if err := checkFormats(c); err != nil {
+		return err
+	}
+	if err := checkWord(c, "compress-at", decode.Places); err != nil {
 		return err
 	}
 	return checkWord(c, "score", decode.Scores)
@@ -199,7 +210,7 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
 		Score: c.String("score"), Batch: givenBatch(c), DecodeEvery: c.Int("decode-every"),
-		Formats: formatsOf(c), EqualBytes: c.Bool("equal-bytes"),
+		Place: decode.Place(c.String("compress-at")), Formats: formatsOf(c), EqualBytes: c.Bool("equal-bytes"),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	if tok := src.Tokenizer; tok != nil {

@@ -95,12 +95,11 @@ func toHalf(v float32) float32 {
 type quantized struct {
 	format       CacheFormat
 	keys, values int // slots, from the first on
-	start        *residual
+	start        residual
 }
 
-// residual holds what was not yet quantized of a store at the call of Quantize.
+// residual holds what was not yet quantized of a store at the call of Mark.
 type residual struct {
-	n                int // slots
 	keys, values     int // quantized slots
 	keyRest, valRest []float32
 }
@@ -109,20 +108,32 @@ type residual struct {
 // slots are not quantized, all of these at once, and the values of a slot as soon as it is
 // no longer among the last Residual slots. A row that is appended is quantized after it
 // has attended, so that only one row may be appended at a time. The store can then be
-// truncated to its present length only. A store of latents cannot be quantized.
+// truncated only to the length that it had when Mark was called. A store of latents cannot
+// be quantized.
 func (kv *KV) Quantize(f CacheFormat) {
 	for h := range kv.heads {
 		s := &kv.heads[h]
-		q := &quantized{format: f}
-		s.quantized = q
+		s.quantized = &quantized{format: f}
 		kv.settle(s)
-		q.start = &residual{n: s.n, keys: q.keys, values: q.values}
+	}
+}
+
+// Mark keeps what Truncate needs to return a quantized store to its present length.
+func (kv *KV) Mark() {
+	for h := range kv.heads {
+		s := &kv.heads[h]
+		q := s.quantized
+		if q == nil {
+			continue
+		}
+		q.start = residual{
+			keys: q.keys, values: q.values,
+			keyRest: make([]float32, (s.n-q.keys)*kv.keyDim), valRest: make([]float32, (s.n-q.values)*kv.valueDim),
+		}
 		for slot := q.keys; slot < s.n; slot++ {
-			q.start.keyRest = append(q.start.keyRest, make([]float32, kv.keyDim)...)
 			kv.Key(h, slot, q.start.keyRest[(slot-q.keys)*kv.keyDim:])
 		}
 		for slot := q.values; slot < s.n; slot++ {
-			q.start.valRest = append(q.start.valRest, make([]float32, kv.valueDim)...)
 			kv.Value(h, slot, q.start.valRest[(slot-q.values)*kv.valueDim:])
 		}
 	}
@@ -154,7 +165,7 @@ func (kv *KV) settle(s *store) {
 	}
 }
 
-// reset returns a quantized store to its state at the call of Quantize.
+// reset returns a quantized store to its state at the call of Mark.
 func (kv *KV) reset(s *store) {
 	q := s.quantized
 	q.keys = q.start.keys

@@ -35,6 +35,7 @@ func TestQuantizedCacheAgainstNumpy(t *testing.T) {
 			t.Fatal(err)
 		}
 		kv.Quantize(f)
+		kv.Mark()
 		golden := map[int][2][]float32{}
 		for _, n := range []int{prompt, prompt + 3, prompt + steps} {
 			golden[n] = [2][]float32{next(n), next(n)}

@@ -301,7 +301,7 @@ func (kv *KV) ValuesOf(h int) []float32 {
 
 // Truncate drops all positions from n on. A compressed store cannot be truncated
 // below its length at the time of Compress, and a quantized one only to its length at the
-// time of Quantize.
+// last call of Mark.
 func (kv *KV) Truncate(n int) {
 	if n >= kv.seen {
 		return

@@ -131,8 +131,12 @@ type mark struct {
 // follow.
 func (c *Config) recurrent() bool { return c.StateBytes() > 0 }
 
-// mark keeps the present states and drops those of the last mark.
+// mark keeps the present states, and what is not quantized yet of a quantized cache, and
+// drops those of the last mark.
 func (s *cpuSequence) mark() {
+	for _, kv := range s.caches() {
+		kv.Mark()
+	}
 	if s.config.recurrent() {
 		s.marked = mark{s.seen, cloneStates(s.mixerStates)}
 	}

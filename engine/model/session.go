@@ -193,9 +193,10 @@ func (s *Session) CacheBytes() int64 { return s.seq.cacheBytes() }
 // does not have the memory.
 func (s *Session) Reserve(n int) error { return s.seq.reserve(n) }
 
-// Mark keeps what Truncate and Copy need to return to the present length in a model with
-// layers from whose state earlier states do not follow (linear attention, convolutions).
-// Only the last mark is kept; a return to the empty sequence and other models need none.
+// Mark keeps what Truncate and Copy need to return to the present length of a quantized
+// sequence, and in a model with layers from whose state earlier states do not follow
+// (linear attention, convolutions).
+// Only the last mark is kept; a return to the empty sequence and other sequences need none.
 func (s *Session) Mark() { s.seq.mark() }
 
 // Truncate drops the tokens from position n on. In a compressed sequence, n must not be
@@ -273,8 +274,8 @@ type CacheFormat = cpu.CacheFormat
 
 // Quantize quantizes keys and values, those that the session holds and those of later
 // tokens, which then pass through the layers one at a time. The session can then be
-// truncated to its present length only, and neither copied nor compressed. It fails on a
-// card and in models with latent attention.
+// truncated to the length of the last Mark only, and neither copied nor compressed. It
+// fails on a card and in models with latent attention.
 func (s *Session) Quantize(f CacheFormat) error {
 	if err := f.Check(); err != nil {
 		return err
