@@ -157,8 +157,16 @@ $(TORCH):
 	build/torch/bin/pip install --quiet torch transformers==5.24.0 accelerate gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
 	-build/torch/bin/pip install --quiet $(GEMMA) $(GEMMA)-part1 $(GEMMA)-part2 $(GEMMA)-part3 $(GEMMA)-part4
 
-test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH)) ## run the tests that need the default model, PyTorch or an hour
-	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(GO) test -timeout 3h ./...
+# kvpress needs an older transformers, in an environment of its own, which takes PyTorch
+# from the other one.
+KVPRESS = $(CURDIR)/build/kvpress/bin/python
+$(KVPRESS): $(TORCH)
+	python3 -m venv build/kvpress
+	$(TORCH) -c 'import site; print(site.getsitepackages()[0])' >"$$($(KVPRESS) -c 'import site; print(site.getsitepackages()[0])')/torch.pth"
+	build/kvpress/bin/pip install --quiet kvpress zstandard || { rm -rf build/kvpress; exit 1; }
+
+test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH) $(KVPRESS)) ## run the tests that need the default model, PyTorch or an hour
+	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) ATTNSCOPE_KVPRESS_PYTHON=$(or $(ATTNSCOPE_KVPRESS_PYTHON),$(if $(ATTNSCOPE_PYTHON),,$(KVPRESS))) $(GO) test -timeout 3h ./...
 	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
 	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
