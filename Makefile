@@ -12,7 +12,7 @@ LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empt
 
 BUNDLE = build/cuda/attnscope-cuda
 SLIM = build/cuda/attnscope-first-card
-.PHONY: help golden same demo test test-long fuzz build release wheels man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
+.PHONY: help golden same demo test test-long fuzz build release wheels packaging man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -38,6 +38,10 @@ wheels: release ## build Python wheels for the same platforms in dist/; reproduc
 		exe=; [ $${p%/*} = windows ] && exe=.exe; \
 		$(GO) run ./python/wheel -version $(VERSION) -platform $$p -binary dist/attnscope-$(VERSION)-$${p%/*}-$${p#*/}$$exe -o dist || exit 1; \
 	done
+	cd dist && sha256sum attnscope-* >SHA256SUMS
+
+packaging: wheels ## add to dist/ a list of modules and licenses (SPDX), a Homebrew formula and a conda recipe
+	$(GO) run ./packaging -version $(VERSION) -date $(or $(DATE),$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd)) -dist dist
 	cd dist && sha256sum attnscope-* >SHA256SUMS
 
 man: ## write the manual page, dist/attnscope.1

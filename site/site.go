@@ -87,6 +87,7 @@ func plan(program string) []struct {
 			{label: "Architecture", source: "ARCHITECTURE.md"},
 			{label: "Contributing", source: "docs/CONTRIBUTING.md"},
 			{label: "Code, before and after", source: "docs/CODE.md"},
+			{label: "Releases", source: "docs/RELEASES.md"},
 			{label: "Changes", source: "CHANGELOG.md"},
 		}},
 	}

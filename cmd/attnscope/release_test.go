@@ -86,3 +86,19 @@ func TestReleaseIsReproducible(t *testing.T) {
 		t.Errorf("version says %q (%v), want %q", out, err, want)
 	}
 }
+
+// TestVersionsAgree: the files that name the version of a release name this one.
+func TestVersionsAgree(t *testing.T) {
+	for name, want := range map[string]string{
+		"../../CITATION.cff":     "\nversion: " + release + "\n",
+		"../../docs/RELEASES.md": "\n## " + release + "\n",
+	} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s does not have %q", name, want)
+		}
+	}
+}

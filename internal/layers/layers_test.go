@@ -22,7 +22,8 @@ var levels = []struct {
 	level  int
 }{
 	{"bench", 55},
-	{"site", 55}, // a program
+	{"packaging", 55}, // a program
+	{"site", 55},      // a program
 	{"cmd/attnscope", 50},
 	{"experiments", 40},
 	{"viz/view", 32},
