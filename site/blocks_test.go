@@ -13,6 +13,8 @@ import (
 
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/text"
+
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // A block is a block of code of a document.
@@ -34,6 +36,10 @@ var notRun = []struct{ source, begins, why string }{
 	{"README.md", "attnscope view", "serves until it is interrupted; viz/view tests it"},
 	{"README.md", "attnscope reproduce", "takes minutes even for a tiny model; experiments tests it"},
 	{"README.md", "attnscope submit", "needs a cluster; cmd/attnscope tests it on a Slurm cluster of one machine"},
+	{"README.md", "attnscope leaderboard", "needs prompts of thousands of tokens; cmd/attnscope tests it"},
+	{"docs/LEADERBOARD.md", "attnscope leaderboard", "needs prompts of thousands of tokens; cmd/attnscope tests it"},
+	{"docs/PYTHON.md", "pip install", "needs the network"},
+	{"docs/PYTHON.md", "make wheels", "builds for five platforms; python/wheel tests it"},
 	{"docs/CLUSTERS.md", "attnscope submit", "needs a cluster; cmd/attnscope tests it on a Slurm cluster of one machine"},
 	{"docs/CLUSTERS.md", "kubectl", "needs a cluster; TestKubernetes checks the files"},
 	{"docs/CLUSTERS.md", "for i in", "needs four machines"},
@@ -48,6 +54,10 @@ var notRun = []struct{ source, begins, why string }{
 
 // oldCode is the document that quotes code as it was before it was rewritten.
 const oldCode = "docs/CODE.md"
+
+// pythonPages are the documents whose blocks of Python are run by TestPythonTutorial of python,
+// with the installed package and the default model.
+var pythonPages = []string{"docs/PYTHON.md"}
 
 // notCode are the languages of blocks that are no code: output, pictures and files.
 var notCode = []string{"", "text", "hex", "json"}
@@ -78,6 +88,7 @@ func TestBlocks(t *testing.T) {
 					script.WriteString(runnable(t, b.program, block, used))
 				case block.language == "go":
 					checkQuote(t, block)
+				case block.language == "python" && slices.Contains(pythonPages, block.source):
 				case !slices.Contains(notCode, block.language):
 					t.Errorf("%s: a block of %q, which this test cannot run", block, block.language)
 				default:
@@ -100,6 +111,28 @@ func TestBlocks(t *testing.T) {
 		if !used[i] {
 			t.Errorf("%s has no command that begins with %q: remove the exception", n.source, n.begins)
 		}
+	}
+}
+
+// TestBlocksOfMadePages runs the commands on the pages of methods and families, each once.
+// Their other blocks are tested elsewhere: help by the golden scripts of the command,
+// declarations by the compiler, and examples by the tests of their packages.
+func TestBlocksOfMadePages(t *testing.T) {
+	b := siteOf(t)
+	scripts := map[string][]string{}
+	for _, p := range b.pages {
+		folder, _, _ := strings.Cut(p.url, "/")
+		for _, block := range blocksOf(p) {
+			if p.source == "" && block.language == "sh" && !slices.Contains(scripts[folder], block.text) {
+				scripts[folder] = append(scripts[folder], block.text)
+			}
+		}
+	}
+	if len(scripts) != 2 || len(scripts["methods"]) != len(snapkv.Methods) || len(scripts["models"]) != 1 {
+		t.Errorf("commands: %q", scripts)
+	}
+	for folder, list := range scripts {
+		runScript(t, b.program, folder, strings.Join(list, ""))
 	}
 }
 
@@ -239,6 +272,8 @@ func runScript(t *testing.T, program, source, script string) {
 // before has commands that make what a document assumes.
 var before = map[string]string{
 	"docs/TUTORIAL.md": "mkdir demo\nattnscope capture -m MODEL -p prompts.jsonl --max-new-tokens 8 --ignore-eos -o demo/run.attn\n",
+	"methods": "attnscope capture -m MODEL -p prompts.jsonl --store factors --values -o run.attn\n" +
+		"echo '[[1, 2, 3, 4], [4, 3, 2, 1]]' >scores.json\n",
 }
 
 // makeModel makes a folder with a tiny model, whose tokens are letters.

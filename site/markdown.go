@@ -35,8 +35,10 @@ type link struct {
 	anchor string
 }
 
-// markdown reads the dialect of GitHub, in which the documents are written.
-var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
+// markdown reads the dialect of GitHub, in which the documents are written. Headings of
+// pages that are made here may name their id: "### Reader {#Reader}".
+var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM),
+	goldmark.WithParserOptions(parser.WithAutoHeadingID(), parser.WithHeadingAttribute()))
 
 // render turns the Markdown of a page into HTML, with links to the files of the site.
 func (s *site) render(p *page) error {

@@ -61,6 +61,7 @@ func plan(program string) []struct {
 			{label: "Method and budget", source: "docs/GUIDE.md"},
 		}},
 		{"Use", []entry{
+			{label: "Python", source: "docs/PYTHON.md"},
 			{label: "Prompts", source: "docs/PROMPTS.md"},
 			{label: "Long runs", source: "docs/LONG-RUNS.md"},
 			{label: "Leaderboard", source: "docs/LEADERBOARD.md"},
@@ -72,8 +73,8 @@ func plan(program string) []struct {
 		{"Reference", []entry{
 			{make: func(*site) ([]*page, error) { return verbPages(program) }},
 			{label: "Measures", source: "docs/MEASURES.md"},
-			{label: "Methods", source: "docs/METHODS.md"},
-			{label: "Models", source: "docs/MODELS.md"},
+			{make: methodPages},
+			{make: familyPages},
 			{make: func(*site) ([]*page, error) { return termPages(), nil }},
 			{label: "File format", source: "dumps/FORMAT.md"},
 		}},
@@ -85,6 +86,7 @@ func plan(program string) []struct {
 		}},
 		{"Development", []entry{
 			{label: "Architecture", source: "ARCHITECTURE.md"},
+			{make: func(s *site) ([]*page, error) { return packagePages(s.root) }},
 			{label: "Contributing", source: "docs/CONTRIBUTING.md"},
 			{label: "Code, before and after", source: "docs/CODE.md"},
 			{label: "Releases", source: "docs/RELEASES.md"},

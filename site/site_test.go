@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/glossary"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 // built is the program and the site, made once for all tests.
@@ -95,6 +97,46 @@ func TestPagesOfVerbsAndTerms(t *testing.T) {
 	}
 	if got := len(b.byURL["terms.html"].parts); got != len(glossary.Terms)+1 {
 		t.Errorf("the page of terms has %d parts for %d terms", got, len(glossary.Terms))
+	}
+}
+
+// TestPagesOfCode checks the pages that are made of the code: of each method, family and
+// package, with links from the pages that list them.
+func TestPagesOfCode(t *testing.T) {
+	b := siteOf(t)
+	for _, m := range snapkv.Methods {
+		if p := b.byURL["methods/"+m.Name+".html"]; p == nil || !strings.Contains(string(b.byURL["methods.html"].html), `<a href="`+p.url+`">`+m.Name+`</a>`) {
+			t.Errorf("the page of methods does not lead to one of %s", m.Name)
+		}
+	}
+	for _, a := range model.Architectures {
+		p := b.byURL["models/"+a.Name+".html"]
+		if p == nil || !strings.Contains(string(b.byURL["models.html"].html), `<a href="`+p.url+`"><code>`+a.Name+`</code></a>`) {
+			t.Errorf("the page of models does not lead to one of %s", a.Name)
+		}
+	}
+	for url, want := range map[string][]string{
+		"methods/tova.html": {
+			"<p>tova keeps the positions that the last query attends to most, on average over all heads of the layer, as kvpress does.",
+			"<code>score[h, j] = 1/heads · Σ weight[g, last query, j] over the heads g\n</code>",
+			`<td><a href="https://arxiv.org/abs/2401.06104">arXiv:2401.06104</a></td>`,
+			"<td>rows of the window</td>",
+			"func scoreTOVA(l *Layer, c Config) ([][]float64, error) {",
+		},
+		"models/deepseek_v3.html": {
+			"<p>DeepSeek V3 and R1.</p>", "<td>no: latent attention</td>", `<a href="../methods.html#kinds-of-layers">`, "&quot;kv_lora_rank&quot;: 512,",
+		},
+		"packages/hitrate.html": {
+			`<h3 id="Counts">Counts</h3>`, "func CountKept(", "<p>It prints:</p>",
+		},
+		"packages/dumps.html": {`<h4 id="Reader.Header">Reader.Header</h4>`},
+	} {
+		p := b.byURL[url]
+		for _, text := range want {
+			if p == nil || !strings.Contains(string(p.html), text) {
+				t.Errorf("%s lacks %q", url, text)
+			}
+		}
 	}
 }
 
