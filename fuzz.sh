@@ -16,6 +16,8 @@ targets=(
 	internal/jinja:FuzzJSON
 	capture/prompts:FuzzRead
 	analysis/states:FuzzCompress
+	analysis/tasks:FuzzQuestions
+	experiments/leaderboard:FuzzRead
 	viz/view:FuzzRequest
 	cmd/attnscope:FuzzVerbs
 )

@@ -252,7 +252,7 @@ func readSQuAD(text []byte) (*questionSet, error) {
 	return set, nil
 }
 
-// readHotpotQA reads the questions of HotpotQA.
+// readHotpotQA reads the questions of HotpotQA that have documents.
 func readHotpotQA(text []byte) (*questionSet, error) {
 	var file []struct {
 		Question, Answer string
@@ -271,6 +271,9 @@ func readHotpotQA(text []byte) (*questionSet, error) {
 	var number map[string]int
 	set.docs, number = index(all)
 	for _, q := range file {
+		if len(q.Context) == 0 {
+			continue
+		}
 		question := docQuestion{text: q.Question, answers: []string{q.Answer}}
 		for _, d := range q.Context {
 			question.docs = append(question.docs, number[d.text])

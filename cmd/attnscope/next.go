@@ -75,11 +75,12 @@ var nextCommands = map[string]func(c *cli.Context) []string{
 	"generate": func(c *cli.Context) []string {
 		return citeOr(c, "reproduce", "methods", "-m", c.String("model"), "--dry-run")
 	},
-	"reproduce": func(c *cli.Context) []string { return []string{"cite", c.String("o")} },
-	"heatmap":   onDumps("view"),
-	"figure":    afterFigure,
-	"report":    onDumps("view"),
-	"export":    onDumps("cite"),
+	"leaderboard": afterLeaderboard,
+	"reproduce":   func(c *cli.Context) []string { return []string{"cite", c.String("o")} },
+	"heatmap":     onDumps("view"),
+	"figure":      afterFigure,
+	"report":      onDumps("view"),
+	"export":      onDumps("cite"),
 	"tokenize": func(c *cli.Context) []string {
 		return []string{"capture", "-m", c.String("model"), "-p", c.String("prompts"), "-o", "run.attn"}
 	},
@@ -140,4 +141,16 @@ func afterFigure(c *cli.Context) []string {
 		return nil
 	}
 	return []string{"cite", out}
+}
+
+// afterLeaderboard shows the results on a page, unless that was written.
+func afterLeaderboard(c *cli.Context) []string {
+	if c.IsSet("page") {
+		return nil
+	}
+	files := c.Args().Slice()
+	if c.IsSet("model") {
+		files = []string{c.String("o")}
+	}
+	return slices.Concat([]string{"leaderboard"}, files, []string{"--page", "board.html"})
 }

@@ -56,6 +56,10 @@ func TestNextCommand(t *testing.T) {
 	t.Chdir(dir)
 	dump := "run one.attn" // the name needs quotes
 	dumpstest.WriteText(t, dump, "dump layers=2 heads=2 rows=4 windows=2x4\nprompt a tokens=12 reply=2\n")
+	board := `{"attnscope_leaderboard":1,"model":"m"}` + "\n" + `{"task":"a","results":[{"method":"full","budget":"all"}]}` + "\n"
+	if err := os.WriteFile("board.jsonl", []byte(board), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ line, next string }{
 		{"info DUMP", "hitrate DUMP"},
 		{"verify DUMP", "hitrate DUMP"},
@@ -63,6 +67,7 @@ func TestNextCommand(t *testing.T) {
 		{"hitrate DUMP --window 4", "snapkv DUMP --method all --capacity 128,256,512,1024"},
 		{"snapkv DUMP --capacity 6 --window 4 -o t.csv", "advise DUMP --loss 5%"},
 		{"heatmap DUMP -o figures --window 4 --layers 0 --format svg", "view DUMP"},
+		{"leaderboard board.jsonl", "leaderboard board.jsonl --page board.html"},
 		{"cite DUMP", ""},
 		{"models", "info -m MODEL"},
 		{"version", ""},

@@ -15,6 +15,9 @@ import (
 // formatVersion is the version of the files of results.
 const formatVersion = 1
 
+// maxSamples is the largest number of prompts of a task and length that a file may plan.
+const maxSamples = 1_000_000
+
 // Run describes answers that were made in one way.
 type Run struct {
 	Format      int       `json:"attnscope_leaderboard"` // formatVersion
@@ -193,6 +196,9 @@ func (l *lineReader) add(text []byte) error {
 		if r.Format != formatVersion {
 			return fail(fmt.Errorf("results of version %d: want %d", r.Format, formatVersion))
 		}
+		if slices.ContainsFunc(r.Plan, func(p Planned) bool { return p.Samples < 0 || p.Samples > maxSamples }) {
+			return fail(fmt.Errorf("a plan of samples that are not 0 to %d", maxSamples))
+		}
 		l.run = l.board.addRun(r)
 		return nil
 	}
@@ -266,12 +272,13 @@ func (r *BoardRun) add(a *Answer) error {
 // planned.
 func (r *BoardRun) Missing() (missing, planned int) {
 	for _, p := range r.Plan {
-		for i := range p.Samples {
-			if r.byKey[answerKey{p.Task, p.Length, i}] == nil {
-				missing++
+		missing += p.Samples
+		planned += p.Samples
+		for _, a := range r.Answers {
+			if a.Task == p.Task && a.Length == p.Length && a.Sample >= 0 && a.Sample < p.Samples {
+				missing--
 			}
 		}
-		planned += p.Samples
 	}
 	return missing, planned
 }
