@@ -101,6 +101,7 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 			return err
 		}
 		c.l = k.on(c.t.compute)
+		c.l.graph = newGraph(c.t.compute)
 		c.pool = newPool(c.t)
 		var why error
 		if c.blas, why = openBlas(c.t.compute); why != nil {
@@ -266,6 +267,9 @@ func (c *card) Close() {
 			c.ring.close()
 		}
 		c.in.close()
+		if c.l.kernels != nil && c.l.graph != nil {
+			c.l.graph.drop()
+		}
 		if c.blas != nil {
 			c.blas.close()
 		}

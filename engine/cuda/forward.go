@@ -132,7 +132,27 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 	if err != nil {
 		return err
 	}
-	for i := range c.layers {
+	layers := func() error { return s.throughLayers(ctx, n, row0, p, rec) }
+	if n == 1 && rec == nil && p.Hidden == nil && d.Experts == 0 { // only kernels, and the same for each token
+		err = c.together(layers)
+	} else {
+		err = layers()
+	}
+	if err != nil {
+		return err
+	}
+	s.len += n
+	if p.Logits != nil && row0+n > p.LogitsFrom {
+		return s.logits(n, row0, p)
+	}
+	return nil
+}
+
+// throughLayers runs the n rows in the workspace through all layers.
+func (s *sequence) throughLayers(ctx context.Context, n, row0 int, p *Pass, rec *recording) error {
+	d := s.c.d
+	b := &s.c.work.buffers
+	for i := range s.c.layers {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -151,10 +171,6 @@ func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pas
 		if err := s.layer(i, n, out, rec); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
-	}
-	s.len += n
-	if p.Logits != nil && row0+n > p.LogitsFrom {
-		return s.logits(n, row0, p)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func (d dtype) bytes() int64 {
 type kernels struct {
 	fn    map[string]cu.Function
 	times *stopwatch // of each launch
+	graph *graph     // collects launches while it is open; nil: none
 }
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
@@ -93,7 +94,6 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 		return fmt.Errorf("kernel %s: a grid of %d x %d x %d blocks, want at most 65535 in y and z", name, d.x, y, z)
 	}
 	slots := make([]uint64, len(params))
-	at := make([]unsafe.Pointer, len(params))
 	for i, p := range params {
 		switch v := p.(type) {
 		case cu.DevicePtr:
@@ -110,6 +110,12 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 		default:
 			panic(fmt.Sprintf("cuda: kernel %s: parameter %d is a %T", name, i, p))
 		}
+	}
+	if l.graph != nil && l.graph.open {
+		return l.graph.add(name, f, d, slots)
+	}
+	at := make([]unsafe.Pointer, len(slots))
+	for i := range slots {
 		at[i] = unsafe.Pointer(&slots[i])
 	}
 	l.times.mark(name)

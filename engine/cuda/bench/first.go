@@ -117,6 +117,10 @@ func (f *first) steps() []firstStep {
 		{"PyTorch", 20 * second, 60 * second, f.child("torch", "-shape", "7b", "-tokens", "4096,16384")},
 		{"speed of gemma-2b", 15 * second, 40 * second, f.speedOf("gemma-2b", "4096,16384", 3)},
 		{"speed of smollm2-135m", 15 * second, 40 * second, f.speedOf("smollm2-135m", "4096,16384", 3)},
+		{
+			"decoding without graphs", 10 * second, 20 * second,
+			f.childWith([]string{graphSetting + "=off"}, "speed", "-shape", "smollm2-135m", "-tokens", "4096", "-rounds", "1"),
+		},
 		{"memcheck", 20 * second, 60 * second, sanitizer("memcheck")},
 		{"racecheck", 20 * second, 60 * second, sanitizer("racecheck")},
 		{"speed of 7b at 64k", 40 * second, 120 * second, f.speedOf("7b", "65536", 1)},

@@ -97,6 +97,7 @@ func TestFirstCard(t *testing.T) {
 		{Name: "PyTorch", Outcome: judge.Done},
 		{Name: "speed of gemma-2b", Outcome: judge.LeftOut, Why: "tiny sizes"},
 		{Name: "speed of smollm2-135m", Outcome: judge.LeftOut, Why: "tiny sizes"},
+		{Name: "decoding without graphs", Outcome: judge.Done},
 		{Name: "memcheck", Outcome: judge.Failed, Why: "Invalid __global__ read of size 4 bytes; at gemv_bf16+0x10"},
 		{Name: "racecheck", Outcome: judge.Failed, Why: "Invalid __global__ read of size 4 bytes; at gemv_bf16+0x10"},
 		{Name: "speed of 7b at 64k", Outcome: judge.LeftOut, Why: "tiny sizes"},
@@ -118,8 +119,8 @@ func TestFirstCard(t *testing.T) {
 	}
 	for _, m := range []judge.Measure{
 		judge.Start, judge.StartPTX, judge.ProductCublas, judge.ProductOwn, judge.Prefill, judge.Attention, judge.Products,
-		judge.Sums, judge.Recording, judge.NoSums, judge.Capture, judge.Decode, judge.DecodeRate, judge.Memory,
-		judge.TorchFlash,
+		judge.Sums, judge.Recording, judge.NoSums, judge.Capture, judge.Decode, judge.DecodeRate, judge.DecodeSingle,
+		judge.Memory, judge.TorchFlash,
 	} {
 		if !slices.ContainsFunc(f.Values, func(v judge.Value) bool { return v.Measure == m && v.Number > 0 }) {
 			t.Errorf("%s was not measured", m)
@@ -166,8 +167,8 @@ func TestFirstCardWithoutTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), `"outcome": "left out"`); n != 12 {
-		t.Errorf("%d steps are left out, want 12", n)
+	if n := strings.Count(string(text), `"outcome": "left out"`); n != 13 {
+		t.Errorf("%d steps are left out, want 13", n)
 	}
 }
 

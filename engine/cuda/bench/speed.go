@@ -258,6 +258,9 @@ func (b *bench) prompt(ctx context.Context, tokens []int32, n int) error {
 		b.report.Speed = append(b.report.Speed, b.summary(v, n, times[v], without)...)
 	}
 	b.values(n, times)
+	if os.Getenv(graphSetting) == "off" {
+		return nil
+	}
 	if err := b.kernels(ctx, tokens, n); err != nil {
 		return err
 	}
@@ -299,10 +302,14 @@ func (b *bench) summary(v variant, n int, list []timing, without float64) []spee
 func (b *bench) values(n int, times map[variant][]timing) {
 	s := &b.shape
 	without := median(times[plain])
+	rate := float64(b.decoded()) / without.decode
+	if os.Getenv(graphSetting) == "off" {
+		b.add(judge.DecodeSingle, s.name, n, rate)
+		return
+	}
 	b.add(judge.Prefill, s.name, n, (s.products(n)+s.attention(n))/without.prefill/1e12)
 	b.add(judge.Recording, s.name, n, median(times[recording]).prefill/without.prefill)
 	b.add(judge.NoSums, s.name, n, median(times[noSums]).prefill/without.prefill)
-	rate := float64(b.decoded()) / without.decode
 	b.add(judge.DecodeRate, s.name, n, rate)
 	b.add(judge.Decode, s.name, n, rate*s.bytesPerToken(n)/1e9)
 	recorded := cuda.Recorded{Layers: s.sizes.Layers, Heads: s.sizes.Heads, Sums: true}
@@ -368,6 +375,10 @@ func median(list []timing) timing {
 	slices.SortFunc(list, func(a, b timing) int { return cmp.Compare(a.prefill, b.prefill) })
 	return list[len(list)/2]
 }
+
+// graphSetting is off to launch the kernels of a reply token one by one; then only that is
+// measured.
+const graphSetting = "ATTNSCOPE_CUDA_GRAPH"
 
 // mostDecoded is the number of tokens that are decoded after a prompt.
 const mostDecoded = 32

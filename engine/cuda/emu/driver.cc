@@ -22,6 +22,13 @@ struct CUmod_st { std::map<std::string, CUfunc_st> functions; };
 struct CUevent_st { long recorded = 0, done = 0; double time = 0; CUstream stream = nullptr; };
 // An operation: work, the recording of an event, or waiting for one.
 struct Op { std::function<CUresult()> work; CUevent event = nullptr; long value = 0; bool wait = false; };
+// A launch whose parameters are packed, and a graph of launches. An executable graph
+// runs a node as early as its dependencies allow, later ones first, so that a forgotten
+// dependency shows.
+struct Launch { Kernel *kernel = nullptr; emu_dim3 grid, block; unsigned dynamic = 0; std::vector<char> packed; };
+struct CUgraphNode_st { Launch launch; std::vector<CUgraphNode> after; };
+struct CUgraph_st { std::vector<CUgraphNode> nodes; };
+struct CUgraphExec_st { std::vector<CUgraphNode> nodes; std::map<CUgraphNode, Launch> launches; };
 struct CUstream_st { std::deque<Op> queue; unsigned flags = 0; };
 
 namespace {
@@ -360,19 +367,23 @@ API cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
   f->kernel->dynamic_limit = v;
   return CUDA_SUCCESS;
 }
-API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned dynamic, CUstream s,
-                   void **params, void **) {
-  ENTER;
+static CUresult prepare(Launch *l, CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned dynamic,
+                        void **params) {
   Kernel *k = f->kernel;
   if (!gx || !gy || !gz || gx > 2147483647u || gy > 65535 || gz > 65535 || !bx || !by || !bz || bx * by * bz > (unsigned)k->threads ||
       dynamic > k->dynamic_limit) return CUDA_ERROR_INVALID_VALUE;
-  std::vector<char> packed;
+  l->kernel = k, l->dynamic = dynamic;
+  l->packed.clear();
   for (size_t i = 0; i < k->sizes.size(); i++) {
-    size_t at = packed.size();
-    packed.resize(at + ((k->sizes[i] + 15) & ~15u));
-    memcpy(&packed[at], params[i], k->sizes[i]);
+    size_t at = l->packed.size();
+    l->packed.resize(at + ((k->sizes[i] + 15) & ~15u));
+    memcpy(&l->packed[at], params[i], k->sizes[i]);
   }
-  emu_dim3 grid = {(int)gx, (int)gy, (int)gz}, block = {(int)bx, (int)by, (int)bz};
+  l->grid = {(int)gx, (int)gy, (int)gz}, l->block = {(int)bx, (int)by, (int)bz};
+  return CUDA_SUCCESS;
+}
+static CUresult enqueue(const Launch &l, CUstream s) {
+  Kernel *k = l.kernel;
   static const char *record_to = getenv("ATTNSCOPE_EMU_RECORD");
   static FILE *record = record_to && *record_to ? fopen(record_to, "ab") : nullptr;
   static std::map<Kernel *, std::pair<int, int>> launches; // how many there were, and which is recorded next
@@ -384,8 +395,66 @@ API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned
     const char *all = getenv("ATTNSCOPE_EMU_RECORD_ALL");
     for (; all && *all; all = *(all += strcspn(all, ":")) ? all + 1 : all) chosen |= !strncmp(k->name.c_str(), all, strcspn(all, ":"));
   }
-  return put(s, [=] { return chosen ? record_launch(record, k, grid, block, dynamic, packed) : run_grid(k, grid, block, dynamic, packed); });
+  return put(s, [=] {
+    return chosen ? record_launch(record, k, l.grid, l.block, l.dynamic, l.packed) : run_grid(k, l.grid, l.block, l.dynamic, l.packed);
+  });
 }
+API cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned dynamic, CUstream s,
+                   void **params, void **) {
+  ENTER;
+  Launch l;
+  CUresult r = prepare(&l, f, gx, gy, gz, bx, by, bz, dynamic, params);
+  return r ? r : enqueue(l, s);
+}
+
+// ---- graphs of kernels
+
+static CUresult prepare(Launch *l, const CUDA_KERNEL_NODE_PARAMS *p) {
+  return prepare(l, p->func, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->blockDimY, p->blockDimZ, p->sharedMemBytes, p->kernelParams);
+}
+API cuGraphCreate(CUgraph *g, unsigned) { ENTER; *g = new CUgraph_st; return CUDA_SUCCESS; }
+API cuGraphDestroy(CUgraph g) {
+  ENTER;
+  for (auto n : g->nodes) delete n;
+  delete g;
+  return CUDA_SUCCESS;
+}
+API cuGraphAddKernelNode_v2(CUgraphNode *n, CUgraph g, const CUgraphNode *after, size_t count, const CUDA_KERNEL_NODE_PARAMS *p) {
+  ENTER;
+  auto *node = new CUgraphNode_st{{}, {after, after + count}};
+  if (CUresult r = prepare(&node->launch, p)) { delete node; return r; }
+  g->nodes.push_back(*n = node);
+  return CUDA_SUCCESS;
+}
+API cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long) {
+  ENTER;
+  *e = new CUgraphExec_st;
+  auto &done = (*e)->launches;
+  while (done.size() < g->nodes.size()) {
+    size_t before = done.size();
+    for (size_t i = g->nodes.size(); i-- && done.size() == before;) {
+      CUgraphNode n = g->nodes[i];
+      bool free = !done.count(n);
+      for (CUgraphNode x : n->after) free &= done.count(x) > 0;
+      if (free) done[n] = n->launch, (*e)->nodes.push_back(n);
+    }
+    if (done.size() == before) return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_SUCCESS;
+}
+API cuGraphExecKernelNodeSetParams_v2(CUgraphExec e, CUgraphNode n, const CUDA_KERNEL_NODE_PARAMS *p) {
+  ENTER;
+  auto i = e->launches.find(n);
+  if (i == e->launches.end() || p->func->kernel != i->second.kernel) return CUDA_ERROR_INVALID_VALUE;
+  return prepare(&i->second, p);
+}
+API cuGraphLaunch(CUgraphExec e, CUstream s) {
+  ENTER;
+  for (CUgraphNode n : e->nodes)
+    if (CUresult r = enqueue(e->launches[n], s)) return r;
+  return CUDA_SUCCESS;
+}
+API cuGraphExecDestroy(CUgraphExec e) { ENTER; delete e; return CUDA_SUCCESS; }
 
 // ---- streams and events
 

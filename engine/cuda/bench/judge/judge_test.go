@@ -152,13 +152,16 @@ func complete() *Findings {
 	for _, name := range []string{
 		"TestAttention", "TestAttentionDoesNotDependOnPasses",
 		"TestTotalsCrossOnceOnCard", "TestTotalsOfInterruptedPromptsOnCard",
-		"TestSlowReaderHoldsTheCardBackOnCard", "TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots",
+		"TestSlowReaderHoldsTheCardBackOnCard", "TestReplyTokensAreOneLaunchOnCard",
+		"TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots",
 	} {
 		f.Tests = append(f.Tests, Test{Name: name, Result: "pass"})
 	}
 	f.Add(ProductCublas, "", 0, 700)
 	f.Add(ProductOwn, "", 0, 300)
 	f.Add(StartPTX, "", 0, 8)
+	f.Add(DecodeRate, "smollm2-135m", 4096, 900)
+	f.Add(DecodeSingle, "smollm2-135m", 4096, 500)
 	f.Add(Memory, "7b", 16384, 0.95)
 	f.Kernels = []Kernel{
 		{"7b", 65536, false, "attention_bf16_128", 512, 3000},
@@ -190,6 +193,8 @@ func TestJudge(t *testing.T) {
 	worse.Add(ProductCublas, "", 0, 200)
 	worse.Add(ProductOwn, "", 0, 300)
 	worse.Add(StartPTX, "", 0, 30)
+	worse.Add(DecodeRate, "smollm2-135m", 4096, 400)
+	worse.Add(DecodeSingle, "smollm2-135m", 4096, 500)
 	worse.Add(Memory, "7b", 16384, 1.5)
 	worse.Kernels[2].Milliseconds = 3000
 	worse.Cublas = ""
@@ -231,7 +236,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"# attnscope on NVIDIA H200\n",
 		"Peak at the highest clock: 989 TFLOP/s of bfloat16 products, 4800 GB/s of memory. cuBLAS: libcublas.so.12.\n",
-		"Tests: 9 passed, 1 failed, 0 skipped.\n",
+		"Tests: 10 passed, 1 failed, 0 skipped.\n",
 		"| true | It uses cuBLAS 11, 12 or 13 | libcublas.so.12 |\n",
 		"| attention | 7b | 4096 | 198 to 376 TFLOP/s | 300 | as predicted |",
 		"| attention | 7b | 65536 | 198 to 376 TFLOP/s |  | not measured |",

@@ -18,6 +18,7 @@ const (
 	Capture        Measure = "capture" // time of a capture's prefill, into a dump, against time without recording
 	Decode         Measure = "decode"  // memory that must be read per reply token, by time
 	DecodeRate     Measure = "decode rate"
+	DecodeSingle   Measure = "decode rate without graphs"
 	Memory         Measure = "memory" // most memory in use against the estimate
 	TorchFlash     Measure = "torch flash attention"
 	TorchCudnn     Measure = "torch cudnn attention"
@@ -29,7 +30,8 @@ const (
 var units = map[Measure]string{
 	Start: "s", StartPTX: "s", ProductCublas: "TFLOP/s", ProductOwn: "TFLOP/s",
 	Prefill: "TFLOP/s", Attention: "TFLOP/s", Products: "TFLOP/s", Sums: "TFLOP/s",
-	Recording: "x", NoSums: "x", Capture: "x", Decode: "GB/s", DecodeRate: "tokens/s", Memory: "x",
+	Recording: "x", NoSums: "x", Capture: "x", Memory: "x",
+	Decode: "GB/s", DecodeRate: "tokens/s", DecodeSingle: "tokens/s",
 	TorchFlash: "TFLOP/s", TorchCudnn: "TFLOP/s", TorchPrefill: "TFLOP/s", TorchEagerRows: "TFLOP/s",
 }
 

@@ -48,6 +48,11 @@ var sentences = []sentence{
 	},
 	{"When all eight slots are in use, the card's thread waits", passed("TestSlowReaderHoldsTheCardBackOnCard")},
 	{"That is half of attention's work again, and at 64k tokens attention is more than half of a prefill.", halfAgain},
+	{
+		"The kernels of a reply token that is not recorded are launched together, as a CUDA graph",
+		passed("TestReplyTokensAreOneLaunchOnCard"),
+	},
+	{"which should be faster for small models", graphsAreFaster},
 	{"the card also selects", passed("TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots")},
 }
 
@@ -111,6 +116,15 @@ func ownIsSlower(f *Findings) (Word, string) {
 		return Open, "the two were not measured beside each other"
 	}
 	return truth(own < theirs), fmt.Sprintf("%.0f against %.0f TFLOP/s", own, theirs)
+}
+
+func graphsAreFaster(f *Findings) (Word, string) {
+	graphs, ok := f.value(DecodeRate, "smollm2-135m", 4096)
+	single, both := f.value(DecodeSingle, "smollm2-135m", 4096)
+	if !ok || !both {
+		return Open, "the two were not measured beside each other"
+	}
+	return truth(graphs > single), fmt.Sprintf("%.0f against %.0f tokens/s", graphs, single)
 }
 
 func compiled(f *Findings) (Word, string) {

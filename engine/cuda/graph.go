@@ -1,0 +1,218 @@
+//go:build cuda
+
+package cuda
+
+/*
+#include <cuda.h>
+#include <stdint.h>
+
+// The parameters of a kernel are 8 bytes each, of which the driver reads as many as
+// the kernel takes.
+enum { most_params = 48 };
+
+// f is a CUfunction. The struct has no pointers, so that cgo need not look for some to Go
+// memory in all launches at each call.
+typedef struct {
+	unsigned long long f;
+	unsigned x, y, z, threads, shared;
+	int n;
+	unsigned long long params[most_params];
+} deferred_launch;
+
+static CUDA_KERNEL_NODE_PARAMS node_params(deferred_launch *l, void **at) {
+	CUDA_KERNEL_NODE_PARAMS p = {0};
+	for (int i = 0; i < l->n; i++)
+		at[i] = &l->params[i];
+	p.func = (CUfunction)(uintptr_t)l->f;
+	p.gridDimX = l->x, p.gridDimY = l->y, p.gridDimZ = l->z;
+	p.blockDimX = l->threads, p.blockDimY = 1, p.blockDimZ = 1;
+	p.sharedMemBytes = l->shared;
+	p.kernelParams = at;
+	return p;
+}
+
+// A node runs after the one before it; the first has none.
+static CUresult graph_add(CUgraph g, CUgraphNode *node, CUgraphNode before, deferred_launch *l) {
+	void *at[most_params];
+	CUDA_KERNEL_NODE_PARAMS p = node_params(l, at);
+	return cuGraphAddKernelNode(node, g, &before, before ? 1 : 0, &p);
+}
+
+static CUresult graph_set(CUgraphExec e, CUgraphNode node, deferred_launch *l) {
+	void *at[most_params];
+	CUDA_KERNEL_NODE_PARAMS p = node_params(l, at);
+	return cuGraphExecKernelNodeSetParams(e, node, &p);
+}
+
+static CUresult launch_now(deferred_launch *l, CUstream s) {
+	void *at[most_params];
+	for (int i = 0; i < l->n; i++)
+		at[i] = &l->params[i];
+	return cuLaunchKernel((CUfunction)(uintptr_t)l->f, l->x, l->y, l->z, l->threads, 1, 1, l->shared, s, at, NULL);
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// graphSetting is off to launch the kernels of a reply token one by one.
+const graphSetting = "ATTNSCOPE_CUDA_GRAPH"
+
+// graph launches the kernels of a reply token together. A token takes about 13 kernels in
+// each layer, and the host needs longer to launch a kernel of a small model than the card
+// to run it. The kernels are the same for each token, and only a few of their
+// parameters change, such as the number of keys. So launches are collected; the first
+// time they become a CUDA graph, and from then on only nodes that differ are changed.
+//
+// A driver without these functions (before CUDA 12.0), or one that refuses the graph,
+// launches the collected kernels one by one.
+type graph struct {
+	stream  C.CUstream
+	open    bool
+	refused bool
+	names   []string // of the collected launches
+	next    []C.deferred_launch
+	ready   []C.deferred_launch // those that exec holds
+	nodes   []C.CUgraphNode
+	source  C.CUgraph
+	exec    C.CUgraphExec
+
+	built, launched int // for tests: graphs and launches of graphs
+}
+
+// newGraph returns nil if the setting turns graphs off.
+func newGraph(s cu.Stream) *graph {
+	if os.Getenv(graphSetting) == "off" {
+		return nil
+	}
+	return &graph{stream: *(*C.CUstream)(unsafe.Pointer(&s))}
+}
+
+// add collects a launch.
+func (g *graph) add(name string, f cu.Function, d dims, slots []uint64) error {
+	if len(slots) > C.most_params {
+		return fmt.Errorf("kernel %s has %d parameters, want at most %d", name, len(slots), int(C.most_params))
+	}
+	l := C.deferred_launch{
+		f: C.ulonglong(*(*uintptr)(unsafe.Pointer(&f))), n: C.int(len(slots)),
+		x: C.uint(d.x), y: C.uint(max(d.y, 1)), z: C.uint(max(d.z, 1)),
+		threads: C.uint(d.threads), shared: C.uint(sharedBytes(name)),
+	}
+	for i, v := range slots {
+		l.params[i] = C.ulonglong(v)
+	}
+	g.names = append(g.names, name)
+	g.next = append(g.next, l)
+	return nil
+}
+
+// together runs f, which only launches kernels, and then launches them as a graph.
+func (c *card) together(f func() error) error {
+	g := c.l.graph
+	if g == nil || c.l.times != nil {
+		return f()
+	}
+	times := c.times // events between launches would come before them
+	c.times = nil
+	g.open = true
+	err := f()
+	g.open = false
+	c.times = times
+	if err == nil {
+		err = g.launch()
+	}
+	g.names = g.names[:0]
+	g.next = g.next[:0]
+	return err
+}
+
+// launch launches what was collected.
+func (g *graph) launch() error {
+	if !g.refused && g.update() != nil {
+		g.refused = true
+		g.drop()
+	}
+	if g.refused {
+		for i := range g.next {
+			if err := code("cuLaunchKernel", C.launch_now(&g.next[i], g.stream)); err != nil {
+				return fmt.Errorf("kernel %s: %w", g.names[i], err)
+			}
+		}
+		return nil
+	}
+	g.launched++
+	return code("cuGraphLaunch", C.cuGraphLaunch(g.exec, g.stream))
+}
+
+// update makes the graph that of the collected launches.
+func (g *graph) update() error {
+	if !g.sameKernels() {
+		return g.build()
+	}
+	for i := range g.next {
+		if g.next[i] == g.ready[i] {
+			continue
+		}
+		if err := code("cuGraphExecKernelNodeSetParams", C.graph_set(g.exec, g.nodes[i], &g.next[i])); err != nil {
+			return err
+		}
+		g.ready[i] = g.next[i]
+	}
+	return nil
+}
+
+// sameKernels reports whether the graph has the kernels of the collected launches.
+func (g *graph) sameKernels() bool {
+	if len(g.next) != len(g.ready) {
+		return false
+	}
+	for i := range g.next {
+		if g.next[i].f != g.ready[i].f {
+			return false
+		}
+	}
+	return true
+}
+
+// build replaces the graph.
+func (g *graph) build() error {
+	g.drop()
+	if err := code("cuGraphCreate", C.cuGraphCreate(&g.source, 0)); err != nil {
+		return err
+	}
+	var before C.CUgraphNode
+	for i := range g.next {
+		var node C.CUgraphNode
+		if err := code("cuGraphAddKernelNode", C.graph_add(g.source, &node, before, &g.next[i])); err != nil {
+			return err
+		}
+		g.nodes = append(g.nodes, node)
+		before = node
+	}
+	if err := code("cuGraphInstantiate", C.cuGraphInstantiateWithFlags(&g.exec, g.source, 0)); err != nil {
+		return err
+	}
+	g.ready = append(g.ready, g.next...)
+	g.built++
+	return nil
+}
+
+// drop releases the graph. A launch of it that still runs is not disturbed.
+func (g *graph) drop() {
+	if g.exec != nil {
+		C.cuGraphExecDestroy(g.exec)
+	}
+	if g.source != nil {
+		C.cuGraphDestroy(g.source)
+	}
+	g.exec = nil
+	g.source = nil
+	g.nodes = g.nodes[:0]
+	g.ready = g.ready[:0]
+}
