@@ -249,11 +249,15 @@ func (a *methods) warnSharedBudgets(r *dumps.Reader) {
 	}
 }
 
-// rowsRead returns how many of a prompt's last rows the entries read.
+// rowsRead returns how many of a prompt's last rows the entries read. Methods that need
+// the queries of the whole prompt read all rows if they were recorded.
 func rowsRead(p *dumps.Prompt, entries []snapkv.Entry) int {
 	n := 0
 	for _, e := range entries {
 		n = max(n, e.Config.Window)
+		if e.Method.Needs.AllQueries && p.WindowRows == p.PromptTokens {
+			n = p.WindowRows
+		}
 	}
 	return min(n, p.WindowRows)
 }

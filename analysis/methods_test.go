@@ -200,8 +200,16 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 		t.Fatal(err)
 	}
 	warnings = Without(warnings, NothingDropped)
-	if len(warnings) != 1 || warnings[0].Kind != LeftOut || warnings[0].Method != "headkv" {
-		t.Errorf("warnings %q, want one that headkv has no scores", warnings)
+	var left []string
+	for _, w := range warnings {
+		if w.Kind != LeftOut {
+			t.Errorf("warning %v, want only methods that are left out", w)
+		}
+		left = append(left, w.Method)
+	}
+	slices.Sort(left) // no head scores, or not all queries
+	if want := []string{"compactor", "duoattention", "headkv", "noncausal"}; !slices.Equal(left, want) {
+		t.Errorf("left out: %q, want %q", left, want)
 	}
 	seen := map[string]bool{}
 	for _, row := range rows {
@@ -211,8 +219,8 @@ func TestNoMethodBeatsItsOracle(t *testing.T) {
 			t.Errorf("%+v: %g of the oracle's mass", row, v)
 		}
 	}
-	if len(seen) != len(snapkv.Methods)-1 {
-		t.Errorf("%d methods in the rows, want %d", len(seen), len(snapkv.Methods)-1)
+	if len(seen) != len(snapkv.Methods)-len(left) {
+		t.Errorf("%d methods in the rows, want %d", len(seen), len(snapkv.Methods)-len(left))
 	}
 }
 

@@ -56,7 +56,7 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 		configs = append(configs, config)
 	}
 	run := l.decoding(list)
-	run.Methods = snapkv.Methods
+	run.Methods = snapkv.Common()
 	run.Configs = configs
 	run.MaxNewTokens = reply
 	run.Lenient = true
@@ -68,14 +68,14 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	plan := dumps.Plan{WindowRows: snapkv.Default.Window, MaxNewTokens: reply, Values: true, Store: dumps.StoreFactors}
 	path, err := l.capture(ctx, "methods", list, plan)
 	if errors.Is(err, errPlanned) {
-		return nil, l.planDecode(list, 1+len(snapkv.Methods)*len(capacities), reply, store)
+		return nil, l.planDecode(list, 1+len(run.Methods)*len(capacities), reply, store)
 	}
 	if err != nil {
 		return nil, err
 	}
 	report := &methodsReport{Prompts: len(list)}
 	cfg := analysis.MethodConfig{
-		Methods: snapkv.Methods,
+		Methods: run.Methods,
 		Configs: configs,
 		Thetas:  []float64{0.05},
 		Lenient: true,

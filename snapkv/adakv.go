@@ -13,6 +13,7 @@ const adaFloor = 0.2
 var adaKV = Method{
 	Name:       "adakv",
 	Source:     "arXiv:2407.11550",
+	Common:     true,
 	Needs:      Needs{Rows: true},
 	Scope:      ScopeLayer,
 	Score:      pooledVotes,

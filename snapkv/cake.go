@@ -19,6 +19,7 @@ const cakeGamma = 200.0
 var cake = Method{
 	Name:        "cake",
 	Source:      "arXiv:2503.12491",
+	Common:      true,
 	Needs:       Needs{Rows: true},
 	Nested:      true,
 	Score:       scoreCake,

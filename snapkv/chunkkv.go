@@ -12,13 +12,15 @@ const defaultChunk = 20
 // Source: Liu et al., "ChunkKV: Semantic-Preserving KV Cache Compression for Efficient
 // Long-Context LLM Inference", arXiv:2502.00299.
 var chunkKV = Method{
-	Name:   "chunkkv",
-	Source: "arXiv:2502.00299",
-	Needs:  Needs{Rows: true},
-	Scope:  ScopeLayer,
-	Nested: true,
-	Alike:  true,
-	Score:  scoreChunkKV,
+	Name:    "chunkkv",
+	Source:  "arXiv:2502.00299",
+	Common:  true,
+	Needs:   Needs{Rows: true},
+	Scope:   ScopeLayer,
+	Nested:  true,
+	Alike:   true,
+	ByChunk: true,
+	Score:   scoreChunkKV,
 }
 
 func scoreChunkKV(l *Layer, c Config) ([][]float64, error) {

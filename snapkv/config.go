@@ -3,7 +3,7 @@ package snapkv
 import "fmt"
 
 // Config says how many positions are kept and how votes become scores. Each field
-// below Group is used by one method.
+// below Group is used by few methods.
 type Config struct {
 	Window   int     // last queries of the prompt: they vote, and are always kept
 	Capacity int     // positions kept per head, the window included
@@ -11,10 +11,22 @@ type Config struct {
 	Pooling  Pooling // mean or maximum over the kernel
 	Group    Group   // merging of the query heads of a kv head
 
-	Seed       uint64      // random: seed of the generator
-	HeadScores [][]float64 // headkv: importance [layer][head], not negative
-	Sinks      int         // streamingllm: first positions kept; 0 means 4
+	Seed       uint64      // methods with BySeed: seed of the generator
+	HeadScores [][]float64 // methods with ByHeadScores: importance [layer][head], not negative
+	Sinks      int         // methods with BySinks: first positions kept; 0 means 4
 	Chunk      int         // chunkkv: positions per chunk; 0 means 20
+}
+
+// defaultSinks is the number of first positions that are kept if Config.Sinks is 0, as in
+// StreamingLLM's paper and in kvpress.
+const defaultSinks = 4
+
+// sinks returns Sinks or its default.
+func (c Config) sinks() int {
+	if c.Sinks == 0 {
+		return defaultSinks
+	}
+	return c.Sinks
 }
 
 // Budget returns the number of prefix positions kept per head.

@@ -1,10 +1,5 @@
 package snapkv
 
-import (
-	"math"
-	"slices"
-)
-
 // criticalFloor is added to votes before they are multiplied by the value's norm.
 const criticalFloor = 1e-4
 
@@ -21,6 +16,7 @@ const criticalFloor = 1e-4
 var criticalKV = Method{
 	Name:       "criticalkv",
 	Source:     "arXiv:2502.03805",
+	Common:     true,
 	Needs:      Needs{Rows: true, Values: true},
 	ByCapacity: true,
 	ByGroup:    true,
@@ -32,21 +28,13 @@ func scoreCriticalKV(l *Layer, c Config) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	list = c.Group.merge(list, l.KVHeads)
-	for h, v := range list {
-		first := TopK(v, c.Budget()/2)
-		top := 0.0
-		for j := range v {
-			v[j] = (v[j] + criticalFloor) * norm(l.value(j, h*l.KVHeads/len(list)))
-			top = math.Max(top, v[j])
-		}
-		for _, j := range first {
-			v[j] += 2*top + 1 // above all of the second stage
-		}
-	}
-	scores := make([][]float64, l.Heads)
-	for h := range scores {
-		scores[h] = slices.Clone(list[h*len(list)/l.Heads])
-	}
-	return scores, nil
+	lists := c.Group.selections(l.Heads, l.KVHeads)
+	return twoStages(list, l, c, func(i, j int, vote float64) float64 {
+		return l.critical(j, i*l.KVHeads/lists, vote)
+	}), nil
+}
+
+// critical returns the score of a position in the second stage.
+func (l *Layer) critical(j, kv int, vote float64) float64 {
+	return (vote + criticalFloor) * norm(l.value(j, kv))
 }

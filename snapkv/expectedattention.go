@@ -24,6 +24,7 @@ import (
 var expectedAttention = Method{
 	Name:    "expectedattention",
 	Source:  "kvpress",
+	Common:  true,
 	Needs:   Needs{Keys: true, Queries: true},
 	Nested:  true,
 	ByGroup: true,
@@ -31,10 +32,15 @@ var expectedAttention = Method{
 }
 
 func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {
+	return expectedScores(l, c, c.Group.Merges())
+}
+
+// expectedScores returns the scores of the query heads, from probabilities over the
+// positions or from logarithms.
+func expectedScores(l *Layer, c Config, probabilities bool) ([][]float64, error) {
 	group := l.Heads / l.KVHeads
 	prefix := l.Len - c.Window
 	d := l.Dim
-	merged := c.Group.Merges()
 	scores := make([][]float64, l.Heads)
 	spread := simd.Dense(make([]float32, prefix*d), prefix, d) // keys times covariance
 	for h := range scores {
@@ -48,13 +54,13 @@ func scoreExpectedAttention(l *Layer, c Config) ([][]float64, error) {
 			square := float64(simd.Dot(k, spread.Data[j*d:(j+1)*d]))
 			score[j] = l.expected(dot, square)
 		}
-		if merged {
+		if probabilities {
 			softmax(score)
 		}
 		if l.Values != nil {
 			for j := range score {
 				n := norm(l.value(j, h/group))
-				if merged {
+				if probabilities {
 					score[j] *= n
 				} else {
 					score[j] += math.Log(n + 1e-12)

@@ -8,6 +8,7 @@ const Full = "full"
 var full = Method{
 	Name:            Full,
 	Source:          "baseline",
+	Common:          true,
 	Role:            Bound,
 	Nested:          true,
 	IgnoresCapacity: true,

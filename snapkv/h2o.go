@@ -11,6 +11,7 @@ package snapkv
 var h2o = Method{
 	Name:   "h2o",
 	Source: "arXiv:2306.14048",
+	Common: true,
 	Needs:  Needs{Sums: true},
 	Nested: true,
 	Score:  scoreH2O,

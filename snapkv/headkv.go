@@ -15,6 +15,7 @@ import "errors"
 var headKV = Method{
 	Name:       "headkv",
 	Source:     "arXiv:2410.19258",
+	Common:     true,
 	Needs:      Needs{Rows: true},
 	Scope:      ScopeLayer,
 	Score:      pooledVotes,

@@ -13,6 +13,7 @@ import "math"
 var keyDiff = Method{
 	Name:   "keydiff",
 	Source: "arXiv:2504.15364",
+	Common: true,
 	Needs:  Needs{Keys: true},
 	Nested: true,
 	Alike:  true,
@@ -20,25 +21,37 @@ var keyDiff = Method{
 }
 
 func scoreKeyDiff(l *Layer, c Config) ([][]float64, error) {
-	mean := make([][]float64, l.KVHeads) // times the number of positions
+	all := make([]int32, l.Len)
+	for j := range all {
+		all[j] = int32(j)
+	}
+	mean := make([][]float64, l.KVHeads)
 	for kv := range mean {
-		mean[kv] = make([]float64, l.Dim)
-		for j := range l.Len {
-			k := l.key(j, kv)
-			n := math.Max(norm(k), 1e-12)
-			for d, v := range k {
-				mean[kv][d] += float64(v) / n
-			}
+		mean[kv] = meanDirection(l, kv, all)
+	}
+	return byKVHead(l, c, func(j, kv int) float64 { return -cosine(l.key(j, kv), mean[kv]) }), nil
+}
+
+// meanDirection returns the sum of the normalized keys of positions.
+func meanDirection(l *Layer, kv int, positions []int32) []float64 {
+	mean := make([]float64, l.Dim)
+	for _, j := range positions {
+		k := l.key(int(j), kv)
+		n := math.Max(norm(k), 1e-12)
+		for d, v := range k {
+			mean[d] += float64(v) / n
 		}
 	}
-	return byKVHead(l, c, func(j, kv int) float64 {
-		k := l.key(j, kv)
-		dot := 0.0
-		square := 0.0
-		for d, v := range k {
-			dot += float64(float64(v) * mean[kv][d])
-			square += float64(mean[kv][d] * mean[kv][d])
-		}
-		return -dot / math.Max(norm(k)*math.Sqrt(square), 1e-12)
-	}), nil
+	return mean
+}
+
+// cosine returns the cosine of the angle between a key and a direction.
+func cosine(k []float32, direction []float64) float64 {
+	dot := 0.0
+	square := 0.0
+	for d, v := range k {
+		dot += float64(float64(v) * direction[d])
+		square += float64(direction[d] * direction[d])
+	}
+	return dot / math.Max(norm(k)*math.Sqrt(square), 1e-12)
 }

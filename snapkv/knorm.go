@@ -9,6 +9,7 @@ package snapkv
 var knorm = Method{
 	Name:   "knorm",
 	Source: "arXiv:2406.11430",
+	Common: true,
 	Needs:  Needs{Keys: true},
 	Nested: true,
 	Alike:  true,

@@ -114,6 +114,9 @@ func joinQueries(all *Layer, layers []*Layer) []float32 {
 	return out
 }
 
+// row returns the weights of head h and recorded query i, [Len].
+func (l *Layer) row(h, i int) []float32 { return l.Rows[(h*l.N+i)*l.Len:][:l.Len] }
+
 // key returns the key of position j and kv head kv.
 func (l *Layer) key(j, kv int) []float32 { return l.Keys[(j*l.KVHeads+kv)*l.Dim:][:l.Dim] }
 
@@ -131,19 +134,32 @@ func norm(x []float32) float64 {
 	return math.Sqrt(sum)
 }
 
+// query returns recorded query i of head h.
+func (l *Layer) query(h, i int) []float32 { return l.Queries[(i*l.Heads+h)*l.Dim:][:l.Dim] }
+
+// scale returns Scale or its default.
+func (l *Layer) scale() float64 {
+	if l.Scale == 0 {
+		return 1 / math.Sqrt(float64(l.Dim))
+	}
+	return l.Scale
+}
+
 // Needs lists the parts of a [Layer] that a method reads. Values is set only by
 // methods that require values; other methods may use values if they are recorded.
-type Needs struct{ Rows, Sums, Keys, Values, Queries, Generated bool }
+// AllQueries means that the queries of the whole prompt are needed, so that N is Len.
+type Needs struct{ Rows, Sums, Keys, Values, Queries, AllQueries, Generated bool }
 
 // Union returns the parts that n or o needs.
 func (n Needs) Union(o Needs) Needs {
 	return Needs{
-		Rows:      n.Rows || o.Rows,
-		Sums:      n.Sums || o.Sums,
-		Keys:      n.Keys || o.Keys,
-		Values:    n.Values || o.Values,
-		Queries:   n.Queries || o.Queries,
-		Generated: n.Generated || o.Generated,
+		Rows:       n.Rows || o.Rows,
+		Sums:       n.Sums || o.Sums,
+		Keys:       n.Keys || o.Keys,
+		Values:     n.Values || o.Values,
+		Queries:    n.Queries || o.Queries,
+		AllQueries: n.AllQueries || o.AllQueries,
+		Generated:  n.Generated || o.Generated,
 	}
 }
 

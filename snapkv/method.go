@@ -43,6 +43,7 @@ type Method struct {
 	Name   string // as the command line and result files spell it
 	Source string // paper or program
 	Role   Role
+	Common bool // in comparisons that do not name their methods; see [Common]
 	Needs  Needs
 	// Scope is the set of heads that the scores and the budget of a head depend on,
 	// before Config.Group merges scores; ScopeWith takes the merging into account.
@@ -69,6 +70,9 @@ type Method struct {
 
 	// ByHeadScores means that ShareHeads reads Config.HeadScores, which must be given.
 	ByHeadScores bool
+	// BySinks, ByChunk and BySeed mean that the method reads Sinks, Chunk or Seed of the
+	// config.
+	BySinks, ByChunk, BySeed bool
 
 	// Score returns scores [query head][prefix position]; the largest are kept. Heads
 	// with the same scores may share a list, which is then searched once.
@@ -98,6 +102,9 @@ func (m *Method) Check(l *Layer, c Config) error {
 		return fmt.Errorf("%s needs keys: capture with --store factors", m.Name)
 	case m.Needs.Queries && l.Queries == nil:
 		return fmt.Errorf("%s needs queries: capture with --store factors", m.Name)
+	case m.Needs.AllQueries && l.N < l.Len:
+		return fmt.Errorf("%s needs the queries of the whole prompt, of which the last %d were recorded: "+
+			"capture with --store factors --window-rows %d", m.Name, l.N, l.Len)
 	case m.Needs.Values && l.Values == nil:
 		return fmt.Errorf("%s needs values: capture with --values", m.Name)
 	case m.Needs.Generated && l.Generated == nil:

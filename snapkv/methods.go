@@ -2,6 +2,7 @@ package snapkv
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/internal/words"
 )
@@ -9,7 +10,18 @@ import (
 // Methods lists every method, in the order of help, tables and plots.
 var Methods = []Method{
 	snapKV, h2o, streamingLLM, tova, pyramidKV, adaKV, headKV, cake, chunkKV, criticalKV,
-	expectedAttention, knorm, keyDiff, recent, random, oracle, full,
+	expectedAttention, knorm, keyDiff,
+	observedAttention, vatp, scissorhands, naCL, sageKV, finch, kvZip, kvCompose,
+	entropyChunkKV, adaPyramidKV, criticalAdaKV, simLayerKV, duoAttention, mInference,
+	adaExpected, capKV, keyDiffBlocks, leverage, nonCausal, compactor, lagKV, curDKV, qFilters,
+	quest, sparQ,
+	recent, uniform, random, oracle, full,
+}
+
+// Common returns the methods that comparisons include unless others are named: those
+// that results/ and the calibration of advise were computed with.
+func Common() []Method {
+	return slices.DeleteFunc(slices.Clone(Methods), func(m Method) bool { return !m.Common })
 }
 
 // MethodNames returns the names of all methods, in the order of [Methods].
@@ -28,10 +40,10 @@ func FindMethod(name string) (Method, error) {
 			return m, nil
 		}
 	}
-	if name == "all" {
+	if name == "all" || name == "common" {
 		return Method{}, fmt.Errorf("method %q: want one method here", name)
 	}
-	return Method{}, words.Check("method", name, append(MethodNames(), "all"))
+	return Method{}, words.Check("method", name, append(MethodNames(), "common", "all"))
 }
 
 // RoleOf returns the role of the method with the given name, or Selector if there is

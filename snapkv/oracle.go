@@ -10,6 +10,7 @@ import "slices"
 var oracle = Method{
 	Name:   "oracle",
 	Source: "upper bound",
+	Common: true,
 	Role:   Bound,
 	Needs:  Needs{Generated: true},
 	Nested: true,

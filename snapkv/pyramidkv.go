@@ -17,6 +17,7 @@ const pyramidBeta = 20
 var pyramidKV = Method{
 	Name:        "pyramidkv",
 	Source:      "arXiv:2406.02069",
+	Common:      true,
 	Needs:       Needs{Rows: true},
 	Nested:      true,
 	PooledVotes: true,

@@ -7,9 +7,11 @@ import "math/rand/v2"
 var random = Method{
 	Name:   "random",
 	Source: "baseline",
+	Common: true,
 	Role:   Baseline,
 	Scope:  ScopeLayer, // the seed depends on the head's index in the layer
 	Nested: true,
+	BySeed: true,
 	Score:  scoreRandom,
 }
 

@@ -6,6 +6,7 @@ package snapkv
 var recent = Method{
 	Name:   "recent",
 	Source: "baseline",
+	Common: true,
 	Role:   Baseline,
 	Nested: true,
 	Alike:  true,

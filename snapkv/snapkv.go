@@ -14,6 +14,7 @@ const SnapKV = "snapkv"
 var snapKV = Method{
 	Name:        SnapKV,
 	Source:      "arXiv:2404.14469",
+	Common:      true,
 	Needs:       Needs{Rows: true},
 	Nested:      true,
 	PooledVotes: true,

@@ -9,6 +9,7 @@ package snapkv
 var tova = Method{
 	Name:   "tova",
 	Source: "arXiv:2401.06104",
+	Common: true,
 	Needs:  Needs{Rows: true},
 	Scope:  ScopeLayer,
 	Nested: true,

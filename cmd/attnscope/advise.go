@@ -33,7 +33,7 @@ func adviseCommand() *cli.Command {
 			"   --agreement 0.95   at least 95 % of the reply tokens stay the same\n\n" +
 			"Advise predicts the loss from the dump; docs/ADVICE.md explains how, and how well. It recommends on\n" +
 			"stderr the smallest cache for which at most --risk of the prompts lose more than the bound, and prints\n" +
-			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries all methods,\n" +
+			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries the common methods,\n" +
 			"selection by query head and by kv head, and capacities from 64 to 16384. It exits with 1 if no method\n" +
 			"stays within the bound.\n\n" +
 			"With --calibrate, it determines instead which measure of a dump predicts the loss best for your\n" +
@@ -253,7 +253,7 @@ func setAdviseDefaults(c *cli.Context) error {
 		}
 	}
 	if !c.IsSet("method") {
-		return c.Set("method", "all")
+		return c.Set("method", "common")
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func describeFlag(verb string, f cli.Flag) flagWords {
 		case name == "format" && w.Words == nil:
 			w.Words = []string{"table", "tsv", "csv", "json", "jsonl", "parquet", "latex"}
 		case name == "method":
-			w.Words = append(snapkv.MethodNames(), "all")
+			w.Words = append(snapkv.MethodNames(), "common", "all")
 		}
 	}
 	return w

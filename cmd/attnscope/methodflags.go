@@ -18,7 +18,8 @@ import (
 var methodFlags = []cli.Flag{
 	&cli.StringFlag{
 		Name: "method", Value: "snapkv",
-		Usage: "use a comma-separated `LIST` of methods, or all: " + strings.Join(snapkv.MethodNames(), ", "),
+		Usage: "use a comma-separated `LIST` of methods, all, or common (the first 13, recent, random, oracle and full): " +
+			strings.Join(snapkv.MethodNames(), ", "),
 	},
 	presetInts("capacity", "keep `N` positions per head, the window included (repeatable)"),
 	presetInts("window", "let the last `ROWS` prompt tokens vote, and keep them (repeatable)"),
@@ -37,9 +38,9 @@ var methodFlags = []cli.Flag{
 	},
 	&cli.StringFlag{
 		Name:  "head-scores",
-		Usage: "read the head scores that headkv needs from `FILE.json`: [[score of each head] of each layer]",
+		Usage: "read the head scores that headkv and duoattention need from `FILE.json`: [[score of each head] of each layer]",
 	},
-	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "let streamingllm keep the first `N` positions"},
+	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "let streamingllm, and other methods that protect sinks, keep the first `N` positions"},
 	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "let chunkkv keep chunks of `N` positions"},
 }
 
@@ -81,7 +82,7 @@ func fittingWindow(c *cli.Context, window int) int {
 type selections struct {
 	methods []snapkv.Method
 	configs []snapkv.Config
-	all     bool // --method all: methods that lack something in the dump are left out
+	all     bool // --method all or common: methods that lack something in the dump are left out
 }
 
 // selectionsOf reads methodFlags.
@@ -142,16 +143,20 @@ func (s *selections) fitDumps(c *cli.Context) {
 // ones of the verb, and those of single methods. Without any, there is no note.
 func (s *selections) settings(list ...string) []string {
 	cfg := s.configs[0]
-	for _, m := range s.methods {
-		switch m.Name {
-		case "streamingllm":
-			list = append(list, fmt.Sprintf("sinks %d (streamingllm)", cfg.Sinks))
-		case "chunkkv":
-			list = append(list, fmt.Sprintf("chunk %d (chunkkv)", cfg.Chunk))
-		case "random":
-			list = append(list, fmt.Sprintf("seed %d (random)", cfg.Seed))
+	note := func(setting string, value any, reads func(m *snapkv.Method) bool) {
+		var names []string
+		for i := range s.methods {
+			if m := &s.methods[i]; reads(m) {
+				names = append(names, m.Name)
+			}
+		}
+		if names != nil {
+			list = append(list, fmt.Sprintf("%s %d (%s)", setting, value, strings.Join(names, ", ")))
 		}
 	}
+	note("sinks", cfg.Sinks, func(m *snapkv.Method) bool { return m.BySinks })
+	note("chunk", cfg.Chunk, func(m *snapkv.Method) bool { return m.ByChunk })
+	note("seed", cfg.Seed, func(m *snapkv.Method) bool { return m.BySeed })
 	if list == nil {
 		return nil
 	}
@@ -197,13 +202,17 @@ func baseConfig(c *cli.Context) (snapkv.Config, error) {
 	return base, nil
 }
 
-// methodsOf reads --method; all is true if it names all methods.
+// methodsOf reads --method; all is true if it names all or all common methods, of which
+// those without their input are left out.
 func methodsOf(text string) (methods []snapkv.Method, all bool, err error) {
 	names := strings.Split(text, ",")
 	for i, name := range names {
 		name = strings.TrimSpace(name)
-		if name == "all" {
+		switch name {
+		case "all":
 			return snapkv.Methods, true, nil
+		case "common":
+			return snapkv.Common(), true, nil
 		}
 		m, err := snapkv.FindMethod(name)
 		if err != nil {

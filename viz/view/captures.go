@@ -53,6 +53,7 @@ type methodInfo struct {
 	Source string `json:"source"`
 	Keys   bool   `json:"keys"` // needs keys or queries: a capture with factors
 	Values bool   `json:"values"`
+	Common bool   `json:"common"` // compared in the tab of methods
 	Layers bool   `json:"layers"` // budgets depend on all layers, so the first answer takes long
 }
 
@@ -67,6 +68,7 @@ func (s *Server) listCaptures(context.Context, struct{}) (capturesAnswer, error)
 			Source: m.Source,
 			Keys:   m.Needs.Keys || m.Needs.Queries,
 			Values: m.Needs.Values,
+			Common: m.Common,
 			Layers: m.LayerStat != nil,
 		})
 	}

@@ -68,7 +68,7 @@ export class MethodSweep {
       this.draw();
       return;
     }
-    const methods = this.about.methods.filter(method => isRecorded(method, capture, used));
+    const methods = this.about.methods.filter(method => method.common && isRecorded(method, capture, used));
     const setting = JSON.stringify({ ...query, theta: 0 });
     const round = {};
     const alive = () => round === this.round;
