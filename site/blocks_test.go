@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,6 +49,10 @@ var notRun = []struct{ source, begins, why string }{
 	{"docs/CUDA.md", "make", "needs a card"},
 	{"docs/CUDA.md", "./attnscope", "needs a card"},
 	{"docs/REPRODUCTION.md", "make reproduce", "takes two hours"},
+	{"docs/GALLERY.md", "attnscope heatmap", "needs the demo's dump; TestGallery compares the command with the one that the figure names"},
+	{"docs/GALLERY.md", "attnscope snapkv", "the same"},
+	{"docs/GALLERY.md", "attnscope reproduce", "takes an hour; TestGallery compares the command with the one that the figure names"},
+	{"docs/GALLERY.md", "attnscope view", "serves until it is interrupted; viz/view tests it"},
 	{"docs/TUTORIAL.md", "attnscope view", "serves until it is interrupted; viz/view tests it"},
 	{"docs/ADVICE.md", "attnscope advise", "the tiny model of this test loses nothing that could be calibrated; cmd/attnscope tests it"},
 }
@@ -86,6 +91,8 @@ func TestBlocks(t *testing.T) {
 				switch {
 				case block.language == "sh":
 					script.WriteString(runnable(t, b.program, block, used))
+				case block.language == "python" && !slices.Contains(pythonPages, block.source):
+					script.WriteString(runnablePython(t, block))
 				case block.language == "go":
 					checkQuote(t, block)
 				case block.language == "python" && slices.Contains(pythonPages, block.source):
@@ -154,6 +161,22 @@ func blocksOf(p *page) []block {
 		return ast.WalkContinue, nil
 	})
 	return list
+}
+
+// importLine matches the first import of a line of Python.
+var importLine = regexp.MustCompile(`(?m)^(?:from|import) (\w+)`)
+
+// runnablePython returns the command that runs a block of Python, unless a package that it
+// imports is missing here.
+func runnablePython(t *testing.T, b block) string {
+	interpreter := cmp.Or(os.Getenv("ATTNSCOPE_PYTHON"), "python3")
+	for _, m := range append([][]string{{"", "pandas"}, {"", "zstandard"}}, importLine.FindAllStringSubmatch(b.text, -1)...) {
+		if m[1] != "attnscope" && exec.Command(interpreter, "-c", "import "+m[1]).Run() != nil {
+			t.Logf("SKIPPED, %s cannot import %s: the block at %s is not run", interpreter, m[1], b)
+			return ""
+		}
+	}
+	return interpreter + " - <<'END_OF_PYTHON'\n" + b.text + "END_OF_PYTHON\n"
 }
 
 // commandsIn returns the commands that a document names within its text.
@@ -262,16 +285,27 @@ func runScript(t *testing.T, program, source, script string) {
 	cmd := exec.Command("bash", "-euxo", "pipefail", "-c", script)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "ATTNSCOPE_MODELS="+filepath.Join(dir, "models"), "HF_HUB_OFFLINE=1",
-		"HOME="+dir, "PATH="+filepath.Dir(program)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		"HOME="+dir, "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+absolute(t, "../python")+string(filepath.ListSeparator)+os.Getenv("PYTHONPATH"),
+		"ATTNSCOPE="+program, "PATH="+filepath.Dir(program)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%s: the commands of its blocks fail (%v):\n%s", source, err, out)
 	}
 }
 
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // before has commands that make what a document assumes.
 var before = map[string]string{
-	"docs/TUTORIAL.md": "mkdir demo\nattnscope capture -m MODEL -p prompts.jsonl --max-new-tokens 8 --ignore-eos -o demo/run.attn\n",
+	"docs/TUTORIAL.md":    "mkdir demo\nattnscope capture -m MODEL -p prompts.jsonl --max-new-tokens 8 --ignore-eos -o demo/run.attn\n",
+	"docs/COMING-FROM.md": "attnscope capture -m MODEL -p prompts.jsonl -o run.attn\n",
 	"methods": "attnscope capture -m MODEL -p prompts.jsonl --store factors --values -o run.attn\n" +
 		"echo '[[1, 2, 3, 4], [4, 3, 2, 1]]' >scores.json\n",
 }

@@ -59,6 +59,8 @@ func plan(program string) []struct {
 			{label: "Overview", source: "README.md", url: "index.html"},
 			{label: "Tutorial", source: "docs/TUTORIAL.md"},
 			{label: "Method and budget", source: "docs/GUIDE.md"},
+			{label: "Gallery", source: "docs/GALLERY.md"},
+			{label: "From kvpress, bertviz, TransformerLens", source: "docs/COMING-FROM.md"},
 		}},
 		{"Use", []entry{
 			{label: "Python", source: "docs/PYTHON.md"},
