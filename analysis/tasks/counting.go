@@ -28,6 +28,7 @@ func commonWords(s *source, length, _ int) (recipe, error) {
 			list, want, err := s.numbered(r, size, many, rare)
 			return question{
 				text:    cweText(example) + cwePrefix + " " + numberedList(names) + "\n" + cweText(list),
+				context: list,
 				prefix:  cwePrefix,
 				answers: want,
 			}, err
@@ -94,10 +95,12 @@ func frequentWords(_ *source, length, reply int) (recipe, error) {
 				all = append(all, slices.Repeat([]string{name}, n)...)
 			}
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			context := strings.Join(all, " ")
 			return question{
 				text: "Read the following coded text and track the frequency of each coded word. Find the three most frequently " +
-					"appeared coded words. " + strings.Join(all, " ") + "\nQuestion: Do not provide any explanation. Please ignore " +
+					"appeared coded words. " + context + "\nQuestion: Do not provide any explanation. Please ignore " +
 					"the dots '....'. What are the three most frequently appeared words in the above coded text?",
+				context: context,
 				prefix:  " Answer: According to the coded text above, the three most frequently appeared words are:",
 				answers: names[1:4],
 			}, nil

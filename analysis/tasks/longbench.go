@@ -120,6 +120,7 @@ func (s *source) longBench(ctx context.Context, t Task, length int) ([]Sample, e
 		text := strings.NewReplacer("{context}", r.Context, "{input}", r.Input).Replace(t.prompt)
 		record := prompts.Record{
 			ID: fmt.Sprintf("%s-%d-%d", t.Name, length, len(list)), Dataset: t.Name, References: r.Answers,
+			Context: r.Context,
 		}
 		if t.bare {
 			record.Text = &text

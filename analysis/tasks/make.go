@@ -40,6 +40,7 @@ func (s *Sample) Score(reply string) float64 {
 // question is a prompt before it becomes tokens.
 type question struct {
 	text    string
+	context string // the part of the text before the question
 	prefix  string // with which the reply begins
 	answers []string
 }
@@ -174,6 +175,7 @@ func (s *source) prepare(ctx context.Context, t Task, rc recipe, size, length, i
 		ID:           fmt.Sprintf("%s-%d-%d", t.Name, length, index),
 		Dataset:      t.Name,
 		Messages:     []prompts.Message{{Role: "user", Content: q.text}},
+		Context:      q.context,
 		AnswerPrefix: q.prefix,
 		References:   q.answers,
 	}, prompts.Options{})

@@ -104,7 +104,7 @@ func (n *needles) question(s *source, r *rand.Rand, size int) (question, error) 
 		return question{}, err
 	}
 	var asked []string
-	q := question{}
+	q := question{context: context}
 	for _, i := range sample(r, n.keys, n.queries) {
 		asked = append(asked, keys[i])
 		q.answers = append(q.answers, values[i]...)

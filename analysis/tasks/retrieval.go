@@ -18,7 +18,8 @@ var linesTask = Task{
 			step: 5,
 			make: func(r *rand.Rand, size, index int) (question, error) {
 				text, answer := Lines(r.Uint64(), size, depth(index))
-				return question{text: text, answers: []string{answer}}, nil
+				context, _, _ := strings.Cut(text, linesQuestion)
+				return question{text: text, context: context, answers: []string{answer}}, nil
 			},
 		}, nil
 	},
@@ -33,11 +34,15 @@ var needleTask = Task{
 			step: 50,
 			make: func(_ *rand.Rand, size, index int) (question, error) {
 				text := Needle(s.Tokenizer, hay, size, depth(index))
-				return question{text: text, answers: []string{NeedleAnswer}}, nil
+				context := strings.TrimSuffix(text, needleQuestion)
+				return question{text: text, context: context, answers: []string{NeedleAnswer}}, nil
 			},
 		}, err
 	},
 }
+
+// linesQuestion begins the question about the lines.
+const linesQuestion = "\nThe record is over."
 
 // depth returns the depth of the answer in a sample: 1/2, 1/4, 3/4, 1/8, 5/8 and so on, so
 // that any number of first samples is spread evenly.
@@ -70,7 +75,7 @@ func Lines(seed uint64, lines int, depth float64) (text, answer string) {
 			answer = value
 		}
 	}
-	fmt.Fprintf(&b, "\nThe record is over. What is the REGISTER_CONTENT in line %s? Answer with the number only.", asked)
+	fmt.Fprintf(&b, linesQuestion+" What is the REGISTER_CONTENT in line %s? Answer with the number only.", asked)
 	return b.String(), answer
 }
 

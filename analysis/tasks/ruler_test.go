@@ -110,6 +110,11 @@ func samplesOf(t *testing.T, name string, length, n int, files map[string]string
 		t.Fatalf("%s: %d samples, warnings %v, error %v", name, len(samples), warnings, err)
 	}
 	for _, s := range samples {
+		p := &s.Prompt
+		if p.Context == 0 || strings.Contains(p.Text[:p.Ends[p.Context-1]], "uestion:") && name != "cwe" && name != "vt" ||
+			strings.Count(p.Text[p.Ends[p.Context-1]:], "?")+strings.Count(p.Text[p.Ends[p.Context-1]:], "Find all") == 0 {
+			t.Errorf("%s: the context ends after %d of %d tokens: ...%q", p.ID, p.Context, len(p.Tokens), p.Text[p.Ends[max(0, p.Context-1)]:])
+		}
 		if room := length - len(s.Prompt.Tokens) - s.Task.Reply; room < 0 {
 			t.Errorf("%s: %d tokens too long", s.Prompt.ID, -room)
 		}

@@ -28,20 +28,22 @@ func variables(s *source, length, _ int) (recipe, error) {
 		step: smallStep(length, 10),
 		make: func(r *rand.Rand, noises, _ int) (question, error) {
 			example := s.solved(r, size)
-			text, prefix, names := chain(r, noises, 5)
-			return question{text: example + "\n" + text, prefix: prefix, answers: names}, nil
+			q := chain(r, noises, 5)
+			q.text = example + "\n" + q.text
+			return q, nil
 		},
 	}, nil
 }
 
 // solved returns a chain of variables with three letters, with the answer.
 func (s *source) solved(r *rand.Rand, noises int) string {
-	text, prefix, names := chain(r, noises, 3)
-	return text + prefix + " " + strings.Join(names, " ") + "\n"
+	q := chain(r, noises, 3)
+	return q.text + q.prefix + " " + strings.Join(q.answers, " ") + "\n"
 }
 
 // chain hides a chain of assignments, in their order, between lines of noise.
-func chain(r *rand.Rand, noises, letters int) (text, prefix string, names []string) {
+func chain(r *rand.Rand, noises, letters int) question {
+	var names []string
 	for len(names) < hops+1 {
 		if name := upper(r, letters); !slices.Contains(names, name) {
 			names = append(names, name)
@@ -61,11 +63,15 @@ func chain(r *rand.Rand, noises, letters int) (text, prefix string, names []stri
 		}
 		lines = slices.Insert(lines, at+i, line)
 	}
-	text = fmt.Sprintf("Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n%s\n"+
-		"Question: Find all variables that are assigned the value %s in the text above.", strings.Join(lines, "\n"), value)
-	prefix = fmt.Sprintf(" Answer: According to the chain(s) of variable assignment in the text above, "+
-		"%d variables are assigned the value %s, they are: ", hops+1, value)
-	return text, prefix, names
+	context := strings.Join(lines, "\n")
+	return question{
+		text: fmt.Sprintf("Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n%s\n"+
+			"Question: Find all variables that are assigned the value %s in the text above.", context, value),
+		context: context,
+		prefix: fmt.Sprintf(" Answer: According to the chain(s) of variable assignment in the text above, "+
+			"%d variables are assigned the value %s, they are: ", hops+1, value),
+		answers: names,
+	}
 }
 
 // upper draws capital letters.

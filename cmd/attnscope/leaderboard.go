@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/analysis/tasks"
 	"github.com/attnscope/attnscope/capture"
@@ -47,6 +48,11 @@ func leaderboardCommand() *cli.Command {
 				Name: "batch", Value: "1",
 				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as fit in half of the" +
 					" available memory, at most 8; above 1, speeds are unknown",
+			},
+			&cli.StringFlag{
+				Name: "compress-at", Value: string(decode.AtPrompt),
+				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that of its context, before the question" +
+					" is known: " + strings.Join(decode.Places, ", "),
 			},
 			&cli.StringFlag{Name: "shard", Usage: "run only shard `I/N` of the prompts; reading the files together joins the shards"},
 			boolFlag("resume", "continue RUN.jsonl"),
@@ -258,8 +264,11 @@ func taskConfig(c *cli.Context) (tasks.Config, error) {
 
 // boardConfig reads the flags that say which caches are compared.
 func boardConfig(c *cli.Context) (leaderboard.Config, error) {
+	if err := checkWord(c, "compress-at", decode.Places); err != nil {
+		return leaderboard.Config{}, err
+	}
 	out := leaderboard.Config{
-		Batch: givenBatch(c), Warn: func(text string) { warnf(c, "%s", text) },
+		Batch: givenBatch(c), Place: decode.Place(c.String("compress-at")), Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	for _, flag := range []string{"window", "kernel"} {
 		if len(c.IntSlice(flag)) > 1 {

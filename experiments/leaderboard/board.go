@@ -42,6 +42,8 @@ type Settings struct {
 	Sinks   int            `json:"sinks"`
 	Chunk   int            `json:"chunk"`
 	Seed    uint64         `json:"seed"` // of the method random and of the prompts
+	// CompressAt is where caches are compressed: with the question in view, or before it.
+	CompressAt decode.Place `json:"compress_at"`
 }
 
 // Planned is a number of prompts of a task and length.

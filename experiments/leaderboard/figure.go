@@ -43,9 +43,8 @@ func Figure(b *Board, rows []Row, meta viz.Meta) *viz.Figure {
 		sortByX(&k.Series[i])
 	}
 	k.Series = append([]viz.Series{full}, k.Series...)
-	k.Caption = fmt.Sprintf("%s; %s; mean over %d prompts; window %d, kernel %d, %s, group %s. A point of a curve is a budget.",
-		first.Model, aboutPlace(first), first.Prompts, b.Runs[0].Settings.Window, b.Runs[0].Settings.Kernel,
-		b.Runs[0].Settings.Pooling, b.Runs[0].Settings.Group)
+	k.Caption = fmt.Sprintf("%s; %s; mean over %d prompts; %s. A point of a curve is a budget.",
+		first.Model, aboutPlace(first), first.Prompts, b.Runs[0].Settings)
 	return viz.CurvesFigure(k)
 }
 

@@ -215,6 +215,34 @@ func TestStoppedAndShardedRunsGiveTheSame(t *testing.T) {
 	}
 }
 
+// TestCompressedBeforeTheQuestion: budgets count positions of the context, the tokens after it
+// are kept, and the answers belong to a run of their own.
+func TestCompressedBeforeTheQuestion(t *testing.T) {
+	src := tinyModel(t)
+	c := tinyConfig(t, src)
+	c.Samples = c.Samples[:1]
+	path := filepath.Join(t.TempDir(), "run.jsonl")
+	for _, place := range []decode.Place{"", decode.AtContext} {
+		c.Place = place
+		if err := Record(t.Context(), c, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := read(t, path)
+	if len(b.Runs) != 2 || b.Runs[0].Settings.CompressAt != decode.AtPrompt || b.Runs[1].Settings.CompressAt != decode.AtContext {
+		t.Fatalf("%d runs", len(b.Runs))
+	}
+	p := &c.Samples[0].Prompt
+	before := b.Runs[1].Answers[0].Results[1]
+	full := b.Runs[1].Answers[0].Results[0]
+	want := int(math.Round(0.1 * float64(p.Context)))
+	perPosition := full.CacheBytes / int64(len(p.Tokens))
+	kept := int64(2*want + 2*(len(p.Tokens)-p.Context)) // for the two query heads of each kv head
+	if before.Capacity != want || before.CacheBytes != kept*perPosition {
+		t.Errorf("capacity %d, want %d; %d bytes, want %d", before.Capacity, want, before.CacheBytes, kept*perPosition)
+	}
+}
+
 // TestOneRunWritesAFile: another run into the same file is refused and leaves it as it is.
 func TestOneRunWritesAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.jsonl")

@@ -103,6 +103,6 @@ func label(b *Board, run int) string {
 
 // String lists the settings.
 func (s Settings) String() string {
-	return fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d",
-		s.Window, s.Kernel, s.Pooling, s.Group, s.Sinks, s.Chunk, s.Seed)
+	return fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d, compressed at the end of the %s",
+		s.Window, s.Kernel, s.Pooling, s.Group, s.Sinks, s.Chunk, s.Seed, s.CompressAt)
 }

@@ -12,6 +12,7 @@ package leaderboard
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,6 +43,7 @@ type Config struct {
 	Methods   []snapkv.Method
 	Budgets   []Budget
 	Base      snapkv.Config     // settings of all methods; its capacity is not used
+	Place     decode.Place      // where caches are compressed
 	Lenient   bool              // methods that cannot select are left out with a warning
 	Batch     int               // caches of a prompt that decode together; above 1, speeds are not known
 	Mine      func(i int) bool  // whether sample i is run; nil: all are
@@ -69,13 +71,13 @@ func (c *Config) Check(cfg *model.Config) error {
 func (c *Config) Decoding(s *tasks.Sample) (decode.Config, error) {
 	out := decode.Config{
 		Model: c.Model, Prompts: []prompts.Prompt{s.Prompt}, Methods: c.Methods, MaxNewTokens: s.Task.Reply,
-		Lenient: c.Lenient, Batch: c.Batch,
+		Lenient: c.Lenient, Batch: c.Batch, Place: c.Place,
 		Encode: func(text string) []int32 { return c.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return c.Tokenizer.Decode(ids, true) },
 	}
 	for _, b := range c.Budgets {
 		cfg := c.Base
-		cfg.Capacity = b.Capacity(len(s.Prompt.Tokens))
+		cfg.Capacity = c.capacity(b, s)
 		if err := cfg.Check(); err != nil {
 			return out, fmt.Errorf("prompt %q, budget %s: %w", s.Prompt.ID, b, err)
 		}
@@ -84,6 +86,15 @@ func (c *Config) Decoding(s *tasks.Sample) (decode.Config, error) {
 		}
 	}
 	return out, nil
+}
+
+// capacity returns the positions per head that a budget keeps: of the prompt, or of its
+// context if that is compressed.
+func (c *Config) capacity(b Budget, s *tasks.Sample) int {
+	if c.Place == decode.AtContext {
+		return b.Capacity(s.Prompt.Context)
+	}
+	return b.Capacity(len(s.Prompt.Tokens))
 }
 
 // Record runs the samples and appends their answers to a file. Samples whose answers the
@@ -203,7 +214,7 @@ func (r *recorder) results(s *tasks.Sample, d *decode.Result) []Result {
 	}
 	var list []Result
 	for _, b := range r.Budgets {
-		if b.Capacity(len(s.Prompt.Tokens)) == d.Capacity {
+		if r.capacity(b, s) == d.Capacity {
 			one.Budget = b
 			list = append(list, one)
 		}
@@ -218,6 +229,7 @@ func (c *Config) about() Run {
 	out.Settings = Settings{
 		Window: c.Base.Window, Kernel: c.Base.Kernel, Pooling: c.Base.Pooling, Group: c.Base.Group,
 		Sinks: c.Base.Sinks, Chunk: c.Base.Chunk, Seed: c.Base.Seed,
+		CompressAt: cmp.Or(c.Place, decode.AtPrompt),
 	}
 	for _, m := range c.Methods {
 		out.Methods = append(out.Methods, m.Name)
