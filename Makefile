@@ -109,6 +109,7 @@ first-card: $(SLIM) ## test and measure a real card within ten minutes; writes f
 cuda-bundle-slim: $(SLIM) ## pack first-card for a machine with a card and without Go: build/cuda/attnscope-first-card.tar.xz
 	tar -C $(CUDA) -c attnscope-first-card | xz -9e >$(SLIM).tar.xz
 	@ls -l $(SLIM).tar.xz
+	@test $$(stat -c %s $(SLIM).tar.xz) -lt 8000000 || { echo "the slim bundle has 8 MB or more"; exit 1; }
 
 cuda-bundle: $(BUNDLE) ## pack first-card and all tests of a card: build/cuda/attnscope-cuda.tar.gz
 	tar -C $(CUDA) -czf $(BUNDLE).tar.gz attnscope-cuda

@@ -3,58 +3,11 @@
 package cuda
 
 /*
-#include <cuda.h>
-#include <stdint.h>
-
-// The parameters of a kernel are 8 bytes each, of which the driver reads as many as
-// the kernel takes.
-enum { most_params = 48 };
-
-// f is a CUfunction. The struct has no pointers, so that cgo need not look for some to Go
-// memory in all launches at each call.
-typedef struct {
-	unsigned long long f;
-	unsigned x, y, z, threads, shared;
-	int n;
-	unsigned long long params[most_params];
-} deferred_launch;
-
-static CUDA_KERNEL_NODE_PARAMS node_params(deferred_launch *l, void **at) {
-	CUDA_KERNEL_NODE_PARAMS p = {0};
-	for (int i = 0; i < l->n; i++)
-		at[i] = &l->params[i];
-	p.func = (CUfunction)(uintptr_t)l->f;
-	p.gridDimX = l->x, p.gridDimY = l->y, p.gridDimZ = l->z;
-	p.blockDimX = l->threads, p.blockDimY = 1, p.blockDimZ = 1;
-	p.sharedMemBytes = l->shared;
-	p.kernelParams = at;
-	return p;
-}
-
-// A node runs after the one before it; the first has none.
-static CUresult graph_add(CUgraph g, CUgraphNode *node, CUgraphNode before, deferred_launch *l) {
-	void *at[most_params];
-	CUDA_KERNEL_NODE_PARAMS p = node_params(l, at);
-	return cuGraphAddKernelNode(node, g, &before, before ? 1 : 0, &p);
-}
-
-static CUresult graph_set(CUgraphExec e, CUgraphNode node, deferred_launch *l) {
-	void *at[most_params];
-	CUDA_KERNEL_NODE_PARAMS p = node_params(l, at);
-	return cuGraphExecKernelNodeSetParams(e, node, &p);
-}
-
-static CUresult launch_now(deferred_launch *l, CUstream s) {
-	void *at[most_params];
-	for (int i = 0; i < l->n; i++)
-		at[i] = &l->params[i];
-	return cuLaunchKernel((CUfunction)(uintptr_t)l->f, l->x, l->y, l->z, l->threads, 1, 1, l->shared, s, at, NULL);
-}
+#include "launch.h"
 */
 import "C"
 
 import (
-	"fmt"
 	"os"
 	"unsafe"
 
@@ -77,8 +30,8 @@ type graph struct {
 	open    bool
 	refused bool
 	names   []string // of the collected launches
-	next    []C.deferred_launch
-	ready   []C.deferred_launch // those that exec holds
+	next    []C.kernel_launch
+	ready   []C.kernel_launch // those that exec holds
 	nodes   []C.CUgraphNode
 	source  C.CUgraph
 	exec    C.CUgraphExec
@@ -95,21 +48,9 @@ func newGraph(s cu.Stream) *graph {
 }
 
 // add collects a launch.
-func (g *graph) add(name string, f cu.Function, d dims, slots []uint64) error {
-	if len(slots) > C.most_params {
-		return fmt.Errorf("kernel %s has %d parameters, want at most %d", name, len(slots), int(C.most_params))
-	}
-	l := C.deferred_launch{
-		f: C.ulonglong(*(*uintptr)(unsafe.Pointer(&f))), n: C.int(len(slots)),
-		x: C.uint(d.x), y: C.uint(max(d.y, 1)), z: C.uint(max(d.z, 1)),
-		threads: C.uint(d.threads), shared: C.uint(sharedBytes(name)),
-	}
-	for i, v := range slots {
-		l.params[i] = C.ulonglong(v)
-	}
+func (g *graph) add(name string, k C.kernel_launch) {
 	g.names = append(g.names, name)
-	g.next = append(g.next, l)
-	return nil
+	g.next = append(g.next, k)
 }
 
 // together runs f, which only launches kernels, and then launches them as a graph.
@@ -140,8 +81,8 @@ func (g *graph) launch() error {
 	}
 	if g.refused {
 		for i := range g.next {
-			if err := code("cuLaunchKernel", C.launch_now(&g.next[i], g.stream)); err != nil {
-				return fmt.Errorf("kernel %s: %w", g.names[i], err)
+			if err := launchNow(g.names[i], &g.next[i], g.stream); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -76,6 +76,10 @@ func TestReplyTokensAreOneLaunchOnCard(t *testing.T) {
 			t.Errorf("%d graphs were built and %d launched (refused: %v), want 2 and %d",
 				g.built, g.launched, g.refused, 3*replyTokens)
 		}
+		n := len(g.nodes) // 13 per layer, and one that counts the slots of compressed caches
+		if !failing && n != 14*testSizes.Layers {
+			t.Errorf("the last graph has %d kernels, want 14 per layer", n)
+		}
 		t.Setenv(graphSetting, "off")
 		plain := smallCard(t, compute)
 		if plain.l.graph != nil {
