@@ -223,6 +223,18 @@ func positive(list []Series) []Series {
 	return out
 }
 
+// widened returns a short horizontal line in place of a point: 4 % of the x axis to both
+// sides.
+func widened(p *plot.Plot, at plotter.XY) plotter.XYs {
+	const part = 0.04
+	if _, log := p.X.Scale.(plot.LogScale); log {
+		factor := math.Pow(p.X.Max/p.X.Min, part)
+		return plotter.XYs{{X: at.X / factor, Y: at.Y}, {X: at.X * factor, Y: at.Y}}
+	}
+	d := part * (p.X.Max - p.X.Min)
+	return plotter.XYs{{X: at.X - d, Y: at.Y}, {X: at.X + d, Y: at.Y}}
+}
+
 // line draws a series. Missing values split it into several pieces.
 func (s *Series) line(p *plot.Plot, style draw.LineStyle, mark draw.GlyphStyle) {
 	for lo := 0; lo < len(s.Y); lo++ {
@@ -232,6 +244,9 @@ func (s *Series) line(p *plot.Plot, style draw.LineStyle, mark draw.GlyphStyle) 
 		}
 		if len(xy) == 0 {
 			continue
+		}
+		if s.Baseline && len(xy) == 1 { // it has no marker
+			xy = widened(p, xy[0])
 		}
 		if l, err := plotter.NewLine(xy); err == nil {
 			l.LineStyle = style

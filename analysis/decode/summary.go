@@ -109,8 +109,10 @@ func summarize(list []Result, seed uint64) SummaryRow {
 		PrefillTokens: mean(func(r *Result) Float { return r.PrefillTokens }),
 		DecodeTokens:  mean(func(r *Result) Float { return r.DecodeTokens }),
 		CacheBytes:    mean(func(r *Result) Float { return Float(r.CacheBytes) }),
-		CacheRatio:    mean(func(r *Result) Float { return r.CacheRatio }),
-		PeakBytes:     mean(func(r *Result) Float { return r.PeakBytes }),
+		CacheRatio: PooledRatio(
+			column(func(r *Result) Float { return Float(r.CacheBytes) }),
+			column(func(r *Result) Float { return r.CacheRatio })),
+		PeakBytes: mean(func(r *Result) Float { return r.PeakBytes }),
 	}
 	row.KLLow, row.KLHigh = analysis.Interval(kl, seed)
 	row.ScoreLow, row.ScoreHigh = analysis.Interval(score, seed)
@@ -120,6 +122,19 @@ func summarize(list []Result, seed uint64) SummaryRow {
 		}
 	}
 	return row
+}
+
+// PooledRatio is the memory of several caches over that of their full caches: the ratio of
+// the means, not the mean of the ratios. It takes the bytes of each cache and its own
+// ratio to the full cache.
+func PooledRatio(bytes, ratios []float64) float64 {
+	sum := 0.0
+	full := 0.0
+	for i := range bytes {
+		sum += bytes[i]
+		full += bytes[i] / ratios[i]
+	}
+	return sum / full
 }
 
 // These are columns that a [SummaryTable] has if a cache selects again while it decodes,

@@ -32,8 +32,8 @@ func TestSummarize(t *testing.T) {
 		t.Errorf("%+v, want the full cache of 2 prompts, with capacity -1", r)
 	}
 	r := rows[1]
-	if r.Method != "snapkv" || r.Capacity != 64 || r.PPL != 3 || r.KL != 1 || r.Score != 1 || r.CacheBytes != 200 || r.CacheRatio != 0.75 {
-		t.Errorf("%+v, want the means 3, 1, 1, 200 and 0.75", r)
+	if r.Method != "snapkv" || r.Capacity != 64 || r.PPL != 3 || r.KL != 1 || r.Score != 1 || r.CacheBytes != 200 || r.CacheRatio != 0.8 {
+		t.Errorf("%+v, want the means 3, 1, 1, 200 and 0.8", r)
 	}
 	if r.KLLow != 0.5 || r.KLHigh != 1.5 || !math.IsNaN(r.ScoreLow) {
 		t.Errorf("intervals [%g, %g] and from %g, want [0.5, 1.5] and NaN", r.KLLow, r.KLHigh, r.ScoreLow)
@@ -57,5 +57,13 @@ func TestSummaryTableHasEveryFieldInItsColumn(t *testing.T) {
 		"snapkv,1,2,3,maxpool,sum,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n"
 	if got.String() != want {
 		t.Errorf("table\n%swant\n%s", got.String(), want)
+	}
+}
+
+// TestPooledRatio has the example of docs/MEASURES.md.
+func TestPooledRatio(t *testing.T) {
+	got := PooledRatio([]float64{100, 300}, []float64{100. / 200, 300. / 900})
+	if want := (100. + 300) / (200 + 900); math.Abs(got-want) > 1e-12 {
+		t.Errorf("ratio %g, want %g", got, want)
 	}
 }

@@ -8,8 +8,9 @@ import (
 )
 
 // None is the cell of something that does not exist, such as the attention of a layer
-// without attention: "none" in text, null in JSON and Parquet. NaN, in contrast, is an
-// undefined value of something that exists.
+// without attention: "none" in tables for readers, an empty cell in TSV and CSV, so that
+// pandas, R and spreadsheets read the column as numbers, and null in JSON and Parquet. NaN,
+// in contrast, is an undefined value of something that exists.
 var None none
 
 type none struct{}

@@ -144,3 +144,23 @@ func TestAlternatingPromptsHaveTheirLayers(t *testing.T) {
 		t.Errorf("rows %q of %v, want %q", got, origin, want)
 	}
 }
+
+// TestNoneInText: an empty cell for programs, a word for readers.
+func TestNoneInText(t *testing.T) {
+	tab := New("layer", "rate", "mass")
+	tab.Add(0, None, 1.5)
+	tab.Add(1, math.NaN(), None)
+	for format, want := range map[string]string{
+		"csv": "layer,rate,mass\n0,,1.5\n1,NaN,\n",
+		"tsv": "layer\trate\tmass\n0\t\t1.5\n1\tNaN\t\n",
+	} {
+		var b strings.Builder
+		if err := tab.Write(&b, format); err != nil || b.String() != want {
+			t.Errorf("%s: %q, want %q (%v)", format, b.String(), want, err)
+		}
+	}
+	var b strings.Builder
+	if err := tab.Write(&b, "table"); err != nil || strings.Count(b.String(), "none") != 2 {
+		t.Errorf("table: %q (%v)", b.String(), err)
+	}
+}

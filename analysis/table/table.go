@@ -105,7 +105,9 @@ func (t *Table) Write(w io.Writer, format string) error {
 	switch format {
 	case "table":
 		tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-		t.exactBytes().lines(visible.Line, func(cells []string) { fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t") })
+		t.exactBytes().lines(visible.Line, None.String(), func(cells []string) {
+			fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t")
+		})
 		err = tw.Flush()
 	case "tsv", "":
 		err = t.separated(b, '\t')
@@ -129,19 +131,22 @@ func (t *Table) Write(w io.Writer, format string) error {
 // separated writes the table as CSV or TSV.
 func (t *Table) separated(w io.Writer, separator rune) error {
 	rows := visible.NewRows(w, separator)
-	t.lines(visible.Cell, func(cells []string) { _ = rows.Write(cells) })
+	t.lines(visible.Cell, "", func(cells []string) { _ = rows.Write(cells) })
 	rows.Flush()
 	return rows.Error()
 }
 
 // lines calls emit with the columns, then with the cells of each row. clean is applied to
-// every string.
-func (t *Table) lines(clean func(string) string, emit func([]string)) {
+// every string; none is the text of [None].
+func (t *Table) lines(clean func(string) string, none string, emit func([]string)) {
 	emit(t.Columns)
 	for _, row := range t.Rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
-			if cells[i] = text(c); !isNumber(c) {
+			switch cells[i] = text(c); {
+			case isNone(c):
+				cells[i] = none
+			case !isNumber(c):
 				cells[i] = clean(cells[i])
 			}
 		}
@@ -235,7 +240,7 @@ func (t *Table) Format(number func(column string, x float64) string) *Table {
 func (t *Table) Markdown(w io.Writer) {
 	first := true
 	inCell := func(s string) string { return strings.ReplaceAll(visible.Line(s), "|", `\|`) }
-	t.lines(inCell, func(cells []string) {
+	t.lines(inCell, None.String(), func(cells []string) {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 		if first {
 			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(cells)))

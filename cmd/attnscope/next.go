@@ -14,7 +14,9 @@ import (
 )
 
 // quietFlag is a flag of every verb.
-var quietFlag = &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print neither progress nor the next command"}
+var quietFlag = &cli.BoolFlag{
+	Name: "quiet", Aliases: []string{"q"}, Usage: "print neither progress nor the next command", DisableDefaultText: true,
+}
 
 // quietly is the stderr of a verb with --quiet.
 type quietly struct{ io.Writer }

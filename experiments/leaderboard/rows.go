@@ -221,10 +221,12 @@ func newRow(list []*Result, losses []float64, seed uint64) Row {
 	scores := column(func(r *Result) float64 { return r.Score })
 	row := Row{
 		Prompts: len(list), Score: analysis.Mean(scores), Loss: analysis.Mean(losses), P: analysis.SignFlip(losses, seed),
-		KL:           mean(func(r *Result) decode.Float { return r.KL }),
-		Agreement:    mean(func(r *Result) decode.Float { return r.Agreement }),
-		CacheBytes:   mean(func(r *Result) decode.Float { return decode.Float(r.CacheBytes) }),
-		CacheRatio:   mean(func(r *Result) decode.Float { return r.CacheRatio }),
+		KL:         mean(func(r *Result) decode.Float { return r.KL }),
+		Agreement:  mean(func(r *Result) decode.Float { return r.Agreement }),
+		CacheBytes: mean(func(r *Result) decode.Float { return decode.Float(r.CacheBytes) }),
+		CacheRatio: decode.PooledRatio(
+			column(func(r *Result) float64 { return float64(r.CacheBytes) }),
+			column(func(r *Result) float64 { return float64(r.CacheRatio) })),
 		DecodeTokens: mean(func(r *Result) decode.Float { return r.DecodeTokens }),
 	}
 	row.ScoreLow, row.ScoreHigh = analysis.Interval(scores, seed)
