@@ -140,7 +140,8 @@ func (n *needles) template(context, query string) (text, prefix string) {
 		some, are, areAll = "A", "is", "is"
 	}
 	text = fmt.Sprintf("%s special magic %s %s hidden within the following text. Make sure to memorize it. "+
-		"I will quiz you about the %s afterwards.\n%s\nWhat %s the special magic %s for %s mentioned in the provided text?",
+		"I will quiz you about the %s afterwards.\n%s\nWhat %s the special magic %s for %s mentioned in the "+
+		"provided text?",
 		some, values, are, values, context, areAll, values, query)
 	prefix = fmt.Sprintf(" The special magic %s for %s mentioned in the provided text %s", values, query, are)
 	return text, prefix

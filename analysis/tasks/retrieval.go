@@ -116,7 +116,8 @@ func Number(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth
 		text = text[:pos] + fmt.Sprintf("One of the special magic numbers for %s is: %s. ", key, value) + text[pos:]
 	}
 	const question = "What is the special magic number for %s in the text above? Answer with the number only."
-	text = "Some special magic numbers are hidden in the following text. Remember them: one is asked for afterwards.\n\n" +
+	text = "Some special magic numbers are hidden in the following text. Remember them: one is asked for " +
+		"afterwards.\n\n" +
 		text + "\n\n" + fmt.Sprintf(question, asked)
 	return text, answer
 }

@@ -69,12 +69,14 @@ func dryBoard(c *cli.Context, src *capture.Source, cfg *leaderboard.Config, fit 
 	}
 	w := c.App.Writer
 	if src.Checkpoint.HeadersOnly() {
-		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
+		stored := sizes.Text(inspectModel(src).stored)
+		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", stored)
 	}
 	for _, p := range cfg.Plan() {
 		fmt.Fprintf(w, "task       %-20s %6d tokens, %s\n", p.Task, p.Length, count(p.Samples, "prompt"))
 	}
-	fmt.Fprintf(w, "prompts    %d, %d prompt tokens; up to %d tokens are decoded\n", len(cfg.Samples), all.PromptTokens, all.Generated)
+	fmt.Fprintf(w, "prompts    %d, %d prompt tokens; up to %d tokens are decoded\n",
+		len(cfg.Samples), all.PromptTokens, all.Generated)
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(caches, "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: %s, full caches %s, compressed caches up to %s%s, work %s\n",
 		sizes.Text(fit.total()), weightsPart(&fit.Fit), sizes.Text(fit.Need.Cache), sizes.Text(fit.compressed),

@@ -23,17 +23,24 @@ func leaderboardCommand() *cli.Command {
 		Name:      "leaderboard",
 		Usage:     "score the answers from compressed caches to the tasks of RULER, LongBench and others",
 		ArgsUsage: "-m MODEL --task LIST -o RUN.jsonl | RUN.jsonl...",
-		Description: "With -m, leaderboard makes the prompts of each task by recipe, lets the model answer from the full cache\n" +
-			"and from the cache of every method and budget, and records the answers in RUN.jsonl. A run that was\n" +
-			"interrupted is continued by the same command with --resume, which also adds tasks, methods and budgets.\n" +
-			"Without -m, it reads files of results together: shards of a run, its further tasks, and other runs. In both\n" +
-			"cases it prints a table: the mean score, the loss against the full cache prompt by prompt with a paired\n" +
-			"test, and the memory and speed of the cache.\n\n" + taskHelp() + "\n\n" + presetHelp(),
+		Description: "With -m, leaderboard makes the prompts of each task by recipe, lets the model answer from\n" +
+			"the full cache and from the cache of every method and budget, and records the answers in\n" +
+			"RUN.jsonl. A run that was interrupted is continued by the same command with --resume, which also\n" +
+			"adds tasks, methods and budgets. Without -m, it reads files of results together: shards of a run,\n" +
+			"its further tasks, and other runs. In both cases it prints a table: the mean score, the loss\n" +
+			"against the full cache prompt by prompt with a paired test, and the memory and speed of the\n" +
+			"cache.\n\n" + taskHelp() + "\n\n" + presetHelp(),
 		Flags: slices.Concat([]cli.Flag{
 			modelOf("run `MODEL`: a folder in hub layout, a .gguf file, a hub id, or smollm2-135m"),
 			revisionFlag, offlineFlag, ignoreConfigFlag,
-			&cli.StringFlag{Name: "task", Value: "ruler,needle,lines", Usage: "run a comma-separated `LIST` of tasks or groups of tasks, or all"},
-			&cli.IntSliceFlag{Name: "length", Usage: "make prompts that take up to `N` tokens with the reply (repeatable)", DefaultText: "4096"},
+			&cli.StringFlag{
+				Name: "task", Value: "ruler,needle,lines",
+				Usage: "run a comma-separated `LIST` of tasks or groups of tasks, or all",
+			},
+			&cli.IntSliceFlag{
+				Name: "length", DefaultText: "4096",
+				Usage: "make prompts that take up to `N` tokens with the reply (repeatable)",
+			},
 			&cli.IntFlag{Name: "samples", Value: 10, Usage: "make `N` prompts of each task and length"},
 			&cli.StringSliceFlag{
 				Name: "data", DefaultText: "documents that ship",
@@ -41,33 +48,45 @@ func leaderboardCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "budget", Value: "10%,25%",
-				Usage: "let caches keep each of a comma-separated `LIST`: positions per head, or a share of the prompt such as 25%",
+				Usage: "let caches keep each of a comma-separated `LIST`: positions per head, or a share of the prompt" +
+					" such as 25%",
 			},
 		}, withoutFlag(methodFlags, "capacity"), []cli.Flag{
 			&cli.StringFlag{
 				Name: "batch", Value: "1",
-				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as fit in half of the" +
-					" available memory, at most 8; above 1, speeds are unknown",
+				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as fit" +
+					" in half of the available memory, at most 8; above 1, speeds are unknown",
 			},
 			&cli.StringFlag{
 				Name: "compress-at", Value: string(decode.AtPrompt),
-				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that of its context, before the question" +
-					" is known: " + strings.Join(decode.Places, ", "),
+				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that" +
+					" of its context, before the question is known: " + strings.Join(decode.Places, ", "),
 			},
-			&cli.StringFlag{Name: "shard", Usage: "run only shard `I/N` of the prompts; reading the files together joins the shards"},
+			&cli.StringFlag{
+				Name:  "shard",
+				Usage: "run only shard `I/N` of the prompts; reading the files together joins the shards",
+			},
 			boolFlag("resume", "continue RUN.jsonl"),
 			boolFlag("dry-run", "print what would be run and the memory and time that it needs, and stop"),
-			computeFlag, deviceFlag, threadsFlag, memoryFlag, seedFlag("prompts, of the method random, and of intervals and tests"),
+			computeFlag, deviceFlag, threadsFlag, memoryFlag,
+			seedFlag("prompts, of the method random, and of intervals and tests"),
 			&cli.StringFlag{
 				Name: "against", DefaultText: "the full cache",
 				Usage: "compare with `METHOD` at the same budget, instead of with the full cache",
 			},
 			boolFlag("compare", "compare two runs prompt by prompt, instead of methods with the full cache"),
 			&cli.StringFlag{Name: "merged", Usage: "write all results that were read to `FILE.jsonl`"},
-			&cli.StringFlag{Name: "page", Usage: "write `FILE.html`, a page whose table is sorted and filtered in the browser"},
-			&cli.StringFlag{Name: "figure", Usage: "draw the score over the memory of the cache into `FILE`.png, .svg or .pdf"},
+			&cli.StringFlag{
+				Name:  "page",
+				Usage: "write `FILE.html`, a page whose table is sorted and filtered in the browser",
+			},
+			&cli.StringFlag{
+				Name:  "figure",
+				Usage: "draw the score over the memory of the cache into `FILE`.png, .svg or .pdf",
+			},
 		}, pivotFlags("score"), withoutFlag(tableFlags, "o"), []cli.Flag{
-			outputFlag("with -m, record the results in `FILE`.jsonl; otherwise write the table to FILE, whose extension sets the format"),
+			outputFlag("with -m, record the results in `FILE`.jsonl; otherwise write the table to FILE, whose extension" +
+				" sets the format"),
 		}),
 		Action: runLeaderboard,
 	}
@@ -94,8 +113,8 @@ func taskHelp() string {
 		}
 		b.WriteString(line + "\n")
 	}
-	b.WriteString("\nThe tasks qa_1 and qa_2 of RULER need --data squad=FILE.json and hotpotqa=FILE.json, the development\n" +
-		"sets; those of LongBench need --data longbench=FILE.jsonl, or a folder of such files.")
+	b.WriteString("\nThe tasks qa_1 and qa_2 of RULER need --data squad=FILE.json and hotpotqa=FILE.json, the\n" +
+		"development sets; those of LongBench need --data longbench=FILE.jsonl, or a folder of such files.")
 	return b.String()
 }
 
@@ -133,9 +152,11 @@ func checkLeaderboard(c *cli.Context) error {
 	out := c.String("o")
 	switch {
 	case running && c.Args().Present():
-		return hintf(usagef("leaderboard: unexpected argument %q", c.Args().First()), "leave out -m to read files of results")
+		err := usagef("leaderboard: unexpected argument %q", c.Args().First())
+		return hintf(err, "leave out -m to read files of results")
 	case !running && !c.Args().Present():
-		return hintf(usagef("leaderboard: neither a model nor results given"), "name a model with -m, or files that an earlier run wrote")
+		err := usagef("leaderboard: neither a model nor results given")
+		return hintf(err, "name a model with -m, or files that an earlier run wrote")
 	case running && out == "" && !c.Bool("dry-run"):
 		return hintf(usagef("leaderboard: no output given"), "name the file of results with -o RUN.jsonl")
 	case running && out != "" && !strings.HasSuffix(out, ".jsonl"):
@@ -212,7 +233,8 @@ func recordAnswers(c *cli.Context) error {
 		warnf(c, "%s", text)
 	}
 	if len(cfg.Samples) == 0 {
-		return hintf(fmt.Errorf("no prompt can be made of the tasks %s", c.String("task")), "name the files that they need with --data")
+		err := fmt.Errorf("no prompt can be made of the tasks %s", c.String("task"))
+		return hintf(err, "name the files that they need with --data")
 	}
 	if err := cfg.Check(&src.Config); err != nil {
 		return err
@@ -233,7 +255,9 @@ func recordAnswers(c *cli.Context) error {
 
 // taskConfig reads the flags that say which prompts are made.
 func taskConfig(c *cli.Context) (tasks.Config, error) {
-	out := tasks.Config{Samples: c.Int("samples"), Seed: c.Uint64("seed"), Files: map[string]string{}, Lengths: []int{4096}}
+	out := tasks.Config{
+		Samples: c.Int("samples"), Seed: c.Uint64("seed"), Files: map[string]string{}, Lengths: []int{4096},
+	}
 	var err error
 	if out.Tasks, err = tasks.Find(splitList(c.String("task"))); err != nil {
 		return out, usagef("--%w", err)
@@ -252,7 +276,8 @@ func taskConfig(c *cli.Context) (tasks.Config, error) {
 	for _, pair := range c.StringSlice("data") {
 		name, file, ok := strings.Cut(pair, "=")
 		if !ok || !slices.Contains(dataNames, name) || file == "" {
-			return out, usagef("--data %s: want NAME=FILE, where NAME is one of %s", pair, strings.Join(dataNames, ", "))
+			names := strings.Join(dataNames, ", ")
+			return out, usagef("--data %s: want NAME=FILE, where NAME is one of %s", pair, names)
 		}
 		if _, err := os.Stat(file); err != nil {
 			return out, err
@@ -268,7 +293,8 @@ func boardConfig(c *cli.Context) (leaderboard.Config, error) {
 		return leaderboard.Config{}, err
 	}
 	out := leaderboard.Config{
-		Batch: givenBatch(c), Place: decode.Place(c.String("compress-at")), Warn: func(text string) { warnf(c, "%s", text) },
+		Batch: givenBatch(c), Place: decode.Place(c.String("compress-at")),
+		Warn: func(text string) { warnf(c, "%s", text) },
 	}
 	for _, flag := range []string{"window", "kernel"} {
 		if len(c.IntSlice(flag)) > 1 {

@@ -72,7 +72,8 @@ func boardNotes(board *leaderboard.Board, rows []leaderboard.Row, o leaderboard.
 		notes = append(notes, fmt.Sprintf("Settings of %s: %s.", r.Model, r.Settings))
 	}
 	notes = append(notes, fmt.Sprintf("loss: the score of %s minus this score, prompt by prompt. "+
-		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.", cmp.Or(o.Against, "the full cache")))
+		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.",
+		cmp.Or(o.Against, "the full cache")))
 	fewest := rows[0].Prompts
 	for _, r := range rows {
 		fewest = min(fewest, r.Prompts)

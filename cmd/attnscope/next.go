@@ -65,7 +65,7 @@ func nextCommand(c *cli.Context) []string {
 
 // nextCommands has a function for each verb that something follows.
 var nextCommands = map[string]func(c *cli.Context) []string{
-	"demo":    func(c *cli.Context) []string { return []string{"view", filepath.Join(c.String("o"), "run.attn")} },
+	"demo":    afterDemo,
 	"capture": func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },
 	"submit":  func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },
 	"merge":   func(c *cli.Context) []string { return []string{"hitrate", c.String("o")} },

@@ -123,7 +123,8 @@ func (b *Board) find(r *Run) *BoardRun {
 // has reports whether there is an answer to a sample, by all methods and budgets of a run.
 func (r *BoardRun) has(s *tasks.Sample, about *Run) bool {
 	a := r.byKey[answerKey{s.Task.Name, s.Length, s.Index}]
-	return a != nil && a.PromptSHA256 == hashOf(s) && containsAll(a.Methods, about.Methods) && containsAll(a.Budgets, about.Budgets)
+	return a != nil && a.PromptSHA256 == hashOf(s) &&
+		containsAll(a.Methods, about.Methods) && containsAll(a.Budgets, about.Budgets)
 }
 
 // containsAll reports whether list contains all of wanted.
@@ -256,7 +257,9 @@ func (r *BoardRun) add(a *Answer) error {
 			"they were made from other files or by another program", a.Task, a.Length, a.Sample)
 	}
 	for _, result := range a.Results {
-		at := slices.IndexFunc(own.Results, func(o Result) bool { return o.Method == result.Method && o.Budget == result.Budget })
+		at := slices.IndexFunc(own.Results, func(o Result) bool {
+			return o.Method == result.Method && o.Budget == result.Budget
+		})
 		switch {
 		case at < 0:
 			own.Results = append(own.Results, result)

@@ -48,7 +48,8 @@ type RowOptions struct {
 
 // Columns lists the columns of [Table].
 var Columns = []string{
-	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high", "loss", "loss_low",
+	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high", "loss",
+	"loss_low",
 	"loss_high", "p", "p_holm", "kl", "agreement", "cache_bytes", "cache_ratio", "decode_tok_s",
 }
 
@@ -60,7 +61,8 @@ func Table(rows []Row) *table.Table {
 	t := table.New(Columns...)
 	for _, r := range rows {
 		t.Add(
-			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow, r.ScoreHigh, r.Loss,
+			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow,
+			r.ScoreHigh, r.Loss,
 			r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
 		)
 	}
@@ -220,7 +222,8 @@ func newRow(list []*Result, losses []float64, seed uint64) Row {
 	}
 	scores := column(func(r *Result) float64 { return r.Score })
 	row := Row{
-		Prompts: len(list), Score: analysis.Mean(scores), Loss: analysis.Mean(losses), P: analysis.SignFlip(losses, seed),
+		Prompts: len(list), Score: analysis.Mean(scores), Loss: analysis.Mean(losses),
+		P:          analysis.SignFlip(losses, seed),
 		KL:         mean(func(r *Result) decode.Float { return r.KL }),
 		Agreement:  mean(func(r *Result) decode.Float { return r.Agreement }),
 		CacheBytes: mean(func(r *Result) decode.Float { return decode.Float(r.CacheBytes) }),
@@ -268,7 +271,8 @@ type PairRow struct {
 
 // PairColumns lists the columns of [PairTable].
 var PairColumns = []string{
-	"task", "length", "budget", "method", "prompts", "first", "second", "difference", "difference_low", "difference_high", "p",
+	"task", "length", "budget", "method", "prompts", "first", "second", "difference", "difference_low",
+	"difference_high", "p",
 }
 
 // PairKeys lists the columns that identify a row.
@@ -278,7 +282,10 @@ var PairKeys = []string{"task", "length", "budget", "method"}
 func PairTable(rows []PairRow) *table.Table {
 	t := table.New(PairColumns...)
 	for _, r := range rows {
-		t.Add(r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.First, r.Second, r.Difference, r.DifferenceLow, r.DifferenceHigh, r.P)
+		t.Add(
+			r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.First, r.Second, r.Difference, r.DifferenceLow,
+			r.DifferenceHigh, r.P,
+		)
 	}
 	return t
 }

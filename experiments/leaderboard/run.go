@@ -257,7 +257,8 @@ func (c *Config) Plan() []Planned {
 // answer returns the answer to a sample, without results.
 func (r *Run) answer(s *tasks.Sample) Answer {
 	return Answer{
-		Task: s.Task.Name, Length: s.Length, Sample: s.Index, PromptTokens: len(s.Prompt.Tokens), Truncated: s.Prompt.Truncated,
+		Task: s.Task.Name, Length: s.Length, Sample: s.Index, PromptTokens: len(s.Prompt.Tokens),
+		Truncated:    s.Prompt.Truncated,
 		PromptSHA256: hashOf(s), References: s.Prompt.References, Methods: r.Methods, Budgets: r.Budgets,
 	}
 }
