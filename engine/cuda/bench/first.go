@@ -203,15 +203,19 @@ func (f *first) childWith(env []string, mode string, args ...string) func(contex
 			readErr = json.Unmarshal(text, &r)
 		}
 		f.take(&r)
+		if mode == "start" && env == nil {
+			f.Image = r.Image
+			f.Cublas = r.Cublas
+		}
 		switch {
 		case err == nil:
 			return readErr
+		case ctx.Err() != nil:
+			return errors.New("it took too long and was ended")
 		case mode == "torch":
-			return fmt.Errorf("%w: %s", errLeftOut, lastLine(said.String()))
-		case lastLine(said.String()) != "":
-			return errors.New(lastLine(said.String()))
+			return fmt.Errorf("%w: %s", errLeftOut, failure(said.String()))
 		}
-		return err
+		return errors.New(failure(said.String()))
 	}
 }
 
@@ -222,16 +226,23 @@ func (f *first) take(r *report) {
 	f.Values = append(f.Values, r.Values...)
 	f.Kernels = append(f.Kernels, r.Kernels...)
 	f.said = r.Notes
-	if f.Image == "" {
-		f.Image = r.Image
-		f.Cublas = r.Cublas
-	}
 }
 
-// lastLine returns the last line of a child's messages, without the program's name.
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.TrimPrefix(lines[len(lines)-1], "bench: ")
+// failure returns why a child has failed: its last message or, if others follow that one,
+// the first of these, which names the reason of a crash.
+func failure(text string) string {
+	why := "it ended without a message"
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		message, ours := strings.CutPrefix(line, "bench: ")
+		if !ours && line != "" {
+			return line
+		}
+		if ours {
+			why = message
+		}
+	}
+	return why
 }
 
 // page returns the name of the page.

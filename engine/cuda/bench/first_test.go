@@ -110,6 +110,9 @@ func TestFirstCard(t *testing.T) {
 			t.Errorf("step %d: %+v, want %+v", i, got, w)
 		}
 	}
+	if f.Image != "ptx" || !strings.HasSuffix(f.Cublas, "libcublas_emu.so") { // the emulated driver refuses cubins
+		t.Errorf("kernels %s, cuBLAS %s; want those of the first step", f.Image, f.Cublas)
+	}
 	if len(f.Models) != 1 || !f.Models[0].Same() || f.Models[0].Weights == 0 {
 		t.Errorf("models: %+v", f.Models)
 	}
@@ -169,6 +172,18 @@ func TestFirstCardWithoutTime(t *testing.T) {
 	}
 	if n := strings.Count(string(text), `"outcome": "left out"`); n != 13 {
 		t.Errorf("%d steps are left out, want 13", n)
+	}
+}
+
+func TestFailure(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                 "it ended without a message",
+		"bench: 7b: 3 s\nbench: no room\n": "no room",
+		"bench: 7b: 3 s\npanic: a bug\n\ngoroutine 1\nbench.go:3\n": "panic: a bug",
+	} {
+		if got := failure(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func (r *report) test(ctx context.Context, o *options) error {
 	for _, s := range suites {
 		binary := filepath.Join(dir, s.binary)
 		if !exists(binary) {
-			r.note("%s: left out: %s does not have it", s.binary, dir)
+			r.note("%s: left out: this bundle does not have it", s.binary)
 			continue
 		}
 		work := filepath.Join(dir, s.dir)

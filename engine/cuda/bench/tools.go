@@ -128,7 +128,7 @@ func countKernel(ctx context.Context, ncu, kernel, self string, quick bool) ([]j
 	case strings.Contains(string(out), "ERR_NVGPUCTRPERM"):
 		return nil, fmt.Errorf("%w: the driver lets only the administrator read counters (ERR_NVGPUCTRPERM)", errLeftOut)
 	case len(list) == 0 && err != nil:
-		return nil, fmt.Errorf("ncu: %w: %s", err, lastLine(string(out)))
+		return nil, fmt.Errorf("ncu: %w: %s", err, tail(string(out)))
 	case len(list) == 0:
 		return nil, errors.New("ncu has counted nothing")
 	}
