@@ -65,7 +65,7 @@ same(run.hit_rates(same_prefix=True, window=[8, 16], by="none"), cli("hitrate", 
 kept = attnscope.snapkv(["run.attn"], method=["snapkv", "recent"], capacity=[24, 48], window=8, by="head")
 same(kept, cli("snapkv", "run.attn", *"--method snapkv,recent --capacity 24 --capacity 48 --window 8 --by head".split()))
 html = kept._repr_html_()
-assert "<table" in html and "--method=snapkv,recent" in html, html
+assert "<table" in html and "--method=snapkv,recent" in html and "capacity" in html and "dataset" not in html, html
 assert isinstance(kept[kept["capacity"] == 24], attnscope.Table)
 same(attnscope.advise(run, loss=2.0, method="snapkv", capacity=[48, 80], window=8, risk=0.4),
      cli("advise", "run.attn", *"--loss 2.0 --method snapkv --capacity 48 --capacity 80 --window 8 --risk 0.4".split()))
@@ -120,6 +120,24 @@ with _progress.Progress("verb", True) as bar:
     bar.show(1, 4, "text")
 shown, sys.stderr = sys.stderr.getvalue(), sys.__stderr__
 assert shown.startswith("\rverb: 25 % text\r") and shown.endswith("\r"), repr(shown)
+
+class Notebook:  # in the place of IPython
+    def __init__(self):
+        self.pages = []
+    def display(self, page, display_id):
+        self.pages.append(page)
+        return self
+    def update(self, page):
+        self.pages.append(page)
+notebook = Notebook()
+sys.modules["IPython"] = sys.modules["IPython.display"] = notebook
+notebook.HTML, notebook.get_ipython = str, lambda: type("Shell", (), {"kernel": None})
+with _progress.Progress("verb") as bar:
+    bar.show(1, 4, "a & b")
+    bar.show(2, 4, "c")
+del sys.modules["IPython"], sys.modules["IPython.display"]
+assert [p.count("<progress") for p in notebook.pages] == [1, 1, 0], notebook.pages
+assert 'value="1" max="4"' in notebook.pages[0] and "verb: a &amp; b" in notebook.pages[0], notebook.pages
 
 # The viewer, which pages of this machine may show in a frame.
 import urllib.request
@@ -216,9 +234,12 @@ assert any("Recommended" in note for note in space["advice"].notes), space["advi
 print("fine")
 `
 
-// TestPythonTutorial installs the wheel with what it needs into an empty environment and
-// runs the code of docs/PYTHON.md from top to bottom.
-func TestPythonTutorial(t *testing.T) {
+// shellBlock matches a block of commands of docs/TUTORIAL.md.
+var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
+
+// TestTutorials installs the wheel with what it needs into an empty environment and runs the
+// code of docs/PYTHON.md and the commands of docs/TUTORIAL.md there, from top to bottom.
+func TestTutorials(t *testing.T) {
 	if os.Getenv("ATTNSCOPE_LONG") == "" {
 		t.Skip("SKIPPED, installs packages and needs the default model: set ATTNSCOPE_LONG=1 (make test-long)")
 	}
@@ -251,6 +272,22 @@ func TestPythonTutorial(t *testing.T) {
 	cmd.Env = without(os.Environ(), "PYTHONPATH", "ATTNSCOPE")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "fine") {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	page, err = os.ReadFile("../docs/TUTORIAL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := "set -e\nrm -r demo\n"
+	for _, m := range shellBlock.FindAllStringSubmatch(string(page), -1) {
+		if !strings.HasPrefix(m[1], "attnscope view") { // it serves until it is interrupted
+			commands += m[1]
+		}
+	}
+	shell := exec.Command("bash", "-c", commands)
+	shell.Dir = dir
+	shell.Env = append(cmd.Env, "PATH="+filepath.Join(env, "bin")+":"+os.Getenv("PATH"))
+	if out, err := shell.CombinedOutput(); err != nil || !strings.Contains(string(out), "0.926") {
+		t.Errorf("%v, want the demo's hit rate, 0.926\n%s", err, out)
 	}
 }
 

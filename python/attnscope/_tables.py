@@ -22,7 +22,8 @@ FIRST = 4  # positions that a summary leaves out
 
 class Table(pd.DataFrame):
     """A data frame that knows how it was made: command is the command line, notes are what
-    the program said about the table."""
+    the program said about the table. In notebooks, columns that only say that everything is
+    pooled (* or -1) are not shown."""
 
     _metadata = ["command", "notes"]
 
@@ -33,8 +34,9 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         notes = [f"<code>{html.escape(' '.join(x))}</code>" for x in [getattr(self, "command", None)] if x]
         notes += map(html.escape, getattr(self, "notes", None) or [])
-        table = self.to_html(max_rows=60, float_format="{:.4g}".format, index=not isinstance(self.index, pd.RangeIndex))
-        return table + "".join(f"<div>{note}</div>" for note in notes)
+        shown = self[[c for c in self.columns if len(self) == 0 or not self[c].isin(["*", -1]).all()]]
+        table = shown.to_html(max_rows=60, float_format="{:.4g}".format, index=not isinstance(self.index, pd.RangeIndex))
+        return f'<div style="overflow-x:auto">{table}</div>' + "".join(f"<div>{note}</div>" for note in notes)
 
 
 def table(verb: str, *dumps: Files, progress: bool | None = None, **flags: Any) -> Table:
