@@ -55,7 +55,8 @@ func (s *selections) keepFile(c *cli.Context) (prompt string, err error) {
 		}
 		keep[layer] = lists
 		heads += len(lists)
-		if shape := r.Header().Model.Layer(layer); len(lists) == shape.KVHeads && len(lists) < shape.Heads && !cfg.Group.Merges() {
+		shape := r.Header().Model.Layer(layer)
+		if len(lists) == shape.KVHeads && shape.KVHeads < shape.Heads && !cfg.Group.Merges() {
 			cfg.Group = snapkv.GroupMean
 		}
 		for _, list := range lists {
@@ -71,8 +72,8 @@ func (s *selections) keepFile(c *cli.Context) (prompt string, err error) {
 		cfg.Capacity = min(cfg.Window+max(1, mean), r.Prompts()[at].PromptTokens)
 	}
 	name := f.Metadata["method"]
-	if _, err := snapkv.FindMethod(name); err == nil || name == "" || name == "all" { // its rows would be confused with the method's
-		name = "given"
+	if _, err := snapkv.FindMethod(name); err == nil || name == "" {
+		name = "given" // not the name of a method, which may have rows of its own
 	}
 	others := s.methods
 	s.methods = []snapkv.Method{snapkv.Given(name, keep)}

@@ -29,6 +29,6 @@ def capture(
     """
     with _prompts.file(prompts) as (name, stdin):
         _program.run("capture", flags=dict(
-            model=model, prompts=name, output=output, window_rows=window_rows, max_new_tokens=max_new_tokens, store=store,
-            precision=precision, values=values, resume=resume, force=force, **flags), stdin=stdin, progress=progress)
+            model=model, prompts=name, output=output, window_rows=window_rows, max_new_tokens=max_new_tokens,
+            store=store, precision=precision, values=values, resume=resume, force=force, **flags), stdin=stdin, progress=progress)
     return _dump.open(output)

@@ -69,7 +69,8 @@ def join(prompts: Any, table: pd.DataFrame, on: str = "id") -> Any:
     frame = prompts if isinstance(prompts, pd.DataFrame) else pd.DataFrame(list(prompts))
     key = next(c for c in ("prompt", "id") if c in table.columns)
     if table[key].duplicated().any():
-        raise ValueError(f"the table has several rows for one {key}: make it with one window, one method and by='prompt'")
+        raise ValueError(
+            f"the table has several rows for one {key}: make it with one window, one method and by='prompt'")
     right = pd.DataFrame(table).rename(columns={key: on})
     right = right[[on, *(c for c in right.columns if c not in frame.columns and c != "dataset")]]
     left = frame.assign(**{on: frame[on].astype(str)})

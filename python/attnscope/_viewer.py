@@ -46,7 +46,8 @@ class Viewer:
 
 
 def view(
-    *dumps: str | os.PathLike[str], height: int = 720, at: str | None = None, origins: Sequence[str] = ORIGINS, **flags: Any,
+    *dumps: str | os.PathLike[str], height: int = 720, at: str | None = None, origins: Sequence[str] = ORIGINS,
+    **flags: Any,
 ) -> Viewer:
     """Starts `attnscope view` and returns it: as the result of a cell, it is shown there.
     The browser must be on the machine that runs the notebook, or reach its port through a

@@ -115,7 +115,8 @@ def _positions(whole: Any, compressed: Any, where: str) -> list[np.ndarray]:
         places = [at.get(row) for row in _rows(compressed, head)]
         if None in places:
             raise NotImplementedError(
-                f"{where}, head {head}: entry {places.index(None)} of the compressed cache is no key and value of the prompt")
+                f"{where}, head {head}: entry {places.index(None)} of the compressed cache "
+                "is no key and value of the prompt")
         heads.append(np.array(sorted(places), np.int64))
     return heads
 
@@ -177,8 +178,9 @@ def _write(path: str, positions: Selection, metadata: Mapping[str, str]) -> None
         rows = np.full((len(heads), max(map(len, heads))), -1, "<i4")
         for row, x in zip(rows, heads):
             row[: len(x)] = x
-        header[f"indices.{layer}"] = dict(dtype="I32", shape=list(rows.shape), data_offsets=[len(data), len(data) + rows.nbytes])
+        at = len(data)
         data += rows.tobytes()
+        header[f"indices.{layer}"] = dict(dtype="I32", shape=list(rows.shape), data_offsets=[at, len(data)])
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:

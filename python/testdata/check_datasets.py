@@ -19,7 +19,8 @@ import attnscope
 transformers.logging.set_verbosity_error()
 folder, out = sys.argv[1:]
 settings = dict(window_rows=16, max_new_tokens=6, ignore_eos=True, precision="exact", store="rows")
-rows = [{"id": i, "input_ids": [(7 * j + i) % 100 for j in range(60 + i)], "topic": t} for i, t in ((3, "a"), (4, None))]
+rows = [
+    {"id": i, "input_ids": [(7 * j + i) % 100 for j in range(60 + i)], "topic": topic} for i, topic in ((3, "a"), (4, None))]
 prompts = datasets.Dataset.from_list(rows)
 
 run = attnscope.capture(prompts, os.path.join(out, "datasets.attn"), folder, **settings)

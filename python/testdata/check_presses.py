@@ -58,7 +58,8 @@ for record in records:
             for a, b in zip(chosen[layer], again[layer]):
                 assert np.array_equal(a, b), (method, layer, a, b)
         tokens, _ = decode(press, record["input_ids"], TOKENS)
-        assert tokens == generated[record["id"], method], (record["id"], method, tokens, generated[record["id"], method])
+        want = generated[record["id"], method]
+        assert tokens == want, (record["id"], method, tokens, want)
         differ.add(tuple(tokens))
 assert len(differ) > len(records), "all methods generate the same tokens: the test shows nothing"
 
@@ -74,7 +75,8 @@ for press, method in (
     t = presses.judge(press, model, run, method=[method, "oracle"], kernel=3, by="none", group="mean")
     row = t.set_index("method")
     name = type(press).__name__
-    assert list(t["method"]) == [name, method, "oracle"] and (t["window"] == WINDOW).all() and (t["prompts"] == 1).all(), t
+    assert list(t["method"]) == [name, method, "oracle"], t
+    assert (t["window"] == WINDOW).all() and (t["prompts"] == 1).all(), t
     assert 0 < row["mass"][name] <= row["mass"]["oracle"] + 1e-9, t
     if method == "snapkv":
         assert row["capacity"][name] == CAPACITY and row["mass"][name] == row["mass"][method], t
