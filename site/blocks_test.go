@@ -48,8 +48,6 @@ var notRun = []struct{ source, begins, why string }{
 	{"docs/CONTRIBUTING.md", "make", "runs this test"},
 	{"docs/CUDA.md", "make", "needs a card"},
 	{"docs/CUDA.md", "./attnscope", "needs a card"},
-	{"docs/PYTHON.md", "pip install attnscope", "needs a release"},
-	{"docs/PYTHON.md", "make wheels", "builds six programs; TestTutorials in python installs a wheel"},
 	{"docs/REPRODUCTION.md", "make reproduce", "takes two hours"},
 	{"docs/GALLERY.md", "attnscope heatmap", "needs the demo's dump; TestGallery compares the command with the one that the figure names"},
 	{"docs/GALLERY.md", "attnscope snapkv", "the same"},

@@ -58,7 +58,6 @@ func plan(program string) []struct {
 		{"Start", []entry{
 			{label: "Overview", source: "README.md", url: "index.html"},
 			{label: "Tutorial", source: "docs/TUTORIAL.md"},
-			{label: "Python", source: "docs/PYTHON.md"},
 			{label: "Method and budget", source: "docs/GUIDE.md"},
 			{label: "Gallery", source: "docs/GALLERY.md"},
 			{label: "From kvpress, bertviz, TransformerLens", source: "docs/COMING-FROM.md"},
