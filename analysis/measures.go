@@ -20,6 +20,7 @@ type tally struct {
 	kept        float64 // share of the prompt's positions that are kept
 	sink        float64 // share of learned sinks in a mean reply row
 	sinks       int     // cells of heads with learned sinks
+	cache       float64 // weight of a mean reply row on all positions that are still in the cache; only of a replay
 }
 
 func (t *tally) add(o tally) {
@@ -38,6 +39,7 @@ func (t *tally) add(o tally) {
 	t.kept += o.kept
 	t.sink += o.sink
 	t.sinks += o.sinks
+	t.cache += o.cache
 }
 
 // measures holds the numbers of one prompt behind a [MethodRow]. The bytes are a sum
@@ -54,6 +56,7 @@ type measures struct {
 	cacheBytes    float64
 	kept          float64
 	sink          float64
+	cacheMass     float64
 }
 
 func (t *tally) measures() measures {
@@ -70,6 +73,7 @@ func (t *tally) measures() measures {
 		cacheBytes:    t.bytes,
 		kept:          t.kept / n,
 		sink:          ratio(t.sink, float64(t.sinks)),
+		cacheMass:     t.cache / n,
 	}
 }
 

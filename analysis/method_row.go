@@ -36,6 +36,8 @@ type MethodRow struct {
 	FullBytes     float64 // of the full cache, like CacheBytes; not a column
 	Sink          float64 // share of the reply's weight that learned sinks take; NaN: there are none
 	Kept          float64 // share of the prompt's positions that are kept; not a column
+	DecodeEvery   int     // MethodConfig.DecodeEvery; a column unless it is 0
+	CacheMass     float64 // share of the reply's weight on positions still in the cache; a column with DecodeEvery
 }
 
 // MethodColumns lists the value columns of [MethodTable].
@@ -44,6 +46,10 @@ var MethodColumns = []string{
 	"jaccard", "coverage", "output_error", "output_error_wo", "cache_bytes", "prompts", "mass_low", "mass_high",
 	"cache_ratio",
 }
+
+// ReplayColumns lists the further columns of [MethodTable] if methods select again while
+// the reply is read.
+var ReplayColumns = []string{"decode_every", "cache_mass"}
 
 // Cells returns the cells of the row in the columns [KeyColumns] and [MethodColumns].
 func (r *MethodRow) Cells() []any {
@@ -56,13 +62,20 @@ func (r *MethodRow) Cells() []any {
 }
 
 // MethodTable makes a table of the rows, with the columns [KeyColumns] and
-// [MethodColumns], and [SinkColumn] if there are learned sinks.
+// [MethodColumns], [SinkColumn] if there are learned sinks, and [ReplayColumns] if methods
+// select again.
 func MethodTable(rows []MethodRow) *table.Table {
 	t := table.New(slices.Concat(KeyColumns, MethodColumns)...)
 	for i := range rows {
 		t.Add(rows[i].Cells()...)
 	}
 	addSinks(t, rows, func(r *MethodRow) float64 { return r.Sink })
+	if len(rows) > 0 && rows[0].DecodeEvery > 0 {
+		t.Columns = append(t.Columns, ReplayColumns...)
+		for i := range rows {
+			t.Rows[i] = append(t.Rows[i], rows[i].DecodeEvery, rows[i].CacheMass)
+		}
+	}
 	return t
 }
 
@@ -126,6 +139,8 @@ func (a *methods) row(key methodKey) MethodRow {
 		Kept:          mean(func(m *measures) float64 { return m.kept }),
 		Sink:          mean(func(m *measures) float64 { return m.sink }),
 		Prompts:       len(sums),
+		DecodeEvery:   a.cfg.DecodeEvery,
+		CacheMass:     mean(func(m *measures) float64 { return m.cacheMass }),
 	}
 	for i := range sums {
 		row.PromptTokens += float64(sums[i].tokens) / float64(len(sums))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/attnscope/attnscope/dumps"
@@ -23,6 +24,9 @@ type MethodConfig struct {
 	// Lenient leaves out entirely, with a warning, methods for which one of the dumps
 	// lacks data. Otherwise such methods are an error.
 	Lenient bool
+	// DecodeEvery is the number of reply rows after which every method selects again; see
+	// [Replay]. 0: methods select once, at the end of the prompt.
+	DecodeEvery int
 	// Gram returns W_Oᵀ·W_O for a head's slice of the output projection, [value dim,
 	// value dim]. If it is nil, errors after the projection are NaN.
 	Gram func(layer, head int) []float64
@@ -293,7 +297,16 @@ func (a *methods) layer(r *dumps.Reader, p *dumps.Prompt, l *Layer, sweep *snapk
 	results := make([]result, len(a.entries))
 	sweep.Select(&l.Layer, nil, func(i int, keep [][]int32, err error) {
 		results[i].err = err
-		if e := a.entries[i]; err == nil && l.Len > e.Config.Window {
+		e := a.entries[i]
+		switch {
+		case err != nil || l.Len <= e.Config.Window:
+		case a.cfg.DecodeEvery > 0:
+			target := sweep.Target(i, l.Index, l.Len)
+			if e.Method.IgnoresCapacity {
+				target = math.MaxInt
+			}
+			results[i].cells, results[i].err = evaluation.replay(keep, e, target, a.cfg.DecodeEvery)
+		default:
 			results[i].cells = evaluation.measure(keep, e)
 		}
 	})

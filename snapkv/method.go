@@ -129,19 +129,6 @@ func (m *Method) CheckModel(latent bool, c Config) error {
 	return nil
 }
 
-// CheckDecoding returns an error if the method cannot select again while a reply is
-// decoded.
-func (m *Method) CheckDecoding() error {
-	switch {
-	case m.ShareHeads != nil:
-		return fmt.Errorf("%s cannot select again while a reply is decoded: it gives the heads of a layer different numbers of positions",
-			m.Name)
-	case m.Needs.Generated:
-		return fmt.Errorf("%s cannot select again while a reply is decoded: it reads the whole reply", m.Name)
-	}
-	return nil
-}
-
 // ScopeWith returns which heads must be in a [Layer] together for a group: the scope
 // of the method, but at least the query heads of a kv head if the group merges them,
 // and the whole layer if the method reads keys, queries or values, which a Layer holds

@@ -140,6 +140,18 @@ func budgetsOf(e *Entry, stats []float64, caches []int) []int {
 	return budgets
 }
 
+// Target returns the number of positions per head, the window included, that an entry keeps
+// in a layer when it selects again while a reply is decoded: as many as of a prompt. length
+// is that of the prompt. If it passes through, no statistics of the layers were computed, and
+// a method whose budgets depend on them gives all layers the same.
+func (s *Sweep) Target(entry, layer, length int) int {
+	e := s.entries[entry]
+	if e.Method.LayerStat != nil && e.Method.KeepsAll(e.Config, length) {
+		return e.Config.Capacity
+	}
+	return s.Budget(entry, layer) + e.Config.Window
+}
+
 // Budget returns the number of prefix positions per head that the method keeps in a layer
 // of the source, before it distributes the total of the layer over its heads. stats
 // [layer] holds the results of LayerStat.

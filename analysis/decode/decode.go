@@ -302,6 +302,13 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	}
 	k := &cache{runner: r, prompt: p, session: s, first: full.first, otherBytes: full.bytes}
 	if r.DecodeEvery > 0 {
+		for _, kept := range chosen.keep {
+			err = cmp.Or(err, e.Method.CheckEqual(kept))
+		}
+		if err != nil {
+			s.Close()
+			return err
+		}
 		k.base = s
 		k.eviction = newEviction(full.record, e.Entry, r.DecodeEvery, chosen)
 		k.otherBytes += s.CacheBytes()

@@ -141,13 +141,8 @@ func (v *eviction) choose(s *model.Session, id int) ([][]int32, error) {
 		if len(list) > 1 {
 			l = snapkv.JoinReaders(list)
 		}
-		c := v.entry.Config
-		c.Capacity = v.targets[id]
-		if keep, err = v.entry.Method.Select(l, c, c.Budget()); err != nil {
+		if keep, err = v.entry.Method.SelectAgain(l, v.entry.Config, v.targets[id]); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", id, err)
-		}
-		for h, prefix := range keep {
-			keep[h] = slices.Concat(prefix, ascending(slots-c.Window, slots))
 		}
 	}
 	for _, reader := range readers {

@@ -3,12 +3,16 @@ package decode
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"slices"
 	"sort"
 	"sync"
 	"testing"
 
+	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/snapkv"
@@ -296,4 +300,75 @@ func TestMethodsThatCannotEvict(t *testing.T) {
 	if list := results(t, c); len(list) != 2 || list[1].Method != "recent" || len(said) != 3 {
 		t.Errorf("%d results, warnings %q, want the full cache, recent, and two warnings besides that of its size", len(list), said)
 	}
+}
+
+// TestReplayOfADumpIsTheFirstLayersEviction: in the first layer, queries and keys do not
+// depend on what is kept, so that a replay of the full cache's rows keeps what a cache
+// keeps that really drops positions.
+func TestReplayOfADumpIsTheFirstLayersEviction(t *testing.T) {
+	eachModel(t, func(t *testing.T, m *model.Model, ids []int32) {
+		const prompt = 100
+		c := m.Config()
+		path := filepath.Join(t.TempDir(), "x.attn")
+		header := dumps.Header{
+			Model: capture.ModelInfo("", &c),
+			Plan:  dumps.Plan{WindowRows: 16, Store: dumps.StoreFactors, Precision: dumps.Exact, Values: true, MaxNewTokens: 60},
+		}
+		header.Plan.Layers = c.AttentionLayers()
+		for h := range header.Model.Heads {
+			header.Plan.Heads = append(header.Plan.Heads, h)
+		}
+		run := capture.Config{
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids[:prompt], Reply: ids[prompt:]}}, Out: path, Header: header,
+			FollowWhole: true,
+		}
+		if _, err := capture.Run(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+		r, err := dumps.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		l, err := analysis.ReadLayer(r, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"snapkv", "h2o", "tova", "knorm", "keydiff", "chunkkv", "criticalkv", "recent", "cake", "pyramidkv"} {
+			for _, every := range []int{1, 7} {
+				k, _ := evictingCache(t, m, ids[:prompt], name, every, 6)
+				stores, err := k.base.Stores(0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var start [][]int32
+				for _, s := range stores {
+					start = append(start, s.Positions[:len(s.Positions)-6])
+				}
+				p, err := analysis.NewReplay(l, k.eviction.entry, start, k.eviction.targets[0], every)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pass := model.Pass{Logits: func(int, []float32) {}}
+				for i, id := range ids[prompt:] {
+					if err := k.forward(t.Context(), []int32{id}, pass); err != nil {
+						t.Fatal(err)
+					}
+					p.Next()
+					if err := p.Done(); err != nil {
+						t.Fatal(err)
+					}
+					stores, err := k.session.Stores(0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for h, s := range stores {
+						if got := p.Kept(h * c.Heads / len(stores)); !slices.Equal(got, s.Positions) {
+							t.Fatalf("%s, every %d, token %d, head %d: the replay keeps %v, the cache %v", name, every, i, h, got, s.Positions)
+						}
+					}
+				}
+			}
+		}
+	})
 }

@@ -30,15 +30,11 @@ func (r *record) selectAll(ctx context.Context, s *model.Session, entries []snap
 		return nil, err
 	}
 	run := &selectRun{record: r, session: s, sweep: sweep, entries: entries, out: make([]selection, len(entries))}
-	for i, e := range entries {
+	for i := range entries {
 		run.out[i].keep = make([][][]int32, r.config.Layers)
 		run.out[i].targets = make([]int, r.config.Layers)
 		for layer := range run.out[i].targets {
-			budget := sweep.Budget(i, layer)
-			if e.Method.LayerStat != nil && e.Method.KeepsAll(e.Config, r.prompt) { // the statistics were not computed
-				budget = e.Config.Budget()
-			}
-			run.out[i].targets[layer] = budget + e.Config.Window
+			run.out[i].targets[layer] = sweep.Target(i, layer, r.prompt)
 		}
 	}
 	for _, layer := range caches {

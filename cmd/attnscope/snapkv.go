@@ -30,6 +30,10 @@ func snapkvCommand() *cli.Command {
 				Usage: "count a weight strictly above `T` as significant (repeatable)",
 			},
 			byFlag,
+			&cli.IntFlag{
+				Name: "decode-every", DefaultText: "never",
+				Usage: "let every method select again after each `N` rows of the reply, so that its cache stays within the capacity",
+			},
 			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
 			&cli.StringFlag{
 				Name: "prompt", DefaultText: "the only one",
@@ -63,6 +67,11 @@ func runSnapKV(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, other := range []string{"states", "indices", "kept"} {
+		if c.IsSet("decode-every") && c.String(other) != "" {
+			return usagef("snapkv: --decode-every measures a table, and --%s does not", other)
+		}
+	}
 	switch {
 	case c.String("states") != "":
 		return runStates(c, s)
@@ -87,7 +96,7 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkFigures(c); err != nil {
 		return err
 	}
-	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns, []string{analysis.SinkColumn}), methodKeys); err != nil {
+	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns, analysis.ReplayColumns, []string{analysis.SinkColumn}), methodKeys); err != nil {
 		return err
 	}
 	if cfg.Prompt = prompt; prompt == "" {
@@ -132,7 +141,7 @@ func runSnapKV(c *cli.Context) error {
 		return writeByLayer(c, t, table.Screen{Notes: append(s.settings(), pivotNote("mass_low and mass_high"))})
 	}
 	screen := table.Screen{
-		Values: []string{"mass", "hit_rate", "cache_bytes", "cache_ratio", analysis.SinkColumn},
+		Values: []string{"mass", "hit_rate", "cache_mass", "cache_bytes", "cache_ratio", analysis.SinkColumn},
 		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
 	}
 	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
@@ -157,7 +166,7 @@ var methodKeys = slices.Concat(
 func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analysis.By, error) {
 	cfg := analysis.MethodConfig{
 		Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
-		Lenient: s.all, Seed: c.Uint64("seed"),
+		Lenient: s.all, Seed: c.Uint64("seed"), DecodeEvery: c.Int("decode-every"),
 	}
 	if len(cfg.Thetas) == 0 {
 		cfg.Thetas = []float64{hitrate.PaperTheta}
@@ -174,6 +183,9 @@ func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analys
 	}
 	if cfg.Span < 1 {
 		return cfg, nil, usagef("--span %d: want 1 or more", cfg.Span)
+	}
+	if c.IsSet("decode-every") && cfg.DecodeEvery < 1 {
+		return cfg, nil, usagef("--decode-every %d: want 1 or more", cfg.DecodeEvery)
 	}
 	return cfg, by, nil
 }
