@@ -11,6 +11,8 @@ func (m *Method) CheckDecoding() error {
 	switch {
 	case m.ShareHeads != nil:
 		return m.unequal()
+	case m.Needs.AllQueries:
+		return fmt.Errorf("%s cannot select again while a reply is decoded: it reads the queries of the whole prompt", m.Name)
 	case m.Needs.Generated:
 		return fmt.Errorf("%s cannot select again while a reply is decoded: it reads the whole reply", m.Name)
 	}

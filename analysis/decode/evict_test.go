@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"testing"
 
@@ -299,6 +300,18 @@ func TestMethodsThatCannotEvict(t *testing.T) {
 	c.Warn = func(text string) { said = append(said, text) }
 	if list := results(t, c); len(list) != 2 || list[1].Method != "recent" || len(said) != 3 {
 		t.Errorf("%d results, warnings %q, want the full cache, recent, and two warnings besides that of its size", len(list), said)
+	}
+	c.Methods = snapkv.Methods // all others select again and again
+	c.Prompts[0].Tokens = c.Prompts[0].Tokens[:40]
+	c.MaxNewTokens = 12
+	said = nil
+	list := results(t, c)
+	for _, m := range snapkv.Methods {
+		ran := slices.ContainsFunc(list, func(r Result) bool { return r.Method == m.Name })
+		refused := slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, m.Name+" is left out") })
+		if ran == refused {
+			t.Errorf("%s: decoded %v, left out %v", m.Name, ran, refused)
+		}
 	}
 }
 
