@@ -28,11 +28,13 @@ func citeCommand() *cli.Command {
 			"figure (.png, .svg, .pdf) names the command that drew it and its dumps, which are read if they are\n" +
 			"where the command names them and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its models,\n" +
 			"data sets and methods in its columns. Lines that begin with % say where an entry comes from, and what\n" +
-			"you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite prints how to cite attnscope.",
+			"you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite prints how\n" +
+			"to cite attnscope.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
-				Name:  "method",
-				Usage: "also cite a comma-separated `LIST` of methods, or all: " + strings.Join(snapkv.MethodNames(), ", "),
+				Name: "method",
+				Usage: "also cite a comma-separated `LIST` of methods, all, or common (as for snapkv): " +
+					strings.Join(snapkv.MethodNames(), ", "),
 			},
 			outputFlag("write the entries to `FILE` instead of stdout"),
 			forceFlag,

@@ -302,3 +302,21 @@ func TestKeysPointerAndExports(t *testing.T) {
 		t.Errorf("exceptions: %s", b.exception)
 	}
 }
+
+// TestSliderOfAShortPrompt: a capacity larger than the prompt, of 40 tokens, is shown as
+// the whole prompt, at the end of the slider; smaller ones are inside it.
+func TestSliderOfAShortPrompt(t *testing.T) {
+	b := openTab(t)
+	v := evilDump(t)
+	const slider = `document.querySelector("input[data-state=cap]")`
+	for _, c := range []struct{ hash, want string }{
+		{"v=head&head=1&method=snapkv&w=8&cap=320", slider + `.value === ` + slider + `.max && %s === "40"`},
+		{"v=head&head=1&method=snapkv&w=8&cap=40", slider + `.value === ` + slider + `.max && %s === "40"`},
+		{"v=head&head=1&method=snapkv&w=8&cap=16", slider + `.value === "0" && ` + slider + `.max === "1" && %s === "16"`},
+	} {
+		b.visit(v, c.hash)
+		if !b.until(fmt.Sprintf(c.want, slider+`.parentElement.querySelector("output").textContent`)) {
+			t.Errorf("%s: the slider is elsewhere: %s", c.hash, b.hash())
+		}
+	}
+}

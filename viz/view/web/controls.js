@@ -24,17 +24,15 @@ function choice(text, name, options, chosen = () => state[name]) {
   };
 }
 
-// slider moves over values, or over the numbers from min to max.
+// slider moves over values, or over the numbers from min to max. A state above most, such
+// as a capacity larger than the prompt, counts and is shown as most.
 function slider(text, name, range, show = value => value) {
   return about => {
-    const { min, max, values } = range(about);
-    const place = values
-      ? Math.max(
-          0,
-          values.findIndex(value => value >= state[name]),
-        )
-      : state[name];
-    const output = element("output", {}, String(show(state[name])));
+    const { min, max, values, most = Infinity } = range(about);
+    const shown = Math.min(state[name], most);
+    const next = values?.findIndex(value => value >= shown);
+    const place = !values ? shown : next < 0 ? values.length - 1 : next;
+    const output = element("output", {}, String(show(shown)));
     const apply = later(value => set({ [name]: value }), 60);
     const oninput = event => {
       const value = values ? values[+event.target.value] : +event.target.value;
@@ -82,7 +80,7 @@ const promptOf = about => captureOf(about).prompts[state.p];
 // capacities are stops of a quarter octave up to the length of the prompt.
 function capacities(about) {
   const tokens = promptOf(about).prompt_tokens;
-  const list = [tokens, state.cap];
+  const list = [tokens, Math.min(state.cap, tokens)];
   for (let value = 64; value < tokens; value *= 2 ** 0.25) {
     list.push(Math.round(value / 8) * 8);
   }
@@ -94,7 +92,8 @@ function windows(about) {
   if (ready && isRated()) {
     return { values: [...new Set([...ready, state.w])].sort((a, b) => a - b) };
   }
-  return { min: 1, max: longestWindow(shownPrompts(captureOf(about))) };
+  const most = longestWindow(shownPrompts(captureOf(about)));
+  return { min: 1, max: most, most };
 }
 
 // methodText is the name of a method, and what the capture lacks for it.
@@ -137,7 +136,7 @@ const controls = {
     ["avgpool", "average"],
     ["maxpool", "maximum"],
   ]),
-  capacity: slider("capacity", "cap", about => ({ values: capacities(about) })),
+  capacity: slider("capacity", "cap", about => ({ values: capacities(about), most: promptOf(about).prompt_tokens })),
   method: choice("kept by", "method", about => [
     ["", "no method"],
     ...about.methods.map(method => [method.name, methodText(method, about)]),
