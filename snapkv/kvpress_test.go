@@ -13,7 +13,15 @@ import (
 // kvpressGolden is what kvpress keeps, as testdata/make_kvpress.py writes it.
 type kvpressGolden struct {
 	Window int
-	Cases  []struct {
+	Shares struct {
+		Pyramid []struct {
+			Layers, Length, Budget int
+			Budgets                []int
+		}
+		Scores    [][]float64 // [layer][kv head], of duoattention
+		Streaming [][]bool
+	}
+	Cases []struct {
 		Length, Seed, Budget int
 		Laziness             float64            // the share at which simlayerkv finds the layer lazy
 		Kept                 map[string][][]int // by method, [kv head], ascending positions of the prefix
@@ -23,14 +31,7 @@ type kvpressGolden struct {
 // TestAgainstKvpress compares selections with those of kvpress for the same tensors.
 // docs/METHODS.md says which setting of either makes them equal.
 func TestAgainstKvpress(t *testing.T) {
-	data, err := os.ReadFile("testdata/kvpress.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var golden kvpressGolden
-	if err := json.Unmarshal(data, &golden); err != nil {
-		t.Fatal(err)
-	}
+	golden := readKvpress(t)
 	compared := map[string]int{}
 	for _, of := range golden.Cases {
 		l := integerLayer(of.Length, uint32(of.Seed))
@@ -63,6 +64,47 @@ func TestAgainstKvpress(t *testing.T) {
 	if len(compared) != 24 {
 		t.Errorf("%d methods compared, want 24: %v", len(compared), compared)
 	}
+}
+
+// TestSharesOfKvpress: budgets over layers and heads are those of kvpress, as long as the
+// first layer's is no more than the prompt. kvpress counts the window within the budgets
+// of pyramidkv.
+func TestSharesOfKvpress(t *testing.T) {
+	golden := readKvpress(t)
+	shares := &golden.Shares
+	for _, of := range shares.Pyramid {
+		c := Config{Window: golden.Window, Capacity: golden.Window + of.Budget}
+		got := pyramidKV.LayerBudgets(make([]float64, of.Layers), c)
+		if fmt.Sprint(got) != fmt.Sprint(of.Budgets) {
+			t.Errorf("%d layers, budget %d: %v, kvpress has %v", of.Layers, of.Budget, got, of.Budgets)
+		}
+	}
+	c := Config{HeadScores: shares.Scores}
+	list := [][]float64{make([]float64, 300), make([]float64, 300)}
+	for layer, streaming := range shares.Streaming {
+		got, err := duoAttention.ShareHeads(list, 2*40, layer, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for kv, is := range streaming {
+			if (got[kv] == 40) != is {
+				t.Errorf("layer %d, head %d keeps %d positions, streaming in kvpress: %t", layer, kv, got[kv], is)
+			}
+		}
+	}
+}
+
+func readKvpress(t *testing.T) *kvpressGolden {
+	t.Helper()
+	data, err := os.ReadFile("testdata/kvpress.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := new(kvpressGolden)
+	if err := json.Unmarshal(data, golden); err != nil {
+		t.Fatal(err)
+	}
+	return golden
 }
 
 // integerLayer is the layer of make_kvpress.py.

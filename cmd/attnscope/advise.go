@@ -66,7 +66,7 @@ func adviseCommand() *cli.Command {
 			&cli.StringFlag{Name: "save", Usage: "with --calibrate, write the calibration to `FILE.json`"},
 			&cli.StringFlag{Name: "figures", Usage: "with --calibrate, draw KL against each measure into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
-			seedFlag("the method random and of the intervals"),
+			seedFlag("the methods random and nacl, and of the intervals"),
 			threadsFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 		}, methodFlags, tableFlags),
 		Action: runAdvise,

@@ -53,7 +53,7 @@ func generateCommand() *cli.Command {
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
-			computeFlag, deviceFlag, threadsFlag, memoryFlag, seedFlag("the method random and of the intervals"),
+			computeFlag, deviceFlag, threadsFlag, memoryFlag, seedFlag("the methods random and nacl, and of the intervals"),
 		}, pivotFlags("kl"), tableFlags),
 		Action: runGenerate,
 	}

@@ -69,7 +69,7 @@ func leaderboardCommand() *cli.Command {
 			boolFlag("resume", "continue RUN.jsonl"),
 			boolFlag("dry-run", "print what would be run and the memory and time that it needs, and stop"),
 			computeFlag, deviceFlag, threadsFlag, memoryFlag,
-			seedFlag("prompts, of the method random, and of intervals and tests"),
+			seedFlag("prompts, of the methods random and nacl, and of intervals and tests"),
 			&cli.StringFlag{
 				Name: "against", DefaultText: "the full cache",
 				Usage: "compare with `METHOD` at the same budget, instead of with the full cache",

@@ -55,7 +55,7 @@ func snapkvCommand() *cli.Command {
 			},
 			&cli.StringFlag{Name: "figures", Usage: "also draw the kept mass by capacity, and by layer and head, into `DIR`"},
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
-			seedFlag("the method random and of the intervals"),
+			seedFlag("the methods random and nacl, and of the intervals"),
 			threadsFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 		}, pivotFlags("mass"), tableFlags),
 		Action: runSnapKV,

@@ -13,6 +13,7 @@ may drop the window is compared as well. The script fails if a score at the edge
 selection is not unique, because topk then chooses freely.
 """
 import json, logging, math, types
+import numpy as np
 import torch
 import kvpress
 
@@ -190,6 +191,22 @@ def wrapped(layer, budget):
     yield "kvzip", layer.masked(prefix)
 
 
+def budgets():
+    """How pyramidkv and duoattention share a budget, without a selection."""
+    pyramid = []
+    for layers, length, budget in ((30, 4000, 1000), (8, 3000, 333)):
+        press = kvpress.PyramidKVPress(compression_ratio=1 - budget / length, window_size=WINDOW)
+        config = types.SimpleNamespace(num_hidden_layers=layers)
+        pyramid.append({"layers": layers, "budget": budget, "length": length, "budgets": [
+            press.get_layer_budget(types.SimpleNamespace(config=config, layer_idx=i), length) for i in range(layers)]})
+    scores = (generate(6 * KV, 5) / 8).tolist()
+    scores = [scores[i:i + KV] for i in range(0, len(scores), KV)]
+    duo = kvpress.DuoAttentionPress(head_compression_ratio=0.5)
+    duo.load_attention_pattern = lambda model: (4, BUDGETS[0], np.array(scores))
+    duo.post_init_from_model(types.SimpleNamespace(device="cpu"))
+    return {"pyramid": pyramid, "scores": scores, "streaming": duo.streaming_mask.tolist()}
+
+
 def main():
     cases = []
     for length, seed in ((400, 1), (512, 7), (524, 9)):
@@ -222,7 +239,7 @@ def main():
     for case in cases:
         kept = ",\n  ".join(f'"{name}": {json.dumps(rows, separators=(",", ":"))}' for name, rows in case.pop("kept").items())
         lines.append(json.dumps(case)[:-1] + ', "kept": {\n  ' + kept + "}}")
-    print('{"window": %d, "cases": [\n%s\n]}' % (WINDOW, ",\n".join(lines)))
+    print('{"window": %d, "shares": %s, "cases": [\n%s\n]}' % (WINDOW, json.dumps(budgets()), ",\n".join(lines)))
 
 
 if __name__ == "__main__":
