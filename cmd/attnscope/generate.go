@@ -72,7 +72,8 @@ func runGenerate(c *cli.Context) error {
 	}
 	if c.Bool("summary") {
 		if err = checkTable(c); err == nil {
-			err = checkPivot(c, decode.SummaryColumns, decode.SummaryKeys)
+			keys := summaryKeys(c)
+			err = checkPivot(c, slices.Concat(decode.SummaryColumns, keys), keys)
 		}
 	} else {
 		err = checkOutput(c.String("o"), c.Bool("force"), false)
@@ -140,13 +141,29 @@ func runGenerate(c *cli.Context) error {
 	notes := s.settings(list...)
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
-		if t, err = pivoted(c, t, decode.SummaryKeys); err != nil {
+		keys := slices.DeleteFunc(summaryKeys(c), func(name string) bool { return !slices.Contains(t.Columns, name) })
+		if t, err = pivoted(c, t, keys); err != nil {
 			return err
 		}
 		return writeTable(c, t, table.Screen{Notes: append(notes, pivotNote("kl_low and kl_high"))})
 	}
 	screen := table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}, Notes: notes}
 	return writeTable(c, t, screen)
+}
+
+// summaryKeys lists the columns that identify a row of the table over the prompts.
+func summaryKeys(c *cli.Context) []string {
+	keys := slices.Clone(decode.SummaryKeys)
+	if c.IsSet("decode-every") {
+		keys = append(keys, decode.DecodeEveryColumn)
+	}
+	if c.IsSet("kv-bits") {
+		keys = append(keys, decode.KVBitsColumn)
+	}
+	if c.String("compress-at") == string(decode.AtContext) {
+		keys = append(keys, decode.CompressAtColumn)
+	}
+	return keys
 }
 
 func checkGenerate(c *cli.Context) error {
