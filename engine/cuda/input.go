@@ -18,7 +18,7 @@ type inputs struct {
 	at  int
 }
 
-const inputBytes = 1 << 20
+const inputBytes = 4 << 20
 
 func (in *inputs) open(c *card) (err error) {
 	in.c = c

@@ -9,13 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Tiles of prefill attention: 64 queries, 16 per warp, and as many keys as fit in the
-// 99 KiB of shared memory that every card from Ampere on has. kernels/tile.cuh has the
-// same numbers.
 const (
-	attentionRows    = 64
 	attentionThreads = 128
-	sumKeys          = 64 // keys a block of attention_sums owns
+	recordedRows     = 64 // of a block of attention_rows
 	decodeThreads    = 128
 	maxHeadDim       = 256
 )
@@ -23,12 +19,30 @@ const (
 // headSizes lists the head sizes that kernels are compiled for.
 var headSizes = []int{64, 128, 256}
 
-// attentionKeys returns the number of keys of a tile.
-func attentionKeys(t string, size int) int {
+// tile holds the sizes of the blocks of prefill attention, for heads of up to size channels.
+// kernels/tile.cuh has the same numbers. Two blocks fit on every multiprocessor from Ampere
+// on, which has at least 100 KiB of shared memory, if the type has 16 bits and size is at
+// most 128.
+type tile struct {
+	row     int // bytes of a query's or key's channels
+	rows    int // queries of the first pass, counted by head
+	keys    int // of the first pass
+	rowKeys int // keys of a recorded row's pass, and queries of sums over queries
+	columns int // keys of sums over queries
+}
+
+func tileOf(t string, size int) tile {
 	if t == "f32" {
-		return 4096 / size
+		return tile{4 * size, 64, 4096 / size, 4096 / size, 64}
 	}
-	return min(64, 8192/size)
+	switch size {
+	case 64:
+		return tile{2 * size, 128, 32, 64, 128}
+	case 128:
+		return tile{2 * size, 128, 32, 64, 128}
+	default:
+		return tile{2 * size, 64, 32, 32, 64}
+	}
 }
 
 // sharedBytes returns the dynamic shared memory of a kernel.
@@ -57,21 +71,19 @@ func sharedBytes(name string) int {
 	return 0
 }
 
-// attentionShared returns the memory of a block's tiles: rows of size channels, each padded
-// by 16 bytes against bank conflicts.
+// attentionShared returns the memory of a block's tiles.
 func attentionShared(kind, t string, size int) int {
-	row := 2*size + 16
-	if t == "f32" {
-		row = 4*size + 16
+	s := tileOf(t, size)
+	switch {
+	case kind == "rows":
+		return (recordedRows + s.rowKeys) * s.row
+	case kind == "tiles": // queries stay, and tiles of keys and values are loaded one after another
+		return (s.rows + 2*s.keys) * s.row
+	case t == "f32": // keys stay, and two tiles of queries alternate
+		return (s.columns + 2*s.rowKeys) * s.row
+	default: // keys pass through the tiles of queries to registers
+		return 2 * s.rowKeys * s.row
 	}
-	keys := attentionKeys(t, size)
-	if kind == "rows" {
-		return (attentionRows + keys) * row
-	}
-	// One tile of queries stays in shared memory while tiles of keys and values are loaded
-	// one after another. For sums over queries, a tile of keys stays and two tiles of
-	// queries alternate.
-	return (attentionRows + 2*keys) * row
 }
 
 // cache describes one layer's keys and values on the card, and its attention.
@@ -91,6 +103,9 @@ type cache struct {
 }
 
 func (c *cache) size() (int, error) {
+	if !(c.Scale > 0) {
+		return 0, fmt.Errorf("scores times %g: the card's kernels take positive factors", c.Scale)
+	}
 	for _, d := range headSizes {
 		if max(c.KeyDim, c.ValueDim) <= d {
 			return d, nil
@@ -105,7 +120,7 @@ type attention struct {
 	cache
 	Q       cu.DevicePtr // T [n, Heads*KeyDim]
 	Out     cu.DevicePtr // T [n, Heads*ValueDim]
-	Stat    cu.DevicePtr // float32 [Heads, n, 2]: maximum of a row's scores, sum of exp(score - maximum); 0: not wanted
+	Stat    cu.DevicePtr // float32 [Heads, n, 2]: maximum of a row's scores / ln 2, sum of exp(score - maximum); 0: not wanted
 	LSE     cu.DevicePtr // float32 [Heads, n]: ln Σ exp(score); 0: not wanted
 	N, Pos0 int
 }
@@ -116,7 +131,7 @@ func (l launcher) attend(a attention) error {
 	if err != nil {
 		return err
 	}
-	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), grid(ceilDiv(a.N, attentionRows), a.Heads, 1, attentionThreads),
+	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), grid(ceilDiv(a.N*(a.Heads/a.Stores), tileOf(a.T.String(), size).rows), a.Stores, 1, attentionThreads),
 		a.Out, a.Stat, a.LSE, a.Q, a.K, a.V, a.Counts, a.Pos, a.Sinks,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
 }
@@ -145,10 +160,10 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 	if err != nil {
 		return err
 	}
-	keys := attentionKeys(a.T.String(), size)
+	keys := tileOf(a.T.String(), size).rowKeys
 	const tilesPerBlock = 8 // tiles of keys for which the queries are loaded once
 	return l.launch(fmt.Sprintf("attention_rows_%s_%d", a.T, size),
-		grid(ceilDiv(o.Width, keys*tilesPerBlock), ceilDiv(o.Rows, attentionRows), o.Listed, attentionThreads),
+		grid(ceilDiv(o.Width, keys*tilesPerBlock), ceilDiv(o.Rows, recordedRows), o.Listed, attentionThreads),
 		o.W, uint64(o.LdHead), o.Ld, o.Drop, o.List, o.Row0, o.Rows, o.Key0, o.Width, tilesPerBlock,
 		a.Q, a.K, a.Stat, a.Counts, a.Pos,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
@@ -190,8 +205,9 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 		return nil
 	}
 	keys := a.Pos0 + o.Row0 + o.Rows
-	tiles := ceilDiv(keys, sumKeys)
-	splits := min(max(1, 512/(tiles*o.Listed)), ceilDiv(o.Rows, attentionRows))
+	s := tileOf(a.T.String(), size)
+	tiles := ceilDiv(keys, s.columns)
+	splits := min(max(1, 512/(tiles*o.Listed)), ceilDiv(o.Rows, s.rowKeys))
 	return l.launch(fmt.Sprintf("attention_sums_%s_%d", a.T, size), grid(tiles, o.Listed, splits, attentionThreads),
 		o.Total, uint64(o.LdTotal), o.Windows, uint64(o.LdWindow), o.WinStart, o.WinSize, o.WinCount, o.Cells, o.Side, o.Prompt,
 		o.List, o.Row0, o.Rows, a.Q, a.K, a.Stat,

@@ -16,7 +16,7 @@ const (
 	gemvRows      = 8 // rows for which the weights are read once
 	gemvThreads   = 128
 	gemmThreads   = 256
-	gemmShared    = 3 * 2 * gemmTile * (32 + 8) * 2 // three stages of two tiles of 128 x 32
+	gemmShared    = 3 * 2 * gemmTile * 32 * 2 // three stages of two tiles of 128 x 32
 	gemmSharedF32 = 2 * 16 * (gemmTileF32 + 4) * 4
 )
 

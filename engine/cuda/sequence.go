@@ -281,25 +281,27 @@ func (s *sequence) states(layer, pos, n, dim int, which func(*kvLayer) block) ([
 	out := make([]float32, n*l.stores*dim)
 	err := s.c.t.do(func() error {
 		from, size := which(l), s.c.dt.bytes()
-		step := max(1, 1<<20/dim)
-		tmp, err := s.c.pool.get(4*int64(min(step, n)*dim), "copies of keys and values")
+		step := min(n, max(1, 1<<20/(l.stores*dim)))
+		tmp, err := s.c.pool.get(4*int64(l.stores*step*dim), "copies of keys and values")
 		if err != nil {
 			return err
 		}
 		defer s.c.pool.put(tmp)
-		host := make([]float32, min(step, n)*dim)
-		for st := range l.stores {
-			for lo := 0; lo < n; lo += step {
-				rows := min(step, n-lo)
+		host := make([]float32, l.stores*step*dim)
+		for lo := 0; lo < n; lo += step { // the rows of all stores come with one copy, for which the card is waited for
+			rows := min(step, n-lo)
+			for st := range l.stores {
 				at := from.off(int64(st*l.room+pos+lo) * int64(dim) * size)
-				if err := s.c.l.dequant(tmp.at, f32, at, ownType[s.c.dt], int64(rows*dim)); err != nil {
+				if err := s.c.l.dequant(tmp.off(int64(4*st*rows*dim)), f32, at, ownType[s.c.dt], int64(rows*dim)); err != nil {
 					return err
 				}
-				if err := fetch(s.c, host[:rows*dim], tmp.at); err != nil {
-					return err
-				}
+			}
+			if err := fetch(s.c, host[:l.stores*rows*dim], tmp.at); err != nil {
+				return err
+			}
+			for st := range l.stores {
 				for i := range rows {
-					copy(out[((lo+i)*l.stores+st)*dim:][:dim], host[i*dim:])
+					copy(out[((lo+i)*l.stores+st)*dim:][:dim], host[(st*rows+i)*dim:])
 				}
 			}
 		}

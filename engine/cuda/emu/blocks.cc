@@ -234,6 +234,8 @@ void emu_collective(void (*f)(void **), void *mine) {
   }
 }
 
+void emu_complain(const char *fault) { worker->fault = fault; }
+
 void emu_copy_async(void *dst, const void *src, int bytes, int size) {
   if (((uintptr_t)dst | (uintptr_t)src) % size || bytes > size) {
     worker->fault = "a misaligned asynchronous copy";

@@ -21,6 +21,7 @@ void emu_barrier(int line);
 // All lanes of a warp meet at one instruction, named by its function; f computes
 // for all from what each brings.
 void emu_collective(void (*f)(void **lanes), void *mine);
+void emu_complain(const char *fault); // the launch fails
 void emu_copy_async(void *dst, const void *src, int bytes, int size);
 void emu_copy_commit();
 void emu_copy_wait(int pending);
@@ -40,6 +41,8 @@ void emu_copy_wait(int pending);
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
+
+DEVICE int anew(int x) { return x; }
 
 template <class T> struct emu_shuffle { T value, result; int from; };
 template <class T> T emu_shuffled(T v, int from) {
@@ -127,6 +130,11 @@ DEVICE void mma_bfloat(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint3
 // elements 2(l%4), 2(l%4)+1 of row l/4, of the transposed matrix where asked.
 struct emu_matrices { uint32_t *r; const uint16_t *row; };
 template <bool transposed> void emu_load_warp(void **lanes) {
+  for (int i = 0; i < 4; i++) { // the rows of a matrix come at once if they lie in eight groups of banks
+    int banks = 0;
+    for (int r = 0; r < 8; r++) banks |= 1 << ((uintptr_t)((emu_matrices *)lanes[8 * i + r])->row >> 4 & 7);
+    if (banks != 255) emu_complain("rows of a matrix that meet in a bank of shared memory");
+  }
   for (int l = 0; l < 32; l++) {
     for (int i = 0; i < 4; i++) {
       uint16_t x[2];

@@ -47,3 +47,4 @@ if ! python3 "$here/ptxas.py" --where >/dev/null; then
 	python3 -m pip install --quiet --target "$out/ptxas" nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-nvdisasm==13.5.37 2>/dev/null || true
 fi
 PYTHONPATH="$out/ptxas" python3 "$here/ptxas.py" --check "$out/images"
+PYTHONPATH="$out/ptxas" python3 "$here/predict.py" --check "$out/images"

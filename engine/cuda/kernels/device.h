@@ -49,6 +49,13 @@ SPECIAL_REGISTER(gridDim, nctaid)
 // variable of a function, and clang 14 moved loads across it.
 DEVICE void block_sync() { asm volatile("bar.sync 0;" : : : "memory"); }
 
+// The same number, of which the compiler does not know that: it computes what depends on it
+// anew, and keeps none of it in registers over a loop.
+DEVICE int anew(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 DEVICE float shfl_xor(float v, int mask) { return __nvvm_shfl_sync_bfly_f32(~0u, v, mask, 31); }
 DEVICE int shfl_xor(int v, int mask) { return __nvvm_shfl_sync_bfly_i32(~0u, v, mask, 31); }
 DEVICE int shfl_up(int v, int by) { return __nvvm_shfl_sync_up_i32(~0u, v, by, 0); }

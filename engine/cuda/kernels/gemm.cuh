@@ -45,12 +45,16 @@ KERNEL(256, gemm_f32, float *c, int ldc, const float *a, int lda, const float *w
 DEVICE void mma(f16, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_half(d, a, b0, b1); }
 DEVICE void mma(bf16, float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { mma_bfloat(d, a, b0, b1); }
 
+// Where element x of a row of 32 stands: pieces of 16 bytes are exchanged by the row's number, so
+// that the same piece of eight rows lies in eight groups of banks.
+DEVICE int gemm_place(int row, int x) { return row * 32 + ((x / 8 ^ (row >> 1 & 3)) * 8) + x % 8; }
+
 // Rows [0, 128) of columns [k0, k0+32) to shared memory, zeros outside of valid
 // rows and k.
 template <class T> DEVICE void gemm_load(T *tile, const T *src, int ld, int valid, int k0, int k, bool wide) {
   UNROLL for (int i = 0; i < 2; i++) {
     int chunk = threadIdx.x + 256 * i, row = chunk >> 2, at = (chunk & 3) * 8;
-    T *dst = tile + row * 40 + at;
+    T *dst = tile + gemm_place(row, at);
     const T *from = src + (size_t)row * ld + k0 + at;
     int left = row < valid ? k - k0 - at : 0;
     if (wide) {
@@ -61,12 +65,11 @@ template <class T> DEVICE void gemm_load(T *tile, const T *src, int ld, int vali
   }
 }
 
-// Tensor cores: tiles of 128 x 128 x 32 in three stages, 8 warps of 64 x 32. Rows
-// are 80 bytes apart in shared memory: ldmatrix meets no bank twice.
+// Tensor cores: tiles of 128 x 128 x 32 in three stages, 8 warps of 64 x 32.
 template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, const T *w, int ldw, int m, int n, int k, int add) {
   DYN_SHARED(memory);
-  enum { TILE = 128, STEP = 32, LD = STEP + 8, STAGES = 3, STAGE = 2 * TILE * LD };
-  T *tiles = (T *)memory; // [stage][a, w][128][LD]
+  enum { TILE = 128, STEP = 32, STAGES = 3, STAGE = 2 * TILE * STEP };
+  T *tiles = (T *)memory; // [stage][a, w][128][32]
   int row0 = blockIdx.y * TILE, col0 = blockIdx.x * TILE;
   int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, wm = (warp >> 2) * 64, wn = (warp & 3) * 32;
   a += (size_t)row0 * lda, w += (size_t)col0 * ldw;
@@ -77,7 +80,7 @@ template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, cons
   NO_UNROLL for (int i = 0; i < STAGES - 1; i++, coming += STEP) {
     if (coming < k) {
       gemm_load(tiles + i * STAGE, a, lda, m - row0, coming, k, wide);
-      gemm_load(tiles + i * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
+      gemm_load(tiles + i * STAGE + TILE * STEP, w, ldw, n - col0, coming, k, wide);
     }
     copy_commit();
   }
@@ -86,16 +89,15 @@ template <class T> DEVICE void gemm(float *c, int ldc, const T *a, int lda, cons
     block_sync(); // this stage is there, and all are done with the last one, which is filled anew
     if (coming < k) {
       gemm_load(tiles + free * STAGE, a, lda, m - row0, coming, k, wide);
-      gemm_load(tiles + free * STAGE + TILE * LD, w, ldw, n - col0, coming, k, wide);
+      gemm_load(tiles + free * STAGE + TILE * STEP, w, ldw, n - col0, coming, k, wide);
     }
     copy_commit();
     if (busy) {
-      const T *as = tiles + stage * STAGE + (wm + (lane & 15)) * LD + (lane >> 4) * 8;
-      const T *ws = tiles + stage * STAGE + TILE * LD + (wn + (lane & 7) + (lane >> 4) * 8) * LD + (lane >> 3 & 1) * 8;
+      const T *as = tiles + stage * STAGE, *ws = as + TILE * STEP;
       UNROLL for (int s = 0; s < STEP; s += 16) {
         uint32_t x[4][4], y[2][4];
-        UNROLL for (int i = 0; i < 4; i++) load_matrices(x[i], as + i * 16 * LD + s);
-        UNROLL for (int j = 0; j < 2; j++) load_matrices(y[j], ws + j * 16 * LD + s);
+        UNROLL for (int i = 0; i < 4; i++) load_matrices(x[i], as + gemm_place(wm + i * 16 + (lane & 15), s + (lane >> 4) * 8));
+        UNROLL for (int j = 0; j < 2; j++) load_matrices(y[j], ws + gemm_place(wn + j * 16 + (lane & 7) + (lane >> 4) * 8, s + (lane >> 3 & 1) * 8));
         UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) {
           mma(T(), sum[i][j], x[i], y[j >> 1][(j & 1) * 2], y[j >> 1][(j & 1) * 2 + 1]);
         }

@@ -80,6 +80,12 @@ DEVICE float capped(float s, float scale, float cap) {
   return cap > 0 ? cap - 2.f * cap * reciprocal(exp_fast(2.f * reciprocal(cap) * s) + 1.f) : s;
 }
 
+// The weight of a score before its row's sum divides it: exp(score - top), with a factor that
+// makes the score one of base 2, and the row's largest one in base 2. Both passes over the
+// scores call it, so that they agree to the bit.
+DEVICE float weight_of(float score, float factor, float top) { return exp2_fast(__builtin_fmaf(score, factor, -top)); }
+DEVICE float score_factor(float scale, float cap) { return cap > 0 ? LOG2E : scale * LOG2E; }
+
 DEVICE float warp_sum(float v) {
   UNROLL for (int m = 16; m > 0; m >>= 1) v += shfl_xor(v, m);
   return v;
