@@ -685,7 +685,8 @@ func TestLazyLayers(t *testing.T) {
 	if got := simLayerKV.LayerStat(l, c); math.Abs(got-want) > 1e-12 {
 		t.Errorf("share %g, want %g", got, want)
 	}
-	if got := simLayerKV.LayerBudgets([]float64{.95, .9, .1}, c); fmt.Sprint(got) != fmt.Sprint([]int{20, math.MaxInt32, math.MaxInt32}) {
+	got := simLayerKV.LayerBudgets([]float64{.95, .9, .1}, c)
+	if want := []int{20, math.MaxInt32, math.MaxInt32}; !slices.Equal(got, want) {
 		t.Errorf("budgets %v, want 20 and everything", got)
 	}
 }
