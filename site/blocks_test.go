@@ -57,6 +57,9 @@ var notRun = []struct{ source, begins, why string }{
 	{"docs/ADVICE.md", "attnscope advise", "the tiny model of this test loses nothing that could be calibrated; cmd/attnscope tests it"},
 }
 
+// guide is the document whose commands within the text are run after those of its blocks.
+const guide = "docs/GUIDE.md"
+
 // oldCode is the document that quotes code as it was before it was rewritten.
 const oldCode = "docs/CODE.md"
 
@@ -105,6 +108,9 @@ func TestBlocks(t *testing.T) {
 						}
 					}
 				}
+			}
+			if p.source == guide {
+				script.WriteString(strings.Join(commandsIn(p), "\n"))
 			}
 			if script.Len() > 0 {
 				runScript(t, b.program, p.source, script.String())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/yuin/goldmark"
@@ -68,10 +69,26 @@ func (s *site) render(p *page) error {
 	if err := markdown.Renderer().Render(&b, p.text, doc); err != nil {
 		return fmt.Errorf("%s: %w", p.name(), err)
 	}
-	p.html = bytes.ReplaceAll(b.Bytes(), []byte("<table>"), []byte(`<div class="table" tabindex="0"><table>`))
+	p.html = inlineCode.ReplaceAllFunc(b.Bytes(), keepFlags)
+	p.html = bytes.ReplaceAll(p.html, []byte("<table>"), []byte(`<div class="table" tabindex="0"><table>`))
 	p.html = bytes.ReplaceAll(p.html, []byte("</table>"), []byte("</table></div>"))
 	p.html = bytes.ReplaceAll(p.html, []byte("<pre>"), []byte(`<pre tabindex="0">`))
 	return nil
+}
+
+var (
+	// inlineCode matches code, and the tag that precedes it if it is a block.
+	inlineCode = regexp.MustCompile(`(<pre>)?<code>[^<]*</code>`)
+	flagInCode = regexp.MustCompile(`-[^ <]+`)
+)
+
+// keepFlags marks the words of code within a text that have hyphens, such as flags, so
+// that browsers do not break lines within them.
+func keepFlags(code []byte) []byte {
+	if bytes.HasPrefix(code, []byte("<pre>")) || !bytes.Contains(code, []byte(" -")) {
+		return code
+	}
+	return flagInCode.ReplaceAll(code, []byte(`<span class="flag">$0</span>`))
 }
 
 // name says which page an error is about.
