@@ -312,7 +312,7 @@ func absolute(t *testing.T, path string) string {
 var before = map[string]string{
 	"docs/TUTORIAL.md":    "mkdir demo\nattnscope capture -m MODEL -p prompts.jsonl --max-new-tokens 8 --ignore-eos -o demo/run.attn\n",
 	"docs/COMING-FROM.md": "attnscope capture -m MODEL -p prompts.jsonl -o run.attn\n",
-	"methods": "attnscope capture -m MODEL -p prompts.jsonl --store factors --values -o run.attn\n" +
+	"methods": "attnscope capture -m MODEL -p prompts.jsonl --store factors --values --window-rows 400 -o run.attn\n" +
 		"echo '[[1, 2, 3, 4], [4, 3, 2, 1]]' >scores.json\n",
 }
 

@@ -77,7 +77,8 @@ func readsOf(n snapkv.Needs) string {
 		{n.Sums, "sums over all rows of the prompt"},
 		{n.Keys, "keys"},
 		{n.Values, "values"},
-		{n.Queries, "queries"},
+		{n.Queries && !n.AllQueries, "queries of the window"},
+		{n.AllQueries, "queries of the whole prompt"},
 		{n.Generated, "rows of the reply"},
 	} {
 		if part.needed {
