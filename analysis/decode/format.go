@@ -63,7 +63,7 @@ func (c *Config) Forms(cfg *model.Config) []Form {
 			for _, f := range c.formats() {
 				sized := config
 				if c.EqualBytes && f.Bits > 0 {
-					sized.Capacity = EqualCapacity(cfg, f, config.Capacity)
+					sized.Capacity = equalCapacity(cfg, f, config.Capacity)
 				}
 				list = append(list, Form{snapkv.Entry{Method: &c.Methods[i], Config: sized}, f})
 			}
@@ -75,9 +75,9 @@ func (c *Config) Forms(cfg *model.Config) []Form {
 // keepsAll is the method of the full cache.
 var keepsAll, _ = snapkv.FindMethod(snapkv.Full)
 
-// EqualCapacity returns how many positions of a quantized cache fit into the bytes that
+// equalCapacity returns how many positions of a quantized cache fit into the bytes that
 // capacity positions take without quantization.
-func EqualCapacity(cfg *model.Config, f model.CacheFormat, capacity int) int {
+func equalCapacity(cfg *model.Config, f model.CacheFormat, capacity int) int {
 	about := capture.ModelInfo("", cfg)
 	bytes := func(f model.CacheFormat, n int) int {
 		sum := 0

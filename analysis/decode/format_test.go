@@ -90,7 +90,7 @@ func TestRowsOfAQuantizedCacheAreSingle(t *testing.T) {
 	}
 }
 
-// TestEqualBytes: a quantized cache of the capacity that EqualCapacity names takes at most
+// TestEqualBytes: a quantized cache of the capacity that equalCapacity names takes at most
 // the bytes of the capacity that was asked for, and one more position would take more.
 func TestEqualBytes(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model.Model, ids []int32) {
