@@ -31,6 +31,7 @@ var attentionCases = []attentionCase{
 	{heads: 9, stores: 1, n: 2, before: 40, kdim: 8, vdim: 8, cap: 2, sinks: true, window: 7},
 	{heads: 4, stores: 2, n: 3, before: 90, kdim: 64, vdim: 64, cut: true, window: 64},
 	{heads: 2, stores: 2, n: 4, before: 60, kdim: 22, vdim: 30, cut: true, sinkKeys: 20, window: 30},
+	{heads: 6, stores: 2, n: 100, before: 5, kdim: 64, vdim: 48, sinks: true}, // blocks begin within a group of heads
 }
 
 // world is a case on the card, with its truth in float64.
