@@ -33,7 +33,8 @@ func NewReplay(l *Layer, e snapkv.Entry, keep [][]int32, target, every int) (*Re
 		return nil, err
 	}
 	if e.Method.Needs.Queries {
-		return nil, fmt.Errorf("%s cannot select again while the rows of a dump are read: dumps do not have the queries of the reply", e.Method.Name)
+		return nil, fmt.Errorf("%s cannot select again while the rows of a dump are read: "+
+			"dumps do not have the queries of the reply", e.Method.Name)
 	}
 	if err := e.Method.CheckEqual(keep); err != nil {
 		return nil, err

@@ -21,8 +21,8 @@ func (m *Method) CheckDecoding() error {
 
 // unequal is the error of a method whose heads do not keep the same number of positions.
 func (m *Method) unequal() error {
-	return fmt.Errorf("%s cannot select again while a reply is decoded: it gives the heads of a layer different numbers of positions",
-		m.Name)
+	return fmt.Errorf("%s cannot select again while a reply is decoded: "+
+		"it gives the heads of a layer different numbers of positions", m.Name)
 }
 
 // CheckEqual returns an error if some of the lists of positions that the method kept in a

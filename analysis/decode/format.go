@@ -36,7 +36,8 @@ func (c *Config) checkFormats(cfg *model.Config) error {
 		case cfg.Latent != nil:
 			return model.ErrLatentFormat
 		case c.DecodeEvery > 0:
-			return errors.New("a quantized cache cannot drop positions while it decodes: its groups would have to be quantized again")
+			return errors.New("a quantized cache cannot drop positions while it decodes: " +
+				"its groups would have to be quantized again")
 		}
 	}
 	return nil

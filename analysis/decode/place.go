@@ -43,8 +43,8 @@ func (c *Config) checkPlace() error {
 	}
 	for i := range c.Prompts {
 		if p := &c.Prompts[i]; p.Context == 0 {
-			return fmt.Errorf("prompt %q: where its context ends is not known: the record must give context and question in fields of "+
-				"their own (docs/PROMPTS.md)", p.ID)
+			return fmt.Errorf("prompt %q: where its context ends is not known: "+
+				"the record must give context and question in fields of their own (docs/PROMPTS.md)", p.ID)
 		}
 	}
 	return nil
