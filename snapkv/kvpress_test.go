@@ -2,6 +2,7 @@ package snapkv
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -161,14 +162,11 @@ func integers(n int, state uint32) []float32 {
 // TestKvpressGolden: the installed kvpress keeps what testdata/kvpress.json says.
 func TestKvpressGolden(t *testing.T) {
 	if os.Getenv("ATTNSCOPE_LONG") == "" {
-		t.Skip("SKIPPED, needs Python with kvpress: set ATTNSCOPE_LONG=1 and ATTNSCOPE_PYTHON (make test-long)")
+		t.Skip("SKIPPED, needs Python with kvpress: set ATTNSCOPE_LONG=1 and ATTNSCOPE_KVPRESS_PYTHON (make test-long)")
 	}
-	python := os.Getenv("ATTNSCOPE_PYTHON")
-	if python == "" {
-		python = "python3"
-	}
+	python := cmp.Or(os.Getenv("ATTNSCOPE_KVPRESS_PYTHON"), os.Getenv("ATTNSCOPE_PYTHON"), "python3")
 	if err := exec.Command(python, "-c", "import kvpress").Run(); err != nil {
-		t.Skipf("SKIPPED: %s has no kvpress: pip install kvpress, and name the Python in ATTNSCOPE_PYTHON", python)
+		t.Skipf("SKIPPED: %s has no kvpress: pip install kvpress, and name the Python in ATTNSCOPE_KVPRESS_PYTHON", python)
 	}
 	want, err := os.ReadFile("testdata/kvpress.json")
 	if err != nil {
