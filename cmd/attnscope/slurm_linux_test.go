@@ -387,23 +387,6 @@ func TestSubmitOnSlurm(t *testing.T) {
 	}
 }
 
-// sameTables compares every table of two dumps byte for byte.
-func sameTables(t *testing.T, a, b string) {
-	t.Helper()
-	for _, args := range [][]string{
-		{"hitrate", "--window", "8", "--window", "32", "--by", "layer,prompt,head,span", "--span", "4"},
-		{"hitrate", "--by", "layer,dataset"},
-		{"hitrate", "--average", "heads", "--theta", "0.01", "--by", "prompt"},
-		{"snapkv", "--method", "all", "--capacity", "64,128", "--window", "32", "--by", "layer,prompt"},
-		{"snapkv", "--capacity", "64", "--window", "32", "--by", "layer"},
-	} {
-		x, y := must(t, append(args, a)...), must(t, append(args, b)...)
-		if x != y || len(x) < 200 {
-			t.Errorf("%s: the tables differ", strings.Join(args, " "))
-		}
-	}
-}
-
 // TestSubmitSeveralArraysOnSlurm runs eleven shards on a Slurm that allows four tasks in
 // an array, at most two at a time: three arrays, one after the other. A shard of the second
 // array fails once, one of the third is cancelled, and the same command goes on.
