@@ -448,8 +448,9 @@ func (a *Advice) fewPrompts() []string {
 	if n == 0 || n >= soundPrompts {
 		return nil
 	}
-	return []string{fmt.Sprintf("The dump has only %s, too few to show how much prompts differ: the share of prompts within the bound "+
-		"comes from the calibration alone. Record %d prompts or more.", words.Count(n, "prompt"), soundPrompts)}
+	return []string{fmt.Sprintf("The dump has only %s, too few to show how much prompts differ: "+
+		"the share of prompts within the bound comes from the calibration alone. Record %d prompts or more.",
+		words.Count(n, "prompt"), soundPrompts)}
 }
 
 // evidence says what a prediction is based on.

@@ -134,7 +134,9 @@ func (l *Lab) methodPrompts(reply int) ([]prompts.Prompt, error) {
 
 // measureKept writes the table and the figures of what methods keep, and returns what
 // they keep of each prompt.
-func (l *Lab) measureKept(ctx context.Context, path string, cfg analysis.MethodConfig, report *methodsReport) ([]analysis.MethodRow, error) {
+func (l *Lab) measureKept(
+	ctx context.Context, path string, cfg analysis.MethodConfig, report *methodsReport,
+) ([]analysis.MethodRow, error) {
 	byHead := []analysis.By{analysis.ByLayer, analysis.ByHead}
 	byPrompt := []analysis.By{analysis.ByPrompt}
 	rows, warnings, err := analysis.MethodsBy(ctx, []string{path}, cfg, nil, byHead, byPrompt)

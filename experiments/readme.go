@@ -74,5 +74,6 @@ func few(n int) string {
 	if n >= 10 {
 		return ""
 	}
-	return fmt.Sprintf("\n**Only %s: read the numbers as an illustration, not as a finding.**\n", words.Count(n, "prompt"))
+	return fmt.Sprintf("\n**Only %s: read the numbers as an illustration, not as a finding.**\n",
+		words.Count(n, "prompt"))
 }

@@ -84,7 +84,8 @@ func needle(ctx context.Context, l *Lab) (any, error) {
 		for _, depth := range depths {
 			id := fmt.Sprintf("needle-%d-%.0f", n, 100*depth)
 			text := tasks.Needle(l.Tokenizer, haystack, n, depth)
-			p, err := l.chat(id, "needle", "", []string{tasks.NeedleAnswer}, tokenizer.Message{Role: "user", Content: text})
+			message := tokenizer.Message{Role: "user", Content: text}
+			p, err := l.chat(id, "needle", "", []string{tasks.NeedleAnswer}, message)
 			if err != nil {
 				return nil, err
 			}

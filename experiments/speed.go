@@ -75,8 +75,9 @@ func speed(ctx context.Context, l *Lab) (any, error) {
 		return nil, err
 	}
 	k := speedCurves(rows)
-	k.Caption = l.caption("capacity %d, window %d; %d tokens decoded; one sequence; %s."+
-		" Wall-clock times: they differ from run to run.", capacity, snapkv.Default.Window, reply, words.Count(l.Threads, "thread"))
+	k.Caption = l.caption("capacity %d, window %d; %d tokens decoded; one sequence; %s. "+
+		"Wall-clock times: they differ from run to run.",
+		capacity, snapkv.Default.Window, reply, words.Count(l.Threads, "thread"))
 	if err := l.curves(k, "speed"); err != nil {
 		return nil, err
 	}

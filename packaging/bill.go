@@ -82,7 +82,9 @@ func (r *release) bill() ([]byte, error) {
 		d.Relationships = append(d.Relationships, relationship{d.ID, "DESCRIBES", id})
 		modules["std"] = bundled{
 			Name: "Go standard library", Version: strings.TrimPrefix(info.GoVersion, "go"), Declared: "BSD-3-Clause",
-			ExternalRefs: []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")}},
+			ExternalRefs: []reference{
+				{"PACKAGE-MANAGER", "purl", "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")},
+			},
 		}
 		linked := []string{"std"}
 		for _, m := range info.Deps {

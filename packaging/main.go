@@ -126,7 +126,8 @@ func (r *release) find(dist string) error {
 		return err
 	}
 	for _, path := range paths {
-		system, arch, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), prefix), ".exe"), "-")
+		platform := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), prefix), ".exe")
+		system, arch, ok := strings.Cut(platform, "-")
 		if !ok || strings.Contains(arch, ".") || strings.Contains(arch, "-") { // a wheel
 			continue
 		}

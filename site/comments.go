@@ -124,7 +124,7 @@ func variablesOf(root, dir, typeName string) (map[string]variable, error) {
 			name = value
 		}
 		if name, err = strconv.Unquote(name); err != nil {
-			return nil, fmt.Errorf("%s: the name of a %s is no text", v.file, typeName)
+			return nil, fmt.Errorf("%s: the name of a %s is not a string literal", v.file, typeName)
 		}
 		byName[name] = v
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/model"
@@ -32,23 +33,29 @@ func familyPages(s *site) ([]*page, error) {
 			return nil, fmt.Errorf("%s: no row for %s", modelsSource, a.Name)
 		}
 		var b strings.Builder
-		fmt.Fprintf(&b, "# %s\n\n%s.\n\n| property | value |\n|---|---|\n| `model_type` of config.json | `%s` |\n", a.Name, row[0], a.Name)
-		fmt.Fprintf(&b, "| `general.architecture` of GGUF files | %s |\n| NVIDIA cards | %s |\n| checked against transformers | %s |\n", row[1], row[2], row[3])
+		fmt.Fprintf(&b, "# %s\n\n%s.\n\n| property | value |\n|---|---|\n", a.Name, row[0])
+		fmt.Fprintf(&b, "| `model_type` of config.json | `%s` |\n", a.Name)
+		fmt.Fprintf(&b, "| `general.architecture` of GGUF files | %s |\n", row[1])
+		fmt.Fprintf(&b, "| NVIDIA cards | %s |\n| checked against transformers | %s |\n", row[2], row[3])
 		fmt.Fprintf(&b, "\n[Models](%s) explains the columns and lists all families.\n", modelsSource)
 		if v := variables[a.Name]; v.comment != "" {
 			fmt.Fprintf(&b, "\n## In the code\n\n[%s](%s):\n\n%s\n", v.file, v.file, code.text(v.comment, code.linkTo))
 		}
-		b.WriteString("\n## Use\n\n`attnscope info` says whether a model is supported and what is recorded of it, without fetching its weights:\n\n" +
-			"```sh\nattnscope info -m MODEL\nattnscope capture -m MODEL -p prompts.jsonl --store factors --values -o run.attn\n```\n")
-		if strings.Contains(a.OffCard, "latent") || strings.Contains(a.OffCard, "layers") || strings.Contains(a.OffCard, "sinks") {
-			b.WriteString("\n[Kinds of layers](docs/METHODS.md#kinds-of-layers) says what the selection methods do with such a model.\n")
+		b.WriteString("\n## Use\n\n`attnscope info` says whether a model is supported and what is recorded of it, " +
+			"without fetching its weights:\n\n```sh\nattnscope info -m MODEL\n" +
+			"attnscope capture -m MODEL -p prompts.jsonl --store factors --values -o run.attn\n```\n")
+		hasKind := func(word string) bool { return strings.Contains(a.OffCard, word) }
+		if slices.ContainsFunc([]string{"latent", "layers", "sinks"}, hasKind) {
+			b.WriteString("\n[Kinds of layers](docs/METHODS.md#kinds-of-layers) " +
+				"says what the selection methods do with such a model.\n")
 		}
 		if len(a.Defaults) > 0 {
 			defaults, err := json.MarshalIndent(a.Defaults, "", "  ")
 			if err != nil {
 				return nil, err
 			}
-			fmt.Fprintf(&b, "\n## Defaults\n\nFields that config.json leaves out have these values, as in transformers:\n\n```json\n%s\n```\n", defaults)
+			fmt.Fprintf(&b, "\n## Defaults\n\nFields that config.json leaves out have these values, "+
+				"as in transformers:\n\n```json\n%s\n```\n", defaults)
 		}
 		url := "models/" + a.Name + ".html"
 		pages = append(pages, &page{url: url, base: ".", label: a.Name, parent: list.url, text: []byte(b.String())})

@@ -43,7 +43,8 @@ func (s *site) rewrite(p *page, destination []byte) ([]byte, error) {
 // copied returns what the source of an image becomes, and notes that it is copied.
 func (s *site) copied(p *page, destination []byte) ([]byte, error) {
 	file := path.Join(p.base, string(destination))
-	if _, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(file))); err != nil || isOutside(string(destination)) {
+	_, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(file)))
+	if err != nil || isOutside(string(destination)) {
 		return nil, fmt.Errorf("image %s, which is no file of the repository", destination)
 	}
 	to := path.Join("images", strings.ReplaceAll(file, "/", "-"))

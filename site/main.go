@@ -4,7 +4,7 @@
 //	go run ./site -attnscope ./attnscope -o build/site
 //
 // Every page is Markdown, from a file of the repository or made here, and is rendered in
-// one way. The pages load nothing from other hosts and work from a folder, too.
+// one way. The pages load nothing from other hosts and also work when opened from a folder.
 package main
 
 import (

@@ -38,8 +38,9 @@ func methodPages(s *site) ([]*page, error) {
 		}
 		var b strings.Builder
 		fmt.Fprintf(&b, "# %s\n\n%s\n", m.Name, code.text(v.comment, code.linkTo))
-		fmt.Fprintf(&b, "| property | value |\n|---|---|\n| source | %s |\n| reads | %s |\n| selects | %s |\n| a larger capacity keeps all of a smaller one | %s |\n",
-			sourceLink(m.Source), readsOf(m.Needs), scopeText[m.Scope], yesNo(m.Nested))
+		fmt.Fprintf(&b, "| property | value |\n|---|---|\n| source | %s |\n", sourceLink(m.Source))
+		fmt.Fprintf(&b, "| reads | %s |\n| selects | %s |\n", readsOf(m.Needs), scopeText[m.Scope])
+		fmt.Fprintf(&b, "| a larger capacity keeps all of a smaller one | %s |\n", yesNo(m.Nested))
 		command := "attnscope snapkv run.attn --method " + m.Name + " --capacity 128,256 --by none"
 		if m.ByHeadScores {
 			command += " --head-scores scores.json"

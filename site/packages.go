@@ -24,7 +24,8 @@ func packagePages(root string) ([]*page, error) {
 		return nil, err
 	}
 	var b strings.Builder
-	b.WriteString("# Go packages\n\nThe documentation of the exported names. [Architecture](ARCHITECTURE.md) explains how the packages work together. " +
+	b.WriteString("# Go packages\n\nThese pages document the exported names. " +
+		"[Architecture](ARCHITECTURE.md) explains how the packages work together. " +
 		"The tests run the examples and compare what they print.\n\n| package | what it does |\n|---|---|\n")
 	pages := []*page{{url: packagesURL, base: ".", label: "Go packages"}}
 	for _, dir := range dirs {
@@ -51,7 +52,9 @@ func packageDirs(root string) ([]string, error) {
 			return err
 		}
 		name := path.Base(dir)
-		if dir != "." && (strings.HasPrefix(name, ".") || slices.Contains([]string{"internal", "testdata", "build", "dist"}, name)) {
+		hidden := strings.HasPrefix(name, ".") ||
+			slices.Contains([]string{"internal", "testdata", "build", "dist"}, name)
+		if dir != "." && hidden {
 			return fs.SkipDir
 		}
 		p, err := build.ImportDir(filepath.Join(root, filepath.FromSlash(dir)), 0)

@@ -33,7 +33,7 @@ type site struct {
 	sections []section
 	pages    []*page
 	bySource map[string]*page  // file of the repository -> its page
-	byURL    map[string]*page  //
+	byURL    map[string]*page  // url -> its page
 	files    map[string]string // file of the site -> file of the repository that is copied to it
 }
 

@@ -26,7 +26,9 @@ func termPages() []*page {
 }
 
 // markdownSigns escapes the signs that have a meaning in Markdown.
-var markdownSigns = strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`, "|", `\|`, "`", "\\`", "#", `\#`)
+var markdownSigns = strings.NewReplacer(
+	`\`, `\\`, "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`, "|", `\|`, "`", "\\`", "#", `\#`,
+)
 
 // document matches the names of documents in texts of the program.
 var document = regexp.MustCompile(`^(docs|dumps)/[A-Z-]+\.md$`)

@@ -56,11 +56,13 @@ func verbPage(program, verb string) (*page, error) {
 	for _, line := range strings.Split(help["OPTIONS"], "\n") {
 		option := optionLine.FindStringSubmatch(line)
 		if option == nil {
-			return nil, fmt.Errorf("attnscope %s --help: %q is no line of a flag", verb, line)
+			return nil, fmt.Errorf("attnscope %s --help: %q is not a line of a flag", verb, line)
 		}
 		fmt.Fprintf(&b, "| `%s` | %s |\n", option[1], prose(option[3]))
 	}
-	return &page{url: "verbs/" + verb + ".html", base: ".", label: verb, parent: verbsURL, text: []byte(b.String())}, nil
+	return &page{
+		url: "verbs/" + verb + ".html", base: ".", label: verb, parent: verbsURL, text: []byte(b.String()),
+	}, nil
 }
 
 var (

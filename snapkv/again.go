@@ -12,17 +12,21 @@ func (m *Method) CheckDecoding() error {
 	case m.ShareHeads != nil:
 		return m.unequal()
 	case m.Needs.AllQueries:
-		return fmt.Errorf("%s cannot select again while a reply is decoded: it reads the queries of the whole prompt", m.Name)
+		return m.onlyOnce("it reads the queries of the whole prompt")
 	case m.Needs.Generated:
-		return fmt.Errorf("%s cannot select again while a reply is decoded: it reads the whole reply", m.Name)
+		return m.onlyOnce("it reads the whole reply")
 	}
 	return nil
 }
 
+// onlyOnce is the error of a method that cannot select again, with the reason.
+func (m *Method) onlyOnce(why string) error {
+	return fmt.Errorf("%s cannot select again while a reply is decoded: %s", m.Name, why)
+}
+
 // unequal is the error of a method whose heads do not keep the same number of positions.
 func (m *Method) unequal() error {
-	return fmt.Errorf("%s cannot select again while a reply is decoded: "+
-		"it gives the heads of a layer different numbers of positions", m.Name)
+	return m.onlyOnce("it gives the heads of a layer different numbers of positions")
 }
 
 // CheckEqual returns an error if some of the lists of positions that the method kept in a
@@ -40,7 +44,7 @@ func (m *Method) CheckEqual(kept [][]int32) error {
 // head, among them the last ones, which are the window.
 func (m *Method) SelectAgain(l *Layer, c Config, target int) ([][]int32, error) {
 	keep := make([][]int32, l.config(c).Group.selections(l.Heads, l.KVHeads))
-	if target > c.Window { // else only the window is kept, in a layer without a budget
+	if target > c.Window { // otherwise only the window is kept, in a layer without a budget
 		c.Capacity = target
 		var err error
 		if keep, err = m.Select(l, c, c.Budget()); err != nil {

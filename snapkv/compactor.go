@@ -3,7 +3,7 @@ package snapkv
 import "math"
 
 const (
-	compactorFirst = 8 // positions at the begin that are kept, as in kvpress
+	compactorFirst = 8 // positions at the beginning that are kept, as in kvpress
 	compactorLast  = 4 // positions at the end that are kept
 )
 

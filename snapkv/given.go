@@ -11,20 +11,10 @@ import (
 // must merge the query heads of a kv head if the lists are by kv head.
 func Given(name string, keep map[int][][]int32) Method {
 	return Method{
-		Name:  name,
-		Scope: ScopeLayer,
-		Score: func(l *Layer, c Config) ([][]float64, error) { return scoreGiven(keep[l.Index], l, c) },
-		ShareHeads: func(scores [][]float64, _, _ int, _ Config) ([]int, error) {
-			budgets := make([]int, len(scores))
-			for h, list := range scores {
-				for _, score := range list {
-					if score > 0 {
-						budgets[h]++
-					}
-				}
-			}
-			return budgets, nil
-		},
+		Name:       name,
+		Scope:      ScopeLayer,
+		Score:      func(l *Layer, c Config) ([][]float64, error) { return scoreGiven(keep[l.Index], l, c) },
+		ShareHeads: shareChosen,
 	}
 }
 
@@ -47,9 +37,5 @@ func scoreGiven(keep [][]int32, l *Layer, c Config) ([][]float64, error) {
 			}
 		}
 	}
-	all := make([][]float64, l.Heads)
-	for h := range all {
-		all[h] = scores[h*len(scores)/l.Heads]
-	}
-	return all, nil
+	return ofKVHeads(scores, l.Heads), nil
 }

@@ -1,6 +1,7 @@
 package snapkv
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -17,7 +18,7 @@ const lagSize = 128
 //	y[j]     = softmax of the standard deviation of x[j] over d, within the partition
 //	score[j] = rank, within the partition, of the sum of y for keys and y for values
 //
-// Prompts of less than two partitions keep the sinks and the last positions.
+// Prompts with fewer than two partitions keep the sinks and the last positions.
 //
 // Source: Liang et al., "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens
 // Are Important", arXiv:2504.04704.
@@ -95,14 +96,6 @@ func ascending(x []float64) []int {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case x[a] < x[b]:
-			return -1
-		case x[a] > x[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(x[a], x[b]) })
 	return order
 }

@@ -43,10 +43,14 @@ func nonCausalScores(l *Layer, from, to int) ([][]float64, error) {
 		score := make([]float64, to-from)
 		for lo := from; lo < to; lo += nonCausalChunk {
 			n := min(nonCausalChunk, to-lo)
+			queries := simd.Mat[float32]{
+				Data: l.Queries[(lo*l.Heads+h)*l.Dim:], Rows: n, Cols: l.Dim, Stride: l.Heads * l.Dim,
+			}
+			keys := simd.Mat[float32]{
+				Data: l.Keys[(lo*l.KVHeads+h/group)*l.Dim:], Rows: n, Cols: l.Dim, Stride: l.KVHeads * l.Dim,
+			}
 			products := simd.Dense(make([]float32, n*n), n, n)
-			simd.GemmT(products,
-				simd.Mat[float32]{Data: l.Queries[(lo*l.Heads+h)*l.Dim:], Rows: n, Cols: l.Dim, Stride: l.Heads * l.Dim},
-				simd.Mat[float32]{Data: l.Keys[(lo*l.KVHeads+h/group)*l.Dim:], Rows: n, Cols: l.Dim, Stride: l.KVHeads * l.Dim})
+			simd.GemmT(products, queries, keys)
 			for i := range n {
 				for j, v := range products.Data[i*n : (i+1)*n] {
 					row[j] = float64(v)

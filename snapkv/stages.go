@@ -2,10 +2,10 @@ package snapkv
 
 import "slices"
 
-// twoStages selects in two stages. first [head][prefix] is merged as the group says. Half
-// of the budget goes to the positions with the largest scores of it, the rest to the
-// largest of second, which is given the index of the head or kv head, the position and
-// its score in first. Both lists are changed.
+// twoStages selects in two stages. first [head][prefix] is merged as the group says, and is
+// changed. Half of the budget goes to the positions with the largest scores in first, the
+// rest to those with the largest scores by second, which gets the index of the head or kv
+// head, the position and its score in first.
 func twoStages(first [][]float64, l *Layer, c Config, second func(list, j int, first float64) float64) [][]float64 {
 	first = c.Group.merge(first, l.KVHeads)
 	for i, score := range first {
@@ -51,7 +51,8 @@ func chosen(n int, keep []int32) []float64 {
 	return score
 }
 
-// ofKVHeads gives the scores of each kv head to all of its query heads.
+// ofKVHeads gives the scores of each kv head to all of its query heads. Scores by query head
+// stay as they are.
 func ofKVHeads(scores [][]float64, heads int) [][]float64 {
 	list := make([][]float64, heads)
 	for h := range list {

@@ -1,7 +1,7 @@
 package snapkv
 
-// vatp ranks by the weights over all queries of the prompt, times the norm of the value,
-// and keeps the first Config.Sinks positions, whose values are small.
+// vatp ranks by the weights over all queries of the prompt, times the sum of the value's
+// absolute elements, and keeps the first Config.Sinks positions, whose values are small.
 //
 //	score[h, j] = Σ weight[h, i, j] over all queries i of the prompt · Σ |V[j][d]| over d
 //

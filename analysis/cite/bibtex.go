@@ -66,8 +66,10 @@ var unkeyed = regexp.MustCompile(`[^A-Za-z0-9.:+-]+`)
 // plain escapes text for LaTeX. Braces around it keep its capitals.
 func plain(text string) string { return escapes.Replace(text) }
 
-var escapes = strings.NewReplacer(`\`, `\textbackslash{}`, "{", `\{`, "}", `\}`, "_", `\_`, "%", `\%`, "&", `\&`, "#", `\#`,
-	"$", `\$`, "~", `\textasciitilde{}`, "^", `\textasciicircum{}`)
+var escapes = strings.NewReplacer(
+	`\`, `\textbackslash{}`, "{", `\{`, "}", `\}`, "_", `\_`, "%", `\%`, "&", `\&`, "#", `\#`, "$", `\$`,
+	"~", `\textasciitilde{}`, "^", `\textasciicircum{}`,
+)
 
 // verbatim is plain for a title or an author that is one name.
 func verbatim(text string) string { return "{" + plain(text) + "}" }

@@ -64,7 +64,9 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
 	for _, r := range results {
-		key := cacheKey{r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits, r.CompressAt}
+		key := cacheKey{
+			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits, r.CompressAt,
+		}
 		if r.Method == snapkv.Full {
 			key = cacheKey{method: r.Method, bits: r.KVBits}
 		}
@@ -95,7 +97,8 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	score := column(func(r *Result) Float { return r.Score })
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
-		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits, CompressAt: first.CompressAt, Prompts: len(list),
+		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits,
+		CompressAt: first.CompressAt, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),

@@ -42,8 +42,8 @@ const cwePrefix = " Answer: The top 10 words that appear most often in the list 
 // cweText is the prompt of cwe.
 func cweText(list string) string {
 	return "Below is a numbered list of words. In these words, some appear more often than others. " +
-		"Memorize the ones that appear most often.\n" + list + "\nQuestion: What are the 10 most common words in " +
-		"the above list?"
+		"Memorize the ones that appear most often.\n" + list +
+		"\nQuestion: What are the 10 most common words in the above list?"
 }
 
 // numbered returns a list of size different words, of which the common ones are repeated
@@ -98,10 +98,10 @@ func frequentWords(_ *source, length, reply int) (recipe, error) {
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			context := strings.Join(all, " ")
 			return question{
-				text: "Read the following coded text and track the frequency of each coded word. Find the three " +
-					"most frequently " +
-					"appeared coded words. " + context + "\nQuestion: Do not provide any explanation. Please ignore " +
-					"the dots '....'. What are the three most frequently appeared words in the above coded text?",
+				text: "Read the following coded text and track the frequency of each coded word. " +
+					"Find the three most frequently appeared coded words. " + context +
+					"\nQuestion: Do not provide any explanation. Please ignore the dots '....'. " +
+					"What are the three most frequently appeared words in the above coded text?",
 				context: context,
 				prefix:  " Answer: According to the coded text above, the three most frequently appeared words are:",
 				answers: names[1:4],

@@ -52,11 +52,11 @@ func (set *questionSet) question(r *rand.Rand, size, index int) question {
 		parts[i] = fmt.Sprintf("Document %d:\n%s", i+1, set.docs[d])
 	}
 	context := strings.Join(parts, "\n\n")
-	const ask = "Answer the question based on the given documents. Only give me the answer and do not output any " +
-		"other words."
+	const ask = "Answer the question based on the given documents. " +
+		"Only give me the answer and do not output any other words."
 	return question{
-		text: ask + "\n\nThe following are given documents.\n\n" + context + "\n\n" + ask +
-			"\n\nQuestion: " + q.text,
+		text: ask + "\n\nThe following are given documents.\n\n" + context +
+			"\n\n" + ask + "\n\nQuestion: " + q.text,
 		context: context,
 		prefix:  " Answer:",
 		answers: q.answers,

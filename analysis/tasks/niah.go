@@ -24,8 +24,15 @@ var rulerTasks = []Task{
 	{Name: "vt", Suite: "ruler", Reply: 30, Scorer: answers.MatchAll, recipe: variables},
 	{Name: "cwe", Suite: "ruler", Reply: 120, Scorer: answers.MatchAll, recipe: commonWords},
 	{Name: "fwe", Suite: "ruler", Reply: 50, Scorer: answers.MatchAll, recipe: frequentWords},
-	{Name: "qa_1", Suite: "ruler", Reply: 32, Scorer: answers.MatchPart, File: "squad", recipe: documents("squad")},
-	{Name: "qa_2", Suite: "ruler", Reply: 32, Scorer: answers.MatchPart, File: "hotpotqa", recipe: documents("hotpotqa")},
+	qa("qa_1", "squad"),
+	qa("qa_2", "hotpotqa"),
+}
+
+// qa makes a task of the family qa, with the questions of a file.
+func qa(name, file string) Task {
+	return Task{
+		Name: name, Suite: "ruler", Reply: 32, Scorer: answers.MatchPart, File: file, recipe: documents(file),
+	}
 }
 
 // hay is the text in which needles are hidden.
@@ -140,8 +147,8 @@ func (n *needles) template(context, query string) (text, prefix string) {
 		some, are, areAll = "A", "is", "is"
 	}
 	text = fmt.Sprintf("%s special magic %s %s hidden within the following text. Make sure to memorize it. "+
-		"I will quiz you about the %s afterwards.\n%s\nWhat %s the special magic %s for %s mentioned in the "+
-		"provided text?",
+		"I will quiz you about the %s afterwards.\n%s\n"+
+		"What %s the special magic %s for %s mentioned in the provided text?",
 		some, values, are, values, context, areAll, values, query)
 	prefix = fmt.Sprintf(" The special magic %s for %s mentioned in the provided text %s", values, query, are)
 	return text, prefix

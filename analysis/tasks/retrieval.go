@@ -63,8 +63,8 @@ func Lines(seed uint64, lines int, depth float64) (text, answer string) {
 	used := map[string]bool{}
 	at := min(lines-1, int(depth*float64(lines)))
 	var b strings.Builder
-	b.WriteString("Here is a record of lines. Each line has a name and holds a number between < and >." +
-		" Remember the number of every line, because one of them will be asked for at the end.\n\n")
+	b.WriteString("Here is a record of lines. Each line has a name and holds a number between < and >. " +
+		"Remember the number of every line, because one of them will be asked for at the end.\n\n")
 	asked := ""
 	for i := range lines {
 		name := newName(r, used)
@@ -98,7 +98,9 @@ func Needle(tok *tokenizer.Tokenizer, hay string, tokens int, depth float64) str
 // Number hides a number for each of the given count of keys in the haystack and
 // asks for one of them. That number is at depth, in [0, 1]; the others are at random
 // places.
-func Number(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth float64, keys int) (text, answer string) {
+func Number(
+	tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth float64, keys int,
+) (text, answer string) {
 	r := rand.New(rand.NewPCG(seed, uint64(keys)))
 	text = stack(tok, hay, tokens)
 	asked := ""
@@ -116,9 +118,8 @@ func Number(tok *tokenizer.Tokenizer, seed uint64, hay string, tokens int, depth
 		text = text[:pos] + fmt.Sprintf("One of the special magic numbers for %s is: %s. ", key, value) + text[pos:]
 	}
 	const question = "What is the special magic number for %s in the text above? Answer with the number only."
-	text = "Some special magic numbers are hidden in the following text. Remember them: one is asked for " +
-		"afterwards.\n\n" +
-		text + "\n\n" + fmt.Sprintf(question, asked)
+	text = "Some special magic numbers are hidden in the following text. " +
+		"Remember them: one is asked for afterwards.\n\n" + text + "\n\n" + fmt.Sprintf(question, asked)
 	return text, answer
 }
 

@@ -63,7 +63,7 @@ func (s *source) essayWords(n int) ([]string, error) {
 	return out, nil
 }
 
-// wordList returns the words of RULER's list of words: those of the file words, one a line,
+// wordList returns the words of RULER's list of words: those of the file words, one per line,
 // or the words of the haystack that have at least four letters and no capitals, followed by
 // pairs of an adjective and a noun, which are used where the haystack has too few words.
 func (s *source) wordList() ([]string, error) {
@@ -85,7 +85,8 @@ func (s *source) wordList() ([]string, error) {
 		return nil, err
 	}
 	var list []string
-	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && r != '\'' && r != '’' }) {
+	separates := func(r rune) bool { return !unicode.IsLetter(r) && r != '\'' && r != '’' }
+	for _, w := range strings.FieldsFunc(text, separates) {
 		if len(w) >= 4 && strings.IndexFunc(w, func(r rune) bool { return !unicode.IsLower(r) }) < 0 {
 			list = append(list, w)
 		}

@@ -65,8 +65,8 @@ func chain(r *rand.Rand, noises, letters int) question {
 	}
 	context := strings.Join(lines, "\n")
 	return question{
-		text: fmt.Sprintf("Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n%s\n"+
-			"Question: Find all variables that are assigned the value %s in the text above.", context, value),
+		text: fmt.Sprintf("Memorize and track the chain(s) of variable assignment hidden in the following text."+
+			"\n\n%s\nQuestion: Find all variables that are assigned the value %s in the text above.", context, value),
 		context: context,
 		prefix: fmt.Sprintf(" Answer: According to the chain(s) of variable assignment in the text above, "+
 			"%d variables are assigned the value %s, they are: ", hops+1, value),

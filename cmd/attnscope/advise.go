@@ -33,9 +33,9 @@ func adviseCommand() *cli.Command {
 			"   --agreement 0.95   at least 95 % of the reply tokens stay the same\n\n" +
 			"Advise predicts the loss from the dump; docs/ADVICE.md explains how, and how well. It recommends on\n" +
 			"stderr the smallest cache for which at most --risk of the prompts lose more than the bound, and prints\n" +
-			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries the common methods,\n" +
-			"selection by query head and by kv head, and capacities from 64 to 16384. It exits with 1 if no method\n" +
-			"stays within the bound.\n\n" +
+			"a table of all methods, the smallest cache first. Unless flags say otherwise, it tries the common\n" +
+			"methods, selection by query head and by kv head, and capacities from 64 to 16384. It exits with 1 if\n" +
+			"no method stays within the bound.\n\n" +
 			"With --calibrate, it determines instead which measure of a dump predicts the loss best for your\n" +
 			"model. The losses come from attnscope generate on the same prompts, with the same method flags.\n\n" + presetHelp(),
 		Flags: slices.Concat([]cli.Flag{
@@ -144,7 +144,7 @@ func runAdvise(c *cli.Context) error {
 	return nil
 }
 
-// suggestAdvised suggests to measure the recommended cache on the prompts of the dump.
+// suggestAdvised suggests decoding the dump's prompts from the recommended cache.
 func suggestAdvised(c *cli.Context, advice *analysis.Advice) {
 	r, err := dumps.Open(c.Args().First())
 	if err != nil {

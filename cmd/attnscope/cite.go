@@ -23,13 +23,13 @@ func citeCommand() *cli.Command {
 		Name:      "cite",
 		Usage:     "print in BibTeX what dumps, tables and figures rest on",
 		ArgsUsage: "[RUN.attn | FIGURE | TABLE | DIR]...",
-		Description: "Cite prints entries for attnscope, the model with its revision and the hash of its weights, the\n" +
-			"prompts and their data sets, and the papers of the methods. A dump names its model and its prompts. A\n" +
-			"figure (.png, .svg, .pdf) names the command that drew it and its dumps, which are read if they are\n" +
-			"where the command names them and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its models,\n" +
-			"data sets and methods in its columns. Lines that begin with % say where an entry comes from, and what\n" +
-			"you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite prints how\n" +
-			"to cite attnscope.",
+		Description: "Cite prints entries for attnscope, the model with its revision and the hash of its weights,\n" +
+			"the prompts and their data sets, and the papers of the methods. A dump names its model and its\n" +
+			"prompts. A figure (.png, .svg, .pdf) names the command that drew it and its dumps; cite reads those\n" +
+			"that are still at the named place and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its\n" +
+			"models, data sets and methods in its columns. Lines that begin with % say where an entry comes from,\n" +
+			"and what you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite\n" +
+			"prints how to cite attnscope.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "method",

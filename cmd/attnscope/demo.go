@@ -36,7 +36,8 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Value: "demo", Usage: "write the results to folder `DIR`"},
 			modelFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
 			boolFlag("quick", "capture only two prompts, with short replies"),
-			boolFlag("open", "show the dump in the viewer at the end, as attnscope view does, until you interrupt it with Ctrl-C"),
+			boolFlag("open", "show the dump in the viewer at the end, as attnscope view does, until you interrupt it"+
+				" with Ctrl-C"),
 		}, planFlags, []cli.Flag{computeFlag, deviceFlag, threadsFlag, samplingSeedFlag, forceFlag}),
 		Action: runDemo,
 	}
@@ -275,11 +276,13 @@ const demoExplanation = `
 
 // demoLookAtLayer and demoLook say what to look at, in a folder DIR.
 const (
-	demoLookAtLayer = "- The figure of layer %[1]d of a prompt, DIR/figures/PROMPT/layer-%02[1]d.png: the reply attends to positions in the lower map that\n" +
-		"  the upper map does not vote for.\n"
+	demoLookAtLayer = "- The figure of layer %[1]d of a prompt, DIR/figures/PROMPT/layer-%02[1]d.png: " +
+		"in the lower map, the reply attends to\n  positions that the window, in the upper map, does not vote for.\n"
 	demoLook = "- DIR/figures/layers-heads-without-first-4.png: which heads a compressed cache would harm most.\n" +
-		"- `attnscope view DIR/run.attn` shows every head, the text and the kept positions in the browser (`attnscope demo --open` ends there).\n" +
+		"- `attnscope view DIR/run.attn` shows every head, the text and the kept positions in the browser, " +
+		"as `attnscope demo --open`\n  does at its end.\n" +
 		"- `attnscope snapkv DIR/run.attn --method all --capacity 64,128` compares the methods, and\n" +
 		"  `attnscope advise DIR/run.attn --loss 5%` recommends one with its budget.\n" +
-		"- `attnscope capture -m MODEL -p prompts.jsonl -o run.attn` records your own model; `attnscope help hit rate` explains a term.\n"
+		"- `attnscope capture -m MODEL -p prompts.jsonl -o run.attn` records your own model, and\n" +
+		"  `attnscope help hit rate` explains a term.\n"
 )

@@ -84,7 +84,8 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *g
 	fmt.Fprintf(w, "prompts    %d, %s and up to %s; the longest takes %s\n",
 		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
 		count(need.Positions, "position"))
-	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n", count(len(fit.forms), "compressed cache"))
+	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n",
+		count(len(fit.forms), "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: %s, full caches %s, compressed caches up to %s%s, work %s\n",
 		sizes.Text(fit.total()), weightsPart(&fit.Fit), sizes.Text(need.Cache), sizes.Text(fit.compressed),
 		statesText(need.States), sizes.Text(need.Work))

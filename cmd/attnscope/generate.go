@@ -16,6 +16,13 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
+// compressAtFlag says where generate and leaderboard compress caches.
+var compressAtFlag = &cli.StringFlag{
+	Name: "compress-at", Value: string(decode.AtPrompt),
+	Usage: "compress the caches at the end of `PLACE`, " + strings.Join(decode.Places, " or ") + ": at the end of the" +
+		" prompt, the window holds the question; at the end of its context, the question is not known yet",
+}
+
 func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "generate",
@@ -36,24 +43,30 @@ func generateCommand() *cli.Command {
 			},
 			&cli.IntFlag{
 				Name: "decode-every", DefaultText: "never",
-				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the capacity",
+				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the" +
+					" capacity",
 			},
-			&cli.StringFlag{
-				Name: "compress-at", Value: string(decode.AtPrompt),
-				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that of its context: " +
-					strings.Join(decode.Places, ", "),
-			},
+			compressAtFlag,
 			&cli.IntSliceFlag{
 				Name: "kv-bits", DefaultText: "16",
-				Usage: "hold the caches in `N` bits per number, 2 to 8, quantized as KIVI does; 16: not quantized (repeatable)",
+				Usage: "hold the caches in `N` bits per number, 2 to 8, quantized as KIVI does; 16: not quantized" +
+					" (repeatable)",
 			},
-			&cli.IntFlag{Name: "kv-group", Value: 32, Usage: "with --kv-bits, let `N` numbers share a scale and a minimum"},
-			&cli.IntFlag{Name: "kv-residual", Value: 128, Usage: "with --kv-bits, do not quantize the last `N` positions"},
-			boolFlag("equal-bytes", "with --kv-bits, let quantized caches keep as many positions as fit into the bytes of --capacity at 16 bits"),
+			&cli.IntFlag{
+				Name: "kv-group", Value: 32,
+				Usage: "with --kv-bits, let `N` numbers share a scale and a minimum",
+			},
+			&cli.IntFlag{
+				Name: "kv-residual", Value: 128,
+				Usage: "with --kv-bits, do not quantize the last `N` positions",
+			},
+			boolFlag("equal-bytes", "with --kv-bits, let quantized caches keep as many positions as fit into the bytes"+
+				" of --capacity at 16 bits"),
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
-			computeFlag, deviceFlag, threadsFlag, memoryFlag, seedFlag("the methods random and nacl, and of the intervals"),
+			computeFlag, deviceFlag, threadsFlag, memoryFlag,
+			seedFlag("the methods random and nacl, and of the intervals"),
 		}, pivotFlags("kl"), tableFlags),
 		Action: runGenerate,
 	}
@@ -91,7 +104,8 @@ func runGenerate(c *cli.Context) error {
 	}
 	for _, name := range []string{"decode-every", "kv-bits"} {
 		if c.IsSet(name) && src.Device.Card != nil {
-			return hintf(usagef("--%s: caches on a card are compressed once and are not quantized", name), "decode on the processor with --device cpu")
+			err := usagef("--%s: caches on a card are compressed once and are not quantized", name)
+			return hintf(err, "decode on the processor with --device cpu")
 		}
 	}
 	cfg, err := decodeConfig(c, s, src)

@@ -48,20 +48,16 @@ func leaderboardCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "budget", Value: "10%,25%",
-				Usage: "let caches keep each of a comma-separated `LIST`: positions per head, or a share of the prompt" +
-					" such as 25%",
+				Usage: "let caches keep each of a comma-separated `LIST`: positions per head, or a share of the" +
+					" prompt such as 25%",
 			},
 		}, withoutFlag(methodFlags, "capacity"), []cli.Flag{
 			&cli.StringFlag{
 				Name: "batch", Value: "1",
-				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as fit" +
-					" in half of the available memory, at most 8; above 1, speeds are unknown",
+				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as" +
+					" fit in half of the available memory, at most 8; above 1, speeds are unknown",
 			},
-			&cli.StringFlag{
-				Name: "compress-at", Value: string(decode.AtPrompt),
-				Usage: "compress the caches at the end of the prompt, whose window then holds the question, or at that" +
-					" of its context, before the question is known: " + strings.Join(decode.Places, ", "),
-			},
+			compressAtFlag,
 			&cli.StringFlag{
 				Name:  "shard",
 				Usage: "run only shard `I/N` of the prompts; reading the files together joins the shards",
@@ -85,8 +81,8 @@ func leaderboardCommand() *cli.Command {
 				Usage: "draw the score over the memory of the cache into `FILE`.png, .svg or .pdf",
 			},
 		}, pivotFlags("score"), withoutFlag(tableFlags, "o"), []cli.Flag{
-			outputFlag("with -m, record the results in `FILE`.jsonl; otherwise write the table to FILE, whose extension" +
-				" sets the format"),
+			outputFlag("with -m, record the results in `FILE`.jsonl; otherwise write the table to FILE, whose" +
+				" extension sets the format"),
 		}),
 		Action: runLeaderboard,
 	}
@@ -160,7 +156,7 @@ func checkLeaderboard(c *cli.Context) error {
 	case running && out == "" && !c.Bool("dry-run"):
 		return hintf(usagef("leaderboard: no output given"), "name the file of results with -o RUN.jsonl")
 	case running && out != "" && !strings.HasSuffix(out, ".jsonl"):
-		return usagef("-o %s: results are recorded in a file .jsonl", out)
+		return usagef("-o %s: results are recorded in a file whose name ends in .jsonl", out)
 	case c.Bool("compare") && c.IsSet("against"):
 		return usagef("leaderboard: --compare and --against exclude each other")
 	}
@@ -220,7 +216,7 @@ func recordAnswers(c *cli.Context) error {
 	}
 	for _, n := range made.Lengths {
 		if most := src.Config.MaxPositions; most > 0 && n > most {
-			return fmt.Errorf("--length %d: the model takes %d positions", n, most)
+			return fmt.Errorf("--length %d: the model takes at most %d tokens", n, most)
 		}
 	}
 	made.Tokenizer = src.Tokenizer

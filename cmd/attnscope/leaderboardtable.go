@@ -39,7 +39,8 @@ func showBoard(c *cli.Context, board *leaderboard.Board) error {
 		return errors.New("no prompt has an answer yet")
 	}
 	if out := c.String("page"); out != "" {
-		if err := outfile.Write(out, func(w io.Writer) error { return leaderboard.WritePage(w, board, rows, o) }); err != nil {
+		write := func(w io.Writer) error { return leaderboard.WritePage(w, board, rows, o) }
+		if err := outfile.Write(out, write); err != nil {
 			return err
 		}
 	}

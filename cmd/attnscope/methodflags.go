@@ -13,13 +13,13 @@ import (
 	"github.com/attnscope/attnscope/snapkv"
 )
 
-// methodFlags say which selections are made; snapkv, generate and advise share
-// them.
+// methodFlags say which selections are made; snapkv, generate, leaderboard and advise
+// share them.
 var methodFlags = []cli.Flag{
 	&cli.StringFlag{
 		Name: "method", Value: "snapkv",
-		Usage: "use a comma-separated `LIST` of methods, all, or common (the first 13, recent, random, oracle and full): " +
-			strings.Join(snapkv.MethodNames(), ", "),
+		Usage: "use a comma-separated `LIST` of methods, all, or common (the first 13, recent, random, oracle and" +
+			" full): " + strings.Join(snapkv.MethodNames(), ", "),
 	},
 	presetInts("capacity", "keep `N` positions per head, the window included (repeatable)"),
 	presetInts("window", "let the last `ROWS` prompt tokens vote, and keep them (repeatable)"),
@@ -37,10 +37,14 @@ var methodFlags = []cli.Flag{
 		Usage: "take the settings that other flags do not give from a preset: " + strings.Join(snapkv.PresetNames(), ", "),
 	},
 	&cli.StringFlag{
-		Name:  "head-scores",
-		Usage: "read the head scores that headkv and duoattention need from `FILE.json`: [[score of each head] of each layer]",
+		Name: "head-scores",
+		Usage: "read the head scores that headkv and duoattention need from `FILE.json`: [[score of each head] of" +
+			" each layer]",
 	},
-	&cli.IntFlag{Name: "sinks", Value: 4, Usage: "let streamingllm, and other methods that protect sinks, keep the first `N` positions"},
+	&cli.IntFlag{
+		Name: "sinks", Value: 4,
+		Usage: "let streamingllm, and other methods that protect sinks, keep the first `N` positions",
+	},
 	&cli.IntFlag{Name: "chunk", Value: 20, Usage: "let chunkkv keep chunks of `N` positions"},
 }
 

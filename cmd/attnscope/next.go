@@ -15,7 +15,8 @@ import (
 
 // quietFlag is a flag of every verb.
 var quietFlag = &cli.BoolFlag{
-	Name: "quiet", Aliases: []string{"q"}, Usage: "print neither progress nor the next command", DisableDefaultText: true,
+	Name: "quiet", Aliases: []string{"q"}, DisableDefaultText: true,
+	Usage: "print neither progress nor the next command",
 }
 
 // quietly is the stderr of a verb with --quiet.
@@ -54,8 +55,8 @@ func nextCommand(c *cli.Context) []string {
 		return words
 	}
 	if c.Bool("dry-run") {
-		args := slices.Clone(commandOf(c))
-		return slices.DeleteFunc(args, func(a string) bool { return strings.TrimLeft(a, "-") == "dry-run" && a != "dry-run" })
+		isFlag := func(a string) bool { return a == "--dry-run" || a == "-dry-run" }
+		return slices.DeleteFunc(slices.Clone(commandOf(c)), isFlag)
 	}
 	if choose := nextCommands[c.Command.Name]; choose != nil {
 		return choose(c)

@@ -32,12 +32,14 @@ func snapkvCommand() *cli.Command {
 			byFlag,
 			&cli.IntFlag{
 				Name: "decode-every", DefaultText: "never",
-				Usage: "let every method select again after each `N` rows of the reply, so that its cache stays within the capacity",
+				Usage: "let every method select again after each `N` rows of the reply, so that its cache stays" +
+					" within the capacity",
 			},
 			&cli.IntFlag{Name: "span", Value: 128, Usage: "with --by span, rate `ROWS` reply tokens together"},
 			&cli.StringFlag{
 				Name: "prompt", DefaultText: "the only one",
-				Usage: "with --indices, select from the prompt with `ID`; with --kept, the prompt that the positions are of",
+				Usage: "with --indices, select from the prompt with `ID`; with --kept, the prompt whose positions" +
+					" FILE.safetensors holds",
 			},
 			&cli.StringFlag{
 				Name:  "indices",
@@ -45,8 +47,8 @@ func snapkvCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "kept",
-				Usage: "measure the positions in `FILE.safetensors`, in the form that --indices writes, which another program may have" +
-					" selected; --method names methods to compare them with",
+				Usage: "measure the positions in `FILE.safetensors`, which another program may have selected, in the" +
+					" form that --indices writes; --method names methods to compare them with",
 			},
 			&cli.StringFlag{
 				Name: "states",
@@ -69,7 +71,7 @@ func runSnapKV(c *cli.Context) error {
 	}
 	for _, other := range []string{"states", "indices", "kept"} {
 		if c.IsSet("decode-every") && c.String(other) != "" {
-			return usagef("snapkv: --decode-every measures a table, and --%s does not", other)
+			return usagef("snapkv: --decode-every and --%s exclude each other", other)
 		}
 	}
 	switch {
@@ -96,7 +98,9 @@ func runSnapKV(c *cli.Context) error {
 	if err := checkFigures(c); err != nil {
 		return err
 	}
-	if err := checkPivot(c, slices.Concat(analysis.KeyColumns, analysis.MethodColumns, analysis.ReplayColumns, []string{analysis.SinkColumn}), methodKeys); err != nil {
+	columns := slices.Concat(analysis.KeyColumns, analysis.MethodColumns, analysis.ReplayColumns,
+		[]string{analysis.SinkColumn})
+	if err := checkPivot(c, columns, methodKeys); err != nil {
 		return err
 	}
 	if cfg.Prompt = prompt; prompt == "" {
@@ -175,7 +179,8 @@ func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analys
 		return cfg, nil, usagef("--%w", err)
 	}
 	if c.String("prompt") != "" && c.String("kept") == "" {
-		return cfg, nil, hintf(usagef("snapkv: --prompt needs --indices or --kept"), "--by prompt prints a row for each prompt")
+		err := usagef("snapkv: --prompt needs --indices or --kept")
+		return cfg, nil, hintf(err, "--by prompt prints a row for each prompt")
 	}
 	by, err := analysis.ParseBy(c.String("by"))
 	if err != nil {

@@ -42,7 +42,8 @@ func viewCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "frame", DefaultText: "none",
-				Usage: "let pages of the space-separated `ORIGINS`, such as http://localhost:8888, show the viewer in a frame",
+				Usage: "let pages of the space-separated `ORIGINS`, such as http://localhost:8888, show the viewer" +
+					" in a frame",
 			},
 			minSignificantFlag, revisionFlag, offlineFlag,
 		},

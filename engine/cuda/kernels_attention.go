@@ -118,9 +118,11 @@ func (c *cache) size() (int, error) {
 // the last ones in the cache.
 type attention struct {
 	cache
-	Q       cu.DevicePtr // T [n, Heads*KeyDim]
-	Out     cu.DevicePtr // T [n, Heads*ValueDim]
-	Stat    cu.DevicePtr // float32 [Heads, n, 2]: maximum of a row's scores / ln 2, sum of exp(score - maximum); 0: not wanted
+	Q   cu.DevicePtr // T [n, Heads*KeyDim]
+	Out cu.DevicePtr // T [n, Heads*ValueDim]
+	// Stat is float32 [Heads, n, 2]: the maximum of a row's scores divided by ln 2, and the
+	// sum of exp(score - maximum). 0: not wanted.
+	Stat    cu.DevicePtr
 	LSE     cu.DevicePtr // float32 [Heads, n]: ln Σ exp(score); 0: not wanted
 	N, Pos0 int
 }

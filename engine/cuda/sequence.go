@@ -292,7 +292,8 @@ func (s *sequence) states(layer, pos, n, dim int, which func(*kvLayer) block) ([
 			rows := min(step, n-lo)
 			for st := range l.stores {
 				at := from.off(int64(st*l.room+pos+lo) * int64(dim) * size)
-				if err := s.c.l.dequant(tmp.off(int64(4*st*rows*dim)), f32, at, ownType[s.c.dt], int64(rows*dim)); err != nil {
+				to := tmp.off(int64(4 * st * rows * dim))
+				if err := s.c.l.dequant(to, f32, at, ownType[s.c.dt], int64(rows*dim)); err != nil {
 					return err
 				}
 			}

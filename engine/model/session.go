@@ -292,7 +292,8 @@ func (s *Session) Quantize(f CacheFormat) error {
 
 // ErrLatentFormat says that latent entries, which are keys and values at once, have no
 // channels of keys and positions of values to quantize.
-var ErrLatentFormat = errors.New("a cache of latent entries cannot be quantized as keys by channel and values by position")
+var ErrLatentFormat = errors.New(
+	"a cache of latent entries cannot be quantized as keys by channel and values by position")
 
 // checkSlots checks the slots that a layer is to keep. have has the number of slots of
 // each store.
@@ -300,7 +301,8 @@ func (s *Session) checkSlots(layer int, slots [][]int32, have []int) error {
 	c := &s.m.config.Shapes[layer]
 	switch {
 	case len(slots)%len(have) != 0:
-		return fmt.Errorf("layer %d: slots for %d heads, but the compressed cache has %d stores", layer, len(slots), len(have))
+		return fmt.Errorf("layer %d: slots for %d heads, but the compressed cache has %d stores",
+			layer, len(slots), len(have))
 	case len(slots) == c.KVHeads:
 	case s.m.config.shared(layer):
 		return fmt.Errorf("layer %d: slots for %d heads, want %d (kv heads), because other layers read its cache", layer, len(slots), c.KVHeads)
@@ -312,7 +314,8 @@ func (s *Session) checkSlots(layer int, slots [][]int32, have []int) error {
 		most := have[h*len(have)/len(slots)]
 		for _, at := range list {
 			if at <= last || int(at) >= most {
-				return fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d", layer, h, at, last, most)
+				return fmt.Errorf("layer %d, head %d: slot %d after %d: want ascending slots below %d",
+					layer, h, at, last, most)
 			}
 			last = at
 		}

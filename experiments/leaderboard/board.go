@@ -41,7 +41,7 @@ type Settings struct {
 	Group   snapkv.Group   `json:"group"`
 	Sinks   int            `json:"sinks"`
 	Chunk   int            `json:"chunk"`
-	Seed    uint64         `json:"seed"` // of the method random and of the prompts
+	Seed    uint64         `json:"seed"` // of the methods random and nacl, and of the prompts
 	// CompressAt is where caches are compressed: with the question in view, or before it.
 	CompressAt decode.Place `json:"compress_at"`
 }
@@ -200,7 +200,7 @@ func (l *lineReader) add(text []byte) error {
 			return fail(fmt.Errorf("results of version %d: want %d", r.Format, formatVersion))
 		}
 		if slices.ContainsFunc(r.Plan, func(p Planned) bool { return p.Samples < 0 || p.Samples > maxSamples }) {
-			return fail(fmt.Errorf("a plan of samples that are not 0 to %d", maxSamples))
+			return fail(fmt.Errorf("the plan has a number of samples outside 0 to %d", maxSamples))
 		}
 		l.run = l.board.addRun(r)
 		return nil
@@ -273,8 +273,8 @@ func (r *BoardRun) add(a *Answer) error {
 	return nil
 }
 
-// Missing returns the numbers of prompts that a run has planned and not answered, and
-// planned.
+// Missing returns how many prompts of its plan a run has not answered, and how many the plan
+// has.
 func (r *BoardRun) Missing() (missing, planned int) {
 	for _, p := range r.Plan {
 		missing += p.Samples

@@ -1,6 +1,7 @@
 package leaderboard
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -63,13 +64,7 @@ func (b Budget) compare(o Budget) int {
 		}
 		return float64(b.Positions)
 	}
-	switch x, y := rank(b), rank(o); {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+	return cmp.Compare(rank(b), rank(o))
 }
 
 // MarshalJSON writes the budget as text.

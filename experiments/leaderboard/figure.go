@@ -1,6 +1,7 @@
 package leaderboard
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -54,21 +55,15 @@ func sortByX(s *viz.Series) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case s.X[a] < s.X[b]:
-			return -1
-		case s.X[a] > s.X[b]:
-			return 1
-		}
-		return 0
-	})
-	x, y := make([]float64, len(order)), make([]float64, len(order))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(s.X[a], s.X[b]) })
+	x := make([]float64, len(order))
+	y := make([]float64, len(order))
 	for i, from := range order {
 		x[i] = s.X[from]
 		y[i] = s.Y[from]
 	}
-	s.X, s.Y = x, y
+	s.X = x
+	s.Y = y
 }
 
 // aboutPlace names the task and length of a row.

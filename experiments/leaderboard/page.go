@@ -68,9 +68,8 @@ func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 		}
 		p.Rows = append(p.Rows, pageRow{
 			Model: label(b, r.Run), Task: r.Task, Length: r.Length, Budget: r.Budget.String(), Order: i,
-			Method:  r.Method,
-			Prompts: r.Prompts, Score: decode.Float(r.Score), Low: decode.Float(r.ScoreLow),
-			High: decode.Float(r.ScoreHigh),
+			Method: r.Method, Prompts: r.Prompts,
+			Score: decode.Float(r.Score), Low: decode.Float(r.ScoreLow), High: decode.Float(r.ScoreHigh),
 			Loss: decode.Float(r.Loss), LossLow: decode.Float(r.LossLow), LossHigh: decode.Float(r.LossHigh),
 			PHolm: decode.Float(r.PHolm), KL: decode.Float(r.KL), Bytes: decode.Float(r.CacheBytes),
 			Ratio: decode.Float(r.CacheRatio), PerSecond: decode.Float(r.DecodeTokens),
@@ -105,7 +104,7 @@ func label(b *Board, run int) string {
 
 // String lists the settings.
 func (s Settings) String() string {
-	return fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d, compressed at the end of "+
-		"the %s",
+	return fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d, "+
+		"compressed at the end of the %s",
 		s.Window, s.Kernel, s.Pooling, s.Group, s.Sinks, s.Chunk, s.Seed, s.CompressAt)
 }

@@ -48,9 +48,8 @@ type RowOptions struct {
 
 // Columns lists the columns of [Table].
 var Columns = []string{
-	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high", "loss",
-	"loss_low",
-	"loss_high", "p", "p_holm", "kl", "agreement", "cache_bytes", "cache_ratio", "decode_tok_s",
+	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high",
+	"loss", "loss_low", "loss_high", "p", "p_holm", "kl", "agreement", "cache_bytes", "cache_ratio", "decode_tok_s",
 }
 
 // Keys lists the columns that identify a row.
@@ -61,9 +60,8 @@ func Table(rows []Row) *table.Table {
 	t := table.New(Columns...)
 	for _, r := range rows {
 		t.Add(
-			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow,
-			r.ScoreHigh, r.Loss,
-			r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
+			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow, r.ScoreHigh,
+			r.Loss, r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
 		)
 	}
 	return t

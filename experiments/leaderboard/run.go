@@ -5,7 +5,7 @@
 //	board, err := leaderboard.Read("run.jsonl", "other.jsonl")
 //	rows := board.Rows(leaderboard.RowOptions{Seed: 1})
 //
-// A file of results holds runs and, after each run, its answers, one JSON object a line.
+// A file of results holds runs and, after each run, its answers, one JSON object per line.
 // Files are read together, so that shards, further tasks and further methods of a run are
 // joined, and different runs are compared.
 package leaderboard

@@ -23,8 +23,8 @@ import (
 	"github.com/attnscope/attnscope/internal/outfile"
 )
 
-// tags maps platforms of Go to platform tags of wheels. The binaries are static, so Linux
-// with musl can use them, too. The macOS versions are the oldest that Go's runtime runs on.
+// tags maps platforms of Go to platform tags of wheels. The binaries are static, so they
+// also run on Linux with musl. The macOS versions are the oldest that Go's runtime runs on.
 var tags = map[string]string{
 	"linux/amd64":   "manylinux_2_17_x86_64.manylinux2014_x86_64.musllinux_1_1_x86_64",
 	"linux/arm64":   "manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64",

@@ -390,7 +390,8 @@ func methodCurves(c *comparison, cfg Config) *viz.Figure {
 		Hi:     1,
 		Series: c.series(),
 		Caption: fmt.Sprintf("%s, mean over %s, all layers and heads; %s; "+
-			"bands: 95 %% bootstrap intervals over prompts.", first.Model, words.Count(first.Prompts, "prompt"), c.settings),
+			"bands: 95 %% bootstrap intervals over prompts.",
+			first.Model, words.Count(first.Prompts, "prompt"), c.settings),
 		Meta: cfg.Origin.Meta(),
 	})
 }

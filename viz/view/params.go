@@ -256,8 +256,8 @@ func (p *params) config(prompt *dumps.Prompt, capacity int) snapkv.Config {
 		p.failWith(err)
 	}
 	if c.Window >= prompt.PromptTokens {
-		p.failWith(fmt.Errorf(
-			"prompt %q has %s: window %d leaves no prefix", prompt.ID, words.Count(prompt.PromptTokens, "token"), c.Window))
+		p.failWith(fmt.Errorf("prompt %q has %s: window %d leaves no prefix",
+			prompt.ID, words.Count(prompt.PromptTokens, "token"), c.Window))
 	}
 	return c
 }

@@ -93,7 +93,8 @@ func describe(d *cuda.Device) (judge.Card, error) {
 	r, err := cuda.RatesOf(d.Index)
 	return judge.Card{
 		Name: d.Name, Capability: d.Capability, Driver: d.Driver, Memory: d.Memory,
-		Multiprocessors: r.Multiprocessors, ClockKHz: r.ClockKHz, MemoryClockKHz: r.MemoryClockKHz, MemoryBits: r.MemoryBits,
+		Multiprocessors: r.Multiprocessors, ClockKHz: r.ClockKHz,
+		MemoryClockKHz: r.MemoryClockKHz, MemoryBits: r.MemoryBits,
 	}, err
 }
 
@@ -101,6 +102,7 @@ func describe(d *cuda.Device) (judge.Card, error) {
 func (f *first) steps() []firstStep {
 	tests := filepath.Join(f.dir, "cuda.test")
 	alone := []string{"ATTNSCOPE_LIBCUBLAS=none", "ATTNSCOPE_CUDA_IMAGE=ptx", "CUDA_CACHE_DISABLE=1"}
+	single := []string{graphSetting + "=off"}
 	const second = time.Second
 	sanitizer := func(tool string) func(context.Context) error {
 		return func(ctx context.Context) error { return sanitize(ctx, tool, tests) }
@@ -119,7 +121,7 @@ func (f *first) steps() []firstStep {
 		{"speed of smollm2-135m", 15 * second, 40 * second, f.speedOf("smollm2-135m", "4096,16384", 3)},
 		{
 			"decoding without graphs", 10 * second, 20 * second,
-			f.childWith([]string{graphSetting + "=off"}, "speed", "-shape", "smollm2-135m", "-tokens", "4096", "-rounds", "1"),
+			f.childWith(single, "speed", "-shape", "smollm2-135m", "-tokens", "4096", "-rounds", "1"),
 		},
 		{"memcheck", 20 * second, 60 * second, sanitizer("memcheck")},
 		{"racecheck", 20 * second, 60 * second, sanitizer("racecheck")},
@@ -269,7 +271,8 @@ func (f *first) end() error {
 	for _, c := range f.Predictions {
 		compared[c.Word]++
 	}
-	say("sentences of docs/CUDA.md: %d true, %d false, %d open", words[judge.True], words[judge.False], words[judge.Open])
+	say("sentences of docs/CUDA.md: %d true, %d false, %d open",
+		words[judge.True], words[judge.False], words[judge.Open])
 	say("predictions: %d as predicted, %d better, %d worse, %d not measured",
 		compared["as predicted"], compared["better"], compared["worse"], compared["not measured"])
 	say("%s and %s after %.0f s", f.page(), f.out, f.Seconds)

@@ -88,7 +88,8 @@ func compareDevices(ctx context.Context, path string, out *judge.Model) error {
 	}
 	for at, list := range total {
 		if len(sums[at]) != len(list) {
-			return fmt.Errorf("layer %d, head %d: the card has sums of %d keys, want %d", at[0], at[1], len(sums[at]), len(list))
+			return fmt.Errorf("layer %d, head %d: the card has sums of %d keys, want %d",
+				at[0], at[1], len(sums[at]), len(list))
 		}
 		for j, v := range list {
 			out.Sums = max(out.Sums, math.Abs(sums[at][j]-v))

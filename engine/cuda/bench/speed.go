@@ -54,7 +54,8 @@ var shapes = []shape{
 
 var tiny = shape{
 	"tiny", cuda.Sizes{
-		Layers: 2, Hidden: 64, Intermediate: 96, Heads: 4, KVHeads: 2, HeadDim: 16, ValueDim: 16, Vocab: 128, TiedHead: true,
+		Layers: 2, Hidden: 64, Intermediate: 96, Heads: 4, KVHeads: 2, HeadDim: 16, ValueDim: 16,
+		Vocab: 128, TiedHead: true,
 	}, 1e4,
 }
 
@@ -455,8 +456,8 @@ func (b *bench) record(ctx context.Context, tokens []int32, without float64) err
 	asRows, factors := plan.StoreBytes(&info, len(tokens), 16)
 	need := min(asRows, factors)
 	if free := freeSpace(os.TempDir()); need > free-free/8 {
-		out.Failed = fmt.Sprintf("left out: the dump takes about %d MB, and %s has %d MB free; TMPDIR names another folder",
-			need>>20, os.TempDir(), free>>20)
+		out.Failed = fmt.Sprintf("left out: the dump takes about %d MB, and %s has %d MB free; "+
+			"TMPDIR names another folder", need>>20, os.TempDir(), free>>20)
 		b.Speed = append(b.Speed, out)
 		return nil
 	}

@@ -62,7 +62,9 @@ func (r *report) test(ctx context.Context, o *options) error {
 		case err != nil && ctx.Err() != nil:
 			r.note("%s: out of time after %s", s.binary, running(out.String()))
 		case err != nil && r.count("fail") == 0: // the binary crashed without reporting a failed test
-			r.Tests = append(r.Tests, judge.Test{Package: s.dir, Name: s.binary, Result: "fail", Output: tail(out.String())})
+			r.Tests = append(r.Tests, judge.Test{
+				Package: s.dir, Name: s.binary, Result: "fail", Output: tail(out.String()),
+			})
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s: %d passed, %d failed, %d skipped so far\n",
 			s.dir, r.count("pass"), r.count("fail"), r.count("skip"))

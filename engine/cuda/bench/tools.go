@@ -72,7 +72,8 @@ func firstErrors(out string) string {
 	var list []string
 	for line := range strings.Lines(out) {
 		text := strings.TrimSpace(strings.TrimLeft(line, "= "))
-		if strings.HasPrefix(line, "=====") && text != "" && !strings.HasPrefix(text, "COMPUTE-SANITIZER") && len(list) < 6 {
+		says := strings.HasPrefix(line, "=====") && text != "" && !strings.HasPrefix(text, "COMPUTE-SANITIZER")
+		if says && len(list) < 6 {
 			list = append(list, text)
 		}
 	}
@@ -112,7 +113,8 @@ func readCounters(ctx context.Context, self string, quick bool) ([]judge.Counter
 // kernel and then ends the benchmark.
 func countKernel(ctx context.Context, ncu, kernel, self string, quick bool) ([]judge.Counter, error) {
 	args := []string{
-		"--csv", "--kernel-name", "regex:^" + kernel + "$", "--launch-skip", "2", "--launch-count", "1", "--kill", "yes",
+		"--csv", "--kernel-name", "regex:^" + kernel + "$",
+		"--launch-skip", "2", "--launch-count", "1", "--kill", "yes",
 		"--metrics", strings.Join(counters, ","),
 		self, "speed", "-shape", "7b", "-tokens", "4096", "-rounds", "1", "-capture", "0", "-o", os.DevNull,
 	}
@@ -126,7 +128,8 @@ func countKernel(ctx context.Context, ncu, kernel, self string, quick bool) ([]j
 	list := parseCounters(string(out))
 	switch {
 	case strings.Contains(string(out), "ERR_NVGPUCTRPERM"):
-		return nil, fmt.Errorf("%w: the driver lets only the administrator read counters (ERR_NVGPUCTRPERM)", errLeftOut)
+		return nil, fmt.Errorf("%w: the driver lets only the administrator read counters (ERR_NVGPUCTRPERM)",
+			errLeftOut)
 	case len(list) == 0 && err != nil:
 		return nil, fmt.Errorf("ncu: %w: %s", err, tail(string(out)))
 	case len(list) == 0:

@@ -45,7 +45,8 @@ func (p *page) head(f *Findings) {
 	c := &f.Card
 	p.line("# attnscope on %s\n", c.Name)
 	if c.Emulated() {
-		p.line("**This card is emulated. Its times mean nothing, no prediction is compared, and no sentence is settled.**\n")
+		p.line("**This card is emulated. Its times mean nothing, no prediction is compared, " +
+			"and no sentence is settled.**\n")
 	}
 	p.line("%s, %.0f s in all. Compute capability %d.%d, %.0f GiB, driver for CUDA %d.%d, %d multiprocessors.",
 		f.Started, f.Seconds, c.Capability[0], c.Capability[1], float64(c.Memory)/(1<<30), c.Driver[0], c.Driver[1],
