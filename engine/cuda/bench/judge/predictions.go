@@ -98,7 +98,7 @@ func parsePrediction(cells []string) (p Prediction, err error) {
 	case p.Low >= p.High:
 		return p, fmt.Errorf("the interval from %g to %g is empty", p.Low, p.High)
 	case !slices.Contains([]Of{OfNothing, OfPeak, OfBandwidth}, p.Of):
-		return p, fmt.Errorf("column of: %q, want peak, bandwidth or nothing", p.Of)
+		return p, fmt.Errorf("of %q, want peak, bandwidth or nothing", p.Of)
 	case p.Basis == "":
 		return p, fmt.Errorf("the basis is missing")
 	}
