@@ -33,7 +33,7 @@ release: ## build static binaries with checksums in dist/; the same commit and G
 	done
 	cd dist && sha256sum attnscope-* >SHA256SUMS
 
-wheels: release ## build Python wheels for the same platforms in dist/; reproducible, too
+wheels: release ## build Python wheels for the same platforms in dist/, also reproducible
 	for p in $(PLATFORMS); do \
 		exe=; [ $${p%/*} = windows ] && exe=.exe; \
 		$(GO) run ./python/wheel -version $(VERSION) -platform $$p -binary dist/attnscope-$(VERSION)-$${p%/*}-$${p#*/}$$exe -o dist || exit 1; \

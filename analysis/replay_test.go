@@ -223,7 +223,8 @@ func TestReplayAgainstALiteralLoop(t *testing.T) {
 			}
 			for h := range l.Heads {
 				if !slices.Equal(p.Kept(h), want[row][h]) {
-					t.Fatalf("%s, every %d, row %d, head %d: kept %v, want %v", rule.method, rule.every, row, h, p.Kept(h), want[row][h])
+					t.Fatalf("%s, every %d, row %d, head %d: kept %v, want %v",
+						rule.method, rule.every, row, h, p.Kept(h), want[row][h])
 				}
 			}
 		}
@@ -296,7 +297,8 @@ func checkReplayMeasures(t *testing.T, l *Layer, entry snapkv.Entry, rule replay
 		near("hits", float64(cell.hits), float64(hits))
 		near("output error", cell.error, sumError/n)
 		if !math.IsNaN(cell.best) || !math.IsNaN(cell.recall) || !math.IsNaN(cell.jaccard) {
-			t.Errorf("%s: measures of the best fixed selection are %g, %g, %g, want NaN", rule.method, cell.best, cell.recall, cell.jaccard)
+			t.Errorf("%s: measures of the best fixed selection are %g, %g, %g, want NaN",
+				rule.method, cell.best, cell.recall, cell.jaccard)
 		}
 	}
 }
@@ -305,7 +307,8 @@ func checkReplayMeasures(t *testing.T, l *Layer, entry snapkv.Entry, rule replay
 func TestMethodsThatCannotBeReplayed(t *testing.T) {
 	l := replayLayer()
 	for name, want := range map[string]string{
-		"adakv": "different numbers of positions", "oracle": "reads the whole reply", "expectedattention": "do not have the queries of the reply",
+		"adakv": "different numbers of positions", "oracle": "reads the whole reply",
+		"expectedattention": "do not have the queries of the reply",
 	} {
 		m, err := snapkv.FindMethod(name)
 		if err != nil {

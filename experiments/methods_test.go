@@ -61,7 +61,8 @@ func TestRanking(t *testing.T) {
 		t.Fatalf("%d rows, want one with and one without baselines: %+v", len(got), got)
 	}
 	all := got[0]
-	if all.methods != 4 || math.Abs(all.tau.mean-4.0/6) > 1e-12 || all.choice != "random" || all.best != "snapkv" || math.Abs(all.regret-0.1) > 1e-12 {
+	if all.methods != 4 || math.Abs(all.tau.mean-4.0/6) > 1e-12 || all.choice != "random" ||
+		all.best != "snapkv" || math.Abs(all.regret-0.1) > 1e-12 {
 		t.Errorf("all: %+v", all)
 	}
 	rivals := got[1]

@@ -109,7 +109,8 @@ func checkBill(t *testing.T, d *document) {
 		}
 	}
 	for name, want := range map[string]string{
-		"Go standard library": "BSD-3-Clause", "github.com/yuin/goldmark": "MIT", "attnscope-1.2.3-linux-amd64": "Apache-2.0",
+		"Go standard library": "BSD-3-Clause", "github.com/yuin/goldmark": "MIT",
+		"attnscope-1.2.3-linux-amd64": "Apache-2.0",
 	} {
 		if licenses[name] != want {
 			t.Errorf("the license of %s is %q, want %s", name, licenses[name], want)

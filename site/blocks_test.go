@@ -291,7 +291,8 @@ func runScript(t *testing.T, program, source, script string) {
 	cmd := exec.Command("bash", "-euxo", "pipefail", "-c", script)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "ATTNSCOPE_MODELS="+filepath.Join(dir, "models"), "HF_HUB_OFFLINE=1",
-		"HOME="+dir, "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+absolute(t, "../python")+string(filepath.ListSeparator)+os.Getenv("PYTHONPATH"),
+		"HOME="+dir, "PYTHONDONTWRITEBYTECODE=1",
+		"PYTHONPATH="+absolute(t, "../python")+string(filepath.ListSeparator)+os.Getenv("PYTHONPATH"),
 		"ATTNSCOPE="+program, "PATH="+filepath.Dir(program)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -323,7 +324,8 @@ func makeModel(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	from := "../engine/model/testdata/qwen3/"
-	config := strings.Replace(string(readTest(t, from+"config.json")), `"max_position_embeddings": 256`, `"max_position_embeddings": 32768`, 1)
+	config := strings.Replace(string(readTest(t, from+"config.json")),
+		`"max_position_embeddings": 256`, `"max_position_embeddings": 32768`, 1)
 	writeTest(t, filepath.Join(dir, "config.json"), config)
 	writeTest(t, filepath.Join(dir, "model.safetensors"), string(readTest(t, from+"model.safetensors")))
 	writeTest(t, filepath.Join(dir, "tokenizer.json"), string(readTest(t, "../cmd/attnscope/testdata/letters.json")))

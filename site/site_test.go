@@ -105,7 +105,9 @@ func TestPagesOfVerbsAndTerms(t *testing.T) {
 func TestPagesOfCode(t *testing.T) {
 	b := siteOf(t)
 	for _, m := range snapkv.Methods {
-		if p := b.byURL["methods/"+m.Name+".html"]; p == nil || !strings.Contains(string(b.byURL["methods.html"].html), `<a href="`+p.url+`">`+m.Name+`</a>`) {
+		p := b.byURL["methods/"+m.Name+".html"]
+		list := string(b.byURL["methods.html"].html)
+		if p == nil || !strings.Contains(list, `<a href="`+p.url+`">`+m.Name+`</a>`) {
 			t.Errorf("the page of methods does not lead to one of %s", m.Name)
 		}
 	}
@@ -124,7 +126,8 @@ func TestPagesOfCode(t *testing.T) {
 			"func scoreTOVA(l *Layer, c Config) ([][]float64, error) {",
 		},
 		"models/deepseek_v3.html": {
-			"<p>DeepSeek V3 and R1.</p>", "<td>no: latent attention</td>", `<a href="../methods.html#kinds-of-layers">`, "&quot;kv_lora_rank&quot;: 512,",
+			"<p>DeepSeek V3 and R1.</p>", "<td>no: latent attention</td>", `<a href="../methods.html#kinds-of-layers">`,
+			"&quot;kv_lora_rank&quot;: 512,",
 		},
 		"packages/hitrate.html": {
 			`<h3 id="Counts">Counts</h3>`, "func CountKept(", "<p>It prints:</p>",

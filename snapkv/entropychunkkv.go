@@ -37,13 +37,13 @@ func scoreEntropyChunkKV(l *Layer, c Config) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := make([]float64, l.Len-c.Window)
+	mean := make([]float64, l.Len-c.Window)
 	for _, vote := range list {
 		for j, v := range vote {
-			sum[j] += v / float64(l.Heads)
+			mean[j] += v / float64(l.Heads)
 		}
 	}
-	return forAllHeads(chosen(len(sum), gateChunks(sum, c.Budget())), l.Heads), nil
+	return forAllHeads(chosen(len(mean), gateChunks(mean, c.Budget())), l.Heads), nil
 }
 
 // scoredChunk is a chunk of positions [from, to).
@@ -79,13 +79,10 @@ func gateChunks(score []float64, budget int) []int32 {
 // newScoredChunk measures a chunk: its mean score, and the entropy of its shares of the
 // scores, relative to that of equal shares.
 func newScoredChunk(score []float64, from, to int) scoredChunk {
-	sum := 0.0
-	for _, v := range score[from:to] {
-		sum += v
-	}
+	total := sum(score[from:to])
 	entropy := 0.0
 	for _, v := range score[from:to] {
-		p := v / (sum + entropyFloor)
+		p := v / (total + entropyFloor)
 		entropy -= float64(p * math.Log(p+entropyFloor))
 	}
 	if to-from == 1 {
@@ -93,7 +90,7 @@ func newScoredChunk(score []float64, from, to int) scoredChunk {
 	} else {
 		entropy = min(1, max(0, entropy/math.Log(float64(to-from))))
 	}
-	return scoredChunk{from: from, to: to, mean: sum / float64(to-from), entropy: entropy}
+	return scoredChunk{from: from, to: to, mean: total / float64(to-from), entropy: entropy}
 }
 
 // lowerMedian returns the lower of the two middle values if there is an even number, as

@@ -38,7 +38,8 @@ func TestAgainstKvpress(t *testing.T) {
 		l := integerLayer(of.Length, uint32(of.Seed))
 		c := Config{Window: golden.Window, Capacity: golden.Window + of.Budget, Kernel: 5, Pooling: AvgPool}
 		if got := simLayerKV.LayerStat(l, c); math.Abs(got-of.Laziness) > 1e-6 {
-			t.Errorf("length %d, budget %d: share %g for simlayerkv, kvpress has %g", of.Length, of.Budget, got, of.Laziness)
+			t.Errorf("length %d, budget %d: share %g for simlayerkv, kvpress has %g",
+				of.Length, of.Budget, got, of.Laziness)
 		}
 		for name, want := range of.Kept {
 			m, err := FindMethod(name)

@@ -122,7 +122,8 @@ func TestTables(t *testing.T) {
 	other := `{"model":"tiny","dataset":"qmsum","method":"h2o","mass":null}`
 	var first string
 	for name, text := range map[string]string{
-		"t.tsv": lines("\t"), "t.csv": lines(","), "t.jsonl": object + other, "t.json": "[" + object + "," + other + "]\n",
+		"t.tsv": lines("\t"), "t.csv": lines(","), "t.jsonl": object + other,
+		"t.json": "[" + object + "," + other + "]\n",
 	} {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -133,7 +134,10 @@ func TestTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := strings.ReplaceAll(textOf(t, &l), path, "TABLE")
-		for _, want := range []string{"@misc{model-tiny,", "@misc{li2024snapkv,", "@misc{zhang2023h2o,", "@misc{zhong2021qmsum,", "% TABLE names no dump"} {
+		for _, want := range []string{
+			"@misc{model-tiny,", "@misc{li2024snapkv,", "@misc{zhang2023h2o,", "@misc{zhong2021qmsum,",
+			"% TABLE names no dump",
+		} {
 			if strings.Count(got, want) != 1 {
 				t.Errorf("%s: want %q once in\n%s", name, want, got)
 			}
@@ -162,7 +166,8 @@ func TestTableOfExperiment(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"kept.csv": "method,mass\nsnapkv,0.5\n",
-		"run.json": `{"command":"attnscope reproduce","capture":{"model":"o/m","model_sha256":"aa","model_revision":"bb","prompts_sha256":"cc"}}`,
+		"run.json": `{"command":"attnscope reproduce","capture":{"model":"o/m","model_sha256":"aa",` +
+			`"model_revision":"bb","prompts_sha256":"cc"}}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -173,7 +178,9 @@ func TestTableOfExperiment(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := textOf(t, &l)
-	for _, want := range []string{": attnscope reproduce\n", "revision bb; SHA-256 of the weights aa", "of the prompts: cc\n", "2404.14469"} {
+	for _, want := range []string{
+		": attnscope reproduce\n", "revision bb; SHA-256 of the weights aa", "of the prompts: cc\n", "2404.14469",
+	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

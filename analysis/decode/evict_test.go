@@ -176,7 +176,8 @@ func TestEvictionAgainstALiteralLoop(t *testing.T) {
 						}
 						for h, s := range stores {
 							if c.kept != nil && c.tokens%rule.every == 0 && !slices.Equal(s.Positions, c.kept[layer][h]) {
-								t.Fatalf("token %d, layer %d, head %d: kept %v, want %v", i, layer, h, s.Positions, c.kept[layer][h])
+								t.Fatalf("token %d, layer %d, head %d: kept %v, want %v",
+									i, layer, h, s.Positions, c.kept[layer][h])
 							}
 							if most := 24 + rule.every - 1; len(s.Positions) > most {
 								t.Fatalf("token %d: %d positions, want at most %d", i, len(s.Positions), most)
@@ -233,7 +234,8 @@ func evictingCache(t *testing.T, m *model.Model, ids []int32, method string, eve
 func TestEvictionThatNeverComesChangesNothing(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model.Model, ids []int32) {
 		c := Config{
-			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "snapkv", "h2o", "cake", "pyramidkv"),
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}},
+			Methods: named(t, "snapkv", "h2o", "cake", "pyramidkv"),
 			Configs: []snapkv.Config{config(8, 40), config(8, 400)}, MaxNewTokens: 12, IgnoreEOS: true,
 		}
 		want := results(t, c)
@@ -263,7 +265,8 @@ func TestEvictionInBatches(t *testing.T) {
 		ids[i] = int32((i*i + 5*i) % m.Config().Vocab)
 	}
 	c := Config{
-		Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}, {ID: "c", Tokens: ids[:20]}},
+		Model:   m,
+		Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:60]}, {ID: "c", Tokens: ids[:20]}},
 		Methods: named(t, "snapkv", "h2o", "tova", "streamingllm", "knorm"), Configs: []snapkv.Config{config(4, 32)},
 		MaxNewTokens: 30, IgnoreEOS: true, DecodeEvery: 3,
 	}
@@ -277,7 +280,8 @@ func TestEvictionInBatches(t *testing.T) {
 		c.Batch = batch
 		for i, r := range results(t, c) {
 			if w := want[i]; r.Method != w.Method || !slices.Equal(r.OutputIDs, w.OutputIDs) || r.KL != w.KL {
-				t.Errorf("batch %d, prompt %s, %s: KL %g and tokens %v, want %g and %v", batch, r.ID, r.Method, r.KL, r.OutputIDs, w.KL, w.OutputIDs)
+				t.Errorf("batch %d, prompt %s, %s: KL %g and tokens %v, want %g and %v",
+					batch, r.ID, r.Method, r.KL, r.OutputIDs, w.KL, w.OutputIDs)
 			}
 		}
 	}
@@ -299,7 +303,8 @@ func TestMethodsThatCannotEvict(t *testing.T) {
 	c.Lenient = true
 	c.Warn = func(text string) { said = append(said, text) }
 	if list := results(t, c); len(list) != 2 || list[1].Method != "recent" || len(said) != 3 {
-		t.Errorf("%d results, warnings %q, want the full cache, recent, and two warnings besides that of its size", len(list), said)
+		t.Errorf("%d results, warnings %q, want the full cache, recent, and two warnings besides that of its size",
+			len(list), said)
 	}
 	c.Methods = snapkv.Methods // all others select again and again
 	c.Prompts[0].Tokens = c.Prompts[0].Tokens[:40]
@@ -332,7 +337,8 @@ func TestReplayOfADumpIsTheFirstLayersEviction(t *testing.T) {
 			header.Plan.Heads = append(header.Plan.Heads, h)
 		}
 		run := capture.Config{
-			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids[:prompt], Reply: ids[prompt:]}}, Out: path, Header: header,
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids[:prompt], Reply: ids[prompt:]}}, Out: path,
+			Header:      header,
 			FollowWhole: true,
 		}
 		if _, err := capture.Run(t.Context(), run); err != nil {
@@ -347,7 +353,9 @@ func TestReplayOfADumpIsTheFirstLayersEviction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"snapkv", "h2o", "tova", "knorm", "keydiff", "chunkkv", "criticalkv", "recent", "cake", "pyramidkv"} {
+		for _, name := range []string{
+			"snapkv", "h2o", "tova", "knorm", "keydiff", "chunkkv", "criticalkv", "recent", "cake", "pyramidkv",
+		} {
 			for _, every := range []int{1, 7} {
 				k, _ := evictingCache(t, m, ids[:prompt], name, every, 6)
 				stores, err := k.base.Stores(0)
@@ -377,7 +385,8 @@ func TestReplayOfADumpIsTheFirstLayersEviction(t *testing.T) {
 					}
 					for h, s := range stores {
 						if got := p.Kept(h * c.Heads / len(stores)); !slices.Equal(got, s.Positions) {
-							t.Fatalf("%s, every %d, token %d, head %d: the replay keeps %v, the cache %v", name, every, i, h, got, s.Positions)
+							t.Fatalf("%s, every %d, token %d, head %d: the replay keeps %v, the cache %v",
+								name, every, i, h, got, s.Positions)
 						}
 					}
 				}

@@ -17,7 +17,8 @@ func TestQuantizedCachesLoseLessWithMoreBits(t *testing.T) {
 		byKV := config(8, 80)
 		byKV.Group = snapkv.GroupMean
 		c := Config{
-			Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:70]}}, Methods: named(t, "snapkv"),
+			Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:70]}},
+			Methods: named(t, "snapkv"),
 			Configs: []snapkv.Config{byKV}, MaxNewTokens: 20, IgnoreEOS: true,
 			Formats: []model.CacheFormat{{}, {Bits: 8, Group: 16, Residual: 16}, {Bits: 2, Group: 16, Residual: 16}},
 		}
@@ -98,7 +99,8 @@ func TestEqualBytes(t *testing.T) {
 		byKV.Group = snapkv.GroupMean
 		f := model.CacheFormat{Bits: 4, Group: 8, Residual: 8}
 		list := results(t, Config{
-			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "recent"), Configs: []snapkv.Config{byKV},
+			Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, Methods: named(t, "recent"),
+			Configs:      []snapkv.Config{byKV},
 			MaxNewTokens: 2, IgnoreEOS: true, Formats: []model.CacheFormat{{}, f}, EqualBytes: true,
 		})
 		plain, quantized := &list[2], &list[3]
@@ -106,14 +108,19 @@ func TestEqualBytes(t *testing.T) {
 			t.Fatalf("capacities %d and %d, want 40 and more", plain.Capacity, quantized.Capacity)
 		}
 		if quantized.CacheBytes > plain.CacheBytes || float64(quantized.CacheBytes) < 0.95*float64(plain.CacheBytes) {
-			t.Errorf("%d bytes of %d positions, want about %d", quantized.CacheBytes, quantized.Capacity, plain.CacheBytes)
+			t.Errorf("%d bytes of %d positions, want about %d",
+				quantized.CacheBytes, quantized.Capacity, plain.CacheBytes)
 		}
 	})
 }
 
 // TestFormatsThatAreRefused: latent entries, and caches that drop positions.
 func TestFormatsThatAreRefused(t *testing.T) {
-	c := Config{Formats: []model.CacheFormat{{Bits: 2, Group: 32, Residual: 128}}, Methods: named(t, "recent"), Configs: []snapkv.Config{config(4, 40)}}
+	c := Config{
+		Formats: []model.CacheFormat{{Bits: 2, Group: 32, Residual: 128}},
+		Methods: named(t, "recent"),
+		Configs: []snapkv.Config{config(4, 40)},
+	}
 	refused := func(cfg *model.Config, want string) {
 		t.Helper()
 		if err := c.Check(cfg); err == nil || !strings.Contains(err.Error(), want) {

@@ -25,7 +25,8 @@ func TestCompressedAtTheContext(t *testing.T) {
 				ids[i] = int32((i*i + 3*i) % m.Config().Vocab)
 			}
 			c := Config{
-				Model: m, Methods: named(t, "snapkv", "h2o", "knorm"), Configs: []snapkv.Config{config(8, 40), config(8, 120)},
+				Model: m, Methods: named(t, "snapkv", "h2o", "knorm"),
+				Configs:      []snapkv.Config{config(8, 40), config(8, 120)},
 				MaxNewTokens: 8, IgnoreEOS: true, FollowWhole: true,
 			}
 			losses := func(p prompts.Prompt) []float64 {
@@ -52,9 +53,11 @@ func TestCompressedAtTheContext(t *testing.T) {
 			}
 			list := results(t, c)
 			if list[0].CompressAt != "" || list[1].CompressAt != AtContext {
-				t.Errorf("compressed at %q and %q, want the end of the context for the second", list[0].CompressAt, list[1].CompressAt)
+				t.Errorf("compressed at %q and %q, want the end of the context for the second",
+					list[0].CompressAt, list[1].CompressAt)
 			}
-			if want := (40.0 + question) / (context + question); m.Config().Heads == m.Config().KVHeads && math.Abs(float64(list[1].CacheRatio)-want) > 1e-6 {
+			want := (40.0 + question) / (context + question)
+			if m.Config().Heads == m.Config().KVHeads && math.Abs(float64(list[1].CacheRatio)-want) > 1e-6 {
 				t.Errorf("ratio %g, want %g: the question is added to the cache", list[1].CacheRatio, want)
 			}
 			c.Batch = 3
@@ -67,7 +70,8 @@ func TestCompressedAtTheContext(t *testing.T) {
 				}
 			}
 			if plain, same := together[3], together[5]; math.Abs(float64(plain.KL-same.KL)) > 1e-5 || together[4].KL == plain.KL {
-				t.Errorf("KL %g, %g with 4 bits, and %g with a residual longer than the prompt", plain.KL, together[4].KL, same.KL)
+				t.Errorf("KL %g, %g with 4 bits, and %g with a residual longer than the prompt",
+					plain.KL, together[4].KL, same.KL)
 			}
 		})
 	}

@@ -8,7 +8,8 @@ import (
 
 // FuzzQuestions: a question about a set has all documents that answer it.
 func FuzzQuestions(f *testing.F) {
-	f.Add([]byte(`{"data":[{"paragraphs":[{"context":"c","qas":[{"question":"q","answers":[{"text":"a"}],"is_impossible":false}]},{"context":"d"}]}]}`))
+	f.Add([]byte(`{"data":[{"paragraphs":[{"context":"c","qas":[{"question":"q","answers":[{"text":"a"}],` +
+		`"is_impossible":false}]},{"context":"d"}]}]}`))
 	f.Add([]byte(`[{"question":"q","answer":"a","context":[["t",["s"]],["t",[]]]},{"question":"none","context":[]}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, read := range []func([]byte) (*questionSet, error){readSQuAD, readHotpotQA} {

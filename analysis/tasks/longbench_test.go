@@ -18,7 +18,8 @@ func TestLongBench(t *testing.T) {
 		}
 	}
 	write("qasper.jsonl",
-		`{"_id":"1","dataset":"qasper","context":"`+strings.Repeat("word ", 400)+`","input":"Who?","answers":["Ada","Ada Lovelace"],"all_classes":null}`,
+		`{"_id":"1","dataset":"qasper","context":"`+strings.Repeat("word ", 400)+
+			`","input":"Who?","answers":["Ada","Ada Lovelace"],"all_classes":null}`,
 		`{"_id":"2","dataset":"qasper","context":"C","input":"{context}?","answers":["x"]}`)
 	write("trec_e.jsonl", `{"context":"Question: a\nType: Date","input":"Question: b\nType:","answers":["Date"],"all_classes":["Date","Place"]}`)
 	write("lcc.jsonl", `{"dataset":"lcc","context":"a = 1\n","input":"","answers":["b = 2"],"all_classes":null}`)
@@ -27,7 +28,8 @@ func TestLongBench(t *testing.T) {
 		t.Fatalf("%d tasks, error %v", len(list), err)
 	}
 	samples, warnings, err := Make(t.Context(), Config{
-		Tokenizer: bytesTokenizer(t), Tasks: list, Lengths: []int{1500}, Samples: 2, Files: map[string]string{"longbench": dir},
+		Tokenizer: bytesTokenizer(t), Tasks: list, Lengths: []int{1500}, Samples: 2,
+		Files: map[string]string{"longbench": dir},
 	})
 	if err != nil || warnings != nil || len(samples) != 4 {
 		t.Fatalf("%d samples, warnings %v, error %v", len(samples), warnings, err)
@@ -44,7 +46,8 @@ func TestLongBench(t *testing.T) {
 	if got := samples[1].Prompt.Text; got != want {
 		t.Errorf("prompt %q, want %q", got, want)
 	}
-	if got := samples[2].Prompt.Text; !strings.HasSuffix(got, "Here are some examples of questions.\n\nQuestion: a\nType: Date\nQuestion: b\nType:") {
+	ending := "Here are some examples of questions.\n\nQuestion: a\nType: Date\nQuestion: b\nType:"
+	if got := samples[2].Prompt.Text; !strings.HasSuffix(got, ending) {
 		t.Errorf("prompt %q", got)
 	}
 	for i, c := range []struct {

@@ -53,13 +53,15 @@ var published = map[string]string{
 	"one": "A special magic {v} is hidden within the following text. Make sure to memorize it. I will quiz you about the {v} afterwards.\n" +
 		"{context}\nWhat is the special magic {v} for {query} mentioned in the provided text?" +
 		" The special magic {v} for {query} mentioned in the provided text is",
-	"several": "Some special magic {v}s are hidden within the following text. Make sure to memorize it. I will quiz you about the {v}s afterwards.\n" +
+	"several": "Some special magic {v}s are hidden within the following text. Make sure to memorize it. " +
+		"I will quiz you about the {v}s afterwards.\n" +
 		"{context}\nWhat are all the special magic {v}s for {query} mentioned in the provided text?" +
 		" The special magic {v}s for {query} mentioned in the provided text are",
 	"vt": "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{context}\n" +
 		"Question: Find all variables that are assigned the value {query} in the text above." +
 		" Answer: According to the chain(s) of variable assignment in the text above, 5 variables are assigned the value {query}, they are: ",
-	"cwe": "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most often.\n" +
+	"cwe": "Below is a numbered list of words. In these words, some appear more often than others. " +
+		"Memorize the ones that appear most often.\n" +
 		"{context}\nQuestion: What are the 10 most common words in the above list?" +
 		" Answer: The top 10 words that appear most often in the list are:",
 	"fwe": "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words. " +
@@ -68,7 +70,8 @@ var published = map[string]string{
 		" Answer: According to the coded text above, the three most frequently appeared words are:",
 	"qa": "Answer the question based on the given documents. Only give me the answer and do not output any other words.\n\n" +
 		"The following are given documents.\n\n{context}\n\n" +
-		"Answer the question based on the given documents. Only give me the answer and do not output any other words.\n\nQuestion: {query} Answer:",
+		"Answer the question based on the given documents. Only give me the answer and do not output any other words." +
+		"\n\nQuestion: {query} Answer:",
 }
 
 // fill reads what a prompt has in the places of a published one. A place that occurs
@@ -113,7 +116,8 @@ func samplesOf(t *testing.T, name string, length, n int, files map[string]string
 		p := &s.Prompt
 		if p.Context == 0 || strings.Contains(p.Text[:p.Ends[p.Context-1]], "uestion:") && name != "cwe" && name != "vt" ||
 			strings.Count(p.Text[p.Ends[p.Context-1]:], "?")+strings.Count(p.Text[p.Ends[p.Context-1]:], "Find all") == 0 {
-			t.Errorf("%s: the context ends after %d of %d tokens: ...%q", p.ID, p.Context, len(p.Tokens), p.Text[p.Ends[max(0, p.Context-1)]:])
+			t.Errorf("%s: the context ends after %d of %d tokens: ...%q",
+				p.ID, p.Context, len(p.Tokens), p.Text[p.Ends[max(0, p.Context-1)]:])
 		}
 		if room := length - len(s.Prompt.Tokens) - s.Task.Reply; room < 0 {
 			t.Errorf("%s: %d tokens too long", s.Prompt.ID, -room)
@@ -378,7 +382,8 @@ func TestDocuments(t *testing.T) {
 	squad := write("squad.json", `{"data":[`+strings.Join(articles, ",")+`]}`)
 	var items []string
 	for q := range 5 {
-		items = append(items, fmt.Sprintf(`{"question":"h%d?","answer":"yes%d","context":[["t%d",["x."," y."]],["u%d",["z%s."]]]}`, q, q, q, q, filler))
+		items = append(items, fmt.Sprintf(
+			`{"question":"h%d?","answer":"yes%d","context":[["t%d",["x."," y."]],["u%d",["z%s."]]]}`, q, q, q, q, filler))
 	}
 	hotpot := write("hotpot.json", `[`+strings.Join(items, ",")+`]`)
 	files := map[string]string{"squad": squad, "hotpotqa": hotpot}
@@ -457,7 +462,8 @@ func TestMakeRefuses(t *testing.T) {
 		t.Errorf("a length that is too short: error %v", err)
 	}
 	c.Lengths = []int{3000}
-	if _, warnings, err := Make(t.Context(), c); err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "qa_1 is left out: it needs") {
+	_, warnings, err := Make(t.Context(), c)
+	if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "qa_1 is left out: it needs") {
 		t.Errorf("without SQuAD: warnings %v, error %v", warnings, err)
 	}
 	if _, err := Find([]string{"niah"}); err == nil {

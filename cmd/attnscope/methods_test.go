@@ -154,7 +154,8 @@ func TestKeptPositionsOfAFile(t *testing.T) {
 		for _, group := range []string{"head", "mean"} {
 			file := filepath.Join(t.TempDir(), "i.safetensors")
 			must(t, "snapkv", dump, "--method", method, "--group", group, "--window", "16", "--capacity", "40", "--indices", file)
-			lines := strings.Split(strings.TrimSpace(must(t, "snapkv", dump, "--kept", file, "--method", method, "--group", group, "--by", "layer,head")), "\n")
+			out := must(t, "snapkv", dump, "--kept", file, "--method", method, "--group", group, "--by", "layer,head")
+			lines := strings.Split(strings.TrimSpace(out), "\n")
 			rows := map[string][]string{} // without the column of the method
 			for _, line := range lines[1:] {
 				cells := strings.Split(line, "\t")
@@ -162,7 +163,8 @@ func TestKeptPositionsOfAFile(t *testing.T) {
 				rows[cells[at]] = append(rows[cells[at]], strings.Join(slices.Delete(cells, at, at+1), "\t"))
 			}
 			if len(rows["given"]) < 4 || !slices.Equal(rows["given"], rows[method]) {
-				t.Errorf("%s, group %s: given\n%s\nwant\n%s", method, group, strings.Join(rows["given"], "\n"), strings.Join(rows[method], "\n"))
+				t.Errorf("%s, group %s: given\n%s\nwant\n%s",
+					method, group, strings.Join(rows["given"], "\n"), strings.Join(rows[method], "\n"))
 			}
 		}
 	}

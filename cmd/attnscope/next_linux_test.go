@@ -93,7 +93,8 @@ func TestNextCommand(t *testing.T) {
 			force = []string{"--force"}
 		}
 		for _, quiet := range []string{"-q", "--quiet"} {
-			if code, _, stderr := onTerminal(t, slices.Concat(args(c.line), force, []string{quiet})...); code != 0 || strings.Contains(stderr, "next") {
+			code, _, stderr := onTerminal(t, slices.Concat(args(c.line), force, []string{quiet})...)
+			if code != 0 || strings.Contains(stderr, "next") {
 				t.Errorf("%s %s: exit %d, %q", c.line, quiet, code, stderr)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
@@ -44,8 +45,8 @@ func Figure(b *Board, rows []Row, meta viz.Meta) *viz.Figure {
 		sortByX(&k.Series[i])
 	}
 	k.Series = append([]viz.Series{full}, k.Series...)
-	k.Caption = fmt.Sprintf("%s; %s; mean over %d prompts; %s. A point of a curve is a budget.",
-		first.Model, aboutPlace(first), first.Prompts, b.Runs[0].Settings)
+	k.Caption = fmt.Sprintf("%s; %s; mean over %s; %s. A point of a curve is a budget.",
+		first.Model, aboutPlace(first), words.Count(first.Prompts, "prompt"), b.Runs[0].Settings)
 	return viz.CurvesFigure(k)
 }
 

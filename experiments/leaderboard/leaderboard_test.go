@@ -282,7 +282,9 @@ func board(model string, scores map[string]map[string][]float64) *Board {
 			a.Results = append(a.Results, Result{Method: snapkv.Full, Score: scores[p.Task][snapkv.Full][i], CacheBytes: 1000, CacheRatio: 1})
 			for _, method := range []string{"snapkv", "random"} {
 				if s := scores[p.Task][method]; s != nil {
-					a.Results = append(a.Results, Result{Method: method, Budget: Budget{Percent: 10}, Score: s[i], CacheBytes: 100, CacheRatio: 0.1})
+					a.Results = append(a.Results, Result{
+						Method: method, Budget: Budget{Percent: 10}, Score: s[i], CacheBytes: 100, CacheRatio: 0.1,
+					})
 				}
 			}
 			if err := own.add(a); err != nil {
@@ -375,11 +377,14 @@ func TestReadRefuses(t *testing.T) {
 		return string(line)
 	}
 	for name, c := range map[string]struct{ text, want string }{
-		"nothing":   {"", "no results of attnscope leaderboard"},
-		"no run":    {answer("x") + "\n", "line 1: no results of attnscope leaderboard"},
-		"version":   {`{"attnscope_leaderboard":2}` + "\n", "line 1: results of version 2: want 1"},
-		"no JSON":   {string(run) + "\n{\n", "line 2: unexpected end of JSON input"},
-		"conflict":  {string(run) + "\n" + answer("x") + "\n" + answer("y") + "\n", "line 3: a, length 0, sample 0, full at budget all: two different replies"},
+		"nothing": {"", "no results of attnscope leaderboard"},
+		"no run":  {answer("x") + "\n", "line 1: no results of attnscope leaderboard"},
+		"version": {`{"attnscope_leaderboard":2}` + "\n", "line 1: results of version 2: want 1"},
+		"no JSON": {string(run) + "\n{\n", "line 2: unexpected end of JSON input"},
+		"conflict": {
+			string(run) + "\n" + answer("x") + "\n" + answer("y") + "\n",
+			"line 3: a, length 0, sample 0, full at budget all: two different replies",
+		},
 		"no result": {string(run) + "\n{\"task\":\"a\"}\n", "line 2: the first result of an answer is not that of the full cache"},
 	} {
 		path := filepath.Join(t.TempDir(), "x.jsonl")

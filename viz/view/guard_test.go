@@ -136,7 +136,8 @@ func TestFrames(t *testing.T) {
 				want = 403
 			}
 			if got := w.Header().Get("Content-Security-Policy"); w.Code != want || !strings.HasSuffix(got, c.ancestors) {
-				t.Errorf("%q, frames %v: %d with the policy %q, want %d and %q", place, c.frames, w.Code, got, want, c.ancestors)
+				t.Errorf("%q, frames %v: %d with the policy %q, want %d and %q",
+					place, c.frames, w.Code, got, want, c.ancestors)
 			}
 		}
 	}
