@@ -93,8 +93,9 @@ func TestPTXOfOtherParametersIsRefused(t *testing.T) {
 func TestLaunchersRefuse(t *testing.T) {
 	b := onCard(t)
 	for name, err := range map[string]error{
-		"head size":  b.attend(attention{cache: cache{T: f32, KeyDim: 257, ValueDim: 8, Heads: 1, Stores: 1}, N: 1}),
-		"cut cache":  b.attendSums(attention{cache: cache{T: f32, KeyDim: 8, ValueDim: 8, Heads: 1, Stores: 1, Pos: 8}, N: 1}, attentionSumsOut{}),
+		"head size":  b.attend(attention{cache: cache{T: f32, KeyDim: 257, ValueDim: 8, Heads: 1, Stores: 1, Scale: 1}, N: 1}),
+		"factor":     b.attend(attention{cache: cache{T: f32, KeyDim: 8, ValueDim: 8, Heads: 1, Stores: 1}, N: 1}),
+		"cut cache":  b.attendSums(attention{cache: cache{T: f32, KeyDim: 8, ValueDim: 8, Heads: 1, Stores: 1, Pos: 8, Scale: 1}, N: 1}, attentionSumsOut{}),
 		"pooling":    b.snapPool(0, 0, 4, "avgpool", 1, 1),
 		"group":      b.snapMerge(0, 0, 1, "median", 1, 1),
 		"experts":    b.route(0, 0, 0, 1, 2000, 2, false),
@@ -113,7 +114,7 @@ func TestLaunchersRefuse(t *testing.T) {
 // Nothing to do is no error, and launches nothing: these pointers lead nowhere.
 func TestNothingToDo(t *testing.T) {
 	b := onCard(t)
-	c := cache{T: f16, Heads: 2, Stores: 1, KeyDim: 8, ValueDim: 8, Keys: 4, Room: 4}
+	c := cache{T: f16, Heads: 2, Stores: 1, KeyDim: 8, ValueDim: 8, Keys: 4, Room: 4, Scale: 1}
 	pass := attention{cache: c, N: 4}
 	for _, err := range []error{
 		b.attend(attention{cache: c}), b.decode(decode{attention: attention{cache: c}}),
