@@ -79,7 +79,8 @@ var Terms = []Term{
 		Name:    "hit rate",
 		Aliases: []string{"hits"},
 		Text: "The share of the significant positions of the prefix that the observation window had selected. " +
-			"A rate near 1 supports the claim of SnapKV; compare it with chance, sinks_recent and oracle before you trust it.",
+			"A rate near 1 supports the claim of SnapKV; compare it with chance, sinks_recent and oracle before you trust it. " +
+			"A row over several prompts has the mean of their rates, not the sum of hits over the sum of significant positions.",
 		Formula: "hit_rate = hits / significant (arXiv:2404.14469v1, section 3)",
 		More:    "docs/MEASURES.md",
 	},
