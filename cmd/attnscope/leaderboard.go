@@ -182,7 +182,7 @@ func checkLeaderboard(c *cli.Context) error {
 			return err
 		}
 	}
-	return checkOutput(out, c.Bool("force"), c.Bool("resume"))
+	return checkContinued(c, out)
 }
 
 // recordAnswers runs the model.

@@ -18,6 +18,15 @@ func outputFlag(usage string) *cli.StringFlag {
 	return &cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: usage}
 }
 
+// checkContinued is checkOutput for results that --resume continues.
+func checkContinued(c *cli.Context, path string) error {
+	err := checkOutput(path, c.Bool("force"), c.Bool("resume"))
+	if at, missing := os.Stat(path); err == nil || missing != nil || at.IsDir() {
+		return err
+	}
+	return hintf(fmt.Errorf("%s exists", path), "--resume continues it; --force replaces it; -o names another file")
+}
+
 // checkOutput refuses an output file that exists, before any work is done. With
 // resume an existing file is continued.
 func checkOutput(path string, force, resume bool) error {
