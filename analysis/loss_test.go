@@ -150,6 +150,10 @@ func TestRecommendationSaysWhatSavesNothing(t *testing.T) {
 	if text := a.Recommendation(); !strings.Contains(text, "keep everything") || strings.Contains(text, "Recommended") {
 		t.Errorf("a capacity that keeps everything: %q", text)
 	}
+	a.Rows[0].prompts = 4
+	if text := a.Recommendation(); !strings.HasSuffix(text, "Record 10 prompts or more.") {
+		t.Errorf("a capacity that keeps everything, with 4 prompts: %q", text)
+	}
 	a.Rows[0] = AdviceRow{Method: "snapkv", Group: snapkv.GroupMean, Capacity: 64, Share: 0.25, Bytes: 1 << 20, FullBytes: 4 << 20}
 	if text := a.Recommendation(); !strings.Contains(text, "25 % of the prompts' positions") || !strings.Contains(text, "25 % of the full cache (4.0 MiB)") {
 		t.Errorf("a cache that saves memory: %q", text)

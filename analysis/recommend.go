@@ -20,7 +20,7 @@ func (a *Advice) Recommendation() string {
 	if i < 0 {
 		text := fmt.Sprintf("At the capacities that were tried, no method that drops anything achieves %s: "+
 			"keep everything, accept a larger loss or --risk, or calibrate with larger capacities (docs/ADVICE.md).", bound)
-		return strings.Join(append([]string{text}, a.NearMiss()...), " ")
+		return strings.Join(slices.Concat([]string{text}, a.NearMiss(), a.fewPrompts()), " ")
 	}
 	row := &a.Rows[i]
 	ratio := row.Bytes / row.FullBytes

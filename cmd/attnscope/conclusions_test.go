@@ -161,6 +161,19 @@ func TestSinksDoNotFlatter(t *testing.T) {
 	}
 }
 
+// TestCaptureFlags: the command that follows advise has the capture's flags that decide
+// what is decoded, and no others.
+func TestCaptureFlags(t *testing.T) {
+	command := "attnscope capture -m M -p p.jsonl --offline --values --max-new-tokens 32 --truncate=middle --max-prompt-tokens 900 -o run.attn"
+	got := strings.Join(captureFlags(strings.Fields(command)), " ")
+	if want := "--offline --max-new-tokens 32 --truncate=middle --max-prompt-tokens 900"; got != want {
+		t.Errorf("flags %q, want %q", got, want)
+	}
+	if got := captureFlags([]string{"attnscope", "capture", "--max-new-tokens"}); len(got) != 0 {
+		t.Errorf("a flag without a value: %q", got)
+	}
+}
+
 // TestAdviceIsOneRecommendation: advise recommends one method and capacity in a sentence,
 // with what it saves, and lists no method that it left out.
 func TestAdviceIsOneRecommendation(t *testing.T) {
