@@ -115,8 +115,8 @@ rotations and the tokenizers. ` + "`attnscope info -m MODEL`" + ` says whether a
 - **cards**: whether the CUDA backend runs models of the family. It may refuse a model of a family with "yes" because of a setting, which the error names.
 - **checked** counts the small checkpoints with random weights in ` + "`engine/model/testdata`" + ` on which attention and logits are compared with transformers 5.24 in each run of the tests
   (weights within 1e-5, logits within 1e-4, the same greedy tokens), and the GGUF files that llama.cpp's converter has written from them.
-- A checkpoint in hub layout is a folder with ` + "`" + `config.json` + "`" + `, one or more ` + "`" + `.safetensors` + "`" + ` files, and the tokenizer (` + "`" + `tokenizer.json` + "`" + `, ` + "`" + `tokenizer.model` + "`" + `, or ` + "`" + `vocab.json` + "`" + ` with
-  ` + "`" + `merges.txt` + "`" + `). Without a tokenizer, prompts are given as ` + "`" + `input_ids` + "`" + `. The field ` + "`" + `model_type` + "`" + ` of ` + "`" + `config.json` + "`" + ` names the family. A model that is Llama under another name runs
+- A checkpoint in hub layout is a folder with ` + "`" + `config.json` + "`" + `, one or more ` + "`" + `.safetensors` + "`" + ` files, and the tokenizer (` + "`" + `tokenizer.json` + "`" + ` or ` + "`" + `tokenizer.model` + "`" + `).
+  Without a tokenizer, prompts are given as ` + "`" + `input_ids` + "`" + `. The field ` + "`" + `model_type` + "`" + ` of ` + "`" + `config.json` + "`" + ` names the family. A model that is Llama under another name runs
   if its ` + "`" + `model_type` + "`" + ` is set to ` + "`" + `llama` + "`" + `; every field that attnscope does not understand is refused by its name.
 - Weights may be quantized in every family: [QUANTIZED.md](QUANTIZED.md) lists the methods. [TRUST.md](TRUST.md) says what else is checked, and what is not.
 
