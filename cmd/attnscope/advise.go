@@ -49,7 +49,7 @@ func adviseCommand() *cli.Command {
 			},
 			&cli.Float64Flag{
 				Name: "risk", Value: 0.05,
-				Usage: "accept that a `SHARE` of the prompts loses more than the bound",
+				Usage: "accept that a `SHARE` of the prompts, above 0 and below 0.5, loses more than the bound",
 			},
 			&cli.StringFlag{
 				Name: "by", DefaultText: "one budget for all",
@@ -68,9 +68,34 @@ func adviseCommand() *cli.Command {
 			modelOf("use the output projections of `MODEL`, which made the dumps, for output_error_wo"),
 			seedFlag("the methods random and nacl, and of the intervals"),
 			threadsFlag, revisionFlag, offlineFlag, ignoreConfigFlag,
-		}, methodFlags, tableFlags),
+		}, adviseMethodFlags(), tableFlags),
 		Action: runAdvise,
 	}
+}
+
+// adviseMethodFlags are methodFlags whose help shows the defaults of advise.
+func adviseMethodFlags() []cli.Flag {
+	flags := slices.Clone(methodFlags)
+	for i, f := range flags {
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			own := *f
+			switch f.Name {
+			case "method":
+				own.DefaultText = "common"
+			case "group":
+				own.DefaultText = "head and mean, or the preset's"
+			}
+			flags[i] = &own
+		case *cli.IntSliceFlag:
+			own := *f
+			if f.Name == "capacity" {
+				own.DefaultText = fmt.Sprintf("%d to %d", adviseCapacities[0], adviseCapacities[len(adviseCapacities)-1])
+			}
+			flags[i] = &own
+		}
+	}
+	return flags
 }
 
 func runAdvise(c *cli.Context) error {
