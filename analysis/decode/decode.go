@@ -257,6 +257,7 @@ func (r *runner) hold(ctx context.Context, g *group, k *cache, f model.CacheForm
 			return err
 		}
 		out.KVBits = f.Bits
+		r.warnResidual(g.prompt, f)
 	}
 	if err := r.ask(ctx, k); err != nil {
 		k.close()
@@ -323,10 +324,19 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	return r.hold(ctx, g, k, e.Format, out, b)
 }
 
-// warnLarge warns about a cache that saves no memory, once per capacity and group.
+// warnResidual warns about a format that quantizes no position of a prompt.
+func (r *runner) warnResidual(p *prompts.Prompt, f model.CacheFormat) {
+	if n := r.compressed(p); n <= f.Residual {
+		r.warn("nothing is quantized in prompt %q: all %d positions are among the last %d (--kv-residual)",
+			p.ID, n, f.Residual)
+	}
+}
+
+// warnLarge warns about a selection that takes more memory than the full cache, once per
+// capacity and group.
 func (r *runner) warnLarge(p *prompts.Prompt, out *Result) {
 	key := largeKey{out.Capacity, out.Group}
-	if out.CacheRatio < 1 || r.large[key] {
+	if out.CacheRatio <= 1 || out.Method == snapkv.Full || r.large[key] {
 		return
 	}
 	r.large[key] = true

@@ -59,6 +59,22 @@ func TestQuantizedCachesLoseLessWithMoreBits(t *testing.T) {
 	})
 }
 
+// TestNothingQuantizedIsSaid once for each prompt, and the full cache is not called large.
+func TestNothingQuantizedIsSaid(t *testing.T) {
+	m := loadModel(t, "../../engine/model/testdata/qwen3")
+	var warnings []string
+	results(t, Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: make([]int32, 20)}, {ID: "b", Tokens: make([]int32, 60)}},
+		Methods: named(t, snapkv.Full), Configs: []snapkv.Config{config(8, 80)}, MaxNewTokens: 2, IgnoreEOS: true,
+		Formats: []model.CacheFormat{{Bits: 4, Group: 16, Residual: 32}, {Bits: 2, Group: 16, Residual: 32}},
+		Warn:    func(text string) { warnings = append(warnings, text) },
+	})
+	want := `nothing is quantized in prompt "a": all 20 positions are among the last 32 (--kv-residual)`
+	if len(warnings) != 1 || warnings[0] != want {
+		t.Errorf("warnings %q, want only %q", warnings, want)
+	}
+}
+
 // TestRowsOfAQuantizedCacheAreSingle: a pass of several tokens gives the logits of single
 // tokens, because each row is quantized before the next one attends.
 func TestRowsOfAQuantizedCacheAreSingle(t *testing.T) {
