@@ -186,3 +186,34 @@ func TestTableOfExperiment(t *testing.T) {
 		}
 	}
 }
+
+// TestLeaderboard: results name the model's hash, methods and benchmarks; those of caches
+// below 16 bits cite KIVI.
+func TestLeaderboard(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.jsonl")
+	kivi := "@misc{liu2024kivi,"
+	for bits, cited := range map[string]int{"4": 1, "16": 0} {
+		text := `{"attnscope_leaderboard":1,"model":"tiny","model_sha256":"aabb","methods":["h2o"],` +
+			`"plan":[{"task":"vt","suite":"ruler"},{"task":"lines","suite":"lines"},{"task":"trec","suite":"longbench"}]}` +
+			`{"task":"vt","results":[{"method":"full"},{"method":"h2o"}]}{"method":"full","kv_bits":` + bits + `}`
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var l List
+		if err := l.Table(path); err != nil {
+			t.Fatal(err)
+		}
+		got := textOf(t, &l)
+		for _, want := range []string{
+			"@misc{model-tiny-aabb,", "note = {SHA-256 of the weights aabb}", "@misc{zhang2023h2o,", "@misc{hsieh2024ruler,",
+			"@misc{li2023longeval,", "@misc{bai2023longbench,",
+		} {
+			if strings.Count(got, want) != 1 {
+				t.Errorf("want %q once in\n%s", want, got)
+			}
+		}
+		if strings.Count(got, kivi) != cited || strings.Contains(got, "names no dump") {
+			t.Errorf("%s bits:\n%s", bits, got)
+		}
+	}
+}

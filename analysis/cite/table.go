@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/attnscope/attnscope/snapkv"
@@ -20,7 +21,8 @@ const maxTable = 256 << 20
 
 // Table adds what a table written by attnscope names in its columns model, dataset and
 // method. path ends in .tsv, .txt, .csv, .json or .jsonl. In the folder of an experiment,
-// run.json adds the hashes of model and prompts.
+// run.json adds the hashes of model and prompts. Results of the leaderboard name their model
+// with its hash, their methods and the benchmarks of their tasks.
 func (l *List) Table(path string) error {
 	rows, err := readTable(path)
 	if err != nil {
@@ -45,10 +47,19 @@ func (l *List) Table(path string) error {
 			l.Remark("SHA-256 of ids and tokens of the prompts: %s", sum)
 		}
 	} else {
-		for _, model := range models {
-			l.Model(model, "", "")
+		hashed := false
+		for _, r := range rows {
+			if r["model_sha256"] != "" {
+				l.Model(r["model"], "", r["model_sha256"])
+				hashed = true
+			}
 		}
-		l.Remark("%s names no dump: cite the dump as well, for the model's revision and the prompts", path)
+		if !hashed {
+			for _, model := range models {
+				l.Model(model, "", "")
+			}
+			l.Remark("%s names no dump: cite the dump as well, for the model's revision and the prompts", path)
+		}
 	}
 	for _, set := range distinct(rows, "dataset") {
 		l.Dataset(set)
@@ -59,6 +70,11 @@ func (l *List) Table(path string) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		l.Method(&m)
+	}
+	for _, bits := range distinct(rows, "kv_bits") {
+		if n, err := strconv.Atoi(bits); err == nil && n > 0 && n < 16 {
+			l.add(known["liu2024kivi"])
+		}
 	}
 	return nil
 }
@@ -141,16 +157,40 @@ func readObjects(text []byte) ([]row, error) {
 			objects = append(objects, one)
 		}
 	}
-	rows := make([]row, len(objects))
-	for i, object := range objects {
-		rows[i] = row{}
+	var rows []row
+	for _, object := range objects {
+		one := row{}
 		for name, value := range object {
 			if s, ok := value.(string); ok {
-				rows[i][name] = s
+				one[name] = s
 			}
 		}
+		if bits, ok := object["kv_bits"].(float64); ok {
+			one["kv_bits"] = fmt.Sprint(bits)
+		}
+		rows = append(rows, one)
+		if _, ok := object["attnscope_leaderboard"]; ok {
+			rows = append(rows, inner(object, "plan", "suite", "dataset")...)
+		}
+		rows = append(rows, inner(object, "results", "method", "method")...)
 	}
 	return rows, nil
+}
+
+// inner returns rows with one column, which hold a field of the objects in a list of the
+// leaderboard's results. The suite lines is LongEval's.
+func inner(object map[string]any, list, from, column string) []row {
+	var rows []row
+	values, _ := object[list].([]any)
+	for _, value := range values {
+		one, _ := value.(map[string]any)
+		text, _ := one[from].(string)
+		if column == "dataset" && text == "lines" {
+			text = "longeval"
+		}
+		rows = append(rows, row{column: text})
+	}
+	return rows
 }
 
 // run is what run.json, beside the tables of an experiment, says about the capture.
