@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -74,10 +75,18 @@ func statesText(bytes int64) string {
 func printTime(c *cli.Context, need *forecast.Need, weights int64, compute string) {
 	threads := threadCount(c)
 	pace := need.Pace(cpu.Measure(threads), weights, compute)
-	fmt.Fprintf(c.App.Writer, "time       about %.3g s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s,"+
+	fmt.Fprintf(c.App.Writer, "time       about %s: %.3g TFLOP at %.0f GFLOP/s, %.3g GB read at %.1f GB/s,"+
 		" as %s %s just now\n",
-		pace.Seconds, need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9,
+		secondsText(pace.Seconds), need.FLOPs/1e12, pace.FLOPs/1e9, need.Read(weights)/1e9, pace.Bytes/1e9,
 		count(threads, "thread"), words.Plural(threads, "does", "do"))
+}
+
+// secondsText is a time as other verbs print it from a minute on: 8h1m40s.
+func secondsText(s float64) string {
+	if s < 60 {
+		return fmt.Sprintf("%.3g s", s)
+	}
+	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
 }
 
 // batchText says how many replies are decoded together.
