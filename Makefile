@@ -75,6 +75,10 @@ $(CUDA)/libcuda.a: engine/cuda/tramp/tramp.c engine/cuda/tramp/symbols.h
 $(CUDA)/libcuda_emu.so: $(wildcard engine/cuda/emu/* engine/cuda/kernels/*.cu engine/cuda/kernels/*.h engine/cuda/kernels/*.cuh)
 	sh engine/cuda/emu/build.sh $(CUDA)
 
+# Orders of threads on the emulated card, besides the usual one; test-long has more.
+ORDERS ?= 17
+export ORDERS
+
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend without a card: first without a driver, then on an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./engine/... ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope ./engine/cuda/bench
@@ -82,7 +86,7 @@ test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./engine/cuda/bench
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./engine/model
-	for order in 1 17; do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
+	for order in $(ORDERS); do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
 	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
 
 # The slim bundle holds what a machine with a card and a driver, but without Go, needs for
@@ -175,6 +179,7 @@ test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH) $(KVPRESS)) ## run the tests that 
 	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
 	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
+	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17")
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 
 fuzz: ## run each fuzz target for ten seconds

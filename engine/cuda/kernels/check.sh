@@ -4,8 +4,9 @@
 # against its source, and the cubins and what ptxas says of them against limits.tsv.
 #
 # usage: check.sh FOLDER   with libcuda.a (`make cuda` leaves it in build/cuda)
+# ORDERS lists the orders of threads besides the usual one and the race detector's: "1 17".
 set -e
-test -n "$1" || { sed -n '2,7s/^# *//p' "$0" >&2; exit 2; }
+test -n "$1" || { sed -n '2,8s/^# *//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +21,7 @@ cd "$cuda"
 go test -tags cuda -c -o "$out/kernels.test" .
 rm -f "$out/launches"
 ATTNSCOPE_EMU_RECORD="$out/launches" ATTNSCOPE_EMU_RECORD_ALL=embed:dequant_:gemv_quant_ "$out/kernels.test" -test.run "$kernel_tests"
-for order in 1 17; do
+for order in ${ORDERS:-17}; do
 	ATTNSCOPE_EMU_ORDER=$order "$out/kernels.test" -test.run "$kernel_tests"
 done
 go test -race -tags cuda -c -o "$out/kernels-race.test" .
