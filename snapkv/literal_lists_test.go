@@ -685,6 +685,15 @@ func TestLazyLayers(t *testing.T) {
 	if got := simLayerKV.LayerStat(l, c); math.Abs(got-want) > 1e-12 {
 		t.Errorf("share %g, want %g", got, want)
 	}
+	first := 0.0 // all that a capacity below the number of first positions keeps
+	for h := range l.Heads {
+		for j := range 4 {
+			first += float64(weightOf(l, h, l.Len-1, j)) / 4
+		}
+	}
+	if got := simLayerKV.LayerStat(l, testConfig(3)); math.Abs(got-first) > 1e-12 {
+		t.Errorf("share of the first positions %g, want %g", got, first)
+	}
 	got := simLayerKV.LayerBudgets([]float64{.95, .9, .1}, c)
 	if want := []int{20, math.MaxInt32, math.MaxInt32}; !slices.Equal(got, want) {
 		t.Errorf("budgets %v, want 20 and everything", got)

@@ -32,7 +32,7 @@ var simLayerKV = Method{
 // that fit into the capacity, mean over the heads.
 func laziness(l *Layer, c Config) float64 {
 	sinks := min(c.sinks(), l.Len)
-	recent := max(sinks, l.Len-c.Capacity+sinks)
+	recent := min(max(sinks, l.Len-c.Capacity+sinks), l.Len) // a capacity below sinks leaves none
 	sum := 0.0
 	for h := range l.Heads {
 		row := l.row(h, l.N-1)

@@ -124,7 +124,7 @@ def _depth() -> int:
     """The stack level, as seen by run, of the first caller outside of this package."""
     depth = 1
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].split(".")[0] == "attnscope":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "attnscope":
         frame = frame.f_back
         depth += 1
     return depth
