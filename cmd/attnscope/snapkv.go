@@ -130,6 +130,10 @@ func runSnapKV(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(rows[1], func(r analysis.MethodRow) bool { return r.Window != rows[1][0].Window }) {
+		warnf(c, "each window is rated on the positions before it, so the masses of different windows rest on different"+
+			" positions; compare them by mass_of_oracle")
+	}
 	if dir != "" {
 		written, err := figures.Methods(dir, rows[1], rows[2], origin(c, c.Args().Slice()...))
 		if err != nil {
@@ -146,7 +150,7 @@ func runSnapKV(c *cli.Context) error {
 	}
 	screen := table.Screen{
 		Values: []string{"mass", "hit_rate", "cache_mass", "cache_bytes", "cache_ratio", analysis.SinkColumn},
-		Notes:  []string{"mass: share of the reply's attention on kept positions. docs/MEASURES.md defines all columns."},
+		Notes:  []string{"mass: share of the reply's attention on kept positions before the window. docs/MEASURES.md defines all columns."},
 	}
 	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
 	screen.Notes = slices.Concat(screen.Notes, s.settings(), s.storedApart(rows[0]), analysis.FewPromptsNote(most))
