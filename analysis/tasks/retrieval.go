@@ -50,7 +50,7 @@ func depth(index int) float64 {
 	out := 0.0
 	step := 0.5
 	for n := index + 1; n > 0; n /= 2 {
-		out += step * float64(n%2)
+		out += step * float64(n%2) // an exact product
 		step /= 2
 	}
 	return out

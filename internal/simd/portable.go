@@ -33,7 +33,7 @@ func mulPortable1(k int, a *float32, _ int, b unsafe.Pointer, c *float32, _ int,
 	for x, v := range av {
 		row := bv[x*Width : x*Width+Width : x*Width+Width]
 		for j, w := range row {
-			sum[j] += float64(v) * float64(w)
+			sum[j] += float64(v) * float64(w) // an exact product
 		}
 	}
 	store(c, &sum, acc)
@@ -45,7 +45,7 @@ func mulPortableHalf(k int, a *float32, b unsafe.Pointer, c *float32, acc int, w
 	bv := unsafe.Slice((*uint16)(b), k*Width)
 	for x, v := range av {
 		for j, w := range bv[x*Width : x*Width+Width] {
-			sum[j] += float64(v) * float64(widen(w))
+			sum[j] += float64(v) * float64(widen(w)) // an exact product
 		}
 	}
 	store(c, &sum, acc)
