@@ -63,6 +63,12 @@ func Interval(x []float64, seed uint64) (lo, hi float64) {
 		}
 		means[i] = sum / float64(n)
 	}
-	slices.Sort(means)
-	return means[int(0.025*resamples)], means[int(0.975*resamples)-1]
+	return percentiles(means)
+}
+
+// percentiles sorts values and returns their 2.5 % and 97.5 % quantiles.
+func percentiles(values []float64) (lo, hi float64) {
+	slices.Sort(values)
+	n := float64(len(values))
+	return values[int(0.025*n)], values[max(0, int(0.975*n)-1)]
 }

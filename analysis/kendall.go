@@ -1,9 +1,9 @@
 package analysis
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
-	"slices"
 )
 
 // KendallTau returns Kendall's rank correlation of x and y in its form b, which allows
@@ -17,11 +17,11 @@ func KendallTau(x, y []float64) float64 {
 	inY := 0.0
 	for i := range x {
 		for j := range i {
-			a := order(x[i], x[j])
-			b := order(y[i], y[j])
 			if math.IsNaN(x[i]+x[j]) || math.IsNaN(y[i]+y[j]) {
 				continue
 			}
+			a := cmp.Compare(x[i], x[j])
+			b := cmp.Compare(y[i], y[j])
 			both += a * b
 			inX += float64(a * a)
 			inY += float64(b * b)
@@ -31,17 +31,6 @@ func KendallTau(x, y []float64) float64 {
 		return math.NaN()
 	}
 	return float64(both) / math.Sqrt(inX*inY)
-}
-
-// order returns the sign of a - b.
-func order(a, b float64) int {
-	switch {
-	case a > b:
-		return 1
-	case a < b:
-		return -1
-	}
-	return 0
 }
 
 // RankAgreement compares the order in which a measure puts methods with the order in
@@ -77,9 +66,8 @@ func RankAgreement(measure, results [][]float64, seed uint64) (tau, low, high fl
 	if len(values) < 2 {
 		return tau, nan, nan
 	}
-	slices.Sort(values)
-	share := func(q float64) int { return int(q * float64(len(values))) }
-	return tau, values[share(0.025)], values[share(0.975)-1]
+	low, high = percentiles(values)
+	return tau, low, high
 }
 
 // meansOver returns the mean of each row over the picked columns.

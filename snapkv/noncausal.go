@@ -39,6 +39,7 @@ func nonCausalScores(l *Layer, from, to int) ([][]float64, error) {
 	group := l.Heads / l.KVHeads
 	scores := make([][]float64, l.Heads)
 	row := make([]float64, nonCausalChunk)
+	buffer := make([]float32, nonCausalChunk*nonCausalChunk)
 	for h := range scores {
 		score := make([]float64, to-from)
 		for lo := from; lo < to; lo += nonCausalChunk {
@@ -49,7 +50,7 @@ func nonCausalScores(l *Layer, from, to int) ([][]float64, error) {
 			keys := simd.Mat[float32]{
 				Data: l.Keys[(lo*l.KVHeads+h/group)*l.Dim:], Rows: n, Cols: l.Dim, Stride: l.KVHeads * l.Dim,
 			}
-			products := simd.Dense(make([]float32, n*n), n, n)
+			products := simd.Dense(buffer[:n*n], n, n)
 			simd.GemmT(products, queries, keys)
 			for i := range n {
 				for j, v := range products.Data[i*n : (i+1)*n] {

@@ -1,7 +1,5 @@
 package snapkv
 
-import "slices"
-
 // twoStages selects in two stages. first [head][prefix] is merged as the group says, and is
 // changed. Half of the budget goes to the positions with the largest scores in first, the
 // rest to those with the largest scores by second, which gets the index of the head or kv
@@ -15,11 +13,7 @@ func twoStages(first [][]float64, l *Layer, c Config, second func(list, j int, f
 		}
 		raise(score, top)
 	}
-	scores := make([][]float64, l.Heads)
-	for h := range scores {
-		scores[h] = slices.Clone(first[h*len(first)/l.Heads])
-	}
-	return scores
+	return ofKVHeads(first, l.Heads)
 }
 
 // raise gives positions the same score, above all others.

@@ -53,6 +53,17 @@ func withoutArticles(text string) string {
 func qaF1(reply, reference string) float64 {
 	got := normalize(reply)
 	want := normalize(reference)
+	same := SharedWords(got, want)
+	if same == 0 {
+		return 0
+	}
+	precision := float64(same) / float64(len(got))
+	recall := float64(same) / float64(len(want))
+	return 2 * precision * recall / (precision + recall)
+}
+
+// SharedWords returns how many words two bags of words have in common.
+func SharedWords(got, want []string) int {
 	counts := map[string]int{}
 	for _, w := range want {
 		counts[w]++
@@ -64,12 +75,7 @@ func qaF1(reply, reference string) float64 {
 			same++
 		}
 	}
-	if same == 0 {
-		return 0
-	}
-	precision := float64(same) / float64(len(got))
-	recall := float64(same) / float64(len(want))
-	return 2 * precision * recall / (precision + recall)
+	return same
 }
 
 // numbers returns the runs of digits in a text.

@@ -153,6 +153,7 @@ var datasets = []struct{ name, key string }{
 	{"gov_report", "huang2021govreport"},
 	{"hotpotqa", "yang2018hotpotqa"},
 	{"longbench", "bai2023longbench"},
+	{"lines", "li2023longeval"}, // made by the recipe of LongEval-Lines
 	{"longeval", "li2023longeval"},
 	{"multidoc2dial", "feng2021multidoc2dial"},
 	{"qasper", "dasigi2021qasper"},

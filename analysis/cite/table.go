@@ -178,16 +178,13 @@ func readObjects(text []byte) ([]row, error) {
 }
 
 // inner returns rows with one column, which hold a field of the objects in a list of the
-// leaderboard's results. The suite lines is LongEval's.
+// leaderboard's results.
 func inner(object map[string]any, list, from, column string) []row {
 	var rows []row
 	values, _ := object[list].([]any)
 	for _, value := range values {
 		one, _ := value.(map[string]any)
 		text, _ := one[from].(string)
-		if column == "dataset" && text == "lines" {
-			text = "longeval"
-		}
 		rows = append(rows, row{column: text})
 	}
 	return rows

@@ -3,6 +3,8 @@ package decode
 import (
 	"strings"
 	"unicode"
+
+	"github.com/attnscope/attnscope/analysis/answers"
 )
 
 // Scores lists the scores of an answer that Config.Score can name: F1 of words, exact
@@ -63,18 +65,7 @@ func words(text string) []string {
 
 // overlapF1 returns the F1 of two bags of words.
 func overlapF1(got, want []string) float64 {
-	count := map[string]int{}
-	for _, w := range want {
-		count[w]++
-	}
-	same := 0
-	for _, w := range got {
-		if count[w] > 0 {
-			count[w]--
-			same++
-		}
-	}
-	return fMeasure(same, len(got), len(want))
+	return fMeasure(answers.SharedWords(got, want), len(got), len(want))
 }
 
 // rougeL returns the F1 of the longest common subsequence.

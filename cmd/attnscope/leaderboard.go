@@ -316,15 +316,6 @@ func boardConfig(c *cli.Context) (leaderboard.Config, error) {
 	return out, nil
 }
 
-// splitList splits a comma-separated list.
-func splitList(text string) []string {
-	list := strings.Split(text, ",")
-	for i := range list {
-		list[i] = strings.TrimSpace(list[i])
-	}
-	return list
-}
-
 // recordSamples runs the samples into the file of -o.
 func recordSamples(c *cli.Context, src *capture.Source, cfg leaderboard.Config) error {
 	sum, err := src.Checkpoint.SHA256()

@@ -209,9 +209,8 @@ func baseConfig(c *cli.Context) (snapkv.Config, error) {
 // methodsOf reads --method; all is true if it names all or all common methods, of which
 // those without their input are left out.
 func methodsOf(text string) (methods []snapkv.Method, all bool, err error) {
-	names := strings.Split(text, ",")
+	names := splitList(text)
 	for i, name := range names {
-		name = strings.TrimSpace(name)
 		switch name {
 		case "all":
 			return snapkv.Methods, true, nil
@@ -227,6 +226,15 @@ func methodsOf(text string) (methods []snapkv.Method, all bool, err error) {
 		}
 	}
 	return methods, false, nil
+}
+
+// splitList splits a comma-separated list.
+func splitList(text string) []string {
+	list := strings.Split(text, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
 }
 
 // readHeadScores reads the file of --head-scores; an empty path has no scores.

@@ -148,7 +148,7 @@ func union[T comparable](list, more []T) []T {
 func Read(paths ...string) (*Board, error) {
 	b := &Board{}
 	for _, path := range paths {
-		one, _, err := readExisting(path)
+		one, err := readExisting(path)
 		if err != nil {
 			return nil, err
 		}
@@ -165,12 +165,12 @@ func Read(paths ...string) (*Board, error) {
 }
 
 // readExisting reads a file that must hold a run.
-func readExisting(path string) (*Board, int64, error) {
-	b, size, err := readOpen(path)
+func readExisting(path string) (*Board, error) {
+	b, _, err := readOpen(path)
 	if err == nil && len(b.Runs) == 0 {
 		err = fmt.Errorf("%s: no results of attnscope leaderboard", path)
 	}
-	return b, size, err
+	return b, err
 }
 
 // lineReader reads the lines of a file.
