@@ -22,7 +22,8 @@ const (
 // kvpress takes the mean of all queries, without the sinks, and averages their rotations
 // over future positions; here queries keep the rotations of the window.
 //
-// Source: "CapKV", arXiv:2604.25975, as kvpress does it.
+// Source: Yang et al., "Rethinking KV Cache Eviction via a Unified Information-Theoretic
+// Objective" (CapKV), arXiv:2604.25975, as kvpress does it.
 var capKV = Method{
 	Name:    "capkv",
 	Source:  "arXiv:2604.25975",

@@ -60,6 +60,9 @@ func TestMethods(t *testing.T) {
 		if paper && !strings.Contains(text, "eprint = {"+number+"}") {
 			t.Errorf("%s: %s is not cited:\n%s", m.Name, m.Source, text)
 		}
+		if _, found := known[number]; paper && !found {
+			t.Errorf("%s: references.bib has no entry for %s", m.Name, m.Source)
+		}
 	}
 	var l List
 	l.Method(&snapkv.Method{Name: "new", Source: "arXiv:2599.00001"})
