@@ -5,10 +5,14 @@
 package python
 
 import (
+	"bytes"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -201,15 +205,24 @@ func layerArrays(t *testing.T, path string) [][]float32 {
 	return list
 }
 
-// badScript prints the error of opening a dump or of reading its rows.
+// badScript prints the error of opening a dump or of reading the rows of a layer.
 const badScript = `
 import sys
 import reader
 try:
-    reader.Dump(sys.argv[1]).prompt_rows(0, 0)
+    reader.Dump(sys.argv[1]).prompt_rows(0, int(sys.argv[2]))
 except ValueError as e:
     print(e)
 `
+
+// refused checks that the Python reader refuses a layer of a dump with this error.
+func refused(t *testing.T, interpreter, path, layer, want string) {
+	t.Helper()
+	out, err := exec.Command(interpreter, "-c", badScript, path, layer).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v\n%s, want %s", err, out, want)
+	}
+}
 
 // TestPythonRefuses: the Python reader names numbers that are no weights.
 func TestPythonRefuses(t *testing.T) {
@@ -235,9 +248,31 @@ func TestPythonRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, err := exec.Command(interpreter, "-c", badScript, path).CombinedOutput()
-	if want := "prompt 'p', layer 0, head 2, prompt row 1, key 0: weight nan, want 0 to 1"; err != nil || !strings.Contains(string(out), want) {
-		t.Errorf("%v\n%s, want %s", err, out, want)
+	refused(t, interpreter, path, "0", "prompt 'p', layer 0, head 2, prompt row 1, key 0: weight nan, want 0 to 1")
+}
+
+// TestPythonRefusesOtherLayersAndDamage: a layer that was not recorded is no array of zeros,
+// and records that are damaged or missing are errors.
+func TestPythonRefusesOtherLayersAndDamage(t *testing.T) {
+	interpreter := python(t, "numpy, zstandard")
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.Random(t, path, dumps.StoreRows, dumps.Fine, rand.New(rand.NewPCG(1, 2)))
+	refused(t, interpreter, path, "7", "layer 7 was not recorded; these were: [0, 1]")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := bytes.Split(data, []byte("\x5a\x2a\x4d\x18\x40\x00\x00\x00ATN1"))
+	at := len(bytes.Join(records[:3], nil)) + 2*12 // where the third record begins
+	size := len(records[3]) + 12
+	for want, damaged := range map[string][]byte{
+		fmt.Sprintf("byte %d does not begin a record", at): slices.Concat(data[:at], []byte("nothing"), data[at+7:]),
+		"lacks blocks or has too many":                     slices.Concat(data[:at], data[at+size:]),
+	} {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, interpreter, path, "0", want)
 	}
 }
 
@@ -251,9 +286,9 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 print("hits", space["hits"], "significant", space["significant"])
 `
 
-// TestFirstLookRuns executes the notebook that needs nothing but the reader.
+// TestFirstLookRuns executes the notebook that does not run the program.
 func TestFirstLookRuns(t *testing.T) {
-	interpreter := python(t, "numpy, zstandard")
+	interpreter := python(t, "numpy, zstandard, pandas")
 	path := filepath.Join(t.TempDir(), "x.attn")
 	dumpstest.Random(t, path, "factors", "fine", rand.New(rand.NewPCG(1, 2)))
 	cmd := exec.Command(interpreter, "-c", runNotebook, "../notebooks/first_look.ipynb")

@@ -19,9 +19,9 @@ class Dump(reader.Dump):
 
         prompt_rows(prompt, layer)      [heads, R, P]: weights of the last R rows of the prompt
         generation_rows(prompt, layer)  [heads, G, P + G]: weights of the rows of the reply
-        sums(prompt, layer)             [heads, P]: weights summed over all rows of the prompt
+        sums(prompt, layer)             [heads, P]: weights summed over all rows of the prompt, or None
         window_sums(prompt, layer)      a list of [heads, keys]: summed over query windows
-        key_states(prompt, layer)       [kv heads, P + G, dim]
+        key_states(prompt, layer)       [kv heads, P + G, dim], or None
         value_states(prompt, layer)     [kv heads, P + G, dim], or None
     """
 
@@ -57,13 +57,13 @@ class Dump(reader.Dump):
     def generation_rows(self, prompt: int | str, layer: int) -> np.ndarray:
         return super().generation_rows(self.index(prompt), layer)
 
-    def sums(self, prompt: int | str, layer: int) -> np.ndarray:
+    def sums(self, prompt: int | str, layer: int) -> np.ndarray | None:
         return super().sums(self.index(prompt), layer)
 
     def window_sums(self, prompt: int | str, layer: int) -> list[np.ndarray]:
         return super().window_sums(self.index(prompt), layer)
 
-    def key_states(self, prompt: int | str, layer: int) -> np.ndarray:
+    def key_states(self, prompt: int | str, layer: int) -> np.ndarray | None:
         return super().key_states(self.index(prompt), layer)
 
     def value_states(self, prompt: int | str, layer: int) -> np.ndarray | None:
