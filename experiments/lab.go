@@ -69,6 +69,7 @@ type captureNotes struct {
 	ModelSHA256   string     `json:"model_sha256"`
 	ModelRevision string     `json:"model_revision,omitempty"`
 	Plan          dumps.Plan `json:"plan"`
+	Program       string     `json:"program,omitempty"`
 	Prompts       int        `json:"prompts"`
 	PromptsSHA256 string     `json:"prompts_sha256"`
 }
@@ -191,6 +192,7 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 		ModelSHA256:   header.Model.SHA256,
 		ModelRevision: header.Manifest.ModelRevision,
 		Plan:          header.Plan,
+		Program:       header.Manifest.Program,
 		Prompts:       len(list),
 		PromptsSHA256: header.Manifest.PromptsSHA256,
 	}

@@ -29,8 +29,10 @@ import (
 // List is a bibliography with remarks. Each entry appears once, where it was first
 // added. The zero value is empty.
 type List struct {
-	parts []string
-	keys  map[string]bool
+	parts   []string
+	keys    map[string]bool
+	program string          // that Program named
+	hashed  map[string]bool // ids of models that were added with the hash of their weights
 }
 
 // Remark adds a line that BibTeX ignores.
@@ -63,12 +65,33 @@ func (l *List) Write(w io.Writer) error {
 // Program adds attnscope and the paper whose question its measures answer. version is
 // the program's version.
 func (l *List) Program(version string) {
-	l.add(newEntry("software", "attnscope",
+	l.program = "attnscope " + version
+	l.add(software("attnscope", version))
+	l.add(known["li2024snapkv"])
+}
+
+func software(key, version string) Entry {
+	return newEntry("software", key,
 		field{"title", "{attnscope}: what a language model attends to, and what a compressed {KV} cache keeps of it"},
 		field{"author", "{The attnscope authors}"},
 		field{"version", plain(version)},
-		field{"url", "https://github.com/attnscope/attnscope"}))
-	l.add(known["li2024snapkv"])
+		field{"url", "https://github.com/attnscope/attnscope"})
+}
+
+// madeBy adds the program that made a file, if it is another version of attnscope than the
+// one that [List.Program] named. Another program, which wrote the dump through the Python
+// package, becomes a remark.
+func (l *List) madeBy(path, program string) {
+	if program == "" || program == l.program {
+		return
+	}
+	version, own := strings.CutPrefix(program, "attnscope ")
+	if !own {
+		l.Remark("%s was made by %s: cite it as well", path, program)
+		return
+	}
+	l.Remark("%s was made by another version, %s, than the one that prints this", path, program)
+	l.add(software(keyOf("attnscope", version), version))
 }
 
 // Dump adds the model, the prompts and the data sets of a dump, with the command that
@@ -77,6 +100,7 @@ func (l *List) Dump(h *dumps.Header, prompts []dumps.Prompt) {
 	if m := &h.Manifest; m.Program != "" {
 		l.Remark("recorded by %s on %s: %s", m.Program, m.Created, strings.Join(m.Command, " "))
 	}
+	l.madeBy("the dump", h.Manifest.Program)
 	l.Model(h.Model.ID, h.Manifest.ModelRevision, h.Model.SHA256)
 	l.prompts(&h.Manifest, prompts)
 	for i := range prompts {
@@ -106,6 +130,10 @@ func (l *List) Model(id, revision, sum string) {
 	}
 	if sum != "" {
 		notes = append(notes, "SHA-256 of the weights "+sum)
+		if l.hashed == nil {
+			l.hashed = map[string]bool{}
+		}
+		l.hashed[id] = true
 	}
 	l.add(newEntry("misc", keyOf("model", name, short(sum)), field{"title", verbatim(name)}, field{"author", author},
 		field{"url", address}, field{"note", sentence(notes)}))

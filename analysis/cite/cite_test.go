@@ -83,6 +83,8 @@ func TestDump(t *testing.T) {
 		},
 	}
 	var l List
+	l.Program("0.1.0")
+	before := len(textOf(t, &l))
 	for range 2 {
 		l.Dump(h, []dumps.Prompt{{Dataset: "qasper"}, {Dataset: "mine"}})
 	}
@@ -107,7 +109,7 @@ func TestDump(t *testing.T) {
 }
 
 `
-	if got := textOf(t, &l); got != want {
+	if got := textOf(t, &l)[before:]; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -217,6 +219,47 @@ func TestLeaderboard(t *testing.T) {
 		}
 		if strings.Count(got, kivi) != cited || strings.Contains(got, "names no dump") {
 			t.Errorf("%s bits:\n%s", bits, got)
+		}
+	}
+}
+
+// TestOrigin: a line of generate names the model, its hash and revision, the prompts, the
+// data set and the version of attnscope, and so does its table. A version other than that of
+// the program that cites has its own entry. After results with the hash of a model, a table
+// without it adds nothing.
+func TestOrigin(t *testing.T) {
+	line := `{"id":"a","method":"h2o","kv_bits":4,"dataset":"qasper","model":"o/m","model_revision":"bb","model_sha256":"aabb",` +
+		`"prompts_sha256":"ccdd","program":"attnscope 0.0.9"}`
+	table := "method,kl,dataset,model,model_revision,model_sha256,prompts_sha256,program\n" +
+		"h2o,0.1,qasper,o/m,bb,aabb,ccdd,attnscope 0.0.9\n"
+	dir := t.TempDir()
+	for name, text := range map[string]string{"real.jsonl": line, "table.csv": table, "old.csv": "model,task,method\no/m,vt,h2o\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"real.jsonl", "table.csv"} {
+		for own, others := range map[string]int{"0.1.0": 1, "0.0.9": 0} {
+			var l List
+			l.Program(own)
+			if err := l.Table(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Table(filepath.Join(dir, "old.csv")); err != nil {
+				t.Fatal(err)
+			}
+			got := textOf(t, &l)
+			for _, want := range []string{
+				"@misc{model-o-m-aabb,", "url = {https://huggingface.co/o/m}", "note = {revision bb; SHA-256 of the weights aabb}",
+				"of the prompts: ccdd\n", "@misc{dasigi2021qasper,", "@misc{zhang2023h2o,", "@misc{hsieh2024ruler,", "version = {" + own + "}",
+			} {
+				if strings.Count(got, want) != 1 {
+					t.Errorf("%s: want %q once in\n%s", name, want, got)
+				}
+			}
+			if strings.Count(got, "@software{attnscope-0.0.9,") != others || strings.Contains(got, "names no dump") {
+				t.Errorf("%s, cited by version %s:\n%s", name, own, got)
+			}
 		}
 	}
 }

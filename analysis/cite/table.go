@@ -13,16 +13,21 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/attnscope/attnscope/analysis/tasks"
 	"github.com/attnscope/attnscope/snapkv"
 )
+
+// ErrNamesNothing says that a table has no column of attnscope that could be cited.
+var ErrNamesNothing = errors.New("the table has neither a column model nor a column method")
 
 // maxTable is the size of the largest table that is read.
 const maxTable = 256 << 20
 
-// Table adds what a table written by attnscope names in its columns model, dataset and
-// method. path ends in .tsv, .txt, .csv, .json or .jsonl. In the folder of an experiment,
-// run.json adds the hashes of model and prompts. Results of the leaderboard name their model
-// with its hash, their methods and the benchmarks of their tasks.
+// Table adds what a table written by attnscope names in its columns model, dataset, method
+// and task. path ends in .tsv, .txt, .csv, .json or .jsonl. Results of generate and of the
+// leaderboard also name the hash of the model and the version of attnscope, and those of
+// generate the revision of the model and the hash of the prompts. In the folder of an
+// experiment, run.json has all this.
 func (l *List) Table(path string) error {
 	rows, err := readTable(path)
 	if err != nil {
@@ -31,38 +36,26 @@ func (l *List) Table(path string) error {
 	if len(rows) == 0 {
 		return fmt.Errorf("%s: the table has no rows", path)
 	}
-	models := distinct(rows, "model")
 	methods := distinct(rows, "method")
 	run, err := readRun(filepath.Join(filepath.Dir(path), "run.json"))
 	if err != nil {
 		return err
 	}
-	if len(models)+len(methods) == 0 && run == nil {
-		return fmt.Errorf("%s: the table has neither a column model nor a column method", path)
-	}
-	if run != nil {
-		l.Remark("%s: %s", path, run.Command)
-		l.Model(run.Capture.Model, run.Capture.Revision, run.Capture.SHA256)
-		if sum := run.Capture.PromptsSHA256; sum != "" {
-			l.Remark("SHA-256 of ids and tokens of the prompts: %s", sum)
-		}
-	} else {
-		hashed := false
-		for _, r := range rows {
-			if r["model_sha256"] != "" {
-				l.Model(r["model"], "", r["model_sha256"])
-				hashed = true
-			}
-		}
-		if !hashed {
-			for _, model := range models {
-				l.Model(model, "", "")
-			}
-			l.Remark("%s names no dump: cite the dump as well, for the model's revision and the prompts", path)
-		}
+	switch {
+	case run != nil:
+		l.experiment(path, run)
+	case len(methods)+len(distinct(rows, "model")) == 0:
+		return fmt.Errorf("%s: %w", path, ErrNamesNothing)
+	default:
+		l.origin(path, rows)
 	}
 	for _, set := range distinct(rows, "dataset") {
 		l.Dataset(set)
+	}
+	for _, name := range distinct(rows, "task") {
+		if list, err := tasks.Find([]string{name}); err == nil { // a table may cover all tasks, *
+			l.Dataset(list[0].Suite)
+		}
 	}
 	for _, name := range methods {
 		m, err := snapkv.FindMethod(name)
@@ -77,6 +70,47 @@ func (l *List) Table(path string) error {
 		}
 	}
 	return nil
+}
+
+// experiment adds what run.json says about the table of an experiment.
+func (l *List) experiment(path string, run *run) {
+	l.Remark("%s: %s", path, run.Command)
+	l.madeBy(path, run.Capture.Program)
+	l.Model(run.Capture.Model, run.Capture.Revision, run.Capture.SHA256)
+	if sum := run.Capture.PromptsSHA256; sum != "" {
+		l.Remark("SHA-256 of ids and tokens of the prompts: %s", sum)
+	}
+}
+
+// origin adds the models, the prompts and the versions of attnscope that rows name. A model
+// without its hash is left out if it was already added with one.
+func (l *List) origin(path string, rows []row) {
+	for _, program := range distinct(rows, "program") {
+		l.madeBy(path, program)
+	}
+	hashed := false
+	for _, r := range rows {
+		if r["model_sha256"] != "" {
+			l.Model(r["model"], r["model_revision"], r["model_sha256"])
+			hashed = true
+		}
+	}
+	for _, sum := range distinct(rows, "prompts_sha256") {
+		l.Remark("SHA-256 of ids and tokens of the prompts: %s", sum)
+	}
+	if hashed {
+		return
+	}
+	complete := true
+	for _, model := range distinct(rows, "model") {
+		if !l.hashed[model] {
+			complete = false
+			l.Model(model, "", "")
+		}
+	}
+	if !complete || len(distinct(rows, "model")) == 0 {
+		l.Remark("%s names no dump: cite the dump as well, for the model's revision and the prompts", path)
+	}
 }
 
 // row is a row of a table: its cells as text, by column.
@@ -194,6 +228,7 @@ func inner(object map[string]any, list, from, column string) []row {
 type run struct {
 	Command string `json:"command"`
 	Capture struct {
+		Program       string `json:"program"`
 		Model         string `json:"model"`
 		SHA256        string `json:"model_sha256"`
 		Revision      string `json:"model_revision"`

@@ -65,6 +65,7 @@ type Result struct {
 	CacheBytes    int64          `json:"cache_bytes"` // after the prompt
 	CacheRatio    Float          `json:"cache_ratio"` // CacheBytes over those of the full cache
 	PeakBytes     Float          `json:"peak_bytes"`  // resident memory while decoding, without the full cache
+	Dataset       string         `json:"dataset,omitempty"`
 }
 
 // Full reports whether the result is of the full cache, with which the others are

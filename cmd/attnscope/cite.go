@@ -27,9 +27,11 @@ func citeCommand() *cli.Command {
 			"the prompts and their data sets, and the papers of the methods. A dump names its model and its\n" +
 			"prompts. A figure (.png, .svg, .pdf) names the command that drew it and its dumps; cite reads those\n" +
 			"that are still at the named place and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its\n" +
-			"models, data sets and methods in its columns. Lines that begin with % say where an entry comes from,\n" +
-			"and what you must add. Of a folder that reproduce wrote, all tables are cited. Without a file, cite\n" +
-			"prints how to cite attnscope.",
+			"models, data sets, tasks and methods in its columns; the results and tables of generate and\n" +
+			"leaderboard also name the hash of the model. If another version of attnscope made the file, that\n" +
+			"version is cited, too. Lines that begin with % say where an entry comes from, and what you must\n" +
+			"add. Of a folder, all .csv tables and .jsonl results are cited. Without a file, cite prints how to\n" +
+			"cite attnscope.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "method",
@@ -77,20 +79,30 @@ func citeFile(c *cli.Context, list *cite.List, path string) error {
 	return citeDump(c, list, path)
 }
 
-// citeFolder adds the tables of a folder and its subfolders, which reproduce wrote.
+// citeFolder adds the tables of a folder and its subfolders, which reproduce, leaderboard or
+// generate wrote. Results come before tables, because they name the hash of the model.
 func citeFolder(list *cite.List, dir string) error {
 	found := false
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".csv" {
+	for _, ext := range []string{".jsonl", ".csv"} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ext {
+				return err
+			}
+			err = list.Table(path)
+			if errors.Is(err, cite.ErrNamesNothing) { // such as a file of prompts
+				return nil
+			}
+			found = true
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		found = true
-		return list.Table(path)
-	})
-	if err == nil && !found {
-		err = hintf(fmt.Errorf("%s: no .csv table in this folder", dir), "name a file")
 	}
-	return err
+	if !found {
+		return hintf(fmt.Errorf("%s: no .csv table or .jsonl results of attnscope in this folder", dir), "name a file")
+	}
+	return nil
 }
 
 func citeDump(c *cli.Context, list *cite.List, path string) error {

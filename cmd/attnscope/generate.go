@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
 )
 
@@ -124,11 +125,15 @@ func runGenerate(c *cli.Context) error {
 		return err
 	}
 	cfg.Model = src.Model
+	from, err := originOfResults(src, &cfg)
+	if err != nil {
+		return err
+	}
 	bar := newBar(c.App.ErrWriter, "generate")
 	defer bar.close()
 	cfg.Progress = bar.capture
 	if !c.Bool("summary") {
-		return withOutput(c, func(w io.Writer) error { return printResults(c.Context, w, cfg) })
+		return withOutput(c, func(w io.Writer) error { return printResults(c.Context, w, cfg, from) })
 	}
 	var all []decode.Result
 	err = decode.Run(c.Context, cfg, func(r decode.Result) error {
@@ -160,6 +165,9 @@ func runGenerate(c *cli.Context) error {
 			return err
 		}
 		return writeTable(c, t, table.Screen{Notes: append(notes, pivotNote("kl_low and kl_high"))})
+	}
+	if !onScreen(c) {
+		from.addTo(t, all)
 	}
 	screen := table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}, Notes: notes}
 	return writeTable(c, t, screen)
@@ -258,9 +266,45 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	return cfg, err
 }
 
+// resultsOrigin says what results rest on, so that a file of them can be cited.
+type resultsOrigin struct {
+	Model         string `json:"model"`
+	ModelRevision string `json:"model_revision,omitempty"` // commit of a model of the hub
+	ModelSHA256   string `json:"model_sha256"`
+	PromptsSHA256 string `json:"prompts_sha256"`
+	Program       string `json:"program"`
+}
+
+// originOfResults hashes the checkpoint's files, which can take seconds.
+func originOfResults(src *capture.Source, cfg *decode.Config) (resultsOrigin, error) {
+	h, err := capture.NewHeader(src, dumps.Plan{}, cfg.Prompts, dumps.Manifest{Program: "attnscope " + version()})
+	return resultsOrigin{
+		Model: h.Model.ID, ModelRevision: h.Manifest.ModelRevision, ModelSHA256: h.Model.SHA256,
+		PromptsSHA256: h.Manifest.PromptsSHA256, Program: h.Manifest.Program,
+	}, err
+}
+
+// addTo adds the columns of the origin to a table, and the data set of the results, * if
+// there are several.
+func (o resultsOrigin) addTo(t *table.Table, results []decode.Result) {
+	dataset := results[0].Dataset
+	if slices.ContainsFunc(results, func(r decode.Result) bool { return r.Dataset != dataset }) {
+		dataset = "*"
+	}
+	t.Columns = append(slices.Clone(t.Columns), "dataset", "model", "model_revision", "model_sha256", "prompts_sha256", "program")
+	for i := range t.Rows {
+		t.Rows[i] = append(t.Rows[i], dataset, o.Model, o.ModelRevision, o.ModelSHA256, o.PromptsSHA256, o.Program)
+	}
+}
+
 // printResults writes a JSON line for each prompt and cache as it is decoded.
-func printResults(ctx context.Context, w io.Writer, cfg decode.Config) error {
+func printResults(ctx context.Context, w io.Writer, cfg decode.Config, from resultsOrigin) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return decode.Run(ctx, cfg, func(r decode.Result) error { return enc.Encode(r) })
+	return decode.Run(ctx, cfg, func(r decode.Result) error {
+		return enc.Encode(struct {
+			decode.Result
+			resultsOrigin
+		}{r, from})
+	})
 }

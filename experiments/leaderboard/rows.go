@@ -38,6 +38,8 @@ type Row struct {
 	CacheBytes          float64
 	CacheRatio          float64
 	DecodeTokens        float64 // per second
+	ModelSHA256         string
+	Program             string // name and version of the program that made the run
 }
 
 // RowOptions says how rows are made.
@@ -50,6 +52,7 @@ type RowOptions struct {
 var Columns = []string{
 	"run", "model", "task", "length", "budget", "method", "prompts", "score", "score_low", "score_high",
 	"loss", "loss_low", "loss_high", "p", "p_holm", "kl", "agreement", "cache_bytes", "cache_ratio", "decode_tok_s",
+	"model_sha256", "program",
 }
 
 // Keys lists the columns that identify a row.
@@ -62,6 +65,7 @@ func Table(rows []Row) *table.Table {
 		t.Add(
 			r.Run, r.Model, r.Task, r.Length, r.Budget.String(), r.Method, r.Prompts, r.Score, r.ScoreLow, r.ScoreHigh,
 			r.Loss, r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
+			r.ModelSHA256, r.Program,
 		)
 	}
 	return t
@@ -124,6 +128,8 @@ func (b *Board) Rows(o RowOptions) []Row {
 			slices.SortStableFunc(rows, compareRows)
 			for _, row := range rows {
 				row.Run = i + 1
+				row.ModelSHA256 = r.ModelSHA256
+				row.Program = r.Program
 				out = append(out, row)
 			}
 		}

@@ -33,7 +33,7 @@ var levels = []struct {
 	{"analysis/answers", 18},
 	{"analysis/table", 19},
 	{"analysis/decode", 21},
-	{"analysis/cite", 21},
+	{"analysis/cite", 22},
 	{"analysis/digest", 21},
 	{"analysis/tasks", 21},
 	{"analysis", 20},
