@@ -14,6 +14,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/engine/tokenizer"
+	"github.com/attnscope/attnscope/snapkv"
 	"github.com/attnscope/attnscope/viz"
 )
 
@@ -37,6 +38,8 @@ type Lab struct {
 	// MaxTokens is the longest document, in tokens; 0: what the model takes.
 	// Longer ones lose their middle, and their set is marked truncated.
 	MaxTokens int
+	Methods   []snapkv.Method // that the experiment methods compares; nil: the common ones
+	Configs   []snapkv.Config // with which it does so; nil: the defaults at four capacities
 	Origin    viz.Origin
 	Log       func(format string, args ...any)
 	Progress  func(capture.Progress)

@@ -39,24 +39,19 @@ var decodedColumns = []string{
 // positions.
 func methods(ctx context.Context, l *Lab) (any, error) {
 	reply := 32
-	capacities := []int{128, 256, 512, 1024}
 	if l.Quick {
 		reply = 8
-		capacities = []int{128}
 	}
 	list, err := l.methodPrompts(reply)
 	if err != nil {
 		return nil, err
 	}
-	var configs []snapkv.Config
-	for _, n := range capacities {
-		config := snapkv.Default
-		config.Capacity = n
-		config.Seed = l.Seed
-		configs = append(configs, config)
-	}
+	configs := l.MethodConfigs()
 	run := l.decoding(list)
-	run.Methods = snapkv.Common()
+	run.Methods = l.Methods
+	if run.Methods == nil {
+		run.Methods = snapkv.Common()
+	}
 	run.Configs = configs
 	run.MaxNewTokens = reply
 	run.Lenient = true
@@ -68,7 +63,7 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	plan := dumps.Plan{WindowRows: snapkv.Default.Window, MaxNewTokens: reply, Values: true, Store: dumps.StoreFactors}
 	path, err := l.capture(ctx, "methods", list, plan)
 	if errors.Is(err, errPlanned) {
-		return nil, l.planDecode(list, 1+len(run.Methods)*len(capacities), reply, store)
+		return nil, l.planDecode(list, 1+len(run.Methods)*len(configs), reply, store)
 	}
 	if err != nil {
 		return nil, err
@@ -94,6 +89,26 @@ func methods(ctx context.Context, l *Lab) (any, error) {
 	}
 	report.Ranking = rankTable(ranking(kept, results, l.Seed))
 	return report, l.table(report.Ranking, "ranking")
+}
+
+// MethodConfigs returns the settings with which the experiment methods compares methods.
+func (l *Lab) MethodConfigs() []snapkv.Config {
+	configs := slices.Clone(l.Configs)
+	if configs == nil {
+		capacities := []int{128, 256, 512, 1024}
+		if l.Quick {
+			capacities = []int{128}
+		}
+		for _, n := range capacities {
+			config := snapkv.Default
+			config.Capacity = n
+			configs = append(configs, config)
+		}
+	}
+	for i := range configs {
+		configs[i].Seed = l.Seed
+	}
+	return configs
 }
 
 // methodPrompts asks the shortest documents, whole ones first, for up to ten

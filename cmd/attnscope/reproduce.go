@@ -14,6 +14,7 @@ import (
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/experiments"
+	"github.com/attnscope/attnscope/snapkv"
 )
 
 func reproduceCommand() *cli.Command {
@@ -45,6 +46,19 @@ func reproduceCommand() *cli.Command {
 				Usage: "cut the middle out of documents longer than `N` tokens; results mark their set as truncated",
 			},
 			&cli.StringFlag{
+				Name: "method", DefaultText: "common",
+				Usage: "let the experiment methods compare a comma-separated `LIST` of methods, all, or common",
+			},
+			&cli.IntSliceFlag{
+				Name: "capacity", DefaultText: "128, 256, 512 and 1024",
+				Usage: "let the experiment methods keep `N` positions per head, the window included (repeatable)",
+			},
+			&cli.StringFlag{
+				Name: "group", DefaultText: string(snapkv.Default.Group),
+				Usage: "let the experiment methods merge the votes of the query heads of a kv head: mean, max or sum;" +
+					" head: do not merge",
+			},
+			&cli.StringFlag{
 				Name: "captures", DefaultText: "captures in the folder of -o",
 				Usage: "keep the captures in folder `DIR`",
 			},
@@ -66,6 +80,9 @@ func runReproduce(c *cli.Context) error {
 		Log: func(format string, args ...any) { notef(c, format, args...) },
 	}
 	if err := readSets(c, lab); err != nil {
+		return err
+	}
+	if err := chooseMethods(c, lab, list); err != nil {
 		return err
 	}
 	src, err := openSource(c)
@@ -133,6 +150,45 @@ func readSets(c *cli.Context, lab *experiments.Lab) error {
 		}
 		lab.Sets[name] = file
 		lab.SetOrder = append(lab.SetOrder, name)
+	}
+	return nil
+}
+
+// chooseMethods gives the methods, capacities and group of the command line to the
+// experiment methods. They are an error if it is not one of the experiments.
+func chooseMethods(c *cli.Context, lab *experiments.Lab, list []experiments.Experiment) error {
+	isMethods := func(e experiments.Experiment) bool { return e.Name == "methods" }
+	for _, name := range []string{"method", "capacity", "group"} {
+		if c.IsSet(name) && !slices.ContainsFunc(list, isMethods) {
+			return usagef("--%s: only the experiment methods takes it, not %s", name, list[0].Name)
+		}
+	}
+	if c.IsSet("method") {
+		methods, _, err := methodsOf(c.String("method"))
+		if err != nil {
+			return err
+		}
+		lab.Methods = methods
+	}
+	if !c.IsSet("capacity") && !c.IsSet("group") {
+		return nil
+	}
+	lab.Configs = lab.MethodConfigs()
+	if c.IsSet("capacity") {
+		lab.Configs = nil
+		for _, n := range c.IntSlice("capacity") {
+			config := snapkv.Default
+			config.Capacity = n
+			lab.Configs = append(lab.Configs, config)
+		}
+	}
+	for i := range lab.Configs {
+		if c.IsSet("group") {
+			lab.Configs[i].Group = snapkv.Group(c.String("group"))
+		}
+		if err := lab.Configs[i].Check(); err != nil {
+			return usagef("--%w", err)
+		}
 	}
 	return nil
 }
