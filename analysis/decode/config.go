@@ -12,10 +12,13 @@ import (
 // Config says what is decoded: every prompt from the full cache and from the
 // compressed cache of every method under every config. Functions may be nil.
 type Config struct {
-	Model        *model.Model
-	Prompts      []prompts.Prompt
-	Methods      []snapkv.Method
-	Configs      []snapkv.Config
+	Model   *model.Model
+	Prompts []prompts.Prompt
+	Methods []snapkv.Method
+	Configs []snapkv.Config
+	// Budgets are what caches keep of each prompt, or of its context if that is compressed, in
+	// place of the capacities of Configs. nil: the capacities of Configs hold.
+	Budgets      []Budget
 	MaxNewTokens int
 	IgnoreEOS    bool   // decode MaxNewTokens tokens even if the model ends its reply
 	FollowWhole  bool   // score whole given replies, not only their first MaxNewTokens tokens
@@ -38,6 +41,9 @@ type Config struct {
 	// EqualBytes gives every quantized cache as many positions as fit into the bytes that
 	// the capacity takes without quantization.
 	EqualBytes bool
+	// BudgetFormat has the group and the residual of the quantized full caches whose bytes
+	// budgets have. Its bits are not used.
+	BudgetFormat model.CacheFormat
 	// Batch is the largest number of caches that are decoded together, full and
 	// compressed ones of one prompt or of several. Results do not depend on it, except
 	// that above 1 the speed and the memory of a single cache are not known and are NaN.
@@ -52,7 +58,8 @@ type Config struct {
 // FullCaches returns the largest number of full caches that are in memory at once: those
 // of the prompts whose caches fill the batch, and the one of the next prompt.
 func (c *Config) FullCaches() int {
-	caches := (1 + len(c.Methods)*len(c.Configs)) * len(c.formats()) // of a prompt
+	configs := len(c.Configs) * max(1, len(c.Budgets))
+	caches := 1 + len(c.fullFormats()) + len(c.Methods)*configs*len(c.formats()) // of a prompt
 	batch := max(1, c.Batch)
 	return max(1, min(batch, len(c.Prompts), (batch+caches-1)/caches+1))
 }
@@ -101,6 +108,9 @@ func (c *Config) Check(cfg *model.Config) error {
 		return err
 	}
 	if err := c.checkPlace(); err != nil {
+		return err
+	}
+	if err := c.checkBudgets(cfg); err != nil {
 		return err
 	}
 	for i := range c.Methods {

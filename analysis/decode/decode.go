@@ -26,8 +26,8 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 		return err
 	}
 	r := newRunner(c)
-	caches := int64(1 + len(r.forms))
 	for i := range c.Prompts {
+		caches := int64(1 + len(c.Forms(&cfg, &c.Prompts[i])))
 		r.total += int64(len(c.Prompts[i].Tokens)) + caches*int64(2*c.MaxNewTokens) // decoded, then scored
 	}
 	return r.run(ctx, emit)
@@ -66,7 +66,6 @@ func (r *runner) run(ctx context.Context, emit func(Result) error) error {
 // runner holds the state of a run.
 type runner struct {
 	Config
-	forms   []Form
 	started time.Time
 	done    int   // prompts
 	tokens  int64 // run through the model
@@ -78,10 +77,8 @@ type runner struct {
 
 // newRunner returns a runner for a config that has passed Check.
 func newRunner(c Config) *runner {
-	cfg := c.Model.Config()
 	return &runner{
 		Config:  c,
-		forms:   c.Forms(&cfg),
 		started: time.Now(),
 		warned:  map[string]bool{},
 		large:   map[largeKey]bool{},
@@ -108,13 +105,15 @@ func (r *runner) report(id string) {
 	})
 }
 
-// entries returns the entries of the forms.
-func (r *runner) entries() []snapkv.Entry {
-	list := make([]snapkv.Entry, len(r.forms))
-	for i, f := range r.forms {
-		list[i] = f.Entry
+// formsOf returns the forms of a prompt, and their entries.
+func (r *runner) formsOf(p *prompts.Prompt) ([]Form, []snapkv.Entry) {
+	cfg := r.Model.Config()
+	forms := r.Forms(&cfg, p)
+	entries := make([]snapkv.Entry, len(forms))
+	for i, f := range forms {
+		entries[i] = f.Entry
 	}
-	return list
+	return forms, entries
 }
 
 // forward runs tokens in pieces, so that it ends soon after the context is canceled.
@@ -152,12 +151,13 @@ func (r *runner) longestReply(p *prompts.Prompt) int {
 
 // prefill runs a prompt and returns the full cache. The caller closes its session.
 func (r *runner) prefill(ctx context.Context, p *prompts.Prompt) (*cache, error) {
+	_, entries := r.formsOf(p)
 	full := &cache{
 		runner:  r,
 		prompt:  p,
 		session: r.Model.NewSession(),
 		first:   make([]float32, r.Model.Config().Vocab),
-		record:  newRecord(r.Model, r.entries(), r.compressed(p)),
+		record:  newRecord(r.Model, entries, r.compressed(p)),
 	}
 	if err := full.session.Reserve(len(p.Tokens) + r.longestReply(p)); err != nil {
 		full.session.Close()
@@ -221,11 +221,12 @@ func (r *runner) compressAll(ctx context.Context, g *group, b *batch) error {
 			return err
 		}
 	}
-	selections, err := g.full.record.selectAll(ctx, g.full.session, r.entries())
+	forms, entries := r.formsOf(g.prompt)
+	selections, err := g.full.record.selectAll(ctx, g.full.session, entries)
 	if err != nil {
 		return err
 	}
-	for i, e := range r.forms {
+	for i, e := range forms {
 		if r.Skip != nil && r.Skip(e.Method.Name, e.Config) {
 			continue
 		}
@@ -279,7 +280,8 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	p := g.prompt
 	out := Result{
 		ID: p.ID, Dataset: p.Dataset, Method: e.Method.Name, Capacity: c.Capacity, Window: c.Window, Kernel: c.Kernel,
-		Pooling: c.Pooling, Group: c.Group, PrefillTokens: Float(full.prefillSpeed), DecodeEvery: r.DecodeEvery,
+		Pooling: c.Pooling, Group: c.Group, Budget: e.Budget, PrefillTokens: Float(full.prefillSpeed),
+		DecodeEvery: r.DecodeEvery,
 	}
 	switch {
 	case e.Method.IgnoresCapacity:

@@ -138,7 +138,8 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 		Model: m, Prompts: []prompts.Prompt{{ID: "p", Tokens: ids}}, MaxNewTokens: 8, IgnoreEOS: true,
 		Methods: snapkv.Methods, Configs: []snapkv.Config{config(16, 48), config(16, 90)},
 	})
-	rec := newRecord(m, run.entries(), len(ids))
+	_, entries := run.formsOf(&run.Prompts[0])
+	rec := newRecord(m, entries, len(ids))
 	s := m.NewSession()
 	first := make([]float32, c.Vocab)
 	pass := model.Pass{
@@ -154,7 +155,7 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 	if err := full.measure(context.Background(), &ref, &Result{}); err != nil {
 		t.Fatal(err)
 	}
-	chosen, err := rec.selectAll(t.Context(), s, run.entries())
+	chosen, err := rec.selectAll(t.Context(), s, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +182,7 @@ func testDecoderSelectsWhatTheDumpSays(t *testing.T, m *model.Model, ids []int32
 		defer r.Close()
 		sameRows(t, r, rec, s)
 		compared := 0
-		for i, e := range run.entries() {
+		for i, e := range entries {
 			method, cfg := e.Method, e.Config
 			want, err := analysis.Indices(t.Context(), r, 0, *method, cfg)
 			if err != nil {
@@ -262,7 +263,9 @@ func TestThreeWaysWithSinks(t *testing.T) {
 	}
 	const layer = 2 // which sees all keys
 	cfg := config(16, 48)
-	rec := newRecord(m, newRunner(Config{Model: m, Methods: named(t, "snapkv"), Configs: []snapkv.Config{cfg}}).entries(), len(ids))
+	run := newRunner(Config{Model: m, Methods: named(t, "snapkv"), Configs: []snapkv.Config{cfg}})
+	_, entries := run.formsOf(&prompts.Prompt{Tokens: ids})
+	rec := newRecord(m, entries, len(ids))
 	s := m.NewSession()
 	if err := s.Forward(t.Context(), ids, model.Pass{LogitsFrom: len(ids), Recorder: rec.recorder()}); err != nil {
 		t.Fatal(err)

@@ -206,14 +206,15 @@ func evictingCache(t *testing.T, m *model.Model, ids []int32, method string, eve
 		t.Fatal(err)
 	}
 	t.Cleanup(full.session.Close)
-	chosen, err := full.record.selectAll(t.Context(), full.session, r.entries())
+	forms, entries := r.formsOf(&list[0])
+	chosen, err := full.record.selectAll(t.Context(), full.session, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := newBatch(r, func(Result) error { return nil })
 	g := &group{prompt: &list[0], full: full}
 	r.Batch = 2 // the cache joins the batch, and is not decoded yet
-	if err := r.compress(t.Context(), g, r.forms[0], chosen[0], b); err != nil {
+	if err := r.compress(t.Context(), g, forms[0], chosen[0], b); err != nil {
 		t.Fatal(err)
 	}
 	k := g.members[0].cache

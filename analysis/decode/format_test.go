@@ -107,8 +107,7 @@ func TestRowsOfAQuantizedCacheAreSingle(t *testing.T) {
 	}
 }
 
-// TestEqualBytes: a quantized cache of the capacity that equalCapacity names takes at most
-// the bytes of the capacity that was asked for, and one more position would take more.
+// TestEqualBytes: a quantized cache takes at most the bytes of the capacity that was asked for.
 func TestEqualBytes(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model.Model, ids []int32) {
 		byKV := config(4, 40)
@@ -128,6 +127,92 @@ func TestEqualBytes(t *testing.T) {
 				quantized.CacheBytes, quantized.Capacity, plain.CacheBytes)
 		}
 	})
+}
+
+// TestMostPositionsThatFit counts the bytes of every number of positions, with groups whose
+// last keys are quantized at once, so that a larger cache can take fewer bytes.
+func TestMostPositionsThatFit(t *testing.T) {
+	cfg := loadModel(t, "../../engine/model/testdata/qwen3").Config()
+	shrinks := false
+	for _, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMean} {
+		for _, f := range []model.CacheFormat{{}, {Bits: 2, Group: 8, Residual: 32}, {Bits: 8, Group: 16, Residual: 16}} {
+			for capacity := 1; capacity < 300; capacity += 13 {
+				most := cacheBytes(&cfg, group, model.CacheFormat{}, capacity)
+				want := 0
+				for n := range 10 * capacity {
+					if cacheBytes(&cfg, group, f, n) <= most {
+						shrinks = shrinks || n > want+1
+						want = n
+					}
+				}
+				if got := fitting(&cfg, group, f, most); got != want || f.Bits == 0 && got != capacity {
+					t.Errorf("%d bits in the bytes of %d positions: %d positions, want %d", f.Bits, capacity, got, want)
+				}
+			}
+		}
+	}
+	if !shrinks {
+		t.Error("no larger cache takes fewer bytes, so the test does not tell the first from the last that fits")
+	}
+}
+
+// TestBudgets: shares and bits follow the prompt, in the order of the budgets, and a budget in
+// bits also decodes the quantized full cache, whose bytes its caches do not exceed.
+func TestBudgets(t *testing.T) {
+	m := loadModel(t, "../../engine/model/testdata/qwen3")
+	ids := make([]int32, 150)
+	for i := range ids {
+		ids[i] = int32((i*i + 3*i) % m.Config().Vocab)
+	}
+	c := Config{
+		Model: m, Prompts: []prompts.Prompt{{ID: "a", Tokens: ids}, {ID: "b", Tokens: ids[:100]}},
+		Methods: named(t, "recent"), Configs: []snapkv.Config{config(4, 1<<30)}, MaxNewTokens: 2, IgnoreEOS: true,
+		Budgets: []Budget{{Percent: 12.5}, {Positions: 20}, {Bits: 4}}, BudgetFormat: model.CacheFormat{Group: 8, Residual: 16},
+	}
+	for _, group := range []snapkv.Group{snapkv.GroupHead, snapkv.GroupMean} {
+		c.Configs[0].Group = group
+		list := results(t, c)
+		if len(list) != 10 {
+			t.Fatalf("%d results of two prompts, want 5 of each", len(list))
+		}
+		for p, share := range []int{19, 13} {
+			of := list[5*p:]
+			if of[1].KVBits != 4 || of[2].Capacity != share || of[3].Capacity != 20 || of[4].Budget.Bits != 4 {
+				t.Errorf("prompt %s: %d bits, capacities %d and %d", of[0].ID, of[1].KVBits, of[2].Capacity, of[3].Capacity)
+			}
+			position := of[3].CacheBytes / 20
+			if room := of[1].CacheBytes - of[4].CacheBytes; of[4].KVBits != 0 || room < 0 || room >= position {
+				t.Errorf("prompt %s: %d bytes of %d positions, want at most %d and less than a position of %d fewer",
+					of[0].ID, of[4].CacheBytes, of[4].Capacity, of[1].CacheBytes, position)
+			}
+		}
+	}
+	rows := Summarize(results(t, c), 1)
+	if len(rows) != 5 || rows[2].Prompts != 2 || rows[2].Capacity != -1 || rows[2].Budget.Percent != 12.5 || rows[3].Capacity != 20 {
+		t.Errorf("rows %+v", rows)
+	}
+	c.Budgets = []Budget{{Percent: 2}}
+	cfg := m.Config()
+	want := `prompt "a", budget 2%: capacity 3 with window 4`
+	if err := c.Check(&cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestParseBudget(t *testing.T) {
+	for text, want := range map[string]Budget{
+		"512": {Positions: 512}, "12.5%": {Percent: 12.5}, "0.4%": {Percent: 0.4}, "2bit": {Bits: 2}, "8bit": {Bits: 8},
+	} {
+		b, err := ParseBudget(text)
+		if err != nil || b != want || b.String() != text {
+			t.Errorf("%s: %v, error %v", text, b, err)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "100%", "0%", "x%", "1.5", "NaN%", "1bit", "9bit", "bit", "4bits"} {
+		if b, err := ParseBudget(text); err == nil {
+			t.Errorf("%q is %v", text, b)
+		}
+	}
 }
 
 // TestFormatsThatAreRefused: latent entries, and caches that drop positions.

@@ -45,6 +45,7 @@ type Result struct {
 	Kernel        int            `json:"kernel"`
 	Pooling       snapkv.Pooling `json:"pooling"`
 	Group         snapkv.Group   `json:"group"`
+	Budget        Budget         `json:"budget,omitzero"`        // that gave the capacity, if Config.Budgets has it
 	DecodeEvery   int            `json:"decode_every,omitempty"` // Config.DecodeEvery, of compressed caches
 	CompressAt    Place          `json:"compress_at,omitempty"`  // AtContext, of caches that are compressed there
 	KVBits        int            `json:"kv_bits,omitempty"`      // of a quantized cache

@@ -13,13 +13,14 @@ import (
 // over the prompts for which they are defined, or NaN if there are none.
 type SummaryRow struct {
 	Method              string
-	Capacity            int // -1 for the full cache if prompts differ in length
+	Capacity            int // -1 if it depends on the prompt
 	Window              int
 	Kernel              int
 	Pooling             snapkv.Pooling
 	Group               snapkv.Group
 	DecodeEvery         int // 0 for the full cache
 	KVBits              int // of a quantized cache, else 0
+	Budget              Budget
 	CompressAt          Place
 	Prompts             int
 	PPL                 float64
@@ -60,12 +61,16 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		group                    snapkv.Group
 		every, bits              int
 		place                    Place
+		budget                   Budget
 	}
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
 	for _, r := range results {
 		key := cacheKey{
-			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits, r.CompressAt,
+			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling, r.Group, r.DecodeEvery, r.KVBits, r.CompressAt, r.Budget,
+		}
+		if r.Budget != (Budget{}) {
+			key.capacity = 0 // it depends on the prompt
 		}
 		if r.Method == snapkv.Full {
 			key = cacheKey{method: r.Method, bits: r.KVBits}
@@ -98,7 +103,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
 		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits,
-		CompressAt: first.CompressAt, Prompts: len(list),
+		Budget: first.Budget, CompressAt: first.CompressAt, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
@@ -140,16 +145,18 @@ func PooledRatio(bytes, ratios []float64) float64 {
 	return sum / full
 }
 
-// These are columns that a [SummaryTable] has if a cache selects again while it decodes,
-// is quantized, or was compressed at the end of the context.
+// These are columns that a [SummaryTable] has if the capacity of a cache follows from a
+// budget, or if a cache selects again while it decodes, is quantized, or was compressed at
+// the end of the context.
 const (
+	BudgetColumn      = "budget"
 	DecodeEveryColumn = "decode_every"
 	KVBitsColumn      = "kv_bits"
 	CompressAtColumn  = "compress_at"
 )
 
 // SummaryTable makes a table of the rows, with the columns [SummaryColumns] and, if they
-// are needed, [DecodeEveryColumn], [KVBitsColumn] and [CompressAtColumn].
+// are needed, [BudgetColumn], [DecodeEveryColumn], [KVBitsColumn] and [CompressAtColumn].
 func SummaryTable(rows []SummaryRow) *table.Table {
 	t := table.New(SummaryColumns...)
 	for _, r := range rows {
@@ -159,6 +166,7 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
 	}
+	addColumn(t, rows, BudgetColumn, Budget{}, func(r *SummaryRow) Budget { return r.Budget })
 	addColumn(t, rows, DecodeEveryColumn, 0, func(r *SummaryRow) int { return r.DecodeEvery })
 	addColumn(t, rows, KVBitsColumn, 16, func(r *SummaryRow) int { return r.KVBits })
 	addColumn(t, rows, CompressAtColumn, AtPrompt, func(r *SummaryRow) Place { return r.CompressAt })
@@ -166,7 +174,7 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 }
 
 // addColumn adds a column if one of the rows has a value in it; the others have missing.
-func addColumn[T int | Place](t *table.Table, rows []SummaryRow, name string, missing T, of func(r *SummaryRow) T) {
+func addColumn[T int | Place | Budget](t *table.Table, rows []SummaryRow, name string, missing T, of func(r *SummaryRow) T) {
 	var none T
 	if !slices.ContainsFunc(rows, func(r SummaryRow) bool { return of(&r) != none }) {
 		return
@@ -177,10 +185,13 @@ func addColumn[T int | Place](t *table.Table, rows []SummaryRow, name string, mi
 	}
 }
 
-// cell returns a value as tables know it: a place is text.
+// cell returns a value as tables know it: a place and a budget are text.
 func cell(v any) any {
-	if p, ok := v.(Place); ok {
-		return string(p)
+	switch v := v.(type) {
+	case Place:
+		return string(v)
+	case Budget:
+		return v.String()
 	}
 	return v
 }

@@ -24,12 +24,10 @@ func fitBoard(c *cli.Context, src *capture.Source, cfg *leaderboard.Config) (gen
 			most = i
 		}
 	}
-	run, err := cfg.Decoding(&cfg.Samples[most])
-	if err != nil {
-		return generateFit{}, err
-	}
+	run := cfg.Decoding(&cfg.Samples[most])
 	run = run.WithoutUnusable(&src.Config)
 	if c.String("batch") == "auto" {
+		var err error
 		if cfg.Batch, err = autoCaches(c, src, &run); err != nil {
 			return generateFit{}, err
 		}
@@ -49,23 +47,19 @@ func dryBoard(c *cli.Context, src *capture.Source, cfg *leaderboard.Config, fit 
 	caches := 0
 	for i := range cfg.Samples {
 		s := &cfg.Samples[i]
-		run, err := cfg.Decoding(s)
-		if err != nil {
-			return err
-		}
+		run := cfg.Decoding(s)
 		run = run.WithoutUnusable(&src.Config)
-		forms := run.Forms(&src.Config)
 		one := capture.Config{
 			Prompts: []prompts.Prompt{s.Prompt}, Header: dumps.Header{Plan: dumps.Plan{MaxNewTokens: s.Task.Reply}},
 		}
 		need := forecast.Capture(&one, src.Config, threadCount(c))
-		addCaches(&need, &run, forms, &src.Config)
+		addCaches(&need, &run, &src.Config)
 		all.PromptTokens += need.PromptTokens
 		all.FLOPs += need.FLOPs
 		all.Generated += need.Generated
 		all.CacheRead += need.CacheRead
 		all.Batch = max(all.Batch, need.Batch)
-		caches = max(caches, len(forms))
+		caches = max(caches, len(run.Forms(&src.Config, &s.Prompt)))
 	}
 	w := c.App.Writer
 	if src.Checkpoint.HeadersOnly() {

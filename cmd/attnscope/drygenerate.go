@@ -19,7 +19,7 @@ import (
 type generateFit struct {
 	forecast.Fit
 	compressed int64 // bytes of the compressed caches
-	forms      []decode.Form
+	forms      int   // compressed caches of a prompt
 }
 
 // total returns the memory of the run. The dump of a capture does not count.
@@ -30,8 +30,8 @@ func (f *generateFit) total() int64 {
 // need sets what the caches take, besides the work of reading a prompt.
 func (f *generateFit) need(cfg *decode.Config, src *capture.Source, n forecast.Need) {
 	full := int64(cfg.FullCaches())
-	caches := int64(max(1, min(cfg.Batch, len(f.forms)*n.Prompts)))
-	f.compressed = caches * largestCache(cfg, f.forms, &src.Config)
+	caches := int64(max(1, min(cfg.Batch, f.forms*n.Prompts)))
+	f.compressed = caches * largestCache(cfg, &src.Config)
 	if cfg.DecodeEvery > 0 { // a cache after the prompt, the one that decodes, and what is left of it
 		f.compressed *= 3
 	}
@@ -53,7 +53,7 @@ func fitGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config) (gener
 		Prompts: cfg.Prompts, FollowWhole: cfg.FollowWhole,
 		Header: dumps.Header{Plan: dumps.Plan{MaxNewTokens: cfg.MaxNewTokens, Compute: c.String("compute")}},
 	}
-	f.forms = cfg.Forms(&src.Config)
+	f.forms = len(cfg.Forms(&src.Config, &cfg.Prompts[0]))
 	f.Weights = src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
 	f.need(cfg, src, forecast.Capture(&run, src.Config, threadCount(c)))
 	if src.Device.Card != nil || f.total() <= memory {
@@ -85,20 +85,20 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *g
 		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
 		count(need.Positions, "position"))
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n",
-		count(len(fit.forms), "compressed cache"))
+		count(fit.forms, "compressed cache"))
 	fmt.Fprintf(w, "memory     %s: %s, full caches %s, compressed caches up to %s%s, work %s\n",
 		sizes.Text(fit.total()), weightsPart(&fit.Fit), sizes.Text(need.Cache), sizes.Text(fit.compressed),
 		statesText(need.States), sizes.Text(need.Work))
-	addCaches(&need, cfg, fit.forms, &src.Config)
+	addCaches(&need, cfg, &src.Config)
 	printTime(c, &need, fit.Weights, c.String("compute"))
-	need.Passes = need.Prompts * (2 + len(fit.forms)) // the prompt, and a reply that is scored from each cache
+	need.Passes = need.Prompts * (2 + fit.forms) // the prompt, and a reply that is scored from each cache
 	need.Passes += (need.Generated + need.Batch - 1) / need.Batch
 	fit.Need = need
 	return printStreaming(c, src, &fit.Fit, count(need.Batch, "cache"))
 }
 
 // largestCache returns the bytes of the largest compressed cache of any prompt.
-func largestCache(cfg *decode.Config, forms []decode.Form, m *model.Config) int64 {
+func largestCache(cfg *decode.Config, m *model.Config) int64 {
 	most := int64(0)
 	for i := range cfg.Prompts {
 		p := &cfg.Prompts[i]
@@ -106,7 +106,7 @@ func largestCache(cfg *decode.Config, forms []decode.Form, m *model.Config) int6
 		if p.Reply != nil && cfg.FollowWhole {
 			reply = max(reply, len(p.Reply))
 		}
-		for _, e := range forms {
+		for _, e := range cfg.Forms(m, p) {
 			most = max(most, cacheBytes(e.Config, len(p.Tokens), reply, m))
 		}
 	}
@@ -119,12 +119,7 @@ func cacheBytes(s snapkv.Config, prompt, reply int, m *model.Config) int64 {
 	about := capture.ModelInfo("", m)
 	bytes := int64(0) // of a position
 	for _, l := range about.Caches() {
-		shape := about.Layer(l)
-		copies := 1
-		if !s.Group.For(shape.Latent || about.SharedCache(l)).Merges() {
-			copies = shape.Heads / shape.KVHeads
-		}
-		bytes += int64(4 * about.EntryDim(l) * copies)
+		bytes += int64(4 * about.EntryDim(l) * decode.Copies(&about, l, s.Group))
 	}
 	return int64(min(prompt, s.Capacity)+reply) * bytes
 }
@@ -132,7 +127,7 @@ func cacheBytes(s snapkv.Config, prompt, reply int, m *model.Config) int64 {
 // addCaches sets the work of need to that of generate: the prompt once, and from each cache
 // a reply that is decoded and one that is scored. A cache that drops nothing is the full
 // one. The caches of all prompts decode together, as many as the batch holds.
-func addCaches(need *forecast.Need, cfg *decode.Config, forms []decode.Form, m *model.Config) {
+func addCaches(need *forecast.Need, cfg *decode.Config, m *model.Config) {
 	prefill := capture.Config{Prompts: slices.Clone(cfg.Prompts)}
 	for i := range prefill.Prompts {
 		prefill.Prompts[i].Reply = nil
@@ -153,7 +148,7 @@ func addCaches(need *forecast.Need, cfg *decode.Config, forms []decode.Form, m *
 		}
 		need.CacheRead += float64(replies) * float64(len(p.Tokens)+replies/2) * float64(m.CacheBytes())
 		caches := 0
-		for _, e := range forms {
+		for _, e := range cfg.Forms(m, p) {
 			if e.Format.Bits == 0 && e.Config.Passthrough(len(p.Tokens)) {
 				continue
 			}

@@ -35,15 +35,15 @@ func TestAddCaches(t *testing.T) {
 		Prompts: []prompts.Prompt{{ID: "a", Tokens: make([]int32, 10), Reply: make([]int32, 7)}},
 		Methods: methods, Configs: []snapkv.Config{small, large}, MaxNewTokens: 6, FollowWhole: true, Batch: 1,
 	}
-	forms := cfg.Forms(&m)
+	forms := cfg.Forms(&m, &cfg.Prompts[0])
 	if len(forms) != 2 {
 		t.Fatalf("%d compressed caches, want 2: full is none", len(forms))
 	}
-	if got, want := largestCache(cfg, forms, &m), int64(2*(10+7))*m.CacheBytes(); got != want {
+	if got, want := largestCache(cfg, &m), int64(2*(10+7))*m.CacheBytes(); got != want {
 		t.Errorf("the largest cache has %d bytes, want %d", got, want)
 	}
 	var need forecast.Need
-	addCaches(&need, cfg, forms, &m)
+	addCaches(&need, cfg, &m)
 	if need.Generated != 2*6 {
 		t.Errorf("%d steps, want 12: of the full cache and of one compressed", need.Generated)
 	}

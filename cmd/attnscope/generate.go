@@ -17,13 +17,6 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// compressAtFlag says where generate and leaderboard compress caches.
-var compressAtFlag = &cli.StringFlag{
-	Name: "compress-at", Value: string(decode.AtPrompt),
-	Usage: "compress the caches at the end of `PLACE`, " + strings.Join(decode.Places, " or ") + ": at the end of the" +
-		" prompt, the window holds the question; at the end of its context, the question is not known yet",
-}
-
 func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "generate",
@@ -42,27 +35,8 @@ func generateCommand() *cli.Command {
 				Usage: "decode from up to `N` caches together, of one prompt or of several, with the same results; auto: as many as fit" +
 					" in half of the available memory, at most 8; above 1, decode_tok_s and peak_bytes of single caches are unknown",
 			},
-			&cli.IntFlag{
-				Name: "decode-every", DefaultText: "never",
-				Usage: "let every method select again after each `N` reply tokens, so that its cache stays within the" +
-					" capacity",
-			},
-			compressAtFlag,
-			&cli.IntSliceFlag{
-				Name: "kv-bits", DefaultText: "16",
-				Usage: "hold the caches in `N` bits per number, 2 to 8, quantized as KIVI does; 16: not quantized" +
-					" (repeatable)",
-			},
-			&cli.IntFlag{
-				Name: "kv-group", Value: 32,
-				Usage: "with --kv-bits, let `N` numbers share a scale and a minimum",
-			},
-			&cli.IntFlag{
-				Name: "kv-residual", Value: 128,
-				Usage: "with --kv-bits, do not quantize the last `N` positions",
-			},
-			boolFlag("equal-bytes", "with --kv-bits, let quantized caches keep as many positions as fit into the bytes"+
-				" of --capacity at 16 bits"),
+		}, cacheFlags, []cli.Flag{
+			&cli.StringFlag{Name: "budget", DefaultText: "--capacity", Usage: "let caches keep " + budgetUsage},
 			boolFlag("dry-run", "print what would be decoded and the memory and time that it needs, and stop"),
 			boolFlag("summary", "print a table over the prompts instead of a line for each"),
 		}, promptFlags, []cli.Flag{
@@ -103,11 +77,12 @@ func runGenerate(c *cli.Context) error {
 	if err := model.CheckCompute(c.String("compute"), src.Device.Name); err != nil {
 		return usagef("--%w", err)
 	}
-	for _, name := range []string{"decode-every", "kv-bits"} {
-		if c.IsSet(name) && src.Device.Card != nil {
-			err := usagef("--%s: caches on a card are compressed once and are not quantized", name)
-			return hintf(err, "decode on the processor with --device cpu")
-		}
+	budgets, err := budgetsOf(c)
+	if err != nil {
+		return err
+	}
+	if err := checkCardCaches(c, src, budgets); err != nil {
+		return err
 	}
 	cfg, err := decodeConfig(c, s, src)
 	if err != nil {
@@ -176,10 +151,13 @@ func runGenerate(c *cli.Context) error {
 // summaryKeys lists the columns that identify a row of the table over the prompts.
 func summaryKeys(c *cli.Context) []string {
 	keys := slices.Clone(decode.SummaryKeys)
+	if c.IsSet("budget") {
+		keys = append(keys, decode.BudgetColumn)
+	}
 	if c.IsSet("decode-every") {
 		keys = append(keys, decode.DecodeEveryColumn)
 	}
-	if c.IsSet("kv-bits") {
+	if c.IsSet("kv-bits") || c.IsSet("budget") {
 		keys = append(keys, decode.KVBitsColumn)
 	}
 	if c.String("compress-at") == string(decode.AtContext) {
@@ -196,47 +174,13 @@ func checkGenerate(c *cli.Context) error {
 		return noPrompts("generate")
 	case c.Int("max-new-tokens") < 1:
 		return usagef("--max-new-tokens %d: want 1 or more", c.Int("max-new-tokens"))
-	case c.IsSet("decode-every") && c.Int("decode-every") < 1:
-		return usagef("--decode-every %d: want 1 or more", c.Int("decode-every"))
+	case c.IsSet("budget") && c.IsSet("capacity"):
+		return usagef("generate: --budget and --capacity exclude each other")
 	}
-	if err := checkFormats(c); err != nil {
-		return err
-	}
-	if err := checkWord(c, "compress-at", decode.Places); err != nil {
+	if err := checkCaches(c); err != nil {
 		return err
 	}
 	return checkWord(c, "score", decode.Scores)
-}
-
-// formatsOf returns the formats that --kv-bits, --kv-group and --kv-residual ask for.
-func formatsOf(c *cli.Context) []model.CacheFormat {
-	var list []model.CacheFormat
-	for _, bits := range c.IntSlice("kv-bits") {
-		f := model.CacheFormat{Bits: bits, Group: c.Int("kv-group"), Residual: c.Int("kv-residual")}
-		if bits == 16 {
-			f = model.CacheFormat{}
-		}
-		list = append(list, f)
-	}
-	return list
-}
-
-// checkFormats checks the flags of formatsOf.
-func checkFormats(c *cli.Context) error {
-	for _, name := range []string{"kv-group", "kv-residual", "equal-bytes"} {
-		if c.IsSet(name) && !c.IsSet("kv-bits") {
-			return hintf(usagef("--%s needs --kv-bits", name), "add, for example, --kv-bits 4")
-		}
-	}
-	for i, f := range formatsOf(c) {
-		if bits := c.IntSlice("kv-bits")[i]; bits != 16 && (bits < 2 || bits > 8) {
-			return usagef("--kv-bits %d: want 2 to 8, or 16 for a cache that is not quantized", bits)
-		}
-		if err := f.Check(); err != nil {
-			return usagef("--kv-%w", err)
-		}
-	}
-	return nil
 }
 
 // decodeConfig reads the prompts. It does not load the weights.
@@ -245,8 +189,13 @@ func decodeConfig(c *cli.Context, s selections, src *capture.Source) (decode.Con
 	if err != nil {
 		return decode.Config{}, err
 	}
+	budgets, err := budgetsOf(c)
+	if err != nil {
+		return decode.Config{}, err
+	}
 	cfg := decode.Config{
 		Prompts: list, Methods: s.methods, Configs: s.configs, Lenient: s.all,
+		Budgets: budgets, BudgetFormat: budgetFormat(c),
 		MaxNewTokens: c.Int("max-new-tokens"), FollowWhole: !c.IsSet("max-new-tokens"), IgnoreEOS: c.Bool("ignore-eos"),
 		Score: c.String("score"), Batch: givenBatch(c), DecodeEvery: c.Int("decode-every"),
 		Place: decode.Place(c.String("compress-at")), Formats: formatsOf(c), EqualBytes: c.Bool("equal-bytes"),

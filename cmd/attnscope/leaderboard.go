@@ -48,8 +48,7 @@ func leaderboardCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "budget", Value: "10%,25%",
-				Usage: "let caches keep each of a comma-separated `LIST`: positions per head, or a share of the" +
-					" prompt such as 25%",
+				Usage: "let caches keep " + budgetUsage,
 			},
 		}, withoutFlag(methodFlags, "capacity"), []cli.Flag{
 			&cli.StringFlag{
@@ -57,7 +56,7 @@ func leaderboardCommand() *cli.Command {
 				Usage: "decode from up to `N` caches of a prompt together, with the same results; auto: as many as" +
 					" fit in half of the available memory, at most 8; above 1, speeds are unknown",
 			},
-			compressAtFlag,
+		}, cacheFlags, []cli.Flag{
 			&cli.StringFlag{
 				Name:  "shard",
 				Usage: "run only shard `I/N` of the prompts; reading the files together joins the shards",
@@ -190,6 +189,9 @@ func recordAnswers(c *cli.Context) error {
 	if err := checkBatch(c); err != nil {
 		return err
 	}
+	if err := checkCaches(c); err != nil {
+		return err
+	}
 	cfg, err := boardConfig(c)
 	if err != nil {
 		return err
@@ -210,6 +212,9 @@ func recordAnswers(c *cli.Context) error {
 	defer src.Close()
 	if err := model.CheckCompute(c.String("compute"), src.Device.Name); err != nil {
 		return usagef("--%w", err)
+	}
+	if err := checkCardCaches(c, src, cfg.Budgets); err != nil {
+		return err
 	}
 	if src.Tokenizer == nil {
 		return fmt.Errorf("%w; the tasks need one, since their prompts are text", src.NoTokenizer)
@@ -285,17 +290,18 @@ func taskConfig(c *cli.Context) (tasks.Config, error) {
 
 // boardConfig reads the flags that say which caches are compared.
 func boardConfig(c *cli.Context) (leaderboard.Config, error) {
-	if err := checkWord(c, "compress-at", decode.Places); err != nil {
-		return leaderboard.Config{}, err
-	}
 	out := leaderboard.Config{
-		Batch: givenBatch(c), Place: decode.Place(c.String("compress-at")),
+		Batch: givenBatch(c), Place: decode.Place(c.String("compress-at")), DecodeEvery: c.Int("decode-every"),
+		EqualBytes: c.Bool("equal-bytes"), Format: budgetFormat(c),
 		Warn: func(text string) { warnf(c, "%s", text) },
 	}
-	for _, flag := range []string{"window", "kernel"} {
+	for _, flag := range []string{"window", "kernel", "kv-bits"} {
 		if len(c.IntSlice(flag)) > 1 {
 			return out, usagef("leaderboard: --%s is given twice: a run has one setting", flag)
 		}
+	}
+	for _, f := range formatsOf(c) {
+		out.Format.Bits = f.Bits
 	}
 	s, err := selectionsOf(c)
 	if err != nil {
@@ -304,16 +310,8 @@ func boardConfig(c *cli.Context) (leaderboard.Config, error) {
 	out.Methods = s.methods
 	out.Lenient = s.all
 	out.Base = s.configs[0]
-	for _, text := range splitList(c.String("budget")) {
-		b, err := leaderboard.ParseBudget(text)
-		if err != nil {
-			return out, usagef("--%w", err)
-		}
-		if !slices.Contains(out.Budgets, b) {
-			out.Budgets = append(out.Budgets, b)
-		}
-	}
-	return out, nil
+	out.Budgets, err = budgetsOf(c)
+	return out, err
 }
 
 // recordSamples runs the samples into the file of -o.

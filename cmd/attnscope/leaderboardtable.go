@@ -69,8 +69,8 @@ var screenColumns = []string{
 // boardNotes returns what a reader must know of a table's rows.
 func boardNotes(board *leaderboard.Board, rows []leaderboard.Row, o leaderboard.RowOptions) []string {
 	var notes []string
-	for _, r := range board.Runs {
-		notes = append(notes, fmt.Sprintf("Settings of %s: %s.", r.Model, r.Settings))
+	for i, r := range board.Runs {
+		notes = append(notes, fmt.Sprintf("Settings of %s: %s.", board.Label(i+1), r.SettingsText()))
 	}
 	notes = append(notes, fmt.Sprintf("loss: the score of %s minus this score, prompt by prompt. "+
 		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.",
@@ -96,7 +96,7 @@ func compareRuns(c *cli.Context, board *leaderboard.Board) error {
 	}
 	t := leaderboard.PairTable(rows)
 	describe := func(r *leaderboard.BoardRun) string {
-		return fmt.Sprintf("%s (%s, %s; %s)", r.Model, r.Device, r.Compute, r.Settings)
+		return fmt.Sprintf("%s (%s, %s; %s)", r.Model, r.Device, r.Compute, r.SettingsText())
 	}
 	notes := append([]string{fmt.Sprintf("first: %s. second: %s.", describe(first), describe(second))},
 		analysis.FewPromptsNote(rows[0].Prompts)...)

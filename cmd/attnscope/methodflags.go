@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -95,6 +96,9 @@ func selectionsOf(c *cli.Context) (selections, error) {
 	base, err := baseConfig(c)
 	if err != nil {
 		return s, err
+	}
+	if hasFlag(c, "budget") && c.String("budget") != "" {
+		base.Capacity = math.MaxInt32 // the budgets set it
 	}
 	if s.methods, s.all, err = methodsOf(c.String("method")); err != nil {
 		return s, err

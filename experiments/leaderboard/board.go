@@ -20,17 +20,17 @@ const maxSamples = 1_000_000
 
 // Run describes answers that were made in one way.
 type Run struct {
-	Format      int       `json:"attnscope_leaderboard"` // formatVersion
-	Model       string    `json:"model"`
-	ModelSHA256 string    `json:"model_sha256"`
-	Compute     string    `json:"compute"` // arithmetic
-	Device      string    `json:"device"`
-	Settings    Settings  `json:"settings"`
-	Methods     []string  `json:"methods"`
-	Budgets     []Budget  `json:"budgets"`
-	Plan        []Planned `json:"plan"` // all prompts, of all shards
-	Program     string    `json:"program"`
-	Command     []string  `json:"command"`
+	Format      int             `json:"attnscope_leaderboard"` // formatVersion
+	Model       string          `json:"model"`
+	ModelSHA256 string          `json:"model_sha256"`
+	Compute     string          `json:"compute"` // arithmetic
+	Device      string          `json:"device"`
+	Settings    Settings        `json:"settings"`
+	Methods     []string        `json:"methods"`
+	Budgets     []decode.Budget `json:"budgets"`
+	Plan        []Planned       `json:"plan"` // all prompts, of all shards
+	Program     string          `json:"program"`
+	Command     []string        `json:"command"`
 }
 
 // Settings are the settings of all methods.
@@ -43,7 +43,14 @@ type Settings struct {
 	Chunk   int            `json:"chunk"`
 	Seed    uint64         `json:"seed"` // of the methods random and nacl, and of the prompts
 	// CompressAt is where caches are compressed: with the question in view, or before it.
-	CompressAt decode.Place `json:"compress_at"`
+	CompressAt  decode.Place `json:"compress_at"`
+	DecodeEvery int          `json:"decode_every,omitempty"` // reply tokens between two selections; 0: there is one
+	KVBits      int          `json:"kv_bits,omitempty"`      // of the compressed caches; 0: they are not quantized
+	// KVGroup and KVResidual are those of all quantized caches, also of the full ones whose
+	// bytes budgets have.
+	KVGroup    int  `json:"kv_group"`
+	KVResidual int  `json:"kv_residual"`
+	EqualBytes bool `json:"equal_bytes,omitempty"` // with KVBits, a budget stands for its bytes at 16 bits
 }
 
 // Planned is a number of prompts of a task and length.
@@ -56,32 +63,32 @@ type Planned struct {
 
 // Answer holds the replies to a prompt, the one from the full cache first.
 type Answer struct {
-	Task         string   `json:"task"`
-	Length       int      `json:"length"` // tokens that were asked for, with the reply
-	Sample       int      `json:"sample"`
-	PromptTokens int      `json:"prompt_tokens"`
-	Truncated    int      `json:"truncated,omitempty"` // tokens cut from the middle
-	PromptSHA256 string   `json:"prompt_sha256"`       // of the text and the answers, the first 16 bytes
-	References   []string `json:"references"`
-	Methods      []string `json:"methods"` // that were asked for; some may be left out
-	Budgets      []Budget `json:"budgets"`
-	Results      []Result `json:"results"`
+	Task         string          `json:"task"`
+	Length       int             `json:"length"` // tokens that were asked for, with the reply
+	Sample       int             `json:"sample"`
+	PromptTokens int             `json:"prompt_tokens"`
+	Truncated    int             `json:"truncated,omitempty"` // tokens cut from the middle
+	PromptSHA256 string          `json:"prompt_sha256"`       // of the text and the answers, the first 16 bytes
+	References   []string        `json:"references"`
+	Methods      []string        `json:"methods"` // that were asked for; some may be left out
+	Budgets      []decode.Budget `json:"budgets"`
+	Results      []Result        `json:"results"`
 }
 
 // Result is a reply from one cache.
 type Result struct {
-	Method        string       `json:"method"` // snapkv.Full for the full cache
-	Budget        Budget       `json:"budget"`
-	Capacity      int          `json:"capacity"` // positions per head
-	Score         float64      `json:"score"`    // of the task, in [0, 1]
-	KL            decode.Float `json:"kl"`       // as in decode.Result, and so are the next ones
-	Agreement     decode.Float `json:"agreement"`
-	AnswerLogProb decode.Float `json:"answer_logprob"`
-	CacheBytes    int64        `json:"cache_bytes"`
-	CacheRatio    decode.Float `json:"cache_ratio"`
-	DecodeTokens  decode.Float `json:"decode_tok_s"`
-	ReplyTokens   int          `json:"reply_tokens"`
-	Text          string       `json:"text"`
+	Method        string        `json:"method"` // snapkv.Full for the full cache
+	Budget        decode.Budget `json:"budget"`
+	Capacity      int           `json:"capacity"` // positions per head
+	Score         float64       `json:"score"`    // of the task, in [0, 1]
+	KL            decode.Float  `json:"kl"`       // as in decode.Result, and so are the next ones
+	Agreement     decode.Float  `json:"agreement"`
+	AnswerLogProb decode.Float  `json:"answer_logprob"`
+	CacheBytes    int64         `json:"cache_bytes"`
+	CacheRatio    decode.Float  `json:"cache_ratio"`
+	DecodeTokens  decode.Float  `json:"decode_tok_s"`
+	ReplyTokens   int           `json:"reply_tokens"`
+	Text          string        `json:"text"`
 }
 
 // Board holds the runs of some files. Runs of the same model and settings are one.
@@ -192,7 +199,7 @@ func (l *lineReader) add(text []byte) error {
 		return fail(err)
 	}
 	if head.Format != nil {
-		var r Run
+		r := Run{Settings: Settings{KVGroup: decode.DefaultFormat.Group, KVResidual: decode.DefaultFormat.Residual}}
 		if err := json.Unmarshal(text, &r); err != nil {
 			return fail(err)
 		}
@@ -212,7 +219,7 @@ func (l *lineReader) add(text []byte) error {
 	if err := json.Unmarshal(text, &a); err != nil {
 		return fail(err)
 	}
-	if len(a.Results) == 0 || a.Results[0].Method != snapkv.Full {
+	if len(a.Results) == 0 || a.Results[0].key() != fullCache {
 		return fail(errors.New("the first result of an answer is not that of the full cache"))
 	}
 	if err := l.run.add(&a); err != nil {
@@ -257,9 +264,7 @@ func (r *BoardRun) add(a *Answer) error {
 			"they were made from other files or by another program", a.Task, a.Length, a.Sample)
 	}
 	for _, result := range a.Results {
-		at := slices.IndexFunc(own.Results, func(o Result) bool {
-			return o.Method == result.Method && o.Budget == result.Budget
-		})
+		at := slices.IndexFunc(own.Results, func(o Result) bool { return o.key() == result.key() })
 		switch {
 		case at < 0:
 			own.Results = append(own.Results, result)

@@ -3,15 +3,23 @@ package leaderboard_test
 import (
 	"fmt"
 
+	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/experiments/leaderboard"
 )
 
-func ExampleParseBudget() {
-	for _, text := range []string{"512", "12.5%"} {
-		budget, _ := leaderboard.ParseBudget(text)
-		fmt.Println(budget, budget.Capacity(4000))
+func ExampleBoard_Rows() {
+	run := &leaderboard.BoardRun{}
+	for sample, score := range []float64{1, 0.5} {
+		run.Answers = append(run.Answers, &leaderboard.Answer{Task: "lines", Length: 4096, Sample: sample, Results: []leaderboard.Result{
+			{Method: "full", Score: 1},
+			{Method: "snapkv", Budget: decode.Budget{Percent: 10}, Score: score},
+		}})
+	}
+	board := leaderboard.Board{Runs: []*leaderboard.BoardRun{run}}
+	for _, r := range board.Rows(leaderboard.RowOptions{Seed: 1}) {
+		fmt.Println(r.Task, r.Budget, r.Method, r.Score, r.Loss)
 	}
 	// Output:
-	// 512 512
-	// 12.5% 500
+	// lines all full 1 0
+	// lines 10% snapkv 0.75 0.25
 }

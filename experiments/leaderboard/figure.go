@@ -28,14 +28,18 @@ func Figure(b *Board, rows []Row, meta viz.Meta) *viz.Figure {
 		size := r.CacheBytes / (1 << 20)
 		full.X = append(full.X, size)
 		full.Y = append(full.Y, first.Score)
-		if r.Method == snapkv.Full {
+		if (cacheKey{r.Method, r.Budget}) == fullCache {
 			continue
 		}
-		i, ok := at[r.Method]
+		name := r.Method
+		if name == snapkv.Full {
+			name = "full, quantized"
+		}
+		i, ok := at[name]
 		if !ok {
 			i = len(k.Series)
-			at[r.Method] = i
-			k.Series = append(k.Series, viz.Series{Name: r.Method})
+			at[name] = i
+			k.Series = append(k.Series, viz.Series{Name: name})
 		}
 		k.Series[i].X = append(k.Series[i].X, size)
 		k.Series[i].Y = append(k.Series[i].Y, r.Score)
@@ -46,7 +50,7 @@ func Figure(b *Board, rows []Row, meta viz.Meta) *viz.Figure {
 	}
 	k.Series = append([]viz.Series{full}, k.Series...)
 	k.Caption = fmt.Sprintf("%s; %s; mean over %s; %s. A point of a curve is a budget.",
-		first.Model, aboutPlace(first), words.Count(first.Prompts, "prompt"), b.Runs[0].Settings)
+		first.Model, aboutPlace(first), words.Count(first.Prompts, "prompt"), b.Runs[0].SettingsText())
 	return viz.CurvesFigure(k)
 }
 

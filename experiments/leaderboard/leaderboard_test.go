@@ -16,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/tasks"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/filelock"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -65,7 +66,7 @@ func tinyConfig(t *testing.T, src *capture.Source) Config {
 	}
 	c := Config{
 		Model: src.Model, Tokenizer: src.Tokenizer, Samples: samples, Base: snapkv.Default,
-		Budgets: []Budget{{Percent: 10}, {Positions: 64}},
+		Budgets: []decode.Budget{{Percent: 10}, {Positions: 64}},
 		About:   Run{Model: "tiny", ModelSHA256: "00", Compute: "f32", Device: "cpu"},
 	}
 	c.Base.Window = 8
@@ -193,10 +194,7 @@ func TestStoppedAndShardedRunsGiveTheSame(t *testing.T) {
 	}
 
 	s := &c.Samples[3]
-	run, err := c.Decoding(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := c.Decoding(s)
 	var texts []string
 	if err := decode.Run(t.Context(), run, func(r decode.Result) error {
 		texts = append(texts, r.Text)
@@ -243,6 +241,87 @@ func TestCompressedBeforeTheQuestion(t *testing.T) {
 	}
 }
 
+// TestQuantizedRuns: a budget in bits has a row of the quantized full cache, whose bytes the
+// methods do not exceed; a run with quantized caches stays apart from one without, and both are
+// compared by method and budget.
+func TestQuantizedRuns(t *testing.T) {
+	src := tinyModel(t)
+	c := tinyConfig(t, src)
+	c.Samples = c.Samples[:2]
+	c.Methods = c.Methods[:1]
+	c.Base.Group = snapkv.GroupMean
+	c.Budgets = []decode.Budget{{Bits: 4}}
+	c.Format = model.CacheFormat{Group: 8, Residual: 16}
+	path := filepath.Join(t.TempDir(), "run.jsonl")
+	record := func(want int) *Board {
+		t.Helper()
+		if err := Record(t.Context(), c, path); err != nil {
+			t.Fatal(err)
+		}
+		b := read(t, path)
+		if len(b.Runs) != want {
+			t.Fatalf("%d runs, want %d", len(b.Runs), want)
+		}
+		return b
+	}
+	plain := record(1)
+	rows := plain.Rows(RowOptions{Seed: 1})
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.Budget.String()+" "+r.Method)
+	}
+	slices.Sort(names[1:])
+	if !slices.Equal(names, []string{"all full", "4bit full", "4bit snapkv"}) {
+		t.Fatalf("rows %q", names)
+	}
+	for _, a := range plain.Runs[0].Answers {
+		full, kept := a.Results[1], a.Results[2]
+		perPosition := a.Results[0].CacheBytes / int64(a.PromptTokens)
+		if kept.CacheBytes > full.CacheBytes || kept.CacheBytes+perPosition <= full.CacheBytes || full.CacheRatio > 0.51 {
+			t.Errorf("%d bytes of %d positions, want at most %d", kept.CacheBytes, kept.Capacity, full.CacheBytes)
+		}
+	}
+	against := plain.Rows(RowOptions{Seed: 1, Against: "snapkv"})
+	for _, r := range against {
+		if r.Method == "snapkv" != math.IsNaN(r.P) && r.Budget != (decode.Budget{}) {
+			t.Errorf("against snapkv: %+v", r)
+		}
+	}
+	c.Format.Bits = 2
+	c.Budgets = []decode.Budget{{Positions: 64}, {Bits: 4}}
+	both := record(2)
+	second := both.Runs[1]
+	if second.Settings.KVBits != 2 || len(second.Answers[0].Results) != 5 || !strings.Contains(second.SettingsText(), "2 bits in groups of 8") {
+		t.Errorf("results %+v; %s", second.Answers[0].Results, second.SettingsText())
+	}
+	pairs := Compare(both.Runs[0], second, 1)
+	if len(pairs) != 3 || pairs[1].Budget.Bits != 4 || pairs[2].Prompts != 2 {
+		t.Errorf("pairs %+v", pairs)
+	}
+	c.Format.Bits = 0
+	c.DecodeEvery = 4
+	if b := record(3); b.Runs[2].Settings.DecodeEvery != 4 {
+		t.Errorf("settings %+v", b.Runs[2].Settings)
+	}
+	c.EqualBytes = true // says nothing without quantized caches
+	record(3)
+}
+
+// TestOlderFilesHaveDefaultGroups: a run that does not name the groups of quantized caches is
+// that of the default ones.
+func TestOlderFilesHaveDefaultGroups(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.jsonl")
+	text := `{"attnscope_leaderboard":1,"settings":{"window":8}}` + "\n" +
+		`{"attnscope_leaderboard":1,"settings":{"window":8,"kv_group":32,"kv_residual":128}}` + "\n" +
+		`{"attnscope_leaderboard":1,"settings":{"window":8,"kv_group":64,"kv_residual":128}}` + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if b := read(t, path); len(b.Runs) != 2 {
+		t.Errorf("%d runs, want 2", len(b.Runs))
+	}
+}
+
 // TestOneRunWritesAFile: another run into the same file is refused and leaves it as it is.
 func TestOneRunWritesAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.jsonl")
@@ -283,7 +362,7 @@ func board(model string, scores map[string]map[string][]float64) *Board {
 			for _, method := range []string{"snapkv", "random"} {
 				if s := scores[p.Task][method]; s != nil {
 					a.Results = append(a.Results, Result{
-						Method: method, Budget: Budget{Percent: 10}, Score: s[i], CacheBytes: 100, CacheRatio: 0.1,
+						Method: method, Budget: decode.Budget{Percent: 10}, Score: s[i], CacheBytes: 100, CacheRatio: 0.1,
 					})
 				}
 			}
@@ -393,20 +472,6 @@ func TestReadRefuses(t *testing.T) {
 		}
 		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), path+": "+c.want) {
 			t.Errorf("%s: error %v", name, err)
-		}
-	}
-}
-
-func TestBudgets(t *testing.T) {
-	for text, want := range map[string]int{"512": 512, "12.5%": 25, "0.4%": 1, "99%": 198} {
-		b, err := ParseBudget(text)
-		if err != nil || b.Capacity(200) != want || b.String() != text {
-			t.Errorf("%s: %d of 200 positions, want %d; error %v", text, b.Capacity(200), want, err)
-		}
-	}
-	for _, text := range []string{"", "0", "-1", "100%", "0%", "x%", "1.5", "NaN%"} {
-		if b, err := ParseBudget(text); err == nil {
-			t.Errorf("%q is %v", text, b)
 		}
 	}
 }

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/decode"
+	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -67,7 +70,7 @@ func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 			fewest = r.Prompts
 		}
 		p.Rows = append(p.Rows, pageRow{
-			Model: label(b, r.Run), Task: r.Task, Length: r.Length, Budget: r.Budget.String(), Order: i,
+			Model: b.Label(r.Run), Task: r.Task, Length: r.Length, Budget: r.Budget.String(), Order: i,
 			Method: r.Method, Prompts: r.Prompts,
 			Score: decode.Float(r.Score), Low: decode.Float(r.ScoreLow), High: decode.Float(r.ScoreHigh),
 			Loss: decode.Float(r.Loss), LossLow: decode.Float(r.LossLow), LossHigh: decode.Float(r.LossHigh),
@@ -77,7 +80,7 @@ func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 	}
 	for i, r := range b.Runs {
 		one := pageRun{
-			Model: label(b, i+1), SHA256: r.ModelSHA256, Settings: r.Settings.String(), Program: r.Program,
+			Model: b.Label(i + 1), SHA256: r.ModelSHA256, Settings: r.SettingsText(), Program: r.Program,
 			Machine: r.Device + ", " + r.Compute, Command: strings.Join(r.Command, " "),
 		}
 		one.Missing, one.Planned = r.Missing()
@@ -90,9 +93,9 @@ func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 	return pageTemplate.Execute(w, p)
 }
 
-// label returns the name of a run's model, with the number of the run if several runs have
-// that model.
-func label(b *Board, run int) string {
+// Label returns the name of a run's model, with the number of the run, from 1, if several runs
+// have that model.
+func (b *Board) Label(run int) string {
 	name := b.Runs[run-1].Model
 	for i, r := range b.Runs {
 		if i != run-1 && r.Model == name {
@@ -102,9 +105,23 @@ func label(b *Board, run int) string {
 	return name
 }
 
-// String lists the settings.
-func (s Settings) String() string {
-	return fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d, "+
+// SettingsText lists the settings of a run.
+func (r *Run) SettingsText() string {
+	s := &r.Settings
+	text := fmt.Sprintf("window %d, kernel %d, %s, group %s, sinks %d, chunk %d, seed %d, "+
 		"compressed at the end of the %s",
 		s.Window, s.Kernel, s.Pooling, s.Group, s.Sinks, s.Chunk, s.Seed, s.CompressAt)
+	if s.DecodeEvery > 0 {
+		text += fmt.Sprintf(", selected again after %s of the reply", words.Count(s.DecodeEvery, "token"))
+	}
+	inBits := func(b decode.Budget) bool { return b.Bits > 0 }
+	switch f := (model.CacheFormat{Bits: s.KVBits, Group: s.KVGroup, Residual: s.KVResidual}); {
+	case s.KVBits > 0 && s.EqualBytes:
+		text += ", " + decode.FormatText(f) + ", in the bytes of the budget at 16 bits"
+	case s.KVBits > 0:
+		text += ", " + decode.FormatText(f)
+	case slices.ContainsFunc(r.Budgets, inBits):
+		text += fmt.Sprintf(", quantized full caches in groups of %d, the last %d positions not quantized", f.Group, f.Residual)
+	}
+	return text
 }

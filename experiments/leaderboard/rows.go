@@ -24,7 +24,7 @@ type Row struct {
 	Model               string
 	Task                string // or AllTasks
 	Length              int    // or AllLengths
-	Budget              Budget
+	Budget              decode.Budget
 	Method              string
 	Prompts             int
 	Score               float64
@@ -142,21 +142,35 @@ func compareRows(a, b Row) int {
 	return cmp.Or(cacheKey{a.Method, a.Budget}.compare(cacheKey{b.Method, b.Budget}), cmp.Compare(b.Score, a.Score))
 }
 
-// cacheKey is a method at a budget.
+// cacheKey is a method at a budget. The method [snapkv.Full] at a budget in bits is the full
+// cache, quantized to these.
 type cacheKey struct {
 	method string
-	budget Budget
+	budget decode.Budget
 }
+
+// fullCache is the key of the full cache without quantization.
+var fullCache = cacheKey{method: snapkv.Full}
+
+func (r *Result) key() cacheKey { return cacheKey{r.Method, r.Budget} }
 
 // compare puts the full cache first, and orders others by their budgets.
 func (k cacheKey) compare(o cacheKey) int {
-	switch full, other := k.method == snapkv.Full, o.method == snapkv.Full; {
-	case full && !other:
+	switch {
+	case k == fullCache && o != fullCache:
 		return -1
-	case other && !full:
+	case o == fullCache && k != fullCache:
 		return 1
 	}
-	return k.budget.compare(o.budget)
+	return k.budget.Compare(o.budget)
+}
+
+// reference returns the cache with which one at a budget is compared.
+func (o RowOptions) reference(budget decode.Budget) cacheKey {
+	if o.Against == "" || o.Against == snapkv.Full {
+		return fullCache
+	}
+	return cacheKey{o.Against, budget}
 }
 
 // rows returns a row for each method and budget.
@@ -170,13 +184,13 @@ func (r *BoardRun) rows(p place, o RowOptions) []Row {
 		}
 		for i := range a.Results {
 			result := &a.Results[i]
-			key := cacheKey{result.Method, result.Budget}
+			key := result.key()
 			if values[key] == nil {
 				order = append(order, key)
 			}
 			values[key] = append(values[key], result)
 			loss := math.NaN()
-			if other := a.find(o.Against, result.Budget); other != nil {
+			if other := a.find(o.reference(result.Budget)); other != nil {
 				loss = other.Score - result.Score
 			}
 			losses[key] = append(losses[key], loss)
@@ -190,7 +204,7 @@ func (r *BoardRun) rows(p place, o RowOptions) []Row {
 		row.Length = p.length
 		row.Method = key.method
 		row.Budget = key.budget
-		if key.method == cmp.Or(o.Against, snapkv.Full) {
+		if key == o.reference(key.budget) {
 			row.P = math.NaN()
 		}
 		out = append(out, row)
@@ -198,14 +212,10 @@ func (r *BoardRun) rows(p place, o RowOptions) []Row {
 	return out
 }
 
-// find returns the result of a method at a budget, or that of the full cache if no method is
-// named. It is nil if there is none.
-func (a *Answer) find(method string, budget Budget) *Result {
-	if method == "" || method == snapkv.Full {
-		return &a.Results[0]
-	}
+// find returns the result of a cache, or nil if there is none.
+func (a *Answer) find(key cacheKey) *Result {
 	for i := range a.Results {
-		if r := &a.Results[i]; r.Method == method && r.Budget == budget {
+		if r := &a.Results[i]; r.key() == key {
 			return r
 		}
 	}
@@ -263,7 +273,7 @@ func holm(rows []Row) {
 type PairRow struct {
 	Task           string
 	Length         int
-	Budget         Budget
+	Budget         decode.Budget
 	Method         string
 	Prompts        int     // that both runs have answered
 	First, Second  float64 // mean scores on these
@@ -307,11 +317,11 @@ func Compare(first, second *BoardRun, seed uint64) []PairRow {
 				continue
 			}
 			for _, x := range a.Results {
-				y := b.find(x.Method, x.Budget)
+				key := x.key()
+				y := b.find(key)
 				if y == nil {
 					continue
 				}
-				key := cacheKey{x.Method, x.Budget}
 				both, ok := scores[key]
 				if !ok {
 					order = append(order, key)

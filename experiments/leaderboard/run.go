@@ -22,7 +22,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/attnscope/attnscope/analysis/decode"
@@ -41,25 +40,27 @@ type Config struct {
 	Tokenizer *tokenizer.Tokenizer
 	Samples   []tasks.Sample
 	Methods   []snapkv.Method
-	Budgets   []Budget
-	Base      snapkv.Config     // settings of all methods; its capacity is not used
-	Place     decode.Place      // where caches are compressed
-	Lenient   bool              // methods that cannot select are left out with a warning
-	Batch     int               // caches of a prompt that decode together; above 1, speeds are not known
-	Mine      func(i int) bool  // whether sample i is run; nil: all are
-	About     Run               // what the file says of the run; Record adds settings and plan
-	Warn      func(text string) // receives each warning once
-	Progress  func(capture.Progress)
+	Budgets   []decode.Budget
+	Base      snapkv.Config // settings of all methods; its capacity is not used
+	Place     decode.Place  // where caches are compressed
+	// Format is that of the compressed caches, if it has bits. Its group and residual are also
+	// those of the quantized full caches whose bytes budgets have.
+	Format      model.CacheFormat
+	EqualBytes  bool // as in decode.Config, and so is DecodeEvery
+	DecodeEvery int
+	Lenient     bool              // methods that cannot select are left out with a warning
+	Batch       int               // caches of a prompt that decode together; above 1, speeds are not known
+	Mine        func(i int) bool  // whether sample i is run; nil: all are
+	About       Run               // what the file says of the run; Record adds settings and plan
+	Warn        func(text string) // receives each warning once
+	Progress    func(capture.Progress)
 }
 
 // Check returns an error for samples that a model of this configuration cannot run, or a
 // budget that is no larger than the window. The model need not be loaded.
 func (c *Config) Check(cfg *model.Config) error {
 	for i := range c.Samples {
-		run, err := c.Decoding(&c.Samples[i])
-		if err != nil {
-			return err
-		}
+		run := c.Decoding(&c.Samples[i])
 		if err := run.Check(cfg); err != nil {
 			return err
 		}
@@ -68,33 +69,18 @@ func (c *Config) Check(cfg *model.Config) error {
 }
 
 // Decoding returns the configuration that decodes the replies to a sample.
-func (c *Config) Decoding(s *tasks.Sample) (decode.Config, error) {
+func (c *Config) Decoding(s *tasks.Sample) decode.Config {
 	out := decode.Config{
-		Model: c.Model, Prompts: []prompts.Prompt{s.Prompt}, Methods: c.Methods, MaxNewTokens: s.Task.Reply,
-		Lenient: c.Lenient, Batch: c.Batch, Place: c.Place,
+		Model: c.Model, Prompts: []prompts.Prompt{s.Prompt}, Methods: c.Methods, Configs: []snapkv.Config{c.Base},
+		Budgets: c.Budgets, BudgetFormat: c.Format, EqualBytes: c.EqualBytes, DecodeEvery: c.DecodeEvery,
+		MaxNewTokens: s.Task.Reply, Lenient: c.Lenient, Batch: c.Batch, Place: c.Place,
 		Encode: func(text string) []int32 { return c.Tokenizer.Encode(text, false) },
 		Decode: func(ids []int32) string { return c.Tokenizer.Decode(ids, true) },
 	}
-	for _, b := range c.Budgets {
-		cfg := c.Base
-		cfg.Capacity = c.capacity(b, s)
-		if err := cfg.Check(); err != nil {
-			return out, fmt.Errorf("prompt %q, budget %s: %w", s.Prompt.ID, b, err)
-		}
-		if !slices.ContainsFunc(out.Configs, func(o snapkv.Config) bool { return o.Capacity == cfg.Capacity }) {
-			out.Configs = append(out.Configs, cfg)
-		}
+	if c.Format.Bits > 0 {
+		out.Formats = []model.CacheFormat{c.Format}
 	}
-	return out, nil
-}
-
-// capacity returns the positions per head that a budget keeps: of the prompt, or of its
-// context if that is compressed.
-func (c *Config) capacity(b Budget, s *tasks.Sample) int {
-	if c.Place == decode.AtContext {
-		return b.Capacity(s.Prompt.Context)
-	}
-	return b.Capacity(len(s.Prompt.Tokens))
+	return out
 }
 
 // Record runs the samples and appends their answers to a file. Samples whose answers the
@@ -156,7 +142,9 @@ type recorder struct {
 // tokens returns the tokens that a sample takes: the prompt, and from each cache a reply
 // that is decoded and one that is scored.
 func (r *recorder) tokens(s *tasks.Sample) int64 {
-	caches := 1 + len(r.Methods)*len(r.Budgets)
+	run := r.Decoding(s)
+	cfg := r.Model.Config()
+	caches := 1 + len(run.Forms(&cfg, &s.Prompt))
 	return int64(len(s.Prompt.Tokens) + 2*caches*s.Task.Reply)
 }
 
@@ -172,10 +160,7 @@ func (r *recorder) write(v any) error {
 
 // sample runs a sample, the n-th of the missing ones.
 func (r *recorder) sample(ctx context.Context, n int, s *tasks.Sample) error {
-	run, err := r.Decoding(s)
-	if err != nil {
-		return err
-	}
+	run := r.Decoding(s)
 	run.Warn = func(text string) {
 		if !r.warned[text] && r.Warn != nil {
 			r.Warn(text)
@@ -190,8 +175,8 @@ func (r *recorder) sample(ctx context.Context, n int, s *tasks.Sample) error {
 		}
 	}
 	answer := r.about.answer(s)
-	err = decode.Run(ctx, run, func(d decode.Result) error {
-		answer.Results = append(answer.Results, r.results(s, &d)...)
+	err := decode.Run(ctx, run, func(d decode.Result) error {
+		answer.Results = append(answer.Results, newResult(s, &d))
 		return nil
 	})
 	if err != nil {
@@ -201,25 +186,17 @@ func (r *recorder) sample(ctx context.Context, n int, s *tasks.Sample) error {
 	return r.write(&answer)
 }
 
-// results returns a decoded reply as it is stored: once for each budget that gives its
-// capacity.
-func (r *recorder) results(s *tasks.Sample, d *decode.Result) []Result {
-	one := Result{
-		Method: d.Method, Capacity: d.Capacity, Score: s.Score(d.Text), KL: d.KL, Agreement: d.Agreement,
+// newResult returns a decoded reply as it is stored.
+func newResult(s *tasks.Sample, d *decode.Result) Result {
+	budget := d.Budget
+	if d.Method == snapkv.Full {
+		budget = decode.Budget{Bits: d.KVBits}
+	}
+	return Result{
+		Method: d.Method, Budget: budget, Capacity: d.Capacity, Score: s.Score(d.Text), KL: d.KL, Agreement: d.Agreement,
 		AnswerLogProb: d.AnswerLogProb, CacheBytes: d.CacheBytes, CacheRatio: d.CacheRatio,
 		DecodeTokens: d.DecodeTokens, ReplyTokens: len(d.OutputIDs), Text: d.Text,
 	}
-	if d.Full() {
-		return []Result{one}
-	}
-	var list []Result
-	for _, b := range r.Budgets {
-		if r.capacity(b, s) == d.Capacity {
-			one.Budget = b
-			list = append(list, one)
-		}
-	}
-	return list
 }
 
 // about returns the description of the run.
@@ -229,7 +206,8 @@ func (c *Config) about() Run {
 	out.Settings = Settings{
 		Window: c.Base.Window, Kernel: c.Base.Kernel, Pooling: c.Base.Pooling, Group: c.Base.Group,
 		Sinks: c.Base.Sinks, Chunk: c.Base.Chunk, Seed: c.Base.Seed,
-		CompressAt: cmp.Or(c.Place, decode.AtPrompt),
+		CompressAt: cmp.Or(c.Place, decode.AtPrompt), DecodeEvery: c.DecodeEvery,
+		KVBits: c.Format.Bits, KVGroup: c.Format.Group, KVResidual: c.Format.Residual, EqualBytes: c.EqualBytes && c.Format.Bits > 0,
 	}
 	for _, m := range c.Methods {
 		out.Methods = append(out.Methods, m.Name)
