@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // lossMeasure is an offline measure that may predict the real loss. It is 0 if nothing
@@ -64,7 +66,7 @@ func Shipped() ([]Calibration, error) { return ParseCalibrations(shipped) }
 func ParseCalibrations(text []byte) ([]Calibration, error) {
 	var list []Calibration
 	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, err
+		return nil, jsonerr.Plain(text, err)
 	}
 	for i := range list {
 		c := &list[i]

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // saved is the content of job.json: the state that outlives the submitter.
@@ -55,7 +57,7 @@ func load(dir string) (*saved, error) {
 	}
 	s := &saved{}
 	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("%s: %v: use --force to start over", path, err)
+		return nil, fmt.Errorf("%s: %w: use --force to start over", path, jsonerr.Plain(text, err))
 	}
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/attnscope/attnscope/internal/jinja"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // metadata are the fields of records that describe a prompt and are no part of it, in all
@@ -39,9 +40,8 @@ func splitFields(text []byte) (*fields, error) {
 	}
 	if !json.Valid(text) {
 		var v json.RawMessage
-		if err := json.Unmarshal(text, &v); err != nil {
-			return nil, err
-		}
+		err := json.Unmarshal(text, &v)
+		return nil, fmt.Errorf("%w: want one JSON object per line", jsonerr.Plain(text, err))
 	}
 	f := &fields{values: map[string]json.RawMessage{}, used: map[string]bool{}}
 	at := 1
@@ -251,7 +251,7 @@ func (f *fields) objects(name string) (json.RawMessage, error) {
 	return slices.Clone(f.values[name]), nil
 }
 
-// integers returns a field that must be a list of token ids.
+// integers returns a field that must be a list of token ids, which are not negative.
 func (f *fields) integers(name string) ([]int32, error) {
 	list, err := f.list(name, "an integer")
 	if err != nil || list == nil {
@@ -264,6 +264,8 @@ func (f *fields) integers(name string) ([]int32, error) {
 			return nil, fmt.Errorf("%s: number %s, want an integer", name, raw)
 		} else if err != nil {
 			return nil, fmt.Errorf("%s: element %d is a %s, want an integer", name, i+1, kindOf(raw))
+		} else if n < 0 {
+			return nil, fmt.Errorf("%s: element %d is %d, want a token id from 0", name, i+1, n)
 		}
 		ids[i] = int32(n)
 	}

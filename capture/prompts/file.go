@@ -24,6 +24,7 @@ import (
 type rows struct {
 	unit  string // what a record is called in errors: line, record or row
 	next  func() (json.RawMessage, error)
+	line  func() int // of a table: the line in which the last record begins
 	close func()
 }
 
@@ -306,7 +307,7 @@ func tableOf(in *bufio.Reader, name, packed string, anyColumns bool) (*rows, err
 	if !known {
 		return nil, no
 	}
-	return &rows{unit: "line", next: t.next}, nil
+	return &rows{unit: "line", next: t.next, line: func() int { return t.line }}, nil
 }
 
 // isFormField reports whether a form begins with a field of this name.

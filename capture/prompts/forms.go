@@ -39,15 +39,16 @@ type recordReader struct {
 	ignored   map[string]bool // fields that were left out
 }
 
-// records returns the prompts of a record: one, or one per instruction or turn.
-func (r *recordReader) records(text []byte, at Record) ([]Record, error) {
+// records returns the prompts of a record: one, or one per instruction or turn. The number
+// of the record is its id, if it has none.
+func (r *recordReader) records(text []byte, at Record, number int) ([]Record, error) {
 	f, err := splitFields(text)
 	if err != nil {
 		return nil, err
 	}
 	f.drop(r.options.Ignore, r.ignored)
 	base := at
-	if base.ID, err = f.id(at.Line); err != nil {
+	if base.ID, err = f.id(number); err != nil {
 		return nil, err
 	}
 	if err := readCommon(f, &base); err != nil {

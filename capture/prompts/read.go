@@ -131,20 +131,21 @@ func read(r io.Reader, name string, o ReadOptions) (Set, error) {
 		}
 		bytesRead += len(row)
 		at := Record{Line: number, unit: rows.unit}
+		if rows.line != nil {
+			at.Line = rows.line()
+		}
 		fail := func(err error) (Set, error) { return Set{}, fmt.Errorf("%s: %w", at.place(), err) }
-		records, err := reader.records(row, at)
+		records, err := reader.records(row, at, number)
 		if err != nil {
 			return fail(err)
 		}
 		for i := range records {
 			rec := &records[i]
 			if first, twice := seen[rec.ID]; twice {
-				at.Line = first
-				before := at.place()
-				at.Line = number
-				return fail(fmt.Errorf("id %q is used in %s already", rec.ID, before))
+				before := Record{Line: first, unit: rows.unit}
+				return fail(fmt.Errorf("id %q is used in %s already", rec.ID, before.place()))
 			}
-			seen[rec.ID] = number
+			seen[rec.ID] = at.Line
 			if text += rec.size(); text > maxText+textRatio*bytesRead {
 				return fail(fmt.Errorf("the prompts up to here have more than %d MB of text, made of %d MB in the file: "+
 					"split the file", maxText>>20, bytesRead>>20))
@@ -154,6 +155,9 @@ func read(r io.Reader, name string, o ReadOptions) (Set, error) {
 			return fail(fmt.Errorf("more than %d prompts: split the file", maxPrompts))
 		}
 		set.Records = append(set.Records, records...)
+	}
+	if len(set.Records) == 0 && rows.line != nil {
+		return Set{}, errors.New("no prompts: there is only the line of names")
 	}
 	if len(set.Records) == 0 {
 		return Set{}, errors.New("no prompts: want one JSON object per line")

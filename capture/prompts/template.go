@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -30,16 +31,17 @@ type templatePart struct {
 // ReadTemplate reads the template of a file. One line break at the end of the file is not
 // part of it.
 func ReadTemplate(path string) (*Template, error) {
-	fi, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if fi.Size() > maxTemplate {
-		return nil, fmt.Errorf("%s: a template of %d bytes, at most %d are taken", path, fi.Size(), maxTemplate)
-	}
-	text, err := os.ReadFile(path)
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTemplate+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(text) > maxTemplate {
+		return nil, fmt.Errorf("%s: a template of more than %d bytes", path, maxTemplate)
 	}
 	t, err := ParseTemplate(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"))
 	if err != nil {

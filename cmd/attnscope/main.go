@@ -15,6 +15,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -138,7 +140,12 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
 		cmd.Flags = append(cmd.Flags, quietFlag)
-		cmd.Before = checkDashes
+		cmd.Before = func(c *cli.Context) error {
+			if err := checkDashes(c); err != nil {
+				return err
+			}
+			return checkInputs(c)
+		}
 		cmd.Action = followed(explained(cmd.Action))
 	}
 	return app
@@ -171,11 +178,34 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		flag = dashed(strings.TrimLeft(flag, "-"))
 		message = "unknown flag " + flag
 		suggestion = words.Suggestion(flag, flagNames(c))
+	} else if m := invalidValue.FindStringSubmatch(message); m != nil {
+		return usagef("%s %s: want %s", dashed(m[2]), m[1], valueOf(c, m[2]))
 	}
 	if verb != "" {
 		message = verb + ": " + message
 	}
 	return hintf(usagef("%s", message), "%s", hintOf(suggestion, help+" lists the flags"))
+}
+
+// invalidValue matches the errors of the flag parser about a value. They name types and
+// functions of Go.
+var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?-+([\w-]+): `)
+
+// valueOf says what the value of a flag must be.
+func valueOf(c *cli.Context, name string) string {
+	at := slices.IndexFunc(c.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+	if at < 0 {
+		return "another value"
+	}
+	switch c.Command.Flags[at].(type) {
+	case *cli.BoolFlag:
+		return "true or false, or no value"
+	case *cli.Float64Flag, *cli.Float64SliceFlag:
+		return "a number"
+	case *cli.Uint64Flag:
+		return "a whole number from 0 that fits in 64 bits"
+	}
+	return "a whole number that fits in 64 bits"
 }
 
 // flagNames lists the flags of the verb with their dashes.

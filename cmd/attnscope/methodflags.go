@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/attnscope/attnscope/analysis"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -252,7 +253,7 @@ func readHeadScores(path string) ([][]float64, error) {
 	}
 	var scores [][]float64
 	if err := json.Unmarshal(text, &scores); err != nil {
-		return nil, fmt.Errorf("%s: want [[score of each head] of each layer]: %w", path, err)
+		return nil, fmt.Errorf("%s: want [[score of each head] of each layer]: %w", path, jsonerr.Plain(text, err))
 	}
 	return scores, nil
 }

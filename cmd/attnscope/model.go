@@ -21,10 +21,13 @@ func openSource(c *cli.Context) (*capture.Source, error) {
 	return openOn(c, c.String("device"))
 }
 
+// maxThreads is the largest number of --threads. Each thread needs memory of its own.
+const maxThreads = 1024
+
 // openOn opens the model of --model on a device, without its weights.
 func openOn(c *cli.Context, device string) (*capture.Source, error) {
-	if n := c.Int("threads"); n < 0 {
-		return nil, usagef("--threads %d: want 0 or more", n)
+	if n := c.Int("threads"); n < 0 || n > maxThreads {
+		return nil, usagef("--threads %d: want 0 to %d", n, maxThreads)
 	}
 	return openNamed(c, c.String("model"), device)
 }

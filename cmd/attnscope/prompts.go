@@ -79,6 +79,7 @@ func readPrompts(c *cli.Context, tok *tokenizer.Tokenizer) (list []prompts.Promp
 	}
 	bar.close()
 	warnTruncated(c, list)
+	warnNotFollowed(c, list)
 	return list, set.Ignored, nil
 }
 
@@ -107,6 +108,19 @@ func warnTruncated(c *cli.Context, list []prompts.Prompt) {
 		}
 		warnf(c, "%d of %d prompts are longer than --max-prompt-tokens %d: %s were cut from the middle of each",
 			len(cut), len(list), c.Int("max-prompt-tokens"), removed)
+	}
+}
+
+// warnNotFollowed says how many prompts have no answer for --follow.
+func warnNotFollowed(c *cli.Context, list []prompts.Prompt) {
+	without := 0
+	for i := range list {
+		if list[i].Reply == nil {
+			without++
+		}
+	}
+	if c.Bool("follow") && without > 0 {
+		warnf(c, "--follow: %d of %d prompts have no answer; their replies are generated", without, len(list))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/attnscope/attnscope/capture"
@@ -93,6 +94,9 @@ func (f *statusFile) end(err error) error {
 func (f *statusFile) check() error {
 	if f.path == "" {
 		return nil
+	}
+	if filepath.Clean(f.path) == filepath.Clean(f.s.Output) {
+		return fmt.Errorf("--status %s: it is also the output", f.path)
 	}
 	if at, err := os.Stat(f.path); err == nil && at.IsDir() {
 		return fmt.Errorf("--status %s: it is a folder, want a file", f.path)

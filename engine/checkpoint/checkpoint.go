@@ -31,6 +31,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // Checkpoint is an open model. It is safe for concurrent use until Close.
@@ -108,7 +109,10 @@ func readObject(path string) (map[string]any, error) {
 	dec := json.NewDecoder(bytes.NewReader(replaceConstants(text)))
 	dec.UseNumber()
 	if err := dec.Decode(&object); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, jsonerr.Plain(text, err))
+	}
+	if _, err := dec.Token(); object == nil || !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: want one JSON object, and nothing after it", path)
 	}
 	return object, nil
 }

@@ -74,7 +74,10 @@ func Resolve(ctx context.Context, name string, o ResolveOptions) (string, error)
 // not its weights. The default model is fetched whole.
 func Locate(ctx context.Context, name string, o ResolveOptions) (*Place, error) {
 	p := &Place{name: name, options: o}
-	var err error
+	_, err := os.Stat(name)
+	if local := err == nil || name == DefaultModel; local && o.Revision != "" && o.Revision != "main" {
+		return nil, fmt.Errorf("%s: revision %q: only models of the hub have revisions", name, o.Revision)
+	}
 	if name == DefaultModel {
 		p.path, err = resolveDefault(ctx, &o)
 		return p, err

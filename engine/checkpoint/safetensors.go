@@ -14,6 +14,7 @@ import (
 	"sort"
 
 	"github.com/attnscope/attnscope/engine/tensor"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // File is one safetensors file, memory-mapped, or only its header.
@@ -215,7 +216,7 @@ func readIndex(index string) (map[string]string, error) {
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(text, &ix); err != nil {
-		return nil, fmt.Errorf("%s: %w", index, err)
+		return nil, fmt.Errorf("%s: %w", index, jsonerr.Plain(text, err))
 	}
 	if len(ix.WeightMap) == 0 {
 		return nil, fmt.Errorf("%s: no weight_map, which names the file of each tensor", index)

@@ -29,6 +29,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // Client fetches from one hub into one cache.
@@ -220,7 +222,7 @@ func shardsOf(path string) ([]string, error) {
 		Map map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(text, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, jsonerr.Plain(text, err))
 	}
 	seen := map[string]bool{}
 	var list []string

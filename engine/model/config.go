@@ -161,6 +161,9 @@ func (c *Config) check(path string) error {
 	if !slices.Contains(cpu.Activations, c.Activation) {
 		return fmt.Errorf("%s: activation %q is not supported; these are: %s", path, c.Activation, strings.Join(cpu.Activations, ", "))
 	}
+	if c.NormEps < 0 {
+		return fmt.Errorf("%s: the epsilon of the norms is %g, want 0 or more", path, c.NormEps)
+	}
 	return c.checkShapes(path)
 }
 

@@ -25,7 +25,7 @@ func configOf(t *testing.T, text string) (Config, error) {
 	}
 	ck, err := checkpoint.Open(dir)
 	if err != nil {
-		t.Fatal(err)
+		return Config{}, err
 	}
 	defer ck.Close()
 	return ReadConfig(ck)
@@ -126,6 +126,14 @@ func TestRefusals(t *testing.T) {
 		`{"model_type":"llama","hidden_act":"snake"}`:                                                         {`activation "snake"`, "silu", "relu2"},
 		`{"model_type":"llama","hidden_size":"many"}`:                                                         {"hidden_size is many", "a number"},
 		`{"model_type":"llama","num_hidden_layers":2.5}`:                                                      {"num_hidden_layers is 2.5", "whole number"},
+		`{"model_type":"llama","vocab_size":1099511627776}`:                                                   {"vocab_size is 1099511627776", "from 1 to 2147483647"},
+		`{"model_type":"llama","rope_theta":NaN}`:                                                             {"rope_theta is NaN", "a finite number"},
+		`{"model_type":"llama","rope_theta":Infinity}`:                                                        {"rope_theta is +Inf", "a finite number"},
+		`{"model_type":"llama","rms_norm_eps":-1e-5}`:                                                         {"the epsilon of the norms is -1e-05", "0 or more"},
+		`{"model_type":"llama"} {"model_type":"gpt2"}`:                                                        {"one JSON object"},
+		`{"model_type":"llama"`:                                                                               {"cut off"},
+		`[]`:                                                                                                  {"found a list, want an object"},
+		`null`:                                                                                                {"one JSON object"},
 		`{"model_type":"llama","num_hidden_layers":2147483647}`:                                               {"num_hidden_layers is 2147483647", "at most 4096"},
 		`{"model_type":"llama","head_dim":2147483647}`:                                                        {"head_dim is 2147483647", "at most 16384"},
 		`{"model_type":"llama","num_key_value_heads":5}`:                                                      {"32 query heads for 5 kv heads"},
@@ -152,7 +160,7 @@ func TestRefusals(t *testing.T) {
 		}
 		for _, part := range append(want, "config.json") {
 			several := func(word string) bool { return strings.Contains(err.Error(), word) }
-			if part == "config.json" && slices.ContainsFunc([]string{"activation", "kv heads", "no tensor is"}, several) {
+			if part == "config.json" && slices.ContainsFunc([]string{"activation", "epsilon", "kv heads", "no tensor is"}, several) {
 				continue // follows from several fields or the weights: the folder is named
 			}
 			if !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") {

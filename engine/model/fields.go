@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -71,39 +72,45 @@ func (f *fields) bad(name string, v any, want string) {
 	}
 }
 
-// number reads a number, or returns def.
+// number reads a finite number, or returns def.
 func (f *fields) number(name string, def float64) float64 {
 	v, ok := f.get(name)
 	if !ok {
 		return def
 	}
-	switch x := v.(type) {
-	case json.Number:
-		n, err := x.Float64()
-		if err != nil {
-			f.bad(name, v, "a number")
-		}
-		return n
-	case uint64:
-		return float64(x)
-	case int64:
-		return float64(x)
-	case float64:
-		return x
-	case int: // from defaults
-		return float64(x)
-	case map[string]any: // {"__float__": "Infinity"}
-		if text, ok := x["__float__"].(string); ok {
-			if n, err := strconv.ParseFloat(text, 64); err == nil {
-				return n
-			}
-		}
+	n, err := toNumber(v)
+	if err != nil {
+		f.bad(name, v, "a number")
+		return def
 	}
-	f.bad(name, v, "a number")
-	return def
+	if math.IsNaN(n) || math.IsInf(n, 0) {
+		f.bad(name, n, "a finite number")
+		return def
+	}
+	return n
 }
 
-// numbers reads a list of n numbers, or returns def.
+// toNumber returns the value of a field as a number, which may be infinite or NaN.
+func toNumber(v any) (float64, error) {
+	switch x := v.(type) {
+	case json.Number:
+		return x.Float64()
+	case uint64:
+		return float64(x), nil
+	case int64:
+		return float64(x), nil
+	case float64:
+		return x, nil
+	case int: // from defaults
+		return float64(x), nil
+	case map[string]any: // {"__float__": "Infinity"}
+		text, _ := x["__float__"].(string)
+		return strconv.ParseFloat(text, 64)
+	}
+	return 0, errors.New("not a number")
+}
+
+// numbers reads a list of n numbers, which may be infinite, or returns def.
 func (f *fields) numbers(name string, n int, def ...float64) []float64 {
 	v, ok := f.get(name)
 	if !ok {
@@ -116,9 +123,12 @@ func (f *fields) numbers(name string, n int, def ...float64) []float64 {
 	}
 	out := make([]float64, n)
 	for i, x := range list {
-		one := fields{source: f.source, values: map[string]any{name: x}}
-		out[i] = one.number(name, 0)
-		f.take(&one)
+		v, err := toNumber(x)
+		if err != nil || math.IsNaN(v) {
+			f.bad(name, jsonText(list), fmt.Sprintf("a list of %d numbers", n))
+			return def
+		}
+		out[i] = v
 	}
 	return out
 }
@@ -131,7 +141,7 @@ func (f *fields) count(name string, def, lo int) int {
 		if v == nil {
 			v = "missing"
 		}
-		f.bad(name, v, fmt.Sprintf("a whole number from %d", lo))
+		f.bad(name, v, fmt.Sprintf("a whole number from %d to %d", lo, math.MaxInt32))
 		return lo
 	}
 	return int(n)

@@ -115,9 +115,8 @@ func (c *Config) readTrims(f *fields) {
 		return
 	}
 	for l, x := range list {
-		one := fields{source: f.source, values: map[string]any{name: x}}
-		n := one.number(name, 0)
-		if one.err != nil || math.IsNaN(n) || !f.gguf() && (n < 0 || n >= 1) {
+		n, err := toNumber(x)
+		if err != nil || math.IsNaN(n) || !f.gguf() && (n < 0 || n >= 1) {
 			f.bad(name, jsonText(v), want)
 			return
 		}

@@ -320,6 +320,46 @@ func TestLayersThatPredictAhead(t *testing.T) {
 	}
 }
 
+// TestMissingBiasIsRefused: a bias that the configuration announces is not taken for zero.
+func TestMissingBiasIsRefused(t *testing.T) {
+	f, err := checkpoint.ReadSafetensors("testdata/llama-biases/model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	config, err := os.ReadFile("testdata/llama-biases/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, missing := range []string{"model.layers.1.self_attn.k_proj.bias", "model.layers.0.self_attn.o_proj.bias", "model.layers.0.mlp.down_proj.bias"} {
+		var list []tensor.Tensor
+		for _, n := range f.Names() {
+			if x, _ := f.Tensor(n); n != missing {
+				list = append(list, x)
+			}
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+			t.Fatal(err)
+		}
+		ck, err := checkpoint.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Load(ck, Options{Threads: 1})
+		if err == nil {
+			m.Close()
+		}
+		ck.Close()
+		if len(list) != len(f.Names())-1 || err == nil || !strings.Contains(err.Error(), "no tensor "+missing) {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+}
+
 // TestUnreadTensorIsRefused: a weight that the architecture does not have would
 // be left out of every number.
 func TestUnreadTensorIsRefused(t *testing.T) {

@@ -462,12 +462,14 @@ func (l *loader) finite(t tensor.Tensor, offset float32) ([]float32, error) {
 	return v, nil
 }
 
-// bias reads a bias, or returns nil if the checkpoint has none.
+// bias reads a bias, or returns nil if the layer has none. It fails if the configuration
+// gives the layer a bias and the checkpoint lacks it.
 func (l *loader) bias(role string, at, n int) ([]float32, error) {
-	if l.c.biased != nil && !l.c.biased[role] && !strings.Contains(role, "norm") {
+	linear := l.c.biased != nil && !strings.Contains(role, "norm")
+	if linear && !l.c.biased[role] {
 		return nil, nil // unread reports a bias that the checkpoint has all the same
 	}
-	if _, ok := l.find(l.name(role, at, ".bias")); !ok {
+	if _, ok := l.find(l.name(role, at, ".bias")); !ok && !linear {
 		return nil, nil
 	}
 	return l.vector(role, at, ".bias", n, 0)

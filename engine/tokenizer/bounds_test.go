@@ -116,6 +116,28 @@ func TestUnknownSettings(t *testing.T) {
 	}
 }
 
+// TestBrokenTokenizerJSON checks that a broken tokenizer.json is one line in plain words.
+func TestBrokenTokenizerJSON(t *testing.T) {
+	merges := `["a b","Ġ ab"]`
+	for text, want := range map[string]string{
+		"":                                      "it is empty",
+		`[]`:                                    "found a list, want an object",
+		strings.TrimSuffix(tinyTokenizer, "}}"): "the JSON text is cut off",
+		strings.Replace(tinyTokenizer, `"vocab":{`, `"vocab":[],"other":{`, 1): "vocab: found a list, want an object",
+		strings.Replace(tinyTokenizer, merges, `["a b c"]`, 1):                 "merge 0 has 3 parts, want 2",
+		strings.Replace(tinyTokenizer, merges, `["a b","ab"]`, 1):              "merge 1 has 1 parts, want 2",
+		strings.Replace(tinyTokenizer, merges, `[["a","b","x"]]`, 1):           "merge 0 has 3 parts, want 2",
+		strings.Replace(tinyTokenizer, `{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}`,
+			`{"type":"Split","pattern":{"Regex":"(a+"},"behavior":"Isolated"}`, 1): `pattern "(a+": `,
+	} {
+		dir := modelFolder(t, map[string]string{"config.json": `{"model_type":"llama"}`, "tokenizer.json": text})
+		_, err := Load(dir)
+		if message := fmt.Sprint(err); !strings.Contains(message, "tokenizer.json: "+want) && !strings.Contains(message, "Split: "+want) || strings.Contains(message, "\n") {
+			t.Errorf("%s: %v, want one line with %s", text, err, want)
+		}
+	}
+}
+
 // TestIgnoreClass checks that tokenizer_class can be ignored also where the model has the
 // class without naming it.
 func TestIgnoreClass(t *testing.T) {

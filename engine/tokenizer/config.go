@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // harmless are the keys of tokenizer_config.json that do not change the tokens of a text:
@@ -127,7 +129,7 @@ func readObject(name string, set func(key string, value json.RawMessage)) error 
 func eachKey(text []byte, f func(key string, value json.RawMessage)) error {
 	if !json.Valid(text) {
 		var v any
-		return json.Unmarshal(text, &v) // says where the error is
+		return jsonerr.Plain(text, json.Unmarshal(text, &v)) // says where the error is
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
@@ -193,7 +195,7 @@ func (c *config) readModel(name string) error {
 		Class     any `json:"tokenizer_class"`
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, jsonerr.Plain(text, err))
 	}
 	c.modelType, _ = m.ModelType.(string)
 	c.hubClass, _ = m.Class.(string)
@@ -212,7 +214,7 @@ func (c *config) readAdded() error {
 	}
 	var byID map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &byID); err != nil {
-		return fmt.Errorf("added_tokens_decoder: %w", err)
+		return fmt.Errorf("added_tokens_decoder: %w", jsonerr.Plain(nil, err))
 	}
 	for key, value := range byID {
 		var id int64
@@ -250,7 +252,7 @@ func (c *config) readOlder(dir string) error {
 	}
 	var ids map[string]int32
 	if err := json.Unmarshal(text, &ids); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, jsonerr.Plain(text, err))
 	}
 	special := map[string]bool{}
 	for _, t := range c.tokens(nil) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 )
 
 // maxFile is the largest tokenizer file that is read, in bytes.
@@ -124,7 +125,7 @@ type file struct {
 func parseFile(data []byte) (*file, error) {
 	f := &file{data: data}
 	if err := json.Unmarshal(data, f); err != nil {
-		return nil, err
+		return nil, jsonerr.Plain(data, err)
 	}
 	for _, step := range []struct {
 		kind string
@@ -222,13 +223,13 @@ func (f *file) vocabulary() (map[string]int32, []float64, error) {
 	case "BPE", "":
 		var vocab map[string]int32
 		if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
-			return nil, nil, fmt.Errorf("vocab: %w", err)
+			return nil, nil, fmt.Errorf("vocab: %w", jsonerr.Plain(nil, err))
 		}
 		return vocab, nil, nil
 	case "Unigram":
 		var list []json.RawMessage
 		if err := json.Unmarshal(f.Model.Vocab, &list); err != nil {
-			return nil, nil, fmt.Errorf("vocab: %w", err)
+			return nil, nil, fmt.Errorf("vocab: %w", jsonerr.Plain(nil, err))
 		}
 		if len(list) == 0 || len(list) > maxVocab {
 			return nil, nil, fmt.Errorf("vocab: %d pieces, want 1 to %d", len(list), maxVocab)
@@ -321,23 +322,29 @@ func bytesOf(piece string) (string, bool) {
 	return string(out), true
 }
 
-// mergePairs reads the merges in either of two forms, ["a b"] or [["a", "b"]].
+// mergePairs reads the merges in either of two forms, ["a b"] or [["a", "b"]]. As in the
+// package tokenizers, a merge of other than two parts is an error.
 func (f *file) mergePairs() ([][2]string, error) {
 	if f.pairs != nil || len(f.Model.Merges) == 0 {
 		return f.pairs, nil
 	}
-	var pairs [][2]string
-	if json.Unmarshal(f.Model.Merges, &pairs) == nil {
-		return pairs, nil
-	}
+	var lists [][]string
 	var lines []string
-	if err := json.Unmarshal(f.Model.Merges, &lines); err != nil {
-		return nil, fmt.Errorf("merges: %w", err)
+	if json.Unmarshal(f.Model.Merges, &lists) != nil {
+		lists = nil
+		if err := json.Unmarshal(f.Model.Merges, &lines); err != nil {
+			return nil, fmt.Errorf("merges: %w", jsonerr.Plain(nil, err))
+		}
 	}
-	pairs = nil
 	for _, line := range lines {
-		a, b, _ := strings.Cut(line, " ")
-		pairs = append(pairs, [2]string{a, b})
+		lists = append(lists, strings.Split(line, " "))
+	}
+	pairs := make([][2]string, len(lists))
+	for i, list := range lists {
+		if len(list) != 2 {
+			return nil, fmt.Errorf("merge %d has %d parts, want 2: %.80q", i, len(list), list)
+		}
+		pairs[i] = [2]string{list[0], list[1]}
 	}
 	return pairs, nil
 }

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -359,7 +360,7 @@ func (n *node) metaspaceScheme() string {
 // addSplit adds a pre-tokenizer Split of a string or a regular expression.
 func (t *Tokenizer) addSplit(n *node) error {
 	fail := func(err error) error {
-		return fmt.Errorf("pre_tokenizer Split: pattern %.200q%.200q: %w", n.Pattern.Regex, n.Pattern.String, err)
+		return fmt.Errorf("pre_tokenizer Split: pattern %.200q: %w", cmp.Or(n.Pattern.Regex, n.Pattern.String), err)
 	}
 	b, err := behave(n.Behavior)
 	if err != nil {
