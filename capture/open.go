@@ -31,6 +31,9 @@ type Options struct {
 	Fetching func() (progress func(done, total int64), end func())
 	// HeadersOnly says that neither Fetch nor Load will be called.
 	HeadersOnly bool
+	// AnyTensors opens a model on the hub although its tensors are not those of its
+	// configuration.
+	AnyTensors bool
 }
 
 func (o *Options) log(format string, args ...any) {
@@ -94,7 +97,7 @@ func (s *Source) open(ctx context.Context) error {
 	}
 	s.Checkpoint = ck
 	err = s.read()
-	if err == nil && ck.HeadersOnly() {
+	if err == nil && ck.HeadersOnly() && !s.options.AnyTensors {
 		err = model.CheckTensors(ck, s.Config)
 	}
 	if err != nil {

@@ -18,6 +18,9 @@ func infoCommand() *cli.Command {
 		Name:      "info",
 		Usage:     "describe a dump, a model or the devices of this machine",
 		ArgsUsage: "RUN.attn | -m MODEL | --devices",
+		Description: "Of a model, info checks whether it is supported, and fetches no weights for it: it reads the\n" +
+			"configuration, and compares the names and shapes of all tensors with those of its family. If they\n" +
+			"differ, info lists what is missing, what is not understood and what has another shape, and fails.",
 		Flags: []cli.Flag{
 			modelOf("describe `MODEL`: a folder in hub layout, a .gguf file, a hub id, or smollm2-135m"),
 			revisionFlag, offlineFlag, ignoreConfigFlag,

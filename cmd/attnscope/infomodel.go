@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/visible"
 )
 
 // modelInfo is what info prints about a model in addition to its configuration.
@@ -21,6 +23,7 @@ type modelInfo struct {
 	cache        int64          // bytes of the cache per token, in float32
 	slidingCount int            // layers with a sliding window
 	chatTemplate bool
+	differ       model.TensorSurvey // from the tensors of the family
 }
 
 // infoModel is info -m.
@@ -31,10 +34,23 @@ func infoModel(c *cli.Context) error {
 	}
 	defer src.Close()
 	info := inspectModel(src)
-	if !c.Bool("json") {
-		printModel(c, src, info)
-		return nil
+	if info.differ, err = model.SurveyTensors(src.Checkpoint, src.Config); err != nil {
+		return err
 	}
+	if c.Bool("json") {
+		err = printModelJSON(c, src, info)
+	} else {
+		printModel(c, src, info)
+	}
+	if err == nil && !info.differ.Complete() {
+		err = fmt.Errorf("%s: these are not the tensors of a %s model of this configuration", src.Name, src.Config.Architecture)
+		err = hintf(err, "compare config.json with the code of the model; docs/MODELS.md says how to try another family")
+	}
+	return err
+}
+
+// printModelJSON is printModel for programs.
+func printModelJSON(c *cli.Context, src *capture.Source, info modelInfo) error {
 	cfg := &src.Config
 	quantized := ""
 	if q := src.Checkpoint.Quantization(); q != nil {
@@ -49,6 +65,8 @@ func infoModel(c *cli.Context) error {
 		"tokenizer": src.Tokenizer != nil, "chat_template": info.chatTemplate, "rope": cfg.Rope.Kind,
 		"sliding_layers": info.slidingCount, "chunked_layers": chunked, "shared_cache_layers": cfg.Borrowing(), "experts": cfg.Experts, "tensors": info.dtypes, "quantization": quantized,
 		"stored_bytes": info.stored, "weight_bytes": info.weights, "cache_bytes_per_token": info.cache, "state_bytes": cfg.StateBytes(),
+		"missing_tensors": append([]string{}, info.differ.Missing...), "unknown_tensors": append([]string{}, info.differ.Unknown...),
+		"misshapen_tensors": append([]string{}, info.differ.Misshapen...),
 	})
 }
 
@@ -121,6 +139,7 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 	}
 	fmt.Fprintf(w, "weights       %s (%s); %s in memory\n",
 		sizes.Text(info.stored), strings.Join(types, ", "), sizes.Text(info.weights))
+	printTensors(w, cfg.Architecture, &info.differ)
 	fmt.Fprintf(w, "cache         %s for 1,000 tokens%s\n", sizes.Text(1000*info.cache), statesText(cfg.StateBytes()))
 	tokens := "none: prompts must give input_ids"
 	if src.Tokenizer != nil {
@@ -131,6 +150,29 @@ func printModel(c *cli.Context, src *capture.Source, info modelInfo) {
 		template = "yes"
 	}
 	fmt.Fprintf(w, "tokenizer     %s\nchat template %s\n", tokens, template)
+}
+
+// printTensors says how the tensors differ from those of the family.
+func printTensors(w io.Writer, family string, s *model.TensorSurvey) {
+	if s.Complete() {
+		fmt.Fprintf(w, "tensors       all those of a %s model of this configuration, and no others\n", family)
+	}
+	for _, part := range []struct {
+		name string
+		list []string
+	}{{"missing", s.Missing}, {"unknown", s.Unknown}, {"other shape", s.Misshapen}} {
+		for i, text := range part.list {
+			const most = 12
+			if i == most {
+				fmt.Fprintf(w, "              and %d more\n", len(part.list)-most)
+				break
+			}
+			if i > 0 {
+				part.name = ""
+			}
+			fmt.Fprintf(w, "%-13s %s\n", part.name, visible.Line(text))
+		}
+	}
 }
 
 // attentionText describes the heads and what the cache holds.

@@ -47,6 +47,7 @@ func modelOptions(c *cli.Context, name string) capture.Options {
 		Log:          func(line string) { notef(c, "%s", line) },
 		Fetching:     func() (func(done, total int64), func()) { return fetchBar(c, name) },
 		HeadersOnly:  c.Command.Name == "info" || c.Bool("dry-run"),
+		AnyTensors:   c.Command.Name == "info",
 		IgnoreConfig: c.StringSlice("ignore-config"),
 	}
 }

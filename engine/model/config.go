@@ -167,6 +167,17 @@ func (c *Config) check(path string) error {
 	return c.checkShapes(path)
 }
 
+// FamilyError says that a model is of no family that is supported.
+type FamilyError struct{ text string }
+
+func (e *FamilyError) Error() string { return e.text }
+
+// Hint says how to find out whether the model is one of the families under another name.
+func (e *FamilyError) Hint() string {
+	return "if the model has the layout of one of these, set model_type in a copy of config.json, and attnscope info -m FOLDER " +
+		"names what differs (docs/MODELS.md)"
+}
+
 // hubConfig reads config.json and, for the tokens that end a reply,
 // generation_config.json.
 func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
@@ -183,8 +194,8 @@ func hubConfig(ck *checkpoint.Checkpoint, ignore *ignorer) (Config, error) {
 	}
 	at := slices.IndexFunc(Architectures, func(a Architecture) bool { return a.Name == kind })
 	if at < 0 {
-		return Config{}, fmt.Errorf("%s: model_type %q is not supported; these are: %s",
-			f.source, kind, supported(func(a *Architecture) string { return a.Name }))
+		return Config{}, &FamilyError{fmt.Sprintf("%s: model_type %q is not supported; these are: %s",
+			f.source, kind, supported(func(a *Architecture) string { return a.Name }))}
 	}
 	a := Architectures[at]
 	f.defaults = a.Defaults

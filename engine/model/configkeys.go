@@ -236,8 +236,8 @@ func decoderConfig(source string, values map[string]any) (*fields, error) {
 	outer := f.text("model_type", "")
 	rule, known := wrappers[outer]
 	if f.err == nil && !known {
-		f.err = fmt.Errorf("%s: model_type %q has a text_config, and is not a supported model around a decoder; these are: %s",
-			source, outer, strings.Join(slices.Sorted(maps.Keys(wrappers)), ", "))
+		f.err = &FamilyError{fmt.Sprintf("%s: model_type %q has a text_config, and is not a supported model around a decoder; these are: %s",
+			source, outer, strings.Join(slices.Sorted(maps.Keys(wrappers)), ", "))}
 	}
 	inner := &fields{source: source, values: maps.Clone(text), within: "text_config.", asked: map[string]bool{}}
 	tied := f.flag("tie_word_embeddings", rule.byDefault)

@@ -89,6 +89,11 @@ func testHeaders(t *testing.T, path, name string) {
 	if err := CheckTensors(heads, config); err != nil {
 		t.Error(err)
 	}
+	for _, ck := range []*checkpoint.Checkpoint{heads, whole} {
+		if s, err := SurveyTensors(ck, config); err != nil || !s.Complete() {
+			t.Errorf("tensors %+v, error %v", s, err)
+		}
+	}
 	g, err1 := heads.SHA256()
 	w, err2 := whole.SHA256()
 	if g != w || err1 != nil || err2 != nil {

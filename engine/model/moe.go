@@ -153,7 +153,7 @@ func (l *loader) sharedExpert(at int, w *layer) error {
 	if err != nil {
 		return err
 	}
-	if l.ck.HeadersOnly() {
+	if l.dataless() {
 		return nil
 	}
 	w.sharedGate, err = t.Float32()
@@ -317,11 +317,14 @@ func (l *loader) singleExpert(at, e int) (gateUp []tensor.Tensor, down tensor.Te
 			name = l.name("experts_down", at, ".weight")
 		}
 		t, ok := l.find(name)
+		var err error
 		if !ok {
-			return nil, t, l.missing(name)
+			t, err = l.missing(name, p.out, p.in)
+		} else if !slices.Equal(t.Shape, []int{p.out, p.in}) {
+			t, err = l.misshapen(name, t, p.out, p.in)
 		}
-		if !slices.Equal(t.Shape, []int{p.out, p.in}) {
-			return nil, t, l.misshapen(name, t, p.out, p.in)
+		if err != nil {
+			return nil, t, err
 		}
 		list = append(list, t)
 	}

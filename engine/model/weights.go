@@ -189,7 +189,7 @@ func (l *loader) ends(w *weights) error {
 
 // checkFinite reports the first element of a matrix that is not finite.
 func (l *loader) checkFinite(t tensor.Tensor) error {
-	if l.ck.HeadersOnly() || l.sizes {
+	if l.dataless() || l.sizes {
 		return nil
 	}
 	row := make([]float32, t.Cols())
@@ -259,6 +259,7 @@ type loader struct {
 	c        *Config
 	deferred bool            // matrices can be loaded
 	sizes    bool            // only the sizes of matrices are wanted
+	survey   *TensorSurvey   // collects what is missing, unknown or misshapen; nil: it is an error
 	used     map[string]bool // names that were asked for and found
 	compute  cpu.Compute     // of the products with the matrices that are packed next
 }
@@ -308,20 +309,12 @@ func (l *loader) find(name string) (tensor.Tensor, bool) {
 	return tensor.Tensor{}, false
 }
 
-func (l *loader) missing(name string) error {
-	return fmt.Errorf("%s: no tensor %s, which a %s model has", l.ck.Path(), name, l.c.Architecture)
-}
-
-func (l *loader) misshapen(name string, t tensor.Tensor, want ...int) error {
-	return fmt.Errorf("%s: tensor %s has shape %v, the configuration makes it %v", l.ck.Path(), name, t.Shape, want)
-}
-
 // tensor finds a weight or a bias and checks its shape.
 func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tensor.Tensor, error) {
 	name := l.name(role, at, suffix)
 	t, ok := l.find(name)
 	if !ok {
-		return t, l.missing(name)
+		return l.missing(name, shape...)
 	}
 	if l.c.arch.Arrange != nil && !l.c.gguf {
 		var err error
@@ -336,7 +329,7 @@ func (l *loader) tensor(role string, at int, suffix string, shape ...int) (tenso
 		t.Shape = shape // the header of a weight of bitsandbytes does not have it
 	}
 	if !slices.Equal(t.Shape, shape) {
-		return t, l.misshapen(name, t, shape...)
+		return l.misshapen(name, t, shape...)
 	}
 	return t, nil
 }
@@ -365,7 +358,11 @@ func (l *loader) unread() error {
 		if strings.HasSuffix(name, ".bias") && l.noBias(name) {
 			continue
 		}
-		if !slices.ContainsFunc(ignored, func(part string) bool { return strings.Contains(name, part) }) {
+		switch {
+		case slices.ContainsFunc(ignored, func(part string) bool { return strings.Contains(name, part) }):
+		case l.survey != nil:
+			l.survey.Unknown = append(l.survey.Unknown, name)
+		default:
 			return fmt.Errorf("%s: tensor %s is not one that a %s model of this configuration has: its effect would be missing",
 				l.ck.Path(), name, l.c.Architecture)
 		}
@@ -443,9 +440,9 @@ func (l *loader) vectorOf(role string, at int, suffix string, offset float32, sh
 }
 
 // finite returns the elements of a tensor, with offset added to each. It fails if one of
-// them is not finite. If only headers were read, all elements are 0.
+// them is not finite. If only names and shapes are checked, all elements are 0.
 func (l *loader) finite(t tensor.Tensor, offset float32) ([]float32, error) {
-	if l.ck.HeadersOnly() {
+	if l.dataless() {
 		return make([]float32, t.Elements()), nil
 	}
 	v, err := t.Float32()
