@@ -14,6 +14,9 @@ const cakeGamma = 200.0
 //	stat(layer)  = (-Σ mean·ln mean) · (Σ variance), sums over heads and positions
 //	budget       = budget of the config · layers · stat(layer) / Σ stat
 //
+// What exceeds the prefix in a layer goes to the others in equal parts, as often as needed;
+// CAKE's code does so once.
+//
 // Source: Qin et al., "CAKE: Cascading and Adaptive KV Cache Eviction with Layer
 // Preferences", arXiv:2503.12491.
 var cake = Method{
@@ -58,7 +61,7 @@ func cakeStat(l *Layer, c Config) float64 {
 	return entropy / readers * (spread / readers)
 }
 
-func shareCake(stats []float64, c Config) []int {
+func shareCake(stats []float64, prefix int, c Config) []int {
 	sum := 0.0
 	for _, v := range stats {
 		sum += v
@@ -71,7 +74,35 @@ func shareCake(stats []float64, c Config) []int {
 		}
 		budgets[i] = int(share * float64(c.Budget()*len(stats)))
 	}
+	spreadExcess(budgets, prefix)
 	return budgets
+}
+
+// spreadExcess limits budgets to most, and adds what exceeds it to the others in equal parts;
+// the first ones get what is left over.
+func spreadExcess(budgets []int, most int) {
+	for {
+		excess := 0
+		var below []int
+		for i, b := range budgets {
+			if b > most {
+				excess += b - most
+				budgets[i] = most
+			}
+			if budgets[i] < most {
+				below = append(below, i)
+			}
+		}
+		if excess == 0 || len(below) == 0 {
+			return
+		}
+		for n, i := range below {
+			budgets[i] += excess / len(below)
+			if n < excess%len(below) {
+				budgets[i]++
+			}
+		}
+	}
 }
 
 // windowMoments returns the mean and the variance of a head's weights at each prefix

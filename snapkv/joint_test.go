@@ -80,11 +80,11 @@ func TestJointSelections(t *testing.T) {
 // TestBudgetsOfCaches: budgets are shared between the layers with a cache alone.
 func TestBudgetsOfCaches(t *testing.T) {
 	c := testConfig(48)
-	src := Source{Layers: 6, Caches: []int{1, 3, 4}}
+	src := Source{Len: 60, Layers: 6, Caches: []int{1, 3, 4}}
 	stats := []float64{9, 1, 9, 2, 3, 9}
 	for _, m := range Methods {
 		e := Entry{Method: &m, Config: c}
-		want := m.LayerBudgets([]float64{1, 2, 3}, c)
+		want := m.LayerBudgets([]float64{1, 2, 3}, src.Len, c)
 		for i, l := range src.Caches {
 			if got := src.Budget(&e, stats, l); got != want[i] {
 				t.Errorf("%s: layer %d has budget %d, want %d", m.Name, l, got, want[i])

@@ -68,15 +68,14 @@ func TestAgainstKvpress(t *testing.T) {
 	}
 }
 
-// TestSharesOfKvpress: budgets over layers and heads are those of kvpress, as long as the
-// first layer's is no more than the prompt. kvpress counts the window within the budgets
-// of pyramidkv.
+// TestSharesOfKvpress: budgets over layers and heads are those of kvpress, also if the first
+// layer's would exceed the prompt. kvpress counts the window within the budgets of pyramidkv.
 func TestSharesOfKvpress(t *testing.T) {
 	golden := readKvpress(t)
 	shares := &golden.Shares
 	for _, of := range shares.Pyramid {
 		c := Config{Window: golden.Window, Capacity: golden.Window + of.Budget}
-		got := pyramidKV.LayerBudgets(make([]float64, of.Layers), c)
+		got := pyramidKV.LayerBudgets(make([]float64, of.Layers), of.Length, c)
 		if fmt.Sprint(got) != fmt.Sprint(of.Budgets) {
 			t.Errorf("%d layers, budget %d: %v, kvpress has %v", of.Layers, of.Budget, got, of.Budgets)
 		}

@@ -694,7 +694,7 @@ func TestLazyLayers(t *testing.T) {
 	if got := simLayerKV.LayerStat(l, testConfig(3)); math.Abs(got-first) > 1e-12 {
 		t.Errorf("share of the first positions %g, want %g", got, first)
 	}
-	got := simLayerKV.LayerBudgets([]float64{.95, .9, .1}, c)
+	got := simLayerKV.LayerBudgets([]float64{.95, .9, .1}, 100, c)
 	if want := []int{20, math.MaxInt32, math.MaxInt32}; !slices.Equal(got, want) {
 		t.Errorf("budgets %v, want 20 and everything", got)
 	}

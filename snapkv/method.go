@@ -2,6 +2,7 @@ package snapkv
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/attnscope/attnscope/internal/topk"
 )
@@ -81,8 +82,9 @@ type Method struct {
 	// ShareLayers uses only the number of layers.
 	LayerStat func(l *Layer, c Config) float64
 	// ShareLayers returns the budget per head of every layer, from the statistics of
-	// all layers. It is nil if all layers get the same budget.
-	ShareLayers func(stats []float64, c Config) []int
+	// all layers. No layer of a prompt can keep more than prefix positions, so that what
+	// exceeds them goes to other layers. It is nil if all layers get the same budget.
+	ShareLayers func(stats []float64, prefix int, c Config) []int
 	// ShareHeads distributes the total of one layer over its heads, from the scores
 	// [head or kv head][prefix position]. It is nil if all heads get the same budget.
 	ShareHeads func(scores [][]float64, total int, layer int, c Config) ([]int, error)
@@ -165,13 +167,17 @@ func (m *Method) scoresAlike(a, b Config) bool {
 	return m.ranksAlike(a, b)
 }
 
-// LayerBudgets returns the budget of every cache, in prefix positions per head. stats
-// [cache] holds the results of LayerStat; it is ignored if the method has no
-// LayerStat. A model has one cache per layer, unless layers share caches or have no
-// attention.
-func (m *Method) LayerBudgets(stats []float64, c Config) []int {
+// LayerBudgets returns the budget of every cache for a prompt of length tokens, in prefix
+// positions per head. stats [cache] holds the results of LayerStat; it is ignored if the
+// method has no LayerStat. A model has one cache per layer, unless layers share caches or
+// have no attention. A prompt that passes through does not limit the budgets.
+func (m *Method) LayerBudgets(stats []float64, length int, c Config) []int {
 	if m.ShareLayers != nil {
-		return m.ShareLayers(stats, c)
+		prefix := math.MaxInt32
+		if !c.Passthrough(length) {
+			prefix = length - c.Window
+		}
+		return m.ShareLayers(stats, prefix, c)
 	}
 	budgets := make([]int, len(stats))
 	for i := range budgets {

@@ -130,7 +130,7 @@ func TestAlike(t *testing.T) {
 		l := randomLayer(1)
 		c := testConfig(28)
 		c.Group = GroupHead
-		keep, err := m.Select(l, c, m.LayerBudgets([]float64{1, 2, 3, 4}, c)[l.Index])
+		keep, err := m.Select(l, c, m.LayerBudgets([]float64{1, 2, 3, 4}, l.Len, c)[l.Index])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestContract(t *testing.T) {
 			var before [][]int32
 			for _, capacity := range []int{9, 16, 28, 40, 64, 90} {
 				c := testConfig(capacity)
-				budget := m.LayerBudgets([]float64{1, 2, 3, 4}, c)[l.Index]
+				budget := m.LayerBudgets([]float64{1, 2, 3, 4}, l.Len, c)[l.Index]
 				keep, err := m.Select(l, c, budget)
 				if err != nil {
 					t.Fatal(err)
@@ -267,9 +267,35 @@ func TestAdaKVAgainstSorting(t *testing.T) {
 
 func TestPyramidBudgets(t *testing.T) {
 	c := testConfig(108) // budget 100: from 195 down to 5
-	got := pyramidKV.LayerBudgets(make([]float64, 3), c)
-	if want := []int{195, 100, 5}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
+	for length, want := range map[int][]int{
+		1000: {195, 100, 5},
+		203:  {195, 100, 5},
+		202:  {194, 100, 6}, // the first layer keeps the prefix, the last what remains
+		150:  {142, 100, 58},
+		108:  {100, 100, 100},
+		107:  {195, 100, 5}, // a prompt that passes through
+	} {
+		if got := pyramidKV.LayerBudgets(make([]float64, 3), length, c); !slices.Equal(got, want) {
+			t.Errorf("%d tokens: %v, want %v", length, got, want)
+		}
+	}
+}
+
+// TestCakeBudgets: what exceeds the prefix goes to the other layers in equal parts, until no
+// layer exceeds it.
+func TestCakeBudgets(t *testing.T) {
+	c := testConfig(108) // 400 positions of four layers
+	stats := []float64{70, 20, 5, 5}
+	for length, want := range map[int][]int{
+		1000: {280, 80, 20, 20},
+		288:  {280, 80, 20, 20},
+		187:  {179, 114, 54, 53}, // 101 positions for three layers
+		138:  {130, 130, 70, 70}, // 150 for three, and then 0 for two
+		128:  {120, 120, 80, 80}, // 160 for three, and then 14 for two
+	} {
+		if got := cake.LayerBudgets(stats, length, c); !slices.Equal(got, want) {
+			t.Errorf("%d tokens: %v, want %v", length, got, want)
+		}
 	}
 }
 

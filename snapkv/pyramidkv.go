@@ -9,8 +9,11 @@ const pyramidBeta = 20
 // pyramidKV ranks as snapkv does, with budgets that fall linearly from the first layer
 // to the last. With b, the budget per head of the config:
 //
-//	last  = b / 20
-//	first = 2·b - last
+//	first = min(2·b - b/20, positions of the prefix)
+//	last  = 2·b - first
+//
+// as in kvpress. KVCache-Factory gives all layers b if the prompt is shorter than 2·b, and
+// kvpress does so if last is below the window.
 //
 // Source: Cai et al., "PyramidKV: Dynamic KV Cache Compression based on Pyramidal
 // Information Funneling", arXiv:2406.02069.
@@ -25,11 +28,11 @@ var pyramidKV = Method{
 	ShareLayers: sharePyramid,
 }
 
-func sharePyramid(stats []float64, c Config) []int {
+func sharePyramid(stats []float64, prefix int, c Config) []int {
 	layers := len(stats)
 	budget := float64(c.Budget())
-	last := budget / pyramidBeta
-	first := 2*budget - last
+	first := min(2*budget-budget/pyramidBeta, float64(prefix))
+	last := 2*budget - first
 	budgets := make([]int, layers)
 	for i := range budgets {
 		depth := 0.5 // a single layer gets the mean budget

@@ -46,7 +46,7 @@ func laziness(l *Layer, c Config) float64 {
 	return sum / float64(l.Heads)
 }
 
-func shareSimLayerKV(stats []float64, c Config) []int {
+func shareSimLayerKV(stats []float64, _ int, c Config) []int {
 	budgets := make([]int, len(stats))
 	for i, v := range stats {
 		budgets[i] = math.MaxInt32

@@ -108,7 +108,7 @@ func NewSweep(ctx context.Context, src Source, entries []Entry) (*Sweep, error) 
 			own = stats[at[g]]
 		}
 		for _, i := range group {
-			s.budgets[i] = budgetsOf(&entries[i], own, caches)
+			s.budgets[i] = src.budgets(&entries[i], own, caches)
 		}
 	}
 	return s, nil
@@ -126,15 +126,15 @@ func (s *Source) caches() []int {
 	return list
 }
 
-// budgetsOf returns the budget of every layer, [layer]: the total is shared between the
+// budgets returns the budget of every layer, [layer]: the total is shared between the
 // caches. stats [layer] holds the results of LayerStat.
-func budgetsOf(e *Entry, stats []float64, caches []int) []int {
+func (s *Source) budgets(e *Entry, stats []float64, caches []int) []int {
 	own := make([]float64, len(caches))
 	for i, l := range caches {
 		own[i] = stats[l]
 	}
 	budgets := make([]int, len(stats))
-	for i, budget := range e.Method.LayerBudgets(own, e.Config) {
+	for i, budget := range e.Method.LayerBudgets(own, s.Len, e.Config) {
 		budgets[caches[i]] = budget
 	}
 	return budgets
@@ -156,7 +156,7 @@ func (s *Sweep) Target(entry, layer, length int) int {
 // of the source, before it distributes the total of the layer over its heads. stats
 // [layer] holds the results of LayerStat.
 func (s *Source) Budget(e *Entry, stats []float64, layer int) int {
-	return budgetsOf(e, stats, s.caches())[layer]
+	return s.budgets(e, stats, s.caches())[layer]
 }
 
 // LayerStats computes Method.LayerStat of every entry on every recorded layer,

@@ -130,7 +130,7 @@ func TestSweepSelectsAsEachMethodAlone(t *testing.T) {
 					stats[at] = e.Method.LayerStat(other, e.Config)
 				}
 			}
-			keep, err := e.Method.Select(l, e.Config, e.Method.LayerBudgets(stats, e.Config)[layer])
+			keep, err := e.Method.Select(l, e.Config, e.Method.LayerBudgets(stats, src.Len, e.Config)[layer])
 			if e.Method.Name == "headkv" && e.Config.Group.Merges() {
 				continue // the config scores query heads: TestSweepReportsErrors has errors
 			}

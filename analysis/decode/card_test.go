@@ -113,7 +113,7 @@ func sameChoice(t *testing.T, w *record, rows *lastRows, s *model.Session, entri
 			if e.Method.KeepsAll(e.Config, w.prompt) {
 				continue
 			}
-			budget := e.Method.LayerBudgets(make([]float64, c.Layers), e.Config)[l]
+			budget := e.Method.LayerBudgets(make([]float64, c.Layers), w.prompt, e.Config)[l]
 			prefix, err := e.Method.Select(seen, e.Config, budget)
 			if err != nil {
 				t.Fatal(err)

@@ -50,7 +50,7 @@ func compareKind(t *testing.T, r *dumps.Reader, m *snapkv.Method, group snapkv.G
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := snapkv.Source{Layers: h.Model.Layers, Caches: h.Model.Caches()}
+	source := snapkv.Source{Len: r.Prompts()[0].PromptTokens, Layers: h.Model.Layers, Caches: h.Model.Caches()}
 	for i, layer := range h.Plan.Layers {
 		open, err := OpenLayer(r, 0, layer)
 		if err != nil {

@@ -194,7 +194,7 @@ def wrapped(layer, budget):
 def budgets():
     """How pyramidkv and duoattention share a budget, without a selection."""
     pyramid = []
-    for layers, length, budget in ((30, 4000, 1000), (8, 3000, 333)):
+    for layers, length, budget in ((30, 4000, 1000), (8, 3000, 333), (30, 1500, 1000)):
         press = kvpress.PyramidKVPress(compression_ratio=1 - budget / length, window_size=WINDOW)
         config = types.SimpleNamespace(num_hidden_layers=layers)
         pyramid.append({"layers": layers, "budget": budget, "length": length, "budgets": [
