@@ -82,6 +82,7 @@ func plan(program string) []struct {
 		}},
 		{"Evidence", []entry{
 			{label: "What is checked", source: "docs/TRUST.md"},
+			{label: "The paper on one page", source: "docs/SUMMARY.md"},
 			{label: "The paper's claims", source: "docs/REPRODUCTION.md"},
 			{label: "Predicting the loss", source: "docs/ADVICE.md"},
 			{label: "Speed", source: "docs/PERFORMANCE.md"},
