@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
@@ -141,37 +142,51 @@ func moduleFolders() (map[string]string, error) {
 	return folders, nil
 }
 
-// licenses has a sentence of each license that is recognized, with its name in SPDX. The
-// order matters: a license of three clauses holds those of two.
+// licenses has a sentence of each license that is recognized, with its name in SPDX.
 var licenses = []struct{ sentence, name string }{
 	{"Apache License Version 2.0", "Apache-2.0"},
+	{"Licensed under the Apache License, Version 2.0", "Apache-2.0"},
 	{"Mozilla Public License Version 2.0", "MPL-2.0"},
-	{"Permission is hereby granted, free of charge, to any person obtaining a copy", "MIT"},
+	{"to any person obtaining a copy of this software and associated documentation files", "MIT"},
 	{"may be used to endorse or promote products derived from", "BSD-3-Clause"},
 	{"Redistributions in binary form must reproduce the above copyright notice", "BSD-2-Clause"},
-	{"The FreeType Project LICENSE", "FTL"},
+	{"SIL OPEN FONT LICENSE Version 1.1", "OFL-1.1"},
+	{"Creative Commons Attribution 4.0 International Public License", "CC-BY-4.0"},
+	{"distributed under the Simplified BSD License", "BSD-2-Clause"},
+	{"The FreeType License, which is similar to the original BSD license", "FTL OR GPL-2.0-or-later"},
 	{"Permission to use, copy, modify, and/or distribute this software for any purpose", "ISC"},
 }
 
-// licenseIn recognizes the license of a module by the text of its license file.
+// licensesIn recognizes the licenses in a text: several if parts of a module have their own.
+func licensesIn(text string) []string {
+	text = strings.Join(strings.Fields(text), " ")
+	var names []string
+	for _, l := range licenses {
+		if strings.Contains(text, l.sentence) && !slices.Contains(names, l.name) {
+			names = append(names, l.name)
+		}
+	}
+	if slices.Contains(names, "BSD-3-Clause") { // which holds the clauses of the other
+		names = slices.DeleteFunc(names, func(n string) bool { return n == "BSD-2-Clause" })
+	}
+	return names
+}
+
+// licenseIn returns the license of a module, by the texts of its license files, as an
+// expression of SPDX.
 func licenseIn(folder string) string {
+	var texts strings.Builder
 	for _, pattern := range []string{"LICENSE*", "LICENCE*", "COPYING*", "License*", "license*"} {
 		paths, err := filepath.Glob(filepath.Join(folder, pattern))
 		if err != nil {
 			continue
 		}
 		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				continue
-			}
-			text := strings.Join(strings.Fields(string(data)), " ")
-			for _, l := range licenses {
-				if strings.Contains(text, l.sentence) {
-					return l.name
-				}
+			if data, err := os.ReadFile(path); err == nil {
+				texts.Write(data)
+				texts.WriteByte('\n')
 			}
 		}
 	}
-	return noAssertion
+	return cmp.Or(strings.Join(licensesIn(texts.String()), " AND "), noAssertion)
 }

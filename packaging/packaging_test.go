@@ -89,6 +89,35 @@ func TestPackaging(t *testing.T) {
 	}
 }
 
+// TestLicenses checks the licenses of modules that have one license, two, and a choice.
+func TestLicenses(t *testing.T) {
+	folders, err := moduleFolders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module, want := range map[string]string{
+		"github.com/klauspost/compress":      "Apache-2.0 AND MIT AND BSD-3-Clause",
+		"go.yaml.in/yaml/v3":                 "Apache-2.0 AND MIT",
+		"gonum.org/v1/gonum":                 "BSD-3-Clause",
+		"codeberg.org/go-fonts/liberation":   "BSD-3-Clause AND OFL-1.1",
+		"github.com/russross/blackfriday/v2": "BSD-2-Clause",
+		"github.com/golang/freetype":         "FTL OR GPL-2.0-or-later",
+	} {
+		if got := licenseIn(folders[module]); got != want {
+			t.Errorf("the license of %s is %q, want %q", module, got, want)
+		}
+	}
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "../cmd/attnscope").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module := range strings.FieldsSeq(string(out)) {
+		if licenseIn(folders[module]) == noAssertion {
+			t.Errorf("the license of %s, which the program links, is not recognized", module)
+		}
+	}
+}
+
 // checkBill: identifiers are valid and unique, relationships name them, and what the
 // program links is there with its version and license.
 func checkBill(t *testing.T, d *document) {
