@@ -9,6 +9,7 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/tasks"
+	"github.com/attnscope/attnscope/internal/jsonerr"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -180,6 +181,8 @@ func readExisting(path string) (*Board, error) {
 	return b, err
 }
 
+var errNoResults = errors.New("no results of attnscope leaderboard: the first line of its files describes a run")
+
 // lineReader reads the lines of a file.
 type lineReader struct {
 	board *Board
@@ -195,13 +198,15 @@ func (l *lineReader) add(text []byte) error {
 	var head struct {
 		Format *int `json:"attnscope_leaderboard"`
 	}
-	if err := json.Unmarshal(text, &head); err != nil {
-		return fail(err)
+	if err := json.Unmarshal(text, &head); err != nil && l.run == nil {
+		return fail(errNoResults)
+	} else if err != nil {
+		return fail(jsonerr.Plain(text, err))
 	}
 	if head.Format != nil {
 		r := Run{Settings: Settings{KVGroup: decode.DefaultFormat.Group, KVResidual: decode.DefaultFormat.Residual}}
 		if err := json.Unmarshal(text, &r); err != nil {
-			return fail(err)
+			return fail(jsonerr.Plain(text, err))
 		}
 		if r.Format != formatVersion {
 			return fail(fmt.Errorf("results of version %d: want %d", r.Format, formatVersion))
@@ -213,11 +218,11 @@ func (l *lineReader) add(text []byte) error {
 		return nil
 	}
 	if l.run == nil {
-		return fail(errors.New("no results of attnscope leaderboard: the first line of its files describes a run"))
+		return fail(errNoResults)
 	}
 	var a Answer
 	if err := json.Unmarshal(text, &a); err != nil {
-		return fail(err)
+		return fail(jsonerr.Plain(text, err))
 	}
 	if len(a.Results) == 0 || a.Results[0].key() != fullCache {
 		return fail(errors.New("the first result of an answer is not that of the full cache"))

@@ -344,6 +344,19 @@ func TestOneRunWritesAFile(t *testing.T) {
 	}
 }
 
+// TestOtherFilesStay: a file of a single line without an end is no run that was stopped.
+func TestOtherFilesStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "prompts.jsonl")
+	for text, ours := range map[string]bool{`{"prompt":"a"}`: false, "notes": false, `{"attnscope_lead`: true, `{"attnscope_leaderboard":1,"mo`: true} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, size, err := readOpen(path); size != 0 || (err == nil) != ours {
+			t.Errorf("%s: %d bytes stay, error %v", text, size, err)
+		}
+	}
+}
+
 // board makes a board of one run: the scores of each method at each sample of each task.
 func board(model string, scores map[string]map[string][]float64) *Board {
 	b := &Board{}
@@ -459,7 +472,8 @@ func TestReadRefuses(t *testing.T) {
 		"nothing": {"", "no results of attnscope leaderboard"},
 		"no run":  {answer("x") + "\n", "line 1: no results of attnscope leaderboard"},
 		"version": {`{"attnscope_leaderboard":2}` + "\n", "line 1: results of version 2: want 1"},
-		"no JSON": {string(run) + "\n{\n", "line 2: unexpected end of JSON input"},
+		"no JSON": {string(run) + "\n{\n", "line 2: the JSON text is cut off"},
+		"no text": {"PK\x03\x04\n", "line 1: no results of attnscope leaderboard"},
 		"conflict": {
 			string(run) + "\n" + answer("x") + "\n" + answer("y") + "\n",
 			"line 3: a, length 0, sample 0, full at budget all: two different replies",

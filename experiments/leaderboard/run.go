@@ -12,6 +12,7 @@ package leaderboard
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -251,6 +252,9 @@ func hashOf(s *tasks.Sample) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// firstLine is the beginning of the first line of every file.
+var firstLine = []byte(`{"attnscope_leaderboard":`)
+
 // readOpen reads a file that may be missing or end with a part of a line, and returns the
 // size of its whole lines.
 func readOpen(path string) (*Board, int64, error) {
@@ -269,6 +273,9 @@ func readOpen(path string) (*Board, int64, error) {
 	for {
 		line, err := r.ReadBytes('\n')
 		if err == io.EOF {
+			if size == 0 && !bytes.HasPrefix(line, firstLine[:min(len(line), len(firstLine))]) {
+				return nil, 0, fmt.Errorf("%s: %w", path, errNoResults)
+			}
 			return b, size, nil
 		}
 		if err != nil {
