@@ -75,6 +75,18 @@ func seedFlag(of string) *cli.Uint64Flag {
 	return &cli.Uint64Flag{Name: "seed", Usage: "`SEED` of " + of}
 }
 
+// distinct returns the values of a list, each once, in their order. A repeated value would
+// give equal rows.
+func distinct[T comparable](list []T) []T {
+	var out []T
+	for _, v := range list {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // parseList reads "0,3,7-9" or "all" into ids below n.
 func parseList(name, text string, n int) ([]int, error) {
 	var list []int

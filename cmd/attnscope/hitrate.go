@@ -172,17 +172,17 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 		return cfg, usagef("--%w", err)
 	}
 	if c.IsSet("window") {
-		cfg.Windows = c.IntSlice("window")
+		cfg.Windows = distinct(c.IntSlice("window"))
 	}
 	if c.IsSet("budget") {
 		cfg.Tops = nil
-		cfg.Budgets = c.IntSlice("budget")
+		cfg.Budgets = distinct(c.IntSlice("budget"))
 	}
 	if c.IsSet("top") {
-		cfg.Tops = c.Float64Slice("top")
+		cfg.Tops = distinct(c.Float64Slice("top"))
 	}
 	if c.IsSet("theta") {
-		cfg.Thetas = c.Float64Slice("theta")
+		cfg.Thetas = distinct(c.Float64Slice("theta"))
 	}
 	cfg.Span = c.Int("span")
 	cfg.Average = analysis.Average(c.String("average"))

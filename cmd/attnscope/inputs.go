@@ -2,12 +2,27 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
 // inputFlags are the flags that name a file or a folder that is read.
 var inputFlags = []string{"prompts", "model", "template", "head-scores"}
+
+// checkFolders refuses files where a flag wants a folder.
+func checkFolders(c *cli.Context) error {
+	if c.Command.Hidden {
+		return nil
+	}
+	for _, f := range describeVerbs([]*cli.Command{c.Command})[0].Flags {
+		name := c.String(strings.TrimLeft(f.Names[0], "-"))
+		if at, err := os.Stat(name); f.Dirs && err == nil && !at.IsDir() {
+			return usagef("%s: %s %s is a file, want a folder", c.Command.Name, f.Names[0], name)
+		}
+	}
+	return nil
+}
 
 // checkInputs refuses empty names of inputs, and an output that would replace one of
 // them: --force does not mean this.

@@ -140,12 +140,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
 		cmd.Flags = append(cmd.Flags, quietFlag)
-		cmd.Before = func(c *cli.Context) error {
-			if err := checkDashes(c); err != nil {
-				return err
-			}
-			return checkInputs(c)
-		}
+		cmd.Before = func(c *cli.Context) error { return cmp.Or(checkDashes(c), checkFolders(c), checkInputs(c)) }
 		cmd.Action = followed(explained(cmd.Action))
 	}
 	return app
@@ -179,7 +174,11 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		message = "unknown flag " + flag
 		suggestion = words.Suggestion(flag, flagNames(c))
 	} else if m := invalidValue.FindStringSubmatch(message); m != nil {
-		return usagef("%s %s: want %s", dashed(m[2]), m[1], valueOf(c, m[2]))
+		want := valueOf(c, m[2])
+		if strings.HasSuffix(message, "value out of range") {
+			want += " that fits in 64 bits"
+		}
+		return usagef("%s %s: want %s", dashed(m[2]), m[1], want)
 	}
 	if verb != "" {
 		message = verb + ": " + message
@@ -203,9 +202,9 @@ func valueOf(c *cli.Context, name string) string {
 	case *cli.Float64Flag, *cli.Float64SliceFlag:
 		return "a number"
 	case *cli.Uint64Flag:
-		return "a whole number from 0 that fits in 64 bits"
+		return "a whole number from 0"
 	}
-	return "a whole number that fits in 64 bits"
+	return "a whole number"
 }
 
 // flagNames lists the flags of the verb with their dashes.

@@ -109,11 +109,11 @@ func selectionsOf(c *cli.Context) (selections, error) {
 	}
 	poolings := []string{base.Pooling.String()}
 	if c.IsSet("pooling") {
-		poolings = strings.Split(c.String("pooling"), ",")
+		poolings = distinct(splitList(c.String("pooling")))
 	}
 	ints := func(name string, preset int) []int {
 		if c.IsSet(name) {
-			return c.IntSlice(name)
+			return distinct(c.IntSlice(name))
 		}
 		return []int{preset}
 	}
@@ -124,7 +124,7 @@ func selectionsOf(c *cli.Context) (selections, error) {
 					cfg := base
 					cfg.Window = window
 					cfg.Kernel = kernel
-					cfg.Pooling = snapkv.Pooling(strings.TrimSpace(pooling))
+					cfg.Pooling = snapkv.Pooling(pooling)
 					cfg.Capacity = capacity
 					if err := cfg.Check(); err != nil {
 						return s, usagef("--%w", err)

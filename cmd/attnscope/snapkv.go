@@ -173,7 +173,7 @@ var methodKeys = slices.Concat(
 // methodConfig reads the flags of the table: what is measured, and by which keys.
 func methodConfig(c *cli.Context, s selections) (analysis.MethodConfig, []analysis.By, error) {
 	cfg := analysis.MethodConfig{
-		Methods: s.methods, Configs: s.configs, Thetas: c.Float64Slice("theta"), Span: c.Int("span"),
+		Methods: s.methods, Configs: s.configs, Thetas: distinct(c.Float64Slice("theta")), Span: c.Int("span"),
 		Lenient: s.all, Seed: c.Uint64("seed"), DecodeEvery: c.Int("decode-every"),
 	}
 	if len(cfg.Thetas) == 0 {
