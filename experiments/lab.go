@@ -41,10 +41,10 @@ type Lab struct {
 	Methods   []snapkv.Method // that the experiment methods compares; nil: the common ones
 	Configs   []snapkv.Config // with which it does so; nil: the defaults at four capacities
 	Origin    viz.Origin
-	Log       func(format string, args ...any)
-	Progress  func(capture.Progress)
-	Batch     func(*capture.Config) int // replies that a capture decodes together; nil: 1
-	Plan      *Plan                     // filled where Model is nil
+	Log       func(format string, args ...any) // may be nil
+	Progress  func(capture.Progress)           // may be nil
+	Batch     func(*capture.Config) int        // replies that a capture decodes together; nil: 1
+	Plan      *Plan                            // filled where Model is nil
 
 	name  string // of the experiment that runs
 	notes runNotes
@@ -219,7 +219,7 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	}
 	_, err = capture.Run(ctx, cfg)
 	if errors.Is(err, dumps.ErrComplete) {
-		l.Log("%s: %s is used again", l.name, path)
+		l.noteReuse(path)
 	} else if err != nil {
 		return path, err
 	}
@@ -230,4 +230,11 @@ func (l *Lab) capture(ctx context.Context, name string, list []prompts.Prompt, p
 	defer r.Close()
 	l.Origin.Manifests[path] = r.Header().SHA256()
 	return path, nil
+}
+
+// noteReuse notes that a file of an earlier run is used again.
+func (l *Lab) noteReuse(path string) {
+	if l.Log != nil {
+		l.Log("%s: %s is used again", l.name, path)
+	}
 }

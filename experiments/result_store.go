@@ -128,8 +128,8 @@ func (s *resultStore) run(ctx context.Context, l *Lab, c decode.Config) ([]decod
 		if err := s.decode(ctx, c); err != nil {
 			return nil, err
 		}
-	} else if l.Log != nil {
-		l.Log("%s: %s is used again", l.name, s.path)
+	} else {
+		l.noteReuse(s.path)
 	}
 	var out []decode.Result
 	for _, p := range all {

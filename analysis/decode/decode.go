@@ -594,14 +594,14 @@ func (k *cache) answer(ctx context.Context, out *Result) (err error) {
 		return nil
 	}
 	ids := r.Encode(k.prompt.References[0])
-	if len(ids) == 0 {
-		return nil
-	}
 	length := len(k.prompt.Tokens)
 	if most := r.Model.Config().MaxPositions; most > 0 && length+len(ids) > most {
 		r.warn("prompt %q: its answer passes the model's %d positions: the first %d of its %d tokens are scored",
 			k.prompt.ID, most, most-length, len(ids))
 		ids = ids[:most-length]
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	defer k.rewind(&err)
 	sum := 0.0

@@ -442,3 +442,21 @@ func TestSumsOnceOnCard(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswerWithoutRoom: the answer to a prompt that fills all positions of the model has no
+// probability.
+func TestAnswerWithoutRoom(t *testing.T) {
+	m := loadModel(t, "../../engine/model/testdata/gpt2")
+	p := prompts.Prompt{ID: "a", Tokens: make([]int32, m.Config().MaxPositions), References: []string{"x"}}
+	var warnings []string
+	list := results(t, Config{
+		Model: m, Prompts: []prompts.Prompt{p}, Encode: func(string) []int32 { return []int32{1, 2} },
+		Warn: func(text string) { warnings = append(warnings, text) },
+	})
+	if len(list) != 1 || !math.IsNaN(float64(list[0].AnswerLogProb)) {
+		t.Errorf("results %+v", list)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "the first 0 of its 2 tokens are scored") {
+		t.Errorf("warnings %q", warnings)
+	}
+}

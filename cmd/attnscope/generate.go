@@ -119,6 +119,11 @@ func runGenerate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	return writeSummary(c, s, &cfg, all, from)
+}
+
+// writeSummary writes the table over the prompts.
+func writeSummary(c *cli.Context, s selections, cfg *decode.Config, all []decode.Result, from resultsOrigin) error {
 	reply := fmt.Sprintf("max-new-tokens %d", c.Int("max-new-tokens"))
 	list := []string{reply, "score " + c.String("score")}
 	if cfg.DecodeEvery > 0 {
@@ -136,10 +141,11 @@ func runGenerate(c *cli.Context) error {
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
 		keys := slices.DeleteFunc(summaryKeys(c), func(name string) bool { return !slices.Contains(t.Columns, name) })
-		if t, err = pivoted(c, t, keys); err != nil {
+		wide, err := pivoted(c, t, keys)
+		if err != nil {
 			return err
 		}
-		return writeTable(c, t, table.Screen{Notes: append(notes, pivotNote("kl_low and kl_high"))})
+		return writeTable(c, wide, table.Screen{Notes: append(notes, pivotNote("kl_low and kl_high"))})
 	}
 	if !onScreen(c) {
 		from.addTo(t, all)
