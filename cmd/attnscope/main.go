@@ -171,6 +171,10 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	suggestion := ""
 	if flag, unknown := strings.CutPrefix(message, "flag provided but not defined: "); unknown {
 		flag = dashed(strings.TrimLeft(flag, "-"))
+		if verb == "snapkv" && slices.Contains([]string{"--kv-bits", "--kv-group", "--kv-residual", "--equal-bytes"}, flag) {
+			err := usagef("snapkv: %s: a dump cannot judge a quantized cache, because it does not have the queries of the reply", flag)
+			return hintf(err, "attnscope generate decodes from quantized caches")
+		}
 		message = "unknown flag " + flag
 		suggestion = words.Suggestion(flag, flagNames(c))
 	} else if m := invalidValue.FindStringSubmatch(message); m != nil {
