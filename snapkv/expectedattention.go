@@ -19,11 +19,14 @@ import (
 // the same order and do not underflow. If the group merges heads, the exponentials
 // become probabilities over the positions before they are multiplied by the norms.
 //
-// Source: kvpress, ExpectedAttentionPress. It averages the rotations of the queries
-// over future positions; here queries keep the rotations of the window.
+// The original averages the rotations of the queries over future positions; here queries
+// keep the rotations of the window.
+//
+// Source: Devoto et al., "Expected Attention: KV Cache Compression by Estimating Attention
+// from Future Queries Distribution", arXiv:2510.00636, ExpectedAttentionPress of kvpress.
 var expectedAttention = Method{
 	Name:    "expectedattention",
-	Source:  "kvpress",
+	Source:  "arXiv:2510.00636",
 	Common:  true,
 	Needs:   Needs{Keys: true, Queries: true},
 	Nested:  true,
