@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/engine/tokenizer"
@@ -54,11 +56,12 @@ type recipe struct {
 	most int // number of questions; 0: any
 }
 
-// Make makes the samples, task by task and length by length. A task whose file is missing is
-// left out with a warning. The samples of a task and length do not depend on the other
+// Make makes the samples, task by task and length by length. A task whose file is missing, or
+// has nothing for it, is left out with a warning. The samples of a task and length do not depend on the other
 // tasks, and the first ones not on the number of samples.
 func Make(ctx context.Context, c Config) (samples []Sample, warnings []string, err error) {
 	s := &source{Config: c}
+	var empty []string // sets of LongBench that the file lacks
 	for _, t := range c.Tasks {
 		if t.File != "" && c.Files[t.File] == "" {
 			warnings = append(warnings, fmt.Sprintf("%s is left out: it needs the file %s", t.Name, fileHelp[t.File]))
@@ -74,8 +77,15 @@ func Make(ctx context.Context, c Config) (samples []Sample, warnings []string, e
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s, length %d: %w", t.Name, length, err)
 			}
+			if len(list) == 0 && !slices.Contains(empty, t.Name) {
+				empty = append(empty, t.Name)
+			}
 			samples = append(samples, list...)
 		}
+	}
+	if empty != nil {
+		warnings = append(warnings, fmt.Sprintf("left out, because %s has no records of them: %s",
+			c.Files["longbench"], strings.Join(empty, ", ")))
 	}
 	return samples, warnings, nil
 }

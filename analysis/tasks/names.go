@@ -24,10 +24,18 @@ var (
 		trail valley violin wagon walnut willow window wren`)
 )
 
-// newName draws an adjective and a noun that have not been used together.
+// mostPairs is the number of names from which on new ones have two adjectives, because
+// nearly all pairs of an adjective and a noun have been used.
+var mostPairs = len(adjectives) * len(nouns) * 9 / 10
+
+// newName draws an adjective and a noun that have not been used together, or two adjectives
+// and a noun.
 func newName(r *rand.Rand, used map[string]bool) string {
 	for {
 		name := adjectives[r.IntN(len(adjectives))] + "-" + nouns[r.IntN(len(nouns))]
+		if len(used) >= mostPairs {
+			name = adjectives[r.IntN(len(adjectives))] + "-" + name
+		}
 		if !used[name] {
 			used[name] = true
 			return name

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -27,5 +28,21 @@ func TestLines(t *testing.T) {
 	}
 	if again, _ := Lines(3, 40, 0.5); again != text {
 		t.Error("the same seed gives another text")
+	}
+}
+
+// TestNamesDoNotRunOut: a record of more lines than there are pairs of words has a name for
+// each, and the pairs come first.
+func TestNamesDoNotRunOut(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	used := map[string]bool{}
+	for i := range 2 * len(adjectives) * len(nouns) {
+		name := newName(r, used)
+		if pair := strings.Count(name, "-") == 1; pair != (i < mostPairs) {
+			t.Fatalf("name %d is %s", i, name)
+		}
+	}
+	if len(used) != 2*len(adjectives)*len(nouns) {
+		t.Errorf("%d different names", len(used))
 	}
 }

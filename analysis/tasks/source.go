@@ -64,8 +64,7 @@ func (s *source) essayWords(n int) ([]string, error) {
 }
 
 // wordList returns the words of RULER's list of words: those of the file words, one per line,
-// or the words of the haystack that have at least four letters and no capitals, followed by
-// pairs of an adjective and a noun, which are used where the haystack has too few words.
+// or the words of the haystack that have at least four letters and no capitals.
 func (s *source) wordList() ([]string, error) {
 	if s.words != nil {
 		return s.words, nil
@@ -107,7 +106,7 @@ func unique(list []string) []string {
 	return slices.Compact(out)
 }
 
-// drawWords draws n different words.
+// drawWords draws n different words of the list, or all of it and new names.
 func (s *source) drawWords(r *rand.Rand, n int) ([]string, error) {
 	list, err := s.wordList()
 	if err != nil {
@@ -119,9 +118,6 @@ func (s *source) drawWords(r *rand.Rand, n int) ([]string, error) {
 			out[i] = list[at]
 		}
 		return out, nil
-	}
-	if n > len(list)+len(adjectives)*len(nouns)/2 {
-		return nil, fmt.Errorf("%d different words are needed: name a larger file words", n)
 	}
 	out := slices.Clone(list)
 	used := map[string]bool{}

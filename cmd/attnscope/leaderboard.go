@@ -174,6 +174,10 @@ func checkLeaderboard(c *cli.Context) error {
 		}
 	}
 	if !running {
+		if name := runFlag(c); name != "" {
+			err := usagef("leaderboard: %s belongs to a run, and no model is given", dashed(name))
+			return hintf(err, "name a model with -m, or leave out %s to read files of results", dashed(name))
+		}
 		return checkTable(c)
 	}
 	if c.IsSet("format") {
@@ -182,6 +186,22 @@ func checkLeaderboard(c *cli.Context) error {
 		}
 	}
 	return checkContinued(c, out)
+}
+
+// readingFlags are the flags that say what is done with results.
+var readingFlags = []string{
+	"seed", "against", "compare", "merged", "page", "figure", "pivot", "measure", "format", "wide", "force", "output",
+	"quiet", "help",
+}
+
+// runFlag returns a flag that was given and that only a run reads, or "".
+func runFlag(c *cli.Context) string {
+	for _, f := range c.Command.Flags {
+		if name := f.Names()[0]; c.IsSet(name) && !slices.Contains(readingFlags, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // recordAnswers runs the model.
