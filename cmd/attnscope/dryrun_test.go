@@ -30,7 +30,7 @@ func TestDryRunRefusesWhatARunRefuses(t *testing.T) {
 		verbs   string // empty: capture and submit
 	}{
 		"a token above the vocabulary": {prompts: `{"input_ids":[1,256]}`, want: "token 1 is 256, the model's vocabulary has 256"},
-		"a negative token":             {prompts: `{"input_ids":[-3]}`, want: "token 0 is -3"},
+		"a negative token":             {prompts: `{"input_ids":[-3]}`, want: "input_ids: element 1 is -3"},
 		"a reply token":                {prompts: `{"input_ids":[1],"response_ids":[999]}`, want: "reply token 0 is 999"},
 		"a prompt that is too long":    {prompts: long.String(), want: `prompt "long": 4097 tokens, the model takes 4096`},
 		"a reply that is too long":     {prompts: good, more: []string{"--max-new-tokens", "4090"}, want: "exceed the model's 4096 positions"},

@@ -47,7 +47,8 @@ func reproduceCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "method", DefaultText: "common",
-				Usage: "let the experiment methods compare a comma-separated `LIST` of methods, all, or common",
+				Usage: "let the experiment methods compare a comma-separated `LIST` of methods, all, or common: " +
+					strings.Join(snapkv.MethodNames(), ", "),
 			},
 			&cli.IntSliceFlag{
 				Name: "capacity", DefaultText: "128, 256, 512 and 1024",
