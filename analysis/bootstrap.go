@@ -14,10 +14,14 @@ const resamples = 2000
 // samples hold only the few values that occurred.
 const soundPrompts = 10
 
+// HasFewPrompts says whether an interval over n prompts is too narrow. One prompt has no
+// interval.
+func HasFewPrompts(n int) bool { return n >= 2 && n < soundPrompts }
+
 // FewPromptsNote returns the sentence that intervals over n prompts are too narrow, or no
 // sentence if there are enough prompts, or only one and hence no intervals.
 func FewPromptsNote(n int) []string {
-	if n < 2 || n >= soundPrompts {
+	if !HasFewPrompts(n) {
 		return nil
 	}
 	return []string{fmt.Sprintf("Intervals are bootstrapped over %d prompts; with fewer than %d they are too narrow.", n, soundPrompts)}

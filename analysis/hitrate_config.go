@@ -30,6 +30,9 @@ type HitRateConfig struct {
 	// SamePrefix rates all windows on the prefix of the largest one. Otherwise a smaller
 	// window has a longer prefix, and rates of two windows are not of the same positions.
 	SamePrefix bool
+	// Against is the window with which the others are compared, prompt by prompt; 0: none.
+	// It is one of Windows, and SamePrefix is set.
+	Against int
 	// Exact also copies the authors' prev_len = start - 1: the last row of the
 	// prompt counts as the first row of the reply.
 	Exact bool
@@ -102,6 +105,10 @@ func (cfg *HitRateConfig) Check() error {
 	switch {
 	case cfg.Span < 1:
 		return fmt.Errorf("span %d: want 1 or more", cfg.Span)
+	case cfg.Against != 0 && !slices.Contains(cfg.Windows, cfg.Against):
+		return fmt.Errorf("against %d: is none of the windows", cfg.Against)
+	case cfg.Against != 0 && !cfg.SamePrefix:
+		return fmt.Errorf("against %d: windows can be compared only on the same prefix", cfg.Against)
 	case cfg.SkipFirst < 0:
 		return fmt.Errorf("skip-first %d: want 0 or more", cfg.SkipFirst)
 	case cfg.Kernel < 1 || cfg.Kernel%2 == 0:

@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis/table"
@@ -29,7 +30,19 @@ type HitRateRow struct {
 	Overlap     float64 // share of kept positions that the reply attends to most
 	Mass        float64 // share of the reply's weight on kept positions
 	Sink        float64 // share of the reply's weight that learned sinks take; NaN: there are none
+	Paired      *Paired // comparison with the window HitRateConfig.Against; nil: none
 }
+
+// Paired is the difference of two hit rates, prompt by prompt.
+type Paired struct {
+	Difference float64 // mean over the prompts that have both rates; NaN: there are none
+	Low, High  float64 // 95 % bootstrap interval over prompts
+	P          float64 // of a two-sided sign-flip test, [SignFlip]
+	Prompts    int     // that have both rates
+}
+
+// PairedColumns are the columns of [Paired]. Only tables with differences have them.
+var PairedColumns = []string{"difference", "difference_low", "difference_high", "p"}
 
 // HitRateColumns lists the value columns of [HitRateTable].
 var HitRateColumns = []string{
@@ -51,13 +64,24 @@ func (r *HitRateRow) Cells() []any {
 const SinkColumn = "learned_sink"
 
 // HitRateTable makes a table of the rows, with the columns [KeyColumns] and
-// [HitRateColumns], and [SinkColumn] if there are learned sinks.
+// [HitRateColumns], [SinkColumn] if there are learned sinks, and [PairedColumns] if windows
+// are compared.
 func HitRateTable(rows []HitRateRow) *table.Table {
 	t := table.New(slices.Concat(KeyColumns, HitRateColumns)...)
 	for i := range rows {
 		t.Add(rows[i].Cells()...)
 	}
 	addSinks(t, rows, func(r *HitRateRow) float64 { return r.Sink })
+	if slices.ContainsFunc(rows, func(r HitRateRow) bool { return r.Paired != nil }) {
+		t.Columns = slices.Concat(t.Columns, PairedColumns)
+		for i := range rows {
+			p := rows[i].Paired
+			if p == nil { // the window that others are compared with
+				p = newPaired(nil, 0)
+			}
+			t.Rows[i] = append(t.Rows[i], p.Difference, p.Low, p.High, p.P)
+		}
+	}
 	return t
 }
 
@@ -136,7 +160,8 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 		}
 		return x
 	}
-	rates := column(func(p *promptSum) float64 { return a.cfg.Average.of(p.counts, p.heads) })
+	rates := a.rates(prompts)
+	row.Paired = a.paired(key, prompts)
 	row.HitRate = Mean(rates)
 	row.Low, row.High = Interval(rates, a.cfg.Seed)
 	row.Chance = Mean(column(func(p *promptSum) float64 { return p.chance / float64(len(p.heads)) }))
@@ -147,6 +172,43 @@ func (a *hitRates) row(key groupKey, prompts []promptSum) HitRateRow {
 	row.Mass = Mean(column(func(p *promptSum) float64 { return p.mass / float64(len(p.heads)) }))
 	row.Sink = Mean(column(func(p *promptSum) float64 { return ratio(p.sink, float64(p.sinks)) }))
 	return row
+}
+
+// rates returns the hit rate of each prompt.
+func (a *hitRates) rates(prompts []promptSum) []float64 {
+	list := make([]float64, len(prompts))
+	for i := range prompts {
+		list[i] = a.cfg.Average.of(prompts[i].counts, prompts[i].heads)
+	}
+	return list
+}
+
+// paired compares a group with the one of the window cfg.Against that has the same keys and
+// the same other settings; nil: it is that group, or no window is to be compared with.
+func (a *hitRates) paired(key groupKey, prompts []promptSum) *Paired {
+	if a.cfg.Against == 0 || a.settings[key.setting].Window == a.cfg.Against {
+		return nil
+	}
+	each := len(a.settings) / len(a.cfg.Windows) // settings of a window, which are the same for all windows
+	first := slices.Index(a.cfg.Windows, a.cfg.Against) * each
+	others := a.groups[groupKey{key.place, first + key.setting%each}]
+	otherRates := a.rates(others)
+	var differences []float64
+	for i, rate := range a.rates(prompts) {
+		j := slices.IndexFunc(others, func(o promptSum) bool { return o.prompt == prompts[i].prompt })
+		if j >= 0 {
+			differences = append(differences, rate-otherRates[j])
+		}
+	}
+	return newPaired(differences, a.cfg.Seed)
+}
+
+// newPaired summarizes the differences of prompts, of which those that are NaN are ignored.
+func newPaired(differences []float64, seed uint64) *Paired {
+	differences = slices.DeleteFunc(slices.Clone(differences), math.IsNaN)
+	p := &Paired{Difference: Mean(differences), P: SignFlip(differences, seed), Prompts: len(differences)}
+	p.Low, p.High = Interval(differences, seed)
+	return p
 }
 
 // MinSignificant is the default of the number of significant positions that a hit rate

@@ -88,3 +88,57 @@ prompt long tokens=10 reply=1
 		t.Errorf("warnings %v, want %v", warnings, want)
 	}
 }
+
+// pairedDump has three prompts whose replies attend to position 3, for which window 4 votes
+// and window 1 does not, except in prompt b, where both do, and prompt c, where neither does.
+const pairedDump = `
+dump layers=1 heads=1 rows=4
+prompt a tokens=10 reply=1
+0 0 6-8 3=0.5
+0 0 9   1=0.2
+0 0 10  3=0.2
+prompt b tokens=10 reply=1
+0 0 6-9 3=0.5
+0 0 10  3=0.2
+prompt c tokens=10 reply=1
+0 0 6-9 1=0.5
+0 0 10  3=0.2
+`
+
+// TestPairedWindows: the rates of window 4 minus those of window 1 are 1, 0 and 0, prompt by
+// prompt: their mean is 1/3, and all sign patterns have a sum at least as far from zero.
+func TestPairedWindows(t *testing.T) {
+	cfg := Paper
+	cfg.Windows = []int{1, 4}
+	cfg.Tops = []float64{0.17, 0.5}
+	cfg.SamePrefix = true
+	cfg.Against = 1
+	rows, _ := rowsOf(t, writeText(t, pairedDump), cfg)
+	if len(rows) != 4 || rows[0].Paired != nil || rows[2].Paired == nil || rows[2].Top != 0.17 {
+		t.Fatalf("rows %+v, want four, with differences of window 4 only", rows)
+	}
+	low, high := Interval([]float64{1, 0, 0}, cfg.Seed)
+	want := Paired{Difference: 1.0 / 3, Low: low, High: high, P: 1, Prompts: 3}
+	if got := *rows[2].Paired; got != want || !(low < high) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for i := range rows[:2] {
+		if d := rows[2+i].HitRate - rows[i].HitRate; math.Abs(d-rows[2+i].Paired.Difference) > 1e-12 {
+			t.Errorf("top %g: the rates differ by %g, the mean difference is %g", rows[i].Top, d, rows[2+i].Paired.Difference)
+		}
+	}
+	table := HitRateTable(rows)
+	at := table.Column("difference")
+	if at < 0 || !math.IsNaN(table.Rows[0][at].(float64)) || table.Rows[2][at].(float64) != 1.0/3 {
+		t.Errorf("column %d of %v", at, table.Rows)
+	}
+	cfg.Against = 2
+	if err := cfg.Check(); err == nil {
+		t.Error("a window that is none of the windows is accepted")
+	}
+	cfg.Against = 1
+	cfg.SamePrefix = false
+	if err := cfg.Check(); err == nil {
+		t.Error("windows are compared on different prefixes")
+	}
+}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -158,6 +160,32 @@ func TestSinksDoNotFlatter(t *testing.T) {
 	page := strings.Join(strings.Fields(reportText(t, dump, "--window", "2", "--top", "0.1")), " ")
 	if !regexp.MustCompile(`(?i)without the first 4[^.]*: layer 1 \(0\.000`).MatchString(page) {
 		t.Error("the report does not name layer 1 as the lowest without the first positions")
+	}
+}
+
+// TestWithoutFirstIsSkipFirst: the column without_first_4 of a file is the hit rate with
+// --skip-first 4, and few says that it rests on too few positions if that does.
+func TestWithoutFirstIsSkipFirst(t *testing.T) {
+	dump := filepath.Join(t.TempDir(), "run.attn")
+	dumpstest.Random(t, dump, "rows", "fine", rand.New(rand.NewPCG(1, 2)))
+	args := []string{"hitrate", dump, "--window", "2", "--theta", "0.01", "--by", "layer,head", "--format", "jsonl", "--min-significant", "60"}
+	var skipped []map[string]any
+	eachLine(t, must(t, append(args, "--skip-first", "4")...), func(row map[string]any) { skipped = append(skipped, row) })
+	i := 0
+	marked := map[bool]int{}
+	eachLine(t, must(t, args...), func(row map[string]any) {
+		if row["without_first_4"] != skipped[i]["hit_rate"] || row["hit_rate"] == skipped[i]["hit_rate"] {
+			t.Errorf("row %d: %v, want without_first_4 %v", i, row, skipped[i]["hit_rate"])
+		}
+		few := skipped[i]["significant"].(float64) < 60
+		marked[few]++
+		if got := slices.Contains(strings.Fields(row["few"].(string)), "positions_without_first_4"); got != few {
+			t.Errorf("row %d: few %q, but %v positions without the first four", i, row["few"], skipped[i]["significant"])
+		}
+		i++
+	})
+	if marked[true] == 0 || marked[false] == 0 {
+		t.Errorf("marked rows %v: the test has only one kind", marked)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/capture"
@@ -137,7 +138,11 @@ func writeSummary(c *cli.Context, s selections, cfg *decode.Config, all []decode
 			list = append(list, decode.FormatText(f))
 		}
 	}
-	notes := s.settings(list...)
+	few := analysis.FewPromptsNote(len(cfg.Prompts))
+	if !onScreen(c) {
+		warnNotes(c, few)
+	}
+	notes := append(s.settings(list...), few...)
 	t := decode.SummaryTable(decode.Summarize(all, c.Uint64("seed")))
 	if c.IsSet("pivot") {
 		keys := slices.DeleteFunc(summaryKeys(c), func(name string) bool { return !slices.Contains(t.Columns, name) })

@@ -47,6 +47,11 @@ func hitrateCommand() *cli.Command {
 				Name:  "same-prefix",
 				Usage: "rate all windows on the positions before the largest window, so that their rates can be compared",
 			},
+			&cli.IntFlag{
+				Name: "against", DefaultText: "no comparison",
+				Usage: "compare the rates with those of the window of `ROWS`, prompt by prompt: mean difference, interval and p;" +
+					" this includes --same-prefix",
+			},
 			&cli.IntFlag{Name: "skip-first", Usage: "leave out the first `N` positions (attention sinks)"},
 			&cli.IntFlag{
 				Name: "kernel", Value: 1,
@@ -70,6 +75,18 @@ func hitrateCommand() *cli.Command {
 	}
 }
 
+// rateTableColumns lists the columns that the table of hit rates may have.
+func rateTableColumns(c *cli.Context) []string {
+	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns, []string{analysis.SinkColumn})
+	if c.Int("skip-first") == 0 {
+		columns = append(columns, withoutFirst)
+	}
+	if c.IsSet("against") {
+		columns = append(columns, analysis.PairedColumns...)
+	}
+	return columns
+}
+
 // byFlag is the --by of verbs that make tables from dumps.
 var byFlag = &cli.StringFlag{
 	Name: "by", Value: "layer",
@@ -88,11 +105,7 @@ func runHitrate(c *cli.Context) error {
 	if err := checkTable(c); err != nil {
 		return err
 	}
-	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns, []string{analysis.SinkColumn})
-	if cfg.SkipFirst == 0 {
-		columns = append(columns, withoutFirst)
-	}
-	if err := checkPivot(c, columns, analysis.KeyColumns); err != nil {
+	if err := checkPivot(c, rateTableColumns(c), analysis.KeyColumns); err != nil {
 		return err
 	}
 	order, err := rowOrderOf(c)
@@ -100,13 +113,14 @@ func runHitrate(c *cli.Context) error {
 		return err
 	}
 	if !c.IsSet("window") {
-		cfg.Windows = []int{fittingWindow(c, cfg.Windows[0])}
+		cfg.Windows[0] = fittingWindow(c, cfg.Windows[0])
+	}
+	if cfg.Against != 0 && slices.Max(cfg.Windows) == slices.Min(cfg.Windows) {
+		err := usagef("--against %d: there is no other window", cfg.Against)
+		return hintf(err, "name the window to compare with --window")
 	}
 	screened := onScreen(c)
-	cfgs := []analysis.HitRateConfig{cfg}
-	if screened || c.String("measure") == withoutFirst || order.column == withoutFirst {
-		cfgs = screenConfigs(cfg)
-	}
+	cfgs := screenConfigs(cfg)
 	pooled := screened && len(cfg.By) == 0 && !c.IsSet("pivot")
 	if pooled {
 		cfgs = append(cfgs, layersConfig(cfg))
@@ -122,9 +136,6 @@ func runHitrate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if !screened && hasOtherPrefixes(cfg) {
-		warnf(c, "%s", otherPrefixesNote)
-	}
 	s := hitRateScreen{min: c.Int("min-significant"), cfg: cfg, lists: lists, order: order}
 	if pooled {
 		last := len(lists) - 1
@@ -134,14 +145,14 @@ func runHitrate(c *cli.Context) error {
 	if err := order.apply(s.lists); err != nil {
 		return err
 	}
-	if !screened && order.column == withoutFirst {
-		notef(c, "%s", sortNote)
-	}
-	t := analysis.HitRateTable(s.lists[askedRates])
-	if c.IsSet("pivot") {
-		if c.String("measure") == withoutFirst {
-			t = s.join(s.lists[askedRates], askedWithoutFirst)
+	if !screened {
+		warnNotes(c, s.doubts())
+		if order.column == withoutFirst {
+			notef(c, "%s", sortNote)
 		}
+	}
+	if c.IsSet("pivot") {
+		t := s.join(s.lists[askedRates], askedWithoutFirst)
 		if t, err = pivoted(c, t, s.keys()); err != nil {
 			return err
 		}
@@ -155,7 +166,7 @@ func runHitrate(c *cli.Context) error {
 		return writeByLayer(c, t, screen)
 	}
 	if !screened {
-		return writeByLayer(c, t, table.Screen{Values: rateValues})
+		return writeByLayer(c, s.exact(), table.Screen{Values: rateValues})
 	}
 	t, screen := s.table()
 	return writeByLayer(c, t, screen)
@@ -188,6 +199,16 @@ func hitrateConfig(c *cli.Context) (analysis.HitRateConfig, error) {
 	cfg.Average = analysis.Average(c.String("average"))
 	cfg.Generation = analysis.Generation(c.String("generation"))
 	cfg.SamePrefix = c.Bool("same-prefix")
+	cfg.Windows = slices.Clone(cfg.Windows)
+	if c.IsSet("against") {
+		if cfg.Against = c.Int("against"); cfg.Against < 1 {
+			return cfg, usagef("--against %d: want a window of 1 row or more", cfg.Against)
+		}
+		cfg.SamePrefix = true
+		if !slices.Contains(cfg.Windows, cfg.Against) {
+			cfg.Windows = append(cfg.Windows, cfg.Against)
+		}
+	}
 	cfg.SkipFirst = c.Int("skip-first")
 	cfg.Kernel = c.Int("kernel")
 	cfg.Pooling = snapkv.Pooling(c.String("pooling"))

@@ -11,6 +11,7 @@ import (
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/hitrate"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // minSignificantFlag is the --min-significant of verbs that show hit rates.
@@ -71,10 +72,14 @@ const sinkNote = analysis.SinkColumn + ": share of the reply's attention that th
 	"and no rate and no mass contains this share."
 
 // rateValues are the columns that are shown even if all rows have the same value.
-var rateValues = []string{"significant", "hits", "hit_rate", withoutFirst, analysis.SinkColumn}
+var rateValues = slices.Concat([]string{"significant", "hits", "hit_rate", withoutFirst, analysis.SinkColumn}, analysis.PairedColumns)
 
 // rateColumns are the columns that rest on the significant positions of a row.
-var rateColumns = []string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}
+var rateColumns = slices.Concat([]string{"hit_rate", "ci_low", "ci_high", "recent", "sinks_recent", "oracle"}, analysis.PairedColumns)
+
+// fewColumn says in files and piped output of which things a rate rests on too few. At a
+// terminal, such rates are in parentheses.
+const fewColumn = "few"
 
 // table returns the table of all rows and how to show it.
 func (s *hitRateScreen) table() (*table.Table, table.Screen) {
@@ -119,6 +124,73 @@ func (s *hitRateScreen) join(rows []analysis.HitRateRow, other int) *table.Table
 	return t
 }
 
+// exact returns the table of all rows for files and programs: with all digits, and with a
+// column instead of parentheses.
+func (s *hitRateScreen) exact() *table.Table {
+	t := s.join(s.lists[askedRates], askedWithoutFirst)
+	t.Columns = append(slices.Clone(t.Columns), fewColumn)
+	for i := range t.Rows {
+		t.Rows[i] = append(t.Rows[i], strings.Join(s.few(i), " "))
+	}
+	return t
+}
+
+// few lists what row i has too few of.
+func (s *hitRateScreen) few(i int) []string {
+	var list []string
+	if analysis.HasFewPrompts(s.lists[askedRates][i].Prompts) {
+		list = append(list, "prompts")
+	}
+	add := func(r *analysis.HitRateRow, suffix string) {
+		switch {
+		case r.Significant < s.min:
+			list = append(list, "positions"+suffix)
+		case r.HasSparsePrompt(s.min):
+			list = append(list, "positions_of_a_prompt"+suffix)
+		}
+	}
+	add(&s.lists[askedRates][i], "")
+	if s.hasSkipped() {
+		add(&s.lists[askedWithoutFirst][i], "_"+withoutFirst)
+	}
+	return list
+}
+
+// doubts returns the notes that limit what may be concluded from the rows.
+func (s *hitRateScreen) doubts() []string {
+	var notes []string
+	if hasOtherPrefixes(s.cfg) {
+		notes = append(notes, otherPrefixesNote)
+	}
+	rows := s.lists[askedRates]
+	notes = append(notes, analysis.FewPromptsNote(mostPrompts(rows))...)
+	few := 0
+	for i := range rows {
+		if rows[i].Significant < s.min {
+			few++
+		}
+	}
+	if few > 0 {
+		notes = append(notes, fmt.Sprintf("%d of %s rest on fewer than %d significant positions (--min-significant), too few for a conclusion",
+			few, words.Count(len(rows), "rate"), s.min))
+	}
+	return append(notes, s.sparseNote(rows)...)
+}
+
+// mostPrompts returns the largest number of prompts of a row.
+func mostPrompts(rows []analysis.HitRateRow) int {
+	return slices.MaxFunc(rows, func(x, y analysis.HitRateRow) int { return x.Prompts - y.Prompts }).Prompts
+}
+
+// pairedNote explains the columns of differences.
+func (s *hitRateScreen) pairedNote(prompts int) string {
+	text := fmt.Sprintf("difference: the rate minus that of window %d, prompt by prompt; p: of a two-sided sign-flip test", s.cfg.Against)
+	if least := math.Ldexp(1, 1-prompts); least > 0.05 {
+		text += fmt.Sprintf(", which cannot be below %.3g with %s", least, words.Count(prompts, "prompt"))
+	}
+	return text + ". It is not corrected for the number of rows."
+}
+
 // hasOtherPrefixes says whether the config rates windows on different positions.
 func hasOtherPrefixes(cfg analysis.HitRateConfig) bool {
 	return !cfg.SamePrefix && slices.Max(cfg.Windows) > slices.Min(cfg.Windows)
@@ -134,8 +206,11 @@ func (s *hitRateScreen) notes(rows []analysis.HitRateRow) []string {
 	if slices.ContainsFunc(rows, func(r analysis.HitRateRow) bool { return r.Prompts > 1 }) {
 		notes = append(notes, "Rates are means over prompts; significant and hits are sums over them.")
 	}
-	most := slices.MaxFunc(rows, func(x, y analysis.HitRateRow) int { return x.Prompts - y.Prompts }).Prompts
+	most := mostPrompts(rows)
 	notes = append(notes, analysis.FewPromptsNote(most)...)
+	if s.cfg.Against != 0 {
+		notes = append(notes, s.pairedNote(most))
+	}
 	if skip := s.cfg.SkipFirst; skip > 0 {
 		notes = append(notes, fmt.Sprintf("sinks_recent: with --skip-first %d, its first %d positions are positions %d to %d, which are not sinks.",
 			skip, hitrate.Sinks, skip, skip+hitrate.Sinks-1))

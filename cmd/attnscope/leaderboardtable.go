@@ -50,15 +50,16 @@ func showBoard(c *cli.Context, board *leaderboard.Board) error {
 		}
 	}
 	t := leaderboard.Table(rows)
-	notes := boardNotes(board, rows, o)
+	shown := boardScreen{values: screenColumns, notes: boardNotes(board, rows, o), prompts: fewestPrompts(rows)}
 	if c.IsSet("pivot") {
 		var err error
 		if t, err = pivoted(c, t, leaderboard.Keys); err != nil {
 			return err
 		}
-		return writeBoard(c, t, nil, append(notes, pivotNote("score_low and score_high")))
+		shown.values = nil
+		shown.notes = append(shown.notes, pivotNote("score_low and score_high"))
 	}
-	return writeBoard(c, t, screenColumns, notes)
+	return writeBoard(c, t, shown)
 }
 
 // screenColumns are the results that the format table shows without --wide.
@@ -75,11 +76,12 @@ func boardNotes(board *leaderboard.Board, rows []leaderboard.Row, o leaderboard.
 	notes = append(notes, fmt.Sprintf("loss: the score of %s minus this score, prompt by prompt. "+
 		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.",
 		cmp.Or(o.Against, "the full cache")))
-	fewest := rows[0].Prompts
-	for _, r := range rows {
-		fewest = min(fewest, r.Prompts)
-	}
-	return append(notes, analysis.FewPromptsNote(fewest)...)
+	return notes
+}
+
+// fewestPrompts returns the smallest number of prompts of a row.
+func fewestPrompts(rows []leaderboard.Row) int {
+	return slices.MinFunc(rows, func(a, b leaderboard.Row) int { return a.Prompts - b.Prompts }).Prompts
 }
 
 // compareRuns prints a table of two runs.
@@ -98,28 +100,37 @@ func compareRuns(c *cli.Context, board *leaderboard.Board) error {
 	describe := func(r *leaderboard.BoardRun) string {
 		return fmt.Sprintf("%s (%s, %s; %s)", r.Model, r.Device, r.Compute, r.SettingsText())
 	}
-	notes := append([]string{fmt.Sprintf("first: %s. second: %s.", describe(first), describe(second))},
-		analysis.FewPromptsNote(rows[0].Prompts)...)
+	notes := []string{fmt.Sprintf("first: %s. second: %s.", describe(first), describe(second))}
+	shown := boardScreen{values: []string{"prompts", "first", "second", "difference", "p"}, notes: notes, prompts: rows[0].Prompts}
 	if c.IsSet("pivot") {
 		var err error
 		if t, err = pivoted(c, t, leaderboard.PairKeys); err != nil {
 			return err
 		}
-		return writeBoard(c, t, nil, notes)
+		shown.values = nil
 	}
-	return writeBoard(c, t, []string{"prompts", "first", "second", "difference", "p"}, notes)
+	return writeBoard(c, t, shown)
+}
+
+// boardScreen says how a table is shown to readers.
+type boardScreen struct {
+	values  []string // columns beside those that identify a row; nil: all columns
+	notes   []string
+	prompts int // the fewest that a row rests on
 }
 
 // writeBoard prints a table: to stdout if -o is the file of results, else as other verbs do.
-// For readers at a terminal, it has the columns that identify a row and those of values, or
-// all columns if values is nil.
-func writeBoard(c *cli.Context, t *table.Table, values, notes []string) error {
-	screen := table.Screen{Values: values, Notes: notes}
+func writeBoard(c *cli.Context, t *table.Table, shown boardScreen) error {
+	few := analysis.FewPromptsNote(shown.prompts)
+	values := shown.values
+	screen := table.Screen{Values: values, Notes: slices.Concat(shown.notes, few)}
 	format := tableFormat(c)
 	if c.IsSet("model") {
 		format = cmp.Or(c.String("format"), stdoutFormat(c))
 	}
-	if format == "table" && !c.Bool("wide") && values != nil {
+	if format != "table" || c.Bool("wide") {
+		warnNotes(c, few)
+	} else if values != nil {
 		_, keys := boardColumns(c)
 		t = withColumns(t, slices.Concat(keys, values))
 	}

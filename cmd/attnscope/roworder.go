@@ -29,11 +29,7 @@ func rowOrderOf(c *cli.Context) (rowOrder, error) {
 	case o.column == "":
 		return o, nil
 	}
-	columns := slices.Concat(analysis.KeyColumns, analysis.HitRateColumns, []string{analysis.SinkColumn})
-	if c.Int("skip-first") == 0 {
-		columns = append(columns, withoutFirst)
-	}
-	if err := words.Check("sort", o.column, columns); err != nil {
+	if err := words.Check("sort", o.column, rateTableColumns(c)); err != nil {
 		return o, usagef("--%w", err)
 	}
 	return o, nil

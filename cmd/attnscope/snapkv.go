@@ -141,6 +141,11 @@ func runSnapKV(c *cli.Context) error {
 		}
 		notef(c, "%s in %s", count(len(written), "figure"), dir)
 	}
+	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
+	few := analysis.FewPromptsNote(most)
+	if !onScreen(c) {
+		warnNotes(c, few)
+	}
 	t := analysis.MethodTable(rows[0])
 	if c.IsSet("pivot") {
 		if t, err = pivoted(c, t, methodKeys); err != nil {
@@ -152,8 +157,7 @@ func runSnapKV(c *cli.Context) error {
 		Values: []string{"mass", "hit_rate", "cache_mass", "cache_bytes", "cache_ratio", analysis.SinkColumn},
 		Notes:  []string{"mass: share of the reply's attention on kept positions before the window. docs/MEASURES.md defines all columns."},
 	}
-	most := slices.MaxFunc(rows[0], func(x, y analysis.MethodRow) int { return x.Prompts - y.Prompts }).Prompts
-	screen.Notes = slices.Concat(screen.Notes, s.settings(), s.storedApart(rows[0]), analysis.FewPromptsNote(most))
+	screen.Notes = slices.Concat(screen.Notes, s.settings(), s.storedApart(rows[0]), few)
 	if slices.ContainsFunc(rows[0], func(r analysis.MethodRow) bool { return r.Sink > 0 }) {
 		screen.Notes = append(screen.Notes, sinkNote)
 	}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,6 +21,15 @@ var tableFlags = []cli.Flag{
 	boolFlag("wide", "in the format table, print all columns with six digits"),
 	outputFlag("write the table to `FILE` instead of stdout; its extension sets the format"),
 	forceFlag,
+}
+
+// warnNotes writes to stderr what a table for readers says below it, so that the notes are
+// also seen by those who write the table to a file or to another program.
+func warnNotes(c *cli.Context, notes []string) {
+	for _, note := range notes {
+		first, size := utf8.DecodeRuneInString(note)
+		warnf(c, "%c%s", unicode.ToLower(first), strings.TrimSuffix(note[size:], "."))
+	}
 }
 
 // checkTable refuses an unknown format and an output file that exists, before any
