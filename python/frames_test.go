@@ -6,10 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
+
+var built string // where program builds attnscope
 
 // TestMain lets Python find the package, and the modules reader and writer on their own:
 // they do not need the package.
@@ -18,10 +21,30 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
+	temp, err := os.MkdirTemp("", "attnscope-python")
+	if err != nil {
+		panic(err)
+	}
+	built = filepath.Join(temp, "attnscope")
 	os.Setenv("PYTHONPATH", folder+string(filepath.ListSeparator)+filepath.Join(folder, "attnscope"))
 	os.Setenv("PYTHONDONTWRITEBYTECODE", "1")
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(temp)
+	os.Exit(code)
 }
+
+// program builds attnscope, once for all tests.
+func program(t *testing.T) string {
+	t.Helper()
+	if out, err := build(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return built
+}
+
+var build = sync.OnceValues(func() ([]byte, error) {
+	return exec.Command("go", "build", "-o", built, "../cmd/attnscope").CombinedOutput()
+})
 
 // python returns the Python interpreter, $ATTNSCOPE_PYTHON or python3. The test is
 // skipped where it lacks some of the packages.

@@ -16,16 +16,6 @@ import (
 	"github.com/attnscope/attnscope/internal/sharedtest"
 )
 
-// program builds attnscope.
-func program(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "attnscope")
-	if out, err := exec.Command("go", "build", "-o", path, "../cmd/attnscope").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
 const recordScript = `
 import sys
 import torch, transformers, attnscope

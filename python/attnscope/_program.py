@@ -98,12 +98,12 @@ def run(
     args = [path(), verb, *flags_of(flags or {}), *(["--", *map(os.fspath, files)] if files else [])]
     result = Result(args)
     with Progress(verb, progress) as bar, tempfile.TemporaryDirectory(prefix="attnscope-") as folder:
-        watch = []
+        status = os.path.join(folder, "status.json")
         if verb == "capture" and bar.shown and "status" not in (flags or {}):
-            status = os.path.join(folder, "status.json")
-            args.insert(2, f"--status={status}")
-            watch.append(lambda: _show_status(bar, status))
-        lines = _communicate(args, stdin, result, lambda line: _show_line(bar, verb, line), watch)
+            args.insert(2, f"--status={status}")  # each second, where lines of progress are rare
+            lines = _communicate(args, stdin, result, each_second=lambda: _show_status(bar, status))
+        else:
+            lines = _communicate(args, stdin, result, each_line=lambda line: _show_line(bar, verb, line))
     lines = [line for line in lines if _percent(verb, line) is None]
     message, hint = [], ""
     for line in lines:
@@ -131,9 +131,11 @@ def _depth() -> int:
 
 
 def _communicate(
-    args: list[str], stdin: IO[str] | None, result: Result, show: Callable[[str], None], watch: list[Callable[[], None]],
+    args: list[str], stdin: IO[str] | None, result: Result, each_line: Callable[[str], None] = lambda line: None,
+    each_second: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Runs a command. Returns the lines of its standard error; each is shown as it comes."""
+    """Runs a command, and calls each_line with the lines of its standard error as they come
+    and each_second while it runs. Returns the lines."""
     process = subprocess.Popen(
         args, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     lines: list[str] = []
@@ -141,7 +143,7 @@ def _communicate(
     def read_errors() -> None:
         for line in process.stderr:
             lines.append(line.rstrip("\n"))
-            show(lines[-1])
+            each_line(lines[-1])
 
     output: list[str] = []
     threads = [
@@ -155,8 +157,7 @@ def _communicate(
             process.wait(timeout=1)
             break
         except subprocess.TimeoutExpired:
-            for look in watch:
-                look()
+            each_second()
         except BaseException:  # an interrupted cell: the program ends as after Ctrl-C
             process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
             process.wait()
@@ -196,7 +197,10 @@ def _show_status(bar: Progress, path: str) -> None:
             s = json.load(f)
     except (OSError, ValueError):
         return  # it is not there yet
-    text = f"prompt {min(s['prompts_done'] + 1, s['prompts'])} of {s['prompts']}"
+    if not s["tokens"]:
+        bar.show(0, 1, "opening the model")
+        return
+    text = f"{s['prompts_done']} of {s['prompts']} prompts done"
     if "tokens_per_second" in s:
         text += f", {s['tokens_per_second']:.3g} tokens/s"
     if "seconds_left" in s:

@@ -34,9 +34,16 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         notes = [f"<code>{html.escape(' '.join(x))}</code>" for x in [getattr(self, "command", None)] if x]
         notes += map(html.escape, getattr(self, "notes", None) or [])
-        shown = self[[c for c in self.columns if len(self) == 0 or not self[c].isin(["*", -1]).all()]]
-        table = shown.to_html(max_rows=60, float_format="{:.4g}".format, index=not isinstance(self.index, pd.RangeIndex))
-        return f'<div style="overflow-x:auto">{table}</div>' + "".join(f"<div>{note}</div>" for note in notes)
+        shown = self[[c for c in self.columns if len(self) == 0 or not (self[c].isin(["*", -1]) | self[c].isna()).all()]]
+        table = shown.to_html(
+            classes="attnscope", max_rows=60, float_format=_shown, na_rep="", index=not isinstance(self.index, pd.RangeIndex))
+        style = "<style>.attnscope th, .attnscope td { white-space: nowrap; }</style>"
+        return f'{style}<div style="overflow-x:auto">{table}</div>' + "".join(f"<div>{note}</div>" for note in notes)
+
+
+def _shown(x: float) -> str:
+    """A number as text: whole and large numbers, such as bytes, with all digits before the point."""
+    return f"{x:.0f}" if x.is_integer() or abs(x) >= 1e4 else f"{x:.4g}"
 
 
 def table(verb: str, *dumps: Files, progress: bool | None = None, **flags: Any) -> Table:
