@@ -22,8 +22,7 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 	}
 	cfg.Header.Plan = *plan
 	need := forecast.Capture(&cfg, src.Config, 1)
-	m := need.CardMemory(&src.Config, plan)
-	m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint))
+	m := cardMemory(src, &need, plan)
 	// Work shrinks with the chunk; weights, cache and sums do not.
 	if m.Total()-m.Work <= d.Free {
 		return nil
@@ -35,9 +34,16 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 	}
 	hint := "shorten prompts with --max-prompt-tokens N --truncate middle, record fewer --layers, or use --device cpu"
 	if c.String("compute") == "f32" || c.String("compute") == "" {
-		hint = "use --compute bf16, which halves weights and cache; or " + hint
+		hint = "use --compute bf16, which halves the cache and weights of float32; or " + hint
 	}
 	return hintf(err, "%s", hint)
+}
+
+// cardMemory estimates the memory that a run takes on a card.
+func cardMemory(src *capture.Source, need *forecast.Need, plan *dumps.Plan) cuda.Memory {
+	m := need.CardMemory(&src.Config, plan)
+	m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint, plan.Compute))
+	return m
 }
 
 func tooLargeForCard(src *capture.Source, m cuda.Memory, positions int) error {

@@ -102,7 +102,7 @@ func cardText(src *capture.Source, need *forecast.Need, plan *dumps.Plan) string
 	if what := src.Config.NoCard(); what != "" {
 		return "0 B (device cpu); cards do not support " + what
 	}
-	m := need.CardMemory(&src.Config, plan)
+	m := cardMemory(src, need, plan)
 	parts := fmt.Sprintf("%s: weights %s, cache %s, work %s, recording %s", sizes.Text(m.Total()),
 		sizes.Text(m.Weights), sizes.Text(m.Cache), sizes.Text(m.Work), sizes.Text(m.Recording))
 	d := src.Device.Card

@@ -22,6 +22,7 @@ type card struct {
 	pool  *pool
 	blas  *blas // nil: products run on our own kernels
 	times *stopwatch
+	mixes bool // the compute type is float32, and bfloat16 weights are kept
 
 	embed        cu.DevicePtr
 	embedType    tensor.DType
@@ -79,6 +80,7 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 	default:
 		return nil, &UnsupportedError{fmt.Sprintf("--compute %s (f32, bf16 and f16 can)", o.Compute)}
 	}
+	c.mixes = Mixes(o.Compute)
 	if c.chunk < 1 {
 		c.chunk = DefaultChunk
 	}
@@ -121,14 +123,18 @@ func (c *card) load() error {
 	if err != nil {
 		return call("cuMemGetInfo", err)
 	}
-	if want := c.d.Sizes.weights(c.dt.String()); want > free && !c.quantized() {
-		return &MemoryError{What: fmt.Sprintf("the weights as %s", c.dt), Want: want, Free: free, Memory: total, hint: weightsHint(c.dt.String())}
+	as := c.dt
+	if c.mixes && c.stored() == tensor.BF16 {
+		as = bf16
+	}
+	if want := c.d.Sizes.weights(as.String()); want > free && !quantized(c.stored()) {
+		return &MemoryError{What: fmt.Sprintf("the weights as %s", as), Want: want, Free: free, Memory: total, hint: weightsHint(as.String())}
 	}
 	u := &uploader{c: c}
 	err = c.upload(u)
 	var small *MemoryError
 	if errors.As(err, &small) {
-		small.hint = weightsHint(c.dt.String())
+		small.hint = weightsHint(as.String())
 	}
 	if err != nil {
 		return err
@@ -138,11 +144,14 @@ func (c *card) load() error {
 	return call("cuCtxSynchronize", cu.Synchronize())
 }
 
-// quantized reports whether the weights stay quantized, so that the sizes of the
-// decoder do not determine their memory.
-func (c *card) quantized() bool {
+// stored returns the type of the first layer's weights in the checkpoint, which decides
+// how much memory most weights take.
+func (c *card) stored() tensor.DType {
 	l, err := c.d.Layer(0)
-	return err == nil && len(l.QKV) > 0 && quantized(l.QKV[0].DType)
+	if err != nil || len(l.QKV) == 0 {
+		return tensor.F32
+	}
+	return l.QKV[0].DType
 }
 
 func (c *card) upload(u *uploader) error {
@@ -164,8 +173,9 @@ func (c *card) upload(u *uploader) error {
 			return err
 		}
 	}
-	if d.TiedHead && c.embedType == ownType[c.dt] {
-		c.head = matrix{out: d.Vocab, in: d.Hidden, at: c.embed}
+	mixed := c.mixes && c.embedType == tensor.BF16
+	if d.TiedHead && (mixed || c.embedType == ownType[c.dt]) {
+		c.head = matrix{out: d.Vocab, in: d.Hidden, at: c.embed, mixed: mixed}
 	} else if c.head, err = u.matrix(Matrix{d.Head}); err != nil {
 		return err
 	}
@@ -296,7 +306,7 @@ func (c *card) mul(dst cu.DevicePtr, ldc int, a cu.DevicePtr, lda int, w *matrix
 	if m == 0 {
 		return nil
 	}
-	p := product{C: dst, Ldc: ldc, A: a, T: c.dt, Lda: lda, Ldw: w.in, M: m, N: w.out, K: w.in, Add: add}
+	p := product{C: dst, Ldc: ldc, A: a, T: c.dt, Lda: lda, Ldw: w.in, M: m, N: w.out, K: w.in, Add: add, Mixed: w.mixed}
 	if w.at != 0 {
 		p.W = w.at
 		return c.product(p)
@@ -325,6 +335,12 @@ func (c *card) product(p product) error {
 	switch {
 	case p.M <= gemvRows:
 		return c.l.gemv(p)
+	case p.Mixed: // cuBLAS has no such product, and would cut long sums off
+		p, err := c.l.split(c.work.terms, p)
+		if err != nil {
+			return err
+		}
+		return c.l.gemm(p)
 	case c.blas != nil:
 		c.l.times.mark("cublasGemmEx")
 		err := c.blas.mul(p)

@@ -139,6 +139,15 @@ func TestMatricesOfTypesOnCard(t *testing.T) {
 					if err := c.in.copy(xs.at, bytesOf(x)); err != nil {
 						return err
 					}
+					if w.mixed != (d == tensor.BF16 && second == tensor.BF16) {
+						t.Errorf("%s over %s: mixed %v", d, second, w.mixed)
+					}
+					split, err := c.pool.get(int64(2*terms*len(x)), "a test")
+					if err != nil {
+						return err
+					}
+					defer c.pool.put(split)
+					c.work.terms = split.at
 					if err := c.mul(ys.at, 12, xs.at, in, &w, m, false); err != nil {
 						return err
 					}

@@ -1,5 +1,7 @@
 package cuda
 
+import "os"
+
 // DefaultChunk is the number of tokens that pass through a layer together if the memory
 // allows: enough to keep the card busy, and few enough that the activations fit.
 const (
@@ -19,6 +21,16 @@ type Memory struct{ Weights, Cache, Work, Recording int64 }
 
 // Total is the sum of the parts.
 func (m Memory) Total() int64 { return m.Weights + m.Cache + m.Work + m.Recording }
+
+// termsSetting is off to widen bfloat16 weights to float32 for --compute f32, instead of
+// multiplying them on tensor cores by the terms of the activations.
+const termsSetting = "ATTNSCOPE_CUDA_TERMS"
+
+// Mixes reports whether bfloat16 weights stay as they are for products with float32
+// activations, and so take 2 bytes each.
+func Mixes(compute string) bool {
+	return elementBytes(compute) == 4 && os.Getenv(termsSetting) != "off"
+}
 
 func elementBytes(compute string) int64 {
 	if compute == "bf16" || compute == "f16" {
@@ -65,7 +77,8 @@ func b2i(b bool) int64 {
 	return 0
 }
 
-// Memory estimates the memory of a sequence of n positions that is recorded.
+// Memory estimates the memory of a sequence of n positions that is recorded. For float32 it
+// counts weights of float32, and work as for weights of bfloat16.
 func (s *Sizes) Memory(compute string, chunk, n int, r Recorded) Memory {
 	size := elementBytes(compute)
 	if chunk < 1 {
@@ -76,7 +89,7 @@ func (s *Sizes) Memory(compute string, chunk, n int, r Recorded) Memory {
 	return Memory{
 		Weights:   s.weights(compute),
 		Cache:     int64(n) * int64(s.Layers*s.KVHeads*(s.HeadDim+s.ValueDim)) * size,
-		Work:      w.plan(s, size, chunk, 0).total + s.scoreBytes(n),
+		Work:      w.plan(s, size, chunk, 0, Mixes(compute)).total + s.scoreBytes(n),
 		Recording: (ringSlots+1)*max(s.slotBytes(n), 4*int64(r.Side)*int64(r.Side)) + r.totals(n),
 	}
 }

@@ -74,7 +74,7 @@ func (c *card) room(n, keys int) error {
 	if c.work.n < n {
 		c.pool.put(c.workBlock)
 		c.workBlock, c.work.n = block{}, 0
-		a := c.work.plan(&c.d.Sizes, c.dt.bytes(), n, c.half)
+		a := c.work.plan(&c.d.Sizes, c.dt.bytes(), n, c.half, c.mixes)
 		b, err := c.pool.get(a.total, fmt.Sprintf("the activations of %d tokens", n))
 		if err != nil {
 			return err

@@ -63,6 +63,8 @@ func sharedBytes(name string) int {
 	switch {
 	case name == "gemm_f32":
 		return gemmSharedF32
+	case name == "gemm_f32_bf16":
+		return gemmShared3
 	case strings.HasPrefix(name, "gemm_"):
 		return gemmShared
 	case strings.HasPrefix(name, "decode_"):

@@ -18,6 +18,7 @@ const (
 	gemmThreads   = 256
 	gemmShared    = 3 * 2 * gemmTile * 32 * 2 // three stages of two tiles of 128 x 32
 	gemmSharedF32 = 2 * 16 * (gemmTileF32 + 4) * 4
+	gemmShared3   = 3 * (terms + 1) * gemmTile * 16 * 2 // three stages of four tiles of 128 x 16
 )
 
 // product describes c [m, n] = a [m, k] · w [n, k]ᵀ, or c += a · wᵀ with Add. c is float32;
@@ -32,6 +33,15 @@ type product struct {
 	Ldw     int          // gemvQuant ignores it
 	M, N, K int
 	Add     bool
+	Mixed   bool // T is float32 and W bfloat16; gemm then reads A as the terms that split writes
+}
+
+// types names the types of A and W in the name of a kernel.
+func (p *product) types() string {
+	if p.Mixed {
+		return "f32_bf16"
+	}
+	return p.T.String()
 }
 
 func (p *product) params() []any {
@@ -41,15 +51,23 @@ func (p *product) params() []any {
 // gemm is the product for many rows if there is no cuBLAS.
 func (l launcher) gemm(p product) error {
 	tile := gemmTile
-	if p.T == f32 {
+	if p.T == f32 && !p.Mixed {
 		tile = gemmTileF32
 	}
-	return l.launch("gemm_"+p.T.String(), grid(ceilDiv(p.N, tile), ceilDiv(p.M, tile), 1, gemmThreads), p.params()...)
+	return l.launch("gemm_"+p.types(), grid(ceilDiv(p.N, tile), ceilDiv(p.M, tile), 1, gemmThreads), p.params()...)
 }
 
 // gemv is the product for few rows; groups of 8 rows read the weights once.
 func (l launcher) gemv(p product) error {
-	return l.launch("gemv_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
+	return l.launch("gemv_"+p.types(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
+}
+
+// split writes the terms of the rows of A, a bfloat16 array [3, M, K], to dst, and returns
+// the product that reads them.
+func (l launcher) split(dst cu.DevicePtr, p product) (product, error) {
+	err := l.launch("split_f32", perRow(p.M, p.K), dst, p.A, p.Lda, p.M, p.K)
+	p.A, p.Lda = dst, p.K
+	return p, err
 }
 
 // gemvQuant is gemv with quantized weights in the layout of a GGUF file.

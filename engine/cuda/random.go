@@ -9,7 +9,8 @@ import (
 )
 
 // LoadRandom returns a decoder of the given sizes with random weights on card i, to
-// measure speed. theta is the base of the rotation.
+// measure speed: of the compute type or, for float32, bfloat16. theta is the base of the
+// rotation.
 func LoadRandom(i int, s Sizes, theta float64, o Options) (Model, error) {
 	d := &Decoder{
 		Sizes: s, NormEps: 1e-5, Scale: float32(1 / math.Sqrt(float64(s.HeadDim))), EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Activation: "silu",
@@ -41,15 +42,19 @@ func plainTurns(theta float64, dim, pos0, n int) Turns {
 func (c *card) random() error {
 	u, s := &uploader{c: c}, &c.d.Sizes
 	seed := uint64(1)
+	t := c.dt
+	if c.mixes {
+		t = bf16
+	}
 	fresh := func(out, in int) (matrix, error) {
-		m := matrix{out: out, in: in}
-		b, err := u.block(int64(out)*int64(in)*c.dt.bytes(), "weights")
+		m := matrix{out: out, in: in, mixed: c.mixes}
+		b, err := u.block(int64(out)*int64(in)*t.bytes(), "weights")
 		if err != nil {
 			return m, err
 		}
 		m.at = b.at
 		seed++
-		return m, c.l.fillRandom(b.at, c.dt, int64(out)*int64(in), seed, float32(1/math.Sqrt(float64(in))))
+		return m, c.l.fillRandom(b.at, t, int64(out)*int64(in), seed, float32(1/math.Sqrt(float64(in))))
 	}
 	ones := make([]float32, s.Hidden)
 	for i := range ones {
@@ -63,7 +68,7 @@ func (c *card) random() error {
 	if c.head, err = fresh(s.Vocab, s.Hidden); err != nil {
 		return err
 	}
-	c.embed, c.embedType = c.head.at, ownType[c.dt]
+	c.embed, c.embedType = c.head.at, ownType[t]
 	for range s.Layers {
 		w := layerWeights{attnNorm: norm, ffnNorm: norm, rope: 1}
 		nq, nk, nv := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim, s.KVHeads*s.ValueDim
@@ -126,26 +131,53 @@ func Blas(m Model) string {
 	return blasLibrary.path
 }
 
-// ProductRate measures the product of two n x n matrices, in operations per second. It is
-// the speed that the card reaches in practice. blas reports whether cuBLAS was used.
-func ProductRate(m Model, n int) (rate float64, blas bool, err error) {
+// Operands names the types of the matrices of a product.
+type Operands string
+
+// The products that ProductRate measures.
+const (
+	Bfloat16 Operands = "bf16"
+	Float32  Operands = "f32"
+	Mixed    Operands = "f32_bf16" // float32 activations, in terms, and bfloat16 weights
+)
+
+// ProductRate measures the product of two n x n matrices, in operations per second, of
+// which a product in several terms has as many as in one. It is the speed that the card
+// reaches in practice. blas reports whether cuBLAS was used.
+func ProductRate(m Model, n int, o Operands) (rate float64, blas bool, err error) {
 	c := m.(*card)
+	t, tw := bf16, bf16
+	if o != Bfloat16 {
+		t = f32
+	}
+	if o == Float32 {
+		tw = f32
+	}
 	err = c.t.do(func() error {
 		size := int64(n) * int64(n)
-		var b [3]block
-		for i, bytes := range []int64{size * c.dt.bytes(), size * c.dt.bytes(), 4 * size} {
+		var b [4]block
+		split := size
+		if o == Mixed {
+			split *= terms * bf16.bytes()
+		}
+		for i, bytes := range []int64{size * t.bytes(), size * tw.bytes(), 4 * size, split} {
 			var err error
 			if b[i], err = c.pool.get(bytes, "a product to measure"); err != nil {
 				return err
 			}
 			defer c.pool.put(b[i])
 		}
-		p := product{C: b[2].at, Ldc: n, A: b[0].at, T: c.dt, Lda: n, W: b[1].at, Ldw: n, M: n, N: n, K: n}
+		before := c.work.terms
+		defer func() { c.work.terms = before }()
+		c.work.terms = b[3].at
+		p := product{
+			C: b[2].at, Ldc: n, A: b[0].at, T: t, Lda: n, W: b[1].at, Ldw: n, M: n, N: n, K: n, Mixed: o == Mixed,
+		}
 		const rounds = 10
 		w := &stopwatch{t: c.t}
 		err := inOrder(
-			func() error { return c.l.fillRandom(b[0].at, c.dt, size, 1, 1) },
-			func() error { return c.l.fillRandom(b[1].at, c.dt, size, 2, 1) },
+			func() error { return c.l.fillRandom(b[0].at, t, size, 1, 1) },
+			func() error { return c.l.fillRandom(b[1].at, tw, size, 2, 1) },
 			func() error { return c.product(p) }, // warms up
 			func() error {
 				w.mark("product")
@@ -165,5 +197,5 @@ func ProductRate(m Model, n int) (rate float64, blas bool, err error) {
 		rate = rounds * 2 * float64(n) * float64(size) / max(ms["product"].Milliseconds/1e3, 1e-9)
 		return err
 	})
-	return rate, c.blas != nil, err
+	return rate, c.blas != nil && o != Mixed, err
 }

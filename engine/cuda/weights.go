@@ -17,11 +17,12 @@ import (
 	"github.com/attnscope/attnscope/engine/tensor"
 )
 
-// matrix is a weight [out, in] on the card: one block of the compute type, or quantized
-// tensors as stored in the file, whose outputs are concatenated.
+// matrix is a weight [out, in] on the card: one block of the compute type or, for float32,
+// of bfloat16; or quantized tensors as stored in the file, whose outputs are concatenated.
 type matrix struct {
 	out, in int
 	at      cu.DevicePtr // 0: quantized
+	mixed   bool         // bfloat16, although the compute type is float32
 	parts   []quantPart
 }
 
@@ -113,17 +114,17 @@ func (u *uploader) table(t tensor.Tensor) (cu.DevicePtr, tensor.DType, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	return b.at, ownType[u.c.dt], u.cast(b.at, t)
+	return b.at, ownType[u.c.dt], u.cast(b.at, u.c.dt, t)
 }
 
 // matrix copies tensors of equal width. They are converted to the compute type unless
-// one is quantized.
+// one is quantized, or all are bfloat16 and stay so for products with float32.
 func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 	if len(list) == 0 {
 		return m, nil
 	}
 	m.in = list[0].Cols()
-	quant, known := false, true
+	quant, known, mixed := false, true, u.c.mixes
 	list = slices.Clone(list)
 	for i := range list {
 		if list[i], err = list[i].Plain(); err != nil {
@@ -136,6 +137,7 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 		m.out += t.Rows()
 		quant = quant || quantized(t.DType)
 		known = known && castable(t.DType)
+		mixed = mixed && t.DType == tensor.BF16
 	}
 	if quant && known {
 		for _, t := range list {
@@ -148,15 +150,20 @@ func (u *uploader) matrix(list Matrix) (m matrix, err error) {
 		u.c.scratchBytes = max(u.c.scratchBytes, int64(m.out)*int64(m.in)*u.c.dt.bytes())
 		return m, nil
 	}
-	size := u.c.dt.bytes()
+	to := u.c.dt
+	if mixed {
+		to = bf16
+	}
+	size := to.bytes()
 	b, err := u.block(int64(m.out)*int64(m.in)*size, "weights")
 	if err != nil {
 		return m, err
 	}
 	m.at = b.at
+	m.mixed = mixed
 	at := b.at
 	for _, t := range list {
-		if err := u.cast(at, t); err != nil {
+		if err := u.cast(at, to, t); err != nil {
 			return m, err
 		}
 		at += cu.DevicePtr(int64(t.Elements()) * size)
@@ -170,9 +177,9 @@ const castBytes = 64 << 20
 
 var ownType = map[dtype]tensor.DType{f32: tensor.F32, f16: tensor.F16, bf16: tensor.BF16}
 
-// cast copies a tensor to dst as the compute type.
-func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
-	if t.DType == ownType[u.c.dt] {
+// cast copies a tensor to dst as a type.
+func (u *uploader) cast(dst cu.DevicePtr, to dtype, t tensor.Tensor) error {
+	if t.DType == ownType[to] {
 		return call("cuMemcpyHtoD", cu.MemcpyHtoD(dst, unsafe.Pointer(&t.Data[0]), int64(len(t.Data))))
 	}
 	if t.DType != tensor.F32 && t.DType != tensor.F16 && t.DType != tensor.BF16 {
@@ -196,12 +203,12 @@ func (u *uploader) cast(dst cu.DevicePtr, t tensor.Tensor) error {
 		if err := call("cuMemcpyHtoD", cu.MemcpyHtoD(tmp.at, unsafe.Pointer(&t.Data[at]), int64(n))); err != nil {
 			return err
 		}
-		to := dst + cu.DevicePtr(int64(at/width)*u.c.dt.bytes())
+		part := dst + cu.DevicePtr(int64(at/width)*to.bytes())
 		// The copy may still be running in the default stream, so wait before and after.
 		if err := call("cuCtxSynchronize", cu.Synchronize()); err != nil {
 			return err
 		}
-		if err := u.c.l.dequant(to, u.c.dt, tmp.at, t.DType, int64(n/width)); err != nil {
+		if err := u.c.l.dequant(part, to, tmp.at, t.DType, int64(n/width)); err != nil {
 			return err
 		}
 		if err := call("cuStreamSynchronize", u.c.t.compute.Synchronize()); err != nil {

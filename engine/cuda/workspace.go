@@ -14,6 +14,10 @@ func (a *arena) add(place *address, n int64) {
 	a.total += (n + 255) / 256 * 256
 }
 
+// terms is the number of bfloat16 numbers that a float32 is split into: their sum is the
+// float32 exactly.
+const terms = 3
+
 // logitRows is the largest number of rows whose logits are computed together.
 const logitRows = 32
 
@@ -26,6 +30,7 @@ type buffers struct {
 	last, logits                 address // t [logitRows, hidden], f [logitRows, vocab]
 	routed, index, weight        address // of a mixture: f [n, experts + 1]; int32, f [n * (top + 1)]
 	mixed, gathered, expertsGive address // f, t, f [n, hidden]
+	terms                        address // bfloat16 [3, n, width of the widest input of a product]
 }
 
 // workspace holds the buffers for chunks of up to n tokens.
@@ -34,9 +39,9 @@ type workspace struct {
 	n int
 }
 
-// plan plans the buffers; half is the largest number of pairs of channels that are
-// rotated.
-func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
+// plan plans the buffers for a compute type of size bytes. half is the largest number of
+// pairs of channels that are rotated; mixes asks for the terms of activations.
+func (w *workspace) plan(s *Sizes, size int64, n, half int, mixes bool) *arena {
 	a, rows := &arena{}, int64(n)
 	h, ff := int64(s.Hidden), int64(max(s.Intermediate, s.ExpertSize, s.SharedSize))
 	nq, nv := int64(s.Heads*s.HeadDim), int64(s.Heads*s.ValueDim)
@@ -58,6 +63,9 @@ func (w *workspace) plan(s *Sizes, size int64, n, half int) *arena {
 	for i := range w.cos {
 		a.add(&w.cos[i], 4*rows*int64(half))
 		a.add(&w.sin[i], 4*rows*int64(half))
+	}
+	if mixes {
+		a.add(&w.terms, terms*2*rows*max(h, ff, nv))
 	}
 	last := min(logitRows, rows)
 	a.add(&w.last, size*last*h)

@@ -95,13 +95,15 @@ func (c *Config) WeightBytes(ck *checkpoint.Checkpoint, compute string) int64 {
 }
 
 // MostCardBytes returns an upper bound of the memory that a checkpoint's weights take
-// on a card: bfloat16 matrices stay as they are, everything else becomes float32.
-func MostCardBytes(ck *checkpoint.Checkpoint) int64 {
+// on a card: everything becomes float32, except for bfloat16 matrices if they stay as
+// they are or the arithmetic has 16 bits.
+func MostCardBytes(ck *checkpoint.Checkpoint, compute string) int64 {
+	narrow := cuda.Mixes(compute) || compute == "bf16" || compute == "f16"
 	var n int64
 	for _, name := range ck.Names() {
 		t, _ := ck.Tensor(name)
 		size := int64(4)
-		if t.DType == tensor.BF16 && len(t.Shape) == 2 {
+		if narrow && t.DType == tensor.BF16 && len(t.Shape) == 2 {
 			size = 2
 		}
 		n += size * int64(t.Elements())

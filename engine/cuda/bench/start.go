@@ -12,8 +12,8 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
-// start loads a card with a tiny model, and measures a large product if there is room for
-// it. The process has not used the card before.
+// start loads a card with a tiny model, and measures large products if there is room for
+// them. The process has not used the card before.
 func (r *report) start(_ context.Context, o *options) error {
 	begin := time.Now()
 	log := func(line string) { r.note("%s", line) }
@@ -37,6 +37,16 @@ func (r *report) start(_ context.Context, o *options) error {
 		measure = judge.ProductCublas
 	}
 	r.add(measure, "", 0, r.Product.TFLOPS)
+	for _, p := range []struct {
+		operands cuda.Operands
+		measure  judge.Measure
+	}{{cuda.Mixed, judge.ProductTerms}, {cuda.Float32, judge.ProductFloat32}} {
+		rate, _, err := cuda.ProductRate(m.Card(), r.Product.Size, p.operands)
+		if err != nil {
+			return err
+		}
+		r.add(p.measure, "", 0, rate/1e12)
+	}
 	return nil
 }
 
@@ -49,7 +59,7 @@ func (r *report) measureProduct(m *model.Model, o *options) error {
 	if o.quick {
 		n = 128
 	}
-	rate, blas, err := cuda.ProductRate(m.Card(), n)
+	rate, blas, err := cuda.ProductRate(m.Card(), n, cuda.Bfloat16)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,22 @@ long setting(const char *name, long otherwise) {
   return s && *s ? atol(s) : otherwise;
 }
 
+bool emu_cuts_off;
+float emu_cut_off(float c, const float *a, const float *b, int stride) {
+  double part[9] = {c}, top = 0, sum = 0;
+  for (int k = 0; k < 8; k++) part[k + 1] = (double)a[k] * b[k * stride];
+  for (double p : part) top = fmax(top, fabs(p));
+  if (top == 0 || !std::isfinite(top)) {
+    for (double p : part) sum += p;
+    return (float)sum;
+  }
+  int last = ilogb(top) - 24;
+  for (double p : part) sum += trunc(ldexp(p, -last));
+  if (sum == 0) return 0;
+  int drop = ilogb(sum) - 23;
+  return (float)ldexp(drop > 0 ? ldexp(trunc(ldexp(sum, -drop)), drop) : sum, last);
+}
+
 namespace {
 
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
@@ -267,6 +283,7 @@ CUresult run_grid(Kernel *k, emu_dim3 grid, emu_dim3 block, size_t dynamic, std:
   (void)once;
   static const unsigned threads = setting("ATTNSCOPE_EMU_THREADS", std::thread::hardware_concurrency());
   static const unsigned order = setting("ATTNSCOPE_EMU_ORDER", 0);
+  emu_cuts_off = setting("ATTNSCOPE_EMU_CUT_OFF", 0);
   std::vector<void *> at;
   size_t offset = 0;
   for (unsigned s : k->sizes) {

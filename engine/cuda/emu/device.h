@@ -96,6 +96,12 @@ DEVICE uint32_t pack_bfloat(float lo, float hi) { return emu_float_to_bfloat(lo)
 // mma.sync.aligned.m16n8k16.row.col.f32.*.*.f32, fragments of the PTX ISA: with
 // g = lane/4 and t = lane%4, a holds (g, 2t), (g+8, 2t), (g, 2t+8), (g+8, 2t+8) and
 // their right neighbours, b (2t, g), (2t+8, g) and their lower ones.
+// Sums are float32's, or with emu_cuts_off like those that tests of V100 to A100 found
+// (Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science
+// 7:e330): eight exact products and the sum so far are aligned to the largest of them, cut
+// off one bit behind the 24 of a float32, added, and cut off to a float32 again.
+extern bool emu_cuts_off; // ATTNSCOPE_EMU_CUT_OFF, read at each launch
+float emu_cut_off(float c, const float *a, const float *b, int stride);
 struct emu_mma { float *d; const uint32_t *a; uint32_t b[2]; };
 template <float widen(uint16_t)> void emu_mma_warp(void **lanes) {
   float a[16][16], b[16][8];
@@ -109,6 +115,10 @@ template <float widen(uint16_t)> void emu_mma_warp(void **lanes) {
     auto *m = (emu_mma *)lanes[i];
     for (int e = 0; e < 4; e++) {
       int row = (i >> 2) + (e >> 1) * 8, col = (i & 3) * 2 + (e & 1);
+      if (emu_cuts_off) {
+        for (int k = 0; k < 16; k += 8) m->d[e] = emu_cut_off(m->d[e], &a[row][k], &b[k][col], 8);
+        continue;
+      }
       float sum = 0;
       for (int k = 0; k < 16; k++) sum += a[row][k] * b[k][col];
       m->d[e] += sum;

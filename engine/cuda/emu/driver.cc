@@ -5,6 +5,7 @@
 //
 //	ATTNSCOPE_EMU_DEVICES  cards (1)            ATTNSCOPE_EMU_MEM    bytes of a card (2 GiB)
 //	ATTNSCOPE_EMU_THREADS  workers (all cores)  ATTNSCOPE_EMU_ORDER  0 up, 1 down, else a permutation of threads
+//	ATTNSCOPE_EMU_CUT_OFF  1: tensor cores cut sums off (emu/device.h)
 //	ATTNSCOPE_EMU_EAGER    1: no laziness       ATTNSCOPE_EMU_FAIL   NAME:N or NAME:N:CODE, the N-th call of NAME fails
 //	ATTNSCOPE_EMU_RECORD   a file that some launches of every kernel are written to, for ../kernels/replay.py
 //	ATTNSCOPE_EMU_RECORD_ALL  the beginning of kernels' names of which all are written, several with colons between

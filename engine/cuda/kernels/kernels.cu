@@ -22,7 +22,10 @@
 //	advance          positions and counts of a compressed cache after n more
 //	gate_T           dst = act(x[:, :ff]) * x[:, ff:], or act(x); SiLU, GELU by tanh or erf, ReLU, its square
 //	gemm_T           c (+)= a·wᵀ, tensor cores for f16 and bf16
+//	split_f32        float32 as three bfloat16 numbers that add up to it
+//	gemm_f32_bf16    float32's product on tensor cores: a as split_f32 gives it, w bfloat16
 //	gemv_T           the same for up to 8 rows, at the speed of reading w
+//	gemv_f32_bf16    a float32, w bfloat16
 //	gemv_quant_T     the same with w as it lies in a GGUF file
 //	route            the router of a mixture: softmax, largest few, their weights
 //	gather_rows      dst[i, :] = src[idx[i], :]

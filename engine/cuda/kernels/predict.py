@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Computes what the attention kernels can reach on a card, from their compiled form: the
-instructions of one tile in the steady state, by pipe, the cycles that each pipe takes for
-them, and from that rates and times for the shape of a 7B model. Nothing here is measured.
+"""Computes what the kernels of attention and products can reach on a card, from their compiled
+form: the instructions of one tile in the steady state, by pipe, the cycles that each pipe takes
+for them, and from that rates and times for the shape of a 7B model. Nothing here is measured.
 
 usage: predict.py FOLDER           prints the tables of docs/CUDA.md for the cubins in FOLDER
        predict.py --check FOLDER   compares these tables with docs/CUDA.md
@@ -46,6 +46,9 @@ DOCUMENT = os.path.join(ptxas.HERE, "..", "..", "..", "docs", "CUDA.md")
 # Rows and columns of a block's tile, by kernel: queries and keys, or keys and queries. The rows
 # are those of so many heads.
 TILES = {"attention": (128, 32, HEADS // KV_HEADS), "attention_sums": (128, 64, 1)}
+
+# Terms and columns of a step of a product's tile of 128 x 128, whose warps have 64 x 32.
+PRODUCTS = {"gemm_bf16": (1, 32), "gemm_f32_bf16": (3, 16)}
 
 
 def functions(cubin):
@@ -172,6 +175,36 @@ def resident():
     return {tuple(line.split("\t")[:2]): int(line.split("\t")[place]) for line in lines}
 
 
+def predict_products(folder):
+    """A row for each product and card: what a step of a warp takes."""
+    rows, fit = [], resident()
+    for name, card in CARDS.items():
+        lines = functions(f"{folder}/{card['arch']}.cubin")
+        for kernel, (terms, step) in PRODUCTS.items():
+            mmas = terms * (64 // 16) * (32 // 8) * step // 16
+            copies = (terms + 1) * 128 * step * 2 // 16 // 256
+            best, worst, pipes = cycles(steady(lines[kernel], mmas, copies), card)
+            rate = lambda c: mmas * FLOP * 4 * card["multiprocessors"] * card["ghz"] / c / 1000 / terms  # TFLOP/s
+            plain = 32 / card["float"] * 2 * 4 * card["multiprocessors"] * card["ghz"] / 1000
+            rows.append({
+                "kernel": kernel, "card": name, "step": step, "pipes": pipes, "best": best, "worst": worst,
+                "low": rate(worst), "high": rate(best), "plain": plain, "blocks": fit[kernel, card["arch"]],
+            })
+    return rows
+
+
+def product_table(rows):
+    """The lines of the table of products of docs/CUDA.md."""
+    yield "| kernel | card | columns | blocks | instructions | products | shared | float | integer | at best | in order | TFLOP/s | float32 instructions, TFLOP/s |"
+    yield "|---" * 13 + "|"
+    for r in rows:
+        p = r["pipes"]
+        yield (
+            f"| {r['kernel']} | {r['card']} | {r['step']} | {r['blocks']} | {p['issue']:.0f} | {p['tensor']:.0f} | {p['shared']:.0f} | {p['float']:.0f} | {p['alu']:.0f} "
+            f"| {r['best']:.0f} | {r['worst']:.0f} | {r['low']:.0f} to {r['high']:.0f} | {r['plain']:.0f} |"
+        )
+
+
 def predict(folder):
     rows, cubins, fit = [], {}, resident()
     for name, card in CARDS.items():
@@ -238,7 +271,7 @@ def main(args):
         print("SKIPPED: no nvdisasm; the predictions of docs/CUDA.md have not been compared. python3 -m pip install nvidia-cuda-nvdisasm")
         return 0
     rows = predict(args[0])
-    lines = list(mix(rows) if how == "--mix" else tables(rows))
+    lines = list(mix(rows)) if how == "--mix" else [*tables(rows), "", *product_table(predict_products(args[0]))]
     if how != "--check":
         print("\n".join(lines))
         return 0

@@ -154,11 +154,14 @@ func complete() *Findings {
 		"TestTotalsCrossOnceOnCard", "TestTotalsOfInterruptedPromptsOnCard",
 		"TestSlowReaderHoldsTheCardBackOnCard", "TestReplyTokensAreOneLaunchOnCard",
 		"TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots",
+		"TestMixedProductsAreAsAccurateAsFloat32",
 	} {
 		f.Tests = append(f.Tests, Test{Name: name, Result: "pass"})
 	}
 	f.Add(ProductCublas, "", 0, 700)
 	f.Add(ProductOwn, "", 0, 300)
+	f.Add(ProductTerms, "", 0, 130)
+	f.Add(ProductFloat32, "", 0, 50)
 	f.Add(StartPTX, "", 0, 8)
 	f.Add(DecodeRate, "smollm2-135m", 4096, 900)
 	f.Add(DecodeSingle, "smollm2-135m", 4096, 500)
@@ -192,6 +195,8 @@ func TestJudge(t *testing.T) {
 	worse.Values = nil
 	worse.Add(ProductCublas, "", 0, 200)
 	worse.Add(ProductOwn, "", 0, 300)
+	worse.Add(ProductTerms, "", 0, 40)
+	worse.Add(ProductFloat32, "", 0, 50)
 	worse.Add(StartPTX, "", 0, 30)
 	worse.Add(DecodeRate, "smollm2-135m", 4096, 400)
 	worse.Add(DecodeSingle, "smollm2-135m", 4096, 500)
@@ -236,7 +241,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"# attnscope on NVIDIA H200\n",
 		"Peak at the highest clock: 989 TFLOP/s of bfloat16 products, 4800 GB/s of memory. cuBLAS: libcublas.so.12.\n",
-		"Tests: 10 passed, 1 failed, 0 skipped.\n",
+		"Tests: 11 passed, 1 failed, 0 skipped.\n",
 		"| true | It uses cuBLAS 11, 12 or 13 | libcublas.so.12 |\n",
 		"| attention | 7b | 4096 | 257 to 554 TFLOP/s | 300 | as predicted |",
 		"| attention | 7b | 65536 | 257 to 554 TFLOP/s |  | not measured |",

@@ -34,6 +34,8 @@ var sentences = []sentence{
 	{"It needs a driver for CUDA 11.0 or later and a card of compute capability 8.0 (Ampere) or later.", opened},
 	{"It uses cuBLAS 11, 12 or 13", cublas},
 	{"Without cuBLAS, attnscope's own kernels multiply, which is slower", ownIsSlower},
+	{"Three products on tensor cores should be faster than one by float32 instructions", termsAreFaster},
+	{"their largest error against float64 is at most", passed("TestMixedProductsAreAsAccurateAsFloat32")},
 	{"The program embeds the kernels compiled for sm_80, 86, 89, 90a, 100 and 120, and as PTX", compiled},
 	{"that takes 7 to 10 seconds", between(StartPTX, "", 0, 7, 10)},
 	{"weights, cache and products in float32; the same numbers as on the processor, except for rounding", models},
@@ -116,6 +118,15 @@ func ownIsSlower(f *Findings) (Word, string) {
 		return Open, "the two were not measured beside each other"
 	}
 	return truth(own < theirs), fmt.Sprintf("%.0f against %.0f TFLOP/s", own, theirs)
+}
+
+func termsAreFaster(f *Findings) (Word, string) {
+	three, ok := f.value(ProductTerms, "", 0)
+	one, both := f.value(ProductFloat32, "", 0)
+	if !ok || !both {
+		return Open, "the two were not measured beside each other"
+	}
+	return truth(three > one), fmt.Sprintf("%.0f against %.0f TFLOP/s", three, one)
 }
 
 func graphsAreFaster(f *Findings) (Word, string) {
