@@ -79,7 +79,7 @@ func standardize(scores [][]float64) {
 			square += float64((v - mean) * (v - mean))
 		}
 	}
-	deviation := max(math.Sqrt(square/float64(n-1)), 1e-6)
+	deviation := max(math.Sqrt(square/float64(max(1, n-1))), 1e-6)
 	for _, list := range scores {
 		for j := range list {
 			list[j] = (list[j] - mean) / deviation

@@ -192,15 +192,23 @@ func TestTableOfExperiment(t *testing.T) {
 	}
 }
 
-// TestLeaderboard: results name the model's hash, methods and benchmarks; those of caches
-// below 16 bits cite KIVI.
+// TestLeaderboard: results name the model's hash, methods and benchmarks; those of quantized
+// caches cite KIVI.
 func TestLeaderboard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.jsonl")
 	kivi := "@misc{liu2024kivi,"
-	for bits, cited := range map[string]int{"4": 1, "16": 0} {
-		text := `{"attnscope_leaderboard":1,"model":"tiny","model_sha256":"aabb","methods":["h2o"],` +
+	for _, of := range []struct {
+		settings, budget string
+		cited            int
+	}{
+		{`"kv_bits":4`, "10%", 1},
+		{`"window":32`, "4bit", 1},
+		{`"kv_bits":16`, "10%", 0},
+		{`"window":32`, "10%", 0},
+	} {
+		text := `{"attnscope_leaderboard":1,"model":"tiny","model_sha256":"aabb","methods":["h2o"],"settings":{` + of.settings + `},` +
 			`"plan":[{"task":"vt","suite":"ruler"},{"task":"lines","suite":"lines"},{"task":"trec","suite":"longbench"}]}` +
-			`{"task":"vt","results":[{"method":"full"},{"method":"h2o"}]}{"method":"full","kv_bits":` + bits + `}`
+			`{"task":"vt","results":[{"method":"full","budget":"all"},{"method":"h2o","budget":"` + of.budget + `"}]}`
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -217,8 +225,8 @@ func TestLeaderboard(t *testing.T) {
 				t.Errorf("want %q once in\n%s", want, got)
 			}
 		}
-		if strings.Count(got, kivi) != cited || strings.Contains(got, "names no dump") {
-			t.Errorf("%s bits:\n%s", bits, got)
+		if strings.Count(got, kivi) != of.cited || strings.Contains(got, "names no dump") {
+			t.Errorf("%s, budget %s:\n%s", of.settings, of.budget, got)
 		}
 	}
 }

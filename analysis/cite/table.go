@@ -64,10 +64,16 @@ func (l *List) Table(path string) error {
 		}
 		l.Method(&m)
 	}
+	quantized := false
 	for _, bits := range distinct(rows, "kv_bits") {
-		if n, err := strconv.Atoi(bits); err == nil && n > 0 && n < 16 {
-			l.add(known["liu2024kivi"])
-		}
+		n, err := strconv.Atoi(bits)
+		quantized = quantized || err == nil && n > 0 && n < 16
+	}
+	for _, budget := range distinct(rows, "budget") { // 4bit: the full cache in 4 bits
+		quantized = quantized || strings.HasSuffix(budget, "bit")
+	}
+	if quantized {
+		l.add(known["liu2024kivi"])
 	}
 	return nil
 }
@@ -199,14 +205,17 @@ func readObjects(text []byte) ([]row, error) {
 				one[name] = s
 			}
 		}
-		if bits, ok := object["kv_bits"].(float64); ok {
+		of := object
+		if _, ok := object["attnscope_leaderboard"]; ok {
+			of, _ = object["settings"].(map[string]any)
+			rows = append(rows, inner(object, "plan", "suite", "dataset")...)
+		}
+		if bits, ok := of["kv_bits"].(float64); ok {
 			one["kv_bits"] = fmt.Sprint(bits)
 		}
 		rows = append(rows, one)
-		if _, ok := object["attnscope_leaderboard"]; ok {
-			rows = append(rows, inner(object, "plan", "suite", "dataset")...)
-		}
 		rows = append(rows, inner(object, "results", "method", "method")...)
+		rows = append(rows, inner(object, "results", "budget", "budget")...)
 	}
 	return rows, nil
 }

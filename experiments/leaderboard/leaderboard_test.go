@@ -298,6 +298,23 @@ func TestQuantizedRuns(t *testing.T) {
 	if len(pairs) != 3 || pairs[1].Budget.Bits != 4 || pairs[2].Prompts != 2 {
 		t.Errorf("pairs %+v", pairs)
 	}
+	table := Table(both.Rows(RowOptions{Seed: 1}))
+	if last := len(table.Columns) - 1; table.Columns[last] != "kv_bits" || len(table.Rows) != 8 {
+		t.Fatalf("columns %q of %d rows", table.Columns, len(table.Rows))
+	}
+	for _, row := range table.Rows {
+		want := 16
+		switch {
+		case row[4] == "all":
+		case row[5] == "full" && row[4] == "4bit":
+			want = 4
+		case row[0] == 2:
+			want = 2
+		}
+		if bits := row[len(row)-1]; bits != want {
+			t.Errorf("row %v has %v bits, want %d", row[:6], bits, want)
+		}
+	}
 	c.Format.Bits = 0
 	c.DecodeEvery = 4
 	if b := record(3); b.Runs[2].Settings.DecodeEvery != 4 {

@@ -40,6 +40,19 @@ type Row struct {
 	DecodeTokens        float64 // per second
 	ModelSHA256         string
 	Program             string // name and version of the program that made the run
+	Settings            Settings
+}
+
+// bits returns the bits of a number in the cache; 16: it is not quantized.
+func (r *Row) bits() int {
+	key := cacheKey{r.Method, r.Budget}
+	switch {
+	case key == fullCache:
+		return 16
+	case r.Method == snapkv.Full:
+		return r.Budget.Bits
+	}
+	return cmp.Or(r.Settings.KVBits, 16)
 }
 
 // RowOptions says how rows are made.
@@ -58,7 +71,22 @@ var Columns = []string{
 // Keys lists the columns that identify a row.
 var Keys = []string{"run", "model", "task", "length", "budget", "method"}
 
-// Table makes a table of rows, with the columns [Columns].
+// optional are the columns that a table has if one of its rows has another value than the
+// usual one.
+var optional = []struct {
+	name  string
+	usual any
+	of    func(r *Row) any
+}{
+	{decode.DecodeEveryColumn, 0, func(r *Row) any { return r.Settings.DecodeEvery }},
+	{decode.KVBitsColumn, 16, func(r *Row) any { return r.bits() }},
+	{decode.CompressAtColumn, string(decode.AtPrompt), func(r *Row) any {
+		return string(cmp.Or(r.Settings.CompressAt, decode.AtPrompt))
+	}},
+}
+
+// Table makes a table of rows, with the columns [Columns] and, if a run has such settings,
+// [decode.DecodeEveryColumn], [decode.KVBitsColumn] and [decode.CompressAtColumn].
 func Table(rows []Row) *table.Table {
 	t := table.New(Columns...)
 	for _, r := range rows {
@@ -67,6 +95,15 @@ func Table(rows []Row) *table.Table {
 			r.Loss, r.LossLow, r.LossHigh, r.P, r.PHolm, r.KL, r.Agreement, r.CacheBytes, r.CacheRatio, r.DecodeTokens,
 			r.ModelSHA256, r.Program,
 		)
+	}
+	for _, column := range optional {
+		if !slices.ContainsFunc(rows, func(r Row) bool { return column.of(&r) != column.usual }) {
+			continue
+		}
+		t.Columns = append(t.Columns, column.name)
+		for i := range rows {
+			t.Rows[i] = append(t.Rows[i], column.of(&rows[i]))
+		}
 	}
 	return t
 }
@@ -130,6 +167,7 @@ func (b *Board) Rows(o RowOptions) []Row {
 				row.Run = i + 1
 				row.ModelSHA256 = r.ModelSHA256
 				row.Program = r.Program
+				row.Settings = r.Settings
 				out = append(out, row)
 			}
 		}
