@@ -157,6 +157,41 @@ func checkClosest(t *testing.T, path string, cfg MethodConfig, ask AdviceConfig,
 			t.Errorf("%q lacks %q", text, part)
 		}
 	}
+	loss, found := strings.CutPrefix(advice.accepting(row)[0], "--loss ")
+	bound, err := ParseLoss(loss)
+	if !found || err != nil || !strings.Contains(text, "It is accepted with --loss "+loss) {
+		t.Fatalf("%q names no loss that is accepted (%q, %v)", text, loss, err)
+	}
+	for value, accepted := range map[float64]bool{bound.Value: true, 0.9 * bound.Value: false} {
+		ask.Bound.Value = value
+		other, err := Advise(t.Context(), []string{path}, cfg, ask)
+		if err != nil || slices.ContainsFunc(other.Rows, func(r AdviceRow) bool {
+			return dropsSomething(r) && r.Method == want.method && r.Capacity <= want.capacity
+		}) != accepted {
+			t.Errorf("loss %g: %+v, %v; want %+v accepted: %v", value, other.Rows, err, want, accepted)
+		}
+	}
+}
+
+// TestFlagsOfLosses: a flag allows at least the loss, and not much more.
+func TestFlagsOfLosses(t *testing.T) {
+	for _, c := range []struct {
+		loss Loss
+		v    float64
+		want string
+	}{
+		{LossPerplexity, 0.1104, "--loss 12%"},
+		{LossPerplexity, 1.234, "--loss 130%"},
+		{LossPerplexity, 0.05, "--loss 5.0%"},
+		{LossKL, 0.0341, "--loss 0.035"},
+		{LossKL, 2.1, ""},
+		{LossAgreement, 0.061, "--agreement 0.93"},
+		{LossAgreement, 0.995, ""},
+	} {
+		if got := c.loss.flag(c.v); got != c.want {
+			t.Errorf("%s %g: %q, want %q", c.loss, c.v, got, c.want)
+		}
+	}
 }
 
 func TestShippedCalibration(t *testing.T) {

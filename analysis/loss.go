@@ -40,6 +40,31 @@ func (l Loss) Text(v float64) string {
 	return fmt.Sprintf("%.2g nats per token", v)
 }
 
+// flag returns the flag that allows a loss, rounded up to two digits, or an empty string if
+// none does.
+func (l Loss) flag(v float64) string {
+	switch {
+	case l == LossPerplexity:
+		return "--loss " + roundUp(100*v) + "%"
+	case l == LossAgreement:
+		share := math.Floor(100*(1-v)) / 100
+		if !(share > 0) {
+			return ""
+		}
+		return fmt.Sprintf("--agreement %g", share)
+	case v > largestKL:
+		return ""
+	}
+	return "--loss " + roundUp(v)
+}
+
+// roundUp writes a number above 0 that is at least v and has two significant digits.
+func roundUp(v float64) string {
+	place := int(math.Floor(math.Log10(v))) - 1
+	unit := math.Pow10(place)
+	return strconv.FormatFloat(math.Ceil(v/unit*(1-1e-12))*unit, 'f', max(0, -place), 64)
+}
+
 // words names a loss with its unit.
 func (l Loss) words() string {
 	switch l {

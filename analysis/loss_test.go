@@ -147,7 +147,7 @@ func TestRecommendationSaysWhatSavesNothing(t *testing.T) {
 		t.Errorf("a cache larger than the full one: %q", text)
 	}
 	a.Rows[0].KeepsAll = true
-	if text := a.Recommendation(); !strings.Contains(text, "keep everything") || strings.Contains(text, "Recommended") {
+	if text := a.Recommendation(); !strings.HasPrefix(text, "Keep everything: ") || strings.Contains(text, "Recommended") {
 		t.Errorf("a capacity that keeps everything: %q", text)
 	}
 	a.Rows[0].prompts = 4

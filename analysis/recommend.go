@@ -2,10 +2,12 @@ package analysis
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/attnscope/attnscope/internal/sizes"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -18,9 +20,8 @@ func (a *Advice) Recommendation() string {
 	bound := fmt.Sprintf("%s for at least %.3g %% of prompts", a.atMost(), 100*(1-a.Config.Risk))
 	i := slices.IndexFunc(a.Rows, dropsSomething)
 	if i < 0 {
-		text := fmt.Sprintf("At the capacities that were tried, no method that drops anything achieves %s: "+
-			"keep everything, accept a larger loss or --risk, or calibrate with larger capacities (docs/ADVICE.md).", bound)
-		return strings.Join(slices.Concat([]string{text}, a.NearMiss(), a.fewPrompts()), " ")
+		text := fmt.Sprintf("Keep everything: at the capacities that were tried, no method that drops anything is predicted to achieve %s.", bound)
+		return strings.Join(slices.Concat([]string{text}, a.NearMiss(), a.waysOut(), a.fewPrompts()), " ")
 	}
 	row := &a.Rows[i]
 	ratio := row.Bytes / row.FullBytes
@@ -43,16 +44,54 @@ func (a *Advice) Recommendation() string {
 	return strings.Join(append([]string{text}, a.fewPrompts()...), " ")
 }
 
-// NearMiss describes what comes closest to a bound that nothing keeps, in a sentence, if
-// there is any.
+// waysOut says what else can be done about a bound that nothing keeps.
+func (a *Advice) waysOut() []string {
+	calibrate := "a calibration on your own model and prompts, with larger capacities, can allow a smaller cache (docs/ADVICE.md)."
+	if a.Closest == nil {
+		return []string{"Try smaller capacities with --capacity; " + calibrate}
+	}
+	return []string{"Decoding from it shows what is really lost, and " + calibrate}
+}
+
+// Tried returns the row that is worth decoding: the smallest cache that keeps the bound and
+// drops something or, if there is none, the one that comes closest; nil: there is neither.
+func (a *Advice) Tried() *AdviceRow {
+	if i := slices.IndexFunc(a.Rows, dropsSomething); i >= 0 {
+		return &a.Rows[i]
+	}
+	return a.Closest
+}
+
+// NearMiss describes what comes closest to a bound that nothing keeps, and which bounds
+// would accept it, if there is any.
 func (a *Advice) NearMiss() []string {
 	row := a.Closest
 	if row == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("The closest is %s, with %.3g %% of the full cache. Expected loss: %s; %.3g %% of prompts lose more than %s.",
+	list := []string{fmt.Sprintf("The closest is %s, with %.3g %% of the full cache. Expected loss: %s; %.3g %% of prompts lose more than %s.",
 		a.describe(row), 100*row.Bytes/row.FullBytes, strings.Join(a.expected(row), ", "), 100*a.Config.Risk,
 		a.Config.Bound.Loss.Text(row.High))}
+	if flags := a.accepting(row); len(flags) > 0 {
+		list = append(list, "It is accepted with "+words.Or(flags)+".")
+	}
+	return list
+}
+
+// accepting returns the flags with which a row that misses the bound keeps it: a larger
+// loss and, if the mean is within the bound, a larger share of prompts that lose more.
+func (a *Advice) accepting(row *AdviceRow) []string {
+	var flags []string
+	if flag := a.Config.Bound.Loss.flag(max(row.High, row.Predicted)); flag != "" {
+		flags = append(flags, flag)
+	}
+	for percent := math.Floor(100*a.Config.Risk) + 1; percent < 50; percent++ {
+		p := a.Calibration.predict(row.measures, row.prompts, percent/100)
+		if max(p.high, p.mean) <= a.Config.Bound.Value {
+			return append(flags, fmt.Sprintf("--risk %g", percent/100))
+		}
+	}
+	return flags
 }
 
 // atMost writes the bound as a condition.

@@ -162,22 +162,25 @@ func runAdvise(c *cli.Context) error {
 	}
 	if !advice.Found() {
 		err := fmt.Errorf("no method keeps the predicted loss within the bound, %s", ask.Bound)
-		what := "Allow more with --loss, --agreement or --risk, try other capacities with --capacity, or calibrate with larger" +
-			" capacities (docs/ADVICE.md)."
+		what := "Allow more with --loss, --agreement or --risk, try other capacities with --capacity, or calibrate on your model" +
+			" and prompts with larger capacities (docs/ADVICE.md)."
 		return hintf(err, "%s", strings.Join(append(advice.NearMiss(), what), " "))
 	}
 	return nil
 }
 
-// suggestAdvised suggests decoding the dump's prompts from the recommended cache.
+// suggestAdvised suggests decoding the dump's prompts from the recommended cache, or from
+// the one that comes closest to the bound.
 func suggestAdvised(c *cli.Context, advice *analysis.Advice) {
+	row := advice.Tried()
+	if row == nil {
+		return
+	}
 	r, err := dumps.Open(c.Args().First())
 	if err != nil {
 		return
 	}
 	defer r.Close()
-	at := slices.IndexFunc(advice.Rows, func(row analysis.AdviceRow) bool { return row.Capacity >= 0 })
-	row := &advice.Rows[at]
 	h := r.Header()
 	words := []string{
 		"generate", "-m", h.Model.ID, "-p", cmp.Or(h.Manifest.PromptsFile, "prompts.jsonl"), "--method", row.Method,

@@ -282,7 +282,8 @@ const (
 		"- `attnscope view DIR/run.attn` shows every head, the text and the kept positions in the browser, " +
 		"as `attnscope demo --open`\n  does at its end.\n" +
 		"- `attnscope snapkv DIR/run.attn --method all --capacity 64,128` compares the methods, and\n" +
-		"  `attnscope advise DIR/run.attn --loss 5%` recommends one with its budget.\n" +
+		"  `attnscope advise DIR/run.attn --loss 100%` recommends one with its budget, so that 95 % of prompts have at\n" +
+		"  most twice the perplexity. It says what to do if you want to lose less.\n" +
 		"- `attnscope capture -m MODEL -p prompts.jsonl -o run.attn` records your own model, and\n" +
 		"  `attnscope help hit rate` explains a term.\n"
 )

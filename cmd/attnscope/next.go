@@ -132,7 +132,7 @@ func afterSnapKV(c *cli.Context) []string {
 	if !c.Args().Present() {
 		return nil
 	}
-	return append(onDumps("advise")(c), "--loss", "5%")
+	return append(onDumps("advise")(c), "--loss", "25%")
 }
 
 func afterFigure(c *cli.Context) []string {

@@ -55,7 +55,7 @@ func TestNextCommand(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	dump := "run one.attn" // the name needs quotes
-	dumpstest.WriteText(t, dump, "dump layers=2 heads=2 rows=4 windows=2x4\nprompt a tokens=12 reply=2\n")
+	dumpstest.WriteText(t, dump, "dump layers=2 heads=2 rows=4 windows=2x4\nprompt a tokens=12 reply=2\n* * 12-13 0=0.5 3=0.2\n")
 	board := `{"attnscope_leaderboard":1,"model":"m"}` + "\n" + `{"task":"a","results":[{"method":"full","budget":"all"}]}` + "\n"
 	if err := os.WriteFile("board.jsonl", []byte(board), 0o644); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,12 @@ func TestNextCommand(t *testing.T) {
 		{"verify DUMP", "hitrate DUMP"},
 		{"repair DUMP", "verify DUMP"},
 		{"hitrate DUMP --window 4", "snapkv DUMP --method all --capacity 128,256,512,1024"},
-		{"snapkv DUMP --capacity 6 --window 4 -o t.csv", "advise DUMP --loss 5%"},
+		{"snapkv DUMP --capacity 6 --window 4 -o t.csv", "advise DUMP --loss 25%"},
+		// Capacity 16 keeps everything, which is not worth decoding; 8 comes closest.
+		{
+			"advise DUMP --method random --capacity 6,8,16 --window 4 --group mean --loss 0.001",
+			"generate -m planted -p prompts.jsonl --method random --group mean --capacity 8 --summary",
+		},
 		{"heatmap DUMP -o figures --window 4 --layers 0 --format svg", "view DUMP"},
 		{"leaderboard board.jsonl", "leaderboard board.jsonl --page board.html"},
 		{"cite DUMP", ""},
