@@ -59,7 +59,7 @@ type Config struct {
 // of the prompts whose caches fill the batch, and the one of the next prompt.
 func (c *Config) FullCaches() int {
 	configs := len(c.Configs) * max(1, len(c.Budgets))
-	caches := 1 + len(c.fullFormats()) + len(c.Methods)*configs*len(c.formats()) // of a prompt
+	caches := 1 + len(c.FullFormats()) + len(c.Methods)*configs*len(c.formats()) // of a prompt
 	batch := max(1, c.Batch)
 	return max(1, min(batch, len(c.Prompts), (batch+caches-1)/caches+1))
 }

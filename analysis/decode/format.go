@@ -33,9 +33,9 @@ func (c *Config) formats() []model.CacheFormat {
 	return c.Formats
 }
 
-// fullFormats returns the formats in which the full cache is quantized: those of all caches,
+// FullFormats returns the formats in which the full cache is quantized: those of all caches,
 // and those whose bytes a budget has.
-func (c *Config) fullFormats() []model.CacheFormat {
+func (c *Config) FullFormats() []model.CacheFormat {
 	var list []model.CacheFormat
 	for _, f := range c.Formats {
 		if f.Bits > 0 {
@@ -52,7 +52,7 @@ func (c *Config) fullFormats() []model.CacheFormat {
 
 // checkFormats returns an error for formats that the caches of a model cannot have.
 func (c *Config) checkFormats(cfg *model.Config) error {
-	for _, f := range c.fullFormats() {
+	for _, f := range c.FullFormats() {
 		if err := f.Check(); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c *Config) checkFormats(cfg *model.Config) error {
 // format that quantizes it, then every method under every config and budget in every format.
 func (c *Config) Forms(cfg *model.Config, p *prompts.Prompt) []Form {
 	var list []Form
-	for _, f := range c.fullFormats() {
+	for _, f := range c.FullFormats() {
 		all := snapkv.Default
 		all.Capacity = math.MaxInt32
 		all.Group = snapkv.GroupMean

@@ -133,10 +133,11 @@ func writeSummary(c *cli.Context, s selections, cfg *decode.Config, all []decode
 	if cfg.Place == decode.AtContext {
 		list = append(list, "compressed at the end of the context")
 	}
-	for _, f := range cfg.Formats {
-		if f.Bits > 0 {
-			list = append(list, decode.FormatText(f))
-		}
+	for _, f := range cfg.FullFormats() {
+		list = append(list, decode.FormatText(f))
+	}
+	if cfg.EqualBytes {
+		list = append(list, "quantized caches in the bytes of the capacity at 16 bits")
 	}
 	few := analysis.FewPromptsNote(len(cfg.Prompts))
 	if !onScreen(c) {

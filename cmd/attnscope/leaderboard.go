@@ -190,7 +190,7 @@ func checkLeaderboard(c *cli.Context) error {
 
 // readingFlags are the flags that say what is done with results.
 var readingFlags = []string{
-	"seed", "against", "compare", "merged", "page", "figure", "pivot", "measure", "format", "wide", "force", "output",
+	"seed", "against", "compare", "merged", "page", "figure", "pivot", "measure", "format", "wide", "force", "o",
 	"quiet", "help",
 }
 
