@@ -12,7 +12,7 @@ LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empt
 
 BUNDLE = build/cuda/attnscope-cuda
 SLIM = build/cuda/attnscope-first-card
-.PHONY: help golden same demo test test-long fuzz build release wheels packaging man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
+.PHONY: help golden same demo test test-long fuzz build release wheels packaging man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated test-triton first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -83,11 +83,14 @@ test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend
 	$(CUDA_GO) vet -tags cuda ./engine/... ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope ./engine/cuda/bench
 	sh engine/cuda/kernels/check.sh $(CUDA)
-	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable' $(CARD_TESTS)
+	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable|Cubin|SharedTable|Blas' $(CARD_TESTS)
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./engine/cuda/bench
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./engine/model
 	for order in $(ORDERS); do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
 	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
+
+test-triton: ## test the kernels that Triton has compiled: in its interpreter, and against a fresh build; after test-emulated, needs Triton 3.9
+	sh engine/cuda/triton/check.sh $(CUDA)
 
 # The slim bundle holds what a machine with a card and a driver, but without Go, needs for
 # a first run; the other one also has the tests of whole models and of the command.
@@ -179,7 +182,7 @@ test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH) $(KVPRESS)) ## run the tests that 
 	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
 	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
-	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17")
+	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17" && ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(MAKE) test-triton)
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 
 fuzz: ## run each fuzz target for ten seconds

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"gorgonia.org/cu"
 
@@ -102,6 +103,11 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 		if err != nil {
 			return err
 		}
+		if setting := os.Getenv(tritonSetting); setting != "" && setting != "off" {
+			if err := c.useTriton(k, setting); err != nil {
+				return err
+			}
+		}
 		c.l = k.on(c.t.compute)
 		c.l.graph = newGraph(c.t.compute)
 		c.pool = newPool(c.t)
@@ -116,6 +122,20 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// useTriton adds the kernels that Triton has compiled, if the card takes them.
+func (c *card) useTriton(k *kernels, setting string) error {
+	mod, arch, err := loadTriton(c.t.about.Capability, setting)
+	if outOfMemory(err) {
+		return err
+	}
+	if err != nil {
+		c.log(fmt.Sprintf("%s=%s: kernels compiled by Triton are not used: %v", tritonSetting, setting, err))
+		return nil
+	}
+	c.t.triton = mod
+	return k.addTriton(mod, arch)
 }
 
 func (c *card) load() error {

@@ -35,8 +35,13 @@ type images struct {
 }
 
 // kernelImages reads the embedded archive.
-var kernelImages = sync.OnceValues(func() (*images, error) {
-	z, err := zstd.NewReader(bytes.NewReader(kernelsArchive))
+var kernelImages = sync.OnceValues(func() (*images, error) { return readImages(kernelsArchive) })
+
+// tritonImages reads the archive of the kernels that Triton has compiled.
+var tritonImages = sync.OnceValues(func() (*images, error) { return readImages(tritonArchive) })
+
+func readImages(archive []byte) (*images, error) {
+	z, err := zstd.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +66,7 @@ var kernelImages = sync.OnceValues(func() (*images, error) {
 			out.ptx = string(data)
 		}
 	}
-})
+}
 
 // cubinFor returns the cubin for a card of a compute capability, or an empty name if there
 // is none. A cubin runs on cards of its own major version whose minor version is not lower; one

@@ -34,6 +34,16 @@ type kernels struct {
 	fn    map[string]cu.Function
 	times *stopwatch // of each launch
 	graph *graph     // collects launches while it is open; nil: none
+
+	triton map[string]tritonKernel // the kernels of fn that Triton has compiled
+}
+
+// shared returns the dynamic shared memory of a kernel.
+func (k *kernels) shared(name string) int {
+	if t, ok := k.triton[name]; ok {
+		return t.shared
+	}
+	return sharedBytes(name)
 }
 
 var entryName = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)

@@ -137,6 +137,9 @@ func (l launcher) attend(a attention) error {
 	if err != nil {
 		return err
 	}
+	if of := l.tritonCase(&a); of != "" {
+		return l.tritonAttend(of, a)
+	}
 	name := fmt.Sprintf("attention_%s_%d", a.T, size)
 	rows, group := tileOf(a.T.String(), size).rows, a.Heads/a.Stores
 	if rows%group == 0 {
@@ -205,6 +208,9 @@ func (l launcher) attendRows(a attention, o attentionRowsOut) error {
 	if err != nil {
 		return err
 	}
+	if of := l.tritonCase(&a); of != "" && o.Key0 == 0 && o.List != 0 {
+		return l.tritonAttendRows(of, a, o)
+	}
 	keys := tileOf(a.T.String(), size).rowKeys
 	const tilesPerBlock = 8 // tiles of keys for which the queries are loaded once
 	return l.launch(fmt.Sprintf("attention_rows_%s_%d", a.T, size),
@@ -248,6 +254,9 @@ func (l launcher) attendSums(a attention, o attentionSumsOut) error {
 	}
 	if o.Listed == 0 || o.Rows == 0 {
 		return nil
+	}
+	if of := l.tritonCase(&a); of != "" && o.Windows == 0 && o.Cells == 0 && o.List != 0 {
+		return l.tritonAttendSums(of, a, o)
 	}
 	keys := a.Pos0 + o.Row0 + o.Rows
 	s := tileOf(a.T.String(), size)

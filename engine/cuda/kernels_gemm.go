@@ -50,6 +50,9 @@ func (p *product) params() []any {
 
 // gemm is the product for many rows if there is no cuBLAS.
 func (l launcher) gemm(p product) error {
+	if l.tritonMultiplies(p) {
+		return l.tritonGemm(p)
+	}
 	tile := gemmTile
 	if p.T == f32 && !p.Mixed {
 		tile = gemmTileF32

@@ -51,7 +51,7 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 	}
 	k := C.kernel_launch{
 		f: C.ulonglong(*(*uintptr)(unsafe.Pointer(&f))), n: C.int(len(params)),
-		x: C.uint(d.x), y: C.uint(y), z: C.uint(z), threads: C.uint(d.threads), shared: C.uint(sharedBytes(name)),
+		x: C.uint(d.x), y: C.uint(y), z: C.uint(z), threads: C.uint(d.threads), shared: C.uint(l.shared(name)),
 	}
 	if len(params) > len(k.params) {
 		return fmt.Errorf("kernel %s: %d parameters, want at most %d", name, len(params), len(k.params))

@@ -20,6 +20,7 @@ type thread struct {
 	ctx     cu.CUContext
 	images  *images
 	mod     cu.Module
+	triton  cu.Module // if tritonSetting is on and the driver takes it
 	image   string    // the kernels that were loaded: an architecture, or ptx
 	compute cu.Stream // kernels, in order
 	copies  cu.Stream // recorded data, to the host
@@ -94,8 +95,10 @@ func (t *thread) stop() {
 			_ = s.Destroy()
 		}
 	}
-	if t.mod != (cu.Module{}) {
-		_ = t.mod.Unload()
+	for _, m := range []cu.Module{t.mod, t.triton} {
+		if m != (cu.Module{}) {
+			_ = m.Unload()
+		}
 	}
 	if t.ctx != (cu.CUContext{}) {
 		_ = t.device.ReleasePrimaryCtx()

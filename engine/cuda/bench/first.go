@@ -117,6 +117,7 @@ func (f *first) steps() []firstStep {
 			f.child("speed", "-shape", "7b", "-tokens", "4096,16384", "-capture", "4096"),
 		},
 		{"PyTorch", 20 * second, 60 * second, f.child("torch", "-shape", "7b", "-tokens", "4096,16384")},
+		{"speed of 7b with Triton's kernels", 20 * second, 60 * second, f.speedOfTriton},
 		{"speed of gemma-2b", 15 * second, 40 * second, f.speedOf("gemma-2b", "4096,16384", 3)},
 		{"speed of smollm2-135m", 15 * second, 40 * second, f.speedOf("smollm2-135m", "4096,16384", 3)},
 		{
@@ -128,6 +129,15 @@ func (f *first) steps() []firstStep {
 		{"speed of 7b at 64k", 40 * second, 120 * second, f.speedOf("7b", "65536", 1)},
 		{"counters", 20 * second, 60 * second, f.readCounters},
 	}
+}
+
+// speedOfTriton measures the shape 7b once more with the kernels that Triton has compiled.
+func (f *first) speedOfTriton(ctx context.Context) error {
+	if c := f.Card.Capability; !cuda.HasTriton(c) {
+		return fmt.Errorf("%w: there are none for compute capability %d.%d", errLeftOut, c[0], c[1])
+	}
+	on := []string{tritonSetting + "=on"}
+	return f.childWith(on, "speed", "-shape", "7b", "-tokens", "4096,16384")(ctx)
 }
 
 func (f *first) readCounters(ctx context.Context) (err error) {

@@ -259,7 +259,7 @@ func (b *bench) prompt(ctx context.Context, tokens []int32, n int) error {
 		b.report.Speed = append(b.report.Speed, b.summary(v, n, times[v], without)...)
 	}
 	b.values(n, times)
-	if os.Getenv(graphSetting) == "off" {
+	if os.Getenv(graphSetting) == "off" || os.Getenv(tritonSetting) == "on" {
 		return nil
 	}
 	if err := b.kernels(ctx, tokens, n); err != nil {
@@ -308,8 +308,15 @@ func (b *bench) values(n int, times map[variant][]timing) {
 		b.add(judge.DecodeSingle, s.name, n, rate)
 		return
 	}
-	b.add(judge.Prefill, s.name, n, (s.products(n)+s.attention(n))/without.prefill/1e12)
-	b.add(judge.Recording, s.name, n, median(times[recording]).prefill/without.prefill)
+	prefill := (s.products(n) + s.attention(n)) / without.prefill / 1e12
+	ratio := median(times[recording]).prefill / without.prefill
+	if os.Getenv(tritonSetting) == "on" {
+		b.add(judge.PrefillTriton, s.name, n, prefill)
+		b.add(judge.RecordingTriton, s.name, n, ratio)
+		return
+	}
+	b.add(judge.Prefill, s.name, n, prefill)
+	b.add(judge.Recording, s.name, n, ratio)
 	b.add(judge.NoSums, s.name, n, median(times[noSums]).prefill/without.prefill)
 	b.add(judge.DecodeRate, s.name, n, rate)
 	b.add(judge.Decode, s.name, n, rate*s.bytesPerToken(n)/1e9)
@@ -380,6 +387,10 @@ func median(list []timing) timing {
 // graphSetting is off to launch the kernels of a reply token one by one; then only that is
 // measured.
 const graphSetting = "ATTNSCOPE_CUDA_GRAPH"
+
+// tritonSetting is on to use the kernels that Triton has compiled; then only prefill and
+// recording are measured.
+const tritonSetting = "ATTNSCOPE_CUDA_TRITON"
 
 // mostDecoded is the number of tokens that are decoded after a prompt.
 const mostDecoded = 32

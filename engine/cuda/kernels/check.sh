@@ -28,8 +28,9 @@ go test -race -tags cuda -c -o "$out/kernels-race.test" .
 ATTNSCOPE_EMU_ORDER=5 "$out/kernels-race.test" -test.run "$kernel_tests"
 
 (cd "$cuda/../.." && go run ./engine/cuda/kernels/pack -x "$out/images" "$here/kernels.tar.zst")
+(cd "$cuda/../.." && go run ./engine/cuda/kernels/pack -x "$out/triton" "$cuda/triton/kernels.tar.zst")
 if python3 -c 'import numpy' 2>/dev/null; then
-	python3 "$here/replay.py" "$out/images/kernels.ptx" "$out/launches"
+	python3 "$here/replay.py" "$out/launches" "$out/images/kernels.ptx" "$out/triton/sm_80.ptx"
 else
 	echo "SKIPPED: no numpy here; the embedded PTX has not been run"
 fi

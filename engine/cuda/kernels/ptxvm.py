@@ -1,4 +1,4 @@
-"""Executes PTX, as clang writes it for kernels.cu, with numpy: all threads of some
+"""Executes PTX, as clang writes it for kernels.cu and Triton for cards of Ampere, with numpy: all threads of some
 blocks at once, so that an instruction costs much the same for one as for a thousand.
 
 Strict where cards are forgiving or silent: an address outside of the launch's
@@ -303,7 +303,9 @@ class Run:
             if operand in self.special:
                 return self.special[operand][idx].astype(t)
             return np.full(len(idx), self.symbols[operand], t)
-        return operand.astype(t) if operand.dtype.kind == "f" else operand.astype(np.uint64).astype(t)
+        if operand.dtype.kind == "f":
+            return operand.astype(t) if t.kind == "f" else operand.view(t)
+        return operand.astype(np.uint64).astype(t)
 
     def set(self, register, idx, value):
         array = self.registers[register[0]][register[1]]
@@ -349,6 +351,8 @@ def operand(text):
     m = re.fullmatch(r"%(rs|rd|fd|r|f|p)(\d+)", text)
     if m:
         return m[1], int(m[2])
+    if re.fullmatch(r"0x[0-9A-Fa-f]+U?", text):
+        return np.array(int(text.rstrip("U"), 16), np.int64)
     if re.fullmatch(r"-?\d+", text):
         return np.array(int(text), np.int64 if int(text) < 1 << 63 else np.uint64)
     if text.startswith("0f"):
@@ -359,7 +363,7 @@ def operand(text):
 
 
 def address_of(text):
-    m = re.fullmatch(r"\[([^+\]]+)(?:\+(-?\d+))?\]", text)
+    m = re.fullmatch(r"\[([^+\]]+)(?:\+(-?\d+))?\]", text.replace(" ", ""))
     return operand(m[1]), int(m[2] or 0)
 
 
@@ -375,14 +379,24 @@ def compile_instruction(k, text):
     op = name.split(".")
     if op[0] == "bra":
         return ("branch",) + (predicate or (None, False)) + (k.labels[rest.strip()],)
-    if predicate:
-        raise NotImplementedError(f"a predicated {name}")
-    if op[0] == "bar":
+    if op[0] == "bar" and not predicate:
         return ("barrier",)
     args = [a.strip() for a in re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,{}\[\]]+", rest) if a.strip()]
-    if op[0] in ("shfl", "mma", "ldmatrix"):
+    if op[0] in ("shfl", "mma", "ldmatrix") and not predicate:
         return ("warp", WARP[op[0]](op, args))
-    return ("plain", make(k, name, op, args))
+    run = make(k, name, op, args)
+    return ("plain", predicated(run, *predicate) if predicate else run)
+
+
+def predicated(run, register, negated):
+    """An instruction that only those threads execute whose predicate is set, or not set if it is negated."""
+
+    def some(r, idx):
+        idx = idx[r.registers["p"][register][idx] != negated]
+        if len(idx):
+            run(r, idx)
+
+    return some
 
 
 def registers_of(text):
@@ -497,15 +511,20 @@ def store(op, args):
         whole = t.itemsize * len(src)
         a = r.physical(space, a, idx, whole)
         i = r.spaces[space].index(a, t.itemsize, whole)
+        view, values = r.spaces[space].view(t), [np.broadcast_to(r.get(s, idx, t), len(idx)) for s in src]
+        for n, v in enumerate(values):
+            view[i + n] = v
         if space == "shared":
+            if all((view[i + n].view(np.uint8) == v.copy().view(np.uint8)).all() for n, v in enumerate(values)):
+                a, one = np.unique(a, return_index=True)  # threads may write the same value to one place
+                idx = idx[one]
             r.races.write(r.races.units(a, whole), idx, r.block[idx])
-        for n, s in enumerate(src):
-            r.spaces[space].view(t)[i + n] = r.get(s, idx, t)
 
     return run
 
 
 def reduce(op, args):
+    op = [word for word in op if word not in ("gpu", "relaxed")]
     space, how, t = op[1], {"add": np.add, "max": np.maximum}[op[2]], dtype(op[3])
     (base, offset), src = address_of(args[0]), operand(args[1])
 
@@ -592,6 +611,10 @@ def divide(x, y):
     return np.where((x < 0) != (y < 0), -q, q).astype(x.dtype)
 
 
+def remainder(x, y):
+    return x - divide(x, y) * y
+
+
 def fused(x, y, z):
     if x.dtype == np.float32:  # a product of two float32 is exact in float64
         return (x.astype(np.float64) * y + z).astype(np.float32)
@@ -599,15 +622,31 @@ def fused(x, y, z):
 
 
 def extract(x, pos, size):
+    """The bits [pos, pos+size); those of signed numbers are sign-extended."""
     t = x.dtype.type
+    if x.dtype.kind == "i":
+        width = t(8 * x.itemsize)
+        return x << (width - pos.astype(t) - size.astype(t)) >> (width - size.astype(t))
     return x >> pos.astype(t) & ((t(1) << size.astype(t)) - t(1))
+
+
+def permute(x, y, choice):
+    """Four bytes, chosen by four digits of choice from those of x and y."""
+    both = x.astype(np.uint64) | y.astype(np.uint64) << np.uint64(32)
+    out = np.zeros(np.broadcast(x, y, choice).shape, np.uint64)
+    for i in range(4):
+        which = choice.astype(np.uint64) >> np.uint64(4 * i) & np.uint64(15)
+        byte = both >> (which & np.uint64(7)) * np.uint64(8) & np.uint64(255)
+        byte = np.where(which & np.uint64(8), (byte >> np.uint64(7)) * np.uint64(255), byte)
+        out |= byte << np.uint64(8 * i)
+    return out.astype(np.uint32)
 
 
 ARITHMETIC = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": divide, "max": np.fmax, "min": np.fmin,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "neg": np.negative, "abs": np.abs,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "neg": np.negative, "abs": np.abs, "rem": remainder,
     "not": np.invert, "fma": fused, "mad": fused, "mov": lambda x: x, "cvta": lambda x: x,
-    "rcp.rn": lambda x: np.float32(1) / x, "sqrt.rn": np.sqrt,
+    "prmt": permute, "div.full": lambda x, y: noisy(x / y, 2**-23), "rcp.rn": lambda x: np.float32(1) / x, "sqrt.rn": np.sqrt,
     "rcp.approx": lambda x: noisy(np.float32(1) / x, 2**-24), "ex2.approx": lambda x: noisy(np.exp2(x), 2**-22),
     "lg2.approx": lambda x: np.log2(x) + np.float32(2**-22),
 }
@@ -651,6 +690,8 @@ def make(k, name, op, args):
         return lambda r, idx: r.set(dst, idx, extract(r.get(src[0], idx, t), *(r.get(s, idx, np.dtype(np.uint32)) for s in src[1:])))
     if len(op) > 2 and op[1] == "wide":
         w = np.dtype((SIGNED if t.kind == "i" else UNSIGNED)[16 * t.itemsize])
+        if op[0] == "mad":
+            return lambda r, idx: r.set(dst, idx, r.get(src[0], idx, t).astype(w) * r.get(src[1], idx, t).astype(w) + r.get(src[2], idx, w))
         return lambda r, idx: r.set(dst, idx, r.get(src[0], idx, t).astype(w) * r.get(src[1], idx, t).astype(w))
     f = ARITHMETIC.get(".".join(op[:2])) or ARITHMETIC[op[0]]
     return lambda r, idx: r.set(dst, idx, f(*(r.get(s, idx, t) for s in src)))

@@ -155,6 +155,7 @@ func complete() *Findings {
 		"TestSlowReaderHoldsTheCardBackOnCard", "TestReplyTokensAreOneLaunchOnCard",
 		"TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots",
 		"TestMixedProductsAreAsAccurateAsFloat32",
+		"TestTritonAttention", "TestTritonGemm", "TestTritonPromptOnCard",
 	} {
 		f.Tests = append(f.Tests, Test{Name: name, Result: "pass"})
 	}
@@ -165,6 +166,8 @@ func complete() *Findings {
 	f.Add(StartPTX, "", 0, 8)
 	f.Add(DecodeRate, "smollm2-135m", 4096, 900)
 	f.Add(DecodeSingle, "smollm2-135m", 4096, 500)
+	f.Add(Prefill, "7b", 16384, 300)
+	f.Add(PrefillTriton, "7b", 16384, 400)
 	f.Add(Memory, "7b", 16384, 0.95)
 	f.Kernels = []Kernel{
 		{"7b", 65536, false, "attention_bf16_128", 512, 3000},
@@ -200,6 +203,8 @@ func TestJudge(t *testing.T) {
 	worse.Add(StartPTX, "", 0, 30)
 	worse.Add(DecodeRate, "smollm2-135m", 4096, 400)
 	worse.Add(DecodeSingle, "smollm2-135m", 4096, 500)
+	worse.Add(Prefill, "7b", 16384, 300)
+	worse.Add(PrefillTriton, "7b", 16384, 200)
 	worse.Add(Memory, "7b", 16384, 1.5)
 	worse.Kernels[2].Milliseconds = 3000
 	worse.Cublas = ""
@@ -211,6 +216,11 @@ func TestJudge(t *testing.T) {
 		if v.Word != want {
 			t.Errorf("%s: %s, want %s (%s)", v.Sentence, v.Word, want, v.Why)
 		}
+	}
+	other := complete()
+	other.Card.Capability = [2]int{8, 9}
+	if word, why := tritonIsRight(other); word != Open {
+		t.Errorf("the kernels for sm_80 settle those of other cards: %s (%s)", word, why)
 	}
 	emulated := complete()
 	emulated.Card.Name = "attnscope CPU emulator"
@@ -241,7 +251,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"# attnscope on NVIDIA H200\n",
 		"Peak at the highest clock: 989 TFLOP/s of bfloat16 products, 4800 GB/s of memory. cuBLAS: libcublas.so.12.\n",
-		"Tests: 11 passed, 1 failed, 0 skipped.\n",
+		"Tests: 14 passed, 1 failed, 0 skipped.\n",
 		"| true | It uses cuBLAS 11, 12 or 13 | libcublas.so.12 |\n",
 		"| attention | 7b | 4096 | 257 to 554 TFLOP/s | 300 | as predicted |",
 		"| attention | 7b | 65536 | 257 to 554 TFLOP/s |  | not measured |",

@@ -55,6 +55,8 @@ var sentences = []sentence{
 		passed("TestReplyTokensAreOneLaunchOnCard"),
 	},
 	{"which should be faster for small models", graphsAreFaster},
+	{"Triton's kernels give the same numbers as the others, except for rounding.", tritonIsRight},
+	{"On these cards they should be faster", tritonIsFaster},
 	{"the card also selects", passed("TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots")},
 }
 
@@ -136,6 +138,25 @@ func graphsAreFaster(f *Findings) (Word, string) {
 		return Open, "the two were not measured beside each other"
 	}
 	return truth(graphs > single), fmt.Sprintf("%.0f against %.0f tokens/s", graphs, single)
+}
+
+// tritonIsRight judges by the tests of Triton's kernels, which run those for sm_80 on a card that
+// has none of its own.
+func tritonIsRight(f *Findings) (Word, string) {
+	word, why := passed("TestTritonAttention", "TestTritonGemm", "TestTritonPromptOnCard")(f)
+	if c := f.Card.Capability; word != Open && c != [2]int{9, 0} && c != [2]int{10, 0} {
+		return Open, "a card that has no such kernels of its own: " + why
+	}
+	return word, why
+}
+
+func tritonIsFaster(f *Findings) (Word, string) {
+	theirs, ok := f.value(PrefillTriton, "7b", 16384)
+	ours, both := f.value(Prefill, "7b", 16384)
+	if !ok || !both {
+		return Open, "the two were not measured beside each other"
+	}
+	return truth(theirs > ours), fmt.Sprintf("%.0f against %.0f TFLOP/s", theirs, ours)
 }
 
 func compiled(f *Findings) (Word, string) {
