@@ -79,16 +79,17 @@ func (s *site) render(p *page) error {
 var (
 	// inlineCode matches code, and the tag that precedes it if it is a block.
 	inlineCode = regexp.MustCompile(`(<pre>)?<code>[^<]*</code>`)
-	flagInCode = regexp.MustCompile(`-[^ <]+`)
+	// flagInCode matches a flag and the character before it.
+	flagInCode = regexp.MustCompile(`([ >])(-[^ <]+)`)
 )
 
-// keepFlags marks the words of code within a text that have hyphens, such as flags, so
-// that browsers do not break lines within them.
+// keepFlags marks the flags of code within a text, so that browsers do not break lines
+// within them.
 func keepFlags(code []byte) []byte {
-	if bytes.HasPrefix(code, []byte("<pre>")) || !bytes.Contains(code, []byte(" -")) {
+	if bytes.HasPrefix(code, []byte("<pre>")) {
 		return code
 	}
-	return flagInCode.ReplaceAll(code, []byte(`<span class="flag">$0</span>`))
+	return flagInCode.ReplaceAll(code, []byte(`$1<span class="flag">$2</span>`))
 }
 
 // name says which page an error is about.

@@ -270,3 +270,16 @@ func TestSearch(t *testing.T) {
 		}
 	}
 }
+
+// TestFlagsDoNotBreak: flags in code within a text are marked, other hyphens are not.
+func TestFlagsDoNotBreak(t *testing.T) {
+	for code, want := range map[string]string{
+		"<code>--same-prefix</code>":       `<code><span class="flag">--same-prefix</span></code>`,
+		"<code>info -m a-b --top P</code>": `<code>info <span class="flag">-m</span> a-b <span class="flag">--top</span> P</code>`,
+		"<pre><code>x --top</code>":        "<pre><code>x --top</code>",
+	} {
+		if got := string(inlineCode.ReplaceAllFunc([]byte(code), keepFlags)); got != want {
+			t.Errorf("%s becomes %s, want %s", code, got, want)
+		}
+	}
+}

@@ -16,7 +16,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -51,6 +53,9 @@ func main() {
 	}
 	fmt.Println(path)
 }
+
+// repository is where the files of a version are shown.
+const repository = "https://github.com/attnscope/attnscope/blob/"
 
 // wheel says what is packed.
 type wheel struct {
@@ -163,12 +168,20 @@ func (w *wheel) modules() ([]file, error) {
 	return list, nil
 }
 
-// metadata returns the core metadata of the package with its description.
+// relativeLink matches the target of a link of the description to a file of the repository.
+var relativeLink = regexp.MustCompile(`\]\([^):#]+[)#]`)
+
+// metadata returns the core metadata of the package with its description. The links of the
+// description lead to the files of this version, because a package index has only the page.
 func (w *wheel) metadata() ([]byte, error) {
 	readme, err := os.ReadFile(w.readme)
 	if err != nil {
 		return nil, err
 	}
+	folder := filepath.Base(filepath.Dir(w.readme))
+	readme = relativeLink.ReplaceAllFunc(readme, func(link []byte) []byte {
+		return []byte("](" + repository + "v" + w.version + "/" + path.Join(folder, string(link[2:])))
+	})
 	head := `Metadata-Version: 2.4
 Name: attnscope
 Version: ` + w.version + `

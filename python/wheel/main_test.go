@@ -94,6 +94,15 @@ func TestRecord(t *testing.T) {
 				t.Errorf("%s: no %s", platform, name)
 			}
 		}
+		metadata := content["attnscope-1.2.3.dist-info/METADATA"]
+		for _, link := range []string{
+			"](https://github.com/attnscope/attnscope/blob/v1.2.3/docs/MEASURES.md)",
+			"](https://github.com/attnscope/attnscope/blob/v1.2.3/dumps/FORMAT.md)", "](https://github.com/NVIDIA/kvpress)",
+		} {
+			if !strings.Contains(metadata, link) {
+				t.Errorf("%s: the description has no link %s", platform, link)
+			}
+		}
 		if kind := content["attnscope-1.2.3.dist-info/WHEEL"]; !strings.Contains(kind, "Tag: py3-none-"+strings.Split(tag, ".")[0]+"\n") {
 			t.Errorf("%s: %s", platform, kind)
 		}
