@@ -92,6 +92,24 @@ func TestOwnModelsOnCard(t *testing.T) {
 	}
 }
 
+// TestBfloat16WeightsOnCard runs a checkpoint of bfloat16 weights in float32. They take half
+// the memory of float32, unless ATTNSCOPE_CUDA_TERMS is off, and the numbers are right in
+// both forms.
+func TestBfloat16WeightsOnCard(t *testing.T) {
+	needCard(t)
+	const dir = "testdata/olmo" // has no norms with weights, which would be float32 in both forms
+	bytes := map[string]int64{}
+	for _, setting := range []string{"", "off"} {
+		t.Setenv("ATTNSCOPE_CUDA_TERMS", setting)
+		m := loadOnCard(t, dir, Options{Chunk: 37})
+		checkFixture(t, openGolden(t, dir), m, 1e-5)
+		bytes[setting] = m.Card().WeightBytes()
+	}
+	if share := float64(bytes[""]) / float64(bytes["off"]); share < 0.3 || share > 0.6 {
+		t.Errorf("bfloat16 weights take %d bytes, widened ones %d: want about half", bytes[""], bytes["off"])
+	}
+}
+
 // refusedByCard checks that a model that cards cannot run is refused by what it needs.
 func refusedByCard(t testing.TB, dir, what string) {
 	t.Helper()
