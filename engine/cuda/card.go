@@ -148,7 +148,8 @@ func (c *card) load() error {
 		as = bf16
 	}
 	if want := c.d.Sizes.weights(as.String()); want > free && !quantized(c.stored()) {
-		return &MemoryError{What: fmt.Sprintf("the weights as %s", as), Want: want, Free: free, Memory: total, hint: weightsHint(as.String())}
+		what := fmt.Sprintf("the weights as %s", as)
+		return &MemoryError{What: what, Want: want, Free: free, Memory: total, hint: weightsHint(as.String())}
 	}
 	u := &uploader{c: c}
 	err = c.upload(u)
@@ -326,7 +327,9 @@ func (c *card) mul(dst cu.DevicePtr, ldc int, a cu.DevicePtr, lda int, w *matrix
 	if m == 0 {
 		return nil
 	}
-	p := product{C: dst, Ldc: ldc, A: a, T: c.dt, Lda: lda, Ldw: w.in, M: m, N: w.out, K: w.in, Add: add, Mixed: w.mixed}
+	p := product{
+		C: dst, Ldc: ldc, A: a, T: c.dt, Lda: lda, Ldw: w.in, M: m, N: w.out, K: w.in, Add: add, Mixed: w.mixed,
+	}
 	if w.at != 0 {
 		p.W = w.at
 		return c.product(p)

@@ -60,9 +60,14 @@ func (l launcher) gemm(p product) error {
 	return l.launch("gemm_"+p.types(), grid(ceilDiv(p.N, tile), ceilDiv(p.M, tile), 1, gemmThreads), p.params()...)
 }
 
+// gemvGrid gives a warp one output for up to gemvRows rows.
+func (p *product) gemvGrid() dims {
+	return grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads)
+}
+
 // gemv is the product for few rows; groups of 8 rows read the weights once.
 func (l launcher) gemv(p product) error {
-	return l.launch("gemv_"+p.types(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
+	return l.launch("gemv_"+p.types(), p.gemvGrid(), p.params()...)
 }
 
 // split writes the terms of the rows of A, a bfloat16 array [3, M, K], to dst, and returns
@@ -83,5 +88,5 @@ func (l launcher) gemvQuant(p product, t tensor.DType) error {
 		return fmt.Errorf("product with %s: %w", t, err)
 	}
 	p.Ldw = code // in place of the stride, which follows from the type
-	return l.launch("gemv_quant_"+p.T.String(), grid(ceilDiv(p.N, gemvThreads/32), ceilDiv(p.M, gemvRows), 1, gemvThreads), p.params()...)
+	return l.launch("gemv_quant_"+p.T.String(), p.gemvGrid(), p.params()...)
 }

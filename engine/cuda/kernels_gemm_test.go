@@ -95,7 +95,8 @@ func TestProductsOfQuantisedWeights(t *testing.T) {
 func (b *bench) mixed(a, w []float32, m, n, k int) product {
 	b.t.Helper()
 	return product{
-		T: f32, Mixed: true, A: up(b, a), Lda: k, W: b.upAs(bf16, w), Ldw: k, C: room[float32](b, m*n), Ldc: n, M: m, N: n, K: k,
+		T: f32, Mixed: true, A: up(b, a), Lda: k, W: b.upAs(bf16, w), Ldw: k,
+		C: room[float32](b, m*n), Ldc: n, M: m, N: n, K: k,
 	}
 }
 
@@ -137,7 +138,7 @@ func TestTermsAddUpToTheFloat32(t *testing.T) {
 func TestMixedProducts(t *testing.T) {
 	b := onCard(t)
 	shapes := []struct{ m, n, k, pad int }{
-		{1, 1, 1, 0}, {3, 5, 7, 1}, {16, 40, 64, 0}, {65, 130, 40, 8}, {129, 70, 33, 3}, {9, 129, 96, 0}, {8, 4, 520, 0}, {200, 257, 48, 0},
+		{1, 1, 1, 0}, {3, 5, 7, 1}, {16, 40, 64, 0}, {130, 135, 40, 8}, {129, 20, 33, 3}, {9, 129, 96, 0}, {8, 4, 520, 0},
 	}
 	for _, s := range shapes {
 		lda, ldw, ldc := s.k+s.pad, s.k+2*s.pad, s.n+s.pad
@@ -145,7 +146,8 @@ func TestMixedProducts(t *testing.T) {
 		product64 := matmul(a, lda, w, ldw, s.m, s.n, s.k)
 		for _, add := range []bool{false, true} {
 			want := onto(c, ldc, product64, s.m, s.n, add)
-			p := product{T: f32, Mixed: true, A: up(b, a), Lda: lda, W: b.upAs(bf16, w), Ldw: ldw, Ldc: ldc, M: s.m, N: s.n, K: s.k, Add: add}
+			p := product{T: f32, Mixed: true, A: up(b, a), Lda: lda, W: b.upAs(bf16, w), Ldw: ldw, Ldc: ldc, Add: add}
+			p.M, p.N, p.K = s.m, s.n, s.k
 			p.C = up(b, c)
 			b.must(b.gemv(p))
 			near(t, fmt.Sprintf("gemv %v", s), down[float32](b, p.C, len(c)), want, 1e-5, 1e-6)

@@ -9,7 +9,7 @@ const (
 	StartPTX        Measure = "start ptx"      // the same if the driver compiles the PTX
 	ProductCublas   Measure = "product cublas" // a large bfloat16 product
 	ProductOwn      Measure = "product own"    // the same by attnscope's kernel
-	ProductTerms    Measure = "product terms"  // float32 activations by bfloat16 weights, as three products on tensor cores
+	ProductTerms    Measure = "product terms"  // float32 by bfloat16, as three products on tensor cores
 	ProductFloat32  Measure = "product f32"    // a large float32 product, by cuBLAS if there is one
 	Prefill         Measure = "prefill"        // a prompt without recording
 	Attention       Measure = "attention"      // the attention kernel in that prefill
@@ -32,7 +32,8 @@ const (
 
 // units holds the unit of each measure; x is a ratio.
 var units = map[Measure]string{
-	Start: "s", StartPTX: "s", ProductCublas: "TFLOP/s", ProductOwn: "TFLOP/s", ProductTerms: "TFLOP/s", ProductFloat32: "TFLOP/s",
+	Start: "s", StartPTX: "s",
+	ProductCublas: "TFLOP/s", ProductOwn: "TFLOP/s", ProductTerms: "TFLOP/s", ProductFloat32: "TFLOP/s",
 	Prefill: "TFLOP/s", PrefillTriton: "TFLOP/s", RecordingTriton: "x", Attention: "TFLOP/s", Products: "TFLOP/s", Sums: "TFLOP/s",
 	Recording: "x", NoSums: "x", Capture: "x", Memory: "x",
 	Decode: "GB/s", DecodeRate: "tokens/s", DecodeSingle: "tokens/s",
