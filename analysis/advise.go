@@ -445,12 +445,12 @@ func (a *Advice) fewPrompts() []string {
 	for i := range a.Rows {
 		n = max(n, a.Rows[i].prompts)
 	}
-	if n == 0 || n >= soundPrompts {
+	if n == 0 || n >= SoundPrompts {
 		return nil
 	}
 	return []string{fmt.Sprintf("The dump has only %s, too few to show how much prompts differ: "+
 		"the share of prompts within the bound comes from the calibration alone. Record %d prompts or more.",
-		words.Count(n, "prompt"), soundPrompts)}
+		words.Count(n, "prompt"), SoundPrompts)}
 }
 
 // evidence says what a prediction is based on.

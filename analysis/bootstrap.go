@@ -10,13 +10,13 @@ import (
 // resamples is the number of bootstrap samples behind an interval.
 const resamples = 2000
 
-// soundPrompts is the number of prompts below which bootstrap intervals are too narrow: the
+// SoundPrompts is the number of prompts below which bootstrap intervals are too narrow: the
 // samples hold only the few values that occurred.
-const soundPrompts = 10
+const SoundPrompts = 10
 
 // HasFewPrompts says whether an interval over n prompts is too narrow. One prompt has no
 // interval.
-func HasFewPrompts(n int) bool { return n >= 2 && n < soundPrompts }
+func HasFewPrompts(n int) bool { return n >= 2 && n < SoundPrompts }
 
 // FewPromptsNote returns the sentence that intervals over n prompts are too narrow, or no
 // sentence if there are enough prompts, or only one and hence no intervals.
@@ -24,7 +24,7 @@ func FewPromptsNote(n int) []string {
 	if !HasFewPrompts(n) {
 		return nil
 	}
-	return []string{fmt.Sprintf("Intervals are bootstrapped over %d prompts; with fewer than %d they are too narrow.", n, soundPrompts)}
+	return []string{fmt.Sprintf("Intervals are bootstrapped over %d prompts; with fewer than %d they are too narrow.", n, SoundPrompts)}
 }
 
 // Mean returns the mean of the values that are not NaN, or NaN if there are none.

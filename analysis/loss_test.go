@@ -240,10 +240,10 @@ func TestShortAdviceHasALineForWhatSavesNothing(t *testing.T) {
 		t.Errorf("recommendation of four prompts: %q", text)
 	}
 	for i := range a.Rows {
-		a.Rows[i].prompts = soundPrompts
+		a.Rows[i].prompts = SoundPrompts
 	}
 	if text := a.Recommendation(); strings.Contains(text, "too few") {
-		t.Errorf("recommendation of %d prompts: %q", soundPrompts, text)
+		t.Errorf("recommendation of %d prompts: %q", SoundPrompts, text)
 	}
 }
 

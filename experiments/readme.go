@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/table"
 	"github.com/attnscope/attnscope/internal/words"
 )
@@ -69,9 +70,9 @@ func shortCell(column string, x float64) string {
 	return text
 }
 
-// few returns a warning if there are fewer than ten prompts.
+// few returns a warning if there are too few prompts for sound intervals.
 func few(n int) string {
-	if n >= 10 {
+	if n >= analysis.SoundPrompts {
 		return ""
 	}
 	return fmt.Sprintf("\n**Only %s: read the numbers as an illustration, not as a finding.**\n",

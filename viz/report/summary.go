@@ -30,6 +30,9 @@ func answers(n *numbers) []answer {
 	if text := bestMethods(&n.methods); text != "" {
 		list = append(list, answer{"Which method keeps most?", text})
 	}
+	for _, note := range analysis.FewPromptsNote(all.Prompts) {
+		list = append(list, answer{"How sure are the intervals?", note})
+	}
 	return list
 }
 

@@ -76,6 +76,26 @@ func TestTooFewPositionsAreNotHeadlined(t *testing.T) {
 	}
 }
 
+// TestFewPromptsAreSaid checks that the summary says that intervals over two prompts are too
+// narrow, and says nothing of the interval of one prompt, which has none.
+func TestFewPromptsAreSaid(t *testing.T) {
+	_, second, _ := strings.Cut(sinkDump, "prompt a")
+	path := filepath.Join(t.TempDir(), "x.attn")
+	dumpstest.WriteText(t, path, sinkDump+"prompt b"+second)
+	cfg := Config{Window: 2, Top: 0.1, Theta: 0.1, SkipFirst: 4, MinSignificant: 1}
+	page, _, err := HTML(t.Context(), []string{path}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const note = "Intervals are bootstrapped over 2 prompts; with fewer than 10 they are too narrow."
+	if !strings.Contains(string(page), note) {
+		t.Errorf("the page lacks %q", note)
+	}
+	if strings.Contains(sinkPage(t, cfg), "How sure are the intervals?") {
+		t.Error("the page of one prompt speaks of intervals")
+	}
+}
+
 // TestCurvesLeaveOutFewPositions checks that a rate that rests on too few positions has
 // neither a point nor a band.
 func TestCurvesLeaveOutFewPositions(t *testing.T) {
