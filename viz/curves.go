@@ -156,6 +156,9 @@ func (k *Curves) axes(p *plot.Plot) {
 	}
 	if !k.LogX {
 		p.X.Tick.Marker = wholeTicks(p.X.Min, p.X.Max)
+		if slices.ContainsFunc(xs, func(x float64) bool { return x != math.Trunc(x) }) {
+			p.X.Tick.Marker = evenTicks(p.X.Min, p.X.Max)
+		}
 		return
 	}
 	p.X.Scale = plot.LogScale{}

@@ -63,3 +63,24 @@ func TestCaptionsFit(t *testing.T) {
 		}
 	}
 }
+
+// TestTicksOfX: whole numbers have whole ticks, and others as many as fit, also below 1.
+func TestTicksOfX(t *testing.T) {
+	for _, c := range []struct {
+		x     []float64
+		first string
+		n     int
+	}{
+		{[]float64{1, 2, 4}, "1", 4},
+		{[]float64{0.1, 0.3, 0.95}, "0.1", 9},
+		{[]float64{7.2, 35.9}, "10", 6},
+	} {
+		k := Curves{Series: []Series{{X: c.x, Y: make([]float64, len(c.x))}}}
+		p := plot.New()
+		k.axes(p)
+		ticks := p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max)
+		if len(ticks) != c.n || ticks[0].Label != c.first {
+			t.Errorf("%v: %d ticks from %s, want %d from %s", c.x, len(ticks), ticks[0].Label, c.n, c.first)
+		}
+	}
+}

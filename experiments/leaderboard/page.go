@@ -61,8 +61,8 @@ type pageRow struct {
 // filtered in the browser.
 func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 	p := page{Title: "leaderboard", Against: o.Against}
-	if p.Against == "" {
-		p.Against = snapkv.Full + " cache"
+	if p.Against == "" || p.Against == snapkv.Full {
+		p.Against = "the full cache"
 	}
 	fewest := 0
 	for i, r := range rows {
