@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/attnscope/attnscope/internal/outfile"
 	"github.com/attnscope/attnscope/internal/words"
 )
 
@@ -102,6 +103,9 @@ func mergeable(first, r *Reader) (unknown []string, err error) {
 func differ(a, b string) bool { return a != "" && b != "" && a != b }
 
 func mergeInto(ctx context.Context, out string, dumps []*Reader, options MergeOptions) error {
+	if err := outfile.Check(out); err != nil {
+		return err
+	}
 	if _, err := os.Stat(out); err == nil && !options.Force {
 		return fmt.Errorf("%s exists", out)
 	}

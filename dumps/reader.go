@@ -36,6 +36,9 @@ type blockKey struct {
 // read, with a warning. If path does not exist, path.partial is opened. Errors about
 // damage wrap [ErrCorrupt]; a file of another kind is a [*NotDumpError].
 func Open(path string) (*Reader, error) {
+	if at, err := os.Stat(path); err == nil && !at.Mode().IsRegular() && !at.IsDir() {
+		return nil, fmt.Errorf("%s is a device, a pipe or a socket, want a dump", path) // a pipe would wait for a writer
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if partial, err := os.Open(path + ".partial"); err == nil {

@@ -8,11 +8,15 @@ import (
 	"slices"
 
 	"github.com/attnscope/attnscope/internal/filelock"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // checkExisting looks at a dump that already has the name of the finished one. adopt
 // reports that the dump lacks prompts and that the options allow continuing it.
 func (w *Writer) checkExisting() (adopt bool, err error) {
+	if err := outfile.Check(w.path); err != nil {
+		return false, err
+	}
 	if _, err := os.Stat(w.path); err != nil || w.options.Force {
 		return false, nil
 	}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
@@ -89,5 +92,60 @@ func TestKeptPrompts(t *testing.T) {
 		if got := keptPrompts(out, "the same command"); got != c.want {
 			t.Errorf("after %s: %q, want %q", c.file, got, c.want)
 		}
+	}
+}
+
+// TestSecondInterruption: the first Ctrl-C cannot end a program that waits for its input. The
+// second one does.
+func TestSecondInterruption(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED: interruptions cannot be sent on this system")
+	}
+	in, out, err := os.Pipe() // that nobody writes to
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	cmd := program(t, "capture", "-m", randomLlama(t, 16, 1), "-p", "-", "-o", filepath.Join(t.TempDir(), "a.attn"))
+	cmd.Stdin = in
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for range 100 {
+		select {
+		case <-ended:
+			return
+		case <-time.After(200 * time.Millisecond):
+			_ = cmd.Process.Signal(os.Interrupt)
+		}
+	}
+	_ = cmd.Process.Kill()
+	t.Error("the program still waits after 100 interruptions")
+}
+
+// TestSpecialFiles: devices, pipes and sockets are neither replaced nor waited for.
+func TestSpecialFiles(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Skip("SKIPPED: this system has no sockets in folders")
+	}
+	defer l.Close()
+	model := randomLlama(t, 16, 1)
+	prompts := promptsFile(t, 1, 20)
+	for _, args := range [][]string{
+		{"capture", "-m", model, "-p", prompts, "-o", socket, "--force"},
+		{"capture", "-m", model, "-p", prompts, "-o", socket + ".attn", "--status", socket},
+		{"hitrate", socket},
+	} {
+		if code, _, said := call(t, args...); code == 0 || !strings.Contains(said, socket+" is a device, a pipe or a socket") {
+			t.Errorf("%v: exit %d: %s", args, code, said)
+		}
+	}
+	if at, err := os.Lstat(socket); err != nil || at.Mode()&os.ModeSocket == 0 {
+		t.Errorf("the socket is gone: %v, %v", at, err)
 	}
 }

@@ -33,6 +33,9 @@ func checkOutput(path string, force, resume bool) error {
 	if path == "" {
 		return nil
 	}
+	if err := outfile.Check(path); err != nil {
+		return hintf(err, "name a file with -o")
+	}
 	at, err := os.Stat(path)
 	switch {
 	case err != nil:

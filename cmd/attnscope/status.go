@@ -11,6 +11,7 @@ import (
 
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/internal/outfile"
 )
 
 // status is the content of --status FILE, which tells other programs how far a
@@ -100,6 +101,9 @@ func (f *statusFile) check() error {
 	}
 	if at, err := os.Stat(f.path); err == nil && at.IsDir() {
 		return fmt.Errorf("--status %s: it is a folder, want a file", f.path)
+	}
+	if err := outfile.Check(f.path); err != nil {
+		return fmt.Errorf("--status: %w", err)
 	}
 	tmp := f.temporary()
 	if err := os.WriteFile(tmp, nil, 0o644); err != nil {

@@ -13,10 +13,24 @@ import (
 	"path/filepath"
 )
 
+// Check returns an error if there is something at path that no file may replace: a device,
+// a pipe or a socket.
+func Check(path string) error {
+	at, err := os.Lstat(path)
+	const special = fs.ModeDevice | fs.ModeNamedPipe | fs.ModeSocket | fs.ModeIrregular
+	if err == nil && at.Mode()&special != 0 {
+		return fmt.Errorf("%s is a device, a pipe or a socket, which a file would replace", path)
+	}
+	return nil
+}
+
 // Write creates or replaces the file at path with what write writes to its argument,
 // with mode 0644. It returns the error of write unchanged; errors of the file system
 // name path instead of the temporary file.
 func Write(path string, write func(w io.Writer) error) (err error) {
+	if err := Check(path); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return named(path, "", err)

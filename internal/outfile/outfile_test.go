@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,5 +59,21 @@ func TestErrorsNameThePath(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("%d files, want 1, the folder", len(left))
+	}
+}
+
+// TestSpecialFilesStay: a socket, like a device or a pipe, is not replaced by a file.
+func TestSpecialFilesStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Skip("SKIPPED: this system has no sockets in folders")
+	}
+	defer l.Close()
+	if err := Write(path, text("x")); err == nil || !strings.Contains(err.Error(), path+" is a device, a pipe or a socket") {
+		t.Errorf("error %v", err)
+	}
+	if at, err := os.Lstat(path); err != nil || at.Mode()&fs.ModeSocket == 0 {
+		t.Errorf("the socket is gone: %v, %v", at, err)
 	}
 }
