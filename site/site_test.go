@@ -84,7 +84,7 @@ func TestPagesOfVerbsAndTerms(t *testing.T) {
 	for _, want := range []string{
 		"<p>Share of the positions a reply attends to that the observation window had voted for.</p>",
 		"attnscope hitrate RUN.attn...\n</code>",
-		"<td><code>--window ROWS</code></td>\n<td>let the last ROWS prompt tokens vote (repeatable) (default: 32)</td>",
+		`<td><code><span class="flag">--window</span> ROWS</code></td>` + "\n<td>let the last ROWS prompt tokens vote (repeatable) (default: 32)</td>",
 		`<a href="../measures.html">docs/MEASURES.md</a> defines all columns.`,
 	} {
 		if !strings.Contains(hitrate, want) {

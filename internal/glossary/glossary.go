@@ -48,6 +48,14 @@ var Terms = []Term{
 		More:    "docs/MEASURES.md",
 	},
 	{
+		Name:    "difference",
+		Aliases: []string{"against", "p"},
+		Text: "How much higher the hit rate of a window is than that of the window of hitrate --against, on average over prompts. " +
+			"Its interval is bootstrapped over prompts, and p is the share of all ways to flip the signs of the differences whose mean is at least as far from zero.",
+		Formula: "difference = mean over prompts of (rate − rate of the other window in the same prompt)",
+		More:    "docs/MEASURES.md",
+	},
+	{
 		Name:    "dump",
 		Aliases: []string{".attn"},
 		Text: "The file that capture writes. It holds the attention weights of the last prompt tokens and of all reply tokens, " +
@@ -61,6 +69,12 @@ var Terms = []Term{
 			"The other form, rows, keeps the weights themselves; --store auto takes the smaller one.",
 		Formula: "weight = exp(scale × q·k − log-sum-exp of the row)",
 		More:    "dumps/FORMAT.md",
+	},
+	{
+		Name: "few",
+		Text: "What a hit rate rests on too little of: fewer than 30 significant positions (--min-significant), a prompt with few of them, " +
+			"or fewer than 10 prompts for its interval. A table on the screen has such rates in parentheses, a file names the reasons in the column few.",
+		More: "docs/MEASURES.md",
 	},
 	{
 		Name: "full",
