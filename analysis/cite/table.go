@@ -78,6 +78,22 @@ func (l *List) Table(path string) error {
 	return nil
 }
 
+// AreResults reports whether a .jsonl file holds results of generate or of the leaderboard.
+// Other files have the same extension, such as prompts and unfinished work of reproduce. It
+// reads only the first value.
+func AreResults(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var first map[string]any
+	if err := json.NewDecoder(io.LimitReader(f, maxTable)).Decode(&first); err != nil {
+		return false
+	}
+	return first["method"] != nil || first["attnscope_leaderboard"] != nil
+}
+
 // experiment adds what run.json says about the table of an experiment.
 func (l *List) experiment(path string, run *run) {
 	l.Remark("%s: %s", path, run.Command)

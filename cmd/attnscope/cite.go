@@ -85,11 +85,11 @@ func citeFolder(list *cite.List, dir string) error {
 	found := false
 	for _, ext := range []string{".jsonl", ".csv"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || filepath.Ext(path) != ext {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ext || ext == ".jsonl" && !cite.AreResults(path) {
 				return err
 			}
 			err = list.Table(path)
-			if errors.Is(err, cite.ErrNamesNothing) { // such as a file of prompts
+			if errors.Is(err, cite.ErrNamesNothing) { // such as prompts as CSV
 				return nil
 			}
 			found = true
