@@ -32,6 +32,7 @@ type resultStore struct {
 // are computed again. Its hash is the key of the work.
 type resultKey struct {
 	Model, Prompts string // hashes
+	Revision       int    // snapkv.Revision
 	Methods        []string
 	Configs        []snapkv.Config
 	Pairs          []string // if not all pairs are decoded: "METHOD N", where N is the number of a config
@@ -85,6 +86,7 @@ func (l *Lab) resultKey(c *decode.Config) (string, error) {
 	key := resultKey{
 		Model:     header.Model.SHA256,
 		Prompts:   header.Manifest.PromptsSHA256,
+		Revision:  snapkv.Revision,
 		Configs:   c.Configs,
 		Reply:     c.MaxNewTokens,
 		IgnoreEOS: c.IgnoreEOS,

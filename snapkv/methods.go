@@ -7,6 +7,11 @@ import (
 	"github.com/attnscope/attnscope/internal/words"
 )
 
+// Revision is raised by a change after which a method selects other positions from the
+// same input. Results that are kept for later runs name it, and results of another
+// revision are computed again.
+const Revision = 2
+
 // Methods lists every method, in the order of help, tables and plots.
 var Methods = []Method{
 	snapKV, h2o, streamingLLM, tova, pyramidKV, adaKV, headKV, cake, chunkKV, criticalKV,
