@@ -40,7 +40,7 @@ func givenBatch(c *cli.Context) int {
 // autoBatch returns the number of replies of a capture that fit in the available memory.
 // The weights should not be loaded yet, unless they are read from the file in each pass.
 func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
-	if src.Device.Card != nil { // it decodes one reply at a time
+	if src.Device.Card != nil { // its memory is not counted here
 		return 1
 	}
 	if src.Model != nil && src.Model.Streams() { // what it keeps of the weights is in memory already

@@ -21,6 +21,7 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 		return nil
 	}
 	cfg.Header.Plan = *plan
+	cfg.Batch = givenBatch(c)
 	need := forecast.Capture(&cfg, src.Config, 1)
 	m := cardMemory(src, &need, plan)
 	// Work shrinks with the chunk; weights, cache and sums do not.

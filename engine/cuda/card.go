@@ -49,6 +49,7 @@ type card struct {
 	halves    [3]int           // by kind of rotation; 0: the kind rotates nothing or is not used
 	constants map[string]block // by name and content
 	ring      *ring
+	graphs    map[graphKey]*graph
 }
 
 // Load copies the weights of a decoder to card i.
@@ -109,7 +110,6 @@ func openCard(i int, d *Decoder, o Options) (*card, error) {
 			}
 		}
 		c.l = k.on(c.t.compute)
-		c.l.graph = newGraph(c.t.compute)
 		c.pool = newPool(c.t)
 		var why error
 		if c.blas, why = openBlas(c.t.compute); why != nil {
@@ -298,9 +298,7 @@ func (c *card) Close() {
 			c.ring.close()
 		}
 		c.in.close()
-		if c.l.kernels != nil && c.l.graph != nil {
-			c.l.graph.drop()
-		}
+		c.dropGraphs()
 		if c.blas != nil {
 			c.blas.close()
 		}

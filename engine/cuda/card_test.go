@@ -26,7 +26,13 @@ var testSizes = Sizes{Layers: 3, Hidden: 64, Intermediate: 96, Heads: 4, KVHeads
 // smallCard opens a small decoder with random weights, or skips the test.
 func smallCard(t *testing.T, compute string) *card {
 	t.Helper()
-	m, err := LoadRandom(0, testSizes, 1e4, Options{Compute: compute, Chunk: 40, Log: func(line string) { t.Log(line) }})
+	return randomCard(t, testSizes, compute)
+}
+
+// randomCard opens a decoder with random weights, or skips the test.
+func randomCard(t *testing.T, sizes Sizes, compute string) *card {
+	t.Helper()
+	m, err := LoadRandom(0, sizes, 1e4, Options{Compute: compute, Chunk: 40, Log: func(line string) { t.Log(line) }})
 	var none *NoDeviceError
 	if errors.As(err, &none) {
 		t.Skipf("SKIPPED, no card: %v (ATTNSCOPE_LIBCUDA names an emulated driver)", err)

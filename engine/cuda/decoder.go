@@ -95,6 +95,9 @@ type Options struct {
 // time.
 type Model interface {
 	NewSequence() Sequence
+	// Step appends tokens[i] to list[i], sequences of this model that are not listed twice, as
+	// Forward does with the same pass, to the bit. The weights are read once for eight of them.
+	Step(ctx context.Context, list []Sequence, tokens []int32, passes []Pass) error
 	WeightBytes() int64
 	PeakBytes() int64 // largest amount of the card's memory that was in use
 	Close()

@@ -23,6 +23,28 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
+// chunk holds the rows that pass through the layers together: some tokens of a sequence, or
+// one token of each of several sequences.
+type chunk []rows
+
+// rows are the rows of the workspace that belong to one sequence.
+type rows struct {
+	s    *sequence
+	at   int // the first row
+	n    int
+	p    *Pass
+	done int        // tokens of the pass before these
+	rec  *recording // nil: nothing is recorded
+}
+
+// wanted returns the first of the rows whose logits are wanted; n: none.
+func (r *rows) wanted() int {
+	if r.p.Logits == nil {
+		return r.n
+	}
+	return min(r.n, max(0, r.p.LogitsFrom-r.done))
+}
+
 // Forward appends tokens to the sequence, chunk by chunk.
 func (s *sequence) Forward(ctx context.Context, tokens []int32, p Pass) error {
 	if len(tokens) == 0 {
@@ -62,7 +84,7 @@ func (s *sequence) forward(ctx context.Context, tokens []int32, p Pass) (err err
 			small.hint = cacheHint(s.c.dt.String())
 		}
 		if err == nil {
-			err = s.chunkOf(ctx, tokens[lo:lo+n], lo, &p, rec)
+			err = s.c.pass(ctx, tokens[lo:lo+n], chunk{{s: s, n: n, p: &p, done: lo, rec: rec}})
 		}
 		lo += n
 	}
@@ -117,62 +139,66 @@ func (s *sequence) freshCounts() error {
 	return nil
 }
 
-// chunkOf runs tokens through all layers. The first token is row row0 of the pass.
-func (s *sequence) chunkOf(ctx context.Context, tokens []int32, row0 int, p *Pass, rec *recording) error {
-	c := s.c
-	d := c.d
-	b := &c.work.buffers
-	n := len(tokens)
+// pass runs tokens through all layers, a row for each.
+func (c *card) pass(ctx context.Context, tokens []int32, ch chunk) error {
+	d, b, n := c.d, &c.work.buffers, len(tokens)
 	err := inOrder(
 		func() error { return c.in.copy(b.ids, bytesOf(tokens)) },
 		func() error { return c.l.embed(b.x, c.embed, c.embedType, b.ids, d.EmbedScale, n, d.Hidden) },
-		func() error { return s.placed(n) },
-		func() error { return s.angles(n, p.Length) },
+		func() error { return c.placed(ch, n) },
+		func() error { return c.angles(ch) },
 	)
 	if err != nil {
 		return err
 	}
-	layers := func() error { return s.throughLayers(ctx, n, row0, p, rec) }
-	if n == 1 && rec == nil && p.Hidden == nil && d.Experts == 0 { // only kernels, and the same for each token
-		err = c.together(layers)
+	if per, ok := ch.onlyKernels(c); ok {
+		err = c.inGraphs(ctx, ch, per)
 	} else {
-		err = layers()
+		err = c.throughLayers(ctx, ch, 0, d.Layers)
 	}
 	if err != nil {
 		return err
 	}
-	s.len += n
-	if p.Logits != nil && row0+n > p.LogitsFrom {
-		return s.logits(n, row0, p)
+	for i := range ch {
+		ch[i].s.len += ch[i].n
 	}
-	return nil
+	return c.logits(ch)
 }
 
-// throughLayers runs the n rows in the workspace through all layers.
-func (s *sequence) throughLayers(ctx context.Context, n, row0 int, p *Pass, rec *recording) error {
-	d := s.c.d
-	b := &s.c.work.buffers
-	for i := range s.c.layers {
+// throughLayers runs the rows in the workspace through layers from to to-1.
+func (c *card) throughLayers(ctx context.Context, ch chunk, from, to int) error {
+	d, b := c.d, &c.work.buffers
+	r := &ch[0]
+	for i := from; i < to; i++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if p.Hidden != nil {
-			if err := s.hidden(i, b.x+address(4*(n-1)*d.Hidden), p); err != nil {
+		if r.p.Hidden != nil { // then there is only one sequence
+			if err := r.s.hidden(i, b.x+address(4*(r.n-1)*d.Hidden), r.p); err != nil {
 				return err
 			}
 		}
-		out := 0 // after the last layer, only the rows whose logits are wanted are needed
-		if i == d.Layers-1 && p.Hidden == nil {
-			out = n
-			if p.Logits != nil {
-				out = min(n, max(0, p.LogitsFrom-row0))
-			}
-		}
-		if err := s.layer(i, n, out, rec); err != nil {
+		if err := c.layer(i, ch); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// needed returns the number of the chunk's rows, and the first one whose output of a layer is
+// needed: after the last layer, only the rows whose logits are wanted are.
+func (c *card) needed(layer int, ch chunk) (n, first int) {
+	last := &ch[len(ch)-1]
+	n = last.at + last.n
+	if layer < c.d.Layers-1 || ch[0].p.Hidden != nil {
+		return n, 0
+	}
+	for i := range ch {
+		if from := ch[i].wanted(); from < ch[i].n {
+			return n, ch[i].at + from
+		}
+	}
+	return n, n
 }
 
 func (s *sequence) hidden(layer int, at address, p *Pass) error {
@@ -184,33 +210,40 @@ func (s *sequence) hidden(layer int, at address, p *Pass) error {
 	return err
 }
 
-// angles copies the cosines and sines of the chunk's positions to the card.
-func (s *sequence) angles(n, length int) error {
-	c := s.c
+// angles copies the cosines and sines of the rows' positions to the card.
+func (c *card) angles(ch chunk) error {
 	for kind, half := range c.halves {
 		if half == 0 {
 			continue
 		}
-		t := c.d.Turns(kind, length, s.len, n)
-		if err := c.in.copy(c.work.cos[kind], bytesOf(t.Cos)); err != nil {
+		var cos, sin []float32
+		for i := range ch {
+			r := &ch[i]
+			t := c.d.Turns(kind, r.p.Length, r.s.len, r.n)
+			cos = append(cos, t.Cos...)
+			sin = append(sin, t.Sin...)
+		}
+		if err := c.in.copy(c.work.cos[kind], bytesOf(cos)); err != nil {
 			return err
 		}
-		if err := c.in.copy(c.work.sin[kind], bytesOf(t.Sin)); err != nil {
+		if err := c.in.copy(c.work.sin[kind], bytesOf(sin)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// placed adds the embeddings of the chunk's positions.
-func (s *sequence) placed(n int) error {
-	c, d, b := s.c, s.c.d, &s.c.work.buffers
+// placed adds the embeddings of the rows' positions.
+func (c *card) placed(ch chunk, n int) error {
+	d, b := c.d, &c.work.buffers
 	if c.places == 0 {
 		return nil
 	}
-	places := make([]int32, n)
-	for i := range places {
-		places[i] = int32(s.len + i)
+	var places []int32
+	for i := range ch {
+		for j := range ch[i].n {
+			places = append(places, int32(ch[i].s.len+j))
+		}
 	}
 	return inOrder(
 		func() error { return c.in.copy(b.ids, bytesOf(places)) },
@@ -234,14 +267,10 @@ func (c *card) normed(dst address, t dtype, x, weight, bias address, rows int) e
 	return c.l.rmsNorm(a)
 }
 
-// layer runs the chunk's n rows through one layer. Only the outputs of rows from out on
-// are needed.
-func (s *sequence) layer(i, n, out int, rec *recording) error {
-	c := s.c
-	d := c.d
-	b := &c.work.buffers
-	w := &c.layers[i]
-	l := &s.layers[i]
+// layer runs the chunk's rows through one layer.
+func (c *card) layer(i int, ch chunk) error {
+	d, b, w := c.d, &c.work.buffers, &c.layers[i]
+	n, out := c.needed(i, ch)
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
 	width := nq + nk + d.KVHeads*d.ValueDim
 	c.times.mark("products")
@@ -254,9 +283,15 @@ func (s *sequence) layer(i, n, out int, rec *recording) error {
 			}
 			return c.normed(b.h, c.dt, b.x, w.ffnNorm, w.ffnNormBias, n)
 		},
-		func() error { c.times.mark("attention"); return s.splitHeads(w, l, n) },
-		func() error { return s.attend(i, n, rec) },
 	)
+	for k := range ch {
+		r := &ch[k]
+		err = inOrder(
+			func() error { return err },
+			func() error { c.times.mark("attention"); return r.splitHeads(w, &r.s.layers[i]) },
+			func() error { return r.attend(i) },
+		)
+	}
 	if rows := n - out; rows > 0 && err == nil {
 		c.times.mark("products")
 		size := int(c.dt.bytes())
@@ -270,10 +305,27 @@ func (s *sequence) layer(i, n, out int, rec *recording) error {
 	return err
 }
 
+// buffers returns the workspace's buffers from the first of the rows on.
+func (r *rows) buffers() buffers {
+	c, d, b := r.s.c, r.s.c.d, r.s.c.work.buffers
+	size, nq := int(c.dt.bytes()), d.Heads*d.HeadDim
+	width := nq + d.KVHeads*(d.HeadDim+d.ValueDim)
+	b.qkv += address(4 * r.at * width)
+	b.q += address(size * r.at * nq)
+	b.attn += address(size * r.at * d.Heads * d.ValueDim)
+	b.lse += address(4 * r.at * d.Heads)
+	b.stat += address(8 * r.at * d.Heads)
+	for kind, half := range c.halves {
+		b.cos[kind] += address(4 * r.at * half)
+		b.sin[kind] += address(4 * r.at * half)
+	}
+	return b
+}
+
 // splitHeads splits the projection into queries, keys and values. It writes the queries
 // to their buffer, and the keys and values to the cache.
-func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
-	c, d, b := s.c, s.c.d, &s.c.work.buffers
+func (r *rows) splitHeads(w *layerWeights, l *kvLayer) error {
+	c, d, b, n := r.s.c, r.s.c.d, r.buffers(), r.n
 	nq, nk := d.Heads*d.HeadDim, d.KVHeads*d.HeadDim
 	width := nq + nk + d.KVHeads*d.ValueDim
 	bias, qNorm, kNorm := w.qkvBias, w.qNorm, w.kNorm
@@ -338,7 +390,7 @@ func (s *sequence) splitHeads(w *layerWeights, l *kvLayer, n int) error {
 		func() error { return c.l.heads(v) },
 	)
 	if err == nil && l.compressed() {
-		err = c.l.advance(l.pos.at, l.counts.at, l.stores, l.room, s.len, n)
+		err = c.l.advance(l.pos.at, l.counts.at, l.stores, l.room, r.s.len, n)
 		for st := range l.slots {
 			l.slots[st] += n
 		}
@@ -367,53 +419,51 @@ func (s *sequence) attention(i, n, pos0 int) attention {
 	return a
 }
 
-// attend computes the attention of the chunk's queries and records the requested parts
-// of it.
-func (s *sequence) attend(i, n int, rec *recording) error {
-	c := s.c
-	b := &c.work.buffers
-	l := &s.layers[i]
-	a := s.attention(i, n, s.len)
-	want := rec.of(i, s.len, n)
-	if want.lse {
-		a.LSE = b.lse
-	}
-	if n <= decodeRows && !want.sums && (!want.rows || rec.fits(i, n, l.keys)) {
+// attend computes the attention of the rows' queries and records the requested parts of it.
+func (r *rows) attend(i int) error {
+	c, b, rec := r.s.c, r.buffers(), r.rec
+	a := r.s.attention(i, r.n, r.s.len)
+	a.Q, a.Out = b.q, b.attn
+	want := rec.of(i, r.s.len, r.n)
+	if r.n <= decodeRows && !want.sums && (!want.rows || rec.fits(i, r.n, a.Keys)) {
 		few := decode{attention: a, Work: c.scores.at}
-		if !want.rows {
-			if err := c.l.decode(few); err != nil {
-				return err
-			}
-			return rec.states(i, a, want)
+		var err error
+		if want.rows || want.lse {
+			err = rec.decode(i, few, want)
+		} else {
+			err = c.l.decode(few)
 		}
-		put, err := rec.decodedRows(i, &few)
 		if err != nil {
 			return err
 		}
-		if err := put(c.l.decode(few)); err != nil {
+		return rec.queries(i, a)
+	}
+	if want.lse {
+		a.LSE = b.lse
+	}
+	if want.rows || want.sums {
+		a.Stat = b.stat
+	}
+	if err := c.l.attend(a); err != nil {
+		return err
+	}
+	if want.sums {
+		c.times.mark("recording")
+		if err := rec.sums(i, a); err != nil {
 			return err
-		}
-	} else {
-		if want.rows || want.sums {
-			a.Stat = b.stat
-		}
-		if err := c.l.attend(a); err != nil {
-			return err
-		}
-		if want.sums {
-			c.times.mark("recording")
-			if err := rec.sums(i, a); err != nil {
-				return err
-			}
-		}
-		if want.rows {
-			c.times.mark("recording")
-			if err := rec.rows(i, a); err != nil {
-				return err
-			}
 		}
 	}
-	return rec.states(i, a, want)
+	if want.rows {
+		c.times.mark("recording")
+		if err := rec.rows(i, a); err != nil {
+			return err
+		}
+	} else if want.lse {
+		if err := rec.lse(i, a); err != nil {
+			return err
+		}
+	}
+	return rec.queries(i, a)
 }
 
 // added adds norm(a·wᵀ + bias), or a·wᵀ + bias if there is no norm, times the residual
@@ -577,24 +627,29 @@ func (c *card) lastNorm(dst address, t dtype, x address, rows int) error {
 }
 
 // logits hands over the logits of the chunk's rows that are wanted.
-func (s *sequence) logits(n, row0 int, p *Pass) error {
-	c, d, b := s.c, s.c.d, &s.c.work.buffers
+func (c *card) logits(ch chunk) error {
+	d, b := c.d, &c.work.buffers
+	n, first := c.needed(d.Layers-1, ch)
+	if p := ch[0].p; p.Hidden != nil { // then there is only one sequence
+		first = ch[0].wanted()
+	}
 	step := min(logitRows, c.work.n)
-	host := make([]float32, step*d.Vocab)
-	for lo := max(0, p.LogitsFrom-row0); lo < n; lo += step {
+	host := make([]float32, min(step, n-first)*d.Vocab)
+	for lo := first; lo < n; lo += step {
 		rows := min(step, n-lo)
 		out := host[:rows*d.Vocab]
 		err := inOrder(
 			func() error { return c.lastNorm(b.last, c.dt, b.x+address(4*lo*d.Hidden), rows) },
 			func() error {
-				if p.Hidden == nil || lo+rows < n {
+				r := &ch[0]
+				if r.p.Hidden == nil || lo+rows < n {
 					return nil
 				}
 				x := b.y // as float32
 				if err := c.lastNorm(x, f32, b.x+address(4*(n-1)*d.Hidden), 1); err != nil {
 					return err
 				}
-				return s.hidden(d.Layers, x, p)
+				return r.s.hidden(d.Layers, x, r.p)
 			},
 			func() error { return c.mul(b.logits, d.Vocab, b.last, d.Hidden, &c.head, rows, false) },
 			func() error {
@@ -615,8 +670,17 @@ func (s *sequence) logits(n, row0 int, p *Pass) error {
 			return err
 		}
 		for i := range rows {
-			p.Logits(row0+lo+i, out[i*d.Vocab:(i+1)*d.Vocab])
+			ch.show(lo+i, out[i*d.Vocab:(i+1)*d.Vocab])
 		}
 	}
 	return nil
+}
+
+// show hands over the logits of a row, if its sequence wants them.
+func (ch chunk) show(row int, logits []float32) {
+	for i := range ch {
+		if r := &ch[i]; row >= r.at+r.wanted() && row < r.at+r.n {
+			r.p.Logits(r.done+row-r.at, logits)
+		}
+	}
 }

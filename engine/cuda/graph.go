@@ -8,10 +8,9 @@ package cuda
 import "C"
 
 import (
+	"context"
 	"os"
 	"unsafe"
-
-	"gorgonia.org/cu"
 )
 
 // graphSetting is off to launch the kernels of a reply token one by one.
@@ -27,7 +26,6 @@ const graphSetting = "ATTNSCOPE_CUDA_GRAPH"
 // launches the collected kernels one by one.
 type graph struct {
 	stream  C.CUstream
-	open    bool
 	refused bool
 	names   []string // of the collected launches
 	next    []C.kernel_launch
@@ -39,12 +37,28 @@ type graph struct {
 	built, launched int // for tests: graphs and launches of graphs
 }
 
-// newGraph returns nil if the setting turns graphs off.
-func newGraph(s cu.Stream) *graph {
+// graphKey says which of a card's graphs a token, or one of each of several sequences, uses.
+type graphKey struct {
+	rows     int // of the chunk
+	recorded bool
+	part     int // of the layers, if what they leave does not fit in one slot
+}
+
+// graph returns a graph, or nil if the setting turns graphs off.
+func (c *card) graph(key graphKey) *graph {
 	if os.Getenv(graphSetting) == "off" {
 		return nil
 	}
-	return &graph{stream: *(*C.CUstream)(unsafe.Pointer(&s))}
+	g := c.graphs[key]
+	if g == nil {
+		s := c.l.stream
+		g = &graph{stream: *(*C.CUstream)(unsafe.Pointer(&s))}
+		if c.graphs == nil {
+			c.graphs = map[graphKey]*graph{}
+		}
+		c.graphs[key] = g
+	}
+	return g
 }
 
 // add collects a launch.
@@ -53,18 +67,68 @@ func (g *graph) add(name string, k C.kernel_launch) {
 	g.next = append(g.next, k)
 }
 
-// together runs f, which only launches kernels, and then launches them as a graph.
-func (c *card) together(f func() error) error {
-	g := c.l.graph
+// dropGraphs releases all graphs.
+func (c *card) dropGraphs() {
+	for _, g := range c.graphs {
+		g.drop()
+	}
+	c.graphs = nil
+}
+
+// onlyKernels reports whether the host does nothing for the chunk but launch kernels, which
+// are the same for each token, and what is recorded of as many layers as it returns fits in a
+// slot.
+func (ch chunk) onlyKernels(c *card) (layers int, ok bool) {
+	if ch[0].n != 1 || ch[0].p.Hidden != nil || c.d.Experts > 0 { // the host chooses the experts
+		return 0, false
+	}
+	var bytes, room int64
+	for i := range ch {
+		n, ok := ch[i].rec.tokenBytes()
+		if !ok {
+			return 0, false
+		}
+		if bytes += n; n > 0 {
+			room = ch[i].rec.ring.bytes
+		}
+	}
+	if bytes == 0 {
+		return c.d.Layers, true
+	}
+	return int(room / bytes), bytes <= room
+}
+
+// inGraphs runs rows through the layers, with a graph for each per layers, whose recorded data
+// is then sent in one slot.
+func (c *card) inGraphs(ctx context.Context, ch chunk, per int) error {
+	key := graphKey{rows: len(ch)}
+	var r *ring
+	for i := range ch {
+		if rec := ch[i].rec; rec != nil {
+			key.recorded, r = true, rec.ring
+		}
+	}
+	for from := 0; from < c.d.Layers; from += per {
+		layers := func() error { return c.throughLayers(ctx, ch, from, min(from+per, c.d.Layers)) }
+		err := r.share(func() error { return c.together(c.graph(key), layers) })
+		if err != nil {
+			return err
+		}
+		key.part++
+	}
+	return nil
+}
+
+// together runs f, which only launches kernels, and then launches them as a graph. g may be
+// nil.
+func (c *card) together(g *graph, f func() error) error {
 	if g == nil || c.l.times != nil {
 		return f()
 	}
 	times := c.times // events between launches would come before them
-	c.times = nil
-	g.open = true
+	c.times, c.l.graph = nil, g
 	err := f()
-	g.open = false
-	c.times = times
+	c.times, c.l.graph = times, nil
 	if err == nil {
 		err = g.launch()
 	}

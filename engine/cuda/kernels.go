@@ -33,7 +33,7 @@ func (d dtype) bytes() int64 {
 type kernels struct {
 	fn    map[string]cu.Function
 	times *stopwatch // of each launch
-	graph *graph     // collects launches while it is open; nil: none
+	graph *graph     // collects launches; nil: they are launched at once
 
 	triton map[string]tritonKernel // the kernels of fn that Triton has compiled
 }

@@ -73,7 +73,7 @@ func (l launcher) launch(name string, d dims, params ...any) error {
 			panic(fmt.Sprintf("cuda: kernel %s: parameter %d is a %T", name, i, p))
 		}
 	}
-	if l.graph != nil && l.graph.open {
+	if l.graph != nil {
 		l.graph.add(name, k)
 		return nil
 	}

@@ -346,90 +346,131 @@ func (r *recording) rows(i int, a attention) error {
 	return r.ring.poll()
 }
 
-// decodedRows makes decode write its rows to a slot. put sends the slot, or frees it if
-// decode has failed.
-func (r *recording) decodedRows(i int, a *decode) (put func(failed error) error, err error) {
-	w := &r.want[i]
-	if a.Drop, err = r.s.c.rounding(w.Halves); err != nil {
-		return nil, err
+// tokenBytes returns the largest part of a slot that a token takes in a layer. ok is false if
+// it leaves more than rows, log-sum-exps and queries. Nothing is recorded if r is nil.
+func (r *recording) tokenBytes() (n int64, ok bool) {
+	if r == nil {
+		return 0, true
 	}
-	slot, err := r.ring.take()
-	if err != nil {
-		return nil, err
+	d := r.s.c.d
+	for i := range r.want {
+		want := r.of(i, r.pos0, 1)
+		if want.sums {
+			return 0, false
+		}
+		var bytes int64
+		if want.rows || want.lse {
+			bytes = portionBytes(r.decodedBytes(i, r.s.layers[i].keys+1, 1, want))
+		}
+		if r.want[i].States < r.end {
+			bytes += portionBytes(int64(4 * d.Heads * d.HeadDim))
+		}
+		n = max(n, bytes)
 	}
-	size, ld := r.rowShape(i, a.Keys)
-	a.W, a.LdW = slot.dev.at, ld
-	weights := int64(size * a.Heads * a.N * ld)
-	shown := *a
-	return func(failed error) error {
-		if failed != nil {
-			r.ring.free <- slot
-			return failed
-		}
-		row0 := max(0, w.Rows-shown.Pos0)
-		n := shown.N - row0
-		_, listed := r.heads(i)
-		total := weights
-		if shown.LSE != 0 {
-			bytes := int64(4 * shown.Heads * shown.N)
-			if err := cu.MemcpyDtoDAsync(slot.dev.off(weights), shown.LSE, bytes, r.s.c.t.compute); err != nil {
-				r.ring.free <- slot
-				return call("cuMemcpyDtoDAsync", err)
-			}
-			total += bytes
-		}
-		return r.ring.send(slot, slot.dev.at, total, func() {
-			parallel.For(listed, func(k int) {
-				h := r.head(i, k)
-				rows := Rows{Head: h, Pos0: shown.Pos0 + row0, Rows: n, Keys: min(shown.Keys, shown.Pos0+shown.N), Stride: ld}
-				r.show(i, &rows, slot, int64(size*(h*shown.N+row0)*ld), n)
-				if shown.LSE != 0 {
-					rows.LSE = slot.host.floats(weights+int64(4*(h*shown.N+row0)), n)
-				}
-				r.p.Rows(i, &rows)
-			})
-		})
-	}, nil
+	return n, true
 }
 
-// states sends log-sum-exps and queries.
-func (r *recording) states(i int, a attention, want wanted) error {
+// decodedBytes returns the bytes of the rows and log-sum-exps of all heads that n queries
+// leave.
+func (r *recording) decodedBytes(i, keys, n int, want wanted) int64 {
+	per := 4 * b2i(want.lse)
+	if want.rows {
+		size, ld := r.rowShape(i, keys)
+		per += int64(size * ld)
+	}
+	return int64(r.s.c.d.Heads*n) * per
+}
+
+// decode computes the attention of few queries and sends their rows and log-sum-exps.
+func (r *recording) decode(i int, a decode, want wanted) error {
+	w := &r.want[i]
+	p, err := r.ring.portion(r.decodedBytes(i, a.Keys, a.N, want))
+	if err != nil {
+		return err
+	}
+	var size, ld int
+	from, listed := w.LSE, a.Heads
+	if want.rows {
+		size, ld = r.rowShape(i, a.Keys)
+		from = w.Rows
+		_, listed = r.heads(i)
+		a.W, a.LdW = p.dev(), ld
+		a.Drop, err = r.s.c.rounding(w.Halves)
+	}
+	weights := int64(size * a.Heads * a.N * ld)
+	if want.lse {
+		a.LSE = p.dev() + address(weights)
+	}
+	if err == nil {
+		err = r.s.c.l.decode(a)
+	}
+	if err != nil {
+		r.ring.giveBack(p)
+		return err
+	}
+	row0 := max(0, from-a.Pos0)
+	n := a.N - row0
+	return r.ring.deliver(p, func() {
+		parallel.For(listed, func(k int) {
+			h := k
+			if want.rows {
+				h = r.head(i, k)
+			}
+			rows := Rows{Head: h, Pos0: a.Pos0 + row0, Rows: n, Keys: min(a.Keys, a.Pos0+a.N), Stride: ld}
+			if want.rows {
+				r.show(i, &rows, p.slot, p.at+int64(size*(h*a.N+row0)*ld), n)
+			}
+			if want.lse {
+				rows.LSE = p.slot.host.floats(p.at+weights+int64(4*(h*a.N+row0)), n)
+			}
+			r.p.Rows(i, &rows)
+		})
+	})
+}
+
+// lse sends the log-sum-exps of all heads.
+func (r *recording) lse(i int, a attention) error {
+	d, end := r.s.c.d, a.Pos0+a.N
+	from := max(0, r.want[i].LSE-a.Pos0)
+	heads := min(d.Heads, int(r.ring.bytes/4)/a.N)
+	for h0 := 0; h0 < d.Heads; h0 += heads {
+		h := min(heads, d.Heads-h0)
+		err := r.copied(a.LSE+address(4*h0*a.N), int64(4*h*a.N), func(host pinned) {
+			for k := range h {
+				r.p.Rows(i, &Rows{
+					Head: h0 + k, Pos0: a.Pos0 + from, Rows: a.N - from, Keys: end,
+					LSE: host.floats(int64(4*(k*a.N+from)), a.N-from),
+				})
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queries sends the queries that are wanted.
+func (r *recording) queries(i int, a attention) error {
 	if r == nil {
 		return nil
 	}
-	c, d, w := r.s.c, r.s.c.d, &r.want[i]
-	end := a.Pos0 + a.N
-	if want.lse && !want.rows {
-		from := max(0, w.LSE-a.Pos0)
-		heads := min(d.Heads, int(r.ring.bytes/4)/a.N)
-		for h0 := 0; h0 < d.Heads; h0 += heads {
-			h := min(heads, d.Heads-h0)
-			err := r.copied(a.LSE+address(4*h0*a.N), int64(4*h*a.N), func(host pinned) {
-				for k := range h {
-					r.p.Rows(i, &Rows{Head: h0 + k, Pos0: a.Pos0 + from, Rows: a.N - from, Keys: end, LSE: host.floats(int64(4*(k*a.N+from)), a.N-from)})
-				}
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	from := max(0, w.States-a.Pos0)
+	c, d := r.s.c, r.s.c.d
 	nq := d.Heads * d.HeadDim
 	step := int(r.ring.bytes/4) / nq
-	for at := from; at < a.N; at += step {
+	for at := max(0, r.want[i].States-a.Pos0); at < a.N; at += step {
 		n := min(step, a.N-at)
-		slot, err := r.ring.take()
+		p, err := r.ring.portion(int64(4 * n * nq))
 		if err != nil {
 			return err
 		}
 		q := a.Q + address(int64(at*nq)*c.dt.bytes())
-		if err := c.l.dequant(slot.dev.at, f32, q, ownType[c.dt], int64(n*nq)); err != nil {
-			r.ring.free <- slot
+		if err := c.l.dequant(p.dev(), f32, q, ownType[c.dt], int64(n*nq)); err != nil {
+			r.ring.giveBack(p)
 			return err
 		}
-		err = r.ring.send(slot, slot.dev.at, int64(4*n*nq), func() {
-			r.p.States(i, a.Pos0+at, n, slot.host.floats(0, n*nq), nil, nil)
+		err = r.ring.deliver(p, func() {
+			r.p.States(i, a.Pos0+at, n, p.slot.host.floats(p.at, n*nq), nil, nil)
 		})
 		if err != nil {
 			return err

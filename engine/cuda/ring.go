@@ -25,8 +25,9 @@ type ring struct {
 	pending []delivery // copies that are running, oldest first
 	work    chan delivery
 	unshown sync.WaitGroup
-	copies  int   // sent so far
-	sent    int64 // their bytes
+	shared  *sharedSlot // nil: each portion has a slot of its own
+	copies  int         // sent so far
+	sent    int64       // their bytes
 }
 
 type slot struct {
@@ -42,13 +43,16 @@ type delivery struct {
 	show func()
 }
 
-// recordRing returns the ring, with slots of want bytes or, if the memory is too small,
-// of at least atLeast bytes.
+// recordRing returns the ring, with slots of want bytes, or somewhat fewer if there is such a
+// ring already: a reply that grows by a token at a time seldom needs a new one. If the memory
+// is too small, slots have at least atLeast bytes. A ring never becomes smaller.
 func (c *card) recordRing(want, atLeast int64) (*ring, error) {
-	if c.ring != nil && c.ring.bytes >= want {
+	if c.ring != nil && c.ring.bytes >= max(want/4*3, atLeast) {
 		return c.ring, nil
 	}
 	if c.ring != nil {
+		atLeast = max(atLeast, c.ring.bytes)
+		want = max(want, atLeast)
 		c.ring.close()
 		c.ring = nil
 	}
@@ -128,6 +132,78 @@ func (r *ring) pass() error {
 	r.unshown.Add(1)
 	r.work <- d
 	return nil
+}
+
+// sharedSlot is a slot that is filled with portions and then sent once.
+type sharedSlot struct {
+	slot  *slot
+	used  int64
+	shows []func()
+}
+
+// portion is a part of a slot.
+type portion struct {
+	slot      *slot
+	at, bytes int64
+}
+
+// dev is the portion's address on the card.
+func (p portion) dev() address { return p.slot.dev.off(p.at) }
+
+// portionBytes is the part of a slot that a portion of n bytes takes.
+func portionBytes(n int64) int64 { return (n + 255) / 256 * 256 }
+
+// portion returns n bytes of the shared slot or, if there is none, of a slot of its own. It
+// must be delivered or given back.
+func (r *ring) portion(n int64) (portion, error) {
+	if o := r.shared; o != nil {
+		p := portion{o.slot, o.used, n}
+		o.used += portionBytes(n)
+		return p, nil
+	}
+	s, err := r.take()
+	return portion{s, 0, n}, err
+}
+
+// deliver sends a portion that the work in the compute stream fills; show is called when it
+// has arrived.
+func (r *ring) deliver(p portion, show func()) error {
+	if r.shared != nil {
+		r.shared.shows = append(r.shared.shows, show)
+		return nil
+	}
+	return r.send(p.slot, p.dev(), p.bytes, show)
+}
+
+// giveBack returns a portion that was not filled.
+func (r *ring) giveBack(p portion) {
+	if r.shared == nil {
+		r.free <- p.slot
+	}
+}
+
+// share runs f, whose portions lie in one slot, and sends that slot. r is nil if f needs none.
+func (r *ring) share(f func() error) error {
+	if r == nil {
+		return f()
+	}
+	s, err := r.take()
+	if err != nil {
+		return err
+	}
+	o := &sharedSlot{slot: s}
+	r.shared = o
+	err = f()
+	r.shared = nil
+	if err != nil || o.used == 0 {
+		r.free <- s
+		return err
+	}
+	return r.send(s, s.dev.at, o.used, func() {
+		for _, show := range o.shows {
+			show()
+		}
+	})
 }
 
 // poll passes on the copies that have arrived, without waiting.

@@ -3,6 +3,8 @@ package model
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
 	"github.com/attnscope/attnscope/engine/cpu"
@@ -20,9 +22,25 @@ func (b cardBackend) piece() int            { return cardPiece }
 func (b cardBackend) weightBytes() int64    { return b.WeightBytes() }
 func (b cardBackend) close()                { b.Close() }
 
-// step runs one sequence after another: a card does not batch them.
 func (b cardBackend) step(ctx context.Context, list []*Session, tokens []int32, passes []Pass) error {
-	return oneByOne(ctx, list, tokens, passes)
+	sequences := make([]cuda.Sequence, len(list))
+	out := make([]cuda.Pass, len(list))
+	for i, s := range list {
+		seq, ok := s.seq.(cardSequence)
+		if !ok || s.m.backend != backend(b) || slices.Contains(sequences, seq.Sequence) {
+			return fmt.Errorf("sequence %d belongs to another model or is listed twice", i)
+		}
+		p := passes[i]
+		if p.Hidden != nil {
+			return oneByOne(ctx, list, tokens, passes)
+		}
+		if _, err := s.prepare(tokens[i:i+1], &p); err != nil {
+			return err
+		}
+		sequences[i] = seq.Sequence
+		out[i] = seq.pass(1, p)
+	}
+	return b.Step(ctx, sequences, tokens, out)
 }
 
 // cardSequence is a sequence on a card.
@@ -81,17 +99,23 @@ func (s cardSequence) quantize(CacheFormat) error {
 }
 
 func (s cardSequence) forward(ctx context.Context, tokens []int32, single bool, p Pass) error {
-	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Length: p.Length, Logits: p.Logits, Hidden: p.Hidden}
+	out := s.pass(len(tokens), p)
 	if single {
 		out.Step = 1
 	}
+	return s.Forward(ctx, tokens, out)
+}
+
+// pass returns what a card hands over of a pass of n tokens.
+func (s cardSequence) pass(n int, p Pass) cuda.Pass {
+	out := cuda.Pass{LogitsFrom: p.LogitsFrom, Length: p.Length, Logits: p.Logits, Hidden: p.Hidden}
 	if p.Logits == nil {
-		out.LogitsFrom = len(tokens)
+		out.LogitsFrom = n
 	}
 	if p.Recorder != nil {
 		p.Recorder.watchCard(&out, s.Len(), p.RecordFrom)
 	}
-	return s.Forward(ctx, tokens, out)
+	return out
 }
 
 // watchCard sets the callbacks of a card's pass that begins at position start. A

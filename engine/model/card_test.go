@@ -140,6 +140,17 @@ func sumsOnly(prompt, side int) *Recorder {
 	}
 }
 
+// TestStepOnCard is TestStepAgainstForward on a card, for models with biases, soft caps and
+// windows, experts, and embeddings of positions.
+func TestStepOnCard(t *testing.T) {
+	needCard(t)
+	for _, name := range []string{"gemma2", "qwen2_moe", "gpt2", "llama-biases"} {
+		t.Run(name, func(t *testing.T) {
+			stepsLikeForward(t, loadOnCard(t, "testdata/"+name, Options{Compute: "f32"}))
+		})
+	}
+}
+
 // TestMemoryOnCard: the estimate is within a fifth of the most that
 // was in use.
 func TestMemoryOnCard(t *testing.T) {

@@ -195,11 +195,13 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 }
 
 // CardMemory estimates the memory that a run with a plan takes on a card, including the
-// weights.
+// weights, and a cache for each reply of a batch.
 func (n *Need) CardMemory(m *model.Config, plan *dumps.Plan) cuda.Memory {
-	return m.CardMemory(plan.Compute, n.Positions, cuda.Recorded{
+	memory := m.CardMemory(plan.Compute, n.Positions, cuda.Recorded{
 		Layers: len(plan.Layers), Heads: len(plan.Heads), Sums: !plan.NoPromptSums, Side: plan.Overview,
 	})
+	memory.Cache *= int64(n.Batch)
+	return memory
 }
 
 // Pace is the expected speed of a run on the processor, per second, and its duration

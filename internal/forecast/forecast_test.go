@@ -109,4 +109,8 @@ func TestCardMemoryOfTotals(t *testing.T) {
 	if got, want := recording(true, 50)-recording(true, 0), int64(3*2*50*50*4); got != want {
 		t.Errorf("the overview takes %d bytes, want %d", got, want)
 	}
+	need.Batch = 3 // each of the replies has a cache
+	if got, want := need.CardMemory(&m, &dumps.Plan{}).Cache, int64(3*1000*4*2*(32+32)*4); got != want {
+		t.Errorf("the caches of three replies take %d bytes, want %d", got, want)
+	}
 }

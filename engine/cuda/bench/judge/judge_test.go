@@ -153,6 +153,7 @@ func complete() *Findings {
 		"TestAttention", "TestAttentionDoesNotDependOnPasses",
 		"TestTotalsCrossOnceOnCard", "TestTotalsOfInterruptedPromptsOnCard",
 		"TestSlowReaderHoldsTheCardBackOnCard", "TestReplyTokensAreOneLaunchOnCard",
+		"TestRecordedTokensAreFewLaunchesOnCard", "TestStepsOnCard",
 		"TestSnapKV", "TestTopKOfAnyScores", "TestTopKOfNoNumbers", "TestGatherSlots",
 		"TestMixedProductsAreAsAccurateAsFloat32",
 		"TestTritonAttention", "TestTritonGemm", "TestTritonPromptOnCard",
@@ -251,7 +252,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"# attnscope on NVIDIA H200\n",
 		"Peak at the highest clock: 989 TFLOP/s of bfloat16 products, 4800 GB/s of memory. cuBLAS: libcublas.so.12.\n",
-		"Tests: 14 passed, 1 failed, 0 skipped.\n",
+		"Tests: 16 passed, 1 failed, 0 skipped.\n",
 		"| true | It uses cuBLAS 11, 12 or 13 | libcublas.so.12 |\n",
 		"| attention | 7b | 4096 | 257 to 554 TFLOP/s | 300 | as predicted |",
 		"| attention | 7b | 65536 | 257 to 554 TFLOP/s |  | not measured |",

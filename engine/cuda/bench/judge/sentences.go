@@ -51,8 +51,12 @@ var sentences = []sentence{
 	{"When all eight slots are in use, the card's thread waits", passed("TestSlowReaderHoldsTheCardBackOnCard")},
 	{"That is half of attention's work again, and at 64k tokens attention is more than half of a prefill.", halfAgain},
 	{
-		"The kernels of a reply token that is not recorded are launched together, as a CUDA graph",
-		passed("TestReplyTokensAreOneLaunchOnCard"),
+		"The kernels of a reply token are launched together, as a CUDA graph",
+		passed("TestReplyTokensAreOneLaunchOnCard", "TestRecordedTokensAreFewLaunchesOnCard"),
+	},
+	{
+		"each row of such a product has the same bits as alone",
+		passed("TestStepsOnCard"),
 	},
 	{"which should be faster for small models", graphsAreFaster},
 	{"Triton's kernels give the same numbers as the others, except for rounding.", tritonIsRight},
