@@ -136,8 +136,9 @@ def _communicate(
 ) -> list[str]:
     """Runs a command, and calls each_line with the lines of its standard error as they come
     and each_second while it runs. Returns the lines."""
-    process = subprocess.Popen(
-        args, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(  # in a session of its own: Ctrl-C reaches it once, by the signal below
+        args, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        start_new_session=True)
     lines: list[str] = []
 
     def read_errors() -> None:

@@ -34,11 +34,13 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         notes = [f"<code>{html.escape(' '.join(x))}</code>" for x in [getattr(self, "command", None)] if x]
         notes += map(html.escape, getattr(self, "notes", None) or [])
-        shown = self[[c for c in self.columns if len(self) == 0 or not (self[c].isin(["*", -1]) | self[c].isna()).all()]]
-        table = shown.to_html(
-            classes="attnscope", max_rows=60, float_format=_shown, na_rep="", index=not isinstance(self.index, pd.RangeIndex))
+        empty = self.isin(["*", -1]) | self.isna()
+        shown = self[[c for c in self.columns if len(self) == 0 or not empty[c].all()]]
+        index = not isinstance(self.index, pd.RangeIndex)
+        table = shown.to_html(classes="attnscope", max_rows=60, float_format=_shown, na_rep="", index=index)
         style = "<style>.attnscope th, .attnscope td { white-space: nowrap; }</style>"
-        return f'{style}<div style="overflow-x:auto">{table}</div>' + "".join(f"<div>{note}</div>" for note in notes)
+        below = "".join(f"<div>{note}</div>" for note in notes)
+        return f'{style}<div style="overflow-x:auto">{table}</div>{below}'
 
 
 def _shown(x: float) -> str:

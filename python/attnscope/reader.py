@@ -28,7 +28,8 @@ PREFILL, DECODE = 0, 1
 
 # The fields of a record head, and the offset of its payload in the file.
 Record = namedtuple(
-    "Record", "magic size tag kind encoding phase bits prompt layer head0 heads row0 rows key0 keys raw stored sum head_sum at")
+    "Record", "magic size tag kind encoding phase bits prompt layer "
+    "head0 heads row0 rows key0 keys raw stored sum head_sum at")
 
 
 class Dump:
@@ -59,8 +60,9 @@ class Dump:
                 break  # the file is cut
             if r.kind == HEADER:
                 self.header = json.loads(self._payload(r))
-                if self.header["version"] > VERSION:
-                    raise ValueError(f"{self.path}: format version {self.header['version']}; the newest that is read is {VERSION}")
+                version = self.header["version"]
+                if version > VERSION:
+                    raise ValueError(f"{self.path}: format version {version}; the newest that is read is {VERSION}")
             elif r.kind == PROMPT:
                 end = json.loads(self._payload(r))
                 if sum(map(len, blocks.values())) != end["blocks"]:
