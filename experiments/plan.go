@@ -7,12 +7,16 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/internal/forecast"
 )
 
-// Plan lists the work of experiments without running them.
+// Plan lists the work of experiments without running them, and predicts how long it takes
+// on a machine with the given rates.
 type Plan struct {
-	Steps []PlanStep
+	Rates   cpu.Rates
+	Weights int64 // bytes of the packed weights
+	Steps   []PlanStep
 }
 
 // PlanStep is one capture, or the decoding of one set of prompts from full and
@@ -24,27 +28,30 @@ type PlanStep struct {
 	PromptTokens int
 	ReplyTokens  int
 	Bytes        int     // of the dump, estimated
-	Seconds      float64 // estimated, at 80 GFLOP/s per thread
+	Seconds      float64 // estimated, at the rates of the plan
 	Done         bool    // the results exist already
 }
-
-// flopsPerThread is the speed of one thread, per second, behind the estimates.
-const flopsPerThread = 80e9
 
 // errPlanned ends a recipe whose work was only planned.
 var errPlanned = errors.New("planned, not run")
 
 // Seconds returns the estimated time of all steps that are not done. A capture that
-// several experiments share counts once per experiment.
+// several experiments share counts once.
 func (p *Plan) Seconds() float64 {
 	sum := 0.0
+	captured := map[string]bool{}
 	for _, s := range p.Steps {
-		if !s.Done {
-			sum += s.Seconds
+		if s.Done || captured[s.Step] {
+			continue
 		}
+		captured[s.Step] = s.captures()
+		sum += s.Seconds
 	}
 	return sum
 }
+
+// captures reports whether the step records a dump.
+func (s PlanStep) captures() bool { return s.Bytes > 0 }
 
 // Table makes a table of the steps.
 func (p *Plan) Table() *table.Table {
@@ -101,6 +108,6 @@ func (l *Lab) planned(name string, cfg *capture.Config) PlanStep {
 		Prompts:      need.Prompts,
 		PromptTokens: need.PromptTokens,
 		ReplyTokens:  need.ReplyTokens,
-		Seconds:      need.FLOPs / flopsPerThread / float64(l.Threads),
+		Seconds:      need.Pace(l.Plan.Rates, l.Plan.Weights, string(cpu.F32)).Seconds,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/capture/prompts"
 	"github.com/attnscope/attnscope/dumps"
+	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/experiments"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -96,7 +97,7 @@ func runReproduce(c *cli.Context) error {
 	}
 	equip(c, lab, src)
 	if c.Bool("dry-run") {
-		return planExperiments(c, lab, list)
+		return planExperiments(c, lab, src, list)
 	}
 	if err := checkResults(c, lab, list); err != nil {
 		return err
@@ -220,16 +221,17 @@ func checkResults(c *cli.Context, lab *experiments.Lab, list []experiments.Exper
 }
 
 // planExperiments prints what the experiments would capture and decode.
-func planExperiments(c *cli.Context, lab *experiments.Lab, list []experiments.Experiment) error {
-	lab.Plan = &experiments.Plan{}
+func planExperiments(c *cli.Context, lab *experiments.Lab, src *capture.Source, list []experiments.Experiment) error {
+	rates := cpu.Measure(lab.Threads)
+	lab.Plan = &experiments.Plan{Rates: rates, Weights: lab.Config.WeightBytes(src.Checkpoint, string(cpu.F32))}
 	for _, e := range list {
 		if err := runExperiment(c, lab, e); err != nil {
 			return err
 		}
 	}
 	total := time.Duration(lab.Plan.Seconds() * float64(time.Second)).Round(time.Minute)
-	notef(c, "about %s in all, at 80 GFLOP/s per thread on %s; a capture that experiments share is"+
-		" listed for each", total, count(lab.Threads, "thread"))
+	notef(c, "about %s in all, at the speed of %s just now, %.0f GFLOP/s; a capture that experiments share is"+
+		" listed for each and counted once", total, count(lab.Threads, "thread"), rates.FLOPs/1e9)
 	return printTable(c, lab.Plan.Table(), stdoutFormat(c))
 }
 
