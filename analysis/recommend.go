@@ -20,7 +20,8 @@ func (a *Advice) Recommendation() string {
 	bound := fmt.Sprintf("%s for at least %.3g %% of prompts", a.atMost(), 100*(1-a.Config.Risk))
 	i := slices.IndexFunc(a.Rows, dropsSomething)
 	if i < 0 {
-		text := fmt.Sprintf("Keep everything: at the capacities that were tried, no method that drops anything is predicted to achieve %s.", bound)
+		text := fmt.Sprintf("Keep everything: at the capacities that were tried, no method that drops anything is predicted "+
+			"to achieve %s.", bound)
 		return strings.Join(slices.Concat([]string{text}, a.NearMiss(), a.waysOut(), a.fewPrompts()), " ")
 	}
 	row := &a.Rows[i]
@@ -69,7 +70,8 @@ func (a *Advice) NearMiss() []string {
 	if row == nil {
 		return nil
 	}
-	list := []string{fmt.Sprintf("The closest is %s, with %.3g %% of the full cache. Expected loss: %s; %.3g %% of prompts lose more than %s.",
+	list := []string{fmt.Sprintf("The closest is %s, with %.3g %% of the full cache. "+
+		"Expected loss: %s; %.3g %% of prompts lose more than %s.",
 		a.describe(row), 100*row.Bytes/row.FullBytes, strings.Join(a.expected(row), ", "), 100*a.Config.Risk,
 		a.Config.Bound.Loss.Text(row.High))}
 	if flags := a.accepting(row); len(flags) > 0 {
