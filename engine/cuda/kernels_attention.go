@@ -130,8 +130,7 @@ type attention struct {
 }
 
 // attend runs prefill attention. A block takes the queries of all heads of a store, one query
-// after another, and must begin with the first head of a query: if its rows are no multiple
-// of the heads of a store, each head is launched alone.
+// after another.
 func (l launcher) attend(a attention) error {
 	size, err := a.size()
 	if err != nil {
@@ -140,48 +139,10 @@ func (l launcher) attend(a attention) error {
 	if of := l.tritonCase(&a); of != "" {
 		return l.tritonAttend(of, a)
 	}
-	name := fmt.Sprintf("attention_%s_%d", a.T, size)
 	rows, group := tileOf(a.T.String(), size).rows, a.Heads/a.Stores
-	if rows%group == 0 {
-		return l.launchAttention(name, a, grid(ceilDiv(a.N*group, rows), a.Stores, 1, attentionThreads))
-	}
-	for h := range a.Heads {
-		if err := l.launchAttention(name, a.head(h), grid(ceilDiv(a.N, rows), 1, 1, attentionThreads)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l launcher) launchAttention(name string, a attention, d dims) error {
-	return l.launch(name, d, a.Out, a.Stat, a.LSE, a.Q, a.K, a.V, a.Counts, a.Pos, a.Sinks,
+	return l.launch(fmt.Sprintf("attention_%s_%d", a.T, size), grid(ceilDiv(a.N*group, rows), a.Stores, 1, attentionThreads),
+		a.Out, a.Stat, a.LSE, a.Q, a.K, a.V, a.Counts, a.Pos, a.Sinks,
 		a.N, a.Pos0, a.Keys, a.Room, a.Heads, a.Stores, a.KeyDim, a.ValueDim, a.Window, a.SinkKeys, a.Scale, a.Cap)
-}
-
-// head returns the pass as head h sees it: h is the first head, and has a store of its own.
-func (a attention) head(h int) attention {
-	size := int(a.T.bytes())
-	store := h / (a.Heads / a.Stores)
-	for _, p := range []struct {
-		at *cu.DevicePtr
-		by int
-	}{
-		{&a.Q, h * a.KeyDim * size},
-		{&a.Out, h * a.ValueDim * size},
-		{&a.Stat, h * a.N * 8},
-		{&a.LSE, h * a.N * 4},
-		{&a.Sinks, h * 4},
-		{&a.K, store * a.Room * a.KeyDim * size},
-		{&a.V, store * a.Room * a.ValueDim * size},
-		{&a.Counts, store * 4},
-		{&a.Pos, store * a.Room * 4},
-	} {
-		if *p.at != 0 {
-			*p.at += cu.DevicePtr(p.by)
-		}
-	}
-	a.Stores = a.Heads
-	return a
 }
 
 // attentionRowsOut requests rows [Row0, Row0+Rows) of some heads of a pass that has

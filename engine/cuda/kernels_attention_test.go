@@ -32,6 +32,7 @@ var attentionCases = []attentionCase{
 	{heads: 4, stores: 2, n: 3, before: 90, kdim: 64, vdim: 64, cut: true, window: 64},
 	{heads: 2, stores: 2, n: 4, before: 60, kdim: 22, vdim: 30, cut: true, sinkKeys: 20, window: 30},
 	{heads: 6, stores: 2, n: 100, before: 5, kdim: 64, vdim: 48, sinks: true}, // blocks begin within a group of heads
+	{heads: 14, stores: 2, n: 40, before: 9, kdim: 32, vdim: 32, window: 20},
 }
 
 // world is a case on the card, with its truth in float64.
@@ -284,6 +285,28 @@ func (b *bench) checkSums(w *world) {
 	b.must(b.attendSums(w.attention, o))
 	near(b.t, "total in two calls", fixedFloats(down[int64](b, o.Total, 2*o.LdTotal)), fixedFloats(total), 3e-7, 1e-6)
 	equal(b.t, "cells in two calls", down[float32](b, o.Cells, 2*o.Side*o.Side), cells)
+}
+
+// TestSumsOfAWindowThatEndsInATile: queries after the last window do not count, although
+// they are in a tile whose first query does.
+func TestSumsOfAWindowThatEndsInATile(t *testing.T) {
+	const n, start, size = 100, 10, 65
+	for _, d := range dtypes {
+		b := onCard(t)
+		w := b.world(attentionCase{heads: 1, stores: 1, n: n, kdim: 16, vdim: 16}, d)
+		b.must(b.attend(w.attention))
+		o := attentionSumsOut{
+			Windows: up(b, make([]int64, n)), LdWindow: n, WinStart: start, WinSize: size, WinCount: 1, Listed: 1, Rows: n,
+		}
+		b.must(b.attendSums(w.attention, o))
+		want := make([]float64, n)
+		for _, row := range w.weights[0][start : start+size] {
+			for j, v := range row {
+				want[j] += v
+			}
+		}
+		near(t, d.String(), fixedFloats(down[int64](b, o.Windows, n)), want, 5e-6, 5e-6)
+	}
 }
 
 func fixedFloats(x []int64) []float64 {

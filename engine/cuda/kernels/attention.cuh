@@ -3,7 +3,8 @@
 #pragma once
 
 // A block takes some rows of a store's queries: those of its heads, a query after another, so
-// that few queries fill a block, too. All its rows read the same keys and values.
+// that few queries fill a block, too. It may begin with any head of its first query. All its
+// rows read the same keys and values.
 template <class T, int D> DEVICE void attention(T *out, float *stat, float *lse, const T *q, const T *k, const T *v, const int *counts,
     const int *pos, const float *sinks, int n, int pos0, int keys, int room, int heads, int stores, int kdim, int vdim, int window,
     int sink_keys, float scale, float cap) {
@@ -36,7 +37,8 @@ template <class T, int D> DEVICE void attention(T *out, float *stat, float *lse,
   UNROLL for (int s = 0; s < S; s++) UNROLL for (int i = 0; i < 2; i++) m[s][i] = NEVER, l[s][i] = 0;
   UNROLL for (int s = 0; s < S; s++) UNROLL for (int j = 0; j < D / 8; j++) UNROLL for (int e = 0; e < 4; e++) o[s][j][e] = 0;
 
-  load_rows<T, D>(qs, group_rows<T>{q + ((size_t)(row0 / group) * heads + store * group) * kdim, (size_t)heads * kdim, group, kdim}, size::rows, 0, rows, kdim);
+  load_rows<T, D>(qs, group_rows<T>{q + ((size_t)query0 * heads + store * group) * kdim, (size_t)heads * kdim, group, row0 % group, kdim}, size::rows, 0, rows,
+      kdim);
   load_rows<T, D>(ks, matrix_rows<T>{k + (size_t)at * size::keys * kdim, (size_t)kdim}, size::keys, 0, count - at * size::keys, kdim);
   copy_commit();
   NO_UNROLL while (at < end) {
@@ -296,11 +298,12 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
         }
       }
     }
-    int w_lo = -1, w_hi = -1; // windows the tile's queries fall into
+    int w_lo = -1, w_hi = -1, w_end = -1; // windows that the tile's first and last query fall into; w_hi is one that is wanted
     if (windows) {
       int a = p0 + from - win_start, b = p0 + to - 1 - win_start;
       w_lo = a < 0 ? -1 : a / win_size;
-      w_hi = b < 0 ? -1 : least(b / win_size, win_count - 1);
+      w_end = b < 0 ? -1 : b / win_size;
+      w_hi = least(w_end, win_count - 1);
     }
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int i = 0; i < 2; i++) {
       int64_t whole = to_fixed(sum_queries(c[s], i, 0, QUERIES));
@@ -308,7 +311,7 @@ template <class T, int D> DEVICE void attention_sums(int64_t *total, uint64_t ld
       sum[s][i] += whole;
       NO_UNROLL for (int w = most(w_lo, 0), was = open; w <= w_hi; w++) {
         int a = win_start + w * win_size - p0;
-        int64_t in = w_lo == w_hi ? whole : to_fixed(sum_queries(c[s], i, a, a + win_size));
+        int64_t in = w_lo == w_end ? whole : to_fixed(sum_queries(c[s], i, a, a + win_size));
         if (w != was && was >= 0) {
           if (t == 0 && at < pos0 + n) atomic_add(windows + ((size_t)listed * win_count + was) * ld_window + at, part[s][i]);
           part[s][i] = 0;

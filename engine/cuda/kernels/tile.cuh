@@ -25,7 +25,8 @@ template <class T, int D> DEVICE int place(int r, int x) {
   return r * D + ((x / N ^ (r & 7)) * N) + x % N;
 }
 
-// Rows of a matrix, and the rows of a group's heads: those of a query one after another.
+// Rows of a matrix, and the rows of a group's heads: those of a query one after another, from
+// head first of a query on, whose first head is at.
 template <class T> struct matrix_rows {
   const T *at;
   size_t stride;
@@ -35,8 +36,8 @@ template <class T> struct matrix_rows {
 template <class T> struct group_rows {
   const T *at;
   size_t stride; // of queries
-  int group, dim;
-  DEVICE_MEMBER const T *row(int r) const { return at + r / group * stride + r % group * dim; }
+  int group, first, dim;
+  DEVICE_MEMBER const T *row(int r) const { return at + (first + r) / group * stride + (first + r) % group * dim; }
   DEVICE_MEMBER bool aligned(int to) const { return dim % to == 0 && aligned16(at); }
 };
 
@@ -119,12 +120,14 @@ template <int S, int P> DEVICE void cap_scores(float (&c)[S][P][4], float scale,
 // o += p·v: weights of strips of 16 rows against 8*P rows of v, dim channels of O*8.
 template <int D, int P, int O> DEVICE void add_values(float (&o)[1][O][4], const float (&p)[1][P][4], const f32 *v, int dim) {
   int lane = threadIdx.x & 31, t = lane & 3;
+  const f32 *even = v + 2 * t, *odd = v + (2 * t ^ 4);
   UNROLL for (int j = 0; j < P; j++) UNROLL for (int e = 0; e < 8; e++) {
     int from = (lane & ~3) | e >> 1; // who holds column 8j+e of my rows
+    const f32 *row = (e & 1 ? odd : even) + (8 * j + e) * D;
     float w0 = shfl(p[0][j][e & 1], from), w1 = shfl(p[0][j][2 + (e & 1)], from);
     UNROLL for (int n = 0; n < O; n++) {
       if (8 * n >= dim) continue;
-      float2 x = *(const float2 *)(v + 8 * j * D + place<f32, D>(e, 8 * n + 2 * t));
+      float2 x = *(const float2 *)(row + (8 * n ^ 4 * (e & 6))); // at place(e, 8n + 2t)
       o[0][n][0] += w0 * x.x, o[0][n][1] += w0 * x.y, o[0][n][2] += w1 * x.x, o[0][n][3] += w1 * x.y;
     }
   }
