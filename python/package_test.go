@@ -89,6 +89,7 @@ line = json.loads(json.dumps(run.summary(window=8)))
 assert line["hit_rate"] == cli("hitrate", "run.attn", *"--window 8 --by none".split())[0]["hit_rate"], line
 assert line["mass_without_first_4"] == cli("hitrate", "run.attn", *"--window 8 --by none --skip-first 4".split())[0]["mass"]
 assert "layer" not in line and "prompt" not in line, line
+assert all(isinstance(x, (int, float)) for x in line.values()) and "without_first_4" not in line, line
 
 # Failures are exceptions with the program's message.
 def fails(call, code, *parts):

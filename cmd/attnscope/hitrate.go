@@ -21,7 +21,8 @@ func hitrateCommand() *cli.Command {
 			"which a reply token gives a weight above --theta. The table also has the hit rates of simple rules\n" +
 			"(chance, recent, sinks_recent), the best possible one (oracle), the overlap of both sets and the\n" +
 			"kept share of the attention (mass). docs/MEASURES.md defines all columns.\n\n" +
-			"To list the ten worst heads: --by layer,head --skip-first 4 --sort hit_rate --first 10",
+			"To list the ten worst heads:\n\n" +
+			"  attnscope hitrate RUN.attn --by layer,head --skip-first 4 --sort hit_rate --first 10",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntSliceFlag{Name: "window", DefaultText: fmt.Sprint(snapkv.Default.Window), Usage: "let the last `ROWS` prompt tokens vote (repeatable)"},
 			&cli.Float64SliceFlag{

@@ -162,13 +162,15 @@ def _read_safetensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]
 
 def summary(*dumps: Files, progress: bool | None = None, **flags: Any) -> dict[str, Any]:
     """Returns one flat dictionary of numbers about dumps, for wandb.log, TensorBoard or a line
-    of JSON: all columns of hit_rates(by="none"), and hit_rate and mass again without the
-    first four positions. flags are those of hit_rates; there is one window, top and theta."""
+    of JSON: all columns of hit_rates(by="none") that are numbers, and hit_rate and mass again
+    without the first four positions. flags are those of hit_rates; there is one window, top and
+    theta."""
     rows = [hit_rates(*dumps, by="none", skip_first=skip, progress=progress, **flags) for skip in (0, FIRST)]
     for frame in rows:
         if len(frame) != 1:
             raise ValueError(f"a summary has one row, and these settings give {len(frame)}")
     plain, without = (frame.iloc[0].dropna().to_dict() for frame in rows)
+    plain.pop(f"without_first_{FIRST}", None)  # hit_rate_without_first_4
     also = {f"{name}_without_first_{FIRST}": without[name] for name in ("hit_rate", "mass") if name in without}
     numbers = {name: x.item() if hasattr(x, "item") else x for name, x in (plain | also).items()}
-    return {name: x for name, x in numbers.items() if x not in ("*", -1)}  # what says that all are pooled
+    return {name: x for name, x in numbers.items() if not isinstance(x, str) and x != -1}  # -1: all are pooled
