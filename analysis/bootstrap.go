@@ -14,14 +14,10 @@ const resamples = 2000
 // samples hold only the few values that occurred.
 const SoundPrompts = 10
 
-// HasFewPrompts says whether an interval over n prompts is too narrow. One prompt has no
-// interval.
-func HasFewPrompts(n int) bool { return n >= 2 && n < SoundPrompts }
-
 // FewPromptsNote returns the sentence that intervals over n prompts are too narrow, or no
 // sentence if there are enough prompts, or only one and hence no intervals.
 func FewPromptsNote(n int) []string {
-	if !HasFewPrompts(n) {
+	if n < 2 || n >= SoundPrompts {
 		return nil
 	}
 	return []string{fmt.Sprintf("Intervals are bootstrapped over %d prompts; with fewer than %d they are too narrow.", n, SoundPrompts)}

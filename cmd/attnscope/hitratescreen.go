@@ -135,10 +135,12 @@ func (s *hitRateScreen) exact() *table.Table {
 	return t
 }
 
-// few lists what row i has too few of.
+// few lists what row i has too few of. A row of --by prompt is about one prompt and has no
+// interval, so it does not lack prompts.
 func (s *hitRateScreen) few(i int) []string {
 	var list []string
-	if analysis.HasFewPrompts(s.lists[askedRates][i].Prompts) {
+	byPrompt := slices.Contains(s.cfg.By, analysis.ByPrompt)
+	if !byPrompt && s.lists[askedRates][i].Prompts < analysis.SoundPrompts {
 		list = append(list, "prompts")
 	}
 	add := func(r *analysis.HitRateRow, suffix string) {

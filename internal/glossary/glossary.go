@@ -73,7 +73,7 @@ var Terms = []Term{
 	{
 		Name: "few",
 		Text: "What a hit rate rests on too little of: fewer than 30 significant positions (--min-significant), a prompt with few of them, " +
-			"or fewer than 10 prompts for its interval. A table on the screen has such rates in parentheses, a file names the reasons in the column few.",
+			"or fewer than 10 prompts, down to a single one. A table on the screen has such rates in parentheses, a file names the reasons in the column few.",
 		More: "docs/MEASURES.md",
 	},
 	{
