@@ -192,6 +192,32 @@ func TestWithoutFirstIsSkipFirst(t *testing.T) {
 	}
 }
 
+// TestHitRatesOfSnapKV: hitrate with the budget and the kernel of SnapKV rates the
+// selection that snapkv makes for each head, as docs/GUIDE.md says.
+func TestHitRatesOfSnapKV(t *testing.T) {
+	dump := recordedDump(t, randomLlama(t, 32, 2), promptsFile(t, 2, 150))
+	common := []string{dump, "--by", "layer,head", "--window", "32", "--theta", "0.01", "--format", "jsonl"}
+	rows := func(args ...string) []map[string]any {
+		var list []map[string]any
+		eachLine(t, must(t, append(args, common...)...), func(row map[string]any) { list = append(list, row) })
+		return list
+	}
+	kept := rows("snapkv", "--capacity", "64")
+	differs := false
+	for _, kernel := range []string{"5", "1"} {
+		for i, row := range rows("hitrate", "--budget", "32", "--kernel", kernel) {
+			same := row["hit_rate"] == kept[i]["hit_rate"] && row["mass"] == kept[i]["mass"]
+			if kernel == "5" && !same {
+				t.Errorf("row %d: hitrate has %v and %v, snapkv %v and %v", i, row["hit_rate"], row["mass"], kept[i]["hit_rate"], kept[i]["mass"])
+			}
+			differs = differs || !same
+		}
+	}
+	if !differs {
+		t.Error("the rates do not depend on the kernel: the test cannot fail")
+	}
+}
+
 // TestCaptureFlags: the command that follows advise has the capture's flags that decide
 // what is decoded, and no others.
 func TestCaptureFlags(t *testing.T) {

@@ -176,6 +176,9 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 			err := usagef("snapkv: %s: a dump cannot judge a quantized cache, because it does not have the queries of the reply", flag)
 			return hintf(err, "attnscope generate decodes from quantized caches")
 		}
+		if hint := hintForFlag(verb, flag); hint != "" {
+			return hintf(usagef("%s: unknown flag %s", verb, flag), "%s", hint)
+		}
 		message = "unknown flag " + flag
 		suggestion = words.Suggestion(flag, flagNames(c))
 	} else if m := invalidValue.FindStringSubmatch(message); m != nil {
@@ -183,7 +186,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		if strings.HasSuffix(message, "value out of range") {
 			want += " that fits in 64 bits"
 		}
-		return usagef("%s %s: want %s", dashed(m[2]), m[1], want)
+		return hintf(usagef("%s %s: want %s", dashed(m[2]), m[1], want), "%s", hintForShare(c, m[2], m[1]))
 	}
 	if verb != "" {
 		message = verb + ": " + message
