@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -95,6 +96,7 @@ func Advise(ctx context.Context, paths []string, cfg MethodConfig, ask AdviceCon
 		return advice, err
 	}
 	advice.Rows = advice.smallest(measured, cfg)
+	advice.Warnings = append(advice.Warnings, advice.shortPrompts()...)
 	return advice, nil
 }
 
@@ -248,6 +250,40 @@ func (a *Advice) smallest(measured []MethodRow, cfg MethodConfig) []AdviceRow {
 		}
 	}
 	return list
+}
+
+// spared returns how many prompts lose nothing, because they are no longer than the capacity.
+func (r *AdviceRow) spared() int { return r.prompts - len(r.measures) }
+
+// shortPrompts warns, in a list of at most one warning, about the capacities that some
+// prompts exceed and others do not: the others count as prompts that lose nothing.
+func (a *Advice) shortPrompts() []Warning {
+	rows := a.Rows
+	if a.Closest != nil {
+		rows = append(slices.Clone(rows), *a.Closest)
+	}
+	spared := map[int]int{} // prompts, of each capacity
+	total := 0
+	for i := range rows {
+		if dropsSomething(rows[i]) && rows[i].spared() > 0 {
+			spared[rows[i].Capacity] = rows[i].spared()
+			total = rows[i].prompts
+		}
+	}
+	var list []string
+	for _, capacity := range slices.Sorted(maps.Keys(spared)) {
+		list = append(list, sparedText(spared[capacity], total, fmt.Sprintf("capacity %d", capacity)))
+	}
+	if list == nil {
+		return nil
+	}
+	return []Warning{{Kind: ShortPrompts, Reason: strings.Join(list, ", ") + ": prompts that short lose nothing, and count as such"}}
+}
+
+// sparedText says how many of the prompts are no longer than a capacity.
+func sparedText(spared, prompts int, capacity string) string {
+	return fmt.Sprintf("%d of %s %s no longer than %s", spared, words.Count(prompts, "prompt"),
+		words.Plural(spared, "is", "are"), capacity)
 }
 
 // dropsSomething reports whether a row keeps the bound without keeping everything.

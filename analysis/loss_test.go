@@ -3,6 +3,7 @@ package analysis
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -258,5 +259,71 @@ func TestLargerCachesNamesWhatSavesNothing(t *testing.T) {
 		"with --group head, every query head keeps positions of its own; --group mean selects for each kv head"
 	if len(w) != 1 || w[0].String() != want {
 		t.Errorf("got %v, want %s", w, want)
+	}
+}
+
+// TestShortPromptsCountAsLosingNothing: three of four prompts are no longer than the
+// capacity, which hides that the fourth loses more than the bound.
+func TestShortPromptsCountAsLosingNothing(t *testing.T) {
+	a := Advice{
+		Config:      AdviceConfig{Bound: Bound{LossKL, 0.2}, Risk: 0.3},
+		Calibration: &Calibration{Loss: LossKL, Measure: "missed_hits", Slope: 1, Least: 1e-6, ResidualQuantiles: []float64{0}},
+	}
+	row := func(tokens, missed float64) *MethodRow {
+		return &MethodRow{HitRate: 1 - missed, PromptTokens: tokens, Kept: 1, CacheBytes: 1, FullBytes: 2}
+	}
+	rows := map[variant][]*MethodRow{{snapkv.GroupMean, 60}: {row(40, 0), row(50, 0), row(60, 0), row(100, 0.6)}}
+	best := a.smallestCache(rows, []variant{{snapkv.GroupMean, 60}})
+	best.Method = "snapkv"
+	a.Rows = []AdviceRow{best}
+	const counts = "3 of 4 prompts are no longer than %s: prompts that short lose nothing, and count as such"
+	list := a.shortPrompts()
+	if len(list) != 1 || list[0].String() != fmt.Sprintf(counts, "capacity 60") {
+		t.Errorf("warnings %v", list)
+	}
+	text := a.Recommendation()
+	for _, part := range []string{
+		fmt.Sprintf(counts, "this capacity"), "Expected loss: 0.15 nats per token;",
+		"Expected loss of the longer prompt alone: 0.6 nats per token; 30 % of such prompts lose more than 0.6 nats per token.",
+		"record a dump of long prompts only",
+	} {
+		if !strings.Contains(text, part) {
+			t.Errorf("recommendation %q lacks %q", text, part)
+		}
+	}
+	a.Config.Bound.Value = 0.7
+	if text := a.Recommendation(); strings.Contains(text, "long prompts only") {
+		t.Errorf("the long prompt keeps the bound, too: %q", text)
+	}
+	a.Rows[0] = a.row(variant{snapkv.GroupMean, 39}, rows[variant{snapkv.GroupMean, 60}])
+	if list := a.shortPrompts(); list != nil || strings.Contains(a.Recommendation(), "no longer") {
+		t.Errorf("all prompts are longer: %v, %q", list, a.Recommendation())
+	}
+}
+
+// TestRecommendationNamesTies: caches of the same size whose predictions differ in the
+// fourth digit are as good as the recommended one.
+func TestRecommendationNamesTies(t *testing.T) {
+	row := AdviceRow{Method: "snapkv", Capacity: 64, Predicted: 0.12341, Bytes: 1, FullBytes: 4}
+	same := row
+	same.Method = "h2o"
+	same.Predicted = 0.12344
+	worse := row
+	worse.Method = "tova"
+	worse.Predicted = 0.12441
+	larger := row
+	larger.Method = "cake"
+	larger.Bytes = 2
+	a := Advice{
+		Config: AdviceConfig{Bound: Bound{LossKL, 0.2}, Risk: 0.05}, Calibration: &Calibration{Measure: "missed_hits"},
+		Rows: []AdviceRow{row, same, worse, larger},
+	}
+	const want = " h2o with capacity 64 has the same size and, to three digits, the same expected loss."
+	if text := a.Recommendation(); !strings.Contains(text, want) {
+		t.Errorf("%q lacks %q", text, want)
+	}
+	a.Rows = a.Rows[2:]
+	if text := a.Recommendation(); strings.Contains(text, "the same size") {
+		t.Errorf("nothing ties: %q", text)
 	}
 }

@@ -42,7 +42,43 @@ func (a *Advice) Recommendation() string {
 		"%.3g %% of the full cache (%s). Expected loss: %s; %.3g %% of prompts lose more than %s. Evidence: %s.",
 		a.describe(row), 100*row.Share, allowed, sizes.Text(int64(row.Bytes)), 100*ratio, sizes.Text(int64(row.FullBytes)),
 		strings.Join(a.expected(row), ", "), 100*a.Config.Risk, a.Config.Bound.Loss.Text(row.High), a.evidence(row))
-	return strings.Join(append([]string{text}, a.fewPrompts()...), " ")
+	return strings.Join(slices.Concat([]string{text}, a.ties(i), a.longPrompts(row), a.fewPrompts()), " ")
+}
+
+// ties names, in a list of at most one sentence, the methods whose caches have the size of
+// the cache in row i, and the same predicted loss.
+func (a *Advice) ties(i int) []string {
+	row := &a.Rows[i]
+	text := func(r *AdviceRow) string { return fmt.Sprintf("%.3g of %.3g", r.Predicted, r.Bytes/r.FullBytes) }
+	var names []string
+	for j := range a.Rows {
+		if r := &a.Rows[j]; j != i && dropsSomething(*r) && text(r) == text(row) {
+			names = append(names, fmt.Sprintf("%s with capacity %d", r.Method, r.Capacity))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s %s the same size and, to three digits, the same expected loss.",
+		strings.Join(names, ", "), words.Plural(len(names), "has", "have"))}
+}
+
+// longPrompts says, in a list of at most two sentences, what the prompts lose that are
+// longer than the capacity, if some are not.
+func (a *Advice) longPrompts(row *AdviceRow) []string {
+	long := len(row.measures)
+	if long == 0 || row.spared() == 0 {
+		return nil
+	}
+	p := a.Calibration.predict(row.measures, long, a.Config.Risk)
+	list := []string{fmt.Sprintf("%s: prompts that short lose nothing, and count as such. Expected loss of the longer %s alone: %s; "+
+		"%.3g %% of such prompts lose more than %s.",
+		sparedText(row.spared(), row.prompts, "this capacity"), words.Plural(long, "prompt", "prompts"),
+		a.Config.Bound.Loss.Text(p.mean), 100*a.Config.Risk, a.Config.Bound.Loss.Text(p.high))}
+	if max(p.mean, p.high) > a.Config.Bound.Value {
+		list = append(list, "To keep the bound for long prompts, record a dump of long prompts only.")
+	}
+	return list
 }
 
 // waysOut says what else can be done about a bound that nothing keeps.
@@ -77,7 +113,7 @@ func (a *Advice) NearMiss() []string {
 	if flags := a.accepting(row); len(flags) > 0 {
 		list = append(list, "It is accepted with "+words.Or(flags)+".")
 	}
-	return list
+	return append(list, a.longPrompts(row)...)
 }
 
 // accepting returns the flags with which a row that misses the bound keeps it: a larger

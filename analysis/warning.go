@@ -47,6 +47,9 @@ const (
 	// OneSelection says that GroupHead became GroupMean, because a cache is read by all
 	// heads or by several layers; Reason says which.
 	OneSelection
+	// ShortPrompts says that an advice counts prompts that are no longer than a capacity;
+	// Reason says how many.
+	ShortPrompts
 )
 
 // Warning limits how far a result can be trusted. Fields that its kind does not use
