@@ -35,9 +35,9 @@ type List struct {
 	hashed  map[string]bool // ids of models that were added with the hash of their weights
 }
 
-// Remark adds a line that BibTeX ignores.
+// Remark adds a line that BibTeX ignores, and a blank line.
 func (l *List) Remark(format string, args ...any) {
-	text := "% " + visible.Line(fmt.Sprintf(format, args...)) + "\n"
+	text := "% " + visible.Line(fmt.Sprintf(format, args...)) + "\n\n"
 	if !slices.Contains(l.parts, text) {
 		l.parts = append(l.parts, text)
 	}
@@ -184,6 +184,7 @@ var datasets = []struct{ name, key string }{
 	{"lines", "li2023longeval"}, // made by the recipe of LongEval-Lines
 	{"longeval", "li2023longeval"},
 	{"multidoc2dial", "feng2021multidoc2dial"},
+	{"needle", "kamradt2023needle"},
 	{"qasper", "dasigi2021qasper"},
 	{"qmsum", "zhong2021qmsum"},
 	{"ruler", "hsieh2024ruler"},

@@ -90,6 +90,7 @@ func TestDump(t *testing.T) {
 	}
 	l.Model("/home/me/models/tiny", "", "")
 	want := `% recorded by attnscope 0.1.0 on 2026-01-02T03:04:05Z: attnscope capture
+
 @misc{model-some-one-a-model-0123456789ab,
   title = {{some-one/a\_model}},
   author = {{some-one}},
@@ -104,6 +105,7 @@ func TestDump(t *testing.T) {
 
 ` + known["dasigi2021qasper"].Text + `
 % data set mine: add its source yourself
+
 @misc{model-tiny,
   title = {{tiny}},
 }
@@ -207,7 +209,8 @@ func TestLeaderboard(t *testing.T) {
 		{`"window":32`, "10%", 0},
 	} {
 		text := `{"attnscope_leaderboard":1,"model":"tiny","model_sha256":"aabb","methods":["h2o"],"settings":{` + of.settings + `},` +
-			`"plan":[{"task":"vt","suite":"ruler"},{"task":"lines","suite":"lines"},{"task":"trec","suite":"longbench"}]}` +
+			`"plan":[{"task":"vt","suite":"ruler"},{"task":"lines","suite":"lines"},{"task":"trec","suite":"longbench"},` +
+			`{"task":"needle","suite":"needle"}]}` +
 			`{"task":"vt","results":[{"method":"full","budget":"all"},{"method":"h2o","budget":"` + of.budget + `"}]}`
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -219,7 +222,7 @@ func TestLeaderboard(t *testing.T) {
 		got := textOf(t, &l)
 		for _, want := range []string{
 			"@misc{model-tiny-aabb,", "note = {SHA-256 of the weights aabb}", "@misc{zhang2023h2o,", "@misc{hsieh2024ruler,",
-			"@misc{li2023longeval,", "@misc{bai2023longbench,",
+			"@misc{li2023longeval,", "@misc{bai2023longbench,", "@misc{kamradt2023needle,",
 		} {
 			if strings.Count(got, want) != 1 {
 				t.Errorf("want %q once in\n%s", want, got)

@@ -22,11 +22,12 @@ func citeCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "cite",
 		Usage:     "print in BibTeX what dumps, tables and figures rest on",
-		ArgsUsage: "[RUN.attn | FIGURE | TABLE | DIR]...",
+		ArgsUsage: "[RUN.attn | FIGURE | PAGE | TABLE | DIR]...",
 		Description: "Cite prints entries for attnscope, the model with its revision and the hash of its weights,\n" +
 			"the prompts and their data sets, and the papers of the methods. A dump names its model and its\n" +
 			"prompts. A figure (.png, .svg, .pdf) names the command that drew it and its dumps; cite reads those\n" +
-			"that are still at the named place and unchanged. A table (.tsv, .txt, .csv, .json, .jsonl) names its\n" +
+			"that are still at the named place and unchanged. Of a figure or page (.html) of leaderboard, it reads\n" +
+			"the results that the named command wrote or read. A table (.tsv, .txt, .csv, .json, .jsonl) names its\n" +
 			"models, data sets, tasks and methods in its columns; the results and tables of generate and\n" +
 			"leaderboard also name the hash of the model. If another version of attnscope made the file, that\n" +
 			"version is cited, too. Lines that begin with % say where an entry comes from, and what you must\n" +
@@ -70,6 +71,8 @@ func citeFile(c *cli.Context, list *cite.List, path string) error {
 	switch ext := filepath.Ext(path); {
 	case slices.Contains(viz.Formats, strings.TrimPrefix(ext, ".")):
 		return citeFigure(list, path)
+	case ext == ".html":
+		return citePage(list, path)
 	case ext == ".parquet" || ext == ".tex":
 		return hintf(usagef("cite: %s: want a table in .tsv, .txt, .csv, .json or .jsonl", path),
 			"write the table in one of these formats, too, or name its dump")
@@ -126,6 +129,9 @@ func citeFigure(list *cite.List, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	list.Remark("%s was drawn by: %s", path, o.Command())
+	if slices.Contains(o.Arguments[:min(1, len(o.Arguments))], "leaderboard") {
+		return citeBoardFigure(list, path, o.Arguments)
+	}
 	for _, dump := range slices.Sorted(maps.Keys(o.Manifests)) {
 		if err := citeUnchanged(list, dump, o.Manifests[dump]); err != nil {
 			list.Remark("%s shows the dump %s, which cannot be cited: %v", path, dump, err)
