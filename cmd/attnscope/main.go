@@ -63,8 +63,8 @@ func checkEnvironment() error {
 // runAs is run with another command line, named, in the manifests of dumps and
 // the metadata of figures.
 func runAs(ctx context.Context, args, named []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	results := newResultWriter(stdout)
-	messages := &visible.Writer{W: stderr}
+	messages := &visible.Writer{W: withBars(stderr)}
+	results := newResultWriter(stdout, screenOf(messages))
 	app := newApp(stdin, results, messages)
 	app.Metadata = map[string]any{commandKey: named}
 	if len(args) == 0 {

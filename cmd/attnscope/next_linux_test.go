@@ -4,47 +4,35 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
+
+// recordTerminal opens a terminal. What was written to it can be read after it was closed.
+func recordTerminal(t *testing.T) (terminal *os.File, written chan string) {
+	t.Helper()
+	master, terminal := openTerminal(t)
+	written = make(chan string)
+	go func() {
+		text, _ := io.ReadAll(master) // ends with an error when the terminal is closed
+		written <- string(text)
+	}()
+	return terminal, written
+}
 
 // onTerminal runs a command line with a terminal as stderr, and returns what both streams
 // got.
 func onTerminal(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("SKIPPED, no terminal was tested: %v", err)
-	}
-	defer master.Close()
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal, err := os.OpenFile(filepath.Join("/dev/pts", strconv.Itoa(number)), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan string)
-	go func() {
-		text, _ := io.ReadAll(master) // ends with an error when the terminal is closed
-		read <- string(text)
-	}()
+	terminal, written := recordTerminal(t)
 	var out bytes.Buffer
 	code = run(t.Context(), args, strings.NewReader(""), &out, terminal)
 	terminal.Close()
-	return code, out.String(), <-read
+	return code, out.String(), <-written
 }
 
 var nextPattern = regexp.MustCompile(`attnscope: next: attnscope ([^\r\n]*)`)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -32,10 +31,11 @@ type bar struct {
 	w       io.Writer
 	what    string
 	out     string                   // the growing file, for the free space of its disk; may be empty
-	screen  *os.File                 // nil if stderr is not a terminal
+	screen  *screen                  // nil if stderr is not a terminal
 	bar     *progressbar.ProgressBar // nil if there is no screen
 	started time.Time
 	last    time.Time
+	drawn   bool       // the bar may be on the screen
 	mu      sync.Mutex // downloads report from several goroutines
 }
 
@@ -46,15 +46,18 @@ func newBar(w io.Writer, what string) *bar {
 	b := &bar{w: w, what: visible.Line(what), started: time.Now(), last: time.Now()}
 	if b.screen = screenOf(w); b.screen != nil {
 		b.bar = progressbar.NewOptions64(1,
-			progressbar.OptionSetWriter(b.screen), progressbar.OptionSetDescription(b.what),
+			progressbar.OptionSetWriter(b.screen.file), progressbar.OptionSetDescription(b.what),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(200*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+		b.screen.show(b)
 	}
 	return b
 }
 
 // capture shows the progress of a capture, or of decoding.
 func (b *bar) capture(p capture.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.bar == nil && time.Since(b.last) < quietFor(time.Since(b.started)) {
 		return
 	}
@@ -63,6 +66,7 @@ func (b *bar) capture(p capture.Progress) {
 		prompt = min(p.Prompt+1, p.Prompts)
 	}
 	if b.bar != nil {
+		b.drawn = true
 		b.bar.ChangeMax64(max(1, p.Total))
 		b.bar.Describe(b.line(fmt.Sprintf("%s %d/%d", b.what, prompt, p.Prompts), p))
 		_ = b.bar.Set64(min(p.Tokens, p.Total))
@@ -109,7 +113,7 @@ func (b *bar) figures(p capture.Progress) []string {
 func (b *bar) line(what string, p capture.Progress) string {
 	width := 80
 	if b.screen != nil {
-		if w, _, err := term.GetSize(int(b.screen.Fd())); err == nil {
+		if w, _, err := term.GetSize(int(b.screen.file.Fd())); err == nil {
 			width = w
 		}
 	}
@@ -136,6 +140,7 @@ func (b *bar) layers(p analysis.Progress) {
 	prompt := visible.Line(p.Prompt)
 	if b.bar != nil {
 		b.mu.Lock()
+		b.drawn = true
 		b.bar.Describe(b.what + " " + prompt)
 		b.mu.Unlock()
 	}
@@ -157,6 +162,7 @@ func (b *bar) show(done, total int64, text func() string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.bar != nil {
+		b.drawn = true
 		b.bar.ChangeMax64(max(1, total))
 		_ = b.bar.Set64(done)
 		return
@@ -169,13 +175,17 @@ func (b *bar) show(done, total int64, text func() string) {
 
 // clear removes the bar from the screen, for lines that are printed meanwhile.
 func (b *bar) clear() {
-	if b.bar != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bar != nil && b.drawn {
 		_ = b.bar.Clear()
+		b.drawn = false
 	}
 }
 
 func (b *bar) close() {
 	if b.bar != nil {
 		_ = b.bar.Finish()
+		b.screen.hide(b)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -16,11 +17,12 @@ import (
 type resultWriter struct {
 	out     io.Writer
 	escaped visible.Writer
+	screen  *screen // stderr, which may be the same terminal; nil if it is none
 	err     error
 }
 
-func newResultWriter(stdout io.Writer) *resultWriter {
-	w := &resultWriter{out: stdout}
+func newResultWriter(stdout io.Writer, screen *screen) *resultWriter {
+	w := &resultWriter{out: stdout, screen: screen}
 	w.escaped.W = exactWriter{w}
 	return w
 }
@@ -43,6 +45,9 @@ func (w *resultWriter) terminal() bool { return isTerminal(w.out) }
 type exactWriter struct{ results *resultWriter }
 
 func (w exactWriter) Write(b []byte) (int, error) {
+	if w.results.terminal() {
+		w.results.screen.clear()
+	}
 	n, err := w.results.out.Write(b)
 	if err != nil && w.results.err == nil {
 		w.results.err = err
@@ -59,14 +64,63 @@ func exactOutput(c *cli.Context) io.Writer {
 	return c.App.Writer
 }
 
-// screenOf returns the terminal that stderr writes to, or nil if stderr is not a
-// terminal.
-func screenOf(stderr io.Writer) *os.File {
-	if messages, ok := stderr.(*visible.Writer); ok {
-		return screenOf(messages.W)
-	}
+// screen is stderr if that is a terminal. Lines that are written to it while it shows a
+// progress bar take the place of the bar, which appears again below them.
+type screen struct {
+	file  *os.File
+	mu    sync.Mutex
+	shown *bar // nil if there is none
+}
+
+// withBars returns the writer for messages to stderr: a screen if stderr is a terminal.
+func withBars(stderr io.Writer) io.Writer {
 	if isTerminal(stderr) {
-		return stderr.(*os.File)
+		return &screen{file: stderr.(*os.File)}
+	}
+	return stderr
+}
+
+// Write writes a message.
+func (s *screen) Write(b []byte) (int, error) {
+	s.clear()
+	return s.file.Write(b)
+}
+
+// clear removes the bar, if there is one. s may be nil.
+func (s *screen) clear() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shown != nil {
+		s.shown.clear()
+	}
+}
+
+// show makes b the bar of the screen.
+func (s *screen) show(b *bar) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown = b
+}
+
+// hide ends show.
+func (s *screen) hide(b *bar) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shown == b {
+		s.shown = nil
+	}
+}
+
+// screenOf returns the screen that stderr writes to, or nil if stderr is not a terminal.
+func screenOf(stderr io.Writer) *screen {
+	switch w := stderr.(type) {
+	case *visible.Writer:
+		return screenOf(w.W)
+	case *screen:
+		return w
 	}
 	return nil
 }

@@ -46,7 +46,6 @@ func runVerify(c *cli.Context) error {
 		bar := newBar(c.App.ErrWriter, "verify "+path)
 		ok, err := dumps.Verify(c.Context, path, bar.steps, func(p dumps.Problem) {
 			places++
-			bar.clear()
 			fmt.Fprintf(c.App.Writer, "%s: %s\n", path, p)
 		})
 		bar.close()
