@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -26,11 +27,20 @@ func helpWith(app *cli.App, args []string) (handled bool, err error) {
 	}
 	term, ok := glossary.Find(word)
 	if !ok {
-		names := append(glossary.Names(), verbNames(app)...)
-		hint := hintOf(words.Suggestion(word, names), "attnscope help "+allTerms+" lists the terms, attnscope --help the verbs")
+		hint := hintOf(nearTerms(app, word), "attnscope help "+allTerms+" lists the terms, attnscope --help the verbs")
 		return true, hintf(usagef("%q is neither a verb nor a term", word), "%s", hint)
 	}
 	return true, printTerm(app.Writer, term)
+}
+
+// nearTerms suggests the terms whose explanation mentions a word or, if there are none, the
+// term or verb nearest to it. It is empty if none is near.
+func nearTerms(app *cli.App, word string) string {
+	if list := glossary.Mentioning(word); list != nil {
+		const named = 3
+		return fmt.Sprintf("see %s.", words.Or(list[:min(named, len(list))]))
+	}
+	return words.Suggestion(word, slices.Concat(verbNames(app), glossary.Words()))
 }
 
 // helpWidth is the width to which explanations are wrapped.

@@ -4,6 +4,7 @@ package glossary
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A Term is a word that the program prints and a newcomer may not know.
@@ -113,6 +114,15 @@ var Terms = []Term{
 		More: "docs/METHODS.md",
 	},
 	{
+		Name:    "loss",
+		Aliases: []string{"kl", "perplexity", "ppl"},
+		Text: "What decoding from a compressed cache loses against the full cache. " +
+			"advise bounds it: --loss 5% is an increase of the perplexity of the reply, and --loss 0.05 a KL divergence in nats per reply token. " +
+			"In leaderboard, it is the score of the full cache minus the score of a method, prompt by prompt.",
+		Formula: "kl = mean over reply tokens of Σ p ln(p/q), with p from the full cache and q from the compressed one",
+		More:    "docs/ADVICE.md",
+	},
+	{
 		Name:    "mass",
 		Aliases: []string{"kept mass"},
 		Text: "The total attention weight that a row puts on the selected positions, as a mean over rows. " +
@@ -147,6 +157,14 @@ var Terms = []Term{
 		Text:    "The tokens of the prompt before the observation window. Positions are selected from the prefix only.",
 		Formula: "n = P − w positions, for a prompt of P tokens and a window of w",
 		More:    "docs/MEASURES.md",
+	},
+	{
+		Name:    "quantized",
+		Aliases: []string{"quantization", "kv-bits"},
+		Text: "Stored in few bits per number. generate --kv-bits and leaderboard --kv-bits quantize caches as KIVI (arXiv:2402.02750) does, " +
+			"and --budget 4bit gives methods the bytes of the full cache in 4 bits (docs/METHODS.md, Quantized caches). " +
+			"Checkpoints whose weights are quantized are read as they are published, and computed with the decoded weights.",
+		More: "docs/QUANTIZED.md",
 	},
 	{
 		Name: "recent",
@@ -202,6 +220,36 @@ func Names() []string {
 		list[i] = t.Name
 	}
 	return list
+}
+
+// Words lists the names of all terms and their aliases.
+func Words() []string {
+	var list []string
+	for _, t := range Terms {
+		list = append(append(list, t.Name), t.Aliases...)
+	}
+	return list
+}
+
+// Mentioning lists the names of the terms whose explanation contains a word, in any case.
+func Mentioning(word string) []string {
+	want := lettersOf(word)
+	if want == "" {
+		return nil
+	}
+	var list []string
+	for _, t := range Terms {
+		if strings.Contains(" "+lettersOf(t.Text+" "+t.Formula)+" ", " "+want+" ") {
+			list = append(list, t.Name)
+		}
+	}
+	return list
+}
+
+// lettersOf returns a text in lower case, with one space for whatever is between its words.
+func lettersOf(text string) string {
+	other := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	return strings.Join(strings.FieldsFunc(strings.ToLower(text), other), " ")
 }
 
 // plain returns a name in lower case, with spaces between its words.

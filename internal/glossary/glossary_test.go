@@ -42,3 +42,13 @@ func TestFind(t *testing.T) {
 		}
 	}
 }
+
+func TestMentioning(t *testing.T) {
+	for word, want := range map[string][]string{
+		"phrases": {"kernel"}, "DeepSeek": {"latent"}, "log_sum": {"factors"}, "phrase": nil, "hrases": nil, "": nil,
+	} {
+		if got := Mentioning(word); !slices.Equal(got, want) {
+			t.Errorf("%q is mentioned in %q, want %q", word, got, want)
+		}
+	}
+}
