@@ -186,27 +186,7 @@ func suggestAdvised(c *cli.Context, advice *analysis.Advice) {
 		"generate", "-m", h.Model.ID, "-p", cmp.Or(h.Manifest.PromptsFile, "prompts.jsonl"), "--method", row.Method,
 		"--group", string(row.Group), "--capacity", fmt.Sprint(row.Capacity), "--summary",
 	}
-	suggest(c, append(words, captureFlags(h.Manifest.Command)...)...)
-}
-
-// captureFlags returns the flags of a capture's command line that generate needs too, to
-// decode replies of the same length to prompts that are cut in the same way.
-func captureFlags(command []string) []string {
-	var flags []string
-	for i, word := range command {
-		name, _, joined := strings.Cut(word, "=")
-		switch name {
-		case "--offline":
-			flags = append(flags, word)
-		case "--max-new-tokens", "--max-prompt-tokens", "--truncate":
-			if joined {
-				flags = append(flags, word)
-			} else if i+1 < len(command) {
-				flags = append(flags, word, command[i+1])
-			}
-		}
-	}
-	return flags
+	suggest(c, append(words, carriedFlags(h.Manifest.Command)...)...)
 }
 
 // writeAdvice writes the table. At a terminal, methods that keep everything share a line.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
@@ -218,17 +220,41 @@ func TestHitRatesOfSnapKV(t *testing.T) {
 	}
 }
 
-// TestCaptureFlags: the command that follows advise has the capture's flags that decide
-// what is decoded, and no others.
-func TestCaptureFlags(t *testing.T) {
-	command := "attnscope capture -m M -p p.jsonl --offline --values --max-new-tokens 32 --truncate=middle --max-prompt-tokens 900 -o run.attn"
-	got := strings.Join(captureFlags(strings.Fields(command)), " ")
-	if want := "--offline --max-new-tokens 32 --truncate=middle --max-prompt-tokens 900"; got != want {
+// TestCarriedFlags: the command that follows advise has the capture's flags that decide
+// which prompts are read and what is decoded, and no others.
+func TestCarriedFlags(t *testing.T) {
+	for _, command := range [][]string{
+		strings.Fields("attnscope capture -m M -p p.jsonl --values -o run.attn"),
+		{"attnscope", "capture", "--max-new-tokens"}, // lacks its value
+	} {
+		if got := carriedFlags(command); len(got) != 0 {
+			t.Errorf("%q: flags %q, want none", command, got)
+		}
+	}
+	want := []string{
+		"--offline", "--max-new-tokens", "32", "--truncate=middle", "--max-prompt-tokens", "900", "--limit", "4", "-limit=4",
+		"--system", "Be brief.", "--no-chat-template", "--no-special-tokens", "--follow", "--template", "t.txt", "--ignore-field", "a",
+		"--ignore-field", "b", "--revision", "v2", "--compute", "f16", "--ignore-eos",
+	}
+	command := slices.Concat(strings.Fields("attnscope capture -m M --values -p p.jsonl"), want, []string{"--shard", "0/2", "-o", "run.attn"})
+	if got := carriedFlags(command); !slices.Equal(got, want) {
 		t.Errorf("flags %q, want %q", got, want)
 	}
-	if got := captureFlags([]string{"attnscope", "capture", "--max-new-tokens"}); len(got) != 0 {
-		t.Errorf("a flag without a value: %q", got)
+	names := flagNamesOf(generateCommand())
+	for _, f := range promptFlags {
+		if got := carriedFlags([]string{"--" + f.Names()[0], "1"}); len(got) == 0 || !slices.Contains(names, f.Names()[0]) {
+			t.Errorf("--%s is not carried over, or generate does not have it", f.Names()[0])
+		}
 	}
+}
+
+// flagNamesOf returns the names of a verb's flags.
+func flagNamesOf(cmd *cli.Command) []string {
+	var names []string
+	for _, f := range cmd.Flags {
+		names = append(names, f.Names()...)
+	}
+	return names
 }
 
 // TestAdviceIsOneRecommendation: advise recommends one method and capacity in a sentence,

@@ -81,7 +81,7 @@ func dryGenerate(c *cli.Context, src *capture.Source, cfg *decode.Config, fit *g
 	if src.Checkpoint.HeadersOnly() {
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
-	fmt.Fprintf(w, "prompts    %d, %s and up to %s; the longest takes %s\n",
+	fmt.Fprintf(w, "prompts    %d, %s and up to %s in all; the longest takes %s\n",
 		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
 		count(need.Positions, "position"))
 	fmt.Fprintf(w, "caches     the full cache and up to %s for each prompt\n",

@@ -44,7 +44,7 @@ func dryRun(c *cli.Context, src *capture.Source, cfg capture.Config, list []prom
 		fmt.Fprintf(w, "fetch      %s: the weights are not in the hub cache yet\n", sizes.Text(inspectModel(src).stored))
 	}
 	need := fit.Need
-	fmt.Fprintf(w, "prompts    %d, %s and up to %s; the longest takes %s\n",
+	fmt.Fprintf(w, "prompts    %d, %s and up to %s in all; the longest takes %s\n",
 		need.Prompts, count(need.PromptTokens, "prompt token"), count(need.ReplyTokens, "reply token"),
 		count(need.Positions, "position"))
 	fmt.Fprintf(w, "memory     %s: %s\n", sizes.Text(fit.Memory()), memoryParts(fit))

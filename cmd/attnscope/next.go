@@ -85,7 +85,8 @@ var nextCommands = map[string]func(c *cli.Context) []string{
 	"report":      onDumps("view"),
 	"export":      onDumps("cite"),
 	"tokenize": func(c *cli.Context) []string {
-		return []string{"capture", "-m", c.String("model"), "-p", c.String("prompts"), "-o", "run.attn"}
+		words := []string{"capture", "-m", c.String("model"), "-p", c.String("prompts"), "-o", "run.attn"}
+		return append(words, carriedFlags(commandOf(c))...)
 	},
 	"models": func(c *cli.Context) []string { return []string{"info", "-m", "MODEL"} },
 	"pull": func(c *cli.Context) []string {
@@ -156,4 +157,27 @@ func afterLeaderboard(c *cli.Context) []string {
 		files = []string{c.String("o")}
 	}
 	return slices.Concat([]string{"leaderboard"}, files, []string{"--page", "board.html"})
+}
+
+// carriedFlags returns the flags of a command line with which another verb reads the same
+// prompts, runs the model in the same way and decodes replies of the same length.
+func carriedFlags(command []string) []string {
+	takesValue := map[string]bool{"max-new-tokens": true, "ignore-eos": false}
+	for _, f := range append(slices.Clone(promptFlags), revisionFlag, offlineFlag, ignoreConfigFlag, computeFlag) {
+		_, isBool := f.(*cli.BoolFlag)
+		takesValue[f.Names()[0]] = !isBool
+	}
+	var flags []string
+	for i, word := range command {
+		name, _, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		value, known := takesValue[name]
+		switch {
+		case !known || !strings.HasPrefix(word, "-"):
+		case joined || !value:
+			flags = append(flags, word)
+		case i+1 < len(command):
+			flags = append(flags, word, command[i+1])
+		}
+	}
+	return flags
 }
