@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attnscope/attnscope/engine/checkpoint"
+	"github.com/attnscope/attnscope/internal/words"
 )
 
 // A keyTable lists keys of a configuration that may be left unread: nil stands for any
@@ -116,12 +117,14 @@ var hubIgnored = anyValue(
 // emptyValues lists keys that may be left unread if their list or object is empty.
 var emptyValues = []string{"pruned_heads", "quantization_config", "rope_parameters", "rope_scaling", "layer_types", "per_layer_config", "mlp_only_layers"}
 
-// checkKeys returns an error that names the first key of a configuration, in
-// alphabetical order, that is set, was not read and is not known to change nothing.
+// checkKeys returns an error that names all keys of a configuration, in alphabetical
+// order, that are set, were not read and are not known to change nothing. Keys that say
+// that the model is not a causal decoder come before all others.
 func (f *fields) checkKeys(tables ...keyTable) error {
 	if f.err != nil {
 		return f.err
 	}
+	var unknown []string
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		v := f.values[key]
 		if v == nil || f.asked[key] || isEmpty(v) && slices.Contains(emptyValues, key) {
@@ -138,10 +141,13 @@ func (f *fields) checkKeys(tables ...keyTable) error {
 		case "is_encoder_decoder", "add_cross_attention", "use_cross_attention":
 			return fmt.Errorf("%s: %s is %s: only decoders are supported", f.source, path, jsonText(v))
 		}
-		return fmt.Errorf("%s: %s is %s, which is not understood in a %s model and may change what it computes; --ignore-config %s goes on without it",
-			f.source, path, jsonText(v), f.family, path)
+		unknown = append(unknown, key)
 	}
-	return nil
+	if unknown == nil {
+		return nil
+	}
+	text := func(key string) string { return jsonText(f.values[key]) }
+	return fmt.Errorf("%s: %s", f.source, notUnderstood(f.within, unknown, text, "in a "+f.family+" model and may change what it computes"))
 }
 
 func isEmpty(v any) bool {
@@ -152,6 +158,18 @@ func isEmpty(v any) bool {
 		return len(x) == 0
 	}
 	return false
+}
+
+// notUnderstood says that keys, within an object, are not understood, and how to go on
+// without them.
+func notUnderstood(within string, keys []string, text func(key string) string, where string) string {
+	var values, paths []string
+	for _, key := range keys {
+		values = append(values, within+key+" is "+text(key))
+		paths = append(paths, within+key)
+	}
+	return fmt.Sprintf("%s, which %s not understood %s; --ignore-config %s goes on without %s",
+		strings.Join(values, ", "), words.Plural(len(keys), "is", "are"), where, strings.Join(paths, ","), words.Plural(len(keys), "it", "them"))
 }
 
 // jsonText returns a value of a JSON file for an error.

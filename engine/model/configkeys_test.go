@@ -50,6 +50,10 @@ func TestUnknownKeys(t *testing.T) {
 		`{"model_type":"qwen3_next","num_hidden_layers":2,"full_attention_interval":3}`:                  "no layer has attention",
 		`{"model_type":"qwen3_5_text","attn_output_gate":false}`:                                         "attn_output_gate is false",
 		`{"model_type":"lfm2","num_hidden_layers":2,"layer_types":["conv","linear_attention"]}`:          "layer_types[1] is linear_attention",
+		// several of these, in one error
+		`{"model_type":"llama","twist":1,"attention_sinks":4}`: "attention_sinks is 4, twist is 1, which are not understood in a llama model " +
+			"and may change what it computes; --ignore-config attention_sinks,twist goes on without them",
+		`{"model_type":"llama","a_twist":1,"is_encoder_decoder":true}`: "is_encoder_decoder is true: only decoders",
 		// nothing to complain about
 		`{"model_type":"kimi_k25","tie_word_embeddings":false,"vision_config":{},"text_config":{"model_type":"kimi_k2","num_key_value_heads":128,"ep_size":1}}`:                                                                                                                                                                                                                                                                                                                                                             "",
 		`{"model_type":"qwen3_next","full_attention_interval":4,"mlp_only_layers":[],"partial_rotary_factor":0.25,"rope_scaling":null,"rope_theta":10000000,"use_sliding_window":false,"intermediate_size":5120}`:                                                                                                                                                                                                                                                                                                           "",

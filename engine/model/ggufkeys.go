@@ -69,8 +69,8 @@ var ggufTokenizer = []string{
 	"fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_id", "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id",
 }
 
-// checkMetadata returns an error that names the first key, in alphabetical order, that
-// may change what the model computes and is not understood. Keys of other namespaces
+// checkMetadata returns an error that names all keys, in alphabetical order, that may
+// change what the model computes and are not understood. Keys of other namespaces
 // than the architecture's and the tokenizer's describe the file; llama.cpp does not
 // read them for the decoder either.
 func checkMetadata(f *fields) error {
@@ -80,13 +80,17 @@ func checkMetadata(f *fields) error {
 	if kind, given := f.values["general.type"]; given && kind != "model" {
 		return fmt.Errorf("%s: general.type is %v, want model", f.source, kind)
 	}
+	var unknown []string
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if !f.asked[key] && !f.mayIgnore(key) {
-			return fmt.Errorf("%s: metadata key %s is %v, which is not understood and may change what the model computes; "+
-				"--ignore-config %s goes on without it", f.source, key, shortValue(f.values[key]), key)
+			unknown = append(unknown, key)
 		}
 	}
-	return nil
+	if unknown == nil {
+		return nil
+	}
+	text := func(key string) string { return fmt.Sprint(shortValue(f.values[key])) }
+	return fmt.Errorf("%s: metadata: %s", f.source, notUnderstood("", unknown, text, "and may change what the model computes"))
 }
 
 // mayIgnore reports whether a key of GGUF metadata that nothing has read changes
