@@ -24,6 +24,9 @@ type SummaryRow struct {
 	CompressAt          Place
 	Prompts             int
 	PPL                 float64
+	PPLIncrease         float64 // over that of the full cache, relative: 0.05 is 5 %
+	PPLIncreaseLow      float64 // 95 % bootstrap interval over prompts
+	PPLIncreaseHigh     float64 //
 	KL, KLLow, KLHigh   float64 // with the 95 % bootstrap interval over prompts
 	Agreement           float64
 	AnswerLogProb       float64
@@ -46,7 +49,8 @@ var SummaryKeys = []string{"method", "capacity", "window", "kernel", "pooling", 
 
 // SummaryColumns lists the columns of [SummaryTable].
 var SummaryColumns = []string{
-	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl", "kl", "kl_low", "kl_high", "agreement",
+	"method", "capacity", "window", "kernel", "pooling", "group", "prompts", "ppl",
+	"ppl_increase", "ppl_increase_low", "ppl_increase_high", "kl", "kl_low", "kl_high", "agreement",
 	"answer_logprob", "answer_rank", "score", "score_low", "score_high", "exact_match", "f1", "rouge_l", "contains",
 	"prefill_tok_s", "decode_tok_s", "cache_bytes", "cache_ratio", "peak_bytes",
 }
@@ -62,6 +66,12 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		every, bits              int
 		place                    Place
 		budget                   Budget
+	}
+	full := map[string]Float{} // perplexity of the full cache, of each prompt
+	for _, r := range results {
+		if r.Method == snapkv.Full && r.KVBits == 0 {
+			full[r.ID] = r.PPL
+		}
 	}
 	groups := map[cacheKey][]Result{}
 	var order []cacheKey
@@ -82,13 +92,14 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 	}
 	rows := make([]SummaryRow, len(order))
 	for i, key := range order {
-		rows[i] = summarize(groups[key], seed)
+		rows[i] = summarize(groups[key], full, seed)
 	}
 	return rows
 }
 
-// summarize averages the results of one cache.
-func summarize(list []Result, seed uint64) SummaryRow {
+// summarize averages the results of one cache, given the perplexity of the full cache for
+// each prompt.
+func summarize(list []Result, full map[string]Float, seed uint64) SummaryRow {
 	column := func(of func(r *Result) Float) []float64 {
 		x := make([]float64, len(list))
 		for i := range list {
@@ -100,11 +111,18 @@ func summarize(list []Result, seed uint64) SummaryRow {
 	first := &list[0]
 	kl := column(func(r *Result) Float { return r.KL })
 	score := column(func(r *Result) Float { return r.Score })
+	increase := column(func(r *Result) Float {
+		if ppl, ok := full[r.ID]; ok {
+			return r.PPL/ppl - 1
+		}
+		return undefined()
+	})
 	row := SummaryRow{
 		Method: first.Method, Capacity: first.Capacity, Window: first.Window, Kernel: first.Kernel,
 		Pooling: first.Pooling, Group: first.Group, DecodeEvery: first.DecodeEvery, KVBits: first.KVBits,
 		Budget: first.Budget, CompressAt: first.CompressAt, Prompts: len(list),
 		PPL:           mean(func(r *Result) Float { return r.PPL }),
+		PPLIncrease:   analysis.Mean(increase),
 		KL:            analysis.Mean(kl),
 		Agreement:     mean(func(r *Result) Float { return r.Agreement }),
 		AnswerLogProb: mean(func(r *Result) Float { return r.AnswerLogProb }),
@@ -122,6 +140,7 @@ func summarize(list []Result, seed uint64) SummaryRow {
 			column(func(r *Result) Float { return r.CacheRatio })),
 		PeakBytes: mean(func(r *Result) Float { return r.PeakBytes }),
 	}
+	row.PPLIncreaseLow, row.PPLIncreaseHigh = analysis.Interval(increase, seed)
 	row.KLLow, row.KLHigh = analysis.Interval(kl, seed)
 	row.ScoreLow, row.ScoreHigh = analysis.Interval(score, seed)
 	for i := range list {
@@ -161,8 +180,8 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 	t := table.New(SummaryColumns...)
 	for _, r := range rows {
 		t.Add(
-			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling.String(), r.Group.String(), r.Prompts, r.PPL, r.KL, r.KLLow,
-			r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
+			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling.String(), r.Group.String(), r.Prompts, r.PPL, r.PPLIncrease,
+			r.PPLIncreaseLow, r.PPLIncreaseHigh, r.KL, r.KLLow, r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
 			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
 	}

@@ -156,7 +156,7 @@ func writeSummary(c *cli.Context, s selections, cfg *decode.Config, all []decode
 	if !onScreen(c) {
 		from.addTo(t, all)
 	}
-	screen := table.Screen{Values: []string{"prompts", "ppl", "kl", "agreement", "cache_ratio"}, Notes: notes}
+	screen := table.Screen{Values: []string{"prompts", "ppl", "ppl_increase", "kl", "agreement", "cache_ratio"}, Notes: notes}
 	return writeTable(c, t, screen)
 }
 
