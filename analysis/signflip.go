@@ -59,6 +59,18 @@ func SignFlip(diff []float64, seed uint64) float64 {
 	return float64(hits) / float64(flips+1)
 }
 
+// LeastP returns the smallest p-value that [SignFlip] can return for n differences: that
+// of differences of one sign. With fewer than two, it is NaN.
+func LeastP(n int) float64 {
+	switch {
+	case n < 2:
+		return math.NaN()
+	case n <= exactFlips:
+		return math.Ldexp(1, 1-n)
+	}
+	return 1.0 / (flips + 1)
+}
+
 // exactSignFlip returns the share of all sign patterns whose sum is at least bound
 // away from zero.
 func exactSignFlip(diff []float64, bound float64) float64 {

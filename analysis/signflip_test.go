@@ -41,3 +41,19 @@ func TestSignFlip(t *testing.T) {
 		t.Errorf("balanced differences: p = %v, want 1", p)
 	}
 }
+
+// TestLeastP: differences of one sign have the smallest p.
+func TestLeastP(t *testing.T) {
+	for _, n := range []int{2, 3, 16, 40} {
+		diff := make([]float64, n)
+		for i := range diff {
+			diff[i] = 1
+		}
+		if got, want := LeastP(n), SignFlip(diff, 1); got != want {
+			t.Errorf("%d differences: %v, want %v", n, got, want)
+		}
+	}
+	if got := LeastP(1); !math.IsNaN(got) {
+		t.Errorf("one difference: %v, want NaN", got)
+	}
+}

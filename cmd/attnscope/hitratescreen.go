@@ -187,7 +187,7 @@ func mostPrompts(rows []analysis.HitRateRow) int {
 // pairedNote explains the columns of differences.
 func (s *hitRateScreen) pairedNote(prompts int) string {
 	text := fmt.Sprintf("difference: the rate minus that of window %d, prompt by prompt; p: of a two-sided sign-flip test", s.cfg.Against)
-	if least := math.Ldexp(1, 1-prompts); least > 0.05 {
+	if least := analysis.LeastP(prompts); least > 0.05 {
 		text += fmt.Sprintf(", which cannot be below %.3g with %s", least, words.Count(prompts, "prompt"))
 	}
 	return text + ". It is not corrected for the number of rows."

@@ -76,7 +76,7 @@ func boardNotes(board *leaderboard.Board, rows []leaderboard.Row, o leaderboard.
 	notes = append(notes, fmt.Sprintf("loss: the score of %s minus this score, prompt by prompt. "+
 		"p_holm: of a sign-flip test of the losses, corrected for all rows of a task and length.",
 		cmp.Or(o.Against, "the full cache")))
-	return notes
+	return append(notes, leaderboard.LeastPNote(rows)...)
 }
 
 // fewestPrompts returns the smallest number of prompts of a row.

@@ -463,6 +463,25 @@ func TestHolm(t *testing.T) {
 	}
 }
 
+// TestLeastPNote: the note is about the place whose smallest p is the largest, and there is
+// none if every p can be 0.05.
+func TestLeastPNote(t *testing.T) {
+	rows := []Row{
+		{Task: "a", Prompts: 4, P: 1},
+		{Task: "a", Prompts: 4, P: 0.5},
+		{Task: "a", Prompts: 4, P: math.NaN()},
+		{Task: "b", Prompts: 8, P: 1},
+		{Task: "c", Prompts: 1, P: math.NaN()},
+	}
+	want := []string{"With 4 prompts and 2 tested rows of a task and length, the corrected p cannot be below 0.25."}
+	if got := LeastPNote(rows); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := LeastPNote(rows[2:]); got != nil {
+		t.Errorf("got %q, want none", got)
+	}
+}
+
 func TestCompare(t *testing.T) {
 	first := board("m", map[string]map[string][]float64{"a": {"full": {1, 1, 1}, "snapkv": {1, 0, 0}}})
 	second := board("n", map[string]map[string][]float64{"a": {"full": {1, 1, 0}, "snapkv": {1, 1, 1}}, "b": {"full": {1}}})

@@ -89,7 +89,7 @@ func WritePage(w io.Writer, b *Board, rows []Row, o RowOptions) error {
 			p.Title += " " + r.Model
 		}
 	}
-	p.Notes = analysis.FewPromptsNote(fewest)
+	p.Notes = append(analysis.FewPromptsNote(fewest), LeastPNote(rows)...)
 	return pageTemplate.Execute(w, p)
 }
 

@@ -2,12 +2,14 @@ package leaderboard
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
 	"github.com/attnscope/attnscope/analysis"
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/analysis/table"
+	"github.com/attnscope/attnscope/internal/words"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -305,6 +307,33 @@ func holm(rows []Row) {
 		last = max(last, min(1, rows[i].P*float64(len(tested)-n)))
 		rows[i].PHolm = last
 	}
+}
+
+// LeastPNote returns a sentence that says how small PHolm can be in the run, task and length
+// where it can be least small, or no sentence if it can be 0.05 or smaller in all of them.
+func LeastPNote(rows []Row) []string {
+	type place struct {
+		run    int
+		task   string
+		length int
+	}
+	tested := map[place]int{}
+	for _, r := range rows {
+		if !math.IsNaN(r.P) {
+			tested[place{r.Run, r.Task, r.Length}]++
+		}
+	}
+	worst := 0.05
+	var note []string
+	for _, r := range rows {
+		n := tested[place{r.Run, r.Task, r.Length}]
+		if least := min(1, float64(n)*analysis.LeastP(r.Prompts)); n > 0 && least > worst {
+			worst = least
+			note = []string{fmt.Sprintf("With %s and %s of a task and length, the corrected p cannot be below %.3g.",
+				words.Count(r.Prompts, "prompt"), words.Count(n, "tested row"), least)}
+		}
+	}
+	return note
 }
 
 // PairRow compares two runs prompt by prompt, at one method and budget.
