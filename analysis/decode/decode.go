@@ -209,7 +209,8 @@ func (r *runner) start(ctx context.Context, p *prompts.Prompt, b *batch) error {
 		g.ref.reply = p.Reply[:min(len(p.Reply), r.MaxNewTokens)]
 	}
 	return b.addFull(ctx, g, Result{
-		ID: p.ID, Dataset: p.Dataset, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(full.prefillSpeed), CacheRatio: 1,
+		ID: p.ID, Dataset: p.Dataset, Method: snapkv.Full, Capacity: len(p.Tokens),
+		PrefillTokens: Float(full.prefillSpeed), CacheRatio: 1,
 	})
 }
 
@@ -246,7 +247,10 @@ func (r *runner) quantizeFull(ctx context.Context, g *group, f model.CacheFormat
 		return err
 	}
 	k := &cache{runner: r, prompt: p, session: s, first: g.full.first, otherBytes: g.full.bytes}
-	out := Result{ID: p.ID, Dataset: p.Dataset, Method: snapkv.Full, Capacity: len(p.Tokens), PrefillTokens: Float(g.full.prefillSpeed)}
+	out := Result{
+		ID: p.ID, Dataset: p.Dataset, Method: snapkv.Full, Capacity: len(p.Tokens),
+		PrefillTokens: Float(g.full.prefillSpeed),
+	}
 	return r.hold(ctx, g, k, f, out, b)
 }
 

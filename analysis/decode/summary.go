@@ -181,7 +181,8 @@ func SummaryTable(rows []SummaryRow) *table.Table {
 	for _, r := range rows {
 		t.Add(
 			r.Method, r.Capacity, r.Window, r.Kernel, r.Pooling.String(), r.Group.String(), r.Prompts, r.PPL, r.PPLIncrease,
-			r.PPLIncreaseLow, r.PPLIncreaseHigh, r.KL, r.KLLow, r.KLHigh, r.Agreement, r.AnswerLogProb, r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
+			r.PPLIncreaseLow, r.PPLIncreaseHigh, r.KL, r.KLLow, r.KLHigh, r.Agreement, r.AnswerLogProb,
+			r.AnswerRank, r.Score, r.ScoreLow, r.ScoreHigh, r.ExactMatch, r.F1,
 			r.RougeL, r.Contains, r.PrefillTokens, r.DecodeTokens, r.CacheBytes, r.CacheRatio, r.PeakBytes,
 		)
 	}
