@@ -277,9 +277,10 @@ func TestFailuresOnCard(t *testing.T) {
 		{"cuStreamCreate:1", false, "cuStreamCreate"},
 		{"cuMemHostAlloc:1", false, "cuMemHostAlloc"},
 		{"cuMemHostAlloc:4", false, "pinned host memory"},
-		{"cuLaunchKernel:400", true, "kernel"},
+		{"cuLaunchKernel:150", true, "kernel"},
 		{"cuMemcpyDtoHAsync_v2:30", true, "cuMemcpyDtoHAsync"},
-		{"cuEventRecord:150", true, "cuEventRecord"},
+		{"cuEventRecord:80", true, "cuEventRecord"},
+		{"cuGraphLaunch:6", true, "cuGraphLaunch"},
 		{"cuStreamSynchronize:6", true, "cuStreamSynchronize"},
 	} {
 		t.Run(c.fail, func(t *testing.T) {
