@@ -79,6 +79,11 @@ $(CUDA)/libcuda_emu.so: $(wildcard engine/cuda/emu/* engine/cuda/kernels/*.cu en
 ORDERS ?= 17
 export ORDERS
 
+# Packages that are tested in these orders, and under the race detector; check.sh does both
+# for the kernels. test-long has all.
+ORDER_TESTS ?= ./engine/model ./capture ./analysis/decode
+RACE_TESTS ?= ./capture ./analysis/decode
+
 test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend without a card: first without a driver, then on an emulated one; needs g++
 	$(CUDA_GO) vet -tags cuda ./engine/... ./capture/... ./analysis/decode ./cmd/attnscope
 	ATTNSCOPE_LIBCUDA= $(CUDA_GO) test -tags cuda -count=1 -run NoCard ./cmd/attnscope ./engine/cuda/bench
@@ -86,8 +91,8 @@ test-emulated: $(CUDA)/libcuda.a $(CUDA)/libcuda_emu.so ## test the CUDA backend
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 -run 'Card|Handles|Unusable|Cubin|SharedTable|Blas' $(CARD_TESTS)
 	$(EMULATED) $(CUDA_GO) test -tags cuda -count=1 ./engine/cuda/bench
 	$(EMULATED) ATTNSCOPE_LIBCUBLAS=none $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard ./engine/model
-	for order in $(ORDERS); do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(CARD_TESTS) || exit 1; done
-	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(CARD_TESTS)
+	for order in $(ORDERS); do ATTNSCOPE_EMU_ORDER=$$order $(EMULATED) $(CUDA_GO) test -tags cuda -short -count=1 -run OnCard $(ORDER_TESTS) || exit 1; done
+	$(EMULATED) $(CUDA_GO) test -race -tags cuda -short -count=1 -run OnCard $(RACE_TESTS)
 
 test-triton: ## test the kernels that Triton has compiled: in its interpreter, and against a fresh build; after test-emulated, needs Triton 3.9
 	sh engine/cuda/triton/check.sh $(CUDA)
@@ -182,7 +187,7 @@ test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH) $(KVPRESS)) ## run the tests that 
 	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
 	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
-	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17" && ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(MAKE) test-triton)
+	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17" ORDER_TESTS="$(CARD_TESTS)" RACE_TESTS="$(CARD_TESTS)" && ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(MAKE) test-triton)
 	$(ATTNSCOPE) reproduce all --quick -o build/reproduce-quick
 
 fuzz: ## run each fuzz target for ten seconds
