@@ -297,27 +297,33 @@ func TestLayersThatPredictAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for later, want := range map[string]string{"0": "model.layers.3.eh_proj", "1": ""} {
-		dir := t.TempDir()
 		text := strings.Replace(string(config), `"num_nextn_predict_layers": 0`, `"num_nextn_predict_layers": `+later, 1)
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
-			t.Fatal(err)
-		}
-		ck, err := checkpoint.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := Load(ck, Options{Threads: 1})
-		if err == nil {
-			m.Close()
-		}
-		ck.Close()
+		err := loadWritten(t, []byte(text), list)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s layers that predict ahead: %v, want %q", later, err, want)
 		}
 	}
+}
+
+// loadWritten writes a checkpoint to a folder and returns the error of loading it.
+func loadWritten(t *testing.T, config []byte, list []tensor.Tensor) error {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	m, err := Load(ck, Options{Threads: 1})
+	if err == nil {
+		m.Close()
+	}
+	return err
 }
 
 // TestMissingBiasIsRefused: a bias that the configuration announces is not taken for zero.
@@ -338,22 +344,7 @@ func TestMissingBiasIsRefused(t *testing.T) {
 				list = append(list, x)
 			}
 		}
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
-			t.Fatal(err)
-		}
-		ck, err := checkpoint.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := Load(ck, Options{Threads: 1})
-		if err == nil {
-			m.Close()
-		}
-		ck.Close()
+		err := loadWritten(t, config, list)
 		if len(list) != len(f.Names())-1 || err == nil || !strings.Contains(err.Error(), "no tensor "+missing) {
 			t.Errorf("without %s: %v", missing, err)
 		}

@@ -117,31 +117,36 @@ func cublas(f *Findings) (Word, string) {
 	return True, f.Cublas
 }
 
-func ownIsSlower(f *Findings) (Word, string) {
-	own, ok := f.value(ProductOwn, "", 0)
-	theirs, both := f.value(ProductCublas, "", 0)
+// sameWork is what two measures have in common, and their unit.
+type sameWork struct {
+	shape  string
+	tokens int
+	unit   string
+}
+
+// compare judges whether holds is true of two measures of the same work.
+func (w sameWork) compare(f *Findings, a, b Measure, holds func(a, b float64) bool) (Word, string) {
+	x, ok := f.value(a, w.shape, w.tokens)
+	y, both := f.value(b, w.shape, w.tokens)
 	if !ok || !both {
 		return Open, "the two were not measured beside each other"
 	}
-	return truth(own < theirs), fmt.Sprintf("%.0f against %.0f TFLOP/s", own, theirs)
+	return truth(holds(x, y)), fmt.Sprintf("%.0f against %.0f %s", x, y, w.unit)
+}
+
+func larger(a, b float64) bool  { return a > b }
+func smaller(a, b float64) bool { return a < b }
+
+func ownIsSlower(f *Findings) (Word, string) {
+	return sameWork{unit: "TFLOP/s"}.compare(f, ProductOwn, ProductCublas, smaller)
 }
 
 func termsAreFaster(f *Findings) (Word, string) {
-	three, ok := f.value(ProductTerms, "", 0)
-	one, both := f.value(ProductFloat32, "", 0)
-	if !ok || !both {
-		return Open, "the two were not measured beside each other"
-	}
-	return truth(three > one), fmt.Sprintf("%.0f against %.0f TFLOP/s", three, one)
+	return sameWork{unit: "TFLOP/s"}.compare(f, ProductTerms, ProductFloat32, larger)
 }
 
 func graphsAreFaster(f *Findings) (Word, string) {
-	graphs, ok := f.value(DecodeRate, "smollm2-135m", 4096)
-	single, both := f.value(DecodeSingle, "smollm2-135m", 4096)
-	if !ok || !both {
-		return Open, "the two were not measured beside each other"
-	}
-	return truth(graphs > single), fmt.Sprintf("%.0f against %.0f tokens/s", graphs, single)
+	return sameWork{"smollm2-135m", 4096, "tokens/s"}.compare(f, DecodeRate, DecodeSingle, larger)
 }
 
 // tritonIsRight judges by the tests of Triton's kernels, which run those for sm_80 on a card that
@@ -155,12 +160,7 @@ func tritonIsRight(f *Findings) (Word, string) {
 }
 
 func tritonIsFaster(f *Findings) (Word, string) {
-	theirs, ok := f.value(PrefillTriton, "7b", 16384)
-	ours, both := f.value(Prefill, "7b", 16384)
-	if !ok || !both {
-		return Open, "the two were not measured beside each other"
-	}
-	return truth(theirs > ours), fmt.Sprintf("%.0f against %.0f TFLOP/s", theirs, ours)
+	return sameWork{"7b", 16384, "TFLOP/s"}.compare(f, PrefillTriton, Prefill, larger)
 }
 
 func compiled(f *Findings) (Word, string) {
