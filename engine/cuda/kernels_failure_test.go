@@ -104,6 +104,8 @@ func TestLaunchersRefuse(t *testing.T) {
 		"wide grid":  b.launch("add_scaled", dims{x: 1, y: 70000, threads: 32}),
 		"types":      b.activate(activated{T: f16, From: bf16, LdX: 1, Rows: 1, Channels: 1}),
 		"blocks":     b.gemvQuant(product{T: f32, M: 1, N: 1, K: 33}, sourceNames[3]),
+		"address":    b.gemvQuant(product{T: f32, M: 1, N: 1, K: 32, A: 8}, sourceNames[3]),
+		"stride":     b.gemvQuant(product{T: f16, M: 2, N: 1, K: 32, Lda: 36}, sourceNames[3]),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)

@@ -78,7 +78,8 @@ func (l launcher) split(dst cu.DevicePtr, p product) (product, error) {
 	return p, err
 }
 
-// gemvQuant is gemv with quantized weights in the layout of a GGUF file.
+// gemvQuant is gemv with quantized weights in the layout of a GGUF file. Rows of A begin at
+// multiples of 16 bytes.
 func (l launcher) gemvQuant(p product, t tensor.DType) error {
 	code, err := sourceType(t)
 	if err != nil {
@@ -86,6 +87,10 @@ func (l launcher) gemvQuant(p product, t tensor.DType) error {
 	}
 	if _, err := t.Bytes(p.K); err != nil {
 		return fmt.Errorf("product with %s: %w", t, err)
+	}
+	stride := int64(p.Lda) * p.T.bytes()
+	if p.A%16 != 0 || stride%16 != 0 {
+		return fmt.Errorf("product with %s: rows of activations begin at address %#x, %d bytes apart; want multiples of 16", t, uintptr(p.A), stride)
 	}
 	p.Ldw = code // in place of the stride, which follows from the type
 	return l.launch("gemv_quant_"+p.T.String(), p.gemvGrid(), p.params()...)

@@ -65,12 +65,21 @@ DEVICE float log2_fast(float x) { return log2f(x); }
 DEVICE float square_root(float x) { return sqrtf(x); }
 DEVICE float reciprocal(float x) { return 1.f / x; }
 DEVICE float larger(float a, float b) { return fmaxf(a, b); }
-DEVICE float mul_rn(float a, float b) { return a * b; }
-DEVICE float add_rn(float a, float b) { return a + b; }
 DEVICE int round_even(float x) { return (int)lrintf(x); }
 DEVICE uint32_t bits_of(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
 DEVICE uint64_t bits_of(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 DEVICE float float_of(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
+DEVICE uint32_t byte_permute(uint32_t x, uint32_t y, uint32_t choice) {
+  uint64_t all = x | (uint64_t)y << 32;
+  uint32_t r = 0;
+  for (int i = 0; i < 4; i++) {
+    uint32_t digit = choice >> 4 * i & 15;
+    uint8_t byte = (uint8_t)(all >> 8 * (digit & 7));
+    if (digit & 8) byte = byte & 128 ? 255 : 0;
+    r |= (uint32_t)byte << 8 * i;
+  }
+  return r;
+}
 
 DEVICE float half_to_float(uint16_t h) {
   uint32_t sign = (uint32_t)(h >> 15) << 31, e = h >> 10 & 31, f = h & 1023;

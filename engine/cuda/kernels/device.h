@@ -71,9 +71,6 @@ DEVICE float reciprocal(float x) { // an ulp off at most
 }
 DEVICE float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
 DEVICE float square_root(float x) { return __nvvm_sqrt_rn_f(x); }
-// Products and sums that are rounded each, never fused.
-DEVICE float mul_rn(float a, float b) { return __nvvm_mul_rn_f(a, b); }
-DEVICE float add_rn(float a, float b) { return __nvvm_add_rn_f(a, b); }
 DEVICE int round_even(float x) {
   int r;
   asm("cvt.rni.s32.f32 %0, %1;" : "=r"(r) : "f"(x));
@@ -81,6 +78,13 @@ DEVICE int round_even(float x) {
 }
 DEVICE uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
 DEVICE float float_of(uint32_t u) { return __builtin_bit_cast(float, u); }
+// Four bytes of the eight of x and y, where x has the first: digit i of choice, in base 16, says
+// which is byte i of the result. A digit of 8 and more repeats the highest bit of byte digit-8.
+DEVICE uint32_t byte_permute(uint32_t x, uint32_t y, uint32_t choice) {
+  uint32_t r;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(choice));
+  return r;
+}
 DEVICE uint64_t bits_of(double x) { return __builtin_bit_cast(uint64_t, x); }
 
 DEVICE float half_to_float(uint16_t h) {

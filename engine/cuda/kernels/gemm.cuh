@@ -200,31 +200,3 @@ GEMV(f32) GEMV(f16) GEMV(bf16)
 KERNEL(128, gemv_f32_bf16, float *c, int ldc, const float *a, int lda, const bf16 *w, int ldw, int m, int n, int k, int add) {
   gemv(c, ldc, a, lda, w, ldw, m, n, k, add);
 }
-
-// The same with quantised weights, decoded on the way.
-template <class T, int type> DEVICE void gemv_quant_sum(float (&sum)[GEMV_ROWS], const T *a, int lda, const uint8_t *w, int rows, int k) {
-  NO_UNROLL for (int at = threadIdx.x & 31; at < k; at += 32) {
-    float y = element<type>(w + at / layout<type>::elements * layout<type>::bytes, at % layout<type>::elements);
-    UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
-      if (r < rows) sum[r] += widen(a[(size_t)r * lda + at]) * y;
-    }
-  }
-}
-template <class T> DEVICE void gemv_quant(float *c, int ldc, const T *a, int lda, const uint8_t *w, int type, int m, int n, int k, int add) {
-  int col = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), row0 = blockIdx.y * GEMV_ROWS, lane = threadIdx.x & 31;
-  if (col >= n) return;
-  int rows = least(m - row0, GEMV_ROWS);
-  a += (size_t)row0 * lda;
-  float sum[GEMV_ROWS] = {};
-  FOR_SOURCE(type, (gemv_quant_sum<T, TYPE>(sum, a, lda, w + row_bytes<TYPE>(k) * col, rows, k)));
-  UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
-    if (r >= rows) continue;
-    float v = warp_sum(sum[r]);
-    if (lane == 0) store_sum(c + (size_t)(row0 + r) * ldc + col, v, add);
-  }
-}
-#define GEMV_QUANT(T) \
-  KERNEL(128, gemv_quant_##T, float *c, int ldc, const T *a, int lda, const uint8_t *w, int type, int m, int n, int k, int add) { \
-    gemv_quant(c, ldc, a, lda, w, type, m, n, k, add); \
-  }
-GEMV_QUANT(f32) GEMV_QUANT(f16) GEMV_QUANT(bf16)

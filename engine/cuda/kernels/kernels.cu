@@ -48,6 +48,7 @@
 #include "quant.cuh"
 #include "rows.cuh"
 #include "gemm.cuh"
+#include "quantgemv.cuh"
 #include "tile.cuh"
 #include "attention.cuh"
 #include "decode.cuh"

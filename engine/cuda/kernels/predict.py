@@ -30,10 +30,11 @@ import ptxas
 # NVIDIA's white papers on A100, AD102 and H100; for Hopper, mma.sync reaches about 63 % of that
 # rate (published microbenchmarks). GeForce cards with sums in float32 need twice as long.
 # Others: CUDA C++ Programming Guide 12.9, "Throughput of Native Arithmetic Instructions".
+# tb: TB/s of the card's memory, by NVIDIA's data sheets (A100: 80 GB).
 CARDS = {
-    "A100": {"arch": "sm_80", "multiprocessors": 108, "ghz": 1.41, "tensor": 8, "peak": 8, "float": 2},
-    "RTX 4090": {"arch": "sm_89", "multiprocessors": 128, "ghz": 2.52, "tensor": 32, "peak": 32, "float": 1},
-    "H200": {"arch": "sm_90a", "multiprocessors": 132, "ghz": 1.755, "tensor": 6.35, "peak": 4, "float": 1},
+    "A100": {"arch": "sm_80", "multiprocessors": 108, "ghz": 1.41, "tensor": 8, "peak": 8, "float": 2, "tb": 2.04},
+    "RTX 4090": {"arch": "sm_89", "multiprocessors": 128, "ghz": 2.52, "tensor": 32, "peak": 32, "float": 1, "tb": 1.01},
+    "H200": {"arch": "sm_90a", "multiprocessors": 132, "ghz": 1.755, "tensor": 6.35, "peak": 4, "float": 1, "tb": 4.8},
 }
 SHARED = {"LDSM": 16, "LDS": 8, "STS": 8, "LDGSTS": 16}  # 128 bytes a cycle, shared by four quarters
 XU, SHUFFLE, ALU = 8, 4, 2
@@ -50,6 +51,16 @@ TILES = {"attention": (128, 32, HEADS // KV_HEADS), "attention_sums": (128, 64, 
 # Terms and columns of a step of a product's tile of 128 x 128, whose warps have 64 x 32.
 PRODUCTS = {"gemm_bf16": (1, 32), "gemm_f32_bf16": (3, 16)}
 
+# Quantised types: how many bytes hold 256 weights (the LAYOUT lines of quant.cuh), and how the
+# loop of gemv_quant over them differs from others: it adds up activations for a minimum, looks
+# codes up in a table, or loads byte by byte. A step of a warp's loop takes 512 weights.
+QUANTS = {
+    "Q4_0": (144, ""), "Q4_1": (160, "minimum"), "Q5_0": (176, ""), "Q5_1": (192, "minimum"), "Q8_0": (272, ""), "Q2_K": (84, "minimum"),
+    "Q3_K": (110, ""), "Q4_K": (144, "minimum"), "Q5_K": (176, "minimum"), "Q6_K": (210, ""), "IQ4_NL": (144, "table"),
+    "IQ4_XS": (136, "table"), "MXFP4": (136, "table bytes"), "TQ2_0": (66, ""),
+}
+STEP = 512
+
 
 def functions(cubin):
     text = subprocess.run([ptxas.find("nvdisasm"), "-c", cubin], capture_output=True, text=True, check=True).stdout
@@ -65,7 +76,7 @@ def functions(cubin):
 
 class Block:
     def __init__(self):
-        self.count, self.then, self.size = {}, [], 0
+        self.count, self.then, self.size, self.constants = {}, [], 0, set()
 
     def n(self, *names):
         return sum(self.count.get(x, 0) for x in names)
@@ -86,6 +97,7 @@ def blocks(lines):
         name = m[2] if not line.split("*/")[1].lstrip().startswith("@!PT") else "NOP"  # never executed, but issued
         b = out[-1]
         b.size += 1
+        b.constants.update(int(x, 16) for x in re.findall(r"\b0x[0-9a-f]+", m[3]))
         key = name if name == "MUFU.EX2" else name.split(".")[0]
         b.count[key] = b.count.get(key, 0) + 1
         if key in ("BRA", "EXIT"):
@@ -158,6 +170,56 @@ def cycles(count, card):
     products = get("HMMA") + get("LDSM")
     rest = max(special, floats + alu, shuffle, issue - products)
     return max(pipes.values()), max(tensor, shared) + rest, pipes
+
+
+def shortest(code, head, tail):
+    """{instruction: count} of the way through a loop with the fewest instructions."""
+    best = {head: (code[head].size, [head])}
+    for i in range(head, tail + 1):
+        for t in code[i].then if i in best else []:
+            size = best[i][0] + code[t].size
+            if i < t <= tail and size < best.get(t, (1e9,))[0]:
+                best[t] = size, [*best[i][1], t]
+    total = {}
+    for i in best[tail][1]:
+        for name, n in code[i].count.items():
+            total[name] = total.get(name, 0) + n
+    return total
+
+
+def quant_loops(lines):
+    """{type: {instruction: count}} of one step of gemv_quant, for one row of activations."""
+    code = blocks(lines)
+    out = {}
+    for head, tail in [(t, i) for i, b in enumerate(code) for t in b.then if t <= i]:
+        count = shortest(code, head, tail)
+        if count.get("FFMA", 0) < 16 or count.get("PRMT", 0) < 16:
+            continue
+        constants = set().union(*(b.constants for b in code[head : tail + 1]))
+        kind = "table" if count["PRMT"] >= 32 else "minimum" if count["FADD"] >= 32 else ""
+        kind += " bytes" if kind == "table" and count["LDG"] > 16 else ""
+        fits = [name for name, (size, how) in QUANTS.items() if size * STEP // 256 in constants and how == kind]
+        if len(fits) != 1 or fits[0] in out:
+            sys.exit(f"gemv_quant: a loop of {sum(count.values())} instructions may be that of {fits}")
+        out[fits[0]] = count
+    if len(out) != len(QUANTS):
+        sys.exit(f"gemv_quant: no loop found for {sorted(set(QUANTS) - set(out))}")
+    return out
+
+
+def quant_table(folder):
+    """The lines of the table of products with quantised weights of docs/CUDA.md."""
+    yield "| type | bits per weight |" + "".join(f" {name}: instructions per weight | of memory's rate |" for name in CARDS)
+    yield "|---" * (2 + 2 * len(CARDS)) + "|"
+    loops = {name: quant_loops(functions(f"{folder}/{card['arch']}.cubin")["gemv_quant_bf16"]) for name, card in CARDS.items()}
+    for quant, (size, _) in QUANTS.items():
+        line = f"| {quant} | {size / 32:.4g} |"
+        for name, card in CARDS.items():
+            best, _, pipes = cycles(loops[name][quant], card)
+            compute = 4 * card["multiprocessors"] * card["ghz"] * 1e9 * STEP / best  # weights per second
+            memory = card["tb"] * 1e12 / (size / 256)
+            line += f" {pipes['issue'] * 32 / STEP:.1f} | {100 * min(1, compute / memory):.0f} % |"
+        yield line
 
 
 def tile_counts(kernel, n, shape):
@@ -271,7 +333,7 @@ def main(args):
         print("SKIPPED: no nvdisasm; the predictions of docs/CUDA.md have not been compared. python3 -m pip install nvidia-cuda-nvdisasm")
         return 0
     rows = predict(args[0])
-    lines = list(mix(rows)) if how == "--mix" else [*tables(rows), "", *product_table(predict_products(args[0]))]
+    lines = list(mix(rows)) if how == "--mix" else [*tables(rows), "", *product_table(predict_products(args[0])), "", *quant_table(args[0])]
     if how != "--check":
         print("\n".join(lines))
         return 0
