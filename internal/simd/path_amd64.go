@@ -136,9 +136,9 @@ var dots512 = []kernel{
 
 var avx2 = kernels{
 	name: "avx2",
-	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {3, 16, mul256x3}, {2, 16, mul256x2}, {1, 16, mul256x1}},
-	bf16: []kernel{{4, 16, mulBF16256x4}, {3, 16, mulBF16256x3}, {2, 16, mulBF16256x2}, {1, 16, mulBF16256x1}},
-	f16:  []kernel{{4, 16, mulF16256x4}, {3, 16, mulF16256x3}, {2, 16, mulF16256x2}, {1, 16, mulF16256x1}},
+	f32:  []kernel{{6, 16, mul256x6}, {4, 16, mul256x4}, {3, 32, mul256x3}, {2, 32, mul256x2}, {1, 32, mul256x1}},
+	bf16: []kernel{{4, 16, mulBF16256x4}, {3, 32, mulBF16256x3}, {2, 32, mulBF16256x2}, {1, 32, mulBF16256x1}},
+	f16:  []kernel{{4, 16, mulF16256x4}, {3, 32, mulF16256x3}, {2, 32, mulF16256x2}, {1, 32, mulF16256x1}},
 
 	unpack: [4]func(groups, size int, b unsafe.Pointer, dst *float32){
 		unpackQ4F16_256, unpackQ4F32_256, unpackQ8F16_256, unpackQ8F32_256,

@@ -42,7 +42,7 @@ func dots(rows int) {
 			}
 		}
 	})
-	epilogue(name, rows, "Z", 64)
+	epilogue(name, rows, "Z", 64, 2)
 }
 
 // rounding writes the rounding of activations, 16 at a time.

@@ -90,20 +90,24 @@ func loop(name string, rows, bytes int, body func(u int)) {
 	line("%s_done:", name)
 }
 
-// epilogue adds C if acc is set, stores the sums to C and returns.
-func epilogue(name string, rows int, reg string, step int) {
+// epilogue adds C if acc is set, stores the sums to C and returns. A row has regs registers
+// of step bytes each.
+func epilogue(name string, rows int, reg string, step, regs int) {
 	ins("TESTQ AX, AX")
 	ins("JZ %s_store", name)
 	ins("MOVQ DX, BX")
 	for i := range rows {
-		ins("VADDPS (BX), %s%d, %s%d", reg, 2*i, reg, 2*i)
-		ins("VADDPS %d(BX), %s%d, %s%d", step, reg, 2*i+1, reg, 2*i+1)
+		for j := range regs {
+			r := regs*i + j
+			ins("VADDPS %d(BX), %s%d, %s%d", j*step, reg, r, reg, r)
+		}
 		ins("ADDQ R8, BX")
 	}
 	line("%s_store:", name)
 	for i := range rows {
-		ins("VMOVUPS %s%d, (DX)", reg, 2*i)
-		ins("VMOVUPS %s%d, %d(DX)", reg, 2*i+1, step)
+		for j := range regs {
+			ins("VMOVUPS %s%d, %d(DX)", reg, regs*i+j, j*step)
+		}
 		ins("ADDQ R8, DX")
 	}
 	ins("VZEROUPPER")
@@ -144,7 +148,42 @@ func avx512(rows int, kind string) {
 			ins("VFMADD231PS Z31, Z%d, Z%d", r, 2*i+1)
 		}
 	})
-	epilogue(name, rows, "Z", 64)
+	epilogue(name, rows, "Z", 64, 2)
+}
+
+// avx2Wide writes a kernel of at most three rows x 32 elements. It reads a panel from its
+// beginning to its end, at the speed of memory; kernels of 16 columns read it twice, every
+// other cache line at a time.
+func avx2Wide(rows int, kind string) {
+	name := fmt.Sprintf("mul%s256x%d", kind, rows)
+	bytes := 128
+	if kind != "" {
+		bytes = 64
+	}
+	prologue(name, rows)
+	for i := range 4 * rows {
+		ins("VXORPS Y%d, Y%d, Y%d", i, i, i)
+	}
+	loop(name, rows, bytes, func(u int) {
+		for at := 0; at < bytes; at += 64 {
+			ins("PREFETCHT0 %d(DI)", 1024+u*bytes+at)
+		}
+		for i := range rows {
+			ins("VBROADCASTSS %s, Y%d", rowAddr(i, 4*u), 12+i)
+		}
+		for j := range 4 {
+			from := fmt.Sprintf("%d(DI)", u*bytes+j*bytes/4)
+			if kind != "" {
+				widenLoad(kind, from, "Y15")
+			} else {
+				ins("VMOVUPS %s, Y15", from)
+			}
+			for i := range rows {
+				ins("VFMADD231PS Y15, Y%d, Y%d", 12+i, 4*i+j)
+			}
+		}
+	})
+	epilogue(name, rows, "Y", 32, 4)
 }
 
 // avx2 writes a kernel of rows x 16 elements: half the columns of a panel.
@@ -174,7 +213,7 @@ func avx2(rows int, kind string) {
 			ins("VFMADD231PS Y13, Y%d, Y%d", r, 2*i+1)
 		}
 	})
-	epilogue(name, rows, "Y", 32)
+	epilogue(name, rows, "Y", 32, 2)
 }
 
 func main() {
@@ -198,13 +237,19 @@ func generateAMD64() string {
 	for _, rows := range []int{14, 8, 4, 3, 2, 1} {
 		avx512(rows, "")
 	}
-	for _, rows := range []int{6, 4, 3, 2, 1} {
-		avx2(rows, "")
+	avx2(6, "")
+	avx2(4, "")
+	for _, rows := range []int{3, 2, 1} {
+		avx2Wide(rows, "")
 	}
 	for _, kind := range []string{"BF16", "F16"} { // for few rows; for many, panels are widened first
 		for _, rows := range []int{4, 3, 2, 1} {
 			avx512(rows, kind)
-			avx2(rows, kind)
+			if rows == 4 {
+				avx2(rows, kind)
+			} else {
+				avx2Wide(rows, kind)
+			}
 		}
 	}
 	vectors()
