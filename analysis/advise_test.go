@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/dumps/dumpstest"
 )
 
@@ -111,6 +112,58 @@ func TestCalibrationFindsItsLaw(t *testing.T) {
 	byHead, err := Advise(context.Background(), []string{path}, cfg, ask)
 	if err != nil || len(byHead.Rows) != 4*dumpstest.Layers*dumpstest.Heads {
 		t.Errorf("%v; %d rows by head", err, len(byHead.Rows))
+	}
+}
+
+// TestCalibrationOfTwoModels plants KL = e·x^1.5 in two models whose prompts have the same
+// names, and finds it again.
+func TestCalibrationOfTwoModels(t *testing.T) {
+	var paths []string
+	for i, model := range []string{"one", "two"} {
+		h := dumpstest.Header("factors", "exact")
+		h.Model.ID = model
+		path := filepath.Join(t.TempDir(), model+".attn")
+		w, err := dumps.Create(path, h, dumps.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p := range 4 {
+			dumpstest.Add(t, w, fmt.Sprint("p", p), "factors", rand.New(rand.NewPCG(uint64(i), uint64(p))))
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	cfg := methodConfig("snapkv", "random", "recent")
+	cfg.Configs[0].Capacity = 12
+	cfg.By = []By{ByPrompt}
+	measured, _, err := Methods(t.Context(), paths, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var real []Real
+	for _, row := range measured {
+		real = append(real, Real{
+			Model: row.Model, ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
+			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
+			KL: Measured(math.E * math.Pow(row.Mass/row.Coverage-row.Mass, 1.5)),
+		})
+	}
+	fitted, err := Calibrate(t.Context(), paths, cfg, real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := fitted.Calibrations[0]
+	if best.Measure != "lost_mass" || math.Abs(best.Slope-1.5) > 1e-9 || math.Abs(best.Intercept-1) > 1e-9 {
+		t.Errorf("%+v, want lost_mass, slope 1.5, intercept 1", best)
+	}
+	if best.Points != 2*4*3 || best.Prompts != 2*4 || best.Model != "one, two" {
+		t.Errorf("%d points of %d prompts of %q, want 24 of 8 of one, two", best.Points, best.Prompts, best.Model)
+	}
+	real[5].Model = ""
+	if _, err := Calibrate(t.Context(), paths, cfg, real); err == nil || !strings.Contains(err.Error(), "line 6 of generate names none") {
+		t.Errorf("a line without a model: %v", err)
 	}
 }
 

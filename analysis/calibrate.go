@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/attnscope/attnscope/snapkv"
 )
 
 // Real is the measured loss of compressed decoding: one line of `attnscope generate`.
 type Real struct {
+	Model    string         `json:"model"`
 	ID       string         `json:"id"`
 	Method   string         `json:"method"`
 	Capacity int            `json:"capacity"`
@@ -63,7 +66,7 @@ func (r Real) key() Real {
 
 // Point is one prompt decoded from one compressed cache.
 type Point struct {
-	Prompt, Method string
+	Prompt, Method string // the prompt's name begins with its model's if the dumps have several
 	Capacity       int
 	X              float64 // the offline measure
 	Y              float64 // the real loss
@@ -81,8 +84,8 @@ type CalibrationResult struct {
 const leastPoints = 10
 
 // Calibrate joins the offline measures of dumps with the real losses on the same
-// prompts, and orders the measures, for each way to state the loss, by their rank
-// correlation with it, the best first. Intervals are bootstrapped over prompts. Bounds
+// prompts, and of the same models if the dumps have several. For each way to state the
+// loss, it orders the measures by their rank correlation with it, the best first. Intervals are bootstrapped over prompts. Bounds
 // such as oracle and full are left out because they predict nothing. With fewer than
 // ten points in common, Calibrate returns an error; warnings are set even then.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) (*CalibrationResult, error) {
@@ -94,6 +97,17 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 	if err != nil {
 		return result, err
 	}
+	models := modelsOf(rows)
+	real = slices.Clone(real)
+	for i := range real {
+		switch {
+		case len(models) < 2:
+			real[i].Model = ""
+		case real[i].Model == "":
+			return result, fmt.Errorf("the dumps have %d models (%s), and line %d of generate names none: add its model, or calibrate each model alone",
+				len(models), strings.Join(models, ", "), i+1)
+		}
+	}
 	for _, loss := range losses {
 		result.fit(loss, rows, lossesOf(loss, real), cfg.Seed)
 	}
@@ -104,17 +118,29 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 	return result, nil
 }
 
+// modelsOf lists the models of rows.
+func modelsOf(rows []MethodRow) []string {
+	var list []string
+	for i := range rows {
+		if !slices.Contains(list, rows[i].Model) {
+			list = append(list, rows[i].Model)
+		}
+	}
+	return list
+}
+
 // lossesOf computes the loss of each compressed cache.
 func lossesOf(loss Loss, real []Real) map[Real]float64 {
-	full := map[string]float64{} // perplexity of the full cache, by prompt
+	type prompt struct{ model, id string }
+	full := map[prompt]float64{} // perplexity of the full cache
 	for i := range real {
 		if real[i].Method == snapkv.Full {
-			full[real[i].ID] = float64(real[i].PPL)
+			full[prompt{real[i].Model, real[i].ID}] = float64(real[i].PPL)
 		}
 	}
 	list := map[Real]float64{}
 	for i := range real {
-		base, ok := full[real[i].ID]
+		base, ok := full[prompt{real[i].Model, real[i].ID}]
 		if !ok {
 			base = math.NaN()
 		}
@@ -131,13 +157,13 @@ func (r *CalibrationResult) fit(loss Loss, rows []MethodRow, real map[Real]float
 	}
 	var list []fitted
 	for _, m := range lossMeasures {
-		points, model := pointsOf(rows, m, real)
+		points, models := pointsOf(rows, m, real)
 		if len(points) < leastPoints {
 			continue
 		}
 		c := fit(loss, points)
 		c.Measure = m.name
-		c.Model = model
+		c.Model = models
 		c.SpearmanLow, c.SpearmanHigh = spearmanInterval(points, seed)
 		list = append(list, fitted{c, points})
 	}
@@ -157,21 +183,27 @@ func (r *CalibrationResult) fit(loss Loss, rows []MethodRow, real map[Real]float
 }
 
 // pointsOf pairs a measure of the rows with their loss if both are defined and
-// something is dropped. It also returns the model of the last point.
-func pointsOf(rows []MethodRow, m lossMeasure, real map[Real]float64) (points []Point, model string) {
+// something is dropped. It also returns the names of the models.
+func pointsOf(rows []MethodRow, m lossMeasure, real map[Real]float64) (points []Point, models string) {
+	list := modelsOf(rows)
 	for i := range rows {
 		row := &rows[i]
-		y, ok := real[Real{
+		key := Real{
 			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
 			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
-		}]
+		}
+		prompt := row.Prompt
+		if len(list) > 1 {
+			key.Model = row.Model
+			prompt = row.Model + " " + row.Prompt
+		}
+		y, ok := real[key]
 		x := m.of(row)
 		if ok && float64(row.Capacity) < row.PromptTokens && !math.IsNaN(y) && !math.IsNaN(x) {
-			points = append(points, Point{row.Prompt, row.Method, row.Capacity, x, y})
-			model = row.Model
+			points = append(points, Point{prompt, row.Method, row.Capacity, x, y})
 		}
 	}
-	return points, model
+	return points, strings.Join(list, ", ")
 }
 
 // residualQuantiles is the number of quantiles of the residuals that a calibration

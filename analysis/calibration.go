@@ -43,7 +43,7 @@ func findLossMeasure(name string) (m lossMeasure, ok bool) {
 type Calibration struct {
 	Loss              Loss      `json:"loss"` // "" is LossKL
 	Measure           string    `json:"measure"`
-	Model             string    `json:"model"`         // on which the losses were measured
+	Model             string    `json:"model"`         // on which the losses were measured; several are separated by commas
 	Spearman          float64   `json:"spearman"`      // rank correlation of measure and loss
 	SpearmanLow       float64   `json:"spearman_low"`  // 95 % bootstrap interval over prompts
 	SpearmanHigh      float64   `json:"spearman_high"` //
