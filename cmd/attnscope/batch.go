@@ -7,6 +7,8 @@ import (
 
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/capture"
+	"github.com/attnscope/attnscope/engine/cuda"
+	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -14,7 +16,7 @@ import (
 var batchFlag = &cli.StringFlag{
 	Name: "batch", Value: "auto",
 	Usage: "decode up to `N` replies together, which is faster and gives the same numbers; auto: as many as fit in half of the" +
-		" available memory, at most 8; on a card, 1",
+		" available memory, on a card in half of what the weights leave, at most 8",
 }
 
 // checkBatch checks the value of --batch.
@@ -40,8 +42,8 @@ func givenBatch(c *cli.Context) int {
 // autoBatch returns the number of replies of a capture that fit in the available memory.
 // The weights should not be loaded yet, unless they are read from the file in each pass.
 func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
-	if src.Device.Card != nil { // its memory is not counted here
-		return 1
+	if src.Device.Card != nil {
+		return cardBatch(src, *cfg)
 	}
 	if src.Model != nil && src.Model.Streams() { // what it keeps of the weights is in memory already
 		return forecast.StreamedBatch(*cfg, src.Config, threadCount(c), availableMemory()/2)
@@ -54,15 +56,18 @@ func autoBatch(c *cli.Context, src *capture.Source, cfg *capture.Config) int {
 // together, next to the full caches that are held for them. None is larger than the full
 // cache with the positions of each query head kept apart.
 func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, error) {
-	if src.Device.Card != nil {
-		return 1, nil
-	}
 	longest := 0
 	for i := range cfg.Prompts {
 		longest = max(longest, len(cfg.Prompts[i].Tokens)+max(cfg.MaxNewTokens, len(cfg.Prompts[i].Reply)))
 	}
 	full := int64(longest) * src.Config.CacheBytes()
 	each := cacheBytes(snapkv.Config{Capacity: longest, Group: snapkv.GroupHead}, longest, 0, &src.Config)
+	if card := src.Device.Card; card != nil {
+		m := src.Config.CardMemory(c.String("compute"), longest, cuda.Recorded{})
+		m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint, c.String("compute")))
+		room := (card.Free - m.Weights - m.Work) / 2
+		return mostCaches(cfg, m.Cache, each*m.Cache/max(1, full), room), nil
+	}
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
 	memory, _, err := givenMemory(c)
 	if err != nil {
@@ -76,6 +81,12 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, e
 		}
 		room = memory*9/10 - least.Memory
 	}
+	return mostCaches(cfg, full, each, room), nil
+}
+
+// mostCaches returns the number of caches of the given bytes each that fit in a room together,
+// next to the full caches that are held for them.
+func mostCaches(cfg *decode.Config, full, each, room int64) int {
 	run := *cfg
 	best := 1
 	for run.Batch = 2; run.Batch <= forecast.MostBatch; run.Batch++ {
@@ -84,5 +95,5 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, e
 		}
 		best = run.Batch
 	}
-	return best, nil
+	return best
 }

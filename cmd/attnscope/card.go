@@ -47,6 +47,14 @@ func cardMemory(src *capture.Source, need *forecast.Need, plan *dumps.Plan) cuda
 	return m
 }
 
+// cardBatch returns the number of replies of a capture that are decoded together on a card.
+func cardBatch(src *capture.Source, cfg capture.Config) int {
+	plan := &cfg.Header.Plan
+	need := forecast.Capture(&cfg, src.Config, 1)
+	weights := cardMemory(src, &need, plan).Weights
+	return forecast.CardBatch(cfg, src.Config, src.Device.Card.Free-weights, availableMemory())
+}
+
 func tooLargeForCard(src *capture.Source, m cuda.Memory, positions int) error {
 	parts := fmt.Sprintf("weights %s, cache %s for %d positions, work %s, recording %s",
 		sizes.Text(m.Weights), sizes.Text(m.Cache), positions, sizes.Text(m.Work), sizes.Text(m.Recording))

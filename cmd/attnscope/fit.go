@@ -48,7 +48,9 @@ func fitCapture(c *cli.Context, src *capture.Source, cfg *capture.Config) (forec
 		cfg.Batch = givenBatch(c)
 	}
 	if src.Device.Card != nil {
-		cfg.Batch = max(1, cfg.Batch)
+		if cfg.Batch == 0 {
+			cfg.Batch = cardBatch(src, *cfg)
+		}
 		return forecast.Fit{
 			Need: forecast.Capture(cfg, src.Config, threadCount(c)), Batch: cfg.Batch,
 			Weights: src.Config.WeightBytes(src.Checkpoint, cfg.Header.Plan.Compute),

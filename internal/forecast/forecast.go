@@ -145,6 +145,23 @@ func Batch(c capture.Config, m model.Config, weights int64, threads int, availab
 	return best
 }
 
+// CardBatch returns how many replies of a capture can be decoded together on a card whose
+// weights leave the given bytes free: as many as leave half of these free, and, of what is
+// recorded, half of the host's available memory, at most MostBatch.
+func CardBatch(c capture.Config, m model.Config, free, available int64) int {
+	best := 1
+	for n := 2; n <= MostBatch; n++ {
+		c.Batch = n
+		need := Capture(&c, m, 1)
+		card := need.CardMemory(&m, &c.Header.Plan)
+		if need.Batch < n || card.Total()-card.Weights > free/2 || need.Recording > available/2 {
+			break
+		}
+		best = n
+	}
+	return best
+}
+
 // totals returns 1 if the plan wants sums over all prompt queries, else 0.
 func totals(plan *dumps.Plan) int64 {
 	if plan.NoPromptSums {

@@ -35,6 +35,46 @@ func TestBatchAddsCachesAndScores(t *testing.T) {
 	}
 }
 
+// TestCardBatch gives a card room for a number of caches of float32 and a byte less, and a
+// host room for the records of a number of replies.
+func TestCardBatch(t *testing.T) {
+	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
+	for l := range m.Layers {
+		m.Shapes = append(m.Shapes, model.LayerShape{Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: l})
+	}
+	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
+	for range 6 {
+		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
+	}
+	c.Batch = 1
+	need := Capture(&c, m, 1)
+	one := need.CardMemory(&m, &c.Header.Plan)
+	const cache = 1024 * 4 * 2 * 64 * 4
+	if one.Cache != cache {
+		t.Fatalf("a cache of %d bytes, want %d", one.Cache, cache)
+	}
+	rest := one.Work + one.Recording
+	c.Batch = 4
+	records := Capture(&c, m, 1).Recording
+	const plenty = 1 << 40
+	for _, x := range []struct {
+		free, available int64
+		want            int
+	}{
+		{2 * (rest + 3*cache), plenty, 3},
+		{2*(rest+3*cache) - 2, plenty, 2},
+		{2 * rest, plenty, 1},
+		{-plenty, plenty, 1},
+		{plenty, plenty, 6}, // prompts
+		{plenty, 2 * records, 4},
+		{plenty, 2*records - 2, 3},
+	} {
+		if got := CardBatch(c, m, x.free, x.available); got != x.want {
+			t.Errorf("with %d bytes on the card and %d on the host: %d replies, want %d", x.free, x.available, got, x.want)
+		}
+	}
+}
+
 // TestStatesAreCounted compares the states of one reply, of eight, and of prompts with a
 // document, whose states at its end are kept too.
 func TestStatesAreCounted(t *testing.T) {
