@@ -5,6 +5,7 @@ package cuda
 import (
 	"math"
 
+	"github.com/attnscope/attnscope/engine/tensor"
 	"gorgonia.org/cu"
 )
 
@@ -173,29 +174,66 @@ func ProductRate(m Model, n int, o Operands) (rate float64, blas bool, err error
 		p := product{
 			C: b[2].at, Ldc: n, A: b[0].at, T: t, Lda: n, W: b[1].at, Ldw: n, M: n, N: n, K: n, Mixed: o == Mixed,
 		}
-		const rounds = 10
-		w := &stopwatch{t: c.t}
 		err := inOrder(
 			func() error { return c.l.fillRandom(b[0].at, t, size, 1, 1) },
 			func() error { return c.l.fillRandom(b[1].at, tw, size, 2, 1) },
-			func() error { return c.product(p) }, // warms up
-			func() error {
-				w.mark("product")
-				for range rounds {
-					if err := c.product(p); err != nil {
-						return err
-					}
-				}
-				w.mark("")
-				return nil
-			},
 		)
 		if err != nil {
 			return err
 		}
-		ms, err := w.read()
-		rate = rounds * 2 * float64(n) * float64(size) / max(ms["product"].Milliseconds/1e3, 1e-9)
+		seconds, err := c.pace(func() error { return c.product(p) })
+		rate = 2 * float64(n) * float64(size) / seconds
 		return err
 	})
 	return rate, c.blas != nil && o != Mixed, err
+}
+
+// QuantizedRate measures the product of one row with n x n weights of type Q4_K, in bytes of
+// weights per second. n is a multiple of 256.
+func QuantizedRate(m Model, n int) (rate float64, err error) {
+	c := m.(*card)
+	bytes, err := tensor.Q4_K.Bytes(n * n)
+	if err != nil {
+		return 0, err
+	}
+	err = c.t.do(func() error {
+		var b [3]block
+		for i, size := range []int64{int64(n) * bf16.bytes(), int64(bytes), 4 * int64(n)} {
+			var err error
+			if b[i], err = c.pool.get(size, "a product to measure"); err != nil {
+				return err
+			}
+			defer c.pool.put(b[i])
+		}
+		p := product{C: b[2].at, Ldc: n, A: b[0].at, T: bf16, Lda: n, W: b[1].at, M: 1, N: n, K: n}
+		err := inOrder(
+			func() error { return c.l.fillRandom(b[0].at, bf16, int64(n), 1, 1) },
+			func() error { return c.l.fillRandom(b[1].at, f16, int64(bytes)/2, 2, 1) }, // of any values
+		)
+		if err != nil {
+			return err
+		}
+		seconds, err := c.pace(func() error { return c.l.gemvQuant(p, tensor.Q4_K) })
+		rate = float64(bytes) / seconds
+		return err
+	})
+	return rate, err
+}
+
+// pace returns the seconds that launch takes on the card, after a first one that warms up.
+func (c *card) pace(launch func() error) (float64, error) {
+	const rounds = 10
+	w := &stopwatch{t: c.t}
+	if err := launch(); err != nil {
+		return 0, err
+	}
+	w.mark("launch")
+	for range rounds {
+		if err := launch(); err != nil {
+			return 0, err
+		}
+	}
+	w.mark("")
+	ms, err := w.read()
+	return max(ms["launch"].Milliseconds/1e3, 1e-9) / rounds, err
 }

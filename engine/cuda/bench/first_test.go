@@ -122,7 +122,7 @@ func TestFirstCard(t *testing.T) {
 		t.Errorf("counters: %+v", f.Counters)
 	}
 	for _, m := range []judge.Measure{
-		judge.Start, judge.StartPTX, judge.ProductCublas, judge.ProductOwn, judge.ProductTerms, judge.ProductFloat32,
+		judge.Start, judge.StartPTX, judge.ProductCublas, judge.ProductOwn, judge.ProductTerms, judge.ProductFloat32, judge.ProductQuantized,
 		judge.Prefill, judge.Attention, judge.Products,
 		judge.Sums, judge.Recording, judge.NoSums, judge.Capture, judge.Decode, judge.DecodeRate, judge.DecodeSingle,
 		judge.Memory, judge.TorchFlash,

@@ -47,6 +47,15 @@ func (r *report) start(_ context.Context, o *options) error {
 		}
 		r.add(p.measure, "", 0, rate/1e12)
 	}
+	n := 16384 // 151 MB of weights, more than a card's cache
+	if o.quick {
+		n = 256
+	}
+	rate, err := cuda.QuantizedRate(m.Card(), n)
+	if err != nil {
+		return err
+	}
+	r.add(judge.ProductQuantized, "", 0, rate/1e9)
 	return nil
 }
 
