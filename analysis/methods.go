@@ -125,7 +125,7 @@ func MethodsBy(ctx context.Context, paths []string, cfg MethodConfig, by ...[]By
 	for i := range lists {
 		lists[i] = a.rows(i)
 	}
-	return lists, a.warnings, nil
+	return lists, sumUpShort(a.warnings), nil
 }
 
 // dropLeftOut removes what was measured of methods that a warning says are left out,

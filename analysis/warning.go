@@ -31,7 +31,8 @@ const (
 	SharedBudget
 	// LeftOut says that Method could not be computed; Reason says why.
 	LeftOut
-	// NothingDropped says that a prompt of Tokens tokens is shorter than Capacity.
+	// NothingDropped says that a prompt of Tokens tokens is shorter than Capacity, or that
+	// several Prompts are.
 	NothingDropped
 	// FewerRows says that a dump recorded fewer prompt rows than the default window has,
 	// and that Window is used instead.
@@ -58,6 +59,7 @@ type Warning struct {
 	Kind     WarningKind
 	Path     string // of the dump
 	Prompt   string // id
+	Prompts  int    // how many, if it is about several of them
 	Tokens   int    // length of the prompt
 	Window   int    // observation window, or window of a sliding layer
 	Late     bool   // the window ends one row early, as in the authors' code
@@ -95,6 +97,9 @@ func (w Warning) String() string {
 	case LeftOut:
 		return fmt.Sprintf("%s is left out: %s", w.Method, w.Reason)
 	case NothingDropped:
+		if w.Prompts > 1 {
+			return fmt.Sprintf("%s: %d prompts have fewer tokens than capacity %d: nothing of them is dropped", w.Path, w.Prompts, w.Capacity)
+		}
 		return fmt.Sprintf("%s: prompt %q has %s, fewer than capacity %d: nothing is dropped",
 			w.Path, w.Prompt, words.Count(w.Tokens, "token"), w.Capacity)
 	case FewerRows:
@@ -186,6 +191,30 @@ func windowText(window int, late bool) string {
 // Without returns the warnings that are not of the given kind.
 func Without(list []Warning, kind WarningKind) []Warning {
 	return slices.DeleteFunc(slices.Clone(list), func(w Warning) bool { return w.Kind == kind })
+}
+
+// sumUpShort makes one warning of those that say of several prompts of a dump that nothing
+// is dropped at a capacity. It stands where the first of them stood.
+func sumUpShort(list []Warning) []Warning {
+	type place struct {
+		path     string
+		capacity int
+	}
+	first := map[place]int{} // index in out
+	var out []Warning
+	for _, w := range list {
+		if w.Kind == NothingDropped {
+			at, seen := first[place{w.Path, w.Capacity}]
+			if seen {
+				n := max(1, out[at].Prompts) + 1
+				out[at] = Warning{Kind: NothingDropped, Path: w.Path, Capacity: w.Capacity, Prompts: n}
+				continue
+			}
+			first[place{w.Path, w.Capacity}] = len(out)
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // dumpWarnings turns the warnings of a dump's reader into Warnings.

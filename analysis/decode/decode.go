@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -26,11 +27,40 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 		return err
 	}
 	r := newRunner(c)
+	short := map[int]int{} // prompts of which nothing is dropped, by capacity
 	for i := range c.Prompts {
-		caches := int64(1 + len(c.Forms(&cfg, &c.Prompts[i])))
-		r.total += int64(len(c.Prompts[i].Tokens)) + caches*int64(2*c.MaxNewTokens) // decoded, then scored
+		p := &c.Prompts[i]
+		forms := c.Forms(&cfg, p)
+		r.total += int64(len(p.Tokens)) + int64(1+len(forms))*int64(2*c.MaxNewTokens) // decoded, then scored
+		for _, capacity := range r.sharing(forms, p) {
+			short[capacity]++
+		}
+	}
+	for _, capacity := range slices.Sorted(maps.Keys(short)) {
+		if n := short[capacity]; n > 1 {
+			r.warn("%d of %d prompts have fewer tokens than capacity %d: nothing of them is dropped", n, len(c.Prompts), capacity)
+			r.short[capacity] = true
+		}
 	}
 	return r.run(ctx, emit)
+}
+
+// sharing lists the capacities at which forms of a prompt share the full cache.
+func (r *runner) sharing(forms []Form, p *prompts.Prompt) []int {
+	var list []int
+	for i := range forms {
+		if r.shares(&forms[i], p) && !slices.Contains(list, forms[i].Config.Capacity) {
+			list = append(list, forms[i].Config.Capacity)
+		}
+	}
+	return list
+}
+
+// shares reports whether a form of a prompt is its full cache, because nothing is dropped or
+// changed, before or during the reply.
+func (r *runner) shares(e *Form, p *prompts.Prompt) bool {
+	changes := r.DecodeEvery > 0 || r.Place == AtContext || e.Format.Bits > 0
+	return !changes && !e.Method.IgnoresCapacity && e.Config.Passthrough(len(p.Tokens))
 }
 
 // run reads prompts while the batch has room for their full caches. A prompt whose full
@@ -72,6 +102,7 @@ type runner struct {
 	total   int64 // expected tokens
 	warned  map[string]bool
 	large   map[largeKey]bool // that warnLarge has warned about
+	short   map[int]bool      // capacities that a warning about several prompts names
 	context *cache            // the context of the last prompt, if the next one has the same; or nil
 }
 
@@ -82,6 +113,7 @@ func newRunner(c Config) *runner {
 		started: time.Now(),
 		warned:  map[string]bool{},
 		large:   map[largeKey]bool{},
+		short:   map[int]bool{},
 	}
 }
 
@@ -290,13 +322,15 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	switch {
 	case e.Method.IgnoresCapacity:
 		return r.quantizeFull(ctx, g, e.Format, b)
-	case c.Passthrough(full.record.prompt) && (r.DecodeEvery > 0 || r.Place == AtContext || e.Format.Bits > 0):
-		chosen.keep = full.record.everything()
-	case c.Passthrough(len(p.Tokens)):
-		r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
+	case r.shares(&e, p):
+		if !r.short[c.Capacity] {
+			r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
+		}
 		out.CacheRatio = 1
 		same := &cache{runner: r, prompt: p, session: full.session, first: full.first, ids: full.ids}
 		return b.addShared(ctx, g, same, out)
+	case c.Passthrough(full.record.prompt):
+		chosen.keep = full.record.everything()
 	case chosen.err != nil && r.Lenient:
 		r.warn("%s is left out: %v", e.Method.Name, chosen.err)
 		return nil

@@ -460,3 +460,28 @@ func TestAnswerWithoutRoom(t *testing.T) {
 		t.Errorf("warnings %q", warnings)
 	}
 }
+
+// TestShortPromptsAreCounted: one warning per capacity says how many prompts are shorter.
+func TestShortPromptsAreCounted(t *testing.T) {
+	m := loadModel(t, "../../engine/model/testdata/gpt2")
+	cfg := Config{Model: m, Methods: named(t, "snapkv", "h2o"), MaxNewTokens: 2, IgnoreEOS: true}
+	for i, n := range []int{10, 12, 30} {
+		cfg.Prompts = append(cfg.Prompts, prompts.Prompt{ID: fmt.Sprint("p", i), Tokens: make([]int32, n)})
+	}
+	for _, capacity := range []int{11, 20} {
+		c := snapkv.Default
+		c.Window = 4
+		c.Capacity = capacity
+		cfg.Configs = append(cfg.Configs, c)
+	}
+	var warnings []string
+	cfg.Warn = func(text string) { warnings = append(warnings, text) }
+	results(t, cfg)
+	want := []string{
+		"2 of 3 prompts have fewer tokens than capacity 20: nothing of them is dropped",
+		`prompt "p0" has 10 tokens, fewer than capacity 11: nothing is dropped`,
+	}
+	if !slices.Equal(warnings, want) {
+		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+}
