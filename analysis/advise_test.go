@@ -247,24 +247,32 @@ func TestFlagsOfLosses(t *testing.T) {
 	}
 }
 
-func TestShippedCalibration(t *testing.T) {
-	list, err := Shipped()
-	if err != nil || len(list) < 3 {
-		t.Fatalf("%d calibrations: %v", len(list), err)
-	}
-	seen := map[Loss]int{}
-	for i, c := range list {
-		if i > 0 && c.Loss == list[i-1].Loss && c.Spearman > list[i-1].Spearman {
-			t.Errorf("%s is better than the one before", c.Measure)
+// TestShippedCalibrations checks those by query head and by kv head: each loss has one of
+// each measure, the best first, and a larger measure predicts a larger loss.
+func TestShippedCalibrations(t *testing.T) {
+	models := map[bool]string{false: "smollm2-135m", true: "gemma3-270m, smollm2-135m"}
+	for _, byKVHead := range []bool{false, true} {
+		list, err := Shipped(byKVHead)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen[c.Loss]++
-		if a, b := c.Predict(0.3), c.Predict(0.6); !(a > 0 && a < b) {
-			t.Errorf("%s predicts %g at 0.3 and %g at 0.6", c.Measure, a, b)
+		seen := map[Loss]int{}
+		for i, c := range list {
+			if i > 0 && c.Loss == list[i-1].Loss && c.Spearman > list[i-1].Spearman {
+				t.Errorf("%s is better than the one before", c.Measure)
+			}
+			seen[c.Loss]++
+			if a, b := c.Predict(0.3), c.Predict(0.6); !(a > 0 && a < b) {
+				t.Errorf("%s predicts %g at 0.3 and %g at 0.6", c.Measure, a, b)
+			}
+			if c.Model != models[byKVHead] {
+				t.Errorf("by kv head %v: a calibration with %s, want %s", byKVHead, c.Model, models[byKVHead])
+			}
 		}
-	}
-	for _, loss := range losses {
-		if seen[loss] < 3 {
-			t.Errorf("%d calibrations for %s, want one of each measure", seen[loss], loss)
+		for _, loss := range losses {
+			if seen[loss] < 3 {
+				t.Errorf("%d calibrations for %s, want one of each measure", seen[loss], loss)
+			}
 		}
 	}
 	if _, err := ParseCalibrations([]byte(`[{"measure":"none","fit":[0,1],"residual_quantiles":[0]}]`)); err == nil || !strings.Contains(err.Error(), "none") {

@@ -55,12 +55,22 @@ type Calibration struct {
 	ResidualQuantiles []float64 `json:"residual_quantiles"`
 }
 
-//go:embed calibration.json
-var shipped []byte
+var (
+	//go:embed calibration.json
+	shipped []byte
+	//go:embed calibration-kv-head.json
+	shippedKVHead []byte
+)
 
-// Shipped returns the calibrations made on SmolLM2-135M-Instruct, for each loss the
-// best first. docs/ADVICE.md says how they were made.
-func Shipped() ([]Calibration, error) { return ParseCalibrations(shipped) }
+// Shipped returns the calibrations that ship, for each loss the best first: those made with
+// selection by query head, or those with selection by kv head. docs/ADVICE.md says how they
+// were made.
+func Shipped(byKVHead bool) ([]Calibration, error) {
+	if byKVHead {
+		return ParseCalibrations(shippedKVHead)
+	}
+	return ParseCalibrations(shipped)
+}
 
 // ParseCalibrations reads what `attnscope advise --calibrate --save` writes.
 func ParseCalibrations(text []byte) ([]Calibration, error) {

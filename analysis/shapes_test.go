@@ -343,7 +343,7 @@ func TestAdviceKnowsWhatOneCacheServes(t *testing.T) {
 		{"shared", "", "", "by query head"},
 	} {
 		r := kindDump(t, c.kind)
-		cals, err := Shipped()
+		cals, err := Shipped(false)
 		if err != nil {
 			t.Fatal(err)
 		}

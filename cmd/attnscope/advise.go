@@ -56,7 +56,7 @@ func adviseCommand() *cli.Command {
 				Usage: "advise a budget for each layer or each head: layer or head",
 			},
 			&cli.StringFlag{
-				Name: "calibration", DefaultText: "the one that ships, of smollm2-135m",
+				Name: "calibration", DefaultText: "those that ship: by query head or, with --group mean, max or sum, by kv head",
 				Usage: "predict with the calibration in `FILE.json`, written by --calibrate --save",
 			},
 			&cli.StringFlag{
@@ -132,7 +132,7 @@ func runAdvise(c *cli.Context) error {
 			cfg.Configs = append(cfg.Configs, config)
 		}
 	}
-	cals, err := calibrations(c.String("calibration"))
+	cals, err := calibrations(c.String("calibration"), cfg.Configs)
 	if err != nil {
 		return err
 	}
@@ -281,10 +281,11 @@ func setAdviseDefaults(c *cli.Context) error {
 }
 
 // calibrations reads the file of --calibration, or the calibrations that ship if
-// path is empty.
-func calibrations(path string) ([]analysis.Calibration, error) {
+// path is empty: those by kv head if every config selects by kv head.
+func calibrations(path string, configs []snapkv.Config) ([]analysis.Calibration, error) {
 	if path == "" {
-		return analysis.Shipped()
+		byQueryHead := slices.ContainsFunc(configs, func(c snapkv.Config) bool { return !c.Group.Merges() })
+		return analysis.Shipped(!byQueryHead)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
