@@ -262,8 +262,10 @@ func TestFailuresOnCard(t *testing.T) {
 	p := threePrompts(t, f)
 	clean := filepath.Join(t.TempDir(), "clean.attn")
 	args := func(out string) []string {
-		return []string{"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--batch", "1",
-			"--max-new-tokens", "3", "--ignore-eos", "--prompt-windows", "2x8", "--window-rows", "9"}
+		return []string{
+			"capture", "-m", f.dir, "-p", p, "-o", out, "--device", "cuda", "--batch", "1",
+			"--max-new-tokens", "3", "--ignore-eos", "--prompt-windows", "2x8", "--window-rows", "9",
+		}
 	}
 	must(t, args(clean)...)
 	for _, c := range []struct {
