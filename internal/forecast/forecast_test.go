@@ -9,15 +9,21 @@ import (
 	"github.com/attnscope/attnscope/engine/model"
 )
 
+// fourLayers is a model whose layers all have attention.
+func fourLayers() model.Config {
+	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
+	for l := range m.Layers {
+		m.Shapes = append(m.Shapes, model.LayerShape{Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: l})
+	}
+	return m
+}
+
 // TestBatchAddsCachesAndScores compares the working memory of eight replies with that of
 // one. Each reply adds a row of scores. What is packed for products by tiles does not
 // grow, because only the prompt that is being read uses tiles: run this test with
 // ATTNSCOPE_CPU=amx-model as well.
 func TestBatchAddsCachesAndScores(t *testing.T) {
-	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
-	for l := range m.Layers {
-		m.Shapes = append(m.Shapes, model.LayerShape{Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: l})
-	}
+	m := fourLayers()
 	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
 	for range 8 {
 		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
@@ -38,10 +44,7 @@ func TestBatchAddsCachesAndScores(t *testing.T) {
 // TestCardBatch gives a card room for a number of caches of float32 and a byte less, and a
 // host room for the records of a number of replies.
 func TestCardBatch(t *testing.T) {
-	m := model.Config{Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Hidden: 192, Intermediate: 512, Vocab: 1000}
-	for l := range m.Layers {
-		m.Shapes = append(m.Shapes, model.LayerShape{Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: l})
-	}
+	m := fourLayers()
 	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
 	for range 6 {
 		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
