@@ -279,3 +279,21 @@ func TestShippedCalibrations(t *testing.T) {
 		t.Errorf("an unknown measure: %v", err)
 	}
 }
+
+// TestLeastIsAboveNoise: measures of caches that lose nothing are rounding, and do not
+// lower the value under which measures are not told apart.
+func TestLeastIsAboveNoise(t *testing.T) {
+	var list []Point
+	for i := range 100 {
+		list = append(list, Point{X: 0.01 * float64(i+1)})
+	}
+	for i := range 50 {
+		list = append(list, Point{X: 1e-7 * float64(i)})
+	}
+	if got, want := leastMeasure(list), 0.03; math.Abs(got-want) > 1e-12 {
+		t.Errorf("least %g, want %g, which two of a hundred are below", got, want)
+	}
+	if got := leastMeasure(list[100:]); got != smallestMeasure {
+		t.Errorf("least %g of nothing but noise, want %g", got, smallestMeasure)
+	}
+}

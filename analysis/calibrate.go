@@ -250,18 +250,22 @@ func fit(loss Loss, list []Point) Calibration {
 	return c
 }
 
-// leastMeasure returns the value that 2 % of the positive measures are below. There is
-// too little data to tell smaller values apart.
+// measureNoise is the size of measures that are nothing but rounding: dumps keep weights
+// within 1e-4.
+const measureNoise = 1e-4
+
+// leastMeasure returns the value that 2 % of the measures above the noise are below. There
+// is too little data to tell smaller values apart.
 func leastMeasure(list []Point) float64 {
-	var positive []float64
+	var above []float64
 	for _, p := range list {
-		if p.X > 0 {
-			positive = append(positive, p.X)
+		if p.X > measureNoise {
+			above = append(above, p.X)
 		}
 	}
-	if len(positive) == 0 {
+	if len(above) == 0 {
 		return smallestMeasure
 	}
-	slices.Sort(positive)
-	return max(smallestMeasure, positive[len(positive)/50])
+	slices.Sort(above)
+	return above[len(above)/50]
 }
