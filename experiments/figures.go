@@ -191,6 +191,7 @@ func speedCurves(rows []speedRow) viz.Curves {
 		XLabel: "prompt tokens",
 		YLabel: "milliseconds per token",
 		LogX:   true,
+		Hi:     top(caches.series),
 		Series: caches.series,
 	}
 }
@@ -206,8 +207,18 @@ func batchCurves(rows []batchRow) viz.Curves {
 		XLabel: "sequences at once",
 		YLabel: "tokens per second, all together",
 		LogX:   true,
+		Hi:     top(caches.series),
 		Series: caches.series,
 	}
+}
+
+// top returns the upper end of an axis from zero for series, so that heights show ratios.
+func top(list []viz.Series) float64 {
+	most := 0.0
+	for _, s := range list {
+		most = max(most, slices.Max(s.Y))
+	}
+	return 1.05 * most
 }
 
 // headValue is the value of one cell in a map of heads.
