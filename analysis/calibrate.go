@@ -85,9 +85,10 @@ const leastPoints = 10
 
 // Calibrate joins the offline measures of dumps with the real losses on the same
 // prompts, and of the same models if the dumps have several. For each way to state the
-// loss, it orders the measures by their rank correlation with it, the best first. Intervals are bootstrapped over prompts. Bounds
-// such as oracle and full are left out because they predict nothing. With fewer than
-// ten points in common, Calibrate returns an error; warnings are set even then.
+// loss, it orders the measures by their rank correlation with it, the best first. Intervals
+// are bootstrapped over prompts. Bounds such as oracle and full are left out because they
+// predict nothing. With fewer than ten points in common, Calibrate returns an error;
+// warnings are set even then.
 func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Real) (*CalibrationResult, error) {
 	cfg.By = []By{ByPrompt}
 	cfg.Lenient = true
@@ -98,18 +99,26 @@ func Calibrate(ctx context.Context, paths []string, cfg MethodConfig, real []Rea
 		return result, err
 	}
 	models := modelsOf(rows)
-	real = slices.Clone(real)
-	for i := range real {
-		switch {
-		case len(models) < 2:
-			real[i].Model = ""
-		case real[i].Model == "":
+	if len(models) > 1 {
+		at := slices.IndexFunc(real, func(r Real) bool { return r.Model == "" })
+		if at >= 0 {
 			return result, fmt.Errorf("the dumps have %d models (%s), and line %d of generate names none: add its model, or calibrate each model alone",
-				len(models), strings.Join(models, ", "), i+1)
+				len(models), strings.Join(models, ", "), at+1)
+		}
+	} else { // it may have different names in the dumps and in the lines
+		real = slices.Clone(real)
+		for i := range real {
+			real[i].Model = ""
+		}
+		for i := range rows {
+			rows[i].Model = ""
 		}
 	}
 	for _, loss := range losses {
 		result.fit(loss, rows, lossesOf(loss, real), cfg.Seed)
+	}
+	for i := range result.Calibrations {
+		result.Calibrations[i].Model = strings.Join(models, ", ")
 	}
 	if len(result.Calibrations) == 0 {
 		return result, errors.New("the dumps and the lines of generate have fewer than ten prompts, methods and capacities" +
@@ -157,13 +166,12 @@ func (r *CalibrationResult) fit(loss Loss, rows []MethodRow, real map[Real]float
 	}
 	var list []fitted
 	for _, m := range lossMeasures {
-		points, models := pointsOf(rows, m, real)
+		points := pointsOf(rows, m, real)
 		if len(points) < leastPoints {
 			continue
 		}
 		c := fit(loss, points)
 		c.Measure = m.name
-		c.Model = models
 		c.SpearmanLow, c.SpearmanHigh = spearmanInterval(points, seed)
 		list = append(list, fitted{c, points})
 	}
@@ -183,27 +191,22 @@ func (r *CalibrationResult) fit(loss Loss, rows []MethodRow, real map[Real]float
 }
 
 // pointsOf pairs a measure of the rows with their loss if both are defined and
-// something is dropped. It also returns the names of the models.
-func pointsOf(rows []MethodRow, m lossMeasure, real map[Real]float64) (points []Point, models string) {
-	list := modelsOf(rows)
+// something is dropped.
+func pointsOf(rows []MethodRow, m lossMeasure, real map[Real]float64) []Point {
+	var points []Point
 	for i := range rows {
 		row := &rows[i]
-		key := Real{
-			ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
+		y, ok := real[Real{
+			Model: row.Model, ID: row.Prompt, Method: row.Method, Capacity: row.Capacity, Window: row.Window,
 			Kernel: row.Kernel, Pooling: row.Pooling, Group: row.Group,
-		}
-		prompt := row.Prompt
-		if len(list) > 1 {
-			key.Model = row.Model
-			prompt = row.Model + " " + row.Prompt
-		}
-		y, ok := real[key]
+		}]
 		x := m.of(row)
 		if ok && float64(row.Capacity) < row.PromptTokens && !math.IsNaN(y) && !math.IsNaN(x) {
+			prompt := strings.TrimPrefix(row.Model+" "+row.Prompt, " ")
 			points = append(points, Point{prompt, row.Method, row.Capacity, x, y})
 		}
 	}
-	return points, strings.Join(list, ", ")
+	return points
 }
 
 // residualQuantiles is the number of quantiles of the residuals that a calibration

@@ -27,19 +27,17 @@ func Run(ctx context.Context, c Config, emit func(Result) error) error {
 		return err
 	}
 	r := newRunner(c)
-	short := map[int]int{} // prompts of which nothing is dropped, by capacity
 	for i := range c.Prompts {
 		p := &c.Prompts[i]
 		forms := c.Forms(&cfg, p)
 		r.total += int64(len(p.Tokens)) + int64(1+len(forms))*int64(2*c.MaxNewTokens) // decoded, then scored
 		for _, capacity := range r.sharing(forms, p) {
-			short[capacity]++
+			r.short[capacity]++
 		}
 	}
-	for _, capacity := range slices.Sorted(maps.Keys(short)) {
-		if n := short[capacity]; n > 1 {
+	for _, capacity := range slices.Sorted(maps.Keys(r.short)) {
+		if n := r.short[capacity]; n > 1 {
 			r.warn("%d of %d prompts have fewer tokens than capacity %d: nothing of them is dropped", n, len(c.Prompts), capacity)
-			r.short[capacity] = true
 		}
 	}
 	return r.run(ctx, emit)
@@ -102,7 +100,7 @@ type runner struct {
 	total   int64 // expected tokens
 	warned  map[string]bool
 	large   map[largeKey]bool // that warnLarge has warned about
-	short   map[int]bool      // capacities that a warning about several prompts names
+	short   map[int]int       // prompts that share the full cache, by capacity
 	context *cache            // the context of the last prompt, if the next one has the same; or nil
 }
 
@@ -113,7 +111,7 @@ func newRunner(c Config) *runner {
 		started: time.Now(),
 		warned:  map[string]bool{},
 		large:   map[largeKey]bool{},
-		short:   map[int]bool{},
+		short:   map[int]int{},
 	}
 }
 
@@ -323,7 +321,7 @@ func (r *runner) compress(ctx context.Context, g *group, e Form, chosen selectio
 	case e.Method.IgnoresCapacity:
 		return r.quantizeFull(ctx, g, e.Format, b)
 	case r.shares(&e, p):
-		if !r.short[c.Capacity] {
+		if r.short[c.Capacity] == 1 { // else Run has warned
 			r.warn("prompt %q has %d tokens, fewer than capacity %d: nothing is dropped", p.ID, len(p.Tokens), c.Capacity)
 		}
 		out.CacheRatio = 1

@@ -68,8 +68,8 @@ func Summarize(results []Result, seed uint64) []SummaryRow {
 		budget                   Budget
 	}
 	full := map[string]Float{} // perplexity of the full cache, of each prompt
-	for _, r := range results {
-		if r.Method == snapkv.Full && r.KVBits == 0 {
+	for i := range results {
+		if r := &results[i]; r.Full() {
 			full[r.ID] = r.PPL
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/attnscope/attnscope/analysis/decode"
 	"github.com/attnscope/attnscope/capture"
 	"github.com/attnscope/attnscope/engine/cuda"
-	"github.com/attnscope/attnscope/engine/model"
 	"github.com/attnscope/attnscope/internal/forecast"
 	"github.com/attnscope/attnscope/snapkv"
 )
@@ -64,8 +63,7 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, e
 	each := cacheBytes(snapkv.Config{Capacity: longest, Group: snapkv.GroupHead}, longest, 0, &src.Config)
 	if card := src.Device.Card; card != nil {
 		m := src.Config.CardMemory(c.String("compute"), longest, cuda.Recorded{})
-		m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint, c.String("compute")))
-		room := (card.Free - m.Weights - m.Work) / 2
+		room := (card.Free - cardWeights(src, c.String("compute")) - m.Work) / 2
 		return mostCaches(cfg, m.Cache, each*m.Cache/max(1, full), room), nil
 	}
 	weights := src.Config.WeightBytes(src.Checkpoint, c.String("compute"))
@@ -88,12 +86,8 @@ func autoCaches(c *cli.Context, src *capture.Source, cfg *decode.Config) (int, e
 // next to the full caches that are held for them.
 func mostCaches(cfg *decode.Config, full, each, room int64) int {
 	run := *cfg
-	best := 1
-	for run.Batch = 2; run.Batch <= forecast.MostBatch; run.Batch++ {
-		if int64(run.FullCaches())*full+int64(run.Batch)*each > room {
-			break
-		}
-		best = run.Batch
-	}
-	return best
+	return forecast.Most(forecast.MostBatch, func(n int) bool {
+		run.Batch = n
+		return int64(run.FullCaches())*full+int64(n)*each <= room
+	})
 }

@@ -43,16 +43,20 @@ func checkCard(c *cli.Context, src *capture.Source, cfg capture.Config, plan *du
 // cardMemory estimates the memory that a run takes on a card.
 func cardMemory(src *capture.Source, need *forecast.Need, plan *dumps.Plan) cuda.Memory {
 	m := need.CardMemory(&src.Config, plan)
-	m.Weights = min(m.Weights, model.MostCardBytes(src.Checkpoint, plan.Compute))
+	m.Weights = cardWeights(src, plan.Compute)
 	return m
+}
+
+// cardWeights estimates the memory that the weights take on a card.
+func cardWeights(src *capture.Source, compute string) int64 {
+	m := src.Config.CardMemory(compute, 1, cuda.Recorded{})
+	return min(m.Weights, model.MostCardBytes(src.Checkpoint, compute))
 }
 
 // cardBatch returns the number of replies of a capture that are decoded together on a card.
 func cardBatch(src *capture.Source, cfg capture.Config) int {
-	plan := &cfg.Header.Plan
-	need := forecast.Capture(&cfg, src.Config, 1)
-	weights := cardMemory(src, &need, plan).Weights
-	return forecast.CardBatch(cfg, src.Config, src.Device.Card.Free-weights, availableMemory())
+	free := src.Device.Card.Free - cardWeights(src, cfg.Header.Plan.Compute)
+	return forecast.CardBatch(cfg, src.Config, free, availableMemory())
 }
 
 func tooLargeForCard(src *capture.Source, m cuda.Memory, positions int) error {

@@ -67,15 +67,11 @@ func StreamedBatch(c capture.Config, m model.Config, threads int, memory int64) 
 }
 
 func streamedBatch(c capture.Config, m model.Config, threads int, memory int64, most int) int {
-	best := 1
-	for n := 2; n <= most; n++ {
+	return Most(most, func(n int) bool {
 		c.Batch = n
-		if need := Streamed(&c, m, threads); need.Batch < n || need.Memory(0) > memory {
-			break
-		}
-		best = n
-	}
-	return best
+		need := Streamed(&c, m, threads)
+		return need.Batch == n && need.Memory(0) <= memory
+	})
 }
 
 // usable returns the part of the memory that a run plans to use if it reads weights from

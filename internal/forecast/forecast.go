@@ -129,37 +129,37 @@ func (n *Need) Memory(weights int64) int64 {
 // MostBatch is the largest batch that Batch returns. The gain of larger ones is small.
 const MostBatch = 8
 
+// Most returns the largest number up to most that fits if all smaller ones do, and 1 if 2
+// does not fit.
+func Most(most int, fits func(n int) bool) int {
+	n := 1
+	for n < most && fits(n+1) {
+		n++
+	}
+	return n
+}
+
 // Batch returns how many replies of a capture can be decoded together if the machine has
 // the given memory available, in bytes, including that for the weights: as many as leave
 // half of it free, at most MostBatch.
 func Batch(c capture.Config, m model.Config, weights int64, threads int, available int64) int {
-	best := 1
-	for n := 2; n <= MostBatch; n++ {
+	return Most(MostBatch, func(n int) bool {
 		c.Batch = n
 		need := Capture(&c, m, threads)
-		if need.Batch < n || need.Memory(weights) > available/2 {
-			break
-		}
-		best = n
-	}
-	return best
+		return need.Batch == n && need.Memory(weights) <= available/2
+	})
 }
 
 // CardBatch returns how many replies of a capture can be decoded together on a card whose
 // weights leave the given bytes free: as many as leave half of these free, and, of what is
 // recorded, half of the host's available memory, at most MostBatch.
 func CardBatch(c capture.Config, m model.Config, free, available int64) int {
-	best := 1
-	for n := 2; n <= MostBatch; n++ {
+	return Most(MostBatch, func(n int) bool {
 		c.Batch = n
 		need := Capture(&c, m, 1)
 		card := need.CardMemory(&m, &c.Header.Plan)
-		if need.Batch < n || card.Total()-card.Weights > free/2 || need.Recording > available/2 {
-			break
-		}
-		best = n
-	}
-	return best
+		return need.Batch == n && card.Total()-card.Weights <= free/2 && need.Recording <= available/2
+	})
 }
 
 // totals returns 1 if the plan wants sums over all prompt queries, else 0.

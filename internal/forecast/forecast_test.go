@@ -18,16 +18,22 @@ func fourLayers() model.Config {
 	return m
 }
 
+// captureOf records one layer and head of so many prompts of 1,000 tokens.
+func captureOf(n, layer int) capture.Config {
+	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{layer}, Heads: []int{0}}}}
+	for range n {
+		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
+	}
+	return c
+}
+
 // TestBatchAddsCachesAndScores compares the working memory of eight replies with that of
 // one. Each reply adds a row of scores. What is packed for products by tiles does not
 // grow, because only the prompt that is being read uses tiles: run this test with
 // ATTNSCOPE_CPU=amx-model as well.
 func TestBatchAddsCachesAndScores(t *testing.T) {
 	m := fourLayers()
-	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
-	for range 8 {
-		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
-	}
+	c := captureOf(8, 0)
 	c.Batch = 1
 	one := Capture(&c, m, 2)
 	c.Batch = 8
@@ -45,10 +51,7 @@ func TestBatchAddsCachesAndScores(t *testing.T) {
 // host room for the records of a number of replies.
 func TestCardBatch(t *testing.T) {
 	m := fourLayers()
-	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{0}, Heads: []int{0}}}}
-	for range 6 {
-		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
-	}
+	c := captureOf(6, 0)
 	c.Batch = 1
 	need := Capture(&c, m, 1)
 	one := need.CardMemory(&m, &c.Header.Plan)
@@ -86,10 +89,7 @@ func TestStatesAreCounted(t *testing.T) {
 		Shapes: []model.LayerShape{{Kind: model.Linear}, {Kind: model.Attention, Heads: 6, KVHeads: 2, KeyDim: 32, ValueDim: 32, CacheOf: 1}},
 		Mixers: []model.MixerSize{{State: 1000, Weights: 5000, Width: 300}, {}},
 	}
-	c := capture.Config{Header: dumps.Header{Plan: dumps.Plan{WindowRows: 8, MaxNewTokens: 24, Layers: []int{1}, Heads: []int{0}}}}
-	for range 8 {
-		c.Prompts = append(c.Prompts, prompts.Prompt{Tokens: make([]int32, 1000)})
-	}
+	c := captureOf(8, 1)
 	for _, way := range []struct {
 		batch    int
 		document string

@@ -51,15 +51,20 @@ TILES = {"attention": (128, 32, HEADS // KV_HEADS), "attention_sums": (128, 64, 
 # Terms and columns of a step of a product's tile of 128 x 128, whose warps have 64 x 32.
 PRODUCTS = {"gemm_bf16": (1, 32), "gemm_f32_bf16": (3, 16)}
 
-# Quantised types: how many bytes hold 256 weights (the LAYOUT lines of quant.cuh), and how the
-# loop of gemv_quant over them differs from others: it adds up activations for a minimum, looks
-# codes up in a table, or loads byte by byte. A step of a warp's loop takes 512 weights.
+# How gemv_quant's loop over weights of a type differs from those of types with blocks of the
+# same size: it adds up activations for a minimum, looks codes up in a table, or loads byte by
+# byte. A step of a warp's loop takes 512 weights.
 QUANTS = {
-    "Q4_0": (144, ""), "Q4_1": (160, "minimum"), "Q5_0": (176, ""), "Q5_1": (192, "minimum"), "Q8_0": (272, ""), "Q2_K": (84, "minimum"),
-    "Q3_K": (110, ""), "Q4_K": (144, "minimum"), "Q5_K": (176, "minimum"), "Q6_K": (210, ""), "IQ4_NL": (144, "table"),
-    "IQ4_XS": (136, "table"), "MXFP4": (136, "table bytes"), "TQ2_0": (66, ""),
+    "Q4_0": "", "Q4_1": "minimum", "Q5_0": "", "Q5_1": "minimum", "Q8_0": "", "Q2_K": "minimum", "Q3_K": "", "Q4_K": "minimum",
+    "Q5_K": "minimum", "Q6_K": "", "IQ4_NL": "table", "IQ4_XS": "table", "MXFP4": "table bytes", "TQ2_0": "",
 }
 STEP = 512
+
+
+def block_sizes():
+    """{type: bytes per weight}, from the layouts of quant.cuh"""
+    text = open(os.path.join(ptxas.HERE, "quant.cuh")).read()
+    return {name: int(size) / int(n) for name, n, size in re.findall(r"LAYOUT\((\w+), (\d+), (\d+)\)", text)}
 
 
 def functions(cubin):
@@ -114,6 +119,20 @@ def blocks(lines):
     return out
 
 
+def best_way(code, head, tail, worth):
+    """The blocks of the way from one to another that are worth most together."""
+    best = {head: (worth(code[head]), None)}
+    for i in range(head, tail + 1):
+        for t in code[i].then if i in best else []:
+            if i < t <= tail and best[i][0] + worth(code[t]) > best.get(t, (-1e9,))[0]:
+                best[t] = best[i][0] + worth(code[t]), i
+    path, at = [], tail
+    while at is not None:
+        path.append(at)
+        at = best[at][1]
+    return path
+
+
 def steady(lines, mmas, copies):
     """{instruction: count} of one tile: the way through the loop that has all products, loads and
     exponentials, and is otherwise the shortest. Inner loops run as often as gives mmas and copies."""
@@ -126,17 +145,7 @@ def steady(lines, mmas, copies):
     def worth(b):
         return 1000 * b.n("HMMA", "LDSM", "MUFU.EX2", "LDGSTS", "BAR") - 3000 * b.n("MUFU") - b.size
 
-    best = {head: (worth(code[head]), None)}
-    for i in range(head, tail + 1):
-        if i not in best:
-            continue
-        for t in code[i].then:
-            if i < t <= tail and best[i][0] + worth(code[t]) > best.get(t, (-1e9,))[0]:
-                best[t] = best[i][0] + worth(code[t]), i
-    path, at = [], tail
-    while at is not None:
-        path.append(at)
-        at = best[at][1]
+    path = best_way(code, head, tail, worth)
 
     def loop_of(i, name):
         return any(t <= i <= e and any(b.n(name) for b in code[t : e + 1]) for t, e in inner)
@@ -172,33 +181,21 @@ def cycles(count, card):
     return max(pipes.values()), max(tensor, shared) + rest, pipes
 
 
-def shortest(code, head, tail):
-    """{instruction: count} of the way through a loop with the fewest instructions."""
-    best = {head: (code[head].size, [head])}
-    for i in range(head, tail + 1):
-        for t in code[i].then if i in best else []:
-            size = best[i][0] + code[t].size
-            if i < t <= tail and size < best.get(t, (1e9,))[0]:
-                best[t] = size, [*best[i][1], t]
-    total = {}
-    for i in best[tail][1]:
-        for name, n in code[i].count.items():
-            total[name] = total.get(name, 0) + n
-    return total
-
-
 def quant_loops(lines):
     """{type: {instruction: count}} of one step of gemv_quant, for one row of activations."""
-    code = blocks(lines)
+    code, sizes = blocks(lines), block_sizes()
     out = {}
     for head, tail in [(t, i) for i, b in enumerate(code) for t in b.then if t <= i]:
-        count = shortest(code, head, tail)
+        count = {}
+        for i in best_way(code, head, tail, lambda b: -b.size):
+            for name, n in code[i].count.items():
+                count[name] = count.get(name, 0) + n
         if count.get("FFMA", 0) < 16 or count.get("PRMT", 0) < 16:
             continue
         constants = set().union(*(b.constants for b in code[head : tail + 1]))
         kind = "table" if count["PRMT"] >= 32 else "minimum" if count["FADD"] >= 32 else ""
         kind += " bytes" if kind == "table" and count["LDG"] > 16 else ""
-        fits = [name for name, (size, how) in QUANTS.items() if size * STEP // 256 in constants and how == kind]
+        fits = [name for name, how in QUANTS.items() if sizes[name] * STEP in constants and how == kind]
         if len(fits) != 1 or fits[0] in out:
             sys.exit(f"gemv_quant: a loop of {sum(count.values())} instructions may be that of {fits}")
         out[fits[0]] = count
@@ -212,12 +209,14 @@ def quant_table(folder):
     yield "| type | bits per weight |" + "".join(f" {name}: instructions per weight | of memory's rate |" for name in CARDS)
     yield "|---" * (2 + 2 * len(CARDS)) + "|"
     loops = {name: quant_loops(functions(f"{folder}/{card['arch']}.cubin")["gemv_quant_bf16"]) for name, card in CARDS.items()}
-    for quant, (size, _) in QUANTS.items():
-        line = f"| {quant} | {size / 32:.4g} |"
+    for quant, size in block_sizes().items():
+        if quant not in QUANTS:
+            continue
+        line = f"| {quant} | {8 * size:.4g} |"
         for name, card in CARDS.items():
             best, _, pipes = cycles(loops[name][quant], card)
             compute = 4 * card["multiprocessors"] * card["ghz"] * 1e9 * STEP / best  # weights per second
-            memory = card["tb"] * 1e12 / (size / 256)
+            memory = card["tb"] * 1e12 / size
             line += f" {pipes['issue'] * 32 / STEP:.1f} | {100 * min(1, compute / memory):.0f} % |"
         yield line
 
