@@ -83,9 +83,9 @@ func TestSweepForgetsScores(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		runtime.GC()
-		lock.Lock()
+		lock.Lock() // before the collection: a pointer that is read during one keeps its scores
 		defer lock.Unlock()
+		runtime.GC()
 		n := 0
 		for _, p := range scores {
 			if p.Value() != nil {
@@ -94,7 +94,7 @@ func TestSweepForgetsScores(t *testing.T) {
 		}
 		most = max(most, n)
 	})
-	if len(scores) != 40 || most > 20 { // on a busy machine, stacks hold some of them a little longer
+	if len(scores) != 40 || most > 3 {
 		t.Errorf("scores were computed %d times, want 40, and %d of them were in memory at once, on 2 cores", len(scores), most)
 	}
 }
