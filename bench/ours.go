@@ -238,7 +238,9 @@ func (w *engine) bare(t task) (answer, error) {
 	ids := w.ids(t.Tokens, 0)
 	logits := make([]float32, w.m.Config().Vocab)
 	s := w.m.NewSession()
-	s.Reserve(len(ids) + t.Reply)
+	if err := s.Reserve(len(ids) + t.Reply); err != nil {
+		return answer{}, err
+	}
 	clock := startClock()
 	take := func(_ int, l []float32) { copy(logits, l) }
 	if err := s.Forward(context.Background(), ids, model.Pass{LogitsFrom: len(ids) - 1, Logits: take}); err != nil {
@@ -252,6 +254,9 @@ func (w *engine) bare(t task) (answer, error) {
 	if t.Keep > 0 {
 		var err error
 		if s, err = s.Compress(func(int) ([][]int32, error) { return w.evenly(t), nil }); err != nil {
+			return answer{}, err
+		}
+		if err := s.Reserve(len(ids) + t.Reply); err != nil {
 			return answer{}, err
 		}
 	}
@@ -281,6 +286,9 @@ func (w *engine) together(s *model.Session, t task, logits []float32) (answer, e
 	for len(list) < t.Batch {
 		other, err := s.Compress(func(int) ([][]int32, error) { return w.evenly(all), nil })
 		if err != nil {
+			return answer{}, err
+		}
+		if err := other.Reserve(s.Len() + t.Reply); err != nil {
 			return answer{}, err
 		}
 		list = append(list, other)
