@@ -154,7 +154,7 @@ func (rp *roundedPanels) mul(p *Pool, dst, x Mat, acc bool) {
 		}
 	})
 	panels := simd.Panels(rp.out)
-	group := groupPanels
+	group := groupOf(panels, p.threads)
 	if rows < fewRows {
 		group = fewGroup(panels, p.threads)
 	}

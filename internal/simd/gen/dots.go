@@ -29,6 +29,9 @@ func dots(rows int) {
 	for i := range 2 * rows {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
+	if rows >= 8 {
+		prefetchC(name, rows, 128)
+	}
 	loop(name, rows, 128, func(u int) {
 		ins("PREFETCHT0 %d(DI)", 2048+u*128)
 		ins("PREFETCHT0 %d(DI)", 2048+u*128+64)

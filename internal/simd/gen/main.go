@@ -90,6 +90,21 @@ func loop(name string, rows, bytes int, body func(u int)) {
 	line("%s_done:", name)
 }
 
+// prefetchC asks for the lines of C at the beginning of a long sum, so that they are in
+// the first-level cache at its end. A row has the given number of bytes.
+func prefetchC(name string, rows, bytes int) {
+	ins("CMPQ CX, $128")
+	ins("JLT %s_begin", name)
+	ins("MOVQ DX, BX")
+	for range rows {
+		for at := 0; at < bytes; at += 64 {
+			ins("PREFETCHT0 %d(BX)", at)
+		}
+		ins("ADDQ R8, BX")
+	}
+	line("%s_begin:", name)
+}
+
 // epilogue adds C if acc is set, stores the sums to C and returns. A row has regs registers
 // of step bytes each.
 func epilogue(name string, rows int, reg string, step, regs int) {
@@ -127,10 +142,10 @@ func avx512(rows int, kind string) {
 	for i := range 2 * rows {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
-	ahead := 1024
-	if rows <= 4 {
-		ahead = 4096 // streaming weights from memory
+	if rows >= 8 {
+		prefetchC(name, rows, 128)
 	}
+	const ahead = 4096 // for weights in memory, and panels in the third-level cache
 	loop(name, rows, bytes, func(u int) {
 		ins("PREFETCHT0 %d(DI)", ahead+u*bytes)
 		if kind != "" {
