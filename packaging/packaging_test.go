@@ -98,7 +98,7 @@ func TestLicenses(t *testing.T) {
 	for module, want := range map[string]string{
 		"github.com/klauspost/compress":      "Apache-2.0 AND MIT AND BSD-3-Clause",
 		"go.yaml.in/yaml/v3":                 "Apache-2.0 AND MIT",
-		"gonum.org/v1/gonum":                 "BSD-3-Clause",
+		"gonum.org/v1/plot":                  "BSD-3-Clause",
 		"codeberg.org/go-fonts/liberation":   "BSD-3-Clause AND OFL-1.1",
 		"github.com/russross/blackfriday/v2": "BSD-2-Clause",
 		"github.com/golang/freetype":         "FTL OR GPL-2.0-or-later",
