@@ -219,7 +219,7 @@ func (f *Figure) Encode(format string) ([]byte, error) {
 		if _, err := c.WriteTo(&b); err != nil {
 			return nil, err
 		}
-		svg := b.Bytes()
+		svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte(svgFonts))
 		if f.Style.Page {
 			svg = forPage(svg)
 		}
@@ -257,12 +257,14 @@ func withText(png []byte, m Meta) []byte {
 	return append(out, png[header:]...)
 }
 
+// svgFonts names fonts of the same widths for readers without the first one.
+const svgFonts = "font-family:Liberation Sans,Arial,Helvetica,sans-serif;"
+
 // pageStyle is a style sheet that gives the black, white and gray parts of a figure
 // other colors where the reader prefers a dark scheme. Colors of data stay.
 const pageStyle = `
 <style>
 image { image-rendering: pixelated }
-text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !important }
 @media (prefers-color-scheme: dark) {
 text { fill: #dfe3e6 !important }
 path:not([style*="fill:"]) { fill: #dfe3e6 !important }
