@@ -16,6 +16,7 @@ import (
 	"github.com/attnscope/attnscope/dumps"
 	"github.com/attnscope/attnscope/engine/cpu"
 	"github.com/attnscope/attnscope/engine/model"
+	"github.com/attnscope/attnscope/internal/simd"
 	"github.com/attnscope/attnscope/snapkv"
 )
 
@@ -230,6 +231,16 @@ func evictingCache(t *testing.T, m *model.Model, ids []int32, method string, eve
 	return k, sums
 }
 
+// near reports whether two scores are equal but for rounding. A reply is read in one piece
+// or in several. In models this small, vectors give each token the same bits in both; tiles,
+// which are used for products of eight rows or more, do not.
+func near(a, b Float) bool {
+	if simd.HasTiles() {
+		return math.Abs(float64(a-b)) <= 1e-6*max(1, math.Abs(float64(b)))
+	}
+	return a == b
+}
+
 // TestEvictionThatNeverComesChangesNothing: with an interval longer than the reply, or
 // with a capacity for prompt and reply, results are those of a cache that grows.
 func TestEvictionThatNeverComesChangesNothing(t *testing.T) {
@@ -246,7 +257,7 @@ func TestEvictionThatNeverComesChangesNothing(t *testing.T) {
 				if every == 3 && (r.Capacity == 40 || r.Method == "pyramidkv") { // whose last layers have small budgets
 					continue
 				}
-				if w := want[i]; r.Method != w.Method || !slices.Equal(r.OutputIDs, w.OutputIDs) || r.KL != w.KL || r.PPL != w.PPL {
+				if w := want[i]; r.Method != w.Method || !slices.Equal(r.OutputIDs, w.OutputIDs) || !near(r.KL, w.KL) || !near(r.PPL, w.PPL) {
 					t.Errorf("%s, capacity %d, every %d: KL %g and tokens %v, want %g and %v",
 						r.Method, r.Capacity, every, r.KL, r.OutputIDs, w.KL, w.OutputIDs)
 				}
@@ -321,6 +332,24 @@ func TestMethodsThatCannotEvict(t *testing.T) {
 	}
 }
 
+// sameKept reports whether two lists of positions are equal. In the first layer, the keys of
+// equal tokens have the same norm but for rounding, which differs between a token that is
+// read alone and one that is read by tiles; then only the tokens must be equal.
+func sameKept(ids []int32, a, b []int32) bool {
+	if slices.Equal(a, b) || !simd.HasTiles() {
+		return slices.Equal(a, b)
+	}
+	tokens := func(positions []int32) []int32 {
+		var list []int32
+		for _, p := range positions {
+			list = append(list, ids[p])
+		}
+		slices.Sort(list)
+		return list
+	}
+	return slices.Equal(tokens(a), tokens(b))
+}
+
 // TestReplayOfADumpIsTheFirstLayersEviction: in the first layer, queries and keys do not
 // depend on what is kept, so that a replay of the full cache's rows keeps what a cache
 // keeps that really drops positions.
@@ -385,7 +414,7 @@ func TestReplayOfADumpIsTheFirstLayersEviction(t *testing.T) {
 						t.Fatal(err)
 					}
 					for h, s := range stores {
-						if got := p.Kept(h * c.Heads / len(stores)); !slices.Equal(got, s.Positions) {
+						if got := p.Kept(h * c.Heads / len(stores)); !sameKept(ids, got, s.Positions) {
 							t.Fatalf("%s, every %d, token %d, head %d: the replay keeps %v, the cache %v",
 								name, every, i, h, got, s.Positions)
 						}
