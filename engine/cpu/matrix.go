@@ -219,10 +219,10 @@ const (
 	rowBlock    = 14 * 8
 )
 
-// blockOf splits in inputs into equal blocks and returns their size, a multiple of 32
-// and at most blockIn.
-func blockOf(in int) int {
-	blocks := (in + blockIn - 1) / blockIn
+// blockOf splits in inputs into equal blocks of at most most inputs, and returns their
+// size. Both are multiples of 32.
+func blockOf(in, most int) int {
+	blocks := (in + most - 1) / most
 	return ((in+blocks-1)/blocks + 31) &^ 31
 }
 
@@ -334,7 +334,7 @@ func (m *Matrix) sumGroups(p *Pool, x Mat) Mat {
 // mulMany widens a block of panels once and multiplies all rows by it.
 func (m *Matrix) mulMany(p *Pool, dst, x Mat, acc bool) {
 	panels := simd.Panels(m.out)
-	step := blockOf(m.in)
+	step := blockOf(m.in, blockIn)
 	group := groupOf(panels, p.threads)
 	p.Run((panels+group-1)/group, func(task, worker int) {
 		lo := task * group

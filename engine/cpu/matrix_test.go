@@ -176,3 +176,17 @@ func TestMatrixRefusesDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestTileBlocksFitTheFirstCache: rows, a panel and the result take at most firstCache
+// bytes, at six bytes per value of three terms and two per value of one.
+func TestTileBlocksFitTheFirstCache(t *testing.T) {
+	for _, c := range []struct{ termsA, termsB, inputs, bytes int }{
+		{3, 1, 128, 32*128*6 + 32*128*2 + 32*32*4},
+		{3, 3, 96, 32*96*6 + 32*96*6 + 32*32*4},
+	} {
+		if got := mostInputs(c.termsA, c.termsB); got != c.inputs || c.bytes > firstCache {
+			t.Errorf("%d and %d terms: %d inputs, want %d, which take %d of %d bytes",
+				c.termsA, c.termsB, got, c.inputs, c.bytes, firstCache)
+		}
+	}
+}

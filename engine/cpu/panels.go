@@ -140,9 +140,8 @@ func (h *halfPanels) tiles(dst []uint16, _ []float32, panel, k0, kl int, s *Scra
 	if !h.bfloat16 {
 		return wideTiles(h, dst, panel, k0, kl, s)
 	}
-	dst = dst[:simd.TileSize(kl, 1)]
 	simd.PackTilePanelBF16(dst, h.part(panel, k0, kl), kl)
-	return tilePanel{data: dst, terms: 1}
+	return packedTiles(dst, 1, kl)
 }
 
 // tileTerms is 1 for bfloat16, which is its own only term.
@@ -275,7 +274,8 @@ func (q *quantizedPanels) tiles(dst []uint16, floats []float32, panel, k0, kl in
 		return wideTiles(q, dst, panel, k0, kl, s)
 	}
 	groups := kl / q.form.Group
-	t := tilePanel{data: dst, terms: 1, scales: floats[:groups*simd.Width]}
+	t := packedTiles(dst, 1, kl)
+	t.scales = floats[:groups*simd.Width]
 	rests := floats[groups*simd.Width:][:groups*simd.Width]
 	if q.uncentered.Load() {
 		t.rests = rests

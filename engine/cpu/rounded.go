@@ -109,8 +109,9 @@ func (rp *roundedPanels) tiles(dst []uint16, _ []float32, panel, k0, kl int, s *
 	if !rp.ownTiles() {
 		return wideTiles(rp, dst, panel, k0, kl, s)
 	}
-	own := slabOf[uint16](rp.slab)[2*panel*rp.words*simd.Width+k0*simd.Width:][:kl*simd.Width]
-	return tilePanel{data: own, terms: simd.RoundedTerm}
+	stride := 2 * rp.words * simd.Width
+	own := slabOf[uint16](rp.slab)[panel*stride+k0*simd.Width:]
+	return tilePanel{Tiles: simd.Tiles{Data: own, Terms: simd.RoundedTerm, Stride: stride}}
 }
 
 func (rp *roundedPanels) tileTerms() int {

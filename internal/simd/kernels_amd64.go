@@ -320,22 +320,22 @@ func sumWhere(n int, x, y *float32, t float32, sum *float64)
 // Products by tiles and the packing of their operands: see tiles.go.
 
 //go:noescape
-func tiles32x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles32x1x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
-func tiles16x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles16x1x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
-func tiles32x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles32x3x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
-func tiles16x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles16x3x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
-func tiles32x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles32x3x3(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
-func tiles16x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
+func tiles16x3x3(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
 
 //go:noescape
 func scaledTiles32x3x1(steps int, a, b *uint16, scales, c *float32, ldc int, buf *float32, config *byte)

@@ -9402,22 +9402,26 @@ DATA tilec<>+12(SB)/4, $15.0
 DATA tilec<>+16(SB)/4, $255.0
 GLOBL tilec<>(SB), RODATA|NOPTR, $20
 
-// func tiles32x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles32x1x1(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles32x1x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles32x1x1(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles32x1x1_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles32x1x1_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9451,25 +9455,34 @@ tiles32x1x1_loop:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
 	XCHGQ R8, DX
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles32x1x1_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 
-// func tiles16x1x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles16x1x1(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles16x1x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles16x1x1(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles16x1x1_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles16x1x1_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9490,25 +9503,34 @@ tiles16x1x1_loop:
 	JNZ tiles16x1x1_loop
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles16x1x1_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 
-// func tiles32x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles32x3x1(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles32x3x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles32x3x1(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles32x3x1_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles32x3x1_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9554,25 +9576,34 @@ tiles32x3x1_loop:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
 	XCHGQ R8, DX
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles32x3x1_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 
-// func tiles16x3x1(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles16x3x1(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles16x3x1(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles16x3x1(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles16x3x1_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles16x3x1_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9599,25 +9630,34 @@ tiles16x3x1_loop:
 	JNZ tiles16x3x1_loop
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles16x3x1_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 
-// func tiles32x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles32x3x3(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles32x3x3(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles32x3x3(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles32x3x3_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles32x3x3_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9683,25 +9723,34 @@ tiles32x3x3_loop:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm2, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm3, 0x40(%rdx,%rbx,1)
 	XCHGQ R8, DX
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles32x3x3_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 
-// func tiles16x3x3(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)
-TEXT ·tiles16x3x3(SB), NOSPLIT, $0-56
-	MOVQ config+48(FP), AX
+// func tiles16x3x3(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)
+TEXT ·tiles16x3x3(SB), NOSPLIT, $0-72
+	MOVQ config+64(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // ldtilecfg (%rax)
-	MOVQ steps+0(FP), R9
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DI
-	MOVQ c+24(FP), DX
-	MOVQ ldc+32(FP), BX
+	MOVQ steps+0(FP), R13
+	MOVQ panels+8(FP), R11
+	MOVQ a+16(FP), R12
+	MOVQ b+24(FP), DI
+	MOVQ c+40(FP), DX
+	MOVQ ldc+48(FP), BX
 	SHLQ $2, BX
 	MOVQ BX, R8
 	SHLQ $4, R8
 	ADDQ DX, R8
-	MOVQ acc+40(FP), R10
+	MOVQ acc+56(FP), R10
 	MOVQ $64, AX
 	MOVQ $128, CX
+tiles16x3x3_panel:
+	MOVQ R12, SI
+	MOVQ R13, R9
 	TESTQ R10, R10
 	JZ tiles16x3x3_zero
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tileloadd 0x0(%rdx,%rbx,1), %tmm0
@@ -9740,6 +9789,11 @@ tiles16x3x3_loop:
 	JNZ tiles16x3x3_loop
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x84; BYTE $0x1a; BYTE $0x00; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm0, 0x0(%rdx,%rbx,1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x1a; BYTE $0x40; BYTE $0x00; BYTE $0x00; BYTE $0x00 // {disp32} tilestored %tmm1, 0x40(%rdx,%rbx,1)
+	ADDQ $128, DX
+	ADDQ $128, R8
+	ADDQ skip+32(FP), DI
+	DECQ R11
+	JNZ tiles16x3x3_panel
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // tilerelease
 	RET
 

@@ -225,47 +225,64 @@ func runScaledTiles(p *amx.Program, steps int, a, b []uint16, scales []float32, 
 	runScaledHardwareTiles(p, steps, &a[0], &b[0], &scales[0], &c.Data[0], c.Stride, &buf[0])
 }
 
-// MulTiles computes C = A·B, or C += A·B with acc, for packed operands. It needs
-// HasTiles.
+// Tiles is a packed operand of a product by tiles: a block of rows of A, or panels of B.
+type Tiles struct {
+	Data   []uint16
+	Terms  int // of each value
+	Stride int // values of Data from one panel of B to the next
+}
+
+// MulTiles computes C = A·B, or C += A·B with acc, for packed operands with 1 and 1, 3 and
+// 1, or 3 and 3 terms. It needs HasTiles.
 //
-//	c     [rows, cols]  rows <= TileRows, cols <= Width
-//	a, b  packed with termsA and termsB terms: 1 and 1, 3 and 1, or 3 and 3
-//	k     the inner dimension
-func MulTiles(c Mat[float32], a []uint16, termsA int, b []uint16, termsB, k int, acc bool) {
-	if c.Rows == 0 || k == 0 {
+//	c  [rows, cols]  rows <= TileRows
+//	k  the inner dimension
+func MulTiles(c Mat[float32], a, b Tiles, k int, acc bool) {
+	if c.Rows == 0 || c.Cols == 0 || k == 0 {
 		return
 	}
 	rowTiles := (c.Rows + amx.Rows - 1) / amx.Rows
-	program := amx.Find(rowTiles, termsA, termsB, false)
-	steps := TileSteps(k)
-	_ = a[TileSize(k, termsA)-1]
-	_ = b[TileSize(k, termsB)-1]
-	if c.Rows == rowTiles*amx.Rows && c.Cols == Width {
-		_ = c.Data[(c.Rows-1)*c.Stride+c.Cols-1]
-		runTiles(program, steps, a, b, c, acc)
-		return
+	program := amx.Find(rowTiles, a.Terms, b.Terms, false)
+	_ = a.Data[TileSize(k, a.Terms)-1]
+	_ = b.Data[(Panels(c.Cols)-1)*b.Stride+TileSize(k, b.Terms)-1]
+	whole := c.Cols / Width // panels of which all columns are wanted
+	if c.Rows < rowTiles*amx.Rows {
+		whole = 0
+	}
+	if whole > 0 {
+		_ = c.Data[(c.Rows-1)*c.Stride+whole*Width-1]
+		runTiles(program, whole, a, b, k, c, acc)
 	}
 	var buf [TileRows * Width]float32
-	for r := 0; acc && r < c.Rows; r++ {
-		copy(buf[r*Width:], c.Data[r*c.Stride:r*c.Stride+c.Cols])
-	}
-	runTiles(program, steps, a, b, Dense(buf[:], TileRows, Width), acc)
-	for r := range c.Rows {
-		copy(c.Data[r*c.Stride:r*c.Stride+c.Cols], buf[r*Width:])
+	for j := whole; j < Panels(c.Cols); j++ {
+		part := c.Sub(0, j*Width, c.Rows, min(Width, c.Cols-j*Width))
+		for r := 0; acc && r < part.Rows; r++ {
+			copy(buf[r*Width:], part.Data[r*part.Stride:r*part.Stride+part.Cols])
+		}
+		panel := b
+		panel.Data = b.Data[j*b.Stride:]
+		runTiles(program, 1, a, panel, k, Dense(buf[:], TileRows, Width), acc)
+		for r := range part.Rows {
+			copy(part.Data[r*part.Stride:r*part.Stride+part.Cols], buf[r*Width:])
+		}
 	}
 }
 
-// runTiles runs a program on the processor or in Go.
-func runTiles(p *amx.Program, steps int, a, b []uint16, c Mat[float32], acc bool) {
+// runTiles runs a program for some panels on the processor or in Go.
+func runTiles(p *amx.Program, panels int, a, b Tiles, k int, c Mat[float32], acc bool) {
+	steps := TileSteps(k)
 	if activeTiles == modelTiles {
-		p.Run(steps, a, b, c.Data, c.Stride, acc)
+		for j := range panels {
+			p.Run(steps, a.Data, b.Data[j*b.Stride:], c.Data[j*Width:], c.Stride, acc)
+		}
 		return
 	}
 	flag := 0
 	if acc {
 		flag = 1
 	}
-	runHardwareTiles(p, steps, &a[0], &b[0], &c.Data[0], c.Stride, flag)
+	skip := 2 * (b.Stride - TileSize(k, b.Terms)) // bytes
+	runHardwareTiles(p, steps, panels, &a.Data[0], &b.Data[0], skip, &c.Data[0], c.Stride, flag)
 }
 
 // reason tells in a few words why the kernels in use were chosen; Features prints it.

@@ -25,21 +25,21 @@ var tileConfig = func() (c [64]byte) {
 
 // runHardwareTiles runs a program on the processor. The calls are direct, so that the
 // operands may lie on the stack.
-func runHardwareTiles(p *amx.Program, steps int, a, b *uint16, c *float32, ldc, acc int) {
+func runHardwareTiles(p *amx.Program, steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int) {
 	config := &tileConfig[0]
 	switch p.Name {
 	case "tiles32x1x1":
-		tiles32x1x1(steps, a, b, c, ldc, acc, config)
+		tiles32x1x1(steps, panels, a, b, skip, c, ldc, acc, config)
 	case "tiles16x1x1":
-		tiles16x1x1(steps, a, b, c, ldc, acc, config)
+		tiles16x1x1(steps, panels, a, b, skip, c, ldc, acc, config)
 	case "tiles32x3x1":
-		tiles32x3x1(steps, a, b, c, ldc, acc, config)
+		tiles32x3x1(steps, panels, a, b, skip, c, ldc, acc, config)
 	case "tiles16x3x1":
-		tiles16x3x1(steps, a, b, c, ldc, acc, config)
+		tiles16x3x1(steps, panels, a, b, skip, c, ldc, acc, config)
 	case "tiles32x3x3":
-		tiles32x3x3(steps, a, b, c, ldc, acc, config)
+		tiles32x3x3(steps, panels, a, b, skip, c, ldc, acc, config)
 	case "tiles16x3x3":
-		tiles16x3x3(steps, a, b, c, ldc, acc, config)
+		tiles16x3x3(steps, panels, a, b, skip, c, ldc, acc, config)
 	default:
 		panic("simd: no kernel for program " + p.Name)
 	}

@@ -62,25 +62,39 @@ func tileDot(c, a, b int) {
 	tileIns{code, fmt.Sprintf("tdpbf16ps %%tmm%d, %%tmm%d, %%tmm%d", b, a, c)}.put()
 }
 
-// tileProgram writes a product of package amx. Tiles are configured at its start and
-// released at its end, so that no other code runs with tiles in use.
+// tileProgram writes a product of package amx with one panel of B after the other. Tiles
+// are configured at its start and released at its end, so that no other code runs with
+// tiles in use.
+//
+//	AX, CX  64 and 128, the strides of A and B
+//	SI, DI  A and B; skip is added to DI at the end of a panel
+//	R12     the start of A
+//	DX, R8  rows 0 and 16 of a panel of C
+//	BX      the stride of C
+//	R10     acc
+//	R9, R13 the steps that remain of a panel, and all
+//	R11     the panels that remain
 func tileProgram(p *amx.Program) {
-	line("// func %s(steps int, a, b *uint16, c *float32, ldc int, acc int, config *byte)", p.Name)
-	line("TEXT ·%s(SB), NOSPLIT, $0-56", p.Name)
-	ins("MOVQ config+48(FP), AX")
+	line("// func %s(steps, panels int, a, b *uint16, skip int, c *float32, ldc, acc int, config *byte)", p.Name)
+	line("TEXT ·%s(SB), NOSPLIT, $0-72", p.Name)
+	ins("MOVQ config+64(FP), AX")
 	tileIns{vex(0, 0, 0x49, 0x00), "ldtilecfg (%rax)"}.put()
-	ins("MOVQ steps+0(FP), R9")
-	ins("MOVQ a+8(FP), SI")
-	ins("MOVQ b+16(FP), DI")
-	ins("MOVQ c+24(FP), DX")
-	ins("MOVQ ldc+32(FP), BX")
+	ins("MOVQ steps+0(FP), R13")
+	ins("MOVQ panels+8(FP), R11")
+	ins("MOVQ a+16(FP), R12")
+	ins("MOVQ b+24(FP), DI")
+	ins("MOVQ c+40(FP), DX")
+	ins("MOVQ ldc+48(FP), BX")
 	ins("SHLQ $2, BX")
-	ins("MOVQ BX, R8") // R8: row 16 of C
+	ins("MOVQ BX, R8")
 	ins("SHLQ $4, R8")
 	ins("ADDQ DX, R8")
-	ins("MOVQ acc+40(FP), R10")
+	ins("MOVQ acc+56(FP), R10")
 	ins("MOVQ $64, AX")
 	ins("MOVQ $128, CX")
+	line("%s_panel:", p.Name)
+	ins("MOVQ R12, SI")
+	ins("MOVQ R13, R9")
 	ins("TESTQ R10, R10")
 	ins("JZ %s_zero", p.Name)
 	tileRows(p, false)
@@ -94,6 +108,11 @@ func tileProgram(p *amx.Program) {
 	ins("DECQ R9")
 	ins("JNZ %s_loop", p.Name)
 	tileRows(p, true)
+	ins("ADDQ $128, DX")
+	ins("ADDQ $128, R8")
+	ins("ADDQ skip+32(FP), DI")
+	ins("DECQ R11")
+	ins("JNZ %s_panel", p.Name)
 	tileIns{vex(0, 0, 0x49, 0xc0), "tilerelease"}.put()
 	ins("RET")
 	line("")
