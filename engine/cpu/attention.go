@@ -74,6 +74,15 @@ const (
 	mostBytesAMX = 1200 << 10
 )
 
+// PieceRows returns the number of tokens that should pass through a layer together: whole
+// tiles of attention, and whole kernels of 14 rows or blocks of 32 rows.
+func PieceRows() int {
+	if simd.HasTiles() {
+		return 16 * simd.TileRows
+	}
+	return 18 * mostRows
+}
+
 // rowsPerTile returns the number of queries of a tile.
 func rowsPerTile(q Queries) int {
 	rows := mostRows

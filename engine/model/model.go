@@ -43,7 +43,7 @@ type Options struct {
 	Compute string
 	// IgnoreConfig names keys that are ignored, as in ReadConfig.
 	IgnoreConfig []string
-	Chunk        int // most tokens that pass through a layer together; 0: 504, on a card 2048
+	Chunk        int // most tokens that pass through a layer together; 0: cpu.PieceRows, on a card 2048
 	// WeightMemory is the most memory in bytes that weights may take on the processor, as
 	// in Config.Place; 0: no limit. Weights that do not fit are read from the file in
 	// each pass. Results do not depend on it.
@@ -116,7 +116,7 @@ func (m *Model) loadOnProcessor(ck *checkpoint.Checkpoint, o Options) error {
 	}
 	p := &processor{config: &m.config, source: ck, pool: cpu.NewPool(o.Threads), chunk: o.Chunk}
 	if p.chunk < 1 {
-		p.chunk = chunkTokens
+		p.chunk = cpu.PieceRows()
 	}
 	var err error
 	if p.weights, err = loadWeights(ck, &m.config, true, compute); err == nil {

@@ -8,10 +8,6 @@ import (
 	"github.com/attnscope/attnscope/engine/cpu"
 )
 
-// chunkTokens is the number of tokens that pass through a layer together on the
-// processor. It is a multiple of the 28 rows of a tile and the 14 rows of a kernel.
-const chunkTokens = 504
-
 // processor is the backend that runs on the processor.
 type processor struct {
 	config *Config
@@ -42,7 +38,7 @@ func newKV(s *LayerShape) *cpu.KV {
 	return cpu.NewKV(s.KVHeads, s.KeyDim, s.ValueDim)
 }
 
-func (p *processor) piece() int { return chunkTokens }
+func (p *processor) piece() int { return cpu.PieceRows() }
 
 func (p *processor) close() { p.pool.Close() }
 

@@ -73,7 +73,7 @@ func need(c *capture.Config, m *model.Config, threads int, streams bool) Need {
 	if n.documents {
 		n.States += 2 * m.StateBytes()
 	}
-	chunk := min(504, pos)
+	chunk := min(int64(cpu.PieceRows()), pos)
 	queries, keysAndValues, outputs := 0, 0, 0
 	for _, l := range m.AttentionLayers() {
 		s := &m.Shapes[l]
@@ -196,7 +196,7 @@ func (n *Need) add(c *capture.Config, m *model.Config, p *prompts.Prompt, weight
 	through := prompt // tokens that pass through the model in pieces
 	if p.Reply != nil {
 		through += reply
-		n.pieces += (reply + 503) / 504
+		n.pieces += (reply + cpu.PieceRows() - 1) / cpu.PieceRows()
 	} else {
 		n.Generated += reply
 		n.replies += min(1, reply)
