@@ -12,7 +12,7 @@ LINK = -buildvcs=false -ldflags '-s -w -buildid= -X main.revision=$(subst $(empt
 
 BUNDLE = build/cuda/attnscope-cuda
 SLIM = build/cuda/attnscope-first-card
-.PHONY: help golden same demo test test-long fuzz build release wheels packaging man site container lint bench bench-go reproduce clean test-arm64 cuda test-emulated test-triton first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
+.PHONY: help golden same demo test test-long fuzz build release wheels packaging man site container lint bench bench-go reproduce clean test-arm64 test-amx cuda test-emulated test-triton first-card cuda-bundle cuda-bundle-slim test-cuda bench-cuda $(BUNDLE) $(SLIM)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | \
@@ -138,7 +138,8 @@ test: lint ## run the checks that every change must pass
 	$(GO) test -count=1 ./...
 	ATTNSCOPE_CPU=avx2 $(GO) test -count=1 ./internal/simd ./engine/model
 	ATTNSCOPE_CPU=portable $(GO) test -count=1 ./internal/simd ./engine/model
-	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 ./engine/cpu ./internal/forecast
+	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 ./internal/simd ./engine/cpu ./internal/forecast ./analysis/decode
+	ATTNSCOPE_CPU=amx-model $(GO) test -count=1 -run 'TestScripts/(capture|submit|reproduce)$$' ./cmd/attnscope
 
 # The emulator passes the signal of a shrunk file on without its address. It takes minutes for
 # streamed weights, whose arithmetic is that of other tests, half a minute for headers, and three
@@ -153,6 +154,9 @@ test-arm64: ## test the kernels for arm64 and the small models in an emulator, q
 	$(ARM64) $(GO) test -count=1 -exec '$(QEMU) -cpu cortex-a72' ./internal/simd
 	$(ARM64) $(GO) test -count=1 -exec $(QEMU) -skip '$(ARM64_SKIP)' ./engine/model
 	GO=$(GO) QEMU=$(QEMU) .ci/same-bits
+
+test-amx: ## test products by tiles in an emulator that has AMX, Bochs 3.0; needs root and debootstrap, fifteen minutes
+	GO=$(GO) .ci/amx/run
 
 golden: ## write what the verbs print into the golden scripts, cmd/attnscope/testdata/script; read the diff before you commit
 	$(GO) test -count=1 -run TestScripts ./cmd/attnscope -update
@@ -184,7 +188,8 @@ $(KVPRESS): $(TORCH)
 
 test-long: $(if $(ATTNSCOPE_PYTHON),,$(TORCH) $(KVPRESS)) ## run the tests that need the default model, PyTorch or an hour
 	ATTNSCOPE_LONG=1 ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) ATTNSCOPE_KVPRESS_PYTHON=$(or $(ATTNSCOPE_KVPRESS_PYTHON),$(if $(ATTNSCOPE_PYTHON),,$(KVPRESS))) $(GO) test -timeout 3h ./...
-	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./engine/model ./capture
+	ATTNSCOPE_CPU=amx-model $(GO) test -timeout 1h ./...
+	$(MAKE) test-amx
 	ATTNSCOPE_SPEED=1 $(GO) test -count=1 -run TestLargeCapture ./viz/view
 	./fuzz.sh 10m
 	$(if $(filter x86_64,$(shell uname -m)),$(MAKE) test-emulated ORDERS="1 5 17" ORDER_TESTS="$(CARD_TESTS)" RACE_TESTS="$(CARD_TESTS)" && ATTNSCOPE_PYTHON=$(or $(ATTNSCOPE_PYTHON),$(TORCH)) $(MAKE) test-triton)
