@@ -123,7 +123,7 @@ func dot(c, a, b *tile) {
 func addProduct(sum, x, y float32) float32 {
 	product := float32(x * y)
 	if math.Float32bits(product)&0x7f800000 == 0 && x != 0 && y != 0 {
-		return flush(float32(float64(x)*float64(y) + float64(sum)))
+		return flush(float32(float64(float64(x)*float64(y)) + float64(sum)))
 	}
 	return flush(sum + product)
 }
