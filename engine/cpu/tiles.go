@@ -93,7 +93,13 @@ func (m *Matrix) mulTiles(p *Pool, dst, x Mat, terms int, acc bool) {
 	a := p.packTileRows(x, terms)
 	panels := simd.Panels(m.out)
 	panelTerms := m.panels.tileTerms()
-	step := blockOf(m.in, mostInputs(terms, panelTerms))
+	most := mostInputs(terms, panelTerms)
+	if m.group == simd.TileDepth {
+		// Scaled integers. Their offsets are added block by block, which rounds less often in
+		// larger blocks, and scaling takes longer than reading from the second level.
+		most = blockIn
+	}
+	step := blockOf(m.in, most)
 	group := groupOf(panels, p.threads)
 	sums := m.tileSums(p, x)
 	p.Run((panels+group-1)/group, func(task, worker int) {
