@@ -253,6 +253,9 @@ func MulTiles(c Mat[float32], a, b Tiles, k int, acc bool) {
 		_ = c.Data[(c.Rows-1)*c.Stride+whole*Width-1]
 		runTiles(program, whole, a, b, k, c, acc)
 	}
+	if whole == Panels(c.Cols) {
+		return // before buf is cleared
+	}
 	var buf [TileRows * Width]float32
 	for j := whole; j < Panels(c.Cols); j++ {
 		part := c.Sub(0, j*Width, c.Rows, min(Width, c.Cols-j*Width))
